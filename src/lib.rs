@@ -1,0 +1,2 @@
+//! Callscope observes MatrixRTC calls.
+pub mod rtc;

@@ -1,0 +1,105 @@
+//! Slots: the place in a room where a call happens, `TYPE#ID` (MSC4143), and whether one is open.
+
+use serde_json::Value;
+
+/// A slot of a room. The seed revision's `application` + `call_id` is a slot: `m.call` + `""` is `m.call#ROOM`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SlotId {
+    text: String,
+    /// Length in bytes of the application type, before the `#`.
+    application: usize,
+}
+
+impl SlotId {
+    /// The slot of `application` and `call_id`. Only `m.call` has its empty id rewritten to `ROOM`,
+    /// as matrix-js-sdk does (slot id mapping, MATRIXRTC.md section 4).
+    #[must_use]
+    pub fn new(application: &str, call_id: &str) -> Self {
+        let id = if application == "m.call" && call_id.is_empty() { "ROOM" } else { call_id };
+        Self { text: format!("{application}#{id}"), application: application.len() }
+    }
+
+    /// The slot that a sticky member event names: `slot_id` must be `application`, one `#`, an id.
+    #[must_use]
+    pub fn named(slot_id: &str, application: &str) -> Option<Self> {
+        let id = slot_id.strip_prefix(application)?.strip_prefix('#')?;
+        (!id.contains('#')).then(|| Self::new(application, id))
+    }
+
+    /// A slot as it was stored, `TYPE#ID`; a text without `#` has an empty application.
+    #[must_use]
+    pub fn from_text(text: &str) -> Self {
+        Self { text: text.to_owned(), application: text.find('#').unwrap_or(0) }
+    }
+
+    /// The slot id as on the wire, `m.call#ROOM`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The application type, `m.call`.
+    #[must_use]
+    pub fn application(&self) -> &str {
+        &self.text[..self.application]
+    }
+}
+
+/// Does an `m.rtc.slot` state event open the slot of its state key? Open iff `application.type` is a
+/// string, the key starts with it and `#`, and `status` is absent or `open` (MSC4143, both revisions).
+#[must_use]
+pub fn is_open(state_key: &str, content: &Value) -> bool {
+    let Some(application) = content.pointer("/application/type").and_then(Value::as_str) else { return false };
+    let status_open = content.get("status").is_none_or(|status| status == "open");
+    status_open && SlotId::named(state_key, application).is_some()
+}
+
+/// What a slot event means for the members of its slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SlotPolicy {
+    /// Honour a slot event if the room has one for the id, else assume open. No released client sends one.
+    #[default]
+    IfPresent,
+    /// No slot event, no call, as the newest MSC says.
+    Required,
+    /// Slot events mean nothing.
+    Ignore,
+}
+
+impl std::str::FromStr for SlotPolicy {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        match word {
+            "if_present" => Ok(Self::IfPresent),
+            "required" => Ok(Self::Required),
+            "ignore" => Ok(Self::Ignore),
+            other => Err(format!("{other:?} is not a slot policy; use if_present, required or ignore")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn slots_are_named_as_the_sdk_names_them() {
+        assert_eq!(SlotId::new("m.call", "").as_str(), "m.call#ROOM");
+        assert_eq!(SlotId::new("com.x", "").as_str(), "com.x#");
+        assert_eq!(SlotId::named("m.call#", "m.call").unwrap().as_str(), "m.call#ROOM");
+        assert_eq!(SlotId::named("m.call#a#b", "m.call"), None);
+        assert_eq!(SlotId::named("m.caller#a", "m.call"), None);
+        assert_eq!(SlotId::from_text("m.call#x").application(), "m.call");
+    }
+
+    #[test]
+    fn a_slot_is_open_in_both_revisions() {
+        assert!(is_open("m.call#ROOM", &json!({"application": {"type": "m.call"}})));
+        assert!(is_open("m.call#ROOM", &json!({"status": "open", "application": {"type": "m.call"}})));
+        assert!(!is_open("m.call#ROOM", &json!({"status": "closed", "application": {"type": "m.call"}})));
+        assert!(!is_open("m.call#ROOM", &json!({"application": {"type": "m.other"}})));
+        assert!(!is_open("m.call#ROOM", &json!({})));
+    }
+}

@@ -1,0 +1,94 @@
+//! Where a member's media flows: the transports a member event names (their old name is foci).
+
+use serde::Serialize;
+use serde_json::Value;
+
+/// URLs longer than this are not kept: no real one is, and they come from strangers.
+const URL_MAX: usize = 2048;
+
+/// One transport of a member, as it stated it. The URL is a stranger's text: shown, never fetched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Transport {
+    /// `livekit` in every client known today.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Base URL of the LiveKit JWT service, normalised (no trailing `/`, host in lower case).
+    pub service_url: Option<String>,
+}
+
+/// Which transport of several is used (MATRIXRTC.md section 6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Selection {
+    /// The member publishes on its own first transport.
+    MultiSfu,
+    /// The member uses the first transport of the oldest active member of the slot.
+    OldestMembership,
+    /// Stated by nobody, or a word we do not know: not determinable.
+    Unknown,
+}
+
+impl Selection {
+    /// The word as stored and shown.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::MultiSfu => "multi_sfu",
+            Self::OldestMembership => "oldest_membership",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Reads the word of `focus_active.focus_selection` or of the database.
+    #[must_use]
+    pub fn from_word(word: &str) -> Self {
+        match word {
+            "multi_sfu" => Self::MultiSfu,
+            "oldest_membership" => Self::OldestMembership,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// The first usable transport of a JSON array of transports.
+#[must_use]
+pub fn first(list: Option<&Value>) -> Option<Transport> {
+    list?.as_array()?.iter().find_map(parse)
+}
+
+fn parse(value: &Value) -> Option<Transport> {
+    let kind = value.get("type")?.as_str()?;
+    let url = value.get("livekit_service_url").and_then(Value::as_str);
+    Some(Transport {
+        kind: kind.chars().take(64).collect(),
+        service_url: url.filter(|text| text.len() <= URL_MAX).map(normalise),
+    })
+}
+
+/// Strips a trailing `/` and lowers scheme and host, so that one service is one text.
+#[must_use]
+pub fn normalise(url: &str) -> String {
+    let url = url.trim_end_matches('/');
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    format!("{}://{}{path}", scheme.to_lowercase(), host.to_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn one_service_is_one_text() {
+        assert_eq!(normalise("HTTPS://Rtc.A.example/LiveKit/jwt/"), "https://rtc.a.example/LiveKit/jwt");
+        assert_eq!(normalise("not a url"), "not a url");
+    }
+
+    #[test]
+    fn the_first_usable_transport_counts() {
+        let list = json!([null, {"type": 3}, {"type": "livekit", "livekit_service_url": "https://a/"}]);
+        let found = first(Some(&list)).unwrap();
+        assert_eq!(found.service_url.as_deref(), Some("https://a"));
+    }
+}
