@@ -1,0 +1,279 @@
+//! What reads of the store return: rows of facts (ids, milliseconds, counts), shared by pages and JSON.
+
+use crate::rtc::transport::{Selection, Transport};
+
+/// Who asks. Every read that returns calls, rooms, people or counts of them takes one, and the SQL
+/// honours it, so that a new page cannot forget to. At first there is one kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Viewer {
+    /// The operator, on loopback: sees everything.
+    Operator,
+}
+
+/// A room as it is named on a page.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RoomName {
+    pub room_id: String,
+    pub name: Option<String>,
+    pub alias: Option<String>,
+}
+
+/// A session: what pages call a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    pub id: String,
+    pub room: RoomName,
+    pub slot_id: String,
+    pub application: String,
+    pub started_ms: i64,
+    /// When the last membership ends unless renewed, ms. Active is `until_ms > now`.
+    pub until_ms: i64,
+    /// Distinct people, devices and stays over the whole call.
+    pub people: i64,
+    pub devices: i64,
+    pub memberships: i64,
+    /// Most devices, most people at once.
+    pub peak: i64,
+    pub peak_users: i64,
+    /// Homeservers of the people, sorted.
+    pub servers: Vec<String>,
+    /// What all who state an intent agree on: `audio`, `video`, ...
+    pub intent: Option<String>,
+    pub first_event_id: String,
+}
+
+impl Call {
+    #[must_use]
+    pub fn is_active(&self, now: i64) -> bool {
+        self.until_ms > now
+    }
+
+    /// When it ended, ms; `None` while it lasts.
+    #[must_use]
+    pub fn ended_ms(&self, now: i64) -> Option<i64> {
+        (self.until_ms <= now).then_some(self.until_ms)
+    }
+
+    /// How long it lasted, or has lasted until `now`, ms.
+    #[must_use]
+    pub fn duration_ms(&self, now: i64) -> i64 {
+        (self.until_ms.min(now) - self.started_ms).max(0)
+    }
+}
+
+/// One stay of one device in a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    pub id: String,
+    pub session_id: String,
+    pub user_id: String,
+    /// Display name in the room, where known.
+    pub name: Option<String>,
+    /// `None` where the format does not tell (newest sticky form).
+    pub device_id: Option<String>,
+    pub server: String,
+    /// `session`, `legacy`, `mesh` or `sticky`.
+    pub kind: String,
+    pub joined_ms: i64,
+    /// When it ends unless renewed, ms. Still here is `until_ms > now`.
+    pub until_ms: i64,
+    /// `left`, `expired`, ... (PRODUCT words); meaningful only once `until_ms <= now`.
+    pub end_reason: String,
+    pub updates: i64,
+    pub join_event_id: String,
+    /// It went on after a break without a new join: the room was re-joined or the slot re-opened.
+    pub resumed: bool,
+    /// `joined_ms` is the member's own word (`created_ts`), we did not see the join.
+    pub claimed: bool,
+    pub intent: Option<String>,
+    /// What the member itself names; see [`crate::rtc::transport::in_use`] for what it uses.
+    pub transport: Option<Transport>,
+    pub selection: Selection,
+}
+
+impl Member {
+    #[must_use]
+    pub fn is_active(&self, now: i64) -> bool {
+        self.until_ms > now
+    }
+
+    /// When it left, ms; `None` while it is here.
+    #[must_use]
+    pub fn left_ms(&self, now: i64) -> Option<i64> {
+        (self.until_ms <= now).then_some(self.until_ms)
+    }
+}
+
+/// Which calls a list asks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CallFilter {
+    pub room: Option<String>,
+    pub active: Option<bool>,
+    /// Calls that still ran at or after this time, ms.
+    pub from_ms: Option<i64>,
+    /// Calls that started before this time, ms.
+    pub to_ms: Option<i64>,
+}
+
+/// A place in a list of calls, newest first: the last call already shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor {
+    pub started_ms: i64,
+    pub id: String,
+}
+
+/// One stored event behind a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Evidence {
+    pub event_id: String,
+    /// The wire type.
+    pub kind: String,
+    pub sender: String,
+    /// Display name of the sender in the room, where known.
+    pub name: Option<String>,
+    pub state_key: Option<String>,
+    pub origin_server_ts: i64,
+    /// When our first live copy came, ms; `None` if only back-fill brought it.
+    pub received_ms: Option<i64>,
+    /// How it first came: `sync`, `poll` or `backfill`.
+    pub source: String,
+    /// Why it says nothing about a call, if so.
+    pub rejected: Option<String>,
+    /// The raw event, JSON text as stored.
+    pub json: String,
+}
+
+/// An event that could not be used, with its reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    pub room: RoomName,
+    pub event_id: String,
+    pub kind: String,
+    pub sender: String,
+    pub origin_server_ts: i64,
+    pub reason: String,
+    pub json: String,
+}
+
+/// How we stand towards a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watch {
+    /// The bot is in it: sync and polls.
+    Joined,
+    /// World-readable, polled without joining.
+    Peeked,
+    /// The bot left or was removed: what is known is stale.
+    Left,
+    /// It was asked for, and cannot be read.
+    Blind,
+}
+
+impl Watch {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Joined => "joined",
+            Self::Peeked => "peeked",
+            Self::Left => "left",
+            Self::Blind => "blind",
+        }
+    }
+
+    /// Reads the stored word; an unknown one is `Blind`.
+    #[must_use]
+    pub fn from_word(word: &str) -> Self {
+        match word {
+            "joined" => Self::Joined,
+            "peeked" => Self::Peeked,
+            "left" => Self::Left,
+            _ => Self::Blind,
+        }
+    }
+}
+
+/// A watched room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Room {
+    pub room: RoomName,
+    pub version: Option<String>,
+    pub encrypted: bool,
+    pub watch: Watch,
+    pub history_visibility: Option<String>,
+    /// The room that replaced this one, if it was upgraded.
+    pub replaced_by: Option<String>,
+    pub first_seen_ms: i64,
+    /// The last poll of its full state, ms.
+    pub polled_ms: Option<i64>,
+    /// Why the last look at it failed, in plain words.
+    pub error: Option<String>,
+    /// Calls ever, calls running, start of the newest call (ms).
+    pub calls: i64,
+    pub active: i64,
+    pub last_call_ms: Option<i64>,
+    /// Sticky member events that came as ciphertext: seen, not countable.
+    pub unreadable: i64,
+    pub rejected: i64,
+    /// Walks back through history: pages read so far, and whether one is still going on.
+    pub history_pages: i64,
+    pub history_open: bool,
+    /// The oldest event stored, ms.
+    pub oldest_event_ms: Option<i64>,
+}
+
+/// A homeserver account we look from, and how it fares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vantage {
+    pub id: String,
+    pub user_id: String,
+    pub homeserver: String,
+    pub device_id: Option<String>,
+    /// `follow` or `poll`.
+    pub mode: String,
+    /// Server software and version, where it told.
+    pub software: Option<String>,
+    /// What it can do: MSC4140, MSC4354.
+    pub delayed_events: bool,
+    pub sticky_events: bool,
+    pub started_ms: i64,
+    pub first_sync_ms: Option<i64>,
+    pub last_sync_ms: Option<i64>,
+    pub last_poll_ms: Option<i64>,
+    /// The last error, in plain words, and since when it lasts; `None` = all is well.
+    pub error: Option<String>,
+    pub error_since_ms: Option<i64>,
+    /// The last error that was overcome, and when it began.
+    pub last_error: Option<String>,
+    pub last_error_ms: Option<i64>,
+    /// Errors since the observer was installed.
+    pub errors: i64,
+    /// Invitations not accepted because policy says so.
+    pub invites_refused: i64,
+}
+
+/// Counts of everything stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    pub rooms: i64,
+    pub events: i64,
+    pub memberships: i64,
+    pub calls: i64,
+    pub snapshots: i64,
+    pub rejected: i64,
+    pub unreadable: i64,
+    pub database_bytes: i64,
+    pub oldest_event_ms: Option<i64>,
+}
+
+/// The numbers of one span of time.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SpanNumbers {
+    pub calls: i64,
+    pub people: i64,
+    /// Device time in calls within the span, ms: ten devices for six minutes are one hour.
+    pub together_ms: i64,
+    pub longest_ms: i64,
+    pub longest_id: Option<String>,
+    pub longest_room: Option<RoomName>,
+    pub peak: i64,
+    pub peak_ms: Option<i64>,
+}
