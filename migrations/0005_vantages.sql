@@ -10,7 +10,6 @@ create table vantages (
     sticky_events bigint not null default 0,
     started_ms bigint not null,
     position text,
-    filter_id text,
     first_sync_ms bigint,
     last_sync_ms bigint,
     last_poll_ms bigint,

@@ -1,4 +1,4 @@
 //! Callscope observes MatrixRTC calls.
 pub mod changes;
 pub mod rtc;
-// pub mod store;
+pub mod store;

@@ -23,11 +23,7 @@ pub struct Rules {
 
 impl Default for Rules {
     fn default() -> Self {
-        Self {
-            slot_policy: SlotPolicy::IfPresent,
-            default_expires_ms: 14_400_000,
-            sticky_max_ms: 3_600_000,
-        }
+        Self { slot_policy: SlotPolicy::IfPresent, default_expires_ms: 14_400_000, sticky_max_ms: 3_600_000 }
     }
 }
 
@@ -93,20 +89,13 @@ fn statements<'a>(
         if parsed.joins.is_empty() && joined.is_empty() && matches!(says, Says::Redacted) {
             rejected.push((event.event_id.clone(), "redacted"));
         }
-        let now_joined: BTreeSet<String> =
-            parsed.joins.iter().map(|(sub, _)| sub.clone()).collect();
+        let now_joined: BTreeSet<String> = parsed.joins.iter().map(|(sub, _)| sub.clone()).collect();
         for sub in joined.difference(&now_joined).cloned() {
             let says = says.clone();
-            subs.entry(sub)
-                .or_default()
-                .push(Statement { time, event, says });
+            subs.entry(sub).or_default().push(Statement { time, event, says });
         }
         for (sub, join) in parsed.joins {
-            subs.entry(sub).or_default().push(Statement {
-                time,
-                event,
-                says: Says::Join(join),
-            });
+            subs.entry(sub).or_default().push(Statement { time, event, says: Says::Join(join) });
         }
         joined = now_joined;
     }
@@ -131,13 +120,7 @@ fn created(join: &Join, time: i64) -> Option<i64> {
 }
 
 /// Why this join does not hold at `time`, if so: its sender is not in the room, its slot is closed.
-fn failing(
-    room: &Room,
-    rules: &Rules,
-    user: &str,
-    join: &Join,
-    time: i64,
-) -> Option<(EndReason, Reason)> {
+fn failing(room: &Room, rules: &Rules, user: &str, join: &Join, time: i64) -> Option<(EndReason, Reason)> {
     if let Presence::Out(reason) = room.presence(user, time) {
         return Some((reason, "not_in_room"));
     }

@@ -12,13 +12,10 @@ pub fn hash(parts: &[&str], bytes: usize) -> String {
         digest.update(part.as_bytes());
     }
     let digest = digest.finalize();
-    digest
-        .iter()
-        .take(bytes)
-        .fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    digest.iter().take(bytes).fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 #[cfg(test)]

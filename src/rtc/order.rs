@@ -9,27 +9,14 @@ use std::collections::HashMap;
 #[must_use]
 pub fn in_order<'a>(events: impl IntoIterator<Item = &'a RoomEvent>) -> Vec<(i64, &'a RoomEvent)> {
     let events: Vec<&RoomEvent> = events.into_iter().collect();
-    let index: HashMap<&str, usize> = events
-        .iter()
-        .enumerate()
-        .map(|(at, event)| (event.event_id.as_str(), at))
-        .collect();
-    let before: Vec<Option<usize>> = events
-        .iter()
-        .map(|event| {
-            event
-                .replaces_state
-                .as_deref()
-                .and_then(|id| index.get(id).copied())
-        })
-        .collect();
+    let index: HashMap<&str, usize> =
+        events.iter().enumerate().map(|(at, event)| (event.event_id.as_str(), at)).collect();
+    let before: Vec<Option<usize>> =
+        events.iter().map(|event| event.replaces_state.as_deref().and_then(|id| index.get(id).copied())).collect();
     let keys = keys(&events, &before);
     let mut order: Vec<usize> = (0..events.len()).collect();
     order.sort_by(|&a, &b| (keys[a], &events[a].event_id).cmp(&(keys[b], &events[b].event_id)));
-    order
-        .into_iter()
-        .map(|at| (keys[at].0, events[at]))
-        .collect()
+    order.into_iter().map(|at| (keys[at].0, events[at])).collect()
 }
 
 /// For each event its effective time, and its rank behind predecessors that share this time.
@@ -53,10 +40,7 @@ fn keys(events: &[&RoomEvent], before: &[Option<usize>]) -> Vec<(i64, u32)> {
             });
         }
     }
-    keys.into_iter()
-        .zip(events)
-        .map(|(key, event)| key.unwrap_or((event.time(), 0)))
-        .collect()
+    keys.into_iter().zip(events).map(|(key, event)| key.unwrap_or((event.time(), 0))).collect()
 }
 
 #[cfg(test)]
@@ -72,19 +56,9 @@ mod tests {
 
     #[test]
     fn a_link_beats_a_clock_that_is_behind() {
-        let (a, b, c) = (
-            event("$b", 100, None),
-            event("$a", 40, Some("$b")),
-            event("$c", 90, Some("$a")),
-        );
-        let ids: Vec<_> = in_order([&c, &b, &a])
-            .iter()
-            .map(|(t, e)| (*t, e.event_id.clone()))
-            .collect();
-        assert_eq!(
-            ids,
-            [(100, "$b".into()), (100, "$a".into()), (100, "$c".into())]
-        );
+        let (a, b, c) = (event("$b", 100, None), event("$a", 40, Some("$b")), event("$c", 90, Some("$a")));
+        let ids: Vec<_> = in_order([&c, &b, &a]).iter().map(|(t, e)| (*t, e.event_id.clone())).collect();
+        assert_eq!(ids, [(100, "$b".into()), (100, "$a".into()), (100, "$c".into())]);
     }
 
     #[test]

@@ -33,13 +33,8 @@ pub struct Session {
 /// session, stays without length are in none (MATRIXRTC.md section 4).
 #[must_use]
 pub fn fold<'a>(room_id: &str, members: impl IntoIterator<Item = &'a Membership>) -> Vec<Session> {
-    let mut members: Vec<&Membership> = members
-        .into_iter()
-        .filter(|m| m.until_ms > m.joined_ms)
-        .collect();
-    members.sort_by(|a, b| {
-        (a.joined_ms, &a.join_event_id, &a.id).cmp(&(b.joined_ms, &b.join_event_id, &b.id))
-    });
+    let mut members: Vec<&Membership> = members.into_iter().filter(|m| m.until_ms > m.joined_ms).collect();
+    members.sort_by(|a, b| (a.joined_ms, &a.join_event_id, &a.id).cmp(&(b.joined_ms, &b.join_event_id, &b.id)));
     let mut sessions = Vec::new();
     let mut rest = members.as_slice();
     while let Some(first) = rest.first() {
@@ -58,20 +53,13 @@ pub fn fold<'a>(room_id: &str, members: impl IntoIterator<Item = &'a Membership>
 fn session(room_id: &str, members: &[&Membership], until_ms: i64) -> Session {
     let first = members[0];
     // A stay that resumed shares its event with the one before, so its start tells the two apart.
-    let resumed = if first.resumed {
-        first.joined_ms.to_string()
-    } else {
-        String::new()
-    };
+    let resumed = if first.resumed { first.joined_ms.to_string() } else { String::new() };
     let users: BTreeSet<&str> = members.iter().map(|m| m.user_id.as_str()).collect();
     let devices: BTreeSet<_> = members.iter().map(|m| m.device_key()).collect();
     let mut intents: BTreeSet<&str> = members.iter().filter_map(|m| m.intent.as_deref()).collect();
     let intent = intents.pop_first().filter(|_| intents.is_empty());
     Session {
-        id: hash(
-            &[room_id, first.slot.as_str(), &first.join_event_id, &resumed],
-            8,
-        ),
+        id: hash(&[room_id, first.slot.as_str(), &first.join_event_id, &resumed], 8),
         slot_id: first.slot.as_str().to_owned(),
         application: first.slot.application().to_owned(),
         started_ms: first.joined_ms,
@@ -81,10 +69,7 @@ fn session(room_id: &str, members: &[&Membership], until_ms: i64) -> Session {
         devices: devices.len(),
         peak: peak(members, Membership::device_key),
         peak_users: peak(members, |m| (m.user_id.as_str(), "")),
-        servers: users
-            .iter()
-            .map(|user| server_of(user).to_owned())
-            .collect(),
+        servers: users.iter().map(|user| server_of(user).to_owned()).collect(),
         intent: intent.map(ToOwned::to_owned),
         first_event_id: first.join_event_id.clone(),
         membership_ids: members.iter().map(|m| m.id.clone()).collect(),
@@ -98,10 +83,7 @@ pub fn server_of(user_id: &str) -> &str {
 }
 
 /// Most distinct keys at once. At one instant leaves come before joins: intervals are half-open.
-fn peak<'a>(
-    members: &[&'a Membership],
-    key: impl Fn(&'a Membership) -> (&'a str, &'a str),
-) -> usize {
+fn peak<'a>(members: &[&'a Membership], key: impl Fn(&'a Membership) -> (&'a str, &'a str)) -> usize {
     let joins = members.iter().map(|m| (m.joined_ms, 1, key(m)));
     let leaves = members.iter().map(|m| (m.until_ms, -1, key(m)));
     let mut steps: Vec<(i64, i32, (&str, &str))> = joins.chain(leaves).collect();

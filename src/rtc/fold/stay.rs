@@ -44,18 +44,7 @@ pub(super) struct Stay<'a> {
 impl<'a> Stay<'a> {
     pub fn new(chain: &'a str, sub: &'a str, room: &'a Room, rules: &'a Rules) -> Self {
         let (members, rejected, candidates) = (Vec::new(), Vec::new(), Vec::new());
-        Self {
-            chain,
-            sub,
-            room,
-            rules,
-            current: None,
-            live: None,
-            last_end: i64::MIN,
-            candidates,
-            members,
-            rejected,
-        }
+        Self { chain, sub, room, rules, current: None, live: None, last_end: i64::MIN, candidates, members, rejected }
     }
 
     /// Runs through all steps and closes what is still open at its own expiry.
@@ -91,16 +80,10 @@ impl<'a> Stay<'a> {
                 }
             }
         }
-        let presence = senders
-            .iter()
-            .flat_map(|user| self.room.presence_changes(user));
+        let presence = senders.iter().flat_map(|user| self.room.presence_changes(user));
         let presence = presence.map(|(time, presence)| (time, presence == Presence::In));
         let slots = slots.iter().flat_map(|slot| self.room.slot_changes(slot));
-        steps.extend(
-            presence
-                .chain(slots)
-                .map(|(time, holds)| (time, if holds { Step::Holds } else { Step::Fails })),
-        );
+        steps.extend(presence.chain(slots).map(|(time, holds)| (time, if holds { Step::Holds } else { Step::Fails })));
         steps.into_iter().collect()
     }
 
@@ -110,11 +93,7 @@ impl<'a> Stay<'a> {
         if until.is_some_and(|until| until <= time) {
             let format = self.live.as_ref().map(|(member, _)| member.format);
             let sticky = format == Some(Format::Sticky);
-            let reason = if sticky {
-                EndReason::StickyExpired
-            } else {
-                EndReason::Expired
-            };
+            let reason = if sticky { EndReason::StickyExpired } else { EndReason::Expired };
             self.close(until.unwrap_or(time), reason, None);
         }
     }
@@ -131,25 +110,10 @@ impl<'a> Stay<'a> {
     }
 
     /// The membership of a join that begins now.
-    fn open(
-        &mut self,
-        current: &Current<'a>,
-        joined_ms: i64,
-        resumed: bool,
-        claimed: bool,
-        base: i64,
-    ) {
+    fn open(&mut self, current: &Current<'a>, joined_ms: i64, resumed: bool, claimed: bool, base: i64) {
         let Current { join, event, until } = current;
-        let parts = [
-            self.chain,
-            self.sub,
-            &event.event_id,
-            &if resumed {
-                joined_ms.to_string()
-            } else {
-                String::new()
-            },
-        ];
+        let parts =
+            [self.chain, self.sub, &event.event_id, &if resumed { joined_ms.to_string() } else { String::new() }];
         let sticky = join.format == Format::Sticky;
         let member = Membership {
             id: hash(&parts, 12),
@@ -160,11 +124,7 @@ impl<'a> Stay<'a> {
             format: join.format,
             joined_ms,
             until_ms: (*until).max(joined_ms),
-            end_reason: if sticky {
-                EndReason::StickyExpired
-            } else {
-                EndReason::Expired
-            },
+            end_reason: if sticky { EndReason::StickyExpired } else { EndReason::Expired },
             updates: 0,
             join_event_id: event.event_id.clone(),
             end_event_id: None,
@@ -180,10 +140,7 @@ impl<'a> Stay<'a> {
     /// One statement of a state chain, or the winning one of a sticky chain, applied at `time`.
     fn say(&mut self, statement: &Statement<'a>, time: i64) {
         let event = statement.event;
-        let foreign = self
-            .live
-            .as_ref()
-            .is_some_and(|(member, _)| member.user_id != event.sender);
+        let foreign = self.live.as_ref().is_some_and(|(member, _)| member.user_id != event.sender);
         let join = match &statement.says {
             Says::Join(join) => join,
             Says::Left(_) if foreign => return self.leave(time, EndReason::Overwritten, event),
@@ -197,11 +154,7 @@ impl<'a> Stay<'a> {
             }
         };
         let until = expires(join, statement.time, self.rules);
-        let current = Current {
-            join: join.clone(),
-            event,
-            until,
-        };
+        let current = Current { join: join.clone(), event, until };
         self.joins(&current, time, statement.time);
         self.current = Some(current);
     }
@@ -234,33 +187,19 @@ impl<'a> Stay<'a> {
             return self.renew(current, created, stated);
         }
         let base = created.unwrap_or(time);
+        // A redaction made an earlier statement current again: no new join, the old one goes on.
+        let again = time != stated;
         let Some((member, live_base)) = &self.live else {
             let floor = self.last_end.max(self.room.floor(&event.sender, time));
-            let claim = created
-                .filter(|created| *created >= self.last_end)
-                .map(|created| created.max(floor).min(time));
-            return self.open(
-                current,
-                claim.unwrap_or(time),
-                false,
-                claim.is_some_and(|claim| claim < time),
-                base,
-            );
+            let claim = created.filter(|created| *created >= self.last_end).map(|created| created.max(floor).min(time));
+            return self.open(current, claim.unwrap_or(time), again, claim.is_some_and(|claim| claim < time), base);
         };
         let same = same_place(member, current);
         // A join that we missed: the stay before ended when this one says it began.
         let missed = created.filter(|created| same && created > live_base);
         let start = missed.map_or(time, |created| created.max(member.joined_ms));
-        self.close(
-            start,
-            if same {
-                EndReason::Superseded
-            } else {
-                EndReason::Switched
-            },
-            Some(event),
-        );
-        self.open(current, start, false, missed.is_some(), base);
+        self.close(start, if same { EndReason::Superseded } else { EndReason::Switched }, Some(event));
+        self.open(current, start, again, missed.is_some(), base);
     }
 
     /// Does this join go on with the live stay?
@@ -271,10 +210,9 @@ impl<'a> Stay<'a> {
         let same_stay = match current.join.format {
             Format::Session | Format::Legacy => created.is_some_and(|created| created <= *base),
             // No created_ts in these: the session id or member id tells.
-            Format::Mesh | Format::Sticky => self
-                .current
-                .as_ref()
-                .is_some_and(|live| live.join.stay == current.join.stay),
+            Format::Mesh | Format::Sticky => {
+                self.current.as_ref().is_some_and(|live| live.join.stay == current.join.stay)
+            }
         };
         same_stay && same_place(member, current)
     }
@@ -305,13 +243,7 @@ impl<'a> Stay<'a> {
         let Some(current) = self.current.take() else {
             return;
         };
-        let fails = failing(
-            self.room,
-            self.rules,
-            &current.event.sender,
-            &current.join,
-            time,
-        );
+        let fails = failing(self.room, self.rules, &current.event.sender, &current.join, time);
         if current.until > time && fails.is_none() {
             self.open(&current, time, true, false, time);
         }
@@ -323,20 +255,14 @@ impl<'a> Stay<'a> {
         let (Some(current), Some((member, _))) = (&self.current, &self.live) else {
             return;
         };
-        if let Some((reason, _)) =
-            failing(self.room, self.rules, &member.user_id, &current.join, time)
-        {
+        if let Some((reason, _)) = failing(self.room, self.rules, &member.user_id, &current.join, time) {
             self.close(time, reason, None);
         }
     }
 
     /// Redacting the current state event empties it; redacting an older one changes nothing.
     fn redact(&mut self, event: &RoomEvent, time: i64) {
-        if self
-            .current
-            .as_ref()
-            .is_some_and(|current| current.event.event_id == event.event_id)
-        {
+        if self.current.as_ref().is_some_and(|current| current.event.event_id == event.event_id) {
             self.close(time, EndReason::Redacted, None);
             self.current = None;
         }
@@ -348,12 +274,10 @@ impl<'a> Stay<'a> {
         let statement = &statements[at];
         let time = statement.time;
         let rules = self.rules;
-        self.candidates
-            .retain(|&other| sticky_until(&statements[other], rules) > time);
+        self.candidates.retain(|&other| sticky_until(&statements[other], rules) > time);
         let key = |at: usize| sticky_key(&statements[at], rules);
         if self.candidates.iter().any(|&other| key(other) > key(at)) {
-            self.rejected
-                .push((statement.event.event_id.clone(), "loses_to_longer"));
+            self.rejected.push((statement.event.event_id.clone(), "loses_to_longer"));
             return;
         }
         self.candidates.push(at);
@@ -363,8 +287,7 @@ impl<'a> Stay<'a> {
     /// The previous event of the key becomes current again (matrix-js-sdk does so), else the stay ends.
     fn redact_sticky(&mut self, statements: &[Statement<'a>], at: usize, time: i64) {
         let rules = self.rules;
-        self.candidates
-            .retain(|&other| sticky_until(&statements[other], rules) > time);
+        self.candidates.retain(|&other| sticky_until(&statements[other], rules) > time);
         let Some(place) = self.candidates.iter().position(|&other| other == at) else {
             return;
         };
@@ -384,11 +307,7 @@ impl<'a> Stay<'a> {
 }
 
 fn sticky_length(statement: &Statement, rules: &Rules) -> i64 {
-    statement
-        .event
-        .sticky_ms
-        .unwrap_or(0)
-        .min(rules.sticky_max_ms)
+    statement.event.sticky_ms.unwrap_or(0).min(rules.sticky_max_ms)
 }
 
 fn sticky_until(statement: &Statement, rules: &Rules) -> i64 {
@@ -396,10 +315,7 @@ fn sticky_until(statement: &Statement, rules: &Rules) -> i64 {
 }
 
 fn sticky_key<'s>(statement: &Statement<'s>, rules: &Rules) -> (i64, &'s str) {
-    let raw = after(
-        statement.event.origin_server_ts,
-        sticky_length(statement, rules),
-    );
+    let raw = after(statement.event.origin_server_ts, sticky_length(statement, rules));
     (raw, &statement.event.event_id)
 }
 
