@@ -1,2 +1,3 @@
 //! Callscope observes MatrixRTC calls.
 pub mod rtc;
+pub mod sim;

@@ -15,8 +15,15 @@ impl SlotId {
     /// as matrix-js-sdk does (slot id mapping, MATRIXRTC.md section 4).
     #[must_use]
     pub fn new(application: &str, call_id: &str) -> Self {
-        let id = if application == "m.call" && call_id.is_empty() { "ROOM" } else { call_id };
-        Self { text: format!("{application}#{id}"), application: application.len() }
+        let id = if application == "m.call" && call_id.is_empty() {
+            "ROOM"
+        } else {
+            call_id
+        };
+        Self {
+            text: format!("{application}#{id}"),
+            application: application.len(),
+        }
     }
 
     /// The slot that a sticky member event names: `slot_id` must be `application`, one `#`, an id.
@@ -29,7 +36,10 @@ impl SlotId {
     /// A slot as it was stored, `TYPE#ID`; a text without `#` has an empty application.
     #[must_use]
     pub fn from_text(text: &str) -> Self {
-        Self { text: text.to_owned(), application: text.find('#').unwrap_or(0) }
+        Self {
+            text: text.to_owned(),
+            application: text.find('#').unwrap_or(0),
+        }
     }
 
     /// The slot id as on the wire, `m.call#ROOM`.
@@ -49,7 +59,9 @@ impl SlotId {
 /// string, the key starts with it and `#`, and `status` is absent or `open` (MSC4143, both revisions).
 #[must_use]
 pub fn is_open(state_key: &str, content: &Value) -> bool {
-    let Some(application) = content.pointer("/application/type").and_then(Value::as_str) else { return false };
+    let Some(application) = content.pointer("/application/type").and_then(Value::as_str) else {
+        return false;
+    };
     let status_open = content.get("status").is_none_or(|status| status == "open");
     status_open && SlotId::named(state_key, application).is_some()
 }
@@ -74,7 +86,9 @@ impl std::str::FromStr for SlotPolicy {
             "if_present" => Ok(Self::IfPresent),
             "required" => Ok(Self::Required),
             "ignore" => Ok(Self::Ignore),
-            other => Err(format!("{other:?} is not a slot policy; use if_present, required or ignore")),
+            other => Err(format!(
+                "{other:?} is not a slot policy; use if_present, required or ignore"
+            )),
         }
     }
 }
@@ -88,7 +102,10 @@ mod tests {
     fn slots_are_named_as_the_sdk_names_them() {
         assert_eq!(SlotId::new("m.call", "").as_str(), "m.call#ROOM");
         assert_eq!(SlotId::new("com.x", "").as_str(), "com.x#");
-        assert_eq!(SlotId::named("m.call#", "m.call").unwrap().as_str(), "m.call#ROOM");
+        assert_eq!(
+            SlotId::named("m.call#", "m.call").unwrap().as_str(),
+            "m.call#ROOM"
+        );
         assert_eq!(SlotId::named("m.call#a#b", "m.call"), None);
         assert_eq!(SlotId::named("m.caller#a", "m.call"), None);
         assert_eq!(SlotId::from_text("m.call#x").application(), "m.call");
@@ -96,10 +113,22 @@ mod tests {
 
     #[test]
     fn a_slot_is_open_in_both_revisions() {
-        assert!(is_open("m.call#ROOM", &json!({"application": {"type": "m.call"}})));
-        assert!(is_open("m.call#ROOM", &json!({"status": "open", "application": {"type": "m.call"}})));
-        assert!(!is_open("m.call#ROOM", &json!({"status": "closed", "application": {"type": "m.call"}})));
-        assert!(!is_open("m.call#ROOM", &json!({"application": {"type": "m.other"}})));
+        assert!(is_open(
+            "m.call#ROOM",
+            &json!({"application": {"type": "m.call"}})
+        ));
+        assert!(is_open(
+            "m.call#ROOM",
+            &json!({"status": "open", "application": {"type": "m.call"}})
+        ));
+        assert!(!is_open(
+            "m.call#ROOM",
+            &json!({"status": "closed", "application": {"type": "m.call"}})
+        ));
+        assert!(!is_open(
+            "m.call#ROOM",
+            &json!({"application": {"type": "m.other"}})
+        ));
         assert!(!is_open("m.call#ROOM", &json!({})));
     }
 }

@@ -9,11 +9,16 @@ pub const LATEST_MS: i64 = 253_402_300_799_999;
 /// numbers past `i64` saturate. `None` when the value is not a number.
 #[must_use]
 pub fn number(value: &Value) -> Option<i64> {
-    let Value::Number(number) = value else { return None };
+    let Value::Number(number) = value else {
+        return None;
+    };
     if let Some(whole) = number.as_i64() {
         return Some(whole);
     }
-    #[expect(clippy::cast_possible_truncation, reason = "`as` saturates, which is what is wanted")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "`as` saturates, which is what is wanted"
+    )]
     number.as_f64().map(|float| float as i64)
 }
 
@@ -30,7 +35,10 @@ mod tests {
 
     #[test]
     fn numbers_of_every_size_become_times() {
-        assert_eq!(number(&json!(1_700_000_000_000_i64)), Some(1_700_000_000_000));
+        assert_eq!(
+            number(&json!(1_700_000_000_000_i64)),
+            Some(1_700_000_000_000)
+        );
         assert_eq!(number(&json!(1.9)), Some(1));
         assert_eq!(number(&json!(u64::MAX)), Some(i64::MAX));
         assert_eq!(number(&json!(-1e300)), Some(i64::MIN));

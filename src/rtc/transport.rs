@@ -69,7 +69,9 @@ fn parse(value: &Value) -> Option<Transport> {
 #[must_use]
 pub fn normalise(url: &str) -> String {
     let url = url.trim_end_matches('/');
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
     let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     format!("{}://{}{path}", scheme.to_lowercase(), host.to_lowercase())
 }
@@ -81,13 +83,17 @@ mod tests {
 
     #[test]
     fn one_service_is_one_text() {
-        assert_eq!(normalise("HTTPS://Rtc.A.example/LiveKit/jwt/"), "https://rtc.a.example/LiveKit/jwt");
+        assert_eq!(
+            normalise("HTTPS://Rtc.A.example/LiveKit/jwt/"),
+            "https://rtc.a.example/LiveKit/jwt"
+        );
         assert_eq!(normalise("not a url"), "not a url");
     }
 
     #[test]
     fn the_first_usable_transport_counts() {
-        let list = json!([null, {"type": 3}, {"type": "livekit", "livekit_service_url": "https://a/"}]);
+        let list =
+            json!([null, {"type": 3}, {"type": "livekit", "livekit_service_url": "https://a/"}]);
         let found = first(Some(&list)).unwrap();
         assert_eq!(found.service_url.as_deref(), Some("https://a"));
     }
