@@ -51,12 +51,39 @@ async fn stored(store: &Store) -> Value {
     let ids: Vec<String> = calls.iter().map(|call| call.id.clone()).collect();
     let mut members: Vec<Value> = Vec::new();
     for m in memberships::of(store, Viewer::Operator, &ids).await.unwrap() {
-        members.push(json!([m.joined_ms, m.user_id, m.device_id, m.until_ms, m.end_reason, m.updates, m.join_event_id,
-            m.kind, m.resumed, m.session_id]));
+        members.push(json!([
+            m.joined_ms,
+            m.user_id,
+            m.device_id,
+            m.until_ms,
+            m.end_reason,
+            m.updates,
+            m.join_event_id,
+            m.kind,
+            m.resumed,
+            m.session_id
+        ]));
     }
     members.sort_by_key(Value::to_string);
-    let mut calls: Vec<Value> = calls.iter().map(|c| json!([c.id, c.slot_id, c.started_ms, c.until_ms, c.memberships,
-        c.people, c.devices, c.peak, c.peak_users, c.servers, c.intent, c.first_event_id])).collect();
+    let mut calls: Vec<Value> = calls
+        .iter()
+        .map(|c| {
+            json!([
+                c.id,
+                c.slot_id,
+                c.started_ms,
+                c.until_ms,
+                c.memberships,
+                c.people,
+                c.devices,
+                c.peak,
+                c.peak_users,
+                c.servers,
+                c.intent,
+                c.first_event_id
+            ])
+        })
+        .collect();
     calls.sort_by_key(Value::to_string);
     let rejected = events::rejected(store, Viewer::Operator, Some(ROOM), 10_000).await.unwrap();
     let mut rejected: Vec<Value> = rejected.iter().map(|r| json!([r.event_id, r.reason])).collect();
@@ -68,12 +95,40 @@ fn derived(derived: &Derived) -> Value {
     let mut members: Vec<Value> = Vec::new();
     for m in derived.memberships.iter().filter(|m| m.until_ms > m.joined_ms) {
         let session = derived.sessions.iter().find(|s| s.membership_ids.contains(&m.id)).unwrap();
-        members.push(json!([m.joined_ms, m.user_id, m.device_id, m.until_ms, m.end_reason.as_str(), m.updates,
-            m.join_event_id, m.format.as_str(), m.resumed, session.id]));
+        members.push(json!([
+            m.joined_ms,
+            m.user_id,
+            m.device_id,
+            m.until_ms,
+            m.end_reason.as_str(),
+            m.updates,
+            m.join_event_id,
+            m.format.as_str(),
+            m.resumed,
+            session.id
+        ]));
     }
     members.sort_by_key(Value::to_string);
-    let mut calls: Vec<Value> = derived.sessions.iter().map(|s| json!([s.id, s.slot_id, s.started_ms, s.until_ms,
-        s.memberships, s.users, s.devices, s.peak, s.peak_users, s.servers, s.intent, s.first_event_id])).collect();
+    let mut calls: Vec<Value> = derived
+        .sessions
+        .iter()
+        .map(|s| {
+            json!([
+                s.id,
+                s.slot_id,
+                s.started_ms,
+                s.until_ms,
+                s.memberships,
+                s.users,
+                s.devices,
+                s.peak,
+                s.peak_users,
+                s.servers,
+                s.intent,
+                s.first_event_id
+            ])
+        })
+        .collect();
     calls.sort_by_key(Value::to_string);
     let mut rejected: Vec<Value> = derived.rejected.iter().map(|(id, reason)| json!([id, reason])).collect();
     rejected.sort_by_key(Value::to_string);

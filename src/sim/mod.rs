@@ -1,0 +1,16 @@
+//! A simulated homeserver that speaks the real client-server API over real HTTP on loopback: the demo and the tests
+//! use the same one.
+//!
+//! [`Homeserver`] answers as Synapse does (what is known of that is cited beside the code), takes events from a
+//! script at any time of the past or the present, and breaks in the ways of [`FaultKind`] when asked to.
+//! It knows nothing of calls and imports nothing else of the program.
+#![allow(
+    clippy::must_use_candidate,
+    reason = "the script's methods act on the server through a shared handle; an event id is often of no use"
+)]
+
+mod dice;
+mod homeserver;
+
+pub use dice::Dice;
+pub use homeserver::{Fault, FaultKind, Homeserver, NewRoom};
