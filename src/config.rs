@@ -113,10 +113,7 @@ impl Config {
     ///
     /// # Errors
     /// Everything that is wrong, at once.
-    pub fn load(
-        path: Option<&Path>,
-        env: impl Iterator<Item = (String, String)>,
-    ) -> Result<Self, Faults> {
+    pub fn load(path: Option<&Path>, env: impl Iterator<Item = (String, String)>) -> Result<Self, Faults> {
         let mut layers = Layers::read(path, env);
         let account = account(&mut layers);
         let config = Self::rest(&mut layers, account);
@@ -168,9 +165,7 @@ impl Config {
             bind: bind?,
             public_url,
             log: log?,
-            max_response_bytes: usize::try_from(max_response_mb?)
-                .ok()?
-                .checked_mul(1024 * 1024)?,
+            max_response_bytes: usize::try_from(max_response_mb?).ok()?.checked_mul(1024 * 1024)?,
         })
     }
 }
@@ -187,10 +182,7 @@ fn account(layers: &mut Layers) -> Option<Account> {
         (None, Some(user_id), Some(password)) => Login::Password { user_id, password },
         _ => return None,
     };
-    Some(Account {
-        homeserver_url: homeserver_url?,
-        login,
-    })
+    Some(Account { homeserver_url: homeserver_url?, login })
 }
 
 /// Notes what an account lacks, or has too much of.
@@ -203,18 +195,11 @@ fn complete(layers: &mut Layers) {
     }
     match (by_token, user, by_password) {
         (false, false, false) if url => {
-            layers.missing(
-                "access_token",
-                "neither it nor user_id and password are set",
-            );
+            layers.missing("access_token", "neither it nor user_id and password are set");
         }
         (true, true, _) | (true, _, true) => {
             let both = "it is set, and so is a user or a password. Keep access_token, or user_id and password";
-            let name = if layers.is_set("access_token") {
-                "access_token"
-            } else {
-                "access_token_file"
-            };
+            let name = if layers.is_set("access_token") { "access_token" } else { "access_token_file" };
             let origin = layers.origin(name);
             layers.faults.add(name, &origin, both);
         }
@@ -227,13 +212,9 @@ fn complete(layers: &mut Layers) {
 /// The place of the credentials: beside the database's file, else where the program runs.
 fn beside(database_url: &Secret) -> PathBuf {
     let url = database_url.expose();
-    let file = url
-        .strip_prefix("sqlite:")
-        .map(|rest| rest.strip_prefix("//").unwrap_or(rest));
+    let file = url.strip_prefix("sqlite:").map(|rest| rest.strip_prefix("//").unwrap_or(rest));
     let file = file.map(|path| path.split('?').next().unwrap_or_default());
-    let directory = file
-        .and_then(|path| Path::new(path).parent())
-        .unwrap_or(Path::new(""));
+    let directory = file.and_then(|path| Path::new(path).parent()).unwrap_or(Path::new(""));
     directory.join("callscope.credentials.json")
 }
 

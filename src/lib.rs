@@ -1,7 +1,10 @@
 //! Callscope observes MatrixRTC calls.
 pub mod changes;
 pub mod clock;
+pub mod config;
 pub mod matrix;
+pub mod observer;
 pub mod rtc;
 pub mod sim;
 pub mod store;
+pub mod telemetry;

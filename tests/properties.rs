@@ -9,7 +9,7 @@ use serde_json::Value;
 const ROOM: &str = "!r:h0";
 
 fn events(json: &[Value]) -> Vec<RoomEvent> {
-    json.iter().map(|event| RoomEvent::from_json(event, None).unwrap()).collect()
+    json.iter().map(|event| RoomEvent::from_recorded(event).unwrap()).collect()
 }
 
 fn derive(events: Vec<RoomEvent>) -> Derived {

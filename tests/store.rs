@@ -18,7 +18,7 @@ const LATER: i64 = 1_800_000_000_000;
 
 fn arrivals(room: &[Value]) -> Vec<Arrival> {
     let arrival = |json: &Value| Arrival {
-        event: RoomEvent::from_json(json, None).unwrap(),
+        event: RoomEvent::from_recorded(json).unwrap(),
         json: json.to_string(),
         in_timeline: true,
     };

@@ -40,7 +40,7 @@ fn evaluate(vector: &Value) -> Value {
         rules.slot_policy = policy.parse().unwrap();
     }
     let now = vector["now"].as_i64().unwrap();
-    let events = vector["events"].as_array().unwrap().iter().map(|event| RoomEvent::from_json(event, None).unwrap());
+    let events = vector["events"].as_array().unwrap().iter().map(|event| RoomEvent::from_recorded(event).unwrap());
     let derived = rtc::derive("!r:a.example", events, &rules);
     json!({
         "memberships": derived.memberships.iter().map(|m| membership(m, now)).collect::<Vec<_>>(),

@@ -101,10 +101,7 @@ impl Client {
     /// As every request.
     pub async fn upload_filter(&self, user_id: &str) -> Result<String> {
         let parts = ["_matrix", "client", "v3", "user", user_id, "filter"];
-        self.post(&parts, filter_json())
-            .send()
-            .await?
-            .text("filter_id")
+        self.post(&parts, filter_json()).send().await?.text("filter_id")
     }
 
     /// Asks for what happened since a position. Sections of the wrong shape are skipped and named in
@@ -147,19 +144,11 @@ fn read(mut answer: Answer, own_user_id: Option<&str>) -> Result<SyncBatch> {
     let rooms = answer.value.get_mut("rooms").map(Value::take);
     let mut rooms = reader.object("rooms", rooms);
     let joined = reader.rooms("rooms.join", rooms.remove("join"), Reader::joined);
-    let invited = reader.rooms(
-        "rooms.invite",
-        rooms.remove("invite"),
-        |reader, room_id, room| reader.invite(room_id, room, own_user_id),
-    );
+    let invited = reader.rooms("rooms.invite", rooms.remove("invite"), |reader, room_id, room| {
+        reader.invite(room_id, room, own_user_id)
+    });
     let left = reader.rooms("rooms.leave", rooms.remove("leave"), Reader::left);
-    Ok(SyncBatch {
-        next_batch,
-        joined,
-        invited,
-        left,
-        malformed: reader.malformed,
-    })
+    Ok(SyncBatch { next_batch, joined, invited, left, malformed: reader.malformed })
 }
 
 /// Takes an answer apart and notes what does not fit.
@@ -171,8 +160,7 @@ struct Reader {
 impl Reader {
     fn complain(&mut self, place: &str, what: &str) {
         if self.malformed.len() < MALFORMED_MAX {
-            self.malformed
-                .push(format!("{} is {what}", one_line(place, 300)));
+            self.malformed.push(format!("{} is {what}", one_line(place, 300)));
         }
     }
 
@@ -242,10 +230,7 @@ impl Reader {
             state_is_after,
             sticky,
             limited: timeline.get("limited") == Some(&Value::Bool(true)),
-            prev_batch: timeline
-                .get("prev_batch")
-                .and_then(Value::as_str)
-                .map(ToOwned::to_owned),
+            prev_batch: timeline.get("prev_batch").and_then(Value::as_str).map(ToOwned::to_owned),
             timeline: self.list(&room_id, "timeline", timeline.remove("events")),
             room_id,
         }
@@ -254,27 +239,14 @@ impl Reader {
     fn left(&mut self, room_id: String, mut room: Map<String, Value>) -> LeftRoom {
         let (state, state_is_after) = self.state(&room_id, &mut room);
         let timeline = self.events(&room_id, "timeline", room.remove("timeline"));
-        LeftRoom {
-            room_id,
-            timeline,
-            state,
-            state_is_after,
-        }
+        LeftRoom { room_id, timeline, state, state_is_after }
     }
 
-    fn invite(
-        &mut self,
-        room_id: String,
-        mut room: Map<String, Value>,
-        own: Option<&str>,
-    ) -> Invite {
+    fn invite(&mut self, room_id: String, mut room: Map<String, Value>, own: Option<&str>) -> Invite {
         let events = self.events(&room_id, "invite_state", room.remove("invite_state"));
         let text = |kind: &str, key: &str| {
-            let of_kind = events
-                .iter()
-                .filter(|event| event.get("type").is_some_and(|is| is == kind));
-            let mut texts =
-                of_kind.filter_map(|event| event.pointer("/content")?.get(key)?.as_str());
+            let of_kind = events.iter().filter(|event| event.get("type").is_some_and(|is| is == kind));
+            let mut texts = of_kind.filter_map(|event| event.pointer("/content")?.get(key)?.as_str());
             texts.next_back().map(ToOwned::to_owned)
         };
         Invite {
@@ -292,19 +264,11 @@ impl Reader {
 fn inviter(events: &[Value], own: Option<&str>) -> Option<String> {
     let mut invites = events.iter().filter(|event| {
         let key = event.get("state_key").and_then(Value::as_str);
-        event
-            .get("type")
-            .is_some_and(|kind| kind == "m.room.member")
-            && event
-                .pointer("/content/membership")
-                .is_some_and(|word| word == "invite")
+        event.get("type").is_some_and(|kind| kind == "m.room.member")
+            && event.pointer("/content/membership").is_some_and(|word| word == "invite")
             && own.is_none_or(|own| key == Some(own))
     });
-    invites
-        .next_back()?
-        .get("sender")?
-        .as_str()
-        .map(ToOwned::to_owned)
+    invites.next_back()?.get("sender")?.as_str().map(ToOwned::to_owned)
 }
 
 fn shape(value: &Value) -> &'static str {

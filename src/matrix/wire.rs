@@ -50,69 +50,37 @@ impl Answer {
     pub(super) fn read(asked: String, status: u16, body: &[u8]) -> Result<Self> {
         let strict = match serde_json::from_slice(body) {
             Ok(value) => {
-                return Ok(Self {
-                    asked,
-                    status,
-                    value,
-                    repaired: false,
-                });
+                return Ok(Self { asked, status, value, repaired: false });
             }
             Err(error) => error,
         };
         // A body that broke off is not worth the walk: nothing that is missing can be put back.
-        let again = if strict.is_eof() {
-            None
-        } else {
-            serde_json::from_str(&repair(body)).ok()
-        };
+        let again = if strict.is_eof() { None } else { serde_json::from_str(&repair(body)).ok() };
         match again {
-            Some(value) => Ok(Self {
-                asked,
-                status,
-                value,
-                repaired: true,
-            }),
-            None => Err(Error::NotMatrix {
-                asked,
-                status,
-                why: describe(body, &strict),
-            }),
+            Some(value) => Ok(Self { asked, status, value, repaired: true }),
+            None => Err(Error::NotMatrix { asked, status, why: describe(body, &strict) }),
         }
     }
 
     /// The error for an answer that is JSON and still not what Matrix says it must be.
     pub(super) fn not_matrix(&self, why: impl Into<String>) -> Error {
-        Error::NotMatrix {
-            asked: self.asked.clone(),
-            status: self.status,
-            why: why.into(),
-        }
+        Error::NotMatrix { asked: self.asked.clone(), status: self.status, why: why.into() }
     }
 
     /// The answer as an object.
     pub(super) fn object(&self) -> Result<&Map<String, Value>> {
-        self.value
-            .as_object()
-            .ok_or_else(|| self.not_matrix("an object was expected"))
+        self.value.as_object().ok_or_else(|| self.not_matrix("an object was expected"))
     }
 
     /// The text under `key`: it must be there and must not be empty.
     pub(super) fn text(&self, key: &str) -> Result<String> {
-        let text = self
-            .object()?
-            .get(key)
-            .and_then(Value::as_str)
-            .filter(|text| !text.is_empty());
-        text.map(ToOwned::to_owned)
-            .ok_or_else(|| self.not_matrix(format!("`{key}` is missing")))
+        let text = self.object()?.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
+        text.map(ToOwned::to_owned).ok_or_else(|| self.not_matrix(format!("`{key}` is missing")))
     }
 
     /// The text under `key`, if there is one.
     pub(super) fn optional_text(&self, key: &str) -> Option<String> {
-        self.value
-            .get(key)
-            .and_then(Value::as_str)
-            .map(ToOwned::to_owned)
+        self.value.get(key).and_then(Value::as_str).map(ToOwned::to_owned)
     }
 
     /// The list under `key`, which must be there; it is taken out of the answer.
@@ -152,9 +120,7 @@ mod tests {
     use super::*;
 
     fn why(body: &str) -> String {
-        Answer::read("GET /x".to_owned(), 200, body.as_bytes())
-            .unwrap_err()
-            .to_string()
+        Answer::read("GET /x".to_owned(), 200, body.as_bytes()).unwrap_err().to_string()
     }
 
     #[test]
@@ -170,12 +136,7 @@ mod tests {
         let answer = Answer::read("GET /x".to_owned(), 200, b"{\"a\":\"\",\"b\":\"x\"}").unwrap();
         assert!(answer.text("a").is_err());
         assert_eq!(answer.text("b").unwrap(), "x");
-        assert!(
-            Answer::read(String::new(), 200, b"[]")
-                .unwrap()
-                .text("a")
-                .is_err()
-        );
+        assert!(Answer::read(String::new(), 200, b"[]").unwrap().text("a").is_err());
     }
 
     #[test]

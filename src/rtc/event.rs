@@ -51,13 +51,23 @@ impl RoomEvent {
             state_key: state_key(json.get("state_key"))?,
             sender: text("sender").ok_or("no_sender")?,
             origin_server_ts: json.get("origin_server_ts").and_then(stamp).ok_or("no_origin_server_ts")?,
-            received_ts: received_ts.or_else(|| json.get("_received_ts").and_then(stamp)),
+            received_ts,
             sticky_ms: sticky_ms(json),
             replaces_state: unsigned("replaces_state").and_then(Value::as_str).map(ToOwned::to_owned),
             redacts: redacts(json, &content),
             redacted_ts: because.map(|event| event.get("origin_server_ts").and_then(stamp).unwrap_or(LATEST_MS)),
             content,
         })
+    }
+
+    /// Reads an event of a file: as [`Self::from_json`], with our receive time in `_received_ts` where we noted one.
+    /// Never for what a homeserver sends: there the key would be a stranger's.
+    ///
+    /// # Errors
+    /// The reason why this is not an event.
+    pub fn from_recorded(json: &Value) -> Result<Self, Reason> {
+        let received = json.get("_received_ts").and_then(number).map(|ms| ms.clamp(0, LATEST_MS));
+        Self::from_json(json, received)
     }
 
     /// When it happened, as far as we can know: no later than we first saw it (MATRIXRTC.md section 10, rule 3).

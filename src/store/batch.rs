@@ -146,17 +146,3 @@ async fn write_room(
     }
     Ok(())
 }
-
-/// Derives everything of one room again from its stored events, in one commit.
-///
-/// # Errors
-/// When the database fails; then nothing was changed.
-pub async fn rebuild(store: &Store, rules: &Rules, room_id: &str) -> Result<(), Error> {
-    let mut tx = store.write.begin().await?;
-    let touched = Touched { everything: true, ..Touched::default() };
-    for (slot, (from, to)) in chains::refold(&mut tx, rules, room_id, &touched).await? {
-        sessions::refold(&mut tx, room_id, &slot, from, to).await?;
-    }
-    tx.commit().await?;
-    Ok(())
-}

@@ -209,3 +209,13 @@ fn member(row: &AnyRow) -> Result<Member, Error> {
         selection: Selection::from_word(row.try_get("selection")?),
     })
 }
+
+const ENDED: &str = "select distinct room_id, slot_id from memberships where until_ms > $1 and until_ms <= $2";
+
+/// Rooms and slots in which a membership ended in `(from, to]`, ms; for the announcement of expiry.
+///
+/// # Errors
+/// When the database fails.
+pub async fn ended_between(store: &Store, from: i64, to: i64) -> Result<Vec<(String, String)>, Error> {
+    Ok(sqlx::query_as(ENDED).bind(from).bind(to).fetch_all(&store.read).await?)
+}

@@ -102,6 +102,29 @@ pub async fn trouble(store: &Store, room_id: &str, watch: Option<Watch>, error: 
     Ok(())
 }
 
+const FORGET_BLIND: &str = "delete from rooms where watch = 'blind'
+    and not exists (select 1 from events e where e.room_id = rooms.room_id)";
+
+/// Forgets rooms that were asked for and never seen: at each start, those still asked for come back.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget_blind(store: &Store) -> Result<(), Error> {
+    sqlx::query(FORGET_BLIND).execute(&store.write).await?;
+    Ok(())
+}
+
+const FORGET_WISH: &str = "delete from rooms where room_id = $1 and watch = 'blind'";
+
+/// Forgets a wish that came true under another name.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget_wish(store: &Store, wish: &str) -> Result<(), Error> {
+    sqlx::query(FORGET_WISH).bind(wish).execute(&store.write).await?;
+    Ok(())
+}
+
 const WATCHED: &str = "select room_id, watch from rooms order by room_id";
 
 /// Every known room and how we stand towards it; for the observer.

@@ -5,7 +5,8 @@ use super::{Error, Store, Tx};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-/// What a start of the observer tells of its vantage.
+/// What a start of the observer tells of its vantage. A user id that differs from the known one makes the
+/// position worthless; an empty one means that we do not know yet.
 #[derive(Debug, Clone)]
 pub struct Start<'a> {
     pub id: &'a str,
@@ -24,9 +25,13 @@ pub struct Start<'a> {
 const START: &str = "insert into vantages (id, user_id, homeserver, device_id, mode, software, delayed_events,
         sticky_events, started_ms)
     values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-    on conflict (id) do update set device_id = excluded.device_id, mode = excluded.mode, software = excluded.software,
+    on conflict (id) do update set mode = excluded.mode, started_ms = excluded.started_ms,
+        user_id = case when excluded.user_id = '' then vantages.user_id else excluded.user_id end,
+        device_id = coalesce(excluded.device_id, vantages.device_id),
+        software = coalesce(excluded.software, vantages.software),
         delayed_events = excluded.delayed_events, sticky_events = excluded.sticky_events,
-        started_ms = excluded.started_ms";
+        position = case when excluded.user_id in ('', vantages.user_id) or vantages.user_id = ''
+            then vantages.position else null end";
 
 /// Notes the start of the observer.
 ///
