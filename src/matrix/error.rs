@@ -120,8 +120,16 @@ impl Error {
             && named
             && self.refusal().is_some_and(|no| {
                 let words = no.message.to_lowercase();
-                ["token", "since", "position"].iter().any(|word| words.contains(word))
+                ["token", "since", "'from'", "position"].iter().any(|word| words.contains(word))
             })
+    }
+
+    /// Does the homeserver not have the stored filter (any more)? Then upload it again. Synapse says 400
+    /// `M_INVALID_PARAM` "No such filter".
+    #[must_use]
+    pub fn is_unknown_filter(&self) -> bool {
+        matches!(self.status(), Some(400 | 404))
+            && self.refusal().is_some_and(|no| no.message.to_lowercase().contains("filter"))
     }
 
     /// Did the homeserver say that we may not?
@@ -185,8 +193,16 @@ mod tests {
         assert!(refused(400, "M_UNKNOWN", "Invalid stream token 's1_2'").is_unknown_position());
         assert!(refused(400, "M_INVALID_PARAM", "bad since").is_unknown_position());
         assert!(refused(400, "M_UNKNOWN_POS", "").is_unknown_position());
+        assert!(refused(400, "M_UNKNOWN", "'from' parameter is invalid").is_unknown_position());
         assert!(!refused(400, "M_UNKNOWN", "filter too long").is_unknown_position());
         assert!(!refused(401, "M_UNKNOWN_TOKEN", "Invalid access token").is_unknown_position());
+    }
+
+    #[test]
+    fn a_lost_filter_is_told_from_a_lost_position() {
+        let lost = refused(400, "M_INVALID_PARAM", "No such filter");
+        assert!(lost.is_unknown_filter() && !lost.is_unknown_position());
+        assert!(!refused(400, "M_UNKNOWN", "Invalid stream token").is_unknown_filter());
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub struct Whoami {
 
 impl Client {
     /// Logs in with a password and uses the new token from now on. Give the device id of an earlier login:
-    /// it is taken up again and its old token ends.
+    /// it is taken up again, where otherwise every login would leave one more device behind.
     ///
     /// # Errors
     /// As every request; `is_forbidden` when user or password is wrong.
