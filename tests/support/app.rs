@@ -67,8 +67,8 @@ pub struct App {
 }
 
 impl App {
-    /// Starts the program and waits until it says where it listens.
-    pub async fn start(settings: &Settings) -> Self {
+    /// Starts the program and waits for nothing: what it listens on is not known then.
+    pub fn launch(settings: &Settings) -> Self {
         let mut child = settings
             .command()
             .stdin(Stdio::null())
@@ -79,11 +79,13 @@ impl App {
         let log = Arc::new(Mutex::new(Vec::new()));
         let (from, to) = (child.stderr.take().unwrap(), Arc::clone(&log));
         std::thread::spawn(move || read(from, &to));
-        let mut app = Self {
-            http: Http::new("", None),
-            child,
-            log,
-        };
+        let http = Http::new("", None);
+        Self { http, child, log }
+    }
+
+    /// Starts the program and waits until it says where it listens.
+    pub async fn start(settings: &Settings) -> Self {
+        let mut app = Self::launch(settings);
         app.http.base = app.address().await;
         app
     }
@@ -135,6 +137,12 @@ impl App {
     /// The calls that are running now, in all rooms.
     pub async fn active(&self) -> Vec<Value> {
         self.list("/api/v1/calls/active").await
+    }
+
+    /// The first page of a list of the API.
+    pub async fn list_first(&self, path: &str) -> Vec<Value> {
+        let page = self.http.get(path).await.ok();
+        page["data"].as_array().expect("data").clone()
     }
 
     /// A list of the API from its first page to its last.

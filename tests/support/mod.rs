@@ -1,10 +1,5 @@
 //! What the tests with real software stand on: Synapse, matrix-js-sdk, Chromium and the program itself.
 #![allow(dead_code, reason = "each test program uses its own part of it")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test ends where something is not as it must be"
-)]
 
 pub mod account;
 pub mod app;
@@ -13,6 +8,7 @@ pub mod http;
 pub mod lines;
 pub mod sdk;
 pub mod synapse;
+pub mod truth;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

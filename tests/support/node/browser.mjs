@@ -1,10 +1,7 @@
 // Debian's Chromium, driven by playwright-core: pages by name, with what went wrong in each.
 import { serve } from "./lines.mjs";
+import { FLAGS } from "./flags.mjs";
 import { chromium } from "playwright-core";
-
-// Without these Chromium looks up its maker's hosts at every start.
-export const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 
 const pages = new Map(); // name -> {context, page, faults}
 let browser;
