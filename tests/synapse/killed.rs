@@ -54,17 +54,17 @@ async fn by_hand(account: Account, room: String, traffic: Arc<Traffic>) {
         let before = now_ms();
         account.state(&room, kind, &key, &content).await;
         traffic.count();
-        pause(within(20, 300)).await;
+        pause(within(10, 160)).await;
         if within(0, 2) == 0 {
             content["created_ts"] = json!(before);
             content["m.call.intent"] = json!("video");
             account.state(&room, kind, &key, &content).await;
             traffic.count();
-            pause(within(20, 200)).await;
+            pause(within(10, 120)).await;
         }
         account.state(&room, kind, &key, &json!({})).await;
         traffic.count();
-        pause(within(20, 300)).await;
+        pause(within(10, 160)).await;
     }
 }
 
@@ -100,7 +100,7 @@ async fn twenty_kills(settings: &Settings, traffic: &Traffic) {
         app.kill();
         if round == 10 {
             // So long that the next sync cannot bring all of it at once.
-            let enough = traffic.sent() + 250;
+            let enough = traffic.sent() + 300;
             while traffic.sent() < enough {
                 pause(50).await;
             }

@@ -67,6 +67,8 @@ const facts = (m) => ({
     kind: m.getAbsoluteExpiry() === undefined ? "sticky" : "session",
 });
 
+const own = (s) => s.memberships.find((m) => m.userId === client.getUserId() && m.deviceId === client.getDeviceId());
+
 function joinOptions(c) {
     const o = { manageMediaKeys: false, unstableSendStickyEvents: !!c.sticky };
     if (c.delay_ms) o.delayedLeaveEventDelayMs = c.delay_ms;
@@ -89,11 +91,14 @@ serve({
         const deviceId = client.getDeviceId();
         const transport = { type: "livekit", livekit_service_url: c.livekit ?? "https://livekit.invalid/jwt", livekit_alias: c.room };
         s.joinRTCSession({ userId, deviceId, memberId: `${userId}:${deviceId}` }, [], transport, joinOptions(c));
-        const mine = (m) => m.userId === userId && m.deviceId === deviceId;
-        return facts(await until("own membership", 20000, () => s.memberships.find(mine)));
+        return facts(await until("own membership", 20000, () => own(s)));
     },
     async leave(c) {
-        return { left: await (await sessionOf(c)).leaveRoomSession(15000) };
+        const s = await sessionOf(c);
+        const left = await s.leaveRoomSession(15000);
+        // Else a join right after this would take the old membership for the new one.
+        await until("own membership gone", 20000, () => !own(s));
+        return { left };
     },
     async intent(c) {
         await (await sessionOf(c)).updateCallIntent(c.value);
