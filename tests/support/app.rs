@@ -24,19 +24,13 @@ impl Settings {
         Self::default()
             .with("CALLSCOPE_HOMESERVER_URL", &account.http.base)
             .with("CALLSCOPE_ACCESS_TOKEN", &account.token)
-            .with(
-                "CALLSCOPE_DATABASE_URL",
-                &format!("sqlite://{}", folder.join("callscope.db").display()),
-            )
+            .with("CALLSCOPE_DATABASE_URL", &format!("sqlite://{}", folder.join("callscope.db").display()))
             .with("CALLSCOPE_BIND", "127.0.0.1:0")
     }
 
     /// The demonstration, with its simulated homeserver.
     pub fn demo() -> Self {
-        Self {
-            arguments: ["demo", "--bind", "127.0.0.1:0"].map(str::to_owned).into(),
-            environment: Vec::new(),
-        }
+        Self { arguments: ["demo", "--bind", "127.0.0.1:0"].map(str::to_owned).into(), environment: Vec::new() }
     }
 
     #[must_use]
@@ -51,9 +45,7 @@ impl Settings {
         for key in foreign.filter(|k| k.to_string_lossy().starts_with("CALLSCOPE_")) {
             command.env_remove(key);
         }
-        command
-            .args(&self.arguments)
-            .envs(self.environment.iter().cloned());
+        command.args(&self.arguments).envs(self.environment.iter().cloned());
         command
     }
 }
@@ -130,8 +122,7 @@ impl App {
 
     /// All calls of a room, over all pages of the list.
     pub async fn calls(&self, room: &str) -> Vec<Value> {
-        self.list(&format!("/api/v1/calls?room={}", quote(room)))
-            .await
+        self.list(&format!("/api/v1/calls?room={}", quote(room))).await
     }
 
     /// The calls that are running now, in all rooms.
@@ -155,8 +146,7 @@ impl App {
             let Some(next) = page["next_url"].as_str() else {
                 return all;
             };
-            next.trim_start_matches(&self.http.base)
-                .clone_into(&mut path);
+            next.trim_start_matches(&self.http.base).clone_into(&mut path);
         }
     }
 }
@@ -181,11 +171,7 @@ fn read(from: ChildStderr, log: &Mutex<Vec<String>>) {
 fn address_in(line: &str) -> Option<String> {
     let (_, rest) = line.split_once("listening on ")?;
     let end = rest.find(|c: char| c.is_whitespace() || c.is_control());
-    Some(
-        rest[..end.unwrap_or(rest.len())]
-            .trim_end_matches('/')
-            .to_owned(),
-    )
+    Some(rest[..end.unwrap_or(rest.len())].trim_end_matches('/').to_owned())
 }
 
 /// Runs `callscope derive` over a room's events; gives what it prints.
@@ -198,9 +184,7 @@ pub fn derive(events: &[Value], now_ms: i64) -> Value {
         .spawn()
         .expect("the program starts");
     let mut input = child.stdin.take().unwrap();
-    input
-        .write_all(serde_json::to_string(events).unwrap().as_bytes())
-        .unwrap();
+    input.write_all(serde_json::to_string(events).unwrap().as_bytes()).unwrap();
     drop(input);
     let Output { status, stdout, .. } = child.wait_with_output().unwrap();
     assert!(status.success(), "derive: {status}");

@@ -75,6 +75,5 @@ impl Browser {
 
 /// Debian's Chromium; `CALLSCOPE_TEST_CHROMIUM` names another.
 fn executable() -> PathBuf {
-    std::env::var_os("CALLSCOPE_TEST_CHROMIUM")
-        .map_or_else(|| PathBuf::from("/usr/bin/chromium"), PathBuf::from)
+    std::env::var_os("CALLSCOPE_TEST_CHROMIUM").map_or_else(|| PathBuf::from("/usr/bin/chromium"), PathBuf::from)
 }

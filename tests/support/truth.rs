@@ -30,10 +30,7 @@ pub struct Script {
 
 impl Script {
     pub fn new(room: &str) -> Self {
-        Self {
-            room: room.to_owned(),
-            stays: Vec::new(),
-        }
+        Self { room: room.to_owned(), stays: Vec::new() }
     }
 
     pub async fn join(&mut self, device: &mut Device, options: Value) {
@@ -65,10 +62,7 @@ impl Script {
 
     fn end(&mut self, device: &Device, left: Span) {
         let of = &device.account;
-        let open = self
-            .stays
-            .iter_mut()
-            .find(|s| s.left.is_none() && s.user == of.user_id && s.device == of.device_id);
+        let open = self.stays.iter_mut().find(|s| s.left.is_none() && s.user == of.user_id && s.device == of.device_id);
         open.expect("the device was in the call").left = Some(left);
     }
 
@@ -92,9 +86,7 @@ impl Script {
                 m["user_id"] == stay.user.as_str()
                     && m["device_id"] == stay.device.as_str()
                     && m["kind"] == stay.kind.as_str()
-                    && m["joined_ms"]
-                        .as_i64()
-                        .is_some_and(|t| near(t, (joined, joined)))
+                    && m["joined_ms"].as_i64().is_some_and(|t| near(t, (joined, joined)))
             });
             let found = of.next().unwrap_or_else(|| panic!("not shown: {stay:?}"));
             assert!(of.next().is_none(), "shown twice: {stay:?}");
@@ -119,9 +111,8 @@ fn times(stay: &Stay, events: &[Value]) -> (i64, Option<i64>) {
         .position(|e| e["event_id"] == stay.join_event.as_str())
         .unwrap_or_else(|| panic!("the homeserver does not have the join of {stay:?}"));
     let time = |e: &Value| e["origin_server_ts"].as_i64().unwrap();
-    let end = events[at + 1..]
-        .iter()
-        .find(|e| chain(e) == chain(&events[at]) && e["content"].get("application").is_none());
+    let end =
+        events[at + 1..].iter().find(|e| chain(e) == chain(&events[at]) && e["content"].get("application").is_none());
     (time(&events[at]), end.map(time))
 }
 
@@ -129,11 +120,7 @@ fn times(stay: &Stay, events: &[Value]) -> (i64, Option<i64>) {
 fn chain(event: &Value) -> [&Value; 3] {
     match event.get("state_key") {
         Some(key) => [&event["type"], &Value::Null, key],
-        None => [
-            &event["type"],
-            &event["sender"],
-            &event["content"]["msc4354_sticky_key"],
-        ],
+        None => [&event["type"], &event["sender"], &event["content"]["msc4354_sticky_key"]],
     }
 }
 
@@ -152,16 +139,8 @@ pub fn members(calls: &[Value]) -> Vec<Value> {
 
 /// Memberships of the API or of `callscope derive` in a form that can be compared: one line each, sorted.
 pub fn plain(memberships: &[Value]) -> Vec<String> {
-    const FACTS: [&str; 8] = [
-        "slot_id",
-        "user_id",
-        "device_id",
-        "kind",
-        "joined_ms",
-        "left_ms",
-        "end_reason",
-        "updates",
-    ];
+    const FACTS: [&str; 8] =
+        ["slot_id", "user_id", "device_id", "kind", "joined_ms", "left_ms", "end_reason", "updates"];
     let mut lines: Vec<String> = memberships
         .iter()
         // A stay that ended when it began is in no call.
