@@ -1,5 +1,4 @@
 //! Each fault of the simulated homeserver does to a real client what it says.
-#![allow(clippy::unwrap_used, reason = "in a test that is the point")]
 
 use std::time::Duration;
 
