@@ -95,7 +95,9 @@ async fn a_homeserver_that_goes_away_and_comes_back_is_followed_again() {
     watcher.join(&room, &bob).await;
     let app = App::ready(&Settings::observe(&watcher, &bed.folder("outage"))).await;
     let mut device = Device::start(&bob).await;
-    device.join(&room).await;
+    // Long enough that the homeserver does not say goodbye for it on coming back.
+    let patient = json!({"delay_ms": 120_000});
+    device.join_with(&room, patient).await;
     shown(&app, &room, 1, 1).await;
 
     bed.server(0).kill();
