@@ -13,3 +13,5 @@ mod calls;
 mod killed;
 #[path = "synapse/rooms.rs"]
 mod rooms;
+#[path = "synapse/ways.rs"]
+mod ways;

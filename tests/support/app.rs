@@ -39,6 +39,12 @@ impl Settings {
         self
     }
 
+    #[must_use]
+    pub fn without(mut self, key: &str) -> Self {
+        self.environment.retain(|(known, _)| known != key);
+        self
+    }
+
     fn command(&self) -> Command {
         let mut command = Command::new(PROGRAM);
         let foreign = std::env::vars_os().map(|(key, _)| key);

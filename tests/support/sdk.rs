@@ -34,11 +34,14 @@ impl Device {
         self.join_with(room, json!({})).await
     }
 
-    /// Joins with `sticky`, `slot`, `intent`, `expires_ms`, …
+    /// Joins with `sticky`, `slot`, `intent`, `expires_ms`, `delay_ms`, …
     pub async fn join_with(&mut self, room: &str, mut options: Value) -> Value {
         options["room"] = json!(room);
-        options["delay_ms"] = json!(DELAY_MS);
-        options["restart_ms"] = json!(RESTART_MS);
+        for (name, ms) in [("delay_ms", DELAY_MS), ("restart_ms", RESTART_MS)] {
+            if options[name].is_null() {
+                options[name] = json!(ms);
+            }
+        }
         self.lines.call("join", options).await
     }
 
