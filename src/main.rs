@@ -1,1 +1,8 @@
-fn main() {}
+//! The program `callscope`.
+
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    callscope::cli::run().await
+}

@@ -39,7 +39,8 @@ impl RoomEvent {
     /// # Errors
     /// The reason why this is not an event.
     pub fn from_json(json: &Value, received_ts: Option<i64>) -> Result<Self, Reason> {
-        let text = |key: &str| json.get(key).and_then(Value::as_str).map(ToOwned::to_owned);
+        // NUL is no character of any id, and PostgreSQL has no text with it.
+        let text = |key: &str| json.get(key).and_then(Value::as_str).map(|text| text.replace('\0', "\u{fffd}"));
         let unsigned = |key: &str| json.pointer(&format!("/unsigned/{key}"));
         let stamp = |value: &Value| number(value).map(|ms| ms.clamp(0, LATEST_MS));
         let content = json.get("content").cloned().unwrap_or(Value::Null);
@@ -50,13 +51,23 @@ impl RoomEvent {
             state_key: state_key(json.get("state_key"))?,
             sender: text("sender").ok_or("no_sender")?,
             origin_server_ts: json.get("origin_server_ts").and_then(stamp).ok_or("no_origin_server_ts")?,
-            received_ts: received_ts.or_else(|| json.get("_received_ts").and_then(stamp)),
+            received_ts,
             sticky_ms: sticky_ms(json),
             replaces_state: unsigned("replaces_state").and_then(Value::as_str).map(ToOwned::to_owned),
             redacts: redacts(json, &content),
             redacted_ts: because.map(|event| event.get("origin_server_ts").and_then(stamp).unwrap_or(LATEST_MS)),
             content,
         })
+    }
+
+    /// Reads an event of a file: as [`Self::from_json`], with our receive time in `_received_ts` where we noted one.
+    /// Never for what a homeserver sends: there the key would be a stranger's.
+    ///
+    /// # Errors
+    /// The reason why this is not an event.
+    pub fn from_recorded(json: &Value) -> Result<Self, Reason> {
+        let received = json.get("_received_ts").and_then(number).map(|ms| ms.clamp(0, LATEST_MS));
+        Self::from_json(json, received)
     }
 
     /// When it happened, as far as we can know: no later than we first saw it (MATRIXRTC.md section 10, rule 3).
@@ -138,10 +149,9 @@ impl Kind {
     #[must_use]
     pub fn of(event_type: &str) -> Self {
         match event_type {
-            "org.matrix.msc3401.call.member"
-            | "m.call.member"
-            | "org.matrix.msc4143.rtc.member"
-            | "m.rtc.member" => Self::Member,
+            "org.matrix.msc3401.call.member" | "m.call.member" | "org.matrix.msc4143.rtc.member" | "m.rtc.member" => {
+                Self::Member
+            }
             "org.matrix.msc4143.rtc.slot" | "m.rtc.slot" => Self::Slot,
             "m.room.member" => Self::Presence,
             "m.room.redaction" => Self::Redaction,

@@ -1,5 +1,91 @@
 //! The pure core: from the events of a room to memberships and sessions. No I/O, no clock, no async.
+//!
+//! The one interesting function is [`derive`]. It is made of two folds: the events of one *chain* (a state
+//! key, or a sender's sticky key) with what holds in the [`room`] into memberships ([`fold`]), and the
+//! memberships of one slot into sessions ([`session`]). Expiry is part of the result (`until_ms`), so the
+//! answer does not depend on when one asks, and never on the order in which events arrived.
+
 pub mod event;
+pub mod fold;
+pub mod id;
+pub mod member;
+pub mod membership;
+pub mod order;
+pub mod room;
+pub mod session;
 pub mod slot;
 pub mod time;
 pub mod transport;
+
+use event::RoomEvent;
+use fold::Rules;
+use membership::{Membership, Rejection};
+use session::Session;
+use std::collections::BTreeMap;
+
+/// Everything that follows from the events of one room.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Derived {
+    /// Sorted by `joined_ms`, user, device.
+    pub memberships: Vec<Membership>,
+    /// Sorted by `started_ms`, slot.
+    pub sessions: Vec<Session>,
+    /// Events that tried to say something of a call and failed, with the reason; sorted by event id.
+    pub rejected: Vec<Rejection>,
+}
+
+/// Copies of one event made one, by event id.
+#[must_use]
+pub fn distinct(events: impl IntoIterator<Item = RoomEvent>) -> BTreeMap<String, RoomEvent> {
+    let mut distinct: BTreeMap<String, RoomEvent> = BTreeMap::new();
+    for event in events {
+        match distinct.entry(event.event_id.clone()) {
+            std::collections::btree_map::Entry::Vacant(free) => {
+                free.insert(event);
+            }
+            std::collections::btree_map::Entry::Occupied(mut known) => known.get_mut().absorb(&event),
+        }
+    }
+    distinct
+}
+
+/// Derives memberships and sessions from all events of one room, in any order, with duplicates.
+#[must_use]
+pub fn derive(room_id: &str, events: impl IntoIterator<Item = RoomEvent>, rules: &Rules) -> Derived {
+    let events = distinct(events);
+    let room = room::Room::from_events(events.values());
+    let mut chains: BTreeMap<String, Vec<&RoomEvent>> = BTreeMap::new();
+    let mut derived = Derived::default();
+    for event in events.values() {
+        match member::chain(event) {
+            Ok(Some(chain)) => chains.entry(chain).or_default().push(event),
+            Ok(None) => {}
+            Err(reason) => derived.rejected.push((event.event_id.clone(), reason)),
+        }
+    }
+    for (chain, events) in &chains {
+        let (mut members, mut rejected) = fold::fold(chain, events.iter().copied(), &room, rules);
+        derived.memberships.append(&mut members);
+        derived.rejected.append(&mut rejected);
+    }
+    derived.sessions = sessions(room_id, &derived.memberships);
+    derived.memberships.sort_by(|a, b| key(a).cmp(&key(b)));
+    derived.rejected.sort();
+    derived
+}
+
+fn key(member: &Membership) -> (i64, &str, Option<&str>, &str) {
+    (member.joined_ms, &member.user_id, member.device_id.as_deref(), &member.id)
+}
+
+/// The sessions of all slots among these memberships of one room.
+#[must_use]
+pub fn sessions(room_id: &str, members: &[Membership]) -> Vec<Session> {
+    let mut slots: BTreeMap<&str, Vec<&Membership>> = BTreeMap::new();
+    for member in members {
+        slots.entry(member.slot.as_str()).or_default().push(member);
+    }
+    let mut sessions: Vec<Session> = slots.into_values().flat_map(|members| session::fold(room_id, members)).collect();
+    sessions.sort_by(|a, b| (a.started_ms, &a.slot_id).cmp(&(b.started_ms, &b.slot_id)));
+    sessions
+}

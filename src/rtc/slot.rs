@@ -49,7 +49,9 @@ impl SlotId {
 /// string, the key starts with it and `#`, and `status` is absent or `open` (MSC4143, both revisions).
 #[must_use]
 pub fn is_open(state_key: &str, content: &Value) -> bool {
-    let Some(application) = content.pointer("/application/type").and_then(Value::as_str) else { return false };
+    let Some(application) = content.pointer("/application/type").and_then(Value::as_str) else {
+        return false;
+    };
     let status_open = content.get("status").is_none_or(|status| status == "open");
     status_open && SlotId::named(state_key, application).is_some()
 }

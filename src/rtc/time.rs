@@ -9,7 +9,9 @@ pub const LATEST_MS: i64 = 253_402_300_799_999;
 /// numbers past `i64` saturate. `None` when the value is not a number.
 #[must_use]
 pub fn number(value: &Value) -> Option<i64> {
-    let Value::Number(number) = value else { return None };
+    let Value::Number(number) = value else {
+        return None;
+    };
     if let Some(whole) = number.as_i64() {
         return Some(whole);
     }

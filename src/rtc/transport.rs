@@ -69,9 +69,38 @@ fn parse(value: &Value) -> Option<Transport> {
 #[must_use]
 pub fn normalise(url: &str) -> String {
     let url = url.trim_end_matches('/');
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
     let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     format!("{}://{}{path}", scheme.to_lowercase(), host.to_lowercase())
+}
+
+/// One stay, as far as it decides which transport is used: from, until (ms), what it names, how it selects.
+pub type Stay = (i64, i64, Option<Transport>, Selection);
+
+/// The transport that each member uses: its own first one, or with `oldest_membership` what the oldest
+/// member of the slot that was active at its join uses (matrix-js-sdk `getTransport`).
+#[must_use]
+pub fn in_use(stays: &[Stay]) -> Vec<Option<Transport>> {
+    let mut order: Vec<usize> = (0..stays.len()).collect();
+    order.sort_by_key(|&at| (stays[at].0, at));
+    let mut used: Vec<Option<Transport>> = vec![None; stays.len()];
+    // The oldest active member, found in one pass: those that have gone are dropped from the front.
+    let mut active: std::collections::VecDeque<usize> = std::collections::VecDeque::new();
+    for at in order {
+        let (joined, _, own, selection) = &stays[at];
+        while active.front().is_some_and(|&oldest| stays[oldest].1 <= *joined) {
+            active.pop_front();
+        }
+        used[at] = match (selection, active.front()) {
+            (Selection::MultiSfu, _) | (Selection::OldestMembership, None) => own.clone(),
+            (Selection::OldestMembership, Some(&oldest)) => used[oldest].clone(),
+            (Selection::Unknown, _) => None,
+        };
+        active.push_back(at);
+    }
+    used
 }
 
 #[cfg(test)]
@@ -90,5 +119,19 @@ mod tests {
         let list = json!([null, {"type": 3}, {"type": "livekit", "livekit_service_url": "https://a/"}]);
         let found = first(Some(&list)).unwrap();
         assert_eq!(found.service_url.as_deref(), Some("https://a"));
+    }
+
+    #[test]
+    fn the_oldest_member_decides_for_those_who_follow_it() {
+        let sfu = |url: &str| Some(Transport { kind: "livekit".into(), service_url: Some(url.into()) });
+        let stays = [
+            (0, 50, sfu("a"), Selection::OldestMembership),
+            (10, 90, sfu("b"), Selection::OldestMembership),
+            (20, 90, sfu("c"), Selection::MultiSfu),
+            (60, 90, sfu("d"), Selection::OldestMembership),
+            (95, 99, sfu("e"), Selection::OldestMembership),
+        ];
+        let urls: Vec<_> = in_use(&stays).into_iter().map(|t| t.unwrap().service_url.unwrap()).collect();
+        assert_eq!(urls, ["a", "a", "c", "a", "e"]);
     }
 }

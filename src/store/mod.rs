@@ -1,6 +1,25 @@
-//! The database: all SQL of the program is in this folder.
+//! The database: all SQL of the program is in this folder, as constant text that SQLite and PostgreSQL
+//! both run. A public function is a transaction or a read, a private one a query.
 
+pub mod batch;
+mod chains;
+pub mod events;
+pub mod memberships;
+pub mod rooms;
 pub mod row;
+pub mod sessions;
+pub mod snapshots;
+pub mod stats;
+pub mod vantages;
+pub mod walks;
+
+use sqlx::any::{AnyPoolOptions, install_default_drivers};
+use sqlx::{AnyPool, Executor};
+use std::time::Duration;
+
+/// The database kind; nothing else names one.
+pub type Db = sqlx::Any;
+type Tx = sqlx::Transaction<'static, Db>;
 
 /// What can go wrong with the database.
 #[derive(Debug, thiserror::Error)]
@@ -13,13 +32,61 @@ pub enum Error {
     Content(String),
 }
 
-/// The database, open. Cheap to clone.
+/// The database, open. Cheap to clone. One connection writes, so that writers wait for each other here
+/// and not in the database; several read.
 #[derive(Debug, Clone)]
 pub struct Store {
-    pub(crate) read: sqlx::AnyPool,
+    pub(crate) read: AnyPool,
+    pub(crate) write: AnyPool,
 }
-pub mod events;
-pub mod memberships;
-pub mod rooms;
-pub mod sessions;
-pub mod vantages;
+
+impl Store {
+    /// Opens the database, makes it if it is a file that is not there, and brings it to this version's shape.
+    ///
+    /// # Errors
+    /// When it cannot be opened or migrated.
+    pub async fn open(url: &str) -> Result<Self, Error> {
+        install_default_drivers();
+        let url = with_create(url);
+        let write = pool(1).connect(&url).await?;
+        sqlx::migrate!().run(&write).await?;
+        let read = pool(6).connect(&url).await?;
+        Ok(Self { read, write })
+    }
+
+    /// Closes all connections; SQLite then folds its write-ahead log into the file.
+    pub async fn close(&self) {
+        self.read.close().await;
+        self.write.close().await;
+    }
+}
+
+fn pool(connections: u32) -> AnyPoolOptions {
+    let options = AnyPoolOptions::new().max_connections(connections).acquire_timeout(Duration::from_secs(30));
+    options.after_connect(|connection, _| {
+        Box::pin(async move {
+            if connection.backend_name() == "SQLite" {
+                // WAL: readers do not wait for the writer. NORMAL keeps every commit when the process dies.
+                connection.execute("pragma journal_mode = wal").await?;
+                connection.execute("pragma synchronous = normal").await?;
+                connection.execute("pragma busy_timeout = 10000").await?;
+                connection.execute("pragma cache_size = -32000").await?;
+            }
+            Ok(())
+        })
+    })
+}
+
+fn with_create(url: &str) -> String {
+    if url.starts_with("sqlite:") && !url.contains('?') { format!("{url}?mode=rwc") } else { url.to_owned() }
+}
+
+/// A number of the program as the database stores it.
+fn int(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// PostgreSQL has no text with NUL, and no id has one either.
+fn clean(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}

@@ -1,8 +1,196 @@
-//! Reads and writes of rooms.
-use super::row::{Room, Viewer};
-use super::{Error, Store};
+//! Rooms: how we stand towards each, its name, and the names of people in it.
+
+use super::events::event;
+use super::row::{Room, RoomName, Viewer, Watch};
+use super::{Error, Store, Tx, clean};
+use crate::rtc::event::{Kind, RoomEvent};
+use crate::rtc::order::in_order;
+use serde_json::Value;
+use sqlx::Row;
+use sqlx::any::AnyRow;
+use std::collections::BTreeMap;
+
+const NOTE: &str = "insert into rooms (room_id, watch, first_seen_ms) values ($1, $2, $3)
+    on conflict (room_id) do nothing";
+const WATCH: &str = "update rooms set watch = $2, error = null where room_id = $1 and watch <> $2";
+
+/// Makes the room known; true if it was not.
+pub(super) async fn note(tx: &mut Tx, room_id: &str, watch: Option<Watch>, now: i64) -> Result<bool, Error> {
+    let word = watch.unwrap_or(Watch::Joined).as_str();
+    let done = sqlx::query(NOTE).bind(room_id).bind(word).bind(now).execute(&mut **tx).await?;
+    if done.rows_affected() == 1 {
+        return Ok(true);
+    }
+    if watch.is_some() {
+        sqlx::query(WATCH).bind(room_id).bind(word).execute(&mut **tx).await?;
+    }
+    Ok(false)
+}
+
+const POLLED: &str = "update rooms set polled_ms = $2, error = null where room_id = $1";
+
+pub(super) async fn polled(tx: &mut Tx, room_id: &str, now: i64) -> Result<(), Error> {
+    sqlx::query(POLLED).bind(room_id).bind(now).execute(&mut **tx).await?;
+    Ok(())
+}
+
+const FACTS: &str = "select * from events where room_id = $1 and state_key = '' and kind in ('m.room.name',
+    'm.room.canonical_alias', 'm.room.encryption', 'm.room.history_visibility', 'm.room.tombstone', 'm.room.create')";
+const SET_FACTS: &str = "update rooms set name = $2, alias = $3, version = $4, encrypted = $5, history_visibility = $6,
+    replaced_by = $7 where room_id = $1";
+
+/// Reads name, alias and the rest again from the newest stored event of each kind.
+pub(super) async fn refresh(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
+    let rows = sqlx::query(FACTS).bind(room_id).fetch_all(&mut **tx).await?;
+    let mut kinds: BTreeMap<String, Vec<RoomEvent>> = BTreeMap::new();
+    for row in &rows {
+        let event = event(row)?;
+        kinds.entry(event.kind.clone()).or_default().push(event);
+    }
+    let newest = |kind: &str| kinds.get(kind).and_then(|events| Some(in_order(events).last()?.1));
+    let text = |kind: &str, key: &str| {
+        let text = newest(kind)?.content.get(key)?.as_str()?;
+        // Room names are limited to 255 bytes by clients, not by servers.
+        Some(clean(&text.chars().take(255).collect::<String>())).filter(|text| !text.trim().is_empty())
+    };
+    let version = newest("m.room.create").map(|event| match event.content.get("room_version") {
+        Some(Value::String(version)) => clean(&version.chars().take(64).collect::<String>()),
+        _ => "1".to_owned(),
+    });
+    sqlx::query(SET_FACTS)
+        .bind(room_id)
+        .bind(text("m.room.name", "name"))
+        .bind(text("m.room.canonical_alias", "alias"))
+        .bind(version)
+        .bind(i64::from(newest("m.room.encryption").is_some()))
+        .bind(text("m.room.history_visibility", "history_visibility"))
+        .bind(text("m.room.tombstone", "replacement_room"))
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+const PERSON: &str = "insert into people (room_id, user_id, name, event_ms, event_id) values ($1, $2, $3, $4, $5)
+    on conflict (room_id, user_id) do update set name = excluded.name, event_ms = excluded.event_ms,
+        event_id = excluded.event_id
+    where (excluded.event_ms, excluded.event_id) > (people.event_ms, people.event_id)";
+
+/// Keeps the newest display name of a user that joined.
+pub(super) async fn person(tx: &mut Tx, room_id: &str, event: &RoomEvent) -> Result<(), Error> {
+    let joined = event.content.get("membership").is_some_and(|word| word == "join");
+    let (Kind::Presence, true, Some(user)) = (Kind::of(&event.kind), joined, &event.state_key) else {
+        return Ok(());
+    };
+    let name = event.content.get("displayname").and_then(Value::as_str);
+    let name = name.map(|name| clean(&name.chars().take(255).collect::<String>()));
+    let query = sqlx::query(PERSON).bind(room_id).bind(user).bind(name.filter(|name| !name.trim().is_empty()));
+    query.bind(event.time()).bind(&event.event_id).execute(&mut **tx).await?;
+    Ok(())
+}
+
+const TROUBLE: &str = "update rooms set error = $2 where room_id = $1";
+
+/// Notes that a room could not be read, in plain words, and how we stand towards it, if that changed.
+///
+/// # Errors
+/// When the database fails.
+pub async fn trouble(store: &Store, room_id: &str, watch: Option<Watch>, error: &str, now: i64) -> Result<(), Error> {
+    let mut tx = store.write.begin().await?;
+    note(&mut tx, room_id, watch, now).await?;
+    sqlx::query(TROUBLE).bind(room_id).bind(error).execute(&mut *tx).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+const FORGET_BLIND: &str = "delete from rooms where watch = 'blind'
+    and not exists (select 1 from events e where e.room_id = rooms.room_id)";
+
+/// Forgets rooms that were asked for and never seen: at each start, those still asked for come back.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget_blind(store: &Store) -> Result<(), Error> {
+    sqlx::query(FORGET_BLIND).execute(&store.write).await?;
+    Ok(())
+}
+
+const FORGET_WISH: &str = "delete from rooms where room_id = $1 and watch = 'blind'";
+
+/// Forgets a wish that came true under another name.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget_wish(store: &Store, wish: &str) -> Result<(), Error> {
+    sqlx::query(FORGET_WISH).bind(wish).execute(&store.write).await?;
+    Ok(())
+}
+
+const WATCHED: &str = "select room_id, watch from rooms order by room_id";
+
+/// Every known room and how we stand towards it; for the observer.
+///
+/// # Errors
+/// When the database fails.
+pub async fn watched(store: &Store) -> Result<Vec<(String, Watch)>, Error> {
+    let rows: Vec<(String, String)> = sqlx::query_as(WATCHED).fetch_all(&store.read).await?;
+    Ok(rows.into_iter().map(|(room_id, watch)| (room_id, Watch::from_word(&watch))).collect())
+}
+
+// The inner select names the columns that the outer one sorts by: PostgreSQL wants it so.
+const LISTED: &str = "select * from (select r.*,
+    (select count(*) from sessions s where s.room_id = r.room_id and s.started_ms <= $1) as calls,
+    (select count(*) from sessions s where s.room_id = r.room_id and s.started_ms <= $1 and s.until_ms > $1) as active,
+    (select coalesce(max(started_ms), 0) from sessions s where s.room_id = r.room_id and s.started_ms <= $1) as last_call_ms,
+    (select count(*) from events e where e.room_id = r.room_id and e.rejected = 'encrypted') as unreadable,
+    (select count(*) from events e where e.room_id = r.room_id and e.rejected is not null) as rejected,
+    (select coalesce(cast(sum(w.pages) as bigint), 0) from walks w where w.room_id = r.room_id) as history_pages,
+    (select count(*) from walks w where w.room_id = r.room_id and w.done_ms is null) as history_open,
+    (select min(origin_server_ts) from events e where e.room_id = r.room_id) as oldest_event_ms
+    from rooms r where $2 = '' or r.room_id = $2 or r.alias = $2) as listed
+    order by active desc, last_call_ms desc, name, room_id";
 
 /// All rooms: with a running call first, then by newest call, then by name.
-pub async fn list(store: &Store, viewer: Viewer, now: i64) -> Result<Vec<Room>, Error> { todo!() }
+///
+/// # Errors
+/// When the database fails.
+pub async fn list(store: &Store, viewer: Viewer, now: i64) -> Result<Vec<Room>, Error> {
+    let Viewer::Operator = viewer;
+    sqlx::query(LISTED).bind(now).bind("").fetch_all(&store.read).await?.iter().map(room).collect()
+}
+
 /// One room by id or alias.
-pub async fn find(store: &Store, viewer: Viewer, id_or_alias: &str, now: i64) -> Result<Option<Room>, Error> { todo!() }
+///
+/// # Errors
+/// When the database fails.
+pub async fn find(store: &Store, viewer: Viewer, id_or_alias: &str, now: i64) -> Result<Option<Room>, Error> {
+    let Viewer::Operator = viewer;
+    if id_or_alias.is_empty() {
+        return Ok(None);
+    }
+    let row = sqlx::query(LISTED).bind(now).bind(id_or_alias).fetch_optional(&store.read).await?;
+    row.as_ref().map(room).transpose()
+}
+
+fn room(row: &AnyRow) -> Result<Room, Error> {
+    let watch: String = row.try_get("watch")?;
+    let name = RoomName { room_id: row.try_get("room_id")?, name: row.try_get("name")?, alias: row.try_get("alias")? };
+    Ok(Room {
+        room: name,
+        version: row.try_get("version")?,
+        encrypted: row.try_get::<i64, _>("encrypted")? != 0,
+        watch: Watch::from_word(&watch),
+        history_visibility: row.try_get("history_visibility")?,
+        replaced_by: row.try_get("replaced_by")?,
+        first_seen_ms: row.try_get("first_seen_ms")?,
+        polled_ms: row.try_get("polled_ms")?,
+        error: row.try_get("error")?,
+        calls: row.try_get("calls")?,
+        active: row.try_get("active")?,
+        last_call_ms: Some(row.try_get::<i64, _>("last_call_ms")?).filter(|time| *time > 0),
+        unreadable: row.try_get("unreadable")?,
+        rejected: row.try_get("rejected")?,
+        history_pages: row.try_get("history_pages")?,
+        history_open: row.try_get::<i64, _>("history_open")? != 0,
+        oldest_event_ms: row.try_get("oldest_event_ms")?,
+    })
+}

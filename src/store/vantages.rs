@@ -1,8 +1,164 @@
-//! Reads and writes of vantages: the accounts we look from.
-use super::row::{Totals, Vantage};
-use super::{Error, Store};
+//! Vantages: the accounts we look from, their place in the sync stream and how they fare.
+
+use super::row::Vantage;
+use super::{Error, Store, Tx};
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+/// What a start of the observer tells of its vantage. A user id that differs from the known one makes the
+/// position worthless; an empty one means that we do not know yet.
+#[derive(Debug, Clone)]
+pub struct Start<'a> {
+    pub id: &'a str,
+    pub user_id: &'a str,
+    pub homeserver: &'a str,
+    pub device_id: Option<&'a str>,
+    /// `follow` or `poll`.
+    pub mode: &'a str,
+    pub software: Option<&'a str>,
+    pub delayed_events: bool,
+    pub sticky_events: bool,
+    /// Our clock, ms.
+    pub now: i64,
+}
+
+const START: &str = "insert into vantages (id, user_id, homeserver, device_id, mode, software, delayed_events,
+        sticky_events, started_ms)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+    on conflict (id) do update set mode = excluded.mode, started_ms = excluded.started_ms,
+        user_id = case when excluded.user_id = '' then vantages.user_id else excluded.user_id end,
+        device_id = coalesce(excluded.device_id, vantages.device_id),
+        software = coalesce(excluded.software, vantages.software),
+        delayed_events = excluded.delayed_events, sticky_events = excluded.sticky_events,
+        position = case when excluded.user_id in ('', vantages.user_id) or vantages.user_id = ''
+            then vantages.position else null end";
+
+/// Notes the start of the observer.
+///
+/// # Errors
+/// When the database fails.
+pub async fn start(store: &Store, start: &Start<'_>) -> Result<(), Error> {
+    sqlx::query(START)
+        .bind(start.id)
+        .bind(start.user_id)
+        .bind(start.homeserver)
+        .bind(start.device_id)
+        .bind(start.mode)
+        .bind(start.software)
+        .bind(i64::from(start.delayed_events))
+        .bind(i64::from(start.sticky_events))
+        .bind(start.now)
+        .execute(&store.write)
+        .await?;
+    Ok(())
+}
+
+const MOVED: &str = "update vantages set position = $2, last_sync_ms = $3,
+    first_sync_ms = coalesce(first_sync_ms, $3) where id = $1";
+
+/// Moves the position, in the transaction of what the answer brought.
+pub(super) async fn moved(tx: &mut Tx, id: &str, position: &str, now: i64) -> Result<(), Error> {
+    sqlx::query(MOVED).bind(id).bind(position).bind(now).execute(&mut **tx).await?;
+    Ok(())
+}
+
+const POSITION: &str = "select position from vantages where id = $1";
+
+/// Where to go on with sync; `None` = from the beginning.
+///
+/// # Errors
+/// When the database fails.
+pub async fn position(store: &Store, id: &str) -> Result<Option<String>, Error> {
+    let position: Option<Option<String>> = sqlx::query_scalar(POSITION).bind(id).fetch_optional(&store.read).await?;
+    Ok(position.flatten())
+}
+
+const FORGET: &str = "update vantages set position = null where id = $1";
+
+/// Forgets a position that the homeserver no longer knows.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget_position(store: &Store, id: &str) -> Result<(), Error> {
+    sqlx::query(FORGET).bind(id).execute(&store.write).await?;
+    Ok(())
+}
+
+// A first failure begins a trouble, later ones go on with it.
+const FAILED: &str = "update vantages set error = $2, error_since_ms = coalesce(error_since_ms, $3), last_error = $2,
+    last_error_ms = $3, errors = errors + 1 where id = $1";
+
+/// Notes an error in plain words.
+///
+/// # Errors
+/// When the database fails.
+pub async fn failed(store: &Store, id: &str, error: &str, now: i64) -> Result<(), Error> {
+    sqlx::query(FAILED).bind(id).bind(error).bind(now).execute(&store.write).await?;
+    Ok(())
+}
+
+const RECOVERED: &str = "update vantages set error = null, error_since_ms = null where id = $1";
+
+/// Notes that all is well again; what the trouble was stays as the last error.
+///
+/// # Errors
+/// When the database fails.
+pub async fn recovered(store: &Store, id: &str) -> Result<(), Error> {
+    sqlx::query(RECOVERED).bind(id).execute(&store.write).await?;
+    Ok(())
+}
+
+const POLLED: &str = "update vantages set last_poll_ms = $2, first_sync_ms = coalesce(first_sync_ms, $2) where id = $1";
+
+/// Notes that a poll of all rooms was done. Without a long poll this counts as the first sync, too.
+///
+/// # Errors
+/// When the database fails.
+pub async fn polled(store: &Store, id: &str, now: i64) -> Result<(), Error> {
+    sqlx::query(POLLED).bind(id).bind(now).execute(&store.write).await?;
+    Ok(())
+}
+
+const REFUSED: &str = "update vantages set invites_refused = invites_refused + $2 where id = $1";
+
+/// Counts invitations that policy does not accept.
+///
+/// # Errors
+/// When the database fails.
+pub async fn refused(store: &Store, id: &str, invites: i64) -> Result<(), Error> {
+    sqlx::query(REFUSED).bind(id).bind(invites).execute(&store.write).await?;
+    Ok(())
+}
+
+const LIST: &str = "select * from vantages order by started_ms, id";
 
 /// All vantages.
-pub async fn list(store: &Store) -> Result<Vec<Vantage>, Error> { todo!() }
-/// Counts of everything stored.
-pub async fn totals(store: &Store) -> Result<Totals, Error> { todo!() }
+///
+/// # Errors
+/// When the database fails.
+pub async fn list(store: &Store) -> Result<Vec<Vantage>, Error> {
+    sqlx::query(LIST).fetch_all(&store.read).await?.iter().map(vantage).collect()
+}
+
+fn vantage(row: &AnyRow) -> Result<Vantage, Error> {
+    Ok(Vantage {
+        id: row.try_get("id")?,
+        user_id: row.try_get("user_id")?,
+        homeserver: row.try_get("homeserver")?,
+        device_id: row.try_get("device_id")?,
+        mode: row.try_get("mode")?,
+        software: row.try_get("software")?,
+        delayed_events: row.try_get::<i64, _>("delayed_events")? != 0,
+        sticky_events: row.try_get::<i64, _>("sticky_events")? != 0,
+        started_ms: row.try_get("started_ms")?,
+        first_sync_ms: row.try_get("first_sync_ms")?,
+        last_sync_ms: row.try_get("last_sync_ms")?,
+        last_poll_ms: row.try_get("last_poll_ms")?,
+        error: row.try_get("error")?,
+        error_since_ms: row.try_get("error_since_ms")?,
+        last_error: row.try_get("last_error")?,
+        last_error_ms: row.try_get("last_error_ms")?,
+        errors: row.try_get("errors")?,
+        invites_refused: row.try_get("invites_refused")?,
+    })
+}

@@ -1,0 +1,134 @@
+//! Wires the parts: store, observer and pages of one configuration, started and stopped together.
+
+use crate::changes::Changes;
+use crate::clock::Clock;
+use crate::config::{self, Config, Login};
+use crate::matrix::{self, Client};
+use crate::observer::{self, Observer, RoomWish};
+use crate::rtc::fold::Rules;
+use crate::store::{self, Store};
+use crate::web::{self, Web};
+use actix_web::dev::ServerHandle;
+use std::net::{SocketAddr, TcpListener};
+use tokio::task::JoinHandle;
+
+/// Why the program could not start, or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("no homeserver account is configured")]
+    NoAccount,
+    #[error("{0}")]
+    Matrix(#[from] matrix::Error),
+    #[error("{0}")]
+    Store(#[from] store::Error),
+    #[error("{0}")]
+    Observer(#[from] observer::Error),
+    #[error("cannot listen on {address}: {source}; choose another with CALLSCOPE_BIND")]
+    Listen { address: SocketAddr, source: std::io::Error },
+    #[error("the web server failed: {0}")]
+    Web(std::io::Error),
+}
+
+/// The running program.
+#[derive(Debug)]
+pub struct App {
+    /// Where the pages are served; the port is known even when it was asked for as 0.
+    pub address: SocketAddr,
+    pub store: Store,
+    server: JoinHandle<std::io::Result<()>>,
+    handle: ServerHandle,
+    observer: JoinHandle<Result<(), observer::Error>>,
+}
+
+impl App {
+    /// Starts everything and returns when the pages can be asked for; the first sync may still be going on.
+    ///
+    /// # Errors
+    /// When the database cannot be opened or the address is taken. A homeserver that does not answer is no
+    /// error: the status page says so, and it is tried again.
+    pub async fn start(config: &Config, clock: Clock) -> Result<Self, Error> {
+        let account = config.account.as_ref().ok_or(Error::NoAccount)?;
+        let listen = |source| Error::Listen { address: config.bind, source };
+        let listener = TcpListener::bind(config.bind).map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        let store = Store::open(config.database_url.expose()).await?;
+        let changes = Changes::default();
+        let web = Web {
+            store: store.clone(),
+            changes: changes.clone(),
+            clock: clock.clone(),
+            public_url: config.public_url.as_ref().map(ToString::to_string),
+        };
+        let server = web::serve(listener, web).map_err(Error::Web)?;
+        let handle = server.handle();
+        let client = client(account, config.max_response_bytes)?;
+        let observer = Observer::new(client, store.clone(), changes, clock, settings(config, account));
+        tracing::info!("listening on http://{address}");
+        let (server, observer) = (tokio::spawn(server), tokio::spawn(observer.run()));
+        Ok(Self { address, store, server, handle, observer })
+    }
+
+    /// Runs until SIGTERM, Ctrl-C, or a failure that cannot be mended.
+    ///
+    /// # Errors
+    /// What failed.
+    pub async fn run_until_stopped(mut self) -> Result<(), Error> {
+        let failed = tokio::select! {
+            () = asked_to_stop() => None,
+            ended = &mut self.server => ended.ok().and_then(Result::err).map(Error::Web),
+            ended = &mut self.observer => ended.ok().and_then(Result::err).map(Error::Observer),
+        };
+        self.stop().await;
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Stops: the observer at once (what it had not committed comes again), pages in flight are answered.
+    pub async fn stop(self) {
+        self.observer.abort();
+        self.handle.stop(true).await;
+        self.store.close().await;
+    }
+}
+
+/// The client for an account, not signed in yet.
+///
+/// # Errors
+/// When the URL cannot be used.
+pub fn client(account: &config::Account, max_body_bytes: usize) -> Result<Client, matrix::Error> {
+    Client::new(matrix::Settings { max_body_bytes, ..matrix::Settings::new(account.homeserver_url.clone()) })
+}
+
+fn settings(config: &Config, account: &config::Account) -> observer::Settings {
+    let wish = |room: &config::RoomSpec| RoomWish { room: room.id_or_alias.clone(), via: room.via.clone() };
+    observer::Settings {
+        account: match &account.login {
+            Login::Token(token) => observer::Account::Token(token.clone()),
+            Login::Password { user_id, password } => observer::Account::Password {
+                user_id: user_id.clone(),
+                password: password.clone(),
+                file: config.credentials_file.clone(),
+            },
+        },
+        mode: match config.mode {
+            config::Mode::Follow => observer::Mode::Follow,
+            config::Mode::Poll => observer::Mode::Poll,
+        },
+        poll_schedule: config.poll_schedule.clone(),
+        rooms: config.rooms.iter().map(wish).collect(),
+        peek_rooms: config.peek_rooms.iter().map(wish).collect(),
+        invite_servers: config.invites.allow_servers.clone(),
+        invite_users: config.invites.allow_users.clone(),
+        backfill: config.backfill,
+        backfill_days: config.backfill_days,
+        rules: Rules { slot_policy: config.slot_policy, ..Rules::default() },
+    }
+}
+
+async fn asked_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}

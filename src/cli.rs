@@ -1,0 +1,105 @@
+//! The command line: what can be asked of the program, and the words it answers with.
+
+mod check;
+mod demo;
+mod derive;
+mod health;
+mod serve;
+
+use crate::config::{Config, Faults, process_environment};
+use crate::rtc::slot::SlotPolicy;
+use clap::{Parser, Subcommand};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Wrong configuration or wrong arguments.
+const MISUSED: u8 = 2;
+
+const NOTHING_CONFIGURED: &str = "\
+Callscope is not configured yet. There are two ways on:
+1. Look at it with made-up calls:   callscope demo
+2. Watch a real homeserver. Set these three, then start again:
+   CALLSCOPE_HOMESERVER_URL=https://matrix.example.org
+   CALLSCOPE_USER_ID=@callscope:example.org   CALLSCOPE_PASSWORD=...   (or CALLSCOPE_ACCESS_TOKEN instead of both)";
+
+/// Watches MatrixRTC calls: who was in which call and when. Without a command it observes and serves its pages.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// The configuration file (TOML); else CALLSCOPE_CONFIG, else callscope.toml where there is one.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Observe the configured homeserver and serve the pages (the default).
+    Serve,
+    /// Show the pages with made-up calls: a simulated homeserver, nothing real is contacted.
+    Demo {
+        /// Where to serve the pages.
+        #[arg(long, default_value = "127.0.0.1:8080")]
+        bind: SocketAddr,
+        /// Another number makes another world.
+        #[arg(long, default_value_t = 7)]
+        seed: u64,
+    },
+    /// Say what happened in a room: reads its events, prints memberships and calls as JSON.
+    Derive {
+        /// Events of one room in client format: a JSON array, one event a line, or a /messages answer; "-" = standard input.
+        #[arg(default_value = "-")]
+        file: PathBuf,
+        /// The time for which to answer, ms since 1970 (default: now).
+        #[arg(long, value_name = "MS")]
+        now: Option<i64>,
+        /// What slot events mean: `if_present`, required or ignore.
+        #[arg(long, default_value = "if_present")]
+        slot_policy: SlotPolicy,
+    },
+    /// Check the configuration and say what the homeserver can do.
+    Check,
+    /// Ask the running server whether it is well; for a container's health check.
+    Health,
+}
+
+/// Runs the program; the exit code is 2 for wrong configuration, 1 for what went wrong later.
+pub async fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match arguments.command {
+        Some(Command::Derive { file, now, slot_policy }) => derive::run(&file, now, slot_policy),
+        Some(Command::Demo { bind, seed }) => demo::run(bind, seed).await,
+        command => match Config::load(arguments.config.as_deref(), process_environment()) {
+            Err(faults) => return misconfigured(&faults),
+            Ok(config) => configured(command, config).await,
+        },
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("callscope: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn configured(command: Option<Command>, config: Config) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    if matches!(command, Some(Command::Health)) {
+        return health::run(&config).await;
+    }
+    if config.is_empty() {
+        eprintln!("{NOTHING_CONFIGURED}");
+        return Ok(ExitCode::from(MISUSED));
+    }
+    match command {
+        Some(Command::Check) => check::run(&config).await,
+        _ => serve::run(&config).await,
+    }
+}
+
+fn misconfigured(faults: &Faults) -> ExitCode {
+    eprintln!("{faults}");
+    ExitCode::from(MISUSED)
+}

@@ -1,0 +1,222 @@
+//! The configuration: a TOML file, every key also by environment (which wins), all faults reported at once.
+//! The reference for people is `callscope.sample.toml`; the table of keys is `config/keys.rs`.
+
+mod check;
+mod faults;
+mod keys;
+mod layers;
+
+pub use faults::{Fault, Faults};
+pub use keys::{KEYS, Key};
+
+use crate::matrix::Secret;
+use crate::rtc::slot::SlotPolicy;
+use layers::Layers;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use url::Url;
+
+/// A configuration without faults.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Which homeserver as whom; `None` when nothing of it is configured.
+    pub account: Option<Account>,
+    /// Where device and token of a password login are kept.
+    pub credentials_file: PathBuf,
+    /// Rooms to join and to watch, on top of those the account is in already.
+    pub rooms: Vec<RoomSpec>,
+    /// World-readable rooms to poll without joining.
+    pub peek_rooms: Vec<RoomSpec>,
+    pub mode: Mode,
+    /// When to read the whole state of the rooms: cron with seconds, UTC; it was checked.
+    pub poll_schedule: String,
+    pub slot_policy: SlotPolicy,
+    /// Read the past of rooms.
+    pub backfill: bool,
+    /// How far back; `None` = to the beginning.
+    pub backfill_days: Option<u32>,
+    pub invites: Invites,
+    /// A URL for sqlx. It may carry a password.
+    pub database_url: Secret,
+    /// Where the pages are served.
+    pub bind: SocketAddr,
+    /// The address under which people reach the pages.
+    pub public_url: Option<Url>,
+    /// What to log: a level, or directives for modules; it was checked.
+    pub log: String,
+    /// Answers of the homeserver larger than this many bytes are refused.
+    pub max_response_bytes: usize,
+}
+
+/// The account that we look from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// The base URL of the client-server API.
+    pub homeserver_url: Url,
+    pub login: Login,
+}
+
+/// How the account shows who it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Login {
+    Token(Secret),
+    Password { user_id: String, password: Secret },
+}
+
+/// A room by id or alias, and servers that know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoomSpec {
+    /// `!id`, `!id:server` or `#alias:server`.
+    pub id_or_alias: String,
+    pub via: Vec<String>,
+}
+
+impl RoomSpec {
+    /// Is it an alias, to be resolved first?
+    #[must_use]
+    pub fn is_alias(&self) -> bool {
+        self.id_or_alias.starts_with('#')
+    }
+}
+
+/// How rooms are observed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// Live, by long poll, and by schedule.
+    #[default]
+    Follow,
+    /// By schedule only.
+    Poll,
+}
+
+/// Whose invites are accepted; empty lists accept nobody's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Invites {
+    /// Server names.
+    pub allow_servers: Vec<String>,
+    /// User ids.
+    pub allow_users: Vec<String>,
+}
+
+/// The environment of this process; names and values that are not Unicode are shown with replacement characters.
+pub fn process_environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().map(|(name, value)| (lossy(&name), lossy(&value)))
+}
+
+fn lossy(text: &std::ffi::OsStr) -> String {
+    text.to_string_lossy().into_owned()
+}
+
+impl Config {
+    /// Reads the file at `path`, else the one that `CALLSCOPE_CONFIG` names, else `callscope.toml` where there is
+    /// one; and `env`, of which only `CALLSCOPE_*` counts and empty values do not.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    pub fn load(path: Option<&Path>, env: impl Iterator<Item = (String, String)>) -> Result<Self, Faults> {
+        let mut layers = Layers::read(path, env);
+        let account = account(&mut layers);
+        let config = Self::rest(&mut layers, account);
+        match config {
+            Some(config) if layers.faults.0.is_empty() => Ok(config),
+            _ => Err(layers.faults),
+        }
+    }
+
+    /// Is there no account, so that all that can be done is to explain how to give one?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.account.is_none()
+    }
+
+    /// Reads every key, also after a fault: that is how all of them are found. `None` only with a fault.
+    fn rest(layers: &mut Layers, account: Option<Account>) -> Option<Self> {
+        let database_url = layers.secret("database_url");
+        let database_url = database_url.filter(|url| check::database(layers, url));
+        let credentials_file = layers.parsed("credentials_file", check::file);
+        let rooms = layers.list("rooms", check::room);
+        let peek_rooms = layers.list("peek_rooms", check::room);
+        let mode = layers.parsed("mode", check::mode);
+        let poll_schedule = layers.parsed("poll_schedule", check::schedule);
+        let slot_policy = layers.parsed("slot_policy", str::parse);
+        let backfill = layers.switch("backfill");
+        let backfill_days = layers.number("backfill_days", 1, 100_000);
+        let invites = Invites {
+            allow_servers: layers.list("invites.allow_servers", check::server),
+            allow_users: layers.list("invites.allow_users", check::user),
+        };
+        let bind = layers.parsed("bind", check::bind);
+        let public_url = layers.parsed("public_url", check::web_address);
+        let log = layers.parsed("log", check::log);
+        let max_response_mb = layers.number("max_response_mb", 1, 1024);
+        let database_url = database_url?;
+        Some(Self {
+            account,
+            credentials_file: credentials_file.unwrap_or_else(|| beside(&database_url)),
+            rooms,
+            peek_rooms,
+            mode: mode?,
+            poll_schedule: poll_schedule?,
+            slot_policy: slot_policy?,
+            backfill: backfill?,
+            backfill_days: backfill_days.and_then(|days| u32::try_from(days).ok()),
+            invites,
+            database_url,
+            bind: bind?,
+            public_url,
+            log: log?,
+            max_response_bytes: usize::try_from(max_response_mb?).ok()?.checked_mul(1024 * 1024)?,
+        })
+    }
+}
+
+/// The account, when any of its keys is set; what is missing then is a fault.
+fn account(layers: &mut Layers) -> Option<Account> {
+    let homeserver_url = layers.parsed("homeserver_url", check::homeserver);
+    let token = layers.secret("access_token");
+    let user_id = layers.parsed("user_id", check::user);
+    let password = layers.secret("password");
+    complete(layers);
+    let login = match (token, user_id, password) {
+        (Some(token), None, None) => Login::Token(token),
+        (None, Some(user_id), Some(password)) => Login::Password { user_id, password },
+        _ => return None,
+    };
+    Some(Account { homeserver_url: homeserver_url?, login })
+}
+
+/// Notes what an account lacks, or has too much of.
+fn complete(layers: &mut Layers) {
+    let by_token = layers.is_set("access_token") || layers.is_set("access_token_file");
+    let by_password = layers.is_set("password") || layers.is_set("password_file");
+    let (url, user) = (layers.is_set("homeserver_url"), layers.is_set("user_id"));
+    if !url && (by_token || by_password || user) {
+        layers.missing("homeserver_url", "it is not set, but an account is");
+    }
+    match (by_token, user, by_password) {
+        (false, false, false) if url => {
+            layers.missing("access_token", "neither it nor user_id and password are set");
+        }
+        (true, true, _) | (true, _, true) => {
+            let both = "it is set, and so is a user or a password. Keep access_token, or user_id and password";
+            let name = if layers.is_set("access_token") { "access_token" } else { "access_token_file" };
+            let origin = layers.origin(name);
+            layers.faults.add(name, &origin, both);
+        }
+        (false, true, false) => layers.missing("password", "user_id is set, but no password"),
+        (false, false, true) => layers.missing("user_id", "a password is set, but not whose"),
+        _ => {}
+    }
+}
+
+/// The place of the credentials: beside the database's file, else where the program runs.
+fn beside(database_url: &Secret) -> PathBuf {
+    let url = database_url.expose();
+    let file = url.strip_prefix("sqlite:").map(|rest| rest.strip_prefix("//").unwrap_or(rest));
+    let file = file.map(|path| path.split('?').next().unwrap_or_default());
+    let directory = file.and_then(|path| Path::new(path).parent()).unwrap_or(Path::new(""));
+    directory.join("callscope.credentials.json")
+}
+
+#[cfg(test)]
+mod tests;

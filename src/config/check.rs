@@ -1,0 +1,107 @@
+//! What the value of each key must look like. Every check answers with the value, or with what is wrong in words.
+
+use super::faults::quoted;
+use super::layers::Layers;
+use super::{Mode, RoomSpec};
+use crate::matrix::Secret;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use url::Url;
+
+type Checked<T> = Result<T, String>;
+
+/// An http(s) address without user and password.
+pub(super) fn web_address(text: &str) -> Checked<Url> {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    let Some(url) = url else {
+        return Err(format!("{} is not a web address", quoted(text)));
+    };
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("the address carries a user or a password".to_owned());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(format!("{} goes on after the path", quoted(text)));
+    }
+    Ok(url)
+}
+
+/// The base URL of a homeserver.
+pub(super) fn homeserver(text: &str) -> Checked<Url> {
+    let url = web_address(text)?;
+    if url.path().contains("/_matrix") {
+        return Err(format!("{} is one of its endpoints, not its base address", quoted(text)));
+    }
+    Ok(url)
+}
+
+/// A full user id.
+pub(super) fn user(text: &str) -> Checked<String> {
+    match ruma::UserId::parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err(format!("{} is not a full user id", quoted(text))),
+    }
+}
+
+/// A server name, with a port where needed.
+pub(super) fn server(text: &str) -> Checked<String> {
+    match ruma::ServerName::parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err(format!("{} is not a server name", quoted(text))),
+    }
+}
+
+/// A room id or alias, with any number of `?via=server`.
+pub(super) fn room(text: &str) -> Checked<RoomSpec> {
+    let (room, query) = text.split_once('?').unwrap_or((text, ""));
+    if ruma::RoomOrAliasId::parse(room).is_err() {
+        return Err(format!("{} is neither a room id nor an alias", quoted(room)));
+    }
+    let mut via = Vec::new();
+    for part in query.split('&').filter(|part| !part.is_empty()) {
+        let name = part.strip_prefix("via=");
+        via.push(server(name.ok_or_else(|| format!("after the room {} is not via=SERVER", quoted(part)))?)?);
+    }
+    Ok(RoomSpec { id_or_alias: room.to_owned(), via })
+}
+
+/// `follow` or `poll`.
+pub(super) fn mode(text: &str) -> Checked<Mode> {
+    match text {
+        "follow" => Ok(Mode::Follow),
+        "poll" => Ok(Mode::Poll),
+        other => Err(format!("{} is not a mode", quoted(other))),
+    }
+}
+
+/// A schedule as the scheduler itself reads it.
+pub(super) fn schedule(text: &str) -> Checked<String> {
+    match tokio_cron_scheduler::Job::new(text, |_, _| ()) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err(format!("{} is not a schedule", quoted(text))),
+    }
+}
+
+/// An address and a port.
+pub(super) fn bind(text: &str) -> Checked<SocketAddr> {
+    text.parse().map_err(|_| format!("{} is not an address with a port", quoted(text)))
+}
+
+/// The path of a file.
+pub(super) fn file(text: &str) -> Checked<PathBuf> {
+    if text.is_empty() { Err("it is empty".to_owned()) } else { Ok(PathBuf::from(text)) }
+}
+
+/// A log directive.
+pub(super) fn log(text: &str) -> Checked<String> {
+    crate::telemetry::check(text).map(|()| text.to_owned())
+}
+
+/// Is this a database we can use? The URL is not repeated in the fault: it may carry a password.
+pub(super) fn database(layers: &mut Layers, url: &Secret) -> bool {
+    let known = ["sqlite:", "postgres://", "postgresql://"];
+    let good = known.iter().any(|scheme| url.expose().len() > scheme.len() && url.expose().starts_with(scheme));
+    if !good {
+        layers.wrong("database_url", "it does not begin with sqlite: or postgres:");
+    }
+    good
+}

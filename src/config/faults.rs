@@ -1,0 +1,59 @@
+//! Faults of a configuration: all at once, each with the key, where its value came from, and what to write.
+
+use super::keys::Key;
+use std::fmt;
+
+/// One thing to change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The key or variable as the administrator wrote it, or would have to write it.
+    pub key: String,
+    /// Where the value came from: a file, an environment variable; empty when it came from nowhere.
+    pub origin: String,
+    /// What is wrong, and what to write instead. Never a secret.
+    pub problem: String,
+}
+
+/// Everything that is wrong with a configuration; never empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq, thiserror::Error)]
+pub struct Faults(pub Vec<Fault>);
+
+impl Faults {
+    pub(super) fn add(&mut self, key: &str, origin: &str, problem: impl Into<String>) {
+        let (key, origin, problem) = (key.to_owned(), origin.to_owned(), problem.into());
+        self.0.push(Fault { key, origin, problem });
+    }
+
+    /// A value that `key` cannot have.
+    pub(super) fn wrong(&mut self, key: &Key, origin: &str, what: &str) {
+        self.add(key.name, origin, format!("{what}. Write {}", key.write));
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = if self.0.len() == 1 { "fault" } else { "faults" };
+        write!(f, "{} {word} in the configuration:", self.0.len())?;
+        for fault in &self.0 {
+            write!(f, "\n  {fault}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.key)?;
+        if !self.origin.is_empty() && self.origin != self.key {
+            write!(f, " ({})", self.origin)?;
+        }
+        write!(f, ": {}", self.problem)
+    }
+}
+
+/// What was written, as it may be shown: quoted, control characters escaped, not endless.
+pub(super) fn quoted(text: &str) -> String {
+    let short: String = text.chars().take(80).collect();
+    let more = if short.len() < text.len() { "…" } else { "" };
+    format!("{short:?}{more}")
+}

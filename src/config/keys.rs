@@ -1,0 +1,69 @@
+//! Every key there is, with its default: what is not in this table is unknown.
+
+/// One setting. In the file it is called `name` (`invites.x` is `x` under `[invites]`), in the environment
+/// [`Key::env`].
+#[derive(Debug)]
+pub struct Key {
+    pub name: &'static str,
+    /// The default as one would write it into the environment; `None` = not set.
+    pub default: Option<&'static str>,
+    /// What to write, shown where what was written is wrong.
+    pub write: &'static str,
+}
+
+const fn key(name: &'static str, default: Option<&'static str>, write: &'static str) -> Key {
+    Key { name, default, write }
+}
+
+/// All keys, in the order of the sample file.
+pub const KEYS: &[Key] = &[
+    key("homeserver_url", None, "https://matrix.example.org"),
+    key("access_token", None, "the bot's access token"),
+    key("access_token_file", None, "/run/secrets/callscope_token"),
+    key("user_id", None, "@callscope:example.org"),
+    key("password", None, "the bot's password"),
+    key("password_file", None, "/run/secrets/callscope_password"),
+    key("credentials_file", None, "/data/callscope.credentials.json"),
+    key("rooms", Some(""), "!abcdefg:example.org or #lobby:example.org, with ?via=example.org where needed"),
+    key("peek_rooms", Some(""), "#lobby:example.org, a room whose history everybody may read"),
+    key("mode", Some("follow"), "follow or poll"),
+    key("poll_schedule", Some("0 */5 * * * *"), "six fields, seconds first: \"0 */5 * * * *\" is every five minutes"),
+    key("slot_policy", Some("if_present"), "if_present, required or ignore"),
+    key("backfill", Some("true"), "true or false"),
+    key("backfill_days", None, "a number of days, 1 or more"),
+    key("database_url", Some("sqlite://callscope.db"), "sqlite://callscope.db or postgres://user:password@host/name"),
+    key("database_url_file", None, "/run/secrets/callscope_database_url"),
+    key("bind", Some("127.0.0.1:8080"), "an address and a port: 127.0.0.1:8080, or 0.0.0.0:8080 for every interface"),
+    key("public_url", None, "https://calls.example.org"),
+    key("log", Some("info"), "error, warn, info, debug or trace, or info,callscope=debug"),
+    key("max_response_mb", Some("64"), "a number of MiB from 1 to 1024"),
+    key("invites.allow_servers", Some(""), "example.org"),
+    key("invites.allow_users", Some(""), "@admin:example.org"),
+];
+
+/// What every environment variable of ours begins with.
+pub const PREFIX: &str = "CALLSCOPE_";
+/// Names the file itself; the one variable that is no key.
+pub const CONFIG_VARIABLE: &str = "CALLSCOPE_CONFIG";
+
+impl Key {
+    /// The environment variable: `CALLSCOPE_`, then the name in capitals with `_` for the dot.
+    #[must_use]
+    pub fn env(&self) -> String {
+        format!("{PREFIX}{}", self.name.to_uppercase().replace('.', "_"))
+    }
+}
+
+/// The key of a name, if it is known.
+pub(super) fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+/// The known key that an unknown name was probably meant to be.
+pub(super) fn nearest(unknown: &str) -> Option<&'static Key> {
+    let plain = |name: &str| name.to_lowercase().replace(['.', '-', '_'], "");
+    let unknown = plain(unknown);
+    let distance = |key: &&Key| strsim::osa_distance(&plain(key.name), &unknown);
+    let best = KEYS.iter().min_by_key(distance)?;
+    (distance(&best) <= 1 + unknown.len() / 6).then_some(best)
+}

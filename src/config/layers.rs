@@ -1,0 +1,267 @@
+//! The layers of a configuration (defaults, file, environment) made one, and read key by key.
+
+use super::faults::{Faults, quoted};
+use super::keys::{CONFIG_VARIABLE, KEYS, Key, PREFIX, find, nearest};
+use crate::matrix::Secret;
+use config::{ConfigError, File, FileFormat, Map, Source, Value, ValueKind};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The file that is read when none is named.
+const DEFAULT_FILE: &str = "callscope.toml";
+
+/// The merged values and the faults found so far. Readers take a fault note and go on with nothing.
+#[derive(Debug, Default)]
+pub(super) struct Layers {
+    values: BTreeMap<String, Value>,
+    pub faults: Faults,
+}
+
+/// The environment as one layer: known variables only, each the origin of its value.
+#[derive(Debug, Clone, Default)]
+struct Environment(Map<String, Value>);
+
+impl Source for Environment {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
+        Ok(self.0.clone())
+    }
+}
+
+impl Layers {
+    /// Reads file and environment and notes every key that is not known.
+    pub(super) fn read(path: Option<&Path>, env: impl Iterator<Item = (String, String)>) -> Self {
+        let mut layers = Self::default();
+        // Compose files pass variables that are not set as empty ones.
+        let env = env.filter(|(name, value)| name.starts_with(PREFIX) && !value.is_empty());
+        let mut env: BTreeMap<String, String> = env.collect();
+        let named = path.map(Path::to_owned).or_else(|| env.get(CONFIG_VARIABLE).map(PathBuf::from));
+        env.remove(CONFIG_VARIABLE);
+        let variables = layers.environment(env);
+        let path = named.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
+        let text = layers.file(&path, named.is_some());
+        let path = path.display().to_string();
+        match merge(&path, &text, &variables) {
+            Ok(root) => layers.flatten("", root),
+            Err(error) => {
+                layers.faults.add(&path, "", without_source(&error));
+                if let Ok(root) = merge(&path, "", &variables) {
+                    layers.flatten("", root);
+                }
+            }
+        }
+        layers
+    }
+
+    fn environment(&mut self, env: BTreeMap<String, String>) -> Environment {
+        let mut known = Map::new();
+        for (name, value) in env {
+            if let Some(key) = KEYS.iter().find(|key| key.env() == name) {
+                known.insert(key.name.to_owned(), Value::new(Some(&name), value));
+            } else {
+                let likely = nearest(&name[PREFIX.len()..]).map(Key::env);
+                self.faults.add(&name, "environment", unknown(likely));
+            }
+        }
+        Environment(known)
+    }
+
+    /// The file's text; the default file need not be there.
+    pub(super) fn file(&mut self, path: &Path, is_named: bool) -> String {
+        match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if !is_named && error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => {
+                let fix = "Give --config or CALLSCOPE_CONFIG the path of a file that can be read";
+                let problem = format!("the file cannot be read: {error}. {fix}");
+                self.faults.add(&path.display().to_string(), "", problem);
+                String::new()
+            }
+        }
+    }
+
+    fn flatten(&mut self, path: &str, value: Value) {
+        let origin = value.origin().unwrap_or_default().to_owned();
+        match value.kind {
+            ValueKind::Table(table) => {
+                let entries: BTreeMap<String, Value> = table.into_iter().collect();
+                for (name, value) in entries {
+                    let dot = if path.is_empty() { "" } else { "." };
+                    self.flatten(&format!("{path}{dot}{name}"), value);
+                }
+            }
+            kind if find(path).is_some() => {
+                self.values.insert(path.to_owned(), Value::new(Some(&origin), kind));
+            }
+            _ => self.faults.add(path, &origin, unknown(nearest(path).map(|key| key.name.to_owned()))),
+        }
+    }
+
+    /// Notes a value that its key cannot have.
+    pub(super) fn wrong(&mut self, name: &str, what: &str) {
+        let origin = self.origin(name);
+        if let Some(key) = find(name) {
+            self.faults.wrong(key, &origin, what);
+        }
+    }
+
+    /// Notes a key that should have a value.
+    pub(super) fn missing(&mut self, name: &str, what: &str) {
+        if let Some(key) = find(name) {
+            self.faults.wrong(key, &format!("or {}", key.env()), what);
+        }
+    }
+
+    /// Where the value of a key came from; empty for a default.
+    pub(super) fn origin(&self, name: &str) -> String {
+        self.values.get(name).and_then(Value::origin).unwrap_or_default().to_owned()
+    }
+
+    fn is_from_environment(&self, name: &str) -> bool {
+        self.origin(name).starts_with(PREFIX)
+    }
+
+    /// Has the key a value, right or wrong?
+    pub(super) fn is_set(&self, name: &str) -> bool {
+        self.values.contains_key(name)
+    }
+
+    /// A text.
+    pub(super) fn text(&mut self, name: &str) -> Option<String> {
+        if let ValueKind::String(text) = &self.values.get(name)?.kind {
+            return Some(text.clone());
+        }
+        self.wrong(name, "a text in quotes is needed");
+        None
+    }
+
+    /// Any value that is read from a text.
+    pub(super) fn parsed<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        let text = self.text(name)?;
+        parse(text.trim()).map_err(|what| self.wrong(name, &what)).ok()
+    }
+
+    /// A list: in the file a list of texts, in the environment texts separated by commas or spaces.
+    pub(super) fn list<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
+        let kind = self.values.get(name).map_or(ValueKind::Nil, |value| value.kind.clone());
+        let texts: Vec<String> = match kind {
+            ValueKind::Nil => return Vec::new(),
+            ValueKind::String(text) => text.split([',', ' ', '\n', '\t']).map(ToOwned::to_owned).collect(),
+            ValueKind::Array(items) => items.into_iter().map(|item| item.into_string().unwrap_or_default()).collect(),
+            _ => {
+                self.wrong(name, "a list of texts is needed");
+                return Vec::new();
+            }
+        };
+        let texts = texts.iter().map(|text| text.trim()).filter(|text| !text.is_empty());
+        texts.filter_map(|text| parse(text).map_err(|what| self.wrong(name, &what)).ok()).collect()
+    }
+
+    /// A whole number within bounds.
+    pub(super) fn number(&mut self, name: &str, from: i64, to: i64) -> Option<i64> {
+        let number = match &self.values.get(name)?.kind {
+            ValueKind::I64(number) => Some(*number),
+            ValueKind::String(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        let inside = number.filter(|number| (from..=to).contains(number));
+        if inside.is_none() {
+            self.wrong(name, "it is not a number within the bounds");
+        }
+        inside
+    }
+
+    /// Yes or no.
+    pub(super) fn switch(&mut self, name: &str) -> Option<bool> {
+        let switch = match &self.values.get(name)?.kind {
+            ValueKind::Boolean(switch) => Some(*switch),
+            ValueKind::String(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        if switch.is_none() {
+            self.wrong(name, "it is neither yes nor no");
+        }
+        switch
+    }
+
+    /// A secret, given itself or as the file `NAME_file` that holds it. The environment's one wins.
+    pub(super) fn secret(&mut self, name: &str) -> Option<Secret> {
+        let file_key = format!("{name}_file");
+        let (plain, file) = (self.is_given(name), self.is_given(&file_key));
+        let same_layer = self.is_from_environment(name) == self.is_from_environment(&file_key);
+        if plain && file && same_layer {
+            let origin = self.origin(name);
+            self.faults.add(name, &origin, format!("{name} and {file_key} are both set. Remove one of the two"));
+            return None;
+        }
+        if file && (!plain || self.is_from_environment(&file_key)) {
+            return self.secret_file(&file_key);
+        }
+        let text = self.text(name)?;
+        if text.trim().is_empty() {
+            self.wrong(name, "it is empty");
+            return None;
+        }
+        Some(Secret::new(text))
+    }
+
+    /// Has the key a value that is not its default?
+    fn is_given(&self, name: &str) -> bool {
+        !self.origin(name).is_empty()
+    }
+
+    fn secret_file(&mut self, name: &str) -> Option<Secret> {
+        let path = self.text(name)?;
+        match std::fs::read_to_string(&path).map(|text| text.trim_end_matches(['\r', '\n']).to_owned()) {
+            Ok(text) if !text.is_empty() => return Some(Secret::new(text)),
+            Ok(_) => self.wrong(name, &format!("the file {} is empty", quoted(&path))),
+            Err(error) => self.wrong(name, &format!("the file {} cannot be read: {error}", quoted(&path))),
+        }
+        None
+    }
+}
+
+fn unknown(likely: Option<String>) -> String {
+    match likely {
+        Some(name) => format!("there is no such setting. Did you mean {name}?"),
+        None => "there is no such setting. Remove it; callscope.sample.toml lists all there are".to_owned(),
+    }
+}
+
+fn merge(path: &str, text: &str, environment: &Environment) -> Result<Value, ConfigError> {
+    let mut builder = config::Config::builder();
+    for key in KEYS {
+        if let Some(default) = key.default {
+            builder = builder.set_default(key.name, default)?;
+        }
+    }
+    let file = config::Config::builder().add_source(File::from_str(text, FileFormat::Toml)).build()?;
+    let file = Environment(named(file.cache, path));
+    Ok(builder.add_source(file).add_source(environment.clone()).build()?.cache)
+}
+
+/// The values of the file, each with the file as its origin: a text given to the parser has none.
+fn named(root: Value, path: &str) -> Map<String, Value> {
+    let ValueKind::Table(table) = root.kind else {
+        return Map::new();
+    };
+    let name = path.to_owned();
+    let entry = |(key, value): (String, Value)| {
+        let kind = match value.kind {
+            ValueKind::Table(_) => ValueKind::Table(named(value, path)),
+            kind => kind,
+        };
+        (key, Value::new(Some(&name), kind))
+    };
+    table.into_iter().map(entry).collect()
+}
+
+/// What the parser said, without the line of the file that it shows: there may be a secret in it.
+fn without_source(error: &ConfigError) -> String {
+    let text = error.to_string();
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.contains('|') && !line.is_empty()).collect();
+    format!("this is not TOML: {}", lines.join(", "))
+}

@@ -1,0 +1,83 @@
+//! The past of a room: `/messages` backwards with the type filter, and single events.
+
+use super::Client;
+use super::error::Result;
+use super::wire::TYPES;
+use serde_json::{Value, json};
+
+/// One page of a room's history, newest first. It may be empty and still not the last one.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct MessagesPage {
+    pub chunk: Vec<Value>,
+    /// Where the next page begins; `None` at the room's beginning, or where history stops being visible.
+    pub end: Option<String>,
+}
+
+impl Client {
+    /// One page of a room's history backwards, only of the types in [`TYPES`]. `from` is an `end` or
+    /// `prev_batch`, `None` for the newest. Only backwards does a homeserver fetch what it lacks from others.
+    ///
+    /// # Errors
+    /// As every request; `is_forbidden` when the room is not ours to see, `is_unknown_position` for `from`.
+    pub async fn messages(&self, room_id: &str, from: Option<&str>, limit: u32) -> Result<MessagesPage> {
+        let parts = ["_matrix", "client", "v3", "rooms", room_id, "messages"];
+        let filter = json!({"types": TYPES, "lazy_load_members": false}).to_string();
+        let mut request =
+            self.get(&parts).query("dir", "b").query("limit", &limit.to_string()).query("filter", &filter);
+        if let Some(from) = from {
+            request = request.query("from", from);
+        }
+        let mut answer = request.send().await?;
+        let chunk = answer.take_list("chunk")?;
+        // A page that ends where it began would be asked for again for ever.
+        let end = answer.optional_text("end").filter(|end| !end.is_empty() && Some(end.as_str()) != from);
+        Ok(MessagesPage { chunk, end })
+    }
+
+    /// One event, raw.
+    ///
+    /// # Errors
+    /// As every request; `is_not_found` when it does not exist or we may not see it.
+    pub async fn event(&self, room_id: &str, event_id: &str) -> Result<Value> {
+        let parts = ["_matrix", "client", "v3", "rooms", room_id, "event", event_id];
+        let answer = self.get(&parts).send().await?;
+        answer.text("event_id")?;
+        Ok(answer.value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::stub::{Stub, json_reply};
+    use serde_json::json;
+
+    #[tokio::test]
+    async fn a_page_may_be_empty_and_the_last_one_has_no_end() {
+        let stub = Stub::start(vec![
+            json_reply(200, &json!({"chunk": [], "start": "t0", "end": "t1"})),
+            json_reply(200, &json!({"chunk": [{"event_id": "$1"}], "start": "t1", "end": "t1"})),
+            json_reply(200, &json!({"chunk": [7]})),
+            json_reply(200, &json!({})),
+        ]);
+        let client = stub.client();
+        let first = client.messages("!r:x", None, 100).await.unwrap();
+        assert_eq!((first.chunk.len(), first.end.as_deref()), (0, Some("t1")));
+        let second = client.messages("!r:x", Some("t1"), 100).await.unwrap();
+        assert_eq!((second.chunk.len(), second.end), (1, None));
+        assert_eq!(client.messages("!r:x", None, 5).await.unwrap().chunk, [json!(7)]);
+        assert!(client.messages("!r:x", None, 5).await.unwrap_err().is_transient());
+        let asked = stub.requests();
+        assert!(asked[0].contains("dir=b&limit=100&filter=%7B") && !asked[0].contains("&from="), "{}", asked[0]);
+        assert!(asked[0].contains("org.matrix.msc3401.call.member") && asked[1].contains("&from=t1 "));
+    }
+
+    #[tokio::test]
+    async fn event_ids_with_slashes_stay_one_part_of_the_path() {
+        let stub = Stub::start(vec![json_reply(200, &json!({"event_id": "$a/b+c=?"})), json_reply(200, &json!({}))]);
+        let client = stub.client();
+        assert_eq!(client.event("!r/x:h", "$a/b+c=?").await.unwrap()["event_id"], "$a/b+c=?");
+        assert!(client.event("!r:h", "$b").await.is_err(), "an event without an id is none");
+        let asked = stub.requests().remove(0);
+        assert!(asked.starts_with("GET /_matrix/client/v3/rooms/!r%2Fx:h/event/$a%2Fb%2Bc%3D%3F HTTP"), "{asked}");
+    }
+}

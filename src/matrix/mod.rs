@@ -1,0 +1,179 @@
+//! The client towards homeservers: raw JSON events in, nothing lost on the way. It knows only `rtc`.
+//!
+//! `request` is the one place that sends; the others know an endpoint each. Loops own the retry:
+//! [`Error::is_transient`] and [`Error::retry_after`] are what they ask.
+
+mod error;
+mod login;
+mod messages;
+mod repair;
+mod request;
+mod rooms;
+mod secret;
+mod server;
+#[cfg(test)]
+mod stub;
+mod sync;
+mod wellknown;
+mod wire;
+
+pub use error::{Error, Refusal, Result};
+pub use login::{Credentials, Whoami};
+pub use messages::MessagesPage;
+pub use rooms::ResolvedAlias;
+pub use secret::Secret;
+pub use server::Capabilities;
+pub use sync::{Invite, JoinedRoom, LeftRoom, SyncBatch, SyncRequest, filter_json};
+pub use wellknown::WellKnown;
+pub use wire::TYPES;
+
+use request::Request;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+use url::Url;
+
+/// A connection is made within this time or not at all.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// More redirects than this are not followed, and none from https to http.
+const REDIRECTS_MAX: usize = 3;
+
+/// How to talk to one homeserver.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The base URL of the client-server API, `https://matrix.example.org`.
+    pub homeserver_url: Url,
+    /// How long one request may take, its answer included. A long poll gets its own time on top.
+    pub request_timeout: Duration,
+    /// An answer larger than this (in bytes, decompressed) is refused while it is read.
+    pub max_body_bytes: usize,
+    /// The `User-Agent` header.
+    pub user_agent: String,
+}
+
+impl Settings {
+    /// The settings for a homeserver: 30 s a request, 64 MiB an answer.
+    #[must_use]
+    pub fn new(homeserver_url: Url) -> Self {
+        Self {
+            homeserver_url,
+            request_timeout: Duration::from_secs(30),
+            max_body_bytes: 64 * 1024 * 1024,
+            user_agent: concat!("callscope/", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+}
+
+/// A client of one homeserver. Clones share connections, token and count.
+#[derive(Debug, Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    settings: Settings,
+    http: reqwest::Client,
+    token: RwLock<Option<Secret>>,
+    user_id: RwLock<Option<String>>,
+    requests: AtomicU64,
+}
+
+impl Client {
+    /// A client without a token.
+    ///
+    /// # Errors
+    /// The URL is not an http(s) URL without user and password, or the TLS set-up of this machine failed.
+    pub fn new(settings: Settings) -> Result<Self> {
+        let url = &settings.homeserver_url;
+        let plain = url.username().is_empty() && url.password().is_none();
+        if !matches!(url.scheme(), "http" | "https") || !plain {
+            let fix = "the homeserver's address must look like https://matrix.example.org";
+            return Err(Error::Setup(fix.to_owned()));
+        }
+        let http = http_client(&settings)?;
+        let (token, user_id) = (RwLock::default(), RwLock::default());
+        let inner = Inner { settings, http, token, user_id, requests: AtomicU64::new(0) };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The client with an access token to send.
+    #[must_use]
+    pub fn with_token(self, token: Secret) -> Self {
+        self.set_token(Some(token));
+        self
+    }
+
+    /// Replaces the access token of this client and of all its clones, for example after a new login.
+    pub fn set_token(&self, token: Option<Secret>) {
+        *self.inner.token.write().unwrap_or_else(PoisonError::into_inner) = token;
+    }
+
+    /// Has this client an access token, valid or not?
+    #[must_use]
+    pub fn has_token(&self) -> bool {
+        self.token().is_some()
+    }
+
+    /// Our own user id, once `whoami` or a login told it.
+    #[must_use]
+    pub fn user_id(&self) -> Option<String> {
+        self.inner.user_id.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How many requests were sent so far, by this client and its clones.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.inner.requests.load(Ordering::Relaxed)
+    }
+
+    /// The settings that the client was made with.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    fn token(&self) -> Option<Secret> {
+        self.inner.token.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_user_id(&self, user_id: &str) {
+        *self.inner.user_id.write().unwrap_or_else(PoisonError::into_inner) = Some(user_id.to_owned());
+    }
+
+    fn http(&self) -> &reqwest::Client {
+        &self.inner.http
+    }
+
+    fn count_request(&self) {
+        self.inner.requests.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn http_client(settings: &Settings) -> Result<reqwest::Client> {
+    let redirect =
+        reqwest::redirect::Policy::custom(
+            |attempt| {
+                if may_follow(&attempt) { attempt.follow() } else { attempt.stop() }
+            },
+        );
+    reqwest::Client::builder()
+        .user_agent(&settings.user_agent)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .redirect(redirect)
+        .referer(false)
+        // A proxy variable left in the environment must not see tokens.
+        .no_proxy()
+        .build()
+        .map_err(|error| Error::Setup(format!("the HTTP client could not be set up: {error}")))
+}
+
+fn may_follow(attempt: &reqwest::redirect::Attempt<'_>) -> bool {
+    let (Some(from), to) = (attempt.previous().last(), attempt.url()) else {
+        return false;
+    };
+    let secure = to.scheme() == "https" || (to.scheme() == "http" && from.scheme() == "http");
+    // 307 and 308 send the body again: a password must not go to another host. (The token never does.)
+    let body_leaves = matches!(attempt.status().as_u16(), 307 | 308) && from.host() != to.host();
+    attempt.previous().len() <= REDIRECTS_MAX && secure && !body_leaves
+}

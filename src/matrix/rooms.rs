@@ -1,0 +1,133 @@
+//! Rooms: which ones we are in, their current state, joining and leaving.
+
+use super::Client;
+use super::error::Result;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// A join over federation asks several servers in turn and takes its time.
+const JOIN_TIMEOUT: Duration = Duration::from_mins(3);
+
+/// What an alias stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResolvedAlias {
+    pub room_id: String,
+    /// Servers that are in the room: what to give as `via`.
+    pub servers: Vec<String>,
+}
+
+impl Client {
+    /// The rooms we are in. A filtered sync leaves out rooms in which nothing matched: this is the list.
+    ///
+    /// # Errors
+    /// As every request.
+    pub async fn joined_rooms(&self) -> Result<Vec<String>> {
+        let mut answer = self.get(&["_matrix", "client", "v3", "joined_rooms"]).send().await?;
+        let rooms = answer.take_list("joined_rooms")?;
+        Ok(texts(&rooms))
+    }
+
+    /// The whole current state of a room, raw. Works in a world-readable room that we were never in, too.
+    /// After leaving, Synapse answers with the state at that time.
+    ///
+    /// # Errors
+    /// As every request; `is_forbidden` when the room is not ours to see.
+    pub async fn room_state(&self, room_id: &str) -> Result<Vec<Value>> {
+        let parts = ["_matrix", "client", "v3", "rooms", room_id, "state"];
+        let mut answer = self.get(&parts).send().await?;
+        match answer.value.take() {
+            Value::Array(events) => Ok(events),
+            _ => Err(answer.not_matrix("the list of state events is missing")),
+        }
+    }
+
+    /// Joins a room by id or alias and returns its id. `via` names servers that are in the room: an id of
+    /// room version 12 has no server in it, so it cannot be joined over federation without.
+    ///
+    /// # Errors
+    /// As every request; a 429 is likely, Synapse allows few joins.
+    pub async fn join(&self, room_id_or_alias: &str, via: &[String]) -> Result<String> {
+        let parts = ["_matrix", "client", "v3", "join", room_id_or_alias];
+        let mut request = self.post(&parts, json!({}));
+        for server in via {
+            // The first name is the newer one; older homeservers know only the second.
+            request = request.query("via", server).query("server_name", server);
+        }
+        let timeout = JOIN_TIMEOUT.max(self.settings().request_timeout);
+        request.within(timeout).send().await?.text("room_id")
+    }
+
+    /// The room id that an alias stands for.
+    ///
+    /// # Errors
+    /// As every request; `is_not_found` when nobody has the alias.
+    pub async fn resolve_alias(&self, alias: &str) -> Result<ResolvedAlias> {
+        let answer = self.get(&["_matrix", "client", "v3", "directory", "room", alias]).send().await?;
+        let servers = answer.value.get("servers").and_then(Value::as_array).map_or_else(Vec::new, |list| texts(list));
+        Ok(ResolvedAlias { room_id: answer.text("room_id")?, servers })
+    }
+
+    /// Leaves a room, or rejects an invite.
+    ///
+    /// # Errors
+    /// As every request.
+    pub async fn leave(&self, room_id: &str) -> Result<()> {
+        self.post(&["_matrix", "client", "v3", "rooms", room_id, "leave"], json!({})).send().await?;
+        Ok(())
+    }
+
+    /// Forgets a room that was left.
+    ///
+    /// # Errors
+    /// As every request.
+    pub async fn forget(&self, room_id: &str) -> Result<()> {
+        self.post(&["_matrix", "client", "v3", "rooms", room_id, "forget"], json!({})).send().await?;
+        Ok(())
+    }
+}
+
+fn texts(list: &[Value]) -> Vec<String> {
+    list.iter().filter_map(Value::as_str).map(ToOwned::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::stub::{Stub, json_reply};
+    use serde_json::json;
+
+    #[tokio::test]
+    async fn path_parts_are_escaped_and_via_is_given_under_both_names() {
+        let stub = Stub::start(vec![json_reply(200, &json!({"room_id": "!abc"}))]);
+        let via = ["a.example".to_owned(), "b.example:8448".to_owned()];
+        assert_eq!(stub.client().join("#ro/om?x%:a.example", &via).await.unwrap(), "!abc");
+        let asked = stub.requests().remove(0);
+        let query = "via=a.example&server_name=a.example&via=b.example%3A8448&server_name=b.example%3A8448";
+        let path = "POST /_matrix/client/v3/join/%23ro%2Fom%3Fx%25:a.example?";
+        assert!(asked.starts_with(&format!("{path}{query} HTTP/1.1")), "{asked}");
+    }
+
+    #[tokio::test]
+    async fn state_must_be_a_list_and_is_passed_on_raw() {
+        let stub = Stub::start(vec![json_reply(200, &json!([{"type": 3}, null])), json_reply(200, &json!({}))]);
+        let client = stub.client();
+        assert_eq!(client.room_state("!r:x").await.unwrap(), [json!({"type": 3}), json!(null)]);
+        let error = client.room_state("!r:x").await.unwrap_err();
+        assert!(error.is_transient() && error.to_string().contains("not Matrix"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn rooms_and_aliases_are_read() {
+        let stub = Stub::start(vec![
+            json_reply(200, &json!({"joined_rooms": ["!a:x", 5, "!b"]})),
+            json_reply(200, &json!({"room_id": "!b", "servers": ["x", null]})),
+            json_reply(404, &json!({"errcode": "M_NOT_FOUND", "error": "no alias"})),
+            json_reply(200, &json!({})),
+        ]);
+        let client = stub.client();
+        assert_eq!(client.joined_rooms().await.unwrap(), ["!a:x", "!b"]);
+        let resolved = client.resolve_alias("#b:x").await.unwrap();
+        assert_eq!((resolved.room_id.as_str(), resolved.servers), ("!b", vec!["x".to_owned()]));
+        assert!(client.resolve_alias("#c:x").await.unwrap_err().is_not_found());
+        assert!(client.joined_rooms().await.unwrap_err().is_transient());
+    }
+}

@@ -1,0 +1,126 @@
+//! What a homeserver can do: versions, unstable features, its software, the transports it offers.
+
+use super::Client;
+use super::error::Result;
+use super::wire::one_line;
+use serde_json::Value;
+use std::time::Duration;
+
+/// Name and version of the software are nice to have: they are not waited for long.
+const SOFTWARE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a homeserver says about itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Versions of the client-server API, for example `v1.11`.
+    pub versions: Vec<String>,
+    /// Delayed events (MSC4140): clients can leave calls they crashed out of.
+    pub delayed_events: bool,
+    /// Sticky events (MSC4354).
+    pub sticky_events: bool,
+    /// The endpoint of RTC transports (MSC4143).
+    pub rtc_transports: bool,
+    /// Name and version of the software, for example `Synapse 1.163.2`, when the homeserver tells it here.
+    pub software: Option<String>,
+}
+
+impl Client {
+    /// What the homeserver can do. Unstable features may depend on the user, so the token is sent.
+    ///
+    /// # Errors
+    /// As every request; that the software is not told is no error.
+    pub async fn versions(&self) -> Result<Capabilities> {
+        let mut answer = self.get(&["_matrix", "client", "versions"]).send().await?;
+        let versions = answer.take_list("versions")?;
+        let feature = |msc: &str| {
+            let features = answer.value.get("unstable_features");
+            ["", ".stable"].iter().any(|suffix| {
+                let flag = features.and_then(|features| features.get(format!("org.matrix.{msc}{suffix}")));
+                flag == Some(&Value::Bool(true))
+            })
+        };
+        Ok(Capabilities {
+            versions: versions.iter().filter_map(Value::as_str).map(|text| one_line(text, 40)).take(100).collect(),
+            delayed_events: feature("msc4140"),
+            sticky_events: feature("msc4354"),
+            rtc_transports: feature("msc4143"),
+            software: self.software().await,
+        })
+    }
+
+    /// The federation API tells it; on many homeservers it answers on the same address.
+    async fn software(&self) -> Option<String> {
+        let parts = ["_matrix", "federation", "v1", "version"];
+        let timeout = SOFTWARE_TIMEOUT.min(self.settings().request_timeout);
+        let answer = self.get(&parts).without_token().within(timeout).send().await.ok()?;
+        let text = |key: &str| answer.value.get("server")?.get(key)?.as_str().map(|text| one_line(text, 80));
+        let name = text("name")?;
+        Some(text("version").map_or_else(|| name.clone(), |version| format!("{name} {version}")))
+    }
+
+    /// The RTC transports that our homeserver offers, raw, in order of preference. Empty when it has none or
+    /// does not know the endpoint.
+    ///
+    /// # Errors
+    /// As every request.
+    pub async fn transports(&self) -> Result<Vec<Value>> {
+        let stable = ["_matrix", "client", "v1", "rtc", "transports"].as_slice();
+        let unstable = ["_matrix", "client", "unstable", "org.matrix.msc4143", "rtc", "transports"].as_slice();
+        for parts in [unstable, stable] {
+            match self.get(parts).send().await {
+                Err(error) if error.status() == Some(404) => {}
+                Err(error) => return Err(error),
+                // Synapse leaves the list out when it has nothing to offer.
+                Ok(mut answer) => {
+                    return Ok(answer.take_list("rtc_transports").unwrap_or_default());
+                }
+            }
+        }
+        Ok(Vec::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::stub::{Stub, json_reply, reply};
+    use serde_json::json;
+
+    #[tokio::test]
+    async fn features_are_read_under_both_names_and_the_software_is_optional() {
+        let features =
+            json!({"org.matrix.msc4140": true, "org.matrix.msc4354.stable": true, "org.matrix.msc4143": "yes"});
+        let versions = json!({"versions": ["v1.11", 3], "unstable_features": features});
+        let stub = Stub::start(vec![
+            json_reply(200, &versions),
+            json_reply(200, &json!({"server": {"name": "Synapse", "version": "1.2\n3"}})),
+            json_reply(200, &versions),
+            reply(404, "text/html", "<h1>nothing here</h1>"),
+            json_reply(200, &json!({})),
+        ]);
+        let client = stub.client();
+        let found = client.versions().await.unwrap();
+        assert_eq!(found.versions, ["v1.11"]);
+        assert_eq!((found.delayed_events, found.sticky_events, found.rtc_transports), (true, true, false));
+        assert_eq!(found.software.as_deref(), Some("Synapse 1.2 3"));
+        assert_eq!(client.versions().await.unwrap().software, None);
+        assert!(client.versions().await.unwrap_err().is_transient());
+    }
+
+    #[tokio::test]
+    async fn no_transports_is_an_answer_in_every_form() {
+        let unknown = json!({"errcode": "M_UNRECOGNIZED", "error": "Unrecognized request"});
+        let stub = Stub::start(vec![
+            json_reply(200, &json!({})),
+            json_reply(404, &unknown),
+            reply(404, "text/plain", "no"),
+            json_reply(404, &unknown),
+            json_reply(200, &json!({"rtc_transports": [{"type": "livekit"}]})),
+            json_reply(401, &json!({"errcode": "M_UNKNOWN_TOKEN", "error": "x"})),
+        ]);
+        let client = stub.client();
+        assert!(client.transports().await.unwrap().is_empty());
+        assert!(client.transports().await.unwrap().is_empty());
+        assert_eq!(client.transports().await.unwrap().len(), 1);
+        assert!(client.transports().await.unwrap_err().is_revoked());
+    }
+}

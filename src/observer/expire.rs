@@ -1,0 +1,28 @@
+//! Expiry writes nothing; this only tells open pages that a membership's time has come.
+
+use super::Observer;
+use crate::changes::Change;
+use crate::store::memberships;
+use std::time::Duration;
+
+const EVERY: Duration = Duration::from_secs(1);
+
+impl Observer {
+    /// Announces the slots whose memberships ran out since the last look, for ever.
+    pub(super) async fn watch_expiry(&self) {
+        let mut from = self.clock.now_ms();
+        loop {
+            tokio::time::sleep(EVERY).await;
+            let now = self.clock.now_ms();
+            match memberships::ended_between(&self.store, from, now).await {
+                Ok(slots) => {
+                    from = now;
+                    for (room_id, slot_id) in slots {
+                        self.changes.announce(Change::Slot { room_id, slot_id });
+                    }
+                }
+                Err(error) => tracing::error!("looking for memberships that ran out: {error}"),
+            }
+        }
+    }
+}

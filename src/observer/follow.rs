@@ -1,0 +1,124 @@
+//! Live following: the long poll, its position, and what to do when it breaks.
+
+use super::ingest::add;
+use super::patience::Patience;
+use super::{Error, Observer};
+use crate::changes::Change;
+use crate::matrix::{JoinedRoom, LeftRoom, SyncBatch, SyncRequest};
+use crate::store::batch::{Batch, RoomBatch, Source};
+use crate::store::row::Watch;
+use crate::store::{rooms, vantages};
+use std::collections::HashSet;
+
+/// How long the homeserver may hold the long poll, ms.
+const WAIT_MS: u64 = 30_000;
+
+impl Observer {
+    /// Follows for ever.
+    pub(super) async fn follow(&self) {
+        let mut patience = Patience::new();
+        let mut filter: Option<String> = None;
+        let mut first = true;
+        let mut troubled = false;
+        loop {
+            match self.follow_once(&mut filter, first).await {
+                Ok(()) => {
+                    if std::mem::take(&mut troubled) {
+                        patience = Patience::new();
+                        self.recovered().await;
+                    }
+                    if std::mem::take(&mut first) {
+                        self.changes.announce(Change::Observer);
+                        self.poll_in_background();
+                    }
+                }
+                Err(error) => {
+                    troubled = true;
+                    self.failed("following by sync", &error).await;
+                    self.mend(&error, &mut filter).await;
+                    tokio::time::sleep(Self::pause(&error, &mut patience)).await;
+                }
+            }
+        }
+    }
+
+    /// What an error asks for besides waiting.
+    async fn mend(&self, error: &Error, filter: &mut Option<String>) {
+        let Error::Matrix(error) = error else { return };
+        if error.is_revoked() {
+            self.sign_in().await;
+        } else if error.is_unknown_position() {
+            tracing::warn!("the homeserver no longer knows our position; starting again from the rooms' present state");
+            if let Err(error) = vantages::forget_position(&self.store, &self.vantage_id).await {
+                tracing::error!("the position could not be forgotten: {error}");
+            }
+        } else if !error.is_transient() {
+            // A filter id may be gone, too, after the homeserver's database was restored.
+            *filter = None;
+        }
+    }
+
+    async fn follow_once(&self, filter: &mut Option<String>, first: bool) -> Result<(), Error> {
+        let filter = match filter {
+            Some(known) => known,
+            none => none.insert(self.client.upload_filter(&self.client.user_id().unwrap_or_default()).await?),
+        };
+        let since = vantages::position(&self.store, &self.vantage_id).await?;
+        // The first answer should come at once. Synapse caches answers by their parameters for two minutes,
+        // so a repeated first sync asks with another time-out.
+        let now = self.clock.now_ms();
+        let timeout_ms = if first || since.is_none() { now.unsigned_abs() % 100 } else { WAIT_MS };
+        let ask = SyncRequest { since: since.as_deref(), timeout_ms, filter, full_state: false };
+        let answer = self.client.sync(ask).await?;
+        self.take(answer).await
+    }
+
+    /// Brings one answer into the store, and answers invitations.
+    async fn take(&self, answer: SyncBatch) -> Result<(), Error> {
+        for complaint in &answer.malformed {
+            tracing::warn!("the homeserver sent something that is not Matrix, it was skipped: {complaint}");
+        }
+        if let Some(complaint) = answer.malformed.first() {
+            let text = format!("a part of a sync answer was not Matrix and was skipped: {complaint}");
+            vantages::failed(&self.store, &self.vantage_id, &text, self.clock.now_ms()).await?;
+            vantages::recovered(&self.store, &self.vantage_id).await?;
+        }
+        let known = rooms::watched(&self.store).await?;
+        let known: HashSet<String> = known.into_iter().map(|(room_id, _)| room_id).collect();
+        let seen_ms = self.clock.now_ms();
+        let mut batch = Batch {
+            vantage_id: self.vantage_id.clone(),
+            seen_ms,
+            position: Some(answer.next_batch),
+            rooms: Vec::new(),
+        };
+        for room in &answer.joined {
+            batch.rooms.push(self.joined(room, !known.contains(&room.room_id), seen_ms));
+        }
+        batch.rooms.extend(answer.left.iter().map(|room| left(room, seen_ms)));
+        self.ingest(&batch).await?;
+        self.answer_invites(&answer.invited).await
+    }
+
+    fn joined(&self, room: &JoinedRoom, is_new: bool, seen_ms: i64) -> RoomBatch {
+        let mut batch = RoomBatch::new(&room.room_id, Source::Sync);
+        batch.watch = Some(Watch::Joined);
+        add(&mut batch, &room.state, false, Some(seen_ms));
+        add(&mut batch, &room.timeline, true, Some(seen_ms));
+        add(&mut batch, &room.sticky, false, Some(seen_ms));
+        if is_new && self.settings.backfill {
+            batch.gap = Some(("history", room.prev_batch.clone()));
+        } else if room.limited && room.prev_batch.is_some() {
+            batch.gap = Some(("gap", room.prev_batch.clone()));
+        }
+        batch
+    }
+}
+
+fn left(room: &LeftRoom, seen_ms: i64) -> RoomBatch {
+    let mut batch = RoomBatch::new(&room.room_id, Source::Sync);
+    batch.watch = Some(Watch::Left);
+    add(&mut batch, &room.state, false, Some(seen_ms));
+    add(&mut batch, &room.timeline, true, Some(seen_ms));
+    batch
+}

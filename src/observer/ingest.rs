@@ -1,0 +1,62 @@
+//! The funnel: raw events of one answer, from sync, poll or back-fill alike, into one commit; then the announcement.
+
+use super::{Error, Observer};
+use crate::changes::Change;
+use crate::rtc::event::{RoomEvent, fits};
+use crate::store::batch::{Arrival, Batch, RoomBatch, write};
+use serde_json::Value;
+
+/// Adds raw events to a batch. `seen_ms` is our clock for a live look, `None` for back-fill.
+pub(super) fn add(room: &mut RoomBatch, events: &[Value], in_timeline: bool, seen_ms: Option<i64>) {
+    for raw in events {
+        match RoomEvent::from_json(raw, seen_ms) {
+            Ok(event) => {
+                let json = text(raw, &event);
+                room.arrivals.push(Arrival { event, json, in_timeline });
+            }
+            Err(reason) => {
+                let text = raw.to_string();
+                let cut = if fits(&text) { text } else { format!("\"too large: {} bytes\"", text.len()) };
+                room.malformed.push((reason, cut));
+            }
+        }
+    }
+}
+
+/// The event as JSON text; of one that is too large only what tells it apart, with a content that is none.
+fn text(raw: &Value, event: &RoomEvent) -> String {
+    let text = raw.to_string();
+    if fits(&text) {
+        return text;
+    }
+    let mut small = serde_json::json!({
+        "event_id": event.event_id, "type": event.kind, "sender": event.sender,
+        "origin_server_ts": event.origin_server_ts, "content": "too_large",
+    });
+    if let Some(key) = &event.state_key {
+        small["state_key"] = key.as_str().into();
+    }
+    small.to_string()
+}
+
+impl Observer {
+    /// Commits a batch and announces, after the commit and never before, what it changed. Returns how many events were new.
+    pub(super) async fn ingest(&self, batch: &Batch) -> Result<usize, Error> {
+        let changed = write(&self.store, &self.settings.rules, batch).await?;
+        for (room_id, slot_id) in changed.slots {
+            self.changes.announce(Change::Slot { room_id, slot_id });
+        }
+        for room_id in changed.rooms {
+            self.changes.announce(Change::Room { room_id });
+        }
+        if batch.rooms.iter().any(|room| room.gap.is_some()) {
+            self.history.notify_one();
+        }
+        Ok(changed.new_events)
+    }
+
+    /// A batch of one room.
+    pub(super) fn one(&self, room: RoomBatch) -> Batch {
+        Batch { vantage_id: self.vantage_id.clone(), seen_ms: self.clock.now_ms(), position: None, rooms: vec![room] }
+    }
+}

@@ -1,0 +1,22 @@
+//! Back-off: how long a loop waits after its next error.
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use std::time::Duration;
+
+const FIRST: Duration = Duration::from_millis(500);
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// Waits that grow from half a second to a minute, with jitter, so that many observers do not knock at once.
+#[derive(Debug)]
+pub(super) struct Patience(ExponentialBackoff);
+
+impl Patience {
+    pub fn new() -> Self {
+        let builder = ExponentialBuilder::new().with_min_delay(FIRST).with_max_delay(LONGEST);
+        Self(builder.with_factor(2.0).without_max_times().with_jitter().build())
+    }
+
+    pub fn next(&mut self) -> Duration {
+        self.0.next().unwrap_or(LONGEST)
+    }
+}

@@ -1,0 +1,101 @@
+//! Polls: the full state of each room, a snapshot of its member events, and the repair of what sync missed.
+
+use super::ingest::add;
+use super::patience::Patience;
+use super::{Error, Observer};
+use crate::changes::Change;
+use crate::matrix::TYPES;
+use crate::rtc::event::Kind;
+use crate::store::batch::{RoomBatch, Source};
+use crate::store::row::Watch;
+use crate::store::snapshots::Look;
+use crate::store::{rooms, vantages};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One room is tried so often in one poll when the homeserver is busy.
+const TRIES: u32 = 3;
+
+impl Observer {
+    /// Polls every room once, in a task of its own.
+    pub(super) fn poll_in_background(&self) {
+        let observer = self.clone();
+        tokio::spawn(async move { observer.poll_all().await });
+    }
+
+    /// Polls every room once: those we are in, and those we only look into.
+    pub(super) async fn poll_all(&self) {
+        match self.try_poll_all().await {
+            Ok(0) => {}
+            Ok(failed) => tracing::warn!("{failed} rooms could not be polled; each says why on its page"),
+            Err(error) => self.failed("polling the rooms' state", &error).await,
+        }
+    }
+
+    async fn try_poll_all(&self) -> Result<usize, Error> {
+        let mut todo: BTreeMap<String, Watch> = BTreeMap::new();
+        for (room_id, watch) in rooms::watched(&self.store).await? {
+            if watch == Watch::Peeked {
+                todo.insert(room_id, watch);
+            }
+        }
+        todo.extend(self.client.joined_rooms().await?.into_iter().map(|room_id| (room_id, Watch::Joined)));
+        let mut failed = 0;
+        for (room_id, watch) in todo {
+            failed += usize::from(!self.poll(&room_id, watch).await?);
+        }
+        vantages::polled(&self.store, &self.vantage_id, self.clock.now_ms()).await?;
+        self.changes.announce(Change::Observer);
+        Ok(failed)
+    }
+
+    /// Polls one room; false when it could not be read, which is then said on the room.
+    pub(super) async fn poll(&self, room_id: &str, watch: Watch) -> Result<bool, Error> {
+        let mut patience = Patience::new();
+        for try_ in 1..=TRIES {
+            let asked_ms = self.clock.now_ms();
+            let error = match self.client.room_state(room_id).await {
+                Ok(state) => {
+                    let mut batch = self.polled(room_id, &state, asked_ms);
+                    batch.watch = Some(watch);
+                    self.ingest(&self.one(batch)).await?;
+                    return Ok(true);
+                }
+                Err(error) => error,
+            };
+            if error.is_revoked() {
+                return Err(error.into());
+            }
+            if try_ == TRIES || !error.is_transient() {
+                tracing::warn!("polling {room_id}: {error}");
+                let watch = error.is_forbidden().then_some(Watch::Blind);
+                rooms::trouble(&self.store, room_id, watch, &error.to_string(), self.clock.now_ms()).await?;
+                self.changes.announce(Change::Room { room_id: room_id.to_owned() });
+                return Ok(false);
+            }
+            tokio::time::sleep(Self::pause(&Error::Matrix(error), &mut patience)).await;
+        }
+        Ok(false)
+    }
+
+    fn polled(&self, room_id: &str, state: &[Value], asked_ms: i64) -> RoomBatch {
+        let kind = |event: &Value| event.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
+        // What is no event at all is kept and counted, so a missing type passes.
+        let wanted: Vec<Value> = state
+            .iter()
+            .filter(|event| TYPES.contains(&kind(event).as_str()) || kind(event).is_empty())
+            .cloned()
+            .collect();
+        let members = wanted.iter().filter(|event| Kind::of(&kind(event)) == Kind::Member);
+        let members: BTreeSet<String> =
+            members.filter_map(|event| event.get("event_id")?.as_str().map(ToOwned::to_owned)).collect();
+        let mut batch = RoomBatch::new(room_id, Source::Poll);
+        add(&mut batch, &wanted, false, Some(self.clock.now_ms()));
+        batch.snapshot = Some(Look { asked_ms, members });
+        if self.settings.backfill {
+            // A room that is only polled has a history, too; it is walked once.
+            batch.gap = Some(("history", None));
+        }
+        batch
+    }
+}

@@ -1,0 +1,135 @@
+//! The first fold: the events of one chain, with what holds in the room, into memberships.
+
+mod stay;
+
+use super::event::{Reason, RoomEvent};
+use super::member::{self, Expiry, Join, Otherwise};
+use super::membership::{EndReason, Membership, Rejection};
+use super::order::in_order;
+use super::room::{Presence, Room};
+use super::slot::SlotPolicy;
+use super::time::{LATEST_MS, after};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is a matter of choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    pub slot_policy: SlotPolicy,
+    /// Lifetime of a state membership that states none, ms (matrix-js-sdk: 4 h).
+    pub default_expires_ms: i64,
+    /// The longest stickiness that counts, ms (MSC4354: 1 h).
+    pub sticky_max_ms: i64,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { slot_policy: SlotPolicy::IfPresent, default_expires_ms: 14_400_000, sticky_max_ms: 3_600_000 }
+    }
+}
+
+/// One thing that one event says of one device.
+#[derive(Debug, Clone)]
+struct Statement<'a> {
+    time: i64,
+    event: &'a RoomEvent,
+    says: Says,
+}
+
+#[derive(Debug, Clone)]
+enum Says {
+    Join(Join),
+    Left(EndReason),
+    Invalid,
+    Redacted,
+}
+
+/// Folds one chain. `events` are its member events, each once; `room` holds the conditions.
+/// The result depends on the set of events only, not on their order.
+#[must_use]
+pub fn fold<'a>(
+    chain: &str,
+    events: impl IntoIterator<Item = &'a RoomEvent>,
+    room: &Room,
+    rules: &Rules,
+) -> (Vec<Membership>, Vec<Rejection>) {
+    let mut rejected = Vec::new();
+    let mut members = Vec::new();
+    let sticky = chain.starts_with('k');
+    for (sub, statements) in statements(events, &mut rejected) {
+        let mut stay = stay::Stay::new(chain, &sub, room, rules);
+        stay.run(&statements, sticky);
+        members.append(&mut stay.members);
+        rejected.append(&mut stay.rejected);
+    }
+    // One event may be rejected on behalf of several devices of an array: once is enough.
+    rejected.sort();
+    rejected.dedup_by(|a, b| a.0 == b.0);
+    members.sort_by(|a, b| (a.joined_ms, &a.id).cmp(&(b.joined_ms, &b.id)));
+    (members, rejected)
+}
+
+/// The statements of a chain, by sub-key, in order. A device that an array no longer names is said to
+/// have left, once: the cost is what the events hold, not devices times events.
+fn statements<'a>(
+    events: impl IntoIterator<Item = &'a RoomEvent>,
+    rejected: &mut Vec<Rejection>,
+) -> BTreeMap<String, Vec<Statement<'a>>> {
+    let mut subs: BTreeMap<String, Vec<Statement<'a>>> = BTreeMap::new();
+    let mut joined: BTreeSet<String> = BTreeSet::new();
+    for (time, event) in in_order(events) {
+        let parsed = member::parse(event);
+        if let Some(reason) = parsed.rejected {
+            rejected.push((event.event_id.clone(), reason));
+        }
+        let says = match parsed.otherwise {
+            Otherwise::Left(reason) => Says::Left(reason),
+            Otherwise::Invalid => Says::Invalid,
+            Otherwise::Redacted => Says::Redacted,
+        };
+        if parsed.joins.is_empty() && joined.is_empty() && matches!(says, Says::Redacted) {
+            rejected.push((event.event_id.clone(), "redacted"));
+        }
+        let now_joined: BTreeSet<String> = parsed.joins.iter().map(|(sub, _)| sub.clone()).collect();
+        for sub in joined.difference(&now_joined).cloned() {
+            let says = says.clone();
+            subs.entry(sub).or_default().push(Statement { time, event, says });
+        }
+        for (sub, join) in parsed.joins {
+            subs.entry(sub).or_default().push(Statement { time, event, says: Says::Join(join) });
+        }
+        joined = now_joined;
+    }
+    subs
+}
+
+/// When a join runs out, ms.
+fn expires(join: &Join, time: i64, rules: &Rules) -> i64 {
+    match join.expiry {
+        Expiry::After(length) => {
+            let start = created(join, time).unwrap_or(time);
+            after(start, length.unwrap_or(rules.default_expires_ms))
+        }
+        Expiry::At(at) => at.min(LATEST_MS),
+        Expiry::Sticky(length) => after(time, length.min(rules.sticky_max_ms)),
+    }
+}
+
+/// `created_ts` counts only if it is not later than the event itself.
+fn created(join: &Join, time: i64) -> Option<i64> {
+    join.created_ts.filter(|created| *created <= time)
+}
+
+/// Why this join does not hold at `time`, if so: its sender is not in the room, its slot is closed.
+fn failing(room: &Room, rules: &Rules, user: &str, join: &Join, time: i64) -> Option<(EndReason, Reason)> {
+    if let Presence::Out(reason) = room.presence(user, time) {
+        return Some((reason, "not_in_room"));
+    }
+    let bound = join.format == member::Format::Sticky;
+    let open = match rules.slot_policy {
+        _ if !bound => true,
+        SlotPolicy::Ignore => true,
+        SlotPolicy::Required => room.slot(join.slot.as_str(), time).unwrap_or(false),
+        SlotPolicy::IfPresent => room.slot(join.slot.as_str(), time).unwrap_or(true),
+    };
+    (!open).then_some((EndReason::SlotClosed, "slot_closed"))
+}

@@ -1,0 +1,157 @@
+//! `MemberEvent`: what one member event says, from any of the wire formats (MATRIXRTC.md section 2).
+
+pub mod legacy;
+pub mod state;
+pub mod sticky;
+
+use super::event::{Kind, Reason, RoomEvent};
+use super::id::hash;
+use super::membership::EndReason;
+use super::slot::SlotId;
+use super::transport::{Selection, Transport};
+use serde_json::Value;
+
+/// Ids longer than this are no one's: the specification's limit for Matrix ids is 255 bytes.
+const ID_MAX: usize = 255;
+
+/// The wire format a stay was stated in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Format {
+    /// One state event per device, flat content; what clients send today.
+    Session,
+    /// The `memberships` array of 2023 and 2024.
+    Legacy,
+    /// Full-mesh group calls, `m.calls` (MSC3401).
+    Mesh,
+    /// Sticky events (MSC4354), in the js-sdk's and the newest MSC's form.
+    Sticky,
+}
+
+impl Format {
+    /// The word as stored and shown.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Legacy => "legacy",
+            Self::Mesh => "mesh",
+            Self::Sticky => "sticky",
+        }
+    }
+}
+
+/// When a join runs out by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    /// So many ms after `created_ts`, else after the event's time; `None` = the rules' default.
+    After(Option<i64>),
+    /// At this time, ms.
+    At(i64),
+    /// So many ms after the event's time (MSC4354), not yet clamped.
+    Sticky(i64),
+}
+
+/// A statement of being in a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Join {
+    pub slot: SlotId,
+    pub device_id: Option<String>,
+    pub format: Format,
+    /// `created_ts` as stated, ms; a claim.
+    pub created_ts: Option<i64>,
+    pub expiry: Expiry,
+    /// The same over all events of one stay where the format has such a thing (mesh `session_id`,
+    /// sticky `member.id`); a change means another stay.
+    pub stay: Option<String>,
+    pub intent: Option<String>,
+    pub transport: Option<Transport>,
+    pub selection: Selection,
+}
+
+/// What an event says of all devices that it does not name as joined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Otherwise {
+    Left(EndReason),
+    Invalid,
+    /// The content was gone before we could read it.
+    Redacted,
+}
+
+/// One parsed statement of joining or leaving.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberEvent {
+    /// The joined ones, each with its sub-key: empty but for arrays, which hold many devices.
+    pub joins: Vec<(String, Join)>,
+    pub otherwise: Otherwise,
+    /// Why the event, or an item in it, could not be used.
+    pub rejected: Option<Reason>,
+}
+
+impl MemberEvent {
+    pub(super) fn join(join: Join) -> Self {
+        Self { joins: vec![(String::new(), join)], otherwise: Otherwise::Left(EndReason::Left), rejected: None }
+    }
+
+    pub(super) fn left(reason: EndReason) -> Self {
+        Self { joins: Vec::new(), otherwise: Otherwise::Left(reason), rejected: None }
+    }
+
+    pub(super) fn invalid(reason: Reason) -> Self {
+        Self { joins: Vec::new(), otherwise: Otherwise::Invalid, rejected: Some(reason) }
+    }
+}
+
+/// Parses a member event of a chain.
+#[must_use]
+pub fn parse(event: &RoomEvent) -> MemberEvent {
+    if event.is_unreadable_redaction() {
+        return MemberEvent { joins: Vec::new(), otherwise: Otherwise::Redacted, rejected: None };
+    }
+    if event.state_key.is_some() { state::parse(&event.content) } else { sticky::parse(event) }
+}
+
+/// The chain an event belongs to: for state its type and key, for sticky events its type, sender and
+/// sticky key (MSC4354). Type aliases are distinct chains. Hashed, because keys may be long.
+///
+/// # Errors
+/// Why a member event belongs to none, in which case it says nothing about anybody. `Ok(None)`: not a member event.
+pub fn chain(event: &RoomEvent) -> Result<Option<String>, Reason> {
+    match Kind::of(&event.kind) {
+        Kind::Encrypted if event.state_key.is_none() && event.sticky_ms.is_some() => Err("encrypted"),
+        Kind::Member => match &event.state_key {
+            Some(key) => Ok(Some(format!("s{}", hash(&[&event.kind, key], 16)))),
+            None if event.redacted_ts.is_some() && event.sticky_ms.is_none() => Err("redacted"),
+            None => {
+                let key = sticky::key(event)?;
+                Ok(Some(format!("k{}", hash(&[&event.kind, &event.sender, key], 16))))
+            }
+        },
+        _ => Ok(None),
+    }
+}
+
+/// The end reason that a leave content states (MATRIXRTC.md section 5).
+pub(super) fn leave_reason(content: &Value) -> EndReason {
+    let stated = content.get("leave_reason").or_else(|| content.get("disconnect_reason"));
+    let word = stated.and_then(|reason| {
+        reason.as_str().or_else(|| reason.get("code")?.as_str()).or_else(|| reason.get("reason")?.as_str())
+    });
+    match word {
+        Some("CONNECTION_LOST" | "lost_connection" | "m.lost_connection" | "delayed_leave" | "delayed_leaved") => {
+            EndReason::DelayedLeave
+        }
+        Some("slot_closed") => EndReason::SlotClosed,
+        _ => EndReason::Left,
+    }
+}
+
+/// A required id: a string that is not absurdly long.
+fn id<'a>(value: Option<&'a Value>, missing: Reason) -> Result<&'a str, Reason> {
+    let text = value.and_then(Value::as_str).ok_or(missing)?;
+    if text.len() > ID_MAX { Err("id_too_long") } else { Ok(text) }
+}
+
+/// A hint, cut to a bearable length.
+fn hint(value: Option<&Value>) -> Option<String> {
+    value.and_then(Value::as_str).map(|text| text.chars().take(64).collect())
+}

@@ -1,0 +1,99 @@
+//! Member events in room state: the flat session content, the nested 2025 draft, and what is a leave.
+
+use super::{Expiry, Format, Join, MemberEvent, hint, id, leave_reason, legacy};
+use crate::rtc::event::Reason;
+use crate::rtc::slot::SlotId;
+use crate::rtc::time::number;
+use crate::rtc::transport::{Selection, first};
+use serde_json::{Map, Value};
+
+/// Keys that may stand in a leave.
+const LEAVE_KEYS: [&str; 6] =
+    ["leave_reason", "disconnect_reason", "msc4354_sticky_key", "sticky_key", "slot_id", "m.relates_to"];
+
+/// Reads the content of a member state event (MATRIXRTC.md section 10, rule 4).
+#[must_use]
+pub fn parse(content: &Value) -> MemberEvent {
+    let Some(object) = content.as_object() else {
+        return MemberEvent::invalid("content_not_an_object");
+    };
+    if object.contains_key("memberships") && !object.contains_key("application") {
+        return legacy::memberships(content);
+    }
+    if object.contains_key("m.calls") && !object.contains_key("application") {
+        return legacy::mesh(content);
+    }
+    if let Some(session) = object.get("session") {
+        return joined(nested(session, object));
+    }
+    if !object.contains_key("application") {
+        let leave = object.keys().all(|key| LEAVE_KEYS.contains(&key.as_str()));
+        return if leave { MemberEvent::left(leave_reason(content)) } else { MemberEvent::invalid("no_application") };
+    }
+    joined(flat(object))
+}
+
+fn joined(result: Result<Join, Reason>) -> MemberEvent {
+    result.map_or_else(MemberEvent::invalid, MemberEvent::join)
+}
+
+/// The flat content, checked as matrix-js-sdk checks it (`checkSessionsMembershipData`).
+fn flat(object: &Map<String, Value>) -> Result<Join, Reason> {
+    let application = application(object.get("application"))?;
+    let call_id = id(object.get("call_id"), "no_call_id")?;
+    let device_id = id(object.get("device_id"), "no_device_id")?;
+    let focus = object.get("focus_active").ok_or("no_focus_active")?;
+    focus.get("type").and_then(Value::as_str).ok_or("bad_focus_active")?;
+    Ok(Join { slot: SlotId::new(application, call_id), device_id: Some(device_id.to_owned()), ..shared(object)? })
+}
+
+/// The nested draft of 2025: `session` and `member` objects; never shipped, mapped onto the flat form.
+fn nested(session: &Value, object: &Map<String, Value>) -> Result<Join, Reason> {
+    let application = application(session.get("application"))?;
+    let call_id = match session.get("id") {
+        None => "",
+        some => id(some, "bad_session_id")?,
+    };
+    let member = object.get("member").ok_or("no_member")?;
+    let device_id = id(member.get("device_id"), "no_device_id")?;
+    Ok(Join { slot: SlotId::new(application, call_id), device_id: Some(device_id.to_owned()), ..shared(object)? })
+}
+
+pub(super) fn application(value: Option<&Value>) -> Result<&str, Reason> {
+    let text = id(value, "bad_application")?;
+    // MSC4143: neither part of a slot id may hold `#`; in the application it would be ambiguous.
+    if text.is_empty() || text.contains('#') { Err("bad_application") } else { Ok(text) }
+}
+
+/// What both forms share; slot and device are the caller's.
+fn shared(object: &Map<String, Value>) -> Result<Join, Reason> {
+    let text_or_absent = |key: &str| object.get(key).is_none_or(Value::is_string);
+    if !text_or_absent("scope") {
+        return Err("bad_scope");
+    }
+    if !text_or_absent("m.call.intent") {
+        return Err("bad_intent");
+    }
+    if object.get("created_ts").is_some_and(|value| !value.is_number()) {
+        return Err("bad_created_ts");
+    }
+    let foci = object.get("foci_preferred");
+    let is_focus = |focus: &Value| focus.get("type").is_some_and(Value::is_string);
+    if foci.is_some_and(|list| list.as_array().is_none_or(|list| !list.iter().all(is_focus))) {
+        return Err("bad_foci_preferred");
+    }
+    let expires = object.get("expires").or_else(|| object.get("expires_after"));
+    let selection = object.get("focus_active").and_then(|focus| focus.get("focus_selection"));
+    Ok(Join {
+        slot: SlotId::new("", ""),
+        device_id: None,
+        format: Format::Session,
+        created_ts: object.get("created_ts").and_then(number),
+        // matrix-js-sdk does not check the type of `expires`; what is no number is the default.
+        expiry: Expiry::After(expires.and_then(number)),
+        stay: None,
+        intent: hint(object.get("m.call.intent")),
+        transport: first(foci),
+        selection: selection.and_then(Value::as_str).map_or(Selection::Unknown, Selection::from_word),
+    })
+}

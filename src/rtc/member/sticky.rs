@@ -1,0 +1,84 @@
+//! Sticky member events (MSC4354): the js-sdk's form, the drafts of 2025 and the newest MSC, as their union.
+
+use super::{Expiry, Format, Join, MemberEvent, hint, id, leave_reason};
+use crate::rtc::event::{Reason, RoomEvent};
+use crate::rtc::slot::SlotId;
+use crate::rtc::transport::{Selection, first};
+use serde_json::Value;
+
+/// The sticky key: at least one of the two names, strings, equal if both.
+///
+/// # Errors
+/// Why the event is not a sticky event with a key.
+pub fn key(event: &RoomEvent) -> Result<&str, Reason> {
+    if event.sticky_ms.is_none() {
+        return Err("not_sticky");
+    }
+    let text = |name: &str| match event.content.get(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.as_str())),
+        Some(_) => Err("bad_sticky_key"),
+    };
+    match (text("msc4354_sticky_key")?, text("sticky_key")?) {
+        (Some(unstable), Some(stable)) if unstable != stable => Err("two_sticky_keys"),
+        (Some(key), _) | (None, Some(key)) => Ok(key),
+        (None, None) => Err("no_sticky_key"),
+    }
+}
+
+/// Reads a sticky member event. Anything without an application, or that says `leave`, is a leave.
+#[must_use]
+pub fn parse(event: &RoomEvent) -> MemberEvent {
+    let content = &event.content;
+    if !content.is_object() {
+        return MemberEvent::invalid("content_not_an_object");
+    }
+    let leaves = content.pointer("/member/membership").is_some_and(|word| word == "leave");
+    if leaves || content.get("application").is_none() {
+        return MemberEvent::left(leave_reason(content));
+    }
+    join(event).map_or_else(MemberEvent::invalid, MemberEvent::join)
+}
+
+/// The union check of MATRIXRTC.md section 2.7: `application.type`, `slot_id`, `member.id`; everything
+/// else optional, but what is there must be right, and another user's id rejects.
+fn join(event: &RoomEvent) -> Result<Join, Reason> {
+    let content = &event.content;
+    let member = content.get("member").and_then(Value::as_object).ok_or("no_member")?;
+    for name in ["user_id", "claimed_user_id"] {
+        if member.get(name).is_some_and(|user| user != event.sender.as_str()) {
+            return Err("foreign_user_id");
+        }
+    }
+    let member_id = id(member.get("id"), "no_member_id")?;
+    let application = super::state::application(content.pointer("/application/type"))?;
+    let slot_id = id(content.get("slot_id"), "no_slot_id")?;
+    let slot = SlotId::named(slot_id, application).ok_or("bad_slot_id")?;
+    let device_id = match member.get("device_id").or_else(|| member.get("claimed_device_id")) {
+        None => None,
+        some => Some(id(some, "bad_device_id")?.to_owned()),
+    };
+    Ok(Join {
+        slot,
+        device_id,
+        format: Format::Sticky,
+        created_ts: None,
+        expiry: Expiry::Sticky(event.sticky_ms.unwrap_or(0)),
+        stay: Some(member_id.to_owned()),
+        intent: hint(content.pointer("/application/m.call.intent")),
+        transport: first(Some(transports(content)?)),
+        // A sticky member publishes on its own transport (MATRIXRTC.md section 6).
+        selection: Selection::MultiSfu,
+    })
+}
+
+fn transports(content: &Value) -> Result<&Value, Reason> {
+    let list = content.get("rtc_transports").or_else(|| content.pointer("/transports/published"));
+    let list = list.unwrap_or(&Value::Null);
+    let is_transport = |item: &Value| item.get("type").is_some_and(Value::is_string);
+    match list {
+        Value::Null => Ok(list),
+        Value::Array(items) if items.iter().all(is_transport) => Ok(list),
+        _ => Err("bad_transports"),
+    }
+}

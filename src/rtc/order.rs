@@ -1,0 +1,70 @@
+//! The order of events of one state key, which does not depend on the order in which they arrived.
+
+use super::event::RoomEvent;
+use std::collections::HashMap;
+
+/// Events with their effective time, ms, in order: by event time, ties by event id, except that a
+/// state event never comes before the one its `replaces_state` names; it takes that one's time if its
+/// own is earlier (MATRIXRTC.md section 8, pitfall 4).
+#[must_use]
+pub fn in_order<'a>(events: impl IntoIterator<Item = &'a RoomEvent>) -> Vec<(i64, &'a RoomEvent)> {
+    let events: Vec<&RoomEvent> = events.into_iter().collect();
+    let index: HashMap<&str, usize> =
+        events.iter().enumerate().map(|(at, event)| (event.event_id.as_str(), at)).collect();
+    let before: Vec<Option<usize>> =
+        events.iter().map(|event| event.replaces_state.as_deref().and_then(|id| index.get(id).copied())).collect();
+    let keys = keys(&events, &before);
+    let mut order: Vec<usize> = (0..events.len()).collect();
+    order.sort_by(|&a, &b| (keys[a], &events[a].event_id).cmp(&(keys[b], &events[b].event_id)));
+    order.into_iter().map(|at| (keys[at].0, events[at])).collect()
+}
+
+/// For each event its effective time, and its rank behind predecessors that share this time.
+fn keys(events: &[&RoomEvent], before: &[Option<usize>]) -> Vec<(i64, u32)> {
+    let mut keys: Vec<Option<(i64, u32)>> = vec![None; events.len()];
+    let mut entered = vec![false; events.len()];
+    for start in 0..events.len() {
+        let mut path = Vec::new();
+        let mut next = Some(start);
+        // Down the links to one whose key is known, or to the first; a circle is cut where it closes.
+        while let Some(at) = next.filter(|&at| keys[at].is_none() && !entered[at]) {
+            entered[at] = true;
+            path.push(at);
+            next = before[at];
+        }
+        for &at in path.iter().rev() {
+            let own = events[at].time();
+            keys[at] = Some(match before[at].and_then(|previous| keys[previous]) {
+                Some((time, rank)) if time >= own => (time, rank + 1),
+                _ => (own, 0),
+            });
+        }
+    }
+    keys.into_iter().zip(events).map(|(key, event)| key.unwrap_or((event.time(), 0))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn event(id: &str, ts: i64, replaces: Option<&str>) -> RoomEvent {
+        let json = json!({"event_id": id, "type": "t", "state_key": "", "sender": "@a:a", "origin_server_ts": ts,
+            "content": {}, "unsigned": {"replaces_state": replaces}});
+        RoomEvent::from_json(&json, None).unwrap()
+    }
+
+    #[test]
+    fn a_link_beats_a_clock_that_is_behind() {
+        let (a, b, c) = (event("$b", 100, None), event("$a", 40, Some("$b")), event("$c", 90, Some("$a")));
+        let ids: Vec<_> = in_order([&c, &b, &a]).iter().map(|(t, e)| (*t, e.event_id.clone())).collect();
+        assert_eq!(ids, [(100, "$b".into()), (100, "$a".into()), (100, "$c".into())]);
+    }
+
+    #[test]
+    fn a_circle_of_links_ends() {
+        let (a, b) = (event("$a", 1, Some("$b")), event("$b", 2, Some("$a")));
+        assert_eq!(in_order([&a, &b]).len(), 2);
+        assert_eq!(in_order([&event("$x", 1, Some("$x"))]).len(), 1);
+    }
+}

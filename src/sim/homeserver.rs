@@ -1,0 +1,226 @@
+//! The simulated homeserver: a handle to start it, fill it, break it and stop it.
+
+mod accounts;
+mod endpoints;
+mod event;
+mod faults;
+mod filter;
+mod history;
+mod http;
+mod ledger;
+mod room;
+mod room_endpoints;
+mod rooms;
+mod sync;
+mod view;
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use actix_web::dev::ServerHandle;
+use actix_web::{App, HttpServer, web};
+use serde_json::Value;
+use tokio::sync::watch;
+
+pub use faults::{Fault, FaultKind};
+use ledger::Ledger;
+pub use rooms::NewRoom;
+
+type Clock = Box<dyn Fn() -> i64 + Send + Sync>;
+
+/// A running simulated homeserver. Clones are handles of the same server, which runs until [`Homeserver::stop`].
+#[derive(Clone)]
+pub struct Homeserver {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    url: String,
+    ledger: Mutex<Ledger>,
+    news: watch::Sender<u64>,
+    clock: Mutex<Clock>,
+    faults: Mutex<Vec<Fault>>,
+    requests: Mutex<Vec<(String, String)>>,
+    server: Mutex<Option<ServerHandle>>,
+}
+
+impl std::fmt::Debug for Homeserver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Homeserver").field("url", &self.inner.url).finish_non_exhaustive()
+    }
+}
+
+impl Homeserver {
+    /// Starts a server called `sim.example` on loopback; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// When the port cannot be bound.
+    pub async fn start(port: u16) -> io::Result<Self> {
+        Self::start_as("sim.example", port, 1).await
+    }
+
+    /// Starts a server of this name. Ids come from the seed: the same calls make the same ids.
+    ///
+    /// # Errors
+    /// When the port cannot be bound.
+    #[allow(clippy::unused_async)] // Needs a running tokio runtime: `async` says so.
+    pub async fn start_as(server_name: &str, port: u16, seed: u64) -> io::Result<Self> {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", port))?;
+        let hs = Self {
+            inner: Arc::new(Inner {
+                url: format!("http://{}", listener.local_addr()?),
+                ledger: Mutex::new(Ledger::new(server_name.to_owned(), seed)),
+                news: watch::Sender::new(0),
+                clock: Mutex::new(Box::new(wall_clock)),
+                faults: Mutex::default(),
+                requests: Mutex::default(),
+                server: Mutex::default(),
+            }),
+        };
+        let shared = web::Data::new(hs.clone());
+        let server = HttpServer::new(move || {
+            App::new()
+                .app_data(shared.clone())
+                .app_data(web::PayloadConfig::new(10_000_000))
+                .default_service(web::to(http::answer))
+        })
+        .on_connect(|connection, data| {
+            if let Some(line) = faults::hold_line(connection) {
+                data.insert(line);
+            }
+        })
+        .workers(2)
+        .shutdown_timeout(1)
+        .disable_signals()
+        .listen(listener)?
+        .run();
+        *held(&hs.inner.server) = Some(server.handle());
+        tokio::spawn(server);
+        Ok(hs)
+    }
+
+    /// Stops the server; requests under way are cut off. The port is free afterwards.
+    pub async fn stop(&self) {
+        let server = held(&self.inner.server).take();
+        if let Some(server) = server {
+            server.stop(false).await;
+        }
+    }
+
+    /// Base URL, without a slash at its end.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.inner.url.clone()
+    }
+
+    /// The server part of its users' ids.
+    #[must_use]
+    pub fn server_name(&self) -> String {
+        self.ledger().server_name.clone()
+    }
+
+    /// The server's own clock (ms since the Unix epoch), for ages, stickiness and what clients send over HTTP.
+    pub fn set_clock(&self, clock: impl Fn() -> i64 + Send + Sync + 'static) {
+        *held(&self.inner.clock) = Box::new(clock);
+    }
+
+    /// Switches a feature: `org.matrix.msc4140`, `…msc4143`, `…msc4222`, `…msc4354`; all are on at first.
+    pub fn set_feature(&self, name: &str, on: bool) {
+        self.ledger().features.insert(name.to_owned(), on);
+    }
+
+    /// What the transports endpoint and the well-known document advertise; nothing at first.
+    pub fn set_transports(&self, transports: Vec<Value>) {
+        self.ledger().transports = transports;
+    }
+
+    /// How many events a page of `/messages` walks over at most (1000): few make empty pages with an `end`.
+    pub fn set_walk(&self, events: usize) {
+        self.ledger().walk = events.max(1);
+    }
+
+    /// Makes an account, or gives it a new password; answers user id and access token of a new device.
+    pub fn register(&self, localpart: &str, password: &str) -> (String, String) {
+        let mut ledger = self.ledger();
+        let user_id = ledger.user_id(localpart);
+        let caller = ledger.accounts.register(&user_id, password);
+        (caller.user_id, caller.token)
+    }
+
+    /// Ends an access token: from then on 401 `M_UNKNOWN_TOKEN`, for waiting syncs too.
+    pub fn revoke(&self, token: &str) {
+        self.change(|ledger| ledger.accounts.revoke(token));
+    }
+
+    /// Adds a fault. Where several fit a request, the oldest strikes.
+    pub fn inject(&self, fault: Fault) {
+        held(&self.inner.faults).push(fault);
+    }
+
+    /// Takes all faults away.
+    pub fn clear_faults(&self) {
+        held(&self.inner.faults).clear();
+    }
+
+    /// All requests so far: method, path with query.
+    #[must_use]
+    pub fn requests(&self) -> Vec<(String, String)> {
+        held(&self.inner.requests).clone()
+    }
+
+    /// How many requests had this text in path or query.
+    #[must_use]
+    pub fn count(&self, path_contains: &str) -> usize {
+        let requests = held(&self.inner.requests);
+        let fit = |target: &str| target.contains(path_contains);
+        requests.iter().filter(|(_, target)| fit(target)).count()
+    }
+
+    fn note_request(&self, method: &str, target: &str) {
+        held(&self.inner.requests).push((method.to_owned(), target.to_owned()));
+    }
+
+    fn take_fault(&self, target: &str) -> Option<FaultKind> {
+        let mut faults = held(&self.inner.faults);
+        let at = faults.iter().position(|f| target.contains(&f.path_contains))?;
+        let fault = &mut faults[at];
+        let kind = fault.kind.clone();
+        if fault.times != u32::MAX {
+            fault.times = fault.times.saturating_sub(1);
+            if fault.times == 0 {
+                faults.remove(at);
+            }
+        }
+        Some(kind)
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        held(&self.inner.ledger)
+    }
+
+    fn now_ms(&self) -> i64 {
+        held(&self.inner.clock)()
+    }
+
+    fn news(&self) -> watch::Receiver<u64> {
+        self.inner.news.subscribe()
+    }
+
+    /// Changes the data and wakes who waits.
+    fn change<T>(&self, change: impl FnOnce(&mut Ledger) -> T) -> T {
+        let outcome = change(&mut self.ledger());
+        self.inner.news.send_modify(|count| *count += 1);
+        outcome
+    }
+}
+
+/// The lock, also after a panic elsewhere: a test then fails where it went wrong and not here.
+fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn wall_clock() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,84 @@
+//! Accounts, devices and access tokens of the simulated homeserver.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use crate::sim::dice::Dice;
+
+/// Who a valid access token speaks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Caller {
+    pub user_id: String,
+    pub device_id: String,
+    pub token: String,
+}
+
+#[derive(Debug, Default)]
+struct Account {
+    password: String,
+    filters: Vec<Value>,
+}
+
+/// All accounts of the server.
+#[derive(Debug)]
+pub(super) struct Accounts {
+    by_user: HashMap<String, Account>,
+    callers: HashMap<String, Caller>,
+    dice: Dice,
+}
+
+impl Accounts {
+    pub fn new(seed: u64) -> Self {
+        Self { by_user: HashMap::new(), callers: HashMap::new(), dice: Dice::for_part(seed, "accounts") }
+    }
+
+    /// Makes the account, or gives an existing one a new password; logs in a first device.
+    pub fn register(&mut self, user_id: &str, password: &str) -> Caller {
+        let account = self.by_user.entry(user_id.to_owned()).or_default();
+        password.clone_into(&mut account.password);
+        self.open_device(user_id, None)
+    }
+
+    /// The caller of a new login, `None` where user or password are wrong. A named device is kept and its old
+    /// token ends, as Synapse does it.
+    pub fn login(&mut self, user_id: &str, password: &str, device: Option<&str>) -> Option<Caller> {
+        let account = self.by_user.get(user_id)?;
+        (account.password == password).then(|| self.open_device(user_id, device))
+    }
+
+    fn open_device(&mut self, user_id: &str, device: Option<&str>) -> Caller {
+        let device_id =
+            device.map_or_else(|| self.dice.letters(10).to_uppercase().replace(['-', '_'], "X"), str::to_owned);
+        self.callers.retain(|_, old| old.user_id != user_id || old.device_id != device_id);
+        let token = format!("syt_{}", self.dice.letters(40));
+        let caller = Caller { user_id: user_id.to_owned(), device_id, token: token.clone() };
+        self.callers.insert(token, caller.clone());
+        caller
+    }
+
+    pub fn caller(&self, token: &str) -> Option<Caller> {
+        self.callers.get(token).cloned()
+    }
+
+    /// Ends a token; true where it was one.
+    pub fn revoke(&mut self, token: &str) -> bool {
+        self.callers.remove(token).is_some()
+    }
+
+    /// Keeps a filter and names it.
+    pub fn keep_filter(&mut self, user_id: &str, filter: Value) -> String {
+        let account = self.by_user.entry(user_id.to_owned()).or_default();
+        let known = account.filters.iter().position(|old| *old == filter);
+        let at = known.unwrap_or_else(|| {
+            account.filters.push(filter);
+            account.filters.len() - 1
+        });
+        at.to_string()
+    }
+
+    pub fn filter(&self, user_id: &str, filter_id: &str) -> Option<&Value> {
+        let at: usize = filter_id.parse().ok()?;
+        self.by_user.get(user_id)?.filters.get(at)
+    }
+}

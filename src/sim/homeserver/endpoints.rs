@@ -1,0 +1,174 @@
+//! The endpoints of the client-server API that the simulated homeserver has.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::accounts::Caller;
+use super::filter::SyncFilter;
+use super::http::{Answer, Call, Refusal};
+use super::ledger::Ledger;
+use super::sync::{self, Question, Since};
+use super::{Homeserver, room_endpoints};
+
+/// Finds the endpoint and asks it.
+pub(super) async fn answer(hs: &Homeserver, call: &Call) -> Answer {
+    let path: Vec<&str> = call.path.iter().map(String::as_str).collect();
+    let method = call.method.as_str();
+    match path.as_slice() {
+        [".well-known", "matrix", "client"] if method == "GET" => Ok(well_known(hs)),
+        ["_matrix", "client", "versions"] if method == "GET" => Ok(versions(&hs.ledger())),
+        ["_matrix", "client", "unstable", "org.matrix.msc4143", "rtc", "transports"] => {
+            call.caller(hs)?;
+            transports(&hs.ledger())
+        }
+        ["_matrix", "client", "v3" | "r0" | "v1", rest @ ..] => match (method, rest) {
+            ("GET", ["login"]) => Ok(json!({"flows": [{"type": "m.login.password"}]})),
+            ("POST", ["login"]) => login(hs, &call.json()?),
+            ("GET", ["directory", "room", alias]) => directory(&hs.ledger(), alias),
+            ("GET", ["sync"]) => sync(hs, call, &call.caller(hs)?).await,
+            _ => of_account(hs, call, &call.caller(hs)?, rest),
+        },
+        _ => Err(Refusal::unrecognized()),
+    }
+}
+
+fn of_account(hs: &Homeserver, call: &Call, caller: &Caller, rest: &[&str]) -> Answer {
+    let user = caller.user_id.as_str();
+    match (call.method.as_str(), rest) {
+        ("GET", ["account", "whoami"]) => {
+            Ok(json!({"user_id": user, "device_id": caller.device_id, "is_guest": false}))
+        }
+        ("POST", ["logout"]) => {
+            hs.ledger().accounts.revoke(&caller.token);
+            Ok(json!({}))
+        }
+        ("POST", ["user", owner, "filter"]) if *owner == user => {
+            let id = hs.ledger().accounts.keep_filter(user, call.json()?);
+            Ok(json!({"filter_id": id}))
+        }
+        ("GET", ["user", owner, "filter", id]) if *owner == user => {
+            let filter = hs.ledger().accounts.filter(user, id).cloned();
+            filter.ok_or_else(|| Refusal::new(404, "M_NOT_FOUND", "No such filter"))
+        }
+        ("GET", ["joined_rooms"]) => Ok(joined_rooms(&hs.ledger(), user)),
+        ("POST", ["join", room]) => room_endpoints::join(hs, call, user, room),
+        (_, ["rooms", room, rest @ ..]) => room_endpoints::answer(hs, call, caller, room, rest),
+        _ => Err(Refusal::unrecognized()),
+    }
+}
+
+fn well_known(hs: &Homeserver) -> Value {
+    let mut body = json!({"m.homeserver": {"base_url": hs.url()}});
+    let transports = &hs.ledger().transports;
+    if !transports.is_empty() {
+        body["org.matrix.msc4143.rtc_foci"] = json!(transports);
+    }
+    body
+}
+
+fn versions(ledger: &Ledger) -> Value {
+    let versions: Vec<String> = (1..=12).map(|minor| format!("v1.{minor}")).collect();
+    let mut features = ledger.features.clone();
+    // Synapse has it and does not say so.
+    features.remove("org.matrix.msc4222");
+    json!({"versions": versions, "unstable_features": features})
+}
+
+fn transports(ledger: &Ledger) -> Answer {
+    if !ledger.has("org.matrix.msc4143") {
+        return Err(Refusal::unrecognized());
+    }
+    // Synapse leaves the key out where it has none.
+    Ok(if ledger.transports.is_empty() { json!({}) } else { json!({"rtc_transports": ledger.transports}) })
+}
+
+fn login(hs: &Homeserver, body: &Value) -> Answer {
+    let text = |path: &str| body.pointer(path).and_then(Value::as_str);
+    if text("/type") != Some("m.login.password") {
+        return Err(Refusal::new(400, "M_UNKNOWN", "Unknown login type"));
+    }
+    let name = text("/identifier/user").or_else(|| text("/user"));
+    let mut ledger = hs.ledger();
+    let user = ledger.user_id(name.unwrap_or_default());
+    let password = text("/password").unwrap_or_default();
+    let caller = ledger.accounts.login(&user, password, text("/device_id"));
+    match caller {
+        Some(caller) => Ok(json!({"user_id": caller.user_id, "access_token": caller.token,
+            "device_id": caller.device_id, "home_server": ledger.server_name})),
+        None => Err(Refusal::new(403, "M_FORBIDDEN", "Invalid username or password")),
+    }
+}
+
+fn directory(ledger: &Ledger, alias: &str) -> Answer {
+    let Some(room) = ledger.aliases.get(alias).map(|at| &ledger.rooms[*at]) else {
+        let text = format!("Room alias {alias} not found");
+        return Err(Refusal::new(404, "M_NOT_FOUND", text));
+    };
+    Ok(json!({"room_id": room.id, "servers": room_endpoints::servers(ledger, room)}))
+}
+
+fn joined_rooms(ledger: &Ledger, user: &str) -> Value {
+    let rooms = ledger.rooms_of(user).iter().map(|at| &ledger.rooms[*at]);
+    let joined = rooms.filter(|room| room.membership(user) == Some("join"));
+    let ids: Vec<&str> = joined.map(|room| room.id.as_str()).collect();
+    json!({"joined_rooms": ids})
+}
+
+/// Answers when there is something to tell, or when the time is over.
+async fn sync(hs: &Homeserver, call: &Call, caller: &Caller) -> Answer {
+    let since = match call.param("since") {
+        None => None,
+        Some(token) => Some(
+            Since::read(token, hs.ledger().pos)
+                .ok_or_else(|| Refusal::new(400, "M_UNKNOWN", "Invalid stream token"))?,
+        ),
+    };
+    let filter = sync_filter(hs, call, caller)?;
+    let state_after = call.is_set("org.matrix.msc4222.use_state_after");
+    let wait = call.number("timeout").unwrap_or(0).min(600_000);
+    let deadline = Instant::now() + Duration::from_millis(wait);
+    let mut news = hs.news();
+    loop {
+        // Marks as seen before reading, so that an event between reading and waiting is not slept through.
+        news.borrow_and_update();
+        // A token that was revoked while we waited tells nothing more.
+        call.caller(hs)?;
+        let response = {
+            let ledger = hs.ledger();
+            let question = Question {
+                viewer: &caller.user_id,
+                since,
+                filter: &filter,
+                full_state: call.is_set("full_state"),
+                state_after: state_after && ledger.has("org.matrix.msc4222"),
+                now_ms: hs.now_ms(),
+            };
+            sync::answer(&ledger, &question)
+        };
+        let answer_now = since.is_none() || !response.is_empty || Instant::now() >= deadline;
+        if answer_now {
+            return Ok(response.body);
+        }
+        // Time over or server gone: the loop looks once more and answers.
+        if let Ok(Err(_)) = tokio::time::timeout_at(deadline, news.changed()).await {
+            return Ok(response.body);
+        }
+    }
+}
+
+fn sync_filter(hs: &Homeserver, call: &Call, caller: &Caller) -> Result<SyncFilter, Refusal> {
+    let Some(text) = call.param("filter") else {
+        return Ok(SyncFilter::read(None));
+    };
+    if text.starts_with('{') {
+        let parsed: Value =
+            serde_json::from_str(text).map_err(|_| Refusal::new(400, "M_NOT_JSON", "Invalid filter JSON"))?;
+        return Ok(SyncFilter::read(Some(&parsed)));
+    }
+    match hs.ledger().accounts.filter(&caller.user_id, text) {
+        Some(filter) => Ok(SyncFilter::read(Some(filter))),
+        None => Err(Refusal::new(400, "M_INVALID_PARAM", "No such filter")),
+    }
+}

@@ -1,0 +1,84 @@
+//! Filters of `/sync` and `/messages`, as far as Synapse honours them.
+
+use serde_json::Value;
+
+use super::event::Stored;
+
+/// The part of a filter that chooses events.
+#[derive(Debug, Clone)]
+pub(super) struct EventFilter {
+    types: Option<Vec<String>>,
+    not_types: Vec<String>,
+    senders: Option<Vec<String>>,
+    not_senders: Vec<String>,
+    rooms: Option<Vec<String>>,
+    not_rooms: Vec<String>,
+    pub limit: usize,
+    pub lazy_members: bool,
+}
+
+impl EventFilter {
+    /// Reads a filter object; whatever is missing or malformed does not restrict.
+    pub fn read(filter: Option<&Value>, default_limit: usize) -> Self {
+        let list = |key: &str| {
+            let items = filter?.get(key)?.as_array()?;
+            let texts = items.iter().filter_map(Value::as_str).map(str::to_owned);
+            Some(texts.collect::<Vec<_>>())
+        };
+        let limit =
+            filter.and_then(|f| f.get("limit")).and_then(Value::as_u64).and_then(|limit| usize::try_from(limit).ok());
+        Self {
+            types: list("types"),
+            not_types: list("not_types").unwrap_or_default(),
+            senders: list("senders"),
+            not_senders: list("not_senders").unwrap_or_default(),
+            rooms: list("rooms"),
+            not_rooms: list("not_rooms").unwrap_or_default(),
+            limit: limit.unwrap_or(default_limit),
+            lazy_members: filter.and_then(|f| f.get("lazy_load_members")).and_then(Value::as_bool).unwrap_or(false),
+        }
+    }
+
+    pub fn takes_room(&self, room_id: &str) -> bool {
+        let named = |list: &[String]| list.iter().any(|room| room == room_id);
+        self.rooms.as_deref().is_none_or(named) && !named(&self.not_rooms)
+    }
+
+    pub fn takes(&self, event: &Stored) -> bool {
+        let of_type = |list: &[String]| list.iter().any(|pattern| fits(pattern, &event.kind));
+        let of_sender = |list: &[String]| list.contains(&event.sender);
+        self.types.as_deref().is_none_or(of_type)
+            && !of_type(&self.not_types)
+            && self.senders.as_deref().is_none_or(of_sender)
+            && !of_sender(&self.not_senders)
+    }
+}
+
+/// The filter of a `/sync` request.
+#[derive(Debug, Clone)]
+pub(super) struct SyncFilter {
+    pub room: EventFilter,
+    pub timeline: EventFilter,
+    pub state: EventFilter,
+    pub include_leave: bool,
+}
+
+impl SyncFilter {
+    pub fn read(filter: Option<&Value>) -> Self {
+        let part = |path: &str| filter.and_then(|f| f.pointer(path));
+        Self {
+            room: EventFilter::read(part("/room"), 0),
+            timeline: EventFilter::read(part("/room/timeline"), 10),
+            state: EventFilter::read(part("/room/state"), 0),
+            include_leave: part("/room/include_leave").and_then(Value::as_bool).unwrap_or(false),
+        }
+    }
+}
+
+/// A `*` stands for any run of characters; Synapse takes it anywhere, clients use it at the end.
+fn fits(pattern: &str, kind: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == kind,
+        Some((head, tail)) => kind.len() >= head.len() + tail.len() && kind.starts_with(head) && kind.ends_with(tail),
+    }
+}

@@ -1,0 +1,141 @@
+//! Reading a room: `/state`, `/messages`, `/event`, `/members`, with the access rules of Synapse.
+
+use serde_json::{Value, json};
+
+use super::event::Stored;
+use super::filter::EventFilter;
+use super::http::{Answer, Refusal};
+use super::ledger::Ledger;
+use super::room::{Access, Room};
+use super::view::View;
+
+/// A reader of one room.
+pub(super) struct Reader<'a> {
+    pub ledger: &'a Ledger,
+    pub room: &'a Room,
+    pub viewer: &'a str,
+    pub now_ms: i64,
+    access: Access,
+}
+
+/// What `/messages` was asked for.
+pub(super) struct Page {
+    pub backward: bool,
+    pub from: Option<u64>,
+    pub to: Option<u64>,
+    pub filter: EventFilter,
+}
+
+impl<'a> Reader<'a> {
+    /// Opens a room for reading.
+    ///
+    /// # Errors
+    /// 403 where the account was never in and the room is not world-readable, or is not known here.
+    pub fn open(ledger: &'a Ledger, room_id: &str, viewer: &'a str, now_ms: i64) -> Result<Self, Refusal> {
+        let found = ledger.room(room_id).map(|room| (room, room.access(viewer)));
+        match found {
+            Some((room, access)) if access != Access::Forbidden => Ok(Self { ledger, room, viewer, now_ms, access }),
+            _ => Err(Refusal::new(
+                403,
+                "M_FORBIDDEN",
+                format!("User {viewer} not in room {room_id}, and room previews are disabled"),
+            )),
+        }
+    }
+
+    fn view(&self, timeline: bool) -> View<'a> {
+        View {
+            viewer: self.viewer,
+            server_name: &self.ledger.server_name,
+            now_ms: self.now_ms,
+            names_room: true,
+            timeline,
+        }
+    }
+
+    fn state_events(&self) -> Vec<usize> {
+        match self.access {
+            Access::Until(pos) => self.room.state_at(pos),
+            _ => self.room.current_state(),
+        }
+    }
+
+    /// `/state`: the present, or for one who left the state then.
+    pub fn state(&self) -> Value {
+        json!(self.view(false).show_all(self.room, &self.state_events()))
+    }
+
+    /// `/state/{type}/{key}`: the content, or the event.
+    pub fn one_state(&self, kind: &str, key: &str, whole: bool) -> Answer {
+        let fits = |event: &&Stored| event.kind == kind && event.state_key.as_deref() == Some(key);
+        let events = self.state_events();
+        let mut found = events.iter().map(|at| &self.room.events[*at]);
+        match found.find(fits) {
+            Some(event) if whole => Ok(self.view(false).show(self.room, event)),
+            Some(event) => Ok(event.content().clone()),
+            None => Err(Refusal::new(404, "M_NOT_FOUND", "Event not found.")),
+        }
+    }
+
+    /// `/event/{id}`.
+    pub fn event(&self, event_id: &str) -> Answer {
+        let found = self.room.by_id.get(event_id).map(|at| &self.room.events[*at]);
+        match found.filter(|event| self.room.may_see(self.viewer, event)) {
+            Some(event) => Ok(self.view(false).show(self.room, event)),
+            None => Err(Refusal::new(404, "M_NOT_FOUND", "Event not found.")),
+        }
+    }
+
+    /// `/members`, with `membership` or without `not_membership`.
+    pub fn members(&self, only: Option<&str>, not: Option<&str>) -> Value {
+        let wanted = |event: &&Stored| {
+            let membership = event.field("membership");
+            only.is_none_or(|only| membership == Some(only)) && (not.is_none() || membership != not)
+        };
+        let members = self.room.members().filter(wanted);
+        let chunk: Vec<Value> = members.map(|event| self.view(false).show(self.room, event)).collect();
+        json!({"chunk": chunk})
+    }
+
+    /// `/messages`: walks at most `walk` events, so a page may be empty and still have an `end`. There is no
+    /// `end` where there was nothing left to walk.
+    pub fn messages(&self, page: &Page) -> Value {
+        let newest = match self.access {
+            Access::Until(pos) => pos,
+            _ => self.ledger.pos,
+        };
+        let start = page.from.unwrap_or(if page.backward { newest } else { 0 });
+        let span = if page.backward {
+            self.room.span(page.to.unwrap_or(0), start.min(newest))
+        } else {
+            self.room.span(start, page.to.unwrap_or(newest).min(newest))
+        };
+        let order: Box<dyn Iterator<Item = usize>> = if page.backward { Box::new(span.rev()) } else { Box::new(span) };
+        let mut found = Vec::new();
+        let mut end = None;
+        for at in order.take(self.ledger.walk) {
+            let event = &self.room.events[at];
+            if found.len() >= page.filter.limit {
+                break;
+            }
+            end = Some(if page.backward { event.pos - 1 } else { event.pos });
+            if !event.silent && page.filter.takes(event) {
+                found.push(at);
+            }
+        }
+        // As Synapse does: what may not be seen is taken out afterwards, so it makes pages short.
+        found.retain(|at| self.room.may_see(self.viewer, &self.room.events[*at]));
+        let chunk = self.view(true).show_all(self.room, &found);
+        let mut body = json!({"chunk": chunk, "start": format!("t{start}")});
+        if let Some(end) = end {
+            body["end"] = json!(format!("t{end}"));
+        }
+        body
+    }
+}
+
+/// Reads a position out of a token of `/messages` or `/sync`.
+pub(super) fn position(token: &str) -> Option<u64> {
+    let digits = token.strip_prefix(['t', 's'])?;
+    digits.split('_').next()?.parse().ok()
+}

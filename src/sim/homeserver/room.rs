@@ -1,0 +1,198 @@
+//! One room of the simulated homeserver: its events in stream order, its current state, and who may see what.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::Value;
+
+use super::event::Stored;
+
+/// Current state: type, then state key, then the index of the event.
+pub(super) type StateMap = BTreeMap<String, BTreeMap<String, usize>>;
+
+/// A room.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    pub id: String,
+    /// Append only, in stream order.
+    pub events: Vec<Stored>,
+    pub by_id: HashMap<String, usize>,
+    pub state: StateMap,
+    /// Stream position of the newest event that a sync may show.
+    pub last_pos: u64,
+    /// Server that has to be named to join by id, while nobody of ours is in.
+    pub via: Option<String>,
+    stays: HashMap<String, Vec<(u64, String)>>,
+    visibility: Vec<(u64, String)>,
+}
+
+/// How far an account may look into a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Joined, or a guest of a world-readable room: the present.
+    Present,
+    /// Left: up to this position.
+    Until(u64),
+    Forbidden,
+}
+
+impl Room {
+    pub fn new(id: &str) -> Self {
+        Self { id: id.to_owned(), ..Self::default() }
+    }
+
+    /// Appends an event and applies it to the state. Returns its index.
+    pub fn append(&mut self, mut event: Stored) -> usize {
+        let at = self.events.len();
+        if let Some(key) = event.state_key.clone() {
+            let slot = self.state.entry(event.kind.clone()).or_default();
+            event.replaces = slot.insert(key.clone(), at);
+            match event.kind.as_str() {
+                "m.room.member" => {
+                    let membership = event.field("membership").unwrap_or("leave").to_owned();
+                    self.stays.entry(key).or_default().push((event.pos, membership));
+                }
+                "m.room.history_visibility" => {
+                    let seen = event.field("history_visibility").unwrap_or("shared");
+                    self.visibility.push((event.pos, seen.to_owned()));
+                }
+                _ => {}
+            }
+        }
+        if !event.silent {
+            self.last_pos = event.pos;
+        }
+        self.by_id.insert(event.id.clone(), at);
+        self.events.push(event);
+        at
+    }
+
+    pub fn current(&self, kind: &str, key: &str) -> Option<&Stored> {
+        let at = *self.state.get(kind)?.get(key)?;
+        self.events.get(at)
+    }
+
+    /// All current state events.
+    pub fn current_state(&self) -> Vec<usize> {
+        let keys = self.state.values().flat_map(BTreeMap::values);
+        keys.copied().collect()
+    }
+
+    /// The state as it was after the event at `pos`.
+    pub fn state_at(&self, pos: u64) -> Vec<usize> {
+        let mut state = self.state.clone();
+        for event in self.events.iter().rev().take_while(|event| event.pos > pos) {
+            if let Some(key) = &event.state_key {
+                let slot = state.entry(event.kind.clone()).or_default();
+                match event.replaces {
+                    Some(old) => slot.insert(key.clone(), old),
+                    None => slot.remove(key),
+                };
+            }
+        }
+        state.values().flat_map(BTreeMap::values).copied().collect()
+    }
+
+    /// The index range of events after `since` up to and including `until`.
+    pub fn span(&self, since: u64, until: u64) -> std::ops::Range<usize> {
+        let start = self.events.partition_point(|event| event.pos <= since);
+        let end = self.events.partition_point(|event| event.pos <= until);
+        start..end.max(start)
+    }
+
+    /// The newest state event of each key within the span, without silent changes.
+    pub fn state_changes(&self, since: u64, until: u64) -> Vec<usize> {
+        let mut newest = BTreeMap::new();
+        for at in self.span(since, until) {
+            let event = &self.events[at];
+            if let (Some(key), false) = (&event.state_key, event.silent) {
+                newest.insert((event.kind.as_str(), key.as_str()), at);
+            }
+        }
+        newest.into_values().collect()
+    }
+
+    /// `join`, `invite`, `leave`, `ban`, `knock`; `None` for one who never had to do with the room.
+    pub fn membership(&self, user_id: &str) -> Option<&str> {
+        let (_, membership) = self.stays.get(user_id)?.last()?;
+        Some(membership)
+    }
+
+    fn membership_at(&self, user_id: &str, pos: u64) -> Option<&str> {
+        let stays = self.stays.get(user_id)?;
+        let upto = stays.partition_point(|(at, _)| *at <= pos);
+        stays[..upto].last().map(|(_, membership)| membership.as_str())
+    }
+
+    /// Position at which the present membership began (renewed joins do not count as a beginning).
+    pub fn membership_since(&self, user_id: &str) -> Option<u64> {
+        let stays = self.stays.get(user_id)?;
+        let (_, present) = stays.last()?;
+        let run = stays.iter().rev().take_while(|(_, old)| old == present);
+        run.last().map(|(pos, _)| *pos)
+    }
+
+    /// The event that made the present membership.
+    pub fn member_event(&self, user_id: &str) -> Option<&Stored> {
+        self.current("m.room.member", user_id)
+    }
+
+    pub fn members(&self) -> impl Iterator<Item = &Stored> {
+        let members = self.state.get("m.room.member").into_iter().flatten();
+        members.map(|(_, at)| &self.events[*at])
+    }
+
+    /// Members who are joined, without looking at events.
+    pub fn joined(&self) -> impl Iterator<Item = &str> {
+        let joined = |stays: &Vec<(u64, String)>| stays.last().is_some_and(|(_, m)| m == "join");
+        self.stays.iter().filter(move |(_, stays)| joined(stays)).map(|(user, _)| user.as_str())
+    }
+
+    pub fn access(&self, user_id: &str) -> Access {
+        let was_in = self.stays.get(user_id).and_then(|stays| {
+            let joined = stays.iter().rposition(|(_, m)| m == "join")?;
+            // The position of what ended the last stay; `None` while it lasts.
+            Some(stays.get(joined + 1).map(|(pos, _)| *pos))
+        });
+        match was_in {
+            Some(None) => Access::Present,
+            Some(Some(left)) => Access::Until(left),
+            None if self.visibility_at(u64::MAX) == "world_readable" => Access::Present,
+            None => Access::Forbidden,
+        }
+    }
+
+    fn visibility_at(&self, pos: u64) -> &str {
+        let upto = self.visibility.partition_point(|(at, _)| *at <= pos);
+        let last = self.visibility[..upto].last();
+        last.map_or("shared", |(_, seen)| seen.as_str())
+    }
+
+    /// History visibility for one account and one event.
+    pub fn may_see(&self, user_id: &str, event: &Stored) -> bool {
+        if event.state_key.as_deref() == Some(user_id) && event.kind == "m.room.member" {
+            return true;
+        }
+        let until = match self.access(user_id) {
+            Access::Forbidden => return false,
+            Access::Present => u64::MAX,
+            Access::Until(pos) => pos,
+        };
+        let then = self.membership_at(user_id, event.pos);
+        match self.visibility_at(event.pos) {
+            "world_readable" => true,
+            "shared" => event.pos <= until && self.stays.contains_key(user_id),
+            "invited" => matches!(then, Some("join" | "invite")),
+            _ => then == Some("join"),
+        }
+    }
+
+    /// What an event looked like to `user_id` when it came: their membership then.
+    pub fn membership_then(&self, user_id: &str, event: &Stored) -> &str {
+        self.membership_at(user_id, event.pos).unwrap_or("leave")
+    }
+
+    /// Content of a state event, for rules the server itself follows.
+    pub fn state_text(&self, kind: &str, field: &str) -> Option<&str> {
+        self.current(kind, "")?.content().get(field).and_then(Value::as_str)
+    }
+}

@@ -1,0 +1,161 @@
+//! The rooms of the demo.
+
+use super::dice::Dice;
+use super::homeserver::NewRoom;
+use super::people::{PEOPLE, Person};
+
+/// A room of the demo, before it is made.
+#[derive(Debug)]
+pub struct Scene {
+    /// Short name in the script.
+    pub key: &'static str,
+    /// Room name; a direct chat has none.
+    pub name: Option<&'static str>,
+    /// Canonical alias.
+    pub alias: Option<&'static str>,
+    /// Room version.
+    pub version: &'static str,
+    /// `history_visibility`.
+    pub visibility: &'static str,
+    /// Encrypted or not.
+    pub encrypted: bool,
+    /// How many people are in it.
+    pub size: usize,
+}
+
+const fn scene(key: &'static str, name: &'static str, alias: &'static str, size: usize) -> Scene {
+    Scene {
+        key,
+        name: Some(name),
+        alias: Some(alias),
+        version: "12",
+        visibility: "shared",
+        encrypted: false,
+        size,
+    }
+}
+
+/// All rooms.
+pub static SCENES: [Scene; 15] = [
+    scene("community", "Community call", "#community:sim.example", 44),
+    scene("backend", "Backend team", "#backend:sim.example", 12),
+    scene("lounge", "The lounge ☕", "#lounge:sim.example", 24),
+    scene("support", "Support desk", "#support:sim.example", 14),
+    Scene {
+        // Rooms of this version protect state keys that begin with a user id (MSC3757).
+        version: "org.matrix.msc3757.10",
+        ..scene("ops", "Opérations & astreinte", "#ops:sim.example", 16)
+    },
+    scene(
+        "hallway",
+        "Summit hallway",
+        "#summit-hallway:matrix.example.net",
+        44,
+    ),
+    scene(
+        "arabic",
+        "غرفة الاجتماعات العامة",
+        "#majlis:matrix.example.net",
+        13,
+    ),
+    Scene {
+        version: "10",
+        ..scene(
+            "repair",
+            "Repair café planning, tool library, spare parts exchange, and everything else that does not fit \
+             into the other rooms of the hackerspace but still needs somebody to talk about it on a Monday afternoon",
+            "#repair-cafe-planning-tool-library-and-spare-parts:hackerspace.example",
+            15,
+        )
+    },
+    Scene {
+        version: "11",
+        encrypted: true,
+        ..scene(
+            "board",
+            "Vorstand (vertraulich)",
+            "#vorstand:verein.example",
+            8,
+        )
+    },
+    Scene {
+        version: "10",
+        visibility: "world_readable",
+        ..scene("townhall", "Public town hall", "#townhall:uni.example", 26)
+    },
+    Scene {
+        name: None,
+        alias: None,
+        visibility: "joined",
+        ..scene("dm", "", "", 2)
+    },
+    scene("books", "Book club", "#books:sim.example", 6),
+    scene("film", "Film night", "#film:hackerspace.example", 14),
+    scene("mods", "Moderators", "#moderators:sim.example", 9),
+    scene(
+        "lab",
+        "Test lab <script>alert(1)</script>",
+        "#lab:hackerspace.example",
+        7,
+    ),
+];
+
+/// The one room that the bot is not in: it is world-readable.
+pub const OUTSIDE: &str = "townhall";
+
+/// The room of this short name.
+#[must_use]
+pub fn scene_of(key: &str) -> Option<&'static Scene> {
+    SCENES.iter().find(|scene| scene.key == key)
+}
+
+impl Scene {
+    /// Room id: the same for the same seed.
+    #[must_use]
+    pub fn room_id(&self, seed: u64) -> String {
+        let mut dice = Dice::for_part(seed, self.key);
+        if self.version == "12" {
+            return format!("!{}", dice.letters(43));
+        }
+        let server = self.alias.and_then(|alias| alias.split_once(':'));
+        let server = server.map_or("sim.example", |(_, server)| server);
+        format!("!{}:{server}", dice.letters(18).replace(['-', '_'], "x"))
+    }
+
+    /// Who is in it, the maker first.
+    #[must_use]
+    pub fn members(&self, seed: u64) -> Vec<&'static Person> {
+        let mut dice = Dice::for_part(seed ^ 1, self.key);
+        let everybody: Vec<&Person> = PEOPLE.iter().collect();
+        let (first, others) = everybody.split_at(1);
+        let mut members = first.to_vec();
+        members.extend(dice.some_of(others, self.size.saturating_sub(1)));
+        members
+    }
+
+    /// The room as it is to be made.
+    #[must_use]
+    pub fn new_room(&self, seed: u64, ts: i64) -> NewRoom {
+        let members = self.members(seed);
+        NewRoom {
+            room_id: Some(self.room_id(seed)),
+            creator: members
+                .first()
+                .map(|first| first.user_id())
+                .unwrap_or_default(),
+            name: self.name.map(str::to_owned),
+            alias: self.alias.map(str::to_owned),
+            version: self.version.to_owned(),
+            encrypted: self.encrypted,
+            history_visibility: self.visibility.to_owned(),
+            join_rule: if self.alias.is_some() {
+                "public"
+            } else {
+                "invite"
+            }
+            .to_owned(),
+            ts,
+            ..NewRoom::default()
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! One thing that happens in the demo: what, where, when, by whom.
+
+use std::collections::HashMap;
+
+use serde_json::{Value, json};
+
+use crate::sim::homeserver::Homeserver;
+
+/// One event to be written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Act {
+    /// When, in ms since the Unix epoch; its `origin_server_ts`.
+    pub at_ms: i64,
+    /// Room id.
+    pub room: String,
+    /// Matrix id of who does it.
+    pub sender: String,
+    /// What is written.
+    pub what: What,
+    /// A name by which later acts refer to this one.
+    pub name: Option<u64>,
+    /// The name of the act that this one is about: its target or what it relates to.
+    pub about: Option<u64>,
+}
+
+/// What is written.
+#[derive(Debug, Clone, PartialEq)]
+pub enum What {
+    /// A state event: type, state key, content.
+    State(&'static str, String, Value),
+    /// A plain event: type, content.
+    Event(&'static str, Value),
+    /// A sticky event of one hour: type, content.
+    Sticky(&'static str, Value),
+    /// A room membership: of whom, which.
+    Member(String, &'static str),
+    /// A redaction of what the act is about.
+    Redaction,
+    /// An event as it is.
+    Raw(Value),
+}
+
+/// Event ids of acts that have a name.
+pub type Names = HashMap<u64, String>;
+
+impl Act {
+    /// An act without relations.
+    #[must_use]
+    pub fn new(at_ms: i64, room: &str, sender: &str, what: What) -> Self {
+        Self {
+            at_ms,
+            room: room.to_owned(),
+            sender: sender.to_owned(),
+            what,
+            name: None,
+            about: None,
+        }
+    }
+
+    /// Writes it to the homeserver.
+    pub fn play(&self, hs: &Homeserver, names: &mut Names) {
+        let (room, sender, at) = (self.room.as_str(), self.sender.as_str(), self.at_ms);
+        let about = self.about.and_then(|name| names.get(&name)).cloned();
+        let related = |content: &Value| {
+            let mut content = content.clone();
+            if let Some(event_id) = &about {
+                content["m.relates_to"] = json!({"rel_type": "m.reference", "event_id": event_id});
+            }
+            content
+        };
+        let event_id = match &self.what {
+            What::State(kind, key, content) => {
+                hs.send_state(room, sender, kind, key, related(content), at)
+            }
+            What::Event(kind, content) => hs.send_event(room, sender, kind, related(content), at),
+            What::Sticky(kind, content) => {
+                hs.send_sticky(room, sender, kind, content.clone(), 3_600_000, at)
+            }
+            What::Member(user, "join") => hs.join_user(room, user, at),
+            What::Member(user, "ban") => hs.ban(room, user, sender, at),
+            What::Member(user, "invite") => hs.invite(room, user, sender, at),
+            What::Member(user, _) => hs.kick(room, user, sender, at),
+            What::Redaction => hs.redact(room, sender, about.as_deref().unwrap_or_default(), at),
+            What::Raw(event) => hs.send_raw(room, event.clone()),
+        };
+        if let Some(name) = self.name {
+            names.insert(name, event_id);
+        }
+    }
+}

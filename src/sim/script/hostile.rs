@@ -1,0 +1,146 @@
+//! What a room may hold that no client of good faith would send: the observer has to show it and stay right.
+
+use serde_json::{Value, json};
+
+use super::act::{Act, What};
+use super::{DAY_MS, MINUTE_MS};
+
+const MEMBER: &str = "org.matrix.msc3401.call.member";
+const MALLORY: &str = "@mallory:evil.example";
+
+/// Malformed and hostile events of the last days, none of which leaves anybody in a call.
+#[must_use]
+pub fn acts(room: &str, now_ms: i64) -> Vec<Act> {
+    let start = now_ms - 6 * DAY_MS;
+    let join = What::Member(MALLORY.to_owned(), "join");
+    let mut acts = vec![Act::new(start - MINUTE_MS, room, MALLORY, join)];
+    for (i, (key, content)) in malformed().into_iter().enumerate() {
+        let at_ms = start + i64::try_from(i).unwrap_or(0) * MINUTE_MS;
+        acts.push(Act::new(
+            at_ms,
+            room,
+            MALLORY,
+            What::State(MEMBER, key, content),
+        ));
+    }
+    for (i, (key, content)) in nasty_but_valid().into_iter().enumerate() {
+        let at_ms = start + DAY_MS + i64::try_from(i).unwrap_or(0) * 10 * MINUTE_MS;
+        let state = |content| What::State(MEMBER, key.to_owned(), content);
+        acts.push(Act::new(at_ms, room, MALLORY, state(content)));
+        acts.push(Act::new(
+            at_ms + 4 * MINUTE_MS,
+            room,
+            MALLORY,
+            state(json!({})),
+        ));
+    }
+    for (i, raw) in raw(start + 2 * DAY_MS).into_iter().enumerate() {
+        let at_ms = start + 2 * DAY_MS + i64::try_from(i).unwrap_or(0) * MINUTE_MS;
+        acts.push(Act::new(at_ms, room, MALLORY, What::Raw(raw)));
+    }
+    acts.extend(redacted(room, start + 3 * DAY_MS));
+    acts
+}
+
+fn flat(device: &str, call_id: &str) -> Value {
+    json!({"application": "m.call", "call_id": call_id, "scope": "m.room", "device_id": device,
+           "expires": 600_000, "focus_active": {"type": "livekit", "focus_selection": "multi_sfu"},
+           "foci_preferred": []})
+}
+
+fn with(field: &str, value: Value) -> Value {
+    let mut content = flat("MALFORMED", "");
+    content[field] = value;
+    content
+}
+
+/// Contents that are no join by any rule.
+fn malformed() -> Vec<(String, Value)> {
+    let contents = [
+        with("application", json!(7)),
+        with("call_id", json!({"id": ""})),
+        with("device_id", Value::Null),
+        with("focus_active", json!("livekit")),
+        with(
+            "foci_preferred",
+            json!([{"livekit_service_url": "https://no.type.example"}]),
+        ),
+        with("created_ts", json!("yesterday")),
+        json!({"memberships": [null, 1, "x", {"device_id": 3}, {}]}),
+        json!({"m.calls": {"not": "a list"}}),
+        json!({"application": {"type": "m.call"}, "session": []}),
+        json!({"leave_reason": 12}),
+    ];
+    let keys = (0..).map(|n| format!("_{MALLORY}_MALFORMED{n}"));
+    keys.zip(contents).collect()
+}
+
+/// Joins that count, and must be shown without harm; each is left four minutes later.
+fn nasty_but_valid() -> Vec<(&'static str, Value)> {
+    let mut far = flat("FUTURE", "");
+    far["created_ts"] = json!(9_007_199_254_740_991_i64);
+    let mut endless = flat("ENDLESS", "");
+    endless["expires"] = json!(1e308);
+    let mut scripted = flat("SCRIPT", "");
+    scripted["foci_preferred"] = json!([{"type": "livekit", "livekit_service_url": "javascript:alert(3)", "livekit_alias": "x"}]);
+    vec![
+        ("_markup", flat("<img src=x onerror=alert(1)>", "")),
+        ("_markup_id", flat("MARKUP", "\"><script>alert(2)</script>")),
+        (
+            "_control",
+            flat("\u{0}\u{7}\u{1b}[31mRED\u{202e}\u{feff}", ""),
+        ),
+        ("_long", flat(&"A".repeat(60_000), "")),
+        ("_future", far),
+        ("_endless", endless),
+        ("_scripted", scripted),
+        // Another one's key: whoever may send the type may write it in most rooms.
+        ("_@bob:matrix.example.net_STOLEN_m.call", flat("STOLEN", "")),
+    ]
+}
+
+/// Events that break the envelope itself.
+fn raw(at_ms: i64) -> Vec<Value> {
+    let event = |ts: Value, key: Value, content: Value| {
+        json!({"type": MEMBER, "sender": MALLORY, "origin_server_ts": ts, "state_key": key,
+               "content": content})
+    };
+    let no_join = with("application", json!(false));
+    vec![
+        event(
+            json!(at_ms),
+            json!(["@mallory:evil.example", "DEV"]),
+            no_join.clone(),
+        ),
+        event(json!(u64::MAX), json!("_huge_time"), no_join.clone()),
+        event(json!(-1), json!("_before_time"), no_join.clone()),
+        event(json!(1e300), json!("_float_time"), no_join.clone()),
+        event(
+            json!(8_640_000_000_000_000_i64),
+            json!("_far_time"),
+            no_join,
+        ),
+        event(json!(at_ms), json!("_text_content"), json!("content")),
+        event(json!(at_ms), json!("_deep"), deep(100)),
+        json!({"type": MEMBER, "sender": "no user id", "origin_server_ts": at_ms, "content": {},
+               "state_key": "_no_sender"}),
+        json!({"type": "org.matrix.msc4143.rtc.member", "sender": MALLORY, "origin_server_ts": at_ms,
+               "content": {"slot_id": "a#b#c", "member": 1, "application": {"type": "m.call"}},
+               "msc4354_sticky": {"duration_ms": "long"}}),
+    ]
+}
+
+fn deep(levels: usize) -> Value {
+    (0..levels).fold(json!({}), |inner, _| json!({"application": inner}))
+}
+
+/// A stay that ends by redaction.
+fn redacted(room: &str, at_ms: i64) -> [Act; 2] {
+    let key = format!("_{MALLORY}_REDACTED_m.call");
+    let what = What::State(MEMBER, key, flat("REDACTED", ""));
+    let mut join = Act::new(at_ms, room, MALLORY, what);
+    join.name = Some(u64::MAX);
+    let mut redaction = Act::new(at_ms + 2 * MINUTE_MS, room, MALLORY, What::Redaction);
+    redaction.about = join.name;
+    [join, redaction]
+}

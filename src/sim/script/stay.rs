@@ -1,0 +1,310 @@
+//! One stay of one device in a call, and the events that each wire format makes of it (MSC4143 and its ancestors).
+
+use serde_json::{Value, json};
+
+use super::act::{Act, What};
+use crate::sim::people::Person;
+
+const MEMBER: &str = "org.matrix.msc3401.call.member";
+const STICKY_MEMBER: &str = "org.matrix.msc4143.rtc.member";
+const HOUR_MS: i64 = 3_600_000;
+/// Lifetime that matrix-js-sdk gives a membership, and adds with each renewal.
+const EXPIRES_MS: i64 = 4 * HOUR_MS;
+
+/// A wire format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// State, one event a user, `m.calls` (MSC3401, 2022).
+    Mesh,
+    /// State, one event a user, `memberships` (2023).
+    Array,
+    /// State, key `_@user:server_DEVICE` (2024).
+    Plain,
+    /// State, key `@user:server_DEVICE` (rooms that protect it).
+    Owned,
+    /// State, nested `session` and `member` (draft of 2025, hardly ever seen).
+    Nested,
+    /// State, key `_@user:server_DEVICE_m.call`: what clients send today.
+    Flat,
+    /// Sticky, as matrix-js-sdk writes it.
+    Sticky,
+    /// Sticky, as the newest MSC has it: in a slot.
+    Slot,
+    /// Sticky and encrypted: an observer sees that something is said, not what.
+    Cipher,
+}
+
+/// How a stay ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// A plain leave.
+    Leave,
+    /// The device died; the server sent the delayed leave.
+    Lost,
+    /// The same, and it says so.
+    LostAndSaid,
+    /// The person left the room; the call event stays as it is.
+    RoomLeft,
+    /// The person was removed from the room by the one who made it.
+    Kicked,
+    /// The device died and nothing was ever sent.
+    Ghost,
+}
+
+/// One stay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stay {
+    /// Room id.
+    pub room: String,
+    /// Who.
+    pub person: &'static Person,
+    /// Device id.
+    pub device: String,
+    /// Wire format.
+    pub form: Form,
+    /// Begin, in ms since the Unix epoch.
+    pub from_ms: i64,
+    /// End and its manner; `None` while it lasts.
+    pub end: Option<(i64, End)>,
+    /// Service URL of the SFU.
+    pub sfu: &'static str,
+    /// When another SFU was chosen, and which.
+    pub moved: Option<(i64, &'static str)>,
+    /// `audio`, `video`.
+    pub intent: &'static str,
+}
+
+impl Stay {
+    /// A stay on the own server's SFU.
+    #[must_use]
+    pub fn new(room: &str, person: &'static Person, form: Form, from_ms: i64) -> Self {
+        Self {
+            room: room.to_owned(),
+            person,
+            device: person.device(0),
+            form,
+            from_ms,
+            end: None,
+            sfu: person.sfu(),
+            moved: None,
+            intent: "video",
+        }
+    }
+
+    /// All its events up to and including `until_ms`, in order.
+    #[must_use]
+    pub fn acts(&self, until_ms: i64, kicker: &str) -> Vec<Act> {
+        let last = self.end.map_or(i64::MAX, |(at, _)| at);
+        let mut acts = vec![self.join()];
+        acts.extend(
+            (1..)
+                .map(|n| self.renewal(n))
+                .take_while(|act| act.at_ms < last.min(until_ms)),
+        );
+        if let Some((at, _)) = self.moved {
+            acts.push(self.update(self.renewals_before(at), at));
+        }
+        acts.sort_by_key(|act| act.at_ms);
+        if let Some((at, end)) = self.end {
+            acts.extend(self.leave(at, end, kicker));
+        }
+        acts.retain(|act| act.at_ms <= until_ms);
+        acts
+    }
+
+    /// The first event.
+    #[must_use]
+    pub fn join(&self) -> Act {
+        self.write(self.from_ms, self.content(0, None))
+    }
+
+    /// Renewal number `n`, from 1: every hour, a little early.
+    #[must_use]
+    pub fn renewal(&self, n: i64) -> Act {
+        self.update(n, self.from_ms + HOUR_MS * n - 5000)
+    }
+
+    fn renewals_before(&self, at_ms: i64) -> i64 {
+        (at_ms - self.from_ms + 5000) / HOUR_MS
+    }
+
+    fn update(&self, n: i64, at_ms: i64) -> Act {
+        self.write(at_ms, self.content(n, Some(at_ms)))
+    }
+
+    /// What a leave makes: nothing, where the device is just gone.
+    #[must_use]
+    pub fn leave(&self, at_ms: i64, end: End, kicker: &str) -> Option<Act> {
+        let user = self.person.user_id();
+        match end {
+            End::Ghost => None,
+            End::RoomLeft => {
+                let what = What::Member(user.clone(), "leave");
+                Some(Act::new(at_ms, &self.room, &user, what))
+            }
+            End::Kicked => {
+                let what = What::Member(user, "leave");
+                Some(Act::new(at_ms, &self.room, kicker, what))
+            }
+            // Unless it says so, a lost device looks exactly like one that left.
+            End::Leave | End::Lost | End::LostAndSaid => {
+                let said = end == End::LostAndSaid;
+                Some(self.write(at_ms, self.farewell(said)))
+            }
+        }
+    }
+
+    fn farewell(&self, said: bool) -> Value {
+        match self.form {
+            Form::Mesh => json!({"m.calls": []}),
+            Form::Array => json!({"memberships": []}),
+            Form::Sticky => json!({"slot_id": SLOT, "msc4354_sticky_key": self.member_id()}),
+            Form::Slot => {
+                let code = if said { "delayed_leave" } else { "leave" };
+                let member = json!({"id": self.member_id(), "membership": "leave"});
+                json!({"slot_id": SLOT, "sticky_key": self.member_id(), "member": member,
+                       "leave_reason": {"code": code}})
+            }
+            Form::Cipher => self.ciphertext(self.from_ms ^ 1),
+            _ if said => json!({"leave_reason": "m.lost_connection"}),
+            _ => json!({}),
+        }
+    }
+
+    fn write(&self, at_ms: i64, content: Value) -> Act {
+        let user = self.person.user_id();
+        let device = &self.device;
+        let state = |key: String| What::State(MEMBER, key, content.clone());
+        let what = match self.form {
+            Form::Mesh | Form::Array => state(user.clone()),
+            Form::Owned => state(format!("{user}_{device}")),
+            Form::Plain | Form::Nested => state(format!("_{user}_{device}")),
+            Form::Flat => state(format!("_{user}_{device}_m.call")),
+            Form::Sticky | Form::Slot => What::Sticky(STICKY_MEMBER, content),
+            Form::Cipher => What::Sticky("m.room.encrypted", content),
+        };
+        Act::new(at_ms, &self.room, &user, what)
+    }
+
+    /// Whether a written content of this stay says "joined".
+    #[must_use]
+    pub fn is_join(content: &Value) -> bool {
+        let full = |key: &str| content[key].as_array().is_some_and(|list| !list.is_empty());
+        content.get("application").is_some()
+            || content.get("session").is_some()
+            || full("memberships")
+            || full("m.calls")
+    }
+
+    /// The content after `n` renewals; an update (anything but the join) has its time in `at_ms`.
+    fn content(&self, n: i64, at_ms: Option<i64>) -> Value {
+        let moved = self
+            .moved
+            .filter(|(moved, _)| at_ms.is_some_and(|at| at >= *moved));
+        let sfu = moved.map_or(self.sfu, |(_, sfu)| sfu);
+        let mut content = match self.form {
+            Form::Mesh => return self.mesh(n),
+            Form::Array => return self.array(n, sfu),
+            Form::Cipher => return self.ciphertext(self.from_ms + n),
+            Form::Sticky => return self.sticky(sfu),
+            Form::Slot => return self.slot(),
+            Form::Nested => self.nested(),
+            Form::Plain | Form::Owned | Form::Flat => self.flat(n),
+        };
+        content["foci_preferred"] = json!([self.focus(sfu)]);
+        if at_ms.is_some() {
+            content["created_ts"] = json!(self.from_ms);
+        }
+        content
+    }
+
+    fn focus(&self, sfu: &str) -> Value {
+        json!({"type": "livekit", "livekit_service_url": sfu, "livekit_alias": self.room})
+    }
+
+    fn flat(&self, n: i64) -> Value {
+        // Newer clients use each their own SFU, older ones that of the oldest member.
+        let newer = self.form == Form::Flat;
+        let selection = if newer {
+            "multi_sfu"
+        } else {
+            "oldest_membership"
+        };
+        json!({
+            "application": "m.call", "call_id": "", "scope": "m.room", "device_id": self.device,
+            "expires": EXPIRES_MS * (n + 1), "m.call.intent": self.intent,
+            "membershipID": format!("{}:{}", self.person.user_id(), self.device),
+            "focus_active": {"type": "livekit", "focus_selection": selection},
+        })
+    }
+
+    fn nested(&self) -> Value {
+        json!({
+            "session": {"application": "m.call", "id": ""},
+            "member": {"id": self.member_id(), "device_id": self.device, "user_id": self.person.user_id()},
+            "focus_active": {"type": "livekit", "focus_selection": "oldest_membership"},
+        })
+    }
+
+    fn array(&self, n: i64, sfu: &str) -> Value {
+        let mut item = json!({
+            "application": "m.call", "call_id": "", "scope": "m.room", "device_id": self.device,
+            "expires": HOUR_MS * (n + 1), "membershipID": self.member_id(), "foci_active": [self.focus(sfu)],
+        });
+        if n > 0 {
+            item["created_ts"] = json!(self.from_ms);
+        }
+        json!({"memberships": [item]})
+    }
+
+    fn mesh(&self, n: i64) -> Value {
+        json!({"m.calls": [{"m.call_id": "1668002318158qFGsGVvsvmqlhQQd", "m.devices": [{
+            "device_id": self.device, "session_id": self.member_id(),
+            "expires_ts": self.from_ms + HOUR_MS * (n + 1),
+            "feeds": [{"purpose": "m.usermedia", "id": "main", "tracks": []}],
+        }]}]})
+    }
+
+    fn sticky(&self, sfu: &str) -> Value {
+        json!({
+            "slot_id": SLOT, "msc4354_sticky_key": self.member_id(), "versions": [],
+            "application": {"type": "m.call", "m.call.intent": self.intent},
+            "member": {"id": self.member_id(), "device_id": self.device, "user_id": self.person.user_id()},
+            "rtc_transports": [{"type": "livekit", "livekit_service_url": sfu}],
+        })
+    }
+
+    fn slot(&self) -> Value {
+        json!({
+            "slot_id": SLOT, "sticky_key": self.member_id(),
+            "application": {"type": "m.call", "m.call.intent": self.intent},
+            "member": {"id": self.member_id(), "membership": "join"},
+            "transports": {"published": [{"type": "livekit"}], "can_subscribe": ["livekit"]},
+        })
+    }
+
+    fn ciphertext(&self, salt: i64) -> Value {
+        let part = format!("{} {salt}", self.member_id());
+        let mut dice = crate::sim::dice::Dice::for_part(3, &part);
+        json!({"algorithm": "m.megolm.v1.aes-sha2", "device_id": self.device,
+               "session_id": dice.letters(43), "ciphertext": dice.letters(300)})
+    }
+
+    /// One a stay, as Element Call makes it; hex in groups like a UUID.
+    fn member_id(&self) -> String {
+        let part = format!("{} {} {}", self.room, self.device, self.from_ms);
+        let mut dice = crate::sim::dice::Dice::for_part(5, &part);
+        let (a, b) = (dice.bits(), dice.bits());
+        format!(
+            "{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}",
+            a >> 32,
+            a & 0xffff,
+            (a >> 16) & 0xfff,
+            b >> 52,
+            b & 0xffff_ffff_ffff
+        )
+    }
+}
+
+/// The slot of a room's call.
+pub const SLOT: &str = "m.call#ROOM";

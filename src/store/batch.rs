@@ -1,0 +1,148 @@
+//! One batch from a homeserver: events, position and everything that follows from them, in one commit.
+
+use super::events::Touched;
+use super::row::Watch;
+use super::{Error, Store, chains, events, rooms, sessions, snapshots, vantages, walks};
+use crate::rtc::event::{Reason, RoomEvent};
+use crate::rtc::fold::Rules;
+use std::collections::BTreeSet;
+
+/// How events came to us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    Sync,
+    Poll,
+    Backfill,
+}
+
+impl Source {
+    /// The word as stored and shown.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sync => "sync",
+            Self::Poll => "poll",
+            Self::Backfill => "backfill",
+        }
+    }
+}
+
+/// One event as it came.
+#[derive(Debug, Clone)]
+pub struct Arrival {
+    pub event: RoomEvent,
+    /// The raw event as JSON text.
+    pub json: String,
+    /// It came in a timeline, not in a state section: a walk through history may stop here.
+    pub in_timeline: bool,
+}
+
+/// What one homeserver answer says of one room.
+#[derive(Debug, Clone)]
+pub struct RoomBatch {
+    pub room_id: String,
+    pub source: Source,
+    pub arrivals: Vec<Arrival>,
+    /// What is no event at all: reason and JSON text.
+    pub malformed: Vec<(Reason, String)>,
+    /// How we stand towards the room now, if this answer tells.
+    pub watch: Option<Watch>,
+    /// A full state was read.
+    pub snapshot: Option<snapshots::Look>,
+    /// Events are missing before this token: a walk through history is needed, and why.
+    pub gap: Option<(&'static str, Option<String>)>,
+    /// A walk took a step.
+    pub step: Option<walks::Step>,
+}
+
+impl RoomBatch {
+    /// A batch with nothing in it yet.
+    #[must_use]
+    pub fn new(room_id: &str, source: Source) -> Self {
+        Self {
+            room_id: room_id.to_owned(),
+            source,
+            arrivals: Vec::new(),
+            malformed: Vec::new(),
+            watch: None,
+            snapshot: None,
+            gap: None,
+            step: None,
+        }
+    }
+}
+
+/// Everything one homeserver answer brings.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    pub vantage_id: String,
+    /// Our clock when the answer came, ms.
+    pub seen_ms: i64,
+    /// The next position of the sync stream.
+    pub position: Option<String>,
+    pub rooms: Vec<RoomBatch>,
+}
+
+/// What a commit changed, for [`crate::changes`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// Room and slot whose memberships changed.
+    pub slots: BTreeSet<(String, String)>,
+    /// Rooms whose name or state changed, or that are new.
+    pub rooms: BTreeSet<String>,
+    /// Events that were not known.
+    pub new_events: usize,
+}
+
+/// Writes a batch. **One commit**: position and effect move together, so a crash repeats work and never loses it.
+///
+/// # Errors
+/// When the database fails; then nothing of the batch was written.
+pub async fn write(store: &Store, rules: &Rules, batch: &Batch) -> Result<Changed, Error> {
+    let mut tx = store.write.begin().await?;
+    let mut changed = Changed::default();
+    for room in &batch.rooms {
+        write_room(&mut tx, rules, batch, room, &mut changed).await?;
+    }
+    if let Some(position) = &batch.position {
+        vantages::moved(&mut tx, &batch.vantage_id, position, batch.seen_ms).await?;
+    }
+    tx.commit().await?;
+    Ok(changed)
+}
+
+async fn write_room(
+    tx: &mut super::Tx,
+    rules: &Rules,
+    batch: &Batch,
+    room: &RoomBatch,
+    changed: &mut Changed,
+) -> Result<(), Error> {
+    let room_id = &room.room_id;
+    let is_new = rooms::note(tx, room_id, room.watch, batch.seen_ms).await?;
+    let before = events::last_stream(tx).await?;
+    let mut touched = Touched::default();
+    events::append(tx, batch, room, &mut touched).await?;
+    if let Some(look) = &room.snapshot {
+        snapshots::record(tx, batch, room_id, look, &mut touched).await?;
+        rooms::polled(tx, room_id, batch.seen_ms).await?;
+    }
+    if let Some((reason, token)) = &room.gap {
+        walks::open(tx, room_id, reason, token.as_deref(), before, batch.seen_ms).await?;
+    }
+    if let Some(step) = &room.step {
+        walks::step(tx, room_id, step, touched.new_events, batch.seen_ms).await?;
+    }
+    changed.new_events += touched.new_events;
+    if touched.facts {
+        rooms::refresh(tx, room_id).await?;
+    }
+    if touched.facts || is_new || room.watch.is_some() {
+        changed.rooms.insert(room_id.clone());
+    }
+    for (slot, (from, to)) in chains::refold(tx, rules, room_id, &touched).await? {
+        sessions::refold(tx, room_id, &slot, from, to).await?;
+        changed.slots.insert((room_id.clone(), slot));
+    }
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! Numbers over spans of time, computed from memberships and sessions when asked.
+
+use super::row::{SpanNumbers, Totals, Viewer};
+use super::{Error, Store, sessions};
+use sqlx::Row;
+
+const CALLS: &str = "select count(*) from sessions where until_ms > $1 and started_ms < $2";
+const PEOPLE: &str = "select count(distinct user_id) from memberships where until_ms > $1 and joined_ms < $2";
+const LONGEST: &str = "select s.*, r.name as room_name, r.alias from sessions s join rooms r on r.room_id = s.room_id
+    where s.until_ms > $1 and s.started_ms < $2
+    order by (case when s.until_ms > $2 then $2 else s.until_ms end) - s.started_ms desc, s.id limit 1";
+
+/// The numbers of the span `[from, to)`, ms. A stay that crosses a boundary counts with the part inside.
+///
+/// # Errors
+/// When the database fails.
+pub async fn numbers(store: &Store, viewer: Viewer, from: i64, to: i64) -> Result<SpanNumbers, Error> {
+    let Viewer::Operator = viewer;
+    let calls = sqlx::query_scalar(CALLS).bind(from).bind(to).fetch_one(&store.read).await?;
+    let people = sqlx::query_scalar(PEOPLE).bind(from).bind(to).fetch_one(&store.read).await?;
+    let longest = sqlx::query(LONGEST).bind(from).bind(to).fetch_optional(&store.read).await?;
+    let longest = longest.as_ref().map(sessions::call).transpose()?;
+    let steps = concurrency(store, viewer, from, to).await?;
+    let mut together_ms: i64 = 0;
+    let mut peak = (0, None);
+    for (at, (time, devices)) in steps.iter().enumerate() {
+        let end = steps.get(at + 1).map_or(to, |(next, _)| *next);
+        together_ms = together_ms.saturating_add(devices.saturating_mul(end - time));
+        if *devices > peak.0 {
+            peak = (*devices, Some(*time));
+        }
+    }
+    Ok(SpanNumbers {
+        calls,
+        people,
+        together_ms,
+        longest_ms: longest.as_ref().map_or(0, |call| call.until_ms.min(to) - call.started_ms),
+        longest_id: longest.as_ref().map(|call| call.id.clone()),
+        longest_room: longest.map(|call| call.room),
+        peak: peak.0,
+        peak_ms: peak.1,
+    })
+}
+
+const SPANS: &str = "select joined_ms, until_ms, room_id, user_id, coalesce(device_id, chain) from memberships
+    where until_ms > $1 and joined_ms < $2 and until_ms > joined_ms";
+
+/// Devices in calls at once as steps `(time ms, devices)` from `from` to `to`; the first step is at `from`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn concurrency(store: &Store, viewer: Viewer, from: i64, to: i64) -> Result<Vec<(i64, i64)>, Error> {
+    let Viewer::Operator = viewer;
+    let rows: Vec<(i64, i64, String, String, String)> =
+        sqlx::query_as(SPANS).bind(from).bind(to).fetch_all(&store.read).await?;
+    let mut changes: Vec<(i64, i64)> = Vec::with_capacity(rows.len() * 2);
+    for (joined, until, ..) in rows {
+        changes.push((joined.max(from), 1));
+        if until < to {
+            changes.push((until, -1));
+        }
+    }
+    changes.sort_unstable();
+    let mut steps = vec![(from, 0)];
+    let mut devices = 0;
+    for (time, change) in changes {
+        devices += change;
+        match steps.last_mut() {
+            Some(last) if last.0 == time => last.1 = devices,
+            _ => steps.push((time, devices)),
+        }
+    }
+    Ok(steps)
+}
+
+const STARTS: &str = "select started_ms, peak from sessions where room_id = $1 and started_ms >= $2
+    order by started_ms, id";
+
+/// `(started_ms, peak)` of the calls of one room since `from`, oldest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn starts(store: &Store, viewer: Viewer, room_id: &str, from: i64) -> Result<Vec<(i64, i64)>, Error> {
+    let Viewer::Operator = viewer;
+    Ok(sqlx::query_as(STARTS).bind(room_id).bind(from).fetch_all(&store.read).await?)
+}
+
+const TOTALS: &str = "select (select count(*) from rooms where watch <> 'blind') as rooms,
+    (select count(*) from events) as events,
+    (select count(*) from memberships) as memberships,
+    (select count(*) from sessions) as calls,
+    (select count(*) from snapshots) as snapshots,
+    (select count(*) from events where rejected is not null) as rejected,
+    (select count(*) from events where rejected = 'encrypted') as unreadable,
+    (select min(origin_server_ts) from events) as oldest";
+const BYTES_SQLITE: &str = "select page_count * page_size from pragma_page_count, pragma_page_size";
+const BYTES_POSTGRES: &str = "select pg_database_size(current_database())";
+
+/// Counts of everything stored.
+///
+/// # Errors
+/// When the database fails.
+pub async fn totals(store: &Store, viewer: Viewer) -> Result<Totals, Error> {
+    let Viewer::Operator = viewer;
+    let row = sqlx::query(TOTALS).fetch_one(&store.read).await?;
+    let sqlite = store.read.acquire().await?.backend_name() == "SQLite";
+    let bytes = if sqlite { BYTES_SQLITE } else { BYTES_POSTGRES };
+    Ok(Totals {
+        rooms: row.try_get("rooms")?,
+        events: row.try_get("events")?,
+        memberships: row.try_get("memberships")?,
+        calls: row.try_get("calls")?,
+        snapshots: row.try_get("snapshots")?,
+        rejected: row.try_get("rejected")?,
+        unreadable: row.try_get("unreadable")?,
+        database_bytes: sqlx::query_scalar(bytes).fetch_one(&store.read).await?,
+        oldest_event_ms: row.try_get("oldest")?,
+    })
+}

@@ -1,0 +1,105 @@
+//! Walks back through a room's history: where each stands, so that it goes on after a stop.
+
+use super::{Error, Store, Tx, int};
+
+/// A walk that is not done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Walk {
+    pub room_id: String,
+    pub opened_ms: i64,
+    /// `history` (from now to the beginning) or `gap` (what a limited timeline left out).
+    pub reason: String,
+    /// Where to go on; `None` = at the newest event.
+    pub token: Option<String>,
+    /// Events stored before the walk began have a smaller number.
+    pub before_stream: i64,
+    pub pages: i64,
+}
+
+/// One page of a walk, read.
+#[derive(Debug, Clone)]
+pub struct Step {
+    pub opened_ms: i64,
+    pub reason: String,
+    /// Where to go on; `None` = the walk is done.
+    pub token: Option<String>,
+    /// Why it is done: `beginning`, `met`, `horizon`, `not_visible`.
+    pub ended_by: Option<&'static str>,
+}
+
+const OPEN: &str = "insert into walks (room_id, opened_ms, reason, token, before_stream) values ($1, $2, $3, $4, $5)
+    on conflict (room_id, opened_ms, reason) do nothing";
+const HAD: &str = "select count(*) from walks where room_id = $1 and reason = 'history'";
+
+/// Opens a walk; a room's whole history is walked once.
+pub(super) async fn open(
+    tx: &mut Tx,
+    room_id: &str,
+    reason: &str,
+    token: Option<&str>,
+    before_stream: i64,
+    now: i64,
+) -> Result<(), Error> {
+    if reason == "history" {
+        let had: i64 = sqlx::query_scalar(HAD).bind(room_id).fetch_one(&mut **tx).await?;
+        if had > 0 {
+            return Ok(());
+        }
+    }
+    let query = sqlx::query(OPEN).bind(room_id).bind(now).bind(reason).bind(token);
+    query.bind(before_stream).execute(&mut **tx).await?;
+    Ok(())
+}
+
+const STEP: &str = "update walks set token = $4, pages = pages + 1, found = found + $5, done_ms = $6, ended_by = $7
+    where room_id = $1 and opened_ms = $2 and reason = $3";
+
+/// Moves a walk on, in the transaction of the events that its page brought.
+pub(super) async fn step(tx: &mut Tx, room_id: &str, step: &Step, found: usize, now: i64) -> Result<(), Error> {
+    sqlx::query(STEP)
+        .bind(room_id)
+        .bind(step.opened_ms)
+        .bind(&step.reason)
+        .bind(&step.token)
+        .bind(int(found))
+        .bind(step.ended_by.map(|_| now))
+        .bind(step.ended_by)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+const TODO: &str = "select room_id, opened_ms, reason, token, before_stream, pages from walks where done_ms is null
+    order by reason, opened_ms, room_id";
+
+type TodoRow = (String, i64, String, Option<String>, i64, i64);
+
+/// Walks that are not done: gaps first, then the oldest.
+///
+/// # Errors
+/// When the database fails.
+pub async fn todo(store: &Store) -> Result<Vec<Walk>, Error> {
+    let rows: Vec<TodoRow> = sqlx::query_as(TODO).fetch_all(&store.read).await?;
+    let walk = |(room_id, opened_ms, reason, token, before_stream, pages)| Walk {
+        room_id,
+        opened_ms,
+        reason,
+        token,
+        before_stream,
+        pages,
+    };
+    Ok(rows.into_iter().map(walk).collect())
+}
+
+const MET: &str =
+    "select count(*) from events where event_id = $1 and room_id = $2 and in_timeline <> 0 and stream <= $3";
+
+/// Was this event of a timeline known before the walk began? Then the gap is closed.
+///
+/// # Errors
+/// When the database fails.
+pub async fn met(store: &Store, walk: &Walk, event_id: &str) -> Result<bool, Error> {
+    let query = sqlx::query_scalar(MET).bind(event_id).bind(&walk.room_id).bind(walk.before_stream);
+    let known: i64 = query.fetch_one(&store.read).await?;
+    Ok(known > 0)
+}

@@ -1,0 +1,115 @@
+//! Rooms made by chance: a small world of users, devices, slots and times, so that events collide often.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+const T0: i64 = 1_700_000_000_000;
+
+fn flat(user: usize, device: usize, call: &str, created: Option<i64>, expires: Option<i64>) -> Value {
+    let mut content = json!({
+        "application": "m.call", "call_id": call, "scope": "m.room", "device_id": format!("D{device}"),
+        "focus_active": {"type": "livekit", "focus_selection": "oldest_membership"},
+        "foci_preferred": [{"type": "livekit", "livekit_service_url": format!("https://sfu{user}.example")}],
+    });
+    if let Some(created) = created {
+        content["created_ts"] = json!(T0 + created);
+    }
+    if let Some(expires) = expires {
+        content["expires"] = json!(expires);
+    }
+    let key = format!("_@u{user}:h{user}_D{device}_m.call");
+    json!({"type": "org.matrix.msc3401.call.member", "state_key": key, "content": content})
+}
+
+fn state_member(user: usize, device: usize) -> BoxedStrategy<Value> {
+    let key = format!("_@u{user}:h{user}_D{device}_m.call");
+    let leave = json!({"type": "org.matrix.msc3401.call.member", "state_key": key, "content": {}});
+    let broken = json!({"type": "org.matrix.msc3401.call.member", "state_key": key, "content": {"application": 1}});
+    let join = (prop_oneof![Just(""), Just("x")], prop::option::of(0..100_i64), prop::option::of(-5..60_i64));
+    prop_oneof![
+        4 => join.prop_map(move |(call, created, expires)| flat(user, device, call, created, expires)),
+        2 => Just(leave),
+        1 => Just(broken),
+    ]
+    .boxed()
+}
+
+fn legacy(user: usize) -> BoxedStrategy<Value> {
+    let item = (0..3_usize, prop::option::of(0..100_i64), 1..60_i64).prop_map(|(device, created, expires)| {
+        let mut item =
+            json!({"application": "m.call", "call_id": "", "device_id": format!("L{device}"), "expires": expires});
+        if let Some(created) = created {
+            item["created_ts"] = json!(T0 + created);
+        }
+        item
+    });
+    let items = prop::collection::vec(item, 0..3);
+    items
+        .prop_map(move |items| {
+            json!({"type": "org.matrix.msc3401.call.member", "state_key": format!("@u{user}:h{user}"),
+                "content": {"memberships": items}})
+        })
+        .boxed()
+}
+
+fn sticky(user: usize) -> BoxedStrategy<Value> {
+    let kind = "org.matrix.msc4143.rtc.member";
+    let join = (0..2_usize, 1..60_i64).prop_map(move |(key, duration)| {
+        json!({"type": kind, "msc4354_sticky": {"duration_ms": duration}, "content": {
+            "slot_id": "m.call#ROOM", "application": {"type": "m.call"}, "msc4354_sticky_key": format!("k{key}"),
+            "member": {"id": format!("k{key}"), "user_id": format!("@u{user}:h{user}"), "device_id": format!("D{key}")},
+            "rtc_transports": [], "versions": []}})
+    });
+    let leave = (0..2_usize, 1..60_i64).prop_map(move |(key, duration)| {
+        json!({"type": kind, "msc4354_sticky": {"duration_ms": duration},
+            "content": {"msc4354_sticky_key": format!("k{key}")}})
+    });
+    prop_oneof![3 => join, 1 => leave].boxed()
+}
+
+fn body(user: usize) -> BoxedStrategy<Value> {
+    let presence = prop_oneof![Just("join"), Just("leave"), Just("ban")].prop_map(move |word| {
+        json!({"type": "m.room.member", "state_key": format!("@u{user}:h{user}"), "content": {"membership": word}})
+    });
+    let slot = prop_oneof![Just("open"), Just("closed")].prop_map(|word| {
+        json!({"type": "org.matrix.msc4143.rtc.slot", "state_key": "m.call#ROOM",
+            "content": {"status": word, "application": {"type": "m.call"}}})
+    });
+    let redaction = (0..40_usize)
+        .prop_map(|target| json!({"type": "m.room.redaction", "redacts": format!("$e{target}"), "content": {}}));
+    prop_oneof![
+        8 => (0..2_usize).prop_flat_map(move |device| state_member(user, device)),
+        4 => sticky(user),
+        2 => legacy(user),
+        2 => presence,
+        1 => slot,
+        1 => redaction,
+    ]
+    .boxed()
+}
+
+/// The events of one room, in no order that means anything.
+pub fn room() -> impl Strategy<Value = Vec<Value>> {
+    let event = (0..3_usize, 0..100_i64, prop::option::of(0..100_i64), 0..40_usize, 0..20_u8);
+    let event = event.prop_flat_map(|(user, time, received, replaces, chance)| {
+        body(user).prop_map(move |mut event| {
+            // One in twenty writes where another user should: a foreign write.
+            let sender = if chance == 0 { (user + 1) % 3 } else { user };
+            event["sender"] = json!(format!("@u{sender}:h{sender}"));
+            event["origin_server_ts"] = json!(T0 + time);
+            if let Some(received) = received {
+                event["_received_ts"] = json!(T0 + received);
+            }
+            if chance < 8 && event.get("state_key").is_some() {
+                event["unsigned"] = json!({"replaces_state": format!("$e{replaces}")});
+            }
+            event
+        })
+    });
+    prop::collection::vec(event, 1..40).prop_map(|mut events| {
+        for (at, event) in events.iter_mut().enumerate() {
+            event["event_id"] = json!(format!("$e{at}"));
+        }
+        events
+    })
+}

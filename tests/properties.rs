@@ -1,0 +1,165 @@
+//! Properties of the core: arrival does not matter, sessions are disjoint, nothing makes it panic.
+
+mod generate;
+
+use callscope::rtc::{self, Derived, event::RoomEvent, fold::Rules};
+use proptest::prelude::*;
+use serde_json::Value;
+
+const ROOM: &str = "!r:h0";
+
+fn events(json: &[Value]) -> Vec<RoomEvent> {
+    json.iter().map(|event| RoomEvent::from_recorded(event).unwrap()).collect()
+}
+
+fn derive(events: Vec<RoomEvent>) -> Derived {
+    rtc::derive(ROOM, events, &Rules::default())
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        ".{0,12}".prop_map(Value::from),
+        prop_oneof![Just("m.call"), Just("join"), Just("leave"), Just("m.call#ROOM"), Just("open")]
+            .prop_map(Value::from),
+    ];
+    let key = prop_oneof![
+        Just("application"),
+        Just("call_id"),
+        Just("device_id"),
+        Just("focus_active"),
+        Just("foci_preferred"),
+        Just("type"),
+        Just("memberships"),
+        Just("m.calls"),
+        Just("m.devices"),
+        Just("m.call_id"),
+        Just("session_id"),
+        Just("expires"),
+        Just("expires_ts"),
+        Just("created_ts"),
+        Just("member"),
+        Just("membership"),
+        Just("id"),
+        Just("slot_id"),
+        Just("sticky_key"),
+        Just("msc4354_sticky_key"),
+        Just("duration_ms"),
+        Just("status"),
+        Just("session"),
+        Just("leave_reason"),
+        Just("redacts"),
+        Just("rtc_transports"),
+        Just("transports"),
+        Just("livekit_service_url"),
+        Just("content"),
+        Just("unsigned"),
+        Just("replaces_state"),
+        Just("redacted_because"),
+    ];
+    leaf.prop_recursive(4, 48, 8, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::vec((key.clone(), inner), 0..8)
+                .prop_map(|entries| entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn order_of_arrival_never_counts(
+        (room, order) in generate::room().prop_flat_map(|room| {
+            let order = Just((0..room.len()).collect::<Vec<_>>()).prop_shuffle();
+            (Just(room), order)
+        })
+    ) {
+        let events = events(&room);
+        let shuffled = order.iter().map(|&at| events[at].clone()).collect();
+        prop_assert_eq!(derive(events), derive(shuffled));
+    }
+
+    #[test]
+    fn duplicates_never_count(room in generate::room(), twice in prop::collection::vec(any::<prop::sample::Index>(), 0..20)) {
+        let events = events(&room);
+        let mut doubled = events.clone();
+        doubled.extend(twice.iter().map(|index| index.get(&events).clone()));
+        prop_assert_eq!(derive(events), derive(doubled));
+    }
+
+    #[test]
+    fn a_copy_that_came_redacted_takes_nothing_away(room in generate::room(), at in any::<prop::sample::Index>()) {
+        let events = events(&room);
+        let mut copy = at.get(&events).clone();
+        copy.content = serde_json::json!({});
+        copy.redacted_ts = Some(rtc::time::LATEST_MS);
+        let (mut before, mut after) = (events.clone(), events);
+        before.insert(0, copy.clone());
+        after.push(copy);
+        prop_assert_eq!(derive(before), derive(after));
+    }
+
+    #[test]
+    fn the_sessions_of_a_slot_are_disjoint_and_cover_its_members(room in generate::room()) {
+        let derived = derive(events(&room));
+        for pair in derived.sessions.windows(2).filter(|pair| pair[0].slot_id == pair[1].slot_id) {
+            prop_assert!(pair[0].until_ms < pair[1].started_ms, "{pair:?}");
+        }
+        for session in &derived.sessions {
+            prop_assert!(session.started_ms < session.until_ms && session.peak >= 1 && session.peak <= session.devices);
+            prop_assert!(session.peak_users <= session.users && session.users <= session.devices);
+        }
+        for member in derived.memberships.iter().filter(|m| m.until_ms > m.joined_ms) {
+            let inside = derived.sessions.iter().filter(|s| s.slot_id == member.slot.as_str()
+                && s.started_ms <= member.joined_ms && member.until_ms <= s.until_ms);
+            prop_assert_eq!(inside.count(), 1);
+        }
+        let mut ids: Vec<_> = derived.memberships.iter().map(|m| &m.id).collect();
+        ids.sort();
+        ids.dedup();
+        prop_assert_eq!(ids.len(), derived.memberships.len(), "ids are unique");
+        let mut ids: Vec<_> = derived.sessions.iter().map(|s| &s.id).collect();
+        ids.sort();
+        ids.dedup();
+        prop_assert_eq!(ids.len(), derived.sessions.len(), "session ids are unique");
+    }
+
+    #[test]
+    fn the_stays_of_one_device_on_one_chain_do_not_overlap(room in generate::room()) {
+        let derived = derive(events(&room));
+        for (at, a) in derived.memberships.iter().enumerate() {
+            for b in &derived.memberships[at + 1..] {
+                let same = a.chain == b.chain && a.device_id == b.device_id && a.slot == b.slot;
+                prop_assert!(!same || a.until_ms <= b.joined_ms || b.until_ms <= a.joined_ms, "{a:?}\n{b:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_json_makes_it_panic(
+        contents in prop::collection::vec((any_json(), 0..6_usize, any::<bool>()), 1..6), stamp in any::<i64>(), sticky in any::<i64>()
+    ) {
+        let kinds = ["org.matrix.msc3401.call.member", "org.matrix.msc4143.rtc.member", "m.rtc.slot", "m.room.member",
+            "m.room.redaction", "m.room.create"];
+        let json: Vec<Value> = contents.into_iter().enumerate().map(|(at, (content, kind, state))| {
+            let mut event = serde_json::json!({"event_id": format!("$e{at}"), "type": kinds[kind], "sender": "@u0:h0",
+                "origin_server_ts": stamp, "content": content, "msc4354_sticky": {"duration_ms": sticky}});
+            if state {
+                event["state_key"] = serde_json::json!("k");
+            }
+            event
+        }).collect();
+        derive(events(&json));
+    }
+
+    #[test]
+    fn no_event_makes_it_panic(json in any_json()) {
+        let _ = RoomEvent::from_json(&json, Some(5));
+    }
+}

@@ -1,0 +1,79 @@
+//! A real browser: Debian's Chromium, headless.
+
+use super::lines::Lines;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+/// A running browser. Dropped, it is closed.
+#[derive(Debug)]
+pub struct Browser {
+    lines: Lines,
+}
+
+impl Browser {
+    pub async fn start() -> Self {
+        let mut lines = Lines::start("browser.mjs").await;
+        let executable = json!({"executable": executable()});
+        lines.call("start", executable).await;
+        Self { lines }
+    }
+
+    /// Opens an address in a page, with a profile, of its own. Options: `js`, `width`, `height`, `scheme`.
+    pub async fn open(&mut self, page: &str, url: &str, mut options: Value) -> Value {
+        options["page"] = json!(page);
+        options["url"] = json!(url);
+        self.lines.call("open", options).await
+    }
+
+    /// Goes to another address in an open page.
+    pub async fn go(&mut self, page: &str, url: &str) -> Value {
+        self.ask("go", page, json!({"url": url})).await
+    }
+
+    /// The text a person sees.
+    pub async fn text(&mut self, page: &str, selector: &str) -> String {
+        let text = self.ask("text", page, json!({"selector": selector})).await;
+        text.as_str().unwrap().to_owned()
+    }
+
+    /// Where the anchors that `selector` finds lead to.
+    pub async fn links(&mut self, page: &str, selector: &str) -> Vec<String> {
+        let links = self.ask("links", page, json!({"selector": selector})).await;
+        serde_json::from_value(links).unwrap()
+    }
+
+    pub async fn count(&mut self, page: &str, selector: &str) -> u64 {
+        let count = self.ask("count", page, json!({"selector": selector})).await;
+        count.as_u64().unwrap()
+    }
+
+    /// Runs a script in the page (it must have JavaScript) and gives its value.
+    pub async fn eval(&mut self, page: &str, script: &str) -> Value {
+        self.ask("eval", page, json!({"script": script})).await
+    }
+
+    /// What went wrong in the page so far: console errors, exceptions, failed requests, error statuses.
+    pub async fn faults(&mut self, page: &str) -> Vec<String> {
+        let faults = self.ask("faults", page, json!({})).await;
+        serde_json::from_value(faults).unwrap()
+    }
+
+    pub async fn screenshot(&mut self, page: &str, path: &Path, full: bool) {
+        let picture = json!({"path": path, "full": full});
+        self.ask("screenshot", page, picture).await;
+    }
+
+    pub async fn close(&mut self, page: &str) {
+        self.ask("close", page, json!({})).await;
+    }
+
+    async fn ask(&mut self, what: &str, page: &str, mut arguments: Value) -> Value {
+        arguments["page"] = json!(page);
+        self.lines.call(what, arguments).await
+    }
+}
+
+/// Debian's Chromium; `CALLSCOPE_TEST_CHROMIUM` names another.
+fn executable() -> PathBuf {
+    std::env::var_os("CALLSCOPE_TEST_CHROMIUM").map_or_else(|| PathBuf::from("/usr/bin/chromium"), PathBuf::from)
+}

@@ -1,0 +1,75 @@
+// Debian's Chromium, driven by playwright-core: pages by name, with what went wrong in each.
+import { serve } from "./lines.mjs";
+import { FLAGS } from "./flags.mjs";
+import { chromium } from "playwright-core";
+
+const pages = new Map(); // name -> {context, page, faults}
+let browser;
+
+function watch(page, faults) {
+    page.on("console", (m) => m.type() === "error" && faults.push(`console: ${m.text()}`));
+    page.on("pageerror", (e) => faults.push(`uncaught: ${e}`));
+    page.on("requestfailed", (r) => {
+        const why = r.failure()?.errorText;
+        // Leaving a page ends its event stream: that is no fault.
+        if (why !== "net::ERR_ABORTED") faults.push(`request: ${r.url()} ${why}`);
+    });
+    page.on("response", (r) => r.status() >= 400 && faults.push(`status ${r.status()}: ${r.url()}`));
+}
+
+const commands = {
+    async start(c) {
+        browser = await chromium.launch({ executablePath: c.executable, headless: true, args: FLAGS });
+    },
+    // A new page in a profile of its own.
+    async open(c) {
+        const context = await browser.newContext({
+            javaScriptEnabled: c.js !== false,
+            viewport: { width: c.width ?? 1280, height: c.height ?? 900 },
+            colorScheme: c.scheme ?? "light",
+            timezoneId: "Europe/Berlin",
+            locale: "en-GB",
+        });
+        const page = await context.newPage();
+        const faults = [];
+        watch(page, faults);
+        pages.set(c.page, { context, page, faults });
+        return await commands.go(c);
+    },
+    async go(c) {
+        const { page } = pages.get(c.page);
+        const r = await page.goto(c.url, { waitUntil: "load", timeout: 30000 });
+        return { status: r.status(), title: await page.title() };
+    },
+    async text(c) {
+        return await pages.get(c.page).page.locator(c.selector ?? "body").first().innerText();
+    },
+    // `links`: where the matching anchors lead, without the query.
+    async links(c) {
+        const all = await pages.get(c.page).page.locator(c.selector).all();
+        const hrefs = await Promise.all(all.map((a) => a.getAttribute("href", { timeout: 2000 }).catch(() => null)));
+        return hrefs.filter(Boolean).map((h) => h.split(/[?#]/)[0]);
+    },
+    async count(c) {
+        return await pages.get(c.page).page.locator(c.selector).count();
+    },
+    async eval(c) {
+        return await pages.get(c.page).page.evaluate(c.script);
+    },
+    async wait(c) {
+        await pages.get(c.page).page.locator(c.selector).first().waitFor({ state: c.state ?? "attached", timeout: c.ms ?? 60000 });
+    },
+    async faults(c) {
+        return pages.get(c.page).faults;
+    },
+    async screenshot(c) {
+        await pages.get(c.page).page.screenshot({ path: c.path, fullPage: !!c.full });
+    },
+    async close(c) {
+        const p = pages.get(c.page);
+        pages.delete(c.page);
+        await p.context.close();
+    },
+};
+
+serve(commands);

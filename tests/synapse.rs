@@ -1,0 +1,17 @@
+//! The program against real Synapse homeservers, with members that are the real matrix-js-sdk.
+//!
+//! `scripts/test synapse` installs what these tests need and runs them.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where something is not as it must be")]
+
+mod support;
+
+#[path = "synapse/bed.rs"]
+mod bed;
+#[path = "synapse/calls.rs"]
+mod calls;
+#[path = "synapse/killed.rs"]
+mod killed;
+#[path = "synapse/rooms.rs"]
+mod rooms;
+#[path = "synapse/ways.rs"]
+mod ways;
