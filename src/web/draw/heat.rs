@@ -1,0 +1,141 @@
+//! A year of days as two half-year calendars: a column a week, a row a weekday, a colour for the number of calls.
+
+use crate::web::format::{DAY, civil, counted, midnight};
+use std::collections::BTreeMap;
+
+const PITCH: i64 = 13;
+const LEFT: i64 = 20;
+const TOP: i64 = 16;
+const WEEKS: i64 = 26;
+
+/// Half a year.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Half {
+    pub title: String,
+    pub cells: Vec<Cell>,
+    pub months: Vec<(i64, String)>,
+}
+
+/// One day.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cell {
+    pub x: i64,
+    pub y: i64,
+    /// `h0` to `h4`: 0, 1, 2, 3 to 4, 5 or more calls.
+    pub class: &'static str,
+    /// Only where something was.
+    pub title: Option<String>,
+}
+
+/// The year in two halves and a few numbers of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Year {
+    pub halves: [Half; 2],
+    pub days: i64,
+    pub days_with_calls: usize,
+    /// The day with the most calls, ms, and how many.
+    pub most: Option<(i64, i64)>,
+    /// Days without a call between two with one: first and last, ms.
+    pub pause: Option<(i64, i64)>,
+}
+
+/// The Monday, in UTC, with which the year that ends today begins.
+#[must_use]
+pub fn first_day(now: i64) -> i64 {
+    let today = midnight(now);
+    let weekday = i64::from(civil(today).weekday().to_monday_zero_offset());
+    today - DAY * (weekday + 7 * (2 * WEEKS - 1))
+}
+
+/// Draws the calls that started at these times.
+#[must_use]
+pub fn year(starts: impl Iterator<Item = i64>, now: i64) -> Year {
+    let (first, today) = (first_day(now), midnight(now));
+    let mut by_day: BTreeMap<i64, i64> = BTreeMap::new();
+    for start in starts.filter(|ms| (first..today + DAY).contains(ms)) {
+        *by_day.entry(midnight(start)).or_default() += 1;
+    }
+    let half = |index: i64| half(first + index * WEEKS * 7 * DAY, today, &by_day);
+    let busy: Vec<i64> = by_day.keys().copied().collect();
+    let pause = busy.windows(2).filter(|pair| pair[1] - pair[0] > DAY).max_by_key(|pair| pair[1] - pair[0]);
+    Year {
+        halves: [half(0), half(1)],
+        days: (today - first) / DAY + 1,
+        days_with_calls: by_day.len(),
+        most: by_day.iter().max_by_key(|(_, calls)| **calls).map(|(day, calls)| (*day, *calls)),
+        pause: pause.map(|pair| (pair[0] + DAY, pair[1] - DAY)),
+    }
+}
+
+fn half(first: i64, today: i64, by_day: &BTreeMap<i64, i64>) -> Half {
+    let days = (0..WEEKS * 7).map(|day| (day, first + day * DAY)).filter(|(_, ms)| *ms <= today);
+    let cells = days.clone().map(|(day, ms)| {
+        let calls = by_day.get(&ms).copied().unwrap_or(0);
+        let class = match calls {
+            0 => "h0",
+            1 => "h1",
+            2 => "h2",
+            3 | 4 => "h3",
+            _ => "h4",
+        };
+        let title = (calls > 0).then(|| format!("{}: {}", civil(ms).strftime("%a %-d %b"), counted(calls, "call", "calls")));
+        Cell { x: LEFT + day / 7 * PITCH, y: TOP + day % 7 * PITCH, class, title }
+    });
+    let last = days.clone().last().map_or(first, |(_, ms)| ms);
+    let title = format!("Calls a day, {} to {}", civil(first).strftime("%B %Y"), civil(last).strftime("%B %Y"));
+    Half { title, cells: cells.collect(), months: months(first, last) }
+}
+
+/// Where months begin; a label that the next one would touch is dropped.
+fn months(first: i64, last: i64) -> Vec<(i64, String)> {
+    let mut all: Vec<(i64, String)> = Vec::new();
+    for week in 0..WEEKS {
+        let monday = first + week * 7 * DAY;
+        let begins = (0..7).map(|day| monday + day * DAY).find(|ms| *ms <= last && (civil(*ms).day() == 1 || *ms == first));
+        if let Some(ms) = begins {
+            let x = LEFT + week * PITCH;
+            if all.last().is_some_and(|(before, _)| x - before < 30) {
+                all.pop();
+            }
+            all.push((x, civil(ms).strftime("%b").to_string()));
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2026-11-22 14:47 UTC, a Sunday.
+    const NOW: i64 = 1_795_358_820_000;
+
+    #[test]
+    fn the_year_ends_today_and_begins_on_a_monday() {
+        let year = year([NOW, NOW, NOW - 3 * DAY, 0, i64::MAX].into_iter(), NOW);
+        assert_eq!(year.days, 364);
+        assert_eq!(year.halves.iter().map(|half| half.cells.len()).sum::<usize>(), 364);
+        let last = year.halves[1].cells.last().unwrap();
+        assert_eq!((last.class, last.title.as_deref()), ("h2", Some("Sun 22 Nov: 2 calls")));
+        assert_eq!((year.days_with_calls, year.most), (2, Some((midnight(NOW), 2))));
+        assert_eq!(year.pause, Some((midnight(NOW) - 2 * DAY, midnight(NOW) - DAY)));
+        assert_eq!(civil(first_day(NOW)).weekday(), jiff::civil::Weekday::Monday);
+    }
+
+    #[test]
+    fn a_week_that_has_just_begun_is_short() {
+        let monday = NOW + DAY;
+        let year = year(std::iter::empty(), monday);
+        assert_eq!(year.days, 358);
+        assert_eq!((year.most, year.pause), (None, None));
+    }
+
+    #[test]
+    fn month_labels_do_not_touch() {
+        for half in year(std::iter::empty(), NOW).halves {
+            for pair in half.months.windows(2) {
+                assert!(pair[1].0 - pair[0].0 >= 30);
+            }
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! The timeline of one call: a row a person, a lane a device, a bar a stay, a glyph for how it ended.
+
+mod lane;
+
+use super::Num;
+use super::axis::{Axis, Tick};
+use super::sfu::{Paint, Sfus};
+use super::shape::{Steps, spark};
+use crate::web::facts::{CallFacts, MemberFacts};
+use crate::web::format;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Up to this many people each row is roomy; up to `DENSE_MAX` it is small; more are an area.
+const ROOMY_MAX: usize = 40;
+const DENSE_MAX: usize = 200;
+/// Lanes of one person and bars of the whole picture; the table below has the rest.
+const LANES_MAX: usize = 12;
+const BARS_MAX: usize = 600;
+
+/// The picture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Timeline {
+    pub ticks: Vec<Tick>,
+    /// Where now is; `None` for a call that is over.
+    pub now_x: Option<Num>,
+    /// More than 40 people: small rows by server, without notes.
+    pub dense: bool,
+    pub groups: Vec<Group>,
+    pub sfus: Sfus,
+    /// Instead of rows when there are more than 200 people.
+    pub area: Option<Steps>,
+    /// Stays that are in the table only.
+    pub hidden: usize,
+    /// Which glyphs the key explains.
+    pub key: BTreeSet<Ending>,
+    pub renewals: bool,
+}
+
+/// Rows under one heading.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Group {
+    pub server: Option<String>,
+    pub rows: Vec<Row>,
+}
+
+/// One person.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    pub name: String,
+    pub user_id: String,
+    pub height: i64,
+    pub title: String,
+    pub bars: Vec<Bar>,
+    pub glyphs: Vec<Glyph>,
+    pub notes: Vec<Note>,
+}
+
+/// One stay, or several that touch on one SFU.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bar {
+    pub x: Num,
+    pub w: Num,
+    pub y: i64,
+    pub h: i64,
+    pub paint: Paint,
+    pub title: String,
+    /// The SFU's letter at its start, and how far in it stands, px.
+    pub chip: Option<(String, Num)>,
+    /// Renewals.
+    pub ticks: Vec<Num>,
+}
+
+/// How a stay ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Glyph {
+    pub x: Num,
+    pub y: i64,
+    pub ending: Ending,
+    pub title: String,
+}
+
+/// Words right of a glyph.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Note {
+    pub x: Num,
+    pub y: i64,
+    pub text: String,
+    pub ending: Ending,
+}
+
+/// The kinds of end that have a glyph of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ending {
+    Left,
+    Lost,
+    Computed,
+    Moved,
+    Removed,
+}
+
+impl Ending {
+    /// The kind of an end reason; one we do not know is a plain end.
+    #[must_use]
+    pub fn of(reason: &str) -> Self {
+        match reason {
+            "delayed_leave" => Self::Lost,
+            "expired" | "sticky_expired" => Self::Computed,
+            "switched" | "superseded" | "overwritten" => Self::Moved,
+            "room_left" | "room_kicked" | "room_banned" | "slot_closed" | "redacted" | "invalid_content" => Self::Removed,
+            _ => Self::Left,
+        }
+    }
+
+    /// The id of its glyph in the page.
+    #[must_use]
+    pub fn glyph(self) -> &'static str {
+        match self {
+            Self::Left => "e-left",
+            Self::Lost => "e-lost",
+            Self::Computed => "e-exp",
+            Self::Moved => "e-move",
+            Self::Removed => "e-cross",
+        }
+    }
+
+    /// Its state class; normal is quiet.
+    #[must_use]
+    pub fn class(self) -> &'static str {
+        match self {
+            Self::Left | Self::Moved => "",
+            Self::Lost | Self::Removed => "warn",
+            Self::Computed => "blind",
+        }
+    }
+
+    /// Its entry in the key.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Left => "Left",
+            Self::Lost => "Connection lost",
+            Self::Computed => "End computed",
+            Self::Moved => "Moved or replaced",
+            Self::Removed => "Removed",
+        }
+    }
+}
+
+/// An end reason in words.
+#[must_use]
+pub fn words(reason: &str) -> String {
+    let words = match reason {
+        "left" => "left",
+        "delayed_leave" => "connection lost",
+        "expired" => "expired",
+        "sticky_expired" => "expired, not renewed",
+        "room_left" => "left the room",
+        "room_kicked" => "removed from the room",
+        "room_banned" => "banned from the room",
+        "superseded" => "replaced by a new session",
+        "switched" => "moved to another SFU",
+        "overwritten" => "overwritten by another event",
+        "slot_closed" => "call closed for all",
+        "redacted" => "event redacted",
+        "invalid_content" => "event not readable",
+        other => return format::tidy(other),
+    };
+    words.to_owned()
+}
+
+/// A renewal of a membership: whose, which device, when (ms).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Renewal {
+    pub user_id: String,
+    pub device_id: Option<String>,
+    pub ms: i64,
+}
+
+/// What every lane needs to know.
+struct Canvas<'a> {
+    axis: Axis,
+    now: i64,
+    dense: bool,
+    dated: bool,
+    sfus: &'a Sfus,
+    renewals: &'a [Renewal],
+}
+
+/// Draws a call.
+#[must_use]
+pub fn draw(call: &CallFacts, renewals: &[Renewal], now: i64) -> Timeline {
+    let axis = Axis::around(call.started_ms, call.end_ms(now));
+    let people = people(&call.members);
+    let dense = people.len() > ROOMY_MAX;
+    let sfus = Sfus::of(call.members.iter().filter_map(MemberFacts::sfu));
+    let dated = axis.span() > format::DAY || format::midnight(axis.from) != format::midnight(axis.to);
+    let mut picture = Timeline {
+        ticks: axis.ticks(call.active.then_some(now)),
+        now_x: call.active.then(|| Num(axis.x(now))),
+        dense,
+        groups: Vec::new(),
+        area: None,
+        hidden: 0,
+        key: BTreeSet::new(),
+        renewals: false,
+        sfus: Sfus::default(),
+    };
+    if people.len() > DENSE_MAX {
+        picture.area = Some(spark(call, now));
+    } else {
+        let canvas = Canvas { axis, now, dense, dated, sfus: &sfus, renewals };
+        picture.add_rows(&canvas, people);
+    }
+    picture.sfus = sfus;
+    picture
+}
+
+impl Timeline {
+    fn add_rows(&mut self, canvas: &Canvas<'_>, people: Vec<Vec<&MemberFacts>>) {
+        let mut left = BARS_MAX;
+        let mut by_server: BTreeMap<String, Vec<Row>> = BTreeMap::new();
+        for stays in people {
+            let server = if canvas.dense { format::tidy(&stays[0].server) } else { String::new() };
+            let all = stays.len();
+            let row = row(canvas, stays, &mut left);
+            self.hidden += all - row.1;
+            self.key.extend(row.0.glyphs.iter().map(|glyph| glyph.ending));
+            self.renewals |= row.0.bars.iter().any(|bar| !bar.ticks.is_empty());
+            by_server.entry(server).or_default().push(row.0);
+        }
+        let group = |(server, rows)| Group { server: canvas.dense.then_some(server), rows };
+        self.groups = by_server.into_iter().map(group).collect();
+    }
+}
+
+/// Stays by person, in order of first arrival.
+fn people(members: &[MemberFacts]) -> Vec<Vec<&MemberFacts>> {
+    let mut order: Vec<&MemberFacts> = members.iter().collect();
+    order.sort_by_key(|member| member.joined_ms);
+    let mut places: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut people: Vec<Vec<&MemberFacts>> = Vec::new();
+    for member in order {
+        let place = *places.entry(&member.user_id).or_insert(people.len());
+        match people.get_mut(place) {
+            Some(stays) => stays.push(member),
+            None => people.push(vec![member]),
+        }
+    }
+    people
+}
+
+/// The row of one person, and how many of the stays are in it.
+fn row(canvas: &Canvas<'_>, stays: Vec<&MemberFacts>, left: &mut usize) -> (Row, usize) {
+    let name = stays[0].title();
+    let (user_id, title) = (format::tidy(&stays[0].user_id), summary(canvas, &name, &stays));
+    let mut row = Row { name, user_id, height: 0, title, bars: Vec::new(), glyphs: Vec::new(), notes: Vec::new() };
+    let lanes = lane::by_device(stays, canvas.now);
+    let many = lanes.len() > 1;
+    let (top, bar, pitch) = if canvas.dense { (5, 8, 12) } else { (8, 14, 22) };
+    let (mut y, mut drawn) = (top, 0);
+    for (index, lane) in lanes.into_iter().take(LANES_MAX).enumerate() {
+        let lane: Vec<_> = lane.into_iter().take(*left).collect();
+        if lane.is_empty() {
+            break;
+        }
+        *left -= lane.len();
+        drawn += lane.len();
+        y = top + pitch * i64::try_from(index).unwrap_or(0);
+        lane::draw(canvas, &lane, (y, bar), many, &mut row);
+    }
+    row.height = y + bar + top;
+    (row, drawn)
+}
+
+/// The row in one sentence.
+fn summary(canvas: &Canvas<'_>, name: &str, stays: &[&MemberFacts]) -> String {
+    let time = |ms: i64| format::plain_time(ms, canvas.dated);
+    let Some(last) = stays.iter().max_by_key(|stay| stay.end_ms(canvas.now)) else { return name.to_owned() };
+    let until = match (last.left_ms, last.end_reason.as_deref()) {
+        (Some(ms), Some(reason)) => format!("to {} UTC, {}", time(ms), words(reason)),
+        _ => "UTC until now".to_owned(),
+    };
+    let times = if stays.len() == 1 { String::new() } else { format!(", {} stays", stays.len()) };
+    format!("{name}, {} {until}{times}", time(stays[0].joined_ms))
+}
+
+#[cfg(test)]
+mod tests;

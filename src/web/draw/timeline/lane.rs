@@ -1,0 +1,150 @@
+//! One lane of the timeline: the stays of one device as bars, their ends as glyphs, and what may be written beside them.
+
+use super::{Bar, Canvas, Ending, Glyph, MemberFacts, Note, Num, Row, words};
+use crate::web::format;
+
+/// Glyphs nearer than this become one: 16 px of 1000, in percent.
+const GLYPH_ROOM: f64 = 1.6;
+/// Room of one character of a note: 7 px of 700, in percent.
+const LETTER_ROOM: f64 = 1.0;
+/// A bar narrower than this has no letter, in percent.
+const CHIP_ROOM: f64 = 3.0;
+/// Renewals nearer than this to the last one drawn are left out, in percent.
+const TICK_ROOM: f64 = 0.7;
+/// Stays with less between them are one: some clients leave and join in the same breath, ms.
+const TOUCHING_MS: i64 = 0;
+
+/// Stays by device, in order of arrival. Without device ids, whatever does not overlap shares a lane.
+pub(super) fn by_device(stays: Vec<&MemberFacts>, now: i64) -> Vec<Vec<&MemberFacts>> {
+    let mut lanes: Vec<Vec<&MemberFacts>> = Vec::new();
+    for stay in stays {
+        let fits = |lane: &Vec<&MemberFacts>| {
+            let free = stay.device_id.is_some() || lane.last().is_some_and(|last| last.end_ms(now) <= stay.joined_ms);
+            lane[0].device_id == stay.device_id && free
+        };
+        match lanes.iter_mut().find(|lane| fits(lane)) {
+            Some(lane) => lane.push(stay),
+            None => lanes.push(vec![stay]),
+        }
+    }
+    lanes
+}
+
+/// Draws a lane into its row. `place` is the top of its bars and their height, px.
+pub(super) fn draw(canvas: &Canvas<'_>, lane: &[&MemberFacts], place: (i64, i64), many: bool, row: &mut Row) {
+    let bars = join_touching(lane, canvas.now);
+    let mut sfu: Option<Option<&str>> = None;
+    let first_glyph = row.glyphs.len();
+    for stays in &bars {
+        let here = stays[0].sfu();
+        let changed = sfu != Some(here);
+        let follows_glyph = sfu.is_some() && row.glyphs.last().is_some_and(|last| {
+            (canvas.axis.x(stays[0].joined_ms) - last.x.0).abs() < GLYPH_ROOM
+        });
+        row.bars.push(bar(canvas, stays, place, changed.then_some(follows_glyph)));
+        add_glyph(canvas, stays[stays.len() - 1], place, first_glyph, row);
+        sfu = Some(here);
+    }
+    if !canvas.dense {
+        add_notes(canvas, &bars, place, (first_glyph, many), row);
+    }
+}
+
+/// Touching stays of one device on one SFU are one bar.
+fn join_touching<'a>(lane: &[&'a MemberFacts], now: i64) -> Vec<Vec<&'a MemberFacts>> {
+    let mut bars: Vec<Vec<&MemberFacts>> = Vec::new();
+    for stay in lane {
+        let touches = |bar: &&mut Vec<&MemberFacts>| {
+            bar.last().is_some_and(|last| last.sfu() == stay.sfu() && stay.joined_ms - last.end_ms(now) <= TOUCHING_MS)
+        };
+        match bars.last_mut().filter(touches) {
+            Some(bar) => bar.push(stay),
+            None => bars.push(vec![stay]),
+        }
+    }
+    bars
+}
+
+/// `chip`: whether a glyph stands at the start, when the SFU is new here.
+fn bar(canvas: &Canvas<'_>, stays: &[&MemberFacts], (y, h): (i64, i64), chip: Option<bool>) -> Bar {
+    let axis = &canvas.axis;
+    let start = stays[0].joined_ms;
+    let end = stays.iter().map(|stay| stay.end_ms(canvas.now)).max().unwrap_or(start);
+    let (x, w) = (axis.x(start), axis.x(end) - axis.x(start));
+    let sfu = canvas.sfus.find(stays[0].sfu());
+    let chip = chip.filter(|_| w > CHIP_ROOM && !canvas.dense).zip(sfu);
+    let titles: Vec<String> = stays.iter().take(4).map(|stay| title(canvas, stay)).collect();
+    Bar {
+        x: Num(x),
+        w: Num(w),
+        y,
+        h,
+        paint: canvas.sfus.paint(stays[0].sfu()),
+        title: titles.join("; "),
+        chip: chip.map(|(after_glyph, sfu)| (sfu.letter.clone(), Num(if after_glyph { 11.0 } else { 5.0 }))),
+        ticks: ticks(canvas, stays, (start, end)),
+    }
+}
+
+fn title(canvas: &Canvas<'_>, stay: &MemberFacts) -> String {
+    let time = |ms: i64| format::plain_time(ms, canvas.dated);
+    let on = canvas.sfus.letter(stay.sfu()).map(|letter| format!("SFU {letter}, ")).unwrap_or_default();
+    let device = stay.device_id.as_deref().map(|id| format!("device {}, ", format::tidy(id))).unwrap_or_default();
+    let until = match (stay.left_ms, stay.end_reason.as_deref()) {
+        (Some(ms), Some(reason)) => format!("to {} UTC, {}", time(ms), words(reason)),
+        _ => "UTC until now".to_owned(),
+    };
+    format!("{on}{device}{} {until}", time(stay.joined_ms))
+}
+
+/// Renewals, and where one stay became the next.
+fn ticks(canvas: &Canvas<'_>, stays: &[&MemberFacts], (start, end): (i64, i64)) -> Vec<Num> {
+    let (user_id, device_id) = (&stays[0].user_id, &stays[0].device_id);
+    let mine = canvas.renewals.iter().filter(|renewal| renewal.user_id == *user_id && renewal.device_id == *device_id);
+    let seams = stays.iter().skip(1).map(|stay| stay.joined_ms);
+    let mut times: Vec<i64> = mine.map(|renewal| renewal.ms).chain(seams).filter(|ms| (start + 1..end).contains(ms)).collect();
+    times.sort_unstable();
+    let mut drawn: Vec<Num> = Vec::new();
+    for x in times.into_iter().map(|ms| canvas.axis.x(ms)) {
+        if drawn.last().is_none_or(|last| x - last.0 >= TICK_ROOM) {
+            drawn.push(Num(x));
+        }
+    }
+    drawn
+}
+
+fn add_glyph(canvas: &Canvas<'_>, stay: &MemberFacts, (y, h): (i64, i64), first: usize, row: &mut Row) {
+    let (Some(left_ms), Some(reason)) = (stay.left_ms, stay.end_reason.as_deref()) else { return };
+    let x = canvas.axis.x(left_ms);
+    let title = format!("{} UTC, {}", format::plain_time(left_ms, canvas.dated), words(reason));
+    let mut glyph = Glyph { x: Num(x), y: y + h / 2, ending: Ending::of(reason), title };
+    let near = row.glyphs.len() > first && row.glyphs.last().is_some_and(|last| x - last.x.0 < GLYPH_ROOM);
+    if let Some(before) = row.glyphs.pop_if(|_| near) {
+        // The later one wins; both are told.
+        glyph.title = cut(format!("{}; {}", before.title, glyph.title));
+    }
+    row.glyphs.push(glyph);
+}
+
+/// A thousand ends in one place are not all told.
+fn cut(title: String) -> String {
+    if title.len() > 400 { format!("{}…", title.chars().take(300).collect::<String>()) } else { title }
+}
+
+/// Words beside glyphs, where the lane is free to the right of them.
+fn add_notes(canvas: &Canvas<'_>, bars: &[Vec<&MemberFacts>], (y, h): (i64, i64), (first, many): (usize, bool), row: &mut Row) {
+    for index in first..row.glyphs.len() {
+        let glyph = &row.glyphs[index];
+        let ended = bars.iter().filter_map(|bar| bar.last()).rfind(|stay| {
+            stay.left_ms.is_some_and(|ms| (canvas.axis.x(ms) - glyph.x.0).abs() < 0.001)
+        });
+        let Some(reason) = ended.and_then(|stay| stay.end_reason.as_deref()) else { continue };
+        let text = words(reason);
+        let text = if many && reason == "left" { "this device left".to_owned() } else { text };
+        let room = GLYPH_ROOM + LETTER_ROOM * super::super::float(text.chars().count());
+        let next = bars.iter().map(|bar| canvas.axis.x(bar[0].joined_ms)).find(|x| *x > glyph.x.0 - 0.001);
+        if glyph.x.0 + room <= next.unwrap_or(100.0) {
+            row.notes.push(Note { x: glyph.x, y: y + h / 2 + 4, text, ending: glyph.ending });
+        }
+    }
+}

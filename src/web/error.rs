@@ -1,0 +1,69 @@
+//! The one error type of the web: a status, a Matrix-style code and a sentence; internal text stays in the log.
+
+use crate::store;
+use actix_web::http::StatusCode;
+use serde::Serialize;
+
+/// Why a request got no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A parameter that cannot be understood. The text is for the reader and names the parameter.
+    #[error("{0}")]
+    Invalid(String),
+    /// There is no such call or room. The text is for the reader.
+    #[error("{0}")]
+    NotFound(String),
+    #[error("there is nothing at this address")]
+    Unrecognized,
+    #[error("this address answers only GET")]
+    NotAllowed,
+    #[error("the store failed: {0}")]
+    Store(#[from] store::Error),
+    #[error("the page could not be written: {0}")]
+    Template(#[from] askama::Error),
+    #[error("the answer could not be written: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// The body of every error in JSON.
+#[derive(Debug, Serialize, PartialEq, Eq)]
+pub struct ErrorBody {
+    pub errcode: &'static str,
+    pub error: String,
+    pub status: u16,
+}
+
+impl Error {
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Invalid(_) => StatusCode::BAD_REQUEST,
+            Self::NotFound(_) | Self::Unrecognized => StatusCode::NOT_FOUND,
+            Self::NotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Store(_) | Self::Template(_) | Self::Json(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// Is the fault ours? Then its text is for the log only.
+    #[must_use]
+    pub fn is_internal(&self) -> bool {
+        self.status().is_server_error()
+    }
+
+    /// What the reader is told.
+    #[must_use]
+    pub fn body(&self) -> ErrorBody {
+        let errcode = match self {
+            Self::Invalid(_) => "M_INVALID_PARAM",
+            Self::NotFound(_) => "M_NOT_FOUND",
+            Self::Unrecognized | Self::NotAllowed => "M_UNRECOGNIZED",
+            _ => "M_UNKNOWN",
+        };
+        let error = if self.is_internal() {
+            "Callscope could not answer; its log says why.".to_owned()
+        } else {
+            self.to_string()
+        };
+        ErrorBody { errcode, error, status: self.status().as_u16() }
+    }
+}

@@ -1,0 +1,288 @@
+//! The facts that pages and JSON share: one struct for each thing, with ids, milliseconds and counts, never prose.
+
+use crate::rtc::transport::Transport;
+use crate::store::row::{self, RoomName};
+use crate::web::format;
+use serde::{Serialize, Serializer};
+use std::collections::{BTreeSet, HashMap};
+
+mod event;
+mod room;
+pub use event::{EvidenceFacts, RejectedFacts};
+pub use room::{Pill, RoomFacts, VantageFacts};
+
+/// Display names longer than this are cut, in characters: some strangers send a whole event of it.
+const NAME_MAX: usize = 500;
+
+/// A time that is written as RFC 3339 in JSON, beside its `_ms` twin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp(pub i64);
+
+impl Serialize for Stamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&format::rfc3339(self.0))
+    }
+}
+
+fn cut(name: Option<String>) -> Option<String> {
+    let name = name?;
+    if name.chars().nth(NAME_MAX).is_none() {
+        return Some(name);
+    }
+    Some(name.chars().take(NAME_MAX).chain(['…']).collect())
+}
+
+/// A room as it is named.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RoomRef {
+    pub room_id: String,
+    pub name: Option<String>,
+    pub alias: Option<String>,
+}
+
+impl From<RoomName> for RoomRef {
+    fn from(room: RoomName) -> Self {
+        Self { room_id: room.room_id, name: cut(room.name), alias: cut(room.alias) }
+    }
+}
+
+impl RoomRef {
+    /// What to call it: its name, else its alias, else its id.
+    #[must_use]
+    pub fn title(&self) -> String {
+        let name = self.name.as_deref().filter(|name| !name.trim().is_empty());
+        format::tidy(name.or(self.alias.as_deref()).unwrap_or(&self.room_id))
+    }
+
+    /// What stands beneath the title: alias or id.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format::tidy(self.alias.as_deref().unwrap_or(&self.room_id))
+    }
+
+    /// Its page.
+    #[must_use]
+    pub fn href(&self) -> String {
+        format!("/rooms/{}", format::segment(&self.room_id))
+    }
+}
+
+/// One stay of one device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MemberFacts {
+    pub user_id: String,
+    pub name: Option<String>,
+    pub device_id: Option<String>,
+    pub server: String,
+    pub kind: String,
+    pub joined_ms: i64,
+    pub joined_at: Stamp,
+    pub left_ms: Option<i64>,
+    pub left_at: Option<Stamp>,
+    pub end_reason: Option<String>,
+    /// When it ends unless renewed; only while it lasts.
+    pub expires_ms: Option<i64>,
+    pub expires_at: Option<Stamp>,
+    pub updates: i64,
+    pub join_event_id: String,
+    pub resumed: bool,
+    pub claimed: bool,
+    pub intent: Option<String>,
+    /// What it really uses, as far as that can be told.
+    pub transport: Option<Transport>,
+}
+
+impl MemberFacts {
+    fn new(member: row::Member, transport: Option<Transport>, now: i64) -> Self {
+        let left_ms = member.left_ms(now);
+        let expires_ms = left_ms.is_none().then_some(member.until_ms);
+        Self {
+            user_id: member.user_id,
+            name: cut(member.name),
+            device_id: member.device_id,
+            server: member.server,
+            kind: member.kind,
+            joined_ms: member.joined_ms,
+            joined_at: Stamp(member.joined_ms),
+            left_ms,
+            left_at: left_ms.map(Stamp),
+            end_reason: left_ms.map(|_| member.end_reason),
+            expires_ms,
+            expires_at: expires_ms.map(Stamp),
+            updates: member.updates,
+            join_event_id: member.join_event_id,
+            resumed: member.resumed,
+            claimed: member.claimed,
+            intent: member.intent,
+            transport,
+        }
+    }
+
+    /// What to call this person: the display name, else the local part of the id.
+    #[must_use]
+    pub fn title(&self) -> String {
+        person(self.name.as_deref(), &self.user_id)
+    }
+
+    /// Where its bar ends: when it left, or now.
+    #[must_use]
+    pub fn end_ms(&self, now: impl format::Whole) -> i64 {
+        self.left_ms.unwrap_or(now.whole()).max(self.joined_ms)
+    }
+
+    /// The service URL of its SFU.
+    #[must_use]
+    pub fn sfu(&self) -> Option<&str> {
+        self.transport.as_ref()?.service_url.as_deref()
+    }
+}
+
+/// A display name, else the local part of the user id.
+#[must_use]
+pub fn person(name: Option<&str>, user_id: &str) -> String {
+    let local = user_id.strip_prefix('@').and_then(|id| id.split(':').next()).filter(|local| !local.is_empty());
+    format::tidy(name.filter(|name| !name.trim().is_empty()).or(local).unwrap_or(user_id))
+}
+
+/// A call with its members.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CallFacts {
+    pub id: String,
+    pub room: RoomRef,
+    pub slot_id: String,
+    pub application: String,
+    pub started_ms: i64,
+    pub started_at: Stamp,
+    pub ended_ms: Option<i64>,
+    pub ended_at: Option<Stamp>,
+    pub active: bool,
+    pub duration_ms: i64,
+    pub people: i64,
+    pub devices: i64,
+    pub peak: i64,
+    pub peak_users: i64,
+    pub servers: Vec<String>,
+    pub intent: Option<String>,
+    pub members: Vec<MemberFacts>,
+}
+
+/// How sure the ends of a call are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Certainty {
+    Exact,
+    /// Who joined first told when; we did not see it.
+    StartClaimed,
+    /// Nobody said goodbye: the end is the moment the last expiry gave.
+    EndComputed,
+    Both,
+}
+
+impl CallFacts {
+    /// A call of its row and the rows of its members.
+    #[must_use]
+    pub fn new(call: row::Call, members: Vec<row::Member>, now: i64) -> Self {
+        let ended_ms = call.ended_ms(now);
+        let used = in_use(&members);
+        let members = members.into_iter().zip(used);
+        Self {
+            active: call.is_active(now),
+            duration_ms: call.duration_ms(now),
+            id: call.id,
+            room: call.room.into(),
+            slot_id: call.slot_id,
+            application: call.application,
+            started_ms: call.started_ms,
+            started_at: Stamp(call.started_ms),
+            ended_ms,
+            ended_at: ended_ms.map(Stamp),
+            people: call.people,
+            devices: call.devices,
+            peak: call.peak,
+            peak_users: call.peak_users,
+            servers: call.servers,
+            intent: call.intent,
+            members: members.map(|(member, transport)| MemberFacts::new(member, transport, now)).collect(),
+        }
+    }
+
+    /// Its page.
+    #[must_use]
+    pub fn href(&self) -> String {
+        format!("/calls/{}", format::segment(&self.id))
+    }
+
+    /// The moment up to which it is known: its end, or now.
+    #[must_use]
+    pub fn end_ms(&self, now: impl format::Whole) -> i64 {
+        self.ended_ms.unwrap_or(now.whole()).max(self.started_ms)
+    }
+
+    /// Those who are in it now, in order of arrival.
+    pub fn present(&self) -> impl Iterator<Item = &MemberFacts> {
+        self.members.iter().filter(|member| member.left_ms.is_none())
+    }
+
+    /// People who are in it now, each once, in order of arrival.
+    #[must_use]
+    pub fn present_people(&self) -> Vec<&MemberFacts> {
+        let mut seen = BTreeSet::new();
+        self.present().filter(|member| seen.insert(&member.user_id)).collect()
+    }
+
+    /// Homeservers of those who are in it now.
+    #[must_use]
+    pub fn present_servers(&self) -> BTreeSet<&str> {
+        self.present().map(|member| member.server.as_str()).collect()
+    }
+
+    #[must_use]
+    pub fn certainty(&self) -> Certainty {
+        let claimed = self.members.iter().min_by_key(|member| member.joined_ms).is_some_and(|first| first.claimed);
+        let last = self.members.iter().max_by_key(|member| member.left_ms);
+        let computed = !self.active
+            && last.is_some_and(|last| matches!(last.end_reason.as_deref(), Some("expired" | "sticky_expired")));
+        match (claimed, computed) {
+            (false, false) => Certainty::Exact,
+            (true, false) => Certainty::StartClaimed,
+            (false, true) => Certainty::EndComputed,
+            (true, true) => Certainty::Both,
+        }
+    }
+}
+
+/// What each member of one call really uses.
+fn in_use(members: &[row::Member]) -> Vec<Option<Transport>> {
+    members.iter().map(|member| member.transport.clone()).collect()
+}
+
+/// Calls with their members, in the order of the calls.
+#[must_use]
+pub fn calls(calls: Vec<row::Call>, members: Vec<row::Member>, now: i64) -> Vec<CallFacts> {
+    let mut by_call: HashMap<String, Vec<row::Member>> = HashMap::new();
+    for member in members {
+        by_call.entry(member.session_id.clone()).or_default().push(member);
+    }
+    calls
+        .into_iter()
+        .map(|call| {
+            let members = by_call.remove(&call.id).unwrap_or_default();
+            CallFacts::new(call, members, now)
+        })
+        .collect()
+}
+
+/// A list in JSON: the one shape of all lists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct List<T> {
+    pub data: Vec<T>,
+    pub next: Option<String>,
+    pub next_url: Option<String>,
+}
+
+impl<T> List<T> {
+    /// A list with nothing after it.
+    #[must_use]
+    pub fn whole(data: Vec<T>) -> Self {
+        Self { data, next: None, next_url: None }
+    }
+}

@@ -1,0 +1,155 @@
+//! A watched room and a vantage as pages and JSON show them.
+
+use super::{RoomRef, Stamp};
+use crate::store::row::{self, Watch};
+use serde::Serialize;
+
+/// A watched room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RoomFacts {
+    #[serde(flatten)]
+    pub room: RoomRef,
+    pub version: Option<String>,
+    pub encrypted: bool,
+    /// `joined`, `peeked`, `left` or `blind`.
+    pub watch: &'static str,
+    pub history_visibility: Option<String>,
+    pub replaced_by: Option<String>,
+    pub first_seen_ms: i64,
+    pub first_seen_at: Stamp,
+    pub polled_ms: Option<i64>,
+    pub polled_at: Option<Stamp>,
+    pub error: Option<String>,
+    pub calls: i64,
+    pub active_calls: i64,
+    pub last_call_ms: Option<i64>,
+    pub last_call_at: Option<Stamp>,
+    /// Sticky member events that came as ciphertext: seen, not countable.
+    pub unreadable: i64,
+    pub rejected: i64,
+    pub history_pages: i64,
+    pub history_open: bool,
+    pub oldest_event_ms: Option<i64>,
+    pub oldest_event_at: Option<Stamp>,
+}
+
+impl From<row::Room> for RoomFacts {
+    fn from(row: row::Room) -> Self {
+        Self {
+            room: row.room.into(),
+            version: row.version,
+            encrypted: row.encrypted,
+            watch: row.watch.as_str(),
+            history_visibility: row.history_visibility,
+            replaced_by: row.replaced_by,
+            first_seen_ms: row.first_seen_ms,
+            first_seen_at: Stamp(row.first_seen_ms),
+            polled_ms: row.polled_ms,
+            polled_at: row.polled_ms.map(Stamp),
+            error: row.error,
+            calls: row.calls,
+            active_calls: row.active,
+            last_call_ms: row.last_call_ms,
+            last_call_at: row.last_call_ms.map(Stamp),
+            unreadable: row.unreadable,
+            rejected: row.rejected,
+            history_pages: row.history_pages,
+            history_open: row.history_open,
+            oldest_event_ms: row.oldest_event_ms,
+            oldest_event_at: row.oldest_event_ms.map(Stamp),
+        }
+    }
+}
+
+/// The state of a room as a pill: class, icon and words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pill {
+    pub class: &'static str,
+    pub icon: &'static str,
+    pub words: &'static str,
+}
+
+impl RoomFacts {
+    #[must_use]
+    pub fn pill(&self) -> Pill {
+        let (class, icon, words) = match Watch::from_word(self.watch) {
+            Watch::Blind => ("blind", "eye-off", "Blind"),
+            Watch::Left => ("warn", "alert", "Left"),
+            _ if self.error.is_some() => ("warn", "alert", "Last look failed"),
+            _ if self.unreadable > 0 => ("blind", "eye-off", "Partly blind"),
+            _ if self.history_open => ("", "clock", "Reading history"),
+            Watch::Peeked => ("ok", "check", "Polled"),
+            Watch::Joined => ("ok", "check", "Following"),
+        };
+        Pill { class, icon, words }
+    }
+}
+
+/// A homeserver account we look from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VantageFacts {
+    pub id: String,
+    pub user_id: String,
+    pub homeserver: String,
+    pub device_id: Option<String>,
+    /// `follow` or `poll`.
+    pub mode: String,
+    pub software: Option<String>,
+    pub delayed_events: bool,
+    pub sticky_events: bool,
+    pub started_ms: i64,
+    pub started_at: Stamp,
+    pub first_sync_ms: Option<i64>,
+    pub first_sync_at: Option<Stamp>,
+    pub last_sync_ms: Option<i64>,
+    pub last_sync_at: Option<Stamp>,
+    pub last_poll_ms: Option<i64>,
+    pub last_poll_at: Option<Stamp>,
+    pub error: Option<String>,
+    pub error_since_ms: Option<i64>,
+    pub error_since_at: Option<Stamp>,
+    pub last_error: Option<String>,
+    pub last_error_ms: Option<i64>,
+    pub last_error_at: Option<Stamp>,
+    pub errors: i64,
+    pub invites_refused: i64,
+}
+
+impl From<row::Vantage> for VantageFacts {
+    fn from(row: row::Vantage) -> Self {
+        Self {
+            id: row.id,
+            user_id: row.user_id,
+            homeserver: row.homeserver,
+            device_id: row.device_id,
+            mode: row.mode,
+            software: row.software,
+            delayed_events: row.delayed_events,
+            sticky_events: row.sticky_events,
+            started_ms: row.started_ms,
+            started_at: Stamp(row.started_ms),
+            first_sync_ms: row.first_sync_ms,
+            first_sync_at: row.first_sync_ms.map(Stamp),
+            last_sync_ms: row.last_sync_ms,
+            last_sync_at: row.last_sync_ms.map(Stamp),
+            last_poll_ms: row.last_poll_ms,
+            last_poll_at: row.last_poll_ms.map(Stamp),
+            error: row.error,
+            error_since_ms: row.error_since_ms,
+            error_since_at: row.error_since_ms.map(Stamp),
+            last_error: row.last_error,
+            last_error_ms: row.last_error_ms,
+            last_error_at: row.last_error_ms.map(Stamp),
+            errors: row.errors,
+            invites_refused: row.invites_refused,
+        }
+    }
+}
+
+impl VantageFacts {
+    /// The last time anything was heard.
+    #[must_use]
+    pub fn heard_ms(&self) -> Option<i64> {
+        self.last_sync_ms.max(self.last_poll_ms)
+    }
+}

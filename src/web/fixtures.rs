@@ -1,0 +1,118 @@
+//! Rows made by hand for tests: the calls of the page mocks.
+
+use crate::rtc::transport::{Selection, Transport};
+use crate::store::row::{Call, Member, RoomName};
+use crate::web::facts::CallFacts;
+
+/// 2026-11-22 14:47:16 UTC, a Sunday.
+pub const NOW: i64 = 1_795_358_836_000;
+pub const MINUTE: i64 = 60_000;
+
+/// A time today, ms.
+pub fn at(h: i64, m: i64, s: i64) -> i64 {
+    NOW - NOW.rem_euclid(86_400_000) + ((h * 60 + m) * 60 + s) * 1000
+}
+
+pub fn room(name: &str, alias: &str) -> RoomName {
+    RoomName {
+        room_id: format!("!{}:example.org", alias.trim_start_matches('#').split(':').next().unwrap_or("x")),
+        name: (!name.is_empty()).then(|| name.to_owned()),
+        alias: alias.starts_with('#').then(|| alias.to_owned()),
+    }
+}
+
+/// A call with the counts that its members give.
+pub fn call(id: &str, room: RoomName, members: &[Member]) -> Call {
+    let distinct = |key: fn(&Member) -> String| members.iter().map(key).collect::<std::collections::BTreeSet<_>>();
+    let people = distinct(|member| member.user_id.clone());
+    let devices = distinct(|member| format!("{} {:?}", member.user_id, member.device_id));
+    let started_ms = members.iter().map(|member| member.joined_ms).min().unwrap_or(NOW);
+    Call {
+        id: id.to_owned(),
+        room,
+        slot_id: "m.call#ROOM".to_owned(),
+        application: "m.call".to_owned(),
+        started_ms,
+        until_ms: members.iter().map(|member| member.until_ms).max().unwrap_or(NOW),
+        people: i64::try_from(people.len()).unwrap(),
+        devices: i64::try_from(devices.len()).unwrap(),
+        memberships: i64::try_from(members.len()).unwrap(),
+        peak: i64::try_from(devices.len()).unwrap(),
+        peak_users: i64::try_from(people.len()).unwrap(),
+        servers: distinct(|member| member.server.clone()).into_iter().collect(),
+        intent: Some("video".to_owned()),
+        first_event_id: format!("$first{id}"),
+    }
+}
+
+/// One stay; `until` of `None` runs.
+pub fn member(call: &str, who: (&str, &str, &str), from: i64, until: Option<(i64, &str)>, sfu: &str) -> Member {
+    let (name, user_id, device) = who;
+    let (until_ms, end_reason) = until.unwrap_or((NOW + 3 * 60 * MINUTE, "expired"));
+    Member {
+        id: format!("{call} {user_id} {device} {from}"),
+        session_id: call.to_owned(),
+        user_id: user_id.to_owned(),
+        name: (!name.is_empty()).then(|| name.to_owned()),
+        device_id: (!device.is_empty()).then(|| device.to_owned()),
+        server: user_id.split_once(':').map_or("", |(_, server)| server).to_owned(),
+        kind: "session".to_owned(),
+        joined_ms: from,
+        until_ms,
+        end_reason: end_reason.to_owned(),
+        updates: 0,
+        join_event_id: format!("$join{from}"),
+        resumed: false,
+        claimed: false,
+        intent: Some("video".to_owned()),
+        transport: (!sfu.is_empty()).then(|| Transport {
+            kind: "livekit".to_owned(),
+            service_url: Some(format!("https://{sfu}")),
+        }),
+        selection: Selection::MultiSfu,
+    }
+}
+
+pub fn war_room_rows() -> (Call, Vec<Member>) {
+    let (a, b, c) = ("livekit.example.org", "sfu.hackerspace.example", "livekit.matrix.example.net");
+    let alice = |device| ("Alice Moreau", "@alice:example.org", device);
+    let bob = ("Bob", "@bob:matrix.example.net", "HHRVYTWCLA");
+    let carol = ("Carol Okafor", "@carol:hackerspace.example", "QGZTNXKFUE");
+    let long = "Maximiliane-Friederike von Hohenberg-Schwarzenstein (on call)";
+    let max = (long, "@maximiliane.von.hohenberg-schwarzenstein:verein.example", "ZRFAOMQPLC");
+    let rows = vec![
+        member("war", alice("KDQPMXTZRA"), at(13, 58, 4), None, a),
+        member("war", bob, at(13, 59, 30), Some((at(14, 12, 6), "delayed_leave")), a),
+        member("war", ("Grace", "@grace:matrix.example.net", "TBLJSWOMQE"), at(14, 0, 0), None, c),
+        member("war", alice("LWZNPBHKOE"), at(14, 2, 0), Some((at(14, 20, 40), "left")), a),
+        member("war", carol, at(14, 5, 2), Some((at(14, 9, 10), "switched")), b),
+        member("war", carol, at(14, 9, 10), None, a),
+        member("war", bob, at(14, 13, 20), None, a),
+        member("war", max, at(14, 22, 40), Some((at(14, 33, 0), "expired")), a),
+    ];
+    (call("war", room("Ops war room", "#ops:example.org"), &rows), rows)
+}
+
+pub fn war_room() -> CallFacts {
+    let (call, members) = war_room_rows();
+    CallFacts::new(call, members, NOW)
+}
+
+/// A call of `people` people on nine servers, who arrived one after another.
+pub fn crowd_rows(people: i64) -> (Call, Vec<Member>) {
+    let start = NOW - 72 * MINUTE - 9000;
+    let rows: Vec<Member> = (0..people)
+        .map(|index| {
+            let user_id = format!("@person{index}:server{}.example", index % 9);
+            let until = (index % 7 == 3).then_some((NOW - MINUTE * (1 + index % 5), "left"));
+            let from = start + index * index * 600_000 / people.max(1) / 10;
+            member("crowd", (&format!("Person {index}"), &user_id, "DEV"), from.min(NOW - MINUTE), until, "livekit.example.org")
+        })
+        .collect();
+    (call("crowd", room("Weekly community call", "#community:matrix.example.org"), &rows), rows)
+}
+
+pub fn crowd(people: i64) -> CallFacts {
+    let (call, members) = crowd_rows(people);
+    CallFacts::new(call, members, NOW)
+}

@@ -1,0 +1,318 @@
+//! How facts become text: times, spans, counts and names as pages write them. The words follow one rule everywhere.
+
+use askama::filters::HtmlSafe;
+use jiff::SignedDuration;
+use jiff::civil::{DateTime, date};
+use std::fmt;
+
+/// Names longer than this are cut on pages, in characters.
+const NAME_MAX: usize = 160;
+/// Raw JSON longer than this is cut on pages, in bytes of the pretty text.
+const JSON_MAX: usize = 4096;
+
+const MINUTE: i64 = 60_000;
+const HOUR: i64 = 60 * MINUTE;
+pub const DAY: i64 = 24 * HOUR;
+
+/// The calendar in UTC; every `i64` has a place in it.
+#[must_use]
+pub fn civil(ms: impl Whole) -> DateTime {
+    date(1970, 1, 1).at(0, 0, 0, 0).saturating_add(SignedDuration::from_millis(ms.whole()))
+}
+
+/// The start of the UTC day of a time.
+#[must_use]
+pub fn midnight(ms: i64) -> i64 {
+    ms.div_euclid(DAY).saturating_mul(DAY)
+}
+
+/// RFC 3339 with milliseconds.
+#[must_use]
+pub fn rfc3339(ms: i64) -> String {
+    civil(ms).strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+}
+
+/// A whole number or a reference to one: templates pass references.
+pub trait Whole {
+    fn whole(&self) -> i64;
+}
+
+impl Whole for i64 {
+    fn whole(&self) -> i64 {
+        *self
+    }
+}
+
+impl Whole for usize {
+    fn whole(&self) -> i64 {
+        i64::try_from(*self).unwrap_or(i64::MAX)
+    }
+}
+
+impl<T: Whole> Whole for &T {
+    fn whole(&self) -> i64 {
+        (**self).whole()
+    }
+}
+
+/// How a time is written on a page; the viewer's browser rewrites it in the same way in its own zone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// `14:05`
+    Clock,
+    /// `14:05:12`
+    Seconds,
+    /// `14:05` today, `12 March` this year, else `14 March 2023`
+    When,
+    /// Like `When`, with the time always.
+    Moment,
+    /// `12 March`, or `14 March 2023`
+    Day,
+    /// `Sunday, 22 November`
+    DayName,
+}
+
+impl Style {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Clock => "clock",
+            Self::Seconds => "seconds",
+            Self::When => "when",
+            Self::Moment => "moment",
+            Self::Day => "day",
+            Self::DayName => "dayname",
+        }
+    }
+
+    fn text(self, ms: i64, now: i64) -> String {
+        let (at, today) = (civil(ms), civil(now));
+        let day = if at.year() == today.year() { "%-d %B" } else { "%-d %B %Y" };
+        match self {
+            Self::Clock => at.strftime("%H:%M").to_string(),
+            Self::Seconds => at.strftime("%H:%M:%S").to_string(),
+            Self::When | Self::Moment if at.date() == today.date() => at.strftime("%H:%M").to_string(),
+            Self::When | Self::Day => at.strftime(day).to_string(),
+            Self::Moment => at.strftime(&format!("{day}, %H:%M")).to_string(),
+            Self::DayName => at.strftime(&format!("%A, {day}")).to_string(),
+        }
+    }
+}
+
+/// A `<time>` element: UTC by the server, UTC in its title for good.
+#[derive(Debug, Clone, Copy)]
+pub struct TimeTag(i64, i64, Style);
+
+impl fmt::Display for TimeTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(ms, now, style) = *self;
+        let at = civil(ms);
+        let (machine, title) = (at.strftime("%Y-%m-%dT%H:%M:%SZ"), at.strftime("%Y-%m-%d %H:%M:%S UTC"));
+        let (word, text) = (style.word(), style.text(ms, now));
+        write!(f, r#"<time datetime="{machine}" title="{title}" data-f="{word}">{text}</time>"#)
+    }
+}
+
+impl HtmlSafe for TimeTag {}
+
+#[must_use]
+pub fn clock(ms: impl Whole) -> TimeTag {
+    TimeTag(ms.whole(), ms.whole(), Style::Clock)
+}
+
+#[must_use]
+pub fn seconds(ms: impl Whole) -> TimeTag {
+    TimeTag(ms.whole(), ms.whole(), Style::Seconds)
+}
+
+#[must_use]
+pub fn when(ms: impl Whole, now: impl Whole) -> TimeTag {
+    TimeTag(ms.whole(), now.whole(), Style::When)
+}
+
+#[must_use]
+pub fn moment(ms: impl Whole, now: impl Whole) -> TimeTag {
+    TimeTag(ms.whole(), now.whole(), Style::Moment)
+}
+
+#[must_use]
+pub fn day(ms: impl Whole, now: impl Whole) -> TimeTag {
+    TimeTag(ms.whole(), now.whole(), Style::Day)
+}
+
+#[must_use]
+pub fn day_name(ms: impl Whole, now: impl Whole) -> TimeTag {
+    TimeTag(ms.whole(), now.whole(), Style::DayName)
+}
+
+/// A time for a `<title>` or an attribute, where no element can stand: `13:58:04`, with the date when `dated`.
+#[must_use]
+pub fn plain_time(ms: impl Whole, dated: impl std::borrow::Borrow<bool>) -> String {
+    let dated = *dated.borrow();
+    civil(ms.whole()).strftime(if dated { "%-d %b %Y %H:%M:%S" } else { "%H:%M:%S" }).to_string()
+}
+
+/// A date that a form field of type date takes.
+#[must_use]
+pub fn iso_day(ms: i64) -> String {
+    civil(ms).strftime("%Y-%m-%d").to_string()
+}
+
+/// How long something that runs has lasted: `3:47`, `1:12:09`, from four days on `5 d 4 h`.
+#[must_use]
+pub fn running(ms: impl Whole) -> String {
+    let seconds = ms.whole().max(0) / 1000;
+    let (h, m, s) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match h {
+        0 => format!("{m}:{s:02}"),
+        1..96 => format!("{h}:{m:02}:{s:02}"),
+        _ => format!("{} d {} h", count(h / 24), h % 24),
+    }
+}
+
+/// How long something that is over lasted: `under 1 min`, `12 min`, `1 h 40`, `2 d 3 h`.
+#[must_use]
+pub fn lasted(ms: impl Whole) -> String {
+    let ms = ms.whole().max(0);
+    match ms {
+        ..MINUTE => "under 1 min".to_owned(),
+        MINUTE..HOUR => format!("{} min", ms / MINUTE),
+        HOUR..DAY => format!("{} h {:02}", ms / HOUR, ms / MINUTE % 60),
+        _ => format!("{} d {} h", count(ms / DAY), ms / HOUR % 24),
+    }
+}
+
+/// A sum of time: `12 min`, `56 h 52`, `1,184 h`.
+#[must_use]
+pub fn sum(ms: impl Whole) -> String {
+    let ms = ms.whole().max(0);
+    match ms {
+        ..HOUR => format!("{} min", ms / MINUTE),
+        _ if ms < 100 * HOUR => format!("{} h {:02}", ms / HOUR, ms / MINUTE % 60),
+        _ => format!("{} h", count(ms / HOUR)),
+    }
+}
+
+/// `1,284`
+#[must_use]
+pub fn count(number: impl Whole) -> String {
+    let number = number.whole();
+    let digits = number.unsigned_abs().to_string();
+    let mut text = String::from(if number < 0 { "-" } else { "" });
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `1 call`, `1,284 calls`
+#[must_use]
+pub fn counted(number: impl Whole, one: &str, many: &str) -> String {
+    format!("{} {}", count(number.whole()), if number.whole() == 1 { one } else { many })
+}
+
+/// A change in words: `4 more`, `3 fewer`, `the same`.
+#[must_use]
+pub fn change(now: impl Whole, before: impl Whole) -> String {
+    match now.whole().saturating_sub(before.whole()) {
+        0 => "the same".to_owned(),
+        more @ 1.. => format!("{} more", count(more)),
+        fewer => format!("{} fewer", count(fewer.saturating_neg())),
+    }
+}
+
+/// A change of a sum of time in words: `9 h 10 more`, `12 min less`.
+#[must_use]
+pub fn change_of_time(now: impl Whole, before: impl Whole) -> String {
+    match now.whole().saturating_sub(before.whole()) / MINUTE {
+        0 => "the same".to_owned(),
+        more @ 1.. => format!("{} more", sum(more * MINUTE)),
+        less => format!("{} less", sum(less.saturating_neg().saturating_mul(MINUTE))),
+    }
+}
+
+/// `1.4 MB`
+#[must_use]
+pub fn bytes(number: impl Whole) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
+    let mut size = number.whole().max(0) as f64;
+    for unit in ["bytes", "kB", "MB", "GB"] {
+        if size < 1000.0 {
+            return if unit == "bytes" || size >= 20.0 { format!("{size:.0} {unit}") } else { format!("{size:.1} {unit}") };
+        }
+        size /= 1000.0;
+    }
+    format!("{size:.1} TB")
+}
+
+/// Characters that steer a terminal or the direction of text, and others that show nothing.
+fn is_trick(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}'
+            | '\u{2028}' | '\u{2029}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// A stranger's text made harmless for one line: no control characters, no direction overrides, not endless.
+#[must_use]
+pub fn tidy(text: &str) -> String {
+    let mut letters = text.chars().map(|letter| if letter.is_whitespace() { ' ' } else { letter });
+    let mut clean: String = letters.by_ref().filter(|letter| !is_trick(*letter)).take(NAME_MAX).collect();
+    if letters.any(|letter| !is_trick(letter)) {
+        clean.push('…');
+    }
+    if clean.trim().is_empty() { "(no visible name)".to_owned() } else { clean }
+}
+
+/// A stored event as pretty JSON, tricks written as escapes, cut when it is very long.
+#[must_use]
+pub fn raw_json(event: &serde_json::Value) -> String {
+    let pretty = event.as_str().map(ToOwned::to_owned);
+    let pretty = pretty.or_else(|| serde_json::to_string_pretty(event).ok()).unwrap_or_default();
+    let mut clean = String::with_capacity(pretty.len().min(JSON_MAX));
+    for letter in pretty.chars() {
+        if clean.len() >= JSON_MAX {
+            clean.push_str("\n… cut here: the event is longer");
+            break;
+        }
+        match letter {
+            '\n' => clean.push(letter),
+            _ if is_trick(letter) => clean.push_str(&format!("\\u{:04x}", u32::from(letter))),
+            _ => clean.push(letter),
+        }
+    }
+    clean
+}
+
+/// A text as one segment of a path: Matrix ids stay readable.
+#[must_use]
+pub fn segment(text: &str) -> String {
+    let mut path = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'@' | b':' => {
+                path.push(char::from(byte));
+            }
+            _ => path.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    path
+}
+
+/// The host of a service URL, for a label; the whole text when it has none.
+#[must_use]
+pub fn host(url: &str) -> &str {
+    url.split_once("://").map_or(url, |(_, rest)| rest.split('/').next().unwrap_or(rest))
+}
+
+/// How long ago, in words.
+#[must_use]
+pub fn age(ms: impl Whole) -> String {
+    let ms = ms.whole();
+    match ms {
+        ..1000 => "just now".to_owned(),
+        1000..MINUTE => format!("{} s ago", ms / 1000),
+        _ => format!("{} ago", lasted(ms)),
+    }
+}

@@ -1,0 +1,29 @@
+//! For whoever starts and watches the process: does it serve, and does it know anything yet?
+
+use super::Web;
+use super::error::ErrorBody;
+use actix_web::{HttpResponse, web};
+use serde_json::json;
+
+/// `GET /healthz`: always 200 while the process serves.
+pub async fn alive() -> HttpResponse {
+    HttpResponse::Ok().json(json!({ "alive": true }))
+}
+
+/// `GET /readyz`: 200 once an account has read its homeserver for the first time, else 503 with the reason.
+pub async fn ready(web: web::Data<Web>) -> HttpResponse {
+    let error = match crate::store::vantages::list(&web.store).await {
+        Ok(vantages) if vantages.iter().any(|vantage| vantage.first_sync_ms.is_some()) => {
+            return HttpResponse::Ok().json(json!({ "ready": true }));
+        }
+        Ok(vantages) => {
+            let reason = vantages.into_iter().find_map(|vantage| vantage.error);
+            reason.unwrap_or_else(|| "the homeserver has not been read for the first time yet".to_owned())
+        }
+        Err(error) => {
+            tracing::error!(%error, "the readiness check failed");
+            "the database does not answer".to_owned()
+        }
+    };
+    HttpResponse::ServiceUnavailable().json(ErrorBody { errcode: "M_NOT_READY", error, status: 503 })
+}

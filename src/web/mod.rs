@@ -1,0 +1,102 @@
+//! Pages for people and JSON for programs, from the same facts; reads the store and never writes it.
+
+pub mod assets;
+pub mod draw;
+pub mod error;
+pub mod facts;
+#[cfg(test)]
+mod fixtures;
+pub mod format;
+mod health;
+mod live;
+pub mod pages;
+pub mod query;
+pub mod reply;
+
+use crate::changes::Changes;
+use crate::clock::Clock;
+use crate::store::Store;
+use actix_web::dev::Server;
+use actix_web::middleware::{Compress, DefaultHeaders};
+use actix_web::web::{self as http, Data, ServiceConfig};
+use actix_web::{App, FromRequest, Handler, HttpServer, Resource, Responder};
+use pages::{about, call, calls, overview, room, rooms, status};
+
+/// Scripts and styles come from here only; nothing is fetched from or sent to anybody else.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+                      base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+/// Seconds that open streams are given when the process ends.
+const SHUTDOWN_S: u64 = 1;
+
+/// What pages need.
+#[derive(Debug, Clone)]
+pub struct Web {
+    pub store: Store,
+    pub changes: Changes,
+    pub clock: Clock,
+    /// Where browsers reach us, without a trailing `/`; addresses in JSON are relative without it.
+    pub public_url: Option<String>,
+}
+
+impl Web {
+    /// A path as an address for the outside.
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.public_url.as_deref().unwrap_or_default().trim_end_matches('/'))
+    }
+}
+
+/// Serves on a bound socket until the returned server is stopped; it must be polled (spawned) to run.
+///
+/// # Errors
+/// The socket cannot be used.
+pub fn serve(listener: std::net::TcpListener, web: Web) -> std::io::Result<Server> {
+    let web = Data::new(web);
+    let app = move || {
+        let headers = DefaultHeaders::new()
+            .add(("content-security-policy", POLICY))
+            .add(("x-content-type-options", "nosniff"))
+            .add(("referrer-policy", "same-origin"))
+            .add(("cross-origin-opener-policy", "same-origin"));
+        App::new().app_data(web.clone()).wrap(Compress::default()).wrap(headers).configure(routes)
+    };
+    Ok(HttpServer::new(app).disable_signals().shutdown_timeout(SHUTDOWN_S).listen(listener)?.run())
+}
+
+/// All addresses.
+pub fn routes(config: &mut ServiceConfig) {
+    config
+        .service(at("/", overview::get))
+        .service(at("/calls", calls::get))
+        .service(at("/calls/{id:.+}", call::get))
+        .service(at("/rooms", rooms::get))
+        .service(at("/rooms/{id:.+}", room::get))
+        .service(at("/status", status::get))
+        .service(at("/about", about::get))
+        .service(at("/api/v1/overview", overview::get))
+        .service(at("/api/v1/calls", calls::get))
+        .service(at("/api/v1/calls/active", calls::active))
+        .service(at("/api/v1/calls/{id:.+}", call::get))
+        .service(at("/api/v1/rooms", rooms::get))
+        .service(at("/api/v1/rooms/{id:.+}", room::get))
+        .service(at("/api/v1/status", status::get))
+        .service(at("/api/v1/live", live::get))
+        .service(at("/healthz", health::alive))
+        .service(at("/readyz", health::ready))
+        .service(at("/static/{name}", assets::get))
+        .default_service(http::to(reply::unknown));
+}
+
+/// An address that answers GET and HEAD.
+fn at<F, Args>(path: &str, handler: F) -> Resource
+where
+    F: Handler<Args>,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    http::resource(path)
+        .route(http::get().to(handler.clone()))
+        .route(http::head().to(handler))
+        .default_service(http::to(reply::not_allowed))
+}

@@ -1,0 +1,36 @@
+//! `/about`: what is collected, how calls are computed, and who may see it, in plain words.
+
+use crate::web::error::Error;
+use crate::web::query::Query;
+use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
+use crate::web::{Web, assets, format as f};
+use actix_web::{HttpRequest, HttpResponse, web as http};
+use askama::Template;
+use serde::Serialize;
+
+/// The page. It has no facts of its own.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct About {
+    pub version: &'static str,
+}
+
+/// `GET /about`
+pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+    let ask = Ask::of(&req, &web);
+    let answer: Result<_, Error> = Query::read(&ask.query, &[]).map(|_| Answer::from(About { version: Shell::VERSION }));
+    reply::send(&web, &ask, answer).await
+}
+
+#[derive(Template)]
+#[template(path = "about.html")]
+struct Html<'a> {
+    shell: &'a Shell,
+}
+
+impl Page for About {
+    const SECTION: Section = Section::About;
+
+    fn html(&self, shell: &Shell) -> askama::Result<String> {
+        Html { shell }.render()
+    }
+}

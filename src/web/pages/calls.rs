@@ -1,0 +1,190 @@
+//! `/calls`: every call, newest first, filtered and paged; and the list of those that run now.
+
+use crate::store::row::{self, CallFilter, Cursor};
+use crate::store::{rooms, sessions};
+use crate::web::draw::shape;
+use crate::web::error::Error;
+use crate::web::facts::{CallFacts, Certainty, List};
+use crate::web::query::{self, Query};
+use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
+use crate::web::{Web, assets, format as f};
+use actix_web::{HttpRequest, HttpResponse, web as http};
+use askama::Template;
+use serde::Serialize;
+
+const KNOWN: &[&str] = &["room", "status", "from", "to", "cursor", "limit"];
+const LIMIT: i64 = 50;
+
+/// The page.
+#[derive(Debug, Clone, Serialize)]
+pub struct Calls {
+    #[serde(flatten)]
+    pub list: List<CallFacts>,
+    /// What the form above the list shows; counted for the page only.
+    #[serde(skip)]
+    pub form: Form,
+}
+
+/// The filter as it was asked, and how much it matches.
+#[derive(Debug, Clone, Default)]
+pub struct Form {
+    pub query: Query,
+    pub matching: i64,
+    pub all: i64,
+    pub since_ms: Option<i64>,
+    pub rooms: usize,
+}
+
+/// The calls of one day.
+#[derive(Debug, Clone)]
+pub struct Day<'a> {
+    pub ms: i64,
+    pub calls: Vec<&'a CallFacts>,
+}
+
+/// An active filter that can be removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chip {
+    pub text: String,
+    pub without: String,
+}
+
+/// `GET /calls` and `GET /api/v1/calls`
+pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+    let ask = Ask::of(&req, &web);
+    reply::send(&web, &ask, load(&web, &ask).await.map(Answer::from)).await
+}
+
+/// `GET /api/v1/calls/active`
+pub async fn active(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+    let ask = Ask::of(&req, &web);
+    let answer = async {
+        Query::read(&ask.query, &[])?;
+        let calls = sessions::active(&web.store, ask.viewer, ask.now).await?;
+        let list = List::whole(super::with_members(&web, &ask, calls).await?);
+        Ok(Answer::from(Calls { list, form: Form::default() }))
+    };
+    let answer = answer.await;
+    reply::send(&web, &ask, answer).await
+}
+
+async fn load(web: &Web, ask: &Ask) -> Result<Calls, Error> {
+    let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
+    let query = Query::read(&ask.query, KNOWN)?;
+    let limit = query.limit(LIMIT)?;
+    let cursor = query.cursor()?;
+    let mut filter = CallFilter {
+        room: query.get("room").map(ToOwned::to_owned),
+        active: query.active()?,
+        from_ms: query.time("from", false)?,
+        to_ms: query.time("to", true)?,
+    };
+    if let Some(room) = &mut filter.room
+        && let Some(found) = rooms::find(store, viewer, room, now).await?
+    {
+        *room = found.room.room_id;
+    }
+    let mut calls = sessions::page(store, viewer, &filter, cursor.as_ref(), limit + 1, now).await?;
+    let next = next(&mut calls, limit);
+    let calls = super::with_members(web, ask, calls).await?;
+    let form = if ask.api { Form::default() } else { form(web, ask, &query, &filter).await? };
+    let next_url = next.as_ref().map(|next| web.url(&format!("/api/v1/calls{}", query.with(&[], Some(("cursor", next))))));
+    let list = List { data: calls, next, next_url };
+    Ok(Calls { list, form: Form { query, ..form } })
+}
+
+/// One more than asked was read: if it is there, the last one shown is where the next page begins.
+fn next(calls: &mut Vec<row::Call>, limit: i64) -> Option<String> {
+    let limit = usize::try_from(limit).unwrap_or(0);
+    if calls.len() <= limit {
+        return None;
+    }
+    calls.truncate(limit);
+    let last = calls.last()?;
+    Some(query::encode(&Cursor { started_ms: last.started_ms, id: last.id.clone() }))
+}
+
+async fn form(web: &Web, ask: &Ask, query: &Query, filter: &CallFilter) -> Result<Form, Error> {
+    let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
+    let rooms = rooms::list(store, viewer, now).await?;
+    let filtered = *filter != CallFilter::default();
+    let all: i64 = rooms.iter().map(|room| room.calls).sum();
+    let matching = if filtered { sessions::count(store, viewer, filter, now).await? } else { all };
+    let since_ms = rooms.iter().filter_map(|room| room.oldest_event_ms).min();
+    Ok(Form { query: query.clone(), matching, all, since_ms, rooms: rooms.len() })
+}
+
+impl Calls {
+    /// The calls by the UTC day on which they started.
+    #[must_use]
+    pub fn days(&self) -> Vec<Day<'_>> {
+        let mut days: Vec<Day<'_>> = Vec::new();
+        for call in &self.list.data {
+            let ms = f::midnight(call.started_ms);
+            match days.last_mut().filter(|day| day.ms == ms) {
+                Some(day) => day.calls.push(call),
+                None => days.push(Day { ms, calls: vec![call] }),
+            }
+        }
+        days
+    }
+
+    /// The query of the page that comes after this one.
+    #[must_use]
+    pub fn older(&self) -> Option<String> {
+        self.list.next.as_ref().map(|next| self.form.query.with(&[], Some(("cursor", next))))
+    }
+
+    /// The query of the first page, if this is another.
+    #[must_use]
+    pub fn newest(&self) -> Option<String> {
+        self.form.query.get("cursor").map(|_| self.form.query.with(&["cursor"], None))
+    }
+}
+
+impl Form {
+    /// A field's text.
+    #[must_use]
+    pub fn value(&self, name: &str) -> &str {
+        self.query.get(name).unwrap_or_default()
+    }
+
+    /// A day field takes days only; other forms of time are shown as text.
+    #[must_use]
+    pub fn field_type(&self, name: &str) -> &'static str {
+        let text = self.value(name);
+        if text.is_empty() || (text.len() == 10 && text.as_bytes()[4] == b'-') { "date" } else { "text" }
+    }
+
+    #[must_use]
+    pub fn chips(&self) -> Vec<Chip> {
+        let words = [("room", "room "), ("status", ""), ("from", "from "), ("to", "to ")];
+        let chip = |(name, word): (&str, &str)| {
+            let value = self.query.get(name)?;
+            Some(Chip { text: format!("{word}{}", f::tidy(value)), without: self.query.with(&[name, "cursor"], None) })
+        };
+        words.into_iter().filter_map(chip).collect()
+    }
+
+    /// The same list as JSON.
+    #[must_use]
+    pub fn json(&self) -> String {
+        format!("/api/v1/calls{}", self.query.with(&[], None))
+    }
+}
+
+#[derive(Template)]
+#[template(path = "calls.html")]
+struct Html<'a> {
+    page: &'a Calls,
+    shell: &'a Shell,
+    now: i64,
+}
+
+impl Page for Calls {
+    const SECTION: Section = Section::Calls;
+
+    fn html(&self, shell: &Shell) -> askama::Result<String> {
+        Html { page: self, shell, now: shell.now_ms }.render()
+    }
+}

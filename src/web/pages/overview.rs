@@ -1,0 +1,237 @@
+//! `/`: calls running now, today's numbers, the last 24 hours, and what cannot be seen.
+
+use crate::store::row::{self, SpanNumbers, Watch};
+use crate::store::{rooms, sessions, vantages};
+use crate::web::draw::chart::{self, StepChart};
+use crate::web::draw::shape::{self, Shape};
+use crate::web::error::Error;
+use crate::web::facts::{CallFacts, RoomRef, Stamp, VantageFacts};
+use crate::web::query::Query;
+use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
+use crate::web::{Web, assets, format as f};
+use actix_web::{HttpRequest, HttpResponse, web as http};
+use askama::Template;
+use serde::Serialize;
+use std::collections::BTreeSet;
+
+/// Calls that just ended, on the page.
+const ENDED: i64 = 5;
+/// Rooms named in one remark.
+const NAMED: usize = 3;
+
+/// The page.
+#[derive(Debug, Clone, Serialize)]
+pub struct Overview {
+    pub now_ms: i64,
+    pub now_at: Stamp,
+    pub active: Vec<CallFacts>,
+    /// People, devices and homeservers in calls now, each once.
+    pub people: usize,
+    pub devices: usize,
+    pub servers: usize,
+    pub today: Numbers,
+    /// The same weekday last week, up to the same time of day.
+    pub last_week: Numbers,
+    /// Devices in calls at once over the last 24 hours, as steps of `[time ms, devices]`.
+    pub concurrency: Vec<(i64, i64)>,
+    pub ended: Vec<CallFacts>,
+    pub unseen: Vec<Unseen>,
+    pub watched: Watched,
+}
+
+/// The numbers of one span of time.
+#[derive(Debug, Clone, Serialize)]
+pub struct Numbers {
+    pub from_ms: i64,
+    pub to_ms: i64,
+    pub calls: i64,
+    pub people: i64,
+    /// Device time in calls: ten devices for six minutes are one hour.
+    pub together_ms: i64,
+    pub longest_ms: i64,
+    pub longest_id: Option<String>,
+    pub longest_room: Option<RoomRef>,
+    pub peak: i64,
+    pub peak_ms: Option<i64>,
+}
+
+impl Numbers {
+    fn new(row: SpanNumbers, from_ms: i64, to_ms: i64) -> Self {
+        Self {
+            from_ms,
+            to_ms,
+            calls: row.calls,
+            people: row.people,
+            together_ms: row.together_ms,
+            longest_ms: row.longest_ms,
+            longest_id: row.longest_id,
+            longest_room: row.longest_room.map(RoomRef::from),
+            peak: row.peak,
+            peak_ms: row.peak_ms,
+        }
+    }
+}
+
+/// Something that is hidden from us, and where.
+#[derive(Debug, Clone, Serialize)]
+pub struct Unseen {
+    pub kind: UnseenKind,
+    pub count: usize,
+    /// The first few rooms.
+    pub rooms: Vec<RoomRef>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnseenKind {
+    /// Sticky member events came as ciphertext.
+    EncryptedMembers,
+    /// History before we joined is hidden.
+    SinceJoined,
+    /// Asked for, and not readable.
+    Blind,
+    /// The bot left or was removed.
+    Left,
+}
+
+/// What the observer looks at, and how it fares.
+#[derive(Debug, Clone, Serialize)]
+pub struct Watched {
+    pub rooms: usize,
+    pub history_open: usize,
+    pub calls_ever: i64,
+    pub unreadable: i64,
+    pub oldest_event_ms: Option<i64>,
+    pub vantages: Vec<VantageFacts>,
+}
+
+/// What the page is made of.
+#[derive(Debug, Clone, Default)]
+pub struct Rows {
+    pub active: Vec<CallFacts>,
+    pub ended: Vec<CallFacts>,
+    pub today: SpanNumbers,
+    pub last_week: SpanNumbers,
+    pub concurrency: Vec<(i64, i64)>,
+    pub rooms: Vec<row::Room>,
+    pub vantages: Vec<row::Vantage>,
+}
+
+/// `GET /` and `GET /api/v1/overview`
+pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+    let ask = Ask::of(&req, &web);
+    reply::send(&web, &ask, load(&web, &ask).await.map(Answer::from)).await
+}
+
+async fn load(web: &Web, ask: &Ask) -> Result<Overview, Error> {
+    Query::read(&ask.query, &[])?;
+    let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
+    let ended = row::CallFilter { active: Some(false), from_ms: Some(now - f::DAY), ..Default::default() };
+    let active = sessions::active(store, viewer, now).await?;
+    let mut ended = sessions::page(store, viewer, &ended, None, 50, now).await?;
+    ended.sort_by_key(|call| std::cmp::Reverse(call.until_ms));
+    ended.truncate(usize::try_from(ENDED).unwrap_or(0));
+    let midnight = f::midnight(now);
+    let rows = Rows {
+        active: super::with_members(web, ask, active).await?,
+        ended: super::with_members(web, ask, ended).await?,
+        today: sessions::numbers(store, viewer, midnight, now).await?,
+        last_week: sessions::numbers(store, viewer, midnight - 7 * f::DAY, now - 7 * f::DAY).await?,
+        concurrency: sessions::concurrency(store, viewer, now - f::DAY, now).await?,
+        rooms: rooms::list(store, viewer, now).await?,
+        vantages: vantages::list(store).await?,
+    };
+    Ok(page(rows, now))
+}
+
+/// The page from its rows.
+#[must_use]
+pub fn page(rows: Rows, now: i64) -> Overview {
+    let distinct = |key: fn(&crate::web::facts::MemberFacts) -> (&str, Option<&str>)| {
+        rows.active.iter().flat_map(CallFacts::present).map(key).collect::<BTreeSet<_>>().len()
+    };
+    let midnight = f::midnight(now);
+    Overview {
+        now_ms: now,
+        now_at: Stamp(now),
+        people: distinct(|member| (&member.user_id, None)),
+        devices: distinct(|member| (&member.user_id, member.device_id.as_deref())),
+        servers: distinct(|member| (&member.server, None)),
+        active: rows.active,
+        today: Numbers::new(rows.today, midnight, now),
+        last_week: Numbers::new(rows.last_week, midnight - 7 * f::DAY, now - 7 * f::DAY),
+        concurrency: rows.concurrency,
+        ended: rows.ended,
+        unseen: unseen(&rows.rooms),
+        watched: Watched {
+            rooms: rows.rooms.len(),
+            history_open: rows.rooms.iter().filter(|room| room.history_open).count(),
+            calls_ever: rows.rooms.iter().map(|room| room.calls).sum(),
+            unreadable: rows.rooms.iter().map(|room| room.unreadable).sum(),
+            oldest_event_ms: rows.rooms.iter().filter_map(|room| room.oldest_event_ms).min(),
+            vantages: rows.vantages.into_iter().map(VantageFacts::from).collect(),
+        },
+    }
+}
+
+fn unseen(rooms: &[row::Room]) -> Vec<Unseen> {
+    let late = |room: &row::Room| room.watch == Watch::Joined && room.history_visibility.as_deref() == Some("joined");
+    let of = |kind, test: &dyn Fn(&row::Room) -> bool| {
+        let found = || rooms.iter().filter(|room| test(room));
+        let rooms = found().take(NAMED).map(|room| RoomRef::from(room.room.clone())).collect();
+        Unseen { kind, count: found().count(), rooms }
+    };
+    let all = [
+        of(UnseenKind::EncryptedMembers, &|room| room.unreadable > 0),
+        of(UnseenKind::Blind, &|room| room.watch == Watch::Blind),
+        of(UnseenKind::Left, &|room| room.watch == Watch::Left),
+        of(UnseenKind::SinceJoined, &late),
+    ];
+    all.into_iter().filter(|unseen| unseen.count > 0).collect()
+}
+
+impl Unseen {
+    /// The rooms by name, and how many more.
+    #[must_use]
+    pub fn names(&self) -> String {
+        let mut names: Vec<String> = self.rooms.iter().map(RoomRef::title).collect();
+        if self.count > self.rooms.len() {
+            names.push(format!("{} more", self.count - self.rooms.len()));
+        }
+        match names.split_last() {
+            Some((last, [])) => last.clone(),
+            Some((last, others)) => format!("{} and {last}", others.join(", ")),
+            None => String::new(),
+        }
+    }
+}
+
+impl Overview {
+    /// The last 24 hours as a picture.
+    #[must_use]
+    pub fn chart(&self) -> StepChart {
+        chart::concurrency(&self.concurrency, self.now_ms - f::DAY, self.now_ms)
+    }
+
+    /// An account that does not hear its homeserver now.
+    #[must_use]
+    pub fn failing(&self) -> Option<&VantageFacts> {
+        self.watched.vantages.iter().find(|vantage| vantage.error.is_some())
+    }
+}
+
+#[derive(Template)]
+#[template(path = "overview.html")]
+struct Html<'a> {
+    page: &'a Overview,
+    shell: &'a Shell,
+    now: i64,
+}
+
+impl Page for Overview {
+    const SECTION: Section = Section::Now;
+
+    fn html(&self, shell: &Shell) -> askama::Result<String> {
+        Html { page: self, shell, now: self.now_ms }.render()
+    }
+}

@@ -1,0 +1,133 @@
+//! `/rooms/{id}`: one room: now, a year of calls, the last ones, and what we know and do not know of it.
+
+use crate::store::row::{self, CallFilter};
+use crate::store::{events, rooms, sessions};
+use crate::web::draw::chart::{self, ColumnChart};
+use crate::web::draw::heat::{self, Year};
+use crate::web::draw::shape;
+use crate::web::error::Error;
+use super::status;
+use crate::web::facts::{CallFacts, Certainty, RejectedFacts, RoomFacts};
+use crate::web::query::Query;
+use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
+use crate::web::{Web, assets, format as f};
+use actix_web::{HttpRequest, HttpResponse, web as http};
+use askama::Template;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+const RECENT: i64 = 10;
+const REJECTED: i64 = 20;
+
+/// The page.
+#[derive(Debug, Clone, Serialize)]
+pub struct RoomPage {
+    #[serde(flatten)]
+    pub room: RoomFacts,
+    /// The newest calls, running ones among them.
+    pub recent: Vec<CallFacts>,
+    /// The calls of the last year as `[started ms, most devices at once]`, oldest first.
+    pub year: Vec<(i64, i64)>,
+    pub rejected_events: Vec<RejectedFacts>,
+}
+
+/// `GET /rooms/{id}` and `GET /api/v1/rooms/{id}`
+pub async fn get(req: HttpRequest, web: http::Data<Web>, id: http::Path<String>) -> HttpResponse {
+    let ask = Ask::of(&req, &web);
+    reply::send(&web, &ask, load(&web, &ask, &id).await).await
+}
+
+async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error> {
+    Query::read(&ask.query, &[])?;
+    let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
+    let Some(room) = rooms::find(store, viewer, id, now).await? else {
+        return Err(Error::NotFound("No room with this id or alias is watched.".to_owned()));
+    };
+    let room_id = room.room.room_id.clone();
+    if room_id != id {
+        return Ok(Answer::Elsewhere(format!("/rooms/{}", f::segment(&room_id))));
+    }
+    let filter = CallFilter { room: Some(room_id.clone()), ..Default::default() };
+    let recent = sessions::page(store, viewer, &filter, None, RECENT, now).await?;
+    let recent = super::with_members(web, ask, recent).await?;
+    let year = sessions::starts(store, viewer, &room_id, heat::first_day(now)).await?;
+    let rejected = events::rejected(store, viewer, Some(&room_id), REJECTED).await?;
+    Ok(page(room, recent, year, rejected).into())
+}
+
+/// The page from its rows.
+#[must_use]
+pub fn page(room: row::Room, recent: Vec<CallFacts>, year: Vec<(i64, i64)>, rejected: Vec<row::Rejected>) -> RoomPage {
+    let rejected_events = rejected.into_iter().map(RejectedFacts::from).collect();
+    RoomPage { room: room.into(), recent, year, rejected_events }
+}
+
+impl RoomPage {
+    #[must_use]
+    pub fn running(&self) -> Option<&CallFacts> {
+        self.recent.iter().find(|call| call.active)
+    }
+
+    #[must_use]
+    pub fn heat(&self, now: impl f::Whole) -> Year {
+        heat::year(self.year.iter().map(|(started, _)| *started), now.whole())
+    }
+
+    #[must_use]
+    pub fn month(&self, now: impl f::Whole) -> ColumnChart {
+        chart::columns(&self.year, 30, now.whole())
+    }
+
+    /// The largest call of the year: devices at once, and when it started.
+    #[must_use]
+    pub fn largest(&self) -> Option<(i64, i64)> {
+        self.year.iter().map(|(started, peak)| (*peak, *started)).max()
+    }
+
+    /// The weekday, by name, and the hour, in UTC, in which most calls begin; from ten calls on.
+    #[must_use]
+    pub fn busiest(&self) -> Option<(String, i8)> {
+        if self.year.len() < 10 {
+            return None;
+        }
+        let mut days: BTreeMap<i8, (usize, BTreeMap<i8, usize>)> = BTreeMap::new();
+        for (started, _) in &self.year {
+            let at = f::civil(*started);
+            let day = days.entry(at.weekday().to_monday_zero_offset()).or_default();
+            day.0 += 1;
+            *day.1.entry(at.hour()).or_default() += 1;
+        }
+        let (day, (_, hours)) = days.into_iter().max_by_key(|(_, (calls, _))| *calls)?;
+        let (hour, _) = hours.into_iter().max_by_key(|(_, calls)| *calls)?;
+        let names = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+        let name = names.get(usize::try_from(day).ok()?)?;
+        Some(((*name).to_owned(), hour))
+    }
+
+    /// All calls of this room.
+    #[must_use]
+    pub fn all_href(&self) -> String {
+        let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("room", &self.room.room.room_id).finish();
+        format!("/calls?{query}")
+    }
+}
+
+#[derive(Template)]
+#[template(path = "room.html")]
+struct Html<'a> {
+    page: &'a RoomPage,
+    shell: &'a Shell,
+    now: i64,
+}
+
+impl Page for RoomPage {
+    const SECTION: Section = Section::Rooms;
+
+    fn room_id(&self) -> Option<&str> {
+        Some(&self.room.room.room_id)
+    }
+
+    fn html(&self, shell: &Shell) -> askama::Result<String> {
+        Html { page: self, shell, now: shell.now_ms }.render()
+    }
+}

@@ -1,0 +1,161 @@
+//! `/status`: the observer itself: accounts, errors, what could not be used or read, and the size of the database.
+
+use super::status;
+use crate::store::row::{self, Totals, Watch};
+use crate::store::{events, rooms, vantages};
+use crate::web::error::Error;
+use crate::web::facts::{RejectedFacts, RoomFacts, Stamp, VantageFacts};
+use crate::web::query::Query;
+use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
+use crate::web::{Web, assets, format as f};
+use actix_web::{HttpRequest, HttpResponse, web as http};
+use askama::Template;
+use serde::Serialize;
+
+const REJECTED: i64 = 30;
+const ROOMS: usize = 50;
+
+/// The page.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    pub now_ms: i64,
+    pub now_at: Stamp,
+    pub version: &'static str,
+    /// Some account has read its homeserver at least once.
+    pub ready: bool,
+    pub vantages: Vec<VantageFacts>,
+    pub totals: TotalFacts,
+    /// Rejected events by reason, most first.
+    pub rejected: Vec<Reason>,
+    /// The newest rejected events.
+    pub rejected_events: Vec<RejectedFacts>,
+    /// Rooms in which memberships come as ciphertext.
+    pub encrypted: Vec<RoomFacts>,
+    /// Rooms that cannot be read now, or whose last look failed.
+    pub troubled: Vec<RoomFacts>,
+    pub history_open: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reason {
+    pub reason: String,
+    pub count: i64,
+}
+
+/// Counts of everything stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct TotalFacts {
+    pub rooms: i64,
+    pub events: i64,
+    pub memberships: i64,
+    pub calls: i64,
+    pub snapshots: i64,
+    pub rejected: i64,
+    pub unreadable: i64,
+    pub database_bytes: i64,
+    pub oldest_event_ms: Option<i64>,
+}
+
+impl From<Totals> for TotalFacts {
+    fn from(row: Totals) -> Self {
+        Self {
+            rooms: row.rooms,
+            events: row.events,
+            memberships: row.memberships,
+            calls: row.calls,
+            snapshots: row.snapshots,
+            rejected: row.rejected,
+            unreadable: row.unreadable,
+            database_bytes: row.database_bytes,
+            oldest_event_ms: row.oldest_event_ms,
+        }
+    }
+}
+
+/// What the page is made of.
+#[derive(Debug, Clone, Default)]
+pub struct Rows {
+    pub vantages: Vec<row::Vantage>,
+    pub totals: Totals,
+    pub rejected: Vec<(String, i64)>,
+    pub rejected_events: Vec<row::Rejected>,
+    pub rooms: Vec<row::Room>,
+}
+
+/// `GET /status` and `GET /api/v1/status`
+pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+    let ask = Ask::of(&req, &web);
+    reply::send(&web, &ask, load(&web, &ask).await.map(Answer::from)).await
+}
+
+async fn load(web: &Web, ask: &Ask) -> Result<Status, Error> {
+    Query::read(&ask.query, &[])?;
+    let (store, viewer) = (&web.store, ask.viewer);
+    let rows = Rows {
+        vantages: vantages::list(store).await?,
+        totals: vantages::totals(store).await?,
+        rejected: events::rejected_counts(store, viewer).await?,
+        rejected_events: events::rejected(store, viewer, None, REJECTED).await?,
+        rooms: rooms::list(store, viewer, ask.now).await?,
+    };
+    Ok(page(rows, ask.now))
+}
+
+/// The page from its rows.
+#[must_use]
+pub fn page(rows: Rows, now: i64) -> Status {
+    let vantages: Vec<_> = rows.vantages.into_iter().map(VantageFacts::from).collect();
+    let troubled = |room: &row::Room| room.error.is_some() || matches!(room.watch, Watch::Blind | Watch::Left);
+    let some = |test: &dyn Fn(&row::Room) -> bool| {
+        rows.rooms.iter().filter(|room| test(room)).cloned().map(RoomFacts::from).collect::<Vec<_>>()
+    };
+    Status {
+        now_ms: now,
+        now_at: Stamp(now),
+        version: Shell::VERSION,
+        ready: vantages.iter().any(|vantage| vantage.first_sync_ms.is_some()),
+        vantages,
+        totals: rows.totals.into(),
+        rejected: rows.rejected.into_iter().map(|(reason, count)| Reason { reason, count }).collect(),
+        rejected_events: rows.rejected_events.into_iter().map(RejectedFacts::from).collect(),
+        encrypted: some(&|room| room.unreadable > 0),
+        troubled: some(&troubled),
+        history_open: rows.rooms.iter().filter(|room| room.history_open).count(),
+    }
+}
+
+impl Status {
+    /// An account that does not hear its homeserver now.
+    #[must_use]
+    pub fn failing(&self) -> Option<&VantageFacts> {
+        self.vantages.iter().find(|vantage| vantage.error.is_some())
+    }
+
+    /// The first rooms of a list: the JSON has all.
+    #[must_use]
+    pub fn some<'a>(&self, rooms: &'a [RoomFacts]) -> &'a [RoomFacts] {
+        &rooms[..rooms.len().min(ROOMS)]
+    }
+}
+
+/// What a reason for rejection means, for an admin.
+#[must_use]
+pub fn reason_words(reason: &str) -> String {
+    f::tidy(&reason.replace('_', " "))
+}
+
+#[derive(Template)]
+#[template(path = "status.html")]
+struct Html<'a> {
+    page: &'a Status,
+    shell: &'a Shell,
+    now: i64,
+}
+
+impl Page for Status {
+    const SECTION: Section = Section::Status;
+
+    fn html(&self, shell: &Shell) -> askama::Result<String> {
+        Html { page: self, shell, now: self.now_ms }.render()
+    }
+}

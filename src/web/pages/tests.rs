@@ -1,0 +1,286 @@
+//! Pages made of hand-made rows, without a store: they render, they are escaped, and both ways say the same.
+
+use super::*;
+use crate::store::row::{Evidence, Rejected, Room, RoomName, SpanNumbers, Totals, Vantage, Watch};
+use crate::web::facts::List;
+use crate::web::fixtures::{self, MINUTE, NOW, at};
+use crate::web::query::Query;
+use crate::web::reply::{Page, Shell};
+
+const HOUR: i64 = 60 * MINUTE;
+const DAY: i64 = 24 * HOUR;
+const NASTY: &str = "<script>alert(1)</script>\"'&\u{202e}\u{0}\n<b>";
+
+fn vantage() -> Vantage {
+    Vantage {
+        id: "main".to_owned(),
+        user_id: "@callscope:example.org".to_owned(),
+        homeserver: "https://example.org".to_owned(),
+        device_id: Some("CALLSCOPE".to_owned()),
+        mode: "follow".to_owned(),
+        software: Some("Synapse 1.157.1".to_owned()),
+        delayed_events: true,
+        sticky_events: false,
+        started_ms: NOW - 5 * DAY,
+        first_sync_ms: Some(NOW - 5 * DAY + 2000),
+        last_sync_ms: Some(NOW - 2000),
+        last_poll_ms: Some(NOW - 7 * MINUTE),
+        error: None,
+        error_since_ms: None,
+        last_error: Some("the homeserver answered 502 Bad Gateway".to_owned()),
+        last_error_ms: Some(NOW - 2 * DAY),
+        errors: 3,
+        invites_refused: 1,
+    }
+}
+
+fn room(name: RoomName) -> Room {
+    Room {
+        room: name,
+        version: Some("11".to_owned()),
+        encrypted: false,
+        watch: Watch::Joined,
+        history_visibility: Some("shared".to_owned()),
+        replaced_by: None,
+        first_seen_ms: NOW - 5 * DAY,
+        polled_ms: Some(NOW - 7 * MINUTE),
+        error: None,
+        calls: 640,
+        active: 1,
+        last_call_ms: Some(NOW - HOUR),
+        unreadable: 0,
+        rejected: 0,
+        history_pages: 12,
+        history_open: false,
+        oldest_event_ms: Some(1_678_752_000_000),
+    }
+}
+
+fn rooms() -> Vec<Room> {
+    let mut rooms = vec![
+        room(fixtures::room("Ops war room", "#ops:example.org")),
+        room(fixtures::room("Weekly community call", "#community:matrix.example.org")),
+        room(fixtures::room("Lobby", "#lobby:example.org")),
+        room(fixtures::room("", "moderators")),
+    ];
+    rooms[2].encrypted = true;
+    rooms[2].unreadable = 14;
+    (rooms[2].active, rooms[3].active, rooms[3].calls, rooms[3].last_call_ms) = (0, 0, 0, None);
+    rooms[3].history_visibility = Some("joined".to_owned());
+    rooms[3].history_open = true;
+    rooms
+}
+
+fn rejected(reason: &str, json: &str) -> Rejected {
+    Rejected {
+        room: fixtures::room("Lobby", "#lobby:example.org"),
+        event_id: format!("$rejected_{reason}"),
+        kind: "org.matrix.msc3401.call.member".to_owned(),
+        sender: "@mallory:evil.example".to_owned(),
+        origin_server_ts: NOW - 3 * HOUR,
+        reason: reason.to_owned(),
+        json: json.to_owned(),
+    }
+}
+
+fn two_more() -> Vec<CallFacts> {
+    let two = vec![
+        fixtures::member("ar", ("شيماء عبد الرحمن", "@shaima:matrix.example.net", "A"), at(14, 38, 45), None, "livekit.matrix.example.net"),
+        fixtures::member("ar", ("يوسف", "@yusuf:example.net", "B"), at(14, 39, 30), None, "livekit.matrix.example.net"),
+    ];
+    let mut arabic = fixtures::call("ar", fixtures::room("مجلس المطوّرين", "jDvXwQmTzB"), &two);
+    arabic.intent = Some("audio".to_owned());
+    let one = vec![fixtures::member("rc", ("Dieter", "@dieter:hackerspace.example", "A"), at(14, 43, 29), None, "sfu.hackerspace.example")];
+    let name = "Neighbourhood Repair Café, Thursday Evening Planning and Tool Library";
+    let cafe = fixtures::call("rc", fixtures::room(name, "#repair-cafe-planning-tool-library:hackerspace.example"), &one);
+    facts::calls(vec![arabic, cafe], [two, one].concat(), NOW)
+}
+
+fn ended() -> Vec<CallFacts> {
+    let call = |id: &str, name: &str, from: i64, to: i64, reason: &str| {
+        let members: Vec<_> = (0..3)
+            .map(|index| {
+                let user = format!("@u{index}:s{index}.example");
+                let leave = Some((to - index * 2 * MINUTE, if index == 0 { reason } else { "left" }));
+                fixtures::member(id, ("", &user, "D"), from + index * 3 * MINUTE, leave, "sfu.example")
+            })
+            .collect();
+        CallFacts::new(fixtures::call(id, fixtures::room(name, &format!("#{id}:example.org")), &members), members, NOW)
+    };
+    vec![
+        call("support", "Support desk", at(14, 19, 0), at(14, 31, 0), "left"),
+        call("board", "Board of the Verein", at(12, 22, 0), at(14, 2, 0), "expired"),
+        call("film", "Film night", at(20, 10, 0) - DAY, at(23, 5, 0) - DAY, "left"),
+    ]
+}
+
+fn overview() -> overview::Overview {
+    let mut active = vec![fixtures::war_room(), fixtures::crowd(42)];
+    active.extend(two_more());
+    let counts = (0..96).map(|step| (NOW - DAY + step * 15 * MINUTE, (step * step / 7) % 23 * i64::from(step % 11 > 4)));
+    let today = SpanNumbers {
+        calls: 23,
+        people: 118,
+        together_ms: 56 * HOUR + 52 * MINUTE,
+        longest_ms: 2 * HOUR + 41 * MINUTE,
+        longest_id: Some("board".to_owned()),
+        longest_room: Some(fixtures::room("Board of the Verein", "#board:example.org")),
+        peak: 51,
+        peak_ms: Some(at(14, 44, 0)),
+    };
+    let last_week = SpanNumbers { calls: 19, people: 118, together_ms: 47 * HOUR, ..today.clone() };
+    overview::page(
+        overview::Rows {
+            active,
+            ended: ended(),
+            today,
+            last_week,
+            concurrency: counts.collect(),
+            rooms: rooms(),
+            vantages: vec![vantage()],
+        },
+        NOW,
+    )
+}
+
+fn calls() -> calls::Calls {
+    let mut data = vec![fixtures::war_room(), fixtures::crowd(42)];
+    data.extend(two_more());
+    data.extend(ended());
+    data.sort_by_key(|call| std::cmp::Reverse(call.started_ms));
+    let query = Query::read("room=%23ops%3Aexample.org&from=2026-11-01", &["room", "from"]).unwrap();
+    let form = calls::Form { query, matching: 143, all: 1284, since_ms: Some(1_678_752_000_000), rooms: 42 };
+    let list = List { data, next: Some("31".to_owned()), next_url: Some("/api/v1/calls?cursor=31".to_owned()) };
+    calls::Calls { list, form }
+}
+
+fn evidence(call: &CallFacts) -> Vec<Evidence> {
+    let event = |index: usize, member: &facts::MemberFacts, content: &str| Evidence {
+        event_id: if content == "{}" { format!("$leave{index}") } else { member.join_event_id.clone() },
+        kind: "org.matrix.msc3401.call.member".to_owned(),
+        sender: member.user_id.clone(),
+        name: member.name.clone(),
+        state_key: Some(format!("_{}_{}", member.user_id, member.device_id.as_deref().unwrap_or(""))),
+        origin_server_ts: if content == "{}" { member.left_ms.unwrap_or(NOW) } else { member.joined_ms },
+        received_ms: Some(member.joined_ms + 312),
+        source: if index == 2 { "backfill" } else { "sync" }.to_owned(),
+        rejected: None,
+        json: format!(r#"{{"type":"org.matrix.msc3401.call.member","content":{content}}}"#),
+    };
+    let content = r#"{"application":"m.call","call_id":"","device_id":"X","expires":14400000}"#;
+    let mut events: Vec<_> = call.members.iter().enumerate().map(|(index, member)| event(index, member, content)).collect();
+    events.push(event(9, &call.members[1], "{}"));
+    events.sort_by_key(|event| event.origin_server_ts);
+    events
+}
+
+fn shell(page: &impl Page) -> Shell {
+    Shell { section: None, now_ms: NOW, room_id: page.room_id().map(ToOwned::to_owned), vantages: Some(vec![vantage().into()]) }
+}
+
+fn html<P: Page>(page: &P) -> String {
+    page.html(&Shell { section: Some(P::SECTION), ..shell(page) }).unwrap()
+}
+
+fn one_call(call: CallFacts) -> call::CallPage {
+    let events = evidence(&call);
+    let count = i64::try_from(events.len()).unwrap();
+    call::page(call, events, count, NOW)
+}
+
+fn one_room() -> room::RoomPage {
+    let year = (0..214).map(|index| (NOW - 360 * DAY + index * index % 360 * DAY - index % 9 * HOUR, 3 + index % 17)).collect();
+    let mut list = rooms();
+    list[1].rejected = 2;
+    let reasons = vec![rejected("bad_device_id", "{\"type\":3}"), rejected("foreign_sender", NASTY)];
+    room::page(list.remove(1), calls().list.data, year, reasons)
+}
+
+fn status() -> status::Status {
+    let totals = Totals { rooms: 42, events: 12_406, memberships: 9_120, calls: 1284, snapshots: 310, rejected: 17, unreadable: 14, database_bytes: 18_400_000, oldest_event_ms: Some(1_678_752_000_000) };
+    let reasons = vec![("bad_device_id".to_owned(), 12), ("foreign_sender".to_owned(), 5)];
+    let rows = status::Rows { vantages: vec![vantage()], totals, rejected: reasons, rejected_events: vec![rejected("bad_device_id", "{}"); 3], rooms: rooms() };
+    status::page(rows, NOW)
+}
+
+/// Writes every page below the directory in `CALLSCOPE_LOOK`, for eyes and screenshots.
+#[test]
+fn every_page_renders() {
+    let empty = overview::page(overview::Rows { vantages: vec![vantage()], ..overview::Rows::default() }, NOW);
+    let pages = [
+        ("overview", html(&overview())),
+        ("empty", html(&empty)),
+        ("calls", html(&calls())),
+        ("call", html(&one_call(fixtures::war_room()))),
+        ("crowd", html(&one_call(fixtures::crowd(60)))),
+        ("mass", html(&one_call(fixtures::crowd(250)))),
+        ("rooms", html(&rooms::page(rooms()))),
+        ("room", html(&one_room())),
+        ("status", html(&status())),
+        ("about", html(&about::About { version: Shell::VERSION })),
+    ];
+    for (name, page) in &pages {
+        assert!(page.starts_with("<!doctype html>") && page.trim_end().ends_with("</html>"), "{name}");
+        assert!(page.contains("<h1 ") || page.contains("<h1>"), "{name}");
+        assert!(!page.contains(" style=") && !page.contains("<script>"), "{name} breaks the content security policy");
+        assert!(page.contains("UTC"), "{name}");
+        if let Ok(folder) = std::env::var("CALLSCOPE_LOOK") {
+            std::fs::write(format!("{folder}/{name}.html"), page).unwrap();
+        }
+    }
+}
+
+#[test]
+fn text_of_strangers_is_escaped_cut_and_stripped_of_tricks() {
+    let mut call = fixtures::war_room();
+    let long = "x".repeat(60_000);
+    call.room.name = Some(NASTY.repeat(2000));
+    call.room.alias = Some(long.clone());
+    call.slot_id = format!("m.call#{NASTY}");
+    call.intent = Some(NASTY.to_owned());
+    for member in &mut call.members {
+        member.name = Some(NASTY.to_owned());
+        member.user_id = format!("@{NASTY}:{long}");
+        member.device_id = Some(format!("{NASTY}{long}"));
+        member.server = format!("{NASTY}{long}");
+        member.end_reason = member.left_ms.map(|_| NASTY.to_owned());
+        if let Some(transport) = &mut member.transport {
+            transport.service_url = Some(format!("javascript:{NASTY}{long}"));
+        }
+    }
+    let mut evil = room(RoomName { room_id: NASTY.to_owned(), name: Some(NASTY.to_owned()), alias: None });
+    evil.error = Some(NASTY.to_owned());
+    let mut view = overview();
+    view.active = vec![call.clone()];
+    let mut list = calls();
+    list.list.data = vec![call.clone()];
+    list.form.query = Query::read("room=%3Cscript%3E%22%27", &["room"]).unwrap();
+    let pages = [
+        html(&view),
+        html(&list),
+        html(&one_call(call)),
+        html(&rooms::page(vec![evil.clone()])),
+        html(&room::page(evil, Vec::new(), vec![(i64::MAX, i64::MAX), (i64::MIN, -1)], vec![rejected(NASTY, NASTY)])),
+    ];
+    for (index, page) in pages.iter().enumerate() {
+        assert!(!page.contains("<script>") && !page.contains("<b><b>"), "page {index}");
+        assert!(!page.contains('\u{202e}') && !page.contains('\u{0}'), "page {index}");
+        assert!(!page.contains("href=\"javascript") && page.len() < 250_000, "page {index}: {}", page.len());
+    }
+}
+
+#[test]
+fn json_has_the_shape_that_was_promised() {
+    let call = serde_json::to_value(fixtures::war_room()).unwrap();
+    let keys = "id room slot_id application started_ms ended_ms active duration_ms people devices peak peak_users servers intent members";
+    for key in keys.split(' ').chain(["started_at", "ended_at"]) {
+        assert!(call.get(key).is_some(), "{key}");
+    }
+    assert_eq!(call["started_at"], "2026-11-22T13:58:04.000Z");
+    assert!(call["ended_ms"].is_null() && call["members"][0]["left_ms"].is_null() && call["members"][0]["end_reason"].is_null());
+    assert_eq!(call["members"][1]["end_reason"], "delayed_leave");
+    assert_eq!(call["members"][0]["transport"], serde_json::json!({"type": "livekit", "service_url": "https://livekit.example.org"}));
+    let list = serde_json::to_value(calls()).unwrap();
+    let keys: Vec<_> = list.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["data", "next", "next_url"]);
+}

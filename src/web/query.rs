@@ -1,0 +1,209 @@
+//! What may stand behind the `?`: known parameters only, times in three forms, and the cursor.
+
+use crate::store::row::Cursor;
+use crate::web::error::Error;
+use crate::web::format::DAY;
+use url::form_urlencoded;
+
+/// Values longer than this are refused: no room id, time or cursor is.
+const VALUE_MAX: usize = 1024;
+
+/// The parameters of a request, each at most once; empty ones count as absent, as forms send them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// Reads a query string.
+    ///
+    /// # Errors
+    /// A parameter that is not in `known`, stands twice or is too long; the error names it and the known ones.
+    pub fn read(text: &str, known: &[&str]) -> Result<Self, Error> {
+        let mut found: Vec<(String, String)> = Vec::new();
+        for (name, value) in form_urlencoded::parse(text.as_bytes()) {
+            if !known.contains(&name.as_ref()) {
+                let name: String = name.chars().take(60).collect();
+                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                return Err(Error::Invalid(format!("unknown parameter {name:?}; known here: {known}")));
+            }
+            if found.iter().any(|(other, _)| *other == name) {
+                return Err(Error::Invalid(format!("the parameter {name:?} stands twice")));
+            }
+            if value.len() > VALUE_MAX {
+                return Err(Error::Invalid(format!("{name} is longer than {VALUE_MAX} bytes")));
+            }
+            found.push((name.into_owned(), value.trim().to_owned()));
+        }
+        found.retain(|(_, value)| !value.is_empty());
+        Ok(Self(found))
+    }
+
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The same parameters without one and with another in its place, as a query string with its `?`, or empty.
+    #[must_use]
+    pub fn with(&self, without: &[&str], add: Option<(&str, &str)>) -> String {
+        let mut text = form_urlencoded::Serializer::new(String::new());
+        let add_name = add.map(|(name, _)| name);
+        for (name, value) in &self.0 {
+            if !without.contains(&name.as_str()) && Some(name.as_str()) != add_name {
+                text.append_pair(name, value);
+            }
+        }
+        if let Some((name, value)) = add {
+            text.append_pair(name, value);
+        }
+        let text = text.finish();
+        if text.is_empty() { text } else { format!("?{text}") }
+    }
+
+    /// `limit`, 1 to 500.
+    ///
+    /// # Errors
+    /// Not a number, or outside.
+    pub fn limit(&self, otherwise: i64) -> Result<i64, Error> {
+        let Some(text) = self.get("limit") else { return Ok(otherwise) };
+        let limit = text.parse().ok().filter(|limit| (1..=500).contains(limit));
+        limit.ok_or_else(|| Error::Invalid("limit must be a whole number from 1 to 500".to_owned()))
+    }
+
+    /// A time, ms. A day as the upper end includes that day.
+    ///
+    /// # Errors
+    /// None of the three forms.
+    pub fn time(&self, name: &str, is_end: bool) -> Result<Option<i64>, Error> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let parsed = text.parse::<i64>().ok().or_else(|| {
+            let stamp = text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond);
+            stamp.or_else(|| date(text).map(|ms| if is_end { ms + DAY } else { ms }))
+        });
+        parsed.map(Some).ok_or_else(|| {
+            Error::Invalid(format!(
+                "{name} must be milliseconds since 1970, an RFC 3339 time with its offset, or a day like 2026-11-22"
+            ))
+        })
+    }
+
+    /// `status`: active, ended, or both when absent.
+    ///
+    /// # Errors
+    /// Any other word.
+    pub fn active(&self) -> Result<Option<bool>, Error> {
+        match self.get("status") {
+            None => Ok(None),
+            Some("active") => Ok(Some(true)),
+            Some("ended") => Ok(Some(false)),
+            Some(_) => Err(Error::Invalid("status must be active or ended".to_owned())),
+        }
+    }
+
+    /// `cursor`, as an earlier answer gave it.
+    ///
+    /// # Errors
+    /// Anything else.
+    pub fn cursor(&self) -> Result<Option<Cursor>, Error> {
+        let Some(text) = self.get("cursor") else { return Ok(None) };
+        let cursor = decode(text);
+        cursor.map(Some).ok_or_else(|| Error::Invalid("cursor must be the next of an earlier answer".to_owned()))
+    }
+}
+
+/// A day as the start of that day in UTC, ms.
+fn date(text: &str) -> Option<i64> {
+    let day: jiff::civil::Date = (text.len() == 10).then(|| text.parse().ok())??;
+    let zoned = day.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+    Some(zoned.timestamp().as_millisecond())
+}
+
+/// A cursor as text. Its form is ours to change.
+#[must_use]
+pub fn encode(cursor: &Cursor) -> String {
+    let plain = format!("1 {} {}", cursor.started_ms, cursor.id);
+    plain.bytes().fold(String::with_capacity(plain.len() * 2), |mut text, byte| {
+        for half in [byte >> 4, byte & 15] {
+            text.push(char::from_digit(u32::from(half), 16).unwrap_or('0'));
+        }
+        text
+    })
+}
+
+fn decode(text: &str) -> Option<Cursor> {
+    let digits: Option<Vec<u8>> = text.chars().map(|letter| letter.to_digit(16).map(|digit| digit as u8)).collect();
+    let (pairs, []) = digits.as_deref()?.as_chunks::<2>() else { return None };
+    let plain = String::from_utf8(pairs.iter().map(|[high, low]| high << 4 | low).collect()).ok()?;
+    let mut parts = plain.splitn(3, ' ');
+    let ("1", started, id) = (parts.next()?, parts.next()?, parts.next()?) else { return None };
+    Some(Cursor { started_ms: started.parse().ok()?, id: id.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KNOWN: &[&str] = &["room", "status", "from", "to", "cursor", "limit"];
+
+    fn read(text: &str) -> Query {
+        Query::read(text, KNOWN).unwrap()
+    }
+
+    fn fault(result: Result<impl std::fmt::Debug, Error>) -> String {
+        result.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn unknown_parameters_are_named_with_the_known_ones() {
+        assert_eq!(
+            fault(Query::read("rom=1", KNOWN)),
+            r#"unknown parameter "rom"; known here: room, status, from, to, cursor, limit"#
+        );
+        assert_eq!(fault(Query::read("x=1", &[])), r#"unknown parameter "x"; known here: none"#);
+        assert!(fault(Query::read("room=a&room=b", KNOWN)).contains("twice"));
+        assert!(fault(Query::read(&format!("room={}", "a".repeat(2000)), KNOWN)).contains("longer"));
+        assert_eq!(read("room=&limit=").get("room"), None);
+    }
+
+    #[test]
+    fn times_come_in_three_forms() {
+        let from = |text: &str| read(&format!("from={text}")).time("from", false);
+        assert_eq!(from("1795356302118").unwrap(), Some(1_795_356_302_118));
+        assert_eq!(from("1970-01-02").unwrap(), Some(DAY));
+        assert_eq!(from("1970-01-01T01:00:00%2B01:00").unwrap(), Some(0));
+        assert_eq!(read("to=1970-01-02").time("to", true).unwrap(), Some(2 * DAY));
+        for bad in ["yesterday", "2026-13-01", "99999999999999999999", "1970-01-01T01:00:00", "-5d"] {
+            assert!(fault(from(bad)).starts_with("from must be"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn limits_have_an_end() {
+        assert_eq!(read("").limit(50).unwrap(), 50);
+        assert_eq!(read("limit=500").limit(50).unwrap(), 500);
+        for bad in ["0", "501", "-1", "all", "1.5"] {
+            assert!(read(&format!("limit={bad}")).limit(50).is_err(), "{bad}");
+        }
+        assert!(read("status=running").active().is_err());
+        assert_eq!(read("status=ended").active().unwrap(), Some(false));
+    }
+
+    #[test]
+    fn a_cursor_comes_back_as_it_went() {
+        for (started_ms, id) in [(0, ""), (-5, "a b"), (i64::MAX, "née$x")] {
+            let cursor = Cursor { started_ms, id: id.to_owned() };
+            let query = read(&read("").with(&[], Some(("cursor", &encode(&cursor))))[1..]);
+            assert_eq!(query.cursor().unwrap(), Some(cursor));
+        }
+        for bad in ["0", "zz", "ff", "3120", "é"] {
+            assert!(read(&format!("cursor={bad}")).cursor().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_query_is_rewritten_with_its_values_escaped() {
+        let query = read("room=%23a%26b%3Ac&from=5&cursor=aa");
+        assert_eq!(query.with(&["cursor"], None), "?room=%23a%26b%3Ac&from=5");
+        assert_eq!(query.with(&[], Some(("cursor", "b"))), "?room=%23a%26b%3Ac&from=5&cursor=b");
+        assert_eq!(read("room=a").with(&["room"], None), "");
+    }
+}

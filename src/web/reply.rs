@@ -1,0 +1,200 @@
+//! From a page struct to an answer: HTML or JSON by the route, and errors in the same two ways.
+
+use super::Web;
+use super::error::Error;
+use super::facts::VantageFacts;
+use super::{assets, format as f};
+use crate::store::row::Viewer;
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, web};
+use askama::Template;
+use serde::Serialize;
+
+/// Who asks, when, for what.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    pub now: i64,
+    pub viewer: Viewer,
+    /// JSON is wanted, by the route.
+    pub api: bool,
+    pub query: String,
+}
+
+impl Ask {
+    #[must_use]
+    pub fn of(req: &HttpRequest, web: &Web) -> Self {
+        Self {
+            now: web.clock.now_ms(),
+            viewer: Viewer::Operator,
+            api: req.path() == "/api" || req.path().starts_with("/api/"),
+            query: req.query_string().to_owned(),
+        }
+    }
+}
+
+/// The entries of the navigation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Section {
+    Now,
+    Calls,
+    Rooms,
+    Status,
+    About,
+}
+
+impl Section {
+    /// All that have a page.
+    pub const ALL: [(Self, &'static str, &'static str); 5] = [
+        (Self::Now, "/", "Now"),
+        (Self::Calls, "/calls", "Calls"),
+        (Self::Rooms, "/rooms", "Rooms"),
+        (Self::Status, "/status", "Status"),
+        (Self::About, "/about", "About"),
+    ];
+}
+
+/// What stands around every page.
+#[derive(Debug, Clone)]
+pub struct Shell {
+    pub section: Option<Section>,
+    pub now_ms: i64,
+    /// The room whose changes concern this page; all rooms when `None`.
+    pub room_id: Option<String>,
+    /// `None` where it is not known, on error pages.
+    pub vantages: Option<Vec<VantageFacts>>,
+}
+
+/// How the observer fares, in a word and a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    pub class: &'static str,
+    pub words: &'static str,
+    pub ms: Option<i64>,
+}
+
+impl Shell {
+    pub const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+
+    /// The line at the top right.
+    #[must_use]
+    pub fn step(&self) -> Option<Step> {
+        let vantages = self.vantages.as_ref()?;
+        if let Some(failing) = vantages.iter().find(|vantage| vantage.error.is_some()) {
+            return Some(Step { class: "warn", words: "Not in step since", ms: failing.error_since_ms });
+        }
+        if vantages.is_empty() || vantages.iter().any(|vantage| vantage.first_sync_ms.is_none()) {
+            return Some(Step { class: "warn", words: "Starting", ms: None });
+        }
+        let heard = vantages.iter().filter_map(VantageFacts::heard_ms).min();
+        Some(Step { class: "ok", words: "In step", ms: heard })
+    }
+}
+
+/// A page: facts that can be written in both ways.
+pub trait Page: Serialize {
+    const SECTION: Section;
+
+    /// The room whose changes concern this page, if it is only one.
+    fn room_id(&self) -> Option<&str> {
+        None
+    }
+
+    /// The page as HTML.
+    ///
+    /// # Errors
+    /// The template failed.
+    fn html(&self, shell: &Shell) -> askama::Result<String>;
+}
+
+/// What a page function answers.
+#[derive(Debug)]
+pub enum Answer<P> {
+    Page(P),
+    /// It is elsewhere: a path below `/` or `/api/v1`.
+    Elsewhere(String),
+}
+
+impl<P> From<P> for Answer<P> {
+    fn from(page: P) -> Self {
+        Self::Page(page)
+    }
+}
+
+/// Writes the answer.
+pub async fn send<P: Page>(web: &Web, ask: &Ask, answer: Result<Answer<P>, Error>) -> HttpResponse {
+    let body = match answer {
+        Ok(Answer::Page(page)) if ask.api => serde_json::to_vec(&page).map_err(Error::from),
+        Ok(Answer::Page(page)) => html(web, ask, &page).await,
+        Ok(Answer::Elsewhere(path)) => {
+            let path = if ask.api { format!("/api/v1{path}") } else { path };
+            return HttpResponse::SeeOther().insert_header((header::LOCATION, path)).finish();
+        }
+        Err(error) => Err(error),
+    };
+    let kind = if ask.api { "application/json" } else { "text/html; charset=utf-8" };
+    match body {
+        Ok(body) => HttpResponse::Ok()
+            .insert_header((header::CONTENT_TYPE, kind))
+            .insert_header((header::CACHE_CONTROL, "no-cache"))
+            .body(body),
+        Err(error) => failure(ask, &error),
+    }
+}
+
+async fn html<P: Page>(web: &Web, ask: &Ask, page: &P) -> Result<Vec<u8>, Error> {
+    let vantages = crate::store::vantages::list(&web.store).await?;
+    let shell = Shell {
+        section: Some(P::SECTION),
+        now_ms: ask.now,
+        room_id: page.room_id().map(ToOwned::to_owned),
+        vantages: Some(vantages.into_iter().map(VantageFacts::from).collect()),
+    };
+    Ok(page.html(&shell)?.into_bytes())
+}
+
+#[derive(Template)]
+#[template(path = "error.html")]
+struct ErrorPage<'a> {
+    shell: &'a Shell,
+    status: u16,
+    heading: &'static str,
+    text: String,
+}
+
+/// Writes an error, and logs it if it is ours.
+#[must_use]
+pub fn failure(ask: &Ask, error: &Error) -> HttpResponse {
+    let body = error.body();
+    if error.is_internal() {
+        tracing::error!(error = %error, "a request failed");
+    }
+    let mut response = HttpResponse::build(error.status());
+    response.insert_header((header::CACHE_CONTROL, "no-store"));
+    if ask.api {
+        return response.json(body);
+    }
+    let shell = Shell { section: None, now_ms: ask.now, room_id: None, vantages: None };
+    let heading = match body.status {
+        400 => "This address is not understood",
+        404 => "Nothing here",
+        405 => "Only for reading",
+        _ => "Something broke",
+    };
+    let page = ErrorPage { shell: &shell, status: body.status, heading, text: body.error };
+    match page.render() {
+        Ok(html) => response.insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8")).body(html),
+        Err(error) => response.body(error.to_string()),
+    }
+}
+
+/// Every address that nobody answers.
+pub async fn unknown(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
+    failure(&Ask::of(&req, &web), &Error::Unrecognized)
+}
+
+/// Every method but GET and HEAD.
+pub async fn not_allowed(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
+    let mut response = failure(&Ask::of(&req, &web), &Error::NotAllowed);
+    response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
+    response
+}

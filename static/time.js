@@ -1,0 +1,59 @@
+// Times in the viewer's zone: the server writes UTC, with the machine's form in each <time>. Works without this file too.
+(() => {
+  const part = (date, options) => new Intl.DateTimeFormat("en-GB", options).format(date);
+  const clock = (date) => part(date, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+  const day = (date, year = date.getFullYear() !== new Date().getFullYear()) =>
+    part(date, { day: "numeric", month: "long", ...(year && { year: "numeric" }) });
+  const today = (date) => date.toDateString() === new Date().toDateString();
+  const forms = {
+    clock,
+    seconds: (date) => part(date, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" }),
+    when: (date) => (today(date) ? clock(date) : day(date)),
+    moment: (date) => (today(date) ? clock(date) : `${day(date)}, ${clock(date)}`),
+    day: (date) => day(date),
+    dayname: (date) => `${part(date, { weekday: "long" })}, ${day(date)}`,
+    shortday: (date) => part(date, { day: "numeric", month: "short" }),
+    month: (date) => part(date, { month: "short", year: "numeric" }),
+  };
+  const write = (element, ms) => {
+    const form = forms[element.dataset.f];
+    if (form && Number.isFinite(ms)) element.textContent = form(new Date(ms));
+  };
+
+  // A list by day is grouped anew where the viewer's midnight is another.
+  const regroup = (table) => {
+    const zone = new Date().getTimezoneOffset();
+    const body = table.tBodies[0];
+    const old = body ? [...body.querySelectorAll("tr.day")] : [];
+    if (!zone || !old.length) return;
+    const rows = [...body.querySelectorAll("tr[data-start]")];
+    const groups = new Map();
+    for (const row of rows) {
+      const date = new Date(Number(row.dataset.start));
+      const key = new Date(date.getFullYear(), date.getMonth(), date.getDate()).getTime();
+      if (!groups.has(key)) groups.set(key, []);
+      groups.get(key).push(row);
+    }
+    const pattern = old[0].cloneNode(true);
+    body.replaceChildren();
+    for (const [key, calls] of groups) {
+      const head = pattern.cloneNode(true);
+      head.id = `d-${key}`;
+      const time = head.querySelector("time");
+      time.textContent = forms.dayname(new Date(key));
+      time.removeAttribute("title");
+      time.removeAttribute("data-f");
+      head.querySelector("small").textContent = `${calls.length} call${calls.length === 1 ? "" : "s"}`;
+      body.append(head, ...calls);
+    }
+  };
+
+  // Rewrites all times below an element; live.js calls it on what it fetched.
+  window.callscopeTimes = (root) => {
+    for (const table of root.querySelectorAll("table.calls")) regroup(table);
+    for (const time of root.querySelectorAll("time[data-f]")) write(time, Date.parse(time.dateTime));
+    for (const text of root.querySelectorAll("text[data-ms]")) write(text, Number(text.dataset.ms));
+    for (const note of root.querySelectorAll("[data-zone]")) note.textContent = "Times are in your zone, UTC on hover.";
+  };
+  window.callscopeTimes(document);
+})();
