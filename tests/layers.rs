@@ -119,8 +119,13 @@ fn the_observer_alone_writes() {
 
 #[test]
 fn files_are_short_and_say_what_they_are_for() {
-    for (folder, end) in [("src", "rs"), ("tests", "rs"), ("templates", "html"), ("static", "js"), ("migrations", "sql")] {
-        for path in files(Path::new(folder), end).into_iter().filter(|path| !path.components().any(|c| c.as_os_str() == "node_modules")) {
+    for (folder, end) in
+        [("src", "rs"), ("tests", "rs"), ("templates", "html"), ("static", "js"), ("migrations", "sql")]
+    {
+        for path in files(Path::new(folder), end)
+            .into_iter()
+            .filter(|path| !path.components().any(|c| c.as_os_str() == "node_modules"))
+        {
             let text = std::fs::read_to_string(&path).unwrap();
             let lines = text.lines().count();
             assert!(lines <= 400, "{} has {lines} lines; at most 400", path.display());

@@ -42,7 +42,10 @@ async fn history_ends_where_it_is_not_visible() {
     bed.joins(&room, ALICE, "AD", now() - 600_000);
     let app = bed.start().await;
     app.calls_until("the call since", |calls| calls.len() == 1).await;
-    crate::support::eventually("the walk ends", 60, async || (app.room(&room).await["history_open"] == false).then_some(())).await;
+    crate::support::eventually("the walk ends", 60, async || {
+        (app.room(&room).await["history_open"] == false).then_some(())
+    })
+    .await;
     assert_eq!(app.calls().await.len(), 1);
     app.app.stop().await;
 }
@@ -60,7 +63,10 @@ async fn a_horizon_is_kept() {
         }
     }
     let app = bed.start_with(&[("BACKFILL_DAYS", "3")]).await;
-    crate::support::eventually("the walk ends", 60, async || (app.room(&room).await["history_open"] == false).then_some(())).await;
+    crate::support::eventually("the walk ends", 60, async || {
+        (app.room(&room).await["history_open"] == false).then_some(())
+    })
+    .await;
     let calls = app.room(&room).await["calls"].as_i64().unwrap();
     assert!((60..600).contains(&calls), "{calls}");
     app.app.stop().await;

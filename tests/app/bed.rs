@@ -42,10 +42,14 @@ impl Bed {
 
     pub fn settings(&self) -> Vec<(String, String)> {
         let database = format!("sqlite://{}", self.folder.path().join("callscope.db").display());
-        [("HOMESERVER_URL", self.hs.url()), ("ACCESS_TOKEN", self.token.clone()), ("DATABASE_URL", database),
-            ("BIND", "127.0.0.1:0".into())]
-            .map(|(key, value)| (format!("CALLSCOPE_{key}"), value))
-            .into()
+        [
+            ("HOMESERVER_URL", self.hs.url()),
+            ("ACCESS_TOKEN", self.token.clone()),
+            ("DATABASE_URL", database),
+            ("BIND", "127.0.0.1:0".into()),
+        ]
+        .map(|(key, value)| (format!("CALLSCOPE_{key}"), value))
+        .into()
     }
 
     pub async fn start(&self) -> Running {

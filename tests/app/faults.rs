@@ -34,15 +34,14 @@ async fn each_fault_is_survived_and_said() {
         // An event ends the long poll that was waiting; the next one meets the fault.
         let device = format!("D{at}");
         bed.joins(&room, ALICE, &device, now());
-        let status = app
-            .status_until(name, |status| status["vantages"][0]["errors"].as_i64().unwrap() > errors)
-            .await;
+        let status = app.status_until(name, |status| status["vantages"][0]["errors"].as_i64().unwrap() > errors).await;
         errors = status["vantages"][0]["errors"].as_i64().unwrap();
         let said = status["vantages"][0]["last_error"].as_str().unwrap();
         assert!(said.contains(words), "{name}: {said}");
         bed.leaves(&room, ALICE, &device, now());
         app.calls_until(name, |calls| {
-            let ended = calls.iter().flat_map(|call| call["members"].as_array().unwrap()).filter(|m| m["left_ms"].is_i64());
+            let ended =
+                calls.iter().flat_map(|call| call["members"].as_array().unwrap()).filter(|m| m["left_ms"].is_i64());
             ended.count() == at + 1
         })
         .await;

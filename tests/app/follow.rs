@@ -76,7 +76,10 @@ async fn a_restart_goes_on_where_it_stopped_and_misses_nothing() {
     let app = bed.start().await;
     let calls = app.calls_until("all stays", |calls| calls[0]["members"].as_array().unwrap().len() == 301).await;
     assert_eq!(calls.len(), 1);
-    assert!(bed.hs.requests()[..].iter().filter(|(_, path)| path.contains("/sync") && !path.contains("since=")).count() <= 1);
+    assert!(
+        bed.hs.requests()[..].iter().filter(|(_, path)| path.contains("/sync") && !path.contains("since=")).count()
+            <= 1
+    );
     assert!(bed.hs.count("/sync") > syncs);
     app.app.stop().await;
 }

@@ -68,19 +68,30 @@ async fn everything_hostile_is_kept_counted_and_escaped() {
         sent += 1;
     }
     assert!(sent > 25);
-    let reasons = app
-        .status_until("the rejected events", |status| status["totals"]["rejected"].as_i64().unwrap() >= 21)
-        .await;
+    let reasons =
+        app.status_until("the rejected events", |status| status["totals"]["rejected"].as_i64().unwrap() >= 21).await;
     let counts = reasons["rejected"].as_array().unwrap();
-    let reason = |name: &str| counts.iter().find(|count| count["reason"] == name).map_or(0, |count| count["count"].as_i64().unwrap());
-    for name in ["no_device_id", "no_call_id", "bad_scope", "encrypted", "foreign_user_id", "id_too_long", "no_sender"] {
+    let reason = |name: &str| {
+        counts.iter().find(|count| count["reason"] == name).map_or(0, |count| count["count"].as_i64().unwrap())
+    };
+    for name in ["no_device_id", "no_call_id", "bad_scope", "encrypted", "foreign_user_id", "id_too_long", "no_sender"]
+    {
         assert!(reason(name) >= 1, "{name} is not in {counts:?}");
     }
     let calls = app.calls().await;
     assert!(calls.iter().any(|call| call["slot_id"] == "m.call#ROOM" && call["active"] == true));
-    let marked = calls.iter().find(|call| call["slot_id"] == format!("m.call#{MARKUP}")).expect("the call with markup in its id");
-    let pages = ["/".into(), "/calls".into(), "/rooms".into(), "/status".into(), format!("/rooms/{}", quote(&room)),
-        format!("/calls/{}", marked["id"].as_str().unwrap())];
+    let marked = calls
+        .iter()
+        .find(|call| call["slot_id"] == format!("m.call#{MARKUP}"))
+        .expect("the call with markup in its id");
+    let pages = [
+        "/".into(),
+        "/calls".into(),
+        "/rooms".into(),
+        "/status".into(),
+        format!("/rooms/{}", quote(&room)),
+        format!("/calls/{}", marked["id"].as_str().unwrap()),
+    ];
     for page in pages {
         let text = reqwest::get(format!("{}{page}", app.http.base)).await.unwrap();
         assert_eq!(text.status(), 200, "{page}");

@@ -1,7 +1,7 @@
 //! The app from outside: over HTTP, against the simulated homeserver and its faults.
 
-mod bed;
 mod backfill;
+mod bed;
 mod faults;
 mod follow;
 mod hostile;

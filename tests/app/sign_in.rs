@@ -13,8 +13,12 @@ async fn a_password_login_keeps_device_and_token() {
     bed.room(&[ALICE]);
     let file = bed.folder.path().join("callscope.credentials.json");
     let user = bed.bot.clone();
-    let password =
-        [("ACCESS_TOKEN", ""), ("USER_ID", user.as_str()), ("PASSWORD", "secret"), ("CREDENTIALS_FILE", file.to_str().unwrap())];
+    let password = [
+        ("ACCESS_TOKEN", ""),
+        ("USER_ID", user.as_str()),
+        ("PASSWORD", "secret"),
+        ("CREDENTIALS_FILE", file.to_str().unwrap()),
+    ];
     let mut devices = Vec::new();
     for _ in 0..2 {
         let app = bed.start_with(&password).await;
@@ -29,7 +33,11 @@ async fn a_password_login_keeps_device_and_token() {
     bed.hs.revoke(kept["access_token"].as_str().unwrap());
     let app = bed.start_with(&password).await;
     app.ready().await;
-    assert_eq!(app.json("/api/v1/status").await["vantages"][0]["device_id"], devices[0], "the device is taken up again");
+    assert_eq!(
+        app.json("/api/v1/status").await["vantages"][0]["device_id"],
+        devices[0],
+        "the device is taken up again"
+    );
     app.app.stop().await;
 }
 
@@ -49,7 +57,8 @@ async fn a_revoked_token_is_said_and_tried_again() {
     assert!(status["vantages"][0]["error"].as_str().unwrap().contains("new one"), "it names the fix");
     assert!(!status.to_string().contains(&bed.token), "the token itself is never shown");
     let whoami = bed.hs.count("/whoami");
-    crate::support::eventually("it is tried again", 60, async || (bed.hs.count("/whoami") > whoami).then_some(())).await;
+    crate::support::eventually("it is tried again", 60, async || (bed.hs.count("/whoami") > whoami).then_some(()))
+        .await;
     assert_eq!(app.http.get("/healthz").await.status, 200);
     app.app.stop().await;
 }
@@ -70,7 +79,8 @@ async fn invitations_go_by_policy() {
         rooms["data"].as_array().unwrap().iter().any(|room| room["room"]["room_id"] == json!(good)).then_some(())
     })
     .await;
-    app.status_until("the refusal is counted", |status| status["vantages"][0]["invites_refused"].as_i64() >= Some(1)).await;
+    app.status_until("the refusal is counted", |status| status["vantages"][0]["invites_refused"].as_i64() >= Some(1))
+        .await;
     let rooms = app.json("/api/v1/rooms").await;
     assert!(!rooms.to_string().contains(&bad));
     app.app.stop().await;
@@ -93,7 +103,12 @@ async fn rooms_are_joined_by_id_and_alias_and_trouble_is_shown() {
     }
     crate::support::eventually("the wrong alias is shown", 30, async || {
         let rooms = app.json("/api/v1/rooms").await;
-        let gone = rooms["data"].as_array().unwrap().iter().find(|room| room["room"]["room_id"] == "#gone:sim.example")?.clone();
+        let gone = rooms["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|room| room["room"]["room_id"] == "#gone:sim.example")?
+            .clone();
         (gone["watch"] == "blind" && gone["error"].is_string()).then_some(())
     })
     .await;

@@ -8,7 +8,8 @@ const MINUTE: i64 = 60_000;
 /// Steps between ticks, minutes; beyond the last, days are doubled.
 const STEPS: [i64; 13] = [1, 2, 5, 10, 15, 30, 60, 120, 240, 360, 720, 1440, 2880];
 /// Up to this many minutes, this step.
-const TABLE: [(i64, i64); 8] = [(10, 1), (30, 5), (90, 10), (240, 30), (720, 120), (1440, 240), (4320, 720), (11_520, 1440)];
+const TABLE: [(i64, i64); 8] =
+    [(10, 1), (30, 5), (90, 10), (240, 30), (720, 120), (1440, 240), (4320, 720), (11_520, 1440)];
 const TICKS_MAX: i64 = 8;
 /// A label nearer to "now" than this, in percent, is left out.
 const NOW_ROOM: f64 = 6.0;
