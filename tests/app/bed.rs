@@ -61,6 +61,9 @@ impl Bed {
         let mut settings: std::collections::BTreeMap<String, String> = self.settings().into_iter().collect();
         settings.extend(more.iter().map(|(key, value)| (format!("CALLSCOPE_{key}"), (*value).to_owned())));
         let config = Config::load(None, settings.into_iter()).unwrap();
+        if std::env::var_os("SHOW_LOG").is_some() {
+            let _ = callscope::telemetry::start("debug,hyper_util=info,h2=info,sqlx=info,reqwest=info");
+        }
         let app = App::start(&config, Clock::System).await.unwrap();
         let http = Http::new(&format!("http://{}", app.address), None);
         Running { app, http }
@@ -95,8 +98,13 @@ impl Running {
         eventually(what, 60, async || Some(self.json("/api/v1/status").await).filter(|status| right(status))).await
     }
 
+    /// A room, as soon as it is known.
     pub async fn room(&self, room: &str) -> Value {
-        self.json(&format!("/api/v1/rooms/{}", quote(room))).await
+        let path = format!("/api/v1/rooms/{}", quote(room));
+        eventually("the room is known", 30, async || {
+            Some(self.http.get(&path).await).filter(|answer| answer.status == 200).map(|answer| answer.body)
+        })
+        .await
     }
 }
 

@@ -17,7 +17,7 @@ fn faults() -> Vec<(&'static str, FaultKind, &'static str)> {
         ("empty object", FaultKind::EmptyObject, "not Matrix"),
         ("bad json", FaultKind::BadJson, "not Matrix"),
         ("drop", FaultKind::Drop, ""),
-        ("300 MB", FaultKind::Huge(300_000_000), "more than"),
+        ("300 MB", FaultKind::Huge(300_000_000), "larger than"),
         ("unknown position", FaultKind::UnknownPos, "position"),
     ]
 }
