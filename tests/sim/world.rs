@@ -13,7 +13,7 @@ const NOW: i64 = 1_790_000_000_000;
 
 async fn get(hs: &Homeserver, world: &World, path: &str) -> Value {
     let url = format!("{}/_matrix/client/v3{path}", hs.url());
-    let client = reqwest::Client::builder().timeout(Duration::from_secs(60));
+    let client = reqwest::Client::builder().timeout(Duration::from_mins(1));
     let request = client
         .build()
         .unwrap()
