@@ -45,28 +45,16 @@ impl RoomEvent {
         let content = json.get("content").cloned().unwrap_or(Value::Null);
         let because = unsigned("redacted_because");
         Ok(Self {
-            event_id: text("event_id")
-                .filter(|id| !id.is_empty())
-                .ok_or("no_event_id")?,
+            event_id: text("event_id").filter(|id| !id.is_empty()).ok_or("no_event_id")?,
             kind: text("type").ok_or("no_type")?,
             state_key: state_key(json.get("state_key"))?,
             sender: text("sender").ok_or("no_sender")?,
-            origin_server_ts: json
-                .get("origin_server_ts")
-                .and_then(stamp)
-                .ok_or("no_origin_server_ts")?,
+            origin_server_ts: json.get("origin_server_ts").and_then(stamp).ok_or("no_origin_server_ts")?,
             received_ts: received_ts.or_else(|| json.get("_received_ts").and_then(stamp)),
             sticky_ms: sticky_ms(json),
-            replaces_state: unsigned("replaces_state")
-                .and_then(Value::as_str)
-                .map(ToOwned::to_owned),
+            replaces_state: unsigned("replaces_state").and_then(Value::as_str).map(ToOwned::to_owned),
             redacts: redacts(json, &content),
-            redacted_ts: because.map(|event| {
-                event
-                    .get("origin_server_ts")
-                    .and_then(stamp)
-                    .unwrap_or(LATEST_MS)
-            }),
+            redacted_ts: because.map(|event| event.get("origin_server_ts").and_then(stamp).unwrap_or(LATEST_MS)),
             content,
         })
     }
@@ -74,9 +62,7 @@ impl RoomEvent {
     /// When it happened, as far as we can know: no later than we first saw it (MATRIXRTC.md section 10, rule 3).
     #[must_use]
     pub fn time(&self) -> i64 {
-        self.received_ts.map_or(self.origin_server_ts, |received| {
-            received.min(self.origin_server_ts)
-        })
+        self.received_ts.map_or(self.origin_server_ts, |received| received.min(self.origin_server_ts))
     }
 
     /// Takes what another copy of the same event knows and this one does not. The result does not
@@ -86,29 +72,16 @@ impl RoomEvent {
             self.content = other.content.clone();
             self.sticky_ms = other.sticky_ms;
         }
-        self.received_ts = [self.received_ts, other.received_ts]
-            .into_iter()
-            .flatten()
-            .min();
-        self.redacted_ts = [self.redacted_ts, other.redacted_ts]
-            .into_iter()
-            .flatten()
-            .min();
-        self.replaces_state = self
-            .replaces_state
-            .take()
-            .or_else(|| other.replaces_state.clone());
+        self.received_ts = [self.received_ts, other.received_ts].into_iter().flatten().min();
+        self.redacted_ts = [self.redacted_ts, other.redacted_ts].into_iter().flatten().min();
+        self.replaces_state = self.replaces_state.take().or_else(|| other.replaces_state.clone());
         self.redacts = self.redacts.take().or_else(|| other.redacts.clone());
     }
 
     /// Was the content removed before we could read it?
     #[must_use]
     pub fn is_unreadable_redaction(&self) -> bool {
-        self.redacted_ts.is_some()
-            && self
-                .content
-                .as_object()
-                .is_none_or(serde_json::Map::is_empty)
+        self.redacted_ts.is_some() && self.content.as_object().is_none_or(serde_json::Map::is_empty)
     }
 }
 
@@ -131,10 +104,7 @@ fn state_key(value: Option<&Value>) -> Result<Option<String>, Reason> {
 fn sticky_ms(json: &Value) -> Option<i64> {
     ["msc4354_sticky", "sticky"].iter().find_map(|key| {
         let duration = json.get(key)?.get("duration_ms")?;
-        duration
-            .as_i64()
-            .or_else(|| duration.as_u64().map(|_| i64::MAX))
-            .filter(|ms| *ms >= 0)
+        duration.as_i64().or_else(|| duration.as_u64().map(|_| i64::MAX)).filter(|ms| *ms >= 0)
     })
 }
 
@@ -168,10 +138,9 @@ impl Kind {
     #[must_use]
     pub fn of(event_type: &str) -> Self {
         match event_type {
-            "org.matrix.msc3401.call.member"
-            | "m.call.member"
-            | "org.matrix.msc4143.rtc.member"
-            | "m.rtc.member" => Self::Member,
+            "org.matrix.msc3401.call.member" | "m.call.member" | "org.matrix.msc4143.rtc.member" | "m.rtc.member" => {
+                Self::Member
+            }
             "org.matrix.msc4143.rtc.slot" | "m.rtc.slot" => Self::Slot,
             "m.room.member" => Self::Presence,
             "m.room.redaction" => Self::Redaction,

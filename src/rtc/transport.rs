@@ -83,17 +83,13 @@ mod tests {
 
     #[test]
     fn one_service_is_one_text() {
-        assert_eq!(
-            normalise("HTTPS://Rtc.A.example/LiveKit/jwt/"),
-            "https://rtc.a.example/LiveKit/jwt"
-        );
+        assert_eq!(normalise("HTTPS://Rtc.A.example/LiveKit/jwt/"), "https://rtc.a.example/LiveKit/jwt");
         assert_eq!(normalise("not a url"), "not a url");
     }
 
     #[test]
     fn the_first_usable_transport_counts() {
-        let list =
-            json!([null, {"type": 3}, {"type": "livekit", "livekit_service_url": "https://a/"}]);
+        let list = json!([null, {"type": 3}, {"type": "livekit", "livekit_service_url": "https://a/"}]);
         let found = first(Some(&list)).unwrap();
         assert_eq!(found.service_url.as_deref(), Some("https://a"));
     }
