@@ -56,7 +56,11 @@ fn capabilities(can: &Capabilities) {
     let says = |has: bool, yes: &'static str, no: &'static str| if has { yes } else { no };
     println!(
         "  delayed events (MSC4140): {}",
-        says(can.delayed_events, "yes", "no: people who lose their connection stay listed until their membership expires")
+        says(
+            can.delayed_events,
+            "yes",
+            "no: people who lose their connection stay listed until their membership expires"
+        )
     );
     println!(
         "  sticky events (MSC4354): {}",

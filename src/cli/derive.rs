@@ -126,7 +126,10 @@ mod tests {
     #[test]
     fn what_is_no_event_is_listed() {
         let answer = answer(r#"[5, {"event_id":"$x"}]"#, 0, Rules::default()).unwrap();
-        assert_eq!(answer["rejected"], json!([{"event_id": null, "reason": "no_event_id"}, {"event_id": "$x", "reason": "no_type"}]));
+        assert_eq!(
+            answer["rejected"],
+            json!([{"event_id": null, "reason": "no_event_id"}, {"event_id": "$x", "reason": "no_type"}])
+        );
         assert!(parse("nonsense").unwrap_err().to_string().contains("/messages"));
     }
 }

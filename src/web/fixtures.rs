@@ -65,10 +65,8 @@ pub fn member(call: &str, who: (&str, &str, &str), from: i64, until: Option<(i64
         resumed: false,
         claimed: false,
         intent: Some("video".to_owned()),
-        transport: (!sfu.is_empty()).then(|| Transport {
-            kind: "livekit".to_owned(),
-            service_url: Some(format!("https://{sfu}")),
-        }),
+        transport: (!sfu.is_empty())
+            .then(|| Transport { kind: "livekit".to_owned(), service_url: Some(format!("https://{sfu}")) }),
         selection: Selection::MultiSfu,
     }
 }
@@ -106,7 +104,13 @@ pub fn crowd_rows(people: i64) -> (Call, Vec<Member>) {
             let user_id = format!("@person{index}:server{}.example", index % 9);
             let until = (index % 7 == 3).then_some((NOW - MINUTE * (1 + index % 5), "left"));
             let from = start + index * index * 600_000 / people.max(1) / 10;
-            member("crowd", (&format!("Person {index}"), &user_id, "DEV"), from.min(NOW - MINUTE), until, "livekit.example.org")
+            member(
+                "crowd",
+                (&format!("Person {index}"), &user_id, "DEV"),
+                from.min(NOW - MINUTE),
+                until,
+                "livekit.example.org",
+            )
         })
         .collect();
     (call("crowd", room("Weekly community call", "#community:matrix.example.org"), &rows), rows)

@@ -240,7 +240,11 @@ pub fn bytes(number: impl Whole) -> String {
     let mut size = number.whole().max(0) as f64;
     for unit in ["bytes", "kB", "MB", "GB"] {
         if size < 1000.0 {
-            return if unit == "bytes" || size >= 20.0 { format!("{size:.0} {unit}") } else { format!("{size:.1} {unit}") };
+            return if unit == "bytes" || size >= 20.0 {
+                format!("{size:.0} {unit}")
+            } else {
+                format!("{size:.1} {unit}")
+            };
         }
         size /= 1000.0;
     }

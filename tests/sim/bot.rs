@@ -21,12 +21,7 @@ impl Bot {
         hs.set_clock(|| T0);
         let (user, token) = hs.register("bot", "secret");
         let http = Client::new();
-        Self {
-            hs,
-            token,
-            user,
-            http,
-        }
+        Self { hs, token, user, http }
     }
 
     pub fn room(&self, new: NewRoom) -> String {
@@ -38,14 +33,7 @@ impl Bot {
 
     pub fn call(&self, room: &str, n: i64) -> String {
         let content = json!({"application": "m.call", "n": n});
-        self.hs.send_state(
-            room,
-            ALICE,
-            MEMBER,
-            "_@alice:a.example_AD_m.call",
-            content,
-            T0 + n,
-        )
+        self.hs.send_state(room, ALICE, MEMBER, "_@alice:a.example_AD_m.call", content, T0 + n)
     }
 
     pub async fn ask(&self, path: &str) -> reqwest::Result<Response> {
@@ -77,9 +65,7 @@ pub fn text<'a>(value: &'a Value, path: &str) -> &'a str {
 }
 
 pub fn joined<'a>(sync: &'a Value, room: &str, rest: &str) -> &'a Value {
-    sync["rooms"]["join"][room]
-        .pointer(rest)
-        .unwrap_or(&Value::Null)
+    sync["rooms"]["join"][room].pointer(rest).unwrap_or(&Value::Null)
 }
 
 pub fn ids(events: &Value) -> Vec<&str> {

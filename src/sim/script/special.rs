@@ -20,8 +20,7 @@ impl Writer {
 
     /// What goes wrong in five weeks.
     pub fn incidents(&mut self) {
-        let evening =
-            |days: i64| self.now_ms.div_euclid(DAY_MS) * DAY_MS - days * DAY_MS + 1290 * MINUTE_MS;
+        let evening = |days: i64| self.now_ms.div_euclid(DAY_MS) * DAY_MS - days * DAY_MS + 1290 * MINUTE_MS;
         let plans = [
             ("lounge", 3, 9, End::Ghost),
             ("lounge", 5, 16, End::Kicked),
@@ -41,9 +40,7 @@ impl Writer {
                 // Back in the room the next day.
                 let user = stay.person.user_id();
                 let what = What::Member(user.clone(), "join");
-                self.past
-                    .acts
-                    .push(Act::new(from + DAY_MS, &stay.room, &user, what));
+                self.past.acts.push(Act::new(from + DAY_MS, &stay.room, &user, what));
             }
             if let Some(mut other) = self.apart(key, member + 1, device, from + 40_000) {
                 other.end = Some((until + 4 * MINUTE_MS, End::Leave));

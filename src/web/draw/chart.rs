@@ -103,7 +103,11 @@ pub fn columns(values: &[(i64, i64)], days: usize, now: i64) -> ColumnChart {
             w: Num(slot * 0.72),
             y: Num(COLUMNS_HEIGHT - h),
             h: Num(h),
-            title: format!("{}: {}", civil(ms).strftime("%a %-d %b"), crate::web::format::counted(*value, "device", "devices")),
+            title: format!(
+                "{}: {}",
+                civil(ms).strftime("%a %-d %b"),
+                crate::web::format::counted(*value, "device", "devices")
+            ),
             today: ms == today,
         }
     });

@@ -78,7 +78,8 @@ fn half(first: i64, today: i64, by_day: &BTreeMap<i64, i64>) -> Half {
             3 | 4 => "h3",
             _ => "h4",
         };
-        let title = (calls > 0).then(|| format!("{}: {}", civil(ms).strftime("%a %-d %b"), counted(calls, "call", "calls")));
+        let title =
+            (calls > 0).then(|| format!("{}: {}", civil(ms).strftime("%a %-d %b"), counted(calls, "call", "calls")));
         Cell { x: LEFT + day / 7 * PITCH, y: TOP + day % 7 * PITCH, class, title }
     });
     let last = days.clone().last().map_or(first, |(_, ms)| ms);
@@ -91,7 +92,8 @@ fn months(first: i64, last: i64) -> Vec<(i64, String)> {
     let mut all: Vec<(i64, String)> = Vec::new();
     for week in 0..WEEKS {
         let monday = first + week * 7 * DAY;
-        let begins = (0..7).map(|day| monday + day * DAY).find(|ms| *ms <= last && (civil(*ms).day() == 1 || *ms == first));
+        let begins =
+            (0..7).map(|day| monday + day * DAY).find(|ms| *ms <= last && (civil(*ms).day() == 1 || *ms == first));
         if let Some(ms) = begins {
             let x = LEFT + week * PITCH;
             if all.last().is_some_and(|(before, _)| x - before < 30) {

@@ -46,7 +46,8 @@ impl Sfus {
             let wish = (fnv1a(url) % 8) as u8;
             let slot = (0..8).map(|step| (wish + step) % 8 + 1).find(|slot| !taken.contains(slot));
             let letter = u8::try_from(found.len()).ok().filter(|index| *index < 26);
-            let letter = letter.map_or_else(|| (found.len() + 1).to_string(), |index| char::from(b'A' + index).to_string());
+            let letter =
+                letter.map_or_else(|| (found.len() + 1).to_string(), |index| char::from(b'A' + index).to_string());
             found.push(Sfu { url: url.to_owned(), letter, paint: Paint(slot) });
         }
         Self(found)
@@ -90,7 +91,10 @@ mod tests {
         assert_eq!(sfus.0.len(), 30);
         let slots: std::collections::BTreeSet<_> = sfus.0.iter().filter_map(|sfu| sfu.paint.0).collect();
         assert_eq!(slots, (1..=8).collect());
-        assert_eq!((sfus.0[0].letter.as_str(), sfus.0[25].letter.as_str(), sfus.0[26].letter.as_str()), ("A", "Z", "27"));
+        assert_eq!(
+            (sfus.0[0].letter.as_str(), sfus.0[25].letter.as_str(), sfus.0[26].letter.as_str()),
+            ("A", "Z", "27")
+        );
         assert_eq!(sfus.paint(Some(&urls[8])), Paint::GREY);
         assert_eq!(sfus.paint(None).plain(), "var(--ink-3)");
     }

@@ -106,7 +106,9 @@ impl Ending {
             "delayed_leave" => Self::Lost,
             "expired" | "sticky_expired" => Self::Computed,
             "switched" | "superseded" | "overwritten" => Self::Moved,
-            "room_left" | "room_kicked" | "room_banned" | "slot_closed" | "redacted" | "invalid_content" => Self::Removed,
+            "room_left" | "room_kicked" | "room_banned" | "slot_closed" | "redacted" | "invalid_content" => {
+                Self::Removed
+            }
             _ => Self::Left,
         }
     }

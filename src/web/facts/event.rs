@@ -84,7 +84,9 @@ impl EvidenceFacts {
             Kind::Member if is_join => "joined",
             Kind::Member if self.is_membership() => "renewed or changed the membership",
             Kind::Member => "left",
-            Kind::Slot if self.event.get("content").and_then(Value::as_object).is_none_or(serde_json::Map::is_empty) => {
+            Kind::Slot
+                if self.event.get("content").and_then(Value::as_object).is_none_or(serde_json::Map::is_empty) =>
+            {
                 "closed the slot"
             }
             Kind::Slot => "opened or changed the slot",

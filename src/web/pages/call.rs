@@ -75,7 +75,8 @@ fn transports(call: &CallFacts, now: i64) -> Vec<TransportFacts> {
     let mut devices: Vec<BTreeSet<(&str, Option<&str>)>> = Vec::new();
     for member in &call.members {
         let Some(transport) = &member.transport else { continue };
-        let place = found.iter().position(|known| known.kind == transport.kind && known.service_url == transport.service_url);
+        let place =
+            found.iter().position(|known| known.kind == transport.kind && known.service_url == transport.service_url);
         let place = place.unwrap_or_else(|| {
             let (kind, service_url) = (transport.kind.clone(), transport.service_url.clone());
             found.push(TransportFacts { kind, service_url, devices: 0, servers: Vec::new(), together_ms: 0 });
@@ -109,7 +110,11 @@ impl CallPage {
     fn renewal(&self, event: &EvidenceFacts) -> Option<Renewal> {
         let again = event.is_membership() && event.rejected.is_none() && !self.is_join(&event.event_id);
         let ms = event.received_ms.map_or(event.origin_server_ts, |ms| ms.min(event.origin_server_ts));
-        again.then(|| Renewal { user_id: event.sender.clone(), device_id: event.device_id().map(ToOwned::to_owned), ms })
+        again.then(|| Renewal {
+            user_id: event.sender.clone(),
+            device_id: event.device_id().map(ToOwned::to_owned),
+            ms,
+        })
     }
 
     /// Does a stay begin with this event?

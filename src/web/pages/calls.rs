@@ -88,7 +88,8 @@ async fn load(web: &Web, ask: &Ask) -> Result<Calls, Error> {
     let next = next(&mut calls, limit);
     let calls = super::with_members(web, ask, calls).await?;
     let form = if ask.api { Form::default() } else { form(web, ask, &query, &filter).await? };
-    let next_url = next.as_ref().map(|next| web.url(&format!("/api/v1/calls{}", query.with(&[], Some(("cursor", next))))));
+    let next_url =
+        next.as_ref().map(|next| web.url(&format!("/api/v1/calls{}", query.with(&[], Some(("cursor", next))))));
     let list = List { data: calls, next, next_url };
     Ok(Calls { list, form: Form { query, ..form } })
 }

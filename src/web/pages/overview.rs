@@ -1,7 +1,7 @@
 //! `/`: calls running now, today's numbers, the last 24 hours, and what cannot be seen.
 
 use crate::store::row::{self, SpanNumbers, Watch};
-use crate::store::{rooms, sessions, vantages};
+use crate::store::{rooms, sessions, stats, vantages};
 use crate::web::draw::chart::{self, StepChart};
 use crate::web::draw::shape::{self, Shape};
 use crate::web::error::Error;
@@ -135,9 +135,9 @@ async fn load(web: &Web, ask: &Ask) -> Result<Overview, Error> {
     let rows = Rows {
         active: super::with_members(web, ask, active).await?,
         ended: super::with_members(web, ask, ended).await?,
-        today: sessions::numbers(store, viewer, midnight, now).await?,
-        last_week: sessions::numbers(store, viewer, midnight - 7 * f::DAY, now - 7 * f::DAY).await?,
-        concurrency: sessions::concurrency(store, viewer, now - f::DAY, now).await?,
+        today: stats::numbers(store, viewer, midnight, now).await?,
+        last_week: stats::numbers(store, viewer, midnight - 7 * f::DAY, now - 7 * f::DAY).await?,
+        concurrency: stats::concurrency(store, viewer, now - f::DAY, now).await?,
         rooms: rooms::list(store, viewer, now).await?,
         vantages: vantages::list(store).await?,
     };

@@ -1,12 +1,12 @@
 //! `/rooms/{id}`: one room: now, a year of calls, the last ones, and what we know and do not know of it.
 
+use super::status;
 use crate::store::row::{self, CallFilter};
-use crate::store::{events, rooms, sessions};
+use crate::store::{events, rooms, sessions, stats};
 use crate::web::draw::chart::{self, ColumnChart};
 use crate::web::draw::heat::{self, Year};
 use crate::web::draw::shape;
 use crate::web::error::Error;
-use super::status;
 use crate::web::facts::{CallFacts, Certainty, RejectedFacts, RoomFacts};
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
@@ -50,7 +50,7 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error>
     let filter = CallFilter { room: Some(room_id.clone()), ..Default::default() };
     let recent = sessions::page(store, viewer, &filter, None, RECENT, now).await?;
     let recent = super::with_members(web, ask, recent).await?;
-    let year = sessions::starts(store, viewer, &room_id, heat::first_day(now)).await?;
+    let year = stats::starts(store, viewer, &room_id, heat::first_day(now)).await?;
     let rejected = events::rejected(store, viewer, Some(&room_id), REJECTED).await?;
     Ok(page(room, recent, year, rejected).into())
 }
@@ -107,7 +107,8 @@ impl RoomPage {
     /// All calls of this room.
     #[must_use]
     pub fn all_href(&self) -> String {
-        let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("room", &self.room.room.room_id).finish();
+        let query =
+            url::form_urlencoded::Serializer::new(String::new()).append_pair("room", &self.room.room.room_id).finish();
         format!("/calls?{query}")
     }
 }

@@ -1,6 +1,6 @@
 //! `/rooms`: all watched rooms and how we stand towards them.
 
-use crate::store::{row, rooms};
+use crate::store::{rooms, row};
 use crate::web::error::Error;
 use crate::web::facts::{List, RoomFacts};
 use crate::web::query::Query;

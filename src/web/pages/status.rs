@@ -2,7 +2,7 @@
 
 use super::status;
 use crate::store::row::{self, Totals, Watch};
-use crate::store::{events, rooms, vantages};
+use crate::store::{events, rooms, stats, vantages};
 use crate::web::error::Error;
 use crate::web::facts::{RejectedFacts, RoomFacts, Stamp, VantageFacts};
 use crate::web::query::Query;
@@ -93,7 +93,7 @@ async fn load(web: &Web, ask: &Ask) -> Result<Status, Error> {
     let (store, viewer) = (&web.store, ask.viewer);
     let rows = Rows {
         vantages: vantages::list(store).await?,
-        totals: vantages::totals(store).await?,
+        totals: stats::totals(store, viewer).await?,
         rejected: events::rejected_counts(store, viewer).await?,
         rejected_events: events::rejected(store, viewer, None, REJECTED).await?,
         rooms: rooms::list(store, viewer, ask.now).await?,

@@ -85,14 +85,27 @@ fn rejected(reason: &str, json: &str) -> Rejected {
 
 fn two_more() -> Vec<CallFacts> {
     let two = vec![
-        fixtures::member("ar", ("شيماء عبد الرحمن", "@shaima:matrix.example.net", "A"), at(14, 38, 45), None, "livekit.matrix.example.net"),
+        fixtures::member(
+            "ar",
+            ("شيماء عبد الرحمن", "@shaima:matrix.example.net", "A"),
+            at(14, 38, 45),
+            None,
+            "livekit.matrix.example.net",
+        ),
         fixtures::member("ar", ("يوسف", "@yusuf:example.net", "B"), at(14, 39, 30), None, "livekit.matrix.example.net"),
     ];
     let mut arabic = fixtures::call("ar", fixtures::room("مجلس المطوّرين", "jDvXwQmTzB"), &two);
     arabic.intent = Some("audio".to_owned());
-    let one = vec![fixtures::member("rc", ("Dieter", "@dieter:hackerspace.example", "A"), at(14, 43, 29), None, "sfu.hackerspace.example")];
+    let one = vec![fixtures::member(
+        "rc",
+        ("Dieter", "@dieter:hackerspace.example", "A"),
+        at(14, 43, 29),
+        None,
+        "sfu.hackerspace.example",
+    )];
     let name = "Neighbourhood Repair Café, Thursday Evening Planning and Tool Library";
-    let cafe = fixtures::call("rc", fixtures::room(name, "#repair-cafe-planning-tool-library:hackerspace.example"), &one);
+    let cafe =
+        fixtures::call("rc", fixtures::room(name, "#repair-cafe-planning-tool-library:hackerspace.example"), &one);
     facts::calls(vec![arabic, cafe], [two, one].concat(), NOW)
 }
 
@@ -117,7 +130,8 @@ fn ended() -> Vec<CallFacts> {
 fn overview() -> overview::Overview {
     let mut active = vec![fixtures::war_room(), fixtures::crowd(42)];
     active.extend(two_more());
-    let counts = (0..96).map(|step| (NOW - DAY + step * 15 * MINUTE, (step * step / 7) % 23 * i64::from(step % 11 > 4)));
+    let counts =
+        (0..96).map(|step| (NOW - DAY + step * 15 * MINUTE, (step * step / 7) % 23 * i64::from(step % 11 > 4)));
     let today = SpanNumbers {
         calls: 23,
         people: 118,
@@ -168,14 +182,20 @@ fn evidence(call: &CallFacts) -> Vec<Evidence> {
         json: format!(r#"{{"type":"org.matrix.msc3401.call.member","content":{content}}}"#),
     };
     let content = r#"{"application":"m.call","call_id":"","device_id":"X","expires":14400000}"#;
-    let mut events: Vec<_> = call.members.iter().enumerate().map(|(index, member)| event(index, member, content)).collect();
+    let mut events: Vec<_> =
+        call.members.iter().enumerate().map(|(index, member)| event(index, member, content)).collect();
     events.push(event(9, &call.members[1], "{}"));
     events.sort_by_key(|event| event.origin_server_ts);
     events
 }
 
 fn shell(page: &impl Page) -> Shell {
-    Shell { section: None, now_ms: NOW, room_id: page.room_id().map(ToOwned::to_owned), vantages: Some(vec![vantage().into()]) }
+    Shell {
+        section: None,
+        now_ms: NOW,
+        room_id: page.room_id().map(ToOwned::to_owned),
+        vantages: Some(vec![vantage().into()]),
+    }
 }
 
 fn html<P: Page>(page: &P) -> String {
@@ -189,7 +209,9 @@ fn one_call(call: CallFacts) -> call::CallPage {
 }
 
 fn one_room() -> room::RoomPage {
-    let year = (0..214).map(|index| (NOW - 360 * DAY + index * index % 360 * DAY - index % 9 * HOUR, 3 + index % 17)).collect();
+    let year = (0..214)
+        .map(|index| (NOW - 360 * DAY + index * index % 360 * DAY - index % 9 * HOUR, 3 + index % 17))
+        .collect();
     let mut list = rooms();
     list[1].rejected = 2;
     let reasons = vec![rejected("bad_device_id", "{\"type\":3}"), rejected("foreign_sender", NASTY)];
@@ -197,9 +219,25 @@ fn one_room() -> room::RoomPage {
 }
 
 fn status() -> status::Status {
-    let totals = Totals { rooms: 42, events: 12_406, memberships: 9_120, calls: 1284, snapshots: 310, rejected: 17, unreadable: 14, database_bytes: 18_400_000, oldest_event_ms: Some(1_678_752_000_000) };
+    let totals = Totals {
+        rooms: 42,
+        events: 12_406,
+        memberships: 9_120,
+        calls: 1284,
+        snapshots: 310,
+        rejected: 17,
+        unreadable: 14,
+        database_bytes: 18_400_000,
+        oldest_event_ms: Some(1_678_752_000_000),
+    };
     let reasons = vec![("bad_device_id".to_owned(), 12), ("foreign_sender".to_owned(), 5)];
-    let rows = status::Rows { vantages: vec![vantage()], totals, rejected: reasons, rejected_events: vec![rejected("bad_device_id", "{}"); 3], rooms: rooms() };
+    let rows = status::Rows {
+        vantages: vec![vantage()],
+        totals,
+        rejected: reasons,
+        rejected_events: vec![rejected("bad_device_id", "{}"); 3],
+        rooms: rooms(),
+    };
     status::page(rows, NOW)
 }
 
@@ -277,9 +315,16 @@ fn json_has_the_shape_that_was_promised() {
         assert!(call.get(key).is_some(), "{key}");
     }
     assert_eq!(call["started_at"], "2026-11-22T13:58:04.000Z");
-    assert!(call["ended_ms"].is_null() && call["members"][0]["left_ms"].is_null() && call["members"][0]["end_reason"].is_null());
+    assert!(
+        call["ended_ms"].is_null()
+            && call["members"][0]["left_ms"].is_null()
+            && call["members"][0]["end_reason"].is_null()
+    );
     assert_eq!(call["members"][1]["end_reason"], "delayed_leave");
-    assert_eq!(call["members"][0]["transport"], serde_json::json!({"type": "livekit", "service_url": "https://livekit.example.org"}));
+    assert_eq!(
+        call["members"][0]["transport"],
+        serde_json::json!({"type": "livekit", "service_url": "https://livekit.example.org"})
+    );
     let list = serde_json::to_value(calls()).unwrap();
     let keys: Vec<_> = list.as_object().unwrap().keys().collect();
     assert_eq!(keys, ["data", "next", "next_url"]);

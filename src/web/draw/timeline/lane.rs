@@ -38,9 +38,8 @@ pub(super) fn draw(canvas: &Canvas<'_>, lane: &[&MemberFacts], place: (i64, i64)
     for stays in &bars {
         let here = stays[0].sfu();
         let changed = sfu != Some(here);
-        let follows_glyph = sfu.is_some() && row.glyphs.last().is_some_and(|last| {
-            (canvas.axis.x(stays[0].joined_ms) - last.x.0).abs() < GLYPH_ROOM
-        });
+        let follows_glyph = sfu.is_some()
+            && row.glyphs.last().is_some_and(|last| (canvas.axis.x(stays[0].joined_ms) - last.x.0).abs() < GLYPH_ROOM);
         row.bars.push(bar(canvas, stays, place, changed.then_some(follows_glyph)));
         add_glyph(canvas, stays[stays.len() - 1], place, first_glyph, row);
         sfu = Some(here);
@@ -102,7 +101,8 @@ fn ticks(canvas: &Canvas<'_>, stays: &[&MemberFacts], (start, end): (i64, i64)) 
     let (user_id, device_id) = (&stays[0].user_id, &stays[0].device_id);
     let mine = canvas.renewals.iter().filter(|renewal| renewal.user_id == *user_id && renewal.device_id == *device_id);
     let seams = stays.iter().skip(1).map(|stay| stay.joined_ms);
-    let mut times: Vec<i64> = mine.map(|renewal| renewal.ms).chain(seams).filter(|ms| (start + 1..end).contains(ms)).collect();
+    let mut times: Vec<i64> =
+        mine.map(|renewal| renewal.ms).chain(seams).filter(|ms| (start + 1..end).contains(ms)).collect();
     times.sort_unstable();
     let mut drawn: Vec<Num> = Vec::new();
     for x in times.into_iter().map(|ms| canvas.axis.x(ms)) {
@@ -132,12 +132,19 @@ fn cut(title: String) -> String {
 }
 
 /// Words beside glyphs, where the lane is free to the right of them.
-fn add_notes(canvas: &Canvas<'_>, bars: &[Vec<&MemberFacts>], (y, h): (i64, i64), (first, many): (usize, bool), row: &mut Row) {
+fn add_notes(
+    canvas: &Canvas<'_>,
+    bars: &[Vec<&MemberFacts>],
+    (y, h): (i64, i64),
+    (first, many): (usize, bool),
+    row: &mut Row,
+) {
     for index in first..row.glyphs.len() {
         let glyph = &row.glyphs[index];
-        let ended = bars.iter().filter_map(|bar| bar.last()).rfind(|stay| {
-            stay.left_ms.is_some_and(|ms| (canvas.axis.x(ms) - glyph.x.0).abs() < 0.001)
-        });
+        let ended = bars
+            .iter()
+            .filter_map(|bar| bar.last())
+            .rfind(|stay| stay.left_ms.is_some_and(|ms| (canvas.axis.x(ms) - glyph.x.0).abs() < 0.001));
         let Some(reason) = ended.and_then(|stay| stay.end_reason.as_deref()) else { continue };
         let text = words(reason);
         let text = if many && reason == "left" { "this device left".to_owned() } else { text };
