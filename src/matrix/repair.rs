@@ -142,7 +142,10 @@ mod tests {
 
     #[test]
     fn half_surrogates_control_characters_and_endless_numbers_become_readable() {
-        assert_eq!(read(r#"["\ud800", "x\udc00y", 1]"#), json!(["\u{fffd}", "x\u{fffd}y", 1]));
+        assert_eq!(
+            read(r#"["\ud800", "x\udc00y", "\ud83d\ude00\n", 1]"#),
+            json!(["\u{fffd}", "x\u{fffd}y", "\u{1f600}\n", 1])
+        );
         assert_eq!(read("[\"a\u{1}b\"]"), json!(["a\u{fffd}b"]));
         let digits = "9".repeat(400);
         assert_eq!(read(&format!("[{digits}, -{digits}, 1e999]")), json!([1e308, -1e308, 1e308]));

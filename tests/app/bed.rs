@@ -1,0 +1,136 @@
+//! The real app on port 0 against the simulated homeserver, both in this process, over real HTTP.
+
+use crate::support::eventually;
+use crate::support::http::{Http, quote};
+use callscope::app::App;
+use callscope::clock::Clock;
+use callscope::config::Config;
+use callscope::sim::{Homeserver, NewRoom};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+pub const MEMBER: &str = "org.matrix.msc3401.call.member";
+
+/// A homeserver with a bot account, and where the app keeps its things.
+pub struct Bed {
+    pub hs: Homeserver,
+    pub bot: String,
+    pub token: String,
+    pub folder: TempDir,
+}
+
+impl Bed {
+    pub async fn new() -> Self {
+        let hs = Homeserver::start(0).await.unwrap();
+        let (bot, token) = hs.register("bot", "secret");
+        Self { hs, bot, token, folder: tempfile::tempdir().unwrap() }
+    }
+
+    /// A room that the bot is in, with these users of the simulated server.
+    pub fn room(&self, users: &[&str]) -> String {
+        self.room_like(NewRoom { name: Some("A room".into()), ..NewRoom::default() }, users)
+    }
+
+    pub fn room_like(&self, like: NewRoom, users: &[&str]) -> String {
+        let room = self.hs.create_room(like);
+        self.hs.join_user(&room, &self.bot, now() - 1_000_000);
+        for user in users {
+            self.hs.join_user(&room, user, now() - 1_000_000);
+        }
+        room
+    }
+
+    pub fn settings(&self) -> Vec<(String, String)> {
+        let database = format!("sqlite://{}", self.folder.path().join("callscope.db").display());
+        [
+            ("HOMESERVER_URL", self.hs.url()),
+            ("ACCESS_TOKEN", self.token.clone()),
+            ("DATABASE_URL", database),
+            ("BIND", "127.0.0.1:0".into()),
+        ]
+        .map(|(key, value)| (format!("CALLSCOPE_{key}"), value))
+        .into()
+    }
+
+    pub async fn start(&self) -> Running {
+        self.start_with(&[]).await
+    }
+
+    /// Starts the app with more keys than the usual; a key given twice counts as given last.
+    pub async fn start_with(&self, more: &[(&str, &str)]) -> Running {
+        let mut settings: std::collections::BTreeMap<String, String> = self.settings().into_iter().collect();
+        settings.extend(more.iter().map(|(key, value)| (format!("CALLSCOPE_{key}"), (*value).to_owned())));
+        let config = Config::load(None, settings.into_iter()).unwrap();
+        if std::env::var_os("SHOW_LOG").is_some() {
+            let _ = callscope::telemetry::start("debug,hyper_util=info,h2=info,sqlx=info,reqwest=info");
+        }
+        let app = App::start(&config, Clock::System).await.unwrap();
+        let http = Http::new(&format!("http://{}", app.address), None);
+        Running { app, http }
+    }
+}
+
+pub struct Running {
+    pub app: App,
+    pub http: Http,
+}
+
+impl Running {
+    pub async fn json(&self, path: &str) -> Value {
+        self.http.get(path).await.ok()
+    }
+
+    pub async fn ready(&self) {
+        eventually("the first sync", 30, async || (self.http.get("/readyz").await.status == 200).then_some(())).await;
+    }
+
+    /// All calls, newest first.
+    pub async fn calls(&self) -> Vec<Value> {
+        self.json("/api/v1/calls?limit=500").await["data"].as_array().unwrap().clone()
+    }
+
+    /// Waits until the calls are as `right` wants them.
+    pub async fn calls_until(&self, what: &str, right: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+        eventually(what, 60, async || Some(self.calls().await).filter(|calls| right(calls))).await
+    }
+
+    pub async fn status_until(&self, what: &str, right: impl Fn(&Value) -> bool) -> Value {
+        eventually(what, 60, async || Some(self.json("/api/v1/status").await).filter(|status| right(status))).await
+    }
+
+    /// A room, as soon as it is known.
+    pub async fn room(&self, room: &str) -> Value {
+        let path = format!("/api/v1/rooms/{}", quote(room));
+        eventually("the room is known", 30, async || {
+            Some(self.http.get(&path).await).filter(|answer| answer.status == 200).map(|answer| answer.body)
+        })
+        .await
+    }
+}
+
+pub fn now() -> i64 {
+    Clock::System.now_ms()
+}
+
+/// The flat content of a join, as clients send it today.
+pub fn join(device: &str) -> Value {
+    json!({
+        "application": "m.call", "call_id": "", "scope": "m.room", "device_id": device, "expires": 14_400_000,
+        "focus_active": {"type": "livekit", "focus_selection": "multi_sfu"}, "m.call.intent": "video",
+        "foci_preferred": [{"type": "livekit", "livekit_service_url": "https://sfu.example/", "livekit_alias": "!x"}],
+    })
+}
+
+pub fn key(user: &str, device: &str) -> String {
+    format!("_{user}_{device}_m.call")
+}
+
+impl Bed {
+    pub fn joins(&self, room: &str, user: &str, device: &str, at: i64) -> String {
+        self.hs.send_state(room, user, MEMBER, &key(user, device), join(device), at)
+    }
+
+    pub fn leaves(&self, room: &str, user: &str, device: &str, at: i64) -> String {
+        self.hs.send_state(room, user, MEMBER, &key(user, device), json!({}), at)
+    }
+}

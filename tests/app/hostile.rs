@@ -1,0 +1,106 @@
+//! A room with hostile events: everything is kept, counted, escaped and shown; nothing breaks.
+
+use crate::bed::{Bed, MEMBER, join, key, now};
+use crate::support::http::quote;
+use callscope::sim::NewRoom;
+use serde_json::{Value, json};
+
+const ALICE: &str = "@alice:sim.example";
+const MARKUP: &str = "<script>alert(1)</script>\"'&<b>";
+
+fn vectors() -> Vec<Value> {
+    let text = std::fs::read_to_string("tests/vectors/published.json").unwrap();
+    let file: Value = serde_json::from_str(&text).unwrap();
+    let wanted = ["V51", "V71", "V72"];
+    let vectors = file["vectors"].as_array().unwrap().iter();
+    let events = vectors.filter(|vector| wanted.iter().any(|id| vector["id"] == *id)).flat_map(|vector| {
+        let prefix = vector["id"].as_str().unwrap().to_owned();
+        vector["events"].as_array().unwrap().clone().into_iter().map(move |mut event| {
+            event["event_id"] = json!(format!("${prefix}{}", &event["event_id"].as_str().unwrap()[1..]));
+            event
+        })
+    });
+    events.collect()
+}
+
+fn odd(user: &str) -> Vec<Value> {
+    let event = |id: &str, ts: Value, content: Value| {
+        json!({"event_id": format!("$odd{id}"), "type": MEMBER, "sender": user, "state_key": key(user, id),
+            "origin_server_ts": ts, "content": content})
+    };
+    let long = "x".repeat(60_000);
+    let mut markup = join(MARKUP);
+    markup["call_id"] = json!(MARKUP);
+    markup["m.call.intent"] = json!(MARKUP);
+    markup["foci_preferred"][0]["livekit_service_url"] = json!("javascript:alert(1)");
+    let mut numbers = join("NUM");
+    numbers["expires"] = json!(u64::MAX);
+    numbers["created_ts"] = json!(-1.5e300);
+    let mut control = join("CTL\u{0}\u{1b}[31m\u{202e}");
+    control["call_id"] = json!("a\u{0}\nb\u{7}");
+    vec![
+        event("markup", json!(now()), markup),
+        event("long", json!(now()), join(&long)),
+        event("numbers", json!(now()), numbers),
+        event("control", json!(now()), control),
+        event("future", json!(i64::MAX), join("FUT")),
+        event("pastfuture", json!(1.0e300), join("PF")),
+        event("array", json!(now()), json!([1, 2])),
+        event("null", json!(now()), Value::Null),
+        json!({"event_id": "$oddsender", "type": MEMBER, "sender": 5, "state_key": "k", "origin_server_ts": 1, "content": {}}),
+        json!({"event_id": "$oddts", "type": MEMBER, "sender": user, "state_key": "k2", "origin_server_ts": "x", "content": {}}),
+    ]
+}
+
+#[tokio::test]
+async fn everything_hostile_is_kept_counted_and_escaped() {
+    let bed = Bed::new().await;
+    let like = NewRoom { name: Some(MARKUP.into()), ..NewRoom::default() };
+    let room = bed.room_like(like, &[ALICE]);
+    bed.hs.set_display_name(ALICE, MARKUP);
+    let app = bed.start().await;
+    app.ready().await;
+    bed.joins(&room, ALICE, "GOOD", now());
+    let mut sent = 0;
+    for mut event in vectors().into_iter().chain(odd(ALICE)) {
+        event["room_id"] = json!(room);
+        bed.hs.send_raw(&room, event);
+        sent += 1;
+    }
+    assert!(sent > 25);
+    let reasons =
+        app.status_until("the rejected events", |status| status["totals"]["rejected"].as_i64().unwrap() >= 21).await;
+    let counts = reasons["rejected"].as_array().unwrap();
+    let reason = |name: &str| {
+        counts.iter().find(|count| count["reason"] == name).map_or(0, |count| count["count"].as_i64().unwrap())
+    };
+    for name in ["no_device_id", "no_call_id", "bad_scope", "encrypted", "foreign_user_id", "id_too_long", "no_sender"]
+    {
+        assert!(reason(name) >= 1, "{name} is not in {counts:?}");
+    }
+    let calls = app.calls().await;
+    assert!(calls.iter().any(|call| call["slot_id"] == "m.call#ROOM" && call["active"] == true));
+    let marked = calls
+        .iter()
+        .find(|call| call["slot_id"] == format!("m.call#{MARKUP}"))
+        .expect("the call with markup in its id");
+    let pages = [
+        "/".into(),
+        "/calls".into(),
+        "/rooms".into(),
+        "/status".into(),
+        format!("/rooms/{}", quote(&room)),
+        format!("/calls/{}", marked["id"].as_str().unwrap()),
+    ];
+    for page in pages {
+        let text = reqwest::get(format!("{}{page}", app.http.base)).await.unwrap();
+        assert_eq!(text.status(), 200, "{page}");
+        let text = text.text().await.unwrap();
+        assert!(!text.contains("<script>alert") && !text.contains("href=\"javascript:"), "{page}");
+        assert!(!text.contains('\u{0}') && !text.contains('\u{1b}'), "{page} has control characters");
+        assert!(text.contains("</html>"), "{page} is whole");
+    }
+    let events = app.room(&room).await;
+    assert!(events["rejected_events"].as_array().is_some_and(|list| !list.is_empty()), "listed on the room");
+    app.app.stop().await;
+}

@@ -1,0 +1,58 @@
+//! Polls: without any long poll, and as the repair of what sync missed; rooms looked into without joining.
+
+use crate::bed::{Bed, MEMBER, join, key, now};
+use callscope::sim::NewRoom;
+
+const ALICE: &str = "@alice:sim.example";
+const OFTEN: (&str, &str) = ("POLL_SCHEDULE", "* * * * * *");
+
+#[tokio::test]
+async fn polls_alone_are_enough() {
+    let bed = Bed::new().await;
+    let room = bed.room(&[ALICE]);
+    let app = bed.start_with(&[("MODE", "poll"), OFTEN]).await;
+    app.ready().await;
+    bed.joins(&room, ALICE, "AD", now());
+    app.calls_until("the call", |calls| calls.len() == 1 && calls[0]["active"] == true).await;
+    bed.leaves(&room, ALICE, "AD", now());
+    app.calls_until("its end", |calls| calls[0]["active"] == false).await;
+    assert_eq!(bed.hs.count("/sync"), 0, "no long poll at all");
+    let snapshots = app.json("/api/v1/status").await["totals"]["snapshots"].as_i64().unwrap();
+    assert!((2..=3).contains(&snapshots), "a snapshot for each change of the set: {snapshots}");
+    app.app.stop().await;
+}
+
+#[tokio::test]
+async fn what_sync_missed_is_found_and_repaired() {
+    let bed = Bed::new().await;
+    let room = bed.room(&[ALICE]);
+    let app = bed.start_with(&[OFTEN]).await;
+    app.ready().await;
+    bed.hs.set_state_silently(&room, ALICE, MEMBER, &key(ALICE, "AD"), join("AD"), now());
+    app.calls_until("a join that only the state shows", |calls| calls.len() == 1 && calls[0]["active"] == true).await;
+    bed.hs.drop_state_silently(&room, MEMBER, &key(ALICE, "AD"));
+    let calls = app.calls_until("a state key that vanished", |calls| calls[0]["active"] == false).await;
+    assert_eq!(calls[0]["members"][0]["end_reason"], "left");
+    app.app.stop().await;
+}
+
+#[tokio::test]
+async fn a_world_readable_room_is_polled_without_joining() {
+    let bed = Bed::new().await;
+    let public = NewRoom { history_visibility: "world_readable".into(), ..NewRoom::default() };
+    let room = bed.hs.create_room(public);
+    bed.hs.join_user(&room, ALICE, now() - 9000);
+    bed.joins(&room, ALICE, "AD", now() - 1000);
+    let hidden = bed.hs.create_room(NewRoom::default());
+    let wishes = format!("{room} {hidden}");
+    let app = bed.start_with(&[("PEEK_ROOMS", &wishes), OFTEN]).await;
+    app.calls_until("the call", |calls| calls.len() == 1).await;
+    assert_eq!(app.room(&room).await["watch"], "peeked");
+    bed.leaves(&room, ALICE, "AD", now());
+    app.calls_until("its end", |calls| calls[0]["active"] == false).await;
+    let blind = app.room(&hidden).await;
+    assert_eq!(blind["watch"], "blind");
+    assert!(blind["error"].as_str().unwrap().contains("M_FORBIDDEN"), "{blind}");
+    assert!(!bed.hs.requests().iter().any(|(_, path)| path.contains("/join/")), "never joined");
+    app.app.stop().await;
+}

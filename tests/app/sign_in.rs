@@ -1,0 +1,116 @@
+//! Accounts: a password keeps its device, a revoked token is said and retried, invitations go by policy.
+
+use crate::bed::{Bed, now};
+use callscope::sim::NewRoom;
+use serde_json::json;
+use std::os::unix::fs::PermissionsExt;
+
+const ALICE: &str = "@alice:sim.example";
+
+#[tokio::test]
+async fn a_password_login_keeps_device_and_token() {
+    let bed = Bed::new().await;
+    bed.room(&[ALICE]);
+    let file = bed.folder.path().join("callscope.credentials.json");
+    let user = bed.bot.clone();
+    let password = [
+        ("ACCESS_TOKEN", ""),
+        ("USER_ID", user.as_str()),
+        ("PASSWORD", "secret"),
+        ("CREDENTIALS_FILE", file.to_str().unwrap()),
+    ];
+    let mut devices = Vec::new();
+    for _ in 0..2 {
+        let app = bed.start_with(&password).await;
+        app.ready().await;
+        devices.push(app.json("/api/v1/status").await["vantages"][0]["device_id"].clone());
+        app.app.stop().await;
+    }
+    assert_eq!(devices[0], devices[1]);
+    assert_eq!(bed.hs.count("/login"), 1, "the second start used the kept token");
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let kept: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    bed.hs.revoke(kept["access_token"].as_str().unwrap());
+    let app = bed.start_with(&password).await;
+    app.ready().await;
+    assert_eq!(
+        app.json("/api/v1/status").await["vantages"][0]["device_id"],
+        devices[0],
+        "the device is taken up again"
+    );
+    app.app.stop().await;
+}
+
+#[tokio::test]
+async fn a_revoked_token_is_said_and_tried_again() {
+    let bed = Bed::new().await;
+    let room = bed.room(&[ALICE]);
+    let app = bed.start().await;
+    app.ready().await;
+    bed.hs.revoke(&bed.token);
+    bed.joins(&room, ALICE, "AD", now());
+    let status = app
+        .status_until("it is said", |status| {
+            status["vantages"][0]["error"].as_str().is_some_and(|error| error.contains("no longer accepted"))
+        })
+        .await;
+    assert!(status["vantages"][0]["error"].as_str().unwrap().contains("new one"), "it names the fix");
+    assert!(!status.to_string().contains(&bed.token), "the token itself is never shown");
+    let whoami = bed.hs.count("/whoami");
+    crate::support::eventually("it is tried again", 60, async || (bed.hs.count("/whoami") > whoami).then_some(()))
+        .await;
+    assert_eq!(app.http.get("/healthz").await.status, 200);
+    app.app.stop().await;
+}
+
+#[tokio::test]
+async fn invitations_go_by_policy() {
+    let bed = Bed::new().await;
+    bed.room(&[ALICE]);
+    let (good, bad) = (bed.hs.create_room(NewRoom::default()), bed.hs.create_room(NewRoom::default()));
+    let app = bed.start_with(&[("INVITES_ALLOW_SERVERS", "good.example")]).await;
+    app.ready().await;
+    bed.hs.join_user(&good, "@ann:good.example", now());
+    bed.hs.join_user(&bad, "@eve:bad.example", now());
+    bed.hs.invite(&bad, &bed.bot, "@eve:bad.example", now());
+    bed.hs.invite(&good, &bed.bot, "@ann:good.example", now());
+    crate::support::eventually("the good room", 30, async || {
+        let rooms = app.json("/api/v1/rooms").await;
+        rooms["data"].as_array().unwrap().iter().any(|room| room["room"]["room_id"] == json!(good)).then_some(())
+    })
+    .await;
+    app.status_until("the refusal is counted", |status| status["vantages"][0]["invites_refused"].as_i64() >= Some(1))
+        .await;
+    let rooms = app.json("/api/v1/rooms").await;
+    assert!(!rooms.to_string().contains(&bad));
+    app.app.stop().await;
+}
+
+#[tokio::test]
+async fn rooms_are_joined_by_id_and_alias_and_trouble_is_shown() {
+    let bed = Bed::new().await;
+    let by_id = bed.hs.create_room(NewRoom::default());
+    let alias = "#lounge:sim.example";
+    let by_alias = bed.hs.create_room(NewRoom { alias: Some(alias.into()), ..NewRoom::default() });
+    let wishes = format!("{by_id}?via=sim.example {alias} #gone:sim.example");
+    let app = bed.start_with(&[("ROOMS", &wishes)]).await;
+    for room in [&by_id, &by_alias] {
+        crate::support::eventually("the room is watched", 30, async || {
+            let answer = app.http.get(&format!("/api/v1/rooms/{}", crate::support::http::quote(room))).await;
+            (answer.status == 200 && answer.body["watch"] == "joined").then_some(())
+        })
+        .await;
+    }
+    crate::support::eventually("the wrong alias is shown", 30, async || {
+        let rooms = app.json("/api/v1/rooms").await;
+        let gone = rooms["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|room| room["room"]["room_id"] == "#gone:sim.example")?
+            .clone();
+        (gone["watch"] == "blind" && gone["error"].is_string()).then_some(())
+    })
+    .await;
+    app.app.stop().await;
+}
