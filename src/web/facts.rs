@@ -1,6 +1,6 @@
 //! The facts that pages and JSON share: one struct for each thing, with ids, milliseconds and counts, never prose.
 
-use crate::rtc::transport::Transport;
+use crate::rtc::transport::{self, Transport};
 use crate::store::row::{self, RoomName};
 use crate::web::format;
 use serde::{Serialize, Serializer};
@@ -252,7 +252,8 @@ impl CallFacts {
 
 /// What each member of one call really uses.
 fn in_use(members: &[row::Member]) -> Vec<Option<Transport>> {
-    members.iter().map(|member| member.transport.clone()).collect()
+    let stay = |member: &row::Member| (member.joined_ms, member.until_ms, member.transport.clone(), member.selection);
+    transport::in_use(&members.iter().map(stay).collect::<Vec<_>>())
 }
 
 /// Calls with their members, in the order of the calls.
