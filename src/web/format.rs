@@ -3,7 +3,7 @@
 use askama::filters::HtmlSafe;
 use jiff::SignedDuration;
 use jiff::civil::{DateTime, date};
-use std::fmt;
+use std::fmt::{self, Write};
 
 /// Names longer than this are cut on pages, in characters.
 const NAME_MAX: usize = 160;
@@ -282,7 +282,9 @@ pub fn raw_json(event: &serde_json::Value) -> String {
         }
         match letter {
             '\n' => clean.push(letter),
-            _ if is_trick(letter) => clean.push_str(&format!("\\u{:04x}", u32::from(letter))),
+            _ if is_trick(letter) => {
+                let _ = write!(clean, "\\u{:04x}", u32::from(letter));
+            }
             _ => clean.push(letter),
         }
     }
@@ -298,7 +300,9 @@ pub fn segment(text: &str) -> String {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'@' | b':' => {
                 path.push(char::from(byte));
             }
-            _ => path.push_str(&format!("%{byte:02X}")),
+            _ => {
+                let _ = write!(path, "%{byte:02X}");
+            }
         }
     }
     path
@@ -308,6 +312,12 @@ pub fn segment(text: &str) -> String {
 #[must_use]
 pub fn host(url: &str) -> &str {
     url.split_once("://").map_or(url, |(_, rest)| rest.split('/').next().unwrap_or(rest))
+}
+
+/// A time that a server can have meant: Matrix began in September 2014, earlier stamps are mistakes or jokes.
+#[must_use]
+pub fn plausible(ms: impl std::borrow::Borrow<Option<i64>>) -> Option<i64> {
+    ms.borrow().filter(|ms| *ms >= 1_409_529_600_000)
 }
 
 /// How long ago, in words.

@@ -130,8 +130,9 @@ pub fn encode(cursor: &Cursor) -> String {
 }
 
 fn decode(text: &str) -> Option<Cursor> {
-    let digits: Option<Vec<u8>> = text.chars().map(|letter| letter.to_digit(16).map(|digit| digit as u8)).collect();
-    let (pairs, []) = digits.as_deref()?.as_chunks::<2>() else { return None };
+    let digit = |letter: char| letter.to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let digits: Vec<u8> = text.chars().map(digit).collect::<Option<_>>()?;
+    let (pairs, []) = digits.as_chunks::<2>() else { return None };
     let plain = String::from_utf8(pairs.iter().map(|[high, low]| high << 4 | low).collect()).ok()?;
     let mut parts = plain.splitn(3, ' ');
     let ("1", started, id) = (parts.next()?, parts.next()?, parts.next()?) else { return None };

@@ -82,7 +82,7 @@ fn half(first: i64, today: i64, by_day: &BTreeMap<i64, i64>) -> Half {
             (calls > 0).then(|| format!("{}: {}", civil(ms).strftime("%a %-d %b"), counted(calls, "call", "calls")));
         Cell { x: LEFT + day / 7 * PITCH, y: TOP + day % 7 * PITCH, class, title }
     });
-    let last = days.clone().last().map_or(first, |(_, ms)| ms);
+    let last = days.clone().next_back().map_or(first, |(_, ms)| ms);
     let title = format!("Calls a day, {} to {}", civil(first).strftime("%B %Y"), civil(last).strftime("%B %Y"));
     Half { title, cells: cells.collect(), months: months(first, last) }
 }

@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 
 /// Events read for the evidence and for renewals, and shown.
 const EVENTS: i64 = 400;
-const EVENTS_SHOWN: usize = 40;
+const EVENTS_SHOWN: usize = 30;
 /// Stays in the table.
 const STAYS_SHOWN: usize = 300;
 

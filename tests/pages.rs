@@ -1,0 +1,366 @@
+//! The pages over real HTTP from a filled store: HTML and JSON say the same, errors have one shape, nothing is unescaped.
+
+use callscope::changes::{Change, Changes};
+use callscope::clock::Clock;
+use callscope::rtc::event::RoomEvent;
+use callscope::rtc::fold::Rules;
+use callscope::store::batch::{self, Arrival, Batch, RoomBatch, Source};
+use callscope::store::row::Watch;
+use callscope::store::{Store, vantages};
+use callscope::web::{self, Web};
+use reqwest::Client;
+use reqwest::redirect::Policy;
+use serde_json::{Value, json};
+
+/// 2026-11-22 14:47:16 UTC
+const NOW: i64 = 1_795_358_836_000;
+const MINUTE: i64 = 60_000;
+const ROOM: &str = "!room/with+odd:example.org";
+const EVIL: &str = "<script>alert('x')</script>\u{202e}";
+
+struct Site {
+    base: String,
+    client: Client,
+    store: Store,
+    changes: Changes,
+    folder: std::path::PathBuf,
+}
+
+struct Answer {
+    status: u16,
+    kind: String,
+    place: String,
+    text: String,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        assert!(self.kind.starts_with("application/json"), "{}: {}", self.kind, self.text);
+        serde_json::from_str(&self.text).unwrap()
+    }
+}
+
+impl Site {
+    async fn empty(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("callscope-pages-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        let store = Store::open(&format!("sqlite://{}", folder.join("pages.db").display())).await.unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let changes = Changes::default();
+        let (of_web, clock) = (changes.clone(), Clock::fixed(NOW));
+        let web =
+            Web { store: store.clone(), changes: of_web, clock, public_url: Some("https://calls.example/".into()) };
+        tokio::spawn(web::serve(listener, web).unwrap());
+        let client = Client::builder().no_proxy().redirect(Policy::none()).build().unwrap();
+        Self { base, client, store, changes, folder }
+    }
+
+    async fn filled(name: &str) -> Self {
+        let site = Self::empty(name).await;
+        let start = vantages::Start {
+            id: "v",
+            user_id: "@bot:example.org",
+            homeserver: "https://example.org",
+            device_id: None,
+            mode: "follow",
+            software: Some("Synapse 1.157.1"),
+            delayed_events: true,
+            sticky_events: false,
+            now: NOW - 60 * MINUTE,
+        };
+        vantages::start(&site.store, &start).await.unwrap();
+        let arrival = |json: Value| Arrival {
+            event: RoomEvent::from_json(&json, None).unwrap(),
+            json: json.to_string(),
+            in_timeline: true,
+        };
+        let arrivals = events().into_iter().map(arrival).collect();
+        let room = RoomBatch { arrivals, watch: Some(Watch::Joined), ..RoomBatch::new(ROOM, Source::Sync) };
+        let batch =
+            Batch { vantage_id: "v".into(), seen_ms: NOW - MINUTE, position: Some("s1".into()), rooms: vec![room] };
+        batch::write(&site.store, &Rules::default(), &batch).await.unwrap();
+        site
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        let answer = self.client.get(format!("{}{path}", self.base)).send().await.unwrap();
+        let header =
+            |name| answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default();
+        let (kind, place, status) = (header("content-type"), header("location"), answer.status().as_u16());
+        assert!(header("content-security-policy").contains("script-src 'self'"), "{path}");
+        assert_eq!(header("x-content-type-options"), "nosniff", "{path}");
+        Answer { status, kind, place, text: answer.text().await.unwrap() }
+    }
+
+    async fn json(&self, path: &str) -> Value {
+        let answer = self.get(path).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+        answer.json()
+    }
+
+    async fn html(&self, path: &str) -> String {
+        let answer = self.get(path).await;
+        assert_eq!((answer.status, answer.kind.as_str()), (200, "text/html; charset=utf-8"), "{path}: {}", answer.text);
+        let head = answer.text.find("<main").unwrap();
+        answer.text[head..].to_owned()
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn event(id: &str, kind: &str, sender: &str, state_key: &str, minutes_ago: i64, content: Value) -> Value {
+    json!({ "event_id": id, "type": kind, "sender": sender, "state_key": state_key,
+        "origin_server_ts": NOW - minutes_ago * MINUTE, "content": content })
+}
+
+/// One call that is over (Alice and Bob), one that runs (Alice), and one event that nobody can use.
+fn events() -> Vec<Value> {
+    const CALL: &str = "org.matrix.msc3401.call.member";
+    let (alice, bob, eve) = ("@alice:example.org", "@bob:other.example", "@eve:evil.example");
+    let join = |device: &str| {
+        json!({ "application": "m.call", "call_id": "", "scope": "m.room", "device_id": device, "expires": 14_400_000,
+            "focus_active": { "type": "livekit", "focus_selection": "multi_sfu" },
+            "foci_preferred": [{ "type": "livekit", "livekit_service_url": "https://sfu.example/jwt" }] })
+    };
+    let member = |name: &str| json!({ "membership": "join", "displayname": name });
+    let key = |user: &str, device: &str| format!("_{user}_{device}_m.call");
+    let bad = json!({ "application": EVIL, "device_id": 7 });
+    vec![
+        event("$create", "m.room.create", alice, "", 900, json!({ "room_version": "11" })),
+        event("$name", "m.room.name", alice, "", 899, json!({ "name": format!("War {EVIL}") })),
+        event("$alias", "m.room.canonical_alias", alice, "", 899, json!({ "alias": "#war:example.org" })),
+        event("$a", "m.room.member", alice, alice, 899, member("Alice Moreau")),
+        event("$b", "m.room.member", bob, bob, 898, member(EVIL)),
+        event("$e", "m.room.member", eve, eve, 898, member("Eve")),
+        event("$join/a", CALL, alice, &key(alice, "AA"), 300, join("AA")),
+        event("$join_b", CALL, bob, &key(bob, "BB"), 290, join("BB")),
+        event("$leave_b", CALL, bob, &key(bob, "BB"), 250, json!({})),
+        event("$leave_a", CALL, alice, &key(alice, "AA"), 240, json!({})),
+        event("$again_a", CALL, alice, &key(alice, "AA"), 10, join("AA")),
+        event("$bad", CALL, eve, &key(eve, "EE"), 20, bad),
+    ]
+}
+
+/// A path segment.
+fn quote(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap()
+}
+
+#[tokio::test]
+async fn both_ways_give_the_same_facts() {
+    let site = Site::filled("same").await;
+    let overview = site.json("/api/v1/overview").await;
+    let html = site.html("/").await;
+    assert_eq!((&overview["people"], overview["active"].as_array().unwrap().len()), (&json!(1), 1));
+    assert!(html.contains("1 call now, 1 person") && html.contains("Alice Moreau"));
+    assert!(html.contains(&format!("href=\"/calls/{}\"", text(&overview["active"][0]["id"]))));
+    assert!(html.contains(&format!("data-since=\"{}\"", overview["active"][0]["started_ms"])));
+
+    let list = site.json("/api/v1/calls").await;
+    let html = site.html("/calls").await;
+    let calls = list["data"].as_array().unwrap();
+    assert_eq!((calls.len(), &list["next"], &list["next_url"]), (2, &Value::Null, &Value::Null));
+    for call in calls {
+        assert!(html.contains(&format!("href=\"/calls/{}\"", text(&call["id"]))));
+        assert!(html.contains(&format!("data-start=\"{}\"", call["started_ms"])));
+        let path = format!("/calls/{}", text(&call["id"]));
+        let (page, json) = (site.html(&path).await, site.json(&format!("/api/v1{path}")).await);
+        for key in call.as_object().unwrap().keys() {
+            assert_eq!(json[key], call[key], "{key}");
+        }
+        for member in json["members"].as_array().unwrap() {
+            assert!(page.contains(text(&member["device_id"])) && page.contains("https://sfu.example/jwt"));
+        }
+        assert!(page.contains(&format!("{} event", json["evidence_total"])), "{page}");
+    }
+    assert_eq!(site.json("/api/v1/calls/active").await["data"], json!([calls[0]]));
+
+    let rooms = site.json("/api/v1/rooms").await;
+    let path = format!("/rooms/{}", quote(ROOM));
+    let (room, page) = (site.json(&format!("/api/v1{path}")).await, site.html(&path).await);
+    assert_eq!(rooms["data"][0]["room_id"], ROOM);
+    assert_eq!((&room["calls"], room["year"].as_array().unwrap().len(), &room["rejected"]), (&json!(2), 2, &json!(1)));
+    assert!(page.contains("2 ever") && page.contains("$bad") && page.contains("A call is running"));
+    assert!(site.html("/rooms").await.contains("1 room watched"));
+
+    let status = site.json("/api/v1/status").await;
+    let page = site.html("/status").await;
+    assert_eq!((&status["totals"]["calls"], &status["ready"]), (&json!(2), &json!(true)));
+    assert!(page.contains("@bot:example.org") && page.contains("$bad") && page.contains("All is well"));
+    assert_eq!(status["rejected_events"][0]["event"]["content"]["application"], EVIL);
+    assert!(site.html("/about").await.contains("/api/v1/calls/active"));
+}
+
+#[tokio::test]
+async fn a_call_in_json_is_what_was_promised() {
+    let site = Site::filled("call").await;
+    let calls = site.json("/api/v1/calls").await;
+    let (now, past) = (&calls["data"][0], &calls["data"][1]);
+    assert_eq!(now["room"], json!({ "room_id": ROOM, "name": format!("War {EVIL}"), "alias": "#war:example.org" }));
+    assert_eq!(
+        (&now["active"], &now["ended_ms"], &now["duration_ms"]),
+        (&json!(true), &Value::Null, &json!(10 * MINUTE))
+    );
+    assert_eq!((&now["slot_id"], &now["application"]), (&json!("m.call#ROOM"), &json!("m.call")));
+    assert_eq!((&past["started_ms"], &past["ended_ms"]), (&json!(NOW - 300 * MINUTE), &json!(NOW - 240 * MINUTE)));
+    assert_eq!(
+        (&past["started_at"], &past["ended_at"]),
+        (&json!("2026-11-22T09:47:16.000Z"), &json!("2026-11-22T10:47:16.000Z"))
+    );
+    assert_eq!(
+        (&past["people"], &past["devices"], &past["peak"], &past["peak_users"]),
+        (&json!(2), &json!(2), &json!(2), &json!(2))
+    );
+    assert_eq!(past["servers"], json!(["example.org", "other.example"]));
+    let bob = &past["members"][1];
+    assert_eq!(
+        (&bob["user_id"], &bob["device_id"], &bob["server"]),
+        (&json!("@bob:other.example"), &json!("BB"), &json!("other.example"))
+    );
+    assert_eq!(
+        (&bob["joined_ms"], &bob["left_ms"], &bob["end_reason"]),
+        (&json!(NOW - 290 * MINUTE), &json!(NOW - 250 * MINUTE), &json!("left"))
+    );
+    assert_eq!(bob["transport"], json!({ "type": "livekit", "service_url": "https://sfu.example/jwt" }));
+    let alice = &now["members"][0];
+    assert_eq!((&alice["left_ms"], &alice["end_reason"]), (&Value::Null, &Value::Null));
+}
+
+#[tokio::test]
+async fn the_id_of_any_member_event_leads_to_its_call() {
+    let site = Site::filled("event").await;
+    let past = site.json("/api/v1/calls?status=ended").await["data"][0]["id"].clone();
+    for event in ["$join/a", "$join_b", "$leave_b"] {
+        for prefix in ["", "/api/v1"] {
+            for id in [event.to_owned(), quote(event)] {
+                let answer = site.get(&format!("{prefix}/calls/{id}")).await;
+                assert_eq!((answer.status, answer.place), (303, format!("{prefix}/calls/{}", text(&past))), "{event}");
+            }
+        }
+    }
+    let answer = site.get(&format!("/api/v1/rooms/{}", quote("#war:example.org"))).await;
+    assert_eq!((answer.status, answer.place.as_str()), (303, "/api/v1/rooms/!room%2Fwith%2Bodd:example.org"));
+    assert_eq!(site.json(&answer.place).await["room_id"], ROOM);
+}
+
+#[tokio::test]
+async fn lists_are_filtered_and_paged() {
+    let site = Site::filled("pages").await;
+    let all = site.json("/api/v1/calls").await["data"].clone();
+    let first = site.json("/api/v1/calls?limit=1").await;
+    assert_eq!(first["data"], json!([all[0]]));
+    let next_url = text(&first["next_url"]).strip_prefix("https://calls.example").unwrap().to_owned();
+    let second = site.json(&next_url).await;
+    assert_eq!((&second["data"], &second["next"]), (&json!([all[1]]), &Value::Null));
+    let alias = quote("#war:example.org");
+    let (day, minutes) = (NOW - 600 * MINUTE, NOW - 200 * MINUTE);
+    for (filter, want) in [
+        (format!("room={alias}"), json!([all[0], all[1]])),
+        (format!("room={}", quote(ROOM)), json!([all[0], all[1]])),
+        ("room=%21nowhere:x".to_owned(), json!([])),
+        ("status=active".to_owned(), json!([all[0]])),
+        ("status=ended".to_owned(), json!([all[1]])),
+        (format!("from={minutes}"), json!([all[0]])),
+        (format!("from={day}&to={minutes}"), json!([all[1]])),
+        ("to=2026-11-21".to_owned(), json!([])),
+        ("from=2026-11-22&to=2026-11-22".to_owned(), json!([all[0], all[1]])),
+        ("to=2026-11-22T12:00:00Z".to_owned(), json!([all[1]])),
+    ] {
+        assert_eq!(site.json(&format!("/api/v1/calls?{filter}")).await["data"], want, "{filter}");
+        let page = site.html(&format!("/calls?{filter}")).await;
+        assert_eq!(page.matches("data-start=").count(), want.as_array().unwrap().len(), "{filter}");
+    }
+}
+
+#[tokio::test]
+async fn errors_have_one_shape_and_the_routes_way() {
+    let site = Site::filled("errors").await;
+    for (path, status, errcode) in [
+        ("/calls?rom=1", 400, "M_INVALID_PARAM"),
+        ("/calls?limit=0", 400, "M_INVALID_PARAM"),
+        ("/calls?cursor=zz", 400, "M_INVALID_PARAM"),
+        ("/calls?from=soon", 400, "M_INVALID_PARAM"),
+        ("/status?x=%3Cscript%3E", 400, "M_INVALID_PARAM"),
+        ("/calls/nothing", 404, "M_NOT_FOUND"),
+        ("/rooms/%21nothing:x", 404, "M_NOT_FOUND"),
+        ("/nowhere", 404, "M_UNRECOGNIZED"),
+    ] {
+        let json = site.get(&format!("/api/v1{path}")).await;
+        let body = json.json();
+        assert_eq!(
+            (json.status, &body["errcode"], &body["status"]),
+            (status, &json!(errcode), &json!(status)),
+            "{path}"
+        );
+        assert_eq!(body.as_object().unwrap().len(), 3);
+        let html = site.get(path).await;
+        assert_eq!((html.status, html.kind.as_str()), (status, "text/html; charset=utf-8"), "{path}");
+        assert!(html.text.contains("<h1") && !html.text.contains("<script>"), "{path}");
+    }
+    let unknown = site.get("/api/v1/calls?rom=1").await.json();
+    assert_eq!(unknown["error"], "unknown parameter \"rom\"; known here: room, status, from, to, cursor, limit");
+    let answer = site.client.post(format!("{}/api/v1/calls", site.base)).send().await.unwrap();
+    assert_eq!((answer.status().as_u16(), answer.headers()["allow"].to_str().unwrap()), (405, "GET, HEAD"));
+    assert_eq!(answer.json::<Value>().await.unwrap()["errcode"], "M_UNRECOGNIZED");
+    let answer = site.client.head(format!("{}/calls", site.base)).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+}
+
+#[tokio::test]
+async fn what_strangers_wrote_is_text() {
+    let site = Site::filled("hostile").await;
+    let past = site.json("/api/v1/calls?status=ended").await["data"][0]["id"].clone();
+    let call = format!("/calls/{}", text(&past));
+    for path in ["/", "/calls", call.as_str(), "/rooms", &format!("/rooms/{}", quote(ROOM)), "/status"] {
+        let page = site.get(path).await.text;
+        assert!(!page.contains("<script>") && !page.contains('\u{202e}'), "{path}");
+        assert!(!page.contains(" style=") && !page.contains("http://") && page.len() < 60_000, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_store_is_explained() {
+    let site = Site::empty("empty").await;
+    assert_eq!(site.get("/healthz").await.status, 200);
+    let ready = site.get("/readyz").await;
+    assert_eq!((ready.status, &ready.json()["errcode"]), (503, &json!("M_NOT_READY")));
+    assert!(site.html("/").await.contains("Not logged in yet"));
+    assert!(site.html("/calls").await.contains("No calls yet"));
+    assert!(site.html("/rooms").await.contains("No room is watched yet"));
+    assert!(site.html("/status").await.contains("Starting"));
+    assert_eq!(site.json("/api/v1/calls").await, json!({ "data": [], "next": null, "next_url": null }));
+    let filled = Site::filled("ready").await;
+    assert_eq!(filled.json("/readyz").await, json!({ "ready": true }));
+}
+
+#[tokio::test]
+async fn changes_are_told_at_once_and_files_are_kept() {
+    let site = Site::filled("live").await;
+    let request = site.client.get(format!("{}/api/v1/live", site.base)).header("accept-encoding", "gzip, br");
+    let mut live = request.send().await.unwrap();
+    assert_eq!(live.headers()["content-type"], "text/event-stream");
+    assert!(live.chunk().await.unwrap().unwrap().starts_with(b"retry:"));
+    site.changes.announce(Change::Slot { room_id: ROOM.into(), slot_id: "m.call#ROOM".into() });
+    let told = live.chunk().await.unwrap().unwrap();
+    let data = json!({ "room_id": ROOM, "slot_id": "m.call#ROOM" });
+    assert_eq!(std::str::from_utf8(&told).unwrap(), format!("event: change\ndata: {data}\n\n"));
+
+    let page = site.get("/").await.text;
+    for name in ["style.css", "theme.js", "time.js", "live.js", "favicon.svg"] {
+        let start = page.find(&format!("/static/{name}?v=")).unwrap();
+        let path = page[start..].split('"').next().unwrap();
+        let answer = site.client.get(format!("{}{path}", site.base)).send().await.unwrap();
+        assert!(answer.headers()["cache-control"].to_str().unwrap().contains("immutable"), "{name}");
+    }
+    assert_eq!(site.get("/static/nothing.css").await.status, 404);
+}
