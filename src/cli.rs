@@ -1,4 +1,5 @@
 //! The command line: what can be asked of the program, and the words it answers with.
+#![allow(clippy::doc_markdown, reason = "these comments are the help that the program prints")]
 
 mod check;
 mod demo;
@@ -55,7 +56,7 @@ enum Command {
         /// The time for which to answer, ms since 1970 (default: now).
         #[arg(long, value_name = "MS")]
         now: Option<i64>,
-        /// What slot events mean: `if_present`, required or ignore.
+        /// What slot events mean: if_present, required or ignore.
         #[arg(long, default_value = "if_present")]
         slot_policy: SlotPolicy,
     },

@@ -1,4 +1,54 @@
-//! Callscope observes MatrixRTC calls.
+//! Callscope watches `MatrixRTC` calls (MSC4143) across the Matrix federation. A bot account observes rooms on a
+//! homeserver, stores what it saw, computes who was in which call and when, and shows it: HTML for people, JSON for
+//! programs. One binary, self-hosted.
+//!
+//! # The one sentence
+//!
+//! > `rtc` knows nobody; `matrix` and `store` know only `rtc`; the `observer` writes the store, the `web` reads it;
+//! > `app` wires.
+//!
+//! | module | may import (of ours) | may touch |
+//! |---|---|---|
+//! | [`rtc`] | nothing | nothing: no async, no clock, no logging, no I/O |
+//! | [`matrix`] | `rtc` | the network, towards homeservers |
+//! | [`store`] | `rtc` | the database; all SQL of the program is here |
+//! | [`observer`] | `rtc`, `matrix`, `store`, `changes`, `clock` | timers; the only writer |
+//! | [`web`] | `rtc`, `store` (reads), `changes`, `clock` | sockets of browsers and API clients |
+//! | [`sim`] | nothing of ours | a simulated homeserver over real HTTP: the demo and the tests use the same one |
+//! | [`config`] | `rtc`, `matrix`, `telemetry` | the configuration file and the environment |
+//! | [`app`], [`cli`] | all | start and stop, the command line |
+//!
+//! `tests/layers.rs` holds it: it fails on any other arrow, on SQL outside `store`, on `async` in `rtc`.
+//!
+//! # The one idea
+//!
+//! There is one interesting function, and it is pure: [`rtc::derive`], from the events of a room to memberships,
+//! sessions and rejected events. It is two folds: the events of one *chain* (a state key, or a sender's sticky key) into
+//! memberships ([`rtc::fold`]), the memberships of one slot into sessions ([`rtc::session`]). The store runs the same two
+//! folds on the chains and the span that new events touch ([`store::batch`]); a property holds that batch by batch, in
+//! any order, equals `derive` over the whole.
+//!
+//! Events are the truth and are only appended; memberships and sessions may be thrown away and derived again. Expiry
+//! writes nothing: a membership stores `until_ms`, and "active" is the question `until_ms > now`, with `now` an argument.
+//! What cannot be parsed is stored and counted as rejected, with the reason, and shown.
+//!
+//! # The way of one event
+//!
+//! 1. `observer/follow` asks [`matrix::Client::sync`]; `matrix/request` owns token, time-out, size cap, 429 and 5xx.
+//! 2. `matrix/sync` makes a batch of raw events and the next position.
+//! 3. `observer/ingest` (the funnel; poll and back-fill call the same function) hands it to [`store::batch::write`], one
+//!    transaction: append the new events, note the sighting, fold the touched chains, replace what changed, move the
+//!    position. Position and effect move together, so a crash repeats work and never loses it.
+//! 4. After the commit, and never before, [`changes`] announces the slot, without data.
+//! 5. `web/live` tells browsers "changed"; `static/live.js` fetches the page again: one read path serves first load,
+//!    refresh and API.
+//! 6. `web/pages/calls` reads [`store::sessions`], makes one page struct of *facts* (ids, milliseconds, counts, never
+//!    prose), and `web/reply` turns it into HTML or JSON. Formatting is a template filter.
+//!
+//! # Where to begin
+//!
+//! README, this page, [`rtc`], one vector of `tests/vectors`, `observer/ingest.rs`: half an hour.
+
 pub mod app;
 pub mod changes;
 pub mod cli;

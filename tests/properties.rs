@@ -1,4 +1,5 @@
 //! Properties of the core: arrival does not matter, sessions are disjoint, nothing makes it panic.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on ends")]
 
 mod generate;
 

@@ -1,13 +1,17 @@
 //! The store: what it holds after any batches equals what the pure core derives, on each database it is given.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on ends")]
 
 mod generate;
 
 use callscope::rtc::event::RoomEvent;
 use callscope::rtc::fold::Rules;
+use callscope::rtc::membership::Membership;
+use callscope::rtc::session::Session;
 use callscope::rtc::{self, Derived};
 use callscope::store::batch::{Arrival, Batch, RoomBatch, Source, write};
-use callscope::store::row::{CallFilter, Viewer};
-use callscope::store::{Store, events, memberships, sessions};
+use callscope::store::row::{Call, CallFilter, Cursor, Member, Viewer, Watch};
+use callscope::store::snapshots::Look;
+use callscope::store::{Store, events, memberships, rooms, sessions, stats, vantages, walks};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -30,109 +34,102 @@ fn batch(arrivals: Vec<Arrival>) -> Batch {
     Batch { vantage_id: "v".into(), seen_ms: LATER, position: None, rooms: vec![room] }
 }
 
-async fn open() -> (Store, std::path::PathBuf) {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let name = format!("callscope-store-{}-{}.db", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    let path = std::env::temp_dir().join(name);
-    let _ = std::fs::remove_file(&path);
-    (Store::open(&format!("sqlite://{}", path.display())).await.unwrap(), path)
+/// Where a test's database is: a file, or with `TEST_POSTGRES_URL` a schema of its own there.
+enum Place {
+    File(tempfile::TempDir),
+    Schema(String, String),
 }
 
-async fn done(store: Store, path: std::path::PathBuf) {
-    store.close().await;
-    for end in ["", "-wal", "-shm"] {
-        let _ = std::fs::remove_file(format!("{}{end}", path.display()));
+async fn open() -> (Store, Place) {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    if let Ok(url) = std::env::var("TEST_POSTGRES_URL") {
+        let schema = format!("callscope_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        on_postgres(&url, &format!("create schema {schema}")).await;
+        let store = Store::open(&format!("{url}?options=-csearch_path%3D{schema}")).await.unwrap();
+        return (store, Place::Schema(url, schema));
     }
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&format!("sqlite://{}", folder.path().join("callscope.db").display())).await.unwrap();
+    (store, Place::File(folder))
+}
+
+async fn on_postgres(url: &str, sql: &str) {
+    sqlx::any::install_default_drivers();
+    let pool = sqlx::AnyPool::connect(url).await.unwrap();
+    sqlx::query(sqlx::AssertSqlSafe(sql.to_owned())).execute(&pool).await.unwrap();
+    pool.close().await;
+}
+
+async fn done(store: Store, place: Place) {
+    store.close().await;
+    match place {
+        Place::File(folder) => folder.close().unwrap(),
+        Place::Schema(url, schema) => on_postgres(&url, &format!("drop schema {schema} cascade")).await,
+    }
+}
+
+fn sorted(mut rows: Vec<Value>) -> Vec<Value> {
+    rows.sort_by_key(Value::to_string);
+    rows
+}
+
+#[rustfmt::skip]
+fn stored_call(c: &Call) -> Value {
+    json!([c.id, c.slot_id, c.started_ms, c.until_ms, c.memberships, c.people, c.devices, c.peak, c.peak_users,
+        c.servers, c.intent, c.first_event_id])
+}
+
+#[rustfmt::skip]
+fn derived_call(s: &Session) -> Value {
+    json!([s.id, s.slot_id, s.started_ms, s.until_ms, s.memberships, s.users, s.devices, s.peak, s.peak_users,
+        s.servers, s.intent, s.first_event_id])
+}
+
+#[rustfmt::skip]
+fn stored_member(m: &Member) -> Value {
+    json!([m.joined_ms, m.user_id, m.device_id, m.until_ms, m.end_reason, m.updates, m.join_event_id, m.kind,
+        m.resumed, m.session_id])
+}
+
+#[rustfmt::skip]
+fn derived_member(m: &Membership, sessions: &[Session]) -> Value {
+    let session = sessions.iter().find(|s| s.membership_ids.contains(&m.id)).unwrap();
+    json!([m.joined_ms, m.user_id, m.device_id, m.until_ms, m.end_reason.as_str(), m.updates, m.join_event_id,
+        m.format.as_str(), m.resumed, session.id])
 }
 
 /// What the store shows, in the words of the core.
 async fn stored(store: &Store) -> Value {
     let calls = sessions::page(store, Viewer::Operator, &CallFilter::default(), None, 10_000, LATER).await.unwrap();
     let ids: Vec<String> = calls.iter().map(|call| call.id.clone()).collect();
-    let mut members: Vec<Value> = Vec::new();
-    for m in memberships::of(store, Viewer::Operator, &ids).await.unwrap() {
-        members.push(json!([
-            m.joined_ms,
-            m.user_id,
-            m.device_id,
-            m.until_ms,
-            m.end_reason,
-            m.updates,
-            m.join_event_id,
-            m.kind,
-            m.resumed,
-            m.session_id
-        ]));
-    }
-    members.sort_by_key(Value::to_string);
-    let mut calls: Vec<Value> = calls
-        .iter()
-        .map(|c| {
-            json!([
-                c.id,
-                c.slot_id,
-                c.started_ms,
-                c.until_ms,
-                c.memberships,
-                c.people,
-                c.devices,
-                c.peak,
-                c.peak_users,
-                c.servers,
-                c.intent,
-                c.first_event_id
-            ])
-        })
-        .collect();
-    calls.sort_by_key(Value::to_string);
+    let members = memberships::of(store, Viewer::Operator, &ids).await.unwrap();
     let rejected = events::rejected(store, Viewer::Operator, Some(ROOM), 10_000).await.unwrap();
-    let mut rejected: Vec<Value> = rejected.iter().map(|r| json!([r.event_id, r.reason])).collect();
-    rejected.sort_by_key(Value::to_string);
-    json!({"members": members, "calls": calls, "rejected": rejected})
+    json!({
+        "members": sorted(members.iter().map(stored_member).collect()),
+        "calls": sorted(calls.iter().map(stored_call).collect()),
+        "rejected": sorted(rejected.iter().map(|r| json!([r.event_id, r.reason])).collect()),
+    })
 }
 
 fn derived(derived: &Derived) -> Value {
-    let mut members: Vec<Value> = Vec::new();
-    for m in derived.memberships.iter().filter(|m| m.until_ms > m.joined_ms) {
-        let session = derived.sessions.iter().find(|s| s.membership_ids.contains(&m.id)).unwrap();
-        members.push(json!([
-            m.joined_ms,
-            m.user_id,
-            m.device_id,
-            m.until_ms,
-            m.end_reason.as_str(),
-            m.updates,
-            m.join_event_id,
-            m.format.as_str(),
-            m.resumed,
-            session.id
-        ]));
+    let members = derived.memberships.iter().filter(|m| m.until_ms > m.joined_ms);
+    json!({
+        "members": sorted(members.map(|m| derived_member(m, &derived.sessions)).collect()),
+        "calls": sorted(derived.sessions.iter().map(derived_call).collect()),
+        "rejected": sorted(derived.rejected.iter().map(|(id, reason)| json!([id, reason])).collect()),
+    })
+}
+
+/// Writes the events in batches of these sizes, each twice: the second time changes nothing.
+async fn write_all(store: &Store, mut rest: Vec<Arrival>, sizes: &[usize]) {
+    let mut sizes = sizes.iter().copied().cycle();
+    while !rest.is_empty() {
+        let tail = rest.split_off(sizes.next().unwrap().min(rest.len()));
+        write(store, &Rules::default(), &batch(rest.clone())).await.unwrap();
+        let again = write(store, &Rules::default(), &batch(rest)).await.unwrap();
+        assert!(again.slots.is_empty() && again.new_events == 0, "{again:?}");
+        rest = tail;
     }
-    members.sort_by_key(Value::to_string);
-    let mut calls: Vec<Value> = derived
-        .sessions
-        .iter()
-        .map(|s| {
-            json!([
-                s.id,
-                s.slot_id,
-                s.started_ms,
-                s.until_ms,
-                s.memberships,
-                s.users,
-                s.devices,
-                s.peak,
-                s.peak_users,
-                s.servers,
-                s.intent,
-                s.first_event_id
-            ])
-        })
-        .collect();
-    calls.sort_by_key(Value::to_string);
-    let mut rejected: Vec<Value> = derived.rejected.iter().map(|(id, reason)| json!([id, reason])).collect();
-    rejected.sort_by_key(Value::to_string);
-    json!({"members": members, "calls": calls, "rejected": rejected})
 }
 
 fn block<F: Future>(future: F) -> F::Output {
@@ -140,7 +137,7 @@ fn block<F: Future>(future: F) -> F::Output {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 120, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn batch_boundaries_and_order_never_count(
@@ -151,21 +148,102 @@ proptest! {
     ) {
         let want = derived(&rtc::derive(ROOM, arrivals(&room).into_iter().map(|a| a.event), &Rules::default()));
         let got = block(async {
-            let (store, path) = open().await;
-            let mut rest = arrivals(&order.iter().map(|&at| room[at].clone()).collect::<Vec<_>>());
-            let mut sizes = sizes.iter().copied().cycle();
-            while !rest.is_empty() {
-                let tail = rest.split_off(sizes.next().unwrap().min(rest.len()));
-                write(&store, &Rules::default(), &batch(rest.clone())).await.unwrap();
-                // The same again changes nothing.
-                let again = write(&store, &Rules::default(), &batch(rest)).await.unwrap();
-                assert!(again.slots.is_empty() && again.new_events == 0, "{again:?}");
-                rest = tail;
-            }
+            let (store, place) = open().await;
+            let shuffled: Vec<Value> = order.iter().map(|&at| room[at].clone()).collect();
+            write_all(&store, arrivals(&shuffled), &sizes).await;
             let got = stored(&store).await;
-            done(store, path).await;
+            done(store, place).await;
             got
         });
         prop_assert_eq!(got, want);
     }
+}
+
+/// Every read runs on the database; a text that one of the two does not know fails here.
+#[test]
+fn every_read_answers() {
+    block(async {
+        let (store, place) = open().await;
+        let (viewer, now) = (Viewer::Operator, LATER);
+        write_all(&store, arrivals(&[joined()]), &[1]).await;
+        let calls = sessions::page(&store, viewer, &CallFilter::default(), None, 5, now).await.unwrap();
+        let call = &calls[0];
+        let filter = CallFilter { room: Some(ROOM.into()), active: Some(false), from_ms: Some(0), to_ms: Some(now) };
+        let cursor = Cursor { started_ms: now, id: "x".into() };
+        assert_eq!(sessions::page(&store, viewer, &filter, Some(&cursor), 5, now).await.unwrap(), calls);
+        assert_eq!(sessions::count(&store, viewer, &filter, now).await.unwrap(), 1);
+        assert_eq!(sessions::count(&store, viewer, &CallFilter::default(), now).await.unwrap(), 1);
+        assert_eq!(sessions::find(&store, viewer, "$j").await.unwrap().as_ref(), Some(call));
+        assert_eq!(sessions::find(&store, viewer, "$none").await.unwrap(), None);
+        assert_eq!(sessions::active(&store, viewer, call.started_ms).await.unwrap().len(), 1);
+        assert_eq!(events::behind(&store, viewer, &call.id, 9).await.unwrap().1, 1);
+        assert!(events::rejected(&store, viewer, None, 9).await.unwrap().is_empty());
+        assert!(events::rejected_counts(&store, viewer).await.unwrap().is_empty());
+        assert_eq!(rooms::list(&store, viewer, now).await.unwrap().len(), 1);
+        assert_eq!(rooms::find(&store, viewer, ROOM, now).await.unwrap().unwrap().calls, 1);
+        assert_eq!(rooms::watched(&store).await.unwrap().len(), 1);
+        let numbers = stats::numbers(&store, viewer, call.started_ms, call.until_ms).await.unwrap();
+        assert_eq!((numbers.calls, numbers.people, numbers.peak), (1, 1, 1));
+        assert_eq!(numbers.together_ms, call.until_ms - call.started_ms);
+        assert_eq!(stats::starts(&store, viewer, ROOM, 0).await.unwrap(), [(call.started_ms, 1)]);
+        assert_eq!(stats::totals(&store, viewer).await.unwrap().calls, 1);
+        done(store, place).await;
+    });
+}
+
+#[test]
+fn every_write_of_the_observer_answers() {
+    block(async {
+        let (store, place) = open().await;
+        let start = vantages::Start {
+            id: "v",
+            user_id: "@b:h",
+            homeserver: "http://h/",
+            device_id: Some("D"),
+            mode: "follow",
+            software: None,
+            delayed_events: true,
+            sticky_events: false,
+            now: 1,
+        };
+        vantages::start(&store, &start).await.unwrap();
+        let mut first = batch(arrivals(&[joined()]));
+        first.position = Some("s1".into());
+        first.rooms[0].watch = Some(Watch::Joined);
+        first.rooms[0].gap = Some(("history", Some("t1".into())));
+        first.rooms[0].snapshot = Some(Look { asked_ms: 5, members: ["$j".to_owned()].into() });
+        write(&store, &Rules::default(), &first).await.unwrap();
+        assert_eq!(vantages::position(&store, "v").await.unwrap().as_deref(), Some("s1"));
+        let walk = walks::todo(&store).await.unwrap().remove(0);
+        assert!(!walks::met(&store, &walk, ["$j"].into_iter()).await.unwrap(), "it came with the walk");
+        let mut second = batch(Vec::new());
+        second.rooms[0].step = Some(walks::Step {
+            opened_ms: walk.opened_ms,
+            reason: walk.reason,
+            token: None,
+            ended_by: Some("beginning"),
+        });
+        write(&store, &Rules::default(), &second).await.unwrap();
+        assert!(walks::todo(&store).await.unwrap().is_empty());
+        vantages::failed(&store, "v", "no", 2).await.unwrap();
+        vantages::polled(&store, "v", 3).await.unwrap();
+        vantages::refused(&store, "v", 4).await.unwrap();
+        let seen = vantages::list(&store).await.unwrap().remove(0);
+        assert_eq!((seen.error.as_deref(), seen.errors, seen.invites_refused), (Some("no"), 1, 4));
+        vantages::recovered(&store, "v").await.unwrap();
+        vantages::start(&store, &vantages::Start { user_id: "@c:h", ..start }).await.unwrap();
+        assert_eq!(vantages::position(&store, "v").await.unwrap(), None, "another account knows no such position");
+        vantages::forget_position(&store, "v").await.unwrap();
+        rooms::trouble(&store, "#a:h", Some(Watch::Blind), "gone", 5).await.unwrap();
+        rooms::forget_wish(&store, "#a:h").await.unwrap();
+        rooms::forget_blind(&store).await.unwrap();
+        assert_eq!(memberships::ended_between(&store, 0, LATER).await.unwrap().len(), 1);
+        done(store, place).await;
+    });
+}
+
+fn joined() -> Value {
+    json!({"event_id": "$j", "type": "m.call.member", "state_key": "k", "sender": "@a:h",
+        "origin_server_ts": 1_700_000_000_000_i64, "content": {"application": "m.call", "call_id": "",
+        "device_id": "D", "focus_active": {"type": "livekit"}}})
 }

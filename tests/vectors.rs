@@ -1,4 +1,5 @@
 //! Vectors: events in, memberships and sessions out. One for each rule, one for each bug ever found.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on ends")]
 
 use callscope::rtc::{self, event::RoomEvent, fold::Rules, membership::Membership, session::Session};
 use serde_json::{Value, json};

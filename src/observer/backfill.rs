@@ -12,7 +12,7 @@ use std::time::Duration;
 /// Events asked for in one page.
 const PAGE: u32 = 250;
 /// Without a ring, look for work after this time.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 const DAY_MS: i64 = 86_400_000;
 
 impl Observer {
@@ -93,9 +93,10 @@ impl Observer {
         room.step = Some(step);
         let new = self.ingest(&self.one(room)).await?;
         let (room_id, page) = (&walk.room_id, walk.pages + 1);
-        match done {
-            Some(why) => tracing::info!("history of {room_id}: done after {page} pages ({why})"),
-            None => tracing::debug!("history of {room_id}: page {page}, {new} new events"),
+        if let Some(why) = done {
+            tracing::info!("history of {room_id}: done after {page} pages ({why})");
+        } else {
+            tracing::debug!("history of {room_id}: page {page}, {new} new events");
         }
         self.changes.announce(Change::Room { room_id: walk.room_id.clone() });
         Ok(())

@@ -49,10 +49,10 @@ impl Observer {
             self.sign_in().await;
         } else if error.is_unknown_filter() {
             *filter = None;
-        } else if error.is_unknown_position() {
-            if let Err(error) = vantages::forget_position(&self.store, &self.vantage_id).await {
-                tracing::error!("the position could not be forgotten: {error}");
-            }
+        } else if error.is_unknown_position()
+            && let Err(error) = vantages::forget_position(&self.store, &self.vantage_id).await
+        {
+            tracing::error!("the position could not be forgotten: {error}");
         }
     }
 

@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 /// A wish that failed is tried again after this time.
-const AGAIN: Duration = Duration::from_secs(60);
+const AGAIN: Duration = Duration::from_mins(1);
 
 impl Observer {
     /// Makes every joined room known, and marks those that we are in no more.
@@ -120,13 +120,13 @@ impl Observer {
     pub(super) async fn answer_invites(&self, invites: &[Invite]) -> Result<(), Error> {
         let mut refused = 0;
         for invite in invites {
-            let inviter = invite.inviter.as_deref().unwrap_or_default();
-            let server = inviter.split_once(':').map_or("", |(_, server)| server);
-            let allowed = self.settings.invite_users.iter().any(|user| user == inviter)
+            let by = invite.inviter.as_deref().unwrap_or_default();
+            let server = by.split_once(':').map_or("", |(_, server)| server);
+            let allowed = self.settings.invite_users.iter().any(|user| user == by)
                 || self.settings.invite_servers.iter().any(|name| name == server);
-            if !allowed || inviter.is_empty() {
+            if !allowed || by.is_empty() {
                 refused += 1;
-                tracing::info!("an invitation to {} by {inviter:?} is not accepted: policy", invite.room_id);
+                tracing::info!("an invitation to {} by {by:?} is not accepted: policy", invite.room_id);
                 continue;
             }
             if let Err(error) = self.client.join(&invite.room_id, &[server.to_owned()]).await {

@@ -146,7 +146,7 @@ pub(super) fn leave_reason(content: &Value) -> EndReason {
 }
 
 /// A required id: a string that is not absurdly long.
-fn id<'a>(value: Option<&'a Value>, missing: Reason) -> Result<&'a str, Reason> {
+fn id(value: Option<&Value>, missing: Reason) -> Result<&str, Reason> {
     let text = value.and_then(Value::as_str).ok_or(missing)?;
     if text.len() > ID_MAX { Err("id_too_long") } else { Ok(text) }
 }

@@ -12,7 +12,7 @@ pub struct Transport {
     /// `livekit` in every client known today.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Base URL of the LiveKit JWT service, normalised (no trailing `/`, host in lower case).
+    /// Base URL of the `LiveKit` JWT service, normalised (no trailing `/`, host in lower case).
     pub service_url: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! The database: all SQL of the program is in this folder, as constant text that SQLite and PostgreSQL
+//! The database: all SQL of the program is in this folder, as constant text that `SQLite` and `PostgreSQL`
 //! both run. A public function is a transaction or a read, a private one a query.
 
 pub mod batch;
@@ -54,7 +54,7 @@ impl Store {
         Ok(Self { read, write })
     }
 
-    /// Closes all connections; SQLite then folds its write-ahead log into the file.
+    /// Closes all connections; `SQLite` then folds its write-ahead log into the file.
     pub async fn close(&self) {
         self.read.close().await;
         self.write.close().await;
@@ -86,7 +86,7 @@ fn int(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// PostgreSQL has no text with NUL, and no id has one either.
+/// `PostgreSQL` has no text with NUL, and no id has one either.
 fn clean(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }

@@ -136,6 +136,7 @@ pub async fn watched(store: &Store) -> Result<Vec<(String, Watch)>, Error> {
     Ok(rows.into_iter().map(|(room_id, watch)| (room_id, Watch::from_word(&watch))).collect())
 }
 
+// Matrix began in 2014: an older stamp is a wrong clock or a joke.
 // The inner select names the columns that the outer one sorts by: PostgreSQL wants it so.
 const LISTED: &str = "select * from (select r.*,
     (select count(*) from sessions s where s.room_id = r.room_id and s.started_ms <= $1) as calls,
@@ -145,7 +146,8 @@ const LISTED: &str = "select * from (select r.*,
     (select count(*) from events e where e.room_id = r.room_id and e.rejected is not null) as rejected,
     (select coalesce(cast(sum(w.pages) as bigint), 0) from walks w where w.room_id = r.room_id) as history_pages,
     (select count(*) from walks w where w.room_id = r.room_id and w.done_ms is null) as history_open,
-    (select min(origin_server_ts) from events e where e.room_id = r.room_id) as oldest_event_ms
+    (select min(origin_server_ts) from events e where e.room_id = r.room_id
+        and e.origin_server_ts > 1388534400000) as oldest_event_ms
     from rooms r where $2 = '' or r.room_id = $2 or r.alias = $2) as listed
     order by active desc, last_call_ms desc, name, room_id";
 

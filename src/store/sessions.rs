@@ -23,18 +23,9 @@ const ASSIGN: &str = "update memberships set session_id = $2 where id = $1";
 /// Folds the sessions of one slot again where its memberships changed between `from` and `to`, ms.
 /// The cost follows the sessions that touch this span, not the history of the slot.
 pub(super) async fn refold(tx: &mut Tx, room_id: &str, slot_id: &str, from: i64, to: i64) -> Result<(), Error> {
-    let mut old = BTreeMap::new();
-    let (mut low, mut high) = (from, to);
-    let before = sqlx::query(BEFORE).bind(room_id).bind(slot_id).bind(from).fetch_optional(&mut **tx).await?;
-    let mut rows = sqlx::query(WITHIN).bind(room_id).bind(slot_id).bind(from).bind(to).fetch_all(&mut **tx).await?;
-    rows.extend(before);
-    for row in &rows {
-        let session = stored(row)?;
-        if session.until_ms >= from {
-            (low, high) = (low.min(session.started_ms), high.max(session.until_ms));
-            old.insert(session.id.clone(), session);
-        }
-    }
+    let mut old = touching(tx, room_id, slot_id, from, to).await?;
+    let low = old.values().map(|session| session.started_ms).min().unwrap_or(from).min(from);
+    let high = old.values().map(|session| session.until_ms).max().unwrap_or(to).max(to);
     // Sessions are disjoint, so every membership of those found begins within them.
     let rows = sqlx::query(MEMBERS).bind(room_id).bind(slot_id).bind(low).bind(high).fetch_all(&mut **tx).await?;
     let mut assigned: BTreeMap<String, Option<String>> = BTreeMap::new();
@@ -46,23 +37,41 @@ pub(super) async fn refold(tx: &mut Tx, room_id: &str, slot_id: &str, from: i64,
     }
     for mut session in fold(room_id, &members) {
         for member in std::mem::take(&mut session.membership_ids) {
-            let was = assigned.remove(&member).flatten();
-            if was.as_deref() != Some(&session.id) {
-                sqlx::query(ASSIGN).bind(member).bind(&session.id).execute(&mut **tx).await?;
+            if assigned.remove(&member).flatten().as_deref() != Some(&session.id) {
+                assign(tx, &member, Some(&session.id)).await?;
             }
         }
         if old.remove(&session.id).as_ref() != Some(&session) {
             write(tx, room_id, &session).await?;
         }
     }
-    for (member, session) in assigned {
-        if session.is_some() {
-            sqlx::query(ASSIGN).bind(member).bind(None::<String>).execute(&mut **tx).await?;
-        }
+    for (member, _) in assigned.into_iter().filter(|(_, session)| session.is_some()) {
+        assign(tx, &member, None).await?;
     }
     for id in old.into_keys() {
         sqlx::query(DELETE).bind(id).execute(&mut **tx).await?;
     }
+    Ok(())
+}
+
+/// The stored sessions of a slot that touch the span, by id.
+async fn touching(
+    tx: &mut Tx,
+    room_id: &str,
+    slot_id: &str,
+    from: i64,
+    to: i64,
+) -> Result<BTreeMap<String, Session>, Error> {
+    let before = sqlx::query(BEFORE).bind(room_id).bind(slot_id).bind(from).fetch_optional(&mut **tx).await?;
+    let mut rows = sqlx::query(WITHIN).bind(room_id).bind(slot_id).bind(from).bind(to).fetch_all(&mut **tx).await?;
+    rows.extend(before);
+    let sessions = rows.iter().map(|row| stored(row).map(|session| (session.id.clone(), session)));
+    let sessions: BTreeMap<_, _> = sessions.collect::<Result<_, Error>>()?;
+    Ok(sessions.into_iter().filter(|(_, session)| session.until_ms >= from).collect())
+}
+
+async fn assign(tx: &mut Tx, member: &str, session: Option<&str>) -> Result<(), Error> {
+    sqlx::query(ASSIGN).bind(member).bind(session).execute(&mut **tx).await?;
     Ok(())
 }
 

@@ -82,7 +82,7 @@ fn leave(chain: &str, last: &RoomEvent, seen_ms: i64) -> Arrival {
         "content": {}, "unsigned": {"callscope": "made by Callscope: this state key was gone from the room's state"},
     });
     let mut event = last.clone();
-    event.event_id = json["event_id"].as_str().unwrap_or_default().to_owned();
+    json["event_id"].as_str().unwrap_or_default().clone_into(&mut event.event_id);
     event.content = json!({});
     event.origin_server_ts = seen_ms;
     event.received_ts = Some(seen_ms);

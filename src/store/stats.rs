@@ -85,6 +85,7 @@ pub async fn starts(store: &Store, viewer: Viewer, room_id: &str, from: i64) -> 
     Ok(sqlx::query_as(STARTS).bind(room_id).bind(from).fetch_all(&store.read).await?)
 }
 
+// Matrix began in 2014: an older stamp is a wrong clock or a joke.
 const TOTALS: &str = "select (select count(*) from rooms where watch <> 'blind') as rooms,
     (select count(*) from events) as events,
     (select count(*) from memberships) as memberships,
@@ -92,7 +93,7 @@ const TOTALS: &str = "select (select count(*) from rooms where watch <> 'blind')
     (select count(*) from snapshots) as snapshots,
     (select count(*) from events where rejected is not null) as rejected,
     (select count(*) from events where rejected = 'encrypted') as unreadable,
-    (select min(origin_server_ts) from events) as oldest";
+    (select min(origin_server_ts) from events where origin_server_ts > 1388534400000) as oldest";
 const BYTES_SQLITE: &str = "select page_count * page_size from pragma_page_count, pragma_page_size";
 const BYTES_POSTGRES: &str = "select pg_database_size(current_database())";
 

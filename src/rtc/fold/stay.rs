@@ -296,12 +296,11 @@ impl<'a> Stay<'a> {
         if !was_current {
             return;
         }
-        match self.candidates.last() {
-            Some(&previous) => self.say(&statements[previous], time),
-            None => {
-                self.close(time, EndReason::Redacted, None);
-                self.current = None;
-            }
+        if let Some(&previous) = self.candidates.last() {
+            self.say(&statements[previous], time);
+        } else {
+            self.close(time, EndReason::Redacted, None);
+            self.current = None;
         }
     }
 }
