@@ -72,13 +72,8 @@ impl Observer {
             return Ok(Some("circle"));
         }
         if walk.reason == "gap" {
-            for event in &page.chunk {
-                let Some(id) = event.get("event_id").and_then(serde_json::Value::as_str) else { continue };
-                if walks::met(&self.store, walk, id).await? {
-                    return Ok(Some("met"));
-                }
-            }
-            return Ok(None);
+            let ids = page.chunk.iter().filter_map(|event| event.get("event_id")?.as_str());
+            return Ok(walks::met(&self.store, walk, ids).await?.then_some("met"));
         }
         let oldest = page.chunk.last().and_then(|event| event.get("origin_server_ts")?.as_i64());
         let horizon = self.settings.backfill_days.map(|days| self.clock.now_ms() - i64::from(days) * DAY_MS);

@@ -29,12 +29,12 @@ impl Observer {
                     }
                     if std::mem::take(&mut first) {
                         self.changes.announce(Change::Observer);
-                        self.poll_in_background();
+                        self.poll_due.notify_one();
                     }
                 }
                 Err(error) => {
                     troubled = true;
-                    self.failed("following by sync", &error).await;
+                    self.failed(doing(&error), &error).await;
                     self.mend(&error, &mut filter).await;
                     tokio::time::sleep(Self::pause(&error, &mut patience)).await;
                 }
@@ -47,14 +47,12 @@ impl Observer {
         let Error::Matrix(error) = error else { return };
         if error.is_revoked() {
             self.sign_in().await;
+        } else if error.is_unknown_filter() {
+            *filter = None;
         } else if error.is_unknown_position() {
-            tracing::warn!("the homeserver no longer knows our position; starting again from the rooms' present state");
             if let Err(error) = vantages::forget_position(&self.store, &self.vantage_id).await {
                 tracing::error!("the position could not be forgotten: {error}");
             }
-        } else if !error.is_transient() {
-            // A filter id may be gone, too, after the homeserver's database was restored.
-            *filter = None;
         }
     }
 
@@ -112,6 +110,16 @@ impl Observer {
             batch.gap = Some(("gap", room.prev_batch.clone()));
         }
         batch
+    }
+}
+
+/// What the status page says before the error itself.
+fn doing(error: &Error) -> &'static str {
+    match error {
+        Error::Matrix(error) if error.is_unknown_position() => {
+            "the homeserver no longer knows our position; starting again from the rooms' present state"
+        }
+        _ => "following by sync",
     }
 }
 

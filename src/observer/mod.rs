@@ -94,6 +94,8 @@ pub struct Observer {
     vantage_id: String,
     /// Rings when there is history to walk.
     history: Arc<Notify>,
+    /// Rings when a poll of all rooms is due.
+    poll_due: Arc<Notify>,
 }
 
 impl Observer {
@@ -101,8 +103,8 @@ impl Observer {
     #[must_use]
     pub fn new(client: Client, store: Store, changes: Changes, clock: Clock, settings: Settings) -> Self {
         let vantage_id = crate::rtc::id::hash(&[client.settings().homeserver_url.as_str()], 8);
-        let (settings, history) = (Arc::new(settings), Arc::new(Notify::new()));
-        Self { client, store, changes, clock, settings, vantage_id, history }
+        let (history, poll_due) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        Self { client, store, changes, clock, settings: Arc::new(settings), vantage_id, history, poll_due }
     }
 
     /// Looks until it is dropped. Ends only when the schedule cannot be set up.
@@ -110,19 +112,18 @@ impl Observer {
     /// # Errors
     /// When the poll schedule cannot be used.
     pub async fn run(self) -> Result<(), Error> {
-        self.clone().sign_in().await;
+        self.sign_in().await;
         self.settle_rooms().await;
-        let scheduler = self.schedule().await?;
-        tokio::join!(self.look(), self.walk_history(), self.watch_expiry(), self.keep_joining());
-        drop(scheduler);
-        Ok(())
+        let mut scheduler = self.schedule().await?;
+        tokio::join!(self.look(), self.polls(), self.walk_history(), self.watch_expiry(), self.keep_joining());
+        Ok(scheduler.shutdown().await?)
     }
 
-    /// The first poll comes after the first sync; then sync, unless polls are all there is.
+    /// The first poll comes after the first sync; or at once, when polls are all there is.
     async fn look(&self) {
         match self.settings.mode {
             Mode::Follow => self.follow().await,
-            Mode::Poll => self.poll_all().await,
+            Mode::Poll => self.poll_due.notify_one(),
         }
     }
 

@@ -17,14 +17,16 @@ use std::collections::{BTreeMap, BTreeSet};
 const TRIES: u32 = 3;
 
 impl Observer {
-    /// Polls every room once, in a task of its own.
-    pub(super) fn poll_in_background(&self) {
-        let observer = self.clone();
-        tokio::spawn(async move { observer.poll_all().await });
+    /// Polls whenever one is due, for ever; what falls due during a poll is one more poll.
+    pub(super) async fn polls(&self) {
+        loop {
+            self.poll_due.notified().await;
+            self.poll_all().await;
+        }
     }
 
     /// Polls every room once: those we are in, and those we only look into.
-    pub(super) async fn poll_all(&self) {
+    async fn poll_all(&self) {
         match self.try_poll_all().await {
             Ok(0) => {}
             Ok(failed) => tracing::warn!("{failed} rooms could not be polled; each says why on its page"),

@@ -2,22 +2,19 @@
 
 use super::{Error, Observer};
 use std::sync::Arc;
-use tokio::sync::Mutex;
 use tokio_cron_scheduler::{Job, JobScheduler};
 
 impl Observer {
-    /// Polls by the schedule until the returned scheduler is dropped. A poll that takes longer than the
-    /// time to the next one is not doubled.
+    /// Rings for a poll by the schedule. The scheduler has a task of its own that may outlive the observer,
+    /// so it only knows the bell, and only while the observer holds it.
     pub(super) async fn schedule(&self) -> Result<JobScheduler, Error> {
         let scheduler = JobScheduler::new().await?;
-        let observer = self.clone();
-        let running = Arc::new(Mutex::new(()));
+        let bell = Arc::downgrade(&self.poll_due);
         let job = Job::new_async(self.settings.poll_schedule.as_str(), move |_, _| {
-            let (observer, running) = (observer.clone(), running.clone());
+            let bell = bell.upgrade();
             Box::pin(async move {
-                match running.try_lock() {
-                    Ok(_guard) => observer.poll_all().await,
-                    Err(_) => tracing::warn!("the poll before is not done yet; this one is left out"),
+                if let Some(bell) = bell {
+                    bell.notify_one();
                 }
             })
         })?;

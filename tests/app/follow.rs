@@ -63,7 +63,7 @@ async fn a_restart_goes_on_where_it_stopped_and_misses_nothing() {
     let room = bed.room(&[ALICE]);
     let app = bed.start().await;
     app.ready().await;
-    let begin = now();
+    let begin = now() - 10_000;
     bed.joins(&room, ALICE, "AD", begin);
     app.calls_until("the call", |calls| calls.len() == 1).await;
     app.app.stop().await;

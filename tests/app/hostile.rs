@@ -17,6 +17,7 @@ fn vectors() -> Vec<Value> {
         let prefix = vector["id"].as_str().unwrap().to_owned();
         vector["events"].as_array().unwrap().clone().into_iter().map(move |mut event| {
             event["event_id"] = json!(format!("${prefix}{}", &event["event_id"].as_str().unwrap()[1..]));
+            event["origin_server_ts"] = json!(now());
             event
         })
     });

@@ -76,7 +76,7 @@ async fn invitations_go_by_policy() {
     bed.hs.invite(&good, &bed.bot, "@ann:good.example", now());
     crate::support::eventually("the good room", 30, async || {
         let rooms = app.json("/api/v1/rooms").await;
-        rooms["data"].as_array().unwrap().iter().any(|room| room["room"]["room_id"] == json!(good)).then_some(())
+        rooms["data"].as_array().unwrap().iter().any(|room| room["room_id"] == json!(good)).then_some(())
     })
     .await;
     app.status_until("the refusal is counted", |status| status["vantages"][0]["invites_refused"].as_i64() >= Some(1))
@@ -103,12 +103,8 @@ async fn rooms_are_joined_by_id_and_alias_and_trouble_is_shown() {
     }
     crate::support::eventually("the wrong alias is shown", 30, async || {
         let rooms = app.json("/api/v1/rooms").await;
-        let gone = rooms["data"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .find(|room| room["room"]["room_id"] == "#gone:sim.example")?
-            .clone();
+        let gone =
+            rooms["data"].as_array().unwrap().iter().find(|room| room["room_id"] == "#gone:sim.example")?.clone();
         (gone["watch"] == "blind" && gone["error"].is_string()).then_some(())
     })
     .await;

@@ -1,5 +1,7 @@
 //! A client with an account on the simulated homeserver, and how its answers are read.
 
+use std::time::Duration;
+
 use callscope::sim::{Homeserver, NewRoom};
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
@@ -20,7 +22,8 @@ impl Bot {
         let hs = Homeserver::start(0).await.unwrap();
         hs.set_clock(|| T0);
         let (user, token) = hs.register("bot", "secret");
-        let http = Client::new();
+        // Shorter than a long poll: what is not woken fails.
+        let http = Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
         Self { hs, token, user, http }
     }
 
@@ -47,6 +50,12 @@ impl Bot {
 
     pub async fn status(&self, path: &str) -> u16 {
         self.ask(path).await.unwrap().status().as_u16()
+    }
+
+    pub async fn put(&self, path: &str, body: Value) -> Value {
+        let url = format!("{}/_matrix/client/v3{path}", self.hs.url());
+        let request = self.http.put(url).bearer_auth(&self.token).json(&body);
+        request.send().await.unwrap().json().await.unwrap()
     }
 
     pub async fn post(&self, path: &str, body: Value) -> Value {

@@ -120,3 +120,53 @@ async fn redaction_empties_and_raw_events_come_as_they_are() {
     let events = joined(&sync, &room, "/timeline/events");
     assert_eq!((&events[0], &events[1]["event_id"]), (&json!("no object"), &json!(7)));
 }
+
+#[tokio::test]
+async fn a_person_may_write_with_any_client() {
+    let bot = Bot::start().await;
+    let room = bot.room(NewRoom::default());
+    let state = format!("/rooms/{room}/state/{MEMBER}/_%40bot%3Asim.example_A%2FB");
+    bot.put(&state, json!({"application": "m.call"})).await;
+    let current = bot.hs.state(&room, MEMBER, "_@bot:sim.example_A/B");
+    assert_eq!(current, Some(json!({"application": "m.call"})));
+    let send = format!("/rooms/{room}/send/m.rtc.member/txn1?org.matrix.msc4354.sticky_duration_ms=1000");
+    let first = bot.put(&send, json!({"a": 1})).await;
+    assert_eq!(bot.put(&send, json!({"a": 1})).await, first, "one event a transaction");
+    let event_id = text(&first, "/event_id");
+    let event = bot.get(&format!("/rooms/{room}/event/{event_id}")).await;
+    assert_eq!(event["msc4354_sticky"]["duration_ms"], 1000);
+    bot.hs.set_feature("org.matrix.msc4354", false);
+    let plain = bot.put(&send.replace("txn1", "txn2"), json!({})).await;
+    let event_id = text(&plain, "/event_id");
+    let event = bot.get(&format!("/rooms/{room}/event/{event_id}")).await;
+    assert_eq!(event.get("msc4354_sticky"), None);
+    let elsewhere = bot.hs.create_room(NewRoom::default());
+    let refused = bot.put(&format!("/rooms/{elsewhere}/state/m.room.name"), json!({})).await;
+    assert_eq!(refused["errcode"], "M_FORBIDDEN");
+}
+
+#[tokio::test]
+async fn the_server_says_what_it_can() {
+    let bot = Bot::start().await;
+    let at = |path: &str| format!("{}{path}", bot.hs.url());
+    let client = reqwest::Client::new();
+    let ask = async |path: &str| -> Value {
+        let request = client.get(at(path)).bearer_auth(&bot.token);
+        request.send().await.unwrap().json().await.unwrap()
+    };
+    let versions = ask("/_matrix/client/versions").await;
+    assert_eq!(versions["unstable_features"]["org.matrix.msc4354"], true);
+    let transports = "/_matrix/client/unstable/org.matrix.msc4143/rtc/transports";
+    assert_eq!(ask(transports).await, json!({}), "Synapse leaves the key out");
+    let livekit = json!({"type": "livekit", "livekit_service_url": "https://sfu.example"});
+    bot.hs.set_transports(vec![livekit.clone()]);
+    assert_eq!(ask(transports).await["rtc_transports"], json!([livekit]));
+    let known = ask("/.well-known/matrix/client").await;
+    assert_eq!(known["m.homeserver"]["base_url"], json!(bot.hs.url()));
+    assert_eq!(known["org.matrix.msc4143.rtc_foci"], json!([livekit]));
+    bot.hs.set_feature("org.matrix.msc4143", false);
+    assert_eq!(ask(transports).await["errcode"], "M_UNRECOGNIZED");
+    let room = bot.room(NewRoom::default());
+    let members = bot.get(&format!("/rooms/{room}/members?not_membership=leave")).await;
+    assert_eq!(members["chunk"].as_array().unwrap().len(), 3);
+}

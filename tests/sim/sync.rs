@@ -30,10 +30,10 @@ async fn a_long_poll_wakes_for_an_event_and_not_for_a_foreign_room() {
     let bot = Bot::start().await;
     let room = bot.room(NewRoom::default());
     let since = bot.next().await;
-    let path = format!("/sync?since={since}&timeout=60000");
+    let path = format!("/sync?since={since}&timeout=600000");
     let waiting = bot.get(&path);
     let acting = async {
-        while bot.hs.count("timeout=60000") == 0 {
+        while bot.hs.count("timeout=600000") == 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         bot.hs.create_room(NewRoom::default());
@@ -121,4 +121,36 @@ async fn sticky_events_come_beside_the_filter_a_hundred_at_a_time() {
     bot.hs.send_sticky(&room, ALICE, "m.rtc.member", json!({}), 60_000, T0);
     let sync = bot.get(&format!("/sync?since={since}")).await;
     assert_eq!(joined(&sync, &room, "/msc4354_sticky"), &Value::Null, "it is in the timeline");
+}
+
+#[tokio::test]
+async fn who_joins_late_is_told_of_all_sticky_events_that_last() {
+    let bot = Bot::start().await;
+    let room = bot.hs.create_room(NewRoom::default());
+    let event_id = bot.hs.send_sticky(&room, ALICE, "m.rtc.member", json!({}), 60_000, T0);
+    let since = bot.next().await;
+    let none = bot.get(&format!("/sync?since={since}")).await;
+    assert_eq!(none.get("rooms"), None);
+    bot.hs.join_user(&room, &bot.user, T0);
+    let filter = r#"filter={"room":{"timeline":{"types":["m.room.name"]}}}"#;
+    let sync = bot.get(&format!("/sync?since={since}&{filter}")).await;
+    let events = joined(&sync, &room, "/msc4354_sticky/events");
+    assert_eq!(ids(events), [event_id]);
+}
+
+#[tokio::test]
+async fn stopping_ends_a_waiting_sync() {
+    let bot = Bot::start().await;
+    let since = bot.next().await;
+    let path = format!("/sync?since={since}&timeout=600000");
+    let stopping = async {
+        while bot.hs.count("timeout=600000") == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        bot.hs.stop().await;
+    };
+    let (answer, ()) = tokio::join!(bot.ask(&path), stopping);
+    assert!(answer.unwrap_err().is_request());
+    let port = bot.hs.url().rsplit(':').next().unwrap().parse().unwrap();
+    callscope::sim::Homeserver::start(port).await.unwrap();
 }

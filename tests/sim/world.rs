@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use callscope::sim::{Homeserver, World};
 use serde_json::{Value, json};
@@ -12,7 +13,8 @@ const NOW: i64 = 1_790_000_000_000;
 
 async fn get(hs: &Homeserver, world: &World, path: &str) -> Value {
     let url = format!("{}/_matrix/client/v3{path}", hs.url());
-    let request = reqwest::Client::new().get(url).bearer_auth(&world.bot_token);
+    let client = reqwest::Client::builder().timeout(Duration::from_mins(1));
+    let request = client.build().unwrap().get(url).bearer_auth(&world.bot_token);
     request.send().await.unwrap().json().await.unwrap()
 }
 
@@ -96,7 +98,7 @@ async fn playing_makes_calls_appear_and_end() {
     let mut since = text(&first, "/next_batch").to_owned();
     let path = format!("/rooms/{}/timeline/events", room(&world, "backend"));
     while seen.len() < 2 {
-        let sync = get(&hs, &world, &format!("/sync?timeout=60000&since={since}")).await;
+        let sync = get(&hs, &world, &format!("/sync?timeout=600000&since={since}")).await;
         let events = sync["rooms"]["join"].pointer(&path.replace("/rooms", "")).cloned();
         seen.extend(ids(&events.unwrap_or(json!([]))).into_iter().map(str::to_owned));
         text(&sync, "/next_batch").clone_into(&mut since);

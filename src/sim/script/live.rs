@@ -91,7 +91,10 @@ impl Live {
         let people = self.dice.some_of(&scene.members(self.seed), count);
         for (i, person) in people.into_iter().enumerate() {
             let late = if i == 0 { 0 } else { self.dice.range(1500, 10_000) };
-            let stay = Stay::new(&room, person, form, begin + late);
+            let mut stay = Stay::new(&room, person, form, begin + late);
+            if matches!(key, "support" | "dm") {
+                stay.intent = "audio";
+            }
             acts.push(stay.join());
             if i == 0 && matches!(key, "support" | "dm") {
                 acts.push(ring(&stay));

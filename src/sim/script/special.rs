@@ -3,7 +3,7 @@
 use super::act::{Act, What};
 use super::past::Writer;
 use super::stay::{End, Form, Stay};
-use super::{DAY_MS, MINUTE_MS};
+use super::{DAY_MS, HOUR_MS, MINUTE_MS};
 use crate::sim::people::SFUS;
 use crate::sim::rooms::scene_of;
 
@@ -37,10 +37,10 @@ impl Writer {
             stay.end = Some((until, end));
             self.tell(&stay);
             if matches!(end, End::Kicked | End::RoomLeft) {
-                // Back in the room the next day.
+                // Back in the room after the membership expired (else it would count again), before the next day's calls.
                 let user = stay.person.user_id();
                 let what = What::Member(user.clone(), "join");
-                self.past.acts.push(Act::new(from + DAY_MS, &stay.room, &user, what));
+                self.past.acts.push(Act::new(from + 8 * HOUR_MS, &stay.room, &user, what));
             }
             if let Some(mut other) = self.apart(key, member + 1, device, from + 40_000) {
                 other.end = Some((until + 4 * MINUTE_MS, End::Leave));
@@ -52,7 +52,8 @@ impl Writer {
     /// The calls that run when the demo starts: 1, 2, 6 and 30 people; and encrypted signalling in the board's room.
     pub fn present(&mut self) {
         let waiting = self.apart("support", 2, 0, self.ago(3));
-        if let (Some(stay), Some(scene)) = (waiting, scene_of("support")) {
+        if let (Some(mut stay), Some(scene)) = (waiting, scene_of("support")) {
+            stay.intent = "audio";
             self.ring(scene, &stay, false);
         }
         for (member, minutes) in [(1, 47), (6, 31)] {

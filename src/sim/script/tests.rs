@@ -153,3 +153,16 @@ fn rooms_have_names_of_their_own() {
     let odd = |key: &str| scene_of(key).unwrap().name.unwrap();
     assert!(odd("repair").len() > 150 && odd("arabic").starts_with('غ'));
 }
+
+#[test]
+fn nobody_joins_a_call_of_a_room_that_they_have_left() {
+    let mut outside = HashSet::new();
+    for (seed, act) in (1..9).flat_map(|seed| past::plan(NOW, seed).acts.into_iter().map(move |act| (seed, act))) {
+        match &act.what {
+            What::Member(user, "leave") => assert!(outside.insert((act.room, user.clone()))),
+            What::Member(user, _) => assert!(outside.remove(&(act.room, user.clone())) || user.contains("mallory")),
+            _ => assert!(!outside.contains(&(act.room, act.sender.clone())), "seed {seed} at {}", act.at_ms),
+        }
+    }
+    assert!(outside.is_empty());
+}

@@ -25,7 +25,7 @@ for (const [size, viewport] of Object.entries(sizes))
         for (const [name, at] of Object.entries(pages)) {
             await page.goto(base + at, { waitUntil: "load" });
             const file = path.join(folder, `${name}-${size}-${colorScheme}.png`);
-            await page.screenshot({ path: file, fullPage: size === "phone" });
+            await page.screenshot({ path: file });
             process.stdout.write(file + "\n");
         }
         await context.close();
