@@ -1,3 +1,5 @@
+//! How facts become text: spans, counts, times and names of strangers.
+
 use super::text::NAME_MAX;
 use super::*;
 use serde_json::json;
