@@ -41,6 +41,8 @@
       if (name !== "open" && !fresh.hasAttribute(name)) old.removeAttribute(name);
     }
     const ids = new Set([...fresh.children].map((child) => child.id).filter(Boolean));
+    // What has gone goes first: then nothing that stays has to move, and focus stays with it.
+    for (const child of [...old.children]) if (child.id && !ids.has(child.id)) child.remove();
     let at = old.firstChild;
     for (const child of [...fresh.childNodes]) {
       const known = child.id && [...old.children].find((other) => other.id === child.id);
@@ -106,13 +108,15 @@
       window.callscopeTimes?.(page);
       count(page);
       const [now, then] = [document.querySelectorAll("[data-live]"), page.querySelectorAll("[data-live]")];
+      const focused = document.activeElement;
       now.forEach((element, index) => then[index] && morph(element, then[index]));
+      if (focused !== document.activeElement && focused?.isConnected) focused.focus({ preventScroll: true });
       document.title = page.title;
       stamp();
       say();
       if (stream?.readyState === EventSource.OPEN) tell("");
     } catch {
-      tell("This page could not be brought up to date. It is tried again by itself.");
+      if (!lost) tell("This page could not be brought up to date. It is tried again by itself.");
       again = true;
       soon(5000);
     }

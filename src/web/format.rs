@@ -1,14 +1,12 @@
 //! How facts become text: times, spans, counts and names as pages write them. The words follow one rule everywhere.
 
+mod text;
+pub use text::{RawJson, host, raw_json, segment, tidy};
+
 use askama::filters::HtmlSafe;
 use jiff::SignedDuration;
 use jiff::civil::{DateTime, date};
-use std::fmt::{self, Write};
-
-/// Names longer than this are cut on pages, in characters.
-const NAME_MAX: usize = 160;
-/// Raw JSON longer than this is cut on pages, in bytes of the pretty text.
-const JSON_MAX: usize = 4096;
+use std::fmt;
 
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
@@ -151,12 +149,6 @@ pub fn plain_time(ms: impl Whole, dated: impl std::borrow::Borrow<bool>) -> Stri
     civil(ms.whole()).strftime(if dated { "%-d %b %Y %H:%M:%S" } else { "%H:%M:%S" }).to_string()
 }
 
-/// A date that a form field of type date takes.
-#[must_use]
-pub fn iso_day(ms: i64) -> String {
-    civil(ms).strftime("%Y-%m-%d").to_string()
-}
-
 /// How long something that runs has lasted: `3:47`, `1:12:09`, from four days on `5 d 4 h`.
 #[must_use]
 pub fn running(ms: impl Whole) -> String {
@@ -251,69 +243,6 @@ pub fn bytes(number: impl Whole) -> String {
     format!("{size:.1} TB")
 }
 
-/// Characters that steer a terminal or the direction of text, and others that show nothing.
-fn is_trick(letter: char) -> bool {
-    letter.is_control()
-        || matches!(letter, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}'
-            | '\u{2028}' | '\u{2029}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
-}
-
-/// A stranger's text made harmless for one line: no control characters, no direction overrides, not endless.
-#[must_use]
-pub fn tidy(text: &str) -> String {
-    let mut letters = text.chars().map(|letter| if letter.is_whitespace() { ' ' } else { letter });
-    let mut clean: String = letters.by_ref().filter(|letter| !is_trick(*letter)).take(NAME_MAX).collect();
-    if letters.any(|letter| !is_trick(letter)) {
-        clean.push('…');
-    }
-    if clean.trim().is_empty() { "(no visible name)".to_owned() } else { clean }
-}
-
-/// A stored event as pretty JSON, tricks written as escapes, cut when it is very long.
-#[must_use]
-pub fn raw_json(event: &serde_json::Value) -> String {
-    let pretty = event.as_str().map(ToOwned::to_owned);
-    let pretty = pretty.or_else(|| serde_json::to_string_pretty(event).ok()).unwrap_or_default();
-    let mut clean = String::with_capacity(pretty.len().min(JSON_MAX));
-    for letter in pretty.chars() {
-        if clean.len() >= JSON_MAX {
-            clean.push_str("\n… cut here: the event is longer");
-            break;
-        }
-        match letter {
-            '\n' => clean.push(letter),
-            _ if is_trick(letter) => {
-                let _ = write!(clean, "\\u{:04x}", u32::from(letter));
-            }
-            _ => clean.push(letter),
-        }
-    }
-    clean
-}
-
-/// A text as one segment of a path: Matrix ids stay readable.
-#[must_use]
-pub fn segment(text: &str) -> String {
-    let mut path = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'@' | b':' => {
-                path.push(char::from(byte));
-            }
-            _ => {
-                let _ = write!(path, "%{byte:02X}");
-            }
-        }
-    }
-    path
-}
-
-/// The host of a service URL, for a label; the whole text when it has none.
-#[must_use]
-pub fn host(url: &str) -> &str {
-    url.split_once("://").map_or(url, |(_, rest)| rest.split('/').next().unwrap_or(rest))
-}
-
 /// A time that a server can have meant: Matrix began in September 2014, earlier stamps are mistakes or jokes.
 #[must_use]
 pub fn plausible(ms: impl std::borrow::Borrow<Option<i64>>) -> Option<i64> {
@@ -330,3 +259,6 @@ pub fn age(ms: impl Whole) -> String {
         _ => format!("{} ago", lasted(ms)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -81,7 +81,11 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(at("/api/v1/rooms", rooms::get))
         .service(at("/api/v1/rooms/{id:.+}", room::get))
         .service(at("/api/v1/status", status::get))
-        .service(at("/api/v1/live", live::get))
+        .service(
+            http::resource("/api/v1/live")
+                .route(http::get().to(live::get))
+                .default_service(http::to(reply::not_allowed)),
+        )
         .service(at("/healthz", health::alive))
         .service(at("/readyz", health::ready))
         .service(at("/static/{name}", assets::get))

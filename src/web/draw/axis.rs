@@ -106,8 +106,8 @@ mod tests {
         let start = SUNDAY + 13 * HOUR + 58 * MINUTE;
         assert_eq!(labels(start, start + 49 * MINUTE), ["14:00", "14:10", "14:20", "14:30", "14:40"]);
         assert_eq!(labels(start, start), ["13:58", "13:59", "14:00", "14:01", "14:02", "14:03"]);
-        assert_eq!(labels(start, start + 3 * DAY)[..3], ["23 Nov", "12:00", "24 Nov"]);
-        assert_eq!(labels(start, start + 6 * DAY)[0], "23 Nov");
+        assert_eq!(labels(start, start + 3 * DAY)[..3], ["12:00", "23 Nov", "12:00"]);
+        assert_eq!(labels(start, start + 6 * DAY)[..2], ["23 Nov", "24 Nov"]);
     }
 
     #[test]

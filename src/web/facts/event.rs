@@ -111,6 +111,12 @@ impl EvidenceFacts {
         }
     }
 
+    /// Did a live copy come within a minute of the time that it bears?
+    #[must_use]
+    pub fn is_prompt(&self) -> bool {
+        self.received_ms.is_some_and(|ms| ms.saturating_sub(self.origin_server_ts) < 60_000)
+    }
+
     /// How we know it, in words.
     #[must_use]
     pub fn learned(&self) -> String {
@@ -123,7 +129,7 @@ impl EvidenceFacts {
                     _ => format!("Seen {} later", super::super::format::lasted(tenths * 100)),
                 }
             }
-            ("sync", None) => "Live".to_owned(),
+            ("sync", None) => "In the room’s state".to_owned(),
             ("poll", _) => "Found by poll".to_owned(),
             ("backfill", _) => "Read from history".to_owned(),
             (other, _) => super::super::format::tidy(other),

@@ -86,7 +86,7 @@ fn transports(call: &CallFacts, now: i64) -> Vec<TransportFacts> {
         devices[place].insert((&member.user_id, member.device_id.as_deref()));
         let known = &mut found[place];
         known.devices = devices[place].len();
-        known.together_ms = known.together_ms.saturating_add(member.end_ms(now) - member.joined_ms);
+        known.together_ms = known.together_ms.saturating_add(member.end_ms(now).saturating_sub(member.joined_ms));
         if let Err(index) = known.servers.binary_search(&member.server) {
             known.servers.insert(index, member.server.clone());
         }
@@ -127,11 +127,12 @@ impl CallPage {
     #[must_use]
     pub fn seen(&self, member: &MemberFacts) -> &'static str {
         let event = self.evidence.iter().find(|event| event.event_id == member.join_event_id);
-        match event.map(|event| event.source.as_str()) {
+        match event.map(|event| (event.source.as_str(), event.is_prompt())) {
             _ if member.claimed => "Start claimed",
-            Some("sync") => "Live",
-            Some("poll") => "By poll",
-            Some("backfill") => "History",
+            Some(("sync", true)) => "Live",
+            Some(("sync", false)) => "Later",
+            Some(("poll", _)) => "By poll",
+            Some(("backfill", _)) => "History",
             _ => "",
         }
     }

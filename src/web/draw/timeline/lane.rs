@@ -54,7 +54,9 @@ fn join_touching<'a>(lane: &[&'a MemberFacts], now: i64) -> Vec<Vec<&'a MemberFa
     let mut bars: Vec<Vec<&MemberFacts>> = Vec::new();
     for stay in lane {
         let touches = |bar: &&mut Vec<&MemberFacts>| {
-            bar.last().is_some_and(|last| last.sfu() == stay.sfu() && stay.joined_ms - last.end_ms(now) <= TOUCHING_MS)
+            bar.last().is_some_and(|last| {
+                last.sfu() == stay.sfu() && stay.joined_ms.saturating_sub(last.end_ms(now)) <= TOUCHING_MS
+            })
         };
         match bars.last_mut().filter(touches) {
             Some(bar) => bar.push(stay),

@@ -1,3 +1,5 @@
+//! The geometry of the timeline: rows, lanes, bars, glyphs, notes, and what happens when there is too much.
+
 use super::*;
 use crate::web::fixtures;
 

@@ -1,0 +1,92 @@
+//! Text of strangers made harmless: for a line, as raw JSON, in an address.
+
+use askama::filters::HtmlSafe;
+use std::fmt::{self, Write};
+
+/// Names longer than this are cut on pages, in characters.
+pub(super) const NAME_MAX: usize = 160;
+/// Raw JSON longer than this is cut on pages, in bytes of the pretty text.
+const JSON_MAX: usize = 4096;
+
+/// Characters that steer a terminal or the direction of text, and others that show nothing.
+fn is_trick(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}'
+            | '\u{2028}' | '\u{2029}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// A stranger's text made harmless for one line: no control characters, no direction overrides, not endless.
+#[must_use]
+pub fn tidy(text: &str) -> String {
+    let mut letters = text.chars().map(|letter| if letter.is_whitespace() { ' ' } else { letter });
+    let mut clean: String = letters.by_ref().filter(|letter| !is_trick(*letter)).take(NAME_MAX).collect();
+    if letters.any(|letter| !is_trick(letter)) {
+        clean.push('…');
+    }
+    if clean.trim().is_empty() { "(no visible name)".to_owned() } else { clean }
+}
+
+/// JSON as text of an element: only what HTML reads is escaped, so that quotes do not make it three times as long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawJson(String);
+
+impl fmt::Display for RawJson {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for letter in self.0.chars() {
+            match letter {
+                '&' => f.write_str("&amp;")?,
+                '<' => f.write_str("&lt;")?,
+                '>' => f.write_str("&gt;")?,
+                _ => f.write_char(letter)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl HtmlSafe for RawJson {}
+
+/// A stored event as pretty JSON, tricks written as escapes, cut when it is very long.
+#[must_use]
+pub fn raw_json(event: &serde_json::Value) -> RawJson {
+    let text = event.as_str().map(ToOwned::to_owned);
+    let text = text.or_else(|| serde_json::to_string_pretty(event).ok()).unwrap_or_default();
+    let mut clean = String::with_capacity(text.len().min(JSON_MAX));
+    for letter in text.chars() {
+        if clean.len() >= JSON_MAX {
+            clean.push_str("\n… cut here: the event is longer");
+            break;
+        }
+        match letter {
+            '\n' => clean.push(letter),
+            _ if is_trick(letter) => {
+                let _ = write!(clean, "\\u{:04x}", u32::from(letter));
+            }
+            _ => clean.push(letter),
+        }
+    }
+    RawJson(clean)
+}
+
+/// A text as one segment of a path: Matrix ids stay readable.
+#[must_use]
+pub fn segment(text: &str) -> String {
+    let mut path = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'@' | b':' => {
+                path.push(char::from(byte));
+            }
+            _ => {
+                let _ = write!(path, "%{byte:02X}");
+            }
+        }
+    }
+    path
+}
+
+/// The host of a service URL, for a label; the whole text when it has none.
+#[must_use]
+pub fn host(url: &str) -> &str {
+    url.split_once("://").map_or(url, |(_, rest)| rest.split('/').next().unwrap_or(rest))
+}
