@@ -225,21 +225,25 @@ fn every_write_of_the_observer_answers() {
         });
         write(&store, &Rules::default(), &second).await.unwrap();
         assert!(walks::todo(&store).await.unwrap().is_empty());
-        vantages::failed(&store, "v", "no", 2).await.unwrap();
-        vantages::polled(&store, "v", 3).await.unwrap();
-        vantages::refused(&store, "v", 4).await.unwrap();
-        let seen = vantages::list(&store).await.unwrap().remove(0);
-        assert_eq!((seen.error.as_deref(), seen.errors, seen.invites_refused), (Some("no"), 1, 4));
-        vantages::recovered(&store, "v").await.unwrap();
-        vantages::start(&store, &vantages::Start { user_id: "@c:h", ..start }).await.unwrap();
-        assert_eq!(vantages::position(&store, "v").await.unwrap(), None, "another account knows no such position");
-        vantages::forget_position(&store, "v").await.unwrap();
+        of_the_vantage(&store, start).await;
         rooms::trouble(&store, "#a:h", Some(Watch::Blind), "gone", 5).await.unwrap();
         rooms::forget_wish(&store, "#a:h").await.unwrap();
         rooms::forget_blind(&store).await.unwrap();
         assert_eq!(memberships::ended_between(&store, 0, LATER).await.unwrap().len(), 1);
         done(store, place).await;
     });
+}
+
+async fn of_the_vantage(store: &Store, start: vantages::Start<'_>) {
+    vantages::failed(store, "v", "no", 2).await.unwrap();
+    vantages::polled(store, "v", 3).await.unwrap();
+    vantages::refused(store, "v", 4).await.unwrap();
+    let seen = vantages::list(store).await.unwrap().remove(0);
+    assert_eq!((seen.error.as_deref(), seen.errors, seen.invites_refused), (Some("no"), 1, 4));
+    vantages::recovered(store, "v").await.unwrap();
+    vantages::start(store, &vantages::Start { user_id: "@c:h", ..start }).await.unwrap();
+    assert_eq!(vantages::position(store, "v").await.unwrap(), None, "another account knows no such position");
+    vantages::forget_position(store, "v").await.unwrap();
 }
 
 fn joined() -> Value {
