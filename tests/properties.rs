@@ -47,7 +47,7 @@ fn any_json() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(generate::config(2000))]
 
     #[test]
     fn order_of_arrival_never_counts(

@@ -137,7 +137,7 @@ fn block<F: Future>(future: F) -> F::Output {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 120, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(generate::config(120))]
 
     #[test]
     fn batch_boundaries_and_order_never_count(

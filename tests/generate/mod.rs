@@ -1,7 +1,17 @@
 //! Rooms made by chance: a small world of users, devices, slots and times, so that events collide often.
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use serde_json::{Value, json};
+
+/// So many cases, the same on every run: a red build is then the change's own. `EXPLORE=N` runs N times as many
+/// with a new seed, to look for what nobody has seen yet.
+pub fn config(cases: u32) -> ProptestConfig {
+    let explore: Option<u32> = std::env::var("EXPLORE").ok().and_then(|times| times.parse().ok());
+    let rng_seed = if explore.is_some() { RngSeed::Random } else { RngSeed::Fixed(4143) };
+    let cases = cases * explore.unwrap_or(1);
+    ProptestConfig { cases, rng_seed, failure_persistence: None, ..ProptestConfig::default() }
+}
 
 const T0: i64 = 1_700_000_000_000;
 

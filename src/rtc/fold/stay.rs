@@ -112,8 +112,12 @@ impl<'a> Stay<'a> {
     /// The membership of a join that begins now.
     fn open(&mut self, current: &Current<'a>, joined_ms: i64, resumed: bool, claimed: bool, base: i64) {
         let Current { join, event, until } = current;
-        let parts =
-            [self.chain, self.sub, &event.event_id, &if resumed { joined_ms.to_string() } else { String::new() }];
+        let begun = if resumed { joined_ms.to_string() } else { String::new() };
+        // At one instant a stay may begin, end without length and begin again: ids stay apart by counting.
+        let recent = self.members.iter().rev().take_while(|member| member.until_ms >= joined_ms);
+        let twins = recent.filter(|member| member.join_event_id == event.event_id && member.resumed == resumed).count();
+        let twin = if twins == 0 { String::new() } else { twins.to_string() };
+        let parts = [self.chain, self.sub, &event.event_id, &begun, &twin];
         let sticky = join.format == Format::Sticky;
         let member = Membership {
             id: hash(&parts, 12),

@@ -17,7 +17,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 
 const RECENT: i64 = 10;
-const REJECTED: i64 = 20;
+const REJECTED: i64 = 100;
 
 /// The page.
 #[derive(Debug, Clone, Serialize)]

@@ -12,7 +12,7 @@ use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
 
-const REJECTED: i64 = 30;
+const REJECTED: i64 = 100;
 const ROOMS: usize = 50;
 
 /// The page.
