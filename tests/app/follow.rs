@@ -124,3 +124,25 @@ async fn a_room_that_the_bot_leaves_is_said_to_be_stale() {
     assert_eq!(app.calls().await[0]["active"], true, "nothing is closed by our own leaving");
     app.app.stop().await;
 }
+
+#[tokio::test]
+async fn an_expiry_is_announced_though_nothing_is_written() {
+    let bed = Bed::new().await;
+    let room = bed.room(&[ALICE]);
+    let app = bed.start().await;
+    app.ready().await;
+    let mut content = join("AD");
+    content["expires"] = json!(2500);
+    bed.hs.send_state(&room, ALICE, crate::bed::MEMBER, &key(ALICE, "AD"), content, now());
+    app.calls_until("the call", |calls| calls.len() == 1).await;
+    let mut stream = reqwest::get(format!("{}/api/v1/live", app.http.base)).await.unwrap();
+    let mut heard = String::new();
+    while !heard.contains("slot_id") {
+        let part = tokio::time::timeout(std::time::Duration::from_secs(30), stream.chunk()).await;
+        heard.push_str(&String::from_utf8_lossy(&part.expect("announced").unwrap().unwrap()));
+    }
+    let calls = app.calls().await;
+    assert_eq!(calls[0]["active"], false);
+    assert_eq!(calls[0]["members"][0]["end_reason"], "expired");
+    app.app.stop().await;
+}
