@@ -137,10 +137,12 @@ async fn an_expiry_is_announced_though_nothing_is_written() {
     app.calls_until("the call", |calls| calls.len() == 1).await;
     let mut stream = reqwest::get(format!("{}/api/v1/live", app.http.base)).await.unwrap();
     let mut heard = String::new();
-    while !heard.contains("slot_id") {
-        let part = tokio::time::timeout(std::time::Duration::from_secs(30), stream.chunk()).await;
-        heard.push_str(&String::from_utf8_lossy(&part.expect("announced").unwrap().unwrap()));
-    }
+    let listen = async {
+        while !heard.contains("slot_id") {
+            heard.push_str(&String::from_utf8_lossy(&stream.chunk().await.unwrap().unwrap()));
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), listen).await.expect("the end is announced");
     let calls = app.calls().await;
     assert_eq!(calls[0]["active"], false);
     assert_eq!(calls[0]["members"][0]["end_reason"], "expired");
