@@ -75,6 +75,7 @@ proptest! {
         let mut copy = at.get(&events).clone();
         copy.content = serde_json::json!({});
         copy.redacted_ts = Some(rtc::time::LATEST_MS);
+        copy.readable = false;
         let (mut before, mut after) = (events.clone(), events);
         before.insert(0, copy.clone());
         after.push(copy);

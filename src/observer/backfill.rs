@@ -88,7 +88,7 @@ impl Observer {
     /// The page's events and the walk's new place, in one commit.
     async fn write_step(&self, walk: &Walk, step: Step, events: &[serde_json::Value]) -> Result<(), Error> {
         let mut room = RoomBatch::new(&walk.room_id, Source::Backfill);
-        add(&mut room, events, true, None);
+        add(&mut room, events, true, self.clock.now_ms());
         let done = step.ended_by;
         room.step = Some(step);
         let new = self.ingest(&self.one(room)).await?;

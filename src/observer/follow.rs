@@ -101,9 +101,9 @@ impl Observer {
     fn joined(&self, room: &JoinedRoom, is_new: bool, seen_ms: i64) -> RoomBatch {
         let mut batch = RoomBatch::new(&room.room_id, Source::Sync);
         batch.watch = Some(Watch::Joined);
-        add(&mut batch, &room.state, false, Some(seen_ms));
-        add(&mut batch, &room.timeline, true, Some(seen_ms));
-        add(&mut batch, &room.sticky, false, Some(seen_ms));
+        add(&mut batch, &room.state, false, seen_ms);
+        add(&mut batch, &room.timeline, true, seen_ms);
+        add(&mut batch, &room.sticky, false, seen_ms);
         if is_new && self.settings.backfill {
             batch.gap = Some(("history", room.prev_batch.clone()));
         } else if room.limited && room.prev_batch.is_some() {
@@ -126,7 +126,7 @@ fn doing(error: &Error) -> &'static str {
 fn left(room: &LeftRoom, seen_ms: i64) -> RoomBatch {
     let mut batch = RoomBatch::new(&room.room_id, Source::Sync);
     batch.watch = Some(Watch::Left);
-    add(&mut batch, &room.state, false, Some(seen_ms));
-    add(&mut batch, &room.timeline, true, Some(seen_ms));
+    add(&mut batch, &room.state, false, seen_ms);
+    add(&mut batch, &room.timeline, true, seen_ms);
     batch
 }

@@ -92,7 +92,7 @@ impl Observer {
         let members: BTreeSet<String> =
             members.filter_map(|event| event.get("event_id")?.as_str().map(ToOwned::to_owned)).collect();
         let mut batch = RoomBatch::new(room_id, Source::Poll);
-        add(&mut batch, &wanted, false, Some(self.clock.now_ms()));
+        add(&mut batch, &wanted, false, self.clock.now_ms());
         batch.snapshot = Some(Look { asked_ms, members });
         if self.settings.backfill {
             // A room that is only polled has a history, too; it is walked once.

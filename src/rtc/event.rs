@@ -29,6 +29,8 @@ pub struct RoomEvent {
     pub replaces_state: Option<String>,
     /// For a redaction: the event it redacts.
     pub redacts: Option<String>,
+    /// We saw its content, or it has none to hide; false when every copy came redacted.
+    pub readable: bool,
     /// This event came already redacted: when, by the redaction's `origin_server_ts` (`LATEST_MS` when not told).
     pub redacted_ts: Option<i64>,
 }
@@ -39,8 +41,7 @@ impl RoomEvent {
     /// # Errors
     /// The reason why this is not an event.
     pub fn from_json(json: &Value, received_ts: Option<i64>) -> Result<Self, Reason> {
-        // NUL is no character of any id, and PostgreSQL has no text with it.
-        let text = |key: &str| json.get(key).and_then(Value::as_str).map(|text| text.replace('\0', "\u{fffd}"));
+        let text = |key: &str| json.get(key).and_then(Value::as_str).map(tidy);
         let unsigned = |key: &str| json.pointer(&format!("/unsigned/{key}"));
         let stamp = |value: &Value| number(value).map(|ms| ms.clamp(0, LATEST_MS));
         let content = json.get("content").cloned().unwrap_or(Value::Null);
@@ -53,7 +54,8 @@ impl RoomEvent {
             origin_server_ts: json.get("origin_server_ts").and_then(stamp).ok_or("no_origin_server_ts")?,
             received_ts,
             sticky_ms: sticky_ms(json),
-            replaces_state: unsigned("replaces_state").and_then(Value::as_str).map(ToOwned::to_owned),
+            replaces_state: unsigned("replaces_state").and_then(Value::as_str).map(tidy),
+            readable: because.is_none(),
             redacts: redacts(json, &content),
             redacted_ts: because.map(|event| event.get("origin_server_ts").and_then(stamp).unwrap_or(LATEST_MS)),
             content,
@@ -79,9 +81,10 @@ impl RoomEvent {
     /// Takes what another copy of the same event knows and this one does not. The result does not
     /// depend on which copy came first: a content beats a redacted one, the earliest sighting counts.
     pub fn absorb(&mut self, other: &Self) {
-        if self.redacted_ts.is_some() && other.redacted_ts.is_none() {
+        if other.readable && !self.readable {
             self.content = other.content.clone();
             self.sticky_ms = other.sticky_ms;
+            self.readable = true;
         }
         self.received_ts = [self.received_ts, other.received_ts].into_iter().flatten().min();
         self.redacted_ts = [self.redacted_ts, other.redacted_ts].into_iter().flatten().min();
@@ -92,7 +95,7 @@ impl RoomEvent {
     /// Was the content removed before we could read it?
     #[must_use]
     pub fn is_unreadable_redaction(&self) -> bool {
-        self.redacted_ts.is_some() && self.content.as_object().is_none_or(serde_json::Map::is_empty)
+        !self.readable && self.content.as_object().is_none_or(serde_json::Map::is_empty)
     }
 }
 
@@ -102,10 +105,15 @@ pub fn fits(json_text: &str) -> bool {
     json_text.len() <= EVENT_MAX
 }
 
+/// NUL is no character of any id, and `PostgreSQL` has no text with it.
+fn tidy(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
 fn state_key(value: Option<&Value>) -> Result<Option<String>, Reason> {
     match value {
         None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(Value::String(text)) => Ok(Some(tidy(text))),
         // The seed revision of MSC4143 only; no room version allows it, so nothing depends on it.
         Some(array @ Value::Array(_)) => Ok(Some(array.to_string())),
         Some(_) => Err("bad_state_key"),
@@ -122,7 +130,7 @@ fn sticky_ms(json: &Value) -> Option<i64> {
 /// Room versions 1 to 10 name the target at the top level, later ones in the content.
 fn redacts(json: &Value, content: &Value) -> Option<String> {
     let target = json.get("redacts").or_else(|| content.get("redacts"))?;
-    target.as_str().map(ToOwned::to_owned)
+    target.as_str().map(tidy)
 }
 
 /// What an event is to us, by its type on the wire (MATRIXRTC.md section 1).

@@ -55,7 +55,7 @@ pub fn fold<'a>(
     let mut rejected = Vec::new();
     let mut members = Vec::new();
     let sticky = chain.starts_with('k');
-    for (sub, statements) in statements(events, &mut rejected) {
+    for (sub, statements) in statements(events, sticky, &mut rejected) {
         let mut stay = stay::Stay::new(chain, &sub, room, rules);
         stay.run(&statements, sticky);
         members.append(&mut stay.members);
@@ -72,10 +72,13 @@ pub fn fold<'a>(
 /// have left, once: the cost is what the events hold, not devices times events.
 fn statements<'a>(
     events: impl IntoIterator<Item = &'a RoomEvent>,
+    sticky: bool,
     rejected: &mut Vec<Rejection>,
 ) -> BTreeMap<String, Vec<Statement<'a>>> {
     let mut subs: BTreeMap<String, Vec<Statement<'a>>> = BTreeMap::new();
-    let mut joined: BTreeSet<String> = BTreeSet::new();
+    // A leave counts in the contest of sticky events even when nobody is joined, so there each one is kept.
+    let always: BTreeSet<String> = if sticky { [String::new()].into() } else { BTreeSet::new() };
+    let mut joined = always.clone();
     for (time, event) in in_order(events) {
         let parsed = member::parse(event);
         if let Some(reason) = parsed.rejected {
@@ -86,7 +89,7 @@ fn statements<'a>(
             Otherwise::Invalid => Says::Invalid,
             Otherwise::Redacted => Says::Redacted,
         };
-        if parsed.joins.is_empty() && joined.is_empty() && matches!(says, Says::Redacted) {
+        if !sticky && parsed.joins.is_empty() && joined.is_empty() && matches!(says, Says::Redacted) {
             rejected.push((event.event_id.clone(), "redacted"));
         }
         let now_joined: BTreeSet<String> = parsed.joins.iter().map(|(sub, _)| sub.clone()).collect();
@@ -97,7 +100,7 @@ fn statements<'a>(
         for (sub, join) in parsed.joins {
             subs.entry(sub).or_default().push(Statement { time, event, says: Says::Join(join) });
         }
-        joined = now_joined;
+        joined = if sticky { always.clone() } else { now_joined };
     }
     subs
 }

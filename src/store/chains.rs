@@ -56,13 +56,14 @@ async fn chains(tx: &mut Tx, room_id: &str, touched: &Touched) -> Result<BTreeSe
 
 const ROOM_EVENTS: &str = "select * from events where room_id = $1 and $2 = ''
     and kind in ('m.room.create', 'org.matrix.msc4143.rtc.slot', 'm.rtc.slot')";
-const SLOT_REDACTIONS: &str =
-    "select r.* from events r join events s on s.event_id = r.redacts and s.room_id = r.room_id
-    where s.room_id = $1 and $2 = '' and s.kind in ('org.matrix.msc4143.rtc.slot', 'm.rtc.slot')";
+// `redacts is not null` lets the partial index be used: without it every call event would cost a look at the whole room.
+const SLOT_REDACTIONS: &str = "select * from events where redacts is not null and room_id = $1 and $2 = ''
+    and redacts in (select event_id from events where room_id = $1
+        and kind in ('org.matrix.msc4143.rtc.slot', 'm.rtc.slot'))";
 const PRESENCE: &str = "select * from events where room_id = $1 and kind = 'm.room.member'
     and state_key in (select sender from events where room_id = $1 and chain = $2)";
-const REDACTIONS: &str = "select r.* from events e join events r on r.redacts = e.event_id and r.room_id = e.room_id
-    where e.room_id = $1 and e.chain = $2";
+const REDACTIONS: &str = "select * from events where redacts is not null and room_id = $1
+    and redacts in (select event_id from events where room_id = $1 and chain = $2)";
 
 async fn query(tx: &mut Tx, sql: &'static str, room_id: &str, chain: &str) -> Result<Vec<RoomEvent>, Error> {
     let rows = sqlx::query(sql).bind(room_id).bind(chain).fetch_all(&mut **tx).await?;

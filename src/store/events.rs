@@ -6,6 +6,7 @@ use super::{Error, Store, Tx, clean, int, rooms};
 use crate::rtc::event::{Kind, Reason, RoomEvent};
 use crate::rtc::id::hash;
 use crate::rtc::member;
+use crate::rtc::room::Room;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 use std::collections::BTreeSet;
@@ -109,7 +110,7 @@ async fn absorb(tx: &mut Tx, room: &RoomBatch, arrival: &Arrival) -> Result<bool
     if merged == known && (was_in_timeline || !arrival.in_timeline) {
         return Ok(false);
     }
-    let json = if merged.content == known.content { row.try_get("json")? } else { arrival.json.clone() };
+    let json = if merged.readable == known.readable { row.try_get("json")? } else { arrival.json.clone() };
     sqlx::query(UPDATE)
         .bind(&new.event_id)
         .bind(&room.room_id)
@@ -127,7 +128,9 @@ async fn absorb(tx: &mut Tx, room: &RoomBatch, arrival: &Arrival) -> Result<bool
         || merged.replaces_state != known.replaces_state)
 }
 
-const CHAIN_OF: &str = "select chain from events where event_id = $1 and room_id = $2 and chain is not null";
+const TARGET: &str = "select chain, kind from events where event_id = $1 and room_id = $2";
+const HAS_CHAIN: &str = "select 1 from events where room_id = $1 and sender = $2 and chain is not null limit 1";
+const PRESENCE: &str = "select * from events where room_id = $1 and kind = 'm.room.member' and state_key = $2";
 
 /// Notes what a new event can change.
 async fn touch(
@@ -139,7 +142,11 @@ async fn touch(
 ) -> Result<(), Error> {
     touched.chains.extend(chain);
     match Kind::of(&event.kind) {
-        Kind::Presence => touched.users.extend(event.state_key.clone()),
+        Kind::Presence => {
+            if changes_presence(tx, room, event).await? {
+                touched.users.extend(event.state_key.clone());
+            }
+        }
         Kind::Slot => touched.slots = true,
         Kind::Create => {
             touched.everything = true;
@@ -149,16 +156,30 @@ async fn touch(
             let Some(target) = &event.redacts else {
                 return Ok(());
             };
-            let query = sqlx::query_scalar(CHAIN_OF).bind(target).bind(&room.room_id);
-            let chain: Option<String> = query.fetch_optional(&mut **tx).await?;
-            touched.chains.extend(chain);
-            // The target may be a slot event, too; rooms have few of them.
-            touched.slots = true;
+            let query = sqlx::query_as(TARGET).bind(target).bind(&room.room_id);
+            let target: Option<(Option<String>, String)> = query.fetch_optional(&mut **tx).await?;
+            touched.slots |= target.as_ref().is_some_and(|(_, kind)| Kind::of(kind) == Kind::Slot);
+            touched.chains.extend(target.and_then(|(chain, _)| chain));
         }
         Kind::Other => touched.facts = true,
         Kind::Member | Kind::Encrypted | Kind::Related => {}
     }
     Ok(())
+}
+
+/// Does this event change who is in the room? Most events of this kind are new names or avatars.
+async fn changes_presence(tx: &mut Tx, room: &RoomBatch, new: &RoomEvent) -> Result<bool, Error> {
+    let Some(user) = &new.state_key else { return Ok(false) };
+    let has_chain: Option<i64> =
+        sqlx::query_scalar(HAS_CHAIN).bind(&room.room_id).bind(user).fetch_optional(&mut **tx).await?;
+    if has_chain.is_none() {
+        return Ok(false);
+    }
+    let rows = sqlx::query(PRESENCE).bind(&room.room_id).bind(user).fetch_all(&mut **tx).await?;
+    let events = rows.iter().map(event).collect::<Result<Vec<_>, _>>()?;
+    let with = Room::from_events(&events);
+    let without = Room::from_events(events.iter().filter(|event| event.event_id != new.event_id));
+    Ok(!with.presence_changes(user).eq(without.presence_changes(user)))
 }
 
 const SIGHTING: &str = "insert into sightings (event_id, room_id, vantage_id, source, seen_ms)
@@ -190,6 +211,7 @@ async fn malformed(
         sticky_ms: None,
         replaces_state: None,
         redacts: None,
+        readable: true,
         redacted_ts: None,
     };
     let arrival = Arrival { event, json: json.to_owned(), in_timeline: false };
