@@ -4,6 +4,7 @@
 pub mod batch;
 mod chains;
 pub mod events;
+pub mod hold;
 pub mod memberships;
 pub mod rooms;
 pub mod row;
@@ -15,6 +16,7 @@ pub mod walks;
 
 use sqlx::any::{AnyPoolOptions, install_default_drivers};
 use sqlx::{AnyPool, Executor};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The database kind; nothing else names one.
@@ -30,6 +32,14 @@ pub enum Error {
     Migration(#[from] sqlx::migrate::MigrateError),
     #[error("stored data could not be read: {0}")]
     Content(String),
+    /// Another process observes into this database.
+    #[error(
+        "the database {database} is in use by another Callscope ({by}); stop that one first, or give this one a database \
+         of its own with CALLSCOPE_DATABASE_URL"
+    )]
+    Held { database: String, by: String },
+    #[error("{doing} {path} failed: {source}")]
+    File { doing: &'static str, path: PathBuf, source: std::io::Error },
 }
 
 /// The database, open. Cheap to clone. One connection writes, so that writers wait for each other here
