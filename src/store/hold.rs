@@ -80,7 +80,7 @@ pub(super) fn beside(path: &Path, word: &str) -> PathBuf {
 }
 
 /// One name for each file, by whatever way it was named.
-fn real(path: &Path) -> PathBuf {
+pub(super) fn real(path: &Path) -> PathBuf {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     path.canonicalize().unwrap_or_else(|_| match (folder.canonicalize(), path.file_name()) {
         (Ok(folder), Some(name)) => folder.join(name),

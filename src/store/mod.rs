@@ -1,6 +1,7 @@
 //! The database: all SQL of the program is in this folder, as constant text that `SQLite` and `PostgreSQL`
 //! both run. A public function is a transaction or a read, a private one a query.
 
+pub mod backup;
 pub mod batch;
 mod chains;
 pub mod events;
@@ -15,6 +16,7 @@ pub mod vantages;
 pub mod walks;
 
 use sqlx::any::{AnyPoolOptions, install_default_drivers};
+use sqlx::migrate::Migrator;
 use sqlx::{AnyPool, Executor};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -38,9 +40,17 @@ pub enum Error {
          of its own with CALLSCOPE_DATABASE_URL"
     )]
     Held { database: String, by: String },
+    #[error("a database that is no file cannot be copied or restored")]
+    NoFile,
+    /// A copy that cannot be used, and why.
+    #[error("{0} cannot be used: {1}")]
+    Backup(PathBuf, String),
     #[error("{doing} {path} failed: {source}")]
     File { doing: &'static str, path: PathBuf, source: std::io::Error },
 }
+
+/// The shapes of the database, from the first to this version's.
+static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// The database, open. Cheap to clone. One connection writes, so that writers wait for each other here
 /// and not in the database; several read.
@@ -59,7 +69,7 @@ impl Store {
         install_default_drivers();
         let url = with_create(url);
         let write = pool(1).connect(&url).await?;
-        sqlx::migrate!().run(&write).await?;
+        MIGRATIONS.run(&write).await?;
         let read = pool(6).connect(&url).await?;
         Ok(Self { read, write })
     }
@@ -76,6 +86,8 @@ fn pool(connections: u32) -> AnyPoolOptions {
     options.after_connect(|connection, _| {
         Box::pin(async move {
             if connection.backend_name() == "SQLite" {
+                // Only a database that is just being made takes it: deleted space can be given back in small steps.
+                connection.execute("pragma auto_vacuum = incremental").await?;
                 // WAL: readers do not wait for the writer. NORMAL keeps every commit when the process dies.
                 connection.execute("pragma journal_mode = wal").await?;
                 connection.execute("pragma synchronous = normal").await?;

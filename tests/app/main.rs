@@ -3,6 +3,7 @@
 
 mod alone;
 mod backfill;
+mod backup;
 mod bed;
 mod faults;
 mod follow;
