@@ -133,6 +133,7 @@ fn settings(config: &Config, account: &config::Account) -> observer::Settings {
         invite_users: config.invites.allow_users.clone(),
         backfill: config.backfill,
         backfill_days: config.backfill_days,
+        retention: observer::Retention { events: config.retention.events_days, calls: config.retention.calls_days },
         rules: Rules { slot_policy: config.slot_policy, ..Rules::default() },
     }
 }

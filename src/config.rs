@@ -36,6 +36,7 @@ pub struct Config {
     /// How far back; `None` = to the beginning.
     pub backfill_days: Option<u32>,
     pub invites: Invites,
+    pub retention: Retention,
     /// A URL for sqlx. It may carry a password.
     pub database_url: Secret,
     /// Where the pages are served.
@@ -98,6 +99,13 @@ pub struct Invites {
     pub allow_users: Vec<String>,
 }
 
+/// The ages after which things are deleted, days; `None` keeps them for ever.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Retention {
+    pub events_days: Option<u32>,
+    pub calls_days: Option<u32>,
+}
+
 /// The environment of this process; names and values that are not Unicode are shown with replacement characters.
 pub fn process_environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().map(|(name, value)| (lossy(&name), lossy(&value)))
@@ -145,6 +153,11 @@ impl Config {
             allow_servers: layers.list("invites.allow_servers", check::server),
             allow_users: layers.list("invites.allow_users", check::user),
         };
+        let days = |days: Option<i64>| days.and_then(|days| u32::try_from(days).ok());
+        let retention = Retention {
+            events_days: days(layers.number("retention.events", 1, 100_000)),
+            calls_days: days(layers.number("retention.calls", 1, 100_000)),
+        };
         let bind = layers.parsed("bind", check::bind);
         let public_url = layers.parsed("public_url", check::web_address);
         let log = layers.parsed("log", check::log);
@@ -159,8 +172,9 @@ impl Config {
             poll_schedule: poll_schedule?,
             slot_policy: slot_policy?,
             backfill: backfill?,
-            backfill_days: backfill_days.and_then(|days| u32::try_from(days).ok()),
+            backfill_days: days(backfill_days),
             invites,
+            retention,
             database_url,
             bind: bind?,
             public_url,

@@ -9,9 +9,12 @@ mod follow;
 mod ingest;
 mod patience;
 mod poll;
+mod retention;
 mod rooms;
 mod schedule;
 mod sign_in;
+
+pub use retention::Retention;
 
 use crate::changes::{Change, Changes};
 use crate::clock::Clock;
@@ -68,6 +71,7 @@ pub struct Settings {
     pub backfill: bool,
     /// How far back, days; `None` = to the beginning.
     pub backfill_days: Option<u32>,
+    pub retention: Retention,
     pub rules: Rules,
 }
 
@@ -115,7 +119,14 @@ impl Observer {
         self.sign_in().await;
         self.settle_rooms().await;
         let mut scheduler = self.schedule().await?;
-        tokio::join!(self.look(), self.polls(), self.walk_history(), self.watch_expiry(), self.keep_joining());
+        tokio::join!(
+            self.look(),
+            self.polls(),
+            self.walk_history(),
+            self.watch_expiry(),
+            self.keep_joining(),
+            self.forget()
+        );
         Ok(scheduler.shutdown().await?)
     }
 
