@@ -13,13 +13,15 @@ pub mod row;
 mod seals;
 pub mod sessions;
 pub mod snapshots;
+mod space;
 pub mod stats;
 pub mod vantages;
 pub mod walks;
 
+use space::Space;
 use sqlx::any::{AnyPoolOptions, install_default_drivers};
 use sqlx::migrate::Migrator;
-use sqlx::{AnyPool, Executor};
+use sqlx::{AnyPool, Connection, Executor, Row};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -60,6 +62,7 @@ static MIGRATIONS: Migrator = sqlx::migrate!();
 pub struct Store {
     pub(crate) read: AnyPool,
     pub(crate) write: AnyPool,
+    space: Space,
 }
 
 impl Store {
@@ -70,10 +73,11 @@ impl Store {
     pub async fn open(url: &str) -> Result<Self, Error> {
         install_default_drivers();
         let url = with_create(url);
-        let write = pool(1).connect(&url).await?;
+        let space = Space::default();
+        let write = pool(1, &space).connect(&url).await?;
         MIGRATIONS.run(&write).await?;
-        let read = pool(6).connect(&url).await?;
-        Ok(Self { read, write })
+        let read = pool(6, &space).connect(&url).await?;
+        Ok(Self { read, write, space })
     }
 
     /// Closes all connections; `SQLite` then folds its write-ahead log into the file.
@@ -83,18 +87,32 @@ impl Store {
     }
 }
 
-fn pool(connections: u32) -> AnyPoolOptions {
+fn pool(connections: u32, space: &Space) -> AnyPoolOptions {
+    let space = space.clone();
     let options = AnyPoolOptions::new().max_connections(connections).acquire_timeout(Duration::from_secs(30));
-    options.after_connect(|connection, _| {
+    // SQLite ends a transaction by itself when the disk is full, and sqlx then counts one too many: what it would
+    // write from then on would never be committed. Such a connection is not used again.
+    let options = options.before_acquire(|connection, _| {
+        let stuck = connection.is_in_transaction();
+        Box::pin(async move { Ok(!stuck) })
+    });
+    options.after_connect(move |connection, _| {
+        let pages = space.pages();
         Box::pin(async move {
             if connection.backend_name() == "SQLite" {
                 // Only a database that is just being made takes it: deleted space can be given back in small steps.
-                connection.execute("pragma auto_vacuum = incremental").await?;
+                // Where it is so already, even saying it would be a write.
+                if connection.fetch_one("pragma auto_vacuum").await?.try_get::<i64, _>(0)? == 0 {
+                    connection.execute("pragma auto_vacuum = incremental").await?;
+                }
                 // WAL: readers do not wait for the writer. NORMAL keeps every commit when the process dies.
                 connection.execute("pragma journal_mode = wal").await?;
                 connection.execute("pragma synchronous = normal").await?;
                 connection.execute("pragma busy_timeout = 10000").await?;
                 connection.execute("pragma cache_size = -32000").await?;
+                if let Some(pages) = pages {
+                    connection.execute(sqlx::AssertSqlSafe(space::limited(pages))).await?;
+                }
             }
             Ok(())
         })

@@ -88,12 +88,14 @@ pub async fn seal(store: &Store, rules: &Rules, room_id: &str, chain: &str, befo
         return Ok(false);
     }
     let mut tx = store.write.begin().await?;
+    // The write comes first: beside another writing process a look would be of what is no more.
+    seals::seal(&mut tx, room_id, chain, cut).await?;
     let since: i64 = sqlx::query_scalar(SINCE).bind(latest).bind(room_id).fetch_one(&mut *tx).await?;
     if since > 0 {
         // Something came meanwhile; the next time is soon enough.
+        tx.rollback().await?;
         return Ok(false);
     }
-    seals::seal(&mut tx, room_id, chain, cut).await?;
     tx.commit().await?;
     Ok(true)
 }
@@ -197,6 +199,7 @@ const SEALS: &str = "delete from seals where (room_id, chain) in (select x.room_
 /// When the database fails.
 pub async fn delete_calls(store: &Store, room_id: &str, before: i64, now: i64) -> Result<bool, Error> {
     let mut tx = store.write.begin().await?;
+    count(&mut tx, "calls", 0, now).await?;
     let few = int(BATCH / 5);
     let query = sqlx::query(CALLS).bind(room_id).bind(before).bind(few);
     let rows = query.fetch_all(&mut *tx).await?;
@@ -225,7 +228,7 @@ pub async fn give_back(store: &Store) -> Result<bool, Error> {
     }
     let free: Option<i64> = sqlx::query_scalar(FREE).fetch_optional(&mut *connection).await?;
     if free.unwrap_or(0) == 0 {
-        sqlx::query("pragma wal_checkpoint(truncate)").fetch_all(&mut *connection).await?;
+        sqlx::query("pragma wal_checkpoint(passive)").fetch_all(&mut *connection).await?;
         return Ok(false);
     }
     sqlx::query("pragma incremental_vacuum(500)").fetch_all(&mut *connection).await?;

@@ -7,8 +7,10 @@ mod backup;
 mod bed;
 mod faults;
 mod follow;
+mod full;
 mod hostile;
 mod poll;
+mod retention;
 mod sign_in;
 #[path = "../support/mod.rs"]
 mod support;
