@@ -148,16 +148,12 @@ impl Config {
         let poll_schedule = layers.parsed("poll_schedule", check::schedule);
         let slot_policy = layers.parsed("slot_policy", str::parse);
         let backfill = layers.switch("backfill");
-        let backfill_days = layers.number("backfill_days", 1, 100_000);
+        let backfill_days = days(layers, "backfill_days");
         let invites = Invites {
             allow_servers: layers.list("invites.allow_servers", check::server),
             allow_users: layers.list("invites.allow_users", check::user),
         };
-        let days = |days: Option<i64>| days.and_then(|days| u32::try_from(days).ok());
-        let retention = Retention {
-            events_days: days(layers.number("retention.events", 1, 100_000)),
-            calls_days: days(layers.number("retention.calls", 1, 100_000)),
-        };
+        let (events_days, calls_days) = (days(layers, "retention.events"), days(layers, "retention.calls"));
         let bind = layers.parsed("bind", check::bind);
         let public_url = layers.parsed("public_url", check::web_address);
         let log = layers.parsed("log", check::log);
@@ -172,9 +168,9 @@ impl Config {
             poll_schedule: poll_schedule?,
             slot_policy: slot_policy?,
             backfill: backfill?,
-            backfill_days: days(backfill_days),
+            backfill_days,
             invites,
-            retention,
+            retention: Retention { events_days, calls_days },
             database_url,
             bind: bind?,
             public_url,
@@ -182,6 +178,11 @@ impl Config {
             max_response_bytes: usize::try_from(max_response_mb?).ok()?.checked_mul(1024 * 1024)?,
         })
     }
+}
+
+/// A number of days, at least one.
+fn days(layers: &mut Layers, name: &str) -> Option<u32> {
+    u32::try_from(layers.number(name, 1, 100_000)?).ok()
 }
 
 /// The account, when any of its keys is set; what is missing then is a fault.

@@ -45,11 +45,13 @@ impl Store {
     }
 
     /// Notes that the disk was full at `now`; true the first time.
+    #[must_use]
     pub fn note_full(&self, now: i64) -> bool {
         self.space.0.full_since_ms.compare_exchange(0, now.max(1), Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// Notes that a write was possible; true when before it was not.
+    #[must_use]
     pub fn note_space(&self) -> bool {
         self.space.0.full_since_ms.swap(0, Ordering::Relaxed) != 0
     }
