@@ -50,3 +50,34 @@ async fn raw_events_go_and_calls_stay_until_their_own_time() {
     app.calls_until("the open call ends", |calls| calls[0]["ended_ms"].is_i64()).await;
     app.app.stop().await;
 }
+
+/// What a walk over a gap should meet may be deleted: it ends there and does not bring everything back.
+#[tokio::test]
+async fn a_gap_is_not_walked_behind_what_was_deleted() {
+    let bed = Bed::new().await;
+    let room = bed.room(&[ALICE]);
+    for at in 0..400 {
+        bed.joins(&room, ALICE, "AD", now() - 200 * DAY + at * 10_000);
+        bed.leaves(&room, ALICE, "AD", now() - 200 * DAY + at * 10_000 + 5000);
+    }
+    let app = bed.start().await;
+    let whole = |room: &Value| room["history_open"] == false && room["calls"] == 400;
+    eventually("the history is read", 60, async || whole(&app.room(&room).await).then_some(())).await;
+    app.app.stop().await;
+    let kept = [("RETENTION_EVENTS", "90")];
+    let app = bed.start_with(&kept).await;
+    app.status_until("the events go", |status| removed(status, "events") >= 799).await;
+    app.app.stop().await;
+
+    for at in 0..200 {
+        bed.joins(&room, ALICE, "AD", now() - 500_000 + at * 1000);
+        bed.leaves(&room, ALICE, "AD", now() - 500_000 + at * 1000 + 500);
+    }
+    let app = bed.start_with(&kept).await;
+    let whole = |room: &Value| room["history_open"] == false && room["calls"] == 600;
+    eventually("the gap is closed", 60, async || whole(&app.room(&room).await).then_some(())).await;
+    let status = app.json("/api/v1/status").await;
+    let events = status["totals"]["events"].as_i64().unwrap();
+    assert!((400..800).contains(&events), "{events}");
+    app.app.stop().await;
+}
