@@ -71,14 +71,28 @@ impl Observer {
             // A server that turns in a circle must not hold us for ever.
             return Ok(Some("circle"));
         }
-        if walk.reason == "gap" {
+        let is_gap = walk.reason == "gap";
+        if is_gap {
             let ids = page.chunk.iter().filter_map(|event| event.get("event_id")?.as_str());
-            return Ok(walks::met(&self.store, walk, ids).await?.then_some("met"));
+            if walks::met(&self.store, walk, ids).await? {
+                return Ok(Some("met"));
+            }
         }
         let oldest = page.chunk.last().and_then(|event| event.get("origin_server_ts")?.as_i64());
-        let horizon = self.settings.backfill_days.map(|days| self.clock.now_ms() - i64::from(days) * DAY_MS);
+        let horizon = self.horizon(is_gap);
         let beyond = oldest.zip(horizon).is_some_and(|(oldest, horizon)| oldest < horizon);
         Ok(beyond.then_some("horizon"))
+    }
+
+    /// The time, ms, behind which a walk need not go: nothing there is wanted, or it would be deleted again. What
+    /// a gap should meet may be deleted already.
+    fn horizon(&self, is_gap: bool) -> Option<i64> {
+        let (now, kept) = (self.clock.now_ms(), self.settings.retention);
+        if is_gap {
+            return kept.events_before(now);
+        }
+        let asked = self.settings.backfill_days.map(|days| now - i64::from(days) * DAY_MS);
+        asked.into_iter().chain(kept.calls_before(now)).max()
     }
 
     async fn stop(&self, walk: &Walk, why: &'static str) -> Result<(), Error> {

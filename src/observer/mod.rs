@@ -9,9 +9,12 @@ mod follow;
 mod ingest;
 mod patience;
 mod poll;
+mod retention;
 mod rooms;
 mod schedule;
 mod sign_in;
+
+pub use retention::Retention;
 
 use crate::changes::{Change, Changes};
 use crate::clock::Clock;
@@ -68,6 +71,7 @@ pub struct Settings {
     pub backfill: bool,
     /// How far back, days; `None` = to the beginning.
     pub backfill_days: Option<u32>,
+    pub retention: Retention,
     pub rules: Rules,
 }
 
@@ -115,7 +119,14 @@ impl Observer {
         self.sign_in().await;
         self.settle_rooms().await;
         let mut scheduler = self.schedule().await?;
-        tokio::join!(self.look(), self.polls(), self.walk_history(), self.watch_expiry(), self.keep_joining());
+        tokio::join!(
+            self.look(),
+            self.polls(),
+            self.walk_history(),
+            self.watch_expiry(),
+            self.keep_joining(),
+            self.forget()
+        );
         Ok(scheduler.shutdown().await?)
     }
 
@@ -129,12 +140,24 @@ impl Observer {
 
     /// Logs an error once, counts it and keeps it for the status page.
     async fn failed(&self, doing: &str, error: &Error) {
+        if matches!(error, Error::Store(error) if error.is_full()) {
+            return self.no_space(doing);
+        }
         tracing::warn!("{doing}: {error}");
         let text = format!("{doing}: {error}");
         if let Err(error) = vantages::failed(&self.store, &self.vantage_id, &text, self.clock.now_ms()).await {
             tracing::error!("the error could not be kept for the status page: {error}");
         }
         self.changes.announce(Change::Observer);
+    }
+
+    /// The disk is full: each loop pauses and tries again, and the position stays, so nothing is lost. It cannot be
+    /// written down either, so the status page learns of it from the store itself.
+    fn no_space(&self, doing: &str) {
+        if self.store.note_full(self.clock.now_ms()) {
+            tracing::error!("{doing}: the disk is full, nothing can be stored; it goes on when there is space again");
+            self.changes.announce(Change::Observer);
+        }
     }
 
     /// All is well again.

@@ -1,7 +1,7 @@
 //! The funnel's fold: the chains that new events touch, from stored events to stored memberships.
 
 use super::events::{Touched, event};
-use super::{Error, Tx, memberships};
+use super::{Error, Tx, memberships, seals};
 use crate::rtc::event::RoomEvent;
 use crate::rtc::fold::{Rules, fold};
 use crate::rtc::membership::Rejection;
@@ -22,13 +22,15 @@ pub(super) async fn refold(tx: &mut Tx, rules: &Rules, room_id: &str, touched: &
     let mut whole_room = query(tx, ROOM_EVENTS, room_id, "").await?;
     whole_room.extend(query(tx, SLOT_REDACTIONS, room_id, "").await?);
     for chain in chains {
-        let (events, stored) = chain_events(tx, room_id, &chain).await?;
+        let cut = seals::cut(tx, room_id, &chain).await?;
+        let (events, stored) = chain_events(tx, room_id, &chain, cut).await?;
         let mut conditions = query(tx, PRESENCE, room_id, &chain).await?;
         conditions.extend(query(tx, REDACTIONS, room_id, &chain).await?);
         let room = Room::from_events(whole_room.iter().chain(&conditions).chain(&events));
-        let (members, rejected) = fold(&chain, &events, &room, rules);
+        let (mut members, rejected) = fold(&chain, &events, &room, rules);
+        seals::clamp(&mut members, cut);
         reject(tx, room_id, &stored, &rejected).await?;
-        memberships::replace(tx, room_id, &chain, &members, &mut spans).await?;
+        memberships::replace(tx, room_id, &chain, cut, &members, &mut spans).await?;
     }
     Ok(spans)
 }
@@ -74,13 +76,16 @@ const CHAIN: &str = "select * from events where room_id = $1 and chain = $2";
 
 type Stored = BTreeMap<String, Option<String>>;
 
-/// The events of a chain, and by id the reason for which each is marked as rejected now.
-async fn chain_events(tx: &mut Tx, room_id: &str, chain: &str) -> Result<(Vec<RoomEvent>, Stored), Error> {
+/// The events of a chain that its seal lets count, and by id the reason for which each is marked as rejected now.
+async fn chain_events(tx: &mut Tx, room_id: &str, chain: &str, cut: i64) -> Result<(Vec<RoomEvent>, Stored), Error> {
     let rows = sqlx::query(CHAIN).bind(room_id).bind(chain).fetch_all(&mut **tx).await?;
     let mut events = Vec::with_capacity(rows.len());
     let mut stored = Stored::new();
     for row in &rows {
         let event = event(row)?;
+        if !seals::counts(&event, cut) {
+            continue;
+        }
         stored.insert(event.event_id.clone(), row.try_get("rejected")?);
         events.push(event);
     }
@@ -99,4 +104,15 @@ async fn reject(tx: &mut Tx, room_id: &str, stored: &Stored, rejected: &[Rejecti
         }
     }
     Ok(())
+}
+
+/// What one chain is folded from at this moment: its events that count, and the conditions.
+pub(super) async fn read(tx: &mut Tx, room_id: &str, chain: &str, cut: i64) -> Result<(Vec<RoomEvent>, Room), Error> {
+    let (events, _) = chain_events(tx, room_id, chain, cut).await?;
+    let mut conditions = query(tx, ROOM_EVENTS, room_id, "").await?;
+    conditions.extend(query(tx, SLOT_REDACTIONS, room_id, "").await?);
+    conditions.extend(query(tx, PRESENCE, room_id, chain).await?);
+    conditions.extend(query(tx, REDACTIONS, room_id, chain).await?);
+    let room = Room::from_events(conditions.iter().chain(&events));
+    Ok((events, room))
 }

@@ -13,18 +13,23 @@ use std::collections::BTreeMap;
 const OF_CHAIN: &str = "select * from memberships where room_id = $1 and chain = $2";
 const DELETE: &str = "delete from memberships where id = $1 and room_id = $2";
 
-/// Replaces the memberships of one chain where they differ, and widens the spans of the slots concerned.
+/// Replaces the memberships of one chain since its seal where they differ, and widens the spans of the slots
+/// concerned.
 pub(super) async fn replace(
     tx: &mut Tx,
     room_id: &str,
     chain: &str,
+    cut: i64,
     members: &[Membership],
     spans: &mut Spans,
 ) -> Result<(), Error> {
     let rows = sqlx::query(OF_CHAIN).bind(room_id).bind(chain).fetch_all(&mut **tx).await?;
     let mut old: BTreeMap<String, Facts> = BTreeMap::new();
     for row in &rows {
-        old.insert(row.try_get("id")?, Facts::read(row)?);
+        let facts = Facts::read(row)?;
+        if facts.joined_ms >= cut {
+            old.insert(row.try_get("id")?, facts);
+        }
     }
     for member in members {
         let id = row_id(room_id, member);

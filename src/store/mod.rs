@@ -1,20 +1,28 @@
 //! The database: all SQL of the program is in this folder, as constant text that `SQLite` and `PostgreSQL`
 //! both run. A public function is a transaction or a read, a private one a query.
 
+pub mod backup;
 pub mod batch;
 mod chains;
 pub mod events;
+pub mod hold;
 pub mod memberships;
+pub mod retention;
 pub mod rooms;
 pub mod row;
+mod seals;
 pub mod sessions;
 pub mod snapshots;
+mod space;
 pub mod stats;
 pub mod vantages;
 pub mod walks;
 
+use space::Space;
 use sqlx::any::{AnyPoolOptions, install_default_drivers};
-use sqlx::{AnyPool, Executor};
+use sqlx::migrate::Migrator;
+use sqlx::{AnyPool, Connection, Executor, Row};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The database kind; nothing else names one.
@@ -30,7 +38,23 @@ pub enum Error {
     Migration(#[from] sqlx::migrate::MigrateError),
     #[error("stored data could not be read: {0}")]
     Content(String),
+    /// Another process observes into this database.
+    #[error(
+        "the database {database} is in use by another Callscope ({by}); stop that one first, or give this one a database \
+         of its own with CALLSCOPE_DATABASE_URL"
+    )]
+    Held { database: String, by: String },
+    #[error("a database that is no file cannot be copied or restored")]
+    NoFile,
+    /// A copy that cannot be used, and why.
+    #[error("{0} cannot be used: {1}")]
+    Backup(PathBuf, String),
+    #[error("{doing} {path} failed: {source}")]
+    File { doing: &'static str, path: PathBuf, source: std::io::Error },
 }
+
+/// The shapes of the database, from the first to this version's.
+static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// The database, open. Cheap to clone. One connection writes, so that writers wait for each other here
 /// and not in the database; several read.
@@ -38,6 +62,7 @@ pub enum Error {
 pub struct Store {
     pub(crate) read: AnyPool,
     pub(crate) write: AnyPool,
+    space: Space,
 }
 
 impl Store {
@@ -48,10 +73,11 @@ impl Store {
     pub async fn open(url: &str) -> Result<Self, Error> {
         install_default_drivers();
         let url = with_create(url);
-        let write = pool(1).connect(&url).await?;
-        sqlx::migrate!().run(&write).await?;
-        let read = pool(6).connect(&url).await?;
-        Ok(Self { read, write })
+        let space = Space::default();
+        let write = pool(1, &space).connect(&url).await?;
+        MIGRATIONS.run(&write).await?;
+        let read = pool(6, &space).connect(&url).await?;
+        Ok(Self { read, write, space })
     }
 
     /// Closes all connections; `SQLite` then folds its write-ahead log into the file.
@@ -61,16 +87,32 @@ impl Store {
     }
 }
 
-fn pool(connections: u32) -> AnyPoolOptions {
+fn pool(connections: u32, space: &Space) -> AnyPoolOptions {
+    let space = space.clone();
     let options = AnyPoolOptions::new().max_connections(connections).acquire_timeout(Duration::from_secs(30));
-    options.after_connect(|connection, _| {
+    // SQLite ends a transaction by itself when the disk is full, and sqlx then counts one too many: what it would
+    // write from then on would never be committed. Such a connection is not used again.
+    let options = options.before_acquire(|connection, _| {
+        let stuck = connection.is_in_transaction();
+        Box::pin(async move { Ok(!stuck) })
+    });
+    options.after_connect(move |connection, _| {
+        let pages = space.pages();
         Box::pin(async move {
             if connection.backend_name() == "SQLite" {
+                // Only a database that is just being made takes it: deleted space can be given back in small steps.
+                // Where it is so already, even saying it would be a write.
+                if connection.fetch_one("pragma auto_vacuum").await?.try_get::<i64, _>(0)? == 0 {
+                    connection.execute("pragma auto_vacuum = incremental").await?;
+                }
                 // WAL: readers do not wait for the writer. NORMAL keeps every commit when the process dies.
                 connection.execute("pragma journal_mode = wal").await?;
                 connection.execute("pragma synchronous = normal").await?;
                 connection.execute("pragma busy_timeout = 10000").await?;
                 connection.execute("pragma cache_size = -32000").await?;
+                if let Some(pages) = pages {
+                    connection.execute(sqlx::AssertSqlSafe(space::limited(pages))).await?;
+                }
             }
             Ok(())
         })
