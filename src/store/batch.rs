@@ -124,7 +124,7 @@ async fn write_room(
     let mut touched = Touched::default();
     events::append(tx, batch, room, &mut touched).await?;
     if let Some(look) = &room.snapshot {
-        snapshots::record(tx, batch, room_id, look, &mut touched).await?;
+        snapshots::record(tx, batch, room, look, &mut touched).await?;
         rooms::polled(tx, room_id, batch.seen_ms).await?;
     }
     if let Some((reason, token)) = &room.gap {
