@@ -2,6 +2,7 @@
 
 use super::Client;
 use super::error::Result;
+use super::events::Events;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -27,18 +28,19 @@ impl Client {
         Ok(texts(&rooms))
     }
 
-    /// The whole current state of a room, raw. Works in a world-readable room that we were never in, too.
+    /// The current state of a room, raw: events of the types in [`TYPES`](super::TYPES), and what has no type. Of
+    /// an event that is too large only what tells it apart comes, with the content `too_large`. Works in a world-readable room that we were never in, too.
     /// After leaving, Synapse answers with the state at that time.
     ///
     /// # Errors
     /// As every request; `is_forbidden` when the room is not ours to see.
     pub async fn room_state(&self, room_id: &str) -> Result<Vec<Value>> {
         let parts = ["_matrix", "client", "v3", "rooms", room_id, "state"];
-        let mut answer = self.get(&parts).send().await?;
-        match answer.value.take() {
-            Value::Array(events) => Ok(events),
-            _ => Err(answer.not_matrix("the list of state events is missing")),
-        }
+        let page = self.get(&parts).send_for_page().await?;
+        let mut events = Events::of(page.text.len());
+        let list = events.list_of_types(page.raw()?).map_err(|full| page.full(full))?;
+        events.tell(&page.asked);
+        list.ok_or_else(|| page.not_matrix("the list of state events is missing"))
     }
 
     /// Joins a room by id or alias and returns its id. `via` names servers that are in the room: an id of

@@ -104,7 +104,8 @@ async fn sections_of_the_wrong_shape_are_named_and_the_rest_is_read() {
 
 #[tokio::test]
 async fn complaints_are_bounded() {
-    let rooms: Map<String, Value> = (0..1000).map(|n| (format!("!{n}{}", "x".repeat(500)), json!(1))).collect();
+    let rooms: serde_json::Map<String, Value> =
+        (0..1000).map(|n| (format!("!{n}{}", "x".repeat(500)), json!(1))).collect();
     let batch = sync_of(json!({"next_batch": "n", "rooms": {"join": rooms}})).await.unwrap();
     assert_eq!(batch.malformed.len(), MALFORMED_MAX);
     assert!(batch.malformed.iter().all(|words| words.len() < 400));
