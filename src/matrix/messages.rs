@@ -81,6 +81,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_too_large_comes_without_its_content() {
+        let event = |content: serde_json::Value| json!({"event_id": "$1", "content": content});
+        let large = event(vec![json!({"a": 1}); 9_000].into());
+        let answers = vec![json_reply(200, &json!({"chunk": [large]})), json_reply(200, &large)];
+        let stub = Stub::start(answers);
+        assert_eq!(stub.client().messages("!r:x", None, 9).await.unwrap().chunk, [event("too_large".into())]);
+        assert_eq!(stub.client().event("!r:x", "$1").await.unwrap(), event("too_large".into()));
+    }
+
+    #[tokio::test]
     async fn event_ids_with_slashes_stay_one_part_of_the_path() {
         let stub = Stub::start(vec![json_reply(200, &json!({"event_id": "$a/b+c=?"})), json_reply(200, &json!({}))]);
         let client = stub.client();

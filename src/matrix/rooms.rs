@@ -118,6 +118,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn of_a_state_only_known_types_come_and_what_is_too_large_comes_without_content() {
+        let member =
+            |content: serde_json::Value| json!({"type": "m.call.member", "event_id": "$1", "content": content});
+        let state = json!([{"type": "m.room.power_levels"}, member(vec![json!({"a": 1}); 9_000].into())]);
+        let stub = Stub::start(vec![json_reply(200, &state)]);
+        assert_eq!(stub.client().room_state("!r:x").await.unwrap(), [member("too_large".into())]);
+    }
+
+    #[tokio::test]
     async fn rooms_and_aliases_are_read() {
         let stub = Stub::start(vec![
             json_reply(200, &json!({"joined_rooms": ["!a:x", 5, "!b"]})),
