@@ -4,6 +4,8 @@
 //! [`Error::is_transient`] and [`Error::retry_after`] are what they ask.
 
 mod error;
+mod events;
+mod json;
 mod login;
 mod messages;
 mod repair;
