@@ -5,6 +5,8 @@ pub mod batch;
 mod chains;
 pub mod events;
 pub mod memberships;
+#[cfg(test)]
+mod read_tests;
 pub mod rooms;
 pub mod row;
 pub mod sessions;
