@@ -21,7 +21,7 @@ use actix_web::dev::Server;
 use actix_web::middleware::{Compress, DefaultHeaders, from_fn};
 use actix_web::web::{self as http, Data, ServiceConfig};
 use actix_web::{App, FromRequest, Handler, HttpServer, Resource, Responder};
-use pages::{about, call, calls, overview, room, rooms, status};
+use pages::{about, call, calls, overview, rejected, room, rooms, status};
 
 /// Scripts and styles come from here only; nothing is fetched from or sent to anybody else.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -77,6 +77,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(at("/rooms", rooms::get))
         .service(at("/rooms/{id:.+}", room::get))
         .service(at("/status", status::get))
+        .service(at("/rejected", rejected::get))
         .service(at("/about", about::get))
         .service(at("/api/v1/overview", overview::get))
         .service(at("/api/v1/calls", calls::get))
@@ -85,6 +86,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(at("/api/v1/rooms", rooms::get))
         .service(at("/api/v1/rooms/{id:.+}", room::get))
         .service(at("/api/v1/status", status::get))
+        .service(at("/api/v1/rejected", rejected::get))
         .service(
             http::resource("/api/v1/live")
                 .route(http::get().to(live::get))
