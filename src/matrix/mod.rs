@@ -22,6 +22,7 @@ mod wire;
 pub use error::{Error, Refusal, Result};
 pub use login::{Credentials, Whoami};
 pub use messages::MessagesPage;
+pub use repair::repair;
 pub use rooms::ResolvedAlias;
 pub use secret::Secret;
 pub use server::Capabilities;

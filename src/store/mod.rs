@@ -7,6 +7,8 @@ mod chains;
 pub mod events;
 pub mod hold;
 pub mod memberships;
+#[cfg(test)]
+mod read_tests;
 pub mod retention;
 pub mod rooms;
 pub mod row;

@@ -1,6 +1,6 @@
 //! Sessions, which pages call calls: derived from memberships, replaced span by span; read as lists and one by one.
 
-use super::row::{Call, CallFilter, Cursor, RoomName, Viewer};
+use super::row::{Call, CallFilter, Cursor, RoomName, Viewer, Watch};
 use super::{Error, Store, Tx, int};
 use crate::rtc::member::Format;
 use crate::rtc::membership::{EndReason, Membership};
@@ -149,8 +149,12 @@ async fn write(tx: &mut Tx, room_id: &str, session: &Session) -> Result<(), Erro
     Ok(())
 }
 
-const ACTIVE: &str = "select s.*, r.name as room_name, r.alias from sessions s join rooms r on r.room_id = s.room_id
-    where s.until_ms > $1 and s.started_ms <= $1 order by s.started_ms desc, s.id desc";
+// `+ 0` keeps a column from being looked for in an index: few calls run, and many have begun.
+pub(super) const ACTIVE: &str = "select s.*, r.name as room_name, r.alias, r.watch,
+        coalesce(r.polled_ms, r.first_seen_ms) as looked_ms
+    from sessions s join rooms r on r.room_id = s.room_id
+    where s.until_ms > $1 and s.started_ms + 0 <= $1 and r.watch in ('joined', 'peeked')
+    order by s.started_ms + 0 desc, s.id desc";
 
 /// Calls active at `now`, newest first.
 ///
@@ -161,12 +165,27 @@ pub async fn active(store: &Store, viewer: Viewer, now: i64) -> Result<Vec<Call>
     sqlx::query(ACTIVE).bind(now).fetch_all(&store.read).await?.iter().map(call).collect()
 }
 
-const PAGE: &str = "select s.*, r.name as room_name, r.alias from sessions s join rooms r on r.room_id = s.room_id
-    where (s.started_ms, s.id) < ($1, $2) and s.started_ms < $3 and s.until_ms >= $4 and s.until_ms <= $5
+// Read in the order of the list until the page is full, ...
+pub(super) const PAGE: &str = "select s.*, r.name as room_name, r.alias, r.watch,
+        coalesce(r.polled_ms, r.first_seen_ms) as looked_ms
+    from sessions s join rooms r on r.room_id = s.room_id
+    where (s.started_ms, s.id) < ($1, $2) and s.started_ms < $3 and s.until_ms + 0 >= $4 and s.until_ms + 0 <= $5
+    and ($7 = '' or r.watch in ('joined', 'peeked'))
     order by s.started_ms desc, s.id desc limit $6";
-const PAGE_ROOM: &str = "select s.*, r.name as room_name, r.alias from sessions s join rooms r on r.room_id = s.room_id
-    where (s.started_ms, s.id) < ($1, $2) and s.started_ms < $3 and s.until_ms >= $4 and s.until_ms <= $5
-    and s.room_id = $7 order by s.started_ms desc, s.id desc limit $6";
+// ... or, where calls that ended long ago do not matter, begun with those that did not; ...
+pub(super) const PAGE_LATE: &str = "select s.*, r.name as room_name, r.alias, r.watch,
+        coalesce(r.polled_ms, r.first_seen_ms) as looked_ms
+    from sessions s join rooms r on r.room_id = s.room_id
+    where (s.started_ms + 0, s.id) < ($1, $2) and s.started_ms + 0 < $3 and s.until_ms >= $4 and s.until_ms <= $5
+    and ($7 = '' or r.watch in ('joined', 'peeked'))
+    order by s.started_ms + 0 desc, s.id desc limit $6";
+// ... or of one room.
+pub(super) const PAGE_ROOM: &str = "select s.*, r.name as room_name, r.alias, r.watch,
+        coalesce(r.polled_ms, r.first_seen_ms) as looked_ms
+    from sessions s join rooms r on r.room_id = s.room_id
+    where (s.started_ms, s.id) < ($1, $2) and s.started_ms < $3 and s.until_ms + 0 >= $4 and s.until_ms + 0 <= $5
+    and ($7 = '' or r.watch in ('joined', 'peeked')) and s.room_id = $8
+    order by s.started_ms desc, s.id desc limit $6";
 
 /// The bounds of a filter: started before, ended at or after, ended at or before.
 fn bounds(filter: &CallFilter, now: i64) -> (i64, i64, i64) {
@@ -178,6 +197,11 @@ fn bounds(filter: &CallFilter, now: i64) -> (i64, i64, i64) {
     };
     // A stamp from the future is no call yet.
     (filter.to_ms.unwrap_or(i64::MAX).min(now.saturating_add(1)), at_least, at_most)
+}
+
+/// A call of a room that we cannot see any more does not count as running, nor as ended before its time.
+fn seen_only(filter: &CallFilter) -> &'static str {
+    if filter.active == Some(true) { "yes" } else { "" }
 }
 
 /// One page of calls, newest first, after `cursor`.
@@ -195,15 +219,22 @@ pub async fn page(
     let Viewer::Operator = viewer;
     let (before, at_least, at_most) = bounds(filter, now);
     let (started_ms, id) = cursor.map_or((i64::MAX, ""), |cursor| (cursor.started_ms, cursor.id.as_str()));
-    let query = sqlx::query(if filter.room.is_some() { PAGE_ROOM } else { PAGE });
-    let query = query.bind(started_ms).bind(id).bind(before).bind(at_least).bind(at_most).bind(limit);
+    let sql = match filter {
+        CallFilter { room: Some(_), .. } => PAGE_ROOM,
+        CallFilter { active: Some(true), .. } | CallFilter { from_ms: Some(_), .. } => PAGE_LATE,
+        _ => PAGE,
+    };
+    let query = sqlx::query(sql).bind(started_ms).bind(id).bind(before).bind(at_least).bind(at_most).bind(limit);
+    let query = query.bind(seen_only(filter));
     let query = if let Some(room) = &filter.room { query.bind(room) } else { query };
     query.fetch_all(&store.read).await?.iter().map(call).collect()
 }
 
-const COUNT: &str = "select count(*) from sessions where started_ms < $1 and until_ms >= $2 and until_ms <= $3";
+const COUNT: &str = "select count(*) from sessions where started_ms < $1 and until_ms >= $2 and until_ms <= $3
+    and ($4 = '' or room_id in (select room_id from rooms where watch in ('joined', 'peeked')))";
 const COUNT_ROOM: &str = "select count(*) from sessions
-    where started_ms < $1 and until_ms >= $2 and until_ms <= $3 and room_id = $4";
+    where started_ms < $1 and until_ms >= $2 and until_ms <= $3
+    and ($4 = '' or room_id in (select room_id from rooms where watch in ('joined', 'peeked'))) and room_id = $5";
 
 /// How many calls match.
 ///
@@ -213,13 +244,14 @@ pub async fn count(store: &Store, viewer: Viewer, filter: &CallFilter, now: i64)
     let Viewer::Operator = viewer;
     let (before, at_least, at_most) = bounds(filter, now);
     let query = sqlx::query_scalar(if filter.room.is_some() { COUNT_ROOM } else { COUNT });
-    let query = query.bind(before).bind(at_least).bind(at_most);
+    let query = query.bind(before).bind(at_least).bind(at_most).bind(seen_only(filter));
     let query = if let Some(room) = &filter.room { query.bind(room) } else { query };
     Ok(query.fetch_one(&store.read).await?)
 }
 
-const BY_ID: &str = "select s.*, r.name as room_name, r.alias from sessions s join rooms r on r.room_id = s.room_id
-    where s.id = $1";
+const BY_ID: &str = "select s.*, r.name as room_name, r.alias, r.watch,
+        coalesce(r.polled_ms, r.first_seen_ms) as looked_ms
+    from sessions s join rooms r on r.room_id = s.room_id where s.id = $1";
 // The stay that the event began or ended, else the last one of its chain that had begun by then.
 const BY_EVENT: &str = "select m.room_id, m.slot_id, m.joined_ms, m.session_id from events e
     join memberships m on m.room_id = e.room_id and m.chain = e.chain
@@ -258,7 +290,9 @@ pub async fn find(store: &Store, viewer: Viewer, id_or_event: &str) -> Result<Op
 pub(super) fn call(row: &AnyRow) -> Result<Call, Error> {
     let session = stored(row)?;
     let room_id = row.try_get("room_id")?;
+    let is_lost = matches!(Watch::from_word(row.try_get("watch")?), Watch::Left | Watch::Blind);
     Ok(Call {
+        lost_ms: if is_lost { Some(row.try_get("looked_ms")?) } else { None },
         id: session.id,
         room: RoomName { room_id, name: row.try_get("room_name")?, alias: row.try_get("alias")? },
         slot_id: session.slot_id,

@@ -80,6 +80,7 @@ fn rejected(reason: &str, json: &str) -> Rejected {
         sender: "@mallory:evil.example".to_owned(),
         origin_server_ts: NOW - 3 * HOUR,
         reason: reason.to_owned(),
+        stream: 1,
         json: json.to_owned(),
     }
 }
