@@ -36,7 +36,10 @@ impl Client {
         let parts = ["_matrix", "client", "v3", "rooms", room_id, "state"];
         let mut answer = self.get(&parts).send().await?;
         match answer.value.take() {
-            Value::Array(events) => Ok(events),
+            // No room is without it: a proxy or a homeserver in trouble made this answer, and taken as it is
+            // it would end every call.
+            Value::Array(events) if events.iter().any(is_create) => Ok(events),
+            Value::Array(_) => Err(answer.not_matrix("the room's state lacks the m.room.create event")),
             _ => Err(answer.not_matrix("the list of state events is missing")),
         }
     }
@@ -86,6 +89,10 @@ impl Client {
     }
 }
 
+fn is_create(event: &Value) -> bool {
+    event.get("type").and_then(Value::as_str) == Some("m.room.create")
+}
+
 fn texts(list: &[Value]) -> Vec<String> {
     list.iter().filter_map(Value::as_str).map(ToOwned::to_owned).collect()
 }
@@ -108,11 +115,16 @@ mod tests {
 
     #[tokio::test]
     async fn state_must_be_a_list_and_is_passed_on_raw() {
-        let stub = Stub::start(vec![json_reply(200, &json!([{"type": 3}, null])), json_reply(200, &json!({}))]);
+        let state = json!([{"type": 3}, null, {"type": "m.room.create", "state_key": "", "content": {}}]);
+        let odd = [json!({}), json!([]), json!([{"type": "m.room.name"}, 5])];
+        let replies = std::iter::once(&state).chain(&odd).map(|body| json_reply(200, body));
+        let stub = Stub::start(replies.collect());
         let client = stub.client();
-        assert_eq!(client.room_state("!r:x").await.unwrap(), [json!({"type": 3}), json!(null)]);
-        let error = client.room_state("!r:x").await.unwrap_err();
-        assert!(error.is_transient() && error.to_string().contains("not Matrix"), "{error}");
+        assert_eq!(client.room_state("!r:x").await.unwrap(), *state.as_array().unwrap());
+        for _ in odd {
+            let error = client.room_state("!r:x").await.unwrap_err();
+            assert!(error.is_transient() && error.to_string().contains("not Matrix"), "{error}");
+        }
     }
 
     #[tokio::test]
