@@ -142,7 +142,7 @@ async fn an_expiry_is_announced_though_nothing_is_written() {
             heard.push_str(&String::from_utf8_lossy(&stream.chunk().await.unwrap().unwrap()));
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(60), listen).await.expect("the end is announced");
+    tokio::time::timeout(std::time::Duration::from_mins(1), listen).await.expect("the end is announced");
     let calls = app.calls().await;
     assert_eq!(calls[0]["active"], false);
     assert_eq!(calls[0]["members"][0]["end_reason"], "expired");

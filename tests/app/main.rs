@@ -7,6 +7,8 @@ mod faults;
 mod follow;
 mod hostile;
 mod poll;
+mod rights;
 mod sign_in;
 #[path = "../support/mod.rs"]
 mod support;
+mod troubles;
