@@ -240,7 +240,7 @@ async fn of_the_vantage(store: &Store, start: vantages::Start<'_>) {
     vantages::refused(store, "v", 4).await.unwrap();
     let seen = vantages::list(store).await.unwrap().remove(0);
     assert_eq!((seen.error.as_deref(), seen.errors, seen.invites_refused), (Some("no"), 1, 4));
-    vantages::recovered(store, "v").await.unwrap();
+    vantages::stands(store, "v", None).await.unwrap();
     vantages::start(store, &vantages::Start { user_id: "@c:h", ..start }).await.unwrap();
     assert_eq!(vantages::position(store, "v").await.unwrap(), None, "another account knows no such position");
     vantages::forget_position(store, "v").await.unwrap();

@@ -1,5 +1,6 @@
 //! Deleting by age, once a day and in small batches, between which others write.
 
+use super::troubles::Work;
 use super::{Error, Observer};
 use crate::changes::Change;
 use crate::store::retention::{self, BATCH};
@@ -43,17 +44,12 @@ impl Observer {
             return;
         }
         loop {
-            let wait = match self.forget_once().await {
-                Ok(true) => EVERY,
-                Ok(false) => AGAIN,
-                Err(error) => {
-                    self.failed("deleting what is too old", &error).await;
-                    if let Err(error) = self.recovered_quietly().await {
-                        tracing::error!("the recovery could not be noted: {error}");
-                    }
-                    AGAIN
-                }
-            };
+            let done = self.forget_once().await;
+            match &done {
+                Ok(_) => self.succeeded(Work::Retention).await,
+                Err(error) => self.failed(Work::Retention, "deleting what is too old", error).await,
+            }
+            let wait = if done.is_ok_and(|done| done) { EVERY } else { AGAIN };
             self.changes.announce(Change::Observer);
             tokio::time::sleep(wait).await;
         }

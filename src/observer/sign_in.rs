@@ -1,6 +1,7 @@
 //! Signing in: a token or a password, one device for ever, tried until it works.
 
 use super::patience::Patience;
+use super::troubles::Work;
 use super::{Account, Error, Mode, Observer};
 use crate::matrix::{Credentials, Secret};
 use crate::store::vantages::{self, Start};
@@ -9,16 +10,15 @@ use std::path::Path;
 impl Observer {
     /// Signs in, and tries until it works. What is wrong is said in the log and on the status page.
     pub(super) async fn sign_in(&self) {
+        let _one_at_a_time = self.signing_in.lock().await;
         let mut patience = Patience::new();
-        let mut troubled = false;
         loop {
             match self.try_sign_in().await {
-                Ok(()) if troubled => return self.recovered().await,
-                Ok(()) => return,
+                Ok(()) => return self.succeeded(Work::SignIn).await,
                 Err(error) => {
-                    troubled = true;
+                    // Only so that the status page has somewhere to say it; what is known of the vantage stays.
                     self.note_vantage("", None, None).await;
-                    self.failed(self.what_to_do(&error), &error).await;
+                    self.failed(Work::SignIn, self.what_to_do(&error), &error).await;
                     tokio::time::sleep(Self::pause(&error, &mut patience)).await;
                 }
             }
@@ -75,9 +75,13 @@ impl Observer {
             software: can.and_then(|can| can.software.as_deref()),
             delayed_events: can.is_some_and(|can| can.delayed_events),
             sticky_events: can.is_some_and(|can| can.sticky_events),
-            now: self.clock.now_ms(),
+            now: self.started_ms,
         };
-        if let Err(error) = vantages::start(&self.store, &start).await {
+        let noted = match can {
+            Some(_) => vantages::start(&self.store, &start).await,
+            None => vantages::known(&self.store, &start).await,
+        };
+        if let Err(error) = noted {
             tracing::error!("the start could not be noted: {error}");
         }
     }

@@ -23,6 +23,7 @@ pub mod walks;
 use space::Space;
 use sqlx::any::{AnyPoolOptions, install_default_drivers};
 use sqlx::migrate::Migrator;
+use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AnyPool, Connection, Executor, Row};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -75,6 +76,7 @@ impl Store {
     pub async fn open(url: &str) -> Result<Self, Error> {
         install_default_drivers();
         let url = with_create(url);
+        make_private(&url)?;
         let space = Space::default();
         let write = pool(1, &space).connect(&url).await?;
         MIGRATIONS.run(&write).await?;
@@ -123,6 +125,22 @@ fn pool(connections: u32, space: &Space) -> AnyPoolOptions {
 
 fn with_create(url: &str) -> String {
     if url.starts_with("sqlite:") && !url.contains('?') { format!("{url}?mode=rwc") } else { url.to_owned() }
+}
+
+/// Makes a new database file for its owner only: it tells who talked to whom. `SQLite` gives the log files
+/// beside it the same rights. One that is there keeps the rights it has.
+fn make_private(url: &str) -> Result<(), Error> {
+    if !url.starts_with("sqlite:") || !url.contains("mode=rwc") || url.contains(":memory:") {
+        return Ok(());
+    }
+    let options: SqliteConnectOptions = url.parse()?;
+    let mut file = std::fs::OpenOptions::new();
+    file.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut file, 0o600);
+    // It may be there already; and what is wrong with the place, the database says better.
+    let _ = file.open(options.get_filename());
+    Ok(())
 }
 
 /// A number of the program as the database stores it.

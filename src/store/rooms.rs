@@ -114,9 +114,21 @@ pub async fn forget_blind(store: &Store) -> Result<(), Error> {
     Ok(())
 }
 
-const FORGET_WISH: &str = "delete from rooms where room_id = $1 and watch = 'blind'";
+const OVERCOME: &str = "update rooms set error = null where room_id = $1 and error = $2";
 
-/// Forgets a wish that came true under another name.
+/// Notes that just this trouble with a room is over.
+///
+/// # Errors
+/// When the database fails.
+pub async fn overcome(store: &Store, room_id: &str, error: &str) -> Result<(), Error> {
+    sqlx::query(OVERCOME).bind(room_id).bind(error).execute(&store.write).await?;
+    Ok(())
+}
+
+const FORGET_WISH: &str = "delete from rooms where room_id = $1 and watch = 'blind'
+    and not exists (select 1 from events e where e.room_id = rooms.room_id)";
+
+/// Forgets a wish that came true under another name, or never will.
 ///
 /// # Errors
 /// When the database fails.

@@ -11,6 +11,8 @@ mod full;
 mod hostile;
 mod poll;
 mod retention;
+mod rights;
 mod sign_in;
 #[path = "../support/mod.rs"]
 mod support;
+mod troubles;
