@@ -139,7 +139,7 @@ mod tests {
             "origin_server_ts": 5, "content": "too_large",
         });
         let long = format!("\"{}\"", "x".repeat(EVENT_MAX));
-        let many = format!("[{}1]", "1,".repeat(NODES_MAX));
+        let many = format!("[{}1]", "\"aaaaaaaaaaaaa\",".repeat(NODES_MAX));
         let heavy = format!("[{}1]", "{\"a\":1},".repeat(1_000));
         for content in [long, many, heavy] {
             assert_eq!(read(&event(&content)), small, "{} bytes", content.len());
