@@ -121,7 +121,9 @@ async fn a_room_that_the_bot_leaves_is_said_to_be_stale() {
         (app.room(&room).await["watch"] == "left").then_some(())
     })
     .await;
-    assert_eq!(app.calls().await[0]["active"], true, "nothing is closed by our own leaving");
+    let call = &app.calls().await[0];
+    assert_eq!(call["ended_ms"], json!(null), "nothing is closed by our own leaving");
+    assert_eq!((&call["stale"], &call["active"]), (&json!(true), &json!(false)), "and nothing is said to be live");
     app.app.stop().await;
 }
 
