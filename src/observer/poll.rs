@@ -5,7 +5,6 @@ use super::patience::Patience;
 use super::troubles::Work;
 use super::{Error, Observer};
 use crate::changes::Change;
-use crate::matrix::TYPES;
 use crate::rtc::event::Kind;
 use crate::store::batch::{RoomBatch, Source};
 use crate::store::row::Watch;
@@ -90,18 +89,12 @@ impl Observer {
     }
 
     fn polled(&self, room_id: &str, state: &[Value], asked_ms: i64) -> RoomBatch {
-        let kind = |event: &Value| event.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
-        // What is no event at all is kept and counted, so a missing type passes.
-        let wanted: Vec<Value> = state
-            .iter()
-            .filter(|event| TYPES.contains(&kind(event).as_str()) || kind(event).is_empty())
-            .cloned()
-            .collect();
-        let members = wanted.iter().filter(|event| Kind::of(&kind(event)) == Kind::Member);
+        let kind = |event: &Value| Kind::of(event.get("type").and_then(Value::as_str).unwrap_or_default());
+        let members = state.iter().filter(|event| kind(event) == Kind::Member);
         let members: BTreeSet<String> =
             members.filter_map(|event| event.get("event_id")?.as_str().map(ToOwned::to_owned)).collect();
         let mut batch = RoomBatch::new(room_id, Source::Poll);
-        add(&mut batch, &wanted, false, self.clock.now_ms());
+        add(&mut batch, state, false, self.clock.now_ms());
         batch.snapshot = Some(Look { asked_ms, members });
         if self.settings.backfill {
             // A room that is only polled has a history, too; it is walked once.

@@ -3,9 +3,7 @@
 use super::patience::Patience;
 use super::troubles::Work;
 use super::{Account, Error, Mode, Observer};
-use crate::matrix::{Credentials, Secret};
 use crate::store::vantages::{self, Start};
-use std::path::Path;
 
 impl Observer {
     /// Signs in, and tries until it works. What is wrong is said in the log and on the status page.
@@ -39,29 +37,12 @@ impl Observer {
     async fn try_sign_in(&self) -> Result<(), Error> {
         match &self.settings.account {
             Account::Token(token) => self.client.set_token(Some(token.clone())),
-            Account::Password { user_id, password, file } => self.log_in(user_id, password, file).await?,
+            Account::Password { user_id, password, file } => self.client.sign_in(user_id, password, file).await?,
         }
         let who = self.client.whoami().await?;
         let can = self.client.versions().await?;
         self.note_vantage(&who.user_id, who.device_id.as_deref(), Some(&can)).await;
         tracing::info!("signed in as {}", who.user_id);
-        Ok(())
-    }
-
-    /// Takes the kept token if it still works, else logs in as the same device.
-    async fn log_in(&self, user_id: &str, password: &Secret, file: &Path) -> Result<(), Error> {
-        let kept = Credentials::load(file)?.filter(|kept| kept.user_id == user_id);
-        if let Some(kept) = &kept {
-            self.client.use_credentials(kept);
-            match self.client.whoami().await {
-                Ok(_) => return Ok(()),
-                Err(error) if error.is_revoked() => tracing::warn!("the kept token is no longer accepted; logging in"),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        let device = kept.map(|kept| kept.device_id);
-        let credentials = self.client.login(user_id, password, device.as_deref()).await?;
-        credentials.save(file)?;
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use super::batch::{Arrival, Batch, RoomBatch, Source};
 use super::row::{Evidence, Rejected, RoomName, Viewer};
-use super::{Error, Store, Tx, clean, rooms};
+use super::{Error, Store, Tx, rooms};
 use crate::rtc::event::{Kind, Reason, RoomEvent};
 use crate::rtc::id::hash;
 use crate::rtc::member;
@@ -77,13 +77,13 @@ async fn insert(
         .bind(&event.event_id)
         .bind(&room.room_id)
         .bind(&event.kind)
-        .bind(event.state_key.as_deref().map(clean))
+        .bind(&event.state_key)
         .bind(&event.sender)
         .bind(event.origin_server_ts)
         .bind(event.received_ts)
         .bind(chain)
-        .bind(event.replaces_state.as_deref().map(clean))
-        .bind(event.redacts.as_deref().map(clean))
+        .bind(&event.replaces_state)
+        .bind(&event.redacts)
         .bind(event.redacted_ts)
         .bind(stream)
         .bind(room.source.as_str())
@@ -115,8 +115,8 @@ async fn absorb(tx: &mut Tx, room: &RoomBatch, arrival: &Arrival) -> Result<bool
         .bind(&new.event_id)
         .bind(&room.room_id)
         .bind(merged.received_ts)
-        .bind(merged.replaces_state.as_deref().map(clean))
-        .bind(merged.redacts.as_deref().map(clean))
+        .bind(&merged.replaces_state)
+        .bind(&merged.redacts)
         .bind(merged.redacted_ts)
         .bind(i64::from(was_in_timeline || arrival.in_timeline))
         .bind(json)
