@@ -65,7 +65,7 @@ impl Observer {
 
     async fn ended_by(&self, walk: &Walk, page: &MessagesPage) -> Result<Option<&'static str>, Error> {
         if page.end.is_none() {
-            return Ok(Some("beginning"));
+            return self.last_page(walk, page).await.map(Some);
         }
         if page.end == walk.token {
             // A server that turns in a circle must not hold us for ever.
@@ -79,6 +79,14 @@ impl Observer {
         let horizon = self.settings.backfill_days.map(|days| self.clock.now_ms() - i64::from(days) * DAY_MS);
         let beyond = oldest.zip(horizon).is_some_and(|(oldest, horizon)| oldest < horizon);
         Ok(beyond.then_some("horizon"))
+    }
+
+    /// There is nothing before this page: the room begins here, or what was before is hidden from us.
+    async fn last_page(&self, walk: &Walk, page: &MessagesPage) -> Result<&'static str, Error> {
+        let creation = |event: &serde_json::Value| event.get("type").is_some_and(|kind| kind == "m.room.create");
+        let begins = page.chunk.iter().any(creation) || walks::saw_creation(&self.store, &walk.room_id).await?;
+        // A gap may end at what we may see and be closed: a walk of the whole room tells what is hidden.
+        Ok(if begins || walk.reason == "gap" { "beginning" } else { "not_visible" })
     }
 
     async fn stop(&self, walk: &Walk, why: &'static str) -> Result<(), Error> {

@@ -29,7 +29,6 @@ impl Observer {
                     }
                     if std::mem::take(&mut first) {
                         self.changes.announce(Change::Observer);
-                        self.poll_due.notify_one();
                     }
                 }
                 Err(error) => {

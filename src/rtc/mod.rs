@@ -5,7 +5,9 @@
 //! memberships of one slot into sessions ([`session`]). Expiry is part of the result (`until_ms`), so the
 //! answer does not depend on when one asks, and never on the order in which events arrived.
 
+pub mod coverage;
 pub mod event;
+pub mod evidence;
 pub mod fold;
 pub mod id;
 pub mod member;
@@ -16,6 +18,7 @@ pub mod session;
 pub mod slot;
 pub mod time;
 pub mod transport;
+pub mod visibility;
 
 use event::RoomEvent;
 use fold::Rules;

@@ -3,7 +3,9 @@
 
 pub mod batch;
 mod chains;
+pub mod coverage;
 pub mod events;
+pub mod evidence;
 pub mod memberships;
 pub mod rooms;
 pub mod row;

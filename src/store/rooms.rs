@@ -2,7 +2,7 @@
 
 use super::events::event;
 use super::row::{Room, RoomName, Viewer, Watch};
-use super::{Error, Store, Tx, clean};
+use super::{Error, Store, Tx, clean, coverage};
 use crate::rtc::event::{Kind, RoomEvent};
 use crate::rtc::order::in_order;
 use serde_json::Value;
@@ -21,8 +21,11 @@ pub(super) async fn note(tx: &mut Tx, room_id: &str, watch: Option<Watch>, now: 
     if done.rows_affected() == 1 {
         return Ok(true);
     }
-    if watch.is_some() {
-        sqlx::query(WATCH).bind(room_id).bind(word).execute(&mut **tx).await?;
+    if let Some(watch) = watch {
+        let done = sqlx::query(WATCH).bind(room_id).bind(word).execute(&mut **tx).await?;
+        if done.rows_affected() == 1 {
+            coverage::stands(tx, room_id, watch, now).await?;
+        }
     }
     Ok(false)
 }

@@ -18,7 +18,7 @@ pub struct Look {
     pub members: BTreeSet<String>,
 }
 
-const NEWEST: &str = "select taken_ms, members from snapshots where room_id = $1 and vantage_id = $2
+const NEWEST: &str = "select taken_ms, last_seen_ms, members from snapshots where room_id = $1 and vantage_id = $2
     order by taken_ms desc limit 1";
 const SEEN_AGAIN: &str = "update snapshots set last_seen_ms = $4
     where room_id = $1 and vantage_id = $2 and taken_ms = $3";
@@ -37,13 +37,14 @@ pub(super) async fn record(
 ) -> Result<(), Error> {
     let members = look.members.iter().map(String::as_str).collect::<Vec<_>>().join("\n");
     let query = sqlx::query_as(NEWEST).bind(room_id).bind(&batch.vantage_id);
-    let newest: Option<(i64, String)> = query.fetch_optional(&mut **tx).await?;
-    let again = newest.filter(|(_, known)| *known == members).map(|(taken, _)| taken);
+    let newest: Option<(i64, i64, String)> = query.fetch_optional(&mut **tx).await?;
+    let before_ms = newest.as_ref().map(|(_, last_seen, _)| *last_seen);
+    let again = newest.filter(|(_, _, known)| *known == members).map(|(taken, ..)| taken);
     let query = sqlx::query(if again.is_some() { SEEN_AGAIN } else { TAKE }).bind(room_id).bind(&batch.vantage_id);
     let query = query.bind(again.unwrap_or(batch.seen_ms));
     let query = if again.is_some() { query.bind(batch.seen_ms) } else { query.bind(&members) };
     query.execute(&mut **tx).await?;
-    vanished(tx, batch, room_id, look, touched).await
+    vanished(tx, batch, room_id, look, before_ms, touched).await
 }
 
 // The newest event of each chain that holds an open membership, and when we first knew it.
@@ -53,7 +54,14 @@ const OPEN: &str = "select e.* from events e
 
 /// State keys that vanished (a state reset, MATRIXRTC.md section 8, pitfall 3): a leave is appended, marked
 /// as ours, so that derivation stays a matter of events alone.
-async fn vanished(tx: &mut Tx, batch: &Batch, room_id: &str, look: &Look, touched: &mut Touched) -> Result<(), Error> {
+async fn vanished(
+    tx: &mut Tx,
+    batch: &Batch,
+    room_id: &str,
+    look: &Look,
+    before_ms: Option<i64>,
+    touched: &mut Touched,
+) -> Result<(), Error> {
     let rows = sqlx::query(OPEN).bind(room_id).bind(batch.seen_ms).fetch_all(&mut **tx).await?;
     let mut chains: std::collections::BTreeMap<String, Vec<RoomEvent>> = std::collections::BTreeMap::new();
     for row in &rows {
@@ -69,17 +77,25 @@ async fn vanished(tx: &mut Tx, batch: &Batch, room_id: &str, look: &Look, touche
         let settled = events.iter().all(|event| event.received_ts.is_none_or(|received| received < look.asked_ms));
         let last = events.iter().max_by_key(|event| (event.time(), event.event_id.clone()));
         if let (false, true, Some(last)) = (in_state, settled, last) {
-            room.arrivals.push(leave(&chain, last, batch.seen_ms));
+            // It was there at the look before, or when its last event came.
+            let since_ms = before_ms.map_or(last.time(), |before| before.max(last.time()));
+            room.arrivals.push(leave(&chain, last, batch.seen_ms, since_ms));
         }
     }
     append(tx, batch, &room, touched).await
 }
 
-fn leave(chain: &str, last: &RoomEvent, seen_ms: i64) -> Arrival {
+/// The look before an event that we made ourselves, ms: what it tells happened after it.
+pub(super) fn made_since(json: &str) -> Option<i64> {
+    serde_json::from_str::<Value>(json).ok()?.pointer("/unsigned/callscope_since_ms")?.as_i64()
+}
+
+fn leave(chain: &str, last: &RoomEvent, seen_ms: i64, since_ms: i64) -> Arrival {
     let json: Value = json!({
         "event_id": format!("~{}", hash(&[chain, &seen_ms.to_string()], 12)),
         "type": last.kind, "state_key": last.state_key, "sender": last.sender, "origin_server_ts": seen_ms,
-        "content": {}, "unsigned": {"callscope": "made by Callscope: this state key was gone from the room's state"},
+        "content": {}, "unsigned": {"callscope": "made by Callscope: this state key was gone from the room's state",
+            "callscope_since_ms": since_ms},
     });
     let mut event = last.clone();
     json["event_id"].as_str().unwrap_or_default().clone_into(&mut event.event_id);

@@ -1,13 +1,16 @@
 //! The facts that pages and JSON share: one struct for each thing, with ids, milliseconds and counts, never prose.
 
+use crate::rtc::evidence::Ends;
 use crate::rtc::transport::{self, Transport};
 use crate::store::row::{self, RoomName};
 use crate::web::format;
 use serde::{Serialize, Serializer};
 use std::collections::{BTreeSet, HashMap};
 
+mod certainty;
 mod event;
 mod room;
+pub use certainty::{BoundaryFacts, CertaintyFacts, CoverageFacts, EndsFacts, GapFacts, Ledger, boundary_words};
 pub use event::{EvidenceFacts, RejectedFacts};
 pub use room::{Pill, RoomFacts, VantageFacts};
 
@@ -90,10 +93,15 @@ pub struct MemberFacts {
     pub intent: Option<String>,
     /// What it really uses, as far as that can be told.
     pub transport: Option<Transport>,
+    /// What its boundaries rest on.
+    pub evidence: EndsFacts,
+    /// It is here as far as we know, but nobody watches the room since then.
+    pub unknown_since_ms: Option<i64>,
+    pub unknown_since_at: Option<Stamp>,
 }
 
 impl MemberFacts {
-    fn new(member: row::Member, transport: Option<Transport>, now: i64) -> Self {
+    fn new(member: row::Member, transport: Option<Transport>, ends: &Ends, now: i64) -> Self {
         let left_ms = member.left_ms(now);
         let expires_ms = left_ms.is_none().then_some(member.until_ms);
         Self {
@@ -115,6 +123,9 @@ impl MemberFacts {
             claimed: member.claimed,
             intent: member.intent,
             transport,
+            evidence: EndsFacts { start: ends.start.into(), end: ends.end.map(BoundaryFacts::from) },
+            unknown_since_ms: ends.unknown_since_ms,
+            unknown_since_at: ends.unknown_since_ms.map(Stamp),
         }
     }
 
@@ -163,28 +174,26 @@ pub struct CallFacts {
     pub peak_users: i64,
     pub servers: Vec<String>,
     pub intent: Option<String>,
+    pub certainty: CertaintyFacts,
+    /// It runs as far as we know, but nobody watches the room since then.
+    pub unknown_since_ms: Option<i64>,
+    pub unknown_since_at: Option<Stamp>,
     pub members: Vec<MemberFacts>,
 }
 
-/// How sure the ends of a call are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Certainty {
-    Exact,
-    /// Who joined first told when; we did not see it.
-    StartClaimed,
-    /// Nobody said goodbye: the end is the moment the last expiry gave.
-    EndComputed,
-    Both,
-}
-
 impl CallFacts {
-    /// A call of its row and the rows of its members.
+    /// A call of its row, the rows of its members and what the ledger holds of them.
     #[must_use]
-    pub fn new(call: row::Call, members: Vec<row::Member>, now: i64) -> Self {
+    pub fn new(call: row::Call, members: Vec<row::Member>, ledger: &Ledger, now: i64) -> Self {
         let ended_ms = call.ended_ms(now);
         let used = in_use(&members);
-        let members = members.into_iter().zip(used);
+        let (ends, verdict) = ledger.judge(&members, &ledger.cover(&call.room.room_id), now);
+        let unknown_since_ms = verdict.and_then(|verdict| verdict.unknown_since_ms);
+        let members = members.into_iter().zip(used).zip(&ends);
         Self {
+            certainty: CertaintyFacts::of(verdict),
+            unknown_since_ms,
+            unknown_since_at: unknown_since_ms.map(Stamp),
             active: call.is_active(now),
             duration_ms: call.duration_ms(now),
             id: call.id,
@@ -201,7 +210,9 @@ impl CallFacts {
             peak_users: call.peak_users,
             servers: call.servers,
             intent: call.intent,
-            members: members.map(|(member, transport)| MemberFacts::new(member, transport, now)).collect(),
+            members: members
+                .map(|((member, transport), ends)| MemberFacts::new(member, transport, ends, now))
+                .collect(),
         }
     }
 
@@ -234,20 +245,6 @@ impl CallFacts {
     pub fn present_servers(&self) -> BTreeSet<&str> {
         self.present().map(|member| member.server.as_str()).collect()
     }
-
-    #[must_use]
-    pub fn certainty(&self) -> Certainty {
-        let claimed = self.members.iter().min_by_key(|member| member.joined_ms).is_some_and(|first| first.claimed);
-        let last = self.members.iter().max_by_key(|member| member.left_ms);
-        let computed = !self.active
-            && last.is_some_and(|last| matches!(last.end_reason.as_deref(), Some("expired" | "sticky_expired")));
-        match (claimed, computed) {
-            (false, false) => Certainty::Exact,
-            (true, false) => Certainty::StartClaimed,
-            (false, true) => Certainty::EndComputed,
-            (true, true) => Certainty::Both,
-        }
-    }
 }
 
 /// What each member of one call really uses.
@@ -258,7 +255,7 @@ fn in_use(members: &[row::Member]) -> Vec<Option<Transport>> {
 
 /// Calls with their members, in the order of the calls.
 #[must_use]
-pub fn calls(calls: Vec<row::Call>, members: Vec<row::Member>, now: i64) -> Vec<CallFacts> {
+pub fn calls(calls: Vec<row::Call>, members: Vec<row::Member>, ledger: &Ledger, now: i64) -> Vec<CallFacts> {
     let mut by_call: HashMap<String, Vec<row::Member>> = HashMap::new();
     for member in members {
         by_call.entry(member.session_id.clone()).or_default().push(member);
@@ -267,7 +264,7 @@ pub fn calls(calls: Vec<row::Call>, members: Vec<row::Member>, now: i64) -> Vec<
         .into_iter()
         .map(|call| {
             let members = by_call.remove(&call.id).unwrap_or_default();
-            CallFacts::new(call, members, now)
+            CallFacts::new(call, members, ledger, now)
         })
         .collect()
 }

@@ -2,7 +2,7 @@
 
 use crate::rtc::transport::{Selection, Transport};
 use crate::store::row::{Call, Member, RoomName};
-use crate::web::facts::CallFacts;
+use crate::web::facts::{CallFacts, Ledger};
 
 /// 2026-11-22 14:47:16 UTC, a Sunday.
 pub const NOW: i64 = 1_795_358_836_000;
@@ -93,7 +93,7 @@ pub fn war_room_rows() -> (Call, Vec<Member>) {
 
 pub fn war_room() -> CallFacts {
     let (call, members) = war_room_rows();
-    CallFacts::new(call, members, NOW)
+    CallFacts::new(call, members, &Ledger::default(), NOW)
 }
 
 /// A call of `people` people on nine servers, who arrived one after another.
@@ -118,5 +118,5 @@ pub fn crowd_rows(people: i64) -> (Call, Vec<Member>) {
 
 pub fn crowd(people: i64) -> CallFacts {
     let (call, members) = crowd_rows(people);
-    CallFacts::new(call, members, NOW)
+    CallFacts::new(call, members, &Ledger::default(), NOW)
 }

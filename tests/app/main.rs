@@ -6,6 +6,7 @@ mod bed;
 mod faults;
 mod follow;
 mod hostile;
+mod ledger;
 mod poll;
 mod sign_in;
 #[path = "../support/mod.rs"]

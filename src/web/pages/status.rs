@@ -1,10 +1,11 @@
 //! `/status`: the observer itself: accounts, errors, what could not be used or read, and the size of the database.
 
 use super::status;
+use crate::rtc::coverage::Span;
 use crate::store::row::{self, Totals, Watch};
-use crate::store::{events, rooms, stats, vantages};
+use crate::store::{coverage, events, rooms, stats, vantages};
 use crate::web::error::Error;
-use crate::web::facts::{RejectedFacts, RoomFacts, Stamp, VantageFacts};
+use crate::web::facts::{GapFacts, RejectedFacts, RoomFacts, Stamp, VantageFacts};
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
 use crate::web::{Web, assets, format as f};
@@ -34,6 +35,8 @@ pub struct Status {
     /// Rooms that cannot be read now, or whose last look failed.
     pub troubled: Vec<RoomFacts>,
     pub history_open: usize,
+    /// Breaks of the last 30 days in which no homeserver was heard, newest first.
+    pub gaps: Vec<GapFacts>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -80,6 +83,7 @@ pub struct Rows {
     pub rejected: Vec<(String, i64)>,
     pub rejected_events: Vec<row::Rejected>,
     pub rooms: Vec<row::Room>,
+    pub gaps: Vec<(Span, i64)>,
 }
 
 /// `GET /status` and `GET /api/v1/status`
@@ -97,6 +101,7 @@ async fn load(web: &Web, ask: &Ask) -> Result<Status, Error> {
         rejected: events::rejected_counts(store, viewer).await?,
         rejected_events: events::rejected(store, viewer, None, REJECTED).await?,
         rooms: rooms::list(store, viewer, ask.now).await?,
+        gaps: coverage::gaps(store, viewer, ask.now - 30 * f::DAY, ask.now).await?,
     };
     Ok(page(rows, ask.now))
 }
@@ -121,6 +126,7 @@ pub fn page(rows: Rows, now: i64) -> Status {
         encrypted: some(&|room| room.unreadable > 0),
         troubled: some(&troubled),
         history_open: rows.rooms.iter().filter(|room| room.history_open).count(),
+        gaps: rows.gaps.into_iter().rev().map(GapFacts::from).collect(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Pages made of hand-made rows, without a store: they render, they are escaped, and both ways say the same.
 
 use super::*;
+use crate::rtc::coverage::{Cover, Interval, Span};
 use crate::store::row::{Evidence, Rejected, Room, RoomName, SpanNumbers, Totals, Vantage, Watch};
 use crate::web::facts::List;
 use crate::web::fixtures::{self, MINUTE, NOW, at};
@@ -106,7 +107,7 @@ fn two_more() -> Vec<CallFacts> {
     let name = "Neighbourhood Repair Café, Thursday Evening Planning and Tool Library";
     let cafe =
         fixtures::call("rc", fixtures::room(name, "#repair-cafe-planning-tool-library:hackerspace.example"), &one);
-    facts::calls(vec![arabic, cafe], [two, one].concat(), NOW)
+    facts::calls(vec![arabic, cafe], [two, one].concat(), &facts::Ledger::default(), NOW)
 }
 
 fn ended() -> Vec<CallFacts> {
@@ -118,7 +119,12 @@ fn ended() -> Vec<CallFacts> {
                 fixtures::member(id, ("", &user, "D"), from + index * 3 * MINUTE, leave, "sfu.example")
             })
             .collect();
-        CallFacts::new(fixtures::call(id, fixtures::room(name, &format!("#{id}:example.org")), &members), members, NOW)
+        CallFacts::new(
+            fixtures::call(id, fixtures::room(name, &format!("#{id}:example.org")), &members),
+            members,
+            &facts::Ledger::default(),
+            NOW,
+        )
     };
     vec![
         call("support", "Support desk", at(14, 19, 0), at(14, 31, 0), "left"),
@@ -152,6 +158,7 @@ fn overview() -> overview::Overview {
             concurrency: counts.collect(),
             rooms: rooms(),
             vantages: vec![vantage()],
+            gaps: vec![(Span { from: NOW - 5 * HOUR, to: NOW - 4 * HOUR }, 2)],
         },
         NOW,
     )
@@ -202,10 +209,22 @@ fn html<P: Page>(page: &P) -> String {
     page.html(&Shell { section: Some(P::SECTION), ..shell(page) }).unwrap()
 }
 
+/// Hidden, read, watched, with a gap in the war room's call.
+fn cover() -> Vec<Interval> {
+    let part = |from, to, cover| Interval { span: Span { from, to }, cover };
+    vec![
+        part(NOW - 300 * DAY, NOW - 200 * DAY, Cover::NotVisible),
+        part(NOW - 200 * DAY, NOW - 5 * DAY, Cover::Backfilled),
+        part(NOW - 5 * DAY, at(14, 15, 0), Cover::Live),
+        part(at(14, 15, 0), at(14, 18, 0), Cover::Gap),
+        part(at(14, 18, 0), NOW, Cover::Live),
+    ]
+}
+
 fn one_call(call: CallFacts) -> call::CallPage {
     let events = evidence(&call);
     let count = i64::try_from(events.len()).unwrap();
-    call::page(call, events, count, NOW)
+    call::page(call, events, count, cover(), NOW)
 }
 
 fn one_room() -> room::RoomPage {
@@ -215,7 +234,7 @@ fn one_room() -> room::RoomPage {
     let mut list = rooms();
     list[1].rejected = 2;
     let reasons = vec![rejected("bad_device_id", "{\"type\":3}"), rejected("foreign_sender", NASTY)];
-    room::page(list.remove(1), calls().list.data, year, reasons)
+    room::page(list.remove(1), calls().list.data, year, reasons, cover())
 }
 
 fn status() -> status::Status {
@@ -237,6 +256,7 @@ fn status() -> status::Status {
         rejected: reasons,
         rejected_events: vec![rejected("bad_device_id", "{}"); 3],
         rooms: rooms(),
+        gaps: vec![(Span { from: NOW - 5 * HOUR, to: NOW - 4 * HOUR }, 2), (Span { from: NOW - 9, to: NOW }, 0)],
     };
     status::page(rows, NOW)
 }
@@ -293,13 +313,9 @@ fn text_of_strangers_is_escaped_cut_and_stripped_of_tricks() {
     let mut list = calls();
     list.list.data = vec![call.clone()];
     list.form.query = Query::read("room=%3Cscript%3E%22%27", &["room"]).unwrap();
-    let pages = [
-        html(&view),
-        html(&list),
-        html(&one_call(call)),
-        html(&rooms::page(vec![evil.clone()])),
-        html(&room::page(evil, Vec::new(), vec![(i64::MAX, i64::MAX), (i64::MIN, -1)], vec![rejected(NASTY, NASTY)])),
-    ];
+    let (odd, reasons) = (vec![(i64::MAX, i64::MAX), (i64::MIN, -1)], vec![rejected(NASTY, NASTY)]);
+    let hidden = html(&room::page(evil.clone(), Vec::new(), odd, reasons, cover()));
+    let pages = [html(&view), html(&list), html(&one_call(call)), html(&rooms::page(vec![evil])), hidden];
     for (index, page) in pages.iter().enumerate() {
         assert!(!page.contains("<script>") && !page.contains("<b><b>"), "page {index}");
         assert!(!page.contains('\u{202e}') && !page.contains('\u{0}'), "page {index}");
