@@ -39,10 +39,18 @@ impl Observer {
     /// One page of each open walk, so that no room waits for another; false when there was none.
     async fn walk_round(&self) -> Result<bool, Error> {
         let todo = walks::todo(&self.store).await?;
+        if todo.is_empty() {
+            return self.fill_holes(self.horizon()).await;
+        }
         for walk in &todo {
             self.walk(walk).await?;
         }
-        Ok(!todo.is_empty())
+        Ok(true)
+    }
+
+    /// What is older is not read, ms; `None` = everything is.
+    fn horizon(&self) -> Option<i64> {
+        self.settings.backfill_days.map(|days| self.clock.now_ms() - i64::from(days) * DAY_MS)
     }
 
     async fn walk(&self, walk: &Walk) -> Result<(), Error> {
@@ -76,8 +84,7 @@ impl Observer {
             return Ok(walks::met(&self.store, walk, ids).await?.then_some("met"));
         }
         let oldest = page.chunk.last().and_then(|event| event.get("origin_server_ts")?.as_i64());
-        let horizon = self.settings.backfill_days.map(|days| self.clock.now_ms() - i64::from(days) * DAY_MS);
-        let beyond = oldest.zip(horizon).is_some_and(|(oldest, horizon)| oldest < horizon);
+        let beyond = oldest.zip(self.horizon()).is_some_and(|(oldest, horizon)| oldest < horizon);
         Ok(beyond.then_some("horizon"))
     }
 

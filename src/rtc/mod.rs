@@ -13,6 +13,7 @@ pub mod id;
 pub mod member;
 pub mod membership;
 pub mod order;
+pub mod related;
 pub mod room;
 pub mod session;
 pub mod slot;

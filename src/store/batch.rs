@@ -127,7 +127,7 @@ async fn write_room(
     let mut touched = Touched::default();
     events::append(tx, batch, room, &mut touched).await?;
     if let Some(look) = &room.snapshot {
-        snapshots::record(tx, batch, room_id, look, &mut touched).await?;
+        snapshots::record(tx, batch, room, look, &mut touched).await?;
         if coverage::polled(tx, &batch.vantage_id, room_id, batch.seen_ms).await? && room.gap.is_some() {
             walks::open(tx, room_id, "gap", None, before, batch.seen_ms).await?;
         }

@@ -6,7 +6,10 @@ mod chains;
 pub mod coverage;
 pub mod events;
 pub mod evidence;
+pub mod holes;
 pub mod memberships;
+pub mod moments;
+pub mod related;
 pub mod rooms;
 pub mod row;
 pub mod sessions;
@@ -14,6 +17,7 @@ pub mod snapshots;
 pub mod stats;
 pub mod vantages;
 pub mod walks;
+pub mod zombies;
 
 use sqlx::any::{AnyPoolOptions, install_default_drivers};
 use sqlx::{AnyPool, Executor};

@@ -2,7 +2,7 @@
 
 use super::batch::{Arrival, Batch, RoomBatch, Source};
 use super::events::{Touched, append, event};
-use super::{Error, Tx};
+use super::{Error, Tx, zombies};
 use crate::rtc::event::{Kind, RoomEvent};
 use crate::rtc::id::hash;
 use crate::rtc::member;
@@ -31,10 +31,11 @@ const TAKE: &str = "insert into snapshots (room_id, vantage_id, taken_ms, last_s
 pub(super) async fn record(
     tx: &mut Tx,
     batch: &Batch,
-    room_id: &str,
+    room: &RoomBatch,
     look: &Look,
     touched: &mut Touched,
 ) -> Result<(), Error> {
+    let room_id = room.room_id.as_str();
     let members = look.members.iter().map(String::as_str).collect::<Vec<_>>().join("\n");
     let query = sqlx::query_as(NEWEST).bind(room_id).bind(&batch.vantage_id);
     let newest: Option<(i64, i64, String)> = query.fetch_optional(&mut **tx).await?;
@@ -44,6 +45,9 @@ pub(super) async fn record(
     let query = query.bind(again.unwrap_or(batch.seen_ms));
     let query = if again.is_some() { query.bind(batch.seen_ms) } else { query.bind(&members) };
     query.execute(&mut **tx).await?;
+    if again.is_none() {
+        zombies::notice(tx, batch, room, look, before_ms, touched).await?;
+    }
     vanished(tx, batch, room_id, look, before_ms, touched).await
 }
 

@@ -9,9 +9,11 @@ use std::collections::{BTreeSet, HashMap};
 
 mod certainty;
 mod event;
+mod moment;
 mod room;
 pub use certainty::{BoundaryFacts, CertaintyFacts, CoverageFacts, EndsFacts, GapFacts, Ledger, boundary_words};
 pub use event::{EvidenceFacts, RejectedFacts};
+pub use moment::{CallThen, Flip, Moment, RelatedFacts, ZombieFacts};
 pub use room::{Pill, RoomFacts, VantageFacts};
 
 /// Display names longer than this are cut, in characters: some strangers send a whole event of it.

@@ -50,6 +50,11 @@ async fn history_ends_where_it_is_not_visible() {
     assert_eq!(app.calls().await.len(), 1);
     let spans = app.room(&room).await["coverage"].clone();
     let hidden: Vec<_> = spans.as_array().unwrap().iter().filter(|span| span["kind"] == "not_visible").collect();
+    crate::support::eventually("the hidden leave was asked for", 60, async || {
+        (bed.hs.count("/event/") > 0).then_some(())
+    })
+    .await;
+    assert_eq!((bed.hs.count("/event/"), app.calls().await.len()), (1, 1), "404 ends it");
     assert_eq!((hidden.len(), hidden[0]["to_ms"].as_i64()), (1, Some(joined)), "until we joined: {spans}");
     app.app.stop().await;
 }

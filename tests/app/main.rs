@@ -7,6 +7,7 @@ mod faults;
 mod follow;
 mod hostile;
 mod ledger;
+mod past;
 mod poll;
 mod sign_in;
 #[path = "../support/mod.rs"]

@@ -1,15 +1,15 @@
 //! `/rooms/{id}`: one room: now, a year of calls, the last ones, and what we know and do not know of it.
 
-use super::status;
+use super::{moment, status};
 use crate::rtc::coverage::Interval;
 use crate::store::row::{self, CallFilter};
-use crate::store::{events, rooms, sessions, stats};
+use crate::store::{events, rooms, sessions, stats, zombies};
 use crate::web::draw::blind;
 use crate::web::draw::chart::{self, ColumnChart};
 use crate::web::draw::heat::{self, Year};
 use crate::web::draw::shape;
 use crate::web::error::Error;
-use crate::web::facts::{CallFacts, CoverageFacts, RejectedFacts, RoomFacts};
+use crate::web::facts::{CallFacts, CoverageFacts, Flip, Moment, RejectedFacts, RoomFacts, ZombieFacts};
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
 use crate::web::{Web, assets, format as f};
@@ -22,6 +22,9 @@ const RECENT: i64 = 10;
 const REJECTED: i64 = 100;
 /// Spans of coverage in the list on the page; the JSON has all.
 const INTERVALS: usize = 12;
+const ZOMBIES: i64 = 50;
+/// Flips in the list on the page.
+const FLIPS: usize = 20;
 
 /// The page.
 #[derive(Debug, Clone, Serialize)]
@@ -35,8 +38,14 @@ pub struct RoomPage {
     pub rejected_events: Vec<RejectedFacts>,
     /// How the room is known from its beginning until now, without holes.
     pub coverage: Vec<CoverageFacts>,
+    /// Memberships that a state reset brought back, newest first.
+    pub zombies: Vec<ZombieFacts>,
+    /// Who was in which call at the moment that `at` asks for.
+    pub then: Option<Moment>,
     #[serde(skip)]
     cover: Vec<Interval>,
+    #[serde(skip)]
+    flips: Vec<Flip>,
 }
 
 /// `GET /rooms/{id}` and `GET /api/v1/rooms/{id}`
@@ -46,7 +55,7 @@ pub async fn get(req: HttpRequest, web: http::Data<Web>, id: http::Path<String>)
 }
 
 async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error> {
-    Query::read(&ask.query, &[])?;
+    let at = moment::moment(&Query::read(&ask.query, &["at"])?, ask.now)?;
     let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
     let Some(room) = rooms::find(store, viewer, id, now).await? else {
         return Err(Error::NotFound("No room with this id or alias is watched.".to_owned()));
@@ -61,7 +70,13 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error>
     let year = stats::starts(store, viewer, &room_id, heat::first_day(now)).await?;
     let rejected = events::rejected(store, viewer, Some(&room_id), REJECTED).await?;
     let cover = super::coverage_of(web, ask, &room_id).await?;
-    Ok(page(room, recent, year, rejected, cover).into())
+    let mut page = page(room, recent, year, rejected, cover);
+    page.zombies = zombies::of(store, viewer, &room_id, ZOMBIES).await?.into_iter().map(ZombieFacts::from).collect();
+    page.flips = moment::last_flips(web, ask, &room_id).await?;
+    if let Some(at) = at {
+        page.then = Some(moment::then(web, ask, page.room.room.clone(), at).await?);
+    }
+    Ok(page.into())
 }
 
 /// The page from its rows.
@@ -75,7 +90,8 @@ pub fn page(
 ) -> RoomPage {
     let rejected_events = rejected.into_iter().map(RejectedFacts::from).collect();
     let coverage = cover.iter().map(CoverageFacts::from).collect();
-    RoomPage { room: room.into(), recent, year, rejected_events, coverage, cover }
+    let (zombies, flips) = (Vec::new(), Vec::new());
+    RoomPage { room: room.into(), recent, year, rejected_events, coverage, zombies, then: None, cover, flips }
 }
 
 impl RoomPage {
@@ -157,6 +173,18 @@ impl RoomPage {
     #[must_use]
     pub fn intervals(&self) -> Vec<&CoverageFacts> {
         self.coverage.iter().rev().take(INTERVALS).collect()
+    }
+
+    /// The newest flips, for the list.
+    #[must_use]
+    pub fn last_flips(&self) -> &[Flip] {
+        &self.flips[..self.flips.len().min(FLIPS)]
+    }
+
+    /// The time machine's field: what was asked.
+    #[must_use]
+    pub fn asked_at(&self) -> String {
+        self.then.as_ref().map(|then| f::rfc3339(then.at_ms)).unwrap_or_default()
     }
 
     /// All calls of this room.
