@@ -7,6 +7,7 @@ mod faults;
 mod follow;
 mod hostile;
 mod ledger;
+mod mixture;
 mod past;
 mod poll;
 mod sign_in;
