@@ -60,7 +60,11 @@ pub fn year(starts: impl Iterator<Item = i64>, blind: &[Span], now: i64) -> Year
     }
     let half = |index: i64| half(first + index * WEEKS * 7 * DAY, today, &by_day, blind);
     let busy: Vec<i64> = by_day.keys().copied().collect();
-    let pause = busy.windows(2).filter(|pair| pair[1] - pair[0] > DAY).max_by_key(|pair| pair[1] - pair[0]);
+    // Days that nobody watched are no pause.
+    let watched =
+        |pair: &&[i64]| blind.iter().all(|span| span.within(&Span { from: pair[0] + DAY, to: pair[1] }).is_empty());
+    let pauses = busy.windows(2).filter(|pair| pair[1] - pair[0] > DAY).filter(watched);
+    let pause = pauses.max_by_key(|pair| pair[1] - pair[0]);
     let halves = [half(0), half(1)];
     Year {
         blind: halves.iter().flat_map(|half| &half.cells).any(|cell| cell.class == "hx"),
@@ -155,6 +159,9 @@ mod tests {
         assert_eq!(last, ["h0", "h0", "hx", "hx", "h1"]);
         assert_eq!(year.halves[1].cells.iter().rev().nth(2).unwrap().title.as_deref(), Some("Fri 20 Nov: not watched"));
         assert!(year.blind);
+        let both = [day - 4 * DAY, day];
+        assert_eq!(super::year(both.into_iter(), &blind, NOW).pause, None, "nobody knows");
+        assert_eq!(super::year(both.into_iter(), &[], NOW).pause, Some((day - 3 * DAY, day - DAY)));
     }
 
     #[test]

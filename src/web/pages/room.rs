@@ -45,7 +45,7 @@ pub struct RoomPage {
     #[serde(skip)]
     cover: Vec<Interval>,
     #[serde(skip)]
-    flips: Vec<Flip>,
+    pub(super) flips: Vec<Flip>,
 }
 
 /// `GET /rooms/{id}` and `GET /api/v1/rooms/{id}`

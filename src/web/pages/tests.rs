@@ -224,7 +224,49 @@ fn cover() -> Vec<Interval> {
 fn one_call(call: CallFacts) -> call::CallPage {
     let events = evidence(&call);
     let count = i64::try_from(events.len()).unwrap();
-    call::page(call, events, count, cover(), NOW)
+    let mut page = call::page(call, events, count, cover(), NOW);
+    page.related = vec![related("ring", "@grace:matrix.example.net"), related("decline", NASTY)];
+    page
+}
+
+fn related(kind: &'static str, who: &str) -> facts::RelatedFacts {
+    let at_ms = at(14, if kind == "ring" { 1 } else { 6 }, 0);
+    facts::RelatedFacts {
+        kind,
+        event_id: NASTY.to_owned(),
+        user_id: who.to_owned(),
+        whom: vec![NASTY.to_owned(), "@bob:matrix.example.net".to_owned()],
+        whole_room: false,
+        at_ms,
+        at_at: facts::Stamp(at_ms),
+        lifetime_ms: Some(30_000),
+        intent: Some(NASTY.to_owned()),
+        relates_to: None,
+    }
+}
+
+/// The parts of a room's page that not every room has.
+fn with_past(mut page: room::RoomPage) -> room::RoomPage {
+    page.zombies = vec![facts::ZombieFacts {
+        call_id: Some("war".to_owned()),
+        user_id: NASTY.to_owned(),
+        name: Some(NASTY.to_owned()),
+        event_id: NASTY.to_owned(),
+        newer_event_id: "$newer".to_owned(),
+        noticed_ms: NOW - HOUR,
+        noticed_at: facts::Stamp(NOW - HOUR),
+    }];
+    let flip = |at_ms, on| facts::Flip {
+        at_ms,
+        at_at: facts::Stamp(at_ms),
+        on,
+        call_id: "war".to_owned(),
+        slot_id: NASTY.to_owned(),
+    };
+    page.flips = vec![flip(NOW - HOUR, true), flip(NOW - 5 * HOUR, false)];
+    let calls = vec![CallFacts { slot_id: NASTY.to_owned(), ..fixtures::war_room() }];
+    page.then = Some(facts::Moment::new(page.room.room.clone(), at(14, 6, 0), "gap", calls));
+    page
 }
 
 fn one_room() -> room::RoomPage {
@@ -234,7 +276,7 @@ fn one_room() -> room::RoomPage {
     let mut list = rooms();
     list[1].rejected = 2;
     let reasons = vec![rejected("bad_device_id", "{\"type\":3}"), rejected("foreign_sender", NASTY)];
-    room::page(list.remove(1), calls().list.data, year, reasons, cover())
+    with_past(room::page(list.remove(1), calls().list.data, year, reasons, cover()))
 }
 
 fn status() -> status::Status {
@@ -314,7 +356,7 @@ fn text_of_strangers_is_escaped_cut_and_stripped_of_tricks() {
     list.list.data = vec![call.clone()];
     list.form.query = Query::read("room=%3Cscript%3E%22%27", &["room"]).unwrap();
     let (odd, reasons) = (vec![(i64::MAX, i64::MAX), (i64::MIN, -1)], vec![rejected(NASTY, NASTY)]);
-    let hidden = html(&room::page(evil.clone(), Vec::new(), odd, reasons, cover()));
+    let hidden = html(&with_past(room::page(evil.clone(), Vec::new(), odd, reasons, cover())));
     let pages = [html(&view), html(&list), html(&one_call(call)), html(&rooms::page(vec![evil])), hidden];
     for (index, page) in pages.iter().enumerate() {
         assert!(!page.contains("<script>") && !page.contains("<b><b>"), "page {index}");
