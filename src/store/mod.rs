@@ -4,11 +4,16 @@
 pub mod backup;
 pub mod batch;
 mod chains;
+pub mod coverage;
 pub mod events;
+pub mod evidence;
 pub mod hold;
+pub mod holes;
 pub mod memberships;
+pub mod moments;
 #[cfg(test)]
 mod read_tests;
+pub mod related;
 pub mod retention;
 pub mod rooms;
 pub mod row;
@@ -19,6 +24,7 @@ mod space;
 pub mod stats;
 pub mod vantages;
 pub mod walks;
+pub mod zombies;
 
 use space::Space;
 use sqlx::any::{AnyPoolOptions, install_default_drivers};

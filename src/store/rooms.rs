@@ -2,7 +2,7 @@
 
 use super::events::event;
 use super::row::{Room, RoomName, Viewer, Watch};
-use super::{Error, Store, Tx, clean};
+use super::{Error, Store, Tx, clean, coverage};
 use crate::rtc::event::{Kind, RoomEvent};
 use crate::rtc::order::in_order;
 use serde_json::Value;
@@ -21,8 +21,11 @@ pub(super) async fn note(tx: &mut Tx, room_id: &str, watch: Option<Watch>, now: 
     if done.rows_affected() == 1 {
         return Ok(true);
     }
-    if watch.is_some() {
-        sqlx::query(WATCH).bind(room_id).bind(word).execute(&mut **tx).await?;
+    if let Some(watch) = watch {
+        let done = sqlx::query(WATCH).bind(room_id).bind(word).execute(&mut **tx).await?;
+        if done.rows_affected() == 1 {
+            coverage::stands(tx, room_id, watch, now).await?;
+        }
     }
     Ok(false)
 }
@@ -86,6 +89,14 @@ pub(super) async fn person(tx: &mut Tx, room_id: &str, event: &RoomEvent) -> Res
     let query = sqlx::query(PERSON).bind(room_id).bind(user).bind(name.filter(|name| !name.trim().is_empty()));
     query.bind(event.time()).bind(&event.event_id).execute(&mut **tx).await?;
     Ok(())
+}
+
+/// How the trouble of a room begins whose history cannot be read: its state still can.
+pub const HISTORY_TROUBLE: &str = "reading its history: ";
+
+/// Can the room itself not be read now?
+pub(super) fn is_unread(trouble: Option<&str>) -> bool {
+    trouble.is_some_and(|trouble| !trouble.starts_with(HISTORY_TROUBLE))
 }
 
 const TROUBLE: &str = "update rooms set error = $2 where room_id = $1";
