@@ -236,6 +236,8 @@ fn every_write_of_the_observer_answers() {
             reason: walk.reason,
             token: None,
             ended_by: Some("beginning"),
+            horizon_ms: Some(5),
+            took_ms: 7,
         });
         write(&store, &Rules::default(), &second).await.unwrap();
         assert!(walks::todo(&store).await.unwrap().is_empty());

@@ -11,6 +11,7 @@ pub mod hold;
 pub mod holes;
 pub mod memberships;
 pub mod moments;
+pub mod progress;
 #[cfg(test)]
 mod read_tests;
 pub mod related;
