@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// Without a ring, look for work after this time.
 const IDLE: Duration = Duration::from_mins(1);
+/// One page in which all is known closes a gap: it must be long enough to be no chance.
+const GAP_PAGE: u32 = 250;
 const DAY_MS: i64 = 86_400_000;
 
 /// An hour: clocks differ between servers.
@@ -92,7 +94,9 @@ impl Observer {
     async fn walk(&self, walk: &Walk, course: &mut Course) -> Result<(), Error> {
         course.begins(walk);
         let horizon = self.horizon(walk).await?;
-        let answer = self.client.messages(&walk.room_id, walk.token.as_deref(), self.settings.backfill_page).await;
+        let size = self.settings.backfill_page;
+        let size = if walk.reason == "gap" { size.max(GAP_PAGE) } else { size };
+        let answer = self.client.messages(&walk.room_id, walk.token.as_deref(), size).await;
         let (mut step, mut events) = (step(walk, horizon), Vec::new());
         match answer {
             Ok(mut page) => {

@@ -67,5 +67,6 @@ async fn ten_kills_within_a_walk_change_nothing() {
     let app = bed.start_with(&whole).await;
     app.status_until("all", |status| status["totals"]["calls"] == CALLS && status["history_open"] == 0).await;
     assert_eq!(plain(&app).await, want);
+    assert_eq!(bed.hs.count("/event/"), 0, "no page was lost, so that its events had to be asked for one by one");
     app.app.stop().await;
 }

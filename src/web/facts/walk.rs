@@ -107,10 +107,15 @@ pub struct HistoryFacts {
     pub rooms_open: i64,
     pub pages: i64,
     pub events: i64,
+    /// New events for each second, of all walks that are not done; they have their turns one after the other.
+    pub events_per_second: i64,
 }
 
-impl From<Sums> for HistoryFacts {
-    fn from(sums: Sums) -> Self {
-        Self { rooms: sums.rooms, rooms_open: sums.open, pages: sums.pages, events: sums.found }
+impl HistoryFacts {
+    /// From the sums of all walks and the walks that are not done.
+    #[must_use]
+    pub fn new(sums: Sums, open: &[WalkFacts]) -> Self {
+        let events_per_second = open.iter().filter_map(|walk| walk.events_per_second).sum();
+        Self { rooms: sums.rooms, rooms_open: sums.open, pages: sums.pages, events: sums.found, events_per_second }
     }
 }

@@ -145,6 +145,7 @@ async fn load(web: &Web, ask: &Ask) -> Result<Status, Error> {
 #[must_use]
 pub fn page(rows: Rows, now: i64) -> Status {
     let vantages: Vec<_> = rows.vantages.into_iter().map(VantageFacts::from).collect();
+    let walks: Vec<_> = rows.walks.into_iter().map(WalkFacts::from).collect();
     let troubled = |room: &row::Room| room.error.is_some() || matches!(room.watch, Watch::Blind | Watch::Left);
     let some = |test: &dyn Fn(&row::Room) -> bool| {
         rows.rooms.iter().filter(|room| test(room)).cloned().map(RoomFacts::from).collect::<Vec<_>>()
@@ -161,8 +162,8 @@ pub fn page(rows: Rows, now: i64) -> Status {
         encrypted: some(&|room| room.unreadable > 0),
         troubled: some(&troubled),
         history_open: rows.rooms.iter().filter(|room| room.history_open).count(),
-        history: rows.walked.into(),
-        walks: rows.walks.into_iter().map(WalkFacts::from).collect(),
+        history: HistoryFacts::new(rows.walked, &walks),
+        walks,
         full_since_ms: rows.full_since_ms,
         removed: rows.removed.into_iter().map(RemovedFacts::from).collect(),
         gaps: rows.gaps.into_iter().rev().map(GapFacts::from).collect(),

@@ -29,7 +29,7 @@ pub fn gap() -> Progress {
 #[test]
 fn what_is_being_read_says_how_far_it_is() {
     let page = html(&status());
-    assert!(page.contains("2 rooms of 42 still; 900 pages and 80,000 events so far"), "{page}");
+    assert!(page.contains("2 rooms of 42 still; 900 pages and 80,000 events so far, 150 a second now"), "{page}");
     assert!(page.contains("40 pages, 9,000 events"));
     assert!(
         page.contains("about 75 % of the time still ahead, about 3 min at this pace, 150 events a second"),
