@@ -14,6 +14,7 @@ mod retention;
 mod rooms;
 mod schedule;
 mod sign_in;
+mod signs;
 mod troubles;
 mod wishes;
 
@@ -155,7 +156,8 @@ impl Observer {
             self.walk_history(),
             self.watch_expiry(),
             self.keep_joining(),
-            self.forget()
+            self.forget(),
+            self.keep_signs()
         );
         Ok(scheduler.shutdown().await?)
     }

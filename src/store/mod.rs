@@ -19,9 +19,13 @@ pub mod rooms;
 pub mod row;
 mod seals;
 pub mod sessions;
+pub mod signs;
 pub mod snapshots;
 mod space;
 pub mod stats;
+pub mod sums;
+#[cfg(test)]
+mod sums_tests;
 pub mod vantages;
 pub mod walks;
 pub mod zombies;
