@@ -11,5 +11,6 @@ create table signs (
 -- The stays that need one: few.
 create index memberships_unsure on memberships (until_ms)
     where claimed = 1 or (end_event_id is null and end_reason in ('expired', 'sticky_expired'));
--- Sums of one room over a span of time.
+-- Sums of one room, or of the people of one homeserver, over a span of time.
 create index memberships_room on memberships (room_id, until_ms);
+create index memberships_server on memberships (server, until_ms);

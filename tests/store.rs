@@ -14,8 +14,8 @@ use callscope::store::row::{Call, CallFilter, Cursor, Member, Viewer, Watch};
 use callscope::store::snapshots::Look;
 use callscope::store::sums::Scope;
 use callscope::store::{
-    Store, coverage, events, evidence, holes, memberships, moments, related, rooms, sessions, signs, stats, sums, vantages,
-    walks, zombies,
+    Store, coverage, events, evidence, holes, memberships, moments, related, rooms, sessions, signs, stats, sums,
+    vantages, walks, zombies,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -256,14 +256,14 @@ fn every_write_of_the_observer_answers() {
 async fn of_the_sums(store: &Store, call: &Call) {
     let (viewer, span) = (Viewer::Operator, Span { from: call.started_ms, to: call.until_ms });
     for _ in 0..2 {
-        for scope in [Scope::All, Scope::Room(ROOM)] {
+        for scope in [Scope::All, Scope::Room(ROOM), Scope::Server("h")] {
             let sums = sums::of(store, viewer, scope, span, LATER).await.unwrap();
             assert_eq!((sums.calls, sums.calls_exact, sums.people, sums.places.len()), (1, 0, 1, 1));
             assert_eq!((sums.together_ms, sums.together_seen_ms), (call.until_ms - call.started_ms, 0));
         }
         assert!(!signs::note(store, LATER).await.unwrap());
     }
-    let hours = sums::hours(store, viewer, span, LATER).await.unwrap();
+    let hours = sums::hours(store, viewer, Scope::All, span, LATER).await.unwrap();
     assert_eq!(hours.iter().map(|hours| hours.stays).sum::<i64>(), 1);
     assert!(!signs::forget(store).await.unwrap());
 }

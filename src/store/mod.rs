@@ -3,6 +3,7 @@
 
 pub mod backup;
 pub mod batch;
+pub mod carried;
 mod chains;
 pub mod coverage;
 pub mod events;
@@ -22,6 +23,7 @@ pub mod sessions;
 pub mod signs;
 pub mod snapshots;
 mod space;
+pub mod statistics;
 pub mod stats;
 pub mod sums;
 #[cfg(test)]

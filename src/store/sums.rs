@@ -17,6 +17,19 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 pub enum Scope<'a> {
     All,
     Room(&'a str),
+    /// The people of one homeserver, and the calls that they were in.
+    Server(&'a str),
+}
+
+impl<'a> Scope<'a> {
+    /// Which of three texts, and what to bind to it.
+    fn pick(self, sql: [&'static str; 3]) -> (&'static str, Option<&'a str>) {
+        match self {
+            Self::All => (sql[0], None),
+            Self::Room(room_id) => (sql[1], Some(room_id)),
+            Self::Server(server) => (sql[2], Some(server)),
+        }
+    }
 }
 
 /// The sums of one span of time.
@@ -89,6 +102,8 @@ macro_rules! spans {
     };
 }
 
+pub(super) use spans;
+
 macro_rules! places {
     ($filter:literal) => {
         concat!(
@@ -127,11 +142,9 @@ macro_rules! blind {
     };
 }
 
-const PLACES: &str = places!("");
-pub(super) const PLACES_ROOM: &str = places!(" and m.room_id = $4");
-const HOURS: &str = hours!("");
-const BLIND: &str = blind!("");
-const BLIND_ROOM: &str = blind!(" and m.room_id = $12");
+pub(super) const PLACES: [&str; 3] = [places!(""), places!(" and m.room_id = $4"), places!(" and m.server = $4")];
+const HOURS: [&str; 3] = [hours!(""), hours!(" and m.room_id = $4"), hours!(" and m.server = $4")];
+const BLIND: [&str; 3] = [blind!(""), blind!(" and m.room_id = $12"), blind!(" and m.server = $12")];
 
 macro_rules! unsure {
     () => {
@@ -158,19 +171,29 @@ macro_rules! calls {
 }
 
 // `+ 0`: spans are recent, so that few calls ended after their start and many began before their end.
-pub(super) const CALLS: &str = calls!("");
-const CALLS_ROOM: &str = calls!(" and s.room_id = $4");
+pub(super) const CALLS: [&str; 3] = [
+    calls!(""),
+    calls!(" and s.room_id = $4"),
+    // Names of servers stand with blanks between them.
+    calls!(" and ' ' || s.servers || ' ' like $4 escape '!'"),
+];
 // The calls that a span which nobody watched touches, and whether they are unsure anyway.
 const TOUCHED: &str = concat!(
     "select s.id, case when ",
     unsure!(),
-    " then 1 else 0 end as unsure, s.room_id from sessions s
+    " then 1 else 0 end as unsure, s.room_id, s.servers from sessions s
     where s.until_ms > $1 and s.started_ms + 0 < $2 and s.until_ms >= $4 and s.started_ms + 0 < $5"
 );
-const PEOPLE: &str = "select count(distinct user_id) from memberships
-    where until_ms > $1 and joined_ms < $2 and until_ms > joined_ms";
-const PEOPLE_ROOM: &str = "select count(distinct user_id) from memberships
-    where until_ms > $1 and joined_ms < $2 and until_ms > joined_ms and room_id = $3";
+macro_rules! people {
+    ($filter:literal) => {
+        concat!(
+            "select count(distinct user_id) from memberships
+            where until_ms > $1 and joined_ms < $2 and until_ms > joined_ms",
+            $filter
+        )
+    };
+}
+const PEOPLE: [&str; 3] = [people!(""), people!(" and room_id = $3"), people!(" and server = $3")];
 
 /// The sums of a span, as known at `now`, ms; the span ends at `now` or before.
 ///
@@ -179,9 +202,9 @@ const PEOPLE_ROOM: &str = "select count(distinct user_id) from memberships
 pub async fn of(store: &Store, viewer: Viewer, scope: Scope<'_>, span: Span, now: i64) -> Result<Sums, Error> {
     let Viewer::Operator = viewer;
     let mut sums = counts(store, scope, span, now).await?;
-    let sql = if scope == Scope::All { PLACES } else { PLACES_ROOM };
+    let (sql, whose) = scope.pick(PLACES);
     let query = sqlx::query(sql).bind(span.from).bind(span.to).bind(now);
-    let query = if let Scope::Room(room_id) = scope { query.bind(room_id) } else { query };
+    let query = if let Some(whose) = whose { query.bind(whose) } else { query };
     for row in query.fetch_all(&store.read).await? {
         sums.places.push(Place {
             room_id: row.try_get("room_id")?,
@@ -192,7 +215,7 @@ pub async fn of(store: &Store, viewer: Viewer, scope: Scope<'_>, span: Span, now
     }
     let blind = blind_spans(store, viewer, &sums, span, now).await?;
     subtract(store, scope, &mut sums, &blind, (span, now)).await?;
-    sums.calls_exact -= touched(store, &blind, span, now).await?;
+    sums.calls_exact -= touched(store, scope, &blind, span, now).await?;
     sums.together_ms = sums.places.iter().map(|place| place.together_ms).sum();
     sums.together_seen_ms = sums.places.iter().map(|place| place.together_seen_ms).sum();
     Ok(sums)
@@ -200,19 +223,23 @@ pub async fn of(store: &Store, viewer: Viewer, scope: Scope<'_>, span: Span, now
 
 /// Calls and people; `calls_exact` without regard to what nobody watched.
 async fn counts(store: &Store, scope: Scope<'_>, span: Span, now: i64) -> Result<Sums, Error> {
-    let (calls, people) = match scope {
-        Scope::All => (CALLS, PEOPLE),
-        Scope::Room(_) => (CALLS_ROOM, PEOPLE_ROOM),
-    };
+    let ((calls, whose), (people, _)) = (scope.pick(CALLS), scope.pick(PEOPLE));
     let calls = sqlx::query_as(calls).bind(span.from).bind(span.to).bind(now);
     let people = sqlx::query_scalar(people).bind(span.from).bind(span.to);
-    let (calls, people) = match scope {
-        Scope::All => (calls, people),
-        Scope::Room(room_id) => (calls.bind(room_id), people.bind(room_id)),
+    let (calls, people) = match (scope, whose) {
+        (_, None) => (calls, people),
+        (Scope::Server(server), _) => (calls.bind(pattern(server)), people.bind(server)),
+        (_, Some(whose)) => (calls.bind(whose), people.bind(whose)),
     };
     let (all, unsure): (i64, i64) = calls.fetch_one(&store.read).await?;
     let people = people.fetch_one(&store.read).await?;
     Ok(Sums { calls: all, calls_exact: all - unsure, people, ..Sums::default() })
+}
+
+/// The name of a server as one among others, for `like`.
+fn pattern(server: &str) -> String {
+    let name = server.replace('!', "!!").replace('%', "!%").replace('_', "!_");
+    format!("% {name} %")
 }
 
 /// What nobody watched of the rooms in which somebody was, each span with its rooms.
@@ -250,11 +277,11 @@ async fn subtract(
     }
     let spans: Vec<(&Span, &BTreeSet<String>)> = blind.iter().collect();
     for gaps in spans.chunks(4) {
-        let sql = if scope == Scope::All { BLIND } else { BLIND_ROOM };
+        let (sql, whose) = scope.pick(BLIND);
         let query = sqlx::query(sql).bind(span.from).bind(span.to).bind(now);
         let bounds = (0..4).map(|at| gaps.get(at).map_or((0, 0), |(gap, _)| (gap.from, gap.to)));
         let query = bounds.fold(query, |query, (from, to)| query.bind(from).bind(to));
-        let query = if let Scope::Room(room_id) = scope { query.bind(room_id) } else { query };
+        let query = if let Some(whose) = whose { query.bind(whose) } else { query };
         for row in query.fetch_all(&store.read).await? {
             let gap = usize::try_from(row.try_get::<i64, _>("place")?).ok().and_then(|place| gaps.get(place));
             let (room_id, server): (String, String) = (row.try_get("room_id")?, row.try_get("server")?);
@@ -270,6 +297,7 @@ async fn subtract(
 /// How many calls are unsure only because nobody watched.
 async fn touched(
     store: &Store,
+    scope: Scope<'_>,
     blind: &BTreeMap<Span, BTreeSet<String>>,
     span: Span,
     now: i64,
@@ -278,7 +306,13 @@ async fn touched(
     for (gap, rooms) in blind {
         let query = sqlx::query(TOUCHED).bind(span.from).bind(span.to).bind(now).bind(gap.from).bind(gap.to);
         for row in query.fetch_all(&store.read).await? {
-            if row.try_get::<i64, _>("unsure")? == 0 && rooms.contains(row.try_get::<&str, _>("room_id")?) {
+            let (room_id, servers): (&str, &str) = (row.try_get("room_id")?, row.try_get("servers")?);
+            let is_ours = match scope {
+                Scope::All => true,
+                Scope::Room(room) => room == room_id,
+                Scope::Server(server) => servers.split_whitespace().any(|name| name == server),
+            };
+            if is_ours && row.try_get::<i64, _>("unsure")? == 0 && rooms.contains(room_id) {
                 found.insert(row.try_get("id")?);
             }
         }
@@ -290,10 +324,42 @@ async fn touched(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn hours(store: &Store, viewer: Viewer, span: Span, now: i64) -> Result<Vec<Hours>, Error> {
+pub async fn hours(store: &Store, viewer: Viewer, scope: Scope<'_>, span: Span, now: i64) -> Result<Vec<Hours>, Error> {
     let Viewer::Operator = viewer;
-    let rows: Vec<(i64, i64, i64, i64, i64)> =
-        sqlx::query_as(HOURS).bind(span.from).bind(span.to).bind(now).fetch_all(&store.read).await?;
+    let (sql, whose) = scope.pick(HOURS);
+    let query = sqlx::query_as(sql).bind(span.from).bind(span.to).bind(now);
+    let query = if let Some(whose) = whose { query.bind(whose) } else { query };
+    let rows: Vec<(i64, i64, i64, i64, i64)> = query.fetch_all(&store.read).await?;
     let hours = |(from, to, stays, after_from_ms, after_to_ms)| Hours { from, to, stays, after_from_ms, after_to_ms };
     Ok(rows.into_iter().map(hours).collect())
+}
+
+/// The device time in each hour of a span, ms, from the hours in which stays begin and end.
+#[must_use]
+pub fn by_hour(hours: &[Hours]) -> BTreeMap<i64, i64> {
+    const HOUR: i64 = 3_600_000;
+    let mut found: BTreeMap<i64, i64> = BTreeMap::new();
+    for group in hours {
+        if group.from == group.to {
+            *found.entry(group.from).or_default() += group.after_to_ms - group.after_from_ms;
+            continue;
+        }
+        *found.entry(group.from).or_default() += group.stays * HOUR - group.after_from_ms;
+        for between in group.from + 1..group.to {
+            *found.entry(between).or_default() += group.stays * HOUR;
+        }
+        *found.entry(group.to).or_default() += group.after_to_ms;
+    }
+    found
+}
+
+const TOGETHER: &str = concat!(spans!(""), "select cast(coalesce(sum(end_ms - start_ms), 0) as bigint) from spans");
+
+/// The device time of a span, ms, whoever it was.
+///
+/// # Errors
+/// When the database fails.
+pub async fn together(store: &Store, viewer: Viewer, span: Span, now: i64) -> Result<i64, Error> {
+    let Viewer::Operator = viewer;
+    Ok(sqlx::query_scalar(TOGETHER).bind(span.from).bind(span.to).bind(now).fetch_one(&store.read).await?)
 }

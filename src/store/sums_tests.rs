@@ -16,7 +16,8 @@ async fn watched() -> Bed {
         values ('v', '@bot:h', 'https://h', 'follow', 0, 10000)",
     )
     .await;
-    bed.run("insert into coverage (vantage_id, room_id, kind, from_ms, to_ms) values ('v', '', 'live', 0, 10000)").await;
+    bed.run("insert into coverage (vantage_id, room_id, kind, from_ms, to_ms) values ('v', '', 'live', 0, 10000)")
+        .await;
     bed.run("update rooms set first_seen_ms = 0").await;
     bed
 }
@@ -39,6 +40,12 @@ async fn figures(bed: &Bed, from: i64, to: i64, now: i64) -> (i64, i64, i64, i64
     let span = Span { from, to };
     let room = sums::of(&bed.store, Viewer::Operator, Scope::Room(ROOM), span, now).await.unwrap();
     assert_eq!(all, room, "there is one room");
+    let server = sums::of(&bed.store, Viewer::Operator, Scope::Server("h"), span, now).await.unwrap();
+    assert_eq!(all, server, "and one server");
+    let other = sums::of(&bed.store, Viewer::Operator, Scope::Server("_"), span, now).await.unwrap();
+    assert_eq!(other, Sums::default(), "a name is no pattern");
+    let hours = sums::hours(&bed.store, Viewer::Operator, Scope::All, span, now).await.unwrap();
+    assert_eq!(sums::by_hour(&hours).values().sum::<i64>(), all.together_ms);
     (all.calls, all.calls_exact, all.together_ms, all.together_seen_ms)
 }
 
@@ -69,7 +76,8 @@ async fn time_that_nobody_watched_is_inferred() {
     call(&bed, "expires in it", (1150, 1400), "end_event_id = null, end_reason = 'expired'").await;
     call(&bed, "later", (1500, 1600), "updates = 0").await;
     bed.run("update coverage set to_ms = 1200").await;
-    let parts = "insert into coverage (vantage_id, room_id, kind, from_ms, to_ms) values ('v', '', 'live', 1500, 10000)";
+    let parts =
+        "insert into coverage (vantage_id, room_id, kind, from_ms, to_ms) values ('v', '', 'live', 1500, 10000)";
     bed.run(parts).await;
     let want_ms = 1000 + 199 + 100 + 250 + 100;
     // Of the one that expired nothing was seen but its beginning.
@@ -88,9 +96,20 @@ async fn a_device_that_speaks_twice_counts_once() {
     bed.run("update memberships set session_id = 'one'").await;
     bed.run("update sessions set until_ms = 4000").await;
     assert_eq!(figures(&bed, 0, NOW, NOW).await, (1, 1, 3000, 3000));
-    let hours = sums::hours(&bed.store, Viewer::Operator, Span { from: 500, to: 3500 }, NOW).await.unwrap();
+    let hours = sums::hours(&bed.store, Viewer::Operator, Scope::All, Span { from: 500, to: 3500 }, NOW).await.unwrap();
     let hour = hours.first().unwrap();
     assert_eq!((hours.len(), hour.stays, hour.after_to_ms - hour.after_from_ms), (1, 2, 2500));
+}
+
+#[test]
+fn hours_are_filled_between_start_and_end() {
+    const HOUR: i64 = 3_600_000;
+    let stays = [
+        sums::Hours { from: 5, to: 5, stays: 2, after_from_ms: 30, after_to_ms: 100 },
+        sums::Hours { from: 5, to: 8, stays: 2, after_from_ms: 600, after_to_ms: 400 },
+    ];
+    let hours: Vec<_> = sums::by_hour(&stays).into_iter().collect();
+    assert_eq!(hours, [(5, 2 * HOUR - 600 + 70), (6, 2 * HOUR), (7, 2 * HOUR), (8, 400)]);
 }
 
 #[tokio::test]
@@ -117,11 +136,13 @@ async fn signs_outlive_their_events_and_follow_their_stay() {
 #[tokio::test]
 async fn a_span_is_found_by_its_index() {
     let bed = Bed::new().await;
-    let plan = bed.plan(sums::PLACES_ROOM).await;
+    let plan = bed.plan(sums::PLACES[1]).await;
     assert!(plan.contains("memberships_room (room_id=? AND until_ms>?"), "{plan}");
     assert!(!plan.contains("events_chain"), "a chain may be long:\n{plan}");
-    let plan = bed.plan(sums::CALLS).await;
+    let plan = bed.plan(sums::CALLS[0]).await;
     assert!(plan.contains("memberships_session (session_id=? AND joined_ms=?)"), "{plan}");
     assert!(plan.contains("memberships_until (until_ms=?)"), "{plan}");
+    let plan = bed.plan(sums::PLACES[2]).await;
+    assert!(plan.contains("memberships_server (server=? AND until_ms>?"), "{plan}");
     assert!(bed.plan(signs::MISSING).await.contains("memberships_unsure"));
 }

@@ -60,8 +60,8 @@ pub fn not_exact(calls: i64, exact: i64) -> Option<String> {
 
 /// `of which 3 h 12 inferred`; nothing below a minute.
 #[must_use]
-pub fn inferred(all_ms: i64, seen_ms: i64) -> Option<String> {
-    let rest = all_ms - seen_ms;
+pub fn inferred(all_ms: impl f::Whole, seen_ms: impl f::Whole) -> Option<String> {
+    let rest = all_ms.whole() - seen_ms.whole();
     (rest >= 60_000).then(|| format!("of which {} inferred", f::sum(rest)))
 }
 

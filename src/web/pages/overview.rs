@@ -147,7 +147,7 @@ pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     reply::send(&web, &ask, load(&web, &ask).await.map(Answer::from)).await
 }
 
-async fn load(web: &Web, ask: &Ask) -> Result<Overview, Error> {
+pub(super) async fn load(web: &Web, ask: &Ask) -> Result<Overview, Error> {
     Query::read(&ask.query, &[])?;
     let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
     let ended = row::CallFilter { active: Some(false), from_ms: Some(now - f::DAY), ..Default::default() };

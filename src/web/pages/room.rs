@@ -97,7 +97,18 @@ pub fn page(
     let rejected_events = rejected.into_iter().map(RejectedFacts::from).collect();
     let coverage = cover.iter().map(CoverageFacts::from).collect();
     let (zombies, flips) = (Vec::new(), Vec::new());
-    RoomPage { room: room.into(), recent, last_30_days, year, rejected_events, coverage, zombies, then: None, cover, flips }
+    RoomPage {
+        room: room.into(),
+        recent,
+        last_30_days,
+        year,
+        rejected_events,
+        coverage,
+        zombies,
+        then: None,
+        cover,
+        flips,
+    }
 }
 
 impl RoomPage {
