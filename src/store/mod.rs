@@ -3,6 +3,7 @@
 
 pub mod backup;
 pub mod batch;
+pub mod carried;
 mod chains;
 pub mod coverage;
 pub mod events;
@@ -20,9 +21,14 @@ pub mod rooms;
 pub mod row;
 mod seals;
 pub mod sessions;
+pub mod signs;
 pub mod snapshots;
 mod space;
+pub mod statistics;
 pub mod stats;
+pub mod sums;
+#[cfg(test)]
+mod sums_tests;
 pub mod vantages;
 pub mod walks;
 pub mod zombies;
