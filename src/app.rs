@@ -62,6 +62,7 @@ impl App {
             changes: changes.clone(),
             clock: clock.clone(),
             public_url: config.public_url.as_ref().map(ToString::to_string),
+            options: web::Options { cors_origins: config.cors_origins.clone() },
         };
         let server = web::serve(listener, web).map_err(Error::Web)?;
         let handle = server.handle();

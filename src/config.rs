@@ -43,6 +43,8 @@ pub struct Config {
     pub bind: SocketAddr,
     /// The address under which people reach the pages.
     pub public_url: Option<Url>,
+    /// Origins whose web pages may read the API; `*` is all.
+    pub cors_origins: Vec<String>,
     /// What to log: a level, or directives for modules; it was checked.
     pub log: String,
     /// Answers of the homeserver larger than this many bytes are refused.
@@ -156,6 +158,7 @@ impl Config {
         let (events_days, calls_days) = (days(layers, "retention.events"), days(layers, "retention.calls"));
         let bind = layers.parsed("bind", check::bind);
         let public_url = layers.parsed("public_url", check::web_address);
+        let cors_origins = layers.list("cors_origins", check::origin);
         let log = layers.parsed("log", check::log);
         let max_response_mb = layers.number("max_response_mb", 1, 1024);
         let database_url = database_url?;
@@ -174,6 +177,7 @@ impl Config {
             database_url,
             bind: bind?,
             public_url,
+            cors_origins,
             log: log?,
             max_response_bytes: usize::try_from(max_response_mb?).ok()?.checked_mul(1024 * 1024)?,
         })

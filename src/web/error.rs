@@ -3,6 +3,7 @@
 use crate::store;
 use actix_web::http::StatusCode;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Why a request got no answer.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +33,7 @@ pub enum Error {
 }
 
 /// The body of every error in JSON.
-#[derive(Debug, Serialize, PartialEq, Eq)]
+#[derive(Debug, Serialize, PartialEq, Eq, ToSchema)]
 pub struct ErrorBody {
     pub errcode: &'static str,
     pub error: String,

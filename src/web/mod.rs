@@ -1,15 +1,18 @@
 //! Pages for people and JSON for programs, from the same facts; reads the store and never writes it.
 
 pub mod assets;
+mod cors;
 pub mod draw;
 pub mod error;
 pub mod facts;
 #[cfg(test)]
 mod fixtures;
 pub mod format;
+mod fresh;
 mod health;
 pub mod host;
 mod live;
+pub mod openapi;
 pub mod pages;
 pub mod query;
 pub mod reply;
@@ -21,7 +24,7 @@ use actix_web::dev::Server;
 use actix_web::middleware::{Compress, DefaultHeaders, from_fn};
 use actix_web::web::{self as http, Data, ServiceConfig};
 use actix_web::{App, FromRequest, Handler, HttpServer, Resource, Responder};
-use pages::{about, call, calls, moment, overview, rejected, room, rooms, status};
+use pages::{about, call, calls, docs, moment, overview, rejected, room, rooms, status};
 
 /// Scripts and styles come from here only; nothing is fetched from or sent to anybody else.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -38,6 +41,14 @@ pub struct Web {
     pub clock: Clock,
     /// Where browsers reach us; addresses in JSON are relative without it. Its host is one that is answered to.
     pub public_url: Option<String>,
+    pub options: Options,
+}
+
+/// What the operator may switch on.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Origins whose web pages may read the API from within a browser; `*` is all of them.
+    pub cors_origins: Vec<String>,
 }
 
 impl Web {
@@ -63,7 +74,10 @@ pub fn serve(listener: std::net::TcpListener, web: Web) -> std::io::Result<Serve
             .add(("cross-origin-opener-policy", "same-origin"));
         let (hosts, known) = (hosts.clone(), web.clone());
         let guard = from_fn(move |req, next| host::guard(hosts.clone(), known.clone(), req, next));
-        App::new().app_data(web.clone()).wrap(guard).wrap(Compress::default()).wrap(headers).configure(routes)
+        let open = web.clone();
+        let cors = from_fn(move |req, next| cors::allow(open.clone(), req, next));
+        let app = App::new().app_data(web.clone()).wrap(cors).wrap(guard);
+        app.wrap(Compress::default()).wrap(headers).configure(routes)
     };
     Ok(HttpServer::new(app).disable_signals().shutdown_timeout(SHUTDOWN_S).listen(listener)?.run())
 }
@@ -89,6 +103,10 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(at("/api/v1/rooms/{id:.+}", room::get))
         .service(at("/api/v1/status", status::get))
         .service(at("/api/v1/rejected", rejected::get))
+        .service(at("/api/v1/about", about::get))
+        .service(at("/api/v1/openapi.json", docs::document))
+        .service(at("/api/docs", docs::get))
+        .service(at("/api/docs/{name}", docs::shape))
         .service(
             http::resource("/api/v1/live")
                 .route(http::get().to(live::get))

@@ -11,12 +11,14 @@ use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
+use utoipa::ToSchema;
 
-const KNOWN: &[&str] = &["room", "status", "from", "to", "cursor", "limit"];
+/// Parameters of the list.
+pub const KNOWN: &[&str] = &["room", "status", "from", "to", "cursor", "limit"];
 const LIMIT: i64 = 50;
 
 /// The page.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Calls {
     #[serde(flatten)]
     pub list: List<CallFacts>,

@@ -3,6 +3,7 @@
 pub mod about;
 pub mod call;
 pub mod calls;
+pub mod docs;
 pub mod moment;
 pub mod overview;
 pub mod rejected;

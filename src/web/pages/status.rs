@@ -13,12 +13,13 @@ use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 const REJECTED: i64 = 100;
 const ROOMS: usize = 50;
 
 /// The page.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Status {
     pub now_ms: i64,
     pub now_at: Stamp,
@@ -45,7 +46,7 @@ pub struct Status {
 }
 
 /// What was deleted by age so far: `events`, `calls` or `snapshots`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RemovedFacts {
     pub what: String,
     pub total: i64,
@@ -58,14 +59,14 @@ impl From<Removed> for RemovedFacts {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Reason {
     pub reason: String,
     pub count: i64,
 }
 
 /// Counts of everything stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct TotalFacts {
     pub rooms: i64,
     pub events: i64,
