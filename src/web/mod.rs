@@ -1,10 +1,14 @@
 //! Pages for people and JSON for programs, from the same facts; reads the store and never writes it.
 
 pub mod assets;
+mod badge;
 mod cors;
 pub mod draw;
+mod embed;
 pub mod error;
+mod export;
 pub mod facts;
+mod feed;
 #[cfg(test)]
 mod fixtures;
 pub mod format;
@@ -12,6 +16,7 @@ mod fresh;
 mod health;
 pub mod host;
 mod live;
+mod metrics;
 pub mod openapi;
 pub mod pages;
 pub mod query;
@@ -49,6 +54,8 @@ pub struct Web {
 pub struct Options {
     /// Origins whose web pages may read the API from within a browser; `*` is all of them.
     pub cors_origins: Vec<String>,
+    /// Metrics name rooms.
+    pub metrics_room_labels: bool,
 }
 
 impl Web {
@@ -84,6 +91,7 @@ pub fn serve(listener: std::net::TcpListener, web: Web) -> std::io::Result<Serve
 
 /// All addresses.
 pub fn routes(config: &mut ServiceConfig) {
+    for_programs(config);
     config
         .service(at("/", overview::get))
         .service(at("/calls", calls::get))
@@ -96,6 +104,8 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(at("/api/v1/overview", overview::get))
         .service(at("/api/v1/calls", calls::get))
         .service(at("/api/v1/calls/active", calls::active))
+        .service(at("/api/v1/calls.csv", export::csv))
+        .service(at("/api/v1/calls.ndjson", export::ndjson))
         .service(at("/api/v1/calls/{id:.+}", call::get))
         .service(at("/api/v1/rooms", rooms::get))
         .service(at("/api/v1/rooms/{id:.+}/members", moment::members))
@@ -116,6 +126,21 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(at("/readyz", health::ready))
         .service(at("/static/{name}", assets::get))
         .default_service(http::to(reply::unknown));
+}
+
+/// What is neither a page nor its JSON.
+fn for_programs(config: &mut ServiceConfig) {
+    config
+        .service(at("/metrics", metrics::get))
+        .service(at("/badge/rooms/{id:.+}/active.svg", badge::room_svg))
+        .service(at("/badge/rooms/{id:.+}/active.json", badge::room_json))
+        .service(at("/badge/servers/{name}/active.svg", badge::server_svg))
+        .service(at("/badge/servers/{name}/active.json", badge::server_json))
+        .service(at("/feed/calls.atom", feed::all_atom))
+        .service(at("/feed/calls.ics", feed::all_ics))
+        .service(at("/feed/rooms/{id:.+}/calls.atom", feed::room_atom))
+        .service(at("/feed/rooms/{id:.+}/calls.ics", feed::room_ics))
+        .service(at("/embed/rooms/{id:.+}", embed::room));
 }
 
 /// An address that answers GET and HEAD.

@@ -11,6 +11,7 @@ mod full;
 mod hostile;
 mod ledger;
 mod mixture;
+mod operator;
 mod past;
 mod poll;
 mod retention;

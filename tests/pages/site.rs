@@ -52,7 +52,7 @@ impl Site {
         let changes = Changes::default();
         let (of_web, clock) = (changes.clone(), Clock::fixed(NOW));
         let of_site = clock.clone();
-        let options = Options { cors_origins: vec!["https://app.example".into()] };
+        let options = Options { cors_origins: vec!["https://app.example".into()], metrics_room_labels: true };
         let web = Web {
             store: store.clone(),
             changes: of_web,

@@ -1,6 +1,7 @@
 //! The list of all addresses for programs, in the order in which the documentation shows them.
 
 use super::{Entry, json, other};
+use crate::web::badge::Badge;
 use crate::web::facts::Moment;
 use crate::web::health::{Alive, Ready};
 use crate::web::pages::about::About;
@@ -12,9 +13,11 @@ use crate::web::pages::rejected::{self, Rejected};
 use crate::web::pages::room::{self, RoomPage};
 use crate::web::pages::rooms::Rooms;
 use crate::web::pages::status::Status;
+use crate::web::{export, feed};
 
 const CALLS: &str = "Calls";
 const ROOMS: &str = "Rooms";
+const OTHERS: &str = "For other programs";
 const OBSERVER: &str = "The observer";
 
 /// Every address that is not a page for people.
@@ -22,6 +25,15 @@ pub const ENTRIES: &[Entry] = &[
     json::<Overview>(CALLS, "/api/v1/overview", "What runs now, the numbers of today, and what cannot be seen"),
     json::<Calls>(CALLS, "/api/v1/calls/active", "The calls that run now, newest first"),
     json::<Calls>(CALLS, "/api/v1/calls", "All calls, newest first").takes(calls::KNOWN),
+    other(CALLS, "/api/v1/calls.csv", "text/csv", "All calls of a filter as a table for spreadsheets, of any length")
+        .takes(export::KNOWN),
+    other(
+        CALLS,
+        "/api/v1/calls.ndjson",
+        "application/x-ndjson",
+        "All calls of a filter, one JSON a line, of any length",
+    )
+    .takes(export::KNOWN),
     json::<CallPage>(CALLS, "/api/v1/calls/{id}", "One call with its members and the events behind it").moves(),
     json::<Rooms>(ROOMS, "/api/v1/rooms", "The watched rooms and how well each can be seen"),
     json::<RoomPage>(ROOMS, "/api/v1/rooms/{id}", "One room: its last calls, its year, and how it is known")
@@ -39,4 +51,20 @@ pub const ENTRIES: &[Entry] = &[
     json::<serde_json::Value>(OBSERVER, "/api/v1/openapi.json", "This document"),
     json::<Alive>(OBSERVER, "/healthz", "Does the program run?"),
     json::<Ready>(OBSERVER, "/readyz", "Does the program know anything yet?").unready("It does not know anything yet"),
+    other(OTHERS, "/metrics", "application/openmetrics-text", "Numbers for Prometheus"),
+    other(
+        OTHERS,
+        "/badge/rooms/{id}/active.svg",
+        "image/svg+xml",
+        "How many are in the calls of the room, as a picture",
+    ),
+    json::<Badge>(OTHERS, "/badge/rooms/{id}/active.json", "The same in the form that Shields reads"),
+    other(OTHERS, "/badge/servers/{name}/active.svg", "image/svg+xml", "How many of the homeserver are in calls now"),
+    json::<Badge>(OTHERS, "/badge/servers/{name}/active.json", "The same in the form that Shields reads"),
+    other(OTHERS, "/feed/calls.atom", "application/atom+xml", "The newest calls that are over, as a feed")
+        .takes(feed::KNOWN),
+    other(OTHERS, "/feed/calls.ics", "text/calendar", "The same for a calendar").takes(feed::KNOWN),
+    other(OTHERS, "/feed/rooms/{id}/calls.atom", "application/atom+xml", "The newest calls of the room, as a feed")
+        .takes(feed::KNOWN),
+    other(OTHERS, "/feed/rooms/{id}/calls.ics", "text/calendar", "The same for a calendar").takes(feed::KNOWN),
 ];
