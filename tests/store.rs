@@ -12,8 +12,8 @@ use callscope::store::batch::{Arrival, Batch, RoomBatch, Source, write};
 use callscope::store::row::{Call, CallFilter, Cursor, Member, Viewer, Watch};
 use callscope::store::snapshots::Look;
 use callscope::store::{
-    Store, coverage, events, evidence, holes, memberships, moments, related, rooms, sessions, stats, vantages, walks,
-    zombies,
+    Store, coverage, events, evidence, gauges, holes, memberships, moments, related, rooms, sessions, stats, vantages,
+    walks, zombies,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -201,6 +201,8 @@ fn every_read_answers() {
         assert!(related::of(&store, viewer, call, &[]).await.unwrap().is_empty());
         assert!(zombies::of(&store, viewer, ROOM, 5).await.unwrap().is_empty());
         assert_eq!(stats::totals(&store, viewer).await.unwrap().calls, 1);
+        let gauges = gauges::read(&store, viewer).await.unwrap();
+        assert_eq!((gauges.calls, gauges.events, gauges.rejected), (1, 1, 0));
         done(store, place).await;
     });
 }

@@ -140,3 +140,21 @@ async fn only_the_frame_may_be_framed() {
     let lost = ask(format!("/embed/rooms/{}", quote(ROOM))).await.unwrap().text().await.unwrap();
     assert!(lost.contains("Unknown") && !lost.contains("No call now"));
 }
+
+/// The rules and the dashboard that come with the program ask for metrics that it has.
+#[tokio::test]
+async fn what_the_rules_ask_for_is_there() {
+    let site = Site::filled("rules").await;
+    let metrics = site.get("/metrics").await.text;
+    for text in [include_str!("../../contrib/alerts.yml"), include_str!("../../contrib/grafana.json")] {
+        let names = text.match_indices("callscope_").map(|(at, _)| {
+            let is_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+            &text[at..at + text[at..].find(|letter| !is_name(letter)).unwrap()]
+        });
+        for name in names {
+            let has =
+                metrics.lines().any(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
+            assert!(has, "{name} is not in\n{metrics}");
+        }
+    }
+}

@@ -44,16 +44,16 @@ pub fn words(table: &[(&str, &'static str)], name: &str) -> Option<&'static str>
 
 /// The values that a parameter may have.
 fn shape(name: &str) -> Value {
-    // Whole numbers that JavaScript keeps exact, the year 9999, and all that lies between.
-    const FAR: i64 = 9_007_199_254_740_991;
+    let empty = json!({ "type": "string", "maxLength": 0, "description": "As if it were not there: so forms send it" });
     match name {
-        "status" => json!({ "type": "string", "enum": ["active", "ended"] }),
-        "limit" => json!({ "type": "integer", "minimum": 1, "maximum": 500 }),
-        "from" | "to" | "at" => json!({ "oneOf": [
-            { "type": "integer", "format": "int64", "minimum": -FAR, "maximum": FAR,
+        "status" => json!({ "type": "string", "enum": ["active", "ended", ""] }),
+        "limit" => json!({ "anyOf": [{ "type": "integer", "minimum": 1, "maximum": 500 }, empty] }),
+        "from" | "to" | "at" => json!({ "anyOf": [
+            { "type": "integer", "format": "int64", "minimum": i64::MIN, "maximum": i64::MAX,
               "description": "Milliseconds since 1970" },
             { "type": "string", "format": "date-time", "description": "RFC 3339" },
             { "type": "string", "format": "date", "description": "A day, in UTC" },
+            empty,
         ] }),
         _ => json!({ "type": "string", "maxLength": 1024 }),
     }
