@@ -59,6 +59,9 @@ async fn pages(app: &App) -> Vec<Page> {
         page("/rooms", rooms.iter().take(5).map(title).collect()),
         page(&room_page, vec![title(room)]),
         page("/status", Vec::new()),
+        page("/api/docs", vec!["/api/v1/calls/active".to_owned()]),
+        page("/api/docs/CallFacts", vec!["duration_ms".to_owned()]),
+        page(&format!("/embed{room_page}"), vec![title(room)]),
     ]
 }
 

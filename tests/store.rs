@@ -14,8 +14,8 @@ use callscope::store::row::{Call, CallFilter, Cursor, Member, Viewer, Watch};
 use callscope::store::snapshots::Look;
 use callscope::store::sums::Scope;
 use callscope::store::{
-    Store, coverage, events, evidence, holes, memberships, moments, progress, related, rooms, sessions, signs, stats,
-    sums, vantages, walks, zombies,
+    Store, coverage, events, evidence, gauges, holes, memberships, moments, progress, related, rooms, sessions, signs,
+    stats, sums, vantages, walks, zombies,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -204,6 +204,8 @@ fn every_read_answers() {
         assert!(related::of(&store, viewer, call, &[]).await.unwrap().is_empty());
         assert!(zombies::of(&store, viewer, ROOM, 5).await.unwrap().is_empty());
         assert_eq!(stats::totals(&store, viewer).await.unwrap().calls, 1);
+        let gauges = gauges::read(&store, viewer).await.unwrap();
+        assert_eq!((gauges.calls, gauges.events, gauges.rejected), (1, 1, 0));
         done(store, place).await;
     });
 }

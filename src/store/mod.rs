@@ -8,6 +8,7 @@ mod chains;
 pub mod coverage;
 pub mod events;
 pub mod evidence;
+pub mod gauges;
 pub mod hold;
 pub mod holes;
 pub mod memberships;

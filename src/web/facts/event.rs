@@ -5,6 +5,7 @@ use crate::rtc::event::Kind;
 use crate::store::row;
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 /// A stored event: as JSON where it is JSON, else its text.
 fn raw(text: String) -> Value {
@@ -12,7 +13,7 @@ fn raw(text: String) -> Value {
 }
 
 /// One event behind a call.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct EvidenceFacts {
     pub event_id: String,
     #[serde(rename = "type")]
@@ -132,7 +133,7 @@ impl EvidenceFacts {
 }
 
 /// An event that could not be used.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct RejectedFacts {
     pub room: RoomRef,
     pub event_id: String,

@@ -4,9 +4,10 @@ use super::{RoomRef, Stamp};
 use crate::store::progress::{Progress, Sums};
 use crate::web::format as f;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// A walk back through the history of a room, done or not.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct WalkFacts {
     pub room: RoomRef,
     /// `history` (the whole room) or `gap` (what live following left out).
@@ -100,7 +101,7 @@ impl WalkFacts {
 }
 
 /// All walks ever.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct HistoryFacts {
     /// Rooms whose history is or was read, and those in which it still is.
     pub rooms: i64,

@@ -11,12 +11,14 @@ use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
+use utoipa::ToSchema;
 
-const KNOWN: &[&str] = &["room", "status", "from", "to", "cursor", "limit"];
+/// Parameters of the list.
+pub const KNOWN: &[&str] = &["room", "status", "from", "to", "cursor", "limit"];
 const LIMIT: i64 = 50;
 
 /// The page.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Calls {
     #[serde(flatten)]
     pub list: List<CallFacts>,
@@ -73,17 +75,7 @@ async fn load(web: &Web, ask: &Ask) -> Result<Calls, Error> {
     let query = Query::read(&ask.query, KNOWN)?;
     let limit = query.limit(LIMIT)?;
     let cursor = query.cursor()?;
-    let mut filter = CallFilter {
-        room: query.get("room").map(ToOwned::to_owned),
-        active: query.active()?,
-        from_ms: query.time("from", false)?,
-        to_ms: query.time("to", true)?,
-    };
-    if let Some(room) = &mut filter.room
-        && let Some(found) = rooms::find(store, viewer, room, now).await?
-    {
-        *room = found.room.room_id;
-    }
+    let filter = filter(web, ask, &query).await?;
     let mut calls = sessions::page(store, viewer, &filter, cursor.as_ref(), limit + 1, now).await?;
     let next = next(&mut calls, limit);
     let calls = super::with_members(web, ask, calls).await?;
@@ -92,6 +84,22 @@ async fn load(web: &Web, ask: &Ask) -> Result<Calls, Error> {
         next.as_ref().map(|next| web.url(&format!("/api/v1/calls{}", query.with(&[], Some(("cursor", next))))));
     let list = List { data: calls, next, next_url };
     Ok(Calls { list, form: Form { query, ..form } })
+}
+
+/// The filter that the parameters say; lists and exports have the same.
+pub(in crate::web) async fn filter(web: &Web, ask: &Ask, query: &Query) -> Result<CallFilter, Error> {
+    let mut filter = CallFilter {
+        room: query.get("room").map(ToOwned::to_owned),
+        active: query.active()?,
+        from_ms: query.time("from", false)?,
+        to_ms: query.time("to", true)?,
+    };
+    if let Some(room) = &mut filter.room
+        && let Some(found) = rooms::find(&web.store, ask.viewer, room, ask.now).await?
+    {
+        *room = found.room.room_id;
+    }
+    Ok(filter)
 }
 
 /// One more than asked was read: if it is there, the last one shown is where the next page begins.
@@ -165,6 +173,12 @@ impl Form {
             Some(Chip { text: format!("{word}{}", f::tidy(value)), without: self.query.with(&[name, "cursor"], None) })
         };
         words.into_iter().filter_map(chip).collect()
+    }
+
+    /// All of the list, however long, as a file: `csv` or `ndjson`.
+    #[must_use]
+    pub fn export(&self, end: &str) -> String {
+        format!("/api/v1/calls.{end}{}", self.query.with(&["cursor", "limit"], None))
     }
 
     /// The same list as JSON.

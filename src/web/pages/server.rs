@@ -16,6 +16,7 @@ use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
+use utoipa::ToSchema;
 
 const PEOPLE: i64 = 20;
 const GHOSTS: i64 = 20;
@@ -23,7 +24,7 @@ const GHOSTS: i64 = 20;
 const NAME_MAX: usize = 255;
 
 /// The page.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct ServerPage {
     pub server: String,
     pub now: Now,
@@ -32,7 +33,7 @@ pub struct ServerPage {
 }
 
 /// Who of this server is in a call now.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Now {
     pub now_ms: i64,
     pub now_at: Stamp,
@@ -46,7 +47,7 @@ pub struct Now {
 }
 
 /// What was over a period.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Past {
     /// When this was computed: what took long is kept for a while.
     pub computed_ms: i64,
@@ -74,20 +75,20 @@ pub struct Past {
     days: i64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct EndFacts {
     pub reason: String,
     pub stays: i64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct WeekFacts {
     pub from_ms: i64,
     pub from_at: Stamp,
     pub together_ms: i64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct NamedFacts {
     #[serde(rename = "type")]
     pub kind: String,

@@ -16,12 +16,13 @@ use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Rooms and servers in the lists.
 const TOP: usize = 10;
 
 /// The page.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Statistics {
     /// When this was computed: what took long is kept for a while.
     pub now_ms: i64,
@@ -50,7 +51,7 @@ pub struct Statistics {
 }
 
 /// The calls that began in a span of days.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct DayFacts {
     pub from_ms: i64,
     pub from_at: Stamp,
@@ -60,7 +61,7 @@ pub struct DayFacts {
 }
 
 /// Calls of one class.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ClassFacts {
     pub from: i64,
     /// Where the next class begins; null for the last.

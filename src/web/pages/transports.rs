@@ -12,13 +12,14 @@ use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Rows on the page, and servers named in each; the JSON has all.
 const SHOWN: usize = 60;
 const SERVERS_SHOWN: usize = 4;
 
 /// The page.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Transports {
     /// When this was computed: what took long is kept for a while.
     pub computed_ms: i64,
@@ -38,7 +39,7 @@ pub struct Transports {
 }
 
 /// One transport: an SFU, or a type that is none we know.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct TransportRow {
     #[serde(rename = "type")]
     pub kind: String,
