@@ -110,7 +110,9 @@ pub fn intervals(notes: &Notes, now: i64) -> Vec<Interval> {
     for (span, cover) in watched(notes, now) {
         if span.from > at {
             let gap = Span { from: at, to: span.from };
-            halves(gap, read_from(notes, span.from)).iter().for_each(|(half, cover)| push(&mut found, *half, *cover));
+            for (half, known) in halves(gap, read_from(notes, span.from)) {
+                push(&mut found, half, known);
+            }
         }
         push(&mut found, Span { from: span.from.max(at), to: span.to }, cover);
         at = at.max(span.to);
