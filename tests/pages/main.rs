@@ -1,6 +1,7 @@
 //! The pages over real HTTP from a filled store: HTML and JSON say the same, errors have one shape, nothing is unescaped.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on ends")]
 
+mod numbers;
 mod seen;
 mod site;
 mod sums;

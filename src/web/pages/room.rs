@@ -25,7 +25,7 @@ const REJECTED: i64 = 100;
 const INTERVALS: usize = 12;
 const ZOMBIES: i64 = 50;
 /// Flips in the list on the page.
-const FLIPS: usize = 20;
+const FLIPS: usize = 10;
 
 /// The page.
 #[derive(Debug, Clone, Serialize)]
@@ -201,7 +201,7 @@ impl RoomPage {
     /// The time machine's field: what was asked.
     #[must_use]
     pub fn asked_at(&self) -> String {
-        self.then.as_ref().map(|then| f::rfc3339(then.at_ms)).unwrap_or_default()
+        self.then.as_ref().map(|then| f::rfc3339(then.at_ms).replace(".000Z", "Z")).unwrap_or_default()
     }
 
     /// All calls of this room.
