@@ -232,6 +232,6 @@ mod tests {
         let none = Rate::of(0, 30).unwrap();
         assert_eq!((none.permille, none.low_permille), (0, 0));
         assert!(none.high_permille > 100);
-        assert_eq!((Rate::words(92), Rate::words(415)), ("9.2 %".to_owned(), "42 %".to_owned()));
+        assert_eq!((Rate::words(92_i64), Rate::words(415_i64)), ("9.2 %".to_owned(), "42 %".to_owned()));
     }
 }
