@@ -74,7 +74,10 @@ mod tests {
     fn only_what_is_inferred_is_said() {
         assert_eq!(not_exact(5, 5), None);
         assert_eq!(not_exact(1_300, 100).as_deref(), Some("1,200 not exact"));
-        assert_eq!(inferred(10_000_000_i64, 9_940_001_i64), None);
-        assert_eq!(inferred(20_000_000_i64, 9_200_000_i64).as_deref(), Some("of which 3 h 00 inferred"));
+        assert_eq!(inferred(10_000_000_i64, 10_000_000_i64 - 59_999), None);
+        assert_eq!(
+            inferred(20_000_000_i64, 20_000_000_i64 - 3 * 3_600_000).as_deref(),
+            Some("of which 3 h 00 inferred")
+        );
     }
 }

@@ -32,7 +32,7 @@ const ZOMBIES: i64 = 50;
 /// Walks in the JSON; a busy room has had many gaps.
 const WALKS: i64 = 20;
 /// Flips in the list on the page.
-const FLIPS: usize = 20;
+const FLIPS: usize = 10;
 
 /// The page.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -224,7 +224,7 @@ impl RoomPage {
     /// The time machine's field: what was asked.
     #[must_use]
     pub fn asked_at(&self) -> String {
-        self.then.as_ref().map(|then| f::rfc3339(then.at_ms)).unwrap_or_default()
+        self.then.as_ref().map(|then| f::rfc3339(then.at_ms).replace(".000Z", "Z")).unwrap_or_default()
     }
 
     /// All calls of this room.

@@ -18,6 +18,7 @@ use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use utoipa::ToSchema;
 
+const HOUR: i64 = 3_600_000;
 const PEOPLE: i64 = 20;
 const GHOSTS: i64 = 20;
 /// The longest name of a host; others are no servers.
@@ -198,7 +199,6 @@ async fn past(web: &Web, ask: &Ask, name: &str, period: Period) -> Result<Past, 
 
 /// The time of each week; of up to 30 days, of each day.
 fn weeks(period: Period, hours: &BTreeMap<i64, i64>, from: i64) -> Vec<WeekFacts> {
-    const HOUR: i64 = 3_600_000;
     let step = if period.days > 30 { 7 } else { 1 };
     let week = |at: i64| {
         let from_ms = from + at * step * f::DAY;
@@ -227,14 +227,18 @@ impl ServerPage {
         let every = (weeks.len() / 5).max(1);
         let slot = |(at, week): (usize, &WeekFacts)| Slot {
             title: format!("{}: {}", f::civil(week.from_ms).strftime("%-d %b"), f::sum(week.together_ms)),
-            value: week.together_ms / 60_000,
+            value: week.together_ms,
             before: None,
             label: (at % every == 0 && at + every <= weeks.len())
                 .then(|| f::civil(week.from_ms).strftime("%-d %b").to_string()),
             now: at + 1 == weeks.len(),
         };
         let slots: Vec<Slot> = weeks.iter().enumerate().map(slot).collect();
-        bars::bars(&slots, 130, |minutes| f::sum(minutes * 60_000))
+        let most = weeks.iter().map(|week| week.together_ms).max().unwrap_or(0);
+        if most < 2 * HOUR {
+            return bars::bars(&slots, 130, 60_000, |minutes| format!("{} min", f::count(minutes)));
+        }
+        bars::bars(&slots, 130, HOUR, |hours| format!("{} h", f::count(hours)))
     }
 
     /// The share of all time, percent.
