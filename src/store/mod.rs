@@ -19,6 +19,7 @@ pub mod retention;
 pub mod rooms;
 pub mod row;
 mod seals;
+mod search;
 pub mod sessions;
 pub mod snapshots;
 mod space;
