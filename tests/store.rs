@@ -10,7 +10,7 @@ use callscope::rtc::membership::Membership;
 use callscope::rtc::session::Session;
 use callscope::rtc::{self, Derived};
 use callscope::store::batch::{Arrival, Batch, RoomBatch, Source, write};
-use callscope::store::row::{Call, CallFilter, Cursor, Member, Viewer, Watch};
+use callscope::store::row::{Call, CallFilter, Cursor, Member, More, Viewer, Watch};
 use callscope::store::snapshots::Look;
 use callscope::store::sums::Scope;
 use callscope::store::{
@@ -173,7 +173,13 @@ fn every_read_answers() {
         write_all(&store, arrivals(&[joined()]), &[1]).await;
         let calls = sessions::page(&store, viewer, &CallFilter::default(), None, 5, now).await.unwrap();
         let call = &calls[0];
-        let filter = CallFilter { room: Some(ROOM.into()), active: Some(false), from_ms: Some(0), to_ms: Some(now) };
+        let filter = CallFilter {
+            room: Some(ROOM.into()),
+            active: Some(false),
+            from_ms: Some(0),
+            to_ms: Some(now),
+            ..Default::default()
+        };
         let cursor = Cursor { started_ms: now, id: "x".into() };
         assert_eq!(sessions::page(&store, viewer, &filter, Some(&cursor), 5, now).await.unwrap(), calls);
         assert_eq!(sessions::count(&store, viewer, &filter, now).await.unwrap(), 1);
@@ -204,8 +210,32 @@ fn every_read_answers() {
         assert!(related::of(&store, viewer, call, &[]).await.unwrap().is_empty());
         assert!(zombies::of(&store, viewer, ROOM, 5).await.unwrap().is_empty());
         assert_eq!(stats::totals(&store, viewer).await.unwrap().calls, 1);
+        done(store, place).await;
+    });
+}
+
+#[test]
+fn searches_and_gauges_answer() {
+    block(async {
+        let (store, place) = open().await;
+        let (viewer, now) = (Viewer::Operator, LATER);
+        write_all(&store, arrivals(&[joined()]), &[1]).await;
         let gauges = gauges::read(&store, viewer).await.unwrap();
         assert_eq!((gauges.calls, gauges.events, gauges.rejected), (1, 1, 0));
+        for (more, found) in [
+            (More { q: Some(ROOM.to_uppercase()), ..More::default() }, 1),
+            (More { q: Some("%".into()), ..More::default() }, 0),
+            (More { server: Some("none.example".into()), ..More::default() }, 0),
+            (More { user: Some("@none:h".into()), ..More::default() }, 0),
+            (More { group: Some(false), min_people: Some(1), min_ms: Some(0), ..More::default() }, 1),
+            (More { id: Some("none".into()), ..More::default() }, 0),
+        ] {
+            let filter = CallFilter { more, ..CallFilter::default() };
+            let calls = sessions::page(&store, viewer, &filter, None, 5, now).await.unwrap();
+            assert_eq!(calls.len(), found, "{filter:?}");
+            let counted = sessions::count(&store, viewer, &filter, now).await.unwrap();
+            assert_eq!(usize::try_from(counted).unwrap(), found, "{filter:?}");
+        }
         done(store, place).await;
     });
 }

@@ -21,6 +21,7 @@ pub mod retention;
 pub mod rooms;
 pub mod row;
 mod seals;
+mod search;
 pub mod sessions;
 pub mod signs;
 pub mod snapshots;

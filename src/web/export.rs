@@ -15,7 +15,8 @@ use futures_util::Stream;
 use std::fmt::Write;
 
 /// The filter of the list; an export has no pages.
-pub const KNOWN: &[&str] = &["room", "status", "from", "to"];
+pub const KNOWN: &[&str] =
+    &["q", "room", "server", "user", "application", "status", "kind", "from", "to", "min_minutes", "min_people"];
 /// Calls read at once.
 const PAGE: i64 = 200;
 

@@ -28,6 +28,8 @@ async fn a_file_holds_every_call_of_the_filter() {
         "?status=ended&to=2026-11-22T00:00:00Z",
         "?status=active",
         "?room=%21no:x",
+        "?user=%40alice%3Aexample.org",
+        "?kind=solo&min_minutes=1",
     ] {
         let mut all: Vec<Value> = Vec::new();
         let mut path = format!("/api/v1/calls{filter}{}limit=500", if filter.is_empty() { "?" } else { "&" });

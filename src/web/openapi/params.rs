@@ -1,5 +1,6 @@
 //! The parameters of all addresses, each described once.
 
+use crate::web::query::NUMBER_MAX;
 use serde_json::{Value, json};
 use utoipa::openapi::Required;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
@@ -11,6 +12,17 @@ pub const QUERY: &[(&str, &str)] = &[
     ("status", "Only calls that run, or only those that ended"),
     ("from", "Only what lasted until this time or later"),
     ("to", "Only what began before this time; a day includes that day"),
+    (
+        "q",
+        "Only calls with this word in the name, alias or id of the room, in the name or id of a person, or in the name \
+        of a server; or the call of this event id",
+    ),
+    ("server", "Only calls in which somebody of this homeserver was"),
+    ("user", "Only calls in which this person was, by the full user id"),
+    ("application", "Only calls of this application, such as m.call"),
+    ("kind", "Only calls in which somebody was alone all the time, or only those with two people or more at once"),
+    ("min_minutes", "Only calls that lasted so many minutes or longer"),
+    ("min_people", "Only calls to which so many people or more came"),
     ("at", "The moment to look at, at the latest now"),
     ("period", "The period that ends today"),
     ("limit", "At most so many, 1 to 500"),
@@ -49,6 +61,10 @@ fn shape(name: &str) -> Value {
     match name {
         "status" => json!({ "type": "string", "enum": ["active", "ended", ""] }),
         "period" => json!({ "type": "string", "enum": ["7d", "30d", "90d", "365d", ""] }),
+        "kind" => json!({ "type": "string", "enum": ["solo", "group", ""] }),
+        "min_minutes" | "min_people" => {
+            json!({ "anyOf": [{ "type": "integer", "minimum": 0, "maximum": NUMBER_MAX }, empty] })
+        }
         "limit" => json!({ "anyOf": [{ "type": "integer", "minimum": 1, "maximum": 500 }, empty] }),
         "from" | "to" | "at" => json!({ "anyOf": [
             { "type": "integer", "format": "int64", "minimum": i64::MIN, "maximum": i64::MAX,

@@ -1,6 +1,6 @@
 //! `/calls`: every call, newest first, filtered and paged; and the list of those that run now.
 
-use crate::store::row::{self, CallFilter, Cursor};
+use crate::store::row::{self, CallFilter, Cursor, More};
 use crate::store::{rooms, sessions};
 use crate::web::draw::shape;
 use crate::web::error::Error;
@@ -14,7 +14,23 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 /// Parameters of the list.
-pub const KNOWN: &[&str] = &["room", "status", "from", "to", "cursor", "limit"];
+pub const KNOWN: &[&str] = &[
+    "q",
+    "room",
+    "server",
+    "user",
+    "application",
+    "status",
+    "kind",
+    "from",
+    "to",
+    "min_minutes",
+    "min_people",
+    "cursor",
+    "limit",
+];
+/// Those behind "More filters".
+const MORE: &[&str] = &["room", "server", "user", "application", "status", "min_minutes", "min_people"];
 const LIMIT: i64 = 50;
 
 /// The page.
@@ -93,6 +109,7 @@ pub(in crate::web) async fn filter(web: &Web, ask: &Ask, query: &Query) -> Resul
         active: query.active()?,
         from_ms: query.time("from", false)?,
         to_ms: query.time("to", true)?,
+        more: more(web, ask, query).await?,
     };
     if let Some(room) = &mut filter.room
         && let Some(found) = rooms::find(&web.store, ask.viewer, room, ask.now).await?
@@ -100,6 +117,26 @@ pub(in crate::web) async fn filter(web: &Web, ask: &Ask, query: &Query) -> Resul
         *room = found.room.room_id;
     }
     Ok(filter)
+}
+
+async fn more(web: &Web, ask: &Ask, query: &Query) -> Result<More, Error> {
+    let text = |name: &str| query.get(name).map(ToOwned::to_owned);
+    let mut more = More {
+        application: text("application"),
+        server: query.get("server").map(str::to_lowercase),
+        user: text("user"),
+        group: query.group()?,
+        min_ms: query.number("min_minutes")?.map(|minutes| minutes * 60_000),
+        min_people: query.number("min_people")?,
+        id: None,
+        q: text("q"),
+    };
+    // Nobody is called like an event.
+    if let Some(event_id) = more.q.take_if(|q| q.starts_with('$')) {
+        let found = sessions::find(&web.store, ask.viewer, &event_id).await?;
+        more.id = Some(found.map_or(event_id, |call| call.id));
+    }
+    Ok(more)
 }
 
 /// One more than asked was read: if it is there, the last one shown is where the next page begins.
@@ -158,6 +195,12 @@ impl Form {
         self.query.get(name).unwrap_or_default()
     }
 
+    /// How many of the filters behind "More filters" are set.
+    #[must_use]
+    pub fn more(&self) -> usize {
+        MORE.iter().filter(|name| self.query.get(name).is_some()).count()
+    }
+
     /// A day field takes days only; other forms of time are shown as text.
     #[must_use]
     pub fn field_type(&self, name: &str) -> &'static str {
@@ -167,10 +210,25 @@ impl Form {
 
     #[must_use]
     pub fn chips(&self) -> Vec<Chip> {
-        let words = [("room", "room "), ("status", ""), ("from", "from "), ("to", "to ")];
-        let chip = |(name, word): (&str, &str)| {
+        let words = [
+            ("q", "“", "”"),
+            ("room", "room ", ""),
+            ("server", "server ", ""),
+            ("user", "person ", ""),
+            ("application", "application ", ""),
+            ("status", "", ""),
+            ("kind", "", ""),
+            ("from", "from ", ""),
+            ("to", "to ", ""),
+            ("min_minutes", "at least ", " min"),
+            ("min_people", "at least ", " people"),
+        ];
+        let chip = |(name, before, after): (&str, &str, &str)| {
             let value = self.query.get(name)?;
-            Some(Chip { text: format!("{word}{}", f::tidy(value)), without: self.query.with(&[name, "cursor"], None) })
+            Some(Chip {
+                text: format!("{before}{}{after}", f::tidy(value)),
+                without: self.query.with(&[name, "cursor"], None),
+            })
         };
         words.into_iter().filter_map(chip).collect()
     }

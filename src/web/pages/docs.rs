@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn every_struct_that_is_named_has_a_page() {
         let schemas = openapi::document()["components"]["schemas"].as_object().unwrap();
-        for name in schemas.keys().filter(|name| *name != "Stamp") {
+        for name in schemas.keys().filter(|name| !matches!(name.as_str(), "Stamp" | "Value")) {
             let page = shape_of(name).unwrap();
             assert!(!page.keys.is_empty() || !page.parts.is_empty() || schemas[name].get("enum").is_some(), "{name}");
             let named = page.keys.iter().filter_map(|key| key.kind.name.as_ref()).chain(&page.parts);
