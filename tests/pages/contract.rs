@@ -96,6 +96,13 @@ fn questions(call: &str) -> Vec<(&'static str, String, u16)> {
         ("/badge/rooms/{id}/active.json", format!("/badge/rooms/{room}/active.json"), 200),
         ("/badge/rooms/{id}/active.json", "/badge/rooms/none/active.json".to_owned(), 404),
         ("/badge/servers/{name}/active.json", "/badge/servers/example.org/active.json".to_owned(), 200),
+        ("/api/v1/statistics", "/api/v1/statistics?period=7d".to_owned(), 200),
+        ("/api/v1/statistics", "/api/v1/statistics?period=1d".to_owned(), 400),
+        ("/api/v1/servers", "/api/v1/servers".to_owned(), 200),
+        ("/api/v1/servers/{name}", "/api/v1/servers/example.org".to_owned(), 200),
+        ("/api/v1/servers/{name}", "/api/v1/servers/none.example".to_owned(), 404),
+        ("/api/v1/transports", "/api/v1/transports".to_owned(), 200),
+        ("/api/v1/wall", "/api/v1/wall".to_owned(), 200),
         ("/healthz", "/healthz".to_owned(), 200),
         ("/readyz", "/readyz".to_owned(), 200),
     ]
