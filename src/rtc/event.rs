@@ -1,6 +1,7 @@
 //! `RoomEvent`: an event of a room as it was stored, its content unparsed, and the kinds we need.
 
 use super::time::{LATEST_MS, number};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Contents larger than this are not kept: the specification's limit for a whole event is 64 KiB.
@@ -10,7 +11,7 @@ const EVENT_MAX: usize = 256 * 1024;
 pub type Reason = &'static str;
 
 /// An event of one room. Two copies of one event are made one by [`RoomEvent::absorb`].
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RoomEvent {
     pub event_id: String,
     /// The wire type, for example `org.matrix.msc3401.call.member`.

@@ -1,6 +1,9 @@
 //! The first fold: the events of one chain, with what holds in the room, into memberships.
 
+mod part;
 mod stay;
+
+pub use part::{Part, State, cuts, resume};
 
 use super::event::{Reason, RoomEvent};
 use super::member::{self, Expiry, Join, Otherwise};
@@ -43,6 +46,16 @@ enum Says {
     Redacted,
 }
 
+impl Says {
+    fn of(otherwise: Otherwise) -> Self {
+        match otherwise {
+            Otherwise::Left(reason) => Self::Left(reason),
+            Otherwise::Invalid => Self::Invalid,
+            Otherwise::Redacted => Self::Redacted,
+        }
+    }
+}
+
 /// Folds one chain. `events` are its member events, each once; `room` holds the conditions.
 /// The result depends on the set of events only, not on their order.
 #[must_use]
@@ -52,40 +65,24 @@ pub fn fold<'a>(
     room: &Room,
     rules: &Rules,
 ) -> (Vec<Membership>, Vec<Rejection>) {
-    let mut rejected = Vec::new();
-    let mut members = Vec::new();
-    let sticky = chain.starts_with('k');
-    for (sub, statements) in statements(events, &mut rejected) {
-        let mut stay = stay::Stay::new(chain, &sub, room, rules);
-        stay.run(&statements, sticky);
-        members.append(&mut stay.members);
-        rejected.append(&mut stay.rejected);
-    }
-    // One event may be rejected on behalf of several devices of an array: once is enough.
-    rejected.sort();
-    rejected.dedup_by(|a, b| a.0 == b.0);
-    members.sort_by(|a, b| (a.joined_ms, &a.id).cmp(&(b.joined_ms, &b.id)));
-    (members, rejected)
+    let part = resume(chain, &part::BEGINNING, events, None, room, rules);
+    (part.members, part.rejected)
 }
 
 /// The statements of a chain, by sub-key, in order. A device that an array no longer names is said to
 /// have left, once: the cost is what the events hold, not devices times events.
 fn statements<'a>(
     events: impl IntoIterator<Item = &'a RoomEvent>,
+    joined: &mut BTreeSet<String>,
     rejected: &mut Vec<Rejection>,
 ) -> BTreeMap<String, Vec<Statement<'a>>> {
     let mut subs: BTreeMap<String, Vec<Statement<'a>>> = BTreeMap::new();
-    let mut joined: BTreeSet<String> = BTreeSet::new();
     for (time, event) in in_order(events) {
         let parsed = member::parse(event);
         if let Some(reason) = parsed.rejected {
             rejected.push((event.event_id.clone(), reason));
         }
-        let says = match parsed.otherwise {
-            Otherwise::Left(reason) => Says::Left(reason),
-            Otherwise::Invalid => Says::Invalid,
-            Otherwise::Redacted => Says::Redacted,
-        };
+        let says = Says::of(parsed.otherwise);
         if parsed.joins.is_empty() && joined.is_empty() && matches!(says, Says::Redacted) {
             rejected.push((event.event_id.clone(), "redacted"));
         }
@@ -97,7 +94,7 @@ fn statements<'a>(
         for (sub, join) in parsed.joins {
             subs.entry(sub).or_default().push(Statement { time, event, says: Says::Join(join) });
         }
-        joined = now_joined;
+        *joined = now_joined;
     }
     subs
 }

@@ -85,6 +85,7 @@ fn membership(row: &AnyRow) -> Result<Membership, Error> {
         device_id: row.try_get("device_id")?,
         format: Format::Session,
         joined_ms: row.try_get("joined_ms")?,
+        opened_ms: row.try_get("joined_ms")?,
         until_ms: row.try_get("until_ms")?,
         end_reason: EndReason::Left,
         updates: 0,
