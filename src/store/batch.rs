@@ -1,8 +1,8 @@
 //! One batch from a homeserver: events, position and everything that follows from them, in one commit.
 
-use super::events::Touched;
+use super::append::{self, Touched};
 use super::row::Watch;
-use super::{Error, Store, chains, events, rooms, sessions, snapshots, vantages, walks};
+use super::{Error, Grain, Store, chains, rooms, sessions, snapshots, vantages, walks};
 use crate::rtc::event::{Reason, RoomEvent};
 use crate::rtc::fold::Rules;
 use std::collections::BTreeSet;
@@ -102,7 +102,7 @@ pub async fn write(store: &Store, rules: &Rules, batch: &Batch) -> Result<Change
     let mut tx = store.write.begin().await?;
     let mut changed = Changed::default();
     for room in &batch.rooms {
-        write_room(&mut tx, rules, batch, room, &mut changed).await?;
+        write_room(&mut tx, (rules, store.grain), batch, room, &mut changed).await?;
     }
     if let Some(position) = &batch.position {
         vantages::moved(&mut tx, &batch.vantage_id, position, batch.seen_ms).await?;
@@ -113,16 +113,16 @@ pub async fn write(store: &Store, rules: &Rules, batch: &Batch) -> Result<Change
 
 async fn write_room(
     tx: &mut super::Tx,
-    rules: &Rules,
+    how: (&Rules, Grain),
     batch: &Batch,
     room: &RoomBatch,
     changed: &mut Changed,
 ) -> Result<(), Error> {
     let room_id = &room.room_id;
     let is_new = rooms::note(tx, room_id, room.watch, batch.seen_ms).await?;
-    let before = events::last_stream(tx).await?;
+    let before = append::last_stream(tx).await?;
     let mut touched = Touched::default();
-    events::append(tx, batch, room, &mut touched).await?;
+    append::append(tx, batch, room, &mut touched).await?;
     if let Some(look) = &room.snapshot {
         snapshots::record(tx, batch, room_id, look, &mut touched).await?;
         rooms::polled(tx, room_id, batch.seen_ms).await?;
@@ -140,8 +140,8 @@ async fn write_room(
     if touched.facts || is_new || room.watch.is_some() {
         changed.rooms.insert(room_id.clone());
     }
-    for (slot, (from, to)) in chains::refold(tx, rules, room_id, &touched).await? {
-        sessions::refold(tx, room_id, &slot, from, to).await?;
+    let changes = chains::refold(tx, how, room_id, &touched).await?;
+    for slot in sessions::follow(tx, room_id, &changes).await? {
         changed.slots.insert((room_id.clone(), slot));
     }
     Ok(())

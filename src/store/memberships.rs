@@ -1,65 +1,95 @@
 //! Memberships: derived from events, replaced chain by chain; read by call.
 
-use super::chains::Spans;
 use super::row::{Member, Viewer};
+use super::rows::{self, Statement};
 use super::{Error, Store, Tx, clean};
 use crate::rtc::membership::Membership;
 use crate::rtc::session::server_of;
 use crate::rtc::transport::{Selection, Transport};
 use sqlx::Row;
 use sqlx::any::AnyRow;
-use std::collections::BTreeMap;
 
-const OF_CHAIN: &str = "select * from memberships where room_id = $1 and chain = $2";
+const OPENED: &str =
+    "select * from memberships where room_id = $1 and chain = $2 and opened_ms >= $3 and opened_ms < $4";
+const ROW: &str = "select * from memberships where id = $1 and room_id = $2";
 const DELETE: &str = "delete from memberships where id = $1 and room_id = $2";
 
-/// Replaces the memberships of one chain where they differ, and widens the spans of the slots concerned.
-pub(super) async fn replace(
+/// A membership as it is stored and as it is to be.
+#[derive(Debug)]
+pub(super) struct Change {
+    id: String,
+    pub old: Option<Facts>,
+    pub new: Option<Facts>,
+}
+
+impl Change {
+    /// What is stored; it goes unless something else is said.
+    pub fn of(id: &str, old: Option<Facts>) -> Self {
+        Self { id: id.to_owned(), old, new: None }
+    }
+
+    pub fn becomes(&mut self, room_id: &str, member: &Membership) {
+        self.new = Some(Facts::of(room_id, member));
+    }
+
+    /// It is as it was, as far as we know.
+    pub fn stays(&mut self) {
+        self.new.clone_from(&self.old);
+    }
+
+    pub fn is_one(&self) -> bool {
+        self.old != self.new
+    }
+}
+
+/// The stored memberships of a chain that came to count in a span of time, by row id.
+pub(super) async fn opened(
     tx: &mut Tx,
     room_id: &str,
     chain: &str,
-    members: &[Membership],
-    spans: &mut Spans,
-) -> Result<(), Error> {
-    let rows = sqlx::query(OF_CHAIN).bind(room_id).bind(chain).fetch_all(&mut **tx).await?;
-    let mut old: BTreeMap<String, Facts> = BTreeMap::new();
-    for row in &rows {
-        old.insert(row.try_get("id")?, Facts::read(row)?);
+    from: i64,
+    until: i64,
+) -> Result<Vec<(String, Facts)>, Error> {
+    let query = sqlx::query(OPENED).bind(room_id).bind(chain).bind(from).bind(until);
+    let rows = query.fetch_all(&mut **tx).await?;
+    rows.iter().map(|row| Ok((row.try_get("id")?, Facts::read(row)?))).collect()
+}
+
+/// One stored membership.
+pub(super) async fn row(tx: &mut Tx, room_id: &str, id: &str) -> Result<Option<Facts>, Error> {
+    let row = sqlx::query(ROW).bind(id).bind(room_id).fetch_optional(&mut **tx).await?;
+    row.as_ref().map(Facts::read).transpose()
+}
+
+/// Writes what changed.
+pub(super) async fn write(tx: &mut Tx, changes: &[Change]) -> Result<(), Error> {
+    for gone in changes.iter().filter(|change| change.new.is_none()) {
+        let Some(old) = &gone.old else { continue };
+        sqlx::query(DELETE).bind(&gone.id).bind(&old.room_id).execute(&mut **tx).await?;
     }
-    for member in members {
-        let id = row_id(room_id, member);
-        let new = Facts::of(room_id, member);
-        match old.remove(&id) {
-            Some(known) if known == new => continue,
-            Some(known) => known.widen(spans),
-            None => {}
-        }
-        new.widen(spans);
-        write(tx, &id, &new).await?;
-    }
-    for (id, gone) in old {
-        gone.widen(spans);
-        sqlx::query(DELETE).bind(id).bind(room_id).execute(&mut **tx).await?;
-    }
+    let rows: Vec<(&str, &Facts)> =
+        changes.iter().filter_map(|change| Some((change.id.as_str(), change.new.as_ref()?))).collect();
+    rows::write(tx, &rows::MEMBERSHIPS, &rows, |query| query, |query, (id, facts)| facts.bind(id, query)).await?;
     Ok(())
 }
 
 /// Ids are natural within a room; with the room they are so everywhere.
-fn row_id(room_id: &str, member: &Membership) -> String {
-    crate::rtc::id::hash(&[room_id, &member.id], 12)
+pub(super) fn row_id(room_id: &str, member_id: &str) -> String {
+    crate::rtc::id::hash(&[room_id, member_id], 12)
 }
 
 /// All columns but the id and the session.
-#[derive(Debug, PartialEq)]
-struct Facts {
-    room_id: String,
-    chain: String,
-    slot_id: String,
-    user_id: String,
-    device_id: Option<String>,
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Facts {
+    pub room_id: String,
+    pub chain: String,
+    pub slot_id: String,
+    pub user_id: String,
+    pub device_id: Option<String>,
     kind: String,
-    joined_ms: i64,
-    until_ms: i64,
+    pub joined_ms: i64,
+    opened_ms: i64,
+    pub until_ms: i64,
     end_reason: String,
     updates: i64,
     join_event_id: String,
@@ -83,6 +113,7 @@ impl Facts {
             device_id: member.device_id.as_deref().map(clean),
             kind: member.format.as_str().to_owned(),
             joined_ms: member.joined_ms,
+            opened_ms: member.opened_ms,
             until_ms: member.until_ms,
             end_reason: member.end_reason.as_str().to_owned(),
             updates: i64::from(member.updates),
@@ -106,6 +137,7 @@ impl Facts {
             device_id: row.try_get("device_id")?,
             kind: row.try_get("kind")?,
             joined_ms: row.try_get("joined_ms")?,
+            opened_ms: row.try_get("opened_ms")?,
             until_ms: row.try_get("until_ms")?,
             end_reason: row.try_get("end_reason")?,
             updates: row.try_get("updates")?,
@@ -120,48 +152,30 @@ impl Facts {
         })
     }
 
-    fn widen(&self, spans: &mut Spans) {
-        let span = spans.entry(self.slot_id.clone()).or_insert((self.joined_ms, self.until_ms));
-        *span = (span.0.min(self.joined_ms), span.1.max(self.until_ms));
+    fn bind(&self, id: &str, query: Statement) -> Statement {
+        query
+            .bind(id)
+            .bind(&self.room_id)
+            .bind(&self.chain)
+            .bind(&self.slot_id)
+            .bind(&self.user_id)
+            .bind(&self.device_id)
+            .bind(server_of(&self.user_id))
+            .bind(&self.kind)
+            .bind(self.joined_ms)
+            .bind(self.opened_ms)
+            .bind(self.until_ms)
+            .bind(&self.end_reason)
+            .bind(self.updates)
+            .bind(&self.join_event_id)
+            .bind(&self.end_event_id)
+            .bind(self.resumed)
+            .bind(self.claimed)
+            .bind(&self.intent)
+            .bind(&self.transport_type)
+            .bind(&self.transport_url)
+            .bind(&self.selection)
     }
-}
-
-const WRITE: &str = "insert into memberships (id, room_id, chain, slot_id, user_id, device_id, server, kind, joined_ms,
-        until_ms, end_reason, updates, join_event_id, end_event_id, resumed, claimed, intent, transport_type,
-        transport_url, selection)
-    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
-    on conflict (id) do update set slot_id = excluded.slot_id, user_id = excluded.user_id,
-        device_id = excluded.device_id, server = excluded.server, kind = excluded.kind, joined_ms = excluded.joined_ms,
-        until_ms = excluded.until_ms, end_reason = excluded.end_reason, updates = excluded.updates,
-        join_event_id = excluded.join_event_id, end_event_id = excluded.end_event_id, resumed = excluded.resumed,
-        claimed = excluded.claimed, intent = excluded.intent, transport_type = excluded.transport_type,
-        transport_url = excluded.transport_url, selection = excluded.selection";
-
-async fn write(tx: &mut Tx, id: &str, facts: &Facts) -> Result<(), Error> {
-    sqlx::query(WRITE)
-        .bind(id)
-        .bind(&facts.room_id)
-        .bind(&facts.chain)
-        .bind(&facts.slot_id)
-        .bind(&facts.user_id)
-        .bind(&facts.device_id)
-        .bind(server_of(&facts.user_id))
-        .bind(&facts.kind)
-        .bind(facts.joined_ms)
-        .bind(facts.until_ms)
-        .bind(&facts.end_reason)
-        .bind(facts.updates)
-        .bind(&facts.join_event_id)
-        .bind(&facts.end_event_id)
-        .bind(facts.resumed)
-        .bind(facts.claimed)
-        .bind(&facts.intent)
-        .bind(&facts.transport_type)
-        .bind(&facts.transport_url)
-        .bind(&facts.selection)
-        .execute(&mut **tx)
-        .await?;
-    Ok(())
 }
 
 const OF_SESSIONS: &str = "select m.*, p.name as person from memberships m

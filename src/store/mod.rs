@@ -1,12 +1,16 @@
 //! The database: all SQL of the program is in this folder, as constant text that `SQLite` and `PostgreSQL`
 //! both run. A public function is a transaction or a read, a private one a query.
 
+mod append;
 pub mod batch;
 mod chains;
+mod checkpoints;
 pub mod events;
+mod marks;
 pub mod memberships;
 pub mod rooms;
 pub mod row;
+mod rows;
 pub mod sessions;
 pub mod snapshots;
 pub mod stats;
@@ -38,6 +42,24 @@ pub enum Error {
 pub struct Store {
     pub(crate) read: AnyPool,
     pub(crate) write: AnyPool,
+    grain: Grain,
+}
+
+/// How finely derived data is cut, so that the cost of an event follows the change. The results never depend on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grain {
+    /// So many events of a chain lie between two checkpoints, or a few more.
+    pub checkpoint: usize,
+    /// So many events of a chain are in memory at once, or a few more.
+    pub page: usize,
+    /// From so many stays on a call keeps a tally and is not counted anew.
+    pub tally: usize,
+}
+
+impl Default for Grain {
+    fn default() -> Self {
+        Self { checkpoint: 32, page: 512, tally: 256 }
+    }
 }
 
 impl Store {
@@ -51,7 +73,13 @@ impl Store {
         let write = pool(1).connect(&url).await?;
         sqlx::migrate!().run(&write).await?;
         let read = pool(6).connect(&url).await?;
-        Ok(Self { read, write })
+        Ok(Self { read, write, grain: Grain::default() })
+    }
+
+    /// The same store, deriving in other portions.
+    #[must_use]
+    pub fn with_grain(self, grain: Grain) -> Self {
+        Self { grain, ..self }
     }
 
     /// Closes all connections; `SQLite` then folds its write-ahead log into the file.

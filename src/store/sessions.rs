@@ -1,5 +1,6 @@
 //! Sessions, which pages call calls: derived from memberships, replaced span by span; read as lists and one by one.
 
+use super::memberships::Change;
 use super::row::{Call, CallFilter, Cursor, RoomName, Viewer};
 use super::{Error, Store, Tx, int};
 use crate::rtc::member::Format;
@@ -9,7 +10,7 @@ use crate::rtc::slot::SlotId;
 use crate::rtc::transport::Selection;
 use sqlx::Row;
 use sqlx::any::AnyRow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const WITHIN: &str =
     "select * from sessions where room_id = $1 and slot_id = $2 and started_ms >= $3 and started_ms <= $4";
@@ -20,9 +21,28 @@ const MEMBERS: &str =
 const DELETE: &str = "delete from sessions where id = $1";
 const ASSIGN: &str = "update memberships set session_id = $2 where id = $1";
 
+/// Folds the sessions again that changed memberships touch; the slots concerned.
+pub(super) async fn follow(tx: &mut Tx, room_id: &str, changes: &[Change]) -> Result<BTreeSet<String>, Error> {
+    let mut slots: BTreeMap<&str, Vec<(i64, i64)>> = BTreeMap::new();
+    for facts in changes.iter().flat_map(|change| change.old.iter().chain(&change.new)) {
+        slots.entry(&facts.slot_id).or_default().push((facts.joined_ms, facts.until_ms));
+    }
+    for (slot_id, spans) in &mut slots {
+        spans.sort_unstable();
+        let mut spans = spans.iter().copied().peekable();
+        while let Some((from, mut to)) = spans.next() {
+            while let Some(next) = spans.next_if(|next| next.0 <= to) {
+                to = to.max(next.1);
+            }
+            refold(tx, room_id, slot_id, from, to).await?;
+        }
+    }
+    Ok(slots.into_keys().map(ToOwned::to_owned).collect())
+}
+
 /// Folds the sessions of one slot again where its memberships changed between `from` and `to`, ms.
 /// The cost follows the sessions that touch this span, not the history of the slot.
-pub(super) async fn refold(tx: &mut Tx, room_id: &str, slot_id: &str, from: i64, to: i64) -> Result<(), Error> {
+async fn refold(tx: &mut Tx, room_id: &str, slot_id: &str, from: i64, to: i64) -> Result<(), Error> {
     let mut old = touching(tx, room_id, slot_id, from, to).await?;
     let low = old.values().map(|session| session.started_ms).min().unwrap_or(from).min(from);
     let high = old.values().map(|session| session.until_ms).max().unwrap_or(to).max(to);
