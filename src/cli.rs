@@ -5,6 +5,7 @@ mod check;
 mod demo;
 mod derive;
 mod health;
+mod rebuild;
 mod serve;
 
 use crate::config::{Config, Faults, process_environment};
@@ -62,6 +63,12 @@ enum Command {
     },
     /// Check the configuration and say what the homeserver can do.
     Check,
+    /// Derive every call again from the stored events. The server may go on running meanwhile.
+    Rebuild {
+        /// Only this room, by its id.
+        #[arg(long, value_name = "ROOM")]
+        room: Option<String>,
+    },
     /// Ask the running server whether it is well; for a container's health check.
     Health,
 }
@@ -89,6 +96,9 @@ pub async fn run() -> ExitCode {
 async fn configured(command: Option<Command>, config: Config) -> Result<ExitCode, Box<dyn std::error::Error>> {
     if matches!(command, Some(Command::Health)) {
         return health::run(&config).await;
+    }
+    if let Some(Command::Rebuild { room }) = &command {
+        return rebuild::run(&config, room.as_deref()).await;
     }
     if config.is_empty() {
         eprintln!("{NOTHING_CONFIGURED}");

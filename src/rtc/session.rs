@@ -67,8 +67,8 @@ fn session(room_id: &str, members: &[&Membership], until_ms: i64) -> Session {
         memberships: members.len(),
         users: users.len(),
         devices: devices.len(),
-        peak: peak(members, Membership::device_key),
-        peak_users: peak(members, |m| (m.user_id.as_str(), "")),
+        peak: most(members.iter().map(|m| (m.joined_ms, m.until_ms, m.device_key()))),
+        peak_users: most(members.iter().map(|m| (m.joined_ms, m.until_ms, (m.user_id.as_str(), "")))),
         servers: users.iter().map(|user| server_of(user).to_owned()).collect(),
         intent: intent.map(ToOwned::to_owned),
         first_event_id: first.join_event_id.clone(),
@@ -82,11 +82,29 @@ pub fn server_of(user_id: &str) -> &str {
     user_id.split_once(':').map_or("", |(_, server)| server)
 }
 
+/// A stay, as far as it counts towards a peak. Times in ms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stay {
+    pub user: String,
+    /// Tells the devices of a user apart, as [`Membership::device_key`].
+    pub device: String,
+    pub joined_ms: i64,
+    pub until_ms: i64,
+}
+
+/// Most distinct devices and most distinct users at once within `[from, to)`, ms.
+pub fn peak<'a>(stays: impl Iterator<Item = &'a Stay> + Clone, (from, to): (i64, i64)) -> (usize, usize) {
+    let inside = stays.filter(|stay| stay.joined_ms < to && stay.until_ms > from);
+    let inside = inside.map(|stay| (stay.joined_ms.max(from), stay.until_ms.min(to), stay));
+    let devices = inside.clone().map(|(joined, until, stay)| (joined, until, (&*stay.user, &*stay.device)));
+    let users = inside.map(|(joined, until, stay)| (joined, until, (&*stay.user, "")));
+    (most(devices), most(users))
+}
+
 /// Most distinct keys at once. At one instant leaves come before joins: intervals are half-open.
-fn peak<'a>(members: &[&'a Membership], key: impl Fn(&'a Membership) -> (&'a str, &'a str)) -> usize {
-    let joins = members.iter().map(|m| (m.joined_ms, 1, key(m)));
-    let leaves = members.iter().map(|m| (m.until_ms, -1, key(m)));
-    let mut steps: Vec<(i64, i32, (&str, &str))> = joins.chain(leaves).collect();
+fn most<'a>(spans: impl Iterator<Item = (i64, i64, (&'a str, &'a str))>) -> usize {
+    let steps = spans.flat_map(|(joined, until, key)| [(joined, 1, key), (until, -1, key)]);
+    let mut steps: Vec<(i64, i32, (&str, &str))> = steps.collect();
     steps.sort_unstable();
     let mut here: HashMap<(&str, &str), i32> = HashMap::new();
     let mut most = 0;

@@ -140,8 +140,8 @@ async fn write_room(
     if touched.facts || is_new || room.watch.is_some() {
         changed.rooms.insert(room_id.clone());
     }
-    let changes = chains::refold(tx, how, room_id, &touched).await?;
-    for slot in sessions::follow(tx, room_id, &changes).await? {
+    let stays = chains::refold(tx, how, room_id, &touched).await?;
+    for slot in sessions::follow(tx, how.1, room_id, &stays).await? {
         changed.slots.insert((room_id.clone(), slot));
     }
     Ok(())

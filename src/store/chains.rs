@@ -227,7 +227,7 @@ impl Fold<'_> {
         for id in open {
             self.changes.entry(id).and_modify(Change::stays);
         }
-        self.marks.note(events, &part.rejected);
+        self.marks.note(&part.rejected);
         Ok(part.state)
     }
 

@@ -30,12 +30,11 @@ impl Marks {
 
     /// An event as it was read.
     pub fn stored(&mut self, event: &RoomEvent, mark: Option<String>) {
-        let fresh = || (Stored::Mark(mark.clone()), None);
-        self.0.entry(event.event_id.clone()).or_insert_with(fresh).0 = Stored::Mark(mark.clone());
+        self.0.entry(event.event_id.clone()).or_insert((Stored::Unread, None)).0 = Stored::Mark(mark);
     }
 
     /// What a part of the fold says; of two reasons the first by name counts.
-    pub fn note(&mut self, _events: &[RoomEvent], rejected: &[Rejection]) {
+    pub fn note(&mut self, rejected: &[Rejection]) {
         for (event_id, reason) in rejected {
             if let Some((_, mark)) = self.0.get_mut(event_id)
                 && mark.as_deref().is_none_or(|known| *reason < known)

@@ -4,7 +4,7 @@ use super::row::{Member, Viewer};
 use super::rows::{self, Statement};
 use super::{Error, Store, Tx, clean};
 use crate::rtc::membership::Membership;
-use crate::rtc::session::server_of;
+use crate::rtc::session::{Stay, server_of};
 use crate::rtc::transport::{Selection, Transport};
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -35,6 +35,23 @@ impl Change {
     /// It is as it was, as far as we know.
     pub fn stays(&mut self) {
         self.new.clone_from(&self.old);
+    }
+
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Where it changes what a slot's calls are made of: slot, from and to, ms. A stay that only ends
+    /// at another time changes nothing before that.
+    pub fn spans(&self) -> impl Iterator<Item = (&str, i64, i64)> {
+        let both = self.old.as_ref().zip(self.new.as_ref());
+        let both = both.filter(|(old, new)| old.slot_id == new.slot_id && old.joined_ms == new.joined_ms);
+        let longer = |facts: &Facts| facts.until_ms > facts.joined_ms;
+        let both = both.filter(|(old, new)| longer(old) && longer(new) && old.join_event_id == new.join_event_id);
+        let end = both.map(|(old, new)| (old.until_ms.min(new.until_ms), old.until_ms.max(new.until_ms)));
+        let whole = move |facts: &Facts| end.unwrap_or((facts.joined_ms, facts.until_ms));
+        let old = self.old.iter().filter(move |_| end.is_none());
+        old.chain(&self.new).map(move |facts| (facts.slot_id.as_str(), whole(facts).0, whole(facts).1))
     }
 
     pub fn is_one(&self) -> bool {
@@ -96,7 +113,7 @@ pub(super) struct Facts {
     end_event_id: Option<String>,
     resumed: i64,
     claimed: i64,
-    intent: Option<String>,
+    pub intent: Option<String>,
     transport_type: Option<String>,
     transport_url: Option<String>,
     selection: String,
@@ -150,6 +167,20 @@ impl Facts {
             transport_url: row.try_get("transport_url")?,
             selection: row.try_get("selection")?,
         })
+    }
+
+    /// Tells devices apart, as the core does.
+    pub fn device(&self) -> &str {
+        self.device_id.as_deref().unwrap_or(&self.chain)
+    }
+
+    pub fn stay(&self) -> Stay {
+        Stay {
+            user: self.user_id.clone(),
+            device: self.device().to_owned(),
+            joined_ms: self.joined_ms,
+            until_ms: self.until_ms,
+        }
     }
 
     fn bind(&self, id: &str, query: Statement) -> Statement {

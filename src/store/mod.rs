@@ -8,12 +8,14 @@ mod checkpoints;
 pub mod events;
 mod marks;
 pub mod memberships;
+pub mod rebuild;
 pub mod rooms;
 pub mod row;
 mod rows;
 pub mod sessions;
 pub mod snapshots;
 pub mod stats;
+mod tally;
 pub mod vantages;
 pub mod walks;
 

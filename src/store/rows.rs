@@ -183,3 +183,30 @@ pub(super) const MEMBERSHIPS: Sizes = ["insert into memberships (id, room_id, ch
         resumed = excluded.resumed, claimed = excluded.claimed, intent = excluded.intent,
         transport_type = excluded.transport_type, transport_url = excluded.transport_url,
         selection = excluded.selection"];
+
+pub(super) const TALLIES: Sizes = [
+    "insert into tallies (tally, what, key, n) values
+        ($1, $2, $3, $4),
+        ($1, $5, $6, $7),
+        ($1, $8, $9, $10),
+        ($1, $11, $12, $13),
+        ($1, $14, $15, $16),
+        ($1, $17, $18, $19),
+        ($1, $20, $21, $22),
+        ($1, $23, $24, $25),
+        ($1, $26, $27, $28),
+        ($1, $29, $30, $31),
+        ($1, $32, $33, $34),
+        ($1, $35, $36, $37),
+        ($1, $38, $39, $40),
+        ($1, $41, $42, $43),
+        ($1, $44, $45, $46),
+        ($1, $47, $48, $49)",
+    "insert into tallies (tally, what, key, n) values
+        ($1, $2, $3, $4),
+        ($1, $5, $6, $7),
+        ($1, $8, $9, $10),
+        ($1, $11, $12, $13)",
+    "insert into tallies (tally, what, key, n) values
+        ($1, $2, $3, $4)",
+];

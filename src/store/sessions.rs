@@ -2,7 +2,8 @@
 
 use super::memberships::Change;
 use super::row::{Call, CallFilter, Cursor, RoomName, Viewer};
-use super::{Error, Store, Tx, int};
+use super::tally::{self, Move};
+use super::{Error, Grain, Store, Tx, int};
 use crate::rtc::member::Format;
 use crate::rtc::membership::{EndReason, Membership};
 use crate::rtc::session::{Session, fold};
@@ -21,48 +22,129 @@ const MEMBERS: &str =
 const DELETE: &str = "delete from sessions where id = $1";
 const ASSIGN: &str = "update memberships set session_id = $2 where id = $1";
 
+/// Changes of one slot that touch each other, and their span of time, ms.
+struct Cluster<'a> {
+    from: i64,
+    to: i64,
+    changes: Vec<&'a Change>,
+}
+
 /// Folds the sessions again that changed memberships touch; the slots concerned.
-pub(super) async fn follow(tx: &mut Tx, room_id: &str, changes: &[Change]) -> Result<BTreeSet<String>, Error> {
-    let mut slots: BTreeMap<&str, Vec<(i64, i64)>> = BTreeMap::new();
-    for facts in changes.iter().flat_map(|change| change.old.iter().chain(&change.new)) {
-        slots.entry(&facts.slot_id).or_default().push((facts.joined_ms, facts.until_ms));
+pub(super) async fn follow(
+    tx: &mut Tx,
+    grain: Grain,
+    room_id: &str,
+    changes: &[Change],
+) -> Result<BTreeSet<String>, Error> {
+    let mut slots: BTreeMap<&str, Vec<(i64, i64, &Change)>> = BTreeMap::new();
+    for change in changes {
+        for (slot_id, from, to) in change.spans() {
+            slots.entry(slot_id).or_default().push((from, to, change));
+        }
     }
     for (slot_id, spans) in &mut slots {
-        spans.sort_unstable();
-        let mut spans = spans.iter().copied().peekable();
-        while let Some((from, mut to)) = spans.next() {
-            while let Some(next) = spans.next_if(|next| next.0 <= to) {
-                to = to.max(next.1);
+        spans.sort_unstable_by_key(|(from, to, change)| (*from, *to, change.id()));
+        let mut fresh = BTreeSet::new();
+        let mut spans = spans.iter().peekable();
+        while let Some((from, to, change)) = spans.next() {
+            let mut cluster = Cluster { from: *from, to: *to, changes: vec![change] };
+            while let Some((_, to, change)) = spans.next_if(|next| next.0 <= cluster.to) {
+                cluster.to = cluster.to.max(*to);
+                cluster.changes.push(change);
             }
-            refold(tx, room_id, slot_id, from, to).await?;
+            cluster.refold(tx, grain, (room_id, slot_id), &mut fresh).await?;
         }
     }
     Ok(slots.into_keys().map(ToOwned::to_owned).collect())
 }
 
+impl Cluster<'_> {
+    /// Brings the sessions up to date that this cluster touches. `fresh` are those that were counted anew
+    /// since the memberships were written: to add the changes to these would be to add them twice.
+    async fn refold(
+        &self,
+        tx: &mut Tx,
+        grain: Grain,
+        (room_id, slot_id): (&str, &str),
+        fresh: &mut BTreeSet<String>,
+    ) -> Result<(), Error> {
+        let old = touching(tx, room_id, slot_id, self.from, self.to).await?;
+        let large = old.values().find(|(session, _)| {
+            old.len() == 1
+                && session.memberships >= grain.tally
+                && session.started_ms < self.from
+                && !fresh.contains(&session.id)
+        });
+        if let Some((session, Some(tally))) = large
+            && self.in_one_slot()
+        {
+            let (from, to) = (self.from, self.to);
+            let step = Move { session, tally: *tally, from, to, changes: &self.changes };
+            if let Some(new) = step.apply(tx).await? {
+                return if new == *session { Ok(()) } else { write(tx, room_id, &new, Some(*tally)).await };
+            }
+        }
+        let grow = large.is_some_and(|(_, tally)| tally.is_none()).then_some(grain.tally);
+        refold(tx, (room_id, slot_id), (self.from, self.to), old, grow, fresh).await
+    }
+
+    /// A stay that changes its slot is news in two: rare, and counted anew.
+    fn in_one_slot(&self) -> bool {
+        let slots =
+            |change: &Change| change.old.as_ref().zip(change.new.as_ref()).is_none_or(|(a, b)| a.slot_id == b.slot_id);
+        let distinct: BTreeSet<&str> = self.changes.iter().map(|change| change.id()).collect();
+        self.changes.iter().all(|change| slots(change)) && distinct.len() == self.changes.len()
+    }
+}
+
+/// Counts anew what touches this span, ms. Returns where the last session of it ends.
+pub(super) async fn anew(tx: &mut Tx, room_id: &str, slot_id: &str, from: i64, to: i64) -> Result<i64, Error> {
+    let old = touching(tx, room_id, slot_id, from, to).await?;
+    let end = old.values().map(|(session, _)| session.until_ms).max().unwrap_or(to);
+    refold(tx, (room_id, slot_id), (from, to), old, None, &mut BTreeSet::new()).await?;
+    Ok(end)
+}
+
 /// Folds the sessions of one slot again where its memberships changed between `from` and `to`, ms.
 /// The cost follows the sessions that touch this span, not the history of the slot.
-async fn refold(tx: &mut Tx, room_id: &str, slot_id: &str, from: i64, to: i64) -> Result<(), Error> {
-    let mut old = touching(tx, room_id, slot_id, from, to).await?;
-    let low = old.values().map(|session| session.started_ms).min().unwrap_or(from).min(from);
-    let high = old.values().map(|session| session.until_ms).max().unwrap_or(to).max(to);
+async fn refold(
+    tx: &mut Tx,
+    (room_id, slot_id): (&str, &str),
+    (from, to): (i64, i64),
+    mut old: BTreeMap<String, (Session, Option<i64>)>,
+    tally_from: Option<usize>,
+    fresh: &mut BTreeSet<String>,
+) -> Result<(), Error> {
+    let low = old.values().map(|(session, _)| session.started_ms).min().unwrap_or(from).min(from);
+    let high = old.values().map(|(session, _)| session.until_ms).max().unwrap_or(to).max(to);
     // Sessions are disjoint, so every membership of those found begins within them.
     let rows = sqlx::query(MEMBERS).bind(room_id).bind(slot_id).bind(low).bind(high).fetch_all(&mut **tx).await?;
     let mut assigned: BTreeMap<String, Option<String>> = BTreeMap::new();
-    let mut members = Vec::with_capacity(rows.len());
+    let mut members = BTreeMap::new();
     for row in &rows {
         let member = membership(row)?;
         assigned.insert(member.id.clone(), row.try_get("session_id")?);
-        members.push(member);
+        members.insert(member.id.clone(), member);
     }
-    for mut session in fold(room_id, &members) {
-        for member in std::mem::take(&mut session.membership_ids) {
-            if assigned.remove(&member).flatten().as_deref() != Some(&session.id) {
-                assign(tx, &member, Some(&session.id)).await?;
+    for tally in old.values().filter_map(|(_, tally)| *tally) {
+        tally::end(tx, tally).await?;
+    }
+    for mut session in fold(room_id, members.values()) {
+        let ids = std::mem::take(&mut session.membership_ids);
+        for member in &ids {
+            if assigned.remove(member).flatten().as_deref() != Some(&session.id) {
+                assign(tx, member, Some(&session.id)).await?;
             }
         }
-        if old.remove(&session.id).as_ref() != Some(&session) {
-            write(tx, room_id, &session).await?;
+        let mut tally = None;
+        if tally_from.is_some_and(|least| session.memberships >= least) {
+            let stays = ids.iter().filter_map(|id| members.get(id));
+            let stays = stays.map(|m| (m.user_id.as_str(), m.device_key().1, m.intent.as_deref()));
+            tally = Some(tally::begin(tx, stays).await?);
+        }
+        fresh.insert(session.id.clone());
+        if old.remove(&session.id) != Some((session.clone(), tally)) {
+            write(tx, room_id, &session, tally).await?;
         }
     }
     for (member, _) in assigned.into_iter().filter(|(_, session)| session.is_some()) {
@@ -81,16 +163,21 @@ async fn touching(
     slot_id: &str,
     from: i64,
     to: i64,
-) -> Result<BTreeMap<String, Session>, Error> {
+) -> Result<BTreeMap<String, (Session, Option<i64>)>, Error> {
     let before = sqlx::query(BEFORE).bind(room_id).bind(slot_id).bind(from).fetch_optional(&mut **tx).await?;
     let mut rows = sqlx::query(WITHIN).bind(room_id).bind(slot_id).bind(from).bind(to).fetch_all(&mut **tx).await?;
     rows.extend(before);
-    let sessions = rows.iter().map(|row| stored(row).map(|session| (session.id.clone(), session)));
-    let sessions: BTreeMap<_, _> = sessions.collect::<Result<_, Error>>()?;
-    Ok(sessions.into_iter().filter(|(_, session)| session.until_ms >= from).collect())
+    let mut sessions = BTreeMap::new();
+    for row in &rows {
+        let session = stored(row)?;
+        if session.until_ms >= from {
+            sessions.insert(session.id.clone(), (session, row.try_get("tally")?));
+        }
+    }
+    Ok(sessions)
 }
 
-async fn assign(tx: &mut Tx, member: &str, session: Option<&str>) -> Result<(), Error> {
+pub(super) async fn assign(tx: &mut Tx, member: &str, session: Option<&str>) -> Result<(), Error> {
     sqlx::query(ASSIGN).bind(member).bind(session).execute(&mut **tx).await?;
     Ok(())
 }
@@ -141,13 +228,14 @@ fn stored(row: &AnyRow) -> Result<Session, Error> {
 }
 
 const WRITE: &str = "insert into sessions (id, room_id, slot_id, application, started_ms, until_ms, memberships, users,
-        devices, peak, peak_users, servers, intent, first_event_id)
-    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+        devices, peak, peak_users, servers, intent, first_event_id, tally)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
     on conflict (id) do update set started_ms = excluded.started_ms, until_ms = excluded.until_ms,
         memberships = excluded.memberships, users = excluded.users, devices = excluded.devices, peak = excluded.peak,
-        peak_users = excluded.peak_users, servers = excluded.servers, intent = excluded.intent";
+        peak_users = excluded.peak_users, servers = excluded.servers, intent = excluded.intent,
+        tally = excluded.tally";
 
-async fn write(tx: &mut Tx, room_id: &str, session: &Session) -> Result<(), Error> {
+async fn write(tx: &mut Tx, room_id: &str, session: &Session, tally: Option<i64>) -> Result<(), Error> {
     // A server name holds no white space, so that one can part them.
     let servers: Vec<String> = session.servers.iter().map(|name| name.replace(char::is_whitespace, "")).collect();
     sqlx::query(WRITE)
@@ -165,6 +253,7 @@ async fn write(tx: &mut Tx, room_id: &str, session: &Session) -> Result<(), Erro
         .bind(servers.join(" "))
         .bind(&session.intent)
         .bind(&session.first_event_id)
+        .bind(tally)
         .execute(&mut **tx)
         .await?;
     Ok(())
