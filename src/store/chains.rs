@@ -83,9 +83,10 @@ async fn chains(
 
 const ROOM_EVENTS: &str = "select * from events where room_id = $1
     and kind in ('m.room.create', 'org.matrix.msc4143.rtc.slot', 'm.rtc.slot')";
+// `cross join`: SQLite then keeps this order. It would read the whole room for redactions, a room has few slots.
 const SLOT_REDACTIONS: &str =
-    "select r.* from events r join events s on s.event_id = r.redacts and s.room_id = r.room_id
-    where s.room_id = $1 and s.kind in ('org.matrix.msc4143.rtc.slot', 'm.rtc.slot')";
+    "select r.* from events s cross join events r where r.redacts = s.event_id and r.room_id = s.room_id
+    and s.room_id = $1 and s.kind in ('org.matrix.msc4143.rtc.slot', 'm.rtc.slot')";
 const PRESENCE: &str = "select * from events where room_id = $1 and kind = 'm.room.member' and state_key = $2";
 
 impl Conditions {

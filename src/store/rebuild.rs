@@ -47,7 +47,7 @@ pub async fn step(store: &Store, rules: &Rules, room_id: &str, after: &str) -> R
 
 const SLOTS: &str = "select distinct slot_id from memberships where room_id = $1";
 const NEXT: &str = "select count(*), min(joined_ms), max(joined_ms) from (select joined_ms from memberships
-    where room_id = $1 and slot_id = $2 and joined_ms > $3 order by joined_ms limit 512) as some";
+    where room_id = $1 and slot_id = $2 and joined_ms > $3 order by joined_ms limit 512) as portion";
 
 /// Folds the calls of a room again from its stays, each slot from its first stay to its last.
 ///

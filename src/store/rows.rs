@@ -104,20 +104,23 @@ pub(super) const CHAINS: Sizes = [
     on conflict (room_id, sender, chain) do nothing",
 ];
 
+// `room_id || ''`: without statistics SQLite would take a long list of ids for more rows than a room has, and read
+// the room. The ids are what to look by.
+
 /// Events of one room by id.
-pub(super) const KNOWN: &str = "select event_id from events where room_id = $1 and event_id in (
+pub(super) const KNOWN: &str = "select event_id from events where room_id || '' = $1 and event_id in (
     $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
     $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44, $45,
     $46, $47, $48, $49, $50, $51, $52, $53, $54, $55, $56, $57, $58, $59, $60, $61, $62, $63, $64, $65)";
 
 /// The times of the events with these ids, and of those that replaced them.
 pub(super) const LINKED: &str =
-    "select event_id as id, time_ms, 0 as later from events where room_id = $1 and event_id in (
+    "select event_id as id, time_ms, 0 as later from events where room_id || '' = $1 and event_id in (
     $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
     $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44, $45,
     $46, $47, $48, $49, $50, $51, $52, $53, $54, $55, $56, $57, $58, $59, $60, $61, $62, $63, $64, $65)
     union all select replaces_state, time_ms, 1 from events
-    where room_id = $1 and chain is not null and replaces_state is not null and replaces_state in (
+    where room_id || '' = $1 and chain is not null and replaces_state is not null and replaces_state in (
     $66, $67, $68, $69, $70, $71, $72, $73, $74, $75, $76, $77, $78, $79, $80, $81, $82, $83, $84, $85, $86,
     $87, $88, $89, $90, $91, $92, $93, $94, $95, $96, $97, $98, $99, $100, $101, $102, $103, $104, $105, $106,
     $107, $108, $109, $110, $111, $112, $113, $114, $115, $116, $117, $118, $119, $120, $121, $122, $123, $124,
@@ -125,7 +128,7 @@ pub(super) const LINKED: &str =
 
 /// The times of those of these events that are on one chain and not older than a time, ms.
 pub(super) const TIMES: &str =
-    "select event_id, time_ms from events where room_id = $1 and chain = $66 and time_ms >= $67
+    "select event_id, time_ms from events where room_id || '' = $1 and chain || '' = $66 and time_ms >= $67
     and event_id in (
     $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
     $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44, $45,
