@@ -160,9 +160,9 @@ async fn rates(events: usize) {
     );
     let begun = Instant::now();
     for (room_id, _) in rebuild::sizes(&store, None).await.unwrap() {
-        let mut after = String::new();
-        while let Some((last, _)) = rebuild::step(&store, &rules, &room_id, &after).await.unwrap() {
-            after = last;
+        let mut place = rebuild::Place::default();
+        while let Some(next) = rebuild::step(&store, &rules, &room_id, place).await.unwrap() {
+            place = next;
         }
         rebuild::calls(&store, &room_id).await.unwrap();
     }

@@ -29,3 +29,6 @@ create table checkpoints (
 alter table memberships add column opened_ms bigint not null default 0;
 drop index memberships_chain;
 create index memberships_chain on memberships (room_id, chain, opened_ms);
+
+-- How many commits could have changed the room's stays; what was read before the last one may be old.
+alter table rooms add column writes bigint not null default 0;

@@ -6,6 +6,7 @@ use crate::config::{self, Config, Login};
 use crate::matrix::{self, Client};
 use crate::observer::{self, Observer, RoomWish};
 use crate::rtc::fold::Rules;
+use crate::store::hold::Hold;
 use crate::store::{self, Store};
 use crate::web::{self, Web};
 use actix_web::dev::ServerHandle;
@@ -38,16 +39,19 @@ pub struct App {
     server: JoinHandle<std::io::Result<()>>,
     handle: ServerHandle,
     observer: JoinHandle<Result<(), observer::Error>>,
+    /// Given free last, after the store was closed.
+    hold: Hold,
 }
 
 impl App {
     /// Starts everything and returns when the pages can be asked for; the first sync may still be going on.
     ///
     /// # Errors
-    /// When the database cannot be opened or the address is taken. A homeserver that does not answer is no
+    /// When another process has the database, it cannot be opened, or the address is taken. A homeserver that does not answer is no
     /// error: the status page says so, and it is tried again.
     pub async fn start(config: &Config, clock: Clock) -> Result<Self, Error> {
         let account = config.account.as_ref().ok_or(Error::NoAccount)?;
+        let hold = Hold::take(config.database_url.expose(), &who(&clock)).await?;
         let listen = |source| Error::Listen { address: config.bind, source };
         let listener = TcpListener::bind(config.bind).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
@@ -65,7 +69,7 @@ impl App {
         let observer = Observer::new(client, store.clone(), changes, clock, settings(config, account));
         tracing::info!("listening on http://{address}");
         let (server, observer) = (tokio::spawn(server), tokio::spawn(observer.run()));
-        Ok(Self { address, store, server, handle, observer })
+        Ok(Self { address, store, server, handle, observer, hold })
     }
 
     /// Runs until SIGTERM, Ctrl-C, or a failure that cannot be mended.
@@ -75,6 +79,7 @@ impl App {
     pub async fn run_until_stopped(mut self) -> Result<(), Error> {
         let failed = tokio::select! {
             () = asked_to_stop() => None,
+            lost = self.hold.lost() => Some(Error::Store(lost)),
             ended = &mut self.server => ended.ok().and_then(Result::err).map(Error::Web),
             ended = &mut self.observer => ended.ok().and_then(Result::err).map(Error::Observer),
         };
@@ -88,6 +93,14 @@ impl App {
         self.handle.stop(true).await;
         self.store.close().await;
     }
+}
+
+/// What another process is told of this one.
+fn who(clock: &Clock) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = if host.trim().is_empty() { "this machine" } else { host.trim() };
+    let since = jiff::Timestamp::from_millisecond(clock.now_ms()).unwrap_or_default();
+    format!("process {} on {host} since {since:.0}", std::process::id())
 }
 
 /// The client for an account, not signed in yet.
@@ -120,6 +133,7 @@ fn settings(config: &Config, account: &config::Account) -> observer::Settings {
         invite_users: config.invites.allow_users.clone(),
         backfill: config.backfill,
         backfill_days: config.backfill_days,
+        retention: observer::Retention { events: config.retention.events_days, calls: config.retention.calls_days },
         rules: Rules { slot_policy: config.slot_policy, ..Rules::default() },
     }
 }

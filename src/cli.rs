@@ -1,6 +1,7 @@
 //! The command line: what can be asked of the program, and the words it answers with.
 #![allow(clippy::doc_markdown, reason = "these comments are the help that the program prints")]
 
+mod backup;
 mod check;
 mod demo;
 mod derive;
@@ -61,6 +62,16 @@ enum Command {
         #[arg(long, default_value = "if_present")]
         slot_policy: SlotPolicy,
     },
+    /// Write a consistent copy of the database to a file, also while Callscope runs.
+    Backup {
+        /// A file that is not there yet.
+        file: PathBuf,
+    },
+    /// Make a copy the database again; Callscope must not run. What was there before is kept under another name.
+    Restore {
+        /// What `callscope backup` wrote.
+        file: PathBuf,
+    },
     /// Check the configuration and say what the homeserver can do.
     Check,
     /// Derive every call again from the stored events. The server may go on running meanwhile.
@@ -94,8 +105,11 @@ pub async fn run() -> ExitCode {
 }
 
 async fn configured(command: Option<Command>, config: Config) -> Result<ExitCode, Box<dyn std::error::Error>> {
-    if matches!(command, Some(Command::Health)) {
-        return health::run(&config).await;
+    match &command {
+        Some(Command::Health) => return health::run(&config).await,
+        Some(Command::Backup { file }) => return backup::backup(&config, file).await,
+        Some(Command::Restore { file }) => return backup::restore(&config, file).await,
+        _ => {}
     }
     if let Some(Command::Rebuild { room }) = &command {
         return rebuild::run(&config, room.as_deref()).await;

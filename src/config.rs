@@ -36,6 +36,7 @@ pub struct Config {
     /// How far back; `None` = to the beginning.
     pub backfill_days: Option<u32>,
     pub invites: Invites,
+    pub retention: Retention,
     /// A URL for sqlx. It may carry a password.
     pub database_url: Secret,
     /// Where the pages are served.
@@ -98,6 +99,13 @@ pub struct Invites {
     pub allow_users: Vec<String>,
 }
 
+/// The ages after which things are deleted, days; `None` keeps them for ever.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Retention {
+    pub events_days: Option<u32>,
+    pub calls_days: Option<u32>,
+}
+
 /// The environment of this process; names and values that are not Unicode are shown with replacement characters.
 pub fn process_environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().map(|(name, value)| (lossy(&name), lossy(&value)))
@@ -140,11 +148,12 @@ impl Config {
         let poll_schedule = layers.parsed("poll_schedule", check::schedule);
         let slot_policy = layers.parsed("slot_policy", str::parse);
         let backfill = layers.switch("backfill");
-        let backfill_days = layers.number("backfill_days", 1, 100_000);
+        let backfill_days = days(layers, "backfill_days");
         let invites = Invites {
             allow_servers: layers.list("invites.allow_servers", check::server),
             allow_users: layers.list("invites.allow_users", check::user),
         };
+        let (events_days, calls_days) = (days(layers, "retention.events"), days(layers, "retention.calls"));
         let bind = layers.parsed("bind", check::bind);
         let public_url = layers.parsed("public_url", check::web_address);
         let log = layers.parsed("log", check::log);
@@ -159,8 +168,9 @@ impl Config {
             poll_schedule: poll_schedule?,
             slot_policy: slot_policy?,
             backfill: backfill?,
-            backfill_days: backfill_days.and_then(|days| u32::try_from(days).ok()),
+            backfill_days,
             invites,
+            retention: Retention { events_days, calls_days },
             database_url,
             bind: bind?,
             public_url,
@@ -168,6 +178,11 @@ impl Config {
             max_response_bytes: usize::try_from(max_response_mb?).ok()?.checked_mul(1024 * 1024)?,
         })
     }
+}
+
+/// A number of days, at least one.
+fn days(layers: &mut Layers, name: &str) -> Option<u32> {
+    u32::try_from(layers.number(name, 1, 100_000)?).ok()
 }
 
 /// The account, when any of its keys is set; what is missing then is a fault.

@@ -30,7 +30,8 @@
 //!
 //! Events are the truth and are only appended; memberships and sessions may be thrown away and derived again. Expiry
 //! writes nothing: a membership stores `until_ms`, and "active" is the question `until_ms > now`, with `now` an argument.
-//! What cannot be parsed is stored and counted as rejected, with the reason, and shown.
+//! Only age deletes events, where the operator asks for it: a chain is sealed first, and what its older events gave is
+//! kept as it is ([`store::retention`]). What cannot be parsed is stored and counted as rejected, with the reason, and shown.
 //!
 //! # The way of one event
 //!

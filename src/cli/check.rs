@@ -1,8 +1,8 @@
 //! `callscope check`: is the configuration right, and what can the homeserver do?
 
 use crate::app;
-use crate::config::{Account, Config, Login};
-use crate::matrix::{Capabilities, Client, Credentials};
+use crate::config::{Config, Login};
+use crate::matrix::Capabilities;
 use std::error::Error;
 use std::process::ExitCode;
 
@@ -10,7 +10,11 @@ pub(super) async fn run(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
     println!("Configuration: no faults.");
     let Some(account) = &config.account else { return Ok(ExitCode::FAILURE) };
     let client = app::client(account, config.max_response_bytes)?;
-    sign_in(&client, account, config).await?;
+    match &account.login {
+        Login::Token(token) => client.set_token(Some(token.clone())),
+        // As the server does, so that a check makes no second device.
+        Login::Password { user_id, password } => client.sign_in(user_id, password, &config.credentials_file).await?,
+    }
     let who = client.whoami().await?;
     let device = who.device_id.as_deref().unwrap_or("none");
     println!("Signed in: {} (device {device}) on {}", who.user_id, account.homeserver_url);
@@ -26,29 +30,6 @@ pub(super) async fn run(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
         Err(error) => println!("Transports: not told ({error})."),
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Signs in as the server would, and keeps what it would keep, so that a check makes no second device.
-async fn sign_in(client: &Client, account: &Account, config: &Config) -> Result<(), Box<dyn Error>> {
-    let (user_id, password) = match &account.login {
-        Login::Token(token) => {
-            client.set_token(Some(token.clone()));
-            return Ok(());
-        }
-        Login::Password { user_id, password } => (user_id, password),
-    };
-    let kept = Credentials::load(&config.credentials_file)?.filter(|kept| kept.user_id == *user_id);
-    if let Some(kept) = &kept {
-        client.use_credentials(kept);
-        match client.whoami().await {
-            Ok(_) => return Ok(()),
-            Err(error) if error.is_revoked() => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    let device = kept.map(|kept| kept.device_id);
-    client.login(user_id, password, device.as_deref()).await?.save(&config.credentials_file)?;
-    Ok(())
 }
 
 fn capabilities(can: &Capabilities) {

@@ -7,15 +7,15 @@ use crate::sim::{Homeserver, World};
 use crate::telemetry;
 use std::error::Error;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
+use tempfile::TempDir;
 
 pub(super) async fn run(bind: SocketAddr, seed: u64) -> Result<ExitCode, Box<dyn Error>> {
     telemetry::start("info")?;
     let homeserver = Homeserver::start(0).await?;
     let clock = Clock::System;
     let world = World::build(&homeserver, clock.now_ms(), seed);
-    let folder = Folder::make()?;
+    let folder = folder()?;
     let config = config(&homeserver, &world, bind, &folder)?;
     let app = App::start(&config, clock.clone()).await?;
     tracing::info!("made-up calls on a simulated homeserver; open http://{} in a browser, Ctrl-C ends it", app.address);
@@ -29,30 +29,42 @@ pub(super) async fn run(bind: SocketAddr, seed: u64) -> Result<ExitCode, Box<dyn
     Ok(ExitCode::SUCCESS)
 }
 
-fn config(homeserver: &Homeserver, world: &World, bind: SocketAddr, folder: &Folder) -> Result<Config, Box<dyn Error>> {
+fn config(
+    homeserver: &Homeserver,
+    world: &World,
+    bind: SocketAddr,
+    folder: &TempDir,
+) -> Result<Config, Box<dyn Error>> {
     let settings = [
         ("CALLSCOPE_HOMESERVER_URL", homeserver.url()),
         ("CALLSCOPE_ACCESS_TOKEN", world.bot_token.clone()),
-        ("CALLSCOPE_DATABASE_URL", format!("sqlite://{}", folder.0.join("demo.db").display())),
+        ("CALLSCOPE_DATABASE_URL", format!("sqlite://{}", folder.path().join("demo.db").display())),
         ("CALLSCOPE_BIND", bind.to_string()),
         ("CALLSCOPE_PEEK_ROOMS", world.outside_room.clone()),
     ];
     Ok(Config::load(None, settings.into_iter().map(|(key, value)| (key.to_owned(), value)))?)
 }
 
-/// The demo's own folder; it goes when the demo ends.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn make() -> std::io::Result<Self> {
-        let path = std::env::temp_dir().join(format!("callscope-demo-{}", std::process::id()));
-        std::fs::create_dir_all(&path)?;
-        Ok(Self(path))
-    }
+/// The demo's own folder, under a name nobody can guess, for this user only; it goes when the demo ends.
+fn folder() -> std::io::Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("callscope-demo-");
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+    builder.tempdir()
 }
 
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn the_folder_is_new_private_and_goes() {
+        let (one, two) = (super::folder().unwrap(), super::folder().unwrap());
+        assert_ne!(one.path(), two.path());
+        assert_eq!(one.path().metadata().unwrap().permissions().mode() & 0o777, 0o700);
+        let path = one.path().to_owned();
+        drop(one);
+        assert!(!path.exists());
     }
 }

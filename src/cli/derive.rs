@@ -1,6 +1,7 @@
 //! `callscope derive`: a room's events in, memberships and calls out, as JSON.
 
 use crate::clock::Clock;
+use crate::matrix::repair;
 use crate::rtc::event::RoomEvent;
 use crate::rtc::fold::Rules;
 use crate::rtc::membership::Membership;
@@ -21,16 +22,16 @@ pub(super) fn run(file: &Path, now: Option<i64>, slot_policy: SlotPolicy) -> Res
     Ok(ExitCode::SUCCESS)
 }
 
-fn read(file: &Path) -> std::io::Result<String> {
+fn read(file: &Path) -> std::io::Result<Vec<u8>> {
     if file.as_os_str() != "-" {
-        return std::fs::read_to_string(file);
+        return std::fs::read(file);
     }
-    let mut text = String::new();
-    std::io::stdin().read_to_string(&mut text)?;
+    let mut text = Vec::new();
+    std::io::stdin().read_to_end(&mut text)?;
     Ok(text)
 }
 
-fn answer(text: &str, now: i64, rules: Rules) -> Result<Value, Box<dyn Error>> {
+fn answer(text: &[u8], now: i64, rules: Rules) -> Result<Value, Box<dyn Error>> {
     let mut events = Vec::new();
     let mut unusable = Vec::new();
     let mut room_id = String::new();
@@ -52,27 +53,36 @@ fn answer(text: &str, now: i64, rules: Rules) -> Result<Value, Box<dyn Error>> {
     }))
 }
 
-/// A JSON array, a `/messages` answer, or JSON values one after the other (NDJSON, or one event alone).
-fn parse(text: &str) -> Result<Vec<Value>, Box<dyn Error>> {
-    let mut values: Vec<Value> = Vec::new();
-    for value in serde_json::Deserializer::from_str(text).into_iter::<Value>() {
-        let value = value.map_err(|error| {
-            format!("this is not JSON ({error}); give a JSON array of events, one event a line, or a /messages answer")
-        })?;
-        match value {
-            Value::Array(list) => values.extend(list),
-            Value::Object(mut body) if body.get("chunk").is_some_and(Value::is_array) => {
-                if let Some(Value::Array(list)) = body.remove("chunk") {
-                    values.extend(list);
-                }
-                if let Some(Value::Array(state)) = body.remove("state") {
-                    values.extend(state);
-                }
-            }
-            other => values.push(other),
+/// A JSON array, a `/messages` answer, or JSON values one after the other (NDJSON, or one event alone). What a strict
+/// reader refuses is repaired as the server does it: one hostile event must not hide the room.
+fn parse(text: &[u8]) -> Result<Vec<Value>, Box<dyn Error>> {
+    let values = read_all(text).or_else(|error| {
+        // Nothing that is missing can be put back.
+        if error.is_eof() { Err(error) } else { read_all(repair(text).as_bytes()).map_err(|_| error) }
+    });
+    let values = values.map_err(|error| {
+        format!("this is not JSON ({error}); give a JSON array of events, one event a line, or a /messages answer")
+    })?;
+    Ok(values.into_iter().flat_map(events_of).collect())
+}
+
+fn read_all(text: &[u8]) -> serde_json::Result<Vec<Value>> {
+    serde_json::Deserializer::from_slice(text).into_iter::<Value>().collect()
+}
+
+fn events_of(value: Value) -> Vec<Value> {
+    match value {
+        Value::Array(list) => list,
+        Value::Object(mut body) if body.get("chunk").is_some_and(Value::is_array) => {
+            let lists = [body.remove("chunk"), body.remove("state")];
+            let lists = lists
+                .into_iter()
+                .flatten()
+                .filter_map(|list| if let Value::Array(list) = list { Some(list) } else { None });
+            lists.flatten().collect()
         }
+        other => vec![other],
     }
-    Ok(values)
 }
 
 fn membership(member: &Membership, now: i64) -> Value {
@@ -115,21 +125,37 @@ mod tests {
         let array = format!("[{JOIN}]");
         let lines = format!("{}\n{}\n", JOIN.replace('\n', " "), JOIN.replace('\n', " "));
         let messages = format!(r#"{{"chunk":[{JOIN}],"start":"s"}}"#);
-        let want = answer(&array, 5000, Rules::default()).unwrap();
+        let want = answer(array.as_bytes(), 5000, Rules::default()).unwrap();
         assert_eq!(want["sessions"][0]["users"], 1);
         assert_eq!(want["memberships"][0]["left_ms"], Value::Null);
         for text in [lines, messages, JOIN.to_owned()] {
-            assert_eq!(answer(&text, 5000, Rules::default()).unwrap(), want);
+            assert_eq!(answer(text.as_bytes(), 5000, Rules::default()).unwrap(), want);
         }
     }
 
     #[test]
+    fn what_the_server_reads_is_read_here_too() {
+        let deep = "[".repeat(200) + &"]".repeat(200);
+        for hostile in [r#""\ud800""#, "1e400", "\"\u{1}\"", deep.as_str()] {
+            let bad =
+                JOIN.replacen("$1", "$2", 1).replacen("\"state_key\"", &format!("\"x\":{hostile},\"state_key\""), 1);
+            let messages = format!(r#"{{"chunk":[{JOIN},{bad}]}}"#);
+            assert_eq!(
+                answer(messages.as_bytes(), 5000, Rules::default()).unwrap()["sessions"][0]["users"],
+                1,
+                "{hostile}"
+            );
+        }
+        assert!(parse(b"[{\"event_id\":").unwrap_err().to_string().contains("EOF"));
+    }
+
+    #[test]
     fn what_is_no_event_is_listed() {
-        let answer = answer(r#"[5, {"event_id":"$x"}]"#, 0, Rules::default()).unwrap();
+        let answer = answer(br#"[5, {"event_id":"$x"}]"#, 0, Rules::default()).unwrap();
         assert_eq!(
             answer["rejected"],
             json!([{"event_id": null, "reason": "no_event_id"}, {"event_id": "$x", "reason": "no_type"}])
         );
-        assert!(parse("nonsense").unwrap_err().to_string().contains("/messages"));
+        assert!(parse(b"nonsense").unwrap_err().to_string().contains("/messages"));
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::config::Config;
 use crate::rtc::fold::Rules;
-use crate::store::{Store, rebuild};
+use crate::store::rebuild::{self, Place};
+use crate::store::Store;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::error::Error;
 use std::process::ExitCode;
@@ -28,10 +29,10 @@ async fn all(store: &Store, rules: &Rules, room: Option<&str>) -> Result<ExitCod
     let bar = ProgressBar::new(events.unsigned_abs()).with_style(ProgressStyle::with_template(BAR)?);
     for (at, (room_id, _)) in rooms.iter().enumerate() {
         bar.set_message(format!("room {} of {}", at + 1, rooms.len()));
-        let mut after = String::new();
-        while let Some((last, events)) = rebuild::step(store, rules, room_id, &after).await? {
-            bar.inc(events.unsigned_abs());
-            after = last;
+        let (done, mut place) = (bar.position(), Place::default());
+        while let Some(next) = rebuild::step(store, rules, room_id, place).await? {
+            bar.set_position(done + next.events.unsigned_abs());
+            place = next;
         }
         rebuild::calls(store, room_id).await?;
     }

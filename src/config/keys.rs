@@ -39,6 +39,8 @@ pub const KEYS: &[Key] = &[
     key("max_response_mb", Some("64"), "a number of MiB from 1 to 1024"),
     key("invites.allow_servers", Some(""), "example.org"),
     key("invites.allow_users", Some(""), "@admin:example.org"),
+    key("retention.events", None, "a number of days, 1 or more"),
+    key("retention.calls", None, "a number of days, 1 or more"),
 ];
 
 /// What every environment variable of ours begins with.

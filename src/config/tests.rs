@@ -62,6 +62,7 @@ fn nothing_configured_is_no_fault_and_has_the_defaults() {
     assert_eq!(config.max_response_bytes, 64 * 1024 * 1024);
     assert_eq!(config.credentials_file, Path::new("callscope.credentials.json"));
     assert_eq!(config.invites, Invites::default());
+    assert_eq!(config.retention, Retention::default());
     assert!(config.rooms.is_empty() && config.peek_rooms.is_empty());
 }
 
@@ -81,12 +82,14 @@ fn the_file_is_read_and_the_environment_wins() {
         ("MAX_RESPONSE_MB", "5"),
         ("DATABASE_URL", "sqlite:///data/x.db?mode=rwc"),
         ("SLOT_POLICY", "required"),
+        ("RETENTION_EVENTS", "30"),
     ];
     let config = load(toml, &pairs).unwrap();
     let account = config.account.unwrap();
     assert_eq!(account.homeserver_url.as_str(), "https://env.example/base");
     assert_eq!(account.login, Login::Token(Secret::new("syt_file")));
     assert_eq!((config.backfill, config.backfill_days), (true, Some(7)));
+    assert_eq!(config.retention, Retention { events_days: Some(30), calls_days: None });
     assert_eq!(config.max_response_bytes, 5 * 1024 * 1024);
     let credentials = Path::new("/data/callscope.credentials.json");
     assert_eq!(config.credentials_file, credentials);
@@ -253,6 +256,7 @@ fn the_sample_with_everything_switched_on_is_understood() {
     let config = load(&all.join("\n"), &[]).unwrap();
     assert_eq!(config.account.unwrap().homeserver_url.as_str(), "https://matrix.example.org/");
     assert_eq!(config.backfill_days, Some(365));
+    assert_eq!(config.retention, Retention { events_days: Some(90), calls_days: Some(365) });
 }
 
 #[test]

@@ -50,6 +50,25 @@ impl Client {
         Ok(credentials)
     }
 
+    /// Signs in with a password, as one device for ever: takes the token kept in `file` if it still works, else logs
+    /// in as the same device and keeps what came.
+    ///
+    /// # Errors
+    /// As every request, and when the file cannot be read or written.
+    pub async fn sign_in(&self, user_id: &str, password: &Secret, file: &Path) -> Result<()> {
+        let kept = Credentials::load(file)?.filter(|kept| kept.user_id == user_id);
+        if let Some(kept) = &kept {
+            self.use_credentials(kept);
+            match self.whoami().await {
+                Ok(_) => return Ok(()),
+                Err(error) if error.is_revoked() => tracing::warn!("the kept token is no longer accepted; logging in"),
+                Err(error) => return Err(error),
+            }
+        }
+        let device = kept.map(|kept| kept.device_id);
+        self.login(user_id, password, device.as_deref()).await?.save(file)
+    }
+
     /// Uses the token and the user id of an earlier login.
     pub fn use_credentials(&self, credentials: &Credentials) {
         self.set_token(Some(credentials.access_token.clone()));

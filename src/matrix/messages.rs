@@ -2,6 +2,8 @@
 
 use super::Client;
 use super::error::Result;
+use super::events::Events;
+use super::json::text;
 use super::wire::TYPES;
 use serde_json::{Value, json};
 
@@ -27,22 +29,29 @@ impl Client {
         if let Some(from) = from {
             request = request.query("from", from);
         }
-        let mut answer = request.send().await?;
-        let chunk = answer.take_list("chunk")?;
+        let page = request.send_for_page().await?;
+        let fields = page.fields()?;
+        let mut events = Events::of(page.text.len());
+        let missing = || page.not_matrix("the list `chunk` is missing");
+        let chunk = events.list(fields.get("chunk").ok_or_else(missing)?).map_err(|full| page.full(full))?;
+        events.tell(&page.asked);
+        let chunk = chunk.ok_or_else(missing)?;
         // A page that ends where it began would be asked for again for ever.
-        let end = answer.optional_text("end").filter(|end| !end.is_empty() && Some(end.as_str()) != from);
+        let end = fields.get("end").and_then(|end| text(end));
+        let end = end.filter(|end| !end.is_empty() && Some(end.as_str()) != from);
         Ok(MessagesPage { chunk, end })
     }
 
-    /// One event, raw.
+    /// One event, raw; of one that is too large only what tells it apart.
     ///
     /// # Errors
     /// As every request; `is_not_found` when it does not exist or we may not see it.
     pub async fn event(&self, room_id: &str, event_id: &str) -> Result<Value> {
         let parts = ["_matrix", "client", "v3", "rooms", room_id, "event", event_id];
-        let answer = self.get(&parts).send().await?;
-        answer.text("event_id")?;
-        Ok(answer.value)
+        let page = self.get(&parts).send_for_page().await?;
+        let id = page.fields()?.get("event_id").and_then(|id| text(id)).filter(|id| !id.is_empty());
+        id.ok_or_else(|| page.not_matrix("`event_id` is missing"))?;
+        Ok(Events::of(page.text.len()).event(page.raw()?))
     }
 }
 
@@ -69,6 +78,16 @@ mod tests {
         let asked = stub.requests();
         assert!(asked[0].contains("dir=b&limit=100&filter=%7B") && !asked[0].contains("&from="), "{}", asked[0]);
         assert!(asked[0].contains("org.matrix.msc3401.call.member") && asked[1].contains("&from=t1 "));
+    }
+
+    #[tokio::test]
+    async fn what_is_too_large_comes_without_its_content() {
+        let event = |content: serde_json::Value| json!({"event_id": "$1", "content": content});
+        let large = event(vec![json!({"a": 1}); 9_000].into());
+        let answers = vec![json_reply(200, &json!({"chunk": [large]})), json_reply(200, &large)];
+        let stub = Stub::start(answers);
+        assert_eq!(stub.client().messages("!r:x", None, 9).await.unwrap().chunk, [event("too_large".into())]);
+        assert_eq!(stub.client().event("!r:x", "$1").await.unwrap(), event("too_large".into()));
     }
 
     #[tokio::test]

@@ -4,6 +4,8 @@
 //! [`Error::is_transient`] and [`Error::retry_after`] are what they ask.
 
 mod error;
+mod events;
+mod json;
 mod login;
 mod messages;
 mod repair;
@@ -20,6 +22,7 @@ mod wire;
 pub use error::{Error, Refusal, Result};
 pub use login::{Credentials, Whoami};
 pub use messages::MessagesPage;
+pub use repair::repair;
 pub use rooms::ResolvedAlias;
 pub use secret::Secret;
 pub use server::Capabilities;

@@ -10,7 +10,8 @@ const NO_CHARACTER: &str = "\u{fffd}";
 /// The body with what a strict reader refuses replaced: half surrogate pairs and control characters in
 /// strings, numbers beyond a 64 bit float, values nested too deep, bytes that are not UTF-8. Text that is
 /// not JSON at all stays so.
-pub(super) fn repair(body: &[u8]) -> String {
+#[must_use]
+pub fn repair(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let mut scan = Scan { rest: &text, out: String::with_capacity(text.len()), depth: 0 };
     while let Some(next) = scan.rest.bytes().next() {

@@ -4,7 +4,7 @@
 use super::Client;
 use super::error::{Error, Refusal, Result};
 use super::secret::Secret;
-use super::wire::{Answer, one_line};
+use super::wire::{Answer, Page, one_line};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use serde_json::Value;
@@ -102,11 +102,19 @@ impl Request<'_> {
         format!("{} {}", self.method, one_line(self.url.path(), 200))
     }
 
-    /// Sends the request and reads the JSON answer.
+    /// Sends the request and reads the JSON answer, which has no events in it.
     ///
     /// # Errors
     /// Every way in which that can fail; nothing is tried twice.
     pub(super) async fn send(self) -> Result<Answer> {
+        Answer::of(self.send_for_page().await?)
+    }
+
+    /// Sends the request; the answer stays text.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub(super) async fn send_for_page(self) -> Result<Page> {
         let token = self.client.token().filter(|_| self.with_token);
         self.client.count_request();
         let built = self.build(token.as_ref());
@@ -116,7 +124,7 @@ impl Request<'_> {
         let limit = self.client.settings().max_body_bytes;
         if status.is_success() {
             let body = self.body_of(response, limit, true).await?;
-            return Answer::read(self.asked(), status.as_u16(), &body);
+            return Page::read(self.asked(), status.as_u16(), body);
         }
         let wait = retry_after_header(&response);
         let body = self.body_of(response, ERROR_BODY_MAX.min(limit), false).await?;

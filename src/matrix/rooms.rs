@@ -2,6 +2,7 @@
 
 use super::Client;
 use super::error::Result;
+use super::events::Events;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -27,17 +28,24 @@ impl Client {
         Ok(texts(&rooms))
     }
 
-    /// The whole current state of a room, raw. Works in a world-readable room that we were never in, too.
+    /// The current state of a room, raw: events of the types in [`TYPES`](super::TYPES), and what has no type. Of
+    /// an event that is too large only what tells it apart comes, with the content `too_large`. Works in a world-readable room that we were never in, too.
     /// After leaving, Synapse answers with the state at that time.
     ///
     /// # Errors
     /// As every request; `is_forbidden` when the room is not ours to see.
     pub async fn room_state(&self, room_id: &str) -> Result<Vec<Value>> {
         let parts = ["_matrix", "client", "v3", "rooms", room_id, "state"];
-        let mut answer = self.get(&parts).send().await?;
-        match answer.value.take() {
-            Value::Array(events) => Ok(events),
-            _ => Err(answer.not_matrix("the list of state events is missing")),
+        let page = self.get(&parts).send_for_page().await?;
+        let mut events = Events::of(page.text.len());
+        let list = events.list_of_types(page.raw()?).map_err(|full| page.full(full))?;
+        events.tell(&page.asked);
+        match list {
+            // No room is without it: a proxy or a homeserver in trouble made this answer, and taken as it is
+            // it would end every call.
+            Some(events) if events.iter().any(is_create) => Ok(events),
+            Some(_) => Err(page.not_matrix("the room's state lacks the m.room.create event")),
+            None => Err(page.not_matrix("the list of state events is missing")),
         }
     }
 
@@ -86,6 +94,10 @@ impl Client {
     }
 }
 
+fn is_create(event: &Value) -> bool {
+    event.get("type").and_then(Value::as_str) == Some("m.room.create")
+}
+
 fn texts(list: &[Value]) -> Vec<String> {
     list.iter().filter_map(Value::as_str).map(ToOwned::to_owned).collect()
 }
@@ -108,11 +120,26 @@ mod tests {
 
     #[tokio::test]
     async fn state_must_be_a_list_and_is_passed_on_raw() {
-        let stub = Stub::start(vec![json_reply(200, &json!([{"type": 3}, null])), json_reply(200, &json!({}))]);
+        let state = json!([{"type": 3}, null, {"type": "m.room.create", "state_key": "", "content": {}}]);
+        let odd = [json!({}), json!([]), json!([{"type": "m.room.name"}, 5])];
+        let replies = std::iter::once(&state).chain(&odd).map(|body| json_reply(200, body));
+        let stub = Stub::start(replies.collect());
         let client = stub.client();
-        assert_eq!(client.room_state("!r:x").await.unwrap(), [json!({"type": 3}), json!(null)]);
-        let error = client.room_state("!r:x").await.unwrap_err();
-        assert!(error.is_transient() && error.to_string().contains("not Matrix"), "{error}");
+        assert_eq!(client.room_state("!r:x").await.unwrap(), *state.as_array().unwrap());
+        for _ in odd {
+            let error = client.room_state("!r:x").await.unwrap_err();
+            assert!(error.is_transient() && error.to_string().contains("not Matrix"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn of_a_state_only_known_types_come_and_what_is_too_large_comes_without_content() {
+        let member =
+            |content: serde_json::Value| json!({"type": "m.call.member", "event_id": "$1", "content": content});
+        let create = json!({"type": "m.room.create", "state_key": ""});
+        let state = json!([create, {"type": "m.room.power_levels"}, member(vec![json!({"a": 1}); 9_000].into())]);
+        let stub = Stub::start(vec![json_reply(200, &state)]);
+        assert_eq!(stub.client().room_state("!r:x").await.unwrap(), [create, member("too_large".into())]);
     }
 
     #[tokio::test]

@@ -1,9 +1,12 @@
 //! `/sync`: the long poll, its filter, and the sections of its answer as raw events.
 
 use super::error::Result;
-use super::wire::{Answer, TYPES, one_line};
+use super::events::{Events, Full};
+use super::json::{Fields, fields, text};
+use super::wire::{Page, TYPES, one_line};
 use super::{Client, Request};
-use serde_json::{Map, Value, json};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// A long poll may take this much longer than it was asked to wait.
@@ -25,7 +28,8 @@ pub struct SyncRequest<'a> {
     pub full_state: bool,
 }
 
-/// One answer of `/sync`. Events are raw and may be any JSON.
+/// One answer of `/sync`. Events are raw and may be any JSON; of one that is too large only what tells it apart is
+/// there, with the content `too_large`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SyncBatch {
     /// The position after this batch, never empty.
@@ -110,8 +114,8 @@ impl Client {
     /// # Errors
     /// As every request; also when the answer has no `next_batch`.
     pub async fn sync(&self, sync: SyncRequest<'_>) -> Result<SyncBatch> {
-        let answer = self.sync_request(sync).send().await?;
-        read(answer, self.user_id().as_deref())
+        let page = self.sync_request(sync).send_for_page().await?;
+        read(&page, self.user_id().as_deref())
     }
 
     fn sync_request(&self, sync: SyncRequest<'_>) -> Request<'_> {
@@ -135,26 +139,34 @@ impl Client {
     }
 }
 
-fn read(mut answer: Answer, own_user_id: Option<&str>) -> Result<SyncBatch> {
-    let next_batch = answer.text("next_batch")?;
-    let mut reader = Reader::default();
-    if answer.repaired {
+fn read(page: &Page, own_user_id: Option<&str>) -> Result<SyncBatch> {
+    let sections = page.fields()?;
+    let position = sections.get("next_batch").and_then(|position| text(position));
+    let next_batch = position.filter(|position| !position.is_empty());
+    let next_batch = next_batch.ok_or_else(|| page.not_matrix("`next_batch` is missing"))?;
+    let mut reader = Reader { malformed: Vec::new(), budget: Events::of(page.text.len()), full: None };
+    if page.repaired {
         reader.complain("the answer", "not JSON in places, which were replaced");
     }
-    let rooms = answer.value.get_mut("rooms").map(Value::take);
-    let mut rooms = reader.object("rooms", rooms);
+    let mut rooms = reader.object("rooms", sections.get("rooms").copied());
     let joined = reader.rooms("rooms.join", rooms.remove("join"), Reader::joined);
     let invited = reader.rooms("rooms.invite", rooms.remove("invite"), |reader, room_id, room| {
         reader.invite(room_id, room, own_user_id)
     });
     let left = reader.rooms("rooms.leave", rooms.remove("leave"), Reader::left);
+    reader.budget.tell(&page.asked);
+    if let Some(full) = reader.full {
+        return Err(page.full(full));
+    }
     Ok(SyncBatch { next_batch, joined, invited, left, malformed: reader.malformed })
 }
 
 /// Takes an answer apart and notes what does not fit.
-#[derive(Default)]
 struct Reader {
     malformed: Vec<String>,
+    /// Builds the events of all rooms, and knows when they are too much.
+    budget: Events,
+    full: Option<Full>,
 }
 
 impl Reader {
@@ -164,25 +176,27 @@ impl Reader {
         }
     }
 
-    fn object(&mut self, place: &str, value: Option<Value>) -> Map<String, Value> {
-        match value {
-            None | Some(Value::Null) => Map::new(),
-            Some(Value::Object(map)) => map,
-            Some(other) => {
-                self.complain(place, &format!("{}, not an object", shape(&other)));
-                Map::new()
-            }
-        }
+    fn object<'a>(&mut self, place: &str, raw: Option<&'a RawValue>) -> Fields<'a> {
+        let Some(raw) = raw.filter(|raw| raw.get() != "null") else {
+            return Fields::new();
+        };
+        fields(raw).unwrap_or_else(|| {
+            self.complain(place, &format!("{}, not an object", shape(raw)));
+            Fields::new()
+        })
     }
 
-    fn rooms<T>(
+    fn rooms<'a, T>(
         &mut self,
         place: &str,
-        section: Option<Value>,
-        read: impl Fn(&mut Self, String, Map<String, Value>) -> T,
+        section: Option<&'a RawValue>,
+        read: impl Fn(&mut Self, String, Fields<'a>) -> T,
     ) -> Vec<T> {
         let mut rooms = Vec::new();
         for (room_id, room) in self.object(place, section) {
+            if self.full.is_some() {
+                break;
+            }
             let room = self.object(&format!("{place}.{room_id}"), Some(room));
             rooms.push(read(self, room_id, room));
         }
@@ -190,34 +204,37 @@ impl Reader {
     }
 
     /// The list `events` of a section.
-    fn events(&mut self, room_id: &str, name: &str, section: Option<Value>) -> Vec<Value> {
+    fn events(&mut self, room_id: &str, name: &str, section: Option<&RawValue>) -> Vec<Value> {
         let mut section = self.object(&format!("{name} of {room_id}"), section);
         self.list(room_id, name, section.remove("events"))
     }
 
-    fn list(&mut self, room_id: &str, name: &str, events: Option<Value>) -> Vec<Value> {
-        match events {
-            None | Some(Value::Null) => Vec::new(),
-            Some(Value::Array(events)) => events,
-            Some(other) => {
-                let what = format!("{}, not a list", shape(&other));
+    fn list(&mut self, room_id: &str, name: &str, events: Option<&RawValue>) -> Vec<Value> {
+        let Some(raw) = events.filter(|raw| raw.get() != "null") else {
+            return Vec::new();
+        };
+        match self.budget.list(raw) {
+            Ok(Some(events)) => return events,
+            Ok(None) => {
+                let what = format!("{}, not a list", shape(raw));
                 self.complain(&format!("{name}.events of {room_id}"), &what);
-                Vec::new()
             }
+            Err(full) => self.full = Some(full),
         }
+        Vec::new()
     }
 
     /// The state section and whether it is the state after the timeline.
-    fn state(&mut self, room_id: &str, room: &mut Map<String, Value>) -> (Vec<Value>, bool) {
+    fn state(&mut self, room_id: &str, room: &mut Fields<'_>) -> (Vec<Value>, bool) {
         for name in ["state_after", "org.matrix.msc4222.state_after"] {
-            if let Some(section) = room.remove(name).filter(|section| !section.is_null()) {
+            if let Some(section) = room.remove(name).filter(|section| section.get() != "null") {
                 return (self.events(room_id, name, Some(section)), true);
             }
         }
         (self.events(room_id, "state", room.remove("state")), false)
     }
 
-    fn joined(&mut self, room_id: String, mut room: Map<String, Value>) -> JoinedRoom {
+    fn joined(&mut self, room_id: String, mut room: Fields<'_>) -> JoinedRoom {
         let (state, state_is_after) = self.state(&room_id, &mut room);
         let mut sticky = Vec::new();
         for name in ["sticky", "msc4354_sticky"] {
@@ -229,20 +246,20 @@ impl Reader {
             state,
             state_is_after,
             sticky,
-            limited: timeline.get("limited") == Some(&Value::Bool(true)),
-            prev_batch: timeline.get("prev_batch").and_then(Value::as_str).map(ToOwned::to_owned),
+            limited: timeline.get("limited").is_some_and(|limited| limited.get() == "true"),
+            prev_batch: timeline.get("prev_batch").and_then(|position| text(position)),
             timeline: self.list(&room_id, "timeline", timeline.remove("events")),
             room_id,
         }
     }
 
-    fn left(&mut self, room_id: String, mut room: Map<String, Value>) -> LeftRoom {
+    fn left(&mut self, room_id: String, mut room: Fields<'_>) -> LeftRoom {
         let (state, state_is_after) = self.state(&room_id, &mut room);
         let timeline = self.events(&room_id, "timeline", room.remove("timeline"));
         LeftRoom { room_id, timeline, state, state_is_after }
     }
 
-    fn invite(&mut self, room_id: String, mut room: Map<String, Value>, own: Option<&str>) -> Invite {
+    fn invite(&mut self, room_id: String, mut room: Fields<'_>, own: Option<&str>) -> Invite {
         let events = self.events(&room_id, "invite_state", room.remove("invite_state"));
         let text = |kind: &str, key: &str| {
             let of_kind = events.iter().filter(|event| event.get("type").is_some_and(|is| is == kind));
@@ -271,14 +288,14 @@ fn inviter(events: &[Value], own: Option<&str>) -> Option<String> {
     invites.next_back()?.get("sender")?.as_str().map(ToOwned::to_owned)
 }
 
-fn shape(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
+fn shape(raw: &RawValue) -> &'static str {
+    match raw.get().bytes().next() {
+        Some(b'n') => "null",
+        Some(b't' | b'f') => "a boolean",
+        Some(b'"') => "a text",
+        Some(b'[') => "a list",
+        Some(b'{') => "an object",
+        _ => "a number",
     }
 }
 

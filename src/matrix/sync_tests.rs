@@ -104,7 +104,8 @@ async fn sections_of_the_wrong_shape_are_named_and_the_rest_is_read() {
 
 #[tokio::test]
 async fn complaints_are_bounded() {
-    let rooms: Map<String, Value> = (0..1000).map(|n| (format!("!{n}{}", "x".repeat(500)), json!(1))).collect();
+    let rooms: serde_json::Map<String, Value> =
+        (0..1000).map(|n| (format!("!{n}{}", "x".repeat(500)), json!(1))).collect();
     let batch = sync_of(json!({"next_batch": "n", "rooms": {"join": rooms}})).await.unwrap();
     assert_eq!(batch.malformed.len(), MALFORMED_MAX);
     assert!(batch.malformed.iter().all(|words| words.len() < 400));
@@ -174,4 +175,25 @@ async fn one_hostile_event_does_not_stop_the_sync() {
     assert_eq!(batch.joined[0].timeline.len(), 4);
     assert_eq!(batch.joined[0].timeline[3]["event_id"], "$ok");
     assert_eq!(batch.malformed, ["the answer is not JSON in places, which were replaced"]);
+}
+
+#[tokio::test]
+async fn what_is_too_large_comes_without_its_content_in_every_section() {
+    let event = |content: Value| json!({"event_id": "$1", "content": content});
+    let section = json!({"events": [event(vec![json!({"a": 1}); 9_000].into()), event(json!(1))]});
+    let room = json!({"timeline": section, "state": section, "sticky": section});
+    let batch =
+        sync_of(json!({"next_batch": "n", "rooms": {"join": {"!a": room}, "leave": {"!b": room}}})).await.unwrap();
+    let (joined, left) = (&batch.joined[0], &batch.left[0]);
+    for events in [&joined.timeline, &joined.state, &joined.sticky, &left.timeline, &left.state] {
+        assert_eq!(*events, [event("too_large".into()), event(json!(1))]);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_of_countless_nothings_is_no_sync() {
+    let events = vec![json!({"a": 1}); 200_000];
+    let rooms = json!({"!a": {"timeline": {"events": events}}});
+    let error = sync_of(json!({"next_batch": "n", "rooms": {"join": rooms}})).await.unwrap_err();
+    assert!(error.to_string().contains("more small events"), "{error}");
 }

@@ -1,7 +1,10 @@
 //! Answers as they came over the wire, and the event types that we ask for.
 
 use super::error::{Error, Result};
+use super::events::Full;
+use super::json::{Fields, build, check, fields, nodes};
 use super::repair::repair;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 /// The event types that are asked for in `/sync` and `/messages` (MATRIXRTC.md section 8). `m.room.encrypted` is
@@ -35,31 +38,76 @@ pub const TYPES: &[&str] = &[
     "m.space.parent",
 ];
 
+/// An answer with more values than this, its events not counted, is none of a homeserver.
+const NODES_MAX: usize = 500_000;
+
+/// An answer that is JSON, as text: what may be large is taken out of it piece by piece.
+#[derive(Debug)]
+pub(super) struct Page {
+    pub asked: String,
+    pub status: u16,
+    pub text: String,
+    /// Parts of the text were not JSON for a strict reader and were replaced.
+    pub repaired: bool,
+}
+
+impl Page {
+    /// Checks that a body is JSON; what a strict reader refuses is repaired where that is possible.
+    pub(super) fn read(asked: String, status: u16, body: Vec<u8>) -> Result<Self> {
+        let text = match String::from_utf8(body) {
+            Ok(text) => match check(&text) {
+                Ok(()) => return Ok(Self { asked, status, text, repaired: false }),
+                // A body that broke off is not worth the walk: nothing that is missing can be put back.
+                Err(error) if error.is_eof() => {
+                    return Err(Error::NotMatrix { asked, status, why: describe(&text, &error) });
+                }
+                Err(_) => repair(text.as_bytes()),
+            },
+            Err(bad) => repair(bad.as_bytes()),
+        };
+        match check(&text) {
+            Ok(()) => Ok(Self { asked, status, text, repaired: true }),
+            Err(error) => Err(Error::NotMatrix { asked, status, why: describe(&text, &error) }),
+        }
+    }
+
+    /// The error for an answer that is JSON and still not what Matrix says it must be.
+    pub(super) fn not_matrix(&self, why: impl Into<String>) -> Error {
+        Error::NotMatrix { asked: self.asked.clone(), status: self.status, why: why.into() }
+    }
+
+    /// The whole answer.
+    pub(super) fn raw(&self) -> Result<&RawValue> {
+        serde_json::from_str(&self.text).map_err(|error| self.not_matrix(describe(&self.text, &error)))
+    }
+
+    /// The entries of the answer, which must be an object.
+    pub(super) fn fields(&self) -> Result<Fields<'_>> {
+        fields(self.raw()?).ok_or_else(|| self.not_matrix("an object was expected"))
+    }
+
+    /// The error for an answer of which even the stand-ins are too much.
+    pub(super) fn full(&self, _: Full) -> Error {
+        self.not_matrix("more small events than fit into memory")
+    }
+}
+
 /// A JSON answer with what is needed to complain about it.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub asked: String,
     pub status: u16,
     pub value: Value,
-    /// Parts of the text were not JSON for a strict reader and were replaced.
-    pub repaired: bool,
 }
 
 impl Answer {
-    /// Reads a body as JSON; what a strict reader refuses is repaired where that is possible.
-    pub(super) fn read(asked: String, status: u16, body: &[u8]) -> Result<Self> {
-        let strict = match serde_json::from_slice(body) {
-            Ok(value) => {
-                return Ok(Self { asked, status, value, repaired: false });
-            }
-            Err(error) => error,
-        };
-        // A body that broke off is not worth the walk: nothing that is missing can be put back.
-        let again = if strict.is_eof() { None } else { serde_json::from_str(&repair(body)).ok() };
-        match again {
-            Some(value) => Ok(Self { asked, status, value, repaired: true }),
-            None => Err(Error::NotMatrix { asked, status, why: describe(body, &strict) }),
+    /// Builds an answer that has no events in it.
+    pub(super) fn of(page: Page) -> Result<Self> {
+        if nodes(&page.text) > NODES_MAX {
+            return Err(page.not_matrix(format!("more than {NODES_MAX} values")));
         }
+        let value = build(&page.text).map_err(|error| page.not_matrix(describe(&page.text, &error)))?;
+        Ok(Self { asked: page.asked, status: page.status, value })
     }
 
     /// The error for an answer that is JSON and still not what Matrix says it must be.
@@ -92,11 +140,11 @@ impl Answer {
     }
 }
 
-fn describe(body: &[u8], error: &serde_json::Error) -> String {
+fn describe(body: &str, error: &serde_json::Error) -> String {
     let start = body.trim_ascii_start();
     if start.is_empty() {
         "an empty answer".to_owned()
-    } else if start.starts_with(b"<") {
+    } else if start.starts_with('<') {
         "a web page (HTML)".to_owned()
     } else if error.is_eof() {
         format!("JSON that breaks off after {} bytes", body.len())
@@ -119,8 +167,12 @@ pub(super) fn one_line(text: &str, max: usize) -> String {
 mod tests {
     use super::*;
 
+    fn read(body: &str) -> Result<Answer> {
+        Answer::of(Page::read("GET /x".to_owned(), 200, body.into())?)
+    }
+
     fn why(body: &str) -> String {
-        Answer::read("GET /x".to_owned(), 200, body.as_bytes()).unwrap_err().to_string()
+        read(body).unwrap_err().to_string()
     }
 
     #[test]
@@ -133,10 +185,17 @@ mod tests {
 
     #[test]
     fn required_fields_are_required() {
-        let answer = Answer::read("GET /x".to_owned(), 200, b"{\"a\":\"\",\"b\":\"x\"}").unwrap();
+        let answer = read("{\"a\":\"\",\"b\":\"x\"}").unwrap();
         assert!(answer.text("a").is_err());
         assert_eq!(answer.text("b").unwrap(), "x");
-        assert!(Answer::read(String::new(), 200, b"[]").unwrap().text("a").is_err());
+        assert!(read("[]").unwrap().text("a").is_err());
+    }
+
+    #[test]
+    fn an_answer_of_countless_values_is_refused() {
+        let list = |values: usize| format!("[{}1]", "1,".repeat(values));
+        assert!(read(&list(NODES_MAX / 2)).is_ok());
+        assert!(why(&list(NODES_MAX)).ends_with("more than 500000 values"));
     }
 
     #[test]

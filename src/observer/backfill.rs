@@ -2,12 +2,16 @@
 
 use super::ingest::add;
 use super::patience::Patience;
+use super::troubles::Work;
 use super::{Error, Observer};
 use crate::changes::Change;
-use crate::matrix::MessagesPage;
+use crate::matrix::{self, MessagesPage};
 use crate::store::batch::{RoomBatch, Source};
+use crate::store::rooms;
 use crate::store::walks::{self, Step, Walk};
-use std::time::Duration;
+use serde_json::Value;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 /// Events asked for in one page.
 const PAGE: u32 = 250;
@@ -15,38 +19,77 @@ const PAGE: u32 = 250;
 const IDLE: Duration = Duration::from_mins(1);
 const DAY_MS: i64 = 86_400_000;
 
+/// An hour: clocks differ between servers.
+const MARGIN_MS: i64 = 3_600_000;
+
+/// A walk's name: room, opening and reason.
+type Name = (String, i64, String);
+
+/// Walks that failed: patience, when each is due again, and what is said on its room.
+type Failed = HashMap<Name, (Patience, Instant, String)>;
+
 impl Observer {
     /// Walks whatever there is to walk, one request at a time, for ever.
     pub(super) async fn walk_history(&self) {
         let mut patience = Patience::new();
+        let mut failed = Failed::new();
         loop {
-            match self.walk_round().await {
-                Ok(true) => patience = Patience::new(),
-                Ok(false) => {
-                    let _ = tokio::time::timeout(IDLE, self.history.notified()).await;
+            match self.walk_round(&mut failed).await {
+                Ok(walked) => {
+                    patience = Patience::new();
+                    self.succeeded(Work::History).await;
+                    if !walked {
+                        let due = failed.values().map(|(_, due, _)| due.saturating_duration_since(Instant::now()));
+                        let wait = due.min().map_or(IDLE, |due| due.min(IDLE));
+                        let _ = tokio::time::timeout(wait, self.history.notified()).await;
+                    }
                 }
                 Err(error) => {
-                    self.failed("reading history", &error).await;
+                    self.failed(Work::History, "reading history", &error).await;
                     tokio::time::sleep(Self::pause(&error, &mut patience)).await;
-                    if let Err(error) = self.recovered_quietly().await {
-                        tracing::error!("the recovery could not be noted: {error}");
-                    }
                 }
             }
         }
     }
 
-    /// One page of each open walk, so that no room waits for another; false when there was none.
-    async fn walk_round(&self) -> Result<bool, Error> {
+    /// One page of each open walk that is due, so that no room waits for another; false when there was none.
+    async fn walk_round(&self, failed: &mut Failed) -> Result<bool, Error> {
         let todo = walks::todo(&self.store).await?;
+        failed.retain(|name, _| todo.iter().any(|walk| self::name(walk) == *name));
+        let mut walked = false;
         for walk in &todo {
-            self.walk(walk).await?;
+            if failed.get(&name(walk)).is_some_and(|(_, due, _)| *due > Instant::now()) {
+                continue;
+            }
+            match self.walk(walk).await {
+                Ok(()) => {
+                    walked = true;
+                    if let Some((_, _, text)) = failed.remove(&name(walk)) {
+                        rooms::overcome(&self.store, &walk.room_id, &text).await?;
+                        self.changes.announce(Change::Room { room_id: walk.room_id.clone() });
+                    }
+                }
+                Err(error) if is_of_the_room(&error) => self.put_off(walk, failed, &error).await?,
+                Err(error) => return Err(error),
+            }
         }
-        Ok(!todo.is_empty())
+        Ok(walked)
+    }
+
+    /// Says on the room that its history could not be read, and tries it again later; the others go on.
+    async fn put_off(&self, walk: &Walk, failed: &mut Failed, error: &Error) -> Result<(), Error> {
+        let text = format!("reading its history: {error}");
+        tracing::warn!("{}: {text}", walk.room_id);
+        rooms::trouble(&self.store, &walk.room_id, None, &text, self.clock.now_ms()).await?;
+        let entry = failed.entry(name(walk)).or_insert_with(|| (Patience::new(), Instant::now(), String::new()));
+        entry.1 = Instant::now() + Self::pause(error, &mut entry.0);
+        entry.2 = text;
+        self.changes.announce(Change::Room { room_id: walk.room_id.clone() });
+        Ok(())
     }
 
     async fn walk(&self, walk: &Walk) -> Result<(), Error> {
-        let page = match self.client.messages(&walk.room_id, walk.token.as_deref(), PAGE).await {
+        let mut page = match self.client.messages(&walk.room_id, walk.token.as_deref(), PAGE).await {
             Ok(page) => page,
             Err(error) if error.is_forbidden() || error.is_not_found() => {
                 return self.stop(walk, "not_visible").await;
@@ -58,12 +101,17 @@ impl Observer {
             }
             Err(error) => return Err(error.into()),
         };
-        let ended_by = self.ended_by(walk, &page).await?;
+        let ended_by = self.ended_by(walk, &mut page).await?;
         let token = if ended_by.is_some() { None } else { page.end };
         self.write_step(walk, Step { token, ended_by, ..step(walk) }, &page.chunk).await
     }
 
-    async fn ended_by(&self, walk: &Walk, page: &MessagesPage) -> Result<Option<&'static str>, Error> {
+    /// Why the walk ends with this page, if it does. What lies beyond the horizon is cut off the page.
+    async fn ended_by(&self, walk: &Walk, page: &mut MessagesPage) -> Result<Option<&'static str>, Error> {
+        let beyond = match self.horizon(walk).await? {
+            Some(horizon) => cut(&mut page.chunk, horizon),
+            None => false,
+        };
         if page.end.is_none() {
             return Ok(Some("beginning"));
         }
@@ -71,14 +119,31 @@ impl Observer {
             // A server that turns in a circle must not hold us for ever.
             return Ok(Some("circle"));
         }
+        if beyond {
+            return Ok(Some("horizon"));
+        }
         if walk.reason == "gap" {
             let ids = page.chunk.iter().filter_map(|event| event.get("event_id")?.as_str());
-            return Ok(walks::met(&self.store, walk, ids).await?.then_some("met"));
+            if walks::met(&self.store, walk, ids).await? {
+                return Ok(Some("met"));
+            }
         }
-        let oldest = page.chunk.last().and_then(|event| event.get("origin_server_ts")?.as_i64());
-        let horizon = self.settings.backfill_days.map(|days| self.clock.now_ms() - i64::from(days) * DAY_MS);
-        let beyond = oldest.zip(horizon).is_some_and(|(oldest, horizon)| oldest < horizon);
-        Ok(beyond.then_some("horizon"))
+        Ok(None)
+    }
+
+    /// The time, ms, behind which a walk need not go: it is not wanted, or it would be deleted again. Without
+    /// back-fill a gap begins where we last heard of the room.
+    async fn horizon(&self, walk: &Walk) -> Result<Option<i64>, Error> {
+        let (now, kept) = (self.clock.now_ms(), self.settings.retention);
+        let is_gap = walk.reason == "gap";
+        let asked = self.settings.backfill_days.map(|days| now - i64::from(days) * DAY_MS);
+        // What a gap should meet may be deleted already.
+        let wanted = asked.max(if is_gap { kept.events_before(now) } else { kept.calls_before(now) });
+        if self.settings.backfill || !is_gap {
+            return Ok(wanted);
+        }
+        let heard = walks::last_heard(&self.store, walk).await?.unwrap_or(walk.opened_ms);
+        Ok(Some(heard - MARGIN_MS).max(wanted))
     }
 
     async fn stop(&self, walk: &Walk, why: &'static str) -> Result<(), Error> {
@@ -86,9 +151,9 @@ impl Observer {
     }
 
     /// The page's events and the walk's new place, in one commit.
-    async fn write_step(&self, walk: &Walk, step: Step, events: &[serde_json::Value]) -> Result<(), Error> {
+    async fn write_step(&self, walk: &Walk, step: Step, events: &[Value]) -> Result<(), Error> {
         let mut room = RoomBatch::new(&walk.room_id, Source::Backfill);
-        add(&mut room, events, true, None);
+        add(&mut room, events, true, self.clock.now_ms());
         let done = step.ended_by;
         room.step = Some(step);
         let new = self.ingest(&self.one(room)).await?;
@@ -105,4 +170,24 @@ impl Observer {
 
 fn step(walk: &Walk) -> Step {
     Step { opened_ms: walk.opened_ms, reason: walk.reason.clone(), token: None, ended_by: None }
+}
+
+fn name(walk: &Walk) -> Name {
+    (walk.room_id.clone(), walk.opened_ms, walk.reason.clone())
+}
+
+/// Is it this room's trouble? A lost token, too many questions, an unreachable homeserver and the database are not.
+fn is_of_the_room(error: &Error) -> bool {
+    let Error::Matrix(error) = error else { return false };
+    !error.is_revoked() && error.retry_after().is_none() && !matches!(error, matrix::Error::Unreachable { .. })
+}
+
+/// Cuts off the end of a page (newest first) that is wholly older than the horizon; true when nothing is left of
+/// it. A single event with an odd stamp cuts nothing.
+fn cut(page: &mut Vec<Value>, horizon: i64) -> bool {
+    let was_empty = page.is_empty();
+    let older = |event: &Value| event.get("origin_server_ts").and_then(Value::as_i64).is_some_and(|at| at < horizon);
+    let keep = page.iter().rposition(|event| !older(event)).map_or(0, |last| last + 1);
+    page.truncate(keep);
+    !was_empty && page.is_empty()
 }

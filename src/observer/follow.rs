@@ -2,16 +2,22 @@
 
 use super::ingest::add;
 use super::patience::Patience;
+use super::troubles::Work;
 use super::{Error, Observer};
 use crate::changes::Change;
 use crate::matrix::{JoinedRoom, LeftRoom, SyncBatch, SyncRequest};
 use crate::store::batch::{Batch, RoomBatch, Source};
 use crate::store::row::Watch;
 use crate::store::{rooms, vantages};
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 /// How long the homeserver may hold the long poll, ms.
 const WAIT_MS: u64 = 30_000;
+/// A long poll that brings nothing sooner than this was not held: some proxies answer at once.
+const HASTY: Duration = Duration::from_secs(1);
+/// The pause after it, so that such a proxy makes no hot loop.
+const BREATH: Duration = Duration::from_millis(500);
 
 impl Observer {
     /// Follows for ever.
@@ -19,22 +25,22 @@ impl Observer {
         let mut patience = Patience::new();
         let mut filter: Option<String> = None;
         let mut first = true;
-        let mut troubled = false;
         loop {
             match self.follow_once(&mut filter, first).await {
-                Ok(()) => {
-                    if std::mem::take(&mut troubled) {
-                        patience = Patience::new();
-                        self.recovered().await;
-                    }
+                Ok(breath) => {
+                    patience = Patience::new();
+                    self.succeeded(Work::Sync).await;
+                    tokio::time::sleep(breath).await;
                     if std::mem::take(&mut first) {
                         self.changes.announce(Change::Observer);
                         self.poll_due.notify_one();
                     }
                 }
                 Err(error) => {
-                    troubled = true;
-                    self.failed(doing(&error), &error).await;
+                    // Signing in again ends a trouble with the token, and tells what it takes if it cannot.
+                    let revoked = matches!(&error, Error::Matrix(error) if error.is_revoked());
+                    let work = if revoked { Work::SignIn } else { Work::Sync };
+                    self.failed(work, doing(&error), &error).await;
                     self.mend(&error, &mut filter).await;
                     tokio::time::sleep(Self::pause(&error, &mut patience)).await;
                 }
@@ -56,7 +62,8 @@ impl Observer {
         }
     }
 
-    async fn follow_once(&self, filter: &mut Option<String>, first: bool) -> Result<(), Error> {
+    /// One question and its answer; how long to breathe before the next.
+    async fn follow_once(&self, filter: &mut Option<String>, first: bool) -> Result<Duration, Error> {
         let filter = match filter {
             Some(known) => known,
             none => none.insert(self.client.upload_filter(&self.client.user_id().unwrap_or_default()).await?),
@@ -67,8 +74,13 @@ impl Observer {
         let now = self.clock.now_ms();
         let timeout_ms = if first || since.is_none() { now.unsigned_abs() % 100 } else { WAIT_MS };
         let ask = SyncRequest { since: since.as_deref(), timeout_ms, filter, full_state: false };
+        let asked = Instant::now();
         let answer = self.client.sync(ask).await?;
-        self.take(answer).await
+        let nothing = answer.joined.is_empty() && answer.left.is_empty() && answer.invited.is_empty();
+        let nothing = nothing || since.as_ref() == Some(&answer.next_batch);
+        let hasty = nothing && timeout_ms == WAIT_MS && asked.elapsed() < HASTY;
+        self.take(answer).await?;
+        Ok(if hasty { BREATH } else { Duration::ZERO })
     }
 
     /// Brings one answer into the store, and answers invitations.
@@ -78,11 +90,12 @@ impl Observer {
         }
         if let Some(complaint) = answer.malformed.first() {
             let text = format!("a part of a sync answer was not Matrix and was skipped: {complaint}");
-            vantages::failed(&self.store, &self.vantage_id, &text, self.clock.now_ms()).await?;
-            vantages::recovered(&self.store, &self.vantage_id).await?;
+            // Counted and told; it is over with this answer, which is in step all the same.
+            self.trouble(Work::Sync, &text).await;
         }
         let known = rooms::watched(&self.store).await?;
-        let known: HashSet<String> = known.into_iter().map(|(room_id, _)| room_id).collect();
+        let known: HashMap<String, Watch> = known.into_iter().collect();
+        let followed = vantages::has_followed(&self.store, &self.vantage_id).await?;
         let seen_ms = self.clock.now_ms();
         let mut batch = Batch {
             vantage_id: self.vantage_id.clone(),
@@ -91,22 +104,24 @@ impl Observer {
             rooms: Vec::new(),
         };
         for room in &answer.joined {
-            batch.rooms.push(self.joined(room, !known.contains(&room.room_id), seen_ms));
+            batch.rooms.push(self.joined(room, known.get(&room.room_id).copied(), followed, seen_ms));
         }
         batch.rooms.extend(answer.left.iter().map(|room| left(room, seen_ms)));
         self.ingest(&batch).await?;
         self.answer_invites(&answer.invited).await
     }
 
-    fn joined(&self, room: &JoinedRoom, is_new: bool, seen_ms: i64) -> RoomBatch {
+    fn joined(&self, room: &JoinedRoom, known: Option<Watch>, followed: bool, seen_ms: i64) -> RoomBatch {
+        // A room that was only asked for so far is as new as one never heard of.
+        let is_new = matches!(known, None | Some(Watch::Blind));
         let mut batch = RoomBatch::new(&room.room_id, Source::Sync);
         batch.watch = Some(Watch::Joined);
-        add(&mut batch, &room.state, false, Some(seen_ms));
-        add(&mut batch, &room.timeline, true, Some(seen_ms));
-        add(&mut batch, &room.sticky, false, Some(seen_ms));
+        add(&mut batch, &room.state, false, seen_ms);
+        add(&mut batch, &room.timeline, true, seen_ms);
+        add(&mut batch, &room.sticky, false, seen_ms);
         if is_new && self.settings.backfill {
             batch.gap = Some(("history", room.prev_batch.clone()));
-        } else if room.limited && room.prev_batch.is_some() {
+        } else if !is_new && followed && room.limited && room.prev_batch.is_some() {
             batch.gap = Some(("gap", room.prev_batch.clone()));
         }
         batch
@@ -126,7 +141,7 @@ fn doing(error: &Error) -> &'static str {
 fn left(room: &LeftRoom, seen_ms: i64) -> RoomBatch {
     let mut batch = RoomBatch::new(&room.room_id, Source::Sync);
     batch.watch = Some(Watch::Left);
-    add(&mut batch, &room.state, false, Some(seen_ms));
-    add(&mut batch, &room.timeline, true, Some(seen_ms));
+    add(&mut batch, &room.state, false, seen_ms);
+    add(&mut batch, &room.timeline, true, seen_ms);
     batch
 }

@@ -3,14 +3,18 @@
 use super::{Error, Observer};
 use crate::changes::Change;
 use crate::rtc::event::{RoomEvent, fits};
-use crate::store::batch::{Arrival, Batch, RoomBatch, write};
+use crate::store::batch::{Arrival, Batch, RoomBatch, Source, write};
 use serde_json::Value;
 
-/// Adds raw events to a batch. `seen_ms` is our clock for a live look, `None` for back-fill.
-pub(super) fn add(room: &mut RoomBatch, events: &[Value], in_timeline: bool, seen_ms: Option<i64>) {
+/// Adds raw events to a batch. `now` is our clock, ms; a live look tells when an event was there at the latest. Of
+/// back-fill this counts only for stamps that are still to come: no event happened after it was seen.
+pub(super) fn add(room: &mut RoomBatch, events: &[Value], in_timeline: bool, now: i64) {
     for raw in events {
-        match RoomEvent::from_json(raw, seen_ms) {
-            Ok(event) => {
+        match RoomEvent::from_json(raw, Some(now)) {
+            Ok(mut event) => {
+                if room.source == Source::Backfill && event.origin_server_ts <= now {
+                    event.received_ts = None;
+                }
                 let json = text(raw, &event);
                 room.arrivals.push(Arrival { event, json, in_timeline });
             }
@@ -43,6 +47,10 @@ impl Observer {
     /// Commits a batch and announces, after the commit and never before, what it changed. Returns how many events were new.
     pub(super) async fn ingest(&self, batch: &Batch) -> Result<usize, Error> {
         let changed = write(&self.store, &self.settings.rules, batch).await?;
+        if self.store.note_space() {
+            tracing::info!("there is space again; observing goes on");
+            self.changes.announce(Change::Observer);
+        }
         for (room_id, slot_id) in changed.slots {
             self.changes.announce(Change::Slot { room_id, slot_id });
         }

@@ -1,7 +1,7 @@
 //! The observer: looks from one vantage, by sync and by polls, and is the only writer of the store.
 //!
 //! Each loop owns its retries. An error is returned up to its loop, logged once there with context, counted
-//! and kept as the vantage's last error, then comes a back-off. No loop ends by an error.
+//! and kept as that loop's standing trouble until its next success, then comes a back-off. No loop ends by an error.
 
 mod backfill;
 mod expire;
@@ -9,9 +9,14 @@ mod follow;
 mod ingest;
 mod patience;
 mod poll;
+mod retention;
 mod rooms;
 mod schedule;
 mod sign_in;
+mod troubles;
+mod wishes;
+
+pub use retention::Retention;
 
 use crate::changes::{Change, Changes};
 use crate::clock::Clock;
@@ -21,7 +26,7 @@ use crate::store::{self, Store, vantages};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 
 /// How the observer learns of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +73,7 @@ pub struct Settings {
     pub backfill: bool,
     /// How far back, days; `None` = to the beginning.
     pub backfill_days: Option<u32>,
+    pub retention: Retention,
     pub rules: Rules,
 }
 
@@ -96,6 +102,16 @@ pub struct Observer {
     history: Arc<Notify>,
     /// Rings when a poll of all rooms is due.
     poll_due: Arc<Notify>,
+    /// Invitations that policy allows, to be joined.
+    accepted: Arc<Mutex<Vec<RoomWish>>>,
+    /// Rings when there are more of them.
+    accepted_more: Arc<Notify>,
+    /// What is wrong now.
+    troubles: Arc<Mutex<troubles::Troubles>>,
+    /// One sign-in at a time: a second login of the same device ends the token of the first.
+    signing_in: Arc<Mutex<()>>,
+    /// Our clock when the observer was made, ms.
+    started_ms: i64,
 }
 
 impl Observer {
@@ -103,8 +119,21 @@ impl Observer {
     #[must_use]
     pub fn new(client: Client, store: Store, changes: Changes, clock: Clock, settings: Settings) -> Self {
         let vantage_id = crate::rtc::id::hash(&[client.settings().homeserver_url.as_str()], 8);
-        let (history, poll_due) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        Self { client, store, changes, clock, settings: Arc::new(settings), vantage_id, history, poll_due }
+        Self {
+            started_ms: clock.now_ms(),
+            client,
+            store,
+            changes,
+            clock,
+            settings: Arc::new(settings),
+            vantage_id,
+            history: Arc::default(),
+            poll_due: Arc::default(),
+            accepted: Arc::default(),
+            accepted_more: Arc::default(),
+            troubles: Arc::default(),
+            signing_in: Arc::default(),
+        }
     }
 
     /// Looks until it is dropped. Ends only when the schedule cannot be set up.
@@ -112,10 +141,21 @@ impl Observer {
     /// # Errors
     /// When the poll schedule cannot be used.
     pub async fn run(self) -> Result<(), Error> {
+        // What troubled the process before this one is no trouble of ours.
+        if let Err(error) = vantages::stands(&self.store, &self.vantage_id, None).await {
+            tracing::error!("the status could not be cleared: {error}");
+        }
         self.sign_in().await;
         self.settle_rooms().await;
         let mut scheduler = self.schedule().await?;
-        tokio::join!(self.look(), self.polls(), self.walk_history(), self.watch_expiry(), self.keep_joining());
+        tokio::join!(
+            self.look(),
+            self.polls(),
+            self.walk_history(),
+            self.watch_expiry(),
+            self.keep_joining(),
+            self.forget()
+        );
         Ok(scheduler.shutdown().await?)
     }
 
@@ -127,23 +167,13 @@ impl Observer {
         }
     }
 
-    /// Logs an error once, counts it and keeps it for the status page.
-    async fn failed(&self, doing: &str, error: &Error) {
-        tracing::warn!("{doing}: {error}");
-        let text = format!("{doing}: {error}");
-        if let Err(error) = vantages::failed(&self.store, &self.vantage_id, &text, self.clock.now_ms()).await {
-            tracing::error!("the error could not be kept for the status page: {error}");
+    /// The disk is full: each loop pauses and tries again, and the position stays, so nothing is lost. It cannot be
+    /// written down either, so the status page learns of it from the store itself.
+    fn no_space(&self, doing: &str) {
+        if self.store.note_full(self.clock.now_ms()) {
+            tracing::error!("{doing}: the disk is full, nothing can be stored; it goes on when there is space again");
+            self.changes.announce(Change::Observer);
         }
-        self.changes.announce(Change::Observer);
-    }
-
-    /// All is well again.
-    async fn recovered(&self) {
-        if let Err(error) = vantages::recovered(&self.store, &self.vantage_id).await {
-            tracing::error!("the recovery could not be noted: {error}");
-        }
-        tracing::info!("the homeserver answers again");
-        self.changes.announce(Change::Observer);
     }
 
     /// How long to wait after this error: what the homeserver says, else what patience says.

@@ -2,9 +2,9 @@
 
 use super::ingest::add;
 use super::patience::Patience;
+use super::troubles::Work;
 use super::{Error, Observer};
 use crate::changes::Change;
-use crate::matrix::TYPES;
 use crate::rtc::event::Kind;
 use crate::store::batch::{RoomBatch, Source};
 use crate::store::row::Watch;
@@ -19,29 +19,37 @@ const TRIES: u32 = 3;
 impl Observer {
     /// Polls whenever one is due, for ever; what falls due during a poll is one more poll.
     pub(super) async fn polls(&self) {
+        let mut patience = Patience::new();
         loop {
             self.poll_due.notified().await;
-            self.poll_all().await;
+            match self.poll_all().await {
+                Ok(failed) => {
+                    patience = Patience::new();
+                    self.succeeded(Work::Polls).await;
+                    if failed > 0 {
+                        tracing::warn!("{failed} rooms could not be polled; each says why on its page");
+                    }
+                }
+                Err(Error::Matrix(error)) if error.is_revoked() => {
+                    tracing::warn!("polling the rooms' state: {error}; signing in again");
+                    self.sign_in().await;
+                    tokio::time::sleep(patience.next()).await;
+                    self.poll_due.notify_one();
+                }
+                Err(error) => self.failed(Work::Polls, "polling the rooms' state", &error).await,
+            }
         }
     }
 
-    /// Polls every room once: those we are in, and those we only look into.
-    async fn poll_all(&self) {
-        match self.try_poll_all().await {
-            Ok(0) => {}
-            Ok(failed) => tracing::warn!("{failed} rooms could not be polled; each says why on its page"),
-            Err(error) => self.failed("polling the rooms' state", &error).await,
-        }
-    }
-
-    async fn try_poll_all(&self) -> Result<usize, Error> {
+    /// Polls every room once: those we are in, and those we only look into. Returns how many could not be read.
+    async fn poll_all(&self) -> Result<usize, Error> {
         let mut todo: BTreeMap<String, Watch> = BTreeMap::new();
         for (room_id, watch) in rooms::watched(&self.store).await? {
             if watch == Watch::Peeked {
                 todo.insert(room_id, watch);
             }
         }
-        todo.extend(self.client.joined_rooms().await?.into_iter().map(|room_id| (room_id, Watch::Joined)));
+        todo.extend(self.joined_now().await?.into_iter().map(|room_id| (room_id, Watch::Joined)));
         let mut failed = 0;
         for (room_id, watch) in todo {
             failed += usize::from(!self.poll(&room_id, watch).await?);
@@ -81,18 +89,12 @@ impl Observer {
     }
 
     fn polled(&self, room_id: &str, state: &[Value], asked_ms: i64) -> RoomBatch {
-        let kind = |event: &Value| event.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
-        // What is no event at all is kept and counted, so a missing type passes.
-        let wanted: Vec<Value> = state
-            .iter()
-            .filter(|event| TYPES.contains(&kind(event).as_str()) || kind(event).is_empty())
-            .cloned()
-            .collect();
-        let members = wanted.iter().filter(|event| Kind::of(&kind(event)) == Kind::Member);
+        let kind = |event: &Value| Kind::of(event.get("type").and_then(Value::as_str).unwrap_or_default());
+        let members = state.iter().filter(|event| kind(event) == Kind::Member);
         let members: BTreeSet<String> =
             members.filter_map(|event| event.get("event_id")?.as_str().map(ToOwned::to_owned)).collect();
         let mut batch = RoomBatch::new(room_id, Source::Poll);
-        add(&mut batch, &wanted, false, Some(self.clock.now_ms()));
+        add(&mut batch, state, false, self.clock.now_ms());
         batch.snapshot = Some(Look { asked_ms, members });
         if self.settings.backfill {
             // A room that is only polled has a history, too; it is walked once.

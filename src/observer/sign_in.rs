@@ -1,24 +1,22 @@
 //! Signing in: a token or a password, one device for ever, tried until it works.
 
 use super::patience::Patience;
+use super::troubles::Work;
 use super::{Account, Error, Mode, Observer};
-use crate::matrix::{Credentials, Secret};
 use crate::store::vantages::{self, Start};
-use std::path::Path;
 
 impl Observer {
     /// Signs in, and tries until it works. What is wrong is said in the log and on the status page.
     pub(super) async fn sign_in(&self) {
+        let _one_at_a_time = self.signing_in.lock().await;
         let mut patience = Patience::new();
-        let mut troubled = false;
         loop {
             match self.try_sign_in().await {
-                Ok(()) if troubled => return self.recovered().await,
-                Ok(()) => return,
+                Ok(()) => return self.succeeded(Work::SignIn).await,
                 Err(error) => {
-                    troubled = true;
+                    // Only so that the status page has somewhere to say it; what is known of the vantage stays.
                     self.note_vantage("", None, None).await;
-                    self.failed(self.what_to_do(&error), &error).await;
+                    self.failed(Work::SignIn, self.what_to_do(&error), &error).await;
                     tokio::time::sleep(Self::pause(&error, &mut patience)).await;
                 }
             }
@@ -39,29 +37,12 @@ impl Observer {
     async fn try_sign_in(&self) -> Result<(), Error> {
         match &self.settings.account {
             Account::Token(token) => self.client.set_token(Some(token.clone())),
-            Account::Password { user_id, password, file } => self.log_in(user_id, password, file).await?,
+            Account::Password { user_id, password, file } => self.client.sign_in(user_id, password, file).await?,
         }
         let who = self.client.whoami().await?;
         let can = self.client.versions().await?;
         self.note_vantage(&who.user_id, who.device_id.as_deref(), Some(&can)).await;
         tracing::info!("signed in as {}", who.user_id);
-        Ok(())
-    }
-
-    /// Takes the kept token if it still works, else logs in as the same device.
-    async fn log_in(&self, user_id: &str, password: &Secret, file: &Path) -> Result<(), Error> {
-        let kept = Credentials::load(file)?.filter(|kept| kept.user_id == user_id);
-        if let Some(kept) = &kept {
-            self.client.use_credentials(kept);
-            match self.client.whoami().await {
-                Ok(_) => return Ok(()),
-                Err(error) if error.is_revoked() => tracing::warn!("the kept token is no longer accepted; logging in"),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        let device = kept.map(|kept| kept.device_id);
-        let credentials = self.client.login(user_id, password, device.as_deref()).await?;
-        credentials.save(file)?;
         Ok(())
     }
 
@@ -75,9 +56,13 @@ impl Observer {
             software: can.and_then(|can| can.software.as_deref()),
             delayed_events: can.is_some_and(|can| can.delayed_events),
             sticky_events: can.is_some_and(|can| can.sticky_events),
-            now: self.clock.now_ms(),
+            now: self.started_ms,
         };
-        if let Err(error) = vantages::start(&self.store, &start).await {
+        let noted = match can {
+            Some(_) => vantages::start(&self.store, &start).await,
+            None => vantages::known(&self.store, &start).await,
+        };
+        if let Err(error) = noted {
             tracing::error!("the start could not be noted: {error}");
         }
     }

@@ -30,6 +30,8 @@ pub struct RoomEvent {
     pub replaces_state: Option<String>,
     /// For a redaction: the event it redacts.
     pub redacts: Option<String>,
+    /// We saw its content, or it has none to hide; false when every copy came redacted.
+    pub readable: bool,
     /// This event came already redacted: when, by the redaction's `origin_server_ts` (`LATEST_MS` when not told).
     pub redacted_ts: Option<i64>,
 }
@@ -40,8 +42,7 @@ impl RoomEvent {
     /// # Errors
     /// The reason why this is not an event.
     pub fn from_json(json: &Value, received_ts: Option<i64>) -> Result<Self, Reason> {
-        // NUL is no character of any id, and PostgreSQL has no text with it.
-        let text = |key: &str| json.get(key).and_then(Value::as_str).map(|text| text.replace('\0', "\u{fffd}"));
+        let text = |key: &str| json.get(key).and_then(Value::as_str).map(tidy);
         let unsigned = |key: &str| json.pointer(&format!("/unsigned/{key}"));
         let stamp = |value: &Value| number(value).map(|ms| ms.clamp(0, LATEST_MS));
         let content = json.get("content").cloned().unwrap_or(Value::Null);
@@ -54,7 +55,8 @@ impl RoomEvent {
             origin_server_ts: json.get("origin_server_ts").and_then(stamp).ok_or("no_origin_server_ts")?,
             received_ts,
             sticky_ms: sticky_ms(json),
-            replaces_state: unsigned("replaces_state").and_then(Value::as_str).map(ToOwned::to_owned),
+            replaces_state: unsigned("replaces_state").and_then(Value::as_str).map(tidy),
+            readable: because.is_none(),
             redacts: redacts(json, &content),
             redacted_ts: because.map(|event| event.get("origin_server_ts").and_then(stamp).unwrap_or(LATEST_MS)),
             content,
@@ -71,6 +73,18 @@ impl RoomEvent {
         Self::from_json(json, received)
     }
 
+    /// Takes what only the text of an event tells: its content, its stickiness, whether it was readable. The rest is
+    /// not looked at, so this is quick.
+    ///
+    /// # Errors
+    /// When the text is no JSON object.
+    pub fn with_text(self, text: &str) -> Result<Self, serde_json::Error> {
+        let body: Body = serde_json::from_str(text)?;
+        let sticky_ms = [body.msc4354_sticky, body.sticky].iter().flatten().find_map(duration_ms);
+        let readable = body.unsigned.is_none_or(|unsigned| unsigned.get("redacted_because").is_none());
+        Ok(Self { content: body.content, sticky_ms, readable, ..self })
+    }
+
     /// When it happened, as far as we can know: no later than we first saw it (MATRIXRTC.md section 10, rule 3).
     #[must_use]
     pub fn time(&self) -> i64 {
@@ -80,9 +94,10 @@ impl RoomEvent {
     /// Takes what another copy of the same event knows and this one does not. The result does not
     /// depend on which copy came first: a content beats a redacted one, the earliest sighting counts.
     pub fn absorb(&mut self, other: &Self) {
-        if self.redacted_ts.is_some() && other.redacted_ts.is_none() {
+        if other.readable && !self.readable {
             self.content = other.content.clone();
             self.sticky_ms = other.sticky_ms;
+            self.readable = true;
         }
         self.received_ts = [self.received_ts, other.received_ts].into_iter().flatten().min();
         self.redacted_ts = [self.redacted_ts, other.redacted_ts].into_iter().flatten().min();
@@ -93,7 +108,7 @@ impl RoomEvent {
     /// Was the content removed before we could read it?
     #[must_use]
     pub fn is_unreadable_redaction(&self) -> bool {
-        self.redacted_ts.is_some() && self.content.as_object().is_none_or(serde_json::Map::is_empty)
+        !self.readable && self.content.as_object().is_none_or(serde_json::Map::is_empty)
     }
 }
 
@@ -103,10 +118,15 @@ pub fn fits(json_text: &str) -> bool {
     json_text.len() <= EVENT_MAX
 }
 
+/// NUL is no character of any id, and `PostgreSQL` has no text with it.
+fn tidy(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
 fn state_key(value: Option<&Value>) -> Result<Option<String>, Reason> {
     match value {
         None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(Value::String(text)) => Ok(Some(tidy(text))),
         // The seed revision of MSC4143 only; no room version allows it, so nothing depends on it.
         Some(array @ Value::Array(_)) => Ok(Some(array.to_string())),
         Some(_) => Err("bad_state_key"),
@@ -114,16 +134,28 @@ fn state_key(value: Option<&Value>) -> Result<Option<String>, Reason> {
 }
 
 fn sticky_ms(json: &Value) -> Option<i64> {
-    ["msc4354_sticky", "sticky"].iter().find_map(|key| {
-        let duration = json.get(key)?.get("duration_ms")?;
-        duration.as_i64().or_else(|| duration.as_u64().map(|_| i64::MAX)).filter(|ms| *ms >= 0)
-    })
+    ["msc4354_sticky", "sticky"].iter().find_map(|key| duration_ms(json.get(key)?))
+}
+
+fn duration_ms(sticky: &Value) -> Option<i64> {
+    let duration = sticky.get("duration_ms")?;
+    duration.as_i64().or_else(|| duration.as_u64().map(|_| i64::MAX)).filter(|ms| *ms >= 0)
+}
+
+/// The parts of an event that only its text tells. What has an odd type is as good as absent.
+#[derive(Deserialize)]
+struct Body {
+    #[serde(default)]
+    content: Value,
+    msc4354_sticky: Option<Value>,
+    sticky: Option<Value>,
+    unsigned: Option<Value>,
 }
 
 /// Room versions 1 to 10 name the target at the top level, later ones in the content.
 fn redacts(json: &Value, content: &Value) -> Option<String> {
     let target = json.get("redacts").or_else(|| content.get("redacts"))?;
-    target.as_str().map(ToOwned::to_owned)
+    target.as_str().map(tidy)
 }
 
 /// What an event is to us, by its type on the wire (MATRIXRTC.md section 1).

@@ -73,17 +73,23 @@ pub fn fold<'a>(
 /// have left, once: the cost is what the events hold, not devices times events.
 fn statements<'a>(
     events: impl IntoIterator<Item = &'a RoomEvent>,
+    sticky: bool,
     joined: &mut BTreeSet<String>,
     rejected: &mut Vec<Rejection>,
 ) -> BTreeMap<String, Vec<Statement<'a>>> {
     let mut subs: BTreeMap<String, Vec<Statement<'a>>> = BTreeMap::new();
+    // A leave counts in the contest of sticky events even when nobody is joined, so there each one is kept.
+    let always: BTreeSet<String> = if sticky { [String::new()].into() } else { BTreeSet::new() };
+    if sticky {
+        joined.clone_from(&always);
+    }
     for (time, event) in in_order(events) {
         let parsed = member::parse(event);
         if let Some(reason) = parsed.rejected {
             rejected.push((event.event_id.clone(), reason));
         }
         let says = Says::of(parsed.otherwise);
-        if parsed.joins.is_empty() && joined.is_empty() && matches!(says, Says::Redacted) {
+        if !sticky && parsed.joins.is_empty() && joined.is_empty() && matches!(says, Says::Redacted) {
             rejected.push((event.event_id.clone(), "redacted"));
         }
         let now_joined: BTreeSet<String> = parsed.joins.iter().map(|(sub, _)| sub.clone()).collect();
@@ -94,7 +100,7 @@ fn statements<'a>(
         for (sub, join) in parsed.joins {
             subs.entry(sub).or_default().push(Statement { time, event, says: Says::Join(join) });
         }
-        *joined = now_joined;
+        *joined = if sticky { always.clone() } else { now_joined };
     }
     subs
 }

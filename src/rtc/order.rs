@@ -3,9 +3,14 @@
 use super::event::RoomEvent;
 use std::collections::HashMap;
 
+/// A clock that is wrong by more than this is called wrong, ms.
+const SKEW_MS: i64 = 3_600_000;
+
 /// Events with their effective time, ms, in order: by event time, ties by event id, except that a
 /// state event never comes before the one its `replaces_state` names; it takes that one's time if its
-/// own is earlier (MATRIXRTC.md section 8, pitfall 4).
+/// own is earlier (MATRIXRTC.md section 8, pitfall 4). But where the event that was replaced is the odd
+/// one, stamped far later than both its neighbours, it is moved instead: else one stamp from the future
+/// would push everything after it there.
 #[must_use]
 pub fn in_order<'a>(events: impl IntoIterator<Item = &'a RoomEvent>) -> Vec<(i64, &'a RoomEvent)> {
     let mut events: Vec<&RoomEvent> = events.into_iter().collect();
@@ -21,21 +26,43 @@ pub fn in_order<'a>(events: impl IntoIterator<Item = &'a RoomEvent>) -> Vec<(i64
     order.into_iter().map(|at| (keys[at].0, events[at])).collect()
 }
 
+/// Each event's own time, but that of an event stamped far later than what came before and after it.
+fn own_times(events: &[&RoomEvent], before: &[Option<usize>]) -> Vec<i64> {
+    let mut own: Vec<i64> = events.iter().map(|event| event.time()).collect();
+    let stamped = own.clone();
+    for (after, odd) in before.iter().enumerate().filter_map(|(after, odd)| Some((after, (*odd)?))) {
+        // What was replaced was there before its successor was.
+        own[odd] = own[odd].min(events[after].received_ts.unwrap_or(i64::MAX));
+        let follows = before[odd].is_some_and(|first| stamped[first] <= stamped[after]);
+        if follows && stamped[odd] > stamped[after].saturating_add(SKEW_MS) {
+            own[odd] = own[odd].min(stamped[after]);
+        }
+    }
+    own
+}
+
 /// For each event its effective time, and its rank behind predecessors that share this time.
 fn keys(events: &[&RoomEvent], before: &[Option<usize>]) -> Vec<(i64, u32)> {
+    let own_times = own_times(events, before);
     let mut keys: Vec<Option<(i64, u32)>> = vec![None; events.len()];
     let mut entered = vec![false; events.len()];
     for start in 0..events.len() {
         let mut path = Vec::new();
         let mut next = Some(start);
-        // Down the links to one whose key is known, or to the first; a circle is cut where it closes.
+        // Down the links to one whose key is known, or to the first.
         while let Some(at) = next.filter(|&at| keys[at].is_none() && !entered[at]) {
             entered[at] = true;
             path.push(at);
             next = before[at];
         }
+        // A circle is cut at its first event by id, whichever way it was entered.
+        if let Some(closes) = next.and_then(|at| path.iter().position(|&passed| passed == at)) {
+            let circle = &mut path[closes..];
+            let first = circle.iter().enumerate().min_by_key(|(_, at)| **at).map_or(0, |(place, _)| place);
+            circle.rotate_left((first + 1) % circle.len());
+        }
         for &at in path.iter().rev() {
-            let own = events[at].time();
+            let own = own_times[at];
             keys[at] = Some(match before[at].and_then(|previous| keys[previous]) {
                 Some((time, rank)) if time >= own => (time, rank + 1),
                 _ => (own, 0),
@@ -61,6 +88,27 @@ mod tests {
         let (a, b, c) = (event("$b", 100, None), event("$a", 40, Some("$b")), event("$c", 90, Some("$a")));
         let ids: Vec<_> = in_order([&c, &b, &a]).iter().map(|(t, e)| (*t, e.event_id.clone())).collect();
         assert_eq!(ids, [(100, "$b".into()), (100, "$a".into()), (100, "$c".into())]);
+    }
+
+    #[test]
+    fn one_stamp_from_the_future_does_not_move_what_came_after_it() {
+        let hour = SKEW_MS;
+        let chain = [
+            event("$1", hour, None),
+            event("$2", 900 * hour, Some("$1")),
+            event("$3", 2 * hour, Some("$2")),
+            event("$4", 3 * hour, Some("$3")),
+        ];
+        let times: Vec<_> =
+            in_order(&chain).iter().map(|(time, event)| (*time / hour, event.event_id.as_str())).collect();
+        assert_eq!(times, [(1, "$1"), (2, "$2"), (2, "$3"), (3, "$4")]);
+    }
+
+    #[test]
+    fn one_stamp_from_the_past_does_not_move_what_came_before_it() {
+        let chain = [event("$1", 5 * SKEW_MS, None), event("$2", 6 * SKEW_MS, Some("$1")), event("$3", 0, Some("$2"))];
+        let times: Vec<_> = in_order(&chain).iter().map(|(time, _)| *time / SKEW_MS).collect();
+        assert_eq!(times, [5, 6, 6]);
     }
 
     #[test]

@@ -10,12 +10,15 @@ use std::collections::{BTreeMap, HashMap};
 #[derive(Debug, Clone, Default)]
 pub struct Steps<T>(Vec<(i64, T)>);
 
-impl<T: Copy> Steps<T> {
+impl<T: Copy + PartialEq> Steps<T> {
     /// Adds the next value; of several at one time the last counts.
     fn push(&mut self, time: i64, value: T) {
-        match self.0.last_mut() {
-            Some(last) if last.0 >= time => last.1 = value,
-            _ => self.0.push((time, value)),
+        if self.0.last().is_some_and(|last| last.0 >= time) {
+            self.0.pop();
+        }
+        // A new display name is no change.
+        if self.0.last().is_none_or(|last| last.1 != value) {
+            self.0.push((time, value));
         }
     }
 
@@ -144,6 +147,8 @@ fn presence_steps(events: &[&RoomEvent]) -> Steps<Presence> {
     for (time, event) in in_order(events.iter().copied()) {
         let own = event.state_key.as_deref() == Some(event.sender.as_str());
         let presence = match event.content.get("membership").and_then(serde_json::Value::as_str) {
+            // A server lets nobody but members send, so an invitation says nothing about who was in.
+            Some("invite" | "knock") => continue,
             Some("join") => Presence::In,
             Some("ban") => Presence::Out(EndReason::RoomBanned),
             _ if own => Presence::Out(EndReason::RoomLeft),

@@ -3,8 +3,8 @@
 
 use super::batch::{Arrival, Batch, RoomBatch, Source};
 use super::events::event;
-use super::rows::{self, IDS, Statement};
-use super::{Error, Tx, clean, rooms};
+use super::rows::{Rows, Statement};
+use super::{Error, Tx, rooms};
 use crate::rtc::event::{Kind, Reason, RoomEvent};
 use crate::rtc::id::hash;
 use crate::rtc::member;
@@ -16,11 +16,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 pub(super) struct Touched {
     /// For each chain the first and the last time at which something changed.
     pub chains: BTreeMap<String, (i64, i64)>,
-    /// Users whose standing in the room changed, and since when.
-    pub users: BTreeMap<String, i64>,
+    /// For each user the events of its standing in the room that changed, by id, as they were before.
+    pub presence: BTreeMap<String, BTreeMap<String, Option<RoomEvent>>>,
     /// A slot event came: all sticky chains of the room may change.
     pub slots: bool,
-    /// The room's creation came, or a rebuild: all chains may change.
+    /// The room's creation came, ms: stays that claim to have begun before it change.
+    pub created_ms: Option<i64>,
+    /// The room's creation is another one than we knew: all chains may change.
     pub everything: bool,
     /// Name, alias or state of the room may have changed.
     pub facts: bool,
@@ -60,11 +62,20 @@ impl<'a> Fresh<'a> {
     }
 }
 
-/// An event that is new or tells more than before, and the span of its old and new time.
-struct News<'a> {
-    event: &'a RoomEvent,
-    from: i64,
-    to: i64,
+/// An event that is new or tells more than before.
+struct News {
+    event: RoomEvent,
+    /// As it was before.
+    old: Option<RoomEvent>,
+    chain: Option<String>,
+}
+
+impl News {
+    /// Its old and its new time, ms, the earlier one first.
+    fn span(&self) -> (i64, i64) {
+        let (now, before) = (self.event.time(), self.old.as_ref().map_or(self.event.time(), RoomEvent::time));
+        (now.min(before), now.max(before))
+    }
 }
 
 const SEEN: &str = "insert into sightings (event_id, room_id, vantage_id, source, seen_ms)
@@ -75,7 +86,7 @@ const SEEN: &str = "insert into sightings (event_id, room_id, vantage_id, source
 pub(super) async fn append(tx: &mut Tx, batch: &Batch, room: &RoomBatch, touched: &mut Touched) -> Result<(), Error> {
     let before = last_stream(tx).await?;
     let mut stream = before;
-    for arrivals in room.arrivals.chunks(IDS) {
+    for arrivals in room.arrivals.chunks(512) {
         some(tx, batch, room, arrivals, &mut stream, touched).await?;
     }
     if stream > before {
@@ -89,35 +100,37 @@ pub(super) async fn append(tx: &mut Tx, batch: &Batch, room: &RoomBatch, touched
     Ok(())
 }
 
-async fn some<'a>(
+static IDS: Rows =
+    Rows::new(1, "select event_id from events where room_id || '' = $1 and event_id in (", "?", ")");
+
+async fn some(
     tx: &mut Tx,
     batch: &Batch,
     room: &RoomBatch,
-    arrivals: &'a [Arrival],
+    arrivals: &[Arrival],
     stream: &mut i64,
     touched: &mut Touched,
 ) -> Result<(), Error> {
-    let known = known(tx, &room.room_id, arrivals.iter().map(|arrival| arrival.event.event_id.as_str())).await?;
+    let ids: Vec<&str> = arrivals.iter().map(|arrival| arrival.event.event_id.as_str()).collect();
+    let mut known = BTreeSet::new();
+    for row in IDS.look_up(&mut **tx, &room.room_id, &ids).await? {
+        known.insert(row.try_get::<String, _>("event_id")?);
+    }
     let mut fresh: Vec<Fresh> = Vec::new();
     let mut copies: Vec<&Arrival> = Vec::new();
-    let mut ids = BTreeSet::new();
     for arrival in arrivals {
-        let id = arrival.event.event_id.as_str();
-        if known.contains(id) || !ids.insert(id) {
-            copies.push(arrival);
-        } else {
+        if known.insert(arrival.event.event_id.clone()) {
             *stream += 1;
             fresh.push(Fresh::new(arrival, *stream));
+        } else {
+            copies.push(arrival);
         }
     }
     insert(tx, room, &fresh).await?;
+    rooms::people(tx, &room.room_id, fresh.iter().map(|new| &new.arrival.event)).await?;
     touched.new_events += fresh.len();
-    let mut news: Vec<News<'a>> = Vec::new();
-    for new in &fresh {
-        let event = &new.arrival.event;
-        rooms::person(tx, &room.room_id, event).await?;
-        news.push(News { event, from: event.time(), to: event.time() });
-    }
+    let news = fresh.into_iter().map(|new| News { event: new.arrival.event.clone(), old: None, chain: new.chain });
+    let mut news: Vec<News> = news.collect();
     for copy in &copies {
         news.extend(absorb(tx, room, copy).await?);
     }
@@ -125,50 +138,65 @@ async fn some<'a>(
     touch(tx, &room.room_id, &news, touched).await
 }
 
-/// Which of these ids are known.
-async fn known<'i>(tx: &mut Tx, room_id: &str, ids: impl Iterator<Item = &'i str>) -> Result<BTreeSet<String>, Error> {
-    let ids: Vec<&str> = ids.collect();
-    let query = (0..IDS).fold(sqlx::query(rows::KNOWN).bind(room_id), |query, at| query.bind(ids.get(at)));
-    let rows = query.fetch_all(&mut **tx).await?;
-    rows.iter().map(|row| Ok(row.try_get("event_id")?)).collect()
-}
+static INSERT: Rows = Rows::new(
+    2,
+    "insert into events (room_id, source, event_id, kind, state_key, sender, origin_server_ts, received_ms, chain,
+        replaces_state, redacts, redacted_ms, stream, in_timeline, rejected, json, time_ms) values ",
+    "($1, $2, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    " on conflict (event_id, room_id) do nothing",
+);
+static WROTE: Rows = Rows::new(
+    1,
+    "insert into chains (room_id, sender, chain) values ",
+    "($1, ?, ?)",
+    " on conflict (room_id, sender, chain) do nothing",
+);
 
 async fn insert(tx: &mut Tx, room: &RoomBatch, fresh: &[Fresh<'_>]) -> Result<(), Error> {
     let source = room.source.as_str();
     let shared = |query: Statement| query.bind(room.room_id.clone()).bind(source);
-    rows::write(tx, &rows::EVENTS, fresh, shared, |query, new| {
+    let bind = |query: Statement, new: &Fresh| {
         let event = &new.arrival.event;
         query
-            .bind(&event.event_id)
-            .bind(&event.kind)
-            .bind(event.state_key.as_deref().map(clean))
-            .bind(&event.sender)
+            .bind(event.event_id.clone())
+            .bind(event.kind.clone())
+            .bind(event.state_key.clone())
+            .bind(event.sender.clone())
             .bind(event.origin_server_ts)
             .bind(event.received_ts)
-            .bind(new.chain.as_deref())
-            .bind(event.replaces_state.as_deref().map(clean))
-            .bind(event.redacts.as_deref().map(clean))
+            .bind(new.chain.clone())
+            .bind(event.replaces_state.clone())
+            .bind(event.redacts.clone())
             .bind(event.redacted_ts)
             .bind(new.stream)
             .bind(i64::from(new.arrival.in_timeline))
             .bind(new.rejected)
-            .bind(&new.arrival.json)
+            .bind(new.arrival.json.clone())
             .bind(event.time())
-    })
-    .await?;
-    let chains = fresh.iter().filter_map(|new| Some((new.arrival.event.sender.as_str(), new.chain.as_deref()?)));
+    };
+    INSERT.write(tx, fresh, shared, bind).await?;
+    wrote(tx, room, fresh.iter().filter_map(|new| Some((new.arrival.event.sender.as_str(), new.chain.as_deref()?)))).await
+}
+
+/// Notes who writes on which chain.
+async fn wrote<'c>(
+    tx: &mut Tx,
+    room: &RoomBatch,
+    chains: impl Iterator<Item = (&'c str, &'c str)>,
+) -> Result<(), Error> {
     let chains: Vec<(&str, &str)> = chains.collect::<BTreeSet<_>>().into_iter().collect();
     let shared = |query: Statement| query.bind(room.room_id.clone());
-    rows::write(tx, &rows::CHAINS, &chains, shared, |query, (sender, chain)| query.bind(*sender).bind(*chain)).await?;
+    let bind = |query: Statement, (sender, chain): &(&str, &str)| query.bind((*sender).to_owned()).bind((*chain).to_owned());
+    WROTE.write(tx, &chains, shared, bind).await?;
     Ok(())
 }
 
 const KNOWN: &str = "select * from events where event_id = $1 and room_id = $2";
 const UPDATE: &str = "update events set received_ms = $3, replaces_state = $4, redacts = $5, redacted_ms = $6,
-        in_timeline = $7, json = $8, time_ms = $9 where event_id = $1 and room_id = $2";
+        in_timeline = $7, json = $8, time_ms = $9, chain = $10, rejected = $11 where event_id = $1 and room_id = $2";
 
 /// Adds what this copy of a known event tells more; something when that can change what follows from it.
-async fn absorb<'a>(tx: &mut Tx, room: &RoomBatch, arrival: &'a Arrival) -> Result<Option<News<'a>>, Error> {
+async fn absorb(tx: &mut Tx, room: &RoomBatch, arrival: &Arrival) -> Result<Option<News>, Error> {
     let new = &arrival.event;
     let row = sqlx::query(KNOWN).bind(&new.event_id).bind(&room.room_id).fetch_one(&mut **tx).await?;
     let known = event(&row)?;
@@ -178,93 +206,121 @@ async fn absorb<'a>(tx: &mut Tx, room: &RoomBatch, arrival: &'a Arrival) -> Resu
     if merged == known && (was_in_timeline || !arrival.in_timeline) {
         return Ok(None);
     }
-    let json = if merged.content == known.content { row.try_get("json")? } else { arrival.json.clone() };
+    let json = if merged.readable == known.readable { row.try_get("json")? } else { arrival.json.clone() };
+    // A readable copy may tell the chain that a redacted one could not.
+    let (mut chain, mut rejected) = (row.try_get("chain")?, row.try_get("rejected")?);
+    if merged.readable != known.readable && chain == None::<String> {
+        (chain, rejected) = match member::chain(&merged) {
+            Ok(chain) => (chain, None),
+            Err(reason) => (None, Some(reason.to_owned())),
+        };
+        wrote(tx, room, chain.iter().map(|chain| (merged.sender.as_str(), chain.as_str()))).await?;
+    }
     sqlx::query(UPDATE)
         .bind(&new.event_id)
         .bind(&room.room_id)
         .bind(merged.received_ts)
-        .bind(merged.replaces_state.as_deref().map(clean))
-        .bind(merged.redacts.as_deref().map(clean))
+        .bind(&merged.replaces_state)
+        .bind(&merged.redacts)
         .bind(merged.redacted_ts)
         .bind(i64::from(was_in_timeline || arrival.in_timeline))
         .bind(json)
         .bind(merged.time())
+        .bind(&chain)
+        .bind(rejected)
         .execute(&mut **tx)
         .await?;
     let changed = merged.content != known.content
         || merged.time() != known.time()
+        || merged.received_ts != known.received_ts
         || merged.redacted_ts != known.redacted_ts
         || merged.replaces_state != known.replaces_state;
-    let news = News { event: new, from: merged.time().min(known.time()), to: merged.time().max(known.time()) };
-    Ok(changed.then_some(news))
+    Ok(changed.then_some(News { event: merged, old: Some(known), chain }))
 }
 
-/// The times of linked events: of those that these replaced, and of the oldest that replaced these.
-async fn linked(tx: &mut Tx, room_id: &str, news: &[News<'_>]) -> Result<[HashMap<String, i64>; 2], Error> {
-    let mut times = [HashMap::new(), HashMap::new()];
-    for news in news.chunks(IDS) {
-        let query = sqlx::query(rows::LINKED).bind(room_id);
-        let replaced = |at: usize| news.get(at).and_then(|new| new.event.replaces_state.as_deref().map(clean));
-        let query = (0..IDS).fold(query, |query, at| query.bind(replaced(at)));
-        let query = (0..IDS).fold(query, |query, at| query.bind(news.get(at).map(|new| &new.event.event_id)));
-        for row in query.fetch_all(&mut **tx).await? {
-            let (id, time): (String, i64) = (row.try_get("id")?, row.try_get("time_ms")?);
-            let later = row.try_get::<i64, _>("later")? != 0;
-            let known = times[usize::from(later)].entry(id).or_insert(time);
-            *known = (*known).min(time);
-        }
+static REPLACED: Rows =
+    Rows::new(1, "select event_id as id, time_ms from events where room_id || '' = $1 and event_id in (", "?", ")");
+static REPLACING: Rows = Rows::new(
+    1,
+    "select replaces_state as id, time_ms from events where room_id || '' = $1 and chain is not null
+    and replaces_state is not null and replaces_state in (",
+    "?",
+    ")",
+);
+
+/// By id the first and the last time, ms, of linked events.
+type Linked = HashMap<String, (i64, i64)>;
+
+async fn linked(tx: &mut Tx, sql: &Rows, room_id: &str, ids: &[&str]) -> Result<Linked, Error> {
+    let mut times = Linked::new();
+    for row in sql.look_up(&mut **tx, room_id, ids).await? {
+        let (id, time): (String, i64) = (row.try_get("id")?, row.try_get("time_ms")?);
+        let known = times.entry(id).or_insert((time, time));
+        *known = (known.0.min(time), known.1.max(time));
     }
     Ok(times)
 }
 
-const CHAIN_OF: &str = "select kind, chain, time_ms from events where event_id = $1 and room_id = $2";
-
 /// Notes what the news can change.
-async fn touch(tx: &mut Tx, room_id: &str, news: &[News<'_>], touched: &mut Touched) -> Result<(), Error> {
-    if news.is_empty() {
-        return Ok(());
-    }
-    let [replaced, replacing] = linked(tx, room_id, news).await?;
+async fn touch(tx: &mut Tx, room_id: &str, news: &[News], touched: &mut Touched) -> Result<(), Error> {
+    let on_chains = || news.iter().filter(|new| new.chain.is_some());
+    let replaced: Vec<&str> = on_chains().filter_map(|new| new.event.replaces_state.as_deref()).collect();
+    let replaced = linked(tx, &REPLACED, room_id, &replaced).await?;
+    let ids: Vec<&str> = on_chains().map(|new| new.event.event_id.as_str()).collect();
+    let replacing = linked(tx, &REPLACING, room_id, &ids).await?;
     for new in news {
-        let event = new.event;
-        if let Ok(Some(chain)) = member::chain(event) {
-            // A link can put an event later than its own time, but only as late as the one it replaced.
-            let from = replacing.get(&event.event_id).map_or(new.from, |time| new.from.min(*time));
+        let event = &new.event;
+        if let Some(chain) = &new.chain {
+            // What is moved by links lies between linked events; whether one is odd its neighbours decide, too.
             let before = event.replaces_state.as_ref().and_then(|id| replaced.get(id));
-            touched.chain(&chain, from, before.map_or(new.to, |time| new.to.max(*time)));
+            let after = replacing.get(&event.event_id);
+            let (from, to) = new.span();
+            let from = after.map_or(from, |(first, _)| from.min(*first));
+            let to = [before, after].into_iter().flatten().fold(to, |to, (_, last)| to.max(*last));
+            touched.chain(chain, from, to);
         }
-        match Kind::of(&event.kind) {
-            Kind::Presence => {
-                if let Some(user) = &event.state_key {
-                    let since = touched.users.entry(user.clone()).or_insert(new.from);
-                    *since = new.from.min(*since);
-                }
+        match (Kind::of(&event.kind), &event.state_key) {
+            (Kind::Presence, Some(user)) => {
+                let news = touched.presence.entry(user.clone()).or_default();
+                news.entry(event.event_id.clone()).or_insert_with(|| new.old.clone());
             }
-            Kind::Slot => touched.slots = true,
-            Kind::Create => {
-                touched.everything = true;
+            (Kind::Slot, _) => touched.slots = true,
+            (Kind::Create, Some(_)) => {
+                touched.everything |= new.old.is_some() || touched.created_ms.is_some();
+                touched.created_ms = Some(event.time());
                 touched.facts = true;
             }
-            Kind::Redaction => redaction(tx, room_id, new, touched).await?,
-            Kind::Other => touched.facts = true,
-            Kind::Member | Kind::Encrypted | Kind::Related => {}
+            (Kind::Redaction, _) => redaction(tx, room_id, new, touched).await?,
+            (Kind::Other, _) => touched.facts = true,
+            _ => {}
         }
     }
     Ok(())
 }
 
-async fn redaction(tx: &mut Tx, room_id: &str, new: &News<'_>, touched: &mut Touched) -> Result<(), Error> {
+const CHAIN_OF: &str = "select kind, chain, time_ms from events where event_id = $1 and room_id = $2";
+
+async fn redaction(tx: &mut Tx, room_id: &str, new: &News, touched: &mut Touched) -> Result<(), Error> {
     let Some(target) = &new.event.redacts else { return Ok(()) };
-    let query = sqlx::query(CHAIN_OF).bind(clean(target)).bind(room_id);
+    let query = sqlx::query(CHAIN_OF).bind(target).bind(room_id);
     // What is not known yet will itself be news.
     let Some(row) = query.fetch_optional(&mut **tx).await? else { return Ok(()) };
     let (kind, time): (String, i64) = (row.try_get("kind")?, row.try_get("time_ms")?);
     touched.slots |= Kind::of(&kind) == Kind::Slot;
     if let Some(chain) = row.try_get::<Option<String>, _>("chain")? {
-        touched.chain(&chain, new.from, new.to.max(time));
+        // From the redacted event on: what a checkpoint after it carries does not know of the redaction.
+        let (from, to) = new.span();
+        touched.chain(&chain, from.min(time), to.max(time));
     }
     Ok(())
 }
+
+static SEEN_AGAIN: Rows = Rows::new(
+    4,
+    "insert into sightings (room_id, vantage_id, source, seen_ms, event_id) values ",
+    "($1, $2, $3, $4, ?)",
+    " on conflict (event_id, room_id, vantage_id, source) do nothing",
+);
 
 async fn seen_again(tx: &mut Tx, batch: &Batch, room: &RoomBatch, copies: &[&Arrival]) -> Result<(), Error> {
     let source = room.source.as_str();
@@ -272,7 +328,7 @@ async fn seen_again(tx: &mut Tx, batch: &Batch, room: &RoomBatch, copies: &[&Arr
         query.bind(room.room_id.clone()).bind(batch.vantage_id.clone()).bind(source).bind(batch.seen_ms)
     };
     let bind = |query: Statement, copy: &&Arrival| query.bind(copy.event.event_id.clone());
-    rows::write(tx, &rows::SIGHTINGS, copies, shared, bind).await?;
+    SEEN_AGAIN.write(tx, copies, shared, bind).await?;
     Ok(())
 }
 
@@ -296,6 +352,7 @@ async fn malformed(
         sticky_ms: None,
         replaces_state: None,
         redacts: None,
+        readable: true,
         redacted_ts: None,
     };
     let arrival = Arrival { event, json: json.to_owned(), in_timeline: false };

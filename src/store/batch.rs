@@ -2,7 +2,8 @@
 
 use super::append::{self, Touched};
 use super::row::Watch;
-use super::{Error, Grain, Store, chains, rooms, sessions, snapshots, vantages, walks};
+use super::memberships::{self, Change};
+use super::{Error, Grain, Store, recount, refold, rooms, snapshots, vantages, walks};
 use crate::rtc::event::{Reason, RoomEvent};
 use crate::rtc::fold::Rules;
 use std::collections::BTreeSet;
@@ -120,11 +121,12 @@ async fn write_room(
 ) -> Result<(), Error> {
     let room_id = &room.room_id;
     let is_new = rooms::note(tx, room_id, room.watch, batch.seen_ms).await?;
+    rooms::count_write(tx, room_id).await?;
     let before = append::last_stream(tx).await?;
     let mut touched = Touched::default();
     append::append(tx, batch, room, &mut touched).await?;
     if let Some(look) = &room.snapshot {
-        snapshots::record(tx, batch, room_id, look, &mut touched).await?;
+        snapshots::record(tx, batch, room, look, &mut touched).await?;
         rooms::polled(tx, room_id, batch.seen_ms).await?;
     }
     if let Some((reason, token)) = &room.gap {
@@ -140,9 +142,19 @@ async fn write_room(
     if touched.facts || is_new || room.watch.is_some() {
         changed.rooms.insert(room_id.clone());
     }
-    let stays = chains::refold(tx, how, room_id, &touched).await?;
-    for slot in sessions::follow(tx, how.1, room_id, &stays).await? {
-        changed.slots.insert((room_id.clone(), slot));
-    }
+    let stays = refold::refold(tx, how, room_id, &touched).await?;
+    changed.slots.extend(settle(tx, how.1, room_id, &stays).await?.into_iter().map(|slot| (room_id.clone(), slot)));
     Ok(())
+}
+
+/// Writes changed memberships and the sessions that follow from them; the slots concerned.
+pub(super) async fn settle(
+    tx: &mut super::Tx,
+    grain: Grain,
+    room_id: &str,
+    stays: &[Change],
+) -> Result<BTreeSet<String>, Error> {
+    let (slots, assigned) = recount::follow(tx, grain, room_id, stays).await?;
+    memberships::write(tx, stays, assigned).await?;
+    Ok(slots)
 }

@@ -1,28 +1,44 @@
-//! Raw events: appended, never changed but for what another copy of the same event adds.
+//! Raw events as they are read: for the fold, and for pages.
 
 use super::row::{Evidence, Rejected, RoomName, Viewer};
-use super::{Error, Store, int};
+use super::{Error, Store};
 use crate::rtc::event::RoomEvent;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
 /// An event as it was stored.
 pub(super) fn event(row: &AnyRow) -> Result<RoomEvent, Error> {
-    let text: String = row.try_get("json")?;
-    let json = serde_json::from_str(&text).map_err(|error| Error::Content(error.to_string()))?;
-    let mut event = RoomEvent::from_json(&json, None).map_err(|reason| Error::Content(reason.to_owned()))?;
-    event.received_ts = row.try_get("received_ms")?;
-    event.replaces_state = row.try_get("replaces_state")?;
-    event.redacts = row.try_get("redacts")?;
-    event.redacted_ts = row.try_get("redacted_ms")?;
+    let text: &str = row.try_get("json")?;
+    let event = RoomEvent {
+        event_id: row.try_get("event_id")?,
+        kind: row.try_get("kind")?,
+        state_key: row.try_get("state_key")?,
+        sender: row.try_get("sender")?,
+        origin_server_ts: row.try_get("origin_server_ts")?,
+        received_ts: row.try_get("received_ms")?,
+        content: serde_json::Value::Null,
+        sticky_ms: None,
+        replaces_state: row.try_get("replaces_state")?,
+        redacts: row.try_get("redacts")?,
+        readable: true,
+        redacted_ts: row.try_get("redacted_ms")?,
+    };
+    event.with_text(text).map_err(|error| Error::Content(error.to_string()))
+}
+
+/// An event of a chain as it was stored, with `redaction_ms`, when it was redacted by an event that we have.
+pub(super) fn member_event(row: &AnyRow) -> Result<RoomEvent, Error> {
+    let mut event = event(row)?;
+    let redaction_ms: Option<i64> = row.try_get("redaction_ms")?;
+    event.redacted_ts = [event.redacted_ts, redaction_ms].into_iter().flatten().min();
     Ok(event)
 }
 
 const REJECTED: &str = "select e.*, r.name as room_name, r.alias from events e join rooms r on r.room_id = e.room_id
-    where e.rejected is not null order by e.stream desc limit $1";
+    where e.rejected is not null and e.stream < $2 order by e.stream desc limit $1";
 const REJECTED_ROOM: &str =
     "select e.*, r.name as room_name, r.alias from events e join rooms r on r.room_id = e.room_id
-    where e.rejected is not null and e.room_id = $2 order by e.stream desc limit $1";
+    where e.rejected is not null and e.stream < $2 and e.room_id = $3 order by e.stream desc limit $1";
 
 /// Rejected events, newest first, of one room or of all, at most `limit`.
 ///
@@ -34,12 +50,24 @@ pub async fn rejected(
     room_id: Option<&str>,
     limit: i64,
 ) -> Result<Vec<Rejected>, Error> {
+    rejected_before(store, viewer, room_id, i64::MAX, limit).await
+}
+
+/// The same as [`rejected`], and only those that came before the one with this `stream`: the next page.
+///
+/// # Errors
+/// When the database fails.
+pub async fn rejected_before(
+    store: &Store,
+    viewer: Viewer,
+    room_id: Option<&str>,
+    stream: i64,
+    limit: i64,
+) -> Result<Vec<Rejected>, Error> {
     let Viewer::Operator = viewer;
-    let rows = match room_id {
-        None => sqlx::query(REJECTED).bind(limit).fetch_all(&store.read).await?,
-        Some(room_id) => sqlx::query(REJECTED_ROOM).bind(limit).bind(room_id).fetch_all(&store.read).await?,
-    };
-    rows.iter().map(rejected_row).collect()
+    let query = sqlx::query(if room_id.is_some() { REJECTED_ROOM } else { REJECTED }).bind(limit).bind(stream);
+    let query = if let Some(room_id) = room_id { query.bind(room_id) } else { query };
+    query.fetch_all(&store.read).await?.iter().map(rejected_row).collect()
 }
 
 fn rejected_row(row: &AnyRow) -> Result<Rejected, Error> {
@@ -51,6 +79,7 @@ fn rejected_row(row: &AnyRow) -> Result<Rejected, Error> {
         sender: row.try_get("sender")?,
         origin_server_ts: row.try_get("origin_server_ts")?,
         reason: row.try_get("rejected")?,
+        stream: row.try_get("stream")?,
         json: row.try_get("json")?,
     })
 }
@@ -67,20 +96,32 @@ pub async fn rejected_counts(store: &Store, viewer: Viewer) -> Result<Vec<(Strin
     Ok(sqlx::query_as(REJECTED_COUNTS).fetch_all(&store.read).await?)
 }
 
-// A renewal lies within its stay; the first and last event may not, when clocks or claims differ.
-const BEHIND: &str = "select e.*, p.name as person from events e
-    left join people p on p.room_id = e.room_id and p.user_id = e.sender
-    where exists (select 1 from memberships m where m.session_id = $1 and m.room_id = e.room_id and m.chain = e.chain
-        and (e.event_id = m.join_event_id or e.event_id = m.end_event_id
-            or (e.origin_server_ts >= m.joined_ms and e.origin_server_ts <= m.until_ms)))
-    and e.room_id = $2
-    union all
-    select e.*, p.name as person from events e
-    left join people p on p.room_id = e.room_id and p.user_id = e.sender
-    where e.room_id = $2 and e.chain is null and e.origin_server_ts >= $3 and e.origin_server_ts <= $4
-    and e.kind in ('org.matrix.msc4075.rtc.notification', 'm.rtc.notification', 'org.matrix.msc4075.call.notify',
-        'm.call.notify', 'org.matrix.msc4310.rtc.decline', 'm.rtc.decline')
-    order by 6, 1 limit $5";
+// A renewal lies between the first join and the last end of its chain; the events of those may not, when clocks or
+// claims differ. Each chain is read once, however many stays of the call it holds. `cross join` keeps SQLite from
+// beginning with the events; ids and times are sorted, whole events are read only for those that are shown.
+pub(super) const BEHIND: &str = "with
+    stays as (select room_id, chain, min(joined_ms) as from_ms, max(until_ms) as to_ms from memberships
+        where session_id = $1 group by room_id, chain),
+    found as (
+        select e.event_id, e.origin_server_ts as sent_ms from stays s cross join events e
+            where e.room_id = s.room_id and e.chain = s.chain
+            and e.origin_server_ts + 0 >= s.from_ms and e.origin_server_ts + 0 <= s.to_ms
+        union
+        select e.event_id, e.origin_server_ts from memberships m cross join events e
+            where m.session_id = $1 and e.event_id = m.join_event_id and e.room_id = m.room_id
+        union
+        select e.event_id, e.origin_server_ts from memberships m cross join events e
+            where m.session_id = $1 and e.event_id = m.end_event_id and e.room_id = m.room_id
+        union
+        select e.event_id, e.origin_server_ts from events e where e.room_id = $2 and e.chain is null
+            and e.kind in ('org.matrix.msc4075.rtc.notification', 'm.rtc.notification',
+                'org.matrix.msc4075.call.notify', 'm.call.notify', 'org.matrix.msc4310.rtc.decline', 'm.rtc.decline')
+            and e.origin_server_ts + 0 >= $3 and e.origin_server_ts + 0 <= $4),
+    shown as (select event_id, sent_ms, count(*) over () as total from found order by sent_ms, event_id limit $5)
+    select e.*, p.name as person, shown.total as total from shown
+    cross join events e left join people p on p.room_id = e.room_id and p.user_id = e.sender
+    where e.event_id = shown.event_id and e.room_id = $2
+    order by e.origin_server_ts, e.event_id";
 
 /// The stored member events and related events behind one call, oldest first, at most `limit`; and how many there are.
 ///
@@ -96,9 +137,9 @@ pub async fn behind(
         return Ok((Vec::new(), 0));
     };
     let query = sqlx::query(BEHIND).bind(&call.id).bind(&call.room.room_id).bind(call.started_ms);
-    let rows = query.bind(call.until_ms).bind(10_000_i64).fetch_all(&store.read).await?;
-    let shown = rows.iter().take(usize::try_from(limit).unwrap_or(0)).map(evidence_row);
-    Ok((shown.collect::<Result<_, _>>()?, int(rows.len())))
+    let rows = query.bind(call.until_ms).bind(limit).fetch_all(&store.read).await?;
+    let total = rows.first().map_or(Ok(0), |row| row.try_get("total"))?;
+    Ok((rows.iter().map(evidence_row).collect::<Result<_, _>>()?, total))
 }
 
 fn evidence_row(row: &AnyRow) -> Result<Evidence, Error> {

@@ -52,9 +52,14 @@ impl Marks {
     }
 
     /// Writes the marks that changed, but for events that the fold still carries.
-    pub async fn settle(&mut self, tx: &mut Tx, room_id: &str, state: Option<&State>) -> Result<(), Error> {
+    pub async fn settle<'s>(
+        &mut self,
+        tx: &mut Tx,
+        room_id: &str,
+        states: impl Iterator<Item = &'s State>,
+    ) -> Result<(), Error> {
         let carried: BTreeSet<&str> =
-            state.into_iter().flat_map(State::carried).map(|event| event.event_id.as_str()).collect();
+            states.flat_map(State::carried).map(|event| event.event_id.as_str()).collect();
         let settled: Vec<String> = self.0.keys().filter(|id| !carried.contains(id.as_str())).cloned().collect();
         for id in settled {
             let Some((stored, mark)) = self.0.remove(&id) else { continue };

@@ -1,18 +1,15 @@
 //! Memberships: derived from events, replaced chain by chain; read by call.
 
 use super::row::{Member, Viewer};
-use super::rows::{self, Statement};
+use super::checkpoints::{self, Span};
+use super::rows::{Rows, Statement};
 use super::{Error, Store, Tx, clean};
 use crate::rtc::membership::Membership;
 use crate::rtc::session::{Stay, server_of};
 use crate::rtc::transport::{Selection, Transport};
 use sqlx::Row;
 use sqlx::any::AnyRow;
-
-const OPENED: &str =
-    "select * from memberships where room_id = $1 and chain = $2 and opened_ms >= $3 and opened_ms < $4";
-const ROW: &str = "select * from memberships where id = $1 and room_id = $2";
-const DELETE: &str = "delete from memberships where id = $1 and room_id = $2";
+use std::collections::BTreeMap;
 
 /// A membership as it is stored and as it is to be.
 #[derive(Debug)]
@@ -59,34 +56,78 @@ impl Change {
     }
 }
 
-/// The stored memberships of a chain that came to count in a span of time, by row id.
-pub(super) async fn opened(
-    tx: &mut Tx,
-    room_id: &str,
-    chain: &str,
-    from: i64,
-    until: i64,
-) -> Result<Vec<(String, Facts)>, Error> {
-    let query = sqlx::query(OPENED).bind(room_id).bind(chain).bind(from).bind(until);
-    let rows = query.fetch_all(&mut **tx).await?;
+static OPENED: Rows = Rows::new(
+    1,
+    "with asked(chain, from_ms, to_ms) as (values ",
+    "(cast(? as text), cast(? as bigint), cast(? as bigint))",
+    ") select m.* from asked a cross join memberships m
+    where m.room_id = $1 and m.chain = a.chain and m.opened_ms >= a.from_ms and m.opened_ms < a.to_ms",
+);
+
+/// The stored memberships of chains that came to count in a span of time, by row id.
+pub(super) async fn opened(tx: &mut Tx, room_id: &str, spans: &[Span<'_>]) -> Result<Vec<(String, Facts)>, Error> {
+    let shared = |query: Statement| query.bind(room_id.to_owned());
+    let rows = OPENED.read(&mut **tx, spans, shared, checkpoints::bind).await?;
     rows.iter().map(|row| Ok((row.try_get("id")?, Facts::read(row)?))).collect()
 }
 
-/// One stored membership.
-pub(super) async fn row(tx: &mut Tx, room_id: &str, id: &str) -> Result<Option<Facts>, Error> {
-    let row = sqlx::query(ROW).bind(id).bind(room_id).fetch_optional(&mut **tx).await?;
-    row.as_ref().map(Facts::read).transpose()
+static SOME: Rows = Rows::new(1, "select * from memberships where room_id || '' = $1 and id in (", "?", ")");
+
+/// Those of these memberships that are stored, by row id.
+pub(super) async fn some(tx: &mut Tx, room_id: &str, ids: &[String]) -> Result<Vec<(String, Facts)>, Error> {
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let rows = SOME.look_up(&mut **tx, room_id, &ids).await?;
+    rows.iter().map(|row| Ok((row.try_get("id")?, Facts::read(row)?))).collect()
 }
 
-/// Writes what changed.
-pub(super) async fn write(tx: &mut Tx, changes: &[Change]) -> Result<(), Error> {
-    for gone in changes.iter().filter(|change| change.new.is_none()) {
-        let Some(old) = &gone.old else { continue };
-        sqlx::query(DELETE).bind(&gone.id).bind(&old.room_id).execute(&mut **tx).await?;
+static DELETE: Rows = Rows::new(0, "delete from memberships where id in (", "?", ")");
+static WRITE: Rows = Rows::new(
+    0,
+    "insert into memberships (id, session_id, room_id, chain, slot_id, user_id, device_id, server, kind, joined_ms,
+        opened_ms, until_ms, end_reason, updates, join_event_id, end_event_id, resumed, claimed, intent,
+        transport_type, transport_url, selection) values ",
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    " on conflict (id) do update set session_id = excluded.session_id, slot_id = excluded.slot_id,
+        user_id = excluded.user_id, device_id = excluded.device_id, server = excluded.server, kind = excluded.kind,
+        joined_ms = excluded.joined_ms, opened_ms = excluded.opened_ms, until_ms = excluded.until_ms,
+        end_reason = excluded.end_reason, updates = excluded.updates, join_event_id = excluded.join_event_id,
+        end_event_id = excluded.end_event_id, resumed = excluded.resumed, claimed = excluded.claimed,
+        intent = excluded.intent, transport_type = excluded.transport_type, transport_url = excluded.transport_url,
+        selection = excluded.selection",
+);
+
+/// The session of each membership that is to have another one than it has, or none, by row id.
+pub(super) type Assigned = BTreeMap<String, Option<String>>;
+
+/// Writes what changed, and who is in which session.
+pub(super) async fn write(tx: &mut Tx, changes: &[Change], mut assigned: Assigned) -> Result<(), Error> {
+    let gone = changes.iter().filter(|change| change.new.is_none() && change.old.is_some());
+    let gone: Vec<&str> = gone.map(|change| change.id.as_str()).collect();
+    DELETE.write(tx, &gone, |query| query, |query, id| query.bind((*id).to_owned())).await?;
+    let mut rows: Vec<(&str, &Facts, Option<String>)> = Vec::with_capacity(changes.len());
+    for change in changes {
+        let session = assigned.remove(&change.id).flatten();
+        rows.extend(change.new.as_ref().map(|new| (change.id.as_str(), new, session)));
     }
-    let rows: Vec<(&str, &Facts)> =
-        changes.iter().filter_map(|change| Some((change.id.as_str(), change.new.as_ref()?))).collect();
-    rows::write(tx, &rows::MEMBERSHIPS, &rows, |query| query, |query, (id, facts)| facts.bind(id, query)).await?;
+    let bind = |query: Statement, (id, facts, session): &(&str, &Facts, Option<String>)| {
+        facts.bind(query.bind((*id).to_owned()).bind(session.clone()))
+    };
+    WRITE.write(tx, &rows, |query| query, bind).await?;
+    assign(tx, assigned).await
+}
+
+static ASSIGN: Rows = Rows::new(1, "update memberships set session_id = $1 where id in (", "?", ")");
+
+/// Writes who is in which session.
+pub(super) async fn assign(tx: &mut Tx, assigned: Assigned) -> Result<(), Error> {
+    let mut sessions: BTreeMap<Option<String>, Vec<String>> = BTreeMap::new();
+    for (id, session) in assigned {
+        sessions.entry(session).or_default().push(id);
+    }
+    for (session, ids) in sessions {
+        let shared = |query: Statement| query.bind(session.clone());
+        ASSIGN.write(tx, &ids, shared, |query, id| query.bind(id.clone())).await?;
+    }
     Ok(())
 }
 
@@ -174,38 +215,42 @@ impl Facts {
         self.device_id.as_deref().unwrap_or(&self.chain)
     }
 
-    pub fn stay(&self) -> Stay {
-        Stay {
+    /// What counts of it towards a session; nothing if it has no length.
+    pub fn stay(&self, id: &str) -> Option<Stay> {
+        (self.until_ms > self.joined_ms).then(|| Stay {
+            id: id.to_owned(),
             user: self.user_id.clone(),
             device: self.device().to_owned(),
             joined_ms: self.joined_ms,
             until_ms: self.until_ms,
-        }
+            join_event_id: self.join_event_id.clone(),
+            resumed: self.resumed != 0,
+            intent: self.intent.clone(),
+        })
     }
 
-    fn bind(&self, id: &str, query: Statement) -> Statement {
+    fn bind(&self, query: Statement) -> Statement {
         query
-            .bind(id)
-            .bind(&self.room_id)
-            .bind(&self.chain)
-            .bind(&self.slot_id)
-            .bind(&self.user_id)
-            .bind(&self.device_id)
-            .bind(server_of(&self.user_id))
-            .bind(&self.kind)
+            .bind(self.room_id.clone())
+            .bind(self.chain.clone())
+            .bind(self.slot_id.clone())
+            .bind(self.user_id.clone())
+            .bind(self.device_id.clone())
+            .bind(server_of(&self.user_id).to_owned())
+            .bind(self.kind.clone())
             .bind(self.joined_ms)
             .bind(self.opened_ms)
             .bind(self.until_ms)
-            .bind(&self.end_reason)
+            .bind(self.end_reason.clone())
             .bind(self.updates)
-            .bind(&self.join_event_id)
-            .bind(&self.end_event_id)
+            .bind(self.join_event_id.clone())
+            .bind(self.end_event_id.clone())
             .bind(self.resumed)
             .bind(self.claimed)
-            .bind(&self.intent)
-            .bind(&self.transport_type)
-            .bind(&self.transport_url)
-            .bind(&self.selection)
+            .bind(self.intent.clone())
+            .bind(self.transport_type.clone())
+            .bind(self.transport_url.clone())
+            .bind(self.selection.clone())
     }
 }
 

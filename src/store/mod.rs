@@ -2,25 +2,38 @@
 //! both run. A public function is a transaction or a read, a private one a query.
 
 mod append;
+pub mod backup;
 pub mod batch;
 mod chains;
 mod checkpoints;
 pub mod events;
+pub mod hold;
 mod marks;
 pub mod memberships;
+#[cfg(test)]
+mod read_tests;
 pub mod rebuild;
+mod recount;
+mod refold;
+pub mod retention;
 pub mod rooms;
 pub mod row;
 mod rows;
+mod seals;
 pub mod sessions;
 pub mod snapshots;
+mod space;
 pub mod stats;
 mod tally;
 pub mod vantages;
 pub mod walks;
 
+use space::Space;
 use sqlx::any::{AnyPoolOptions, install_default_drivers};
-use sqlx::{AnyPool, Executor};
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AnyPool, Connection, Executor, Row};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The database kind; nothing else names one.
@@ -36,7 +49,23 @@ pub enum Error {
     Migration(#[from] sqlx::migrate::MigrateError),
     #[error("stored data could not be read: {0}")]
     Content(String),
+    /// Another process observes into this database.
+    #[error(
+        "the database {database} is in use by another Callscope ({by}); stop that one first, or give this one a database \
+         of its own with CALLSCOPE_DATABASE_URL"
+    )]
+    Held { database: String, by: String },
+    #[error("a database that is no file cannot be copied or restored")]
+    NoFile,
+    /// A copy that cannot be used, and why.
+    #[error("{0} cannot be used: {1}")]
+    Backup(PathBuf, String),
+    #[error("{doing} {path} failed: {source}")]
+    File { doing: &'static str, path: PathBuf, source: std::io::Error },
 }
+
+/// The shapes of the database, from the first to this version's.
+static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// The database, open. Cheap to clone. One connection writes, so that writers wait for each other here
 /// and not in the database; several read.
@@ -44,6 +73,7 @@ pub enum Error {
 pub struct Store {
     pub(crate) read: AnyPool,
     pub(crate) write: AnyPool,
+    space: Space,
     grain: Grain,
 }
 
@@ -60,7 +90,7 @@ pub struct Grain {
 
 impl Default for Grain {
     fn default() -> Self {
-        Self { checkpoint: 32, page: 512, tally: 256 }
+        Self { checkpoint: 32, page: 256, tally: 256 }
     }
 }
 
@@ -72,10 +102,12 @@ impl Store {
     pub async fn open(url: &str) -> Result<Self, Error> {
         install_default_drivers();
         let url = with_create(url);
-        let write = pool(1).connect(&url).await?;
-        sqlx::migrate!().run(&write).await?;
-        let read = pool(6).connect(&url).await?;
-        Ok(Self { read, write, grain: Grain::default() })
+        make_private(&url)?;
+        let space = Space::default();
+        let write = pool(1, &space).connect(&url).await?;
+        MIGRATIONS.run(&write).await?;
+        let read = pool(6, &space).connect(&url).await?;
+        Ok(Self { read, write, space, grain: Grain::default() })
     }
 
     /// The same store, deriving in other portions.
@@ -91,16 +123,32 @@ impl Store {
     }
 }
 
-fn pool(connections: u32) -> AnyPoolOptions {
+fn pool(connections: u32, space: &Space) -> AnyPoolOptions {
+    let space = space.clone();
     let options = AnyPoolOptions::new().max_connections(connections).acquire_timeout(Duration::from_secs(30));
-    options.after_connect(|connection, _| {
+    // SQLite ends a transaction by itself when the disk is full, and sqlx then counts one too many: what it would
+    // write from then on would never be committed. Such a connection is not used again.
+    let options = options.before_acquire(|connection, _| {
+        let stuck = connection.is_in_transaction();
+        Box::pin(async move { Ok(!stuck) })
+    });
+    options.after_connect(move |connection, _| {
+        let pages = space.pages();
         Box::pin(async move {
             if connection.backend_name() == "SQLite" {
+                // Only a database that is just being made takes it: deleted space can be given back in small steps.
+                // Where it is so already, even saying it would be a write.
+                if connection.fetch_one("pragma auto_vacuum").await?.try_get::<i64, _>(0)? == 0 {
+                    connection.execute("pragma auto_vacuum = incremental").await?;
+                }
                 // WAL: readers do not wait for the writer. NORMAL keeps every commit when the process dies.
                 connection.execute("pragma journal_mode = wal").await?;
                 connection.execute("pragma synchronous = normal").await?;
                 connection.execute("pragma busy_timeout = 10000").await?;
                 connection.execute("pragma cache_size = -32000").await?;
+                if let Some(pages) = pages {
+                    connection.execute(sqlx::AssertSqlSafe(space::limited(pages))).await?;
+                }
             }
             Ok(())
         })
@@ -109,6 +157,22 @@ fn pool(connections: u32) -> AnyPoolOptions {
 
 fn with_create(url: &str) -> String {
     if url.starts_with("sqlite:") && !url.contains('?') { format!("{url}?mode=rwc") } else { url.to_owned() }
+}
+
+/// Makes a new database file for its owner only: it tells who talked to whom. `SQLite` gives the log files
+/// beside it the same rights. One that is there keeps the rights it has.
+fn make_private(url: &str) -> Result<(), Error> {
+    if !url.starts_with("sqlite:") || !url.contains("mode=rwc") || url.contains(":memory:") {
+        return Ok(());
+    }
+    let options: SqliteConnectOptions = url.parse()?;
+    let mut file = std::fs::OpenOptions::new();
+    file.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut file, 0o600);
+    // It may be there already; and what is wrong with the place, the database says better.
+    let _ = file.open(options.get_filename());
+    Ok(())
 }
 
 /// A number of the program as the database stores it.

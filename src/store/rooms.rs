@@ -2,6 +2,7 @@
 
 use super::events::event;
 use super::row::{Room, RoomName, Viewer, Watch};
+use super::rows::{Rows, Statement};
 use super::{Error, Store, Tx, clean};
 use crate::rtc::event::{Kind, RoomEvent};
 use crate::rtc::order::in_order;
@@ -70,21 +71,63 @@ pub(super) async fn refresh(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
     Ok(())
 }
 
-const PERSON: &str = "insert into people (room_id, user_id, name, event_ms, event_id) values ($1, $2, $3, $4, $5)
-    on conflict (room_id, user_id) do update set name = excluded.name, event_ms = excluded.event_ms,
-        event_id = excluded.event_id
-    where (excluded.event_ms, excluded.event_id) > (people.event_ms, people.event_id)";
+const COUNT_WRITE: &str = "update rooms set writes = writes + 1 where room_id = $1";
 
-/// Keeps the newest display name of a user that joined.
-pub(super) async fn person(tx: &mut Tx, room_id: &str, event: &RoomEvent) -> Result<(), Error> {
-    let joined = event.content.get("membership").is_some_and(|word| word == "join");
-    let (Kind::Presence, true, Some(user)) = (Kind::of(&event.kind), joined, &event.state_key) else {
-        return Ok(());
+/// Counts a commit that can change the room's stays. It comes before anything is read, so that of two processes one
+/// waits for the other, and what was read before can be told to be old.
+pub(super) async fn count_write(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
+    sqlx::query(COUNT_WRITE).bind(room_id).execute(&mut **tx).await?;
+    Ok(())
+}
+
+const HOLD: &str = "update rooms set writes = writes where room_id = $1";
+
+/// Keeps others from writing to the room until the commit.
+pub(super) async fn hold(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
+    sqlx::query(HOLD).bind(room_id).execute(&mut **tx).await?;
+    Ok(())
+}
+
+const WRITES: &str = "select coalesce(max(writes), 0) from rooms where room_id = $1";
+
+/// How many such commits there were.
+pub(super) async fn writes(connection: &mut sqlx::AnyConnection, room_id: &str) -> Result<i64, Error> {
+    Ok(sqlx::query_scalar(WRITES).bind(room_id).fetch_one(connection).await?)
+}
+
+static PEOPLE: Rows = Rows::new(
+    1,
+    "insert into people (room_id, user_id, name, event_ms, event_id) values ",
+    "($1, ?, ?, ?, ?)",
+    " on conflict (room_id, user_id) do update set name = excluded.name, event_ms = excluded.event_ms,
+        event_id = excluded.event_id
+    where (excluded.event_ms, excluded.event_id) > (people.event_ms, people.event_id)",
+);
+
+/// Keeps the newest display name of each user that joined.
+pub(super) async fn people<'e>(
+    tx: &mut Tx,
+    room_id: &str,
+    events: impl Iterator<Item = &'e RoomEvent>,
+) -> Result<(), Error> {
+    let mut newest: BTreeMap<&str, &RoomEvent> = BTreeMap::new();
+    for event in events.filter(|event| Kind::of(&event.kind) == Kind::Presence) {
+        let joined = event.content.get("membership").is_some_and(|word| word == "join");
+        let (true, Some(user)) = (joined, &event.state_key) else { continue };
+        let known = newest.entry(user).or_insert(event);
+        if (event.time(), &event.event_id) > (known.time(), &known.event_id) {
+            *known = event;
+        }
+    }
+    let people: Vec<(&str, &RoomEvent)> = newest.into_iter().collect();
+    let shared = |query: Statement| query.bind(room_id.to_owned());
+    let bind = |query: Statement, (user, event): &(&str, &RoomEvent)| {
+        let name = event.content.get("displayname").and_then(Value::as_str);
+        let name = name.map(|name| clean(&name.chars().take(255).collect::<String>()));
+        let query = query.bind((*user).to_owned()).bind(name.filter(|name| !name.trim().is_empty()));
+        query.bind(event.time()).bind(event.event_id.clone())
     };
-    let name = event.content.get("displayname").and_then(Value::as_str);
-    let name = name.map(|name| clean(&name.chars().take(255).collect::<String>()));
-    let query = sqlx::query(PERSON).bind(room_id).bind(user).bind(name.filter(|name| !name.trim().is_empty()));
-    query.bind(event.time()).bind(&event.event_id).execute(&mut **tx).await?;
+    PEOPLE.write(tx, &people, shared, bind).await?;
     Ok(())
 }
 
@@ -114,9 +157,21 @@ pub async fn forget_blind(store: &Store) -> Result<(), Error> {
     Ok(())
 }
 
-const FORGET_WISH: &str = "delete from rooms where room_id = $1 and watch = 'blind'";
+const OVERCOME: &str = "update rooms set error = null where room_id = $1 and error = $2";
 
-/// Forgets a wish that came true under another name.
+/// Notes that just this trouble with a room is over.
+///
+/// # Errors
+/// When the database fails.
+pub async fn overcome(store: &Store, room_id: &str, error: &str) -> Result<(), Error> {
+    sqlx::query(OVERCOME).bind(room_id).bind(error).execute(&store.write).await?;
+    Ok(())
+}
+
+const FORGET_WISH: &str = "delete from rooms where room_id = $1 and watch = 'blind'
+    and not exists (select 1 from events e where e.room_id = rooms.room_id)";
+
+/// Forgets a wish that came true under another name, or never will.
 ///
 /// # Errors
 /// When the database fails.

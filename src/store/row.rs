@@ -40,12 +40,22 @@ pub struct Call {
     /// What all who state an intent agree on: `audio`, `video`, ...
     pub intent: Option<String>,
     pub first_event_id: String,
+    /// The last full look at the room, ms, when it can no longer be seen; `None` while it can.
+    pub lost_ms: Option<i64>,
 }
 
 impl Call {
+    /// Does it run, as far as can be seen?
     #[must_use]
     pub fn is_active(&self, now: i64) -> bool {
-        self.until_ms > now
+        self.until_ms > now && self.lost_ms.is_none()
+    }
+
+    /// Up to when it is known, ms, if its room was lost while it ran; `None` = it is known.
+    #[must_use]
+    pub fn known_until_ms(&self, now: i64) -> Option<i64> {
+        let lost_ms = self.lost_ms.filter(|_| self.until_ms > now)?;
+        Some(lost_ms.max(self.started_ms))
     }
 
     /// When it ended, ms; `None` while it lasts.
@@ -57,7 +67,7 @@ impl Call {
     /// How long it lasted, or has lasted until `now`, ms.
     #[must_use]
     pub fn duration_ms(&self, now: i64) -> i64 {
-        (self.until_ms.min(now) - self.started_ms).max(0)
+        (self.until_ms.min(self.known_until_ms(now).unwrap_or(now)) - self.started_ms).max(0)
     }
 }
 
@@ -152,6 +162,8 @@ pub struct Rejected {
     pub sender: String,
     pub origin_server_ts: i64,
     pub reason: String,
+    /// Its place in the order in which events were stored.
+    pub stream: i64,
     pub json: String,
 }
 

@@ -7,6 +7,7 @@ use super::{Error, Tx};
 use crate::rtc::event::{Kind, RoomEvent};
 use crate::rtc::id::hash;
 use crate::rtc::member;
+use crate::rtc::order::in_order;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -27,15 +28,16 @@ const TAKE: &str = "insert into snapshots (room_id, vantage_id, taken_ms, last_s
     values ($1, $2, $3, $3, $4) on conflict (room_id, vantage_id, taken_ms) do update
     set members = excluded.members, last_seen_ms = excluded.last_seen_ms";
 
-/// Records a snapshot: a new row only when the set changed. Members that are in the state no more,
-/// without an event that says so, are ended.
+/// Records a snapshot: a new row only when the set changed. What the state
+/// says and no event told is repaired.
 pub(super) async fn record(
     tx: &mut Tx,
     batch: &Batch,
-    room_id: &str,
+    room: &RoomBatch,
     look: &Look,
     touched: &mut Touched,
 ) -> Result<(), Error> {
+    let room_id = &room.room_id;
     let members = look.members.iter().map(String::as_str).collect::<Vec<_>>().join("\n");
     let query = sqlx::query_as(NEWEST).bind(room_id).bind(&batch.vantage_id);
     let newest: Option<(i64, String)> = query.fetch_optional(&mut **tx).await?;
@@ -44,51 +46,65 @@ pub(super) async fn record(
     let query = query.bind(again.unwrap_or(batch.seen_ms));
     let query = if again.is_some() { query.bind(batch.seen_ms) } else { query.bind(&members) };
     query.execute(&mut **tx).await?;
-    vanished(tx, batch, room_id, look, touched).await
+    repair(tx, batch, room, look, touched).await
 }
 
-// The newest event of each chain that holds an open membership, and when we first knew it.
-const OPEN: &str = "select e.* from events e
-    where e.room_id = $1 and e.state_key is not null and e.event_id not like '~%'
-    and e.chain in (select chain from memberships where room_id = $1 and until_ms > $2)";
+const OPEN: &str = "select distinct chain from memberships where room_id = $1 and until_ms > $2 and chain like 's%'";
+const CHAIN: &str = "select * from events where room_id = $1 and chain = $2";
 
-/// State keys that vanished (a state reset, MATRIXRTC.md section 8, pitfall 3): a leave is appended, marked
-/// as ours, so that derivation stays a matter of events alone.
-async fn vanished(tx: &mut Tx, batch: &Batch, room_id: &str, look: &Look, touched: &mut Touched) -> Result<(), Error> {
-    let rows = sqlx::query(OPEN).bind(room_id).bind(batch.seen_ms).fetch_all(&mut **tx).await?;
-    let mut chains: std::collections::BTreeMap<String, Vec<RoomEvent>> = std::collections::BTreeMap::new();
-    for row in &rows {
-        let event = event(row)?;
-        if let Ok(Some(chain)) = member::chain(&event) {
-            chains.entry(chain).or_default().push(event);
-        }
+/// Where the state holds another event of a key than the newest we know, or none (state resets and lost state
+/// resolution, MATRIXRTC.md section 8, pitfall 3): an event is appended that says so, marked as ours, so that
+/// derivation stays a matter of events alone.
+async fn repair(tx: &mut Tx, batch: &Batch, room: &RoomBatch, look: &Look, touched: &mut Touched) -> Result<(), Error> {
+    let open = sqlx::query_scalar(OPEN).bind(&room.room_id).bind(batch.seen_ms).fetch_all(&mut **tx).await?;
+    let mut chains: BTreeSet<String> = open.into_iter().collect();
+    // A join in the state whose chain has ended for us is looked at, too.
+    let joins = room.arrivals.iter().map(|arrival| &arrival.event);
+    let joins = joins.filter(|event| Kind::of(&event.kind) == Kind::Member && !member::parse(event).joins.is_empty());
+    chains.extend(joins.filter_map(|event| member::chain(event).ok().flatten()));
+    let mut repairs = RoomBatch::new(&room.room_id, Source::Poll);
+    for chain in chains {
+        let rows = sqlx::query(CHAIN).bind(&room.room_id).bind(&chain).fetch_all(&mut **tx).await?;
+        let events = rows.iter().map(event).collect::<Result<Vec<_>, _>>()?;
+        repairs.arrivals.extend(missing(&chain, &events, look, batch.seen_ms));
     }
-    let mut room = RoomBatch::new(room_id, Source::Poll);
-    for (chain, events) in chains {
-        let in_state = events.iter().any(|event| look.members.contains(&event.event_id));
-        // The answer may be older than what sync brought while we waited for it.
-        let settled = events.iter().all(|event| event.received_ts.is_none_or(|received| received < look.asked_ms));
-        let last = events.iter().max_by_key(|event| (event.time(), event.event_id.clone()));
-        if let (false, true, Some(last)) = (in_state, settled, last) {
-            room.arrivals.push(leave(&chain, last, batch.seen_ms));
-        }
-    }
-    append(tx, batch, &room, touched).await
+    append(tx, batch, &repairs, touched).await
 }
 
-fn leave(chain: &str, last: &RoomEvent, seen_ms: i64) -> Arrival {
+/// The event that brings a chain to what the state says, if it does not say so itself.
+fn missing(chain: &str, events: &[RoomEvent], look: &Look, seen_ms: i64) -> Option<Arrival> {
+    // The answer may be older than what sync brought while we waited for it.
+    let settled = events.iter().all(|event| event.received_ts.is_none_or(|received| received < look.asked_ms));
+    let newest = in_order(events).last()?.1;
+    let holds = events.iter().find(|event| look.members.contains(&event.event_id));
+    let content = holds.map_or_else(|| json!({}), again);
+    let told = holds.is_some_and(|holds| holds.event_id == newest.event_id) || content == newest.content;
+    (settled && !told).then(|| ours(chain, holds.unwrap_or(newest), content, seen_ms))
+}
+
+/// The content of an event that counts again. A join goes on with its first time, so it is no new one.
+fn again(event: &RoomEvent) -> Value {
+    let mut content = event.content.clone();
+    if let Some(object) = content.as_object_mut().filter(|object| object.contains_key("application")) {
+        object.entry("created_ts").or_insert(json!(event.time()));
+    }
+    content
+}
+
+fn ours(chain: &str, like: &RoomEvent, content: Value, seen_ms: i64) -> Arrival {
     let json: Value = json!({
         "event_id": format!("~{}", hash(&[chain, &seen_ms.to_string()], 12)),
-        "type": last.kind, "state_key": last.state_key, "sender": last.sender, "origin_server_ts": seen_ms,
-        "content": {}, "unsigned": {"callscope": "made by Callscope: this state key was gone from the room's state"},
+        "type": like.kind, "state_key": like.state_key, "sender": like.sender, "origin_server_ts": seen_ms,
+        "content": content,
+        "unsigned": {"callscope": "made by Callscope: a poll found this in the room's state, without an event that says so"},
     });
-    let mut event = last.clone();
+    let mut event = like.clone();
     json["event_id"].as_str().unwrap_or_default().clone_into(&mut event.event_id);
-    event.content = json!({});
+    event.content = content;
     event.origin_server_ts = seen_ms;
     event.received_ts = Some(seen_ms);
     event.replaces_state = None;
     event.redacted_ts = None;
-    debug_assert_eq!(Kind::of(&event.kind), Kind::Member);
+    event.readable = true;
     Arrival { event, json: json.to_string(), in_timeline: false }
 }

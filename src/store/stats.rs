@@ -4,10 +4,14 @@ use super::row::{SpanNumbers, Totals, Viewer};
 use super::{Error, Store, sessions};
 use sqlx::Row;
 
-const CALLS: &str = "select count(*) from sessions where until_ms > $1 and started_ms < $2";
-const PEOPLE: &str = "select count(distinct user_id) from memberships where until_ms > $1 and joined_ms < $2";
-const LONGEST: &str = "select s.*, r.name as room_name, r.alias from sessions s join rooms r on r.room_id = s.room_id
-    where s.until_ms > $1 and s.started_ms < $2
+// `+ 0`: spans are recent, so that few calls ended after their start and many began before their end.
+const CALLS: &str = "select count(*) from sessions where until_ms > $1 and started_ms + 0 < $2";
+const PEOPLE: &str = "select count(distinct user_id) from memberships
+    where until_ms > $1 and joined_ms < $2 and until_ms > joined_ms";
+const LONGEST: &str = "select s.*, r.name as room_name, r.alias, r.watch,
+        coalesce(r.polled_ms, r.first_seen_ms) as looked_ms
+    from sessions s join rooms r on r.room_id = s.room_id
+    where s.until_ms > $1 and s.started_ms + 0 < $2
     order by (case when s.until_ms > $2 then $2 else s.until_ms end) - s.started_ms desc, s.id limit 1";
 
 /// The numbers of the span `[from, to)`, ms. A stay that crosses a boundary counts with the part inside.
@@ -42,35 +46,52 @@ pub async fn numbers(store: &Store, viewer: Viewer, from: i64, to: i64) -> Resul
     })
 }
 
-const SPANS: &str = "select joined_ms, until_ms, room_id, user_id, coalesce(device_id, chain) from memberships
-    where until_ms > $1 and joined_ms < $2 and until_ms > joined_ms";
+const SPANS: &str = "select room_id, user_id, coalesce(device_id, chain), joined_ms, until_ms from memberships
+    where until_ms > $1 and joined_ms < $2 and until_ms > joined_ms order by 1, 2, 3, 4, 5";
 
 /// Devices in calls at once as steps `(time ms, devices)` from `from` to `to`; the first step is at `from`.
+/// A device of which several stays speak at once (two event types, two slots of a room) counts once.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn concurrency(store: &Store, viewer: Viewer, from: i64, to: i64) -> Result<Vec<(i64, i64)>, Error> {
     let Viewer::Operator = viewer;
-    let rows: Vec<(i64, i64, String, String, String)> =
+    let rows: Vec<(String, String, String, i64, i64)> =
         sqlx::query_as(SPANS).bind(from).bind(to).fetch_all(&store.read).await?;
     let mut changes: Vec<(i64, i64)> = Vec::with_capacity(rows.len() * 2);
-    for (joined, until, ..) in rows {
-        changes.push((joined.max(from), 1));
-        if until < to {
-            changes.push((until, -1));
+    for stays in rows.chunk_by(|one, next| (&one.0, &one.1, &one.2) == (&next.0, &next.1, &next.2)) {
+        // In order of arrival: what begins later adds only what goes beyond the end known so far.
+        let mut end = i64::MIN;
+        for (.., joined, until) in stays {
+            let start = (*joined).max(from).max(end);
+            if *until <= start {
+                continue;
+            }
+            changes.push((start, 1));
+            if *until < to {
+                changes.push((*until, -1));
+            }
+            end = *until;
         }
     }
+    Ok(steps(changes, from))
+}
+
+/// Changes of a number as steps; what cancels out at one instant is none.
+fn steps(mut changes: Vec<(i64, i64)>, from: i64) -> Vec<(i64, i64)> {
     changes.sort_unstable();
     let mut steps = vec![(from, 0)];
     let mut devices = 0;
-    for (time, change) in changes {
+    for at_once in changes.chunk_by(|one, next| one.0 == next.0) {
+        let change: i64 = at_once.iter().map(|(_, change)| change).sum();
         devices += change;
         match steps.last_mut() {
-            Some(last) if last.0 == time => last.1 = devices,
-            _ => steps.push((time, devices)),
+            Some(last) if last.0 == at_once[0].0 => last.1 = devices,
+            _ if change != 0 => steps.push((at_once[0].0, devices)),
+            _ => {}
         }
     }
-    Ok(steps)
+    steps
 }
 
 const STARTS: &str = "select started_ms, peak from sessions where room_id = $1 and started_ms >= $2

@@ -1,10 +1,11 @@
 //! Tallies: a large call is not counted anew with each change. What changed is added to its counts or taken from them,
 //! and what can have changed in its peak and its length is looked at where it changed.
 
-use super::memberships::{Change, Facts};
-use super::{Error, Tx, rows, sessions};
-use crate::rtc::session::{Session, Stay, peak, server_of};
-use sqlx::Row;
+use super::memberships::{Assigned, Facts};
+use super::recount::{self, Cluster};
+use super::rows::{Rows, Statement};
+use super::{Error, Tx};
+use crate::rtc::session::{Count, Session, Stay, peak, server_of};
 use std::collections::BTreeMap;
 
 type Key = (&'static str, String);
@@ -13,32 +14,29 @@ type Key = (&'static str, String);
 pub(super) struct Move<'a> {
     pub session: &'a Session,
     pub tally: i64,
-    pub from: i64,
-    pub to: i64,
-    pub changes: &'a [&'a Change],
+    /// What was taken into the call before, but is not written yet.
+    pub before: &'a [Cluster<'a>],
+    pub cluster: &'a Cluster<'a>,
 }
 
-const PRESENT: &str = "select id, user_id, coalesce(device_id, chain) as device, joined_ms, until_ms from memberships
-    where session_id = $1 and until_ms >= $2 and joined_ms + 0 <= $3";
+const PRESENT: &str = "select id, chain, user_id, device_id, joined_ms, until_ms, join_event_id, resumed, intent, session_id
+    from memberships where session_id = $1 and until_ms >= $2 and joined_ms + 0 <= $3";
 
 impl Move<'_> {
     /// The call after the changes; `None` when it must be counted anew: its beginning changed, it fell apart,
     /// or its peak was where stays became shorter.
-    pub async fn apply(&self, tx: &mut Tx) -> Result<Option<Session>, Error> {
+    pub async fn apply(&self, tx: &mut Tx, assigned: &mut Assigned) -> Result<Option<Session>, Error> {
         let old = self.session;
-        if self.from <= old.started_ms {
+        if self.cluster.from <= old.started_ms {
             return Ok(None);
-        }
-        for change in self.changes.iter().filter(|change| self.is_in(change.new.as_ref())) {
-            sessions::assign(tx, change.id(), Some(&old.id)).await?;
         }
         let present = self.present(tx).await?;
         let Some(until_ms) = self.until(&present) else { return Ok(None) };
         let Some((peak, peak_users)) = self.peaks(&present) else { return Ok(None) };
         let mut new = Session { until_ms, peak, peak_users, ..old.clone() };
         self.count(tx, &mut new).await?;
-        for change in self.changes.iter().filter(|change| !self.is_in(change.new.as_ref()) && change.new.is_some()) {
-            sessions::assign(tx, change.id(), None).await?;
+        for change in self.cluster.changes.iter().filter(|change| self.is_in(change.new.as_ref())) {
+            assigned.insert(change.id().to_owned(), Some(old.id.clone()));
         }
         Ok(Some(new))
     }
@@ -54,30 +52,33 @@ impl Move<'_> {
 
     /// The stays of the call that touch the span, as they are now, by row id.
     async fn present(&self, tx: &mut Tx) -> Result<BTreeMap<String, Stay>, Error> {
-        let query = sqlx::query(PRESENT).bind(&self.session.id).bind(self.from - 1).bind(self.to);
-        let rows = query.fetch_all(&mut **tx).await?;
-        let stay = |row: &sqlx::any::AnyRow| {
-            let stay = Stay {
-                user: row.try_get("user_id")?,
-                device: row.try_get("device")?,
-                joined_ms: row.try_get("joined_ms")?,
-                until_ms: row.try_get("until_ms")?,
-            };
-            Ok((row.try_get("id")?, stay))
-        };
-        let all: Result<BTreeMap<String, Stay>, Error> = rows.iter().map(stay).collect();
-        Ok(all?.into_iter().filter(|(_, stay)| stay.until_ms > stay.joined_ms).collect())
+        let (from, to) = (self.cluster.from - 1, self.cluster.to);
+        let query = sqlx::query(PRESENT).bind(&self.session.id).bind(from).bind(to);
+        let mut present = BTreeMap::new();
+        for row in query.fetch_all(&mut **tx).await? {
+            let (stay, _) = recount::stay(&row)?;
+            present.insert(stay.id.clone(), stay);
+        }
+        for change in self.before.iter().chain([self.cluster]).flat_map(|cluster| &cluster.changes) {
+            present.remove(change.id());
+            let new = change.new.as_ref().filter(|_| self.is_in(change.new.as_ref()));
+            let new = new.and_then(|new| new.stay(change.id()));
+            let new = new.filter(|stay| stay.until_ms >= from && stay.joined_ms <= to);
+            present.extend(new.map(|stay| (stay.id.clone(), stay)));
+        }
+        present.retain(|_, stay| stay.until_ms > stay.joined_ms);
+        Ok(present)
     }
 
     /// When the call ends now; `None` when it fell apart. Outside of the span nothing changed.
     fn until(&self, present: &BTreeMap<String, Stay>) -> Option<i64> {
         let mut pieces: Vec<(i64, i64)> = present.values().map(|stay| (stay.joined_ms, stay.until_ms)).collect();
-        pieces.push((self.session.started_ms, self.from));
-        if self.session.until_ms > self.to {
-            pieces.push((self.to, self.session.until_ms));
+        pieces.push((self.session.started_ms, self.cluster.from));
+        if self.session.until_ms > self.cluster.to {
+            pieces.push((self.cluster.to, self.session.until_ms));
         }
         // Nothing but the changed stays may have carried the call up to where the change begins.
-        if !present.values().any(|stay| stay.joined_ms < self.from) {
+        if !present.values().any(|stay| stay.joined_ms < self.cluster.from) {
             return None;
         }
         pieces.sort_unstable();
@@ -90,18 +91,18 @@ impl Move<'_> {
         }
         // The piece before the change ends where it begins; the call itself ends with its last stay.
         let last = present.values().map(|stay| stay.until_ms).max()?;
-        Some(if self.session.until_ms > self.to { until } else { last })
+        Some(if self.session.until_ms > self.cluster.to { until } else { last })
     }
 
     fn peaks(&self, present: &BTreeMap<String, Stay>) -> Option<(usize, usize)> {
         let mut before = present.clone();
-        for change in self.changes {
+        for change in &self.cluster.changes {
             before.remove(change.id());
             if let Some(old) = change.old.as_ref().filter(|_| self.was_in(change.old.as_ref())) {
-                before.insert(change.id().to_owned(), old.stay());
+                before.extend(old.stay(change.id()).map(|stay| (stay.id.clone(), stay)));
             }
         }
-        let window = (self.from - 1, self.to);
+        let window = (self.cluster.from - 1, self.cluster.to);
         let (old, new) = (peak(before.values(), window), peak(present.values(), window));
         let settle = |known: usize, old: usize, new: usize| match new {
             new if new >= known => Some(new),
@@ -114,7 +115,7 @@ impl Move<'_> {
     async fn count(&self, tx: &mut Tx, session: &mut Session) -> Result<(), Error> {
         let mut deltas: BTreeMap<Key, i64> = BTreeMap::new();
         let mut stays = 0;
-        for change in self.changes {
+        for change in &self.cluster.changes {
             for (facts, one) in [
                 (change.old.as_ref().filter(|_| self.was_in(change.old.as_ref())), -1),
                 (change.new.as_ref().filter(|_| self.is_in(change.new.as_ref())), 1),
@@ -161,21 +162,21 @@ fn keys(user: &str, device: &str, intent: Option<&str>) -> impl Iterator<Item = 
 
 const NEXT: &str = "select coalesce(max(tally), 0) + 1 from tallies";
 
-/// Begins the tally of a call that was counted anew. Each stay is user, device and intent.
-pub(super) async fn begin<'s>(
-    tx: &mut Tx,
-    stays: impl Iterator<Item = (&'s str, &'s str, Option<&'s str>)>,
-) -> Result<i64, Error> {
+static BEGIN: Rows = Rows::new(1, "insert into tallies (tally, what, key, n) values ", "($1, ?, ?, ?)", "");
+
+/// Begins the tally of a call that was counted anew.
+pub(super) async fn begin(tx: &mut Tx, count: &Count) -> Result<i64, Error> {
     let tally: i64 = sqlx::query_scalar(NEXT).fetch_one(&mut **tx).await?;
     let mut counts: BTreeMap<Key, i64> = BTreeMap::new();
-    for (user, device, intent) in stays {
-        for key in keys(user, device, intent) {
-            *counts.entry(key).or_default() += 1;
+    for ((user, device), n) in &count.devices {
+        for key in keys(user, device, None) {
+            *counts.entry(key).or_default() += n;
         }
     }
+    counts.extend(count.intents.iter().map(|(intent, n)| (("i", intent.clone()), *n)));
     let counts: Vec<(Key, i64)> = counts.into_iter().collect();
-    let bind = |query: rows::Statement, ((what, key), n): &(Key, i64)| query.bind(*what).bind(key).bind(*n);
-    rows::write(tx, &rows::TALLIES, &counts, |query| query.bind(tally), bind).await?;
+    let bind = |query: Statement, ((what, key), n): &(Key, i64)| query.bind(*what).bind(key.clone()).bind(*n);
+    BEGIN.write(tx, &counts, |query| query.bind(tally), bind).await?;
     Ok(tally)
 }
 

@@ -53,6 +53,19 @@ pub async fn start(store: &Store, start: &Start<'_>) -> Result<(), Error> {
     Ok(())
 }
 
+const KNOWN: &str = "insert into vantages (id, user_id, homeserver, mode, started_ms) values ($1, $2, $3, $4, $5)
+    on conflict (id) do nothing";
+
+/// Makes the vantage known before anything could be asked; one that is known stays as it is.
+///
+/// # Errors
+/// When the database fails.
+pub async fn known(store: &Store, start: &Start<'_>) -> Result<(), Error> {
+    let query = sqlx::query(KNOWN).bind(start.id).bind(start.user_id).bind(start.homeserver).bind(start.mode);
+    query.bind(start.now).execute(&store.write).await?;
+    Ok(())
+}
+
 const MOVED: &str = "update vantages set position = $2, last_sync_ms = $3,
     first_sync_ms = coalesce(first_sync_ms, $3) where id = $1";
 
@@ -73,6 +86,17 @@ pub async fn position(store: &Store, id: &str) -> Result<Option<String>, Error> 
     Ok(position.flatten())
 }
 
+const FOLLOWED: &str = "select last_sync_ms from vantages where id = $1";
+
+/// Was there ever a position? One that was forgotten counts.
+///
+/// # Errors
+/// When the database fails.
+pub async fn has_followed(store: &Store, id: &str) -> Result<bool, Error> {
+    let last: Option<Option<i64>> = sqlx::query_scalar(FOLLOWED).bind(id).fetch_optional(&store.read).await?;
+    Ok(last.flatten().is_some())
+}
+
 const FORGET: &str = "update vantages set position = null where id = $1";
 
 /// Forgets a position that the homeserver no longer knows.
@@ -84,8 +108,9 @@ pub async fn forget_position(store: &Store, id: &str) -> Result<(), Error> {
     Ok(())
 }
 
-// A first failure begins a trouble, later ones go on with it.
-const FAILED: &str = "update vantages set error = $2, error_since_ms = coalesce(error_since_ms, $3), last_error = $2,
+// A first failure begins a trouble; which of several is told is for `stands`.
+const FAILED: &str =
+    "update vantages set error = coalesce(error, $2), error_since_ms = coalesce(error_since_ms, $3), last_error = $2,
     last_error_ms = $3, errors = errors + 1 where id = $1";
 
 /// Notes an error in plain words.
@@ -97,14 +122,15 @@ pub async fn failed(store: &Store, id: &str, error: &str, now: i64) -> Result<()
     Ok(())
 }
 
-const RECOVERED: &str = "update vantages set error = null, error_since_ms = null where id = $1";
+const STANDS: &str = "update vantages set error = $2, error_since_ms = $3 where id = $1";
 
-/// Notes that all is well again; what the trouble was stays as the last error.
+/// Notes which trouble stands, and since when, ms; `None` when all is well: the last error stays known.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn recovered(store: &Store, id: &str) -> Result<(), Error> {
-    sqlx::query(RECOVERED).bind(id).execute(&store.write).await?;
+pub async fn stands(store: &Store, id: &str, trouble: Option<(&str, i64)>) -> Result<(), Error> {
+    let (text, since) = trouble.unzip();
+    sqlx::query(STANDS).bind(id).bind(text).bind(since).execute(&store.write).await?;
     Ok(())
 }
 

@@ -91,6 +91,17 @@ pub async fn todo(store: &Store) -> Result<Vec<Walk>, Error> {
     Ok(rows.into_iter().map(walk).collect())
 }
 
+const HEARD: &str = "select max(received_ms) from events where room_id = $1 and stream <= $2 and source = 'sync'";
+
+/// When sync last brought something of this room before the walk began, by our clock, ms: a gap begins there or later.
+///
+/// # Errors
+/// When the database fails.
+pub async fn last_heard(store: &Store, walk: &Walk) -> Result<Option<i64>, Error> {
+    let query = sqlx::query_scalar(HEARD).bind(&walk.room_id).bind(walk.before_stream);
+    Ok(query.fetch_one(&store.read).await?)
+}
+
 const KNOWN: &str = "select count(*) from events where event_id = $1 and room_id = $2 and stream <= $3";
 
 /// Was every event of this page known before the walk began? Then the gap is closed. One known event is not

@@ -17,6 +17,12 @@ pub enum Error {
     Unrecognized,
     #[error("this address answers only GET")]
     NotAllowed,
+    /// The request names a host that is not us.
+    #[error(
+        "Callscope does not answer under the name \"{0}\". If people are to reach it so, \
+         set CALLSCOPE_PUBLIC_URL to that address, for example https://calls.example.org, and restart"
+    )]
+    Misdirected(String),
     #[error("the store failed: {0}")]
     Store(#[from] store::Error),
     #[error("the page could not be written: {0}")]
@@ -40,6 +46,7 @@ impl Error {
             Self::Invalid(_) => StatusCode::BAD_REQUEST,
             Self::NotFound(_) | Self::Unrecognized => StatusCode::NOT_FOUND,
             Self::NotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Misdirected(_) => StatusCode::MISDIRECTED_REQUEST,
             Self::Store(_) | Self::Template(_) | Self::Json(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -56,6 +63,7 @@ impl Error {
         let errcode = match self {
             Self::Invalid(_) => "M_INVALID_PARAM",
             Self::NotFound(_) => "M_NOT_FOUND",
+            Self::Misdirected(_) => "M_FORBIDDEN",
             Self::Unrecognized | Self::NotAllowed => "M_UNRECOGNIZED",
             _ => "M_UNKNOWN",
         };

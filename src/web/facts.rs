@@ -156,6 +156,11 @@ pub struct CallFacts {
     pub ended_ms: Option<i64>,
     pub ended_at: Option<Stamp>,
     pub active: bool,
+    /// Its room was lost while it ran: whether it still does is not known, and neither `active` nor an end says so.
+    pub stale: bool,
+    /// Up to when it is known; only if stale.
+    pub known_until_ms: Option<i64>,
+    pub known_until_at: Option<Stamp>,
     pub duration_ms: i64,
     pub people: i64,
     pub devices: i64,
@@ -181,11 +186,14 @@ impl CallFacts {
     /// A call of its row and the rows of its members.
     #[must_use]
     pub fn new(call: row::Call, members: Vec<row::Member>, now: i64) -> Self {
-        let ended_ms = call.ended_ms(now);
+        let (ended_ms, known_until_ms) = (call.ended_ms(now), call.known_until_ms(now));
         let used = in_use(&members);
         let members = members.into_iter().zip(used);
         Self {
             active: call.is_active(now),
+            stale: known_until_ms.is_some(),
+            known_until_ms,
+            known_until_at: known_until_ms.map(Stamp),
             duration_ms: call.duration_ms(now),
             id: call.id,
             room: call.room.into(),
@@ -211,10 +219,10 @@ impl CallFacts {
         format!("/calls/{}", format::segment(&self.id))
     }
 
-    /// The moment up to which it is known: its end, or now.
+    /// The moment up to which it is known: its end, when its room was lost, or now.
     #[must_use]
     pub fn end_ms(&self, now: impl format::Whole) -> i64 {
-        self.ended_ms.unwrap_or(now.whole()).max(self.started_ms)
+        self.ended_ms.or(self.known_until_ms).unwrap_or(now.whole()).max(self.started_ms)
     }
 
     /// Those who are in it now, in order of arrival.

@@ -42,6 +42,7 @@ pub fn call(id: &str, room: RoomName, members: &[Member]) -> Call {
         servers: distinct(|member| member.server.clone()).into_iter().collect(),
         intent: Some("video".to_owned()),
         first_event_id: format!("$first{id}"),
+        lost_ms: None,
     }
 }
 

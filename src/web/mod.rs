@@ -8,6 +8,7 @@ pub mod facts;
 mod fixtures;
 pub mod format;
 mod health;
+pub mod host;
 mod live;
 pub mod pages;
 pub mod query;
@@ -17,10 +18,10 @@ use crate::changes::Changes;
 use crate::clock::Clock;
 use crate::store::Store;
 use actix_web::dev::Server;
-use actix_web::middleware::{Compress, DefaultHeaders};
+use actix_web::middleware::{Compress, DefaultHeaders, from_fn};
 use actix_web::web::{self as http, Data, ServiceConfig};
 use actix_web::{App, FromRequest, Handler, HttpServer, Resource, Responder};
-use pages::{about, call, calls, overview, room, rooms, status};
+use pages::{about, call, calls, overview, rejected, room, rooms, status};
 
 /// Scripts and styles come from here only; nothing is fetched from or sent to anybody else.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -35,7 +36,7 @@ pub struct Web {
     pub store: Store,
     pub changes: Changes,
     pub clock: Clock,
-    /// Where browsers reach us, without a trailing `/`; addresses in JSON are relative without it.
+    /// Where browsers reach us; addresses in JSON are relative without it. Its host is one that is answered to.
     pub public_url: Option<String>,
 }
 
@@ -52,6 +53,7 @@ impl Web {
 /// # Errors
 /// The socket cannot be used.
 pub fn serve(listener: std::net::TcpListener, web: Web) -> std::io::Result<Server> {
+    let hosts = host::Hosts::new(listener.local_addr()?, web.public_url.as_deref());
     let web = Data::new(web);
     let app = move || {
         let headers = DefaultHeaders::new()
@@ -59,7 +61,9 @@ pub fn serve(listener: std::net::TcpListener, web: Web) -> std::io::Result<Serve
             .add(("x-content-type-options", "nosniff"))
             .add(("referrer-policy", "same-origin"))
             .add(("cross-origin-opener-policy", "same-origin"));
-        App::new().app_data(web.clone()).wrap(Compress::default()).wrap(headers).configure(routes)
+        let (hosts, known) = (hosts.clone(), web.clone());
+        let guard = from_fn(move |req, next| host::guard(hosts.clone(), known.clone(), req, next));
+        App::new().app_data(web.clone()).wrap(guard).wrap(Compress::default()).wrap(headers).configure(routes)
     };
     Ok(HttpServer::new(app).disable_signals().shutdown_timeout(SHUTDOWN_S).listen(listener)?.run())
 }
@@ -73,6 +77,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(at("/rooms", rooms::get))
         .service(at("/rooms/{id:.+}", room::get))
         .service(at("/status", status::get))
+        .service(at("/rejected", rejected::get))
         .service(at("/about", about::get))
         .service(at("/api/v1/overview", overview::get))
         .service(at("/api/v1/calls", calls::get))
@@ -81,6 +86,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(at("/api/v1/rooms", rooms::get))
         .service(at("/api/v1/rooms/{id:.+}", room::get))
         .service(at("/api/v1/status", status::get))
+        .service(at("/api/v1/rejected", rejected::get))
         .service(
             http::resource("/api/v1/live")
                 .route(http::get().to(live::get))

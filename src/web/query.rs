@@ -108,13 +108,24 @@ impl Query {
         let cursor = decode(text);
         cursor.map(Some).ok_or_else(|| Error::Invalid("cursor must be the next of an earlier answer".to_owned()))
     }
+
+    /// `cursor` of a list whose places are numbers, as an earlier answer gave it.
+    ///
+    /// # Errors
+    /// Anything else.
+    pub fn place(&self) -> Result<Option<i64>, Error> {
+        let Some(text) = self.get("cursor") else { return Ok(None) };
+        let place = text.parse().map(Some);
+        place.map_err(|_| Error::Invalid("cursor must be the next of an earlier answer".to_owned()))
+    }
 }
 
 /// A day as the start of that day in UTC, ms.
 fn date(text: &str) -> Option<i64> {
     let day: jiff::civil::Date = (text.len() == 10).then(|| text.parse().ok())??;
-    let zoned = day.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
-    Some(zoned.timestamp().as_millisecond())
+    // Not by way of a timestamp: those end a day before the last date does, and 9999-12-31 is what people write for ever.
+    // Not by way of a timestamp: those end a day before the last date does, and 9999-12-31 is what people write for ever.
+    i64::try_from(day.duration_since(jiff::civil::date(1970, 1, 1)).as_millis()).ok()
 }
 
 /// A cursor as text. Its form is ours to change.
@@ -172,6 +183,8 @@ mod tests {
         assert_eq!(from("1970-01-02").unwrap(), Some(DAY));
         assert_eq!(from("1970-01-01T01:00:00%2B01:00").unwrap(), Some(0));
         assert_eq!(read("to=1970-01-02").time("to", true).unwrap(), Some(2 * DAY));
+        assert_eq!(read("to=9999-12-31").time("to", true).unwrap(), Some(253_402_300_800_000));
+        assert_eq!(from("1969-12-31").unwrap(), Some(-DAY));
         for bad in ["yesterday", "2026-13-01", "99999999999999999999", "1970-01-01T01:00:00", "-5d"] {
             assert!(fault(from(bad)).starts_with("from must be"), "{bad}");
         }

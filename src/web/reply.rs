@@ -178,6 +178,7 @@ pub fn failure(ask: &Ask, error: &Error) -> HttpResponse {
         400 => "This address is not understood",
         404 => "Nothing here",
         405 => "Only for reading",
+        421 => "Not under this name",
         _ => "Something broke",
     };
     let page = ErrorPage { shell: &shell, status: body.status, heading, text: body.error };

@@ -1,7 +1,8 @@
 //! History: what happened before the bot came, page by page, and gaps.
 
-use crate::bed::{Bed, now};
-use callscope::sim::NewRoom;
+use crate::bed::{Bed, Running, now};
+use callscope::sim::{Fault, FaultKind, NewRoom};
+use serde_json::{Value, json};
 
 const ALICE: &str = "@alice:sim.example";
 
@@ -70,4 +71,82 @@ async fn a_horizon_is_kept() {
     let calls = app.room(&room).await["calls"].as_i64().unwrap();
     assert!((60..600).contains(&calls), "{calls}");
     app.app.stop().await;
+}
+
+#[tokio::test]
+async fn without_backfill_only_the_time_since_the_last_look_is_read() {
+    let bed = Bed::new().await;
+    let room = bed.room(&[ALICE]);
+    calls_at(&bed, &room, 300, now() - 900_000_000);
+    let app = bed.start_with(&[("BACKFILL", "false")]).await;
+    app.ready().await;
+    let before = walked(&app, &room).await;
+    assert_eq!(before["history_pages"], 0, "{before}");
+    app.app.stop().await;
+    calls_at(&bed, &room, 200, now() - 500_000);
+    let app = bed.start_with(&[("BACKFILL", "false")]).await;
+    let want = before["calls"].as_i64().unwrap() + 200;
+    app.calls_until("the calls of the gap", |calls| i64::try_from(calls.len()).unwrap() >= want).await;
+    assert_eq!(walked(&app, &room).await["calls"], want, "and nothing older");
+    app.app.stop().await;
+}
+
+#[tokio::test]
+async fn a_gap_keeps_the_horizon_too() {
+    let bed = Bed::new().await;
+    let room = bed.room(&[ALICE]);
+    let app = bed.start_with(&[("BACKFILL_DAYS", "3")]).await;
+    app.ready().await;
+    walked(&app, &room).await;
+    app.app.stop().await;
+    calls_at(&bed, &room, 600, now() - 900_000_000);
+    calls_at(&bed, &room, 100, now() - 500_000);
+    let app = bed.start_with(&[("BACKFILL_DAYS", "3")]).await;
+    app.calls_until("the calls of the gap", |calls| calls.len() >= 100).await;
+    assert_eq!(walked(&app, &room).await["calls"], 100);
+    app.app.stop().await;
+}
+
+#[tokio::test]
+async fn a_room_that_cannot_be_walked_holds_up_no_other() {
+    let bed = Bed::new().await;
+    let mut rooms: Vec<String> = (0..3).map(|_| bed.room(&[ALICE])).collect();
+    rooms.sort();
+    for room in &rooms {
+        calls_at(&bed, room, 300, now() - 9_000_000);
+    }
+    let broken = crate::support::http::quote(&rooms[0]);
+    let path = format!("{}/messages", &broken[broken.len() - 10..]);
+    bed.hs.inject(Fault::lasting(&path, FaultKind::Status(500, json!({"errcode": "M_UNKNOWN", "error": "x"}))));
+    let app = bed.start_with(&[("POLL_SCHEDULE", "0 0 0 1 1 *")]).await;
+    for room in &rooms[1..] {
+        assert_eq!(walked(&app, room).await["calls"], 300);
+    }
+    let error = crate::support::eventually("it is said on the room", 60, async || {
+        app.room(&rooms[0]).await["error"].as_str().map(ToOwned::to_owned)
+    })
+    .await;
+    assert!(error.contains("history") && error.contains("500"), "{error}");
+    let status = app.json("/api/v1/status").await;
+    assert!(status["vantages"][0]["error"].is_null(), "not on the account: {status}");
+    bed.hs.clear_faults();
+    assert_eq!(walked(&app, &rooms[0]).await["calls"], 300);
+    assert!(app.room(&rooms[0]).await["error"].is_null(), "and it goes with the trouble");
+    app.app.stop().await;
+}
+
+/// Short calls, two seconds apart, from `begin` on.
+fn calls_at(bed: &Bed, room: &str, calls: i64, begin: i64) {
+    for n in 0..calls {
+        bed.joins(room, ALICE, "AD", begin + n * 2000);
+        bed.leaves(room, ALICE, "AD", begin + n * 2000 + 1000);
+    }
+}
+
+/// The room, as soon as no walk through it is open.
+async fn walked(app: &Running, room: &str) -> Value {
+    crate::support::eventually("the walk ends", 60, async || {
+        Some(app.room(room).await).filter(|room| room["history_open"] == false)
+    })
+    .await
 }

@@ -80,6 +80,13 @@ impl Running {
         self.http.get(path).await.ok()
     }
 
+    /// A page as text.
+    pub async fn page(&self, path: &str) -> String {
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let ask = client.get(format!("{}{path}", self.http.base)).header("accept", "text/html");
+        ask.send().await.unwrap().text().await.unwrap()
+    }
+
     pub async fn ready(&self) {
         eventually("the first sync", 30, async || (self.http.get("/readyz").await.status == 200).then_some(())).await;
     }

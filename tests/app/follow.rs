@@ -121,6 +121,32 @@ async fn a_room_that_the_bot_leaves_is_said_to_be_stale() {
         (app.room(&room).await["watch"] == "left").then_some(())
     })
     .await;
-    assert_eq!(app.calls().await[0]["active"], true, "nothing is closed by our own leaving");
+    let call = &app.calls().await[0];
+    assert_eq!(call["ended_ms"], json!(null), "nothing is closed by our own leaving");
+    assert_eq!((&call["stale"], &call["active"]), (&json!(true), &json!(false)), "and nothing is said to be live");
+    app.app.stop().await;
+}
+
+#[tokio::test]
+async fn an_expiry_is_announced_though_nothing_is_written() {
+    let bed = Bed::new().await;
+    let room = bed.room(&[ALICE]);
+    let app = bed.start().await;
+    app.ready().await;
+    let mut content = join("AD");
+    content["expires"] = json!(2500);
+    bed.hs.send_state(&room, ALICE, crate::bed::MEMBER, &key(ALICE, "AD"), content, now());
+    app.calls_until("the call", |calls| calls.len() == 1).await;
+    let mut stream = reqwest::get(format!("{}/api/v1/live", app.http.base)).await.unwrap();
+    let mut heard = String::new();
+    let listen = async {
+        while !heard.contains("slot_id") {
+            heard.push_str(&String::from_utf8_lossy(&stream.chunk().await.unwrap().unwrap()));
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_mins(1), listen).await.expect("the end is announced");
+    let calls = app.calls().await;
+    assert_eq!(calls[0]["active"], false);
+    assert_eq!(calls[0]["members"][0]["end_reason"], "expired");
     app.app.stop().await;
 }

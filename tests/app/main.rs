@@ -1,12 +1,18 @@
 //! The app from outside: over HTTP, against the simulated homeserver and its faults.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on ends")]
 
+mod alone;
 mod backfill;
+mod backup;
 mod bed;
 mod faults;
 mod follow;
+mod full;
 mod hostile;
 mod poll;
+mod retention;
+mod rights;
 mod sign_in;
 #[path = "../support/mod.rs"]
 mod support;
+mod troubles;

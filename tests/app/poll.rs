@@ -1,7 +1,8 @@
 //! Polls: without any long poll, and as the repair of what sync missed; rooms looked into without joining.
 
 use crate::bed::{Bed, MEMBER, join, key, now};
-use callscope::sim::NewRoom;
+use callscope::sim::{Fault, FaultKind, NewRoom};
+use serde_json::json;
 
 const ALICE: &str = "@alice:sim.example";
 const OFTEN: (&str, &str) = ("POLL_SCHEDULE", "* * * * * *");
@@ -54,5 +55,38 @@ async fn a_world_readable_room_is_polled_without_joining() {
     assert_eq!(blind["watch"], "blind");
     assert!(blind["error"].as_str().unwrap().contains("M_FORBIDDEN"), "{blind}");
     assert!(!bed.hs.requests().iter().any(|(_, path)| path.contains("/join/")), "never joined");
+    app.app.stop().await;
+}
+
+#[tokio::test]
+async fn a_state_without_its_beginning_ends_no_call() {
+    let bed = Bed::new().await;
+    let room = bed.room(&[ALICE]);
+    bed.joins(&room, ALICE, "AD", now() - 100_000);
+    let app = bed.start_with(&[("POLL_SCHEDULE", "0 0 0 1 1 *")]).await;
+    app.calls_until("the call", |calls| calls.len() == 1).await;
+    let read = async || app.room(&room).await["polled_ms"].as_i64();
+    crate::support::eventually("the first poll", 30, read).await;
+    app.app.stop().await;
+    bed.hs.inject(Fault::times("/state", 3, FaultKind::Status(200, json!([]))));
+    let app = bed.start_with(&[OFTEN]).await;
+    crate::support::eventually("three empty states and a good one", 60, async || {
+        (bed.hs.count("/state") >= 5 && app.room(&room).await["error"].is_null()).then_some(())
+    })
+    .await;
+    assert_eq!(app.calls().await[0]["active"], true);
+    app.app.stop().await;
+}
+
+#[tokio::test]
+async fn polls_alone_tell_that_the_bot_was_removed() {
+    let bed = Bed::new().await;
+    let room = bed.room(&[ALICE]);
+    let app = bed.start_with(&[("MODE", "poll"), OFTEN]).await;
+    crate::support::eventually("the room", 30, async || (app.room(&room).await["watch"] == "joined").then_some(()))
+        .await;
+    bed.hs.kick(&room, &bed.bot, ALICE, now());
+    crate::support::eventually("it is left", 30, async || (app.room(&room).await["watch"] == "left").then_some(()))
+        .await;
     app.app.stop().await;
 }

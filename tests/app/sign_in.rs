@@ -1,7 +1,7 @@
 //! Accounts: a password keeps its device, a revoked token is said and retried, invitations go by policy.
 
 use crate::bed::{Bed, now};
-use callscope::sim::NewRoom;
+use callscope::sim::{Fault, FaultKind, NewRoom};
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
 
@@ -108,5 +108,84 @@ async fn rooms_are_joined_by_id_and_alias_and_trouble_is_shown() {
         (gone["watch"] == "blind" && gone["error"].is_string()).then_some(())
     })
     .await;
+    app.app.stop().await;
+}
+
+#[tokio::test]
+async fn polls_alone_sign_in_again() {
+    let bed = Bed::new().await;
+    bed.room(&[ALICE]);
+    let file = bed.folder.path().join("callscope.credentials.json");
+    let user = bed.bot.clone();
+    let keys = [
+        ("ACCESS_TOKEN", ""),
+        ("USER_ID", user.as_str()),
+        ("PASSWORD", "secret"),
+        ("CREDENTIALS_FILE", file.to_str().unwrap()),
+        ("MODE", "poll"),
+        ("POLL_SCHEDULE", "* * * * * *"),
+    ];
+    let app = bed.start_with(&keys).await;
+    app.ready().await;
+    let kept: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    bed.hs.revoke(kept["access_token"].as_str().unwrap());
+    crate::support::eventually("a new login", 30, async || (bed.hs.count("/login") == 2).then_some(())).await;
+    app.status_until("all is well", |status| status["vantages"][0]["error"].is_null()).await;
+    app.app.stop().await;
+}
+
+#[tokio::test]
+async fn a_failing_sign_in_leaves_the_vantage_as_it_was() {
+    let bed = Bed::new().await;
+    let room = bed.room(&[ALICE]);
+    bed.hs.set_feature("org.matrix.msc4140", true);
+    let app = bed.start().await;
+    app.ready().await;
+    let facts = |status: &serde_json::Value| {
+        let vantage = &status["vantages"][0];
+        ["started_ms", "delayed_events", "sticky_events", "user_id"].map(|key| vantage[key].clone())
+    };
+    let before = facts(&app.json("/api/v1/status").await);
+    assert_eq!(before[1], true);
+    bed.hs.revoke(&bed.token);
+    bed.joins(&room, ALICE, "AD", now());
+    let after = app.status_until("some tries", |status| status["vantages"][0]["errors"].as_i64() >= Some(3)).await;
+    assert_eq!(facts(&after), before);
+    app.app.stop().await;
+}
+
+#[tokio::test]
+async fn an_invitation_is_tried_again_when_the_homeserver_was_busy() {
+    let bed = Bed::new().await;
+    bed.room(&[ALICE]);
+    let good = bed.hs.create_room(NewRoom::default());
+    let app = bed.start_with(&[("INVITES_ALLOW_SERVERS", "good.example")]).await;
+    app.ready().await;
+    bed.hs.join_user(&good, "@ann:good.example", now());
+    bed.hs.inject(Fault::once("/join/", FaultKind::RateLimited { retry_after_ms: 500, header: false }));
+    bed.hs.invite(&good, &bed.bot, "@ann:good.example", now());
+    crate::support::eventually("the room", 30, async || {
+        let rooms = app.json("/api/v1/rooms").await;
+        let room = rooms["data"].as_array().unwrap().iter().find(|room| room["room_id"] == json!(good))?.clone();
+        (room["watch"] == "joined").then_some(())
+    })
+    .await;
+    assert_eq!(bed.hs.count("/join/"), 2);
+    app.app.stop().await;
+}
+
+#[tokio::test]
+async fn a_join_that_hangs_stops_nothing() {
+    let bed = Bed::new().await;
+    let room = bed.room(&[ALICE]);
+    let good = bed.hs.create_room(NewRoom::default());
+    let app = bed.start_with(&[("INVITES_ALLOW_SERVERS", "good.example")]).await;
+    app.ready().await;
+    bed.hs.join_user(&good, "@ann:good.example", now());
+    bed.hs.inject(Fault::once("/join/", FaultKind::Hang(std::time::Duration::from_secs(100))));
+    bed.hs.invite(&good, &bed.bot, "@ann:good.example", now());
+    crate::support::eventually("the join", 30, async || (bed.hs.count("/join/") == 1).then_some(())).await;
+    bed.joins(&room, ALICE, "AD", now());
+    app.calls_until("the call, while the join hangs", |calls| calls.len() == 1).await;
     app.app.stop().await;
 }

@@ -45,6 +45,11 @@ impl Settings {
         self
     }
 
+    /// Runs the program with these arguments to its end.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command().args(arguments).stdin(Stdio::null()).output().expect("the program starts")
+    }
+
     fn command(&self) -> Command {
         let mut command = Command::new(PROGRAM);
         let foreign = std::env::vars_os().map(|(key, _)| key);

@@ -6,13 +6,12 @@ use super::{Rules, Says, Statement, statements};
 use crate::rtc::event::RoomEvent;
 use crate::rtc::member;
 use crate::rtc::membership::{Membership, Rejection};
-use crate::rtc::order::in_order;
 use crate::rtc::room::Room;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How a chain stands when everything before `at_ms` was folded. A cut is one that [`cuts`] offers: no event
-/// before it has a time at or after it, not even by a link to another event, and none after it one before.
+/// before it is moved to a time at or after it by its links, and none after it to one before.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct State {
     /// The cut, ms; `None` before the first event.
@@ -89,7 +88,7 @@ pub fn resume<'a>(
 ) -> Part {
     let mut part = Part::default();
     let mut joined = from.joined.clone();
-    let mut said = statements(events, &mut joined, &mut part.rejected);
+    let mut said = statements(events, chain.starts_with('k'), &mut joined, &mut part.rejected);
     for sub in from.subs.keys().filter(|sub| !said.contains_key(*sub)).cloned().collect::<Vec<_>>() {
         said.insert(sub, Vec::new());
     }
@@ -131,19 +130,25 @@ fn against(state: &State, before: &BTreeMap<String, String>, new: &[Rejection]) 
     against
 }
 
-/// Where these events of one chain can be cut, ms, ascending: at each such time, events before it by their own time
-/// are before it by their links, too. With them come all events that they link to, but for those that are older.
+/// Where these events of one chain can be cut, ms, ascending; with an `end`, ms, it is one of the places if it can be.
+/// Everything out of order lies between an event and an earlier one that replaces it (`rtc::order` moves events
+/// nowhere else), so a cut is where no link crosses it backwards. `times` knows the time of what they replace.
 #[must_use]
-pub fn cuts<'a>(events: impl IntoIterator<Item = &'a RoomEvent>) -> Vec<i64> {
-    let mut times: Vec<(i64, i64)> = in_order(events).iter().map(|(time, event)| (event.time(), *time)).collect();
-    times.sort_unstable();
+pub fn cuts<'a>(
+    events: impl IntoIterator<Item = &'a RoomEvent>,
+    times: impl Fn(&str) -> Option<i64>,
+    end: Option<i64>,
+) -> Vec<i64> {
+    let reach = |event: &RoomEvent| event.replaces_state.as_deref().and_then(&times).unwrap_or(i64::MIN);
+    let mut reaches: Vec<(i64, i64)> = events.into_iter().map(|event| (event.time(), reach(event))).collect();
+    reaches.sort_unstable();
     let mut latest = i64::MIN;
     let mut cuts = Vec::new();
-    for (own, effective) in times {
+    for (own, reach) in reaches.into_iter().chain(end.map(|end| (end, end))) {
         if latest < own && cuts.last() != Some(&own) {
             cuts.push(own);
         }
-        latest = latest.max(effective);
+        latest = latest.max(own).max(reach);
     }
     cuts
 }

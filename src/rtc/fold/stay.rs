@@ -8,7 +8,7 @@ use crate::rtc::member::{Format, Join};
 use crate::rtc::membership::{EndReason, Membership, Rejection};
 use crate::rtc::room::{Presence, Room};
 use crate::rtc::time::after;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The join that is current on the chain, whether or not its conditions hold.
 #[derive(Debug, Clone)]
@@ -46,15 +46,15 @@ pub(super) struct Stay<'a> {
     current: Option<Current<'a>>,
     live: Option<(Membership, i64)>,
     last_end: i64,
-    /// Sticky statements that may still be current, by index, newest last.
-    candidates: Vec<usize>,
+    /// Sticky statements in the order of MSC4354 (raw end, event id), by index; expired ones go lazily.
+    candidates: BTreeMap<(i64, &'a str), usize>,
     pub members: Vec<Membership>,
     pub rejected: Vec<Rejection>,
 }
 
 impl<'a> Stay<'a> {
     pub fn new(chain: &'a str, sub: &'a str, room: &'a Room, rules: &'a Rules) -> Self {
-        let (members, rejected, candidates) = (Vec::new(), Vec::new(), Vec::new());
+        let (members, rejected, candidates) = (Vec::new(), Vec::new(), BTreeMap::new());
         Self { chain, sub, room, rules, current: None, live: None, last_end: i64::MIN, candidates, members, rejected }
     }
 
@@ -63,7 +63,8 @@ impl<'a> Stay<'a> {
         self.last_end = from.last_end.unwrap_or(i64::MIN);
         self.live.clone_from(&from.live);
         let mut statements: Vec<Statement<'a>> = from.candidates.iter().map(|said| said.statement(self.sub)).collect();
-        self.candidates = (0..statements.len()).collect();
+        let keys = statements.iter().enumerate().map(|(at, statement)| (sticky_key(statement, self.rules), at));
+        self.candidates = keys.collect();
         if let Some(said) = &from.current {
             let statement = said.statement(self.sub);
             if let Says::Join(join) = &statement.says {
@@ -84,7 +85,7 @@ impl<'a> Stay<'a> {
         let rules = self.rules;
         let alive = self.live.is_some();
         let current = self.current.filter(|current| alive || current.until >= until);
-        let candidates = self.candidates.iter().map(|&at| &statements[at]);
+        let candidates = self.candidates.values().map(|&at| &statements[at]);
         let candidates = candidates.filter(|said| sticky_until(said, rules) > until);
         Sub {
             candidates: candidates.map(|said| Said { time: said.time, event: said.event.clone() }).collect(),
@@ -337,35 +338,37 @@ impl<'a> Stay<'a> {
     }
 
     /// MSC4354: of the events of one key that are still sticky, the one whose stickiness ends last is
-    /// current, by raw origin time; ties by event id. A loser is kept and says nothing.
+    /// current, by raw origin time; ties by event id. A loser says nothing while the winner stands.
     fn sticky(&mut self, statements: &[Statement<'a>], at: usize) {
         let statement = &statements[at];
-        let time = statement.time;
-        let rules = self.rules;
-        self.candidates.retain(|&other| sticky_until(&statements[other], rules) > time);
-        let key = |at: usize| sticky_key(&statements[at], rules);
-        if self.candidates.iter().any(|&other| key(other) > key(at)) {
+        self.candidates.insert(sticky_key(statement, self.rules), at);
+        if self.winner(statements, statement.time) == Some(at) {
+            self.say(statement, statement.time);
+        } else {
             self.rejected.push((statement.event.event_id.clone(), "loses_to_longer"));
-            return;
         }
-        self.candidates.push(at);
-        self.say(statement, time);
     }
 
-    /// The previous event of the key becomes current again (matrix-js-sdk does so), else the stay ends.
+    /// The statement that is current at `time`. Each expired one is dropped once, so all of them cost little.
+    fn winner(&mut self, statements: &[Statement<'a>], time: i64) -> Option<usize> {
+        while let Some(last) = self.candidates.last_entry() {
+            if sticky_until(&statements[*last.get()], self.rules) > time {
+                return Some(*last.get());
+            }
+            last.remove();
+        }
+        None
+    }
+
+    /// The next event of the key becomes current (matrix-js-sdk falls back, too), else the stay ends.
     fn redact_sticky(&mut self, statements: &[Statement<'a>], at: usize, time: i64) {
-        let rules = self.rules;
-        self.candidates.retain(|&other| sticky_until(&statements[other], rules) > time);
-        let Some(place) = self.candidates.iter().position(|&other| other == at) else {
-            return;
-        };
-        let was_current = place + 1 == self.candidates.len();
-        self.candidates.remove(place);
+        let was_current = self.winner(statements, time) == Some(at);
+        self.candidates.remove(&sticky_key(&statements[at], self.rules));
         if !was_current {
             return;
         }
-        if let Some(&previous) = self.candidates.last() {
-            self.say(&statements[previous], time);
+        if let Some(next) = self.winner(statements, time) {
+            self.say(&statements[next], time);
         } else {
             self.close(time, EndReason::Redacted, None);
             self.current = None;
@@ -381,7 +384,7 @@ fn sticky_until(statement: &Statement, rules: &Rules) -> i64 {
     after(statement.time, sticky_length(statement, rules))
 }
 
-fn sticky_key<'s>(statement: &Statement<'s>, rules: &Rules) -> (i64, &'s str) {
+fn sticky_key<'a>(statement: &Statement<'a>, rules: &Rules) -> (i64, &'a str) {
     let raw = after(statement.event.origin_server_ts, sticky_length(statement, rules));
     (raw, &statement.event.event_id)
 }

@@ -23,7 +23,8 @@ pub fn parse(content: &Value) -> MemberEvent {
     if object.contains_key("m.calls") && !object.contains_key("application") {
         return legacy::mesh(content);
     }
-    if let Some(session) = object.get("session") {
+    // Application data lies at the top level, too: only without an application is `session` the draft's.
+    if let (Some(session), None) = (object.get("session"), object.get("application")) {
         return joined(nested(session, object));
     }
     if !object.contains_key("application") {

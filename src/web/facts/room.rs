@@ -35,6 +35,7 @@ pub struct RoomFacts {
 
 impl From<row::Room> for RoomFacts {
     fn from(row: row::Room) -> Self {
+        let is_seen = matches!(row.watch, Watch::Joined | Watch::Peeked);
         Self {
             room: row.room.into(),
             version: row.version,
@@ -48,7 +49,7 @@ impl From<row::Room> for RoomFacts {
             polled_at: row.polled_ms.map(Stamp),
             error: row.error,
             calls: row.calls,
-            active_calls: row.active,
+            active_calls: if is_seen { row.active } else { 0 },
             last_call_ms: row.last_call_ms,
             last_call_at: row.last_call_ms.map(Stamp),
             unreadable: row.unreadable,

@@ -104,7 +104,13 @@ impl CallPage {
     #[must_use]
     pub fn timeline(&self, now: impl f::Whole) -> Timeline {
         let renewals: Vec<Renewal> = self.evidence.iter().filter_map(|event| self.renewal(event)).collect();
-        timeline::draw(&self.call, &renewals, now.whole())
+        timeline::draw(&self.call, &renewals, self.upto(now))
+    }
+
+    /// Now, or when the room was lost.
+    #[must_use]
+    pub fn upto(&self, now: impl f::Whole) -> i64 {
+        self.call.known_until_ms.unwrap_or(now.whole())
     }
 
     fn renewal(&self, event: &EvidenceFacts) -> Option<Renewal> {

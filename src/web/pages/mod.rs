@@ -4,6 +4,7 @@ pub mod about;
 pub mod call;
 pub mod calls;
 pub mod overview;
+pub mod rejected;
 pub mod room;
 pub mod rooms;
 pub mod status;

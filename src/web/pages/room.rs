@@ -107,9 +107,17 @@ impl RoomPage {
     /// All calls of this room.
     #[must_use]
     pub fn all_href(&self) -> String {
-        let query =
-            url::form_urlencoded::Serializer::new(String::new()).append_pair("room", &self.room.room.room_id).finish();
-        format!("/calls?{query}")
+        format!("/calls?{}", self.query())
+    }
+
+    /// All rejected events of this room.
+    #[must_use]
+    pub fn rejected_href(&self) -> String {
+        format!("/rejected?{}", self.query())
+    }
+
+    fn query(&self) -> String {
+        url::form_urlencoded::Serializer::new(String::new()).append_pair("room", &self.room.room.room_id).finish()
     }
 }
 

@@ -1,6 +1,7 @@
 //! `/status`: the observer itself: accounts, errors, what could not be used or read, and the size of the database.
 
 use super::status;
+use crate::store::retention::{self, Removed};
 use crate::store::row::{self, Totals, Watch};
 use crate::store::{events, rooms, stats, vantages};
 use crate::web::error::Error;
@@ -34,6 +35,24 @@ pub struct Status {
     /// Rooms that cannot be read now, or whose last look failed.
     pub troubled: Vec<RoomFacts>,
     pub history_open: usize,
+    /// Since when nothing can be stored because the disk is full.
+    pub full_since_ms: Option<i64>,
+    /// What was deleted by age; empty where no age was configured.
+    pub removed: Vec<RemovedFacts>,
+}
+
+/// What was deleted by age so far: `events`, `calls` or `snapshots`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RemovedFacts {
+    pub what: String,
+    pub total: i64,
+    pub last_ms: i64,
+}
+
+impl From<Removed> for RemovedFacts {
+    fn from(row: Removed) -> Self {
+        Self { what: row.what, total: row.total, last_ms: row.last_ms }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -80,6 +99,8 @@ pub struct Rows {
     pub rejected: Vec<(String, i64)>,
     pub rejected_events: Vec<row::Rejected>,
     pub rooms: Vec<row::Room>,
+    pub full_since_ms: Option<i64>,
+    pub removed: Vec<Removed>,
 }
 
 /// `GET /status` and `GET /api/v1/status`
@@ -97,6 +118,8 @@ async fn load(web: &Web, ask: &Ask) -> Result<Status, Error> {
         rejected: events::rejected_counts(store, viewer).await?,
         rejected_events: events::rejected(store, viewer, None, REJECTED).await?,
         rooms: rooms::list(store, viewer, ask.now).await?,
+        full_since_ms: store.full_since_ms(),
+        removed: retention::removed(store).await?,
     };
     Ok(page(rows, ask.now))
 }
@@ -121,6 +144,8 @@ pub fn page(rows: Rows, now: i64) -> Status {
         encrypted: some(&|room| room.unreadable > 0),
         troubled: some(&troubled),
         history_open: rows.rooms.iter().filter(|room| room.history_open).count(),
+        full_since_ms: rows.full_since_ms,
+        removed: rows.removed.into_iter().map(RemovedFacts::from).collect(),
     }
 }
 
@@ -129,6 +154,18 @@ impl Status {
     #[must_use]
     pub fn failing(&self) -> Option<&VantageFacts> {
         self.vantages.iter().find(|vantage| vantage.error.is_some())
+    }
+
+    /// How many of these were deleted by age.
+    #[must_use]
+    pub fn removed(&self, what: &str) -> i64 {
+        self.removed.iter().find(|row| row.what == what).map_or(0, |row| row.total)
+    }
+
+    /// When it was last looked for what is too old, ms.
+    #[must_use]
+    pub fn removed_ms(&self) -> Option<i64> {
+        self.removed.iter().map(|row| row.last_ms).max()
     }
 
     /// The first rooms of a list: the JSON has all.

@@ -1,6 +1,7 @@
 //! Pages made of hand-made rows, without a store: they render, they are escaped, and both ways say the same.
 
 use super::*;
+use crate::store::retention::Removed;
 use crate::store::row::{Evidence, Rejected, Room, RoomName, SpanNumbers, Totals, Vantage, Watch};
 use crate::web::facts::List;
 use crate::web::fixtures::{self, MINUTE, NOW, at};
@@ -79,6 +80,7 @@ fn rejected(reason: &str, json: &str) -> Rejected {
         sender: "@mallory:evil.example".to_owned(),
         origin_server_ts: NOW - 3 * HOUR,
         reason: reason.to_owned(),
+        stream: 1,
         json: json.to_owned(),
     }
 }
@@ -237,8 +239,19 @@ fn status() -> status::Status {
         rejected: reasons,
         rejected_events: vec![rejected("bad_device_id", "{}"); 3],
         rooms: rooms(),
+        full_since_ms: None,
+        removed: vec![Removed { what: "events".into(), total: 1200, last_ms: NOW - MINUTE }],
     };
     status::page(rows, NOW)
+}
+
+#[test]
+fn the_status_says_what_went_by_age_and_that_the_disk_is_full() {
+    let mut page = status();
+    assert!(html(&page).contains("0 calls and 0 snapshots were deleted so far"));
+    assert!(!html(&page).contains("The disk is full"));
+    page.full_since_ms = Some(NOW - MINUTE);
+    assert!(html(&page).contains("The disk is full"));
 }
 
 /// Writes every page below the directory in `CALLSCOPE_LOOK`, for eyes and screenshots.

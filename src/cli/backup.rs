@@ -1,0 +1,43 @@
+//! `callscope backup` and `callscope restore`: a copy of the database, and back.
+
+use crate::config::Config;
+use crate::store::backup::{self, Contents};
+use std::error::Error;
+use std::path::Path;
+use std::process::ExitCode;
+
+const ON_POSTGRES: &str = "the database is on PostgreSQL, which has its own tools: \
+    pg_dump --format=custom --file=FILE NAME makes a copy while Callscope runs, and pg_restore --clean --dbname=NAME FILE \
+    takes it back while Callscope is stopped";
+
+pub(super) async fn backup(config: &Config, file: &Path) -> Result<ExitCode, Box<dyn Error>> {
+    let url = config.database_url.expose();
+    if !url.starts_with("sqlite:") {
+        return Err(ON_POSTGRES.into());
+    }
+    let contents = backup::take(url, file).await?;
+    println!("{}: {}", file.display(), words(&contents));
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn restore(config: &Config, file: &Path) -> Result<ExitCode, Box<dyn Error>> {
+    let url = config.database_url.expose();
+    if !url.starts_with("sqlite:") {
+        return Err(ON_POSTGRES.into());
+    }
+    let now = jiff::Timestamp::now();
+    let stamp = now.strftime("%Y%m%dT%H%M%SZ").to_string();
+    let who = format!("process {}, which restores a backup", std::process::id());
+    let done = backup::restore(url, file, &stamp, &who).await?;
+    println!("{} is now what {} holds: {}", done.database.display(), file.display(), words(&done.contents));
+    if let Some(aside) = done.aside {
+        println!("The database before is kept as {}; remove it when you need it no more.", aside.display());
+    }
+    println!("At its next start Callscope reads what happened since from the homeserver.");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn words(contents: &Contents) -> String {
+    let Contents { rooms, events, memberships, calls, bytes } = contents;
+    format!("{rooms} rooms, {events} events, {memberships} stays, {calls} calls, {bytes} bytes")
+}

@@ -1,0 +1,213 @@
+//! Events of one answer, from text to values one at a time: what is too large, or costs too much memory for its
+//! size, is replaced by a stand-in that can still be counted.
+
+use super::json::{Fields, build, each, fields, nodes, text, weight};
+use super::wire::TYPES;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+/// The specification's limit for a whole event is 64 KiB; servers add `unsigned` to it. In bytes.
+const EVENT_MAX: usize = 100 * 1024;
+/// More values than this are in no event that means well.
+const NODES_MAX: usize = 5_000;
+/// As a value an event may take this many times its text ...
+const RATIO: usize = 12;
+/// ... or this many bytes, if that is more; usual events take 5 to 10 times their text.
+const WEIGHT_FREE: usize = 8 * 1024;
+/// What the events of one answer may take on top of `RATIO` times its text, in bytes.
+const ANSWER_FREE: usize = 16 * 1024 * 1024;
+/// A longer part of an id is none.
+const PART_MAX: usize = 2 * 1024;
+/// What a stand-in keeps.
+const KEPT: [&str; 5] = ["event_id", "type", "sender", "state_key", "origin_server_ts"];
+
+/// Even the stand-ins of an answer take too much memory: it is no answer of a homeserver that works.
+#[derive(Debug)]
+pub(super) struct Full;
+
+/// Builds the events of one answer.
+#[derive(Debug)]
+pub(super) struct Events {
+    /// Events are built whole up to here, in bytes of memory ...
+    budget: usize,
+    /// ... of which this is used.
+    used: usize,
+    stand_ins: usize,
+}
+
+impl Events {
+    /// For an answer of `bytes` bytes.
+    pub(super) fn of(bytes: usize) -> Self {
+        Self { budget: bytes.saturating_mul(RATIO).saturating_add(ANSWER_FREE), used: 0, stand_ins: 0 }
+    }
+
+    /// The events of a list; `None` when it is none.
+    pub(super) fn list(&mut self, raw: &RawValue) -> Result<Option<Vec<Value>>, Full> {
+        self.list_where(raw, |_| true)
+    }
+
+    /// The events of a list whose type is one of [`TYPES`], or which have none: these are kept and counted.
+    pub(super) fn list_of_types(&mut self, raw: &RawValue) -> Result<Option<Vec<Value>>, Full> {
+        self.list_where(raw, |raw| {
+            let kind = fields(raw).and_then(|fields| text(fields.get("type")?)).unwrap_or_default();
+            kind.is_empty() || TYPES.contains(&kind.as_str())
+        })
+    }
+
+    fn list_where(&mut self, raw: &RawValue, wanted: impl Fn(&RawValue) -> bool) -> Result<Option<Vec<Value>>, Full> {
+        if !raw.get().starts_with('[') {
+            return Ok(None);
+        }
+        let mut events = Vec::new();
+        let all = each(raw, |event| {
+            if wanted(event) {
+                events.push(self.event(event));
+            }
+            self.used <= self.budget.saturating_mul(2)
+        });
+        all.map(|()| Some(events)).ok_or(Full)
+    }
+
+    /// One event.
+    pub(super) fn event(&mut self, raw: &RawValue) -> Value {
+        if let Some(event) = self.whole(raw.get()) {
+            self.used += weight(&event);
+            return event;
+        }
+        self.stand_ins += 1;
+        let event = stand_in(raw);
+        self.used += weight(&event);
+        event
+    }
+
+    fn whole(&self, text: &str) -> Option<Value> {
+        let fits = text.len() <= EVENT_MAX && nodes(text) <= NODES_MAX;
+        let event = fits.then(|| build(text).ok())??;
+        let weight = weight(&event);
+        let light = weight <= WEIGHT_FREE.max(text.len().saturating_mul(RATIO));
+        (light && self.used + weight <= self.budget).then_some(event)
+    }
+
+    /// Leaves a word in the log when there are stand-ins among the events.
+    pub(super) fn tell(&self, asked: &str) {
+        if self.stand_ins > 0 {
+            tracing::info!(asked, events = self.stand_ins, "events that are too large are kept without their content");
+        }
+    }
+}
+
+/// What tells an event apart, with a content that is none.
+fn stand_in(raw: &RawValue) -> Value {
+    let Some(fields) = fields(raw) else {
+        return Value::String("too_large".to_owned());
+    };
+    let part = |fields: &Fields<'_>, key: &str| {
+        let part = fields.get(key)?.get();
+        let is_plain = part.len() <= PART_MAX && !part.starts_with(['{', '[']);
+        is_plain.then(|| build(part).ok())?
+    };
+    let kept = KEPT.iter().filter_map(|key| Some(((*key).to_owned(), part(&fields, key)?)));
+    let mut event: Map<String, Value> = kept.collect();
+    event.insert("content".to_owned(), "too_large".into());
+    Value::Object(event)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn raw(text: &str) -> Box<RawValue> {
+        RawValue::from_string(text.to_owned()).unwrap()
+    }
+
+    fn event(content: &str) -> String {
+        format!(
+            "{{\"event_id\":\"$1\",\"type\":\"m.call.member\",\"sender\":\"@a:x\",\"state_key\":\"_@a:x_D\",\
+             \"origin_server_ts\":5,\"unsigned\":{{}},\"content\":{content}}}"
+        )
+    }
+
+    fn read(text: &str) -> Value {
+        Events::of(text.len()).event(&raw(text))
+    }
+
+    #[test]
+    fn what_is_too_large_is_replaced_by_what_tells_it_apart() {
+        let small = json!({
+            "event_id": "$1", "type": "m.call.member", "sender": "@a:x", "state_key": "_@a:x_D",
+            "origin_server_ts": 5, "content": "too_large",
+        });
+        let long = format!("\"{}\"", "x".repeat(EVENT_MAX));
+        let many = format!("[{}1]", "\"aaaaaaaaaaaaa\",".repeat(NODES_MAX));
+        let heavy = format!("[{}1]", "{\"a\":1},".repeat(1_000));
+        for content in [long, many, heavy] {
+            assert_eq!(read(&event(&content)), small, "{} bytes", content.len());
+        }
+        assert_eq!(read(&format!("\"{}\"", "x".repeat(EVENT_MAX))), "too_large");
+        let ids = format!("{{\"event_id\":\"{}\",\"sender\":[{}]}}", "x".repeat(EVENT_MAX), "1,".repeat(9_000) + "1");
+        assert_eq!(read(&ids), json!({"content": "too_large"}));
+    }
+
+    #[test]
+    fn usual_and_largest_lawful_events_stay_whole() {
+        let focus = r#"{"type":"livekit","livekit_service_url":"https://x","livekit_alias":"!r"}"#;
+        let member = format!(
+            r#"{{"application":"m.call","m.x":{{"a":{{"b":{{"c":1}}}}}},"foci_preferred":[{focus},{focus}],"focus_active":{focus}}}"#
+        );
+        let text = format!("{{\"t\":\"{},\"}}", "x,".repeat(40_000));
+        let list = format!("[{}\"\"]", "\"@user:example.org\",".repeat(3_000));
+        for content in [member, text, list, "{}".to_owned(), "7".to_owned()] {
+            let event = event(&content);
+            assert_eq!(read(&event), serde_json::from_str::<Value>(&event).unwrap());
+        }
+    }
+
+    #[test]
+    fn of_a_state_only_what_is_asked_for_is_built() {
+        let state = r#"[{"type":"m.room.power_levels"},{"type":"m.room.create"},{"type":7},{"a":1},null,{"type":""}]"#;
+        let kept = Events::of(state.len()).list_of_types(&raw(state)).unwrap().unwrap();
+        assert_eq!(
+            kept,
+            [json!({"type": "m.room.create"}), json!({"type": 7}), json!({"a": 1}), json!(null), json!({"type": ""})]
+        );
+        assert!(Events::of(9).list(&raw("{}")).unwrap().is_none());
+    }
+
+    #[test]
+    fn forty_megabytes_of_hostile_events_stay_small() {
+        const BYTES: usize = 40_000_000;
+        let inner = ["{\"a\":1},", "{\"\":{\"\":{}}},", "{},", "[[]],", "1,"];
+        let one = |inner: &str| event(&format!("[{}1]", inner.repeat(60_000 / inner.len())));
+        let all: String = inner.iter().map(|inner| one(inner) + ",").collect();
+        let list = format!("[{}7]", all.repeat(BYTES / all.len()));
+        let mut events = Events::of(list.len());
+        let kept = events.list(&raw(&list)).unwrap().unwrap();
+        assert_eq!(kept.len(), BYTES / all.len() * inner.len() + 1);
+        assert_eq!(events.stand_ins, kept.len() - 1);
+        let values: usize = kept.iter().map(|event| nodes(&event.to_string())).sum();
+        assert_eq!(values, events.stand_ins * 7 + 1);
+    }
+
+    #[test]
+    fn many_small_hostile_events_share_a_budget() {
+        for inner in ["{\"a\":1},", "{\"\":{\"\":{}}},", "{},", "[[]],", "1,"] {
+            for content in [9_000, 100] {
+                let one = event(&format!("[{}1]", inner.repeat(content / inner.len())));
+                let list = format!("[{}{one}]", format!("{one},").repeat(600_000 / one.len()));
+                let mut events = Events { budget: list.len() * RATIO, ..Events::of(0) };
+                let kept = events.list(&raw(&list)).unwrap().unwrap();
+                assert_eq!(kept.len(), 600_000 / one.len() + 1);
+                assert!(kept.iter().all(|event| event["event_id"] == "$1"), "{inner} {content}");
+                let bytes: usize = kept.iter().map(weight).sum();
+                assert!(bytes <= list.len() * RATIO * 3 / 2, "{bytes} bytes of {} of {inner} {content}", list.len());
+            }
+        }
+    }
+
+    #[test]
+    fn a_list_of_endless_nothings_is_given_up() {
+        let list = format!("[{}1]", "{\"a\":1},".repeat(1_000_000));
+        assert!(Events::of(list.len()).list(&raw(&list)).is_err());
+    }
+}

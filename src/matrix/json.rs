@@ -1,0 +1,260 @@
+//! Reads strangers' JSON without becoming large: checks a text without keeping it, and builds small parts of it.
+
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+use serde_json::{Map, Number, Value};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// A map of up to 11 entries is one block of this size, in bytes; of more, its blocks are half full.
+const MAP_BLOCK: usize = 640;
+const MAP_BLOCK_FULL: usize = 11;
+/// What the allocator takes for a text on top of its bytes.
+const TEXT_EXTRA: usize = 16;
+/// Keys with this in front have a meaning for `serde_json` itself: it reads the text behind such a key as JSON
+/// of its own, uncounted, or refuses all.
+const RESERVED: &str = "$serde_json::private::";
+
+/// The entries of an object, each still text. Of a key that comes twice the last one counts.
+pub(super) type Fields<'a> = BTreeMap<String, &'a RawValue>;
+
+/// The entries of an object; `None` for what is none.
+pub(super) fn fields(raw: &RawValue) -> Option<Fields<'_>> {
+    serde_json::from_str(raw.get()).ok()
+}
+
+/// The text, if it is one.
+pub(super) fn text(raw: &RawValue) -> Option<String> {
+    serde_json::from_str(raw.get()).ok()
+}
+
+/// Is all of it JSON for a strict reader? (`RawValue` alone lets half surrogate pairs, endless numbers and any depth pass.)
+pub(super) fn check(text: &str) -> serde_json::Result<()> {
+    serde_json::from_str::<Checked>(text).map(|_| ())
+}
+
+/// Builds a text that was checked and counted.
+pub(super) fn build(text: &str) -> serde_json::Result<Value> {
+    serde_json::from_str::<Plain>(text).map(|plain| plain.0)
+}
+
+/// No fewer than the values in a text, containers included: every value begins it, or follows a comma or a bracket.
+pub(super) fn nodes(text: &str) -> usize {
+    let (mut count, mut in_text, mut escaped) = (1_usize, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_text,
+            b'"' => in_text = !in_text,
+            b',' | b'[' | b'{' if !in_text => count += 1,
+            _ => {}
+        }
+    }
+    count
+}
+
+/// About how many bytes of memory a value takes.
+pub(super) fn weight(value: &Value) -> usize {
+    let inner = match value {
+        Value::String(text) => text.capacity() + TEXT_EXTRA,
+        Value::Array(list) => {
+            let spare = list.capacity() - list.len();
+            spare * size_of::<Value>() + list.iter().map(weight).sum::<usize>()
+        }
+        Value::Object(map) => {
+            let half_full = if map.len() <= MAP_BLOCK_FULL { MAP_BLOCK_FULL } else { MAP_BLOCK_FULL / 2 };
+            let entries = map.iter().map(|(key, value)| key.capacity() + TEXT_EXTRA + weight(value));
+            map.len().div_ceil(half_full) * MAP_BLOCK + entries.sum::<usize>()
+        }
+        _ => 0,
+    };
+    size_of::<Value>() + inner
+}
+
+/// Hands each value of a list over, one at a time, until `take` says no. `None` when it said so, or for what is no list.
+pub(super) fn each<'a>(raw: &'a RawValue, take: impl FnMut(&'a RawValue) -> bool) -> Option<()> {
+    serde_json::Deserializer::from_str(raw.get()).deserialize_seq(Each(take)).ok()
+}
+
+struct Each<F>(F);
+
+impl<'de, F: FnMut(&'de RawValue) -> bool> Visitor<'de> for Each<F> {
+    type Value = ();
+
+    fn expecting(&self, words: &mut fmt::Formatter<'_>) -> fmt::Result {
+        words.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
+        while let Some(raw) = list.next_element::<&RawValue>()? {
+            if !(self.0)(raw) {
+                return Err(A::Error::custom("enough"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Any JSON, of which nothing is kept.
+struct Checked;
+
+impl<'de> Deserialize<'de> for Checked {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
+        reader.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Checked {
+    type Value = Self;
+
+    fn expecting(&self, words: &mut fmt::Formatter<'_>) -> fmt::Result {
+        words.write_str("any JSON")
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self, A::Error> {
+        while list.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
+        while map.next_entry::<Self, Self>()?.is_some() {}
+        Ok(self)
+    }
+}
+
+/// A value, built without `serde_json`'s reserved keys.
+struct Plain(Value);
+
+impl<'de> Deserialize<'de> for Plain {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
+        reader.deserialize_any(PlainVisitor).map(Self)
+    }
+}
+
+struct PlainVisitor;
+
+impl<'de> Visitor<'de> for PlainVisitor {
+    type Value = Value;
+
+    fn expecting(&self, words: &mut fmt::Formatter<'_>) -> fmt::Result {
+        words.write_str("any JSON")
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(Plain(value)) = list.next_element()? {
+            values.push(value);
+        }
+        Ok(Value::Array(values))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut values = Map::new();
+        while let Some((key, Plain(value))) = map.next_entry::<String, Plain>()? {
+            // Renamed, so that nobody stumbles who reads it again from the store.
+            let key = if key.starts_with(RESERVED) { key.replacen('$', "\u{fffd}", 1) } else { key };
+            values.insert(key, value);
+        }
+        Ok(Value::Object(values))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn count(value: &Value) -> usize {
+        1 + match value {
+            Value::Array(list) => list.iter().map(count).sum::<usize>(),
+            Value::Object(map) => map.values().map(count).sum(),
+            _ => 0,
+        }
+    }
+
+    #[test]
+    fn a_strict_reader_is_strict_and_a_broken_end_is_told_apart() {
+        let deep = "[".repeat(200) + &"]".repeat(200);
+        for text in [r#""\ud800""#, r#"{"\udc00":1}"#, "1e999", "{\"a\" 1}", "[1]]", "\"\u{1}\"", deep.as_str()] {
+            assert!(!check(text).unwrap_err().is_eof(), "{text}");
+        }
+        assert!(check("{\"a\":[1").unwrap_err().is_eof());
+        assert!(check(r#" {"a":[null,true,-1,1.5,"\ud83d\ude00"]} "#).is_ok());
+    }
+
+    #[test]
+    fn keys_that_serde_json_reserves_are_only_keys() {
+        for inner in ["7", r#""[1,[2]]""#] {
+            let text = format!("{{\"$serde_json::private::RawValue\":{inner}}}");
+            let value = build(&text).unwrap();
+            assert_eq!(value["\u{fffd}serde_json::private::RawValue"].to_string(), inner);
+            assert_eq!(serde_json::from_str::<Value>(&value.to_string()).unwrap(), value);
+        }
+    }
+
+    #[test]
+    fn commas_in_texts_are_no_values() {
+        assert_eq!(nodes(r#""a,[\",{\\""#), 1);
+        assert_eq!(nodes(r#"{"\\":[1,2],"b":{}}"#), 6);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_built_is_what_serde_json_builds(texts in proptest::collection::vec("[\\x00-\\x7e\u{e4}]{0,12}", 0..9), n: i64) {
+            let value = json!({"t": texts, "n": [n, {"f": 1.5, "u": u64::MAX}, {}, []], texts.concat(): null});
+            let text = value.to_string();
+            prop_assert!(check(&text).is_ok());
+            prop_assert_eq!(&build(&text).unwrap(), &value);
+            prop_assert!(nodes(&text) >= count(&value));
+        }
+    }
+}

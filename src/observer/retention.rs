@@ -1,0 +1,110 @@
+//! Deleting by age, once a day and in small batches, between which others write.
+
+use super::troubles::Work;
+use super::{Error, Observer};
+use crate::changes::Change;
+use crate::store::retention::{self, BATCH};
+use std::time::Duration;
+
+const EVERY: Duration = Duration::from_hours(24);
+/// After a failure, and for rooms whose history was still being read.
+const AGAIN: Duration = Duration::from_hours(1);
+/// Between two batches, so that whoever waits for the writer has his turn.
+const BREATH: Duration = Duration::from_millis(20);
+const DAY_MS: i64 = 86_400_000;
+
+/// The ages after which things are deleted, days; `None` = never.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// Raw events. What follows from them stays.
+    pub events: Option<u32>,
+    /// Calls, and with them the events behind them.
+    pub calls: Option<u32>,
+}
+
+impl Retention {
+    /// The time, ms, before which events go: those of a deleted call always do.
+    pub(super) fn events_before(&self, now: i64) -> Option<i64> {
+        self.events.into_iter().chain(self.calls).min().map(|days| before(now, days))
+    }
+
+    pub(super) fn calls_before(&self, now: i64) -> Option<i64> {
+        self.calls.map(|days| before(now, days))
+    }
+}
+
+fn before(now: i64, days: u32) -> i64 {
+    now.saturating_sub(i64::from(days) * DAY_MS)
+}
+
+impl Observer {
+    /// Deletes what is too old, at the start and then every day, for ever.
+    pub(super) async fn forget(&self) {
+        if self.settings.retention == Retention::default() {
+            return;
+        }
+        loop {
+            let done = self.forget_once().await;
+            match &done {
+                Ok(_) => self.succeeded(Work::Retention).await,
+                Err(error) => self.failed(Work::Retention, "deleting what is too old", error).await,
+            }
+            let wait = if done.is_ok_and(|done| done) { EVERY } else { AGAIN };
+            self.changes.announce(Change::Observer);
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// One round; false when some rooms had to wait.
+    async fn forget_once(&self) -> Result<bool, Error> {
+        let now = self.clock.now_ms();
+        let Some(events_before) = self.settings.retention.events_before(now) else { return Ok(true) };
+        let settled = retention::settled(&self.store).await?;
+        for room_id in &settled {
+            self.forget_events(room_id, events_before, now).await?;
+            if let Some(before) = self.settings.retention.calls_before(now) {
+                while retention::delete_calls(&self.store, room_id, before, now).await? {
+                    tokio::time::sleep(BREATH).await;
+                }
+            }
+        }
+        while retention::delete_snapshots(&self.store, events_before, now).await? {
+            tokio::time::sleep(BREATH).await;
+        }
+        while retention::give_back(&self.store).await? {
+            tokio::time::sleep(BREATH).await;
+        }
+        let all = crate::store::rooms::watched(&self.store).await?.len();
+        tracing::info!("deleted what is too old in {} of {all} rooms", settled.len());
+        Ok(settled.len() == all)
+    }
+
+    async fn forget_events(&self, room_id: &str, before: i64, now: i64) -> Result<(), Error> {
+        let (store, rules) = (&self.store, &self.settings.rules);
+        let in_state = retention::in_state(store, room_id).await?;
+        for chain in retention::old_chains(store, room_id, before).await? {
+            if !retention::seal(store, rules, room_id, &chain, before).await? {
+                tracing::debug!("{room_id}: a chain cannot be sealed yet and keeps its events");
+            }
+            let old = retention::behind_seal(store, room_id, &chain).await?;
+            self.delete_events(room_id, &old, |id| in_state.contains(id), now).await?;
+        }
+        let old = retention::loose(store, room_id, before).await?;
+        self.delete_events(room_id, &old, |id| in_state.contains(id), now).await
+    }
+
+    async fn delete_events(
+        &self,
+        room_id: &str,
+        event_ids: &[String],
+        keep: impl Fn(&String) -> bool,
+        now: i64,
+    ) -> Result<(), Error> {
+        let old: Vec<&String> = event_ids.iter().filter(|id| !keep(id)).collect();
+        for some in old.chunks(BATCH) {
+            retention::delete(&self.store, room_id, some, now).await?;
+            tokio::time::sleep(BREATH).await;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,154 @@
+//! Rooms we are not in yet: those the configuration names, those to look into, and accepted invitations.
+//! They are tried until they are there, beside everything else: a join over federation can take minutes.
+
+use super::troubles::Work;
+use super::{Error, Observer, RoomWish};
+use crate::changes::Change;
+use crate::matrix;
+use crate::store::rooms;
+use crate::store::row::Watch;
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
+
+/// A wish that failed is tried again after this time, unless the homeserver named another.
+const AGAIN: Duration = Duration::from_mins(1);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Join,
+    /// A join by invitation; no wish any more when the homeserver says that we may not.
+    Accept,
+    Peek,
+}
+
+#[derive(Debug)]
+struct Wish {
+    room: RoomWish,
+    way: Way,
+    due: Instant,
+}
+
+impl Wish {
+    fn new(room: RoomWish, way: Way) -> Self {
+        Self { room, way, due: Instant::now() }
+    }
+}
+
+impl Observer {
+    /// Tries each wish when it is due, for ever: an invitation may come at any time.
+    pub(super) async fn keep_joining(&self) {
+        let join = self.settings.rooms.iter().map(|room| Wish::new(room.clone(), Way::Join));
+        let peek = self.settings.peek_rooms.iter().map(|room| Wish::new(room.clone(), Way::Peek));
+        let mut wishes: Vec<Wish> = join.chain(peek).collect();
+        loop {
+            for room in std::mem::take(&mut *self.accepted.lock().await) {
+                if !wishes.iter().any(|wish| wish.room.room == room.room) {
+                    wishes.push(Wish::new(room, Way::Accept));
+                }
+            }
+            wishes = self.try_due(wishes).await;
+            let next = wishes.iter().map(|wish| wish.due).min();
+            let due = async {
+                match next {
+                    Some(due) => sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = due => {}
+                () = self.accepted_more.notified() => {}
+            }
+        }
+    }
+
+    /// Tries those that are due; what is left is still wished for.
+    async fn try_due(&self, wishes: Vec<Wish>) -> Vec<Wish> {
+        let mut left = Vec::new();
+        for mut wish in wishes {
+            let again = if wish.due > Instant::now() { None } else { Some(self.try_one(&wish).await) };
+            match again {
+                None => left.push(wish),
+                Some(Some(after)) => {
+                    wish.due = Instant::now() + after;
+                    left.push(wish);
+                }
+                Some(None) => {}
+            }
+        }
+        left
+    }
+
+    /// After what time to try again; `None` when there is nothing more to try.
+    async fn try_one(&self, wish: &Wish) -> Option<Duration> {
+        let room = &wish.room;
+        if wish.way == Way::Peek {
+            return self.look_into(room).await;
+        }
+        match self.client.join(&room.room, &room.via).await {
+            Ok(room_id) => {
+                tracing::info!("watching {} ({room_id})", room.room);
+                self.came_true(room).await;
+                None
+            }
+            Err(error) if wish.way == Way::Accept && (error.is_forbidden() || error.is_not_found()) => {
+                tracing::warn!("the invitation to {} holds no more: {error}", room.room);
+                self.wish_came_true(room).await;
+                None
+            }
+            Err(error) => {
+                self.not_there(room, &error).await;
+                Some(error.retry_after().unwrap_or(AGAIN))
+            }
+        }
+    }
+
+    async fn look_into(&self, wish: &RoomWish) -> Option<Duration> {
+        let error = match self.peek(wish).await {
+            Ok(true) => {
+                tracing::info!("looking into {} without joining", wish.room);
+                self.came_true(wish).await;
+                self.succeeded(Work::Wishes).await;
+                return None;
+            }
+            Ok(false) => return Some(AGAIN),
+            Err(Error::Matrix(error)) => error,
+            Err(error) => {
+                self.failed(Work::Wishes, &format!("looking into {}", wish.room), &error).await;
+                return Some(AGAIN);
+            }
+        };
+        self.not_there(wish, &error).await;
+        Some(error.retry_after().unwrap_or(AGAIN))
+    }
+
+    async fn peek(&self, wish: &RoomWish) -> Result<bool, Error> {
+        let room_id = if wish.room.starts_with('#') {
+            self.client.resolve_alias(&wish.room).await?.room_id
+        } else {
+            wish.room.clone()
+        };
+        self.poll(&room_id, Watch::Peeked).await
+    }
+
+    /// A room that was known only by its alias, as blind, is there now under its id.
+    async fn came_true(&self, wish: &RoomWish) {
+        if wish.room.starts_with('#') {
+            self.wish_came_true(wish).await;
+        }
+    }
+
+    async fn wish_came_true(&self, wish: &RoomWish) {
+        if let Err(error) = rooms::forget_wish(&self.store, &wish.room).await {
+            tracing::error!("the wish for {} could not be forgotten: {error}", wish.room);
+        }
+    }
+
+    async fn not_there(&self, wish: &RoomWish, error: &matrix::Error) {
+        tracing::warn!("{} is not there yet: {error}; it is tried again", wish.room);
+        let now = self.clock.now_ms();
+        if let Err(error) = rooms::trouble(&self.store, &wish.room, Some(Watch::Blind), &error.to_string(), now).await {
+            tracing::error!("the trouble with {} could not be noted: {error}", wish.room);
+        }
+        self.changes.announce(Change::Room { room_id: wish.room.clone() });
+    }
+}

@@ -1,0 +1,132 @@
+//! What reads count, and by which index they find it, on a database filled by hand.
+
+use super::row::Viewer;
+use super::{Store, events, sessions, stats};
+use sqlx::{AssertSqlSafe, Row};
+
+const ROOM: &str = "!r:h";
+
+struct Bed {
+    store: Store,
+    _folder: tempfile::TempDir,
+}
+
+impl Bed {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&format!("sqlite://{}", folder.path().join("t.db").display())).await.unwrap();
+        let bed = Self { store, _folder: folder };
+        bed.run("insert into rooms (room_id, watch, first_seen_ms, polled_ms) values ('!r:h', 'joined', 1, 40)").await;
+        bed
+    }
+
+    async fn run(&self, sql: &str) {
+        sqlx::query(AssertSqlSafe(sql.to_owned())).execute(&self.store.write).await.unwrap();
+    }
+
+    async fn stay(&self, who: &str, device: &str, chain: &str, joined: i64, until: i64) {
+        self.run(&format!(
+            "insert into memberships (id, room_id, chain, slot_id, user_id, device_id, server, kind, joined_ms, until_ms,
+                end_reason, updates, join_event_id, resumed, claimed, selection, session_id)
+            values ('{chain} {joined}', '{ROOM}', '{chain}', 's', '{who}', {device}, 'h', 'session', {joined}, {until},
+                'left', 0, '$j {chain} {joined}', 0, 0, 'unknown', 'call')"
+        ))
+        .await;
+    }
+
+    async fn call(&self, id: &str, started: i64, until: i64) {
+        self.run(&format!(
+            "insert into sessions (id, room_id, slot_id, application, started_ms, until_ms, memberships, users, devices,
+                peak, peak_users, servers, first_event_id)
+            values ('{id}', '{ROOM}', 's', 'm.call', {started}, {until}, 1, 1, 1, 1, 1, 'h', '$j')"
+        ))
+        .await;
+    }
+
+    async fn event(&self, id: &str, chain: Option<&str>, kind: &str, time: i64) {
+        let chain = chain.map_or("null".to_owned(), |chain| format!("'{chain}'"));
+        self.run(&format!(
+            "insert into events (event_id, room_id, kind, sender, origin_server_ts, chain, stream, source, in_timeline, json)
+            select '{id}', '{ROOM}', '{kind}', '@a:h', {time}, {chain}, count(*), 'sync', 1, '{{}}' from events"
+        ))
+        .await;
+    }
+
+    /// How the database goes about it, one step a line.
+    async fn plan(&self, sql: &str) -> String {
+        let rows = sqlx::query(AssertSqlSafe(format!("explain query plan {sql}"))).fetch_all(&self.store.read).await;
+        rows.unwrap().iter().map(|row| row.get::<String, _>("detail") + "\n").collect()
+    }
+}
+
+#[tokio::test]
+async fn a_device_counts_once_however_many_stays_name_it() {
+    let bed = Bed::new().await;
+    bed.stay("@a:h", "'D'", "one", 0, 60).await;
+    bed.stay("@a:h", "'D'", "two", 20, 80).await;
+    bed.stay("@a:h", "'E'", "three", 30, 40).await;
+    bed.stay("@b:h", "null", "four", 80, 90).await;
+    bed.stay("@c:h", "'F'", "five", 50, 50).await;
+    bed.call("call", 0, 90).await;
+    let steps = stats::concurrency(&bed.store, Viewer::Operator, 10, 100).await.unwrap();
+    assert_eq!(steps, [(10, 1), (30, 2), (40, 1), (90, 0)]);
+    let numbers = stats::numbers(&bed.store, Viewer::Operator, 10, 100).await.unwrap();
+    assert_eq!((numbers.together_ms, numbers.peak, numbers.peak_ms), (90, 2, Some(30)));
+    assert_eq!(numbers.people, 2, "a stay without length is none");
+}
+
+#[tokio::test]
+async fn evidence_is_counted_whole_and_read_in_part() {
+    let bed = Bed::new().await;
+    bed.call("call", 10, 20_000).await;
+    bed.stay("@a:h", "'D'", "one", 10, 20_000).await;
+    bed.run("update memberships set end_event_id = '$end'").await;
+    for (id, chain, kind, time) in [
+        ("$j one 10", Some("one"), "m.call.member", 5),
+        ("$end", Some("one"), "m.call.member", 30_000),
+        ("$other", Some("two"), "m.call.member", 50),
+        ("$ring", None, "m.rtc.notification", 12),
+        ("$ring before", None, "m.rtc.notification", 9),
+        ("$talk", None, "m.room.name", 12),
+    ] {
+        bed.event(id, chain, kind, time).await;
+    }
+    let many = "with recursive n(n) as (select 11 union all select n + 1 from n where n < 11010)
+        insert into events (event_id, room_id, kind, sender, origin_server_ts, chain, stream, source, in_timeline, json)
+        select '$' || n, '!r:h', 'm.call.member', '@a:h', n, 'one', 100 + n, 'sync', 1, '{}' from n";
+    bed.run(many).await;
+    let (shown, total) = events::behind(&bed.store, Viewer::Operator, "call", 4).await.unwrap();
+    let ids: Vec<&str> = shown.iter().map(|event| event.event_id.as_str()).collect();
+    assert_eq!(ids, ["$j one 10", "$11", "$12", "$ring"]);
+    assert_eq!(total, 11_000 + 3, "all of them, also beyond what is read");
+    let plan = bed.plan(events::BEHIND).await;
+    assert!(plan.contains("memberships_session (session_id=?)") && !plan.contains("SCAN e\n"), "{plan}");
+    assert!(!plan.contains("events_time (room_id=?)"), "every event of the room is looked at:\n{plan}");
+}
+
+#[tokio::test]
+async fn lists_of_calls_are_found_by_the_index_that_ends_soonest() {
+    let bed = Bed::new().await;
+    let plan = bed.plan(sessions::ACTIVE).await;
+    assert!(plan.contains("sessions_until (until_ms>?"), "{plan}");
+    let plan = bed.plan(sessions::PAGE).await;
+    assert!(plan.contains("sessions_started") && !plan.contains("TEMP B-TREE"), "{plan}");
+    let plan = bed.plan(sessions::PAGE_LATE).await;
+    assert!(plan.contains("sessions_until (until_ms>?"), "{plan}");
+    let plan = bed.plan(sessions::PAGE_ROOM).await;
+    assert!(plan.contains("sessions_room (room_id=? ") && !plan.contains("TEMP B-TREE"), "{plan}");
+}
+
+#[tokio::test]
+async fn a_room_that_cannot_be_seen_has_no_running_call() {
+    let bed = Bed::new().await;
+    bed.call("call", 10, 200).await;
+    let active = || sessions::active(&bed.store, Viewer::Operator, 100);
+    assert_eq!(active().await.unwrap().len(), 1);
+    for word in ["left", "blind"] {
+        bed.run(&format!("update rooms set watch = '{word}'")).await;
+        assert_eq!(active().await.unwrap(), [], "{word}");
+    }
+    bed.run("update rooms set watch = 'peeked'").await;
+    assert_eq!(active().await.unwrap().len(), 1);
+}

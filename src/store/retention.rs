@@ -1,0 +1,255 @@
+//! Deleting by age. Each function is one short transaction; the caller goes on until there is nothing left.
+//!
+//! Raw events go first, chain by chain: a chain is sealed where that changes nothing of what follows from it, and
+//! only then its older events are deleted. Calls go when all their stays are behind the seals of their chains. Rooms
+//! with an open walk are left out: the walk compares what it reads with what is stored.
+
+use super::{Error, Store, chains, checkpoints, int, rooms, seals, tally};
+use crate::rtc::fold::{Rules, fold};
+use crate::rtc::membership::Membership;
+use sqlx::Row;
+use std::collections::BTreeSet;
+
+/// So much is deleted at once.
+pub const BATCH: usize = 500;
+
+/// What was deleted by age so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removed {
+    /// `events`, `calls` or `snapshots`.
+    pub what: String,
+    pub total: i64,
+    /// When it was last looked for, ms.
+    pub last_ms: i64,
+}
+
+const SETTLED: &str = "select room_id from rooms r where not exists
+    (select 1 from walks w where w.room_id = r.room_id and w.done_ms is null) order by room_id";
+
+/// Rooms without an open walk.
+///
+/// # Errors
+/// When the database fails.
+pub async fn settled(store: &Store) -> Result<Vec<String>, Error> {
+    Ok(sqlx::query_scalar(SETTLED).fetch_all(&store.read).await?)
+}
+
+const IN_STATE: &str = "select members from snapshots s where room_id = $1 and taken_ms =
+    (select max(n.taken_ms) from snapshots n where n.room_id = s.room_id and n.vantage_id = s.vantage_id)";
+
+/// The member events that are in the room's state, as last seen: the homeserver gives them again at every look.
+///
+/// # Errors
+/// When the database fails.
+pub async fn in_state(store: &Store, room_id: &str) -> Result<BTreeSet<String>, Error> {
+    let sets: Vec<String> = sqlx::query_scalar(IN_STATE).bind(room_id).fetch_all(&store.read).await?;
+    Ok(sets.iter().flat_map(|set| set.lines()).map(ToOwned::to_owned).collect())
+}
+
+const CHAINS: &str = "select distinct chain from events where room_id = $1 and chain is not null
+    and origin_server_ts < $2 order by chain";
+
+/// The chains of a room with events before this time, ms.
+///
+/// # Errors
+/// When the database fails.
+pub async fn old_chains(store: &Store, room_id: &str, before: i64) -> Result<Vec<String>, Error> {
+    Ok(sqlx::query_scalar(CHAINS).bind(room_id).bind(before).fetch_all(&store.read).await?)
+}
+
+const LATEST: &str = "select coalesce(max(stream), 0) from events";
+const SINCE: &str = "select count(*) from events where stream > $1 and room_id = $2";
+
+/// Seals a chain at `before`, ms, or at the start of the stay that lasts at that time; false where even that would
+/// change what is known. The fold is computed beside the writer, which only notes the result.
+///
+/// # Errors
+/// When the database fails.
+pub async fn seal(store: &Store, rules: &Rules, room_id: &str, chain: &str, before: i64) -> Result<bool, Error> {
+    let mut read = store.read.begin().await?;
+    let latest: i64 = sqlx::query_scalar(LATEST).fetch_one(&mut *read).await?;
+    let old = seals::cut(&mut read, room_id, chain).await?;
+    let (events, room) = chains::read(&mut read, room_id, chain, old).await?;
+    read.rollback().await?;
+    let members = |cut: i64| {
+        let (mut members, _) = fold(chain, events.iter().filter(|event| seals::counts(event, cut)), &room, rules);
+        seals::clamp(&mut members, cut);
+        members
+    };
+    let known = members(old);
+    let lasting = known.iter().filter(|member| member.joined_ms < before && member.until_ms >= before);
+    let cut = lasting.map(|member| member.joined_ms).min().unwrap_or(before);
+    if cut <= old {
+        return Ok(true);
+    }
+    let kept: Vec<&Membership> = known.iter().filter(|member| member.joined_ms >= cut).collect();
+    let after = members(cut);
+    if kept != after.iter().collect::<Vec<_>>() {
+        return Ok(false);
+    }
+    let mut tx = store.write.begin().await?;
+    // The write comes first: beside another writing process a look would be of what is no more.
+    seals::seal(&mut tx, room_id, chain, cut).await?;
+    let since: i64 = sqlx::query_scalar(SINCE).bind(latest).bind(room_id).fetch_one(&mut *tx).await?;
+    if since > 0 {
+        // Something came meanwhile; the next time is soon enough.
+        tx.rollback().await?;
+        return Ok(false);
+    }
+    // They stand for events that count no more.
+    checkpoints::forget_chain(&mut tx, room_id, chain).await?;
+    tx.commit().await?;
+    Ok(true)
+}
+
+const BEHIND_SEAL: &str = "select e.event_id from events e join seals s on s.room_id = e.room_id and s.chain = e.chain
+    where e.room_id = $1 and e.chain = $2 and e.time_ms < s.cut_ms";
+
+/// The events behind a chain's seal.
+///
+/// # Errors
+/// When the database fails.
+pub async fn behind_seal(store: &Store, room_id: &str, chain: &str) -> Result<Vec<String>, Error> {
+    Ok(sqlx::query_scalar(BEHIND_SEAL).bind(room_id).bind(chain).fetch_all(&store.read).await?)
+}
+
+// Presence stays where it can still decide about a stay: the newest of each user, and all of a user with events.
+const LOOSE: &str =
+    "select e.event_id from events e where e.room_id = $1 and e.origin_server_ts < $2 and e.chain is null
+    and (e.rejected is not null or e.kind in ('', 'm.room.encrypted', 'org.matrix.msc3401.call', 'm.call',
+        'org.matrix.msc4075.rtc.notification', 'm.rtc.notification', 'org.matrix.msc4075.call.notify', 'm.call.notify',
+        'org.matrix.msc4310.rtc.decline', 'm.rtc.decline')
+    or (e.kind = 'm.room.redaction' and not exists
+        (select 1 from events t where t.event_id = e.redacts and t.room_id = e.room_id))
+    or (e.kind = 'm.room.member' and exists (select 1 from events n where n.room_id = e.room_id and n.kind = e.kind
+            and n.state_key = e.state_key and (n.origin_server_ts, n.event_id) > (e.origin_server_ts, e.event_id))
+        and not exists (select 1 from chains c where c.room_id = e.room_id and c.sender = e.state_key
+            and exists (select 1 from events x where x.room_id = c.room_id and x.chain = c.chain))))";
+
+/// Events before this time, ms, that say nothing of a stay: rings, what could not be used, presence and redactions
+/// that decide nothing any more. Names and other facts of a room are never among them.
+///
+/// # Errors
+/// When the database fails.
+pub async fn loose(store: &Store, room_id: &str, before: i64) -> Result<Vec<String>, Error> {
+    Ok(sqlx::query_scalar(LOOSE).bind(room_id).bind(before).fetch_all(&store.read).await?)
+}
+
+const DELETE: &str = "delete from events where event_id = $1 and room_id = $2";
+const UNSEE: &str = "delete from sightings where event_id = $1 and room_id = $2";
+
+/// Deletes these events of a room; at most [`BATCH`] at once, please.
+///
+/// # Errors
+/// When the database fails.
+pub async fn delete(store: &Store, room_id: &str, event_ids: &[&String], now: i64) -> Result<(), Error> {
+    let mut tx = store.write.begin().await?;
+    let mut gone = 0;
+    for event_id in event_ids {
+        let done = sqlx::query(DELETE).bind(event_id).bind(room_id).execute(&mut *tx).await?;
+        gone += done.rows_affected();
+        sqlx::query(UNSEE).bind(event_id).bind(room_id).execute(&mut *tx).await?;
+    }
+    count(&mut tx, "events", gone, now).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+const COUNT: &str = "insert into removed (what, total, last_ms) values ($1, $2, $3)
+    on conflict (what) do update set total = removed.total + excluded.total, last_ms = excluded.last_ms";
+
+async fn count(tx: &mut super::Tx, what: &str, more: u64, now: i64) -> Result<(), Error> {
+    let more = i64::try_from(more).unwrap_or(i64::MAX);
+    sqlx::query(COUNT).bind(what).bind(more).bind(now).execute(&mut **tx).await?;
+    Ok(())
+}
+
+const SNAPSHOTS: &str = "delete from snapshots where (room_id, vantage_id, taken_ms) in
+    (select s.room_id, s.vantage_id, s.taken_ms from snapshots s where s.last_seen_ms < $1 and s.taken_ms <
+        (select max(n.taken_ms) from snapshots n where n.room_id = s.room_id and n.vantage_id = s.vantage_id) limit $2)";
+
+/// Deletes a batch of snapshots last seen before this time, ms, never the newest; false when none is left.
+///
+/// # Errors
+/// When the database fails.
+pub async fn delete_snapshots(store: &Store, before: i64, now: i64) -> Result<bool, Error> {
+    let mut tx = store.write.begin().await?;
+    let done = sqlx::query(SNAPSHOTS).bind(before).bind(int(BATCH)).execute(&mut *tx).await?;
+    count(&mut tx, "snapshots", done.rows_affected(), now).await?;
+    tx.commit().await?;
+    Ok(done.rows_affected() > 0)
+}
+
+const CALLS: &str = "select s.id, s.tally from sessions s where s.room_id = $1 and s.until_ms < $2 and not exists
+    (select 1 from memberships m left join seals x on x.room_id = m.room_id and x.chain = m.chain
+        where m.session_id = s.id and (x.cut_ms is null or m.joined_ms >= x.cut_ms)) limit $3";
+const CALL: &str = "delete from sessions where id = $1";
+const STAYS: &str = "delete from memberships where session_id = $1";
+const EMPTY: &str = "delete from memberships where id in
+    (select m.id from memberships m join seals x on x.room_id = m.room_id and x.chain = m.chain
+        where m.room_id = $1 and m.session_id is null and m.until_ms < $2 and m.joined_ms < x.cut_ms limit $3)";
+const SEALS: &str = "delete from seals where (room_id, chain) in (select x.room_id, x.chain from seals x
+    where x.room_id = $1 and not exists (select 1 from events e where e.room_id = x.room_id and e.chain = x.chain)
+    and not exists (select 1 from memberships m where m.room_id = x.room_id and m.chain = x.chain) limit $2)";
+const CHAINS_LEFT: &str = "delete from chains where room_id = $1
+    and not exists (select 1 from events e where e.room_id = chains.room_id and e.chain = chains.chain)";
+
+/// Deletes a batch of a room's calls that ended before this time, ms, with their stays, where all of them are
+/// sealed; false when none is left.
+///
+/// # Errors
+/// When the database fails.
+pub async fn delete_calls(store: &Store, room_id: &str, before: i64, now: i64) -> Result<bool, Error> {
+    let mut tx = store.write.begin().await?;
+    rooms::count_write(&mut tx, room_id).await?;
+    let few = int(BATCH / 5);
+    let query = sqlx::query(CALLS).bind(room_id).bind(before).bind(few);
+    let rows = query.fetch_all(&mut *tx).await?;
+    for row in &rows {
+        let id: String = row.try_get("id")?;
+        sqlx::query(STAYS).bind(&id).execute(&mut *tx).await?;
+        sqlx::query(CALL).bind(&id).execute(&mut *tx).await?;
+        if let Some(tally) = row.try_get("tally")? {
+            tally::end(&mut tx, tally).await?;
+        }
+    }
+    let empty = sqlx::query(EMPTY).bind(room_id).bind(before).bind(few).execute(&mut *tx).await?.rows_affected();
+    let seals = sqlx::query(SEALS).bind(room_id).bind(few).execute(&mut *tx).await?.rows_affected();
+    if rows.is_empty() && empty + seals == 0 {
+        sqlx::query(CHAINS_LEFT).bind(room_id).execute(&mut *tx).await?;
+    }
+    count(&mut tx, "calls", rows.len() as u64, now).await?;
+    tx.commit().await?;
+    Ok(!rows.is_empty() || empty + seals > 0)
+}
+
+const FREE: &str = "select freelist_count from pragma_freelist_count, pragma_auto_vacuum where auto_vacuum = 2";
+
+/// Gives a batch of the file's free pages back to the system; false when there is none. `PostgreSQL` does so itself.
+///
+/// # Errors
+/// When the database fails.
+pub async fn give_back(store: &Store) -> Result<bool, Error> {
+    let mut connection = store.write.acquire().await?;
+    if connection.backend_name() != "SQLite" {
+        return Ok(false);
+    }
+    let free: Option<i64> = sqlx::query_scalar(FREE).fetch_optional(&mut *connection).await?;
+    if free.unwrap_or(0) == 0 {
+        sqlx::query("pragma wal_checkpoint(passive)").fetch_all(&mut *connection).await?;
+        return Ok(false);
+    }
+    sqlx::query("pragma incremental_vacuum(500)").fetch_all(&mut *connection).await?;
+    Ok(true)
+}
+
+const REMOVED: &str = "select what, total, last_ms from removed order by what";
+
+/// What was deleted by age so far; nothing where no age was ever configured.
+///
+/// # Errors
+/// When the database fails.
+pub async fn removed(store: &Store) -> Result<Vec<Removed>, Error> {
+    let rows: Vec<(String, i64, i64)> = sqlx::query_as(REMOVED).fetch_all(&store.read).await?;
+    Ok(rows.into_iter().map(|(what, total, last_ms)| Removed { what, total, last_ms }).collect())
+}

@@ -1,0 +1,34 @@
+//! Seals: the time in a chain before which events count no more. What they gave stays, so they may be deleted.
+
+use super::{Error, Tx};
+use crate::rtc::event::RoomEvent;
+use crate::rtc::membership::Membership;
+
+const CUT: &str = "select cut_ms from seals where room_id = $1 and chain = $2";
+
+/// The seal of a chain, ms; `i64::MIN` where there is none.
+pub(super) async fn cut(tx: &mut Tx, room_id: &str, chain: &str) -> Result<i64, Error> {
+    let cut = sqlx::query_scalar(CUT).bind(room_id).bind(chain).fetch_optional(&mut **tx).await?;
+    Ok(cut.unwrap_or(i64::MIN))
+}
+
+/// Does the event count, under this seal? One that comes back from a homeserver after it was deleted does not.
+pub(super) fn counts(event: &RoomEvent, cut: i64) -> bool {
+    event.time() >= cut
+}
+
+/// A later stay cannot claim to have begun before the seal: what was then is settled.
+pub(super) fn clamp(members: &mut [Membership], cut: i64) {
+    for member in members {
+        member.joined_ms = member.joined_ms.max(cut);
+        member.until_ms = member.until_ms.max(member.joined_ms);
+    }
+}
+
+const SEAL: &str = "insert into seals (room_id, chain, cut_ms) values ($1, $2, $3)
+    on conflict (room_id, chain) do update set cut_ms = excluded.cut_ms";
+
+pub(super) async fn seal(tx: &mut Tx, room_id: &str, chain: &str, cut: i64) -> Result<(), Error> {
+    sqlx::query(SEAL).bind(room_id).bind(chain).bind(cut).execute(&mut **tx).await?;
+    Ok(())
+}

@@ -1,0 +1,106 @@
+//! `/rejected`: every event that could not be used, newest first, of one room or of all.
+
+use super::status;
+use crate::store::{events, rooms};
+use crate::web::error::Error;
+use crate::web::facts::{List, RejectedFacts, RoomRef};
+use crate::web::query::Query;
+use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
+use crate::web::{Web, assets, format as f};
+use actix_web::{HttpRequest, HttpResponse, web as http};
+use askama::Template;
+use serde::Serialize;
+
+const LIMIT: i64 = 50;
+
+/// The page.
+#[derive(Debug, Clone, Serialize)]
+pub struct Rejected {
+    #[serde(flatten)]
+    pub list: List<RejectedFacts>,
+    /// For the page only.
+    #[serde(skip)]
+    pub form: Form,
+}
+
+/// What was asked, and how much there is of it.
+#[derive(Debug, Clone, Default)]
+pub struct Form {
+    pub query: Query,
+    pub room: Option<RoomRef>,
+    pub total: i64,
+}
+
+/// `GET /rejected` and `GET /api/v1/rejected`
+pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+    let ask = Ask::of(&req, &web);
+    reply::send(&web, &ask, load(&web, &ask).await.map(Answer::from)).await
+}
+
+async fn load(web: &Web, ask: &Ask) -> Result<Rejected, Error> {
+    let (store, viewer) = (&web.store, ask.viewer);
+    let query = Query::read(&ask.query, &["room", "cursor", "limit"])?;
+    let (limit, before) = (query.limit(LIMIT)?, query.place()?.unwrap_or(i64::MAX));
+    let asked = query.get("room");
+    let room = match asked {
+        Some(room) => rooms::find(store, viewer, room, ask.now).await?,
+        None => None,
+    };
+    let room_id = room.as_ref().map(|room| room.room.room_id.as_str()).or(asked);
+    let mut rows = events::rejected_before(store, viewer, room_id, before, limit + 1).await?;
+    // One more than asked was read: if it is there, the last one shown is where the next page begins.
+    let shown = usize::try_from(limit).unwrap_or(0);
+    let has_more = rows.len() > shown;
+    rows.truncate(shown);
+    let next = rows.last().filter(|_| has_more).map(|row| row.stream.to_string());
+    let next_url =
+        next.as_deref().map(|next| web.url(&format!("/api/v1/rejected{}", query.with(&[], Some(("cursor", next))))));
+    let total = match (&room, asked) {
+        (Some(room), _) => room.rejected,
+        (None, Some(_)) => 0,
+        (None, None) => events::rejected_counts(store, viewer).await?.iter().map(|(_, count)| count).sum(),
+    };
+    let data = rows.into_iter().map(RejectedFacts::from).collect();
+    let form = Form { query, room: room.map(|room| room.room.into()), total };
+    Ok(Rejected { list: List { data, next, next_url }, form })
+}
+
+impl Rejected {
+    /// The query of the page that comes after this one.
+    #[must_use]
+    pub fn older(&self) -> Option<String> {
+        self.list.next.as_deref().map(|next| self.form.query.with(&[], Some(("cursor", next))))
+    }
+
+    /// The same list as JSON.
+    #[must_use]
+    pub fn json(&self) -> String {
+        format!("/api/v1/rejected{}", self.form.query.with(&[], None))
+    }
+
+    /// The query of the first page, if this is another.
+    #[must_use]
+    pub fn newest(&self) -> Option<String> {
+        self.form.query.get("cursor").map(|_| self.form.query.with(&["cursor"], None))
+    }
+}
+
+#[derive(Template)]
+#[template(path = "rejected.html")]
+struct Html<'a> {
+    page: &'a Rejected,
+    shell: &'a Shell,
+    now: i64,
+}
+
+impl Page for Rejected {
+    const SECTION: Section = Section::Status;
+
+    fn room_id(&self) -> Option<&str> {
+        self.form.room.as_ref().map(|room| room.room_id.as_str())
+    }
+
+    fn html(&self, shell: &Shell) -> askama::Result<String> {
+        Html { page: self, shell, now: shell.now_ms }.render()
+    }
+}

@@ -1,0 +1,167 @@
+//! A running site on a database of its own, and what is asked of it.
+
+use callscope::changes::Changes;
+use callscope::clock::Clock;
+use callscope::rtc::event::RoomEvent;
+use callscope::rtc::fold::Rules;
+use callscope::store::batch::{self, Arrival, Batch, RoomBatch, Source};
+use callscope::store::row::Watch;
+use callscope::store::{Store, vantages};
+use callscope::web::{self, Web};
+use reqwest::Client;
+use reqwest::redirect::Policy;
+use serde_json::{Value, json};
+
+/// 2026-11-22 14:47:16 UTC
+pub const NOW: i64 = 1_795_358_836_000;
+pub const MINUTE: i64 = 60_000;
+pub const ROOM: &str = "!room/with+odd:example.org";
+pub const EVIL: &str = "<script>alert('x')</script>\u{202e}";
+
+pub struct Site {
+    pub base: String,
+    pub client: Client,
+    pub store: Store,
+    pub changes: Changes,
+    folder: std::path::PathBuf,
+}
+
+pub struct Answer {
+    pub status: u16,
+    pub kind: String,
+    pub place: String,
+    pub text: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        assert!(self.kind.starts_with("application/json"), "{}: {}", self.kind, self.text);
+        serde_json::from_str(&self.text).unwrap()
+    }
+}
+
+impl Site {
+    pub async fn empty(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("callscope-pages-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        let store = Store::open(&format!("sqlite://{}", folder.join("pages.db").display())).await.unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let changes = Changes::default();
+        let (of_web, clock) = (changes.clone(), Clock::fixed(NOW));
+        let web =
+            Web { store: store.clone(), changes: of_web, clock, public_url: Some("https://calls.example/".into()) };
+        tokio::spawn(web::serve(listener, web).unwrap());
+        let client = Client::builder().no_proxy().redirect(Policy::none()).build().unwrap();
+        Self { base, client, store, changes, folder }
+    }
+
+    pub async fn filled(name: &str) -> Self {
+        let site = Self::empty(name).await;
+        let start = vantages::Start {
+            id: "v",
+            user_id: "@bot:example.org",
+            homeserver: "https://example.org",
+            device_id: None,
+            mode: "follow",
+            software: Some("Synapse 1.157.1"),
+            delayed_events: true,
+            sticky_events: false,
+            now: NOW - 60 * MINUTE,
+        };
+        vantages::start(&site.store, &start).await.unwrap();
+        site.write(events()).await;
+        site
+    }
+
+    pub async fn write(&self, events: Vec<Value>) {
+        let arrival = |json: Value| Arrival {
+            event: RoomEvent::from_json(&json, None).unwrap(),
+            json: json.to_string(),
+            in_timeline: true,
+        };
+        let arrivals = events.into_iter().map(arrival).collect();
+        let room = RoomBatch { arrivals, watch: Some(Watch::Joined), ..RoomBatch::new(ROOM, Source::Sync) };
+        let batch =
+            Batch { vantage_id: "v".into(), seen_ms: NOW - MINUTE, position: Some("s1".into()), rooms: vec![room] };
+        batch::write(&self.store, &Rules::default(), &batch).await.unwrap();
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        let answer = self.client.get(format!("{}{path}", self.base)).send().await.unwrap();
+        let header =
+            |name| answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default();
+        let (kind, place, status) = (header("content-type"), header("location"), answer.status().as_u16());
+        assert!(header("content-security-policy").contains("script-src 'self'"), "{path}");
+        assert_eq!(header("x-content-type-options"), "nosniff", "{path}");
+        Answer { status, kind, place, text: answer.text().await.unwrap() }
+    }
+
+    pub async fn json(&self, path: &str) -> Value {
+        let answer = self.get(path).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+        answer.json()
+    }
+
+    pub async fn html(&self, path: &str) -> String {
+        let answer = self.get(path).await;
+        assert_eq!((answer.status, answer.kind.as_str()), (200, "text/html; charset=utf-8"), "{path}: {}", answer.text);
+        let head = answer.text.find("<main").unwrap();
+        answer.text[head..].to_owned()
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+pub fn event(id: &str, kind: &str, sender: &str, state_key: &str, minutes_ago: i64, content: Value) -> Value {
+    let mut event = json!({ "event_id": id, "type": kind, "sender": sender, "state_key": state_key,
+        "origin_server_ts": NOW - minutes_ago * MINUTE });
+    event["content"] = content;
+    event
+}
+
+/// One call that is over (Alice and Bob), one that runs (Alice), and one event that nobody can use.
+fn events() -> Vec<Value> {
+    const CALL: &str = "org.matrix.msc3401.call.member";
+    let (alice, bob, eve) = ("@alice:example.org", "@bob:other.example", "@eve:evil.example");
+    let join = |device: &str| {
+        json!({ "application": "m.call", "call_id": "", "scope": "m.room", "device_id": device, "expires": 14_400_000,
+            "focus_active": { "type": "livekit", "focus_selection": "multi_sfu" },
+            "foci_preferred": [{ "type": "livekit", "livekit_service_url": "https://sfu.example/jwt" }] })
+    };
+    let member = |name: &str| json!({ "membership": "join", "displayname": name });
+    let key = |user: &str, device: &str| format!("_{user}_{device}_m.call");
+    let bad = json!({ "application": EVIL, "device_id": 7 });
+    vec![
+        event("$create", "m.room.create", alice, "", 900, json!({ "room_version": "11" })),
+        event("$name", "m.room.name", alice, "", 899, json!({ "name": format!("War {EVIL}") })),
+        event("$alias", "m.room.canonical_alias", alice, "", 899, json!({ "alias": "#war:example.org" })),
+        event("$a", "m.room.member", alice, alice, 899, member("Alice Moreau")),
+        event("$b", "m.room.member", bob, bob, 898, member(EVIL)),
+        event("$e", "m.room.member", eve, eve, 898, member("Eve")),
+        event("$join/a", CALL, alice, &key(alice, "AA"), 300, join("AA")),
+        event("$join_b", CALL, bob, &key(bob, "BB"), 290, join("BB")),
+        event("$leave_b", CALL, bob, &key(bob, "BB"), 250, json!({})),
+        event("$leave_a", CALL, alice, &key(alice, "AA"), 240, json!({})),
+        event("$again_a", CALL, alice, &key(alice, "AA"), 10, join("AA")),
+        event("$bad", CALL, eve, &key(eve, "EE"), 20, bad),
+    ]
+}
+
+/// A path segment.
+pub fn quote(text: &str) -> String {
+    use std::fmt::Write;
+    text.bytes().fold(String::new(), |mut out, byte| {
+        write!(out, "%{byte:02X}").unwrap();
+        out
+    })
+}
+
+pub fn text(value: &Value) -> &str {
+    value.as_str().unwrap()
+}

@@ -1,0 +1,218 @@
+//! What is kept: raw events go by age and nothing that follows from them changes; calls go by age, whole.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on ends")]
+
+mod generate;
+
+use callscope::rtc::event::RoomEvent;
+use callscope::rtc::fold::Rules;
+use callscope::store::batch::{Arrival, Batch, RoomBatch, Source, write};
+use callscope::store::hold::Hold;
+use callscope::store::row::{CallFilter, Viewer};
+use callscope::store::snapshots::Look;
+use callscope::store::{Error, Store, memberships, retention, sessions, stats};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+const ROOM: &str = "!r:h0";
+/// After everything in the generated rooms, which begin at `BEGIN` and last a tenth of a second.
+const LATER: i64 = 1_800_000_000_000;
+const BEGIN: i64 = 1_700_000_000_000;
+
+/// A database of its own: a file, or with `TEST_POSTGRES_URL` a schema there.
+struct Place {
+    store: Store,
+    url: String,
+    _folder: tempfile::TempDir,
+}
+
+async fn open() -> Place {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let folder = tempfile::tempdir().unwrap();
+    let mut url = format!("sqlite://{}", folder.path().join("callscope.db").display());
+    if let Ok(server) = std::env::var("TEST_POSTGRES_URL") {
+        let schema = format!("keep_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        sqlx::any::install_default_drivers();
+        let pool = sqlx::AnyPool::connect(&server).await.unwrap();
+        sqlx::query(sqlx::AssertSqlSafe(format!("create schema {schema}"))).execute(&pool).await.unwrap();
+        pool.close().await;
+        url = format!("{server}?options=-csearch_path%3D{schema}");
+    }
+    Place { store: Store::open(&url).await.unwrap(), url, _folder: folder }
+}
+
+fn block<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+fn batch(room: &[Value]) -> Batch {
+    let arrival = |json: &Value| Arrival {
+        event: RoomEvent::from_recorded(json).unwrap(),
+        json: json.to_string(),
+        in_timeline: true,
+    };
+    let room = RoomBatch { arrivals: room.iter().map(arrival).collect(), ..RoomBatch::new(ROOM, Source::Backfill) };
+    Batch { vantage_id: "v".into(), seen_ms: LATER, position: None, rooms: vec![room] }
+}
+
+async fn take(store: &Store, room: &[Value]) {
+    for some in room.chunks(3) {
+        write(store, &Rules::default(), &batch(some)).await.unwrap();
+    }
+}
+
+/// Calls and stays as pages show them.
+async fn shown(store: &Store) -> Vec<String> {
+    let filter = CallFilter::default();
+    let calls = sessions::page(store, Viewer::Operator, &filter, None, 10_000, LATER).await.unwrap();
+    let ids: Vec<String> = calls.iter().map(|call| call.id.clone()).collect();
+    let members = memberships::of(store, Viewer::Operator, &ids).await.unwrap();
+    calls.iter().map(|call| format!("{call:?}")).chain(members.iter().map(|member| format!("{member:?}"))).collect()
+}
+
+/// What the observer does with one room each day; how many events it deleted.
+async fn forget(store: &Store, events: i64, calls: Option<i64>) -> usize {
+    let rules = Rules::default();
+    let keep = retention::in_state(store, ROOM).await.unwrap();
+    let mut gone = 0;
+    for chain in retention::old_chains(store, ROOM, events).await.unwrap() {
+        retention::seal(store, &rules, ROOM, &chain, events).await.unwrap();
+        let old = retention::behind_seal(store, ROOM, &chain).await.unwrap();
+        let old: Vec<&String> = old.iter().filter(|id| !keep.contains(*id)).collect();
+        gone += old.len();
+        retention::delete(store, ROOM, &old, LATER).await.unwrap();
+    }
+    let loose = retention::loose(store, ROOM, events).await.unwrap();
+    gone += loose.len();
+    retention::delete(store, ROOM, &loose.iter().collect::<Vec<_>>(), LATER).await.unwrap();
+    while let Some(true) = match calls {
+        Some(before) => Some(retention::delete_calls(store, ROOM, before, LATER).await.unwrap()),
+        None => None,
+    } {}
+    while retention::delete_snapshots(store, events, LATER).await.unwrap() {}
+    while retention::give_back(store).await.unwrap() {}
+    gone
+}
+
+proptest! {
+    #![proptest_config(generate::config(120))]
+
+    /// Events go in two rounds, at any times; whatever comes back from the homeserver later changes nothing.
+    #[test]
+    fn nothing_that_follows_from_events_changes_when_they_go(
+        room in generate::room(), first in 0..200_i64, second in 0..200_i64, again in 0..40_usize
+    ) {
+        block(async {
+            let place = open().await;
+            let store = &place.store;
+            take(store, &room).await;
+            let before = shown(store).await;
+            forget(store, BEGIN + first, None).await;
+            assert_eq!(shown(store).await, before, "events went");
+            let old: Vec<Value> = room.iter().filter(|event| {
+                RoomEvent::from_recorded(event).unwrap().time() < BEGIN + first.min(second)
+                    && event["type"].as_str().unwrap().ends_with(".member") && event["type"] != "m.room.member"
+            }).skip(again % room.len()).cloned().collect();
+            forget(store, BEGIN + second, None).await;
+            assert_eq!(shown(store).await, before, "more events went");
+            let sealed = retention::behind_seal(store, ROOM, "").await.unwrap();
+            assert!(sealed.is_empty());
+            if forget(store, BEGIN + 100_000_000, None).await > 0 || !old.is_empty() {
+                take(store, &old).await;
+                assert_eq!(shown(store).await, before, "old events came back");
+            }
+            let events = stats::totals(store, Viewer::Operator).await.unwrap().events;
+            forget(store, BEGIN + 100_000_000, Some(LATER)).await;
+            assert!(shown(store).await.is_empty(), "calls go whole: {events} events were left");
+        });
+    }
+}
+
+fn member(id: &str, user: &str, at: i64, content: &Value) -> Value {
+    json!({"event_id": id, "type": "m.call.member", "state_key": format!("_{user}_D"), "sender": user,
+        "origin_server_ts": BEGIN + at, "content": content})
+}
+
+fn join() -> Value {
+    json!({"application": "m.call", "call_id": "", "device_id": "D", "expires": 1_000_000,
+        "focus_active": {"type": "livekit"}})
+}
+
+/// A new call after the old events went: the old call stays, the new one is there, its events are kept.
+#[test]
+fn a_chain_goes_on_after_its_events_went() {
+    block(async {
+        let place = open().await;
+        let store = &place.store;
+        let old = [member("$1", "@a:h", 0, &join()), member("$2", "@a:h", 100, &json!({}))];
+        take(store, &old).await;
+        let was = shown(store).await;
+        assert_eq!(forget(store, BEGIN + 1000, None).await, 2);
+        take(store, &[member("$3", "@a:h", 5000, &join())]).await;
+        let now = shown(store).await;
+        assert!(was.iter().all(|line| now.contains(line)) && now.len() == 4, "{now:?}");
+        assert_eq!(forget(store, BEGIN + 6000, Some(BEGIN + 3000)).await, 0, "the open stay needs its event");
+        let left = shown(store).await;
+        assert!(left.len() == 2 && left.iter().all(|line| !was.contains(line)), "{left:?}");
+        let removed = retention::removed(store).await.unwrap();
+        let total = |what: &str| removed.iter().find(|row| row.what == what).map(|row| row.total);
+        assert_eq!((total("events"), total("calls")), (Some(2), Some(1)));
+    });
+}
+
+/// An event that is in the room's state comes with every poll: it stays, and counts no more.
+#[test]
+fn what_is_in_the_state_stays_and_its_call_can_go() {
+    block(async {
+        let place = open().await;
+        let store = &place.store;
+        let mut look = batch(&[member("$1", "@a:h", 0, &join()), member("$2", "@a:h", 100, &json!({}))]);
+        look.rooms[0].snapshot = Some(Look { asked_ms: BEGIN, members: ["$2".to_owned()].into() });
+        write(store, &Rules::default(), &look).await.unwrap();
+        assert_eq!(forget(store, BEGIN + 1000, Some(BEGIN + 1000)).await, 1);
+        assert!(shown(store).await.is_empty());
+        let again = write(store, &Rules::default(), &look).await.unwrap();
+        assert_eq!(forget(store, BEGIN + 1000, Some(BEGIN + 1000)).await, 1);
+        assert_eq!(again.new_events, 1, "only the one that is not in the state is new to us");
+        assert!(shown(store).await.is_empty());
+    });
+}
+
+#[test]
+fn deleted_space_is_given_back() {
+    block(async {
+        let place = open().await;
+        let store = &place.store;
+        let bytes = async || stats::totals(store, Viewer::Operator).await.unwrap().database_bytes;
+        let empty = bytes().await;
+        let mut long = join();
+        long["x"] = json!("x".repeat(20_000));
+        let room: Vec<Value> = (0..200).map(|at| member(&format!("${at}"), &format!("@u{at}:h"), at, &long)).collect();
+        take(store, &room).await;
+        let full = bytes().await;
+        assert!(full > empty, "{empty} {full}");
+        assert_eq!(forget(store, BEGIN + 10_000_000, None).await, 200);
+        let after = bytes().await;
+        // PostgreSQL does so in its own time.
+        assert!(after < empty + 1_000_000 || !place.url.starts_with("sqlite"), "{empty} {full} {after}");
+    });
+}
+
+#[test]
+fn one_process_has_a_database() {
+    block(async {
+        let place = open().await;
+        let first = Hold::take(&place.url, "process 1").await.unwrap();
+        let error = Hold::take(&place.url, "process 2").await.unwrap_err();
+        assert!(matches!(&error, Error::Held { by, .. } if by == "process 1"), "{error}");
+        drop(first);
+        // A server takes a moment to see that a connection is gone.
+        for _ in 0..500 {
+            if Hold::take(&place.url, "process 3").await.is_ok() {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        panic!("the hold was not given free");
+    });
+}
