@@ -8,4 +8,5 @@ create table tallies (
     primary key (tally, what, key)
 );
 alter table sessions add column tally bigint;
-create index memberships_session_until on memberships (session_id, until_ms);
+drop index memberships_session;
+create index memberships_session on memberships (session_id, until_ms);

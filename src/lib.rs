@@ -33,6 +33,14 @@
 //! Only age deletes events, where the operator asks for it: a chain is sealed first, and what its older events gave is
 //! kept as it is ([`store::retention`]). What cannot be parsed is stored and counted as rejected, with the reason, and shown.
 //!
+//! # What nobody saw
+//!
+//! The store notes when the sync stream was heard and rooms were polled ([`store::coverage`]); from that, the walks
+//! through history and the room's history visibility follows how each time is known ([`rtc::coverage`]), and from that
+//! and from how events came, how sure each boundary is ([`rtc::evidence`]). Both are pure and asked when a page is
+//! written: nothing of it is derived state. Where no event tells of a change that a look at the state shows
+//! ([`store::snapshots`], [`store::zombies`]), an event of our own is appended; its id begins with `~`.
+//!
 //! # The way of one event
 //!
 //! 1. `observer/follow` asks [`matrix::Client::sync`]; `matrix/request` owns token, time-out, size cap, 429 and 5xx.

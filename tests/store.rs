@@ -11,7 +11,10 @@ use callscope::rtc::{self, Derived};
 use callscope::store::batch::{Arrival, Batch, RoomBatch, Source, write};
 use callscope::store::row::{Call, CallFilter, Cursor, Member, Viewer, Watch};
 use callscope::store::snapshots::Look;
-use callscope::store::{Grain, Store, events, memberships, rebuild, rooms, sessions, stats, vantages, walks};
+use callscope::store::{
+    Grain, Store, coverage, events, evidence, holes, memberships, moments, rebuild, related, rooms, sessions, stats,
+    vantages, walks, zombies,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -203,6 +206,17 @@ fn every_read_answers() {
         assert_eq!((numbers.calls, numbers.people, numbers.peak), (1, 1, 1));
         assert_eq!(numbers.together_ms, call.until_ms - call.started_ms);
         assert_eq!(stats::starts(&store, viewer, ROOM, 0).await.unwrap(), [(call.started_ms, 1)]);
+        let origins = evidence::of(&store, viewer, std::slice::from_ref(&call.id)).await.unwrap();
+        assert!(
+            origins.values().all(|origins| origins.join.is_some() && origins.last_sign_ms.is_some()),
+            "{origins:?}"
+        );
+        assert_eq!(coverage::of(&store, viewer, &[ROOM.to_owned()].into(), now).await.unwrap().len(), 1);
+        assert!(coverage::gaps(&store, viewer, 0, now).await.unwrap().is_empty());
+        assert_eq!(moments::calls_at(&store, viewer, ROOM, call.started_ms).await.unwrap(), calls);
+        assert_eq!(moments::calls_between(&store, viewer, ROOM, (0, now), 5).await.unwrap(), calls);
+        assert!(related::of(&store, viewer, call, &[]).await.unwrap().is_empty());
+        assert!(zombies::of(&store, viewer, ROOM, 5).await.unwrap().is_empty());
         assert_eq!(stats::totals(&store, viewer).await.unwrap().calls, 1);
         done(store, place).await;
     });
@@ -242,6 +256,7 @@ fn every_write_of_the_observer_answers() {
         });
         write(&store, &Rules::default(), &second).await.unwrap();
         assert!(walks::todo(&store).await.unwrap().is_empty());
+        of_the_ledger(&store).await;
         of_the_vantage(&store, start).await;
         rooms::trouble(&store, "#a:h", Some(Watch::Blind), "gone", 5).await.unwrap();
         rooms::forget_wish(&store, "#a:h").await.unwrap();
@@ -249,6 +264,32 @@ fn every_write_of_the_observer_answers() {
         assert_eq!(memberships::ended_between(&store, 0, LATER).await.unwrap().len(), 1);
         done(store, place).await;
     });
+}
+
+async fn of_the_ledger(store: &Store) {
+    of_the_holes(store).await;
+    assert!(!walks::saw_creation(store, ROOM).await.unwrap());
+    let mut third = batch(Vec::new());
+    (third.seen_ms, third.position) = (LATER + 90_000, Some("s2".into()));
+    assert!(write(store, &Rules::default(), &third).await.unwrap().heard_anew, "after a long silence");
+    third.seen_ms += 30_000;
+    assert!(!write(store, &Rules::default(), &third).await.unwrap().heard_anew, "it goes on");
+    let gaps = coverage::gaps(store, Viewer::Operator, 0, third.seen_ms).await.unwrap();
+    assert_eq!(gaps.iter().map(|(span, _)| span.to - span.from).collect::<Vec<_>>(), [90_000]);
+}
+
+/// An event that names one which nobody has.
+async fn of_the_holes(store: &Store) {
+    let mut leave = joined();
+    (leave["event_id"], leave["content"]) = ("$l".into(), json!({}));
+    (leave["origin_server_ts"], leave["unsigned"]) = (LATER.into(), json!({"replaces_state": "$unseen"}));
+    write_all(store, arrivals(&[leave]), &[1]).await;
+    holes::find(store, None).await.unwrap();
+    holes::find(store, Some(LATER)).await.unwrap();
+    let todo = holes::todo(store, 5).await.unwrap();
+    assert_eq!(todo.iter().map(|hole| hole.event_id.as_str()).collect::<Vec<_>>(), ["$unseen"]);
+    holes::asked(store, &todo[0], "not_visible", 1).await.unwrap();
+    assert!(holes::todo(store, 5).await.unwrap().is_empty());
 }
 
 async fn of_the_vantage(store: &Store, start: vantages::Start<'_>) {

@@ -7,6 +7,8 @@ mod support;
 
 #[path = "synapse/bed.rs"]
 mod bed;
+#[path = "synapse/before.rs"]
+mod before;
 #[path = "synapse/calls.rs"]
 mod calls;
 #[path = "synapse/killed.rs"]

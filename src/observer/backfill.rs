@@ -56,6 +56,9 @@ impl Observer {
     async fn walk_round(&self, failed: &mut Failed) -> Result<bool, Error> {
         let todo = walks::todo(&self.store).await?;
         failed.retain(|name, _| todo.iter().any(|walk| self::name(walk) == *name));
+        if todo.is_empty() {
+            return self.fill_holes().await;
+        }
         let mut walked = false;
         for walk in &todo {
             if failed.get(&name(walk)).is_some_and(|(_, due, _)| *due > Instant::now()) {
@@ -78,7 +81,7 @@ impl Observer {
 
     /// Says on the room that its history could not be read, and tries it again later; the others go on.
     async fn put_off(&self, walk: &Walk, failed: &mut Failed, error: &Error) -> Result<(), Error> {
-        let text = format!("reading its history: {error}");
+        let text = format!("{}{error}", rooms::HISTORY_TROUBLE);
         tracing::warn!("{}: {text}", walk.room_id);
         rooms::trouble(&self.store, &walk.room_id, None, &text, self.clock.now_ms()).await?;
         let entry = failed.entry(name(walk)).or_insert_with(|| (Patience::new(), Instant::now(), String::new()));
@@ -86,6 +89,11 @@ impl Observer {
         entry.2 = text;
         self.changes.announce(Change::Room { room_id: walk.room_id.clone() });
         Ok(())
+    }
+
+    /// The time, ms, from which on history is wanted by the configuration; `None` = all of it.
+    pub(super) fn asked_since(&self, now: i64) -> Option<i64> {
+        self.settings.backfill_days.map(|days| now - i64::from(days) * DAY_MS)
     }
 
     async fn walk(&self, walk: &Walk) -> Result<(), Error> {
@@ -113,7 +121,7 @@ impl Observer {
             None => false,
         };
         if page.end.is_none() {
-            return Ok(Some("beginning"));
+            return self.last_page(walk, page).await.map(Some);
         }
         if page.end == walk.token {
             // A server that turns in a circle must not hold us for ever.
@@ -136,7 +144,7 @@ impl Observer {
     async fn horizon(&self, walk: &Walk) -> Result<Option<i64>, Error> {
         let (now, kept) = (self.clock.now_ms(), self.settings.retention);
         let is_gap = walk.reason == "gap";
-        let asked = self.settings.backfill_days.map(|days| now - i64::from(days) * DAY_MS);
+        let asked = self.asked_since(now);
         // What a gap should meet may be deleted already.
         let wanted = asked.max(if is_gap { kept.events_before(now) } else { kept.calls_before(now) });
         if self.settings.backfill || !is_gap {
@@ -144,6 +152,14 @@ impl Observer {
         }
         let heard = walks::last_heard(&self.store, walk).await?.unwrap_or(walk.opened_ms);
         Ok(Some(heard - MARGIN_MS).max(wanted))
+    }
+
+    /// There is nothing before this page: the room begins here, or what was before is hidden from us.
+    async fn last_page(&self, walk: &Walk, page: &MessagesPage) -> Result<&'static str, Error> {
+        let creation = |event: &serde_json::Value| event.get("type").is_some_and(|kind| kind == "m.room.create");
+        let begins = page.chunk.iter().any(creation) || walks::saw_creation(&self.store, &walk.room_id).await?;
+        // A gap may end at what we may see and be closed: a walk of the whole room tells what is hidden.
+        Ok(if begins || walk.reason == "gap" { "beginning" } else { "not_visible" })
     }
 
     async fn stop(&self, walk: &Walk, why: &'static str) -> Result<(), Error> {

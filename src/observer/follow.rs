@@ -33,7 +33,6 @@ impl Observer {
                     tokio::time::sleep(breath).await;
                     if std::mem::take(&mut first) {
                         self.changes.announce(Change::Observer);
-                        self.poll_due.notify_one();
                     }
                 }
                 Err(error) => {

@@ -57,6 +57,10 @@ impl Observer {
         for room_id in changed.rooms {
             self.changes.announce(Change::Room { room_id });
         }
+        if changed.heard_anew {
+            // What ended while nobody watched, without an event that tells, is found in the state.
+            self.poll_due.notify_one();
+        }
         if batch.rooms.iter().any(|room| room.gap.is_some()) {
             self.history.notify_one();
         }

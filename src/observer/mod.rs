@@ -6,6 +6,7 @@
 mod backfill;
 mod expire;
 mod follow;
+mod holes;
 mod ingest;
 mod patience;
 mod poll;

@@ -5,17 +5,21 @@
 //! memberships of one slot into sessions ([`session`]). Expiry is part of the result (`until_ms`), so the
 //! answer does not depend on when one asks, and never on the order in which events arrived.
 
+pub mod coverage;
 pub mod event;
+pub mod evidence;
 pub mod fold;
 pub mod id;
 pub mod member;
 pub mod membership;
 pub mod order;
+pub mod related;
 pub mod room;
 pub mod session;
 pub mod slot;
 pub mod time;
 pub mod transport;
+pub mod visibility;
 
 use event::RoomEvent;
 use fold::Rules;

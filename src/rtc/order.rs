@@ -33,7 +33,9 @@ fn own_times(events: &[&RoomEvent], before: &[Option<usize>]) -> Vec<i64> {
     for (after, odd) in before.iter().enumerate().filter_map(|(after, odd)| Some((after, (*odd)?))) {
         // What was replaced was there before its successor was.
         own[odd] = own[odd].min(events[after].received_ts.unwrap_or(i64::MAX));
-        let follows = before[odd].is_some_and(|first| stamped[first] <= stamped[after]);
+        // One that it replaced and that is not at hand was earlier, as far as one can tell: so it is in a part of a chain.
+        let follows = events[odd].replaces_state.is_some()
+            && before[odd].is_none_or(|first| stamped[first] <= stamped[after]);
         if follows && stamped[odd] > stamped[after].saturating_add(SKEW_MS) {
             own[odd] = own[odd].min(stamped[after]);
         }

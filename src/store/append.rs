@@ -238,25 +238,31 @@ async fn absorb(tx: &mut Tx, room: &RoomBatch, arrival: &Arrival) -> Result<Opti
     Ok(changed.then_some(News { event: merged, old: Some(known), chain }))
 }
 
-static REPLACED: Rows =
-    Rows::new(1, "select event_id as id, time_ms from events where room_id || '' = $1 and event_id in (", "?", ")");
+static REPLACED: Rows = Rows::new(
+    1,
+    "select event_id as id, time_ms, time_ms as next_ms from events where room_id || '' = $1 and event_id in (",
+    "?",
+    ")",
+);
 static REPLACING: Rows = Rows::new(
     1,
-    "select replaces_state as id, time_ms from events where room_id || '' = $1 and chain is not null
-    and replaces_state is not null and replaces_state in (",
+    "select e.replaces_state as id, e.time_ms, coalesce((select min(n.time_ms) from events n
+            where n.replaces_state = e.event_id and n.room_id = e.room_id and n.chain is not null), e.time_ms) as next_ms
+    from events e where e.room_id || '' = $1 and e.chain is not null and e.replaces_state is not null
+    and e.replaces_state in (",
     "?",
     ")",
 );
 
-/// By id the first and the last time, ms, of linked events.
+/// By id the first and the last time, ms, of linked events. Whether the one in between is odd, the one after it decides.
 type Linked = HashMap<String, (i64, i64)>;
 
 async fn linked(tx: &mut Tx, sql: &Rows, room_id: &str, ids: &[&str]) -> Result<Linked, Error> {
     let mut times = Linked::new();
     for row in sql.look_up(&mut **tx, room_id, ids).await? {
-        let (id, time): (String, i64) = (row.try_get("id")?, row.try_get("time_ms")?);
-        let known = times.entry(id).or_insert((time, time));
-        *known = (known.0.min(time), known.1.max(time));
+        let (time, next): (i64, i64) = (row.try_get("time_ms")?, row.try_get("next_ms")?);
+        let known = times.entry(row.try_get("id")?).or_insert((time, time));
+        *known = (known.0.min(time).min(next), known.1.max(time));
     }
     Ok(times)
 }

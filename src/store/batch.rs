@@ -3,7 +3,7 @@
 use super::append::{self, Touched};
 use super::row::Watch;
 use super::memberships::{self, Change};
-use super::{Error, Grain, Store, recount, refold, rooms, snapshots, vantages, walks};
+use super::{Error, Grain, Store, coverage, recount, refold, rooms, snapshots, vantages, walks};
 use crate::rtc::event::{Reason, RoomEvent};
 use crate::rtc::fold::Rules;
 use std::collections::BTreeSet;
@@ -93,6 +93,8 @@ pub struct Changed {
     pub rooms: BTreeSet<String>,
     /// Events that were not known.
     pub new_events: usize,
+    /// The sync stream was heard for the first time after a stop or a break: states should be looked at.
+    pub heard_anew: bool,
 }
 
 /// Writes a batch. **One commit**: position and effect move together, so a crash repeats work and never loses it.
@@ -100,12 +102,13 @@ pub struct Changed {
 /// # Errors
 /// When the database fails; then nothing of the batch was written.
 pub async fn write(store: &Store, rules: &Rules, batch: &Batch) -> Result<Changed, Error> {
-    let mut tx = store.write.begin().await?;
+    let mut tx = store.writing().await?;
     let mut changed = Changed::default();
     for room in &batch.rooms {
         write_room(&mut tx, (rules, store.grain), batch, room, &mut changed).await?;
     }
     if let Some(position) = &batch.position {
+        changed.heard_anew = coverage::heard(&mut tx, &batch.vantage_id, batch.seen_ms).await?;
         vantages::moved(&mut tx, &batch.vantage_id, position, batch.seen_ms).await?;
     }
     tx.commit().await?;
@@ -127,6 +130,9 @@ async fn write_room(
     append::append(tx, batch, room, &mut touched).await?;
     if let Some(look) = &room.snapshot {
         snapshots::record(tx, batch, room, look, &mut touched).await?;
+        if coverage::polled(tx, &batch.vantage_id, room_id, batch.seen_ms).await? && room.gap.is_some() {
+            walks::open(tx, room_id, "gap", None, before, batch.seen_ms).await?;
+        }
         rooms::polled(tx, room_id, batch.seen_ms).await?;
     }
     if let Some((reason, token)) = &room.gap {
@@ -134,6 +140,9 @@ async fn write_room(
     }
     if let Some(step) = &room.step {
         walks::step(tx, room_id, step, touched.new_events, batch.seen_ms).await?;
+    }
+    if room.step.is_some() || room.gap.is_some() {
+        walks::reached(tx, room).await?;
     }
     changed.new_events += touched.new_events;
     if touched.facts {

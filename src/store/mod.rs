@@ -6,15 +6,20 @@ pub mod backup;
 pub mod batch;
 mod chains;
 mod checkpoints;
+pub mod coverage;
 pub mod events;
+pub mod evidence;
 pub mod hold;
 mod marks;
+pub mod holes;
 pub mod memberships;
+pub mod moments;
 #[cfg(test)]
 mod read_tests;
 pub mod rebuild;
 mod recount;
 mod refold;
+pub mod related;
 pub mod retention;
 pub mod rooms;
 pub mod row;
@@ -27,6 +32,7 @@ pub mod stats;
 mod tally;
 pub mod vantages;
 pub mod walks;
+pub mod zombies;
 
 use space::Space;
 use sqlx::any::{AnyPoolOptions, install_default_drivers};
@@ -75,6 +81,7 @@ pub struct Store {
     pub(crate) write: AnyPool,
     space: Space,
     grain: Grain,
+    begin: &'static str,
 }
 
 /// How finely derived data is cut, so that the cost of an event follows the change. The results never depend on it.
@@ -107,13 +114,20 @@ impl Store {
         let write = pool(1, &space).connect(&url).await?;
         MIGRATIONS.run(&write).await?;
         let read = pool(6, &space).connect(&url).await?;
-        Ok(Self { read, write, space, grain: Grain::default() })
+        // SQLite would find out only at the first write that what was read before is no more: another process may write.
+        let begin = if url.starts_with("sqlite:") { "begin immediate" } else { "begin" };
+        Ok(Self { read, write, space, grain: Grain::default(), begin })
     }
 
     /// The same store, deriving in other portions.
     #[must_use]
     pub fn with_grain(self, grain: Grain) -> Self {
         Self { grain, ..self }
+    }
+
+    /// Begins to write; others wait until the end.
+    async fn writing(&self) -> Result<Tx, Error> {
+        Ok(self.write.begin_with(self.begin).await?)
     }
 
     /// Closes all connections; `SQLite` then folds its write-ahead log into the file.

@@ -39,7 +39,7 @@ const SOME: &str = "select distinct chain from events where room_id = $1 and cha
 /// # Errors
 /// When the database fails; then nothing of this step was written.
 pub async fn step(store: &Store, rules: &Rules, room_id: &str, place: Place) -> Result<Option<Place>, Error> {
-    let mut tx = store.write.begin().await?;
+    let mut tx = store.writing().await?;
     rooms::count_write(&mut tx, room_id).await?;
     let mut place = place;
     let mut chains: Vec<(String, (i64, i64))> =
@@ -102,7 +102,7 @@ async fn portion(store: &Store, room_id: &str, slot: &str, from: i64) -> Result<
             continue;
         }
         drop(connection);
-        let mut tx = store.write.begin().await?;
+        let mut tx = store.writing().await?;
         rooms::count_write(&mut tx, room_id).await?;
         if rooms::writes(&mut tx, room_id).await? == writes + 1 {
             let more = portion.note(&mut tx).await?;
@@ -111,7 +111,7 @@ async fn portion(store: &Store, room_id: &str, slot: &str, from: i64) -> Result<
         }
         tx.rollback().await?;
     }
-    let mut tx = store.write.begin().await?;
+    let mut tx = store.writing().await?;
     rooms::count_write(&mut tx, room_id).await?;
     let mut portion = Portion::new(room_id, slot, from);
     portion.read(&mut tx, None).await?;
@@ -184,7 +184,7 @@ impl<'a> Portion<'a> {
         if self.outcome.assigned.is_empty() {
             return Ok(true);
         }
-        let mut tx = store.write.begin().await?;
+        let mut tx = store.writing().await?;
         rooms::hold(&mut tx, self.room_id).await?;
         let fresh = rooms::writes(&mut tx, self.room_id).await? == writes;
         if fresh {

@@ -87,7 +87,7 @@ pub async fn seal(store: &Store, rules: &Rules, room_id: &str, chain: &str, befo
     if kept != after.iter().collect::<Vec<_>>() {
         return Ok(false);
     }
-    let mut tx = store.write.begin().await?;
+    let mut tx = store.writing().await?;
     // The write comes first: beside another writing process a look would be of what is no more.
     seals::seal(&mut tx, room_id, chain, cut).await?;
     let since: i64 = sqlx::query_scalar(SINCE).bind(latest).bind(room_id).fetch_one(&mut *tx).await?;
@@ -143,7 +143,7 @@ const UNSEE: &str = "delete from sightings where event_id = $1 and room_id = $2"
 /// # Errors
 /// When the database fails.
 pub async fn delete(store: &Store, room_id: &str, event_ids: &[&String], now: i64) -> Result<(), Error> {
-    let mut tx = store.write.begin().await?;
+    let mut tx = store.writing().await?;
     let mut gone = 0;
     for event_id in event_ids {
         let done = sqlx::query(DELETE).bind(event_id).bind(room_id).execute(&mut *tx).await?;
@@ -173,7 +173,7 @@ const SNAPSHOTS: &str = "delete from snapshots where (room_id, vantage_id, taken
 /// # Errors
 /// When the database fails.
 pub async fn delete_snapshots(store: &Store, before: i64, now: i64) -> Result<bool, Error> {
-    let mut tx = store.write.begin().await?;
+    let mut tx = store.writing().await?;
     let done = sqlx::query(SNAPSHOTS).bind(before).bind(int(BATCH)).execute(&mut *tx).await?;
     count(&mut tx, "snapshots", done.rows_affected(), now).await?;
     tx.commit().await?;
@@ -200,7 +200,7 @@ const CHAINS_LEFT: &str = "delete from chains where room_id = $1
 /// # Errors
 /// When the database fails.
 pub async fn delete_calls(store: &Store, room_id: &str, before: i64, now: i64) -> Result<bool, Error> {
-    let mut tx = store.write.begin().await?;
+    let mut tx = store.writing().await?;
     rooms::count_write(&mut tx, room_id).await?;
     let few = int(BATCH / 5);
     let query = sqlx::query(CALLS).bind(room_id).bind(before).bind(few);

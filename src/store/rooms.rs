@@ -3,7 +3,7 @@
 use super::events::event;
 use super::row::{Room, RoomName, Viewer, Watch};
 use super::rows::{Rows, Statement};
-use super::{Error, Store, Tx, clean};
+use super::{Error, Store, Tx, clean, coverage};
 use crate::rtc::event::{Kind, RoomEvent};
 use crate::rtc::order::in_order;
 use serde_json::Value;
@@ -22,8 +22,11 @@ pub(super) async fn note(tx: &mut Tx, room_id: &str, watch: Option<Watch>, now: 
     if done.rows_affected() == 1 {
         return Ok(true);
     }
-    if watch.is_some() {
-        sqlx::query(WATCH).bind(room_id).bind(word).execute(&mut **tx).await?;
+    if let Some(watch) = watch {
+        let done = sqlx::query(WATCH).bind(room_id).bind(word).execute(&mut **tx).await?;
+        if done.rows_affected() == 1 {
+            coverage::stands(tx, room_id, watch, now).await?;
+        }
     }
     Ok(false)
 }
@@ -131,6 +134,14 @@ pub(super) async fn people<'e>(
     Ok(())
 }
 
+/// How the trouble of a room begins whose history cannot be read: its state still can.
+pub const HISTORY_TROUBLE: &str = "reading its history: ";
+
+/// Can the room itself not be read now?
+pub(super) fn is_unread(trouble: Option<&str>) -> bool {
+    trouble.is_some_and(|trouble| !trouble.starts_with(HISTORY_TROUBLE))
+}
+
 const TROUBLE: &str = "update rooms set error = $2 where room_id = $1";
 
 /// Notes that a room could not be read, in plain words, and how we stand towards it, if that changed.
@@ -138,7 +149,7 @@ const TROUBLE: &str = "update rooms set error = $2 where room_id = $1";
 /// # Errors
 /// When the database fails.
 pub async fn trouble(store: &Store, room_id: &str, watch: Option<Watch>, error: &str, now: i64) -> Result<(), Error> {
-    let mut tx = store.write.begin().await?;
+    let mut tx = store.writing().await?;
     note(&mut tx, room_id, watch, now).await?;
     sqlx::query(TROUBLE).bind(room_id).bind(error).execute(&mut *tx).await?;
     tx.commit().await?;

@@ -3,7 +3,7 @@
 use super::append::{Touched, append};
 use super::batch::{Arrival, Batch, RoomBatch, Source};
 use super::events::event;
-use super::{Error, Tx};
+use super::{Error, Tx, zombies};
 use crate::rtc::event::{Kind, RoomEvent};
 use crate::rtc::id::hash;
 use crate::rtc::member;
@@ -20,7 +20,7 @@ pub struct Look {
     pub members: BTreeSet<String>,
 }
 
-const NEWEST: &str = "select taken_ms, members from snapshots where room_id = $1 and vantage_id = $2
+const NEWEST: &str = "select taken_ms, last_seen_ms, members from snapshots where room_id = $1 and vantage_id = $2
     order by taken_ms desc limit 1";
 const SEEN_AGAIN: &str = "update snapshots set last_seen_ms = $4
     where room_id = $1 and vantage_id = $2 and taken_ms = $3";
@@ -37,16 +37,17 @@ pub(super) async fn record(
     look: &Look,
     touched: &mut Touched,
 ) -> Result<(), Error> {
-    let room_id = &room.room_id;
+    let room_id = room.room_id.as_str();
     let members = look.members.iter().map(String::as_str).collect::<Vec<_>>().join("\n");
     let query = sqlx::query_as(NEWEST).bind(room_id).bind(&batch.vantage_id);
-    let newest: Option<(i64, String)> = query.fetch_optional(&mut **tx).await?;
-    let again = newest.filter(|(_, known)| *known == members).map(|(taken, _)| taken);
+    let newest: Option<(i64, i64, String)> = query.fetch_optional(&mut **tx).await?;
+    let before_ms = newest.as_ref().map(|(_, last_seen, _)| *last_seen);
+    let again = newest.filter(|(_, _, known)| *known == members).map(|(taken, ..)| taken);
     let query = sqlx::query(if again.is_some() { SEEN_AGAIN } else { TAKE }).bind(room_id).bind(&batch.vantage_id);
     let query = query.bind(again.unwrap_or(batch.seen_ms));
     let query = if again.is_some() { query.bind(batch.seen_ms) } else { query.bind(&members) };
     query.execute(&mut **tx).await?;
-    repair(tx, batch, room, look, touched).await
+    repair(tx, batch, room, look, before_ms, touched).await
 }
 
 const OPEN: &str = "select distinct chain from memberships where room_id = $1 and until_ms > $2 and chain like 's%'";
@@ -55,7 +56,14 @@ const CHAIN: &str = "select * from events where room_id = $1 and chain = $2";
 /// Where the state holds another event of a key than the newest we know, or none (state resets and lost state
 /// resolution, MATRIXRTC.md section 8, pitfall 3): an event is appended that says so, marked as ours, so that
 /// derivation stays a matter of events alone.
-async fn repair(tx: &mut Tx, batch: &Batch, room: &RoomBatch, look: &Look, touched: &mut Touched) -> Result<(), Error> {
+async fn repair(
+    tx: &mut Tx,
+    batch: &Batch,
+    room: &RoomBatch,
+    look: &Look,
+    before_ms: Option<i64>,
+    touched: &mut Touched,
+) -> Result<(), Error> {
     let open = sqlx::query_scalar(OPEN).bind(&room.room_id).bind(batch.seen_ms).fetch_all(&mut **tx).await?;
     let mut chains: BTreeSet<String> = open.into_iter().collect();
     // A join in the state whose chain has ended for us is looked at, too.
@@ -66,20 +74,41 @@ async fn repair(tx: &mut Tx, batch: &Batch, room: &RoomBatch, look: &Look, touch
     for chain in chains {
         let rows = sqlx::query(CHAIN).bind(&room.room_id).bind(&chain).fetch_all(&mut **tx).await?;
         let events = rows.iter().map(event).collect::<Result<Vec<_>, _>>()?;
-        repairs.arrivals.extend(missing(&chain, &events, look, batch.seen_ms));
+        if let Some(repair) = missing(&chain, &events, look, before_ms, batch.seen_ms) {
+            zombies::note(tx, batch, room, &chain, &repair).await?;
+            repairs.arrivals.push(repair.arrival);
+        }
     }
     append(tx, batch, &repairs, touched).await
 }
 
+/// What a look at the state tells of a key that no event told.
+pub(super) struct Repair<'a> {
+    /// The event of our own that says so.
+    pub arrival: Arrival,
+    /// What the state holds, and the newest event that we know.
+    pub holds: Option<&'a RoomEvent>,
+    pub newest: &'a RoomEvent,
+}
+
 /// The event that brings a chain to what the state says, if it does not say so itself.
-fn missing(chain: &str, events: &[RoomEvent], look: &Look, seen_ms: i64) -> Option<Arrival> {
+fn missing<'a>(
+    chain: &str,
+    events: &'a [RoomEvent],
+    look: &Look,
+    before_ms: Option<i64>,
+    seen_ms: i64,
+) -> Option<Repair<'a>> {
     // The answer may be older than what sync brought while we waited for it.
     let settled = events.iter().all(|event| event.received_ts.is_none_or(|received| received < look.asked_ms));
     let newest = in_order(events).last()?.1;
     let holds = events.iter().find(|event| look.members.contains(&event.event_id));
     let content = holds.map_or_else(|| json!({}), again);
     let told = holds.is_some_and(|holds| holds.event_id == newest.event_id) || content == newest.content;
-    (settled && !told).then(|| ours(chain, holds.unwrap_or(newest), content, seen_ms))
+    // It was there at the look before, or when its last event came.
+    let since_ms = before_ms.map_or(newest.time(), |before| before.max(newest.time()));
+    let arrival = || ours(chain, holds.unwrap_or(newest), content, (since_ms, seen_ms));
+    (settled && !told).then(|| Repair { arrival: arrival(), holds, newest })
 }
 
 /// The content of an event that counts again. A join goes on with its first time, so it is no new one.
@@ -91,12 +120,19 @@ fn again(event: &RoomEvent) -> Value {
     content
 }
 
-fn ours(chain: &str, like: &RoomEvent, content: Value, seen_ms: i64) -> Arrival {
+/// The look before an event that we made ourselves, ms: what it tells happened after it.
+pub(super) fn made_since(json: &str) -> Option<i64> {
+    serde_json::from_str::<Value>(json).ok()?.pointer("/unsigned/callscope_since_ms")?.as_i64()
+}
+
+fn ours(chain: &str, like: &RoomEvent, content: Value, (since_ms, seen_ms): (i64, i64)) -> Arrival {
     let json: Value = json!({
         "event_id": format!("~{}", hash(&[chain, &seen_ms.to_string()], 12)),
         "type": like.kind, "state_key": like.state_key, "sender": like.sender, "origin_server_ts": seen_ms,
         "content": content,
-        "unsigned": {"callscope": "made by Callscope: a poll found this in the room's state, without an event that says so"},
+        "unsigned": {
+            "callscope": "made by Callscope: a poll found this in the room's state, without an event that says so",
+            "callscope_since_ms": since_ms},
     });
     let mut event = like.clone();
     json["event_id"].as_str().unwrap_or_default().clone_into(&mut event.event_id);

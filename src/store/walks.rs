@@ -1,5 +1,6 @@
 //! Walks back through a room's history: where each stands, so that it goes on after a stop.
 
+use super::batch::RoomBatch;
 use super::{Error, Store, Tx, int};
 
 /// A walk that is not done.
@@ -23,7 +24,7 @@ pub struct Step {
     pub reason: String,
     /// Where to go on; `None` = the walk is done.
     pub token: Option<String>,
-    /// Why it is done: `beginning`, `met`, `horizon`, `not_visible`.
+    /// Why it is done: `beginning`, `met`, `horizon`, `not_visible`, `circle`.
     pub ended_by: Option<&'static str>,
 }
 
@@ -67,6 +68,34 @@ pub(super) async fn step(tx: &mut Tx, room_id: &str, step: &Step, found: usize, 
         .execute(&mut **tx)
         .await?;
     Ok(())
+}
+
+const REACHED: &str = "update walks set reached_ms = case when reached_ms < $2 then reached_ms else $2 end
+    where room_id = $1 and reason = 'history' and ($3 = 1 or reached_ms is null)";
+
+/// Notes how far back the walk through a room's history has come: to the oldest event of its page, and at first to the
+/// oldest of the timeline before which it begins.
+pub(super) async fn reached(tx: &mut Tx, room: &RoomBatch) -> Result<(), Error> {
+    let of_history = room.step.as_ref().is_some_and(|step| step.reason == "history");
+    let oldest =
+        room.arrivals.iter().filter(|arrival| arrival.in_timeline).map(|arrival| arrival.event.origin_server_ts);
+    let Some(oldest) = oldest.min() else { return Ok(()) };
+    let query = sqlx::query(REACHED).bind(&room.room_id).bind(oldest).bind(i64::from(of_history));
+    query.execute(&mut **tx).await?;
+    Ok(())
+}
+
+const SAW_CREATION: &str =
+    "select count(*) from events where room_id = $1 and kind = 'm.room.create' and state_key = ''
+    and in_timeline = 1";
+
+/// Did the room's creation come in a timeline? Where history is hidden it comes in the state only.
+///
+/// # Errors
+/// When the database fails.
+pub async fn saw_creation(store: &Store, room_id: &str) -> Result<bool, Error> {
+    let count: i64 = sqlx::query_scalar(SAW_CREATION).bind(room_id).fetch_one(&store.read).await?;
+    Ok(count > 0)
 }
 
 const TODO: &str = "select room_id, opened_ms, reason, token, before_stream, pages from walks where done_ms is null

@@ -1,14 +1,19 @@
 //! The facts that pages and JSON share: one struct for each thing, with ids, milliseconds and counts, never prose.
 
+use crate::rtc::evidence::Ends;
 use crate::rtc::transport::{self, Transport};
 use crate::store::row::{self, RoomName};
 use crate::web::format;
 use serde::{Serialize, Serializer};
 use std::collections::{BTreeSet, HashMap};
 
+mod certainty;
 mod event;
+mod moment;
 mod room;
+pub use certainty::{BoundaryFacts, CertaintyFacts, CoverageFacts, EndsFacts, GapFacts, Ledger, boundary_words};
 pub use event::{EvidenceFacts, RejectedFacts};
+pub use moment::{CallThen, Flip, Moment, RelatedFacts, ZombieFacts};
 pub use room::{Pill, RoomFacts, VantageFacts};
 
 /// Display names longer than this are cut, in characters: some strangers send a whole event of it.
@@ -90,12 +95,18 @@ pub struct MemberFacts {
     pub intent: Option<String>,
     /// What it really uses, as far as that can be told.
     pub transport: Option<Transport>,
+    /// What its boundaries rest on.
+    pub evidence: EndsFacts,
+    /// It is here as far as we know, but nobody watches the room since then.
+    pub unknown_since_ms: Option<i64>,
+    pub unknown_since_at: Option<Stamp>,
 }
 
 impl MemberFacts {
-    fn new(member: row::Member, transport: Option<Transport>, now: i64) -> Self {
+    fn new(member: row::Member, transport: Option<Transport>, ends: &Ends, lost_ms: Option<i64>, now: i64) -> Self {
         let left_ms = member.left_ms(now);
         let expires_ms = left_ms.is_none().then_some(member.until_ms);
+        let unknown_since_ms = ends.unknown_since_ms.or(lost_ms.filter(|_| left_ms.is_none()));
         Self {
             user_id: member.user_id,
             name: cut(member.name),
@@ -115,6 +126,9 @@ impl MemberFacts {
             claimed: member.claimed,
             intent: member.intent,
             transport,
+            evidence: EndsFacts { start: ends.start.into(), end: ends.end.map(BoundaryFacts::from) },
+            unknown_since_ms,
+            unknown_since_at: unknown_since_ms.map(Stamp),
         }
     }
 
@@ -156,11 +170,6 @@ pub struct CallFacts {
     pub ended_ms: Option<i64>,
     pub ended_at: Option<Stamp>,
     pub active: bool,
-    /// Its room was lost while it ran: whether it still does is not known, and neither `active` nor an end says so.
-    pub stale: bool,
-    /// Up to when it is known; only if stale.
-    pub known_until_ms: Option<i64>,
-    pub known_until_at: Option<Stamp>,
     pub duration_ms: i64,
     pub people: i64,
     pub devices: i64,
@@ -168,33 +177,34 @@ pub struct CallFacts {
     pub peak_users: i64,
     pub servers: Vec<String>,
     pub intent: Option<String>,
+    pub certainty: CertaintyFacts,
+    /// Nobody watches the room since then. A call that ran stays `active` while we are cut off for a while; where the
+    /// room itself was lost neither `active` nor an end says more than we know.
+    pub unknown_since_ms: Option<i64>,
+    pub unknown_since_at: Option<Stamp>,
     pub members: Vec<MemberFacts>,
 }
 
-/// How sure the ends of a call are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Certainty {
-    Exact,
-    /// Who joined first told when; we did not see it.
-    StartClaimed,
-    /// Nobody said goodbye: the end is the moment the last expiry gave.
-    EndComputed,
-    Both,
-}
-
 impl CallFacts {
-    /// A call of its row and the rows of its members.
+    /// A call of its row, the rows of its members and what the ledger holds of them.
     #[must_use]
-    pub fn new(call: row::Call, members: Vec<row::Member>, now: i64) -> Self {
-        let (ended_ms, known_until_ms) = (call.ended_ms(now), call.known_until_ms(now));
+    pub fn new(call: row::Call, members: Vec<row::Member>, ledger: &Ledger, now: i64) -> Self {
+        let ended_ms = call.ended_ms(now);
         let used = in_use(&members);
-        let members = members.into_iter().zip(used);
+        let (ends, verdict) = ledger.judge(&members, &ledger.cover(&call.room.room_id), now);
+        let unknown_since_ms = verdict.and_then(|verdict| verdict.unknown_since_ms).or(call.known_until_ms(now));
+        let is_lost = call.known_until_ms(now).is_some();
+        let members = members.into_iter().zip(used).zip(&ends);
         Self {
+            certainty: CertaintyFacts::of(verdict),
+            unknown_since_ms,
+            unknown_since_at: unknown_since_ms.map(Stamp),
             active: call.is_active(now),
-            stale: known_until_ms.is_some(),
-            known_until_ms,
-            known_until_at: known_until_ms.map(Stamp),
-            duration_ms: call.duration_ms(now),
+            duration_ms: if is_lost {
+                unknown_since_ms.unwrap_or(now) - call.started_ms
+            } else {
+                call.duration_ms(now)
+            },
             id: call.id,
             room: call.room.into(),
             slot_id: call.slot_id,
@@ -209,7 +219,11 @@ impl CallFacts {
             peak_users: call.peak_users,
             servers: call.servers,
             intent: call.intent,
-            members: members.map(|(member, transport)| MemberFacts::new(member, transport, now)).collect(),
+            members: members
+                .map(|((member, transport), ends)| {
+                    MemberFacts::new(member, transport, ends, is_lost.then_some(unknown_since_ms).flatten(), now)
+                })
+                .collect(),
         }
     }
 
@@ -222,7 +236,19 @@ impl CallFacts {
     /// The moment up to which it is known: its end, when its room was lost, or now.
     #[must_use]
     pub fn end_ms(&self, now: impl format::Whole) -> i64 {
-        self.ended_ms.or(self.known_until_ms).unwrap_or(now.whole()).max(self.started_ms)
+        self.ended_ms.unwrap_or(self.upto(now)).max(self.started_ms)
+    }
+
+    /// Its room was lost while it ran: whether it went on is not observed.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.ended_ms.is_none() && !self.active
+    }
+
+    /// Now, or when the room was lost.
+    #[must_use]
+    pub fn upto(&self, now: impl format::Whole) -> i64 {
+        self.unknown_since_ms.filter(|_| self.is_lost()).unwrap_or(now.whole())
     }
 
     /// Those who are in it now, in order of arrival.
@@ -242,20 +268,6 @@ impl CallFacts {
     pub fn present_servers(&self) -> BTreeSet<&str> {
         self.present().map(|member| member.server.as_str()).collect()
     }
-
-    #[must_use]
-    pub fn certainty(&self) -> Certainty {
-        let claimed = self.members.iter().min_by_key(|member| member.joined_ms).is_some_and(|first| first.claimed);
-        let last = self.members.iter().max_by_key(|member| member.left_ms);
-        let computed = !self.active
-            && last.is_some_and(|last| matches!(last.end_reason.as_deref(), Some("expired" | "sticky_expired")));
-        match (claimed, computed) {
-            (false, false) => Certainty::Exact,
-            (true, false) => Certainty::StartClaimed,
-            (false, true) => Certainty::EndComputed,
-            (true, true) => Certainty::Both,
-        }
-    }
 }
 
 /// What each member of one call really uses.
@@ -266,7 +278,7 @@ fn in_use(members: &[row::Member]) -> Vec<Option<Transport>> {
 
 /// Calls with their members, in the order of the calls.
 #[must_use]
-pub fn calls(calls: Vec<row::Call>, members: Vec<row::Member>, now: i64) -> Vec<CallFacts> {
+pub fn calls(calls: Vec<row::Call>, members: Vec<row::Member>, ledger: &Ledger, now: i64) -> Vec<CallFacts> {
     let mut by_call: HashMap<String, Vec<row::Member>> = HashMap::new();
     for member in members {
         by_call.entry(member.session_id.clone()).or_default().push(member);
@@ -275,7 +287,7 @@ pub fn calls(calls: Vec<row::Call>, members: Vec<row::Member>, now: i64) -> Vec<
         .into_iter()
         .map(|call| {
             let members = by_call.remove(&call.id).unwrap_or_default();
-            CallFacts::new(call, members, now)
+            CallFacts::new(call, members, ledger, now)
         })
         .collect()
 }

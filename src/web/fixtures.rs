@@ -2,11 +2,12 @@
 
 use crate::rtc::transport::{Selection, Transport};
 use crate::store::row::{Call, Member, RoomName};
-use crate::web::facts::CallFacts;
+use crate::web::facts::{CallFacts, Ledger, calls};
 
 /// 2026-11-22 14:47:16 UTC, a Sunday.
 pub const NOW: i64 = 1_795_358_836_000;
 pub const MINUTE: i64 = 60_000;
+pub const DAY: i64 = 86_400_000;
 
 /// A time today, ms.
 pub fn at(h: i64, m: i64, s: i64) -> i64 {
@@ -94,7 +95,7 @@ pub fn war_room_rows() -> (Call, Vec<Member>) {
 
 pub fn war_room() -> CallFacts {
     let (call, members) = war_room_rows();
-    CallFacts::new(call, members, NOW)
+    CallFacts::new(call, members, &Ledger::default(), NOW)
 }
 
 /// A call of `people` people on nine servers, who arrived one after another.
@@ -119,5 +120,50 @@ pub fn crowd_rows(people: i64) -> (Call, Vec<Member>) {
 
 pub fn crowd(people: i64) -> CallFacts {
     let (call, members) = crowd_rows(people);
-    CallFacts::new(call, members, NOW)
+    CallFacts::new(call, members, &Ledger::default(), NOW)
+}
+
+/// Two small calls that run.
+pub fn two_more() -> Vec<CallFacts> {
+    let two = vec![
+        member(
+            "ar",
+            ("شيماء عبد الرحمن", "@shaima:matrix.example.net", "A"),
+            at(14, 38, 45),
+            None,
+            "livekit.matrix.example.net",
+        ),
+        member("ar", ("يوسف", "@yusuf:example.net", "B"), at(14, 39, 30), None, "livekit.matrix.example.net"),
+    ];
+    let mut arabic = call("ar", room("مجلس المطوّرين", "jDvXwQmTzB"), &two);
+    arabic.intent = Some("audio".to_owned());
+    let one = vec![member(
+        "rc",
+        ("Dieter", "@dieter:hackerspace.example", "A"),
+        at(14, 43, 29),
+        None,
+        "sfu.hackerspace.example",
+    )];
+    let name = "Neighbourhood Repair Café, Thursday Evening Planning and Tool Library";
+    let cafe = call("rc", room(name, "#repair-cafe-planning-tool-library:hackerspace.example"), &one);
+    calls(vec![arabic, cafe], [two, one].concat(), &Ledger::default(), NOW)
+}
+
+/// Three that are over.
+pub fn ended() -> Vec<CallFacts> {
+    let call = |id: &str, name: &str, from: i64, to: i64, reason: &str| {
+        let members: Vec<_> = (0..3)
+            .map(|index| {
+                let user = format!("@u{index}:s{index}.example");
+                let leave = Some((to - index * 2 * MINUTE, if index == 0 { reason } else { "left" }));
+                member(id, ("", &user, "D"), from + index * 3 * MINUTE, leave, "sfu.example")
+            })
+            .collect();
+        CallFacts::new(call(id, room(name, &format!("#{id}:example.org")), &members), members, &Ledger::default(), NOW)
+    };
+    vec![
+        call("support", "Support desk", at(14, 19, 0), at(14, 31, 0), "left"),
+        call("board", "Board of the Verein", at(12, 22, 0), at(14, 2, 0), "expired"),
+        call("film", "Film night", at(20, 10, 0) - DAY, at(23, 5, 0) - DAY, "left"),
+    ]
 }

@@ -26,7 +26,7 @@ pub fn midnight(ms: i64) -> i64 {
 
 /// RFC 3339 with milliseconds.
 #[must_use]
-pub fn rfc3339(ms: i64) -> String {
+pub fn rfc3339(ms: impl Whole) -> String {
     civil(ms).strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
 }
 

@@ -21,7 +21,7 @@ use actix_web::dev::Server;
 use actix_web::middleware::{Compress, DefaultHeaders, from_fn};
 use actix_web::web::{self as http, Data, ServiceConfig};
 use actix_web::{App, FromRequest, Handler, HttpServer, Resource, Responder};
-use pages::{about, call, calls, overview, rejected, room, rooms, status};
+use pages::{about, call, calls, moment, overview, rejected, room, rooms, status};
 
 /// Scripts and styles come from here only; nothing is fetched from or sent to anybody else.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -84,6 +84,8 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(at("/api/v1/calls/active", calls::active))
         .service(at("/api/v1/calls/{id:.+}", call::get))
         .service(at("/api/v1/rooms", rooms::get))
+        .service(at("/api/v1/rooms/{id:.+}/members", moment::members))
+        .service(at("/api/v1/rooms/{id:.+}/flips", moment::flips))
         .service(at("/api/v1/rooms/{id:.+}", room::get))
         .service(at("/api/v1/status", status::get))
         .service(at("/api/v1/rejected", rejected::get))

@@ -141,6 +141,17 @@ pub async fn send<P: Page>(web: &Web, ask: &Ask, answer: Result<Answer<P>, Error
     }
 }
 
+/// Writes an answer that has no page of its own.
+pub fn json<T: Serialize>(ask: &Ask, answer: Result<T, Error>) -> HttpResponse {
+    match answer.and_then(|answer| Ok(serde_json::to_vec(&answer)?)) {
+        Ok(body) => HttpResponse::Ok()
+            .insert_header((header::CONTENT_TYPE, "application/json"))
+            .insert_header((header::CACHE_CONTROL, "no-cache"))
+            .body(body),
+        Err(error) => failure(ask, &error),
+    }
+}
+
 async fn html<P: Page>(web: &Web, ask: &Ask, page: &P) -> Result<Vec<u8>, Error> {
     let vantages = crate::store::vantages::list(&web.store).await?;
     let shell = Shell {

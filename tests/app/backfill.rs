@@ -39,7 +39,8 @@ async fn history_ends_where_it_is_not_visible() {
     bed.hs.join_user(&room, ALICE, now() - 1_000_000);
     bed.joins(&room, ALICE, "AD", now() - 900_000);
     bed.leaves(&room, ALICE, "AD", now() - 800_000);
-    bed.hs.join_user(&room, &bed.bot, now() - 700_000);
+    let joined = now() - 700_000;
+    bed.hs.join_user(&room, &bed.bot, joined);
     bed.joins(&room, ALICE, "AD", now() - 600_000);
     let app = bed.start().await;
     app.calls_until("the call since", |calls| calls.len() == 1).await;
@@ -48,6 +49,14 @@ async fn history_ends_where_it_is_not_visible() {
     })
     .await;
     assert_eq!(app.calls().await.len(), 1);
+    let spans = app.room(&room).await["coverage"].clone();
+    let hidden: Vec<_> = spans.as_array().unwrap().iter().filter(|span| span["kind"] == "not_visible").collect();
+    crate::support::eventually("the hidden leave was asked for", 60, async || {
+        (bed.hs.count("/event/") > 0).then_some(())
+    })
+    .await;
+    assert_eq!((bed.hs.count("/event/"), app.calls().await.len()), (1, 1), "404 ends it");
+    assert_eq!((hidden.len(), hidden[0]["to_ms"].as_i64()), (1, Some(joined)), "until we joined: {spans}");
     app.app.stop().await;
 }
 

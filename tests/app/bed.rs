@@ -58,13 +58,18 @@ impl Bed {
 
     /// Starts the app with more keys than the usual; a key given twice counts as given last.
     pub async fn start_with(&self, more: &[(&str, &str)]) -> Running {
+        self.start_at(Clock::System, more).await
+    }
+
+    /// The same, with a clock of the test's own.
+    pub async fn start_at(&self, clock: Clock, more: &[(&str, &str)]) -> Running {
         let mut settings: std::collections::BTreeMap<String, String> = self.settings().into_iter().collect();
         settings.extend(more.iter().map(|(key, value)| (format!("CALLSCOPE_{key}"), (*value).to_owned())));
         let config = Config::load(None, settings.into_iter()).unwrap();
         if std::env::var_os("SHOW_LOG").is_some() {
             let _ = callscope::telemetry::start("debug,hyper_util=info,h2=info,sqlx=info,reqwest=info");
         }
-        let app = App::start(&config, Clock::System).await.unwrap();
+        let app = App::start(&config, clock).await.unwrap();
         let http = Http::new(&format!("http://{}", app.address), None);
         Running { app, http }
     }

@@ -26,23 +26,23 @@ async fn a_foreign_name_gets_nothing() {
 
 #[tokio::test]
 async fn a_room_that_we_left_is_not_reported_as_live() {
-    let site = Site::filled("stale").await;
+    let site = Site::filled("lost").await;
     let call = site.json("/api/v1/calls/active").await["data"][0].clone();
-    assert_eq!((&call["stale"], &call["known_until_ms"]), (&json!(false), &Value::Null));
+    assert_eq!((&call["active"], &call["unknown_since_ms"]), (&json!(true), &Value::Null));
     rooms::trouble(&site.store, ROOM, Some(Watch::Left), "removed", NOW).await.unwrap();
     assert_eq!(site.json("/api/v1/calls/active").await["data"], json!([]));
     assert_eq!(site.json("/api/v1/overview").await["active"], json!([]));
     assert_eq!(site.json("/api/v1/calls?status=active").await["data"], json!([]));
     assert_eq!(site.json(&format!("/api/v1/rooms/{}", quote(ROOM))).await["active_calls"], 0);
     let path = format!("/calls/{}", text(&call["id"]));
-    let stale = site.json(&format!("/api/v1{path}")).await;
-    assert_eq!((&stale["stale"], &stale["active"], &stale["ended_ms"]), (&json!(true), &json!(false), &Value::Null));
-    assert_eq!(stale["known_until_ms"], NOW - MINUTE, "the room was first seen then, and never polled");
+    let lost = site.json(&format!("/api/v1{path}")).await;
+    assert_eq!((&lost["active"], &lost["ended_ms"]), (&json!(false), &Value::Null));
+    assert_eq!(lost["unknown_since_ms"], NOW - MINUTE, "the room was first seen then, and never polled");
     let page = site.html(&path).await;
     assert!(page.contains("can no longer see this room") && !page.contains("Running") && !page.contains("still here"));
     assert!(!site.html("/calls").await.contains("running</span>"));
-    let over = site.json("/api/v1/calls?status=ended").await["data"][0]["stale"].clone();
-    assert_eq!(over, false, "what ended before is known");
+    let over = site.json("/api/v1/calls?status=ended").await["data"][0]["unknown_since_ms"].clone();
+    assert_eq!(over, Value::Null, "what ended before is known");
 }
 
 #[tokio::test]

@@ -196,6 +196,19 @@ impl Homeserver {
         });
     }
 
+    /// Makes an older event current again, with no event that says so: a state reset.
+    pub fn reset_state_silently(&self, room: &str, event_id: &str) {
+        self.change(|ledger| {
+            let at = ledger.room_index(room);
+            let room = &mut ledger.rooms[at];
+            let Some(&index) = room.by_id.get(event_id) else { return };
+            let event = &room.events[index];
+            if let Some(state_key) = event.state_key.clone() {
+                room.state.entry(event.kind.clone()).or_default().insert(state_key, index);
+            }
+        });
+    }
+
     /// The content of a current state event.
     #[must_use]
     pub fn state(&self, room: &str, kind: &str, state_key: &str) -> Option<Value> {

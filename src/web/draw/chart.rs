@@ -1,8 +1,10 @@
 //! Charts: counts over time as steps, and one column a day.
 
 use super::axis::{Axis, Tick};
+use super::blind::{Band, bands};
 use super::shape::{Steps, steps};
 use super::{Num, float, ratio};
+use crate::rtc::coverage::Span;
 use crate::web::format::{DAY, civil, midnight};
 
 /// Height of the plot of a stepped chart, px.
@@ -23,6 +25,8 @@ pub struct StepChart {
     pub lines: Vec<Line>,
     pub steps: Steps,
     pub ticks: Vec<Tick>,
+    /// What nobody watched.
+    pub blind: Vec<Band>,
     pub highest: i64,
     pub highest_ms: Option<i64>,
 }
@@ -34,6 +38,8 @@ pub struct ColumnChart {
     pub columns: Vec<Column>,
     /// Day labels: where, when, and whether a phone drops it.
     pub ticks: Vec<Tick>,
+    /// What nobody watched.
+    pub blind: Vec<Band>,
     pub highest: i64,
 }
 
@@ -66,7 +72,7 @@ pub fn lines(highest: i64, height: f64) -> (Vec<Line>, i64) {
 
 /// Devices in calls at once, as `(time ms, devices)` steps, between two times.
 #[must_use]
-pub fn concurrency(counts: &[(i64, i64)], from: i64, now: i64) -> StepChart {
+pub fn concurrency(counts: &[(i64, i64)], blind: impl Iterator<Item = Span>, from: i64, now: i64) -> StepChart {
     let highest = counts.iter().filter(|(_, count)| *count > 0).max_by_key(|(ms, count)| (*count, -ms));
     let most = highest.map_or(0, |(_, count)| *count);
     let (lines, top) = lines(most, STEPS_HEIGHT);
@@ -75,6 +81,7 @@ pub fn concurrency(counts: &[(i64, i64)], from: i64, now: i64) -> StepChart {
         lines,
         steps: steps(counts, from, now, 1000, top, STEPS_HEIGHT),
         ticks: axis.ticks(Some(now)),
+        blind: bands(blind, &axis),
         highest: most,
         highest_ms: highest.map(|(ms, _)| *ms),
     }
@@ -82,7 +89,7 @@ pub fn concurrency(counts: &[(i64, i64)], from: i64, now: i64) -> StepChart {
 
 /// The highest value of each of the last `days` days, from `(time ms, value)`.
 #[must_use]
-pub fn columns(values: &[(i64, i64)], days: usize, now: i64) -> ColumnChart {
+pub fn columns(values: &[(i64, i64)], blind: impl Iterator<Item = Span>, days: usize, now: i64) -> ColumnChart {
     let today = midnight(now);
     let first = today - DAY * i64::try_from(days.saturating_sub(1)).unwrap_or(0);
     let mut highest = vec![0_i64; days];
@@ -111,7 +118,8 @@ pub fn columns(values: &[(i64, i64)], days: usize, now: i64) -> ColumnChart {
             today: ms == today,
         }
     });
-    ColumnChart { lines, columns: columns.collect(), ticks: week_ticks(first, days, slot), highest: most }
+    let blind = bands(blind, &Axis { from: first, to: today + DAY });
+    ColumnChart { lines, columns: columns.collect(), ticks: week_ticks(first, days, slot), blind, highest: most }
 }
 
 fn week_ticks(first: i64, days: usize, slot: f64) -> Vec<Tick> {
@@ -144,15 +152,16 @@ mod tests {
 
     #[test]
     fn the_highest_moment_is_the_first_of_its_height() {
-        let chart = concurrency(&[(0, 1), (10, 5), (20, 2), (30, 5), (40, 0)], 0, 100);
+        let chart = concurrency(&[(0, 1), (10, 5), (20, 2), (30, 5), (40, 0)], std::iter::empty(), 0, 100);
         assert_eq!((chart.highest, chart.highest_ms), (5, Some(10)));
-        assert_eq!(concurrency(&[(0, 0)], 0, 100).highest_ms, None);
+        assert_eq!(concurrency(&[(0, 0)], std::iter::empty(), 0, 100).highest_ms, None);
     }
 
     #[test]
     fn columns_end_today_and_ignore_what_is_outside() {
         let now = 100 * DAY + 5;
-        let chart = columns(&[(now, 4), (now - 1, 7), (0, 9), (i64::MAX, 9), (now - DAY, 2)], 30, now);
+        let chart =
+            columns(&[(now, 4), (now - 1, 7), (0, 9), (i64::MAX, 9), (now - DAY, 2)], std::iter::empty(), 30, now);
         assert_eq!(chart.columns.len(), 30);
         assert!(chart.columns[29].today);
         assert_eq!((chart.highest, chart.columns[28].title.as_str()), (7, "Fri 10 Apr: 2 devices"));

@@ -1,5 +1,6 @@
 //! A year of days as two half-year calendars: a column a week, a row a weekday, a colour for the number of calls.
 
+use crate::rtc::coverage::Span;
 use crate::web::format::{DAY, civil, counted, midnight};
 use std::collections::BTreeMap;
 
@@ -21,7 +22,7 @@ pub struct Half {
 pub struct Cell {
     pub x: i64,
     pub y: i64,
-    /// `h0` to `h4`: 0, 1, 2, 3 to 4, 5 or more calls.
+    /// `h0` to `h4`: 0, 1, 2, 3 to 4, 5 or more calls; `hx`: no call known, and nobody watched most of the day.
     pub class: &'static str,
     /// Only where something was.
     pub title: Option<String>,
@@ -35,6 +36,8 @@ pub struct Year {
     pub days_with_calls: usize,
     /// The day with the most calls, ms, and how many.
     pub most: Option<(i64, i64)>,
+    /// Some day is hatched.
+    pub blind: bool,
     /// Days without a call between two with one: first and last, ms.
     pub pause: Option<(i64, i64)>,
 }
@@ -47,19 +50,25 @@ pub fn first_day(now: i64) -> i64 {
     today - DAY * (weekday + 7 * (2 * WEEKS - 1))
 }
 
-/// Draws the calls that started at these times.
+/// Draws the calls that started at these times; `blind`: the spans that nobody watched, in order, disjoint.
 #[must_use]
-pub fn year(starts: impl Iterator<Item = i64>, now: i64) -> Year {
+pub fn year(starts: impl Iterator<Item = i64>, blind: &[Span], now: i64) -> Year {
     let (first, today) = (first_day(now), midnight(now));
     let mut by_day: BTreeMap<i64, i64> = BTreeMap::new();
     for start in starts.filter(|ms| (first..today + DAY).contains(ms)) {
         *by_day.entry(midnight(start)).or_default() += 1;
     }
-    let half = |index: i64| half(first + index * WEEKS * 7 * DAY, today, &by_day);
+    let half = |index: i64| half(first + index * WEEKS * 7 * DAY, today, &by_day, blind);
     let busy: Vec<i64> = by_day.keys().copied().collect();
-    let pause = busy.windows(2).filter(|pair| pair[1] - pair[0] > DAY).max_by_key(|pair| pair[1] - pair[0]);
+    // Days that nobody watched are no pause.
+    let watched =
+        |pair: &&[i64]| blind.iter().all(|span| span.within(&Span { from: pair[0] + DAY, to: pair[1] }).is_empty());
+    let pauses = busy.windows(2).filter(|pair| pair[1] - pair[0] > DAY).filter(watched);
+    let pause = pauses.max_by_key(|pair| pair[1] - pair[0]);
+    let halves = [half(0), half(1)];
     Year {
-        halves: [half(0), half(1)],
+        blind: halves.iter().flat_map(|half| &half.cells).any(|cell| cell.class == "hx"),
+        halves,
         days: (today - first) / DAY + 1,
         days_with_calls: by_day.len(),
         most: by_day.iter().max_by_key(|(_, calls)| **calls).map(|(day, calls)| (*day, *calls)),
@@ -67,19 +76,28 @@ pub fn year(starts: impl Iterator<Item = i64>, now: i64) -> Year {
     }
 }
 
-fn half(first: i64, today: i64, by_day: &BTreeMap<i64, i64>) -> Half {
+/// Did nobody watch more than half of this day?
+fn is_blind(day: i64, blind: &[Span]) -> bool {
+    let day = Span { from: day, to: day + DAY };
+    let inside = blind.iter().map(|span| span.within(&day)).filter(|span| !span.is_empty());
+    inside.map(|span| span.to - span.from).sum::<i64>() > DAY / 2
+}
+
+fn half(first: i64, today: i64, by_day: &BTreeMap<i64, i64>, blind: &[Span]) -> Half {
     let days = (0..WEEKS * 7).map(|day| (day, first + day * DAY)).filter(|(_, ms)| *ms <= today);
     let cells = days.clone().map(|(day, ms)| {
         let calls = by_day.get(&ms).copied().unwrap_or(0);
+        let hatched = calls == 0 && is_blind(ms, blind);
         let class = match calls {
+            0 if hatched => "hx",
             0 => "h0",
             1 => "h1",
             2 => "h2",
             3 | 4 => "h3",
             _ => "h4",
         };
-        let title =
-            (calls > 0).then(|| format!("{}: {}", civil(ms).strftime("%a %-d %b"), counted(calls, "call", "calls")));
+        let what = if hatched { "not watched".to_owned() } else { counted(calls, "call", "calls") };
+        let title = (hatched || calls > 0).then(|| format!("{}: {what}", civil(ms).strftime("%a %-d %b")));
         Cell { x: LEFT + day / 7 * PITCH, y: TOP + day % 7 * PITCH, class, title }
     });
     let last = days.clone().next_back().map_or(first, |(_, ms)| ms);
@@ -114,7 +132,7 @@ mod tests {
 
     #[test]
     fn the_year_ends_today_and_begins_on_a_monday() {
-        let year = year([NOW, NOW, NOW - 3 * DAY, 0, i64::MAX].into_iter(), NOW);
+        let year = year([NOW, NOW, NOW - 3 * DAY, 0, i64::MAX].into_iter(), &[], NOW);
         assert_eq!(year.days, 364);
         assert_eq!(year.halves.iter().map(|half| half.cells.len()).sum::<usize>(), 364);
         let last = year.halves[1].cells.last().unwrap();
@@ -127,14 +145,28 @@ mod tests {
     #[test]
     fn a_week_that_has_just_begun_is_short() {
         let monday = NOW + DAY;
-        let year = year(std::iter::empty(), monday);
+        let year = year(std::iter::empty(), &[], monday);
         assert_eq!(year.days, 358);
         assert_eq!((year.most, year.pause), (None, None));
     }
 
     #[test]
+    fn a_day_that_nobody_watched_is_not_a_day_without_calls() {
+        let day = midnight(NOW);
+        let blind = [Span { from: i64::MIN / 2, to: day - 2 * DAY + DAY / 2 + 1 }, Span { from: day - 5, to: day + 5 }];
+        let year = year([day - 4 * DAY].into_iter(), &blind, NOW);
+        let last: Vec<_> = year.halves[1].cells.iter().rev().take(5).map(|cell| cell.class).collect();
+        assert_eq!(last, ["h0", "h0", "hx", "hx", "h1"]);
+        assert_eq!(year.halves[1].cells.iter().rev().nth(2).unwrap().title.as_deref(), Some("Fri 20 Nov: not watched"));
+        assert!(year.blind);
+        let both = [day - 4 * DAY, day];
+        assert_eq!(super::year(both.into_iter(), &blind, NOW).pause, None, "nobody knows");
+        assert_eq!(super::year(both.into_iter(), &[], NOW).pause, Some((day - 3 * DAY, day - DAY)));
+    }
+
+    #[test]
     fn month_labels_do_not_touch() {
-        for half in year(std::iter::empty(), NOW).halves {
+        for half in year(std::iter::empty(), &[], NOW).halves {
             for pair in half.months.windows(2) {
                 assert!(pair[1].0 - pair[0].0 >= 30);
             }

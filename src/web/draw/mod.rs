@@ -1,6 +1,7 @@
 //! Pictures drawn on the server: pure geometry from facts; the templates write the SVG.
 
 pub mod axis;
+pub mod blind;
 pub mod chart;
 pub mod heat;
 pub mod sfu;

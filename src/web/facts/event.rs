@@ -111,12 +111,6 @@ impl EvidenceFacts {
         }
     }
 
-    /// Did a live copy come within a minute of the time that it bears?
-    #[must_use]
-    pub fn is_prompt(&self) -> bool {
-        self.received_ms.is_some_and(|ms| ms.saturating_sub(self.origin_server_ts) < 60_000)
-    }
-
     /// How we know it, in words.
     #[must_use]
     pub fn learned(&self) -> String {

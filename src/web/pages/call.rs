@@ -1,12 +1,16 @@
 //! `/calls/{id}`: one call, its timeline, every stay, its transports and the evidence.
 
+use crate::rtc::coverage::{Interval, Span};
 use crate::store::row;
-use crate::store::{events, sessions};
+use crate::store::{events, related, sessions};
+use crate::web::draw::Num;
+use crate::web::draw::axis::Axis;
+use crate::web::draw::blind::{self, Band};
 use crate::web::draw::sfu::Sfus;
 use crate::web::draw::shape;
 use crate::web::draw::timeline::{self, Renewal, Timeline};
 use crate::web::error::Error;
-use crate::web::facts::{CallFacts, Certainty, EvidenceFacts, MemberFacts};
+use crate::web::facts::{CallFacts, CoverageFacts, EvidenceFacts, MemberFacts, RelatedFacts};
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
 use crate::web::{Web, assets, format as f};
@@ -20,6 +24,8 @@ const EVENTS: i64 = 400;
 const EVENTS_SHOWN: usize = 30;
 /// Stays in the table.
 const STAYS_SHOWN: usize = 300;
+/// Rings and slot changes drawn above the timeline, and listed.
+const MARKS: usize = 40;
 
 /// The page.
 #[derive(Debug, Clone, Serialize)]
@@ -30,6 +36,12 @@ pub struct CallPage {
     /// Events behind the call, oldest first, the first of them only; and how many there are.
     pub evidence: Vec<EvidenceFacts>,
     pub evidence_total: i64,
+    /// Rings, notifications, declines, and changes of the slot.
+    pub related: Vec<RelatedFacts>,
+    /// How the room is known over the time of the call.
+    pub coverage: Vec<CoverageFacts>,
+    #[serde(skip)]
+    cover: Vec<Interval>,
 }
 
 /// What one transport carried of this call.
@@ -59,15 +71,30 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<CallPage>, Error>
         return Ok(Answer::Elsewhere(format!("/calls/{}", f::segment(&call.id))));
     }
     let (evidence, total) = events::behind(&web.store, ask.viewer, id, EVENTS).await?;
-    let call = super::with_members(web, ask, vec![call]).await?.remove(0);
-    Ok(page(call, evidence, total, ask.now).into())
+    let cover = super::coverage_of(web, ask, &call.room.room_id).await?;
+    let facts = super::with_members(web, ask, vec![call.clone()]).await?.remove(0);
+    let joins: Vec<String> = facts.members.iter().map(|member| member.join_event_id.clone()).collect();
+    let related = related::of(&web.store, ask.viewer, &call, &joins).await?;
+    let mut page = page(facts, evidence, total, cover, ask.now);
+    page.related = related.into_iter().map(RelatedFacts::from).collect();
+    Ok(page.into())
 }
 
 /// The page from its rows.
 #[must_use]
-pub fn page(call: CallFacts, evidence: Vec<row::Evidence>, evidence_total: i64, now: i64) -> CallPage {
+pub fn page(
+    call: CallFacts,
+    evidence: Vec<row::Evidence>,
+    evidence_total: i64,
+    cover: Vec<Interval>,
+    now: i64,
+) -> CallPage {
     let transports = transports(&call, now);
-    CallPage { call, transports, evidence: evidence.into_iter().map(EvidenceFacts::from).collect(), evidence_total }
+    let evidence = evidence.into_iter().map(EvidenceFacts::from).collect();
+    let here = Span { from: call.started_ms, to: call.end_ms(now).max(call.started_ms + 1) };
+    let within = cover.iter().filter(|interval| !interval.span.within(&here).is_empty());
+    let coverage = within.map(CoverageFacts::from).collect();
+    CallPage { call, transports, evidence, evidence_total, related: Vec::new(), coverage, cover }
 }
 
 fn transports(call: &CallFacts, now: i64) -> Vec<TransportFacts> {
@@ -104,13 +131,21 @@ impl CallPage {
     #[must_use]
     pub fn timeline(&self, now: impl f::Whole) -> Timeline {
         let renewals: Vec<Renewal> = self.evidence.iter().filter_map(|event| self.renewal(event)).collect();
-        timeline::draw(&self.call, &renewals, self.upto(now))
+        timeline::draw(&self.call, &renewals, self.call.upto(now))
     }
 
-    /// Now, or when the room was lost.
+    /// What nobody watched, behind the timeline.
     #[must_use]
-    pub fn upto(&self, now: impl f::Whole) -> i64 {
-        self.call.known_until_ms.unwrap_or(now.whole())
+    pub fn blind(&self, now: impl f::Whole) -> Vec<Band> {
+        let axis = Axis::around(self.call.started_ms, self.call.end_ms(now));
+        blind::bands(blind::spans(&self.cover), &axis)
+    }
+
+    /// Marks above the timeline: where, and for what.
+    #[must_use]
+    pub fn marks(&self, now: impl f::Whole) -> Vec<(Num, &RelatedFacts)> {
+        let axis = Axis::around(self.call.started_ms, self.call.end_ms(now));
+        self.related.iter().take(MARKS).map(|related| (Num(axis.x(related.at_ms)), related)).collect()
     }
 
     fn renewal(&self, event: &EvidenceFacts) -> Option<Renewal> {
@@ -127,20 +162,6 @@ impl CallPage {
     #[must_use]
     pub fn is_join(&self, event_id: &str) -> bool {
         self.call.members.iter().any(|member| member.join_event_id == event_id)
-    }
-
-    /// How we know that a stay began.
-    #[must_use]
-    pub fn seen(&self, member: &MemberFacts) -> &'static str {
-        let event = self.evidence.iter().find(|event| event.event_id == member.join_event_id);
-        match event.map(|event| (event.source.as_str(), event.is_prompt())) {
-            _ if member.claimed => "Start claimed",
-            Some(("sync", true)) => "Live",
-            Some(("sync", false)) => "Later",
-            Some(("poll", _)) => "By poll",
-            Some(("backfill", _)) => "History",
-            _ => "",
-        }
     }
 
     /// The SFUs of this call with their letters.

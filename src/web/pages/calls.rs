@@ -4,7 +4,7 @@ use crate::store::row::{self, CallFilter, Cursor};
 use crate::store::{rooms, sessions};
 use crate::web::draw::shape;
 use crate::web::error::Error;
-use crate::web::facts::{CallFacts, Certainty, List};
+use crate::web::facts::{CallFacts, List};
 use crate::web::query::{self, Query};
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
 use crate::web::{Web, assets, format as f};

@@ -3,6 +3,7 @@
 pub mod about;
 pub mod call;
 pub mod calls;
+pub mod moment;
 pub mod overview;
 pub mod rejected;
 pub mod room;
@@ -13,13 +14,31 @@ mod tests;
 
 use super::Web;
 use super::error::Error;
-use super::facts::{self, CallFacts};
+use super::facts::{self, CallFacts, Ledger};
 use super::reply::Ask;
-use crate::store::{memberships, row};
+use crate::rtc::coverage::Interval;
+use crate::store::{coverage, evidence, memberships, row};
+use std::collections::BTreeSet;
+
+/// How one room is known over time.
+async fn coverage_of(web: &Web, ask: &Ask, room_id: &str) -> Result<Vec<Interval>, Error> {
+    let rooms = BTreeSet::from([room_id.to_owned()]);
+    let mut found = coverage::of(&web.store, ask.viewer, &rooms, ask.now).await?;
+    Ok(found.remove(room_id).unwrap_or_default())
+}
 
 /// Calls with their members, read from the store.
 async fn with_members(web: &Web, ask: &Ask, calls: Vec<row::Call>) -> Result<Vec<CallFacts>, Error> {
+    let (store, viewer) = (&web.store, ask.viewer);
+    if calls.is_empty() {
+        return Ok(Vec::new());
+    }
     let ids: Vec<String> = calls.iter().map(|call| call.id.clone()).collect();
-    let members = if ids.is_empty() { Vec::new() } else { memberships::of(&web.store, ask.viewer, &ids).await? };
-    Ok(facts::calls(calls, members, ask.now))
+    let rooms: BTreeSet<String> = calls.iter().map(|call| call.room.room_id.clone()).collect();
+    let members = memberships::of(store, viewer, &ids).await?;
+    let ledger = Ledger {
+        origins: evidence::of(store, viewer, &ids).await?,
+        coverage: coverage::of(store, viewer, &rooms, ask.now).await?,
+    };
+    Ok(facts::calls(calls, members, &ledger, ask.now))
 }

@@ -1,11 +1,12 @@
 //! `/`: calls running now, today's numbers, the last 24 hours, and what cannot be seen.
 
+use crate::rtc::coverage::Span;
 use crate::store::row::{self, SpanNumbers, Watch};
-use crate::store::{rooms, sessions, stats, vantages};
+use crate::store::{coverage, rooms, sessions, stats, vantages};
 use crate::web::draw::chart::{self, StepChart};
 use crate::web::draw::shape::{self, Shape};
 use crate::web::error::Error;
-use crate::web::facts::{CallFacts, RoomRef, Stamp, VantageFacts};
+use crate::web::facts::{CallFacts, GapFacts, RoomRef, Stamp, VantageFacts};
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
 use crate::web::{Web, assets, format as f};
@@ -34,6 +35,8 @@ pub struct Overview {
     pub last_week: Numbers,
     /// Devices in calls at once over the last 24 hours, as steps of `[time ms, devices]`.
     pub concurrency: Vec<(i64, i64)>,
+    /// Breaks of the last 24 hours in which no homeserver was heard.
+    pub gaps: Vec<GapFacts>,
     pub ended: Vec<CallFacts>,
     pub unseen: Vec<Unseen>,
     pub watched: Watched,
@@ -113,6 +116,7 @@ pub struct Rows {
     pub today: SpanNumbers,
     pub last_week: SpanNumbers,
     pub concurrency: Vec<(i64, i64)>,
+    pub gaps: Vec<(Span, i64)>,
     pub rooms: Vec<row::Room>,
     pub vantages: Vec<row::Vantage>,
 }
@@ -138,6 +142,7 @@ async fn load(web: &Web, ask: &Ask) -> Result<Overview, Error> {
         today: stats::numbers(store, viewer, midnight, now).await?,
         last_week: stats::numbers(store, viewer, midnight - 7 * f::DAY, now - 7 * f::DAY).await?,
         concurrency: stats::concurrency(store, viewer, now - f::DAY, now).await?,
+        gaps: coverage::gaps(store, viewer, now - f::DAY, now).await?,
         rooms: rooms::list(store, viewer, now).await?,
         vantages: vantages::list(store).await?,
     };
@@ -161,6 +166,7 @@ pub fn page(rows: Rows, now: i64) -> Overview {
         today: Numbers::new(rows.today, midnight, now),
         last_week: Numbers::new(rows.last_week, midnight - 7 * f::DAY, now - 7 * f::DAY),
         concurrency: rows.concurrency,
+        gaps: rows.gaps.into_iter().map(GapFacts::from).collect(),
         ended: rows.ended,
         unseen: unseen(&rows.rooms),
         watched: Watched {
@@ -210,7 +216,8 @@ impl Overview {
     /// The last 24 hours as a picture.
     #[must_use]
     pub fn chart(&self) -> StepChart {
-        chart::concurrency(&self.concurrency, self.now_ms - f::DAY, self.now_ms)
+        let blind = self.gaps.iter().filter(|gap| gap.unread_rooms > 0).map(GapFacts::span);
+        chart::concurrency(&self.concurrency, blind, self.now_ms - f::DAY, self.now_ms)
     }
 
     /// An account that does not hear its homeserver now.

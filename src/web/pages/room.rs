@@ -1,13 +1,15 @@
 //! `/rooms/{id}`: one room: now, a year of calls, the last ones, and what we know and do not know of it.
 
-use super::status;
+use super::{moment, status};
+use crate::rtc::coverage::Interval;
 use crate::store::row::{self, CallFilter};
-use crate::store::{events, rooms, sessions, stats};
+use crate::store::{events, rooms, sessions, stats, zombies};
+use crate::web::draw::blind;
 use crate::web::draw::chart::{self, ColumnChart};
 use crate::web::draw::heat::{self, Year};
 use crate::web::draw::shape;
 use crate::web::error::Error;
-use crate::web::facts::{CallFacts, Certainty, RejectedFacts, RoomFacts};
+use crate::web::facts::{CallFacts, CoverageFacts, Flip, Moment, RejectedFacts, RoomFacts, ZombieFacts};
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
 use crate::web::{Web, assets, format as f};
@@ -18,6 +20,11 @@ use std::collections::BTreeMap;
 
 const RECENT: i64 = 10;
 const REJECTED: i64 = 100;
+/// Spans of coverage in the list on the page; the JSON has all.
+const INTERVALS: usize = 12;
+const ZOMBIES: i64 = 50;
+/// Flips in the list on the page.
+const FLIPS: usize = 20;
 
 /// The page.
 #[derive(Debug, Clone, Serialize)]
@@ -29,6 +36,16 @@ pub struct RoomPage {
     /// The calls of the last year as `[started ms, most devices at once]`, oldest first.
     pub year: Vec<(i64, i64)>,
     pub rejected_events: Vec<RejectedFacts>,
+    /// How the room is known from its beginning until now, without holes.
+    pub coverage: Vec<CoverageFacts>,
+    /// Memberships that a state reset brought back, newest first.
+    pub zombies: Vec<ZombieFacts>,
+    /// Who was in which call at the moment that `at` asks for.
+    pub then: Option<Moment>,
+    #[serde(skip)]
+    cover: Vec<Interval>,
+    #[serde(skip)]
+    pub(super) flips: Vec<Flip>,
 }
 
 /// `GET /rooms/{id}` and `GET /api/v1/rooms/{id}`
@@ -38,7 +55,7 @@ pub async fn get(req: HttpRequest, web: http::Data<Web>, id: http::Path<String>)
 }
 
 async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error> {
-    Query::read(&ask.query, &[])?;
+    let at = moment::moment(&Query::read(&ask.query, &["at"])?, ask.now)?;
     let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
     let Some(room) = rooms::find(store, viewer, id, now).await? else {
         return Err(Error::NotFound("No room with this id or alias is watched.".to_owned()));
@@ -52,14 +69,29 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error>
     let recent = super::with_members(web, ask, recent).await?;
     let year = stats::starts(store, viewer, &room_id, heat::first_day(now)).await?;
     let rejected = events::rejected(store, viewer, Some(&room_id), REJECTED).await?;
-    Ok(page(room, recent, year, rejected).into())
+    let cover = super::coverage_of(web, ask, &room_id).await?;
+    let mut page = page(room, recent, year, rejected, cover);
+    page.zombies = zombies::of(store, viewer, &room_id, ZOMBIES).await?.into_iter().map(ZombieFacts::from).collect();
+    page.flips = moment::last_flips(web, ask, &room_id).await?;
+    if let Some(at) = at {
+        page.then = Some(moment::then(web, ask, page.room.room.clone(), at).await?);
+    }
+    Ok(page.into())
 }
 
 /// The page from its rows.
 #[must_use]
-pub fn page(room: row::Room, recent: Vec<CallFacts>, year: Vec<(i64, i64)>, rejected: Vec<row::Rejected>) -> RoomPage {
+pub fn page(
+    room: row::Room,
+    recent: Vec<CallFacts>,
+    year: Vec<(i64, i64)>,
+    rejected: Vec<row::Rejected>,
+    cover: Vec<Interval>,
+) -> RoomPage {
     let rejected_events = rejected.into_iter().map(RejectedFacts::from).collect();
-    RoomPage { room: room.into(), recent, year, rejected_events }
+    let coverage = cover.iter().map(CoverageFacts::from).collect();
+    let (zombies, flips) = (Vec::new(), Vec::new());
+    RoomPage { room: room.into(), recent, year, rejected_events, coverage, zombies, then: None, cover, flips }
 }
 
 impl RoomPage {
@@ -70,12 +102,13 @@ impl RoomPage {
 
     #[must_use]
     pub fn heat(&self, now: impl f::Whole) -> Year {
-        heat::year(self.year.iter().map(|(started, _)| *started), now.whole())
+        let blind: Vec<_> = blind::spans(&self.cover).collect();
+        heat::year(self.year.iter().map(|(started, _)| *started), &blind, now.whole())
     }
 
     #[must_use]
     pub fn month(&self, now: impl f::Whole) -> ColumnChart {
-        chart::columns(&self.year, 30, now.whole())
+        chart::columns(&self.year, blind::spans(&self.cover), 30, now.whole())
     }
 
     /// The largest call of the year: devices at once, and when it started.
@@ -102,6 +135,56 @@ impl RoomPage {
         let names = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
         let name = names.get(usize::try_from(day).ok()?)?;
         Some(((*name).to_owned(), hour))
+    }
+
+    /// From when on everything is known, but for later gaps.
+    #[must_use]
+    pub fn complete_since(&self) -> Option<i64> {
+        self.coverage.iter().find(|interval| !interval.is_blind()).map(|interval| interval.from_ms)
+    }
+
+    /// The room's history is hidden from us up to this time.
+    #[must_use]
+    pub fn hidden_until(&self) -> Option<i64> {
+        self.coverage.iter().rfind(|interval| interval.kind == "not_visible").map(|interval| interval.to_ms)
+    }
+
+    /// Breaks in our watching since we came: their number and length, ms; `read`: those that were filled later.
+    fn breaks(&self, read: bool) -> (usize, i64) {
+        let kind = if read { "backfilled" } else { "gap" };
+        let since = self.room.first_seen_ms;
+        let found = self.coverage.iter().filter(|one| one.kind == kind && one.to_ms > since);
+        let lengths: Vec<i64> = found.map(|one| one.to_ms - one.from_ms.max(since)).collect();
+        (lengths.len(), lengths.iter().sum())
+    }
+
+    /// Breaks that were read afterwards, and those that were not.
+    #[must_use]
+    pub fn filled(&self) -> (usize, i64) {
+        self.breaks(true)
+    }
+
+    #[must_use]
+    pub fn open(&self) -> (usize, i64) {
+        self.breaks(false)
+    }
+
+    /// The newest intervals, newest first, for the list on the page.
+    #[must_use]
+    pub fn intervals(&self) -> Vec<&CoverageFacts> {
+        self.coverage.iter().rev().take(INTERVALS).collect()
+    }
+
+    /// The newest flips, for the list.
+    #[must_use]
+    pub fn last_flips(&self) -> &[Flip] {
+        &self.flips[..self.flips.len().min(FLIPS)]
+    }
+
+    /// The time machine's field: what was asked.
+    #[must_use]
+    pub fn asked_at(&self) -> String {
+        self.then.as_ref().map(|then| f::rfc3339(then.at_ms)).unwrap_or_default()
     }
 
     /// All calls of this room.

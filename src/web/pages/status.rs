@@ -1,11 +1,12 @@
 //! `/status`: the observer itself: accounts, errors, what could not be used or read, and the size of the database.
 
 use super::status;
+use crate::rtc::coverage::Span;
 use crate::store::retention::{self, Removed};
 use crate::store::row::{self, Totals, Watch};
-use crate::store::{events, rooms, stats, vantages};
+use crate::store::{coverage, events, rooms, stats, vantages};
 use crate::web::error::Error;
-use crate::web::facts::{RejectedFacts, RoomFacts, Stamp, VantageFacts};
+use crate::web::facts::{GapFacts, RejectedFacts, RoomFacts, Stamp, VantageFacts};
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
 use crate::web::{Web, assets, format as f};
@@ -39,6 +40,8 @@ pub struct Status {
     pub full_since_ms: Option<i64>,
     /// What was deleted by age; empty where no age was configured.
     pub removed: Vec<RemovedFacts>,
+    /// Breaks of the last 30 days in which no homeserver was heard, newest first.
+    pub gaps: Vec<GapFacts>,
 }
 
 /// What was deleted by age so far: `events`, `calls` or `snapshots`.
@@ -101,6 +104,7 @@ pub struct Rows {
     pub rooms: Vec<row::Room>,
     pub full_since_ms: Option<i64>,
     pub removed: Vec<Removed>,
+    pub gaps: Vec<(Span, i64)>,
 }
 
 /// `GET /status` and `GET /api/v1/status`
@@ -120,6 +124,7 @@ async fn load(web: &Web, ask: &Ask) -> Result<Status, Error> {
         rooms: rooms::list(store, viewer, ask.now).await?,
         full_since_ms: store.full_since_ms(),
         removed: retention::removed(store).await?,
+        gaps: coverage::gaps(store, viewer, ask.now - 30 * f::DAY, ask.now).await?,
     };
     Ok(page(rows, ask.now))
 }
@@ -146,6 +151,7 @@ pub fn page(rows: Rows, now: i64) -> Status {
         history_open: rows.rooms.iter().filter(|room| room.history_open).count(),
         full_since_ms: rows.full_since_ms,
         removed: rows.removed.into_iter().map(RemovedFacts::from).collect(),
+        gaps: rows.gaps.into_iter().rev().map(GapFacts::from).collect(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Pages made of hand-made rows, without a store: they render, they are escaped, and both ways say the same.
 
 use super::*;
+use crate::rtc::coverage::{Cover, Interval, Span};
 use crate::store::retention::Removed;
 use crate::store::row::{Evidence, Rejected, Room, RoomName, SpanNumbers, Totals, Vantage, Watch};
 use crate::web::facts::List;
@@ -85,53 +86,9 @@ fn rejected(reason: &str, json: &str) -> Rejected {
     }
 }
 
-fn two_more() -> Vec<CallFacts> {
-    let two = vec![
-        fixtures::member(
-            "ar",
-            ("شيماء عبد الرحمن", "@shaima:matrix.example.net", "A"),
-            at(14, 38, 45),
-            None,
-            "livekit.matrix.example.net",
-        ),
-        fixtures::member("ar", ("يوسف", "@yusuf:example.net", "B"), at(14, 39, 30), None, "livekit.matrix.example.net"),
-    ];
-    let mut arabic = fixtures::call("ar", fixtures::room("مجلس المطوّرين", "jDvXwQmTzB"), &two);
-    arabic.intent = Some("audio".to_owned());
-    let one = vec![fixtures::member(
-        "rc",
-        ("Dieter", "@dieter:hackerspace.example", "A"),
-        at(14, 43, 29),
-        None,
-        "sfu.hackerspace.example",
-    )];
-    let name = "Neighbourhood Repair Café, Thursday Evening Planning and Tool Library";
-    let cafe =
-        fixtures::call("rc", fixtures::room(name, "#repair-cafe-planning-tool-library:hackerspace.example"), &one);
-    facts::calls(vec![arabic, cafe], [two, one].concat(), NOW)
-}
-
-fn ended() -> Vec<CallFacts> {
-    let call = |id: &str, name: &str, from: i64, to: i64, reason: &str| {
-        let members: Vec<_> = (0..3)
-            .map(|index| {
-                let user = format!("@u{index}:s{index}.example");
-                let leave = Some((to - index * 2 * MINUTE, if index == 0 { reason } else { "left" }));
-                fixtures::member(id, ("", &user, "D"), from + index * 3 * MINUTE, leave, "sfu.example")
-            })
-            .collect();
-        CallFacts::new(fixtures::call(id, fixtures::room(name, &format!("#{id}:example.org")), &members), members, NOW)
-    };
-    vec![
-        call("support", "Support desk", at(14, 19, 0), at(14, 31, 0), "left"),
-        call("board", "Board of the Verein", at(12, 22, 0), at(14, 2, 0), "expired"),
-        call("film", "Film night", at(20, 10, 0) - DAY, at(23, 5, 0) - DAY, "left"),
-    ]
-}
-
 fn overview() -> overview::Overview {
     let mut active = vec![fixtures::war_room(), fixtures::crowd(42)];
-    active.extend(two_more());
+    active.extend(fixtures::two_more());
     let counts =
         (0..96).map(|step| (NOW - DAY + step * 15 * MINUTE, (step * step / 7) % 23 * i64::from(step % 11 > 4)));
     let today = SpanNumbers {
@@ -148,12 +105,13 @@ fn overview() -> overview::Overview {
     overview::page(
         overview::Rows {
             active,
-            ended: ended(),
+            ended: fixtures::ended(),
             today,
             last_week,
             concurrency: counts.collect(),
             rooms: rooms(),
             vantages: vec![vantage()],
+            gaps: vec![(Span { from: NOW - 5 * HOUR, to: NOW - 4 * HOUR }, 2)],
         },
         NOW,
     )
@@ -161,8 +119,8 @@ fn overview() -> overview::Overview {
 
 fn calls() -> calls::Calls {
     let mut data = vec![fixtures::war_room(), fixtures::crowd(42)];
-    data.extend(two_more());
-    data.extend(ended());
+    data.extend(fixtures::two_more());
+    data.extend(fixtures::ended());
     data.sort_by_key(|call| std::cmp::Reverse(call.started_ms));
     let query = Query::read("room=%23ops%3Aexample.org&from=2026-11-01", &["room", "from"]).unwrap();
     let form = calls::Form { query, matching: 143, all: 1284, since_ms: Some(1_678_752_000_000), rooms: 42 };
@@ -204,10 +162,64 @@ fn html<P: Page>(page: &P) -> String {
     page.html(&Shell { section: Some(P::SECTION), ..shell(page) }).unwrap()
 }
 
+/// Hidden, read, watched, with a gap in the war room's call.
+fn cover() -> Vec<Interval> {
+    let part = |from, to, cover| Interval { span: Span { from, to }, cover };
+    vec![
+        part(NOW - 300 * DAY, NOW - 200 * DAY, Cover::NotVisible),
+        part(NOW - 200 * DAY, NOW - 5 * DAY, Cover::Backfilled),
+        part(NOW - 5 * DAY, at(14, 15, 0), Cover::Live),
+        part(at(14, 15, 0), at(14, 18, 0), Cover::Gap),
+        part(at(14, 18, 0), NOW, Cover::Live),
+    ]
+}
+
 fn one_call(call: CallFacts) -> call::CallPage {
     let events = evidence(&call);
     let count = i64::try_from(events.len()).unwrap();
-    call::page(call, events, count, NOW)
+    let mut page = call::page(call, events, count, cover(), NOW);
+    page.related = vec![related("ring", "@grace:matrix.example.net"), related("decline", NASTY)];
+    page
+}
+
+fn related(kind: &'static str, who: &str) -> facts::RelatedFacts {
+    let at_ms = at(14, if kind == "ring" { 1 } else { 6 }, 0);
+    facts::RelatedFacts {
+        kind,
+        event_id: NASTY.to_owned(),
+        user_id: who.to_owned(),
+        whom: vec![NASTY.to_owned(), "@bob:matrix.example.net".to_owned()],
+        whole_room: false,
+        at_ms,
+        at_at: facts::Stamp(at_ms),
+        lifetime_ms: Some(30_000),
+        intent: Some(NASTY.to_owned()),
+        relates_to: None,
+    }
+}
+
+/// The parts of a room's page that not every room has.
+fn with_past(mut page: room::RoomPage) -> room::RoomPage {
+    page.zombies = vec![facts::ZombieFacts {
+        call_id: Some("war".to_owned()),
+        user_id: NASTY.to_owned(),
+        name: Some(NASTY.to_owned()),
+        event_id: NASTY.to_owned(),
+        newer_event_id: "$newer".to_owned(),
+        noticed_ms: NOW - HOUR,
+        noticed_at: facts::Stamp(NOW - HOUR),
+    }];
+    let flip = |at_ms, on| facts::Flip {
+        at_ms,
+        at_at: facts::Stamp(at_ms),
+        on,
+        call_id: "war".to_owned(),
+        slot_id: NASTY.to_owned(),
+    };
+    page.flips = vec![flip(NOW - HOUR, true), flip(NOW - 5 * HOUR, false)];
+    let calls = vec![CallFacts { slot_id: NASTY.to_owned(), ..fixtures::war_room() }];
+    page.then = Some(facts::Moment::new(page.room.room.clone(), at(14, 6, 0), "gap", calls));
+    page
 }
 
 fn one_room() -> room::RoomPage {
@@ -217,7 +229,7 @@ fn one_room() -> room::RoomPage {
     let mut list = rooms();
     list[1].rejected = 2;
     let reasons = vec![rejected("bad_device_id", "{\"type\":3}"), rejected("foreign_sender", NASTY)];
-    room::page(list.remove(1), calls().list.data, year, reasons)
+    with_past(room::page(list.remove(1), calls().list.data, year, reasons, cover()))
 }
 
 fn status() -> status::Status {
@@ -241,6 +253,7 @@ fn status() -> status::Status {
         rooms: rooms(),
         full_since_ms: None,
         removed: vec![Removed { what: "events".into(), total: 1200, last_ms: NOW - MINUTE }],
+        gaps: vec![(Span { from: NOW - 5 * HOUR, to: NOW - 4 * HOUR }, 2), (Span { from: NOW - 9, to: NOW }, 0)],
     };
     status::page(rows, NOW)
 }
@@ -306,13 +319,9 @@ fn text_of_strangers_is_escaped_cut_and_stripped_of_tricks() {
     let mut list = calls();
     list.list.data = vec![call.clone()];
     list.form.query = Query::read("room=%3Cscript%3E%22%27", &["room"]).unwrap();
-    let pages = [
-        html(&view),
-        html(&list),
-        html(&one_call(call)),
-        html(&rooms::page(vec![evil.clone()])),
-        html(&room::page(evil, Vec::new(), vec![(i64::MAX, i64::MAX), (i64::MIN, -1)], vec![rejected(NASTY, NASTY)])),
-    ];
+    let (odd, reasons) = (vec![(i64::MAX, i64::MAX), (i64::MIN, -1)], vec![rejected(NASTY, NASTY)]);
+    let hidden = html(&with_past(room::page(evil.clone(), Vec::new(), odd, reasons, cover())));
+    let pages = [html(&view), html(&list), html(&one_call(call)), html(&rooms::page(vec![evil])), hidden];
     for (index, page) in pages.iter().enumerate() {
         assert!(!page.contains("<script>") && !page.contains("<b><b>"), "page {index}");
         assert!(!page.contains('\u{202e}') && !page.contains('\u{0}'), "page {index}");

@@ -1,0 +1,43 @@
+//! Predecessors: a state event that replaced one we never saw shows a hole in what we know; it is asked for.
+
+use super::ingest::add;
+use super::{Error, Observer};
+use crate::store::batch::{RoomBatch, Source};
+use crate::store::holes::{self, Hole};
+
+/// Events asked for, one after the other, before the walks have their turn again.
+const ROUND: i64 = 20;
+
+impl Observer {
+    /// Asks for some predecessors; false when there was none. Called when no walk is open: what a walk brings
+    /// is no hole.
+    pub(super) async fn fill_holes(&self) -> Result<bool, Error> {
+        if !self.settings.backfill {
+            return Ok(false);
+        }
+        let (now, kept) = (self.clock.now_ms(), self.settings.retention);
+        // What is deleted by age need not come back.
+        holes::find(&self.store, self.asked_since(now).max(kept.events_before(now)).max(kept.calls_before(now)))
+            .await?;
+        let todo = holes::todo(&self.store, ROUND).await?;
+        for hole in &todo {
+            self.fill(hole).await?;
+        }
+        Ok(!todo.is_empty())
+    }
+
+    async fn fill(&self, hole: &Hole) -> Result<(), Error> {
+        let outcome = match self.client.event(&hole.room_id, &hole.event_id).await {
+            Ok(event) => {
+                let mut room = RoomBatch::new(&hole.room_id, Source::Backfill);
+                add(&mut room, &[event], false, self.clock.now_ms());
+                self.ingest(&self.one(room)).await?;
+                tracing::debug!("found {} of {}, which was replaced unseen", hole.event_id, hole.room_id);
+                "found"
+            }
+            Err(error) if error.is_forbidden() || error.is_not_found() => "not_visible",
+            Err(error) => return Err(error.into()),
+        };
+        Ok(holes::asked(&self.store, hole, outcome, self.clock.now_ms()).await?)
+    }
+}

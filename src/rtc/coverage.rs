@@ -1,0 +1,309 @@
+//! What we know of a room at which time: watched live, polled, read from history, not watched, or not visible.
+
+/// A span of time, ms since the Unix epoch, half open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span {
+    pub from: i64,
+    pub to: i64,
+}
+
+impl Span {
+    /// Nothing of it is there.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.to <= self.from
+    }
+
+    /// The part that both have.
+    #[must_use]
+    pub fn within(&self, other: &Self) -> Self {
+        Self { from: self.from.max(other.from), to: self.to.min(other.to) }
+    }
+}
+
+/// How a span of time is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cover {
+    /// The sync stream was followed.
+    Live,
+    /// The state was looked at again and again.
+    Polled,
+    /// Nobody watched; what happened was read later from history and state.
+    Backfilled,
+    /// Nobody watched, and it is not read (yet).
+    Gap,
+    /// History is hidden from us.
+    NotVisible,
+}
+
+impl Cover {
+    /// The word in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Polled => "polled",
+            Self::Backfilled => "backfilled",
+            Self::Gap => "gap",
+            Self::NotVisible => "not_visible",
+        }
+    }
+
+    /// Do we know nothing of it?
+    #[must_use]
+    pub fn is_blind(self) -> bool {
+        matches!(self, Self::Gap | Self::NotVisible)
+    }
+}
+
+/// A span and how it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interval {
+    pub span: Span,
+    pub cover: Cover,
+}
+
+/// A walk back through history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Walked {
+    pub opened_ms: i64,
+    /// The walk of the whole room, not of one gap.
+    pub history: bool,
+    /// How far back it came, ms.
+    pub reached_ms: Option<i64>,
+    /// `beginning`, `met`, `horizon`, `not_visible`, `circle`; `None` = it goes on.
+    pub ended_by: Option<String>,
+}
+
+/// What the observer noted of one room.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// When the sync stream was heard, in order; only where the room is followed.
+    pub heard: Vec<Span>,
+    /// When the room was polled, in order.
+    pub polled: Vec<Span>,
+    /// When we were not in the room or could not read it; an end in the far future = still.
+    pub away: Vec<Span>,
+    pub first_seen_ms: i64,
+    /// The last look at its full state, ms.
+    pub polled_ms: Option<i64>,
+    pub created_ms: Option<i64>,
+    pub walks: Vec<Walked>,
+    /// When the room's history was hidden from us ([`super::visibility`]), in order.
+    pub hidden: Vec<Span>,
+    /// The source fell silent: its last span does not reach until now.
+    pub silent: bool,
+}
+
+/// A long poll answers within half a minute: so long after the last answer nothing is amiss.
+pub const GRACE_MS: i64 = 90_000;
+
+/// The room's time from its beginning, as far as known, until `now`: without holes, neighbours differ.
+#[must_use]
+pub fn intervals(notes: &Notes, now: i64) -> Vec<Interval> {
+    let mut found = before(notes, now);
+    let mut at = notes.first_seen_ms.min(now);
+    for (span, cover) in watched(notes, now) {
+        if span.from > at {
+            push(&mut found, Span { from: at, to: span.from }, filled(notes, span.from));
+        }
+        push(&mut found, Span { from: span.from.max(at), to: span.to }, cover);
+        at = at.max(span.to);
+    }
+    push(&mut found, Span { from: at, to: now }, Cover::Gap);
+    veiled(found, &notes.hidden)
+}
+
+/// What we were not allowed to see was not read either, whatever else was.
+fn veiled(intervals: Vec<Interval>, hidden: &[Span]) -> Vec<Interval> {
+    let mut found = Vec::new();
+    for Interval { span, cover } in intervals {
+        let mut rest = span;
+        for veil in hidden.iter().filter(|_| matches!(cover, Cover::Backfilled | Cover::Gap)) {
+            push(&mut found, Span { from: rest.from, to: rest.to.min(veil.from) }, cover);
+            push(&mut found, rest.within(veil), Cover::NotVisible);
+            rest.from = rest.from.max(veil.to.min(rest.to));
+        }
+        push(&mut found, rest, cover);
+    }
+    found
+}
+
+/// How the moment `ms` is known; before everything we know of, it is a gap.
+#[must_use]
+pub fn at(intervals: &[Interval], ms: i64) -> Cover {
+    let last = intervals.last().filter(|last| ms >= last.span.to);
+    let here = intervals.iter().find(|interval| (interval.span.from..interval.span.to).contains(&ms)).or(last);
+    here.map_or(Cover::Gap, |interval| interval.cover)
+}
+
+/// Since when nobody watches, if nobody watches now.
+#[must_use]
+pub fn blind_since(intervals: &[Interval]) -> Option<i64> {
+    intervals.last().filter(|last| last.cover.is_blind()).map(|last| last.span.from)
+}
+
+fn push(found: &mut Vec<Interval>, span: Span, cover: Cover) {
+    if span.is_empty() {
+        return;
+    }
+    match found.last_mut().filter(|last| last.cover == cover && last.span.to >= span.from) {
+        Some(last) => last.span.to = last.span.to.max(span.to),
+        None => found.push(Interval { span, cover }),
+    }
+}
+
+/// What was before we came, by the walk through the room's history.
+fn before(notes: &Notes, now: i64) -> Vec<Interval> {
+    let first = notes.first_seen_ms.min(now);
+    let history = notes.walks.iter().find(|walk| walk.history);
+    let reached = history.and_then(|walk| walk.reached_ms).unwrap_or(first);
+    let created = notes.created_ms.unwrap_or(reached).min(first);
+    // A stamp from before the room was made is a wrong clock or a joke.
+    let reached = reached.clamp(created, first);
+    let beyond = match history.map(|walk| walk.ended_by.as_deref()) {
+        Some(Some("beginning")) => Cover::Backfilled,
+        Some(Some("not_visible" | "circle")) => Cover::NotVisible,
+        _ => Cover::Gap,
+    };
+    let mut found = Vec::new();
+    push(&mut found, Span { from: created, to: reached }, beyond);
+    push(&mut found, Span { from: reached, to: first }, Cover::Backfilled);
+    found
+}
+
+/// The spans in which somebody watched, in order, disjoint.
+fn watched(notes: &Notes, now: i64) -> Vec<(Span, Cover)> {
+    let live = notes.heard.iter().map(|span| (*span, Cover::Live));
+    let polled = notes.polled.iter().map(|span| (*span, Cover::Polled));
+    let mut spans: Vec<(Span, Cover)> = live.chain(polled).collect();
+    spans.sort_by_key(|(span, _)| *span);
+    if let Some((last, _)) = spans.iter_mut().max_by_key(|(span, _)| span.to)
+        && !notes.silent
+    {
+        last.to = now;
+    }
+    let whole = Span { from: notes.first_seen_ms, to: now };
+    let mut found = Vec::new();
+    for (span, cover) in spans {
+        let mut rest = span.within(&whole);
+        for away in &notes.away {
+            found.push((Span { from: rest.from, to: rest.to.min(away.from) }, cover));
+            rest.from = rest.from.max(away.to);
+        }
+        found.push((rest, cover));
+    }
+    found.retain(|(span, _)| !span.is_empty());
+    found.sort_by_key(|(span, _)| *span);
+    found
+}
+
+/// How a gap that ended at `end` is known now: read, once a look at the full state came after it and its walk is done.
+fn filled(notes: &Notes, end: i64) -> Cover {
+    let looked = notes.polled_ms.is_some_and(|polled| polled >= end);
+    let mut walks = notes.walks.iter().filter(|walk| !walk.history && walk.opened_ms == end);
+    let walked = walks.all(|walk| walk.ended_by.as_deref().is_some_and(|why| why != "not_visible"));
+    if looked && walked { Cover::Backfilled } else { Cover::Gap }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn span(from: i64, to: i64) -> Span {
+        Span { from, to }
+    }
+
+    fn walk(opened_ms: i64, history: bool, reached: i64, ended_by: Option<&str>) -> Walked {
+        Walked { opened_ms, history, reached_ms: Some(reached), ended_by: ended_by.map(ToOwned::to_owned) }
+    }
+
+    fn words(notes: &Notes, now: i64) -> Vec<(i64, i64, &'static str)> {
+        intervals(notes, now).iter().map(|i| (i.span.from, i.span.to, i.cover.as_str())).collect()
+    }
+
+    fn followed() -> Notes {
+        Notes {
+            heard: vec![span(100, 200), span(300, 390)],
+            first_seen_ms: 100,
+            polled_ms: Some(150),
+            created_ms: Some(10),
+            walks: vec![walk(100, true, 40, None)],
+            ..Notes::default()
+        }
+    }
+
+    #[test]
+    fn a_gap_is_read_after_a_look_at_the_state_and_its_walk() {
+        let mut notes = followed();
+        let with = |cover| {
+            [(10, 40, "gap"), (40, 100, "backfilled"), (100, 200, "live"), (200, 300, cover), (300, 400, "live")]
+        };
+        assert_eq!(words(&notes, 400), with("gap"));
+        notes.polled_ms = Some(301);
+        assert_eq!(words(&notes, 400), with("backfilled"));
+        notes.walks.push(walk(300, false, 250, None));
+        assert_eq!(words(&notes, 400), with("gap"));
+        notes.walks[1].ended_by = Some("met".into());
+        assert_eq!(words(&notes, 400), with("backfilled"));
+        notes.walks[1].ended_by = Some("not_visible".into());
+        assert_eq!(words(&notes, 400), with("gap"));
+    }
+
+    #[test]
+    fn history_says_where_it_ended() {
+        let mut notes = Notes { heard: vec![span(100, 390)], ..followed() };
+        for (why, want) in [
+            ("beginning", vec![(10, 100, "backfilled"), (100, 400, "live")]),
+            ("not_visible", vec![(10, 40, "not_visible"), (40, 100, "backfilled"), (100, 400, "live")]),
+            ("horizon", vec![(10, 40, "gap"), (40, 100, "backfilled"), (100, 400, "live")]),
+        ] {
+            notes.walks = vec![walk(100, true, 40, Some(why))];
+            assert_eq!(words(&notes, 400), want, "{why}");
+        }
+        notes.walks.clear();
+        assert_eq!(words(&notes, 400), [(10, 100, "gap"), (100, 400, "live")]);
+    }
+
+    #[test]
+    fn silence_and_absence_are_blind() {
+        let mut notes =
+            Notes { heard: vec![span(100, 390)], silent: true, created_ms: None, walks: vec![], ..followed() };
+        assert_eq!(words(&notes, 400), [(100, 390, "live"), (390, 400, "gap")]);
+        assert_eq!(blind_since(&intervals(&notes, 400)), Some(390));
+        notes.silent = false;
+        assert_eq!(blind_since(&intervals(&notes, 400)), None);
+        notes.away = vec![span(120, 130), span(350, i64::MAX)];
+        let want = [(100, 120, "live"), (120, 130, "backfilled"), (130, 350, "live"), (350, 400, "gap")];
+        assert_eq!(words(&notes, 400), want);
+        assert_eq!((at(&intervals(&notes, 400), 125), at(&intervals(&notes, 400), 5)), (Cover::Backfilled, Cover::Gap));
+        notes = Notes { polled: vec![span(100, 380)], heard: vec![], away: vec![], ..notes };
+        assert_eq!(words(&notes, 400), [(100, 400, "polled")]);
+    }
+
+    #[test]
+    fn what_is_hidden_was_not_read() {
+        let mut notes = followed();
+        notes.walks[0].ended_by = Some("beginning".into());
+        notes.hidden = vec![span(20, 90), span(250, 260), span(320, 330)];
+        let want = [
+            (10, 20, "backfilled"),
+            (20, 90, "not_visible"),
+            (90, 100, "backfilled"),
+            (100, 200, "live"),
+            (200, 250, "gap"),
+            (250, 260, "not_visible"),
+            (260, 300, "gap"),
+            (300, 400, "live"),
+        ];
+        assert_eq!(words(&notes, 400), want);
+        notes.hidden = vec![span(5, i64::MAX)];
+        assert_eq!(words(&notes, 400)[..2], [(10, 100, "not_visible"), (100, 200, "live")]);
+    }
+
+    #[test]
+    fn nothing_noted_is_no_knowledge() {
+        assert_eq!(words(&Notes { first_seen_ms: 100, ..Notes::default() }, 400), [(100, 400, "gap")]);
+        assert_eq!(words(&Notes { first_seen_ms: 500, heard: vec![span(0, 900)], ..Notes::default() }, 400), []);
+    }
+}

@@ -1,0 +1,227 @@
+//! Coverage: the spans in which a room was watched, noted in the transaction of what was heard; read as intervals.
+
+use super::events::event;
+use super::row::{Viewer, Watch};
+use super::{Error, Store, Tx, rooms};
+use crate::rtc::coverage::{GRACE_MS, Interval, Notes, Span, Walked, intervals};
+use crate::rtc::event::RoomEvent;
+use crate::rtc::visibility::hidden;
+use sqlx::Row;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Silence in the sync stream up to this length is a pause of the network, ms: the stream goes on where it was.
+const BREAK_MS: i64 = 60_000;
+/// A room's own rows have no vantage: what counts is that nobody is in it.
+const NO_VANTAGE: &str = "";
+
+const HEARD_LAST: &str = "select position, last_sync_ms, started_ms from vantages where id = $1";
+const EXTEND: &str = "update coverage set to_ms = $4 where vantage_id = $1 and room_id = $2 and kind = $3
+    and from_ms = (select max(from_ms) from coverage where vantage_id = $1 and room_id = $2 and kind = $3)";
+const BEGIN: &str = "insert into coverage (vantage_id, room_id, kind, from_ms, to_ms) values ($1, $2, $3, $4, $5)
+    on conflict (vantage_id, room_id, kind, from_ms) do nothing";
+
+/// The sync stream was heard: the last span goes on, or a new one begins after a stop, a long silence or a lost position
+/// (then true).
+pub(super) async fn heard(tx: &mut Tx, vantage_id: &str, now: i64) -> Result<bool, Error> {
+    let Some(row) = sqlx::query(HEARD_LAST).bind(vantage_id).fetch_optional(&mut **tx).await? else {
+        return Ok(true);
+    };
+    let position: Option<String> = row.try_get("position")?;
+    let last: Option<i64> = row.try_get("last_sync_ms")?;
+    let started: i64 = row.try_get("started_ms")?;
+    let goes_on = position.is_some() && last.is_some_and(|last| last >= started && now - last < BREAK_MS);
+    note(tx, vantage_id, "", "live", goes_on, now).await?;
+    Ok(!goes_on)
+}
+
+/// Extends the last span of this kind, or begins a new one.
+async fn note(tx: &mut Tx, vantage: &str, room_id: &str, kind: &str, goes_on: bool, now: i64) -> Result<(), Error> {
+    if goes_on {
+        let query = sqlx::query(EXTEND).bind(vantage).bind(room_id).bind(kind).bind(now);
+        if query.execute(&mut **tx).await?.rows_affected() > 0 {
+            return Ok(());
+        }
+    }
+    sqlx::query(BEGIN).bind(vantage).bind(room_id).bind(kind).bind(now).bind(now).execute(&mut **tx).await?;
+    Ok(())
+}
+
+const POLLED_LAST: &str = "select r.watch, r.error, v.mode, v.started_ms, (select max(c.to_ms) from coverage c
+        where c.vantage_id = v.id and c.room_id = r.room_id and c.kind = 'polled') as last_ms
+    from rooms r, vantages v where r.room_id = $1 and v.id = $2";
+
+/// A room was polled. Where polls are all there is, they are its coverage; true when a gap lies before this one.
+pub(super) async fn polled(tx: &mut Tx, vantage_id: &str, room_id: &str, now: i64) -> Result<bool, Error> {
+    let row = sqlx::query(POLLED_LAST).bind(room_id).bind(vantage_id).fetch_optional(&mut **tx).await?;
+    let Some(row) = row else { return Ok(false) };
+    let (watch, mode): (String, String) = (row.try_get("watch")?, row.try_get("mode")?);
+    if mode != "poll" && Watch::from_word(&watch) != Watch::Peeked {
+        return Ok(false);
+    }
+    let last: Option<i64> = row.try_get("last_ms")?;
+    let started: i64 = row.try_get("started_ms")?;
+    let goes_on = !rooms::is_unread(row.try_get("error")?) && last.is_some_and(|last| last >= started);
+    note(tx, vantage_id, room_id, "polled", goes_on, now).await?;
+    Ok(!goes_on && last.is_some())
+}
+
+const COME_BACK: &str = "update coverage set to_ms = $2 where room_id = $1 and kind = 'away' and to_ms = $3";
+
+/// How we stand towards a room changed.
+pub(super) async fn stands(tx: &mut Tx, room_id: &str, watch: Watch, now: i64) -> Result<(), Error> {
+    sqlx::query(COME_BACK).bind(room_id).bind(now).bind(i64::MAX).execute(&mut **tx).await?;
+    if matches!(watch, Watch::Left | Watch::Blind) {
+        let query = sqlx::query(BEGIN).bind(NO_VANTAGE).bind(room_id).bind("away").bind(now).bind(i64::MAX);
+        query.execute(&mut **tx).await?;
+    }
+    Ok(())
+}
+
+const VANTAGES: &str = "select id, user_id, mode, started_ms, last_sync_ms, error from vantages order by id";
+const WIDE: &str = "select from_ms, to_ms from coverage where room_id = '' and kind = 'live' order by from_ms";
+const OF_ROOMS: &str = "select room_id, kind, from_ms, to_ms from coverage
+    where room_id in ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) order by from_ms";
+const ROOMS: &str = "select r.room_id, r.watch, r.error, r.first_seen_ms, r.polled_ms,
+        (select min(e.origin_server_ts) from events e where e.room_id = r.room_id and e.kind = 'm.room.create'
+            and e.state_key = '') as created_ms
+    from rooms r where r.room_id in ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
+const WALKS: &str = "select room_id, opened_ms, reason, reached_ms, ended_by from walks
+    where room_id in ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) order by opened_ms";
+
+/// How each of these rooms is known over time, until `now`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn of(
+    store: &Store,
+    viewer: Viewer,
+    room_ids: &BTreeSet<String>,
+    now: i64,
+) -> Result<BTreeMap<String, Vec<Interval>>, Error> {
+    let Viewer::Operator = viewer;
+    let mut found = BTreeMap::new();
+    if room_ids.is_empty() {
+        return Ok(found);
+    }
+    let wide = wide(store, now).await?;
+    let ids: Vec<&String> = room_ids.iter().collect();
+    for ids in ids.chunks(16) {
+        let told = visibility(store, ids).await?;
+        for (room_id, notes) in notes(store, ids, &wide).await? {
+            let told = told.get(&room_id).map(Vec::as_slice).unwrap_or_default();
+            let notes = Notes { hidden: hidden(told, &wide.users), ..notes };
+            found.insert(room_id, intervals(&notes, now));
+        }
+    }
+    Ok(found)
+}
+
+/// What goes for every followed room.
+#[derive(Debug)]
+struct Wide {
+    heard: Vec<Span>,
+    /// Some vantage follows; it fell silent.
+    follows: bool,
+    silent: bool,
+    /// A vantage that polls has an error.
+    failing: bool,
+    users: Vec<String>,
+}
+
+async fn wide(store: &Store, now: i64) -> Result<Wide, Error> {
+    let mut wide = Wide { heard: Vec::new(), follows: false, silent: true, failing: false, users: Vec::new() };
+    for row in sqlx::query(VANTAGES).fetch_all(&store.read).await? {
+        wide.users.push(row.try_get("user_id")?);
+        wide.failing |= row.try_get::<Option<String>, _>("error")?.is_some();
+        if row.try_get::<String, _>("mode")? == "follow" {
+            wide.follows = true;
+            let (last, started): (Option<i64>, i64) = (row.try_get("last_sync_ms")?, row.try_get("started_ms")?);
+            wide.silent &= last.is_none_or(|last| last < started || now - last > GRACE_MS);
+        }
+    }
+    let rows: Vec<(i64, i64)> = sqlx::query_as(WIDE).fetch_all(&store.read).await?;
+    wide.heard = rows.into_iter().map(|(from, to)| Span { from, to }).collect();
+    Ok(wide)
+}
+
+/// The notes of at most 16 rooms.
+async fn notes(store: &Store, ids: &[&String], wide: &Wide) -> Result<BTreeMap<String, Notes>, Error> {
+    let query = |sql| (0..16).fold(sqlx::query(sql), |query, at| query.bind(ids.get(at).map(|id| id.as_str())));
+    let mut found: BTreeMap<String, Notes> = BTreeMap::new();
+    for row in query(ROOMS).fetch_all(&store.read).await? {
+        let watch = Watch::from_word(row.try_get("watch")?);
+        let followed = wide.follows && watch != Watch::Peeked;
+        let failing = rooms::is_unread(row.try_get("error")?);
+        let silent = if followed { wide.silent } else { wide.failing || failing };
+        let notes = Notes {
+            heard: if watch == Watch::Peeked { Vec::new() } else { wide.heard.clone() },
+            first_seen_ms: row.try_get("first_seen_ms")?,
+            polled_ms: row.try_get("polled_ms")?,
+            created_ms: row.try_get("created_ms")?,
+            silent,
+            ..Notes::default()
+        };
+        found.insert(row.try_get("room_id")?, notes);
+    }
+    for row in query(OF_ROOMS).fetch_all(&store.read).await? {
+        let span = Span { from: row.try_get("from_ms")?, to: row.try_get("to_ms")? };
+        let Some(notes) = found.get_mut(row.try_get::<&str, _>("room_id")?) else { continue };
+        if row.try_get::<&str, _>("kind")? == "away" { notes.away.push(span) } else { notes.polled.push(span) }
+    }
+    for row in query(WALKS).fetch_all(&store.read).await? {
+        let walk = Walked {
+            opened_ms: row.try_get("opened_ms")?,
+            history: row.try_get::<&str, _>("reason")? == "history",
+            reached_ms: row.try_get("reached_ms")?,
+            ended_by: row.try_get("ended_by")?,
+        };
+        if let Some(notes) = found.get_mut(row.try_get::<&str, _>("room_id")?) {
+            notes.walks.push(walk);
+        }
+    }
+    Ok(found)
+}
+
+const VISIBILITY: &str = "select * from events where kind = 'm.room.history_visibility' and state_key = ''
+    and room_id in ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+    union all select * from events where kind = 'm.room.member' and state_key in (select user_id from vantages)
+    and room_id in ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
+
+/// What tells which time of a room is hidden from us, by room.
+async fn visibility(store: &Store, ids: &[&String]) -> Result<BTreeMap<String, Vec<RoomEvent>>, Error> {
+    let query = (0..16).fold(sqlx::query(VISIBILITY), |query, at| query.bind(ids.get(at).map(|id| id.as_str())));
+    let mut found: BTreeMap<String, Vec<RoomEvent>> = BTreeMap::new();
+    for row in query.fetch_all(&store.read).await? {
+        found.entry(row.try_get("room_id")?).or_default().push(event(&row)?);
+    }
+    Ok(found)
+}
+
+const UNREAD: &str = "select count(*) from rooms r where r.watch = 'joined' and r.first_seen_ms < $1
+    and (coalesce(r.polled_ms, 0) < $1 or exists (select 1 from walks w where w.room_id = r.room_id
+        and w.reason <> 'history' and w.opened_ms = $1 and (w.done_ms is null or w.ended_by = 'not_visible')))";
+
+/// The spans since `from` in which no vantage heard its homeserver, and in how many followed rooms each is not read
+/// afterwards. The last one reaches until `now` while nobody is heard.
+///
+/// # Errors
+/// When the database fails.
+pub async fn gaps(store: &Store, viewer: Viewer, from: i64, now: i64) -> Result<Vec<(Span, i64)>, Error> {
+    let Viewer::Operator = viewer;
+    let wide = wide(store, now).await?;
+    let mut found = Vec::new();
+    let Some(first) = wide.heard.first() else { return Ok(found) };
+    let mut at = first.to;
+    for span in wide.heard.iter().skip(1) {
+        if span.from > at && span.from > from {
+            let unread: i64 = sqlx::query_scalar(UNREAD).bind(span.from).fetch_one(&store.read).await?;
+            found.push((Span { from: at, to: span.from }, unread));
+        }
+        at = at.max(span.to);
+    }
+    if wide.follows && wide.silent && now > at {
+        let unread: i64 = sqlx::query_scalar(UNREAD).bind(now).fetch_one(&store.read).await?;
+        found.push((Span { from: at, to: now }, unread));
+    }
+    Ok(found)
+}

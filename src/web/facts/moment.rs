@@ -1,0 +1,193 @@
+//! What the time machine, the ring marks and the zombies show.
+
+use super::{CallFacts, MemberFacts, RoomRef, Stamp, person};
+use crate::rtc::related;
+use crate::store::row;
+use crate::store::zombies::Zombie;
+use crate::web::format;
+use serde::Serialize;
+
+/// One call at one moment: those who were in it then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CallThen {
+    pub call_id: String,
+    pub slot_id: String,
+    pub members: Vec<MemberFacts>,
+}
+
+/// A room at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Moment {
+    pub room: RoomRef,
+    pub at_ms: i64,
+    pub at_at: Stamp,
+    /// How that moment is known: `live`, `polled`, `backfilled`, `gap` or `not_visible`.
+    pub coverage: &'static str,
+    pub data: Vec<CallThen>,
+}
+
+impl Moment {
+    /// The calls that ran then, cut down to the stays of that moment.
+    #[must_use]
+    pub fn new(room: RoomRef, at_ms: i64, coverage: &'static str, calls: Vec<CallFacts>) -> Self {
+        let here = |member: &MemberFacts| {
+            member.joined_ms <= at_ms && member.left_ms.or(member.expires_ms).is_none_or(|until| until > at_ms)
+        };
+        let then = |call: CallFacts| CallThen {
+            call_id: call.id,
+            slot_id: call.slot_id,
+            members: call.members.into_iter().filter(here).collect(),
+        };
+        let data = calls.into_iter().map(then).filter(|call| !call.members.is_empty()).collect();
+        Self { room, at_ms, at_at: Stamp(at_ms), coverage, data }
+    }
+}
+
+impl CallThen {
+    /// Its page.
+    #[must_use]
+    pub fn href(&self) -> String {
+        format!("/calls/{}", format::segment(&self.call_id))
+    }
+}
+
+/// A call of a slot went on or off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Flip {
+    pub at_ms: i64,
+    pub at_at: Stamp,
+    pub on: bool,
+    pub call_id: String,
+    pub slot_id: String,
+}
+
+impl Flip {
+    /// The flips of these calls within `[from, to)` and until now, newest first.
+    #[must_use]
+    pub fn of(calls: &[row::Call], (from, to): (i64, i64), now: i64) -> Vec<Self> {
+        let flip = |call: &row::Call, at_ms: i64, on: bool| Self {
+            at_ms,
+            at_at: Stamp(at_ms),
+            on,
+            call_id: call.id.clone(),
+            slot_id: call.slot_id.clone(),
+        };
+        let both = |call: &row::Call| {
+            let off = call.ended_ms(now).map(|ended| flip(call, ended, false));
+            [Some(flip(call, call.started_ms, true)), off]
+        };
+        let mut flips: Vec<Self> = calls.iter().flat_map(both).flatten().collect();
+        flips.retain(|flip| (from..to).contains(&flip.at_ms));
+        flips.sort_by(|a, b| (b.at_ms, a.on, &b.call_id).cmp(&(a.at_ms, b.on, &a.call_id)));
+        flips
+    }
+
+    /// The page of its call.
+    #[must_use]
+    pub fn href(&self) -> String {
+        format!("/calls/{}", format::segment(&self.call_id))
+    }
+}
+
+/// A ring, a notification, a decline, or a slot opened or closed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RelatedFacts {
+    /// `ring`, `notification`, `decline`, `slot_opened` or `slot_closed`.
+    pub kind: &'static str,
+    pub event_id: String,
+    pub user_id: String,
+    /// Whom it mentions by name, and whether it means the whole room.
+    pub whom: Vec<String>,
+    pub whole_room: bool,
+    pub at_ms: i64,
+    pub at_at: Stamp,
+    pub lifetime_ms: Option<i64>,
+    pub intent: Option<String>,
+    pub relates_to: Option<String>,
+}
+
+impl From<related::Related> for RelatedFacts {
+    fn from(event: related::Related) -> Self {
+        Self {
+            kind: event.what.as_str(),
+            event_id: event.event_id,
+            user_id: event.who,
+            whom: event.whom,
+            whole_room: event.room,
+            at_ms: event.at_ms,
+            at_at: Stamp(event.at_ms),
+            lifetime_ms: event.lifetime_ms,
+            intent: event.intent,
+            relates_to: event.relates_to,
+        }
+    }
+}
+
+impl RelatedFacts {
+    /// What happened, in words.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let who = person(None, &self.user_id);
+        let first = self.whom.first().map(|whom| person(None, whom));
+        let whom = match (first, self.whom.len()) {
+            _ if self.whole_room => "everybody in the room".to_owned(),
+            (Some(whom), 1) => whom,
+            (Some(whom), more) => format!("{whom} and {} more", more - 1),
+            (None, _) => "the room".to_owned(),
+        };
+        match self.kind {
+            "ring" => format!("{who} rang {whom}"),
+            "notification" => format!("{who} told {whom} of the call"),
+            "decline" => format!("{who} declined"),
+            "slot_opened" => format!("{who} opened the slot or changed it"),
+            _ => format!("{who} closed the slot for all"),
+        }
+    }
+
+    /// The glyph of its mark and the class.
+    #[must_use]
+    pub fn mark(&self) -> (&'static str, &'static str) {
+        match self.kind {
+            "ring" | "notification" => ("e-ring", ""),
+            "decline" => ("e-no", "warn"),
+            "slot_opened" => ("e-left", ""),
+            _ => ("e-cross", ""),
+        }
+    }
+}
+
+/// A membership that a state reset brought back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ZombieFacts {
+    /// The call that runs again by it, if it can be told.
+    pub call_id: Option<String>,
+    pub user_id: String,
+    pub name: Option<String>,
+    /// The older event that the state holds again, and the newer one that it should hold.
+    pub event_id: String,
+    pub newer_event_id: String,
+    pub noticed_ms: i64,
+    pub noticed_at: Stamp,
+}
+
+impl From<Zombie> for ZombieFacts {
+    fn from(row: Zombie) -> Self {
+        Self {
+            call_id: row.session_id,
+            user_id: row.user_id,
+            name: row.name,
+            event_id: row.event_id,
+            newer_event_id: row.newer_event_id,
+            noticed_ms: row.noticed_ms,
+            noticed_at: Stamp(row.noticed_ms),
+        }
+    }
+}
+
+impl ZombieFacts {
+    /// What to call the person.
+    #[must_use]
+    pub fn title(&self) -> String {
+        person(self.name.as_deref(), &self.user_id)
+    }
+}

@@ -1,0 +1,78 @@
+//! The time machine of a room in JSON: who was in which call at a moment, and when its calls went on and off.
+
+use crate::rtc::coverage::at;
+use crate::store::{moments, rooms};
+use crate::web::error::Error;
+use crate::web::facts::{Flip, List, Moment, RoomRef};
+use crate::web::query::Query;
+use crate::web::reply::{self, Ask};
+use crate::web::{Web, format as f};
+use actix_web::{HttpRequest, HttpResponse, web as http};
+
+/// Calls whose flips are in one answer.
+const CALLS: i64 = 1000;
+/// Without `from`, the flips of so many days.
+const DAYS: i64 = 30;
+
+/// `GET /api/v1/rooms/{id}/members?at=`
+pub async fn members(req: HttpRequest, web: http::Data<Web>, id: http::Path<String>) -> HttpResponse {
+    let ask = Ask::of(&req, &web);
+    let answer = async {
+        let query = Query::read(&ask.query, &["at"])?;
+        let room = room(&web, &ask, &id).await?;
+        then(&web, &ask, room, moment(&query, ask.now)?.unwrap_or(ask.now)).await
+    };
+    reply::json(&ask, answer.await)
+}
+
+/// `GET /api/v1/rooms/{id}/flips?from=&to=`
+pub async fn flips(req: HttpRequest, web: http::Data<Web>, id: http::Path<String>) -> HttpResponse {
+    let ask = Ask::of(&req, &web);
+    let answer = async {
+        let query = Query::read(&ask.query, &["from", "to"])?;
+        let room = room(&web, &ask, &id).await?;
+        let to = query.time("to", true)?.unwrap_or(i64::MAX);
+        let from = query.time("from", false)?.unwrap_or_else(|| to.min(ask.now).saturating_sub(DAYS * f::DAY));
+        Ok(List::whole(flips_of(&web, &ask, &room.room_id, (from, to)).await?))
+    };
+    reply::json(&ask, answer.await)
+}
+
+async fn room(web: &Web, ask: &Ask, id: &str) -> Result<RoomRef, Error> {
+    let found = rooms::find(&web.store, ask.viewer, id, ask.now).await?;
+    let missing = || Error::NotFound("No room with this id or alias is watched.".to_owned());
+    found.map(|room| room.room.into()).ok_or_else(missing)
+}
+
+/// The parameter `at`; the future is not known.
+///
+/// # Errors
+/// Not a time, or later than now.
+pub(super) fn moment(query: &Query, now: i64) -> Result<Option<i64>, Error> {
+    let at = query.time("at", false)?;
+    match at {
+        Some(at) if at > now => Err(Error::Invalid("at lies in the future".to_owned())),
+        at => Ok(at),
+    }
+}
+
+/// A room at one moment.
+pub(super) async fn then(web: &Web, ask: &Ask, room: RoomRef, at_ms: i64) -> Result<Moment, Error> {
+    let calls = moments::calls_at(&web.store, ask.viewer, &room.room_id, at_ms).await?;
+    let calls = super::with_members(web, ask, calls).await?;
+    let cover = super::coverage_of(web, ask, &room.room_id).await?;
+    Ok(Moment::new(room, at_ms, at(&cover, at_ms).as_str(), calls))
+}
+
+/// The flips of a room in `[from, to)`, newest first.
+pub(super) async fn flips_of(web: &Web, ask: &Ask, room_id: &str, span: (i64, i64)) -> Result<Vec<Flip>, Error> {
+    // A stamp from the future is no call yet.
+    let span = (span.0, span.1.min(ask.now.saturating_add(1)));
+    let calls = moments::calls_between(&web.store, ask.viewer, room_id, span, CALLS).await?;
+    Ok(Flip::of(&calls, span, ask.now))
+}
+
+/// The flips on a room's page.
+pub(super) async fn last_flips(web: &Web, ask: &Ask, room_id: &str) -> Result<Vec<Flip>, Error> {
+    flips_of(web, ask, room_id, (ask.now - DAYS * f::DAY, i64::MAX)).await
+}

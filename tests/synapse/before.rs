@@ -1,0 +1,131 @@
+//! Years before the bot came: 200 calls in rooms of different versions are found, also by a program that is killed
+//! in the middle; where history is for members only, exactly those since the join.
+
+use crate::support::account::Account;
+use crate::support::app::{App, Settings};
+use crate::support::eventually;
+use crate::support::http::quote;
+use crate::support::synapse::Bed;
+use rand::RngExt;
+use serde_json::{Value, json};
+
+const MEMBER: &str = "org.matrix.msc3401.call.member";
+const CALLS: usize = 200;
+
+/// A call as the script made it: its first join event, and who was in it.
+type Truth = Vec<(String, Vec<String>)>;
+
+async fn says(account: &Account, room: &str, is_join: bool) -> String {
+    let key = format!("_{}_{}_m.call", account.user_id, account.device_id);
+    let content = json!({
+        "application": "m.call", "call_id": "", "scope": "m.room", "device_id": account.device_id,
+        "expires": 14_400_000, "focus_active": {"type": "livekit", "focus_selection": "multi_sfu"},
+        "foci_preferred": [{"type": "livekit", "livekit_alias": room, "livekit_service_url": "https://livekit.invalid/jwt"}],
+    });
+    account.state(room, MEMBER, &key, &if is_join { content } else { json!({}) }).await
+}
+
+/// So many calls, one after the other; every third has two people.
+async fn make(room: &str, (alice, bob): (&Account, &Account), calls: usize) -> Truth {
+    let mut truth = Truth::new();
+    for n in 0..calls {
+        let first = says(alice, room, true).await;
+        let mut people = vec![alice.user_id.clone()];
+        if n % 3 == 0 {
+            says(bob, room, true).await;
+            people.push(bob.user_id.clone());
+            says(bob, room, false).await;
+        }
+        says(alice, room, false).await;
+        truth.push((first, people));
+    }
+    truth
+}
+
+/// What the API says, in the words of the truth, oldest first.
+async fn shown(app: &App, room: &str) -> Truth {
+    let mut calls = app.calls(room).await;
+    calls.reverse();
+    let call = |call: &Value| {
+        let members = call["members"].as_array().unwrap();
+        let people = members.iter().map(|member| member["user_id"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(call["active"], false, "{call}");
+        (members[0]["join_event_id"].as_str().unwrap().to_owned(), people)
+    };
+    calls.iter().map(call).collect()
+}
+
+async fn read(app: &App, room: &str) -> Value {
+    let path = format!("/api/v1/rooms/{}", quote(room));
+    eventually("the whole history is read", 120, async || {
+        let answer = app.http.get(&path).await;
+        (answer.status == 200 && answer.body["history_open"] == false && answer.body["history_pages"] != 0)
+            .then_some(answer.body)
+    })
+    .await
+}
+
+#[tokio::test]
+#[ignore = "needs Synapse and Node.js: `scripts/test synapse`"]
+async fn all_calls_from_before_the_bot_came_are_found_and_no_stop_changes_that() {
+    let bed = Bed::start(1).await;
+    let (alice, bob) = (bed.user(0, "alice").await, bed.user(0, "bob").await);
+    let watcher = bed.user(0, "watcher").await;
+    let mut rooms = Vec::new();
+    for version in [Some("10"), None] {
+        let mut options = json!({"name": "Old"});
+        if let Some(version) = version {
+            options["room_version"] = version.into();
+        }
+        let room = alice.create_room(options).await;
+        bob.join(&room, &alice).await;
+        let truth = make(&room, (&alice, &bob), CALLS).await;
+        watcher.join(&room, &alice).await;
+        rooms.push((room, truth));
+    }
+    let settings = Settings::observe(&watcher, &bed.folder("whole"));
+    let app = App::ready(&settings).await;
+    for (room, truth) in &rooms {
+        let facts = read(&app, room).await;
+        assert_eq!(&shown(&app, room).await, truth);
+        assert!(facts["coverage"].as_array().unwrap().iter().all(|span| span["kind"] != "not_visible"), "{facts}");
+        assert_eq!(facts["coverage"][0]["kind"], "backfilled");
+    }
+    app.kill();
+    let settings = Settings::observe(&watcher, &bed.folder("stopped"));
+    for _ in 0..10 {
+        let app = App::launch(&settings);
+        crate::support::pause(rand::rng().random_range(150..900)).await;
+        app.kill();
+    }
+    let app = App::ready(&settings).await;
+    for (room, truth) in &rooms {
+        read(&app, room).await;
+        assert_eq!(&shown(&app, room).await, truth, "killed ten times");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs Synapse and Node.js: `scripts/test synapse`"]
+async fn where_history_is_for_members_only_those_since_the_join_are_found() {
+    let bed = Bed::start(1).await;
+    let (alice, bob) = (bed.user(0, "alice").await, bed.user(0, "bob").await);
+    let watcher = bed.user(0, "watcher").await;
+    let visibility = json!({"type": "m.room.history_visibility", "state_key": "",
+        "content": {"history_visibility": "joined"}});
+    let room = alice.create_room(json!({"name": "Members only", "initial_state": [visibility]})).await;
+    bob.join(&room, &alice).await;
+    make(&room, (&alice, &bob), 20).await;
+    watcher.join(&room, &alice).await;
+    let truth = make(&room, (&alice, &bob), 30).await;
+    let app = App::ready(&Settings::observe(&watcher, &bed.folder("joined"))).await;
+    let facts = read(&app, &room).await;
+    assert_eq!(shown(&app, &room).await, truth);
+    let spans = facts["coverage"].as_array().unwrap();
+    let hidden: Vec<_> = spans.iter().filter(|span| span["kind"] == "not_visible").collect();
+    assert_eq!(hidden.len(), 1, "the ledger says why: {spans:?}");
+    let calls = app.calls(&room).await;
+    let first = calls.last().unwrap()["started_ms"].as_i64().unwrap();
+    assert!(hidden[0]["to_ms"].as_i64().unwrap() <= first && first - hidden[0]["to_ms"].as_i64().unwrap() < 60_000);
+    assert!(calls.iter().all(|call| call["certainty"]["verdict"] == "exact"), "{calls:#?}");
+}
