@@ -1,6 +1,12 @@
 //! Prints what the store costs: an event's ingest as history grows, back-fill against plain inserts, rebuild, size.
 //!
-//! `cargo run --release --example bench_store [EVENTS]`; the floor is Python's `executemany` into `SQLite`.
+//! `cargo run --release --example bench_store [EVENTS]`. The floor is Python's `executemany` of the same raw rows: all
+//! columns that the store has of a raw event and its primary key, none of the store's other indexes, as many rows in
+//! a commit. Rates are given by the clock and by the processor's time of the whole process, since all of it runs on
+//! one core: on a machine with other work the second is what can be compared.
+//!
+//! `bench_store fill FILE EVENTS` makes a database of rooms of all shapes, `bench_store rebuild FILE` derives it again
+//! in a process of its own, so that its memory can be seen.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -11,12 +17,15 @@
 
 use callscope::rtc::event::RoomEvent;
 use callscope::rtc::fold::Rules;
+use callscope::rtc::member;
 use callscope::store::batch::{Arrival, Batch, RoomBatch, Source, write};
 use callscope::store::{Store, rebuild};
 use serde_json::{Value, json};
 use std::io::Write as _;
 use std::time::Instant;
 
+/// So many events of a back-fill are written at once.
+const BATCH: usize = 2500;
 const T0: i64 = 1_600_000_000_000;
 
 /// A member event: a join or renewal, or a leave.
@@ -83,7 +92,7 @@ async fn ingest(name: &str, make: fn(usize) -> Arrival, most: usize) {
     let mut at = 0;
     for upto in [1_000, 10_000, 100_000].into_iter().filter(|upto| *upto <= most) {
         while at < upto {
-            let next = (at + 250).min(upto);
+            let next = (at + BATCH).min(upto);
             write(&store, &rules, &batch((at..next).map(make).collect(), Source::Backfill)).await.unwrap();
             at = next;
         }
@@ -107,68 +116,155 @@ async fn ingest(name: &str, make: fn(usize) -> Arrival, most: usize) {
 const FLOOR: &str = "
 import json, sqlite3, sys, time, os
 rows = [tuple(json.loads(line)) for line in open(sys.argv[1])]
-best = 0
+size, best = int(sys.argv[2]), (0, 0)
 for _ in range(3):
     path = sys.argv[1] + '.db'
-    if os.path.exists(path): os.remove(path)
+    for name in (path, path + '-wal', path + '-shm'):
+        if os.path.exists(name): os.remove(name)
     db = sqlite3.connect(path)
-    db.execute('pragma journal_mode = wal'); db.execute('pragma synchronous = normal')
-    db.execute('create table events (event_id text, room_id text, kind text, state_key text, sender text, ts bigint, json text, primary key (event_id, room_id))')
-    begun = time.time()
-    for at in range(0, len(rows), 250):
-        db.executemany('insert into events values (?, ?, ?, ?, ?, ?, ?)', rows[at:at + 250]); db.commit()
-    best = max(best, len(rows) / (time.time() - begun)); db.close()
-print(int(best))
+    for pragma in ('journal_mode = wal', 'synchronous = normal', 'cache_size = -32000'):
+        db.execute('pragma ' + pragma)
+    db.execute('''create table events (event_id text not null, room_id text not null, kind text not null,
+        state_key text, sender text not null, origin_server_ts bigint not null, received_ms bigint, chain text,
+        replaces_state text, redacts text, redacted_ms bigint, stream bigint not null, source text not null,
+        in_timeline bigint not null, rejected text, json text not null, time_ms bigint not null,
+        primary key (event_id, room_id))''')
+    begun, cpu = time.time(), time.process_time()
+    for at in range(0, len(rows), size):
+        db.executemany('insert into events values (' + '?, ' * 16 + '?)', rows[at:at + size]); db.commit()
+    rate = (len(rows) / (time.time() - begun), len(rows) / (time.process_time() - cpu))
+    best = (max(best[0], rate[0]), max(best[1], rate[1])); db.close()
+print(*best)
 ";
 
-/// Rows a second of Python's `executemany`, the same rows, one commit for each 250.
-fn floor(folder: &tempfile::TempDir, arrivals: &[Arrival]) -> Option<f64> {
+/// A rate by the clock and by the processor's time.
+type Rate = (f64, f64);
+
+/// Rows a second of Python's `executemany`, the same rows, as many in a commit.
+fn floor(folder: &tempfile::TempDir, arrivals: &[Arrival]) -> Option<Rate> {
     let path = folder.path().join("rows");
     let mut file = std::io::BufWriter::new(std::fs::File::create(&path).unwrap());
-    for Arrival { event, json, .. } in arrivals {
-        let row =
-            json!([event.event_id, "!room", event.kind, event.state_key, event.sender, event.origin_server_ts, json]);
+    for (at, Arrival { event, json, .. }) in arrivals.iter().enumerate() {
+        let event = event.clone();
+        let chain = member::chain(&event).unwrap();
+        let (time, room) = (event.time(), "!room:server0.example.org");
+        let row = json!([
+            event.event_id,
+            room,
+            event.kind,
+            event.state_key,
+            event.sender,
+            event.origin_server_ts,
+            event.received_ts,
+            chain,
+            event.replaces_state,
+            event.redacts,
+            event.redacted_ts,
+            at,
+            "backfill",
+            1,
+            null,
+            json,
+            time
+        ]);
         writeln!(file, "{row}").unwrap();
     }
     drop(file);
-    let done = std::process::Command::new("python3").arg("-c").arg(FLOOR).arg(&path).output().ok()?;
-    String::from_utf8(done.stdout).ok()?.trim().parse().ok()
+    let python = std::process::Command::new("python3").arg("-c").arg(FLOOR).arg(&path).arg(BATCH.to_string()).output();
+    let said = String::from_utf8(python.ok()?.stdout).ok()?;
+    let (clock, processor) = said.trim().split_once(' ')?;
+    Some((clock.parse().ok()?, processor.parse().ok()?))
+}
+
+/// When something began, by the clock and by the processor's time.
+struct Timer(Instant, f64);
+
+impl Timer {
+    fn new() -> Self {
+        Self(Instant::now(), cpu())
+    }
+
+    fn rate(&self, events: usize) -> Rate {
+        (events as f64 / self.0.elapsed().as_secs_f64(), events as f64 / (cpu() - self.1).max(0.01))
+    }
+}
+
+/// The processor's time of this process so far, s.
+fn cpu() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+    let ticks = |at: usize| fields.get(at).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
+    (ticks(11) + ticks(12)) / 100.0
 }
 
 async fn rates(events: usize) {
+    println!("events/s              clock    processor");
     let folder = tempfile::tempdir().unwrap();
+    let arrivals: Vec<Arrival> = (0..events).rev().map(gaps).collect();
+    let floor = floor(&folder, &arrivals).unwrap_or((0.0, 0.0));
+    println!("executemany        {:9.0}    {:9.0}", floor.0, floor.1);
     let store = open(&folder, "bench.db").await;
-    let rules = Rules::default();
-    let arrivals: Vec<Arrival> = (0..events.min(100_000)).map(gaps).collect();
-    let floor = floor(&folder, &arrivals);
+    let batches: Vec<Batch> = arrivals.chunks(BATCH).map(|some| batch(some.to_vec(), Source::Backfill)).collect();
     drop(arrivals);
-    let mut spent = 0.0;
-    let mut at = events;
-    while at > 0 {
-        let from = at.saturating_sub(250);
-        let batch = batch((from..at).rev().map(gaps).collect(), Source::Backfill);
-        let begun = Instant::now();
-        write(&store, &rules, &batch).await.unwrap();
-        spent += begun.elapsed().as_secs_f64();
-        at = from;
+    let timer = Timer::new();
+    for batch in &batches {
+        write(&store, &Rules::default(), batch).await.unwrap();
     }
-    let rate = events as f64 / spent;
-    let share = floor.map_or(0.0, |floor| rate / floor);
-    println!(
-        "back-fill, backwards   {rate:9.0} events/s; executemany {:9.0} rows/s; share {share:.2}",
-        floor.unwrap_or(0.0)
-    );
-    let begun = Instant::now();
-    for (room_id, _) in rebuild::sizes(&store, None).await.unwrap() {
+    print_rate("back-fill", timer.rate(events), floor);
+    drop(batches);
+    let timer = Timer::new();
+    rebuild_all(&store).await;
+    print_rate("rebuild", timer.rate(events), floor);
+    let (bytes, stays) = rebuild::weight(&store).await.unwrap();
+    println!("database            {:9.0} bytes a membership ({stays} memberships)", bytes as f64 / stays as f64);
+    store.close().await;
+}
+
+fn print_rate(name: &str, rate: Rate, floor: Rate) {
+    let share = (rate.0 / floor.0, rate.1 / floor.1);
+    println!("{name:<18} {:9.0}    {:9.0}    share of executemany {:.2}  {:.2}", rate.0, rate.1, share.0, share.1);
+}
+
+async fn rebuild_all(store: &Store) {
+    for (room_id, _) in rebuild::sizes(store, None).await.unwrap() {
         let mut place = rebuild::Place::default();
-        while let Some(next) = rebuild::step(&store, &rules, &room_id, place).await.unwrap() {
+        while let Some(next) = rebuild::step(store, &Rules::default(), &room_id, place).await.unwrap() {
             place = next;
         }
-        rebuild::calls(&store, &room_id).await.unwrap();
+        rebuild::calls(store, &room_id).await.unwrap();
     }
-    println!("rebuild                {:9.0} events/s", events as f64 / begun.elapsed().as_secs_f64());
+}
+
+/// Rooms of all shapes: half of the events in calls with gaps between them, the rest in lounges.
+async fn fill(path: &str, events: usize) {
+    let store = Store::open(&format!("sqlite://{path}")).await.unwrap();
+    let shapes: [(&str, fn(usize) -> Arrival, usize); 3] =
+        [("gaps", gaps, 2), ("lounge", lounge, 4), ("one", renewing, 4)];
+    for (name, make, share) in shapes {
+        let timer = Timer::new();
+        for from in (0..events / share).step_by(BATCH) {
+            let mut arrivals: Vec<Arrival> = (from..(from + BATCH).min(events / share)).map(make).collect();
+            arrivals.iter_mut().for_each(|arrival| arrival.event.event_id.push_str(name));
+            let mut batch = batch(arrivals, Source::Backfill);
+            batch.rooms[0].room_id = format!("!{name}:server0.example.org");
+            write(&store, &Rules::default(), &batch).await.unwrap();
+        }
+        println!("{name:<10} {:9.0} events/s by the processor", timer.rate(events / share).1);
+    }
+    store.close().await;
+}
+
+/// Derives all of a database again; what that takes, and the most memory.
+async fn again(path: &str) {
+    let store = Store::open(&format!("sqlite://{path}")).await.unwrap();
+    let events: i64 = rebuild::sizes(&store, None).await.unwrap().iter().map(|(_, events)| events).sum();
+    let timer = Timer::new();
+    rebuild_all(&store).await;
+    let rate = timer.rate(usize::try_from(events).unwrap());
+    println!("rebuild of {events} events: {:.0} events/s by the clock, {:.0} by the processor", rate.0, rate.1);
     let (bytes, stays) = rebuild::weight(&store).await.unwrap();
-    println!("database               {:9.0} bytes a membership ({stays} memberships)", bytes as f64 / stays as f64);
+    println!("database: {bytes} bytes, {:.0} a membership ({stays} memberships)", bytes as f64 / stays as f64);
+    println!("most memory: {}", memory());
     store.close().await;
 }
 
@@ -179,9 +275,17 @@ fn memory() -> String {
 
 #[tokio::main]
 async fn main() {
-    let events = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(100_000);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["fill", path, events] => return fill(path, events.parse().unwrap()).await,
+        ["rebuild", path] => return again(path).await,
+        _ => {}
+    }
+    let events = arguments.first().and_then(|text| text.parse().ok()).unwrap_or(100_000);
     rates(events).await;
-    println!("most memory            {}", memory());
+    if arguments.len() > 1 {
+        return;
+    }
     println!("\nms for one event after     1,000   10,000  100,000 of one slot");
     ingest("slot with gaps", gaps, events).await;
     ingest("lounge, never empty", lounge, events).await;

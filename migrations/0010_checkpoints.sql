@@ -32,3 +32,11 @@ create index memberships_chain on memberships (room_id, chain, opened_ms);
 
 -- How many commits could have changed the room's stays; what was read before the last one may be old.
 alter table rooms add column writes bigint not null default 0;
+
+-- The first sighting of an event stands in its row; sightings has those from another vantage or by another way.
+alter table events add column vantage_id text;
+alter table events add column seen_ms bigint;
+
+-- Events of chains are found by their chain.
+drop index events_kind;
+create index events_kind on events (room_id, kind, state_key) where chain is null;

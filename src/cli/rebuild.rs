@@ -2,8 +2,9 @@
 
 use crate::config::Config;
 use crate::rtc::fold::Rules;
+use crate::store::hold::Hold;
 use crate::store::rebuild::{self, Place};
-use crate::store::Store;
+use crate::store::{self, Store};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::error::Error;
 use std::process::ExitCode;
@@ -11,7 +12,14 @@ use std::process::ExitCode;
 const BAR: &str = "{msg}  {wide_bar} {human_pos}/{human_len} events  {per_sec}  {eta} left";
 
 pub(super) async fn run(config: &Config, room: Option<&str>) -> Result<ExitCode, Box<dyn Error>> {
-    let store = Store::open(config.database_url.expose()).await?;
+    let url = config.database_url.expose();
+    let who = format!("process {}, which begins to derive everything again", std::process::id());
+    let store = match Hold::take(url, &who).await {
+        // Nobody serves: bring the database to our shape, then let a server begin whenever it likes.
+        Ok(hold) => Store::open(url).await.inspect(|_| drop(hold))?,
+        Err(store::Error::Held { .. }) => Store::beside(url).await?,
+        Err(error) => return Err(error.into()),
+    };
     let rules = Rules { slot_policy: config.slot_policy, ..Rules::default() };
     let done = all(&store, &rules, room).await;
     store.close().await;

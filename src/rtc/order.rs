@@ -34,8 +34,8 @@ fn own_times(events: &[&RoomEvent], before: &[Option<usize>]) -> Vec<i64> {
         // What was replaced was there before its successor was.
         own[odd] = own[odd].min(events[after].received_ts.unwrap_or(i64::MAX));
         // One that it replaced and that is not at hand was earlier, as far as one can tell: so it is in a part of a chain.
-        let follows = events[odd].replaces_state.is_some()
-            && before[odd].is_none_or(|first| stamped[first] <= stamped[after]);
+        let follows =
+            events[odd].replaces_state.is_some() && before[odd].is_none_or(|first| stamped[first] <= stamped[after]);
         if follows && stamped[odd] > stamped[after].saturating_add(SKEW_MS) {
             own[odd] = own[odd].min(stamped[after]);
         }

@@ -9,6 +9,7 @@ use crate::rtc::event::{Kind, Reason, RoomEvent};
 use crate::rtc::id::hash;
 use crate::rtc::member;
 use sqlx::Row;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// What new events of one room touch. Times in ms.
@@ -63,14 +64,14 @@ impl<'a> Fresh<'a> {
 }
 
 /// An event that is new or tells more than before.
-struct News {
-    event: RoomEvent,
+struct News<'a> {
+    event: Cow<'a, RoomEvent>,
     /// As it was before.
     old: Option<RoomEvent>,
     chain: Option<String>,
 }
 
-impl News {
+impl News<'_> {
     /// Its old and its new time, ms, the earlier one first.
     fn span(&self) -> (i64, i64) {
         let (now, before) = (self.event.time(), self.old.as_ref().map_or(self.event.time(), RoomEvent::time));
@@ -78,20 +79,11 @@ impl News {
     }
 }
 
-const SEEN: &str = "insert into sightings (event_id, room_id, vantage_id, source, seen_ms)
-    select event_id, room_id, $1, source, $2 from events where stream > $3 and stream <= $4
-    on conflict (event_id, room_id, vantage_id, source) do nothing";
-
 /// Appends the events of one room that are not known yet and notes each sighting.
 pub(super) async fn append(tx: &mut Tx, batch: &Batch, room: &RoomBatch, touched: &mut Touched) -> Result<(), Error> {
-    let before = last_stream(tx).await?;
-    let mut stream = before;
+    let mut stream = last_stream(tx).await?;
     for arrivals in room.arrivals.chunks(512) {
         some(tx, batch, room, arrivals, &mut stream, touched).await?;
-    }
-    if stream > before {
-        let query = sqlx::query(SEEN).bind(&batch.vantage_id).bind(batch.seen_ms).bind(before).bind(stream);
-        query.execute(&mut **tx).await?;
     }
     for (reason, json) in &room.malformed {
         stream += 1;
@@ -100,8 +92,12 @@ pub(super) async fn append(tx: &mut Tx, batch: &Batch, room: &RoomBatch, touched
     Ok(())
 }
 
-static IDS: Rows =
-    Rows::new(1, "select event_id from events where room_id || '' = $1 and event_id in (", "?", ")");
+static IDS: Rows = Rows::new(
+    1,
+    "select event_id, vantage_id, source from events where room_id || '' = $1 and event_id in (",
+    "?",
+    ")",
+);
 
 async fn some(
     tx: &mut Tx,
@@ -112,37 +108,43 @@ async fn some(
     touched: &mut Touched,
 ) -> Result<(), Error> {
     let ids: Vec<&str> = arrivals.iter().map(|arrival| arrival.event.event_id.as_str()).collect();
-    let mut known = BTreeSet::new();
+    let mut known: HashMap<String, bool> = HashMap::new();
     for row in IDS.look_up(&mut **tx, &room.room_id, &ids).await? {
-        known.insert(row.try_get::<String, _>("event_id")?);
+        let by_this_way = row.try_get::<Option<&str>, _>("vantage_id")? == Some(&batch.vantage_id)
+            && row.try_get::<&str, _>("source")? == room.source.as_str();
+        known.insert(row.try_get("event_id")?, by_this_way);
     }
     let mut fresh: Vec<Fresh> = Vec::new();
     let mut copies: Vec<&Arrival> = Vec::new();
+    let mut other_ways: Vec<&Arrival> = Vec::new();
     for arrival in arrivals {
-        if known.insert(arrival.event.event_id.clone()) {
-            *stream += 1;
-            fresh.push(Fresh::new(arrival, *stream));
-        } else {
+        if let Some(by_this_way) = known.get(&arrival.event.event_id) {
             copies.push(arrival);
+            other_ways.extend(Some(arrival).filter(|_| !by_this_way));
+        } else {
+            *stream += 1;
+            known.insert(arrival.event.event_id.clone(), true);
+            fresh.push(Fresh::new(arrival, *stream));
         }
     }
-    insert(tx, room, &fresh).await?;
+    insert(tx, batch, room, &fresh).await?;
     rooms::people(tx, &room.room_id, fresh.iter().map(|new| &new.arrival.event)).await?;
     touched.new_events += fresh.len();
-    let news = fresh.into_iter().map(|new| News { event: new.arrival.event.clone(), old: None, chain: new.chain });
+    let news = fresh.into_iter();
+    let news = news.map(|new| News { event: Cow::Borrowed(&new.arrival.event), old: None, chain: new.chain });
     let mut news: Vec<News> = news.collect();
     for copy in &copies {
         news.extend(absorb(tx, room, copy).await?);
     }
-    seen_again(tx, batch, room, &copies).await?;
+    seen_again(tx, batch, room, &other_ways).await?;
     touch(tx, &room.room_id, &news, touched).await
 }
 
 static INSERT: Rows = Rows::new(
-    2,
-    "insert into events (room_id, source, event_id, kind, state_key, sender, origin_server_ts, received_ms, chain,
+    4,
+    "insert into events (room_id, source, vantage_id, seen_ms, event_id, kind, state_key, sender, origin_server_ts, received_ms, chain,
         replaces_state, redacts, redacted_ms, stream, in_timeline, rejected, json, time_ms) values ",
-    "($1, $2, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    "($1, $2, $3, $4, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     " on conflict (event_id, room_id) do nothing",
 );
 static WROTE: Rows = Rows::new(
@@ -152,9 +154,11 @@ static WROTE: Rows = Rows::new(
     " on conflict (room_id, sender, chain) do nothing",
 );
 
-async fn insert(tx: &mut Tx, room: &RoomBatch, fresh: &[Fresh<'_>]) -> Result<(), Error> {
+async fn insert(tx: &mut Tx, batch: &Batch, room: &RoomBatch, fresh: &[Fresh<'_>]) -> Result<(), Error> {
     let source = room.source.as_str();
-    let shared = |query: Statement| query.bind(room.room_id.clone()).bind(source);
+    let shared = |query: Statement| {
+        query.bind(room.room_id.clone()).bind(source).bind(batch.vantage_id.clone()).bind(batch.seen_ms)
+    };
     let bind = |query: Statement, new: &Fresh| {
         let event = &new.arrival.event;
         query
@@ -175,7 +179,8 @@ async fn insert(tx: &mut Tx, room: &RoomBatch, fresh: &[Fresh<'_>]) -> Result<()
             .bind(event.time())
     };
     INSERT.write(tx, fresh, shared, bind).await?;
-    wrote(tx, room, fresh.iter().filter_map(|new| Some((new.arrival.event.sender.as_str(), new.chain.as_deref()?)))).await
+    wrote(tx, room, fresh.iter().filter_map(|new| Some((new.arrival.event.sender.as_str(), new.chain.as_deref()?))))
+        .await
 }
 
 /// Notes who writes on which chain.
@@ -186,7 +191,8 @@ async fn wrote<'c>(
 ) -> Result<(), Error> {
     let chains: Vec<(&str, &str)> = chains.collect::<BTreeSet<_>>().into_iter().collect();
     let shared = |query: Statement| query.bind(room.room_id.clone());
-    let bind = |query: Statement, (sender, chain): &(&str, &str)| query.bind((*sender).to_owned()).bind((*chain).to_owned());
+    let bind =
+        |query: Statement, (sender, chain): &(&str, &str)| query.bind((*sender).to_owned()).bind((*chain).to_owned());
     WROTE.write(tx, &chains, shared, bind).await?;
     Ok(())
 }
@@ -196,7 +202,7 @@ const UPDATE: &str = "update events set received_ms = $3, replaces_state = $4, r
         in_timeline = $7, json = $8, time_ms = $9, chain = $10, rejected = $11 where event_id = $1 and room_id = $2";
 
 /// Adds what this copy of a known event tells more; something when that can change what follows from it.
-async fn absorb(tx: &mut Tx, room: &RoomBatch, arrival: &Arrival) -> Result<Option<News>, Error> {
+async fn absorb(tx: &mut Tx, room: &RoomBatch, arrival: &Arrival) -> Result<Option<News<'static>>, Error> {
     let new = &arrival.event;
     let row = sqlx::query(KNOWN).bind(&new.event_id).bind(&room.room_id).fetch_one(&mut **tx).await?;
     let known = event(&row)?;
@@ -235,7 +241,7 @@ async fn absorb(tx: &mut Tx, room: &RoomBatch, arrival: &Arrival) -> Result<Opti
         || merged.received_ts != known.received_ts
         || merged.redacted_ts != known.redacted_ts
         || merged.replaces_state != known.replaces_state;
-    Ok(changed.then_some(News { event: merged, old: Some(known), chain }))
+    Ok(changed.then_some(News { event: Cow::Owned(merged), old: Some(known), chain }))
 }
 
 static REPLACED: Rows = Rows::new(
@@ -268,7 +274,7 @@ async fn linked(tx: &mut Tx, sql: &Rows, room_id: &str, ids: &[&str]) -> Result<
 }
 
 /// Notes what the news can change.
-async fn touch(tx: &mut Tx, room_id: &str, news: &[News], touched: &mut Touched) -> Result<(), Error> {
+async fn touch(tx: &mut Tx, room_id: &str, news: &[News<'_>], touched: &mut Touched) -> Result<(), Error> {
     let on_chains = || news.iter().filter(|new| new.chain.is_some());
     let replaced: Vec<&str> = on_chains().filter_map(|new| new.event.replaces_state.as_deref()).collect();
     let replaced = linked(tx, &REPLACED, room_id, &replaced).await?;
@@ -306,7 +312,7 @@ async fn touch(tx: &mut Tx, room_id: &str, news: &[News], touched: &mut Touched)
 
 const CHAIN_OF: &str = "select kind, chain, time_ms from events where event_id = $1 and room_id = $2";
 
-async fn redaction(tx: &mut Tx, room_id: &str, new: &News, touched: &mut Touched) -> Result<(), Error> {
+async fn redaction(tx: &mut Tx, room_id: &str, new: &News<'_>, touched: &mut Touched) -> Result<(), Error> {
     let Some(target) = &new.event.redacts else { return Ok(()) };
     let query = sqlx::query(CHAIN_OF).bind(target).bind(room_id);
     // What is not known yet will itself be news.
@@ -363,5 +369,5 @@ async fn malformed(
     };
     let arrival = Arrival { event, json: json.to_owned(), in_timeline: false };
     let fresh = Fresh { arrival: &arrival, chain: None, rejected: Some(reason), stream };
-    insert(tx, room, &[fresh]).await
+    insert(tx, batch, room, &[fresh]).await
 }

@@ -1,8 +1,8 @@
 //! One batch from a homeserver: events, position and everything that follows from them, in one commit.
 
 use super::append::{self, Touched};
-use super::row::Watch;
 use super::memberships::{self, Change};
+use super::row::Watch;
 use super::{Error, Grain, Store, coverage, recount, refold, rooms, snapshots, vantages, walks};
 use crate::rtc::event::{Reason, RoomEvent};
 use crate::rtc::fold::Rules;

@@ -16,10 +16,9 @@ pub(super) type Spans = BTreeMap<String, (i64, i64)>;
 
 const STICKY: &str = "select distinct chain from chains where room_id = $1 and chain like 'k%'";
 const ALL: &str = "select distinct chain from chains where room_id = $1";
-const CREATIONS: &str = "select count(*) from events where room_id = $1 and kind = 'm.room.create'";
+const CREATIONS: &str = "select count(*) from events where room_id = $1 and chain is null and kind = 'm.room.create'";
 // Who claims to have joined before the room was there is taken by its creation, and nobody else.
-const CLAIMED: &str =
-    "select distinct chain from memberships where room_id = $1 and claimed <> 0 and joined_ms < $2";
+const CLAIMED: &str = "select distinct chain from memberships where room_id = $1 and claimed <> 0 and joined_ms < $2";
 
 /// The chains that can have changed, and when.
 pub(super) async fn touched(
@@ -49,8 +48,7 @@ pub(super) async fn touched(
     Ok(wider.chains)
 }
 
-static OF_SENDERS: Rows =
-    Rows::new(1, "select sender, chain from chains where room_id = $1 and sender in (", "?", ")");
+static OF_SENDERS: Rows = Rows::new(1, "select sender, chain from chains where room_id = $1 and sender in (", "?", ")");
 
 /// The chains of users whose standing in the room changed, from the first difference on. Most events of this kind are
 /// new names or avatars, and most users are in no call.
@@ -105,14 +103,14 @@ pub(super) struct Conditions {
 }
 
 const ROOM_EVENTS: &str = "select * from events where room_id = $1
-    and kind in ('m.room.create', 'org.matrix.msc4143.rtc.slot', 'm.rtc.slot') order by event_id";
+    and chain is null and kind in ('m.room.create', 'org.matrix.msc4143.rtc.slot', 'm.rtc.slot') order by event_id";
 // `cross join`: SQLite then keeps this order. It would read the whole room for redactions, a room has few slots.
 const SLOT_REDACTIONS: &str =
     "select r.* from events s cross join events r where r.redacts = s.event_id and r.room_id = s.room_id
-    and s.room_id = $1 and s.kind in ('org.matrix.msc4143.rtc.slot', 'm.rtc.slot')";
+    and s.room_id = $1 and s.chain is null and s.kind in ('org.matrix.msc4143.rtc.slot', 'm.rtc.slot')";
 static PRESENCE: Rows = Rows::new(
     1,
-    "select * from events where room_id = $1 and kind = 'm.room.member' and state_key in (",
+    "select * from events where room_id = $1 and chain is null and kind = 'm.room.member' and state_key in (",
     "?",
     ")",
 );
@@ -160,12 +158,7 @@ const CHAIN: &str = "select e.*, (select min(r.time_ms) from events r where r.re
     from events e where e.room_id = $1 and e.chain = $2 and e.time_ms >= $3";
 
 /// What one chain is folded from at this moment: its events since the seal at `cut`, ms, and the conditions.
-pub(super) async fn read(
-    tx: &mut Tx,
-    room_id: &str,
-    chain: &str,
-    cut: i64,
-) -> Result<(Vec<RoomEvent>, Room), Error> {
+pub(super) async fn read(tx: &mut Tx, room_id: &str, chain: &str, cut: i64) -> Result<(Vec<RoomEvent>, Room), Error> {
     let mut events = Vec::new();
     for row in sqlx::query(CHAIN).bind(room_id).bind(chain).bind(cut).fetch_all(&mut **tx).await? {
         events.push(member_event(&row)?);

@@ -58,8 +58,7 @@ impl Marks {
         room_id: &str,
         states: impl Iterator<Item = &'s State>,
     ) -> Result<(), Error> {
-        let carried: BTreeSet<&str> =
-            states.flat_map(State::carried).map(|event| event.event_id.as_str()).collect();
+        let carried: BTreeSet<&str> = states.flat_map(State::carried).map(|event| event.event_id.as_str()).collect();
         let settled: Vec<String> = self.0.keys().filter(|id| !carried.contains(id.as_str())).cloned().collect();
         for id in settled {
             let Some((stored, mark)) = self.0.remove(&id) else { continue };

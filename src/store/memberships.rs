@@ -1,7 +1,7 @@
 //! Memberships: derived from events, replaced chain by chain; read by call.
 
-use super::row::{Member, Viewer};
 use super::checkpoints::{self, Span};
+use super::row::{Member, Viewer};
 use super::rows::{Rows, Statement};
 use super::{Error, Store, Tx, clean};
 use crate::rtc::membership::Membership;

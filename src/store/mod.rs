@@ -10,8 +10,8 @@ pub mod coverage;
 pub mod events;
 pub mod evidence;
 pub mod hold;
-mod marks;
 pub mod holes;
+mod marks;
 pub mod memberships;
 pub mod moments;
 #[cfg(test)]
@@ -61,6 +61,8 @@ pub enum Error {
          of its own with CALLSCOPE_DATABASE_URL"
     )]
     Held { database: String, by: String },
+    #[error("the database is served by a Callscope of another version; stop it, or use the same version")]
+    Shape,
     #[error("a database that is no file cannot be copied or restored")]
     NoFile,
     /// A copy that cannot be used, and why.
@@ -69,6 +71,8 @@ pub enum Error {
     #[error("{doing} {path} failed: {source}")]
     File { doing: &'static str, path: PathBuf, source: std::io::Error },
 }
+
+const SHAPE: &str = "select count(*), max(version) from _sqlx_migrations";
 
 /// The shapes of the database, from the first to this version's.
 static MIGRATIONS: Migrator = sqlx::migrate!();
@@ -107,13 +111,32 @@ impl Store {
     /// # Errors
     /// When it cannot be opened or migrated.
     pub async fn open(url: &str) -> Result<Self, Error> {
-        install_default_drivers();
         let url = with_create(url);
         make_private(&url)?;
+        let store = Self::connect(&url).await?;
+        MIGRATIONS.run(&store.write).await?;
+        Ok(store)
+    }
+
+    /// Opens a database that another process serves, as it is. Writers of both wait for each other.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or has not this version's shape.
+    pub async fn beside(url: &str) -> Result<Self, Error> {
+        let store = Self::connect(url).await?;
+        let (shapes, newest): (i64, i64) = sqlx::query_as(SHAPE).fetch_one(&store.write).await?;
+        let known = MIGRATIONS.iter().map(|shape| shape.version).max();
+        if Some(newest) != known || usize::try_from(shapes).ok() != Some(MIGRATIONS.iter().count()) {
+            return Err(Error::Shape);
+        }
+        Ok(store)
+    }
+
+    async fn connect(url: &str) -> Result<Self, Error> {
+        install_default_drivers();
         let space = Space::default();
-        let write = pool(1, &space).connect(&url).await?;
-        MIGRATIONS.run(&write).await?;
-        let read = pool(6, &space).connect(&url).await?;
+        let write = pool(1, 64_000, &space).connect(url).await?;
+        let read = pool(6, 8000, &space).connect(url).await?;
         // SQLite would find out only at the first write that what was read before is no more: another process may write.
         let begin = if url.starts_with("sqlite:") { "begin immediate" } else { "begin" };
         Ok(Self { read, write, space, grain: Grain::default(), begin })
@@ -137,7 +160,8 @@ impl Store {
     }
 }
 
-fn pool(connections: u32, space: &Space) -> AnyPoolOptions {
+/// `cache` in kB for each connection.
+fn pool(connections: u32, cache: u32, space: &Space) -> AnyPoolOptions {
     let space = space.clone();
     let options = AnyPoolOptions::new().max_connections(connections).acquire_timeout(Duration::from_secs(30));
     // SQLite ends a transaction by itself when the disk is full, and sqlx then counts one too many: what it would
@@ -159,7 +183,11 @@ fn pool(connections: u32, space: &Space) -> AnyPoolOptions {
                 connection.execute("pragma journal_mode = wal").await?;
                 connection.execute("pragma synchronous = normal").await?;
                 connection.execute("pragma busy_timeout = 10000").await?;
-                connection.execute("pragma cache_size = -32000").await?;
+                connection.execute(sqlx::AssertSqlSafe(format!("pragma cache_size = -{cache}"))).await?;
+                // What a statement of many rows would undo is kept here, and not in a file.
+                connection.execute("pragma temp_store = memory").await?;
+                // A page that changes often is written from the log to its place less often.
+                connection.execute("pragma wal_autocheckpoint = 8000").await?;
                 if let Some(pages) = pages {
                     connection.execute(sqlx::AssertSqlSafe(space::limited(pages))).await?;
                 }

@@ -218,7 +218,8 @@ impl<'a> Portion<'a> {
                 tally::end(tx, *tally).await?;
             }
         }
-        sessions::delete(tx, &old.into_keys().collect::<Vec<_>>()).await?;
+        let gone: Vec<Session> = old.into_values().map(|(session, _)| session).collect();
+        sessions::let_go(tx, self.room_id, &gone).await?;
         sessions::write(tx, self.room_id, &changed).await?;
         memberships::assign(tx, self.outcome.assigned).await?;
         Ok(self.end.map(|end| end + 1))

@@ -34,7 +34,7 @@ struct Window<'a> {
 #[derive(Default)]
 pub(super) struct Outcome {
     pub sessions: Vec<(Session, Option<i64>)>,
-    pub gone: Vec<String>,
+    pub gone: Vec<Session>,
     pub assigned: Assigned,
 }
 
@@ -67,7 +67,7 @@ pub(super) async fn follow(
         few.push(window);
     }
     recount(tx, grain, room_id, &few, &mut outcome).await?;
-    sessions::delete(tx, &outcome.gone).await?;
+    sessions::let_go(tx, room_id, &outcome.gone).await?;
     sessions::write(tx, room_id, &outcome.sessions).await?;
     Ok((slots, outcome.assigned))
 }
@@ -105,7 +105,9 @@ async fn windows<'a>(tx: &mut Tx, room_id: &str, clusters: Vec<Cluster<'a>>) -> 
     let asked: Vec<(&str, i64, i64)> =
         clusters.iter().map(|cluster| (cluster.slot, cluster.from, cluster.to)).collect();
     let mut stored: BTreeMap<(String, i64), (Session, Option<i64>)> = BTreeMap::new();
-    for row in TOUCHING.read(&mut **tx, &asked, |query| query.bind(room_id.to_owned()), super::checkpoints::bind).await? {
+    for row in
+        TOUCHING.read(&mut **tx, &asked, |query| query.bind(room_id.to_owned()), super::checkpoints::bind).await?
+    {
         let session = sessions::stored(&row)?;
         stored.insert((session.slot_id.clone(), session.started_ms), (session, row.try_get("tally")?));
     }
@@ -224,7 +226,8 @@ async fn recount(
     let mut stored = stored.into_iter().peekable();
     for window in windows {
         let mut recount = Recount::new(room_id, grain, window);
-        while let Some((_, row)) = stored.next_if(|(slot, (stay, _))| slot == window.slot && stay.joined_ms <= window.high)
+        while let Some((_, row)) =
+            stored.next_if(|(slot, (stay, _))| slot == window.slot && stay.joined_ms <= window.high)
         {
             recount.row(tx, row, outcome).await?;
         }
@@ -320,7 +323,13 @@ impl<'w> Recount<'w> {
         Ok(())
     }
 
-    async fn push(&mut self, tx: &mut Tx, stay: &Stay, known: Option<String>, outcome: &mut Outcome) -> Result<(), Error> {
+    async fn push(
+        &mut self,
+        tx: &mut Tx,
+        stay: &Stay,
+        known: Option<String>,
+        outcome: &mut Outcome,
+    ) -> Result<(), Error> {
         if self.count.is_over(stay) {
             self.close(tx, outcome).await?;
         }
@@ -336,7 +345,8 @@ impl<'w> Recount<'w> {
         let stays = self.count.session().map_or(0, |session| session.memberships);
         // A tally is begun when a large call goes on; one that grows at its beginning has another id each time.
         let goes_on = self.window.large(self.grain).is_some();
-        let tally = if goes_on && stays >= self.grain.tally { Some(tally::begin(tx, &self.count).await?) } else { None };
+        let tally =
+            if goes_on && stays >= self.grain.tally { Some(tally::begin(tx, &self.count).await?) } else { None };
         let Some(session) = self.count.end() else { return Ok(()) };
         let old = self.old.remove(&session.id);
         if let Some((_, Some(tally))) = &old {
@@ -354,11 +364,11 @@ impl<'w> Recount<'w> {
             self.push(tx, &new, None, outcome).await?;
         }
         self.close(tx, outcome).await?;
-        for (id, (_, tally)) in self.old {
+        for (session, tally) in self.old.into_values() {
             if let Some(tally) = tally {
                 tally::end(tx, tally).await?;
             }
-            outcome.gone.push(id);
+            outcome.gone.push(session);
         }
         Ok(())
     }

@@ -121,7 +121,7 @@ const LOOSE: &str =
         'org.matrix.msc4310.rtc.decline', 'm.rtc.decline')
     or (e.kind = 'm.room.redaction' and not exists
         (select 1 from events t where t.event_id = e.redacts and t.room_id = e.room_id))
-    or (e.kind = 'm.room.member' and exists (select 1 from events n where n.room_id = e.room_id and n.kind = e.kind
+    or (e.kind = 'm.room.member' and exists (select 1 from events n where n.room_id = e.room_id and n.chain is null and n.kind = e.kind
             and n.state_key = e.state_key and (n.origin_server_ts, n.event_id) > (e.origin_server_ts, e.event_id))
         and not exists (select 1 from chains c where c.room_id = e.room_id and c.sender = e.state_key
             and exists (select 1 from events x where x.room_id = c.room_id and x.chain = c.chain))))";
@@ -191,6 +191,8 @@ const EMPTY: &str = "delete from memberships where id in
 const SEALS: &str = "delete from seals where (room_id, chain) in (select x.room_id, x.chain from seals x
     where x.room_id = $1 and not exists (select 1 from events e where e.room_id = x.room_id and e.chain = x.chain)
     and not exists (select 1 from memberships m where m.room_id = x.room_id and m.chain = x.chain) limit $2)";
+const FORMER: &str = "delete from former_calls where room_id = $1 and started_ms < $2 and not exists (select 1
+    from sessions s where s.room_id = former_calls.room_id and s.started_ms <= former_calls.started_ms)";
 const CHAINS_LEFT: &str = "delete from chains where room_id = $1
     and not exists (select 1 from events e where e.room_id = chains.room_id and e.chain = chains.chain)";
 
@@ -216,6 +218,7 @@ pub async fn delete_calls(store: &Store, room_id: &str, before: i64, now: i64) -
     let empty = sqlx::query(EMPTY).bind(room_id).bind(before).bind(few).execute(&mut *tx).await?.rows_affected();
     let seals = sqlx::query(SEALS).bind(room_id).bind(few).execute(&mut *tx).await?.rows_affected();
     if rows.is_empty() && empty + seals == 0 {
+        sqlx::query(FORMER).bind(room_id).bind(before).execute(&mut *tx).await?;
         sqlx::query(CHAINS_LEFT).bind(room_id).execute(&mut *tx).await?;
     }
     count(&mut tx, "calls", rows.len() as u64, now).await?;

@@ -38,7 +38,8 @@ pub(super) async fn polled(tx: &mut Tx, room_id: &str, now: i64) -> Result<(), E
     Ok(())
 }
 
-const FACTS: &str = "select * from events where room_id = $1 and state_key = '' and kind in ('m.room.name',
+const FACTS: &str =
+    "select * from events where room_id = $1 and chain is null and state_key = '' and kind in ('m.room.name',
     'm.room.canonical_alias', 'm.room.encryption', 'm.room.history_visibility', 'm.room.tombstone', 'm.room.create')";
 const SET_FACTS: &str = "update rooms set name = $2, alias = $3, version = $4, encrypted = $5, history_visibility = $6,
     replaced_by = $7 where room_id = $1";

@@ -6,9 +6,10 @@ use sqlx::any::AnyRow;
 use sqlx::query::Query;
 use std::sync::OnceLock;
 
-/// So many rows a statement takes at most.
-pub(super) const MOST: usize = 64;
-const SIZES: [usize; 3] = [MOST, 8, 1];
+/// So many rows a statement takes at most, and so many parameters of their own: what binding one costs grows with
+/// how many there are.
+const ROWS: usize = 64;
+const PARAMETERS: usize = 160;
 
 /// A statement that is being bound.
 pub(super) type Statement = Query<'static, Db, <Db as sqlx::Database>::Arguments>;
@@ -28,11 +29,18 @@ impl Rows {
         Self { head, row, tail, shared, texts: [const { OnceLock::new() }; 3] }
     }
 
+    /// How many rows the statement takes in its three sizes.
+    fn sizes(&self) -> [usize; 3] {
+        let own = self.row.bytes().filter(|byte| *byte == b'?').count().max(1);
+        let most = (PARAMETERS / own).min(ROWS);
+        [most, most / 8 + 1, 1]
+    }
+
     fn text(&self, size: usize) -> &'static str {
         self.texts[size].get_or_init(|| {
             let mut parameter = self.shared;
             let mut text = self.head.to_owned();
-            for row in 0..SIZES[size] {
+            for row in 0..self.sizes()[size] {
                 text.push_str(if row == 0 { "" } else { ", " });
                 for (at, part) in self.row.split('?').enumerate() {
                     if at > 0 {
@@ -57,11 +65,10 @@ impl Rows {
         shared: impl Fn(Statement) -> Statement,
         bind: impl Fn(Statement, &T) -> Statement,
     ) -> Result<u64, sqlx::Error> {
-        let mut done = 0;
-        let mut rest = rows;
+        let (mut done, mut rest, sizes) = (0, rows, self.sizes());
         while !rest.is_empty() {
-            let size = SIZES.iter().position(|size| *size <= rest.len()).unwrap_or(2);
-            let (now, later) = rest.split_at(SIZES[size]);
+            let size = sizes.iter().position(|size| *size <= rest.len()).unwrap_or(2);
+            let (now, later) = rest.split_at(sizes[size]);
             rest = later;
             let query = now.iter().fold(shared(sqlx::query(self.text(size))), &bind);
             done += query.execute(&mut **tx).await?.rows_affected();
@@ -77,10 +84,11 @@ impl Rows {
         shared: impl Fn(Statement) -> Statement,
         bind: impl Fn(Statement, Option<&T>) -> Statement,
     ) -> Result<Vec<AnyRow>, sqlx::Error> {
-        let mut found = Vec::new();
-        for some in rows.chunks(MOST) {
-            let size = SIZES.iter().rposition(|size| *size >= some.len()).unwrap_or(0);
-            let query = (0..SIZES[size]).fold(shared(sqlx::query(self.text(size))), |query, at| bind(query, some.get(at)));
+        let (mut found, sizes) = (Vec::new(), self.sizes());
+        for some in rows.chunks(sizes[0]) {
+            let size = sizes.iter().rposition(|size| *size >= some.len()).unwrap_or(0);
+            let query =
+                (0..sizes[size]).fold(shared(sqlx::query(self.text(size))), |query, at| bind(query, some.get(at)));
             found.append(&mut query.fetch_all(&mut *connection).await?);
         }
         Ok(found)
@@ -93,9 +101,12 @@ impl Rows {
         room_id: &str,
         keys: &[&str],
     ) -> Result<Vec<AnyRow>, sqlx::Error> {
-        self.read(connection, keys, |query| query.bind(room_id.to_owned()), |query, key| {
-            query.bind(key.map(|key| (*key).to_owned()))
-        })
+        self.read(
+            connection,
+            keys,
+            |query| query.bind(room_id.to_owned()),
+            |query, key| query.bind(key.map(|key| (*key).to_owned())),
+        )
         .await
     }
 }

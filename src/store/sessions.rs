@@ -44,8 +44,7 @@ pub(super) async fn write(tx: &mut Tx, room_id: &str, sessions: &[(Session, Opti
     let shared = |query: Statement| query.bind(room_id.to_owned());
     let bind = |query: Statement, (session, tally): &(Session, Option<i64>)| {
         // A server name holds no white space, so that one can part them.
-        let servers: Vec<String> =
-            session.servers.iter().map(|name| name.replace(char::is_whitespace, "")).collect();
+        let servers: Vec<String> = session.servers.iter().map(|name| name.replace(char::is_whitespace, "")).collect();
         query
             .bind(session.id.clone())
             .bind(session.slot_id.clone())
@@ -67,10 +66,22 @@ pub(super) async fn write(tx: &mut Tx, room_id: &str, sessions: &[(Session, Opti
 }
 
 static DELETE: Rows = Rows::new(0, "delete from sessions where id in (", "?", ")");
+static FORMER: Rows = Rows::new(
+    1,
+    "insert into former_calls (room_id, id, slot_id, started_ms, first_event_id) values ",
+    "($1, ?, ?, ?, ?)",
+    " on conflict (id) do update set started_ms = excluded.started_ms, first_event_id = excluded.first_event_id",
+);
 
-/// Deletes sessions.
-pub(super) async fn delete(tx: &mut Tx, ids: &[String]) -> Result<(), Error> {
-    DELETE.write(tx, ids, |query| query, |query, id| query.bind(id.clone())).await?;
+/// Lets go of sessions that are no more; links to them will lead to what took their place.
+pub(super) async fn let_go(tx: &mut Tx, room_id: &str, sessions: &[Session]) -> Result<(), Error> {
+    DELETE.write(tx, sessions, |query| query, |query, session| query.bind(session.id.clone())).await?;
+    let shared = |query: Statement| query.bind(room_id.to_owned());
+    let bind = |query: Statement, session: &Session| {
+        let query = query.bind(session.id.clone()).bind(session.slot_id.clone()).bind(session.started_ms);
+        query.bind(session.first_event_id.clone())
+    };
+    FORMER.write(tx, sessions, shared, bind).await?;
     Ok(())
 }
 
@@ -196,19 +207,36 @@ pub async fn find(store: &Store, viewer: Viewer, id_or_event: &str) -> Result<Op
     if let Some(row) = sqlx::query(BY_ID).bind(id_or_event).fetch_optional(&store.read).await? {
         return call(&row).map(Some);
     }
-    let Some(stay) = sqlx::query(BY_EVENT).bind(id_or_event).fetch_optional(&store.read).await? else {
-        return Ok(None);
-    };
-    let mut id: Option<String> = stay.try_get("session_id")?;
-    if id.is_none() {
-        // A stay without length is in no call itself, but may lie within one.
-        let query = sqlx::query_scalar(AROUND).bind(stay.try_get::<String, _>("room_id")?);
-        let query = query.bind(stay.try_get::<String, _>("slot_id")?).bind(stay.try_get::<i64, _>("joined_ms")?);
-        id = query.fetch_optional(&store.read).await?;
-    }
-    let Some(id) = id else { return Ok(None) };
+    let Some(id) = meant(store, id_or_event).await? else { return Ok(None) };
     let row = sqlx::query(BY_ID).bind(id).fetch_optional(&store.read).await?;
     row.as_ref().map(call).transpose()
+}
+
+const FORMERLY: &str = "select room_id, slot_id, started_ms, first_event_id from former_calls where id = $1";
+
+/// The id of the call that a former id or the id of an event leads to.
+async fn meant(store: &Store, former_or_event: &str) -> Result<Option<String>, Error> {
+    let around = async |room_id: String, slot_id: String, at_ms: i64| -> Result<Option<String>, Error> {
+        let query = sqlx::query_scalar(AROUND).bind(room_id).bind(slot_id).bind(at_ms);
+        Ok(query.fetch_optional(&store.read).await?)
+    };
+    let former = sqlx::query_as(FORMERLY).bind(former_or_event).fetch_optional(&store.read).await?;
+    let former: Option<(String, String, i64, String)> = former;
+    let mut event_id = former_or_event.to_owned();
+    if let Some((room_id, slot_id, started_ms, first_event_id)) = former {
+        if let Some(id) = around(room_id, slot_id, started_ms).await? {
+            return Ok(Some(id));
+        }
+        event_id = first_event_id;
+    }
+    let Some(stay) = sqlx::query(BY_EVENT).bind(event_id).fetch_optional(&store.read).await? else {
+        return Ok(None);
+    };
+    if let Some(id) = stay.try_get("session_id")? {
+        return Ok(Some(id));
+    }
+    // A stay without length is in no call itself, but may lie within one.
+    around(stay.try_get("room_id")?, stay.try_get("slot_id")?, stay.try_get("joined_ms")?).await
 }
 
 /// A call out of a row of `sessions` joined with its room.

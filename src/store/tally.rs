@@ -19,7 +19,8 @@ pub(super) struct Move<'a> {
     pub cluster: &'a Cluster<'a>,
 }
 
-const PRESENT: &str = "select id, chain, user_id, device_id, joined_ms, until_ms, join_event_id, resumed, intent, session_id
+const PRESENT: &str =
+    "select id, chain, user_id, device_id, joined_ms, until_ms, join_event_id, resumed, intent, session_id
     from memberships where session_id = $1 and until_ms >= $2 and joined_ms + 0 <= $3";
 
 impl Move<'_> {

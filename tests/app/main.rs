@@ -13,6 +13,7 @@ mod ledger;
 mod mixture;
 mod past;
 mod poll;
+mod rebuild;
 mod retention;
 mod rights;
 mod sign_in;
