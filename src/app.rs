@@ -65,8 +65,7 @@ impl App {
         };
         let server = web::serve(listener, web).map_err(Error::Web)?;
         let handle = server.handle();
-        let client = client(account, config.max_response_bytes)?;
-        let observer = Observer::new(client, store.clone(), changes, clock, settings(config, account));
+        let observer = observer(config, account, &store, changes, clock)?;
         tracing::info!("listening on http://{address}");
         let (server, observer) = (tokio::spawn(server), tokio::spawn(observer.run()));
         Ok(Self { address, store, server, handle, observer, hold })
@@ -95,8 +94,20 @@ impl App {
     }
 }
 
+/// The observer of an account, which has not begun.
+pub(crate) fn observer(
+    config: &Config,
+    account: &config::Account,
+    store: &Store,
+    changes: Changes,
+    clock: Clock,
+) -> Result<Observer, Error> {
+    let client = client(account, config.max_response_bytes)?;
+    Ok(Observer::new(client, store.clone(), changes, clock, settings(config, account)))
+}
+
 /// What another process is told of this one.
-fn who(clock: &Clock) -> String {
+pub(crate) fn who(clock: &Clock) -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host = if host.trim().is_empty() { "this machine" } else { host.trim() };
     let since = jiff::Timestamp::from_millisecond(clock.now_ms()).unwrap_or_default();
@@ -133,12 +144,13 @@ fn settings(config: &Config, account: &config::Account) -> observer::Settings {
         invite_users: config.invites.allow_users.clone(),
         backfill: config.backfill,
         backfill_days: config.backfill_days,
+        backfill_page: config.backfill_page,
         retention: observer::Retention { events: config.retention.events_days, calls: config.retention.calls_days },
         rules: Rules { slot_policy: config.slot_policy, ..Rules::default() },
     }
 }
 
-async fn asked_to_stop() {
+pub(crate) async fn asked_to_stop() {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
     tokio::select! {

@@ -1,6 +1,7 @@
 //! The command line: what can be asked of the program, and the words it answers with.
 #![allow(clippy::doc_markdown, reason = "these comments are the help that the program prints")]
 
+mod backfill;
 mod backup;
 mod check;
 mod demo;
@@ -62,6 +63,11 @@ enum Command {
         #[arg(long, default_value = "if_present")]
         slot_policy: SlotPolicy,
     },
+    /// Read the history of rooms in the foreground, with a progress bar; a running server does it by itself.
+    Backfill {
+        /// Rooms by id or alias; without any, all that are watched.
+        rooms: Vec<String>,
+    },
     /// Write a consistent copy of the database to a file, also while Callscope runs.
     Backup {
         /// A file that is not there yet.
@@ -120,6 +126,7 @@ async fn configured(command: Option<Command>, config: Config) -> Result<ExitCode
     }
     match command {
         Some(Command::Check) => check::run(&config).await,
+        Some(Command::Backfill { rooms }) => backfill::run(config, &rooms).await,
         _ => serve::run(&config).await,
     }
 }

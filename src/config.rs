@@ -35,6 +35,8 @@ pub struct Config {
     pub backfill: bool,
     /// How far back; `None` = to the beginning.
     pub backfill_days: Option<u32>,
+    /// Events asked for in one page of history.
+    pub backfill_page: u32,
     pub invites: Invites,
     pub retention: Retention,
     /// A URL for sqlx. It may carry a password.
@@ -149,6 +151,7 @@ impl Config {
         let slot_policy = layers.parsed("slot_policy", str::parse);
         let backfill = layers.switch("backfill");
         let backfill_days = days(layers, "backfill_days");
+        let backfill_page = layers.number("backfill_page", 1, 1000);
         let invites = Invites {
             allow_servers: layers.list("invites.allow_servers", check::server),
             allow_users: layers.list("invites.allow_users", check::user),
@@ -169,6 +172,7 @@ impl Config {
             slot_policy: slot_policy?,
             backfill: backfill?,
             backfill_days,
+            backfill_page: u32::try_from(backfill_page?).ok()?,
             invites,
             retention: Retention { events_days, calls_days },
             database_url,

@@ -48,6 +48,8 @@
 //! 3. `observer/ingest` (the funnel; poll and back-fill call the same function) hands it to [`store::batch::write`], one
 //!    transaction: append the new events, note the sighting, fold the touched chains, replace what changed, move the
 //!    position. Position and effect move together, so a crash repeats work and never loses it.
+//!    Walks through history are rows, too ([`store::walks`]): each page moves its walk's place in the same commit, so that
+//!    a stop at any point changes nothing. `callscope backfill` is the same code in the foreground.
 //! 4. After the commit, and never before, [`changes`] announces the slot, without data.
 //! 5. `web/live` tells browsers "changed"; `static/live.js` fetches the page again: one read path serves first load,
 //!    refresh and API.

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// The words that stand for a level when they stand alone.
@@ -31,11 +32,22 @@ pub fn check(directive: &str) -> Result<(), String> {
 /// # Errors
 /// The directive is wrong, or a log was started before.
 pub fn start(directive: &str) -> Result<(), String> {
+    start_to(directive, std::io::stderr)
+}
+
+/// The same, with the lines written elsewhere: above a progress bar, which they would tear.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_to<W>(directive: &str, writer: W) -> Result<(), String>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     check(directive)?;
     let filter = EnvFilter::try_new(directive).map_err(|error| error.to_string())?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(writer)
         .with_ansi(std::io::stderr().is_terminal());
     let started = if std::env::var_os("JOURNAL_STREAM").is_some() {
         lines.without_time().finish().try_init()

@@ -12,8 +12,8 @@ use callscope::store::batch::{Arrival, Batch, RoomBatch, Source, write};
 use callscope::store::row::{Call, CallFilter, Cursor, Member, Viewer, Watch};
 use callscope::store::snapshots::Look;
 use callscope::store::{
-    Grain, Store, coverage, events, evidence, holes, memberships, moments, rebuild, related, rooms, sessions, stats,
-    vantages, walks, zombies,
+    Grain, Store, coverage, events, evidence, holes, memberships, moments, progress, rebuild, related, rooms, sessions,
+    stats, vantages, walks, zombies,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -248,14 +248,10 @@ fn every_write_of_the_observer_answers() {
         let walk = walks::todo(&store).await.unwrap().remove(0);
         assert!(!walks::met(&store, &walk, ["$j"].into_iter()).await.unwrap(), "it came with the walk");
         let mut second = batch(Vec::new());
-        second.rooms[0].step = Some(walks::Step {
-            opened_ms: walk.opened_ms,
-            reason: walk.reason,
-            token: None,
-            ended_by: Some("beginning"),
-        });
+        second.rooms[0].step = Some(last(&walk));
         write(&store, &Rules::default(), &second).await.unwrap();
         assert!(walks::todo(&store).await.unwrap().is_empty());
+        of_the_walks(&store).await;
         of_the_ledger(&store).await;
         of_the_vantage(&store, start).await;
         rooms::trouble(&store, "#a:h", Some(Watch::Blind), "gone", 5).await.unwrap();
@@ -264,6 +260,28 @@ fn every_write_of_the_observer_answers() {
         assert_eq!(memberships::ended_between(&store, 0, LATER).await.unwrap().len(), 1);
         done(store, place).await;
     });
+}
+
+/// The walk that is done says how it went; that of a limited timeline begins at the answer before.
+async fn of_the_walks(store: &Store) {
+    let walk = progress::of_room(store, Viewer::Operator, ROOM, 5).await.unwrap().remove(0);
+    assert_eq!((walk.ended_by.as_deref(), walk.horizon_ms, walk.spent_ms), (Some("beginning"), Some(5), 7));
+    assert_eq!((walk.since_ms, walk.reached_ms), (None, Some(1_700_000_000_000)));
+    let mut limited = batch(Vec::new());
+    limited.seen_ms = LATER + 9;
+    limited.rooms[0].gap = Some(("gap", Some("t2".into())));
+    write(store, &Rules::default(), &limited).await.unwrap();
+    let open = progress::open(store, Viewer::Operator, 5).await.unwrap();
+    assert_eq!(open.iter().map(|walk| walk.since_ms).collect::<Vec<_>>(), [Some(LATER)]);
+    let sums = progress::sums(store, Viewer::Operator, None).await.unwrap();
+    assert_eq!(sums, progress::Sums { rooms: 1, open: 1, pages: 1, found: 0 });
+    assert_eq!(progress::sums(store, Viewer::Operator, Some(ROOM)).await.unwrap(), sums);
+}
+
+/// The step that ends a walk.
+fn last(walk: &walks::Walk) -> walks::Step {
+    let (opened_ms, reason, ended_by) = (walk.opened_ms, walk.reason.clone(), Some("beginning"));
+    walks::Step { opened_ms, reason, token: None, ended_by, horizon_ms: Some(5), took_ms: 7 }
 }
 
 async fn of_the_ledger(store: &Store) {

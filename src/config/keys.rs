@@ -31,6 +31,7 @@ pub const KEYS: &[Key] = &[
     key("slot_policy", Some("if_present"), "if_present, required or ignore"),
     key("backfill", Some("true"), "true or false"),
     key("backfill_days", None, "a number of days, 1 or more"),
+    key("backfill_page", Some("250"), "a number of events from 1 to 1000"),
     key("database_url", Some("sqlite://callscope.db"), "sqlite://callscope.db or postgres://user:password@host/name"),
     key("database_url_file", None, "/run/secrets/callscope_database_url"),
     key("bind", Some("127.0.0.1:8080"), "an address and a port: 127.0.0.1:8080, or 0.0.0.0:8080 for every interface"),

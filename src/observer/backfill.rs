@@ -1,5 +1,6 @@
 //! Back-fill: walks back through history page by page, over gaps to what is known, in new rooms to the beginning.
 
+use super::course::{Course, Scope, what};
 use super::ingest::add;
 use super::patience::Patience;
 use super::troubles::Work;
@@ -10,41 +11,34 @@ use crate::store::batch::{RoomBatch, Source};
 use crate::store::rooms;
 use crate::store::walks::{self, Step, Walk};
 use serde_json::Value;
-use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// Events asked for in one page.
-const PAGE: u32 = 250;
 /// Without a ring, look for work after this time.
 const IDLE: Duration = Duration::from_mins(1);
+/// One page in which all is known closes a gap: it must be long enough to be no chance.
+const GAP_PAGE: u32 = 250;
 const DAY_MS: i64 = 86_400_000;
 
 /// An hour: clocks differ between servers.
 const MARGIN_MS: i64 = 3_600_000;
 
-/// A walk's name: room, opening and reason.
-type Name = (String, i64, String);
-
-/// Walks that failed: patience, when each is due again, and what is said on its room.
-type Failed = HashMap<Name, (Patience, Instant, String)>;
-
 impl Observer {
     /// Walks whatever there is to walk, one request at a time, for ever.
     pub(super) async fn walk_history(&self) {
+        let (scope, mut course) = (Scope::everything(), Course::default());
         let mut patience = Patience::new();
-        let mut failed = Failed::new();
         loop {
-            match self.walk_round(&mut failed).await {
+            match self.walk_round(&scope, &mut course).await {
                 Ok(walked) => {
                     patience = Patience::new();
                     self.succeeded(Work::History).await;
                     if !walked {
-                        let due = failed.values().map(|(_, due, _)| due.saturating_duration_since(Instant::now()));
-                        let wait = due.min().map_or(IDLE, |due| due.min(IDLE));
+                        let wait = course.next_due(&scope).map_or(IDLE, |due| due.min(IDLE));
                         let _ = tokio::time::timeout(wait, self.history.notified()).await;
                     }
                 }
                 Err(error) => {
+                    course.broke();
                     self.failed(Work::History, "reading history", &error).await;
                     tokio::time::sleep(Self::pause(&error, &mut patience)).await;
                 }
@@ -53,26 +47,29 @@ impl Observer {
     }
 
     /// One page of each open walk that is due, so that no room waits for another; false when there was none.
-    async fn walk_round(&self, failed: &mut Failed) -> Result<bool, Error> {
+    pub(super) async fn walk_round(&self, scope: &Scope, course: &mut Course) -> Result<bool, Error> {
         let todo = walks::todo(&self.store).await?;
-        failed.retain(|name, _| todo.iter().any(|walk| self::name(walk) == *name));
+        course.keep(&todo);
         if todo.is_empty() {
-            return self.fill_holes().await;
+            return self.fill_holes(scope).await;
         }
         let mut walked = false;
-        for walk in &todo {
-            if failed.get(&name(walk)).is_some_and(|(_, due, _)| *due > Instant::now()) {
+        for walk in todo.iter().filter(|walk| scope.takes(&walk.room_id)) {
+            if scope.stopped() {
+                break;
+            }
+            if !course.is_due(walk, scope) {
                 continue;
             }
-            match self.walk(walk).await {
+            match self.walk(walk, course).await {
                 Ok(()) => {
                     walked = true;
-                    if let Some((_, _, text)) = failed.remove(&name(walk)) {
+                    if let Some(text) = course.overcome(walk) {
                         rooms::overcome(&self.store, &walk.room_id, &text).await?;
                         self.changes.announce(Change::Room { room_id: walk.room_id.clone() });
                     }
                 }
-                Err(error) if is_of_the_room(&error) => self.put_off(walk, failed, &error).await?,
+                Err(error) if is_of_the_room(&error) => self.put_off(walk, course, &error).await?,
                 Err(error) => return Err(error),
             }
         }
@@ -80,13 +77,11 @@ impl Observer {
     }
 
     /// Says on the room that its history could not be read, and tries it again later; the others go on.
-    async fn put_off(&self, walk: &Walk, failed: &mut Failed, error: &Error) -> Result<(), Error> {
+    async fn put_off(&self, walk: &Walk, course: &mut Course, error: &Error) -> Result<(), Error> {
         let text = format!("{}{error}", rooms::HISTORY_TROUBLE);
         tracing::warn!("{}: {text}", walk.room_id);
         rooms::trouble(&self.store, &walk.room_id, None, &text, self.clock.now_ms()).await?;
-        let entry = failed.entry(name(walk)).or_insert_with(|| (Patience::new(), Instant::now(), String::new()));
-        entry.1 = Instant::now() + Self::pause(error, &mut entry.0);
-        entry.2 = text;
+        course.put_off(walk, error, text);
         self.changes.announce(Change::Room { room_id: walk.room_id.clone() });
         Ok(())
     }
@@ -96,30 +91,36 @@ impl Observer {
         self.settings.backfill_days.map(|days| now - i64::from(days) * DAY_MS)
     }
 
-    async fn walk(&self, walk: &Walk) -> Result<(), Error> {
-        let mut page = match self.client.messages(&walk.room_id, walk.token.as_deref(), PAGE).await {
-            Ok(page) => page,
-            Err(error) if error.is_forbidden() || error.is_not_found() => {
-                return self.stop(walk, "not_visible").await;
+    async fn walk(&self, walk: &Walk, course: &mut Course) -> Result<(), Error> {
+        course.begins(walk);
+        let horizon = self.horizon(walk).await?;
+        let size = self.settings.backfill_page;
+        let size = if walk.reason == "gap" { size.max(GAP_PAGE) } else { size };
+        let answer = self.client.messages(&walk.room_id, walk.token.as_deref(), size).await;
+        let (mut step, mut events) = (step(walk, horizon), Vec::new());
+        match answer {
+            Ok(mut page) => {
+                step.ended_by = self.ended_by(walk, horizon, &mut page).await?;
+                (step.token, events) = (page.end.filter(|_| step.ended_by.is_none()), page.chunk);
             }
+            Err(error) if error.is_forbidden() || error.is_not_found() => step.ended_by = Some("not_visible"),
             // The server lost the token: from the newest event on, what is known comes again and does no harm.
-            Err(error) if error.is_unknown_position() && walk.token.is_some() => {
-                let step = Step { token: None, ended_by: None, ..step(walk) };
-                return self.write_step(walk, step, &[]).await;
-            }
+            Err(error) if error.is_unknown_position() && walk.token.is_some() => {}
             Err(error) => return Err(error.into()),
-        };
-        let ended_by = self.ended_by(walk, &mut page).await?;
-        let token = if ended_by.is_some() { None } else { page.end };
-        self.write_step(walk, Step { token, ended_by, ..step(walk) }, &page.chunk).await
+        }
+        step.took_ms = course.took(walk);
+        self.write_step(walk, step, &events).await?;
+        self.say_how_far(walk, course).await
     }
 
     /// Why the walk ends with this page, if it does. What lies beyond the horizon is cut off the page.
-    async fn ended_by(&self, walk: &Walk, page: &mut MessagesPage) -> Result<Option<&'static str>, Error> {
-        let beyond = match self.horizon(walk).await? {
-            Some(horizon) => cut(&mut page.chunk, horizon),
-            None => false,
-        };
+    async fn ended_by(
+        &self,
+        walk: &Walk,
+        horizon: Option<i64>,
+        page: &mut MessagesPage,
+    ) -> Result<Option<&'static str>, Error> {
+        let beyond = horizon.is_some_and(|horizon| cut(&mut page.chunk, horizon));
         if page.end.is_none() {
             return self.last_page(walk, page).await.map(Some);
         }
@@ -162,10 +163,6 @@ impl Observer {
         Ok(if begins || walk.reason == "gap" { "beginning" } else { "not_visible" })
     }
 
-    async fn stop(&self, walk: &Walk, why: &'static str) -> Result<(), Error> {
-        self.write_step(walk, Step { token: None, ended_by: Some(why), ..step(walk) }, &[]).await
-    }
-
     /// The page's events and the walk's new place, in one commit.
     async fn write_step(&self, walk: &Walk, step: Step, events: &[Value]) -> Result<(), Error> {
         let mut room = RoomBatch::new(&walk.room_id, Source::Backfill);
@@ -173,23 +170,21 @@ impl Observer {
         let done = step.ended_by;
         room.step = Some(step);
         let new = self.ingest(&self.one(room)).await?;
-        let (room_id, page) = (&walk.room_id, walk.pages + 1);
+        let (what, page) = (what(walk), walk.pages + 1);
         if let Some(why) = done {
-            tracing::info!("history of {room_id}: done after {page} pages ({why})");
+            let found = walk.found.saturating_add(i64::try_from(new).unwrap_or(i64::MAX));
+            tracing::info!("{what}: done after {page} pages with {found} new events ({why})");
         } else {
-            tracing::debug!("history of {room_id}: page {page}, {new} new events");
+            tracing::debug!("{what}: page {page}, {new} new events");
         }
         self.changes.announce(Change::Room { room_id: walk.room_id.clone() });
         Ok(())
     }
 }
 
-fn step(walk: &Walk) -> Step {
-    Step { opened_ms: walk.opened_ms, reason: walk.reason.clone(), token: None, ended_by: None }
-}
-
-fn name(walk: &Walk) -> Name {
-    (walk.room_id.clone(), walk.opened_ms, walk.reason.clone())
+/// A step that reads nothing and begins anew, until the answer says more.
+fn step(walk: &Walk, horizon_ms: Option<i64>) -> Step {
+    Step { opened_ms: walk.opened_ms, reason: walk.reason.clone(), token: None, ended_by: None, horizon_ms, took_ms: 0 }
 }
 
 /// Is it this room's trouble? A lost token, too many questions, an unreachable homeserver and the database are not.

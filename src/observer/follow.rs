@@ -94,7 +94,6 @@ impl Observer {
         }
         let known = rooms::watched(&self.store).await?;
         let known: HashMap<String, Watch> = known.into_iter().collect();
-        let followed = vantages::has_followed(&self.store, &self.vantage_id).await?;
         let seen_ms = self.clock.now_ms();
         let mut batch = Batch {
             vantage_id: self.vantage_id.clone(),
@@ -103,14 +102,14 @@ impl Observer {
             rooms: Vec::new(),
         };
         for room in &answer.joined {
-            batch.rooms.push(self.joined(room, known.get(&room.room_id).copied(), followed, seen_ms));
+            batch.rooms.push(self.joined(room, known.get(&room.room_id).copied(), seen_ms));
         }
         batch.rooms.extend(answer.left.iter().map(|room| left(room, seen_ms)));
         self.ingest(&batch).await?;
         self.answer_invites(&answer.invited).await
     }
 
-    fn joined(&self, room: &JoinedRoom, known: Option<Watch>, followed: bool, seen_ms: i64) -> RoomBatch {
+    fn joined(&self, room: &JoinedRoom, known: Option<Watch>, seen_ms: i64) -> RoomBatch {
         // A room that was only asked for so far is as new as one never heard of.
         let is_new = matches!(known, None | Some(Watch::Blind));
         let mut batch = RoomBatch::new(&room.room_id, Source::Sync);
@@ -120,7 +119,7 @@ impl Observer {
         add(&mut batch, &room.sticky, false, seen_ms);
         if is_new && self.settings.backfill {
             batch.gap = Some(("history", room.prev_batch.clone()));
-        } else if !is_new && followed && room.limited && room.prev_batch.is_some() {
+        } else if !is_new && room.limited && room.prev_batch.is_some() {
             batch.gap = Some(("gap", room.prev_batch.clone()));
         }
         batch

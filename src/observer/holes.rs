@@ -1,5 +1,6 @@
 //! Predecessors: a state event that replaced one we never saw shows a hole in what we know; it is asked for.
 
+use super::course::Scope;
 use super::ingest::add;
 use super::{Error, Observer};
 use crate::store::batch::{RoomBatch, Source};
@@ -11,7 +12,7 @@ const ROUND: i64 = 20;
 impl Observer {
     /// Asks for some predecessors; false when there was none. Called when no walk is open: what a walk brings
     /// is no hole.
-    pub(super) async fn fill_holes(&self) -> Result<bool, Error> {
+    pub(super) async fn fill_holes(&self, scope: &Scope) -> Result<bool, Error> {
         if !self.settings.backfill {
             return Ok(false);
         }
@@ -21,6 +22,9 @@ impl Observer {
             .await?;
         let todo = holes::todo(&self.store, ROUND).await?;
         for hole in &todo {
+            if scope.stopped() {
+                break;
+            }
             self.fill(hole).await?;
         }
         Ok(!todo.is_empty())

@@ -4,8 +4,10 @@
 //! and kept as that loop's standing trouble until its next success, then comes a back-off. No loop ends by an error.
 
 mod backfill;
+mod course;
 mod expire;
 mod follow;
+mod foreground;
 mod holes;
 mod ingest;
 mod patience;
@@ -17,6 +19,8 @@ mod sign_in;
 mod troubles;
 mod wishes;
 
+pub use course::Scope;
+pub use foreground::Plan;
 pub use retention::Retention;
 
 use crate::changes::{Change, Changes};
@@ -74,6 +78,8 @@ pub struct Settings {
     pub backfill: bool,
     /// How far back, days; `None` = to the beginning.
     pub backfill_days: Option<u32>,
+    /// Events asked for in one page of history.
+    pub backfill_page: u32,
     pub retention: Retention,
     pub rules: Rules,
 }
@@ -85,6 +91,9 @@ pub enum Error {
     Matrix(#[from] matrix::Error),
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// A room that somebody asked for is not one that we watch, and what to do.
+    #[error("{room} is not watched: {why}")]
+    NotWatched { room: String, why: &'static str },
     #[error("the poll schedule cannot be used: {0}")]
     Schedule(#[from] tokio_cron_scheduler::JobSchedulerError),
 }

@@ -34,7 +34,7 @@ impl Observer {
         }
     }
 
-    async fn try_sign_in(&self) -> Result<(), Error> {
+    pub(super) async fn try_sign_in(&self) -> Result<(), Error> {
         match &self.settings.account {
             Account::Token(token) => self.client.set_token(Some(token.clone())),
             Account::Password { user_id, password, file } => self.client.sign_in(user_id, password, file).await?,

@@ -121,7 +121,7 @@ impl Observer {
         Some(error.retry_after().unwrap_or(AGAIN))
     }
 
-    async fn peek(&self, wish: &RoomWish) -> Result<bool, Error> {
+    pub(super) async fn peek(&self, wish: &RoomWish) -> Result<bool, Error> {
         let room_id = if wish.room.starts_with('#') {
             self.client.resolve_alias(&wish.room).await?.room_id
         } else {

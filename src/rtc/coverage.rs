@@ -69,6 +69,8 @@ pub struct Walked {
     pub opened_ms: i64,
     /// The walk of the whole room, not of one gap.
     pub history: bool,
+    /// Of a gap that a limited timeline told of: when the sync stream had answered before, ms.
+    pub since_ms: Option<i64>,
     /// How far back it came, ms.
     pub reached_ms: Option<i64>,
     /// `beginning`, `met`, `horizon`, `not_visible`, `circle`; `None` = it goes on.
@@ -111,7 +113,30 @@ pub fn intervals(notes: &Notes, now: i64) -> Vec<Interval> {
         at = at.max(span.to);
     }
     push(&mut found, Span { from: at, to: now }, Cover::Gap);
-    veiled(found, &notes.hidden)
+    veiled(pierced(found, &notes.walks), &notes.hidden)
+}
+
+/// A limited timeline leaves events out although the stream was heard: that time is known once its walk is done.
+fn pierced(intervals: Vec<Interval>, walks: &[Walked]) -> Vec<Interval> {
+    let mut holes: Vec<(Span, Cover)> = walks.iter().filter_map(Walked::hole).collect();
+    holes.sort_by_key(|(span, _)| *span);
+    let mut holes = holes.into_iter().peekable();
+    let mut found = Vec::new();
+    for Interval { span, cover } in intervals {
+        let mut rest = span;
+        while let Some((hole, known)) = holes.peek().filter(|(hole, _)| hole.from < rest.to) {
+            let part = rest.within(hole);
+            push(&mut found, Span { from: rest.from, to: part.from }, cover);
+            push(&mut found, part, if cover == Cover::Live { *known } else { cover });
+            rest.from = rest.from.max(part.to);
+            if hole.to > span.to {
+                break;
+            }
+            holes.next();
+        }
+        push(&mut found, rest, cover);
+    }
+    found
 }
 
 /// What we were not allowed to see was not read either, whatever else was.
@@ -198,112 +223,27 @@ fn watched(notes: &Notes, now: i64) -> Vec<(Span, Cover)> {
     found
 }
 
+impl Walked {
+    /// Was all of the gap read?
+    fn is_read(&self) -> bool {
+        self.ended_by.as_deref().is_some_and(|why| !matches!(why, "not_visible" | "circle"))
+    }
+
+    /// The time that a limited timeline left out, and how it is known now.
+    fn hole(&self) -> Option<(Span, Cover)> {
+        let span = Span { from: self.since_ms?, to: self.opened_ms };
+        let known = if self.is_read() { Cover::Backfilled } else { Cover::Gap };
+        Some((span, known)).filter(|_| !self.history && !span.is_empty())
+    }
+}
+
 /// How a gap that ended at `end` is known now: read, once a look at the full state came after it and its walk is done.
 fn filled(notes: &Notes, end: i64) -> Cover {
     let looked = notes.polled_ms.is_some_and(|polled| polled >= end);
     let mut walks = notes.walks.iter().filter(|walk| !walk.history && walk.opened_ms == end);
-    let walked = walks.all(|walk| walk.ended_by.as_deref().is_some_and(|why| why != "not_visible"));
+    let walked = walks.all(Walked::is_read);
     if looked && walked { Cover::Backfilled } else { Cover::Gap }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn span(from: i64, to: i64) -> Span {
-        Span { from, to }
-    }
-
-    fn walk(opened_ms: i64, history: bool, reached: i64, ended_by: Option<&str>) -> Walked {
-        Walked { opened_ms, history, reached_ms: Some(reached), ended_by: ended_by.map(ToOwned::to_owned) }
-    }
-
-    fn words(notes: &Notes, now: i64) -> Vec<(i64, i64, &'static str)> {
-        intervals(notes, now).iter().map(|i| (i.span.from, i.span.to, i.cover.as_str())).collect()
-    }
-
-    fn followed() -> Notes {
-        Notes {
-            heard: vec![span(100, 200), span(300, 390)],
-            first_seen_ms: 100,
-            polled_ms: Some(150),
-            created_ms: Some(10),
-            walks: vec![walk(100, true, 40, None)],
-            ..Notes::default()
-        }
-    }
-
-    #[test]
-    fn a_gap_is_read_after_a_look_at_the_state_and_its_walk() {
-        let mut notes = followed();
-        let with = |cover| {
-            [(10, 40, "gap"), (40, 100, "backfilled"), (100, 200, "live"), (200, 300, cover), (300, 400, "live")]
-        };
-        assert_eq!(words(&notes, 400), with("gap"));
-        notes.polled_ms = Some(301);
-        assert_eq!(words(&notes, 400), with("backfilled"));
-        notes.walks.push(walk(300, false, 250, None));
-        assert_eq!(words(&notes, 400), with("gap"));
-        notes.walks[1].ended_by = Some("met".into());
-        assert_eq!(words(&notes, 400), with("backfilled"));
-        notes.walks[1].ended_by = Some("not_visible".into());
-        assert_eq!(words(&notes, 400), with("gap"));
-    }
-
-    #[test]
-    fn history_says_where_it_ended() {
-        let mut notes = Notes { heard: vec![span(100, 390)], ..followed() };
-        for (why, want) in [
-            ("beginning", vec![(10, 100, "backfilled"), (100, 400, "live")]),
-            ("not_visible", vec![(10, 40, "not_visible"), (40, 100, "backfilled"), (100, 400, "live")]),
-            ("horizon", vec![(10, 40, "gap"), (40, 100, "backfilled"), (100, 400, "live")]),
-        ] {
-            notes.walks = vec![walk(100, true, 40, Some(why))];
-            assert_eq!(words(&notes, 400), want, "{why}");
-        }
-        notes.walks.clear();
-        assert_eq!(words(&notes, 400), [(10, 100, "gap"), (100, 400, "live")]);
-    }
-
-    #[test]
-    fn silence_and_absence_are_blind() {
-        let mut notes =
-            Notes { heard: vec![span(100, 390)], silent: true, created_ms: None, walks: vec![], ..followed() };
-        assert_eq!(words(&notes, 400), [(100, 390, "live"), (390, 400, "gap")]);
-        assert_eq!(blind_since(&intervals(&notes, 400)), Some(390));
-        notes.silent = false;
-        assert_eq!(blind_since(&intervals(&notes, 400)), None);
-        notes.away = vec![span(120, 130), span(350, i64::MAX)];
-        let want = [(100, 120, "live"), (120, 130, "backfilled"), (130, 350, "live"), (350, 400, "gap")];
-        assert_eq!(words(&notes, 400), want);
-        assert_eq!((at(&intervals(&notes, 400), 125), at(&intervals(&notes, 400), 5)), (Cover::Backfilled, Cover::Gap));
-        notes = Notes { polled: vec![span(100, 380)], heard: vec![], away: vec![], ..notes };
-        assert_eq!(words(&notes, 400), [(100, 400, "polled")]);
-    }
-
-    #[test]
-    fn what_is_hidden_was_not_read() {
-        let mut notes = followed();
-        notes.walks[0].ended_by = Some("beginning".into());
-        notes.hidden = vec![span(20, 90), span(250, 260), span(320, 330)];
-        let want = [
-            (10, 20, "backfilled"),
-            (20, 90, "not_visible"),
-            (90, 100, "backfilled"),
-            (100, 200, "live"),
-            (200, 250, "gap"),
-            (250, 260, "not_visible"),
-            (260, 300, "gap"),
-            (300, 400, "live"),
-        ];
-        assert_eq!(words(&notes, 400), want);
-        notes.hidden = vec![span(5, i64::MAX)];
-        assert_eq!(words(&notes, 400)[..2], [(10, 100, "not_visible"), (100, 200, "live")]);
-    }
-
-    #[test]
-    fn nothing_noted_is_no_knowledge() {
-        assert_eq!(words(&Notes { first_seen_ms: 100, ..Notes::default() }, 400), [(100, 400, "gap")]);
-        assert_eq!(words(&Notes { first_seen_ms: 500, heard: vec![span(0, 900)], ..Notes::default() }, 400), []);
-    }
-}
+mod tests;

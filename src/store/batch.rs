@@ -142,7 +142,7 @@ async fn write_room(
         walks::step(tx, room_id, step, touched.new_events, batch.seen_ms).await?;
     }
     if room.step.is_some() || room.gap.is_some() {
-        walks::reached(tx, room).await?;
+        walks::reached(tx, room, batch.seen_ms).await?;
     }
     changed.new_events += touched.new_events;
     if touched.facts {

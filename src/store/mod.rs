@@ -14,6 +14,7 @@ pub mod holes;
 mod marks;
 pub mod memberships;
 pub mod moments;
+pub mod progress;
 #[cfg(test)]
 mod read_tests;
 pub mod rebuild;

@@ -86,17 +86,6 @@ pub async fn position(store: &Store, id: &str) -> Result<Option<String>, Error> 
     Ok(position.flatten())
 }
 
-const FOLLOWED: &str = "select last_sync_ms from vantages where id = $1";
-
-/// Was there ever a position? One that was forgotten counts.
-///
-/// # Errors
-/// When the database fails.
-pub async fn has_followed(store: &Store, id: &str) -> Result<bool, Error> {
-    let last: Option<Option<i64>> = sqlx::query_scalar(FOLLOWED).bind(id).fetch_optional(&store.read).await?;
-    Ok(last.flatten().is_some())
-}
-
 const FORGET: &str = "update vantages set position = null where id = $1";
 
 /// Forgets a position that the homeserver no longer knows.

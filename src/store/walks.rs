@@ -15,6 +15,8 @@ pub struct Walk {
     /// Events stored before the walk began have a smaller number.
     pub before_stream: i64,
     pub pages: i64,
+    /// Events that were not known, so far.
+    pub found: i64,
 }
 
 /// One page of a walk, read.
@@ -26,9 +28,15 @@ pub struct Step {
     pub token: Option<String>,
     /// Why it is done: `beginning`, `met`, `horizon`, `not_visible`, `circle`.
     pub ended_by: Option<&'static str>,
+    /// What is older than this, ms, is not wanted.
+    pub horizon_ms: Option<i64>,
+    /// How long it took, ms.
+    pub took_ms: i64,
 }
 
-const OPEN: &str = "insert into walks (room_id, opened_ms, reason, token, before_stream) values ($1, $2, $3, $4, $5)
+// Only sync has a token to begin with: its gap begins with the answer before.
+const OPEN: &str = "insert into walks (room_id, opened_ms, reason, token, before_stream, since_ms)
+    values ($1, $2, $3, $4, $5, (select max(last_sync_ms) from vantages where mode = 'follow' and $6 = 1))
     on conflict (room_id, opened_ms, reason) do nothing";
 const HAD: &str = "select count(*) from walks where room_id = $1 and reason = 'history'";
 
@@ -48,11 +56,12 @@ pub(super) async fn open(
         }
     }
     let query = sqlx::query(OPEN).bind(room_id).bind(now).bind(reason).bind(token);
-    query.bind(before_stream).execute(&mut **tx).await?;
+    query.bind(before_stream).bind(i64::from(token.is_some())).execute(&mut **tx).await?;
     Ok(())
 }
 
-const STEP: &str = "update walks set token = $4, pages = pages + 1, found = found + $5, done_ms = $6, ended_by = $7
+const STEP: &str = "update walks set token = $4, pages = pages + 1, found = found + $5, done_ms = $6, ended_by = $7,
+    horizon_ms = $8, spent_ms = spent_ms + $9
     where room_id = $1 and opened_ms = $2 and reason = $3";
 
 /// Moves a walk on, in the transaction of the events that its page brought.
@@ -65,22 +74,27 @@ pub(super) async fn step(tx: &mut Tx, room_id: &str, step: &Step, found: usize, 
         .bind(int(found))
         .bind(step.ended_by.map(|_| now))
         .bind(step.ended_by)
+        .bind(step.horizon_ms)
+        .bind(step.took_ms.max(0))
         .execute(&mut **tx)
         .await?;
     Ok(())
 }
 
-const REACHED: &str = "update walks set reached_ms = case when reached_ms < $2 then reached_ms else $2 end
-    where room_id = $1 and reason = 'history' and ($3 = 1 or reached_ms is null)";
+const REACHED: &str = "update walks set reached_ms = $2 where room_id = $1 and reason = $3 and opened_ms = $4";
 
-/// Notes how far back the walk through a room's history has come: to the oldest event of its page, and at first to the
-/// oldest of the timeline before which it begins.
-pub(super) async fn reached(tx: &mut Tx, room: &RoomBatch) -> Result<(), Error> {
-    let of_history = room.step.as_ref().is_some_and(|step| step.reason == "history");
-    let oldest =
-        room.arrivals.iter().filter(|arrival| arrival.in_timeline).map(|arrival| arrival.event.origin_server_ts);
-    let Some(oldest) = oldest.min() else { return Ok(()) };
-    let query = sqlx::query(REACHED).bind(&room.room_id).bind(oldest).bind(i64::from(of_history));
+/// Notes how far back a walk has come: to the oldest event of its page, and at first to the oldest of the timeline
+/// before which it begins. The oldest is the one at the page's end, and the next page corrects it: one stamp from long
+/// ago must not make all of history count as read.
+pub(super) async fn reached(tx: &mut Tx, room: &RoomBatch, now: i64) -> Result<(), Error> {
+    let mut stamps = room.arrivals.iter().filter(|one| one.in_timeline).map(|one| one.event.origin_server_ts);
+    let (oldest, reason, opened_ms) = match (&room.step, &room.gap) {
+        (Some(step), _) => (stamps.next_back(), step.reason.as_str(), step.opened_ms),
+        (None, Some((reason, _))) => (stamps.next(), *reason, now),
+        (None, None) => return Ok(()),
+    };
+    let Some(oldest) = oldest else { return Ok(()) };
+    let query = sqlx::query(REACHED).bind(&room.room_id).bind(oldest).bind(reason).bind(opened_ms);
     query.execute(&mut **tx).await?;
     Ok(())
 }
@@ -98,10 +112,11 @@ pub async fn saw_creation(store: &Store, room_id: &str) -> Result<bool, Error> {
     Ok(count > 0)
 }
 
-const TODO: &str = "select room_id, opened_ms, reason, token, before_stream, pages from walks where done_ms is null
+const TODO: &str =
+    "select room_id, opened_ms, reason, token, before_stream, pages, found from walks where done_ms is null
     order by reason, opened_ms, room_id";
 
-type TodoRow = (String, i64, String, Option<String>, i64, i64);
+type TodoRow = (String, i64, String, Option<String>, i64, i64, i64);
 
 /// Walks that are not done: gaps first, then the oldest.
 ///
@@ -109,13 +124,14 @@ type TodoRow = (String, i64, String, Option<String>, i64, i64);
 /// When the database fails.
 pub async fn todo(store: &Store) -> Result<Vec<Walk>, Error> {
     let rows: Vec<TodoRow> = sqlx::query_as(TODO).fetch_all(&store.read).await?;
-    let walk = |(room_id, opened_ms, reason, token, before_stream, pages)| Walk {
+    let walk = |(room_id, opened_ms, reason, token, before_stream, pages, found)| Walk {
         room_id,
         opened_ms,
         reason,
         token,
         before_stream,
         pages,
+        found,
     };
     Ok(rows.into_iter().map(walk).collect())
 }

@@ -11,10 +11,12 @@ mod certainty;
 mod event;
 mod moment;
 mod room;
+mod walk;
 pub use certainty::{BoundaryFacts, CertaintyFacts, CoverageFacts, EndsFacts, GapFacts, Ledger, boundary_words};
 pub use event::{EvidenceFacts, RejectedFacts};
 pub use moment::{CallThen, Flip, Moment, RelatedFacts, ZombieFacts};
 pub use room::{Pill, RoomFacts, VantageFacts};
+pub use walk::{HistoryFacts, WalkFacts};
 
 /// Display names longer than this are cut, in characters: some strangers send a whole event of it.
 const NAME_MAX: usize = 500;

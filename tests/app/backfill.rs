@@ -117,6 +117,36 @@ async fn a_gap_keeps_the_horizon_too() {
 }
 
 #[tokio::test]
+async fn how_far_it_has_come_is_told_while_it_goes_on() {
+    let bed = Bed::new().await;
+    let like = NewRoom { ts: now() - 1_000_000, ..NewRoom::default() };
+    let room = bed.room_like(like, &[ALICE]);
+    calls_at(&bed, &room, 300, now() - 700_000);
+    // All pages but the first, which alone has no token.
+    let fault = FaultKind::Status(500, json!({"errcode": "M_UNKNOWN", "error": "x"}));
+    bed.hs.inject(Fault::lasting("from=", fault));
+    let app = bed.start_with(&[("MODE", "poll"), ("BACKFILL_PAGE", "100")]).await;
+    let status = app.status_until("the first page", |status| status["history"]["pages"] == 1).await;
+    let walk = &status["walks"][0];
+    assert_eq!(
+        (&walk["reason"], &walk["events"], &walk["room"]["room_id"]),
+        (&json!("history"), &json!(99), &json!(room))
+    );
+    assert!(walk["reached_ms"].as_i64().unwrap() > now() - 300_000, "{walk}");
+    assert!((70..90).contains(&walk["ahead_percent"].as_i64().unwrap()), "{walk}");
+    assert_eq!(app.room(&room).await["walks"][0]["pages"], 1);
+    for path in ["/status".to_owned(), format!("/rooms/{}", crate::support::http::quote(&room))] {
+        let page = app.page(&path).await;
+        assert!(page.contains("id=\"walks\"") && page.contains("1 page, 99 events"), "{path}");
+    }
+    bed.hs.clear_faults();
+    walked(&app, &room).await;
+    let status = app.json("/api/v1/status").await;
+    assert_eq!((&status["walks"], &status["history"]["rooms_open"]), (&json!([]), &json!(0)));
+    app.app.stop().await;
+}
+
+#[tokio::test]
 async fn a_room_that_cannot_be_walked_holds_up_no_other() {
     let bed = Bed::new().await;
     let mut rooms: Vec<String> = (0..3).map(|_| bed.room(&[ALICE])).collect();
@@ -141,6 +171,31 @@ async fn a_room_that_cannot_be_walked_holds_up_no_other() {
     bed.hs.clear_faults();
     assert_eq!(walked(&app, &rooms[0]).await["calls"], 300);
     assert!(app.room(&rooms[0]).await["error"].is_null(), "and it goes with the trouble");
+    app.app.stop().await;
+}
+
+#[tokio::test]
+async fn an_empty_page_is_not_the_end_and_a_busy_server_is_given_its_time() {
+    let bed = Bed::new().await;
+    let room = bed.room(&[ALICE]);
+    for part in 0..10 {
+        calls_at(&bed, &room, 8, now() - 9_000_000 + part * 100_000);
+        for n in 0..40 {
+            let at = now() - 9_000_000 + part * 100_000 + 50_000 + n;
+            bed.hs.send_event(&room, ALICE, "m.room.message", json!({"body": "talk"}), at);
+        }
+    }
+    bed.hs.set_walk(3);
+    bed.hs.inject(Fault::times("/messages", 2, FaultKind::RateLimited { retry_after_ms: 300, header: false }));
+    let app = bed.start().await;
+    // Calls go on while history is read, so that both must meet.
+    app.ready().await;
+    calls_at(&bed, &room, 5, now() - 400_000);
+    app.calls_until("old and new", |calls| calls.len() == 85).await;
+    let facts = walked(&app, &room).await;
+    assert_eq!((&facts["calls"], &facts["walks"][0]["ended_by"]), (&json!(85), &json!("beginning")));
+    let found = facts["walks"][0]["pages"].as_i64().unwrap();
+    assert!(found > 50, "most pages were empty: {found}");
     app.app.stop().await;
 }
 

@@ -129,3 +129,46 @@ async fn polls_cover_a_room_that_is_only_looked_into() {
     assert_eq!(call["certainty"]["start"]["by"], "reconciled");
     app.app.stop().await;
 }
+
+#[tokio::test]
+async fn what_a_limited_timeline_left_out_is_a_gap_until_it_is_read() {
+    let bed = Bed::new().await;
+    let room = bed.room(&[ALICE]);
+    let clock = Clock::fixed(now());
+    let app = bed.start_at(clock.clone(), &[]).await;
+    app.ready().await;
+    clock.advance(MINUTE / 3);
+    let begin = clock.now_ms();
+    bed.joins(&room, BOB, "BD", begin);
+    app.calls_until("the call", |calls| calls.len() == 1).await;
+    covered(&app, &room, &["backfilled", "live"]).await;
+    let gone =
+        |what: &str| Fault::lasting(what, FaultKind::Status(502, json!({"errcode": "M_UNKNOWN", "error": "gone"})));
+    bed.hs.inject(gone("/messages"));
+    bed.hs.inject(gone("/sync"));
+    // It ends the waiting long poll.
+    bed.joins(&room, ALICE, "AD", begin + 10);
+    app.status_until("the trouble", |status| status["vantages"][0]["error"].is_string()).await;
+    for n in 0..150 {
+        bed.leaves(&room, ALICE, "AD", begin + 20 + 2 * n);
+        bed.joins(&room, ALICE, "AD", begin + 21 + 2 * n);
+    }
+    clock.advance(MINUTE / 3);
+    let end = clock.now_ms();
+    bed.hs.clear_faults();
+    bed.hs.inject(gone("/messages"));
+    app.status_until("sync goes on", |status| status["vantages"][0]["last_sync_ms"] == end).await;
+    clock.advance(1000);
+    let facts = covered(&app, &room, &["backfilled", "live", "gap", "live"]).await;
+    let gap = &facts["coverage"][2];
+    assert_eq!((&gap["from_ms"], &gap["to_ms"]), (&json!(begin), &json!(end)), "the stream was heard all the time");
+    assert_eq!(facts["walks"][1]["reason"], "gap");
+    let call = app.calls().await.remove(0);
+    assert_eq!((&call["active"], &call["certainty"]["verdict"]), (&json!(true), &json!("gapped")));
+    bed.hs.clear_faults();
+    covered(&app, &room, &["backfilled", "live", "backfilled", "live"]).await;
+    let call =
+        app.calls_until("all stays", |calls| calls[0]["members"].as_array().unwrap().len() == 152).await.remove(0);
+    assert_eq!(call["certainty"]["verdict"], "exact");
+    app.app.stop().await;
+}

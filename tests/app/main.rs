@@ -7,6 +7,7 @@ mod backup;
 mod bed;
 mod faults;
 mod follow;
+mod foreground;
 mod full;
 mod hostile;
 mod ledger;
@@ -17,6 +18,7 @@ mod rebuild;
 mod retention;
 mod rights;
 mod sign_in;
+mod stops;
 #[path = "../support/mod.rs"]
 mod support;
 mod troubles;

@@ -40,7 +40,7 @@ fn play(bed: &Bed, room: &str, begin: i64, script: &[(usize, bool, i64)]) {
 }
 
 /// The list of calls without what says how we know it, and without the names that this room alone has.
-async fn plain(app: &Running) -> Vec<String> {
+pub async fn plain(app: &Running) -> Vec<String> {
     let mut calls = app.calls().await;
     for call in &mut calls {
         let call = call.as_object_mut().unwrap();

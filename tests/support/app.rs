@@ -50,6 +50,13 @@ impl Settings {
         self.command().args(arguments).stdin(Stdio::null()).output().expect("the program starts")
     }
 
+    /// Starts the program with these arguments; what it says is kept.
+    pub fn spawn(&self, arguments: &[&str]) -> Child {
+        let mut command = self.command();
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("the program starts")
+    }
+
     fn command(&self) -> Command {
         let mut command = Command::new(PROGRAM);
         let foreign = std::env::vars_os().map(|(key, _)| key);

@@ -6,8 +6,12 @@ use crate::support::app::{App, Settings};
 use crate::support::eventually;
 use crate::support::http::quote;
 use crate::support::synapse::Bed;
+use callscope::store::Store;
+use callscope::store::progress::{self, Sums};
+use callscope::store::row::Viewer;
 use rand::RngExt;
 use serde_json::{Value, json};
+use std::path::Path;
 
 const MEMBER: &str = "org.matrix.msc3401.call.member";
 const CALLS: usize = 200;
@@ -65,6 +69,44 @@ async fn read(app: &App, room: &str) -> Value {
     .await
 }
 
+/// The newest stable room version that the homeserver offers.
+async fn newest(account: &Account) -> String {
+    let can = account.http.get("/_matrix/client/v3/capabilities").await.ok();
+    let offered = can["capabilities"]["m.room_versions"]["available"].as_object().unwrap();
+    let stable = offered.iter().filter(|(_, word)| *word == "stable").filter_map(|(version, _)| version.parse().ok());
+    let newest: u32 = stable.max().unwrap();
+    println!("the newest room version here is {newest}");
+    newest.to_string()
+}
+
+/// What the walks in the database of a killed process have come to.
+async fn left(folder: &Path) -> Sums {
+    let store = Store::open(&format!("sqlite://{}", folder.join("callscope.db").display())).await.unwrap();
+    let sums = progress::sums(&store, Viewer::Operator, None).await.unwrap();
+    store.close().await;
+    sums
+}
+
+/// Kills the program ten times, each time within a walk that has come further since the last.
+async fn ten_kills(settings: &Settings, folder: &Path) {
+    let mut last = 0;
+    for kill in 0..10 {
+        let enough = last + rand::rng().random_range(1..9);
+        let app = App::start(settings).await;
+        eventually("so many pages are read", 60, async || {
+            let status = app.http.get("/api/v1/status").await.ok();
+            (status["history"]["pages"].as_i64().unwrap() >= enough).then_some(())
+        })
+        .await;
+        app.kill();
+        let sums = left(folder).await;
+        assert!(sums.open > 0, "kill {kill} came within an open walk: {sums:?}");
+        assert!(sums.pages >= enough, "which had come further since the last: {sums:?}, {last} pages before");
+        last = sums.pages;
+        println!("kill {kill}: {} walks open, {last} pages read", sums.open);
+    }
+}
+
 #[tokio::test]
 #[ignore = "needs Synapse and Node.js: `scripts/test synapse`"]
 async fn all_calls_from_before_the_bot_came_are_found_and_no_stop_changes_that() {
@@ -72,34 +114,28 @@ async fn all_calls_from_before_the_bot_came_are_found_and_no_stop_changes_that()
     let (alice, bob) = (bed.user(0, "alice").await, bed.user(0, "bob").await);
     let watcher = bed.user(0, "watcher").await;
     let mut rooms = Vec::new();
-    for version in [Some("10"), None] {
-        let mut options = json!({"name": "Old"});
-        if let Some(version) = version {
-            options["room_version"] = version.into();
-        }
-        let room = alice.create_room(options).await;
+    for version in ["10".to_owned(), newest(&alice).await] {
+        let room = alice.create_room(json!({"name": "Old", "room_version": version})).await;
         bob.join(&room, &alice).await;
         let truth = make(&room, (&alice, &bob), CALLS).await;
         watcher.join(&room, &alice).await;
-        rooms.push((room, truth));
+        rooms.push((room, version, truth));
     }
     let settings = Settings::observe(&watcher, &bed.folder("whole"));
     let app = App::ready(&settings).await;
-    for (room, truth) in &rooms {
+    for (room, version, truth) in &rooms {
         let facts = read(&app, room).await;
+        assert_eq!(facts["version"], *version);
         assert_eq!(&shown(&app, room).await, truth);
         assert!(facts["coverage"].as_array().unwrap().iter().all(|span| span["kind"] != "not_visible"), "{facts}");
         assert_eq!(facts["coverage"][0]["kind"], "backfilled");
     }
     app.kill();
-    let settings = Settings::observe(&watcher, &bed.folder("stopped"));
-    for _ in 0..10 {
-        let app = App::launch(&settings);
-        crate::support::pause(rand::rng().random_range(150..900)).await;
-        app.kill();
-    }
+    let folder = bed.folder("stopped");
+    let settings = Settings::observe(&watcher, &folder);
+    ten_kills(&settings.clone().with("CALLSCOPE_BACKFILL_PAGE", "4"), &folder).await;
     let app = App::ready(&settings).await;
-    for (room, truth) in &rooms {
+    for (room, _, truth) in &rooms {
         read(&app, room).await;
         assert_eq!(&shown(&app, room).await, truth, "killed ten times");
     }

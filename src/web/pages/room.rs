@@ -3,13 +3,13 @@
 use super::{moment, status};
 use crate::rtc::coverage::Interval;
 use crate::store::row::{self, CallFilter};
-use crate::store::{events, rooms, sessions, stats, zombies};
+use crate::store::{events, progress, rooms, sessions, stats, zombies};
 use crate::web::draw::blind;
 use crate::web::draw::chart::{self, ColumnChart};
 use crate::web::draw::heat::{self, Year};
 use crate::web::draw::shape;
 use crate::web::error::Error;
-use crate::web::facts::{CallFacts, CoverageFacts, Flip, Moment, RejectedFacts, RoomFacts, ZombieFacts};
+use crate::web::facts::{CallFacts, CoverageFacts, Flip, Moment, RejectedFacts, RoomFacts, WalkFacts, ZombieFacts};
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
 use crate::web::{Web, assets, format as f};
@@ -23,6 +23,8 @@ const REJECTED: i64 = 100;
 /// Spans of coverage in the list on the page; the JSON has all.
 const INTERVALS: usize = 12;
 const ZOMBIES: i64 = 50;
+/// Walks in the JSON; a busy room has had many gaps.
+const WALKS: i64 = 20;
 /// Flips in the list on the page.
 const FLIPS: usize = 20;
 
@@ -38,6 +40,8 @@ pub struct RoomPage {
     pub rejected_events: Vec<RejectedFacts>,
     /// How the room is known from its beginning until now, without holes.
     pub coverage: Vec<CoverageFacts>,
+    /// Walks through its history: that of the whole room first, then gaps, newest first.
+    pub walks: Vec<WalkFacts>,
     /// Memberships that a state reset brought back, newest first.
     pub zombies: Vec<ZombieFacts>,
     /// Who was in which call at the moment that `at` asks for.
@@ -72,6 +76,7 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error>
     let cover = super::coverage_of(web, ask, &room_id).await?;
     let mut page = page(room, recent, year, rejected, cover);
     page.zombies = zombies::of(store, viewer, &room_id, ZOMBIES).await?.into_iter().map(ZombieFacts::from).collect();
+    page.walks = progress::of_room(store, viewer, &room_id, WALKS).await?.into_iter().map(WalkFacts::from).collect();
     page.flips = moment::last_flips(web, ask, &room_id).await?;
     if let Some(at) = at {
         page.then = Some(moment::then(web, ask, page.room.room.clone(), at).await?);
@@ -90,8 +95,8 @@ pub fn page(
 ) -> RoomPage {
     let rejected_events = rejected.into_iter().map(RejectedFacts::from).collect();
     let coverage = cover.iter().map(CoverageFacts::from).collect();
-    let (zombies, flips) = (Vec::new(), Vec::new());
-    RoomPage { room: room.into(), recent, year, rejected_events, coverage, zombies, then: None, cover, flips }
+    let (walks, zombies, flips) = (Vec::new(), Vec::new(), Vec::new());
+    RoomPage { room: room.into(), recent, year, rejected_events, coverage, walks, zombies, then: None, cover, flips }
 }
 
 impl RoomPage {
@@ -167,6 +172,18 @@ impl RoomPage {
     #[must_use]
     pub fn open(&self) -> (usize, i64) {
         self.breaks(false)
+    }
+
+    /// The walk through the whole room.
+    #[must_use]
+    pub fn history(&self) -> Option<&WalkFacts> {
+        self.walks.iter().find(|walk| walk.is_history())
+    }
+
+    /// Gaps that are being read now.
+    #[must_use]
+    pub fn open_gaps(&self) -> Vec<&WalkFacts> {
+        self.walks.iter().filter(|walk| !walk.is_history() && walk.is_open()).collect()
     }
 
     /// The newest intervals, newest first, for the list on the page.

@@ -2,11 +2,12 @@
 
 use super::status;
 use crate::rtc::coverage::Span;
+use crate::store::progress::{self, Progress, Sums};
 use crate::store::retention::{self, Removed};
 use crate::store::row::{self, Totals, Watch};
 use crate::store::{coverage, events, rooms, stats, vantages};
 use crate::web::error::Error;
-use crate::web::facts::{GapFacts, RejectedFacts, RoomFacts, Stamp, VantageFacts};
+use crate::web::facts::{GapFacts, HistoryFacts, RejectedFacts, RoomFacts, Stamp, VantageFacts, WalkFacts};
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
 use crate::web::{Web, assets, format as f};
@@ -16,6 +17,9 @@ use serde::Serialize;
 
 const REJECTED: i64 = 100;
 const ROOMS: usize = 50;
+const WALKS: i64 = 100;
+/// Walks in the list on the page.
+const WALKS_SHOWN: usize = 20;
 
 /// The page.
 #[derive(Debug, Clone, Serialize)]
@@ -36,6 +40,10 @@ pub struct Status {
     /// Rooms that cannot be read now, or whose last look failed.
     pub troubled: Vec<RoomFacts>,
     pub history_open: usize,
+    /// All reading of history so far.
+    pub history: HistoryFacts,
+    /// Walks through history that are not done, in the order of their turns; at most 100.
+    pub walks: Vec<WalkFacts>,
     /// Since when nothing can be stored because the disk is full.
     pub full_since_ms: Option<i64>,
     /// What was deleted by age; empty where no age was configured.
@@ -103,6 +111,8 @@ pub struct Rows {
     pub rejected_events: Vec<row::Rejected>,
     pub rooms: Vec<row::Room>,
     pub full_since_ms: Option<i64>,
+    pub walks: Vec<Progress>,
+    pub walked: Sums,
     pub removed: Vec<Removed>,
     pub gaps: Vec<(Span, i64)>,
 }
@@ -123,6 +133,8 @@ async fn load(web: &Web, ask: &Ask) -> Result<Status, Error> {
         rejected_events: events::rejected(store, viewer, None, REJECTED).await?,
         rooms: rooms::list(store, viewer, ask.now).await?,
         full_since_ms: store.full_since_ms(),
+        walks: progress::open(store, viewer, WALKS).await?,
+        walked: progress::sums(store, viewer, None).await?,
         removed: retention::removed(store).await?,
         gaps: coverage::gaps(store, viewer, ask.now - 30 * f::DAY, ask.now).await?,
     };
@@ -133,6 +145,7 @@ async fn load(web: &Web, ask: &Ask) -> Result<Status, Error> {
 #[must_use]
 pub fn page(rows: Rows, now: i64) -> Status {
     let vantages: Vec<_> = rows.vantages.into_iter().map(VantageFacts::from).collect();
+    let walks: Vec<_> = rows.walks.into_iter().map(WalkFacts::from).collect();
     let troubled = |room: &row::Room| room.error.is_some() || matches!(room.watch, Watch::Blind | Watch::Left);
     let some = |test: &dyn Fn(&row::Room) -> bool| {
         rows.rooms.iter().filter(|room| test(room)).cloned().map(RoomFacts::from).collect::<Vec<_>>()
@@ -149,6 +162,8 @@ pub fn page(rows: Rows, now: i64) -> Status {
         encrypted: some(&|room| room.unreadable > 0),
         troubled: some(&troubled),
         history_open: rows.rooms.iter().filter(|room| room.history_open).count(),
+        history: HistoryFacts::new(rows.walked, &walks),
+        walks,
         full_since_ms: rows.full_since_ms,
         removed: rows.removed.into_iter().map(RemovedFacts::from).collect(),
         gaps: rows.gaps.into_iter().rev().map(GapFacts::from).collect(),
@@ -160,6 +175,12 @@ impl Status {
     #[must_use]
     pub fn failing(&self) -> Option<&VantageFacts> {
         self.vantages.iter().find(|vantage| vantage.error.is_some())
+    }
+
+    /// The walks in the list on the page.
+    #[must_use]
+    pub fn shown_walks(&self) -> &[WalkFacts] {
+        &self.walks[..self.walks.len().min(WALKS_SHOWN)]
     }
 
     /// How many of these were deleted by age.

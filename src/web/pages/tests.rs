@@ -2,12 +2,15 @@
 
 use super::*;
 use crate::rtc::coverage::{Cover, Interval, Span};
+use crate::store::progress::Sums;
 use crate::store::retention::Removed;
 use crate::store::row::{Evidence, Rejected, Room, RoomName, SpanNumbers, Totals, Vantage, Watch};
 use crate::web::facts::List;
 use crate::web::fixtures::{self, MINUTE, NOW, at};
 use crate::web::query::Query;
 use crate::web::reply::{Page, Shell};
+
+mod walks;
 
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
@@ -216,6 +219,7 @@ fn with_past(mut page: room::RoomPage) -> room::RoomPage {
         call_id: "war".to_owned(),
         slot_id: NASTY.to_owned(),
     };
+    page.walks = vec![walks::history().into(), walks::gap().into()];
     page.flips = vec![flip(NOW - HOUR, true), flip(NOW - 5 * HOUR, false)];
     let calls = vec![CallFacts { slot_id: NASTY.to_owned(), ..fixtures::war_room() }];
     page.then = Some(facts::Moment::new(page.room.room.clone(), at(14, 6, 0), "gap", calls));
@@ -252,6 +256,8 @@ fn status() -> status::Status {
         rejected_events: vec![rejected("bad_device_id", "{}"); 3],
         rooms: rooms(),
         full_since_ms: None,
+        walks: vec![walks::gap(), walks::history()],
+        walked: Sums { rooms: 42, open: 2, pages: 900, found: 80_000 },
         removed: vec![Removed { what: "events".into(), total: 1200, last_ms: NOW - MINUTE }],
         gaps: vec![(Span { from: NOW - 5 * HOUR, to: NOW - 4 * HOUR }, 2), (Span { from: NOW - 9, to: NOW }, 0)],
     };

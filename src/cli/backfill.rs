@@ -1,0 +1,277 @@
+//! `callscope backfill`: reads the history of rooms in the foreground and shows how it gets on.
+
+use crate::app;
+use crate::changes::Changes;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::observer::{Observer, Plan, Scope};
+use crate::store::hold::Hold;
+use crate::store::progress::{self, Progress, Sums};
+use crate::store::row::Viewer;
+use crate::store::{self, Store};
+use crate::telemetry;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// A room that fails so often in a row is left for the next time.
+const TRIES: u32 = 5;
+/// How often the bar moves, and how often a line is written where there is no bar.
+const LOOK: Duration = Duration::from_millis(500);
+const LINE: Duration = Duration::from_secs(10);
+/// The bar's length: per mille.
+const WHOLE: u64 = 1000;
+/// What a shell calls a program that Ctrl-C ended.
+const STOPPED: u8 = 130;
+const WALKS: i64 = 100_000;
+
+const SERVER_DOES_IT: &str =
+    "A running Callscope reads the history of its rooms by itself: /status on its pages says how far it is.";
+
+pub(super) async fn run(config: Config, asked: &[String]) -> Result<ExitCode, Box<dyn Error>> {
+    let Some(account) = &config.account else { return Ok(ExitCode::FAILURE) };
+    let bar = bar()?;
+    let above = bar.clone();
+    telemetry::start_to(&config.log, move || Above(above.clone()))?;
+    let clock = Clock::System;
+    let hold = match Hold::take(config.database_url.expose(), &app::who(&clock)).await {
+        Err(error @ store::Error::Held { .. }) => return Err(format!("{error}. {SERVER_DOES_IT}").into()),
+        hold => hold?,
+    };
+    let store = Store::open(config.database_url.expose()).await?;
+    // Who asks for it by hand wants it, whatever the server is told.
+    let wanted = Config { backfill: true, ..config.clone() };
+    let observer = app::observer(&wanted, account, &store, Changes::default(), clock)?;
+    let (stop, stopped) = watch::channel(false);
+    let scope = Scope { rooms: None, tries: TRIES, stop: stopped };
+    let ended = tokio::select! {
+        ended = read(&observer, &store, asked, scope, &bar) => ended,
+        () = stops(&stop, &bar) => Ok(ExitCode::from(STOPPED)),
+        lost = hold.lost() => Err(lost.into()),
+    };
+    bar.finish_and_clear();
+    drop(observer);
+    store.close().await;
+    drop(hold);
+    ended
+}
+
+/// Asks to stop at the end of the page in hand; ends when it is asked for once more.
+async fn stops(stop: &watch::Sender<bool>, bar: &ProgressBar) {
+    app::asked_to_stop().await;
+    let _ = stop.send(true);
+    say(bar, "Stopping at the end of this page; once more stops at once.");
+    app::asked_to_stop().await;
+}
+
+async fn read(
+    observer: &Observer,
+    store: &Store,
+    asked: &[String],
+    scope: Scope,
+    bar: &ProgressBar,
+) -> Result<ExitCode, Box<dyn Error>> {
+    let begun = Instant::now();
+    say(bar, "Signing in and looking at the rooms.");
+    let plan = tokio::select! {
+        plan = observer.plan(asked, &scope) => plan?,
+        error = prepares(store, bar) => return Err(error.into()),
+    };
+    let Some(Plan { rooms, mut unread }) = plan else {
+        return Ok(ExitCode::from(STOPPED));
+    };
+    let look = Look::of(store, (!asked.is_empty()).then(|| rooms.iter().cloned().collect::<Vec<_>>())).await?;
+    let scope = Scope { rooms: (!asked.is_empty()).then_some(rooms), ..scope };
+    let failed = tokio::select! {
+        failed = observer.backfill(&scope) => failed?,
+        error = look.show(store, bar) => return Err(error.into()),
+    };
+    unread.extend(failed);
+    bar.finish_and_clear();
+    let stopped = *scope.stop.borrow();
+    finish(&look, store, &unread, stopped, begun).await
+}
+
+/// Shows how many rooms were looked at so far, until the database fails.
+async fn prepares(store: &Store, bar: &ProgressBar) -> store::Error {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        match progress::sums(store, Viewer::Operator, None).await {
+            Ok(sums) => bar.set_message(format!("looking at the rooms, {} so far", sums.rooms)),
+            Err(error) => return error,
+        }
+    }
+}
+
+/// The last words, and the exit code.
+async fn finish(
+    look: &Look,
+    store: &Store,
+    unread: &BTreeMap<String, String>,
+    stopped: bool,
+    begun: Instant,
+) -> Result<ExitCode, Box<dyn Error>> {
+    let (sums, seconds) = (look.sums(store).await?, begun.elapsed().as_secs_f64());
+    for (room, why) in unread {
+        eprintln!("{room} could not be read: {why}");
+    }
+    let (pages, found) = (sums.pages - look.before.pages, sums.found - look.before.found);
+    println!(
+        "{} of {} rooms read; {pages} pages and {found} new events in {seconds:.1} s, {} pages and {} events with all runs before.",
+        sums.rooms - sums.open,
+        sums.rooms,
+        sums.pages,
+        sums.found
+    );
+    if stopped {
+        println!("Stopped. All of it is kept; the same command, or the server, goes on from here.");
+        return Ok(ExitCode::from(STOPPED));
+    }
+    if !unread.is_empty() || sums.open > 0 {
+        println!("What is missing can be tried again: the same command, or the server, goes on from here.");
+        return Ok(ExitCode::FAILURE);
+    }
+    if pages == 0 {
+        println!("There was nothing to do. What happened since the server ran last, it reads at its next start.");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is looked at while it goes on.
+struct Look {
+    /// `None` = every room.
+    rooms: Option<Vec<String>>,
+    before: Sums,
+    /// What was ahead at the beginning, in walks.
+    ahead: f64,
+}
+
+impl Look {
+    async fn of(store: &Store, rooms: Option<Vec<String>>) -> Result<Self, store::Error> {
+        let mut look = Self { rooms, before: Sums::default(), ahead: 0.0 };
+        look.before = look.sums(store).await?;
+        look.ahead = ahead(&look.open(store).await?);
+        Ok(look)
+    }
+
+    async fn sums(&self, store: &Store) -> Result<Sums, store::Error> {
+        let Some(rooms) = &self.rooms else { return progress::sums(store, Viewer::Operator, None).await };
+        let mut sums = Sums::default();
+        for room in rooms {
+            sums += progress::sums(store, Viewer::Operator, Some(room)).await?;
+        }
+        Ok(sums)
+    }
+
+    async fn open(&self, store: &Store) -> Result<Vec<Progress>, store::Error> {
+        let mut open = progress::open(store, Viewer::Operator, WALKS).await?;
+        open.retain(|walk| self.rooms.as_ref().is_none_or(|rooms| rooms.contains(&walk.room.room_id)));
+        Ok(open)
+    }
+
+    /// Shows how it gets on, until the database fails.
+    async fn show(&self, store: &Store, bar: &ProgressBar) -> store::Error {
+        let (begun, mut said) = (Instant::now(), Instant::now());
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let (sums, open) = match (self.sums(store).await, self.open(store).await) {
+                (Ok(sums), Ok(open)) => (sums, open),
+                (Err(error), _) | (_, Err(error)) => return error,
+            };
+            let (share, words) = self.words(&sums, ahead(&open), begun.elapsed().as_secs_f64());
+            bar.set_position(share);
+            bar.set_message(words.clone());
+            if bar.is_hidden() && said.elapsed() >= LINE {
+                said = Instant::now();
+                say(bar, &words);
+            }
+        }
+    }
+
+    /// The bar's place in per mille, and what is said beside it.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+    fn words(&self, sums: &Sums, ahead: f64, seconds: f64) -> (u64, String) {
+        let found = sums.found - self.before.found;
+        let rate = found as f64 / seconds.max(0.001);
+        let mut words = format!(
+            "{} of {} rooms, {} pages, {found} new events, {rate:.0}/s",
+            sums.rooms - sums.open,
+            sums.rooms,
+            sums.pages - self.before.pages
+        );
+        let done = self.ahead - ahead;
+        if sums.open == 0 {
+            words.push_str(", asking for single events that history did not give");
+            return (WHOLE, words);
+        }
+        if ahead > 0.0 && done > self.ahead / 50.0 {
+            let _ = write!(words, ", about {} left", about(seconds * ahead / done));
+        }
+        let share = if self.ahead > 0.0 { done.max(0.0) / self.ahead } else { 0.0 };
+        (((share * WHOLE as f64) as u64).min(WHOLE - 1), words)
+    }
+}
+
+/// What is ahead, in walks; one that nobody can measure counts half.
+fn ahead(open: &[Progress]) -> f64 {
+    let percent: i64 = open.iter().map(|walk| walk.ahead_percent().unwrap_or(50)).sum();
+    f64::from(i32::try_from(percent).unwrap_or(i32::MAX)) / 100.0
+}
+
+/// A time in words, coarse.
+fn about(seconds: f64) -> String {
+    match seconds {
+        s if s < 90.0 => format!("{s:.0} s"),
+        s if s < 5400.0 => format!("{:.0} min", s / 60.0),
+        s => format!("{:.1} h", s / 3600.0),
+    }
+}
+
+fn bar() -> Result<ProgressBar, Box<dyn Error>> {
+    let bar = ProgressBar::new(WHOLE);
+    bar.set_style(ProgressStyle::with_template("{bar:30} {percent:>3} % {wide_msg}")?);
+    Ok(bar)
+}
+
+/// A line above the bar, or alone where standard error is no terminal.
+fn say(bar: &ProgressBar, line: &str) {
+    bar.suspend(|| eprintln!("{line}"));
+}
+
+/// Lines of the log above the bar.
+struct Above(ProgressBar);
+
+impl Write for Above {
+    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+        self.0.suspend(|| std::io::stderr().write(buffer))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_is_said_when_there_is_enough_to_say() {
+        let before = Sums { rooms: 4, open: 4, pages: 10, found: 100 };
+        let look = Look { rooms: None, before, ahead: 4.0 };
+        let now = Sums { rooms: 4, open: 3, pages: 30, found: 1100 };
+        let (share, words) = look.words(&now, 3.0, 10.0);
+        assert_eq!((share, words.as_str()), (250, "1 of 4 rooms, 20 pages, 1000 new events, 100/s, about 30 s left"));
+        let (share, words) = look.words(&now, 3.99, 10.0);
+        assert_eq!((share, words.as_str()), (2, "1 of 4 rooms, 20 pages, 1000 new events, 100/s"), "too early");
+        let (share, words) = look.words(&Sums { open: 0, ..now }, 0.0, 10.0);
+        assert!(share == WHOLE && words.contains("single events"), "{words}");
+        assert!(look.words(&now, 0.0, 10.0).0 < WHOLE, "not full while a walk is open");
+        assert_eq!((about(89.0), about(600.0), about(7200.0)), ("89 s".into(), "10 min".into(), "2.0 h".into()));
+    }
+}

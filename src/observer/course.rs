@@ -1,0 +1,260 @@
+//! What this process remembers of walks: which failed and when each is due again, and how each gets on.
+
+use super::patience::Patience;
+use super::{Error, Observer};
+use crate::store::progress::{self, Progress};
+use crate::store::row::Viewer;
+use crate::store::walks::Walk;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// A line in the log after so many pages or so much time.
+const SAY_PAGES: i64 = 100;
+const SAY: Duration = Duration::from_secs(30);
+/// Walks through one room that are looked at for the log.
+const WALKS: i64 = 50;
+
+/// A walk's name: room, opening and reason.
+pub(super) type Name = (String, i64, String);
+
+/// Which walks are taken, and whether to stop after the page in hand.
+#[derive(Debug, Clone)]
+pub struct Scope {
+    /// `None` = every room.
+    pub rooms: Option<BTreeSet<String>>,
+    /// How often a room that fails is tried.
+    pub tries: u32,
+    pub stop: watch::Receiver<bool>,
+}
+
+impl Scope {
+    /// Every room, for ever.
+    pub(super) fn everything() -> Self {
+        Self { rooms: None, tries: u32::MAX, stop: watch::channel(false).1 }
+    }
+
+    pub(super) fn takes(&self, room_id: &str) -> bool {
+        self.rooms.as_ref().is_none_or(|rooms| rooms.contains(room_id))
+    }
+
+    pub(super) fn stopped(&self) -> bool {
+        *self.stop.borrow()
+    }
+
+    /// Waits so long, or until it is time to stop.
+    pub(super) async fn pause(&self, time: Duration) {
+        let mut stop = self.stop.clone();
+        let stopped = async {
+            if stop.wait_for(|stop| *stop).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let _ = tokio::time::timeout(time, stopped).await;
+    }
+}
+
+/// A walk that failed.
+#[derive(Debug)]
+struct Late {
+    patience: Patience,
+    due: Instant,
+    /// What is said on its room.
+    text: String,
+    tries: u32,
+}
+
+/// How a walk gets on in this process.
+#[derive(Debug)]
+struct Pace {
+    last: Instant,
+    said: Instant,
+    said_pages: i64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Course {
+    late: HashMap<Name, Late>,
+    pace: HashMap<Name, Pace>,
+}
+
+pub(super) fn name(walk: &Walk) -> Name {
+    (walk.room_id.clone(), walk.opened_ms, walk.reason.clone())
+}
+
+/// What is read, for the log.
+pub(super) fn what(walk: &Walk) -> String {
+    if walk.reason == "gap" { format!("gap in {}", walk.room_id) } else { format!("history of {}", walk.room_id) }
+}
+
+impl Course {
+    /// Forgets walks that are done.
+    pub fn keep(&mut self, todo: &[Walk]) {
+        let open: BTreeSet<Name> = todo.iter().map(name).collect();
+        self.late.retain(|name, _| open.contains(name));
+        self.pace.retain(|name, _| open.contains(name));
+    }
+
+    /// Is it this walk's turn?
+    pub fn is_due(&self, walk: &Walk, scope: &Scope) -> bool {
+        let late = self.late.get(&name(walk));
+        late.is_none_or(|late| late.due <= Instant::now() && late.tries < scope.tries)
+    }
+
+    /// When the next of the late ones is due that is tried again; `None` when there is none.
+    pub fn next_due(&self, scope: &Scope) -> Option<Duration> {
+        let again = self.late.values().filter(|late| late.tries < scope.tries);
+        again.map(|late| late.due.saturating_duration_since(Instant::now())).min()
+    }
+
+    /// A walk failed: it waits.
+    pub fn put_off(&mut self, walk: &Walk, error: &Error, text: String) {
+        self.pace.remove(&name(walk));
+        let new = || Late { patience: Patience::new(), due: Instant::now(), text: String::new(), tries: 0 };
+        let late = self.late.entry(name(walk)).or_insert_with(new);
+        late.due = Instant::now() + Observer::pause(error, &mut late.patience);
+        late.text = text;
+        late.tries += 1;
+    }
+
+    /// The walk goes on again: what was said on its room.
+    pub fn overcome(&mut self, walk: &Walk) -> Option<String> {
+        self.late.remove(&name(walk)).map(|late| late.text)
+    }
+
+    /// Rooms whose walks failed, and what is said of them.
+    pub fn failed(&self) -> BTreeMap<String, String> {
+        self.late.iter().map(|((room_id, _, _), late)| (room_id.clone(), late.text.clone())).collect()
+    }
+
+    /// Nothing went on for a while: that time is not spent reading.
+    pub fn broke(&mut self) {
+        self.pace.clear();
+    }
+
+    /// A page is asked for; the first of this process is said.
+    pub fn begins(&mut self, walk: &Walk) {
+        let now = Instant::now();
+        self.pace.entry(name(walk)).or_insert_with(|| {
+            match walk.pages {
+                0 => tracing::info!("{}: reading begins", what(walk)),
+                pages => tracing::info!("{}: reading goes on after {pages} pages", what(walk)),
+            }
+            Pace { last: now, said: now, said_pages: walk.pages }
+        });
+    }
+
+    /// A page came: the time since the one before, ms.
+    pub fn took(&mut self, walk: &Walk) -> i64 {
+        let Some(pace) = self.pace.get_mut(&name(walk)) else { return 0 };
+        let since = std::mem::replace(&mut pace.last, Instant::now()).elapsed();
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// Is it time for a line in the log?
+    fn is_time(&mut self, walk: &Walk) -> bool {
+        let Some(pace) = self.pace.get_mut(&name(walk)) else { return false };
+        let is_time = pace.said.elapsed() >= SAY || walk.pages + 1 - pace.said_pages >= SAY_PAGES;
+        if is_time {
+            (pace.said, pace.said_pages) = (Instant::now(), walk.pages + 1);
+        }
+        is_time
+    }
+}
+
+impl Observer {
+    /// Says now and then in the log how far a walk has come.
+    pub(super) async fn say_how_far(&self, walk: &Walk, course: &mut Course) -> Result<(), Error> {
+        if !course.is_time(walk) {
+            return Ok(());
+        }
+        let walks = progress::of_room(&self.store, Viewer::Operator, &walk.room_id, WALKS).await?;
+        let this = walks.iter().find(|one| one.opened_ms == walk.opened_ms && one.reason == walk.reason);
+        if let Some(this) = this {
+            tracing::info!("{}: {}", what(walk), how_far(this));
+        }
+        Ok(())
+    }
+}
+
+/// How far a walk has come, in words.
+fn how_far(walk: &Progress) -> String {
+    let mut parts = vec![format!("{} pages", walk.pages), format!("{} new events", walk.found)];
+    if let Some(at) = walk.reached_ms.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()) {
+        parts.push(format!("back to {}", at.strftime("%Y-%m-%d %H:%M UTC")));
+    }
+    if let Some(percent) = walk.ahead_percent() {
+        parts.push(format!("about {percent} % still ahead"));
+    }
+    parts.extend(walk.events_per_second().map(|rate| format!("{rate} events/s")));
+    parts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store;
+
+    fn walk(pages: i64) -> Walk {
+        let (room_id, reason) = ("!r:h".to_owned(), "history".to_owned());
+        Walk { room_id, opened_ms: 5, reason, token: None, before_stream: 0, pages, found: 0 }
+    }
+
+    #[test]
+    fn what_fails_waits_and_is_tried_so_often() {
+        let (mut course, mut scope) = (Course::default(), Scope { tries: 2, ..Scope::everything() });
+        let error = Error::Store(store::Error::NoFile);
+        assert!(course.is_due(&walk(0), &scope) && course.next_due(&scope).is_none());
+        course.put_off(&walk(0), &error, "no".into());
+        assert!(!course.is_due(&walk(0), &scope), "not at once");
+        assert!(course.next_due(&scope).is_some());
+        course.put_off(&walk(0), &error, "no".into());
+        assert!(course.next_due(&scope).is_none(), "twice is enough");
+        assert_eq!(course.failed(), [("!r:h".to_owned(), "no".to_owned())].into());
+        scope.tries = u32::MAX;
+        assert!(course.next_due(&scope).is_some(), "a server never gives up");
+        assert_eq!(course.overcome(&walk(0)).as_deref(), Some("no"));
+        assert!(course.is_due(&walk(0), &scope) && course.failed().is_empty());
+    }
+
+    #[test]
+    fn a_line_comes_after_many_pages() {
+        let mut course = Course::default();
+        assert!(!course.is_time(&walk(0)) && course.took(&walk(0)) == 0, "it has not begun");
+        course.begins(&walk(7));
+        assert!(!course.is_time(&walk(7 + SAY_PAGES - 2)));
+        assert!(course.is_time(&walk(7 + SAY_PAGES - 1)) && !course.is_time(&walk(7 + SAY_PAGES)));
+        course.keep(&[]);
+        assert!(!course.is_time(&walk(7 + 5 * SAY_PAGES)), "done walks are forgotten");
+    }
+
+    #[tokio::test]
+    async fn a_pause_ends_when_it_is_time_to_stop() {
+        let (stop, receiver) = watch::channel(false);
+        let scope = Scope { stop: receiver, ..Scope::everything() };
+        let waits = tokio::spawn({
+            let scope = scope.clone();
+            async move { scope.pause(Duration::from_hours(1)).await }
+        });
+        assert!(!scope.stopped());
+        stop.send(true).unwrap();
+        waits.await.unwrap();
+        assert!(scope.stopped());
+    }
+
+    #[test]
+    fn how_far_is_said_in_words() {
+        let walk = Progress {
+            reason: "history".into(),
+            opened_ms: 1_700_000_000_000,
+            created_ms: Some(1_600_000_000_000),
+            reached_ms: Some(1_640_000_000_000),
+            pages: 12,
+            found: 3000,
+            spent_ms: 1500,
+            ..Progress::default()
+        };
+        let want = "12 pages, 3000 new events, back to 2021-12-20 11:33 UTC, about 40 % still ahead, 2000 events/s";
+        assert_eq!(how_far(&walk), want);
+    }
+}

@@ -1,0 +1,151 @@
+//! Coverage of made-up notes: history, breaks, limited timelines, what is hidden.
+
+use super::*;
+
+fn span(from: i64, to: i64) -> Span {
+    Span { from, to }
+}
+
+fn walk(opened_ms: i64, history: bool, reached: i64, ended_by: Option<&str>) -> Walked {
+    let ended_by = ended_by.map(ToOwned::to_owned);
+    Walked { opened_ms, history, since_ms: None, reached_ms: Some(reached), ended_by }
+}
+
+fn words(notes: &Notes, now: i64) -> Vec<(i64, i64, &'static str)> {
+    intervals(notes, now).iter().map(|i| (i.span.from, i.span.to, i.cover.as_str())).collect()
+}
+
+fn followed() -> Notes {
+    Notes {
+        heard: vec![span(100, 200), span(300, 390)],
+        first_seen_ms: 100,
+        polled_ms: Some(150),
+        created_ms: Some(10),
+        walks: vec![walk(100, true, 40, None)],
+        ..Notes::default()
+    }
+}
+
+#[test]
+fn a_gap_is_read_after_a_look_at_the_state_and_its_walk() {
+    let mut notes = followed();
+    let with =
+        |cover| [(10, 40, "gap"), (40, 100, "backfilled"), (100, 200, "live"), (200, 300, cover), (300, 400, "live")];
+    assert_eq!(words(&notes, 400), with("gap"));
+    notes.polled_ms = Some(301);
+    assert_eq!(words(&notes, 400), with("backfilled"));
+    notes.walks.push(walk(300, false, 250, None));
+    assert_eq!(words(&notes, 400), with("gap"));
+    notes.walks[1].ended_by = Some("met".into());
+    assert_eq!(words(&notes, 400), with("backfilled"));
+    notes.walks[1].ended_by = Some("not_visible".into());
+    assert_eq!(words(&notes, 400), with("gap"));
+}
+
+#[test]
+fn a_limited_timeline_is_a_gap_until_its_walk_has_met() {
+    let mut notes = Notes { heard: vec![span(100, 390)], ..followed() };
+    let limited = |from, to, why| Walked { since_ms: Some(from), ..walk(to, false, to, why) };
+    notes.walks.extend([limited(350, 360, None), limited(150, 170, None)]);
+    let with = |one, two| {
+        let mut want = vec![(10, 40, "gap"), (40, 100, "backfilled"), (100, 150, "live"), (150, 170, one)];
+        want.extend([(170, 350, "live"), (350, 360, two), (360, 400, "live")]);
+        want
+    };
+    assert_eq!(words(&notes, 400), with("gap", "gap"));
+    assert_eq!(blind_since(&intervals(&notes, 400)), None, "what comes now is seen");
+    for (why, want) in [("met", "backfilled"), ("beginning", "backfilled"), ("not_visible", "gap"), ("circle", "gap")] {
+        notes.walks[1].ended_by = Some(why.into());
+        assert_eq!(words(&notes, 400), with("gap", want), "{why}");
+    }
+    // Where nobody watched at all, the break itself says how it is known.
+    notes = followed();
+    notes.walks.push(limited(200, 300, None));
+    assert_eq!(words(&notes, 400)[2..4], [(100, 200, "live"), (200, 300, "gap")]);
+    notes.polled_ms = Some(301);
+    notes.walks[1].ended_by = Some("met".into());
+    assert_eq!(words(&notes, 400)[2..4], [(100, 200, "live"), (200, 300, "backfilled")]);
+}
+
+#[test]
+fn history_says_where_it_ended() {
+    let mut notes = Notes { heard: vec![span(100, 390)], ..followed() };
+    for (why, want) in [
+        ("beginning", vec![(10, 100, "backfilled"), (100, 400, "live")]),
+        ("not_visible", vec![(10, 40, "not_visible"), (40, 100, "backfilled"), (100, 400, "live")]),
+        ("horizon", vec![(10, 40, "gap"), (40, 100, "backfilled"), (100, 400, "live")]),
+    ] {
+        notes.walks = vec![walk(100, true, 40, Some(why))];
+        assert_eq!(words(&notes, 400), want, "{why}");
+    }
+    notes.walks.clear();
+    assert_eq!(words(&notes, 400), [(10, 100, "gap"), (100, 400, "live")]);
+}
+
+#[test]
+fn silence_and_absence_are_blind() {
+    let mut notes = Notes { heard: vec![span(100, 390)], silent: true, created_ms: None, walks: vec![], ..followed() };
+    assert_eq!(words(&notes, 400), [(100, 390, "live"), (390, 400, "gap")]);
+    assert_eq!(blind_since(&intervals(&notes, 400)), Some(390));
+    notes.silent = false;
+    assert_eq!(blind_since(&intervals(&notes, 400)), None);
+    notes.away = vec![span(120, 130), span(350, i64::MAX)];
+    let want = [(100, 120, "live"), (120, 130, "backfilled"), (130, 350, "live"), (350, 400, "gap")];
+    assert_eq!(words(&notes, 400), want);
+    assert_eq!((at(&intervals(&notes, 400), 125), at(&intervals(&notes, 400), 5)), (Cover::Backfilled, Cover::Gap));
+    notes = Notes { polled: vec![span(100, 380)], heard: vec![], away: vec![], ..notes };
+    assert_eq!(words(&notes, 400), [(100, 400, "polled")]);
+}
+
+#[test]
+fn what_is_hidden_was_not_read() {
+    let mut notes = followed();
+    notes.walks[0].ended_by = Some("beginning".into());
+    notes.hidden = vec![span(20, 90), span(250, 260), span(320, 330)];
+    let want = [
+        (10, 20, "backfilled"),
+        (20, 90, "not_visible"),
+        (90, 100, "backfilled"),
+        (100, 200, "live"),
+        (200, 250, "gap"),
+        (250, 260, "not_visible"),
+        (260, 300, "gap"),
+        (300, 400, "live"),
+    ];
+    assert_eq!(words(&notes, 400), want);
+    notes.hidden = vec![span(5, i64::MAX)];
+    assert_eq!(words(&notes, 400)[..2], [(10, 100, "not_visible"), (100, 200, "live")]);
+}
+
+#[test]
+fn nothing_noted_is_no_knowledge() {
+    assert_eq!(words(&Notes { first_seen_ms: 100, ..Notes::default() }, 400), [(100, 400, "gap")]);
+    assert_eq!(words(&Notes { first_seen_ms: 500, heard: vec![span(0, 900)], ..Notes::default() }, 400), []);
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_open_hole_is_called_watched_and_time_has_no_holes(
+        heard in proptest::collection::vec((0_i64..400, 1_i64..60), 0..5),
+        holes in proptest::collection::vec((0_i64..400, 1_i64..40, proptest::bool::ANY), 0..6),
+        hidden in proptest::collection::vec((0_i64..400, 1_i64..40), 0..2),
+    ) {
+        let mut spans: Vec<Span> = heard.iter().map(|(from, long)| span(*from, from + long)).collect();
+        spans.sort();
+        let limited = |(from, long, met): &(i64, i64, bool)| Walked {
+            since_ms: Some(*from), ..walk(from + long, false, *from, met.then_some("met"))
+        };
+        let walks: Vec<Walked> = holes.iter().map(limited).collect();
+        let hidden = hidden.iter().map(|(from, long)| span(*from, from + long)).collect();
+        let notes = Notes { heard: spans, first_seen_ms: 5, walks, hidden, ..Notes::default() };
+        let found = intervals(&notes, 450);
+        for pair in found.windows(2) {
+            proptest::prop_assert!(pair[0].span.to == pair[1].span.from && pair[0].cover != pair[1].cover);
+        }
+        proptest::prop_assert_eq!((found[0].span.from, found[found.len() - 1].span.to), (5, 450));
+        for (from, long, met) in holes {
+            let watched = (from.max(5)..from + long).any(|ms| at(&found, ms) == Cover::Live);
+            proptest::prop_assert!(met || !watched, "{:?}", found);
+        }
+    }
+}

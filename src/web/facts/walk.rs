@@ -1,0 +1,121 @@
+//! A walk through a room's history as pages and JSON show it: how far it has come, and about how much is ahead.
+
+use super::{RoomRef, Stamp};
+use crate::store::progress::{Progress, Sums};
+use crate::web::format as f;
+use serde::Serialize;
+
+/// A walk back through the history of a room, done or not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WalkFacts {
+    pub room: RoomRef,
+    /// `history` (the whole room) or `gap` (what live following left out).
+    pub reason: String,
+    pub opened_ms: i64,
+    pub opened_at: Stamp,
+    pub pages: i64,
+    /// Events that were not known before.
+    pub events: i64,
+    /// How far back it has come.
+    pub reached_ms: Option<i64>,
+    pub reached_at: Option<Stamp>,
+    /// About how much of the time is still ahead, percent: calls are not spread evenly over it. 0 = done, null = not known.
+    pub ahead_percent: Option<i64>,
+    /// About how long it still takes at the pace so far; null = too early to say, or done.
+    pub ahead_ms: Option<i64>,
+    /// New events for each second spent reading.
+    pub events_per_second: Option<i64>,
+    pub done_ms: Option<i64>,
+    pub done_at: Option<Stamp>,
+    /// `beginning`, `met`, `horizon`, `not_visible` or `circle`; null while it goes on.
+    pub ended_by: Option<String>,
+}
+
+impl From<Progress> for WalkFacts {
+    fn from(row: Progress) -> Self {
+        Self {
+            ahead_percent: row.ahead_percent(),
+            ahead_ms: row.ahead_ms(),
+            events_per_second: row.events_per_second(),
+            room: row.room.into(),
+            reason: row.reason,
+            opened_ms: row.opened_ms,
+            opened_at: Stamp(row.opened_ms),
+            pages: row.pages,
+            events: row.found,
+            reached_ms: row.reached_ms,
+            reached_at: row.reached_ms.map(Stamp),
+            done_ms: row.done_ms,
+            done_at: row.done_ms.map(Stamp),
+            ended_by: row.ended_by,
+        }
+    }
+}
+
+impl WalkFacts {
+    #[must_use]
+    pub fn is_history(&self) -> bool {
+        self.reason == "history"
+    }
+
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.done_ms.is_none()
+    }
+
+    /// What was read so far.
+    #[must_use]
+    pub fn so_far(&self) -> String {
+        format!("{}, {}", f::counted(self.pages, "page", "pages"), f::counted(self.events, "event", "events"))
+    }
+
+    /// About how much is still ahead; empty when there is nothing to say.
+    #[must_use]
+    pub fn ahead(&self) -> String {
+        let mut parts = Vec::new();
+        if let Some(percent) = self.ahead_percent.filter(|_| self.is_open()) {
+            parts.push(format!("about {percent} % of the time still ahead"));
+        }
+        if let Some(ms) = self.ahead_ms.filter(|_| self.is_open()) {
+            parts.push(format!("about {} at this pace", f::lasted(ms)));
+        }
+        if let Some(rate) = self.events_per_second.filter(|_| self.is_open()) {
+            parts.push(format!("{} a second", f::counted(rate, "event", "events")));
+        }
+        parts.join(", ")
+    }
+
+    /// Where it ended.
+    #[must_use]
+    pub fn end(&self) -> &'static str {
+        match self.ended_by.as_deref() {
+            Some("beginning") => "read to the room’s beginning",
+            Some("met") => "read until what was known",
+            Some("horizon") => "read as far back as configured",
+            Some("not_visible") => "read as far as we may see",
+            Some(_) => "not read to its end: the homeserver’s pages turn in a circle",
+            None => "being read",
+        }
+    }
+}
+
+/// All walks ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct HistoryFacts {
+    /// Rooms whose history is or was read, and those in which it still is.
+    pub rooms: i64,
+    pub rooms_open: i64,
+    pub pages: i64,
+    pub events: i64,
+    /// New events for each second, of all walks that are not done; they have their turns one after the other.
+    pub events_per_second: i64,
+}
+
+impl HistoryFacts {
+    /// From the sums of all walks and the walks that are not done.
+    #[must_use]
+    pub fn new(sums: Sums, open: &[WalkFacts]) -> Self {
+        let events_per_second = open.iter().filter_map(|walk| walk.events_per_second).sum();
+        Self { rooms: sums.rooms, rooms_open: sums.open, pages: sums.pages, events: sums.found, events_per_second }
+    }
+}
