@@ -8,5 +8,4 @@ create table tallies (
     primary key (tally, what, key)
 );
 alter table sessions add column tally bigint;
-drop index memberships_session;
-create index memberships_session on memberships (session_id, until_ms);
+create index memberships_session_until on memberships (session_id, until_ms);

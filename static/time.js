@@ -48,11 +48,29 @@
     }
   };
 
+  // Hour by weekday: the cells move by whole hours to the viewer's zone.
+  const days = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+  const shifted = (hour) => (hour + Math.round(-new Date().getTimezoneOffset() / 60) + 336) % 168;
+  const hourName = (hour) => `${days[Math.floor(hour / 24)]}, ${String(hour % 24).padStart(2, "0")}:00 to ${String((hour + 1) % 24).padStart(2, "0")}:00`;
+  const moveWeek = (root) => {
+    for (const cells of root.querySelectorAll("svg[data-week]")) {
+      [...cells.querySelectorAll("rect")].forEach((cell, index) => {
+        const hour = shifted(index);
+        cell.setAttribute("x", `${((hour % 24) * 100) / 24}%`);
+        cell.setAttribute("y", Math.floor(hour / 24) * 20);
+        if (cell.dataset.sum) cell.querySelector("title").textContent = `${hourName(hour)}: ${cell.dataset.sum}`;
+      });
+    }
+    for (const text of root.querySelectorAll("[data-hour]")) text.textContent = hourName(shifted(Number(text.dataset.hour)));
+    for (const note of root.querySelectorAll("[data-weekzone]")) note.textContent = "Hours are in your zone.";
+  };
+
   // Rewrites all times below an element; live.js calls it on what it fetched.
   window.callscopeTimes = (root) => {
     for (const table of root.querySelectorAll("table.calls")) regroup(table);
     for (const time of root.querySelectorAll("time[data-f]")) write(time, Date.parse(time.dateTime));
     for (const text of root.querySelectorAll("text[data-ms]")) write(text, Number(text.dataset.ms));
+    moveWeek(root);
     for (const note of root.querySelectorAll("[data-zone]")) note.textContent = "Times are in your zone, UTC on hover.";
   };
   window.callscopeTimes(document);

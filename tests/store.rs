@@ -3,6 +3,7 @@
 
 mod generate;
 
+use callscope::rtc::coverage::Span;
 use callscope::rtc::event::RoomEvent;
 use callscope::rtc::fold::Rules;
 use callscope::rtc::membership::Membership;
@@ -11,9 +12,10 @@ use callscope::rtc::{self, Derived};
 use callscope::store::batch::{Arrival, Batch, RoomBatch, Source, write};
 use callscope::store::row::{Call, CallFilter, Cursor, Member, Viewer, Watch};
 use callscope::store::snapshots::Look;
+use callscope::store::sums::Scope;
 use callscope::store::{
     Grain, Store, coverage, events, evidence, holes, memberships, moments, progress, rebuild, related, rooms, sessions,
-    stats, vantages, walks, zombies,
+    signs, stats, sums, vantages, walks, zombies,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -202,9 +204,10 @@ fn every_read_answers() {
         assert_eq!(rooms::list(&store, viewer, now).await.unwrap().len(), 1);
         assert_eq!(rooms::find(&store, viewer, ROOM, now).await.unwrap().unwrap().calls, 1);
         assert_eq!(rooms::watched(&store).await.unwrap().len(), 1);
-        let numbers = stats::numbers(&store, viewer, call.started_ms, call.until_ms).await.unwrap();
+        let numbers = stats::numbers(&store, viewer, call.started_ms, call.until_ms, now).await.unwrap();
         assert_eq!((numbers.calls, numbers.people, numbers.peak), (1, 1, 1));
         assert_eq!(numbers.together_ms, call.until_ms - call.started_ms);
+        of_the_sums(&store, call).await;
         assert_eq!(stats::starts(&store, viewer, ROOM, 0).await.unwrap(), [(call.started_ms, 1)]);
         let origins = evidence::of(&store, viewer, std::slice::from_ref(&call.id)).await.unwrap();
         assert!(
@@ -282,6 +285,22 @@ async fn of_the_walks(store: &Store) {
 fn last(walk: &walks::Walk) -> walks::Step {
     let (opened_ms, reason, ended_by) = (walk.opened_ms, walk.reason.clone(), Some("beginning"));
     walks::Step { opened_ms, reason, token: None, ended_by, horizon_ms: Some(5), took_ms: 7 }
+}
+
+/// A stay that expired, in a room that nobody watched: nothing of it was seen.
+async fn of_the_sums(store: &Store, call: &Call) {
+    let (viewer, span) = (Viewer::Operator, Span { from: call.started_ms, to: call.until_ms });
+    for _ in 0..2 {
+        for scope in [Scope::All, Scope::Room(ROOM), Scope::Server("h")] {
+            let sums = sums::of(store, viewer, scope, span, LATER).await.unwrap();
+            assert_eq!((sums.calls, sums.calls_exact, sums.people, sums.places.len()), (1, 0, 1, 1));
+            assert_eq!((sums.together_ms, sums.together_seen_ms), (call.until_ms - call.started_ms, 0));
+        }
+        assert!(!signs::note(store, LATER).await.unwrap());
+    }
+    let hours = sums::hours(store, viewer, Scope::All, span, LATER).await.unwrap();
+    assert_eq!(hours.iter().map(|hours| hours.stays).sum::<i64>(), 1);
+    assert!(!signs::forget(store).await.unwrap());
 }
 
 async fn of_the_ledger(store: &Store) {

@@ -16,6 +16,7 @@ mod retention;
 mod rooms;
 mod schedule;
 mod sign_in;
+mod signs;
 mod troubles;
 mod wishes;
 
@@ -164,7 +165,8 @@ impl Observer {
             self.walk_history(),
             self.watch_expiry(),
             self.keep_joining(),
-            self.forget()
+            self.forget(),
+            self.keep_signs()
         );
         Ok(scheduler.shutdown().await?)
     }

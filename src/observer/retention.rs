@@ -4,6 +4,7 @@ use super::troubles::Work;
 use super::{Error, Observer};
 use crate::changes::Change;
 use crate::store::retention::{self, BATCH};
+use crate::store::signs;
 use std::time::Duration;
 
 const EVERY: Duration = Duration::from_hours(24);
@@ -59,6 +60,7 @@ impl Observer {
     async fn forget_once(&self) -> Result<bool, Error> {
         let now = self.clock.now_ms();
         let Some(events_before) = self.settings.retention.events_before(now) else { return Ok(true) };
+        self.note_signs().await?;
         let settled = retention::settled(&self.store).await?;
         for room_id in &settled {
             self.forget_events(room_id, events_before, now).await?;
@@ -69,6 +71,9 @@ impl Observer {
             }
         }
         while retention::delete_snapshots(&self.store, events_before, now).await? {
+            tokio::time::sleep(BREATH).await;
+        }
+        while signs::forget(&self.store).await? {
             tokio::time::sleep(BREATH).await;
         }
         while retention::give_back(&self.store).await? {

@@ -22,8 +22,10 @@ const ORIGINS: &str = "select m.id,
     e.origin_server_ts as end_origin, e.received_ms as end_received, e.source as end_source,
     case when m.end_event_id like '~%' then e.json end as end_json,
     case when m.end_event_id is null and m.end_reason in ('expired', 'sticky_expired') then
+        coalesce((select g.to_ms from signs g where g.membership_id = m.id and g.joined_ms = m.joined_ms
+            and g.until_ms = m.until_ms and g.updates = m.updates),
         (select max(s.origin_server_ts) from events s where s.room_id = m.room_id and s.chain = m.chain
-            and s.origin_server_ts >= m.joined_ms and s.origin_server_ts < m.until_ms) end as last_sign
+            and s.origin_server_ts >= m.joined_ms and s.origin_server_ts < m.until_ms)) end as last_sign
     from memberships m
     left join events j on j.event_id = m.join_event_id and j.room_id = m.room_id
     left join events e on e.event_id = m.end_event_id and e.room_id = m.room_id

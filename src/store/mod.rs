@@ -4,6 +4,7 @@
 mod append;
 pub mod backup;
 pub mod batch;
+pub mod carried;
 mod chains;
 mod checkpoints;
 pub mod coverage;
@@ -27,9 +28,14 @@ pub mod row;
 mod rows;
 mod seals;
 pub mod sessions;
+pub mod signs;
 pub mod snapshots;
 mod space;
+pub mod statistics;
 pub mod stats;
+pub mod sums;
+#[cfg(test)]
+mod sums_tests;
 mod tally;
 pub mod vantages;
 pub mod walks;

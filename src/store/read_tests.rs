@@ -4,15 +4,15 @@ use super::row::Viewer;
 use super::{Store, events, sessions, stats};
 use sqlx::{AssertSqlSafe, Row};
 
-const ROOM: &str = "!r:h";
+pub(super) const ROOM: &str = "!r:h";
 
-struct Bed {
-    store: Store,
+pub(super) struct Bed {
+    pub(super) store: Store,
     _folder: tempfile::TempDir,
 }
 
 impl Bed {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&format!("sqlite://{}", folder.path().join("t.db").display())).await.unwrap();
         let bed = Self { store, _folder: folder };
@@ -20,11 +20,11 @@ impl Bed {
         bed
     }
 
-    async fn run(&self, sql: &str) {
+    pub(super) async fn run(&self, sql: &str) {
         sqlx::query(AssertSqlSafe(sql.to_owned())).execute(&self.store.write).await.unwrap();
     }
 
-    async fn stay(&self, who: &str, device: &str, chain: &str, joined: i64, until: i64) {
+    pub(super) async fn stay(&self, who: &str, device: &str, chain: &str, joined: i64, until: i64) {
         self.run(&format!(
             "insert into memberships (id, room_id, chain, slot_id, user_id, device_id, server, kind, joined_ms, until_ms,
                 end_reason, updates, join_event_id, resumed, claimed, selection, session_id)
@@ -34,7 +34,7 @@ impl Bed {
         .await;
     }
 
-    async fn call(&self, id: &str, started: i64, until: i64) {
+    pub(super) async fn call(&self, id: &str, started: i64, until: i64) {
         self.run(&format!(
             "insert into sessions (id, room_id, slot_id, application, started_ms, until_ms, memberships, users, devices,
                 peak, peak_users, servers, first_event_id)
@@ -43,7 +43,7 @@ impl Bed {
         .await;
     }
 
-    async fn event(&self, id: &str, chain: Option<&str>, kind: &str, time: i64) {
+    pub(super) async fn event(&self, id: &str, chain: Option<&str>, kind: &str, time: i64) {
         let chain = chain.map_or("null".to_owned(), |chain| format!("'{chain}'"));
         self.run(&format!(
             "insert into events (event_id, room_id, kind, sender, origin_server_ts, chain, stream, source, in_timeline, json)
@@ -53,7 +53,7 @@ impl Bed {
     }
 
     /// How the database goes about it, one step a line.
-    async fn plan(&self, sql: &str) -> String {
+    pub(super) async fn plan(&self, sql: &str) -> String {
         let rows = sqlx::query(AssertSqlSafe(format!("explain query plan {sql}"))).fetch_all(&self.store.read).await;
         rows.unwrap().iter().map(|row| row.get::<String, _>("detail") + "\n").collect()
     }
@@ -70,7 +70,7 @@ async fn a_device_counts_once_however_many_stays_name_it() {
     bed.call("call", 0, 90).await;
     let steps = stats::concurrency(&bed.store, Viewer::Operator, 10, 100).await.unwrap();
     assert_eq!(steps, [(10, 1), (30, 2), (40, 1), (90, 0)]);
-    let numbers = stats::numbers(&bed.store, Viewer::Operator, 10, 100).await.unwrap();
+    let numbers = stats::numbers(&bed.store, Viewer::Operator, 10, 100, 100).await.unwrap();
     assert_eq!((numbers.together_ms, numbers.peak, numbers.peak_ms), (90, 2, Some(30)));
     assert_eq!(numbers.people, 2, "a stay without length is none");
 }
@@ -100,7 +100,7 @@ async fn evidence_is_counted_whole_and_read_in_part() {
     assert_eq!(ids, ["$j one 10", "$11", "$12", "$ring"]);
     assert_eq!(total, 11_000 + 3, "all of them, also beyond what is read");
     let plan = bed.plan(events::BEHIND).await;
-    assert!(plan.contains("memberships_session (session_id=?)") && !plan.contains("SCAN e\n"), "{plan}");
+    assert!(plan.contains("memberships_session_until (session_id=?)") && !plan.contains("SCAN e\n"), "{plan}");
     assert!(!plan.contains("events_time (room_id=?)"), "every event of the room is looked at:\n{plan}");
 }
 

@@ -280,9 +280,13 @@ pub struct Totals {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SpanNumbers {
     pub calls: i64,
+    /// Calls of which start, end and everything between were seen.
+    pub calls_exact: i64,
     pub people: i64,
     /// Device time in calls within the span, ms: ten devices for six minutes are one hour.
     pub together_ms: i64,
+    /// The same without what is inferred ([`super::sums`]).
+    pub together_seen_ms: i64,
     pub longest_ms: i64,
     pub longest_id: Option<String>,
     pub longest_room: Option<RoomName>,

@@ -1,48 +1,40 @@
 //! Numbers over spans of time, computed from memberships and sessions when asked.
 
 use super::row::{SpanNumbers, Totals, Viewer};
+use super::sums::{self, Scope};
 use super::{Error, Store, sessions};
+use crate::rtc::coverage::Span;
 use sqlx::Row;
 
 // `+ 0`: spans are recent, so that few calls ended after their start and many began before their end.
-const CALLS: &str = "select count(*) from sessions where until_ms > $1 and started_ms + 0 < $2";
-const PEOPLE: &str = "select count(distinct user_id) from memberships
-    where until_ms > $1 and joined_ms < $2 and until_ms > joined_ms";
 const LONGEST: &str = "select s.*, r.name as room_name, r.alias, r.watch,
         coalesce(r.polled_ms, r.first_seen_ms) as looked_ms
     from sessions s join rooms r on r.room_id = s.room_id
     where s.until_ms > $1 and s.started_ms + 0 < $2
     order by (case when s.until_ms > $2 then $2 else s.until_ms end) - s.started_ms desc, s.id limit 1";
 
-/// The numbers of the span `[from, to)`, ms. A stay that crosses a boundary counts with the part inside.
+/// The numbers of the span `[from, to)`, ms, as known at `now`. A stay that crosses a boundary counts with the part
+/// inside.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn numbers(store: &Store, viewer: Viewer, from: i64, to: i64) -> Result<SpanNumbers, Error> {
-    let Viewer::Operator = viewer;
-    let calls = sqlx::query_scalar(CALLS).bind(from).bind(to).fetch_one(&store.read).await?;
-    let people = sqlx::query_scalar(PEOPLE).bind(from).bind(to).fetch_one(&store.read).await?;
+pub async fn numbers(store: &Store, viewer: Viewer, from: i64, to: i64, now: i64) -> Result<SpanNumbers, Error> {
+    let sums = sums::of(store, viewer, Scope::All, Span { from, to }, now).await?;
     let longest = sqlx::query(LONGEST).bind(from).bind(to).fetch_optional(&store.read).await?;
     let longest = longest.as_ref().map(sessions::call).transpose()?;
     let steps = concurrency(store, viewer, from, to).await?;
-    let mut together_ms: i64 = 0;
-    let mut peak = (0, None);
-    for (at, (time, devices)) in steps.iter().enumerate() {
-        let end = steps.get(at + 1).map_or(to, |(next, _)| *next);
-        together_ms = together_ms.saturating_add(devices.saturating_mul(end - time));
-        if *devices > peak.0 {
-            peak = (*devices, Some(*time));
-        }
-    }
+    let highest = steps.iter().filter(|(_, devices)| *devices > 0).max_by_key(|(time, devices)| (*devices, -time));
     Ok(SpanNumbers {
-        calls,
-        people,
-        together_ms,
+        calls: sums.calls,
+        calls_exact: sums.calls_exact,
+        people: sums.people,
+        together_ms: sums.together_ms,
+        together_seen_ms: sums.together_seen_ms,
         longest_ms: longest.as_ref().map_or(0, |call| call.until_ms.min(to) - call.started_ms),
         longest_id: longest.as_ref().map(|call| call.id.clone()),
         longest_room: longest.map(|call| call.room),
-        peak: peak.0,
-        peak_ms: peak.1,
+        peak: highest.map_or(0, |(_, devices)| *devices),
+        peak_ms: highest.map(|(time, _)| *time),
     })
 }
 

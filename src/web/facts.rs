@@ -10,12 +10,16 @@ use std::collections::{BTreeSet, HashMap};
 mod certainty;
 mod event;
 mod moment;
+mod places;
 mod room;
+mod sums;
 mod walk;
 pub use certainty::{BoundaryFacts, CertaintyFacts, CoverageFacts, EndsFacts, GapFacts, Ledger, boundary_words};
 pub use event::{EvidenceFacts, RejectedFacts};
 pub use moment::{CallThen, Flip, Moment, RelatedFacts, ZombieFacts};
+pub use places::{GhostFacts, PersonTime, Rate, RoomTime, ServerFacts, servers, top_room_ids, top_rooms};
 pub use room::{Pill, RoomFacts, VantageFacts};
+pub use sums::{SumFacts, inferred, not_exact};
 pub use walk::{HistoryFacts, WalkFacts};
 
 /// Display names longer than this are cut, in characters: some strangers send a whole event of it.

@@ -9,6 +9,7 @@ mod fixtures;
 pub mod format;
 mod health;
 pub mod host;
+pub mod kept;
 mod live;
 pub mod pages;
 pub mod query;
@@ -21,7 +22,10 @@ use actix_web::dev::Server;
 use actix_web::middleware::{Compress, DefaultHeaders, from_fn};
 use actix_web::web::{self as http, Data, ServiceConfig};
 use actix_web::{App, FromRequest, Handler, HttpServer, Resource, Responder};
-use pages::{about, call, calls, moment, overview, rejected, room, rooms, status};
+use kept::Kept;
+use pages::{
+    about, call, calls, moment, overview, rejected, room, rooms, server, servers, statistics, status, transports, wall,
+};
 
 /// Scripts and styles come from here only; nothing is fetched from or sent to anybody else.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -55,6 +59,12 @@ impl Web {
 pub fn serve(listener: std::net::TcpListener, web: Web) -> std::io::Result<Server> {
     let hosts = host::Hosts::new(listener.local_addr()?, web.public_url.as_deref());
     let web = Data::new(web);
+    let kept = (
+        Data::new(Kept::<statistics::Statistics>::default()),
+        Data::new(Kept::<servers::Servers>::default()),
+        Data::new(Kept::<server::Past>::default()),
+        Data::new(Kept::<transports::Transports>::default()),
+    );
     let app = move || {
         let headers = DefaultHeaders::new()
             .add(("content-security-policy", POLICY))
@@ -63,7 +73,9 @@ pub fn serve(listener: std::net::TcpListener, web: Web) -> std::io::Result<Serve
             .add(("cross-origin-opener-policy", "same-origin"));
         let (hosts, known) = (hosts.clone(), web.clone());
         let guard = from_fn(move |req, next| host::guard(hosts.clone(), known.clone(), req, next));
-        App::new().app_data(web.clone()).wrap(guard).wrap(Compress::default()).wrap(headers).configure(routes)
+        let app = App::new().app_data(web.clone()).app_data(kept.0.clone()).app_data(kept.1.clone());
+        let app = app.app_data(kept.2.clone()).app_data(kept.3.clone());
+        app.wrap(guard).wrap(Compress::default()).wrap(headers).configure(routes)
     };
     Ok(HttpServer::new(app).disable_signals().shutdown_timeout(SHUTDOWN_S).listen(listener)?.run())
 }
@@ -76,6 +88,11 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(at("/calls/{id:.+}", call::get))
         .service(at("/rooms", rooms::get))
         .service(at("/rooms/{id:.+}", room::get))
+        .service(at("/servers", servers::get))
+        .service(at("/servers/{name}", server::get))
+        .service(at("/transports", transports::get))
+        .service(at("/statistics", statistics::get))
+        .service(at("/wall", wall::get))
         .service(at("/status", status::get))
         .service(at("/rejected", rejected::get))
         .service(at("/about", about::get))
@@ -87,6 +104,11 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(at("/api/v1/rooms/{id:.+}/members", moment::members))
         .service(at("/api/v1/rooms/{id:.+}/flips", moment::flips))
         .service(at("/api/v1/rooms/{id:.+}", room::get))
+        .service(at("/api/v1/servers", servers::get))
+        .service(at("/api/v1/servers/{name}", server::get))
+        .service(at("/api/v1/transports", transports::get))
+        .service(at("/api/v1/statistics", statistics::get))
+        .service(at("/api/v1/wall", wall::get))
         .service(at("/api/v1/status", status::get))
         .service(at("/api/v1/rejected", rejected::get))
         .service(

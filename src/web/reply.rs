@@ -38,18 +38,22 @@ pub enum Section {
     Now,
     Calls,
     Rooms,
+    Servers,
+    Transports,
+    Statistics,
     Status,
     About,
 }
 
 impl Section {
-    /// All that have a page.
-    pub const ALL: [(Self, &'static str, &'static str); 5] = [
+    /// Those at the top; the observer's status and what is collected are linked beside them and at the bottom.
+    pub const TOP: [(Self, &'static str, &'static str); 6] = [
         (Self::Now, "/", "Now"),
         (Self::Calls, "/calls", "Calls"),
         (Self::Rooms, "/rooms", "Rooms"),
-        (Self::Status, "/status", "Status"),
-        (Self::About, "/about", "About"),
+        (Self::Servers, "/servers", "Servers"),
+        (Self::Transports, "/transports", "SFUs"),
+        (Self::Statistics, "/statistics", "Stats"),
     ];
 }
 

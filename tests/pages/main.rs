@@ -3,6 +3,7 @@
 
 mod seen;
 mod site;
+mod sums;
 
 use callscope::changes::Change;
 use serde_json::{Value, json};

@@ -88,6 +88,20 @@ impl Site {
         batch::write(&self.store, &Rules::default(), &batch).await.unwrap();
     }
 
+    /// As if the homeserver had been heard from then on, and never before.
+    pub async fn watched_since(&self, from: i64) {
+        let url = format!("sqlite://{}", self.folder.join("pages.db").display());
+        let database = sqlx::AnyPool::connect(&url).await.unwrap();
+        for sql in [
+            format!("update coverage set from_ms = {from}, to_ms = {NOW}"),
+            format!("update rooms set first_seen_ms = {from}"),
+            format!("update vantages set started_ms = {from}, last_sync_ms = {NOW}"),
+        ] {
+            sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&database).await.unwrap();
+        }
+        database.close().await;
+    }
+
     pub async fn get(&self, path: &str) -> Answer {
         let answer = self.client.get(format!("{}{path}", self.base)).send().await.unwrap();
         let header =

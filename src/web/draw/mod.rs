@@ -1,12 +1,14 @@
 //! Pictures drawn on the server: pure geometry from facts; the templates write the SVG.
 
 pub mod axis;
+pub mod bars;
 pub mod blind;
 pub mod chart;
 pub mod heat;
 pub mod sfu;
 pub mod shape;
 pub mod timeline;
+pub mod week;
 
 use askama::filters::HtmlSafe;
 use std::fmt;

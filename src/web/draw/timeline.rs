@@ -1,12 +1,15 @@
 //! The timeline of one call: a row a person, a lane a device, a bar a stay, a glyph for how it ended.
 
 mod lane;
+mod marks;
+
+pub use marks::Mark;
 
 use super::Num;
 use super::axis::{Axis, Tick};
 use super::sfu::{Paint, Sfus};
 use super::shape::{Steps, spark};
-use crate::web::facts::{CallFacts, MemberFacts};
+use crate::web::facts::{CallFacts, MemberFacts, RelatedFacts};
 use crate::web::format;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,6 +37,8 @@ pub struct Timeline {
     /// Which glyphs the key explains.
     pub key: BTreeSet<Ending>,
     pub renewals: bool,
+    /// Above all rows: what concerns the whole room, or somebody without a row.
+    pub marks: Vec<Mark>,
 }
 
 /// Rows under one heading.
@@ -53,6 +58,10 @@ pub struct Row {
     pub bars: Vec<Bar>,
     pub glyphs: Vec<Glyph>,
     pub notes: Vec<Note>,
+    /// Rings and declines.
+    pub marks: Vec<Mark>,
+    /// Somebody who was rung, or declined, and never came.
+    pub absent: bool,
 }
 
 /// One stay, or several that touch on one SFU.
@@ -190,7 +199,7 @@ struct Canvas<'a> {
 
 /// Draws a call.
 #[must_use]
-pub fn draw(call: &CallFacts, renewals: &[Renewal], now: i64) -> Timeline {
+pub fn draw(call: &CallFacts, renewals: &[Renewal], related: &[RelatedFacts], now: i64) -> Timeline {
     let axis = Axis::around(call.started_ms, call.end_ms(now));
     let people = people(&call.members);
     let dense = people.len() > ROOMY_MAX;
@@ -205,6 +214,7 @@ pub fn draw(call: &CallFacts, renewals: &[Renewal], now: i64) -> Timeline {
         hidden: 0,
         key: BTreeSet::new(),
         renewals: false,
+        marks: Vec::new(),
         sfus: Sfus::default(),
     };
     if people.len() > DENSE_MAX {
@@ -212,6 +222,7 @@ pub fn draw(call: &CallFacts, renewals: &[Renewal], now: i64) -> Timeline {
     } else {
         let canvas = Canvas { axis, now, dense, dated, sfus: &sfus, renewals };
         picture.add_rows(&canvas, people);
+        picture.add_marks(related, &axis, dated);
     }
     picture.sfus = sfus;
     picture
@@ -255,7 +266,8 @@ fn people(members: &[MemberFacts]) -> Vec<Vec<&MemberFacts>> {
 fn row(canvas: &Canvas<'_>, stays: Vec<&MemberFacts>, left: &mut usize) -> (Row, usize) {
     let name = stays[0].title();
     let (user_id, title) = (format::tidy(&stays[0].user_id), summary(canvas, &name, &stays));
-    let mut row = Row { name, user_id, height: 0, title, bars: Vec::new(), glyphs: Vec::new(), notes: Vec::new() };
+    let (bars, glyphs, notes, marks) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut row = Row { name, user_id, height: 0, title, bars, glyphs, notes, marks, absent: false };
     let lanes = lane::by_device(stays, canvas.now);
     let many = lanes.len() > 1;
     let (top, bar, pitch) = if canvas.dense { (5, 8, 12) } else { (8, 14, 22) };

@@ -3,7 +3,6 @@
 use crate::rtc::coverage::{Interval, Span};
 use crate::store::row;
 use crate::store::{events, related, sessions};
-use crate::web::draw::Num;
 use crate::web::draw::axis::Axis;
 use crate::web::draw::blind::{self, Band};
 use crate::web::draw::sfu::Sfus;
@@ -24,7 +23,7 @@ const EVENTS: i64 = 400;
 const EVENTS_SHOWN: usize = 30;
 /// Stays in the table.
 const STAYS_SHOWN: usize = 300;
-/// Rings and slot changes drawn above the timeline, and listed.
+/// Rings and slot changes in the list.
 const MARKS: usize = 40;
 
 /// The page.
@@ -131,7 +130,7 @@ impl CallPage {
     #[must_use]
     pub fn timeline(&self, now: impl f::Whole) -> Timeline {
         let renewals: Vec<Renewal> = self.evidence.iter().filter_map(|event| self.renewal(event)).collect();
-        timeline::draw(&self.call, &renewals, self.call.upto(now))
+        timeline::draw(&self.call, &renewals, &self.related, self.call.upto(now))
     }
 
     /// What nobody watched, behind the timeline.
@@ -141,11 +140,10 @@ impl CallPage {
         blind::bands(blind::spans(&self.cover), &axis)
     }
 
-    /// Marks above the timeline: where, and for what.
+    /// Rings and the like in the list below the timeline.
     #[must_use]
-    pub fn marks(&self, now: impl f::Whole) -> Vec<(Num, &RelatedFacts)> {
-        let axis = Axis::around(self.call.started_ms, self.call.end_ms(now));
-        self.related.iter().take(MARKS).map(|related| (Num(axis.x(related.at_ms)), related)).collect()
+    pub fn rings(&self) -> &[RelatedFacts] {
+        &self.related[..self.related.len().min(MARKS)]
     }
 
     fn renewal(&self, event: &EvidenceFacts) -> Option<Renewal> {

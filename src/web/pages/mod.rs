@@ -5,12 +5,18 @@ pub mod call;
 pub mod calls;
 pub mod moment;
 pub mod overview;
+pub mod period;
 pub mod rejected;
 pub mod room;
 pub mod rooms;
+pub mod server;
+pub mod servers;
+pub mod statistics;
 pub mod status;
 #[cfg(test)]
 mod tests;
+pub mod transports;
+pub mod wall;
 
 use super::Web;
 use super::error::Error;

@@ -6,7 +6,7 @@ use crate::store::{coverage, rooms, sessions, stats, vantages};
 use crate::web::draw::chart::{self, StepChart};
 use crate::web::draw::shape::{self, Shape};
 use crate::web::error::Error;
-use crate::web::facts::{CallFacts, GapFacts, RoomRef, Stamp, VantageFacts};
+use crate::web::facts::{CallFacts, GapFacts, RoomRef, Stamp, VantageFacts, inferred, not_exact};
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
 use crate::web::{Web, assets, format as f};
@@ -48,9 +48,13 @@ pub struct Numbers {
     pub from_ms: i64,
     pub to_ms: i64,
     pub calls: i64,
+    /// Calls of which start, end and everything between were seen.
+    pub calls_exact: i64,
     pub people: i64,
     /// Device time in calls: ten devices for six minutes are one hour.
     pub together_ms: i64,
+    /// The same without what is inferred from expiry and claims, or was not watched.
+    pub together_seen_ms: i64,
     pub longest_ms: i64,
     pub longest_id: Option<String>,
     pub longest_room: Option<RoomRef>,
@@ -64,14 +68,30 @@ impl Numbers {
             from_ms,
             to_ms,
             calls: row.calls,
+            calls_exact: row.calls_exact,
             people: row.people,
             together_ms: row.together_ms,
+            together_seen_ms: row.together_seen_ms,
             longest_ms: row.longest_ms,
             longest_id: row.longest_id,
             longest_room: row.longest_room.map(RoomRef::from),
             peak: row.peak,
             peak_ms: row.peak_ms,
         }
+    }
+}
+
+impl Numbers {
+    /// How many calls are not exact, in words, if any.
+    #[must_use]
+    pub fn not_exact(&self) -> Option<String> {
+        not_exact(self.calls, self.calls_exact)
+    }
+
+    /// How much time is inferred, in words, if any.
+    #[must_use]
+    pub fn inferred(&self) -> Option<String> {
+        inferred(self.together_ms, self.together_seen_ms)
     }
 }
 
@@ -127,7 +147,7 @@ pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     reply::send(&web, &ask, load(&web, &ask).await.map(Answer::from)).await
 }
 
-async fn load(web: &Web, ask: &Ask) -> Result<Overview, Error> {
+pub(super) async fn load(web: &Web, ask: &Ask) -> Result<Overview, Error> {
     Query::read(&ask.query, &[])?;
     let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
     let ended = row::CallFilter { active: Some(false), from_ms: Some(now - f::DAY), ..Default::default() };
@@ -139,8 +159,8 @@ async fn load(web: &Web, ask: &Ask) -> Result<Overview, Error> {
     let rows = Rows {
         active: super::with_members(web, ask, active).await?,
         ended: super::with_members(web, ask, ended).await?,
-        today: stats::numbers(store, viewer, midnight, now).await?,
-        last_week: stats::numbers(store, viewer, midnight - 7 * f::DAY, now - 7 * f::DAY).await?,
+        today: stats::numbers(store, viewer, midnight, now, now).await?,
+        last_week: stats::numbers(store, viewer, midnight - 7 * f::DAY, now - 7 * f::DAY, now).await?,
         concurrency: stats::concurrency(store, viewer, now - f::DAY, now).await?,
         gaps: coverage::gaps(store, viewer, now - f::DAY, now).await?,
         rooms: rooms::list(store, viewer, now).await?,

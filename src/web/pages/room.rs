@@ -1,15 +1,18 @@
 //! `/rooms/{id}`: one room: now, a year of calls, the last ones, and what we know and do not know of it.
 
 use super::{moment, status};
-use crate::rtc::coverage::Interval;
+use crate::rtc::coverage::{Interval, Span};
 use crate::store::row::{self, CallFilter};
+use crate::store::sums::{self, Scope};
 use crate::store::{events, progress, rooms, sessions, stats, zombies};
 use crate::web::draw::blind;
 use crate::web::draw::chart::{self, ColumnChart};
 use crate::web::draw::heat::{self, Year};
 use crate::web::draw::shape;
 use crate::web::error::Error;
-use crate::web::facts::{CallFacts, CoverageFacts, Flip, Moment, RejectedFacts, RoomFacts, WalkFacts, ZombieFacts};
+use crate::web::facts::{
+    CallFacts, CoverageFacts, Flip, Moment, RejectedFacts, RoomFacts, SumFacts, WalkFacts, ZombieFacts,
+};
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
 use crate::web::{Web, assets, format as f};
@@ -35,6 +38,8 @@ pub struct RoomPage {
     pub room: RoomFacts,
     /// The newest calls, running ones among them.
     pub recent: Vec<CallFacts>,
+    /// The sums of the last 30 days.
+    pub last_30_days: SumFacts,
     /// The calls of the last year as `[started ms, most devices at once]`, oldest first.
     pub year: Vec<(i64, i64)>,
     pub rejected_events: Vec<RejectedFacts>,
@@ -74,7 +79,9 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error>
     let year = stats::starts(store, viewer, &room_id, heat::first_day(now)).await?;
     let rejected = events::rejected(store, viewer, Some(&room_id), REJECTED).await?;
     let cover = super::coverage_of(web, ask, &room_id).await?;
-    let mut page = page(room, recent, year, rejected, cover);
+    let month = Span { from: now - 30 * f::DAY, to: now };
+    let sums = sums::of(store, viewer, Scope::Room(&room_id), month, now).await?;
+    let mut page = page(room, recent, year, rejected, cover, SumFacts::new(&sums, month));
     page.zombies = zombies::of(store, viewer, &room_id, ZOMBIES).await?.into_iter().map(ZombieFacts::from).collect();
     page.walks = progress::of_room(store, viewer, &room_id, WALKS).await?.into_iter().map(WalkFacts::from).collect();
     page.flips = moment::last_flips(web, ask, &room_id).await?;
@@ -92,11 +99,24 @@ pub fn page(
     year: Vec<(i64, i64)>,
     rejected: Vec<row::Rejected>,
     cover: Vec<Interval>,
+    last_30_days: SumFacts,
 ) -> RoomPage {
     let rejected_events = rejected.into_iter().map(RejectedFacts::from).collect();
     let coverage = cover.iter().map(CoverageFacts::from).collect();
     let (walks, zombies, flips) = (Vec::new(), Vec::new(), Vec::new());
-    RoomPage { room: room.into(), recent, year, rejected_events, coverage, walks, zombies, then: None, cover, flips }
+    RoomPage {
+        room: room.into(),
+        recent,
+        last_30_days,
+        year,
+        rejected_events,
+        coverage,
+        walks,
+        zombies,
+        then: None,
+        cover,
+        flips,
+    }
 }
 
 impl RoomPage {

@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::rtc::coverage::{Cover, Interval, Span};
-use crate::store::progress::Sums;
 use crate::store::retention::Removed;
 use crate::store::row::{Evidence, Rejected, Room, RoomName, SpanNumbers, Totals, Vantage, Watch};
-use crate::web::facts::List;
+use crate::store::sums::Sums;
+use crate::web::facts::{List, SumFacts};
 use crate::web::fixtures::{self, MINUTE, NOW, at};
 use crate::web::query::Query;
 use crate::web::reply::{Page, Shell};
@@ -96,8 +96,10 @@ fn overview() -> overview::Overview {
         (0..96).map(|step| (NOW - DAY + step * 15 * MINUTE, (step * step / 7) % 23 * i64::from(step % 11 > 4)));
     let today = SpanNumbers {
         calls: 23,
+        calls_exact: 20,
         people: 118,
         together_ms: 56 * HOUR + 52 * MINUTE,
+        together_seen_ms: 53 * HOUR + 40 * MINUTE,
         longest_ms: 2 * HOUR + 41 * MINUTE,
         longest_id: Some("board".to_owned()),
         longest_room: Some(fixtures::room("Board of the Verein", "#board:example.org")),
@@ -202,6 +204,13 @@ fn related(kind: &'static str, who: &str) -> facts::RelatedFacts {
 }
 
 /// The parts of a room's page that not every room has.
+fn month() -> SumFacts {
+    let (calls, calls_exact, people) = (81, 78, 24);
+    let (together_ms, together_seen_ms) = (112 * HOUR, 109 * HOUR + 40 * MINUTE);
+    let sums = Sums { calls, calls_exact, people, together_ms, together_seen_ms, places: Vec::new() };
+    SumFacts::new(&sums, Span { from: NOW - 30 * DAY, to: NOW })
+}
+
 fn with_past(mut page: room::RoomPage) -> room::RoomPage {
     page.zombies = vec![facts::ZombieFacts {
         call_id: Some("war".to_owned()),
@@ -233,7 +242,7 @@ fn one_room() -> room::RoomPage {
     let mut list = rooms();
     list[1].rejected = 2;
     let reasons = vec![rejected("bad_device_id", "{\"type\":3}"), rejected("foreign_sender", NASTY)];
-    with_past(room::page(list.remove(1), calls().list.data, year, reasons, cover()))
+    with_past(room::page(list.remove(1), calls().list.data, year, reasons, cover(), month()))
 }
 
 fn status() -> status::Status {
@@ -257,7 +266,7 @@ fn status() -> status::Status {
         rooms: rooms(),
         full_since_ms: None,
         walks: vec![walks::gap(), walks::history()],
-        walked: Sums { rooms: 42, open: 2, pages: 900, found: 80_000 },
+        walked: crate::store::progress::Sums { rooms: 42, open: 2, pages: 900, found: 80_000 },
         removed: vec![Removed { what: "events".into(), total: 1200, last_ms: NOW - MINUTE }],
         gaps: vec![(Span { from: NOW - 5 * HOUR, to: NOW - 4 * HOUR }, 2), (Span { from: NOW - 9, to: NOW }, 0)],
     };
@@ -326,7 +335,7 @@ fn text_of_strangers_is_escaped_cut_and_stripped_of_tricks() {
     list.list.data = vec![call.clone()];
     list.form.query = Query::read("room=%3Cscript%3E%22%27", &["room"]).unwrap();
     let (odd, reasons) = (vec![(i64::MAX, i64::MAX), (i64::MIN, -1)], vec![rejected(NASTY, NASTY)]);
-    let hidden = html(&with_past(room::page(evil.clone(), Vec::new(), odd, reasons, cover())));
+    let hidden = html(&with_past(room::page(evil.clone(), Vec::new(), odd, reasons, cover(), month())));
     let pages = [html(&view), html(&list), html(&one_call(call)), html(&rooms::page(vec![evil])), hidden];
     for (index, page) in pages.iter().enumerate() {
         assert!(!page.contains("<script>") && !page.contains("<b><b>"), "page {index}");

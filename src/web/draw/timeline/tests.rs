@@ -4,7 +4,7 @@ use super::*;
 use crate::web::fixtures;
 
 fn timeline(call: &CallFacts) -> Timeline {
-    draw(call, &[], fixtures::NOW)
+    draw(call, &[], &[], fixtures::NOW)
 }
 
 fn row<'a>(picture: &'a Timeline, name: &str) -> &'a Row {
@@ -81,7 +81,7 @@ fn renewals_are_ticks_with_room_between_them() {
         ms: alice.joined_ms + seconds * 1000,
     };
     let renewals: Vec<_> = [-5, 0, 600, 601, 1200, 999_999].map(renewal).into();
-    let picture = draw(&call, &renewals, fixtures::NOW);
+    let picture = draw(&call, &renewals, &[], fixtures::NOW);
     assert_eq!(row(&picture, "Alice Moreau").bars[0].ticks.len(), 2);
     assert!(picture.renewals);
 }

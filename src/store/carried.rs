@@ -1,0 +1,109 @@
+//! What each transport carried within a span of time.
+
+use super::row::Viewer;
+use super::{Error, Store};
+use crate::rtc::coverage::Span;
+use crate::rtc::transport::{Selection, Stay, Transport, in_use};
+use futures_util::TryStreamExt;
+use sqlx::Row;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+/// What one transport carried within a span; `service_url` is null where a type has no address.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Carried {
+    pub kind: String,
+    pub service_url: Option<String>,
+    pub calls: i64,
+    pub devices: i64,
+    pub people: i64,
+    /// Device time, ms.
+    pub together_ms: i64,
+    pub servers: BTreeSet<String>,
+    /// Devices that use it now, and when it was last used, ms.
+    pub now: i64,
+    pub last_ms: i64,
+}
+
+const STAYS: &str = "select m.session_id, m.user_id, coalesce(m.device_id, m.chain) as device, m.server, m.joined_ms,
+        m.until_ms, m.transport_type, m.transport_url, m.selection
+    from memberships m where m.until_ms > $1 and m.joined_ms < $2 and m.until_ms > m.joined_ms
+    and m.session_id is not null order by m.session_id, m.joined_ms, m.user_id, m.device_id, m.id";
+
+/// Who used a transport, while it is being summed.
+#[derive(Debug, Default)]
+struct Using {
+    carried: Carried,
+    devices: HashSet<(String, String)>,
+    people: HashSet<String>,
+}
+
+/// What each transport carried within a span, as known at `now`, ms, most first; and the device time without one. What a
+/// member uses is told by the stays of its call, so they are read one by one: the cost follows the stays of the span.
+///
+/// # Errors
+/// When the database fails.
+pub async fn carried(store: &Store, viewer: Viewer, span: Span, now: i64) -> Result<(Vec<Carried>, i64), Error> {
+    let Viewer::Operator = viewer;
+    let mut found: BTreeMap<Option<(String, Option<String>)>, Using> = BTreeMap::new();
+    let mut call: Vec<(String, StayOf)> = Vec::new();
+    let mut rows = sqlx::query(STAYS).bind(span.from).bind(span.to).fetch(&store.read);
+    while let Some(row) = rows.try_next().await? {
+        let session: String = row.try_get("session_id")?;
+        if call.first().is_some_and(|(known, _)| *known != session) {
+            add(&mut found, &std::mem::take(&mut call), span, now);
+        }
+        call.push((session, StayOf::read(&row)?));
+    }
+    add(&mut found, &call, span, now);
+    let without = found.remove(&None).map_or(0, |using| using.carried.together_ms);
+    let done = |((kind, service_url), using): ((String, Option<String>), Using)| Carried {
+        kind,
+        service_url,
+        devices: super::int(using.devices.len()),
+        people: super::int(using.people.len()),
+        ..using.carried
+    };
+    let mut list: Vec<Carried> = found.into_iter().filter_map(|(key, using)| Some(done((key?, using)))).collect();
+    list.sort_by(|a, b| (b.together_ms, &a.service_url).cmp(&(a.together_ms, &b.service_url)));
+    Ok((list, without))
+}
+
+struct StayOf {
+    user_id: String,
+    device: String,
+    server: String,
+    stay: Stay,
+}
+
+impl StayOf {
+    fn read(row: &sqlx::any::AnyRow) -> Result<Self, Error> {
+        let kind: Option<String> = row.try_get("transport_type")?;
+        let service_url: Option<String> = row.try_get("transport_url")?;
+        let transport = kind.map(|kind| Transport { kind, service_url });
+        let selection = Selection::from_word(row.try_get("selection")?);
+        Ok(Self {
+            user_id: row.try_get("user_id")?,
+            device: row.try_get("device")?,
+            server: row.try_get("server")?,
+            stay: (row.try_get("joined_ms")?, row.try_get("until_ms")?, transport, selection),
+        })
+    }
+}
+
+/// Adds the stays of one call to what carried them.
+fn add(found: &mut BTreeMap<Option<(String, Option<String>)>, Using>, call: &[(String, StayOf)], span: Span, now: i64) {
+    let stays: Vec<Stay> = call.iter().map(|(_, of)| of.stay.clone()).collect();
+    let mut used: BTreeSet<Option<(String, Option<String>)>> = BTreeSet::new();
+    for ((_, of), transport) in call.iter().zip(in_use(&stays)) {
+        let key = transport.map(|transport| (transport.kind, transport.service_url));
+        let using = found.entry(key.clone()).or_default();
+        let (from, until) = (of.stay.0.max(span.from), of.stay.1.min(span.to));
+        using.carried.together_ms += (until - from).max(0);
+        using.carried.now += i64::from(of.stay.0 <= now && of.stay.1 > now);
+        using.carried.last_ms = using.carried.last_ms.max(until);
+        using.carried.servers.insert(of.server.clone());
+        using.devices.insert((of.user_id.clone(), of.device.clone()));
+        using.people.insert(of.user_id.clone());
+        using.carried.calls += i64::from(used.insert(key));
+    }
+}

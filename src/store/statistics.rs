@@ -1,0 +1,284 @@
+//! Distributions, people and places over a span of time, for the pages of statistics and of servers.
+//!
+//! Everything is counted when asked, by the indexes of time: the cost follows the calls and stays of the span.
+
+use super::row::{RoomName, Viewer};
+use super::signs::{first_sign, last_sign, unsaid};
+use super::sums::spans;
+use super::{Error, Store};
+use crate::rtc::coverage::Span;
+use sqlx::Row;
+use std::collections::BTreeMap;
+
+/// Calls that began on one day, of one class of length and one number of people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Class {
+    /// Days since the Unix epoch.
+    pub day: i64,
+    /// The shortest length of the class, ms; of those that run, their length so far.
+    pub length_ms: i64,
+    /// The fewest people of the class.
+    pub people: i64,
+    pub calls: i64,
+}
+
+/// Where the classes of length begin, ms, and those of people: as the query has them.
+pub const LENGTHS: [i64; 8] = [0, 60_000, 300_000, 900_000, 1_800_000, 3_600_000, 7_200_000, 14_400_000];
+pub const PEOPLE: [i64; 8] = [1, 2, 3, 4, 6, 10, 20, 50];
+
+const CLASSES: &str = "with calls as (select started_ms, users,
+        (case when until_ms < $3 then until_ms else $3 end) - started_ms as length_ms
+        from sessions where started_ms >= $1 and started_ms < $2)
+    select started_ms / 86400000,
+        case when length_ms < 60000 then 0 when length_ms < 300000 then 60000 when length_ms < 900000 then 300000
+            when length_ms < 1800000 then 900000 when length_ms < 3600000 then 1800000
+            when length_ms < 7200000 then 3600000 when length_ms < 14400000 then 7200000 else 14400000 end,
+        case when users < 4 then users when users < 6 then 4 when users < 10 then 6 when users < 20 then 10
+            when users < 50 then 20 else 50 end, count(*)
+    from calls group by 1, 2, 3 order by 1, 2, 3";
+
+/// The calls that began within a span, by day and class, as known at `now`, ms.
+///
+/// # Errors
+/// When the database fails.
+pub async fn classes(store: &Store, viewer: Viewer, span: Span, now: i64) -> Result<Vec<Class>, Error> {
+    let Viewer::Operator = viewer;
+    let query = sqlx::query_as(CLASSES).bind(span.from).bind(span.to).bind(now);
+    let rows: Vec<(i64, i64, i64, i64)> = query.fetch_all(&store.read).await?;
+    Ok(rows.into_iter().map(|(day, length_ms, people, calls)| Class { day, length_ms, people, calls }).collect())
+}
+
+const MIDDLE: &str = "select (case when until_ms < $3 then until_ms else $3 end) - started_ms from sessions
+    where started_ms >= $1 and started_ms < $2 order by 1 limit 1 offset
+    (select count(*) / 2 from sessions where started_ms >= $1 and started_ms < $2)";
+
+/// The length, ms, that half of the calls that began within a span do not reach.
+///
+/// # Errors
+/// When the database fails.
+pub async fn usual_length(store: &Store, viewer: Viewer, span: Span, now: i64) -> Result<Option<i64>, Error> {
+    let Viewer::Operator = viewer;
+    let query = sqlx::query_scalar(MIDDLE).bind(span.from).bind(span.to).bind(now);
+    Ok(query.fetch_optional(&store.read).await?)
+}
+
+const NAMES: &str = "select room_id, name, alias from rooms
+    where room_id in ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
+
+/// The names of rooms, by id.
+///
+/// # Errors
+/// When the database fails.
+pub async fn room_names(
+    store: &Store,
+    viewer: Viewer,
+    room_ids: &[String],
+) -> Result<BTreeMap<String, RoomName>, Error> {
+    let Viewer::Operator = viewer;
+    let mut found = BTreeMap::new();
+    for ids in room_ids.chunks(16) {
+        let query = (0..16).fold(sqlx::query(NAMES), |query, at| query.bind(ids.get(at)));
+        for row in query.fetch_all(&store.read).await? {
+            let room_id: String = row.try_get("room_id")?;
+            let name = RoomName { room_id: room_id.clone(), name: row.try_get("name")?, alias: row.try_get("alias")? };
+            found.insert(room_id, name);
+        }
+    }
+    Ok(found)
+}
+
+/// People and stays of one homeserver within a span.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerRow {
+    pub server: String,
+    pub people: i64,
+    pub calls: i64,
+    /// Stays that ended within the span, and those of them that nobody ended.
+    pub ended: i64,
+    pub expired: i64,
+}
+
+// A stay that was cut short by what came later says nothing of how its server says goodbye.
+const SERVERS: &str = "select server, count(distinct user_id) as people, count(distinct session_id) as calls,
+        count(case when until_ms <= $3 then 1 end) as ended,
+        count(case when until_ms <= $3 and end_event_id is null and end_reason in ('expired', 'sticky_expired')
+            then 1 end) as expired
+    from memberships where until_ms > $1 and joined_ms < $2 and until_ms > joined_ms
+    group by server order by server";
+
+/// The homeservers seen in calls within a span, as known at `now`, ms.
+///
+/// # Errors
+/// When the database fails.
+pub async fn servers(store: &Store, viewer: Viewer, span: Span, now: i64) -> Result<Vec<ServerRow>, Error> {
+    let Viewer::Operator = viewer;
+    let rows = sqlx::query(SERVERS).bind(span.from).bind(span.to).bind(now).fetch_all(&store.read).await?;
+    let server = |row: &sqlx::any::AnyRow| {
+        Ok(ServerRow {
+            server: row.try_get("server")?,
+            people: row.try_get("people")?,
+            calls: row.try_get("calls")?,
+            ended: row.try_get("ended")?,
+            expired: row.try_get("expired")?,
+        })
+    };
+    rows.iter().map(server).collect()
+}
+
+const IS_KNOWN: &str = "select 1 from memberships where server = $1 limit 1";
+
+/// Was this homeserver ever seen in a call?
+///
+/// # Errors
+/// When the database fails.
+pub async fn is_known_server(store: &Store, viewer: Viewer, server: &str) -> Result<bool, Error> {
+    let Viewer::Operator = viewer;
+    let found: Option<i64> = sqlx::query_scalar(IS_KNOWN).bind(server).fetch_optional(&store.read).await?;
+    Ok(found.is_some())
+}
+
+const ENDS: &str = "select end_reason, count(*) from memberships
+    where server = $4 and until_ms > $1 and until_ms <= $3 and joined_ms < $2 and until_ms > joined_ms
+    group by end_reason order by 2 desc, 1";
+
+/// How the stays of a server ended that ended within a span, most first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn ends(
+    store: &Store,
+    viewer: Viewer,
+    server: &str,
+    span: Span,
+    now: i64,
+) -> Result<Vec<(String, i64)>, Error> {
+    let Viewer::Operator = viewer;
+    let query = sqlx::query_as(ENDS).bind(span.from).bind(span.to).bind(now).bind(server);
+    Ok(query.fetch_all(&store.read).await?)
+}
+
+/// A stay that nobody ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GhostRow {
+    pub room: RoomName,
+    pub session_id: String,
+    pub user_id: String,
+    pub name: Option<String>,
+    pub device_id: Option<String>,
+    pub joined_ms: i64,
+    pub until_ms: i64,
+}
+
+const GHOSTS: &str =
+    "select m.room_id, m.session_id, m.user_id, m.device_id, m.joined_ms, m.until_ms, p.name as person,
+        r.name as room_name, r.alias
+    from memberships m join rooms r on r.room_id = m.room_id
+    left join people p on p.room_id = m.room_id and p.user_id = m.user_id
+    where m.server = $1 and m.until_ms > $2 and m.until_ms <= $3 and m.session_id is not null
+    and m.end_event_id is null and m.end_reason in ('expired', 'sticky_expired')
+    order by m.until_ms desc, m.id limit $4";
+
+/// The stays of a server that ran out within a span, newest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn ghosts(
+    store: &Store,
+    viewer: Viewer,
+    server: &str,
+    span: Span,
+    limit: i64,
+) -> Result<Vec<GhostRow>, Error> {
+    let Viewer::Operator = viewer;
+    let query = sqlx::query(GHOSTS).bind(server).bind(span.from).bind(span.to).bind(limit);
+    let ghost = |row: &sqlx::any::AnyRow| {
+        let (room_id, name, alias) = (row.try_get("room_id")?, row.try_get("room_name")?, row.try_get("alias")?);
+        Ok(GhostRow {
+            room: RoomName { room_id, name, alias },
+            session_id: row.try_get("session_id")?,
+            user_id: row.try_get("user_id")?,
+            name: row.try_get("person")?,
+            device_id: row.try_get("device_id")?,
+            joined_ms: row.try_get("joined_ms")?,
+            until_ms: row.try_get("until_ms")?,
+        })
+    };
+    query.fetch_all(&store.read).await?.iter().map(ghost).collect()
+}
+
+/// The time of one person within a span.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PersonRow {
+    pub user_id: String,
+    pub name: Option<String>,
+    pub together_ms: i64,
+    pub together_seen_ms: i64,
+}
+
+const PERSONS: &str = concat!(
+    spans!(" and m.server = $4"),
+    "select s.user_id, (select min(p.name) from people p where p.user_id = s.user_id) as person,
+        cast(sum(s.end_ms - s.start_ms) as bigint) as together_ms,
+        cast(sum(case when s.seen_to > s.seen_from then s.seen_to - s.seen_from else 0 end) as bigint) as seen_ms
+    from spans s group by s.user_id order by 3 desc, 1 limit $5"
+);
+
+/// The people of a server with most time within a span. Time that nobody watched is not taken off here.
+///
+/// # Errors
+/// When the database fails.
+pub async fn persons(
+    store: &Store,
+    viewer: Viewer,
+    server: &str,
+    (span, now): (Span, i64),
+    limit: i64,
+) -> Result<Vec<PersonRow>, Error> {
+    let Viewer::Operator = viewer;
+    let query = sqlx::query(PERSONS).bind(span.from).bind(span.to).bind(now).bind(server).bind(limit);
+    let person = |row: &sqlx::any::AnyRow| {
+        Ok(PersonRow {
+            user_id: row.try_get("user_id")?,
+            name: row.try_get("person")?,
+            together_ms: row.try_get("together_ms")?,
+            together_seen_ms: row.try_get("seen_ms")?,
+        })
+    };
+    query.fetch_all(&store.read).await?.iter().map(person).collect()
+}
+
+/// A transport that members name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedRow {
+    pub kind: String,
+    pub service_url: Option<String>,
+    pub people: i64,
+    pub stays: i64,
+    /// When the newest of these stays began, ms.
+    pub last_ms: i64,
+}
+
+const NAMED: &str =
+    "select transport_type as kind, transport_url, count(distinct user_id) as people, count(*) as stays,
+        max(joined_ms) as last_ms
+    from memberships where server = $3 and until_ms > $1 and joined_ms < $2 and until_ms > joined_ms
+    and transport_type is not null group by transport_type, transport_url order by 4 desc, 1, 2 limit 50";
+
+/// The transports that people of a server name within a span, most stays first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn named(store: &Store, viewer: Viewer, server: &str, span: Span) -> Result<Vec<NamedRow>, Error> {
+    let Viewer::Operator = viewer;
+    let rows = sqlx::query(NAMED).bind(span.from).bind(span.to).bind(server).fetch_all(&store.read).await?;
+    let named = |row: &sqlx::any::AnyRow| {
+        Ok(NamedRow {
+            kind: row.try_get("kind")?,
+            service_url: row.try_get("transport_url")?,
+            people: row.try_get("people")?,
+            stays: row.try_get("stays")?,
+            last_ms: row.try_get("last_ms")?,
+        })
+    };
+    rows.iter().map(named).collect()
+}

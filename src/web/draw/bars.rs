@@ -1,0 +1,119 @@
+//! Column charts of counts: by day with the period before, and by named classes.
+
+use super::chart::{Column, Line, lines};
+use super::{Num, float, ratio};
+use std::fmt::Write;
+
+/// One column's worth: what it is called, how much it is, and how much it was in the period before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot {
+    pub title: String,
+    pub value: i64,
+    pub before: Option<i64>,
+    /// Beneath the column, where it has a label.
+    pub label: Option<String>,
+    /// Today, or this week.
+    pub now: bool,
+}
+
+/// The picture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bars {
+    pub height: i64,
+    pub lines: Vec<Line>,
+    pub columns: Vec<Column>,
+    pub labels: Vec<Label>,
+    /// The period before as path data inside 1000 × height, where there is one.
+    pub before: Option<String>,
+    /// Room for the labels of the lines, px.
+    pub gutter: usize,
+}
+
+/// Words beneath the plot.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Label {
+    pub x: Num,
+    pub text: String,
+    /// A phone leaves it out.
+    pub second: bool,
+}
+
+/// Draws columns that share the width; the value of a line is written by `name`.
+#[must_use]
+pub fn bars(slots: &[Slot], height: i64, name: impl Fn(i64) -> String) -> Bars {
+    let tall = ratio(height, 1);
+    let most = slots.iter().map(|slot| slot.value.max(slot.before.unwrap_or(0))).max().unwrap_or(0);
+    let (mut lines, top) = lines(most, tall);
+    for (line, value) in lines.iter_mut().zip(line_values(top)) {
+        line.label = name(value);
+    }
+    let width = 100.0 / float(slots.len().max(1));
+    let tall_of = |value: i64| if value == 0 { 0.0 } else { (tall * ratio(value, top)).max(1.0) };
+    let column = |(at, slot): (usize, &Slot)| Column {
+        x: Num(width * (float(at) + 0.14)),
+        w: Num(width * 0.72),
+        y: Num(tall - tall_of(slot.value)),
+        h: Num(tall_of(slot.value)),
+        title: slot.title.clone(),
+        today: slot.now,
+    };
+    let labelled = slots.iter().enumerate().filter_map(|(at, slot)| Some((at, slot.label.clone()?)));
+    let label = |(index, (at, text)): (usize, (usize, String))| Label {
+        x: Num(width * (float(at) + 0.5)),
+        text,
+        second: index % 2 == 1,
+    };
+    Bars {
+        height,
+        columns: slots.iter().enumerate().map(column).collect(),
+        labels: labelled.enumerate().map(label).collect(),
+        before: before(slots, tall, top),
+        gutter: lines.iter().map(|line| line.label.len()).max().unwrap_or(1) * 7 + 5,
+        lines,
+    }
+}
+
+/// The values that the lines stand on, as [`lines`] chose them: equal steps up to the top.
+fn line_values(top: i64) -> impl Iterator<Item = i64> {
+    let count = (lines(top, 1.0).0.len() - 1).max(1);
+    let step = top / i64::try_from(count).unwrap_or(1);
+    (0..).map(move |index: i64| index * step)
+}
+
+fn before(slots: &[Slot], tall: f64, top: i64) -> Option<String> {
+    let mut path = String::new();
+    for (at, slot) in slots.iter().enumerate() {
+        let y = Num(tall - tall * ratio(slot.before?, top));
+        let end = Num(1000.0 * float(at + 1) / float(slots.len()));
+        let _ = if at == 0 { write!(path, "M0 {y}H{end}") } else { write!(path, "V{y}H{end}") };
+    }
+    (!path.is_empty()).then_some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slot(value: i64, before: Option<i64>) -> Slot {
+        Slot { title: String::new(), value, before, label: Some(value.to_string()), now: false }
+    }
+
+    #[test]
+    fn columns_stand_on_the_line_and_the_period_before_is_a_step() {
+        let picture = bars(&[slot(0, Some(3)), slot(1, Some(0)), slot(6, Some(6))], 100, |value| format!("{value} h"));
+        let heights: Vec<f64> = picture.columns.iter().map(|column| column.h.0.round()).collect();
+        assert_eq!(heights, [0.0, 17.0, 100.0]);
+        assert_eq!(picture.before.as_deref(), Some("M0 50H333.333V100H666.667V0H1000"));
+        let labels: Vec<&str> = picture.lines.iter().map(|line| line.label.as_str()).collect();
+        assert_eq!(labels, ["0 h", "2 h", "4 h", "6 h"]);
+        assert_eq!(picture.labels.iter().map(|label| label.second).collect::<Vec<_>>(), [false, true, false]);
+    }
+
+    #[test]
+    fn nothing_is_an_empty_picture() {
+        let picture = bars(&[slot(0, None)], 100, |value| value.to_string());
+        assert!(picture.before.is_none() && picture.columns[0].h.0 == 0.0);
+        assert!(bars(&[], 100, |value| value.to_string()).columns.is_empty());
+        assert!(bars(&[slot(1, None), slot(i64::MAX, None)], 100, |value| value.to_string()).columns[0].h.0 >= 1.0);
+    }
+}

@@ -1,0 +1,200 @@
+//! Marks of rings, notifications and declines: on the lane of whom they concern; above all lanes what concerns the room.
+
+use super::{ROOMY_MAX, Row, Timeline};
+use crate::web::draw::Num;
+use crate::web::draw::axis::Axis;
+use crate::web::facts::{RelatedFacts, person};
+use crate::web::format;
+
+/// Marks drawn in one picture; the list below has more.
+const MARKS_MAX: usize = 200;
+/// A mark takes so much above the first lane of a roomy row, px.
+const ROOM: i64 = 10;
+/// Marks nearer than this become one: 16 px of 1000, in percent.
+const NEAR: f64 = 1.6;
+/// People who were rung and never came get a row of their own, up to this many.
+const ABSENT_MAX: usize = 10;
+/// A note right of a mark of somebody who never came needs so much of the picture, in percent.
+const NOTE_ROOM: f64 = 20.0;
+
+/// One mark.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mark {
+    pub x: Num,
+    pub y: i64,
+    /// The id of its glyph in the page, and its state class.
+    pub glyph: &'static str,
+    pub class: &'static str,
+    pub title: String,
+    /// The event behind it.
+    pub event_id: String,
+    /// Words beside it, where there is room.
+    pub note: Option<&'static str>,
+}
+
+impl Timeline {
+    /// Puts the marks where they belong. `dated`: times need their day.
+    pub(super) fn add_marks(&mut self, related: &[RelatedFacts], axis: &Axis, dated: bool) {
+        for event in related.iter().take(MARKS_MAX) {
+            let (glyph, class) = event.mark();
+            let mark = Mark {
+                x: Num(axis.x(event.at_ms)),
+                y: 7,
+                glyph,
+                class,
+                title: format!("{}, {} UTC", event.words(), format::plain_time(event.at_ms, dated)),
+                event_id: event.event_id.clone(),
+                note: None,
+            };
+            let whom = concerned(event);
+            let placed = whom.iter().filter(|user_id| self.mark_row(user_id, event, &mark)).count();
+            if placed < whom.len() || whom.is_empty() {
+                put(&mut self.marks, mark);
+            }
+        }
+        let rows = self.groups.iter_mut().flat_map(|group| &mut group.rows).filter(|row| !row.marks.is_empty());
+        for row in rows.filter(|_| !self.dense) {
+            row.make_room();
+        }
+    }
+
+    /// False where this person has no row and gets none.
+    fn mark_row(&mut self, user_id: &str, event: &RelatedFacts, mark: &Mark) -> bool {
+        let shown = format::tidy(user_id);
+        let mut rows = self.groups.iter_mut().flat_map(|group| &mut group.rows);
+        if let Some(row) = rows.find(|row| row.user_id == shown) {
+            let y = if self.dense { row.height / 2 } else { ROOM };
+            put(&mut row.marks, Mark { y, note: None, ..mark.clone() });
+            if row.absent && event.kind == "decline" {
+                row.title = format!("{}, declined and did not come", row.name);
+            }
+            return true;
+        }
+        let people: usize = self.groups.iter().map(|group| group.rows.len()).sum();
+        let absent = self.groups.iter().flat_map(|group| &group.rows).filter(|row| row.absent).count();
+        let Some(group) = self.groups.last_mut().filter(|_| !self.dense && self.area.is_none()) else { return false };
+        if people >= ROOMY_MAX || absent >= ABSENT_MAX {
+            return false;
+        }
+        let note = (mark.x.0 + NOTE_ROOM <= 100.0).then_some(match event.kind {
+            "decline" => "declined",
+            "ring" => "rung, did not come",
+            _ => "told, did not come",
+        });
+        let name = person(None, user_id);
+        let title = format!("{name}, {}", if event.kind == "decline" { "declined" } else { "did not come" });
+        let marks = vec![Mark { y: ROOM, note, ..mark.clone() }];
+        let (bars, glyphs, notes) = (Vec::new(), Vec::new(), Vec::new());
+        group.rows.push(Row { name, user_id: shown, height: 30, title, bars, glyphs, notes, marks, absent: true });
+        true
+    }
+}
+
+impl Row {
+    /// Lanes move down below the marks; a row without lanes has its marks in the middle.
+    fn make_room(&mut self) {
+        if self.absent {
+            self.marks.iter_mut().for_each(|mark| mark.y = self.height / 2);
+            // The later mark says how it went.
+            let last = self.marks.len() - 1;
+            self.marks[..last].iter_mut().for_each(|mark| mark.note = None);
+            return;
+        }
+        self.bars.iter_mut().for_each(|bar| bar.y += ROOM);
+        self.glyphs.iter_mut().for_each(|glyph| glyph.y += ROOM);
+        self.notes.iter_mut().for_each(|note| note.y += ROOM);
+        self.height += ROOM;
+    }
+}
+
+/// Whom an event concerns, one by one; nobody where it concerns the room.
+fn concerned(event: &RelatedFacts) -> Vec<&str> {
+    match event.kind {
+        "decline" => vec![&event.user_id],
+        "ring" | "notification" if !event.whole_room => event.whom.iter().map(String::as_str).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Adds a mark; one that would touch the last becomes one with it, and tells both.
+fn put(marks: &mut Vec<Mark>, mut mark: Mark) {
+    if let Some(before) = marks.pop_if(|last| (mark.x.0 - last.x.0).abs() < NEAR) {
+        mark.title = format!("{}; {}", before.title, mark.title).chars().take(400).collect();
+        mark.note = mark.note.or(before.note);
+    }
+    marks.push(mark);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::web::draw::timeline::draw;
+    use crate::web::facts::Stamp;
+    use crate::web::fixtures::{self, MINUTE, NOW};
+
+    fn event(kind: &'static str, who: &str, whom: &[&str], minutes_ago: i64) -> RelatedFacts {
+        let at_ms = NOW - minutes_ago * MINUTE;
+        RelatedFacts {
+            kind,
+            event_id: format!("${kind}{minutes_ago}"),
+            user_id: who.to_owned(),
+            whom: whom.iter().map(|user| (*user).to_owned()).collect(),
+            whole_room: false,
+            at_ms,
+            at_at: Stamp(at_ms),
+            lifetime_ms: None,
+            intent: None,
+            relates_to: None,
+        }
+    }
+
+    const ALICE: &str = "@alice:example.org";
+    const BOB: &str = "@bob:matrix.example.net";
+    const ERIN: &str = "@erin:example.org";
+
+    fn row<'a>(picture: &'a Timeline, user_id: &str) -> &'a Row {
+        picture.groups.iter().flat_map(|group| &group.rows).find(|row| row.user_id == user_id).unwrap()
+    }
+
+    #[test]
+    fn a_ring_stands_on_the_lane_of_whom_it_rang() {
+        let plain = draw(&fixtures::war_room(), &[], &[], NOW);
+        let related = [event("ring", ALICE, &[BOB, ERIN], 45), event("decline", ERIN, &[], 40)];
+        let picture = draw(&fixtures::war_room(), &[], &related, NOW);
+        assert!(picture.marks.is_empty(), "all of them have a lane");
+        let (bob, before) = (row(&picture, BOB), row(&plain, BOB));
+        assert_eq!((bob.marks.len(), bob.marks[0].glyph, bob.height), (1, "e-ring", before.height + ROOM));
+        assert_eq!((bob.bars[0].y, bob.glyphs[0].y), (before.bars[0].y + ROOM, before.glyphs[0].y + ROOM));
+        assert!(bob.marks[0].title.starts_with("alice rang bob and 1 more, 14:02"), "{}", bob.marks[0].title);
+        assert_eq!(row(&picture, ALICE), row(&plain, ALICE), "who rings is not rung");
+        let erin = row(&picture, ERIN);
+        let glyphs: Vec<_> = erin.marks.iter().map(|mark| (mark.glyph, mark.note)).collect();
+        assert_eq!(glyphs, [("e-ring", None), ("e-no", None)]);
+        assert_eq!((erin.absent, erin.title.as_str()), (true, "erin, declined and did not come"));
+    }
+
+    #[test]
+    fn what_concerns_the_room_stands_above() {
+        let ring = RelatedFacts { whole_room: true, ..event("ring", ALICE, &[BOB], 45) };
+        let related = [ring, event("slot_closed", ALICE, &[], 20), event("slot_opened", ALICE, &[], 20)];
+        let picture = draw(&fixtures::war_room(), &[], &related, NOW);
+        let glyphs: Vec<_> = picture.marks.iter().map(|mark| mark.glyph).collect();
+        assert_eq!(glyphs, ["e-ring", "e-left"], "two at one moment are one");
+        assert!(picture.marks[1].title.contains("closed the slot") && picture.marks[1].title.contains("opened"));
+        assert!(row(&picture, BOB).marks.is_empty());
+    }
+
+    #[test]
+    fn small_rows_keep_their_height_and_strangers_get_none() {
+        let related = [event("ring", ALICE, &["@person3:server3.example", ERIN], 45)];
+        let picture = draw(&fixtures::crowd(120), &[], &related, NOW);
+        let rung = row(&picture, "@person3:server3.example");
+        assert_eq!((rung.height, rung.marks[0].y), (18, 9));
+        assert_eq!(picture.marks.len(), 1, "for the one without a row");
+        assert!(draw(&fixtures::crowd(300), &[], &related, NOW).groups.is_empty());
+        let many: Vec<String> = (0..100).map(|index| format!("@u{index}:h")).collect();
+        let whom: Vec<&str> = many.iter().map(String::as_str).collect();
+        let picture = draw(&fixtures::war_room(), &[], &[event("ring", ALICE, &whom, 45)], NOW);
+        assert_eq!(picture.groups[0].rows.iter().filter(|row| row.absent).count(), ABSENT_MAX);
+    }
+}

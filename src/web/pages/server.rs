@@ -1,0 +1,312 @@
+//! `/servers/{name}`: one homeserver: may it be restarted now, its people, how its stays end, what it leaves behind.
+
+use super::period::Period;
+use crate::store::statistics::{self, NamedRow};
+use crate::store::sums::{self, Scope};
+use crate::store::{sessions, vantages};
+use crate::web::draw::bars::{self, Bars, Slot};
+use crate::web::draw::timeline::words;
+use crate::web::draw::{Num, ratio};
+use crate::web::error::Error;
+use crate::web::facts::{CallFacts, GhostFacts, PersonTime, Rate, Stamp, SumFacts};
+use crate::web::kept::Kept;
+use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
+use crate::web::{Web, assets, format as f};
+use actix_web::{HttpRequest, HttpResponse, web as http};
+use askama::Template;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+const PEOPLE: i64 = 20;
+const GHOSTS: i64 = 20;
+/// The longest name of a host; others are no servers.
+const NAME_MAX: usize = 255;
+
+/// The page.
+#[derive(Debug, Clone, Serialize)]
+pub struct ServerPage {
+    pub server: String,
+    pub now: Now,
+    #[serde(flatten)]
+    pub past: Past,
+}
+
+/// Who of this server is in a call now.
+#[derive(Debug, Clone, Serialize)]
+pub struct Now {
+    pub now_ms: i64,
+    pub now_at: Stamp,
+    /// False where the observer does not hear its homeserver, or did not yet: then nobody here is no answer.
+    pub can_tell: bool,
+    pub people: usize,
+    pub devices: usize,
+    /// Calls with people of this server, and other calls that an SFU under its name carries.
+    pub calls: Vec<CallFacts>,
+    pub carried: Vec<CallFacts>,
+}
+
+/// What was over a period.
+#[derive(Debug, Clone, Serialize)]
+pub struct Past {
+    /// When this was computed: what took long is kept for a while.
+    pub computed_ms: i64,
+    pub computed_at: Stamp,
+    pub period: &'static str,
+    pub this: SumFacts,
+    pub before: SumFacts,
+    /// The time in calls of people of all servers.
+    pub together_all_ms: i64,
+    /// Stays that ended, by how; and those of them that nobody ended.
+    pub ends: Vec<EndFacts>,
+    pub ended: i64,
+    pub expired: i64,
+    /// How often stays only run out; null under 30 stays. And the median of all servers that have a rate.
+    pub rate: Option<Rate>,
+    pub median_permille: Option<i64>,
+    /// Time in calls by week, from the first day of the period.
+    pub weeks: Vec<WeekFacts>,
+    /// Transports that its people name.
+    pub transports: Vec<NamedFacts>,
+    pub people: Vec<PersonTime>,
+    /// The newest stays that nobody ended.
+    pub ghosts: Vec<GhostFacts>,
+    #[serde(skip)]
+    days: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EndFacts {
+    pub reason: String,
+    pub stays: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct WeekFacts {
+    pub from_ms: i64,
+    pub from_at: Stamp,
+    pub together_ms: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NamedFacts {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub service_url: Option<String>,
+    pub people: i64,
+    pub stays: i64,
+    pub last_ms: i64,
+    pub last_at: Stamp,
+}
+
+impl From<NamedRow> for NamedFacts {
+    fn from(row: NamedRow) -> Self {
+        let NamedRow { kind, service_url, people, stays, last_ms } = row;
+        Self { kind, service_url, people, stays, last_ms, last_at: Stamp(last_ms) }
+    }
+}
+
+/// `GET /servers/{name}` and `GET /api/v1/servers/{name}`
+pub async fn get(
+    req: HttpRequest,
+    web: http::Data<Web>,
+    kept: http::Data<Kept<Past>>,
+    name: http::Path<String>,
+) -> HttpResponse {
+    let ask = Ask::of(&req, &web);
+    reply::send(&web, &ask, load(&web, &ask, &kept, &name).await.map(Answer::from)).await
+}
+
+async fn load(web: &Web, ask: &Ask, kept: &Kept<Past>, name: &str) -> Result<ServerPage, Error> {
+    let period = Period::read(&ask.query)?;
+    if name.len() > NAME_MAX || !statistics::is_known_server(&web.store, ask.viewer, name).await? {
+        return Err(Error::NotFound("Nobody of a server with this name was seen in a call.".to_owned()));
+    }
+    let key = format!("{} {name}", period.word());
+    let past = kept.get(&key, past(web, ask, name, period)).await?;
+    Ok(ServerPage { server: name.to_owned(), now: now(web, ask, name).await?, past })
+}
+
+async fn now(web: &Web, ask: &Ask, name: &str) -> Result<Now, Error> {
+    let calls = sessions::active(&web.store, ask.viewer, ask.now).await?;
+    let calls = super::with_members(web, ask, calls).await?;
+    let vantages = vantages::list(&web.store).await?;
+    let well = |vantage: &crate::store::row::Vantage| vantage.error.is_none() && vantage.first_sync_ms.is_some();
+    let (own, others): (Vec<_>, Vec<_>) =
+        calls.into_iter().partition(|call| call.present().any(|member| member.server == name));
+    let mut people: BTreeSet<&str> = BTreeSet::new();
+    let mut devices = 0;
+    for member in own.iter().flat_map(CallFacts::present).filter(|member| member.server == name) {
+        people.insert(&member.user_id);
+        devices += 1;
+    }
+    let carries = |call: &CallFacts| call.present().any(|member| member.sfu().is_some_and(|url| is_under(url, name)));
+    Ok(Now {
+        now_ms: ask.now,
+        now_at: Stamp(ask.now),
+        can_tell: vantages.iter().any(well),
+        people: people.len(),
+        devices,
+        carried: others.into_iter().filter(carries).collect(),
+        calls: own,
+    })
+}
+
+/// Is the host of this address the server's name or below it?
+fn is_under(url: &str, server: &str) -> bool {
+    let host = f::host(url).rsplit_once(':').map_or(f::host(url), |(host, _)| host);
+    let server = server.rsplit_once(':').map_or(server, |(host, _)| host);
+    host == server || host.strip_suffix(server).is_some_and(|rest| rest.ends_with('.'))
+}
+
+async fn past(web: &Web, ask: &Ask, name: &str, period: Period) -> Result<Past, Error> {
+    let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
+    let (span, before) = (period.span(now), period.before(now));
+    let scope = Scope::Server(name);
+    let sums = sums::of(store, viewer, scope, span, now).await?;
+    let sums_before = sums::of(store, viewer, scope, before, now).await?;
+    let hours = sums::by_hour(&sums::hours(store, viewer, scope, span, now).await?);
+    let all = statistics::servers(store, viewer, span, now).await?;
+    let own = all.iter().find(|row| row.server == name);
+    let (ended, expired) = own.map_or((0, 0), |row| (row.ended, row.expired));
+    let people = statistics::persons(store, viewer, name, (span, now), PEOPLE).await?;
+    let ghosts = statistics::ghosts(store, viewer, name, span, GHOSTS).await?;
+    let ends = statistics::ends(store, viewer, name, span, now).await?;
+    let transports = statistics::named(store, viewer, name, span).await?;
+    let mut rates: Vec<i64> =
+        all.iter().filter_map(|row| Rate::of(row.expired, row.ended)).map(|r| r.permille).collect();
+    rates.sort_unstable();
+    Ok(Past {
+        computed_ms: now,
+        computed_at: Stamp(now),
+        period: period.word(),
+        this: SumFacts::new(&sums, span),
+        before: SumFacts::new(&sums_before, before),
+        together_all_ms: sums::together(store, viewer, span, now).await?,
+        ends: ends.into_iter().map(|(reason, stays)| EndFacts { reason, stays }).collect(),
+        ended,
+        expired,
+        rate: Rate::of(expired, ended),
+        median_permille: rates.get(rates.len() / 2).copied(),
+        weeks: weeks(period, &hours, span.from),
+        transports: transports.into_iter().map(NamedFacts::from).collect(),
+        people: people.into_iter().map(PersonTime::from).collect(),
+        ghosts: ghosts.into_iter().map(GhostFacts::from).collect(),
+        days: period.days,
+    })
+}
+
+/// The time of each week; of up to 30 days, of each day.
+fn weeks(period: Period, hours: &BTreeMap<i64, i64>, from: i64) -> Vec<WeekFacts> {
+    const HOUR: i64 = 3_600_000;
+    let step = if period.days > 30 { 7 } else { 1 };
+    let week = |at: i64| {
+        let from_ms = from + at * step * f::DAY;
+        let first = from_ms / HOUR;
+        let together_ms = hours.range(first..first + step * 24).map(|(_, ms)| ms).sum();
+        WeekFacts { from_ms, from_at: Stamp(from_ms), together_ms }
+    };
+    (0..(period.days + step - 1) / step).map(week).collect()
+}
+
+impl ServerPage {
+    #[must_use]
+    pub fn period(&self) -> Period {
+        Period { days: self.past.days }
+    }
+
+    #[must_use]
+    pub fn href(&self) -> String {
+        format!("/servers/{}", f::segment(&self.server))
+    }
+
+    /// The time in calls by week or day.
+    #[must_use]
+    pub fn chart(&self) -> Bars {
+        let weeks = &self.past.weeks;
+        let every = (weeks.len() / 5).max(1);
+        let slot = |(at, week): (usize, &WeekFacts)| Slot {
+            title: format!("{}: {}", f::civil(week.from_ms).strftime("%-d %b"), f::sum(week.together_ms)),
+            value: week.together_ms / 60_000,
+            before: None,
+            label: (at % every == 0 && at + every <= weeks.len())
+                .then(|| f::civil(week.from_ms).strftime("%-d %b").to_string()),
+            now: at + 1 == weeks.len(),
+        };
+        let slots: Vec<Slot> = weeks.iter().enumerate().map(slot).collect();
+        bars::bars(&slots, 130, |minutes| f::sum(minutes * 60_000))
+    }
+
+    /// The share of all time, percent.
+    #[must_use]
+    pub fn share(&self) -> String {
+        let permille = 1000 * self.past.this.together_ms / self.past.together_all_ms.max(1);
+        Rate::words(permille)
+    }
+
+    /// How its stays ended: words, share in percent, where it begins, and the class of its colour.
+    #[must_use]
+    pub fn bands(&self) -> Vec<(String, i64, Num, Num, &'static str)> {
+        let all: i64 = self.past.ends.iter().map(|end| end.stays).sum();
+        let mut at = 0;
+        let band = |end: &EndFacts| {
+            let class = match end.reason.as_str() {
+                "left" => "h3",
+                "delayed_leave" => "h2",
+                "expired" | "sticky_expired" => "warned",
+                _ => "h1",
+            };
+            let from = Num(100.0 * ratio(at, all));
+            at += end.stays;
+            (words(&end.reason), end.stays, from, Num(100.0 * ratio(end.stays, all)), class)
+        };
+        self.past.ends.iter().map(band).collect()
+    }
+
+    /// How far the bar of a person goes, percent of the first.
+    #[must_use]
+    pub fn part(&self, ms: impl f::Whole) -> Num {
+        Num(100.0 * ratio(ms.whole(), self.past.people.first().map_or(0, |first| first.together_ms)))
+    }
+
+    /// Where a rate stands on the scale, percent of its width: 0 to 20 % or as far as is needed.
+    #[must_use]
+    pub fn on_scale(&self, permille: impl f::Whole) -> Num {
+        Num(100.0 * ratio(permille.whole(), self.scale()))
+    }
+
+    /// The end of the scale, thousandths.
+    #[must_use]
+    pub fn scale(&self) -> i64 {
+        let most = self.past.rate.map_or(0, |rate| rate.high_permille).max(self.past.median_permille.unwrap_or(0));
+        if most <= 200 { 200 } else { 1000 }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "server.html")]
+struct Html<'a> {
+    page: &'a ServerPage,
+    shell: &'a Shell,
+    now: i64,
+}
+
+impl Page for ServerPage {
+    const SECTION: Section = Section::Servers;
+
+    fn html(&self, shell: &Shell) -> askama::Result<String> {
+        Html { page: self, shell, now: shell.now_ms }.render()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_under;
+
+    #[test]
+    fn an_sfu_is_under_the_name_of_its_server() {
+        assert!(is_under("https://livekit.example.org/jwt", "example.org"));
+        assert!(is_under("https://example.org:8443/jwt", "example.org:8448"));
+        assert!(!is_under("https://livekit.badexample.org", "example.org"));
+        assert!(!is_under("https://example.org.evil.example", "example.org"));
+    }
+}

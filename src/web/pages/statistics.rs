@@ -1,0 +1,235 @@
+//! `/statistics`: calls, people and time over a period, compared with the one before; how long, how many, when, where.
+
+use super::period::Period;
+use crate::rtc::coverage::Span;
+use crate::store::statistics::{self, Class, LENGTHS, PEOPLE};
+use crate::store::sums::{self, Scope};
+use crate::store::{rooms, sessions};
+use crate::web::draw::bars::{self, Bars, Slot};
+use crate::web::draw::week::{self, Week};
+use crate::web::draw::{Num, ratio};
+use crate::web::error::Error;
+use crate::web::facts::{self, RoomTime, ServerFacts, Stamp, SumFacts, servers, top_room_ids, top_rooms};
+use crate::web::kept::Kept;
+use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
+use crate::web::{Web, assets, format as f};
+use actix_web::{HttpRequest, HttpResponse, web as http};
+use askama::Template;
+use serde::Serialize;
+
+/// Rooms and servers in the lists.
+const TOP: usize = 10;
+
+/// The page.
+#[derive(Debug, Clone, Serialize)]
+pub struct Statistics {
+    /// When this was computed: what took long is kept for a while.
+    pub now_ms: i64,
+    pub now_at: Stamp,
+    /// `7d`, `30d`, `90d` or `365d`.
+    pub period: &'static str,
+    pub this: SumFacts,
+    /// As many days before, up to the same time of day.
+    pub before: SumFacts,
+    /// Half of the calls that began in the period are shorter.
+    pub usual_length_ms: Option<i64>,
+    pub usual_length_before_ms: Option<i64>,
+    /// Calls by the day (UTC) of their start; weeks in a year.
+    pub days: Vec<DayFacts>,
+    /// Calls by length, and by the number of different people.
+    pub lengths: Vec<ClassFacts>,
+    pub sizes: Vec<ClassFacts>,
+    /// Device time of each hour of the week, ms, from Monday midnight UTC: 168 numbers.
+    pub hours: Vec<i64>,
+    pub rooms: Vec<RoomTime>,
+    pub servers: Vec<ServerFacts>,
+    pub watched_rooms: usize,
+    pub calls_ever: i64,
+    #[serde(skip)]
+    days_in_period: i64,
+}
+
+/// The calls that began in a span of days.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct DayFacts {
+    pub from_ms: i64,
+    pub from_at: Stamp,
+    pub calls: i64,
+    /// The same span of the period before.
+    pub calls_before: i64,
+}
+
+/// Calls of one class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct ClassFacts {
+    pub from: i64,
+    /// Where the next class begins; null for the last.
+    pub below: Option<i64>,
+    pub calls: i64,
+}
+
+/// `GET /statistics` and `GET /api/v1/statistics`
+pub async fn get(req: HttpRequest, web: http::Data<Web>, kept: http::Data<Kept<Statistics>>) -> HttpResponse {
+    let ask = Ask::of(&req, &web);
+    let answer = match Period::read(&ask.query) {
+        Ok(period) => kept.get(period.word(), load(&web, &ask, period)).await.map(Answer::from),
+        Err(error) => Err(error),
+    };
+    reply::send(&web, &ask, answer).await
+}
+
+async fn load(web: &Web, ask: &Ask, period: Period) -> Result<Statistics, Error> {
+    let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
+    let (span, before) = (period.span(now), period.before(now));
+    let sums = sums::of(store, viewer, Scope::All, span, now).await?;
+    let sums_before = sums::of(store, viewer, Scope::All, before, now).await?;
+    let classes = statistics::classes(store, viewer, span, now).await?;
+    let classes_before = statistics::classes(store, viewer, before, now).await?;
+    let hours = sums::by_hour(&sums::hours(store, viewer, Scope::All, span, now).await?);
+    let names = statistics::room_names(store, viewer, &top_room_ids(&sums, TOP)).await?;
+    let mut top = servers(&sums, statistics::servers(store, viewer, span, now).await?);
+    top.truncate(TOP);
+    Ok(Statistics {
+        now_ms: now,
+        now_at: Stamp(now),
+        period: period.word(),
+        this: SumFacts::new(&sums, span),
+        before: SumFacts::new(&sums_before, before),
+        usual_length_ms: statistics::usual_length(store, viewer, span, now).await?,
+        usual_length_before_ms: statistics::usual_length(store, viewer, before, now).await?,
+        days: days(period, &classes, &classes_before, span),
+        lengths: by_class(&LENGTHS, &classes, |class| class.length_ms),
+        sizes: by_class(&PEOPLE, &classes, |class| class.people),
+        hours: hours.iter().fold(vec![0; 168], |mut week, (hour, ms)| {
+            week[week::hour_of_week(*hour)] += ms;
+            week
+        }),
+        rooms: top_rooms(&sums, &names, TOP),
+        servers: top,
+        watched_rooms: rooms::watched(store).await?.len(),
+        calls_ever: sessions::count(store, viewer, &crate::store::row::CallFilter::default(), now).await?,
+        days_in_period: period.days,
+    })
+}
+
+/// One slot a day, or in a year one a week.
+fn days(period: Period, classes: &[Class], before: &[Class], span: Span) -> Vec<DayFacts> {
+    let step = if period.days > 90 { 7 } else { 1 };
+    let first = span.from / f::DAY;
+    let count = (period.days + step - 1) / step;
+    let slot = |classes: &[Class], first: i64, slot: i64| {
+        let days = first + slot * step..(first + (slot + 1) * step).min(first + period.days);
+        classes.iter().filter(|class| days.contains(&class.day)).map(|class| class.calls).sum()
+    };
+    let day = |at: i64| {
+        let from_ms = (first + at * step) * f::DAY;
+        let calls_before = slot(before, first - period.days, at);
+        DayFacts { from_ms, from_at: Stamp(from_ms), calls: slot(classes, first, at), calls_before }
+    };
+    (0..count).map(day).collect()
+}
+
+fn by_class(bounds: &[i64], classes: &[Class], key: impl Fn(&Class) -> i64) -> Vec<ClassFacts> {
+    let class = |(at, from): (usize, &i64)| ClassFacts {
+        from: *from,
+        below: bounds.get(at + 1).copied(),
+        calls: classes.iter().filter(|class| key(class) == *from).map(|class| class.calls).sum(),
+    };
+    bounds.iter().enumerate().map(class).collect()
+}
+
+impl Statistics {
+    #[must_use]
+    pub fn period(&self) -> Period {
+        Period { days: self.days_in_period }
+    }
+
+    /// Calls by day or week, with the period before.
+    #[must_use]
+    pub fn chart(&self) -> Bars {
+        let last = self.days.len().saturating_sub(1);
+        let every = (self.days.len() / 7).max(1);
+        let slot = |(at, day): (usize, &DayFacts)| {
+            let name = f::civil(day.from_ms).strftime(if self.is_weekly() { "week of %-d %b" } else { "%a %-d %b" });
+            let label = (at % every == 0 && at + every / 2 < last).then(|| short_day(day.from_ms));
+            let calls = f::counted(day.calls, "call", "calls");
+            Slot {
+                title: format!("{name}: {calls}, {} in the period before", f::count(day.calls_before)),
+                value: day.calls,
+                before: Some(day.calls_before),
+                label,
+                now: at == last,
+            }
+        };
+        bars::bars(&self.days.iter().enumerate().map(slot).collect::<Vec<_>>(), 170, f::count)
+    }
+
+    #[must_use]
+    pub fn is_weekly(&self) -> bool {
+        self.days_in_period > 90
+    }
+
+    #[must_use]
+    pub fn length_chart(&self) -> Bars {
+        let names = ["< 1", "1 to 5", "5 to 15", "15 to 30", "30 to 60", "1 to 2 h", "2 to 4 h", "longer"];
+        distribution(&self.lengths, &names)
+    }
+
+    #[must_use]
+    pub fn size_chart(&self) -> Bars {
+        distribution(&self.sizes, &["1", "2", "3", "4 to 5", "6 to 9", "10 to 19", "20 to 49", "50 +"])
+    }
+
+    #[must_use]
+    pub fn week(&self) -> Week {
+        week::week(&self.hours)
+    }
+
+    /// Calls with one person only.
+    #[must_use]
+    pub fn alone(&self) -> i64 {
+        self.sizes.first().map_or(0, |class| class.calls)
+    }
+
+    /// How far a bar of a ranked list goes, percent of the first.
+    #[must_use]
+    pub fn share(&self, part: impl f::Whole, rooms: bool) -> Num {
+        let first = if rooms {
+            self.rooms.first().map(|room| room.together_ms)
+        } else {
+            self.servers.first().map(|server| server.together_ms)
+        };
+        Num(100.0 * ratio(part.whole(), first.unwrap_or(0)))
+    }
+}
+
+fn short_day(ms: i64) -> String {
+    f::civil(ms).strftime("%-d %b").to_string()
+}
+
+fn distribution(classes: &[ClassFacts], names: &[&str]) -> Bars {
+    let slot = |(class, name): (&ClassFacts, &&str)| Slot {
+        title: format!("{name}: {}", f::counted(class.calls, "call", "calls")),
+        value: class.calls,
+        before: None,
+        label: Some((*name).to_owned()),
+        now: true,
+    };
+    bars::bars(&classes.iter().zip(names).map(slot).collect::<Vec<_>>(), 120, f::count)
+}
+
+#[derive(Template)]
+#[template(path = "statistics.html")]
+struct Html<'a> {
+    page: &'a Statistics,
+    shell: &'a Shell,
+    now: i64,
+}
+
+impl Page for Statistics {
+    const SECTION: Section = Section::Statistics;
+
+    fn html(&self, shell: &Shell) -> askama::Result<String> {
+        Html { page: self, shell, now: shell.now_ms }.render()
+    }
+}

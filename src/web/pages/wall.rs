@@ -1,0 +1,84 @@
+//! `/wall`: the calls of now for a screen on a wall: large, live, nothing to press.
+
+use super::overview::{Numbers, Overview};
+use crate::web::draw::shape::{self, Shape};
+use crate::web::error::Error;
+use crate::web::facts::{CallFacts, Stamp};
+use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
+use crate::web::{Web, assets, format as f};
+use actix_web::{HttpRequest, HttpResponse, web as http};
+use askama::Template;
+use serde::Serialize;
+
+/// Rows that fit.
+const ROWS: usize = 6;
+
+/// The page.
+#[derive(Debug, Clone, Serialize)]
+pub struct Wall {
+    pub now_ms: i64,
+    pub now_at: Stamp,
+    /// Most people first.
+    pub active: Vec<CallFacts>,
+    /// People in calls now, each once.
+    pub people: usize,
+    pub today: Numbers,
+    pub watched_rooms: usize,
+    /// Why what is shown may be old, if so.
+    pub error: Option<String>,
+    pub error_since_ms: Option<i64>,
+}
+
+/// `GET /wall` and `GET /api/v1/wall`
+pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+    let ask = Ask::of(&req, &web);
+    reply::send(&web, &ask, load(&web, &ask).await.map(Answer::from)).await
+}
+
+async fn load(web: &Web, ask: &Ask) -> Result<Wall, Error> {
+    Ok(page(super::overview::load(web, ask).await?))
+}
+
+/// The page from the facts of the overview.
+#[must_use]
+pub fn page(overview: Overview) -> Wall {
+    let failing = overview.failing();
+    let (error, error_since_ms) = (failing.and_then(|v| v.error.clone()), failing.and_then(|v| v.error_since_ms));
+    let mut active = overview.active;
+    active.sort_by_key(|call| std::cmp::Reverse(call.present_people().len()));
+    Wall {
+        now_ms: overview.now_ms,
+        now_at: overview.now_at,
+        active,
+        people: overview.people,
+        today: overview.today,
+        watched_rooms: overview.watched.rooms,
+        error,
+        error_since_ms,
+    }
+}
+
+impl Wall {
+    /// The rows that fit, and how many more there are.
+    #[must_use]
+    pub fn shown(&self) -> (&[CallFacts], usize) {
+        let shown = &self.active[..self.active.len().min(ROWS)];
+        (shown, self.active.len() - shown.len())
+    }
+}
+
+#[derive(Template)]
+#[template(path = "wall.html")]
+struct Html<'a> {
+    page: &'a Wall,
+    shell: &'a Shell,
+    now: i64,
+}
+
+impl Page for Wall {
+    const SECTION: Section = Section::Now;
+
+    fn html(&self, shell: &Shell) -> askama::Result<String> {
+        Html { page: self, shell, now: self.now_ms }.render()
+    }
+}

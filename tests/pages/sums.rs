@@ -1,0 +1,66 @@
+//! Sums with and without what is inferred, as pages and JSON give them.
+
+use crate::site::{MINUTE, NOW, ROOM, Site, event, quote, text};
+use serde_json::{Value, json};
+
+/// A stay of Carol that never says goodbye: half an hour, renewed after ten minutes, in time that is watched.
+async fn with_an_expired_stay(name: &str) -> Site {
+    const CALL: &str = "org.matrix.msc3401.call.member";
+    let site = Site::filled(name).await;
+    let carol = "@carol:third.example";
+    let stay = |expires: i64| {
+        json!({ "application": "m.call", "call_id": "", "scope": "m.room", "device_id": "CC", "expires": expires,
+            "created_ts": NOW - 55 * MINUTE, "focus_active": { "type": "livekit", "focus_selection": "multi_sfu" },
+            "foci_preferred": [{ "type": "livekit", "livekit_service_url": "https://sfu.example/jwt" }] })
+    };
+    let key = format!("_{carol}_CC_m.call");
+    site.write(vec![
+        event("$c", "m.room.member", carol, carol, 899, json!({ "membership": "join", "displayname": "Carol" })),
+        event("$join_c", CALL, carol, &key, 55, stay(20 * MINUTE)),
+        event("$more_c", CALL, carol, &key, 45, stay(30 * MINUTE)),
+    ])
+    .await;
+    site
+}
+
+#[tokio::test]
+async fn every_sum_comes_with_and_without_what_is_inferred() {
+    let site = with_an_expired_stay("sums").await;
+    site.watched_since(NOW - 900 * MINUTE).await;
+    let overview = site.json("/api/v1/overview").await;
+    let today = &overview["today"];
+    let together = (60 + 40 + 10 + 30) * MINUTE;
+    assert_eq!((&today["calls"], &today["calls_exact"], &today["people"]), (&json!(3), &json!(2), &json!(3)));
+    assert_eq!((&today["together_ms"], &today["together_seen_ms"]), (&json!(together), &json!(together - 20 * MINUTE)));
+    let page = site.html("/").await;
+    assert!(page.contains("1 not exact") && page.contains("of which 20 min inferred"), "{page}");
+
+    let path = format!("/rooms/{}", quote(ROOM));
+    let month = site.json(&format!("/api/v1{path}")).await["last_30_days"].clone();
+    for key in ["calls", "calls_exact", "people", "together_ms", "together_seen_ms"] {
+        assert_eq!(month[key], today[key], "{key}");
+    }
+    let page = site.html(&path).await;
+    assert!(page.contains("1 not exact") && page.contains("of which 20 min inferred"), "{page}");
+}
+
+/// Every call's own verdict and its members' times, added up by hand.
+#[tokio::test]
+async fn sums_are_those_of_the_calls() {
+    let site = with_an_expired_stay("whole").await;
+    for blind in [false, true] {
+        if !blind {
+            site.watched_since(NOW - 900 * MINUTE).await;
+        } else {
+            site.watched_since(NOW - 270 * MINUTE).await;
+        }
+        let today = site.json("/api/v1/overview").await["today"].clone();
+        let calls = site.json("/api/v1/calls").await["data"].as_array().unwrap().clone();
+        let exact = calls.iter().filter(|call| call["certainty"]["verdict"] == "exact").count();
+        assert_eq!((&today["calls"], &today["calls_exact"]), (&json!(calls.len()), &json!(exact)), "{blind}");
+        let members = calls.iter().flat_map(|call| call["members"].as_array().unwrap());
+        let time = |member: &Value| member["left_ms"].as_i64().unwrap_or(NOW) - member["joined_ms"].as_i64().unwrap();
+        assert_eq!(today["together_ms"], members.map(time).sum::<i64>(), "{blind}");
+        assert!(calls.iter().any(|call| text(&call["certainty"]["verdict"]) != "exact"));
+    }
+}
