@@ -62,6 +62,10 @@ impl App {
             changes: changes.clone(),
             clock: clock.clone(),
             public_url: config.public_url.as_ref().map(ToString::to_string),
+            options: web::Options {
+                cors_origins: config.programs.cors_origins.clone(),
+                metrics_room_labels: config.programs.metrics_room_labels,
+            },
         };
         let server = web::serve(listener, web).map_err(Error::Web)?;
         let handle = server.handle();

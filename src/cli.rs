@@ -1,12 +1,15 @@
 //! The command line: what can be asked of the program, and the words it answers with.
 #![allow(clippy::doc_markdown, reason = "these comments are the help that the program prints")]
 
+mod ask;
 mod backfill;
 mod backup;
 mod check;
 mod demo;
 mod derive;
 mod health;
+mod idle;
+mod look;
 mod rebuild;
 mod serve;
 
@@ -78,6 +81,43 @@ enum Command {
         /// What `callscope backup` wrote.
         file: PathBuf,
     },
+    /// List calls, newest first; asks the Callscope that runs with the same configuration.
+    Calls {
+        /// Only those that run now.
+        #[arg(long)]
+        active: bool,
+        /// At most so many of all calls, 1 to 500.
+        #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u16).range(1..=500), conflicts_with = "active")]
+        limit: u16,
+        #[command(flatten)]
+        how: How,
+    },
+    /// List the watched rooms; asks the Callscope that runs.
+    Rooms {
+        #[command(flatten)]
+        how: How,
+    },
+    /// Say how the observer fares; asks the Callscope that runs. Exit code 1 when it is not in step.
+    Status {
+        #[command(flatten)]
+        how: How,
+    },
+    /// May a homeserver be restarted now? Exit code 0: no call with a member of it, nor on an SFU of it; 1: busy, and which
+    /// calls; 2: cannot be told.
+    Idle {
+        /// The homeserver's name, as in user ids.
+        #[arg(long, value_name = "NAME")]
+        server: String,
+        /// The host of an SFU of it, where that is not its name or a name below it; may be given several times.
+        #[arg(long, value_name = "HOST")]
+        sfu: Vec<String>,
+        /// Be content with what can be seen: rooms that cannot be read do not make the answer 2.
+        #[arg(long)]
+        visible_only: bool,
+        /// Another Callscope than the one of this configuration.
+        #[arg(long)]
+        url: Option<String>,
+    },
     /// Check the configuration and say what the homeserver can do.
     Check,
     /// Derive every call again from the stored events. The server may go on running meanwhile.
@@ -88,6 +128,17 @@ enum Command {
     },
     /// Ask the running server whether it is well; for a container's health check.
     Health,
+}
+
+/// Whom to ask, and how to print.
+#[derive(Debug, Clone, clap::Args)]
+struct How {
+    /// Print the API's JSON.
+    #[arg(long)]
+    json: bool,
+    /// Another Callscope than the one of this configuration.
+    #[arg(long)]
+    url: Option<String>,
 }
 
 /// Runs the program; the exit code is 2 for wrong configuration, 1 for what went wrong later.
@@ -115,6 +166,20 @@ async fn configured(command: Option<Command>, config: Config) -> Result<ExitCode
         Some(Command::Health) => return health::run(&config).await,
         Some(Command::Backup { file }) => return backup::backup(&config, file).await,
         Some(Command::Restore { file }) => return backup::restore(&config, file).await,
+        Some(Command::Idle { server, sfu, visible_only, url }) => {
+            let asked = idle::Asked { server: server.clone(), sfu: sfu.clone(), visible_only: *visible_only };
+            return idle::run(&config, url.as_deref(), &asked).await;
+        }
+        Some(Command::Calls { active, limit, how }) => {
+            let asked = look::Calls { active: *active, limit: *limit, json: how.json };
+            return look::calls(&ask::Server::new(&config, how.url.as_deref())?, asked).await;
+        }
+        Some(Command::Rooms { how }) => {
+            return look::rooms(&ask::Server::new(&config, how.url.as_deref())?, how.json).await;
+        }
+        Some(Command::Status { how }) => {
+            return look::status(&ask::Server::new(&config, how.url.as_deref())?, how.json).await;
+        }
         _ => {}
     }
     if let Some(Command::Rebuild { room }) = &command {

@@ -45,6 +45,7 @@ pub struct Config {
     pub bind: SocketAddr,
     /// The address under which people reach the pages.
     pub public_url: Option<Url>,
+    pub programs: Programs,
     /// What to log: a level, or directives for modules; it was checked.
     pub log: String,
     /// Answers of the homeserver larger than this many bytes are refused.
@@ -99,6 +100,15 @@ pub struct Invites {
     pub allow_servers: Vec<String>,
     /// User ids.
     pub allow_users: Vec<String>,
+}
+
+/// What other programs may have.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Programs {
+    /// Origins whose web pages may read the API; `*` is all.
+    pub cors_origins: Vec<String>,
+    /// Metrics name rooms.
+    pub metrics_room_labels: bool,
 }
 
 /// The ages after which things are deleted, days; `None` keeps them for ever.
@@ -159,6 +169,7 @@ impl Config {
         let (events_days, calls_days) = (days(layers, "retention.events"), days(layers, "retention.calls"));
         let bind = layers.parsed("bind", check::bind);
         let public_url = layers.parsed("public_url", check::web_address);
+        let programs = programs(layers);
         let log = layers.parsed("log", check::log);
         let max_response_mb = layers.number("max_response_mb", 1, 1024);
         let database_url = database_url?;
@@ -178,10 +189,16 @@ impl Config {
             database_url,
             bind: bind?,
             public_url,
+            programs: programs?,
             log: log?,
             max_response_bytes: usize::try_from(max_response_mb?).ok()?.checked_mul(1024 * 1024)?,
         })
     }
+}
+
+fn programs(layers: &mut Layers) -> Option<Programs> {
+    let cors_origins = layers.list("cors_origins", check::origin);
+    Some(Programs { cors_origins, metrics_room_labels: layers.switch("metrics_room_labels")? })
 }
 
 /// A number of days, at least one.

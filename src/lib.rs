@@ -41,6 +41,12 @@
 //! written: nothing of it is derived state. Where no event tells of a change that a look at the state shows
 //! ([`store::snapshots`], [`store::zombies`]), an event of our own is appended; its id begins with `~`.
 //!
+//! # What is summed
+//!
+//! Sums come with and without what is inferred ([`store::sums`]). They are computed when asked, by the indexes of time; only
+//! the signs of life of stays that nobody ended are kept ([`store::signs`]), and an answer that took a second is kept for
+//! a hundred ([`web::kept`]).
+//!
 //! # The way of one event
 //!
 //! 1. `observer/follow` asks [`matrix::Client::sync`]; `matrix/request` owns token, time-out, size cap, 429 and 5xx.

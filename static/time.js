@@ -58,7 +58,8 @@
         const hour = shifted(index);
         cell.setAttribute("x", `${((hour % 24) * 100) / 24}%`);
         cell.setAttribute("y", Math.floor(hour / 24) * 20);
-        if (cell.dataset.sum) cell.querySelector("title").textContent = `${hourName(hour)}: ${cell.dataset.sum}`;
+        const title = cell.querySelector("title");
+        if (title) title.textContent = `${hourName(hour)}: ${title.textContent.split(": ").pop()}`;
       });
     }
     for (const text of root.querySelectorAll("[data-hour]")) text.textContent = hourName(shifted(Number(text.dataset.hour)));

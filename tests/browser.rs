@@ -51,6 +51,7 @@ async fn pages(app: &App) -> Vec<Page> {
     let people = call["members"].as_array().unwrap().iter().map(person);
     let of_call = people.chain([title(&call["room"])]).collect();
     let newest = past.iter().take(5).map(|c| title(&c["room"])).collect();
+    let server = text(&call["servers"][0]);
     let room_page = format!("/rooms/{}", quote(&text(&room["room_id"])));
     vec![
         page("/", Vec::new()),
@@ -58,7 +59,14 @@ async fn pages(app: &App) -> Vec<Page> {
         page(&format!("/calls/{}", text(&call["id"])), of_call),
         page("/rooms", rooms.iter().take(5).map(title).collect()),
         page(&room_page, vec![title(room)]),
+        page("/statistics", vec![title(&app.http.get("/api/v1/statistics").await.ok()["rooms"][0])]),
+        page("/servers", vec![server.clone()]),
+        page(&format!("/servers/{}", quote(&server)), vec![server]),
+        page("/transports", vec!["in use now".to_owned()]),
         page("/status", Vec::new()),
+        page("/api/docs", vec!["/api/v1/calls/active".to_owned()]),
+        page("/api/docs/CallFacts", vec!["duration_ms".to_owned()]),
+        page(&format!("/embed{room_page}"), vec![title(room)]),
     ]
 }
 

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on ends")]
 
 mod generate;
+#[path = "store/polls.rs"]
+mod polls;
 
 use callscope::rtc::coverage::Span;
 use callscope::rtc::event::RoomEvent;
@@ -10,12 +12,12 @@ use callscope::rtc::membership::Membership;
 use callscope::rtc::session::Session;
 use callscope::rtc::{self, Derived};
 use callscope::store::batch::{Arrival, Batch, RoomBatch, Source, write};
-use callscope::store::row::{Call, CallFilter, Cursor, Member, Viewer, Watch};
+use callscope::store::row::{Call, CallFilter, Cursor, Member, More, Viewer, Watch};
 use callscope::store::snapshots::Look;
 use callscope::store::sums::Scope;
 use callscope::store::{
-    Grain, Store, coverage, events, evidence, holes, memberships, moments, progress, rebuild, related, rooms, sessions,
-    signs, stats, sums, vantages, walks, zombies,
+    Grain, Store, coverage, events, evidence, gauges, holes, memberships, moments, progress, rebuild, related, rooms,
+    sessions, signs, stats, sums, vantages, walks, zombies,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -190,7 +192,13 @@ fn every_read_answers() {
         write_all(&store, arrivals(&[joined()]), &[1]).await;
         let calls = sessions::page(&store, viewer, &CallFilter::default(), None, 5, now).await.unwrap();
         let call = &calls[0];
-        let filter = CallFilter { room: Some(ROOM.into()), active: Some(false), from_ms: Some(0), to_ms: Some(now) };
+        let filter = CallFilter {
+            room: Some(ROOM.into()),
+            active: Some(false),
+            from_ms: Some(0),
+            to_ms: Some(now),
+            ..Default::default()
+        };
         let cursor = Cursor { started_ms: now, id: "x".into() };
         assert_eq!(sessions::page(&store, viewer, &filter, Some(&cursor), 5, now).await.unwrap(), calls);
         assert_eq!(sessions::count(&store, viewer, &filter, now).await.unwrap(), 1);
@@ -221,6 +229,32 @@ fn every_read_answers() {
         assert!(related::of(&store, viewer, call, &[]).await.unwrap().is_empty());
         assert!(zombies::of(&store, viewer, ROOM, 5).await.unwrap().is_empty());
         assert_eq!(stats::totals(&store, viewer).await.unwrap().calls, 1);
+        done(store, place).await;
+    });
+}
+
+#[test]
+fn searches_and_gauges_answer() {
+    block(async {
+        let (store, place) = open().await;
+        let (viewer, now) = (Viewer::Operator, LATER);
+        write_all(&store, arrivals(&[joined()]), &[1]).await;
+        let gauges = gauges::read(&store, viewer).await.unwrap();
+        assert_eq!((gauges.calls, gauges.events, gauges.rejected), (1, 1, 0));
+        for (more, found) in [
+            (More { q: Some(ROOM.to_uppercase()), ..More::default() }, 1),
+            (More { q: Some("%".into()), ..More::default() }, 0),
+            (More { server: Some("none.example".into()), ..More::default() }, 0),
+            (More { user: Some("@none:h".into()), ..More::default() }, 0),
+            (More { group: Some(false), min_people: Some(1), min_ms: Some(0), ..More::default() }, 1),
+            (More { id: Some("none".into()), ..More::default() }, 0),
+        ] {
+            let filter = CallFilter { more, ..CallFilter::default() };
+            let calls = sessions::page(&store, viewer, &filter, None, 5, now).await.unwrap();
+            assert_eq!(calls.len(), found, "{filter:?}");
+            let counted = sessions::count(&store, viewer, &filter, now).await.unwrap();
+            assert_eq!(usize::try_from(counted).unwrap(), found, "{filter:?}");
+        }
         done(store, place).await;
     });
 }
@@ -345,58 +379,4 @@ fn joined() -> Value {
     json!({"event_id": "$j", "type": "m.call.member", "state_key": "k", "sender": "@a:h",
         "origin_server_ts": 1_700_000_000_000_i64, "content": {"application": "m.call", "call_id": "",
         "device_id": "D", "focus_active": {"type": "livekit"}}})
-}
-
-fn member(id: &str, at: i64, content: &Value) -> Value {
-    json!({"event_id": id, "type": "m.call.member", "state_key": "k", "sender": "@a:h", "origin_server_ts": at,
-        "content": content})
-}
-
-/// A poll that finds these events in the room's state.
-async fn poll(store: &Store, state: &[Value], at: i64) {
-    let members = state.iter().map(|event| event["event_id"].as_str().unwrap().to_owned()).collect();
-    let mut look = batch(arrivals(state));
-    look.seen_ms = at;
-    look.rooms[0].source = Source::Poll;
-    look.rooms[0].snapshot = Some(Look { asked_ms: at, members });
-    write(store, &Rules::default(), &look).await.unwrap();
-}
-
-/// Start, end and reason of every stay, as far as it was over at `now`.
-async fn stays(store: &Store, now: i64) -> Vec<(i64, Option<i64>, String)> {
-    let calls = sessions::page(store, Viewer::Operator, &CallFilter::default(), None, 99, LATER).await.unwrap();
-    let ids: Vec<String> = calls.iter().map(|call| call.id.clone()).collect();
-    let members = memberships::of(store, Viewer::Operator, &ids).await.unwrap();
-    let mut stays: Vec<_> = members.iter().map(|m| (m.joined_ms, m.left_ms(now), m.end_reason.clone())).collect();
-    stays.sort();
-    stays
-}
-
-#[test]
-fn a_poll_repairs_what_no_event_told() {
-    block(async {
-        let (store, place) = open().await;
-        let t = 1_700_000_000_000;
-        let join = joined()["content"].clone();
-        let (joins, leaves) = (member("$1", t, &join), member("$2", t + 10, &json!({})));
-        let open_stay = |from: i64| (from, None, "expired".to_owned());
-        write(&store, &Rules::default(), &batch(arrivals(&[joins.clone(), leaves.clone()]))).await.unwrap();
-        poll(&store, std::slice::from_ref(&leaves), t + 20).await;
-        let left = (t, Some(t + 10), "left".to_owned());
-        assert_eq!(stays(&store, t + 20).await, std::slice::from_ref(&left), "nothing to repair");
-        for at in [t + 30, t + 40] {
-            poll(&store, std::slice::from_ref(&joins), at).await;
-            let back = [left.clone(), open_stay(t + 30)];
-            assert_eq!(stays(&store, at).await, back, "a state reset brought the join back; it is said once");
-        }
-        poll(&store, &[], t + 50).await;
-        let gone = (t + 30, Some(t + 50), "left".to_owned());
-        assert_eq!(stays(&store, t + 50).await, [left.clone(), gone.clone()], "the key vanished");
-        poll(&store, std::slice::from_ref(&joins), t + 60).await;
-        assert_eq!(stays(&store, t + 60).await, [left.clone(), gone.clone(), open_stay(t + 60)], "and is there again");
-        poll(&store, std::slice::from_ref(&leaves), t + 70).await;
-        let reset = (t + 60, Some(t + 70), "left".to_owned());
-        assert_eq!(stays(&store, t + 70).await, [left, gone, reset], "reset to the older leave");
-        done(store, place).await;
-    });
 }

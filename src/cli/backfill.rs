@@ -12,6 +12,7 @@ use crate::store::{self, Store};
 use crate::telemetry;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::error::Error;
 use std::fmt::Write as _;
 use std::io::Write;
@@ -80,7 +81,7 @@ async fn read(
     say(bar, "Signing in and looking at the rooms.");
     let plan = tokio::select! {
         plan = observer.plan(asked, &scope) => plan?,
-        error = prepares(store, bar) => return Err(error.into()),
+        never = prepares(store, bar) => match never {},
     };
     let Some(Plan { rooms, mut unread }) = plan else {
         return Ok(ExitCode::from(STOPPED));
@@ -89,7 +90,7 @@ async fn read(
     let scope = Scope { rooms: (!asked.is_empty()).then_some(rooms), ..scope };
     let failed = tokio::select! {
         failed = observer.backfill(&scope) => failed?,
-        error = look.show(store, bar) => return Err(error.into()),
+        never = look.show(store, bar) => match never {},
     };
     unread.extend(failed);
     bar.finish_and_clear();
@@ -97,13 +98,12 @@ async fn read(
     finish(&look, store, &unread, stopped, begun).await
 }
 
-/// Shows how many rooms were looked at so far, until the database fails.
-async fn prepares(store: &Store, bar: &ProgressBar) -> store::Error {
+/// Shows how many rooms were looked at so far, for ever. What cannot be read now is read the next time.
+async fn prepares(store: &Store, bar: &ProgressBar) -> Infallible {
     loop {
         tokio::time::sleep(LOOK).await;
-        match progress::sums(store, Viewer::Operator, None).await {
-            Ok(sums) => bar.set_message(format!("looking at the rooms, {} so far", sums.rooms)),
-            Err(error) => return error,
+        if let Ok(sums) = progress::sums(store, Viewer::Operator, None).await {
+            bar.set_message(format!("looking at the rooms, {} so far", sums.rooms));
         }
     }
 }
@@ -174,15 +174,12 @@ impl Look {
         Ok(open)
     }
 
-    /// Shows how it gets on, until the database fails.
-    async fn show(&self, store: &Store, bar: &ProgressBar) -> store::Error {
+    /// Shows how it gets on, for ever.
+    async fn show(&self, store: &Store, bar: &ProgressBar) -> Infallible {
         let (begun, mut said) = (Instant::now(), Instant::now());
         loop {
             tokio::time::sleep(LOOK).await;
-            let (sums, open) = match (self.sums(store).await, self.open(store).await) {
-                (Ok(sums), Ok(open)) => (sums, open),
-                (Err(error), _) | (_, Err(error)) => return error,
-            };
+            let (Ok(sums), Ok(open)) = (self.sums(store).await, self.open(store).await) else { continue };
             let (share, words) = self.words(&sums, ahead(&open), begun.elapsed().as_secs_f64());
             bar.set_position(share);
             bar.set_message(words.clone());
@@ -194,17 +191,13 @@ impl Look {
     }
 
     /// The bar's place in per mille, and what is said beside it.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "about")]
     fn words(&self, sums: &Sums, ahead: f64, seconds: f64) -> (u64, String) {
         let found = sums.found - self.before.found;
         let rate = found as f64 / seconds.max(0.001);
-        let mut words = format!(
-            "{} of {} rooms, {} pages, {found} new events, {rate:.0}/s",
-            sums.rooms - sums.open,
-            sums.rooms,
-            sums.pages - self.before.pages
-        );
-        let done = self.ahead - ahead;
+        let (done, rooms) = (self.ahead - ahead, sums.rooms - sums.open);
+        // The end of it may not fit into the terminal: what counts comes first.
+        let mut words = format!("{rooms} of {} rooms", sums.rooms);
         if sums.open == 0 {
             words.push_str(", asking for single events that history did not give");
             return (WHOLE, words);
@@ -212,6 +205,7 @@ impl Look {
         if ahead > 0.0 && done > self.ahead / 50.0 {
             let _ = write!(words, ", about {} left", about(seconds * ahead / done));
         }
+        let _ = write!(words, ", {found} new events, {rate:.0}/s, {} pages", sums.pages - self.before.pages);
         let share = if self.ahead > 0.0 { done.max(0.0) / self.ahead } else { 0.0 };
         (((share * WHOLE as f64) as u64).min(WHOLE - 1), words)
     }
@@ -234,7 +228,7 @@ fn about(seconds: f64) -> String {
 
 fn bar() -> Result<ProgressBar, Box<dyn Error>> {
     let bar = ProgressBar::new(WHOLE);
-    bar.set_style(ProgressStyle::with_template("{bar:30} {percent:>3} % {wide_msg}")?);
+    bar.set_style(ProgressStyle::with_template("{bar:20} {percent:>3} % {wide_msg}")?);
     Ok(bar)
 }
 
@@ -266,9 +260,9 @@ mod tests {
         let look = Look { rooms: None, before, ahead: 4.0 };
         let now = Sums { rooms: 4, open: 3, pages: 30, found: 1100 };
         let (share, words) = look.words(&now, 3.0, 10.0);
-        assert_eq!((share, words.as_str()), (250, "1 of 4 rooms, 20 pages, 1000 new events, 100/s, about 30 s left"));
+        assert_eq!((share, words.as_str()), (250, "1 of 4 rooms, about 30 s left, 1000 new events, 100/s, 20 pages"));
         let (share, words) = look.words(&now, 3.99, 10.0);
-        assert_eq!((share, words.as_str()), (2, "1 of 4 rooms, 20 pages, 1000 new events, 100/s"), "too early");
+        assert_eq!((share, words.as_str()), (2, "1 of 4 rooms, 1000 new events, 100/s, 20 pages"), "too early");
         let (share, words) = look.words(&Sums { open: 0, ..now }, 0.0, 10.0);
         assert!(share == WHOLE && words.contains("single events"), "{words}");
         assert!(look.words(&now, 0.0, 10.0).0 < WHOLE, "not full while a walk is open");

@@ -1,8 +1,8 @@
 //! `callscope health`: asks the server that runs with the same configuration whether it is well.
 
+use super::ask::reachable;
 use crate::config::Config;
 use std::error::Error;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -14,14 +14,4 @@ pub(super) async fn run(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
         return Ok(ExitCode::SUCCESS);
     }
     Err(format!("http://{address}/healthz answered {status}").into())
-}
-
-/// A server that listens everywhere is reached on loopback.
-fn reachable(bind: SocketAddr) -> SocketAddr {
-    let ip = match bind.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, bind.port())
 }

@@ -25,6 +25,18 @@ pub(super) fn web_address(text: &str) -> Checked<Url> {
     Ok(url)
 }
 
+/// The origin of a web page, as browsers write it, or `*`.
+pub(super) fn origin(text: &str) -> Checked<String> {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    let origin = url.map(|url| url.origin().ascii_serialization());
+    let given = text.trim_end_matches('/');
+    match origin {
+        _ if text == "*" => Ok(text.to_owned()),
+        Some(origin) if origin.eq_ignore_ascii_case(given) => Ok(origin),
+        _ => Err(format!("{} is not the origin of a web page", quoted(text))),
+    }
+}
+
 /// The base URL of a homeserver.
 pub(super) fn homeserver(text: &str) -> Checked<Url> {
     let url = web_address(text)?;

@@ -36,6 +36,8 @@ pub const KEYS: &[Key] = &[
     key("database_url_file", None, "/run/secrets/callscope_database_url"),
     key("bind", Some("127.0.0.1:8080"), "an address and a port: 127.0.0.1:8080, or 0.0.0.0:8080 for every interface"),
     key("public_url", None, "https://calls.example.org"),
+    key("cors_origins", Some(""), "https://app.example.org, or * for every web page"),
+    key("metrics_room_labels", Some("false"), "true or false"),
     key("log", Some("info"), "error, warn, info, debug or trace, or info,callscope=debug"),
     key("max_response_mb", Some("64"), "a number of MiB from 1 to 1024"),
     key("invites.allow_servers", Some(""), "example.org"),

@@ -73,6 +73,8 @@ pub struct Walked {
     pub since_ms: Option<i64>,
     /// How far back it came, ms.
     pub reached_ms: Option<i64>,
+    /// What is older than this was not wanted, ms.
+    pub horizon_ms: Option<i64>,
     /// `beginning`, `met`, `horizon`, `not_visible`, `circle`; `None` = it goes on.
     pub ended_by: Option<String>,
 }
@@ -107,7 +109,10 @@ pub fn intervals(notes: &Notes, now: i64) -> Vec<Interval> {
     let mut at = notes.first_seen_ms.min(now);
     for (span, cover) in watched(notes, now) {
         if span.from > at {
-            push(&mut found, Span { from: at, to: span.from }, filled(notes, span.from));
+            let gap = Span { from: at, to: span.from };
+            for (half, known) in halves(gap, read_from(notes, span.from)) {
+                push(&mut found, half, known);
+            }
         }
         push(&mut found, Span { from: span.from.max(at), to: span.to }, cover);
         at = at.max(span.to);
@@ -118,7 +123,7 @@ pub fn intervals(notes: &Notes, now: i64) -> Vec<Interval> {
 
 /// A limited timeline leaves events out although the stream was heard: that time is known once its walk is done.
 fn pierced(intervals: Vec<Interval>, walks: &[Walked]) -> Vec<Interval> {
-    let mut holes: Vec<(Span, Cover)> = walks.iter().filter_map(Walked::hole).collect();
+    let mut holes: Vec<(Span, Cover)> = walks.iter().flat_map(Walked::hole).collect();
     holes.sort_by_key(|(span, _)| *span);
     let mut holes = holes.into_iter().peekable();
     let mut found = Vec::new();
@@ -224,25 +229,37 @@ fn watched(notes: &Notes, now: i64) -> Vec<(Span, Cover)> {
 }
 
 impl Walked {
-    /// Was all of the gap read?
-    fn is_read(&self) -> bool {
-        self.ended_by.as_deref().is_some_and(|why| !matches!(why, "not_visible" | "circle"))
+    /// From when on the gap was read, ms.
+    fn read_from(&self) -> Option<i64> {
+        match self.ended_by.as_deref()? {
+            "not_visible" | "circle" => None,
+            "horizon" => Some(self.horizon_ms.unwrap_or(i64::MIN)),
+            _ => Some(i64::MIN),
+        }
     }
 
     /// The time that a limited timeline left out, and how it is known now.
-    fn hole(&self) -> Option<(Span, Cover)> {
-        let span = Span { from: self.since_ms?, to: self.opened_ms };
-        let known = if self.is_read() { Cover::Backfilled } else { Cover::Gap };
-        Some((span, known)).filter(|_| !self.history && !span.is_empty())
+    fn hole(&self) -> Vec<(Span, Cover)> {
+        let Some(from) = self.since_ms.filter(|_| !self.history) else { return Vec::new() };
+        let mut parts = halves(Span { from, to: self.opened_ms }, self.read_from()).to_vec();
+        parts.retain(|(span, _)| !span.is_empty());
+        parts
     }
 }
 
-/// How a gap that ended at `end` is known now: read, once a look at the full state came after it and its walk is done.
-fn filled(notes: &Notes, end: i64) -> Cover {
-    let looked = notes.polled_ms.is_some_and(|polled| polled >= end);
-    let mut walks = notes.walks.iter().filter(|walk| !walk.history && walk.opened_ms == end);
-    let walked = walks.all(Walked::is_read);
-    if looked && walked { Cover::Backfilled } else { Cover::Gap }
+/// A gap that was read from some time on, and how its parts are known; either may be empty.
+fn halves(gap: Span, read_from: Option<i64>) -> [(Span, Cover); 2] {
+    let cut = read_from.unwrap_or(i64::MAX).clamp(gap.from, gap.to.max(gap.from));
+    [(Span { from: gap.from, to: cut }, Cover::Gap), (Span { from: cut, to: gap.to }, Cover::Backfilled)]
+}
+
+/// From when on a gap that ended at `end` is known now: once a look at the full state came after it and its walk is done.
+fn read_from(notes: &Notes, end: i64) -> Option<i64> {
+    if notes.polled_ms.is_none_or(|polled| polled < end) {
+        return None;
+    }
+    let walks = notes.walks.iter().filter(|walk| !walk.history && walk.opened_ms == end);
+    walks.map(Walked::read_from).try_fold(i64::MIN, |latest, from| Some(latest.max(from?)))
 }
 
 #[cfg(test)]

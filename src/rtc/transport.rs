@@ -2,12 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 /// URLs longer than this are not kept: no real one is, and they come from strangers.
 const URL_MAX: usize = 2048;
 
 /// One transport of a member, as it stated it. The URL is a stranger's text: shown, never fetched.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Transport {
     /// `livekit` in every client known today.
     #[serde(rename = "type")]

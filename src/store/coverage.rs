@@ -85,7 +85,7 @@ const ROOMS: &str = "select r.room_id, r.watch, r.error, r.first_seen_ms, r.poll
         (select min(e.origin_server_ts) from events e where e.room_id = r.room_id and e.chain is null and e.kind = 'm.room.create'
             and e.state_key = '') as created_ms
     from rooms r where r.room_id in ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
-const WALKS: &str = "select room_id, opened_ms, reason, since_ms, reached_ms, ended_by from walks
+const WALKS: &str = "select room_id, opened_ms, reason, since_ms, reached_ms, horizon_ms, ended_by from walks
     where room_id in ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) order by opened_ms";
 
 /// How each of these rooms is known over time, until `now`.
@@ -174,6 +174,7 @@ async fn notes(store: &Store, ids: &[&String], wide: &Wide) -> Result<BTreeMap<S
             history: row.try_get::<&str, _>("reason")? == "history",
             since_ms: row.try_get("since_ms")?,
             reached_ms: row.try_get("reached_ms")?,
+            horizon_ms: row.try_get("horizon_ms")?,
             ended_by: row.try_get("ended_by")?,
         };
         if let Some(notes) = found.get_mut(row.try_get::<&str, _>("room_id")?) {

@@ -130,3 +130,28 @@ async fn a_room_that_cannot_be_seen_has_no_running_call() {
     bed.run("update rooms set watch = 'peeked'").await;
     assert_eq!(active().await.unwrap().len(), 1);
 }
+
+/// The columns that docs/database.md promises to people with tools of their own.
+#[tokio::test]
+async fn the_views_say_what_the_tables_hold() {
+    let bed = Bed::new().await;
+    bed.call("call", 10, 30).await;
+    bed.stay("@a:h", "'D'", "c", 10, 30).await;
+    bed.event("$e", Some("c"), "m.call.member", 10).await;
+    let text = |sql: &'static str| {
+        let read = &bed.store.read;
+        async move { sqlx::query(sql).fetch_one(read).await.unwrap().get::<String, _>(0) }
+    };
+    let calls =
+        "select call_id || ' ' || room_id || ' ' || length_ms || ' ' || people || ' ' || peak_users from view_calls";
+    assert_eq!(text(calls).await, "call !r:h 20 1 1");
+    let stays =
+        "select call_id || ' ' || user_id || ' ' || device_id || ' ' || length_ms || ' ' || end_reason from view_stays";
+    assert_eq!(text(stays).await, "call @a:h D 20 left");
+    assert_eq!(text("select room_id || ' ' || watch from view_rooms").await, "!r:h joined");
+    assert_eq!(text("select type || ' ' || json from view_events").await, "m.call.member {}");
+    let doc = include_str!("../../docs/database.md");
+    for view in ["view_calls", "view_stays", "view_rooms", "view_events"] {
+        assert!(doc.contains(view), "{view} is documented");
+    }
+}

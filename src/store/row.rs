@@ -123,6 +123,27 @@ pub struct CallFilter {
     pub from_ms: Option<i64>,
     /// Calls that started before this time, ms.
     pub to_ms: Option<i64>,
+    pub more: More,
+}
+
+/// What else a list of calls may ask for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct More {
+    pub application: Option<String>,
+    /// A homeserver somebody of which was in it.
+    pub server: Option<String>,
+    /// Somebody who was in it.
+    pub user: Option<String>,
+    /// Were two people or more in it at once?
+    pub group: Option<bool>,
+    /// It lasted so long, ms, or has lasted so long by now.
+    pub min_ms: Option<i64>,
+    /// So many people came, over the whole call.
+    pub min_people: Option<i64>,
+    /// Just this call.
+    pub id: Option<String>,
+    /// A word in the name, alias or id of the room, in the name or id of a person, or in a server's name.
+    pub q: Option<String>,
 }
 
 /// A place in a list of calls, newest first: the last call already shown.

@@ -1,8 +1,8 @@
 //! Sessions, which pages call calls: read as lists and one by one. What they are follows in `recount`.
 
-use super::row::{Call, CallFilter, Cursor, RoomName, Viewer, Watch};
+use super::row::{Call, CallFilter, Cursor, More, RoomName, Viewer, Watch};
 use super::rows::{Rows, Statement};
-use super::{Error, Store, Tx, int};
+use super::{Error, Store, Tx, int, search};
 use crate::rtc::session::Session;
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -124,7 +124,7 @@ pub(super) const PAGE_ROOM: &str = "select s.*, r.name as room_name, r.alias, r.
     order by s.started_ms desc, s.id desc limit $6";
 
 /// The bounds of a filter: started before, ended at or after, ended at or before.
-fn bounds(filter: &CallFilter, now: i64) -> (i64, i64, i64) {
+pub(super) fn bounds(filter: &CallFilter, now: i64) -> (i64, i64, i64) {
     let from = filter.from_ms.unwrap_or(i64::MIN);
     let (at_least, at_most) = match filter.active {
         Some(true) => (from.max(now.saturating_add(1)), i64::MAX),
@@ -136,7 +136,7 @@ fn bounds(filter: &CallFilter, now: i64) -> (i64, i64, i64) {
 }
 
 /// A call of a room that we cannot see any more does not count as running, nor as ended before its time.
-fn seen_only(filter: &CallFilter) -> &'static str {
+pub(super) fn seen_only(filter: &CallFilter) -> &'static str {
     if filter.active == Some(true) { "yes" } else { "" }
 }
 
@@ -153,6 +153,9 @@ pub async fn page(
     now: i64,
 ) -> Result<Vec<Call>, Error> {
     let Viewer::Operator = viewer;
+    if filter.more != More::default() {
+        return search::page(store, filter, cursor, limit, now).await;
+    }
     let (before, at_least, at_most) = bounds(filter, now);
     let (started_ms, id) = cursor.map_or((i64::MAX, ""), |cursor| (cursor.started_ms, cursor.id.as_str()));
     let sql = match filter {
@@ -178,6 +181,9 @@ const COUNT_ROOM: &str = "select count(*) from sessions
 /// When the database fails.
 pub async fn count(store: &Store, viewer: Viewer, filter: &CallFilter, now: i64) -> Result<i64, Error> {
     let Viewer::Operator = viewer;
+    if filter.more != More::default() {
+        return search::count(store, filter, now).await;
+    }
     let (before, at_least, at_most) = bounds(filter, now);
     let query = sqlx::query_scalar(if filter.room.is_some() { COUNT_ROOM } else { COUNT });
     let query = query.bind(before).bind(at_least).bind(at_most).bind(seen_only(filter));

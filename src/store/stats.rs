@@ -107,8 +107,8 @@ const TOTALS: &str = "select (select count(*) from rooms where watch <> 'blind')
     (select count(*) from events where rejected is not null) as rejected,
     (select count(*) from events where rejected = 'encrypted') as unreadable,
     (select min(origin_server_ts) from events where origin_server_ts > 1388534400000) as oldest";
-const BYTES_SQLITE: &str = "select page_count * page_size from pragma_page_count, pragma_page_size";
-const BYTES_POSTGRES: &str = "select pg_database_size(current_database())";
+pub(super) const BYTES_SQLITE: &str = "select page_count * page_size from pragma_page_count, pragma_page_size";
+pub(super) const BYTES_POSTGRES: &str = "select pg_database_size(current_database())";
 
 /// Counts of everything stored.
 ///

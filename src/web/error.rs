@@ -3,6 +3,7 @@
 use crate::store;
 use actix_web::http::StatusCode;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Why a request got no answer.
 #[derive(Debug, thiserror::Error)]
@@ -27,12 +28,14 @@ pub enum Error {
     Store(#[from] store::Error),
     #[error("the page could not be written: {0}")]
     Template(#[from] askama::Error),
+    #[error("the metrics could not be written")]
+    Metrics,
     #[error("the answer could not be written: {0}")]
     Json(#[from] serde_json::Error),
 }
 
 /// The body of every error in JSON.
-#[derive(Debug, Serialize, PartialEq, Eq)]
+#[derive(Debug, Serialize, PartialEq, Eq, ToSchema)]
 pub struct ErrorBody {
     pub errcode: &'static str,
     pub error: String,
@@ -47,7 +50,7 @@ impl Error {
             Self::NotFound(_) | Self::Unrecognized => StatusCode::NOT_FOUND,
             Self::NotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Misdirected(_) => StatusCode::MISDIRECTED_REQUEST,
-            Self::Store(_) | Self::Template(_) | Self::Json(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Store(_) | Self::Template(_) | Self::Json(_) | Self::Metrics => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 

@@ -6,6 +6,9 @@ use crate::store::row::{self, RoomName};
 use crate::web::format;
 use serde::{Serialize, Serializer};
 use std::collections::{BTreeSet, HashMap};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 mod certainty;
 mod event;
@@ -29,6 +32,16 @@ const NAME_MAX: usize = 500;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp(pub i64);
 
+impl PartialSchema for Stamp {
+    fn schema() -> RefOr<Schema> {
+        let format = SchemaFormat::KnownFormat(KnownFormat::DateTime);
+        let object = ObjectBuilder::new().schema_type(Type::String).format(Some(format));
+        object.description(Some("The time of the `_ms` key beside it in RFC 3339, UTC")).into()
+    }
+}
+
+impl ToSchema for Stamp {}
+
 impl Serialize for Stamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&format::rfc3339(self.0))
@@ -44,7 +57,7 @@ fn cut(name: Option<String>) -> Option<String> {
 }
 
 /// A room as it is named.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RoomRef {
     pub room_id: String,
     pub name: Option<String>,
@@ -79,7 +92,7 @@ impl RoomRef {
 }
 
 /// One stay of one device.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct MemberFacts {
     pub user_id: String,
     pub name: Option<String>,
@@ -165,7 +178,7 @@ pub fn person(name: Option<&str>, user_id: &str) -> String {
 }
 
 /// A call with its members.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct CallFacts {
     pub id: String,
     pub room: RoomRef,
@@ -299,7 +312,7 @@ pub fn calls(calls: Vec<row::Call>, members: Vec<row::Member>, ledger: &Ledger, 
 }
 
 /// A list in JSON: the one shape of all lists.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct List<T> {
     pub data: Vec<T>,
     pub next: Option<String>,

@@ -3,18 +3,31 @@
 use super::Web;
 use super::error::ErrorBody;
 use actix_web::{HttpResponse, web};
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// The program runs.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Alive {
+    pub alive: bool,
+}
+
+/// The program knows something.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Ready {
+    pub ready: bool,
+}
 
 /// `GET /healthz`: always 200 while the process serves.
 pub async fn alive() -> HttpResponse {
-    HttpResponse::Ok().json(json!({ "alive": true }))
+    HttpResponse::Ok().json(Alive { alive: true })
 }
 
 /// `GET /readyz`: 200 once an account has read its homeserver for the first time, else 503 with the reason.
 pub async fn ready(web: web::Data<Web>) -> HttpResponse {
     let error = match crate::store::vantages::list(&web.store).await {
         Ok(vantages) if vantages.iter().any(|vantage| vantage.first_sync_ms.is_some()) => {
-            return HttpResponse::Ok().json(json!({ "ready": true }));
+            return HttpResponse::Ok().json(Ready { ready: true });
         }
         Ok(vantages) => {
             let reason = vantages.into_iter().find_map(|vantage| vantage.error);

@@ -1,9 +1,11 @@
 //! Server-sent events: tells browsers that something changed, never what; they fetch it by the one read path.
 
 use super::Web;
+use super::query::Query;
+use super::reply::{self, Ask};
 use crate::changes::Change;
 use actix_web::http::header::{self, ContentEncoding};
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::time::Duration;
@@ -15,7 +17,11 @@ use tokio::time::{Instant, interval_at};
 const PING: Duration = Duration::from_secs(15);
 
 /// `GET /api/v1/live`
-pub async fn get(web: web::Data<Web>) -> HttpResponse {
+pub async fn get(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
+    let ask = Ask::of(&req, &web);
+    if let Err(error) = Query::read(&ask.query, &[]) {
+        return reply::failure(&ask, &error);
+    }
     HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, "text/event-stream"))
         .insert_header((header::CACHE_CONTROL, "no-store"))

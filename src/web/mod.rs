@@ -1,16 +1,24 @@
 //! Pages for people and JSON for programs, from the same facts; reads the store and never writes it.
 
 pub mod assets;
+mod badge;
+mod cors;
 pub mod draw;
+mod embed;
 pub mod error;
+mod export;
 pub mod facts;
+mod feed;
 #[cfg(test)]
 mod fixtures;
 pub mod format;
+mod fresh;
 mod health;
 pub mod host;
 pub mod kept;
 mod live;
+mod metrics;
+pub mod openapi;
 pub mod pages;
 pub mod query;
 pub mod reply;
@@ -24,7 +32,8 @@ use actix_web::web::{self as http, Data, ServiceConfig};
 use actix_web::{App, FromRequest, Handler, HttpServer, Resource, Responder};
 use kept::Kept;
 use pages::{
-    about, call, calls, moment, overview, rejected, room, rooms, server, servers, statistics, status, transports, wall,
+    about, call, calls, docs, moment, overview, rejected, room, rooms, server, servers, statistics, status, transports,
+    wall,
 };
 
 /// Scripts and styles come from here only; nothing is fetched from or sent to anybody else.
@@ -42,6 +51,16 @@ pub struct Web {
     pub clock: Clock,
     /// Where browsers reach us; addresses in JSON are relative without it. Its host is one that is answered to.
     pub public_url: Option<String>,
+    pub options: Options,
+}
+
+/// What the operator may switch on.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Origins whose web pages may read the API from within a browser; `*` is all of them.
+    pub cors_origins: Vec<String>,
+    /// Metrics name rooms.
+    pub metrics_room_labels: bool,
 }
 
 impl Web {
@@ -73,15 +92,18 @@ pub fn serve(listener: std::net::TcpListener, web: Web) -> std::io::Result<Serve
             .add(("cross-origin-opener-policy", "same-origin"));
         let (hosts, known) = (hosts.clone(), web.clone());
         let guard = from_fn(move |req, next| host::guard(hosts.clone(), known.clone(), req, next));
+        let open = web.clone();
+        let cors = from_fn(move |req, next| cors::allow(open.clone(), req, next));
         let app = App::new().app_data(web.clone()).app_data(kept.0.clone()).app_data(kept.1.clone());
         let app = app.app_data(kept.2.clone()).app_data(kept.3.clone());
-        app.wrap(guard).wrap(Compress::default()).wrap(headers).configure(routes)
+        app.wrap(cors).wrap(guard).wrap(Compress::default()).wrap(headers).configure(routes)
     };
     Ok(HttpServer::new(app).disable_signals().shutdown_timeout(SHUTDOWN_S).listen(listener)?.run())
 }
 
 /// All addresses.
 pub fn routes(config: &mut ServiceConfig) {
+    for_programs(config);
     config
         .service(at("/", overview::get))
         .service(at("/calls", calls::get))
@@ -99,6 +121,8 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(at("/api/v1/overview", overview::get))
         .service(at("/api/v1/calls", calls::get))
         .service(at("/api/v1/calls/active", calls::active))
+        .service(at("/api/v1/calls.csv", export::csv))
+        .service(at("/api/v1/calls.ndjson", export::ndjson))
         .service(at("/api/v1/calls/{id:.+}", call::get))
         .service(at("/api/v1/rooms", rooms::get))
         .service(at("/api/v1/rooms/{id:.+}/members", moment::members))
@@ -111,6 +135,10 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(at("/api/v1/wall", wall::get))
         .service(at("/api/v1/status", status::get))
         .service(at("/api/v1/rejected", rejected::get))
+        .service(at("/api/v1/about", about::get))
+        .service(at("/api/v1/openapi.json", docs::document))
+        .service(at("/api/docs", docs::get))
+        .service(at("/api/docs/{name}", docs::shape))
         .service(
             http::resource("/api/v1/live")
                 .route(http::get().to(live::get))
@@ -120,6 +148,21 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(at("/readyz", health::ready))
         .service(at("/static/{name}", assets::get))
         .default_service(http::to(reply::unknown));
+}
+
+/// What is neither a page nor its JSON.
+fn for_programs(config: &mut ServiceConfig) {
+    config
+        .service(at("/metrics", metrics::get))
+        .service(at("/badge/rooms/{id:.+}/active.svg", badge::room_svg))
+        .service(at("/badge/rooms/{id:.+}/active.json", badge::room_json))
+        .service(at("/badge/servers/{name}/active.svg", badge::server_svg))
+        .service(at("/badge/servers/{name}/active.json", badge::server_json))
+        .service(at("/feed/calls.atom", feed::all_atom))
+        .service(at("/feed/calls.ics", feed::all_ics))
+        .service(at("/feed/rooms/{id:.+}/calls.atom", feed::room_atom))
+        .service(at("/feed/rooms/{id:.+}/calls.ics", feed::room_ics))
+        .service(at("/embed/rooms/{id:.+}", embed::room));
 }
 
 /// An address that answers GET and HEAD.

@@ -8,6 +8,9 @@ use url::form_urlencoded;
 /// Values longer than this are refused: no room id, time or cursor is.
 const VALUE_MAX: usize = 1024;
 
+/// More minutes or people than that are not counted.
+pub const NUMBER_MAX: i64 = 1_000_000_000;
+
 /// The parameters of a request, each at most once; empty ones count as absent, as forms send them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Query(Vec<(String, String)>);
@@ -96,6 +99,30 @@ impl Query {
             Some("active") => Ok(Some(true)),
             Some("ended") => Ok(Some(false)),
             Some(_) => Err(Error::Invalid("status must be active or ended".to_owned())),
+        }
+    }
+
+    /// A whole number from 0 on.
+    ///
+    /// # Errors
+    /// Anything else.
+    pub fn number(&self, name: &str) -> Result<Option<i64>, Error> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let number = text.parse().ok().filter(|number| (0..=NUMBER_MAX).contains(number));
+        let fault = || Error::Invalid(format!("{name} must be a whole number from 0 to {NUMBER_MAX}"));
+        number.map(Some).ok_or_else(fault)
+    }
+
+    /// `kind`: solo (false) or group (true), or both when absent.
+    ///
+    /// # Errors
+    /// Any other word.
+    pub fn group(&self) -> Result<Option<bool>, Error> {
+        match self.get("kind") {
+            None => Ok(None),
+            Some("solo") => Ok(Some(false)),
+            Some("group") => Ok(Some(true)),
+            Some(_) => Err(Error::Invalid("kind must be solo or group".to_owned())),
         }
     }
 

@@ -3,7 +3,7 @@
 use super::Web;
 use super::error::Error;
 use super::facts::VantageFacts;
-use super::{assets, format as f};
+use super::{assets, format as f, fresh};
 use crate::store::row::Viewer;
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -18,6 +18,8 @@ pub struct Ask {
     /// JSON is wanted, by the route.
     pub api: bool,
     pub query: String,
+    /// Tags of answers that the asker has already.
+    pub known_tags: Option<String>,
 }
 
 impl Ask {
@@ -26,10 +28,18 @@ impl Ask {
         Self {
             now: web.clock.now_ms(),
             viewer: Viewer::Operator,
-            api: req.path() == "/api" || req.path().starts_with("/api/"),
+            api: is_for_programs(req.path()),
             query: req.query_string().to_owned(),
+            known_tags: fresh::known(req),
         }
     }
+}
+
+/// Pages for people answer in HTML, everything else in JSON or a format of its own.
+fn is_for_programs(path: &str) -> bool {
+    let is_page = path == "/api/docs" || path.starts_with("/api/docs/");
+    let starts = ["/api/", "/badge/", "/feed/"];
+    !is_page && (path == "/api" || path == "/metrics" || starts.iter().any(|start| path.starts_with(start)))
 }
 
 /// The entries of the navigation.
@@ -127,7 +137,7 @@ impl<P> From<P> for Answer<P> {
 /// Writes the answer.
 pub async fn send<P: Page>(web: &Web, ask: &Ask, answer: Result<Answer<P>, Error>) -> HttpResponse {
     let body = match answer {
-        Ok(Answer::Page(page)) if ask.api => serde_json::to_vec(&page).map_err(Error::from),
+        Ok(Answer::Page(page)) if ask.api => return json(ask, Ok(page)),
         Ok(Answer::Page(page)) => html(web, ask, &page).await,
         Ok(Answer::Elsewhere(path)) => {
             let path = if ask.api { format!("/api/v1{path}") } else { path };
@@ -135,25 +145,29 @@ pub async fn send<P: Page>(web: &Web, ask: &Ask, answer: Result<Answer<P>, Error
         }
         Err(error) => Err(error),
     };
-    let kind = if ask.api { "application/json" } else { "text/html; charset=utf-8" };
     match body {
         Ok(body) => HttpResponse::Ok()
-            .insert_header((header::CONTENT_TYPE, kind))
+            .insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8"))
             .insert_header((header::CACHE_CONTROL, "no-cache"))
             .body(body),
         Err(error) => failure(ask, &error),
     }
 }
 
-/// Writes an answer that has no page of its own.
+/// Writes JSON, or that the asker has it already.
 pub fn json<T: Serialize>(ask: &Ask, answer: Result<T, Error>) -> HttpResponse {
-    match answer.and_then(|answer| Ok(serde_json::to_vec(&answer)?)) {
-        Ok(body) => HttpResponse::Ok()
-            .insert_header((header::CONTENT_TYPE, "application/json"))
-            .insert_header((header::CACHE_CONTROL, "no-cache"))
-            .body(body),
-        Err(error) => failure(ask, &error),
+    let body = match answer.and_then(|answer| Ok(serde_json::to_vec(&answer)?)) {
+        Ok(body) => body,
+        Err(error) => return failure(ask, &error),
+    };
+    let tag = fresh::tag(&body);
+    let is_known = fresh::is_known(&tag, ask.known_tags.as_deref());
+    let mut response = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    response.insert_header((header::ETAG, tag)).insert_header((header::CACHE_CONTROL, "no-cache"));
+    if is_known {
+        return response.finish();
     }
+    response.insert_header((header::CONTENT_TYPE, "application/json")).body(body)
 }
 
 async fn html<P: Page>(web: &Web, ask: &Ask, page: &P) -> Result<Vec<u8>, Error> {

@@ -126,7 +126,7 @@ async fn how_far_it_has_come_is_told_while_it_goes_on() {
     let fault = FaultKind::Status(500, json!({"errcode": "M_UNKNOWN", "error": "x"}));
     bed.hs.inject(Fault::lasting("from=", fault));
     let app = bed.start_with(&[("MODE", "poll"), ("BACKFILL_PAGE", "100")]).await;
-    let status = app.status_until("the first page", |status| status["history"]["pages"] == 1).await;
+    let status = app.status_until("the first page", |status| status["walks"][0]["pages"] == 1).await;
     let walk = &status["walks"][0];
     assert_eq!(
         (&walk["reason"], &walk["events"], &walk["room"]["room_id"]),

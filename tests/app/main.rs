@@ -12,6 +12,7 @@ mod full;
 mod hostile;
 mod ledger;
 mod mixture;
+mod operator;
 mod past;
 mod poll;
 mod rebuild;

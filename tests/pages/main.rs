@@ -1,6 +1,9 @@
 //! The pages over real HTTP from a filled store: HTML and JSON say the same, errors have one shape, nothing is unescaped.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on ends")]
 
+mod contract;
+mod numbers;
+mod others;
 mod seen;
 mod site;
 mod sums;
@@ -136,6 +139,38 @@ async fn lists_are_filtered_and_paged() {
 }
 
 #[tokio::test]
+async fn calls_are_searched_by_all_that_is_known_of_them() {
+    let site = Site::filled("search").await;
+    let all = site.json("/api/v1/calls").await["data"].clone();
+    let alias = quote("#war:example.org");
+    for (filter, want) in [
+        ("server=Other.Example".to_owned(), json!([all[1]])),
+        ("server=example".to_owned(), json!([])),
+        ("user=%40bob%3Aother.example".to_owned(), json!([all[1]])),
+        ("user=%40alice%3Aexample.org&status=active".to_owned(), json!([all[0]])),
+        ("application=m.call".to_owned(), json!([all[0], all[1]])),
+        ("application=x".to_owned(), json!([])),
+        ("kind=solo".to_owned(), json!([all[0]])),
+        ("kind=group".to_owned(), json!([all[1]])),
+        ("min_minutes=10".to_owned(), json!([all[0], all[1]])),
+        ("min_minutes=11".to_owned(), json!([all[1]])),
+        ("min_people=2".to_owned(), json!([all[1]])),
+        (format!("min_people=1&room={alias}&status=ended"), json!([all[1]])),
+        ("q=WAR".to_owned(), json!([all[0], all[1]])),
+        ("q=alice+mor".to_owned(), json!([all[0], all[1]])),
+        ("q=other.ex".to_owned(), json!([all[1]])),
+        ("q=%24leave_b".to_owned(), json!([all[1]])),
+        ("q=%24nothing".to_owned(), json!([])),
+        ("q=%25".to_owned(), json!([])),
+    ] {
+        assert_eq!(site.json(&format!("/api/v1/calls?{filter}")).await["data"], want, "{filter}");
+        let page = site.get(&format!("/calls?{filter}")).await.text;
+        assert_eq!(page.matches("data-start=").count(), want.as_array().unwrap().len(), "{filter}");
+        assert!(page.contains(&format!("{} match your filter", want.as_array().unwrap().len())), "{filter}");
+    }
+}
+
+#[tokio::test]
 async fn errors_have_one_shape_and_the_routes_way() {
     let site = Site::filled("errors").await;
     for (path, status, errcode) in [
@@ -143,6 +178,8 @@ async fn errors_have_one_shape_and_the_routes_way() {
         ("/calls?limit=0", 400, "M_INVALID_PARAM"),
         ("/calls?cursor=zz", 400, "M_INVALID_PARAM"),
         ("/calls?from=soon", 400, "M_INVALID_PARAM"),
+        ("/calls?kind=x", 400, "M_INVALID_PARAM"),
+        ("/calls?min_people=-1", 400, "M_INVALID_PARAM"),
         ("/status?x=%3Cscript%3E", 400, "M_INVALID_PARAM"),
         ("/calls/nothing", 404, "M_NOT_FOUND"),
         ("/rooms/%21nothing:x", 404, "M_NOT_FOUND"),
@@ -161,7 +198,11 @@ async fn errors_have_one_shape_and_the_routes_way() {
         assert!(html.text.contains("<h1") && !html.text.contains("<script>"), "{path}");
     }
     let unknown = site.get("/api/v1/calls?rom=1").await.json();
-    assert_eq!(unknown["error"], "unknown parameter \"rom\"; known here: room, status, from, to, cursor, limit");
+    assert_eq!(
+        unknown["error"],
+        "unknown parameter \"rom\"; known here: q, room, server, user, application, status, kind, from, to, min_minutes, \
+         min_people, cursor, limit"
+    );
     let answer = site.client.post(format!("{}/api/v1/calls", site.base)).send().await.unwrap();
     assert_eq!((answer.status().as_u16(), answer.headers()["allow"].to_str().unwrap()), (405, "GET, HEAD"));
     assert_eq!(answer.json::<Value>().await.unwrap()["errcode"], "M_UNRECOGNIZED");

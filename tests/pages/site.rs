@@ -7,7 +7,7 @@ use callscope::rtc::fold::Rules;
 use callscope::store::batch::{self, Arrival, Batch, RoomBatch, Source};
 use callscope::store::row::Watch;
 use callscope::store::{Store, vantages};
-use callscope::web::{self, Web};
+use callscope::web::{self, Options, Web};
 use reqwest::Client;
 use reqwest::redirect::Policy;
 use serde_json::{Value, json};
@@ -23,6 +23,7 @@ pub struct Site {
     pub client: Client,
     pub store: Store,
     pub changes: Changes,
+    pub clock: Clock,
     folder: std::path::PathBuf,
 }
 
@@ -50,11 +51,18 @@ impl Site {
         let base = format!("http://{}", listener.local_addr().unwrap());
         let changes = Changes::default();
         let (of_web, clock) = (changes.clone(), Clock::fixed(NOW));
-        let web =
-            Web { store: store.clone(), changes: of_web, clock, public_url: Some("https://calls.example/".into()) };
+        let of_site = clock.clone();
+        let options = Options { cors_origins: vec!["https://app.example".into()], metrics_room_labels: true };
+        let web = Web {
+            store: store.clone(),
+            changes: of_web,
+            clock,
+            public_url: Some("https://calls.example/".into()),
+            options,
+        };
         tokio::spawn(web::serve(listener, web).unwrap());
         let client = Client::builder().no_proxy().redirect(Policy::none()).build().unwrap();
-        Self { base, client, store, changes, folder }
+        Self { base, client, store, changes, clock: of_site, folder }
     }
 
     pub async fn filled(name: &str) -> Self {

@@ -49,11 +49,7 @@ async fn every_sum_comes_with_and_without_what_is_inferred() {
 async fn sums_are_those_of_the_calls() {
     let site = with_an_expired_stay("whole").await;
     for blind in [false, true] {
-        if !blind {
-            site.watched_since(NOW - 900 * MINUTE).await;
-        } else {
-            site.watched_since(NOW - 270 * MINUTE).await;
-        }
+        site.watched_since(NOW - if blind { 270 } else { 900 } * MINUTE).await;
         let today = site.json("/api/v1/overview").await["today"].clone();
         let calls = site.json("/api/v1/calls").await["data"].as_array().unwrap().clone();
         let exact = calls.iter().filter(|call| call["certainty"]["verdict"] == "exact").count();

@@ -107,6 +107,21 @@ async fn ten_kills(settings: &Settings, folder: &Path) {
     }
 }
 
+/// `callscope backfill` reads the same as the server.
+async fn in_the_foreground(bed: &Bed, watcher: &Account, rooms: &[(String, String, Truth)]) {
+    let settings = Settings::observe(watcher, &bed.folder("foreground"));
+    let run = settings.clone();
+    let output = tokio::task::spawn_blocking(move || run.run(&["backfill"])).await.unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && said.contains("2 of 2 rooms read"), "{said}{output:?}");
+    println!("{said}");
+    let app = App::ready(&settings.with("CALLSCOPE_BACKFILL", "false")).await;
+    for (room, _, truth) in rooms {
+        assert_eq!(&shown(&app, room).await, truth, "read in the foreground");
+    }
+    app.kill();
+}
+
 #[tokio::test]
 #[ignore = "needs Synapse and Node.js: `scripts/test synapse`"]
 async fn all_calls_from_before_the_bot_came_are_found_and_no_stop_changes_that() {
@@ -131,6 +146,7 @@ async fn all_calls_from_before_the_bot_came_are_found_and_no_stop_changes_that()
         assert_eq!(facts["coverage"][0]["kind"], "backfilled");
     }
     app.kill();
+    in_the_foreground(&bed, &watcher, &rooms).await;
     let folder = bed.folder("stopped");
     let settings = Settings::observe(&watcher, &folder);
     ten_kills(&settings.clone().with("CALLSCOPE_BACKFILL_PAGE", "4"), &folder).await;

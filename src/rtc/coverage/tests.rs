@@ -8,7 +8,7 @@ fn span(from: i64, to: i64) -> Span {
 
 fn walk(opened_ms: i64, history: bool, reached: i64, ended_by: Option<&str>) -> Walked {
     let ended_by = ended_by.map(ToOwned::to_owned);
-    Walked { opened_ms, history, since_ms: None, reached_ms: Some(reached), ended_by }
+    Walked { opened_ms, history, since_ms: None, reached_ms: Some(reached), horizon_ms: None, ended_by }
 }
 
 fn words(notes: &Notes, now: i64) -> Vec<(i64, i64, &'static str)> {
@@ -65,6 +65,20 @@ fn a_limited_timeline_is_a_gap_until_its_walk_has_met() {
     notes.polled_ms = Some(301);
     notes.walks[1].ended_by = Some("met".into());
     assert_eq!(words(&notes, 400)[2..4], [(100, 200, "live"), (200, 300, "backfilled")]);
+}
+
+#[test]
+fn what_lies_beyond_the_horizon_was_not_read() {
+    let horizon =
+        |from, at| Walked { since_ms: Some(from), horizon_ms: Some(at), ..walk(300, false, at, Some("horizon")) };
+    let mut notes = Notes { polled_ms: Some(301), ..followed() };
+    notes.walks.push(horizon(200, 260));
+    assert_eq!(words(&notes, 400)[3..], [(200, 260, "gap"), (260, 300, "backfilled"), (300, 400, "live")]);
+    notes.walks[1].horizon_ms = Some(150);
+    assert_eq!(words(&notes, 400)[3..], [(200, 300, "backfilled"), (300, 400, "live")], "all that was wanted");
+    notes = Notes { heard: vec![span(100, 390)], ..followed() };
+    notes.walks.push(horizon(200, 260));
+    assert_eq!(words(&notes, 400)[2..5], [(100, 200, "live"), (200, 260, "gap"), (260, 300, "backfilled")]);
 }
 
 #[test]

@@ -38,15 +38,17 @@ pub struct Label {
     pub second: bool,
 }
 
-/// Draws columns that share the width; the value of a line is written by `name`.
+/// Draws columns that share the width. Lines stand on round numbers of `unit`, and are written by `name`.
 #[must_use]
-pub fn bars(slots: &[Slot], height: i64, name: impl Fn(i64) -> String) -> Bars {
+pub fn bars(slots: &[Slot], height: i64, unit: i64, name: impl Fn(i64) -> String) -> Bars {
     let tall = ratio(height, 1);
     let most = slots.iter().map(|slot| slot.value.max(slot.before.unwrap_or(0))).max().unwrap_or(0);
-    let (mut lines, top) = lines(most, tall);
-    for (line, value) in lines.iter_mut().zip(line_values(top)) {
+    let unit = unit.max(1);
+    let (mut lines, units) = lines(most / unit + i64::from(most % unit > 0), tall);
+    for (line, value) in lines.iter_mut().zip(line_values(units)) {
         line.label = name(value);
     }
+    let top = units.saturating_mul(unit);
     let width = 100.0 / float(slots.len().max(1));
     let tall_of = |value: i64| if value == 0 { 0.0 } else { (tall * ratio(value, top)).max(1.0) };
     let column = |(at, slot): (usize, &Slot)| Column {
@@ -100,7 +102,8 @@ mod tests {
 
     #[test]
     fn columns_stand_on_the_line_and_the_period_before_is_a_step() {
-        let picture = bars(&[slot(0, Some(3)), slot(1, Some(0)), slot(6, Some(6))], 100, |value| format!("{value} h"));
+        let picture =
+            bars(&[slot(0, Some(3)), slot(1, Some(0)), slot(6, Some(6))], 100, 1, |value| format!("{value} h"));
         let heights: Vec<f64> = picture.columns.iter().map(|column| column.h.0.round()).collect();
         assert_eq!(heights, [0.0, 17.0, 100.0]);
         assert_eq!(picture.before.as_deref(), Some("M0 50H333.333V100H666.667V0H1000"));
@@ -110,10 +113,17 @@ mod tests {
     }
 
     #[test]
+    fn lines_stand_on_whole_units() {
+        let picture = bars(&[slot(90, None), slot(61, None)], 100, 60, |value| format!("{value} h"));
+        let labels: Vec<&str> = picture.lines.iter().map(|line| line.label.as_str()).collect();
+        assert_eq!((labels.as_slice(), picture.columns[0].h.0), (&["0 h", "1 h", "2 h"][..], 75.0));
+    }
+
+    #[test]
     fn nothing_is_an_empty_picture() {
-        let picture = bars(&[slot(0, None)], 100, |value| value.to_string());
+        let picture = bars(&[slot(0, None)], 100, 1, |value| value.to_string());
         assert!(picture.before.is_none() && picture.columns[0].h.0 == 0.0);
-        assert!(bars(&[], 100, |value| value.to_string()).columns.is_empty());
-        assert!(bars(&[slot(1, None), slot(i64::MAX, None)], 100, |value| value.to_string()).columns[0].h.0 >= 1.0);
+        assert!(bars(&[], 100, 1, |value| value.to_string()).columns.is_empty());
+        assert!(bars(&[slot(1, None), slot(i64::MAX, None)], 100, 1, |value| value.to_string()).columns[0].h.0 >= 1.0);
     }
 }

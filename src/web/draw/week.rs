@@ -1,4 +1,4 @@
-//! Hour by weekday: a row a weekday, a cell an hour, a colour for the share of the highest.
+//! Hour by weekday: a row a weekday, a cell an hour, a colour for its place among the others.
 
 use crate::web::format as f;
 
@@ -22,7 +22,7 @@ pub struct Cell {
     /// Hundredths of a percent, and px.
     pub x: usize,
     pub y: usize,
-    /// `h0` (nothing) to `h4` (more than three quarters of the highest).
+    /// `h0` (nothing), and `h1` to `h4` for the quarters of the hours in which something is, by how much.
     pub class: &'static str,
     /// Only where something is.
     pub sum: Option<String>,
@@ -31,16 +31,19 @@ pub struct Cell {
 /// Draws the time of 168 hours, ms, from Monday midnight UTC.
 #[must_use]
 pub fn week(hours: &[i64]) -> Week {
-    let most = hours.iter().copied().max().unwrap_or(0);
+    let mut busy: Vec<i64> = hours.iter().copied().filter(|ms| *ms > 0).collect();
+    busy.sort_unstable();
+    let most = busy.last().copied().unwrap_or(0);
+    let quarter = |part: usize| busy.get(busy.len() * part / 4).copied().unwrap_or(i64::MAX);
     let cell = |(hour, ms): (usize, &i64)| Cell {
         hour,
         x: hour % 24 * 10_000 / 24,
         y: hour / 24 * PITCH,
-        class: match ms.saturating_mul(4) {
-            0 => "h0",
-            ms if ms <= most => "h1",
-            ms if ms <= most.saturating_mul(2) => "h2",
-            ms if ms <= most.saturating_mul(3) => "h3",
+        class: match *ms {
+            ..1 => "h0",
+            ms if ms < quarter(1) => "h1",
+            ms if ms < quarter(2) => "h2",
+            ms if ms < quarter(3) => "h3",
             _ => "h4",
         },
         sum: (*ms > 0).then(|| f::sum(*ms)),
@@ -84,12 +87,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn classes_are_shares_of_the_highest() {
+    fn classes_are_quarters_of_the_hours() {
         let mut hours = vec![0; 168];
-        hours[..5].copy_from_slice(&[60_000, 25, 15_000, 15_001, 45_001]);
+        hours[..5].copy_from_slice(&[60_000_000, 25, 15_000, 15_001, 45_001]);
         let picture = week(&hours);
         let classes: Vec<&str> = picture.cells.iter().take(6).map(|cell| cell.class).collect();
-        assert_eq!((classes.as_slice(), picture.highest), (&["h4", "h1", "h1", "h2", "h4", "h0"][..], Some(0)));
+        assert_eq!((classes.as_slice(), picture.highest), (&["h4", "h1", "h2", "h3", "h4", "h0"][..], Some(0)));
         assert_eq!((picture.cells[167].y, picture.cells[167].percent().as_str()), (120, "95.83"));
         assert_eq!(week(&[0; 168]).highest, None);
     }

@@ -8,9 +8,10 @@ use crate::store::row;
 use crate::web::format as f;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
+use utoipa::ToSchema;
 
 /// What a boundary rests on (`live`, `backfilled`, `claimed`, `computed`, `reconciled`, `gap`), and how far off it can be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct BoundaryFacts {
     pub by: &'static str,
     pub error_ms: i64,
@@ -23,7 +24,7 @@ impl From<evidence::Boundary> for BoundaryFacts {
 }
 
 /// The boundaries of a stay.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct EndsFacts {
     pub start: BoundaryFacts,
     /// Null while it lasts.
@@ -31,7 +32,7 @@ pub struct EndsFacts {
 }
 
 /// How sure a call is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct CertaintyFacts {
     /// `exact`, `left_censored`, `right_censored`, `gapped` or `inferred_end`.
     pub verdict: &'static str,
@@ -178,7 +179,7 @@ pub fn boundary_words(by: &str) -> &'static str {
 }
 
 /// A span of time of a room and how it is known: `live`, `polled`, `backfilled`, `gap` or `not_visible`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct CoverageFacts {
     pub kind: &'static str,
     pub from_ms: i64,
@@ -214,7 +215,7 @@ impl CoverageFacts {
 }
 
 /// A break in which no vantage heard its homeserver.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct GapFacts {
     pub from_ms: i64,
     pub from_at: Stamp,

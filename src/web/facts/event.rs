@@ -5,6 +5,7 @@ use crate::rtc::event::Kind;
 use crate::store::row;
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 /// A stored event: as JSON where it is JSON, else its text.
 fn raw(text: String) -> Value {
@@ -12,7 +13,7 @@ fn raw(text: String) -> Value {
 }
 
 /// One event behind a call.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct EvidenceFacts {
     pub event_id: String,
     #[serde(rename = "type")]
@@ -64,8 +65,12 @@ impl EvidenceFacts {
     #[must_use]
     pub fn is_membership(&self) -> bool {
         let content = self.event.get("content").and_then(Value::as_object);
+        let left = self.content("leave_reason").is_some();
         let empty_list = self.content("memberships").and_then(Value::as_array).is_some_and(Vec::is_empty);
-        Kind::of(&self.kind) == Kind::Member && content.is_some_and(|content| !content.is_empty()) && !empty_list
+        Kind::of(&self.kind) == Kind::Member
+            && content.is_some_and(|content| !content.is_empty())
+            && !empty_list
+            && !left
     }
 
     /// The device that it names, in the form where a device is named at the top of the content.
@@ -82,6 +87,7 @@ impl EvidenceFacts {
         }
         let deed = match Kind::of(&self.kind) {
             Kind::Member if is_join => "joined",
+            Kind::Member if self.is_lost_connection() => "was gone: the connection was lost",
             Kind::Member if self.is_membership() => "renewed or changed the membership",
             Kind::Member => "left",
             Kind::Slot
@@ -98,6 +104,12 @@ impl EvidenceFacts {
             Kind::Create | Kind::Related | Kind::Other => "sent a related event",
         };
         deed.to_owned()
+    }
+
+    /// The homeserver said it for a device that had gone.
+    fn is_lost_connection(&self) -> bool {
+        let reason = self.content("leave_reason").map(ToString::to_string).unwrap_or_default().to_lowercase();
+        reason.contains("lost") || reason.contains("delayed")
     }
 
     fn presence(&self) -> &'static str {
@@ -132,7 +144,7 @@ impl EvidenceFacts {
 }
 
 /// An event that could not be used.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct RejectedFacts {
     pub room: RoomRef,
     pub event_id: String,

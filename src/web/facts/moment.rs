@@ -6,9 +6,10 @@ use crate::store::row;
 use crate::store::zombies::Zombie;
 use crate::web::format;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// One call at one moment: those who were in it then.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct CallThen {
     pub call_id: String,
     pub slot_id: String,
@@ -16,7 +17,7 @@ pub struct CallThen {
 }
 
 /// A room at one moment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Moment {
     pub room: RoomRef,
     pub at_ms: i64,
@@ -52,7 +53,7 @@ impl CallThen {
 }
 
 /// A call of a slot went on or off.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Flip {
     pub at_ms: i64,
     pub at_at: Stamp,
@@ -90,7 +91,7 @@ impl Flip {
 }
 
 /// A ring, a notification, a decline, or a slot opened or closed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RelatedFacts {
     /// `ring`, `notification`, `decline`, `slot_opened` or `slot_closed`.
     pub kind: &'static str,
@@ -157,7 +158,7 @@ impl RelatedFacts {
 }
 
 /// A membership that a state reset brought back.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ZombieFacts {
     /// The call that runs again by it, if it can be told.
     pub call_id: Option<String>,

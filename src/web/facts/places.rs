@@ -7,12 +7,13 @@ use crate::store::sums::Sums;
 use crate::web::format::Whole;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use utoipa::ToSchema;
 
 /// Under so many stays no rate is given.
 const FEW: i64 = 30;
 
 /// A room and the time in its calls.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RoomTime {
     #[serde(flatten)]
     pub room: RoomRef,
@@ -21,7 +22,7 @@ pub struct RoomTime {
 }
 
 /// A homeserver and what its people did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ServerFacts {
     pub server: String,
     pub people: i64,
@@ -37,7 +38,7 @@ pub struct ServerFacts {
 }
 
 /// A person and the time in calls.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct PersonTime {
     pub user_id: String,
     pub name: Option<String>,
@@ -46,7 +47,7 @@ pub struct PersonTime {
 }
 
 /// A stay that nobody ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct GhostFacts {
     pub room: RoomRef,
     pub call_id: String,
@@ -60,7 +61,7 @@ pub struct GhostFacts {
 }
 
 /// How often stays only run out: the share, and the 95 % interval (Wilson), in thousandths.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Rate {
     pub permille: i64,
     pub low_permille: i64,

@@ -3,9 +3,10 @@
 use super::{RoomRef, Stamp};
 use crate::store::row::{self, Watch};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// A watched room.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RoomFacts {
     #[serde(flatten)]
     pub room: RoomRef,
@@ -87,7 +88,7 @@ impl RoomFacts {
 }
 
 /// A homeserver account we look from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct VantageFacts {
     pub id: String,
     pub user_id: String,

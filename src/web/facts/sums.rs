@@ -5,9 +5,10 @@ use crate::rtc::coverage::Span;
 use crate::store::sums::Sums;
 use crate::web::format as f;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// The sums of a span of time. Inferred is what rests on expiry, on a member's own claim, or on time that nobody watched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct SumFacts {
     pub from_ms: i64,
     pub from_at: Stamp,
@@ -73,7 +74,10 @@ mod tests {
     fn only_what_is_inferred_is_said() {
         assert_eq!(not_exact(5, 5), None);
         assert_eq!(not_exact(1_300, 100).as_deref(), Some("1,200 not exact"));
-        assert_eq!(inferred(10_000_000_i64, 9_940_001_i64), None);
-        assert_eq!(inferred(20_000_000_i64, 9_200_000_i64).as_deref(), Some("of which 3 h 00 inferred"));
+        assert_eq!(inferred(10_000_000_i64, 10_000_000_i64 - 59_999), None);
+        assert_eq!(
+            inferred(20_000_000_i64, 20_000_000_i64 - 3 * 3_600_000).as_deref(),
+            Some("of which 3 h 00 inferred")
+        );
     }
 }

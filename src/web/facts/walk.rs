@@ -4,9 +4,10 @@ use super::{RoomRef, Stamp};
 use crate::store::progress::{Progress, Sums};
 use crate::web::format as f;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// A walk back through the history of a room, done or not.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct WalkFacts {
     pub room: RoomRef,
     /// `history` (the whole room) or `gap` (what live following left out).
@@ -72,17 +73,13 @@ impl WalkFacts {
     /// About how much is still ahead; empty when there is nothing to say.
     #[must_use]
     pub fn ahead(&self) -> String {
-        let mut parts = Vec::new();
-        if let Some(percent) = self.ahead_percent.filter(|_| self.is_open()) {
-            parts.push(format!("about {percent} % of the time still ahead"));
+        if !self.is_open() || self.pages == 0 {
+            return String::new();
         }
-        if let Some(ms) = self.ahead_ms.filter(|_| self.is_open()) {
-            parts.push(format!("about {} at this pace", f::lasted(ms)));
-        }
-        if let Some(rate) = self.events_per_second.filter(|_| self.is_open()) {
-            parts.push(format!("{} a second", f::counted(rate, "event", "events")));
-        }
-        parts.join(", ")
+        let percent = self.ahead_percent.map(|percent| format!("about {percent} % of the time still ahead"));
+        let time = self.ahead_ms.map(|ms| format!("about {} at this pace", f::lasted(ms)));
+        let rate = self.events_per_second.map(|rate| format!("{} a second", f::counted(rate, "event", "events")));
+        [percent, time, rate].into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 
     /// Where it ended.
@@ -100,7 +97,7 @@ impl WalkFacts {
 }
 
 /// All walks ever.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct HistoryFacts {
     /// Rooms whose history is or was read, and those in which it still is.
     pub rooms: i64,

@@ -7,9 +7,10 @@ use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// The page. It has no facts of its own.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 pub struct About {
     pub version: &'static str,
 }

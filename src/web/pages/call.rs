@@ -17,6 +17,7 @@ use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
 use std::collections::BTreeSet;
+use utoipa::ToSchema;
 
 /// Events read for the evidence and for renewals, and shown.
 const EVENTS: i64 = 400;
@@ -27,7 +28,7 @@ const STAYS_SHOWN: usize = 300;
 const MARKS: usize = 40;
 
 /// The page.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct CallPage {
     #[serde(flatten)]
     pub call: CallFacts,
@@ -44,7 +45,7 @@ pub struct CallPage {
 }
 
 /// What one transport carried of this call.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct TransportFacts {
     #[serde(rename = "type")]
     pub kind: String,

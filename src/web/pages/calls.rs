@@ -1,6 +1,6 @@
 //! `/calls`: every call, newest first, filtered and paged; and the list of those that run now.
 
-use crate::store::row::{self, CallFilter, Cursor};
+use crate::store::row::{self, CallFilter, Cursor, More};
 use crate::store::{rooms, sessions};
 use crate::web::draw::shape;
 use crate::web::error::Error;
@@ -11,12 +11,30 @@ use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
+use utoipa::ToSchema;
 
-const KNOWN: &[&str] = &["room", "status", "from", "to", "cursor", "limit"];
+/// Parameters of the list.
+pub const KNOWN: &[&str] = &[
+    "q",
+    "room",
+    "server",
+    "user",
+    "application",
+    "status",
+    "kind",
+    "from",
+    "to",
+    "min_minutes",
+    "min_people",
+    "cursor",
+    "limit",
+];
+/// Those behind "More filters".
+const MORE: &[&str] = &["room", "server", "user", "application", "status", "min_minutes", "min_people"];
 const LIMIT: i64 = 50;
 
 /// The page.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Calls {
     #[serde(flatten)]
     pub list: List<CallFacts>,
@@ -73,17 +91,7 @@ async fn load(web: &Web, ask: &Ask) -> Result<Calls, Error> {
     let query = Query::read(&ask.query, KNOWN)?;
     let limit = query.limit(LIMIT)?;
     let cursor = query.cursor()?;
-    let mut filter = CallFilter {
-        room: query.get("room").map(ToOwned::to_owned),
-        active: query.active()?,
-        from_ms: query.time("from", false)?,
-        to_ms: query.time("to", true)?,
-    };
-    if let Some(room) = &mut filter.room
-        && let Some(found) = rooms::find(store, viewer, room, now).await?
-    {
-        *room = found.room.room_id;
-    }
+    let filter = filter(web, ask, &query).await?;
     let mut calls = sessions::page(store, viewer, &filter, cursor.as_ref(), limit + 1, now).await?;
     let next = next(&mut calls, limit);
     let calls = super::with_members(web, ask, calls).await?;
@@ -92,6 +100,43 @@ async fn load(web: &Web, ask: &Ask) -> Result<Calls, Error> {
         next.as_ref().map(|next| web.url(&format!("/api/v1/calls{}", query.with(&[], Some(("cursor", next))))));
     let list = List { data: calls, next, next_url };
     Ok(Calls { list, form: Form { query, ..form } })
+}
+
+/// The filter that the parameters say; lists and exports have the same.
+pub(in crate::web) async fn filter(web: &Web, ask: &Ask, query: &Query) -> Result<CallFilter, Error> {
+    let mut filter = CallFilter {
+        room: query.get("room").map(ToOwned::to_owned),
+        active: query.active()?,
+        from_ms: query.time("from", false)?,
+        to_ms: query.time("to", true)?,
+        more: more(web, ask, query).await?,
+    };
+    if let Some(room) = &mut filter.room
+        && let Some(found) = rooms::find(&web.store, ask.viewer, room, ask.now).await?
+    {
+        *room = found.room.room_id;
+    }
+    Ok(filter)
+}
+
+async fn more(web: &Web, ask: &Ask, query: &Query) -> Result<More, Error> {
+    let text = |name: &str| query.get(name).map(ToOwned::to_owned);
+    let mut more = More {
+        application: text("application"),
+        server: query.get("server").map(str::to_lowercase),
+        user: text("user"),
+        group: query.group()?,
+        min_ms: query.number("min_minutes")?.map(|minutes| minutes * 60_000),
+        min_people: query.number("min_people")?,
+        id: None,
+        q: text("q"),
+    };
+    // Nobody is called like an event.
+    if let Some(event_id) = more.q.take_if(|q| q.starts_with('$')) {
+        let found = sessions::find(&web.store, ask.viewer, &event_id).await?;
+        more.id = Some(found.map_or(event_id, |call| call.id));
+    }
+    Ok(more)
 }
 
 /// One more than asked was read: if it is there, the last one shown is where the next page begins.
@@ -150,6 +195,12 @@ impl Form {
         self.query.get(name).unwrap_or_default()
     }
 
+    /// How many of the filters behind "More filters" are set.
+    #[must_use]
+    pub fn more(&self) -> usize {
+        MORE.iter().filter(|name| self.query.get(name).is_some()).count()
+    }
+
     /// A day field takes days only; other forms of time are shown as text.
     #[must_use]
     pub fn field_type(&self, name: &str) -> &'static str {
@@ -159,12 +210,33 @@ impl Form {
 
     #[must_use]
     pub fn chips(&self) -> Vec<Chip> {
-        let words = [("room", "room "), ("status", ""), ("from", "from "), ("to", "to ")];
-        let chip = |(name, word): (&str, &str)| {
+        let words = [
+            ("q", "“", "”"),
+            ("room", "room ", ""),
+            ("server", "server ", ""),
+            ("user", "person ", ""),
+            ("application", "application ", ""),
+            ("status", "", ""),
+            ("kind", "", ""),
+            ("from", "from ", ""),
+            ("to", "to ", ""),
+            ("min_minutes", "at least ", " min"),
+            ("min_people", "at least ", " people"),
+        ];
+        let chip = |(name, before, after): (&str, &str, &str)| {
             let value = self.query.get(name)?;
-            Some(Chip { text: format!("{word}{}", f::tidy(value)), without: self.query.with(&[name, "cursor"], None) })
+            Some(Chip {
+                text: format!("{before}{}{after}", f::tidy(value)),
+                without: self.query.with(&[name, "cursor"], None),
+            })
         };
         words.into_iter().filter_map(chip).collect()
+    }
+
+    /// All of the list, however long, as a file: `csv` or `ndjson`.
+    #[must_use]
+    pub fn export(&self, end: &str) -> String {
+        format!("/api/v1/calls.{end}{}", self.query.with(&["cursor", "limit"], None))
     }
 
     /// The same list as JSON.

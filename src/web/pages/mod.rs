@@ -3,6 +3,7 @@
 pub mod about;
 pub mod call;
 pub mod calls;
+pub mod docs;
 pub mod moment;
 pub mod overview;
 pub mod period;
@@ -34,7 +35,7 @@ async fn coverage_of(web: &Web, ask: &Ask, room_id: &str) -> Result<Vec<Interval
 }
 
 /// Calls with their members, read from the store.
-async fn with_members(web: &Web, ask: &Ask, calls: Vec<row::Call>) -> Result<Vec<CallFacts>, Error> {
+pub(super) async fn with_members(web: &Web, ask: &Ask, calls: Vec<row::Call>) -> Result<Vec<CallFacts>, Error> {
     let (store, viewer) = (&web.store, ask.viewer);
     if calls.is_empty() {
         return Ok(Vec::new());

@@ -8,17 +8,29 @@ use crate::web::query::Query;
 use crate::web::reply::{self, Ask};
 use crate::web::{Web, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
+use serde::Serialize;
+use utoipa::ToSchema;
 
+/// Parameters of the two lists.
+pub const MEMBERS: &[&str] = &["at"];
+pub const FLIPS: &[&str] = &["from", "to"];
 /// Calls whose flips are in one answer.
 const CALLS: i64 = 1000;
 /// Without `from`, the flips of so many days.
 const DAYS: i64 = 30;
 
+/// When the calls of a room went on and off.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Flips {
+    #[serde(flatten)]
+    pub list: List<Flip>,
+}
+
 /// `GET /api/v1/rooms/{id}/members?at=`
 pub async fn members(req: HttpRequest, web: http::Data<Web>, id: http::Path<String>) -> HttpResponse {
     let ask = Ask::of(&req, &web);
     let answer = async {
-        let query = Query::read(&ask.query, &["at"])?;
+        let query = Query::read(&ask.query, MEMBERS)?;
         let room = room(&web, &ask, &id).await?;
         then(&web, &ask, room, moment(&query, ask.now)?.unwrap_or(ask.now)).await
     };
@@ -29,11 +41,11 @@ pub async fn members(req: HttpRequest, web: http::Data<Web>, id: http::Path<Stri
 pub async fn flips(req: HttpRequest, web: http::Data<Web>, id: http::Path<String>) -> HttpResponse {
     let ask = Ask::of(&req, &web);
     let answer = async {
-        let query = Query::read(&ask.query, &["from", "to"])?;
+        let query = Query::read(&ask.query, FLIPS)?;
         let room = room(&web, &ask, &id).await?;
         let to = query.time("to", true)?.unwrap_or(i64::MAX);
         let from = query.time("from", false)?.unwrap_or_else(|| to.min(ask.now).saturating_sub(DAYS * f::DAY));
-        Ok(List::whole(flips_of(&web, &ask, &room.room_id, (from, to)).await?))
+        Ok(Flips { list: List::whole(flips_of(&web, &ask, &room.room_id, (from, to)).await?) })
     };
     reply::json(&ask, answer.await)
 }

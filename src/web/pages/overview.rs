@@ -14,6 +14,7 @@ use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
 use std::collections::BTreeSet;
+use utoipa::ToSchema;
 
 /// Calls that just ended, on the page.
 const ENDED: i64 = 5;
@@ -21,7 +22,7 @@ const ENDED: i64 = 5;
 const NAMED: usize = 3;
 
 /// The page.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Overview {
     pub now_ms: i64,
     pub now_at: Stamp,
@@ -43,7 +44,7 @@ pub struct Overview {
 }
 
 /// The numbers of one span of time.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Numbers {
     pub from_ms: i64,
     pub to_ms: i64,
@@ -96,7 +97,7 @@ impl Numbers {
 }
 
 /// Something that is hidden from us, and where.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Unseen {
     pub kind: UnseenKind,
     pub count: usize,
@@ -104,7 +105,7 @@ pub struct Unseen {
     pub rooms: Vec<RoomRef>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum UnseenKind {
     /// Sticky member events came as ciphertext.
@@ -118,7 +119,7 @@ pub enum UnseenKind {
 }
 
 /// What the observer looks at, and how it fares.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Watched {
     pub rooms: usize,
     pub history_open: usize,

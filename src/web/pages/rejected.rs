@@ -10,11 +10,14 @@ use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 const LIMIT: i64 = 50;
+/// Parameters of the list.
+pub const KNOWN: &[&str] = &["room", "cursor", "limit"];
 
 /// The page.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Rejected {
     #[serde(flatten)]
     pub list: List<RejectedFacts>,
@@ -39,7 +42,7 @@ pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
 
 async fn load(web: &Web, ask: &Ask) -> Result<Rejected, Error> {
     let (store, viewer) = (&web.store, ask.viewer);
-    let query = Query::read(&ask.query, &["room", "cursor", "limit"])?;
+    let query = Query::read(&ask.query, KNOWN)?;
     let (limit, before) = (query.limit(LIMIT)?, query.place()?.unwrap_or(i64::MAX));
     let asked = query.get("room");
     let room = match asked {

@@ -20,7 +20,10 @@ use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use utoipa::ToSchema;
 
+/// Parameters of the page.
+pub const KNOWN: &[&str] = &["at"];
 const RECENT: i64 = 10;
 const REJECTED: i64 = 100;
 /// Spans of coverage in the list on the page; the JSON has all.
@@ -29,10 +32,10 @@ const ZOMBIES: i64 = 50;
 /// Walks in the JSON; a busy room has had many gaps.
 const WALKS: i64 = 20;
 /// Flips in the list on the page.
-const FLIPS: usize = 20;
+const FLIPS: usize = 10;
 
 /// The page.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct RoomPage {
     #[serde(flatten)]
     pub room: RoomFacts,
@@ -64,7 +67,7 @@ pub async fn get(req: HttpRequest, web: http::Data<Web>, id: http::Path<String>)
 }
 
 async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error> {
-    let at = moment::moment(&Query::read(&ask.query, &["at"])?, ask.now)?;
+    let at = moment::moment(&Query::read(&ask.query, KNOWN)?, ask.now)?;
     let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
     let Some(room) = rooms::find(store, viewer, id, now).await? else {
         return Err(Error::NotFound("No room with this id or alias is watched.".to_owned()));
@@ -221,7 +224,7 @@ impl RoomPage {
     /// The time machine's field: what was asked.
     #[must_use]
     pub fn asked_at(&self) -> String {
-        self.then.as_ref().map(|then| f::rfc3339(then.at_ms)).unwrap_or_default()
+        self.then.as_ref().map(|then| f::rfc3339(then.at_ms).replace(".000Z", "Z")).unwrap_or_default()
     }
 
     /// All calls of this room.

@@ -9,12 +9,13 @@ use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Rooms in the table; all of them are in the JSON.
 const SHOWN: usize = 300;
 
 /// The page.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Rooms {
     #[serde(flatten)]
     pub list: List<RoomFacts>,

@@ -16,14 +16,16 @@ use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
+use utoipa::ToSchema;
 
+const HOUR: i64 = 3_600_000;
 const PEOPLE: i64 = 20;
 const GHOSTS: i64 = 20;
 /// The longest name of a host; others are no servers.
 const NAME_MAX: usize = 255;
 
 /// The page.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct ServerPage {
     pub server: String,
     pub now: Now,
@@ -32,7 +34,7 @@ pub struct ServerPage {
 }
 
 /// Who of this server is in a call now.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Now {
     pub now_ms: i64,
     pub now_at: Stamp,
@@ -46,7 +48,7 @@ pub struct Now {
 }
 
 /// What was over a period.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Past {
     /// When this was computed: what took long is kept for a while.
     pub computed_ms: i64,
@@ -74,20 +76,20 @@ pub struct Past {
     days: i64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct EndFacts {
     pub reason: String,
     pub stays: i64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct WeekFacts {
     pub from_ms: i64,
     pub from_at: Stamp,
     pub together_ms: i64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct NamedFacts {
     #[serde(rename = "type")]
     pub kind: String,
@@ -197,7 +199,6 @@ async fn past(web: &Web, ask: &Ask, name: &str, period: Period) -> Result<Past, 
 
 /// The time of each week; of up to 30 days, of each day.
 fn weeks(period: Period, hours: &BTreeMap<i64, i64>, from: i64) -> Vec<WeekFacts> {
-    const HOUR: i64 = 3_600_000;
     let step = if period.days > 30 { 7 } else { 1 };
     let week = |at: i64| {
         let from_ms = from + at * step * f::DAY;
@@ -226,14 +227,18 @@ impl ServerPage {
         let every = (weeks.len() / 5).max(1);
         let slot = |(at, week): (usize, &WeekFacts)| Slot {
             title: format!("{}: {}", f::civil(week.from_ms).strftime("%-d %b"), f::sum(week.together_ms)),
-            value: week.together_ms / 60_000,
+            value: week.together_ms,
             before: None,
             label: (at % every == 0 && at + every <= weeks.len())
                 .then(|| f::civil(week.from_ms).strftime("%-d %b").to_string()),
             now: at + 1 == weeks.len(),
         };
         let slots: Vec<Slot> = weeks.iter().enumerate().map(slot).collect();
-        bars::bars(&slots, 130, |minutes| f::sum(minutes * 60_000))
+        let most = weeks.iter().map(|week| week.together_ms).max().unwrap_or(0);
+        if most < 2 * HOUR {
+            return bars::bars(&slots, 130, 60_000, |minutes| format!("{} min", f::count(minutes)));
+        }
+        bars::bars(&slots, 130, HOUR, |hours| format!("{} h", f::count(hours)))
     }
 
     /// The share of all time, percent.

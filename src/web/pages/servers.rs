@@ -15,12 +15,13 @@ use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
 use std::collections::BTreeSet;
+use utoipa::ToSchema;
 
 /// Rows on the page; the JSON has all.
 const SHOWN: usize = 100;
 
 /// The page.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Servers {
     /// When the sums were computed: what took long is kept for a while.
     pub computed_ms: i64,

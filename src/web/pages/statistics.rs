@@ -16,12 +16,14 @@ use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Rooms and servers in the lists.
 const TOP: usize = 10;
+const ROOMS_SHOWN: usize = 6;
 
 /// The page.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Statistics {
     /// When this was computed: what took long is kept for a while.
     pub now_ms: i64,
@@ -50,7 +52,7 @@ pub struct Statistics {
 }
 
 /// The calls that began in a span of days.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct DayFacts {
     pub from_ms: i64,
     pub from_at: Stamp,
@@ -60,7 +62,7 @@ pub struct DayFacts {
 }
 
 /// Calls of one class.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ClassFacts {
     pub from: i64,
     /// Where the next class begins; null for the last.
@@ -154,14 +156,14 @@ impl Statistics {
             let label = (at % every == 0 && at + every / 2 < last).then(|| short_day(day.from_ms));
             let calls = f::counted(day.calls, "call", "calls");
             Slot {
-                title: format!("{name}: {calls}, {} in the period before", f::count(day.calls_before)),
+                title: format!("{name}: {calls}, {} before", f::count(day.calls_before)),
                 value: day.calls,
                 before: Some(day.calls_before),
                 label,
                 now: at == last,
             }
         };
-        bars::bars(&self.days.iter().enumerate().map(slot).collect::<Vec<_>>(), 170, f::count)
+        bars::bars(&self.days.iter().enumerate().map(slot).collect::<Vec<_>>(), 170, 1, f::count)
     }
 
     #[must_use]
@@ -183,6 +185,12 @@ impl Statistics {
     #[must_use]
     pub fn week(&self) -> Week {
         week::week(&self.hours)
+    }
+
+    /// The first rooms of the list: the JSON has more.
+    #[must_use]
+    pub fn top_rooms(&self) -> &[RoomTime] {
+        &self.rooms[..self.rooms.len().min(ROOMS_SHOWN)]
     }
 
     /// Calls with one person only.
@@ -215,7 +223,7 @@ fn distribution(classes: &[ClassFacts], names: &[&str]) -> Bars {
         label: Some((*name).to_owned()),
         now: true,
     };
-    bars::bars(&classes.iter().zip(names).map(slot).collect::<Vec<_>>(), 120, f::count)
+    bars::bars(&classes.iter().zip(names).map(slot).collect::<Vec<_>>(), 120, 1, f::count)
 }
 
 #[derive(Template)]

@@ -14,6 +14,7 @@ use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 const REJECTED: i64 = 100;
 const ROOMS: usize = 50;
@@ -22,7 +23,7 @@ const WALKS: i64 = 100;
 const WALKS_SHOWN: usize = 20;
 
 /// The page.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Status {
     pub now_ms: i64,
     pub now_at: Stamp,
@@ -53,7 +54,7 @@ pub struct Status {
 }
 
 /// What was deleted by age so far: `events`, `calls` or `snapshots`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RemovedFacts {
     pub what: String,
     pub total: i64,
@@ -66,14 +67,14 @@ impl From<Removed> for RemovedFacts {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Reason {
     pub reason: String,
     pub count: i64,
 }
 
 /// Counts of everything stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct TotalFacts {
     pub rooms: i64,
     pub events: i64,

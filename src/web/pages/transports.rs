@@ -12,13 +12,14 @@ use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Rows on the page, and servers named in each; the JSON has all.
 const SHOWN: usize = 60;
-const SERVERS_SHOWN: usize = 4;
+const SERVERS_SHOWN: usize = 3;
 
 /// The page.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Transports {
     /// When this was computed: what took long is kept for a while.
     pub computed_ms: i64,
@@ -38,7 +39,7 @@ pub struct Transports {
 }
 
 /// One transport: an SFU, or a type that is none we know.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct TransportRow {
     #[serde(rename = "type")]
     pub kind: String,
@@ -127,10 +128,10 @@ impl Transports {
         self.data.iter().filter(|row| row.devices_now > 0).count()
     }
 
-    /// Types that no client of this time uses.
+    /// Those that can carry somebody: a known type with an address of the web.
     #[must_use]
-    pub fn odd(&self) -> usize {
-        self.data.iter().filter(|row| !row.known_type).count()
+    pub fn usable(&self) -> usize {
+        self.data.iter().filter(|row| row.doubt().is_none()).count()
     }
 
     /// The time of all of them.
@@ -160,10 +161,24 @@ impl TransportRow {
         (shown, self.servers.len() - shown.len())
     }
 
+    /// Why nobody can be heard by it, in words, if so.
+    #[must_use]
+    pub fn doubt(&self) -> Option<String> {
+        let url = self.service_url.as_deref();
+        match url {
+            _ if !self.known_type => Some(format!("Unknown type {}", f::tidy(&self.kind))),
+            None => Some("No address named".to_owned()),
+            Some(url) if !url.starts_with("https://") && !url.starts_with("http://") => {
+                Some("No web address".to_owned())
+            }
+            Some(_) => None,
+        }
+    }
+
     /// Its host, or what stands for it.
     #[must_use]
     pub fn title(&self) -> String {
-        self.service_url.as_deref().map_or_else(|| "no address".to_owned(), |url| f::tidy(f::host(url)))
+        self.service_url.as_deref().map_or_else(|| f::tidy(&self.kind), |url| f::tidy(f::host(url)))
     }
 }
 

@@ -9,12 +9,13 @@ use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Rows that fit.
 const ROWS: usize = 6;
 
 /// The page.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Wall {
     pub now_ms: i64,
     pub now_at: Stamp,

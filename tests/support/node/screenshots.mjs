@@ -10,9 +10,10 @@ mkdirSync(folder, { recursive: true });
 const { data } = await (await fetch(`${base}/api/v1/calls/active`)).json();
 // The call with most people is the most telling.
 const call = data.sort((a, b) => b.people - a.people)[0];
-const pages = { overview: "/", calls: "/calls", rooms: "/rooms", status: "/status" };
+const pages = { overview: "/", calls: "/calls", rooms: "/rooms", servers: "/servers", transports: "/transports", statistics: "/statistics", wall: "/wall", status: "/status" };
 if (call) {
     pages.call = `/calls/${call.id}`;
+    pages.server = `/servers/${call.servers[0]}`;
     pages.room = `/rooms/${encodeURIComponent(call.room.room_id)}`;
 }
 const sizes = { desktop: { width: 1280, height: 900 }, phone: { width: 390, height: 844 } };

@@ -1,0 +1,81 @@
+//! How the commands for operators get their facts: from the API of the Callscope that runs with the same configuration.
+//! They open no database: what is so now, only the one who watches knows.
+
+use crate::config::Config;
+use serde_json::Value;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+/// A Callscope that runs, and how it is reached.
+#[derive(Debug)]
+pub(super) struct Server {
+    base: String,
+    client: reqwest::Client,
+}
+
+/// Why there is no answer, in words for a terminal.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error("no Callscope answers at {0} ({1}); start it, or name another with --url")]
+    Silent(String, reqwest::Error),
+    #[error("{0} answered {1}: {2}")]
+    Refused(String, u16, String),
+    #[error("{0} did not answer with JSON of Callscope ({1})")]
+    Strange(String, reqwest::Error),
+}
+
+impl Server {
+    /// The one at `url`, else the one that listens where the configuration says.
+    ///
+    /// # Errors
+    /// No HTTP client could be made.
+    pub(super) fn new(config: &Config, url: Option<&str>) -> Result<Self, reqwest::Error> {
+        let base = match url {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => format!("http://{}", reachable(config.bind)),
+        };
+        // What is on this machine is not asked for through a proxy.
+        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build()?;
+        Ok(Self { base, client })
+    }
+
+    /// The answer to a path.
+    ///
+    /// # Errors
+    /// Nobody answers, or not with what was asked for.
+    pub(super) async fn get(&self, path: &str) -> Result<Value, Error> {
+        let url = format!("{}{path}", self.base);
+        let answer = self.client.get(&url).send().await;
+        let answer = answer.map_err(|error| Error::Silent(self.base.clone(), error.without_url()))?;
+        let status = answer.status();
+        let body: Result<Value, _> = answer.json().await;
+        match body {
+            Ok(body) if status.is_success() => Ok(body),
+            Ok(body) => Err(Error::Refused(url, status.as_u16(), body["error"].as_str().unwrap_or("").to_owned())),
+            Err(error) => Err(Error::Strange(url, error.without_url())),
+        }
+    }
+}
+
+/// A server that listens everywhere is reached on loopback.
+pub(super) fn reachable(bind: SocketAddr) -> SocketAddr {
+    let ip = match bind.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, bind.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_listens_everywhere_is_on_loopback() {
+        let at = |bind: &str| reachable(bind.parse().unwrap()).to_string();
+        assert_eq!(at("0.0.0.0:8080"), "127.0.0.1:8080");
+        assert_eq!(at("[::]:8080"), "[::1]:8080");
+        assert_eq!(at("192.0.2.7:80"), "192.0.2.7:80");
+    }
+}

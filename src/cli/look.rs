@@ -1,0 +1,232 @@
+//! `callscope calls`, `callscope rooms`, `callscope status`: the facts of the pages in a terminal.
+
+use super::ask::Server;
+use crate::web::format as f;
+use serde_json::Value;
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// Columns are no wider than this, in characters.
+const WIDE: usize = 48;
+
+/// What `callscope calls` was asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Calls {
+    pub active: bool,
+    pub limit: u16,
+    pub json: bool,
+}
+
+/// Lists calls, newest first.
+pub(super) async fn calls(server: &Server, asked: Calls) -> Result<ExitCode, Box<dyn Error>> {
+    let path =
+        if asked.active { "/api/v1/calls/active".to_owned() } else { format!("/api/v1/calls?limit={}", asked.limit) };
+    let list = server.get(&path).await?;
+    if asked.json {
+        return print(&pretty(&list));
+    }
+    let calls = entries(&list["data"]);
+    if calls.is_empty() {
+        return print(if asked.active { "No call runs now.\n" } else { "No call is known.\n" });
+    }
+    let head = ["STARTED (UTC)", "LASTED", "PEOPLE", "ROOM", "SERVERS", "STATE", "ID"];
+    print(&table(&head, calls.iter().map(call).collect()))
+}
+
+fn call(call: &Value) -> Vec<String> {
+    let ms = call["duration_ms"].as_i64().unwrap_or(0);
+    let state = match (call["active"].as_bool(), call["unknown_since_at"].as_str()) {
+        (_, Some(_)) => "unknown",
+        (Some(true), None) => "running",
+        _ => "ended",
+    };
+    let lasted = if state == "running" { f::running(ms) } else { f::lasted(ms) };
+    vec![
+        time(&call["started_at"]),
+        lasted,
+        text(&call["people"]),
+        room(&call["room"]),
+        servers(call),
+        state.to_owned(),
+        text(&call["id"]),
+    ]
+}
+
+fn servers(call: &Value) -> String {
+    let names: Vec<String> = entries(&call["servers"]).iter().map(text).collect();
+    match names.as_slice() {
+        [one, two, rest @ ..] if !rest.is_empty() => format!("{one} {two} +{}", rest.len()),
+        _ => names.join(" "),
+    }
+}
+
+/// Lists the watched rooms.
+pub(super) async fn rooms(server: &Server, json: bool) -> Result<ExitCode, Box<dyn Error>> {
+    let list = server.get("/api/v1/rooms").await?;
+    if json {
+        return print(&pretty(&list));
+    }
+    let rows: Vec<Vec<String>> = entries(&list["data"]).iter().map(watched).collect();
+    if rows.is_empty() {
+        return print("No room is watched yet.\n");
+    }
+    print(&table(&["ROOM", "NOW", "CALLS", "LAST CALL (UTC)", "STATE", "TROUBLE", "ID"], rows))
+}
+
+fn watched(one: &Value) -> Vec<String> {
+    let now = if one["active_calls"].as_i64().unwrap_or(0) > 0 { "call" } else { "-" };
+    let (last, trouble) = (time(&one["last_call_at"]), text(&one["error"]));
+    vec![room(one), now.to_owned(), text(&one["calls"]), last, text(&one["watch"]), trouble, text(&one["room_id"])]
+}
+
+/// Says how the observer fares; exit code 1 where it is not in step.
+pub(super) async fn status(server: &Server, json: bool) -> Result<ExitCode, Box<dyn Error>> {
+    let status = server.get("/api/v1/status").await?;
+    let troubles = troubles(&status);
+    let code = if troubles.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    let said = if json { pretty(&status) } else { in_words(&status, &troubles) };
+    print(&said)?;
+    Ok(code)
+}
+
+/// Why what is said of now may not be so; empty when all is well.
+pub(super) fn troubles(status: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    if status["ready"] != true {
+        found.push("no homeserver account has been read for the first time yet".to_owned());
+    }
+    if !status["full_since_ms"].is_null() {
+        found.push("the disk is full: nothing is stored".to_owned());
+    }
+    for vantage in entries(&status["vantages"]) {
+        if let Some(error) = vantage["error"].as_str() {
+            found.push(format!(
+                "{} since {}: {}",
+                text(&vantage["user_id"]),
+                time(&vantage["error_since_at"]),
+                f::tidy(error)
+            ));
+        }
+    }
+    found
+}
+
+fn in_words(status: &Value, troubles: &[String]) -> String {
+    let totals = &status["totals"];
+    let mut said = match troubles {
+        [] => "All is well: the homeserver is heard.\n".to_owned(),
+        _ => format!("TROUBLE: {}\n", troubles.join("\nTROUBLE: ")),
+    };
+    let rows = entries(&status["vantages"]);
+    let rows = rows.iter().map(|one| {
+        vec![
+            text(&one["user_id"]),
+            text(&one["mode"]),
+            time(&one["last_sync_at"]),
+            time(&one["last_poll_at"]),
+            text(&one["errors"]),
+        ]
+    });
+    said += &table(&["ACCOUNT", "MODE", "LAST SYNC (UTC)", "LAST POLL (UTC)", "ERRORS"], rows.collect());
+    let open = status["history_open"].as_u64().unwrap_or(0);
+    let bytes = f::bytes(totals["database_bytes"].as_i64().unwrap_or(0));
+    let _ = writeln!(
+        said,
+        "{} rooms, {} calls, {} events ({} not used), database {bytes}; history still being read: {open} rooms",
+        text(&totals["rooms"]),
+        text(&totals["calls"]),
+        text(&totals["events"]),
+        text(&totals["rejected"]),
+    );
+    for one in entries(&status["troubled"]) {
+        let _ = writeln!(said, "{}: {} {}", room(one), text(&one["watch"]), text(&one["error"]));
+    }
+    said
+}
+
+pub(super) fn entries(list: &Value) -> &[Value] {
+    list.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// A value as one line that cannot steer the terminal; empty for null.
+pub(super) fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => f::tidy(text),
+        other => other.to_string(),
+    }
+}
+
+/// What to call a room: its name, else its alias, else its id.
+pub(super) fn room(room: &Value) -> String {
+    let names = ["name", "alias", "room_id"].iter().filter_map(|key| room[key].as_str());
+    names.into_iter().find(|name| !name.trim().is_empty()).map(f::tidy).unwrap_or_default()
+}
+
+/// `2026-11-22 14:47`
+fn time(stamp: &Value) -> String {
+    let text = stamp.as_str().unwrap_or("-");
+    text.get(..16).unwrap_or(text).replace('T', " ")
+}
+
+fn pretty(value: &Value) -> String {
+    format!("{value:#}\n")
+}
+
+fn table(head: &[&str], mut rows: Vec<Vec<String>>) -> String {
+    rows.insert(0, head.iter().map(|word| (*word).to_owned()).collect());
+    let last = head.len() - 1;
+    let wide = |at: usize| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0).min(WIDE);
+    let widths: Vec<usize> = (0..head.len()).map(wide).collect();
+    let mut text = String::new();
+    for row in &rows {
+        for (at, cell) in row.iter().enumerate() {
+            // The last column is an id, and whole.
+            let cell: String = if at == last { cell.clone() } else { cell.chars().take(WIDE).collect() };
+            let gap = if at == last { 0 } else { widths[at] + 2 - cell.chars().count() };
+            text.push_str(&cell);
+            text.extend(std::iter::repeat_n(' ', gap));
+        }
+        text.truncate(text.trim_end_matches(' ').len());
+        text.push('\n');
+    }
+    text
+}
+
+/// Prints; a reader that has had enough, such as `head`, is no fault.
+pub(super) fn print(text: &str) -> Result<ExitCode, Box<dyn Error>> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn columns_stand_under_their_heads() {
+        let rows = vec![vec!["a".to_owned(), "1".to_owned()], vec!["longer".to_owned(), String::new()]];
+        assert_eq!(table(&["NAME", "ID"], rows), "NAME    ID\na       1\nlonger\n");
+        let wide = table(&["NAME", "ID"], vec![vec!["x".repeat(90), "y".repeat(90)]]);
+        assert_eq!(wide.lines().nth(1), Some(format!("{}  {}", "x".repeat(WIDE), "y".repeat(90)).as_str()));
+    }
+
+    #[test]
+    fn a_strangers_name_does_not_steer_the_terminal() {
+        assert_eq!(room(&json!({ "name": "\u{1b}[2Jevil\u{202e}", "room_id": "!a" })), "[2Jevil");
+        assert_eq!(room(&json!({ "name": " ", "alias": null, "room_id": "!a" })), "!a");
+    }
+
+    #[test]
+    fn what_makes_now_unsure_is_named() {
+        let well = json!({ "ready": true, "full_since_ms": null, "vantages": [{ "error": null }] });
+        assert!(troubles(&well).is_empty());
+        let ill = json!({ "ready": false, "full_since_ms": 5, "vantages": [{ "user_id": "@b:h", "error": "gone" }] });
+        assert_eq!(troubles(&ill).len(), 3);
+    }
+}

@@ -1,0 +1,43 @@
+//! A few numbers that are cheap to count at any time: for metrics, which are asked for several times a minute.
+
+use super::row::Viewer;
+use super::stats::{BYTES_POSTGRES, BYTES_SQLITE};
+use super::{Error, Store};
+use sqlx::Row;
+
+/// The numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Gauges {
+    pub calls: i64,
+    /// Events stored since the beginning; those that age deleted are among them.
+    pub events: i64,
+    pub rejected: i64,
+    pub walks_open: i64,
+    pub rooms_failing: i64,
+    pub database_bytes: i64,
+}
+
+const GAUGES: &str = "select (select count(*) from sessions) as calls,
+    (select coalesce(max(stream), 0) from events) as events,
+    (select count(*) from events where rejected is not null) as rejected,
+    (select count(*) from walks where done_ms is null) as walks_open,
+    (select count(*) from rooms where error is not null) as rooms_failing";
+
+/// The numbers as they are now.
+///
+/// # Errors
+/// When the database fails.
+pub async fn read(store: &Store, viewer: Viewer) -> Result<Gauges, Error> {
+    let Viewer::Operator = viewer;
+    let row = sqlx::query(GAUGES).fetch_one(&store.read).await?;
+    let sqlite = store.read.acquire().await?.backend_name() == "SQLite";
+    let bytes = if sqlite { BYTES_SQLITE } else { BYTES_POSTGRES };
+    Ok(Gauges {
+        calls: row.try_get("calls")?,
+        events: row.try_get("events")?,
+        rejected: row.try_get("rejected")?,
+        walks_open: row.try_get("walks_open")?,
+        rooms_failing: row.try_get("rooms_failing")?,
+        database_bytes: sqlx::query_scalar(bytes).fetch_one(&store.read).await?,
+    })
+}

@@ -1,0 +1,138 @@
+//! Badges: how many are in a call of a room or a homeserver now, as a picture and in the JSON of Shields.
+
+use super::Web;
+use super::error::Error;
+use super::facts::CallFacts;
+use super::pages::with_members;
+use super::query::Query;
+use super::reply::{self, Ask};
+use crate::store::row::Watch;
+use crate::store::{rooms, sessions, vantages};
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, web as http};
+use askama::Template;
+use serde::Serialize;
+use std::collections::BTreeSet;
+use utoipa::ToSchema;
+
+/// Pictures are kept by whoever shows them, for so long.
+const KEEP: &str = "public, max-age=60";
+
+/// A badge in the form that Shields reads (its endpoint badge).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Badge {
+    pub schema_version: i64,
+    pub label: String,
+    pub message: String,
+    /// A colour by its name.
+    pub color: String,
+    /// Seconds for which it may be kept.
+    pub cache_seconds: i64,
+    /// It says that nothing is known.
+    pub is_error: bool,
+}
+
+impl Badge {
+    fn new(message: String, color: &str, is_error: bool) -> Self {
+        let (label, color) = ("call".to_owned(), color.to_owned());
+        Self { schema_version: 1, label, message, color, cache_seconds: 60, is_error }
+    }
+
+    /// Of the people in calls now; `None` = it is not known.
+    fn of(people: Option<usize>) -> Self {
+        match people {
+            None => Self::new("unknown".to_owned(), "lightgrey", true),
+            Some(0) => Self::new("nobody".to_owned(), "lightgrey", false),
+            Some(1) => Self::new("1 person".to_owned(), "brightgreen", false),
+            Some(people) => Self::new(format!("{people} people"), "brightgreen", false),
+        }
+    }
+}
+
+/// `GET /badge/rooms/{id}/active.svg`
+pub async fn room_svg(req: HttpRequest, web: http::Data<Web>, id: http::Path<String>) -> HttpResponse {
+    let ask = Ask::of(&req, &web);
+    picture(&ask, room(&web, &ask, &id).await)
+}
+
+/// `GET /badge/rooms/{id}/active.json`
+pub async fn room_json(req: HttpRequest, web: http::Data<Web>, id: http::Path<String>) -> HttpResponse {
+    let ask = Ask::of(&req, &web);
+    reply::json(&ask, room(&web, &ask, &id).await)
+}
+
+/// `GET /badge/servers/{name}/active.svg`
+pub async fn server_svg(req: HttpRequest, web: http::Data<Web>, name: http::Path<String>) -> HttpResponse {
+    let ask = Ask::of(&req, &web);
+    picture(&ask, server(&web, &ask, &name).await)
+}
+
+/// `GET /badge/servers/{name}/active.json`
+pub async fn server_json(req: HttpRequest, web: http::Data<Web>, name: http::Path<String>) -> HttpResponse {
+    let ask = Ask::of(&req, &web);
+    reply::json(&ask, server(&web, &ask, &name).await)
+}
+
+async fn room(web: &Web, ask: &Ask, id: &str) -> Result<Badge, Error> {
+    Query::read(&ask.query, &[])?;
+    let Some(room) = rooms::find(&web.store, ask.viewer, id, ask.now).await? else {
+        return Err(Error::NotFound("No room with this id or alias is watched.".to_owned()));
+    };
+    let is_seen = matches!(room.watch, Watch::Joined | Watch::Peeked) && room.error.is_none();
+    if !is_seen || !is_heard(web).await? {
+        return Ok(Badge::of(None));
+    }
+    let mut calls = sessions::active(&web.store, ask.viewer, ask.now).await?;
+    calls.retain(|call| call.room.room_id == room.room.room_id);
+    Ok(Badge::of(Some(people(&with_members(web, ask, calls).await?, None))))
+}
+
+async fn server(web: &Web, ask: &Ask, name: &str) -> Result<Badge, Error> {
+    Query::read(&ask.query, &[])?;
+    if !is_heard(web).await? {
+        return Ok(Badge::of(None));
+    }
+    let mut calls = sessions::active(&web.store, ask.viewer, ask.now).await?;
+    calls.retain(|call| call.servers.iter().any(|server| server == name));
+    Ok(Badge::of(Some(people(&with_members(web, ask, calls).await?, Some(name)))))
+}
+
+/// Is what we say of this moment true, as far as the homeserver goes?
+async fn is_heard(web: &Web) -> Result<bool, Error> {
+    let vantages = vantages::list(&web.store).await?;
+    Ok(vantages.iter().any(|vantage| vantage.error.is_none() && vantage.first_sync_ms.is_some()))
+}
+
+fn people(calls: &[CallFacts], server: Option<&str>) -> usize {
+    let here =
+        calls.iter().flat_map(CallFacts::present).filter(|member| server.is_none_or(|name| member.server == name));
+    here.map(|member| member.user_id.as_str()).collect::<BTreeSet<_>>().len()
+}
+
+#[derive(Template)]
+#[template(path = "badge.svg")]
+struct Svg<'a> {
+    label: &'a str,
+    message: &'a str,
+    fill: &'static str,
+    /// Widths of the two halves, and their middles.
+    left: usize,
+    right: usize,
+}
+
+fn picture(ask: &Ask, badge: Result<Badge, Error>) -> HttpResponse {
+    let svg = badge.and_then(|badge| {
+        let width = |text: &str| 12 + text.chars().count() * 7;
+        let fill = if badge.color == "brightgreen" { "#0a6a5c" } else { "#656a6e" };
+        let (left, right) = (width(&badge.label), width(&badge.message));
+        Ok(Svg { label: &badge.label, message: &badge.message, fill, left, right }.render()?)
+    });
+    match svg {
+        Ok(svg) => HttpResponse::Ok()
+            .insert_header((header::CONTENT_TYPE, "image/svg+xml"))
+            .insert_header((header::CACHE_CONTROL, KEEP))
+            .body(svg),
+        Err(error) => reply::failure(ask, &error),
+    }
+}

@@ -1,0 +1,53 @@
+//! `/embed/rooms/{id}`: one room's call as it runs, for a frame on another page. Only here may we be put into one.
+
+use super::error::Error;
+use super::facts::{CallFacts, RoomFacts};
+use super::pages::with_members;
+use super::query::Query;
+use super::reply::{self, Ask};
+use super::{POLICY, Web, assets, format as f};
+use crate::store::{rooms, sessions};
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, web as http};
+use askama::Template;
+
+#[derive(Template)]
+#[template(path = "embed.html")]
+struct Html {
+    room: RoomFacts,
+    calls: Vec<CallFacts>,
+    /// Whether anybody is there now cannot be said.
+    is_unknown: bool,
+    now: i64,
+}
+
+/// `GET /embed/rooms/{id}`
+pub async fn room(req: HttpRequest, web: http::Data<Web>, id: http::Path<String>) -> HttpResponse {
+    let ask = Ask::of(&req, &web);
+    let html = load(&web, &ask, &id).await.and_then(|page| Ok(page.render()?));
+    let mut response = match html {
+        Ok(html) => HttpResponse::Ok()
+            .insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8"))
+            .insert_header((header::CACHE_CONTROL, "no-cache"))
+            .body(html),
+        Err(error) => reply::failure(&ask, &error),
+    };
+    let policy = POLICY.replace("frame-ancestors 'none'", "frame-ancestors *");
+    if let Ok(policy) = header::HeaderValue::from_str(&policy) {
+        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    response
+}
+
+async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Html, Error> {
+    Query::read(&ask.query, &[])?;
+    let Some(room) = rooms::find(&web.store, ask.viewer, id, ask.now).await? else {
+        return Err(Error::NotFound("No room with this id or alias is watched.".to_owned()));
+    };
+    let mut calls = sessions::active(&web.store, ask.viewer, ask.now).await?;
+    calls.retain(|call| call.room.room_id == room.room.room_id);
+    let calls = with_members(web, ask, calls).await?;
+    let room = RoomFacts::from(room);
+    let is_unknown = matches!(room.watch, "left" | "blind") || calls.iter().any(|call| call.unknown_since_ms.is_some());
+    Ok(Html { room, calls, is_unknown, now: ask.now })
+}

@@ -1,0 +1,210 @@
+//! `/api/v1/calls.csv` and `/api/v1/calls.ndjson`: every call of a filter, streamed, of any size: one page of calls is in
+//! memory at a time.
+
+use super::error::Error;
+use super::facts::CallFacts;
+use super::pages::{calls, with_members};
+use super::query::Query;
+use super::reply::{self, Ask};
+use super::{Web, format as f};
+use crate::store::row::{CallFilter, Cursor};
+use crate::store::sessions;
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, web as http};
+use futures_util::Stream;
+use std::fmt::Write;
+
+/// The filter of the list; an export has no pages.
+pub const KNOWN: &[&str] =
+    &["q", "room", "server", "user", "application", "status", "kind", "from", "to", "min_minutes", "min_people"];
+/// Calls read at once.
+const PAGE: i64 = 200;
+
+/// `GET /api/v1/calls.csv`
+pub async fn csv(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+    send(&req, web, Form::Csv).await
+}
+
+/// `GET /api/v1/calls.ndjson`
+pub async fn ndjson(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+    send(&req, web, Form::Ndjson).await
+}
+
+/// How calls are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Csv,
+    Ndjson,
+}
+
+impl Form {
+    /// Media type, end of the file's name, and what stands before the first call.
+    fn words(self) -> (&'static str, &'static str, String) {
+        match self {
+            Self::Csv => ("text/csv; charset=utf-8", "csv", HEAD.join(",") + "\r\n"),
+            Self::Ndjson => ("application/x-ndjson", "ndjson", String::new()),
+        }
+    }
+}
+
+async fn send(req: &HttpRequest, web: http::Data<Web>, form: Form) -> HttpResponse {
+    let ask = Ask::of(req, &web);
+    let filter = async { calls::filter(&web, &ask, &Query::read(&ask.query, KNOWN)?).await };
+    let filter = match filter.await {
+        Ok(filter) => filter,
+        Err(error) => return reply::failure(&ask, &error),
+    };
+    let (kind, end, head) = form.words();
+    HttpResponse::Ok()
+        .insert_header((header::CONTENT_TYPE, kind))
+        .insert_header((header::CACHE_CONTROL, "no-cache"))
+        .insert_header((header::CONTENT_DISPOSITION, format!("attachment; filename=\"calls.{end}\"")))
+        .streaming(stream(web, ask, filter, head, form))
+}
+
+fn stream(
+    web: http::Data<Web>,
+    ask: Ask,
+    filter: CallFilter,
+    head: String,
+    form: Form,
+) -> impl Stream<Item = Result<http::Bytes, Error>> {
+    async_stream::try_stream! {
+        if !head.is_empty() {
+            yield http::Bytes::from(head);
+        }
+        let mut cursor = None;
+        loop {
+            let text = page(&web, &ask, &filter, &mut cursor, form).await.inspect_err(|error| {
+                // The answer has begun: the connection is cut, so that nobody takes a part for the whole.
+                tracing::error!(%error, "an export broke off");
+            })?;
+            let Some(text) = text else { break };
+            yield http::Bytes::from(text);
+        }
+    }
+}
+
+/// The calls after the cursor as text, and the cursor moved on; `None` after the last.
+async fn page(
+    web: &Web,
+    ask: &Ask,
+    filter: &CallFilter,
+    cursor: &mut Option<Cursor>,
+    form: Form,
+) -> Result<Option<String>, Error> {
+    // The order of an index for the whole way: what ended before `from` is passed over here, since the list that begins
+    // with the latest ends would be sorted anew for each page.
+    let ordered = CallFilter { from_ms: filter.from_ms.filter(|_| filter.active == Some(true)), ..filter.clone() };
+    let mut rows = sessions::page(&web.store, ask.viewer, &ordered, cursor.as_ref(), PAGE, ask.now).await?;
+    let Some(last) = rows.last() else { return Ok(None) };
+    *cursor = Some(Cursor { started_ms: last.started_ms, id: last.id.clone() });
+    rows.retain(|call| filter.from_ms.is_none_or(|from| call.until_ms >= from));
+    let mut text = String::new();
+    for call in with_members(web, ask, rows).await? {
+        match form {
+            Form::Csv => text.push_str(&row(web, &call)),
+            Form::Ndjson => text.push_str(&(serde_json::to_string(&call)? + "\n")),
+        }
+    }
+    Ok(Some(text))
+}
+
+/// The columns, named as in the JSON.
+const HEAD: [&str; 23] = [
+    "id",
+    "room_id",
+    "room_name",
+    "room_alias",
+    "slot_id",
+    "application",
+    "started_at",
+    "started_ms",
+    "ended_at",
+    "ended_ms",
+    "active",
+    "duration_ms",
+    "people",
+    "devices",
+    "peak",
+    "peak_users",
+    "servers",
+    "intent",
+    "certainty",
+    "error_ms",
+    "gap_ms",
+    "unknown_since_at",
+    "url",
+];
+
+fn row(web: &Web, call: &CallFacts) -> String {
+    let text = |text: Option<&str>| cell(text.unwrap_or_default());
+    let number = |number: Option<i64>| number.map(|number| number.to_string()).unwrap_or_default();
+    let stamp = |ms: Option<i64>| ms.map(f::rfc3339).unwrap_or_default();
+    let cells: [String; HEAD.len()] = [
+        cell(&call.id),
+        cell(&call.room.room_id),
+        text(call.room.name.as_deref()),
+        text(call.room.alias.as_deref()),
+        cell(&call.slot_id),
+        cell(&call.application),
+        stamp(Some(call.started_ms)),
+        number(Some(call.started_ms)),
+        stamp(call.ended_ms),
+        number(call.ended_ms),
+        call.active.to_string(),
+        number(Some(call.duration_ms)),
+        number(Some(call.people)),
+        number(Some(call.devices)),
+        number(Some(call.peak)),
+        number(Some(call.peak_users)),
+        cell(&call.servers.join(" ")),
+        text(call.intent.as_deref()),
+        cell(call.certainty.verdict),
+        number(Some(call.certainty.error_ms)),
+        number(Some(call.certainty.gap_ms)),
+        stamp(call.unknown_since_ms),
+        cell(&web.url(&call.href())),
+    ];
+    let mut line = cells.join(",");
+    line.push_str("\r\n");
+    line
+}
+
+/// A text as a cell (RFC 4180). One that a spreadsheet would take for a formula gets a `'` before it.
+fn cell(text: &str) -> String {
+    let is_formula =
+        text.trim_start().starts_with(['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'])
+            || text.starts_with(['\t', '\r', '\n']);
+    let guard = if is_formula { "'" } else { "" };
+    if !is_formula && !text.contains(['"', ',', '\n', '\r', ';', '\t']) {
+        return text.to_owned();
+    }
+    let mut quoted = String::with_capacity(text.len() + 3);
+    let _ = write!(quoted, "\"{guard}{}\"", text.replace('"', "\"\""));
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_cell_is_a_formula() {
+        for (text, want) in [
+            ("War room", "War room"),
+            ("a,b", "\"a,b\""),
+            ("say \"hi\"", "\"say \"\"hi\"\"\""),
+            ("two\nlines", "\"two\nlines\""),
+            ("=cmd|' /C calc'!A0", "\"'=cmd|' /C calc'!A0\""),
+            ("+1", "\"'+1\""),
+            ("-1", "\"'-1\""),
+            ("@SUM(A1)", "\"'@SUM(A1)\""),
+            (" =1+1", "\"' =1+1\""),
+            ("\t=1", "\"'\t=1\""),
+            ("a=1", "a=1"),
+        ] {
+            assert_eq!(cell(text), want);
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! `/metrics` for Prometheus: base units, and neither rooms nor people in labels unless the operator wants rooms there.
+
+use super::Web;
+use super::error::Error;
+use super::query::Query;
+use super::reply::{self, Ask, Shell};
+use crate::store::gauges::{self, Gauges};
+use crate::store::row::{Member, Vantage, Watch};
+use crate::store::{memberships, rooms, sessions, vantages};
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, web as http};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicU64;
+
+const KIND: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+type Labels = Vec<(&'static str, String)>;
+type Seconds = Family<Labels, Gauge<f64, AtomicU64>>;
+
+/// What the answer is made of.
+#[derive(Debug, Default)]
+struct Rows {
+    /// Members of running calls who are still there.
+    present: Vec<Member>,
+    active: Vec<(String, String)>,
+    watched: Vec<(String, Watch)>,
+    vantages: Vec<Vantage>,
+    gauges: Gauges,
+    is_full: bool,
+}
+
+/// `GET /metrics`
+pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+    let ask = Ask::of(&req, &web);
+    match load(&web, &ask).await {
+        Ok(text) => HttpResponse::Ok()
+            .insert_header((header::CONTENT_TYPE, KIND))
+            .insert_header((header::CACHE_CONTROL, "no-store"))
+            .body(text),
+        Err(error) => reply::failure(&ask, &error),
+    }
+}
+
+async fn load(web: &Web, ask: &Ask) -> Result<String, Error> {
+    Query::read(&ask.query, &[])?;
+    let (store, viewer) = (&web.store, ask.viewer);
+    let calls = sessions::active(store, viewer, ask.now).await?;
+    let ids: Vec<String> = calls.iter().map(|call| call.id.clone()).collect();
+    let mut present = memberships::of(store, viewer, &ids).await?;
+    present.retain(|member| member.is_active(ask.now));
+    let rows = Rows {
+        present,
+        active: calls.into_iter().map(|call| (call.id, call.room.room_id)).collect(),
+        watched: rooms::watched(store).await?,
+        vantages: vantages::list(store).await?,
+        gauges: gauges::read(store, viewer).await?,
+        is_full: store.full_since_ms().is_some(),
+    };
+    let mut text = String::new();
+    encode(&mut text, &registry(&rows, web.options.metrics_room_labels)).map_err(|_| Error::Metrics)?;
+    Ok(text)
+}
+
+fn registry(rows: &Rows, with_rooms: bool) -> Registry {
+    let mut registry = Registry::with_prefix("callscope");
+    let version = vec![("version", Shell::VERSION)];
+    registry.register("build", "The program that answers", Info::new(version));
+    now(&mut registry, rows);
+    stored(&mut registry, rows);
+    watched(&mut registry, rows);
+    accounts(&mut registry, rows);
+    if with_rooms {
+        by_room(&mut registry, rows);
+    }
+    registry
+}
+
+fn whole(registry: &mut Registry, name: &str, help: &str, number: i64) {
+    registry.register(name, help, ConstGauge::new(number));
+}
+
+fn distinct<'a, T: Ord>(members: &'a [Member], key: impl Fn(&'a Member) -> T) -> i64 {
+    count(members.iter().map(key).collect::<BTreeSet<_>>().len())
+}
+
+fn count(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn now(registry: &mut Registry, rows: &Rows) {
+    whole(registry, "calls_active", "Calls that run now", count(rows.active.len()));
+    let devices = distinct(&rows.present, |member| (&member.user_id, &member.device_id));
+    whole(registry, "devices_active", "Devices in calls now", devices);
+    whole(registry, "people_active", "People in calls now", distinct(&rows.present, |member| &member.user_id));
+    let servers = distinct(&rows.present, |member| &member.server);
+    whole(registry, "servers_active", "Homeservers of the people in calls now", servers);
+}
+
+fn stored(registry: &mut Registry, rows: &Rows) {
+    let Gauges { calls, events, rejected, walks_open, database_bytes, .. } = rows.gauges;
+    whole(registry, "calls_stored", "Calls in the database", calls);
+    let events = ConstCounter::new(u64::try_from(events).unwrap_or(0));
+    registry.register("events_stored", "Events stored since the beginning", events);
+    whole(registry, "events_rejected", "Stored events that could not be used", rejected);
+    whole(registry, "history_walks_open", "Walks through the history of rooms that are not done", walks_open);
+    let size = ConstGauge::new(database_bytes);
+    registry.register_with_unit("database_size", "Size of the database", Unit::Bytes, size);
+    whole(registry, "database_full", "1 while nothing can be stored because the disk is full", i64::from(rows.is_full));
+}
+
+fn watched(registry: &mut Registry, rows: &Rows) {
+    let rooms = Family::<Labels, Gauge>::default();
+    for watch in [Watch::Joined, Watch::Peeked, Watch::Left, Watch::Blind] {
+        let number = rows.watched.iter().filter(|(_, how)| *how == watch).count();
+        rooms.get_or_create(&vec![("watch", watch.as_str().to_owned())]).set(count(number));
+    }
+    registry.register("rooms", "Rooms by how we stand towards them", rooms);
+    whole(registry, "rooms_failing", "Rooms whose last look failed", rows.gauges.rooms_failing);
+}
+
+/// One set of series for each homeserver that we look from.
+fn accounts(registry: &mut Registry, rows: &Rows) {
+    let (up, heard) = (Family::<Labels, Gauge>::default(), Seconds::default());
+    let errors = Family::<Labels, prometheus_client::metrics::counter::Counter>::default();
+    for vantage in &rows.vantages {
+        let labels = vec![("homeserver", vantage.homeserver.clone())];
+        let is_up = vantage.error.is_none() && vantage.first_sync_ms.is_some();
+        up.get_or_create(&labels).set(i64::from(is_up));
+        errors.get_or_create(&labels).inc_by(u64::try_from(vantage.errors).unwrap_or(0));
+        if let Some(ms) = vantage.last_sync_ms.max(vantage.last_poll_ms) {
+            heard.get_or_create(&labels).set(seconds(ms));
+        }
+    }
+    registry.register("vantage_up", "1 while the homeserver is heard", up);
+    let help = "When the homeserver was heard last";
+    registry.register_with_unit("vantage_last_heard_timestamp", help, Unit::Seconds, heard);
+    registry.register("vantage_errors", "Errors of the account since it was installed", errors);
+}
+
+/// Milliseconds as seconds; exact for any time that a clock shows.
+#[allow(clippy::cast_precision_loss, reason = "milliseconds of this era fit into 53 bits")]
+fn seconds(ms: i64) -> f64 {
+    ms as f64 / 1000.0
+}
+
+fn by_room(registry: &mut Registry, rows: &Rows) {
+    let devices = Family::<Labels, Gauge>::default();
+    let room_of: BTreeMap<&str, &str> = rows.active.iter().map(|(id, room)| (id.as_str(), room.as_str())).collect();
+    for (room_id, _) in &rows.watched {
+        let here = |member: &&Member| room_of.get(member.session_id.as_str()) == Some(&room_id.as_str());
+        let members: Vec<Member> = rows.present.iter().filter(here).cloned().collect();
+        let number = distinct(&members, |member| (&member.user_id, &member.device_id));
+        devices.get_or_create(&vec![("room_id", room_id.clone())]).set(number);
+    }
+    registry.register("room_devices_active", "Devices in calls of the room now", devices);
+}

@@ -1,0 +1,83 @@
+//! The parameters of all addresses, each described once.
+
+use crate::web::query::NUMBER_MAX;
+use serde_json::{Value, json};
+use utoipa::openapi::Required;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::Schema;
+
+/// A parameter of the query by its name, and what may be said with it.
+pub const QUERY: &[(&str, &str)] = &[
+    ("room", "Only what is in this room: its id, or its alias"),
+    ("status", "Only calls that run, or only those that ended"),
+    ("from", "Only what lasted until this time or later"),
+    ("to", "Only what began before this time; a day includes that day"),
+    (
+        "q",
+        "Only calls with this word in the name, alias or id of the room, in the name or id of a person, or in the name \
+        of a server; or the call of this event id",
+    ),
+    ("server", "Only calls in which somebody of this homeserver was"),
+    ("user", "Only calls in which this person was, by the full user id"),
+    ("application", "Only calls of this application, such as m.call"),
+    ("kind", "Only calls in which somebody was alone all the time, or only those with two people or more at once"),
+    ("min_minutes", "Only calls that lasted so many minutes or longer"),
+    ("min_people", "Only calls to which so many people or more came"),
+    ("at", "The moment to look at, at the latest now"),
+    ("period", "The period that ends today"),
+    ("limit", "At most so many, 1 to 500"),
+    ("cursor", "Where to go on: `next` of an earlier answer"),
+];
+
+/// What stands in a path for a name.
+pub const PATH: &[(&str, &str)] = &[
+    ("id", "The id; of a room also its alias, of a call also the id of any of its member events"),
+    ("name", "The name of a homeserver"),
+];
+
+/// A parameter of the query.
+#[must_use]
+pub fn in_query(name: &str) -> Parameter {
+    let parameter = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Query).required(Required::False);
+    parameter.description(words(QUERY, name)).schema(Some(schema(shape(name)))).build()
+}
+
+/// A name in the path.
+#[must_use]
+pub fn in_path(name: &str) -> Parameter {
+    let parameter = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Path).required(Required::True);
+    parameter.description(words(PATH, name)).schema(Some(schema(json!({ "type": "string", "minLength": 1 })))).build()
+}
+
+/// What a parameter is for.
+#[must_use]
+pub fn words(table: &[(&str, &'static str)], name: &str) -> Option<&'static str> {
+    table.iter().find(|(known, _)| *known == name).map(|(_, words)| *words)
+}
+
+/// The values that a parameter may have.
+fn shape(name: &str) -> Value {
+    let empty = json!({ "type": "string", "maxLength": 0, "description": "As if it were not there: so forms send it" });
+    match name {
+        "status" => json!({ "type": "string", "enum": ["active", "ended", ""] }),
+        "period" => json!({ "type": "string", "enum": ["7d", "30d", "90d", "365d", ""] }),
+        "kind" => json!({ "type": "string", "enum": ["solo", "group", ""] }),
+        "min_minutes" | "min_people" => {
+            json!({ "anyOf": [{ "type": "integer", "minimum": 0, "maximum": NUMBER_MAX }, empty] })
+        }
+        "limit" => json!({ "anyOf": [{ "type": "integer", "minimum": 1, "maximum": 500 }, empty] }),
+        "from" | "to" | "at" => json!({ "anyOf": [
+            { "type": "integer", "format": "int64", "minimum": i64::MIN, "maximum": i64::MAX,
+              "description": "Milliseconds since 1970" },
+            { "type": "string", "format": "date-time", "description": "RFC 3339" },
+            { "type": "string", "format": "date", "description": "A day, in UTC" },
+            empty,
+        ] }),
+        _ => json!({ "type": "string", "maxLength": 1024 }),
+    }
+}
+
+fn schema(value: Value) -> Schema {
+    // It is our own text above: what utoipa cannot read shows up in the test of the document.
+    serde_json::from_value(value).unwrap_or_default()
+}

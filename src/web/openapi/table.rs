@@ -1,0 +1,85 @@
+//! The list of all addresses for programs, in the order in which the documentation shows them.
+
+use super::{Entry, json, other};
+use crate::web::badge::Badge;
+use crate::web::facts::Moment;
+use crate::web::health::{Alive, Ready};
+use crate::web::pages::about::About;
+use crate::web::pages::call::CallPage;
+use crate::web::pages::calls::{self, Calls};
+use crate::web::pages::moment::{self, Flips};
+use crate::web::pages::overview::Overview;
+use crate::web::pages::period;
+use crate::web::pages::rejected::{self, Rejected};
+use crate::web::pages::room::{self, RoomPage};
+use crate::web::pages::rooms::Rooms;
+use crate::web::pages::server::ServerPage;
+use crate::web::pages::servers::Servers;
+use crate::web::pages::statistics::Statistics;
+use crate::web::pages::status::Status;
+use crate::web::pages::transports::Transports;
+use crate::web::pages::wall::Wall;
+use crate::web::{export, feed};
+
+const CALLS: &str = "Calls";
+const ROOMS: &str = "Rooms";
+const NUMBERS: &str = "Numbers";
+const OTHERS: &str = "For other programs";
+const OBSERVER: &str = "The observer";
+
+/// Every address that is not a page for people.
+pub const ENTRIES: &[Entry] = &[
+    json::<Overview>(CALLS, "/api/v1/overview", "What runs now, the numbers of today, and what cannot be seen"),
+    json::<Calls>(CALLS, "/api/v1/calls/active", "The calls that run now, newest first"),
+    json::<Calls>(CALLS, "/api/v1/calls", "All calls, newest first").takes(calls::KNOWN),
+    other(CALLS, "/api/v1/calls.csv", "text/csv", "All calls of a filter as a table for spreadsheets, of any length")
+        .takes(export::KNOWN),
+    other(
+        CALLS,
+        "/api/v1/calls.ndjson",
+        "application/x-ndjson",
+        "All calls of a filter, one JSON a line, of any length",
+    )
+    .takes(export::KNOWN),
+    json::<CallPage>(CALLS, "/api/v1/calls/{id}", "One call with its members and the events behind it").moves(),
+    json::<Rooms>(ROOMS, "/api/v1/rooms", "The watched rooms and how well each can be seen"),
+    json::<RoomPage>(ROOMS, "/api/v1/rooms/{id}", "One room: its last calls, its year, and how it is known")
+        .takes(room::KNOWN)
+        .moves(),
+    json::<Moment>(ROOMS, "/api/v1/rooms/{id}/members", "Who was in which call of the room at a moment")
+        .takes(moment::MEMBERS),
+    json::<Flips>(ROOMS, "/api/v1/rooms/{id}/flips", "When the calls of the room went on and off, newest first")
+        .takes(moment::FLIPS),
+    json::<Statistics>(NUMBERS, "/api/v1/statistics", "What happened in a period, against the period before")
+        .takes(period::KNOWN),
+    json::<Servers>(NUMBERS, "/api/v1/servers", "The homeservers seen in calls of a period").takes(period::KNOWN),
+    json::<ServerPage>(NUMBERS, "/api/v1/servers/{name}", "One homeserver: whether it is in a call now, and its past")
+        .takes(period::KNOWN),
+    json::<Transports>(NUMBERS, "/api/v1/transports", "The SFUs that carried the calls of a period")
+        .takes(period::KNOWN),
+    json::<Wall>(NUMBERS, "/api/v1/wall", "What runs now, for a screen on a wall"),
+    json::<Status>(OBSERVER, "/api/v1/status", "The accounts that look, how far they are, and what they could not use"),
+    json::<Rejected>(OBSERVER, "/api/v1/rejected", "Events that could not be used, newest first")
+        .takes(rejected::KNOWN),
+    json::<About>(OBSERVER, "/api/v1/about", "The version of the program"),
+    other(OBSERVER, "/api/v1/live", "text/event-stream", "Tells that something changed, and where, never what"),
+    json::<serde_json::Value>(OBSERVER, "/api/v1/openapi.json", "This document"),
+    json::<Alive>(OBSERVER, "/healthz", "Does the program run?"),
+    json::<Ready>(OBSERVER, "/readyz", "Does the program know anything yet?").unready("It does not know anything yet"),
+    other(OTHERS, "/metrics", "application/openmetrics-text", "Numbers for Prometheus"),
+    other(
+        OTHERS,
+        "/badge/rooms/{id}/active.svg",
+        "image/svg+xml",
+        "How many are in the calls of the room, as a picture",
+    ),
+    json::<Badge>(OTHERS, "/badge/rooms/{id}/active.json", "The same in the form that Shields reads"),
+    other(OTHERS, "/badge/servers/{name}/active.svg", "image/svg+xml", "How many of the homeserver are in calls now"),
+    json::<Badge>(OTHERS, "/badge/servers/{name}/active.json", "The same in the form that Shields reads"),
+    other(OTHERS, "/feed/calls.atom", "application/atom+xml", "The newest calls that are over, as a feed")
+        .takes(feed::KNOWN),
+    other(OTHERS, "/feed/calls.ics", "text/calendar", "The same for a calendar").takes(feed::KNOWN),
+    other(OTHERS, "/feed/rooms/{id}/calls.atom", "application/atom+xml", "The newest calls of the room, as a feed")
+        .takes(feed::KNOWN),
+    other(OTHERS, "/feed/rooms/{id}/calls.ics", "text/calendar", "The same for a calendar").takes(feed::KNOWN),
+];

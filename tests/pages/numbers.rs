@@ -1,0 +1,125 @@
+//! The pages of numbers: statistics, servers, SFUs, and the wall; what they say, in both ways.
+
+use crate::site::{MINUTE, NOW, ROOM, Site, text};
+use callscope::store::vantages;
+use serde_json::{Value, json};
+
+/// Every page of numbers over the filled store.
+const PAGES: [&str; 7] = [
+    "/statistics",
+    "/statistics?period=365d",
+    "/servers",
+    "/servers/example.org",
+    "/servers/other.example?period=7d",
+    "/transports",
+    "/wall",
+];
+
+#[tokio::test]
+async fn a_period_is_summed_and_compared() {
+    let site = Site::filled("statistics").await;
+    site.watched_since(NOW - 900 * MINUTE).await;
+    for period in ["7d", "30d", "90d", "365d"] {
+        let page = site.json(&format!("/api/v1/statistics?period={period}")).await;
+        let this = &page["this"];
+        let together = (60 + 40 + 10) * MINUTE;
+        assert_eq!((&page["period"], &this["calls"], &this["calls_exact"]), (&json!(period), &json!(2), &json!(2)));
+        assert_eq!((&this["people"], &this["together_ms"]), (&json!(2), &json!(together)), "{period}");
+        assert_eq!(this["together_seen_ms"], this["together_ms"]);
+        let sum = |list: &Value, key: &str| -> i64 {
+            list.as_array().unwrap().iter().map(|one| one[key].as_i64().unwrap()).sum()
+        };
+        let days = &page["days"];
+        assert_eq!((sum(days, "calls"), sum(days, "calls_before")), (2, 0), "{period}");
+        assert_eq!((sum(&page["lengths"], "calls"), sum(&page["sizes"], "calls")), (2, 2));
+        assert_eq!(
+            (&page["lengths"][5], &page["sizes"][1]["calls"]),
+            (&json!({ "from": 60 * MINUTE, "below": 120 * MINUTE, "calls": 1 }), &json!(1))
+        );
+        let hours: Vec<i64> = page["hours"].as_array().unwrap().iter().map(|ms| ms.as_i64().unwrap()).collect();
+        assert_eq!((hours.len(), hours.iter().sum::<i64>()), (168, together));
+        // Sunday, from 14:37 on.
+        assert_eq!(hours[6 * 24 + 14], 10 * MINUTE);
+        assert_eq!((&page["rooms"][0]["room_id"], sum(&page["servers"], "together_ms")), (&json!(ROOM), together));
+        assert_eq!(page["usual_length_ms"], 60 * MINUTE, "half of two calls are shorter than the longer one");
+    }
+    let days = site.json("/api/v1/statistics?period=30d").await["days"].clone();
+    assert_eq!((days.as_array().unwrap().len(), &days[29]["calls"]), (30, &json!(2)));
+    let html = site.html("/statistics").await;
+    assert!(html.contains("Last 30 days") && html.contains("1 h 50") && html.contains("Hours are in UTC"), "{html}");
+    assert!(html.contains("30 to 60: 0 calls") && html.contains("1 to 2 h: 1 call"));
+    let error = site.get("/api/v1/statistics?period=8d").await;
+    assert!(error.status == 400 && text(&error.json()["error"]).contains("7d, 30d, 90d, 365d"));
+    assert_eq!(site.get("/servers?perod=7d").await.status, 400);
+}
+
+#[tokio::test]
+async fn a_server_says_whether_it_may_be_restarted() {
+    let site = Site::filled("servers").await;
+    site.watched_since(NOW - 900 * MINUTE).await;
+    let list = site.json("/api/v1/servers").await["data"].clone();
+    let names: Vec<&str> = list.as_array().unwrap().iter().map(|server| text(&server["server"])).collect();
+    assert_eq!(names, ["example.org", "other.example"], "most time first");
+    assert_eq!(
+        (&list[0]["together_ms"], &list[0]["people"], &list[0]["calls"]),
+        (&json!(70 * MINUTE), &json!(1), &json!(2))
+    );
+    assert_eq!((&list[0]["people_now"], &list[1]["people_now"]), (&json!(1), &json!(0)));
+
+    let own = site.json("/api/v1/servers/example.org").await;
+    assert_eq!((&own["now"]["people"], own["now"]["calls"].as_array().unwrap().len()), (&json!(1), 1));
+    assert_eq!((&own["this"]["calls"], &own["this"]["together_ms"]), (&json!(2), &json!(70 * MINUTE)));
+    assert_eq!(own["ends"], json!([{ "reason": "left", "stays": 1 }]));
+    assert_eq!((&own["rate"], &own["expired"], &own["ended"]), (&Value::Null, &json!(0), &json!(1)));
+    assert!(site.html("/servers/example.org").await.contains("Better wait"));
+    let other = site.json("/api/v1/servers/other.example").await;
+    assert_eq!((&other["now"]["people"], &other["people"][0]["user_id"]), (&json!(0), &json!("@bob:other.example")));
+    assert!(site.html("/servers/other.example").await.contains("Nobody of this server is in a call"));
+    assert_eq!(site.get("/api/v1/servers/nobody.example").await.status, 404);
+
+    vantages::failed(&site.store, "v", "gone", NOW).await.unwrap();
+    assert!(site.html("/servers/other.example").await.contains("We cannot tell"));
+}
+
+#[tokio::test]
+async fn an_sfu_is_counted_with_whom_it_served() {
+    let site = Site::filled("transports").await;
+    let page = site.json("/api/v1/transports").await;
+    let sfu = &page["data"][0];
+    assert_eq!((&sfu["service_url"], &sfu["known_type"]), (&json!("https://sfu.example/jwt"), &json!(true)));
+    assert_eq!((&sfu["calls"], &sfu["people"], &sfu["devices"]), (&json!(2), &json!(2), &json!(2)));
+    assert_eq!((&sfu["together_ms"], &sfu["devices_now"]), (&json!(110 * MINUTE), &json!(1)));
+    assert_eq!((&sfu["servers"], &page["unknown_ms"]), (&json!(["example.org", "other.example"]), &json!(0)));
+    let html = site.html("/transports").await;
+    assert!(html.contains("1 SFU, 1 in use now") && html.contains("1 h 50") && html.contains("other.example"));
+}
+
+#[tokio::test]
+async fn pages_of_numbers_are_small_and_escaped_and_lead_to_each_other() {
+    let site = Site::filled("numbers").await;
+    for path in PAGES {
+        let (page, json) = (site.get(path).await.text, site.json(&format!("/api/v1{path}")).await);
+        assert!(!page.contains("<script>") && !page.contains('\u{202e}') && !page.contains(" style="), "{path}");
+        assert!(page.len() < 60_000 && !page.contains("http://"), "{path}: {}", page.len());
+        assert!(json.is_object(), "{path}");
+    }
+    let wall = site.json("/api/v1/wall").await;
+    let html = site.html("/wall").await;
+    assert_eq!((&wall["people"], &wall["today"]["calls"]), (&json!(1), &json!(2)));
+    assert!(html.contains("1 call <span>with 1 person") && html.contains("Today 2 calls, 2 people"), "{html}");
+    assert!(!html.contains("<a ") && !html.contains("<button"), "there is nothing to press on a wall");
+    let page = site.get("/statistics").await.text;
+    for href in ["/", "/calls", "/rooms", "/servers", "/transports", "/statistics", "/status", "/about", "/wall"] {
+        assert!(page.contains(&format!("href=\"{href}\"")), "{href}");
+    }
+    assert!(page.contains("href=\"/servers/example.org\"") && page.contains("aria-current=\"page\">Stats"));
+}
+
+#[tokio::test]
+async fn what_is_empty_says_what_was_looked_at() {
+    let site = Site::empty("nothing").await;
+    assert!(site.html("/statistics").await.contains("no call was found in any of them yet"));
+    assert!(site.html("/servers").await.contains("No server was seen in a call"));
+    assert!(site.html("/transports").await.contains("No transport was named"));
+    assert!(site.html("/wall").await.contains("No room is watched yet"));
+}

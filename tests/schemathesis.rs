@@ -1,0 +1,62 @@
+//! Schemathesis makes up requests from the API's own document and holds the answers against it, over the demonstration:
+//! nothing breaks, nothing is answered that the document does not say, and what it allows is accepted.
+//!
+//! `scripts/test schemathesis` installs it and runs this.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where something is not as it must be")]
+
+mod support;
+
+use std::path::Path;
+use std::process::Command;
+use support::app::{App, Settings};
+use support::{eventually, project};
+
+/// Which things there are, so that not all made-up requests end with 404: a cursor and an id cannot be made up.
+async fn known(app: &App) -> String {
+    let list = app.http.get("/api/v1/calls?limit=1&status=ended").await.ok();
+    let (call, next) = (list["data"][0].clone(), list["next"].as_str().unwrap().to_owned());
+    let (id, room, at) = (&call["id"], &call["room"]["room_id"], &call["started_ms"]);
+    let of_room = ["/api/v1/rooms/{id}", "/api/v1/rooms/{id}/members", "/api/v1/rooms/{id}/flips"];
+    let others = ["badge/rooms/{id}/active.svg", "badge/rooms/{id}/active.json"];
+    let feeds = ["feed/rooms/{id}/calls.atom", "feed/rooms/{id}/calls.ics"];
+    let others = others.iter().chain(&feeds).map(|path| format!("/{path}"));
+    let rooms: String =
+        of_room.iter().map(|path| (*path).to_owned()).chain(others).map(|path| of(&path, "path.id", room)).collect();
+    // A moment must not lie in the future.
+    format!(
+        "[parameters]\n\"query.at\" = {at}\n{rooms}{}{}{}",
+        of("/api/v1/calls/{id}", "path.id", id),
+        of("/api/v1/calls", "query.cursor", &next.into()),
+        of("/api/v1/rejected", "query.cursor", &"1000".into()),
+    )
+}
+
+fn of(path: &str, parameter: &str, value: &serde_json::Value) -> String {
+    format!("[[operations]]\ninclude-name = \"GET {path}\"\nparameters = {{ \"{parameter}\" = {value} }}\n")
+}
+
+#[tokio::test]
+#[ignore = "needs Schemathesis: `scripts/test schemathesis`"]
+async fn every_answer_is_one_that_the_document_knows() {
+    let app = App::ready(&Settings::demo()).await;
+    eventually("calls of the past", 120, async || {
+        let past = app.list_first("/api/v1/calls?limit=2&status=ended").await;
+        (past.len() == 2).then_some(())
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("schemathesis.toml");
+    std::fs::write(&config, known(&app).await).unwrap();
+    let said = run(&config, &app.http.base, folder.path()).await;
+    assert!(said.contains("No issues found"), "{said}");
+}
+
+/// All that it printed. The stream of changes has no end, so it is left out.
+async fn run(config: &Path, base: &str, folder: &Path) -> String {
+    let mut command = Command::new(project().join(".cache/schemathesis/bin/st"));
+    command.arg("--config-file").arg(config).arg("run").arg(format!("{base}/api/v1/openapi.json"));
+    command.args(["--exclude-path", "/api/v1/live", "--phases", "coverage,fuzzing", "--max-examples", "10"]);
+    command.args(["--seed", "1", "--no-color"]).current_dir(folder);
+    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().expect("Schemathesis starts");
+    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+}
