@@ -10,6 +10,7 @@ mod derive;
 mod health;
 mod idle;
 mod look;
+mod rebuild;
 mod serve;
 
 use crate::config::{Config, Faults, process_environment};
@@ -119,6 +120,12 @@ enum Command {
     },
     /// Check the configuration and say what the homeserver can do.
     Check,
+    /// Derive every call again from the stored events. The server may go on running meanwhile.
+    Rebuild {
+        /// Only this room, by its id.
+        #[arg(long, value_name = "ROOM")]
+        room: Option<String>,
+    },
     /// Ask the running server whether it is well; for a container's health check.
     Health,
 }
@@ -174,6 +181,9 @@ async fn configured(command: Option<Command>, config: Config) -> Result<ExitCode
             return look::status(&ask::Server::new(&config, how.url.as_deref())?, how.json).await;
         }
         _ => {}
+    }
+    if let Some(Command::Rebuild { room }) = &command {
+        return rebuild::run(&config, room.as_deref()).await;
     }
     if config.is_empty() {
         eprintln!("{NOTHING_CONFIGURED}");

@@ -3,9 +3,12 @@
 
 mod generate;
 
-use callscope::rtc::{self, Derived, event::RoomEvent, fold::Rules};
+use callscope::rtc::fold::{Rules, State, cuts, fold, resume};
+use callscope::rtc::membership::{Membership, Rejection};
+use callscope::rtc::{self, Derived, event::RoomEvent, room::Room};
 use proptest::prelude::*;
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 const ROOM: &str = "!r:h0";
 
@@ -46,6 +49,28 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
+/// The chain folded from cut to cut, each state through JSON, as a store would keep it.
+fn in_parts(chain: &str, events: &[&RoomEvent], cuts: &[i64], room: &Room) -> (Vec<Membership>, Vec<Rejection>) {
+    let mut state = State::default();
+    let (mut members, mut rejected) = (Vec::new(), Vec::new());
+    for until in cuts.iter().copied().map(Some).chain([None]) {
+        let from = state;
+        let inside = |event: &&RoomEvent| {
+            from.at_ms.is_none_or(|at| event.time() >= at) && until.is_none_or(|until| event.time() < until)
+        };
+        let inside = events.iter().copied().filter(inside);
+        let part = resume(chain, &from, inside, until, room, &Rules::default());
+        members.extend(part.members);
+        rejected.extend(part.rejected);
+        state = serde_json::from_str(&serde_json::to_string(&part.state).unwrap()).unwrap();
+        assert_eq!(state, part.state);
+    }
+    members.sort_by(|a, b| (a.joined_ms, &a.id).cmp(&(b.joined_ms, &b.id)));
+    rejected.sort();
+    rejected.dedup_by(|a, b| a.0 == b.0);
+    (members, rejected)
+}
+
 proptest! {
     #![proptest_config(generate::config(2000))]
 
@@ -59,6 +84,24 @@ proptest! {
         let events = events(&room);
         let shuffled = order.iter().map(|&at| events[at].clone()).collect();
         prop_assert_eq!(derive(events), derive(shuffled));
+    }
+
+    #[test]
+    fn a_fold_in_parts_is_the_fold_of_the_whole(room in generate::room(), keep in prop::collection::vec(any::<bool>(), 40)) {
+        let events = rtc::distinct(events(&room));
+        let conditions = Room::from_events(events.values());
+        let mut chains: BTreeMap<String, Vec<&RoomEvent>> = BTreeMap::new();
+        for event in events.values() {
+            if let Ok(Some(chain)) = rtc::member::chain(event) {
+                chains.entry(chain).or_default().push(event);
+            }
+        }
+        for (chain, events) in chains {
+            let whole = fold(&chain, events.iter().copied(), &conditions, &Rules::default());
+            let time = |id: &str| events.iter().find(|event| event.event_id == id).map(|event| event.time());
+            let cuts: Vec<i64> = cuts(events.iter().copied(), time, None).into_iter().zip(&keep).filter(|(_, keep)| **keep).map(|(at, _)| at).collect();
+            prop_assert_eq!(in_parts(&chain, &events, &cuts, &conditions), whole);
+        }
     }
 
     #[test]

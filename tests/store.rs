@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on ends")]
 
 mod generate;
+#[path = "store/polls.rs"]
+mod polls;
 
 use callscope::rtc::coverage::Span;
 use callscope::rtc::event::RoomEvent;
@@ -14,8 +16,8 @@ use callscope::store::row::{Call, CallFilter, Cursor, Member, More, Viewer, Watc
 use callscope::store::snapshots::Look;
 use callscope::store::sums::Scope;
 use callscope::store::{
-    Store, coverage, events, evidence, gauges, holes, memberships, moments, progress, related, rooms, sessions, signs,
-    stats, sums, vantages, walks, zombies,
+    Grain, Store, coverage, events, evidence, gauges, holes, memberships, moments, progress, rebuild, related, rooms,
+    sessions, signs, stats, sums, vantages, walks, zombies,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -141,11 +143,25 @@ fn block<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
+/// What the store shows after everything was derived again.
+async fn rebuilt(store: &Store) -> Value {
+    for (room_id, _) in rebuild::sizes(store, None).await.unwrap() {
+        let mut place = rebuild::Place::default();
+        while let Some(next) = rebuild::step(store, &Rules::default(), &room_id, place).await.unwrap() {
+            place = next;
+        }
+        rebuild::calls(store, &room_id).await.unwrap();
+    }
+    assert!(rebuild::weight(store).await.unwrap().0 > 0);
+    stored(store).await
+}
+
 proptest! {
     #![proptest_config(generate::config(120))]
 
     #[test]
     fn batch_boundaries_and_order_never_count(
+        fine in any::<bool>(),
         (room, order, sizes) in generate::room().prop_flat_map(|room| {
             let order = Just((0..room.len()).collect::<Vec<_>>()).prop_shuffle();
             (Just(room), order, prop::collection::vec(1..6_usize, 1..12))
@@ -154,13 +170,16 @@ proptest! {
         let want = derived(&rtc::derive(ROOM, arrivals(&room).into_iter().map(|a| a.event), &Rules::default()));
         let got = block(async {
             let (store, place) = open().await;
+            let store = if fine { store.with_grain(Grain { checkpoint: 2, page: 5, tally: 2 }) } else { store };
             let shuffled: Vec<Value> = order.iter().map(|&at| room[at].clone()).collect();
             write_all(&store, arrivals(&shuffled), &sizes).await;
             let got = stored(&store).await;
+            let again = if fine { rebuilt(&store).await } else { got.clone() };
             done(store, place).await;
-            got
+            (got, again)
         });
-        prop_assert_eq!(got, want);
+        prop_assert_eq!(&got.0, &want);
+        prop_assert_eq!(&got.1, &want, "after a rebuild");
     }
 }
 
@@ -360,58 +379,4 @@ fn joined() -> Value {
     json!({"event_id": "$j", "type": "m.call.member", "state_key": "k", "sender": "@a:h",
         "origin_server_ts": 1_700_000_000_000_i64, "content": {"application": "m.call", "call_id": "",
         "device_id": "D", "focus_active": {"type": "livekit"}}})
-}
-
-fn member(id: &str, at: i64, content: &Value) -> Value {
-    json!({"event_id": id, "type": "m.call.member", "state_key": "k", "sender": "@a:h", "origin_server_ts": at,
-        "content": content})
-}
-
-/// A poll that finds these events in the room's state.
-async fn poll(store: &Store, state: &[Value], at: i64) {
-    let members = state.iter().map(|event| event["event_id"].as_str().unwrap().to_owned()).collect();
-    let mut look = batch(arrivals(state));
-    look.seen_ms = at;
-    look.rooms[0].source = Source::Poll;
-    look.rooms[0].snapshot = Some(Look { asked_ms: at, members });
-    write(store, &Rules::default(), &look).await.unwrap();
-}
-
-/// Start, end and reason of every stay, as far as it was over at `now`.
-async fn stays(store: &Store, now: i64) -> Vec<(i64, Option<i64>, String)> {
-    let calls = sessions::page(store, Viewer::Operator, &CallFilter::default(), None, 99, LATER).await.unwrap();
-    let ids: Vec<String> = calls.iter().map(|call| call.id.clone()).collect();
-    let members = memberships::of(store, Viewer::Operator, &ids).await.unwrap();
-    let mut stays: Vec<_> = members.iter().map(|m| (m.joined_ms, m.left_ms(now), m.end_reason.clone())).collect();
-    stays.sort();
-    stays
-}
-
-#[test]
-fn a_poll_repairs_what_no_event_told() {
-    block(async {
-        let (store, place) = open().await;
-        let t = 1_700_000_000_000;
-        let join = joined()["content"].clone();
-        let (joins, leaves) = (member("$1", t, &join), member("$2", t + 10, &json!({})));
-        let open_stay = |from: i64| (from, None, "expired".to_owned());
-        write(&store, &Rules::default(), &batch(arrivals(&[joins.clone(), leaves.clone()]))).await.unwrap();
-        poll(&store, std::slice::from_ref(&leaves), t + 20).await;
-        let left = (t, Some(t + 10), "left".to_owned());
-        assert_eq!(stays(&store, t + 20).await, std::slice::from_ref(&left), "nothing to repair");
-        for at in [t + 30, t + 40] {
-            poll(&store, std::slice::from_ref(&joins), at).await;
-            let back = [left.clone(), open_stay(t + 30)];
-            assert_eq!(stays(&store, at).await, back, "a state reset brought the join back; it is said once");
-        }
-        poll(&store, &[], t + 50).await;
-        let gone = (t + 30, Some(t + 50), "left".to_owned());
-        assert_eq!(stays(&store, t + 50).await, [left.clone(), gone.clone()], "the key vanished");
-        poll(&store, std::slice::from_ref(&joins), t + 60).await;
-        assert_eq!(stays(&store, t + 60).await, [left.clone(), gone.clone(), open_stay(t + 60)], "and is there again");
-        poll(&store, std::slice::from_ref(&leaves), t + 70).await;
-        let reset = (t + 60, Some(t + 70), "left".to_owned());
-        assert_eq!(stays(&store, t + 70).await, [left, gone, reset], "reset to the older leave");
-        done(store, place).await;
-    });
 }

@@ -1,6 +1,7 @@
 //! `RoomEvent`: an event of a room as it was stored, its content unparsed, and the kinds we need.
 
 use super::time::{LATEST_MS, number};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Contents larger than this are not kept: the specification's limit for a whole event is 64 KiB.
@@ -10,7 +11,7 @@ const EVENT_MAX: usize = 256 * 1024;
 pub type Reason = &'static str;
 
 /// An event of one room. Two copies of one event are made one by [`RoomEvent::absorb`].
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RoomEvent {
     pub event_id: String,
     /// The wire type, for example `org.matrix.msc3401.call.member`.
@@ -72,6 +73,18 @@ impl RoomEvent {
         Self::from_json(json, received)
     }
 
+    /// Takes what only the text of an event tells: its content, its stickiness, whether it was readable. The rest is
+    /// not looked at, so this is quick.
+    ///
+    /// # Errors
+    /// When the text is no JSON object.
+    pub fn with_text(self, text: &str) -> Result<Self, serde_json::Error> {
+        let body: Body = serde_json::from_str(text)?;
+        let sticky_ms = [body.msc4354_sticky, body.sticky].iter().flatten().find_map(duration_ms);
+        let readable = body.unsigned.is_none_or(|unsigned| unsigned.get("redacted_because").is_none());
+        Ok(Self { content: body.content, sticky_ms, readable, ..self })
+    }
+
     /// When it happened, as far as we can know: no later than we first saw it (MATRIXRTC.md section 10, rule 3).
     #[must_use]
     pub fn time(&self) -> i64 {
@@ -121,10 +134,22 @@ fn state_key(value: Option<&Value>) -> Result<Option<String>, Reason> {
 }
 
 fn sticky_ms(json: &Value) -> Option<i64> {
-    ["msc4354_sticky", "sticky"].iter().find_map(|key| {
-        let duration = json.get(key)?.get("duration_ms")?;
-        duration.as_i64().or_else(|| duration.as_u64().map(|_| i64::MAX)).filter(|ms| *ms >= 0)
-    })
+    ["msc4354_sticky", "sticky"].iter().find_map(|key| duration_ms(json.get(key)?))
+}
+
+fn duration_ms(sticky: &Value) -> Option<i64> {
+    let duration = sticky.get("duration_ms")?;
+    duration.as_i64().or_else(|| duration.as_u64().map(|_| i64::MAX)).filter(|ms| *ms >= 0)
+}
+
+/// The parts of an event that only its text tells. What has an odd type is as good as absent.
+#[derive(Deserialize)]
+struct Body {
+    #[serde(default)]
+    content: Value,
+    msc4354_sticky: Option<Value>,
+    sticky: Option<Value>,
+    unsigned: Option<Value>,
 }
 
 /// Room versions 1 to 10 name the target at the top level, later ones in the content.

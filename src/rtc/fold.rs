@@ -1,6 +1,9 @@
 //! The first fold: the events of one chain, with what holds in the room, into memberships.
 
+mod part;
 mod stay;
+
+pub use part::{Part, State, cuts, resume};
 
 use super::event::{Reason, RoomEvent};
 use super::member::{self, Expiry, Join, Otherwise};
@@ -43,6 +46,16 @@ enum Says {
     Redacted,
 }
 
+impl Says {
+    fn of(otherwise: Otherwise) -> Self {
+        match otherwise {
+            Otherwise::Left(reason) => Self::Left(reason),
+            Otherwise::Invalid => Self::Invalid,
+            Otherwise::Redacted => Self::Redacted,
+        }
+    }
+}
+
 /// Folds one chain. `events` are its member events, each once; `room` holds the conditions.
 /// The result depends on the set of events only, not on their order.
 #[must_use]
@@ -52,20 +65,8 @@ pub fn fold<'a>(
     room: &Room,
     rules: &Rules,
 ) -> (Vec<Membership>, Vec<Rejection>) {
-    let mut rejected = Vec::new();
-    let mut members = Vec::new();
-    let sticky = chain.starts_with('k');
-    for (sub, statements) in statements(events, sticky, &mut rejected) {
-        let mut stay = stay::Stay::new(chain, &sub, room, rules);
-        stay.run(&statements, sticky);
-        members.append(&mut stay.members);
-        rejected.append(&mut stay.rejected);
-    }
-    // One event may be rejected on behalf of several devices of an array: once is enough.
-    rejected.sort();
-    rejected.dedup_by(|a, b| a.0 == b.0);
-    members.sort_by(|a, b| (a.joined_ms, &a.id).cmp(&(b.joined_ms, &b.id)));
-    (members, rejected)
+    let part = resume(chain, &part::BEGINNING, events, None, room, rules);
+    (part.members, part.rejected)
 }
 
 /// The statements of a chain, by sub-key, in order. A device that an array no longer names is said to
@@ -73,22 +74,21 @@ pub fn fold<'a>(
 fn statements<'a>(
     events: impl IntoIterator<Item = &'a RoomEvent>,
     sticky: bool,
+    joined: &mut BTreeSet<String>,
     rejected: &mut Vec<Rejection>,
 ) -> BTreeMap<String, Vec<Statement<'a>>> {
     let mut subs: BTreeMap<String, Vec<Statement<'a>>> = BTreeMap::new();
     // A leave counts in the contest of sticky events even when nobody is joined, so there each one is kept.
     let always: BTreeSet<String> = if sticky { [String::new()].into() } else { BTreeSet::new() };
-    let mut joined = always.clone();
+    if sticky {
+        joined.clone_from(&always);
+    }
     for (time, event) in in_order(events) {
         let parsed = member::parse(event);
         if let Some(reason) = parsed.rejected {
             rejected.push((event.event_id.clone(), reason));
         }
-        let says = match parsed.otherwise {
-            Otherwise::Left(reason) => Says::Left(reason),
-            Otherwise::Invalid => Says::Invalid,
-            Otherwise::Redacted => Says::Redacted,
-        };
+        let says = Says::of(parsed.otherwise);
         if !sticky && parsed.joins.is_empty() && joined.is_empty() && matches!(says, Says::Redacted) {
             rejected.push((event.event_id.clone(), "redacted"));
         }
@@ -100,7 +100,7 @@ fn statements<'a>(
         for (sub, join) in parsed.joins {
             subs.entry(sub).or_default().push(Statement { time, event, says: Says::Join(join) });
         }
-        joined = if sticky { always.clone() } else { now_joined };
+        *joined = if sticky { always.clone() } else { now_joined };
     }
     subs
 }

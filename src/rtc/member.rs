@@ -9,13 +9,14 @@ use super::id::hash;
 use super::membership::EndReason;
 use super::slot::SlotId;
 use super::transport::{Selection, Transport};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Ids longer than this are no one's: the specification's limit for Matrix ids is 255 bytes.
 const ID_MAX: usize = 255;
 
 /// The wire format a stay was stated in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Format {
     /// One state event per device, flat content; what clients send today.
     Session,

@@ -4,9 +4,10 @@ use super::event::Reason;
 use super::member::Format;
 use super::slot::SlotId;
 use super::transport::{Selection, Transport};
+use serde::{Deserialize, Serialize};
 
 /// How a stay ended, as far as an observer can tell (MATRIXRTC.md section 5).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum EndReason {
     Left,
     DelayedLeave,
@@ -46,7 +47,7 @@ impl EndReason {
 }
 
 /// One stay of one device in one slot. Times in ms since the Unix epoch.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Membership {
     /// Natural key: the same after every rebuild.
     pub id: String,
@@ -57,6 +58,8 @@ pub struct Membership {
     pub device_id: Option<String>,
     pub format: Format,
     pub joined_ms: i64,
+    /// When the event that begins it came to count, ms; `joined_ms` may be claimed to be earlier.
+    pub opened_ms: i64,
     /// When it ends unless renewed; never before `joined_ms`. "Active" is `until_ms > now`.
     pub until_ms: i64,
     /// Why it ends at `until_ms`.

@@ -33,7 +33,9 @@ fn own_times(events: &[&RoomEvent], before: &[Option<usize>]) -> Vec<i64> {
     for (after, odd) in before.iter().enumerate().filter_map(|(after, odd)| Some((after, (*odd)?))) {
         // What was replaced was there before its successor was.
         own[odd] = own[odd].min(events[after].received_ts.unwrap_or(i64::MAX));
-        let follows = before[odd].is_some_and(|first| stamped[first] <= stamped[after]);
+        // One that it replaced and that is not at hand was earlier, as far as one can tell: so it is in a part of a chain.
+        let follows =
+            events[odd].replaces_state.is_some() && before[odd].is_none_or(|first| stamped[first] <= stamped[after]);
         if follows && stamped[odd] > stamped[after].saturating_add(SKEW_MS) {
             own[odd] = own[odd].min(stamped[after]);
         }
@@ -49,11 +51,17 @@ fn keys(events: &[&RoomEvent], before: &[Option<usize>]) -> Vec<(i64, u32)> {
     for start in 0..events.len() {
         let mut path = Vec::new();
         let mut next = Some(start);
-        // Down the links to one whose key is known, or to the first; a circle is cut where it closes.
+        // Down the links to one whose key is known, or to the first.
         while let Some(at) = next.filter(|&at| keys[at].is_none() && !entered[at]) {
             entered[at] = true;
             path.push(at);
             next = before[at];
+        }
+        // A circle is cut at its first event by id, whichever way it was entered.
+        if let Some(closes) = next.and_then(|at| path.iter().position(|&passed| passed == at)) {
+            let circle = &mut path[closes..];
+            let first = circle.iter().enumerate().min_by_key(|(_, at)| **at).map_or(0, |(place, _)| place);
+            circle.rotate_left((first + 1) % circle.len());
         }
         for &at in path.iter().rev() {
             let own = own_times[at];

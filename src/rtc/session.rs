@@ -2,7 +2,10 @@
 
 use super::id::hash;
 use super::membership::Membership;
-use std::collections::{BTreeSet, HashMap};
+use super::slot::SlotId;
+use std::cmp::Reverse;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 
 /// One call of one slot. Times in ms since the Unix epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,46 +36,153 @@ pub struct Session {
 /// session, stays without length are in none (MATRIXRTC.md section 4).
 #[must_use]
 pub fn fold<'a>(room_id: &str, members: impl IntoIterator<Item = &'a Membership>) -> Vec<Session> {
-    let mut members: Vec<&Membership> = members.into_iter().filter(|m| m.until_ms > m.joined_ms).collect();
-    members.sort_by(|a, b| (a.joined_ms, &a.join_event_id, &a.id).cmp(&(b.joined_ms, &b.join_event_id, &b.id)));
+    let members = members.into_iter().filter(|m| m.until_ms > m.joined_ms);
+    let mut stays: Vec<(&str, Stay)> = members.map(|m| (m.slot.as_str(), Stay::of(m))).collect();
+    stays.sort_by(|a, b| a.1.place().cmp(&b.1.place()));
     let mut sessions = Vec::new();
-    let mut rest = members.as_slice();
-    while let Some(first) = rest.first() {
-        let mut until = first.until_ms;
-        let mut length = 1;
-        while let Some(next) = rest.get(length).filter(|next| next.joined_ms <= until) {
-            until = until.max(next.until_ms);
-            length += 1;
+    let mut count = Count::default();
+    let mut ids = Vec::new();
+    for (slot, stay) in &stays {
+        if count.is_over(stay) {
+            let ids = std::mem::take(&mut ids);
+            sessions.extend(count.end().map(|session| Session { membership_ids: ids, ..session }));
         }
-        sessions.push(session(room_id, &rest[..length], until));
-        rest = &rest[length..];
+        count.push(room_id, slot, stay);
+        ids.push(stay.id.clone());
     }
+    sessions.extend(count.end().map(|session| Session { membership_ids: ids, ..session }));
     sessions
 }
 
-fn session(room_id: &str, members: &[&Membership], until_ms: i64) -> Session {
-    let first = members[0];
+/// A stay, as far as it counts towards a session. Times in ms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stay {
+    pub id: String,
+    pub user: String,
+    /// Tells the devices of a user apart, as [`Membership::device_key`].
+    pub device: String,
+    pub joined_ms: i64,
+    pub until_ms: i64,
+    pub join_event_id: String,
+    pub resumed: bool,
+    pub intent: Option<String>,
+}
+
+impl Stay {
+    fn of(member: &Membership) -> Self {
+        let (user, device) = member.device_key();
+        Self {
+            id: member.id.clone(),
+            user: user.to_owned(),
+            device: device.to_owned(),
+            joined_ms: member.joined_ms,
+            until_ms: member.until_ms,
+            join_event_id: member.join_event_id.clone(),
+            resumed: member.resumed,
+            intent: member.intent.clone(),
+        }
+    }
+
+    /// Where it stands in the order in which [`Count`] takes the stays of a slot.
+    #[must_use]
+    pub fn place(&self) -> (i64, &str, &str) {
+        (self.joined_ms, &self.join_event_id, &self.id)
+    }
+}
+
+/// Counts one session after the other from the stays of a slot in order; what it holds grows with who took part, not
+/// with how often.
+#[derive(Debug, Default)]
+pub struct Count {
+    session: Option<Session>,
+    /// Stays by user, by user and device, by intent.
+    pub users: HashMap<String, i64>,
+    pub devices: HashMap<(String, String), i64>,
+    pub intents: BTreeMap<String, i64>,
+    /// Who is here at the last join, and until when.
+    ends: BinaryHeap<Reverse<(i64, String, String)>>,
+    here: HashMap<(String, String), i64>,
+    users_here: HashMap<String, i64>,
+}
+
+impl Count {
+    /// Does this stay, the next one, begin another session?
+    #[must_use]
+    pub fn is_over(&self, next: &Stay) -> bool {
+        self.session.as_ref().is_some_and(|session| next.joined_ms > session.until_ms)
+    }
+
+    /// Takes the next stay of the session, one that has a length.
+    pub fn push(&mut self, room_id: &str, slot: &str, stay: &Stay) {
+        while self.ends.peek().is_some_and(|Reverse((until, ..))| *until <= stay.joined_ms) {
+            let Some(Reverse((_, user, device))) = self.ends.pop() else { break };
+            less(&mut self.users_here, user.clone());
+            less(&mut self.here, (user, device));
+        }
+        let device = (stay.user.clone(), stay.device.clone());
+        *self.users_here.entry(stay.user.clone()).or_default() += 1;
+        *self.here.entry(device.clone()).or_default() += 1;
+        self.ends.push(Reverse((stay.until_ms, stay.user.clone(), stay.device.clone())));
+        *self.users.entry(stay.user.clone()).or_default() += 1;
+        *self.devices.entry(device).or_default() += 1;
+        if let Some(intent) = &stay.intent {
+            *self.intents.entry(intent.clone()).or_default() += 1;
+        }
+        let session = self.session.get_or_insert_with(|| begin(room_id, slot, stay));
+        session.until_ms = session.until_ms.max(stay.until_ms);
+        session.memberships += 1;
+        session.peak = session.peak.max(self.here.len());
+        session.peak_users = session.peak_users.max(self.users_here.len());
+    }
+
+    /// The session as far as it is known by the stays taken; who took part is counted at its end.
+    #[must_use]
+    pub fn session(&self) -> Option<&Session> {
+        self.session.as_ref()
+    }
+
+    /// The session, whole. Its `membership_ids` are for the caller to collect.
+    pub fn end(&mut self) -> Option<Session> {
+        let count = std::mem::take(self);
+        let mut intents = count.intents.into_keys();
+        let session = Session {
+            users: count.users.len(),
+            devices: count.devices.len(),
+            servers: count.users.keys().map(|user| server_of(user).to_owned()).collect(),
+            intent: intents.next().filter(|_| intents.next().is_none()),
+            ..count.session?
+        };
+        Some(session)
+    }
+}
+
+fn begin(room_id: &str, slot: &str, first: &Stay) -> Session {
     // A stay that resumed shares its event with the one before, so its start tells the two apart.
     let resumed = if first.resumed { first.joined_ms.to_string() } else { String::new() };
-    let users: BTreeSet<&str> = members.iter().map(|m| m.user_id.as_str()).collect();
-    let devices: BTreeSet<_> = members.iter().map(|m| m.device_key()).collect();
-    let mut intents: BTreeSet<&str> = members.iter().filter_map(|m| m.intent.as_deref()).collect();
-    let intent = intents.pop_first().filter(|_| intents.is_empty());
     Session {
-        id: hash(&[room_id, first.slot.as_str(), &first.join_event_id, &resumed], 8),
-        slot_id: first.slot.as_str().to_owned(),
-        application: first.slot.application().to_owned(),
+        id: hash(&[room_id, slot, &first.join_event_id, &resumed], 8),
+        slot_id: slot.to_owned(),
+        application: SlotId::from_text(slot).application().to_owned(),
         started_ms: first.joined_ms,
-        until_ms,
-        memberships: members.len(),
-        users: users.len(),
-        devices: devices.len(),
-        peak: peak(members, Membership::device_key),
-        peak_users: peak(members, |m| (m.user_id.as_str(), "")),
-        servers: users.iter().map(|user| server_of(user).to_owned()).collect(),
-        intent: intent.map(ToOwned::to_owned),
+        until_ms: first.until_ms,
+        memberships: 0,
+        users: 0,
+        devices: 0,
+        peak: 0,
+        peak_users: 0,
+        servers: BTreeSet::new(),
+        intent: None,
         first_event_id: first.join_event_id.clone(),
-        membership_ids: members.iter().map(|m| m.id.clone()).collect(),
+        membership_ids: Vec::new(),
+    }
+}
+
+fn less<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, i64>, key: K) {
+    if let Entry::Occupied(mut count) = counts.entry(key) {
+        *count.get_mut() -= 1;
+        if *count.get() == 0 {
+            count.remove();
+        }
     }
 }
 
@@ -82,11 +192,19 @@ pub fn server_of(user_id: &str) -> &str {
     user_id.split_once(':').map_or("", |(_, server)| server)
 }
 
+/// Most distinct devices and most distinct users at once within `[from, to)`, ms.
+pub fn peak<'a>(stays: impl Iterator<Item = &'a Stay> + Clone, (from, to): (i64, i64)) -> (usize, usize) {
+    let inside = stays.filter(|stay| stay.joined_ms < to && stay.until_ms > from);
+    let inside = inside.map(|stay| (stay.joined_ms.max(from), stay.until_ms.min(to), stay));
+    let devices = inside.clone().map(|(joined, until, stay)| (joined, until, (&*stay.user, &*stay.device)));
+    let users = inside.map(|(joined, until, stay)| (joined, until, (&*stay.user, "")));
+    (most(devices), most(users))
+}
+
 /// Most distinct keys at once. At one instant leaves come before joins: intervals are half-open.
-fn peak<'a>(members: &[&'a Membership], key: impl Fn(&'a Membership) -> (&'a str, &'a str)) -> usize {
-    let joins = members.iter().map(|m| (m.joined_ms, 1, key(m)));
-    let leaves = members.iter().map(|m| (m.until_ms, -1, key(m)));
-    let mut steps: Vec<(i64, i32, (&str, &str))> = joins.chain(leaves).collect();
+fn most<'a>(spans: impl Iterator<Item = (i64, i64, (&'a str, &'a str))>) -> usize {
+    let steps = spans.flat_map(|(joined, until, key)| [(joined, 1, key), (until, -1, key)]);
+    let mut steps: Vec<(i64, i32, (&str, &str))> = steps.collect();
     steps.sort_unstable();
     let mut here: HashMap<(&str, &str), i32> = HashMap::new();
     let mut most = 0;

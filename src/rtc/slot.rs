@@ -1,9 +1,10 @@
 //! Slots: the place in a room where a call happens, `TYPE#ID` (MSC4143), and whether one is open.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// A slot of a room. The seed revision's `application` + `call_id` is a slot: `m.call` + `""` is `m.call#ROOM`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SlotId {
     text: String,
     /// Length in bytes of the application type, before the `#`.

@@ -1,6 +1,6 @@
 //! Where a member's media flows: the transports a member event names (their old name is foci).
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 const URL_MAX: usize = 2048;
 
 /// One transport of a member, as it stated it. The URL is a stranger's text: shown, never fetched.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Transport {
     /// `livekit` in every client known today.
     #[serde(rename = "type")]
@@ -18,7 +18,7 @@ pub struct Transport {
 }
 
 /// Which transport of several is used (MATRIXRTC.md section 6).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Selection {
     /// The member publishes on its own first transport.

@@ -1,8 +1,9 @@
 //! One batch from a homeserver: events, position and everything that follows from them, in one commit.
 
-use super::events::Touched;
+use super::append::{self, Touched};
+use super::memberships::{self, Change};
 use super::row::Watch;
-use super::{Error, Store, chains, coverage, events, rooms, sessions, snapshots, vantages, walks};
+use super::{Error, Grain, Store, coverage, recount, refold, rooms, snapshots, vantages, walks};
 use crate::rtc::event::{Reason, RoomEvent};
 use crate::rtc::fold::Rules;
 use std::collections::BTreeSet;
@@ -101,10 +102,10 @@ pub struct Changed {
 /// # Errors
 /// When the database fails; then nothing of the batch was written.
 pub async fn write(store: &Store, rules: &Rules, batch: &Batch) -> Result<Changed, Error> {
-    let mut tx = store.write.begin().await?;
+    let mut tx = store.writing().await?;
     let mut changed = Changed::default();
     for room in &batch.rooms {
-        write_room(&mut tx, rules, batch, room, &mut changed).await?;
+        write_room(&mut tx, (rules, store.grain), batch, room, &mut changed).await?;
     }
     if let Some(position) = &batch.position {
         changed.heard_anew = coverage::heard(&mut tx, &batch.vantage_id, batch.seen_ms).await?;
@@ -116,16 +117,17 @@ pub async fn write(store: &Store, rules: &Rules, batch: &Batch) -> Result<Change
 
 async fn write_room(
     tx: &mut super::Tx,
-    rules: &Rules,
+    how: (&Rules, Grain),
     batch: &Batch,
     room: &RoomBatch,
     changed: &mut Changed,
 ) -> Result<(), Error> {
     let room_id = &room.room_id;
     let is_new = rooms::note(tx, room_id, room.watch, batch.seen_ms).await?;
-    let before = events::last_stream(tx).await?;
+    rooms::count_write(tx, room_id).await?;
+    let before = append::last_stream(tx).await?;
     let mut touched = Touched::default();
-    events::append(tx, batch, room, &mut touched).await?;
+    append::append(tx, batch, room, &mut touched).await?;
     if let Some(look) = &room.snapshot {
         snapshots::record(tx, batch, room, look, &mut touched).await?;
         if coverage::polled(tx, &batch.vantage_id, room_id, batch.seen_ms).await? && room.gap.is_some() {
@@ -149,9 +151,19 @@ async fn write_room(
     if touched.facts || is_new || room.watch.is_some() {
         changed.rooms.insert(room_id.clone());
     }
-    for (slot, (from, to)) in chains::refold(tx, rules, room_id, &touched).await? {
-        sessions::refold(tx, room_id, &slot, from, to).await?;
-        changed.slots.insert((room_id.clone(), slot));
-    }
+    let stays = refold::refold(tx, how, room_id, &touched).await?;
+    changed.slots.extend(settle(tx, how.1, room_id, &stays).await?.into_iter().map(|slot| (room_id.clone(), slot)));
     Ok(())
+}
+
+/// Writes changed memberships and the sessions that follow from them; the slots concerned.
+pub(super) async fn settle(
+    tx: &mut super::Tx,
+    grain: Grain,
+    room_id: &str,
+    stays: &[Change],
+) -> Result<BTreeSet<String>, Error> {
+    let (slots, assigned) = recount::follow(tx, grain, room_id, stays).await?;
+    memberships::write(tx, stays, assigned).await?;
+    Ok(slots)
 }

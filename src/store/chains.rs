@@ -1,118 +1,171 @@
-//! The funnel's fold: the chains that new events touch, from stored events to stored memberships.
+//! The chains that news touch and since when; and what holds in the room for those who write on them.
 
-use super::events::{Touched, event};
-use super::{Error, Tx, memberships, seals};
+use super::append::Touched;
+use super::events::{event, member_event};
+use super::rows::Rows;
+use super::{Error, Tx};
 use crate::rtc::event::RoomEvent;
-use crate::rtc::fold::{Rules, fold};
-use crate::rtc::membership::Rejection;
-use crate::rtc::room::Room;
+use crate::rtc::room::{Presence, Room};
 use sqlx::Row;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// For each slot the span of time, ms, in which memberships changed.
+const WHOLE: (i64, i64) = (i64::MIN, i64::MAX);
+
+/// For each chain the first and the last time, ms, at which something changed.
 pub(super) type Spans = BTreeMap<String, (i64, i64)>;
 
-/// Folds every touched chain again and replaces what changed.
-pub(super) async fn refold(tx: &mut Tx, rules: &Rules, room_id: &str, touched: &Touched) -> Result<Spans, Error> {
-    let chains = chains(tx, room_id, touched).await?;
-    let mut spans = Spans::new();
-    if chains.is_empty() {
-        return Ok(spans);
-    }
-    let mut whole_room = query(tx, ROOM_EVENTS, room_id, "").await?;
-    whole_room.extend(query(tx, SLOT_REDACTIONS, room_id, "").await?);
-    for chain in chains {
-        let cut = seals::cut(tx, room_id, &chain).await?;
-        let (events, stored) = chain_events(tx, room_id, &chain, cut).await?;
-        let mut conditions = query(tx, PRESENCE, room_id, &chain).await?;
-        conditions.extend(query(tx, REDACTIONS, room_id, &chain).await?);
-        let room = Room::from_events(whole_room.iter().chain(&conditions).chain(&events));
-        let (mut members, rejected) = fold(&chain, &events, &room, rules);
-        seals::clamp(&mut members, cut);
-        reject(tx, room_id, &stored, &rejected).await?;
-        memberships::replace(tx, room_id, &chain, cut, &members, &mut spans).await?;
-    }
-    Ok(spans)
-}
+const STICKY: &str = "select distinct chain from chains where room_id = $1 and chain like 'k%'";
+const ALL: &str = "select distinct chain from chains where room_id = $1";
+const CREATIONS: &str = "select count(*) from events where room_id = $1 and chain is null and kind = 'm.room.create'";
+// Who claims to have joined before the room was there is taken by its creation, and nobody else.
+const CLAIMED: &str = "select distinct chain from memberships where room_id = $1 and claimed <> 0 and joined_ms < $2";
 
-const OF_SENDER: &str = "select distinct chain from events where room_id = $1 and sender = $2 and chain is not null";
-const STICKY: &str = "select distinct chain from events where room_id = $1 and chain like 'k%'";
-const ALL: &str = "select distinct chain from events where room_id = $1 and chain is not null";
-
-/// The chains that can have changed.
-async fn chains(tx: &mut Tx, room_id: &str, touched: &Touched) -> Result<BTreeSet<String>, Error> {
-    let mut chains = touched.chains.clone();
-    if touched.everything {
-        chains.extend(sqlx::query_scalar::<_, String>(ALL).bind(room_id).fetch_all(&mut **tx).await?);
-        return Ok(chains);
-    }
-    if touched.slots {
-        chains.extend(sqlx::query_scalar::<_, String>(STICKY).bind(room_id).fetch_all(&mut **tx).await?);
-    }
-    for user in &touched.users {
-        let query = sqlx::query_scalar::<_, String>(OF_SENDER).bind(room_id).bind(user);
-        chains.extend(query.fetch_all(&mut **tx).await?);
-    }
-    Ok(chains)
-}
-
-const ROOM_EVENTS: &str = "select * from events where room_id = $1 and $2 = ''
-    and kind in ('m.room.create', 'org.matrix.msc4143.rtc.slot', 'm.rtc.slot')";
-// `redacts is not null` lets the partial index be used: without it every call event would cost a look at the whole room.
-const SLOT_REDACTIONS: &str = "select * from events where redacts is not null and room_id = $1 and $2 = ''
-    and redacts in (select event_id from events where room_id = $1
-        and kind in ('org.matrix.msc4143.rtc.slot', 'm.rtc.slot'))";
-const PRESENCE: &str = "select * from events where room_id = $1 and kind = 'm.room.member'
-    and state_key in (select sender from events where room_id = $1 and chain = $2)";
-const REDACTIONS: &str = "select * from events where redacts is not null and room_id = $1
-    and redacts in (select event_id from events where room_id = $1 and chain = $2)";
-
-async fn query(tx: &mut Tx, sql: &'static str, room_id: &str, chain: &str) -> Result<Vec<RoomEvent>, Error> {
-    let rows = sqlx::query(sql).bind(room_id).bind(chain).fetch_all(&mut **tx).await?;
-    rows.iter().map(event).collect()
-}
-
-const CHAIN: &str = "select * from events where room_id = $1 and chain = $2";
-
-type Stored = BTreeMap<String, Option<String>>;
-
-/// The events of a chain that its seal lets count, and by id the reason for which each is marked as rejected now.
-async fn chain_events(tx: &mut Tx, room_id: &str, chain: &str, cut: i64) -> Result<(Vec<RoomEvent>, Stored), Error> {
-    let rows = sqlx::query(CHAIN).bind(room_id).bind(chain).fetch_all(&mut **tx).await?;
-    let mut events = Vec::with_capacity(rows.len());
-    let mut stored = Stored::new();
-    for row in &rows {
-        let event = event(row)?;
-        if !seals::counts(&event, cut) {
-            continue;
+/// The chains that can have changed, and when.
+pub(super) async fn touched(
+    tx: &mut Tx,
+    room_id: &str,
+    touched: &Touched,
+    conditions: &mut Conditions,
+) -> Result<Spans, Error> {
+    let mut wider = Touched { chains: touched.chains.clone(), ..Touched::default() };
+    let mut everything = touched.everything;
+    if let (Some(created_ms), false) = (touched.created_ms, everything) {
+        let creations: i64 = sqlx::query_scalar(CREATIONS).bind(room_id).fetch_one(&mut **tx).await?;
+        everything = creations > 1;
+        let query = sqlx::query_scalar::<_, String>(CLAIMED).bind(room_id).bind(created_ms);
+        for chain in query.fetch_all(&mut **tx).await? {
+            wider.chain(&chain, WHOLE.0, WHOLE.1);
         }
-        stored.insert(event.event_id.clone(), row.try_get("rejected")?);
-        events.push(event);
     }
-    Ok((events, stored))
+    for (sql, all) in [(ALL, everything), (STICKY, touched.slots)] {
+        if all {
+            for chain in sqlx::query_scalar::<_, String>(sql).bind(room_id).fetch_all(&mut **tx).await? {
+                wider.chain(&chain, WHOLE.0, WHOLE.1);
+            }
+        }
+    }
+    by_presence(tx, room_id, touched, conditions, &mut wider).await?;
+    Ok(wider.chains)
 }
 
-const REJECT: &str = "update events set rejected = $3 where event_id = $1 and room_id = $2";
+static OF_SENDERS: Rows = Rows::new(1, "select sender, chain from chains where room_id = $1 and sender in (", "?", ")");
 
-/// Marks the rejected events of a chain, and takes the mark from those that are rejected no more.
-async fn reject(tx: &mut Tx, room_id: &str, stored: &Stored, rejected: &[Rejection]) -> Result<(), Error> {
-    let rejected: BTreeMap<&str, &str> = rejected.iter().map(|(id, reason)| (id.as_str(), *reason)).collect();
-    for (event_id, was) in stored {
-        let is = rejected.get(event_id.as_str()).copied();
-        if was.as_deref() != is {
-            sqlx::query(REJECT).bind(event_id).bind(room_id).bind(is).execute(&mut **tx).await?;
+/// The chains of users whose standing in the room changed, from the first difference on. Most events of this kind are
+/// new names or avatars, and most users are in no call.
+async fn by_presence(
+    tx: &mut Tx,
+    room_id: &str,
+    touched: &Touched,
+    conditions: &mut Conditions,
+    wider: &mut Touched,
+) -> Result<(), Error> {
+    let users: Vec<&str> = touched.presence.keys().map(String::as_str).collect();
+    let mut chains: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for row in OF_SENDERS.look_up(&mut **tx, room_id, &users).await? {
+        chains.entry(row.try_get("sender")?).or_default().push(row.try_get("chain")?);
+    }
+    conditions.know(tx, room_id, chains.keys().map(String::as_str)).await?;
+    for (user, chains) in chains {
+        let Some(news) = touched.presence.get(&user) else { continue };
+        let now = conditions.presence.get(&user).map_or(&[][..], Vec::as_slice);
+        let same = now.iter().filter(|event| !news.contains_key(&event.event_id));
+        let before = Room::from_events(same.chain(news.values().flatten()));
+        let now = Room::from_events(now);
+        if let Some(since) = difference(before.presence_changes(&user), now.presence_changes(&user)) {
+            for chain in chains {
+                wider.chain(&chain, since, WHOLE.1);
+            }
         }
     }
     Ok(())
 }
 
-/// What one chain is folded from at this moment: its events that count, and the conditions.
+/// The first time, ms, from which on two courses are not the same.
+fn difference(
+    mut a: impl Iterator<Item = (i64, Presence)>,
+    mut b: impl Iterator<Item = (i64, Presence)>,
+) -> Option<i64> {
+    loop {
+        match (a.next(), b.next()) {
+            (None, None) => return None,
+            (a, b) if a == b => {}
+            (a, b) => return a.into_iter().chain(b).map(|(time, _)| time).min(),
+        }
+    }
+}
+
+/// What holds in one room, as far as the chains at hand need it.
+#[derive(Debug, Default)]
+pub(super) struct Conditions {
+    whole_room: Vec<RoomEvent>,
+    /// For each user who was asked for the events of its standing in the room.
+    presence: HashMap<String, Vec<RoomEvent>>,
+}
+
+const ROOM_EVENTS: &str = "select * from events where room_id = $1
+    and chain is null and kind in ('m.room.create', 'org.matrix.msc4143.rtc.slot', 'm.rtc.slot') order by event_id";
+// `cross join`: SQLite then keeps this order. It would read the whole room for redactions, a room has few slots.
+const SLOT_REDACTIONS: &str =
+    "select r.* from events s cross join events r where r.redacts = s.event_id and r.room_id = s.room_id
+    and s.room_id = $1 and s.chain is null and s.kind in ('org.matrix.msc4143.rtc.slot', 'm.rtc.slot')";
+static PRESENCE: Rows = Rows::new(
+    1,
+    "select * from events where room_id = $1 and chain is null and kind = 'm.room.member' and state_key in (",
+    "?",
+    ")",
+);
+
+impl Conditions {
+    /// Reads what holds for the whole room.
+    pub async fn read(&mut self, tx: &mut Tx, room_id: &str) -> Result<(), Error> {
+        for sql in [ROOM_EVENTS, SLOT_REDACTIONS] {
+            for row in sqlx::query(sql).bind(room_id).fetch_all(&mut **tx).await? {
+                self.whole_room.push(event(&row)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what tells of these users' standing in the room, where that was not done yet.
+    pub async fn know<'u>(
+        &mut self,
+        tx: &mut Tx,
+        room_id: &str,
+        users: impl Iterator<Item = &'u str>,
+    ) -> Result<(), Error> {
+        let users: BTreeSet<&str> = users.filter(|user| !self.presence.contains_key(*user)).collect();
+        let users: Vec<&str> = users.into_iter().collect();
+        for row in PRESENCE.look_up(&mut **tx, room_id, &users).await? {
+            let event = event(&row)?;
+            self.presence.entry(event.state_key.clone().unwrap_or_default()).or_default().push(event);
+        }
+        for user in users {
+            self.presence.entry(user.to_owned()).or_default();
+        }
+        Ok(())
+    }
+
+    /// What holds for these events of chains, all of whose senders were asked for.
+    pub fn room(&self, events: &[&RoomEvent]) -> Room {
+        let senders: BTreeSet<&str> = events.iter().map(|event| event.sender.as_str()).collect();
+        let presence = senders.into_iter().filter_map(|sender| self.presence.get(sender)).flatten();
+        Room::from_events(self.whole_room.iter().chain(presence).chain(events.iter().copied()))
+    }
+}
+
+const CHAIN: &str = "select e.*, (select min(r.time_ms) from events r where r.redacts = e.event_id
+        and r.room_id = e.room_id) as redaction_ms
+    from events e where e.room_id = $1 and e.chain = $2 and e.time_ms >= $3";
+
+/// What one chain is folded from at this moment: its events since the seal at `cut`, ms, and the conditions.
 pub(super) async fn read(tx: &mut Tx, room_id: &str, chain: &str, cut: i64) -> Result<(Vec<RoomEvent>, Room), Error> {
-    let (events, _) = chain_events(tx, room_id, chain, cut).await?;
-    let mut conditions = query(tx, ROOM_EVENTS, room_id, "").await?;
-    conditions.extend(query(tx, SLOT_REDACTIONS, room_id, "").await?);
-    conditions.extend(query(tx, PRESENCE, room_id, chain).await?);
-    conditions.extend(query(tx, REDACTIONS, room_id, chain).await?);
-    let room = Room::from_events(conditions.iter().chain(&events));
+    let mut events = Vec::new();
+    for row in sqlx::query(CHAIN).bind(room_id).bind(chain).bind(cut).fetch_all(&mut **tx).await? {
+        events.push(member_event(&row)?);
+    }
+    let mut conditions = Conditions::default();
+    conditions.read(tx, room_id).await?;
+    conditions.know(tx, room_id, events.iter().map(|event| event.sender.as_str())).await?;
+    let room = conditions.room(&events.iter().collect::<Vec<_>>());
     Ok((events, room))
 }

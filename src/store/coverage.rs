@@ -82,7 +82,7 @@ const WIDE: &str = "select from_ms, to_ms from coverage where room_id = '' and k
 const OF_ROOMS: &str = "select room_id, kind, from_ms, to_ms from coverage
     where room_id in ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) order by from_ms";
 const ROOMS: &str = "select r.room_id, r.watch, r.error, r.first_seen_ms, r.polled_ms,
-        (select min(e.origin_server_ts) from events e where e.room_id = r.room_id and e.kind = 'm.room.create'
+        (select min(e.origin_server_ts) from events e where e.room_id = r.room_id and e.chain is null and e.kind = 'm.room.create'
             and e.state_key = '') as created_ms
     from rooms r where r.room_id in ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
 const WALKS: &str = "select room_id, opened_ms, reason, since_ms, reached_ms, horizon_ms, ended_by from walks
@@ -184,9 +184,9 @@ async fn notes(store: &Store, ids: &[&String], wide: &Wide) -> Result<BTreeMap<S
     Ok(found)
 }
 
-const VISIBILITY: &str = "select * from events where kind = 'm.room.history_visibility' and state_key = ''
+const VISIBILITY: &str = "select * from events where chain is null and kind = 'm.room.history_visibility' and state_key = ''
     and room_id in ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
-    union all select * from events where kind = 'm.room.member' and state_key in (select user_id from vantages)
+    union all select * from events where chain is null and kind = 'm.room.member' and state_key in (select user_id from vantages)
     and room_id in ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
 
 /// What tells which time of a room is hidden from us, by room.

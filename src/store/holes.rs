@@ -34,7 +34,7 @@ const FIND: &str = "insert into holes (room_id, event_id, depth)
 /// When the database fails.
 pub async fn find(store: &Store, horizon_ms: Option<i64>) -> Result<(), Error> {
     loop {
-        let mut tx = store.write.begin().await?;
+        let mut tx = store.writing().await?;
         let from: i64 = sqlx::query_scalar(CURSOR).fetch_optional(&mut *tx).await?.unwrap_or(0);
         let to: Option<i64> = sqlx::query_scalar(END).bind(from).bind(SCAN).fetch_one(&mut *tx).await?;
         let Some(to) = to else { return Ok(()) };

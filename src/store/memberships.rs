@@ -1,77 +1,160 @@
 //! Memberships: derived from events, replaced chain by chain; read by call.
 
-use super::chains::Spans;
+use super::checkpoints::{self, Span};
 use super::row::{Member, Viewer};
+use super::rows::{Rows, Statement};
 use super::{Error, Store, Tx, clean};
 use crate::rtc::membership::Membership;
-use crate::rtc::session::server_of;
+use crate::rtc::session::{Stay, server_of};
 use crate::rtc::transport::{Selection, Transport};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 use std::collections::BTreeMap;
 
-const OF_CHAIN: &str = "select * from memberships where room_id = $1 and chain = $2";
-const DELETE: &str = "delete from memberships where id = $1 and room_id = $2";
+/// A membership as it is stored and as it is to be.
+#[derive(Debug)]
+pub(super) struct Change {
+    id: String,
+    pub old: Option<Facts>,
+    pub new: Option<Facts>,
+}
 
-/// Replaces the memberships of one chain since its seal where they differ, and widens the spans of the slots
-/// concerned.
-pub(super) async fn replace(
-    tx: &mut Tx,
-    room_id: &str,
-    chain: &str,
-    cut: i64,
-    members: &[Membership],
-    spans: &mut Spans,
-) -> Result<(), Error> {
-    let rows = sqlx::query(OF_CHAIN).bind(room_id).bind(chain).fetch_all(&mut **tx).await?;
-    let mut old: BTreeMap<String, Facts> = BTreeMap::new();
-    for row in &rows {
-        let facts = Facts::read(row)?;
-        if facts.joined_ms >= cut {
-            old.insert(row.try_get("id")?, facts);
-        }
+impl Change {
+    /// What is stored; it goes unless something else is said.
+    pub fn of(id: &str, old: Option<Facts>) -> Self {
+        Self { id: id.to_owned(), old, new: None }
     }
-    for member in members {
-        let id = row_id(room_id, member);
-        let new = Facts::of(room_id, member);
-        match old.remove(&id) {
-            Some(known) if known == new => continue,
-            Some(known) => known.widen(spans),
-            None => {}
-        }
-        new.widen(spans);
-        write(tx, &id, &new).await?;
+
+    pub fn becomes(&mut self, room_id: &str, member: &Membership) {
+        self.new = Some(Facts::of(room_id, member));
     }
-    for (id, gone) in old {
-        gone.widen(spans);
-        sqlx::query(DELETE).bind(id).bind(room_id).execute(&mut **tx).await?;
+
+    /// It is as it was, as far as we know.
+    pub fn stays(&mut self) {
+        self.new.clone_from(&self.old);
+    }
+
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Where it changes what a slot's calls are made of: slot, from and to, ms. A stay that only ends
+    /// at another time changes nothing before that.
+    pub fn spans(&self) -> impl Iterator<Item = (&str, i64, i64)> {
+        let both = self.old.as_ref().zip(self.new.as_ref());
+        let both = both.filter(|(old, new)| old.slot_id == new.slot_id && old.joined_ms == new.joined_ms);
+        let longer = |facts: &Facts| facts.until_ms > facts.joined_ms;
+        let both = both.filter(|(old, new)| longer(old) && longer(new) && old.join_event_id == new.join_event_id);
+        let end = both.map(|(old, new)| (old.until_ms.min(new.until_ms), old.until_ms.max(new.until_ms)));
+        let whole = move |facts: &Facts| end.unwrap_or((facts.joined_ms, facts.until_ms));
+        let old = self.old.iter().filter(move |_| end.is_none());
+        old.chain(&self.new).map(move |facts| (facts.slot_id.as_str(), whole(facts).0, whole(facts).1))
+    }
+
+    pub fn is_one(&self) -> bool {
+        self.old != self.new
+    }
+}
+
+static OPENED: Rows = Rows::new(
+    1,
+    "with asked(chain, from_ms, to_ms) as (values ",
+    "(cast(? as text), cast(? as bigint), cast(? as bigint))",
+    ") select m.* from asked a cross join memberships m
+    where m.room_id = $1 and m.chain = a.chain and m.opened_ms >= a.from_ms and m.opened_ms < a.to_ms",
+);
+
+/// The stored memberships of chains that came to count in a span of time, by row id.
+pub(super) async fn opened(tx: &mut Tx, room_id: &str, spans: &[Span<'_>]) -> Result<Vec<(String, Facts)>, Error> {
+    let shared = |query: Statement| query.bind(room_id.to_owned());
+    let rows = OPENED.read(&mut **tx, spans, shared, checkpoints::bind).await?;
+    rows.iter().map(|row| Ok((row.try_get("id")?, Facts::read(row)?))).collect()
+}
+
+static SOME: Rows = Rows::new(1, "select * from memberships where room_id || '' = $1 and id in (", "?", ")");
+
+/// Those of these memberships that are stored, by row id.
+pub(super) async fn some(tx: &mut Tx, room_id: &str, ids: &[String]) -> Result<Vec<(String, Facts)>, Error> {
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let rows = SOME.look_up(&mut **tx, room_id, &ids).await?;
+    rows.iter().map(|row| Ok((row.try_get("id")?, Facts::read(row)?))).collect()
+}
+
+static DELETE: Rows = Rows::new(0, "delete from memberships where id in (", "?", ")");
+static WRITE: Rows = Rows::new(
+    0,
+    "insert into memberships (id, session_id, room_id, chain, slot_id, user_id, device_id, server, kind, joined_ms,
+        opened_ms, until_ms, end_reason, updates, join_event_id, end_event_id, resumed, claimed, intent,
+        transport_type, transport_url, selection) values ",
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    " on conflict (id) do update set session_id = excluded.session_id, slot_id = excluded.slot_id,
+        user_id = excluded.user_id, device_id = excluded.device_id, server = excluded.server, kind = excluded.kind,
+        joined_ms = excluded.joined_ms, opened_ms = excluded.opened_ms, until_ms = excluded.until_ms,
+        end_reason = excluded.end_reason, updates = excluded.updates, join_event_id = excluded.join_event_id,
+        end_event_id = excluded.end_event_id, resumed = excluded.resumed, claimed = excluded.claimed,
+        intent = excluded.intent, transport_type = excluded.transport_type, transport_url = excluded.transport_url,
+        selection = excluded.selection",
+);
+
+/// The session of each membership that is to have another one than it has, or none, by row id.
+pub(super) type Assigned = BTreeMap<String, Option<String>>;
+
+/// Writes what changed, and who is in which session.
+pub(super) async fn write(tx: &mut Tx, changes: &[Change], mut assigned: Assigned) -> Result<(), Error> {
+    let gone = changes.iter().filter(|change| change.new.is_none() && change.old.is_some());
+    let gone: Vec<&str> = gone.map(|change| change.id.as_str()).collect();
+    DELETE.write(tx, &gone, |query| query, |query, id| query.bind((*id).to_owned())).await?;
+    let mut rows: Vec<(&str, &Facts, Option<String>)> = Vec::with_capacity(changes.len());
+    for change in changes {
+        let session = assigned.remove(&change.id).flatten();
+        rows.extend(change.new.as_ref().map(|new| (change.id.as_str(), new, session)));
+    }
+    let bind = |query: Statement, (id, facts, session): &(&str, &Facts, Option<String>)| {
+        facts.bind(query.bind((*id).to_owned()).bind(session.clone()))
+    };
+    WRITE.write(tx, &rows, |query| query, bind).await?;
+    assign(tx, assigned).await
+}
+
+static ASSIGN: Rows = Rows::new(1, "update memberships set session_id = $1 where id in (", "?", ")");
+
+/// Writes who is in which session.
+pub(super) async fn assign(tx: &mut Tx, assigned: Assigned) -> Result<(), Error> {
+    let mut sessions: BTreeMap<Option<String>, Vec<String>> = BTreeMap::new();
+    for (id, session) in assigned {
+        sessions.entry(session).or_default().push(id);
+    }
+    for (session, ids) in sessions {
+        let shared = |query: Statement| query.bind(session.clone());
+        ASSIGN.write(tx, &ids, shared, |query, id| query.bind(id.clone())).await?;
     }
     Ok(())
 }
 
 /// Ids are natural within a room; with the room they are so everywhere.
-fn row_id(room_id: &str, member: &Membership) -> String {
-    crate::rtc::id::hash(&[room_id, &member.id], 12)
+pub(super) fn row_id(room_id: &str, member_id: &str) -> String {
+    crate::rtc::id::hash(&[room_id, member_id], 12)
 }
 
 /// All columns but the id and the session.
-#[derive(Debug, PartialEq)]
-struct Facts {
-    room_id: String,
-    chain: String,
-    slot_id: String,
-    user_id: String,
-    device_id: Option<String>,
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Facts {
+    pub room_id: String,
+    pub chain: String,
+    pub slot_id: String,
+    pub user_id: String,
+    pub device_id: Option<String>,
     kind: String,
-    joined_ms: i64,
-    until_ms: i64,
+    pub joined_ms: i64,
+    opened_ms: i64,
+    pub until_ms: i64,
     end_reason: String,
     updates: i64,
     join_event_id: String,
     end_event_id: Option<String>,
     resumed: i64,
     claimed: i64,
-    intent: Option<String>,
+    pub intent: Option<String>,
     transport_type: Option<String>,
     transport_url: Option<String>,
     selection: String,
@@ -88,6 +171,7 @@ impl Facts {
             device_id: member.device_id.as_deref().map(clean),
             kind: member.format.as_str().to_owned(),
             joined_ms: member.joined_ms,
+            opened_ms: member.opened_ms,
             until_ms: member.until_ms,
             end_reason: member.end_reason.as_str().to_owned(),
             updates: i64::from(member.updates),
@@ -111,6 +195,7 @@ impl Facts {
             device_id: row.try_get("device_id")?,
             kind: row.try_get("kind")?,
             joined_ms: row.try_get("joined_ms")?,
+            opened_ms: row.try_get("opened_ms")?,
             until_ms: row.try_get("until_ms")?,
             end_reason: row.try_get("end_reason")?,
             updates: row.try_get("updates")?,
@@ -125,48 +210,48 @@ impl Facts {
         })
     }
 
-    fn widen(&self, spans: &mut Spans) {
-        let span = spans.entry(self.slot_id.clone()).or_insert((self.joined_ms, self.until_ms));
-        *span = (span.0.min(self.joined_ms), span.1.max(self.until_ms));
+    /// Tells devices apart, as the core does.
+    pub fn device(&self) -> &str {
+        self.device_id.as_deref().unwrap_or(&self.chain)
     }
-}
 
-const WRITE: &str = "insert into memberships (id, room_id, chain, slot_id, user_id, device_id, server, kind, joined_ms,
-        until_ms, end_reason, updates, join_event_id, end_event_id, resumed, claimed, intent, transport_type,
-        transport_url, selection)
-    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
-    on conflict (id) do update set slot_id = excluded.slot_id, user_id = excluded.user_id,
-        device_id = excluded.device_id, server = excluded.server, kind = excluded.kind, joined_ms = excluded.joined_ms,
-        until_ms = excluded.until_ms, end_reason = excluded.end_reason, updates = excluded.updates,
-        join_event_id = excluded.join_event_id, end_event_id = excluded.end_event_id, resumed = excluded.resumed,
-        claimed = excluded.claimed, intent = excluded.intent, transport_type = excluded.transport_type,
-        transport_url = excluded.transport_url, selection = excluded.selection";
+    /// What counts of it towards a session; nothing if it has no length.
+    pub fn stay(&self, id: &str) -> Option<Stay> {
+        (self.until_ms > self.joined_ms).then(|| Stay {
+            id: id.to_owned(),
+            user: self.user_id.clone(),
+            device: self.device().to_owned(),
+            joined_ms: self.joined_ms,
+            until_ms: self.until_ms,
+            join_event_id: self.join_event_id.clone(),
+            resumed: self.resumed != 0,
+            intent: self.intent.clone(),
+        })
+    }
 
-async fn write(tx: &mut Tx, id: &str, facts: &Facts) -> Result<(), Error> {
-    sqlx::query(WRITE)
-        .bind(id)
-        .bind(&facts.room_id)
-        .bind(&facts.chain)
-        .bind(&facts.slot_id)
-        .bind(&facts.user_id)
-        .bind(&facts.device_id)
-        .bind(server_of(&facts.user_id))
-        .bind(&facts.kind)
-        .bind(facts.joined_ms)
-        .bind(facts.until_ms)
-        .bind(&facts.end_reason)
-        .bind(facts.updates)
-        .bind(&facts.join_event_id)
-        .bind(&facts.end_event_id)
-        .bind(facts.resumed)
-        .bind(facts.claimed)
-        .bind(&facts.intent)
-        .bind(&facts.transport_type)
-        .bind(&facts.transport_url)
-        .bind(&facts.selection)
-        .execute(&mut **tx)
-        .await?;
-    Ok(())
+    fn bind(&self, query: Statement) -> Statement {
+        query
+            .bind(self.room_id.clone())
+            .bind(self.chain.clone())
+            .bind(self.slot_id.clone())
+            .bind(self.user_id.clone())
+            .bind(self.device_id.clone())
+            .bind(server_of(&self.user_id).to_owned())
+            .bind(self.kind.clone())
+            .bind(self.joined_ms)
+            .bind(self.opened_ms)
+            .bind(self.until_ms)
+            .bind(self.end_reason.clone())
+            .bind(self.updates)
+            .bind(self.join_event_id.clone())
+            .bind(self.end_event_id.clone())
+            .bind(self.resumed)
+            .bind(self.claimed)
+            .bind(self.intent.clone())
+            .bind(self.transport_type.clone())
+            .bind(self.transport_url.clone())
+            .bind(self.selection.clone())
+    }
 }
 
 const OF_SESSIONS: &str = "select m.*, p.name as person from memberships m

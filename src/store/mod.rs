@@ -1,25 +1,32 @@
 //! The database: all SQL of the program is in this folder, as constant text that `SQLite` and `PostgreSQL`
 //! both run. A public function is a transaction or a read, a private one a query.
 
+mod append;
 pub mod backup;
 pub mod batch;
 pub mod carried;
 mod chains;
+mod checkpoints;
 pub mod coverage;
 pub mod events;
 pub mod evidence;
 pub mod gauges;
 pub mod hold;
 pub mod holes;
+mod marks;
 pub mod memberships;
 pub mod moments;
 pub mod progress;
 #[cfg(test)]
 mod read_tests;
+pub mod rebuild;
+mod recount;
+mod refold;
 pub mod related;
 pub mod retention;
 pub mod rooms;
 pub mod row;
+mod rows;
 mod seals;
 mod search;
 pub mod sessions;
@@ -31,6 +38,7 @@ pub mod stats;
 pub mod sums;
 #[cfg(test)]
 mod sums_tests;
+mod tally;
 pub mod vantages;
 pub mod walks;
 pub mod zombies;
@@ -62,6 +70,8 @@ pub enum Error {
          of its own with CALLSCOPE_DATABASE_URL"
     )]
     Held { database: String, by: String },
+    #[error("the database is served by a Callscope of another version; stop it, or use the same version")]
+    Shape,
     #[error("a database that is no file cannot be copied or restored")]
     NoFile,
     /// A copy that cannot be used, and why.
@@ -70,6 +80,8 @@ pub enum Error {
     #[error("{doing} {path} failed: {source}")]
     File { doing: &'static str, path: PathBuf, source: std::io::Error },
 }
+
+const SHAPE: &str = "select count(*), max(version) from _sqlx_migrations";
 
 /// The shapes of the database, from the first to this version's.
 static MIGRATIONS: Migrator = sqlx::migrate!();
@@ -81,6 +93,25 @@ pub struct Store {
     pub(crate) read: AnyPool,
     pub(crate) write: AnyPool,
     space: Space,
+    grain: Grain,
+    begin: &'static str,
+}
+
+/// How finely derived data is cut, so that the cost of an event follows the change. The results never depend on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grain {
+    /// So many events of a chain lie between two checkpoints, or a few more.
+    pub checkpoint: usize,
+    /// So many events of a chain are in memory at once, or a few more.
+    pub page: usize,
+    /// From so many stays on a call keeps a tally and is not counted anew.
+    pub tally: usize,
+}
+
+impl Default for Grain {
+    fn default() -> Self {
+        Self { checkpoint: 32, page: 256, tally: 256 }
+    }
 }
 
 impl Store {
@@ -89,14 +120,46 @@ impl Store {
     /// # Errors
     /// When it cannot be opened or migrated.
     pub async fn open(url: &str) -> Result<Self, Error> {
-        install_default_drivers();
         let url = with_create(url);
         make_private(&url)?;
+        let store = Self::connect(&url).await?;
+        MIGRATIONS.run(&store.write).await?;
+        Ok(store)
+    }
+
+    /// Opens a database that another process serves, as it is. Writers of both wait for each other.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or has not this version's shape.
+    pub async fn beside(url: &str) -> Result<Self, Error> {
+        let store = Self::connect(url).await?;
+        let (shapes, newest): (i64, i64) = sqlx::query_as(SHAPE).fetch_one(&store.write).await?;
+        let known = MIGRATIONS.iter().map(|shape| shape.version).max();
+        if Some(newest) != known || usize::try_from(shapes).ok() != Some(MIGRATIONS.iter().count()) {
+            return Err(Error::Shape);
+        }
+        Ok(store)
+    }
+
+    async fn connect(url: &str) -> Result<Self, Error> {
+        install_default_drivers();
         let space = Space::default();
-        let write = pool(1, &space).connect(&url).await?;
-        MIGRATIONS.run(&write).await?;
-        let read = pool(6, &space).connect(&url).await?;
-        Ok(Self { read, write, space })
+        let write = pool(1, 64_000, &space).connect(url).await?;
+        let read = pool(6, 8000, &space).connect(url).await?;
+        // SQLite would find out only at the first write that what was read before is no more: another process may write.
+        let begin = if url.starts_with("sqlite:") { "begin immediate" } else { "begin" };
+        Ok(Self { read, write, space, grain: Grain::default(), begin })
+    }
+
+    /// The same store, deriving in other portions.
+    #[must_use]
+    pub fn with_grain(self, grain: Grain) -> Self {
+        Self { grain, ..self }
+    }
+
+    /// Begins to write; others wait until the end.
+    async fn writing(&self) -> Result<Tx, Error> {
+        Ok(self.write.begin_with(self.begin).await?)
     }
 
     /// Closes all connections; `SQLite` then folds its write-ahead log into the file.
@@ -106,7 +169,8 @@ impl Store {
     }
 }
 
-fn pool(connections: u32, space: &Space) -> AnyPoolOptions {
+/// `cache` in kB for each connection.
+fn pool(connections: u32, cache: u32, space: &Space) -> AnyPoolOptions {
     let space = space.clone();
     let options = AnyPoolOptions::new().max_connections(connections).acquire_timeout(Duration::from_secs(30));
     // SQLite ends a transaction by itself when the disk is full, and sqlx then counts one too many: what it would
@@ -128,7 +192,11 @@ fn pool(connections: u32, space: &Space) -> AnyPoolOptions {
                 connection.execute("pragma journal_mode = wal").await?;
                 connection.execute("pragma synchronous = normal").await?;
                 connection.execute("pragma busy_timeout = 10000").await?;
-                connection.execute("pragma cache_size = -32000").await?;
+                connection.execute(sqlx::AssertSqlSafe(format!("pragma cache_size = -{cache}"))).await?;
+                // What a statement of many rows would undo is kept here, and not in a file.
+                connection.execute("pragma temp_store = memory").await?;
+                // A page that changes often is written from the log to its place less often.
+                connection.execute("pragma wal_autocheckpoint = 8000").await?;
                 if let Some(pages) = pages {
                     connection.execute(sqlx::AssertSqlSafe(space::limited(pages))).await?;
                 }

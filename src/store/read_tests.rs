@@ -100,7 +100,7 @@ async fn evidence_is_counted_whole_and_read_in_part() {
     assert_eq!(ids, ["$j one 10", "$11", "$12", "$ring"]);
     assert_eq!(total, 11_000 + 3, "all of them, also beyond what is read");
     let plan = bed.plan(events::BEHIND).await;
-    assert!(plan.contains("memberships_session (session_id=?)") && !plan.contains("SCAN e\n"), "{plan}");
+    assert!(plan.contains("memberships_session_until (session_id=?)") && !plan.contains("SCAN e\n"), "{plan}");
     assert!(!plan.contains("events_time (room_id=?)"), "every event of the room is looked at:\n{plan}");
 }
 

@@ -4,7 +4,7 @@
 //! only then its older events are deleted. Calls go when all their stays are behind the seals of their chains. Rooms
 //! with an open walk are left out: the walk compares what it reads with what is stored.
 
-use super::{Error, Store, chains, int, seals};
+use super::{Error, Store, chains, checkpoints, int, rooms, seals, tally};
 use crate::rtc::fold::{Rules, fold};
 use crate::rtc::membership::Membership;
 use sqlx::Row;
@@ -87,7 +87,7 @@ pub async fn seal(store: &Store, rules: &Rules, room_id: &str, chain: &str, befo
     if kept != after.iter().collect::<Vec<_>>() {
         return Ok(false);
     }
-    let mut tx = store.write.begin().await?;
+    let mut tx = store.writing().await?;
     // The write comes first: beside another writing process a look would be of what is no more.
     seals::seal(&mut tx, room_id, chain, cut).await?;
     let since: i64 = sqlx::query_scalar(SINCE).bind(latest).bind(room_id).fetch_one(&mut *tx).await?;
@@ -96,14 +96,14 @@ pub async fn seal(store: &Store, rules: &Rules, room_id: &str, chain: &str, befo
         tx.rollback().await?;
         return Ok(false);
     }
+    // They stand for events that count no more.
+    checkpoints::forget_chain(&mut tx, room_id, chain).await?;
     tx.commit().await?;
     Ok(true)
 }
 
-// As `RoomEvent::time` has it.
 const BEHIND_SEAL: &str = "select e.event_id from events e join seals s on s.room_id = e.room_id and s.chain = e.chain
-    where e.room_id = $1 and e.chain = $2 and case when e.received_ms < e.origin_server_ts then e.received_ms
-        else e.origin_server_ts end < s.cut_ms";
+    where e.room_id = $1 and e.chain = $2 and e.time_ms < s.cut_ms";
 
 /// The events behind a chain's seal.
 ///
@@ -121,10 +121,10 @@ const LOOSE: &str =
         'org.matrix.msc4310.rtc.decline', 'm.rtc.decline')
     or (e.kind = 'm.room.redaction' and not exists
         (select 1 from events t where t.event_id = e.redacts and t.room_id = e.room_id))
-    or (e.kind = 'm.room.member' and exists (select 1 from events n where n.room_id = e.room_id and n.kind = e.kind
+    or (e.kind = 'm.room.member' and exists (select 1 from events n where n.room_id = e.room_id and n.chain is null and n.kind = e.kind
             and n.state_key = e.state_key and (n.origin_server_ts, n.event_id) > (e.origin_server_ts, e.event_id))
-        and not exists (select 1 from events c where c.room_id = e.room_id and c.sender = e.state_key
-            and c.chain is not null)))";
+        and not exists (select 1 from chains c where c.room_id = e.room_id and c.sender = e.state_key
+            and exists (select 1 from events x where x.room_id = c.room_id and x.chain = c.chain))))";
 
 /// Events before this time, ms, that say nothing of a stay: rings, what could not be used, presence and redactions
 /// that decide nothing any more. Names and other facts of a room are never among them.
@@ -143,7 +143,7 @@ const UNSEE: &str = "delete from sightings where event_id = $1 and room_id = $2"
 /// # Errors
 /// When the database fails.
 pub async fn delete(store: &Store, room_id: &str, event_ids: &[&String], now: i64) -> Result<(), Error> {
-    let mut tx = store.write.begin().await?;
+    let mut tx = store.writing().await?;
     let mut gone = 0;
     for event_id in event_ids {
         let done = sqlx::query(DELETE).bind(event_id).bind(room_id).execute(&mut *tx).await?;
@@ -173,14 +173,14 @@ const SNAPSHOTS: &str = "delete from snapshots where (room_id, vantage_id, taken
 /// # Errors
 /// When the database fails.
 pub async fn delete_snapshots(store: &Store, before: i64, now: i64) -> Result<bool, Error> {
-    let mut tx = store.write.begin().await?;
+    let mut tx = store.writing().await?;
     let done = sqlx::query(SNAPSHOTS).bind(before).bind(int(BATCH)).execute(&mut *tx).await?;
     count(&mut tx, "snapshots", done.rows_affected(), now).await?;
     tx.commit().await?;
     Ok(done.rows_affected() > 0)
 }
 
-const CALLS: &str = "select s.id from sessions s where s.room_id = $1 and s.until_ms < $2 and not exists
+const CALLS: &str = "select s.id, s.tally from sessions s where s.room_id = $1 and s.until_ms < $2 and not exists
     (select 1 from memberships m left join seals x on x.room_id = m.room_id and x.chain = m.chain
         where m.session_id = s.id and (x.cut_ms is null or m.joined_ms >= x.cut_ms)) limit $3";
 const CALL: &str = "delete from sessions where id = $1";
@@ -191,6 +191,10 @@ const EMPTY: &str = "delete from memberships where id in
 const SEALS: &str = "delete from seals where (room_id, chain) in (select x.room_id, x.chain from seals x
     where x.room_id = $1 and not exists (select 1 from events e where e.room_id = x.room_id and e.chain = x.chain)
     and not exists (select 1 from memberships m where m.room_id = x.room_id and m.chain = x.chain) limit $2)";
+const FORMER: &str = "delete from former_calls where room_id = $1 and started_ms < $2 and not exists (select 1
+    from sessions s where s.room_id = former_calls.room_id and s.started_ms <= former_calls.started_ms)";
+const CHAINS_LEFT: &str = "delete from chains where room_id = $1
+    and not exists (select 1 from events e where e.room_id = chains.room_id and e.chain = chains.chain)";
 
 /// Deletes a batch of a room's calls that ended before this time, ms, with their stays, where all of them are
 /// sealed; false when none is left.
@@ -198,8 +202,8 @@ const SEALS: &str = "delete from seals where (room_id, chain) in (select x.room_
 /// # Errors
 /// When the database fails.
 pub async fn delete_calls(store: &Store, room_id: &str, before: i64, now: i64) -> Result<bool, Error> {
-    let mut tx = store.write.begin().await?;
-    count(&mut tx, "calls", 0, now).await?;
+    let mut tx = store.writing().await?;
+    rooms::count_write(&mut tx, room_id).await?;
     let few = int(BATCH / 5);
     let query = sqlx::query(CALLS).bind(room_id).bind(before).bind(few);
     let rows = query.fetch_all(&mut *tx).await?;
@@ -207,9 +211,16 @@ pub async fn delete_calls(store: &Store, room_id: &str, before: i64, now: i64) -
         let id: String = row.try_get("id")?;
         sqlx::query(STAYS).bind(&id).execute(&mut *tx).await?;
         sqlx::query(CALL).bind(&id).execute(&mut *tx).await?;
+        if let Some(tally) = row.try_get("tally")? {
+            tally::end(&mut tx, tally).await?;
+        }
     }
     let empty = sqlx::query(EMPTY).bind(room_id).bind(before).bind(few).execute(&mut *tx).await?.rows_affected();
     let seals = sqlx::query(SEALS).bind(room_id).bind(few).execute(&mut *tx).await?.rows_affected();
+    if rows.is_empty() && empty + seals == 0 {
+        sqlx::query(FORMER).bind(room_id).bind(before).execute(&mut *tx).await?;
+        sqlx::query(CHAINS_LEFT).bind(room_id).execute(&mut *tx).await?;
+    }
     count(&mut tx, "calls", rows.len() as u64, now).await?;
     tx.commit().await?;
     Ok(!rows.is_empty() || empty + seals > 0)

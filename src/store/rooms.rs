@@ -2,6 +2,7 @@
 
 use super::events::event;
 use super::row::{Room, RoomName, Viewer, Watch};
+use super::rows::{Rows, Statement};
 use super::{Error, Store, Tx, clean, coverage};
 use crate::rtc::event::{Kind, RoomEvent};
 use crate::rtc::order::in_order;
@@ -37,7 +38,8 @@ pub(super) async fn polled(tx: &mut Tx, room_id: &str, now: i64) -> Result<(), E
     Ok(())
 }
 
-const FACTS: &str = "select * from events where room_id = $1 and state_key = '' and kind in ('m.room.name',
+const FACTS: &str =
+    "select * from events where room_id = $1 and chain is null and state_key = '' and kind in ('m.room.name',
     'm.room.canonical_alias', 'm.room.encryption', 'm.room.history_visibility', 'm.room.tombstone', 'm.room.create')";
 const SET_FACTS: &str = "update rooms set name = $2, alias = $3, version = $4, encrypted = $5, history_visibility = $6,
     replaced_by = $7 where room_id = $1";
@@ -73,21 +75,63 @@ pub(super) async fn refresh(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
     Ok(())
 }
 
-const PERSON: &str = "insert into people (room_id, user_id, name, event_ms, event_id) values ($1, $2, $3, $4, $5)
-    on conflict (room_id, user_id) do update set name = excluded.name, event_ms = excluded.event_ms,
-        event_id = excluded.event_id
-    where (excluded.event_ms, excluded.event_id) > (people.event_ms, people.event_id)";
+const COUNT_WRITE: &str = "update rooms set writes = writes + 1 where room_id = $1";
 
-/// Keeps the newest display name of a user that joined.
-pub(super) async fn person(tx: &mut Tx, room_id: &str, event: &RoomEvent) -> Result<(), Error> {
-    let joined = event.content.get("membership").is_some_and(|word| word == "join");
-    let (Kind::Presence, true, Some(user)) = (Kind::of(&event.kind), joined, &event.state_key) else {
-        return Ok(());
+/// Counts a commit that can change the room's stays. It comes before anything is read, so that of two processes one
+/// waits for the other, and what was read before can be told to be old.
+pub(super) async fn count_write(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
+    sqlx::query(COUNT_WRITE).bind(room_id).execute(&mut **tx).await?;
+    Ok(())
+}
+
+const HOLD: &str = "update rooms set writes = writes where room_id = $1";
+
+/// Keeps others from writing to the room until the commit.
+pub(super) async fn hold(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
+    sqlx::query(HOLD).bind(room_id).execute(&mut **tx).await?;
+    Ok(())
+}
+
+const WRITES: &str = "select coalesce(max(writes), 0) from rooms where room_id = $1";
+
+/// How many such commits there were.
+pub(super) async fn writes(connection: &mut sqlx::AnyConnection, room_id: &str) -> Result<i64, Error> {
+    Ok(sqlx::query_scalar(WRITES).bind(room_id).fetch_one(connection).await?)
+}
+
+static PEOPLE: Rows = Rows::new(
+    1,
+    "insert into people (room_id, user_id, name, event_ms, event_id) values ",
+    "($1, ?, ?, ?, ?)",
+    " on conflict (room_id, user_id) do update set name = excluded.name, event_ms = excluded.event_ms,
+        event_id = excluded.event_id
+    where (excluded.event_ms, excluded.event_id) > (people.event_ms, people.event_id)",
+);
+
+/// Keeps the newest display name of each user that joined.
+pub(super) async fn people<'e>(
+    tx: &mut Tx,
+    room_id: &str,
+    events: impl Iterator<Item = &'e RoomEvent>,
+) -> Result<(), Error> {
+    let mut newest: BTreeMap<&str, &RoomEvent> = BTreeMap::new();
+    for event in events.filter(|event| Kind::of(&event.kind) == Kind::Presence) {
+        let joined = event.content.get("membership").is_some_and(|word| word == "join");
+        let (true, Some(user)) = (joined, &event.state_key) else { continue };
+        let known = newest.entry(user).or_insert(event);
+        if (event.time(), &event.event_id) > (known.time(), &known.event_id) {
+            *known = event;
+        }
+    }
+    let people: Vec<(&str, &RoomEvent)> = newest.into_iter().collect();
+    let shared = |query: Statement| query.bind(room_id.to_owned());
+    let bind = |query: Statement, (user, event): &(&str, &RoomEvent)| {
+        let name = event.content.get("displayname").and_then(Value::as_str);
+        let name = name.map(|name| clean(&name.chars().take(255).collect::<String>()));
+        let query = query.bind((*user).to_owned()).bind(name.filter(|name| !name.trim().is_empty()));
+        query.bind(event.time()).bind(event.event_id.clone())
     };
-    let name = event.content.get("displayname").and_then(Value::as_str);
-    let name = name.map(|name| clean(&name.chars().take(255).collect::<String>()));
-    let query = sqlx::query(PERSON).bind(room_id).bind(user).bind(name.filter(|name| !name.trim().is_empty()));
-    query.bind(event.time()).bind(&event.event_id).execute(&mut **tx).await?;
+    PEOPLE.write(tx, &people, shared, bind).await?;
     Ok(())
 }
 
@@ -106,7 +150,7 @@ const TROUBLE: &str = "update rooms set error = $2 where room_id = $1";
 /// # Errors
 /// When the database fails.
 pub async fn trouble(store: &Store, room_id: &str, watch: Option<Watch>, error: &str, now: i64) -> Result<(), Error> {
-    let mut tx = store.write.begin().await?;
+    let mut tx = store.writing().await?;
     note(&mut tx, room_id, watch, now).await?;
     sqlx::query(TROUBLE).bind(room_id).bind(error).execute(&mut *tx).await?;
     tx.commit().await?;

@@ -1,104 +1,13 @@
-//! Sessions, which pages call calls: derived from memberships, replaced span by span; read as lists and one by one.
+//! Sessions, which pages call calls: read as lists and one by one. What they are follows in `recount`.
 
 use super::row::{Call, CallFilter, Cursor, More, RoomName, Viewer, Watch};
+use super::rows::{Rows, Statement};
 use super::{Error, Store, Tx, int, search};
-use crate::rtc::member::Format;
-use crate::rtc::membership::{EndReason, Membership};
-use crate::rtc::session::{Session, fold};
-use crate::rtc::slot::SlotId;
-use crate::rtc::transport::Selection;
+use crate::rtc::session::Session;
 use sqlx::Row;
 use sqlx::any::AnyRow;
-use std::collections::BTreeMap;
 
-const WITHIN: &str =
-    "select * from sessions where room_id = $1 and slot_id = $2 and started_ms >= $3 and started_ms <= $4";
-const BEFORE: &str = "select * from sessions where room_id = $1 and slot_id = $2 and started_ms < $3
-    order by started_ms desc limit 1";
-const MEMBERS: &str =
-    "select * from memberships where room_id = $1 and slot_id = $2 and joined_ms >= $3 and joined_ms <= $4";
-const DELETE: &str = "delete from sessions where id = $1";
-const ASSIGN: &str = "update memberships set session_id = $2 where id = $1";
-
-/// Folds the sessions of one slot again where its memberships changed between `from` and `to`, ms.
-/// The cost follows the sessions that touch this span, not the history of the slot.
-pub(super) async fn refold(tx: &mut Tx, room_id: &str, slot_id: &str, from: i64, to: i64) -> Result<(), Error> {
-    let mut old = touching(tx, room_id, slot_id, from, to).await?;
-    let low = old.values().map(|session| session.started_ms).min().unwrap_or(from).min(from);
-    let high = old.values().map(|session| session.until_ms).max().unwrap_or(to).max(to);
-    // Sessions are disjoint, so every membership of those found begins within them.
-    let rows = sqlx::query(MEMBERS).bind(room_id).bind(slot_id).bind(low).bind(high).fetch_all(&mut **tx).await?;
-    let mut assigned: BTreeMap<String, Option<String>> = BTreeMap::new();
-    let mut members = Vec::with_capacity(rows.len());
-    for row in &rows {
-        let member = membership(row)?;
-        assigned.insert(member.id.clone(), row.try_get("session_id")?);
-        members.push(member);
-    }
-    for mut session in fold(room_id, &members) {
-        for member in std::mem::take(&mut session.membership_ids) {
-            if assigned.remove(&member).flatten().as_deref() != Some(&session.id) {
-                assign(tx, &member, Some(&session.id)).await?;
-            }
-        }
-        if old.remove(&session.id).as_ref() != Some(&session) {
-            write(tx, room_id, &session).await?;
-        }
-    }
-    for (member, _) in assigned.into_iter().filter(|(_, session)| session.is_some()) {
-        assign(tx, &member, None).await?;
-    }
-    for id in old.into_keys() {
-        sqlx::query(DELETE).bind(id).execute(&mut **tx).await?;
-    }
-    Ok(())
-}
-
-/// The stored sessions of a slot that touch the span, by id.
-async fn touching(
-    tx: &mut Tx,
-    room_id: &str,
-    slot_id: &str,
-    from: i64,
-    to: i64,
-) -> Result<BTreeMap<String, Session>, Error> {
-    let before = sqlx::query(BEFORE).bind(room_id).bind(slot_id).bind(from).fetch_optional(&mut **tx).await?;
-    let mut rows = sqlx::query(WITHIN).bind(room_id).bind(slot_id).bind(from).bind(to).fetch_all(&mut **tx).await?;
-    rows.extend(before);
-    let sessions = rows.iter().map(|row| stored(row).map(|session| (session.id.clone(), session)));
-    let sessions: BTreeMap<_, _> = sessions.collect::<Result<_, Error>>()?;
-    Ok(sessions.into_iter().filter(|(_, session)| session.until_ms >= from).collect())
-}
-
-async fn assign(tx: &mut Tx, member: &str, session: Option<&str>) -> Result<(), Error> {
-    sqlx::query(ASSIGN).bind(member).bind(session).execute(&mut **tx).await?;
-    Ok(())
-}
-
-/// As much of a stored membership as the fold to sessions reads.
-fn membership(row: &AnyRow) -> Result<Membership, Error> {
-    Ok(Membership {
-        id: row.try_get("id")?,
-        chain: row.try_get("chain")?,
-        slot: SlotId::from_text(row.try_get("slot_id")?),
-        user_id: row.try_get("user_id")?,
-        device_id: row.try_get("device_id")?,
-        format: Format::Session,
-        joined_ms: row.try_get("joined_ms")?,
-        until_ms: row.try_get("until_ms")?,
-        end_reason: EndReason::Left,
-        updates: 0,
-        join_event_id: row.try_get("join_event_id")?,
-        end_event_id: None,
-        resumed: row.try_get::<i64, _>("resumed")? != 0,
-        claimed: false,
-        intent: row.try_get("intent")?,
-        transport: None,
-        selection: Selection::Unknown,
-    })
-}
-
-fn stored(row: &AnyRow) -> Result<Session, Error> {
+pub(super) fn stored(row: &AnyRow) -> Result<Session, Error> {
     let count = |name: &str| row.try_get::<i64, _>(name).map(|number| usize::try_from(number).unwrap_or(0));
     let servers: String = row.try_get("servers")?;
     Ok(Session {
@@ -119,33 +28,60 @@ fn stored(row: &AnyRow) -> Result<Session, Error> {
     })
 }
 
-const WRITE: &str = "insert into sessions (id, room_id, slot_id, application, started_ms, until_ms, memberships, users,
-        devices, peak, peak_users, servers, intent, first_event_id)
-    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
-    on conflict (id) do update set started_ms = excluded.started_ms, until_ms = excluded.until_ms,
+static WRITE: Rows = Rows::new(
+    1,
+    "insert into sessions (room_id, id, slot_id, application, started_ms, until_ms, memberships, users,
+        devices, peak, peak_users, servers, intent, first_event_id, tally) values ",
+    "($1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    " on conflict (id) do update set started_ms = excluded.started_ms, until_ms = excluded.until_ms,
         memberships = excluded.memberships, users = excluded.users, devices = excluded.devices, peak = excluded.peak,
-        peak_users = excluded.peak_users, servers = excluded.servers, intent = excluded.intent";
+        peak_users = excluded.peak_users, servers = excluded.servers, intent = excluded.intent,
+        tally = excluded.tally",
+);
 
-async fn write(tx: &mut Tx, room_id: &str, session: &Session) -> Result<(), Error> {
-    // A server name holds no white space, so that one can part them.
-    let servers: Vec<String> = session.servers.iter().map(|name| name.replace(char::is_whitespace, "")).collect();
-    sqlx::query(WRITE)
-        .bind(&session.id)
-        .bind(room_id)
-        .bind(&session.slot_id)
-        .bind(&session.application)
-        .bind(session.started_ms)
-        .bind(session.until_ms)
-        .bind(int(session.memberships))
-        .bind(int(session.users))
-        .bind(int(session.devices))
-        .bind(int(session.peak))
-        .bind(int(session.peak_users))
-        .bind(servers.join(" "))
-        .bind(&session.intent)
-        .bind(&session.first_event_id)
-        .execute(&mut **tx)
-        .await?;
+/// Writes sessions of a room, each with its tally.
+pub(super) async fn write(tx: &mut Tx, room_id: &str, sessions: &[(Session, Option<i64>)]) -> Result<(), Error> {
+    let shared = |query: Statement| query.bind(room_id.to_owned());
+    let bind = |query: Statement, (session, tally): &(Session, Option<i64>)| {
+        // A server name holds no white space, so that one can part them.
+        let servers: Vec<String> = session.servers.iter().map(|name| name.replace(char::is_whitespace, "")).collect();
+        query
+            .bind(session.id.clone())
+            .bind(session.slot_id.clone())
+            .bind(session.application.clone())
+            .bind(session.started_ms)
+            .bind(session.until_ms)
+            .bind(int(session.memberships))
+            .bind(int(session.users))
+            .bind(int(session.devices))
+            .bind(int(session.peak))
+            .bind(int(session.peak_users))
+            .bind(servers.join(" "))
+            .bind(session.intent.clone())
+            .bind(session.first_event_id.clone())
+            .bind(*tally)
+    };
+    WRITE.write(tx, sessions, shared, bind).await?;
+    Ok(())
+}
+
+static DELETE: Rows = Rows::new(0, "delete from sessions where id in (", "?", ")");
+static FORMER: Rows = Rows::new(
+    1,
+    "insert into former_calls (room_id, id, slot_id, started_ms, first_event_id) values ",
+    "($1, ?, ?, ?, ?)",
+    " on conflict (id) do update set started_ms = excluded.started_ms, first_event_id = excluded.first_event_id",
+);
+
+/// Lets go of sessions that are no more; links to them will lead to what took their place.
+pub(super) async fn let_go(tx: &mut Tx, room_id: &str, sessions: &[Session]) -> Result<(), Error> {
+    DELETE.write(tx, sessions, |query| query, |query, session| query.bind(session.id.clone())).await?;
+    let shared = |query: Statement| query.bind(room_id.to_owned());
+    let bind = |query: Statement, session: &Session| {
+        let query = query.bind(session.id.clone()).bind(session.slot_id.clone()).bind(session.started_ms);
+        query.bind(session.first_event_id.clone())
+    };
+    FORMER.write(tx, sessions, shared, bind).await?;
     Ok(())
 }
 
@@ -277,19 +213,36 @@ pub async fn find(store: &Store, viewer: Viewer, id_or_event: &str) -> Result<Op
     if let Some(row) = sqlx::query(BY_ID).bind(id_or_event).fetch_optional(&store.read).await? {
         return call(&row).map(Some);
     }
-    let Some(stay) = sqlx::query(BY_EVENT).bind(id_or_event).fetch_optional(&store.read).await? else {
-        return Ok(None);
-    };
-    let mut id: Option<String> = stay.try_get("session_id")?;
-    if id.is_none() {
-        // A stay without length is in no call itself, but may lie within one.
-        let query = sqlx::query_scalar(AROUND).bind(stay.try_get::<String, _>("room_id")?);
-        let query = query.bind(stay.try_get::<String, _>("slot_id")?).bind(stay.try_get::<i64, _>("joined_ms")?);
-        id = query.fetch_optional(&store.read).await?;
-    }
-    let Some(id) = id else { return Ok(None) };
+    let Some(id) = meant(store, id_or_event).await? else { return Ok(None) };
     let row = sqlx::query(BY_ID).bind(id).fetch_optional(&store.read).await?;
     row.as_ref().map(call).transpose()
+}
+
+const FORMERLY: &str = "select room_id, slot_id, started_ms, first_event_id from former_calls where id = $1";
+
+/// The id of the call that a former id or the id of an event leads to.
+async fn meant(store: &Store, former_or_event: &str) -> Result<Option<String>, Error> {
+    let around = async |room_id: String, slot_id: String, at_ms: i64| -> Result<Option<String>, Error> {
+        let query = sqlx::query_scalar(AROUND).bind(room_id).bind(slot_id).bind(at_ms);
+        Ok(query.fetch_optional(&store.read).await?)
+    };
+    let former = sqlx::query_as(FORMERLY).bind(former_or_event).fetch_optional(&store.read).await?;
+    let former: Option<(String, String, i64, String)> = former;
+    let mut event_id = former_or_event.to_owned();
+    if let Some((room_id, slot_id, started_ms, first_event_id)) = former {
+        if let Some(id) = around(room_id, slot_id, started_ms).await? {
+            return Ok(Some(id));
+        }
+        event_id = first_event_id;
+    }
+    let Some(stay) = sqlx::query(BY_EVENT).bind(event_id).fetch_optional(&store.read).await? else {
+        return Ok(None);
+    };
+    if let Some(id) = stay.try_get("session_id")? {
+        return Ok(Some(id));
+    }
+    // A stay without length is in no call itself, but may lie within one.
+    around(stay.try_get("room_id")?, stay.try_get("slot_id")?, stay.try_get("joined_ms")?).await
 }
 
 /// A call out of a row of `sessions` joined with its room.

@@ -64,7 +64,7 @@ pub async fn note(store: &Store, now: i64) -> Result<bool, Error> {
     if rows.is_empty() {
         return Ok(false);
     }
-    let mut tx = store.write.begin().await?;
+    let mut tx = store.writing().await?;
     for (id, joined, until, updates, from, to) in &rows {
         // A stamp may lie outside of its stay where a clock was wrong.
         let (from, to) = ((*from).clamp(*joined, *until), (*to).clamp(*joined, *until));
@@ -88,7 +88,7 @@ pub async fn forget(store: &Store) -> Result<bool, Error> {
     if ids.is_empty() {
         return Ok(false);
     }
-    let mut tx = store.write.begin().await?;
+    let mut tx = store.writing().await?;
     for id in &ids {
         sqlx::query(DELETE).bind(id).execute(&mut *tx).await?;
     }

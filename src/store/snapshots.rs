@@ -1,7 +1,8 @@
 //! Snapshots: the set of member events in a room's state as one poll saw it, and what they repair.
 
+use super::append::{Touched, append};
 use super::batch::{Arrival, Batch, RoomBatch, Source};
-use super::events::{Touched, append, event};
+use super::events::event;
 use super::{Error, Tx, zombies};
 use crate::rtc::event::{Kind, RoomEvent};
 use crate::rtc::id::hash;

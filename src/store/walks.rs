@@ -100,7 +100,7 @@ pub(super) async fn reached(tx: &mut Tx, room: &RoomBatch, now: i64) -> Result<(
 }
 
 const SAW_CREATION: &str =
-    "select count(*) from events where room_id = $1 and kind = 'm.room.create' and state_key = ''
+    "select count(*) from events where room_id = $1 and chain is null and kind = 'm.room.create' and state_key = ''
     and in_timeline = 1";
 
 /// Did the room's creation come in a timeline? Where history is hidden it comes in the state only.

@@ -1,5 +1,6 @@
 //! The stays of one device on one chain: statements and changed conditions, one after the other in time.
 
+use super::part::{Said, Sub};
 use super::{Rules, Says, Statement, created, expires, failing};
 use crate::rtc::event::RoomEvent;
 use crate::rtc::id::hash;
@@ -14,6 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 struct Current<'a> {
     join: Join,
     event: &'a RoomEvent,
+    /// The time of the statement.
+    stated: i64,
     until: i64,
 }
 
@@ -25,6 +28,14 @@ enum Step {
     Statement(usize),
     Fails,
     Redaction(usize),
+}
+
+/// The span of time of one run: from `from`, up to `until` and without it, ms.
+pub(super) struct Span {
+    pub from: i64,
+    pub until: Option<i64>,
+    /// So many of the statements came before.
+    pub carried: usize,
 }
 
 pub(super) struct Stay<'a> {
@@ -47,9 +58,48 @@ impl<'a> Stay<'a> {
         Self { chain, sub, room, rules, current: None, live: None, last_end: i64::MIN, candidates, members, rejected }
     }
 
-    /// Runs through all steps and closes what is still open at its own expiry.
-    pub fn run(&mut self, statements: &[Statement<'a>], sticky: bool) {
-        for (time, step) in self.steps(statements) {
+    /// Takes up where an earlier part ended; the statements that may still matter, to be run with the new ones.
+    pub fn carry(&mut self, from: &'a Sub) -> Vec<Statement<'a>> {
+        self.last_end = from.last_end.unwrap_or(i64::MIN);
+        self.live.clone_from(&from.live);
+        let mut statements: Vec<Statement<'a>> = from.candidates.iter().map(|said| said.statement(self.sub)).collect();
+        let keys = statements.iter().enumerate().map(|(at, statement)| (sticky_key(statement, self.rules), at));
+        self.candidates = keys.collect();
+        if let Some(said) = &from.current {
+            let statement = said.statement(self.sub);
+            if let Says::Join(join) = &statement.says {
+                let until = expires(join, statement.time, self.rules);
+                self.current =
+                    Some(Current { join: join.clone(), event: statement.event, stated: statement.time, until });
+            }
+            // On a sticky chain the current statement is a candidate, too.
+            if statements.is_empty() {
+                statements.push(statement);
+            }
+        }
+        statements
+    }
+
+    /// What later parts need to know; `until` is where this one ended.
+    pub fn state(self, statements: &[Statement<'a>], until: i64) -> Sub {
+        let rules = self.rules;
+        let alive = self.live.is_some();
+        let current = self.current.filter(|current| alive || current.until >= until);
+        let candidates = self.candidates.values().map(|&at| &statements[at]);
+        let candidates = candidates.filter(|said| sticky_until(said, rules) > until);
+        Sub {
+            candidates: candidates.map(|said| Said { time: said.time, event: said.event.clone() }).collect(),
+            current: current.map(|current| Said { time: current.stated, event: current.event.clone() }),
+            last_end: Some(self.last_end).filter(|end| *end != i64::MIN),
+            live: self.live,
+        }
+    }
+
+    /// Runs through the steps of this span and closes what runs out in it; without an end, what is still open
+    /// closes at its own expiry. `statements` begins with those that were carried over, as [`Self::carry`] said.
+    pub fn run(&mut self, statements: &[Statement<'a>], span: &Span) {
+        let sticky = self.chain.starts_with('k');
+        for (time, step) in self.steps(statements, span) {
             self.expire(time);
             match step {
                 Step::Holds => self.resume(time),
@@ -60,16 +110,18 @@ impl<'a> Stay<'a> {
                 Step::Redaction(at) => self.redact(statements[at].event, time),
             }
         }
-        self.expire(i64::MAX);
+        self.expire(span.until.map_or(i64::MAX, |until| until - 1));
     }
 
-    /// Everything that can change this device's stays, in order of time.
-    fn steps(&self, statements: &[Statement<'a>]) -> Vec<(i64, Step)> {
+    /// Everything that can change this device's stays in this span, in order of time.
+    fn steps(&self, statements: &[Statement<'a>], span: &Span) -> Vec<(i64, Step)> {
         let mut steps = BTreeSet::new();
         let mut senders: BTreeSet<&str> = BTreeSet::new();
         let mut slots: BTreeSet<&str> = BTreeSet::new();
         for (at, statement) in statements.iter().enumerate() {
-            steps.insert((statement.time, Step::Statement(at)));
+            if at >= span.carried {
+                steps.insert((statement.time, Step::Statement(at)));
+            }
             if let Some(time) = self.room.redacted(&statement.event.event_id) {
                 steps.insert((time.max(statement.time), Step::Redaction(at)));
             }
@@ -80,11 +132,16 @@ impl<'a> Stay<'a> {
                 }
             }
         }
+        if let Some((member, _)) = &self.live {
+            senders.insert(&member.user_id);
+            slots.insert(member.slot.as_str());
+        }
         let presence = senders.iter().flat_map(|user| self.room.presence_changes(user));
         let presence = presence.map(|(time, presence)| (time, presence == Presence::In));
         let slots = slots.iter().flat_map(|slot| self.room.slot_changes(slot));
         steps.extend(presence.chain(slots).map(|(time, holds)| (time, if holds { Step::Holds } else { Step::Fails })));
-        steps.into_iter().collect()
+        let inside = |time: i64| time >= span.from && span.until.is_none_or(|until| time < until);
+        steps.into_iter().filter(|(time, _)| inside(*time)).collect()
     }
 
     /// Expiry is applied at its own time, before anything later.
@@ -110,8 +167,9 @@ impl<'a> Stay<'a> {
     }
 
     /// The membership of a join that begins now.
-    fn open(&mut self, current: &Current<'a>, joined_ms: i64, resumed: bool, claimed: bool, base: i64) {
-        let Current { join, event, until } = current;
+    fn open(&mut self, current: &Current<'a>, times: (i64, i64), resumed: bool, claimed: bool, base: i64) {
+        let (joined_ms, opened_ms) = times;
+        let Current { join, event, until, .. } = current;
         let begun = if resumed { joined_ms.to_string() } else { String::new() };
         // At one instant a stay may begin, end without length and begin again: ids stay apart by counting.
         let recent = self.members.iter().rev().take_while(|member| member.until_ms >= joined_ms);
@@ -127,6 +185,7 @@ impl<'a> Stay<'a> {
             device_id: join.device_id.clone(),
             format: join.format,
             joined_ms,
+            opened_ms,
             until_ms: (*until).max(joined_ms),
             end_reason: if sticky { EndReason::StickyExpired } else { EndReason::Expired },
             updates: 0,
@@ -158,7 +217,7 @@ impl<'a> Stay<'a> {
             }
         };
         let until = expires(join, statement.time, self.rules);
-        let current = Current { join: join.clone(), event, until };
+        let current = Current { join: join.clone(), event, stated: statement.time, until };
         self.joins(&current, time, statement.time);
         self.current = Some(current);
     }
@@ -196,14 +255,20 @@ impl<'a> Stay<'a> {
         let Some((member, live_base)) = &self.live else {
             let floor = self.last_end.max(self.room.floor(&event.sender, time));
             let claim = created.filter(|created| *created >= self.last_end).map(|created| created.max(floor).min(time));
-            return self.open(current, claim.unwrap_or(time), again, claim.is_some_and(|claim| claim < time), base);
+            return self.open(
+                current,
+                (claim.unwrap_or(time), time),
+                again,
+                claim.is_some_and(|claim| claim < time),
+                base,
+            );
         };
         let same = same_place(member, current);
         // A join that we missed: the stay before ended when this one says it began.
         let missed = created.filter(|created| same && created > live_base);
         let start = missed.map_or(time, |created| created.max(member.joined_ms));
         self.close(start, if same { EndReason::Superseded } else { EndReason::Switched }, Some(event));
-        self.open(current, start, again, missed.is_some(), base);
+        self.open(current, (start, time), again, missed.is_some(), base);
     }
 
     /// Does this join go on with the live stay?
@@ -249,7 +314,7 @@ impl<'a> Stay<'a> {
         };
         let fails = failing(self.room, self.rules, &current.event.sender, &current.join, time);
         if current.until > time && fails.is_none() {
-            self.open(&current, time, true, false, time);
+            self.open(&current, (time, time), true, false, time);
         }
         self.current = Some(current);
     }

@@ -1,0 +1,55 @@
+//! `callscope rebuild`: derives every call again from the stored events, also beside a running server.
+
+use crate::config::Config;
+use crate::rtc::fold::Rules;
+use crate::store::hold::Hold;
+use crate::store::rebuild::{self, Place};
+use crate::store::{self, Store};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::error::Error;
+use std::process::ExitCode;
+
+const BAR: &str = "{msg}  {wide_bar} {human_pos}/{human_len} events  {per_sec}  {eta} left";
+
+pub(super) async fn run(config: &Config, room: Option<&str>) -> Result<ExitCode, Box<dyn Error>> {
+    let url = config.database_url.expose();
+    let who = format!("process {}, which begins to derive everything again", std::process::id());
+    let store = match Hold::take(url, &who).await {
+        // Nobody serves: bring the database to our shape, then let a server begin whenever it likes.
+        Ok(hold) => Store::open(url).await.inspect(|_| drop(hold))?,
+        Err(store::Error::Held { .. }) => Store::beside(url).await?,
+        Err(error) => return Err(error.into()),
+    };
+    let rules = Rules { slot_policy: config.slot_policy, ..Rules::default() };
+    let done = all(&store, &rules, room).await;
+    store.close().await;
+    done
+}
+
+async fn all(store: &Store, rules: &Rules, room: Option<&str>) -> Result<ExitCode, Box<dyn Error>> {
+    let rooms = rebuild::sizes(store, room).await?;
+    if let (Some(room), true) = (room, rooms.is_empty()) {
+        return Err(
+            format!("no member events of a room {room} are stored; give its id, as the room's page shows it").into()
+        );
+    }
+    let events: i64 = rooms.iter().map(|(_, events)| events).sum();
+    let bar = ProgressBar::new(events.unsigned_abs()).with_style(ProgressStyle::with_template(BAR)?);
+    for (at, (room_id, _)) in rooms.iter().enumerate() {
+        bar.set_message(format!("room {} of {}", at + 1, rooms.len()));
+        let (done, mut place) = (bar.position(), Place::default());
+        while let Some(next) = rebuild::step(store, rules, room_id, place).await? {
+            bar.set_position(done + next.events.unsigned_abs());
+            place = next;
+        }
+        rebuild::calls(store, room_id).await?;
+    }
+    bar.finish();
+    let (bytes, stays) = rebuild::weight(store).await?;
+    let each = bytes.checked_div(stays).map_or_else(String::new, |each| format!(", {each} bytes for each"));
+    println!(
+        "Derived again: {} rooms, {events} member events. The database has {bytes} bytes and {stays} memberships{each}.",
+        rooms.len()
+    );
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,373 @@
+//! The insert path: new events are appended in statements of many rows, what another copy tells more is added,
+//! and what follows from it is noted.
+
+use super::batch::{Arrival, Batch, RoomBatch, Source};
+use super::events::event;
+use super::rows::{Rows, Statement};
+use super::{Error, Tx, rooms};
+use crate::rtc::event::{Kind, Reason, RoomEvent};
+use crate::rtc::id::hash;
+use crate::rtc::member;
+use sqlx::Row;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// What new events of one room touch. Times in ms.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Touched {
+    /// For each chain the first and the last time at which something changed.
+    pub chains: BTreeMap<String, (i64, i64)>,
+    /// For each user the events of its standing in the room that changed, by id, as they were before.
+    pub presence: BTreeMap<String, BTreeMap<String, Option<RoomEvent>>>,
+    /// A slot event came: all sticky chains of the room may change.
+    pub slots: bool,
+    /// The room's creation came, ms: stays that claim to have begun before it change.
+    pub created_ms: Option<i64>,
+    /// The room's creation is another one than we knew: all chains may change.
+    pub everything: bool,
+    /// Name, alias or state of the room may have changed.
+    pub facts: bool,
+    pub new_events: usize,
+}
+
+impl Touched {
+    /// Something changed on a chain between these times.
+    pub fn chain(&mut self, chain: &str, from: i64, to: i64) {
+        let span = self.chains.entry(chain.to_owned()).or_insert((from, to));
+        *span = (span.0.min(from), span.1.max(to));
+    }
+}
+
+const LAST_STREAM: &str = "select coalesce(max(stream), 0) from events";
+
+/// The number of the last event stored.
+pub(super) async fn last_stream(tx: &mut Tx) -> Result<i64, Error> {
+    Ok(sqlx::query_scalar(LAST_STREAM).fetch_one(&mut **tx).await?)
+}
+
+/// An event to be inserted.
+struct Fresh<'a> {
+    arrival: &'a Arrival,
+    chain: Option<String>,
+    rejected: Option<Reason>,
+    stream: i64,
+}
+
+impl<'a> Fresh<'a> {
+    fn new(arrival: &'a Arrival, stream: i64) -> Self {
+        let (chain, rejected) = match member::chain(&arrival.event) {
+            Ok(chain) => (chain, None),
+            Err(reason) => (None, Some(reason)),
+        };
+        Self { arrival, chain, rejected, stream }
+    }
+}
+
+/// An event that is new or tells more than before.
+struct News<'a> {
+    event: Cow<'a, RoomEvent>,
+    /// As it was before.
+    old: Option<RoomEvent>,
+    chain: Option<String>,
+}
+
+impl News<'_> {
+    /// Its old and its new time, ms, the earlier one first.
+    fn span(&self) -> (i64, i64) {
+        let (now, before) = (self.event.time(), self.old.as_ref().map_or(self.event.time(), RoomEvent::time));
+        (now.min(before), now.max(before))
+    }
+}
+
+/// Appends the events of one room that are not known yet and notes each sighting.
+pub(super) async fn append(tx: &mut Tx, batch: &Batch, room: &RoomBatch, touched: &mut Touched) -> Result<(), Error> {
+    let mut stream = last_stream(tx).await?;
+    for arrivals in room.arrivals.chunks(512) {
+        some(tx, batch, room, arrivals, &mut stream, touched).await?;
+    }
+    for (reason, json) in &room.malformed {
+        stream += 1;
+        malformed(tx, batch, room, reason, json, stream).await?;
+    }
+    Ok(())
+}
+
+static IDS: Rows = Rows::new(
+    1,
+    "select event_id, vantage_id, source from events where room_id || '' = $1 and event_id in (",
+    "?",
+    ")",
+);
+
+async fn some(
+    tx: &mut Tx,
+    batch: &Batch,
+    room: &RoomBatch,
+    arrivals: &[Arrival],
+    stream: &mut i64,
+    touched: &mut Touched,
+) -> Result<(), Error> {
+    let ids: Vec<&str> = arrivals.iter().map(|arrival| arrival.event.event_id.as_str()).collect();
+    let mut known: HashMap<String, bool> = HashMap::new();
+    for row in IDS.look_up(&mut **tx, &room.room_id, &ids).await? {
+        let by_this_way = row.try_get::<Option<&str>, _>("vantage_id")? == Some(&batch.vantage_id)
+            && row.try_get::<&str, _>("source")? == room.source.as_str();
+        known.insert(row.try_get("event_id")?, by_this_way);
+    }
+    let mut fresh: Vec<Fresh> = Vec::new();
+    let mut copies: Vec<&Arrival> = Vec::new();
+    let mut other_ways: Vec<&Arrival> = Vec::new();
+    for arrival in arrivals {
+        if let Some(by_this_way) = known.get(&arrival.event.event_id) {
+            copies.push(arrival);
+            other_ways.extend(Some(arrival).filter(|_| !by_this_way));
+        } else {
+            *stream += 1;
+            known.insert(arrival.event.event_id.clone(), true);
+            fresh.push(Fresh::new(arrival, *stream));
+        }
+    }
+    insert(tx, batch, room, &fresh).await?;
+    rooms::people(tx, &room.room_id, fresh.iter().map(|new| &new.arrival.event)).await?;
+    touched.new_events += fresh.len();
+    let news = fresh.into_iter();
+    let news = news.map(|new| News { event: Cow::Borrowed(&new.arrival.event), old: None, chain: new.chain });
+    let mut news: Vec<News> = news.collect();
+    for copy in &copies {
+        news.extend(absorb(tx, room, copy).await?);
+    }
+    seen_again(tx, batch, room, &other_ways).await?;
+    touch(tx, &room.room_id, &news, touched).await
+}
+
+static INSERT: Rows = Rows::new(
+    4,
+    "insert into events (room_id, source, vantage_id, seen_ms, event_id, kind, state_key, sender, origin_server_ts, received_ms, chain,
+        replaces_state, redacts, redacted_ms, stream, in_timeline, rejected, json, time_ms) values ",
+    "($1, $2, $3, $4, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    " on conflict (event_id, room_id) do nothing",
+);
+static WROTE: Rows = Rows::new(
+    1,
+    "insert into chains (room_id, sender, chain) values ",
+    "($1, ?, ?)",
+    " on conflict (room_id, sender, chain) do nothing",
+);
+
+async fn insert(tx: &mut Tx, batch: &Batch, room: &RoomBatch, fresh: &[Fresh<'_>]) -> Result<(), Error> {
+    let source = room.source.as_str();
+    let shared = |query: Statement| {
+        query.bind(room.room_id.clone()).bind(source).bind(batch.vantage_id.clone()).bind(batch.seen_ms)
+    };
+    let bind = |query: Statement, new: &Fresh| {
+        let event = &new.arrival.event;
+        query
+            .bind(event.event_id.clone())
+            .bind(event.kind.clone())
+            .bind(event.state_key.clone())
+            .bind(event.sender.clone())
+            .bind(event.origin_server_ts)
+            .bind(event.received_ts)
+            .bind(new.chain.clone())
+            .bind(event.replaces_state.clone())
+            .bind(event.redacts.clone())
+            .bind(event.redacted_ts)
+            .bind(new.stream)
+            .bind(i64::from(new.arrival.in_timeline))
+            .bind(new.rejected)
+            .bind(new.arrival.json.clone())
+            .bind(event.time())
+    };
+    INSERT.write(tx, fresh, shared, bind).await?;
+    wrote(tx, room, fresh.iter().filter_map(|new| Some((new.arrival.event.sender.as_str(), new.chain.as_deref()?))))
+        .await
+}
+
+/// Notes who writes on which chain.
+async fn wrote<'c>(
+    tx: &mut Tx,
+    room: &RoomBatch,
+    chains: impl Iterator<Item = (&'c str, &'c str)>,
+) -> Result<(), Error> {
+    let chains: Vec<(&str, &str)> = chains.collect::<BTreeSet<_>>().into_iter().collect();
+    let shared = |query: Statement| query.bind(room.room_id.clone());
+    let bind =
+        |query: Statement, (sender, chain): &(&str, &str)| query.bind((*sender).to_owned()).bind((*chain).to_owned());
+    WROTE.write(tx, &chains, shared, bind).await?;
+    Ok(())
+}
+
+const KNOWN: &str = "select * from events where event_id = $1 and room_id = $2";
+const UPDATE: &str = "update events set received_ms = $3, replaces_state = $4, redacts = $5, redacted_ms = $6,
+        in_timeline = $7, json = $8, time_ms = $9, chain = $10, rejected = $11 where event_id = $1 and room_id = $2";
+
+/// Adds what this copy of a known event tells more; something when that can change what follows from it.
+async fn absorb(tx: &mut Tx, room: &RoomBatch, arrival: &Arrival) -> Result<Option<News<'static>>, Error> {
+    let new = &arrival.event;
+    let row = sqlx::query(KNOWN).bind(&new.event_id).bind(&room.room_id).fetch_one(&mut **tx).await?;
+    let known = event(&row)?;
+    let mut merged = known.clone();
+    merged.absorb(new);
+    let was_in_timeline = row.try_get::<i64, _>("in_timeline")? != 0;
+    if merged == known && (was_in_timeline || !arrival.in_timeline) {
+        return Ok(None);
+    }
+    let json = if merged.readable == known.readable { row.try_get("json")? } else { arrival.json.clone() };
+    // A readable copy may tell the chain that a redacted one could not.
+    let (mut chain, mut rejected) = (row.try_get("chain")?, row.try_get("rejected")?);
+    if merged.readable != known.readable && chain == None::<String> {
+        (chain, rejected) = match member::chain(&merged) {
+            Ok(chain) => (chain, None),
+            Err(reason) => (None, Some(reason.to_owned())),
+        };
+        wrote(tx, room, chain.iter().map(|chain| (merged.sender.as_str(), chain.as_str()))).await?;
+    }
+    sqlx::query(UPDATE)
+        .bind(&new.event_id)
+        .bind(&room.room_id)
+        .bind(merged.received_ts)
+        .bind(&merged.replaces_state)
+        .bind(&merged.redacts)
+        .bind(merged.redacted_ts)
+        .bind(i64::from(was_in_timeline || arrival.in_timeline))
+        .bind(json)
+        .bind(merged.time())
+        .bind(&chain)
+        .bind(rejected)
+        .execute(&mut **tx)
+        .await?;
+    let changed = merged.content != known.content
+        || merged.time() != known.time()
+        || merged.received_ts != known.received_ts
+        || merged.redacted_ts != known.redacted_ts
+        || merged.replaces_state != known.replaces_state;
+    Ok(changed.then_some(News { event: Cow::Owned(merged), old: Some(known), chain }))
+}
+
+static REPLACED: Rows = Rows::new(
+    1,
+    "select event_id as id, time_ms, time_ms as next_ms from events where room_id || '' = $1 and event_id in (",
+    "?",
+    ")",
+);
+static REPLACING: Rows = Rows::new(
+    1,
+    "select e.replaces_state as id, e.time_ms, coalesce((select min(n.time_ms) from events n
+            where n.replaces_state = e.event_id and n.room_id = e.room_id and n.chain is not null), e.time_ms) as next_ms
+    from events e where e.room_id || '' = $1 and e.chain is not null and e.replaces_state is not null
+    and e.replaces_state in (",
+    "?",
+    ")",
+);
+
+/// By id the first and the last time, ms, of linked events. Whether the one in between is odd, the one after it decides.
+type Linked = HashMap<String, (i64, i64)>;
+
+async fn linked(tx: &mut Tx, sql: &Rows, room_id: &str, ids: &[&str]) -> Result<Linked, Error> {
+    let mut times = Linked::new();
+    for row in sql.look_up(&mut **tx, room_id, ids).await? {
+        let (time, next): (i64, i64) = (row.try_get("time_ms")?, row.try_get("next_ms")?);
+        let known = times.entry(row.try_get("id")?).or_insert((time, time));
+        *known = (known.0.min(time).min(next), known.1.max(time));
+    }
+    Ok(times)
+}
+
+/// Notes what the news can change.
+async fn touch(tx: &mut Tx, room_id: &str, news: &[News<'_>], touched: &mut Touched) -> Result<(), Error> {
+    let on_chains = || news.iter().filter(|new| new.chain.is_some());
+    let replaced: Vec<&str> = on_chains().filter_map(|new| new.event.replaces_state.as_deref()).collect();
+    let replaced = linked(tx, &REPLACED, room_id, &replaced).await?;
+    let ids: Vec<&str> = on_chains().map(|new| new.event.event_id.as_str()).collect();
+    let replacing = linked(tx, &REPLACING, room_id, &ids).await?;
+    for new in news {
+        let event = &new.event;
+        if let Some(chain) = &new.chain {
+            // What is moved by links lies between linked events; whether one is odd its neighbours decide, too.
+            let before = event.replaces_state.as_ref().and_then(|id| replaced.get(id));
+            let after = replacing.get(&event.event_id);
+            let (from, to) = new.span();
+            let from = after.map_or(from, |(first, _)| from.min(*first));
+            let to = [before, after].into_iter().flatten().fold(to, |to, (_, last)| to.max(*last));
+            touched.chain(chain, from, to);
+        }
+        match (Kind::of(&event.kind), &event.state_key) {
+            (Kind::Presence, Some(user)) => {
+                let news = touched.presence.entry(user.clone()).or_default();
+                news.entry(event.event_id.clone()).or_insert_with(|| new.old.clone());
+            }
+            (Kind::Slot, _) => touched.slots = true,
+            (Kind::Create, Some(_)) => {
+                touched.everything |= new.old.is_some() || touched.created_ms.is_some();
+                touched.created_ms = Some(event.time());
+                touched.facts = true;
+            }
+            (Kind::Redaction, _) => redaction(tx, room_id, new, touched).await?,
+            (Kind::Other, _) => touched.facts = true,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+const CHAIN_OF: &str = "select kind, chain, time_ms from events where event_id = $1 and room_id = $2";
+
+async fn redaction(tx: &mut Tx, room_id: &str, new: &News<'_>, touched: &mut Touched) -> Result<(), Error> {
+    let Some(target) = &new.event.redacts else { return Ok(()) };
+    let query = sqlx::query(CHAIN_OF).bind(target).bind(room_id);
+    // What is not known yet will itself be news.
+    let Some(row) = query.fetch_optional(&mut **tx).await? else { return Ok(()) };
+    let (kind, time): (String, i64) = (row.try_get("kind")?, row.try_get("time_ms")?);
+    touched.slots |= Kind::of(&kind) == Kind::Slot;
+    if let Some(chain) = row.try_get::<Option<String>, _>("chain")? {
+        // From the redacted event on: what a checkpoint after it carries does not know of the redaction.
+        let (from, to) = new.span();
+        touched.chain(&chain, from.min(time), to.max(time));
+    }
+    Ok(())
+}
+
+static SEEN_AGAIN: Rows = Rows::new(
+    4,
+    "insert into sightings (room_id, vantage_id, source, seen_ms, event_id) values ",
+    "($1, $2, $3, $4, ?)",
+    " on conflict (event_id, room_id, vantage_id, source) do nothing",
+);
+
+async fn seen_again(tx: &mut Tx, batch: &Batch, room: &RoomBatch, copies: &[&Arrival]) -> Result<(), Error> {
+    let source = room.source.as_str();
+    let shared = |query: Statement| {
+        query.bind(room.room_id.clone()).bind(batch.vantage_id.clone()).bind(source).bind(batch.seen_ms)
+    };
+    let bind = |query: Statement, copy: &&Arrival| query.bind(copy.event.event_id.clone());
+    SEEN_AGAIN.write(tx, copies, shared, bind).await?;
+    Ok(())
+}
+
+/// Stores what is no event, under a hash of itself: nothing is dropped silently.
+async fn malformed(
+    tx: &mut Tx,
+    batch: &Batch,
+    room: &RoomBatch,
+    reason: Reason,
+    json: &str,
+    stream: i64,
+) -> Result<(), Error> {
+    let event = RoomEvent {
+        event_id: format!("malformed:{}", hash(&[json], 12)),
+        kind: String::new(),
+        state_key: None,
+        sender: String::new(),
+        origin_server_ts: batch.seen_ms,
+        received_ts: (room.source != Source::Backfill).then_some(batch.seen_ms),
+        content: serde_json::Value::Null,
+        sticky_ms: None,
+        replaces_state: None,
+        redacts: None,
+        readable: true,
+        redacted_ts: None,
+    };
+    let arrival = Arrival { event, json: json.to_owned(), in_timeline: false };
+    let fresh = Fresh { arrival: &arrival, chain: None, rejected: Some(reason), stream };
+    insert(tx, batch, room, &[fresh]).await
+}

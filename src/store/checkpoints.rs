@@ -1,0 +1,107 @@
+//! Checkpoints: how a chain stood at a cut. A fold begins at the newest one before the change and ends early at one
+//! after it that did not change. Derived: without them a fold begins at the chain's first event.
+
+use super::rows::{Rows, Statement};
+use super::{Error, Tx};
+use crate::rtc::fold::State;
+use sqlx::Row;
+use sqlx::any::AnyRow;
+use std::collections::HashMap;
+
+/// A span of time of a chain, ms.
+pub(super) type Span<'a> = (&'a str, i64, i64);
+
+/// What is known of a chain around a span.
+#[derive(Debug, Default)]
+pub(super) struct Around {
+    /// The newest checkpoint at its beginning or before it.
+    pub before: Option<State>,
+    /// The first one after its end.
+    pub after: Option<State>,
+    /// The chain's seal, ms.
+    pub seal: Option<i64>,
+}
+
+static AROUND: Rows = Rows::new(
+    1,
+    "with asked(chain, from_ms, to_ms) as (values ",
+    "(cast(? as text), cast(? as bigint), cast(? as bigint))",
+    ") select a.chain as chain,
+    (select c.state from checkpoints c where c.room_id = $1 and c.chain = a.chain and c.at_ms <= a.from_ms
+        order by c.at_ms desc limit 1) as before,
+    (select c.state from checkpoints c where c.room_id = $1 and c.chain = a.chain and c.at_ms > a.to_ms
+        order by c.at_ms limit 1) as later,
+    (select s.cut_ms from seals s where s.room_id = $1 and s.chain = a.chain) as seal
+    from asked a where a.chain is not null",
+);
+
+/// What is known around these spans, by chain.
+pub(super) async fn around(tx: &mut Tx, room_id: &str, spans: &[Span<'_>]) -> Result<HashMap<String, Around>, Error> {
+    let shared = |query: Statement| query.bind(room_id.to_owned());
+    let rows = AROUND.read(&mut **tx, spans, shared, bind).await?;
+    let mut around = HashMap::new();
+    for row in &rows {
+        let found = Around { before: state(row, "before")?, after: state(row, "later")?, seal: row.try_get("seal")? };
+        around.insert(row.try_get("chain")?, found);
+    }
+    Ok(around)
+}
+
+/// Binds a span of a chain.
+pub(super) fn bind(query: Statement, span: Option<&Span<'_>>) -> Statement {
+    query
+        .bind(span.map(|(chain, ..)| (*chain).to_owned()))
+        .bind(span.map(|(_, from, _)| *from))
+        .bind(span.map(|(.., to)| *to))
+}
+
+fn state(row: &AnyRow, column: &str) -> Result<Option<State>, Error> {
+    let text: Option<&str> = row.try_get(column)?;
+    text.map(|text| serde_json::from_str(text).map_err(|error| Error::Content(error.to_string()))).transpose()
+}
+
+static FORGET: Rows = Rows::new(
+    1,
+    "with asked(chain, from_ms, to_ms) as (values ",
+    "(cast(? as text), cast(? as bigint), cast(? as bigint))",
+    ") delete from checkpoints where (room_id, chain, at_ms) in (select c.room_id, c.chain, c.at_ms
+    from asked a cross join checkpoints c
+    where c.room_id = $1 and c.chain = a.chain and c.at_ms > a.from_ms and c.at_ms <= a.to_ms)",
+);
+
+/// Forgets the checkpoints after the beginning of each span up to its end: something changed there.
+pub(super) async fn forget(tx: &mut Tx, room_id: &str, spans: &[Span<'_>]) -> Result<(), Error> {
+    let shared = |query: Statement| query.bind(room_id.to_owned());
+    FORGET.write(tx, spans, shared, |query, span| bind(query, Some(span))).await?;
+    Ok(())
+}
+
+const FORGET_CHAIN: &str = "delete from checkpoints where room_id = $1 and chain = $2";
+
+/// Forgets all checkpoints of a chain.
+pub(super) async fn forget_chain(tx: &mut Tx, room_id: &str, chain: &str) -> Result<(), Error> {
+    sqlx::query(FORGET_CHAIN).bind(room_id).bind(chain).execute(&mut **tx).await?;
+    Ok(())
+}
+
+static KEEP: Rows = Rows::new(
+    1,
+    "insert into checkpoints (room_id, chain, at_ms, state) values ",
+    "($1, ?, ?, ?)",
+    " on conflict (room_id, chain, at_ms) do update set state = excluded.state",
+);
+
+/// Keeps checkpoints, each with its chain.
+pub(super) async fn keep(tx: &mut Tx, room_id: &str, states: &[(String, State)]) -> Result<(), Error> {
+    let mut rows = Vec::with_capacity(states.len());
+    for (chain, state) in states {
+        let text = serde_json::to_string(state).map_err(|error| Error::Content(error.to_string()))?;
+        rows.extend(state.at_ms.map(|at_ms| (chain, at_ms, text)));
+    }
+    let shared = |query: Statement| query.bind(room_id.to_owned());
+    let bind = |query: Statement, (chain, at_ms, text): &(&String, i64, String)| {
+        query.bind((*chain).clone()).bind(*at_ms).bind(text.clone())
+    };
+    KEEP.write(tx, &rows, shared, bind).await?;
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! Marks of rejection: which events of a chain were refused by the fold and are said to be, and which no more.
+
+use super::{Error, Tx};
+use crate::rtc::event::RoomEvent;
+use crate::rtc::fold::State;
+use crate::rtc::membership::Rejection;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// For each event at hand the stored mark and the one that follows.
+#[derive(Debug, Default)]
+pub(super) struct Marks(BTreeMap<String, (Stored, Option<String>)>);
+
+#[derive(Debug, Clone, PartialEq)]
+enum Stored {
+    Unread,
+    Mark(Option<String>),
+}
+
+const REJECT: &str = "update events set rejected = $3 where event_id = $1 and room_id = $2
+    and coalesce(rejected, '') <> coalesce($3, '')";
+
+impl Marks {
+    /// Events before the first page whose marks later ones can change.
+    pub fn carry(&mut self, state: &State) {
+        for event in state.carried().filter(|event| event.state_key.is_none()) {
+            let known = state.rejected.get(&event.event_id).cloned();
+            self.0.insert(event.event_id.clone(), (Stored::Unread, known));
+        }
+    }
+
+    /// An event as it was read.
+    pub fn stored(&mut self, event: &RoomEvent, mark: Option<String>) {
+        self.0.entry(event.event_id.clone()).or_insert((Stored::Unread, None)).0 = Stored::Mark(mark);
+    }
+
+    /// What a part of the fold says; of two reasons the first by name counts.
+    pub fn note(&mut self, rejected: &[Rejection]) {
+        for (event_id, reason) in rejected {
+            if let Some((_, mark)) = self.0.get_mut(event_id)
+                && mark.as_deref().is_none_or(|known| *reason < known)
+            {
+                *mark = Some((*reason).to_owned());
+            }
+        }
+    }
+
+    /// The fold ends here and goes on as it did before: what it carries on keeps its marks.
+    pub fn keep(&mut self, state: &State) {
+        for event in state.carried() {
+            self.0.remove(&event.event_id);
+        }
+    }
+
+    /// Writes the marks that changed, but for events that the fold still carries.
+    pub async fn settle<'s>(
+        &mut self,
+        tx: &mut Tx,
+        room_id: &str,
+        states: impl Iterator<Item = &'s State>,
+    ) -> Result<(), Error> {
+        let carried: BTreeSet<&str> = states.flat_map(State::carried).map(|event| event.event_id.as_str()).collect();
+        let settled: Vec<String> = self.0.keys().filter(|id| !carried.contains(id.as_str())).cloned().collect();
+        for id in settled {
+            let Some((stored, mark)) = self.0.remove(&id) else { continue };
+            if stored != Stored::Mark(mark.clone()) {
+                sqlx::query(REJECT).bind(id).bind(room_id).bind(mark).execute(&mut **tx).await?;
+            }
+        }
+        Ok(())
+    }
+}

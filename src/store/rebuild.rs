@@ -1,0 +1,245 @@
+//! Rebuild: everything that follows from stored events is derived again in small transactions, so that a running
+//! server goes on writing in between and its readers never see a room without its calls.
+
+use super::chains::Conditions;
+use super::recount::{self, Outcome};
+use super::refold::{GROUP, Work};
+use super::{Error, Store, Tx, batch, int, memberships, rooms, sessions, tally};
+use crate::rtc::fold::Rules;
+use crate::rtc::session::{Count, Session};
+use sqlx::{AnyConnection, Row};
+use std::collections::BTreeMap;
+
+const SIZES: &str = "select room_id, count(*) from events where chain is not null and ($1 = '' or room_id = $1)
+    group by room_id order by room_id";
+
+/// Rooms that have member events, and how many; of one room or of all.
+///
+/// # Errors
+/// When the database fails.
+pub async fn sizes(store: &Store, room_id: Option<&str>) -> Result<Vec<(String, i64)>, Error> {
+    Ok(sqlx::query_as(SIZES).bind(room_id.unwrap_or_default()).fetch_all(&store.read).await?)
+}
+
+/// How far the chains of a room were derived again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The last chain that was begun.
+    chain: String,
+    /// Chains that are long, and up to when they are done, ms.
+    open: Vec<(String, i64)>,
+    /// The member events read so far.
+    pub events: i64,
+}
+
+const SOME: &str = "select distinct chain from events where room_id = $1 and chain > $2 order by chain limit $3";
+
+/// Derives the next part of a room again: a page of each of some chains. Returns where to go on; `None` at the end.
+///
+/// # Errors
+/// When the database fails; then nothing of this step was written.
+pub async fn step(store: &Store, rules: &Rules, room_id: &str, place: Place) -> Result<Option<Place>, Error> {
+    let mut tx = store.writing().await?;
+    rooms::count_write(&mut tx, room_id).await?;
+    let mut place = place;
+    let mut chains: Vec<(String, (i64, i64))> =
+        place.open.drain(..).map(|(chain, reached)| (chain, (reached, i64::MAX))).collect();
+    if chains.is_empty() {
+        let query = sqlx::query_scalar(SOME).bind(room_id).bind(&place.chain).bind(int(GROUP));
+        let next: Vec<String> = query.fetch_all(&mut *tx).await?;
+        if let Some(last) = next.last() {
+            place.chain.clone_from(last);
+        }
+        chains.extend(next.into_iter().map(|chain| (chain, (i64::MIN, i64::MAX))));
+    }
+    if chains.is_empty() {
+        rooms::refresh(&mut tx, room_id).await?;
+        tx.commit().await?;
+        return Ok(None);
+    }
+    let mut conditions = Conditions::default();
+    conditions.read(&mut tx, room_id).await?;
+    let mut work = Work::new((rules, store.grain), room_id, &mut conditions);
+    let tasks = work.begin(&mut tx, &chains).await?;
+    let tasks = work.round(&mut tx, tasks).await?;
+    place.open = tasks.iter().map(|task| (task.chain().to_owned(), task.reached())).collect();
+    place.events += work.read();
+    let changes = work.done(&mut tx).await?;
+    batch::settle(&mut tx, store.grain, room_id, &changes).await?;
+    tx.commit().await?;
+    Ok(Some(place))
+}
+
+const SLOTS: &str =
+    "select slot_id from memberships where room_id = $1 union select slot_id from sessions where room_id = $1";
+
+/// Counts the calls of a room again from its stays, each slot from its first stay to its last.
+///
+/// # Errors
+/// When the database fails.
+pub async fn calls(store: &Store, room_id: &str) -> Result<(), Error> {
+    let slots: Vec<String> = sqlx::query_scalar(SLOTS).bind(room_id).fetch_all(&store.read).await?;
+    for slot in slots {
+        let mut from = Some(i64::MIN);
+        while let Some(begin) = from {
+            from = portion(store, room_id, &slot, begin).await?;
+        }
+    }
+    Ok(())
+}
+
+/// So often a portion is read beside the writer; then the writer waits for once.
+const TRIES: usize = 5;
+
+/// Counts the next calls of a slot from this time on, ms. It is read beside the writer, who only waits while the
+/// result is noted; if the room was written to meanwhile, it is read again. Returns from when on there may be more.
+async fn portion(store: &Store, room_id: &str, slot: &str, from: i64) -> Result<Option<i64>, Error> {
+    for _ in 0..TRIES {
+        let mut connection = store.read.acquire().await?;
+        let writes = rooms::writes(&mut connection, room_id).await?;
+        let mut portion = Portion::new(room_id, slot, from);
+        if !portion.read(&mut connection, Some((store, writes))).await? {
+            continue;
+        }
+        drop(connection);
+        let mut tx = store.writing().await?;
+        rooms::count_write(&mut tx, room_id).await?;
+        if rooms::writes(&mut tx, room_id).await? == writes + 1 {
+            let more = portion.note(&mut tx).await?;
+            tx.commit().await?;
+            return Ok(more);
+        }
+        tx.rollback().await?;
+    }
+    let mut tx = store.writing().await?;
+    rooms::count_write(&mut tx, room_id).await?;
+    let mut portion = Portion::new(room_id, slot, from);
+    portion.read(&mut tx, None).await?;
+    let more = portion.note(&mut tx).await?;
+    tx.commit().await?;
+    Ok(more)
+}
+
+/// Some calls of a slot, one after the other.
+struct Portion<'a> {
+    room_id: &'a str,
+    slot: &'a str,
+    from: i64,
+    /// Up to where they reach, ms, if more follow.
+    end: Option<i64>,
+    outcome: Outcome,
+}
+
+impl<'a> Portion<'a> {
+    fn new(room_id: &'a str, slot: &'a str, from: i64) -> Self {
+        Self { room_id, slot, from, end: None, outcome: Outcome::default() }
+    }
+
+    /// Reads whole calls, until there are enough. Of a long one, who is in it is written on the way, if a store is
+    /// given and nobody wrote to the room since; false if somebody did.
+    async fn read(&mut self, connection: &mut AnyConnection, beside: Option<(&Store, i64)>) -> Result<bool, Error> {
+        let mut count = Count::default();
+        let mut from = Some(self.from);
+        while let Some(begin) = from {
+            let (rows, more) = recount::next(connection, (self.room_id, self.slot), begin, i64::MAX).await?;
+            from = more;
+            for (stay, session) in rows {
+                if stay.until_ms <= stay.joined_ms {
+                    self.outcome.assigned.extend(session.map(|_| (stay.id, None)));
+                    continue;
+                }
+                if count.is_over(&stay) {
+                    self.outcome.sessions.extend(count.end().map(|session| (session, None)));
+                }
+                count.push(self.room_id, self.slot, &stay);
+                let is = count.session().map(|session| session.id.clone());
+                if is != session {
+                    self.outcome.assigned.insert(stay.id, is);
+                }
+            }
+            let until = self.outcome.sessions.last().map(|(session, _)| session.until_ms);
+            if let (Some(_), Some(until)) = (from, until) {
+                // What was begun is read again with the next portion.
+                self.end = Some(until);
+                self.let_go(count.session());
+                return Ok(true);
+            }
+            if let Some((store, writes)) = beside
+                && !self.assign(store, writes).await?
+            {
+                return Ok(false);
+            }
+        }
+        self.outcome.sessions.extend(count.end().map(|session| (session, None)));
+        Ok(true)
+    }
+
+    /// Forgets who is in a call that is not of this portion.
+    fn let_go(&mut self, session: Option<&Session>) {
+        self.outcome.assigned.retain(|_, id| id.as_deref() != session.map(|session| session.id.as_str()));
+    }
+
+    /// Notes who is in a call before the call itself is noted.
+    async fn assign(&mut self, store: &Store, writes: i64) -> Result<bool, Error> {
+        if self.outcome.assigned.is_empty() {
+            return Ok(true);
+        }
+        let mut tx = store.writing().await?;
+        rooms::hold(&mut tx, self.room_id).await?;
+        let fresh = rooms::writes(&mut tx, self.room_id).await? == writes;
+        if fresh {
+            memberships::assign(&mut tx, std::mem::take(&mut self.outcome.assigned)).await?;
+        }
+        tx.commit().await?;
+        Ok(fresh)
+    }
+
+    /// Writes the calls of the portion and lets go of those that are no more.
+    async fn note(mut self, tx: &mut Tx) -> Result<Option<i64>, Error> {
+        let to = self.end.unwrap_or(i64::MAX);
+        let query = sqlx::query(WITHIN).bind(self.room_id).bind(self.slot).bind(self.from).bind(to);
+        let mut old: BTreeMap<String, (Session, Option<i64>)> = BTreeMap::new();
+        for row in query.fetch_all(&mut **tx).await? {
+            let session = sessions::stored(&row)?;
+            old.insert(session.id.clone(), (session, row.try_get("tally")?));
+        }
+        let mut changed = Vec::new();
+        for new in std::mem::take(&mut self.outcome.sessions) {
+            match old.remove(&new.0.id) {
+                Some(known) if known == new => continue,
+                // A tally is begun anew when it is needed: it may be what is wrong.
+                Some((_, Some(tally))) => tally::end(tx, tally).await?,
+                _ => {}
+            }
+            changed.push(new);
+        }
+        for (_, tally) in old.values() {
+            if let Some(tally) = tally {
+                tally::end(tx, *tally).await?;
+            }
+        }
+        let gone: Vec<Session> = old.into_values().map(|(session, _)| session).collect();
+        sessions::let_go(tx, self.room_id, &gone).await?;
+        sessions::write(tx, self.room_id, &changed).await?;
+        memberships::assign(tx, self.outcome.assigned).await?;
+        Ok(self.end.map(|end| end + 1))
+    }
+}
+
+const WITHIN: &str =
+    "select * from sessions where room_id = $1 and slot_id = $2 and started_ms >= $3 and started_ms <= $4";
+
+const STAYS: &str = "select count(*) from memberships";
+const PAGES_OF_SQLITE: &str = "select page_count * page_size from pragma_page_count, pragma_page_size";
+const SIZE_ON_POSTGRES: &str = "select pg_database_size(current_database())";
+
+/// How large the database is, bytes, and how many stays it holds.
+///
+/// # Errors
+/// When the database fails.
+pub async fn weight(store: &Store) -> Result<(i64, i64), Error> {
+    let stays = sqlx::query_scalar(STAYS).fetch_one(&store.read).await?;
+    let sqlite = store.read.acquire().await?.backend_name() == "SQLite";
+    let sql = if sqlite { PAGES_OF_SQLITE } else { SIZE_ON_POSTGRES };
+    Ok((sqlx::query_scalar(sql).fetch_one(&store.read).await?, stays))
+}

@@ -1,0 +1,375 @@
+//! The second fold: from memberships that changed to the sessions of their slots. The cost follows the sessions that
+//! the changes touch; many are read at once, and one that is large keeps a tally and is not counted anew.
+
+use super::memberships::{Assigned, Change};
+use super::rows::{Rows, Statement};
+use super::tally::{self, Move};
+use super::{Error, Grain, Tx, int, memberships, sessions};
+use crate::rtc::session::{Count, Session, Stay};
+use sqlx::Row;
+use sqlx::any::AnyRow;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// So many stays are in memory at once, or a few more.
+const PORTION: usize = 2048;
+
+/// Changes of one slot that touch each other, and their span of time, ms.
+pub(super) struct Cluster<'a> {
+    slot: &'a str,
+    pub from: i64,
+    pub to: i64,
+    pub changes: Vec<&'a Change>,
+}
+
+/// A span of time of a slot, ms, outside of which nothing changes, and the sessions that were in it, by id.
+struct Window<'a> {
+    slot: &'a str,
+    low: i64,
+    high: i64,
+    old: BTreeMap<String, (Session, Option<i64>)>,
+    clusters: Vec<Cluster<'a>>,
+}
+
+/// What changes.
+#[derive(Default)]
+pub(super) struct Outcome {
+    pub sessions: Vec<(Session, Option<i64>)>,
+    pub gone: Vec<Session>,
+    pub assigned: Assigned,
+}
+
+/// Follows changed memberships, which are not written yet: the slots concerned, and who is in which session now.
+pub(super) async fn follow(
+    tx: &mut Tx,
+    grain: Grain,
+    room_id: &str,
+    changes: &[Change],
+) -> Result<(BTreeSet<String>, Assigned), Error> {
+    let clusters = clusters(changes);
+    let slots = clusters.iter().map(|cluster| cluster.slot.to_owned()).collect();
+    let mut outcome = Outcome::default();
+    let mut few: Vec<Window> = Vec::new();
+    let mut stays = 0;
+    for window in windows(tx, room_id, clusters).await? {
+        if window.moves(tx, grain, &mut outcome).await? {
+            continue;
+        }
+        let size = window.size();
+        if size > PORTION {
+            Recount::new(room_id, grain, &window).stream(tx, &mut outcome).await?;
+            continue;
+        }
+        if stays + size > PORTION {
+            recount(tx, grain, room_id, &std::mem::take(&mut few), &mut outcome).await?;
+            stays = 0;
+        }
+        stays += size;
+        few.push(window);
+    }
+    recount(tx, grain, room_id, &few, &mut outcome).await?;
+    sessions::let_go(tx, room_id, &outcome.gone).await?;
+    sessions::write(tx, room_id, &outcome.sessions).await?;
+    Ok((slots, outcome.assigned))
+}
+
+fn clusters(changes: &[Change]) -> Vec<Cluster<'_>> {
+    let spans = changes.iter().flat_map(|change| change.spans().map(move |span| (span, change)));
+    let mut spans: Vec<((&str, i64, i64), &Change)> = spans.collect();
+    spans.sort_unstable_by_key(|(span, change)| (*span, change.id()));
+    let mut clusters: Vec<Cluster> = Vec::new();
+    for ((slot, from, to), change) in spans {
+        match clusters.last_mut() {
+            Some(last) if last.slot == slot && from <= last.to => {
+                last.to = last.to.max(to);
+                last.changes.push(change);
+            }
+            _ => clusters.push(Cluster { slot, from, to, changes: vec![change] }),
+        }
+    }
+    clusters
+}
+
+static TOUCHING: Rows = Rows::new(
+    1,
+    "with asked(slot_id, from_ms, to_ms) as (values ",
+    "(cast(? as text), cast(? as bigint), cast(? as bigint))",
+    ") select s.* from asked a cross join sessions s
+    where s.room_id = $1 and s.slot_id = a.slot_id and s.started_ms <= a.to_ms and s.started_ms >= coalesce(
+        (select max(b.started_ms) from sessions b
+            where b.room_id = $1 and b.slot_id = a.slot_id and b.started_ms <= a.from_ms), a.from_ms)",
+);
+
+/// The windows of these clusters, which are in order: sessions are disjoint, so those that touch a cluster are all
+/// that it can change.
+async fn windows<'a>(tx: &mut Tx, room_id: &str, clusters: Vec<Cluster<'a>>) -> Result<Vec<Window<'a>>, Error> {
+    let asked: Vec<(&str, i64, i64)> =
+        clusters.iter().map(|cluster| (cluster.slot, cluster.from, cluster.to)).collect();
+    let mut stored: BTreeMap<(String, i64), (Session, Option<i64>)> = BTreeMap::new();
+    for row in
+        TOUCHING.read(&mut **tx, &asked, |query| query.bind(room_id.to_owned()), super::checkpoints::bind).await?
+    {
+        let session = sessions::stored(&row)?;
+        stored.insert((session.slot_id.clone(), session.started_ms), (session, row.try_get("tally")?));
+    }
+    let mut windows: Vec<Window> = Vec::new();
+    for cluster in clusters {
+        let (slot, mut low, mut high) = (cluster.slot, cluster.from, cluster.to);
+        let mut old = BTreeMap::new();
+        // Of those that began before the cluster only the last can reach it.
+        let begun = stored.range((slot.to_owned(), i64::MIN)..=(slot.to_owned(), cluster.to)).rev();
+        for (_, (session, tally)) in begun.take_while(|(_, (session, _))| session.until_ms >= cluster.from) {
+            (low, high) = (low.min(session.started_ms), high.max(session.until_ms));
+            old.insert(session.id.clone(), (session.clone(), *tally));
+        }
+        match windows.last_mut() {
+            Some(last) if last.slot == slot && low <= last.high => {
+                last.high = last.high.max(high);
+                last.old.append(&mut old);
+                last.clusters.push(cluster);
+            }
+            _ => windows.push(Window { slot, low, high, old, clusters: vec![cluster] }),
+        }
+    }
+    Ok(windows)
+}
+
+impl Window<'_> {
+    /// How many stays a recount reads.
+    fn size(&self) -> usize {
+        let changes: usize = self.clusters.iter().map(|cluster| cluster.changes.len()).sum();
+        self.old.values().map(|(session, _)| session.memberships).sum::<usize>() + changes
+    }
+
+    /// The one session of the window, if it is large and began before the changes.
+    fn large(&self, grain: Grain) -> Option<(&Session, Option<i64>)> {
+        let (session, tally) = self.old.values().next().filter(|_| self.old.len() == 1)?;
+        let later = self.clusters.first().is_some_and(|cluster| session.started_ms < cluster.from);
+        (session.memberships >= grain.tally && later).then_some((session, *tally))
+    }
+
+    /// Takes the changes into a tally, cluster by cluster; false when the window must be counted anew.
+    async fn moves(&self, tx: &mut Tx, grain: Grain, outcome: &mut Outcome) -> Result<bool, Error> {
+        let Some((session, Some(tally))) = self.large(grain) else { return Ok(false) };
+        if !self.clusters.iter().all(Cluster::in_one_slot) {
+            return Ok(false);
+        }
+        let mut now = session.clone();
+        let mut assigned = Assigned::new();
+        for at in 0..self.clusters.len() {
+            let (before, rest) = self.clusters.split_at(at);
+            let step = Move { session: &now, tally, before, cluster: &rest[0] };
+            let Some(new) = step.apply(tx, &mut assigned).await? else { return Ok(false) };
+            now = new;
+        }
+        outcome.assigned.append(&mut assigned);
+        if now != *session {
+            outcome.sessions.push((now, Some(tally)));
+        }
+        Ok(true)
+    }
+}
+
+impl Cluster<'_> {
+    /// A stay that changes its slot is news in two: rare, and counted anew.
+    fn in_one_slot(&self) -> bool {
+        let slots =
+            |change: &Change| change.old.as_ref().zip(change.new.as_ref()).is_none_or(|(a, b)| a.slot_id == b.slot_id);
+        let distinct: BTreeSet<&str> = self.changes.iter().map(|change| change.id()).collect();
+        self.changes.iter().all(|change| slots(change)) && distinct.len() == self.changes.len()
+    }
+}
+
+/// A stay as it is stored, and its session.
+pub(super) type Stored = (Stay, Option<String>);
+
+/// As much of a stored membership as a session is counted from.
+pub(super) fn stay(row: &AnyRow) -> Result<Stored, Error> {
+    let device: Option<String> = row.try_get("device_id")?;
+    let stay = Stay {
+        id: row.try_get("id")?,
+        user: row.try_get("user_id")?,
+        device: device.map_or_else(|| row.try_get("chain"), Ok)?,
+        joined_ms: row.try_get("joined_ms")?,
+        until_ms: row.try_get("until_ms")?,
+        join_event_id: row.try_get("join_event_id")?,
+        resumed: row.try_get::<i64, _>("resumed")? != 0,
+        intent: row.try_get("intent")?,
+    };
+    Ok((stay, row.try_get("session_id")?))
+}
+
+static MEMBERS: Rows = Rows::new(
+    1,
+    "with asked(slot_id, from_ms, to_ms) as (values ",
+    "(cast(? as text), cast(? as bigint), cast(? as bigint))",
+    ") select m.id, m.slot_id, m.chain, m.user_id, m.device_id, m.joined_ms, m.until_ms, m.join_event_id, m.resumed,
+        m.intent, m.session_id
+    from asked a cross join memberships m
+    where m.room_id = $1 and m.slot_id = a.slot_id and m.joined_ms >= a.from_ms and m.joined_ms <= a.to_ms",
+);
+
+/// Counts anew what is in these windows, which are in order.
+async fn recount(
+    tx: &mut Tx,
+    grain: Grain,
+    room_id: &str,
+    windows: &[Window<'_>],
+    outcome: &mut Outcome,
+) -> Result<(), Error> {
+    let asked: Vec<(&str, i64, i64)> = windows.iter().map(|window| (window.slot, window.low, window.high)).collect();
+    let shared = |query: Statement| query.bind(room_id.to_owned());
+    let mut stored: Vec<(String, Stored)> = Vec::new();
+    for row in MEMBERS.read(&mut **tx, &asked, shared, super::checkpoints::bind).await? {
+        stored.push((row.try_get("slot_id")?, stay(&row)?));
+    }
+    stored.sort_unstable_by(|(slot, (a, _)), (other, (b, _))| (slot, a.place()).cmp(&(other, b.place())));
+    let mut stored = stored.into_iter().peekable();
+    for window in windows {
+        let mut recount = Recount::new(room_id, grain, window);
+        while let Some((_, row)) =
+            stored.next_if(|(slot, (stay, _))| slot == window.slot && stay.joined_ms <= window.high)
+        {
+            recount.row(tx, row, outcome).await?;
+        }
+        recount.end(tx, outcome).await?;
+    }
+    Ok(())
+}
+
+/// The count of one window, from stored stays in order and those that changed.
+struct Recount<'w> {
+    room_id: &'w str,
+    grain: Grain,
+    window: &'w Window<'w>,
+    count: Count,
+    /// What changed: these ids are not as they are stored, ...
+    changed: BTreeSet<&'w str>,
+    /// ... but these stays, in order.
+    new: std::iter::Peekable<std::vec::IntoIter<Stay>>,
+    old: BTreeMap<String, (Session, Option<i64>)>,
+}
+
+const PORTION_ENDS: &str = "select joined_ms from memberships where room_id = $1 and slot_id = $2 and joined_ms >= $3
+    and joined_ms <= $4 order by joined_ms limit 1 offset $5";
+const BETWEEN: &str =
+    "select id, chain, user_id, device_id, joined_ms, until_ms, join_event_id, resumed, intent, session_id
+    from memberships where room_id = $1 and slot_id = $2 and joined_ms >= $3 and joined_ms <= $4";
+
+/// The next stored stays of a slot from a time on and up to `high`, ms, in order; and from when on there may be more.
+/// Those of one instant are not parted: their order is ours and not the database's.
+pub(super) async fn next(
+    connection: &mut sqlx::AnyConnection,
+    (room_id, slot): (&str, &str),
+    from: i64,
+    high: i64,
+) -> Result<(Vec<Stored>, Option<i64>), Error> {
+    let query = sqlx::query_scalar(PORTION_ENDS).bind(room_id).bind(slot).bind(from).bind(high);
+    let end: Option<i64> = query.bind(int(PORTION)).fetch_optional(&mut *connection).await?;
+    let to = end.map_or(high, |end| (end - 1).max(from));
+    let query = sqlx::query(BETWEEN).bind(room_id).bind(slot).bind(from).bind(to);
+    let rows = query.fetch_all(connection).await?;
+    let mut stays = rows.iter().map(stay).collect::<Result<Vec<_>, _>>()?;
+    stays.sort_unstable_by(|(a, _), (b, _)| a.place().cmp(&b.place()));
+    Ok((stays, end.map(|_| to + 1)))
+}
+
+impl<'w> Recount<'w> {
+    fn new(room_id: &'w str, grain: Grain, window: &'w Window<'w>) -> Self {
+        let changes = || window.clusters.iter().flat_map(|cluster| cluster.changes.iter().copied());
+        let mut new: BTreeMap<&str, Stay> = BTreeMap::new();
+        for change in changes() {
+            let facts = change.new.as_ref().filter(|facts| facts.slot_id == window.slot);
+            new.extend(facts.and_then(|facts| facts.stay(change.id())).map(|stay| (change.id(), stay)));
+        }
+        let mut new: Vec<Stay> = new.into_values().collect();
+        new.sort_by(|a, b| a.place().cmp(&b.place()));
+        let (changed, old) = (changes().map(Change::id).collect(), window.old.clone());
+        Self { room_id, grain, window, count: Count::default(), changed, new: new.into_iter().peekable(), old }
+    }
+
+    /// Counts portion by portion.
+    async fn stream(mut self, tx: &mut Tx, outcome: &mut Outcome) -> Result<(), Error> {
+        let (room_id, window) = (self.room_id, self.window);
+        let mut from = Some(window.low);
+        while let Some(begin) = from {
+            let (rows, more) = next(&mut **tx, (room_id, window.slot), begin, window.high).await?;
+            from = more;
+            for row in rows {
+                self.row(tx, row, outcome).await?;
+            }
+            // What is not written with its own changes need not wait.
+            let (later, now) = std::mem::take(&mut outcome.assigned)
+                .into_iter()
+                .partition(|(id, _)| self.changed.contains(id.as_str()));
+            outcome.assigned = later;
+            memberships::assign(tx, now).await?;
+        }
+        self.end(tx, outcome).await
+    }
+
+    async fn row(&mut self, tx: &mut Tx, (stay, session): Stored, outcome: &mut Outcome) -> Result<(), Error> {
+        if self.changed.contains(stay.id.as_str()) {
+            return Ok(());
+        }
+        while let Some(new) = self.new.next_if(|new| new.place() < stay.place()) {
+            self.push(tx, &new, None, outcome).await?;
+        }
+        if stay.until_ms > stay.joined_ms {
+            return self.push(tx, &stay, session, outcome).await;
+        }
+        if session.is_some() {
+            outcome.assigned.insert(stay.id, None);
+        }
+        Ok(())
+    }
+
+    async fn push(
+        &mut self,
+        tx: &mut Tx,
+        stay: &Stay,
+        known: Option<String>,
+        outcome: &mut Outcome,
+    ) -> Result<(), Error> {
+        if self.count.is_over(stay) {
+            self.close(tx, outcome).await?;
+        }
+        self.count.push(self.room_id, self.window.slot, stay);
+        let session = self.count.session().map(|session| session.id.clone());
+        if known != session {
+            outcome.assigned.insert(stay.id.clone(), session);
+        }
+        Ok(())
+    }
+
+    async fn close(&mut self, tx: &mut Tx, outcome: &mut Outcome) -> Result<(), Error> {
+        let stays = self.count.session().map_or(0, |session| session.memberships);
+        // A tally is begun when a large call goes on; one that grows at its beginning has another id each time.
+        let goes_on = self.window.large(self.grain).is_some();
+        let tally =
+            if goes_on && stays >= self.grain.tally { Some(tally::begin(tx, &self.count).await?) } else { None };
+        let Some(session) = self.count.end() else { return Ok(()) };
+        let old = self.old.remove(&session.id);
+        if let Some((_, Some(tally))) = &old {
+            tally::end(tx, *tally).await?;
+        }
+        if old.as_ref() != Some(&(session.clone(), tally)) {
+            outcome.sessions.push((session, tally));
+        }
+        Ok(())
+    }
+
+    /// Takes what is left, and lets go of what is no more.
+    async fn end(mut self, tx: &mut Tx, outcome: &mut Outcome) -> Result<(), Error> {
+        while let Some(new) = self.new.next() {
+            self.push(tx, &new, None, outcome).await?;
+        }
+        self.close(tx, outcome).await?;
+        for (session, tally) in self.old.into_values() {
+            if let Some(tally) = tally {
+                tally::end(tx, tally).await?;
+            }
+            outcome.gone.push(session);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,337 @@
+//! The funnel's fold: from the stored events of touched chains to memberships. Each chain is folded from the checkpoint
+//! before the change to the one after it that comes out as it was, so the cost follows the change; many chains are
+//! folded at once, round by round, so it does not follow their number of statements.
+
+use super::append::Touched;
+use super::chains::{self, Conditions};
+use super::checkpoints;
+use super::events::member_event;
+use super::marks::Marks;
+use super::memberships::{self, Change};
+use super::rows::{Rows, Statement};
+use super::{Error, Grain, Tx};
+use crate::rtc::event::RoomEvent;
+use crate::rtc::fold::{Rules, State, cuts, resume};
+use crate::rtc::room::Room;
+use sqlx::Row;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// So many chains are folded at once.
+pub(super) const GROUP: usize = 64;
+
+/// Folds every touched chain again and returns the memberships that changed.
+pub(super) async fn refold(
+    tx: &mut Tx,
+    (rules, grain): (&Rules, Grain),
+    room_id: &str,
+    touched: &Touched,
+) -> Result<Vec<Change>, Error> {
+    let mut conditions = Conditions::default();
+    let spans = chains::touched(tx, room_id, touched, &mut conditions).await?;
+    if spans.is_empty() {
+        return Ok(Vec::new());
+    }
+    conditions.read(tx, room_id).await?;
+    let mut changes = Vec::new();
+    let spans: Vec<(String, (i64, i64))> = spans.into_iter().collect();
+    for some in spans.chunks(GROUP) {
+        let mut work = Work::new((rules, grain), room_id, &mut conditions);
+        let mut tasks = work.begin(tx, some).await?;
+        while !tasks.is_empty() {
+            tasks = work.round(tx, tasks).await?;
+        }
+        changes.extend(work.done(tx).await?);
+    }
+    Ok(changes)
+}
+
+/// Where the fold of a chain stands.
+pub(super) struct Task {
+    chain: String,
+    /// Where something changed, ms.
+    span: (i64, i64),
+    /// What was folded so far.
+    from: State,
+    /// The first checkpoint after the change.
+    next: Option<State>,
+    /// Events before this time, ms, do not count.
+    seal: i64,
+}
+
+impl Task {
+    pub fn chain(&self) -> &str {
+        &self.chain
+    }
+
+    /// Up to where it was folded, ms.
+    pub fn reached(&self) -> i64 {
+        self.begins()
+    }
+
+    fn begins(&self) -> i64 {
+        self.from.at_ms.unwrap_or(i64::MIN)
+    }
+
+    fn ends(&self) -> i64 {
+        self.next.as_ref().and_then(|next| next.at_ms).unwrap_or(i64::MAX)
+    }
+}
+
+/// Some events of a chain, ascending by their own time.
+#[derive(Default)]
+struct Page {
+    events: Vec<RoomEvent>,
+    /// More follow, from this time on, ms.
+    end: Option<i64>,
+    /// Where it can be cut, ms.
+    cuts: Vec<i64>,
+}
+
+impl Page {
+    /// Up to where a page that is not the last can be folded, ms.
+    fn reached(&self) -> Option<i64> {
+        self.cuts.last().copied().filter(|_| self.end.is_some())
+    }
+}
+
+/// The fold of some chains of a room.
+pub(super) struct Work<'a> {
+    rules: &'a Rules,
+    grain: Grain,
+    room_id: &'a str,
+    conditions: &'a mut Conditions,
+    /// So many events of each chain are read at once.
+    limit: usize,
+    /// The events read so far.
+    read: i64,
+    /// By row id: what was stored and what is to be.
+    changes: BTreeMap<String, Change>,
+    marks: Marks,
+}
+
+impl<'a> Work<'a> {
+    pub fn new((rules, grain): (&'a Rules, Grain), room_id: &'a str, conditions: &'a mut Conditions) -> Self {
+        let (limit, changes, marks) = (grain.page, BTreeMap::new(), Marks::default());
+        Self { rules, grain, room_id, conditions, limit, read: 0, changes, marks }
+    }
+
+    /// How many events were read so far.
+    pub fn read(&self) -> i64 {
+        self.read
+    }
+
+    /// Finds where the folds begin, and forgets what is no more.
+    pub async fn begin(&mut self, tx: &mut Tx, chains: &[(String, (i64, i64))]) -> Result<Vec<Task>, Error> {
+        let asked: Vec<checkpoints::Span> =
+            chains.iter().map(|(chain, (from, to))| (chain.as_str(), *from, *to)).collect();
+        let mut around = checkpoints::around(tx, self.room_id, &asked).await?;
+        checkpoints::forget(tx, self.room_id, &asked).await?;
+        let mut tasks = Vec::with_capacity(chains.len());
+        for (chain, span) in chains {
+            let around = around.remove(chain).unwrap_or_default();
+            let (from, seal) = (around.before.unwrap_or_default(), around.seal.unwrap_or(i64::MIN));
+            self.marks.carry(&from);
+            tasks.push(Task { chain: chain.clone(), span: *span, from, next: around.after, seal });
+        }
+        Ok(tasks)
+    }
+
+    /// Folds one page of each chain; what is still to be done.
+    pub async fn round(&mut self, tx: &mut Tx, tasks: Vec<Task>) -> Result<Vec<Task>, Error> {
+        let mut pages = self.pages(tx, &tasks).await?;
+        let carried = tasks.iter().flat_map(|task| task.from.carried());
+        let events: Vec<&RoomEvent> = pages.values().flat_map(|page| &page.events).chain(carried).collect();
+        self.conditions.know(tx, self.room_id, events.iter().map(|event| event.sender.as_str())).await?;
+        let room = self.conditions.room(&events);
+        self.cut(tx, &tasks, &mut pages).await?;
+        self.stored(tx, &tasks, &pages).await?;
+        let mut states = Vec::new();
+        let mut rest = Vec::new();
+        let mut stuck = false;
+        for task in tasks {
+            let page = pages.remove(&task.chain).unwrap_or_default();
+            let before = task.begins();
+            if let Some(task) = self.fold(task, &page, &room, &mut states) {
+                // Many events at one time, or links that cross all of the page: it takes a larger one.
+                stuck |= task.begins() == before;
+                rest.push(task);
+            }
+        }
+        self.limit = if stuck { self.limit * 4 } else { self.grain.page };
+        checkpoints::keep(tx, self.room_id, &states).await?;
+        self.marks.settle(tx, self.room_id, rest.iter().map(|task| &task.from)).await?;
+        self.look_on(tx, &mut rest).await?;
+        Ok(rest)
+    }
+
+    /// Finds the next checkpoints of folds that were not over at the last ones.
+    async fn look_on(&self, tx: &mut Tx, tasks: &mut [Task]) -> Result<(), Error> {
+        let open = tasks.iter().filter(|task| task.span.1 < i64::MAX && task.ends() <= task.begins());
+        let asked: Vec<checkpoints::Span> =
+            open.map(|task| (task.chain.as_str(), i64::MIN, task.begins().max(task.span.1))).collect();
+        let mut around = checkpoints::around(tx, self.room_id, &asked).await?;
+        for task in tasks {
+            if let Some(around) = around.remove(&task.chain) {
+                task.next = around.after;
+            }
+        }
+        Ok(())
+    }
+
+    /// All that changed; what is carried on keeps the marks it has so far.
+    pub async fn done(mut self, tx: &mut Tx) -> Result<Vec<Change>, Error> {
+        self.marks.settle(tx, self.room_id, std::iter::empty()).await?;
+        Ok(self.changes.into_values().filter(Change::is_one).collect())
+    }
+
+    /// Folds one page, cut by cut. Returns the task if it must go on.
+    fn fold(&mut self, task: Task, page: &Page, room: &Room, states: &mut Vec<(String, State)>) -> Option<Task> {
+        let mut state = task.from.clone();
+        let mut rest = page.events.as_slice();
+        for cut in &page.cuts {
+            let before = rest.partition_point(|event| event.time() < *cut);
+            if before >= self.grain.checkpoint || Some(*cut) == page.reached() {
+                let (now, later) = rest.split_at(before);
+                state = self.part(&task, &state, now, Some(*cut), room);
+                states.push((task.chain.clone(), state.clone()));
+                rest = later;
+            }
+        }
+        if page.end.is_some() {
+            return Some(Task { from: state, ..task });
+        }
+        let state = self.part(&task, &state, rest, task.next.as_ref().and_then(|next| next.at_ms), room);
+        let next = task.next.as_ref()?;
+        if state == *next {
+            self.marks.keep(&state);
+            return None;
+        }
+        states.push((task.chain.clone(), state.clone()));
+        Some(Task { from: state, ..task })
+    }
+
+    fn part(&mut self, task: &Task, from: &State, events: &[RoomEvent], until: Option<i64>, room: &Room) -> State {
+        let mut part = resume(&task.chain, from, events, until, room, self.rules);
+        super::seals::clamp(&mut part.members, task.seal);
+        for member in &part.members {
+            let id = memberships::row_id(self.room_id, &member.id);
+            self.changes.entry(id).or_insert_with_key(|id| Change::of(id, None)).becomes(self.room_id, member);
+        }
+        // What is open at the cut is a matter of the part after it; if there is none, nothing changed.
+        for id in part.state.open_stays().map(|id| memberships::row_id(self.room_id, id)) {
+            self.changes.entry(id).and_modify(Change::stays);
+        }
+        self.marks.note(&part.rejected);
+        part.state
+    }
+}
+
+static PAGE_ENDS: Rows = Rows::new(
+    2,
+    "with asked(chain, from_ms, to_ms) as (values ",
+    "(cast(? as text), cast(? as bigint), cast(? as bigint))",
+    ") select a.chain as chain, (select e.time_ms from events e where e.room_id = $1 and e.chain = a.chain
+        and e.time_ms >= a.from_ms and e.time_ms < a.to_ms order by e.time_ms limit 1 offset $2) as end_ms
+    from asked a where a.chain is not null",
+);
+// `cross join`: SQLite then begins with what is asked for. It has no idea how few that is.
+static PAGES: Rows = Rows::new(
+    1,
+    "with asked(chain, from_ms, to_ms) as (values ",
+    "(cast(? as text), cast(? as bigint), cast(? as bigint))",
+    ") select e.event_id, e.kind, e.state_key, e.sender, e.origin_server_ts, e.received_ms, e.replaces_state, e.redacts,
+        e.redacted_ms, e.rejected, e.json, e.chain,
+        (select min(r.time_ms) from events r where r.redacts = e.event_id and r.room_id = e.room_id) as redaction_ms
+    from asked a cross join events e
+    where e.room_id = $1 and e.chain = a.chain and e.time_ms >= a.from_ms and e.time_ms < a.to_ms",
+);
+static TIMES: Rows = Rows::new(
+    1,
+    "select event_id, time_ms, chain from events where room_id || '' = $1 and chain is not null and event_id in (",
+    "?",
+    ")",
+);
+
+impl Work<'_> {
+    /// The next page of each chain.
+    async fn pages(&mut self, tx: &mut Tx, tasks: &[Task]) -> Result<BTreeMap<String, Page>, Error> {
+        let span = |task: &Task, end: Option<i64>| (task.begins().max(task.seal), end.unwrap_or(task.ends()));
+        let asked: Vec<checkpoints::Span> =
+            tasks.iter().map(|task| (task.chain.as_str(), span(task, None).0, span(task, None).1)).collect();
+        let limit = super::int(self.limit);
+        let shared = |query: Statement| query.bind(self.room_id.to_owned()).bind(limit);
+        let mut pages: BTreeMap<String, Page> = BTreeMap::new();
+        for row in PAGE_ENDS.read(&mut **tx, &asked, shared, checkpoints::bind).await? {
+            pages.entry(row.try_get("chain")?).or_default().end = row.try_get("end_ms")?;
+        }
+        let asked: Vec<checkpoints::Span> = asked
+            .iter()
+            .map(|(chain, from, to)| (*chain, *from, pages.get(*chain).and_then(|page| page.end).unwrap_or(*to)))
+            .collect();
+        let shared = |query: Statement| query.bind(self.room_id.to_owned());
+        for row in PAGES.read(&mut **tx, &asked, shared, checkpoints::bind).await? {
+            let event = member_event(&row)?;
+            self.read += 1;
+            self.marks.stored(&event, row.try_get("rejected")?);
+            if let Some(page) = pages.get_mut(row.try_get::<&str, _>("chain")?) {
+                page.events.push(event);
+            }
+        }
+        for page in pages.values_mut() {
+            page.events.sort_unstable_by(|a, b| (a.time(), &a.event_id).cmp(&(b.time(), &b.event_id)));
+        }
+        Ok(pages)
+    }
+
+    /// Finds where the pages may be cut: everything that their events link to is known by then.
+    async fn cut(&self, tx: &mut Tx, tasks: &[Task], pages: &mut BTreeMap<String, Page>) -> Result<(), Error> {
+        let mut times: HashMap<String, HashMap<String, i64>> = HashMap::new();
+        let mut beyond: BTreeSet<&str> = BTreeSet::new();
+        for (chain, page) in pages.iter() {
+            let times = times.entry(chain.clone()).or_default();
+            times.extend(page.events.iter().map(|event| (event.event_id.clone(), event.time())));
+            if page.end.is_some() {
+                let links = page.events.iter().filter_map(|event| event.replaces_state.as_deref());
+                beyond.extend(links.filter(|id| !times.contains_key(*id)));
+            }
+        }
+        let beyond: Vec<&str> = beyond.into_iter().collect();
+        for row in TIMES.look_up(&mut **tx, self.room_id, &beyond).await? {
+            if let Some(times) = times.get_mut(row.try_get::<&str, _>("chain")?) {
+                times.insert(row.try_get("event_id")?, row.try_get("time_ms")?);
+            }
+        }
+        for task in tasks {
+            let Some(page) = pages.get_mut(&task.chain) else { continue };
+            let Some(times) = times.get(&task.chain) else { continue };
+            page.cuts = cuts(&page.events, |id| times.get(id).copied(), page.end);
+        }
+        Ok(())
+    }
+
+    /// Reads the stored memberships that these pages can change: what came to count in them, and what was open before.
+    async fn stored(&mut self, tx: &mut Tx, tasks: &[Task], pages: &BTreeMap<String, Page>) -> Result<(), Error> {
+        let mut spans: Vec<checkpoints::Span> = Vec::with_capacity(tasks.len());
+        let mut open = Vec::new();
+        let mut seals = HashMap::new();
+        for task in tasks {
+            let page = pages.get(&task.chain);
+            let end = page.filter(|page| page.end.is_some()).map(|page| page.reached().unwrap_or(task.begins()));
+            spans.push((&task.chain, task.begins(), end.unwrap_or(task.ends())));
+            let ids = task.from.open_stays().map(|id| memberships::row_id(self.room_id, id));
+            open.extend(ids.filter(|id| !self.changes.contains_key(id)));
+            seals.insert(task.chain.as_str(), task.seal);
+        }
+        let opened = memberships::opened(tx, self.room_id, &spans).await?;
+        for (id, facts) in opened.into_iter().chain(memberships::some(tx, self.room_id, &open).await?) {
+            // What began before the seal is settled.
+            if seals.get(facts.chain.as_str()).is_none_or(|seal| facts.joined_ms >= *seal) {
+                self.changes.entry(id.clone()).or_insert_with(|| Change::of(&id, Some(facts)));
+            }
+        }
+        for id in open {
+            self.changes.entry(id.clone()).or_insert_with(|| Change::of(&id, None));
+        }
+        Ok(())
+    }
+}
