@@ -162,7 +162,7 @@ impl Statistics {
             Slot {
                 title: format!("{name}: {calls}, {} before", f::count(day.calls_before)),
                 value: day.calls,
-                before: Some(day.calls_before),
+                before: Some(day.calls_before).filter(|_| self.before.calls > 0),
                 label,
                 now: at == last,
             }
