@@ -184,6 +184,11 @@ proptest! {
 }
 
 /// Every read runs on the database; a text that one of the two does not know fails here.
+fn ended_by(now: i64) -> CallFilter {
+    let (from_ms, to_ms) = (Some(0), Some(now));
+    CallFilter { room: Some(ROOM.into()), active: Some(false), from_ms, to_ms, ..Default::default() }
+}
+
 #[test]
 fn every_read_answers() {
     block(async {
@@ -192,13 +197,7 @@ fn every_read_answers() {
         write_all(&store, arrivals(&[joined()]), &[1]).await;
         let calls = sessions::page(&store, viewer, &CallFilter::default(), None, 5, now).await.unwrap();
         let call = &calls[0];
-        let filter = CallFilter {
-            room: Some(ROOM.into()),
-            active: Some(false),
-            from_ms: Some(0),
-            to_ms: Some(now),
-            ..Default::default()
-        };
+        let filter = ended_by(now);
         let cursor = Cursor { started_ms: now, id: "x".into() };
         assert_eq!(sessions::page(&store, viewer, &filter, Some(&cursor), 5, now).await.unwrap(), calls);
         assert_eq!(sessions::count(&store, viewer, &filter, now).await.unwrap(), 1);

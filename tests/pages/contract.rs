@@ -138,11 +138,12 @@ async fn no_address_takes_a_parameter_that_it_does_not_know() {
     let document = site.json("/api/v1/openapi.json").await;
     for path in document["paths"].as_object().unwrap().keys().filter(|path| !path.ends_with('z')) {
         let asked = path.replace("{id}", &quote(ROOM)).replace("{name}", "example.org");
-        let answer = site.get(&format!("{asked}?nonsense=1")).await;
-        assert_eq!(answer.status, 400, "{path}: {}", answer.text);
+        let answer = site.client.get(format!("{}{asked}?nonsense=1", site.base)).send().await.unwrap();
+        assert_eq!(answer.status(), 400, "{path}");
+        let answer: Value = answer.json().await.unwrap();
         let known = document["paths"][path]["get"]["parameters"].as_array().cloned().unwrap_or_default();
         for parameter in known.iter().filter(|parameter| parameter["in"] == "query") {
-            assert!(text(&answer.json()["error"]).contains(text(&parameter["name"])), "{path}");
+            assert!(text(&answer["error"]).contains(text(&parameter["name"])), "{path}");
         }
     }
 }
