@@ -69,7 +69,12 @@ impl Bed {
         if std::env::var_os("SHOW_LOG").is_some() {
             let _ = callscope::telemetry::start("debug,hyper_util=info,h2=info,sqlx=info,reqwest=info");
         }
-        let app = App::start(&config, clock).await.unwrap();
+        // A process that another test starts has our locks for the moment between fork and exec.
+        let app = eventually("the database is free", 10, async || match App::start(&config, clock.clone()).await {
+            Err(callscope::app::Error::Store(callscope::store::Error::Held { .. })) => None,
+            started => Some(started.unwrap()),
+        })
+        .await;
         let http = Http::new(&format!("http://{}", app.address), None);
         Running { app, http }
     }
