@@ -24,7 +24,8 @@ async fn known(app: &App) -> String {
         of_room.iter().map(|path| (*path).to_owned()).chain(others).map(|path| of(&path, "path.id", room)).collect();
     // A moment must not lie in the future.
     format!(
-        "[parameters]\n\"query.at\" = {at}\n{rooms}{}{}{}",
+        "[parameters]\n\"query.at\" = {at}\n{rooms}{}{}{}{}",
+        of("/api/v1/servers/{name}", "path.name", &"sim.example".into()),
         of("/api/v1/calls/{id}", "path.id", id),
         of("/api/v1/calls", "query.cursor", &next.into()),
         of("/api/v1/rejected", "query.cursor", &"1000".into()),
