@@ -159,16 +159,14 @@ impl Config {
         let mode = layers.parsed("mode", check::mode);
         let poll_schedule = layers.parsed("poll_schedule", check::schedule);
         let slot_policy = layers.parsed("slot_policy", str::parse);
-        let backfill = layers.switch("backfill");
-        let backfill_days = days(layers, "backfill_days");
+        let (backfill, backfill_days) = (layers.switch("backfill"), days(layers, "backfill_days"));
         let backfill_page = layers.number("backfill_page", 1, 1000);
         let invites = Invites {
             allow_servers: layers.list("invites.allow_servers", check::server),
             allow_users: layers.list("invites.allow_users", check::user),
         };
         let (events_days, calls_days) = (days(layers, "retention.events"), days(layers, "retention.calls"));
-        let bind = layers.parsed("bind", check::bind);
-        let public_url = layers.parsed("public_url", check::web_address);
+        let (bind, public_url) = (layers.parsed("bind", check::bind), layers.parsed("public_url", check::web_address));
         let programs = programs(layers);
         let log = layers.parsed("log", check::log);
         let max_response_mb = layers.number("max_response_mb", 1, 1024);

@@ -16,8 +16,8 @@ use callscope::store::row::{Call, CallFilter, Cursor, Member, More, Viewer, Watc
 use callscope::store::snapshots::Look;
 use callscope::store::sums::Scope;
 use callscope::store::{
-    Grain, Store, coverage, events, evidence, gauges, holes, memberships, moments, progress, rebuild, related, rooms,
-    sessions, signs, stats, sums, vantages, walks, zombies,
+    Grain, Store, carried, coverage, events, evidence, gauges, holes, memberships, moments, progress, rebuild, related,
+    rooms, sessions, signs, statistics, stats, sums, vantages, walks, zombies,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -184,6 +184,11 @@ proptest! {
 }
 
 /// Every read runs on the database; a text that one of the two does not know fails here.
+fn ended_by(now: i64) -> CallFilter {
+    let (from_ms, to_ms) = (Some(0), Some(now));
+    CallFilter { room: Some(ROOM.into()), active: Some(false), from_ms, to_ms, ..Default::default() }
+}
+
 #[test]
 fn every_read_answers() {
     block(async {
@@ -192,13 +197,7 @@ fn every_read_answers() {
         write_all(&store, arrivals(&[joined()]), &[1]).await;
         let calls = sessions::page(&store, viewer, &CallFilter::default(), None, 5, now).await.unwrap();
         let call = &calls[0];
-        let filter = CallFilter {
-            room: Some(ROOM.into()),
-            active: Some(false),
-            from_ms: Some(0),
-            to_ms: Some(now),
-            ..Default::default()
-        };
+        let filter = ended_by(now);
         let cursor = Cursor { started_ms: now, id: "x".into() };
         assert_eq!(sessions::page(&store, viewer, &filter, Some(&cursor), 5, now).await.unwrap(), calls);
         assert_eq!(sessions::count(&store, viewer, &filter, now).await.unwrap(), 1);
@@ -335,6 +334,22 @@ async fn of_the_sums(store: &Store, call: &Call) {
     let hours = sums::hours(store, viewer, Scope::All, span, LATER).await.unwrap();
     assert_eq!(hours.iter().map(|hours| hours.stays).sum::<i64>(), 1);
     assert!(!signs::forget(store).await.unwrap());
+    assert_eq!(sums::together(store, viewer, span, LATER).await.unwrap(), call.until_ms - call.started_ms);
+    let classes = statistics::classes(store, viewer, span, LATER).await.unwrap();
+    assert_eq!((classes.len(), classes[0].people, classes[0].calls), (1, 1, 1));
+    let usual = statistics::usual_length(store, viewer, span, LATER).await.unwrap();
+    assert_eq!(usual, Some(call.until_ms - call.started_ms));
+    assert_eq!(statistics::room_names(store, viewer, &[ROOM.to_owned()]).await.unwrap().len(), 1);
+    let servers = statistics::servers(store, viewer, span, LATER).await.unwrap();
+    assert_eq!((servers[0].server.as_str(), servers[0].ended, servers[0].expired), ("h", 1, 1));
+    assert!(statistics::is_known_server(store, viewer, "h").await.unwrap());
+    assert!(!statistics::is_known_server(store, viewer, "g").await.unwrap());
+    assert_eq!(statistics::ends(store, viewer, "h", span, LATER).await.unwrap(), [("expired".to_owned(), 1)]);
+    assert_eq!(statistics::ghosts(store, viewer, "h", span, 5).await.unwrap().len(), 1);
+    assert_eq!(statistics::persons(store, viewer, "h", (span, LATER), 5).await.unwrap()[0].together_seen_ms, 0);
+    assert!(statistics::named(store, viewer, "h", span).await.unwrap().is_empty(), "it named none");
+    let (carried, without_ms) = carried::carried(store, viewer, span, LATER).await.unwrap();
+    assert_eq!((carried.len(), without_ms), (0, call.until_ms - call.started_ms));
 }
 
 async fn of_the_ledger(store: &Store) {

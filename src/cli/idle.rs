@@ -149,7 +149,7 @@ mod tests {
         for busy in ["a.example", "A.example", "b.example", "sfu.b.example"] {
             assert!(matches!(judge(&calls, &well(), &asked(busy)), Verdict::Busy(_)), "{busy}");
         }
-        for idle in ["gone.example", "c.example", "xb.example", "example2"] {
+        for idle in ["gone.example", "c.example", "xb.example", "fu.b.example", "example2"] {
             assert_eq!(judge(&calls, &well(), &asked(idle)), Verdict::Idle, "{idle}");
         }
         let named = Asked { sfu: vec!["https://sfu.b.example".to_owned()], ..asked("c.example") };

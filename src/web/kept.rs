@@ -2,19 +2,27 @@
 //! no more than a hundredth of the time goes into any of them, however many ask.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, RwLock};
 
 /// How many times as long as it took.
 const TIMES: u32 = 100;
 /// Never longer than this.
-const LONGEST: Duration = Duration::from_mins(10);
+const LONGEST: Duration = Duration::from_hours(1);
 /// Kept at once.
 const MOST: usize = 64;
 
 /// One kind of answer, by what was asked.
 #[derive(Debug)]
-pub struct Kept<T>(Mutex<HashMap<String, (Instant, T)>>);
+pub struct Kept<T>(Mutex<HashMap<String, Arc<Place<T>>>>);
+
+/// One answer, until when it serves, and whether somebody computes the next one.
+#[derive(Debug)]
+struct Place<T> {
+    answer: RwLock<Option<(Instant, T)>>,
+    busy: Mutex<()>,
+}
 
 impl<T> Default for Kept<T> {
     fn default() -> Self {
@@ -23,25 +31,45 @@ impl<T> Default for Kept<T> {
 }
 
 impl<T: Clone> Kept<T> {
-    /// The kept answer, or a new one. One is computed at a time: who asks meanwhile waits for it.
+    /// The kept answer, or a new one. One is computed at a time: who asks meanwhile gets the old one, or waits for the
+    /// first.
     ///
     /// # Errors
     /// Those of the computation; an error is not kept.
     pub async fn get<E>(&self, key: &str, compute: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-        let mut kept = self.0.lock().await;
-        if let Some((until, answer)) = kept.get(key)
-            && Instant::now() < *until
-        {
-            return Ok(answer.clone());
+        let place = self.place(key).await;
+        if let Some(fresh) = place.known(true).await {
+            return Ok(fresh);
+        }
+        let _turn = match (place.busy.try_lock(), place.known(false).await) {
+            (Ok(turn), _) => turn,
+            (Err(_), Some(old)) => return Ok(old),
+            (Err(_), None) => place.busy.lock().await,
+        };
+        if let Some(fresh) = place.known(true).await {
+            return Ok(fresh);
         }
         let begun = Instant::now();
         let answer = compute.await?;
         let until = Instant::now() + (begun.elapsed() * TIMES).min(LONGEST);
-        if kept.len() >= MOST {
+        *place.answer.write().await = Some((until, answer.clone()));
+        Ok(answer)
+    }
+
+    async fn place(&self, key: &str) -> Arc<Place<T>> {
+        let mut kept = self.0.lock().await;
+        if kept.len() >= MOST && !kept.contains_key(key) {
             kept.clear();
         }
-        kept.insert(key.to_owned(), (until, answer.clone()));
-        Ok(answer)
+        let empty = || Arc::new(Place { answer: RwLock::new(None), busy: Mutex::new(()) });
+        kept.entry(key.to_owned()).or_insert_with(empty).clone()
+    }
+}
+
+impl<T: Clone> Place<T> {
+    async fn known(&self, fresh: bool) -> Option<T> {
+        let answer = self.answer.read().await;
+        answer.as_ref().filter(|(until, _)| !fresh || Instant::now() < *until).map(|(_, answer)| answer.clone())
     }
 }
 
@@ -49,17 +77,29 @@ impl<T: Clone> Kept<T> {
 mod tests {
     use super::*;
 
+    async fn slow(answer: u8) -> Result<u8, &'static str> {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        Ok(answer)
+    }
+
     #[tokio::test]
     async fn what_took_long_is_kept_and_an_error_is_not() {
         let kept = Kept::default();
-        assert_eq!(kept.get("a", async { Err::<u8, &str>("no") }).await, Err("no"));
-        let slow = async {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            Ok::<u8, &str>(1)
-        };
-        assert_eq!(kept.get("a", slow).await, Ok(1));
-        // Kept for five seconds at least.
+        assert_eq!(kept.get("a", async { Err::<u8, _>("no") }).await, Err("no"));
+        // Kept for five seconds at least; who asks while the first is computed waits for it.
+        assert_eq!(tokio::join!(kept.get("a", slow(1)), kept.get("a", slow(9))), (Ok(1), Ok(1)));
         assert_eq!(kept.get("a", async { Err("computed again") }).await, Ok(1));
-        assert_eq!(kept.get("b", async { Ok::<u8, &str>(2) }).await, Ok(2));
+        assert_eq!(kept.get("b", slow(2)).await, Ok(2));
+    }
+
+    #[tokio::test]
+    async fn an_old_answer_serves_while_the_next_is_computed() {
+        let kept = Kept::default();
+        kept.get("a", slow(1)).await.unwrap();
+        let place = kept.place("a").await;
+        let past = Instant::now();
+        *place.answer.write().await = Some((past, 1));
+        assert_eq!(tokio::join!(kept.get("a", slow(2)), kept.get("a", slow(9))), (Ok(2), Ok(1)));
+        assert_eq!(kept.get("a", slow(9)).await, Ok(2));
     }
 }

@@ -1,5 +1,6 @@
 //! Pages for people and JSON for programs, from the same facts; reads the store and never writes it.
 
+pub mod answers;
 pub mod assets;
 mod badge;
 mod cors;
@@ -30,6 +31,7 @@ use actix_web::dev::Server;
 use actix_web::middleware::{Compress, DefaultHeaders, from_fn};
 use actix_web::web::{self as http, Data, ServiceConfig};
 use actix_web::{App, FromRequest, Handler, HttpServer, Resource, Responder};
+use answers::Answers;
 use kept::Kept;
 use pages::{
     about, call, calls, docs, moment, overview, rejected, room, rooms, server, servers, statistics, status, transports,
@@ -76,6 +78,14 @@ impl Web {
 /// # Errors
 /// The socket cannot be used.
 pub fn serve(listener: std::net::TcpListener, web: Web) -> std::io::Result<Server> {
+    serve_with(listener, web, |_| ())
+}
+
+/// [`serve`] with more addresses.
+///
+/// # Errors
+/// The socket cannot be used.
+pub fn serve_with(listener: std::net::TcpListener, web: Web, more: fn(&mut ServiceConfig)) -> std::io::Result<Server> {
     let hosts = host::Hosts::new(listener.local_addr()?, web.public_url.as_deref());
     let web = Data::new(web);
     let kept = (
@@ -84,6 +94,7 @@ pub fn serve(listener: std::net::TcpListener, web: Web) -> std::io::Result<Serve
         Data::new(Kept::<server::Past>::default()),
         Data::new(Kept::<transports::Transports>::default()),
     );
+    let answers = Answers::default();
     let app = move || {
         let headers = DefaultHeaders::new()
             .add(("content-security-policy", POLICY))
@@ -96,7 +107,11 @@ pub fn serve(listener: std::net::TcpListener, web: Web) -> std::io::Result<Serve
         let cors = from_fn(move |req, next| cors::allow(open.clone(), req, next));
         let app = App::new().app_data(web.clone()).app_data(kept.0.clone()).app_data(kept.1.clone());
         let app = app.app_data(kept.2.clone()).app_data(kept.3.clone());
-        app.wrap(cors).wrap(guard).wrap(Compress::default()).wrap(headers).configure(routes)
+        let (answers, asked) = (answers.clone(), web.clone());
+        let keep = from_fn(move |req, next| answers::keep(answers.clone(), asked.clone(), req, next));
+        // The first to be wrapped is the innermost: a kept answer is compressed already, but for no other origin or host.
+        let app = app.wrap(Compress::default()).wrap(keep).wrap(cors).wrap(guard).wrap(headers);
+        app.configure(more).configure(routes)
     };
     Ok(HttpServer::new(app).disable_signals().shutdown_timeout(SHUTDOWN_S).listen(listener)?.run())
 }
@@ -104,6 +119,7 @@ pub fn serve(listener: std::net::TcpListener, web: Web) -> std::io::Result<Serve
 /// All addresses.
 pub fn routes(config: &mut ServiceConfig) {
     for_programs(config);
+    api(config);
     config
         .service(at("/", overview::get))
         .service(at("/calls", calls::get))
@@ -118,6 +134,20 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(at("/status", status::get))
         .service(at("/rejected", rejected::get))
         .service(at("/about", about::get))
+        .service(
+            http::resource("/api/v1/live")
+                .route(http::get().to(live::get))
+                .default_service(http::to(reply::not_allowed)),
+        )
+        .service(at("/healthz", health::alive))
+        .service(at("/readyz", health::ready))
+        .service(at("/static/{name}", assets::get))
+        .default_service(http::to(reply::unknown));
+}
+
+/// The API: the JSON twins of the pages, and what else is under it.
+fn api(config: &mut ServiceConfig) {
+    config
         .service(at("/api/v1/overview", overview::get))
         .service(at("/api/v1/calls", calls::get))
         .service(at("/api/v1/calls/active", calls::active))
@@ -138,16 +168,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(at("/api/v1/about", about::get))
         .service(at("/api/v1/openapi.json", docs::document))
         .service(at("/api/docs", docs::get))
-        .service(at("/api/docs/{name}", docs::shape))
-        .service(
-            http::resource("/api/v1/live")
-                .route(http::get().to(live::get))
-                .default_service(http::to(reply::not_allowed)),
-        )
-        .service(at("/healthz", health::alive))
-        .service(at("/readyz", health::ready))
-        .service(at("/static/{name}", assets::get))
-        .default_service(http::to(reply::unknown));
+        .service(at("/api/docs/{name}", docs::shape));
 }
 
 /// What is neither a page nor its JSON.

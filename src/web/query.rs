@@ -11,6 +11,9 @@ const VALUE_MAX: usize = 1024;
 /// More minutes or people than that are not counted.
 pub const NUMBER_MAX: i64 = 1_000_000_000;
 
+/// What people type or paste; of all others the words and forms are fixed.
+const FREE: [&str; 5] = ["room", "q", "server", "user", "application"];
+
 /// The parameters of a request, each at most once; empty ones count as absent, as forms send them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Query(Vec<(String, String)>);
@@ -34,7 +37,8 @@ impl Query {
             if value.len() > VALUE_MAX {
                 return Err(Error::Invalid(format!("{name} is longer than {VALUE_MAX} bytes")));
             }
-            found.push((name.into_owned(), value.trim().to_owned()));
+            let value = if FREE.contains(&name.as_ref()) { value.trim() } else { &value };
+            found.push((name.into_owned(), value.to_owned()));
         }
         found.retain(|(_, value)| !value.is_empty());
         Ok(Self(found))
@@ -201,6 +205,8 @@ mod tests {
         assert!(fault(Query::read("room=a&room=b", KNOWN)).contains("twice"));
         assert!(fault(Query::read(&format!("room={}", "a".repeat(2000)), KNOWN)).contains("longer"));
         assert_eq!(read("room=&limit=").get("room"), None);
+        assert_eq!(read("room=+%21a%3Ah+").get("room"), Some("!a:h"));
+        assert!(read("status=%0B").active().is_err(), "a blank is no word");
     }
 
     #[test]

@@ -128,16 +128,16 @@ async fn how_far_it_has_come_is_told_while_it_goes_on() {
     let app = bed.start_with(&[("MODE", "poll"), ("BACKFILL_PAGE", "100")]).await;
     let status = app.status_until("the first page", |status| status["walks"][0]["pages"] == 1).await;
     let walk = &status["walks"][0];
-    assert_eq!(
-        (&walk["reason"], &walk["events"], &walk["room"]["room_id"]),
-        (&json!("history"), &json!(99), &json!(room))
-    );
+    assert_eq!((&walk["reason"], &walk["room"]["room_id"]), (&json!("history"), &json!(room)));
+    // The poll beside it may have brought some of the newest ones first.
+    let found = walk["events"].as_i64().unwrap();
+    assert!((95..=100).contains(&found), "{walk}");
     assert!(walk["reached_ms"].as_i64().unwrap() > now() - 300_000, "{walk}");
     assert!((70..90).contains(&walk["ahead_percent"].as_i64().unwrap()), "{walk}");
     assert_eq!(app.room(&room).await["walks"][0]["pages"], 1);
     for path in ["/status".to_owned(), format!("/rooms/{}", crate::support::http::quote(&room))] {
         let page = app.page(&path).await;
-        assert!(page.contains("id=\"walks\"") && page.contains("1 page, 99 events"), "{path}");
+        assert!(page.contains("id=\"walks\"") && page.contains(&format!("1 page, {found} events")), "{path}");
     }
     bed.hs.clear_faults();
     walked(&app, &room).await;

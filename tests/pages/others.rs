@@ -139,7 +139,7 @@ async fn only_the_frame_may_be_framed() {
     assert!(policy(&ask("/".to_owned()).await.unwrap()).contains("frame-ancestors 'none'"));
     assert_eq!(ask("/embed/rooms/none".to_owned()).await.unwrap().status(), 404);
     rooms::trouble(&site.store, ROOM, Some(Watch::Left), "removed", NOW).await.unwrap();
-    let lost = ask(format!("/embed/rooms/{}", quote(ROOM))).await.unwrap().text().await.unwrap();
+    let lost = site.get(&format!("/embed/rooms/{}", quote(ROOM))).await.text;
     assert!(lost.contains("Unknown") && !lost.contains("No call now"));
 }
 

@@ -46,6 +46,21 @@ async fn a_room_that_we_left_is_not_reported_as_live() {
 }
 
 #[tokio::test]
+async fn an_answer_is_made_once_until_something_changes_or_a_second_passed() {
+    let site = Site::filled("once").await;
+    let path = "/api/v1/calls/active";
+    let first = site.get(path).await.json();
+    assert_eq!(first["data"].as_array().unwrap().len(), 1);
+    rooms::trouble(&site.store, ROOM, Some(Watch::Left), "removed", NOW).await.unwrap();
+    assert_eq!(site.get_kept(path).await.json(), first, "nothing was announced");
+    assert_eq!(site.get(path).await.json()["data"], json!([]), "a change was announced");
+    rooms::trouble(&site.store, ROOM, Some(Watch::Joined), "back", NOW).await.unwrap();
+    assert_eq!(site.get_kept(path).await.json()["data"], json!([]));
+    site.clock.advance(1000);
+    assert_ne!(site.get_kept(path).await.json()["data"], json!([]), "a second passed");
+}
+
+#[tokio::test]
 async fn every_rejected_event_can_be_reached() {
     let site = Site::filled("rejected").await;
     let first = site.json("/api/v1/rejected?limit=1").await;

@@ -1,6 +1,6 @@
 //! A running site on a database of its own, and what is asked of it.
 
-use callscope::changes::Changes;
+use callscope::changes::{Change, Changes};
 use callscope::clock::Clock;
 use callscope::rtc::event::RoomEvent;
 use callscope::rtc::fold::Rules;
@@ -94,6 +94,7 @@ impl Site {
         let batch =
             Batch { vantage_id: "v".into(), seen_ms: NOW - MINUTE, position: Some("s1".into()), rooms: vec![room] };
         batch::write(&self.store, &Rules::default(), &batch).await.unwrap();
+        self.changes.announce(Change::Observer);
     }
 
     /// As if the homeserver had been heard from then on, and never before.
@@ -110,7 +111,14 @@ impl Site {
         database.close().await;
     }
 
+    /// Asks after a change, so that nothing kept from before it is answered.
     pub async fn get(&self, path: &str) -> Answer {
+        self.changes.announce(Change::Observer);
+        self.get_kept(path).await
+    }
+
+    /// Asks without a change since the last question.
+    pub async fn get_kept(&self, path: &str) -> Answer {
         let answer = self.client.get(format!("{}{path}", self.base)).send().await.unwrap();
         let header =
             |name| answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default();

@@ -97,6 +97,7 @@ pub struct RelatedFacts {
     pub kind: &'static str,
     pub event_id: String,
     pub user_id: String,
+    pub name: Option<String>,
     /// Whom it mentions by name, and whether it means the whole room.
     pub whom: Vec<String>,
     pub whole_room: bool,
@@ -113,6 +114,7 @@ impl From<related::Related> for RelatedFacts {
             kind: event.what.as_str(),
             event_id: event.event_id,
             user_id: event.who,
+            name: None,
             whom: event.whom,
             whole_room: event.room,
             at_ms: event.at_ms,
@@ -125,10 +127,22 @@ impl From<related::Related> for RelatedFacts {
 }
 
 impl RelatedFacts {
+    /// The same with the sender's display name.
+    #[must_use]
+    pub fn with_name(self, name: Option<String>) -> Self {
+        Self { name, ..self }
+    }
+
+    /// What to call the sender.
+    #[must_use]
+    pub fn title(&self) -> String {
+        person(self.name.as_deref(), &self.user_id)
+    }
+
     /// What happened, in words.
     #[must_use]
     pub fn words(&self) -> String {
-        let who = person(None, &self.user_id);
+        let who = self.title();
         let first = self.whom.first().map(|whom| person(None, whom));
         let whom = match (first, self.whom.len()) {
             _ if self.whole_room => "everybody in the room".to_owned(),

@@ -22,6 +22,8 @@ use utoipa::ToSchema;
 /// Events read for the evidence and for renewals, and shown.
 const EVENTS: i64 = 400;
 const EVENTS_SHOWN: usize = 30;
+/// Bytes of raw events on the page.
+const RAW_MAX: usize = 9_000;
 /// Stays in the table.
 const STAYS_SHOWN: usize = 300;
 /// Rings and slot changes in the list.
@@ -76,7 +78,13 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<CallPage>, Error>
     let joins: Vec<String> = facts.members.iter().map(|member| member.join_event_id.clone()).collect();
     let related = related::of(&web.store, ask.viewer, &call, &joins).await?;
     let mut page = page(facts, evidence, total, cover, ask.now);
-    page.related = related.into_iter().map(RelatedFacts::from).collect();
+    let related = related.into_iter().map(RelatedFacts::from);
+    page.related = related
+        .map(|one| {
+            let name = page.name_of(&one.user_id);
+            one.with_name(name)
+        })
+        .collect();
     Ok(page.into())
 }
 
@@ -155,6 +163,24 @@ impl CallPage {
             device_id: event.device_id().map(ToOwned::to_owned),
             ms,
         })
+    }
+
+    /// The display name of somebody who is in the call or sent one of its events.
+    fn name_of(&self, user_id: &str) -> Option<String> {
+        let members = self.call.members.iter().filter(|member| member.user_id == user_id);
+        let senders = self.evidence.iter().filter(|event| event.sender == user_id);
+        members.map(|member| &member.name).chain(senders.map(|event| &event.name)).find_map(Clone::clone)
+    }
+
+    /// How many lines of the evidence have their raw event on the page: as many as keep it small; the JSON has all.
+    #[must_use]
+    pub fn raws(&self) -> usize {
+        let mut bytes = 0;
+        let fits = |event: &&EvidenceFacts| {
+            bytes += f::raw_json(&event.event).to_string().len();
+            bytes <= RAW_MAX
+        };
+        self.events_shown().iter().take_while(fits).count().max(1)
     }
 
     /// Does a stay begin with this event?

@@ -9,7 +9,7 @@ use crate::web::draw::bars::{self, Bars, Slot};
 use crate::web::draw::week::{self, Week};
 use crate::web::draw::{Num, ratio};
 use crate::web::error::Error;
-use crate::web::facts::{self, RoomTime, ServerFacts, Stamp, SumFacts, servers, top_room_ids, top_rooms};
+use crate::web::facts::{self, RoomTime, ServerFacts, Stamp, SumFacts, top_room_ids, top_rooms};
 use crate::web::kept::Kept;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
 use crate::web::{Web, assets, format as f};
@@ -83,13 +83,18 @@ pub async fn get(req: HttpRequest, web: http::Data<Web>, kept: http::Data<Kept<S
 async fn load(web: &Web, ask: &Ask, period: Period) -> Result<Statistics, Error> {
     let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
     let (span, before) = (period.span(now), period.before(now));
-    let sums = sums::of(store, viewer, Scope::All, span, now).await?;
-    let sums_before = sums::of(store, viewer, Scope::All, before, now).await?;
+    let (sums, sums_before) = tokio::try_join!(
+        sums::of(store, viewer, Scope::All, span, now),
+        sums::of(store, viewer, Scope::All, before, now)
+    )?;
     let classes = statistics::classes(store, viewer, span, now).await?;
     let classes_before = statistics::classes(store, viewer, before, now).await?;
-    let hours = sums::by_hour(&sums::hours(store, viewer, Scope::All, span, now).await?);
+    let (hours, servers) = tokio::try_join!(
+        sums::hours(store, viewer, Scope::All, span, now),
+        statistics::servers(store, viewer, span, now)
+    )?;
     let names = statistics::room_names(store, viewer, &top_room_ids(&sums, TOP)).await?;
-    let mut top = servers(&sums, statistics::servers(store, viewer, span, now).await?);
+    let mut top = facts::servers(&sums, servers);
     top.truncate(TOP);
     Ok(Statistics {
         now_ms: now,
@@ -102,7 +107,7 @@ async fn load(web: &Web, ask: &Ask, period: Period) -> Result<Statistics, Error>
         days: days(period, &classes, &classes_before, span),
         lengths: by_class(&LENGTHS, &classes, |class| class.length_ms),
         sizes: by_class(&PEOPLE, &classes, |class| class.people),
-        hours: hours.iter().fold(vec![0; 168], |mut week, (hour, ms)| {
+        hours: sums::by_hour(&hours).iter().fold(vec![0; 168], |mut week, (hour, ms)| {
             week[week::hour_of_week(*hour)] += ms;
             week
         }),
@@ -158,7 +163,7 @@ impl Statistics {
             Slot {
                 title: format!("{name}: {calls}, {} before", f::count(day.calls_before)),
                 value: day.calls,
-                before: Some(day.calls_before),
+                before: Some(day.calls_before).filter(|_| self.before.calls > 0),
                 label,
                 now: at == last,
             }

@@ -193,6 +193,7 @@ fn related(kind: &'static str, who: &str) -> facts::RelatedFacts {
         kind,
         event_id: NASTY.to_owned(),
         user_id: who.to_owned(),
+        name: Some(NASTY.to_owned()),
         whom: vec![NASTY.to_owned(), "@bob:matrix.example.net".to_owned()],
         whole_room: false,
         at_ms,

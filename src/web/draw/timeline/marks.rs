@@ -66,6 +66,7 @@ impl Timeline {
             let y = if self.dense { row.height / 2 } else { ROOM };
             put(&mut row.marks, Mark { y, note: None, ..mark.clone() });
             if row.absent && event.kind == "decline" {
+                row.name = event.title();
                 row.title = format!("{}, declined and did not come", row.name);
             }
             return true;
@@ -81,7 +82,7 @@ impl Timeline {
             "ring" => "rung, did not come",
             _ => "told, did not come",
         });
-        let name = person(None, user_id);
+        let name = if event.user_id == user_id { event.title() } else { person(None, user_id) };
         let title = format!("{name}, {}", if event.kind == "decline" { "declined" } else { "did not come" });
         let marks = vec![Mark { y: ROOM, note, ..mark.clone() }];
         let (bars, glyphs, notes) = (Vec::new(), Vec::new(), Vec::new());
@@ -138,6 +139,7 @@ mod tests {
             kind,
             event_id: format!("${kind}{minutes_ago}"),
             user_id: who.to_owned(),
+            name: None,
             whom: whom.iter().map(|user| (*user).to_owned()).collect(),
             whole_room: false,
             at_ms,
@@ -159,7 +161,8 @@ mod tests {
     #[test]
     fn a_ring_stands_on_the_lane_of_whom_it_rang() {
         let plain = draw(&fixtures::war_room(), &[], &[], NOW);
-        let related = [event("ring", ALICE, &[BOB, ERIN], 45), event("decline", ERIN, &[], 40)];
+        let declined = event("decline", ERIN, &[], 40).with_name(Some("Erin".to_owned()));
+        let related = [event("ring", ALICE, &[BOB, ERIN], 45), declined.clone()];
         let picture = draw(&fixtures::war_room(), &[], &related, NOW);
         assert!(picture.marks.is_empty(), "all of them have a lane");
         let (bob, before) = (row(&picture, BOB), row(&plain, BOB));
@@ -170,7 +173,8 @@ mod tests {
         let erin = row(&picture, ERIN);
         let glyphs: Vec<_> = erin.marks.iter().map(|mark| (mark.glyph, mark.note)).collect();
         assert_eq!(glyphs, [("e-ring", None), ("e-no", None)]);
-        assert_eq!((erin.absent, erin.title.as_str()), (true, "erin, declined and did not come"));
+        assert_eq!((erin.absent, erin.title.as_str()), (true, "Erin, declined and did not come"));
+        assert_eq!(row(&draw(&fixtures::war_room(), &[], &[declined], NOW), ERIN).name, "Erin");
     }
 
     #[test]

@@ -1,0 +1,184 @@
+//! Prints how fast pages and JSON are, as shares of a handler of the same server that answers a constant body of the
+//! same size: with 10,000 and with 1,000,000 calls, 100 of them running.
+//!
+//! `cargo run --release --example bench_web [CALLS…]`; it drives `wrk`, which must be installed.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_wrap,
+    clippy::print_stdout,
+    reason = "a bench"
+)]
+
+use actix_web::HttpResponse;
+use actix_web::web::{Bytes, Path, ServiceConfig, get};
+use callscope::changes::Changes;
+use callscope::clock::Clock;
+use callscope::rtc::event::RoomEvent;
+use callscope::rtc::fold::Rules;
+use callscope::store::batch::{Arrival, Batch, RoomBatch, Source, write};
+use callscope::store::row::Watch;
+use callscope::store::{Store, vantages};
+use callscope::web::{Options, Web, serve_with};
+use serde_json::json;
+use std::process::Command;
+use std::sync::RwLock;
+
+const NOW: i64 = 1_795_358_836_000;
+const MINUTE: i64 = 60_000;
+const ROOMS: usize = 100;
+const ACTIVE: usize = 100;
+
+/// Bodies of the constant handler, by number.
+static BODIES: RwLock<Vec<(String, Bytes)>> = RwLock::new(Vec::new());
+
+async fn constant(at: Path<usize>) -> HttpResponse {
+    let bodies = BODIES.read().unwrap();
+    let (kind, body) = &bodies[*at];
+    HttpResponse::Ok().insert_header(("content-type", kind.as_str())).body(body.clone())
+}
+
+fn constants(config: &mut ServiceConfig) {
+    config.route("/constant/{at}", get().to(constant));
+}
+
+/// The events of one call: somebody comes and, unless it runs still, goes.
+fn call(number: usize, calls: usize) -> Vec<Arrival> {
+    let user = format!("@user{}:server{}.example.org", number / ROOMS % 500, number % 40);
+    let start = NOW - (calls - number) as i64 * 30_000 - 2 * MINUTE;
+    let content = json!({"application": "m.call", "call_id": "", "scope": "m.room", "device_id": "DEVICE",
+        "created_ts": start, "expires": 14_400_000, "m.call.intent": "video",
+        "focus_active": {"type": "livekit", "focus_selection": "oldest_membership"},
+        "foci_preferred": [{"type": "livekit", "livekit_alias": "!room",
+            "livekit_service_url": "https://sfu.example.org"}]});
+    let event = |word: &str, time: i64, content: serde_json::Value| {
+        let json = json!({"event_id": format!("${number}{word}{:a>30}", ""), "type": "org.matrix.msc3401.call.member",
+            "sender": user, "origin_server_ts": time, "state_key": format!("_{user}_DEVICE_m.call"),
+            "content": content});
+        Arrival { json: json.to_string(), event: RoomEvent::from_json(&json, Some(time)).unwrap(), in_timeline: true }
+    };
+    let mut events = vec![event("join", start, content)];
+    if number + ACTIVE < calls {
+        events.push(event("leave", start + MINUTE, json!({})));
+    }
+    events
+}
+
+fn room(number: usize) -> String {
+    format!("!room{}:example.org", number % ROOMS)
+}
+
+async fn fill(store: &Store, calls: usize) {
+    let start = vantages::Start {
+        id: "bench",
+        user_id: "@bot:example.org",
+        homeserver: "https://example.org",
+        device_id: None,
+        mode: "follow",
+        software: None,
+        delayed_events: true,
+        sticky_events: true,
+        now: NOW - 60 * MINUTE,
+    };
+    vantages::start(store, &start).await.unwrap();
+    for from in (0..calls).step_by(20_000) {
+        let upto = (from + 20_000).min(calls);
+        let mut rooms: Vec<RoomBatch> = (0..ROOMS).map(|at| RoomBatch::new(&room(at), Source::Sync)).collect();
+        for number in from..upto {
+            rooms[number % ROOMS].arrivals.extend(call(number, calls));
+        }
+        for room in &mut rooms {
+            room.watch = Some(Watch::Joined);
+        }
+        let batch = Batch { vantage_id: "bench".into(), seen_ms: NOW - MINUTE, position: Some("s1".into()), rooms };
+        write(store, &Rules::default(), &batch).await.unwrap();
+        eprint!("\r{upto} of {calls} calls stored ");
+    }
+    eprintln!();
+}
+
+/// What wrk measured: answers a second, and the 99th percentile, ms.
+fn wrk(base: &str, paths: &[String]) -> (f64, f64) {
+    let list: Vec<String> = paths.iter().map(|path| format!("{path:?}")).collect();
+    let text = format!(
+        "local paths = {{{}}} local at = 0
+        request = function() at = at + 1 return wrk.format('GET', paths[at % #paths + 1]) end",
+        list.join(", ")
+    );
+    let script = tempfile::Builder::new().suffix(".lua").tempfile().unwrap();
+    std::fs::write(script.path(), text).unwrap();
+    let mut run = Command::new("wrk");
+    run.args(["-t1", "-c16", "-d4s", "--latency", "-s"]).arg(script.path()).arg(base);
+    let text = String::from_utf8(run.output().expect("wrk must be installed").stdout).unwrap();
+    assert!(!text.contains("Non-2xx"), "{text}");
+    let after = |word: &str| text.split(word).nth(1).and_then(|rest| rest.split_whitespace().next()).unwrap_or("0");
+    let p99 = after("99%");
+    let number = p99.trim_end_matches(char::is_alphabetic).parse::<f64>().unwrap();
+    let scale = [("us", 0.001), ("ms", 1.0)].iter().find(|(unit, _)| p99.ends_with(unit)).map_or(1000.0, |(_, ms)| *ms);
+    (after("Requests/sec:").parse().unwrap(), number * scale)
+}
+
+/// The middle one of three pairs: the constant bodies of the same sizes, then the real thing.
+async fn measure(base: &str, name: &str, paths: &[String]) {
+    let mut constants = Vec::new();
+    let mut size = 0;
+    for path in paths {
+        let answer = reqwest::get(format!("{base}{path}")).await.unwrap().error_for_status().unwrap();
+        let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
+        let body = answer.bytes().await.unwrap();
+        size += body.len() / paths.len();
+        let mut bodies = BODIES.write().unwrap();
+        constants.push(format!("/constant/{}", bodies.len()));
+        bodies.push((kind, body));
+    }
+    let (base, paths) = (base.to_owned(), paths.to_vec());
+    let pairs = move || (0..3).map(|_| (wrk(&base, &constants), wrk(&base, &paths))).collect::<Vec<_>>();
+    let mut pairs = tokio::task::spawn_blocking(pairs).await.unwrap();
+    pairs.sort_by(|(a_floor, a), (b_floor, b)| (a.0 / a_floor.0).total_cmp(&(b.0 / b_floor.0)));
+    let ((floor, floor_p99), (rate, p99)) = pairs[1];
+    let share = 100.0 * rate / floor;
+    println!("{name:<36}{size:>9}{floor:>10.0}{rate:>10.0}{share:>7.0} %{floor_p99:>11.2}{p99:>9.2}");
+}
+
+async fn with(calls: usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&format!("sqlite://{}", folder.path().join("bench.db").display())).await.unwrap();
+    fill(&store, calls).await;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let web = Web {
+        store: store.clone(),
+        changes: Changes::default(),
+        clock: Clock::fixed(NOW),
+        public_url: None,
+        options: Options::default(),
+    };
+    let server = serve_with(listener, web, constants).unwrap();
+    let handle = server.handle();
+    tokio::spawn(server);
+    let head = format!("{calls} calls");
+    println!(
+        "\n{head:<36}{:>9}{:>10}{:>10}{:>9}{:>11}{:>9}",
+        "bytes", "floor/s", "rate/s", "share", "its p99", "p99 ms"
+    );
+    measure(&base, "/api/v1/calls/active", &["/api/v1/calls/active".to_owned()]).await;
+    measure(&base, "/", &["/".to_owned()]).await;
+    let mut paths = Vec::new();
+    for at in 0..20_usize {
+        let room = room(at * 7).replace('!', "%21").replace(':', "%3A");
+        paths.push(format!("/api/v1/calls?limit=50&status=ended&room={room}"));
+        paths.push(format!("/api/v1/calls?limit=50&to={}", NOW - at as i64 * 10_800_000));
+    }
+    measure(&base, "/api/v1/calls?limit=50, 40 filters", &paths).await;
+    handle.stop(false).await;
+    store.close().await;
+}
+
+#[tokio::main]
+async fn main() {
+    let asked: Vec<usize> = std::env::args().skip(1).filter_map(|text| text.parse().ok()).collect();
+    for calls in if asked.is_empty() { vec![10_000, 1_000_000] } else { asked } {
+        with(calls).await;
+    }
+}

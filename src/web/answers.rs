@@ -1,0 +1,143 @@
+//! Answers kept for a second: however many ask, each page is made once for each change and each second.
+
+use super::Web;
+use super::fresh;
+use actix_web::body::{BodySize, BoxBody, MessageBody, to_bytes};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{self, HeaderMap};
+use actix_web::http::{Method, StatusCode};
+use actix_web::middleware::Next;
+use actix_web::web::{Bytes, Data};
+use actix_web::{HttpRequest, HttpResponse};
+use moka::future::Cache;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Durations in pages count in seconds: an older answer would show.
+const KEPT: Duration = Duration::from_secs(1);
+const BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// Longer questions are answered, but not kept.
+const ASKED_MAX: usize = 1024;
+
+/// What an answer belongs to. A change or another second makes it a new one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    generation: u64,
+    second: i64,
+    encodings: String,
+    address: String,
+}
+
+/// A whole answer.
+#[derive(Debug)]
+struct Stored {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+/// The answers of the last second.
+#[derive(Debug, Clone)]
+pub struct Answers(Cache<Key, Arc<Stored>>);
+
+impl Default for Answers {
+    fn default() -> Self {
+        let weigh = |key: &Key, answer: &Arc<Stored>| {
+            u32::try_from(answer.body.len() + key.address.len() + 1024).unwrap_or(u32::MAX)
+        };
+        Self(Cache::builder().max_capacity(BYTES_MAX).weigher(weigh).time_to_live(KEPT).build())
+    }
+}
+
+/// Answers from what is kept, or makes the answer and keeps it. Those who ask the same at the same time wait for one.
+///
+/// # Errors
+/// What the inner service fails with.
+pub async fn keep(
+    answers: Answers,
+    web: Data<Web>,
+    mut req: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let Some(key) = key(&web, &req) else { return Ok(next.call(req).await?.map_into_boxed_body()) };
+    // What is kept is the whole answer; whether the asker has it already is told afterwards.
+    let known = fresh::known(req.request());
+    req.headers_mut().remove(header::IF_NONE_MATCH);
+    let mut asked = Some(req);
+    let mut answered: Option<HttpRequest> = None;
+    let make = async {
+        let Some(req) = asked.take() else { return Err(Stored::failure()) };
+        let (request, stored) = whole(next.call(req).await).await;
+        answered = request;
+        // Failures are not kept, but those who wait for this answer have it, too.
+        if stored.status.is_server_error() { Err(stored) } else { Ok(Arc::new(stored)) }
+    };
+    let stored = match answers.0.try_get_with(key, make).await {
+        Ok(stored) => stored,
+        Err(failed) => failed,
+    };
+    let response = stored.response(known.as_deref());
+    match (asked, answered) {
+        (Some(req), _) => Ok(req.into_response(response)),
+        (None, Some(request)) => Ok(ServiceResponse::new(request, response)),
+        (None, None) => Err(actix_web::error::ErrorInternalServerError("the answer was lost")),
+    }
+}
+
+/// What the answer belongs to; `None` where it is not kept: streams, files, and questions of unusual size.
+fn key(web: &Web, req: &ServiceRequest) -> Option<Key> {
+    let path = req.path();
+    let streams = path == "/api/v1/live" || path.ends_with(".csv") || path.ends_with(".ndjson");
+    let own = ["/static/", "/api/docs/"].iter().any(|start| path.starts_with(start));
+    let alive = matches!(path, "/healthz" | "/readyz" | "/metrics");
+    let address = req.uri().path_and_query()?.as_str();
+    let encodings = req.headers().get(header::ACCEPT_ENCODING).map_or(Ok(""), |value| value.to_str()).ok()?;
+    if req.method() != Method::GET || streams || own || alive || address.len() + encodings.len() > ASKED_MAX {
+        return None;
+    }
+    Some(Key {
+        generation: web.changes.generation(),
+        second: web.clock.now_ms() / 1000,
+        encodings: encodings.to_owned(),
+        address: address.to_owned(),
+    })
+}
+
+/// An answer, read to its end, and the question that it was to.
+async fn whole(
+    answer: Result<ServiceResponse<impl MessageBody + 'static>, actix_web::Error>,
+) -> (Option<HttpRequest>, Stored) {
+    let response = match answer {
+        Ok(response) => response,
+        Err(error) => return (None, Stored::of(error.error_response()).await),
+    };
+    let (request, response) = response.into_parts();
+    (Some(request), Stored::of(response.map_into_boxed_body()).await)
+}
+
+impl Stored {
+    fn failure() -> Self {
+        Self { status: StatusCode::INTERNAL_SERVER_ERROR, headers: HeaderMap::new(), body: Bytes::new() }
+    }
+
+    async fn of(response: HttpResponse) -> Self {
+        let (head, body) = response.into_parts();
+        debug_assert!(body.size() != BodySize::Stream || head.headers().contains_key(header::CONTENT_ENCODING));
+        let Ok(body) = to_bytes(body).await else { return Self::failure() };
+        Self { status: head.status(), headers: head.headers().clone(), body }
+    }
+
+    /// The answer to one who knows these tags.
+    fn response(&self, known: Option<&str>) -> HttpResponse {
+        let tag = self.headers.get(header::ETAG).and_then(|tag| tag.to_str().ok());
+        let is_known = self.status == StatusCode::OK && tag.is_some_and(|tag| fresh::is_known(tag, known));
+        let mut response = HttpResponse::new(if is_known { StatusCode::NOT_MODIFIED } else { self.status });
+        for (name, value) in &self.headers {
+            let of_body = [header::CONTENT_TYPE, header::CONTENT_ENCODING, header::CONTENT_LENGTH].contains(name);
+            if !(is_known && of_body) {
+                response.headers_mut().append(name.clone(), value.clone());
+            }
+        }
+        if is_known { response } else { response.set_body(BoxBody::new(self.body.clone())) }
+    }
+}
