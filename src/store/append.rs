@@ -237,12 +237,16 @@ async fn absorb(tx: &mut Tx, room: &RoomBatch, arrival: &Arrival) -> Result<Opti
         .bind(rejected)
         .execute(&mut **tx)
         .await?;
-    let changed = merged.content != known.content
+    Ok(decides(&known, &merged).then_some(News { event: Cow::Owned(merged), old: Some(known), chain }))
+}
+
+/// Can what follows from an event change with what we know of it?
+fn decides(known: &RoomEvent, merged: &RoomEvent) -> bool {
+    merged.content != known.content
         || merged.time() != known.time()
         || merged.received_ts != known.received_ts
         || merged.redacted_ts != known.redacted_ts
-        || merged.replaces_state != known.replaces_state;
-    Ok(changed.then_some(News { event: Cow::Owned(merged), old: Some(known), chain }))
+        || merged.replaces_state != known.replaces_state
 }
 
 static REPLACED: Rows = Rows::new(

@@ -281,13 +281,13 @@ impl<'w> Recount<'w> {
         }
         let mut new: Vec<Stay> = new.into_values().collect();
         new.sort_by(|a, b| a.place().cmp(&b.place()));
-        let changed = changes().map(Change::id).collect();
+        let ids = changes().map(Change::id).collect();
         Self {
             room_id,
             grain,
             window,
             count: Count::default(),
-            changed,
+            changed: ids,
             new: new.into_iter().peekable(),
             old: window.old.clone(),
         }
@@ -298,7 +298,7 @@ impl<'w> Recount<'w> {
         let (room_id, window) = (self.room_id, self.window);
         let mut from = Some(window.low);
         while let Some(begin) = from {
-            let (rows, more) = next(&mut **tx, (room_id, window.slot), begin, window.high).await?;
+            let (rows, more) = next(tx, (room_id, window.slot), begin, window.high).await?;
             from = more;
             for row in rows {
                 self.row(tx, row, outcome).await?;
