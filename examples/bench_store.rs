@@ -235,16 +235,20 @@ async fn rebuild_all(store: &Store) {
     }
 }
 
+/// Makes the event at a place.
+type Shape = fn(usize) -> Arrival;
+
 /// Rooms of all shapes: half of the events in calls with gaps between them, the rest in lounges.
 async fn fill(path: &str, events: usize) {
     let store = Store::open(&format!("sqlite://{path}")).await.unwrap();
-    let shapes: [(&str, fn(usize) -> Arrival, usize); 3] =
-        [("gaps", gaps, 2), ("lounge", lounge, 4), ("one", renewing, 4)];
+    let shapes: [(&str, Shape, usize); 3] = [("gaps", gaps, 2), ("lounge", lounge, 4), ("one", renewing, 4)];
     for (name, make, share) in shapes {
         let timer = Timer::new();
         for from in (0..events / share).step_by(BATCH) {
             let mut arrivals: Vec<Arrival> = (from..(from + BATCH).min(events / share)).map(make).collect();
-            arrivals.iter_mut().for_each(|arrival| arrival.event.event_id.push_str(name));
+            for arrival in &mut arrivals {
+                arrival.event.event_id.push_str(name);
+            }
             let mut batch = batch(arrivals, Source::Backfill);
             batch.rooms[0].room_id = format!("!{name}:server0.example.org");
             write(&store, &Rules::default(), &batch).await.unwrap();

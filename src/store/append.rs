@@ -109,7 +109,7 @@ async fn some(
 ) -> Result<(), Error> {
     let ids: Vec<&str> = arrivals.iter().map(|arrival| arrival.event.event_id.as_str()).collect();
     let mut known: HashMap<String, bool> = HashMap::new();
-    for row in IDS.look_up(&mut **tx, &room.room_id, &ids).await? {
+    for row in IDS.look_up(tx, &room.room_id, &ids).await? {
         let by_this_way = row.try_get::<Option<&str>, _>("vantage_id")? == Some(&batch.vantage_id)
             && row.try_get::<&str, _>("source")? == room.source.as_str();
         known.insert(row.try_get("event_id")?, by_this_way);
@@ -214,8 +214,9 @@ async fn absorb(tx: &mut Tx, room: &RoomBatch, arrival: &Arrival) -> Result<Opti
     }
     let json = if merged.readable == known.readable { row.try_get("json")? } else { arrival.json.clone() };
     // A readable copy may tell the chain that a redacted one could not.
-    let (mut chain, mut rejected) = (row.try_get("chain")?, row.try_get("rejected")?);
-    if merged.readable != known.readable && chain == None::<String> {
+    let mut chain: Option<String> = row.try_get("chain")?;
+    let mut rejected: Option<String> = row.try_get("rejected")?;
+    if merged.readable != known.readable && chain.is_none() {
         (chain, rejected) = match member::chain(&merged) {
             Ok(chain) => (chain, None),
             Err(reason) => (None, Some(reason.to_owned())),
@@ -236,12 +237,16 @@ async fn absorb(tx: &mut Tx, room: &RoomBatch, arrival: &Arrival) -> Result<Opti
         .bind(rejected)
         .execute(&mut **tx)
         .await?;
-    let changed = merged.content != known.content
+    Ok(decides(&known, &merged).then_some(News { event: Cow::Owned(merged), old: Some(known), chain }))
+}
+
+/// Can what follows from an event change with what we know of it?
+fn decides(known: &RoomEvent, merged: &RoomEvent) -> bool {
+    merged.content != known.content
         || merged.time() != known.time()
         || merged.received_ts != known.received_ts
         || merged.redacted_ts != known.redacted_ts
-        || merged.replaces_state != known.replaces_state;
-    Ok(changed.then_some(News { event: Cow::Owned(merged), old: Some(known), chain }))
+        || merged.replaces_state != known.replaces_state
 }
 
 static REPLACED: Rows = Rows::new(
@@ -265,7 +270,7 @@ type Linked = HashMap<String, (i64, i64)>;
 
 async fn linked(tx: &mut Tx, sql: &Rows, room_id: &str, ids: &[&str]) -> Result<Linked, Error> {
     let mut times = Linked::new();
-    for row in sql.look_up(&mut **tx, room_id, ids).await? {
+    for row in sql.look_up(tx, room_id, ids).await? {
         let (time, next): (i64, i64) = (row.try_get("time_ms")?, row.try_get("next_ms")?);
         let known = times.entry(row.try_get("id")?).or_insert((time, time));
         *known = (known.0.min(time).min(next), known.1.max(time));

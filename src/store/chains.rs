@@ -61,7 +61,7 @@ async fn by_presence(
 ) -> Result<(), Error> {
     let users: Vec<&str> = touched.presence.keys().map(String::as_str).collect();
     let mut chains: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for row in OF_SENDERS.look_up(&mut **tx, room_id, &users).await? {
+    for row in OF_SENDERS.look_up(tx, room_id, &users).await? {
         chains.entry(row.try_get("sender")?).or_default().push(row.try_get("chain")?);
     }
     conditions.know(tx, room_id, chains.keys().map(String::as_str)).await?;
@@ -135,7 +135,7 @@ impl Conditions {
     ) -> Result<(), Error> {
         let users: BTreeSet<&str> = users.filter(|user| !self.presence.contains_key(*user)).collect();
         let users: Vec<&str> = users.into_iter().collect();
-        for row in PRESENCE.look_up(&mut **tx, room_id, &users).await? {
+        for row in PRESENCE.look_up(tx, room_id, &users).await? {
             let event = event(&row)?;
             self.presence.entry(event.state_key.clone().unwrap_or_default()).or_default().push(event);
         }

@@ -38,7 +38,7 @@ static AROUND: Rows = Rows::new(
 /// What is known around these spans, by chain.
 pub(super) async fn around(tx: &mut Tx, room_id: &str, spans: &[Span<'_>]) -> Result<HashMap<String, Around>, Error> {
     let shared = |query: Statement| query.bind(room_id.to_owned());
-    let rows = AROUND.read(&mut **tx, spans, shared, bind).await?;
+    let rows = AROUND.read(tx, spans, shared, bind).await?;
     let mut around = HashMap::new();
     for row in &rows {
         let found = Around { before: state(row, "before")?, after: state(row, "later")?, seal: row.try_get("seal")? };

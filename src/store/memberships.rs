@@ -67,7 +67,7 @@ static OPENED: Rows = Rows::new(
 /// The stored memberships of chains that came to count in a span of time, by row id.
 pub(super) async fn opened(tx: &mut Tx, room_id: &str, spans: &[Span<'_>]) -> Result<Vec<(String, Facts)>, Error> {
     let shared = |query: Statement| query.bind(room_id.to_owned());
-    let rows = OPENED.read(&mut **tx, spans, shared, checkpoints::bind).await?;
+    let rows = OPENED.read(tx, spans, shared, checkpoints::bind).await?;
     rows.iter().map(|row| Ok((row.try_get("id")?, Facts::read(row)?))).collect()
 }
 
@@ -76,7 +76,7 @@ static SOME: Rows = Rows::new(1, "select * from memberships where room_id || '' 
 /// Those of these memberships that are stored, by row id.
 pub(super) async fn some(tx: &mut Tx, room_id: &str, ids: &[String]) -> Result<Vec<(String, Facts)>, Error> {
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-    let rows = SOME.look_up(&mut **tx, room_id, &ids).await?;
+    let rows = SOME.look_up(tx, room_id, &ids).await?;
     rows.iter().map(|row| Ok((row.try_get("id")?, Facts::read(row)?))).collect()
 }
 

@@ -105,9 +105,7 @@ async fn windows<'a>(tx: &mut Tx, room_id: &str, clusters: Vec<Cluster<'a>>) -> 
     let asked: Vec<(&str, i64, i64)> =
         clusters.iter().map(|cluster| (cluster.slot, cluster.from, cluster.to)).collect();
     let mut stored: BTreeMap<(String, i64), (Session, Option<i64>)> = BTreeMap::new();
-    for row in
-        TOUCHING.read(&mut **tx, &asked, |query| query.bind(room_id.to_owned()), super::checkpoints::bind).await?
-    {
+    for row in TOUCHING.read(tx, &asked, |query| query.bind(room_id.to_owned()), super::checkpoints::bind).await? {
         let session = sessions::stored(&row)?;
         stored.insert((session.slot_id.clone(), session.started_ms), (session, row.try_get("tally")?));
     }
@@ -219,7 +217,7 @@ async fn recount(
     let asked: Vec<(&str, i64, i64)> = windows.iter().map(|window| (window.slot, window.low, window.high)).collect();
     let shared = |query: Statement| query.bind(room_id.to_owned());
     let mut stored: Vec<(String, Stored)> = Vec::new();
-    for row in MEMBERS.read(&mut **tx, &asked, shared, super::checkpoints::bind).await? {
+    for row in MEMBERS.read(tx, &asked, shared, super::checkpoints::bind).await? {
         stored.push((row.try_get("slot_id")?, stay(&row)?));
     }
     stored.sort_unstable_by(|(slot, (a, _)), (other, (b, _))| (slot, a.place()).cmp(&(other, b.place())));
@@ -283,8 +281,16 @@ impl<'w> Recount<'w> {
         }
         let mut new: Vec<Stay> = new.into_values().collect();
         new.sort_by(|a, b| a.place().cmp(&b.place()));
-        let (changed, old) = (changes().map(Change::id).collect(), window.old.clone());
-        Self { room_id, grain, window, count: Count::default(), changed, new: new.into_iter().peekable(), old }
+        let ids = changes().map(Change::id).collect();
+        Self {
+            room_id,
+            grain,
+            window,
+            count: Count::default(),
+            changed: ids,
+            new: new.into_iter().peekable(),
+            old: window.old.clone(),
+        }
     }
 
     /// Counts portion by portion.
@@ -292,7 +298,7 @@ impl<'w> Recount<'w> {
         let (room_id, window) = (self.room_id, self.window);
         let mut from = Some(window.low);
         while let Some(begin) = from {
-            let (rows, more) = next(&mut **tx, (room_id, window.slot), begin, window.high).await?;
+            let (rows, more) = next(tx, (room_id, window.slot), begin, window.high).await?;
             from = more;
             for row in rows {
                 self.row(tx, row, outcome).await?;

@@ -261,7 +261,7 @@ impl Work<'_> {
         let limit = super::int(self.limit);
         let shared = |query: Statement| query.bind(self.room_id.to_owned()).bind(limit);
         let mut pages: BTreeMap<String, Page> = BTreeMap::new();
-        for row in PAGE_ENDS.read(&mut **tx, &asked, shared, checkpoints::bind).await? {
+        for row in PAGE_ENDS.read(tx, &asked, shared, checkpoints::bind).await? {
             pages.entry(row.try_get("chain")?).or_default().end = row.try_get("end_ms")?;
         }
         let asked: Vec<checkpoints::Span> = asked
@@ -269,7 +269,7 @@ impl Work<'_> {
             .map(|(chain, from, to)| (*chain, *from, pages.get(*chain).and_then(|page| page.end).unwrap_or(*to)))
             .collect();
         let shared = |query: Statement| query.bind(self.room_id.to_owned());
-        for row in PAGES.read(&mut **tx, &asked, shared, checkpoints::bind).await? {
+        for row in PAGES.read(tx, &asked, shared, checkpoints::bind).await? {
             let event = member_event(&row)?;
             self.read += 1;
             self.marks.stored(&event, row.try_get("rejected")?);
@@ -296,7 +296,7 @@ impl Work<'_> {
             }
         }
         let beyond: Vec<&str> = beyond.into_iter().collect();
-        for row in TIMES.look_up(&mut **tx, self.room_id, &beyond).await? {
+        for row in TIMES.look_up(tx, self.room_id, &beyond).await? {
             if let Some(times) = times.get_mut(row.try_get::<&str, _>("chain")?) {
                 times.insert(row.try_get("event_id")?, row.try_get("time_ms")?);
             }
