@@ -87,7 +87,7 @@ pub async fn keep(
 /// What the answer belongs to; `None` where it is not kept: streams, files, and questions of unusual size.
 fn key(web: &Web, req: &ServiceRequest) -> Option<Key> {
     let path = req.path();
-    let streams = path == "/api/v1/live" || path.ends_with(".csv") || path.ends_with(".ndjson");
+    let streams = matches!(path, "/api/v1/live" | "/api/v1/calls.csv" | "/api/v1/calls.ndjson");
     let own = ["/static/", "/api/docs/"].iter().any(|start| path.starts_with(start));
     let alive = matches!(path, "/healthz" | "/readyz" | "/metrics");
     let address = req.uri().path_and_query()?.as_str();
