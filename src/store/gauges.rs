@@ -1,8 +1,7 @@
 //! A few numbers that are cheap to count at any time: for metrics, which are asked for several times a minute.
 
 use super::row::Viewer;
-use super::stats::{BYTES_POSTGRES, BYTES_SQLITE};
-use super::{Error, Store};
+use super::{Error, Store, stats};
 use sqlx::Row;
 
 /// The numbers.
@@ -30,14 +29,12 @@ const GAUGES: &str = "select (select count(*) from sessions) as calls,
 pub async fn read(store: &Store, viewer: Viewer) -> Result<Gauges, Error> {
     let Viewer::Operator = viewer;
     let row = sqlx::query(GAUGES).fetch_one(&store.read).await?;
-    let sqlite = store.read.acquire().await?.backend_name() == "SQLite";
-    let bytes = if sqlite { BYTES_SQLITE } else { BYTES_POSTGRES };
     Ok(Gauges {
         calls: row.try_get("calls")?,
         events: row.try_get("events")?,
         rejected: row.try_get("rejected")?,
         walks_open: row.try_get("walks_open")?,
         rooms_failing: row.try_get("rooms_failing")?,
-        database_bytes: sqlx::query_scalar(bytes).fetch_one(&store.read).await?,
+        database_bytes: stats::database_bytes(store).await?,
     })
 }

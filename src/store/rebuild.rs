@@ -4,7 +4,7 @@
 use super::chains::Conditions;
 use super::recount::{self, Outcome};
 use super::refold::{GROUP, Work};
-use super::{Error, Store, Tx, batch, int, memberships, rooms, sessions, tally};
+use super::{Error, Store, Tx, batch, int, memberships, rooms, sessions, stats, tally};
 use crate::rtc::fold::Rules;
 use crate::rtc::session::{Count, Session};
 use sqlx::{AnyConnection, Row};
@@ -230,8 +230,6 @@ const WITHIN: &str =
     "select * from sessions where room_id = $1 and slot_id = $2 and started_ms >= $3 and started_ms <= $4";
 
 const STAYS: &str = "select count(*) from memberships";
-const PAGES_OF_SQLITE: &str = "select page_count * page_size from pragma_page_count, pragma_page_size";
-const SIZE_ON_POSTGRES: &str = "select pg_database_size(current_database())";
 
 /// How large the database is, bytes, and how many stays it holds.
 ///
@@ -239,7 +237,5 @@ const SIZE_ON_POSTGRES: &str = "select pg_database_size(current_database())";
 /// When the database fails.
 pub async fn weight(store: &Store) -> Result<(i64, i64), Error> {
     let stays = sqlx::query_scalar(STAYS).fetch_one(&store.read).await?;
-    let sqlite = store.read.acquire().await?.backend_name() == "SQLite";
-    let sql = if sqlite { PAGES_OF_SQLITE } else { SIZE_ON_POSTGRES };
-    Ok((sqlx::query_scalar(sql).fetch_one(&store.read).await?, stays))
+    Ok((stats::database_bytes(store).await?, stays))
 }

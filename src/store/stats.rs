@@ -107,8 +107,15 @@ const TOTALS: &str = "select (select count(*) from rooms where watch <> 'blind')
     (select count(*) from events where rejected is not null) as rejected,
     (select count(*) from events where rejected = 'encrypted') as unreadable,
     (select min(origin_server_ts) from events where origin_server_ts > 1388534400000) as oldest";
-pub(super) const BYTES_SQLITE: &str = "select page_count * page_size from pragma_page_count, pragma_page_size";
-pub(super) const BYTES_POSTGRES: &str = "select pg_database_size(current_database())";
+const BYTES_SQLITE: &str = "select page_count * page_size from pragma_page_count, pragma_page_size";
+const BYTES_POSTGRES: &str = "select pg_database_size(current_database())";
+
+/// How large the database is, bytes.
+pub(super) async fn database_bytes(store: &Store) -> Result<i64, Error> {
+    let sqlite = store.read.acquire().await?.backend_name() == "SQLite";
+    let sql = if sqlite { BYTES_SQLITE } else { BYTES_POSTGRES };
+    Ok(sqlx::query_scalar(sql).fetch_one(&store.read).await?)
+}
 
 /// Counts of everything stored.
 ///
@@ -117,8 +124,6 @@ pub(super) const BYTES_POSTGRES: &str = "select pg_database_size(current_databas
 pub async fn totals(store: &Store, viewer: Viewer) -> Result<Totals, Error> {
     let Viewer::Operator = viewer;
     let row = sqlx::query(TOTALS).fetch_one(&store.read).await?;
-    let sqlite = store.read.acquire().await?.backend_name() == "SQLite";
-    let bytes = if sqlite { BYTES_SQLITE } else { BYTES_POSTGRES };
     Ok(Totals {
         rooms: row.try_get("rooms")?,
         events: row.try_get("events")?,
@@ -127,7 +132,7 @@ pub async fn totals(store: &Store, viewer: Viewer) -> Result<Totals, Error> {
         snapshots: row.try_get("snapshots")?,
         rejected: row.try_get("rejected")?,
         unreadable: row.try_get("unreadable")?,
-        database_bytes: sqlx::query_scalar(bytes).fetch_one(&store.read).await?,
+        database_bytes: database_bytes(store).await?,
         oldest_event_ms: row.try_get("oldest")?,
     })
 }
