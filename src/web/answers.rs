@@ -25,6 +25,8 @@ struct Key {
     generation: u64,
     second: i64,
     encodings: String,
+    /// Feeds say where they are.
+    host: String,
     address: String,
 }
 
@@ -59,7 +61,8 @@ pub async fn keep(
     mut req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    let Some(key) = key(&web, &req) else { return Ok(next.call(req).await?.map_into_boxed_body()) };
+    let at = (web.changes.generation(), web.clock.now_ms() / 1000);
+    let Some(key) = key(at, &req) else { return Ok(next.call(req).await?.map_into_boxed_body()) };
     // What is kept is the whole answer; whether the asker has it already is told afterwards.
     let known = fresh::known(req.request());
     req.headers_mut().remove(header::IF_NONE_MATCH);
@@ -85,7 +88,7 @@ pub async fn keep(
 }
 
 /// What the answer belongs to; `None` where it is not kept: streams, files, and questions of unusual size.
-fn key(web: &Web, req: &ServiceRequest) -> Option<Key> {
+fn key((generation, second): (u64, i64), req: &ServiceRequest) -> Option<Key> {
     let path = req.path();
     let streams = matches!(path, "/api/v1/live" | "/api/v1/calls.csv" | "/api/v1/calls.ndjson");
     let own = ["/static/", "/api/docs/"].iter().any(|start| path.starts_with(start));
@@ -95,12 +98,11 @@ fn key(web: &Web, req: &ServiceRequest) -> Option<Key> {
     if req.method() != Method::GET || streams || own || alive || address.len() + encodings.len() > ASKED_MAX {
         return None;
     }
-    Some(Key {
-        generation: web.changes.generation(),
-        second: web.clock.now_ms() / 1000,
-        encodings: encodings.to_owned(),
-        address: address.to_owned(),
-    })
+    let host = req.connection_info().host().to_owned();
+    if host.len() > ASKED_MAX {
+        return None;
+    }
+    Some(Key { generation, second, encodings: encodings.to_owned(), host, address: address.to_owned() })
 }
 
 /// An answer, read to its end, and the question that it was to.
@@ -139,5 +141,34 @@ impl Stored {
             }
         }
         if is_known { response } else { response.set_body(BoxBody::new(self.body.clone())) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::test::TestRequest;
+
+    fn of(address: &str, header: (&str, &str)) -> Option<Key> {
+        key((1, 2), &TestRequest::with_uri(address).insert_header(header).to_srv_request())
+    }
+
+    #[test]
+    fn an_answer_is_for_its_address_encoding_and_host() {
+        let plain = ("host", "a.example");
+        let one = of("/feed/calls.atom?limit=1", plain);
+        assert!(one.is_some() && one == of("/feed/calls.atom?limit=1", plain));
+        assert_ne!(one, of("/feed/calls.atom?limit=2", plain));
+        assert_ne!(of("/", ("accept-encoding", "gzip")), of("/", ("accept-encoding", "br")));
+        assert_ne!(one, of("/feed/calls.atom?limit=1", ("host", "b.example")), "a feed says where it is");
+        assert_ne!(of("/", ("x-forwarded-host", "a")), of("/", ("x-forwarded-host", "b")));
+    }
+
+    #[test]
+    fn streams_files_and_long_questions_are_not_kept() {
+        for address in ["/api/v1/live", "/api/v1/calls.csv?q=a", "/static/style.css", "/metrics", "/healthz"] {
+            assert_eq!(of(address, ("host", "a")), None, "{address}");
+        }
+        assert_eq!(of(&format!("/calls?q={}", "a".repeat(ASKED_MAX)), ("host", "a")), None);
     }
 }
