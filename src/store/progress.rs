@@ -75,15 +75,16 @@ impl Progress {
     }
 }
 
-// Matrix began in 2014: an older creation is a wrong clock or a joke.
-const OPEN: &str = "select w.*, r.name, r.alias, (select min(e.origin_server_ts) from events e
+// Matrix began in 2014: an older creation is a wrong clock or a joke. `+ 0` keeps it from being looked for in order of
+// time: a room without one would be read whole.
+pub(super) const OPEN: &str = "select w.*, r.name, r.alias, (select min(e.origin_server_ts + 0) from events e
         where e.room_id = w.room_id and e.chain is null and e.kind = 'm.room.create' and e.state_key = ''
-        and e.origin_server_ts > 1388534400000) as created_ms
+        and e.origin_server_ts + 0 > 1388534400000) as created_ms
     from walks w left join rooms r on r.room_id = w.room_id where w.done_ms is null
     order by w.reason, w.opened_ms, w.room_id limit $1";
-const OF_ROOM: &str = "select w.*, r.name, r.alias, (select min(e.origin_server_ts) from events e
+pub(super) const OF_ROOM: &str = "select w.*, r.name, r.alias, (select min(e.origin_server_ts + 0) from events e
         where e.room_id = w.room_id and e.chain is null and e.kind = 'm.room.create' and e.state_key = ''
-        and e.origin_server_ts > 1388534400000) as created_ms
+        and e.origin_server_ts + 0 > 1388534400000) as created_ms
     from walks w left join rooms r on r.room_id = w.room_id where w.room_id = $1
     order by case when w.reason = 'history' then 0 else 1 end, w.opened_ms desc limit $2";
 

@@ -1,7 +1,7 @@
 //! What reads count, and by which index they find it, on a database filled by hand.
 
 use super::row::Viewer;
-use super::{Store, events, sessions, stats};
+use super::{Store, coverage, events, progress, sessions, stats};
 use sqlx::{AssertSqlSafe, Row};
 
 pub(super) const ROOM: &str = "!r:h";
@@ -115,6 +115,16 @@ async fn lists_of_calls_are_found_by_the_index_that_ends_soonest() {
     assert!(plan.contains("sessions_until (until_ms>?"), "{plan}");
     let plan = bed.plan(sessions::PAGE_ROOM).await;
     assert!(plan.contains("sessions_room (room_id=? ") && !plan.contains("TEMP B-TREE"), "{plan}");
+}
+
+#[tokio::test]
+async fn a_rooms_creation_is_found_without_a_look_at_its_events() {
+    let bed = Bed::new().await;
+    for sql in [coverage::ROOMS, progress::OPEN, progress::OF_ROOM] {
+        let plan = bed.plan(sql).await;
+        assert!(plan.contains("events_kind (room_id=? AND kind=? AND state_key=?)"), "{plan}");
+        assert!(!plan.contains("events_time"), "every event of the room may be looked at:\n{plan}");
+    }
 }
 
 #[tokio::test]
