@@ -112,12 +112,6 @@ impl Client {
         *self.inner.token.write().unwrap_or_else(PoisonError::into_inner) = token;
     }
 
-    /// Has this client an access token, valid or not?
-    #[must_use]
-    pub fn has_token(&self) -> bool {
-        self.token().is_some()
-    }
-
     /// Our own user id, once `whoami` or a login told it.
     #[must_use]
     pub fn user_id(&self) -> Option<String> {

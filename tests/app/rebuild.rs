@@ -32,7 +32,7 @@ async fn everything_is_derived_again_beside_a_server_that_goes_on() {
     for sql in ["delete from sessions", "update memberships set until_ms = joined_ms + 5", "delete from checkpoints"] {
         sqlx::query(sql).execute(&database).await.unwrap();
     }
-    app.calls_until("nothing", |calls| calls.is_empty()).await;
+    app.calls_until("nothing", <[serde_json::Value]>::is_empty).await;
     let program = settings(&bed);
     let rebuilt = tokio::task::spawn_blocking(move || (0..3).map(|_| program.run(&["rebuild"])).collect::<Vec<_>>());
     // Meanwhile the server takes what happens now.
