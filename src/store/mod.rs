@@ -1,6 +1,8 @@
 //! The database: all SQL of the program is in this folder, as constant text that `SQLite` and `PostgreSQL`
 //! both run. A public function is a transaction or a read, a private one a query.
 
+#[macro_use]
+mod packed;
 mod append;
 pub mod backup;
 pub mod batch;

@@ -1,5 +1,6 @@
 //! Sessions, which pages call calls: read as lists and one by one. What they are follows in `recount`.
 
+use super::packed::Fields;
 use super::row::{Call, CallFilter, Cursor, More, RoomName, Viewer, Watch};
 use super::rows::{Rows, Statement};
 use super::{Error, Store, Tx, int, search};
@@ -7,25 +8,36 @@ use crate::rtc::session::Session;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-pub(super) fn stored(row: &AnyRow) -> Result<Session, Error> {
-    let count = |name: &str| row.try_get::<i64, _>(name).map(|number| usize::try_from(number).unwrap_or(0));
-    let servers: String = row.try_get("servers")?;
-    Ok(Session {
-        id: row.try_get("id")?,
-        slot_id: row.try_get("slot_id")?,
-        application: row.try_get("application")?,
-        started_ms: row.try_get("started_ms")?,
-        until_ms: row.try_get("until_ms")?,
-        memberships: count("memberships")?,
-        users: count("users")?,
-        devices: count("devices")?,
-        peak: count("peak")?,
-        peak_users: count("peak_users")?,
-        servers: servers.split_whitespace().map(ToOwned::to_owned).collect(),
-        intent: row.try_get("intent")?,
-        first_event_id: row.try_get("first_event_id")?,
+/// The columns of [`stored`].
+macro_rules! session_columns {
+    () => {
+        packed!(text "s.id", text "s.slot_id", text "s.application", number "s.started_ms", number "s.until_ms",
+            number "s.memberships", number "s.users", number "s.devices", number "s.peak", number "s.peak_users",
+            text "s.servers", text "s.intent", text "s.first_event_id", number "s.tally")
+    };
+}
+pub(super) use session_columns;
+
+/// A session as it was packed, and its tally.
+pub(super) fn stored(fields: &mut Fields<'_>) -> Result<(Session, Option<i64>), Error> {
+    let count = |fields: &mut Fields<'_>| fields.some_number().map(|number| usize::try_from(number).unwrap_or(0));
+    let session = Session {
+        id: fields.some_text()?,
+        slot_id: fields.some_text()?,
+        application: fields.some_text()?,
+        started_ms: fields.some_number()?,
+        until_ms: fields.some_number()?,
+        memberships: count(fields)?,
+        users: count(fields)?,
+        devices: count(fields)?,
+        peak: count(fields)?,
+        peak_users: count(fields)?,
+        servers: fields.some_text()?.split_whitespace().map(ToOwned::to_owned).collect(),
+        intent: fields.maybe_text()?,
+        first_event_id: fields.some_text()?,
         membership_ids: Vec::new(),
-    })
+    };
+    Ok((session, fields.number()?))
 }
 
 static WRITE: Rows = Rows::new(
@@ -247,24 +259,24 @@ async fn meant(store: &Store, former_or_event: &str) -> Result<Option<String>, E
 
 /// A call out of a row of `sessions` joined with its room.
 pub(super) fn call(row: &AnyRow) -> Result<Call, Error> {
-    let session = stored(row)?;
+    let servers: String = row.try_get("servers")?;
     let room_id = row.try_get("room_id")?;
     let is_lost = matches!(Watch::from_word(row.try_get("watch")?), Watch::Left | Watch::Blind);
     Ok(Call {
         lost_ms: if is_lost { Some(row.try_get("looked_ms")?) } else { None },
-        id: session.id,
+        id: row.try_get("id")?,
         room: RoomName { room_id, name: row.try_get("room_name")?, alias: row.try_get("alias")? },
-        slot_id: session.slot_id,
-        application: session.application,
-        started_ms: session.started_ms,
-        until_ms: session.until_ms,
-        people: int(session.users),
-        devices: int(session.devices),
-        memberships: int(session.memberships),
-        peak: int(session.peak),
-        peak_users: int(session.peak_users),
-        servers: session.servers.into_iter().collect(),
-        intent: session.intent,
-        first_event_id: session.first_event_id,
+        slot_id: row.try_get("slot_id")?,
+        application: row.try_get("application")?,
+        started_ms: row.try_get("started_ms")?,
+        until_ms: row.try_get("until_ms")?,
+        people: row.try_get("users")?,
+        devices: row.try_get("devices")?,
+        memberships: row.try_get("memberships")?,
+        peak: row.try_get("peak")?,
+        peak_users: row.try_get("peak_users")?,
+        servers: servers.split_whitespace().map(ToOwned::to_owned).collect(),
+        intent: row.try_get("intent")?,
+        first_event_id: row.try_get("first_event_id")?,
     })
 }
