@@ -1,7 +1,8 @@
 //! Prints how fast pages and JSON are, as shares of a handler of the same server that answers a constant body of the
 //! same size: with 10,000 and with 1,000,000 calls, 100 of them running.
 //!
-//! `cargo run --release --example bench_web [CALLS…]`; it drives `wrk`, which must be installed.
+//! `cargo run --release --example bench_web [--keep FOLDER] [CALLS…]`; it drives `wrk`, which must be installed. To
+//! store a million calls takes minutes: with `--keep` the databases stay in the folder and are used again.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -98,6 +99,23 @@ async fn fill(store: &Store, calls: usize) {
     eprintln!();
 }
 
+/// A database with so many calls: a kept one where there is one, else made, by way of a name of its own, so that one
+/// which was not finished is never used.
+async fn filled(folder: &std::path::Path, calls: usize) -> Store {
+    let path = |name: String| folder.join(name);
+    let url = |path: &std::path::Path| format!("sqlite://{}", path.display());
+    let done = path(format!("calls-{calls}.db"));
+    if !done.exists() {
+        let making = path(format!("calls-{calls}.making"));
+        let _ = std::fs::remove_file(&making);
+        let store = Store::open(&url(&making)).await.unwrap();
+        fill(&store, calls).await;
+        store.close().await;
+        std::fs::rename(&making, &done).unwrap();
+    }
+    Store::open(&url(&done)).await.unwrap()
+}
+
 /// What wrk measured: answers a second, and the 99th percentile, ms.
 fn wrk(base: &str, paths: &[String]) -> (f64, f64) {
     let list: Vec<String> = paths.iter().map(|path| format!("{path:?}")).collect();
@@ -141,10 +159,8 @@ async fn measure(base: &str, name: &str, paths: &[String]) {
     println!("{name:<36}{size:>9}{floor:>10.0}{rate:>10.0}{share:>7.0} %{floor_p99:>11.2}{p99:>9.2}");
 }
 
-async fn with(calls: usize) {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&format!("sqlite://{}", folder.path().join("bench.db").display())).await.unwrap();
-    fill(&store, calls).await;
+async fn with(folder: &std::path::Path, calls: usize) {
+    let store = filled(folder, calls).await;
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let web = Web {
@@ -177,8 +193,13 @@ async fn with(calls: usize) {
 
 #[tokio::main]
 async fn main() {
-    let asked: Vec<usize> = std::env::args().skip(1).filter_map(|text| text.parse().ok()).collect();
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let kept = words.iter().position(|word| word == "--keep").map(|at| &words[at + 1]);
+    let asked: Vec<usize> = words.iter().filter_map(|text| text.parse().ok()).collect();
+    let own = tempfile::tempdir().unwrap();
+    let folder = kept.map_or(own.path(), std::path::Path::new);
+    std::fs::create_dir_all(folder).unwrap();
     for calls in if asked.is_empty() { vec![10_000, 1_000_000] } else { asked } {
-        with(calls).await;
+        with(folder, calls).await;
     }
 }
