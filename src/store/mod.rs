@@ -36,6 +36,7 @@ pub mod sessions;
 pub mod signs;
 pub mod snapshots;
 mod space;
+mod spans;
 pub mod statistics;
 pub mod stats;
 pub mod sums;
