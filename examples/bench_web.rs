@@ -131,7 +131,7 @@ fn wrk(base: &str, paths: &[String]) -> (f64, f64) {
     let text = String::from_utf8(run.output().expect("wrk must be installed").stdout).unwrap();
     assert!(!text.contains("Non-2xx"), "{text}");
     let after = |word: &str| text.split(word).nth(1).and_then(|rest| rest.split_whitespace().next()).unwrap_or("0");
-    let p99 = after("99%");
+    let p99 = text.lines().find_map(|line| line.trim().strip_prefix("99%")).unwrap_or("0").trim();
     let number = p99.trim_end_matches(char::is_alphabetic).parse::<f64>().unwrap();
     let scale = [("us", 0.001), ("ms", 1.0)].iter().find(|(unit, _)| p99.ends_with(unit)).map_or(1000.0, |(_, ms)| *ms);
     (after("Requests/sec:").parse().unwrap(), number * scale)

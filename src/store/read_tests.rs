@@ -1,7 +1,7 @@
 //! What reads count, and by which index they find it, on a database filled by hand.
 
 use super::row::Viewer;
-use super::{Store, coverage, events, progress, search, sessions, stats};
+use super::{Store, coverage, events, progress, rooms, search, sessions, stats};
 use sqlx::{AssertSqlSafe, Row};
 
 pub(super) const ROOM: &str = "!r:h";
@@ -156,6 +156,16 @@ async fn a_rooms_creation_is_found_without_a_look_at_its_events() {
         assert!(plan.contains("events_kind (room_id=? AND kind=? AND state_key=?)"), "{plan}");
         assert!(!plan.contains("events_time"), "every event of the room may be looked at:\n{plan}");
     }
+}
+
+#[tokio::test]
+async fn rooms_are_listed_without_a_look_at_their_events_and_calls() {
+    let bed = Bed::new().await;
+    let plan = bed.plan(rooms::LISTED).await;
+    assert!(plan.matches("events_rejected_room (room_id=? AND stream>?").count() == 2, "{plan}");
+    assert!(plan.contains("sessions_until (until_ms>?"), "{plan}");
+    let time = plan.lines().filter(|line| line.contains("events_time"));
+    assert!(time.into_iter().all(|line| line.contains("origin_server_ts>?")), "{plan}");
 }
 
 #[tokio::test]

@@ -204,13 +204,14 @@ pub async fn watched(store: &Store) -> Result<Vec<(String, Watch)>, Error> {
 }
 
 // Matrix began in 2014: an older stamp is a wrong clock or a joke.
-// The inner select names the columns that the outer one sorts by: PostgreSQL wants it so. `+ 0` and `|| ''`: few calls run.
+// The inner select names the columns that the outer one sorts by: PostgreSQL wants it so. `+ 0` and `|| ''`: few calls run;
+// `stream`, which is never negative: few events are rejected, and they have an index of their own.
 pub(super) const LISTED: &str = "select * from (select r.*,
     (select count(*) from sessions s where s.room_id = r.room_id and s.started_ms > $1) as future,
     coalesce(a.active, 0) as active,
     (select coalesce(max(started_ms), 0) from sessions s where s.room_id = r.room_id and s.started_ms <= $1) as last_call_ms,
-    (select count(*) from events e where e.room_id = r.room_id and e.rejected = 'encrypted') as unreadable,
-    (select count(*) from events e where e.room_id = r.room_id and e.rejected is not null) as rejected,
+    (select count(*) from events e where e.room_id = r.room_id and e.rejected = 'encrypted' and e.stream >= 0) as unreadable,
+    (select count(*) from events e where e.room_id = r.room_id and e.rejected is not null and e.stream >= 0) as rejected,
     (select coalesce(cast(sum(w.pages) as bigint), 0) from walks w where w.room_id = r.room_id) as history_pages,
     (select count(*) from walks w where w.room_id = r.room_id and w.done_ms is null) as history_open,
     (select min(origin_server_ts) from events e where e.room_id = r.room_id

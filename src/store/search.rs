@@ -235,8 +235,10 @@ pub(super) async fn page(
     now: i64,
 ) -> Result<Vec<Call>, Error> {
     let asked = Asked::new(filter, cursor, now);
-    if let Some((rare, key)) = asked.rare(store).await? {
-        return asked.read(store, rare.page, limit, Some((&rare, key))).await;
+    match asked.rare(store).await? {
+        Some((0, ..)) => return Ok(Vec::new()),
+        Some((_, rare, key)) => return asked.read(store, rare.page, limit, Some((&rare, key))).await,
+        None => {}
     }
     let (late, long) = asked.parts();
     let mut calls = late.read(store, WALKS[late.order()], limit, None).await?;
@@ -250,7 +252,7 @@ pub(super) async fn page(
 pub(super) async fn count(store: &Store, filter: &CallFilter, now: i64) -> Result<Matching, Error> {
     let asked = Asked::new(filter, None, now);
     let matching = |calls: i64, more: bool| Matching { calls: calls.min(COUNTED), more: more || calls > COUNTED };
-    if let Some((rare, key)) = asked.rare(store).await? {
+    if let Some((_, rare, key)) = asked.rare(store).await? {
         let calls = asked.read(store, rare.page, COUNTED + 1, Some((&rare, key))).await?;
         return Ok(matching(super::int(calls.len()), false));
     }
@@ -277,11 +279,11 @@ impl<'a> Asked<'a> {
         self.bind(sqlx::query(sql), limit, by).fetch_all(&store.read).await?.iter().map(call).collect()
     }
 
-    /// What in the filter fits least, if that is few, with its key.
-    async fn rare(&self, store: &Store) -> Result<Option<(Rare, &'a str)>, Error> {
+    /// What in the filter fits least, if that is few: how many calls or stays, and its key.
+    async fn rare(&self, store: &Store) -> Result<Option<(i64, Rare, &'a str)>, Error> {
         let more = &self.filter.more;
         if let Some(id) = &more.id {
-            return Ok(Some((ONE, id)));
+            return Ok(Some((1, ONE, id)));
         }
         let mut rarest: Option<(i64, Rare, &str)> = None;
         let keys = [(USER, &more.user), (SERVER, &more.server), (WORD, &more.q)];
@@ -306,7 +308,7 @@ impl<'a> Asked<'a> {
                 rarest = Some((count, rare, key));
             }
         }
-        Ok(rarest.map(|(_, rare, key)| (rare, key)))
+        Ok(rarest)
     }
 
     /// The list in two parts: what can have ended so late began within a day before that, or was long.

@@ -2,7 +2,7 @@
 
 use super::read_tests::Bed;
 use super::row::{Call, CallFilter, Cursor, Member, More, Viewer};
-use super::{Grain, Store, memberships, sessions};
+use super::{Grain, Store, memberships, moments, sessions};
 use std::collections::BTreeMap;
 
 const NOW: i64 = 1_000_000_000_000;
@@ -138,4 +138,29 @@ async fn a_list_is_the_same_however_it_is_found() {
             assert_eq!((count.calls, count.more), (super::int(expected.len()), false), "{filter:?} {rare}");
         }
     }
+}
+
+#[tokio::test]
+async fn what_a_room_did_comes_in_parts_that_fit() {
+    let bed = Bed::new().await;
+    for (id, from, until) in
+        [("a", 10, 20), ("b", 30, 40), ("c", 50, 60), ("long", 5, 3 * DAY), ("e", 2 * DAY, 4 * DAY)]
+    {
+        bed.call(id, from, until).await;
+    }
+    let (mut to, mut parts) = (NOW, Vec::new());
+    loop {
+        let (calls, from) = moments::calls_between(&bed.store, Viewer::Operator, "!r:h", (7, to), 2).await.unwrap();
+        let mut ids: Vec<String> = calls.into_iter().map(|call| call.id).collect();
+        ids.sort();
+        parts.push((from, ids.join(" ")));
+        if from == 7 {
+            break;
+        }
+        to = from;
+    }
+    let part = |from, ids: &str| (from, ids.to_owned());
+    assert_eq!(parts, [part(50, "c e long"), part(10, "a b long"), part(7, "long")]);
+    let plan = bed.plan(moments::BETWEEN).await;
+    assert!(plan.contains("(room_id=? AND started_ms>? AND started_ms<?)") && plan.contains("sessions_long"), "{plan}");
 }
