@@ -1,7 +1,7 @@
 //! Sessions, which pages call calls: read as lists and one by one. What they are follows in `recount`.
 
 use super::packed::Fields;
-use super::row::{Call, CallFilter, Cursor, More, RoomName, Viewer, Watch};
+use super::row::{Call, CallFilter, Cursor, Matching, RoomName, Viewer, Watch};
 use super::rows::{Rows, Statement};
 use super::{Error, Store, Tx, int, search};
 use crate::rtc::session::Session;
@@ -113,45 +113,6 @@ pub async fn active(store: &Store, viewer: Viewer, now: i64) -> Result<Vec<Call>
     sqlx::query(ACTIVE).bind(now).fetch_all(&store.read).await?.iter().map(call).collect()
 }
 
-// Read in the order of the list until the page is full, ...
-pub(super) const PAGE: &str = "select s.*, r.name as room_name, r.alias, r.watch,
-        coalesce(r.polled_ms, r.first_seen_ms) as looked_ms
-    from sessions s join rooms r on r.room_id = s.room_id
-    where (s.started_ms, s.id) < ($1, $2) and s.started_ms < $3 and s.until_ms + 0 >= $4 and s.until_ms + 0 <= $5
-    and ($7 = '' or r.watch in ('joined', 'peeked'))
-    order by s.started_ms desc, s.id desc limit $6";
-// ... or, where calls that ended long ago do not matter, begun with those that did not; ...
-pub(super) const PAGE_LATE: &str = "select s.*, r.name as room_name, r.alias, r.watch,
-        coalesce(r.polled_ms, r.first_seen_ms) as looked_ms
-    from sessions s join rooms r on r.room_id = s.room_id
-    where (s.started_ms + 0, s.id) < ($1, $2) and s.started_ms + 0 < $3 and s.until_ms >= $4 and s.until_ms <= $5
-    and ($7 = '' or r.watch in ('joined', 'peeked'))
-    order by s.started_ms + 0 desc, s.id desc limit $6";
-// ... or of one room.
-pub(super) const PAGE_ROOM: &str = "select s.*, r.name as room_name, r.alias, r.watch,
-        coalesce(r.polled_ms, r.first_seen_ms) as looked_ms
-    from sessions s join rooms r on r.room_id = s.room_id
-    where (s.started_ms, s.id) < ($1, $2) and s.started_ms < $3 and s.until_ms + 0 >= $4 and s.until_ms + 0 <= $5
-    and ($7 = '' or r.watch in ('joined', 'peeked')) and s.room_id = $8
-    order by s.started_ms desc, s.id desc limit $6";
-
-/// The bounds of a filter: started before, ended at or after, ended at or before.
-pub(super) fn bounds(filter: &CallFilter, now: i64) -> (i64, i64, i64) {
-    let from = filter.from_ms.unwrap_or(i64::MIN);
-    let (at_least, at_most) = match filter.active {
-        Some(true) => (from.max(now.saturating_add(1)), i64::MAX),
-        Some(false) => (from, now),
-        None => (from, i64::MAX),
-    };
-    // A stamp from the future is no call yet.
-    (filter.to_ms.unwrap_or(i64::MAX).min(now.saturating_add(1)), at_least, at_most)
-}
-
-/// A call of a room that we cannot see any more does not count as running, nor as ended before its time.
-pub(super) fn seen_only(filter: &CallFilter) -> &'static str {
-    if filter.active == Some(true) { "yes" } else { "" }
-}
-
 /// One page of calls, newest first, after `cursor`.
 ///
 /// # Errors
@@ -165,42 +126,16 @@ pub async fn page(
     now: i64,
 ) -> Result<Vec<Call>, Error> {
     let Viewer::Operator = viewer;
-    if filter.more != More::default() {
-        return search::page(store, filter, cursor, limit, now).await;
-    }
-    let (before, at_least, at_most) = bounds(filter, now);
-    let (started_ms, id) = cursor.map_or((i64::MAX, ""), |cursor| (cursor.started_ms, cursor.id.as_str()));
-    let sql = match filter {
-        CallFilter { room: Some(_), .. } => PAGE_ROOM,
-        CallFilter { active: Some(true), .. } | CallFilter { from_ms: Some(_), .. } => PAGE_LATE,
-        _ => PAGE,
-    };
-    let query = sqlx::query(sql).bind(started_ms).bind(id).bind(before).bind(at_least).bind(at_most).bind(limit);
-    let query = query.bind(seen_only(filter));
-    let query = if let Some(room) = &filter.room { query.bind(room) } else { query };
-    query.fetch_all(&store.read).await?.iter().map(call).collect()
+    search::page(store, filter, cursor, limit, now).await
 }
 
-const COUNT: &str = "select count(*) from sessions where started_ms < $1 and until_ms >= $2 and until_ms <= $3
-    and ($4 = '' or room_id in (select room_id from rooms where watch in ('joined', 'peeked')))";
-const COUNT_ROOM: &str = "select count(*) from sessions
-    where started_ms < $1 and until_ms >= $2 and until_ms <= $3
-    and ($4 = '' or room_id in (select room_id from rooms where watch in ('joined', 'peeked'))) and room_id = $5";
-
-/// How many calls match.
+/// How many calls match, as far as that is told.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn count(store: &Store, viewer: Viewer, filter: &CallFilter, now: i64) -> Result<i64, Error> {
+pub async fn count(store: &Store, viewer: Viewer, filter: &CallFilter, now: i64) -> Result<Matching, Error> {
     let Viewer::Operator = viewer;
-    if filter.more != More::default() {
-        return search::count(store, filter, now).await;
-    }
-    let (before, at_least, at_most) = bounds(filter, now);
-    let query = sqlx::query_scalar(if filter.room.is_some() { COUNT_ROOM } else { COUNT });
-    let query = query.bind(before).bind(at_least).bind(at_most).bind(seen_only(filter));
-    let query = if let Some(room) = &filter.room { query.bind(room) } else { query };
-    Ok(query.fetch_one(&store.read).await?)
+    search::count(store, filter, now).await
 }
 
 const BY_ID: &str = "select s.*, r.name as room_name, r.alias, r.watch,

@@ -1,6 +1,6 @@
 //! `/calls`: every call, newest first, filtered and paged; and the list of those that run now.
 
-use crate::store::row::{self, CallFilter, Cursor, More};
+use crate::store::row::{self, CallFilter, Cursor, Matching, More};
 use crate::store::{rooms, sessions};
 use crate::web::draw::shape;
 use crate::web::error::Error;
@@ -47,7 +47,7 @@ pub struct Calls {
 #[derive(Debug, Clone, Default)]
 pub struct Form {
     pub query: Query,
-    pub matching: i64,
+    pub matching: Matching,
     pub all: i64,
     pub since_ms: Option<i64>,
     pub rooms: usize,
@@ -112,9 +112,9 @@ pub(in crate::web) async fn filter(web: &Web, ask: &Ask, query: &Query) -> Resul
         more: more(web, ask, query).await?,
     };
     if let Some(room) = &mut filter.room
-        && let Some(found) = rooms::find(&web.store, ask.viewer, room, ask.now).await?
+        && let Some(found) = rooms::named(&web.store, ask.viewer, room).await?
     {
-        *room = found.room.room_id;
+        *room = found.room_id;
     }
     Ok(filter)
 }
@@ -155,7 +155,8 @@ async fn form(web: &Web, ask: &Ask, query: &Query, filter: &CallFilter) -> Resul
     let rooms = rooms::list(store, viewer, now).await?;
     let filtered = *filter != CallFilter::default();
     let all: i64 = rooms.iter().map(|room| room.calls).sum();
-    let matching = if filtered { sessions::count(store, viewer, filter, now).await? } else { all };
+    let all_match = Matching { calls: all, more: false };
+    let matching = if filtered { sessions::count(store, viewer, filter, now).await? } else { all_match };
     let since_ms = rooms.iter().filter_map(|room| room.oldest_event_ms).min();
     Ok(Form { query: query.clone(), matching, all, since_ms, rooms: rooms.len() })
 }
@@ -206,6 +207,13 @@ impl Form {
     pub fn field_type(&self, name: &str) -> &'static str {
         let text = self.value(name);
         if text.is_empty() || (text.len() == 10 && text.as_bytes()[4] == b'-') { "date" } else { "text" }
+    }
+
+    /// How many calls match, in words.
+    #[must_use]
+    pub fn matching(&self) -> String {
+        let calls = f::count(self.matching.calls);
+        if self.matching.more { format!("more than {calls}") } else { calls }
     }
 
     #[must_use]

@@ -2,10 +2,9 @@
 //! run out.
 
 use super::period::Period;
-use crate::store::row::CallFilter;
 use crate::store::statistics;
 use crate::store::sums::{self, Scope};
-use crate::store::{rooms, sessions};
+use crate::store::{ever, rooms, sessions};
 use crate::web::error::Error;
 use crate::web::facts::{self, CallFacts, Rate, ServerFacts, Stamp};
 use crate::web::kept::Kept;
@@ -79,7 +78,7 @@ async fn past(web: &Web, ask: &Ask, period: Period) -> Result<Servers, Error> {
         next: None,
         next_url: None,
         watched_rooms: rooms::watched(store).await?.len(),
-        calls_ever: sessions::count(store, viewer, &CallFilter::default(), now).await?,
+        calls_ever: ever::calls(store, viewer, now).await?,
         days: period.days,
     })
 }

@@ -4,7 +4,7 @@ use super::period::Period;
 use crate::rtc::coverage::Span;
 use crate::store::statistics::{self, Class, LENGTHS, PEOPLE};
 use crate::store::sums::{self, Scope};
-use crate::store::{rooms, sessions};
+use crate::store::{ever, rooms};
 use crate::web::draw::bars::{self, Bars, Slot};
 use crate::web::draw::week::{self, Week};
 use crate::web::draw::{Num, ratio};
@@ -114,7 +114,7 @@ async fn load(web: &Web, ask: &Ask, period: Period) -> Result<Statistics, Error>
         rooms: top_rooms(&sums, &names, TOP),
         servers: top,
         watched_rooms: rooms::watched(store).await?.len(),
-        calls_ever: sessions::count(store, viewer, &crate::store::row::CallFilter::default(), now).await?,
+        calls_ever: ever::calls(store, viewer, now).await?,
         days_in_period: period.days,
     })
 }
