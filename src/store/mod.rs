@@ -32,6 +32,7 @@ mod search;
 pub mod sessions;
 pub mod signs;
 pub mod snapshots;
+pub mod sorted;
 mod space;
 pub mod statistics;
 pub mod stats;

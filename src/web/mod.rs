@@ -23,6 +23,7 @@ pub mod openapi;
 pub mod pages;
 pub mod query;
 pub mod reply;
+pub mod sort;
 
 use crate::changes::Changes;
 use crate::clock::Clock;

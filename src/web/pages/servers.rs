@@ -1,7 +1,7 @@
 //! `/servers`: every homeserver seen in a call within a period, its people, their time, and how often its stays only
 //! run out.
 
-use super::period::Period;
+use super::period::{LIMIT, OF_LIST, Period};
 use crate::store::row::CallFilter;
 use crate::store::statistics;
 use crate::store::sums::{self, Scope};
@@ -9,16 +9,15 @@ use crate::store::{rooms, sessions};
 use crate::web::error::Error;
 use crate::web::facts::{self, CallFacts, Rate, ServerFacts, Stamp};
 use crate::web::kept::Kept;
+use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
+use crate::web::sort::{self, Chosen, Head, Key};
 use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use utoipa::ToSchema;
-
-/// Rows on the page; the JSON has all.
-const SHOWN: usize = 100;
 
 /// The page.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -28,14 +27,21 @@ pub struct Servers {
     pub computed_at: Stamp,
     /// `7d`, `30d`, `90d` or `365d`.
     pub period: &'static str,
-    /// Most time first.
+    /// Those with somebody in a call now first, then most time, or as `sort` says.
     pub data: Vec<ServerFacts>,
     pub next: Option<String>,
     pub next_url: Option<String>,
+    /// All of them, on whatever page of the list; and those with somebody in a call now.
+    pub total: usize,
+    pub busy: usize,
     pub watched_rooms: usize,
     pub calls_ever: i64,
     #[serde(skip)]
     days: i64,
+    #[serde(skip)]
+    query: Query,
+    #[serde(skip)]
+    chosen: Chosen,
 }
 
 /// `GET /servers` and `GET /api/v1/servers`
@@ -45,7 +51,8 @@ pub async fn get(req: HttpRequest, web: http::Data<Web>, kept: http::Data<Kept<S
 }
 
 async fn load(web: &Web, ask: &Ask, kept: &Kept<Servers>) -> Result<Servers, Error> {
-    let period = Period::read(&ask.query)?;
+    let query = Query::read(&ask.query, OF_LIST)?;
+    let (period, chosen) = (Period::of(&query)?, sort::SERVERS.read(&query)?);
     let mut page = kept.get(period.word(), past(web, ask, period)).await?;
     // Who is in a call now is looked at anew each time.
     let calls = sessions::active(&web.store, ask.viewer, ask.now).await?;
@@ -53,7 +60,25 @@ async fn load(web: &Web, ask: &Ask, kept: &Kept<Servers>) -> Result<Servers, Err
     for server in &mut page.data {
         (server.calls_now, server.people_now) = now_of(&calls, &server.server);
     }
-    Ok(page)
+    page.busy = page.data.iter().filter(|server| server.calls_now > 0).count();
+    (page.data, page.next) = chosen.cut(page.data, &query, LIMIT, |server| key(chosen, server))?;
+    page.next_url =
+        page.next.as_ref().map(|next| web.url(&format!("/api/v1/servers{}", query.with(&[], Some(("cursor", next))))));
+    Ok(Servers { query, chosen, ..page })
+}
+
+/// What a server is sorted by.
+fn key(chosen: Chosen, server: &ServerFacts) -> Key {
+    let number = match chosen.name {
+        "people" => server.people,
+        "calls" => server.calls,
+        // Without a rate, at the end.
+        "run_out" => server.rate().map_or(-1, |rate| rate.permille),
+        "now" if server.calls_now > 0 => server.together_ms.saturating_add(1 << 50),
+        "time" | "now" => server.together_ms,
+        _ => 0,
+    };
+    Key::new(number, &server.server, &server.server)
 }
 
 /// Calls with people of this server in them now, and how many of these people.
@@ -71,16 +96,21 @@ async fn past(web: &Web, ask: &Ask, period: Period) -> Result<Servers, Error> {
     let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
     let span = period.span(now);
     let sums = sums::of(store, viewer, Scope::All, span, now).await?;
+    let data = facts::servers(&sums, statistics::servers(store, viewer, span, now).await?);
     Ok(Servers {
         computed_ms: now,
         computed_at: Stamp(now),
         period: period.word(),
-        data: facts::servers(&sums, statistics::servers(store, viewer, span, now).await?),
+        total: data.len(),
+        busy: 0,
+        data,
         next: None,
         next_url: None,
         watched_rooms: rooms::watched(store).await?.len(),
         calls_ever: sessions::count(store, viewer, &CallFilter::default(), now).await?,
         days: period.days,
+        query: Query::default(),
+        chosen: Chosen::default(),
     })
 }
 
@@ -90,19 +120,16 @@ impl Servers {
         Period { days: self.days }
     }
 
-    /// The first rows, those with somebody in a call now before the others.
+    /// The head of a column that sorts.
     #[must_use]
-    pub fn shown(&self) -> Vec<&ServerFacts> {
-        let mut rows: Vec<&ServerFacts> = self.data.iter().collect();
-        rows.sort_by_key(|server| server.calls_now == 0);
-        rows.truncate(SHOWN);
-        rows
+    pub fn head(&self, name: &str) -> Head {
+        self.chosen.head(name, name == "server", "/servers", &self.query)
     }
 
-    /// Servers with somebody in a call now.
+    /// The addresses of the first and of the next page, where there are others.
     #[must_use]
-    pub fn busy(&self) -> usize {
-        self.data.iter().filter(|server| server.calls_now > 0).count()
+    pub fn pages(&self) -> (Option<String>, Option<String>) {
+        sort::pages("/servers", &self.query, self.next.as_deref())
     }
 }
 

@@ -128,7 +128,14 @@ fn calls() -> calls::Calls {
     data.extend(fixtures::ended());
     data.sort_by_key(|call| std::cmp::Reverse(call.started_ms));
     let query = Query::read("room=%23ops%3Aexample.org&from=2026-11-01", &["room", "from"]).unwrap();
-    let form = calls::Form { query, matching: 143, all: 1284, since_ms: Some(1_678_752_000_000), rooms: 42 };
+    let form = calls::Form {
+        query,
+        chosen: crate::web::sort::Chosen::default(),
+        matching: 143,
+        all: 1284,
+        since_ms: Some(1_678_752_000_000),
+        rooms: 42,
+    };
     let list = List { data, next: Some("31".to_owned()), next_url: Some("/api/v1/calls?cursor=31".to_owned()) };
     calls::Calls { list, form }
 }

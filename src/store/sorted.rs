@@ -1,0 +1,229 @@
+//! Lists of calls in another order than newest first: by length, by people, by how many were there at once, each both ways.
+//!
+//! A cursor holds the moment of the first page. All further pages are of that moment: a call that ran then counts with the
+//! length that it had then, and calls that began later are not in the list. So nothing moves while somebody reads on.
+
+use super::row::{Call, CallFilter, Cursor, Viewer};
+use super::search::{bound_within, search};
+use super::sessions::{bounds, call};
+use super::{Error, Store, int, sessions};
+use sqlx::Row;
+
+/// What a list of calls is sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    Started,
+    Length,
+    People,
+    /// Most devices at once.
+    Peak,
+}
+
+/// An order of a list of calls. What is equal is sorted by start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Order {
+    pub by: By,
+    pub descending: bool,
+}
+
+impl Order {
+    /// Newest first.
+    pub const NEWEST: Self = Self { by: By::Started, descending: true };
+}
+
+/// A place in a sorted list: the last call already shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The moment that the list is of, ms.
+    pub at_ms: i64,
+    pub key: i64,
+    pub started_ms: i64,
+    pub id: String,
+}
+
+/// So many calls are read and sorted at once; from more on, the list is read in the order of an index.
+const FEW: usize = 5000;
+
+// By the index of the key, one by one, until the page is full. Ended calls only where it is the length: the stored end of
+// one that runs is not its length.
+macro_rules! wide {
+    ($key:literal) => {
+        [
+            search!(
+                $key,
+                concat!("(", $key, ", s.started_ms, s.id) < ($19, $1, $2)"),
+                concat!($key, " desc, s.started_ms desc, s.id desc")
+            ),
+            search!(
+                $key,
+                concat!("(", $key, ", s.started_ms, s.id) > ($19, $1, $2)"),
+                concat!($key, ", s.started_ms, s.id")
+            ),
+        ]
+    };
+}
+const STARTED: [&str; 2] = wide!("s.started_ms");
+const LENGTH: [&str; 2] = wide!("(s.until_ms - s.started_ms)");
+const PEOPLE: [&str; 2] = wide!("s.users");
+const PEAK: [&str; 2] = wide!("s.peak");
+
+// What few calls match is found by the filter, and sorted. A call whose room was lost is as long as it was seen.
+macro_rules! key {
+    () => {
+        "(case $20 when 'length' then (case when s.until_ms <= $13 then s.until_ms
+            when r.watch in ('joined', 'peeked') then $13
+            when coalesce(r.polled_ms, r.first_seen_ms) > s.started_ms then coalesce(r.polled_ms, r.first_seen_ms)
+            else s.started_ms end) - s.started_ms
+        when 'people' then s.users when 'peak' then s.peak else s.started_ms end)"
+    };
+}
+macro_rules! narrow {
+    ($found:literal) => {
+        [
+            search!(
+                key!(),
+                concat!($found, " and (", key!(), ", s.started_ms + 0, s.id) < ($19, $1, $2)"),
+                concat!(key!(), " desc, s.started_ms + 0 desc, s.id desc")
+            ),
+            search!(
+                key!(),
+                concat!($found, " and (", key!(), ", s.started_ms + 0, s.id) > ($19, $1, $2)"),
+                concat!(key!(), ", s.started_ms + 0, s.id")
+            ),
+        ]
+    };
+}
+const LATE: [&str; 2] = narrow!("s.until_ms >= $4");
+const ROOM: [&str; 2] = narrow!("s.room_id = $8");
+
+const MANY_LATE: &str = "select count(*) from (select 1 from sessions where until_ms >= $1 and until_ms <= $2
+    and started_ms < $3 limit $4) as few";
+const MANY_ROOM: &str = "select count(*) from (select 1 from sessions where room_id = $1 limit $2) as few";
+
+/// Where the calls of a page come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Wide,
+    Late,
+    Room,
+}
+
+/// One page of calls in this order, after `place`; each with its own place.
+///
+/// # Errors
+/// When the database fails.
+pub async fn page(
+    store: &Store,
+    viewer: Viewer,
+    filter: &CallFilter,
+    order: Order,
+    place: Option<&Place>,
+    limit: i64,
+    now: i64,
+) -> Result<Vec<(Call, Place)>, Error> {
+    let Viewer::Operator = viewer;
+    if order == Order::NEWEST {
+        let cursor = place.map(|place| Cursor { started_ms: place.started_ms, id: place.id.clone() });
+        let calls = sessions::page(store, viewer, filter, cursor.as_ref(), limit, now).await?;
+        return Ok(calls.into_iter().map(|call| (placed(&call, call.started_ms, now), call)).map(swap).collect());
+    }
+    let list = List::new(filter, order, place, limit, now);
+    let source = list.source(store).await?;
+    let mut found = list.read(store, source, list.within).await?;
+    if source == Source::Wide && order.by == By::Length {
+        // Those that ran at that moment are few, and as long as they had lasted then.
+        let (before, at_least, at_most) = list.within;
+        let running = (before, at_least.max(list.at_ms.saturating_add(1)), at_most);
+        found.extend(list.read(store, Source::Late, running).await?);
+        found.sort_by(|(_, a), (_, b)| {
+            let turned = (a.key, a.started_ms, &a.id).cmp(&(b.key, b.started_ms, &b.id));
+            if order.descending { turned.reverse() } else { turned }
+        });
+        found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    }
+    Ok(found)
+}
+
+fn swap((place, call): (Place, Call)) -> (Call, Place) {
+    (call, place)
+}
+
+fn placed(call: &Call, key: i64, at_ms: i64) -> Place {
+    Place { at_ms, key, started_ms: call.started_ms, id: call.id.clone() }
+}
+
+/// What is asked for.
+struct List<'q> {
+    filter: &'q CallFilter,
+    order: Order,
+    /// Key, start and id after which the page begins.
+    after: (i64, i64, &'q str),
+    at_ms: i64,
+    within: (i64, i64, i64),
+    limit: i64,
+}
+
+impl<'q> List<'q> {
+    fn new(filter: &'q CallFilter, order: Order, place: Option<&'q Place>, limit: i64, now: i64) -> Self {
+        let first = if order.descending { i64::MAX } else { i64::MIN };
+        let after = place.map_or((first, first, ""), |place| (place.key, place.started_ms, place.id.as_str()));
+        let at_ms = place.map_or(now, |place| place.at_ms.min(now));
+        let (before, at_least, at_most) = bounds(filter, now);
+        let within = (before.min(at_ms.saturating_add(1)), at_least, at_most);
+        Self { filter, order, after, at_ms, within, limit }
+    }
+
+    /// The way that reads least: all that the filter can match and sort it, or in the order of the list.
+    async fn source(&self, store: &Store) -> Result<Source, Error> {
+        let most = int(FEW) + 1;
+        let (before, at_least, at_most) = self.within;
+        if let Some(room) = &self.filter.room {
+            let few: i64 = sqlx::query_scalar(MANY_ROOM).bind(room).bind(most).fetch_one(&store.read).await?;
+            return Ok(if few < most { Source::Room } else { Source::Wide });
+        }
+        if self.filter.active != Some(true) && self.filter.from_ms.is_none() && self.filter.to_ms.is_none() {
+            return Ok(Source::Wide);
+        }
+        let query = sqlx::query_scalar(MANY_LATE).bind(at_least).bind(at_most).bind(before).bind(most);
+        let few: i64 = query.fetch_one(&store.read).await?;
+        Ok(if few < most { Source::Late } else { Source::Wide })
+    }
+
+    async fn read(
+        &self,
+        store: &Store,
+        source: Source,
+        (before, at_least, mut at_most): (i64, i64, i64),
+    ) -> Result<Vec<(Call, Place)>, Error> {
+        let way = usize::from(!self.order.descending);
+        let (word, wide) = match self.order.by {
+            By::Started => ("started", STARTED[way]),
+            By::Length => ("length", LENGTH[way]),
+            By::People => ("people", PEOPLE[way]),
+            By::Peak => ("peak", PEAK[way]),
+        };
+        let sql = match source {
+            Source::Wide => wide,
+            Source::Late => LATE[way],
+            Source::Room => ROOM[way],
+        };
+        if source == Source::Wide && self.order.by == By::Length {
+            at_most = at_most.min(self.at_ms);
+        }
+        let (key, started_ms, id) = self.after;
+        let within = (before, at_least, at_most);
+        let query = bound_within(sqlx::query(sql), self.filter, (started_ms, id), within, self.limit, self.at_ms);
+        let query = query.bind(key);
+        let query = if source == Source::Wide { query } else { query.bind(word) };
+        let mut found = Vec::new();
+        for row in query.fetch_all(&store.read).await? {
+            let (call, key) = (call(&row)?, row.try_get("sort_key")?);
+            found.push((placed(&call, key, self.at_ms), call));
+        }
+        Ok(found.into_iter().map(swap).collect())
+    }
+}
+
+#[cfg(test)]
+#[path = "sorted_tests.rs"]
+mod tests;
