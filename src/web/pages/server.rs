@@ -1,14 +1,17 @@
 //! `/servers/{name}`: one homeserver: may it be restarted now, its people, how its stays end, what it leaves behind.
 
 use super::period::Period;
+use super::statistics::RINGS;
 use crate::store::statistics::{self, NamedRow};
 use crate::store::sums::{self, Scope};
-use crate::store::{sessions, vantages};
+use crate::store::{rings, sessions, skew, vantages};
 use crate::web::draw::bars::{self, Bars, Slot};
 use crate::web::draw::timeline::words;
 use crate::web::draw::{Num, ratio};
 use crate::web::error::Error;
-use crate::web::facts::{CallFacts, GhostFacts, PersonTime, Rate, Stamp, SumFacts};
+use crate::web::facts::{
+    self, CallFacts, ClockFacts, DelayedFacts, GhostFacts, PersonTime, Rate, RingFacts, Stamp, SumFacts,
+};
 use crate::web::kept::Kept;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
 use crate::web::{Web, assets, format as f};
@@ -72,6 +75,11 @@ pub struct Past {
     pub people: Vec<PersonTime>,
     /// The newest stays that nobody ended.
     pub ghosts: Vec<GhostFacts>,
+    /// Whether goodbyes come from devices that are gone.
+    pub delayed_events: DelayedFacts,
+    pub clock: ClockFacts,
+    /// Rings that its people sent.
+    pub rings: RingFacts,
     #[serde(skip)]
     days: i64,
 }
@@ -173,6 +181,7 @@ async fn past(web: &Web, ask: &Ask, name: &str, period: Period) -> Result<Past, 
     let people = statistics::persons(store, viewer, name, (span, now), PEOPLE).await?;
     let ghosts = statistics::ghosts(store, viewer, name, span, GHOSTS).await?;
     let ends = statistics::ends(store, viewer, name, span, now).await?;
+    let delayed_events = DelayedFacts::new(&ends);
     let transports = statistics::named(store, viewer, name, span).await?;
     let mut rates: Vec<i64> =
         all.iter().filter_map(|row| Rate::of(row.expired, row.ended)).map(|r| r.permille).collect();
@@ -193,6 +202,9 @@ async fn past(web: &Web, ask: &Ask, name: &str, period: Period) -> Result<Past, 
         transports: transports.into_iter().map(NamedFacts::from).collect(),
         people: people.into_iter().map(PersonTime::from).collect(),
         ghosts: ghosts.into_iter().map(GhostFacts::from).collect(),
+        delayed_events,
+        clock: skew::of(store, viewer, name, span, &skew::heard(store).await?).await?.into(),
+        rings: rings::of(store, viewer, scope, (span, now), RINGS).await?.into(),
         days: period.days,
     })
 }

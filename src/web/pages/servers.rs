@@ -5,7 +5,7 @@ use super::period::{LIMIT, OF_LIST, Period};
 use crate::store::row::CallFilter;
 use crate::store::statistics;
 use crate::store::sums::{self, Scope};
-use crate::store::{rooms, sessions};
+use crate::store::{rooms, sessions, skew};
 use crate::web::error::Error;
 use crate::web::facts::{self, CallFacts, Rate, ServerFacts, Stamp};
 use crate::web::kept::Kept;
@@ -18,6 +18,10 @@ use askama::Template;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use utoipa::ToSchema;
+
+/// Servers whose clocks are looked at, those with most time; and those in the table.
+const CLOCKS: usize = 200;
+const CLOCKS_SHOWN: usize = 12;
 
 /// The page.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -36,6 +40,8 @@ pub struct Servers {
     pub busy: usize,
     pub watched_rooms: usize,
     pub calls_ever: i64,
+    #[serde(skip)]
+    clocks: Vec<ServerFacts>,
     #[serde(skip)]
     days: i64,
     #[serde(skip)]
@@ -96,12 +102,18 @@ async fn past(web: &Web, ask: &Ask, period: Period) -> Result<Servers, Error> {
     let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
     let span = period.span(now);
     let sums = sums::of(store, viewer, Scope::All, span, now).await?;
-    let data = facts::servers(&sums, statistics::servers(store, viewer, span, now).await?);
+    let mut data = facts::servers(&sums, statistics::servers(store, viewer, span, now).await?);
+    let heard = skew::heard(store).await?;
+    for server in data.iter_mut().take(CLOCKS) {
+        server.clock = Some(skew::of(store, viewer, &server.server, span, &heard).await?.into());
+    }
+    let clocks = clocks(&data);
     Ok(Servers {
         computed_ms: now,
         computed_at: Stamp(now),
         period: period.word(),
         total: data.len(),
+        clocks,
         busy: 0,
         data,
         next: None,
@@ -114,7 +126,22 @@ async fn past(web: &Web, ask: &Ask, period: Period) -> Result<Servers, Error> {
     })
 }
 
+/// The servers whose clocks are known, those that are most off first.
+fn clocks(data: &[ServerFacts]) -> Vec<ServerFacts> {
+    let off = |server: &ServerFacts| server.clock.and_then(|clock| clock.behind_ms).map(i64::saturating_abs);
+    let mut known: Vec<&ServerFacts> = data.iter().filter(|server| off(server).is_some()).collect();
+    known.sort_by_key(|server| std::cmp::Reverse(off(server)));
+    known.into_iter().take(CLOCKS_SHOWN).cloned().collect()
+}
+
 impl Servers {
+    /// The clocks that are most off, of all pages of the list; and how many of them somebody should look at.
+    #[must_use]
+    pub fn clocks(&self) -> (&[ServerFacts], usize) {
+        let is_off = |server: &&ServerFacts| server.clock.is_some_and(|clock| clock.is_off());
+        (&self.clocks, self.clocks.iter().filter(is_off).count())
+    }
+
     #[must_use]
     pub fn period(&self) -> Period {
         Period { days: self.days }

@@ -208,6 +208,9 @@ fn related(kind: &'static str, who: &str) -> facts::RelatedFacts {
         lifetime_ms: Some(30_000),
         intent: Some(NASTY.to_owned()),
         relates_to: None,
+        outcome: (kind == "ring").then_some("missed"),
+        answered_ms: None,
+        answered_at: None,
     }
 }
 
