@@ -16,6 +16,7 @@ pub mod holes;
 mod marks;
 pub mod memberships;
 pub mod moments;
+pub mod probes;
 pub mod progress;
 #[cfg(test)]
 mod read_tests;

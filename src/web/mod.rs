@@ -64,6 +64,8 @@ pub struct Options {
     pub cors_origins: Vec<String>,
     /// Metrics name rooms.
     pub metrics_room_labels: bool,
+    /// Other servers and SFUs are asked whether they are ready.
+    pub probing: bool,
 }
 
 impl Web {

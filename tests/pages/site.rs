@@ -52,7 +52,11 @@ impl Site {
         let changes = Changes::default();
         let (of_web, clock) = (changes.clone(), Clock::fixed(NOW));
         let of_site = clock.clone();
-        let options = Options { cors_origins: vec!["https://app.example".into()], metrics_room_labels: true };
+        let options = Options {
+            cors_origins: vec!["https://app.example".into()],
+            metrics_room_labels: true,
+            probing: name == "probed",
+        };
         let web = Web {
             store: store.clone(),
             changes: of_web,
