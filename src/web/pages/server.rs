@@ -2,6 +2,7 @@
 
 use super::period::Period;
 use super::statistics::RINGS;
+use crate::store::probes::{self, ServerResult};
 use crate::store::statistics::{self, NamedRow};
 use crate::store::sums::{self, Scope};
 use crate::store::{rings, sessions, skew, vantages};
@@ -10,7 +11,8 @@ use crate::web::draw::timeline::words;
 use crate::web::draw::{Num, ratio};
 use crate::web::error::Error;
 use crate::web::facts::{
-    self, CallFacts, ClockFacts, DelayedFacts, GhostFacts, PersonTime, Rate, RingFacts, Stamp, SumFacts,
+    self, CallFacts, ClockFacts, DelayedFacts, DriftFacts, GhostFacts, PersonTime, Rate, RingFacts, ServerProbeFacts,
+    Stamp, SumFacts,
 };
 use crate::web::kept::Kept;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
@@ -32,6 +34,11 @@ const NAME_MAX: usize = 255;
 pub struct ServerPage {
     pub server: String,
     pub now: Now,
+    /// Whether servers are asked if they are ready (`probe.enabled`); what this one said; and what it publishes against what
+    /// its people name, null where it is not known.
+    pub probing: bool,
+    pub probe: Option<ServerProbeFacts>,
+    pub drift: Option<DriftFacts>,
     #[serde(flatten)]
     pub past: Past,
 }
@@ -133,7 +140,11 @@ async fn load(web: &Web, ask: &Ask, kept: &Kept<Past>, name: &str) -> Result<Ser
     }
     let key = format!("{} {name}", period.word());
     let past = kept.get(&key, past(web, ask, name, period)).await?;
-    Ok(ServerPage { server: name.to_owned(), now: now(web, ask, name).await?, past })
+    let probe = probes::all::<ServerResult>(&web.store, ask.viewer).await?.remove(name).map(ServerProbeFacts::from);
+    let sfus = past.transports.iter().filter(|sfu| sfu.kind == "livekit").filter_map(|sfu| sfu.service_url.as_deref());
+    let drift = probe.as_ref().and_then(|probe| probe.drift(sfus));
+    let (now, probing) = (now(web, ask, name).await?, web.options.probing);
+    Ok(ServerPage { server: name.to_owned(), now, probing, probe, drift, past })
 }
 
 async fn now(web: &Web, ask: &Ask, name: &str) -> Result<Now, Error> {

@@ -2,12 +2,13 @@
 //! run out.
 
 use super::period::{LIMIT, OF_LIST, Period};
+use crate::store::probes::{self, ServerResult};
 use crate::store::row::CallFilter;
 use crate::store::statistics;
 use crate::store::sums::{self, Scope};
 use crate::store::{rooms, sessions, skew};
 use crate::web::error::Error;
-use crate::web::facts::{self, CallFacts, Rate, ServerFacts, Stamp};
+use crate::web::facts::{self, CallFacts, Rate, ServerFacts, ServerProbeFacts, Stamp};
 use crate::web::kept::Kept;
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
@@ -38,6 +39,8 @@ pub struct Servers {
     /// All of them, on whatever page of the list; and those with somebody in a call now.
     pub total: usize,
     pub busy: usize,
+    /// Whether servers are asked if they are ready (`probe.enabled`).
+    pub probing: bool,
     pub watched_rooms: usize,
     pub calls_ever: i64,
     #[serde(skip)]
@@ -63,7 +66,9 @@ async fn load(web: &Web, ask: &Ask, kept: &Kept<Servers>) -> Result<Servers, Err
     // Who is in a call now is looked at anew each time.
     let calls = sessions::active(&web.store, ask.viewer, ask.now).await?;
     let calls = super::with_members(web, ask, calls).await?;
+    let mut probed = probes::all::<ServerResult>(&web.store, ask.viewer).await?;
     for server in &mut page.data {
+        server.probe = probed.remove(&server.server).map(ServerProbeFacts::from);
         (server.calls_now, server.people_now) = now_of(&calls, &server.server);
     }
     page.busy = page.data.iter().filter(|server| server.calls_now > 0).count();
@@ -115,6 +120,7 @@ async fn past(web: &Web, ask: &Ask, period: Period) -> Result<Servers, Error> {
         total: data.len(),
         clocks,
         busy: 0,
+        probing: web.options.probing,
         data,
         next: None,
         next_url: None,

@@ -2,10 +2,11 @@
 
 use super::period::{LIMIT, OF_LIST, Period};
 use crate::store::carried::{self, Carried};
+use crate::store::probes::{self, SfuResult};
 use crate::web::draw::sfu::{Paint, Sfus};
 use crate::web::draw::{Num, ratio};
 use crate::web::error::Error;
-use crate::web::facts::Stamp;
+use crate::web::facts::{SfuProbeFacts, Stamp};
 use crate::web::kept::Kept;
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
@@ -41,6 +42,8 @@ pub struct Transports {
     pub usable: usize,
     pub busy: usize,
     pub together_ms: i64,
+    /// Whether SFUs are asked for their health (`probe.enabled`).
+    pub probing: bool,
     #[serde(skip)]
     most_ms: i64,
     #[serde(skip)]
@@ -70,6 +73,8 @@ pub struct TransportRow {
     pub devices_now: i64,
     pub last_ms: i64,
     pub last_at: Stamp,
+    /// What it said when it was asked for its health; null where it was not asked.
+    pub probe: Option<SfuProbeFacts>,
 }
 
 impl From<Carried> for TransportRow {
@@ -86,6 +91,7 @@ impl From<Carried> for TransportRow {
             devices_now: row.now,
             last_ms: row.last_ms,
             last_at: Stamp(row.last_ms),
+            probe: None,
         }
     }
 }
@@ -103,6 +109,12 @@ async fn cut(web: &Web, ask: &Ask, kept: &Kept<Transports>) -> Result<Transports
     let mut page = kept.get(period.word(), load(web, ask, period)).await?;
     (page.data, page.next) = chosen.cut(page.data, &query, LIMIT, |row| key(chosen, row))?;
     let address = |next: &String| web.url(&format!("/api/v1/transports{}", query.with(&[], Some(("cursor", next)))));
+    let mut probed = probes::all::<SfuResult>(&web.store, ask.viewer).await?;
+    for row in &mut page.data {
+        let url = row.service_url.as_ref().filter(|_| row.known_type);
+        row.probe = url.and_then(|url| probed.remove(url)).map(SfuProbeFacts::from);
+    }
+    page.probing = web.options.probing;
     page.next_url = page.next.as_ref().map(address);
     Ok(Transports { query, chosen, ..page })
 }
@@ -138,6 +150,7 @@ pub fn page(rows: Vec<Carried>, unknown_ms: i64, period: Period, now: i64) -> Tr
         busy: data.iter().filter(|row| row.devices_now > 0).count(),
         together_ms: data.iter().map(|row| row.together_ms).sum(),
         most_ms: data.iter().map(|row| row.together_ms).max().unwrap_or(0),
+        probing: false,
         query: Query::default(),
         chosen: Chosen::default(),
         computed_ms: now,
