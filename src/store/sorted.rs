@@ -43,6 +43,9 @@ pub struct Place {
 
 /// So many calls are read and sorted at once; from more on, the list is read in the order of an index.
 const FEW: usize = 5000;
+/// The same where the list begins with the calls of fewest people: they are most of all calls, and the oldest come first, so
+/// that many would be passed over before those since a day.
+const FEW_OF_MOST: usize = 200_000;
 
 // By the index of the key, one by one, until the page is full. Ended calls only where it is the length: the stored end of
 // one that runs is not its length.
@@ -165,8 +168,14 @@ struct List<'q> {
 
 impl<'q> List<'q> {
     fn new(filter: &'q CallFilter, order: Order, place: Option<&'q Place>, limit: i64, now: i64) -> Self {
-        let first = if order.descending { i64::MAX } else { i64::MIN };
-        let after = place.map_or((first, first, ""), |place| (place.key, place.started_ms, place.id.as_str()));
+        let least = match (order.by, filter.more.group) {
+            (By::Length, _) => filter.more.min_ms,
+            (By::People, _) => filter.more.min_people,
+            (By::Peak, Some(true)) => Some(2),
+            _ => None,
+        };
+        let first = if order.descending { (i64::MAX, i64::MAX, "") } else { (least.unwrap_or(i64::MIN), i64::MIN, "") };
+        let after = place.map_or(first, |place| (place.key, place.started_ms, place.id.as_str()));
         let at_ms = place.map_or(now, |place| place.at_ms.min(now));
         let (before, at_least, at_most) = bounds(filter, now);
         let within = (before.min(at_ms.saturating_add(1)), at_least, at_most);
@@ -175,7 +184,8 @@ impl<'q> List<'q> {
 
     /// The way that reads least: all that the filter can match and sort it, or in the order of the list.
     async fn source(&self, store: &Store) -> Result<Source, Error> {
-        let most = int(FEW) + 1;
+        let begins_with_most = !self.order.descending && matches!(self.order.by, By::People | By::Peak);
+        let most = int(if begins_with_most { FEW_OF_MOST } else { FEW }) + 1;
         let (before, at_least, at_most) = self.within;
         if let Some(room) = &self.filter.room {
             let few: i64 = sqlx::query_scalar(MANY_ROOM).bind(room).bind(most).fetch_one(&store.read).await?;

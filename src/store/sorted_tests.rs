@@ -53,7 +53,9 @@ async fn every_order_has_every_call_once() {
     let room = CallFilter { room: Some("!r:h".into()), to_ms: Some(9_500), ..CallFilter::default() };
     let running = CallFilter { active: Some(true), ..CallFilter::default() };
     let group = CallFilter { more: More { min_people: Some(2), ..More::default() }, ..CallFilter::default() };
-    for (filter, count) in [(CallFilter::default(), 20), (late, 11), (room, 19), (running, 2), (group, 12)] {
+    let more = More { min_ms: Some(150), group: Some(false), ..More::default() };
+    let long = CallFilter { more, ..CallFilter::default() };
+    for (filter, count) in [(CallFilter::default(), 20), (late, 11), (room, 19), (running, 2), (group, 12), (long, 9)] {
         for order in orders() {
             for limit in [1, 3, 50] {
                 let found = walk(&bed, &filter, order, limit, NOW).await;
@@ -82,7 +84,9 @@ async fn many_calls_are_read_by_index_and_few_are_sorted() {
     let filter = CallFilter { room: Some("!r:h".into()), from_ms: Some(-5), ..CallFilter::default() };
     for order in orders() {
         let list = List::new(&filter, order, None, 500, NOW);
-        assert_eq!(list.source(&bed.store).await.unwrap(), Source::Wide);
+        let sorts = !order.descending && matches!(order.by, By::People | By::Peak);
+        let want = if sorts { Source::Room } else { Source::Wide };
+        assert_eq!(list.source(&bed.store).await.unwrap(), want, "{order:?}");
         let found = walk(&bed, &filter, order, 500, NOW).await;
         assert_eq!(found.len(), 5020, "{order:?}");
         assert!(found.is_sorted_by(|(a, _), (b, _)| {
