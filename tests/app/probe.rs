@@ -46,7 +46,7 @@ async fn servers_and_sfus_of_calls_are_asked_whether_they_are_ready() {
 
     let list = probed(&app, "/api/v1/servers", &["/data/0/probe", "/data/1/probe"]).await;
     assert_eq!(list["data"].as_array().unwrap().len(), 2);
-    assert!(app.page("/servers").await.contains("Has delayed events"));
+    assert!(app.page("/servers").await.contains("Names 2 SFUs; has delayed events"));
     let list = probed(&app, "/api/v1/transports", &["/data/0/probe", "/data/1/probe"]).await;
     for sfu in list["data"].as_array().unwrap() {
         assert_eq!(sfu["probe"]["health"]["state"], "ok", "{sfu}");

@@ -1,6 +1,7 @@
 //! What is known of a server besides its calls: its clock, how it says goodbye; and what became of rings.
 
-use crate::site::{MINUTE, NOW, ROOM, Site, event, quote, text};
+use crate::site::{EVIL, MINUTE, NOW, ROOM, Site, event, quote, text};
+use callscope::store::probes::{self, Answer, ServerResult, SfuResult};
 use serde_json::{Value, json};
 
 const CALL: &str = "org.matrix.msc3401.call.member";
@@ -188,5 +189,57 @@ async fn how_stays_end_says_whether_goodbyes_come() {
     let bad = site.json("/api/v1/servers/bad.example").await["delayed_events"].clone();
     assert_eq!(bad, json!({ "left": 30, "delayed_leave": 1, "expired": 30, "verdict": "fails" }));
     let page = site.html("/servers/bad.example").await;
-    assert!(page.contains("Goodbyes of lost devices do not come</b>: 30 ran out, 30 goodbyes, 1 of them"), "{page}");
+    assert!(
+        page.contains("Goodbyes of lost devices do not come</span></span>: 30 ran out, 30 goodbyes, 1 of them"),
+        "{page}"
+    );
+}
+
+#[tokio::test]
+async fn what_was_said_when_asked_is_on_the_pages_and_they_stay_small() {
+    let site = Site::filled("probed").await;
+    let answer = |state: &str, why: Option<&str>| Answer { state: state.into(), why: why.map(ToOwned::to_owned) };
+    for index in 0..60 {
+        let server = format!("a-long-name-of-a-server-{index:02}.matrix.example");
+        let user = format!("@somebody:{server}");
+        let at = NOW - 600 * MINUTE;
+        let content = join("$x", &user, at)["content"].clone();
+        site.write(vec![
+            member(&format!("$j{index}"), &user, at, content),
+            member(&format!("$l{index}"), &user, at + index * MINUTE + 1, json!({})),
+        ])
+        .await;
+        let result = ServerResult {
+            well_known: answer(if index == 3 { "failed" } else { "ok" }, (index == 3).then_some(EVIL)),
+            versions: answer(
+                if index == 3 { "refused" } else { "ok" },
+                Some("it leads to an address that is not public"),
+            ),
+            homeserver_url: Some(format!("https://matrix.{server}")),
+            sfus: vec![format!("https://livekit.{server}/jwt"); 3],
+            delayed_events: (index != 3).then_some(true),
+            sticky_events: (index != 3).then_some(false),
+            rtc_transports: (index != 3).then_some(true),
+        };
+        probes::note(&site.store, &server, &result, NOW - MINUTE).await.unwrap();
+    }
+    let sfu = SfuResult { health: answer("failed", Some("it answered 502 Bad Gateway")), took_ms: None };
+    probes::note(&site.store, "https://sfu.example/jwt", &sfu, NOW - MINUTE).await.unwrap();
+    for path in ["/servers", "/servers?sort=server", "/transports", "/servers/example.org"] {
+        let page = site.get(path).await.text;
+        assert!(page.len() < 60_000, "{path}: {}", page.len());
+        assert!(!page.contains("<script>") && !page.contains("switched off"), "{path}");
+    }
+    let page = site.html("/servers?sort=server").await;
+    assert!(
+        page.contains("Client API: Not asked: it leads") && page.contains("Names 3 SFUs; has delayed events"),
+        "{page}"
+    );
+    assert!(page.contains("Of 60 servers that were asked, 59 answer, 60 publish an SFU, 59 say"), "{page}");
+    let page = site.html("/servers/a-long-name-of-a-server-03.matrix.example").await;
+    assert!(page.contains("Not asked: it leads to an address that is not public"), "{page}");
+    assert!(site.html("/servers/example.org").await.contains("Not asked yet"));
+    assert!(site.html("/transports").await.contains("No good answer: it answered 502 Bad Gateway"));
+    let own = site.json("/api/v1/servers/a-long-name-of-a-server-03.matrix.example").await;
+    assert_eq!((&own["probe"]["well_known"]["why"], &own["drift"]), (&json!(EVIL), &Value::Null));
 }

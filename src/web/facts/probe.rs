@@ -49,6 +49,31 @@ pub struct SfuProbeFacts {
     pub took_ms: Option<i64>,
 }
 
+/// How many of the servers of a period are ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ToSchema)]
+pub struct ReadyFacts {
+    pub asked: usize,
+    /// Their client API answers.
+    pub answer: usize,
+    /// They publish at least one SFU.
+    pub publish: usize,
+    /// They say that they have delayed events.
+    pub delayed_events: usize,
+}
+
+impl ReadyFacts {
+    /// Counts what was said.
+    #[must_use]
+    pub fn of<'a>(probes: impl Iterator<Item = &'a ServerProbeFacts>) -> Self {
+        probes.fold(Self::default(), |count, probe| Self {
+            asked: count.asked + 1,
+            answer: count.answer + usize::from(probe.versions.state == "ok"),
+            publish: count.publish + usize::from(!probe.sfus.is_empty()),
+            delayed_events: count.delayed_events + usize::from(probe.delayed_events == Some(true)),
+        })
+    }
+}
+
 /// What a server publishes against what its people really name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct DriftFacts {
@@ -135,6 +160,19 @@ impl ServerProbeFacts {
         self.versions.words("Answers", "Not at this address")
     }
 
+    /// All in a line, and its class: what is amiss first.
+    #[must_use]
+    pub fn summary(&self) -> (&'static str, String) {
+        match (self.well_known.state.as_str(), self.versions.state.as_str()) {
+            ("refused", _) => ("", self.published()),
+            (_, "ok") if self.well_known.state == "failed" => {
+                ("warn", format!("Well-known document: {}", self.published()))
+            }
+            (_, "ok") => ("", format!("{}; {}", self.published(), self.delayed().to_lowercase())),
+            _ => ("warn", format!("Client API: {}", self.answers())),
+        }
+    }
+
     /// When all was last well, if it is not now.
     #[must_use]
     pub fn well_before(&self) -> Option<i64> {
@@ -210,5 +248,9 @@ mod tests {
         assert_eq!(asked("missing", &[]).published(), "No well-known document");
         assert_eq!(asked("failed", &[]).published(), "No good answer: it answered 500");
         assert_eq!(asked("refused", &[]).answers(), "Not asked");
+        assert_eq!(asked("failed", &[]).summary(), ("warn", "Client API: No good answer".to_owned()));
+        assert_eq!(asked("ok", &[]).summary(), ("", "Names no SFU; delayed events not known".to_owned()));
+        let all = [asked("ok", &["https://a.example"]), asked("failed", &[])];
+        assert_eq!(ReadyFacts::of(all.iter()), ReadyFacts { asked: 2, answer: 1, publish: 1, delayed_events: 0 });
     }
 }

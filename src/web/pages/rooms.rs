@@ -88,6 +88,13 @@ impl Rooms {
         self.chosen.head(name, name == "name", "/rooms", &self.query)
     }
 
+    /// The same for a phone, where tables have no head.
+    #[must_use]
+    pub fn heads(&self) -> [(&'static str, Head); 4] {
+        [("name", "name"), ("calls", "calls"), ("last_call", "last call"), ("known_since", "known since")]
+            .map(|(name, words)| (words, self.head(name)))
+    }
+
     /// The addresses of the first and of the next page, where there are others.
     #[must_use]
     pub fn pages(&self) -> (Option<String>, Option<String>) {

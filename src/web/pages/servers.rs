@@ -8,7 +8,7 @@ use crate::store::statistics;
 use crate::store::sums::{self, Scope};
 use crate::store::{rooms, sessions, skew};
 use crate::web::error::Error;
-use crate::web::facts::{self, CallFacts, Rate, ServerFacts, ServerProbeFacts, Stamp};
+use crate::web::facts::{self, CallFacts, Rate, ReadyFacts, ServerFacts, ServerProbeFacts, Stamp};
 use crate::web::kept::Kept;
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
@@ -41,6 +41,8 @@ pub struct Servers {
     pub busy: usize,
     /// Whether servers are asked if they are ready (`probe.enabled`).
     pub probing: bool,
+    /// Of all servers of the period, on whatever page of the list.
+    pub ready: ReadyFacts,
     pub watched_rooms: usize,
     pub calls_ever: i64,
     #[serde(skip)]
@@ -71,6 +73,7 @@ async fn load(web: &Web, ask: &Ask, kept: &Kept<Servers>) -> Result<Servers, Err
         server.probe = probed.remove(&server.server).map(ServerProbeFacts::from);
         (server.calls_now, server.people_now) = now_of(&calls, &server.server);
     }
+    page.ready = ReadyFacts::of(page.data.iter().filter_map(|server| server.probe.as_ref()));
     page.busy = page.data.iter().filter(|server| server.calls_now > 0).count();
     (page.data, page.next) = chosen.cut(page.data, &query, LIMIT, |server| key(chosen, server))?;
     page.next_url =
@@ -121,6 +124,7 @@ async fn past(web: &Web, ask: &Ask, period: Period) -> Result<Servers, Error> {
         clocks,
         busy: 0,
         probing: web.options.probing,
+        ready: ReadyFacts::default(),
         data,
         next: None,
         next_url: None,
@@ -157,6 +161,20 @@ impl Servers {
     #[must_use]
     pub fn head(&self, name: &str) -> Head {
         self.chosen.head(name, name == "server", "/servers", &self.query)
+    }
+
+    /// The same for a phone, where tables have no head.
+    #[must_use]
+    pub fn heads(&self) -> [(&'static str, Head); 6] {
+        [
+            ("server", "server"),
+            ("people", "people"),
+            ("calls", "calls"),
+            ("time", "time"),
+            ("run_out", "only run out"),
+            ("now", "now"),
+        ]
+        .map(|(name, words)| (words, self.head(name)))
     }
 
     /// The addresses of the first and of the next page, where there are others.

@@ -178,6 +178,13 @@ impl Transports {
         self.chosen.head(name, name == "sfu", "/transports", &self.query)
     }
 
+    /// The same for a phone, where tables have no head.
+    #[must_use]
+    pub fn heads(&self) -> [(&'static str, Head); 5] {
+        [("sfu", "SFU"), ("time", "time"), ("calls", "calls"), ("people", "people"), ("now", "now")]
+            .map(|(name, words)| (words, self.head(name)))
+    }
+
     /// The addresses of the first and of the next page, where there are others.
     #[must_use]
     pub fn pages(&self) -> (Option<String>, Option<String>) {
