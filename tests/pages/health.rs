@@ -195,9 +195,8 @@ async fn how_stays_end_says_whether_goodbyes_come() {
     );
 }
 
-#[tokio::test]
-async fn what_was_said_when_asked_is_on_the_pages_and_they_stay_small() {
-    let site = Site::filled("probed").await;
+/// Sixty servers that were asked, one of which is not well; and an SFU.
+async fn asked(site: &Site) {
     let answer = |state: &str, why: Option<&str>| Answer { state: state.into(), why: why.map(ToOwned::to_owned) };
     for index in 0..60 {
         let server = format!("a-long-name-of-a-server-{index:02}.matrix.example");
@@ -225,6 +224,12 @@ async fn what_was_said_when_asked_is_on_the_pages_and_they_stay_small() {
     }
     let sfu = SfuResult { health: answer("failed", Some("it answered 502 Bad Gateway")), took_ms: None };
     probes::note(&site.store, "https://sfu.example/jwt", &sfu, NOW - MINUTE).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_said_when_asked_is_on_the_pages_and_they_stay_small() {
+    let site = Site::filled("probed").await;
+    asked(&site).await;
     for path in ["/servers", "/servers?sort=server", "/transports", "/servers/example.org"] {
         let page = site.get(path).await.text;
         assert!(page.len() < 60_000, "{path}: {}", page.len());
