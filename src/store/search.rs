@@ -7,17 +7,11 @@ use super::{Db, Error, Store};
 use sqlx::any::AnyArguments;
 use sqlx::query::Query;
 
-// `$key` is what the list is sorted by, `$after` what comes after the cursor.
 macro_rules! search {
-    ($key:expr, $after:expr, $order:expr) => {
-        concat!(
-            "select s.*, r.name as room_name, r.alias, r.watch, coalesce(r.polled_ms, r.first_seen_ms) as looked_ms, ",
-            $key,
-            " as sort_key
+    () => {
+        "select s.*, r.name as room_name, r.alias, r.watch, coalesce(r.polled_ms, r.first_seen_ms) as looked_ms
     from sessions s join rooms r on r.room_id = s.room_id
-    where ",
-            $after,
-            " and s.started_ms < $3 and s.until_ms + 0 >= $4 and s.until_ms + 0 <= $5
+    where (s.started_ms, s.id) < ($1, $2) and s.started_ms < $3 and s.until_ms + 0 >= $4 and s.until_ms + 0 <= $5
     and ($7 = '' or r.watch in ('joined', 'peeked'))
     and ($8 = '' or s.room_id = $8) and ($9 = '' or s.application = $9)
     and s.users >= $10 and s.peak_users >= $11 and s.peak_users <= $12
@@ -30,21 +24,11 @@ macro_rules! search {
         or s.id in (select m.session_id from memberships m
             left join people p on p.room_id = m.room_id and p.user_id = m.user_id
             where lower(m.user_id || ' ' || coalesce(p.name, '')) like $18 escape '\\'))
-    order by ",
-            $order,
-            " limit $6"
-        )
+    order by s.started_ms desc, s.id desc limit $6"
     };
 }
-macro_rules! newest {
-    () => {
-        search!("s.started_ms", "(s.started_ms, s.id) < ($1, $2)", "s.started_ms desc, s.id desc")
-    };
-}
-const SEARCH: &str = newest!();
-const COUNT: &str = concat!("select count(*) from (", newest!(), ") as found");
-
-pub(super) use search;
+const SEARCH: &str = search!();
+const COUNT: &str = concat!("select count(*) from (", search!(), ") as found");
 
 /// One page of calls, newest first, after `cursor`.
 pub(super) async fn page(
@@ -64,22 +48,11 @@ pub(super) async fn count(store: &Store, filter: &CallFilter, now: i64) -> Resul
     Ok(sqlx::Row::try_get(&row, 0)?)
 }
 
-pub(super) type Bound<'q> = Query<'q, Db, AnyArguments>;
+type Bound<'q> = Query<'q, Db, AnyArguments>;
 
 fn bound<'q>(query: Bound<'q>, filter: &'q CallFilter, cursor: Option<&'q Cursor>, limit: i64, now: i64) -> Bound<'q> {
-    let after = cursor.map_or((i64::MAX, ""), |cursor| (cursor.started_ms, cursor.id.as_str()));
-    bound_within(query, filter, after, bounds(filter, now), limit, now)
-}
-
-/// The same with bounds of another moment.
-pub(super) fn bound_within<'q>(
-    query: Bound<'q>,
-    filter: &'q CallFilter,
-    (started_ms, id): (i64, &'q str),
-    (before, at_least, at_most): (i64, i64, i64),
-    limit: i64,
-    now: i64,
-) -> Bound<'q> {
+    let (before, at_least, at_most) = bounds(filter, now);
+    let (started_ms, id) = cursor.map_or((i64::MAX, ""), |cursor| (cursor.started_ms, cursor.id.as_str()));
     let More { application, server, user, group, min_ms, min_people, id: only, q } = &filter.more;
     let text = |text: &'q Option<String>| text.as_deref().unwrap_or_default();
     // Most people at once, from and to: alone, or with somebody.

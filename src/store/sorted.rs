@@ -3,11 +3,12 @@
 //! A cursor holds the moment of the first page. All further pages are of that moment: a call that ran then counts with the
 //! length that it had then, and calls that began later are not in the list. So nothing moves while somebody reads on.
 
-use super::row::{Call, CallFilter, Cursor, Viewer};
-use super::search::{bound_within, search};
-use super::sessions::{bounds, call};
-use super::{Error, Store, int, sessions};
+use super::row::{Call, CallFilter, Cursor, More, Viewer};
+use super::sessions::call;
+use super::{Db, Error, Store, int, sessions};
 use sqlx::Row;
+use sqlx::any::AnyArguments;
+use sqlx::query::Query;
 
 /// What a list of calls is sorted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,17 +48,49 @@ const FEW: usize = 5000;
 /// that many would be passed over before those since a day.
 const FEW_OF_MOST: usize = 200_000;
 
+/// So many calls of a person, a server or a word are sorted here.
+const FEW_FOUND: usize = 2000;
+
+// Everything that a filter can ask for, by no index: `+ 0` and `|| ''` see to that.
+macro_rules! list {
+    ($key:expr, $after:expr, $order:expr) => {
+        concat!(
+            "select s.*, r.name as room_name, r.alias, r.watch, coalesce(r.polled_ms, r.first_seen_ms) as looked_ms, ",
+            $key,
+            " as sort_key from sessions s cross join rooms r where r.room_id = s.room_id and ",
+            $after,
+            " and s.started_ms + 0 < $3 and s.until_ms + 0 >= $4 and s.until_ms + 0 <= $5
+            and ($7 = '' or r.watch in ('joined', 'peeked'))
+            and ($8 = '' or s.room_id || '' = $8) and ($9 = '' or s.application || '' = $9)
+            and s.users + 0 >= $10 and s.peak_users + 0 >= $11 and s.peak_users + 0 <= $12
+            and (case when s.until_ms > $13 then $13 else s.until_ms end) - s.started_ms >= $14
+            and ($15 = '' or replace(' ' || s.servers || ' ', ' ' || $15 || ' ', '') <> ' ' || s.servers || ' ')
+            and ($16 = '' or exists (select 1 from memberships m where m.session_id = s.id and m.user_id || '' = $16))
+            and ($17 = '' or s.id = $17)
+            and ($18 = ''
+                or lower(coalesce(r.name, '') || ' ' || coalesce(r.alias, '') || ' ' || r.room_id) like $18 escape '\\'
+                or lower(s.servers) like $18 escape '\\'
+                or exists (select 1 from memberships m
+                    left join people p on p.room_id = m.room_id and p.user_id = m.user_id
+                    where m.session_id = s.id and lower(m.user_id || ' ' || coalesce(p.name, '')) like $18 escape '\\'))
+            order by ",
+            $order,
+            " limit $6"
+        )
+    };
+}
+
 // By the index of the key, one by one, until the page is full. Ended calls only where it is the length: the stored end of
 // one that runs is not its length.
 macro_rules! wide {
     ($key:literal) => {
         [
-            search!(
+            list!(
                 $key,
                 concat!("(", $key, ", s.started_ms, s.id) < ($19, $1, $2)"),
                 concat!($key, " desc, s.started_ms desc, s.id desc")
             ),
-            search!(
+            list!(
                 $key,
                 concat!("(", $key, ", s.started_ms, s.id) > ($19, $1, $2)"),
                 concat!($key, ", s.started_ms, s.id")
@@ -83,12 +116,12 @@ macro_rules! key {
 macro_rules! narrow {
     ($found:literal) => {
         [
-            search!(
+            list!(
                 key!(),
                 concat!($found, " and (", key!(), ", s.started_ms + 0, s.id) < ($19, $1, $2)"),
                 concat!(key!(), " desc, s.started_ms + 0 desc, s.id desc")
             ),
-            search!(
+            list!(
                 key!(),
                 concat!($found, " and (", key!(), ", s.started_ms + 0, s.id) > ($19, $1, $2)"),
                 concat!(key!(), ", s.started_ms + 0, s.id")
@@ -131,6 +164,14 @@ pub async fn page(
         return Ok(calls.into_iter().map(|call| (placed(&call, call.started_ms, now), call)).map(swap).collect());
     }
     let list = List::new(filter, order, place, limit, now);
+    let More { server, user, q, id, .. } = &filter.more;
+    if server.is_some() || user.is_some() || q.is_some() || id.is_some() {
+        // What is found by a name is found best where lists are searched; if it is few, it is sorted here.
+        let few = sessions::page(store, viewer, filter, None, int(FEW_FOUND) + 1, now).await?;
+        if few.len() <= FEW_FOUND {
+            return Ok(list.sorted(few));
+        }
+    }
     let source = list.source(store).await?;
     let mut found = list.read(store, source, list.within).await?;
     if source == Source::Wide && order.by == By::Length {
@@ -138,13 +179,20 @@ pub async fn page(
         let (before, at_least, at_most) = list.within;
         let running = (before, at_least.max(list.at_ms.saturating_add(1)), at_most);
         found.extend(list.read(store, Source::Late, running).await?);
-        found.sort_by(|(_, a), (_, b)| {
-            let turned = (a.key, a.started_ms, &a.id).cmp(&(b.key, b.started_ms, &b.id));
-            if order.descending { turned.reverse() } else { turned }
-        });
-        found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        found = list.in_order(found);
     }
     Ok(found)
+}
+
+/// The bounds of a filter: started before, ended at or after, ended at or before.
+fn bounds(filter: &CallFilter, now: i64) -> (i64, i64, i64) {
+    let from = filter.from_ms.unwrap_or(i64::MIN);
+    let (at_least, at_most) = match filter.active {
+        Some(true) => (from.max(now.saturating_add(1)), i64::MAX),
+        Some(false) => (from, now),
+        None => (from, i64::MAX),
+    };
+    (filter.to_ms.unwrap_or(i64::MAX), at_least, at_most)
 }
 
 fn swap((place, call): (Place, Call)) -> (Call, Place) {
@@ -182,6 +230,34 @@ impl<'q> List<'q> {
         Self { filter, order, after, at_ms, within, limit }
     }
 
+    /// Puts calls in order, and cuts them to a page.
+    fn in_order(&self, mut found: Vec<(Call, Place)>) -> Vec<(Call, Place)> {
+        let key = |place: &'_ Place| (place.key, place.started_ms, place.id.clone());
+        found.sort_by_cached_key(|(_, place)| key(place));
+        if self.order.descending {
+            found.reverse();
+        }
+        found.truncate(usize::try_from(self.limit).unwrap_or(usize::MAX));
+        found
+    }
+
+    /// The page of a list of which these are all calls.
+    fn sorted(&self, calls: Vec<Call>) -> Vec<(Call, Place)> {
+        let key = |call: &Call| match self.order.by {
+            By::Started => call.started_ms,
+            By::Length => call.duration_ms(self.at_ms),
+            By::People => call.people,
+            By::Peak => call.peak,
+        };
+        let found = calls.into_iter().filter(|call| call.started_ms <= self.at_ms);
+        let found = found.map(|call| (placed(&call, key(&call), self.at_ms), call)).map(swap);
+        let is_after = |place: &Place| {
+            let order = (place.key, place.started_ms, place.id.as_str()).cmp(&self.after);
+            if self.order.descending { order.is_lt() } else { order.is_gt() }
+        };
+        self.in_order(found.filter(|(_, place)| is_after(place)).collect())
+    }
+
     /// The way that reads least: all that the filter can match and sort it, or in the order of the list.
     async fn source(&self, store: &Store) -> Result<Source, Error> {
         let begins_with_most = !self.order.descending && matches!(self.order.by, By::People | By::Peak);
@@ -197,6 +273,27 @@ impl<'q> List<'q> {
         let query = sqlx::query_scalar(MANY_LATE).bind(at_least).bind(at_most).bind(before).bind(most);
         let few: i64 = query.fetch_one(&store.read).await?;
         Ok(if few < most { Source::Late } else { Source::Wide })
+    }
+
+    fn bind(
+        &self,
+        query: Query<'q, Db, AnyArguments>,
+        (before, at_least, at_most): (i64, i64, i64),
+    ) -> Query<'q, Db, AnyArguments> {
+        let More { application, server, user, group, min_ms, min_people, id, q } = &self.filter.more;
+        let text = |text: &'q Option<String>| text.as_deref().unwrap_or_default();
+        let (least, most) = match group {
+            None => (0, i64::MAX),
+            Some(true) => (2, i64::MAX),
+            Some(false) => (0, 1),
+        };
+        // A call of a room that we cannot see any more does not count as running.
+        let seen_only = if self.filter.active == Some(true) { "yes" } else { "" };
+        let query = query.bind(self.after.1).bind(self.after.2).bind(before).bind(at_least).bind(at_most);
+        let query = query.bind(self.limit).bind(seen_only).bind(text(&self.filter.room)).bind(text(application));
+        let query = query.bind(min_people.unwrap_or(0)).bind(least).bind(most).bind(self.at_ms);
+        let query = query.bind(min_ms.unwrap_or(0)).bind(text(server)).bind(text(user)).bind(text(id));
+        query.bind(q.as_deref().map(pattern).unwrap_or_default())
     }
 
     async fn read(
@@ -220,10 +317,7 @@ impl<'q> List<'q> {
         if source == Source::Wide && self.order.by == By::Length {
             at_most = at_most.min(self.at_ms);
         }
-        let (key, started_ms, id) = self.after;
-        let within = (before, at_least, at_most);
-        let query = bound_within(sqlx::query(sql), self.filter, (started_ms, id), within, self.limit, self.at_ms);
-        let query = query.bind(key);
+        let query = self.bind(sqlx::query(sql), (before, at_least, at_most)).bind(self.after.0);
         let query = if source == Source::Wide { query } else { query.bind(word) };
         let mut found = Vec::new();
         for row in query.fetch_all(&store.read).await? {
@@ -232,6 +326,12 @@ impl<'q> List<'q> {
         }
         Ok(found.into_iter().map(swap).collect())
     }
+}
+
+/// A word as a pattern for `like`, in lower case.
+fn pattern(word: &str) -> String {
+    let word = word.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+    format!("%{word}%")
 }
 
 #[cfg(test)]

@@ -53,9 +53,13 @@ async fn every_order_has_every_call_once() {
     let room = CallFilter { room: Some("!r:h".into()), to_ms: Some(9_500), ..CallFilter::default() };
     let running = CallFilter { active: Some(true), ..CallFilter::default() };
     let group = CallFilter { more: More { min_people: Some(2), ..More::default() }, ..CallFilter::default() };
+    let more = More { server: Some("h".into()), ..More::default() };
+    let server = CallFilter { more, ..CallFilter::default() };
     let more = More { min_ms: Some(150), group: Some(false), ..More::default() };
     let long = CallFilter { more, ..CallFilter::default() };
-    for (filter, count) in [(CallFilter::default(), 20), (late, 11), (room, 19), (running, 2), (group, 12), (long, 9)] {
+    for (filter, count) in
+        [(CallFilter::default(), 20), (late, 11), (room, 19), (running, 2), (group, 12), (server, 20), (long, 9)]
+    {
         for order in orders() {
             for limit in [1, 3, 50] {
                 let found = walk(&bed, &filter, order, limit, NOW).await;
@@ -94,6 +98,10 @@ async fn many_calls_are_read_by_index_and_few_are_sorted() {
             if order.descending { a >= b } else { a <= b }
         }));
     }
+    let more = More { server: Some("h".into()), q: Some("!R".into()), ..More::default() };
+    let word = CallFilter { more, from_ms: Some(-5), ..CallFilter::default() };
+    let found = walk(&bed, &word, Order { by: By::Length, descending: true }, 500, NOW).await;
+    assert_eq!(found.len(), 5020, "what many calls fit is read by index, too");
     let late = CallFilter { from_ms: Some(1_700), ..CallFilter::default() };
     let list = List::new(&late, Order { by: By::Peak, descending: true }, None, 5, NOW);
     assert_eq!(list.source(&bed.store).await.unwrap(), Source::Late);
@@ -118,9 +126,9 @@ async fn a_call_that_ends_meanwhile_keeps_its_place() {
 async fn each_order_has_its_index() {
     let bed = Bed::new().await;
     for (texts, index) in [
-        (LENGTH, "sessions_length"),
-        (PEOPLE, "sessions_users"),
-        (PEAK, "sessions_peak"),
+        (LENGTH, "sessions_by_length"),
+        (PEOPLE, "sessions_by_people"),
+        (PEAK, "sessions_by_peak"),
         (STARTED, "sessions_started"),
     ] {
         for sql in texts {
