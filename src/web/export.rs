@@ -191,7 +191,7 @@ fn row(web: &Web, call: &CallFacts) -> String {
 }
 
 /// A text as a cell (RFC 4180). One that a spreadsheet would take for a formula gets a `'` before it.
-fn cell(text: &str) -> String {
+pub(super) fn cell(text: &str) -> String {
     let is_formula =
         text.trim_start().starts_with(['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'])
             || text.starts_with(['\t', '\r', '\n']);

@@ -158,13 +158,24 @@ impl Chosen {
     ) -> Result<(Vec<T>, Option<String>), Error> {
         let limit = usize::try_from(query.limit(limit)?).unwrap_or(1);
         let after: Option<Key> = query.get("cursor").map(|text| self.decode(text)).transpose()?;
-        let mut rows: Vec<(Key, T)> = rows.into_iter().map(|row| (key(&row).short(), row)).collect();
-        rows.sort_by(|(a, _), (b, _)| self.compare(a, b));
+        let mut rows = self.keyed(rows, key);
         rows.retain(|(key, _)| after.as_ref().is_none_or(|after| self.compare(key, after).is_gt()));
         let is_more = rows.len() > limit;
         rows.truncate(limit);
         let next = rows.last().filter(|_| is_more).map(|(key, _)| self.encode(key));
         Ok((rows.into_iter().map(|(_, row)| row).collect(), next))
+    }
+
+    /// All rows in this order.
+    #[must_use]
+    pub fn all<T>(self, rows: Vec<T>, key: impl Fn(&T) -> Key) -> Vec<T> {
+        self.keyed(rows, key).into_iter().map(|(_, row)| row).collect()
+    }
+
+    fn keyed<T>(self, rows: Vec<T>, key: impl Fn(&T) -> Key) -> Vec<(Key, T)> {
+        let mut rows: Vec<(Key, T)> = rows.into_iter().map(|row| (key(&row).short(), row)).collect();
+        rows.sort_by(|(a, _), (b, _)| self.compare(a, b));
+        rows
     }
 
     /// The cursor of a list of calls.
@@ -206,6 +217,17 @@ impl Chosen {
         let fault = "cursor must be the next of an earlier answer with the same sort";
         read().ok_or_else(|| Error::Invalid(fault.to_owned()))
     }
+}
+
+/// The same list as JSON, and all of it as files.
+#[must_use]
+pub fn files(path: &str, query: &Query) -> [(&'static str, String); 3] {
+    let whole = query.with(&["cursor", "limit"], None);
+    [
+        ("JSON", format!("/api/v1{path}{}", query.with(&[], None))),
+        ("CSV", format!("/api/v1{path}.csv{whole}")),
+        ("NDJSON", format!("/api/v1{path}.ndjson{whole}")),
+    ]
 }
 
 /// The addresses of the first and of the next page of a list, where there are others.

@@ -150,3 +150,32 @@ async fn rooms_servers_and_sfus_come_a_page_at_a_time() {
     let names: Vec<Value> = all(&site, "/api/v1/rooms?sort=-name&limit=2").await;
     assert_eq!(names[0]["name"].as_str().map(|name| name.starts_with("War")), Some(true), "{names:?}");
 }
+
+#[tokio::test]
+async fn files_hold_the_whole_list_in_its_order() {
+    let site = filled("lists").await;
+    for (path, query, id) in [
+        ("rooms", "sort=name", "room_id"),
+        ("servers", "sort=-calls&period=7d", "server"),
+        ("transports", "sort=sfu&period=7d", "service_url"),
+    ] {
+        let list = site.json(&format!("/api/v1/{path}?{query}&limit=500")).await["data"].clone();
+        let list = list.as_array().unwrap();
+        let lines = site.get(&format!("/api/v1/{path}.ndjson?{query}")).await;
+        assert_eq!((lines.status, lines.kind.as_str()), (200, "application/x-ndjson"));
+        let lines: Vec<Value> = lines.text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines, *list, "{path}");
+        let table = site.get(&format!("/api/v1/{path}.csv?{query}")).await;
+        assert_eq!(table.kind, "text/csv; charset=utf-8");
+        let rows: Vec<&str> = table.text.split_terminator("\r\n").collect();
+        assert_eq!(rows.len(), list.len() + 1, "{path}");
+        assert!(
+            rows[0].contains(id) && rows[1..].iter().zip(list).all(|(row, one)| row.contains(text(&one[id]))),
+            "{path}"
+        );
+        assert_eq!(site.get(&format!("/api/v1/{path}.csv?limit=1")).await.status, 400, "{path}");
+        let page = site.html(&format!("/{path}?{query}&limit=2")).await;
+        let link = format!("/api/v1/{path}.csv?{query}").replace('&', "&#38;");
+        assert!(page.contains(&format!("href=\"{link}\"")), "exactly what is shown, without its place: {page}");
+    }
+}

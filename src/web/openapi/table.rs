@@ -19,13 +19,16 @@ use crate::web::pages::statistics::Statistics;
 use crate::web::pages::status::Status;
 use crate::web::pages::transports::Transports;
 use crate::web::pages::wall::Wall;
-use crate::web::{export, feed};
+use crate::web::{export, feed, table};
 
 const CALLS: &str = "Calls";
 const ROOMS: &str = "Rooms";
 const NUMBERS: &str = "Numbers";
 const OTHERS: &str = "For other programs";
 const OBSERVER: &str = "The observer";
+
+const CSV: &str = "text/csv";
+const NDJSON: &str = "application/x-ndjson";
 
 /// Every address that is not a page for people.
 pub const ENTRIES: &[Entry] = &[
@@ -43,6 +46,8 @@ pub const ENTRIES: &[Entry] = &[
     .takes(export::KNOWN),
     json::<CallPage>(CALLS, "/api/v1/calls/{id}", "One call with its members and the events behind it").moves(),
     json::<Rooms>(ROOMS, "/api/v1/rooms", "The watched rooms and how well each can be seen").takes(rooms::KNOWN),
+    other(ROOMS, "/api/v1/rooms.csv", CSV, "All watched rooms as a table for spreadsheets").takes(table::ROOMS),
+    other(ROOMS, "/api/v1/rooms.ndjson", NDJSON, "All watched rooms, one JSON a line").takes(table::ROOMS),
     json::<RoomPage>(ROOMS, "/api/v1/rooms/{id}", "One room: its last calls, its year, and how it is known")
         .takes(room::KNOWN)
         .moves(),
@@ -53,10 +58,14 @@ pub const ENTRIES: &[Entry] = &[
     json::<Statistics>(NUMBERS, "/api/v1/statistics", "What happened in a period, against the period before")
         .takes(period::KNOWN),
     json::<Servers>(NUMBERS, "/api/v1/servers", "The homeservers seen in calls of a period").takes(period::OF_LIST),
+    other(NUMBERS, "/api/v1/servers.csv", CSV, "All of them as a table for spreadsheets").takes(table::OF_PERIOD),
+    other(NUMBERS, "/api/v1/servers.ndjson", NDJSON, "All of them, one JSON a line").takes(table::OF_PERIOD),
     json::<ServerPage>(NUMBERS, "/api/v1/servers/{name}", "One homeserver: whether it is in a call now, and its past")
         .takes(period::KNOWN),
     json::<Transports>(NUMBERS, "/api/v1/transports", "The SFUs that carried the calls of a period")
         .takes(period::OF_LIST),
+    other(NUMBERS, "/api/v1/transports.csv", CSV, "All of them as a table for spreadsheets").takes(table::OF_PERIOD),
+    other(NUMBERS, "/api/v1/transports.ndjson", NDJSON, "All of them, one JSON a line").takes(table::OF_PERIOD),
     json::<Wall>(NUMBERS, "/api/v1/wall", "What runs now, for a screen on a wall"),
     json::<Status>(OBSERVER, "/api/v1/status", "The accounts that look, how far they are, and what they could not use"),
     json::<Rejected>(OBSERVER, "/api/v1/rejected", "Events that could not be used, newest first")

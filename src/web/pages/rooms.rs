@@ -44,13 +44,21 @@ pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
 
 async fn load(web: &Web, ask: &Ask) -> Result<Rooms, Error> {
     let query = Query::read(&ask.query, KNOWN)?;
-    let chosen = sort::ROOMS.read(&query)?;
-    let mut page = page(rooms::list(&web.store, ask.viewer, ask.now).await?);
+    let mut page = all(web, ask, &query).await?;
+    let chosen = page.chosen;
     let (data, next) = chosen.cut(page.list.data, &query, LIMIT, |room| key(chosen, room))?;
     let next_url =
         next.as_ref().map(|next| web.url(&format!("/api/v1/rooms{}", query.with(&[], Some(("cursor", next))))));
     page.list = List { data, next, next_url };
-    Ok(Rooms { query, chosen, ..page })
+    Ok(Rooms { query, ..page })
+}
+
+/// The whole list, in the order that is asked for.
+pub(in crate::web) async fn all(web: &Web, ask: &Ask, query: &Query) -> Result<Rooms, Error> {
+    let chosen = sort::ROOMS.read(query)?;
+    let mut page = page(rooms::list(&web.store, ask.viewer, ask.now).await?);
+    page.list.data = chosen.all(page.list.data, |room| key(chosen, room));
+    Ok(Rooms { chosen, ..page })
 }
 
 /// What a room is sorted by.
@@ -86,6 +94,12 @@ impl Rooms {
     #[must_use]
     pub fn head(&self, name: &str) -> Head {
         self.chosen.head(name, name == "name", "/rooms", &self.query)
+    }
+
+    /// The same as JSON, and all of it as files.
+    #[must_use]
+    pub fn files(&self) -> [(&'static str, String); 3] {
+        sort::files("/rooms", &self.query)
     }
 
     /// The same for a phone, where tables have no head.

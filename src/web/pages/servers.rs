@@ -63,7 +63,17 @@ pub async fn get(req: HttpRequest, web: http::Data<Web>, kept: http::Data<Kept<S
 
 async fn load(web: &Web, ask: &Ask, kept: &Kept<Servers>) -> Result<Servers, Error> {
     let query = Query::read(&ask.query, OF_LIST)?;
-    let (period, chosen) = (Period::of(&query)?, sort::SERVERS.read(&query)?);
+    let mut page = all(web, ask, kept, &query).await?;
+    let chosen = page.chosen;
+    (page.data, page.next) = chosen.cut(page.data, &query, LIMIT, |server| key(chosen, server))?;
+    page.next_url =
+        page.next.as_ref().map(|next| web.url(&format!("/api/v1/servers{}", query.with(&[], Some(("cursor", next))))));
+    Ok(Servers { query, ..page })
+}
+
+/// The whole list, in the order that is asked for.
+pub(in crate::web) async fn all(web: &Web, ask: &Ask, kept: &Kept<Servers>, query: &Query) -> Result<Servers, Error> {
+    let (period, chosen) = (Period::of(query)?, sort::SERVERS.read(query)?);
     let mut page = kept.get(period.word(), past(web, ask, period)).await?;
     // Who is in a call now is looked at anew each time.
     let calls = sessions::active(&web.store, ask.viewer, ask.now).await?;
@@ -75,10 +85,8 @@ async fn load(web: &Web, ask: &Ask, kept: &Kept<Servers>) -> Result<Servers, Err
     }
     page.ready = ReadyFacts::of(page.data.iter().filter_map(|server| server.probe.as_ref()));
     page.busy = page.data.iter().filter(|server| server.calls_now > 0).count();
-    (page.data, page.next) = chosen.cut(page.data, &query, LIMIT, |server| key(chosen, server))?;
-    page.next_url =
-        page.next.as_ref().map(|next| web.url(&format!("/api/v1/servers{}", query.with(&[], Some(("cursor", next))))));
-    Ok(Servers { query, chosen, ..page })
+    page.data = chosen.all(page.data, |server| key(chosen, server));
+    Ok(Servers { chosen, ..page })
 }
 
 /// What a server is sorted by.
@@ -161,6 +169,12 @@ impl Servers {
     #[must_use]
     pub fn head(&self, name: &str) -> Head {
         self.chosen.head(name, name == "server", "/servers", &self.query)
+    }
+
+    /// The same as JSON, and all of it as files.
+    #[must_use]
+    pub fn files(&self) -> [(&'static str, String); 3] {
+        sort::files("/servers", &self.query)
     }
 
     /// The same for a phone, where tables have no head.

@@ -105,18 +105,31 @@ pub async fn get(req: HttpRequest, web: http::Data<Web>, kept: http::Data<Kept<T
 /// One page of the list.
 async fn cut(web: &Web, ask: &Ask, kept: &Kept<Transports>) -> Result<Transports, Error> {
     let query = Query::read(&ask.query, OF_LIST)?;
-    let (period, chosen) = (Period::of(&query)?, sort::TRANSPORTS.read(&query)?);
-    let mut page = kept.get(period.word(), load(web, ask, period)).await?;
+    let mut page = all(web, ask, kept, &query).await?;
+    let chosen = page.chosen;
     (page.data, page.next) = chosen.cut(page.data, &query, LIMIT, |row| key(chosen, row))?;
     let address = |next: &String| web.url(&format!("/api/v1/transports{}", query.with(&[], Some(("cursor", next)))));
+    page.next_url = page.next.as_ref().map(address);
+    Ok(Transports { query, ..page })
+}
+
+/// The whole list, in the order that is asked for.
+pub(in crate::web) async fn all(
+    web: &Web,
+    ask: &Ask,
+    kept: &Kept<Transports>,
+    query: &Query,
+) -> Result<Transports, Error> {
+    let (period, chosen) = (Period::of(query)?, sort::TRANSPORTS.read(query)?);
+    let mut page = kept.get(period.word(), load(web, ask, period)).await?;
+    page.data = chosen.all(page.data, |row| key(chosen, row));
     let mut probed = probes::all::<SfuResult>(&web.store, ask.viewer).await?;
     for row in &mut page.data {
         let url = row.service_url.as_ref().filter(|_| row.known_type);
         row.probe = url.and_then(|url| probed.remove(url)).map(SfuProbeFacts::from);
     }
     page.probing = web.options.probing;
-    page.next_url = page.next.as_ref().map(address);
-    Ok(Transports { query, chosen, ..page })
+    Ok(Transports { chosen, ..page })
 }
 
 /// What a transport is sorted by.
@@ -176,6 +189,12 @@ impl Transports {
     #[must_use]
     pub fn head(&self, name: &str) -> Head {
         self.chosen.head(name, name == "sfu", "/transports", &self.query)
+    }
+
+    /// The same as JSON, and all of it as files.
+    #[must_use]
+    pub fn files(&self) -> [(&'static str, String); 3] {
+        sort::files("/transports", &self.query)
     }
 
     /// The same for a phone, where tables have no head.
