@@ -6,6 +6,7 @@
 
 mod support;
 
+use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
 use support::app::{App, Settings};
@@ -23,7 +24,7 @@ async fn known(app: &App) -> String {
     for (path, sort) in [("calls", "-started"), ("rooms", "name"), ("servers", "server"), ("transports", "sfu")] {
         let next = app.http.get(&format!("/api/v1/{path}?limit=1&sort={sort}")).await.ok()["next"].clone();
         let both = format!("\"query.cursor\" = {next}, \"query.sort\" = \"{sort}\"");
-        lists += &format!("[[operations]]\ninclude-name = \"GET /api/v1/{path}\"\nparameters = {{ {both} }}\n");
+        write!(lists, "[[operations]]\ninclude-name = \"GET /api/v1/{path}\"\nparameters = {{ {both} }}\n").unwrap();
     }
     let feeds = ["feed/rooms/{id}/calls.atom", "feed/rooms/{id}/calls.ics"];
     let others = others.iter().chain(&feeds).map(|path| format!("/{path}"));

@@ -59,17 +59,23 @@ impl Observer {
         let now = self.clock.now_ms();
         let (since, asked) = (now - SEEN_MS, now - AGAIN_MS);
         let servers = probes::servers_due(&self.store, since, asked, SERVERS_MAX).await?;
-        let sfus = probes::sfus_due(&self.store, since, asked, SFUS_MAX).await?;
-        let sfus = few_of_each_host(sfus);
-        let count = servers.len() + sfus.len();
+        let mut sfus = probes::sfus_due(&self.store, since, asked, SFUS_MAX).await?;
+        let mut count = servers.len();
         for name in servers {
             let result = of_server(prober.server(&name).await);
             probes::note(&self.store, &name, &result, self.clock.now_ms()).await?;
+            for url in result.sfus {
+                if !sfus.contains(&url) && !probes::was_asked(&self.store, &url, asked).await? {
+                    sfus.push(url);
+                }
+            }
             tokio::time::sleep(BREATH).await;
         }
-        for url in sfus {
+        sfus.truncate(usize::try_from(SFUS_MAX).unwrap_or(0));
+        for url in few_of_each_host(sfus) {
             let result = of_sfu(prober.sfu(&url).await);
             probes::note(&self.store, &url, &result, self.clock.now_ms()).await?;
+            count += 1;
             tokio::time::sleep(BREATH).await;
         }
         probes::forget(&self.store, now - 3 * SEEN_MS).await?;

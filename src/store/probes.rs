@@ -139,6 +139,17 @@ pub async fn sfus_due(store: &Store, since: i64, asked: i64, limit: i64) -> Resu
     Ok(query.fetch_all(&store.read).await?)
 }
 
+const ASKED: &str = "select count(*) from probes where kind = 'sfu' and name = $1 and asked_ms > $2";
+
+/// Was this SFU asked after `asked`, ms?
+///
+/// # Errors
+/// When the database fails.
+pub async fn was_asked(store: &Store, url: &str, asked: i64) -> Result<bool, Error> {
+    let found: i64 = sqlx::query_scalar(ASKED).bind(url).bind(asked).fetch_one(&store.read).await?;
+    Ok(found > 0)
+}
+
 const FORGET: &str = "delete from probes where asked_ms < $1";
 
 /// Forgets what was last asked before `before`, ms.

@@ -25,7 +25,7 @@ pub use clock::{ClockFacts, DelayedFacts, length};
 pub use event::{EvidenceFacts, RejectedFacts};
 pub use moment::{CallThen, Flip, Moment, RelatedFacts, ZombieFacts};
 pub use places::{GhostFacts, PersonTime, Rate, RoomTime, ServerFacts, servers, top_room_ids, top_rooms};
-pub use probe::{AnswerFacts, DriftFacts, ReadyFacts, ServerProbeFacts, SfuProbeFacts};
+pub use probe::{AnswerFacts, DriftFacts, ReadyFacts, ServerProbeFacts, SfuOfServer, SfuProbeFacts};
 pub use ring::{RingFacts, with_outcomes};
 pub use room::{Pill, RoomFacts, VantageFacts};
 pub use sums::{SumFacts, inferred, not_exact};

@@ -103,7 +103,7 @@ fn send<T: Serialize>(
     columns: &[&str],
     rows: Result<Vec<T>, Error>,
 ) -> HttpResponse {
-    let is_table = req.path().ends_with(".csv");
+    let is_table = req.path().strip_suffix(".csv").is_some();
     let (kind, end) = if is_table { ("text/csv; charset=utf-8", "csv") } else { ("application/x-ndjson", "ndjson") };
     let text = rows.and_then(|rows| if is_table { table(columns, &rows) } else { lines(&rows) });
     match text {

@@ -17,8 +17,8 @@ async fn probed(app: &Running, path: &str, at: &[&str]) -> Value {
     .await
 }
 
-#[tokio::test]
-async fn servers_and_sfus_of_calls_are_asked_whether_they_are_ready() {
+/// A call of two servers, each of which names one SFU; both publish another two.
+async fn asking() -> (Bed, Running) {
     let bed = Bed::new().await;
     bed.hs.set_feature("org.matrix.msc4140", true);
     bed.hs.set_transports(vec![
@@ -33,19 +33,41 @@ async fn servers_and_sfus_of_calls_are_asked_whether_they_are_ready() {
     other["foci_preferred"][0]["livekit_service_url"] = "https://old.example/jwt/".into();
     bed.hs.send_state(&room, BOB, MEMBER, &key(BOB, "BD"), other, now());
     app.calls_until("two people", |calls| calls.len() == 1 && calls[0]["people"] == 2).await;
+    (bed, app)
+}
 
-    let page = probed(&app, "/api/v1/servers/other.example", &["/drift/named_only/0"]).await;
+#[tokio::test]
+async fn a_server_is_asked_what_it_publishes_and_that_is_held_against_what_its_people_name() {
+    let (_bed, app) = asking().await;
+    let all = ["/drift/named_only/0", "/sfus/0/probe", "/sfus/1/probe", "/sfus/2/probe"];
+    let page = probed(&app, "/api/v1/servers/other.example", &all).await;
     let probe = &page["probe"];
     assert_eq!((&probe["well_known"]["state"], &probe["versions"]["state"]), (&json!("ok"), &json!("ok")), "{probe}");
     assert_eq!(probe["sfus"], json!(["https://sfu.example", "https://new.example/jwt"]));
     assert_eq!((&probe["delayed_events"], &page["probing"]), (&json!(true), &json!(true)));
     assert_eq!(page["drift"]["named_only"], json!(["https://old.example/jwt"]));
     assert_eq!(page["drift"]["published_only"], json!(["https://new.example/jwt", "https://sfu.example"]));
+    let sfu =
+        |sfu: &Value| json!([sfu["service_url"], sfu["published"], sfu["named"], sfu["probe"]["health"]["state"]]);
+    let sfus: Vec<Value> = page["sfus"].as_array().unwrap().iter().map(sfu).collect();
+    let want = json!([
+        ["https://new.example/jwt", true, false, "ok"],
+        ["https://old.example/jwt", false, true, "ok"],
+        ["https://sfu.example", true, false, "ok"],
+    ]);
+    assert_eq!(json!(sfus), want);
     let html = app.page("/servers/other.example").await;
-    assert!(html.contains("is named by its people, and not published") && html.contains("Names 2 SFUs"), "{html}");
+    for words in ["named by its people, and not published", "Names 2 SFUs", "published, and named by nobody"] {
+        assert!(html.contains(words), "{words}: {html}");
+    }
+    app.app.stop().await;
+}
 
+#[tokio::test]
+async fn servers_and_sfus_of_calls_are_asked_once_each() {
+    let (bed, app) = asking().await;
     let list = probed(&app, "/api/v1/servers", &["/data/0/probe", "/data/1/probe"]).await;
-    assert_eq!(list["data"].as_array().unwrap().len(), 2);
+    assert_eq!(list["ready"], json!({ "asked": 2, "answer": 2, "publish": 2, "delayed_events": 2 }));
     assert!(app.page("/servers").await.contains("Names 2 SFUs; has delayed events"));
     let list = probed(&app, "/api/v1/transports", &["/data/0/probe", "/data/1/probe"]).await;
     for sfu in list["data"].as_array().unwrap() {
@@ -53,9 +75,10 @@ async fn servers_and_sfus_of_calls_are_asked_whether_they_are_ready() {
         assert!(sfu["probe"]["took_ms"].is_i64());
     }
     assert!(app.page("/transports").await.contains("Answers in"));
-    // The schedule rings each second; two SFUs were asked, once each.
+    // The schedule rings each second; three SFUs were asked, once each: one of them is published, and nobody names it.
+    eventually("all were asked", 30, async || (bed.hs.count("healthz") >= 3).then_some(())).await;
     tokio::time::sleep(std::time::Duration::from_secs(3)).await;
-    assert_eq!(bed.hs.count("healthz"), 2);
+    assert_eq!(bed.hs.count("healthz"), 3);
     app.app.stop().await;
 }
 

@@ -5,7 +5,7 @@ use crate::rtc::transport::normalise;
 use crate::store::probes::{Answer, Probed, ServerResult, SfuResult};
 use crate::web::format as f;
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use utoipa::ToSchema;
 
 /// What became of one question.
@@ -71,6 +71,51 @@ impl ReadyFacts {
             publish: count.publish + usize::from(!probe.sfus.is_empty()),
             delayed_events: count.delayed_events + usize::from(probe.delayed_events == Some(true)),
         })
+    }
+}
+
+/// An SFU that a server publishes or its people name, and its health.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct SfuOfServer {
+    pub service_url: String,
+    pub published: bool,
+    /// By somebody of the server, in the period.
+    pub named: bool,
+    /// Null where it was not asked.
+    pub probe: Option<SfuProbeFacts>,
+}
+
+impl SfuOfServer {
+    /// All of them, by address.
+    #[must_use]
+    pub fn all<'a>(
+        published: &[String],
+        named: impl Iterator<Item = &'a str>,
+        mut probed: BTreeMap<String, Probed<SfuResult>>,
+    ) -> Vec<Self> {
+        let mut found: BTreeMap<String, (bool, bool)> = BTreeMap::new();
+        for url in published {
+            found.entry(normalise(url)).or_default().0 = true;
+        }
+        for url in named {
+            found.entry(normalise(url)).or_default().1 = true;
+        }
+        let sfu = |(service_url, (published, named)): (String, (bool, bool))| {
+            let probe = probed.remove(&service_url).map(SfuProbeFacts::from);
+            Self { service_url, published, named, probe }
+        };
+        found.into_iter().map(sfu).collect()
+    }
+
+    /// Who says so, in words.
+    #[must_use]
+    pub fn said(&self, known: bool) -> &'static str {
+        match (self.published, self.named) {
+            (true, true) => "published, and named by its people",
+            (true, false) => "published, and named by nobody in this period",
+            _ if known => "named by its people, and not published",
+            _ => "named by its people",
+        }
     }
 }
 

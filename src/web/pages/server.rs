@@ -2,7 +2,7 @@
 
 use super::period::Period;
 use super::statistics::RINGS;
-use crate::store::probes::{self, ServerResult};
+use crate::store::probes::{self, ServerResult, SfuResult};
 use crate::store::statistics::{self, NamedRow};
 use crate::store::sums::{self, Scope};
 use crate::store::{rings, sessions, skew, vantages};
@@ -12,7 +12,7 @@ use crate::web::draw::{Num, ratio};
 use crate::web::error::Error;
 use crate::web::facts::{
     self, CallFacts, ClockFacts, DelayedFacts, DriftFacts, GhostFacts, PersonTime, Rate, RingFacts, ServerProbeFacts,
-    Stamp, SumFacts,
+    SfuOfServer, Stamp, SumFacts,
 };
 use crate::web::kept::Kept;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
@@ -39,6 +39,8 @@ pub struct ServerPage {
     pub probing: bool,
     pub probe: Option<ServerProbeFacts>,
     pub drift: Option<DriftFacts>,
+    /// The SFUs that it publishes or its people name, with their health.
+    pub sfus: Vec<SfuOfServer>,
     #[serde(flatten)]
     pub past: Past,
 }
@@ -141,10 +143,15 @@ async fn load(web: &Web, ask: &Ask, kept: &Kept<Past>, name: &str) -> Result<Ser
     let key = format!("{} {name}", period.word());
     let past = kept.get(&key, past(web, ask, name, period)).await?;
     let probe = probes::all::<ServerResult>(&web.store, ask.viewer).await?.remove(name).map(ServerProbeFacts::from);
-    let sfus = past.transports.iter().filter(|sfu| sfu.kind == "livekit").filter_map(|sfu| sfu.service_url.as_deref());
-    let drift = probe.as_ref().and_then(|probe| probe.drift(sfus));
+    let named = || {
+        let known = past.transports.iter().filter(|sfu| sfu.kind == "livekit");
+        known.filter_map(|sfu| sfu.service_url.as_deref())
+    };
+    let drift = probe.as_ref().and_then(|probe| probe.drift(named()));
+    let published = probe.as_ref().map_or(&[][..], |probe| &probe.sfus);
+    let sfus = SfuOfServer::all(published, named(), probes::all::<SfuResult>(&web.store, ask.viewer).await?);
     let (now, probing) = (now(web, ask, name).await?, web.options.probing);
-    Ok(ServerPage { server: name.to_owned(), now, probing, probe, drift, past })
+    Ok(ServerPage { server: name.to_owned(), now, probing, probe, drift, sfus, past })
 }
 
 async fn now(web: &Web, ask: &Ask, name: &str) -> Result<Now, Error> {
