@@ -6,6 +6,17 @@ use crate::store::row::More;
 
 const NOW: i64 = 10_000;
 
+/// One stay for each call whose id begins so.
+async fn with_stays(bed: &Bed, ids: &str) {
+    bed.run(&format!(
+        "insert into memberships (id, room_id, chain, slot_id, user_id, device_id, server, kind, joined_ms, until_ms, end_reason,
+            updates, join_event_id, resumed, claimed, selection, session_id)
+        select id, room_id, id, 's', '@a:h', 'D', 'h', 'session', started_ms, until_ms, 'left', 0, '$j', 0, 0, 'unknown', id
+        from sessions where id like '{ids}%'"
+    ))
+    .await;
+}
+
 /// Twenty calls of which many are equal, the last two of which run.
 async fn filled() -> Bed {
     let bed = Bed::new().await;
@@ -15,6 +26,7 @@ async fn filled() -> Bed {
     bed.call("run1", 9_000, 20_000).await;
     bed.call("run2", 9_900, 99_000).await;
     bed.run("update sessions set users = 1 + started_ms / 100 % 3, peak = 1 + started_ms / 100 % 5").await;
+    with_stays(&bed, "").await;
     bed
 }
 
@@ -85,6 +97,7 @@ async fn many_calls_are_read_by_index_and_few_are_sorted() {
             peak, peak_users, servers, first_event_id)
         select 'n' || n, '!r:h', 's', 'm.call', n, n + 1 + n % 40, 1, 1, 1, 1, 1, 'h', '$j' from n";
     bed.run(many).await;
+    with_stays(&bed, "n").await;
     let filter = CallFilter { room: Some("!r:h".into()), from_ms: Some(-5), ..CallFilter::default() };
     for order in orders() {
         let list = List::new(&filter, order, None, 500, NOW);

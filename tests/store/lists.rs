@@ -1,6 +1,6 @@
 //! Sorted lists, rings, clocks and probes: their reads on each database.
 
-use super::{LATER, arrivals, block, done, joined, open, write_all};
+use crate::{LATER, arrivals, block, done, joined, open, write_all};
 use callscope::rtc::coverage::Span;
 use callscope::store::probes::{self, Answer, ServerResult, SfuResult};
 use callscope::store::row::{CallFilter, More, Viewer};
@@ -13,7 +13,7 @@ fn sorted_lists_answer() {
     block(async {
         let (store, place) = open().await;
         write_all(&store, arrivals(&[joined()]), &[1]).await;
-        let room = CallFilter { room: Some(super::ROOM.into()), ..CallFilter::default() };
+        let room = CallFilter { room: Some(crate::ROOM.into()), ..CallFilter::default() };
         let late = CallFilter { from_ms: Some(0), ..CallFilter::default() };
         let more = More { q: Some("r".into()), min_people: Some(1), ..More::default() };
         let search = CallFilter { more, ..CallFilter::default() };
@@ -43,7 +43,7 @@ fn rings_and_clocks_answer() {
             "origin_server_ts": 1_700_000_000_000_i64, "content": { "notification_type": "ring" } });
         write_all(&store, arrivals(&[joined(), ring]), &[2]).await;
         for (scope, sent) in
-            [(Scope::All, 1), (Scope::Room(super::ROOM), 1), (Scope::Server("h_1"), 1), (Scope::Server("hx1"), 0)]
+            [(Scope::All, 1), (Scope::Room(crate::ROOM), 1), (Scope::Server("h_1"), 1), (Scope::Server("hx1"), 0)]
         {
             assert_eq!(rings::of(&store, viewer, scope, (span, LATER), 9).await.unwrap().sent, sent, "{scope:?}");
         }
