@@ -1,8 +1,6 @@
 -- Lists of calls: by what is rare, so that a page costs the same among a million calls as among ten thousand.
 create index sessions_application on sessions (application, started_ms, id);
-create index sessions_users on sessions (users);
 create index sessions_peak_users on sessions (peak_users);
-create index sessions_length on sessions ((until_ms - started_ms));
 create index memberships_user on memberships (user_id, until_ms);
 
 -- What touches a span of time ends in it or within a day after it, or is one of these: few.

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on ends")]
 
 mod generate;
-#[path = "store/polls.rs"]
-mod polls;
+#[path = "store/parts.rs"]
+mod parts;
 
 use callscope::rtc::coverage::Span;
 use callscope::rtc::event::RoomEvent;

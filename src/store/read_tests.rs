@@ -1,7 +1,7 @@
 //! What reads count, and by which index they find it, on a database filled by hand.
 
 use super::row::Viewer;
-use super::{Store, coverage, events, progress, rooms, search, sessions, stats};
+use super::{Store, coverage, events, progress, rings, rooms, search, sessions, skew, stats};
 use sqlx::{AssertSqlSafe, Row};
 
 pub(super) const ROOM: &str = "!r:h";
@@ -125,8 +125,8 @@ async fn what_is_rare_is_found_by_its_own_index() {
         (search::ONE, "(id=?)"),
         (search::LATE, "sessions_until (until_ms>?"),
         (search::PEAK, "sessions_peak_users (peak_users>? AND peak_users<?"),
-        (search::USERS, "sessions_users (users>?"),
-        (search::LENGTH, "sessions_length (<expr>>?"),
+        (search::USERS, "sessions_by_people (users>?"),
+        (search::LENGTH, "sessions_by_length (<expr>>?"),
         (search::USER, "memberships_user (user_id=?"),
         (search::SERVER, "memberships_server (server=?"),
     ] {
@@ -205,4 +205,20 @@ async fn the_views_say_what_the_tables_hold() {
     for view in ["view_calls", "view_stays", "view_rooms", "view_events"] {
         assert!(doc.contains(view), "{view} is documented");
     }
+}
+
+#[tokio::test]
+async fn rings_and_stamps_are_found_without_a_look_at_every_event() {
+    let bed = Bed::new().await;
+    for sql in [rings::RINGS[0], rings::RINGS[2]] {
+        let plan = bed.plan(sql).await;
+        assert!(plan.contains("events_rings (origin_server_ts>?") && !plan.contains("TEMP B-TREE"), "{plan}");
+    }
+    let plan = bed.plan(rings::RINGS[1]).await;
+    assert!(plan.contains("events_kind (room_id=? AND kind=?)"), "{plan}");
+    let plan = bed.plan(skew::SAMPLE).await;
+    assert!(
+        plan.contains("memberships_server (server=?") && plan.contains("events_chain (room_id=? AND chain=?"),
+        "{plan}"
+    );
 }

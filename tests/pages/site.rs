@@ -52,7 +52,11 @@ impl Site {
         let changes = Changes::default();
         let (of_web, clock) = (changes.clone(), Clock::fixed(NOW));
         let of_site = clock.clone();
-        let options = Options { cors_origins: vec!["https://app.example".into()], metrics_room_labels: true };
+        let options = Options {
+            cors_origins: vec!["https://app.example".into()],
+            metrics_room_labels: true,
+            probing: name == "probed",
+        };
         let web = Web {
             store: store.clone(),
             changes: of_web,
@@ -84,15 +88,23 @@ impl Site {
     }
 
     pub async fn write(&self, events: Vec<Value>) {
+        self.write_at(events, NOW - MINUTE, None).await;
+    }
+
+    /// As if the events had just come by the sync stream.
+    pub async fn write_live(&self, events: Vec<Value>, came: i64) {
+        self.write_at(events, came, Some(came)).await;
+    }
+
+    async fn write_at(&self, events: Vec<Value>, seen_ms: i64, received: Option<i64>) {
         let arrival = |json: Value| Arrival {
-            event: RoomEvent::from_json(&json, None).unwrap(),
+            event: RoomEvent::from_json(&json, received).unwrap(),
             json: json.to_string(),
             in_timeline: true,
         };
         let arrivals = events.into_iter().map(arrival).collect();
         let room = RoomBatch { arrivals, watch: Some(Watch::Joined), ..RoomBatch::new(ROOM, Source::Sync) };
-        let batch =
-            Batch { vantage_id: "v".into(), seen_ms: NOW - MINUTE, position: Some("s1".into()), rooms: vec![room] };
+        let batch = Batch { vantage_id: "v".into(), seen_ms, position: Some("s1".into()), rooms: vec![room] };
         batch::write(&self.store, &Rules::default(), &batch).await.unwrap();
         self.changes.announce(Change::Observer);
     }

@@ -130,6 +130,7 @@ fn calls() -> calls::Calls {
     let query = Query::read("room=%23ops%3Aexample.org&from=2026-11-01", &["room", "from"]).unwrap();
     let form = calls::Form {
         query,
+        chosen: crate::web::sort::Chosen::default(),
         matching: Matching { calls: 143, more: false },
         all: 1284,
         since_ms: Some(1_678_752_000_000),
@@ -207,6 +208,9 @@ fn related(kind: &'static str, who: &str) -> facts::RelatedFacts {
         lifetime_ms: Some(30_000),
         intent: Some(NASTY.to_owned()),
         relates_to: None,
+        outcome: (kind == "ring").then_some("missed"),
+        answered_ms: None,
+        answered_at: None,
     }
 }
 

@@ -147,6 +147,9 @@ mod tests {
             lifetime_ms: None,
             intent: None,
             relates_to: None,
+            outcome: None,
+            answered_ms: None,
+            answered_at: None,
         }
     }
 
