@@ -84,13 +84,17 @@ impl Site {
     }
 
     pub async fn write(&self, events: Vec<Value>) {
+        self.write_to(ROOM, events).await;
+    }
+
+    pub async fn write_to(&self, room: &str, events: Vec<Value>) {
         let arrival = |json: Value| Arrival {
             event: RoomEvent::from_json(&json, None).unwrap(),
             json: json.to_string(),
             in_timeline: true,
         };
         let arrivals = events.into_iter().map(arrival).collect();
-        let room = RoomBatch { arrivals, watch: Some(Watch::Joined), ..RoomBatch::new(ROOM, Source::Sync) };
+        let room = RoomBatch { arrivals, watch: Some(Watch::Joined), ..RoomBatch::new(room, Source::Sync) };
         let batch =
             Batch { vantage_id: "v".into(), seen_ms: NOW - MINUTE, position: Some("s1".into()), rooms: vec![room] };
         batch::write(&self.store, &Rules::default(), &batch).await.unwrap();

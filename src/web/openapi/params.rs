@@ -25,6 +25,7 @@ pub const QUERY: &[(&str, &str)] = &[
     ("min_people", "Only calls to which so many people or more came"),
     ("at", "The moment to look at, at the latest now"),
     ("period", "The period that ends today"),
+    ("events_from", "Leave out the first so many of the events behind the call"),
     ("limit", "At most so many, 1 to 500"),
     ("cursor", "Where to go on: `next` of an earlier answer"),
 ];
@@ -65,6 +66,7 @@ fn shape(name: &str) -> Value {
         "min_minutes" | "min_people" => {
             json!({ "anyOf": [{ "type": "integer", "minimum": 0, "maximum": NUMBER_MAX }, empty] })
         }
+        "events_from" => json!({ "anyOf": [{ "type": "integer", "minimum": 0, "maximum": 100_000 }, empty] }),
         "limit" => json!({ "anyOf": [{ "type": "integer", "minimum": 1, "maximum": 500 }, empty] }),
         "from" | "to" | "at" => json!({ "anyOf": [
             { "type": "integer", "format": "int64", "minimum": i64::MIN, "maximum": i64::MAX,
