@@ -69,7 +69,10 @@
   // Rewrites all times below an element; live.js calls it on what it fetched.
   window.callscopeTimes = (root) => {
     for (const table of root.querySelectorAll("table.calls")) regroup(table);
-    for (const time of root.querySelectorAll("time[data-f]")) write(time, Date.parse(time.dateTime));
+    for (const time of root.querySelectorAll("time[data-f]")) {
+      write(time, Date.parse(time.dateTime));
+      time.title = time.dateTime.replace("T", " ").replace("Z", " UTC");
+    }
     for (const text of root.querySelectorAll("text[data-ms]")) write(text, Number(text.dataset.ms));
     moveWeek(root);
     for (const note of root.querySelectorAll("[data-zone]")) note.textContent = "Times are in your zone, UTC on hover.";

@@ -64,6 +64,9 @@ async fn pages(app: &App) -> Vec<Page> {
         page(&format!("/servers/{}", quote(&server)), vec![server]),
         page("/transports", vec!["in use now".to_owned()]),
         page("/status", Vec::new()),
+        page("/about", Vec::new()),
+        page("/rejected", Vec::new()),
+        page("/wall", Vec::new()),
         page("/api/docs", vec!["/api/v1/calls/active".to_owned()]),
         page("/api/docs/CallFacts", vec!["duration_ms".to_owned()]),
         page(&format!("/embed{room_page}"), vec![title(room)]),
@@ -101,6 +104,27 @@ async fn every_page_is_whole_with_and_without_javascript() {
             browser.close("page").await;
         }
     }
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium and Node.js: `scripts/test browser`"]
+async fn no_page_shuts_anybody_out() {
+    let app = demo().await;
+    let mut browser = Browser::start().await;
+    let mut serious = Vec::new();
+    for (scheme, width) in [("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390)] {
+        for Page { path, .. } in pages(&app).await {
+            let url = format!("{}{path}", app.http.base);
+            browser.open("page", &url, json!({"scheme": scheme, "width": width})).await;
+            for found in browser.audit("page").await {
+                if found["impact"] == "serious" || found["impact"] == "critical" {
+                    serious.push(format!("{path}, {scheme}, {width}: {found}"));
+                }
+            }
+            browser.close("page").await;
+        }
+    }
+    assert!(serious.is_empty(), "{serious:#?}");
 }
 
 #[tokio::test]

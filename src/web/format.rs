@@ -96,7 +96,7 @@ impl Style {
     }
 }
 
-/// A `<time>` element: UTC by the server, UTC in its title for good.
+/// A `<time>` element: UTC by the server; the viewer's browser writes its own zone, and this one in the title.
 #[derive(Debug, Clone, Copy)]
 pub struct TimeTag(i64, i64, Style);
 
@@ -104,9 +104,8 @@ impl fmt::Display for TimeTag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(ms, now, style) = *self;
         let at = civil(ms);
-        let (machine, title) = (at.strftime("%Y-%m-%dT%H:%M:%SZ"), at.strftime("%Y-%m-%d %H:%M:%S UTC"));
-        let (word, text) = (style.word(), style.text(ms, now));
-        write!(f, r#"<time datetime="{machine}" title="{title}" data-f="{word}">{text}</time>"#)
+        let (machine, word, text) = (at.strftime("%Y-%m-%dT%H:%M:%SZ"), style.word(), style.text(ms, now));
+        write!(f, r#"<time datetime="{machine}" data-f="{word}">{text}</time>"#)
     }
 }
 

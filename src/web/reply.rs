@@ -29,10 +29,23 @@ impl Ask {
             now: web.clock.now_ms(),
             viewer: Viewer::Operator,
             api: is_for_programs(req.path()),
-            query: req.query_string().to_owned(),
+            query: if is_for_programs(req.path()) {
+                req.query_string().to_owned()
+            } else {
+                fitting(req.query_string())
+            },
             known_tags: fresh::known(req),
         }
     }
+}
+
+/// The query of a page: a list has no more rows than fit on it, whatever `limit` says.
+fn fitting(query: &str) -> String {
+    let parts = query.split('&').map(|part| match part.strip_prefix("limit=").and_then(|limit| limit.parse().ok()) {
+        Some(PAGE_ROWS..=500) => format!("limit={PAGE_ROWS}"),
+        _ => part.to_owned(),
+    });
+    parts.collect::<Vec<_>>().join("&")
 }
 
 /// Pages for people answer in HTML, everything else in JSON or a format of its own.
@@ -67,6 +80,13 @@ impl Section {
     ];
 }
 
+/// No page is longer than this, bytes.
+pub const PAGE_MAX: usize = 60_000;
+/// Rows of a list on one page; a program may ask for more of them.
+const PAGE_ROWS: i64 = 50;
+/// A page that is too long is written anew, each time with half the rows, so many times.
+const SPARE_MAX: u32 = 6;
+
 /// What stands around every page.
 #[derive(Debug, Clone)]
 pub struct Shell {
@@ -76,6 +96,8 @@ pub struct Shell {
     pub room_id: Option<String>,
     /// `None` where it is not known, on error pages.
     pub vantages: Option<Vec<VantageFacts>>,
+    /// How spare the page must be: 0 where all that is wanted on it keeps it short enough.
+    pub spare: u32,
 }
 
 /// How the observer fares, in a word and a time.
@@ -88,6 +110,29 @@ pub struct Step {
 
 impl Shell {
     pub const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+
+    /// How many rows of a list the page has.
+    #[must_use]
+    pub fn at_most(&self, rows: usize) -> usize {
+        rows >> self.spare
+    }
+
+    /// The first rows of a list.
+    #[must_use]
+    pub fn first<'a, T>(&self, rows: &'a [T], most: usize) -> &'a [T] {
+        &rows[..rows.len().min(self.at_most(most))]
+    }
+
+    /// A name as long as the page has room for it.
+    #[must_use]
+    pub fn name(&self, name: impl AsRef<str>) -> String {
+        let name = name.as_ref();
+        let most = 160 >> self.spare;
+        if name.chars().nth(most).is_none() {
+            return name.to_owned();
+        }
+        name.chars().take(most).chain(['…']).collect()
+    }
 
     /// The line at the top right.
     #[must_use]
@@ -177,8 +222,23 @@ async fn html<P: Page>(web: &Web, ask: &Ask, page: &P) -> Result<Vec<u8>, Error>
         now_ms: ask.now,
         room_id: page.room_id().map(ToOwned::to_owned),
         vantages: Some(vantages.into_iter().map(VantageFacts::from).collect()),
+        spare: 0,
     };
-    Ok(page.html(&shell)?.into_bytes())
+    Ok(short(page, shell)?.into_bytes())
+}
+
+/// The page with as many rows as keep it short: names and ids of strangers may be long, and lists longer.
+///
+/// # Errors
+/// The template failed.
+pub fn short<P: Page>(page: &P, mut shell: Shell) -> askama::Result<String> {
+    loop {
+        let text = page.html(&shell)?;
+        if text.len() <= PAGE_MAX || shell.spare == SPARE_MAX {
+            return Ok(text);
+        }
+        shell.spare += 1;
+    }
 }
 
 #[derive(Template)]
@@ -202,7 +262,7 @@ pub fn failure(ask: &Ask, error: &Error) -> HttpResponse {
     if ask.api {
         return response.json(body);
     }
-    let shell = Shell { section: None, now_ms: ask.now, room_id: None, vantages: None };
+    let shell = Shell { section: None, now_ms: ask.now, room_id: None, vantages: None, spare: 0 };
     let heading = match body.status {
         400 => "This address is not understood",
         404 => "Nothing here",

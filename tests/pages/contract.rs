@@ -82,6 +82,8 @@ fn questions(call: &str) -> Vec<(&'static str, String, u16)> {
         ("/api/v1/calls", "/api/v1/calls?limit=0".to_owned(), 400),
         ("/api/v1/calls", "/api/v1/calls?sort=-duration&limit=1".to_owned(), 200),
         ("/api/v1/calls/{id}", format!("/api/v1/calls/{call}"), 200),
+        ("/api/v1/calls/{id}", format!("/api/v1/calls/{call}?events_from=1"), 200),
+        ("/api/v1/calls/{id}", format!("/api/v1/calls/{call}?stays_from=1"), 400),
         ("/api/v1/calls/{id}", "/api/v1/calls/none".to_owned(), 404),
         ("/api/v1/rooms", "/api/v1/rooms?sort=name&limit=500".to_owned(), 200),
         ("/api/v1/rooms", "/api/v1/rooms?limit=501".to_owned(), 400),

@@ -9,6 +9,7 @@ mod others;
 mod seen;
 mod site;
 mod sums;
+mod weight;
 
 use callscope::changes::Change;
 use serde_json::{Value, json};

@@ -88,22 +88,26 @@ impl Site {
     }
 
     pub async fn write(&self, events: Vec<Value>) {
-        self.write_at(events, NOW - MINUTE, None).await;
+        self.write_at(ROOM, events, NOW - MINUTE, None).await;
+    }
+
+    pub async fn write_to(&self, room: &str, events: Vec<Value>) {
+        self.write_at(room, events, NOW - MINUTE, None).await;
     }
 
     /// As if the events had just come by the sync stream.
     pub async fn write_live(&self, events: Vec<Value>, came: i64) {
-        self.write_at(events, came, Some(came)).await;
+        self.write_at(ROOM, events, came, Some(came)).await;
     }
 
-    async fn write_at(&self, events: Vec<Value>, seen_ms: i64, received: Option<i64>) {
+    async fn write_at(&self, room: &str, events: Vec<Value>, seen_ms: i64, received: Option<i64>) {
         let arrival = |json: Value| Arrival {
             event: RoomEvent::from_json(&json, received).unwrap(),
             json: json.to_string(),
             in_timeline: true,
         };
         let arrivals = events.into_iter().map(arrival).collect();
-        let room = RoomBatch { arrivals, watch: Some(Watch::Joined), ..RoomBatch::new(ROOM, Source::Sync) };
+        let room = RoomBatch { arrivals, watch: Some(Watch::Joined), ..RoomBatch::new(room, Source::Sync) };
         let batch = Batch { vantage_id: "v".into(), seen_ms, position: Some("s1".into()), rooms: vec![room] };
         batch::write(&self.store, &Rules::default(), &batch).await.unwrap();
         self.changes.announce(Change::Observer);

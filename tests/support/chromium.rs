@@ -58,6 +58,12 @@ impl Browser {
         serde_json::from_value(faults).unwrap()
     }
 
+    /// What axe-core finds in the page: `impact`, `rule`, `help`, and where.
+    pub async fn audit(&mut self, page: &str) -> Vec<Value> {
+        let found = self.ask("audit", page, json!({})).await;
+        serde_json::from_value(found).unwrap()
+    }
+
     pub async fn screenshot(&mut self, page: &str, path: &Path, full: bool) {
         let picture = json!({"path": path, "full": full});
         self.ask("screenshot", page, picture).await;

@@ -106,7 +106,7 @@ mod tests {
             bars(&[slot(0, Some(3)), slot(1, Some(0)), slot(6, Some(6))], 100, 1, |value| format!("{value} h"));
         let heights: Vec<f64> = picture.columns.iter().map(|column| column.h.0.round()).collect();
         assert_eq!(heights, [0.0, 17.0, 100.0]);
-        assert_eq!(picture.before.as_deref(), Some("M0 50H333.333V100H666.667V0H1000"));
+        assert_eq!(picture.before.as_deref(), Some("M0 50H333.33V100H666.67V0H1000"));
         let labels: Vec<&str> = picture.lines.iter().map(|line| line.label.as_str()).collect();
         assert_eq!(labels, ["0 h", "2 h", "4 h", "6 h"]);
         assert_eq!(picture.labels.iter().map(|label| label.second).collect::<Vec<_>>(), [false, true, false]);

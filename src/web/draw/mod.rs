@@ -13,14 +13,14 @@ pub mod week;
 use askama::filters::HtmlSafe;
 use std::fmt;
 
-/// A number of a drawing: at most three decimals, no trailing zeros, never NaN.
+/// A number of a drawing: at most two decimals, no trailing zeros, never NaN.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Num(pub f64);
 
 impl fmt::Display for Num {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let number = if self.0.is_finite() { self.0 } else { 0.0 };
-        let text = format!("{number:.3}");
+        let text = format!("{number:.2}");
         let text = text.trim_end_matches('0').trim_end_matches('.');
         f.write_str(if text == "-0" { "0" } else { text })
     }

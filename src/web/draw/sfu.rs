@@ -22,10 +22,10 @@ impl Paint {
         self.0.map_or_else(|| "var(--ink-3)".to_owned(), |slot| format!("var(--sfu-{slot})"))
     }
 
-    /// The colour with its pattern as an attribute value.
+    /// What follows `s` (plain), `w` (woven) and `l` (a line) in the class names of the style sheet.
     #[must_use]
-    pub fn woven(self) -> String {
-        self.0.map_or_else(|| "var(--ink-3)".to_owned(), |slot| format!("url(#p-{slot})"))
+    pub fn slot(self) -> u8 {
+        self.0.unwrap_or(0)
     }
 }
 
@@ -61,6 +61,12 @@ impl Sfus {
     #[must_use]
     pub fn paint(&self, url: Option<&str>) -> Paint {
         self.find(url).map_or(Paint::GREY, |sfu| sfu.paint)
+    }
+
+    /// Is this colour slot used?
+    #[must_use]
+    pub fn has(&self, slot: u8) -> bool {
+        self.0.iter().any(|sfu| sfu.paint.0 == Some(slot))
     }
 
     #[must_use]

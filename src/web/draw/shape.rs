@@ -66,10 +66,19 @@ pub fn card(call: &CallFacts, now: impl Whole) -> Shape {
     Shape::Lanes(bars)
 }
 
-/// The small shape in a list: always the area.
+/// The small shape in a list: always the area, as one path from its beginning to its end. What runs has its end outside
+/// the picture.
 #[must_use]
-pub fn spark(call: &CallFacts, now: impl Whole) -> Steps {
-    area(call, now.whole(), 100)
+pub fn spark(call: &CallFacts, now: impl Whole) -> String {
+    let edge = area(call, now.whole(), 100).edge;
+    let line = edge.strip_prefix("M0 ").unwrap_or_default().trim_end_matches("H1000");
+    format!("M0 100V{line}H{}V100", if call.active { 1020 } else { 1000 })
+}
+
+/// Devices at once over the whole call.
+#[must_use]
+pub fn whole(call: &CallFacts, now: impl Whole) -> Steps {
+    area(call, now.whole(), 500)
 }
 
 /// The shape in words.
@@ -198,6 +207,6 @@ mod tests {
         assert!(matches!(card(&call, 0_i64), Shape::Lanes(_)));
         call.members.clear();
         assert_eq!(card(&call, 0_i64), Shape::Lanes(Vec::new()));
-        assert_eq!(spark(&call, 0_i64).edge, "M0 100H1000");
+        assert_eq!(spark(&call, 0_i64), "M0 100V100H1020V100");
     }
 }

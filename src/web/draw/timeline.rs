@@ -1,5 +1,6 @@
 //! The timeline of one call: a row a person, a lane a device, a bar a stay, a glyph for how it ended.
 
+mod dense;
 mod lane;
 mod marks;
 
@@ -8,7 +9,7 @@ pub use marks::Mark;
 use super::Num;
 use super::axis::{Axis, Tick};
 use super::sfu::{Paint, Sfus};
-use super::shape::{Steps, spark};
+use super::shape::{self, Steps};
 use crate::web::facts::{CallFacts, MemberFacts, RelatedFacts};
 use crate::web::format;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,8 +17,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Up to this many people each row is roomy; up to `DENSE_MAX` it is small; more are an area.
 const ROOMY_MAX: usize = 40;
 const DENSE_MAX: usize = 200;
-/// Lanes of one person and bars of the whole picture; the table below has the rest.
-const LANES_MAX: usize = 12;
+/// Lanes of one person, roomy and small, and bars of the whole picture; the table has the rest.
+const LANES_MAX: [usize; 2] = [12, 6];
 const BARS_MAX: usize = 600;
 
 /// The picture.
@@ -46,6 +47,8 @@ pub struct Timeline {
 pub struct Group {
     pub server: Option<String>,
     pub rows: Vec<Row>,
+    /// Of all its rows, px.
+    pub height: i64,
 }
 
 /// One person.
@@ -54,6 +57,8 @@ pub struct Row {
     pub name: String,
     pub user_id: String,
     pub height: i64,
+    /// How far below the first row of its group it begins, px.
+    pub top: i64,
     pub title: String,
     pub bars: Vec<Bar>,
     pub glyphs: Vec<Glyph>,
@@ -72,9 +77,10 @@ pub struct Bar {
     pub y: i64,
     pub h: i64,
     pub paint: Paint,
+    /// Empty where the row's title says all of it.
     pub title: String,
     /// The SFU's letter at its start, and how far in it stands, px.
-    pub chip: Option<(String, Num)>,
+    pub chip: Option<(String, i64)>,
     /// Renewals.
     pub ticks: Vec<Num>,
 }
@@ -86,6 +92,8 @@ pub struct Glyph {
     pub y: i64,
     pub ending: Ending,
     pub title: String,
+    /// Several ends in one place, so that only the title tells them all.
+    pub merged: bool,
 }
 
 /// Words right of a glyph.
@@ -132,6 +140,12 @@ impl Ending {
             Self::Moved => "e-move",
             Self::Removed => "e-cross",
         }
+    }
+
+    /// Does it need a look?
+    #[must_use]
+    pub fn is_loud(self) -> bool {
+        !matches!(self, Self::Left | Self::Moved)
     }
 
     /// Its state class; normal is quiet.
@@ -197,12 +211,13 @@ struct Canvas<'a> {
     renewals: &'a [Renewal],
 }
 
-/// Draws a call.
+/// Draws a call. The sparer the page has to be, the smaller: 0 as is, 1 with small rows always, 2 with
+/// nothing to read in them but names, from 3 on an area.
 #[must_use]
-pub fn draw(call: &CallFacts, renewals: &[Renewal], related: &[RelatedFacts], now: i64) -> Timeline {
+pub fn draw(call: &CallFacts, renewals: &[Renewal], related: &[RelatedFacts], now: i64, spare: u32) -> Timeline {
     let axis = Axis::around(call.started_ms, call.end_ms(now));
     let people = people(&call.members);
-    let dense = people.len() > ROOMY_MAX;
+    let dense = people.len() > ROOMY_MAX || spare > 0;
     let sfus = Sfus::of(call.members.iter().filter_map(MemberFacts::sfu));
     let dated = axis.span() > format::DAY || format::midnight(axis.from) != format::midnight(axis.to);
     let mut picture = Timeline {
@@ -217,11 +232,14 @@ pub fn draw(call: &CallFacts, renewals: &[Renewal], related: &[RelatedFacts], no
         marks: Vec::new(),
         sfus: Sfus::default(),
     };
-    if people.len() > DENSE_MAX {
-        picture.area = Some(spark(call, now));
+    if people.len() > DENSE_MAX || spare > 2 {
+        picture.area = Some(shape::whole(call, now));
     } else {
         let canvas = Canvas { axis, now, dense, dated, sfus: &sfus, renewals };
         picture.add_rows(&canvas, people);
+        if spare > 1 {
+            picture.groups.iter_mut().flat_map(|group| &mut group.rows).for_each(|row| row.title.clear());
+        }
         picture.add_marks(related, &axis, dated);
     }
     picture.sfus = sfus;
@@ -241,7 +259,7 @@ impl Timeline {
             self.renewals |= row.0.bars.iter().any(|bar| !bar.ticks.is_empty());
             by_server.entry(server).or_default().push(row.0);
         }
-        let group = |(server, rows)| Group { server: canvas.dense.then_some(server), rows };
+        let group = |(server, rows)| Group { server: canvas.dense.then_some(server), rows, height: 0 };
         self.groups = by_server.into_iter().map(group).collect();
     }
 }
@@ -265,14 +283,14 @@ fn people(members: &[MemberFacts]) -> Vec<Vec<&MemberFacts>> {
 /// The row of one person, and how many of the stays are in it.
 fn row(canvas: &Canvas<'_>, stays: Vec<&MemberFacts>, left: &mut usize) -> (Row, usize) {
     let name = stays[0].title();
-    let (user_id, title) = (format::tidy(&stays[0].user_id), summary(canvas, &name, &stays));
+    let (user_id, title, one) = (format::tidy(&stays[0].user_id), summary(canvas, &stays), stays.len() == 1);
     let (bars, glyphs, notes, marks) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let mut row = Row { name, user_id, height: 0, title, bars, glyphs, notes, marks, absent: false };
+    let mut row = Row { name, user_id, height: 0, top: 0, title, bars, glyphs, notes, marks, absent: false };
     let lanes = lane::by_device(stays, canvas.now);
     let many = lanes.len() > 1;
     let (top, bar, pitch) = if canvas.dense { (5, 8, 12) } else { (8, 14, 22) };
     let (mut y, mut drawn) = (top, 0);
-    for (index, lane) in lanes.into_iter().take(LANES_MAX).enumerate() {
+    for (index, lane) in lanes.into_iter().take(LANES_MAX[usize::from(canvas.dense)]).enumerate() {
         let lane: Vec<_> = lane.into_iter().take(*left).collect();
         if lane.is_empty() {
             break;
@@ -283,19 +301,25 @@ fn row(canvas: &Canvas<'_>, stays: Vec<&MemberFacts>, left: &mut usize) -> (Row,
         lane::draw(canvas, &lane, (y, bar), many, &mut row);
     }
     row.height = y + bar + top;
+    if let [bar] = row.bars.as_mut_slice()
+        && one
+        && !canvas.dense
+    {
+        row.title = std::mem::take(&mut bar.title);
+    }
     (row, drawn)
 }
 
-/// The row in one sentence.
-fn summary(canvas: &Canvas<'_>, name: &str, stays: &[&MemberFacts]) -> String {
+/// The row in one sentence; whose it is stands beside it.
+fn summary(canvas: &Canvas<'_>, stays: &[&MemberFacts]) -> String {
     let time = |ms: i64| format::plain_time(ms, canvas.dated);
-    let Some(last) = stays.iter().max_by_key(|stay| stay.end_ms(canvas.now)) else { return name.to_owned() };
+    let Some(last) = stays.iter().max_by_key(|stay| stay.end_ms(canvas.now)) else { return String::new() };
     let until = match (last.left_ms, last.end_reason.as_deref()) {
         (Some(ms), Some(reason)) => format!("to {} UTC, {}", time(ms), words(reason)),
         _ => "UTC until now".to_owned(),
     };
     let times = if stays.len() == 1 { String::new() } else { format!(", {} stays", stays.len()) };
-    format!("{name}, {} {until}{times}", time(stays[0].joined_ms))
+    format!("{} {until}{times}", time(stays[0].joined_ms))
 }
 
 #[cfg(test)]

@@ -32,6 +32,7 @@ pub const QUERY: &[(&str, &str)] = &[
          people, calls, time, run_out, now. SFUs: sfu, time, calls, people, now. With - before it, the other way round: \
          most or newest first",
     ),
+    ("events_from", "Leave out the first so many of the events behind the call"),
     ("limit", "At most so many, 1 to 500"),
     ("cursor", "Where to go on: `next` of an earlier answer"),
 ];
@@ -77,6 +78,7 @@ fn shape(path: &str, name: &str) -> Value {
         "min_minutes" | "min_people" => {
             json!({ "anyOf": [{ "type": "integer", "minimum": 0, "maximum": NUMBER_MAX }, empty] })
         }
+        "events_from" => json!({ "anyOf": [{ "type": "integer", "minimum": 0, "maximum": 100_000 }, empty] }),
         "limit" => json!({ "anyOf": [{ "type": "integer", "minimum": 1, "maximum": 500 }, empty] }),
         "from" | "to" | "at" => json!({ "anyOf": [
             { "type": "integer", "format": "int64", "minimum": i64::MIN, "maximum": i64::MAX,

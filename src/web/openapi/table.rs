@@ -5,7 +5,7 @@ use crate::web::badge::Badge;
 use crate::web::facts::Moment;
 use crate::web::health::{Alive, Ready};
 use crate::web::pages::about::About;
-use crate::web::pages::call::CallPage;
+use crate::web::pages::call::{self, CallPage};
 use crate::web::pages::calls::{self, Calls};
 use crate::web::pages::moment::{self, Flips};
 use crate::web::pages::overview::Overview;
@@ -44,7 +44,9 @@ pub const ENTRIES: &[Entry] = &[
         "All calls of a filter, one JSON a line, of any length",
     )
     .takes(export::KNOWN),
-    json::<CallPage>(CALLS, "/api/v1/calls/{id}", "One call with its members and the events behind it").moves(),
+    json::<CallPage>(CALLS, "/api/v1/calls/{id}", "One call with its members and the events behind it")
+        .takes(call::KNOWN)
+        .moves(),
     json::<Rooms>(ROOMS, "/api/v1/rooms", "The watched rooms and how well each can be seen").takes(rooms::KNOWN),
     other(ROOMS, "/api/v1/rooms.csv", CSV, "All watched rooms as a table for spreadsheets").takes(table::ROOMS),
     other(ROOMS, "/api/v1/rooms.ndjson", NDJSON, "All watched rooms, one JSON a line").takes(table::ROOMS),

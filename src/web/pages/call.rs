@@ -19,13 +19,17 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 use utoipa::ToSchema;
 
-/// Events read for the evidence and for renewals, and shown.
-const EVENTS: i64 = 400;
-const EVENTS_SHOWN: usize = 30;
-/// Bytes of raw events on the page.
-const RAW_MAX: usize = 9_000;
-/// Stays in the table.
-const STAYS_SHOWN: usize = 300;
+/// Parameters: of the API, and of the page.
+pub const KNOWN: &[&str] = &["events_from"];
+const KNOWN_TO_PAGE: &[&str] = &["stays_from", "events_from"];
+/// Events read for the evidence and for renewals, and the last place from which on they are read.
+const EVENTS: usize = 400;
+const EVENTS_FROM_MAX: i64 = 100_000;
+/// Stays and events below the timeline, and on a page of their own.
+const STAYS: [usize; 2] = [20, 60];
+const EVENTS_SHOWN: [usize; 2] = [10, 30];
+/// Bytes of raw events there.
+const RAW_MAX: [usize; 2] = [6_000, 24_000];
 /// Rings and slot changes in the list.
 const MARKS: usize = 40;
 
@@ -35,7 +39,7 @@ pub struct CallPage {
     #[serde(flatten)]
     pub call: CallFacts,
     pub transports: Vec<TransportFacts>,
-    /// Events behind the call, oldest first, the first of them only; and how many there are.
+    /// Events behind the call, oldest first, 400 from `events_from` on; and how many there are.
     pub evidence: Vec<EvidenceFacts>,
     pub evidence_total: i64,
     /// Rings, notifications, declines, and changes of the slot.
@@ -44,6 +48,48 @@ pub struct CallPage {
     pub coverage: Vec<CoverageFacts>,
     #[serde(skip)]
     cover: Vec<Interval>,
+    /// For the page only.
+    #[serde(skip)]
+    pub part: Part,
+}
+
+/// What the page shows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Part {
+    /// The picture, and the first stays and events.
+    #[default]
+    Whole,
+    /// Stays after so many.
+    Stays(usize),
+    /// Events after so many.
+    Events(usize),
+}
+
+/// Some rows of a list.
+#[derive(Debug)]
+pub struct Shown<'a, T> {
+    pub rows: &'a [T],
+    /// Rows before these, and in all.
+    pub before: usize,
+    pub total: usize,
+}
+
+impl<T> Shown<'_, T> {
+    /// How many rows come before those that follow, if any do.
+    #[must_use]
+    pub fn next(&self) -> Option<usize> {
+        Some(self.before + self.rows.len()).filter(|next| *next < self.total)
+    }
+
+    /// `21 to 80 of 200`; nothing where it is all.
+    #[must_use]
+    pub fn place(&self) -> String {
+        if self.rows.len() == self.total {
+            return String::new();
+        }
+        let (first, last) = (f::count(self.before + 1), f::count(self.before + self.rows.len()));
+        format!("{first} to {last} of {}", f::count(self.total))
+    }
 }
 
 /// What one transport carried of this call.
@@ -65,19 +111,22 @@ pub async fn get(req: HttpRequest, web: http::Data<Web>, id: http::Path<String>)
 }
 
 async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<CallPage>, Error> {
-    Query::read(&ask.query, &[])?;
+    let query = Query::read(&ask.query, if ask.api { KNOWN } else { KNOWN_TO_PAGE })?;
+    let (part, before) = part(&query)?;
     let Some(call) = sessions::find(&web.store, ask.viewer, id).await? else {
         return Err(Error::NotFound("No call has this id, and no event with this id belongs to a call.".to_owned()));
     };
     if call.id != id {
         return Ok(Answer::Elsewhere(format!("/calls/{}", f::segment(&call.id))));
     }
-    let (evidence, total) = events::behind(&web.store, ask.viewer, id, EVENTS).await?;
+    let upto = i64::try_from(before + EVENTS).unwrap_or(i64::MAX);
+    let (mut evidence, total) = events::behind(&web.store, ask.viewer, id, upto).await?;
+    evidence.drain(..before.min(evidence.len()));
     let cover = super::coverage_of(web, ask, &call.room.room_id).await?;
     let facts = super::with_members(web, ask, vec![call.clone()]).await?.remove(0);
     let joins: Vec<String> = facts.members.iter().map(|member| member.join_event_id.clone()).collect();
     let related = related::of(&web.store, ask.viewer, &call, &joins).await?;
-    let mut page = page(facts, evidence, total, cover, ask.now);
+    let mut page = CallPage { part, ..page(facts, evidence, total, cover, ask.now) };
     let related = facts::with_outcomes(related, &page.call.members, ask.now).into_iter();
     page.related = related
         .map(|one| {
@@ -86,6 +135,22 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<CallPage>, Error>
         })
         .collect();
     Ok(page.into())
+}
+
+/// What is asked for, and how many events come before those that are read.
+fn part(query: &Query) -> Result<(Part, usize), Error> {
+    let whole = |number: i64| usize::try_from(number).unwrap_or(0);
+    match (query.number("stays_from")?, query.number("events_from")?) {
+        (Some(_), Some(_)) => {
+            Err(Error::Invalid("stays_from and events_from are two pages: ask for one of them".to_owned()))
+        }
+        (_, Some(before)) if before > EVENTS_FROM_MAX => {
+            Err(Error::Invalid(format!("events_from goes up to {EVENTS_FROM_MAX}")))
+        }
+        (Some(before), None) => Ok((Part::Stays(whole(before)), 0)),
+        (None, Some(before)) => Ok((Part::Events(whole(before)), whole(before))),
+        (None, None) => Ok((Part::Whole, 0)),
+    }
 }
 
 /// The page from its rows.
@@ -102,7 +167,7 @@ pub fn page(
     let here = Span { from: call.started_ms, to: call.end_ms(now).max(call.started_ms + 1) };
     let within = cover.iter().filter(|interval| !interval.span.within(&here).is_empty());
     let coverage = within.map(CoverageFacts::from).collect();
-    CallPage { call, transports, evidence, evidence_total, related: Vec::new(), coverage, cover }
+    CallPage { call, transports, evidence, evidence_total, related: Vec::new(), coverage, cover, part: Part::Whole }
 }
 
 fn transports(call: &CallFacts, now: i64) -> Vec<TransportFacts> {
@@ -137,9 +202,9 @@ impl CallPage {
     }
 
     #[must_use]
-    pub fn timeline(&self, now: impl f::Whole) -> Timeline {
+    pub fn timeline(&self, now: impl f::Whole, shell: &Shell) -> Timeline {
         let renewals: Vec<Renewal> = self.evidence.iter().filter_map(|event| self.renewal(event)).collect();
-        timeline::draw(&self.call, &renewals, &self.related, self.call.upto(now))
+        timeline::draw(&self.call, &renewals, &self.related, self.call.upto(now), shell.spare)
     }
 
     /// What nobody watched, behind the timeline.
@@ -151,8 +216,8 @@ impl CallPage {
 
     /// Rings and the like in the list below the timeline.
     #[must_use]
-    pub fn rings(&self) -> &[RelatedFacts] {
-        &self.related[..self.related.len().min(MARKS)]
+    pub fn rings(&self, shell: &Shell) -> &[RelatedFacts] {
+        &self.related[..self.related.len().min(shell.at_most(MARKS))]
     }
 
     fn renewal(&self, event: &EvidenceFacts) -> Option<Renewal> {
@@ -174,13 +239,13 @@ impl CallPage {
 
     /// How many lines of the evidence have their raw event on the page: as many as keep it small; the JSON has all.
     #[must_use]
-    pub fn raws(&self) -> usize {
-        let mut bytes = 0;
+    pub fn raws(&self, shell: &Shell) -> usize {
+        let (mut bytes, most) = (0, shell.at_most(RAW_MAX[usize::from(self.part != Part::Whole)]));
         let fits = |event: &&EvidenceFacts| {
             bytes += f::raw_json(&event.event).to_string().len();
-            bytes <= RAW_MAX
+            bytes <= most
         };
-        self.events_shown().iter().take_while(fits).count().max(1)
+        self.events_shown(shell).rows.iter().take_while(fits).count()
     }
 
     /// Does a stay begin with this event?
@@ -195,15 +260,28 @@ impl CallPage {
         Sfus::of(self.call.members.iter().filter_map(MemberFacts::sfu))
     }
 
-    /// The stays of the table, in order of arrival.
+    /// The stays of the table, in order of arrival; none where the events are asked for.
     #[must_use]
-    pub fn stays(&self) -> &[MemberFacts] {
-        &self.call.members[..self.call.members.len().min(STAYS_SHOWN)]
+    pub fn stays(&self, shell: &Shell) -> Shown<'_, MemberFacts> {
+        let (before, most) = match self.part {
+            Part::Whole => (0, STAYS[0]),
+            Part::Stays(before) => (before, STAYS[1]),
+            Part::Events(_) => (0, 0),
+        };
+        let rows = self.call.members.get(before..).unwrap_or_default();
+        Shown { rows: &rows[..rows.len().min(shell.at_most(most))], before, total: self.call.members.len() }
     }
 
+    /// The events of the list; none where the stays are asked for.
     #[must_use]
-    pub fn events_shown(&self) -> &[EvidenceFacts] {
-        &self.evidence[..self.evidence.len().min(EVENTS_SHOWN)]
+    pub fn events_shown(&self, shell: &Shell) -> Shown<'_, EvidenceFacts> {
+        let (before, most) = match self.part {
+            Part::Whole => (0, EVENTS_SHOWN[0]),
+            Part::Stays(_) => (0, 0),
+            Part::Events(before) => (before, EVENTS_SHOWN[1]),
+        };
+        let total = usize::try_from(self.evidence_total).unwrap_or(0);
+        Shown { rows: &self.evidence[..self.evidence.len().min(shell.at_most(most))], before, total }
     }
 }
 

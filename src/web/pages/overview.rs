@@ -16,6 +16,9 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 use utoipa::ToSchema;
 
+/// Running calls that have a card, and a line.
+const CARDS: usize = 24;
+const LINES: usize = 176;
 /// Calls that just ended, on the page.
 const ENDED: i64 = 5;
 /// Rooms named in one remark.
@@ -234,6 +237,15 @@ impl Unseen {
 }
 
 impl Overview {
+    /// The running calls: those with a card, those with a line, and whether there are still more.
+    #[must_use]
+    pub fn split(&self, shell: &Shell) -> (&[CallFacts], &[CallFacts], bool) {
+        let cards = shell.first(&self.active, CARDS);
+        let after = &self.active[cards.len()..];
+        let lines = shell.first(after, LINES);
+        (cards, lines, lines.len() < after.len())
+    }
+
     /// The last 24 hours as a picture.
     #[must_use]
     pub fn chart(&self) -> StepChart {

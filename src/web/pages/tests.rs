@@ -8,7 +8,7 @@ use crate::store::sums::Sums;
 use crate::web::facts::{List, SumFacts};
 use crate::web::fixtures::{self, MINUTE, NOW, at};
 use crate::web::query::Query;
-use crate::web::reply::{Page, Shell};
+use crate::web::reply::{self, Page, Shell};
 
 mod walks;
 
@@ -167,11 +167,12 @@ fn shell(page: &impl Page) -> Shell {
         now_ms: NOW,
         room_id: page.room_id().map(ToOwned::to_owned),
         vantages: Some(vec![vantage().into()]),
+        spare: 0,
     }
 }
 
 fn html<P: Page>(page: &P) -> String {
-    page.html(&Shell { section: Some(P::SECTION), ..shell(page) }).unwrap()
+    reply::short(page, Shell { section: Some(P::SECTION), ..shell(page) }).unwrap()
 }
 
 /// Hidden, read, watched, with a gap in the war room's call.

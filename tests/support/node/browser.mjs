@@ -1,6 +1,7 @@
 // Debian's Chromium, driven by playwright-core: pages by name, with what went wrong in each.
 import { serve } from "./lines.mjs";
 import { FLAGS } from "./flags.mjs";
+import { audit } from "./axe.mjs";
 import { chromium } from "playwright-core";
 
 const pages = new Map(); // name -> {context, page, faults}
@@ -52,6 +53,10 @@ const commands = {
     },
     async count(c) {
         return await pages.get(c.page).page.locator(c.selector).count();
+    },
+    // What axe-core finds in the page, worst first.
+    async audit(c) {
+        return await audit(pages.get(c.page).page);
     },
     async eval(c) {
         return await pages.get(c.page).page.evaluate(c.script);

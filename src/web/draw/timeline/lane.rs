@@ -82,7 +82,7 @@ fn bar(canvas: &Canvas<'_>, stays: &[&MemberFacts], (y, h): (i64, i64), chip: Op
         h,
         paint: canvas.sfus.paint(stays[0].sfu()),
         title: titles.join("; "),
-        chip: chip.map(|(after_glyph, sfu)| (sfu.letter.clone(), Num(if after_glyph { 11.0 } else { 5.0 }))),
+        chip: chip.map(|(after_glyph, sfu)| (sfu.letter.clone(), if after_glyph { 6 } else { 0 })),
         ticks: ticks(canvas, stays, (start, end)),
     }
 }
@@ -119,11 +119,12 @@ fn add_glyph(canvas: &Canvas<'_>, stay: &MemberFacts, (y, h): (i64, i64), first:
     let (Some(left_ms), Some(reason)) = (stay.left_ms, stay.end_reason.as_deref()) else { return };
     let x = canvas.axis.x(left_ms);
     let title = format!("{} UTC, {}", format::plain_time(left_ms, canvas.dated), words(reason));
-    let mut glyph = Glyph { x: Num(x), y: y + h / 2, ending: Ending::of(reason), title };
+    let mut glyph = Glyph { x: Num(x), y: y + h / 2, ending: Ending::of(reason), title, merged: false };
     let near = row.glyphs.len() > first && row.glyphs.last().is_some_and(|last| x - last.x.0 < GLYPH_ROOM);
     if let Some(before) = row.glyphs.pop_if(|_| near) {
         // The later one wins; both are told.
         glyph.title = cut(format!("{}; {}", before.title, glyph.title));
+        glyph.merged = true;
     }
     row.glyphs.push(glyph);
 }

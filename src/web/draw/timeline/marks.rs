@@ -1,6 +1,6 @@
 //! Marks of rings, notifications and declines: on the lane of whom they concern; above all lanes what concerns the room.
 
-use super::{ROOMY_MAX, Row, Timeline};
+use super::{Group, ROOMY_MAX, Row, Timeline};
 use crate::web::draw::Num;
 use crate::web::draw::axis::Axis;
 use crate::web::facts::{RelatedFacts, person};
@@ -14,6 +14,8 @@ const ROOM: i64 = 10;
 const NEAR: f64 = 1.6;
 /// People who were rung and never came get a row of their own, up to this many.
 const ABSENT_MAX: usize = 10;
+/// Small rows are marked only where so few are concerned; else the mark stands above all rows.
+const SMALL_MAX: usize = 8;
 /// A note right of a mark of somebody who never came needs so much of the picture, in percent.
 const NOTE_ROOM: f64 = 20.0;
 
@@ -46,7 +48,7 @@ impl Timeline {
                 event_id: event.event_id.clone(),
                 note: None,
             };
-            let whom = concerned(event);
+            let whom = concerned(event, if self.dense { SMALL_MAX } else { usize::MAX });
             let placed = whom.iter().filter(|user_id| self.mark_row(user_id, event, &mark)).count();
             if placed < whom.len() || whom.is_empty() {
                 put(&mut self.marks, mark);
@@ -56,6 +58,7 @@ impl Timeline {
         for row in rows.filter(|_| !self.dense) {
             row.make_room();
         }
+        self.groups.iter_mut().for_each(Group::stack);
     }
 
     /// False where this person has no row and gets none.
@@ -86,7 +89,18 @@ impl Timeline {
         let title = format!("{name}, {}", if event.kind == "decline" { "declined" } else { "did not come" });
         let marks = vec![Mark { y: ROOM, note, ..mark.clone() }];
         let (bars, glyphs, notes) = (Vec::new(), Vec::new(), Vec::new());
-        group.rows.push(Row { name, user_id: shown, height: 30, title, bars, glyphs, notes, marks, absent: true });
+        group.rows.push(Row {
+            name,
+            user_id: shown,
+            height: 30,
+            top: 0,
+            title,
+            bars,
+            glyphs,
+            notes,
+            marks,
+            absent: true,
+        });
         true
     }
 }
@@ -108,11 +122,13 @@ impl Row {
     }
 }
 
-/// Whom an event concerns, one by one; nobody where it concerns the room.
-fn concerned(event: &RelatedFacts) -> Vec<&str> {
+/// Whom an event concerns, one by one; nobody where it concerns the room, or more people than that.
+fn concerned(event: &RelatedFacts, most: usize) -> Vec<&str> {
     match event.kind {
         "decline" => vec![&event.user_id],
-        "ring" | "notification" if !event.whole_room => event.whom.iter().map(String::as_str).collect(),
+        "ring" | "notification" if !event.whole_room && event.whom.len() <= most => {
+            event.whom.iter().map(String::as_str).collect()
+        }
         _ => Vec::new(),
     }
 }
@@ -163,10 +179,10 @@ mod tests {
 
     #[test]
     fn a_ring_stands_on_the_lane_of_whom_it_rang() {
-        let plain = draw(&fixtures::war_room(), &[], &[], NOW);
+        let plain = draw(&fixtures::war_room(), &[], &[], NOW, 0);
         let declined = event("decline", ERIN, &[], 40).with_name(Some("Erin".to_owned()));
         let related = [event("ring", ALICE, &[BOB, ERIN], 45), declined.clone()];
-        let picture = draw(&fixtures::war_room(), &[], &related, NOW);
+        let picture = draw(&fixtures::war_room(), &[], &related, NOW, 0);
         assert!(picture.marks.is_empty(), "all of them have a lane");
         let (bob, before) = (row(&picture, BOB), row(&plain, BOB));
         assert_eq!((bob.marks.len(), bob.marks[0].glyph, bob.height), (1, "e-ring", before.height + ROOM));
@@ -177,14 +193,14 @@ mod tests {
         let glyphs: Vec<_> = erin.marks.iter().map(|mark| (mark.glyph, mark.note)).collect();
         assert_eq!(glyphs, [("e-ring", None), ("e-no", None)]);
         assert_eq!((erin.absent, erin.title.as_str()), (true, "Erin, declined and did not come"));
-        assert_eq!(row(&draw(&fixtures::war_room(), &[], &[declined], NOW), ERIN).name, "Erin");
+        assert_eq!(row(&draw(&fixtures::war_room(), &[], &[declined], NOW, 0), ERIN).name, "Erin");
     }
 
     #[test]
     fn what_concerns_the_room_stands_above() {
         let ring = RelatedFacts { whole_room: true, ..event("ring", ALICE, &[BOB], 45) };
         let related = [ring, event("slot_closed", ALICE, &[], 20), event("slot_opened", ALICE, &[], 20)];
-        let picture = draw(&fixtures::war_room(), &[], &related, NOW);
+        let picture = draw(&fixtures::war_room(), &[], &related, NOW, 0);
         let glyphs: Vec<_> = picture.marks.iter().map(|mark| mark.glyph).collect();
         assert_eq!(glyphs, ["e-ring", "e-left"], "two at one moment are one");
         assert!(picture.marks[1].title.contains("closed the slot") && picture.marks[1].title.contains("opened"));
@@ -194,14 +210,14 @@ mod tests {
     #[test]
     fn small_rows_keep_their_height_and_strangers_get_none() {
         let related = [event("ring", ALICE, &["@person3:server3.example", ERIN], 45)];
-        let picture = draw(&fixtures::crowd(120), &[], &related, NOW);
+        let picture = draw(&fixtures::crowd(120), &[], &related, NOW, 0);
         let rung = row(&picture, "@person3:server3.example");
         assert_eq!((rung.height, rung.marks[0].y), (18, 9));
         assert_eq!(picture.marks.len(), 1, "for the one without a row");
-        assert!(draw(&fixtures::crowd(300), &[], &related, NOW).groups.is_empty());
+        assert!(draw(&fixtures::crowd(300), &[], &related, NOW, 0).groups.is_empty());
         let many: Vec<String> = (0..100).map(|index| format!("@u{index}:h")).collect();
         let whom: Vec<&str> = many.iter().map(String::as_str).collect();
-        let picture = draw(&fixtures::war_room(), &[], &[event("ring", ALICE, &whom, 45)], NOW);
+        let picture = draw(&fixtures::war_room(), &[], &[event("ring", ALICE, &whom, 45)], NOW, 0);
         assert_eq!(picture.groups[0].rows.iter().filter(|row| row.absent).count(), ABSENT_MAX);
     }
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::web::fixtures;
 
 fn timeline(call: &CallFacts) -> Timeline {
-    draw(call, &[], &[], fixtures::NOW)
+    draw(call, &[], &[], fixtures::NOW, 0)
 }
 
 fn row<'a>(picture: &'a Timeline, name: &str) -> &'a Row {
@@ -19,7 +19,7 @@ fn a_row_a_person_and_a_lane_a_device() {
     let alice = row(&picture, "Alice Moreau");
     assert_eq!((alice.height, alice.bars.len()), (52, 2));
     assert_eq!((alice.bars[0].y, alice.bars[1].y, alice.bars[0].h), (8, 30, 14));
-    assert_eq!(alice.bars[0].chip, Some(("A".to_owned(), Num(5.0))));
+    assert_eq!(alice.bars[0].chip, Some(("A".to_owned(), 0)));
     assert_eq!(alice.notes[0].text, "this device left");
     assert_eq!(row(&picture, "Bob").height, 30);
 }
@@ -32,7 +32,7 @@ fn ends_have_their_glyphs_and_a_running_stay_has_none() {
     let last = bob.bars.last().unwrap();
     assert!((last.x.0 + last.w.0 - picture.now_x.unwrap().0).abs() < 0.001);
     let carol = row(&picture, "Carol Okafor");
-    assert_eq!(carol.bars[1].chip, Some(("A".to_owned(), Num(11.0))));
+    assert_eq!(carol.bars[1].chip, Some(("A".to_owned(), 6)));
     assert_eq!(carol.glyphs[0].ending.glyph(), "e-move");
     assert!(carol.notes.is_empty(), "no room between two bars that touch");
     assert!(picture.key.contains(&Ending::Lost));
@@ -81,7 +81,7 @@ fn renewals_are_ticks_with_room_between_them() {
         ms: alice.joined_ms + seconds * 1000,
     };
     let renewals: Vec<_> = [-5, 0, 600, 601, 1200, 999_999].map(renewal).into();
-    let picture = draw(&call, &renewals, &[], fixtures::NOW);
+    let picture = draw(&call, &renewals, &[], fixtures::NOW, 0);
     assert_eq!(row(&picture, "Alice Moreau").bars[0].ticks.len(), 2);
     assert!(picture.renewals);
 }

@@ -1,0 +1,100 @@
+//! Small rows: those of one server are one drawing, 1000 wide and as high as its rows; a device is a stroke in it.
+
+use super::{Glyph, Group, Row};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// A stroke is at least so long: one that nobody sees is none.
+const LENGTH_MIN: f64 = 4.0;
+
+impl Group {
+    /// Puts the rows below each other.
+    pub(super) fn stack(&mut self) {
+        self.height = 0;
+        for row in &mut self.rows {
+            row.top = self.height;
+            self.height += row.height;
+        }
+    }
+
+    /// Is there something to draw above the strokes?
+    #[must_use]
+    pub fn has_signs(&self) -> bool {
+        self.rows.iter().any(|row| row.loud().next().is_some() || !row.marks.is_empty())
+    }
+}
+
+impl Row {
+    /// The bars as path data inside the group, by colour slot.
+    #[must_use]
+    pub fn strokes(&self) -> BTreeMap<u8, String> {
+        let mut strokes: BTreeMap<u8, String> = BTreeMap::new();
+        for bar in &self.bars {
+            let (x, y) = (whole(bar.x.0), self.top + bar.y + bar.h / 2);
+            let length = whole((bar.x.0 + bar.w.0).max(bar.x.0 + LENGTH_MIN / 10.0)) - x;
+            let _ = write!(strokes.entry(bar.paint.slot()).or_default(), "M{x} {y}h{length}");
+        }
+        strokes
+    }
+
+    /// The part of the id before the server, which stands above the row.
+    #[must_use]
+    pub fn local(&self) -> &str {
+        self.user_id.split(':').next().unwrap_or_default()
+    }
+
+    /// How many devices it shows, if more than one.
+    #[must_use]
+    pub fn lanes(&self) -> Option<i64> {
+        Some((self.height - 18) / 12 + 1).filter(|lanes| *lanes > 1)
+    }
+
+    /// Ends that need a look: among many rows, where a stroke ends says the rest.
+    pub fn loud(&self) -> impl Iterator<Item = &Glyph> {
+        self.glyphs.iter().filter(|glyph| glyph.ending.is_loud())
+    }
+
+    /// The renewals of all bars as path data, 1000 wide.
+    #[must_use]
+    pub fn renewals(&self) -> String {
+        let ticks = self.bars.iter().flat_map(|bar| bar.ticks.iter().map(move |x| (x, bar)));
+        ticks.fold(String::new(), |mut path, (x, bar)| {
+            let _ = write!(path, "M{} {}v{}", whole(x.0), bar.y + 3, bar.h - 6);
+            path
+        })
+    }
+}
+
+/// Percent as a thousandth.
+#[expect(clippy::cast_possible_truncation, reason = "a place in the picture")]
+fn whole(percent: f64) -> i64 {
+    (percent * 10.0).round() as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::web::draw::timeline::{Ending, draw};
+    use crate::web::fixtures::{self, NOW};
+
+    #[test]
+    fn rows_of_one_server_are_one_drawing() {
+        let picture = draw(&fixtures::crowd(60), &[], &[], NOW, 0);
+        let group = &picture.groups[0];
+        assert_eq!((group.rows[0].top, group.rows[1].top), (0, 18));
+        assert_eq!(group.height, 18 * i64::try_from(group.rows.len()).unwrap());
+        let strokes = group.rows[1].strokes();
+        assert_eq!(strokes.len(), 1);
+        assert!(strokes.values().all(|path| path.starts_with('M') && path.contains(" 27h")), "{strokes:?}");
+        assert!(picture.groups.iter().all(|group| !group.has_signs()), "to leave is quiet");
+    }
+
+    #[test]
+    fn devices_are_lanes_and_only_loud_ends_are_drawn() {
+        let picture = draw(&fixtures::war_room(), &[], &[], NOW, 1);
+        let row = |name| picture.groups.iter().flat_map(|group| &group.rows).find(|row| row.name == name).unwrap();
+        assert_eq!((row("Alice Moreau").lanes(), row("Bob").lanes()), (Some(2), None));
+        assert_eq!(row("Bob").loud().map(|glyph| glyph.ending).collect::<Vec<_>>(), [Ending::Lost]);
+        assert_eq!(row("Carol Okafor").strokes().len(), 2, "two SFUs, two colours");
+        assert!(draw(&fixtures::war_room(), &[], &[], NOW, 3).area.is_some());
+    }
+}

@@ -1,0 +1,176 @@
+//! No page is too heavy, however much there is to tell: 60,000 bytes, uncompressed.
+
+use crate::site::{MINUTE, NOW, Site, event, quote, text};
+use serde_json::{Value, json};
+
+const CALL: &str = "org.matrix.msc3401.call.member";
+const MAX: usize = 60_000;
+const HALL: &str = "!hall:example.org";
+const DAY: i64 = 24 * 60;
+
+/// A device that says it is in the call; `None` says goodbye. `ago` is in seconds.
+fn says(id: &str, (user, device): (&str, &str), ago: i64, joins: bool) -> Value {
+    let sfu = user.split_once(":server").map_or("sfu", |(_, rest)| rest);
+    let content = json!({ "application": "m.call", "call_id": "", "scope": "m.room", "device_id": device,
+        "expires": 14_400_000, "focus_active": { "type": "livekit", "focus_selection": "multi_sfu" },
+        "foci_preferred": [{ "type": "livekit", "livekit_service_url": format!("https://livekit.{sfu}/jwt") }] });
+    let key = format!("_{user}_{device}_m.call");
+    let mut event = event(id, CALL, user, &key, 0, if joins { content } else { json!({}) });
+    event["origin_server_ts"] = json!(NOW - ago * 1000);
+    event
+}
+
+fn person(index: i64) -> String {
+    format!("@participant{index}:server{}.example", index % 12)
+}
+
+fn named(index: i64) -> Value {
+    let user = person(index);
+    let name = json!({ "membership": "join", "displayname": format!("Participant Number {index}") });
+    event(&format!("$named{index}"), "m.room.member", &user, &user, 40 * DAY, name)
+}
+
+/// A call of `people`, each of whom is in it `stays` times, over the last `minutes`.
+fn crowd(people: i64, stays: i64, minutes: i64) -> Vec<Value> {
+    let mut events: Vec<Value> = (0..people).map(named).collect();
+    let span = minutes * 60;
+    for index in 0..people {
+        for stay in 0..stays {
+            let (user, at) = (person(index), span - span * stay / stays - index * span / stays / people / 2);
+            let (id, device) = (format!("$crowd{index}_{stay}_{minutes}"), format!("DEVICE{index}"));
+            events.push(says(&id, (&user, &device), at, true));
+            if stay + 1 < stays || index % 5 == 0 {
+                events.push(says(&format!("{id}_end"), (&user, &device), at - span / stays / 3, false));
+            }
+        }
+    }
+    events
+}
+
+/// The page, short enough; for eyes it is also written below the directory in `CALLSCOPE_LOOK`.
+async fn light(site: &Site, name: &str, path: &str) -> String {
+    let page = site.get(path).await;
+    assert_eq!(page.status, 200, "{path}: {}", page.text);
+    if let Ok(folder) = std::env::var("CALLSCOPE_LOOK") {
+        std::fs::write(format!("{folder}/{name}.html"), &page.text).unwrap();
+    }
+    assert!(page.text.len() < MAX, "{name}, {path}: {} bytes", page.text.len());
+    page.text
+}
+
+async fn the_call_of(site: &Site, room: &str) -> String {
+    let calls = site.json(&format!("/api/v1/calls?room={}", quote(room))).await;
+    text(&calls["data"][0]["id"]).to_owned()
+}
+
+#[tokio::test]
+async fn a_call_of_two_hundred_devices_is_light() {
+    for (name, stays, minutes) in [("crowd-5-minutes", 1, 5), ("crowd-3-days", 3, 3 * DAY)] {
+        let site = Site::filled(name).await;
+        site.write_to(HALL, crowd(200, stays, minutes)).await;
+        let id = the_call_of(&site, HALL).await;
+        let page = light(&site, name, &format!("/calls/{id}")).await;
+        assert!(page.contains("Participant Number 199"), "everybody has a row in the picture");
+        assert!(
+            ["20", "10", "5"].iter().any(|first| page.contains(&format!("1 to {first} of"))),
+            "the first stays, and a way to the others"
+        );
+        assert!(!page.contains("class=\"area\""), "rows, not an area");
+        let members = site.json(&format!("/api/v1/calls/{id}")).await["members"].as_array().unwrap().len();
+        assert!(members >= 200, "{members}");
+    }
+}
+
+#[tokio::test]
+async fn stays_and_events_are_all_reached_by_links() {
+    let site = Site::filled("reached").await;
+    site.write_to(HALL, crowd(150, 1, 60)).await;
+    let call = format!("/calls/{}", the_call_of(&site, HALL).await);
+    let json = site.json(&format!("/api/v1{call}")).await;
+    let total = usize::try_from(json["evidence_total"].as_i64().unwrap()).unwrap();
+    for (what, row, all) in [("stays", "<tr><td>", 150), ("events", "<details class=\"ev\"", total)] {
+        let (mut path, mut seen) = (format!("{call}?{what}_from=0"), 0);
+        loop {
+            let page = light(&site, what, &path).await;
+            seen += page.matches(row).count();
+            let next = page.split_once("rel=\"next\" href=\"").map(|(_, rest)| rest.split('"').next().unwrap());
+            let Some(next) = next else { break };
+            next.clone_into(&mut path);
+        }
+        assert_eq!(seen, all, "{what}");
+    }
+    let later = site.json(&format!("/api/v1{call}?events_from=7")).await;
+    assert_eq!(later["evidence"][0], json["evidence"][7]);
+    assert_eq!(later["evidence_total"], json["evidence_total"]);
+    for wrong in ["?events_from=x", "?events_from=1&stays_from=1", "?events_from=100001"] {
+        assert_eq!(site.get(&format!("{call}{wrong}")).await.status, 400, "{wrong}");
+    }
+    assert!(light(&site, "behind", &format!("{call}?stays_from=9999")).await.contains("none after them"));
+}
+
+#[tokio::test]
+async fn a_hundred_running_calls_are_light() {
+    let site = Site::filled("hundred").await;
+    for room in 0..100 {
+        let room_id = format!("!room{room}:example.org");
+        let name = json!({ "name": format!("Working group number {room}, weekly") });
+        let mut events = vec![event(&format!("$name{room}"), "m.room.name", "@a:example.org", "", 900, name)];
+        events.extend((0..2 + room % 7).map(|index| {
+            let (user, device) = (person(room + index), format!("DEVICE{room}_{index}"));
+            says(&format!("$hundred{room}_{index}"), (&user, &device), 3000 - room * 20 - index * 60, true)
+        }));
+        site.write_to(&room_id, events).await;
+    }
+    let page = light(&site, "hundred", "/").await;
+    assert!(page.contains("101 calls now") && page.contains("Working group number 99"));
+    let calls = site.json("/api/v1/calls/active").await;
+    for call in calls["data"].as_array().unwrap() {
+        assert!(page.contains(&format!("href=\"/calls/{}\"", text(&call["id"]))), "each call has a link");
+    }
+    light(&site, "calls", "/calls").await;
+    assert_eq!(light(&site, "calls-500", "/calls?limit=500").await.matches("data-start=").count(), 50);
+    assert_eq!(site.json("/api/v1/calls?limit=500").await["data"].as_array().unwrap().len(), 102);
+}
+
+#[tokio::test]
+async fn a_year_of_calls_is_light() {
+    let site = Site::filled("year").await;
+    let mut events = vec![named(1), named(2)];
+    for day in 0..364 {
+        for call in 0..=day % 6 {
+            let ago = (day * DAY + 20 + call * 60) * 60;
+            let (user, id) = (person(1 + call % 2), format!("$year{day}_{call}"));
+            events.push(says(&id, (&user, "D"), ago, true));
+            events.push(says(&format!("{id}_end"), (&user, "D"), ago - 600, false));
+        }
+    }
+    site.write_to(HALL, events).await;
+    let page = light(&site, "year", &format!("/rooms/{}", quote(HALL))).await;
+    assert!(page.contains("364 of 364"), "there was a call on every day");
+    light(&site, "statistics", "/statistics?period=365d").await;
+}
+
+#[tokio::test]
+async fn long_names_and_bad_events_make_no_page_heavy() {
+    let site = Site::filled("long").await;
+    let long = "𝕷𝖔𝖓𝖌 ".repeat(60);
+    let mut events = Vec::new();
+    for index in 0..200 {
+        let user = format!("@{}{index}:server{}.example", "long".repeat(30), index % 9);
+        let member = json!({ "membership": "join", "displayname": format!("{long}{index}") });
+        events.push(event(&format!("$m{index}"), "m.room.member", &user, &user, 900, member));
+        events.push(says(&format!("$j{index}"), (&user, &"D".repeat(200)), 3000 - index, true));
+        let bad = json!({ "application": long, "device_id": index, "more": "x".repeat(3000) });
+        events.push(event(&format!("$bad{index}"), CALL, &user, &format!("_{user}_BAD_m.call"), 20, bad));
+    }
+    events.push(event("$name", "m.room.name", "@a:example.org", "", 900, json!({ "name": long })));
+    site.write_to(HALL, events).await;
+    let id = the_call_of(&site, HALL).await;
+    for path in ["/", "/calls", "/rooms", "/servers", "/transports", "/statistics", "/status", "/rejected", "/wall"] {
+        light(&site, "long", path).await;
+    }
+    light(&site, "long-call", &format!("/calls/{id}")).await;
+    light(&site, "long-room", &format!("/rooms/{}?at={}", quote(HALL), NOW - MINUTE)).await;
+    light(&site, "long-embed", &format!("/embed/rooms/{}", quote(HALL))).await;
+    light(&site, "long-server", "/servers/server1.example").await;
+}
