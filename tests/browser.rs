@@ -125,6 +125,10 @@ async fn no_page_shuts_anybody_out() {
         }
     }
     assert!(serious.is_empty(), "{serious:#?}");
+    // It can find something.
+    browser.open("page", &app.http.base, json!({})).await;
+    browser.eval("page", "document.querySelector('main').append(document.createElement('button'))").await;
+    assert!(browser.audit("page").await.iter().any(|found| found["rule"] == "button-name"));
 }
 
 #[tokio::test]
