@@ -17,7 +17,7 @@ async fn known(app: &App) -> String {
     let list = app.http.get("/api/v1/calls?limit=1&status=ended").await.ok();
     let call = list["data"][0].clone();
     let (id, room, at) = (&call["id"], &call["room"]["room_id"], &call["started_ms"]);
-    let of_room = ["/api/v1/rooms/{id}", "/api/v1/rooms/{id}/members", "/api/v1/rooms/{id}/flips"];
+    let of_room = ["/api/v1/rooms/{id}", "/api/v1/rooms/{id}/members"];
     let others = ["badge/rooms/{id}/active.svg", "badge/rooms/{id}/active.json"];
     // A cursor belongs to an order.
     let mut lists = String::new();
@@ -30,9 +30,12 @@ async fn known(app: &App) -> String {
     let others = others.iter().chain(&feeds).map(|path| format!("/{path}"));
     let rooms: String =
         of_room.iter().map(|path| (*path).to_owned()).chain(others).map(|path| of(&path, "path.id", room)).collect();
+    let flips = "include-name = \"GET /api/v1/rooms/{id}/flips\"";
+    let flips =
+        format!("[[operations]]\n{flips}\nparameters = {{ \"path.id\" = {room}, \"query.cursor\" = \"{at}\" }}\n");
     // A moment must not lie in the future.
     format!(
-        "[parameters]\n\"query.at\" = {at}\n{rooms}{lists}{}{}{}",
+        "[parameters]\n\"query.at\" = {at}\n{rooms}{lists}{flips}{}{}{}",
         of("/api/v1/servers/{name}", "path.name", &"sim.example".into()),
         of("/api/v1/calls/{id}", "path.id", id),
         of("/api/v1/rejected", "query.cursor", &"1000".into()),
