@@ -58,6 +58,18 @@ impl Browser {
         serde_json::from_value(faults).unwrap()
     }
 
+    /// All addresses that the page asked for so far.
+    pub async fn asked(&mut self, page: &str) -> Vec<String> {
+        let asked = self.ask("asked", page, json!({})).await;
+        serde_json::from_value(asked).unwrap()
+    }
+
+    /// What axe-core finds in the page (it must have JavaScript), worst first: `impact`, `rule`, `help`, `at`.
+    pub async fn audit(&mut self, page: &str) -> Vec<Value> {
+        let violations = self.ask("audit", page, json!({})).await;
+        serde_json::from_value(violations).unwrap()
+    }
+
     pub async fn screenshot(&mut self, page: &str, path: &Path, full: bool) {
         let picture = json!({"path": path, "full": full});
         self.ask("screenshot", page, picture).await;
