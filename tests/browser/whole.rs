@@ -91,6 +91,10 @@ async fn nobody_is_kept_out_of_any_page() {
     pages.extend(["/calls/no-such-call", "/calls?limit=x"].map(|path| page(path, Vec::new())));
     let found = audited(&mut browser, &app, &pages).await;
     assert!(found.is_empty(), "{} violations:\n{}", found.len(), found.join("\n"));
+    // It can find something.
+    browser.open("page", &app.http.base, json!({})).await;
+    browser.eval("page", "document.querySelector('main').append(document.createElement('button'))").await;
+    assert!(browser.audit("page").await.iter().any(|one| one["rule"] == "button-name"));
 }
 
 #[tokio::test]
