@@ -1,7 +1,8 @@
 //! Prints how fast pages and JSON are, as shares of a handler of the same server that answers a constant body of the
 //! same size: with 10,000 and with 1,000,000 calls, 100 of them running.
 //!
-//! `cargo run --release --example bench_web [CALLS…]`; it drives `wrk`, which must be installed.
+//! `cargo run --release --example bench_web [--keep FOLDER] [CALLS…]`; it drives `wrk`, which must be installed. To
+//! store a million calls takes minutes: with `--keep` the databases stay in the folder and are used again.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -98,6 +99,23 @@ async fn fill(store: &Store, calls: usize) {
     eprintln!();
 }
 
+/// A database with so many calls: a kept one where there is one, else made, by way of a name of its own, so that one
+/// which was not finished is never used.
+async fn filled(folder: &std::path::Path, calls: usize) -> Store {
+    let path = |name: String| folder.join(name);
+    let url = |path: &std::path::Path| format!("sqlite://{}", path.display());
+    let done = path(format!("calls-{calls}.db"));
+    if !done.exists() {
+        let making = path(format!("calls-{calls}.making"));
+        let _ = std::fs::remove_file(&making);
+        let store = Store::open(&url(&making)).await.unwrap();
+        fill(&store, calls).await;
+        store.close().await;
+        std::fs::rename(&making, &done).unwrap();
+    }
+    Store::open(&url(&done)).await.unwrap()
+}
+
 /// What wrk measured: answers a second, and the 99th percentile, ms.
 fn wrk(base: &str, paths: &[String]) -> (f64, f64) {
     let list: Vec<String> = paths.iter().map(|path| format!("{path:?}")).collect();
@@ -113,14 +131,50 @@ fn wrk(base: &str, paths: &[String]) -> (f64, f64) {
     let text = String::from_utf8(run.output().expect("wrk must be installed").stdout).unwrap();
     assert!(!text.contains("Non-2xx"), "{text}");
     let after = |word: &str| text.split(word).nth(1).and_then(|rest| rest.split_whitespace().next()).unwrap_or("0");
-    let p99 = after("99%");
+    let p99 = text.lines().find_map(|line| line.trim().strip_prefix("99%")).unwrap_or("0").trim();
     let number = p99.trim_end_matches(char::is_alphabetic).parse::<f64>().unwrap();
     let scale = [("us", 0.001), ("ms", 1.0)].iter().find(|(unit, _)| p99.ends_with(unit)).map_or(1000.0, |(_, ms)| *ms);
     (after("Requests/sec:").parse().unwrap(), number * scale)
 }
 
-/// The middle one of three pairs: the constant bodies of the same sizes, then the real thing.
-async fn measure(base: &str, name: &str, paths: &[String]) {
+/// The filters of lists of calls, by name: 40 of all kinds, and those of one kind by themselves.
+fn filters() -> Vec<(&'static str, Vec<String>)> {
+    let rooms: Vec<String> = (0..20_usize)
+        .map(|at| format!("&status=ended&room={}", room(at * 7).replace('!', "%21").replace(':', "%3A")))
+        .collect();
+    let times: Vec<String> = (0..20).map(|at| format!("&to={}", NOW - at * 10_800_000)).collect();
+    let user = |at: usize| format!("%40user{at}%3Aserver{}.example.org", at % 40);
+    let people: Vec<String> = (0..20).map(|at| format!("&user={}", user(at))).collect();
+    let servers: Vec<String> = (0..20).map(|at| format!("&server=server{at}.example.org")).collect();
+    let words: Vec<String> = (0..5).map(|at| format!("&q=user{at}%3A")).collect();
+    let others = [
+        "&kind=solo",
+        "&kind=group",
+        "&min_people=2",
+        "&min_minutes=1",
+        "&min_minutes=600",
+        "&application=m.call",
+        "&application=none",
+        "&status=active",
+        "&status=ended&kind=solo&min_minutes=1",
+        "&q=nowhere",
+        "&q=room7",
+    ];
+    let others: Vec<String> = others.iter().map(|filter| (*filter).to_owned()).chain(words).collect();
+    let of =
+        |list: &[String], some: usize| list.iter().step_by(list.len() / some).take(some).cloned().collect::<Vec<_>>();
+    let all = [of(&rooms, 6), of(&times, 6), of(&people, 6), of(&servers, 6), others.clone()].concat();
+    vec![
+        ("/api/v1/calls?limit=50, 40 filters", all),
+        ("  by room and by time", [rooms, times].concat()),
+        ("  by person", people),
+        ("  by server", servers),
+        ("  by other things", others),
+    ]
+}
+
+/// The middle one of three pairs: the constant bodies of the same sizes, then the real thing. Its share, and its p99, ms.
+async fn measure(base: &str, name: &str, paths: &[String]) -> (f64, f64) {
     let mut constants = Vec::new();
     let mut size = 0;
     for path in paths {
@@ -139,12 +193,12 @@ async fn measure(base: &str, name: &str, paths: &[String]) {
     let ((floor, floor_p99), (rate, p99)) = pairs[1];
     let share = 100.0 * rate / floor;
     println!("{name:<36}{size:>9}{floor:>10.0}{rate:>10.0}{share:>7.0} %{floor_p99:>11.2}{p99:>9.2}");
+    (share, p99)
 }
 
-async fn with(calls: usize) {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&format!("sqlite://{}", folder.path().join("bench.db").display())).await.unwrap();
-    fill(&store, calls).await;
+/// Measures with so many calls: share and p99 of the lists, by name.
+async fn with(folder: &std::path::Path, calls: usize) -> Vec<(String, f64, f64)> {
+    let store = filled(folder, calls).await;
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let web = Web {
@@ -164,21 +218,39 @@ async fn with(calls: usize) {
     );
     measure(&base, "/api/v1/calls/active", &["/api/v1/calls/active".to_owned()]).await;
     measure(&base, "/", &["/".to_owned()]).await;
-    let mut paths = Vec::new();
-    for at in 0..20_usize {
-        let room = room(at * 7).replace('!', "%21").replace(':', "%3A");
-        paths.push(format!("/api/v1/calls?limit=50&status=ended&room={room}"));
-        paths.push(format!("/api/v1/calls?limit=50&to={}", NOW - at as i64 * 10_800_000));
+    let mut tails = Vec::new();
+    for (name, filters) in filters() {
+        let paths: Vec<String> = filters.iter().map(|filter| format!("/api/v1/calls?limit=50{filter}")).collect();
+        let (share, p99) = measure(&base, name, &paths).await;
+        tails.push((name.to_owned(), share, p99));
     }
-    measure(&base, "/api/v1/calls?limit=50, 40 filters", &paths).await;
+    let pages = ["/statistics?period=365d", "/servers?period=365d", "/rooms", "/calls?server=server7.example.org"];
+    for page in pages {
+        let begun = std::time::Instant::now();
+        reqwest::get(format!("{base}{page}")).await.unwrap().error_for_status().unwrap().bytes().await.unwrap();
+        println!("{page:<36} the first time: {:.2} s", begun.elapsed().as_secs_f64());
+    }
     handle.stop(false).await;
     store.close().await;
+    tails
 }
 
 #[tokio::main]
 async fn main() {
-    let asked: Vec<usize> = std::env::args().skip(1).filter_map(|text| text.parse().ok()).collect();
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let kept = words.iter().position(|word| word == "--keep").map(|at| &words[at + 1]);
+    let asked: Vec<usize> = words.iter().filter_map(|text| text.parse().ok()).collect();
+    let own = tempfile::tempdir().unwrap();
+    let folder = kept.map_or(own.path(), std::path::Path::new);
+    std::fs::create_dir_all(folder).unwrap();
+    let mut tables = Vec::new();
     for calls in if asked.is_empty() { vec![10_000, 1_000_000] } else { asked } {
-        with(calls).await;
+        tables.push((calls, with(folder, calls).await));
+    }
+    if let [(few, first), .., (many, last)] = &tables[..] {
+        println!("\np99 with {many} calls as a multiple of that with {few}");
+        for ((name, _, p99), (_, _, p99_first)) in last.iter().zip(first) {
+            println!("{name:<36}{:>9.2}", p99 / p99_first);
+        }
     }
 }

@@ -3,6 +3,7 @@
 use crate::changes::Changes;
 use crate::clock::Clock;
 use crate::config::{self, Config, Login};
+use crate::matrix::probe::Prober;
 use crate::matrix::{self, Client};
 use crate::observer::{self, Observer, RoomWish};
 use crate::rtc::fold::Rules;
@@ -50,6 +51,18 @@ impl App {
     /// When another process has the database, it cannot be opened, or the address is taken. A homeserver that does not answer is no
     /// error: the status page says so, and it is tried again.
     pub async fn start(config: &Config, clock: Clock) -> Result<Self, Error> {
+        Self::start_with(config, clock, Prober::new).await
+    }
+
+    /// The same; where the configuration has other servers asked, they are by the given prober.
+    ///
+    /// # Errors
+    /// As [`Self::start`], and when the prober could not be made.
+    pub async fn start_with(
+        config: &Config,
+        clock: Clock,
+        prober: impl FnOnce() -> Result<Prober, matrix::Error>,
+    ) -> Result<Self, Error> {
         let account = config.account.as_ref().ok_or(Error::NoAccount)?;
         let hold = Hold::take(config.database_url.expose(), &who(&clock)).await?;
         let listen = |source| Error::Listen { address: config.bind, source };
@@ -65,11 +78,14 @@ impl App {
             options: web::Options {
                 cors_origins: config.programs.cors_origins.clone(),
                 metrics_room_labels: config.programs.metrics_room_labels,
+                probing: config.probe.enabled,
             },
         };
         let server = web::serve(listener, web).map_err(Error::Web)?;
         let handle = server.handle();
-        let observer = observer(config, account, &store, changes, clock)?;
+        let prober = if config.probe.enabled { Some(prober()?) } else { None };
+        let client = client(account, config.max_response_bytes)?;
+        let observer = Observer::new(client, store.clone(), changes, clock, settings(config, account, prober));
         tracing::info!("listening on http://{address}");
         let (server, observer) = (tokio::spawn(server), tokio::spawn(observer.run()));
         Ok(Self { address, store, server, handle, observer, hold })
@@ -98,7 +114,7 @@ impl App {
     }
 }
 
-/// The observer of an account, which has not begun.
+/// The observer of an account, which has not begun and asks no other servers.
 pub(crate) fn observer(
     config: &Config,
     account: &config::Account,
@@ -107,7 +123,7 @@ pub(crate) fn observer(
     clock: Clock,
 ) -> Result<Observer, Error> {
     let client = client(account, config.max_response_bytes)?;
-    Ok(Observer::new(client, store.clone(), changes, clock, settings(config, account)))
+    Ok(Observer::new(client, store.clone(), changes, clock, settings(config, account, None)))
 }
 
 /// What another process is told of this one.
@@ -126,7 +142,7 @@ pub fn client(account: &config::Account, max_body_bytes: usize) -> Result<Client
     Client::new(matrix::Settings { max_body_bytes, ..matrix::Settings::new(account.homeserver_url.clone()) })
 }
 
-fn settings(config: &Config, account: &config::Account) -> observer::Settings {
+fn settings(config: &Config, account: &config::Account, prober: Option<Prober>) -> observer::Settings {
     let wish = |room: &config::RoomSpec| RoomWish { room: room.id_or_alias.clone(), via: room.via.clone() };
     observer::Settings {
         account: match &account.login {
@@ -150,6 +166,7 @@ fn settings(config: &Config, account: &config::Account) -> observer::Settings {
         backfill_days: config.backfill_days,
         backfill_page: config.backfill_page,
         retention: observer::Retention { events: config.retention.events_days, calls: config.retention.calls_days },
+        probe: prober.map(|prober| observer::Probe { schedule: config.probe.schedule.clone(), prober }),
         rules: Rules { slot_policy: config.slot_policy, ..Rules::default() },
     }
 }

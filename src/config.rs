@@ -39,6 +39,7 @@ pub struct Config {
     pub backfill_page: u32,
     pub invites: Invites,
     pub retention: Retention,
+    pub probe: Probe,
     /// A URL for sqlx. It may carry a password.
     pub database_url: Secret,
     /// Where the pages are served.
@@ -102,6 +103,14 @@ pub struct Invites {
     pub allow_users: Vec<String>,
 }
 
+/// Whether other servers and SFUs are asked if they are ready, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    pub enabled: bool,
+    /// Cron with seconds, UTC; it was checked.
+    pub schedule: String,
+}
+
 /// What other programs may have.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Programs {
@@ -161,11 +170,9 @@ impl Config {
         let slot_policy = layers.parsed("slot_policy", str::parse);
         let (backfill, backfill_days) = (layers.switch("backfill"), days(layers, "backfill_days"));
         let backfill_page = layers.number("backfill_page", 1, 1000);
-        let invites = Invites {
-            allow_servers: layers.list("invites.allow_servers", check::server),
-            allow_users: layers.list("invites.allow_users", check::user),
-        };
+        let invites = invites(layers);
         let (events_days, calls_days) = (days(layers, "retention.events"), days(layers, "retention.calls"));
+        let probe = probe(layers);
         let (bind, public_url) = (layers.parsed("bind", check::bind), layers.parsed("public_url", check::web_address));
         let programs = programs(layers);
         let log = layers.parsed("log", check::log);
@@ -184,6 +191,7 @@ impl Config {
             backfill_page: u32::try_from(backfill_page?).ok()?,
             invites,
             retention: Retention { events_days, calls_days },
+            probe: probe?,
             database_url,
             bind: bind?,
             public_url,
@@ -192,6 +200,18 @@ impl Config {
             max_response_bytes: usize::try_from(max_response_mb?).ok()?.checked_mul(1024 * 1024)?,
         })
     }
+}
+
+fn invites(layers: &mut Layers) -> Invites {
+    Invites {
+        allow_servers: layers.list("invites.allow_servers", check::server),
+        allow_users: layers.list("invites.allow_users", check::user),
+    }
+}
+
+fn probe(layers: &mut Layers) -> Option<Probe> {
+    let (enabled, schedule) = (layers.switch("probe.enabled"), layers.parsed("probe.schedule", check::schedule));
+    Some(Probe { enabled: enabled?, schedule: schedule? })
 }
 
 fn programs(layers: &mut Layers) -> Option<Programs> {

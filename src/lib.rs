@@ -66,6 +66,10 @@
 //!
 //! README, this page, [`rtc`], one vector of `tests/vectors`, `observer/ingest.rs`: half an hour.
 
+/// Rows go from the database's thread to another one, which frees them: the system's allocator is slow at that.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 pub mod app;
 pub mod changes;
 pub mod cli;

@@ -6,6 +6,7 @@
 
 mod support;
 
+use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
 use support::app::{App, Settings};
@@ -14,20 +15,26 @@ use support::{eventually, project};
 /// Which things there are, so that not all made-up requests end with 404: a cursor and an id cannot be made up.
 async fn known(app: &App) -> String {
     let list = app.http.get("/api/v1/calls?limit=1&status=ended").await.ok();
-    let (call, next) = (list["data"][0].clone(), list["next"].as_str().unwrap().to_owned());
+    let call = list["data"][0].clone();
     let (id, room, at) = (&call["id"], &call["room"]["room_id"], &call["started_ms"]);
     let of_room = ["/api/v1/rooms/{id}", "/api/v1/rooms/{id}/members", "/api/v1/rooms/{id}/flips"];
     let others = ["badge/rooms/{id}/active.svg", "badge/rooms/{id}/active.json"];
+    // A cursor belongs to an order.
+    let mut lists = String::new();
+    for (path, sort) in [("calls", "-started"), ("rooms", "name"), ("servers", "server"), ("transports", "sfu")] {
+        let next = app.http.get(&format!("/api/v1/{path}?limit=1&sort={sort}")).await.ok()["next"].clone();
+        let both = format!("\"query.cursor\" = {next}, \"query.sort\" = \"{sort}\"");
+        write!(lists, "[[operations]]\ninclude-name = \"GET /api/v1/{path}\"\nparameters = {{ {both} }}\n").unwrap();
+    }
     let feeds = ["feed/rooms/{id}/calls.atom", "feed/rooms/{id}/calls.ics"];
     let others = others.iter().chain(&feeds).map(|path| format!("/{path}"));
     let rooms: String =
         of_room.iter().map(|path| (*path).to_owned()).chain(others).map(|path| of(&path, "path.id", room)).collect();
     // A moment must not lie in the future.
     format!(
-        "[parameters]\n\"query.at\" = {at}\n{rooms}{}{}{}{}",
+        "[parameters]\n\"query.at\" = {at}\n{rooms}{lists}{}{}{}",
         of("/api/v1/servers/{name}", "path.name", &"sim.example".into()),
         of("/api/v1/calls/{id}", "path.id", id),
-        of("/api/v1/calls", "query.cursor", &next.into()),
         of("/api/v1/rejected", "query.cursor", &"1000".into()),
     )
 }

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on ends")]
 
 mod generate;
-#[path = "store/polls.rs"]
-mod polls;
+#[path = "store/parts.rs"]
+mod parts;
 
 use callscope::rtc::coverage::Span;
 use callscope::rtc::event::RoomEvent;
@@ -16,8 +16,8 @@ use callscope::store::row::{Call, CallFilter, Cursor, Member, More, Viewer, Watc
 use callscope::store::snapshots::Look;
 use callscope::store::sums::Scope;
 use callscope::store::{
-    Grain, Store, carried, coverage, events, evidence, gauges, holes, memberships, moments, progress, rebuild, related,
-    rooms, sessions, signs, statistics, stats, sums, vantages, walks, zombies,
+    Grain, Store, carried, coverage, events, ever, evidence, gauges, holes, memberships, moments, progress, rebuild,
+    related, rooms, sessions, signs, statistics, stats, sums, vantages, walks, zombies,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -170,7 +170,7 @@ proptest! {
         let want = derived(&rtc::derive(ROOM, arrivals(&room).into_iter().map(|a| a.event), &Rules::default()));
         let got = block(async {
             let (store, place) = open().await;
-            let store = if fine { store.with_grain(Grain { checkpoint: 2, page: 5, tally: 2 }) } else { store };
+            let store = if fine { store.with_grain(Grain { checkpoint: 2, page: 5, tally: 2, rare: 0 }) } else { store };
             let shuffled: Vec<Value> = order.iter().map(|&at| room[at].clone()).collect();
             write_all(&store, arrivals(&shuffled), &sizes).await;
             let got = stored(&store).await;
@@ -200,8 +200,8 @@ fn every_read_answers() {
         let filter = ended_by(now);
         let cursor = Cursor { started_ms: now, id: "x".into() };
         assert_eq!(sessions::page(&store, viewer, &filter, Some(&cursor), 5, now).await.unwrap(), calls);
-        assert_eq!(sessions::count(&store, viewer, &filter, now).await.unwrap(), 1);
-        assert_eq!(sessions::count(&store, viewer, &CallFilter::default(), now).await.unwrap(), 1);
+        assert_eq!(sessions::count(&store, viewer, &filter, now).await.unwrap().calls, 1);
+        assert_eq!(ever::calls(&store, viewer, now).await.unwrap(), 1);
         assert_eq!(sessions::find(&store, viewer, "$j").await.unwrap().as_ref(), Some(call));
         assert_eq!(sessions::find(&store, viewer, "$none").await.unwrap(), None);
         assert_eq!(sessions::active(&store, viewer, call.started_ms).await.unwrap().len(), 1);
@@ -224,7 +224,7 @@ fn every_read_answers() {
         assert_eq!(coverage::of(&store, viewer, &[ROOM.to_owned()].into(), now).await.unwrap().len(), 1);
         assert!(coverage::gaps(&store, viewer, 0, now).await.unwrap().is_empty());
         assert_eq!(moments::calls_at(&store, viewer, ROOM, call.started_ms).await.unwrap(), calls);
-        assert_eq!(moments::calls_between(&store, viewer, ROOM, (0, now), 5).await.unwrap(), calls);
+        assert_eq!(moments::calls_between(&store, viewer, ROOM, (0, now), 5).await.unwrap(), (calls.clone(), 0));
         assert!(related::of(&store, viewer, call, &[]).await.unwrap().is_empty());
         assert!(zombies::of(&store, viewer, ROOM, 5).await.unwrap().is_empty());
         assert_eq!(stats::totals(&store, viewer).await.unwrap().calls, 1);
@@ -246,13 +246,16 @@ fn searches_and_gauges_answer() {
             (More { server: Some("none.example".into()), ..More::default() }, 0),
             (More { user: Some("@none:h".into()), ..More::default() }, 0),
             (More { group: Some(false), min_people: Some(1), min_ms: Some(0), ..More::default() }, 1),
-            (More { id: Some("none".into()), ..More::default() }, 0),
+            (More { id: Some("none".into()), application: Some("m.call".into()), ..More::default() }, 0),
         ] {
-            let filter = CallFilter { more, ..CallFilter::default() };
-            let calls = sessions::page(&store, viewer, &filter, None, 5, now).await.unwrap();
-            assert_eq!(calls.len(), found, "{filter:?}");
-            let counted = sessions::count(&store, viewer, &filter, now).await.unwrap();
-            assert_eq!(usize::try_from(counted).unwrap(), found, "{filter:?}");
+            for (rare, from_ms) in [(4000, None), (0, None), (4000, Some(0)), (0, Some(0))] {
+                let store = store.clone().with_grain(Grain { rare, ..Grain::default() });
+                let filter = CallFilter { more: more.clone(), from_ms, ..CallFilter::default() };
+                let calls = sessions::page(&store, viewer, &filter, None, 5, now).await.unwrap();
+                assert_eq!(calls.len(), found, "{filter:?}");
+                let counted = sessions::count(&store, viewer, &filter, now).await.unwrap();
+                assert_eq!((usize::try_from(counted.calls).unwrap(), counted.more), (found, false), "{filter:?}");
+            }
         }
         done(store, place).await;
     });

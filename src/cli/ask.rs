@@ -55,6 +55,23 @@ impl Server {
             Err(error) => Err(Error::Strange(url, error.without_url())),
         }
     }
+
+    /// A whole list, page by page, as one. The path has a `?`.
+    ///
+    /// # Errors
+    /// Nobody answers, or not with what was asked for.
+    pub(super) async fn all(&self, path: &str) -> Result<Value, Error> {
+        let mut whole = self.get(path).await?;
+        while let Some(next) = whole["next"].take().as_str() {
+            let mut more = self.get(&format!("{path}&cursor={next}")).await?;
+            if let (Some(data), Some(rows)) = (whole["data"].as_array_mut(), more["data"].as_array_mut()) {
+                data.append(rows);
+            }
+            whole["next"] = more["next"].take();
+        }
+        whole["next_url"] = Value::Null;
+        Ok(whole)
+    }
 }
 
 /// A server that listens everywhere is reached on loopback.

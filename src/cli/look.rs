@@ -64,7 +64,7 @@ fn servers(call: &Value) -> String {
 
 /// Lists the watched rooms.
 pub(super) async fn rooms(server: &Server, json: bool) -> Result<ExitCode, Box<dyn Error>> {
-    let list = server.get("/api/v1/rooms").await?;
+    let list = server.all("/api/v1/rooms?limit=500").await?;
     if json {
         return print(&pretty(&list));
     }

@@ -44,6 +44,8 @@ pub const KEYS: &[Key] = &[
     key("invites.allow_users", Some(""), "@admin:example.org"),
     key("retention.events", None, "a number of days, 1 or more"),
     key("retention.calls", None, "a number of days, 1 or more"),
+    key("probe.enabled", Some("false"), "true or false"),
+    key("probe.schedule", Some("0 17 */6 * * *"), "six fields, seconds first: \"0 17 */6 * * *\" is every six hours"),
 ];
 
 /// What every environment variable of ours begins with.

@@ -5,9 +5,11 @@
 
 mod error;
 mod events;
+mod guard;
 mod json;
 mod login;
 mod messages;
+pub mod probe;
 mod repair;
 mod request;
 mod rooms;

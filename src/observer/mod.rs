@@ -12,6 +12,7 @@ mod holes;
 mod ingest;
 mod patience;
 mod poll;
+mod probe;
 mod retention;
 mod rooms;
 mod schedule;
@@ -22,6 +23,7 @@ mod wishes;
 
 pub use course::Scope;
 pub use foreground::Plan;
+pub use probe::Probe;
 pub use retention::Retention;
 
 use crate::changes::{Change, Changes};
@@ -82,6 +84,8 @@ pub struct Settings {
     /// Events asked for in one page of history.
     pub backfill_page: u32,
     pub retention: Retention,
+    /// Other servers and SFUs are asked whether they are ready; `None` = nobody is.
+    pub probe: Option<Probe>,
     pub rules: Rules,
 }
 
@@ -95,7 +99,7 @@ pub enum Error {
     /// A room that somebody asked for is not one that we watch, and what to do.
     #[error("{room} is not watched: {why}")]
     NotWatched { room: String, why: &'static str },
-    #[error("the poll schedule cannot be used: {0}")]
+    #[error("the schedule of polls or probes cannot be used: {0}")]
     Schedule(#[from] tokio_cron_scheduler::JobSchedulerError),
 }
 
@@ -113,6 +117,8 @@ pub struct Observer {
     history: Arc<Notify>,
     /// Rings when a poll of all rooms is due.
     poll_due: Arc<Notify>,
+    /// Rings when it is time to ask other servers.
+    probe_due: Arc<Notify>,
     /// Invitations that policy allows, to be joined.
     accepted: Arc<Mutex<Vec<RoomWish>>>,
     /// Rings when there are more of them.
@@ -140,6 +146,7 @@ impl Observer {
             vantage_id,
             history: Arc::default(),
             poll_due: Arc::default(),
+            probe_due: Arc::default(),
             accepted: Arc::default(),
             accepted_more: Arc::default(),
             troubles: Arc::default(),
@@ -147,10 +154,10 @@ impl Observer {
         }
     }
 
-    /// Looks until it is dropped. Ends only when the schedule cannot be set up.
+    /// Looks until it is dropped. Ends only when a schedule cannot be set up.
     ///
     /// # Errors
-    /// When the poll schedule cannot be used.
+    /// When a schedule cannot be used.
     pub async fn run(self) -> Result<(), Error> {
         // What troubled the process before this one is no trouble of ours.
         if let Err(error) = vantages::stands(&self.store, &self.vantage_id, None).await {
@@ -166,7 +173,8 @@ impl Observer {
             self.watch_expiry(),
             self.keep_joining(),
             self.forget(),
-            self.keep_signs()
+            self.keep_signs(),
+            self.probes()
         );
         Ok(scheduler.shutdown().await?)
     }

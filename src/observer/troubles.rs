@@ -15,6 +15,7 @@ pub(super) enum Work {
     History,
     Retention,
     Wishes,
+    Probe,
 }
 
 /// What is wrong now: plain words, and since when by our clock, ms.

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 /// URLs longer than this are not kept: no real one is, and they come from strangers.
 const URL_MAX: usize = 2048;
 
-/// One transport of a member, as it stated it. The URL is a stranger's text: shown, never fetched.
+/// One transport of a member, as it stated it. The URL is a stranger's text: shown, and asked by nobody but the guarded probe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Transport {
     /// `livekit` in every client known today.

@@ -1,5 +1,6 @@
 //! Raw events as they are read: for the fold, and for pages.
 
+use super::packed::Fields;
 use super::row::{Evidence, Rejected, RoomName, Viewer};
 use super::{Error, Store};
 use crate::rtc::event::RoomEvent;
@@ -24,6 +25,40 @@ pub(super) fn event(row: &AnyRow) -> Result<RoomEvent, Error> {
         redacted_ts: row.try_get("redacted_ms")?,
     };
     event.with_text(text).map_err(|error| Error::Content(error.to_string()))
+}
+
+/// The columns of [`packed_event`].
+macro_rules! event_columns {
+    () => {
+        packed!(text "e.json", text "e.event_id", text "e.kind", text "e.state_key", text "e.sender",
+            number "e.origin_server_ts", number "e.received_ms", text "e.replaces_state", text "e.redacts",
+            number "e.redacted_ms", text "e.rejected", text "e.chain",
+            number "(select min(r.time_ms) from events r where r.redacts = e.event_id and r.room_id = e.room_id)")
+    };
+}
+pub(super) use event_columns;
+
+/// An event of a chain as it was stored, how it is marked, and the chain.
+pub(super) fn packed_event(fields: &mut Fields<'_>) -> Result<(RoomEvent, Option<String>, String), Error> {
+    let text = fields.text()?.unwrap_or_default();
+    let event = RoomEvent {
+        event_id: fields.some_text()?,
+        kind: fields.some_text()?,
+        state_key: fields.maybe_text()?,
+        sender: fields.some_text()?,
+        origin_server_ts: fields.some_number()?,
+        received_ts: fields.number()?,
+        content: serde_json::Value::Null,
+        sticky_ms: None,
+        replaces_state: fields.maybe_text()?,
+        redacts: fields.maybe_text()?,
+        readable: true,
+        redacted_ts: fields.number()?,
+    };
+    let mut event = event.with_text(text).map_err(|error| Error::Content(error.to_string()))?;
+    let (mark, chain) = (fields.maybe_text()?, fields.some_text()?);
+    event.redacted_ts = [event.redacted_ts, fields.number()?].into_iter().flatten().min();
+    Ok((event, mark, chain))
 }
 
 /// An event of a chain as it was stored, with `redaction_ms`, when it was redacted by an event that we have.

@@ -1,6 +1,7 @@
 //! Memberships: derived from events, replaced chain by chain; read by call.
 
 use super::checkpoints::{self, Span};
+use super::packed::{Fields, unpack};
 use super::row::{Member, Viewer};
 use super::rows::{Rows, Statement};
 use super::{Error, Store, Tx, clean};
@@ -56,28 +57,48 @@ impl Change {
     }
 }
 
+/// The columns of [`Facts::read`].
+macro_rules! facts {
+    () => {
+        packed!(text "m.id", text "m.chain", text "m.slot_id", text "m.user_id", text "m.device_id", text "m.kind",
+            number "m.joined_ms", number "m.opened_ms", number "m.until_ms", text "m.end_reason", number "m.updates",
+            text "m.join_event_id", text "m.end_event_id", number "m.resumed", number "m.claimed", text "m.intent",
+            text "m.transport_type", text "m.transport_url", text "m.selection")
+    };
+}
+
 static OPENED: Rows = Rows::new(
     1,
     "with asked(chain, from_ms, to_ms) as (values ",
     "(cast(? as text), cast(? as bigint), cast(? as bigint))",
-    ") select m.* from asked a cross join memberships m
-    where m.room_id = $1 and m.chain = a.chain and m.opened_ms >= a.from_ms and m.opened_ms < a.to_ms",
+    concat!(
+        ") select (select ",
+        facts!(),
+        " from memberships m where m.room_id = $1 and m.chain = a.chain and m.opened_ms >= a.from_ms
+            and m.opened_ms < a.to_ms)
+        from asked a where a.chain is not null"
+    ),
 );
 
 /// The stored memberships of chains that came to count in a span of time, by row id.
 pub(super) async fn opened(tx: &mut Tx, room_id: &str, spans: &[Span<'_>]) -> Result<Vec<(String, Facts)>, Error> {
     let shared = |query: Statement| query.bind(room_id.to_owned());
     let rows = OPENED.read(tx, spans, shared, checkpoints::bind).await?;
-    rows.iter().map(|row| Ok((row.try_get("id")?, Facts::read(row)?))).collect()
+    unpack(&rows, |fields| Facts::read(room_id, fields))
 }
 
-static SOME: Rows = Rows::new(1, "select * from memberships where room_id || '' = $1 and id in (", "?", ")");
+static SOME: Rows = Rows::new(
+    1,
+    concat!("select ", facts!(), " from memberships m where m.room_id || '' = $1 and m.id in ("),
+    "?",
+    ")",
+);
 
 /// Those of these memberships that are stored, by row id.
 pub(super) async fn some(tx: &mut Tx, room_id: &str, ids: &[String]) -> Result<Vec<(String, Facts)>, Error> {
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
     let rows = SOME.look_up(tx, room_id, &ids).await?;
-    rows.iter().map(|row| Ok((row.try_get("id")?, Facts::read(row)?))).collect()
+    unpack(&rows, |fields| Facts::read(room_id, fields))
 }
 
 static DELETE: Rows = Rows::new(0, "delete from memberships where id in (", "?", ")");
@@ -186,28 +207,31 @@ impl Facts {
         }
     }
 
-    fn read(row: &AnyRow) -> Result<Self, Error> {
-        Ok(Self {
-            room_id: row.try_get("room_id")?,
-            chain: row.try_get("chain")?,
-            slot_id: row.try_get("slot_id")?,
-            user_id: row.try_get("user_id")?,
-            device_id: row.try_get("device_id")?,
-            kind: row.try_get("kind")?,
-            joined_ms: row.try_get("joined_ms")?,
-            opened_ms: row.try_get("opened_ms")?,
-            until_ms: row.try_get("until_ms")?,
-            end_reason: row.try_get("end_reason")?,
-            updates: row.try_get("updates")?,
-            join_event_id: row.try_get("join_event_id")?,
-            end_event_id: row.try_get("end_event_id")?,
-            resumed: row.try_get("resumed")?,
-            claimed: row.try_get("claimed")?,
-            intent: row.try_get("intent")?,
-            transport_type: row.try_get("transport_type")?,
-            transport_url: row.try_get("transport_url")?,
-            selection: row.try_get("selection")?,
-        })
+    /// A membership of a room as it was packed, by row id.
+    fn read(room_id: &str, fields: &mut Fields<'_>) -> Result<(String, Self), Error> {
+        let id = fields.some_text()?;
+        let facts = Self {
+            room_id: room_id.to_owned(),
+            chain: fields.some_text()?,
+            slot_id: fields.some_text()?,
+            user_id: fields.some_text()?,
+            device_id: fields.maybe_text()?,
+            kind: fields.some_text()?,
+            joined_ms: fields.some_number()?,
+            opened_ms: fields.some_number()?,
+            until_ms: fields.some_number()?,
+            end_reason: fields.some_text()?,
+            updates: fields.some_number()?,
+            join_event_id: fields.some_text()?,
+            end_event_id: fields.maybe_text()?,
+            resumed: fields.some_number()?,
+            claimed: fields.some_number()?,
+            intent: fields.maybe_text()?,
+            transport_type: fields.maybe_text()?,
+            transport_url: fields.maybe_text()?,
+            selection: fields.some_text()?,
+        };
+        Ok((id, facts))
     }
 
     /// Tells devices apart, as the core does.

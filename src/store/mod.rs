@@ -1,6 +1,8 @@
 //! The database: all SQL of the program is in this folder, as constant text that `SQLite` and `PostgreSQL`
 //! both run. A public function is a transaction or a read, a private one a query.
 
+#[macro_use]
+mod packed;
 mod append;
 pub mod backup;
 pub mod batch;
@@ -9,6 +11,7 @@ mod chains;
 mod checkpoints;
 pub mod coverage;
 pub mod events;
+pub mod ever;
 pub mod evidence;
 pub mod gauges;
 pub mod hold;
@@ -16,6 +19,7 @@ pub mod holes;
 mod marks;
 pub mod memberships;
 pub mod moments;
+pub mod probes;
 pub mod progress;
 #[cfg(test)]
 mod read_tests;
@@ -24,15 +28,21 @@ mod recount;
 mod refold;
 pub mod related;
 pub mod retention;
+pub mod rings;
 pub mod rooms;
 pub mod row;
 mod rows;
 mod seals;
 mod search;
+#[cfg(test)]
+mod search_tests;
 pub mod sessions;
 pub mod signs;
+pub mod skew;
 pub mod snapshots;
+pub mod sorted;
 mod space;
+mod spans;
 pub mod statistics;
 pub mod stats;
 pub mod sums;
@@ -95,9 +105,11 @@ pub struct Store {
     space: Space,
     grain: Grain,
     begin: &'static str,
+    counts: ever::Counts,
 }
 
-/// How finely derived data is cut, so that the cost of an event follows the change. The results never depend on it.
+/// How finely derived data is cut, so that the cost of an event follows the change, and how lists are read. The results
+/// never depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grain {
     /// So many events of a chain lie between two checkpoints, or a few more.
@@ -106,11 +118,13 @@ pub struct Grain {
     pub page: usize,
     /// From so many stays on a call keeps a tally and is not counted anew.
     pub tally: usize,
+    /// What of a filter fits so many calls or stays at most is rare: all that it fits is looked at.
+    pub rare: i64,
 }
 
 impl Default for Grain {
     fn default() -> Self {
-        Self { checkpoint: 32, page: 256, tally: 256 }
+        Self { checkpoint: 32, page: 256, tally: 256, rare: 4000 }
     }
 }
 
@@ -148,7 +162,7 @@ impl Store {
         let read = pool(6, 8000, &space).connect(url).await?;
         // SQLite would find out only at the first write that what was read before is no more: another process may write.
         let begin = if url.starts_with("sqlite:") { "begin immediate" } else { "begin" };
-        Ok(Self { read, write, space, grain: Grain::default(), begin })
+        Ok(Self { read, write, space, grain: Grain::default(), begin, counts: ever::Counts::default() })
     }
 
     /// The same store, deriving in other portions.

@@ -6,9 +6,17 @@ use super::{Error, Store, sessions};
 const AT: &str = "select s.*, r.name as room_name, r.alias, r.watch,
         coalesce(r.polled_ms, r.first_seen_ms) as looked_ms from sessions s join rooms r on r.room_id = s.room_id
     where s.room_id = $1 and s.started_ms <= $2 and s.until_ms > $2 order by s.started_ms, s.id";
-const BETWEEN: &str = "select s.*, r.name as room_name, r.alias, r.watch,
-        coalesce(r.polled_ms, r.first_seen_ms) as looked_ms from sessions s join rooms r on r.room_id = s.room_id
-    where s.room_id = $1 and s.until_ms >= $2 and s.started_ms < $3 order by s.started_ms desc, s.id desc limit $4";
+const FIRST: &str = "select started_ms from sessions where room_id = $1 and started_ms >= $2 and started_ms < $3
+    order by started_ms desc limit 1 offset $4";
+// What touches a span began in it or within a day before it, or is long.
+pub(super) const BETWEEN: &str = "select s.*, r.name as room_name, r.alias, r.watch,
+        coalesce(r.polled_ms, r.first_seen_ms) as looked_ms from rooms r cross join sessions s
+    where r.room_id = $1 and s.room_id = $1 and s.started_ms >= $2 - 86400000 and s.started_ms < $3
+        and s.until_ms + 0 >= $2
+    union all select s.*, r.name as room_name, r.alias, r.watch,
+        coalesce(r.polled_ms, r.first_seen_ms) as looked_ms from rooms r cross join sessions s
+    where r.room_id = $1 and s.room_id || '' = $1 and s.until_ms - s.started_ms > 86400000 and s.until_ms >= $2
+        and s.started_ms + 0 < $2 - 86400000";
 
 /// The calls of a room that ran at `at`, ms, oldest first.
 ///
@@ -20,7 +28,8 @@ pub async fn calls_at(store: &Store, viewer: Viewer, room_id: &str, at: i64) -> 
     rows.iter().map(sessions::call).collect()
 }
 
-/// The calls of a room that ran in `[from, to)`, ms, newest first, at most `limit`.
+/// The calls of a room that ran in the last part of `[from, to)`, ms, and where that part begins: there are not many more
+/// than `limit`. It is the whole span where it begins at `from`.
 ///
 /// # Errors
 /// When the database fails.
@@ -30,8 +39,11 @@ pub async fn calls_between(
     room_id: &str,
     (from, to): (i64, i64),
     limit: i64,
-) -> Result<Vec<Call>, Error> {
+) -> Result<(Vec<Call>, i64), Error> {
     let Viewer::Operator = viewer;
-    let query = sqlx::query(BETWEEN).bind(room_id).bind(from).bind(to).bind(limit);
-    query.fetch_all(&store.read).await?.iter().map(sessions::call).collect()
+    let query = sqlx::query_scalar(FIRST).bind(room_id).bind(from).bind(to).bind(limit - 1);
+    let first: Option<i64> = query.fetch_optional(&store.read).await?;
+    let from = first.unwrap_or(from).max(i64::MIN + 86_400_000);
+    let rows = sqlx::query(BETWEEN).bind(room_id).bind(from).bind(to).fetch_all(&store.read).await?;
+    Ok((rows.iter().map(sessions::call).collect::<Result<_, _>>()?, from))
 }

@@ -1,7 +1,7 @@
 //! What reads count, and by which index they find it, on a database filled by hand.
 
 use super::row::Viewer;
-use super::{Store, coverage, events, progress, sessions, stats};
+use super::{Store, coverage, events, progress, rings, rooms, search, sessions, skew, stats};
 use sqlx::{AssertSqlSafe, Row};
 
 pub(super) const ROOM: &str = "!r:h";
@@ -109,12 +109,43 @@ async fn lists_of_calls_are_found_by_the_index_that_ends_soonest() {
     let bed = Bed::new().await;
     let plan = bed.plan(sessions::ACTIVE).await;
     assert!(plan.contains("sessions_until (until_ms>?"), "{plan}");
-    let plan = bed.plan(sessions::PAGE).await;
-    assert!(plan.contains("sessions_started") && !plan.contains("TEMP B-TREE"), "{plan}");
-    let plan = bed.plan(sessions::PAGE_LATE).await;
-    assert!(plan.contains("sessions_until (until_ms>?"), "{plan}");
-    let plan = bed.plan(sessions::PAGE_ROOM).await;
-    assert!(plan.contains("sessions_room (room_id=? ") && !plan.contains("TEMP B-TREE"), "{plan}");
+    for (sql, index) in
+        search::WALKS.into_iter().zip(["sessions_started (", "sessions_room (", "sessions_application ("])
+    {
+        let plan = bed.plan(sql).await;
+        assert!(plan.contains(index) && plan.contains("started_ms>? AND (started_ms,id)<(?,?)"), "{plan}");
+        assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_rare_is_found_by_its_own_index() {
+    let bed = Bed::new().await;
+    for (rare, index) in [
+        (search::ONE, "(id=?)"),
+        (search::LATE, "sessions_until (until_ms>?"),
+        (search::PEAK, "sessions_peak_users (peak_users>? AND peak_users<?"),
+        (search::USERS, "sessions_by_people (users>?"),
+        (search::LENGTH, "sessions_by_length (<expr>>?"),
+        (search::USER, "memberships_user (user_id=?"),
+        (search::SERVER, "memberships_server (server=?"),
+    ] {
+        for sql in [rare.count, rare.page] {
+            let plan = if sql.is_empty() { continue } else { bed.plan(sql).await };
+            assert!(plan.contains(index), "{index}\n{plan}");
+            assert!(!plan.contains("SCAN s\n") && !plan.contains("sessions_started"), "{plan}");
+        }
+    }
+    let plan = bed.plan(search::LONG).await;
+    assert!(plan.contains("sessions_long (until_ms>?"), "{plan}");
+    for sql in [search::WORD.count, search::WORD.page] {
+        let plan = bed.plan(sql).await;
+        for index in ["memberships_server (server=?", "memberships_server (server>?", "memberships_user (user_id=?"] {
+            assert!(plan.contains(index), "{index}\n{plan}");
+        }
+        assert!(plan.contains("memberships_user (user_id>?") && plan.contains("s USING COVERING INDEX"), "{plan}");
+        assert!(!plan.contains("SCAN m\n") && !plan.contains("SCAN s\n"), "{plan}");
+    }
 }
 
 #[tokio::test]
@@ -125,6 +156,16 @@ async fn a_rooms_creation_is_found_without_a_look_at_its_events() {
         assert!(plan.contains("events_kind (room_id=? AND kind=? AND state_key=?)"), "{plan}");
         assert!(!plan.contains("events_time"), "every event of the room may be looked at:\n{plan}");
     }
+}
+
+#[tokio::test]
+async fn rooms_are_listed_without_a_look_at_their_events_and_calls() {
+    let bed = Bed::new().await;
+    let plan = bed.plan(rooms::LISTED).await;
+    assert!(plan.matches("events_rejected_room (room_id=? AND stream>?").count() == 2, "{plan}");
+    assert!(plan.contains("sessions_until (until_ms>?"), "{plan}");
+    let time = plan.lines().filter(|line| line.contains("events_time"));
+    assert!(time.into_iter().all(|line| line.contains("origin_server_ts>?")), "{plan}");
 }
 
 #[tokio::test]
@@ -164,4 +205,20 @@ async fn the_views_say_what_the_tables_hold() {
     for view in ["view_calls", "view_stays", "view_rooms", "view_events"] {
         assert!(doc.contains(view), "{view} is documented");
     }
+}
+
+#[tokio::test]
+async fn rings_and_stamps_are_found_without_a_look_at_every_event() {
+    let bed = Bed::new().await;
+    for sql in [rings::RINGS[0], rings::RINGS[2]] {
+        let plan = bed.plan(sql).await;
+        assert!(plan.contains("events_rings (origin_server_ts>?") && !plan.contains("TEMP B-TREE"), "{plan}");
+    }
+    let plan = bed.plan(rings::RINGS[1]).await;
+    assert!(plan.contains("events_kind (room_id=? AND kind=?)"), "{plan}");
+    let plan = bed.plan(skew::SAMPLE).await;
+    assert!(
+        plan.contains("memberships_server (server=?") && plan.contains("events_chain (room_id=? AND chain=?"),
+        "{plan}"
+    );
 }

@@ -2,12 +2,14 @@
 //! server goes on writing in between and its readers never see a room without its calls.
 
 use super::chains::Conditions;
+use super::packed::unpack;
 use super::recount::{self, Outcome};
 use super::refold::{GROUP, Work};
-use super::{Error, Store, Tx, batch, int, memberships, rooms, sessions, stats, tally};
+use super::sessions::{self, session_columns};
+use super::{Error, Store, Tx, batch, int, memberships, rooms, stats, tally};
 use crate::rtc::fold::Rules;
 use crate::rtc::session::{Count, Session};
-use sqlx::{AnyConnection, Row};
+use sqlx::AnyConnection;
 use std::collections::BTreeMap;
 
 const SIZES: &str = "select room_id, count(*) from events where chain is not null and ($1 = '' or room_id = $1)
@@ -199,9 +201,8 @@ impl<'a> Portion<'a> {
         let to = self.end.unwrap_or(i64::MAX);
         let query = sqlx::query(WITHIN).bind(self.room_id).bind(self.slot).bind(self.from).bind(to);
         let mut old: BTreeMap<String, (Session, Option<i64>)> = BTreeMap::new();
-        for row in query.fetch_all(&mut **tx).await? {
-            let session = sessions::stored(&row)?;
-            old.insert(session.id.clone(), (session, row.try_get("tally")?));
+        for (session, tally) in unpack(&query.fetch_all(&mut **tx).await?, sessions::stored)? {
+            old.insert(session.id.clone(), (session, tally));
         }
         let mut changed = Vec::new();
         for new in std::mem::take(&mut self.outcome.sessions) {
@@ -226,8 +227,11 @@ impl<'a> Portion<'a> {
     }
 }
 
-const WITHIN: &str =
-    "select * from sessions where room_id = $1 and slot_id = $2 and started_ms >= $3 and started_ms <= $4";
+const WITHIN: &str = concat!(
+    "select ",
+    session_columns!(),
+    " from sessions s where s.room_id = $1 and s.slot_id = $2 and s.started_ms >= $3 and s.started_ms <= $4"
+);
 
 const STAYS: &str = "select count(*) from memberships";
 

@@ -2,12 +2,12 @@
 //! the changes touch; many are read at once, and one that is large keeps a tally and is not counted anew.
 
 use super::memberships::{Assigned, Change};
+use super::packed::{Fields, unpack};
 use super::rows::{Rows, Statement};
+use super::sessions::{self, session_columns};
 use super::tally::{self, Move};
-use super::{Error, Grain, Tx, int, memberships, sessions};
+use super::{Error, Grain, Tx, int, memberships};
 use crate::rtc::session::{Count, Session, Stay};
-use sqlx::Row;
-use sqlx::any::AnyRow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// So many stays are in memory at once, or a few more.
@@ -93,10 +93,14 @@ static TOUCHING: Rows = Rows::new(
     1,
     "with asked(slot_id, from_ms, to_ms) as (values ",
     "(cast(? as text), cast(? as bigint), cast(? as bigint))",
-    ") select s.* from asked a cross join sessions s
-    where s.room_id = $1 and s.slot_id = a.slot_id and s.started_ms <= a.to_ms and s.started_ms >= coalesce(
-        (select max(b.started_ms) from sessions b
-            where b.room_id = $1 and b.slot_id = a.slot_id and b.started_ms <= a.from_ms), a.from_ms)",
+    concat!(
+        ") select ",
+        session_columns!(),
+        " from asked a cross join sessions s
+        where s.room_id = $1 and s.slot_id = a.slot_id and s.started_ms <= a.to_ms and s.started_ms >= coalesce(
+            (select max(b.started_ms) from sessions b
+                where b.room_id = $1 and b.slot_id = a.slot_id and b.started_ms <= a.from_ms), a.from_ms)"
+    ),
 );
 
 /// The windows of these clusters, which are in order: sessions are disjoint, so those that touch a cluster are all
@@ -105,9 +109,9 @@ async fn windows<'a>(tx: &mut Tx, room_id: &str, clusters: Vec<Cluster<'a>>) -> 
     let asked: Vec<(&str, i64, i64)> =
         clusters.iter().map(|cluster| (cluster.slot, cluster.from, cluster.to)).collect();
     let mut stored: BTreeMap<(String, i64), (Session, Option<i64>)> = BTreeMap::new();
-    for row in TOUCHING.read(tx, &asked, |query| query.bind(room_id.to_owned()), super::checkpoints::bind).await? {
-        let session = sessions::stored(&row)?;
-        stored.insert((session.slot_id.clone(), session.started_ms), (session, row.try_get("tally")?));
+    let rows = TOUCHING.read(tx, &asked, |query| query.bind(room_id.to_owned()), super::checkpoints::bind).await?;
+    for (session, tally) in unpack(&rows, sessions::stored)? {
+        stored.insert((session.slot_id.clone(), session.started_ms), (session, tally));
     }
     let mut windows: Vec<Window> = Vec::new();
     for cluster in clusters {
@@ -180,30 +184,42 @@ impl Cluster<'_> {
 /// A stay as it is stored, and its session.
 pub(super) type Stored = (Stay, Option<String>);
 
-/// As much of a stored membership as a session is counted from.
-pub(super) fn stay(row: &AnyRow) -> Result<Stored, Error> {
-    let device: Option<String> = row.try_get("device_id")?;
-    let stay = Stay {
-        id: row.try_get("id")?,
-        user: row.try_get("user_id")?,
-        device: device.map_or_else(|| row.try_get("chain"), Ok)?,
-        joined_ms: row.try_get("joined_ms")?,
-        until_ms: row.try_get("until_ms")?,
-        join_event_id: row.try_get("join_event_id")?,
-        resumed: row.try_get::<i64, _>("resumed")? != 0,
-        intent: row.try_get("intent")?,
+/// The columns of [`stay`].
+macro_rules! stay_columns {
+    () => {
+        packed!(text "m.id", text "m.slot_id", text "m.chain", text "m.user_id", text "m.device_id",
+            number "m.joined_ms", number "m.until_ms", text "m.join_event_id", number "m.resumed", text "m.intent",
+            text "m.session_id")
     };
-    Ok((stay, row.try_get("session_id")?))
+}
+pub(super) use stay_columns;
+
+/// As much of a stored membership as a session is counted from, and its slot.
+pub(super) fn stay(fields: &mut Fields<'_>) -> Result<(String, Stored), Error> {
+    let (id, slot, chain) = (fields.some_text()?, fields.some_text()?, fields.some_text()?);
+    let stay = Stay {
+        id,
+        user: fields.some_text()?,
+        device: fields.maybe_text()?.unwrap_or(chain),
+        joined_ms: fields.some_number()?,
+        until_ms: fields.some_number()?,
+        join_event_id: fields.some_text()?,
+        resumed: fields.some_number()? != 0,
+        intent: fields.maybe_text()?,
+    };
+    Ok((slot, (stay, fields.maybe_text()?)))
 }
 
 static MEMBERS: Rows = Rows::new(
     1,
     "with asked(slot_id, from_ms, to_ms) as (values ",
     "(cast(? as text), cast(? as bigint), cast(? as bigint))",
-    ") select m.id, m.slot_id, m.chain, m.user_id, m.device_id, m.joined_ms, m.until_ms, m.join_event_id, m.resumed,
-        m.intent, m.session_id
-    from asked a cross join memberships m
-    where m.room_id = $1 and m.slot_id = a.slot_id and m.joined_ms >= a.from_ms and m.joined_ms <= a.to_ms",
+    concat!(
+        ") select ",
+        stay_columns!(),
+        " from asked a cross join memberships m
+        where m.room_id = $1 and m.slot_id = a.slot_id and m.joined_ms >= a.from_ms and m.joined_ms <= a.to_ms"
+    ),
 );
 
 /// Counts anew what is in these windows, which are in order.
@@ -216,10 +232,7 @@ async fn recount(
 ) -> Result<(), Error> {
     let asked: Vec<(&str, i64, i64)> = windows.iter().map(|window| (window.slot, window.low, window.high)).collect();
     let shared = |query: Statement| query.bind(room_id.to_owned());
-    let mut stored: Vec<(String, Stored)> = Vec::new();
-    for row in MEMBERS.read(tx, &asked, shared, super::checkpoints::bind).await? {
-        stored.push((row.try_get("slot_id")?, stay(&row)?));
-    }
+    let mut stored = unpack(&MEMBERS.read(tx, &asked, shared, super::checkpoints::bind).await?, stay)?;
     stored.sort_unstable_by(|(slot, (a, _)), (other, (b, _))| (slot, a.place()).cmp(&(other, b.place())));
     let mut stored = stored.into_iter().peekable();
     for window in windows {
@@ -249,9 +262,11 @@ struct Recount<'w> {
 
 const PORTION_ENDS: &str = "select joined_ms from memberships where room_id = $1 and slot_id = $2 and joined_ms >= $3
     and joined_ms <= $4 order by joined_ms limit 1 offset $5";
-const BETWEEN: &str =
-    "select id, chain, user_id, device_id, joined_ms, until_ms, join_event_id, resumed, intent, session_id
-    from memberships where room_id = $1 and slot_id = $2 and joined_ms >= $3 and joined_ms <= $4";
+const BETWEEN: &str = concat!(
+    "select ",
+    stay_columns!(),
+    " from memberships m where m.room_id = $1 and m.slot_id = $2 and m.joined_ms >= $3 and m.joined_ms <= $4"
+);
 
 /// The next stored stays of a slot from a time on and up to `high`, ms, in order; and from when on there may be more.
 /// Those of one instant are not parted: their order is ours and not the database's.
@@ -265,8 +280,7 @@ pub(super) async fn next(
     let end: Option<i64> = query.bind(int(PORTION)).fetch_optional(&mut *connection).await?;
     let to = end.map_or(high, |end| (end - 1).max(from));
     let query = sqlx::query(BETWEEN).bind(room_id).bind(slot).bind(from).bind(to);
-    let rows = query.fetch_all(connection).await?;
-    let mut stays = rows.iter().map(stay).collect::<Result<Vec<_>, _>>()?;
+    let mut stays = unpack(&query.fetch_all(connection).await?, |fields| Ok(stay(fields)?.1))?;
     stays.sort_unstable_by(|(a, _), (b, _)| a.place().cmp(&b.place()));
     Ok((stays, end.map(|_| to + 1)))
 }

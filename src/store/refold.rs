@@ -5,9 +5,10 @@
 use super::append::Touched;
 use super::chains::{self, Conditions};
 use super::checkpoints;
-use super::events::member_event;
+use super::events::{event_columns, packed_event};
 use super::marks::Marks;
 use super::memberships::{self, Change};
+use super::packed::unpack;
 use super::rows::{Rows, Statement};
 use super::{Error, Grain, Tx};
 use crate::rtc::event::RoomEvent;
@@ -234,16 +235,16 @@ static PAGE_ENDS: Rows = Rows::new(
         and e.time_ms >= a.from_ms and e.time_ms < a.to_ms order by e.time_ms limit 1 offset $2) as end_ms
     from asked a where a.chain is not null",
 );
-// `cross join`: SQLite then begins with what is asked for. It has no idea how few that is.
 static PAGES: Rows = Rows::new(
     1,
     "with asked(chain, from_ms, to_ms) as (values ",
     "(cast(? as text), cast(? as bigint), cast(? as bigint))",
-    ") select e.event_id, e.kind, e.state_key, e.sender, e.origin_server_ts, e.received_ms, e.replaces_state, e.redacts,
-        e.redacted_ms, e.rejected, e.json, e.chain,
-        (select min(r.time_ms) from events r where r.redacts = e.event_id and r.room_id = e.room_id) as redaction_ms
-    from asked a cross join events e
-    where e.room_id = $1 and e.chain = a.chain and e.time_ms >= a.from_ms and e.time_ms < a.to_ms",
+    concat!(
+        ") select (select ",
+        event_columns!(),
+        " from events e where e.room_id = $1 and e.chain = a.chain and e.time_ms >= a.from_ms and e.time_ms < a.to_ms)
+        from asked a where a.chain is not null"
+    ),
 );
 static TIMES: Rows = Rows::new(
     1,
@@ -269,11 +270,10 @@ impl Work<'_> {
             .map(|(chain, from, to)| (*chain, *from, pages.get(*chain).and_then(|page| page.end).unwrap_or(*to)))
             .collect();
         let shared = |query: Statement| query.bind(self.room_id.to_owned());
-        for row in PAGES.read(tx, &asked, shared, checkpoints::bind).await? {
-            let event = member_event(&row)?;
+        for (event, mark, chain) in unpack(&PAGES.read(tx, &asked, shared, checkpoints::bind).await?, packed_event)? {
             self.read += 1;
-            self.marks.stored(&event, row.try_get("rejected")?);
-            if let Some(page) = pages.get_mut(row.try_get::<&str, _>("chain")?) {
+            self.marks.stored(&event, mark);
+            if let Some(page) = pages.get_mut(&chain) {
                 page.events.push(event);
             }
         }

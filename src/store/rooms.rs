@@ -3,7 +3,7 @@
 use super::events::event;
 use super::row::{Room, RoomName, Viewer, Watch};
 use super::rows::{Rows, Statement};
-use super::{Error, Store, Tx, clean, coverage};
+use super::{Error, Store, Tx, clean, coverage, ever};
 use crate::rtc::event::{Kind, RoomEvent};
 use crate::rtc::order::in_order;
 use serde_json::Value;
@@ -204,18 +204,21 @@ pub async fn watched(store: &Store) -> Result<Vec<(String, Watch)>, Error> {
 }
 
 // Matrix began in 2014: an older stamp is a wrong clock or a joke.
-// The inner select names the columns that the outer one sorts by: PostgreSQL wants it so.
-const LISTED: &str = "select * from (select r.*,
-    (select count(*) from sessions s where s.room_id = r.room_id and s.started_ms <= $1) as calls,
-    (select count(*) from sessions s where s.room_id = r.room_id and s.started_ms <= $1 and s.until_ms > $1) as active,
+// The inner select names the columns that the outer one sorts by: PostgreSQL wants it so. `+ 0` and `|| ''`: few calls run;
+// `stream`, which is never negative: few events are rejected, and they have an index of their own.
+pub(super) const LISTED: &str = "select * from (select r.*,
+    (select count(*) from sessions s where s.room_id = r.room_id and s.started_ms > $1) as future,
+    coalesce(a.active, 0) as active,
     (select coalesce(max(started_ms), 0) from sessions s where s.room_id = r.room_id and s.started_ms <= $1) as last_call_ms,
-    (select count(*) from events e where e.room_id = r.room_id and e.rejected = 'encrypted') as unreadable,
-    (select count(*) from events e where e.room_id = r.room_id and e.rejected is not null) as rejected,
+    (select count(*) from events e where e.room_id = r.room_id and e.rejected = 'encrypted' and e.stream >= 0) as unreadable,
+    (select count(*) from events e where e.room_id = r.room_id and e.rejected is not null and e.stream >= 0) as rejected,
     (select coalesce(cast(sum(w.pages) as bigint), 0) from walks w where w.room_id = r.room_id) as history_pages,
     (select count(*) from walks w where w.room_id = r.room_id and w.done_ms is null) as history_open,
     (select min(origin_server_ts) from events e where e.room_id = r.room_id
         and e.origin_server_ts > 1388534400000) as oldest_event_ms
-    from rooms r where $2 = '' or r.room_id = $2 or r.alias = $2) as listed
+    from rooms r left join (select room_id, count(*) as active from sessions
+        where until_ms > $1 and started_ms + 0 <= $1 group by room_id || '', room_id) as a on a.room_id = r.room_id
+    where $2 = '' or r.room_id = $2 or r.alias = $2) as listed
     order by active desc, last_call_ms desc, name, room_id";
 
 /// All rooms: with a running call first, then by newest call, then by name.
@@ -224,7 +227,12 @@ const LISTED: &str = "select * from (select r.*,
 /// When the database fails.
 pub async fn list(store: &Store, viewer: Viewer, now: i64) -> Result<Vec<Room>, Error> {
     let Viewer::Operator = viewer;
-    sqlx::query(LISTED).bind(now).bind("").fetch_all(&store.read).await?.iter().map(room).collect()
+    let rows = sqlx::query(LISTED).bind(now).bind("").fetch_all(&store.read).await?;
+    let mut rooms = Vec::with_capacity(rows.len());
+    for row in &rows {
+        rooms.push(room(store, row).await?);
+    }
+    Ok(rooms)
 }
 
 /// One room by id or alias.
@@ -237,10 +245,29 @@ pub async fn find(store: &Store, viewer: Viewer, id_or_alias: &str, now: i64) ->
         return Ok(None);
     }
     let row = sqlx::query(LISTED).bind(now).bind(id_or_alias).fetch_optional(&store.read).await?;
-    row.as_ref().map(room).transpose()
+    match row {
+        Some(row) => room(store, &row).await.map(Some),
+        None => Ok(None),
+    }
 }
 
-fn room(row: &AnyRow) -> Result<Room, Error> {
+const NAMED: &str = "select room_id, name, alias from rooms where room_id = $1 or alias = $1
+    order by case when room_id = $1 then 0 else 1 end, room_id limit 1";
+
+/// The names of the room with this id or alias.
+///
+/// # Errors
+/// When the database fails.
+pub async fn named(store: &Store, viewer: Viewer, id_or_alias: &str) -> Result<Option<RoomName>, Error> {
+    let Viewer::Operator = viewer;
+    let row = sqlx::query(NAMED).bind(id_or_alias).fetch_optional(&store.read).await?;
+    let name = |row: AnyRow| {
+        Ok(RoomName { room_id: row.try_get("room_id")?, name: row.try_get("name")?, alias: row.try_get("alias")? })
+    };
+    row.filter(|_| !id_or_alias.is_empty()).map(name).transpose()
+}
+
+async fn room(store: &Store, row: &AnyRow) -> Result<Room, Error> {
     let watch: String = row.try_get("watch")?;
     let name = RoomName { room_id: row.try_get("room_id")?, name: row.try_get("name")?, alias: row.try_get("alias")? };
     Ok(Room {
@@ -253,7 +280,8 @@ fn room(row: &AnyRow) -> Result<Room, Error> {
         first_seen_ms: row.try_get("first_seen_ms")?,
         polled_ms: row.try_get("polled_ms")?,
         error: row.try_get("error")?,
-        calls: row.try_get("calls")?,
+        calls: ever::of_room(store, row.try_get("room_id")?, row.try_get("writes")?).await?
+            - row.try_get::<i64, _>("future")?,
         active: row.try_get("active")?,
         last_call_ms: Some(row.try_get::<i64, _>("last_call_ms")?).filter(|time| *time > 0),
         unreadable: row.try_get("unreadable")?,

@@ -146,6 +146,13 @@ pub struct More {
     pub q: Option<String>,
 }
 
+/// How many calls match a filter; with `more`, at least so many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Matching {
+    pub calls: i64,
+    pub more: bool,
+}
+
 /// A place in a list of calls, newest first: the last call already shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {

@@ -1,34 +1,230 @@
-//! Lists of calls by more than room, status and time: by person, server, size, length, or a word. They are read in the order of
-//! the list and looked at one by one, so a rare match among very many calls takes its time.
+//! Lists of calls, newest first, by any filter. A page is found by what is rare in the filter, if something is: then all
+//! that it fits is looked at. Else the list is read in its order until the page is full, which is soon. So a page
+//! costs about the same however many calls there are.
 
-use super::row::{Call, CallFilter, Cursor, More};
-use super::sessions::{bounds, call, seen_only};
+use super::row::{Call, CallFilter, Cursor, Matching, More};
+use super::sessions::call;
 use super::{Db, Error, Store};
+use sqlx::Row;
 use sqlx::any::AnyArguments;
 use sqlx::query::Query;
 
-macro_rules! search {
+/// So many of the newest calls are looked at to tell how many match.
+const LOOKED: i64 = 20_000;
+/// More matches than that are not told.
+pub const COUNTED: i64 = 1000;
+/// A call that is longer than this, ms, is a long one: there are few, and they have an index of their own.
+const LONG_MS: i64 = 86_400_000;
+
+macro_rules! columns {
     () => {
-        "select s.*, r.name as room_name, r.alias, r.watch, coalesce(r.polled_ms, r.first_seen_ms) as looked_ms
-    from sessions s join rooms r on r.room_id = s.room_id
-    where (s.started_ms, s.id) < ($1, $2) and s.started_ms < $3 and s.until_ms + 0 >= $4 and s.until_ms + 0 <= $5
-    and ($7 = '' or r.watch in ('joined', 'peeked'))
-    and ($8 = '' or s.room_id = $8) and ($9 = '' or s.application = $9)
-    and s.users >= $10 and s.peak_users >= $11 and s.peak_users <= $12
-    and (case when s.until_ms > $13 then $13 else s.until_ms end) - s.started_ms >= $14
-    and ($15 = '' or replace(' ' || s.servers || ' ', ' ' || $15 || ' ', '') <> ' ' || s.servers || ' ')
-    and ($16 = '' or s.id in (select session_id from memberships where user_id = $16))
-    and ($17 = '' or s.id = $17)
-    and ($18 = '' or lower(coalesce(r.name, '') || ' ' || coalesce(r.alias, '') || ' ' || r.room_id) like $18 escape '\\'
-        or lower(s.servers) like $18 escape '\\'
-        or s.id in (select m.session_id from memberships m
-            left join people p on p.room_id = m.room_id and p.user_id = m.user_id
-            where lower(m.user_id || ' ' || coalesce(p.name, '')) like $18 escape '\\'))
-    order by s.started_ms desc, s.id desc limit $6"
+        "select s.*, r.name as room_name, r.alias, r.watch, coalesce(r.polled_ms, r.first_seen_ms) as looked_ms"
     };
 }
-const SEARCH: &str = search!();
-const COUNT: &str = concat!("select count(*) from (", search!(), ") as found");
+
+// Everything that a filter can ask for, by no index: `+ 0` and `|| ''` see to that.
+macro_rules! fits {
+    () => {
+        "s.until_ms + 0 >= $4 and s.until_ms + 0 <= $5 and ($7 = '' or r.watch in ('joined', 'peeked'))
+        and ($8 = '' or s.room_id || '' = $8) and ($9 = '' or s.application || '' = $9)
+        and s.users + 0 >= $10 and s.peak_users + 0 >= $11 and s.peak_users + 0 <= $12
+        and (case when s.until_ms > $13 then $13 else s.until_ms end) - s.started_ms >= $14
+        and ($15 = '' or replace(' ' || s.servers || ' ', ' ' || $15 || ' ', '') <> ' ' || s.servers || ' ')
+        and ($16 = '' or exists (select 1 from memberships m where m.session_id = s.id and m.user_id || '' = $16))
+        and ($17 = '' or lower(coalesce(r.name, '') || ' ' || coalesce(r.alias, '') || ' ' || r.room_id)
+                like $17 escape '\\'
+            or lower(s.servers) like $17 escape '\\'
+            or exists (select 1 from memberships m
+                left join people p on p.room_id = m.room_id and p.user_id = m.user_id
+                where m.session_id = s.id and lower(m.user_id || ' ' || coalesce(p.name, '')) like $17 escape '\\'))"
+    };
+}
+
+// The list in its order; ...
+macro_rules! walk {
+    ($of:literal) => {
+        concat!(
+            columns!(),
+            " from sessions s cross join rooms r where r.room_id = s.room_id
+            and (s.started_ms, s.id) < ($1, $2) and s.started_ms >= $3",
+            $of,
+            " and ",
+            fits!(),
+            " order by s.started_ms desc, s.id desc limit $6"
+        )
+    };
+}
+
+// ... how many of the first so many of it fit; ...
+macro_rules! walk_count {
+    ($of:literal) => {
+        concat!(
+            "select count(*), count(case when ",
+            fits!(),
+            " then 1 end) from (select * from sessions s where (s.started_ms, s.id) < ($1, $2) and s.started_ms >= $3",
+            $of,
+            " order by s.started_ms desc, s.id desc limit $6) as s cross join rooms r where r.room_id = s.room_id"
+        )
+    };
+}
+
+// ... and all that something rare fits, then put in order.
+macro_rules! rare {
+    ($what:literal) => {
+        concat!(
+            columns!(),
+            " from sessions s cross join rooms r where r.room_id = s.room_id
+            and (s.started_ms + 0, s.id || '') < ($1, $2) and s.started_ms + 0 >= $3 and ",
+            $what,
+            " and ",
+            fits!(),
+            " order by s.started_ms + 0 desc, s.id desc limit $6"
+        )
+    };
+}
+
+/// In which order a list is read: all calls, those of one room, those of one application.
+pub(super) const WALKS: [&str; 3] = [walk!(""), walk!(" and s.room_id = $8"), walk!(" and s.application = $9")];
+const COUNTS: [&str; 3] = [walk_count!(""), walk_count!(" and s.room_id = $8"), walk_count!(" and s.application = $9")];
+
+/// Something in a filter that may be rare: how to count what it fits, and how to read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rare {
+    pub count: &'static str,
+    pub page: &'static str,
+}
+
+pub(super) const ONE: Rare = Rare { count: "", page: rare!("s.id = $18") };
+pub(super) const LONG: &str = rare!("s.until_ms - s.started_ms > 86400000 and s.until_ms >= $4");
+pub(super) const LATE: Rare = Rare {
+    count: "select count(*) from (select 1 from sessions where until_ms >= $2 limit $1) as found",
+    page: rare!("s.until_ms >= $4"),
+};
+pub(super) const USERS: Rare = Rare {
+    count: "select count(*) from (select 1 from sessions where users >= $2 limit $1) as found",
+    page: rare!("s.users >= $10"),
+};
+pub(super) const PEAK: Rare = Rare {
+    count: "select count(*) from (select 1 from sessions where peak_users >= $2 and peak_users <= $3 limit $1) as found",
+    page: rare!("s.peak_users >= $11 and s.peak_users <= $12"),
+};
+pub(super) const LENGTH: Rare = Rare {
+    count: "select count(*) from (select 1 from sessions where until_ms - started_ms >= $2 limit $1) as found",
+    page: rare!("s.until_ms - s.started_ms >= $14"),
+};
+pub(super) const USER: Rare = Rare {
+    count: "select count(*) from (select 1 from memberships where user_id = $2 limit $1) as found",
+    page: rare!("s.id in (select m.session_id from memberships m where m.user_id = $18)"),
+};
+pub(super) const SERVER: Rare = Rare {
+    count: "select count(*) from (select 1 from memberships where server = $2 limit $1) as found",
+    page: rare!("s.id in (select m.session_id from memberships m where m.server = $18)"),
+};
+
+// The calls of rooms, people and servers in the names of which a word is. The names of people and servers are gone
+// through by jumps from each to the next, so that not every stay is looked at.
+macro_rules! named {
+    ($word:literal) => {
+        concat!(
+            "select s.id as session_id from rooms r cross join sessions s where s.room_id = r.room_id
+            and lower(coalesce(r.name, '') || ' ' || coalesce(r.alias, '') || ' ' || r.room_id) like ",
+            $word,
+            " escape '\\'
+            union all select m.session_id from (with recursive next(server) as (select min(server) from memberships
+                    union all select (select min(o.server) from memberships o where o.server > n.server)
+                    from next n where n.server is not null)
+                select server from next where lower(server) like ",
+            $word,
+            " escape '\\') as v cross join memberships m where m.server = v.server
+            union all select m.session_id from (with recursive next(user_id) as (select min(user_id) from memberships
+                    union all select (select min(o.user_id) from memberships o where o.user_id > n.user_id)
+                    from next n where n.user_id is not null)
+                select user_id from next where lower(user_id) like ",
+            $word,
+            " escape '\\') as u cross join memberships m where m.user_id = u.user_id
+            union all select m.session_id from people p cross join memberships m where m.user_id = p.user_id
+                and m.room_id || '' = p.room_id and lower(p.name) like ",
+            $word,
+            " escape '\\'"
+        )
+    };
+}
+
+macro_rules! rare_word {
+    ($page:literal) => {
+        concat!(
+            columns!(),
+            " from sessions s cross join rooms r where r.room_id = s.room_id
+            and (s.started_ms + 0, s.id || '') < ($1, $2) and s.started_ms + 0 >= $3 and s.id in (",
+            named!("$18"),
+            ") and ",
+            fits!(),
+            $page
+        )
+    };
+}
+
+pub(super) const WORD: Rare = Rare {
+    count: concat!("select count(*) from (select 1 from (", named!("$2"), ") as hits limit $1) as found"),
+    page: rare_word!(" order by s.started_ms + 0 desc, s.id desc limit $6"),
+};
+
+/// What a list asks for, with its bounds in time.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    filter: &'a CallFilter,
+    /// Calls before this place of the list.
+    before: (i64, &'a str),
+    /// Calls that started at or after this time, ms.
+    low: i64,
+    /// Calls that ended, or will end, in this span, ms.
+    until: (i64, i64),
+    now: i64,
+}
+
+impl<'a> Asked<'a> {
+    fn new(filter: &'a CallFilter, cursor: Option<&'a Cursor>, now: i64) -> Self {
+        // A stamp from the future is no call yet.
+        let before = filter.to_ms.unwrap_or(i64::MAX).min(now.saturating_add(1));
+        let cursor = cursor.map_or((i64::MAX, ""), |cursor| (cursor.started_ms, cursor.id.as_str()));
+        let from = filter.from_ms.unwrap_or(i64::MIN);
+        let until = match filter.active {
+            Some(true) => (from.max(now.saturating_add(1)), i64::MAX),
+            Some(false) => (from, now),
+            None => (from, i64::MAX),
+        };
+        Self { filter, before: cursor.min((before, "")), low: i64::MIN, until, now }
+    }
+
+    fn bind<'q>(&'q self, query: Bound<'q>, limit: i64, by: Option<(&Rare, &'q str)>) -> Bound<'q> {
+        let More { application, server, user, group, min_ms, min_people, id: _, q } = &self.filter.more;
+        let text = |text: &'q Option<String>| text.as_deref().unwrap_or_default();
+        // What is found by a person or a word needs no second look for it.
+        let is_by = |rare: &Rare| by.is_some_and(|(by, _)| by == rare);
+        let user = if is_by(&USER) { "" } else { text(user) };
+        let word = q.as_deref().filter(|_| !is_by(&WORD)).map(pattern).unwrap_or_default();
+        let (least, most) = people_at_once(*group);
+        // A call of a room that we cannot see any more does not count as running, nor as ended before its time.
+        let seen_only = if self.filter.active == Some(true) { "yes" } else { "" };
+        let query = query.bind(self.before.0).bind(self.before.1).bind(self.low).bind(self.until.0).bind(self.until.1);
+        let query = query.bind(limit).bind(seen_only).bind(text(&self.filter.room)).bind(text(application));
+        let query = query.bind(min_people.unwrap_or(0)).bind(least).bind(most).bind(self.now);
+        let query = query.bind(min_ms.unwrap_or(0)).bind(text(server)).bind(user).bind(word);
+        match by {
+            Some((_, key)) if !key.is_empty() => query.bind(key),
+            _ => query,
+        }
+    }
+
+    /// In which order the list is read.
+    fn order(&self) -> usize {
+        match self.filter {
+            CallFilter { room: Some(_), .. } => 1,
+            CallFilter { more: More { application: Some(_), .. }, .. } => 2,
+            _ => 0,
+        }
+    }
+}
 
 /// One page of calls, newest first, after `cursor`.
 pub(super) async fn page(
@@ -38,33 +234,103 @@ pub(super) async fn page(
     limit: i64,
     now: i64,
 ) -> Result<Vec<Call>, Error> {
-    let query = bound(sqlx::query(SEARCH), filter, cursor, limit, now);
-    query.fetch_all(&store.read).await?.iter().map(call).collect()
+    let asked = Asked::new(filter, cursor, now);
+    match asked.rare(store).await? {
+        Some((0, ..)) => return Ok(Vec::new()),
+        Some((_, rare, key)) => return asked.read(store, rare.page, limit, Some((&rare, key))).await,
+        None => {}
+    }
+    let (late, long) = asked.parts();
+    let mut calls = late.read(store, WALKS[late.order()], limit, None).await?;
+    if let Some(long) = long.filter(|_| super::int(calls.len()) < limit) {
+        calls.extend(long.read(store, LONG, limit - super::int(calls.len()), None).await?);
+    }
+    Ok(calls)
 }
 
-/// How many calls match.
-pub(super) async fn count(store: &Store, filter: &CallFilter, now: i64) -> Result<i64, Error> {
-    let row = bound(sqlx::query(COUNT), filter, None, i64::MAX, now).fetch_one(&store.read).await?;
-    Ok(sqlx::Row::try_get(&row, 0)?)
+/// How many calls match, if they are few or the newest calls tell.
+pub(super) async fn count(store: &Store, filter: &CallFilter, now: i64) -> Result<Matching, Error> {
+    let asked = Asked::new(filter, None, now);
+    let matching = |calls: i64, more: bool| Matching { calls: calls.min(COUNTED), more: more || calls > COUNTED };
+    if let Some((_, rare, key)) = asked.rare(store).await? {
+        let calls = asked.read(store, rare.page, COUNTED + 1, Some((&rare, key))).await?;
+        return Ok(matching(super::int(calls.len()), false));
+    }
+    let (late, long) = asked.parts();
+    let query = late.bind(sqlx::query(COUNTS[late.order()]), LOOKED + 1, None);
+    let row = query.fetch_one(&store.read).await?;
+    let (looked, mut calls): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+    if let Some(long) = long.filter(|_| looked <= LOOKED) {
+        calls += super::int(long.read(store, LONG, COUNTED + 1, None).await?.len());
+    }
+    Ok(matching(calls, looked > LOOKED))
+}
+
+impl<'a> Asked<'a> {
+    async fn read(
+        &self,
+        store: &Store,
+        sql: &'static str,
+        limit: i64,
+        by: Option<(&Rare, &str)>,
+    ) -> Result<Vec<Call>, Error> {
+        let by = by.map(|(rare, key)| (rare, if rare == &WORD { pattern(key) } else { key.to_owned() }));
+        let by = by.as_ref().map(|(rare, key)| (*rare, key.as_str()));
+        self.bind(sqlx::query(sql), limit, by).fetch_all(&store.read).await?.iter().map(call).collect()
+    }
+
+    /// What in the filter fits least, if that is few: how many calls or stays, and its key.
+    async fn rare(&self, store: &Store) -> Result<Option<(i64, Rare, &'a str)>, Error> {
+        let more = &self.filter.more;
+        if let Some(id) = &more.id {
+            return Ok(Some((1, ONE, id)));
+        }
+        let mut rarest: Option<(i64, Rare, &str)> = None;
+        let keys = [(USER, &more.user), (SERVER, &more.server), (WORD, &more.q)];
+        let keys = keys.into_iter().filter_map(|(rare, key)| key.as_deref().map(|key| (rare, key, (0, 0))));
+        let (least, most) = people_at_once(more.group);
+        let numbers = [
+            (LATE, (self.until.0 > i64::MIN).then_some((self.until.0, 0))),
+            (PEAK, more.group.map(|_| (least, most))),
+            (USERS, more.min_people.map(|people| (people, 0))),
+            (LENGTH, more.min_ms.map(|ms| (ms, 0))),
+        ];
+        let numbers = numbers.into_iter().filter_map(|(rare, bounds)| bounds.map(|bounds| (rare, "", bounds)));
+        for (rare, key, bounds) in numbers.chain(keys) {
+            let most = rarest.map_or(store.grain.rare, |(count, ..)| count);
+            let query = sqlx::query_scalar(rare.count).bind(most + 1);
+            let query = if rare == WORD { query.bind(pattern(key)) } else { query };
+            let query = if rare == USER || rare == SERVER { query.bind(key) } else { query };
+            let query = if key.is_empty() { query.bind(bounds.0) } else { query };
+            let query = if rare == PEAK { query.bind(bounds.1) } else { query };
+            let count: i64 = query.fetch_one(&store.read).await?;
+            if count <= most {
+                rarest = Some((count, rare, key));
+            }
+        }
+        Ok(rarest)
+    }
+
+    /// The list in two parts: what can have ended so late began within a day before that, or was long.
+    fn parts(self) -> (Self, Option<Self>) {
+        if self.until.0 == i64::MIN {
+            return (self, None);
+        }
+        let low = self.until.0.saturating_sub(LONG_MS);
+        let long = Self { before: self.before.min((low, "")), ..self };
+        (Self { low, ..self }, Some(long))
+    }
 }
 
 type Bound<'q> = Query<'q, Db, AnyArguments>;
 
-fn bound<'q>(query: Bound<'q>, filter: &'q CallFilter, cursor: Option<&'q Cursor>, limit: i64, now: i64) -> Bound<'q> {
-    let (before, at_least, at_most) = bounds(filter, now);
-    let (started_ms, id) = cursor.map_or((i64::MAX, ""), |cursor| (cursor.started_ms, cursor.id.as_str()));
-    let More { application, server, user, group, min_ms, min_people, id: only, q } = &filter.more;
-    let text = |text: &'q Option<String>| text.as_deref().unwrap_or_default();
-    // Most people at once, from and to: alone, or with somebody.
-    let (least, most) = match group {
+/// Most people at once, from and to: alone, or with somebody.
+fn people_at_once(group: Option<bool>) -> (i64, i64) {
+    match group {
         None => (0, i64::MAX),
         Some(true) => (2, i64::MAX),
         Some(false) => (0, 1),
-    };
-    let query = query.bind(started_ms).bind(id).bind(before).bind(at_least).bind(at_most).bind(limit);
-    let query = query.bind(seen_only(filter)).bind(text(&filter.room)).bind(text(application));
-    let query = query.bind(min_people.unwrap_or(0)).bind(least).bind(most).bind(now).bind(min_ms.unwrap_or(0));
-    query.bind(text(server)).bind(text(user)).bind(text(only)).bind(q.as_deref().map(pattern).unwrap_or_default())
+    }
 }
 
 /// A word as a pattern for `like`, in lower case.

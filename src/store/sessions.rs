@@ -1,31 +1,43 @@
 //! Sessions, which pages call calls: read as lists and one by one. What they are follows in `recount`.
 
-use super::row::{Call, CallFilter, Cursor, More, RoomName, Viewer, Watch};
+use super::packed::Fields;
+use super::row::{Call, CallFilter, Cursor, Matching, RoomName, Viewer, Watch};
 use super::rows::{Rows, Statement};
 use super::{Error, Store, Tx, int, search};
 use crate::rtc::session::Session;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-pub(super) fn stored(row: &AnyRow) -> Result<Session, Error> {
-    let count = |name: &str| row.try_get::<i64, _>(name).map(|number| usize::try_from(number).unwrap_or(0));
-    let servers: String = row.try_get("servers")?;
-    Ok(Session {
-        id: row.try_get("id")?,
-        slot_id: row.try_get("slot_id")?,
-        application: row.try_get("application")?,
-        started_ms: row.try_get("started_ms")?,
-        until_ms: row.try_get("until_ms")?,
-        memberships: count("memberships")?,
-        users: count("users")?,
-        devices: count("devices")?,
-        peak: count("peak")?,
-        peak_users: count("peak_users")?,
-        servers: servers.split_whitespace().map(ToOwned::to_owned).collect(),
-        intent: row.try_get("intent")?,
-        first_event_id: row.try_get("first_event_id")?,
+/// The columns of [`stored`].
+macro_rules! session_columns {
+    () => {
+        packed!(text "s.id", text "s.slot_id", text "s.application", number "s.started_ms", number "s.until_ms",
+            number "s.memberships", number "s.users", number "s.devices", number "s.peak", number "s.peak_users",
+            text "s.servers", text "s.intent", text "s.first_event_id", number "s.tally")
+    };
+}
+pub(super) use session_columns;
+
+/// A session as it was packed, and its tally.
+pub(super) fn stored(fields: &mut Fields<'_>) -> Result<(Session, Option<i64>), Error> {
+    let count = |fields: &mut Fields<'_>| fields.some_number().map(|number| usize::try_from(number).unwrap_or(0));
+    let session = Session {
+        id: fields.some_text()?,
+        slot_id: fields.some_text()?,
+        application: fields.some_text()?,
+        started_ms: fields.some_number()?,
+        until_ms: fields.some_number()?,
+        memberships: count(fields)?,
+        users: count(fields)?,
+        devices: count(fields)?,
+        peak: count(fields)?,
+        peak_users: count(fields)?,
+        servers: fields.some_text()?.split_whitespace().map(ToOwned::to_owned).collect(),
+        intent: fields.maybe_text()?,
+        first_event_id: fields.some_text()?,
         membership_ids: Vec::new(),
-    })
+    };
+    Ok((session, fields.number()?))
 }
 
 static WRITE: Rows = Rows::new(
@@ -101,45 +113,6 @@ pub async fn active(store: &Store, viewer: Viewer, now: i64) -> Result<Vec<Call>
     sqlx::query(ACTIVE).bind(now).fetch_all(&store.read).await?.iter().map(call).collect()
 }
 
-// Read in the order of the list until the page is full, ...
-pub(super) const PAGE: &str = "select s.*, r.name as room_name, r.alias, r.watch,
-        coalesce(r.polled_ms, r.first_seen_ms) as looked_ms
-    from sessions s join rooms r on r.room_id = s.room_id
-    where (s.started_ms, s.id) < ($1, $2) and s.started_ms < $3 and s.until_ms + 0 >= $4 and s.until_ms + 0 <= $5
-    and ($7 = '' or r.watch in ('joined', 'peeked'))
-    order by s.started_ms desc, s.id desc limit $6";
-// ... or, where calls that ended long ago do not matter, begun with those that did not; ...
-pub(super) const PAGE_LATE: &str = "select s.*, r.name as room_name, r.alias, r.watch,
-        coalesce(r.polled_ms, r.first_seen_ms) as looked_ms
-    from sessions s join rooms r on r.room_id = s.room_id
-    where (s.started_ms + 0, s.id) < ($1, $2) and s.started_ms + 0 < $3 and s.until_ms >= $4 and s.until_ms <= $5
-    and ($7 = '' or r.watch in ('joined', 'peeked'))
-    order by s.started_ms + 0 desc, s.id desc limit $6";
-// ... or of one room.
-pub(super) const PAGE_ROOM: &str = "select s.*, r.name as room_name, r.alias, r.watch,
-        coalesce(r.polled_ms, r.first_seen_ms) as looked_ms
-    from sessions s join rooms r on r.room_id = s.room_id
-    where (s.started_ms, s.id) < ($1, $2) and s.started_ms < $3 and s.until_ms + 0 >= $4 and s.until_ms + 0 <= $5
-    and ($7 = '' or r.watch in ('joined', 'peeked')) and s.room_id = $8
-    order by s.started_ms desc, s.id desc limit $6";
-
-/// The bounds of a filter: started before, ended at or after, ended at or before.
-pub(super) fn bounds(filter: &CallFilter, now: i64) -> (i64, i64, i64) {
-    let from = filter.from_ms.unwrap_or(i64::MIN);
-    let (at_least, at_most) = match filter.active {
-        Some(true) => (from.max(now.saturating_add(1)), i64::MAX),
-        Some(false) => (from, now),
-        None => (from, i64::MAX),
-    };
-    // A stamp from the future is no call yet.
-    (filter.to_ms.unwrap_or(i64::MAX).min(now.saturating_add(1)), at_least, at_most)
-}
-
-/// A call of a room that we cannot see any more does not count as running, nor as ended before its time.
-pub(super) fn seen_only(filter: &CallFilter) -> &'static str {
-    if filter.active == Some(true) { "yes" } else { "" }
-}
-
 /// One page of calls, newest first, after `cursor`.
 ///
 /// # Errors
@@ -153,42 +126,16 @@ pub async fn page(
     now: i64,
 ) -> Result<Vec<Call>, Error> {
     let Viewer::Operator = viewer;
-    if filter.more != More::default() {
-        return search::page(store, filter, cursor, limit, now).await;
-    }
-    let (before, at_least, at_most) = bounds(filter, now);
-    let (started_ms, id) = cursor.map_or((i64::MAX, ""), |cursor| (cursor.started_ms, cursor.id.as_str()));
-    let sql = match filter {
-        CallFilter { room: Some(_), .. } => PAGE_ROOM,
-        CallFilter { active: Some(true), .. } | CallFilter { from_ms: Some(_), .. } => PAGE_LATE,
-        _ => PAGE,
-    };
-    let query = sqlx::query(sql).bind(started_ms).bind(id).bind(before).bind(at_least).bind(at_most).bind(limit);
-    let query = query.bind(seen_only(filter));
-    let query = if let Some(room) = &filter.room { query.bind(room) } else { query };
-    query.fetch_all(&store.read).await?.iter().map(call).collect()
+    search::page(store, filter, cursor, limit, now).await
 }
 
-const COUNT: &str = "select count(*) from sessions where started_ms < $1 and until_ms >= $2 and until_ms <= $3
-    and ($4 = '' or room_id in (select room_id from rooms where watch in ('joined', 'peeked')))";
-const COUNT_ROOM: &str = "select count(*) from sessions
-    where started_ms < $1 and until_ms >= $2 and until_ms <= $3
-    and ($4 = '' or room_id in (select room_id from rooms where watch in ('joined', 'peeked'))) and room_id = $5";
-
-/// How many calls match.
+/// How many calls match, as far as that is told.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn count(store: &Store, viewer: Viewer, filter: &CallFilter, now: i64) -> Result<i64, Error> {
+pub async fn count(store: &Store, viewer: Viewer, filter: &CallFilter, now: i64) -> Result<Matching, Error> {
     let Viewer::Operator = viewer;
-    if filter.more != More::default() {
-        return search::count(store, filter, now).await;
-    }
-    let (before, at_least, at_most) = bounds(filter, now);
-    let query = sqlx::query_scalar(if filter.room.is_some() { COUNT_ROOM } else { COUNT });
-    let query = query.bind(before).bind(at_least).bind(at_most).bind(seen_only(filter));
-    let query = if let Some(room) = &filter.room { query.bind(room) } else { query };
-    Ok(query.fetch_one(&store.read).await?)
+    search::count(store, filter, now).await
 }
 
 const BY_ID: &str = "select s.*, r.name as room_name, r.alias, r.watch,
@@ -247,24 +194,24 @@ async fn meant(store: &Store, former_or_event: &str) -> Result<Option<String>, E
 
 /// A call out of a row of `sessions` joined with its room.
 pub(super) fn call(row: &AnyRow) -> Result<Call, Error> {
-    let session = stored(row)?;
+    let servers: String = row.try_get("servers")?;
     let room_id = row.try_get("room_id")?;
     let is_lost = matches!(Watch::from_word(row.try_get("watch")?), Watch::Left | Watch::Blind);
     Ok(Call {
         lost_ms: if is_lost { Some(row.try_get("looked_ms")?) } else { None },
-        id: session.id,
+        id: row.try_get("id")?,
         room: RoomName { room_id, name: row.try_get("room_name")?, alias: row.try_get("alias")? },
-        slot_id: session.slot_id,
-        application: session.application,
-        started_ms: session.started_ms,
-        until_ms: session.until_ms,
-        people: int(session.users),
-        devices: int(session.devices),
-        memberships: int(session.memberships),
-        peak: int(session.peak),
-        peak_users: int(session.peak_users),
-        servers: session.servers.into_iter().collect(),
-        intent: session.intent,
-        first_event_id: session.first_event_id,
+        slot_id: row.try_get("slot_id")?,
+        application: row.try_get("application")?,
+        started_ms: row.try_get("started_ms")?,
+        until_ms: row.try_get("until_ms")?,
+        people: row.try_get("users")?,
+        devices: row.try_get("devices")?,
+        memberships: row.try_get("memberships")?,
+        peak: row.try_get("peak")?,
+        peak_users: row.try_get("peak_users")?,
+        servers: servers.split_whitespace().map(ToOwned::to_owned).collect(),
+        intent: row.try_get("intent")?,
+        first_event_id: row.try_get("first_event_id")?,
     })
 }

@@ -3,8 +3,7 @@
 //! Everything is counted when asked, by the indexes of time: the cost follows the calls and stays of the span.
 
 use super::row::{RoomName, Viewer};
-use super::signs::{first_sign, last_sign, unsaid};
-use super::sums::spans;
+use super::spans::{spans, touching};
 use super::{Error, Store};
 use crate::rtc::coverage::Span;
 use sqlx::Row;
@@ -99,12 +98,15 @@ pub struct ServerRow {
 }
 
 // `|| ''`: found by time, not by name.
-const SERVERS: &str = "select server, count(distinct user_id) as people, count(distinct session_id) as calls,
+const SERVERS: &str = concat!(
+    "select server, count(distinct user_id) as people, count(distinct session_id) as calls,
         count(case when until_ms <= $3 then 1 end) as ended,
         count(case when until_ms <= $3 and end_event_id is null and end_reason in ('expired', 'sticky_expired')
             then 1 end) as expired
-    from memberships where until_ms > $1 and joined_ms < $2 and until_ms > joined_ms
-    group by server || '', server order by server";
+    from ",
+    touching!("memberships", "joined_ms"),
+    " as m where until_ms > joined_ms group by server || '', server order by server"
+);
 
 /// The homeservers seen in calls within a span, as known at `now`, ms.
 ///
@@ -216,7 +218,7 @@ pub struct PersonRow {
 }
 
 const PERSONS: &str = concat!(
-    spans!(" and m.server = $4"),
+    spans!("server", "$4"),
     "select s.user_id, (select min(p.name) from people p where p.user_id = s.user_id) as person,
         cast(sum(s.end_ms - s.start_ms) as bigint) as together_ms,
         cast(sum(case when s.seen_to > s.seen_from then s.seen_to - s.seen_from else 0 end) as bigint) as seen_ms

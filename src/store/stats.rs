@@ -1,17 +1,20 @@
 //! Numbers over spans of time, computed from memberships and sessions when asked.
 
 use super::row::{SpanNumbers, Totals, Viewer};
+use super::spans::touching;
 use super::sums::{self, Scope};
-use super::{Error, Store, sessions};
+use super::{Error, Store, ever, sessions};
 use crate::rtc::coverage::Span;
 use sqlx::Row;
 
-// `+ 0`: spans are recent, so that few calls ended after their start and many began before their end.
-const LONGEST: &str = "select s.*, r.name as room_name, r.alias, r.watch,
+const LONGEST: &str = concat!(
+    "select s.*, r.name as room_name, r.alias, r.watch,
         coalesce(r.polled_ms, r.first_seen_ms) as looked_ms
-    from sessions s join rooms r on r.room_id = s.room_id
-    where s.until_ms > $1 and s.started_ms + 0 < $2
-    order by (case when s.until_ms > $2 then $2 else s.until_ms end) - s.started_ms desc, s.id limit 1";
+    from ",
+    touching!("sessions", "started_ms"),
+    " as s join rooms r on r.room_id = s.room_id
+    order by (case when s.until_ms > $2 then $2 else s.until_ms end) - s.started_ms desc, s.id limit 1"
+);
 
 /// The numbers of the span `[from, to)`, ms, as known at `now`. A stay that crosses a boundary counts with the part
 /// inside.
@@ -38,8 +41,11 @@ pub async fn numbers(store: &Store, viewer: Viewer, from: i64, to: i64, now: i64
     })
 }
 
-const SPANS: &str = "select room_id, user_id, coalesce(device_id, chain), joined_ms, until_ms from memberships
-    where until_ms > $1 and joined_ms < $2 and until_ms > joined_ms order by 1, 2, 3, 4, 5";
+const SPANS: &str = concat!(
+    "select room_id, user_id, coalesce(device_id, chain), joined_ms, until_ms from ",
+    touching!("memberships", "joined_ms"),
+    " as m where until_ms > joined_ms order by 1, 2, 3, 4, 5"
+);
 
 /// Devices in calls at once as steps `(time ms, devices)` from `from` to `to`; the first step is at `from`.
 /// A device of which several stays speak at once (two event types, two slots of a room) counts once.
@@ -102,7 +108,6 @@ pub async fn starts(store: &Store, viewer: Viewer, room_id: &str, from: i64) -> 
 const TOTALS: &str = "select (select count(*) from rooms where watch <> 'blind') as rooms,
     (select count(*) from events) as events,
     (select count(*) from memberships) as memberships,
-    (select count(*) from sessions) as calls,
     (select count(*) from snapshots) as snapshots,
     (select count(*) from events where rejected is not null) as rejected,
     (select count(*) from events where rejected = 'encrypted') as unreadable,
@@ -122,13 +127,12 @@ pub(super) async fn database_bytes(store: &Store) -> Result<i64, Error> {
 /// # Errors
 /// When the database fails.
 pub async fn totals(store: &Store, viewer: Viewer) -> Result<Totals, Error> {
-    let Viewer::Operator = viewer;
     let row = sqlx::query(TOTALS).fetch_one(&store.read).await?;
     Ok(Totals {
         rooms: row.try_get("rooms")?,
         events: row.try_get("events")?,
         memberships: row.try_get("memberships")?,
-        calls: row.try_get("calls")?,
+        calls: ever::calls(store, viewer, i64::MAX).await?,
         snapshots: row.try_get("snapshots")?,
         rejected: row.try_get("rejected")?,
         unreadable: row.try_get("unreadable")?,

@@ -6,7 +6,7 @@
 //! microseconds for each), not the history.
 
 use super::row::Viewer;
-use super::signs::{first_sign, last_sign, unsaid};
+use super::spans::{spans, touching, unsure};
 use super::{Error, Store, coverage};
 use crate::rtc::coverage::Span;
 use sqlx::Row;
@@ -66,48 +66,10 @@ pub struct Hours {
     pub after_to_ms: i64,
 }
 
-// The stays within [$1, $2) as known at $3: each cut to the span; of stays of one device that speak at once, what begins
-// later has only what goes beyond the earlier. `seen_from` to `seen_to` is the part that is not inferred by its events.
-macro_rules! spans {
-    ($filter:literal) => {
-        concat!(
-            "with stays as (select m.room_id, m.user_id, m.server, m.joined_ms, m.until_ms,
-                case when m.claimed = 1 and m.resumed = 0 then coalesce((select g.from_ms from signs g
-                    where g.membership_id = m.id and g.joined_ms = m.joined_ms and g.until_ms = m.until_ms
-                    and g.updates = m.updates), ",
-            first_sign!(),
-            ") else m.joined_ms end as sign_from,
-                case when m.until_ms <= $3 and ",
-            unsaid!(),
-            " then coalesce((select g.to_ms from signs g
-                    where g.membership_id = m.id and g.joined_ms = m.joined_ms and g.until_ms = m.until_ms
-                    and g.updates = m.updates), ",
-            last_sign!(),
-            ") else m.until_ms end as sign_to,
-                coalesce(max(m.until_ms) over (partition by m.room_id, m.user_id, coalesce(m.device_id, m.chain)
-                    order by m.joined_ms, m.until_ms, m.id rows between unbounded preceding and 1 preceding),
-                    m.joined_ms) as told_ms
-            from memberships m
-            where m.until_ms > $1 and m.joined_ms < $2 and m.until_ms > m.joined_ms",
-            $filter,
-            "), cut as (select room_id, user_id, server, sign_from, sign_to,
-                case when told_ms > $1 and told_ms > joined_ms then told_ms
-                    when joined_ms > $1 then joined_ms else $1 end as start_ms,
-                case when until_ms < $2 then until_ms else $2 end as end_ms
-            from stays), spans as (select room_id, user_id, server, start_ms, end_ms,
-                case when sign_from > start_ms then sign_from else start_ms end as seen_from,
-                case when sign_to < end_ms then sign_to else end_ms end as seen_to
-            from cut where start_ms < end_ms) "
-        )
-    };
-}
-
-pub(super) use spans;
-
 macro_rules! places {
-    ($filter:literal) => {
+    ($($filter:literal),*) => {
         concat!(
-            spans!($filter),
+            spans!($($filter),*),
             "select room_id, server, cast(sum(end_ms - start_ms) as bigint) as together_ms,
                 cast(sum(case when seen_to > seen_from then seen_to - seen_from else 0 end) as bigint) as seen_ms
             from spans group by room_id, server order by 3 desc, 1, 2"
@@ -116,9 +78,9 @@ macro_rules! places {
 }
 
 macro_rules! hours {
-    ($filter:literal) => {
+    ($($filter:literal),*) => {
         concat!(
-            spans!($filter),
+            spans!($($filter),*),
             "select start_ms / 3600000, (end_ms - 1) / 3600000, count(*),
                 cast(sum(start_ms % 3600000) as bigint), cast(sum((end_ms - 1) % 3600000 + 1) as bigint)
             from spans group by 1, 2 order by 1, 2"
@@ -128,9 +90,9 @@ macro_rules! hours {
 
 // Up to four spans that nobody watched, of any room: what each takes from the seen time, by room and server.
 macro_rules! blind {
-    ($filter:literal) => {
+    ($($filter:literal),*) => {
         concat!(
-            spans!($filter),
+            spans!($($filter),*),
             ", gaps as (select 0 as place, $4 as from_ms, $5 as to_ms union all select 1, $6, $7
                 union all select 2, $8, $9 union all select 3, $10, $11)
             select place, room_id, server,
@@ -142,35 +104,23 @@ macro_rules! blind {
     };
 }
 
-pub(super) const PLACES: [&str; 3] = [places!(""), places!(" and m.room_id = $4"), places!(" and m.server = $4")];
-const HOURS: [&str; 3] = [hours!(""), hours!(" and m.room_id = $4"), hours!(" and m.server = $4")];
-const BLIND: [&str; 3] = [blind!(""), blind!(" and m.room_id = $12"), blind!(" and m.server = $12")];
-
-macro_rules! unsure {
-    () => {
-        concat!(
-            "(exists (select 1 from memberships m where m.session_id = s.id and m.joined_ms = s.started_ms
-                and ((m.claimed = 1 and m.resumed = 0) or substr(m.join_event_id, 1, 1) = '~'))
-            or (s.until_ms <= $3 and exists (select 1 from memberships m where m.until_ms = s.until_ms
-                and m.session_id || '' = s.id and (substr(m.end_event_id, 1, 1) = '~' or ",
-            unsaid!(),
-            "))))"
-        )
-    };
-}
+pub(super) const PLACES: [&str; 3] = [places!(), places!("room_id", "$4"), places!("server", "$4")];
+const HOURS: [&str; 3] = [hours!(), hours!("room_id", "$4"), hours!("server", "$4")];
+const BLIND: [&str; 3] = [blind!(), blind!("room_id", "$12"), blind!("server", "$12")];
 
 macro_rules! calls {
     ($filter:literal) => {
         concat!(
             "select count(*) as calls, count(case when ",
             unsure!(),
-            " then 1 end) as unsure from sessions s where s.until_ms > $1 and s.started_ms + 0 < $2",
+            " then 1 end) as unsure from ",
+            touching!("sessions", "started_ms"),
+            " as s where 1 = 1",
             $filter
         )
     };
 }
 
-// `+ 0`: spans are recent, so that few calls ended after their start and many began before their end.
 pub(super) const CALLS: [&str; 3] = [
     calls!(""),
     calls!(" and s.room_id = $4"),
@@ -181,19 +131,20 @@ pub(super) const CALLS: [&str; 3] = [
 const TOUCHED: &str = concat!(
     "select s.id, case when ",
     unsure!(),
-    " then 1 else 0 end as unsure, s.room_id, s.servers from sessions s
-    where s.until_ms > $1 and s.started_ms + 0 < $2 and s.until_ms >= $4 and s.started_ms + 0 < $5"
+    " then 1 else 0 end as unsure, s.room_id, s.servers from ",
+    touching!("sessions", "started_ms"),
+    " as s where s.until_ms + 0 >= $4 and s.started_ms + 0 < $5"
 );
 macro_rules! people {
-    ($filter:literal) => {
+    ($($filter:literal),*) => {
         concat!(
-            "select count(distinct user_id) from memberships
-            where until_ms > $1 and joined_ms < $2 and until_ms > joined_ms",
-            $filter
+            "select count(distinct user_id) from ",
+            touching!("memberships", "joined_ms" $(, $filter)*),
+            " as m where until_ms > joined_ms"
         )
     };
 }
-const PEOPLE: [&str; 3] = [people!(""), people!(" and room_id = $3"), people!(" and server = $3")];
+const PEOPLE: [&str; 3] = [people!(), people!("room_id", "$3"), people!("server", "$3")];
 
 /// The sums of a span, as known at `now`, ms; the span ends at `now` or before.
 ///
@@ -353,7 +304,7 @@ pub fn by_hour(hours: &[Hours]) -> BTreeMap<i64, i64> {
     found
 }
 
-const TOGETHER: &str = concat!(spans!(""), "select cast(coalesce(sum(end_ms - start_ms), 0) as bigint) from spans");
+const TOGETHER: &str = concat!(spans!(), "select cast(coalesce(sum(end_ms - start_ms), 0) as bigint) from spans");
 
 /// The device time of a span, ms, whoever it was.
 ///

@@ -2,7 +2,8 @@
 //! and what can have changed in its peak and its length is looked at where it changed.
 
 use super::memberships::{Assigned, Facts};
-use super::recount::{self, Cluster};
+use super::packed::unpack;
+use super::recount::{Cluster, stay, stay_columns};
 use super::rows::{Rows, Statement};
 use super::{Error, Tx};
 use crate::rtc::session::{Count, Session, Stay, peak, server_of};
@@ -19,9 +20,11 @@ pub(super) struct Move<'a> {
     pub cluster: &'a Cluster<'a>,
 }
 
-const PRESENT: &str =
-    "select id, chain, user_id, device_id, joined_ms, until_ms, join_event_id, resumed, intent, session_id
-    from memberships where session_id = $1 and until_ms >= $2 and joined_ms + 0 <= $3";
+const PRESENT: &str = concat!(
+    "select ",
+    stay_columns!(),
+    " from memberships m where m.session_id = $1 and m.until_ms >= $2 and m.joined_ms + 0 <= $3"
+);
 
 impl Move<'_> {
     /// The call after the changes; `None` when it must be counted anew: its beginning changed, it fell apart,
@@ -56,8 +59,7 @@ impl Move<'_> {
         let (from, to) = (self.cluster.from - 1, self.cluster.to);
         let query = sqlx::query(PRESENT).bind(&self.session.id).bind(from).bind(to);
         let mut present = BTreeMap::new();
-        for row in query.fetch_all(&mut **tx).await? {
-            let (stay, _) = recount::stay(&row)?;
+        for (_, (stay, _)) in unpack(&query.fetch_all(&mut **tx).await?, stay)? {
             present.insert(stay.id.clone(), stay);
         }
         for change in self.before.iter().chain([self.cluster]).flat_map(|cluster| &cluster.changes) {

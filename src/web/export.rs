@@ -6,17 +6,30 @@ use super::facts::CallFacts;
 use super::pages::{calls, with_members};
 use super::query::Query;
 use super::reply::{self, Ask};
+use super::sort;
 use super::{Web, format as f};
-use crate::store::row::{CallFilter, Cursor};
-use crate::store::sessions;
+use crate::store::row::CallFilter;
+use crate::store::sorted::{self, Order, Place};
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use futures_util::Stream;
 use std::fmt::Write;
 
-/// The filter of the list; an export has no pages.
-pub const KNOWN: &[&str] =
-    &["q", "room", "server", "user", "application", "status", "kind", "from", "to", "min_minutes", "min_people"];
+/// The filter and the order of the list; an export has no pages.
+pub const KNOWN: &[&str] = &[
+    "q",
+    "room",
+    "server",
+    "user",
+    "application",
+    "status",
+    "kind",
+    "from",
+    "to",
+    "min_minutes",
+    "min_people",
+    "sort",
+];
 /// Calls read at once.
 const PAGE: i64 = 200;
 
@@ -49,9 +62,13 @@ impl Form {
 
 async fn send(req: &HttpRequest, web: http::Data<Web>, form: Form) -> HttpResponse {
     let ask = Ask::of(req, &web);
-    let filter = async { calls::filter(&web, &ask, &Query::read(&ask.query, KNOWN)?).await };
-    let filter = match filter.await {
-        Ok(filter) => filter,
+    let asked = async {
+        let query = Query::read(&ask.query, KNOWN)?;
+        let order = sort::CALLS.read(&query)?.order();
+        Ok((calls::filter(&web, &ask, &query).await?, order))
+    };
+    let asked = match asked.await {
+        Ok(asked) => asked,
         Err(error) => return reply::failure(&ask, &error),
     };
     let (kind, end, head) = form.words();
@@ -59,13 +76,13 @@ async fn send(req: &HttpRequest, web: http::Data<Web>, form: Form) -> HttpRespon
         .insert_header((header::CONTENT_TYPE, kind))
         .insert_header((header::CACHE_CONTROL, "no-cache"))
         .insert_header((header::CONTENT_DISPOSITION, format!("attachment; filename=\"calls.{end}\"")))
-        .streaming(stream(web, ask, filter, head, form))
+        .streaming(stream(web, ask, asked, head, form))
 }
 
 fn stream(
     web: http::Data<Web>,
     ask: Ask,
-    filter: CallFilter,
+    (filter, order): (CallFilter, Order),
     head: String,
     form: Form,
 ) -> impl Stream<Item = Result<http::Bytes, Error>> {
@@ -73,9 +90,9 @@ fn stream(
         if !head.is_empty() {
             yield http::Bytes::from(head);
         }
-        let mut cursor = None;
+        let mut place = None;
         loop {
-            let text = page(&web, &ask, &filter, &mut cursor, form).await.inspect_err(|error| {
+            let text = page(&web, &ask, (&filter, order), &mut place, form).await.inspect_err(|error| {
                 // The answer has begun: the connection is cut, so that nobody takes a part for the whole.
                 tracing::error!(%error, "an export broke off");
             })?;
@@ -85,20 +102,22 @@ fn stream(
     }
 }
 
-/// The calls after the cursor as text, and the cursor moved on; `None` after the last.
+/// The calls after the place as text, and the place moved on; `None` after the last.
 async fn page(
     web: &Web,
     ask: &Ask,
-    filter: &CallFilter,
-    cursor: &mut Option<Cursor>,
+    (filter, order): (&CallFilter, Order),
+    place: &mut Option<Place>,
     form: Form,
 ) -> Result<Option<String>, Error> {
     // The order of an index for the whole way: what ended before `from` is passed over here, since the list that begins
     // with the latest ends would be sorted anew for each page.
-    let ordered = CallFilter { from_ms: filter.from_ms.filter(|_| filter.active == Some(true)), ..filter.clone() };
-    let mut rows = sessions::page(&web.store, ask.viewer, &ordered, cursor.as_ref(), PAGE, ask.now).await?;
-    let Some(last) = rows.last() else { return Ok(None) };
-    *cursor = Some(Cursor { started_ms: last.started_ms, id: last.id.clone() });
+    let keeps_from = order != Order::NEWEST || filter.active == Some(true);
+    let ordered = CallFilter { from_ms: filter.from_ms.filter(|_| keeps_from), ..filter.clone() };
+    let rows = sorted::page(&web.store, ask.viewer, &ordered, order, place.as_ref(), PAGE, ask.now).await?;
+    let Some((_, last)) = rows.last() else { return Ok(None) };
+    *place = Some(last.clone());
+    let mut rows: Vec<_> = rows.into_iter().map(|(call, _)| call).collect();
     rows.retain(|call| filter.from_ms.is_none_or(|from| call.until_ms >= from));
     let mut text = String::new();
     for call in with_members(web, ask, rows).await? {
@@ -172,7 +191,7 @@ fn row(web: &Web, call: &CallFacts) -> String {
 }
 
 /// A text as a cell (RFC 4180). One that a spreadsheet would take for a formula gets a `'` before it.
-fn cell(text: &str) -> String {
+pub(super) fn cell(text: &str) -> String {
     let is_formula =
         text.trim_start().starts_with(['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'])
             || text.starts_with(['\t', '\r', '\n']);

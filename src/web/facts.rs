@@ -11,16 +11,22 @@ use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, 
 use utoipa::{PartialSchema, ToSchema};
 
 mod certainty;
+mod clock;
 mod event;
 mod moment;
 mod places;
+mod probe;
+mod ring;
 mod room;
 mod sums;
 mod walk;
 pub use certainty::{BoundaryFacts, CertaintyFacts, CoverageFacts, EndsFacts, GapFacts, Ledger, boundary_words};
+pub use clock::{ClockFacts, DelayedFacts, length};
 pub use event::{EvidenceFacts, RejectedFacts};
 pub use moment::{CallThen, Flip, Moment, RelatedFacts, ZombieFacts};
 pub use places::{GhostFacts, PersonTime, Rate, RoomTime, ServerFacts, servers, top_room_ids, top_rooms};
+pub use probe::{AnswerFacts, DriftFacts, ReadyFacts, ServerProbeFacts, SfuOfServer, SfuProbeFacts};
+pub use ring::{RingFacts, with_outcomes};
 pub use room::{Pill, RoomFacts, VantageFacts};
 pub use sums::{SumFacts, inferred, not_exact};
 pub use walk::{HistoryFacts, WalkFacts};

@@ -67,11 +67,11 @@ async fn load(web: &Web, ask: &Ask, req: &HttpRequest, room: Option<&str>) -> Re
     let mut filter = CallFilter { active: Some(false), ..Default::default() };
     let mut title = "Calls on Matrix".to_owned();
     if let Some(room) = room {
-        let Some(room) = rooms::find(&web.store, ask.viewer, room, ask.now).await? else {
+        let Some(room) = rooms::named(&web.store, ask.viewer, room).await? else {
             return Err(Error::NotFound("No room with this id or alias is watched.".to_owned()));
         };
-        filter.room = Some(room.room.room_id.clone());
-        title = format!("Calls in {}", super::facts::RoomRef::from(room.room).title());
+        filter.room = Some(room.room_id.clone());
+        title = format!("Calls in {}", super::facts::RoomRef::from(room).title());
     }
     let calls = sessions::page(&web.store, ask.viewer, &filter, None, limit, ask.now).await?;
     let calls = with_members(web, ask, calls).await?;

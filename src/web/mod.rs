@@ -23,6 +23,8 @@ pub mod openapi;
 pub mod pages;
 pub mod query;
 pub mod reply;
+pub mod sort;
+mod table;
 
 use crate::changes::Changes;
 use crate::clock::Clock;
@@ -63,6 +65,8 @@ pub struct Options {
     pub cors_origins: Vec<String>,
     /// Metrics name rooms.
     pub metrics_room_labels: bool,
+    /// Other servers and SFUs are asked whether they are ready.
+    pub probing: bool,
 }
 
 impl Web {
@@ -155,12 +159,18 @@ fn api(config: &mut ServiceConfig) {
         .service(at("/api/v1/calls.ndjson", export::ndjson))
         .service(at("/api/v1/calls/{id:.+}", call::get))
         .service(at("/api/v1/rooms", rooms::get))
+        .service(at("/api/v1/rooms.csv", table::rooms))
+        .service(at("/api/v1/rooms.ndjson", table::rooms))
         .service(at("/api/v1/rooms/{id:.+}/members", moment::members))
         .service(at("/api/v1/rooms/{id:.+}/flips", moment::flips))
         .service(at("/api/v1/rooms/{id:.+}", room::get))
         .service(at("/api/v1/servers", servers::get))
+        .service(at("/api/v1/servers.csv", table::servers))
+        .service(at("/api/v1/servers.ndjson", table::servers))
         .service(at("/api/v1/servers/{name}", server::get))
         .service(at("/api/v1/transports", transports::get))
+        .service(at("/api/v1/transports.csv", table::transports))
+        .service(at("/api/v1/transports.ndjson", table::transports))
         .service(at("/api/v1/statistics", statistics::get))
         .service(at("/api/v1/wall", wall::get))
         .service(at("/api/v1/status", status::get))

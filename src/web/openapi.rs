@@ -96,7 +96,7 @@ impl Entry {
         let operation = OperationBuilder::new().tag(self.group).summary(Some(self.summary)).operation_id(Some(id));
         let operation = self.names().fold(operation, |operation, name| operation.parameter(params::in_path(name)));
         let known = self.known.iter();
-        let operation = known.fold(operation, |operation, name| operation.parameter(params::in_query(name)));
+        let operation = known.fold(operation, |operation, name| operation.parameter(params::in_query(self.path, name)));
         let operation = operation.response("200", self.found(schemas));
         let faults = ["400", "421", "500"].into_iter().chain(self.names().next().map(|_| "404"));
         let operation = faults.fold(operation, |operation, status| operation.response(status, fault(status)));

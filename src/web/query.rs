@@ -1,6 +1,5 @@
-//! What may stand behind the `?`: known parameters only, times in three forms, and the cursor.
+//! What may stand behind the `?`: known parameters only, and times in three forms.
 
-use crate::store::row::Cursor;
 use crate::web::error::Error;
 use crate::web::format::DAY;
 use url::form_urlencoded;
@@ -130,16 +129,6 @@ impl Query {
         }
     }
 
-    /// `cursor`, as an earlier answer gave it.
-    ///
-    /// # Errors
-    /// Anything else.
-    pub fn cursor(&self) -> Result<Option<Cursor>, Error> {
-        let Some(text) = self.get("cursor") else { return Ok(None) };
-        let cursor = decode(text);
-        cursor.map(Some).ok_or_else(|| Error::Invalid("cursor must be the next of an earlier answer".to_owned()))
-    }
-
     /// `cursor` of a list whose places are numbers, as an earlier answer gave it.
     ///
     /// # Errors
@@ -155,30 +144,7 @@ impl Query {
 fn date(text: &str) -> Option<i64> {
     let day: jiff::civil::Date = (text.len() == 10).then(|| text.parse().ok())??;
     // Not by way of a timestamp: those end a day before the last date does, and 9999-12-31 is what people write for ever.
-    // Not by way of a timestamp: those end a day before the last date does, and 9999-12-31 is what people write for ever.
     i64::try_from(day.duration_since(jiff::civil::date(1970, 1, 1)).as_millis()).ok()
-}
-
-/// A cursor as text. Its form is ours to change.
-#[must_use]
-pub fn encode(cursor: &Cursor) -> String {
-    let plain = format!("1 {} {}", cursor.started_ms, cursor.id);
-    plain.bytes().fold(String::with_capacity(plain.len() * 2), |mut text, byte| {
-        for half in [byte >> 4, byte & 15] {
-            text.push(char::from_digit(u32::from(half), 16).unwrap_or('0'));
-        }
-        text
-    })
-}
-
-fn decode(text: &str) -> Option<Cursor> {
-    let digit = |letter: char| letter.to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let digits: Vec<u8> = text.chars().map(digit).collect::<Option<_>>()?;
-    let (pairs, []) = digits.as_chunks::<2>() else { return None };
-    let plain = String::from_utf8(pairs.iter().map(|[high, low]| high << 4 | low).collect()).ok()?;
-    let mut parts = plain.splitn(3, ' ');
-    let ("1", started, id) = (parts.next()?, parts.next()?, parts.next()?) else { return None };
-    Some(Cursor { started_ms: started.parse().ok()?, id: id.to_owned() })
 }
 
 #[cfg(test)]
@@ -232,18 +198,6 @@ mod tests {
         }
         assert!(read("status=running").active().is_err());
         assert_eq!(read("status=ended").active().unwrap(), Some(false));
-    }
-
-    #[test]
-    fn a_cursor_comes_back_as_it_went() {
-        for (started_ms, id) in [(0, ""), (-5, "a b"), (i64::MAX, "née$x")] {
-            let cursor = Cursor { started_ms, id: id.to_owned() };
-            let query = read(&read("").with(&[], Some(("cursor", &encode(&cursor))))[1..]);
-            assert_eq!(query.cursor().unwrap(), Some(cursor));
-        }
-        for bad in ["0", "zz", "ff", "3120", "é"] {
-            assert!(read(&format!("cursor={bad}")).cursor().is_err(), "{bad}");
-        }
     }
 
     #[test]

@@ -29,7 +29,11 @@ impl Ask {
             now: web.clock.now_ms(),
             viewer: Viewer::Operator,
             api: is_for_programs(req.path()),
-            query: if is_for_programs(req.path()) { req.query_string().to_owned() } else { fitting(req.query_string()) },
+            query: if is_for_programs(req.path()) {
+                req.query_string().to_owned()
+            } else {
+                fitting(req.query_string())
+            },
             known_tags: fresh::known(req),
         }
     }

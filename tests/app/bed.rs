@@ -5,6 +5,7 @@ use crate::support::http::{Http, quote};
 use callscope::app::App;
 use callscope::clock::Clock;
 use callscope::config::Config;
+use callscope::matrix::probe::Prober;
 use callscope::sim::{Homeserver, NewRoom};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -63,6 +64,21 @@ impl Bed {
 
     /// The same, with a clock of the test's own.
     pub async fn start_at(&self, clock: Clock, more: &[(&str, &str)]) -> Running {
+        self.start_by(clock, more, Prober::new).await
+    }
+
+    /// Starts the app so that it finds every other server and SFU at the simulated homeserver.
+    pub async fn start_probing(&self, more: &[(&str, &str)]) -> Running {
+        let place = self.hs.url().strip_prefix("http://").unwrap().parse().unwrap();
+        self.start_by(Clock::System, more, || Prober::towards(place)).await
+    }
+
+    async fn start_by(
+        &self,
+        clock: Clock,
+        more: &[(&str, &str)],
+        prober: impl Fn() -> Result<Prober, callscope::matrix::Error>,
+    ) -> Running {
         let mut settings: std::collections::BTreeMap<String, String> = self.settings().into_iter().collect();
         settings.extend(more.iter().map(|(key, value)| (format!("CALLSCOPE_{key}"), (*value).to_owned())));
         let config = Config::load(None, settings.into_iter()).unwrap();
@@ -70,9 +86,11 @@ impl Bed {
             let _ = callscope::telemetry::start("debug,hyper_util=info,h2=info,sqlx=info,reqwest=info");
         }
         // A process that another test starts has our locks for the moment between fork and exec.
-        let app = eventually("the database is free", 10, async || match App::start(&config, clock.clone()).await {
-            Err(callscope::app::Error::Store(callscope::store::Error::Held { .. })) => None,
-            started => Some(started.unwrap()),
+        let app = eventually("the database is free", 10, async || {
+            match App::start_with(&config, clock.clone(), &prober).await {
+                Err(callscope::app::Error::Store(callscope::store::Error::Held { .. })) => None,
+                started => Some(started.unwrap()),
+            }
         })
         .await;
         let http = Http::new(&format!("http://{}", app.address), None);

@@ -15,6 +15,7 @@ mod mixture;
 mod operator;
 mod past;
 mod poll;
+mod probe;
 mod rebuild;
 mod retention;
 mod rights;

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on ends")]
 
 mod contract;
+mod health;
+mod lists;
 mod numbers;
 mod others;
 mod seen;
@@ -180,6 +182,10 @@ async fn errors_have_one_shape_and_the_routes_way() {
         ("/calls?cursor=zz", 400, "M_INVALID_PARAM"),
         ("/calls?from=soon", 400, "M_INVALID_PARAM"),
         ("/calls?kind=x", 400, "M_INVALID_PARAM"),
+        ("/calls?sort=colour", 400, "M_INVALID_PARAM"),
+        ("/rooms?sort=colour", 400, "M_INVALID_PARAM"),
+        ("/servers?limit=501", 400, "M_INVALID_PARAM"),
+        ("/transports?cursor=00", 400, "M_INVALID_PARAM"),
         ("/calls?min_people=-1", 400, "M_INVALID_PARAM"),
         ("/status?x=%3Cscript%3E", 400, "M_INVALID_PARAM"),
         ("/calls/nothing", 404, "M_NOT_FOUND"),
@@ -202,7 +208,7 @@ async fn errors_have_one_shape_and_the_routes_way() {
     assert_eq!(
         unknown["error"],
         "unknown parameter \"rom\"; known here: q, room, server, user, application, status, kind, from, to, min_minutes, \
-         min_people, cursor, limit"
+         min_people, sort, cursor, limit"
     );
     let answer = site.client.post(format!("{}/api/v1/calls", site.base)).send().await.unwrap();
     assert_eq!((answer.status().as_u16(), answer.headers()["allow"].to_str().unwrap()), (405, "GET, HEAD"));

@@ -52,7 +52,11 @@ impl Site {
         let changes = Changes::default();
         let (of_web, clock) = (changes.clone(), Clock::fixed(NOW));
         let of_site = clock.clone();
-        let options = Options { cors_origins: vec!["https://app.example".into()], metrics_room_labels: true };
+        let options = Options {
+            cors_origins: vec!["https://app.example".into()],
+            metrics_room_labels: true,
+            probing: name == "probed",
+        };
         let web = Web {
             store: store.clone(),
             changes: of_web,
@@ -84,19 +88,27 @@ impl Site {
     }
 
     pub async fn write(&self, events: Vec<Value>) {
-        self.write_to(ROOM, events).await;
+        self.write_at(ROOM, events, NOW - MINUTE, None).await;
     }
 
     pub async fn write_to(&self, room: &str, events: Vec<Value>) {
+        self.write_at(room, events, NOW - MINUTE, None).await;
+    }
+
+    /// As if the events had just come by the sync stream.
+    pub async fn write_live(&self, events: Vec<Value>, came: i64) {
+        self.write_at(ROOM, events, came, Some(came)).await;
+    }
+
+    async fn write_at(&self, room: &str, events: Vec<Value>, seen_ms: i64, received: Option<i64>) {
         let arrival = |json: Value| Arrival {
-            event: RoomEvent::from_json(&json, None).unwrap(),
+            event: RoomEvent::from_json(&json, received).unwrap(),
             json: json.to_string(),
             in_timeline: true,
         };
         let arrivals = events.into_iter().map(arrival).collect();
         let room = RoomBatch { arrivals, watch: Some(Watch::Joined), ..RoomBatch::new(room, Source::Sync) };
-        let batch =
-            Batch { vantage_id: "v".into(), seen_ms: NOW - MINUTE, position: Some("s1".into()), rooms: vec![room] };
+        let batch = Batch { vantage_id: "v".into(), seen_ms, position: Some("s1".into()), rooms: vec![room] };
         batch::write(&self.store, &Rules::default(), &batch).await.unwrap();
         self.changes.announce(Change::Observer);
     }

@@ -1,6 +1,6 @@
 //! What a poll repairs, on each database.
 
-use super::*;
+use crate::*;
 
 fn member(id: &str, at: i64, content: &Value) -> Value {
     json!({"event_id": id, "type": "m.call.member", "state_key": "k", "sender": "@a:h", "origin_server_ts": at,

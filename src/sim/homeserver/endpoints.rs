@@ -18,6 +18,8 @@ pub(super) async fn answer(hs: &Homeserver, call: &Call) -> Answer {
     let method = call.method.as_str();
     match path.as_slice() {
         [".well-known", "matrix", "client"] if method == "GET" => Ok(well_known(hs)),
+        // As if the service of an SFU were here, too.
+        [.., "healthz"] if method == "GET" => Ok(json!({})),
         ["_matrix", "client", "versions"] if method == "GET" => Ok(versions(&hs.ledger())),
         ["_matrix", "client", "unstable", "org.matrix.msc4143", "rtc", "transports"] => {
             call.caller(hs)?;

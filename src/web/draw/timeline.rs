@@ -211,7 +211,8 @@ struct Canvas<'a> {
     renewals: &'a [Renewal],
 }
 
-/// Draws a call. The sparer the page has to be, the smaller: 0 as is, 1 with small rows always, from 2 on an area.
+/// Draws a call. The sparer the page has to be, the smaller: 0 as is, 1 with small rows always, 2 with
+/// nothing to read in them but names, from 3 on an area.
 #[must_use]
 pub fn draw(call: &CallFacts, renewals: &[Renewal], related: &[RelatedFacts], now: i64, spare: u32) -> Timeline {
     let axis = Axis::around(call.started_ms, call.end_ms(now));
@@ -231,11 +232,14 @@ pub fn draw(call: &CallFacts, renewals: &[Renewal], related: &[RelatedFacts], no
         marks: Vec::new(),
         sfus: Sfus::default(),
     };
-    if people.len() > DENSE_MAX || spare > 1 {
+    if people.len() > DENSE_MAX || spare > 2 {
         picture.area = Some(shape::whole(call, now));
     } else {
         let canvas = Canvas { axis, now, dense, dated, sfus: &sfus, renewals };
         picture.add_rows(&canvas, people);
+        if spare > 1 {
+            picture.groups.iter_mut().flat_map(|group| &mut group.rows).for_each(|row| row.title.clear());
+        }
         picture.add_marks(related, &axis, dated);
     }
     picture.sfus = sfus;

@@ -106,6 +106,11 @@ pub struct RelatedFacts {
     pub lifetime_ms: Option<i64>,
     pub intent: Option<String>,
     pub relates_to: Option<String>,
+    /// What became of a ring: `answered`, `declined`, `missed`, or `ringing` while it does; null of all else.
+    pub outcome: Option<&'static str>,
+    /// When the first came who answered it.
+    pub answered_ms: Option<i64>,
+    pub answered_at: Option<Stamp>,
 }
 
 impl From<related::Related> for RelatedFacts {
@@ -122,6 +127,9 @@ impl From<related::Related> for RelatedFacts {
             lifetime_ms: event.lifetime_ms,
             intent: event.intent,
             relates_to: event.relates_to,
+            outcome: None,
+            answered_ms: None,
+            answered_at: None,
         }
     }
 }
@@ -139,6 +147,17 @@ impl RelatedFacts {
         person(self.name.as_deref(), &self.user_id)
     }
 
+    /// What became of a ring, in words.
+    fn end(&self) -> String {
+        match (self.outcome, self.answered_ms) {
+            (Some("answered"), Some(ms)) => format!(": answered after {}", super::length(ms - self.at_ms)),
+            (Some("missed"), _) => ": not answered".to_owned(),
+            (Some("ringing"), _) => ": still ringing".to_owned(),
+            (Some(outcome), _) => format!(": {outcome}"),
+            (None, _) => String::new(),
+        }
+    }
+
     /// What happened, in words.
     #[must_use]
     pub fn words(&self) -> String {
@@ -151,7 +170,7 @@ impl RelatedFacts {
             (None, _) => "the room".to_owned(),
         };
         match self.kind {
-            "ring" => format!("{who} rang {whom}"),
+            "ring" => format!("{who} rang {whom}{}", self.end()),
             "notification" => format!("{who} told {whom} of the call"),
             "decline" => format!("{who} declined"),
             "slot_opened" => format!("{who} opened the slot or changed it"),

@@ -1,6 +1,6 @@
 //! Rooms, servers and people by their time in calls, as pages and JSON show them.
 
-use super::{RoomRef, Stamp, inferred, person};
+use super::{ClockFacts, RoomRef, ServerProbeFacts, Stamp, inferred, person};
 use crate::store::row::RoomName;
 use crate::store::statistics::{GhostRow, PersonRow, ServerRow};
 use crate::store::sums::Sums;
@@ -35,6 +35,10 @@ pub struct ServerFacts {
     /// In calls now.
     pub people_now: usize,
     pub calls_now: usize,
+    /// Its clock; null for those with little time in calls, where it was not looked at: see its own page.
+    pub clock: Option<ClockFacts>,
+    /// What it said when it was asked whether it is ready; null where it was not asked.
+    pub probe: Option<ServerProbeFacts>,
 }
 
 /// A person and the time in calls.
@@ -149,6 +153,8 @@ pub fn servers(sums: &Sums, rows: Vec<ServerRow>) -> Vec<ServerFacts> {
             expired: row.expired,
             people_now: 0,
             calls_now: 0,
+            clock: None,
+            probe: None,
         }
     };
     let mut found: Vec<ServerFacts> = rows.into_iter().map(server).collect();

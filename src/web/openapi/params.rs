@@ -1,6 +1,7 @@
 //! The parameters of all addresses, each described once.
 
 use crate::web::query::NUMBER_MAX;
+use crate::web::sort;
 use serde_json::{Value, json};
 use utoipa::openapi::Required;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
@@ -25,6 +26,12 @@ pub const QUERY: &[(&str, &str)] = &[
     ("min_people", "Only calls to which so many people or more came"),
     ("at", "The moment to look at, at the latest now"),
     ("period", "The period that ends today"),
+    (
+        "sort",
+        "The order. Calls: started, duration, people, peak. Rooms: name, calls, last_call, known_since. Servers: server, \
+         people, calls, time, run_out, now. SFUs: sfu, time, calls, people, now. With - before it, the other way round: \
+         most or newest first",
+    ),
     ("events_from", "Leave out the first so many of the events behind the call"),
     ("limit", "At most so many, 1 to 500"),
     ("cursor", "Where to go on: `next` of an earlier answer"),
@@ -38,9 +45,9 @@ pub const PATH: &[(&str, &str)] = &[
 
 /// A parameter of the query.
 #[must_use]
-pub fn in_query(name: &str) -> Parameter {
+pub fn in_query(path: &str, name: &str) -> Parameter {
     let parameter = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Query).required(Required::False);
-    parameter.description(words(QUERY, name)).schema(Some(schema(shape(name)))).build()
+    parameter.description(words(QUERY, name)).schema(Some(schema(shape(path, name)))).build()
 }
 
 /// A name in the path.
@@ -57,9 +64,14 @@ pub fn words(table: &[(&str, &'static str)], name: &str) -> Option<&'static str>
 }
 
 /// The values that a parameter may have.
-fn shape(name: &str) -> Value {
+fn shape(path: &str, name: &str) -> Value {
     let empty = json!({ "type": "string", "maxLength": 0, "description": "As if it were not there: so forms send it" });
     match name {
+        "sort" => {
+            let sorts = sort::ALL.iter().find(|(start, _)| path.starts_with(start));
+            let words = sorts.map(|(_, sorts)| sorts.words()).unwrap_or_default();
+            json!({ "type": "string", "enum": words.into_iter().chain([String::new()]).collect::<Vec<_>>() })
+        }
         "status" => json!({ "type": "string", "enum": ["active", "ended", ""] }),
         "period" => json!({ "type": "string", "enum": ["7d", "30d", "90d", "365d", ""] }),
         "kind" => json!({ "type": "string", "enum": ["solo", "group", ""] }),

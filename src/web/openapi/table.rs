@@ -12,14 +12,14 @@ use crate::web::pages::overview::Overview;
 use crate::web::pages::period;
 use crate::web::pages::rejected::{self, Rejected};
 use crate::web::pages::room::{self, RoomPage};
-use crate::web::pages::rooms::Rooms;
+use crate::web::pages::rooms::{self, Rooms};
 use crate::web::pages::server::ServerPage;
 use crate::web::pages::servers::Servers;
 use crate::web::pages::statistics::Statistics;
 use crate::web::pages::status::Status;
 use crate::web::pages::transports::Transports;
 use crate::web::pages::wall::Wall;
-use crate::web::{export, feed};
+use crate::web::{export, feed, table};
 
 const CALLS: &str = "Calls";
 const ROOMS: &str = "Rooms";
@@ -27,11 +27,14 @@ const NUMBERS: &str = "Numbers";
 const OTHERS: &str = "For other programs";
 const OBSERVER: &str = "The observer";
 
+const CSV: &str = "text/csv";
+const NDJSON: &str = "application/x-ndjson";
+
 /// Every address that is not a page for people.
 pub const ENTRIES: &[Entry] = &[
     json::<Overview>(CALLS, "/api/v1/overview", "What runs now, the numbers of today, and what cannot be seen"),
     json::<Calls>(CALLS, "/api/v1/calls/active", "The calls that run now, newest first"),
-    json::<Calls>(CALLS, "/api/v1/calls", "All calls, newest first").takes(calls::KNOWN),
+    json::<Calls>(CALLS, "/api/v1/calls", "All calls, newest first or as sort says").takes(calls::KNOWN),
     other(CALLS, "/api/v1/calls.csv", "text/csv", "All calls of a filter as a table for spreadsheets, of any length")
         .takes(export::KNOWN),
     other(
@@ -44,7 +47,9 @@ pub const ENTRIES: &[Entry] = &[
     json::<CallPage>(CALLS, "/api/v1/calls/{id}", "One call with its members and the events behind it")
         .takes(call::KNOWN)
         .moves(),
-    json::<Rooms>(ROOMS, "/api/v1/rooms", "The watched rooms and how well each can be seen"),
+    json::<Rooms>(ROOMS, "/api/v1/rooms", "The watched rooms and how well each can be seen").takes(rooms::KNOWN),
+    other(ROOMS, "/api/v1/rooms.csv", CSV, "All watched rooms as a table for spreadsheets").takes(table::ROOMS),
+    other(ROOMS, "/api/v1/rooms.ndjson", NDJSON, "All watched rooms, one JSON a line").takes(table::ROOMS),
     json::<RoomPage>(ROOMS, "/api/v1/rooms/{id}", "One room: its last calls, its year, and how it is known")
         .takes(room::KNOWN)
         .moves(),
@@ -54,11 +59,15 @@ pub const ENTRIES: &[Entry] = &[
         .takes(moment::FLIPS),
     json::<Statistics>(NUMBERS, "/api/v1/statistics", "What happened in a period, against the period before")
         .takes(period::KNOWN),
-    json::<Servers>(NUMBERS, "/api/v1/servers", "The homeservers seen in calls of a period").takes(period::KNOWN),
+    json::<Servers>(NUMBERS, "/api/v1/servers", "The homeservers seen in calls of a period").takes(period::OF_LIST),
+    other(NUMBERS, "/api/v1/servers.csv", CSV, "All of them as a table for spreadsheets").takes(table::OF_PERIOD),
+    other(NUMBERS, "/api/v1/servers.ndjson", NDJSON, "All of them, one JSON a line").takes(table::OF_PERIOD),
     json::<ServerPage>(NUMBERS, "/api/v1/servers/{name}", "One homeserver: whether it is in a call now, and its past")
         .takes(period::KNOWN),
     json::<Transports>(NUMBERS, "/api/v1/transports", "The SFUs that carried the calls of a period")
-        .takes(period::KNOWN),
+        .takes(period::OF_LIST),
+    other(NUMBERS, "/api/v1/transports.csv", CSV, "All of them as a table for spreadsheets").takes(table::OF_PERIOD),
+    other(NUMBERS, "/api/v1/transports.ndjson", NDJSON, "All of them, one JSON a line").takes(table::OF_PERIOD),
     json::<Wall>(NUMBERS, "/api/v1/wall", "What runs now, for a screen on a wall"),
     json::<Status>(OBSERVER, "/api/v1/status", "The accounts that look, how far they are, and what they could not use"),
     json::<Rejected>(OBSERVER, "/api/v1/rejected", "Events that could not be used, newest first")

@@ -9,7 +9,7 @@ use crate::web::draw::sfu::Sfus;
 use crate::web::draw::shape;
 use crate::web::draw::timeline::{self, Renewal, Timeline};
 use crate::web::error::Error;
-use crate::web::facts::{CallFacts, CoverageFacts, EvidenceFacts, MemberFacts, RelatedFacts};
+use crate::web::facts::{self, CallFacts, CoverageFacts, EvidenceFacts, MemberFacts, RelatedFacts};
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
 use crate::web::{Web, assets, format as f};
@@ -127,7 +127,7 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<CallPage>, Error>
     let joins: Vec<String> = facts.members.iter().map(|member| member.join_event_id.clone()).collect();
     let related = related::of(&web.store, ask.viewer, &call, &joins).await?;
     let mut page = CallPage { part, ..page(facts, evidence, total, cover, ask.now) };
-    let related = related.into_iter().map(RelatedFacts::from);
+    let related = facts::with_outcomes(related, &page.call.members, ask.now).into_iter();
     page.related = related
         .map(|one| {
             let name = page.name_of(&one.user_id);

@@ -1,12 +1,14 @@
-//! `/calls`: every call, newest first, filtered and paged; and the list of those that run now.
+//! `/calls`: every call, newest first or in another order, filtered and paged; and the list of those that run now.
 
-use crate::store::row::{self, CallFilter, Cursor, More};
+use crate::store::row::{self, CallFilter, Matching, More};
+use crate::store::sorted::{self, Place};
 use crate::store::{rooms, sessions};
 use crate::web::draw::shape;
 use crate::web::error::Error;
 use crate::web::facts::{CallFacts, List};
-use crate::web::query::{self, Query};
+use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
+use crate::web::sort::{self, Chosen, Head};
 use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
@@ -26,6 +28,7 @@ pub const KNOWN: &[&str] = &[
     "to",
     "min_minutes",
     "min_people",
+    "sort",
     "cursor",
     "limit",
 ];
@@ -47,16 +50,17 @@ pub struct Calls {
 #[derive(Debug, Clone, Default)]
 pub struct Form {
     pub query: Query,
-    pub matching: i64,
+    pub chosen: Chosen,
+    pub matching: Matching,
     pub all: i64,
     pub since_ms: Option<i64>,
     pub rooms: usize,
 }
 
-/// The calls of one day.
+/// The calls of one day; in another order than that of time, all calls.
 #[derive(Debug, Clone)]
 pub struct Day<'a> {
-    pub ms: i64,
+    pub ms: Option<i64>,
     pub calls: Vec<&'a CallFacts>,
 }
 
@@ -89,17 +93,18 @@ pub async fn active(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
 async fn load(web: &Web, ask: &Ask) -> Result<Calls, Error> {
     let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
     let query = Query::read(&ask.query, KNOWN)?;
-    let limit = query.limit(LIMIT)?;
-    let cursor = query.cursor()?;
+    let (limit, chosen) = (query.limit(LIMIT)?, sort::CALLS.read(&query)?);
+    let place = chosen.place(&query)?;
     let filter = filter(web, ask, &query).await?;
-    let mut calls = sessions::page(store, viewer, &filter, cursor.as_ref(), limit + 1, now).await?;
-    let next = next(&mut calls, limit);
+    let calls = sorted::page(store, viewer, &filter, chosen.order(), place.as_ref(), limit + 1, now).await?;
+    let (calls, next) = next(calls, limit);
+    let next = next.map(|place| chosen.cursor(&place));
     let calls = super::with_members(web, ask, calls).await?;
     let form = if ask.api { Form::default() } else { form(web, ask, &query, &filter).await? };
     let next_url =
         next.as_ref().map(|next| web.url(&format!("/api/v1/calls{}", query.with(&[], Some(("cursor", next))))));
     let list = List { data: calls, next, next_url };
-    Ok(Calls { list, form: Form { query, ..form } })
+    Ok(Calls { list, form: Form { query, chosen, ..form } })
 }
 
 /// The filter that the parameters say; lists and exports have the same.
@@ -112,9 +117,9 @@ pub(in crate::web) async fn filter(web: &Web, ask: &Ask, query: &Query) -> Resul
         more: more(web, ask, query).await?,
     };
     if let Some(room) = &mut filter.room
-        && let Some(found) = rooms::find(&web.store, ask.viewer, room, ask.now).await?
+        && let Some(found) = rooms::named(&web.store, ask.viewer, room).await?
     {
-        *room = found.room.room_id;
+        *room = found.room_id;
     }
     Ok(filter)
 }
@@ -140,14 +145,12 @@ async fn more(web: &Web, ask: &Ask, query: &Query) -> Result<More, Error> {
 }
 
 /// One more than asked was read: if it is there, the last one shown is where the next page begins.
-fn next(calls: &mut Vec<row::Call>, limit: i64) -> Option<String> {
+fn next(mut calls: Vec<(row::Call, Place)>, limit: i64) -> (Vec<row::Call>, Option<Place>) {
     let limit = usize::try_from(limit).unwrap_or(0);
-    if calls.len() <= limit {
-        return None;
-    }
+    let is_more = calls.len() > limit;
     calls.truncate(limit);
-    let last = calls.last()?;
-    Some(query::encode(&Cursor { started_ms: last.started_ms, id: last.id.clone() }))
+    let next = calls.last().filter(|_| is_more).map(|(_, place)| place.clone());
+    (calls.into_iter().map(|(call, _)| call).collect(), next)
 }
 
 async fn form(web: &Web, ask: &Ask, query: &Query, filter: &CallFilter) -> Result<Form, Error> {
@@ -155,18 +158,19 @@ async fn form(web: &Web, ask: &Ask, query: &Query, filter: &CallFilter) -> Resul
     let rooms = rooms::list(store, viewer, now).await?;
     let filtered = *filter != CallFilter::default();
     let all: i64 = rooms.iter().map(|room| room.calls).sum();
-    let matching = if filtered { sessions::count(store, viewer, filter, now).await? } else { all };
+    let all_match = Matching { calls: all, more: false };
+    let matching = if filtered { sessions::count(store, viewer, filter, now).await? } else { all_match };
     let since_ms = rooms.iter().filter_map(|room| room.oldest_event_ms).min();
-    Ok(Form { query: query.clone(), matching, all, since_ms, rooms: rooms.len() })
+    Ok(Form { query: query.clone(), chosen: Chosen::default(), matching, all, since_ms, rooms: rooms.len() })
 }
 
 impl Calls {
-    /// The calls by the UTC day on which they started.
+    /// The calls by the UTC day on which they started, where they are in that order.
     #[must_use]
     pub fn days(&self) -> Vec<Day<'_>> {
         let mut days: Vec<Day<'_>> = Vec::new();
         for call in &self.list.data {
-            let ms = f::midnight(call.started_ms);
+            let ms = self.form.is_by_time().then(|| f::midnight(call.started_ms));
             match days.last_mut().filter(|day| day.ms == ms) {
                 Some(day) => day.calls.push(call),
                 None => days.push(Day { ms, calls: vec![call] }),
@@ -189,6 +193,39 @@ impl Calls {
 }
 
 impl Form {
+    /// Is the list in order of time?
+    #[must_use]
+    pub fn is_by_time(&self) -> bool {
+        self.chosen.name == "started"
+    }
+
+    /// The head of a column that sorts.
+    #[must_use]
+    pub fn head(&self, name: &str) -> Head {
+        self.chosen.head(name, false, "/calls", &self.query)
+    }
+
+    /// The order in words.
+    #[must_use]
+    pub fn order_words(&self) -> &'static str {
+        self.orders().into_iter().find(|(.., here)| *here).map_or("fewest first", |(_, says, _)| says)
+    }
+
+    /// The choices of the order for the form: word, what it says, and whether it is this one.
+    #[must_use]
+    pub fn orders(&self) -> [(&'static str, &'static str, bool); 6] {
+        let here = self.chosen.word();
+        [
+            ("", "Newest first"),
+            ("started", "Oldest first"),
+            ("-duration", "Longest first"),
+            ("duration", "Shortest first"),
+            ("-people", "Most people first"),
+            ("-peak", "Most at once first"),
+        ]
+        .map(|(word, says)| (word, says, word == here || (word.is_empty() && self.chosen.is_default())))
+    }
+
     /// A field's text.
     #[must_use]
     pub fn value(&self, name: &str) -> &str {
@@ -206,6 +243,13 @@ impl Form {
     pub fn field_type(&self, name: &str) -> &'static str {
         let text = self.value(name);
         if text.is_empty() || (text.len() == 10 && text.as_bytes()[4] == b'-') { "date" } else { "text" }
+    }
+
+    /// How many calls match, in words.
+    #[must_use]
+    pub fn matching(&self) -> String {
+        let calls = f::count(self.matching.calls);
+        if self.matching.more { format!("more than {calls}") } else { calls }
     }
 
     #[must_use]

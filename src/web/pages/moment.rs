@@ -13,8 +13,8 @@ use utoipa::ToSchema;
 
 /// Parameters of the two lists.
 pub const MEMBERS: &[&str] = &["at"];
-pub const FLIPS: &[&str] = &["from", "to"];
-/// Calls whose flips are in one answer.
+pub const FLIPS: &[&str] = &["from", "to", "cursor"];
+/// Calls whose flips are in one answer, or a few more.
 const CALLS: i64 = 1000;
 /// Without `from`, the flips of so many days.
 const DAYS: i64 = 30;
@@ -45,15 +45,20 @@ pub async fn flips(req: HttpRequest, web: http::Data<Web>, id: http::Path<String
         let room = room(&web, &ask, &id).await?;
         let to = query.time("to", true)?.unwrap_or(i64::MAX);
         let from = query.time("from", false)?.unwrap_or_else(|| to.min(ask.now).saturating_sub(DAYS * f::DAY));
-        Ok(Flips { list: List::whole(flips_of(&web, &ask, &room.room_id, (from, to)).await?) })
+        let span = (from, to.min(query.place()?.unwrap_or(i64::MAX)));
+        let (data, rest) = flips_of(&web, &ask, &room.room_id, span).await?;
+        let next = rest.map(|rest| rest.to_string());
+        let path = format!("/api/v1/rooms/{}/flips", f::segment(&room.room_id));
+        let url = |next: &String| web.url(&format!("{path}{}", query.with(&[], Some(("cursor", next)))));
+        Ok(Flips { list: List { data, next_url: next.as_ref().map(url), next } })
     };
     reply::json(&ask, answer.await)
 }
 
 async fn room(web: &Web, ask: &Ask, id: &str) -> Result<RoomRef, Error> {
-    let found = rooms::find(&web.store, ask.viewer, id, ask.now).await?;
+    let found = rooms::named(&web.store, ask.viewer, id).await?;
     let missing = || Error::NotFound("No room with this id or alias is watched.".to_owned());
-    found.map(|room| room.room.into()).ok_or_else(missing)
+    found.map(RoomRef::from).ok_or_else(missing)
 }
 
 /// The parameter `at`; the future is not known.
@@ -76,15 +81,20 @@ pub(super) async fn then(web: &Web, ask: &Ask, room: RoomRef, at_ms: i64) -> Res
     Ok(Moment::new(room, at_ms, at(&cover, at_ms).as_str(), calls))
 }
 
-/// The flips of a room in `[from, to)`, newest first.
-pub(super) async fn flips_of(web: &Web, ask: &Ask, room_id: &str, span: (i64, i64)) -> Result<Vec<Flip>, Error> {
+/// The flips of a room in the last part of `[from, to)`, newest first, and where that part begins if it is not all.
+pub(super) async fn flips_of(
+    web: &Web,
+    ask: &Ask,
+    room_id: &str,
+    (from, to): (i64, i64),
+) -> Result<(Vec<Flip>, Option<i64>), Error> {
     // A stamp from the future is no call yet.
-    let span = (span.0, span.1.min(ask.now.saturating_add(1)));
-    let calls = moments::calls_between(&web.store, ask.viewer, room_id, span, CALLS).await?;
-    Ok(Flip::of(&calls, span, ask.now))
+    let to = to.min(ask.now.saturating_add(1));
+    let (calls, first) = moments::calls_between(&web.store, ask.viewer, room_id, (from, to), CALLS).await?;
+    Ok((Flip::of(&calls, (first, to), ask.now), Some(first).filter(|first| *first > from)))
 }
 
-/// The flips on a room's page.
+/// The newest flips of a room, for its page.
 pub(super) async fn last_flips(web: &Web, ask: &Ask, room_id: &str) -> Result<Vec<Flip>, Error> {
-    flips_of(web, ask, room_id, (ask.now - DAYS * f::DAY, i64::MAX)).await
+    Ok(flips_of(web, ask, room_id, (ask.now - DAYS * f::DAY, i64::MAX)).await?.0)
 }

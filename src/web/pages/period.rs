@@ -5,8 +5,11 @@ use crate::web::error::Error;
 use crate::web::format as f;
 use crate::web::query::Query;
 
-/// The parameter.
+/// The parameter, and those of lists beside it.
 pub const KNOWN: &[&str] = &["period"];
+pub const OF_LIST: &[&str] = &["period", "sort", "limit", "cursor"];
+/// Rows of a list where no limit is asked for.
+pub const LIMIT: i64 = 50;
 
 /// A number of days.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +27,14 @@ impl Period {
     /// # Errors
     /// An unknown parameter, or any other word.
     pub fn read(query: &str) -> Result<Self, Error> {
-        let query = Query::read(query, KNOWN)?;
+        Self::of(&Query::read(query, KNOWN)?)
+    }
+
+    /// The period among other parameters.
+    ///
+    /// # Errors
+    /// Any other word.
+    pub fn of(query: &Query) -> Result<Self, Error> {
         let Some(word) = query.get("period") else { return Ok(Self { days: 30 }) };
         let found = ALL.iter().find(|(_, known, _)| *known == word);
         found

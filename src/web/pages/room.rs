@@ -4,14 +4,14 @@ use super::{moment, status};
 use crate::rtc::coverage::{Interval, Span};
 use crate::store::row::{self, CallFilter};
 use crate::store::sums::{self, Scope};
-use crate::store::{events, progress, rooms, sessions, stats, zombies};
+use crate::store::{events, progress, rings, rooms, sessions, stats, zombies};
 use crate::web::draw::blind;
 use crate::web::draw::chart::{self, ColumnChart};
 use crate::web::draw::heat::{self, Year};
 use crate::web::draw::shape;
 use crate::web::error::Error;
 use crate::web::facts::{
-    CallFacts, CoverageFacts, Flip, Moment, RejectedFacts, RoomFacts, SumFacts, WalkFacts, ZombieFacts,
+    CallFacts, CoverageFacts, Flip, Moment, RejectedFacts, RingFacts, RoomFacts, SumFacts, WalkFacts, ZombieFacts,
 };
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
@@ -28,6 +28,8 @@ const RECENT: i64 = 10;
 const REJECTED: i64 = 100;
 /// Spans of coverage in the list on the page; the JSON has all.
 const INTERVALS: usize = 12;
+/// Notifications looked at, the newest.
+const RINGS: i64 = 100;
 const ZOMBIES: i64 = 50;
 /// Walks in the JSON; a busy room has had many gaps.
 const WALKS: i64 = 20;
@@ -43,6 +45,8 @@ pub struct RoomPage {
     pub recent: Vec<CallFacts>,
     /// The sums of the last 30 days.
     pub last_30_days: SumFacts,
+    /// Rings of the last 30 days.
+    pub rings: RingFacts,
     /// The calls of the last year as `[started ms, most devices at once]`, oldest first.
     pub year: Vec<(i64, i64)>,
     pub rejected_events: Vec<RejectedFacts>,
@@ -87,6 +91,7 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error>
     let mut page = page(room, recent, year, rejected, cover, SumFacts::new(&sums, month));
     page.zombies = zombies::of(store, viewer, &room_id, ZOMBIES).await?.into_iter().map(ZombieFacts::from).collect();
     page.walks = progress::of_room(store, viewer, &room_id, WALKS).await?.into_iter().map(WalkFacts::from).collect();
+    page.rings = rings::of(store, viewer, Scope::Room(&room_id), (month, now), RINGS).await?.into();
     page.flips = moment::last_flips(web, ask, &room_id).await?;
     if let Some(at) = at {
         page.then = Some(moment::then(web, ask, page.room.room.clone(), at).await?);
@@ -111,6 +116,7 @@ pub fn page(
         room: room.into(),
         recent,
         last_30_days,
+        rings: RingFacts::default(),
         year,
         rejected_events,
         coverage,

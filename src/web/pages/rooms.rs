@@ -1,24 +1,39 @@
-//! `/rooms`: all watched rooms and how we stand towards them.
+//! `/rooms`: the watched rooms, a page at a time, and how we stand towards them.
 
 use crate::store::{rooms, row};
 use crate::web::error::Error;
 use crate::web::facts::{List, RoomFacts};
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
+use crate::web::sort::{self, Chosen, Head, Key};
 use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Rooms in the table; all of them are in the JSON.
-const SHOWN: usize = 300;
+/// Parameters of the list.
+pub const KNOWN: &[&str] = &["sort", "limit", "cursor"];
+const LIMIT: i64 = 50;
+/// A running call is later than any that began: so many ms.
+const RUNNING: i64 = 1 << 50;
 
 /// The page.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Rooms {
     #[serde(flatten)]
     pub list: List<RoomFacts>,
+    /// All watched rooms, on whatever page of the list.
+    pub total: usize,
+    /// Of all of them: those in which a call runs now, those that are not fully visible, and those whose history is still
+    /// being read.
+    pub busy: usize,
+    pub troubled: usize,
+    pub reading: usize,
+    #[serde(skip)]
+    query: Query,
+    #[serde(skip)]
+    chosen: Chosen,
 }
 
 /// `GET /rooms` and `GET /api/v1/rooms`
@@ -28,37 +43,76 @@ pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
 }
 
 async fn load(web: &Web, ask: &Ask) -> Result<Rooms, Error> {
-    Query::read(&ask.query, &[])?;
-    Ok(page(rooms::list(&web.store, ask.viewer, ask.now).await?))
+    let query = Query::read(&ask.query, KNOWN)?;
+    let mut page = all(web, ask, &query).await?;
+    let chosen = page.chosen;
+    let (data, next) = chosen.cut(page.list.data, &query, LIMIT, |room| key(chosen, room))?;
+    let next_url =
+        next.as_ref().map(|next| web.url(&format!("/api/v1/rooms{}", query.with(&[], Some(("cursor", next))))));
+    page.list = List { data, next, next_url };
+    Ok(Rooms { query, ..page })
+}
+
+/// The whole list, in the order that is asked for.
+pub(in crate::web) async fn all(web: &Web, ask: &Ask, query: &Query) -> Result<Rooms, Error> {
+    let chosen = sort::ROOMS.read(query)?;
+    let mut page = page(rooms::list(&web.store, ask.viewer, ask.now).await?);
+    page.list.data = chosen.all(page.list.data, |room| key(chosen, room));
+    Ok(Rooms { chosen, ..page })
+}
+
+/// What a room is sorted by.
+fn key(chosen: Chosen, room: &RoomFacts) -> Key {
+    let number = match chosen.name {
+        "calls" => room.calls,
+        "last_call" if room.active_calls > 0 => room.last_call_ms.unwrap_or(0).saturating_add(RUNNING),
+        "last_call" => room.last_call_ms.unwrap_or(0),
+        "known_since" => room.oldest_event_ms.unwrap_or(room.first_seen_ms),
+        _ => 0,
+    };
+    Key::new(number, &room.room.title(), &room.room.room_id)
 }
 
 /// The page from its rows.
 #[must_use]
 pub fn page(rooms: Vec<row::Room>) -> Rooms {
-    Rooms { list: List::whole(rooms.into_iter().map(RoomFacts::from).collect()) }
+    let data: Vec<RoomFacts> = rooms.into_iter().map(RoomFacts::from).collect();
+    let count = |is: fn(&RoomFacts) -> bool| data.iter().filter(|room| is(room)).count();
+    Rooms {
+        total: data.len(),
+        busy: count(|room| room.active_calls > 0),
+        troubled: count(|room| matches!(room.pill().class, "warn" | "blind")),
+        reading: count(|room| room.history_open),
+        list: List::whole(data),
+        query: Query::default(),
+        chosen: Chosen::default(),
+    }
 }
 
 impl Rooms {
+    /// The head of a column that sorts.
     #[must_use]
-    pub fn shown(&self) -> &[RoomFacts] {
-        &self.list.data[..self.list.data.len().min(SHOWN)]
+    pub fn head(&self, name: &str) -> Head {
+        self.chosen.head(name, name == "name", "/rooms", &self.query)
     }
 
-    /// Rooms in which a call runs now.
+    /// The same as JSON, and all of it as files.
     #[must_use]
-    pub fn busy(&self) -> usize {
-        self.list.data.iter().filter(|room| room.active_calls > 0).count()
+    pub fn files(&self) -> [(&'static str, String); 3] {
+        sort::files("/rooms", &self.query)
     }
 
-    /// Rooms whose pill is not a good one.
+    /// The same for a phone, where tables have no head.
     #[must_use]
-    pub fn troubled(&self) -> usize {
-        self.list.data.iter().filter(|room| matches!(room.pill().class, "warn" | "blind")).count()
+    pub fn heads(&self) -> [(&'static str, Head); 4] {
+        [("name", "name"), ("calls", "calls"), ("last_call", "last call"), ("known_since", "known since")]
+            .map(|(name, words)| (words, self.head(name)))
     }
 
+    /// The addresses of the first and of the next page, where there are others.
     #[must_use]
-    pub fn reading(&self) -> usize {
-        self.list.data.iter().filter(|room| room.history_open).count()
+    pub fn pages(&self) -> (Option<String>, Option<String>) {
+        sort::pages("/rooms", &self.query, self.list.next.as_deref())
     }
 }
 

@@ -1,14 +1,19 @@
 //! `/servers/{name}`: one homeserver: may it be restarted now, its people, how its stays end, what it leaves behind.
 
 use super::period::Period;
+use super::statistics::RINGS;
+use crate::store::probes::{self, ServerResult, SfuResult};
 use crate::store::statistics::{self, NamedRow};
 use crate::store::sums::{self, Scope};
-use crate::store::{sessions, vantages};
+use crate::store::{rings, sessions, skew, vantages};
 use crate::web::draw::bars::{self, Bars, Slot};
 use crate::web::draw::timeline::words;
 use crate::web::draw::{Num, ratio};
 use crate::web::error::Error;
-use crate::web::facts::{CallFacts, GhostFacts, PersonTime, Rate, Stamp, SumFacts};
+use crate::web::facts::{
+    self, CallFacts, ClockFacts, DelayedFacts, DriftFacts, GhostFacts, PersonTime, Rate, RingFacts, ServerProbeFacts,
+    SfuOfServer, Stamp, SumFacts,
+};
 use crate::web::kept::Kept;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
 use crate::web::{Web, assets, format as f};
@@ -29,6 +34,13 @@ const NAME_MAX: usize = 255;
 pub struct ServerPage {
     pub server: String,
     pub now: Now,
+    /// Whether servers are asked if they are ready (`probe.enabled`); what this one said; and what it publishes against what
+    /// its people name, null where it is not known.
+    pub probing: bool,
+    pub probe: Option<ServerProbeFacts>,
+    pub drift: Option<DriftFacts>,
+    /// The SFUs that it publishes or its people name, with their health.
+    pub sfus: Vec<SfuOfServer>,
     #[serde(flatten)]
     pub past: Past,
 }
@@ -72,6 +84,11 @@ pub struct Past {
     pub people: Vec<PersonTime>,
     /// The newest stays that nobody ended.
     pub ghosts: Vec<GhostFacts>,
+    /// Whether goodbyes come from devices that are gone.
+    pub delayed_events: DelayedFacts,
+    pub clock: ClockFacts,
+    /// Rings that its people sent.
+    pub rings: RingFacts,
     #[serde(skip)]
     days: i64,
 }
@@ -125,7 +142,16 @@ async fn load(web: &Web, ask: &Ask, kept: &Kept<Past>, name: &str) -> Result<Ser
     }
     let key = format!("{} {name}", period.word());
     let past = kept.get(&key, past(web, ask, name, period)).await?;
-    Ok(ServerPage { server: name.to_owned(), now: now(web, ask, name).await?, past })
+    let probe = probes::all::<ServerResult>(&web.store, ask.viewer).await?.remove(name).map(ServerProbeFacts::from);
+    let named = || {
+        let known = past.transports.iter().filter(|sfu| sfu.kind == "livekit");
+        known.filter_map(|sfu| sfu.service_url.as_deref())
+    };
+    let drift = probe.as_ref().and_then(|probe| probe.drift(named()));
+    let published = probe.as_ref().map_or(&[][..], |probe| &probe.sfus);
+    let sfus = SfuOfServer::all(published, named(), probes::all::<SfuResult>(&web.store, ask.viewer).await?);
+    let (now, probing) = (now(web, ask, name).await?, web.options.probing);
+    Ok(ServerPage { server: name.to_owned(), now, probing, probe, drift, sfus, past })
 }
 
 async fn now(web: &Web, ask: &Ask, name: &str) -> Result<Now, Error> {
@@ -173,6 +199,7 @@ async fn past(web: &Web, ask: &Ask, name: &str, period: Period) -> Result<Past, 
     let people = statistics::persons(store, viewer, name, (span, now), PEOPLE).await?;
     let ghosts = statistics::ghosts(store, viewer, name, span, GHOSTS).await?;
     let ends = statistics::ends(store, viewer, name, span, now).await?;
+    let delayed_events = DelayedFacts::new(&ends);
     let transports = statistics::named(store, viewer, name, span).await?;
     let mut rates: Vec<i64> =
         all.iter().filter_map(|row| Rate::of(row.expired, row.ended)).map(|r| r.permille).collect();
@@ -193,6 +220,9 @@ async fn past(web: &Web, ask: &Ask, name: &str, period: Period) -> Result<Past, 
         transports: transports.into_iter().map(NamedFacts::from).collect(),
         people: people.into_iter().map(PersonTime::from).collect(),
         ghosts: ghosts.into_iter().map(GhostFacts::from).collect(),
+        delayed_events,
+        clock: skew::of(store, viewer, name, span, &skew::heard(store).await?).await?.into(),
+        rings: rings::of(store, viewer, scope, (span, now), RINGS).await?.into(),
         days: period.days,
     })
 }

@@ -1,15 +1,17 @@
 //! `/servers`: every homeserver seen in a call within a period, its people, their time, and how often its stays only
 //! run out.
 
-use super::period::Period;
-use crate::store::row::CallFilter;
+use super::period::{LIMIT, OF_LIST, Period};
+use crate::store::probes::{self, ServerResult};
 use crate::store::statistics;
 use crate::store::sums::{self, Scope};
-use crate::store::{rooms, sessions};
+use crate::store::{ever, rooms, sessions, skew};
 use crate::web::error::Error;
-use crate::web::facts::{self, CallFacts, Rate, ServerFacts, Stamp};
+use crate::web::facts::{self, CallFacts, Rate, ReadyFacts, ServerFacts, ServerProbeFacts, Stamp};
 use crate::web::kept::Kept;
+use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
+use crate::web::sort::{self, Chosen, Head, Key};
 use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
@@ -17,8 +19,9 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 use utoipa::ToSchema;
 
-/// Rows on the page; the JSON has all.
-const SHOWN: usize = 100;
+/// Servers whose clocks are looked at, those with most time; and those in the table.
+const CLOCKS: usize = 200;
+const CLOCKS_SHOWN: usize = 12;
 
 /// The page.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -28,14 +31,27 @@ pub struct Servers {
     pub computed_at: Stamp,
     /// `7d`, `30d`, `90d` or `365d`.
     pub period: &'static str,
-    /// Most time first.
+    /// Those with somebody in a call now first, then most time, or as `sort` says.
     pub data: Vec<ServerFacts>,
     pub next: Option<String>,
     pub next_url: Option<String>,
+    /// All of them, on whatever page of the list; and those with somebody in a call now.
+    pub total: usize,
+    pub busy: usize,
+    /// Whether servers are asked if they are ready (`probe.enabled`).
+    pub probing: bool,
+    /// Of all servers of the period, on whatever page of the list.
+    pub ready: ReadyFacts,
     pub watched_rooms: usize,
     pub calls_ever: i64,
     #[serde(skip)]
+    clocks: Vec<ServerFacts>,
+    #[serde(skip)]
     days: i64,
+    #[serde(skip)]
+    query: Query,
+    #[serde(skip)]
+    chosen: Chosen,
 }
 
 /// `GET /servers` and `GET /api/v1/servers`
@@ -45,15 +61,45 @@ pub async fn get(req: HttpRequest, web: http::Data<Web>, kept: http::Data<Kept<S
 }
 
 async fn load(web: &Web, ask: &Ask, kept: &Kept<Servers>) -> Result<Servers, Error> {
-    let period = Period::read(&ask.query)?;
+    let query = Query::read(&ask.query, OF_LIST)?;
+    let mut page = all(web, ask, kept, &query).await?;
+    let chosen = page.chosen;
+    (page.data, page.next) = chosen.cut(page.data, &query, LIMIT, |server| key(chosen, server))?;
+    page.next_url =
+        page.next.as_ref().map(|next| web.url(&format!("/api/v1/servers{}", query.with(&[], Some(("cursor", next))))));
+    Ok(Servers { query, ..page })
+}
+
+/// The whole list, in the order that is asked for.
+pub(in crate::web) async fn all(web: &Web, ask: &Ask, kept: &Kept<Servers>, query: &Query) -> Result<Servers, Error> {
+    let (period, chosen) = (Period::of(query)?, sort::SERVERS.read(query)?);
     let mut page = kept.get(period.word(), past(web, ask, period)).await?;
     // Who is in a call now is looked at anew each time.
     let calls = sessions::active(&web.store, ask.viewer, ask.now).await?;
     let calls = super::with_members(web, ask, calls).await?;
+    let mut probed = probes::all::<ServerResult>(&web.store, ask.viewer).await?;
     for server in &mut page.data {
+        server.probe = probed.remove(&server.server).map(ServerProbeFacts::from);
         (server.calls_now, server.people_now) = now_of(&calls, &server.server);
     }
-    Ok(page)
+    page.ready = ReadyFacts::of(page.data.iter().filter_map(|server| server.probe.as_ref()));
+    page.busy = page.data.iter().filter(|server| server.calls_now > 0).count();
+    page.data = chosen.all(page.data, |server| key(chosen, server));
+    Ok(Servers { chosen, ..page })
+}
+
+/// What a server is sorted by.
+fn key(chosen: Chosen, server: &ServerFacts) -> Key {
+    let number = match chosen.name {
+        "people" => server.people,
+        "calls" => server.calls,
+        // Without a rate, at the end.
+        "run_out" => server.rate().map_or(-1, |rate| rate.permille),
+        "now" if server.calls_now > 0 => server.together_ms.saturating_add(1 << 50),
+        "time" | "now" => server.together_ms,
+        _ => 0,
+    };
+    Key::new(number, &server.server, &server.server)
 }
 
 /// Calls with people of this server in them now, and how many of these people.
@@ -71,38 +117,83 @@ async fn past(web: &Web, ask: &Ask, period: Period) -> Result<Servers, Error> {
     let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
     let span = period.span(now);
     let sums = sums::of(store, viewer, Scope::All, span, now).await?;
+    let mut data = facts::servers(&sums, statistics::servers(store, viewer, span, now).await?);
+    let heard = skew::heard(store).await?;
+    for server in data.iter_mut().take(CLOCKS) {
+        server.clock = Some(skew::of(store, viewer, &server.server, span, &heard).await?.into());
+    }
+    let clocks = clocks(&data);
     Ok(Servers {
         computed_ms: now,
         computed_at: Stamp(now),
         period: period.word(),
-        data: facts::servers(&sums, statistics::servers(store, viewer, span, now).await?),
+        total: data.len(),
+        clocks,
+        busy: 0,
+        probing: web.options.probing,
+        ready: ReadyFacts::default(),
+        data,
         next: None,
         next_url: None,
         watched_rooms: rooms::watched(store).await?.len(),
-        calls_ever: sessions::count(store, viewer, &CallFilter::default(), now).await?,
+        calls_ever: ever::calls(store, viewer, now).await?,
         days: period.days,
+        query: Query::default(),
+        chosen: Chosen::default(),
     })
 }
 
+/// The servers whose clocks are known, those that are most off first.
+fn clocks(data: &[ServerFacts]) -> Vec<ServerFacts> {
+    let off = |server: &ServerFacts| server.clock.and_then(|clock| clock.behind_ms).map(i64::saturating_abs);
+    let mut known: Vec<&ServerFacts> = data.iter().filter(|server| off(server).is_some()).collect();
+    known.sort_by_key(|server| std::cmp::Reverse(off(server)));
+    known.into_iter().take(CLOCKS_SHOWN).cloned().collect()
+}
+
 impl Servers {
+    /// The clocks that are most off, of all pages of the list; and how many of them somebody should look at.
+    #[must_use]
+    pub fn clocks(&self) -> (&[ServerFacts], usize) {
+        let is_off = |server: &&ServerFacts| server.clock.is_some_and(|clock| clock.is_off());
+        (&self.clocks, self.clocks.iter().filter(is_off).count())
+    }
+
     #[must_use]
     pub fn period(&self) -> Period {
         Period { days: self.days }
     }
 
-    /// The first rows, those with somebody in a call now before the others.
+    /// The head of a column that sorts.
     #[must_use]
-    pub fn shown(&self) -> Vec<&ServerFacts> {
-        let mut rows: Vec<&ServerFacts> = self.data.iter().collect();
-        rows.sort_by_key(|server| server.calls_now == 0);
-        rows.truncate(SHOWN);
-        rows
+    pub fn head(&self, name: &str) -> Head {
+        self.chosen.head(name, name == "server", "/servers", &self.query)
     }
 
-    /// Servers with somebody in a call now.
+    /// The same as JSON, and all of it as files.
     #[must_use]
-    pub fn busy(&self) -> usize {
-        self.data.iter().filter(|server| server.calls_now > 0).count()
+    pub fn files(&self) -> [(&'static str, String); 3] {
+        sort::files("/servers", &self.query)
+    }
+
+    /// The same for a phone, where tables have no head.
+    #[must_use]
+    pub fn heads(&self) -> [(&'static str, Head); 6] {
+        [
+            ("server", "server"),
+            ("people", "people"),
+            ("calls", "calls"),
+            ("time", "time"),
+            ("run_out", "only run out"),
+            ("now", "now"),
+        ]
+        .map(|(name, words)| (words, self.head(name)))
+    }
+
+    /// The addresses of the first and of the next page, where there are others.
+    #[must_use]
+    pub fn pages(&self) -> (Option<String>, Option<String>) {
+        sort::pages("/servers", &self.query, self.next.as_deref())
     }
 }
 

@@ -4,12 +4,12 @@ use super::period::Period;
 use crate::rtc::coverage::Span;
 use crate::store::statistics::{self, Class, LENGTHS, PEOPLE};
 use crate::store::sums::{self, Scope};
-use crate::store::{rooms, sessions};
+use crate::store::{ever, rings, rooms};
 use crate::web::draw::bars::{self, Bars, Slot};
 use crate::web::draw::week::{self, Week};
 use crate::web::draw::{Num, ratio};
 use crate::web::error::Error;
-use crate::web::facts::{self, RoomTime, ServerFacts, Stamp, SumFacts, top_room_ids, top_rooms};
+use crate::web::facts::{self, RingFacts, RoomTime, ServerFacts, Stamp, SumFacts, top_room_ids, top_rooms};
 use crate::web::kept::Kept;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
 use crate::web::{Web, assets, format as f};
@@ -20,6 +20,8 @@ use utoipa::ToSchema;
 
 /// Rooms and servers in the lists.
 const TOP: usize = 10;
+/// Notifications looked at, the newest.
+pub(super) const RINGS: i64 = 2000;
 const ROOMS_SHOWN: usize = 6;
 
 /// The page.
@@ -45,6 +47,7 @@ pub struct Statistics {
     pub hours: Vec<i64>,
     pub rooms: Vec<RoomTime>,
     pub servers: Vec<ServerFacts>,
+    pub rings: RingFacts,
     pub watched_rooms: usize,
     pub calls_ever: i64,
     #[serde(skip)]
@@ -113,8 +116,9 @@ async fn load(web: &Web, ask: &Ask, period: Period) -> Result<Statistics, Error>
         }),
         rooms: top_rooms(&sums, &names, TOP),
         servers: top,
+        rings: rings::of(store, viewer, Scope::All, (span, now), RINGS).await?.into(),
         watched_rooms: rooms::watched(store).await?.len(),
-        calls_ever: sessions::count(store, viewer, &crate::store::row::CallFilter::default(), now).await?,
+        calls_ever: ever::calls(store, viewer, now).await?,
         days_in_period: period.days,
     })
 }

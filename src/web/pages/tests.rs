@@ -3,7 +3,7 @@
 use super::*;
 use crate::rtc::coverage::{Cover, Interval, Span};
 use crate::store::retention::Removed;
-use crate::store::row::{Evidence, Rejected, Room, RoomName, SpanNumbers, Totals, Vantage, Watch};
+use crate::store::row::{Evidence, Matching, Rejected, Room, RoomName, SpanNumbers, Totals, Vantage, Watch};
 use crate::store::sums::Sums;
 use crate::web::facts::{List, SumFacts};
 use crate::web::fixtures::{self, MINUTE, NOW, at};
@@ -128,7 +128,14 @@ fn calls() -> calls::Calls {
     data.extend(fixtures::ended());
     data.sort_by_key(|call| std::cmp::Reverse(call.started_ms));
     let query = Query::read("room=%23ops%3Aexample.org&from=2026-11-01", &["room", "from"]).unwrap();
-    let form = calls::Form { query, matching: 143, all: 1284, since_ms: Some(1_678_752_000_000), rooms: 42 };
+    let form = calls::Form {
+        query,
+        chosen: crate::web::sort::Chosen::default(),
+        matching: Matching { calls: 143, more: false },
+        all: 1284,
+        since_ms: Some(1_678_752_000_000),
+        rooms: 42,
+    };
     let list = List { data, next: Some("31".to_owned()), next_url: Some("/api/v1/calls?cursor=31".to_owned()) };
     calls::Calls { list, form }
 }
@@ -202,6 +209,9 @@ fn related(kind: &'static str, who: &str) -> facts::RelatedFacts {
         lifetime_ms: Some(30_000),
         intent: Some(NASTY.to_owned()),
         relates_to: None,
+        outcome: (kind == "ring").then_some("missed"),
+        answered_ms: None,
+        answered_at: None,
     }
 }
 

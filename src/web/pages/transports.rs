@@ -1,21 +1,23 @@
 //! `/transports`: what carried the calls of a period: by SFU its calls, devices, time, and the homeservers it served.
 
-use super::period::Period;
+use super::period::{LIMIT, OF_LIST, Period};
 use crate::store::carried::{self, Carried};
+use crate::store::probes::{self, SfuResult};
 use crate::web::draw::sfu::{Paint, Sfus};
 use crate::web::draw::{Num, ratio};
 use crate::web::error::Error;
-use crate::web::facts::Stamp;
+use crate::web::facts::{SfuProbeFacts, Stamp};
 use crate::web::kept::Kept;
+use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
+use crate::web::sort::{self, Chosen, Head, Key};
 use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Rows on the page, and servers named in each; the JSON has all.
-const SHOWN: usize = 60;
+/// Servers named in each row; the JSON has all.
 const SERVERS_SHOWN: usize = 3;
 
 /// The page.
@@ -28,14 +30,28 @@ pub struct Transports {
     pub period: &'static str,
     pub from_ms: i64,
     pub from_at: Stamp,
-    /// Most time first.
+    /// Most time first, or as `sort` says.
     pub data: Vec<TransportRow>,
     pub next: Option<String>,
     pub next_url: Option<String>,
     /// Device time whose transport is not known: the members named none that we know of.
     pub unknown_ms: i64,
+    /// All of them, on whatever page of the list; those that can carry somebody (a known type with an address of the web);
+    /// those that carry somebody now; and the device time of all.
+    pub total: usize,
+    pub usable: usize,
+    pub busy: usize,
+    pub together_ms: i64,
+    /// Whether SFUs are asked for their health (`probe.enabled`).
+    pub probing: bool,
+    #[serde(skip)]
+    most_ms: i64,
     #[serde(skip)]
     days: i64,
+    #[serde(skip)]
+    query: Query,
+    #[serde(skip)]
+    chosen: Chosen,
 }
 
 /// One transport: an SFU, or a type that is none we know.
@@ -57,6 +73,8 @@ pub struct TransportRow {
     pub devices_now: i64,
     pub last_ms: i64,
     pub last_at: Stamp,
+    /// What it said when it was asked for its health; null where it was not asked.
+    pub probe: Option<SfuProbeFacts>,
 }
 
 impl From<Carried> for TransportRow {
@@ -73,6 +91,7 @@ impl From<Carried> for TransportRow {
             devices_now: row.now,
             last_ms: row.last_ms,
             last_at: Stamp(row.last_ms),
+            probe: None,
         }
     }
 }
@@ -80,11 +99,51 @@ impl From<Carried> for TransportRow {
 /// `GET /transports` and `GET /api/v1/transports`
 pub async fn get(req: HttpRequest, web: http::Data<Web>, kept: http::Data<Kept<Transports>>) -> HttpResponse {
     let ask = Ask::of(&req, &web);
-    let answer = match Period::read(&ask.query) {
-        Ok(period) => kept.get(period.word(), load(&web, &ask, period)).await.map(Answer::from),
-        Err(error) => Err(error),
+    reply::send(&web, &ask, cut(&web, &ask, &kept).await.map(Answer::from)).await
+}
+
+/// One page of the list.
+async fn cut(web: &Web, ask: &Ask, kept: &Kept<Transports>) -> Result<Transports, Error> {
+    let query = Query::read(&ask.query, OF_LIST)?;
+    let mut page = all(web, ask, kept, &query).await?;
+    let chosen = page.chosen;
+    (page.data, page.next) = chosen.cut(page.data, &query, LIMIT, |row| key(chosen, row))?;
+    let address = |next: &String| web.url(&format!("/api/v1/transports{}", query.with(&[], Some(("cursor", next)))));
+    page.next_url = page.next.as_ref().map(address);
+    Ok(Transports { query, ..page })
+}
+
+/// The whole list, in the order that is asked for.
+pub(in crate::web) async fn all(
+    web: &Web,
+    ask: &Ask,
+    kept: &Kept<Transports>,
+    query: &Query,
+) -> Result<Transports, Error> {
+    let (period, chosen) = (Period::of(query)?, sort::TRANSPORTS.read(query)?);
+    let mut page = kept.get(period.word(), load(web, ask, period)).await?;
+    page.data = chosen.all(page.data, |row| key(chosen, row));
+    let mut probed = probes::all::<SfuResult>(&web.store, ask.viewer).await?;
+    for row in &mut page.data {
+        let url = row.service_url.as_ref().filter(|_| row.known_type);
+        row.probe = url.and_then(|url| probed.remove(url)).map(SfuProbeFacts::from);
+    }
+    page.probing = web.options.probing;
+    Ok(Transports { chosen, ..page })
+}
+
+/// What a transport is sorted by.
+fn key(chosen: Chosen, row: &TransportRow) -> Key {
+    let number = match chosen.name {
+        "time" => row.together_ms,
+        "calls" => row.calls,
+        "people" => row.people,
+        // Nobody: by when somebody last was.
+        "now" if row.devices_now == 0 => row.last_ms.saturating_sub(1 << 60),
+        "now" => row.devices_now,
+        _ => 0,
     };
-    reply::send(&web, &ask, answer).await
+    Key::new(number, &row.title(), &format!("{} {}", row.kind, row.service_url.as_deref().unwrap_or_default()))
 }
 
 async fn load(web: &Web, ask: &Ask, period: Period) -> Result<Transports, Error> {
@@ -97,13 +156,22 @@ async fn load(web: &Web, ask: &Ask, period: Period) -> Result<Transports, Error>
 #[must_use]
 pub fn page(rows: Vec<Carried>, unknown_ms: i64, period: Period, now: i64) -> Transports {
     let from_ms = period.span(now).from;
+    let data: Vec<TransportRow> = rows.into_iter().map(TransportRow::from).collect();
     Transports {
+        total: data.len(),
+        usable: data.iter().filter(|row| row.doubt().is_none()).count(),
+        busy: data.iter().filter(|row| row.devices_now > 0).count(),
+        together_ms: data.iter().map(|row| row.together_ms).sum(),
+        most_ms: data.iter().map(|row| row.together_ms).max().unwrap_or(0),
+        probing: false,
+        query: Query::default(),
+        chosen: Chosen::default(),
         computed_ms: now,
         computed_at: Stamp(now),
         period: period.word(),
         from_ms,
         from_at: Stamp(from_ms),
-        data: rows.into_iter().map(TransportRow::from).collect(),
+        data,
         next: None,
         next_url: None,
         unknown_ms,
@@ -117,33 +185,35 @@ impl Transports {
         Period { days: self.days }
     }
 
+    /// The head of a column that sorts.
     #[must_use]
-    pub fn shown(&self) -> &[TransportRow] {
-        &self.data[..self.data.len().min(SHOWN)]
+    pub fn head(&self, name: &str) -> Head {
+        self.chosen.head(name, name == "sfu", "/transports", &self.query)
     }
 
-    /// SFUs that carry somebody now.
+    /// The same as JSON, and all of it as files.
     #[must_use]
-    pub fn busy(&self) -> usize {
-        self.data.iter().filter(|row| row.devices_now > 0).count()
+    pub fn files(&self) -> [(&'static str, String); 3] {
+        sort::files("/transports", &self.query)
     }
 
-    /// Those that can carry somebody: a known type with an address of the web.
+    /// The same for a phone, where tables have no head.
     #[must_use]
-    pub fn usable(&self) -> usize {
-        self.data.iter().filter(|row| row.doubt().is_none()).count()
+    pub fn heads(&self) -> [(&'static str, Head); 5] {
+        [("sfu", "SFU"), ("time", "time"), ("calls", "calls"), ("people", "people"), ("now", "now")]
+            .map(|(name, words)| (words, self.head(name)))
     }
 
-    /// The time of all of them.
+    /// The addresses of the first and of the next page, where there are others.
     #[must_use]
-    pub fn together_ms(&self) -> i64 {
-        self.data.iter().map(|row| row.together_ms).sum()
+    pub fn pages(&self) -> (Option<String>, Option<String>) {
+        sort::pages("/transports", &self.query, self.next.as_deref())
     }
 
-    /// The bar of a row, percent of the first.
+    /// The bar of a row, percent of the longest.
     #[must_use]
     pub fn part(&self, row: &TransportRow) -> Num {
-        Num(100.0 * ratio(row.together_ms, self.data.first().map_or(0, |first| first.together_ms)))
+        Num(100.0 * ratio(row.together_ms, self.most_ms))
     }
 }
 

@@ -56,6 +56,9 @@ const commands = {
     async count(c) {
         return await pages.get(c.page).page.locator(c.selector).count();
     },
+    async audit(c) {
+        return await audit(pages.get(c.page).page);
+    },
     async eval(c) {
         return await pages.get(c.page).page.evaluate(c.script);
     },
@@ -67,9 +70,6 @@ const commands = {
     },
     async asked(c) {
         return pages.get(c.page).asked;
-    },
-    async audit(c) {
-        return await audit(pages.get(c.page).page);
     },
     async screenshot(c) {
         await pages.get(c.page).page.screenshot({ path: c.path, fullPage: !!c.full });

@@ -95,6 +95,6 @@ mod tests {
         assert_eq!((row("Alice Moreau").lanes(), row("Bob").lanes()), (Some(2), None));
         assert_eq!(row("Bob").loud().map(|glyph| glyph.ending).collect::<Vec<_>>(), [Ending::Lost]);
         assert_eq!(row("Carol Okafor").strokes().len(), 2, "two SFUs, two colours");
-        assert!(draw(&fixtures::war_room(), &[], &[], NOW, 2).area.is_some());
+        assert!(draw(&fixtures::war_room(), &[], &[], NOW, 3).area.is_some());
     }
 }

@@ -89,7 +89,18 @@ impl Timeline {
         let title = format!("{name}, {}", if event.kind == "decline" { "declined" } else { "did not come" });
         let marks = vec![Mark { y: ROOM, note, ..mark.clone() }];
         let (bars, glyphs, notes) = (Vec::new(), Vec::new(), Vec::new());
-        group.rows.push(Row { name, user_id: shown, height: 30, top: 0, title, bars, glyphs, notes, marks, absent: true });
+        group.rows.push(Row {
+            name,
+            user_id: shown,
+            height: 30,
+            top: 0,
+            title,
+            bars,
+            glyphs,
+            notes,
+            marks,
+            absent: true,
+        });
         true
     }
 }
@@ -115,7 +126,9 @@ impl Row {
 fn concerned(event: &RelatedFacts, most: usize) -> Vec<&str> {
     match event.kind {
         "decline" => vec![&event.user_id],
-        "ring" | "notification" if !event.whole_room && event.whom.len() <= most => event.whom.iter().map(String::as_str).collect(),
+        "ring" | "notification" if !event.whole_room && event.whom.len() <= most => {
+            event.whom.iter().map(String::as_str).collect()
+        }
         _ => Vec::new(),
     }
 }
@@ -150,6 +163,9 @@ mod tests {
             lifetime_ms: None,
             intent: None,
             relates_to: None,
+            outcome: None,
+            answered_ms: None,
+            answered_at: None,
         }
     }
 

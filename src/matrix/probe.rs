@@ -1,0 +1,285 @@
+//! Asks other servers and SFUs whether they are ready: what anybody may ask, of addresses that strangers named.
+//!
+//! Only https, only addresses of the public Internet ([`super::guard`]), no redirects, no proxy, no cookies, no token, short
+//! waits, small answers. What comes back is a claim, and bounded. Never a token of an SFU is asked for: that makes rooms.
+
+use super::error::{Error, Result};
+use super::guard::{NotPublic, Public, Towards, is_public};
+use super::wire::one_line;
+use crate::rtc::transport::normalise;
+use reqwest::redirect::Policy;
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use url::{Host, Url};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of an answer, decompressed.
+const BODY_MAX: usize = 64 * 1024;
+/// Transports of one server, and letters of an address.
+const FOCI_MAX: usize = 16;
+const URL_MAX: usize = 500;
+/// The names of the list of transports, the specified one first (MSC4158 and its drafts).
+const FOCI: [&str; 3] = ["m.rtc_foci", "org.matrix.msc4158.rtc_foci", "org.matrix.msc4143.rtc_foci"];
+
+/// What became of one question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked<T> {
+    Said(T),
+    /// It is not there (404).
+    Missing,
+    /// It did not answer, or not with what was asked for; in words.
+    Failed(String),
+    /// It was not asked: the address is not one of the public Internet, or not https; in words.
+    Refused(String),
+}
+
+/// What the well-known document of a server says for clients.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Published {
+    pub homeserver_url: Option<String>,
+    /// Addresses of its `LiveKit` services, normalised.
+    pub sfus: Vec<String>,
+}
+
+/// What a homeserver says that it can do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Features {
+    /// MSC4140, MSC4354, MSC4143.
+    pub delayed_events: bool,
+    pub sticky_events: bool,
+    pub rtc_transports: bool,
+}
+
+/// A server, asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    pub well_known: Asked<Published>,
+    pub versions: Asked<Features>,
+}
+
+/// An SFU, asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sfu {
+    /// How long the answer took, ms.
+    pub health: Asked<u64>,
+}
+
+/// Asks. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Prober {
+    http: reqwest::Client,
+    /// In tests everything is at one place, without TLS.
+    towards: Option<SocketAddr>,
+}
+
+impl Prober {
+    /// One that asks only what is public.
+    ///
+    /// # Errors
+    /// The TLS set-up of this machine failed.
+    pub fn new() -> Result<Self> {
+        let builder = reqwest::Client::builder().dns_resolver(Arc::new(Public)).https_only(true);
+        Ok(Self { http: built(builder)?, towards: None })
+    }
+
+    /// One that finds every name at this place, and asks without TLS: for tests. No setting leads here.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn towards(place: SocketAddr) -> Result<Self> {
+        let builder = reqwest::Client::builder().dns_resolver(Arc::new(Towards(place)));
+        Ok(Self { http: built(builder)?, towards: Some(place) })
+    }
+
+    /// Asks a server by its name for its well-known document, and at the address that this gives for its versions.
+    pub async fn server(&self, name: &str) -> Server {
+        // The document is at the name of the host, whatever port the server's name has.
+        let host = ruma::ServerName::parse(name).map(|name| name.host().to_owned());
+        let Ok(host) = host else {
+            let why = || "it is not the name of a server".to_owned();
+            return Server { well_known: Asked::Refused(why()), versions: Asked::Refused(why()) };
+        };
+        let root = format!("https://{host}");
+        let well_known = self.json(&root, ".well-known/matrix/client").await.and_then(|json| published(&json));
+        let base = match &well_known {
+            Asked::Said(Published { homeserver_url: Some(url), .. }) => url.clone(),
+            _ => root,
+        };
+        let versions = self.json(&base, "_matrix/client/versions").await.and_then(|json| features(&json));
+        Server { well_known, versions }
+    }
+
+    /// Asks the service of an SFU for its health. Some proxies pass on only `/sfu/get`: then whether that is there.
+    pub async fn sfu(&self, service_url: &str) -> Sfu {
+        let begun = Instant::now();
+        let took = |()| u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let health = match self.ask(Method::GET, service_url, "healthz").await {
+            Ok((status, _)) if status.is_success() => Asked::Said(()),
+            Ok((StatusCode::NOT_FOUND, _)) => match self.ask(Method::OPTIONS, service_url, "sfu/get").await {
+                Ok((status, _)) if status.is_success() => Asked::Said(()),
+                Ok(_) => Asked::Missing,
+                Err(fault) => fault.asked(),
+            },
+            Ok((status, _)) => Asked::Failed(format!("it answered {status}")),
+            Err(fault) => fault.asked(),
+        };
+        Sfu { health: health.map(took) }
+    }
+
+    async fn json(&self, base: &str, path: &str) -> Asked<Value> {
+        match self.ask(Method::GET, base, path).await {
+            Ok((StatusCode::NOT_FOUND, _)) => Asked::Missing,
+            Ok((status, body)) if status.is_success() => match serde_json::from_slice(&body) {
+                Ok(json) => Asked::Said(json),
+                Err(_) => Asked::Failed("its answer is no JSON".to_owned()),
+            },
+            Ok((status, _)) => Asked::Failed(format!("it answered {status}")),
+            Err(fault) => fault.asked(),
+        }
+    }
+
+    /// One request; the status and at most so much of the body.
+    async fn ask(&self, method: Method, base: &str, path: &str) -> std::result::Result<(StatusCode, Vec<u8>), Fault> {
+        let url = self.url(base, path)?;
+        tracing::debug!("probing {method} {url}");
+        let mut response = self.http.request(method, url).send().await.map_err(Fault::of)?;
+        let mut body = Vec::new();
+        while let Some(piece) = response.chunk().await.map_err(Fault::of)? {
+            if body.len() + piece.len() > BODY_MAX {
+                return Err(Fault::Failed("its answer is too large".to_owned()));
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok((response.status(), body))
+    }
+
+    /// The address to ask, if it may be asked. An address of numbers is not resolved, so it is looked at here; in whatever
+    /// form it is written, parsing made it an address.
+    fn url(&self, base: &str, path: &str) -> std::result::Result<Url, Fault> {
+        let refused = |why: &str| Fault::Refused(why.to_owned());
+        let mut url = Url::parse(base).map_err(|_| refused("it is no web address"))?;
+        if let Some(place) = self.towards {
+            url = Url::parse(&format!("http://{place}{}", url.path())).map_err(|_| refused("it is no web address"))?;
+        } else if url.scheme() != "https" {
+            return Err(refused("it is no https address"));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(refused("it carries a user"));
+        }
+        let is_public = match url.host() {
+            _ if self.towards.is_some() => true,
+            Some(Host::Ipv4(ip)) => is_public(ip.into()),
+            Some(Host::Ipv6(ip)) => is_public(ip.into()),
+            Some(Host::Domain(_)) => true,
+            None => false,
+        };
+        if !is_public {
+            return Err(refused(&NotPublic.to_string()));
+        }
+        // Other services of a host are not knocked at.
+        if url.port().is_some_and(|port| port < 1024) {
+            return Err(refused("its port is one of other services"));
+        }
+        url.set_query(None);
+        url.set_fragment(None);
+        let path = format!("{}/{path}", url.path().trim_end_matches('/'));
+        url.set_path(&path);
+        Ok(url)
+    }
+}
+
+fn built(builder: reqwest::ClientBuilder) -> Result<reqwest::Client> {
+    builder
+        .user_agent(concat!("callscope/", env!("CARGO_PKG_VERSION"), " (probe)"))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(TIMEOUT)
+        .redirect(Policy::none())
+        .referer(false)
+        .no_proxy()
+        .pool_max_idle_per_host(0)
+        .build()
+        .map_err(|error| Error::Setup(format!("the HTTP client could not be set up: {error}")))
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+enum Fault {
+    Refused(String),
+    Failed(String),
+}
+
+impl Fault {
+    fn of(error: reqwest::Error) -> Self {
+        let error = error.without_url();
+        let timed_out = error.is_timeout();
+        let mut cause: &dyn std::error::Error = &error;
+        loop {
+            if cause.is::<NotPublic>() {
+                return Self::Refused(NotPublic.to_string());
+            }
+            match cause.source() {
+                Some(source) => cause = source,
+                None => break,
+            }
+        }
+        let why = if timed_out { "no answer in time".to_owned() } else { one_line(&cause.to_string(), 200) };
+        Self::Failed(why)
+    }
+
+    fn asked<T>(self) -> Asked<T> {
+        match self {
+            Self::Refused(why) => Asked::Refused(why),
+            Self::Failed(why) => Asked::Failed(why),
+        }
+    }
+}
+
+impl<T> Asked<T> {
+    fn map<U>(self, f: impl FnOnce(T) -> U) -> Asked<U> {
+        self.and_then(|said| Asked::Said(f(said)))
+    }
+
+    fn and_then<U>(self, f: impl FnOnce(T) -> Asked<U>) -> Asked<U> {
+        match self {
+            Self::Said(said) => f(said),
+            Self::Missing => Asked::Missing,
+            Self::Failed(why) => Asked::Failed(why),
+            Self::Refused(why) => Asked::Refused(why),
+        }
+    }
+}
+
+fn published(json: &Value) -> Asked<Published> {
+    if !json.is_object() {
+        return Asked::Failed("its well-known document is no object".to_owned());
+    }
+    let short = |text: &&str| text.len() <= URL_MAX;
+    let foci = FOCI.iter().find_map(|name| json.get(*name)?.as_array()).into_iter().flatten();
+    let of = |focus: &Value| focus.get("livekit_service_url")?.as_str().filter(short).map(normalise);
+    let homeserver_url = json.pointer("/m.homeserver/base_url").and_then(Value::as_str).filter(short);
+    let sfus = foci.filter_map(of).take(FOCI_MAX).collect();
+    Asked::Said(Published { homeserver_url: homeserver_url.map(ToOwned::to_owned), sfus })
+}
+
+fn features(json: &Value) -> Asked<Features> {
+    if !json.get("versions").is_some_and(Value::is_array) {
+        return Asked::Failed("its answer names no versions".to_owned());
+    }
+    let has = |msc: &str| {
+        let flag = |suffix: &str| json.pointer(&format!("/unstable_features/org.matrix.{msc}{suffix}"));
+        ["", ".stable"].iter().any(|suffix| flag(suffix) == Some(&Value::Bool(true)))
+    };
+    Asked::Said(Features {
+        delayed_events: has("msc4140"),
+        sticky_events: has("msc4354"),
+        rtc_transports: has("msc4143"),
+    })
+}
+
+#[cfg(test)]
+#[path = "probe_tests.rs"]
+mod tests;

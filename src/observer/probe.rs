@@ -1,0 +1,151 @@
+//! Asking other servers and SFUs whether they are ready, by a schedule, where the operator switched it on.
+//!
+//! Strangers name whom is asked. So each is asked once in an hour at most, one after the other with a pause between, few
+//! addresses of one host, and not more than so many in a round; what may be asked at all is for [`matrix::probe`].
+
+use super::troubles::Work;
+use super::{Error, Observer};
+use crate::changes::Change;
+use crate::matrix;
+use crate::matrix::probe::{Asked, Prober, Server, Sfu};
+use crate::store::probes::{self, Answer, ServerResult, SfuResult};
+use std::collections::HashMap;
+use std::time::Duration;
+use url::Url;
+
+/// Those seen in a call within so many days are asked, and forgotten when they were not asked for three times as long, ms.
+const SEEN_MS: i64 = 30 * 86_400_000;
+/// Nobody is asked again within this time, ms.
+const AGAIN_MS: i64 = 3_600_000;
+/// Between two that are asked.
+const BREATH: Duration = Duration::from_millis(250);
+/// After a round in which nobody was asked.
+const SOON: Duration = Duration::from_mins(10);
+/// In one round.
+const SERVERS_MAX: i64 = 300;
+const SFUS_MAX: i64 = 200;
+const PER_HOST_MAX: usize = 4;
+
+/// What is asked, and when.
+#[derive(Debug, Clone)]
+pub struct Probe {
+    /// Cron expression with seconds.
+    pub schedule: String,
+    pub prober: Prober,
+}
+
+impl Observer {
+    /// Asks at the start and by the schedule, for ever; never where it is switched off.
+    pub(super) async fn probes(&self) {
+        let Some(probe) = &self.settings.probe else { return };
+        loop {
+            let asked = self.probe_once(&probe.prober).await;
+            match &asked {
+                Ok(_) => self.succeeded(Work::Probe).await,
+                Err(error) => self.failed(Work::Probe, "asking servers and SFUs", error).await,
+            }
+            self.changes.announce(Change::Observer);
+            if asked.is_ok_and(|asked| asked > 0) {
+                self.probe_due.notified().await;
+            } else {
+                // Nobody is known yet, or it failed: sooner than the next time.
+                let _ = tokio::time::timeout(SOON, self.probe_due.notified()).await;
+            }
+        }
+    }
+
+    /// How many were asked.
+    async fn probe_once(&self, prober: &Prober) -> Result<usize, Error> {
+        let now = self.clock.now_ms();
+        let (since, asked) = (now - SEEN_MS, now - AGAIN_MS);
+        let servers = probes::servers_due(&self.store, since, asked, SERVERS_MAX).await?;
+        let mut sfus = probes::sfus_due(&self.store, since, asked, SFUS_MAX).await?;
+        let mut count = servers.len();
+        for name in servers {
+            let result = of_server(prober.server(&name).await);
+            probes::note(&self.store, &name, &result, self.clock.now_ms()).await?;
+            for url in result.sfus {
+                if !sfus.contains(&url) && !probes::was_asked(&self.store, &url, asked).await? {
+                    sfus.push(url);
+                }
+            }
+            tokio::time::sleep(BREATH).await;
+        }
+        sfus.truncate(usize::try_from(SFUS_MAX).unwrap_or(0));
+        for url in few_of_each_host(sfus) {
+            let result = of_sfu(prober.sfu(&url).await);
+            probes::note(&self.store, &url, &result, self.clock.now_ms()).await?;
+            count += 1;
+            tokio::time::sleep(BREATH).await;
+        }
+        probes::forget(&self.store, now - 3 * SEEN_MS).await?;
+        if count > 0 {
+            tracing::info!("asked {count} servers and SFUs whether they are ready");
+        }
+        Ok(count)
+    }
+}
+
+/// Whoever names a thousand addresses of one host does not send a thousand questions there.
+fn few_of_each_host(urls: Vec<String>) -> Vec<String> {
+    let mut hosts: HashMap<String, usize> = HashMap::new();
+    let host = |url: &String| Url::parse(url).ok().and_then(|url| url.host_str().map(ToOwned::to_owned));
+    let mut is_one_of_few = |url: &String| {
+        let known = hosts.entry(host(url).unwrap_or_default()).or_default();
+        *known += 1;
+        *known <= PER_HOST_MAX
+    };
+    urls.into_iter().filter(|url| is_one_of_few(url)).collect()
+}
+
+fn of_server(server: Server) -> ServerResult {
+    let published = match &server.well_known {
+        Asked::Said(published) => published.clone(),
+        _ => matrix::probe::Published::default(),
+    };
+    let features = match &server.versions {
+        Asked::Said(features) => Some(*features),
+        _ => None,
+    };
+    ServerResult {
+        well_known: answer(server.well_known),
+        versions: answer(server.versions),
+        homeserver_url: published.homeserver_url,
+        sfus: published.sfus,
+        delayed_events: features.map(|features| features.delayed_events),
+        sticky_events: features.map(|features| features.sticky_events),
+        rtc_transports: features.map(|features| features.rtc_transports),
+    }
+}
+
+fn of_sfu(sfu: Sfu) -> SfuResult {
+    let took_ms = match &sfu.health {
+        Asked::Said(ms) => i64::try_from(*ms).ok(),
+        _ => None,
+    };
+    SfuResult { health: answer(sfu.health), took_ms }
+}
+
+fn answer<T>(asked: Asked<T>) -> Answer {
+    let (state, why) = match asked {
+        Asked::Said(_) => ("ok", None),
+        Asked::Missing => ("missing", None),
+        Asked::Failed(why) => ("failed", Some(why)),
+        Asked::Refused(why) => ("refused", Some(why)),
+    };
+    Answer { state: state.to_owned(), why }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_host_is_not_asked_a_thousand_times() {
+        let urls = (0..1000).map(|index| format!("https://victim.example:{}/{index}", 8000 + index % 7));
+        let urls: Vec<String> = urls.chain(["https://other.example".to_owned()]).collect();
+        let few = few_of_each_host(urls);
+        assert_eq!(few.len(), PER_HOST_MAX + 1);
+        assert_eq!(few.last().unwrap(), "https://other.example");
+    }
+}

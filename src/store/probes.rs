@@ -1,0 +1,162 @@
+//! What other servers and SFUs said when they were asked, and whom to ask next.
+
+use super::row::Viewer;
+use super::{Error, Store};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What became of one question.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// `ok`, `missing` (it is not there), `failed`, or `refused` (it was not asked: the address may not be).
+    pub state: String,
+    /// What went wrong, in words.
+    pub why: Option<String>,
+}
+
+/// A server, asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerResult {
+    pub well_known: Answer,
+    pub versions: Answer,
+    pub homeserver_url: Option<String>,
+    /// Addresses of the SFUs that its well-known document names, normalised.
+    pub sfus: Vec<String>,
+    /// MSC4140, MSC4354, MSC4143; `None` where it did not say.
+    pub delayed_events: Option<bool>,
+    pub sticky_events: Option<bool>,
+    pub rtc_transports: Option<bool>,
+}
+
+/// An SFU, asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SfuResult {
+    pub health: Answer,
+    pub took_ms: Option<i64>,
+}
+
+/// A kind of what is asked.
+pub trait Kind: Serialize + DeserializeOwned {
+    const WORD: &'static str;
+
+    /// Is all well?
+    fn is_well(&self) -> bool;
+}
+
+impl Kind for ServerResult {
+    const WORD: &'static str = "server";
+
+    fn is_well(&self) -> bool {
+        self.versions.is_ok()
+    }
+}
+
+impl Kind for SfuResult {
+    const WORD: &'static str = "sfu";
+
+    fn is_well(&self) -> bool {
+        self.health.is_ok()
+    }
+}
+
+impl Answer {
+    #[must_use]
+    pub fn is_ok(&self) -> bool {
+        self.state == "ok"
+    }
+}
+
+/// The newest answer, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probed<T> {
+    pub asked_ms: i64,
+    /// When all was last well, ms.
+    pub well_ms: Option<i64>,
+    pub result: T,
+}
+
+const NOTE: &str = "insert into probes (kind, name, asked_ms, well_ms, result) values ($1, $2, $3, $4, $5)
+    on conflict (kind, name) do update set asked_ms = excluded.asked_ms,
+        well_ms = coalesce(excluded.well_ms, probes.well_ms), result = excluded.result";
+
+/// Notes what became of asking `name`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn note<T: Kind>(store: &Store, name: &str, result: &T, now: i64) -> Result<(), Error> {
+    let text = serde_json::to_string(result).map_err(|error| Error::Content(error.to_string()))?;
+    let well_ms = result.is_well().then_some(now);
+    let query = sqlx::query(NOTE).bind(T::WORD).bind(name).bind(now).bind(well_ms).bind(super::clean(&text));
+    query.execute(&store.write).await?;
+    Ok(())
+}
+
+const ALL: &str = "select name, asked_ms, well_ms, result from probes where kind = $1";
+
+/// The newest answers of all of a kind, by name or address. One that a newer version wrote in another form is none.
+///
+/// # Errors
+/// When the database fails.
+pub async fn all<T: Kind>(store: &Store, viewer: Viewer) -> Result<BTreeMap<String, Probed<T>>, Error> {
+    let Viewer::Operator = viewer;
+    let rows: Vec<(String, i64, Option<i64>, String)> =
+        sqlx::query_as(ALL).bind(T::WORD).fetch_all(&store.read).await?;
+    let read = |(name, asked_ms, well_ms, result): (String, i64, Option<i64>, String)| {
+        Some((name, Probed { asked_ms, well_ms, result: serde_json::from_str(&result).ok()? }))
+    };
+    Ok(rows.into_iter().filter_map(read).collect())
+}
+
+// Those first that were never asked, then those that waited longest.
+const SERVERS_DUE: &str = "select name from (select m.server as name, max(m.until_ms) as last_ms from memberships m
+        where m.until_ms > $1 group by m.server) as seen
+    where not exists (select 1 from probes p where p.kind = 'server' and p.name = seen.name and p.asked_ms > $2)
+    order by coalesce((select p.asked_ms from probes p where p.kind = 'server' and p.name = seen.name), 0), last_ms desc, name
+    limit $3";
+const SFUS_DUE: &str = "select name from (select m.transport_url as name, max(m.until_ms) as last_ms from memberships m
+        where m.until_ms > $1 and m.transport_type = 'livekit' and m.transport_url like 'https://%'
+        group by m.transport_url) as seen
+    where not exists (select 1 from probes p where p.kind = 'sfu' and p.name = seen.name and p.asked_ms > $2)
+    order by coalesce((select p.asked_ms from probes p where p.kind = 'sfu' and p.name = seen.name), 0), last_ms desc, name
+    limit $3";
+
+/// The servers seen in a call after `since`, ms, that were not asked after `asked`, ms; those that wait longest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn servers_due(store: &Store, since: i64, asked: i64, limit: i64) -> Result<Vec<String>, Error> {
+    let query = sqlx::query_scalar(SERVERS_DUE).bind(since).bind(asked).bind(limit);
+    Ok(query.fetch_all(&store.read).await?)
+}
+
+/// The same of the addresses of SFUs.
+///
+/// # Errors
+/// When the database fails.
+pub async fn sfus_due(store: &Store, since: i64, asked: i64, limit: i64) -> Result<Vec<String>, Error> {
+    let query = sqlx::query_scalar(SFUS_DUE).bind(since).bind(asked).bind(limit);
+    Ok(query.fetch_all(&store.read).await?)
+}
+
+const ASKED: &str = "select count(*) from probes where kind = 'sfu' and name = $1 and asked_ms > $2";
+
+/// Was this SFU asked after `asked`, ms?
+///
+/// # Errors
+/// When the database fails.
+pub async fn was_asked(store: &Store, url: &str, asked: i64) -> Result<bool, Error> {
+    let found: i64 = sqlx::query_scalar(ASKED).bind(url).bind(asked).fetch_one(&store.read).await?;
+    Ok(found > 0)
+}
+
+const FORGET: &str = "delete from probes where asked_ms < $1";
+
+/// Forgets what was last asked before `before`, ms.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget(store: &Store, before: i64) -> Result<(), Error> {
+    sqlx::query(FORGET).bind(before).execute(&store.write).await?;
+    Ok(())
+}

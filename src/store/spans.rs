@@ -1,0 +1,95 @@
+//! What a span of time holds: SQL over the stays and the calls that touch it, by indexes, and over their parts within it.
+
+// The stays or calls that touch [$1, $2), by their end: it is in the span, or within a day after it, or they are long,
+// and of those there are few. `+ 0` and `|| ''` keep other indexes out.
+macro_rules! touching {
+    ($table:literal, $begin:literal) => {
+        concat!(
+            "(select * from ",
+            $table,
+            " where until_ms > $1 and until_ms <= $2 + 86400000 and ",
+            $begin,
+            " + 0 < $2 union all select * from ",
+            $table,
+            " where until_ms - ",
+            $begin,
+            " > 86400000 and until_ms > $2 + 86400000 and ",
+            $begin,
+            " + 0 < $2)"
+        )
+    };
+    ($table:literal, $begin:literal, $column:literal, $is:literal) => {
+        concat!(
+            "(select * from ",
+            $table,
+            " where ",
+            $column,
+            " = ",
+            $is,
+            " and until_ms > $1 and until_ms <= $2 + 86400000 and ",
+            $begin,
+            " + 0 < $2 union all select * from ",
+            $table,
+            " where ",
+            $column,
+            " || '' = ",
+            $is,
+            " and until_ms - ",
+            $begin,
+            " > 86400000 and until_ms > $2 + 86400000 and ",
+            $begin,
+            " + 0 < $2)"
+        )
+    };
+}
+
+// The stays within [$1, $2) as known at $3: each cut to the span; of stays of one device that speak at once, what begins
+// later has only what goes beyond the earlier. `seen_from` to `seen_to` is the part that is not inferred by its events.
+macro_rules! spans {
+    ($($filter:literal),*) => {
+        concat!(
+            "with stays as (select m.room_id, m.user_id, m.server, m.joined_ms, m.until_ms,
+                case when m.claimed = 1 and m.resumed = 0 then coalesce((select g.from_ms from signs g
+                    where g.membership_id = m.id and g.joined_ms = m.joined_ms and g.until_ms = m.until_ms
+                    and g.updates = m.updates), ",
+            crate::store::signs::first_sign!(),
+            ") else m.joined_ms end as sign_from,
+                case when m.until_ms <= $3 and ",
+            crate::store::signs::unsaid!(),
+            " then coalesce((select g.to_ms from signs g
+                    where g.membership_id = m.id and g.joined_ms = m.joined_ms and g.until_ms = m.until_ms
+                    and g.updates = m.updates), ",
+            crate::store::signs::last_sign!(),
+            ") else m.until_ms end as sign_to,
+                coalesce(max(m.until_ms) over (partition by m.room_id, m.user_id, coalesce(m.device_id, m.chain)
+                    order by m.joined_ms, m.until_ms, m.id rows between unbounded preceding and 1 preceding),
+                    m.joined_ms) as told_ms
+            from ",
+            crate::store::spans::touching!("memberships", "joined_ms" $(, $filter)*),
+            " as m where m.until_ms > m.joined_ms), cut as (select room_id, user_id, server, sign_from, sign_to,
+                case when told_ms > $1 and told_ms > joined_ms then told_ms
+                    when joined_ms > $1 then joined_ms else $1 end as start_ms,
+                case when until_ms < $2 then until_ms else $2 end as end_ms
+            from stays), spans as (select room_id, user_id, server, start_ms, end_ms,
+                case when sign_from > start_ms then sign_from else start_ms end as seen_from,
+                case when sign_to < end_ms then sign_to else end_ms end as seen_to
+            from cut where start_ms < end_ms) "
+        )
+    };
+}
+
+// Is the start or the end of a call `s` inferred?
+macro_rules! unsure {
+    () => {
+        concat!(
+            "(exists (select 1 from memberships m where m.session_id = s.id and m.joined_ms = s.started_ms
+                and ((m.claimed = 1 and m.resumed = 0) or substr(m.join_event_id, 1, 1) = '~'))
+            or (s.until_ms <= $3 and exists (select 1 from memberships m where m.until_ms = s.until_ms
+                and m.session_id || '' = s.id and (substr(m.end_event_id, 1, 1) = '~' or ",
+            crate::store::signs::unsaid!(),
+            "))))"
+        )
+    };
+}
+
+pub(super) use {spans, touching, unsure};

@@ -1,0 +1,93 @@
+//! Rings and what became of them, as pages and JSON show them.
+
+use super::{MemberFacts, RelatedFacts, Stamp};
+use crate::rtc::related::{Related, What};
+use crate::rtc::ring::{self, Outcome};
+use crate::store::rings::Rings;
+use crate::web::draw::{Num, ratio};
+use crate::web::format as f;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// Rings of a span of time, and what became of them: somebody came who was rung, else somebody declined, else nobody did
+/// either while it rang.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ToSchema)]
+pub struct RingFacts {
+    pub sent: i64,
+    pub answered: i64,
+    pub declined: i64,
+    pub missed: i64,
+    /// Not over yet.
+    pub ringing: i64,
+    /// Notifications that do not ring.
+    pub silent: i64,
+    /// Half of the answered ones were answered within this time.
+    pub usual_answer_ms: Option<i64>,
+    /// False where there were more: then these are the newest.
+    pub whole: bool,
+}
+
+impl From<Rings> for RingFacts {
+    fn from(rings: Rings) -> Self {
+        let Rings { sent, answered, declined, missed, ringing, silent, usual_answer_ms, whole } = rings;
+        Self { sent, answered, declined, missed, ringing, silent, usual_answer_ms, whole }
+    }
+}
+
+impl RingFacts {
+    /// What became of them: words, how many, where its part begins and how wide it is (percent), the class of its colour.
+    #[must_use]
+    pub fn bands(&self) -> Vec<(&'static str, i64, Num, Num, &'static str)> {
+        let parts = [
+            ("answered", self.answered, "h3"),
+            ("declined", self.declined, "h1"),
+            ("missed", self.missed, "warned"),
+            ("still ringing", self.ringing, "h2"),
+        ];
+        let mut at = 0;
+        let band = |(words, rings, class): (&'static str, i64, &'static str)| {
+            let from = Num(100.0 * ratio(at, self.sent));
+            at += rings;
+            (words, rings, from, Num(100.0 * ratio(rings, self.sent)), class)
+        };
+        parts.into_iter().filter(|(_, rings, _)| *rings > 0).map(band).collect()
+    }
+
+    /// The whole in a sentence.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let which = if self.whole { "" } else { "the newest " };
+        let usual = self.usual_answer_ms.map(|ms| format!("; usually within {}", super::clock::length(ms)));
+        let silent = match self.silent {
+            0 => String::new(),
+            _ => format!(". {} did not ring", f::counted(self.silent, "more notification", "more notifications")),
+        };
+        format!(
+            "Of {which}{} {} answered{}{silent}.",
+            f::counted(self.sent, "ring", "rings"),
+            if self.answered == 1 { "1 was".to_owned() } else { format!("{} were", f::count(self.answered)) },
+            usual.unwrap_or_default()
+        )
+    }
+}
+
+/// Says of each ring of a call what became of it.
+#[must_use]
+pub fn with_outcomes(related: Vec<Related>, members: &[MemberFacts], now: i64) -> Vec<RelatedFacts> {
+    let came = || {
+        let until = |member: &MemberFacts| member.left_ms.or(member.expires_ms).unwrap_or(i64::MAX);
+        members.iter().map(move |member| (member.user_id.as_str(), member.joined_ms, until(member)))
+    };
+    let outcomes: Vec<Option<(Outcome, Option<i64>)>> =
+        related.iter().map(|one| (one.what == What::Ring).then(|| ring::outcome(one, came(), &related, now))).collect();
+    let said = |(one, outcome): (Related, Option<(Outcome, Option<i64>)>)| {
+        let mut facts = RelatedFacts::from(one);
+        if let Some((outcome, answered_ms)) = outcome {
+            facts.outcome = Some(outcome.as_str());
+            facts.answered_ms = answered_ms;
+            facts.answered_at = answered_ms.map(Stamp);
+        }
+        facts
+    };
+    related.into_iter().zip(outcomes).map(said).collect()
+}
