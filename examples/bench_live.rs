@@ -53,8 +53,9 @@ async fn server() {
     write(&store, &Rules::default(), &batch).await.unwrap();
     let (changes, listener) = (Changes::default(), std::net::TcpListener::bind("127.0.0.1:0").unwrap());
     println!("http://{}", listener.local_addr().unwrap());
-    let options = Options { cors_origins: Vec::new(), metrics_room_labels: false };
-    let web = Web { store, changes: changes.clone(), clock: Clock::System, public_url: None, options };
+
+    let web =
+        Web { store, changes: changes.clone(), clock: Clock::System, public_url: None, options: Options::default() };
     std::thread::spawn(move || {
         for line in std::io::stdin().lines() {
             line.unwrap();
