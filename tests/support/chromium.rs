@@ -58,10 +58,16 @@ impl Browser {
         serde_json::from_value(faults).unwrap()
     }
 
-    /// What axe-core finds in the page: `impact`, `rule`, `help`, and where.
+    /// All addresses that the page asked for so far.
+    pub async fn asked(&mut self, page: &str) -> Vec<String> {
+        let asked = self.ask("asked", page, json!({})).await;
+        serde_json::from_value(asked).unwrap()
+    }
+
+    /// What axe-core finds in the page (it must have JavaScript), worst first: `impact`, `rule`, `help`, `at`.
     pub async fn audit(&mut self, page: &str) -> Vec<Value> {
-        let found = self.ask("audit", page, json!({})).await;
-        serde_json::from_value(found).unwrap()
+        let violations = self.ask("audit", page, json!({})).await;
+        serde_json::from_value(violations).unwrap()
     }
 
     pub async fn screenshot(&mut self, page: &str, path: &Path, full: bool) {

@@ -4,6 +4,9 @@ use super::chart::{Column, Line, lines};
 use super::{Num, float, ratio};
 use std::fmt::Write;
 
+/// What "today" and half a label need on a phone, in percent.
+const TODAY_ROOM: f64 = 20.0;
+
 /// One column's worth: what it is called, how much it is, and how much it was in the period before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slot {
@@ -60,10 +63,11 @@ pub fn bars(slots: &[Slot], height: i64, unit: i64, name: impl Fn(i64) -> String
         today: slot.now,
     };
     let labelled = slots.iter().enumerate().filter_map(|(at, slot)| Some((at, slot.label.clone()?)));
-    let label = |(index, (at, text)): (usize, (usize, String))| Label {
-        x: Num(width * (float(at) + 0.5)),
-        text,
-        second: index % 2 == 1,
+    // On a phone a label near the end would touch "today".
+    let end = if slots.iter().any(|slot| slot.now) { TODAY_ROOM } else { 0.0 };
+    let label = |(index, (at, text)): (usize, (usize, String))| {
+        let x = width * (float(at) + 0.5);
+        Label { x: Num(x), text, second: index % 2 == 1 || x > 100.0 - end }
     };
     Bars {
         height,
@@ -98,6 +102,18 @@ mod tests {
 
     fn slot(value: i64, before: Option<i64>) -> Slot {
         Slot { title: String::new(), value, before, label: Some(value.to_string()), now: false }
+    }
+
+    #[test]
+    fn labels_near_today_are_not_for_phones() {
+        let mut slots = vec![slot(1, None); 9];
+        let seconds = |slots: &[Slot]| {
+            let labels = bars(slots, 100, 1, |value| value.to_string()).labels;
+            labels.iter().map(|label| label.second).collect::<Vec<_>>()
+        };
+        assert_eq!(seconds(&slots)[6..], [false, true, false]);
+        slots[8].now = true;
+        assert_eq!(seconds(&slots)[6..], [false, true, true]);
     }
 
     #[test]

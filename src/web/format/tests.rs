@@ -59,3 +59,8 @@ fn text_of_strangers_is_made_harmless() {
     assert!(raw_json(&json!("x".repeat(60_000))).to_string().len() < 5000);
     assert_eq!(segment("!a/ü?#:x"), "!a%2F%C3%BC%3F%23:x");
 }
+
+#[test]
+fn names_of_keys_are_code_and_nothing_else_is_markup() {
+    assert_eq!(code("`next` of <an> answer").to_string(), "<code>next</code> of &lt;an&gt; answer");
+}

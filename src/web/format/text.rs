@@ -26,6 +26,28 @@ pub fn tidy(text: &str) -> String {
     if clean.trim().is_empty() { "(no visible name)".to_owned() } else { clean }
 }
 
+/// Text of our own in which names of keys stand in backticks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Coded(String);
+
+impl fmt::Display for Coded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, part) in self.0.split('`').enumerate() {
+            let part = RawJson(part.to_owned());
+            if index % 2 == 1 { write!(f, "<code>{part}</code>")? } else { write!(f, "{part}")? }
+        }
+        Ok(())
+    }
+}
+
+impl HtmlSafe for Coded {}
+
+/// The text with its names of keys marked as such.
+#[must_use]
+pub fn code(text: &str) -> Coded {
+    Coded(text.to_owned())
+}
+
 /// JSON as text of an element: only what HTML reads is escaped, so that quotes do not make it three times as long.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawJson(String);

@@ -1,13 +1,14 @@
 // Debian's Chromium, driven by playwright-core: pages by name, with what went wrong in each.
+import { audit } from "./axe.mjs";
 import { serve } from "./lines.mjs";
 import { FLAGS } from "./flags.mjs";
-import { audit } from "./axe.mjs";
 import { chromium } from "playwright-core";
 
-const pages = new Map(); // name -> {context, page, faults}
+const pages = new Map(); // name -> {context, page, faults, asked}
 let browser;
 
-function watch(page, faults) {
+function watch(page, faults, asked) {
+    page.on("request", (r) => !r.url().startsWith("data:") && asked.push(r.url()));
     page.on("console", (m) => m.type() === "error" && faults.push(`console: ${m.text()}`));
     page.on("pageerror", (e) => faults.push(`uncaught: ${e}`));
     page.on("requestfailed", (r) => {
@@ -33,14 +34,15 @@ const commands = {
         });
         const page = await context.newPage();
         const faults = [];
-        watch(page, faults);
-        pages.set(c.page, { context, page, faults });
+        const asked = [];
+        watch(page, faults, asked);
+        pages.set(c.page, { context, page, faults, asked });
         return await commands.go(c);
     },
     async go(c) {
         const { page } = pages.get(c.page);
         const r = await page.goto(c.url, { waitUntil: "load", timeout: 30000 });
-        return { status: r.status(), title: await page.title() };
+        return { status: r.status(), title: await page.title(), bytes: (await r.body()).length };
     },
     async text(c) {
         return await pages.get(c.page).page.locator(c.selector ?? "body").first().innerText();
@@ -54,7 +56,6 @@ const commands = {
     async count(c) {
         return await pages.get(c.page).page.locator(c.selector).count();
     },
-    // What axe-core finds in the page, worst first.
     async audit(c) {
         return await audit(pages.get(c.page).page);
     },
@@ -66,6 +67,9 @@ const commands = {
     },
     async faults(c) {
         return pages.get(c.page).faults;
+    },
+    async asked(c) {
+        return pages.get(c.page).asked;
     },
     async screenshot(c) {
         await pages.get(c.page).page.screenshot({ path: c.path, fullPage: !!c.full });

@@ -1,20 +1,27 @@
-// Pictures of the pages of a running Callscope: node screenshots.mjs URL FOLDER
-// Desktop and phone, light and dark; the pages of the first running call and its room too.
+// Pictures of the pages of a running Callscope: node screenshots.mjs URL FOLDER [README-FOLDER]
+// Desktop and phone, light and dark, from top to bottom; the pages of the running call with most people and its room too.
+// The second folder gets the pictures of the README.
 import { FLAGS } from "./flags.mjs";
 import { chromium } from "playwright-core";
 import { mkdirSync } from "node:fs";
 import path from "node:path";
 
-const [base, folder] = process.argv.slice(2);
+const [base, folder, readme] = process.argv.slice(2);
 mkdirSync(folder, { recursive: true });
 const { data } = await (await fetch(`${base}/api/v1/calls/active`)).json();
 // The call with most people is the most telling.
 const call = data.sort((a, b) => b.people - a.people)[0];
-const pages = { overview: "/", calls: "/calls", rooms: "/rooms", servers: "/servers", transports: "/transports", statistics: "/statistics", wall: "/wall", status: "/status" };
+const pages = {
+    overview: "/", calls: "/calls", rooms: "/rooms", servers: "/servers", transports: "/transports", statistics: "/statistics",
+    wall: "/wall", status: "/status", about: "/about", rejected: "/rejected", api: "/api/docs", "api-keys": "/api/docs/CallFacts",
+    nothing: "/calls?q=nothing+is+called+so", error: "/calls/none",
+};
 if (call) {
     pages.call = `/calls/${call.id}`;
+    pages.evidence = `/calls/${call.id}?events_from=0`;
     pages.server = `/servers/${call.servers[0]}`;
     pages.room = `/rooms/${encodeURIComponent(call.room.room_id)}`;
+    pages.frame = `/embed${pages.room}`;
 }
 const sizes = { desktop: { width: 1280, height: 900 }, phone: { width: 390, height: 844 } };
 
@@ -26,9 +33,22 @@ for (const [size, viewport] of Object.entries(sizes))
         for (const [name, at] of Object.entries(pages)) {
             await page.goto(base + at, { waitUntil: "load" });
             const file = path.join(folder, `${name}-${size}-${colorScheme}.png`);
-            await page.screenshot({ path: file });
+            const height = Math.min(await page.evaluate(() => document.documentElement.scrollHeight), 3000);
+            await page.screenshot({ path: file, fullPage: true, clip: { x: 0, y: 0, width: viewport.width, height: Math.max(height, viewport.height) } });
             process.stdout.write(file + "\n");
         }
         await context.close();
     }
+if (readme) {
+    // A call of a few people tells more in a small picture than one of many.
+    const some = (await (await fetch(`${base}/api/v1/calls?kind=group&min_people=5&limit=100`)).json()).data;
+    const few = some.filter((c) => c.people <= 9).sort((a, b) => b.members.length - a.members.length)[0];
+    const context = await browser.newContext({ viewport: { width: 1120, height: 720 }, locale: "en-GB", timezoneId: "Europe/Berlin" });
+    const page = await context.newPage();
+    for (const [name, at] of Object.entries({ overview: "/", call: `/calls/${few.id}`, statistics: "/statistics" })) {
+        await page.goto(base + at, { waitUntil: "load" });
+        await page.screenshot({ path: path.join(readme, `${name}.png`) });
+    }
+    await context.close();
+}
 await browser.close();
