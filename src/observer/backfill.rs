@@ -33,8 +33,7 @@ impl Observer {
                     patience = Patience::new();
                     self.succeeded(Work::History).await;
                     if !walked {
-                        let wait = course.next_due(&scope).map_or(IDLE, |due| due.min(IDLE));
-                        let _ = tokio::time::timeout(wait, self.history.notified()).await;
+                        self.rest(&scope, &course).await;
                     }
                 }
                 Err(error) => {
@@ -44,6 +43,13 @@ impl Observer {
                 }
             }
         }
+    }
+
+    /// Waits for work: a ring, a walk or a hole that is due again.
+    async fn rest(&self, scope: &Scope, course: &Course) {
+        let hole = self.next_hole().await.ok().flatten();
+        let wait = course.next_due(scope).into_iter().chain(hole).fold(IDLE, Duration::min);
+        let _ = tokio::time::timeout(wait, self.history.notified()).await;
     }
 
     /// One page of each open walk that is due, so that no room waits for another; false when there was none.

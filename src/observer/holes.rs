@@ -5,6 +5,7 @@ use super::ingest::add;
 use super::{Error, Observer};
 use crate::store::batch::{RoomBatch, Source};
 use crate::store::holes::{self, Hole};
+use std::time::Duration;
 
 /// Events asked for, one after the other, before the walks have their turn again.
 const ROUND: i64 = 20;
@@ -20,7 +21,7 @@ impl Observer {
         // What is deleted by age need not come back.
         holes::find(&self.store, self.asked_since(now).max(kept.events_before(now)).max(kept.calls_before(now)))
             .await?;
-        let todo = holes::todo(&self.store, ROUND).await?;
+        let todo = holes::todo(&self.store, now, ROUND).await?;
         for hole in &todo {
             if scope.stopped() {
                 break;
@@ -28,6 +29,13 @@ impl Observer {
             self.fill(hole).await?;
         }
         Ok(!todo.is_empty())
+    }
+
+    /// How long until a refused predecessor is to be asked for again.
+    pub(super) async fn next_hole(&self) -> Result<Option<Duration>, Error> {
+        let now = self.clock.now_ms();
+        let due = holes::next(&self.store, now).await?;
+        Ok(due.map(|due| Duration::from_millis(due.saturating_sub(now).unsigned_abs())))
     }
 
     async fn fill(&self, hole: &Hole) -> Result<(), Error> {

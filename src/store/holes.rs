@@ -7,11 +7,17 @@ const DEPTH_MAX: i64 = 64;
 /// Events looked at in one transaction.
 const SCAN: i64 = 2000;
 
+/// A refused event is asked for again after these times, ms. A homeserver that lags behind the others gives an event
+/// once it has fetched what lies before it; what is hidden from us stays hidden.
+const AGAIN_MS: [i64; 3] = [10_000, 600_000, 86_400_000];
+
 /// An event to ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hole {
     pub room_id: String,
     pub event_id: String,
+    /// How often it was asked for.
+    pub tries: i64,
 }
 
 const CURSOR: &str = "select stream from scans where name = 'holes'";
@@ -20,9 +26,9 @@ const MOVE: &str = "insert into scans (name, stream) values ('holes', $1)
 const END: &str =
     "select max(stream) from (select stream from events where stream > $1 order by stream limit $2) as span";
 // Only what tells of calls: of every other state the newest is enough.
-const FIND: &str = "insert into holes (room_id, event_id, depth)
+const FIND: &str = "insert into holes (room_id, event_id, depth, due_ms)
     select e.room_id, e.replaces_state, coalesce((select h.depth + 1 from holes h
-        where h.room_id = e.room_id and h.event_id = e.event_id), 1)
+        where h.room_id = e.room_id and h.event_id = e.event_id), 1), 0
     from events e where e.stream > $1 and e.stream <= $2 and e.chain is not null and e.replaces_state is not null
         and e.origin_server_ts >= $3
         and not exists (select 1 from events p where p.event_id = e.replaces_state and p.room_id = e.room_id)
@@ -44,26 +50,55 @@ pub async fn find(store: &Store, horizon_ms: Option<i64>) -> Result<(), Error> {
     }
 }
 
-const TODO: &str = "select h.room_id, h.event_id from holes h where h.asked_ms is null and h.depth <= $1
-    order by h.depth, h.room_id, h.event_id limit $2";
+const TODO: &str = "select room_id, event_id, tries from holes where due_ms <= $1 and depth <= $2
+    order by depth, room_id, event_id limit $3";
 
-/// Holes that nobody asked for yet, at most `limit`.
+/// Holes to ask for at `now`, at most `limit`.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn todo(store: &Store, limit: i64) -> Result<Vec<Hole>, Error> {
-    let rows: Vec<(String, String)> = sqlx::query_as(TODO).bind(DEPTH_MAX).bind(limit).fetch_all(&store.read).await?;
-    Ok(rows.into_iter().map(|(room_id, event_id)| Hole { room_id, event_id }).collect())
+pub async fn todo(store: &Store, now: i64, limit: i64) -> Result<Vec<Hole>, Error> {
+    let query = sqlx::query_as(TODO).bind(now).bind(DEPTH_MAX).bind(limit);
+    let rows: Vec<(String, String, i64)> = query.fetch_all(&store.read).await?;
+    Ok(rows.into_iter().map(|(room_id, event_id, tries)| Hole { room_id, event_id, tries }).collect())
 }
 
-const ASKED: &str = "update holes set asked_ms = $3, outcome = $4 where room_id = $1 and event_id = $2";
+const NEXT: &str = "select min(due_ms) from holes where due_ms > $1";
 
-/// Notes the answer: `found` or `not_visible`.
+/// When the next hole is to be asked for that is not due at `now`, ms.
+///
+/// # Errors
+/// When the database fails.
+pub async fn next(store: &Store, now: i64) -> Result<Option<i64>, Error> {
+    Ok(sqlx::query_scalar(NEXT).bind(now).fetch_one(&store.read).await?)
+}
+
+const ASKED: &str = "update holes set asked_ms = $3, outcome = $4, tries = $5, due_ms = $6
+    where room_id = $1 and event_id = $2";
+
+/// Notes the answer: `found` or `not_visible`, which is asked for again later, a few times.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn asked(store: &Store, hole: &Hole, outcome: &'static str, now: i64) -> Result<(), Error> {
+    let due = if outcome == "not_visible" { again(hole.tries, now) } else { None };
     let query = sqlx::query(ASKED).bind(&hole.room_id).bind(&hole.event_id).bind(now).bind(outcome);
-    query.execute(&store.write).await?;
+    query.bind(hole.tries + 1).bind(due).execute(&store.write).await?;
     Ok(())
+}
+
+/// When an event that was refused after so many tries is to be asked for again.
+fn again(tries: i64, now: i64) -> Option<i64> {
+    usize::try_from(tries).ok().and_then(|tries| AGAIN_MS.get(tries)).map(|after| now + after)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_refused_is_asked_for_a_few_times_more() {
+        let due: Vec<_> = (0..5).map(|tries| again(tries, 7)).collect();
+        assert_eq!(due, [Some(10_007), Some(600_007), Some(86_400_007), None, None]);
+    }
 }

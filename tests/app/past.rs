@@ -50,6 +50,28 @@ async fn replaced_events_are_followed_one_by_one_until_the_first_that_is_not_giv
     app.app.stop().await;
 }
 
+/// A homeserver under load knows of an event whose predecessors it fetches later, by itself: they never come by sync.
+#[tokio::test]
+async fn what_the_homeserver_does_not_have_yet_is_asked_for_again() {
+    let bed = Bed::new().await;
+    let room = bed.room(&[ALICE]);
+    let begin = now() - 100 * MINUTE;
+    bed.joins(&room, ALICE, "AD", begin);
+    let unseen = bed.leaves(&room, ALICE, "AD", begin + 1000);
+    bed.joins(&room, ALICE, "AD", begin + 2000);
+    for n in 0..150 {
+        bed.hs.join_user(&room, &format!("@guest{n}:sim.example"), begin + MINUTE);
+    }
+    let none = json!({"errcode": "M_NOT_FOUND", "error": "not yet"});
+    bed.hs.inject(Fault::lasting("/messages", FaultKind::Status(403, none.clone())));
+    bed.hs.inject(Fault::once(&quote(&unseen[1..]), FaultKind::Status(404, none)));
+    let app = bed.start().await;
+    app.calls_until("the running call alone", |calls| calls.len() == 1).await;
+    app.calls_until("the call before it, too", |calls| calls.len() == 2).await;
+    assert_eq!(bed.hs.count("/event/"), 3, "the leave twice, the join behind it once");
+    app.app.stop().await;
+}
+
 #[tokio::test]
 async fn a_state_reset_that_brings_somebody_back_is_said() {
     let bed = Bed::new().await;
