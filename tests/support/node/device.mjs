@@ -91,13 +91,13 @@ serve({
         const deviceId = client.getDeviceId();
         const transport = { type: "livekit", livekit_service_url: c.livekit ?? "https://livekit.invalid/jwt", livekit_alias: c.room };
         s.joinRTCSession({ userId, deviceId, memberId: `${userId}:${deviceId}` }, [], transport, joinOptions(c));
-        return facts(await until("own membership", 20000, () => own(s)));
+        return facts(await until("own membership", 60000, () => own(s)));
     },
     async leave(c) {
         const s = await sessionOf(c);
         const left = await s.leaveRoomSession(15000);
         // Else a join right after this would take the old membership for the new one.
-        await until("own membership gone", 20000, () => !own(s));
+        await until("own membership gone", 60000, () => !own(s));
         return { left };
     },
     async intent(c) {
