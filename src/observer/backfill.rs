@@ -16,7 +16,7 @@ use std::time::Duration;
 /// Without a ring, look for work after this time.
 const IDLE: Duration = Duration::from_mins(1);
 /// One page in which all is known closes a gap: it must be long enough to be no chance.
-const GAP_PAGE: u32 = 250;
+pub(super) const GAP_PAGE: u32 = 250;
 const DAY_MS: i64 = 86_400_000;
 
 /// An hour: clocks differ between servers.
@@ -47,8 +47,8 @@ impl Observer {
 
     /// Waits for work: a ring, a walk or a hole that is due again.
     async fn rest(&self, scope: &Scope, course: &Course) {
-        let hole = self.next_hole().await.ok().flatten();
-        let wait = course.next_due(scope).into_iter().chain(hole).fold(IDLE, Duration::min);
+        let (hole, look) = (self.next_hole().await.ok().flatten(), self.next_look().await.ok().flatten());
+        let wait = course.next_due(scope).into_iter().chain(hole).chain(look).fold(IDLE, Duration::min);
         let _ = tokio::time::timeout(wait, self.history.notified()).await;
     }
 
@@ -57,7 +57,8 @@ impl Observer {
         let todo = walks::todo(&self.store).await?;
         course.keep(&todo);
         if todo.is_empty() {
-            return self.fill_holes(scope).await;
+            let looked = self.look_again(scope).await?;
+            return Ok(self.fill_holes(scope).await? || looked);
         }
         let mut walked = false;
         for walk in todo.iter().filter(|walk| scope.takes(&walk.room_id)) {
@@ -194,14 +195,14 @@ fn step(walk: &Walk, horizon_ms: Option<i64>) -> Step {
 }
 
 /// Is it this room's trouble? A lost token, too many questions, an unreachable homeserver and the database are not.
-fn is_of_the_room(error: &Error) -> bool {
+pub(super) fn is_of_the_room(error: &Error) -> bool {
     let Error::Matrix(error) = error else { return false };
     !error.is_revoked() && error.retry_after().is_none() && !matches!(error, matrix::Error::Unreachable { .. })
 }
 
 /// Cuts off the end of a page (newest first) that is wholly older than the horizon; true when nothing is left of
 /// it. A single event with an odd stamp cuts nothing.
-fn cut(page: &mut Vec<Value>, horizon: i64) -> bool {
+pub(super) fn cut(page: &mut Vec<Value>, horizon: i64) -> bool {
     let was_empty = page.is_empty();
     let older = |event: &Value| event.get("origin_server_ts").and_then(Value::as_i64).is_some_and(|at| at < horizon);
     let keep = page.iter().rposition(|event| !older(event)).map_or(0, |last| last + 1);

@@ -5,6 +5,7 @@ use super::ingest::add;
 use super::{Error, Observer};
 use crate::store::batch::{RoomBatch, Source};
 use crate::store::holes::{self, Hole};
+use crate::store::late;
 use std::time::Duration;
 
 /// Events asked for, one after the other, before the walks have their turn again.
@@ -47,7 +48,14 @@ impl Observer {
                 tracing::debug!("found {} of {}, which was replaced unseen", hole.event_id, hole.room_id);
                 "found"
             }
-            Err(error) if error.is_forbidden() || error.is_not_found() => "not_visible",
+            Err(error) if error.is_forbidden() || error.is_not_found() => {
+                if hole.tries == 0 {
+                    // More than this event may be missing: the homeserver may be about to fetch it.
+                    let horizon = self.asked_since(self.clock.now_ms());
+                    late::newest(&self.store, &hole.room_id, horizon, self.clock.now_ms()).await?;
+                }
+                "not_visible"
+            }
             Err(error) => return Err(error.into()),
         };
         Ok(holes::asked(&self.store, hole, outcome, self.clock.now_ms()).await?)

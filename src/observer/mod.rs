@@ -10,6 +10,7 @@ mod follow;
 mod foreground;
 mod holes;
 mod ingest;
+mod late;
 mod patience;
 mod poll;
 mod probe;

@@ -16,6 +16,7 @@ pub mod evidence;
 pub mod gauges;
 pub mod hold;
 pub mod holes;
+pub mod late;
 mod marks;
 pub mod memberships;
 pub mod moments;

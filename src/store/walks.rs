@@ -1,7 +1,7 @@
 //! Walks back through a room's history: where each stands, so that it goes on after a stop.
 
 use super::batch::RoomBatch;
-use super::{Error, Store, Tx, int};
+use super::{Error, Store, Tx, int, late};
 
 /// A walk that is not done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,8 +35,8 @@ pub struct Step {
 }
 
 // Only sync has a token to begin with: its gap begins with the answer before.
-const OPEN: &str = "insert into walks (room_id, opened_ms, reason, token, before_stream, since_ms)
-    values ($1, $2, $3, $4, $5, (select max(last_sync_ms) from vantages where mode = 'follow' and $6 = 1))
+const OPEN: &str = "insert into walks (room_id, opened_ms, reason, token, first_token, before_stream, since_ms)
+    values ($1, $2, $3, $4, $4, $5, (select max(last_sync_ms) from vantages where mode = 'follow' and $6 = 1))
     on conflict (room_id, opened_ms, reason) do nothing";
 const HAD: &str = "select count(*) from walks where room_id = $1 and reason = 'history'";
 
@@ -78,6 +78,9 @@ pub(super) async fn step(tx: &mut Tx, room_id: &str, step: &Step, found: usize, 
         .bind(step.took_ms.max(0))
         .execute(&mut **tx)
         .await?;
+    if step.reason == "gap" && step.ended_by.is_some_and(|why| why != "not_visible") {
+        late::after_walk(tx, room_id, step.opened_ms, now).await?;
+    }
     Ok(())
 }
 

@@ -100,6 +100,30 @@ async fn without_backfill_only_the_time_since_the_last_look_is_read() {
     app.app.stop().await;
 }
 
+/// A homeserver that lags fetches what it missed from others by itself, and nothing tells: when the walk passed, it was
+/// not there yet.
+#[tokio::test]
+async fn what_the_homeserver_gets_late_is_found_behind_the_gap() {
+    let bed = Bed::new().await;
+    let room = bed.room(&[ALICE]);
+    let app = bed.start().await;
+    app.ready().await;
+    walked(&app, &room).await;
+    app.app.stop().await;
+    calls_at(&bed, &room, 200, now() - 500_000);
+    bed.hs.inject(Fault::once("/messages", FaultKind::Status(200, json!({"chunk": [], "start": "t0"}))));
+    let app = bed.start().await;
+    crate::support::eventually("the gap is walked", 60, async || {
+        let walks = app.room(&room).await["walks"].clone();
+        (walks[1]["ended_by"] == "beginning").then_some(())
+    })
+    .await;
+    assert!(app.room(&room).await["calls"].as_i64().unwrap() < 200);
+    app.calls_until("all calls, late", |calls| calls.len() >= 200).await;
+    assert_eq!(app.room(&room).await["calls"], 200);
+    app.app.stop().await;
+}
+
 #[tokio::test]
 async fn a_gap_keeps_the_horizon_too() {
     let bed = Bed::new().await;

@@ -1,0 +1,55 @@
+//! Late events: gaps are looked at again, for a homeserver that lags may have fetched more meanwhile.
+
+use super::course::Scope;
+use super::ingest::add;
+use super::{Error, Observer, backfill};
+use crate::store::batch::{RoomBatch, Source};
+use crate::store::late::{self, Late};
+use std::time::Duration;
+
+impl Observer {
+    /// Reads one page of each gap that is due; false when there was none.
+    pub(super) async fn look_again(&self, scope: &Scope) -> Result<bool, Error> {
+        let todo = late::todo(&self.store, self.clock.now_ms()).await?;
+        for late in todo.iter().filter(|late| scope.takes(&late.room_id)) {
+            if scope.stopped() {
+                break;
+            }
+            self.look_at(late).await?;
+        }
+        Ok(!todo.is_empty())
+    }
+
+    async fn look_at(&self, late: &Late) -> Result<(), Error> {
+        let size = self.settings.backfill_page.max(backfill::GAP_PAGE);
+        let mut page = match self.client.messages(&late.room_id, late.token.as_deref(), size).await {
+            Ok(page) => page,
+            Err(error) => {
+                let error = Error::Matrix(error);
+                if !backfill::is_of_the_room(&error) {
+                    return Err(error);
+                }
+                // The gap was read once; what is asked for here is more than that.
+                tracing::debug!("a gap in {} could not be looked at again: {error}", late.room_id);
+                return Ok(late::step(&self.store, late, None, 0, self.clock.now_ms()).await?);
+            }
+        };
+        let beyond = late.horizon_ms.is_some_and(|horizon| backfill::cut(&mut page.chunk, horizon));
+        let mut room = RoomBatch::new(&late.room_id, Source::Backfill);
+        add(&mut room, &page.chunk, true, self.clock.now_ms());
+        let new = self.ingest(&self.one(room)).await?;
+        if new > 0 {
+            tracing::info!("{new} events came late to the homeserver and were found behind a gap of {}", late.room_id);
+        }
+        let token = page.end.filter(|end| !beyond && Some(end) != late.token.as_ref());
+        let new = i64::try_from(new).unwrap_or(i64::MAX);
+        Ok(late::step(&self.store, late, token.as_deref(), new, self.clock.now_ms()).await?)
+    }
+
+    /// How long until a gap is to be looked at again.
+    pub(super) async fn next_look(&self) -> Result<Option<Duration>, Error> {
+        let now = self.clock.now_ms();
+        let due = late::next(&self.store, now).await?;
+        Ok(due.map(|due| Duration::from_millis(due.saturating_sub(now).unsigned_abs())))
+    }
+}
