@@ -92,12 +92,8 @@ pub(super) async fn append(tx: &mut Tx, batch: &Batch, room: &RoomBatch, touched
     Ok(())
 }
 
-static IDS: Rows = Rows::new(
-    1,
-    "select event_id, vantage_id, source from events where room_id || '' = $1 and event_id in (",
-    "?",
-    ")",
-);
+static IDS: Rows =
+    Rows::new("select event_id, vantage_id, source from events where room_id || '' = $1 and event_id in (", "?", ")");
 
 async fn some(
     tx: &mut Tx,
@@ -141,14 +137,12 @@ async fn some(
 }
 
 static INSERT: Rows = Rows::new(
-    4,
     "insert into events (room_id, source, vantage_id, seen_ms, event_id, kind, state_key, sender, origin_server_ts, received_ms, chain,
         replaces_state, redacts, redacted_ms, stream, in_timeline, rejected, json, time_ms) values ",
     "($1, $2, $3, $4, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     " on conflict (event_id, room_id) do nothing",
 );
 static WROTE: Rows = Rows::new(
-    1,
     "insert into chains (room_id, sender, chain) values ",
     "($1, ?, ?)",
     " on conflict (room_id, sender, chain) do nothing",
@@ -250,13 +244,11 @@ fn decides(known: &RoomEvent, merged: &RoomEvent) -> bool {
 }
 
 static REPLACED: Rows = Rows::new(
-    1,
     "select event_id as id, time_ms, time_ms as next_ms from events where room_id || '' = $1 and event_id in (",
     "?",
     ")",
 );
 static REPLACING: Rows = Rows::new(
-    1,
     "select e.replaces_state as id, e.time_ms, coalesce((select min(n.time_ms) from events n
             where n.replaces_state = e.event_id and n.room_id = e.room_id and n.chain is not null), e.time_ms) as next_ms
     from events e where e.room_id || '' = $1 and e.chain is not null and e.replaces_state is not null
@@ -333,7 +325,6 @@ async fn redaction(tx: &mut Tx, room_id: &str, new: &News<'_>, touched: &mut Tou
 }
 
 static SEEN_AGAIN: Rows = Rows::new(
-    4,
     "insert into sightings (room_id, vantage_id, source, seen_ms, event_id) values ",
     "($1, $2, $3, $4, ?)",
     " on conflict (event_id, room_id, vantage_id, source) do nothing",

@@ -228,7 +228,6 @@ impl<'a> Work<'a> {
 }
 
 static PAGE_ENDS: Rows = Rows::new(
-    2,
     "with asked(chain, from_ms, to_ms) as (values ",
     "(cast(? as text), cast(? as bigint), cast(? as bigint))",
     ") select a.chain as chain, (select e.time_ms from events e where e.room_id = $1 and e.chain = a.chain
@@ -236,7 +235,6 @@ static PAGE_ENDS: Rows = Rows::new(
     from asked a where a.chain is not null",
 );
 static PAGES: Rows = Rows::new(
-    1,
     "with asked(chain, from_ms, to_ms) as (values ",
     "(cast(? as text), cast(? as bigint), cast(? as bigint))",
     concat!(
@@ -247,7 +245,6 @@ static PAGES: Rows = Rows::new(
     ),
 );
 static TIMES: Rows = Rows::new(
-    1,
     "select event_id, time_ms, chain from events where room_id || '' = $1 and chain is not null and event_id in (",
     "?",
     ")",
