@@ -3,6 +3,7 @@
 
 use super::batch::{Arrival, Batch, RoomBatch, Source};
 use super::events::event;
+use super::fresh::Fresh;
 use super::rows::{Rows, Statement};
 use super::{Error, Tx, rooms};
 use crate::rtc::event::{Kind, Reason, RoomEvent};
@@ -28,6 +29,8 @@ pub(super) struct Touched {
     /// Name, alias or state of the room may have changed.
     pub facts: bool,
     pub new_events: usize,
+    /// What the new events say.
+    pub fresh: Fresh,
 }
 
 impl Touched {
@@ -46,14 +49,14 @@ pub(super) async fn last_stream(tx: &mut Tx) -> Result<i64, Error> {
 }
 
 /// An event to be inserted.
-struct Fresh<'a> {
+struct New<'a> {
     arrival: &'a Arrival,
     chain: Option<String>,
     rejected: Option<Reason>,
     stream: i64,
 }
 
-impl<'a> Fresh<'a> {
+impl<'a> New<'a> {
     fn new(arrival: &'a Arrival, stream: i64) -> Self {
         let (chain, rejected) = match member::chain(&arrival.event) {
             Ok(chain) => (chain, None),
@@ -110,7 +113,7 @@ async fn some(
             && row.try_get::<&str, _>("source")? == room.source.as_str();
         known.insert(row.try_get("event_id")?, by_this_way);
     }
-    let mut fresh: Vec<Fresh> = Vec::new();
+    let mut fresh: Vec<New> = Vec::new();
     let mut copies: Vec<&Arrival> = Vec::new();
     let mut other_ways: Vec<&Arrival> = Vec::new();
     for arrival in arrivals {
@@ -120,17 +123,18 @@ async fn some(
         } else {
             *stream += 1;
             known.insert(arrival.event.event_id.clone(), true);
-            fresh.push(Fresh::new(arrival, *stream));
+            fresh.push(New::new(arrival, *stream));
         }
     }
     insert(tx, batch, room, &fresh).await?;
     rooms::people(tx, &room.room_id, fresh.iter().map(|new| &new.arrival.event)).await?;
     touched.new_events += fresh.len();
+    fresh.iter().filter(|new| new.chain.is_some()).for_each(|new| touched.fresh.note(&new.arrival.event));
     let news = fresh.into_iter();
     let news = news.map(|new| News { event: Cow::Borrowed(&new.arrival.event), old: None, chain: new.chain });
     let mut news: Vec<News> = news.collect();
     for copy in &copies {
-        news.extend(absorb(tx, room, copy).await?);
+        news.extend(absorb(tx, room, copy, &mut touched.fresh).await?);
     }
     seen_again(tx, batch, room, &other_ways).await?;
     touch(tx, &room.room_id, &news, touched).await
@@ -148,12 +152,12 @@ static WROTE: Rows = Rows::new(
     " on conflict (room_id, sender, chain) do nothing",
 );
 
-async fn insert(tx: &mut Tx, batch: &Batch, room: &RoomBatch, fresh: &[Fresh<'_>]) -> Result<(), Error> {
+async fn insert(tx: &mut Tx, batch: &Batch, room: &RoomBatch, fresh: &[New<'_>]) -> Result<(), Error> {
     let source = room.source.as_str();
     let shared = |query: Statement| {
         query.bind(room.room_id.clone()).bind(source).bind(batch.vantage_id.clone()).bind(batch.seen_ms)
     };
-    let bind = |query: Statement, new: &Fresh| {
+    let bind = |query: Statement, new: &New| {
         let event = &new.arrival.event;
         query
             .bind(event.event_id.clone())
@@ -196,7 +200,12 @@ const UPDATE: &str = "update events set received_ms = $3, replaces_state = $4, r
         in_timeline = $7, json = $8, time_ms = $9, chain = $10, rejected = $11 where event_id = $1 and room_id = $2";
 
 /// Adds what this copy of a known event tells more; something when that can change what follows from it.
-async fn absorb(tx: &mut Tx, room: &RoomBatch, arrival: &Arrival) -> Result<Option<News<'static>>, Error> {
+async fn absorb(
+    tx: &mut Tx,
+    room: &RoomBatch,
+    arrival: &Arrival,
+    fresh: &mut Fresh,
+) -> Result<Option<News<'static>>, Error> {
     let new = &arrival.event;
     let row = sqlx::query(KNOWN).bind(&new.event_id).bind(&room.room_id).fetch_one(&mut **tx).await?;
     let known = event(&row)?;
@@ -206,6 +215,7 @@ async fn absorb(tx: &mut Tx, room: &RoomBatch, arrival: &Arrival) -> Result<Opti
     if merged == known && (was_in_timeline || !arrival.in_timeline) {
         return Ok(None);
     }
+    fresh.note(&merged);
     let json = if merged.readable == known.readable { row.try_get("json")? } else { arrival.json.clone() };
     // A readable copy may tell the chain that a redacted one could not.
     let mut chain: Option<String> = row.try_get("chain")?;
@@ -364,6 +374,6 @@ async fn malformed(
         redacted_ts: None,
     };
     let arrival = Arrival { event, json: json.to_owned(), in_timeline: false };
-    let fresh = Fresh { arrival: &arrival, chain: None, rejected: Some(reason), stream };
+    let fresh = New { arrival: &arrival, chain: None, rejected: Some(reason), stream };
     insert(tx, batch, room, &[fresh]).await
 }
