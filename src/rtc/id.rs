@@ -1,7 +1,6 @@
 //! Natural keys: short hashes, so that a rebuild gives the same ids and links live on.
 
 use sha2::{Digest, Sha256};
-use std::fmt::Write as _;
 
 /// A hash of some texts, `bytes` long, in hex. Unambiguous: each text goes in with its length.
 #[must_use]
@@ -11,11 +10,9 @@ pub fn hash(parts: &[&str], bytes: usize) -> String {
         digest.update((part.len() as u64).to_be_bytes());
         digest.update(part.as_bytes());
     }
-    let digest = digest.finalize();
-    digest.iter().take(bytes).fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    let mut text = hex::encode(digest.finalize());
+    text.truncate(2 * bytes);
+    text
 }
 
 #[cfg(test)]

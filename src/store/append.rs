@@ -3,6 +3,7 @@
 
 use super::batch::{Arrival, Batch, RoomBatch, Source};
 use super::events::event;
+use super::fresh::Fresh;
 use super::rows::{Rows, Statement};
 use super::{Error, Tx, rooms};
 use crate::rtc::event::{Kind, Reason, RoomEvent};
@@ -28,6 +29,8 @@ pub(super) struct Touched {
     /// Name, alias or state of the room may have changed.
     pub facts: bool,
     pub new_events: usize,
+    /// What the new events say.
+    pub fresh: Fresh,
 }
 
 impl Touched {
@@ -46,14 +49,14 @@ pub(super) async fn last_stream(tx: &mut Tx) -> Result<i64, Error> {
 }
 
 /// An event to be inserted.
-struct Fresh<'a> {
+struct New<'a> {
     arrival: &'a Arrival,
     chain: Option<String>,
     rejected: Option<Reason>,
     stream: i64,
 }
 
-impl<'a> Fresh<'a> {
+impl<'a> New<'a> {
     fn new(arrival: &'a Arrival, stream: i64) -> Self {
         let (chain, rejected) = match member::chain(&arrival.event) {
             Ok(chain) => (chain, None),
@@ -92,12 +95,8 @@ pub(super) async fn append(tx: &mut Tx, batch: &Batch, room: &RoomBatch, touched
     Ok(())
 }
 
-static IDS: Rows = Rows::new(
-    1,
-    "select event_id, vantage_id, source from events where room_id || '' = $1 and event_id in (",
-    "?",
-    ")",
-);
+static IDS: Rows =
+    Rows::new("select event_id, vantage_id, source from events where room_id || '' = $1 and event_id in (", "?", ")");
 
 async fn some(
     tx: &mut Tx,
@@ -114,7 +113,7 @@ async fn some(
             && row.try_get::<&str, _>("source")? == room.source.as_str();
         known.insert(row.try_get("event_id")?, by_this_way);
     }
-    let mut fresh: Vec<Fresh> = Vec::new();
+    let mut fresh: Vec<New> = Vec::new();
     let mut copies: Vec<&Arrival> = Vec::new();
     let mut other_ways: Vec<&Arrival> = Vec::new();
     for arrival in arrivals {
@@ -124,42 +123,41 @@ async fn some(
         } else {
             *stream += 1;
             known.insert(arrival.event.event_id.clone(), true);
-            fresh.push(Fresh::new(arrival, *stream));
+            fresh.push(New::new(arrival, *stream));
         }
     }
     insert(tx, batch, room, &fresh).await?;
     rooms::people(tx, &room.room_id, fresh.iter().map(|new| &new.arrival.event)).await?;
     touched.new_events += fresh.len();
+    fresh.iter().filter(|new| new.chain.is_some()).for_each(|new| touched.fresh.note(&new.arrival.event));
     let news = fresh.into_iter();
     let news = news.map(|new| News { event: Cow::Borrowed(&new.arrival.event), old: None, chain: new.chain });
     let mut news: Vec<News> = news.collect();
     for copy in &copies {
-        news.extend(absorb(tx, room, copy).await?);
+        news.extend(absorb(tx, room, copy, &mut touched.fresh).await?);
     }
     seen_again(tx, batch, room, &other_ways).await?;
     touch(tx, &room.room_id, &news, touched).await
 }
 
 static INSERT: Rows = Rows::new(
-    4,
     "insert into events (room_id, source, vantage_id, seen_ms, event_id, kind, state_key, sender, origin_server_ts, received_ms, chain,
         replaces_state, redacts, redacted_ms, stream, in_timeline, rejected, json, time_ms) values ",
     "($1, $2, $3, $4, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     " on conflict (event_id, room_id) do nothing",
 );
 static WROTE: Rows = Rows::new(
-    1,
     "insert into chains (room_id, sender, chain) values ",
     "($1, ?, ?)",
     " on conflict (room_id, sender, chain) do nothing",
 );
 
-async fn insert(tx: &mut Tx, batch: &Batch, room: &RoomBatch, fresh: &[Fresh<'_>]) -> Result<(), Error> {
+async fn insert(tx: &mut Tx, batch: &Batch, room: &RoomBatch, fresh: &[New<'_>]) -> Result<(), Error> {
     let source = room.source.as_str();
     let shared = |query: Statement| {
         query.bind(room.room_id.clone()).bind(source).bind(batch.vantage_id.clone()).bind(batch.seen_ms)
     };
-    let bind = |query: Statement, new: &Fresh| {
+    let bind = |query: Statement, new: &New| {
         let event = &new.arrival.event;
         query
             .bind(event.event_id.clone())
@@ -202,7 +200,12 @@ const UPDATE: &str = "update events set received_ms = $3, replaces_state = $4, r
         in_timeline = $7, json = $8, time_ms = $9, chain = $10, rejected = $11 where event_id = $1 and room_id = $2";
 
 /// Adds what this copy of a known event tells more; something when that can change what follows from it.
-async fn absorb(tx: &mut Tx, room: &RoomBatch, arrival: &Arrival) -> Result<Option<News<'static>>, Error> {
+async fn absorb(
+    tx: &mut Tx,
+    room: &RoomBatch,
+    arrival: &Arrival,
+    fresh: &mut Fresh,
+) -> Result<Option<News<'static>>, Error> {
     let new = &arrival.event;
     let row = sqlx::query(KNOWN).bind(&new.event_id).bind(&room.room_id).fetch_one(&mut **tx).await?;
     let known = event(&row)?;
@@ -212,6 +215,7 @@ async fn absorb(tx: &mut Tx, room: &RoomBatch, arrival: &Arrival) -> Result<Opti
     if merged == known && (was_in_timeline || !arrival.in_timeline) {
         return Ok(None);
     }
+    fresh.note(&merged);
     let json = if merged.readable == known.readable { row.try_get("json")? } else { arrival.json.clone() };
     // A readable copy may tell the chain that a redacted one could not.
     let mut chain: Option<String> = row.try_get("chain")?;
@@ -250,13 +254,11 @@ fn decides(known: &RoomEvent, merged: &RoomEvent) -> bool {
 }
 
 static REPLACED: Rows = Rows::new(
-    1,
     "select event_id as id, time_ms, time_ms as next_ms from events where room_id || '' = $1 and event_id in (",
     "?",
     ")",
 );
 static REPLACING: Rows = Rows::new(
-    1,
     "select e.replaces_state as id, e.time_ms, coalesce((select min(n.time_ms) from events n
             where n.replaces_state = e.event_id and n.room_id = e.room_id and n.chain is not null), e.time_ms) as next_ms
     from events e where e.room_id || '' = $1 and e.chain is not null and e.replaces_state is not null
@@ -333,7 +335,6 @@ async fn redaction(tx: &mut Tx, room_id: &str, new: &News<'_>, touched: &mut Tou
 }
 
 static SEEN_AGAIN: Rows = Rows::new(
-    4,
     "insert into sightings (room_id, vantage_id, source, seen_ms, event_id) values ",
     "($1, $2, $3, $4, ?)",
     " on conflict (event_id, room_id, vantage_id, source) do nothing",
@@ -373,6 +374,6 @@ async fn malformed(
         redacted_ts: None,
     };
     let arrival = Arrival { event, json: json.to_owned(), in_timeline: false };
-    let fresh = Fresh { arrival: &arrival, chain: None, rejected: Some(reason), stream };
+    let fresh = New { arrival: &arrival, chain: None, rejected: Some(reason), stream };
     insert(tx, batch, room, &[fresh]).await
 }

@@ -1,6 +1,7 @@
 //! One batch from a homeserver: events, position and everything that follows from them, in one commit.
 
 use super::append::{self, Touched};
+use super::fresh::Fresh;
 use super::memberships::{self, Change};
 use super::row::Watch;
 use super::{Error, Grain, Store, coverage, recount, refold, rooms, snapshots, vantages, walks};
@@ -126,7 +127,7 @@ async fn write_room(
     let is_new = rooms::note(tx, room_id, room.watch, batch.seen_ms).await?;
     rooms::count_write(tx, room_id).await?;
     let before = append::last_stream(tx).await?;
-    let mut touched = Touched::default();
+    let mut touched = Touched { fresh: Fresh::since(before), ..Touched::default() };
     append::append(tx, batch, room, &mut touched).await?;
     if let Some(look) = &room.snapshot {
         snapshots::record(tx, batch, room, look, &mut touched).await?;
@@ -151,7 +152,7 @@ async fn write_room(
     if touched.facts || is_new || room.watch.is_some() {
         changed.rooms.insert(room_id.clone());
     }
-    let stays = refold::refold(tx, how, room_id, &touched).await?;
+    let stays = refold::refold(tx, how, room_id, &mut touched).await?;
     changed.slots.extend(settle(tx, how.1, room_id, &stays).await?.into_iter().map(|slot| (room_id.clone(), slot)));
     Ok(())
 }

@@ -48,7 +48,7 @@ pub(super) async fn touched(
     Ok(wider.chains)
 }
 
-static OF_SENDERS: Rows = Rows::new(1, "select sender, chain from chains where room_id = $1 and sender in (", "?", ")");
+static OF_SENDERS: Rows = Rows::new("select sender, chain from chains where room_id = $1 and sender in (", "?", ")");
 
 /// The chains of users whose standing in the room changed, from the first difference on. Most events of this kind are
 /// new names or avatars, and most users are in no call.
@@ -109,7 +109,6 @@ const SLOT_REDACTIONS: &str =
     "select r.* from events s cross join events r where r.redacts = s.event_id and r.room_id = s.room_id
     and s.room_id = $1 and s.chain is null and s.kind in ('org.matrix.msc4143.rtc.slot', 'm.rtc.slot')";
 static PRESENCE: Rows = Rows::new(
-    1,
     "select * from events where room_id = $1 and chain is null and kind = 'm.room.member' and state_key in (",
     "?",
     ")",

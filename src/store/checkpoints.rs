@@ -23,7 +23,6 @@ pub(super) struct Around {
 }
 
 static AROUND: Rows = Rows::new(
-    1,
     "with asked(chain, from_ms, to_ms) as (values ",
     "(cast(? as text), cast(? as bigint), cast(? as bigint))",
     ") select a.chain as chain,
@@ -61,7 +60,6 @@ fn state(row: &AnyRow, column: &str) -> Result<Option<State>, Error> {
 }
 
 static FORGET: Rows = Rows::new(
-    1,
     "with asked(chain, from_ms, to_ms) as (values ",
     "(cast(? as text), cast(? as bigint), cast(? as bigint))",
     ") delete from checkpoints where (room_id, chain, at_ms) in (select c.room_id, c.chain, c.at_ms
@@ -85,7 +83,6 @@ pub(super) async fn forget_chain(tx: &mut Tx, room_id: &str, chain: &str) -> Res
 }
 
 static KEEP: Rows = Rows::new(
-    1,
     "insert into checkpoints (room_id, chain, at_ms, state) values ",
     "($1, ?, ?, ?)",
     " on conflict (room_id, chain, at_ms) do update set state = excluded.state",

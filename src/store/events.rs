@@ -1,5 +1,6 @@
 //! Raw events as they are read: for the fold, and for pages.
 
+use super::fresh::Fresh;
 use super::packed::Fields;
 use super::row::{Evidence, Rejected, RoomName, Viewer};
 use super::{Error, Store};
@@ -27,21 +28,24 @@ pub(super) fn event(row: &AnyRow) -> Result<RoomEvent, Error> {
     event.with_text(text).map_err(|error| Error::Content(error.to_string()))
 }
 
-/// The columns of [`packed_event`].
+/// The columns of [`packed_event`]; `$2`: the texts of events that were stored later are not read. The largest comes last: what is packed so far is copied for each column.
 macro_rules! event_columns {
     () => {
-        packed!(text "e.json", text "e.event_id", text "e.kind", text "e.state_key", text "e.sender",
+        packed!(text "e.event_id", text "e.kind", text "e.state_key", text "e.sender",
             number "e.origin_server_ts", number "e.received_ms", text "e.replaces_state", text "e.redacts",
             number "e.redacted_ms", text "e.rejected", text "e.chain",
-            number "(select min(r.time_ms) from events r where r.redacts = e.event_id and r.room_id = e.room_id)")
+            number "(select min(r.time_ms) from events r where r.redacts = e.event_id and r.room_id = e.room_id)",
+            text "case when e.stream <= $2 then e.json end")
     };
 }
 pub(super) use event_columns;
 
 /// An event of a chain as it was stored, how it is marked, and the chain.
-pub(super) fn packed_event(fields: &mut Fields<'_>) -> Result<(RoomEvent, Option<String>, String), Error> {
-    let text = fields.text()?.unwrap_or_default();
-    let event = RoomEvent {
+pub(super) type OfChain = (RoomEvent, Option<String>, String);
+
+/// Reads an event of a chain; `None` when its text was not read and is not at hand.
+pub(super) fn packed_event(fields: &mut Fields<'_>, fresh: &mut Fresh) -> Result<Option<OfChain>, Error> {
+    let mut event = RoomEvent {
         event_id: fields.some_text()?,
         kind: fields.some_text()?,
         state_key: fields.maybe_text()?,
@@ -55,10 +59,13 @@ pub(super) fn packed_event(fields: &mut Fields<'_>) -> Result<(RoomEvent, Option
         readable: true,
         redacted_ts: fields.number()?,
     };
-    let mut event = event.with_text(text).map_err(|error| Error::Content(error.to_string()))?;
     let (mark, chain) = (fields.maybe_text()?, fields.some_text()?);
     event.redacted_ts = [event.redacted_ts, fields.number()?].into_iter().flatten().min();
-    Ok((event, mark, chain))
+    let event = match fields.text()? {
+        Some(text) => Some(event.with_text(text).map_err(|error| Error::Content(error.to_string()))?),
+        None => fresh.complete(event),
+    };
+    Ok(event.map(|event| (event, mark, chain)))
 }
 
 /// An event of a chain as it was stored, with `redaction_ms`, when it was redacted by an event that we have.

@@ -1,5 +1,6 @@
 //! Marks of rejection: which events of a chain were refused by the fold and are said to be, and which no more.
 
+use super::rows::{Rows, Statement};
 use super::{Error, Tx};
 use crate::rtc::event::RoomEvent;
 use crate::rtc::fold::State;
@@ -16,8 +17,12 @@ enum Stored {
     Mark(Option<String>),
 }
 
-const REJECT: &str = "update events set rejected = $3 where event_id = $1 and room_id = $2
-    and coalesce(rejected, '') <> coalesce($3, '')";
+static REJECT: Rows = Rows::new(
+    "update events set rejected = $2 where room_id || '' = $1 and coalesce(rejected, '') <> coalesce($2, '')
+    and event_id in (",
+    "?",
+    ")",
+);
 
 impl Marks {
     /// Events before the first page whose marks later ones can change.
@@ -60,11 +65,16 @@ impl Marks {
     ) -> Result<(), Error> {
         let carried: BTreeSet<&str> = states.flat_map(State::carried).map(|event| event.event_id.as_str()).collect();
         let settled: Vec<String> = self.0.keys().filter(|id| !carried.contains(id.as_str())).cloned().collect();
+        let mut changed: BTreeMap<Option<String>, Vec<String>> = BTreeMap::new();
         for id in settled {
             let Some((stored, mark)) = self.0.remove(&id) else { continue };
             if stored != Stored::Mark(mark.clone()) {
-                sqlx::query(REJECT).bind(id).bind(room_id).bind(mark).execute(&mut **tx).await?;
+                changed.entry(mark).or_default().push(id);
             }
+        }
+        for (mark, ids) in changed {
+            let shared = |query: Statement| query.bind(room_id.to_owned()).bind(mark.clone());
+            REJECT.write(tx, &ids, shared, |query, id| query.bind(id.clone())).await?;
         }
         Ok(())
     }

@@ -68,7 +68,6 @@ macro_rules! facts {
 }
 
 static OPENED: Rows = Rows::new(
-    1,
     "with asked(chain, from_ms, to_ms) as (values ",
     "(cast(? as text), cast(? as bigint), cast(? as bigint))",
     concat!(
@@ -87,12 +86,8 @@ pub(super) async fn opened(tx: &mut Tx, room_id: &str, spans: &[Span<'_>]) -> Re
     unpack(&rows, |fields| Facts::read(room_id, fields))
 }
 
-static SOME: Rows = Rows::new(
-    1,
-    concat!("select ", facts!(), " from memberships m where m.room_id || '' = $1 and m.id in ("),
-    "?",
-    ")",
-);
+static SOME: Rows =
+    Rows::new(concat!("select ", facts!(), " from memberships m where m.room_id || '' = $1 and m.id in ("), "?", ")");
 
 /// Those of these memberships that are stored, by row id.
 pub(super) async fn some(tx: &mut Tx, room_id: &str, ids: &[String]) -> Result<Vec<(String, Facts)>, Error> {
@@ -101,9 +96,8 @@ pub(super) async fn some(tx: &mut Tx, room_id: &str, ids: &[String]) -> Result<V
     unpack(&rows, |fields| Facts::read(room_id, fields))
 }
 
-static DELETE: Rows = Rows::new(0, "delete from memberships where id in (", "?", ")");
+static DELETE: Rows = Rows::new("delete from memberships where id in (", "?", ")");
 static WRITE: Rows = Rows::new(
-    0,
     "insert into memberships (id, session_id, room_id, chain, slot_id, user_id, device_id, server, kind, joined_ms,
         opened_ms, until_ms, end_reason, updates, join_event_id, end_event_id, resumed, claimed, intent,
         transport_type, transport_url, selection) values ",
@@ -137,7 +131,7 @@ pub(super) async fn write(tx: &mut Tx, changes: &[Change], mut assigned: Assigne
     assign(tx, assigned).await
 }
 
-static ASSIGN: Rows = Rows::new(1, "update memberships set session_id = $1 where id in (", "?", ")");
+static ASSIGN: Rows = Rows::new("update memberships set session_id = $1 where id in (", "?", ")");
 
 /// Writes who is in which session.
 pub(super) async fn assign(tx: &mut Tx, assigned: Assigned) -> Result<(), Error> {

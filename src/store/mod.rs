@@ -13,6 +13,7 @@ pub mod coverage;
 pub mod events;
 pub mod ever;
 pub mod evidence;
+mod fresh;
 pub mod gauges;
 pub mod hold;
 pub mod holes;

@@ -67,7 +67,10 @@ fn broken() -> Error {
 }
 
 /// Reads what is packed in the first column of each of these rows; null packs nothing.
-pub(super) fn unpack<T>(rows: &[AnyRow], read: impl Fn(&mut Fields<'_>) -> Result<T, Error>) -> Result<Vec<T>, Error> {
+pub(super) fn unpack<T>(
+    rows: &[AnyRow],
+    mut read: impl FnMut(&mut Fields<'_>) -> Result<T, Error>,
+) -> Result<Vec<T>, Error> {
     let mut found = Vec::new();
     for row in rows {
         let mut fields = Fields(row.try_get::<Option<&str>, _>(0)?.unwrap_or_default());

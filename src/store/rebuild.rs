@@ -2,6 +2,7 @@
 //! server goes on writing in between and its readers never see a room without its calls.
 
 use super::chains::Conditions;
+use super::fresh::Fresh;
 use super::packed::unpack;
 use super::recount::{self, Outcome};
 use super::refold::{GROUP, Work};
@@ -61,7 +62,8 @@ pub async fn step(store: &Store, rules: &Rules, room_id: &str, place: Place) -> 
     }
     let mut conditions = Conditions::default();
     conditions.read(&mut tx, room_id).await?;
-    let mut work = Work::new((rules, store.grain), room_id, &mut conditions);
+    let mut fresh = Fresh::default();
+    let mut work = Work::new((rules, store.grain), room_id, &mut conditions, &mut fresh);
     let tasks = work.begin(&mut tx, &chains).await?;
     let tasks = work.round(&mut tx, tasks).await?;
     place.open = tasks.iter().map(|task| (task.chain().to_owned(), task.reached())).collect();

@@ -90,7 +90,6 @@ fn clusters(changes: &[Change]) -> Vec<Cluster<'_>> {
 }
 
 static TOUCHING: Rows = Rows::new(
-    1,
     "with asked(slot_id, from_ms, to_ms) as (values ",
     "(cast(? as text), cast(? as bigint), cast(? as bigint))",
     concat!(
@@ -211,7 +210,6 @@ pub(super) fn stay(fields: &mut Fields<'_>) -> Result<(String, Stored), Error> {
 }
 
 static MEMBERS: Rows = Rows::new(
-    1,
     "with asked(slot_id, from_ms, to_ms) as (values ",
     "(cast(? as text), cast(? as bigint), cast(? as bigint))",
     concat!(

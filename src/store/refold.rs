@@ -5,7 +5,8 @@
 use super::append::Touched;
 use super::chains::{self, Conditions};
 use super::checkpoints;
-use super::events::{event_columns, packed_event};
+use super::events::{OfChain, event_columns, packed_event};
+use super::fresh::Fresh;
 use super::marks::Marks;
 use super::memberships::{self, Change};
 use super::packed::unpack;
@@ -25,7 +26,7 @@ pub(super) async fn refold(
     tx: &mut Tx,
     (rules, grain): (&Rules, Grain),
     room_id: &str,
-    touched: &Touched,
+    touched: &mut Touched,
 ) -> Result<Vec<Change>, Error> {
     let mut conditions = Conditions::default();
     let spans = chains::touched(tx, room_id, touched, &mut conditions).await?;
@@ -36,7 +37,7 @@ pub(super) async fn refold(
     let mut changes = Vec::new();
     let spans: Vec<(String, (i64, i64))> = spans.into_iter().collect();
     for some in spans.chunks(GROUP) {
-        let mut work = Work::new((rules, grain), room_id, &mut conditions);
+        let mut work = Work::new((rules, grain), room_id, &mut conditions, &mut touched.fresh);
         let mut tasks = work.begin(tx, some).await?;
         while !tasks.is_empty() {
             tasks = work.round(tx, tasks).await?;
@@ -108,12 +109,18 @@ pub(super) struct Work<'a> {
     /// By row id: what was stored and what is to be.
     changes: BTreeMap<String, Change>,
     marks: Marks,
+    fresh: &'a mut Fresh,
 }
 
 impl<'a> Work<'a> {
-    pub fn new((rules, grain): (&'a Rules, Grain), room_id: &'a str, conditions: &'a mut Conditions) -> Self {
+    pub fn new(
+        (rules, grain): (&'a Rules, Grain),
+        room_id: &'a str,
+        conditions: &'a mut Conditions,
+        fresh: &'a mut Fresh,
+    ) -> Self {
         let (limit, changes, marks) = (grain.page, BTreeMap::new(), Marks::default());
-        Self { rules, grain, room_id, conditions, limit, read: 0, changes, marks }
+        Self { rules, grain, room_id, conditions, limit, read: 0, changes, marks, fresh }
     }
 
     /// How many events were read so far.
@@ -228,7 +235,6 @@ impl<'a> Work<'a> {
 }
 
 static PAGE_ENDS: Rows = Rows::new(
-    2,
     "with asked(chain, from_ms, to_ms) as (values ",
     "(cast(? as text), cast(? as bigint), cast(? as bigint))",
     ") select a.chain as chain, (select e.time_ms from events e where e.room_id = $1 and e.chain = a.chain
@@ -236,7 +242,6 @@ static PAGE_ENDS: Rows = Rows::new(
     from asked a where a.chain is not null",
 );
 static PAGES: Rows = Rows::new(
-    1,
     "with asked(chain, from_ms, to_ms) as (values ",
     "(cast(? as text), cast(? as bigint), cast(? as bigint))",
     concat!(
@@ -247,7 +252,6 @@ static PAGES: Rows = Rows::new(
     ),
 );
 static TIMES: Rows = Rows::new(
-    1,
     "select event_id, time_ms, chain from events where room_id || '' = $1 and chain is not null and event_id in (",
     "?",
     ")",
@@ -269,8 +273,7 @@ impl Work<'_> {
             .iter()
             .map(|(chain, from, to)| (*chain, *from, pages.get(*chain).and_then(|page| page.end).unwrap_or(*to)))
             .collect();
-        let shared = |query: Statement| query.bind(self.room_id.to_owned());
-        for (event, mark, chain) in unpack(&PAGES.read(tx, &asked, shared, checkpoints::bind).await?, packed_event)? {
+        for (event, mark, chain) in self.events(tx, &asked).await? {
             self.read += 1;
             self.marks.stored(&event, mark);
             if let Some(page) = pages.get_mut(&chain) {
@@ -281,6 +284,23 @@ impl Work<'_> {
             page.events.sort_unstable_by(|a, b| (a.time(), &a.event_id).cmp(&(b.time(), &b.event_id)));
         }
         Ok(pages)
+    }
+
+    /// The events of chains between these times; texts that are at hand are not read.
+    async fn events(&mut self, tx: &mut Tx, asked: &[checkpoints::Span<'_>]) -> Result<Vec<OfChain>, Error> {
+        let mut before = self.fresh.before();
+        loop {
+            let shared = |query: Statement| query.bind(self.room_id.to_owned()).bind(before);
+            let rows = PAGES.read(tx, asked, shared, checkpoints::bind).await?;
+            let events = unpack(&rows, |fields| packed_event(fields, self.fresh))?;
+            let size = events.len();
+            let events: Vec<OfChain> = events.into_iter().flatten().collect();
+            if events.len() == size {
+                return Ok(events);
+            }
+            // A second look at the same event.
+            before = i64::MAX;
+        }
     }
 
     /// Finds where the pages may be cut: everything that their events link to is known by then.

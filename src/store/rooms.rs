@@ -100,7 +100,6 @@ pub(super) async fn writes(connection: &mut sqlx::AnyConnection, room_id: &str) 
 }
 
 static PEOPLE: Rows = Rows::new(
-    1,
     "insert into people (room_id, user_id, name, event_ms, event_id) values ",
     "($1, ?, ?, ?, ?)",
     " on conflict (room_id, user_id) do update set name = excluded.name, event_ms = excluded.event_ms,

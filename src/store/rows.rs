@@ -1,15 +1,14 @@
 //! Statements of many rows, to write or to ask for many things at once: a statement costs more than its rows. The
-//! texts are made once, from constant parts, in three sizes.
+//! texts are made once, from constant parts, in a few sizes.
 
 use super::{Db, Tx};
 use sqlx::any::AnyRow;
 use sqlx::query::Query;
 use std::sync::OnceLock;
 
-/// So many rows a statement takes at most, and so many parameters of their own: what binding one costs grows with
-/// how many there are.
-const ROWS: usize = 64;
-const PARAMETERS: usize = 160;
+/// So many rows a statement takes. `SQLite` keeps a copy of each page that a statement of many rows changes, to undo
+/// it: that costs as much as the rows themselves, and less for each the more there are.
+const SIZES: [usize; 4] = [128, 32, 8, 1];
 
 /// A statement that is being bound.
 pub(super) type Statement = Query<'static, Db, <Db as sqlx::Database>::Arguments>;
@@ -20,38 +19,32 @@ pub(super) struct Rows {
     head: &'static str,
     row: &'static str,
     tail: &'static str,
-    shared: usize,
-    texts: [OnceLock<&'static str>; 3],
+    texts: [[OnceLock<&'static str>; SIZES.len()]; 2],
 }
 
 impl Rows {
-    pub const fn new(shared: usize, head: &'static str, row: &'static str, tail: &'static str) -> Self {
-        Self { head, row, tail, shared, texts: [const { OnceLock::new() }; 3] }
+    pub const fn new(head: &'static str, row: &'static str, tail: &'static str) -> Self {
+        Self { head, row, tail, texts: [const { [const { OnceLock::new() }; SIZES.len()] }; 2] }
     }
 
-    /// How many rows the statement takes in its three sizes.
-    fn sizes(&self) -> [usize; 3] {
-        let own = self.row.bytes().filter(|byte| *byte == b'?').count().max(1);
-        let most = (PARAMETERS / own).min(ROWS);
-        [most, most / 8 + 1, 1]
-    }
-
-    fn text(&self, size: usize) -> &'static str {
-        self.texts[size].get_or_init(|| {
-            let mut parameter = self.shared;
-            let mut text = self.head.to_owned();
-            for row in 0..self.sizes()[size] {
-                text.push_str(if row == 0 { "" } else { ", " });
-                for (at, part) in self.row.split('?').enumerate() {
+    /// The text in one of its sizes: the rows' own parameters first, then those that they share.
+    fn text(&self, size: usize, named: bool) -> &'static str {
+        self.texts[usize::from(named)][size].get_or_init(|| {
+            let own = self.row.matches('?').count() * SIZES[size];
+            let mut parameter = 0;
+            let mut text = shift(self.head, own);
+            let row = shift(self.row, own);
+            for at in 0..SIZES[size] {
+                text.push_str(if at == 0 { "" } else { ", " });
+                for (at, part) in row.split('?').enumerate() {
                     if at > 0 {
                         parameter += 1;
-                        text.push('$');
-                        text.push_str(&parameter.to_string());
+                        text.push_str(&if named { format!("${parameter}") } else { "?".to_owned() });
                     }
                     text.push_str(part);
                 }
             }
-            text.push_str(self.tail);
+            text.push_str(&shift(self.tail, own));
             // It lives as long as the program, once for each statement.
             Box::leak(text.into_boxed_str())
         })
@@ -65,12 +58,12 @@ impl Rows {
         shared: impl Fn(Statement) -> Statement,
         bind: impl Fn(Statement, &T) -> Statement,
     ) -> Result<u64, sqlx::Error> {
-        let (mut done, mut rest, sizes) = (0, rows, self.sizes());
+        let (mut done, mut rest, named) = (0, rows, named(tx));
         while !rest.is_empty() {
-            let size = sizes.iter().position(|size| *size <= rest.len()).unwrap_or(2);
-            let (now, later) = rest.split_at(sizes[size]);
+            let size = SIZES.iter().position(|size| *size <= rest.len()).unwrap_or(SIZES.len() - 1);
+            let (now, later) = rest.split_at(SIZES[size]);
             rest = later;
-            let query = now.iter().fold(shared(sqlx::query(self.text(size))), &bind);
+            let query = shared(now.iter().fold(sqlx::query(self.text(size, named)), &bind));
             done += query.execute(&mut **tx).await?.rows_affected();
         }
         Ok(done)
@@ -84,12 +77,12 @@ impl Rows {
         shared: impl Fn(Statement) -> Statement,
         bind: impl Fn(Statement, Option<&T>) -> Statement,
     ) -> Result<Vec<AnyRow>, sqlx::Error> {
-        let (mut found, sizes) = (Vec::new(), self.sizes());
-        for some in rows.chunks(sizes[0]) {
-            let size = sizes.iter().rposition(|size| *size >= some.len()).unwrap_or(0);
-            let query =
-                (0..sizes[size]).fold(shared(sqlx::query(self.text(size))), |query, at| bind(query, some.get(at)));
-            found.append(&mut query.fetch_all(&mut *connection).await?);
+        let (mut found, named) = (Vec::new(), named(connection));
+        for some in rows.chunks(SIZES[0]) {
+            let size = SIZES.iter().rposition(|size| *size >= some.len()).unwrap_or(0);
+            let text = self.text(size, named);
+            let query = (0..SIZES[size]).fold(sqlx::query(text), |query, at| bind(query, some.get(at)));
+            found.append(&mut shared(query).fetch_all(&mut *connection).await?);
         }
         Ok(found)
     }
@@ -108,5 +101,39 @@ impl Rows {
             |query, key| query.bind(key.map(|key| (*key).to_owned())),
         )
         .await
+    }
+}
+
+/// Are parameters named? `PostgreSQL` knows no others; with `SQLite` what naming costs grows with the square of their
+/// number.
+fn named(connection: &sqlx::AnyConnection) -> bool {
+    connection.backend_name() != "SQLite"
+}
+
+/// A text whose named parameters come after so many others.
+fn shift(text: &str, by: usize) -> String {
+    let mut parts = text.split('$');
+    let mut shifted = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, rest) = part.split_at(digits);
+        let number = number.parse().map_or(0, |number: usize| number + by);
+        shifted.push_str(&format!("${number}{rest}"));
+    }
+    shifted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parameters_of_the_rows_come_first() {
+        let rows = Rows::new("insert into t (a, b, c) values ", "($1, ?, ?)", " on conflict (a) do update set c = $2");
+        let text = rows.text(3, true);
+        assert_eq!(text, "insert into t (a, b, c) values ($3, $1, $2) on conflict (a) do update set c = $4");
+        assert!(rows.text(2, true).starts_with("insert into t (a, b, c) values ($17, $1, $2), ($17, $3, $4), "));
+        assert!(rows.text(2, false).starts_with("insert into t (a, b, c) values ($17, ?, ?), ($17, ?, ?), "));
+        assert!(rows.text(2, false).ends_with(" on conflict (a) do update set c = $18"));
     }
 }

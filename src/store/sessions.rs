@@ -41,7 +41,6 @@ pub(super) fn stored(fields: &mut Fields<'_>) -> Result<(Session, Option<i64>), 
 }
 
 static WRITE: Rows = Rows::new(
-    1,
     "insert into sessions (room_id, id, slot_id, application, started_ms, until_ms, memberships, users,
         devices, peak, peak_users, servers, intent, first_event_id, tally) values ",
     "($1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -77,9 +76,8 @@ pub(super) async fn write(tx: &mut Tx, room_id: &str, sessions: &[(Session, Opti
     Ok(())
 }
 
-static DELETE: Rows = Rows::new(0, "delete from sessions where id in (", "?", ")");
+static DELETE: Rows = Rows::new("delete from sessions where id in (", "?", ")");
 static FORMER: Rows = Rows::new(
-    1,
     "insert into former_calls (room_id, id, slot_id, started_ms, first_event_id) values ",
     "($1, ?, ?, ?, ?)",
     " on conflict (id) do update set started_ms = excluded.started_ms, first_event_id = excluded.first_event_id",

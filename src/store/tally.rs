@@ -165,7 +165,7 @@ fn keys(user: &str, device: &str, intent: Option<&str>) -> impl Iterator<Item = 
 
 const NEXT: &str = "select coalesce(max(tally), 0) + 1 from tallies";
 
-static BEGIN: Rows = Rows::new(1, "insert into tallies (tally, what, key, n) values ", "($1, ?, ?, ?)", "");
+static BEGIN: Rows = Rows::new("insert into tallies (tally, what, key, n) values ", "($1, ?, ?, ?)", "");
 
 /// Begins the tally of a call that was counted anew.
 pub(super) async fn begin(tx: &mut Tx, count: &Count) -> Result<i64, Error> {
