@@ -356,7 +356,7 @@ async fn of_the_sums(store: &Store, call: &Call) {
 }
 
 async fn of_the_ledger(store: &Store) {
-    of_the_holes(store).await;
+    parts::holes::of_the_holes(store).await;
     assert!(!walks::saw_creation(store, ROOM).await.unwrap());
     let mut third = batch(Vec::new());
     (third.seen_ms, third.position) = (LATER + 90_000, Some("s2".into()));
@@ -365,20 +365,6 @@ async fn of_the_ledger(store: &Store) {
     assert!(!write(store, &Rules::default(), &third).await.unwrap().heard_anew, "it goes on");
     let gaps = coverage::gaps(store, Viewer::Operator, 0, third.seen_ms).await.unwrap();
     assert_eq!(gaps.iter().map(|(span, _)| span.to - span.from).collect::<Vec<_>>(), [90_000]);
-}
-
-/// An event that names one which nobody has.
-async fn of_the_holes(store: &Store) {
-    let mut leave = joined();
-    (leave["event_id"], leave["content"]) = ("$l".into(), json!({}));
-    (leave["origin_server_ts"], leave["unsigned"]) = (LATER.into(), json!({"replaces_state": "$unseen"}));
-    write_all(store, arrivals(&[leave]), &[1]).await;
-    holes::find(store, None).await.unwrap();
-    holes::find(store, Some(LATER)).await.unwrap();
-    let todo = holes::todo(store, 1, 5).await.unwrap();
-    assert_eq!(todo.iter().map(|hole| hole.event_id.as_str()).collect::<Vec<_>>(), ["$unseen"]);
-    holes::asked(store, &todo[0], "not_visible", 1).await.unwrap();
-    assert_eq!(holes::next(store, 1).await.unwrap(), Some(10_001), "it is asked for again");
 }
 
 async fn of_the_vantage(store: &Store, start: vantages::Start<'_>) {

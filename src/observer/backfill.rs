@@ -56,10 +56,6 @@ impl Observer {
     pub(super) async fn walk_round(&self, scope: &Scope, course: &mut Course) -> Result<bool, Error> {
         let todo = walks::todo(&self.store).await?;
         course.keep(&todo);
-        if todo.is_empty() {
-            let looked = self.look_again(scope).await?;
-            return Ok(self.fill_holes(scope).await? || looked);
-        }
         let mut walked = false;
         for walk in todo.iter().filter(|walk| scope.takes(&walk.room_id)) {
             if scope.stopped() {
@@ -80,7 +76,12 @@ impl Observer {
                 Err(error) => return Err(error),
             }
         }
-        Ok(walked)
+        if walked || scope.stopped() {
+            return Ok(walked);
+        }
+        // A room whose walk fails again and again must not keep the others from these.
+        let looked = self.look_again(scope).await?;
+        Ok(self.fill_holes(scope).await? || looked)
     }
 
     /// Says on the room that its history could not be read, and tries it again later; the others go on.

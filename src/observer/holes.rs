@@ -12,16 +12,13 @@ use std::time::Duration;
 const ROUND: i64 = 20;
 
 impl Observer {
-    /// Asks for some predecessors; false when there was none. Called when no walk is open: what a walk brings
-    /// is no hole.
+    /// Asks for some predecessors; false when there was none.
     pub(super) async fn fill_holes(&self, scope: &Scope) -> Result<bool, Error> {
         if !self.settings.backfill {
             return Ok(false);
         }
-        let (now, kept) = (self.clock.now_ms(), self.settings.retention);
-        // What is deleted by age need not come back.
-        holes::find(&self.store, self.asked_since(now).max(kept.events_before(now)).max(kept.calls_before(now)))
-            .await?;
+        let now = self.clock.now_ms();
+        holes::find(&self.store, self.wanted_since(now)).await?;
         let todo = holes::todo(&self.store, now, ROUND).await?;
         for hole in &todo {
             if scope.stopped() {
@@ -30,6 +27,12 @@ impl Observer {
             self.fill(hole).await?;
         }
         Ok(!todo.is_empty())
+    }
+
+    /// The time, ms, from which on predecessors are wanted: what is deleted by age need not come back.
+    fn wanted_since(&self, now: i64) -> Option<i64> {
+        let kept = self.settings.retention;
+        self.asked_since(now).max(kept.events_before(now)).max(kept.calls_before(now))
     }
 
     /// How long until a refused predecessor is to be asked for again.
@@ -51,8 +54,8 @@ impl Observer {
             Err(error) if error.is_forbidden() || error.is_not_found() => {
                 if hole.tries == 0 {
                     // More than this event may be missing: the homeserver may be about to fetch it.
-                    let horizon = self.asked_since(self.clock.now_ms());
-                    late::newest(&self.store, &hole.room_id, horizon, self.clock.now_ms()).await?;
+                    let now = self.clock.now_ms();
+                    late::newest(&self.store, &hole.room_id, self.wanted_since(now), now).await?;
                 }
                 "not_visible"
             }

@@ -10,28 +10,32 @@ use std::time::Duration;
 impl Observer {
     /// Reads one page of each gap that is due; false when there was none.
     pub(super) async fn look_again(&self, scope: &Scope) -> Result<bool, Error> {
-        let todo = late::todo(&self.store, self.clock.now_ms()).await?;
-        for late in todo.iter().filter(|late| scope.takes(&late.room_id)) {
-            if scope.stopped() {
-                break;
+        let mut looked = false;
+        for late in late::todo(&self.store, self.clock.now_ms()).await? {
+            if scope.takes(&late.room_id) && !scope.stopped() {
+                self.look_at(&late).await?;
+                looked = true;
             }
-            self.look_at(late).await?;
         }
-        Ok(!todo.is_empty())
+        Ok(looked)
     }
 
     async fn look_at(&self, late: &Late) -> Result<(), Error> {
         let size = self.settings.backfill_page.max(backfill::GAP_PAGE);
         let mut page = match self.client.messages(&late.room_id, late.token.as_deref(), size).await {
             Ok(page) => page,
+            Err(error) if error.is_forbidden() || error.is_not_found() => {
+                return Ok(late::over(&self.store, late).await?);
+            }
             Err(error) => {
+                // The server lost the token: from the newest event on.
+                let from_newest = error.is_unknown_position();
                 let error = Error::Matrix(error);
-                if !backfill::is_of_the_room(&error) {
+                if !from_newest && !backfill::is_of_the_room(&error) {
                     return Err(error);
                 }
-                // The gap was read once; what is asked for here is more than that.
-                tracing::debug!("a gap in {} could not be looked at again: {error}", late.room_id);
-                return Ok(late::step(&self.store, late, None, 0, self.clock.now_ms()).await?);
+                tracing::debug!("a gap in {} could not be looked at again yet: {error}", late.room_id);
+                return Ok(late::put_off(&self.store, late, from_newest, self.clock.now_ms()).await?);
             }
         };
         let beyond = late.horizon_ms.is_some_and(|horizon| backfill::cut(&mut page.chunk, horizon));

@@ -23,7 +23,9 @@ const BREATH: Duration = Duration::from_millis(250);
 const SOON: Duration = Duration::from_mins(10);
 /// In one round.
 const SERVERS_MAX: i64 = 300;
-const SFUS_MAX: i64 = 200;
+const SFUS_MAX: usize = 200;
+/// Of so many addresses a few of each host are taken.
+const SFUS_SEEN_MAX: i64 = 5000;
 const PER_HOST_MAX: usize = 4;
 
 /// What is asked, and when.
@@ -59,7 +61,7 @@ impl Observer {
         let now = self.clock.now_ms();
         let (since, asked) = (now - SEEN_MS, now - AGAIN_MS);
         let servers = probes::servers_due(&self.store, since, asked, SERVERS_MAX).await?;
-        let mut sfus = probes::sfus_due(&self.store, since, asked, SFUS_MAX).await?;
+        let mut sfus = few_of_each_host(probes::sfus_due(&self.store, since, asked, SFUS_SEEN_MAX).await?);
         let mut count = servers.len();
         for name in servers {
             let result = of_server(prober.server(&name).await);
@@ -71,8 +73,8 @@ impl Observer {
             }
             tokio::time::sleep(BREATH).await;
         }
-        sfus.truncate(usize::try_from(SFUS_MAX).unwrap_or(0));
-        for url in few_of_each_host(sfus) {
+        let sfus = few_of_each_host(sfus);
+        for url in sfus.into_iter().take(SFUS_MAX) {
             let result = of_sfu(prober.sfu(&url).await);
             probes::note(&self.store, &url, &result, self.clock.now_ms()).await?;
             count += 1;

@@ -119,7 +119,7 @@ impl Room {
         // A first known `join` may be a new display name; only a join after an absence is a start.
         let begins = known.iter().any(|(_, presence)| *presence != Presence::In);
         let stay = stay.filter(|_| begins).map(|(start, _)| *start);
-        stay.or(self.created_ms).unwrap_or(i64::MIN).min(time)
+        stay.or(self.created_ms).unwrap_or(0).min(time)
     }
 
     fn redact(&mut self, target: &str, time: i64) {

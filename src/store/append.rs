@@ -57,7 +57,7 @@ struct New<'a> {
 }
 
 impl<'a> New<'a> {
-    fn new(arrival: &'a Arrival, stream: i64) -> Self {
+    fn of(arrival: &'a Arrival, stream: i64) -> Self {
         let (chain, rejected) = match member::chain(&arrival.event) {
             Ok(chain) => (chain, None),
             Err(reason) => (None, Some(reason)),
@@ -123,7 +123,7 @@ async fn some(
         } else {
             *stream += 1;
             known.insert(arrival.event.event_id.clone(), true);
-            fresh.push(New::new(arrival, *stream));
+            fresh.push(New::of(arrival, *stream));
         }
     }
     insert(tx, batch, room, &fresh).await?;

@@ -54,9 +54,14 @@ pub(super) fn bind(query: Statement, span: Option<&Span<'_>>) -> Statement {
         .bind(span.map(|(.., to)| *to))
 }
 
+/// A checkpoint; `None` also when it cannot be read: an event nested so deep that it is too deep within a checkpoint
+/// must not stop what is written. The fold then begins before it, or goes on behind it.
 fn state(row: &AnyRow, column: &str) -> Result<Option<State>, Error> {
     let text: Option<&str> = row.try_get(column)?;
-    text.map(|text| serde_json::from_str(text).map_err(|error| Error::Content(error.to_string()))).transpose()
+    let read = |text: &str| {
+        serde_json::from_str(text).inspect_err(|error| tracing::debug!("an unreadable checkpoint: {error}"))
+    };
+    Ok(text.and_then(|text| read(text).ok()))
 }
 
 static FORGET: Rows = Rows::new(

@@ -5,6 +5,8 @@ use super::{Error, Store, Tx};
 
 /// After these times, ms, a gap is looked at again: twice, and as long as something new is found.
 const AGAIN_MS: [i64; 3] = [10_000, 60_000, 600_000];
+/// So often a gap that cannot be read is tried.
+const TRIES_MAX: i64 = 20;
 /// More pages are not read again: what lags is near the gap's end.
 const PAGES_MAX: i64 = 20;
 
@@ -31,8 +33,9 @@ pub struct Late {
 const PLAN: &str = "insert into late (room_id, first_token, token, page, pages, round, found, horizon_ms, due_ms)
     values ($1, $2, $2, 0, $3, 0, 0, $4, $5)
     on conflict (room_id) do update set first_token = excluded.first_token, token = excluded.token, page = 0,
-        pages = late.pages + excluded.pages, round = 0, found = 0, horizon_ms = excluded.horizon_ms,
-        due_ms = excluded.due_ms";
+        pages = late.pages + excluded.pages, round = 0, found = 0, tries = 0,
+        horizon_ms = case when late.horizon_ms > coalesce(excluded.horizon_ms, late.horizon_ms - 1)
+            then late.horizon_ms else excluded.horizon_ms end, due_ms = excluded.due_ms";
 const TOO_FAR: &str = "update late set pages = $2 where room_id = $1 and pages > $2";
 
 /// A gap that begins at a token and took so many pages is to be looked at again.
@@ -72,7 +75,8 @@ pub async fn newest(store: &Store, room_id: &str, horizon_ms: Option<i64>, now: 
 }
 
 const TODO: &str = "select room_id, first_token, token, page, pages, round, found, horizon_ms from late
-    where due_ms <= $1 order by due_ms, room_id";
+    where due_ms <= $1 and not exists (select 1 from walks w where w.room_id = late.room_id and w.done_ms is null)
+    order by due_ms, room_id";
 
 type Row = (String, Option<String>, Option<String>, i64, i64, i64, i64, Option<i64>);
 
@@ -118,6 +122,31 @@ impl Late {
         let again = Self { token: self.first_token.clone(), page: 0, found: 0, round, ..self.clone() };
         goes_on.then_some((again, now + after))
     }
+}
+
+const PUT_OFF: &str = "update late set first_token = case when $2 = 1 then null else first_token end,
+    token = case when $2 = 1 then null else token end, due_ms = $3, tries = tries + 1 where room_id = $1 and due_ms <= $4";
+const IN_VAIN: &str = "delete from late where room_id = $1 and tries >= $2";
+
+/// The gap could not be read this time; it is tried again a minute later, if need be from the newest event on.
+///
+/// # Errors
+/// When the database fails.
+pub async fn put_off(store: &Store, late: &Late, from_newest: bool, now: i64) -> Result<(), Error> {
+    let mut tx = store.writing().await?;
+    let query = sqlx::query(PUT_OFF).bind(&late.room_id).bind(i64::from(from_newest)).bind(now + AGAIN_MS[1]).bind(now);
+    query.execute(&mut *tx).await?;
+    sqlx::query(IN_VAIN).bind(&late.room_id).bind(TRIES_MAX).execute(&mut *tx).await?;
+    Ok(tx.commit().await?)
+}
+
+/// The gap is hidden from us now: that was all.
+///
+/// # Errors
+/// When the database fails.
+pub async fn over(store: &Store, late: &Late) -> Result<(), Error> {
+    sqlx::query(OVER).bind(&late.room_id).bind(i64::MAX).execute(&store.write).await?;
+    Ok(())
 }
 
 const STEP: &str = "update late set token = $2, page = $3, round = $4, found = $5, due_ms = $6

@@ -4,6 +4,7 @@
 use super::{Db, Tx};
 use sqlx::any::AnyRow;
 use sqlx::query::Query;
+use std::fmt::Write as _;
 use std::sync::OnceLock;
 
 /// So many rows a statement takes. `SQLite` keeps a copy of each page that a statement of many rows changes, to undo
@@ -39,7 +40,7 @@ impl Rows {
                 for (at, part) in row.split('?').enumerate() {
                     if at > 0 {
                         parameter += 1;
-                        text.push_str(&if named { format!("${parameter}") } else { "?".to_owned() });
+                        let _ = if named { write!(text, "${parameter}") } else { text.write_str("?") };
                     }
                     text.push_str(part);
                 }
@@ -118,7 +119,7 @@ fn shift(text: &str, by: usize) -> String {
         let digits = part.bytes().take_while(u8::is_ascii_digit).count();
         let (number, rest) = part.split_at(digits);
         let number = number.parse().map_or(0, |number: usize| number + by);
-        shifted.push_str(&format!("${number}{rest}"));
+        let _ = write!(shifted, "${number}{rest}");
     }
     shifted
 }

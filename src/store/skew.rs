@@ -34,7 +34,8 @@ pub(super) const SAMPLE: &str = "with stays as (select room_id, chain, joined_ms
         where server = $1 and until_ms > $2 and joined_ms < $3 and until_ms > joined_ms order by until_ms desc limit $4)
     select e.event_id, e.sender, e.origin_server_ts, e.received_ms, e.source, e.in_timeline, e.json
     from stays s cross join events e where e.room_id = s.room_id and e.chain = s.chain
-    and e.time_ms >= s.joined_ms and e.time_ms <= s.until_ms and substr(e.event_id, 1, 1) <> '~' limit $5";
+    and e.time_ms >= s.joined_ms and e.time_ms <= s.until_ms and substr(e.event_id, 1, 1) <> '~'
+    order by s.until_ms desc, e.time_ms desc, e.event_id limit $5";
 
 const HEARD: &str = "select from_ms, to_ms from coverage where room_id = '' and kind = 'live'";
 

@@ -1,4 +1,6 @@
 //! More of the same tests, each in a file of its own.
 
+mod depth;
+pub mod holes;
 mod lists;
 mod polls;
