@@ -19,6 +19,7 @@ pub mod holes;
 mod marks;
 pub mod memberships;
 pub mod moments;
+mod names;
 pub mod probes;
 pub mod progress;
 #[cfg(test)]
@@ -106,6 +107,7 @@ pub struct Store {
     grain: Grain,
     begin: &'static str,
     counts: ever::Counts,
+    names: names::Names,
 }
 
 /// How finely derived data is cut, so that the cost of an event follows the change, and how lists are read. The results
@@ -162,7 +164,15 @@ impl Store {
         let read = pool(6, 8000, &space).connect(url).await?;
         // SQLite would find out only at the first write that what was read before is no more: another process may write.
         let begin = if url.starts_with("sqlite:") { "begin immediate" } else { "begin" };
-        Ok(Self { read, write, space, grain: Grain::default(), begin, counts: ever::Counts::default() })
+        Ok(Self {
+            read,
+            write,
+            space,
+            grain: Grain::default(),
+            begin,
+            counts: ever::Counts::default(),
+            names: names::Names::default(),
+        })
     }
 
     /// The same store, deriving in other portions.

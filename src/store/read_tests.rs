@@ -1,7 +1,7 @@
 //! What reads count, and by which index they find it, on a database filled by hand.
 
 use super::row::Viewer;
-use super::{Store, coverage, events, progress, rings, rooms, search, sessions, skew, stats};
+use super::{Store, coverage, events, names, progress, rings, rooms, search, sessions, skew, stats};
 use sqlx::{AssertSqlSafe, Row};
 
 pub(super) const ROOM: &str = "!r:h";
@@ -138,14 +138,26 @@ async fn what_is_rare_is_found_by_its_own_index() {
     }
     let plan = bed.plan(search::LONG).await;
     assert!(plan.contains("sessions_long (until_ms>?"), "{plan}");
-    for sql in [search::WORD.count, search::WORD.page] {
-        let plan = bed.plan(sql).await;
-        for index in ["memberships_server (server=?", "memberships_server (server>?", "memberships_user (user_id=?"] {
-            assert!(plan.contains(index), "{index}\n{plan}");
-        }
-        assert!(plan.contains("memberships_user (user_id>?") && plan.contains("s USING COVERING INDEX"), "{plan}");
-        assert!(!plan.contains("SCAN m\n") && !plan.contains("SCAN s\n"), "{plan}");
+}
+
+#[tokio::test]
+async fn a_word_is_found_without_a_look_at_every_stay() {
+    let bed = Bed::new().await;
+    let plan = bed.plan(names::USERS).await;
+    assert!(plan.contains("memberships_user (user_id>?"), "{plan}");
+    let plan = bed.plan(names::DISPLAY).await;
+    assert!(plan.contains("memberships_user (user_id=?"), "{plan}");
+    let plan = bed.plan(names::TOP).await + &bed.plan(names::NEWS).await;
+    assert_eq!(plan.matches("events_stream").count(), 3, "{plan}");
+    assert!(!plan.contains("SCAN p"), "{plan}");
+    let indexes = ["(room_id=?", "memberships_server (server=?", "memberships_user (user_id=?"];
+    for (rows, index) in names::OF.iter().flatten().zip(indexes.into_iter().flat_map(|index| [index; 2])) {
+        let plan = bed.plan(rows.one()).await;
+        assert!(plan.contains(index), "{index}\n{plan}");
+        assert!(!index.contains("user") || plan.contains("COVERING"), "each stay of somebody is looked at:\n{plan}");
     }
+    let plan = bed.plan(search::CALLS.one()).await;
+    assert!(plan.contains("sqlite_autoindex_sessions_1 (id=?"), "{plan}");
 }
 
 #[tokio::test]
