@@ -20,7 +20,7 @@ use callscope::rtc::event::RoomEvent;
 use callscope::rtc::fold::Rules;
 use callscope::store::batch::{Arrival, Batch, RoomBatch, Source, write};
 use callscope::store::row::Watch;
-use callscope::store::{Store, vantages};
+use callscope::store::{Store, days, vantages};
 use callscope::web::{Options, Web, serve_with};
 use serde_json::json;
 use std::process::Command;
@@ -205,6 +205,15 @@ async fn measure(base: &str, name: &str, paths: &[String]) -> (f64, f64) {
     (share, p99)
 }
 
+/// What the observer does in the background: the days that are over are counted.
+async fn count_days(store: &Store) {
+    let (begun, mut counted) = (std::time::Instant::now(), 0);
+    for day in days::missing(store, NOW).await.unwrap() {
+        counted += usize::from(days::count(store, day, NOW).await.unwrap());
+    }
+    println!("\n{counted} days counted in the background in {:.1} s", begun.elapsed().as_secs_f64());
+}
+
 /// Measures with so many calls: share and p99 of the lists, by name.
 async fn with(folder: &std::path::Path, calls: usize) -> Vec<(String, f64, f64)> {
     let store = filled(folder, calls).await;
@@ -221,10 +230,8 @@ async fn with(folder: &std::path::Path, calls: usize) -> Vec<(String, f64, f64)>
     let handle = server.handle();
     tokio::spawn(server);
     let head = format!("{calls} calls");
-    println!(
-        "\n{head:<36}{:>9}{:>10}{:>10}{:>9}{:>11}{:>9}",
-        "bytes", "floor/s", "rate/s", "share", "its p99", "p99 ms"
-    );
+    count_days(&store).await;
+    println!("{head:<36}{:>9}{:>10}{:>10}{:>9}{:>11}{:>9}", "bytes", "floor/s", "rate/s", "share", "its p99", "p99 ms");
     measure(&base, "/api/v1/calls/active", &["/api/v1/calls/active".to_owned()]).await;
     measure(&base, "/", &["/".to_owned()]).await;
     let mut tails = Vec::new();

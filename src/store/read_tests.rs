@@ -181,6 +181,24 @@ async fn rooms_are_listed_without_a_look_at_their_events_and_calls() {
 }
 
 #[tokio::test]
+async fn everything_is_counted_by_indexes_only() {
+    let bed = Bed::new().await;
+    let plan = bed.plan(stats::TOTALS).await;
+    assert!(plan.contains("e USING COVERING INDEX events_time (room_id=? AND origin_server_ts>?)"), "{plan}");
+    for table in ["events", "memberships"] {
+        let whole = plan.lines().filter(|line| line.starts_with(&format!("SCAN {table}")));
+        assert!(whole.clone().count() > 0 && whole.into_iter().all(|line| line.contains("INDEX")), "{plan}");
+    }
+    bed.event("$joke", None, "m.room.name", 5).await;
+    assert_eq!(stats::totals(&bed.store, Viewer::Operator).await.unwrap().oldest_event_ms, None);
+    for time in [1_400_000_000_001, 1_400_000_000_000] {
+        bed.event(&format!("${time}"), None, "m.room.name", time).await;
+    }
+    let totals = stats::totals(&bed.store, Viewer::Operator).await.unwrap();
+    assert_eq!((totals.oldest_event_ms, totals.events), (Some(1_400_000_000_000), 3));
+}
+
+#[tokio::test]
 async fn a_room_that_cannot_be_seen_has_no_running_call() {
     let bed = Bed::new().await;
     bed.call("call", 10, 200).await;

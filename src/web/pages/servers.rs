@@ -117,7 +117,7 @@ async fn past(web: &Web, ask: &Ask, period: Period) -> Result<Servers, Error> {
     let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
     let span = period.span(now);
     let sums = sums::of(store, viewer, Scope::All, span, now).await?;
-    let mut data = facts::servers(&sums, statistics::servers(store, viewer, span, now).await?);
+    let mut data = facts::servers(&sums, statistics::servers(store, viewer, span.from, now).await?);
     let heard = skew::heard(store).await?;
     for server in data.iter_mut().take(CLOCKS) {
         server.clock = Some(skew::of(store, viewer, &server.server, span, &heard).await?.into());
