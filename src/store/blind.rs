@@ -3,10 +3,11 @@
 use super::days::{self, Known};
 use super::row::Viewer;
 use super::spans::{touching, unsure};
-use super::sums::{Place, Scope, Sums, live_places};
+use super::sums::{self, Place, Scope, Sums, live_places};
 use super::{Error, Store, coverage};
 use crate::rtc::coverage::Span;
 use sqlx::Row;
+use sqlx::any::AnyRow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// What nobody watched, each span with its rooms.
@@ -102,10 +103,11 @@ macro_rules! sure {
 }
 /// The calls that ran at a time and are sure but for what nobody watched, ...
 const RAN: &str = sure!(concat!(touching!("sessions", "started_ms"), " as s where 1 = 1"));
-/// ... and those that began in a span, of all rooms or of one.
-pub(super) const BEGAN: [&str; 2] = [
+/// ... and those that began in a span, of all rooms, of one, or with people of a server.
+const BEGAN: [&str; 3] = [
     sure!("sessions s where s.started_ms >= $1 and s.started_ms < $2"),
     sure!("sessions s where s.room_id = $5 and s.started_ms >= $1 and s.started_ms < $2"),
+    sure!("sessions s where s.started_ms >= $1 and s.started_ms < $2 and ' ' || s.servers || ' ' like $5 escape '!'"),
 ];
 
 /// How many calls are unsure only because nobody watched.
@@ -134,15 +136,8 @@ pub(super) async fn touched(
         let after = part.from - i64::from(gap.from > span.from);
         let query = sqlx::query(RAN).bind(after).bind(part.from).bind(now).bind(span.from);
         rows.extend(query.fetch_all(&store.read).await?);
-        for Span { from, to } in days.split(part).1 {
-            let ask = |sql| sqlx::query(sql).bind(from).bind(to).bind(now).bind(span.from);
-            if rooms.len() <= FEW {
-                for room_id in rooms {
-                    rows.extend(ask(BEGAN[1]).bind(room_id.as_str()).fetch_all(&store.read).await?);
-                }
-            } else {
-                rows.extend(ask(BEGAN[0]).fetch_all(&store.read).await?);
-            }
+        for rest in days.split(part).1 {
+            rows.extend(began(store, scope, rooms, rest, (span, now)).await?);
         }
         for row in rows {
             let (room_id, servers): (&str, &str) = (row.try_get("room_id")?, row.try_get("servers")?);
@@ -153,6 +148,28 @@ pub(super) async fn touched(
         }
     }
     Ok(begun.values().sum::<i64>() + super::int(found.len()))
+}
+
+/// The calls that began in a part of a span.
+async fn began(
+    store: &Store,
+    scope: Scope<'_>,
+    rooms: &BTreeSet<String>,
+    part: Span,
+    (span, now): (Span, i64),
+) -> Result<Vec<AnyRow>, Error> {
+    let ask = |sql| sqlx::query(sql).bind(part.from).bind(part.to).bind(now).bind(span.from);
+    if let Scope::Server(server) = scope {
+        return Ok(ask(BEGAN[2]).bind(sums::pattern(server)).fetch_all(&store.read).await?);
+    }
+    if rooms.len() > FEW {
+        return Ok(ask(BEGAN[0]).fetch_all(&store.read).await?);
+    }
+    let mut rows = Vec::new();
+    for room_id in rooms {
+        rows.extend(ask(BEGAN[1]).bind(room_id.as_str()).fetch_all(&store.read).await?);
+    }
+    Ok(rows)
 }
 
 fn is_in(scope: Scope<'_>, room_id: &str, servers: &str) -> bool {

@@ -247,6 +247,8 @@ async fn days_are_found_without_a_look_at_every_stay() {
         plan.contains("memberships_until (until_ms>?") && plan.contains("sessions_started (started_ms>?"),
         "{plan}"
     );
+    let plan = bed.plan(statistics::MIDDLE).await;
+    assert_eq!(plan.matches("COVERING INDEX sessions_started (started_ms>?").count(), 2, "{plan}");
     let plan = bed.plan(sums::EVERYBODY).await;
     for index in ["memberships_user (user_id=? AND until_ms>? AND until_ms<?)", "memberships_long"] {
         assert!(plan.contains(index) && !plan.contains("SCAN m\n"), "{plan}");

@@ -69,7 +69,7 @@ pub(super) async fn live_classes(store: &Store, span: Span, now: i64) -> Result<
     Ok(rows.into_iter().map(|(day, length_ms, people, calls)| Class { day, length_ms, people, calls }).collect())
 }
 
-const MIDDLE: &str = "select (case when until_ms < $3 then until_ms else $3 end) - started_ms from sessions
+pub(super) const MIDDLE: &str = "select (case when until_ms < $3 then until_ms else $3 end) - started_ms from sessions
     where started_ms >= $1 and started_ms < $2 order by 1 limit 1 offset
     (select count(*) / 2 from sessions where started_ms >= $1 and started_ms < $2)";
 

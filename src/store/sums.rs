@@ -214,7 +214,7 @@ pub(super) async fn live_begun(store: &Store, span: Span, now: i64) -> Result<BT
 }
 
 /// The name of a server as one among others, for `like`.
-fn pattern(server: &str) -> String {
+pub(super) fn pattern(server: &str) -> String {
     let name = server.replace('!', "!!").replace('%', "!%").replace('_', "!_");
     format!("% {name} %")
 }
