@@ -20,7 +20,7 @@ use callscope::rtc::event::RoomEvent;
 use callscope::rtc::fold::Rules;
 use callscope::store::batch::{Arrival, Batch, RoomBatch, Source, write};
 use callscope::store::row::Watch;
-use callscope::store::{Store, vantages};
+use callscope::store::{Store, days, vantages};
 use callscope::web::{Options, Web, serve_with};
 use serde_json::json;
 use std::process::Command;
@@ -30,6 +30,8 @@ const NOW: i64 = 1_795_358_836_000;
 const MINUTE: i64 = 60_000;
 const ROOMS: usize = 100;
 const ACTIVE: usize = 100;
+/// So many of each list of questions are named: those that took longest when nothing was kept.
+const SLOWEST: usize = 5;
 
 /// Bodies of the constant handler, by number.
 static BODIES: RwLock<Vec<(String, Bytes)>> = RwLock::new(Vec::new());
@@ -177,23 +179,39 @@ fn filters() -> Vec<(&'static str, Vec<String>)> {
 async fn measure(base: &str, name: &str, paths: &[String]) -> (f64, f64) {
     let mut constants = Vec::new();
     let mut size = 0;
+    let mut first: Vec<(f64, &str)> = Vec::new();
     for path in paths {
+        let begun = std::time::Instant::now();
         let answer = reqwest::get(format!("{base}{path}")).await.unwrap().error_for_status().unwrap();
         let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
         let body = answer.bytes().await.unwrap();
+        first.push((begun.elapsed().as_secs_f64() * 1000.0, path));
         size += body.len() / paths.len();
         let mut bodies = BODIES.write().unwrap();
         constants.push(format!("/constant/{}", bodies.len()));
         bodies.push((kind, body));
     }
-    let (base, paths) = (base.to_owned(), paths.to_vec());
-    let pairs = move || (0..3).map(|_| (wrk(&base, &constants), wrk(&base, &paths))).collect::<Vec<_>>();
+    let (base, asked) = (base.to_owned(), paths.to_vec());
+    let pairs = move || (0..3).map(|_| (wrk(&base, &constants), wrk(&base, &asked))).collect::<Vec<_>>();
     let mut pairs = tokio::task::spawn_blocking(pairs).await.unwrap();
     pairs.sort_by(|(a_floor, a), (b_floor, b)| (a.0 / a_floor.0).total_cmp(&(b.0 / b_floor.0)));
     let ((floor, floor_p99), (rate, p99)) = pairs[1];
     let share = 100.0 * rate / floor;
     println!("{name:<36}{size:>9}{floor:>10.0}{rate:>10.0}{share:>7.0} %{floor_p99:>11.2}{p99:>9.2}");
+    first.sort_by(|a, b| b.0.total_cmp(&a.0));
+    for (ms, path) in first.iter().take(SLOWEST).filter(|_| paths.len() > SLOWEST) {
+        println!("{ms:>12.1} ms the first time: {path}");
+    }
     (share, p99)
+}
+
+/// What the observer does in the background: the days that are over are counted.
+async fn count_days(store: &Store) {
+    let (begun, mut counted) = (std::time::Instant::now(), 0);
+    for day in days::missing(store, NOW).await.unwrap() {
+        counted += usize::from(days::count(store, day, NOW).await.unwrap());
+    }
+    println!("\n{counted} days counted in the background in {:.1} s", begun.elapsed().as_secs_f64());
 }
 
 /// Measures with so many calls: share and p99 of the lists, by name.
@@ -212,10 +230,8 @@ async fn with(folder: &std::path::Path, calls: usize) -> Vec<(String, f64, f64)>
     let handle = server.handle();
     tokio::spawn(server);
     let head = format!("{calls} calls");
-    println!(
-        "\n{head:<36}{:>9}{:>10}{:>10}{:>9}{:>11}{:>9}",
-        "bytes", "floor/s", "rate/s", "share", "its p99", "p99 ms"
-    );
+    count_days(&store).await;
+    println!("{head:<36}{:>9}{:>10}{:>10}{:>9}{:>11}{:>9}", "bytes", "floor/s", "rate/s", "share", "its p99", "p99 ms");
     measure(&base, "/api/v1/calls/active", &["/api/v1/calls/active".to_owned()]).await;
     measure(&base, "/", &["/".to_owned()]).await;
     let mut tails = Vec::new();

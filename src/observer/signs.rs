@@ -1,7 +1,7 @@
-//! Keeping the signs of life of stays that nobody ended, so that sums over long spans stay quick.
+//! Keeping what sums over long spans need at hand: the signs of life of stays that nobody ended, and what days came to.
 
 use super::{Error, Observer};
-use crate::store::signs;
+use crate::store::{days, signs};
 use std::time::Duration;
 
 const EVERY: Duration = Duration::from_mins(1);
@@ -9,12 +9,14 @@ const EVERY: Duration = Duration::from_mins(1);
 const BREATH: Duration = Duration::from_millis(20);
 
 impl Observer {
-    /// Notes signs as stays run out, for ever.
+    /// Notes signs as stays run out and counts days as they are over, for ever.
     pub(super) async fn keep_signs(&self) {
         loop {
             tokio::time::sleep(EVERY).await;
             if let Err(error) = self.note_signs().await {
                 tracing::error!("keeping the signs of life of stays: {error}");
+            } else if let Err(error) = self.count_days().await {
+                tracing::error!("counting what days came to: {error}");
             }
         }
     }
@@ -23,6 +25,16 @@ impl Observer {
     pub(super) async fn note_signs(&self) -> Result<(), Error> {
         while signs::note(&self.store, self.clock.now_ms()).await? {
             tokio::time::sleep(BREATH).await;
+        }
+        Ok(())
+    }
+
+    /// Counts the days that are missing and over; once, as a day that changes meanwhile is soon missing again.
+    async fn count_days(&self) -> Result<(), Error> {
+        for day in days::missing(&self.store, self.clock.now_ms()).await? {
+            if days::count(&self.store, day, self.clock.now_ms()).await? {
+                tokio::time::sleep(BREATH).await;
+            }
         }
         Ok(())
     }

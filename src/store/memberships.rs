@@ -1,6 +1,7 @@
 //! Memberships: derived from events, replaced chain by chain; read by call.
 
 use super::checkpoints::{self, Span};
+use super::days;
 use super::packed::{Fields, unpack};
 use super::row::{Member, Viewer};
 use super::rows::{Rows, Statement};
@@ -116,6 +117,9 @@ pub(super) type Assigned = BTreeMap<String, Option<String>>;
 
 /// Writes what changed, and who is in which session.
 pub(super) async fn write(tx: &mut Tx, changes: &[Change], mut assigned: Assigned) -> Result<(), Error> {
+    let facts = changes.iter().flat_map(|change| change.old.iter().chain(&change.new));
+    let spans: Vec<(i64, i64)> = facts.map(|facts| (facts.joined_ms, facts.until_ms)).collect();
+    days::take_out(tx, &spans).await?;
     let gone = changes.iter().filter(|change| change.new.is_none() && change.old.is_some());
     let gone: Vec<&str> = gone.map(|change| change.id.as_str()).collect();
     DELETE.write(tx, &gone, |query| query, |query, id| query.bind((*id).to_owned())).await?;

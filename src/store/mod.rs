@@ -6,10 +6,12 @@ mod packed;
 mod append;
 pub mod backup;
 pub mod batch;
+mod blind;
 pub mod carried;
 mod chains;
 mod checkpoints;
 pub mod coverage;
+pub mod days;
 pub mod events;
 pub mod ever;
 pub mod evidence;
@@ -21,6 +23,7 @@ pub mod late;
 mod marks;
 pub mod memberships;
 pub mod moments;
+mod names;
 pub mod probes;
 pub mod progress;
 #[cfg(test)]
@@ -108,6 +111,7 @@ pub struct Store {
     grain: Grain,
     begin: &'static str,
     counts: ever::Counts,
+    names: names::Names,
 }
 
 /// How finely derived data is cut, so that the cost of an event follows the change, and how lists are read. The results
@@ -164,7 +168,15 @@ impl Store {
         let read = pool(6, 8000, &space).connect(url).await?;
         // SQLite would find out only at the first write that what was read before is no more: another process may write.
         let begin = if url.starts_with("sqlite:") { "begin immediate" } else { "begin" };
-        Ok(Self { read, write, space, grain: Grain::default(), begin, counts: ever::Counts::default() })
+        Ok(Self {
+            read,
+            write,
+            space,
+            grain: Grain::default(),
+            begin,
+            counts: ever::Counts::default(),
+            names: names::Names::default(),
+        })
     }
 
     /// The same store, deriving in other portions.

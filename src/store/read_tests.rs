@@ -1,7 +1,7 @@
 //! What reads count, and by which index they find it, on a database filled by hand.
 
 use super::row::Viewer;
-use super::{Store, coverage, events, progress, rings, rooms, search, sessions, skew, stats};
+use super::{Store, coverage, events, names, progress, rings, rooms, search, sessions, skew, stats};
 use sqlx::{AssertSqlSafe, Row};
 
 pub(super) const ROOM: &str = "!r:h";
@@ -138,14 +138,26 @@ async fn what_is_rare_is_found_by_its_own_index() {
     }
     let plan = bed.plan(search::LONG).await;
     assert!(plan.contains("sessions_long (until_ms>?"), "{plan}");
-    for sql in [search::WORD.count, search::WORD.page] {
-        let plan = bed.plan(sql).await;
-        for index in ["memberships_server (server=?", "memberships_server (server>?", "memberships_user (user_id=?"] {
-            assert!(plan.contains(index), "{index}\n{plan}");
-        }
-        assert!(plan.contains("memberships_user (user_id>?") && plan.contains("s USING COVERING INDEX"), "{plan}");
-        assert!(!plan.contains("SCAN m\n") && !plan.contains("SCAN s\n"), "{plan}");
+}
+
+#[tokio::test]
+async fn a_word_is_found_without_a_look_at_every_stay() {
+    let bed = Bed::new().await;
+    let plan = bed.plan(names::USERS).await;
+    assert!(plan.contains("memberships_user (user_id>?"), "{plan}");
+    let plan = bed.plan(names::DISPLAY).await;
+    assert!(plan.contains("memberships_user (user_id=?"), "{plan}");
+    let plan = bed.plan(names::TOP).await + &bed.plan(names::NEWS).await;
+    assert_eq!(plan.matches("events_stream").count(), 3, "{plan}");
+    assert!(!plan.contains("SCAN p"), "{plan}");
+    let indexes = ["(room_id=?", "memberships_server (server=?", "memberships_user (user_id=?"];
+    for (rows, index) in names::OF.iter().flatten().zip(indexes.into_iter().flat_map(|index| [index; 2])) {
+        let plan = bed.plan(rows.one()).await;
+        assert!(plan.contains(index), "{index}\n{plan}");
+        assert!(!index.contains("user") || plan.contains("COVERING"), "each stay of somebody is looked at:\n{plan}");
     }
+    let plan = bed.plan(search::CALLS.one()).await;
+    assert!(plan.contains("sqlite_autoindex_sessions_1 (id=?"), "{plan}");
 }
 
 #[tokio::test]
@@ -166,6 +178,24 @@ async fn rooms_are_listed_without_a_look_at_their_events_and_calls() {
     assert!(plan.contains("sessions_until (until_ms>?"), "{plan}");
     let time = plan.lines().filter(|line| line.contains("events_time"));
     assert!(time.into_iter().all(|line| line.contains("origin_server_ts>?")), "{plan}");
+}
+
+#[tokio::test]
+async fn everything_is_counted_by_indexes_only() {
+    let bed = Bed::new().await;
+    let plan = bed.plan(stats::TOTALS).await;
+    assert!(plan.contains("e USING COVERING INDEX events_time (room_id=? AND origin_server_ts>?)"), "{plan}");
+    for table in ["events", "memberships"] {
+        let whole = plan.lines().filter(|line| line.starts_with(&format!("SCAN {table}")));
+        assert!(whole.clone().count() > 0 && whole.into_iter().all(|line| line.contains("INDEX")), "{plan}");
+    }
+    bed.event("$joke", None, "m.room.name", 5).await;
+    assert_eq!(stats::totals(&bed.store, Viewer::Operator).await.unwrap().oldest_event_ms, None);
+    for time in [1_400_000_000_001, 1_400_000_000_000] {
+        bed.event(&format!("${time}"), None, "m.room.name", time).await;
+    }
+    let totals = stats::totals(&bed.store, Viewer::Operator).await.unwrap();
+    assert_eq!((totals.oldest_event_ms, totals.events), (Some(1_400_000_000_000), 3));
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use super::packed::unpack;
 use super::recount::{self, Outcome};
 use super::refold::{GROUP, Work};
 use super::sessions::{self, session_columns};
-use super::{Error, Store, Tx, batch, int, memberships, rooms, stats, tally};
+use super::{Error, Store, Tx, batch, days, int, memberships, rooms, stats, tally};
 use crate::rtc::fold::Rules;
 use crate::rtc::session::{Count, Session};
 use sqlx::AnyConnection;
@@ -89,6 +89,9 @@ pub async fn calls(store: &Store, room_id: &str) -> Result<(), Error> {
             from = portion(store, room_id, &slot, begin).await?;
         }
     }
+    let mut tx = store.writing().await?;
+    days::take_out_all(&mut tx).await?;
+    tx.commit().await?;
     Ok(())
 }
 

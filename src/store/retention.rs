@@ -4,7 +4,7 @@
 //! only then its older events are deleted. Calls go when all their stays are behind the seals of their chains. Rooms
 //! with an open walk are left out: the walk compares what it reads with what is stored.
 
-use super::{Error, Store, chains, checkpoints, int, rooms, seals, tally};
+use super::{Error, Store, chains, checkpoints, days, int, rooms, seals, tally};
 use crate::rtc::fold::{Rules, fold};
 use crate::rtc::membership::Membership;
 use sqlx::Row;
@@ -180,7 +180,7 @@ pub async fn delete_snapshots(store: &Store, before: i64, now: i64) -> Result<bo
     Ok(done.rows_affected() > 0)
 }
 
-const CALLS: &str = "select s.id, s.tally from sessions s where s.room_id = $1 and s.until_ms < $2 and not exists
+const CALLS: &str = "select s.id, s.tally, s.started_ms, s.until_ms from sessions s where s.room_id = $1 and s.until_ms < $2 and not exists
     (select 1 from memberships m left join seals x on x.room_id = m.room_id and x.chain = m.chain
         where m.session_id = s.id and (x.cut_ms is null or m.joined_ms >= x.cut_ms)) limit $3";
 const CALL: &str = "delete from sessions where id = $1";
@@ -207,14 +207,17 @@ pub async fn delete_calls(store: &Store, room_id: &str, before: i64, now: i64) -
     let few = int(BATCH / 5);
     let query = sqlx::query(CALLS).bind(room_id).bind(before).bind(few);
     let rows = query.fetch_all(&mut *tx).await?;
+    let mut spans: Vec<(i64, i64)> = Vec::with_capacity(rows.len());
     for row in &rows {
         let id: String = row.try_get("id")?;
+        spans.push((row.try_get("started_ms")?, row.try_get("until_ms")?));
         sqlx::query(STAYS).bind(&id).execute(&mut *tx).await?;
         sqlx::query(CALL).bind(&id).execute(&mut *tx).await?;
         if let Some(tally) = row.try_get("tally")? {
             tally::end(&mut tx, tally).await?;
         }
     }
+    days::take_out(&mut tx, &spans).await?;
     let empty = sqlx::query(EMPTY).bind(room_id).bind(before).bind(few).execute(&mut *tx).await?.rows_affected();
     let seals = sqlx::query(SEALS).bind(room_id).bind(few).execute(&mut *tx).await?.rows_affected();
     if rows.is_empty() && empty + seals == 0 {

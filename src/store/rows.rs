@@ -51,6 +51,12 @@ impl Rows {
         })
     }
 
+    /// The statement for one row.
+    #[cfg(test)]
+    pub fn one(&self) -> &'static str {
+        self.text(2)
+    }
+
     /// Runs the statement for all rows; `shared` binds what all rows have in common, `bind` one row.
     pub async fn write<T>(
         &self,

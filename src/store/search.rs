@@ -2,12 +2,12 @@
 //! that it fits is looked at. Else the list is read in its order until the page is full, which is soon. So a page
 //! costs about the same however many calls there are.
 
+use super::names::{self, Hits};
 use super::row::{Call, CallFilter, Cursor, Matching, More};
+use super::rows::{Rows, Statement};
 use super::sessions::call;
-use super::{Db, Error, Store};
+use super::{Error, Store};
 use sqlx::Row;
-use sqlx::any::AnyArguments;
-use sqlx::query::Query;
 
 /// So many of the newest calls are looked at to tell how many match.
 const LOOKED: i64 = 20_000;
@@ -121,53 +121,31 @@ pub(super) const SERVER: Rare = Rare {
     page: rare!("s.id in (select m.session_id from memberships m where m.server = $18)"),
 };
 
-// The calls of rooms, people and servers in the names of which a word is. The names of people and servers are gone
-// through by jumps from each to the next, so that not every stay is looked at.
-macro_rules! named {
-    ($word:literal) => {
-        concat!(
-            "select s.id as session_id from rooms r cross join sessions s where s.room_id = r.room_id
-            and lower(coalesce(r.name, '') || ' ' || coalesce(r.alias, '') || ' ' || r.room_id) like ",
-            $word,
-            " escape '\\'
-            union all select m.session_id from (with recursive next(server) as (select min(server) from memberships
-                    union all select (select min(o.server) from memberships o where o.server > n.server)
-                    from next n where n.server is not null)
-                select server from next where lower(server) like ",
-            $word,
-            " escape '\\') as v cross join memberships m where m.server = v.server
-            union all select m.session_id from (with recursive next(user_id) as (select min(user_id) from memberships
-                    union all select (select min(o.user_id) from memberships o where o.user_id > n.user_id)
-                    from next n where n.user_id is not null)
-                select user_id from next where lower(user_id) like ",
-            $word,
-            " escape '\\') as u cross join memberships m where m.user_id = u.user_id
-            union all select m.session_id from people p cross join memberships m where m.user_id = p.user_id
-                and m.room_id || '' = p.room_id and lower(p.name) like ",
-            $word,
-            " escape '\\'"
-        )
-    };
-}
+/// Calls by their ids: what a word is found by.
+pub(super) static CALLS: Rows = Rows::new(
+    17,
+    concat!(
+        columns!(),
+        " from sessions s cross join rooms r where r.room_id = s.room_id
+        and (s.started_ms + 0, s.id || '') < ($1, $2) and s.started_ms + 0 >= $3 and $6 > 0 and ",
+        fits!(),
+        " and s.id in ("
+    ),
+    "?",
+    ")",
+);
+/// So many are looked at in one go: more than most pages have.
+const PORTION: usize = 64;
+/// What a word fits is found faster than what another filter does, so that it may be so many times as many.
+const OF_WORD: i64 = 4;
 
-macro_rules! rare_word {
-    ($page:literal) => {
-        concat!(
-            columns!(),
-            " from sessions s cross join rooms r where r.room_id = s.room_id
-            and (s.started_ms + 0, s.id || '') < ($1, $2) and s.started_ms + 0 >= $3 and s.id in (",
-            named!("$18"),
-            ") and ",
-            fits!(),
-            $page
-        )
-    };
+/// How a list is found.
+enum Way<'a> {
+    /// By what is rare, with its key.
+    Rare(Rare, &'a str),
+    /// By a word: these calls, each with a time before or at which it began, the latest first.
+    Word(Hits),
 }
-
-pub(super) const WORD: Rare = Rare {
-    count: concat!("select count(*) from (select 1 from (", named!("$2"), ") as hits limit $1) as found"),
-    page: rare_word!(" order by s.started_ms + 0 desc, s.id desc limit $6"),
-};
 
 /// What a list asks for, with its bounds in time.
 #[derive(Clone, Copy)]
@@ -196,22 +174,26 @@ impl<'a> Asked<'a> {
         Self { filter, before: cursor.min((before, "")), low: i64::MIN, until, now }
     }
 
-    fn bind<'q>(&'q self, query: Bound<'q>, limit: i64, by: Option<(&Rare, &'q str)>) -> Bound<'q> {
+    fn bind(&self, query: Statement, limit: i64, by: Option<(&Rare, &str)>) -> Statement {
         let More { application, server, user, group, min_ms, min_people, id: _, q } = &self.filter.more;
-        let text = |text: &'q Option<String>| text.as_deref().unwrap_or_default();
-        // What is found by a person or a word needs no second look for it.
-        let is_by = |rare: &Rare| by.is_some_and(|(by, _)| by == rare);
-        let user = if is_by(&USER) { "" } else { text(user) };
-        let word = q.as_deref().filter(|_| !is_by(&WORD)).map(pattern).unwrap_or_default();
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        // What is found by a person needs no second look for it.
+        let user = if by.is_some_and(|(by, _)| *by == USER) { String::new() } else { text(user) };
+        let word = q.as_deref().map(pattern).unwrap_or_default();
         let (least, most) = people_at_once(*group);
         // A call of a room that we cannot see any more does not count as running, nor as ended before its time.
         let seen_only = if self.filter.active == Some(true) { "yes" } else { "" };
-        let query = query.bind(self.before.0).bind(self.before.1).bind(self.low).bind(self.until.0).bind(self.until.1);
+        let query = query
+            .bind(self.before.0)
+            .bind(self.before.1.to_owned())
+            .bind(self.low)
+            .bind(self.until.0)
+            .bind(self.until.1);
         let query = query.bind(limit).bind(seen_only).bind(text(&self.filter.room)).bind(text(application));
         let query = query.bind(min_people.unwrap_or(0)).bind(least).bind(most).bind(self.now);
         let query = query.bind(min_ms.unwrap_or(0)).bind(text(server)).bind(user).bind(word);
         match by {
-            Some((_, key)) if !key.is_empty() => query.bind(key),
+            Some((_, key)) if !key.is_empty() => query.bind(key.to_owned()),
             _ => query,
         }
     }
@@ -235,9 +217,9 @@ pub(super) async fn page(
     now: i64,
 ) -> Result<Vec<Call>, Error> {
     let asked = Asked::new(filter, cursor, now);
-    match asked.rare(store).await? {
-        Some((0, ..)) => return Ok(Vec::new()),
-        Some((_, rare, key)) => return asked.read(store, rare.page, limit, Some((&rare, key))).await,
+    match asked.way(store).await? {
+        Some((0, _)) => return Ok(Vec::new()),
+        Some((_, way)) => return asked.by(store, &way, limit).await,
         None => {}
     }
     let (late, long) = asked.parts();
@@ -252,8 +234,8 @@ pub(super) async fn page(
 pub(super) async fn count(store: &Store, filter: &CallFilter, now: i64) -> Result<Matching, Error> {
     let asked = Asked::new(filter, None, now);
     let matching = |calls: i64, more: bool| Matching { calls: calls.min(COUNTED), more: more || calls > COUNTED };
-    if let Some((_, rare, key)) = asked.rare(store).await? {
-        let calls = asked.read(store, rare.page, COUNTED + 1, Some((&rare, key))).await?;
+    if let Some((_, way)) = asked.way(store).await? {
+        let calls = asked.by(store, &way, COUNTED + 1).await?;
         return Ok(matching(super::int(calls.len()), false));
     }
     let (late, long) = asked.parts();
@@ -274,19 +256,59 @@ impl<'a> Asked<'a> {
         limit: i64,
         by: Option<(&Rare, &str)>,
     ) -> Result<Vec<Call>, Error> {
-        let by = by.map(|(rare, key)| (rare, if rare == &WORD { pattern(key) } else { key.to_owned() }));
-        let by = by.as_ref().map(|(rare, key)| (*rare, key.as_str()));
         self.bind(sqlx::query(sql), limit, by).fetch_all(&store.read).await?.iter().map(call).collect()
     }
 
-    /// What in the filter fits least, if that is few: how many calls or stays, and its key.
+    async fn by(&self, store: &Store, way: &Way<'_>, limit: i64) -> Result<Vec<Call>, Error> {
+        match way {
+            Way::Rare(rare, key) => self.read(store, rare.page, limit, Some((rare, key))).await,
+            Way::Word(hits) => self.of_word(store, hits, limit).await,
+        }
+    }
+
+    /// The first calls of those that a word fits: they are looked at from the latest on, until no other began as late.
+    async fn of_word(&self, store: &Store, hits: &Hits, limit: i64) -> Result<Vec<Call>, Error> {
+        let (mut calls, limit) = (Vec::new(), usize::try_from(limit).unwrap_or(usize::MAX));
+        let hits = hits.calls(store).await?;
+        let mut connection = store.read.acquire().await?;
+        for some in hits.chunks(PORTION) {
+            if calls.get(limit.saturating_sub(1)).is_some_and(|last: &Call| last.started_ms > some[0].0) {
+                break;
+            }
+            let bind = |query: Statement, call: Option<&(i64, String)>| query.bind(call.map(|(_, id)| id.clone()));
+            let shared = |query: Statement| self.bind(query, i64::MAX, None);
+            for row in CALLS.read(&mut connection, some, shared, bind).await? {
+                calls.push(call(&row)?);
+            }
+            calls.sort_by(|one, other| (other.started_ms, &other.id).cmp(&(one.started_ms, &one.id)));
+        }
+        calls.truncate(limit);
+        Ok(calls)
+    }
+
+    /// What in the filter fits least, if that is few: how many calls or stays, and the way to them.
+    async fn way(&self, store: &Store) -> Result<Option<(i64, Way<'a>)>, Error> {
+        let rarest = self.rare(store).await?;
+        let Some(word) = self.filter.more.q.as_ref().filter(|_| self.filter.more.id.is_none()) else {
+            return Ok(rarest.map(|(count, rare, key)| (count, Way::Rare(rare, key))));
+        };
+        let most = rarest.map_or(store.grain.rare.saturating_mul(OF_WORD), |(count, ..)| count);
+        let hits = names::find(store, &word.to_lowercase(), &pattern(word)).await?;
+        let count = hits.count(store, most).await?;
+        if count <= most {
+            return Ok(Some((count, Way::Word(hits))));
+        }
+        Ok(rarest.map(|(count, rare, key)| (count, Way::Rare(rare, key))))
+    }
+
+    /// What in the filter fits least but for a word, if that is few: how many calls or stays, and its key.
     async fn rare(&self, store: &Store) -> Result<Option<(i64, Rare, &'a str)>, Error> {
         let more = &self.filter.more;
         if let Some(id) = &more.id {
             return Ok(Some((1, ONE, id)));
         }
         let mut rarest: Option<(i64, Rare, &str)> = None;
-        let keys = [(USER, &more.user), (SERVER, &more.server), (WORD, &more.q)];
+        let keys = [(USER, &more.user), (SERVER, &more.server)];
         let keys = keys.into_iter().filter_map(|(rare, key)| key.as_deref().map(|key| (rare, key, (0, 0))));
         let (least, most) = people_at_once(more.group);
         let numbers = [
@@ -299,9 +321,7 @@ impl<'a> Asked<'a> {
         for (rare, key, bounds) in numbers.chain(keys) {
             let most = rarest.map_or(store.grain.rare, |(count, ..)| count);
             let query = sqlx::query_scalar(rare.count).bind(most + 1);
-            let query = if rare == WORD { query.bind(pattern(key)) } else { query };
-            let query = if rare == USER || rare == SERVER { query.bind(key) } else { query };
-            let query = if key.is_empty() { query.bind(bounds.0) } else { query };
+            let query = if key.is_empty() { query.bind(bounds.0) } else { query.bind(key) };
             let query = if rare == PEAK { query.bind(bounds.1) } else { query };
             let count: i64 = query.fetch_one(&store.read).await?;
             if count <= most {
@@ -321,8 +341,6 @@ impl<'a> Asked<'a> {
         (Self { low, ..self }, Some(long))
     }
 }
-
-type Bound<'q> = Query<'q, Db, AnyArguments>;
 
 /// Most people at once, from and to: alone, or with somebody.
 fn people_at_once(group: Option<bool>) -> (i64, i64) {

@@ -164,3 +164,54 @@ async fn what_a_room_did_comes_in_parts_that_fit() {
     let plan = bed.plan(moments::BETWEEN).await;
     assert!(plan.contains("(room_id=? AND started_ms>? AND started_ms<?)") && plan.contains("sessions_long"), "{plan}");
 }
+
+/// What a word finds, by id.
+async fn found(bed: &Bed, word: &str) -> Vec<String> {
+    let filter = CallFilter { more: More { q: Some(word.to_owned()), ..More::default() }, ..CallFilter::default() };
+    listed(&bed.store, &filter, 50).await.into_iter().map(|call| call.id).collect()
+}
+
+#[tokio::test]
+async fn a_word_finds_who_is_new() {
+    let bed = Bed::new().await;
+    assert_eq!(found(&bed, "new").await, [""; 0]);
+    // What comes with an event: its sender, ...
+    bed.event("$one", Some("one"), "m.call.member", 10).await;
+    bed.run("update events set sender = '@New:h'").await;
+    bed.stay("@New:h", "'D'", "one", 10, 20).await;
+    bed.call("call", 10, 20).await;
+    assert_eq!(found(&bed, "nEw").await, ["call"]);
+    // ... and another display name, of one who was in a call; others are not kept.
+    for (id, user, name) in [("$two", "@New:h", "Grace"), ("$three", "@other:h", "Grace")] {
+        bed.event(id, None, "m.room.member", 11).await;
+        bed.run(&format!("update events set state_key = '{user}' where event_id = '{id}'")).await;
+        bed.run(&format!(
+            "insert into people (room_id, user_id, name, event_ms, event_id) values ('!r:h', '{user}', '{name}', 1, '{id}')"
+        ))
+        .await;
+    }
+    assert_eq!(found(&bed, "grace").await, ["call"]);
+    // Who had another name when we looked is found by the new one only.
+    bed.event("$four", None, "m.room.member", 12).await;
+    bed.run("update events set state_key = '@New:h' where event_id = '$four'").await;
+    bed.run("update people set name = 'Hopper'").await;
+    assert_eq!((found(&bed, "grace").await.len(), found(&bed, "hopper").await.len()), (0, 1));
+    // Rooms are looked at each time.
+    bed.run("update rooms set alias = '#Lounge:h'").await;
+    assert_eq!(found(&bed, "lounge").await, ["call"]);
+}
+
+#[tokio::test]
+async fn an_event_that_takes_the_number_of_a_deleted_one_is_not_missed() {
+    let bed = Bed::new().await;
+    bed.event("$old", Some("old"), "m.call.member", 10).await;
+    assert_eq!(found(&bed, "new").await, [""; 0]);
+    bed.run("delete from events").await;
+    for (id, sender) in [("$one", "@new:h"), ("$two", "@a:h")] {
+        bed.event(id, Some(id), "m.call.member", 11).await;
+        bed.run(&format!("update events set sender = '{sender}' where event_id = '{id}'")).await;
+    }
+    bed.stay("@new:h", "'D'", "one", 11, 20).await;
+    bed.call("call", 11, 20).await;
+    assert_eq!(found(&bed, "new").await, ["call"]);
+}

@@ -3,7 +3,7 @@
 use super::packed::Fields;
 use super::row::{Call, CallFilter, Cursor, Matching, RoomName, Viewer, Watch};
 use super::rows::{Rows, Statement};
-use super::{Error, Store, Tx, int, search};
+use super::{Error, Store, Tx, days, int, search};
 use crate::rtc::session::Session;
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -52,6 +52,9 @@ static WRITE: Rows = Rows::new(
 
 /// Writes sessions of a room, each with its tally.
 pub(super) async fn write(tx: &mut Tx, room_id: &str, sessions: &[(Session, Option<i64>)]) -> Result<(), Error> {
+    // A call counts for the day of its beginning; one that began at another time has another first stay.
+    let starts: Vec<(i64, i64)> = sessions.iter().map(|(new, _)| (new.started_ms, new.started_ms)).collect();
+    days::take_out(tx, &starts).await?;
     let shared = |query: Statement| query.bind(room_id.to_owned());
     let bind = |query: Statement, (session, tally): &(Session, Option<i64>)| {
         // A server name holds no white space, so that one can part them.
@@ -85,6 +88,8 @@ static FORMER: Rows = Rows::new(
 
 /// Lets go of sessions that are no more; links to them will lead to what took their place.
 pub(super) async fn let_go(tx: &mut Tx, room_id: &str, sessions: &[Session]) -> Result<(), Error> {
+    let starts: Vec<(i64, i64)> = sessions.iter().map(|gone| (gone.started_ms, gone.started_ms)).collect();
+    days::take_out(tx, &starts).await?;
     DELETE.write(tx, sessions, |query| query, |query, session| query.bind(session.id.clone())).await?;
     let shared = |query: Statement| query.bind(room_id.to_owned());
     let bind = |query: Statement, session: &Session| {

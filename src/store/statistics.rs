@@ -1,9 +1,11 @@
 //! Distributions, people and places over a span of time, for the pages of statistics and of servers.
 //!
-//! Everything is counted when asked, by the indexes of time: the cost follows the calls and stays of the span.
+//! Everything is counted when asked, by the indexes of time: the cost follows the calls and stays of the span, but for
+//! those of whole days that are counted already.
 
 use super::row::{RoomName, Viewer};
 use super::spans::{spans, touching};
+use super::sums::{self, Scope};
 use super::{Error, Store};
 use crate::rtc::coverage::Span;
 use sqlx::Row;
@@ -42,12 +44,32 @@ const CLASSES: &str = "with calls as (select started_ms, users,
 /// When the database fails.
 pub async fn classes(store: &Store, viewer: Viewer, span: Span, now: i64) -> Result<Vec<Class>, Error> {
     let Viewer::Operator = viewer;
+    let days = sums::known(store, Scope::All, span).await?;
+    let (whole, rest) = days.split(span);
+    let mut found = Vec::new();
+    for (day, facts) in whole {
+        let class = |(length_ms, people, calls): &(i64, i64, i64)| Class {
+            day,
+            length_ms: *length_ms,
+            people: *people,
+            calls: *calls,
+        };
+        found.extend(facts.classes.iter().map(class));
+    }
+    for span in rest {
+        found.extend(live_classes(store, span, now).await?);
+    }
+    Ok(found)
+}
+
+/// The same, counted anew.
+pub(super) async fn live_classes(store: &Store, span: Span, now: i64) -> Result<Vec<Class>, Error> {
     let query = sqlx::query_as(CLASSES).bind(span.from).bind(span.to).bind(now);
     let rows: Vec<(i64, i64, i64, i64)> = query.fetch_all(&store.read).await?;
     Ok(rows.into_iter().map(|(day, length_ms, people, calls)| Class { day, length_ms, people, calls }).collect())
 }
 
-const MIDDLE: &str = "select (case when until_ms < $3 then until_ms else $3 end) - started_ms from sessions
+pub(super) const MIDDLE: &str = "select (case when until_ms < $3 then until_ms else $3 end) - started_ms from sessions
     where started_ms >= $1 and started_ms < $2 order by 1 limit 1 offset
     (select count(*) / 2 from sessions where started_ms >= $1 and started_ms < $2)";
 
@@ -98,33 +120,70 @@ pub struct ServerRow {
 }
 
 // `|| ''`: found by time, not by name.
-const SERVERS: &str = concat!(
-    "select server, count(distinct user_id) as people, count(distinct session_id) as calls,
-        count(case when until_ms <= $3 then 1 end) as ended,
-        count(case when until_ms <= $3 and end_event_id is null and end_reason in ('expired', 'sticky_expired')
+const ENDED: &str =
+    "select server, count(*) as ended, count(case when end_event_id is null and end_reason in ('expired', 'sticky_expired')
             then 1 end) as expired
-    from ",
-    touching!("memberships", "joined_ms"),
-    " as m where until_ms > joined_ms group by server || '', server order by server"
+    from memberships where until_ms > $1 and until_ms <= $2 and until_ms > joined_ms group by server || '', server";
+const BEGUN: &str =
+    "select servers, count(*) from sessions where started_ms >= $1 and started_ms < $2 group by servers";
+// The calls that ran when the span began, by those who stayed in them.
+const RAN: &str = concat!(
+    "select m.server, count(distinct m.session_id) from ",
+    touching!("sessions", "started_ms"),
+    " as s cross join memberships m where m.session_id = s.id and m.until_ms > $1 and m.joined_ms + 0 < $3
+        and m.until_ms > m.joined_ms group by m.server || '', m.server"
 );
 
-/// The homeservers seen in calls within a span, as known at `now`, ms.
+/// The homeservers seen in calls within a span that ends at `now`, ms, by name.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn servers(store: &Store, viewer: Viewer, span: Span, now: i64) -> Result<Vec<ServerRow>, Error> {
+pub async fn servers(store: &Store, viewer: Viewer, from: i64, now: i64) -> Result<Vec<ServerRow>, Error> {
     let Viewer::Operator = viewer;
-    let rows = sqlx::query(SERVERS).bind(span.from).bind(span.to).bind(now).fetch_all(&store.read).await?;
-    let server = |row: &sqlx::any::AnyRow| {
-        Ok(ServerRow {
-            server: row.try_get("server")?,
-            people: row.try_get("people")?,
-            calls: row.try_get("calls")?,
-            ended: row.try_get("ended")?,
-            expired: row.try_get("expired")?,
-        })
+    let span = Span { from, to: now };
+    let mut found: BTreeMap<String, ServerRow> = BTreeMap::new();
+    let mut row = |server: &str, add: &dyn Fn(&mut ServerRow)| {
+        let empty = || ServerRow { server: server.to_owned(), people: 0, calls: 0, ended: 0, expired: 0 };
+        add(found.entry(server.to_owned()).or_insert_with(empty));
     };
-    rows.iter().map(server).collect()
+    for server in sums::everybody(store, span).await? {
+        row(&server, &|row| row.people += 1);
+    }
+    let ran: Vec<(String, i64)> = sqlx::query_as(RAN).bind(from).bind(from).bind(now).fetch_all(&store.read).await?;
+    for (server, calls) in ran {
+        row(&server, &|row| row.calls += calls);
+    }
+    let days = sums::known(store, Scope::All, span).await?;
+    let (whole, rest) = days.split(span);
+    let (mut begun, mut ends): (Vec<BTreeMap<String, i64>>, Vec<Ends>) =
+        whole.into_iter().map(|(_, day)| (day.servers.clone(), day.ends.clone())).unzip();
+    for span in rest {
+        begun.push(begun_by_servers(store, span).await?);
+        ends.push(live_ends(store, span).await?);
+    }
+    for (servers, calls) in begun.iter().flatten() {
+        servers.split_whitespace().for_each(|server| row(server, &|row| row.calls += calls));
+    }
+    for (server, (ended, expired)) in ends.iter().flatten() {
+        row(server, &|row| (row.ended, row.expired) = (row.ended + ended, row.expired + expired));
+    }
+    Ok(found.into_values().collect())
+}
+
+/// By server: stays that ended, and those that nobody ended.
+type Ends = BTreeMap<String, (i64, i64)>;
+
+/// The calls that began in a span by their servers, with blanks between them.
+pub(super) async fn begun_by_servers(store: &Store, span: Span) -> Result<BTreeMap<String, i64>, Error> {
+    let rows: Vec<(String, i64)> = sqlx::query_as(BEGUN).bind(span.from).bind(span.to).fetch_all(&store.read).await?;
+    Ok(rows.into_iter().collect())
+}
+
+/// How many stays of each server ended in a span that is over.
+pub(super) async fn live_ends(store: &Store, span: Span) -> Result<Ends, Error> {
+    let query = sqlx::query_as(ENDED).bind(span.from).bind(span.to);
+    let rows: Vec<(String, i64, i64)> = query.fetch_all(&store.read).await?;
+    Ok(rows.into_iter().map(|(server, ended, expired)| (server, (ended, expired))).collect())
 }
 
 const IS_KNOWN: &str = "select 1 from memberships where server = $1 limit 1";

@@ -2,15 +2,18 @@
 //!
 //! Inferred is time after the last sign of a stay that nobody ended, until its expiry; time before the event that claimed
 //! an earlier start; and time that nobody watched. A call is exact when neither its start nor its end is inferred and
-//! somebody watched all the time. All of it is computed when asked: the cost follows the stays of the span (about ten
-//! microseconds for each), not the history.
+//! somebody watched all the time. It is computed when asked: the cost follows the stays of the span (about ten
+//! microseconds for each), but for those of whole days that are counted already.
 
+use super::days::Known;
+use super::packed::unpack;
 use super::row::Viewer;
 use super::spans::{spans, touching, unsure};
-use super::{Error, Store, coverage};
+use super::{Error, Store, blind};
 use crate::rtc::coverage::Span;
+use crate::rtc::session::server_of;
 use sqlx::Row;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
 
 /// What is summed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +26,7 @@ pub enum Scope<'a> {
 
 impl<'a> Scope<'a> {
     /// Which of three texts, and what to bind to it.
-    fn pick(self, sql: [&'static str; 3]) -> (&'static str, Option<&'a str>) {
+    pub(super) fn pick(self, sql: [&'static str; 3]) -> (&'static str, Option<&'a str>) {
         match self {
             Self::All => (sql[0], None),
             Self::Room(room_id) => (sql[1], Some(room_id)),
@@ -88,25 +91,8 @@ macro_rules! hours {
     };
 }
 
-// Up to four spans that nobody watched, of any room: what each takes from the seen time, by room and server.
-macro_rules! blind {
-    ($($filter:literal),*) => {
-        concat!(
-            spans!($($filter),*),
-            ", gaps as (select 0 as place, $4 as from_ms, $5 as to_ms union all select 1, $6, $7
-                union all select 2, $8, $9 union all select 3, $10, $11)
-            select place, room_id, server,
-                cast(sum(case when seen_to < to_ms then seen_to else to_ms end
-                    - case when seen_from > from_ms then seen_from else from_ms end) as bigint) as blind_ms
-            from spans join gaps on seen_from < to_ms and seen_to > from_ms and seen_from < seen_to
-            group by place, room_id, server"
-        )
-    };
-}
-
 pub(super) const PLACES: [&str; 3] = [places!(), places!("room_id", "$4"), places!("server", "$4")];
 const HOURS: [&str; 3] = [hours!(), hours!("room_id", "$4"), hours!("server", "$4")];
-const BLIND: [&str; 3] = [blind!(), blind!("room_id", "$12"), blind!("server", "$12")];
 
 macro_rules! calls {
     ($filter:literal) => {
@@ -127,13 +113,11 @@ pub(super) const CALLS: [&str; 3] = [
     // Names of servers stand with blanks between them.
     calls!(" and ' ' || s.servers || ' ' like $4 escape '!'"),
 ];
-// The calls that a span which nobody watched touches, and whether they are unsure anyway.
-const TOUCHED: &str = concat!(
-    "select s.id, case when ",
+/// The calls that began in a span, by room, and those whose start or end is inferred.
+const BEGUN: &str = concat!(
+    "select s.room_id, count(*) as calls, count(case when ",
     unsure!(),
-    " then 1 else 0 end as unsure, s.room_id, s.servers from ",
-    touching!("sessions", "started_ms"),
-    " as s where s.until_ms + 0 >= $4 and s.started_ms + 0 < $5"
+    " then 1 end) as unsure from sessions s where s.started_ms >= $1 and s.started_ms < $2 group by s.room_id"
 );
 macro_rules! people {
     ($($filter:literal),*) => {
@@ -145,6 +129,21 @@ macro_rules! people {
     };
 }
 const PEOPLE: [&str; 3] = [people!(), people!("room_id", "$3"), people!("server", "$3")];
+// From each person to the next by jumps: of a long span not every stay is looked at.
+pub(super) const EVERYBODY: &str = concat!(
+    "with recursive next(user_id) as (select min(user_id) from memberships
+        union all select (select min(o.user_id) from memberships o where o.user_id > n.user_id)
+        from next n where n.user_id is not null)
+    select ",
+    packed!(text "user_id"),
+    " from (select user_id from next n where n.user_id is not null and exists (select 1 from memberships m
+            where m.user_id = n.user_id and m.until_ms > $1 and m.until_ms <= $2 + 86400000 and m.joined_ms < $2
+            and m.until_ms > m.joined_ms)
+        union select user_id from memberships where until_ms - joined_ms > 86400000 and until_ms > $2 + 86400000
+            and joined_ms + 0 < $2) as people"
+);
+/// From such a span on, ms, people are found one by one.
+const LONG: i64 = 14 * 86_400_000;
 
 /// The sums of a span, as known at `now`, ms; the span ends at `now` or before.
 ///
@@ -152,123 +151,115 @@ const PEOPLE: [&str; 3] = [people!(), people!("room_id", "$3"), people!("server"
 /// When the database fails.
 pub async fn of(store: &Store, viewer: Viewer, scope: Scope<'_>, span: Span, now: i64) -> Result<Sums, Error> {
     let Viewer::Operator = viewer;
-    let mut sums = counts(store, scope, span, now).await?;
-    let (sql, whose) = scope.pick(PLACES);
-    let query = sqlx::query(sql).bind(span.from).bind(span.to).bind(now);
-    let query = if let Some(whose) = whose { query.bind(whose) } else { query };
-    for row in query.fetch_all(&store.read).await? {
-        sums.places.push(Place {
-            room_id: row.try_get("room_id")?,
-            server: row.try_get("server")?,
-            together_ms: row.try_get("together_ms")?,
-            together_seen_ms: row.try_get("seen_ms")?,
-        });
-    }
-    let blind = blind_spans(store, viewer, &sums, span, now).await?;
-    subtract(store, scope, &mut sums, &blind, (span, now)).await?;
-    sums.calls_exact -= touched(store, scope, &blind, span, now).await?;
+    let days = known(store, scope, span).await?;
+    let mut sums = counts(store, scope, &days, span, now).await?;
+    sums.places = places(store, scope, &days, span, now).await?;
+    let blind = blind::spans(store, viewer, &sums, span, now).await?;
+    blind::subtract(store, scope, &days, &mut sums, &blind, (span, now)).await?;
+    sums.calls_exact -= blind::touched(store, scope, &days, &blind, (span, now)).await?;
     sums.together_ms = sums.places.iter().map(|place| place.together_ms).sum();
     sums.together_seen_ms = sums.places.iter().map(|place| place.together_seen_ms).sum();
     Ok(sums)
 }
 
+/// The days of a span that are counted already: those of all rooms and servers are.
+pub(super) async fn known(store: &Store, scope: Scope<'_>, span: Span) -> Result<Known, Error> {
+    if scope == Scope::All { Known::of(store, span).await } else { Ok(Known::default()) }
+}
+
 /// Calls and people; `calls_exact` without regard to what nobody watched.
-async fn counts(store: &Store, scope: Scope<'_>, span: Span, now: i64) -> Result<Sums, Error> {
+async fn counts(store: &Store, scope: Scope<'_>, days: &Known, span: Span, now: i64) -> Result<Sums, Error> {
+    let Span { from, to } = span;
     let ((calls, whose), (people, _)) = (scope.pick(CALLS), scope.pick(PEOPLE));
-    let calls = sqlx::query_as(calls).bind(span.from).bind(span.to).bind(now);
-    let people = sqlx::query_scalar(people).bind(span.from).bind(span.to);
-    let (calls, people) = match (scope, whose) {
-        (_, None) => (calls, people),
-        (Scope::Server(server), _) => (calls.bind(pattern(server)), people.bind(server)),
-        (_, Some(whose)) => (calls.bind(whose), people.bind(whose)),
+    let Some(whose) = whose else {
+        // Those that ran when the span began, and those that began in it.
+        let query = sqlx::query_as(calls).bind(from).bind(from).bind(now);
+        let (mut calls, mut unsure): (i64, i64) = query.fetch_one(&store.read).await?;
+        let (counted, rest) = days.split(span);
+        let mut begun: Vec<(i64, i64)> = counted.into_iter().flat_map(|(_, day)| day.begun.values().copied()).collect();
+        for span in rest {
+            begun.extend(live_begun(store, span, now).await?.into_values());
+        }
+        calls += begun.iter().map(|(calls, _)| calls).sum::<i64>();
+        unsure += begun.iter().map(|(_, unsure)| unsure).sum::<i64>();
+        let people = if to - from < LONG {
+            sqlx::query_scalar(people).bind(from).bind(to).fetch_one(&store.read).await?
+        } else {
+            super::int(everybody(store, span).await?.len())
+        };
+        return Ok(Sums { calls, calls_exact: calls - unsure, people, ..Sums::default() });
     };
+    let calls = sqlx::query_as(calls).bind(from).bind(to).bind(now);
+    let is_server = matches!(scope, Scope::Server(_));
+    let calls = calls.bind(if is_server { pattern(whose) } else { whose.to_owned() });
     let (all, unsure): (i64, i64) = calls.fetch_one(&store.read).await?;
-    let people = people.fetch_one(&store.read).await?;
+    let people = sqlx::query_scalar(people).bind(from).bind(to).bind(whose).fetch_one(&store.read).await?;
     Ok(Sums { calls: all, calls_exact: all - unsure, people, ..Sums::default() })
 }
 
+/// The server of each person who was in a call within a span.
+pub(super) async fn everybody(store: &Store, span: Span) -> Result<Vec<String>, Error> {
+    let rows = sqlx::query(EVERYBODY).bind(span.from).bind(span.to).fetch_all(&store.read).await?;
+    unpack(&rows, |fields| {
+        let user = fields.some_text()?;
+        Ok(server_of(&user).to_owned())
+    })
+}
+
+/// By room, the calls that began in a span, and those whose start or end is inferred, counted anew.
+pub(super) async fn live_begun(store: &Store, span: Span, now: i64) -> Result<BTreeMap<String, (i64, i64)>, Error> {
+    let query = sqlx::query_as(BEGUN).bind(span.from).bind(span.to).bind(now);
+    let rows: Vec<(String, i64, i64)> = query.fetch_all(&store.read).await?;
+    Ok(rows.into_iter().map(|(room_id, calls, unsure)| (room_id, (calls, unsure))).collect())
+}
+
 /// The name of a server as one among others, for `like`.
-fn pattern(server: &str) -> String {
+pub(super) fn pattern(server: &str) -> String {
     let name = server.replace('!', "!!").replace('%', "!%").replace('_', "!_");
     format!("% {name} %")
 }
 
-/// What nobody watched of the rooms in which somebody was, each span with its rooms.
-async fn blind_spans(
-    store: &Store,
-    viewer: Viewer,
-    sums: &Sums,
-    span: Span,
-    now: i64,
-) -> Result<BTreeMap<Span, BTreeSet<String>>, Error> {
-    let rooms: BTreeSet<String> = sums.places.iter().map(|place| place.room_id.clone()).collect();
-    let mut found: BTreeMap<Span, BTreeSet<String>> = BTreeMap::new();
-    for (room_id, intervals) in coverage::of(store, viewer, &rooms, now).await? {
-        // One that ends where the span begins is not in it, one in which a call before it ended is.
-        for blind in intervals.iter().filter(|interval| interval.cover.is_blind()).map(|interval| interval.span) {
-            if blind.to > span.from && blind.from < span.to {
-                found.entry(blind).or_default().insert(room_id.clone());
-            }
+/// The time together by room and server, most first; what nobody watched is not taken off.
+async fn places(store: &Store, scope: Scope<'_>, days: &Known, span: Span, now: i64) -> Result<Vec<Place>, Error> {
+    let (whole, rest) = days.split(span);
+    let mut found: BTreeMap<(String, String), (i64, i64)> = BTreeMap::new();
+    for (room_id, servers) in whole.into_iter().flat_map(|(_, day)| &day.places) {
+        for (server, (together, seen)) in servers {
+            // Most are there already, and to look is cheaper than to copy.
+            add(&mut found, room_id.clone(), server.clone(), (*together, *seen));
         }
     }
-    Ok(found)
+    for span in rest {
+        for place in live_places(store, scope, span, now).await? {
+            add(&mut found, place.room_id, place.server, (place.together_ms, place.together_seen_ms));
+        }
+    }
+    let place =
+        |((room_id, server), (together_ms, together_seen_ms))| Place { room_id, server, together_ms, together_seen_ms };
+    let mut places: Vec<Place> = found.into_iter().map(place).collect();
+    places.sort_by_key(|place| -place.together_ms);
+    Ok(places)
 }
 
-/// Takes from the seen time what nobody watched.
-async fn subtract(
-    store: &Store,
-    scope: Scope<'_>,
-    sums: &mut Sums,
-    blind: &BTreeMap<Span, BTreeSet<String>>,
-    (span, now): (Span, i64),
-) -> Result<(), Error> {
-    let mut places: HashMap<(String, String), &mut Place> = HashMap::new();
-    for place in &mut sums.places {
-        places.insert((place.room_id.clone(), place.server.clone()), place);
-    }
-    let spans: Vec<(&Span, &BTreeSet<String>)> = blind.iter().collect();
-    for gaps in spans.chunks(4) {
-        let (sql, whose) = scope.pick(BLIND);
-        let query = sqlx::query(sql).bind(span.from).bind(span.to).bind(now);
-        let bounds = (0..4).map(|at| gaps.get(at).map_or((0, 0), |(gap, _)| (gap.from, gap.to)));
-        let query = bounds.fold(query, |query, (from, to)| query.bind(from).bind(to));
-        let query = if let Some(whose) = whose { query.bind(whose) } else { query };
-        for row in query.fetch_all(&store.read).await? {
-            let gap = usize::try_from(row.try_get::<i64, _>("place")?).ok().and_then(|place| gaps.get(place));
-            let (room_id, server): (String, String) = (row.try_get("room_id")?, row.try_get("server")?);
-            let is_ours = gap.is_some_and(|(_, rooms)| rooms.contains(&room_id));
-            if let Some(place) = places.get_mut(&(room_id, server)).filter(|_| is_ours) {
-                place.together_seen_ms -= row.try_get::<i64, _>("blind_ms")?;
-            }
-        }
-    }
-    Ok(())
+fn add(found: &mut BTreeMap<(String, String), (i64, i64)>, room_id: String, server: String, more: (i64, i64)) {
+    let sum = found.entry((room_id, server)).or_default();
+    *sum = (sum.0 + more.0, sum.1 + more.1);
 }
 
-/// How many calls are unsure only because nobody watched.
-async fn touched(
-    store: &Store,
-    scope: Scope<'_>,
-    blind: &BTreeMap<Span, BTreeSet<String>>,
-    span: Span,
-    now: i64,
-) -> Result<i64, Error> {
-    let mut found: BTreeSet<String> = BTreeSet::new();
-    for (gap, rooms) in blind {
-        let query = sqlx::query(TOUCHED).bind(span.from).bind(span.to).bind(now).bind(gap.from).bind(gap.to);
-        for row in query.fetch_all(&store.read).await? {
-            let (room_id, servers): (&str, &str) = (row.try_get("room_id")?, row.try_get("servers")?);
-            let is_ours = match scope {
-                Scope::All => true,
-                Scope::Room(room) => room == room_id,
-                Scope::Server(server) => servers.split_whitespace().any(|name| name == server),
-            };
-            if is_ours && row.try_get::<i64, _>("unsure")? == 0 && rooms.contains(room_id) {
-                found.insert(row.try_get("id")?);
-            }
-        }
-    }
-    Ok(super::int(found.len()))
+/// The same, counted anew from the stays.
+pub(super) async fn live_places(store: &Store, scope: Scope<'_>, span: Span, now: i64) -> Result<Vec<Place>, Error> {
+    let (sql, whose) = scope.pick(PLACES);
+    let query = sqlx::query(sql).bind(span.from).bind(span.to).bind(now);
+    let query = if let Some(whose) = whose { query.bind(whose) } else { query };
+    let place = |row: &sqlx::any::AnyRow| {
+        Ok(Place {
+            room_id: row.try_get("room_id")?,
+            server: row.try_get("server")?,
+            together_ms: row.try_get("together_ms")?,
+            together_seen_ms: row.try_get("seen_ms")?,
+        })
+    };
+    query.fetch_all(&store.read).await?.iter().map(place).collect()
 }
 
 /// The time together by hours, as known at `now`, ms.
@@ -277,6 +268,20 @@ async fn touched(
 /// When the database fails.
 pub async fn hours(store: &Store, viewer: Viewer, scope: Scope<'_>, span: Span, now: i64) -> Result<Vec<Hours>, Error> {
     let Viewer::Operator = viewer;
+    let days = known(store, scope, span).await?;
+    let (whole, rest) = days.split(span);
+    let counted = whole.into_iter().flat_map(|(_, day)| &day.hours);
+    // Of a day that is counted only the sum of each hour is known: as of one stay from the beginning of the hour on.
+    let hour = |(hour, ms): &(i64, i64)| Hours { from: *hour, to: *hour, stays: 1, after_from_ms: 0, after_to_ms: *ms };
+    let mut found: Vec<Hours> = counted.map(hour).collect();
+    for span in rest {
+        found.extend(live_hours(store, scope, span, now).await?);
+    }
+    Ok(found)
+}
+
+/// The same, counted anew from the stays.
+pub(super) async fn live_hours(store: &Store, scope: Scope<'_>, span: Span, now: i64) -> Result<Vec<Hours>, Error> {
     let (sql, whose) = scope.pick(HOURS);
     let query = sqlx::query_as(sql).bind(span.from).bind(span.to).bind(now);
     let query = if let Some(whose) = whose { query.bind(whose) } else { query };
@@ -312,5 +317,12 @@ const TOGETHER: &str = concat!(spans!(), "select cast(coalesce(sum(end_ms - star
 /// When the database fails.
 pub async fn together(store: &Store, viewer: Viewer, span: Span, now: i64) -> Result<i64, Error> {
     let Viewer::Operator = viewer;
-    Ok(sqlx::query_scalar(TOGETHER).bind(span.from).bind(span.to).bind(now).fetch_one(&store.read).await?)
+    let days = known(store, Scope::All, span).await?;
+    let (whole, rest) = days.split(span);
+    let mut sum = whole.iter().flat_map(|(_, day)| &day.hours).map(|(_, ms)| ms).sum();
+    for span in rest {
+        let query = sqlx::query_scalar(TOGETHER).bind(span.from).bind(span.to).bind(now);
+        sum += query.fetch_one(&store.read).await.map(|ms: i64| ms)?;
+    }
+    Ok(sum)
 }

@@ -29,6 +29,7 @@ mod table;
 use crate::changes::Changes;
 use crate::clock::Clock;
 use crate::store::Store;
+use crate::store::row::Totals;
 use actix_web::dev::Server;
 use actix_web::middleware::{Compress, DefaultHeaders, from_fn};
 use actix_web::web::{self as http, Data, ServiceConfig};
@@ -97,6 +98,7 @@ pub fn serve_with(listener: std::net::TcpListener, web: Web, more: fn(&mut Servi
         Data::new(Kept::<servers::Servers>::default()),
         Data::new(Kept::<server::Past>::default()),
         Data::new(Kept::<transports::Transports>::default()),
+        Data::new(Kept::<Totals>::default()),
     );
     let answers = Answers::default();
     let app = move || {
@@ -110,7 +112,7 @@ pub fn serve_with(listener: std::net::TcpListener, web: Web, more: fn(&mut Servi
         let open = web.clone();
         let cors = from_fn(move |req, next| cors::allow(open.clone(), req, next));
         let app = App::new().app_data(web.clone()).app_data(kept.0.clone()).app_data(kept.1.clone());
-        let app = app.app_data(kept.2.clone()).app_data(kept.3.clone());
+        let app = app.app_data(kept.2.clone()).app_data(kept.3.clone()).app_data(kept.4.clone());
         let (answers, asked) = (answers.clone(), web.clone());
         let keep = from_fn(move |req, next| answers::keep(answers.clone(), asked.clone(), req, next));
         // The first to be wrapped is the innermost: a kept answer is compressed already, but for no other origin or host.

@@ -48,6 +48,20 @@ impl Query {
         self.0.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
     }
 
+    /// Is the word `q`, if one is asked for, in any of these texts?
+    #[must_use]
+    pub fn fits(&self, texts: &[Option<&str>]) -> bool {
+        let Some(word) = self.get("q").map(str::to_lowercase) else { return true };
+        texts.iter().flatten().any(|text| text.to_lowercase().contains(&word))
+    }
+
+    /// The other fields of a form that asks for another word only.
+    #[must_use]
+    pub fn beside_word(&self) -> Vec<(&str, &str)> {
+        let others = self.0.iter().filter(|(name, _)| name != "q" && name != "cursor");
+        others.map(|(name, value)| (name.as_str(), value.as_str())).collect()
+    }
+
     /// The same parameters without one and with another in its place, as a query string with its `?`, or empty.
     #[must_use]
     pub fn with(&self, without: &[&str], add: Option<(&str, &str)>) -> String {

@@ -15,7 +15,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 /// Parameters of the files: those of the list, which have no pages.
-pub const ROOMS: &[&str] = &["sort"];
+pub const ROOMS: &[&str] = &["q", "sort"];
+pub const SERVERS: &[&str] = &["period", "q", "sort"];
 pub const OF_PERIOD: &[&str] = &["period", "sort"];
 
 /// The columns, named as in the JSON; a dot leads into an object.
@@ -85,7 +86,7 @@ pub async fn rooms(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
 /// `GET /api/v1/servers.csv` and `.ndjson`
 pub async fn servers(req: HttpRequest, web: http::Data<Web>, kept: http::Data<Kept<Servers>>) -> HttpResponse {
     let ask = Ask::of(&req, &web);
-    let rows = async { Ok(servers::all(&web, &ask, &kept, &Query::read(&ask.query, OF_PERIOD)?).await?.data) };
+    let rows = async { Ok(servers::all(&web, &ask, &kept, &Query::read(&ask.query, SERVERS)?).await?.data) };
     send(&req, &ask, "servers", SERVER_COLUMNS, rows.await)
 }
 

@@ -179,3 +179,52 @@ async fn files_hold_the_whole_list_in_its_order() {
         assert!(page.contains(&format!("href=\"{link}\"")), "exactly what is shown, without its place: {page}");
     }
 }
+
+#[tokio::test]
+async fn rooms_and_servers_are_found_by_a_word() {
+    let site = filled("words").await;
+    for index in 0..3 {
+        let room = format!("!far{index}:example.org");
+        rooms::trouble(&site.store, &room, Some(Watch::Joined), "it is far away", NOW).await.unwrap();
+    }
+    for (path, id, asked, want, total) in [
+        ("rooms", "room_id", "q=FAR1", vec!["!far1:example.org"], 4),
+        (
+            "rooms",
+            "room_id",
+            "q=+far+&sort=-name&limit=2",
+            vec!["!far2:example.org", "!far1:example.org", "!far0:example.org"],
+            4,
+        ),
+        ("rooms", "room_id", "q=%25", vec![], 4),
+        ("servers", "server", "q=S1.&period=7d", vec!["s1.example"], 6),
+        ("servers", "server", "q=nowhere", vec![], 6),
+    ] {
+        let list = site.json(&format!("/api/v1/{path}?{asked}")).await;
+        assert_eq!((&list["total"], &list["matching"]), (&json!(total), &json!(want.len())), "{path}?{asked}");
+        let found = all(&site, &format!("/api/v1/{path}?{asked}")).await;
+        assert_eq!(found.iter().map(|one| text(&one[id])).collect::<Vec<_>>(), want, "{path}?{asked}");
+        let file = asked.replace("&limit=2", "");
+        let lines = site.get(&format!("/api/v1/{path}.ndjson?{file}")).await.text;
+        assert_eq!(lines.lines().count(), want.len(), "{path}?{asked}");
+        let page = site.html(&format!("/{path}?{asked}")).await;
+        let words = if path == "rooms" { ["room", "fits"] } else { ["server", "fits"] };
+        assert_eq!(
+            page.contains(&format!("No {} fits your search", words[0])),
+            want.is_empty(),
+            "{path}?{asked}: {page}"
+        );
+        assert!(page.contains(&format!("{} {}", want.len(), words[0])), "how many: {page}");
+        assert!(page.contains(&format!("href=\"/api/v1/{path}.csv?")) || want.is_empty(), "{page}");
+    }
+    let page = site.html("/servers?q=s1&period=7d&sort=server").await;
+    assert!(page.contains(r#"name="q" value="s1""#), "the word stands in the form: {page}");
+    for field in
+        [r#"<input type="hidden" name="period" value="7d">"#, r#"<input type="hidden" name="sort" value="server">"#]
+    {
+        assert!(page.contains(field), "the rest stays as it is: {page}");
+    }
+    assert_eq!(site.get("/api/v1/transports?q=s1").await.status, 400);
+    let alias = site.json("/api/v1/rooms?q=war").await;
+    assert_eq!(alias["matching"], json!(1), "by its name");
+}

@@ -16,7 +16,8 @@ pub const QUERY: &[(&str, &str)] = &[
     (
         "q",
         "Only calls with this word in the name, alias or id of the room, in the name or id of a person, or in the name \
-        of a server; or the call of this event id",
+        of a server; or the call of this event id. In lists of rooms and of servers: only those with it in their own name, \
+        alias or id",
     ),
     ("server", "Only calls in which somebody of this homeserver was"),
     ("user", "Only calls in which this person was, by the full user id"),

@@ -14,7 +14,7 @@ use crate::web::pages::rejected::{self, Rejected};
 use crate::web::pages::room::{self, RoomPage};
 use crate::web::pages::rooms::{self, Rooms};
 use crate::web::pages::server::ServerPage;
-use crate::web::pages::servers::Servers;
+use crate::web::pages::servers::{self, Servers};
 use crate::web::pages::statistics::Statistics;
 use crate::web::pages::status::Status;
 use crate::web::pages::transports::Transports;
@@ -59,9 +59,9 @@ pub const ENTRIES: &[Entry] = &[
         .takes(moment::FLIPS),
     json::<Statistics>(NUMBERS, "/api/v1/statistics", "What happened in a period, against the period before")
         .takes(period::KNOWN),
-    json::<Servers>(NUMBERS, "/api/v1/servers", "The homeservers seen in calls of a period").takes(period::OF_LIST),
-    other(NUMBERS, "/api/v1/servers.csv", CSV, "All of them as a table for spreadsheets").takes(table::OF_PERIOD),
-    other(NUMBERS, "/api/v1/servers.ndjson", NDJSON, "All of them, one JSON a line").takes(table::OF_PERIOD),
+    json::<Servers>(NUMBERS, "/api/v1/servers", "The homeservers seen in calls of a period").takes(servers::KNOWN),
+    other(NUMBERS, "/api/v1/servers.csv", CSV, "All of them as a table for spreadsheets").takes(table::SERVERS),
+    other(NUMBERS, "/api/v1/servers.ndjson", NDJSON, "All of them, one JSON a line").takes(table::SERVERS),
     json::<ServerPage>(NUMBERS, "/api/v1/servers/{name}", "One homeserver: whether it is in a call now, and its past")
         .takes(period::KNOWN),
     json::<Transports>(NUMBERS, "/api/v1/transports", "The SFUs that carried the calls of a period")

@@ -2,7 +2,7 @@
 
 use crate::store::{rooms, row};
 use crate::web::error::Error;
-use crate::web::facts::{List, RoomFacts};
+use crate::web::facts::{List, RoomFacts, RoomRef};
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
 use crate::web::sort::{self, Chosen, Head, Key};
@@ -13,7 +13,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 /// Parameters of the list.
-pub const KNOWN: &[&str] = &["sort", "limit", "cursor"];
+pub const KNOWN: &[&str] = &["q", "sort", "limit", "cursor"];
 const LIMIT: i64 = 50;
 /// A running call is later than any that began: so many ms.
 const RUNNING: i64 = 1 << 50;
@@ -25,6 +25,8 @@ pub struct Rooms {
     pub list: List<RoomFacts>,
     /// All watched rooms, on whatever page of the list.
     pub total: usize,
+    /// Those of them that `q` fits; without it, all.
+    pub matching: usize,
     /// Of all of them: those in which a call runs now, those that are not fully visible, and those whose history is still
     /// being read.
     pub busy: usize,
@@ -57,6 +59,11 @@ async fn load(web: &Web, ask: &Ask) -> Result<Rooms, Error> {
 pub(in crate::web) async fn all(web: &Web, ask: &Ask, query: &Query) -> Result<Rooms, Error> {
     let chosen = sort::ROOMS.read(query)?;
     let mut page = page(rooms::list(&web.store, ask.viewer, ask.now).await?);
+    page.list.data.retain(|room| {
+        let RoomRef { room_id, name, alias, .. } = &room.room;
+        query.fits(&[Some(room_id.as_str()), name.as_deref(), alias.as_deref()])
+    });
+    page.matching = page.list.data.len();
     page.list.data = chosen.all(page.list.data, |room| key(chosen, room));
     Ok(Rooms { chosen, ..page })
 }
@@ -80,6 +87,7 @@ pub fn page(rooms: Vec<row::Room>) -> Rooms {
     let count = |is: fn(&RoomFacts) -> bool| data.iter().filter(|room| is(room)).count();
     Rooms {
         total: data.len(),
+        matching: data.len(),
         busy: count(|room| room.active_calls > 0),
         troubled: count(|room| matches!(room.pill().class, "warn" | "blind")),
         reading: count(|room| room.history_open),

@@ -193,7 +193,7 @@ async fn past(web: &Web, ask: &Ask, name: &str, period: Period) -> Result<Past, 
     let sums = sums::of(store, viewer, scope, span, now).await?;
     let sums_before = sums::of(store, viewer, scope, before, now).await?;
     let hours = sums::by_hour(&sums::hours(store, viewer, scope, span, now).await?);
-    let all = statistics::servers(store, viewer, span, now).await?;
+    let all = statistics::servers(store, viewer, span.from, now).await?;
     let own = all.iter().find(|row| row.server == name);
     let (ended, expired) = own.map_or((0, 0), |row| (row.ended, row.expired));
     let people = statistics::persons(store, viewer, name, (span, now), PEOPLE).await?;

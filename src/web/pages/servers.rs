@@ -1,7 +1,7 @@
 //! `/servers`: every homeserver seen in a call within a period, its people, their time, and how often its stays only
 //! run out.
 
-use super::period::{LIMIT, OF_LIST, Period};
+use super::period::{LIMIT, Period};
 use crate::store::probes::{self, ServerResult};
 use crate::store::statistics;
 use crate::store::sums::{self, Scope};
@@ -23,6 +23,9 @@ use utoipa::ToSchema;
 const CLOCKS: usize = 200;
 const CLOCKS_SHOWN: usize = 12;
 
+/// Parameters of the list.
+pub const KNOWN: &[&str] = &["period", "q", "sort", "limit", "cursor"];
+
 /// The page.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Servers {
@@ -37,6 +40,8 @@ pub struct Servers {
     pub next_url: Option<String>,
     /// All of them, on whatever page of the list; and those with somebody in a call now.
     pub total: usize,
+    /// Those of them that `q` fits; without it, all.
+    pub matching: usize,
     pub busy: usize,
     /// Whether servers are asked if they are ready (`probe.enabled`).
     pub probing: bool,
@@ -61,7 +66,7 @@ pub async fn get(req: HttpRequest, web: http::Data<Web>, kept: http::Data<Kept<S
 }
 
 async fn load(web: &Web, ask: &Ask, kept: &Kept<Servers>) -> Result<Servers, Error> {
-    let query = Query::read(&ask.query, OF_LIST)?;
+    let query = Query::read(&ask.query, KNOWN)?;
     let mut page = all(web, ask, kept, &query).await?;
     let chosen = page.chosen;
     (page.data, page.next) = chosen.cut(page.data, &query, LIMIT, |server| key(chosen, server))?;
@@ -84,6 +89,8 @@ pub(in crate::web) async fn all(web: &Web, ask: &Ask, kept: &Kept<Servers>, quer
     }
     page.ready = ReadyFacts::of(page.data.iter().filter_map(|server| server.probe.as_ref()));
     page.busy = page.data.iter().filter(|server| server.calls_now > 0).count();
+    page.data.retain(|server| query.fits(&[Some(server.server.as_str())]));
+    page.matching = page.data.len();
     page.data = chosen.all(page.data, |server| key(chosen, server));
     Ok(Servers { chosen, ..page })
 }
@@ -117,7 +124,7 @@ async fn past(web: &Web, ask: &Ask, period: Period) -> Result<Servers, Error> {
     let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
     let span = period.span(now);
     let sums = sums::of(store, viewer, Scope::All, span, now).await?;
-    let mut data = facts::servers(&sums, statistics::servers(store, viewer, span, now).await?);
+    let mut data = facts::servers(&sums, statistics::servers(store, viewer, span.from, now).await?);
     let heard = skew::heard(store).await?;
     for server in data.iter_mut().take(CLOCKS) {
         server.clock = Some(skew::of(store, viewer, &server.server, span, &heard).await?.into());
@@ -128,6 +135,7 @@ async fn past(web: &Web, ask: &Ask, period: Period) -> Result<Servers, Error> {
         computed_at: Stamp(now),
         period: period.word(),
         total: data.len(),
+        matching: data.len(),
         clocks,
         busy: 0,
         probing: web.options.probing,

@@ -94,7 +94,7 @@ async fn load(web: &Web, ask: &Ask, period: Period) -> Result<Statistics, Error>
     let classes_before = statistics::classes(store, viewer, before, now).await?;
     let (hours, servers) = tokio::try_join!(
         sums::hours(store, viewer, Scope::All, span, now),
-        statistics::servers(store, viewer, span, now)
+        statistics::servers(store, viewer, span.from, now)
     )?;
     let names = statistics::room_names(store, viewer, &top_room_ids(&sums, TOP)).await?;
     let mut top = facts::servers(&sums, servers);

@@ -8,6 +8,7 @@ use crate::store::row::{self, Totals, Watch};
 use crate::store::{coverage, events, rooms, stats, vantages};
 use crate::web::error::Error;
 use crate::web::facts::{GapFacts, HistoryFacts, RejectedFacts, RoomFacts, Stamp, VantageFacts, WalkFacts};
+use crate::web::kept::Kept;
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
 use crate::web::{Web, assets, format as f};
@@ -119,17 +120,17 @@ pub struct Rows {
 }
 
 /// `GET /status` and `GET /api/v1/status`
-pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+pub async fn get(req: HttpRequest, web: http::Data<Web>, kept: http::Data<Kept<Totals>>) -> HttpResponse {
     let ask = Ask::of(&req, &web);
-    reply::send(&web, &ask, load(&web, &ask).await.map(Answer::from)).await
+    reply::send(&web, &ask, load(&web, &ask, &kept).await.map(Answer::from)).await
 }
 
-async fn load(web: &Web, ask: &Ask) -> Result<Status, Error> {
+async fn load(web: &Web, ask: &Ask, kept: &Kept<Totals>) -> Result<Status, Error> {
     Query::read(&ask.query, &[])?;
     let (store, viewer) = (&web.store, ask.viewer);
     let rows = Rows {
         vantages: vantages::list(store).await?,
-        totals: stats::totals(store, viewer).await?,
+        totals: kept.get("", stats::totals(store, viewer)).await?,
         rejected: events::rejected_counts(store, viewer).await?,
         rejected_events: events::rejected(store, viewer, None, REJECTED).await?,
         rooms: rooms::list(store, viewer, ask.now).await?,

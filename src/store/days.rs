@@ -1,0 +1,150 @@
+//! What each day (UTC) came to, so that sums over a year need not look at every stay of it. A day is counted in the
+//! background once all that touches it is over; whoever changes something of it takes it out in the same commit; and
+//! what is not there is counted when asked. What nobody watched is no part of it: that changes without any stay.
+
+use super::rows::Rows;
+use super::sums::{self, Scope};
+use super::{Error, Store, Tx, statistics};
+use crate::rtc::coverage::Span;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+const DAY: i64 = 86_400_000;
+/// So many days back are kept: two periods of a year.
+const KEPT: i64 = 732;
+
+/// What a day came to. Times in ms.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Day {
+    /// By room and server: device time, and what of it was seen.
+    pub places: BTreeMap<String, BTreeMap<String, (i64, i64)>>,
+    /// By room: calls that began, and those whose start or end is inferred.
+    pub begun: BTreeMap<String, (i64, i64)>,
+    /// The same calls by their servers, with blanks between them.
+    pub servers: BTreeMap<String, i64>,
+    /// By server: stays that ended, and those that nobody ended.
+    pub ends: BTreeMap<String, (i64, i64)>,
+    /// Hours since the Unix epoch and their device time.
+    pub hours: Vec<(i64, i64)>,
+    /// Calls that began, by shortest length and fewest people of their classes.
+    pub classes: Vec<(i64, i64, i64)>,
+}
+
+/// Days that are counted.
+#[derive(Debug, Default)]
+pub(super) struct Known(BTreeMap<i64, Day>);
+
+pub(super) const READ: &str = "select day, facts from days where day >= $1 and day < $2 and facts <> ''";
+
+impl Known {
+    /// The counted days within a span.
+    pub async fn of(store: &Store, span: Span) -> Result<Self, Error> {
+        let Some((first, end)) = whole(span) else { return Ok(Self::default()) };
+        let rows: Vec<(i64, String)> = sqlx::query_as(READ).bind(first).bind(end).fetch_all(&store.read).await?;
+        let day = |(day, facts): (i64, String)| match serde_json::from_str(&facts) {
+            Ok(facts) => Ok((day, facts)),
+            Err(error) => Err(Error::Content(format!("what day {day} came to: {error}"))),
+        };
+        Ok(Self(rows.into_iter().map(day).collect::<Result<_, _>>()?))
+    }
+
+    /// The counted days within a span, and the spans that are left of it.
+    pub fn split(&self, span: Span) -> (Vec<(i64, &Day)>, Vec<Span>) {
+        let (mut days, mut rest, mut at) = (Vec::new(), Vec::new(), span.from);
+        if let Some((first, end)) = whole(span) {
+            for (day, facts) in self.0.range(first..end) {
+                rest.extend((day * DAY > at).then_some(Span { from: at, to: day * DAY }));
+                days.push((*day, facts));
+                at = (day + 1) * DAY;
+            }
+        }
+        rest.extend((span.to > at).then_some(Span { from: at, to: span.to }));
+        (days, rest)
+    }
+}
+
+/// The first whole day of a span, and the one after the last.
+fn whole(span: Span) -> Option<(i64, i64)> {
+    let (first, end) = (-(-span.from).div_euclid(DAY), span.to.div_euclid(DAY));
+    (first < end).then_some((first, end))
+}
+
+/// The day in which a time, ms, lies.
+pub(super) fn of(ms: i64) -> i64 {
+    ms.div_euclid(DAY)
+}
+
+const COUNTED: &str = "select day from days where facts <> ''";
+const FORGET: &str = "delete from days where day < $1";
+
+/// The days before `now`, ms, that are not counted, the last first; older ones than pages ask for are forgotten.
+///
+/// # Errors
+/// When the database fails.
+pub async fn missing(store: &Store, now: i64) -> Result<Vec<i64>, Error> {
+    let (first, today) = (of(now) - KEPT, of(now));
+    sqlx::query(FORGET).bind(first).execute(&store.write).await?;
+    let counted: Vec<i64> = sqlx::query_scalar(COUNTED).fetch_all(&store.read).await?;
+    let counted: std::collections::BTreeSet<i64> = counted.into_iter().collect();
+    Ok((first..today).rev().filter(|day| !counted.contains(day)).collect())
+}
+
+// Something of the day goes on: a stay, or a call that began in it.
+pub(super) const OPEN: &str = "select 1 from memberships where until_ms > $1 and joined_ms < $3
+    union all select 1 from sessions where until_ms > $1 and started_ms >= $2 and started_ms < $3 limit 1";
+const BEGIN: &str = "insert into days (day, facts) values ($1, '') on conflict (day) do nothing";
+// Whoever changes something of the day meanwhile takes it out.
+const NOTE: &str = "update days set facts = $2 where day = $1 and facts = ''";
+
+/// Counts a day, as known at `now`, ms; false when it is not over yet, or changed meanwhile.
+///
+/// # Errors
+/// When the database fails.
+pub async fn count(store: &Store, day: i64, now: i64) -> Result<bool, Error> {
+    let span = Span { from: day * DAY, to: (day + 1) * DAY };
+    let query = sqlx::query_scalar(OPEN).bind(now).bind(span.from).bind(span.to);
+    let open: Option<i64> = query.fetch_optional(&store.read).await?;
+    if span.to > now || open.is_some() {
+        return Ok(false);
+    }
+    sqlx::query(BEGIN).bind(day).execute(&store.write).await?;
+    let mut facts = Day::default();
+    for place in sums::live_places(store, Scope::All, span, now).await? {
+        let (together, seen) = (place.together_ms, place.together_seen_ms);
+        facts.places.entry(place.room_id).or_default().insert(place.server, (together, seen));
+    }
+    facts.begun = sums::live_begun(store, span, now).await?;
+    facts.servers = statistics::begun_by_servers(store, span).await?;
+    facts.ends = statistics::live_ends(store, span).await?;
+    facts.hours = sums::by_hour(&sums::live_hours(store, Scope::All, span, now).await?).into_iter().collect();
+    let classes = statistics::live_classes(store, span, now).await?;
+    facts.classes = classes.into_iter().map(|class| (class.length_ms, class.people, class.calls)).collect();
+    let facts = serde_json::to_string(&facts).map_err(|error| Error::Content(error.to_string()))?;
+    let done = sqlx::query(NOTE).bind(day).bind(facts).execute(&store.write).await?;
+    Ok(done.rows_affected() == 1)
+}
+
+const BETWEEN: &str = "select day from days where day >= $1 and day <= $2";
+static TAKE: Rows = Rows::new(0, "delete from days where day in (", "?", ")");
+const TAKE_ALL: &str = "delete from days";
+
+/// Takes out the days that these spans touch, from and to, ms: something of them changes.
+pub(super) async fn take_out(tx: &mut Tx, spans: &[(i64, i64)]) -> Result<(), Error> {
+    let spans: Vec<(i64, i64)> = spans.iter().map(|(from, to)| (of(*from), of(*to))).collect();
+    let Some(first) = spans.iter().map(|(from, _)| *from).min() else { return Ok(()) };
+    let last = spans.iter().map(|(_, to)| *to).max().unwrap_or(first);
+    let mut days: Vec<i64> = sqlx::query_scalar(BETWEEN).bind(first).bind(last).fetch_all(&mut **tx).await?;
+    days.retain(|day| spans.iter().any(|(from, to)| (from..=to).contains(&day)));
+    TAKE.write(tx, &days, |query| query, |query, day| query.bind(*day)).await?;
+    Ok(())
+}
+
+/// Takes out all: everything is derived again.
+pub(super) async fn take_out_all(tx: &mut Tx) -> Result<(), Error> {
+    sqlx::query(TAKE_ALL).execute(&mut **tx).await?;
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "days_tests.rs"]
+mod tests;

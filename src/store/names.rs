@@ -1,0 +1,201 @@
+//! Names in which a word can be: of people who were ever in a call, kept in the process; of rooms, looked at each time.
+//! New ones come with new events only, so that the list is brought up to date by reading what came since. One that is no
+//! more may stay in it: whoever searches looks at the calls themselves again.
+
+use super::packed::unpack;
+use super::rows::{Rows, Statement};
+use super::{Error, Store};
+use crate::rtc::session::server_of;
+use memchr::memmem::Finder;
+use sqlx::Row;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use tokio::sync::RwLock;
+
+/// After more new events than this all is read again: that is quicker.
+const MANY: i64 = 20_000;
+
+/// Shared by all who read a store.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Names(Arc<RwLock<Known>>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// The newest event that the list takes into account, its number and its id; `None` before the first reading.
+    upto: Option<Top>,
+    /// By user id: the id and the display names as the database puts them in lower case, the id first.
+    people: HashMap<String, Vec<String>>,
+}
+
+/// The newest event; none in a database without events.
+type Top = Option<(i64, String)>;
+
+/// Where a word is found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Hits {
+    /// Homeservers, and people of others.
+    pub servers: Vec<String>,
+    pub users: Vec<String>,
+    pub rooms: Vec<String>,
+}
+
+pub(super) const TOP: &str = "select stream, event_id from events order by stream desc limit 1";
+const AT: &str = "select event_id from events where stream = $1";
+// From each id to the next by jumps, so that not every stay is looked at.
+pub(super) const USERS: &str = "with recursive next(user_id) as (select min(user_id) from memberships
+        union all select (select min(o.user_id) from memberships o where o.user_id > n.user_id)
+        from next n where n.user_id is not null)
+    select user_id, lower(user_id) as lowered from next where user_id is not null
+    union select sender, lower(sender) from chains";
+pub(super) const DISPLAY: &str = "select p.user_id, lower(p.user_id) as lowered, lower(p.name) as display from people p
+    where p.name is not null and (exists (select 1 from memberships m where m.user_id = p.user_id)
+        or exists (select 1 from chains c where c.room_id = p.room_id and c.sender = p.user_id))";
+pub(super) const NEWS: &str =
+    "select e.sender as user_id, lower(e.sender) as lowered, lower(p.name) as display, 1 as calls
+    from events e left join people p on p.room_id = e.room_id and p.user_id = e.sender
+    where e.stream > $1 and e.stream <= $2 and e.chain is not null
+    union all select p.user_id, lower(p.user_id), lower(p.name), 0
+    from events e cross join people p where p.room_id = e.room_id and p.user_id = e.state_key
+    and e.stream > $1 and e.stream <= $2 and e.kind = 'm.room.member' and e.chain is null";
+pub(super) const ROOMS: &str = "select room_id from rooms
+    where lower(coalesce(name, '') || ' ' || coalesce(alias, '') || ' ' || room_id) like $1 escape '\\'";
+
+/// Where this word is, in lower case; `pattern` is the same for `like`.
+pub(super) async fn find(store: &Store, word: &str, pattern: &str) -> Result<Hits, Error> {
+    let top: Top = sqlx::query_as(TOP).fetch_optional(&store.read).await?;
+    let rooms = sqlx::query_scalar(ROOMS).bind(pattern).fetch_all(&store.read).await?;
+    let known = store.names.0.read().await;
+    if known.upto.as_ref() == Some(&top) {
+        return Ok(Hits { rooms, ..known.with(word) });
+    }
+    drop(known);
+    let mut known = store.names.0.write().await;
+    known.catch_up(store, top).await?;
+    Ok(Hits { rooms, ..known.downgrade().with(word) })
+}
+
+impl Known {
+    /// Takes into account what was stored up to `top`.
+    async fn catch_up(&mut self, store: &Store, top: Top) -> Result<(), Error> {
+        match (&self.upto, &top) {
+            (Some(upto), top) if upto == top => return Ok(()),
+            (Some(Some((from, id))), Some((to, _))) if *from < *to && *to - *from <= MANY => {
+                // An event may have been deleted by age, and its number given to another.
+                let there: Option<String> = sqlx::query_scalar(AT).bind(*from).fetch_optional(&store.read).await?;
+                if there.as_ref() == Some(id) {
+                    self.news(store, *from, *to).await?;
+                    self.upto = Some(top);
+                    return Ok(());
+                }
+            }
+            _ => {}
+        }
+        *self = Self::default();
+        for row in sqlx::query(USERS).fetch_all(&store.read).await? {
+            self.note(row.try_get("user_id")?, row.try_get("lowered")?, None);
+        }
+        for row in sqlx::query(DISPLAY).fetch_all(&store.read).await? {
+            self.note(row.try_get("user_id")?, row.try_get("lowered")?, row.try_get("display")?);
+        }
+        self.upto = Some(top);
+        Ok(())
+    }
+
+    async fn news(&mut self, store: &Store, from: i64, to: i64) -> Result<(), Error> {
+        for row in sqlx::query(NEWS).bind(from).bind(to).fetch_all(&store.read).await? {
+            let user: &str = row.try_get("user_id")?;
+            // Most members of a room are in no call.
+            if row.try_get::<i64, _>("calls")? == 1 || self.people.contains_key(user) {
+                self.note(user, row.try_get("lowered")?, row.try_get("display")?);
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, user: &str, lowered: &str, display: Option<&str>) {
+        if !self.people.contains_key(user) {
+            self.people.insert(user.to_owned(), vec![lowered.to_owned()]);
+        }
+        if let (Some(names), Some(display)) = (self.people.get_mut(user), display)
+            && !names.iter().any(|name| name == display)
+        {
+            names.push(display.to_owned());
+        }
+    }
+
+    fn with(&self, word: &str) -> Hits {
+        let finder = Finder::new(word);
+        let is_in = |name: &str| finder.find(name.as_bytes()).is_some();
+        let (mut servers, mut users) = (BTreeSet::new(), Vec::new());
+        for (user, names) in &self.people {
+            if is_in(server_of(&names[0])) {
+                servers.insert(server_of(user).to_owned());
+            } else if names.iter().any(|name| is_in(name)) {
+                users.push(user.clone());
+            }
+        }
+        Hits { servers: servers.into_iter().collect(), users, rooms: Vec::new() }
+    }
+}
+
+macro_rules! of {
+    ($table:literal, $key:literal, $call:literal, $time:literal) => {
+        [
+            Rows::new(
+                1,
+                concat!("select count(*) from (select 1 from ", $table, " where ", $key, " in ("),
+                "?",
+                ") limit $1) as found",
+            ),
+            Rows::new(0, concat!("select ", packed!(text $call, number $time), " from ", $table, " where ", $key, " in ("), "?", ")"),
+        ]
+    };
+}
+
+/// By rooms, servers and people: how many calls or stays there are, and which calls, each with a time, ms, before or at
+/// which it began.
+pub(super) static OF: [[Rows; 2]; 3] = [
+    of!("sessions", "room_id", "id", "started_ms"),
+    of!("memberships", "server", "session_id", "joined_ms"),
+    of!("memberships", "user_id", "session_id", "joined_ms"),
+];
+
+impl Hits {
+    fn keys(&self) -> [&[String]; 3] {
+        [&self.rooms, &self.servers, &self.users]
+    }
+
+    /// How many calls or stays these are; once there are more than `most`, it is not gone on.
+    pub async fn count(&self, store: &Store, most: i64) -> Result<i64, Error> {
+        let (mut connection, mut count) = (store.read.acquire().await?, 0);
+        for ([rows, _], keys) in OF.iter().zip(self.keys()) {
+            for some in keys.chunks(64) {
+                let shared = |query: Statement| query.bind(most + 1 - count);
+                for row in rows.read(&mut connection, some, shared, |query, key| query.bind(key.cloned())).await? {
+                    count += row.try_get::<i64, _>(0)?;
+                }
+                if count > most {
+                    return Ok(count);
+                }
+            }
+        }
+        Ok(count)
+    }
+
+    /// The calls, each once, with a time before or at which it began, the latest first.
+    pub async fn calls(&self, store: &Store) -> Result<Vec<(i64, String)>, Error> {
+        let mut connection = store.read.acquire().await?;
+        let mut found: HashMap<String, i64> = HashMap::new();
+        for ([_, rows], keys) in OF.iter().zip(self.keys()) {
+            let rows = rows.read(&mut connection, keys, |query| query, |query, key| query.bind(key.cloned())).await?;
+            for (call, time) in unpack(&rows, |fields| Ok((fields.maybe_text()?, fields.some_number()?)))? {
+                let Some(call) = call else { continue };
+                let latest = found.entry(call).or_insert(time);
+                *latest = time.max(*latest);
+            }
+        }
+        let mut calls: Vec<(i64, String)> = found.into_iter().map(|(call, time)| (time, call)).collect();
+        calls.sort_unstable_by(|one, other| other.cmp(one));
+        Ok(calls)
+    }
+}
