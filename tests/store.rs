@@ -343,7 +343,7 @@ async fn of_the_sums(store: &Store, call: &Call) {
     let usual = statistics::usual_length(store, viewer, span, LATER).await.unwrap();
     assert_eq!(usual, Some(call.until_ms - call.started_ms));
     assert_eq!(statistics::room_names(store, viewer, &[ROOM.to_owned()]).await.unwrap().len(), 1);
-    let servers = statistics::servers(store, viewer, span, LATER).await.unwrap();
+    let servers = statistics::servers(store, viewer, span.from, LATER).await.unwrap();
     assert_eq!((servers[0].server.as_str(), servers[0].ended, servers[0].expired), ("h", 1, 1));
     assert!(statistics::is_known_server(store, viewer, "h").await.unwrap());
     assert!(!statistics::is_known_server(store, viewer, "g").await.unwrap());

@@ -125,7 +125,7 @@ pub async fn count(store: &Store, day: i64, now: i64) -> Result<bool, Error> {
 }
 
 const BETWEEN: &str = "select day from days where day >= $1 and day <= $2";
-static TAKE: Rows = Rows::new(0, "delete from days where day in (", "?", ")");
+static TAKE: Rows = Rows::new("delete from days where day in (", "?", ")");
 const TAKE_ALL: &str = "delete from days";
 
 /// Takes out the days that these spans touch, from and to, ms: something of them changes.

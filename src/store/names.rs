@@ -142,12 +142,11 @@ macro_rules! of {
     ($table:literal, $key:literal, $call:literal, $time:literal) => {
         [
             Rows::new(
-                1,
                 concat!("select count(*) from (select 1 from ", $table, " where ", $key, " in ("),
                 "?",
                 ") limit $1) as found",
             ),
-            Rows::new(0, concat!("select ", packed!(text $call, number $time), " from ", $table, " where ", $key, " in ("), "?", ")"),
+            Rows::new(concat!("select ", packed!(text $call, number $time), " from ", $table, " where ", $key, " in ("), "?", ")"),
         ]
     };
 }

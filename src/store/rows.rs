@@ -54,7 +54,7 @@ impl Rows {
     /// The statement for one row.
     #[cfg(test)]
     pub fn one(&self) -> &'static str {
-        self.text(2)
+        self.text(SIZES.len() - 1, false)
     }
 
     /// Runs the statement for all rows; `shared` binds what all rows have in common, `bind` one row.

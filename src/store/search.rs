@@ -123,7 +123,6 @@ pub(super) const SERVER: Rare = Rare {
 
 /// Calls by their ids: what a word is found by.
 pub(super) static CALLS: Rows = Rows::new(
-    17,
     concat!(
         columns!(),
         " from sessions s cross join rooms r where r.room_id = s.room_id
