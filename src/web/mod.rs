@@ -23,6 +23,7 @@ pub mod openapi;
 pub mod pages;
 pub mod query;
 pub mod reply;
+mod seen;
 pub mod sort;
 mod table;
 

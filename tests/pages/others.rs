@@ -1,8 +1,8 @@
 //! What other programs take: files of calls, metrics, badges, feeds, and the frame for other pages.
 
 use crate::site::{EVIL, MINUTE, NOW, ROOM, Site, event, quote, text};
-use callscope::store::rooms;
 use callscope::store::row::Watch;
+use callscope::store::{rooms, vantages};
 use serde_json::{Value, json};
 
 /// A call of one minute that began so many minutes ago.
@@ -141,6 +141,29 @@ async fn only_the_frame_may_be_framed() {
     rooms::trouble(&site.store, ROOM, Some(Watch::Left), "removed", NOW).await.unwrap();
     let lost = site.get(&format!("/embed/rooms/{}", quote(ROOM))).await.text;
     assert!(lost.contains("Unknown") && !lost.contains("No call now"));
+}
+
+#[tokio::test]
+async fn the_frame_says_unknown_where_the_badge_does() {
+    let path = format!("/embed/rooms/{}", quote(ROOM));
+    let since = "datetime=\"2026-11-22T14:42:16Z\"";
+    for (name, runs) in [("frame-runs", true), ("frame-quiet", false)] {
+        let site = Site::filled(name).await;
+        if !runs {
+            let leave = json!({});
+            let (user, key) = ("@alice:example.org", "_@alice:example.org_AA_m.call");
+            site.write(vec![event("$gone", "org.matrix.msc3401.call.member", user, key, 1, leave)]).await;
+            assert!(site.get(&path).await.text.contains("No call now"));
+        }
+        rooms::trouble(&site.store, ROOM, None, "the last look failed", NOW).await.unwrap();
+        let page = site.get(&path).await.text;
+        assert!(page.contains(">Unknown<") && !page.contains("No call now") && !page.contains("Now<"), "{page}");
+        rooms::overcome(&site.store, ROOM, "the last look failed").await.unwrap();
+        vantages::failed(&site.store, "v", "gone", NOW - 5 * MINUTE).await.unwrap();
+        let page = site.get(&path).await.text;
+        assert!(page.contains(">Unknown since") && page.contains(since), "{page}");
+        assert!(!page.contains("No call now") && !page.contains("Now<") && !page.contains("data-since"), "{page}");
+    }
 }
 
 /// The rules and the dashboard that come with the program ask for metrics that it has.
