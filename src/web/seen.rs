@@ -35,6 +35,12 @@ pub fn is_unread(room: &Room) -> bool {
     room.error.is_some() || matches!(room.watch, Watch::Blind | Watch::Left)
 }
 
+/// May somebody be in a call there whom nobody here can see?
+#[must_use]
+pub fn is_hidden(room: &Room) -> bool {
+    is_unread(room) || room.unreadable > 0
+}
+
 /// By how the accounts and the disk fare.
 #[must_use]
 pub fn by(vantages: &[Vantage], full_since_ms: Option<i64>) -> Option<Unseen> {

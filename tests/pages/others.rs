@@ -94,8 +94,27 @@ async fn badges_say_how_many_are_there_and_when_it_is_not_known() {
     let svg = site.get(&format!("{room}.svg")).await;
     assert_eq!((svg.status, svg.kind.as_str()), (200, "image/svg+xml"));
     assert!(svg.text.starts_with("<svg ") && svg.text.contains("call: 1 person"));
-    for (server, message) in [("example.org", "1 person"), ("other.example", "nobody"), ("%3Cscript%3E", "nobody")] {
+    let servers = [("example.org", "1 person"), ("Example.ORG", "1 person"), ("other.example", "nobody")];
+    for (server, message) in servers.into_iter().chain([("[2001:db8::1]:8448", "nobody"), ("10.0.0.1", "nobody")]) {
         assert_eq!(site.json(&format!("/badge/servers/{server}/active.json")).await["message"], message, "{server}");
+    }
+    for server in ["%3Cscript%3E", "a%20b", "a.example:", "a.example:99999x", "%C3%BC.example", "a,b"] {
+        assert_eq!(site.get(&format!("/badge/servers/{server}/active.json")).await.status, 404, "{server}");
+    }
+    for hides in [true, false] {
+        if hides {
+            rooms::trouble(&site.store, ROOM, None, "no", NOW).await.unwrap();
+        } else {
+            rooms::overcome(&site.store, ROOM, "no").await.unwrap();
+        }
+        let nobody = if hides { "unknown" } else { "nobody" };
+        for (server, message) in [("example.org", "1 person"), ("other.example", nobody)] {
+            assert_eq!(
+                site.json(&format!("/badge/servers/{server}/active.json")).await["message"],
+                message,
+                "{server}"
+            );
+        }
     }
     rooms::trouble(&site.store, ROOM, Some(Watch::Left), "removed", NOW).await.unwrap();
     let badge = site.json(&format!("{room}.json")).await;
