@@ -86,6 +86,7 @@ impl App {
         let prober = if config.probe.enabled { Some(prober()?) } else { None };
         let client = client(account, config.max_response_bytes)?;
         let observer = Observer::new(client, store.clone(), changes, clock, settings(config, account, prober));
+        observer.retire_others().await?;
         tracing::info!("listening on http://{address}");
         let (server, observer) = (tokio::spawn(server), tokio::spawn(observer.run()));
         Ok(Self { address, store, server, handle, observer, hold })

@@ -155,6 +155,14 @@ impl Observer {
         }
     }
 
+    /// Makes this the only account that we look from, before anybody is told how accounts fare.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn retire_others(&self) -> Result<(), Error> {
+        Ok(vantages::only(&self.store, &self.vantage_id, self.started_ms).await?)
+    }
+
     /// Looks until it is dropped. Ends only when a schedule cannot be set up.
     ///
     /// # Errors

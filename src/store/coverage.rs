@@ -77,7 +77,8 @@ pub(super) async fn stands(tx: &mut Tx, room_id: &str, watch: Watch, now: i64) -
     Ok(())
 }
 
-const VANTAGES: &str = "select id, user_id, mode, started_ms, last_sync_ms, error from vantages order by id";
+const VANTAGES: &str =
+    "select id, user_id, mode, started_ms, last_sync_ms, error, retired_ms from vantages order by id";
 const WIDE: &str = "select from_ms, to_ms from coverage where room_id = '' and kind = 'live' order by from_ms";
 const OF_ROOMS: &str = "select room_id, kind, from_ms, to_ms from coverage
     where room_id in ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) order by from_ms";
@@ -133,6 +134,9 @@ async fn wide(store: &Store, now: i64) -> Result<Wide, Error> {
     let mut wide = Wide { heard: Vec::new(), follows: false, silent: true, failing: false, users: Vec::new() };
     for row in sqlx::query(VANTAGES).fetch_all(&store.read).await? {
         wide.users.push(row.try_get("user_id")?);
+        if row.try_get::<Option<i64>, _>("retired_ms")?.is_some() {
+            continue;
+        }
         wide.failing |= row.try_get::<Option<String>, _>("error")?.is_some();
         if row.try_get::<String, _>("mode")? == "follow" {
             wide.follows = true;

@@ -1,6 +1,6 @@
 //! Lists of calls in another order than newest first: by length, by people, by how many were there at once, each both ways.
 //!
-//! A cursor holds the moment of the first page. All further pages are of that moment: a call that ran then counts with the
+//! A place holds the moment of the first page. All further pages are of that moment: a call that ran then counts with the
 //! length that it had then, and calls that began later are not in the list. So nothing moves while somebody reads on.
 
 use super::row::{Call, CallFilter, Cursor, More, Viewer};
@@ -35,7 +35,7 @@ impl Order {
 /// A place in a sorted list: the last call already shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// The moment that the list is of, ms.
+    /// The moment that the list is of, ms; one to come is taken for now.
     pub at_ms: i64,
     pub key: i64,
     pub started_ms: i64,

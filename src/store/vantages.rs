@@ -145,9 +145,20 @@ pub async fn refused(store: &Store, id: &str, invites: i64) -> Result<(), Error>
     Ok(())
 }
 
-const LIST: &str = "select * from vantages order by started_ms, id";
+const ONLY: &str = "update vantages set retired_ms = case when id = $1 then null else coalesce(retired_ms, $2) end";
 
-/// All vantages.
+/// Notes that we look from this one and from no other any more: what the others saw stays.
+///
+/// # Errors
+/// When the database fails.
+pub async fn only(store: &Store, id: &str, now: i64) -> Result<(), Error> {
+    sqlx::query(ONLY).bind(id).bind(now).execute(&store.write).await?;
+    Ok(())
+}
+
+const LIST: &str = "select * from vantages where retired_ms is null order by started_ms, id";
+
+/// All vantages that we look from.
 ///
 /// # Errors
 /// When the database fails.

@@ -1,13 +1,12 @@
 //! Badges: how many are in a call of a room or a homeserver now, as a picture and in the JSON of Shields.
 
-use super::Web;
 use super::error::Error;
 use super::facts::CallFacts;
 use super::pages::with_members;
 use super::query::Query;
 use super::reply::{self, Ask};
-use crate::store::row::Watch;
-use crate::store::{rooms, sessions, vantages};
+use super::{Web, seen};
+use crate::store::{rooms, sessions};
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
@@ -79,8 +78,7 @@ async fn room(web: &Web, ask: &Ask, id: &str) -> Result<Badge, Error> {
     let Some(room) = rooms::find(&web.store, ask.viewer, id, ask.now).await? else {
         return Err(Error::NotFound("No room with this id or alias is watched.".to_owned()));
     };
-    let is_seen = matches!(room.watch, Watch::Joined | Watch::Peeked) && room.error.is_none();
-    if !is_seen || !is_heard(web).await? {
+    if seen::room(web, &room).await?.is_some() {
         return Ok(Badge::of(None));
     }
     let mut calls = sessions::active(&web.store, ask.viewer, ask.now).await?;
@@ -90,18 +88,32 @@ async fn room(web: &Web, ask: &Ask, id: &str) -> Result<Badge, Error> {
 
 async fn server(web: &Web, ask: &Ask, name: &str) -> Result<Badge, Error> {
     Query::read(&ask.query, &[])?;
-    if !is_heard(web).await? {
+    // As clients of every kind write it: names of servers are lower case.
+    let name = &name.to_lowercase();
+    if !is_server_name(name) {
+        return Err(Error::NotFound("This is not the name of a homeserver.".to_owned()));
+    }
+    if seen::now(web).await?.is_some() {
         return Ok(Badge::of(None));
     }
     let mut calls = sessions::active(&web.store, ask.viewer, ask.now).await?;
     calls.retain(|call| call.servers.iter().any(|server| server == name));
-    Ok(Badge::of(Some(people(&with_members(web, ask, calls).await?, Some(name)))))
+    let people = people(&with_members(web, ask, calls).await?, Some(name));
+    // Whoever is not seen may be where we cannot look.
+    let is_hidden = people == 0 && rooms::list(&web.store, ask.viewer, ask.now).await?.iter().any(seen::is_hidden);
+    Ok(Badge::of((!is_hidden).then_some(people)))
 }
 
-/// Is what we say of this moment true, as far as the homeserver goes?
-async fn is_heard(web: &Web) -> Result<bool, Error> {
-    let vantages = vantages::list(&web.store).await?;
-    Ok(vantages.iter().any(|vantage| vantage.error.is_none() && vantage.first_sync_ms.is_some()))
+/// Has it the form of a server's name: a host, maybe with a port?
+fn is_server_name(name: &str) -> bool {
+    let end = name.rfind(']').map_or_else(|| name.find(':').unwrap_or(name.len()), |bracket| bracket + 1);
+    let (host, port) = name.split_at(end);
+    let is_port = port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
+    let is_host = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(ip) => ip.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte)),
+    };
+    is_host && is_port && name.len() <= 255
 }
 
 fn people(calls: &[CallFacts], server: Option<&str>) -> usize {

@@ -5,6 +5,7 @@ use super::facts::{CallFacts, RoomFacts};
 use super::pages::with_members;
 use super::query::Query;
 use super::reply::{self, Ask};
+use super::seen::{self, Unseen};
 use super::{POLICY, Web, assets, format as f};
 use crate::store::{rooms, sessions};
 use actix_web::http::header;
@@ -17,7 +18,7 @@ struct Html {
     room: RoomFacts,
     calls: Vec<CallFacts>,
     /// Whether anybody is there now cannot be said.
-    is_unknown: bool,
+    unseen: Option<Unseen>,
     now: i64,
 }
 
@@ -47,7 +48,13 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Html, Error> {
     let mut calls = sessions::active(&web.store, ask.viewer, ask.now).await?;
     calls.retain(|call| call.room.room_id == room.room.room_id);
     let calls = with_members(web, ask, calls).await?;
-    let room = RoomFacts::from(room);
-    let is_unknown = matches!(room.watch, "left" | "blind") || calls.iter().any(|call| call.unknown_since_ms.is_some());
-    Ok(Html { room, calls, is_unknown, now: ask.now })
+    let unseen = seen::room(web, &room).await?;
+    Ok(Html { room: RoomFacts::from(room), calls, unseen, now: ask.now })
+}
+
+impl Html {
+    /// Why this call may be over, if so.
+    fn unseen(&self, call: &CallFacts) -> Option<Unseen> {
+        call.unknown_since_ms.map(|ms| Unseen { since_ms: Some(ms) }).or(self.unseen)
+    }
 }

@@ -1,5 +1,6 @@
 //! Entity tags: who has the answer already is told so with 304, and no body.
 
+use super::format::DAY;
 use actix_web::HttpRequest;
 use actix_web::http::header;
 use memchr::memmem;
@@ -9,19 +10,75 @@ use std::hash::{DefaultHasher, Hasher};
 /// is not part of the tag, and the tag is a weak one: else no list with a running call would ever be the same again.
 const RUNNING: &[u8] = b"\"active\":true,\"duration_ms\":";
 
+/// How an answer says when it was made. A time that is this moment, or a whole number of days before it, says nothing but
+/// when it was asked: periods end there, and charts begin so long before.
+const MADE: [&[u8]; 2] = [b"\"now_ms\":", b"\"computed_ms\":"];
+/// Times of such an answer in words; each has a twin in milliseconds.
+const TWIN: &[u8] = b"_at\":\"";
+/// No period is longer, days.
+const DAYS_MAX: i64 = 1000;
+
+/// A part of a body that the clock alone moves.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Clocked {
+    from: usize,
+    to: usize,
+    /// Days before the moment of the answer.
+    days: i64,
+}
+
 /// The tag of a body of JSON.
 #[must_use]
 pub fn tag(body: &[u8]) -> String {
-    let mut hasher = DefaultHasher::new();
-    let mut from = 0;
-    for at in memmem::find_iter(body, RUNNING) {
-        let number = at + RUNNING.len();
-        hasher.write(body.get(from..number).unwrap_or_default());
-        let digits = body.get(number..).unwrap_or_default().iter().take_while(|byte| byte.is_ascii_digit());
-        from = number + digits.count();
+    let mut parts: Vec<Clocked> = memmem::find_iter(body, RUNNING).map(|at| run(body, at + RUNNING.len())).collect();
+    let mut is_dated = false;
+    for (made, _) in MADE.iter().filter_map(|key| number(body, memmem::find(body, key)? + key.len())) {
+        is_dated = true;
+        parts.extend(moments(body, made));
+    }
+    if is_dated {
+        parts.extend(memmem::find_iter(body, TWIN).map(|at| {
+            let from = at + TWIN.len();
+            let length = memchr::memchr(b'"', body.get(from..).unwrap_or_default()).unwrap_or(0);
+            Clocked { from, to: from + length, days: 0 }
+        }));
+    }
+    parts.sort_unstable();
+    let (mut hasher, mut from) = (DefaultHasher::new(), 0);
+    for part in parts {
+        if part.from < from || part.from == part.to {
+            continue;
+        }
+        hasher.write(body.get(from..part.from).unwrap_or_default());
+        hasher.write_i64(part.days);
+        from = part.to;
     }
     hasher.write(body.get(from..).unwrap_or_default());
     format!("W/\"{:016x}\"", hasher.finish())
+}
+
+/// The digits that begin here.
+fn run(body: &[u8], from: usize) -> Clocked {
+    let digits = body.get(from..).unwrap_or_default().iter().take_while(|byte| byte.is_ascii_digit()).count();
+    Clocked { from, to: from + digits, days: 0 }
+}
+
+/// The number that begins here, and where it ends.
+fn number(body: &[u8], from: usize) -> Option<(i64, usize)> {
+    let Clocked { to, .. } = run(body, from);
+    Some((std::str::from_utf8(body.get(from..to)?).ok()?.parse().ok()?, to))
+}
+
+/// Numbers that are this moment or whole days before it. A day has no odd last five digits, so these tell where to look.
+fn moments(body: &[u8], made: i64) -> impl Iterator<Item = Clocked> {
+    let last = format!("{:05}", made.rem_euclid(100_000));
+    let found: Vec<usize> = memmem::find_iter(body, last.as_bytes()).collect();
+    found.into_iter().filter_map(move |at| {
+        let before = body.get(..at)?.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+        let (ms, to) = number(body, at - before)?;
+        let ago = made.checked_sub(ms).filter(|ago| (0..=DAYS_MAX * DAY).contains(ago) && ago % DAY == 0)?;
+        Some(Clocked { from: at - before, to, days: ago / DAY })
+    })
 }
 
 /// The tags that the asker knows, as it sent them.
@@ -56,6 +113,26 @@ mod tests {
         assert_ne!(tag("false", 1, "a"), tag("false", 2, "a"), "an ended call has one length");
         let tricky = r#""active":true,"duration_ms":"#;
         assert_ne!(tag("true", 1, &format!("{tricky}1")), tag("true", 1, &format!("{tricky}2")), "a name is a name");
+    }
+
+    #[test]
+    fn the_moment_of_the_answer_is_left_out_and_no_other_time() {
+        let body = |now: i64, from: i64, left: i64, at: &str| {
+            let week = from - 7 * DAY;
+            let spans =
+                format!("\"to_ms\":{now},\"to_at\":\"{at}\",\"old\":{{\"to_ms\":{week}}},\"steps\":[[{now},2]]");
+            format!("{{\"now_ms\":{now},\"now_at\":\"{at}\",{spans},\"left_ms\":{left}}}")
+        };
+        let tag = |now, from, left| super::tag(body(now, from, left, &format!("at {now}")).as_bytes());
+        const NOW: i64 = 1_795_358_836_123;
+        let first = tag(NOW, NOW, 5);
+        assert_eq!(first, tag(NOW + 61_004, NOW + 61_004, 5));
+        assert_ne!(first, tag(NOW, NOW, 6));
+        assert_ne!(first, tag(NOW, NOW - DAY, 5), "another day is another time");
+        assert_ne!(first, tag(NOW, NOW - 1, 5));
+        let list = |at: i64| super::tag(format!("{{\"data\":[{{\"left_ms\":{at},\"left_at\":\"{at}\"}}]}}").as_bytes());
+        assert_ne!(list(NOW), list(NOW + 1));
+        assert_ne!(super::tag(b"{\"now_ms\":7,\"a_at\":\""), super::tag(b"{\"now_ms\":7,\"b_at\":\"x"), "cut short");
     }
 
     #[test]

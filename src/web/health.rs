@@ -23,10 +23,10 @@ pub async fn alive() -> HttpResponse {
     HttpResponse::Ok().json(Alive { alive: true })
 }
 
-/// `GET /readyz`: 200 once an account has read its homeserver for the first time, else 503 with the reason.
+/// `GET /readyz`: 200 once every account has read its homeserver for the first time, else 503 with the reason.
 pub async fn ready(web: web::Data<Web>) -> HttpResponse {
     let error = match crate::store::vantages::list(&web.store).await {
-        Ok(vantages) if vantages.iter().any(|vantage| vantage.first_sync_ms.is_some()) => {
+        Ok(vantages) if !vantages.is_empty() && vantages.iter().all(|vantage| vantage.first_sync_ms.is_some()) => {
             return HttpResponse::Ok().json(Ready { ready: true });
         }
         Ok(vantages) => {

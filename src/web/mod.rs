@@ -21,8 +21,10 @@ mod live;
 mod metrics;
 pub mod openapi;
 pub mod pages;
+mod path;
 pub mod query;
 pub mod reply;
+mod seen;
 pub mod sort;
 mod table;
 
@@ -110,13 +112,15 @@ pub fn serve_with(listener: std::net::TcpListener, web: Web, more: fn(&mut Servi
         let (hosts, known) = (hosts.clone(), web.clone());
         let guard = from_fn(move |req, next| host::guard(hosts.clone(), known.clone(), req, next));
         let open = web.clone();
+        let paths = web.clone();
+        let path = from_fn(move |req, next| path::guard(paths.clone(), req, next));
         let cors = from_fn(move |req, next| cors::allow(open.clone(), req, next));
         let app = App::new().app_data(web.clone()).app_data(kept.0.clone()).app_data(kept.1.clone());
         let app = app.app_data(kept.2.clone()).app_data(kept.3.clone()).app_data(kept.4.clone());
         let (answers, asked) = (answers.clone(), web.clone());
         let keep = from_fn(move |req, next| answers::keep(answers.clone(), asked.clone(), req, next));
         // The first to be wrapped is the innermost: a kept answer is compressed already, but for no other origin or host.
-        let app = app.wrap(Compress::default()).wrap(keep).wrap(cors).wrap(guard).wrap(headers);
+        let app = app.wrap(Compress::default()).wrap(keep).wrap(path).wrap(cors).wrap(guard).wrap(headers);
         app.configure(more).configure(routes)
     };
     Ok(HttpServer::new(app).disable_signals().shutdown_timeout(SHUTDOWN_S).listen(listener)?.run())

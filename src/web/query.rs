@@ -10,6 +10,9 @@ const VALUE_MAX: usize = 1024;
 /// More minutes or people than that are not counted.
 pub const NUMBER_MAX: i64 = 1_000_000_000;
 
+/// Rows of a list that can be asked for at once.
+const LIMIT_MAX: i64 = 500;
+
 /// What people type or paste; of all others the words and forms are fixed.
 const FREE: [&str; 5] = ["room", "q", "server", "user", "application"];
 
@@ -36,11 +39,29 @@ impl Query {
             if value.len() > VALUE_MAX {
                 return Err(Error::Invalid(format!("{name} is longer than {VALUE_MAX} bytes")));
             }
+            if value.contains(char::is_control) {
+                return Err(Error::Invalid(format!("{name} must not contain control characters")));
+            }
             let value = if FREE.contains(&name.as_ref()) { value.trim() } else { &value };
             found.push((name.into_owned(), value.to_owned()));
         }
         found.retain(|(_, value)| !value.is_empty());
         Ok(Self(found))
+    }
+
+    /// The query string of a page, on which a list has no more rows than fit: a `limit` that is one, but above `most`, is
+    /// `most`.
+    #[must_use]
+    pub fn fitting(text: &str, most: i64) -> String {
+        let is_more = |name: &str, value: &str| {
+            name == "limit" && value.parse().is_ok_and(|limit: i64| (most..=LIMIT_MAX).contains(&limit))
+        };
+        if !form_urlencoded::parse(text.as_bytes()).any(|(name, value)| is_more(&name, &value)) {
+            return text.to_owned();
+        }
+        let pairs = form_urlencoded::parse(text.as_bytes())
+            .map(|(name, value)| if is_more(&name, &value) { (name, most.to_string().into()) } else { (name, value) });
+        form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
     }
 
     #[must_use]
@@ -85,7 +106,7 @@ impl Query {
     /// Not a number, or outside.
     pub fn limit(&self, otherwise: i64) -> Result<i64, Error> {
         let Some(text) = self.get("limit") else { return Ok(otherwise) };
-        let limit = text.parse().ok().filter(|limit| (1..=500).contains(limit));
+        let limit = text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
         limit.ok_or_else(|| Error::Invalid("limit must be a whole number from 1 to 500".to_owned()))
     }
 
@@ -186,7 +207,10 @@ mod tests {
         assert!(fault(Query::read(&format!("room={}", "a".repeat(2000)), KNOWN)).contains("longer"));
         assert_eq!(read("room=&limit=").get("room"), None);
         assert_eq!(read("room=+%21a%3Ah+").get("room"), Some("!a:h"));
-        assert!(read("status=%0B").active().is_err(), "a blank is no word");
+        assert!(read("status=%C2%A0").active().is_err(), "a blank is no word");
+        for bad in ["room=%00", "room=a%0Ab", "room=%C2%85", "limit=%7F"] {
+            assert!(fault(Query::read(bad, KNOWN)).ends_with("must not contain control characters"), "{bad}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::Web;
 use super::error::Error;
 use super::facts::VantageFacts;
+use super::query::Query;
 use super::{assets, format as f, fresh};
 use crate::store::row::Viewer;
 use actix_web::http::header;
@@ -32,20 +33,11 @@ impl Ask {
             query: if is_for_programs(req.path()) {
                 req.query_string().to_owned()
             } else {
-                fitting(req.query_string())
+                Query::fitting(req.query_string(), PAGE_ROWS)
             },
             known_tags: fresh::known(req),
         }
     }
-}
-
-/// The query of a page: a list has no more rows than fit on it, whatever `limit` says.
-fn fitting(query: &str) -> String {
-    let parts = query.split('&').map(|part| match part.strip_prefix("limit=").and_then(|limit| limit.parse().ok()) {
-        Some(PAGE_ROWS..=500) => format!("limit={PAGE_ROWS}"),
-        _ => part.to_owned(),
-    });
-    parts.collect::<Vec<_>>().join("&")
 }
 
 /// Pages for people answer in HTML, everything else in JSON or a format of its own.

@@ -184,14 +184,16 @@ impl Chosen {
     /// It is none of this order.
     pub fn place(self, query: &Query) -> Result<Option<Place>, Error> {
         let Some(text) = query.get("cursor") else { return Ok(None) };
-        let (at_ms, key, started_ms, id) = self.decode(text)?;
-        Ok(Some(Place { at_ms, key, started_ms, id }))
+        let (at_ms, key, started_ms, id): (Option<i64>, _, _, _) = self.decode(text)?;
+        Ok(Some(Place { at_ms: at_ms.unwrap_or(i64::MAX), key, started_ms, id }))
     }
 
-    /// A place in a list of calls as a cursor.
+    /// A place in a list of calls as a cursor. It holds the moment of the first page only where running calls change their
+    /// places with the clock: a list that did not change has the cursor that it had.
     #[must_use]
     pub fn cursor(self, place: &Place) -> String {
-        self.encode(&(place.at_ms, place.key, place.started_ms, &place.id))
+        let at_ms = (self.order().by == By::Length).then_some(place.at_ms);
+        self.encode(&(at_ms, place.key, place.started_ms, &place.id))
     }
 
     /// A cursor as text: what it holds, with the order that it is a place of. Its form is ours to change.

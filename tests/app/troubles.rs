@@ -58,6 +58,36 @@ async fn the_first_error_stays_while_it_lasts() {
 }
 
 #[tokio::test]
+async fn an_account_at_another_address_is_the_only_one() {
+    let bed = Bed::new().await;
+    bed.room(&[ALICE]);
+    let app = bed.start().await;
+    app.ready().await;
+    app.app.stop().await;
+    let of = async |app: &Running| {
+        let vantages = app.json("/api/v1/status").await["vantages"].clone();
+        vantages.as_array().unwrap().iter().map(|one| one["homeserver"].clone()).collect::<Vec<_>>()
+    };
+    let nowhere = "http://127.0.0.1:1/";
+    let app = bed.start_with(&[("HOMESERVER_URL", nowhere)]).await;
+    assert_eq!(app.http.get("/readyz").await.status, 503);
+    eventually("it is said", 30, async || vantage(&app).await["error"].is_string().then_some(())).await;
+    assert_eq!(of(&app).await, [nowhere]);
+    assert_eq!(app.http.get("/readyz").await.status, 503);
+    assert_eq!(app.json("/badge/servers/sim.example/active.json").await["isError"], true);
+    app.app.stop().await;
+    for url in [bed.hs.url().replace("127.0.0.1", "localhost"), bed.hs.url()] {
+        let app = bed.start_with(&[("HOMESERVER_URL", &url)]).await;
+        app.ready().await;
+        eventually("it is well", 30, async || vantage(&app).await["error"].is_null().then_some(())).await;
+        assert_eq!(of(&app).await.len(), 1);
+        assert!(vantage(&app).await["homeserver"].as_str().unwrap().starts_with(&url));
+        assert_eq!(app.json("/badge/servers/sim.example/active.json").await["isError"], false);
+        app.app.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn a_long_poll_that_is_answered_at_once_makes_no_hot_loop() {
     let bed = Bed::new().await;
     bed.room(&[ALICE]);

@@ -190,6 +190,37 @@ async fn what_did_not_change_is_not_sent_again() {
 }
 
 #[tokio::test]
+async fn what_only_the_clock_moves_is_not_sent_again() {
+    let site = Site::filled("clock").await;
+    let leave = |user: &str, device: &str| {
+        let key = format!("_{user}_{device}_m.call");
+        event(&format!("$gone{device}"), "org.matrix.msc3401.call.member", user, &key, 0, json!({}))
+    };
+    let ask = |path: &'static str, tag: String| {
+        let request = site.client.get(format!("{}{path}", site.base)).header("if-none-match", tag);
+        async move { request.send().await.unwrap() }
+    };
+    let lists = ["/api/v1/calls?limit=1", "/api/v1/calls?limit=1&sort=-people", "/api/v1/calls?limit=1&sort=started"];
+    let pages = ["/api/v1/overview", "/api/v1/wall", "/api/v1/status", "/api/v1/servers/other.example"];
+    for (paths, runs) in [(&lists[..], true), (&pages[..], false)] {
+        if !runs {
+            site.write(vec![leave("@alice:example.org", "AA")]).await;
+        }
+        for path in paths {
+            let first = ask(path, "\"none\"".to_owned()).await;
+            let tag = first.headers()["etag"].to_str().unwrap().to_owned();
+            let first = first.text().await.unwrap();
+            site.clock.advance(5000);
+            let later = ask(path, tag).await;
+            assert_eq!(later.status(), 304, "{path}\n{first}\n{}", site.get(path).await.text);
+        }
+    }
+    let tag = ask(pages[0], "\"none\"".to_owned()).await.headers()["etag"].to_str().unwrap().to_owned();
+    site.write(vec![event("$renamed", "m.room.name", "@alice:example.org", "", 0, json!({ "name": "Peace" }))]).await;
+    assert_eq!(ask(pages[0], tag).await.status(), 200, "a room has another name");
+}
+
+#[tokio::test]
 async fn only_named_sites_may_read_through_a_browser() {
     let site = Site::filled("cors").await;
     let ask = |method: reqwest::Method, path: &str, origin: &str| {

@@ -1,8 +1,8 @@
 //! What other programs take: files of calls, metrics, badges, feeds, and the frame for other pages.
 
 use crate::site::{EVIL, MINUTE, NOW, ROOM, Site, event, quote, text};
-use callscope::store::rooms;
 use callscope::store::row::Watch;
+use callscope::store::{rooms, vantages};
 use serde_json::{Value, json};
 
 /// A call of one minute that began so many minutes ago.
@@ -94,8 +94,27 @@ async fn badges_say_how_many_are_there_and_when_it_is_not_known() {
     let svg = site.get(&format!("{room}.svg")).await;
     assert_eq!((svg.status, svg.kind.as_str()), (200, "image/svg+xml"));
     assert!(svg.text.starts_with("<svg ") && svg.text.contains("call: 1 person"));
-    for (server, message) in [("example.org", "1 person"), ("other.example", "nobody"), ("%3Cscript%3E", "nobody")] {
+    let servers = [("example.org", "1 person"), ("Example.ORG", "1 person"), ("other.example", "nobody")];
+    for (server, message) in servers.into_iter().chain([("[2001:db8::1]:8448", "nobody"), ("10.0.0.1", "nobody")]) {
         assert_eq!(site.json(&format!("/badge/servers/{server}/active.json")).await["message"], message, "{server}");
+    }
+    for server in ["%3Cscript%3E", "a%20b", "a.example:", "a.example:99999x", "%C3%BC.example", "a,b"] {
+        assert_eq!(site.get(&format!("/badge/servers/{server}/active.json")).await.status, 404, "{server}");
+    }
+    for hides in [true, false] {
+        if hides {
+            rooms::trouble(&site.store, ROOM, None, "no", NOW).await.unwrap();
+        } else {
+            rooms::overcome(&site.store, ROOM, "no").await.unwrap();
+        }
+        let nobody = if hides { "unknown" } else { "nobody" };
+        for (server, message) in [("example.org", "1 person"), ("other.example", nobody)] {
+            assert_eq!(
+                site.json(&format!("/badge/servers/{server}/active.json")).await["message"],
+                message,
+                "{server}"
+            );
+        }
     }
     rooms::trouble(&site.store, ROOM, Some(Watch::Left), "removed", NOW).await.unwrap();
     let badge = site.json(&format!("{room}.json")).await;
@@ -141,6 +160,29 @@ async fn only_the_frame_may_be_framed() {
     rooms::trouble(&site.store, ROOM, Some(Watch::Left), "removed", NOW).await.unwrap();
     let lost = site.get(&format!("/embed/rooms/{}", quote(ROOM))).await.text;
     assert!(lost.contains("Unknown") && !lost.contains("No call now"));
+}
+
+#[tokio::test]
+async fn the_frame_says_unknown_where_the_badge_does() {
+    let path = format!("/embed/rooms/{}", quote(ROOM));
+    let since = "datetime=\"2026-11-22T14:42:16Z\"";
+    for (name, runs) in [("frame-runs", true), ("frame-quiet", false)] {
+        let site = Site::filled(name).await;
+        if !runs {
+            let leave = json!({});
+            let (user, key) = ("@alice:example.org", "_@alice:example.org_AA_m.call");
+            site.write(vec![event("$gone", "org.matrix.msc3401.call.member", user, key, 1, leave)]).await;
+            assert!(site.get(&path).await.text.contains("No call now"));
+        }
+        rooms::trouble(&site.store, ROOM, None, "the last look failed", NOW).await.unwrap();
+        let page = site.get(&path).await.text;
+        assert!(page.contains(">Unknown<") && !page.contains("No call now") && !page.contains("Now<"), "{page}");
+        rooms::overcome(&site.store, ROOM, "the last look failed").await.unwrap();
+        vantages::failed(&site.store, "v", "gone", NOW - 5 * MINUTE).await.unwrap();
+        let page = site.get(&path).await.text;
+        assert!(page.contains(">Unknown since") && page.contains(since), "{page}");
+        assert!(!page.contains("No call now") && !page.contains("Now<") && !page.contains("data-since"), "{page}");
+    }
 }
 
 /// The rules and the dashboard that come with the program ask for metrics that it has.

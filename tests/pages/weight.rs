@@ -1,6 +1,7 @@
 //! No page is too heavy, however much there is to tell: 60,000 bytes, uncompressed.
 
 use crate::site::{MINUTE, NOW, Site, event, quote, text};
+use callscope::store::rooms;
 use serde_json::{Value, json};
 
 const CALL: &str = "org.matrix.msc3401.call.member";
@@ -128,7 +129,9 @@ async fn a_hundred_running_calls_are_light() {
         assert!(page.contains(&format!("href=\"/calls/{}\"", text(&call["id"]))), "each call has a link");
     }
     light(&site, "calls", "/calls").await;
-    assert_eq!(light(&site, "calls-500", "/calls?limit=500").await.matches("data-start=").count(), 50);
+    for path in ["/calls?limit=500", "/calls?limit=%35%30%30", "/calls?%6Cimit=50%30&q="] {
+        assert_eq!(light(&site, "calls-500", path).await.matches("data-start=").count(), 50, "{path}");
+    }
     assert_eq!(site.json("/api/v1/calls?limit=500").await["data"].as_array().unwrap().len(), 102);
 }
 
@@ -173,4 +176,26 @@ async fn long_names_and_bad_events_make_no_page_heavy() {
     light(&site, "long-room", &format!("/rooms/{}?at={}", quote(HALL), NOW - MINUTE)).await;
     light(&site, "long-embed", &format!("/embed/rooms/{}", quote(HALL))).await;
     light(&site, "long-server", "/servers/server1.example").await;
+}
+
+#[tokio::test]
+async fn many_rooms_with_long_names_make_no_page_heavy() {
+    let site = Site::filled("long-rooms").await;
+    for room in 0..60 {
+        let (room_id, maker) = (format!("!{}{room}:example.org", "r".repeat(80)), "@a:example.org");
+        let name = json!({ "name": format!("{room} {}", "𝕷𝖔𝖓𝖌 & <b> ".repeat(25)) });
+        let alias = json!({ "alias": format!("#{}{room}:example.org", "l".repeat(200)) });
+        let events = vec![
+            event(&format!("$name{room}"), "m.room.name", maker, "", 900, name),
+            event(&format!("$alias{room}"), "m.room.canonical_alias", maker, "", 900, alias),
+            says(&format!("$join{room}"), (&person(room), "D"), 3000 - room, true),
+        ];
+        site.write_to(&room_id, events).await;
+        rooms::trouble(&site.store, &room_id, None, &"it cannot be read ".repeat(20), NOW).await.unwrap();
+    }
+    let paths = ["/", "/calls", "/rooms", "/rooms?sort=-name", "/rooms?sort=name&limit=500", "/status", "/wall"];
+    for path in paths.into_iter().chain(["/servers", "/transports", "/statistics", "/servers/server1.example"]) {
+        light(&site, "long-rooms", path).await;
+    }
+    assert_eq!(site.html("/rooms").await.matches("<tr id=").count(), 50, "no room is left out");
 }

@@ -5,7 +5,7 @@ use super::statistics::RINGS;
 use crate::store::probes::{self, ServerResult, SfuResult};
 use crate::store::statistics::{self, NamedRow};
 use crate::store::sums::{self, Scope};
-use crate::store::{rings, sessions, skew, vantages};
+use crate::store::{rings, sessions, skew};
 use crate::web::draw::bars::{self, Bars, Slot};
 use crate::web::draw::timeline::words;
 use crate::web::draw::{Num, ratio};
@@ -16,7 +16,7 @@ use crate::web::facts::{
 };
 use crate::web::kept::Kept;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
-use crate::web::{Web, assets, format as f};
+use crate::web::{Web, assets, format as f, seen};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
@@ -157,8 +157,6 @@ async fn load(web: &Web, ask: &Ask, kept: &Kept<Past>, name: &str) -> Result<Ser
 async fn now(web: &Web, ask: &Ask, name: &str) -> Result<Now, Error> {
     let calls = sessions::active(&web.store, ask.viewer, ask.now).await?;
     let calls = super::with_members(web, ask, calls).await?;
-    let vantages = vantages::list(&web.store).await?;
-    let well = |vantage: &crate::store::row::Vantage| vantage.error.is_none() && vantage.first_sync_ms.is_some();
     let (own, others): (Vec<_>, Vec<_>) =
         calls.into_iter().partition(|call| call.present().any(|member| member.server == name));
     let mut people: BTreeSet<&str> = BTreeSet::new();
@@ -171,7 +169,7 @@ async fn now(web: &Web, ask: &Ask, name: &str) -> Result<Now, Error> {
     Ok(Now {
         now_ms: ask.now,
         now_at: Stamp(ask.now),
-        can_tell: vantages.iter().any(well),
+        can_tell: seen::now(web).await?.is_none(),
         people: people.len(),
         devices,
         carried: others.into_iter().filter(carries).collect(),

@@ -29,7 +29,7 @@ pub struct Status {
     pub now_ms: i64,
     pub now_at: Stamp,
     pub version: &'static str,
-    /// Some account has read its homeserver at least once.
+    /// Every account has read its homeserver at least once.
     pub ready: bool,
     pub vantages: Vec<VantageFacts>,
     pub totals: TotalFacts,
@@ -156,7 +156,7 @@ pub fn page(rows: Rows, now: i64) -> Status {
         now_ms: now,
         now_at: Stamp(now),
         version: Shell::VERSION,
-        ready: vantages.iter().any(|vantage| vantage.first_sync_ms.is_some()),
+        ready: !vantages.is_empty() && vantages.iter().all(|vantage| vantage.first_sync_ms.is_some()),
         vantages,
         totals: rows.totals.into(),
         rejected: rows.rejected.into_iter().map(|(reason, count)| Reason { reason, count }).collect(),

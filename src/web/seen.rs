@@ -1,0 +1,53 @@
+//! Whether this moment can be told: what nobody hears is not known, which is not the same as nobody being there.
+
+use super::Web;
+use super::error::Error;
+use crate::store::row::{Room, Vantage, Watch};
+use crate::store::vantages;
+
+/// This moment cannot be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unseen {
+    /// Since when, ms, where that is known.
+    pub since_ms: Option<i64>,
+}
+
+/// Can anything be told of now? Not while an account does not hear its homeserver or nothing can be stored.
+///
+/// # Errors
+/// When the database fails.
+pub async fn now(web: &Web) -> Result<Option<Unseen>, Error> {
+    Ok(by(&vantages::list(&web.store).await?, web.store.full_since_ms()))
+}
+
+/// The same of one room, which has to be readable, too.
+///
+/// # Errors
+/// When the database fails.
+pub async fn room(web: &Web, room: &Room) -> Result<Option<Unseen>, Error> {
+    let unread = is_unread(room).then_some(Unseen { since_ms: None });
+    Ok(now(web).await?.or(unread))
+}
+
+/// A room that cannot be read now, or whose last look failed.
+#[must_use]
+pub fn is_unread(room: &Room) -> bool {
+    room.error.is_some() || matches!(room.watch, Watch::Blind | Watch::Left)
+}
+
+/// May somebody be in a call there whom nobody here can see?
+#[must_use]
+pub fn is_hidden(room: &Room) -> bool {
+    is_unread(room) || room.unreadable > 0
+}
+
+/// By how the accounts and the disk fare.
+#[must_use]
+pub fn by(vantages: &[Vantage], full_since_ms: Option<i64>) -> Option<Unseen> {
+    let failing = |vantage: &&Vantage| vantage.error.is_some() || vantage.first_sync_ms.is_none();
+    if vantages.is_empty() || vantages.iter().any(|vantage| failing(&vantage)) {
+        let since_ms = vantages.iter().filter(failing).filter_map(|vantage| vantage.error_since_ms).min();
+        return Some(Unseen { since_ms });
+    }
+    full_since_ms.map(|ms| Unseen { since_ms: Some(ms) })
+}
