@@ -139,6 +139,9 @@ fn wrk(base: &str, paths: &[String]) -> (f64, f64) {
     (after("Requests/sec:").parse().unwrap(), number * scale)
 }
 
+/// What wrk measured of the constant bodies, and of the real thing.
+type Pair = ((f64, f64), (f64, f64));
+
 /// The filters of lists of calls, by name: 40 of all kinds, and those of one kind by themselves.
 fn filters() -> Vec<(&'static str, Vec<String>)> {
     let rooms: Vec<String> = (0..20_usize)
@@ -175,7 +178,8 @@ fn filters() -> Vec<(&'static str, Vec<String>)> {
     ]
 }
 
-/// The middle one of three pairs: the constant bodies of the same sizes, then the real thing. Its share, and its p99, ms.
+/// Three pairs: the constant bodies of the same sizes, then the real thing. The share of the middle one; and the lowest of
+/// the three p99, ms: whatever else runs on the machine only adds to it.
 async fn measure(base: &str, name: &str, paths: &[String]) -> (f64, f64) {
     let mut constants = Vec::new();
     let mut size = 0;
@@ -192,10 +196,12 @@ async fn measure(base: &str, name: &str, paths: &[String]) -> (f64, f64) {
         bodies.push((kind, body));
     }
     let (base, asked) = (base.to_owned(), paths.to_vec());
-    let pairs = move || (0..3).map(|_| (wrk(&base, &constants), wrk(&base, &asked))).collect::<Vec<_>>();
+    let pairs = move || (0..3).map(|_| (wrk(&base, &constants), wrk(&base, &asked))).collect::<Vec<Pair>>();
     let mut pairs = tokio::task::spawn_blocking(pairs).await.unwrap();
     pairs.sort_by(|(a_floor, a), (b_floor, b)| (a.0 / a_floor.0).total_cmp(&(b.0 / b_floor.0)));
-    let ((floor, floor_p99), (rate, p99)) = pairs[1];
+    let ((floor, _), (rate, _)) = pairs[1];
+    let lowest = |p99: fn(&Pair) -> f64| pairs.iter().map(p99).fold(f64::INFINITY, f64::min);
+    let (floor_p99, p99) = (lowest(|pair| pair.0.1), lowest(|pair| pair.1.1));
     let share = 100.0 * rate / floor;
     println!("{name:<36}{size:>9}{floor:>10.0}{rate:>10.0}{share:>7.0} %{floor_p99:>11.2}{p99:>9.2}");
     first.sort_by(|a, b| b.0.total_cmp(&a.0));

@@ -9,9 +9,12 @@ use crate::rtc::session::server_of;
 use memchr::memmem::Finder;
 use sqlx::Row;
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 use tokio::sync::RwLock;
 
+/// Between two names: it is in none.
+const APART: char = '\0';
 /// After more new events than this all is read again: that is quicker.
 const MANY: i64 = 20_000;
 
@@ -23,8 +26,14 @@ pub(super) struct Names(Arc<RwLock<Known>>);
 struct Known {
     /// The newest event that the list takes into account, its number and its id; `None` before the first reading.
     upto: Option<Top>,
-    /// By user id: the id and the display names as the database puts them in lower case, the id first.
-    people: HashMap<String, Vec<String>>,
+    /// By user id, which one it is.
+    people: HashMap<String, usize>,
+    /// Of each: the id, and whatever stands in `text` of it already.
+    users: Vec<(String, Vec<Range<usize>>)>,
+    /// Ids and display names as the database puts them in lower case, one after the other, ...
+    text: String,
+    /// ... where each ends, and whose it is.
+    ends: Vec<(usize, usize)>,
 }
 
 /// The newest event; none in a database without events.
@@ -113,24 +122,36 @@ impl Known {
     }
 
     fn note(&mut self, user: &str, lowered: &str, display: Option<&str>) {
-        if !self.people.contains_key(user) {
-            self.people.insert(user.to_owned(), vec![lowered.to_owned()]);
+        let next = self.users.len();
+        let at = *self.people.entry(user.to_owned()).or_insert(next);
+        if at == next {
+            self.users.push((user.to_owned(), Vec::new()));
         }
-        if let (Some(names), Some(display)) = (self.people.get_mut(user), display)
-            && !names.iter().any(|name| name == display)
-        {
-            names.push(display.to_owned());
+        for name in [Some(lowered), display].into_iter().flatten() {
+            let Self { users, text, ends, .. } = self;
+            if !users[at].1.iter().any(|place| text[place.clone()] == *name) {
+                let from = text.len();
+                text.push_str(name);
+                users[at].1.push(from..text.len());
+                text.push(APART);
+                ends.push((text.len(), at));
+            }
         }
     }
 
+    /// The people in whose names a word is.
     fn with(&self, word: &str) -> Hits {
-        let finder = Finder::new(word);
-        let is_in = |name: &str| finder.find(name.as_bytes()).is_some();
+        let mut found: BTreeSet<usize> = BTreeSet::new();
+        // What stands in two names is in none of them.
+        for at in Finder::new(word).find_iter(self.text.as_bytes()).filter(|_| !word.contains(APART)) {
+            let name = self.ends.partition_point(|(end, _)| *end <= at);
+            found.extend(self.ends.get(name).map(|(_, who)| *who));
+        }
         let (mut servers, mut users) = (BTreeSet::new(), Vec::new());
-        for (user, names) in &self.people {
-            if is_in(server_of(&names[0])) {
+        for (user, places) in found.into_iter().map(|who| &self.users[who]) {
+            if server_of(&self.text[places[0].clone()]).contains(word) {
                 servers.insert(server_of(user).to_owned());
-            } else if names.iter().any(|name| is_in(name)) {
+            } else {
                 users.push(user.clone());
             }
         }

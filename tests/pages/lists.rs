@@ -217,6 +217,11 @@ async fn rooms_and_servers_are_found_by_a_word() {
         assert!(page.contains(&format!("{} {}", want.len(), words[0])), "how many: {page}");
         assert!(page.contains(&format!("href=\"/api/v1/{path}.csv?")) || want.is_empty(), "{page}");
     }
+}
+
+#[tokio::test]
+async fn the_form_keeps_the_word_and_what_else_was_asked() {
+    let site = filled("form").await;
     let page = site.html("/servers?q=s1&period=7d&sort=server").await;
     assert!(page.contains(r#"name="q" value="s1""#), "the word stands in the form: {page}");
     for field in
