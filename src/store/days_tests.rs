@@ -48,6 +48,12 @@ async fn many() -> Bed {
             updates, joined_ms + (until_ms - joined_ms) / 4, joined_ms + (until_ms - joined_ms) / 2 from memberships",
     )
     .await;
+    watched(&bed).await;
+    bed
+}
+
+/// When somebody watched.
+async fn watched(bed: &Bed) {
     bed.run(
         "insert into vantages (id, user_id, homeserver, mode, started_ms, last_sync_ms)
         values ('v', '@bot:h', 'https://h', 'follow', 0, 3500000000000)",
@@ -61,7 +67,6 @@ async fn many() -> Bed {
     }
     let away = format!("('', '!q:h', 'away', {}, {})", 11 * DAY + 7, 15 * DAY + 5);
     bed.run(&format!("insert into coverage (vantage_id, room_id, kind, from_ms, to_ms) values {away}")).await;
-    bed
 }
 
 type Numbers = (Vec<Sums>, Vec<BTreeMap<i64, i64>>, Vec<i64>, Vec<Vec<Class>>, Vec<Vec<ServerRow>>);
@@ -150,7 +155,7 @@ async fn a_day_is_counted_when_it_is_over() {
 }
 
 /// A member comes or goes.
-fn event(id: &str, user: &str, time: i64, content: serde_json::Value) -> Arrival {
+fn event(id: &str, user: &str, time: i64, content: &serde_json::Value) -> Arrival {
     let json = json!({"event_id": id, "type": "org.matrix.msc3401.call.member", "sender": user, "origin_server_ts": time,
         "state_key": format!("_{user}_D_m.call"), "content": content});
     Arrival { json: json.to_string(), event: RoomEvent::from_json(&json, Some(time)).unwrap(), in_timeline: true }
@@ -159,7 +164,7 @@ fn event(id: &str, user: &str, time: i64, content: serde_json::Value) -> Arrival
 fn join(id: &str, user: &str, time: i64) -> Arrival {
     let content = json!({"application": "m.call", "call_id": "", "scope": "m.room", "device_id": "D", "expires": 14_400_000,
         "focus_active": {"type": "livekit", "focus_selection": "oldest_membership"}, "foci_preferred": []});
-    event(id, user, time, content)
+    event(id, user, time, &content)
 }
 
 async fn store(bed: &Bed, arrivals: Vec<Arrival>) {
@@ -185,7 +190,7 @@ async fn past() -> Bed {
     vantages::start(&bed.store, &start).await.unwrap();
     let stay = |day: i64| {
         let at = day * DAY + HOUR;
-        [join(&format!("$j{day}"), "@a:h", at), event(&format!("$l{day}"), "@a:h", at + HOUR, json!({}))]
+        [join(&format!("$j{day}"), "@a:h", at), event(&format!("$l{day}"), "@a:h", at + HOUR, &json!({}))]
     };
     store(&bed, (1..9).flat_map(stay).collect()).await;
     count_all(&bed, NOW).await;
@@ -201,9 +206,9 @@ fn without(gone: &[i64]) -> Vec<i64> {
 async fn what_changes_a_day_takes_it_out() {
     let bed = past().await;
     // One that was in no call yet, over midnight; and a day of which nothing was known.
-    store(&bed, vec![join("$j", "@b:h", 3 * DAY - HOUR), event("$l", "@b:h", 3 * DAY + 2 * HOUR, json!({}))]).await;
+    store(&bed, vec![join("$j", "@b:h", 3 * DAY - HOUR), event("$l", "@b:h", 3 * DAY + 2 * HOUR, &json!({}))]).await;
     assert_eq!(counted(&bed).await, without(&[2, 3]));
-    store(&bed, vec![join("$jj", "@b:h", 20 * DAY), event("$ll", "@b:h", 20 * DAY + 9, json!({}))]).await;
+    store(&bed, vec![join("$jj", "@b:h", 20 * DAY), event("$ll", "@b:h", 20 * DAY + 9, &json!({}))]).await;
     assert_eq!(counted(&bed).await, without(&[2, 3, 20]));
     // A name or an event that is known changes nothing.
     store(&bed, vec![join("$j5", "@a:h", 5 * DAY + HOUR)]).await;
