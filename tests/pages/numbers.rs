@@ -1,6 +1,6 @@
 //! The pages of numbers: statistics, servers, SFUs, and the wall; what they say, in both ways.
 
-use crate::site::{MINUTE, NOW, ROOM, Site, text};
+use crate::site::{MINUTE, NOW, ROOM, Site, event, text};
 use callscope::store::vantages;
 use serde_json::{Value, json};
 
@@ -122,4 +122,19 @@ async fn what_is_empty_says_what_was_looked_at() {
     assert!(site.html("/servers").await.contains("No server was seen in a call"));
     assert!(site.html("/transports").await.contains("No transport was named"));
     assert!(site.html("/wall").await.contains("No room is watched yet"));
+}
+
+#[tokio::test]
+async fn who_uses_an_sfu_now_is_never_kept() {
+    let site = Site::filled("used").await;
+    let first = site.json("/api/v1/transports").await;
+    assert_eq!(
+        (&first["busy"], &first["data"][0]["devices_now"], &first["data"][0]["last_ms"]),
+        (&json!(1), &json!(1), &json!(NOW))
+    );
+    let key = "_@alice:example.org_AA_m.call";
+    let leave = event("$gone", "org.matrix.msc3401.call.member", "@alice:example.org", key, 0, json!({}));
+    site.write(vec![leave]).await;
+    let left = site.json("/api/v1/transports").await;
+    assert_eq!((&left["busy"], &left["data"][0]["devices_now"]), (&json!(0), &json!(0)), "{left}");
 }
