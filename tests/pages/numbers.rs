@@ -47,6 +47,8 @@ async fn a_period_is_summed_and_compared() {
     assert_eq!((days.as_array().unwrap().len(), &days[29]["calls"]), (30, &json!(2)));
     let html = site.html("/statistics").await;
     assert!(html.contains("Last 30 days") && html.contains("1 h 50") && html.contains("Hours are in UTC"), "{html}");
+    let row = format!("<td data-hour=\"{}\">Sunday, 14:00 to 15:00</td><td class=\"num\">10 min</td>", 6 * 24 + 14);
+    assert!(html.contains(&row), "{html}");
     assert!(html.contains("30 to 60: 0 calls") && html.contains("1 to 2 h: 1 call"));
     let error = site.get("/api/v1/statistics?period=8d").await;
     assert!(error.status == 400 && text(&error.json()["error"]).contains("7d, 30d, 90d, 365d"));
