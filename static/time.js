@@ -22,11 +22,11 @@
 
   // A list by day is grouped anew where the viewer's midnight is another.
   const regroup = (table) => {
-    const zone = new Date().getTimezoneOffset();
     const body = table.tBodies[0];
     const old = body ? [...body.querySelectorAll("tr.day")] : [];
-    if (!zone || !old.length) return;
-    const rows = [...body.querySelectorAll("tr[data-start]")];
+    const rows = body ? [...body.querySelectorAll("tr[data-start]")] : [];
+    // By each day's own offset: a zone that is UTC in winter is not in summer.
+    if (!old.length || rows.every((row) => !new Date(Number(row.dataset.start)).getTimezoneOffset())) return;
     const groups = new Map();
     for (const row of rows) {
       const date = new Date(Number(row.dataset.start));
@@ -48,11 +48,15 @@
     }
   };
 
-  // Hour by weekday: the cells move by whole hours to the viewer's zone.
+  // Hour by weekday: the cells move by whole hours to the viewer's zone as it is today; by a part of an hour they cannot.
   const days = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
-  const shifted = (hour) => (hour + Math.round(-new Date().getTimezoneOffset() / 60) + 336) % 168;
+  const shifted = (hour) => (hour - new Date().getTimezoneOffset() / 60 + 336) % 168;
   const hourName = (hour) => `${days[Math.floor(hour / 24)]}, ${String(hour % 24).padStart(2, "0")}:00 to ${String((hour + 1) % 24).padStart(2, "0")}:00`;
   const moveWeek = (root) => {
+    if (new Date().getTimezoneOffset() % 60) {
+      for (const note of root.querySelectorAll("[data-weekzone]")) note.textContent = "Hours are in UTC, for your zone differs from it by part of an hour.";
+      return;
+    }
     for (const cells of root.querySelectorAll("svg[data-week]")) {
       [...cells.querySelectorAll("rect")].forEach((cell, index) => {
         const hour = shifted(index);
@@ -63,7 +67,7 @@
       });
     }
     for (const text of root.querySelectorAll("[data-hour]")) text.textContent = hourName(shifted(Number(text.dataset.hour)));
-    for (const note of root.querySelectorAll("[data-weekzone]")) note.textContent = "Hours are in your zone.";
+    for (const note of root.querySelectorAll("[data-weekzone]")) note.textContent = "Hours are in your zone, as its clocks stand today.";
   };
 
   // Rewrites all times below an element; live.js calls it on what it fetched.

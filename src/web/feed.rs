@@ -5,7 +5,7 @@ use super::facts::{CallFacts, person};
 use super::pages::with_members;
 use super::query::Query;
 use super::reply::{self, Ask};
-use super::{Web, format as f};
+use super::{Web, format as f, host};
 use crate::store::row::CallFilter;
 use crate::store::{rooms, sessions};
 use actix_web::http::header;
@@ -24,6 +24,8 @@ struct Feed {
     /// What addresses begin with.
     base: String,
     path: String,
+    /// The same for ever and under whatever name it is asked for.
+    id: String,
     now: i64,
 }
 
@@ -65,22 +67,22 @@ fn send(ask: &Ask, kind: &str, feed: Result<String, Error>) -> HttpResponse {
 async fn load(web: &Web, ask: &Ask, req: &HttpRequest, room: Option<&str>) -> Result<Feed, Error> {
     let limit = Query::read(&ask.query, KNOWN)?.limit(LIMIT)?;
     let mut filter = CallFilter { active: Some(false), ..Default::default() };
-    let mut title = "Calls on Matrix".to_owned();
+    let (mut title, mut id) = ("Calls on Matrix".to_owned(), "urn:callscope:calls".to_owned());
     if let Some(room) = room {
         let Some(room) = rooms::named(&web.store, ask.viewer, room).await? else {
             return Err(Error::NotFound("No room with this id or alias is watched.".to_owned()));
         };
         filter.room = Some(room.room_id.clone());
+        id = format!("urn:callscope:room:{}", f::segment(&room.room_id));
         title = format!("Calls in {}", super::facts::RoomRef::from(room).title());
     }
     let calls = sessions::page(&web.store, ask.viewer, &filter, None, limit, ask.now).await?;
     let calls = with_members(web, ask, calls).await?;
     let base = match &web.public_url {
         Some(url) => url.trim_end_matches('/').to_owned(),
-        // The name under which it was asked for was found to be ours.
-        None => format!("http://{}", req.connection_info().host()),
+        None => host::base(req.headers()),
     };
-    Ok(Feed { title, calls, base, path: req.path().to_owned(), now: ask.now })
+    Ok(Feed { title, calls, base, path: req.path().to_owned(), id, now: ask.now })
 }
 
 /// A call in a line: who, how many, how long.
@@ -173,7 +175,8 @@ mod tests {
 
     fn feed(calls: Vec<CallFacts>) -> Feed {
         let (base, path) = ("https://calls.example".to_owned(), "/feed/calls.atom".to_owned());
-        Feed { title: "Calls; <all>, \"of them\"".to_owned(), calls, base, path, now: NOW }
+        let (title, id) = ("Calls; <all>, \"of them\"".to_owned(), "urn:callscope:calls".to_owned());
+        Feed { title, calls, base, path, id, now: NOW }
     }
 
     #[test]

@@ -117,6 +117,7 @@ mod tests {
 
     #[test]
     fn the_moment_of_the_answer_is_left_out_and_no_other_time() {
+        const NOW: i64 = 1_795_358_836_123;
         let body = |now: i64, from: i64, left: i64, at: &str| {
             let week = from - 7 * DAY;
             let spans =
@@ -124,7 +125,6 @@ mod tests {
             format!("{{\"now_ms\":{now},\"now_at\":\"{at}\",{spans},\"left_ms\":{left}}}")
         };
         let tag = |now, from, left| super::tag(body(now, from, left, &format!("at {now}")).as_bytes());
-        const NOW: i64 = 1_795_358_836_123;
         let first = tag(NOW, NOW, 5);
         assert_eq!(first, tag(NOW + 61_004, NOW + 61_004, 5));
         assert_ne!(first, tag(NOW, NOW, 6));

@@ -2,7 +2,9 @@
 
 use super::Web;
 use super::error::ErrorBody;
-use actix_web::{HttpResponse, web};
+use super::query::Query;
+use super::reply::{self, Ask};
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -18,13 +20,24 @@ pub struct Ready {
     pub ready: bool,
 }
 
+fn refused(req: &HttpRequest, web: &Web) -> Option<HttpResponse> {
+    let ask = Ask::of(req, web);
+    Query::read(&ask.query, &[]).err().map(|error| reply::failure(&ask, &error))
+}
+
 /// `GET /healthz`: always 200 while the process serves.
-pub async fn alive() -> HttpResponse {
+pub async fn alive(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
+    if let Some(refused) = refused(&req, &web) {
+        return refused;
+    }
     HttpResponse::Ok().json(Alive { alive: true })
 }
 
 /// `GET /readyz`: 200 once every account has read its homeserver for the first time, else 503 with the reason.
-pub async fn ready(web: web::Data<Web>) -> HttpResponse {
+pub async fn ready(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
+    if let Some(refused) = refused(&req, &web) {
+        return refused;
+    }
     let error = match crate::store::vantages::list(&web.store).await {
         Ok(vantages) if !vantages.is_empty() && vantages.iter().all(|vantage| vantage.first_sync_ms.is_some()) => {
             return HttpResponse::Ok().json(Ready { ready: true });

@@ -6,7 +6,7 @@ use super::reply::{self, Ask};
 use super::{Web, format};
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header;
+use actix_web::http::header::{self, HeaderMap};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use std::net::{IpAddr, SocketAddr};
@@ -85,6 +85,15 @@ pub async fn guard(
     Ok(req.into_response(reply::failure(&ask, &error)))
 }
 
+/// What addresses of ours begin with, for one who asks so: the name was found to be ours, and of a proxy only the scheme
+/// is believed, for any other word of it names a host that nobody looked at.
+#[must_use]
+pub fn base(headers: &HeaderMap) -> String {
+    let said = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let scheme = if said("x-forwarded-proto").trim().eq_ignore_ascii_case("https") { "https" } else { "http" };
+    format!("{scheme}://{}", said("host"))
+}
+
 fn text(value: &header::HeaderValue) -> String {
     String::from_utf8_lossy(value.as_bytes()).into_owned()
 }
@@ -92,6 +101,7 @@ fn text(value: &header::HeaderValue) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use actix_web::test::TestRequest;
 
     fn allowed(bind: &str, public_url: Option<&str>, hosts: &[&str]) -> Vec<bool> {
         let names = Hosts::new(bind.parse().unwrap(), public_url);
@@ -128,6 +138,22 @@ mod tests {
         assert_eq!(allowed("192.0.2.7:8080", None, &literals), [true, true, false, false]);
         assert_eq!(allowed("0.0.0.0:8080", None, &literals), [true; 4]);
         assert_eq!(allowed("[::]:8080", None, &literals), [true; 4]);
+    }
+
+    #[test]
+    fn an_address_of_ours_is_made_of_the_name_that_was_checked() {
+        let of = |more: &[(&str, &str)]| {
+            let request = TestRequest::default().insert_header(("host", "localhost:8080"));
+            let request = more.iter().fold(request, |request, header| request.insert_header(*header));
+            base(request.to_http_request().headers())
+        };
+        assert_eq!(of(&[]), "http://localhost:8080");
+        assert_eq!(
+            of(&[("x-forwarded-host", "evil.example"), ("x-forwarded-proto", "HTTPS")]),
+            "https://localhost:8080"
+        );
+        let forged = [("forwarded", "host=evil.example;proto=javascript"), ("x-forwarded-proto", "javascript")];
+        assert_eq!(of(&forged), "http://localhost:8080");
     }
 
     #[test]

@@ -145,9 +145,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(at("/rejected", rejected::get))
         .service(at("/about", about::get))
         .service(
-            http::resource("/api/v1/live")
-                .route(http::get().to(live::get))
-                .default_service(http::to(reply::not_allowed)),
+            http::resource("/api/v1/live").route(http::get().to(live::get)).default_service(http::to(reply::only_get)),
         )
         .service(at("/healthz", health::alive))
         .service(at("/readyz", health::ready))

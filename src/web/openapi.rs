@@ -110,7 +110,8 @@ impl Entry {
             Some(moved) => operation.response("303", moved.build()),
             None => operation,
         };
-        let same = "Unchanged since the answer whose `ETag` was given in `If-None-Match`";
+        let same = "Unchanged since the answer whose `ETag` was given in `If-None-Match`, but for how long running calls \
+                    have lasted and for the moment of the answer";
         if self.has_tag() {
             return operation.response("304", ResponseBuilder::new().description(same).build()).build();
         }

@@ -44,7 +44,8 @@ impl Ask {
 fn is_for_programs(path: &str) -> bool {
     let is_page = path == "/api/docs" || path.starts_with("/api/docs/");
     let starts = ["/api/", "/badge/", "/feed/"];
-    !is_page && (path == "/api" || path == "/metrics" || starts.iter().any(|start| path.starts_with(start)))
+    let exact = ["/api", "/metrics", "/healthz", "/readyz"];
+    !is_page && (exact.contains(&path) || starts.iter().any(|start| path.starts_with(start)))
 }
 
 /// The entries of the navigation.
@@ -272,6 +273,13 @@ pub fn failure(ask: &Ask, error: &Error) -> HttpResponse {
 /// Every address that nobody answers.
 pub async fn unknown(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
     failure(&Ask::of(&req, &web), &Error::Unrecognized)
+}
+
+/// Every method but GET, where an answer has no end.
+pub async fn only_get(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
+    let mut response = failure(&Ask::of(&req, &web), &Error::NotAllowed);
+    response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET"));
+    response
 }
 
 /// Every method but GET and HEAD.

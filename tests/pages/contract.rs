@@ -142,7 +142,7 @@ async fn every_answer_is_as_the_document_says() {
 async fn no_address_takes_a_parameter_that_it_does_not_know() {
     let site = Site::filled("unknown").await;
     let document = site.json("/api/v1/openapi.json").await;
-    for path in document["paths"].as_object().unwrap().keys().filter(|path| !path.ends_with('z')) {
+    for path in document["paths"].as_object().unwrap().keys() {
         let asked = path.replace("{id}", &quote(ROOM)).replace("{name}", "example.org");
         let answer = site.client.get(format!("{}{asked}?nonsense=1", site.base)).send().await.unwrap();
         assert_eq!(answer.status(), 400, "{path}");

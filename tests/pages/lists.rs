@@ -48,6 +48,11 @@ async fn all(site: &Site, path: &str) -> Vec<Value> {
 #[tokio::test]
 async fn calls_are_sorted_alike_on_the_page_in_json_and_in_files() {
     let site = filled("sorted").await;
+    let page = site.html("/calls?sort=people").await;
+    assert!(page.contains("<option value=\"people\" selected>"));
+    for word in ["started", "-duration", "duration", "-people", "people", "-peak", "peak"] {
+        assert!(page.contains(&format!("<option value=\"{word}\"")), "{word}");
+    }
     for (sort, key) in [("started", "started_ms"), ("duration", "duration_ms"), ("people", "people"), ("peak", "peak")]
     {
         for minus in ["", "-"] {

@@ -219,6 +219,8 @@ async fn errors_have_one_shape_and_the_routes_way() {
     assert_eq!(answer.json::<Value>().await.unwrap()["errcode"], "M_UNRECOGNIZED");
     let answer = site.client.head(format!("{}/calls", site.base)).send().await.unwrap();
     assert_eq!(answer.status(), 200);
+    let answer = site.client.head(format!("{}/api/v1/live", site.base)).send().await.unwrap();
+    assert_eq!((answer.status().as_u16(), answer.headers()["allow"].to_str().unwrap()), (405, "GET"));
 }
 
 #[tokio::test]

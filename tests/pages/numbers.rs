@@ -1,6 +1,6 @@
 //! The pages of numbers: statistics, servers, SFUs, and the wall; what they say, in both ways.
 
-use crate::site::{MINUTE, NOW, ROOM, Site, text};
+use crate::site::{MINUTE, NOW, ROOM, Site, event, text};
 use callscope::store::vantages;
 use serde_json::{Value, json};
 
@@ -47,6 +47,8 @@ async fn a_period_is_summed_and_compared() {
     assert_eq!((days.as_array().unwrap().len(), &days[29]["calls"]), (30, &json!(2)));
     let html = site.html("/statistics").await;
     assert!(html.contains("Last 30 days") && html.contains("1 h 50") && html.contains("Hours are in UTC"), "{html}");
+    let row = format!("<td data-hour=\"{}\">Sunday, 14:00 to 15:00</td><td class=\"num\">10 min</td>", 6 * 24 + 14);
+    assert!(html.contains(&row), "{html}");
     assert!(html.contains("30 to 60: 0 calls") && html.contains("1 to 2 h: 1 call"));
     let error = site.get("/api/v1/statistics?period=8d").await;
     assert!(error.status == 400 && text(&error.json()["error"]).contains("7d, 30d, 90d, 365d"));
@@ -122,4 +124,19 @@ async fn what_is_empty_says_what_was_looked_at() {
     assert!(site.html("/servers").await.contains("No server was seen in a call"));
     assert!(site.html("/transports").await.contains("No transport was named"));
     assert!(site.html("/wall").await.contains("No room is watched yet"));
+}
+
+#[tokio::test]
+async fn who_uses_an_sfu_now_is_never_kept() {
+    let site = Site::filled("used").await;
+    let first = site.json("/api/v1/transports").await;
+    assert_eq!(
+        (&first["busy"], &first["data"][0]["devices_now"], &first["data"][0]["last_ms"]),
+        (&json!(1), &json!(1), &json!(NOW))
+    );
+    let key = "_@alice:example.org_AA_m.call";
+    let leave = event("$gone", "org.matrix.msc3401.call.member", "@alice:example.org", key, 0, json!({}));
+    site.write(vec![leave]).await;
+    let left = site.json("/api/v1/transports").await;
+    assert_eq!((&left["busy"], &left["data"][0]["devices_now"]), (&json!(0), &json!(0)), "{left}");
 }

@@ -137,6 +137,7 @@ async fn feeds_hold_the_calls_that_are_over() {
         assert!(
             atom.text.contains(text(&past["ended_at"])) && !atom.text.contains(EVIL) && !atom.text.contains('\u{202e}')
         );
+        assert!(atom.text.contains("<id>urn:callscope:"), "the same under whatever name");
         let ics = site.get(&format!("{path}.ics")).await;
         assert_eq!((ics.status, ics.kind.as_str()), (200, "text/calendar; charset=utf-8"));
         assert!(ics.text.contains("DTSTART:20261122T094716Z\r\nDTEND:20261122T104716Z\r\n"), "{}", ics.text);

@@ -213,7 +213,7 @@ impl Form {
 
     /// The choices of the order for the form: word, what it says, and whether it is this one.
     #[must_use]
-    pub fn orders(&self) -> [(&'static str, &'static str, bool); 6] {
+    pub fn orders(&self) -> [(&'static str, &'static str, bool); 8] {
         let here = self.chosen.word();
         [
             ("", "Newest first"),
@@ -221,7 +221,9 @@ impl Form {
             ("-duration", "Longest first"),
             ("duration", "Shortest first"),
             ("-people", "Most people first"),
+            ("people", "Fewest people first"),
             ("-peak", "Most at once first"),
+            ("peak", "Fewest at once first"),
         ]
         .map(|(word, says)| (word, says, word == here || (word.is_empty() && self.chosen.is_default())))
     }

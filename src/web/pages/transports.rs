@@ -1,12 +1,14 @@
 //! `/transports`: what carried the calls of a period: by SFU its calls, devices, time, and the homeservers it served.
 
 use super::period::{LIMIT, OF_LIST, Period};
+use crate::rtc::transport::Transport;
 use crate::store::carried::{self, Carried};
 use crate::store::probes::{self, SfuResult};
+use crate::store::sessions;
 use crate::web::draw::sfu::{Paint, Sfus};
 use crate::web::draw::{Num, ratio};
 use crate::web::error::Error;
-use crate::web::facts::{SfuProbeFacts, Stamp};
+use crate::web::facts::{CallFacts, SfuProbeFacts, Stamp};
 use crate::web::kept::Kept;
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
@@ -122,6 +124,18 @@ pub(in crate::web) async fn all(
 ) -> Result<Transports, Error> {
     let (period, chosen) = (Period::of(query)?, sort::TRANSPORTS.read(query)?);
     let mut page = kept.get(period.word(), load(web, ask, period)).await?;
+    // Who uses them now is looked at anew each time.
+    let calls = sessions::active(&web.store, ask.viewer, ask.now).await?;
+    let now = now_of(&super::with_members(web, ask, calls).await?);
+    for row in &mut page.data {
+        let used =
+            |(transport, _): &&(Transport, i64)| transport.kind == row.kind && transport.service_url == row.service_url;
+        row.devices_now = now.iter().find(used).map_or(0, |(_, devices)| *devices);
+        if row.devices_now > 0 {
+            (row.last_ms, row.last_at) = (ask.now, Stamp(ask.now));
+        }
+    }
+    page.busy = page.data.iter().filter(|row| row.devices_now > 0).count();
     page.data = chosen.all(page.data, |row| key(chosen, row));
     let mut probed = probes::all::<SfuResult>(&web.store, ask.viewer).await?;
     for row in &mut page.data {
@@ -130,6 +144,18 @@ pub(in crate::web) async fn all(
     }
     page.probing = web.options.probing;
     Ok(Transports { chosen, ..page })
+}
+
+/// The devices that use each transport now.
+fn now_of(calls: &[CallFacts]) -> Vec<(Transport, i64)> {
+    let mut found: Vec<(Transport, i64)> = Vec::new();
+    for transport in calls.iter().flat_map(CallFacts::present).filter_map(|member| member.transport.as_ref()) {
+        match found.iter_mut().find(|(known, _)| known == transport) {
+            Some((_, devices)) => *devices += 1,
+            None => found.push((transport.clone(), 1)),
+        }
+    }
+    found
 }
 
 /// What a transport is sorted by.
