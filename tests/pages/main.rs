@@ -173,29 +173,32 @@ async fn calls_are_searched_by_all_that_is_known_of_them() {
     }
 }
 
+/// Questions that get an error: path, status, errcode.
+const ERRORS: [(&str, u16, &str); 18] = [
+    ("/calls?rom=1", 400, "M_INVALID_PARAM"),
+    ("/calls?limit=0", 400, "M_INVALID_PARAM"),
+    ("/calls?cursor=zz", 400, "M_INVALID_PARAM"),
+    ("/calls?from=soon", 400, "M_INVALID_PARAM"),
+    ("/calls?kind=x", 400, "M_INVALID_PARAM"),
+    ("/calls?sort=colour", 400, "M_INVALID_PARAM"),
+    ("/rooms?sort=colour", 400, "M_INVALID_PARAM"),
+    ("/servers?limit=501", 400, "M_INVALID_PARAM"),
+    ("/transports?cursor=00", 400, "M_INVALID_PARAM"),
+    ("/calls?min_people=-1", 400, "M_INVALID_PARAM"),
+    ("/status?x=%3Cscript%3E", 400, "M_INVALID_PARAM"),
+    ("/calls?q=%00", 400, "M_INVALID_PARAM"),
+    ("/rejected?room=%21a%0A:b", 400, "M_INVALID_PARAM"),
+    ("/rooms/%21a%00:b", 404, "M_NOT_FOUND"),
+    ("/servers/a%1Fb", 404, "M_NOT_FOUND"),
+    ("/calls/nothing", 404, "M_NOT_FOUND"),
+    ("/rooms/%21nothing:x", 404, "M_NOT_FOUND"),
+    ("/nowhere", 404, "M_UNRECOGNIZED"),
+];
+
 #[tokio::test]
 async fn errors_have_one_shape_and_the_routes_way() {
     let site = Site::filled("errors").await;
-    for (path, status, errcode) in [
-        ("/calls?rom=1", 400, "M_INVALID_PARAM"),
-        ("/calls?limit=0", 400, "M_INVALID_PARAM"),
-        ("/calls?cursor=zz", 400, "M_INVALID_PARAM"),
-        ("/calls?from=soon", 400, "M_INVALID_PARAM"),
-        ("/calls?kind=x", 400, "M_INVALID_PARAM"),
-        ("/calls?sort=colour", 400, "M_INVALID_PARAM"),
-        ("/rooms?sort=colour", 400, "M_INVALID_PARAM"),
-        ("/servers?limit=501", 400, "M_INVALID_PARAM"),
-        ("/transports?cursor=00", 400, "M_INVALID_PARAM"),
-        ("/calls?min_people=-1", 400, "M_INVALID_PARAM"),
-        ("/status?x=%3Cscript%3E", 400, "M_INVALID_PARAM"),
-        ("/calls?q=%00", 400, "M_INVALID_PARAM"),
-        ("/rejected?room=%21a%0A:b", 400, "M_INVALID_PARAM"),
-        ("/rooms/%21a%00:b", 404, "M_NOT_FOUND"),
-        ("/servers/a%1Fb", 404, "M_NOT_FOUND"),
-        ("/calls/nothing", 404, "M_NOT_FOUND"),
-        ("/rooms/%21nothing:x", 404, "M_NOT_FOUND"),
-        ("/nowhere", 404, "M_UNRECOGNIZED"),
-    ] {
+    for (path, status, errcode) in ERRORS {
         let json = site.get(&format!("/api/v1{path}")).await;
         let body = json.json();
         assert_eq!(
