@@ -25,15 +25,18 @@ const MOVE: &str = "insert into scans (name, stream) values ('holes', $1)
     on conflict (name) do update set stream = excluded.stream";
 const END: &str =
     "select max(stream) from (select stream from events where stream > $1 order by stream limit $2) as span";
-// Only what tells of calls: of every other state the newest is enough. What a walk may yet bring is no hole.
+// Only what tells of calls: of every other state the newest is enough.
 const FIND: &str = "insert into holes (room_id, event_id, depth, due_ms)
     select e.room_id, e.replaces_state, coalesce((select h.depth + 1 from holes h
         where h.room_id = e.room_id and h.event_id = e.event_id), 1), 0
     from events e where e.stream > $1 and e.stream <= $2 and e.chain is not null and e.replaces_state is not null
         and e.origin_server_ts >= $3
-        and not exists (select 1 from walks w where w.room_id = e.room_id and w.done_ms is null)
         and not exists (select 1 from events p where p.event_id = e.replaces_state and p.room_id = e.room_id)
     on conflict (room_id, event_id) do nothing";
+
+// What a walk brought meanwhile is no hole.
+const FILLED: &str = "delete from holes where due_ms <= 0 and exists
+    (select 1 from events p where p.event_id = holes.event_id and p.room_id = holes.room_id)";
 
 /// Looks through the events stored since the last time for holes; `horizon_ms`: what is older is left alone.
 ///
@@ -44,14 +47,19 @@ pub async fn find(store: &Store, horizon_ms: Option<i64>) -> Result<(), Error> {
         let mut tx = store.writing().await?;
         let from: i64 = sqlx::query_scalar(CURSOR).fetch_optional(&mut *tx).await?.unwrap_or(0);
         let to: Option<i64> = sqlx::query_scalar(END).bind(from).bind(SCAN).fetch_one(&mut *tx).await?;
-        let Some(to) = to else { return Ok(()) };
+        let Some(to) = to else {
+            sqlx::query(FILLED).execute(&mut *tx).await?;
+            return Ok(tx.commit().await?);
+        };
         sqlx::query(FIND).bind(from).bind(to).bind(horizon_ms.unwrap_or(i64::MIN)).execute(&mut *tx).await?;
         sqlx::query(MOVE).bind(to).execute(&mut *tx).await?;
         tx.commit().await?;
     }
 }
 
+// What an open walk may yet bring is not asked for.
 const TODO: &str = "select room_id, event_id, tries from holes where due_ms <= $1 and depth <= $2
+    and not exists (select 1 from walks w where w.room_id = holes.room_id and w.done_ms is null)
     order by depth, room_id, event_id limit $3";
 
 /// Holes to ask for at `now`, at most `limit`.
