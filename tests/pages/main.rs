@@ -217,6 +217,11 @@ async fn errors_have_one_shape_and_the_routes_way() {
         "unknown parameter \"rom\"; known here: q, room, server, user, application, status, kind, from, to, min_minutes, \
          min_people, sort, cursor, limit"
     );
+}
+
+#[tokio::test]
+async fn each_address_says_which_methods_it_answers() {
+    let site = Site::filled("methods").await;
     let answer = site.client.post(format!("{}/api/v1/calls", site.base)).send().await.unwrap();
     assert_eq!((answer.status().as_u16(), answer.headers()["allow"].to_str().unwrap()), (405, "GET, HEAD"));
     assert_eq!(answer.json::<Value>().await.unwrap()["errcode"], "M_UNRECOGNIZED");

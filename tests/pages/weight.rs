@@ -1,6 +1,6 @@
 //! No page is too heavy, however much there is to tell: 60,000 bytes, uncompressed.
 
-use crate::site::{MINUTE, NOW, Site, event, quote, text};
+use crate::site::{MINUTE, NOW, ROOM, Site, event, quote, text};
 use callscope::store::rooms;
 use serde_json::{Value, json};
 
@@ -198,4 +198,25 @@ async fn many_rooms_with_long_names_make_no_page_heavy() {
         light(&site, "long-rooms", path).await;
     }
     assert_eq!(site.html("/rooms").await.matches("<tr id=").count(), 50, "no room is left out");
+}
+
+#[tokio::test]
+async fn what_a_pointer_is_told_of_a_stay_the_keyboard_reaches() {
+    let site = Site::filled("keyboard").await;
+    let (long, often) = ("@long:server.example", "@often:server.example");
+    let mut events = vec![says("$long", (long, "L"), 3000, true)];
+    for stay in 0..3 {
+        events.push(says(&format!("$in{stay}"), (often, "O"), 2900 - stay * 700, true));
+        events.push(says(&format!("$out{stay}"), (often, "O"), 2600 - stay * 700, false));
+    }
+    site.write_to(HALL, events).await;
+    let picture = async |room: &str| {
+        let page = light(&site, "keyboard", &format!("/calls/{}", the_call_of(&site, room).await)).await;
+        page.split_once("class=\"tl\"").unwrap().1.split_once("</section>").unwrap().0.to_owned()
+    };
+    let several = picture(HALL).await;
+    assert_eq!(several.matches("y=\"8\" tabindex=\"0\" role=\"img\"><title>").count(), 3, "{several}");
+    assert!(!several.contains("y=\"8\"><title>"), "no bar tells more than it tells the keyboard: {several}");
+    let one = picture(ROOM).await;
+    assert!(one.contains("role=\"img\" tabindex=\"0\"><title>"), "a row with one stay is one stop: {one}");
 }

@@ -69,6 +69,14 @@ pub struct Row {
     pub absent: bool,
 }
 
+impl Row {
+    /// Does its title say all there is? Then no part of it has a title of its own.
+    #[must_use]
+    pub fn is_one(&self) -> bool {
+        self.bars.iter().all(|bar| bar.title.is_empty()) && !self.glyphs.iter().any(|glyph| glyph.merged)
+    }
+}
+
 /// One stay, or several that touch on one SFU.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bar {
