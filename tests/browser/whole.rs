@@ -27,7 +27,8 @@ async fn every_page_is_whole_with_and_without_javascript() {
             let seen = plain(&browser.text("page", "main").await);
             assert!(seen.len() > 20, "{path} is not empty: {seen}");
             for fact in facts {
-                let fact = plain(&fact);
+                // Lists show the beginning of a very long name.
+                let fact: String = plain(&fact).chars().take(120).collect();
                 assert!(seen.contains(&fact), "{path}, js {js}: no {fact} in {seen}");
             }
             assert!(opened["bytes"].as_u64() < Some(BYTES_MAX), "{path}: {} bytes", opened["bytes"]);

@@ -64,6 +64,9 @@ pub fn words(table: &[(&str, &'static str)], name: &str) -> Option<&'static str>
     table.iter().find(|(known, _)| *known == name).map(|(_, words)| *words)
 }
 
+/// No control characters: not every database takes them in a text.
+const NO_CONTROL: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
+
 /// The values that a parameter may have.
 fn shape(path: &str, name: &str) -> Value {
     let empty = json!({ "type": "string", "maxLength": 0, "description": "As if it were not there: so forms send it" });
@@ -88,7 +91,7 @@ fn shape(path: &str, name: &str) -> Value {
             { "type": "string", "format": "date", "description": "A day, in UTC" },
             empty,
         ] }),
-        _ => json!({ "type": "string", "maxLength": 1024 }),
+        _ => json!({ "type": "string", "maxLength": 1024, "pattern": NO_CONTROL }),
     }
 }
 
