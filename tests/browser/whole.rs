@@ -122,3 +122,28 @@ async fn nobody_is_kept_out_where_nothing_was_seen_yet() {
         browser.close("page").await;
     }
 }
+
+#[tokio::test]
+#[ignore = "needs Chromium and Node.js: `scripts/test browser`"]
+async fn a_bar_of_the_timeline_says_what_it_is_where_it_has_the_focus() {
+    const FOCUS: &str = "(() => { const bar = document.querySelector('.tl [tabindex]'); bar.focus();
+        const tip = document.querySelector('.tip'); const box = tip?.getBoundingClientRect();
+        return [bar.querySelector('title').textContent, tip?.textContent,
+            box && box.left >= 0 && box.right <= innerWidth && box.top >= 0 && box.bottom <= innerHeight]; })()";
+    const ESCAPE: &str =
+        "document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {key: 'Escape', bubbles: true}));
+        document.querySelectorAll('.tip').length";
+    let app = demo().await;
+    let mut browser = Browser::start().await;
+    let calls = app.http.get("/api/v1/calls?status=ended&kind=group&limit=1").await.ok();
+    let path = format!("{}/calls/{}", app.http.base, calls["data"][0]["id"].as_str().expect("an ended call"));
+    for width in [1280, 360] {
+        browser.open("page", &path, json!({"width": width})).await;
+        let told = browser.eval("page", FOCUS).await;
+        assert!(told[0].as_str().is_some_and(|title| !title.is_empty()), "{told}");
+        assert_eq!(told[0], told[1], "{width} px");
+        assert_eq!(told[2], true, "the words are in sight, {width} px");
+        assert_eq!(browser.eval("page", ESCAPE).await, 0, "the Escape key takes it away");
+        browser.close("page").await;
+    }
+}

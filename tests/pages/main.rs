@@ -271,7 +271,7 @@ async fn changes_are_told_at_once_and_files_are_kept() {
     assert_eq!(std::str::from_utf8(&told).unwrap(), format!("event: change\ndata: {data}\n\n"));
 
     let page = site.get("/").await.text;
-    for name in ["style.css", "theme.js", "time.js", "live.js", "favicon.svg"] {
+    for name in ["style.css", "theme.js", "time.js", "detail.js", "live.js", "favicon.svg"] {
         let start = page.find(&format!("/static/{name}?v=")).unwrap();
         let path = page[start..].split('"').next().unwrap();
         let answer = site.client.get(format!("{}{path}", site.base)).send().await.unwrap();

@@ -49,8 +49,9 @@ const commands = {
     },
     // `links`: where the matching anchors lead, without the query.
     async links(c) {
-        const all = await pages.get(c.page).page.locator(c.selector).all();
-        const hrefs = await Promise.all(all.map((a) => a.getAttribute("href", { timeout: 2000 }).catch(() => null)));
+        // All at one moment: the page may change between two questions.
+        const read = (all) => all.map((a) => a.getAttribute("href"));
+        const hrefs = await pages.get(c.page).page.locator(c.selector).evaluateAll(read);
         return hrefs.filter(Boolean).map((h) => h.split(/[?#]/)[0]);
     },
     async count(c) {

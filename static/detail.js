@@ -1,0 +1,41 @@
+// Shows what a drawn shape says, its <title>, beside it: when it gets the focus or is tapped, where a hover's hint never comes.
+// Works without this file too: the tables beneath the pictures hold the same.
+(() => {
+  const tip = document.createElement("p");
+  tip.className = "tip";
+  tip.setAttribute("aria-hidden", "true");
+  let shape = null;
+
+  // The shape that says something: itself, or the drawing around it.
+  const telling = (target) => {
+    for (let at = target; at instanceof SVGElement; at = at.parentNode) {
+      if ([...at.children].some((child) => child.nodeName === "title" && child.textContent.trim())) return at;
+    }
+    return null;
+  };
+  const hide = () => {
+    shape = null;
+    tip.remove();
+  };
+  const show = (target) => {
+    const found = telling(target);
+    if (!found) return hide();
+    shape = found;
+    tip.textContent = [...found.children].find((child) => child.nodeName === "title").textContent;
+    document.body.append(tip);
+    const [box, own] = [found.getBoundingClientRect(), tip.getBoundingClientRect()];
+    const wide = document.documentElement.clientWidth;
+    const left = Math.min(Math.max(box.left + box.width / 2 - own.width / 2, 8), wide - own.width - 8);
+    const above = box.top - own.height - 8;
+    tip.style.left = `${left + scrollX}px`;
+    tip.style.top = `${(above > 0 ? above : box.bottom + 8) + scrollY}px`;
+  };
+
+  addEventListener("focusin", (event) => show(event.target));
+  addEventListener("focusout", hide);
+  addEventListener("click", (event) => show(event.target));
+  addEventListener("keydown", (event) => event.key === "Escape" && hide());
+  addEventListener("resize", hide);
+  // A page brought up to date may have taken the shape away.
+  new MutationObserver(() => shape && !shape.isConnected && hide()).observe(document.body, { childList: true, subtree: true });
+})();
