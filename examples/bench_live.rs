@@ -72,7 +72,11 @@ fn room(number: usize, now: i64) -> RoomBatch {
             "sender": user, "origin_server_ts": now - 60_000, "state_key": format!("_{user}_DEVICE_m.call"),
             "content": {"application": "m.call", "call_id": "", "scope": "m.room", "device_id": "DEVICE", "expires": 14_400_000,
                 "focus_active": {"type": "livekit", "focus_selection": "oldest_membership"}, "foci_preferred": []}});
-        Arrival { json: json.to_string(), event: RoomEvent::from_json(&json, Some(now)).unwrap(), in_timeline: true }
+        Arrival {
+            json: json.to_string(),
+            event: RoomEvent::from_json(&json, Some(now)).unwrap().into(),
+            in_timeline: true,
+        }
     };
     let arrivals = (0..4).map(|person| join(number + person)).collect();
     RoomBatch {

@@ -44,7 +44,7 @@ fn event(at: usize, device: usize, time: i64, created: i64, joined: bool) -> Arr
         "type": "org.matrix.msc3401.call.member", "sender": user, "origin_server_ts": time,
         "state_key": format!("_{user}_DEVICE{device:04}_m.call"), "content": content});
     let event = RoomEvent::from_json(&json, None).unwrap();
-    Arrival { json: json.to_string(), event, in_timeline: true }
+    Arrival { json: json.to_string(), event: event.into(), in_timeline: true }
 }
 
 /// Calls with gaps between them: two devices join, a minute later they leave.
@@ -247,7 +247,7 @@ async fn fill(path: &str, events: usize) {
         for from in (0..events / share).step_by(BATCH) {
             let mut arrivals: Vec<Arrival> = (from..(from + BATCH).min(events / share)).map(make).collect();
             for arrival in &mut arrivals {
-                arrival.event.event_id.push_str(name);
+                std::sync::Arc::make_mut(&mut arrival.event).event_id.push_str(name);
             }
             let mut batch = batch(arrivals, Source::Backfill);
             batch.rooms[0].room_id = format!("!{name}:server0.example.org");

@@ -59,7 +59,11 @@ fn call(number: usize, calls: usize) -> Vec<Arrival> {
         let json = json!({"event_id": format!("${number}{word}{:a>30}", ""), "type": "org.matrix.msc3401.call.member",
             "sender": user, "origin_server_ts": time, "state_key": format!("_{user}_DEVICE_m.call"),
             "content": content});
-        Arrival { json: json.to_string(), event: RoomEvent::from_json(&json, Some(time)).unwrap(), in_timeline: true }
+        Arrival {
+            json: json.to_string(),
+            event: RoomEvent::from_json(&json, Some(time)).unwrap().into(),
+            in_timeline: true,
+        }
     };
     let mut events = vec![event("join", start, content)];
     if number + ACTIVE < calls {

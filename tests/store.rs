@@ -29,7 +29,7 @@ const LATER: i64 = 1_800_000_000_000;
 
 fn arrivals(room: &[Value]) -> Vec<Arrival> {
     let arrival = |json: &Value| Arrival {
-        event: RoomEvent::from_recorded(json).unwrap(),
+        event: RoomEvent::from_recorded(json).unwrap().into(),
         json: json.to_string(),
         in_timeline: true,
     };
@@ -167,7 +167,7 @@ proptest! {
             (Just(room), order, prop::collection::vec(1..6_usize, 1..12))
         })
     ) {
-        let want = derived(&rtc::derive(ROOM, arrivals(&room).into_iter().map(|a| a.event), &Rules::default()));
+        let want = derived(&rtc::derive(ROOM, arrivals(&room).into_iter().map(|a| (*a.event).clone()), &Rules::default()));
         let got = block(async {
             let (store, place) = open().await;
             let store = if fine { store.with_grain(Grain { checkpoint: 2, page: 5, tally: 2, rare: 0 }) } else { store };

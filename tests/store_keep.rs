@@ -47,7 +47,7 @@ fn block<F: Future>(future: F) -> F::Output {
 
 fn batch(room: &[Value]) -> Batch {
     let arrival = |json: &Value| Arrival {
-        event: RoomEvent::from_recorded(json).unwrap(),
+        event: RoomEvent::from_recorded(json).unwrap().into(),
         json: json.to_string(),
         in_timeline: true,
     };

@@ -16,7 +16,7 @@ pub(super) fn add(room: &mut RoomBatch, events: &[Value], in_timeline: bool, now
                     event.received_ts = None;
                 }
                 let json = text(raw, &event);
-                room.arrivals.push(Arrival { event, json, in_timeline });
+                room.arrivals.push(Arrival { event: event.into(), json, in_timeline });
             }
             Err(reason) => {
                 let text = raw.to_string();

@@ -1,5 +1,6 @@
 //! Natural keys: short hashes, so that a rebuild gives the same ids and links live on.
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 /// A hash of some texts, `bytes` long, in hex. Unambiguous: each text goes in with its length.
@@ -10,9 +11,8 @@ pub fn hash(parts: &[&str], bytes: usize) -> String {
         digest.update((part.len() as u64).to_be_bytes());
         digest.update(part.as_bytes());
     }
-    let mut text = hex::encode(digest.finalize());
-    text.truncate(2 * bytes);
-    text
+    let digest = digest.finalize();
+    HEXLOWER.encode(digest.get(..bytes).unwrap_or(&digest))
 }
 
 #[cfg(test)]

@@ -5,13 +5,14 @@ use super::batch::{Arrival, Batch, RoomBatch, Source};
 use super::events::event;
 use super::fresh::Fresh;
 use super::rows::{Rows, Statement};
-use super::{Error, Tx, rooms};
+use super::{Error, Tx, int, rooms};
 use crate::rtc::event::{Kind, Reason, RoomEvent};
 use crate::rtc::id::hash;
 use crate::rtc::member;
 use sqlx::Row;
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 /// What new events of one room touch. Times in ms.
 #[derive(Debug, Clone, Default)]
@@ -68,7 +69,7 @@ impl<'a> New<'a> {
 
 /// An event that is new or tells more than before.
 struct News<'a> {
-    event: Cow<'a, RoomEvent>,
+    event: Cow<'a, Arc<RoomEvent>>,
     /// As it was before.
     old: Option<RoomEvent>,
     chain: Option<String>,
@@ -95,49 +96,68 @@ pub(super) async fn append(tx: &mut Tx, batch: &Batch, room: &RoomBatch, touched
     Ok(())
 }
 
-static IDS: Rows =
-    Rows::new("select event_id, vantage_id, source from events where room_id || '' = $1 and event_id in (", "?", ")");
-
-async fn some(
+async fn some<'a>(
     tx: &mut Tx,
     batch: &Batch,
     room: &RoomBatch,
-    arrivals: &[Arrival],
+    arrivals: &'a [Arrival],
     stream: &mut i64,
     touched: &mut Touched,
 ) -> Result<(), Error> {
-    let ids: Vec<&str> = arrivals.iter().map(|arrival| arrival.event.event_id.as_str()).collect();
-    let mut known: HashMap<String, bool> = HashMap::new();
-    for row in IDS.look_up(tx, &room.room_id, &ids).await? {
-        let by_this_way = row.try_get::<Option<&str>, _>("vantage_id")? == Some(&batch.vantage_id)
-            && row.try_get::<&str, _>("source")? == room.source.as_str();
-        known.insert(row.try_get("event_id")?, by_this_way);
-    }
-    let mut fresh: Vec<New> = Vec::new();
-    let mut copies: Vec<&Arrival> = Vec::new();
-    let mut other_ways: Vec<&Arrival> = Vec::new();
-    for arrival in arrivals {
-        if let Some(by_this_way) = known.get(&arrival.event.event_id) {
-            copies.push(arrival);
-            other_ways.extend(Some(arrival).filter(|_| !by_this_way));
-        } else {
-            *stream += 1;
-            known.insert(arrival.event.event_id.clone(), true);
-            fresh.push(New::of(arrival, *stream));
-        }
-    }
-    insert(tx, batch, room, &fresh).await?;
-    rooms::people(tx, &room.room_id, fresh.iter().map(|new| &new.arrival.event)).await?;
+    let mut ids: HashSet<&str> = HashSet::with_capacity(arrivals.len());
+    let (first, twice): (Vec<&Arrival>, Vec<&Arrival>) =
+        arrivals.iter().partition(|arrival| ids.insert(&arrival.event.event_id));
+    let numbered = first.into_iter().zip(*stream + 1..);
+    let tried: Vec<New> = numbered.map(|(arrival, stream)| New::of(arrival, stream)).collect();
+    // Most are new: which are not is asked only when some are not.
+    let known = match insert(tx, batch, room, &tried).await? {
+        inserted if usize::try_from(inserted) == Ok(tried.len()) => HashMap::new(),
+        _ => known(tx, batch, room, &tried, *stream).await?,
+    };
+    *stream += int(tried.len());
+    let (fresh, old): (Vec<New>, Vec<New>) =
+        tried.into_iter().partition(|new| !known.contains_key(&new.arrival.event.event_id));
+    let other_way = |new: &&New| known.get(&new.arrival.event.event_id) == Some(&false);
+    let other_ways: Vec<&Arrival> = old.iter().filter(other_way).map(|new| new.arrival).collect();
+    let copies: Vec<&Arrival> = old.iter().map(|new| new.arrival).chain(twice).collect();
+    let chains = fresh.iter().filter_map(|new| Some((new.arrival.event.sender.as_str(), new.chain.as_deref()?)));
+    wrote(tx, room, chains).await?;
+    rooms::people(tx, &room.room_id, fresh.iter().map(|new| new.arrival.event.as_ref())).await?;
     touched.new_events += fresh.len();
     fresh.iter().filter(|new| new.chain.is_some()).for_each(|new| touched.fresh.note(&new.arrival.event));
-    let news = fresh.into_iter();
-    let news = news.map(|new| News { event: Cow::Borrowed(&new.arrival.event), old: None, chain: new.chain });
-    let mut news: Vec<News> = news.collect();
+    let news = |new: New<'a>| News { event: Cow::Borrowed(&new.arrival.event), old: None, chain: new.chain };
+    let mut news: Vec<News> = fresh.into_iter().map(news).collect();
     for copy in &copies {
         news.extend(absorb(tx, room, copy, &mut touched.fresh).await?);
     }
     seen_again(tx, batch, room, &other_ways).await?;
     touch(tx, &room.room_id, &news, touched).await
+}
+
+static KNOWN: Rows = Rows::new(
+    "select event_id, stream, vantage_id, source from events where room_id || '' = $1 and event_id in (",
+    "?",
+    ")",
+);
+
+/// Which of these events were there before, and whether they had come from this vantage by this way.
+async fn known(
+    tx: &mut Tx,
+    batch: &Batch,
+    room: &RoomBatch,
+    tried: &[New<'_>],
+    before: i64,
+) -> Result<HashMap<String, bool>, Error> {
+    let ids: Vec<&str> = tried.iter().map(|new| new.arrival.event.event_id.as_str()).collect();
+    let mut known = HashMap::new();
+    for row in KNOWN.look_up(tx, &room.room_id, &ids).await? {
+        if row.try_get::<i64, _>("stream")? <= before {
+            let by_this_way = row.try_get::<Option<&str>, _>("vantage_id")? == Some(&batch.vantage_id)
+                && row.try_get::<&str, _>("source")? == room.source.as_str();
+            known.insert(row.try_get("event_id")?, by_this_way);
+        }
+    }
+    Ok(known)
 }
 
 static INSERT: Rows = Rows::new(
@@ -152,7 +172,8 @@ static WROTE: Rows = Rows::new(
     " on conflict (room_id, sender, chain) do nothing",
 );
 
-async fn insert(tx: &mut Tx, batch: &Batch, room: &RoomBatch, fresh: &[New<'_>]) -> Result<(), Error> {
+/// Inserts those that are not there; how many that were.
+async fn insert(tx: &mut Tx, batch: &Batch, room: &RoomBatch, events: &[New<'_>]) -> Result<u64, Error> {
     let source = room.source.as_str();
     let shared = |query: Statement| {
         query.bind(room.room_id.clone()).bind(source).bind(batch.vantage_id.clone()).bind(batch.seen_ms)
@@ -176,9 +197,7 @@ async fn insert(tx: &mut Tx, batch: &Batch, room: &RoomBatch, fresh: &[New<'_>])
             .bind(new.arrival.json.clone())
             .bind(event.time())
     };
-    INSERT.write(tx, fresh, shared, bind).await?;
-    wrote(tx, room, fresh.iter().filter_map(|new| Some((new.arrival.event.sender.as_str(), new.chain.as_deref()?))))
-        .await
+    Ok(INSERT.write(tx, events, shared, bind).await?)
 }
 
 /// Notes who writes on which chain.
@@ -195,7 +214,7 @@ async fn wrote<'c>(
     Ok(())
 }
 
-const KNOWN: &str = "select * from events where event_id = $1 and room_id = $2";
+const STORED: &str = "select * from events where event_id = $1 and room_id = $2";
 const UPDATE: &str = "update events set received_ms = $3, replaces_state = $4, redacts = $5, redacted_ms = $6,
         in_timeline = $7, json = $8, time_ms = $9, chain = $10, rejected = $11 where event_id = $1 and room_id = $2";
 
@@ -207,12 +226,13 @@ async fn absorb(
     fresh: &mut Fresh,
 ) -> Result<Option<News<'static>>, Error> {
     let new = &arrival.event;
-    let row = sqlx::query(KNOWN).bind(&new.event_id).bind(&room.room_id).fetch_one(&mut **tx).await?;
+    let row = sqlx::query(STORED).bind(&new.event_id).bind(&room.room_id).fetch_one(&mut **tx).await?;
     let known = event(&row)?;
     let mut merged = known.clone();
     merged.absorb(new);
+    let merged = Arc::new(merged);
     let was_in_timeline = row.try_get::<i64, _>("in_timeline")? != 0;
-    if merged == known && (was_in_timeline || !arrival.in_timeline) {
+    if *merged == known && (was_in_timeline || !arrival.in_timeline) {
         return Ok(None);
     }
     fresh.note(&merged);
@@ -373,7 +393,8 @@ async fn malformed(
         readable: true,
         redacted_ts: None,
     };
-    let arrival = Arrival { event, json: json.to_owned(), in_timeline: false };
+    let arrival = Arrival { event: Arc::new(event), json: json.to_owned(), in_timeline: false };
     let fresh = New { arrival: &arrival, chain: None, rejected: Some(reason), stream };
-    insert(tx, batch, room, &[fresh]).await
+    insert(tx, batch, room, &[fresh]).await?;
+    Ok(())
 }

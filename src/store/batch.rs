@@ -8,6 +8,7 @@ use super::{Error, Grain, Store, coverage, recount, refold, rooms, snapshots, va
 use crate::rtc::event::{Reason, RoomEvent};
 use crate::rtc::fold::Rules;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// How events came to us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +33,7 @@ impl Source {
 /// One event as it came.
 #[derive(Debug, Clone)]
 pub struct Arrival {
-    pub event: RoomEvent,
+    pub event: Arc<RoomEvent>,
     /// The raw event as JSON text.
     pub json: String,
     /// It came in a timeline, not in a state section: a walk through history may stop here.

@@ -158,7 +158,11 @@ async fn a_day_is_counted_when_it_is_over() {
 fn event(id: &str, user: &str, time: i64, content: &serde_json::Value) -> Arrival {
     let json = json!({"event_id": id, "type": "org.matrix.msc3401.call.member", "sender": user, "origin_server_ts": time,
         "state_key": format!("_{user}_D_m.call"), "content": content});
-    Arrival { json: json.to_string(), event: RoomEvent::from_json(&json, Some(time)).unwrap(), in_timeline: true }
+    Arrival {
+        json: json.to_string(),
+        event: RoomEvent::from_json(&json, Some(time)).unwrap().into(),
+        in_timeline: true,
+    }
 }
 
 fn join(id: &str, user: &str, time: i64) -> Arrival {

@@ -7,6 +7,7 @@ use super::{Error, Store};
 use crate::rtc::event::RoomEvent;
 use sqlx::Row;
 use sqlx::any::AnyRow;
+use std::sync::Arc;
 
 /// An event as it was stored.
 pub(super) fn event(row: &AnyRow) -> Result<RoomEvent, Error> {
@@ -28,26 +29,47 @@ pub(super) fn event(row: &AnyRow) -> Result<RoomEvent, Error> {
     event.with_text(text).map_err(|error| Error::Content(error.to_string()))
 }
 
-/// The columns of [`packed_event`]; `$2`: the texts of events that were stored later are not read. The largest comes last: what is packed so far is copied for each column.
+/// The columns of [`packed_event`]; `$2`: events that were stored later are not read but for what the store adds to
+/// them. The largest comes last: what is packed so far is copied for each column.
 macro_rules! event_columns {
     () => {
-        packed!(text "e.event_id", text "e.kind", text "e.state_key", text "e.sender",
-            number "e.origin_server_ts", number "e.received_ms", text "e.replaces_state", text "e.redacts",
-            number "e.redacted_ms", text "e.rejected", text "e.chain",
-            number "(select min(r.time_ms) from events r where r.redacts = e.event_id and r.room_id = e.room_id)",
-            text "case when e.stream <= $2 then e.json end")
+        concat!(
+            "string_agg(",
+            row!(text "e.event_id", text "e.rejected", text "e.chain",
+                number "(select min(r.time_ms) from events r where r.redacts = e.event_id and r.room_id = e.room_id)"),
+            " || case when e.stream <= $2 then ",
+            row!(text "e.kind", text "e.state_key", text "e.sender", number "e.origin_server_ts",
+                number "e.received_ms", text "e.replaces_state", text "e.redacts", number "e.redacted_ms",
+                text "e.json"),
+            " else ':' end, '')"
+        )
     };
 }
 pub(super) use event_columns;
 
 /// An event of a chain as it was stored, how it is marked, and the chain.
-pub(super) type OfChain = (RoomEvent, Option<String>, String);
+pub(super) type OfChain = (Arc<RoomEvent>, Option<String>, String);
 
-/// Reads an event of a chain; `None` when its text was not read and is not at hand.
-pub(super) fn packed_event(fields: &mut Fields<'_>, fresh: &mut Fresh) -> Result<Option<OfChain>, Error> {
-    let mut event = RoomEvent {
-        event_id: fields.some_text()?,
-        kind: fields.some_text()?,
+/// Reads an event of a chain; `None` when it was not read and is not at hand.
+pub(super) fn packed_event(fields: &mut Fields<'_>, fresh: &Fresh) -> Result<Option<OfChain>, Error> {
+    let event_id = fields.text()?.unwrap_or_default();
+    let (mark, chain, redaction_ms) = (fields.maybe_text()?, fields.some_text()?, fields.number()?);
+    let event = match fields.maybe_text()? {
+        Some(kind) => Some(Arc::new(packed_whole(event_id, kind, fields)?)),
+        None => fresh.get(event_id),
+    };
+    Ok(event.map(|mut event| {
+        if redaction_ms.is_some_and(|ms| event.redacted_ts.is_none_or(|known| ms < known)) {
+            Arc::make_mut(&mut event).redacted_ts = redaction_ms;
+        }
+        (event, mark, chain)
+    }))
+}
+
+fn packed_whole(event_id: &str, kind: String, fields: &mut Fields<'_>) -> Result<RoomEvent, Error> {
+    let event = RoomEvent {
+        event_id: event_id.to_owned(),
+        kind,
         state_key: fields.maybe_text()?,
         sender: fields.some_text()?,
         origin_server_ts: fields.some_number()?,
@@ -59,13 +81,7 @@ pub(super) fn packed_event(fields: &mut Fields<'_>, fresh: &mut Fresh) -> Result
         readable: true,
         redacted_ts: fields.number()?,
     };
-    let (mark, chain) = (fields.maybe_text()?, fields.some_text()?);
-    event.redacted_ts = [event.redacted_ts, fields.number()?].into_iter().flatten().min();
-    let event = match fields.text()? {
-        Some(text) => Some(event.with_text(text).map_err(|error| Error::Content(error.to_string()))?),
-        None => fresh.complete(event),
-    };
-    Ok(event.map(|event| (event, mark, chain)))
+    event.with_text(fields.text()?.unwrap_or_default()).map_err(|error| Error::Content(error.to_string()))
 }
 
 /// An event of a chain as it was stored, with `redaction_ms`, when it was redacted by an event that we have.

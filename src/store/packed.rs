@@ -19,10 +19,17 @@ macro_rules! number {
     };
 }
 
+/// An expression that packs these columns of a row into one text.
+macro_rules! row {
+    ($first:ident $column:literal $(, $kind:ident $more:literal)* $(,)?) => {
+        concat!($first!($column), $(" || ", $kind!($more),)*)
+    };
+}
+
 /// An expression that packs these columns of all rows into one text.
 macro_rules! packed {
-    ($first:ident $column:literal $(, $kind:ident $more:literal)* $(,)?) => {
-        concat!("string_agg(", $first!($column), $(" || ", $kind!($more),)* ", '')")
+    ($($columns:tt)*) => {
+        concat!("string_agg(", row!($($columns)*), ", '')")
     };
 }
 

@@ -17,6 +17,7 @@ use crate::rtc::fold::{Rules, State, cuts, resume};
 use crate::rtc::room::Room;
 use sqlx::Row;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 /// So many chains are folded at once.
 pub(super) const GROUP: usize = 64;
@@ -82,7 +83,7 @@ impl Task {
 /// Some events of a chain, ascending by their own time.
 #[derive(Default)]
 struct Page {
-    events: Vec<RoomEvent>,
+    events: Vec<Arc<RoomEvent>>,
     /// More follow, from this time on, ms.
     end: Option<i64>,
     /// Where it can be cut, ms.
@@ -148,7 +149,8 @@ impl<'a> Work<'a> {
     pub async fn round(&mut self, tx: &mut Tx, tasks: Vec<Task>) -> Result<Vec<Task>, Error> {
         let mut pages = self.pages(tx, &tasks).await?;
         let carried = tasks.iter().flat_map(|task| task.from.carried());
-        let events: Vec<&RoomEvent> = pages.values().flat_map(|page| &page.events).chain(carried).collect();
+        let events: Vec<&RoomEvent> =
+            pages.values().flat_map(|page| &page.events).map(AsRef::as_ref).chain(carried).collect();
         self.conditions.know(tx, self.room_id, events.iter().map(|event| event.sender.as_str())).await?;
         let room = self.conditions.room(&events);
         self.cut(tx, &tasks, &mut pages).await?;
@@ -218,8 +220,8 @@ impl<'a> Work<'a> {
         Some(Task { from: state, ..task })
     }
 
-    fn part(&mut self, task: &Task, from: &State, events: &[RoomEvent], until: Option<i64>, room: &Room) -> State {
-        let mut part = resume(&task.chain, from, events, until, room, self.rules);
+    fn part(&mut self, task: &Task, from: &State, events: &[Arc<RoomEvent>], until: Option<i64>, room: &Room) -> State {
+        let mut part = resume(&task.chain, from, events.iter().map(AsRef::as_ref), until, room, self.rules);
         super::seals::clamp(&mut part.members, task.seal);
         for member in &part.members {
             let id = memberships::row_id(self.room_id, &member.id);
@@ -286,7 +288,7 @@ impl Work<'_> {
         Ok(pages)
     }
 
-    /// The events of chains between these times; texts that are at hand are not read.
+    /// The events of chains between these times; those that are at hand are not read.
     async fn events(&mut self, tx: &mut Tx, asked: &[checkpoints::Span<'_>]) -> Result<Vec<OfChain>, Error> {
         let mut before = self.fresh.before();
         loop {
@@ -298,7 +300,7 @@ impl Work<'_> {
             if events.len() == size {
                 return Ok(events);
             }
-            // A second look at the same event.
+            // One was stored by nobody who is known here.
             before = i64::MAX;
         }
     }
@@ -324,7 +326,7 @@ impl Work<'_> {
         for task in tasks {
             let Some(page) = pages.get_mut(&task.chain) else { continue };
             let Some(times) = times.get(&task.chain) else { continue };
-            page.cuts = cuts(&page.events, |id| times.get(id).copied(), page.end);
+            page.cuts = cuts(page.events.iter().map(AsRef::as_ref), |id| times.get(id).copied(), page.end);
         }
         Ok(())
     }

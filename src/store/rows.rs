@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 /// So many rows a statement takes. `SQLite` keeps a copy of each page that a statement of many rows changes, to undo
 /// it: that costs as much as the rows themselves, and less for each the more there are.
-const SIZES: [usize; 4] = [128, 32, 8, 1];
+const SIZES: [usize; 5] = [512, 128, 32, 8, 1];
 
 /// A statement that is being bound.
 pub(super) type Statement = Query<'static, Db, <Db as sqlx::Database>::Arguments>;
@@ -137,10 +137,10 @@ mod tests {
     #[test]
     fn the_parameters_of_the_rows_come_first() {
         let rows = Rows::new("insert into t (a, b, c) values ", "($1, ?, ?)", " on conflict (a) do update set c = $2");
-        let text = rows.text(3, true);
+        let text = rows.text(4, true);
         assert_eq!(text, "insert into t (a, b, c) values ($3, $1, $2) on conflict (a) do update set c = $4");
-        assert!(rows.text(2, true).starts_with("insert into t (a, b, c) values ($17, $1, $2), ($17, $3, $4), "));
-        assert!(rows.text(2, false).starts_with("insert into t (a, b, c) values ($17, ?, ?), ($17, ?, ?), "));
-        assert!(rows.text(2, false).ends_with(" on conflict (a) do update set c = $18"));
+        assert!(rows.text(3, true).starts_with("insert into t (a, b, c) values ($17, $1, $2), ($17, $3, $4), "));
+        assert!(rows.text(3, false).starts_with("insert into t (a, b, c) values ($17, ?, ?), ($17, ?, ?), "));
+        assert!(rows.text(3, false).ends_with(" on conflict (a) do update set c = $18"));
     }
 }

@@ -142,5 +142,5 @@ fn ours(chain: &str, like: &RoomEvent, content: Value, (since_ms, seen_ms): (i64
     event.replaces_state = None;
     event.redacted_ts = None;
     event.readable = true;
-    Arrival { event, json: json.to_string(), in_timeline: false }
+    Arrival { event: event.into(), json: json.to_string(), in_timeline: false }
 }

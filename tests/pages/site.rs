@@ -102,7 +102,7 @@ impl Site {
 
     async fn write_at(&self, room: &str, events: Vec<Value>, seen_ms: i64, received: Option<i64>) {
         let arrival = |json: Value| Arrival {
-            event: RoomEvent::from_json(&json, received).unwrap(),
+            event: RoomEvent::from_json(&json, received).unwrap().into(),
             json: json.to_string(),
             in_timeline: true,
         };
