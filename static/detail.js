@@ -5,6 +5,7 @@
   tip.className = "tip";
   tip.setAttribute("aria-hidden", "true");
   let shape = null;
+  let away = null;
 
   // The shape that says something: itself, or the drawing around it.
   const telling = (target) => {
@@ -20,7 +21,11 @@
   const show = (target) => {
     const found = telling(target);
     if (!found) return hide();
+    // Sent away, it stays away until something else was looked at, also when a refresh gives the focus back.
+    if (found === away) return;
+    away = null;
     shape = found;
+    [tip.style.left, tip.style.top] = ["0", "0"];
     tip.textContent = [...found.children].find((child) => child.nodeName === "title").textContent;
     document.body.append(tip);
     const [box, own] = [found.getBoundingClientRect(), tip.getBoundingClientRect()];
@@ -33,9 +38,19 @@
 
   addEventListener("focusin", (event) => show(event.target));
   addEventListener("focusout", hide);
-  addEventListener("click", (event) => show(event.target));
-  addEventListener("keydown", (event) => event.key === "Escape" && hide());
-  addEventListener("resize", hide);
-  // A page brought up to date may have taken the shape away.
-  new MutationObserver(() => shape && !shape.isConnected && hide()).observe(document.body, { childList: true, subtree: true });
+  addEventListener("click", (event) => {
+    away = null;
+    show(event.target);
+  });
+  addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !shape) return;
+    away = shape;
+    hide();
+  });
+  // A page brought up to date may have moved the shape, given it to somebody else or taken it away.
+  const again = () => shape && (shape.isConnected ? show(shape) : hide());
+  addEventListener("resize", again);
+  for (const part of document.querySelectorAll("[data-live]")) {
+    new MutationObserver(again).observe(part, { attributes: true, characterData: true, childList: true, subtree: true });
+  }
 })();

@@ -152,8 +152,10 @@ struct Body {
     unsigned: Option<Value>,
 }
 
-/// Room versions 1 to 10 name the target at the top level, later ones in the content.
+/// Room versions 1 to 10 name the target at the top level, later ones in the content. Anybody may write the same key
+/// into an event of another type: that redacts nothing.
 fn redacts(json: &Value, content: &Value) -> Option<String> {
+    json.get("type").filter(|kind| *kind == "m.room.redaction")?;
     let target = json.get("redacts").or_else(|| content.get("redacts"))?;
     target.as_str().map(tidy)
 }

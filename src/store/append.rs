@@ -5,7 +5,7 @@ use super::batch::{Arrival, Batch, RoomBatch, Source};
 use super::events::event;
 use super::fresh::Fresh;
 use super::rows::{Rows, Statement};
-use super::{Error, Tx, int, rooms};
+use super::{Error, Tx, int, rooms, sightings};
 use crate::rtc::event::{Kind, Reason, RoomEvent};
 use crate::rtc::id::hash;
 use crate::rtc::member;
@@ -90,8 +90,7 @@ pub(super) async fn append(tx: &mut Tx, batch: &Batch, room: &RoomBatch, touched
         some(tx, batch, room, arrivals, &mut stream, touched).await?;
     }
     for (reason, json) in &room.malformed {
-        stream += 1;
-        malformed(tx, batch, room, reason, json, stream).await?;
+        stream += malformed(tx, batch, room, reason, json, stream + 1).await?;
     }
     Ok(())
 }
@@ -111,12 +110,12 @@ async fn some<'a>(
     let tried: Vec<New> = numbered.map(|(arrival, stream)| New::of(arrival, stream)).collect();
     // Most are new: which are not is asked only when some are not.
     let known = match insert(tx, batch, room, &tried).await? {
-        inserted if usize::try_from(inserted) == Ok(tried.len()) => HashMap::new(),
+        inserted if inserted == int(tried.len()) => HashMap::new(),
         _ => known(tx, batch, room, &tried, *stream).await?,
     };
-    *stream += int(tried.len());
-    let (fresh, old): (Vec<New>, Vec<New>) =
+    let (mut fresh, old): (Vec<New>, Vec<New>) =
         tried.into_iter().partition(|new| !known.contains_key(&new.arrival.event.event_id));
+    number(tx, &room.room_id, &mut fresh, stream).await?;
     let other_way = |new: &&New| known.get(&new.arrival.event.event_id) == Some(&false);
     let other_ways: Vec<&Arrival> = old.iter().filter(other_way).map(|new| new.arrival).collect();
     let copies: Vec<&Arrival> = old.iter().map(|new| new.arrival).chain(twice).collect();
@@ -130,7 +129,7 @@ async fn some<'a>(
     for copy in &copies {
         news.extend(absorb(tx, room, copy, &mut touched.fresh).await?);
     }
-    seen_again(tx, batch, room, &other_ways).await?;
+    sightings::note(tx, batch, room, &other_ways).await?;
     touch(tx, &room.room_id, &news, touched).await
 }
 
@@ -160,6 +159,21 @@ async fn known(
     Ok(known)
 }
 
+const NUMBER: &str = "update events set stream = $3 where event_id = $1 and room_id = $2";
+
+/// Numbers without gaps, so that the last one tells how many were ever stored: known ones took none.
+async fn number(tx: &mut Tx, room_id: &str, fresh: &mut [New<'_>], stream: &mut i64) -> Result<(), Error> {
+    for new in fresh {
+        *stream += 1;
+        if new.stream != *stream {
+            new.stream = *stream;
+            let query = sqlx::query(NUMBER).bind(&new.arrival.event.event_id).bind(room_id).bind(*stream);
+            query.execute(&mut **tx).await?;
+        }
+    }
+    Ok(())
+}
+
 static INSERT: Rows = Rows::new(
     "insert into events (room_id, source, vantage_id, seen_ms, event_id, kind, state_key, sender, origin_server_ts, received_ms, chain,
         replaces_state, redacts, redacted_ms, stream, in_timeline, rejected, json, time_ms) values ",
@@ -173,7 +187,7 @@ static WROTE: Rows = Rows::new(
 );
 
 /// Inserts those that are not there; how many that were.
-async fn insert(tx: &mut Tx, batch: &Batch, room: &RoomBatch, events: &[New<'_>]) -> Result<u64, Error> {
+async fn insert(tx: &mut Tx, batch: &Batch, room: &RoomBatch, events: &[New<'_>]) -> Result<i64, Error> {
     let source = room.source.as_str();
     let shared = |query: Statement| {
         query.bind(room.room_id.clone()).bind(source).bind(batch.vantage_id.clone()).bind(batch.seen_ms)
@@ -197,7 +211,7 @@ async fn insert(tx: &mut Tx, batch: &Batch, room: &RoomBatch, events: &[New<'_>]
             .bind(new.arrival.json.clone())
             .bind(event.time())
     };
-    Ok(INSERT.write(tx, events, shared, bind).await?)
+    Ok(i64::try_from(INSERT.write(tx, events, shared, bind).await?).unwrap_or(i64::MAX))
 }
 
 /// Notes who writes on which chain.
@@ -354,23 +368,7 @@ async fn redaction(tx: &mut Tx, room_id: &str, new: &News<'_>, touched: &mut Tou
     Ok(())
 }
 
-static SEEN_AGAIN: Rows = Rows::new(
-    "insert into sightings (room_id, vantage_id, source, seen_ms, event_id) values ",
-    "($1, $2, $3, $4, ?)",
-    " on conflict (event_id, room_id, vantage_id, source) do nothing",
-);
-
-async fn seen_again(tx: &mut Tx, batch: &Batch, room: &RoomBatch, copies: &[&Arrival]) -> Result<(), Error> {
-    let source = room.source.as_str();
-    let shared = |query: Statement| {
-        query.bind(room.room_id.clone()).bind(batch.vantage_id.clone()).bind(source).bind(batch.seen_ms)
-    };
-    let bind = |query: Statement, copy: &&Arrival| query.bind(copy.event.event_id.clone());
-    SEEN_AGAIN.write(tx, copies, shared, bind).await?;
-    Ok(())
-}
-
-/// Stores what is no event, under a hash of itself: nothing is dropped silently.
+/// Stores what is no event, under a hash of itself: nothing is dropped silently. How many are new.
 async fn malformed(
     tx: &mut Tx,
     batch: &Batch,
@@ -378,7 +376,7 @@ async fn malformed(
     reason: Reason,
     json: &str,
     stream: i64,
-) -> Result<(), Error> {
+) -> Result<i64, Error> {
     let event = RoomEvent {
         event_id: format!("malformed:{}", hash(&[json], 12)),
         kind: String::new(),
@@ -395,6 +393,5 @@ async fn malformed(
     };
     let arrival = Arrival { event: Arc::new(event), json: json.to_owned(), in_timeline: false };
     let fresh = New { arrival: &arrival, chain: None, rejected: Some(reason), stream };
-    insert(tx, batch, room, &[fresh]).await?;
-    Ok(())
+    insert(tx, batch, room, &[fresh]).await
 }

@@ -42,6 +42,7 @@ mod search;
 #[cfg(test)]
 mod search_tests;
 pub mod sessions;
+mod sightings;
 pub mod signs;
 pub mod skew;
 pub mod snapshots;

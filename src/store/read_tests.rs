@@ -252,3 +252,14 @@ async fn rings_and_stamps_are_found_without_a_look_at_every_event() {
         "{plan}"
     );
 }
+
+#[tokio::test]
+async fn sqlite_is_built_as_the_project_says() {
+    let bed = Bed::new().await;
+    let options: Vec<String> = sqlx::query_scalar("select compile_options from pragma_compile_options")
+        .fetch_all(&bed.store.read)
+        .await
+        .unwrap();
+    let has = |name: &str| options.iter().any(|option| option == name);
+    assert!(has("USE_ALLOCA") && !has("ENABLE_MEMORY_MANAGEMENT"), "see .cargo/config.toml: {options:?}");
+}

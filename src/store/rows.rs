@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 /// So many rows a statement takes. `SQLite` keeps a copy of each page that a statement of many rows changes, to undo
 /// it: that costs as much as the rows themselves, and less for each the more there are.
-const SIZES: [usize; 5] = [512, 128, 32, 8, 1];
+const SIZES: [usize; 4] = [512, 64, 8, 1];
 
 /// A statement that is being bound.
 pub(super) type Statement = Query<'static, Db, <Db as sqlx::Database>::Arguments>;
@@ -84,11 +84,13 @@ impl Rows {
         shared: impl Fn(Statement) -> Statement,
         bind: impl Fn(Statement, Option<&T>) -> Statement,
     ) -> Result<Vec<AnyRow>, sqlx::Error> {
-        let (mut found, named) = (Vec::new(), named(connection));
-        for some in rows.chunks(SIZES[0]) {
-            let size = SIZES.iter().rposition(|size| *size >= some.len()).unwrap_or(0);
+        let (mut found, mut rest, named) = (Vec::new(), rows, named(connection));
+        while !rest.is_empty() {
+            let size = roomy(rest.len());
+            let (now, later) = rest.split_at(rest.len().min(SIZES[size]));
+            rest = later;
             let text = self.text(size, named);
-            let query = (0..SIZES[size]).fold(sqlx::query(text), |query, at| bind(query, some.get(at)));
+            let query = (0..SIZES[size]).fold(sqlx::query(text), |query, at| bind(query, now.get(at)));
             found.append(&mut shared(query).fetch_all(&mut *connection).await?);
         }
         Ok(found)
@@ -109,6 +111,13 @@ impl Rows {
         )
         .await
     }
+}
+
+/// The size for so many rows: one that takes them all, unless most of it would be empty.
+fn roomy(rows: usize) -> usize {
+    let enough = SIZES.iter().rposition(|size| *size >= rows).unwrap_or(0);
+    let filled = SIZES.iter().position(|size| *size <= rows).unwrap_or(enough);
+    if SIZES[enough] > 64 && SIZES[enough] > 2 * rows { filled } else { enough }
 }
 
 /// Are parameters named? `PostgreSQL` knows no others; with `SQLite` what naming costs grows with the square of their
@@ -137,10 +146,16 @@ mod tests {
     #[test]
     fn the_parameters_of_the_rows_come_first() {
         let rows = Rows::new("insert into t (a, b, c) values ", "($1, ?, ?)", " on conflict (a) do update set c = $2");
-        let text = rows.text(4, true);
+        let text = rows.text(3, true);
         assert_eq!(text, "insert into t (a, b, c) values ($3, $1, $2) on conflict (a) do update set c = $4");
-        assert!(rows.text(3, true).starts_with("insert into t (a, b, c) values ($17, $1, $2), ($17, $3, $4), "));
-        assert!(rows.text(3, false).starts_with("insert into t (a, b, c) values ($17, ?, ?), ($17, ?, ?), "));
-        assert!(rows.text(3, false).ends_with(" on conflict (a) do update set c = $18"));
+        assert!(rows.text(2, true).starts_with("insert into t (a, b, c) values ($17, $1, $2), ($17, $3, $4), "));
+        assert!(rows.text(2, false).starts_with("insert into t (a, b, c) values ($17, ?, ?), ($17, ?, ?), "));
+        assert!(rows.text(2, false).ends_with(" on conflict (a) do update set c = $18"));
+    }
+
+    #[test]
+    fn a_statement_is_mostly_full() {
+        let sizes = [1, 2, 9, 64, 65, 255, 256, 512, 9999].map(|rows| SIZES[roomy(rows)]);
+        assert_eq!(sizes, [1, 8, 64, 64, 64, 64, 512, 512, 512]);
     }
 }

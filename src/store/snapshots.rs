@@ -140,6 +140,8 @@ fn ours(chain: &str, like: &RoomEvent, content: Value, (since_ms, seen_ms): (i64
     event.origin_server_ts = seen_ms;
     event.received_ts = Some(seen_ms);
     event.replaces_state = None;
+    event.redacts = None;
+    event.sticky_ms = None;
     event.redacted_ts = None;
     event.readable = true;
     Arrival { event: event.into(), json: json.to_string(), in_timeline: false }

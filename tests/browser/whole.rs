@@ -130,6 +130,12 @@ async fn a_bar_of_the_timeline_says_what_it_is_where_it_has_the_focus() {
         const tip = document.querySelector('.tip'); const box = tip?.getBoundingClientRect();
         return [bar.querySelector('title').textContent, tip?.textContent,
             box && box.left >= 0 && box.right <= innerWidth && box.top >= 0 && box.bottom <= innerHeight]; })()";
+    // Whichever was shown before, it looks the same.
+    const ALIKE: &str = "(() => { const bars = [...document.querySelectorAll('.tl [tabindex]')].slice(0, 12);
+        const size = (bar) => { bar.focus(); const { width, height } = document.querySelector('.tip').getBoundingClientRect();
+            return `${Math.round(width)} ${Math.round(height)}`; };
+        const there = bars.map(size); const back = bars.toReversed().map(size).toReversed(); bars[0].focus();
+        return there.join() === back.join() || [there, back]; })()";
     const ESCAPE: &str =
         "document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {key: 'Escape', bubbles: true}));
         document.querySelectorAll('.tip').length";
@@ -143,6 +149,7 @@ async fn a_bar_of_the_timeline_says_what_it_is_where_it_has_the_focus() {
         assert!(told[0].as_str().is_some_and(|title| !title.is_empty()), "{told}");
         assert_eq!(told[0], told[1], "{width} px");
         assert_eq!(told[2], true, "the words are in sight, {width} px");
+        assert_eq!(browser.eval("page", ALIKE).await, true, "{width} px");
         assert_eq!(browser.eval("page", ESCAPE).await, 0, "the Escape key takes it away");
         browser.close("page").await;
     }

@@ -112,6 +112,10 @@ pub fn room() -> impl Strategy<Value = Vec<Value>> {
             if let Some(received) = received {
                 event["_received_ts"] = json!(T0 + received);
             }
+            // A redaction's key in another event: it means nothing there.
+            if chance == 9 && event.get("redacts").is_none() {
+                event["redacts"] = json!(format!("$e{replaces}"));
+            }
             if chance < 8 && event.get("state_key").is_some() {
                 event["unsigned"] = json!({"replaces_state": format!("$e{replaces}")});
             }

@@ -4,3 +4,4 @@ mod depth;
 pub mod holes;
 mod lists;
 mod polls;
+mod redactions;

@@ -161,8 +161,8 @@ impl RelatedFacts {
     /// What happened, in words.
     #[must_use]
     pub fn words(&self) -> String {
-        let who = self.title();
-        let first = self.whom.first().map(|whom| person(None, whom));
+        let who = format::within(&self.title());
+        let first = self.whom.first().map(|whom| format::within(&person(None, whom)));
         let whom = match (first, self.whom.len()) {
             _ if self.whole_room => "everybody in the room".to_owned(),
             (Some(whom), 1) => whom,

@@ -64,3 +64,9 @@ fn text_of_strangers_is_made_harmless() {
 fn names_of_keys_are_code_and_nothing_else_is_markup() {
     assert_eq!(code("`next` of <an> answer").to_string(), "<code>next</code> of &lt;an&gt; answer");
 }
+
+#[test]
+fn a_name_from_right_to_left_stays_in_its_place() {
+    assert_eq!(within("Zoë"), "Zoë");
+    assert_eq!(within("דנה 2"), "\u{2068}דנה 2\u{2069}");
+}

@@ -26,6 +26,17 @@ pub fn tidy(text: &str) -> String {
     if clean.trim().is_empty() { "(no visible name)".to_owned() } else { clean }
 }
 
+/// A name within a sentence of plain text. One that is written from right to left stays together, so that what
+/// follows it, a time, does not move to its other side (UAX #9, isolates).
+#[must_use]
+pub fn within(name: &str) -> String {
+    let leftwards = |letter: char| {
+        matches!(letter, '\u{590}'..='\u{8ff}' | '\u{fb1d}'..='\u{fdff}' | '\u{fe70}'..='\u{feff}'
+            | '\u{10800}'..='\u{10fff}' | '\u{1e800}'..='\u{1efff}')
+    };
+    if name.chars().any(leftwards) { format!("\u{2068}{name}\u{2069}") } else { name.to_owned() }
+}
+
 /// Text of our own in which names of keys stand in backticks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Coded(String);

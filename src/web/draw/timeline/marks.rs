@@ -70,7 +70,7 @@ impl Timeline {
             put(&mut row.marks, Mark { y, note: None, ..mark.clone() });
             if row.absent && event.kind == "decline" {
                 row.name = event.title();
-                row.title = format!("{}, declined and did not come", row.name);
+                row.title = format!("{}, declined and did not come", format::within(&row.name));
             }
             return true;
         }
@@ -86,7 +86,8 @@ impl Timeline {
             _ => "told, did not come",
         });
         let name = if event.user_id == user_id { event.title() } else { person(None, user_id) };
-        let title = format!("{name}, {}", if event.kind == "decline" { "declined" } else { "did not come" });
+        let title =
+            format!("{}, {}", format::within(&name), if event.kind == "decline" { "declined" } else { "did not come" });
         let marks = vec![Mark { y: ROOM, note, ..mark.clone() }];
         let (bars, glyphs, notes) = (Vec::new(), Vec::new(), Vec::new());
         group.rows.push(Row {

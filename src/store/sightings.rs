@@ -1,0 +1,22 @@
+//! Sightings: an event that is known came from another vantage or by another way. The first one stands in its row.
+
+use super::Tx;
+use super::batch::{Arrival, Batch, RoomBatch};
+use super::rows::{Rows, Statement};
+
+static NOTE: Rows = Rows::new(
+    "insert into sightings (room_id, vantage_id, source, seen_ms, event_id) values ",
+    "($1, $2, $3, $4, ?)",
+    " on conflict (event_id, room_id, vantage_id, source) do nothing",
+);
+
+/// Notes that these came, if it is for the first time by this way.
+pub(super) async fn note(tx: &mut Tx, batch: &Batch, room: &RoomBatch, copies: &[&Arrival]) -> Result<(), sqlx::Error> {
+    let source = room.source.as_str();
+    let shared = |query: Statement| {
+        query.bind(room.room_id.clone()).bind(batch.vantage_id.clone()).bind(source).bind(batch.seen_ms)
+    };
+    let bind = |query: Statement, copy: &&Arrival| query.bind(copy.event.event_id.clone());
+    NOTE.write(tx, copies, shared, bind).await?;
+    Ok(())
+}
