@@ -165,7 +165,7 @@ impl Store {
     async fn connect(url: &str) -> Result<Self, Error> {
         install_default_drivers();
         let space = Space::default();
-        let write = pool(1, 64_000, &space).connect(url).await?;
+        let write = pool(1, 48_000, &space).connect(url).await?;
         let read = pool(6, 24_000, &space).connect(url).await?;
         // SQLite would find out only at the first write that what was read before is no more: another process may write.
         let begin = if url.starts_with("sqlite:") { "begin immediate" } else { "begin" };
