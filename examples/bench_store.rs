@@ -3,7 +3,7 @@
 //! `cargo run --release --example bench_store [EVENTS]`. The floor is Python's `executemany` of the same raw rows: all
 //! columns that the store has of a raw event and its primary key, none of the store's other indexes, as many rows in
 //! a commit. Rates are given by the clock and by the processor's time of the whole process, since all of it runs on
-//! one core: on a machine with other work the second is what can be compared.
+//! one core: on a machine with other work the second is what can be compared. `taskset -c 0` before it keeps it on one.
 //!
 //! `bench_store fill FILE EVENTS` makes a database of rooms of all shapes, `bench_store rebuild FILE` derives it again
 //! in a process of its own, so that its memory can be seen.

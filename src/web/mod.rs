@@ -140,6 +140,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(at("/servers/{name}", server::get))
         .service(at("/transports", transports::get))
         .service(at("/statistics", statistics::get))
+        .service(at("/stats", statistics::moved))
         .service(at("/wall", wall::get))
         .service(at("/status", status::get))
         .service(at("/rejected", rejected::get))

@@ -229,6 +229,12 @@ async fn each_address_says_which_methods_it_answers() {
     assert_eq!(answer.status(), 200);
     let answer = site.client.head(format!("{}/api/v1/live", site.base)).send().await.unwrap();
     assert_eq!((answer.status().as_u16(), answer.headers()["allow"].to_str().unwrap()), (405, "GET"));
+    for query in ["", "?period=7d"] {
+        let (short, long) = (format!("/stats{query}"), format!("/statistics{query}"));
+        let answer = site.client.get(format!("{}{short}", site.base)).send().await.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.headers()["location"].to_str().unwrap()), (308, long.as_str()));
+        assert_eq!(site.get(&long).await.status, 200);
+    }
 }
 
 #[tokio::test]

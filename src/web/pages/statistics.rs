@@ -13,6 +13,7 @@ use crate::web::facts::{self, RingFacts, RoomTime, ServerFacts, Stamp, SumFacts,
 use crate::web::kept::Kept;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
 use crate::web::{Web, assets, format as f};
+use actix_web::http::header::LOCATION;
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
@@ -71,6 +72,16 @@ pub struct ClassFacts {
     /// Where the next class begins; null for the last.
     pub below: Option<i64>,
     pub calls: i64,
+}
+
+/// `GET /stats`: the short address leads to the long one.
+pub async fn moved(req: HttpRequest) -> HttpResponse {
+    let mut to = "/statistics".to_owned();
+    if !req.query_string().is_empty() {
+        to.push('?');
+        to.push_str(req.query_string());
+    }
+    HttpResponse::PermanentRedirect().insert_header((LOCATION, to)).finish()
 }
 
 /// `GET /statistics` and `GET /api/v1/statistics`
