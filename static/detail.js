@@ -7,10 +7,11 @@
   let shape = null;
   let away = null;
 
-  // The shape that says something: itself, or the drawing around it.
+  // The title of the shape that says something: itself, or the drawing around it.
   const telling = (target) => {
     for (let at = target; at instanceof SVGElement; at = at.parentNode) {
-      if ([...at.children].some((child) => child.nodeName === "title" && child.textContent.trim())) return at;
+      const title = [...at.children].find((child) => child.nodeName === "title");
+      if (title?.textContent.trim()) return title;
     }
     return null;
   };
@@ -19,14 +20,15 @@
     tip.remove();
   };
   const show = (target) => {
-    const found = telling(target);
-    if (!found) return hide();
+    const title = telling(target);
+    if (!title) return hide();
+    const found = title.parentNode;
     // Sent away, it stays away until something else was looked at, also when a refresh gives the focus back.
     if (found === away) return;
     away = null;
     shape = found;
     [tip.style.left, tip.style.top] = ["0", "0"];
-    tip.textContent = [...found.children].find((child) => child.nodeName === "title").textContent;
+    tip.textContent = title.textContent;
     document.body.append(tip);
     const [box, own] = [found.getBoundingClientRect(), tip.getBoundingClientRect()];
     const wide = document.documentElement.clientWidth;

@@ -10,7 +10,6 @@ use crate::rtc::event::{Kind, Reason, RoomEvent};
 use crate::rtc::id::hash;
 use crate::rtc::member;
 use sqlx::Row;
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -68,14 +67,14 @@ impl<'a> New<'a> {
 }
 
 /// An event that is new or tells more than before.
-struct News<'a> {
-    event: Cow<'a, Arc<RoomEvent>>,
+struct News {
+    event: Arc<RoomEvent>,
     /// As it was before.
     old: Option<RoomEvent>,
     chain: Option<String>,
 }
 
-impl News<'_> {
+impl News {
     /// Its old and its new time, ms, the earlier one first.
     fn span(&self) -> (i64, i64) {
         let (now, before) = (self.event.time(), self.old.as_ref().map_or(self.event.time(), RoomEvent::time));
@@ -95,11 +94,11 @@ pub(super) async fn append(tx: &mut Tx, batch: &Batch, room: &RoomBatch, touched
     Ok(())
 }
 
-async fn some<'a>(
+async fn some(
     tx: &mut Tx,
     batch: &Batch,
     room: &RoomBatch,
-    arrivals: &'a [Arrival],
+    arrivals: &[Arrival],
     stream: &mut i64,
     touched: &mut Touched,
 ) -> Result<(), Error> {
@@ -124,7 +123,7 @@ async fn some<'a>(
     rooms::people(tx, &room.room_id, fresh.iter().map(|new| new.arrival.event.as_ref())).await?;
     touched.new_events += fresh.len();
     fresh.iter().filter(|new| new.chain.is_some()).for_each(|new| touched.fresh.note(&new.arrival.event));
-    let news = |new: New<'a>| News { event: Cow::Borrowed(&new.arrival.event), old: None, chain: new.chain };
+    let news = |new: New| News { event: Arc::clone(&new.arrival.event), old: None, chain: new.chain };
     let mut news: Vec<News> = fresh.into_iter().map(news).collect();
     for copy in &copies {
         news.extend(absorb(tx, room, copy, &mut touched.fresh).await?);
@@ -233,12 +232,7 @@ const UPDATE: &str = "update events set received_ms = $3, replaces_state = $4, r
         in_timeline = $7, json = $8, time_ms = $9, chain = $10, rejected = $11 where event_id = $1 and room_id = $2";
 
 /// Adds what this copy of a known event tells more; something when that can change what follows from it.
-async fn absorb(
-    tx: &mut Tx,
-    room: &RoomBatch,
-    arrival: &Arrival,
-    fresh: &mut Fresh,
-) -> Result<Option<News<'static>>, Error> {
+async fn absorb(tx: &mut Tx, room: &RoomBatch, arrival: &Arrival, fresh: &mut Fresh) -> Result<Option<News>, Error> {
     let new = &arrival.event;
     let row = sqlx::query(STORED).bind(&new.event_id).bind(&room.room_id).fetch_one(&mut **tx).await?;
     let known = event(&row)?;
@@ -275,7 +269,7 @@ async fn absorb(
         .bind(rejected)
         .execute(&mut **tx)
         .await?;
-    Ok(decides(&known, &merged).then_some(News { event: Cow::Owned(merged), old: Some(known), chain }))
+    Ok(decides(&known, &merged).then_some(News { event: merged, old: Some(known), chain }))
 }
 
 /// Can what follows from an event change with what we know of it?
@@ -315,7 +309,7 @@ async fn linked(tx: &mut Tx, sql: &Rows, room_id: &str, ids: &[&str]) -> Result<
 }
 
 /// Notes what the news can change.
-async fn touch(tx: &mut Tx, room_id: &str, news: &[News<'_>], touched: &mut Touched) -> Result<(), Error> {
+async fn touch(tx: &mut Tx, room_id: &str, news: &[News], touched: &mut Touched) -> Result<(), Error> {
     let on_chains = || news.iter().filter(|new| new.chain.is_some());
     let replaced: Vec<&str> = on_chains().filter_map(|new| new.event.replaces_state.as_deref()).collect();
     let replaced = linked(tx, &REPLACED, room_id, &replaced).await?;
@@ -353,7 +347,7 @@ async fn touch(tx: &mut Tx, room_id: &str, news: &[News<'_>], touched: &mut Touc
 
 const CHAIN_OF: &str = "select kind, chain, time_ms from events where event_id = $1 and room_id = $2";
 
-async fn redaction(tx: &mut Tx, room_id: &str, new: &News<'_>, touched: &mut Touched) -> Result<(), Error> {
+async fn redaction(tx: &mut Tx, room_id: &str, new: &News, touched: &mut Touched) -> Result<(), Error> {
     let Some(target) = &new.event.redacts else { return Ok(()) };
     let query = sqlx::query(CHAIN_OF).bind(target).bind(room_id);
     // What is not known yet will itself be news.

@@ -51,20 +51,18 @@ pub(super) use event_columns;
 /// An event of a chain as it was stored, how it is marked, and the chain.
 pub(super) type OfChain = (Arc<RoomEvent>, Option<String>, String);
 
-/// Reads an event of a chain; `None` when it was not read and is not at hand.
-pub(super) fn packed_event(fields: &mut Fields<'_>, fresh: &Fresh) -> Result<Option<OfChain>, Error> {
+/// Reads an event of a chain; one that was not read is at hand.
+pub(super) fn packed_event(fields: &mut Fields<'_>, fresh: &Fresh) -> Result<OfChain, Error> {
     let event_id = fields.text()?.unwrap_or_default();
     let (mark, chain, redaction_ms) = (fields.maybe_text()?, fields.some_text()?, fields.number()?);
-    let event = match fields.maybe_text()? {
-        Some(kind) => Some(Arc::new(packed_whole(event_id, kind, fields)?)),
-        None => fresh.get(event_id),
+    let mut event = match fields.maybe_text()? {
+        Some(kind) => Arc::new(packed_whole(event_id, kind, fields)?),
+        None => fresh.get(event_id).ok_or_else(|| Error::Content(format!("{event_id} is not at hand")))?,
     };
-    Ok(event.map(|mut event| {
-        if redaction_ms.is_some_and(|ms| event.redacted_ts.is_none_or(|known| ms < known)) {
-            Arc::make_mut(&mut event).redacted_ts = redaction_ms;
-        }
-        (event, mark, chain)
-    }))
+    if redaction_ms.is_some_and(|ms| event.redacted_ts.is_none_or(|known| ms < known)) {
+        Arc::make_mut(&mut event).redacted_ts = redaction_ms;
+    }
+    Ok((event, mark, chain))
 }
 
 fn packed_whole(event_id: &str, kind: String, fields: &mut Fields<'_>) -> Result<RoomEvent, Error> {

@@ -62,8 +62,8 @@ pub async fn step(store: &Store, rules: &Rules, room_id: &str, place: Place) -> 
     }
     let mut conditions = Conditions::default();
     conditions.read(&mut tx, room_id).await?;
-    let mut fresh = Fresh::default();
-    let mut work = Work::new((rules, store.grain), room_id, &mut conditions, &mut fresh);
+    let fresh = Fresh::default();
+    let mut work = Work::new((rules, store.grain), room_id, &mut conditions, &fresh);
     let tasks = work.begin(&mut tx, &chains).await?;
     let tasks = work.round(&mut tx, tasks).await?;
     place.open = tasks.iter().map(|task| (task.chain().to_owned(), task.reached())).collect();

@@ -38,7 +38,7 @@ pub(super) async fn refold(
     let mut changes = Vec::new();
     let spans: Vec<(String, (i64, i64))> = spans.into_iter().collect();
     for some in spans.chunks(GROUP) {
-        let mut work = Work::new((rules, grain), room_id, &mut conditions, &mut touched.fresh);
+        let mut work = Work::new((rules, grain), room_id, &mut conditions, &touched.fresh);
         let mut tasks = work.begin(tx, some).await?;
         while !tasks.is_empty() {
             tasks = work.round(tx, tasks).await?;
@@ -110,7 +110,7 @@ pub(super) struct Work<'a> {
     /// By row id: what was stored and what is to be.
     changes: BTreeMap<String, Change>,
     marks: Marks,
-    fresh: &'a mut Fresh,
+    fresh: &'a Fresh,
 }
 
 impl<'a> Work<'a> {
@@ -118,7 +118,7 @@ impl<'a> Work<'a> {
         (rules, grain): (&'a Rules, Grain),
         room_id: &'a str,
         conditions: &'a mut Conditions,
-        fresh: &'a mut Fresh,
+        fresh: &'a Fresh,
     ) -> Self {
         let (limit, changes, marks) = (grain.page, BTreeMap::new(), Marks::default());
         Self { rules, grain, room_id, conditions, limit, read: 0, changes, marks, fresh }
@@ -289,20 +289,10 @@ impl Work<'_> {
     }
 
     /// The events of chains between these times; those that are at hand are not read.
-    async fn events(&mut self, tx: &mut Tx, asked: &[checkpoints::Span<'_>]) -> Result<Vec<OfChain>, Error> {
-        let mut before = self.fresh.before();
-        loop {
-            let shared = |query: Statement| query.bind(self.room_id.to_owned()).bind(before);
-            let rows = PAGES.read(tx, asked, shared, checkpoints::bind).await?;
-            let events = unpack(&rows, |fields| packed_event(fields, self.fresh))?;
-            let size = events.len();
-            let events: Vec<OfChain> = events.into_iter().flatten().collect();
-            if events.len() == size {
-                return Ok(events);
-            }
-            // One was stored by nobody who is known here.
-            before = i64::MAX;
-        }
+    async fn events(&self, tx: &mut Tx, asked: &[checkpoints::Span<'_>]) -> Result<Vec<OfChain>, Error> {
+        let shared = |query: Statement| query.bind(self.room_id.to_owned()).bind(self.fresh.before());
+        let rows = PAGES.read(tx, asked, shared, checkpoints::bind).await?;
+        unpack(&rows, |fields| packed_event(fields, self.fresh))
     }
 
     /// Finds where the pages may be cut: everything that their events link to is known by then.

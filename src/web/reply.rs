@@ -277,14 +277,16 @@ pub async fn unknown(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
 
 /// Every method but GET, where an answer has no end.
 pub async fn only_get(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
-    let mut response = failure(&Ask::of(&req, &web), &Error::NotAllowed);
-    response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET"));
-    response
+    allowed(&req, &web, "GET")
 }
 
 /// Every method but GET and HEAD.
 pub async fn not_allowed(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
-    let mut response = failure(&Ask::of(&req, &web), &Error::NotAllowed);
-    response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
+    allowed(&req, &web, "GET, HEAD")
+}
+
+fn allowed(req: &HttpRequest, web: &Web, methods: &'static str) -> HttpResponse {
+    let mut response = failure(&Ask::of(req, web), &Error::NotAllowed);
+    response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(methods));
     response
 }

@@ -1,7 +1,6 @@
 //! `/transports`: what carried the calls of a period: by SFU its calls, devices, time, and the homeservers it served.
 
 use super::period::{LIMIT, OF_LIST, Period};
-use crate::rtc::transport::Transport;
 use crate::store::carried::{self, Carried};
 use crate::store::probes::{self, SfuResult};
 use crate::store::sessions;
@@ -17,6 +16,7 @@ use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
+use std::collections::HashMap;
 use utoipa::ToSchema;
 
 /// Servers named in each row; the JSON has all.
@@ -126,11 +126,10 @@ pub(in crate::web) async fn all(
     let mut page = kept.get(period.word(), load(web, ask, period)).await?;
     // Who uses them now is looked at anew each time.
     let calls = sessions::active(&web.store, ask.viewer, ask.now).await?;
-    let now = now_of(&super::with_members(web, ask, calls).await?);
+    let calls = super::with_members(web, ask, calls).await?;
+    let now = now_of(&calls);
     for row in &mut page.data {
-        let used =
-            |(transport, _): &&(Transport, i64)| transport.kind == row.kind && transport.service_url == row.service_url;
-        row.devices_now = now.iter().find(used).map_or(0, |(_, devices)| *devices);
+        row.devices_now = now.get(&(row.kind.as_str(), row.service_url.as_deref())).copied().unwrap_or(0);
         if row.devices_now > 0 {
             (row.last_ms, row.last_at) = (ask.now, Stamp(ask.now));
         }
@@ -146,14 +145,11 @@ pub(in crate::web) async fn all(
     Ok(Transports { chosen, ..page })
 }
 
-/// The devices that use each transport now.
-fn now_of(calls: &[CallFacts]) -> Vec<(Transport, i64)> {
-    let mut found: Vec<(Transport, i64)> = Vec::new();
+/// How many devices use each transport now, by kind and address.
+fn now_of(calls: &[CallFacts]) -> HashMap<(&str, Option<&str>), i64> {
+    let mut found = HashMap::new();
     for transport in calls.iter().flat_map(CallFacts::present).filter_map(|member| member.transport.as_ref()) {
-        match found.iter_mut().find(|(known, _)| known == transport) {
-            Some((_, devices)) => *devices += 1,
-            None => found.push((transport.clone(), 1)),
-        }
+        *found.entry((transport.kind.as_str(), transport.service_url.as_deref())).or_insert(0) += 1;
     }
     found
 }
