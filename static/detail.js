@@ -33,9 +33,11 @@
     const [box, own] = [found.getBoundingClientRect(), tip.getBoundingClientRect()];
     const wide = document.documentElement.clientWidth;
     const left = Math.min(Math.max(box.left + box.width / 2 - own.width / 2, 8), wide - own.width - 8);
-    const above = box.top - own.height - 8;
+    // Beneath it, for on a phone the name stands above; else where there is room.
+    const below = box.bottom + 8;
+    const top = below + own.height <= innerHeight ? below : Math.max(box.top - own.height - 8, 8);
     tip.style.left = `${left + scrollX}px`;
-    tip.style.top = `${(above > 0 ? above : box.bottom + 8) + scrollY}px`;
+    tip.style.top = `${top + scrollY}px`;
   };
 
   addEventListener("focusin", (event) => show(event.target));
