@@ -47,10 +47,6 @@ impl Observer {
     /// Commits a batch and announces, after the commit and never before, what it changed. Returns how many events were new.
     pub(super) async fn ingest(&self, batch: &Batch) -> Result<usize, Error> {
         let changed = write(&self.store, &self.settings.rules, batch).await?;
-        if self.store.note_space() {
-            tracing::info!("there is space again; observing goes on");
-            self.changes.announce(Change::Observer);
-        }
         for (room_id, slot_id) in changed.slots {
             self.changes.announce(Change::Slot { room_id, slot_id });
         }

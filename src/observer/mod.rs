@@ -27,7 +27,7 @@ pub use foreground::Plan;
 pub use probe::Probe;
 pub use retention::Retention;
 
-use crate::changes::{Change, Changes};
+use crate::changes::Changes;
 use crate::clock::Clock;
 use crate::matrix::{self, Client, Secret};
 use crate::rtc::fold::Rules;
@@ -193,15 +193,6 @@ impl Observer {
         match self.settings.mode {
             Mode::Follow => self.follow().await,
             Mode::Poll => self.poll_due.notify_one(),
-        }
-    }
-
-    /// The disk is full: each loop pauses and tries again, and the position stays, so nothing is lost. It cannot be
-    /// written down either, so the status page learns of it from the store itself.
-    fn no_space(&self, doing: &str) {
-        if self.store.note_full(self.clock.now_ms()) {
-            tracing::error!("{doing}: the disk is full, nothing can be stored; it goes on when there is space again");
-            self.changes.announce(Change::Observer);
         }
     }
 

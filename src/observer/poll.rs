@@ -36,7 +36,14 @@ impl Observer {
                     tokio::time::sleep(patience.next()).await;
                     self.poll_due.notify_one();
                 }
-                Err(error) => self.failed(Work::Polls, "polling the rooms' state", &error).await,
+                Err(error) => {
+                    self.failed(Work::Polls, "polling the rooms' state", &error).await;
+                    if matches!(&error, Error::Store(error) if error.is_full()) {
+                        // The schedule's next time may be far off, and there may be space long before.
+                        tokio::time::sleep(patience.next()).await;
+                        self.poll_due.notify_one();
+                    }
+                }
             }
         }
     }

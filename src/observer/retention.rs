@@ -10,6 +10,7 @@ use std::time::Duration;
 const EVERY: Duration = Duration::from_hours(24);
 /// After a failure, and for rooms whose history was still being read.
 const AGAIN: Duration = Duration::from_hours(1);
+const SOON: Duration = Duration::from_mins(1);
 /// Between two batches, so that whoever waits for the writer has his turn.
 const BREATH: Duration = Duration::from_millis(20);
 const DAY_MS: i64 = 86_400_000;
@@ -50,7 +51,12 @@ impl Observer {
                 Ok(_) => self.succeeded(Work::Retention).await,
                 Err(error) => self.failed(Work::Retention, "deleting what is too old", error).await,
             }
-            let wait = if done.is_ok_and(|done| done) { EVERY } else { AGAIN };
+            let wait = match done {
+                Ok(true) => EVERY,
+                // Deleting is what makes space.
+                Err(Error::Store(error)) if error.is_full() => SOON,
+                _ => AGAIN,
+            };
             self.changes.announce(Change::Observer);
             tokio::time::sleep(wait).await;
         }

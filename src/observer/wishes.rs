@@ -104,13 +104,15 @@ impl Observer {
 
     async fn look_into(&self, wish: &RoomWish) -> Option<Duration> {
         let error = match self.peek(wish).await {
-            Ok(true) => {
+            Ok(there) => {
+                self.succeeded(Work::Wishes).await;
+                if !there {
+                    return Some(AGAIN);
+                }
                 tracing::info!("looking into {} without joining", wish.room);
                 self.came_true(wish).await;
-                self.succeeded(Work::Wishes).await;
                 return None;
             }
-            Ok(false) => return Some(AGAIN),
             Err(Error::Matrix(error)) => error,
             Err(error) => {
                 self.failed(Work::Wishes, &format!("looking into {}", wish.room), &error).await;
@@ -146,8 +148,11 @@ impl Observer {
     async fn not_there(&self, wish: &RoomWish, error: &matrix::Error) {
         tracing::warn!("{} is not there yet: {error}; it is tried again", wish.room);
         let now = self.clock.now_ms();
-        if let Err(error) = rooms::trouble(&self.store, &wish.room, Some(Watch::Blind), &error.to_string(), now).await {
-            tracing::error!("the trouble with {} could not be noted: {error}", wish.room);
+        match rooms::trouble(&self.store, &wish.room, Some(Watch::Blind), &error.to_string(), now).await {
+            Ok(()) => self.succeeded(Work::Wishes).await,
+            Err(error) => {
+                self.failed(Work::Wishes, &format!("noting the trouble with {}", wish.room), &error.into()).await;
+            }
         }
         self.changes.announce(Change::Room { room_id: wish.room.clone() });
     }

@@ -40,6 +40,32 @@ async fn observing_pauses_and_loses_nothing() {
 }
 
 #[tokio::test]
+async fn a_small_write_that_finds_space_does_not_say_that_all_is_well() {
+    let bed = Bed::new().await;
+    let room = bed.room(&[ALICE]);
+    let app = bed.start_with(&[("POLL_SCHEDULE", "* * * * * *"), ("BACKFILL", "false")]).await;
+    app.ready().await;
+    app.app.store.limit_growth(Some(30)).await.unwrap();
+    for at in 0..20 {
+        stay(&bed, &room, now() - 500_000 + at * 1000);
+    }
+    let status = app.status_until("the full disk is said", |status| status["full_since_ms"].is_i64()).await;
+    let polled = status["vantages"][0]["last_poll_ms"].as_i64();
+    let later = app
+        .status_until("polls go on", |later| {
+            assert_eq!(later["full_since_ms"], status["full_since_ms"], "sync has written nothing since");
+            later["vantages"][0]["last_poll_ms"].as_i64() > polled
+        })
+        .await;
+    assert_eq!(later["full_since_ms"], status["full_since_ms"]);
+
+    app.app.store.limit_growth(None).await.unwrap();
+    app.calls_until("all calls", |calls| calls.len() == 20).await;
+    app.status_until("all is well", |status| status["full_since_ms"].is_null()).await;
+    app.app.stop().await;
+}
+
+#[tokio::test]
 async fn reading_history_pauses_and_goes_on() {
     let bed = Bed::new().await;
     let room = bed.room(&[]);
