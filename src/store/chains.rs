@@ -153,7 +153,7 @@ impl Conditions {
 }
 
 const CHAIN: &str = "select e.*, (select min(r.time_ms) from events r where r.redacts = e.event_id
-        and r.room_id = e.room_id and r.kind = 'm.room.redaction') as redaction_ms
+        and r.room_id = e.room_id) as redaction_ms
     from events e where e.room_id = $1 and e.chain = $2 and e.time_ms >= $3";
 
 /// What one chain is folded from at this moment: its events since the seal at `cut`, ms, and the conditions.

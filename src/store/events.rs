@@ -36,8 +36,7 @@ macro_rules! event_columns {
         concat!(
             "string_agg(",
             row!(text "e.event_id", text "e.rejected", text "e.chain",
-                number "(select min(r.time_ms) from events r where r.redacts = e.event_id and r.room_id = e.room_id
-                    and r.kind = 'm.room.redaction')"),
+                number "(select min(r.time_ms) from events r where r.redacts = e.event_id and r.room_id = e.room_id)"),
             " || case when e.stream <= $2 then ",
             row!(text "e.kind", text "e.state_key", text "e.sender", number "e.origin_server_ts",
                 number "e.received_ms", text "e.replaces_state", text "e.redacts", number "e.redacted_ms",
