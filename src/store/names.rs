@@ -30,7 +30,7 @@ struct Known {
     people: HashMap<String, usize>,
     /// Of each: the id, and whatever stands in `text` of it already.
     users: Vec<(String, Vec<Range<usize>>)>,
-    /// Ids and display names as the database puts them in lower case, one after the other, ...
+    /// Ids and display names in lower case, one after the other, ...
     text: String,
     /// ... where each ends, and whose it is.
     ends: Vec<(usize, usize)>,
@@ -56,18 +56,20 @@ pub(super) const USERS: &str = "with recursive next(user_id) as (select min(user
         from next n where n.user_id is not null)
     select user_id, lower(user_id) as lowered from next where user_id is not null
     union select sender, lower(sender) from chains";
-pub(super) const DISPLAY: &str = "select p.user_id, lower(p.user_id) as lowered, lower(p.name) as display from people p
-    where p.name is not null and (exists (select 1 from memberships m where m.user_id = p.user_id)
+pub(super) const DISPLAY: &str =
+    "select p.user_id, lower(p.user_id) as lowered, coalesce(p.folded, lower(p.name)) as display
+    from people p where p.name is not null and (exists (select 1 from memberships m where m.user_id = p.user_id)
         or exists (select 1 from chains c where c.room_id = p.room_id and c.sender = p.user_id))";
 pub(super) const NEWS: &str =
-    "select e.sender as user_id, lower(e.sender) as lowered, lower(p.name) as display, 1 as calls
+    "select e.sender as user_id, lower(e.sender) as lowered, coalesce(p.folded, lower(p.name)) as display, 1 as calls
     from events e left join people p on p.room_id = e.room_id and p.user_id = e.sender
     where e.stream > $1 and e.stream <= $2 and e.chain is not null
-    union all select p.user_id, lower(p.user_id), lower(p.name), 0
+    union all select p.user_id, lower(p.user_id), coalesce(p.folded, lower(p.name)), 0
     from events e cross join people p where p.room_id = e.room_id and p.user_id = e.state_key
     and e.stream > $1 and e.stream <= $2 and e.kind = 'm.room.member' and e.chain is null";
 pub(super) const ROOMS: &str = "select room_id from rooms
-    where lower(coalesce(name, '') || ' ' || coalesce(alias, '') || ' ' || room_id) like $1 escape '\\'";
+    where coalesce(folded, lower(coalesce(name, '') || ' ' || coalesce(alias, '') || ' ' || room_id))
+        like $1 escape '\\'";
 
 /// Where this word is, in lower case; `pattern` is the same for `like`.
 pub(super) async fn find(store: &Store, word: &str, pattern: &str) -> Result<Hits, Error> {

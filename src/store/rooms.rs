@@ -42,7 +42,7 @@ const FACTS: &str =
     "select * from events where room_id = $1 and chain is null and state_key = '' and kind in ('m.room.name',
     'm.room.canonical_alias', 'm.room.encryption', 'm.room.history_visibility', 'm.room.tombstone', 'm.room.create')";
 const SET_FACTS: &str = "update rooms set name = $2, alias = $3, version = $4, encrypted = $5, history_visibility = $6,
-    replaced_by = $7 where room_id = $1";
+    replaced_by = $7, folded = $8 where room_id = $1";
 
 /// Reads name, alias and the rest again from the newest stored event of each kind.
 pub(super) async fn refresh(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
@@ -62,17 +62,25 @@ pub(super) async fn refresh(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
         Some(Value::String(version)) => clean(&version.chars().take(64).collect::<String>()),
         _ => "1".to_owned(),
     });
+    let (name, alias) = (text("m.room.name", "name"), text("m.room.canonical_alias", "alias"));
+    let words = [name.as_deref().unwrap_or_default(), alias.as_deref().unwrap_or_default(), room_id].join(" ");
     sqlx::query(SET_FACTS)
         .bind(room_id)
-        .bind(text("m.room.name", "name"))
-        .bind(text("m.room.canonical_alias", "alias"))
+        .bind(name)
+        .bind(alias)
         .bind(version)
         .bind(i64::from(newest("m.room.encryption").is_some()))
         .bind(text("m.room.history_visibility", "history_visibility"))
         .bind(text("m.room.tombstone", "replacement_room"))
+        .bind(folded(&words))
         .execute(&mut **tx)
         .await?;
     Ok(())
+}
+
+/// Words as a search compares them, where the database cannot tell: `lower` of `SQLite` knows ASCII only.
+fn folded(words: &str) -> Option<String> {
+    Some(words.to_lowercase()).filter(|folded| *folded != words.to_ascii_lowercase())
 }
 
 const COUNT_WRITE: &str = "update rooms set writes = writes + 1 where room_id = $1";
@@ -100,10 +108,10 @@ pub(super) async fn writes(connection: &mut sqlx::AnyConnection, room_id: &str) 
 }
 
 static PEOPLE: Rows = Rows::new(
-    "insert into people (room_id, user_id, name, event_ms, event_id) values ",
-    "($1, ?, ?, ?, ?)",
-    " on conflict (room_id, user_id) do update set name = excluded.name, event_ms = excluded.event_ms,
-        event_id = excluded.event_id
+    "insert into people (room_id, user_id, name, folded, event_ms, event_id) values ",
+    "($1, ?, ?, ?, ?, ?)",
+    " on conflict (room_id, user_id) do update set name = excluded.name, folded = excluded.folded,
+        event_ms = excluded.event_ms, event_id = excluded.event_id
     where (excluded.event_ms, excluded.event_id) > (people.event_ms, people.event_id)",
 );
 
@@ -127,8 +135,9 @@ pub(super) async fn people<'e>(
     let bind = |query: Statement, (user, event): &(&str, &RoomEvent)| {
         let name = event.content.get("displayname").and_then(Value::as_str);
         let name = name.map(|name| clean(&name.chars().take(255).collect::<String>()));
-        let query = query.bind((*user).to_owned()).bind(name.filter(|name| !name.trim().is_empty()));
-        query.bind(event.time()).bind(event.event_id.clone())
+        let name = name.filter(|name| !name.trim().is_empty());
+        let folded = name.as_deref().and_then(folded);
+        query.bind((*user).to_owned()).bind(name).bind(folded).bind(event.time()).bind(event.event_id.clone())
     };
     PEOPLE.write(tx, &people, shared, bind).await?;
     Ok(())

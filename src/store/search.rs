@@ -31,12 +31,13 @@ macro_rules! fits {
         and (case when s.until_ms > $13 then $13 else s.until_ms end) - s.started_ms >= $14
         and ($15 = '' or replace(' ' || s.servers || ' ', ' ' || $15 || ' ', '') <> ' ' || s.servers || ' ')
         and ($16 = '' or exists (select 1 from memberships m where m.session_id = s.id and m.user_id || '' = $16))
-        and ($17 = '' or lower(coalesce(r.name, '') || ' ' || coalesce(r.alias, '') || ' ' || r.room_id)
-                like $17 escape '\\'
+        and ($17 = '' or coalesce(r.folded,
+                lower(coalesce(r.name, '') || ' ' || coalesce(r.alias, '') || ' ' || r.room_id)) like $17 escape '\\'
             or lower(s.servers) like $17 escape '\\'
             or exists (select 1 from memberships m
                 left join people p on p.room_id = m.room_id and p.user_id = m.user_id
-                where m.session_id = s.id and lower(m.user_id || ' ' || coalesce(p.name, '')) like $17 escape '\\'))"
+                where m.session_id = s.id and lower(m.user_id) || ' ' || coalesce(p.folded, lower(p.name), '')
+                    like $17 escape '\\'))"
     };
 }
 

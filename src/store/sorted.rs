@@ -68,11 +68,13 @@ macro_rules! list {
             and ($16 = '' or exists (select 1 from memberships m where m.session_id = s.id and m.user_id || '' = $16))
             and ($17 = '' or s.id = $17)
             and ($18 = ''
-                or lower(coalesce(r.name, '') || ' ' || coalesce(r.alias, '') || ' ' || r.room_id) like $18 escape '\\'
+                or coalesce(r.folded, lower(coalesce(r.name, '') || ' ' || coalesce(r.alias, '') || ' ' || r.room_id))
+                    like $18 escape '\\'
                 or lower(s.servers) like $18 escape '\\'
                 or exists (select 1 from memberships m
                     left join people p on p.room_id = m.room_id and p.user_id = m.user_id
-                    where m.session_id = s.id and lower(m.user_id || ' ' || coalesce(p.name, '')) like $18 escape '\\'))
+                    where m.session_id = s.id and lower(m.user_id) || ' ' || coalesce(p.folded, lower(p.name), '')
+                        like $18 escape '\\'))
             order by ",
             $order,
             " limit $6"

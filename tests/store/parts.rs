@@ -5,3 +5,4 @@ pub mod holes;
 mod lists;
 mod polls;
 mod redactions;
+mod words;
