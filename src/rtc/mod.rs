@@ -8,6 +8,7 @@
 pub mod coverage;
 pub mod event;
 pub mod evidence;
+pub mod finding;
 pub mod fold;
 pub mod id;
 pub mod member;

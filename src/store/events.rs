@@ -169,6 +169,11 @@ pub(super) const BEHIND: &str = "with
         select e.event_id, e.origin_server_ts from memberships m cross join events e
             where m.session_id = $1 and e.event_id = m.end_event_id and e.room_id = m.room_id
         union
+        select e.event_id, e.origin_server_ts from memberships m cross join events e
+            where m.session_id = $1 and m.end_reason in ('room_left', 'room_kicked', 'room_banned')
+            and e.room_id = m.room_id and e.kind = 'm.room.member' and e.state_key = m.user_id
+            and e.time_ms = m.until_ms
+        union
         select e.event_id, e.origin_server_ts from events e where e.room_id = $2 and e.chain is null
             and e.kind in ('org.matrix.msc4075.rtc.notification', 'm.rtc.notification',
                 'org.matrix.msc4075.call.notify', 'm.call.notify', 'org.matrix.msc4310.rtc.decline', 'm.rtc.decline')

@@ -276,7 +276,12 @@ impl Facts {
     }
 }
 
-const OF_SESSIONS: &str = "select m.*, p.name as person from memberships m
+// Who leaves a room, or is removed, ends a stay by an event of the room, not of the call.
+const OF_SESSIONS: &str = "select m.*, p.name as person,
+    case when m.end_event_id is null and m.end_reason in ('room_left', 'room_kicked', 'room_banned') then
+        (select max(e.event_id) from events e where e.room_id = m.room_id and e.kind = 'm.room.member'
+            and e.state_key = m.user_id and e.time_ms = m.until_ms) else m.end_event_id end as ended_by
+    from memberships m
     left join people p on p.room_id = m.room_id and p.user_id = m.user_id
     where m.session_id in ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
     order by m.session_id, m.joined_ms, m.user_id, m.device_id, m.id";
@@ -314,6 +319,7 @@ fn member(row: &AnyRow) -> Result<Member, Error> {
         end_reason: row.try_get("end_reason")?,
         updates: row.try_get("updates")?,
         join_event_id: row.try_get("join_event_id")?,
+        end_event_id: row.try_get("ended_by")?,
         resumed: flag("resumed")?,
         claimed: flag("claimed")?,
         intent: row.try_get("intent")?,

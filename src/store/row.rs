@@ -91,6 +91,8 @@ pub struct Member {
     pub end_reason: String,
     pub updates: i64,
     pub join_event_id: String,
+    /// The event at `until_ms` that ends it; `None` where it ends by its own expiry.
+    pub end_event_id: Option<String>,
     /// It went on after a break without a new join: the room was re-joined or the slot re-opened.
     pub resumed: bool,
     /// `joined_ms` is the member's own word (`created_ts`), we did not see the join.

@@ -13,6 +13,7 @@ use utoipa::{PartialSchema, ToSchema};
 mod certainty;
 mod clock;
 mod event;
+mod finding;
 mod moment;
 mod places;
 mod probe;
@@ -23,6 +24,7 @@ mod walk;
 pub use certainty::{BoundaryFacts, CertaintyFacts, CoverageFacts, EndsFacts, GapFacts, Ledger, boundary_words};
 pub use clock::{ClockFacts, DelayedFacts, length};
 pub use event::{EvidenceFacts, RejectedFacts};
+pub use finding::FindingFacts;
 pub use moment::{CallThen, Flip, Moment, RelatedFacts, ZombieFacts};
 pub use places::{GhostFacts, PersonTime, Rate, RoomTime, ServerFacts, servers, top_room_ids, top_rooms};
 pub use probe::{AnswerFacts, DriftFacts, ReadyFacts, ServerProbeFacts, SfuOfServer, SfuProbeFacts};
@@ -115,6 +117,9 @@ pub struct MemberFacts {
     pub expires_at: Option<Stamp>,
     pub updates: i64,
     pub join_event_id: String,
+    /// The event that ended it: a leave, or the `m.room.member` of who left the room or was removed. Null while it
+    /// lasts, and where it ran out.
+    pub end_event_id: Option<String>,
     pub resumed: bool,
     pub claimed: bool,
     pub intent: Option<String>,
@@ -147,6 +152,7 @@ impl MemberFacts {
             expires_at: expires_ms.map(Stamp),
             updates: member.updates,
             join_event_id: member.join_event_id,
+            end_event_id: member.end_event_id.filter(|_| left_ms.is_some()),
             resumed: member.resumed,
             claimed: member.claimed,
             intent: member.intent,
@@ -207,6 +213,8 @@ pub struct CallFacts {
     /// room itself was lost neither `active` nor an end says more than we know.
     pub unknown_since_ms: Option<i64>,
     pub unknown_since_at: Option<Stamp>,
+    /// What needs a look, the gravest first; at most 50.
+    pub findings: Vec<FindingFacts>,
     pub members: Vec<MemberFacts>,
 }
 
@@ -219,6 +227,7 @@ impl CallFacts {
         let (ends, verdict) = ledger.judge(&members, &ledger.cover(&call.room.room_id), now);
         let unknown_since_ms = verdict.and_then(|verdict| verdict.unknown_since_ms).or(call.known_until_ms(now));
         let is_lost = call.known_until_ms(now).is_some();
+        let findings = finding::of(&members, &used, ledger, unknown_since_ms.unwrap_or(now).min(now));
         let members = members.into_iter().zip(used).zip(&ends);
         Self {
             certainty: CertaintyFacts::of(verdict),
@@ -244,11 +253,23 @@ impl CallFacts {
             peak_users: call.peak_users,
             servers: call.servers,
             intent: call.intent,
+            findings,
             members: members
                 .map(|((member, transport), ends)| {
                     MemberFacts::new(member, transport, ends, is_lost.then_some(unknown_since_ms).flatten(), now)
                 })
                 .collect(),
+        }
+    }
+
+    /// It ran when we heard of it last; whether it still does is not known since then, ms, or since now.
+    pub fn not_seen(&mut self, since_ms: Option<i64>, now: i64) {
+        let since = since_ms.unwrap_or(now).max(self.started_ms);
+        let since = self.unknown_since_ms.map_or(since, |known| known.min(since));
+        (self.unknown_since_ms, self.unknown_since_at) = (Some(since), Some(Stamp(since)));
+        for member in self.members.iter_mut().filter(|member| member.left_ms.is_none()) {
+            let since = member.unknown_since_ms.map_or(since, |known| known.min(since)).max(member.joined_ms);
+            (member.unknown_since_ms, member.unknown_since_at) = (Some(since), Some(Stamp(since)));
         }
     }
 

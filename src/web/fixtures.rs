@@ -64,6 +64,7 @@ pub fn member(call: &str, who: (&str, &str, &str), from: i64, until: Option<(i64
         end_reason: end_reason.to_owned(),
         updates: 0,
         join_event_id: format!("$join{from}"),
+        end_event_id: None,
         resumed: false,
         claimed: false,
         intent: Some("video".to_owned()),

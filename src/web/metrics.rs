@@ -4,6 +4,7 @@ use super::Web;
 use super::error::Error;
 use super::query::Query;
 use super::reply::{self, Ask, Shell};
+use super::seen;
 use crate::store::gauges::{self, Gauges};
 use crate::store::row::{Member, Vantage, Watch};
 use crate::store::{memberships, rooms, sessions, vantages};
@@ -94,6 +95,9 @@ fn count(number: usize) -> i64 {
 }
 
 fn now(registry: &mut Registry, rows: &Rows) {
+    let full = rows.is_full.then_some(1);
+    let known = i64::from(seen::by(&rows.vantages, full).is_none());
+    whole(registry, "now_known", "1 while the calls of now can be told; 0: what follows was seen last", known);
     whole(registry, "calls_active", "Calls that run now", count(rows.active.len()));
     let devices = distinct(&rows.present, |member| (&member.user_id, &member.device_id));
     whole(registry, "devices_active", "Devices in calls now", devices);

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on ends")]
 
 mod contract;
+mod findings;
 mod health;
 mod lists;
 mod numbers;

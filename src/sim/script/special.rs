@@ -78,7 +78,7 @@ impl Writer {
         }
     }
 
-    /// A long call with a ghost in it, and one who changed the SFU.
+    /// A long call with a ghost in it, one whose old client hears the ghost's SFU only, and one who changed the SFU.
     fn on_call(&mut self) {
         let begin = self.ago(11 * 60);
         if let Some(mut ghost) = self.apart("ops", 1, 29, begin) {
@@ -89,6 +89,9 @@ impl Writer {
         for (member, minutes) in [(2, 66), (3, 58), (4, 40), (5, 25), (6, 9)] {
             let from = self.ago(minutes);
             if let Some(mut stay) = self.apart("ops", member, 0, from) {
+                if member == 3 {
+                    stay.form = Form::Plain;
+                }
                 stay.moved = (member == 4).then_some((from + 11 * MINUTE_MS, SFUS[0]));
                 self.tell(&stay);
             }

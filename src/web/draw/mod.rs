@@ -5,6 +5,7 @@ pub mod bars;
 pub mod blind;
 pub mod chart;
 pub mod heat;
+pub mod pin;
 pub mod sfu;
 pub mod shape;
 pub mod timeline;

@@ -5,11 +5,12 @@ use crate::store::row;
 use crate::store::{events, related, sessions};
 use crate::web::draw::axis::Axis;
 use crate::web::draw::blind::{self, Band};
+use crate::web::draw::pin::{self, Pin};
 use crate::web::draw::sfu::Sfus;
 use crate::web::draw::shape;
 use crate::web::draw::timeline::{self, Renewal, Timeline};
 use crate::web::error::Error;
-use crate::web::facts::{self, CallFacts, CoverageFacts, EvidenceFacts, MemberFacts, RelatedFacts};
+use crate::web::facts::{self, CallFacts, CoverageFacts, EvidenceFacts, FindingFacts, MemberFacts, RelatedFacts};
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
 use crate::web::{Web, assets, format as f};
@@ -30,6 +31,8 @@ const STAYS: [usize; 2] = [20, 60];
 const EVENTS_SHOWN: [usize; 2] = [10, 30];
 /// Bytes of raw events there.
 const RAW_MAX: [usize; 2] = [6_000, 24_000];
+/// Findings in the picture and below it.
+const FINDINGS: usize = 9;
 /// Rings and slot changes in the list.
 const MARKS: usize = 40;
 
@@ -212,6 +215,35 @@ impl CallPage {
     pub fn blind(&self, now: impl f::Whole) -> Vec<Band> {
         let axis = Axis::around(self.call.started_ms, self.call.end_ms(now));
         blind::bands(blind::spans(&self.cover), &axis)
+    }
+
+    /// The findings that are shown, the gravest first.
+    #[must_use]
+    pub fn findings(&self, shell: &Shell) -> &[FindingFacts] {
+        shell.first(&self.call.findings, FINDINGS)
+    }
+
+    /// Their numerals in the timeline.
+    #[must_use]
+    pub fn pins(&self, now: impl f::Whole, shell: &Shell) -> Vec<Pin> {
+        let now = now.whole();
+        pin::pins(self.findings(shell), &Axis::around(self.call.started_ms, self.call.end_ms(now)), self.call.upto(now))
+    }
+
+    /// Is this device probably gone, though it still counts?
+    #[must_use]
+    pub fn is_gone(&self, stay: &MemberFacts) -> bool {
+        let of =
+            |finding: &&FindingFacts| finding.device_id == stay.device_id && finding.users == [stay.user_id.as_str()];
+        stay.left_ms.is_none()
+            && self.call.findings.iter().filter(|finding| finding.is_ghost()).any(|finding| of(&finding))
+    }
+
+    /// Who ended a stay, where it was somebody else.
+    #[must_use]
+    pub fn ender(&self, stay: &MemberFacts) -> Option<String> {
+        let event = self.evidence.iter().find(|event| Some(&event.event_id) == stay.end_event_id.as_ref())?;
+        (event.sender != stay.user_id).then(|| event.title())
     }
 
     /// Rings and the like in the list below the timeline.

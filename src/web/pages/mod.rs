@@ -4,6 +4,8 @@ pub mod about;
 pub mod call;
 pub mod calls;
 pub mod docs;
+#[cfg(test)]
+mod finding_tests;
 pub mod moment;
 pub mod overview;
 pub mod period;
@@ -23,6 +25,7 @@ use super::Web;
 use super::error::Error;
 use super::facts::{self, CallFacts, Ledger};
 use super::reply::Ask;
+use super::seen;
 use crate::rtc::coverage::Interval;
 use crate::store::{coverage, evidence, memberships, row};
 use std::collections::BTreeSet;
@@ -47,5 +50,11 @@ pub(super) async fn with_members(web: &Web, ask: &Ask, calls: Vec<row::Call>) ->
         origins: evidence::of(store, viewer, &ids).await?,
         coverage: coverage::of(store, viewer, &rooms, ask.now).await?,
     };
-    Ok(facts::calls(calls, members, &ledger, ask.now))
+    let mut calls = facts::calls(calls, members, &ledger, ask.now);
+    if calls.iter().any(|call| call.active)
+        && let Some(unseen) = seen::now(web).await?
+    {
+        calls.iter_mut().filter(|call| call.active).for_each(|call| call.not_seen(unseen.since_ms, ask.now));
+    }
+    Ok(calls)
 }

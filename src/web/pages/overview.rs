@@ -9,7 +9,7 @@ use crate::web::error::Error;
 use crate::web::facts::{CallFacts, GapFacts, RoomRef, Stamp, VantageFacts, inferred, not_exact};
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
-use crate::web::{Web, assets, format as f};
+use crate::web::{Web, assets, format as f, seen};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
@@ -30,6 +30,11 @@ pub struct Overview {
     pub now_ms: i64,
     pub now_at: Stamp,
     pub active: Vec<CallFacts>,
+    /// This moment cannot be told, because an account does not hear its homeserver or nothing can be stored: what
+    /// `active` says is what was seen last. Since when, where that is known, is in `unknown_since_ms`.
+    pub unknown: bool,
+    pub unknown_since_ms: Option<i64>,
+    pub unknown_since_at: Option<Stamp>,
     /// People, devices and homeservers in calls now, each once.
     pub people: usize,
     pub devices: usize,
@@ -143,6 +148,8 @@ pub struct Rows {
     pub gaps: Vec<(Span, i64)>,
     pub rooms: Vec<row::Room>,
     pub vantages: Vec<row::Vantage>,
+    /// This moment cannot be told.
+    pub unknown: Option<seen::Unseen>,
 }
 
 /// `GET /` and `GET /api/v1/overview`
@@ -169,6 +176,7 @@ pub(super) async fn load(web: &Web, ask: &Ask) -> Result<Overview, Error> {
         gaps: coverage::gaps(store, viewer, now - f::DAY, now).await?,
         rooms: rooms::list(store, viewer, now).await?,
         vantages: vantages::list(store).await?,
+        unknown: seen::now(web).await?,
     };
     Ok(page(rows, now))
 }
@@ -180,9 +188,13 @@ pub fn page(rows: Rows, now: i64) -> Overview {
         rows.active.iter().flat_map(CallFacts::present).map(key).collect::<BTreeSet<_>>().len()
     };
     let midnight = f::midnight(now);
+    let unknown_since_ms = rows.unknown.and_then(|unknown| unknown.since_ms);
     Overview {
         now_ms: now,
         now_at: Stamp(now),
+        unknown: rows.unknown.is_some(),
+        unknown_since_ms,
+        unknown_since_at: unknown_since_ms.map(Stamp),
         people: distinct(|member| (&member.user_id, None)),
         devices: distinct(|member| (&member.user_id, member.device_id.as_deref())),
         servers: distinct(|member| (&member.server, None)),
@@ -244,6 +256,13 @@ impl Overview {
         let after = &self.active[cards.len()..];
         let lines = shell.first(after, LINES);
         (cards, lines, lines.len() < after.len())
+    }
+
+    /// How many calls need a look, and the first of them.
+    #[must_use]
+    pub fn troubled(&self) -> (usize, Option<&CallFacts>) {
+        let troubled = || self.active.iter().filter(|call| call.loud().next().is_some());
+        (troubled().count(), troubled().next())
     }
 
     /// The last 24 hours as a picture.

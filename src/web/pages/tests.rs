@@ -117,6 +117,7 @@ fn overview() -> overview::Overview {
             rooms: rooms(),
             vantages: vec![vantage()],
             gaps: vec![(Span { from: NOW - 5 * HOUR, to: NOW - 4 * HOUR }, 2)],
+            unknown: None,
         },
         NOW,
     )

@@ -21,6 +21,10 @@ pub struct Wall {
     pub now_at: Stamp,
     /// Most people first.
     pub active: Vec<CallFacts>,
+    /// This moment cannot be told: what `active` says is what was seen last.
+    pub unknown: bool,
+    pub unknown_since_ms: Option<i64>,
+    pub unknown_since_at: Option<Stamp>,
     /// People in calls now, each once.
     pub people: usize,
     pub today: Numbers,
@@ -51,6 +55,9 @@ pub fn page(overview: Overview) -> Wall {
         now_ms: overview.now_ms,
         now_at: overview.now_at,
         active,
+        unknown: overview.unknown,
+        unknown_since_ms: overview.unknown_since_ms,
+        unknown_since_at: overview.unknown_since_at,
         people: overview.people,
         today: overview.today,
         watched_rooms: overview.watched.rooms,

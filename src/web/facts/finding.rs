@@ -1,0 +1,223 @@
+//! Findings of a call as pages and JSON show them: what needs a look, how sure it is, and what to do.
+
+use super::{CallFacts, Ledger, Stamp, person};
+use crate::rtc::finding::{self, Finding, Stay};
+use crate::rtc::session::server_of;
+use crate::rtc::transport::Transport;
+use crate::store::row;
+use crate::web::format as f;
+use serde::Serialize;
+use std::collections::HashMap;
+use utoipa::ToSchema;
+
+/// So many people are named on the call's page, and in a line of text; others are counted.
+const NAMED: usize = 3;
+const NAMED_SHORT: usize = 1;
+
+/// Something in a call that needs a look.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FindingFacts {
+    /// `apart`: `users` were connected to one SFU only and could not hear `unheard`, who were on others. `silent`: a
+    /// device still counts, but its renewal did not come. `no_goodbye`: it was counted until it expired, long after the
+    /// last that was heard of it.
+    pub kind: &'static str,
+    /// `computed`, `probably` or `perhaps`.
+    pub sure: &'static str,
+    /// Since when; of a device: when it was heard last.
+    pub from_ms: i64,
+    pub from_at: Stamp,
+    /// Null while it lasts.
+    pub until_ms: Option<i64>,
+    pub until_at: Option<Stamp>,
+    pub users: Vec<String>,
+    pub unheard: Vec<String>,
+    /// `unheard` could not hear `users` either.
+    pub mutual: bool,
+    pub device_id: Option<String>,
+    /// The SFU that `users` were connected to.
+    pub service_url: Option<String>,
+}
+
+/// The findings of a call. `used`: the transport of each member; `upto`: until when the call is known, ms.
+pub(super) fn of(members: &[row::Member], used: &[Option<Transport>], ledger: &Ledger, upto: i64) -> Vec<FindingFacts> {
+    let stays: Vec<Stay> = members
+        .iter()
+        .zip(used)
+        .map(|(member, transport)| Stay {
+            user_id: &member.user_id,
+            joined_ms: member.joined_ms,
+            until_ms: member.until_ms,
+            expires: matches!(member.end_reason.as_str(), "expired" | "sticky_expired"),
+            renewed_by_hours: member.kind == "session",
+            last_sign_ms: ledger.origins.get(&member.id).and_then(|origins| origins.last_sign_ms),
+            transport: transport.as_ref(),
+            selection: member.selection,
+        })
+        .collect();
+    finding::findings(&stays, upto).into_iter().map(|found| FindingFacts::new(found, members, upto)).collect()
+}
+
+impl FindingFacts {
+    fn new(found: Finding, members: &[row::Member], upto: i64) -> Self {
+        let from_ms = found.from_ms();
+        let base = Self {
+            kind: "apart",
+            sure: "computed",
+            from_ms,
+            from_at: Stamp(from_ms),
+            until_ms: None,
+            until_at: None,
+            users: Vec::new(),
+            unheard: Vec::new(),
+            mutual: false,
+            device_id: None,
+            service_url: None,
+        };
+        let owned = |users: Vec<&str>| users.into_iter().map(ToOwned::to_owned).collect();
+        let of = |stay: usize| {
+            let member = &members[stay];
+            Self { users: vec![member.user_id.clone()], device_id: member.device_id.clone(), ..base.clone() }
+        };
+        match found {
+            Finding::Apart { until_ms, sfu, deaf, unheard, mutual, .. } => {
+                let base = if until_ms < upto { base.until(until_ms) } else { base };
+                Self { users: owned(deaf), unheard: owned(unheard), mutual, service_url: Some(sfu.to_owned()), ..base }
+            }
+            Finding::Silent { stay, sure, .. } => {
+                Self { kind: "silent", sure: if sure { "probably" } else { "perhaps" }, ..of(stay) }
+            }
+            Finding::NoGoodbye { stay, .. } => Self { kind: "no_goodbye", ..of(stay) }.until(members[stay].until_ms),
+        }
+    }
+
+    fn until(self, ms: i64) -> Self {
+        Self { until_ms: Some(ms), until_at: Some(Stamp(ms)), ..self }
+    }
+
+    /// Does it count on the pill of its call?
+    #[must_use]
+    pub fn is_loud(&self) -> bool {
+        self.kind == "apart" || self.is_ghost()
+    }
+
+    #[must_use]
+    pub fn is_ghost(&self) -> bool {
+        self.sure == "probably"
+    }
+
+    /// Class, icon and words of its pill.
+    #[must_use]
+    pub fn pill(&self) -> (&'static str, &'static str, &'static str) {
+        match (self.kind, self.sure) {
+            ("apart", _) => ("bad", "split", "Split SFUs"),
+            ("silent", "probably") => ("warn", "ghost", "Ghost"),
+            ("silent", _) => ("", "clock", "Quiet"),
+            _ => ("", "clock", "No goodbye"),
+        }
+    }
+
+    /// What it is, in a few words, without its times.
+    #[must_use]
+    pub fn title(&self, call: &CallFacts) -> String {
+        self.told(call, NAMED)
+    }
+
+    fn told(&self, call: &CallFacts, named: usize) -> String {
+        let (users, unheard) = (names(call, &self.users, named), names(call, &self.unheard, named));
+        let could = if self.until_ms.is_some() { "could not" } else { "cannot" };
+        match (self.kind, self.sure) {
+            ("apart", _) if self.mutual => format!("{users} and {unheard} {could} hear each other"),
+            ("apart", _) => format!("{users} {could} hear {unheard}"),
+            ("silent", sure) => format!("{users} is {sure} gone"),
+            _ => format!("No goodbye came for {users}"),
+        }
+    }
+
+    /// Why we think so.
+    #[must_use]
+    pub fn why(&self) -> String {
+        let sfu = f::tidy(f::host(self.service_url.as_deref().unwrap_or_default()));
+        match (self.kind, self.sure) {
+            ("apart", _) if self.mutual => format!(
+                "Each of their clients connects only to the SFU of whoever was there first, and those differ: {sfu} for some."
+            ),
+            ("apart", _) => format!(
+                "Clients that follow the SFU of the oldest member connect to that one only, here {sfu}; the others sent to another."
+            ),
+            ("silent", "probably") => {
+                "The membership still counts, but the renewal that came every hour before did not come. Others see an \
+                 empty tile."
+                    .to_owned()
+            }
+            ("silent", _) => {
+                "Nothing came for over an hour. Clients of today renew every hour, older ones every four hours."
+                    .to_owned()
+            }
+            _ => "It was counted until the membership ran out; when they really went is not known.".to_owned(),
+        }
+    }
+
+    /// The homeserver of the device that it is about.
+    #[must_use]
+    pub fn server(&self) -> Option<&str> {
+        Some(server_of(self.users.first()?)).filter(|server| !server.is_empty())
+    }
+
+    /// What an admin can do about it.
+    #[must_use]
+    pub fn advice(&self) -> Option<&'static str> {
+        match (self.kind, self.sure) {
+            ("apart", _) => Some(
+                "update those clients to a version that connects to every SFU (multi-SFU), or let all their homeservers \
+                 name the same SFU.",
+            ),
+            ("silent", "probably") => {
+                Some("ask them to open the room once, or let a moderator empty the membership event.")
+            }
+            _ => None,
+        }
+    }
+}
+
+impl CallFacts {
+    /// Findings that count on its pill.
+    pub fn loud(&self) -> impl Iterator<Item = &FindingFacts> {
+        self.findings.iter().filter(|finding| finding.is_loud())
+    }
+
+    /// What the findings come to: the class, icon and words of a pill; nothing where there are none.
+    #[must_use]
+    pub fn trouble(&self) -> Option<(&'static str, &'static str, String)> {
+        let (all, ghosts) = (self.loud().count(), self.loud().filter(|finding| finding.is_ghost()).count());
+        match all {
+            0 => None,
+            _ if all == ghosts => Some(("warn", "ghost", f::counted(ghosts, "ghost", "ghosts"))),
+            _ => Some(("bad", "split", f::counted(all, "finding", "findings"))),
+        }
+    }
+
+    /// The first of its findings in a line of text.
+    #[must_use]
+    pub fn first_finding(&self) -> Option<String> {
+        self.loud().next().map(|finding| finding.told(self, NAMED_SHORT))
+    }
+}
+
+/// `Ada, Bob and 2 more people`, by their display names in the call.
+fn names(call: &CallFacts, users: &[String], named: usize) -> String {
+    let known: HashMap<&str, &str> =
+        call.members.iter().filter_map(|member| Some((member.user_id.as_str(), member.name.as_deref()?))).collect();
+    let mut told: Vec<String> = users
+        .iter()
+        .take(if users.len() > named + 1 { named } else { named + 1 })
+        .map(|user| f::within(&person(known.get(user.as_str()).copied(), user)))
+        .collect();
+    let more = users.len() - told.len();
+    if more > 0 {
+        told.push(f::counted(more, "more person", "more people"));
+    }
+    match told.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
+        _ => told.concat(),
+    }
+}

@@ -1,0 +1,83 @@
+//! What pages say of findings, and of a moment that cannot be told.
+
+use super::{call, overview, wall};
+use crate::rtc::transport::Selection;
+use crate::store::evidence::Origins;
+use crate::web::facts::{CallFacts, Ledger};
+use crate::web::fixtures::{self, NOW};
+use crate::web::reply::{self, Page, Shell};
+use crate::web::seen::Unseen;
+
+const MINUTE: i64 = 60_000;
+const HOUR: i64 = 60 * MINUTE;
+
+fn html<P: Page>(page: &P) -> String {
+    let shell = Shell { section: Some(P::SECTION), now_ms: NOW, room_id: None, vantages: None, spare: 0 };
+    reply::short(page, shell).unwrap()
+}
+
+/// Alice's client knows one SFU, Carol sends to another; Dan renewed every hour until two hours ago.
+fn troubled() -> CallFacts {
+    let sfu = ["sfu.one.example", "sfu.two.example"];
+    let mut alice = fixtures::member("c", ("Alice", "@alice:one.example", "A"), NOW - 5 * HOUR, None, sfu[0]);
+    alice.selection = Selection::OldestMembership;
+    let mut dan = fixtures::member("c", ("Dan", "@dan:one.example", "D"), NOW - 5 * HOUR, None, sfu[0]);
+    (dan.updates, dan.until_ms) = (2, NOW + 6 * HOUR);
+    let carol = fixtures::member("c", ("", "@carol:two.example", "C"), NOW - 30 * MINUTE, None, sfu[1]);
+    let mut ledger = Ledger::default();
+    let last = |ms| Origins { last_sign_ms: Some(ms), ..Origins::default() };
+    ledger.origins.insert(alice.id.clone(), last(NOW - 10 * MINUTE));
+    ledger.origins.insert(dan.id.clone(), last(NOW - 2 * HOUR));
+    ledger.origins.insert(carol.id.clone(), last(NOW - 30 * MINUTE));
+    let members = vec![alice, dan, carol];
+    let row = fixtures::call("c", fixtures::room("Ops", "#ops:one.example"), &members);
+    CallFacts::new(row, members, &ledger, NOW)
+}
+
+#[test]
+fn a_call_says_who_cannot_hear_whom_and_who_is_probably_gone() {
+    let facts = troubled();
+    let found: Vec<(&str, &str, i64)> =
+        facts.findings.iter().map(|finding| (finding.kind, finding.sure, finding.from_ms)).collect();
+    assert_eq!(found, [("apart", "computed", NOW - 30 * MINUTE), ("silent", "probably", NOW - 2 * HOUR)]);
+    let page = html(&call::page(facts, Vec::new(), 0, Vec::new(), NOW));
+    for words in [
+        "Running, 2 findings",
+        "Alice cannot hear carol since",
+        "here sfu.one.example;",
+        "Dan is probably gone since",
+        "</svg>probably gone",
+        "What to do: update those clients",
+        "<g class=\"mk bad\">",
+        "<g class=\"mk warn\">",
+    ] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    assert!(!page.contains("Healthy"));
+    let mut well = troubled();
+    well.findings.clear();
+    let page = html(&call::page(well, Vec::new(), 0, Vec::new(), NOW));
+    assert!(page.contains("Healthy") && !page.contains("Findings"));
+}
+
+#[test]
+fn the_first_page_and_the_wall_lead_to_what_needs_a_look() {
+    let rows = || overview::Rows { active: vec![troubled()], ..overview::Rows::default() };
+    let page = overview::page(rows(), NOW);
+    assert!(html(&page).contains(">One call needs a look</a>: in <bdi>Ops</bdi>, Alice cannot hear carol."));
+    assert!(html(&wall::page(page)).contains("Alice cannot hear carol. 2 servers"));
+    // What nobody hears is not told as fact.
+    let unknown = Some(Unseen { since_ms: Some(NOW - MINUTE) });
+    let cases = [
+        (vec![troubled()], "1 call when last seen, 3 people", "1 call <span>when last seen, with 3 people"),
+        (Vec::new(), "Not known whether there are calls", "Not known whether there are calls"),
+    ];
+    for (active, first, large) in cases {
+        let page = overview::page(overview::Rows { active, unknown, ..overview::Rows::default() }, NOW);
+        assert_eq!((page.unknown, page.unknown_since_ms), (true, Some(NOW - MINUTE)));
+        let text = html(&page);
+        assert!(text.contains(first) && text.contains("<title>Calls of now not known"), "{text}");
+        let text = html(&wall::page(page));
+        assert!(text.contains(large) && text.contains("<title>Calls of now not known"), "{text}");
+    }
+}
