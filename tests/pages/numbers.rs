@@ -96,6 +96,38 @@ async fn an_sfu_is_counted_with_whom_it_served() {
     assert!(html.contains("1 SFU, 1 in use now") && html.contains("1 h 50") && html.contains("other.example"));
 }
 
+/// One device in calls of two rooms, another that has gone from the second.
+#[tokio::test]
+async fn a_device_in_two_calls_is_one_device_and_who_left_is_not_here() {
+    const CALL: &str = "org.matrix.msc3401.call.member";
+    let site = Site::filled("twice").await;
+    let join = |device: &str| {
+        json!({ "application": "m.call", "call_id": "", "scope": "m.room", "device_id": device, "expires": 14_400_000,
+            "focus_active": { "type": "livekit", "focus_selection": "multi_sfu" },
+            "foci_preferred": [{ "type": "livekit", "livekit_service_url": "https://sfu.example/jwt" }] })
+    };
+    let (alice, bob) = ("@alice:example.org", "@bob:other.example");
+    let hall = "!hall:example.org";
+    let events = vec![
+        event("$hall_b", CALL, bob, "_@bob:other.example_BB_m.call", 8, join("BB")),
+        event("$hall_a", CALL, alice, "_@alice:example.org_AA_m.call", 6, join("AA")),
+        event("$hall_gone", CALL, bob, "_@bob:other.example_BB_m.call", 3, json!({})),
+    ];
+    site.write_to(hall, events).await;
+    let overview = site.json("/api/v1/overview").await;
+    let steps = overview["concurrency"].as_array().unwrap();
+    assert_eq!((&overview["devices"], &steps.last().unwrap()[1]), (&json!(1), &json!(1)));
+    assert_eq!(overview["today"]["peak"], 2, "Alice's one device and Bob's");
+    assert_eq!(site.json("/api/v1/servers/example.org").await["now"]["devices"], 1);
+    assert_eq!(site.json("/api/v1/transports").await["data"][0]["devices_now"], 1);
+
+    let active = site.json("/api/v1/calls/active").await;
+    let here = active["data"].as_array().unwrap().iter().find(|call| call["room"]["room_id"] == hall).unwrap();
+    assert_eq!((&here["people"], &here["people_now"], &here["devices_now"]), (&json!(2), &json!(1), &json!(1)));
+    let past = site.json("/api/v1/calls?status=ended").await["data"][0].clone();
+    assert_eq!((&past["people"], &past["people_now"], &past["devices_now"]), (&json!(2), &json!(0), &json!(0)));
+}
+
 #[tokio::test]
 async fn pages_of_numbers_are_small_and_escaped_and_lead_to_each_other() {
     let site = Site::filled("numbers").await;
