@@ -47,8 +47,8 @@ async fn a_period_is_summed_and_compared() {
     assert_eq!((days.as_array().unwrap().len(), &days[29]["calls"]), (30, &json!(2)));
     let html = site.html("/statistics").await;
     assert!(html.contains("Last 30 days") && html.contains("1 h 50") && html.contains("Hours are in UTC"), "{html}");
-    let row = format!("<td data-hour=\"{}\">Sunday, 14:00 to 15:00</td><td class=\"num\">10 min</td>", 6 * 24 + 14);
-    assert!(html.contains(&row), "{html}");
+    let row = "<th scope=\"row\">14:00</th><td></td><td></td><td></td><td></td><td></td><td></td><td>10 min</td></tr>";
+    assert!(html.contains(row) && html.contains("Sun 14:00: 10 min"), "{html}");
     assert!(html.contains("30 to 60: 0 calls") && html.contains("1 to 2 h: 1 call"));
     let error = site.get("/api/v1/statistics?period=8d").await;
     assert!(error.status == 400 && text(&error.json()["error"]).contains("7d, 30d, 90d, 365d"));
@@ -81,6 +81,22 @@ async fn a_server_says_whether_it_may_be_restarted() {
 
     vantages::failed(&site.store, "v", "gone", NOW).await.unwrap();
     assert!(site.html("/servers/other.example").await.contains("We cannot tell"));
+}
+
+#[tokio::test]
+async fn a_server_is_the_same_on_every_page_and_who_is_in_a_call_is_never_kept() {
+    let site = Site::filled("same-servers").await;
+    site.watched_since(NOW - 900 * MINUTE).await;
+    let top = site.json("/api/v1/statistics").await["servers"].clone();
+    let mut list = site.json("/api/v1/servers").await["data"].as_array().unwrap().clone();
+    list.sort_by_key(|server| std::cmp::Reverse(server["together_ms"].as_i64()));
+    assert_eq!(top, Value::Array(list));
+    assert_eq!((&top[0]["people_now"], &top[0]["calls_now"]), (&json!(1), &json!(1)));
+    assert!(top[0]["clock"].is_object(), "{top}");
+    let key = "_@alice:example.org_AA_m.call";
+    site.write(vec![event("$gone", "org.matrix.msc3401.call.member", "@alice:example.org", key, 0, json!({}))]).await;
+    let top = site.json("/api/v1/statistics").await["servers"].clone();
+    assert_eq!((&top[0]["people_now"], &top[0]["calls_now"]), (&json!(0), &json!(0)), "{top}");
 }
 
 #[tokio::test]
@@ -126,6 +142,41 @@ async fn a_device_in_two_calls_is_one_device_and_who_left_is_not_here() {
     assert_eq!((&here["people"], &here["people_now"], &here["devices_now"]), (&json!(2), &json!(1), &json!(1)));
     let past = site.json("/api/v1/calls?status=ended").await["data"][0].clone();
     assert_eq!((&past["people"], &past["people_now"], &past["devices_now"]), (&json!(2), &json!(0), &json!(0)));
+}
+
+#[tokio::test]
+async fn a_period_is_cut_into_days_weeks_or_months() {
+    let site = Site::filled("steps").await;
+    let ask = async |query: &str| site.json(&format!("/api/v1/statistics?{query}")).await;
+    for (query, step, count) in [
+        ("period=7d", "day", 7),
+        ("period=30d&step=week", "week", 5),
+        ("period=90d", "day", 90),
+        ("period=90d&step=month", "month", 4),
+        ("period=365d", "week", 53),
+        ("period=365d&step=month", "month", 13),
+    ] {
+        let page = ask(query).await;
+        let steps = page["days"].as_array().unwrap();
+        assert_eq!((&page["step"], steps.len()), (&json!(step), count), "{query}");
+        let last = steps.last().unwrap();
+        assert_eq!(
+            (&last["calls"], &last["calls_alone"], &last["people"]),
+            (&json!(2), &json!(1), &json!(2)),
+            "{query}"
+        );
+        assert_eq!(last["together_ms"], page["this"]["together_ms"], "{query}");
+        assert!(steps.iter().rev().skip(1).all(|step| step["people"] == 0 && step["together_ms"] == 0), "{query}");
+    }
+    let months = ask("period=90d&step=month").await["days"].clone();
+    assert_eq!(
+        (&months[0]["from_at"], &months[3]["from_at"]),
+        (&json!("2026-08-25T00:00:00.000Z"), &json!("2026-11-01T00:00:00.000Z"))
+    );
+    let html = site.html("/statistics?period=365d&step=month").await;
+    assert!(html.contains("Calls a month") && html.contains("November 2026") && html.contains("step=week"), "{html}");
+    let error = site.get("/api/v1/statistics?step=hour").await;
+    assert!(error.status == 400 && text(&error.json()["error"]).contains("day, week, month"));
 }
 
 #[tokio::test]

@@ -153,6 +153,29 @@ async fn a_year_of_calls_is_light() {
     light(&site, "statistics", "/statistics?period=365d").await;
 }
 
+/// A call in every hour of a hundred days, now in this room, now in that one.
+#[tokio::test]
+async fn statistics_of_busy_months_are_light() {
+    let site = Site::filled("busy").await;
+    for room in 0..8 {
+        let name = json!({ "name": format!("Working group number {room}, weekly meeting and open office hours") });
+        let mut events = vec![event(&format!("$name{room}"), "m.room.name", "@a:example.org", "", 101 * DAY, name)];
+        for hour in (room..100 * 24).step_by(8) {
+            let (id, user) = (format!("$busy{hour}"), person(hour / 8));
+            events.push(says(&id, (&user, "D"), hour * 3600 + 3300, true));
+            events.push(says(&format!("{id}_end"), (&user, "D"), hour * 3600 + 100 + hour % 50 * 60, false));
+        }
+        site.write_to(&format!("!busy{room}:example.org"), events).await;
+    }
+    for query in ["period=7d", "period=30d", "period=365d", "period=90d"] {
+        let page = light(&site, &format!("busy-{query}"), &format!("/statistics?{query}")).await;
+        let table = page.split_once("data-hours").unwrap().1.split_once("</table>").unwrap().0;
+        assert_eq!(table.matches("<td>").count(), 168, "the table of hours is whole");
+        assert!(query == "period=7d" || !table.contains("<td></td>"), "there was a call in each of them");
+    }
+    light(&site, "busy-months", "/statistics?period=365d&step=month").await;
+}
+
 #[tokio::test]
 async fn long_names_and_bad_events_make_no_page_heavy() {
     let site = Site::filled("long").await;
