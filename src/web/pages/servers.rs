@@ -67,7 +67,7 @@ pub async fn get(req: HttpRequest, web: http::Data<Web>, kept: http::Data<Kept<S
 }
 
 async fn load(web: &Web, ask: &Ask, kept: &Kept<Servers>) -> Result<Servers, Error> {
-    let query = Query::read(&ask.query, KNOWN)?;
+    let query = ask.of_list(KNOWN)?;
     let mut page = all(web, ask, kept, &query).await?;
     let chosen = page.chosen;
     (page.data, page.next) = chosen.cut(page.data, &query, LIMIT, |server| key(chosen, server))?;

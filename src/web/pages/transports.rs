@@ -106,7 +106,7 @@ pub async fn get(req: HttpRequest, web: http::Data<Web>, kept: http::Data<Kept<T
 
 /// One page of the list.
 async fn cut(web: &Web, ask: &Ask, kept: &Kept<Transports>) -> Result<Transports, Error> {
-    let query = Query::read(&ask.query, OF_LIST)?;
+    let query = ask.of_list(OF_LIST)?;
     let mut page = all(web, ask, kept, &query).await?;
     let chosen = page.chosen;
     (page.data, page.next) = chosen.cut(page.data, &query, LIMIT, |row| key(chosen, row))?;
