@@ -63,8 +63,17 @@
         cell.setAttribute("x", `${((hour % 24) * 100) / 24}%`);
         cell.setAttribute("y", Math.floor(hour / 24) * 20);
         const title = cell.querySelector("title");
-        if (title) title.textContent = `${hourName(hour)}: ${title.textContent.split(": ").pop()}`;
+        if (title) title.textContent = `${days[Math.floor(hour / 24)].slice(0, 3)} ${String(hour % 24).padStart(2, "0")}:00: ${title.textContent.split(": ").pop()}`;
       });
+    }
+    for (const table of root.querySelectorAll("table[data-hours]")) {
+      // A row an hour, a cell a day. Once moved it is never moved again.
+      const cells = [...table.querySelectorAll("td")];
+      cells.map((cell) => cell.textContent).forEach((sum, index) => {
+        const hour = shifted((index % 7) * 24 + Math.floor(index / 7));
+        cells[(hour % 24) * 7 + Math.floor(hour / 24)].textContent = sum;
+      });
+      table.removeAttribute("data-hours");
     }
     for (const text of root.querySelectorAll("[data-hour]")) text.textContent = hourName(shifted(Number(text.dataset.hour)));
     for (const note of root.querySelectorAll("[data-weekzone]")) note.textContent = "Hours are in your zone, as its clocks stand today.";

@@ -31,7 +31,7 @@ pub(super) async fn calls(server: &Server, asked: Calls) -> Result<ExitCode, Box
     if calls.is_empty() {
         return print(if asked.active { "No call runs now.\n" } else { "No call is known.\n" });
     }
-    let head = ["STARTED (UTC)", "LASTED", "PEOPLE", "ROOM", "SERVERS", "STATE", "ID"];
+    let head = ["STARTED (UTC)", "LASTED", "NOW", "PEOPLE", "ROOM", "SERVERS", "STATE", "ID"];
     print(&table(&head, calls.iter().map(call).collect()))
 }
 
@@ -43,9 +43,15 @@ fn call(call: &Value) -> Vec<String> {
         _ => "ended",
     };
     let lasted = if state == "running" { f::running(ms) } else { f::lasted(ms) };
+    let here = match state {
+        "unknown" => "?".to_owned(),
+        "running" => text(&call["people_now"]),
+        _ => "-".to_owned(),
+    };
     vec![
         time(&call["started_at"]),
         lasted,
+        here,
         text(&call["people"]),
         room(&call["room"]),
         servers(call),
@@ -214,6 +220,16 @@ mod tests {
         assert_eq!(table(&["NAME", "ID"], rows), "NAME    ID\na       1\nlonger\n");
         let wide = table(&["NAME", "ID"], vec![vec!["x".repeat(90), "y".repeat(90)]]);
         assert_eq!(wide.lines().nth(1), Some(format!("{}  {}", "x".repeat(WIDE), "y".repeat(90)).as_str()));
+    }
+
+    #[test]
+    fn who_is_there_now_stands_beside_who_ever_was() {
+        let mut one = json!({ "active": true, "people": 41, "people_now": 29, "unknown_since_at": null });
+        assert_eq!(call(&one)[2..4], ["29", "41"]);
+        one["active"] = json!(false);
+        assert_eq!(call(&one)[2..4], ["-", "41"]);
+        one["unknown_since_at"] = json!("2026-11-22T14:42:16Z");
+        assert_eq!(call(&one)[2..4], ["?", "41"]);
     }
 
     #[test]

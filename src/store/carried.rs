@@ -34,6 +34,7 @@ const STAYS: &str = "select m.session_id, m.user_id, coalesce(m.device_id, m.cha
 struct Using {
     carried: Carried,
     devices: HashSet<(String, String)>,
+    now: HashSet<(String, String)>,
     people: HashSet<String>,
 }
 
@@ -61,6 +62,7 @@ pub async fn carried(store: &Store, viewer: Viewer, span: Span, now: i64) -> Res
         service_url,
         devices: super::int(using.devices.len()),
         people: super::int(using.people.len()),
+        now: super::int(using.now.len()),
         ..using.carried
     };
     let mut list: Vec<Carried> = found.into_iter().filter_map(|(key, using)| Some(done((key?, using)))).collect();
@@ -99,10 +101,13 @@ fn add(found: &mut BTreeMap<Option<(String, Option<String>)>, Using>, call: &[(S
         let using = found.entry(key.clone()).or_default();
         let (from, until) = (of.stay.0.max(span.from), of.stay.1.min(span.to));
         using.carried.together_ms += (until - from).max(0);
-        using.carried.now += i64::from(of.stay.0 <= now && of.stay.1 > now);
         using.carried.last_ms = using.carried.last_ms.max(until);
         using.carried.servers.insert(of.server.clone());
-        using.devices.insert((of.user_id.clone(), of.device.clone()));
+        let device = (of.user_id.clone(), of.device.clone());
+        if of.stay.0 <= now && of.stay.1 > now {
+            using.now.insert(device.clone());
+        }
+        using.devices.insert(device);
         using.people.insert(of.user_id.clone());
         using.carried.calls += i64::from(used.insert(key));
     }

@@ -28,6 +28,8 @@ pub(super) struct Day {
     pub hours: Vec<(i64, i64)>,
     /// Calls that began, by shortest length and fewest people of their classes.
     pub classes: Vec<(i64, i64, i64)>,
+    /// Different people in calls.
+    pub people: i64,
 }
 
 /// Days that are counted.
@@ -46,6 +48,12 @@ impl Known {
             Err(error) => Err(Error::Content(format!("what day {day} came to: {error}"))),
         };
         Ok(Self(rows.into_iter().map(day).collect::<Result<_, _>>()?))
+    }
+
+    /// How many people were in calls on the day that a span is, if it is one that is counted.
+    pub fn people(&self, span: Span) -> Option<i64> {
+        let is_day = span.from.rem_euclid(DAY) == 0 && span.to - span.from == DAY;
+        is_day.then(|| self.0.get(&of(span.from))).flatten().map(|day| day.people)
     }
 
     /// The counted days within a span, and the spans that are left of it.
@@ -119,6 +127,7 @@ pub async fn count(store: &Store, day: i64, now: i64) -> Result<bool, Error> {
     facts.hours = sums::by_hour(&sums::live_hours(store, Scope::All, span, now).await?).into_iter().collect();
     let classes = statistics::live_classes(store, span, now).await?;
     facts.classes = classes.into_iter().map(|class| (class.length_ms, class.people, class.calls)).collect();
+    facts.people = sums::live_people(store, span).await?;
     let facts = serde_json::to_string(&facts).map_err(|error| Error::Content(error.to_string()))?;
     let done = sqlx::query(NOTE).bind(day).bind(facts).execute(&store.write).await?;
     Ok(done.rows_affected() == 1)

@@ -69,7 +69,7 @@ async fn watched(bed: &Bed) {
     bed.run(&format!("insert into coverage (vantage_id, room_id, kind, from_ms, to_ms) values {away}")).await;
 }
 
-type Numbers = (Vec<Sums>, Vec<BTreeMap<i64, i64>>, Vec<i64>, Vec<Vec<Class>>, Vec<Vec<ServerRow>>);
+type Numbers = (Vec<Sums>, Vec<BTreeMap<i64, i64>>, Vec<i64>, Vec<Vec<Class>>, Vec<Vec<ServerRow>>, Vec<Vec<i64>>);
 
 /// What pages ask for, over spans that begin and end anywhere.
 async fn numbers(bed: &Bed) -> Numbers {
@@ -90,6 +90,15 @@ async fn numbers(bed: &Bed) -> Numbers {
         classes.sort_by_key(|class| (class.day, class.length_ms, class.people));
         found.3.push(classes);
         found.4.push(statistics::servers(store, viewer, from, NOW).await.unwrap());
+        let cut = |step: i64| -> Vec<Span> {
+            let starts = (from / DAY * DAY..to).step_by(usize::try_from(step * DAY).unwrap());
+            starts.map(|start| Span { from: start.max(from), to: to.min(start + step * DAY) }).collect()
+        };
+        for step in [1, 7, 30] {
+            found.5.push(sums::people(store, viewer, &cut(step)).await.unwrap());
+        }
+        let whole = sums::people(store, viewer, &[span]).await.unwrap();
+        assert_eq!(whole, [found.0.last().unwrap().people], "in whatever way they are counted");
     }
     found
 }

@@ -76,6 +76,20 @@ async fn a_device_counts_once_however_many_stays_name_it() {
 }
 
 #[tokio::test]
+async fn a_device_counts_once_in_calls_of_two_rooms() {
+    let bed = Bed::new().await;
+    bed.stay("@a:h", "'D'", "one", 0, 60).await;
+    bed.stay("@a:h", "null", "nameless", 10, 30).await;
+    bed.run("insert into rooms (room_id, watch, first_seen_ms) values ('!other:h', 'joined', 1)").await;
+    bed.run("update memberships set room_id = '!other:h', id = 'elsewhere ' || id").await;
+    bed.stay("@a:h", "'D'", "one", 20, 200).await;
+    bed.stay("@a:h", "'D'", "late", 30, 300).await;
+    bed.stay("@a:h", "null", "nameless", 10, 30).await;
+    let steps = stats::concurrency(&bed.store, Viewer::Operator, 0, 100).await.unwrap();
+    assert_eq!(steps, [(0, 1), (10, 3), (30, 1)], "without a name each is one; and nothing is after the end");
+}
+
+#[tokio::test]
 async fn evidence_is_counted_whole_and_read_in_part() {
     let bed = Bed::new().await;
     bed.call("call", 10, 20_000).await;

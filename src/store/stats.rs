@@ -42,27 +42,27 @@ pub async fn numbers(store: &Store, viewer: Viewer, from: i64, to: i64, now: i64
 }
 
 const SPANS: &str = concat!(
-    "select room_id, user_id, coalesce(device_id, chain), joined_ms, until_ms from ",
+    "select user_id, coalesce(device_id, room_id || ' ' || chain), joined_ms, until_ms from ",
     touching!("memberships", "joined_ms"),
-    " as m where until_ms > joined_ms order by 1, 2, 3, 4, 5"
+    " as m where until_ms > joined_ms order by 1, 2, 3, 4"
 );
 
 /// Devices in calls at once as steps `(time ms, devices)` from `from` to `to`; the first step is at `from`.
-/// A device of which several stays speak at once (two event types, two slots of a room) counts once.
+/// A device (user and device) of which several stays speak at once counts once: two event types, two slots, two rooms.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn concurrency(store: &Store, viewer: Viewer, from: i64, to: i64) -> Result<Vec<(i64, i64)>, Error> {
     let Viewer::Operator = viewer;
-    let rows: Vec<(String, String, String, i64, i64)> =
+    let rows: Vec<(String, String, i64, i64)> =
         sqlx::query_as(SPANS).bind(from).bind(to).fetch_all(&store.read).await?;
     let mut changes: Vec<(i64, i64)> = Vec::with_capacity(rows.len() * 2);
-    for stays in rows.chunk_by(|one, next| (&one.0, &one.1, &one.2) == (&next.0, &next.1, &next.2)) {
+    for stays in rows.chunk_by(|one, next| (&one.0, &one.1) == (&next.0, &next.1)) {
         // In order of arrival: what begins later adds only what goes beyond the end known so far.
         let mut end = i64::MIN;
         for (.., joined, until) in stays {
             let start = (*joined).max(from).max(end);
-            if *until <= start {
+            if *until <= start || start >= to {
                 continue;
             }
             changes.push((start, 1));

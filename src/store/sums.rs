@@ -142,8 +142,9 @@ pub(super) const EVERYBODY: &str = concat!(
         union select user_id from memberships where until_ms - joined_ms > 86400000 and until_ms > $2 + 86400000
             and joined_ms + 0 < $2) as people"
 );
+const DAY: i64 = 86_400_000;
 /// From such a span on, ms, people are found one by one.
-const LONG: i64 = 14 * 86_400_000;
+const LONG: i64 = 14 * DAY;
 
 /// The sums of a span, as known at `now`, ms; the span ends at `now` or before.
 ///
@@ -183,7 +184,7 @@ async fn counts(store: &Store, scope: Scope<'_>, days: &Known, span: Span, now: 
         calls += begun.iter().map(|(calls, _)| calls).sum::<i64>();
         unsure += begun.iter().map(|(_, unsure)| unsure).sum::<i64>();
         let people = if to - from < LONG {
-            sqlx::query_scalar(people).bind(from).bind(to).fetch_one(&store.read).await?
+            live_people(store, span).await?
         } else {
             super::int(everybody(store, span).await?.len())
         };
@@ -211,6 +212,31 @@ pub(super) async fn live_begun(store: &Store, span: Span, now: i64) -> Result<BT
     let query = sqlx::query_as(BEGUN).bind(span.from).bind(span.to).bind(now);
     let rows: Vec<(String, i64, i64)> = query.fetch_all(&store.read).await?;
     Ok(rows.into_iter().map(|(room_id, calls, unsure)| (room_id, (calls, unsure))).collect())
+}
+
+/// How many different people were in calls within each of the steps that a span is cut into; of days that are counted it
+/// is known, of longer steps everybody is asked.
+///
+/// # Errors
+/// When the database fails.
+pub async fn people(store: &Store, viewer: Viewer, steps: &[Span]) -> Result<Vec<i64>, Error> {
+    let Viewer::Operator = viewer;
+    let (Some(first), Some(last)) = (steps.first(), steps.last()) else { return Ok(Vec::new()) };
+    let days = Known::of(store, Span { from: first.from, to: last.to }).await?;
+    let mut found = Vec::with_capacity(steps.len());
+    for step in steps {
+        found.push(match (days.people(*step), step.to - step.from <= DAY) {
+            (Some(people), _) => people,
+            (None, true) => live_people(store, *step).await?,
+            (None, false) => super::int(everybody(store, *step).await?.len()),
+        });
+    }
+    Ok(found)
+}
+
+/// How many different people were in calls within a short span, counted anew.
+pub(super) async fn live_people(store: &Store, span: Span) -> Result<i64, Error> {
+    Ok(sqlx::query_scalar(PEOPLE[0]).bind(span.from).bind(span.to).fetch_one(&store.read).await?)
 }
 
 /// The name of a server as one among others, for `like`.

@@ -7,7 +7,7 @@ use super::query::Query;
 use super::reply::{self, Ask};
 use super::{Web, seen};
 use crate::store::{rooms, sessions};
-use actix_web::http::header;
+use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
@@ -52,7 +52,7 @@ impl Badge {
 /// `GET /badge/rooms/{id}/active.svg`
 pub async fn room_svg(req: HttpRequest, web: http::Data<Web>, id: http::Path<String>) -> HttpResponse {
     let ask = Ask::of(&req, &web);
-    picture(&ask, room(&web, &ask, &id).await)
+    picture(&ask, "unknown room", room(&web, &ask, &id).await)
 }
 
 /// `GET /badge/rooms/{id}/active.json`
@@ -64,7 +64,7 @@ pub async fn room_json(req: HttpRequest, web: http::Data<Web>, id: http::Path<St
 /// `GET /badge/servers/{name}/active.svg`
 pub async fn server_svg(req: HttpRequest, web: http::Data<Web>, name: http::Path<String>) -> HttpResponse {
     let ask = Ask::of(&req, &web);
-    picture(&ask, server(&web, &ask, &name).await)
+    picture(&ask, "unknown server", server(&web, &ask, &name).await)
 }
 
 /// `GET /badge/servers/{name}/active.json`
@@ -133,18 +133,21 @@ struct Svg<'a> {
     right: usize,
 }
 
-fn picture(ask: &Ask, badge: Result<Badge, Error>) -> HttpResponse {
-    let svg = badge.and_then(|badge| {
-        let width = |text: &str| 12 + text.chars().count() * 7;
-        let fill = if badge.color == "brightgreen" { "#0a6a5c" } else { "#656a6e" };
-        let (left, right) = (width(&badge.label), width(&badge.message));
-        Ok(Svg { label: &badge.label, message: &badge.message, fill, left, right }.render()?)
-    });
-    match svg {
-        Ok(svg) => HttpResponse::Ok()
+/// The badge as a picture; a page that shows it has no place for an error but the picture itself.
+fn picture(ask: &Ask, unknown: &str, badge: Result<Badge, Error>) -> HttpResponse {
+    let (status, badge) = match badge {
+        Ok(badge) => (StatusCode::OK, badge),
+        Err(Error::NotFound(_)) => (StatusCode::NOT_FOUND, Badge::new(unknown.to_owned(), "lightgrey", true)),
+        Err(error) => return reply::failure(ask, &error),
+    };
+    let width = |text: &str| 12 + text.chars().count() * 7;
+    let fill = if badge.color == "brightgreen" { "#0a6a5c" } else { "#656a6e" };
+    let (left, right) = (width(&badge.label), width(&badge.message));
+    match (Svg { label: &badge.label, message: &badge.message, fill, left, right }).render() {
+        Ok(svg) => HttpResponse::build(status)
             .insert_header((header::CONTENT_TYPE, "image/svg+xml"))
             .insert_header((header::CACHE_CONTROL, KEEP))
             .body(svg),
-        Err(error) => reply::failure(ask, &error),
+        Err(error) => reply::failure(ask, &error.into()),
     }
 }

@@ -7,7 +7,7 @@ use super::pages::{calls, with_members};
 use super::query::Query;
 use super::reply::{self, Ask};
 use super::sort;
-use super::{Web, format as f};
+use super::{Web, format as f, host};
 use crate::store::row::CallFilter;
 use crate::store::sorted::{self, Order, Place};
 use actix_web::http::header;
@@ -71,12 +71,13 @@ async fn send(req: &HttpRequest, web: http::Data<Web>, form: Form) -> HttpRespon
         Ok(asked) => asked,
         Err(error) => return reply::failure(&ask, &error),
     };
+    let base = host::outside(web.public_url.as_deref(), req.headers());
     let (kind, end, head) = form.words();
     HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, kind))
         .insert_header((header::CACHE_CONTROL, "no-cache"))
         .insert_header((header::CONTENT_DISPOSITION, format!("attachment; filename=\"calls.{end}\"")))
-        .streaming(stream(web, ask, asked, head, form))
+        .streaming(stream(web, ask, asked, head, (form, base)))
 }
 
 fn stream(
@@ -84,7 +85,7 @@ fn stream(
     ask: Ask,
     (filter, order): (CallFilter, Order),
     head: String,
-    form: Form,
+    (form, base): (Form, String),
 ) -> impl Stream<Item = Result<http::Bytes, Error>> {
     async_stream::try_stream! {
         if !head.is_empty() {
@@ -92,7 +93,7 @@ fn stream(
         }
         let mut place = None;
         loop {
-            let text = page(&web, &ask, (&filter, order), &mut place, form).await.inspect_err(|error| {
+            let text = page(&web, &ask, (&filter, order), &mut place, (form, &base)).await.inspect_err(|error| {
                 // The answer has begun: the connection is cut, so that nobody takes a part for the whole.
                 tracing::error!(%error, "an export broke off");
             })?;
@@ -108,7 +109,7 @@ async fn page(
     ask: &Ask,
     (filter, order): (&CallFilter, Order),
     place: &mut Option<Place>,
-    form: Form,
+    (form, base): (Form, &str),
 ) -> Result<Option<String>, Error> {
     // The order of an index for the whole way: what ended before `from` is passed over here, since the list that begins
     // with the latest ends would be sorted anew for each page.
@@ -122,7 +123,7 @@ async fn page(
     let mut text = String::new();
     for call in with_members(web, ask, rows).await? {
         match form {
-            Form::Csv => text.push_str(&row(web, &call)),
+            Form::Csv => text.push_str(&row(base, &call)),
             Form::Ndjson => text.push_str(&(serde_json::to_string(&call)? + "\n")),
         }
     }
@@ -130,7 +131,7 @@ async fn page(
 }
 
 /// The columns, named as in the JSON.
-const HEAD: [&str; 23] = [
+const HEAD: [&str; 25] = [
     "id",
     "room_id",
     "room_name",
@@ -154,9 +155,11 @@ const HEAD: [&str; 23] = [
     "gap_ms",
     "unknown_since_at",
     "url",
+    "people_now",
+    "devices_now",
 ];
 
-fn row(web: &Web, call: &CallFacts) -> String {
+fn row(base: &str, call: &CallFacts) -> String {
     let text = |text: Option<&str>| cell(text.unwrap_or_default());
     let number = |number: Option<i64>| number.map(|number| number.to_string()).unwrap_or_default();
     let stamp = |ms: Option<i64>| ms.map(f::rfc3339).unwrap_or_default();
@@ -183,7 +186,9 @@ fn row(web: &Web, call: &CallFacts) -> String {
         number(Some(call.certainty.error_ms)),
         number(Some(call.certainty.gap_ms)),
         stamp(call.unknown_since_ms),
-        cell(&web.url(&call.href())),
+        cell(&format!("{base}{}", call.href())),
+        call.people_now.to_string(),
+        call.devices_now.to_string(),
     ];
     let mut line = cells.join(",");
     line.push_str("\r\n");

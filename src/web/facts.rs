@@ -175,6 +175,12 @@ impl MemberFacts {
         self.left_ms.unwrap_or(now.whole()).max(self.joined_ms)
     }
 
+    /// Tells its device from others, also of other calls at the same moment. Of one that is not named each stay is one.
+    #[must_use]
+    pub fn device(&self) -> (&str, &str) {
+        (&self.user_id, self.device_id.as_deref().unwrap_or(&self.join_event_id))
+    }
+
     /// The service URL of its SFU.
     #[must_use]
     pub fn sfu(&self) -> Option<&str> {
@@ -206,6 +212,10 @@ pub struct CallFacts {
     pub devices: i64,
     pub peak: i64,
     pub peak_users: i64,
+    /// People and devices (user and device) in it now, 0 when it is over. Where `unknown_since_ms` is there: those who
+    /// were in it when it was seen last.
+    pub people_now: usize,
+    pub devices_now: usize,
     pub servers: Vec<String>,
     pub intent: Option<String>,
     pub certainty: CertaintyFacts,
@@ -228,7 +238,11 @@ impl CallFacts {
         let unknown_since_ms = verdict.and_then(|verdict| verdict.unknown_since_ms).or(call.known_until_ms(now));
         let is_lost = call.known_until_ms(now).is_some();
         let findings = finding::of(&members, &used, ledger, unknown_since_ms.unwrap_or(now).min(now));
+        let lost_ms = is_lost.then_some(unknown_since_ms).flatten();
         let members = members.into_iter().zip(used).zip(&ends);
+        let members: Vec<MemberFacts> =
+            members.map(|((member, used), ends)| MemberFacts::new(member, used, ends, lost_ms, now)).collect();
+        let here = || members.iter().filter(|member| member.left_ms.is_none());
         Self {
             certainty: CertaintyFacts::of(verdict),
             unknown_since_ms,
@@ -251,14 +265,12 @@ impl CallFacts {
             devices: call.devices,
             peak: call.peak,
             peak_users: call.peak_users,
+            people_now: here().map(|member| &member.user_id).collect::<BTreeSet<_>>().len(),
+            devices_now: here().map(MemberFacts::device).collect::<BTreeSet<_>>().len(),
             servers: call.servers,
             intent: call.intent,
             findings,
-            members: members
-                .map(|((member, transport), ends)| {
-                    MemberFacts::new(member, transport, ends, is_lost.then_some(unknown_since_ms).flatten(), now)
-                })
-                .collect(),
+            members,
         }
     }
 

@@ -1,14 +1,13 @@
 //! Feeds of calls that are over: Atom for feed readers, iCalendar for calendars; of all rooms, or of one.
 
 use super::error::Error;
-use super::facts::{CallFacts, person};
+use super::facts::{CallFacts, RoomRef, person};
 use super::pages::with_members;
 use super::query::Query;
 use super::reply::{self, Ask};
 use super::{Web, format as f, host};
 use crate::store::row::CallFilter;
-use crate::store::{rooms, sessions};
-use actix_web::http::header;
+use crate::store::{rooms, sessions, vantages};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 
@@ -24,7 +23,9 @@ struct Feed {
     /// What addresses begin with.
     base: String,
     path: String,
-    /// The same for ever and under whatever name it is asked for.
+    /// The page that shows the same.
+    page: String,
+    /// The same for ever and under whatever name it is asked for, and another one elsewhere.
     id: String,
     now: i64,
 }
@@ -54,35 +55,36 @@ pub async fn room_ics(req: HttpRequest, web: http::Data<Web>, id: http::Path<Str
     send(&ask, "text/calendar; charset=utf-8", load(&web, &ask, &req, Some(&id)).await.map(|feed| feed.ics()))
 }
 
-fn send(ask: &Ask, kind: &str, feed: Result<String, Error>) -> HttpResponse {
-    match feed {
-        Ok(text) => HttpResponse::Ok()
-            .insert_header((header::CONTENT_TYPE, kind))
-            .insert_header((header::CACHE_CONTROL, "no-cache"))
-            .body(text),
-        Err(error) => reply::failure(ask, &error),
-    }
+fn send(ask: &Ask, kind: &'static str, feed: Result<String, Error>) -> HttpResponse {
+    reply::tagged(ask, kind, feed.map(String::into_bytes))
 }
 
 async fn load(web: &Web, ask: &Ask, req: &HttpRequest, room: Option<&str>) -> Result<Feed, Error> {
     let limit = Query::read(&ask.query, KNOWN)?.limit(LIMIT)?;
     let mut filter = CallFilter { active: Some(false), ..Default::default() };
-    let (mut title, mut id) = ("Calls on Matrix".to_owned(), "urn:callscope:calls".to_owned());
+    let (mut title, mut page) = ("Calls on Matrix".to_owned(), "/calls".to_owned());
+    let account = account(web).await?;
+    let mut id = format!("urn:callscope:{account}:calls");
     if let Some(room) = room {
         let Some(room) = rooms::named(&web.store, ask.viewer, room).await? else {
             return Err(Error::NotFound("No room with this id or alias is watched.".to_owned()));
         };
         filter.room = Some(room.room_id.clone());
-        id = format!("urn:callscope:room:{}", f::segment(&room.room_id));
-        title = format!("Calls in {}", super::facts::RoomRef::from(room).title());
+        id = format!("urn:callscope:{account}:room:{}", f::segment(&room.room_id));
+        let room = RoomRef::from(room);
+        (title, page) = (format!("Calls in {}", room.title()), room.href());
     }
     let calls = sessions::page(&web.store, ask.viewer, &filter, None, limit, ask.now).await?;
     let calls = with_members(web, ask, calls).await?;
-    let base = match &web.public_url {
-        Some(url) => url.trim_end_matches('/').to_owned(),
-        None => host::base(req.headers()),
-    };
-    Ok(Feed { title, calls, base, path: req.path().to_owned(), id, now: ask.now })
+    let (base, path) = (host::outside(web.public_url.as_deref(), req.headers()), req.path().to_owned());
+    Ok(Feed { title, calls, base, path, page, id, now: ask.now })
+}
+
+/// The account that looks: no two installations have the same, and it stays whatever they are called.
+async fn account(web: &Web) -> Result<String, Error> {
+    let accounts = vantages::list(&web.store).await?;
+    let first = accounts.into_iter().map(|account| (account.id, account.user_id)).min();
+    Ok(first.map_or("nobody".to_owned(), |(_, user_id)| f::segment(&user_id)))
 }
 
 /// A call in a line: who, how many, how long.
@@ -175,8 +177,9 @@ mod tests {
 
     fn feed(calls: Vec<CallFacts>) -> Feed {
         let (base, path) = ("https://calls.example".to_owned(), "/feed/calls.atom".to_owned());
+        let page = "/calls".to_owned();
         let (title, id) = ("Calls; <all>, \"of them\"".to_owned(), "urn:callscope:calls".to_owned());
-        Feed { title, calls, base, path, id, now: NOW }
+        Feed { title, calls, base, path, page, id, now: NOW }
     }
 
     #[test]

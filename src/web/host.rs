@@ -94,6 +94,12 @@ pub fn base(headers: &HeaderMap) -> String {
     format!("{scheme}://{}", said("host"))
 }
 
+/// The same, or the address that people use, where that is known.
+#[must_use]
+pub fn outside(public_url: Option<&str>, headers: &HeaderMap) -> String {
+    public_url.map_or_else(|| base(headers), |url| url.trim_end_matches('/').to_owned())
+}
+
 fn text(value: &header::HeaderValue) -> String {
     String::from_utf8_lossy(value.as_bytes()).into_owned()
 }

@@ -87,7 +87,8 @@ impl Entry {
 
     /// Is an unchanged answer told from a changed one by its tag?
     fn has_tag(&self) -> bool {
-        matches!(self.body, Body::Json(_)) && !matches!(self.path, "/healthz" | "/readyz")
+        let is_feed = matches!(self.body, Body::Other("application/atom+xml" | "text/calendar"));
+        is_feed || matches!(self.body, Body::Json(_)) && !matches!(self.path, "/healthz" | "/readyz")
     }
 
     fn operation(&self, schemas: &mut Schemas) -> Operation {
@@ -99,7 +100,7 @@ impl Entry {
         let operation = known.fold(operation, |operation, name| operation.parameter(params::in_query(self.path, name)));
         let operation = operation.response("200", self.found(schemas));
         let faults = ["400", "421", "500"].into_iter().chain(self.names().next().map(|_| "404"));
-        let operation = faults.fold(operation, |operation, status| operation.response(status, fault(status)));
+        let operation = faults.fold(operation, |operation, status| operation.response(status, self.fault(status)));
         let operation = match self.unready {
             Some(when) => operation.response("503", error(when)),
             None => operation,
@@ -116,6 +117,20 @@ impl Entry {
             return operation.response("304", ResponseBuilder::new().description(same).build()).build();
         }
         operation.build()
+    }
+
+    /// A picture says itself that there is no such thing.
+    fn fault(&self, status: &str) -> RefOr<Response> {
+        match (status, self.body) {
+            ("404", Body::Other(kind @ "image/svg+xml")) => {
+                let text = ObjectBuilder::new().schema_type(Type::String);
+                let picture = ContentBuilder::new().schema(Some(text)).build();
+                let mut answer = error("There is no such thing, and the picture says so");
+                answer.content.insert(kind.to_owned(), picture.into());
+                answer.into()
+            }
+            _ => Ref::from_response_name(format!("Error{status}")).into(),
+        }
     }
 
     fn found(&self, schemas: &mut Schemas) -> Response {
@@ -138,10 +153,6 @@ const FAULTS: &[(&str, &str)] = &[
     ("421", "The request names a host that is not ours"),
     ("500", "The fault is ours; the log says more"),
 ];
-
-fn fault(status: &str) -> Ref {
-    Ref::from_response_name(format!("Error{status}"))
-}
 
 fn error(description: &str) -> Response {
     let schema = RefOr::Ref(Ref::from_schema_name("ErrorBody"));

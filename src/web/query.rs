@@ -49,21 +49,6 @@ impl Query {
         Ok(Self(found))
     }
 
-    /// The query string of a page, on which a list has no more rows than fit: a `limit` that is one, but above `most`, is
-    /// `most`.
-    #[must_use]
-    pub fn fitting(text: &str, most: i64) -> String {
-        let is_more = |name: &str, value: &str| {
-            name == "limit" && value.parse().is_ok_and(|limit: i64| (most..=LIMIT_MAX).contains(&limit))
-        };
-        if !form_urlencoded::parse(text.as_bytes()).any(|(name, value)| is_more(&name, &value)) {
-            return text.to_owned();
-        }
-        let pairs = form_urlencoded::parse(text.as_bytes())
-            .map(|(name, value)| if is_more(&name, &value) { (name, most.to_string().into()) } else { (name, value) });
-        form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
-    }
-
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())

@@ -30,13 +30,26 @@ impl Ask {
             now: web.clock.now_ms(),
             viewer: Viewer::Operator,
             api: is_for_programs(req.path()),
-            query: if is_for_programs(req.path()) {
-                req.query_string().to_owned()
-            } else {
-                Query::fitting(req.query_string(), PAGE_ROWS)
-            },
+            query: req.query_string().to_owned(),
             known_tags: fresh::known(req),
         }
+    }
+}
+
+impl Ask {
+    /// The parameters of a list.
+    ///
+    /// # Errors
+    /// Those of [`Query::read`], and a `limit` that is more than a page has room for.
+    pub fn of_list(&self, known: &[&str]) -> Result<Query, Error> {
+        let query = Query::read(&self.query, known)?;
+        if !self.api && query.limit(PAGE_ROWS)? > PAGE_ROWS {
+            let words = format!(
+                "limit must be a whole number from 1 to {PAGE_ROWS} on a page; the JSON of the list takes more"
+            );
+            return Err(Error::Invalid(words));
+        }
+        Ok(query)
     }
 }
 
@@ -194,7 +207,13 @@ pub async fn send<P: Page>(web: &Web, ask: &Ask, answer: Result<Answer<P>, Error
 
 /// Writes JSON, or that the asker has it already.
 pub fn json<T: Serialize>(ask: &Ask, answer: Result<T, Error>) -> HttpResponse {
-    let body = match answer.and_then(|answer| Ok(serde_json::to_vec(&answer)?)) {
+    tagged(ask, "application/json", answer.and_then(|answer| Ok(serde_json::to_vec(&answer)?)))
+}
+
+/// Writes what is told from a changed one by its tag, or that the asker has it already.
+#[must_use]
+pub fn tagged(ask: &Ask, kind: &'static str, body: Result<Vec<u8>, Error>) -> HttpResponse {
+    let body = match body {
         Ok(body) => body,
         Err(error) => return failure(ask, &error),
     };
@@ -205,7 +224,7 @@ pub fn json<T: Serialize>(ask: &Ask, answer: Result<T, Error>) -> HttpResponse {
     if is_known {
         return response.finish();
     }
-    response.insert_header((header::CONTENT_TYPE, "application/json")).body(body)
+    response.insert_header((header::CONTENT_TYPE, kind)).body(body)
 }
 
 async fn html<P: Page>(web: &Web, ask: &Ask, page: &P) -> Result<Vec<u8>, Error> {

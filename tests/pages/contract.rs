@@ -102,6 +102,7 @@ fn questions(call: &str) -> Vec<(&'static str, String, u16)> {
         ("/badge/rooms/{id}/active.json", "/badge/rooms/none/active.json".to_owned(), 404),
         ("/badge/servers/{name}/active.json", "/badge/servers/example.org/active.json".to_owned(), 200),
         ("/api/v1/statistics", "/api/v1/statistics?period=7d".to_owned(), 200),
+        ("/api/v1/statistics", "/api/v1/statistics?period=365d&step=month".to_owned(), 200),
         ("/api/v1/statistics", "/api/v1/statistics?period=1d".to_owned(), 400),
         ("/api/v1/servers", "/api/v1/servers?sort=run_out&limit=1".to_owned(), 200),
         ("/api/v1/servers", "/api/v1/servers?q=example&period=7d".to_owned(), 200),

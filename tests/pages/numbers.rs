@@ -47,8 +47,8 @@ async fn a_period_is_summed_and_compared() {
     assert_eq!((days.as_array().unwrap().len(), &days[29]["calls"]), (30, &json!(2)));
     let html = site.html("/statistics").await;
     assert!(html.contains("Last 30 days") && html.contains("1 h 50") && html.contains("Hours are in UTC"), "{html}");
-    let row = format!("<td data-hour=\"{}\">Sunday, 14:00 to 15:00</td><td class=\"num\">10 min</td>", 6 * 24 + 14);
-    assert!(html.contains(&row), "{html}");
+    let row = "<th scope=\"row\">14:00</th><td></td><td></td><td></td><td></td><td></td><td></td><td>10 min</td></tr>";
+    assert!(html.contains(row) && html.contains("Sun 14:00: 10 min"), "{html}");
     assert!(html.contains("30 to 60: 0 calls") && html.contains("1 to 2 h: 1 call"));
     let error = site.get("/api/v1/statistics?period=8d").await;
     assert!(error.status == 400 && text(&error.json()["error"]).contains("7d, 30d, 90d, 365d"));
@@ -84,6 +84,22 @@ async fn a_server_says_whether_it_may_be_restarted() {
 }
 
 #[tokio::test]
+async fn a_server_is_the_same_on_every_page_and_who_is_in_a_call_is_never_kept() {
+    let site = Site::filled("same-servers").await;
+    site.watched_since(NOW - 900 * MINUTE).await;
+    let top = site.json("/api/v1/statistics").await["servers"].clone();
+    let mut list = site.json("/api/v1/servers").await["data"].as_array().unwrap().clone();
+    list.sort_by_key(|server| std::cmp::Reverse(server["together_ms"].as_i64()));
+    assert_eq!(top, Value::Array(list));
+    assert_eq!((&top[0]["people_now"], &top[0]["calls_now"]), (&json!(1), &json!(1)));
+    assert!(top[0]["clock"].is_object(), "{top}");
+    let key = "_@alice:example.org_AA_m.call";
+    site.write(vec![event("$gone", "org.matrix.msc3401.call.member", "@alice:example.org", key, 0, json!({}))]).await;
+    let top = site.json("/api/v1/statistics").await["servers"].clone();
+    assert_eq!((&top[0]["people_now"], &top[0]["calls_now"]), (&json!(0), &json!(0)), "{top}");
+}
+
+#[tokio::test]
 async fn an_sfu_is_counted_with_whom_it_served() {
     let site = Site::filled("transports").await;
     let page = site.json("/api/v1/transports").await;
@@ -94,6 +110,73 @@ async fn an_sfu_is_counted_with_whom_it_served() {
     assert_eq!((&sfu["servers"], &page["unknown_ms"]), (&json!(["example.org", "other.example"]), &json!(0)));
     let html = site.html("/transports").await;
     assert!(html.contains("1 SFU, 1 in use now") && html.contains("1 h 50") && html.contains("other.example"));
+}
+
+/// One device in calls of two rooms, another that has gone from the second.
+#[tokio::test]
+async fn a_device_in_two_calls_is_one_device_and_who_left_is_not_here() {
+    const CALL: &str = "org.matrix.msc3401.call.member";
+    let site = Site::filled("twice").await;
+    let join = |device: &str| {
+        json!({ "application": "m.call", "call_id": "", "scope": "m.room", "device_id": device, "expires": 14_400_000,
+            "focus_active": { "type": "livekit", "focus_selection": "multi_sfu" },
+            "foci_preferred": [{ "type": "livekit", "livekit_service_url": "https://sfu.example/jwt" }] })
+    };
+    let (alice, bob) = ("@alice:example.org", "@bob:other.example");
+    let hall = "!hall:example.org";
+    let events = vec![
+        event("$hall_b", CALL, bob, "_@bob:other.example_BB_m.call", 8, join("BB")),
+        event("$hall_a", CALL, alice, "_@alice:example.org_AA_m.call", 6, join("AA")),
+        event("$hall_gone", CALL, bob, "_@bob:other.example_BB_m.call", 3, json!({})),
+    ];
+    site.write_to(hall, events).await;
+    let overview = site.json("/api/v1/overview").await;
+    let steps = overview["concurrency"].as_array().unwrap();
+    assert_eq!((&overview["devices"], &steps.last().unwrap()[1]), (&json!(1), &json!(1)));
+    assert_eq!(overview["today"]["peak"], 2, "Alice's one device and Bob's");
+    assert_eq!(site.json("/api/v1/servers/example.org").await["now"]["devices"], 1);
+    assert_eq!(site.json("/api/v1/transports").await["data"][0]["devices_now"], 1);
+
+    let active = site.json("/api/v1/calls/active").await;
+    let here = active["data"].as_array().unwrap().iter().find(|call| call["room"]["room_id"] == hall).unwrap();
+    assert_eq!((&here["people"], &here["people_now"], &here["devices_now"]), (&json!(2), &json!(1), &json!(1)));
+    let past = site.json("/api/v1/calls?status=ended").await["data"][0].clone();
+    assert_eq!((&past["people"], &past["people_now"], &past["devices_now"]), (&json!(2), &json!(0), &json!(0)));
+}
+
+#[tokio::test]
+async fn a_period_is_cut_into_days_weeks_or_months() {
+    let site = Site::filled("steps").await;
+    let ask = async |query: &str| site.json(&format!("/api/v1/statistics?{query}")).await;
+    for (query, step, count) in [
+        ("period=7d", "day", 7),
+        ("period=30d&step=week", "week", 5),
+        ("period=90d", "day", 90),
+        ("period=90d&step=month", "month", 4),
+        ("period=365d", "week", 53),
+        ("period=365d&step=month", "month", 13),
+    ] {
+        let page = ask(query).await;
+        let steps = page["days"].as_array().unwrap();
+        assert_eq!((&page["step"], steps.len()), (&json!(step), count), "{query}");
+        let last = steps.last().unwrap();
+        assert_eq!(
+            (&last["calls"], &last["calls_alone"], &last["people"]),
+            (&json!(2), &json!(1), &json!(2)),
+            "{query}"
+        );
+        assert_eq!(last["together_ms"], page["this"]["together_ms"], "{query}");
+        assert!(steps.iter().rev().skip(1).all(|step| step["people"] == 0 && step["together_ms"] == 0), "{query}");
+    }
+    let months = ask("period=90d&step=month").await["days"].clone();
+    assert_eq!(
+        (&months[0]["from_at"], &months[3]["from_at"]),
+        (&json!("2026-08-25T00:00:00.000Z"), &json!("2026-11-01T00:00:00.000Z"))
+    );
+    let html = site.html("/statistics?period=365d&step=month").await;
+    assert!(html.contains("Calls a month") && html.contains("November 2026") && html.contains("step=week"), "{html}");
+    let error = site.get("/api/v1/statistics?step=hour").await;
+    assert!(error.status == 400 && text(&error.json()["error"]).contains("day, week, month"));
 }
 
 #[tokio::test]

@@ -121,7 +121,17 @@ async fn badges_say_how_many_are_there_and_when_it_is_not_known() {
     assert_eq!((&badge["message"], &badge["isError"]), (&json!("unknown"), &json!(true)));
     let empty = Site::empty("nobadge").await;
     assert_eq!(empty.json("/badge/servers/example.org/active.json").await["message"], "unknown");
-    assert_eq!(empty.get("/badge/rooms/%21a/active.svg").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_badge_of_nothing_is_a_picture_that_says_so() {
+    let site = Site::empty("unknown-badge").await;
+    assert_eq!(site.get("/badge/rooms/%21a/active.json").await.json()["errcode"], "M_NOT_FOUND");
+    for (path, says) in [("rooms/%21a", "call: unknown room"), ("servers/a%20b", "call: unknown server")] {
+        let picture = site.get(&format!("/badge/{path}/active.svg")).await;
+        assert_eq!((picture.status, picture.kind.as_str()), (404, "image/svg+xml"), "{path}");
+        assert!(picture.text.starts_with("<svg ") && picture.text.contains(says), "{}", picture.text);
+    }
 }
 
 #[tokio::test]
@@ -137,13 +147,35 @@ async fn feeds_hold_the_calls_that_are_over() {
         assert!(
             atom.text.contains(text(&past["ended_at"])) && !atom.text.contains(EVIL) && !atom.text.contains('\u{202e}')
         );
-        assert!(atom.text.contains("<id>urn:callscope:"), "the same under whatever name");
+        assert!(atom.text.contains("<id>urn:callscope:@bot:example.org:"), "of this account: {}", atom.text);
+        let page =
+            if path == of_room { format!("/rooms/{}", "!room%2Fwith%2Bodd:example.org") } else { "/calls".into() };
+        assert!(atom.text.contains(&format!("<link href=\"https://calls.example{page}\"/>")), "{}", atom.text);
         let ics = site.get(&format!("{path}.ics")).await;
         assert_eq!((ics.status, ics.kind.as_str()), (200, "text/calendar; charset=utf-8"));
         assert!(ics.text.contains("DTSTART:20261122T094716Z\r\nDTEND:20261122T104716Z\r\n"), "{}", ics.text);
     }
     assert_eq!(site.get("/feed/rooms/%21none:x/calls.atom").await.status, 404);
     assert_eq!(site.get("/feed/calls.ics?limit=0").await.status, 400);
+    for path in ["/feed/calls.atom", "/feed/calls.ics", &format!("{of_room}.atom"), &format!("{of_room}.ics")] {
+        let ask = |tag: &str| site.client.get(format!("{}{path}", site.base)).header("if-none-match", tag).send();
+        let first = ask("\"none\"").await.unwrap();
+        let tag = first.headers()["etag"].to_str().unwrap().to_owned();
+        site.clock.advance(5000);
+        assert_eq!((first.status().as_u16(), ask(&tag).await.unwrap().status().as_u16()), (200, 304), "{path}");
+    }
+    site.write(short(0, 100).into()).await;
+    let request = site.client.get(format!("{}/feed/calls.ics", site.base));
+    assert_eq!(request.send().await.unwrap().text().await.unwrap().matches("BEGIN:VEVENT").count(), 2);
+}
+
+#[tokio::test]
+async fn a_table_leads_back_to_where_it_was_taken_from() {
+    let site = Site::local("local").await;
+    let table = site.get("/api/v1/calls.csv").await.text;
+    let past = site.json("/api/v1/calls?status=ended").await["data"][0].clone();
+    let url = format!("{}/calls/{}", site.base, text(&past["id"]));
+    assert!(table.contains(&format!(",{url},")), "{url}\n{table}");
 }
 
 #[tokio::test]

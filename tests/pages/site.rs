@@ -43,6 +43,10 @@ impl Answer {
 
 impl Site {
     pub async fn empty(name: &str) -> Self {
+        Self::at(name, Some("https://calls.example/")).await
+    }
+
+    async fn at(name: &str, public_url: Option<&str>) -> Self {
         let folder = std::env::temp_dir().join(format!("callscope-pages-{}-{name}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).unwrap();
@@ -61,7 +65,7 @@ impl Site {
             store: store.clone(),
             changes: of_web,
             clock,
-            public_url: Some("https://calls.example/".into()),
+            public_url: public_url.map(ToOwned::to_owned),
             options,
         };
         tokio::spawn(web::serve(listener, web).unwrap());
@@ -70,7 +74,16 @@ impl Site {
     }
 
     pub async fn filled(name: &str) -> Self {
-        let site = Self::empty(name).await;
+        Self::empty(name).await.fill().await
+    }
+
+    /// Without a public URL.
+    pub async fn local(name: &str) -> Self {
+        Self::at(name, None).await.fill().await
+    }
+
+    async fn fill(self) -> Self {
+        let site = self;
         let start = vantages::Start {
             id: "v",
             user_id: "@bot:example.org",

@@ -129,9 +129,13 @@ async fn a_hundred_running_calls_are_light() {
         assert!(page.contains(&format!("href=\"/calls/{}\"", text(&call["id"]))), "each call has a link");
     }
     light(&site, "calls", "/calls").await;
-    for path in ["/calls?limit=500", "/calls?limit=%35%30%30", "/calls?%6Cimit=50%30&q="] {
-        assert_eq!(light(&site, "calls-500", path).await.matches("data-start=").count(), 50, "{path}");
+    for path in
+        ["/calls?limit=500", "/calls?limit=%35%31", "/calls?%6Cimit=50%30&q=", "/rooms?limit=200", "/servers?limit=51"]
+    {
+        let refused = site.get(path).await;
+        assert!(refused.status == 400 && refused.text.contains("limit must be"), "{path}: {}", refused.text);
     }
+    assert_eq!(light(&site, "calls-50", "/calls?limit=50").await.matches("data-start=").count(), 50);
     assert_eq!(site.json("/api/v1/calls?limit=500").await["data"].as_array().unwrap().len(), 102);
 }
 
@@ -151,6 +155,29 @@ async fn a_year_of_calls_is_light() {
     let page = light(&site, "year", &format!("/rooms/{}", quote(HALL))).await;
     assert!(page.contains("364 of 364"), "there was a call on every day");
     light(&site, "statistics", "/statistics?period=365d").await;
+}
+
+/// A call in every hour of a hundred days, now in this room, now in that one.
+#[tokio::test]
+async fn statistics_of_busy_months_are_light() {
+    let site = Site::filled("busy").await;
+    for room in 0..8 {
+        let name = json!({ "name": format!("Working group number {room}, weekly meeting and open office hours") });
+        let mut events = vec![event(&format!("$name{room}"), "m.room.name", "@a:example.org", "", 101 * DAY, name)];
+        for hour in (room..100 * 24).step_by(8) {
+            let (id, user) = (format!("$busy{hour}"), person(hour / 8));
+            events.push(says(&id, (&user, "D"), hour * 3600 + 3300, true));
+            events.push(says(&format!("{id}_end"), (&user, "D"), hour * 3600 + 100 + hour % 50 * 60, false));
+        }
+        site.write_to(&format!("!busy{room}:example.org"), events).await;
+    }
+    for query in ["period=7d", "period=30d", "period=365d", "period=90d"] {
+        let page = light(&site, &format!("busy-{query}"), &format!("/statistics?{query}")).await;
+        let table = page.split_once("data-hours").unwrap().1.split_once("</table>").unwrap().0;
+        assert_eq!(table.matches("<td>").count(), 168, "the table of hours is whole");
+        assert!(query == "period=7d" || !table.contains("<td></td>"), "there was a call in each of them");
+    }
+    light(&site, "busy-months", "/statistics?period=365d&step=month").await;
 }
 
 #[tokio::test]
@@ -193,7 +220,7 @@ async fn many_rooms_with_long_names_make_no_page_heavy() {
         site.write_to(&room_id, events).await;
         rooms::trouble(&site.store, &room_id, None, &"it cannot be read ".repeat(20), NOW).await.unwrap();
     }
-    let paths = ["/", "/calls", "/rooms", "/rooms?sort=-name", "/rooms?sort=name&limit=500", "/status", "/wall"];
+    let paths = ["/", "/calls", "/rooms", "/rooms?sort=-name", "/rooms?sort=name&limit=50", "/status", "/wall"];
     for path in paths.into_iter().chain(["/servers", "/transports", "/statistics", "/servers/server1.example"]) {
         light(&site, "long-rooms", path).await;
     }

@@ -1,6 +1,7 @@
 //! Hour by weekday: a row a weekday, a cell an hour, a colour for its place among the others.
 
 use crate::web::format as f;
+use std::collections::BTreeMap;
 
 /// Weekdays from Monday.
 pub const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
@@ -26,6 +27,15 @@ pub struct Cell {
     pub class: &'static str,
     /// Only where something is.
     pub sum: Option<String>,
+}
+
+/// Time by hours since the Unix epoch as time by the hours of the week.
+#[must_use]
+pub fn sums(hours: &BTreeMap<i64, i64>) -> Vec<i64> {
+    hours.iter().fold(vec![0; 168], |mut week, (hour, ms)| {
+        week[hour_of_week(*hour)] += ms;
+        week
+    })
 }
 
 /// Draws the time of 168 hours, ms, from Monday midnight UTC.
@@ -54,6 +64,14 @@ pub fn week(hours: &[i64]) -> Week {
     }
 }
 
+impl Week {
+    /// A row for each hour of the day, with a cell for each weekday.
+    #[must_use]
+    pub fn rows(&self) -> Vec<Vec<&Cell>> {
+        (0..24).map(|hour| self.cells.iter().skip(hour).step_by(24).collect()).collect()
+    }
+}
+
 impl Cell {
     /// Where it stands, percent.
     #[must_use]
@@ -61,10 +79,10 @@ impl Cell {
         format!("{}.{:02}", self.x / 100, self.x % 100)
     }
 
-    /// The weekday and the hour, in UTC.
+    /// The weekday and the hour, in UTC, short: there are many of them.
     #[must_use]
     pub fn name(&self) -> String {
-        hour_name(self.hour)
+        format!("{:.3} {:02}:00", DAYS.get(self.hour / 24).copied().unwrap_or_default(), self.hour % 24)
     }
 }
 

@@ -113,7 +113,8 @@ impl DelayedFacts {
         match self.verdict {
             "works" => ("ok", "check", "Goodbyes come, also from lost devices"),
             "fails" => ("warn", "alert", "Goodbyes of lost devices do not come"),
-            "unclear" => ("faint", "unknown", "Some goodbyes do not come"),
+            "unclear" if self.expired == 0 => ("faint", "unknown", "All goodbyes came; too few to be sure"),
+            "unclear" => ("faint", "unknown", "Most goodbyes came; too few to be sure"),
             _ => ("faint", "unknown", "Too few stays to say"),
         }
     }
@@ -147,5 +148,11 @@ mod tests {
         let ends = [("left", 3), ("delayed_leave", 2), ("sticky_expired", 1)];
         let facts = DelayedFacts::new(&ends.map(|(reason, stays)| (reason.to_owned(), stays)));
         assert_eq!((facts.left, facts.delayed_leave, facts.expired), (5, 2, 1));
+        let words = |left: i64, expired: i64| {
+            let ends = [("left", left), ("expired", expired)];
+            DelayedFacts::new(&ends.map(|(reason, stays)| (reason.to_owned(), stays))).words()
+        };
+        assert_eq!(words(62, 0), ("faint", "unknown", "All goodbyes came; too few to be sure"));
+        assert_eq!(words(40, 2), ("faint", "unknown", "Most goodbyes came; too few to be sure"));
     }
 }

@@ -133,7 +133,7 @@ pub fn top_room_ids(sums: &Sums, most: usize) -> Vec<String> {
     top_rooms(sums, &BTreeMap::new(), most).into_iter().map(|room| room.room.room_id).collect()
 }
 
-/// The homeservers with their time, most first.
+/// The homeservers with their time, most first; who of them is in a call now, their clocks and probes are still to be added.
 #[must_use]
 pub fn servers(sums: &Sums, rows: Vec<ServerRow>) -> Vec<ServerFacts> {
     let mut times: BTreeMap<&str, (i64, i64)> = BTreeMap::new();

@@ -27,6 +27,7 @@ pub const QUERY: &[(&str, &str)] = &[
     ("min_people", "Only calls to which so many people or more came"),
     ("at", "The moment to look at, at the latest now"),
     ("period", "The period that ends today"),
+    ("step", "What the period is cut into; days where nothing is said, in a year weeks, and no days there"),
     (
         "sort",
         "The order. Calls: started, duration, people, peak. Rooms: name, calls, last_call, known_since. Servers: server, \
@@ -78,6 +79,7 @@ fn shape(path: &str, name: &str) -> Value {
         }
         "status" => json!({ "type": "string", "enum": ["active", "ended", ""] }),
         "period" => json!({ "type": "string", "enum": ["7d", "30d", "90d", "365d", ""] }),
+        "step" => json!({ "type": "string", "enum": ["day", "week", "month", ""] }),
         "kind" => json!({ "type": "string", "enum": ["solo", "group", ""] }),
         "min_minutes" | "min_people" => {
             json!({ "anyOf": [{ "type": "integer", "minimum": 0, "maximum": NUMBER_MAX }, empty] })

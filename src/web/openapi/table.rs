@@ -15,7 +15,7 @@ use crate::web::pages::room::{self, RoomPage};
 use crate::web::pages::rooms::{self, Rooms};
 use crate::web::pages::server::ServerPage;
 use crate::web::pages::servers::{self, Servers};
-use crate::web::pages::statistics::Statistics;
+use crate::web::pages::statistics::{self, Statistics};
 use crate::web::pages::status::Status;
 use crate::web::pages::transports::Transports;
 use crate::web::pages::wall::Wall;
@@ -58,7 +58,7 @@ pub const ENTRIES: &[Entry] = &[
     json::<Flips>(ROOMS, "/api/v1/rooms/{id}/flips", "When the calls of the room went on and off, newest first")
         .takes(moment::FLIPS),
     json::<Statistics>(NUMBERS, "/api/v1/statistics", "What happened in a period, against the period before")
-        .takes(period::KNOWN),
+        .takes(statistics::KNOWN),
     json::<Servers>(NUMBERS, "/api/v1/servers", "The homeservers seen in calls of a period").takes(servers::KNOWN),
     other(NUMBERS, "/api/v1/servers.csv", CSV, "All of them as a table for spreadsheets").takes(table::SERVERS),
     other(NUMBERS, "/api/v1/servers.ndjson", NDJSON, "All of them, one JSON a line").takes(table::SERVERS),

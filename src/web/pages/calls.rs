@@ -92,7 +92,7 @@ pub async fn active(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
 
 async fn load(web: &Web, ask: &Ask) -> Result<Calls, Error> {
     let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
-    let query = Query::read(&ask.query, KNOWN)?;
+    let query = ask.of_list(KNOWN)?;
     let (limit, chosen) = (query.limit(LIMIT)?, sort::CALLS.read(&query)?);
     let place = chosen.place(&query)?;
     let filter = filter(web, ask, &query).await?;

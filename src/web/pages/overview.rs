@@ -6,7 +6,7 @@ use crate::store::{coverage, rooms, sessions, stats, vantages};
 use crate::web::draw::chart::{self, StepChart};
 use crate::web::draw::shape::{self, Shape};
 use crate::web::error::Error;
-use crate::web::facts::{CallFacts, GapFacts, RoomRef, Stamp, VantageFacts, inferred, not_exact};
+use crate::web::facts::{CallFacts, GapFacts, MemberFacts, RoomRef, Stamp, VantageFacts, inferred, not_exact};
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
 use crate::web::{Web, assets, format as f, seen};
@@ -35,14 +35,14 @@ pub struct Overview {
     pub unknown: bool,
     pub unknown_since_ms: Option<i64>,
     pub unknown_since_at: Option<Stamp>,
-    /// People, devices and homeservers in calls now, each once.
+    /// People, devices (user and device) and homeservers in calls now, each once, in however many calls.
     pub people: usize,
     pub devices: usize,
     pub servers: usize,
     pub today: Numbers,
     /// The same weekday last week, up to the same time of day.
     pub last_week: Numbers,
-    /// Devices in calls at once over the last 24 hours, as steps of `[time ms, devices]`.
+    /// Devices in calls at once over the last 24 hours, each once however many calls it is in, as steps of `[time ms, devices]`.
     pub concurrency: Vec<(i64, i64)>,
     /// Breaks of the last 24 hours in which no homeserver was heard.
     pub gaps: Vec<GapFacts>,
@@ -67,6 +67,7 @@ pub struct Numbers {
     pub longest_ms: i64,
     pub longest_id: Option<String>,
     pub longest_room: Option<RoomRef>,
+    /// Most devices in calls at once, each once however many calls it was in; and when that was first.
     pub peak: i64,
     pub peak_ms: Option<i64>,
 }
@@ -184,7 +185,7 @@ pub(super) async fn load(web: &Web, ask: &Ask) -> Result<Overview, Error> {
 /// The page from its rows.
 #[must_use]
 pub fn page(rows: Rows, now: i64) -> Overview {
-    let distinct = |key: fn(&crate::web::facts::MemberFacts) -> (&str, Option<&str>)| {
+    let distinct = |key: fn(&MemberFacts) -> (&str, &str)| {
         rows.active.iter().flat_map(CallFacts::present).map(key).collect::<BTreeSet<_>>().len()
     };
     let midnight = f::midnight(now);
@@ -195,9 +196,9 @@ pub fn page(rows: Rows, now: i64) -> Overview {
         unknown: rows.unknown.is_some(),
         unknown_since_ms,
         unknown_since_at: unknown_since_ms.map(Stamp),
-        people: distinct(|member| (&member.user_id, None)),
-        devices: distinct(|member| (&member.user_id, member.device_id.as_deref())),
-        servers: distinct(|member| (&member.server, None)),
+        people: distinct(|member| (&member.user_id, "")),
+        devices: distinct(MemberFacts::device),
+        servers: distinct(|member| (&member.server, "")),
         active: rows.active,
         today: Numbers::new(rows.today, midnight, now),
         last_week: Numbers::new(rows.last_week, midnight - 7 * f::DAY, now - 7 * f::DAY),

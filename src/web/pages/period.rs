@@ -4,6 +4,7 @@ use crate::rtc::coverage::Span;
 use crate::web::error::Error;
 use crate::web::format as f;
 use crate::web::query::Query;
+use std::ops::Range;
 
 /// The parameter, and those of lists beside it.
 pub const KNOWN: &[&str] = &["period"];
@@ -74,9 +75,105 @@ impl Period {
     }
 }
 
+/// What a period is cut into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    Day,
+    Week,
+    Month,
+}
+
+impl Step {
+    const ALL: [Self; 3] = [Self::Day, Self::Week, Self::Month];
+    /// A longer period has too many days for a picture of them.
+    const MOST_DAYS: i64 = 90;
+
+    /// The step that a query asks for; days where it does not, in a year weeks.
+    ///
+    /// # Errors
+    /// Any other word, and days of a year.
+    pub fn of(query: &Query, period: Period) -> Result<Self, Error> {
+        let is_long = period.days > Self::MOST_DAYS;
+        let Some(word) = query.get("step") else { return Ok(if is_long { Self::Week } else { Self::Day }) };
+        match Self::of_word(word) {
+            Some(Self::Day) if is_long => Err(Error::Invalid("step must be week or month in a year".to_owned())),
+            Some(step) => Ok(step),
+            None => Err(Error::Invalid(format!("step must be one of {}", Self::ALL.map(Self::word).join(", ")))),
+        }
+    }
+
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|step| step.word() == word)
+    }
+
+    /// The word of the address and of the page.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Day => "day",
+            Self::Week => "week",
+            Self::Month => "month",
+        }
+    }
+
+    /// The choices within a period: address, name, and whether it is this one.
+    #[must_use]
+    pub fn choices(self, period: Period) -> Vec<(String, &'static str, bool)> {
+        let fits = |step: &Self| *step != Self::Day || period.days <= Self::MOST_DAYS;
+        let href = |step: Self| format!("/statistics?period={}&step={}", period.word(), step.word());
+        let named = [(Self::Day, "Days"), (Self::Week, "Weeks"), (Self::Month, "Months")].into_iter();
+        named.filter(|(step, _)| fits(step)).map(|(step, name)| (href(step), name, step == self)).collect()
+    }
+
+    /// So many days from the first on, in days since the Unix epoch, cut into steps.
+    #[must_use]
+    pub fn cut(self, first: i64, days: i64) -> Vec<Range<i64>> {
+        let (mut found, mut at, end) = (Vec::new(), first, first + days);
+        while at < end {
+            let next = match self {
+                Self::Day => at + 1,
+                Self::Week => at + 7,
+                Self::Month => {
+                    let day = f::civil(at * f::DAY);
+                    at + i64::from(day.days_in_month() - day.day() + 1)
+                }
+            };
+            found.push(at..next.min(end));
+            at = next;
+        }
+        found
+    }
+
+    /// The name of the step that begins then.
+    #[must_use]
+    pub fn name(self, ms: impl f::Whole) -> String {
+        f::civil(ms).strftime(if self == Self::Month { "%B %Y" } else { "%a %-d %b" }).to_string()
+    }
+
+    /// The same, short.
+    #[must_use]
+    pub fn label(self, ms: impl f::Whole) -> String {
+        f::civil(ms).strftime(if self == Self::Month { "%b" } else { "%-d %b" }).to_string()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn months_are_those_of_the_calendar() {
+        // 2024-02-28 is day 19781.
+        assert_eq!(Step::Month.cut(19_781, 34), [19_781..19_783, 19_783..19_814, 19_814..19_815]);
+        assert_eq!(Step::Week.cut(3, 9), [3..10, 10..12]);
+        assert_eq!(Step::Day.cut(3, 2), [3..4, 4..5]);
+        let year = Period { days: 365 };
+        let of = |text: &str| Step::of(&Query::read(text, &["step"]).unwrap(), year);
+        assert_eq!((of("").unwrap(), of("step=month").unwrap()), (Step::Week, Step::Month));
+        assert!(of("step=day").is_err() && of("step=hour").is_err());
+        assert_eq!(Step::Week.choices(year).len(), 2);
+    }
 
     #[test]
     fn a_period_ends_now_and_the_one_before_at_the_same_time_of_day() {

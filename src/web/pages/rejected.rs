@@ -42,7 +42,7 @@ pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
 
 async fn load(web: &Web, ask: &Ask) -> Result<Rejected, Error> {
     let (store, viewer) = (&web.store, ask.viewer);
-    let query = Query::read(&ask.query, KNOWN)?;
+    let query = ask.of_list(KNOWN)?;
     let (limit, before) = (query.limit(LIMIT)?, query.place()?.unwrap_or(i64::MAX));
     let asked = query.get("room");
     let room = match asked {

@@ -45,7 +45,7 @@ pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
 }
 
 async fn load(web: &Web, ask: &Ask) -> Result<Rooms, Error> {
-    let query = Query::read(&ask.query, KNOWN)?;
+    let query = ask.of_list(KNOWN)?;
     let mut page = all(web, ask, &query).await?;
     let chosen = page.chosen;
     let (data, next) = chosen.cut(page.list.data, &query, LIMIT, |room| key(chosen, room))?;

@@ -52,6 +52,7 @@ pub struct Now {
     pub now_at: Stamp,
     /// False where the observer does not hear its homeserver, or did not yet: then nobody here is no answer.
     pub can_tell: bool,
+    /// Its people and their devices in calls now, each once, in however many calls.
     pub people: usize,
     pub devices: usize,
     /// Calls with people of this server, and other calls that an SFU under its name carries.
@@ -160,10 +161,10 @@ async fn now(web: &Web, ask: &Ask, name: &str) -> Result<Now, Error> {
     let (own, others): (Vec<_>, Vec<_>) =
         calls.into_iter().partition(|call| call.present().any(|member| member.server == name));
     let mut people: BTreeSet<&str> = BTreeSet::new();
-    let mut devices = 0;
+    let mut devices: BTreeSet<(&str, &str)> = BTreeSet::new();
     for member in own.iter().flat_map(CallFacts::present).filter(|member| member.server == name) {
         people.insert(&member.user_id);
-        devices += 1;
+        devices.insert(member.device());
     }
     let carries = |call: &CallFacts| call.present().any(|member| member.sfu().is_some_and(|url| is_under(url, name)));
     Ok(Now {
@@ -171,7 +172,7 @@ async fn now(web: &Web, ask: &Ask, name: &str) -> Result<Now, Error> {
         now_at: Stamp(ask.now),
         can_tell: seen::now(web).await?.is_none(),
         people: people.len(),
-        devices,
+        devices: devices.len(),
         carried: others.into_iter().filter(carries).collect(),
         calls: own,
     })

@@ -2,6 +2,7 @@
 //! run out.
 
 use super::period::{LIMIT, Period};
+use crate::rtc::coverage::Span;
 use crate::store::probes::{self, ServerResult};
 use crate::store::statistics;
 use crate::store::sums::{self, Scope};
@@ -66,7 +67,7 @@ pub async fn get(req: HttpRequest, web: http::Data<Web>, kept: http::Data<Kept<S
 }
 
 async fn load(web: &Web, ask: &Ask, kept: &Kept<Servers>) -> Result<Servers, Error> {
-    let query = Query::read(&ask.query, KNOWN)?;
+    let query = ask.of_list(KNOWN)?;
     let mut page = all(web, ask, kept, &query).await?;
     let chosen = page.chosen;
     (page.data, page.next) = chosen.cut(page.data, &query, LIMIT, |server| key(chosen, server))?;
@@ -79,20 +80,34 @@ async fn load(web: &Web, ask: &Ask, kept: &Kept<Servers>) -> Result<Servers, Err
 pub(in crate::web) async fn all(web: &Web, ask: &Ask, kept: &Kept<Servers>, query: &Query) -> Result<Servers, Error> {
     let (period, chosen) = (Period::of(query)?, sort::SERVERS.read(query)?);
     let mut page = kept.get(period.word(), past(web, ask, period)).await?;
-    // Who is in a call now is looked at anew each time.
-    let calls = sessions::active(&web.store, ask.viewer, ask.now).await?;
-    let calls = super::with_members(web, ask, calls).await?;
-    let mut probed = probes::all::<ServerResult>(&web.store, ask.viewer).await?;
-    for server in &mut page.data {
-        server.probe = probed.remove(&server.server).map(ServerProbeFacts::from);
-        (server.calls_now, server.people_now) = now_of(&calls, &server.server);
-    }
+    with_now(web, ask, &mut page.data).await?;
     page.ready = ReadyFacts::of(page.data.iter().filter_map(|server| server.probe.as_ref()));
     page.busy = page.data.iter().filter(|server| server.calls_now > 0).count();
     page.data.retain(|server| query.fits(&[Some(server.server.as_str())]));
     page.matching = page.data.len();
     page.data = chosen.all(page.data, |server| key(chosen, server));
     Ok(Servers { chosen, ..page })
+}
+
+/// Who of each server is in a call now, and what it said last: neither is ever kept.
+pub(super) async fn with_now(web: &Web, ask: &Ask, servers: &mut [ServerFacts]) -> Result<(), Error> {
+    let calls = sessions::active(&web.store, ask.viewer, ask.now).await?;
+    let calls = super::with_members(web, ask, calls).await?;
+    let mut probed = probes::all::<ServerResult>(&web.store, ask.viewer).await?;
+    for server in servers {
+        server.probe = probed.remove(&server.server).map(ServerProbeFacts::from);
+        (server.calls_now, server.people_now) = now_of(&calls, &server.server);
+    }
+    Ok(())
+}
+
+/// The clocks of those with most time.
+pub(super) async fn with_clocks(web: &Web, ask: &Ask, span: Span, servers: &mut [ServerFacts]) -> Result<(), Error> {
+    let heard = skew::heard(&web.store).await?;
+    for server in servers.iter_mut().take(CLOCKS) {
+        server.clock = Some(skew::of(&web.store, ask.viewer, &server.server, span, &heard).await?.into());
+    }
+    Ok(())
 }
 
 /// What a server is sorted by.
@@ -125,10 +140,7 @@ async fn past(web: &Web, ask: &Ask, period: Period) -> Result<Servers, Error> {
     let span = period.span(now);
     let sums = sums::of(store, viewer, Scope::All, span, now).await?;
     let mut data = facts::servers(&sums, statistics::servers(store, viewer, span.from, now).await?);
-    let heard = skew::heard(store).await?;
-    for server in data.iter_mut().take(CLOCKS) {
-        server.clock = Some(skew::of(store, viewer, &server.server, span, &heard).await?.into());
-    }
+    with_clocks(web, ask, span, &mut data).await?;
     let clocks = clocks(&data);
     Ok(Servers {
         computed_ms: now,

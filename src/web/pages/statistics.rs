@@ -1,6 +1,7 @@
 //! `/statistics`: calls, people and time over a period, compared with the one before; how long, how many, when, where.
 
-use super::period::Period;
+use super::period::{Period, Step};
+use super::servers;
 use crate::rtc::coverage::Span;
 use crate::store::statistics::{self, Class, LENGTHS, PEOPLE};
 use crate::store::sums::{self, Scope};
@@ -11,14 +12,19 @@ use crate::web::draw::{Num, ratio};
 use crate::web::error::Error;
 use crate::web::facts::{self, RingFacts, RoomTime, ServerFacts, Stamp, SumFacts, top_room_ids, top_rooms};
 use crate::web::kept::Kept;
+use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
 use crate::web::{Web, assets, format as f};
 use actix_web::http::header::LOCATION;
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
+use std::collections::BTreeMap;
+use std::ops::Range;
 use utoipa::ToSchema;
 
+/// Parameters of the page.
+pub const KNOWN: &[&str] = &["period", "step"];
 /// Rooms and servers in the lists.
 const TOP: usize = 10;
 /// Notifications looked at, the newest.
@@ -39,7 +45,10 @@ pub struct Statistics {
     /// Half of the calls that began in the period are shorter.
     pub usual_length_ms: Option<i64>,
     pub usual_length_before_ms: Option<i64>,
-    /// Calls by the day (UTC) of their start; weeks in a year.
+    /// What `days` are: `day`, `week` (the default in a year) or `month`.
+    pub step: &'static str,
+    /// The period in days (UTC), weeks from its first day on, or months of the calendar, of which the first and the last
+    /// are cut by the period.
     pub days: Vec<DayFacts>,
     /// Calls by length, and by the number of different people.
     pub lengths: Vec<ClassFacts>,
@@ -55,14 +64,20 @@ pub struct Statistics {
     days_in_period: i64,
 }
 
-/// The calls that began in a span of days.
+/// A day, a week or a month of the period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct DayFacts {
     pub from_ms: i64,
     pub from_at: Stamp,
+    /// Calls that began in it, and those of them with one person only.
     pub calls: i64,
-    /// The same span of the period before.
+    pub calls_alone: i64,
+    /// Calls that began in the same days of the period before.
     pub calls_before: i64,
+    /// Different people in calls: of a week no sum of its days.
+    pub people: i64,
+    /// Device time in calls: ten devices for six minutes are one hour.
+    pub together_ms: i64,
 }
 
 /// Calls of one class.
@@ -87,14 +102,20 @@ pub async fn moved(req: HttpRequest) -> HttpResponse {
 /// `GET /statistics` and `GET /api/v1/statistics`
 pub async fn get(req: HttpRequest, web: http::Data<Web>, kept: http::Data<Kept<Statistics>>) -> HttpResponse {
     let ask = Ask::of(&req, &web);
-    let answer = match Period::read(&ask.query) {
-        Ok(period) => kept.get(period.word(), load(&web, &ask, period)).await.map(Answer::from),
-        Err(error) => Err(error),
+    let answer = async {
+        let query = Query::read(&ask.query, KNOWN)?;
+        let period = Period::of(&query)?;
+        let step = Step::of(&query, period)?;
+        let key = format!("{} {}", period.word(), step.word());
+        let mut page = kept.get(&key, load(&web, &ask, period, step)).await?;
+        servers::with_now(&web, &ask, &mut page.servers).await?;
+        Ok(Answer::from(page))
     };
+    let answer = answer.await;
     reply::send(&web, &ask, answer).await
 }
 
-async fn load(web: &Web, ask: &Ask, period: Period) -> Result<Statistics, Error> {
+async fn load(web: &Web, ask: &Ask, period: Period, step: Step) -> Result<Statistics, Error> {
     let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
     let (span, before) = (period.span(now), period.before(now));
     let (sums, sums_before) = tokio::try_join!(
@@ -103,13 +124,15 @@ async fn load(web: &Web, ask: &Ask, period: Period) -> Result<Statistics, Error>
     )?;
     let classes = statistics::classes(store, viewer, span, now).await?;
     let classes_before = statistics::classes(store, viewer, before, now).await?;
-    let (hours, servers) = tokio::try_join!(
+    let (hours, rows) = tokio::try_join!(
         sums::hours(store, viewer, Scope::All, span, now),
         statistics::servers(store, viewer, span.from, now)
     )?;
+    let hours = sums::by_hour(&hours);
     let names = statistics::room_names(store, viewer, &top_room_ids(&sums, TOP)).await?;
-    let mut top = facts::servers(&sums, servers);
+    let mut top = facts::servers(&sums, rows);
     top.truncate(TOP);
+    servers::with_clocks(web, ask, span, &mut top).await?;
     Ok(Statistics {
         now_ms: now,
         now_at: Stamp(now),
@@ -118,13 +141,11 @@ async fn load(web: &Web, ask: &Ask, period: Period) -> Result<Statistics, Error>
         before: SumFacts::new(&sums_before, before),
         usual_length_ms: statistics::usual_length(store, viewer, span, now).await?,
         usual_length_before_ms: statistics::usual_length(store, viewer, before, now).await?,
-        days: days(period, &classes, &classes_before, span),
+        step: step.word(),
+        days: days(web, ask, (period, step), (&classes, &classes_before), &hours).await?,
         lengths: by_class(&LENGTHS, &classes, |class| class.length_ms),
         sizes: by_class(&PEOPLE, &classes, |class| class.people),
-        hours: sums::by_hour(&hours).iter().fold(vec![0; 168], |mut week, (hour, ms)| {
-            week[week::hour_of_week(*hour)] += ms;
-            week
-        }),
+        hours: week::sums(&hours),
         rooms: top_rooms(&sums, &names, TOP),
         servers: top,
         rings: rings::of(store, viewer, Scope::All, (span, now), RINGS).await?.into(),
@@ -134,21 +155,36 @@ async fn load(web: &Web, ask: &Ask, period: Period) -> Result<Statistics, Error>
     })
 }
 
-/// One slot a day, or in a year one a week.
-fn days(period: Period, classes: &[Class], before: &[Class], span: Span) -> Vec<DayFacts> {
-    let step = if period.days > 90 { 7 } else { 1 };
-    let first = span.from / f::DAY;
-    let count = (period.days + step - 1) / step;
-    let slot = |classes: &[Class], first: i64, slot: i64| {
-        let days = first + slot * step..(first + (slot + 1) * step).min(first + period.days);
-        classes.iter().filter(|class| days.contains(&class.day)).map(|class| class.calls).sum()
-    };
-    let day = |at: i64| {
-        let from_ms = (first + at * step) * f::DAY;
-        let calls_before = slot(before, first - period.days, at);
-        DayFacts { from_ms, from_at: Stamp(from_ms), calls: slot(classes, first, at), calls_before }
-    };
-    (0..count).map(day).collect()
+/// What each step of the period came to.
+async fn days(
+    web: &Web,
+    ask: &Ask,
+    (period, step): (Period, Step),
+    (classes, before): (&[Class], &[Class]),
+    hours: &BTreeMap<i64, i64>,
+) -> Result<Vec<DayFacts>, Error> {
+    let (span, mut found) = (period.span(ask.now), Vec::new());
+    let steps = step.cut(span.from / f::DAY, period.days);
+    let span_of = |days: &Range<i64>| Span { from: days.start * f::DAY, to: span.to.min(days.end * f::DAY) };
+    let spans: Vec<Span> = steps.iter().map(span_of).collect();
+    let people = sums::people(&web.store, ask.viewer, &spans).await?;
+    for ((days, span), people) in steps.into_iter().zip(spans).zip(people) {
+        let calls = |classes: &[Class], days: &Range<i64>, most: i64| {
+            let counts = |class: &&Class| days.contains(&class.day) && class.people <= most;
+            classes.iter().filter(counts).map(|class| class.calls).sum()
+        };
+        let earlier = days.start - period.days..days.end - period.days;
+        found.push(DayFacts {
+            from_ms: span.from,
+            from_at: Stamp(span.from),
+            calls: calls(classes, &days, i64::MAX),
+            calls_alone: calls(classes, &days, 1),
+            calls_before: calls(before, &earlier, i64::MAX),
+            people,
+            together_ms: hours.range(days.start * 24..days.end * 24).map(|(_, ms)| ms).sum(),
+        });
+    }
+    Ok(found)
 }
 
 fn by_class(bounds: &[i64], classes: &[Class], key: impl Fn(&Class) -> i64) -> Vec<ClassFacts> {
@@ -166,17 +202,23 @@ impl Statistics {
         Period { days: self.days_in_period }
     }
 
-    /// Calls by day or week, with the period before.
+    #[must_use]
+    pub fn step(&self) -> Step {
+        Step::of_word(self.step).unwrap_or(Step::Day)
+    }
+
+    /// Calls by day, week or month, with the period before.
     #[must_use]
     pub fn chart(&self) -> Bars {
         let last = self.days.len().saturating_sub(1);
         let every = (self.days.len() / 7).max(1);
         let slot = |(at, day): (usize, &DayFacts)| {
-            let name = f::civil(day.from_ms).strftime(if self.is_weekly() { "week of %-d %b" } else { "%a %-d %b" });
-            let label = (at % every == 0 && at + every / 2 < last).then(|| short_day(day.from_ms));
+            let of = if self.step() == Step::Week { "week of " } else { "" };
+            let name = self.step().name(day.from_ms);
+            let label = (at % every == 0 && at + every / 2 < last).then(|| self.step().label(day.from_ms));
             let calls = f::counted(day.calls, "call", "calls");
             Slot {
-                title: format!("{name}: {calls}, {} before", f::count(day.calls_before)),
+                title: format!("{of}{name}: {calls}, {} before", f::count(day.calls_before)),
                 value: day.calls,
                 before: Some(day.calls_before).filter(|_| self.before.calls > 0),
                 label,
@@ -184,11 +226,6 @@ impl Statistics {
             }
         };
         bars::bars(&self.days.iter().enumerate().map(slot).collect::<Vec<_>>(), 170, 1, f::count)
-    }
-
-    #[must_use]
-    pub fn is_weekly(&self) -> bool {
-        self.days_in_period > 90
     }
 
     #[must_use]
@@ -229,10 +266,6 @@ impl Statistics {
         };
         Num(100.0 * ratio(part.whole(), first.unwrap_or(0)))
     }
-}
-
-fn short_day(ms: i64) -> String {
-    f::civil(ms).strftime("%-d %b").to_string()
 }
 
 fn distribution(classes: &[ClassFacts], names: &[&str]) -> Bars {

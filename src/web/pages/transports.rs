@@ -16,7 +16,7 @@ use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use utoipa::ToSchema;
 
 /// Servers named in each row; the JSON has all.
@@ -71,7 +71,7 @@ pub struct TransportRow {
     pub together_ms: i64,
     /// Homeservers of the people.
     pub servers: Vec<String>,
-    /// Devices that use it now.
+    /// Devices that use it now, each once however many calls it is in.
     pub devices_now: i64,
     pub last_ms: i64,
     pub last_at: Stamp,
@@ -106,7 +106,7 @@ pub async fn get(req: HttpRequest, web: http::Data<Web>, kept: http::Data<Kept<T
 
 /// One page of the list.
 async fn cut(web: &Web, ask: &Ask, kept: &Kept<Transports>) -> Result<Transports, Error> {
-    let query = Query::read(&ask.query, OF_LIST)?;
+    let query = ask.of_list(OF_LIST)?;
     let mut page = all(web, ask, kept, &query).await?;
     let chosen = page.chosen;
     (page.data, page.next) = chosen.cut(page.data, &query, LIMIT, |row| key(chosen, row))?;
@@ -147,9 +147,13 @@ pub(in crate::web) async fn all(
 
 /// How many devices use each transport now, by kind and address.
 fn now_of(calls: &[CallFacts]) -> HashMap<(&str, Option<&str>), i64> {
+    let using = calls.iter().flat_map(CallFacts::present).filter_map(|member| {
+        let transport = member.transport.as_ref()?;
+        Some(((transport.kind.as_str(), transport.service_url.as_deref()), member.device()))
+    });
     let mut found = HashMap::new();
-    for transport in calls.iter().flat_map(CallFacts::present).filter_map(|member| member.transport.as_ref()) {
-        *found.entry((transport.kind.as_str(), transport.service_url.as_deref())).or_insert(0) += 1;
+    for (transport, _) in using.collect::<BTreeSet<_>>() {
+        *found.entry(transport).or_insert(0) += 1;
     }
     found
 }

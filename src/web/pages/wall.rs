@@ -50,7 +50,7 @@ pub fn page(overview: Overview) -> Wall {
     let failing = overview.failing();
     let (error, error_since_ms) = (failing.and_then(|v| v.error.clone()), failing.and_then(|v| v.error_since_ms));
     let mut active = overview.active;
-    active.sort_by_key(|call| std::cmp::Reverse(call.present_people().len()));
+    active.sort_by_key(|call| std::cmp::Reverse(call.people_now));
     Wall {
         now_ms: overview.now_ms,
         now_at: overview.now_at,
