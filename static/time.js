@@ -19,6 +19,10 @@
     const form = forms[element.dataset.f];
     if (form && Number.isFinite(ms)) element.textContent = form(new Date(ms));
   };
+  // The viewer's clock as if it were UTC, and as text like 2026-11-22T14:05:00.
+  const wall = (ms) => ms - new Date(ms).getTimezoneOffset() * 60000;
+  const iso = (ms) => (Math.abs(ms) < 8e15 ? new Date(ms).toISOString().slice(0, 19) : "");
+  const local = (ms) => iso(wall(ms));
 
   // A list by day is grouped anew where the viewer's midnight is another.
   const regroup = (table) => {
@@ -47,6 +51,18 @@
       body.append(head, ...calls);
     }
   };
+
+  // The time machine's field: what is typed is the viewer's time, and what is sent the moment that it means.
+  const field = (input) => {
+    if (input.dataset.ms) input.value = local(Number(input.dataset.ms)).replace(/(:\d\d):00$/, "$1");
+    const zone = input.form?.querySelector("[data-atzone]");
+    if (zone) zone.textContent = `in your zone (${new Intl.DateTimeFormat().resolvedOptions().timeZone})`;
+  };
+  document.addEventListener("formdata", (event) => {
+    const typed = event.target.querySelector("input.at")?.value;
+    const date = new Date(typed);
+    if (typed && !Number.isNaN(date.getTime())) event.formData.set("at", date.toISOString().replace(".000Z", "Z"));
+  });
 
   // Hour by weekday: the cells move by whole hours to the viewer's zone as it is today; by a part of an hour they cannot.
   const days = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
@@ -78,6 +94,7 @@
       time.title = time.dateTime.replace("T", " ").replace("Z", " UTC");
     }
     for (const text of root.querySelectorAll("text[data-ms]")) write(text, Number(text.dataset.ms));
+    for (const input of root.querySelectorAll("input.at")) field(input);
     moveWeek(root);
     for (const note of root.querySelectorAll("[data-zone]")) note.textContent = "Times are in your zone, UTC on hover.";
   };
