@@ -4,6 +4,8 @@
   const clock = (date) => part(date, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
   const day = (date, year = date.getFullYear() !== new Date().getFullYear()) =>
     part(date, { day: "numeric", month: "long", ...(year && { year: "numeric" }) });
+  const short = (date, year = date.getFullYear() !== new Date().getFullYear()) =>
+    part(date, { day: "numeric", month: "short", ...(year && { year: "numeric" }) });
   const today = (date) => date.toDateString() === new Date().toDateString();
   const forms = {
     clock,
@@ -14,15 +16,17 @@
     dayname: (date) => `${part(date, { weekday: "long" })}, ${day(date)}`,
     shortday: (date) => part(date, { day: "numeric", month: "short" }),
     month: (date) => part(date, { month: "short", year: "numeric" }),
+    stamp: (date, dated) => (dated ? `${short(date)}, ${forms.seconds(date)}` : forms.seconds(date)),
   };
-  const write = (element, ms) => {
+  const write = (element, ms, dated) => {
     const form = forms[element.dataset.f];
-    if (form && Number.isFinite(ms)) element.textContent = form(new Date(ms));
+    if (form && Number.isFinite(ms)) element.textContent = form(new Date(ms), dated);
   };
   // The viewer's clock as if it were UTC, and as text like 2026-11-22T14:05:00.
   const wall = (ms) => ms - new Date(ms).getTimezoneOffset() * 60000;
   const iso = (ms) => (Math.abs(ms) < 8e15 ? new Date(ms).toISOString().slice(0, 19) : "");
   const local = (ms) => iso(wall(ms));
+  const differs = (from, to) => new Date(from).toDateString() !== new Date(to).toDateString();
 
   // A list by day is grouped anew where the viewer's midnight is another.
   const regroup = (table) => {
@@ -89,8 +93,11 @@
   // Rewrites all times below an element; live.js calls it on what it fetched.
   window.callscopeTimes = (root) => {
     for (const table of root.querySelectorAll("table.calls")) regroup(table);
+    for (const part of root.querySelectorAll("[data-span]")) {
+      part.classList.toggle("dated", differs(...part.dataset.span.split(" ").map(Number)));
+    }
     for (const time of root.querySelectorAll("time[data-f]")) {
-      write(time, Date.parse(time.dateTime));
+      write(time, Date.parse(time.dateTime), time.closest("[data-span].dated") !== null);
       time.title = time.dateTime.replace("T", " ").replace("Z", " UTC");
     }
     for (const text of root.querySelectorAll("text[data-ms]")) write(text, Number(text.dataset.ms));

@@ -1,11 +1,33 @@
-//! The viewer's zone: what is typed.
+//! The viewer's zone: what is typed, and which times need their date.
 
-use crate::site::{Site, quote, text};
+use crate::site::{MINUTE, Site, event, quote, text};
 use crate::support::chromium::Browser;
-use serde_json::json;
+use serde_json::{Value, json};
 
+const CALL: &str = "org.matrix.msc3401.call.member";
 /// Eight hours behind UTC in November.
 const WEST: &str = "America/Los_Angeles";
+
+/// A room with one stay for each pair: from and until how many minutes ago.
+async fn room(site: &Site, name: &str, stays: &[(i64, i64)]) -> String {
+    let (room, user) = (format!("!{name}:example.org"), "@ana:a.example");
+    let mut events = Vec::new();
+    for (from, until) in stays {
+        let join = json!({ "application": "m.call", "call_id": "", "device_id": "D", "expires": 10_000 * MINUTE,
+            "focus_active": { "type": "livekit", "focus_selection": "multi_sfu" },
+            "foci_preferred": [{ "type": "livekit", "livekit_service_url": "https://sfu.example/jwt" }] });
+        let key = format!("_{user}_D_m.call");
+        events.push(event(&format!("$in{from}{name}"), CALL, user, &key, *from, join));
+        events.push(event(&format!("$out{from}{name}"), CALL, user, &key, *until, json!({})));
+    }
+    site.write_to(&room, events).await;
+    room
+}
+
+async fn call_in(site: &Site, room: &str) -> String {
+    let calls = site.json(&format!("/api/v1/calls?room={}", quote(room))).await;
+    format!("{}/calls/{}", site.base, text(&calls["data"][0]["id"]))
+}
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Chromium and Node.js: `scripts/test browser`"]
@@ -28,4 +50,32 @@ async fn what_is_typed_is_the_viewers_time() {
     assert!(text(&found[2]).contains("Alice Moreau"), "{found}");
     browser.open("plain", &format!("{url}?at=2026-11-22T10:00"), json!({"js": false, "zone": WEST})).await;
     assert!(browser.text("plain", "main").await.contains("Moment, in UTC"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Chromium and Node.js: `scripts/test browser`"]
+async fn times_have_a_date_where_the_call_has_two_days_there() {
+    const TIMES: &str = "[...document.querySelectorAll('#stays time, #evidence summary time')]
+        .map((time) => time.textContent)";
+    let site = Site::filled("dates").await;
+    // 22:07 UTC of the 21st to 00:17 UTC of the 22nd: two days in UTC and in Berlin, one in Los Angeles.
+    let night = room(&site, "night", &[(1000, 870)]).await;
+    let night = call_in(&site, &night).await;
+    // 22:07 to 23:17 UTC: one day in UTC, two in Berlin.
+    let late = room(&site, "late", &[(1000, 930)]).await;
+    let late = call_in(&site, &late).await;
+    let mut browser = Browser::start().await;
+    for (url, zone, dated) in [
+        (&night, "UTC", true),
+        (&night, WEST, false),
+        (&night, "Europe/Berlin", true),
+        (&late, "UTC", false),
+        (&late, "Europe/Berlin", true),
+    ] {
+        browser.open("page", url, json!({"zone": zone})).await;
+        let times = browser.eval("page", TIMES).await;
+        let times: Vec<String> = serde_json::from_value(times).unwrap();
+        assert!(times.len() == 4 && times.iter().all(|time| time.contains("Nov") == dated), "{zone}: {times:?}");
+        browser.close("page").await;
+    }
 }
