@@ -35,25 +35,39 @@
     const rows = body ? [...body.querySelectorAll("tr[data-start]")] : [];
     // By each day's own offset: a zone that is UTC in winter is not in summer.
     if (!old.length || rows.every((row) => !new Date(Number(row.dataset.start)).getTimezoneOffset())) return;
+    const key = (calls) => calls.map((row) => row.id).join(" ");
+    // What the server says of a day holds where it has the same calls here.
+    const said = new Map();
+    for (const head of old) {
+      const calls = [];
+      for (let row = head.nextElementSibling; row?.dataset.start; row = row.nextElementSibling) calls.push(row);
+      said.set(key(calls), head.querySelector("small")?.textContent);
+    }
     const groups = new Map();
     for (const row of rows) {
       const date = new Date(Number(row.dataset.start));
-      const key = new Date(date.getFullYear(), date.getMonth(), date.getDate()).getTime();
-      if (!groups.has(key)) groups.set(key, []);
-      groups.get(key).push(row);
+      const midnight = new Date(date.getFullYear(), date.getMonth(), date.getDate()).getTime();
+      if (!groups.has(midnight)) groups.set(midnight, []);
+      groups.get(midnight).push(row);
     }
     const pattern = old[0].cloneNode(true);
+    pattern.querySelector("small")?.remove();
     body.replaceChildren();
-    for (const [key, calls] of groups) {
+    [...groups].forEach(([midnight, calls], index) => {
       const head = pattern.cloneNode(true);
-      head.id = `d-${key}`;
+      head.id = `d-${midnight}`;
       const time = head.querySelector("time");
-      time.textContent = forms.dayname(new Date(key));
-      time.removeAttribute("title");
-      time.removeAttribute("data-f");
-      head.querySelector("small").textContent = `${calls.length} call${calls.length === 1 ? "" : "s"}`;
+      time.textContent = forms.dayname(new Date(midnight));
+      time.dateTime = local(midnight).slice(0, 10);
+      // A day that goes on over the page's edge has more calls than are here: no sum then.
+      const cut = (index === 0 && "cutBefore" in table.dataset) || (index === groups.size - 1 && "cutAfter" in table.dataset);
+      if (!cut) {
+        const small = head.ownerDocument.createElement("small");
+        small.textContent = said.get(key(calls)) ?? `${calls.length} call${calls.length === 1 ? "" : "s"}`;
+        time.after(" ", small);
+      }
       body.append(head, ...calls);
-    }
+    });
   };
 
   // The time machine's field: what is typed is the viewer's time, and what is sent the moment that it means.

@@ -152,6 +152,32 @@ pub fn day_name(ms: impl Whole, now: impl Whole) -> TimeTag {
     TimeTag(ms.whole(), now.whole(), Style::DayName)
 }
 
+/// A day of the calendar in UTC, by its midnight: no moment, so no browser may write it in another zone, where that
+/// midnight belongs to another day.
+#[derive(Debug, Clone, Copy)]
+pub struct DayTag(TimeTag);
+
+impl fmt::Display for DayTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(TimeTag(ms, now, style)) = *self;
+        write!(f, r#"<time datetime="{}">{}</time>"#, civil(ms).strftime("%Y-%m-%d"), style.text(ms, now))
+    }
+}
+
+impl HtmlSafe for DayTag {}
+
+/// `12 March`
+#[must_use]
+pub fn utc_day(ms: impl Whole, now: impl Whole) -> DayTag {
+    DayTag(day(ms, now))
+}
+
+/// `Sunday, 22 November`
+#[must_use]
+pub fn utc_day_name(ms: impl Whole, now: impl Whole) -> DayTag {
+    DayTag(day_name(ms, now))
+}
+
 /// A time for a `<title>` or an attribute, where no element can stand: `13:58:04`, with the date when `dated`.
 #[must_use]
 pub fn plain_time(ms: impl Whole, dated: impl std::borrow::Borrow<bool>) -> String {

@@ -1,4 +1,4 @@
-//! The viewer's zone: what is typed, and which times need their date.
+//! The viewer's zone: what is typed, the days, the ticks and the words of the shapes.
 
 use crate::site::{MINUTE, Site, event, quote, text};
 use crate::support::chromium::Browser;
@@ -78,4 +78,37 @@ async fn times_have_a_date_where_the_call_has_two_days_there() {
         assert!(times.len() == 4 && times.iter().all(|time| time.contains("Nov") == dated), "{zone}: {times:?}");
         browser.close("page").await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Chromium and Node.js: `scripts/test browser`"]
+async fn a_day_has_its_own_calls_in_any_zone() {
+    const HEADS: &str = "[...document.querySelectorAll('tr.day')]
+        .map((row) => row.textContent.trim().replace(' 2026', ''))";
+    let site = Site::empty("heads").await;
+    // 14:17, 09:17, 07:17 and 06:17 UTC today, 22:07 yesterday: in Los Angeles the last two are yesterday's.
+    room(&site, "heads", &[(30, 20), (330, 320), (450, 440), (510, 500), (1000, 990)]).await;
+    let mut browser = Browser::start().await;
+    for (path, zone, heads) in [
+        ("", "UTC", ["Sunday, 22 November 4 calls, 1 person", "Saturday, 21 November 1 call, 1 person"]),
+        ("", WEST, ["Sunday, 22 November 2 calls", "Saturday, 21 November 3 calls"]),
+        ("?limit=3", WEST, ["Sunday, 22 November 2 calls", "Saturday, 21 November"]),
+    ] {
+        browser.open("page", &format!("{}/calls{path}", site.base), json!({"zone": zone})).await;
+        let shown = browser.eval("page", HEADS).await;
+        assert_eq!(shown, json!(heads), "{path} {zone}");
+        browser.close("page").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Chromium and Node.js: `scripts/test browser`"]
+async fn a_day_of_the_calendar_is_the_same_west_of_greenwich() {
+    const FACTS: &str = "document.querySelector('.year dl').textContent";
+    let site = Site::filled("west").await;
+    let mut browser = Browser::start().await;
+    let url = format!("{}/rooms/{}", site.base, quote(crate::site::ROOM));
+    browser.open("page", &url, json!({"zone": WEST})).await;
+    let facts = browser.eval("page", FACTS).await;
+    assert!(text(&facts).contains("2, on 22 November"), "{facts}");
 }

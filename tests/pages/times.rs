@@ -1,6 +1,6 @@
-//! Times and days: how they are asked for, and when they carry their date.
+//! Times and days: how they are asked for, when they carry their date, and what is said of a day.
 
-use crate::site::{MINUTE, ROOM, Site, event, quote, text};
+use crate::site::{MINUTE, NOW, ROOM, Site, event, quote, text};
 use serde_json::{Value, json};
 
 const CALL: &str = "org.matrix.msc3401.call.member";
@@ -74,4 +74,43 @@ async fn times_of_a_call_over_several_days_carry_their_day() {
     let page = page_of_call(&site, &room).await;
     let part = between(&page, "id=\"stays\"", "</table>");
     assert!(part.contains(">13:27:16</time>") && !part.contains("Nov"), "{part}");
+}
+
+#[tokio::test]
+async fn the_sums_of_a_day_are_those_of_the_day_or_none() {
+    let site = Site::empty("days").await;
+    let (ana, ben) = ("@ana:a.example", "@ben:b.example");
+    // Today two calls, yesterday three, the day before two.
+    let ago = [30, 90, 1000, 1100, 1200, 2600, 2700];
+    site.write_to(HALL, ago.iter().flat_map(|ago| stays(&[(ana, *ago, ago - 9), (ben, ago - 1, ago - 9)])).collect())
+        .await;
+    let heads = async |path: &str| {
+        let page = site.html(path).await;
+        let heads = page.split("class=\"day\"").skip(1).map(|rest| between(rest, ">", "</tr>").to_owned());
+        heads.map(|head| head.split_once("<small>").map(|(_, sum)| between(sum, "", "</small>").to_owned())).collect()
+    };
+    let all: Vec<Option<String>> = heads("/calls").await;
+    let sums = ["2 calls, 2 people", "3 calls, 2 people", "2 calls, 2 people"].map(|sum| Some(sum.to_owned()));
+    assert_eq!(all, sums);
+    // The page ends within yesterday, and the next begins there: neither knows all of that day.
+    let first: Vec<Option<String>> = heads("/calls?limit=4").await;
+    assert_eq!(first, [sums[0].clone(), None]);
+    let next = site.json("/api/v1/calls?limit=4").await["next"].clone();
+    let second: Vec<Option<String>> = heads(&format!("/calls?limit=4&cursor={}", text(&next))).await;
+    assert_eq!(second, [None, sums[2].clone()]);
+    let filtered: Vec<Option<String>> = heads("/calls?min_minutes=600").await;
+    assert!(filtered.is_empty());
+}
+
+#[tokio::test]
+async fn days_of_the_calendar_in_utc_are_nobody_elses() {
+    let site = Site::filled("calendar").await;
+    site.write(stays(&[("@ana:a.example", 9000, 8990)])).await;
+    site.watched_since(NOW - 20_000 * MINUTE).await;
+    let page = site.html(&format!("/rooms/{}", quote(ROOM))).await;
+    let facts = between(&page, "Days with a call", "</dl>");
+    assert!(facts.contains("2, on <time datetime=\"2026-11-22\">22 November</time>"), "{facts}");
+    assert!(facts.contains("Longest pause") && !facts.contains("data-f"), "{facts}");
+    let period = site.html("/transports?period=7d").await;
+    assert!(!period.contains("T00:00:00Z\" data-f=\"day\""), "{period}");
 }

@@ -38,6 +38,9 @@ fn a_time_says_its_day_only_when_it_must() {
     assert_eq!(text(Style::Stamp(false), NOW), "14:47:16");
     assert_eq!(text(Style::Stamp(true), NOW), "22 Nov, 14:47:16");
     assert_eq!(text(Style::Stamp(true), NOW - 1350 * DAY), "13 Mar 2023, 14:47:16");
+    // A day is no moment that a browser could write in its zone.
+    assert_eq!(utc_day(NOW - 250 * DAY, NOW).to_string(), r#"<time datetime="2026-03-17">17 March</time>"#);
+    assert_eq!(utc_day_name(NOW, NOW).to_string(), r#"<time datetime="2026-11-22">Sunday, 22 November</time>"#);
 }
 
 #[test]
