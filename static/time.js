@@ -4,6 +4,8 @@
   const clock = (date) => part(date, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
   const day = (date, year = date.getFullYear() !== new Date().getFullYear()) =>
     part(date, { day: "numeric", month: "long", ...(year && { year: "numeric" }) });
+  const short = (date, year = date.getFullYear() !== new Date().getFullYear()) =>
+    part(date, { day: "numeric", month: "short", ...(year && { year: "numeric" }) });
   const today = (date) => date.toDateString() === new Date().toDateString();
   const forms = {
     clock,
@@ -14,11 +16,17 @@
     dayname: (date) => `${part(date, { weekday: "long" })}, ${day(date)}`,
     shortday: (date) => part(date, { day: "numeric", month: "short" }),
     month: (date) => part(date, { month: "short", year: "numeric" }),
+    stamp: (date, dated) => (dated ? `${short(date)}, ${forms.seconds(date)}` : forms.seconds(date)),
   };
-  const write = (element, ms) => {
+  const write = (element, ms, dated) => {
     const form = forms[element.dataset.f];
-    if (form && Number.isFinite(ms)) element.textContent = form(new Date(ms));
+    if (form && Number.isFinite(ms)) element.textContent = form(new Date(ms), dated);
   };
+  // The viewer's clock as if it were UTC, and as text like 2026-11-22T14:05:00.
+  const wall = (ms) => ms - new Date(ms).getTimezoneOffset() * 60000;
+  const iso = (ms) => (Math.abs(ms) < 8e15 ? new Date(ms).toISOString().slice(0, 19) : "");
+  const local = (ms) => iso(wall(ms));
+  const differs = (from, to) => new Date(from).toDateString() !== new Date(to).toDateString();
 
   // A list by day is grouped anew where the viewer's midnight is another.
   const regroup = (table) => {
@@ -27,26 +35,52 @@
     const rows = body ? [...body.querySelectorAll("tr[data-start]")] : [];
     // By each day's own offset: a zone that is UTC in winter is not in summer.
     if (!old.length || rows.every((row) => !new Date(Number(row.dataset.start)).getTimezoneOffset())) return;
+    const key = (calls) => calls.map((row) => row.id).join(" ");
+    // What the server says of a day holds where it has the same calls here.
+    const said = new Map();
+    for (const head of old) {
+      const calls = [];
+      for (let row = head.nextElementSibling; row?.dataset.start; row = row.nextElementSibling) calls.push(row);
+      said.set(key(calls), head.querySelector("small")?.textContent);
+    }
     const groups = new Map();
     for (const row of rows) {
       const date = new Date(Number(row.dataset.start));
-      const key = new Date(date.getFullYear(), date.getMonth(), date.getDate()).getTime();
-      if (!groups.has(key)) groups.set(key, []);
-      groups.get(key).push(row);
+      const midnight = new Date(date.getFullYear(), date.getMonth(), date.getDate()).getTime();
+      if (!groups.has(midnight)) groups.set(midnight, []);
+      groups.get(midnight).push(row);
     }
     const pattern = old[0].cloneNode(true);
+    pattern.querySelector("small")?.remove();
     body.replaceChildren();
-    for (const [key, calls] of groups) {
+    [...groups].forEach(([midnight, calls], index) => {
       const head = pattern.cloneNode(true);
-      head.id = `d-${key}`;
+      head.id = `d-${midnight}`;
       const time = head.querySelector("time");
-      time.textContent = forms.dayname(new Date(key));
-      time.removeAttribute("title");
-      time.removeAttribute("data-f");
-      head.querySelector("small").textContent = `${calls.length} call${calls.length === 1 ? "" : "s"}`;
+      time.textContent = forms.dayname(new Date(midnight));
+      time.dateTime = local(midnight).slice(0, 10);
+      // A day that goes on over the page's edge has more calls than are here: no sum then.
+      const cut = (index === 0 && "cutBefore" in table.dataset) || (index === groups.size - 1 && "cutAfter" in table.dataset);
+      if (!cut) {
+        const small = head.ownerDocument.createElement("small");
+        small.textContent = said.get(key(calls)) ?? `${calls.length} call${calls.length === 1 ? "" : "s"}`;
+        time.after(" ", small);
+      }
       body.append(head, ...calls);
-    }
+    });
   };
+
+  // The time machine's field: what is typed is the viewer's time, and what is sent the moment that it means.
+  const field = (input) => {
+    if (input.dataset.ms) input.value = local(Number(input.dataset.ms)).replace(/(:\d\d):00$/, "$1");
+    const zone = input.form?.querySelector("[data-atzone]");
+    if (zone) zone.textContent = `in your zone (${new Intl.DateTimeFormat().resolvedOptions().timeZone})`;
+  };
+  document.addEventListener("formdata", (event) => {
+    const typed = event.target.querySelector("input.at")?.value;
+    const date = new Date(typed);
+    if (typed && !Number.isNaN(date.getTime())) event.formData.set("at", date.toISOString().replace(".000Z", "Z"));
+  });
 
   // Hour by weekday: the cells move by whole hours to the viewer's zone as it is today; by a part of an hour they cannot.
   const days = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
@@ -82,11 +116,15 @@
   // Rewrites all times below an element; live.js calls it on what it fetched.
   window.callscopeTimes = (root) => {
     for (const table of root.querySelectorAll("table.calls")) regroup(table);
+    for (const part of root.querySelectorAll("[data-span]")) {
+      part.classList.toggle("dated", differs(...part.dataset.span.split(" ").map(Number)));
+    }
     for (const time of root.querySelectorAll("time[data-f]")) {
-      write(time, Date.parse(time.dateTime));
+      write(time, Date.parse(time.dateTime), time.closest("[data-span].dated") !== null);
       time.title = time.dateTime.replace("T", " ").replace("Z", " UTC");
     }
     for (const text of root.querySelectorAll("text[data-ms]")) write(text, Number(text.dataset.ms));
+    for (const input of root.querySelectorAll("input.at")) field(input);
     moveWeek(root);
     for (const note of root.querySelectorAll("[data-zone]")) note.textContent = "Times are in your zone, UTC on hover.";
   };

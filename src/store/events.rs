@@ -171,7 +171,7 @@ pub(super) const BEHIND: &str = "with
         union
         select e.event_id, e.origin_server_ts from memberships m cross join events e
             where m.session_id = $1 and m.end_reason in ('room_left', 'room_kicked', 'room_banned')
-            and e.room_id = m.room_id and e.kind = 'm.room.member' and e.state_key = m.user_id
+            and e.chain is null and e.room_id = m.room_id and e.kind = 'm.room.member' and e.state_key = m.user_id
             and e.time_ms = m.until_ms
         union
         select e.event_id, e.origin_server_ts from events e where e.room_id = $2 and e.chain is null

@@ -277,10 +277,10 @@ impl Facts {
 }
 
 // Who leaves a room, or is removed, ends a stay by an event of the room, not of the call.
-const OF_SESSIONS: &str = "select m.*, p.name as person,
+pub(super) const OF_SESSIONS: &str = "select m.*, p.name as person,
     case when m.end_event_id is null and m.end_reason in ('room_left', 'room_kicked', 'room_banned') then
-        (select max(e.event_id) from events e where e.room_id = m.room_id and e.kind = 'm.room.member'
-            and e.state_key = m.user_id and e.time_ms = m.until_ms) else m.end_event_id end as ended_by
+        (select max(e.event_id) from events e where e.chain is null and e.room_id = m.room_id
+            and e.kind = 'm.room.member' and e.state_key = m.user_id and e.time_ms = m.until_ms) else m.end_event_id end as ended_by
     from memberships m
     left join people p on p.room_id = m.room_id and p.user_id = m.user_id
     where m.session_id in ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)

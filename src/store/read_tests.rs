@@ -1,7 +1,7 @@
 //! What reads count, and by which index they find it, on a database filled by hand.
 
 use super::row::Viewer;
-use super::{Store, coverage, events, names, progress, rings, rooms, search, sessions, skew, stats};
+use super::{Store, coverage, events, memberships, names, progress, rings, rooms, search, sessions, skew, stats};
 use sqlx::{AssertSqlSafe, Row};
 
 pub(super) const ROOM: &str = "!r:h";
@@ -116,6 +116,8 @@ async fn evidence_is_counted_whole_and_read_in_part() {
     let plan = bed.plan(events::BEHIND).await;
     assert!(plan.contains("memberships_session_until (session_id=?)") && !plan.contains("SCAN e\n"), "{plan}");
     assert!(!plan.contains("events_time (room_id=?)"), "every event of the room is looked at:\n{plan}");
+    let plan = bed.plan(memberships::OF_SESSIONS).await;
+    assert!(plan.contains("SEARCH e USING INDEX events_kind (room_id=? AND kind=? AND state_key=?)"), "{plan}");
 }
 
 #[tokio::test]

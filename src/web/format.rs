@@ -60,6 +60,8 @@ pub enum Style {
     Clock,
     /// `14:05:12`
     Seconds,
+    /// Like `Seconds`, or where the times beside it are of several days `22 Nov, 14:05:12`.
+    Stamp(bool),
     /// `14:05` today, `12 March` this year, else `14 March 2023`
     When,
     /// Like `When`, with the time always.
@@ -75,6 +77,7 @@ impl Style {
         match self {
             Self::Clock => "clock",
             Self::Seconds => "seconds",
+            Self::Stamp(_) => "stamp",
             Self::When => "when",
             Self::Moment => "moment",
             Self::Day => "day",
@@ -87,7 +90,9 @@ impl Style {
         let day = if at.year() == today.year() { "%-d %B" } else { "%-d %B %Y" };
         match self {
             Self::Clock => at.strftime("%H:%M").to_string(),
-            Self::Seconds => at.strftime("%H:%M:%S").to_string(),
+            Self::Stamp(true) if at.year() != today.year() => at.strftime("%-d %b %Y, %H:%M:%S").to_string(),
+            Self::Stamp(true) => at.strftime("%-d %b, %H:%M:%S").to_string(),
+            Self::Seconds | Self::Stamp(false) => at.strftime("%H:%M:%S").to_string(),
             Self::When | Self::Moment if at.date() == today.date() => at.strftime("%H:%M").to_string(),
             Self::When | Self::Day => at.strftime(day).to_string(),
             Self::Moment => at.strftime(&format!("{day}, %H:%M")).to_string(),
@@ -121,6 +126,12 @@ pub fn seconds(ms: impl Whole) -> TimeTag {
     TimeTag(ms.whole(), ms.whole(), Style::Seconds)
 }
 
+/// With its day where `dated`: in a table that has times of several days. The browser decides anew for its zone.
+#[must_use]
+pub fn stamp(ms: impl Whole, dated: impl std::borrow::Borrow<bool>, now: impl Whole) -> TimeTag {
+    TimeTag(ms.whole(), now.whole(), Style::Stamp(*dated.borrow()))
+}
+
 #[must_use]
 pub fn when(ms: impl Whole, now: impl Whole) -> TimeTag {
     TimeTag(ms.whole(), now.whole(), Style::When)
@@ -139,6 +150,32 @@ pub fn day(ms: impl Whole, now: impl Whole) -> TimeTag {
 #[must_use]
 pub fn day_name(ms: impl Whole, now: impl Whole) -> TimeTag {
     TimeTag(ms.whole(), now.whole(), Style::DayName)
+}
+
+/// A day of the calendar in UTC, by its midnight: no moment, so no browser may write it in another zone, where that
+/// midnight belongs to another day.
+#[derive(Debug, Clone, Copy)]
+pub struct DayTag(TimeTag);
+
+impl fmt::Display for DayTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(TimeTag(ms, now, style)) = *self;
+        write!(f, r#"<time datetime="{}">{}</time>"#, civil(ms).strftime("%Y-%m-%d"), style.text(ms, now))
+    }
+}
+
+impl HtmlSafe for DayTag {}
+
+/// `12 March`
+#[must_use]
+pub fn utc_day(ms: impl Whole, now: impl Whole) -> DayTag {
+    DayTag(day(ms, now))
+}
+
+/// `Sunday, 22 November`
+#[must_use]
+pub fn utc_day_name(ms: impl Whole, now: impl Whole) -> DayTag {
+    DayTag(day_name(ms, now))
 }
 
 /// A time for a `<title>` or an attribute, where no element can stand: `13:58:04`, with the date when `dated`.

@@ -112,6 +112,22 @@ impl Query {
         })
     }
 
+    /// A moment, ms: as [`Self::time`] reads it, or without an offset, as the field of a form sends it and as people
+    /// write it. That is UTC then, as a day is.
+    ///
+    /// # Errors
+    /// None of these forms.
+    pub fn moment(&self, name: &str) -> Result<Option<i64>, Error> {
+        match (self.time(name, false), self.get(name).and_then(without_offset)) {
+            (Err(_), Some(ms)) => Ok(Some(ms)),
+            (Err(_), None) => Err(Error::Invalid(format!(
+                "{name} must be a time like 2026-11-22 14:05, in UTC unless its offset follows, a day like 2026-11-22, \
+                 or milliseconds since 1970"
+            ))),
+            (read, _) => read,
+        }
+    }
+
     /// `status`: active, ended, or both when absent.
     ///
     /// # Errors
@@ -167,11 +183,18 @@ fn date(text: &str) -> Option<i64> {
     i64::try_from(day.duration_since(jiff::civil::date(1970, 1, 1)).as_millis()).ok()
 }
 
+/// A day and a time of day, and nothing after them, as if in UTC, ms.
+fn without_offset(text: &str) -> Option<i64> {
+    let has_time = text.get(10..).is_some_and(|rest| !rest.is_empty() && !rest.contains(['+', '-', '[', 'Z', 'z']));
+    let time: jiff::civil::DateTime = has_time.then(|| text.parse().ok())??;
+    i64::try_from(time.duration_since(jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0)).as_millis()).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const KNOWN: &[&str] = &["room", "status", "from", "to", "cursor", "limit"];
+    const KNOWN: &[&str] = &["room", "status", "from", "to", "at", "cursor", "limit"];
 
     fn read(text: &str) -> Query {
         Query::read(text, KNOWN).unwrap()
@@ -185,7 +208,7 @@ mod tests {
     fn unknown_parameters_are_named_with_the_known_ones() {
         assert_eq!(
             fault(Query::read("rom=1", KNOWN)),
-            r#"unknown parameter "rom"; known here: room, status, from, to, cursor, limit"#
+            r#"unknown parameter "rom"; known here: room, status, from, to, at, cursor, limit"#
         );
         assert_eq!(fault(Query::read("x=1", &[])), r#"unknown parameter "x"; known here: none"#);
         assert!(fault(Query::read("room=a&room=b", KNOWN)).contains("twice"));
@@ -209,6 +232,23 @@ mod tests {
         assert_eq!(from("1969-12-31").unwrap(), Some(-DAY));
         for bad in ["yesterday", "2026-13-01", "99999999999999999999", "1970-01-01T01:00:00", "-5d"] {
             assert!(fault(from(bad)).starts_with("from must be"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_moment_may_be_written_as_people_do() {
+        let at = |text: &str| read(&format!("at={text}")).moment("at");
+        let five_past = 14 * 3_600_000 + 5 * 60_000;
+        for text in ["1970-01-01T14:05", "1970-01-01+14:05", "1970-01-01%2014:05:00", "1970-01-01T14:05:00.000"] {
+            assert_eq!(at(text).unwrap(), Some(five_past), "{text}");
+        }
+        assert_eq!(at("1970-01-01T14:05:07").unwrap(), Some(five_past + 7000));
+        // With an offset it is that offset's, in either way of writing.
+        assert_eq!(at("1970-01-01T15:05%2B01:00").unwrap(), Some(five_past));
+        assert_eq!(at("1970-01-01+14:05Z").unwrap(), Some(five_past));
+        assert_eq!((at("1970-01-02").unwrap(), at("86400000").unwrap(), at("").unwrap()), (Some(DAY), Some(DAY), None));
+        for bad in ["14:05", "2026-11-22T25:00", "2026-11-22T14:05-99:00", "2026-11-22T14:05[Europe/Berlin]", "soon"] {
+            assert!(fault(at(bad)).starts_with("at must be a time like"), "{bad}");
         }
     }
 

@@ -4,9 +4,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where something is not as it must be")]
 
 mod pages;
+#[allow(dead_code, reason = "each test program uses its own part of it")]
+#[path = "../pages/site.rs"]
+mod site;
 #[path = "../support/mod.rs"]
 mod support;
 mod whole;
+mod zones;
 
 use serde_json::{Value, json};
 use support::app::{App, Settings};

@@ -10,6 +10,7 @@ mod others;
 mod seen;
 mod site;
 mod sums;
+mod times;
 mod weight;
 
 use callscope::changes::Change;

@@ -18,7 +18,7 @@ impl Browser {
         Self { lines }
     }
 
-    /// Opens an address in a page, with a profile, of its own. Options: `js`, `width`, `height`, `scheme`.
+    /// Opens an address in a page, with a profile, of its own. Options: `js`, `width`, `height`, `scheme`, `zone`.
     pub async fn open(&mut self, page: &str, url: &str, mut options: Value) -> Value {
         options["page"] = json!(page);
         options["url"] = json!(url);
@@ -50,6 +50,11 @@ impl Browser {
     /// Runs a script in the page (it must have JavaScript) and gives its value.
     pub async fn eval(&mut self, page: &str, script: &str) -> Value {
         self.ask("eval", page, json!({"script": script})).await
+    }
+
+    /// Waits until the page has what `selector` finds; also another page that a click leads to.
+    pub async fn wait(&mut self, page: &str, selector: &str) {
+        self.ask("wait", page, json!({"selector": selector})).await;
     }
 
     /// What went wrong in the page so far: console errors, exceptions, failed requests, error statuses.

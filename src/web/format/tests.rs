@@ -35,6 +35,12 @@ fn a_time_says_its_day_only_when_it_must() {
     assert_eq!(text(Style::Moment, NOW - 1350 * DAY), "13 March 2023, 14:47");
     assert_eq!(text(Style::DayName, NOW), "Sunday, 22 November");
     assert_eq!(clock(NOW).to_string(), r#"<time datetime="2026-11-22T14:47:16Z" data-f="clock">14:47</time>"#);
+    assert_eq!(text(Style::Stamp(false), NOW), "14:47:16");
+    assert_eq!(text(Style::Stamp(true), NOW), "22 Nov, 14:47:16");
+    assert_eq!(text(Style::Stamp(true), NOW - 1350 * DAY), "13 Mar 2023, 14:47:16");
+    // A day is no moment that a browser could write in its zone.
+    assert_eq!(utc_day(NOW - 250 * DAY, NOW).to_string(), r#"<time datetime="2026-03-17">17 March</time>"#);
+    assert_eq!(utc_day_name(NOW, NOW).to_string(), r#"<time datetime="2026-11-22">Sunday, 22 November</time>"#);
 }
 
 #[test]

@@ -89,7 +89,8 @@ fn shape(path: &str, name: &str) -> Value {
         "from" | "to" | "at" => json!({ "anyOf": [
             { "type": "integer", "format": "int64", "minimum": i64::MIN, "maximum": i64::MAX,
               "description": "Milliseconds since 1970" },
-            { "type": "string", "format": "date-time", "description": "RFC 3339" },
+            { "type": "string", "format": "date-time",
+              "description": if name == "at" { "RFC 3339; without its offset it is UTC" } else { "RFC 3339" } },
             { "type": "string", "format": "date", "description": "A day, in UTC" },
             empty,
         ] }),

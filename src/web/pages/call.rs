@@ -77,6 +77,21 @@ pub struct Shown<'a, T> {
     pub total: usize,
 }
 
+/// Between which times those of a table are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    pub from: i64,
+    pub to: i64,
+}
+
+impl Times {
+    /// They are of more than one day, in UTC, so that each needs its date.
+    #[must_use]
+    pub fn dated(&self) -> bool {
+        f::midnight(self.from) != f::midnight(self.to)
+    }
+}
+
 impl<T> Shown<'_, T> {
     /// How many rows come before those that follow, if any do.
     #[must_use]
@@ -244,6 +259,20 @@ impl CallPage {
     pub fn ender(&self, stay: &MemberFacts) -> Option<String> {
         let event = self.evidence.iter().find(|event| Some(&event.event_id) == stay.end_event_id.as_ref())?;
         (event.sender != stay.user_id).then(|| event.title())
+    }
+
+    /// From when until when the stays are.
+    #[must_use]
+    pub fn span(&self, now: impl f::Whole) -> Times {
+        Times { from: self.call.started_ms, to: self.call.end_ms(self.call.upto(now)) }
+    }
+
+    /// From when until when all is that the page tells of, events and rings as well.
+    #[must_use]
+    pub fn span_told(&self, now: impl f::Whole) -> Times {
+        let (events, rings) = (&self.evidence, &self.related);
+        let told = events.iter().map(|event| event.origin_server_ts).chain(rings.iter().map(|ring| ring.at_ms));
+        told.fold(self.span(now), |span, ms| Times { from: span.from.min(ms), to: span.to.max(ms) })
     }
 
     /// Rings and the like in the list below the timeline.

@@ -13,6 +13,7 @@ use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use utoipa::ToSchema;
 
 /// Parameters of the list.
@@ -62,6 +63,17 @@ pub struct Form {
 pub struct Day<'a> {
     pub ms: Option<i64>,
     pub calls: Vec<&'a CallFacts>,
+    /// All calls of that day that fit the filter are here: none is on the page before or after this one.
+    pub whole: bool,
+}
+
+impl Day<'_> {
+    /// Who was in them.
+    #[must_use]
+    pub fn people(&self) -> usize {
+        let members = self.calls.iter().flat_map(|call| &call.members);
+        members.map(|member| member.user_id.as_str()).collect::<BTreeSet<_>>().len()
+    }
 }
 
 /// An active filter that can be removed.
@@ -173,8 +185,14 @@ impl Calls {
             let ms = self.form.is_by_time().then(|| f::midnight(call.started_ms));
             match days.last_mut().filter(|day| day.ms == ms) {
                 Some(day) => day.calls.push(call),
-                None => days.push(Day { ms, calls: vec![call] }),
+                None => days.push(Day { ms, calls: vec![call], whole: true }),
             }
+        }
+        if let Some(first) = days.first_mut().filter(|_| self.newest().is_some()) {
+            first.whole = false;
+        }
+        if let Some(last) = days.last_mut().filter(|_| self.list.next.is_some()) {
+            last.whole = false;
         }
         days
     }

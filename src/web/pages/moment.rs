@@ -66,10 +66,49 @@ async fn room(web: &Web, ask: &Ask, id: &str) -> Result<RoomRef, Error> {
 /// # Errors
 /// Not a time, or later than now.
 pub(super) fn moment(query: &Query, now: i64) -> Result<Option<i64>, Error> {
-    let at = query.time("at", false)?;
+    let at = query.moment("at")?;
     match at {
         Some(at) if at > now => Err(Error::Invalid("at lies in the future".to_owned())),
         at => Ok(at),
+    }
+}
+
+/// What stands in the time machine's field: what was asked, also where it cannot be answered.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Asked {
+    pub text: String,
+    /// The moment that it means, ms.
+    pub at_ms: Option<i64>,
+    pub fault: Option<&'static str>,
+}
+
+impl Asked {
+    pub(super) fn read(query: &Query, now: i64) -> Self {
+        let text = query.get("at").unwrap_or_default().to_owned();
+        let (at_ms, fault) = match query.moment("at") {
+            Ok(Some(at)) if at > now => (Some(at), Some("That lies in the future.")),
+            Ok(at) => (at, None),
+            Err(_) => (None, Some("This is not a time that we understand. Write it like 2026-11-22 14:05.")),
+        };
+        Self { text, at_ms, fault }
+    }
+
+    /// The moment, where it can be answered.
+    pub(super) fn moment(&self) -> Option<i64> {
+        self.at_ms.filter(|_| self.fault.is_none())
+    }
+
+    /// A field for times takes times only; anything else stays in it as text.
+    #[must_use]
+    pub fn field_type(&self) -> &'static str {
+        if self.at_ms.is_some() || self.text.is_empty() { "datetime-local" } else { "text" }
+    }
+
+    /// The field's text, in UTC.
+    #[must_use]
+    pub fn value(&self) -> String {
+        let Some(ms) = self.at_ms else { return self.text.clone() };
+        f::civil(ms).strftime(if ms % 60_000 == 0 { "%Y-%m-%dT%H:%M" } else { "%Y-%m-%dT%H:%M:%S" }).to_string()
     }
 }
 

@@ -58,6 +58,9 @@ pub struct RoomPage {
     pub zombies: Vec<ZombieFacts>,
     /// Who was in which call at the moment that `at` asks for.
     pub then: Option<Moment>,
+    /// What stands in the field for that moment.
+    #[serde(skip)]
+    pub asked: moment::Asked,
     #[serde(skip)]
     cover: Vec<Interval>,
     #[serde(skip)]
@@ -71,7 +74,11 @@ pub async fn get(req: HttpRequest, web: http::Data<Web>, id: http::Path<String>)
 }
 
 async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error> {
-    let at = moment::moment(&Query::read(&ask.query, KNOWN)?, ask.now)?;
+    let query = Query::read(&ask.query, KNOWN)?;
+    let asked = moment::Asked::read(&query, ask.now);
+    if ask.api {
+        moment::moment(&query, ask.now)?;
+    }
     let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
     let Some(room) = rooms::find(store, viewer, id, now).await? else {
         return Err(Error::NotFound("No room with this id or alias is watched.".to_owned()));
@@ -93,9 +100,10 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error>
     page.walks = progress::of_room(store, viewer, &room_id, WALKS).await?.into_iter().map(WalkFacts::from).collect();
     page.rings = rings::of(store, viewer, Scope::Room(&room_id), (month, now), RINGS).await?.into();
     page.flips = moment::last_flips(web, ask, &room_id).await?;
-    if let Some(at) = at {
+    if let Some(at) = asked.moment() {
         page.then = Some(moment::then(web, ask, page.room.room.clone(), at).await?);
     }
+    page.asked = asked;
     Ok(page.into())
 }
 
@@ -123,6 +131,7 @@ pub fn page(
         walks,
         zombies,
         then: None,
+        asked: moment::Asked::default(),
         cover,
         flips,
     }
@@ -225,12 +234,6 @@ impl RoomPage {
     #[must_use]
     pub fn last_flips(&self) -> &[Flip] {
         &self.flips[..self.flips.len().min(FLIPS)]
-    }
-
-    /// The time machine's field: what was asked.
-    #[must_use]
-    pub fn asked_at(&self) -> String {
-        self.then.as_ref().map(|then| f::rfc3339(then.at_ms).replace(".000Z", "Z")).unwrap_or_default()
     }
 
     /// All calls of this room.

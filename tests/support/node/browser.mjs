@@ -29,7 +29,7 @@ const commands = {
             javaScriptEnabled: c.js !== false,
             viewport: { width: c.width ?? 1280, height: c.height ?? 900 },
             colorScheme: c.scheme ?? "light",
-            timezoneId: "Europe/Berlin",
+            timezoneId: c.zone ?? "Europe/Berlin",
             locale: "en-GB",
         });
         const page = await context.newPage();

@@ -1,0 +1,114 @@
+//! The viewer's zone: what is typed, the days, the ticks and the words of the shapes.
+
+use crate::site::{MINUTE, Site, event, quote, text};
+use crate::support::chromium::Browser;
+use serde_json::{Value, json};
+
+const CALL: &str = "org.matrix.msc3401.call.member";
+/// Eight hours behind UTC in November.
+const WEST: &str = "America/Los_Angeles";
+
+/// A room with one stay for each pair: from and until how many minutes ago.
+async fn room(site: &Site, name: &str, stays: &[(i64, i64)]) -> String {
+    let (room, user) = (format!("!{name}:example.org"), "@ana:a.example");
+    let mut events = Vec::new();
+    for (from, until) in stays {
+        let join = json!({ "application": "m.call", "call_id": "", "device_id": "D", "expires": 10_000 * MINUTE,
+            "focus_active": { "type": "livekit", "focus_selection": "multi_sfu" },
+            "foci_preferred": [{ "type": "livekit", "livekit_service_url": "https://sfu.example/jwt" }] });
+        let key = format!("_{user}_D_m.call");
+        events.push(event(&format!("$in{from}{name}"), CALL, user, &key, *from, join));
+        events.push(event(&format!("$out{from}{name}"), CALL, user, &key, *until, json!({})));
+    }
+    site.write_to(&room, events).await;
+    room
+}
+
+async fn call_in(site: &Site, room: &str) -> String {
+    let calls = site.json(&format!("/api/v1/calls?room={}", quote(room))).await;
+    format!("{}/calls/{}", site.base, text(&calls["data"][0]["id"]))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Chromium and Node.js: `scripts/test browser`"]
+async fn what_is_typed_is_the_viewers_time() {
+    // 10:00 UTC is 02:00 there; Alice and Bob were in a call then.
+    const SEND: &str = "(() => { const field = document.querySelector('input[name=at]');
+        field.value = '2026-11-22T02:00'; field.form.requestSubmit(); return field.labels[0].textContent; })()";
+    const AFTER: &str = "[location.search, document.querySelector('input[name=at]').value,
+        document.getElementById('then')?.textContent]";
+    let site = Site::filled("typed").await;
+    let mut browser = Browser::start().await;
+    let url = format!("{}/rooms/{}", site.base, quote(crate::site::ROOM));
+    browser.open("page", &url, json!({"zone": WEST})).await;
+    let label = browser.eval("page", SEND).await;
+    assert!(text(&label).contains("Los_Angeles"), "which zone counts is said: {label}");
+    browser.wait("page", "#then").await;
+    let found = browser.eval("page", AFTER).await;
+    assert_eq!(found[0], "?at=2026-11-22T10%3A00%3A00Z");
+    assert_eq!(found[1], "2026-11-22T02:00", "it stays as it was typed");
+    assert!(text(&found[2]).contains("Alice Moreau"), "{found}");
+    browser.open("plain", &format!("{url}?at=2026-11-22T10:00"), json!({"js": false, "zone": WEST})).await;
+    assert!(browser.text("plain", "main").await.contains("Moment, in UTC"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Chromium and Node.js: `scripts/test browser`"]
+async fn times_have_a_date_where_the_call_has_two_days_there() {
+    const TIMES: &str = "[...document.querySelectorAll('#stays time, #evidence summary time')]
+        .map((time) => time.textContent)";
+    let site = Site::filled("dates").await;
+    // 22:07 UTC of the 21st to 00:17 UTC of the 22nd: two days in UTC and in Berlin, one in Los Angeles.
+    let night = room(&site, "night", &[(1000, 870)]).await;
+    let night = call_in(&site, &night).await;
+    // 22:07 to 23:17 UTC: one day in UTC, two in Berlin.
+    let late = room(&site, "late", &[(1000, 930)]).await;
+    let late = call_in(&site, &late).await;
+    let mut browser = Browser::start().await;
+    for (url, zone, dated) in [
+        (&night, "UTC", true),
+        (&night, WEST, false),
+        (&night, "Europe/Berlin", true),
+        (&late, "UTC", false),
+        (&late, "Europe/Berlin", true),
+    ] {
+        browser.open("page", url, json!({"zone": zone})).await;
+        let times = browser.eval("page", TIMES).await;
+        let times: Vec<String> = serde_json::from_value(times).unwrap();
+        assert!(times.len() == 4 && times.iter().all(|time| time.contains("Nov") == dated), "{zone}: {times:?}");
+        browser.close("page").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Chromium and Node.js: `scripts/test browser`"]
+async fn a_day_has_its_own_calls_in_any_zone() {
+    const HEADS: &str = "[...document.querySelectorAll('tr.day')]
+        .map((row) => row.textContent.trim().replace(' 2026', ''))";
+    let site = Site::empty("heads").await;
+    // 14:17, 09:17, 07:17 and 06:17 UTC today, 22:07 yesterday: in Los Angeles the last two are yesterday's.
+    room(&site, "heads", &[(30, 20), (330, 320), (450, 440), (510, 500), (1000, 990)]).await;
+    let mut browser = Browser::start().await;
+    for (path, zone, heads) in [
+        ("", "UTC", ["Sunday, 22 November 4 calls, 1 person", "Saturday, 21 November 1 call, 1 person"]),
+        ("", WEST, ["Sunday, 22 November 2 calls", "Saturday, 21 November 3 calls"]),
+        ("?limit=3", WEST, ["Sunday, 22 November 2 calls", "Saturday, 21 November"]),
+    ] {
+        browser.open("page", &format!("{}/calls{path}", site.base), json!({"zone": zone})).await;
+        let shown = browser.eval("page", HEADS).await;
+        assert_eq!(shown, json!(heads), "{path} {zone}");
+        browser.close("page").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Chromium and Node.js: `scripts/test browser`"]
+async fn a_day_of_the_calendar_is_the_same_west_of_greenwich() {
+    const FACTS: &str = "document.querySelector('.year dl').textContent";
+    let site = Site::filled("west").await;
+    let mut browser = Browser::start().await;
+    let url = format!("{}/rooms/{}", site.base, quote(crate::site::ROOM));
+    browser.open("page", &url, json!({"zone": WEST})).await;
+    let facts = browser.eval("page", FACTS).await;
+    assert!(text(&facts).contains("2, on 22 November"), "{facts}");
+}
