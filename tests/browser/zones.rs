@@ -57,6 +57,7 @@ async fn what_is_typed_is_the_viewers_time() {
 async fn times_have_a_date_where_the_call_has_two_days_there() {
     const TIMES: &str = "[...document.querySelectorAll('#stays time, #evidence summary time')]
         .map((time) => time.textContent)";
+    const TITLE: &str = "document.querySelector('.tl-row svg title').textContent";
     let site = Site::filled("dates").await;
     // 22:07 UTC of the 21st to 00:17 UTC of the 22nd: two days in UTC and in Berlin, one in Los Angeles.
     let night = room(&site, "night", &[(1000, 870)]).await;
@@ -76,7 +77,42 @@ async fn times_have_a_date_where_the_call_has_two_days_there() {
         let times = browser.eval("page", TIMES).await;
         let times: Vec<String> = serde_json::from_value(times).unwrap();
         assert!(times.len() == 4 && times.iter().all(|time| time.contains("Nov") == dated), "{zone}: {times:?}");
+        let title = browser.eval("page", TITLE).await;
+        let first = times[0].replace(" 2026", "").replace(", ", " 2026 ");
+        assert!(text(&title).contains(&first) && !text(&title).contains("UTC"), "{zone}: {title}, not {first}");
         browser.close("page").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Chromium and Node.js: `scripts/test browser`"]
+async fn ticks_stand_on_round_local_times() {
+    const TICKS: &str = "[...document.querySelectorAll('text[data-ms]')].map((text) => {
+        const at = new Date(Number(text.dataset.ms));
+        return [text.textContent, at.getHours() * 60 + at.getMinutes(), text.getAttribute('x')]; })";
+    const LINES: &str =
+        "[...document.querySelectorAll('.tl-back line:not(.nowl)')].map((line) => line.getAttribute('x1'))";
+    let site = Site::filled("ticks").await;
+    let long = room(&site, "long", &[(4000, 100)]).await;
+    let week = room(&site, "week", &[(9000, 100)]).await;
+    let mut browser = Browser::start().await;
+    for (room, step) in [(&long, 12 * 60), (&week, 24 * 60)] {
+        for zone in [WEST, "Europe/Berlin", "Asia/Kolkata", "UTC"] {
+            let url = call_in(&site, room).await;
+            browser.open("page", &url, json!({"zone": zone})).await;
+            let ticks = browser.eval("page", TICKS).await;
+            let ticks = ticks.as_array().unwrap();
+            assert!((4..=9).contains(&ticks.len()), "{zone}: {ticks:?}");
+            for tick in ticks {
+                let minutes = tick[1].as_i64().unwrap();
+                assert_eq!(minutes % step, 0, "{zone}: {tick}");
+                assert_eq!(text(&tick[0]).contains("Nov"), minutes == 0, "a date means midnight: {zone}, {tick}");
+            }
+            let lines = browser.eval("page", LINES).await;
+            let places: Vec<&Value> = ticks.iter().map(|tick| &tick[2]).collect();
+            assert_eq!(lines.as_array().unwrap().iter().collect::<Vec<_>>(), places, "{zone}");
+            browser.close("page").await;
+        }
     }
 }
 

@@ -224,9 +224,8 @@ impl CallPage {
 
     /// What nobody watched, behind the timeline.
     #[must_use]
-    pub fn blind(&self, now: impl f::Whole) -> Vec<Band> {
-        let axis = Axis::around(self.call.started_ms, self.call.end_ms(now));
-        blind::bands(blind::spans(&self.cover), &axis)
+    pub fn blind(&self, axis: &Axis) -> Vec<Band> {
+        blind::bands(blind::spans(&self.cover), axis)
     }
 
     /// From when until when the stays are.
