@@ -70,6 +70,60 @@
     });
   };
 
+  // Ticks stand on round times of the viewer's zone; how far apart is the server's choice (src/web/draw/axis.rs).
+  const hours = 3600000;
+  const ticks = (from, to, step, now) => {
+    const place = (ms) => ((ms - from) / (to - from)) * 100;
+    const found = [];
+    for (let at = Math.ceil(wall(from) / step) * step; at < wall(to); at += step) {
+      const clock = new Date(at);
+      const ms = new Date(clock.getUTCFullYear(), clock.getUTCMonth(), clock.getUTCDate(), clock.getUTCHours(), clock.getUTCMinutes()).getTime();
+      // A time that the change to summer time leaves out has no place.
+      if (wall(ms) !== at || ms <= from || ms >= to || Math.abs(place(now) - place(ms)) < 6) continue;
+      const isDay = step >= 24 * hours || (step >= 12 * hours && at % (24 * hours) === 0);
+      const form = step >= 200 * 24 * hours ? "month" : isDay ? "shortday" : "clock";
+      found.push({ ms, form, x: `${Math.round(place(ms) * 100) / 100}%` });
+    }
+    return found;
+  };
+  const retick = (svg) => {
+    const places = ticks(...svg.dataset.axis.split(" ").map(Number));
+    for (const kind of ["line.grid[x1]", "text[data-ms]"]) {
+      const old = [...svg.querySelectorAll(kind)];
+      if (!old.length || !places.length) continue;
+      old[0].before(...places.map(({ ms, form, x }, index) => {
+        const tick = old[0].cloneNode(true);
+        for (const name of kind.startsWith("line") ? ["x1", "x2"] : ["x"]) tick.setAttribute(name, x);
+        if (kind.startsWith("text")) {
+          [tick.dataset.ms, tick.dataset.f] = [ms, form];
+          tick.classList.toggle("t2", index % 2 === 1);
+        }
+        return tick;
+      }));
+      for (const tick of old) tick.remove();
+    }
+  };
+
+  // What the shapes of a timeline say, for hover, focus and readers: there stand times as the server writes them, and "UTC".
+  const clock1 = /(?:(\d{1,2} [A-Z][a-z]{2} \d{4}) )?(\d\d:\d\d:\d\d)/.source;
+  const clocks = new RegExp(`${clock1}(?: to ${clock1})? UTC`, "g");
+  const retell = (picture) => {
+    const axis = picture.querySelector("[data-axis]");
+    if (!axis) return;
+    const [from, to] = axis.dataset.axis.split(" ").map(Number);
+    const dated = differs(from, to);
+    const told = (day, time) => {
+      // Without a day it is the one day of the picture.
+      const ms = Date.parse(day ? `${day} ${time} UTC` : `${iso(from).slice(0, 10)}T${time}Z`);
+      if (Number.isNaN(ms)) return `${day ? `${day} ` : ""}${time} UTC`;
+      return `${dated || differs(ms, from) ? `${short(new Date(ms), true)} ` : ""}${forms.seconds(new Date(ms))}`;
+    };
+    const here = (text) =>
+      text.replace(clocks, (_, day, time, untilDay, until) => told(day, time) + (until ? ` to ${told(untilDay, until)}` : ""));
+    for (const title of picture.querySelectorAll("title")) title.textContent = here(title.textContent);
+    for (const link of picture.querySelectorAll("a[aria-label]")) link.ariaLabel = here(link.ariaLabel);
+  };
+
   // The time machine's field: what is typed is the viewer's time, and what is sent the moment that it means.
   const field = (input) => {
     if (input.dataset.ms) input.value = local(Number(input.dataset.ms)).replace(/(:\d\d):00$/, "$1");
@@ -123,6 +177,8 @@
       write(time, Date.parse(time.dateTime), time.closest("[data-span].dated") !== null);
       time.title = time.dateTime.replace("T", " ").replace("Z", " UTC");
     }
+    for (const picture of root.querySelectorAll(".tl")) retell(picture);
+    for (const svg of root.querySelectorAll("svg[data-axis]")) retick(svg);
     for (const text of root.querySelectorAll("text[data-ms]")) write(text, Number(text.dataset.ms));
     for (const input of root.querySelectorAll("input.at")) field(input);
     moveWeek(root);

@@ -1,6 +1,6 @@
-//! The viewer's zone: what is typed, the days, the ticks and the words of the shapes.
+//! The viewer's zone: what is typed, the days, the ticks and the words of the shapes; and narrow screens.
 
-use crate::site::{MINUTE, Site, event, quote, text};
+use crate::site::{MINUTE, NOW, Site, event, quote, text};
 use crate::support::chromium::Browser;
 use serde_json::{Value, json};
 
@@ -57,6 +57,7 @@ async fn what_is_typed_is_the_viewers_time() {
 async fn times_have_a_date_where_the_call_has_two_days_there() {
     const TIMES: &str = "[...document.querySelectorAll('#stays time, #evidence summary time')]
         .map((time) => time.textContent)";
+    const TITLE: &str = "document.querySelector('.tl-row svg title').textContent";
     let site = Site::filled("dates").await;
     // 22:07 UTC of the 21st to 00:17 UTC of the 22nd: two days in UTC and in Berlin, one in Los Angeles.
     let night = room(&site, "night", &[(1000, 870)]).await;
@@ -76,7 +77,42 @@ async fn times_have_a_date_where_the_call_has_two_days_there() {
         let times = browser.eval("page", TIMES).await;
         let times: Vec<String> = serde_json::from_value(times).unwrap();
         assert!(times.len() == 4 && times.iter().all(|time| time.contains("Nov") == dated), "{zone}: {times:?}");
+        let title = browser.eval("page", TITLE).await;
+        let first = times[0].replace(" 2026", "").replace(", ", " 2026 ");
+        assert!(text(&title).contains(&first) && !text(&title).contains("UTC"), "{zone}: {title}, not {first}");
         browser.close("page").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Chromium and Node.js: `scripts/test browser`"]
+async fn ticks_stand_on_round_local_times() {
+    const TICKS: &str = "[...document.querySelectorAll('text[data-ms]')].map((text) => {
+        const at = new Date(Number(text.dataset.ms));
+        return [text.textContent, at.getHours() * 60 + at.getMinutes(), text.getAttribute('x')]; })";
+    const LINES: &str =
+        "[...document.querySelectorAll('.tl-back line:not(.nowl)')].map((line) => line.getAttribute('x1'))";
+    let site = Site::filled("ticks").await;
+    let long = room(&site, "long", &[(4000, 100)]).await;
+    let week = room(&site, "week", &[(9000, 100)]).await;
+    let mut browser = Browser::start().await;
+    for (room, step) in [(&long, 12 * 60), (&week, 24 * 60)] {
+        for zone in [WEST, "Europe/Berlin", "Asia/Kolkata", "UTC"] {
+            let url = call_in(&site, room).await;
+            browser.open("page", &url, json!({"zone": zone})).await;
+            let ticks = browser.eval("page", TICKS).await;
+            let ticks = ticks.as_array().unwrap();
+            assert!((4..=9).contains(&ticks.len()), "{zone}: {ticks:?}");
+            for tick in ticks {
+                let minutes = tick[1].as_i64().unwrap();
+                assert_eq!(minutes % step, 0, "{zone}: {tick}");
+                assert_eq!(text(&tick[0]).contains("Nov"), minutes == 0, "a date means midnight: {zone}, {tick}");
+            }
+            let lines = browser.eval("page", LINES).await;
+            let places: Vec<&Value> = ticks.iter().map(|tick| &tick[2]).collect();
+            assert_eq!(lines.as_array().unwrap().iter().collect::<Vec<_>>(), places, "{zone}");
+            browser.close("page").await;
+        }
     }
 }
 
@@ -111,4 +147,62 @@ async fn a_day_of_the_calendar_is_the_same_west_of_greenwich() {
     browser.open("page", &url, json!({"zone": WEST})).await;
     let facts = browser.eval("page", FACTS).await;
     assert!(text(&facts).contains("2, on 22 November"), "{facts}");
+}
+
+/// What is too wide, what breaks inside a word, and what is too small to hit, on the page that is open.
+const NARROW: &str = "(() => { const wrong = [];
+    const over = document.documentElement.scrollWidth - innerWidth;
+    if (over > 0) wrong.push(`${over} px too wide`);
+    for (const link of document.querySelectorAll('.nav a')) {
+        const range = document.createRange(); range.selectNodeContents(link);
+        if (new Set([...range.getClientRects()].map((box) => box.top)).size > 1) wrong.push(`${link.textContent} is broken`);
+    }
+    for (const link of document.querySelectorAll('.top a, .foot a, .key a, p.after a, p.sec a, .pager a, .chips a, summary, button')) {
+        const box = link.getBoundingClientRect();
+        if (box.height && box.height < 24) wrong.push(`${link.textContent} is ${box.height} px high`);
+    }
+    return wrong; })()";
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Chromium and Node.js: `scripts/test browser`"]
+async fn the_clocks_of_servers_fit_a_narrow_phone() {
+    let site = Site::filled("clocks").await;
+    // The stream is heard from the first answer on.
+    site.write_live(Vec::new(), NOW - MINUTE).await;
+    for server in 0..3 {
+        for index in 0..12 {
+            let user = format!("@p:a-homeserver-with-a-long-name-{server}.organisation.example");
+            let join = json!({ "application": "m.call", "call_id": "", "device_id": "D", "expires": 14_400_000 + index,
+                "focus_active": { "type": "livekit", "focus_selection": "multi_sfu" }, "foci_preferred": [] });
+            let came = NOW - MINUTE + 2000 * (index + 1);
+            let mut one = event(&format!("$c{server}{index}"), CALL, &user, &format!("_{user}_D_m.call"), 0, join);
+            one["origin_server_ts"] = json!(came - 90_000 * server);
+            site.write_live(vec![one], came).await;
+        }
+    }
+    let mut browser = Browser::start().await;
+    for width in [320, 360, 375] {
+        browser.open("page", &format!("{}/servers", site.base), json!({"width": width, "height": 700})).await;
+        assert!(browser.count("page", "table#clocks tbody tr").await >= 2);
+        assert_eq!(browser.eval("page", NARROW).await, json!([]), "{width} px");
+        browser.close("page").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Chromium and Node.js: `scripts/test browser`"]
+async fn every_page_fits_the_narrowest_phone() {
+    let app = crate::demo().await;
+    let mut browser = Browser::start().await;
+    let mut wrong = Vec::new();
+    for page in crate::pages::all(&app).await {
+        let url = format!("{}{}", app.http.base, page.path);
+        browser.open("page", &url, json!({"width": 320, "height": 700})).await;
+        let found = browser.eval("page", NARROW).await;
+        if found != json!([]) {
+            wrong.push(format!("{}: {found}", page.path));
+        }
+        browser.close("page").await;
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

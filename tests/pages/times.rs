@@ -114,3 +114,20 @@ async fn days_of_the_calendar_in_utc_are_nobody_elses() {
     let period = site.html("/transports?period=7d").await;
     assert!(!period.contains("T00:00:00Z\" data-f=\"day\""), "{period}");
 }
+
+#[tokio::test]
+async fn a_call_of_three_hundred_has_a_chart_with_labels() {
+    let site = Site::filled("three-hundred").await;
+    let people: Vec<String> = (0..300).map(|index| format!("@c{index}:s{}.example", index % 20)).collect();
+    let of: Vec<(&str, i64, i64)> =
+        people.iter().zip(0_i64..).map(|(user, at)| (&**user, 1500 - at % 60, 1400 - at % 30)).collect();
+    site.write_to(HALL, stays(&of)).await;
+    let page = page_of_call(&site, HALL).await;
+    let picture = between(&page, "id=\"h-tl\"", "</section>");
+    assert!(picture.contains("class=\"area\"") && picture.contains("class=\"axes\""), "{picture}");
+    for label in ["0", "100", "200", "300"] {
+        assert!(picture.contains(&format!(">{label}</text>")), "{label}: {picture}");
+    }
+    assert!(picture.matches("data-ms=").count() >= 4 && !picture.contains(" UTC</text>"), "{picture}");
+    assert!(!picture.contains("<b>A</b>"), "no legend of colours that are not there: {picture}");
+}

@@ -65,7 +65,15 @@ impl Axis {
         step * MINUTE
     }
 
-    /// The ticks, on round times in UTC; those too near to `now` are left out.
+    /// What the browser needs to put the ticks on round times of its own zone: beginning, end and step, ms, and now.
+    #[must_use]
+    pub fn data(&self, now: Option<i64>) -> String {
+        let now = now.map(|now| format!(" {now}")).unwrap_or_default();
+        format!("{} {} {}{now}", self.from, self.to, self.step())
+    }
+
+    /// The ticks, on round times in UTC; those too near to `now` are left out. `static/time.js` does the same for the
+    /// viewer's zone.
     #[must_use]
     pub fn ticks(&self, now: Option<i64>) -> Vec<Tick> {
         let step = self.step();
@@ -118,6 +126,13 @@ mod tests {
                 assert!(count <= 9, "{start} to {end}: {count}");
             }
         }
+    }
+
+    #[test]
+    fn the_browser_is_told_beginning_end_step_and_now() {
+        let axis = Axis { from: SUNDAY, to: SUNDAY + DAY };
+        assert_eq!(axis.data(None), format!("{SUNDAY} {} {}", SUNDAY + DAY, 4 * HOUR));
+        assert!(axis.data(Some(5)).ends_with(" 14400000 5"));
     }
 
     #[test]

@@ -19,12 +19,14 @@ pub struct Line {
     pub label: String,
 }
 
-/// A stepped chart that ends now.
+/// A stepped chart.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepChart {
     pub lines: Vec<Line>,
     pub steps: Steps,
     pub ticks: Vec<Tick>,
+    /// What the browser needs to put the ticks on times of its own.
+    pub axis: String,
     /// What nobody watched.
     pub blind: Vec<Band>,
     pub highest: i64,
@@ -73,14 +75,20 @@ pub fn lines(highest: i64, height: f64) -> (Vec<Line>, i64) {
 /// Devices in calls at once, as `(time ms, devices)` steps, between two times.
 #[must_use]
 pub fn concurrency(counts: &[(i64, i64)], blind: impl Iterator<Item = Span>, from: i64, now: i64) -> StepChart {
+    over(counts, blind, Axis { from, to: now }, Some(now))
+}
+
+/// The same over an axis on which now has a place, or has none.
+#[must_use]
+pub fn over(counts: &[(i64, i64)], blind: impl Iterator<Item = Span>, axis: Axis, now: Option<i64>) -> StepChart {
     let highest = counts.iter().filter(|(_, count)| *count > 0).max_by_key(|(ms, count)| (*count, -ms));
     let most = highest.map_or(0, |(_, count)| *count);
     let (lines, top) = lines(most, STEPS_HEIGHT);
-    let axis = Axis { from, to: now };
     StepChart {
         lines,
-        steps: steps(counts, from, now, 1000, top, STEPS_HEIGHT),
-        ticks: axis.ticks(Some(now)),
+        steps: steps(counts, axis.from, axis.to, 1000, top, STEPS_HEIGHT),
+        ticks: axis.ticks(now),
+        axis: axis.data(now),
         blind: bands(blind, &axis),
         highest: most,
         highest_ms: highest.map(|(ms, _)| *ms),

@@ -75,12 +75,6 @@ pub fn spark(call: &CallFacts, now: impl Whole) -> String {
     format!("M0 100V{line}H{}V100", if call.active { 1020 } else { 1000 })
 }
 
-/// Devices at once over the whole call.
-#[must_use]
-pub fn whole(call: &CallFacts, now: impl Whole) -> Steps {
-    area(call, now.whole(), 500)
-}
-
 /// The shape in words.
 #[must_use]
 pub fn label(call: &CallFacts) -> String {
@@ -112,7 +106,15 @@ fn lanes(members: &[MemberFacts]) -> Vec<Vec<&MemberFacts>> {
 }
 
 fn area(call: &CallFacts, now: i64, cells: usize) -> Steps {
-    let (start, end) = (call.started_ms, call.end_ms(now));
+    let counts = counts(call, now);
+    let most = counts.iter().map(|(_, devices)| *devices).max().unwrap_or(1).max(1);
+    steps(&counts, call.started_ms, call.end_ms(now), cells, most, 100.0)
+}
+
+/// Devices at once, as `(time ms, devices)` steps.
+#[must_use]
+pub fn counts(call: &CallFacts, now: i64) -> Vec<(i64, i64)> {
+    let start = call.started_ms;
     let mut edges: Vec<(i64, i64)> = Vec::with_capacity(call.members.len() * 2);
     for member in &call.members {
         edges.push((member.joined_ms.max(start), 1));
@@ -123,15 +125,11 @@ fn area(call: &CallFacts, now: i64, cells: usize) -> Steps {
     // At one moment those who come are counted before those who go: touching stays are one.
     edges.sort_unstable_by_key(|(ms, change)| (*ms, -change));
     let mut devices = 0;
-    let counts: Vec<(i64, i64)> = edges
-        .into_iter()
-        .map(|(ms, change)| {
-            devices += change;
-            (ms, devices)
-        })
-        .collect();
-    let most = counts.iter().map(|(_, devices)| *devices).max().unwrap_or(1).max(1);
-    steps(&counts, start, end, cells, most, 100.0)
+    let count = |(ms, change): (i64, i64)| {
+        devices += change;
+        (ms, devices)
+    };
+    edges.into_iter().map(count).collect()
 }
 
 /// Path data of counts over time; inside one cell the highest count stands, so that no short peak is lost.

@@ -8,8 +8,9 @@ pub use marks::Mark;
 
 use super::Num;
 use super::axis::{Axis, Tick};
+use super::chart::{self, StepChart};
 use super::sfu::{Paint, Sfus};
-use super::shape::{self, Steps};
+use super::shape;
 use crate::web::facts::{CallFacts, MemberFacts, RelatedFacts};
 use crate::web::format;
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +25,9 @@ const BARS_MAX: usize = 600;
 /// The picture.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Timeline {
+    pub axis: Axis,
+    /// The axis for the browser.
+    pub axis_data: String,
     pub ticks: Vec<Tick>,
     /// Where now is; `None` for a call that is over.
     pub now_x: Option<Num>,
@@ -32,7 +36,7 @@ pub struct Timeline {
     pub groups: Vec<Group>,
     pub sfus: Sfus,
     /// Instead of rows when there are more than 200 people.
-    pub area: Option<Steps>,
+    pub area: Option<StepChart>,
     /// Stays that are in the table only.
     pub hidden: usize,
     /// Which glyphs the key explains.
@@ -223,13 +227,21 @@ struct Canvas<'a> {
 /// nothing to read in them but names, from 3 on an area.
 #[must_use]
 pub fn draw(call: &CallFacts, renewals: &[Renewal], related: &[RelatedFacts], now: i64, spare: u32) -> Timeline {
-    let axis = Axis::around(call.started_ms, call.end_ms(now));
     let people = people(&call.members);
+    let is_area = people.len() > DENSE_MAX || spare > 2;
+    let mut axis = Axis::around(call.started_ms, call.end_ms(now));
+    if is_area && call.active {
+        // Steps after now would say something of the future.
+        axis.to = now.max(axis.from + 1);
+    }
     let dense = people.len() > ROOMY_MAX || spare > 0;
     let sfus = Sfus::of(call.members.iter().filter_map(MemberFacts::sfu));
     let dated = axis.span() > format::DAY || format::midnight(axis.from) != format::midnight(axis.to);
+    let mark = call.active.then_some(now);
     let mut picture = Timeline {
-        ticks: axis.ticks(call.active.then_some(now)),
+        axis,
+        axis_data: axis.data(mark),
+        ticks: axis.ticks(mark),
         now_x: call.active.then(|| Num(axis.x(now))),
         dense,
         groups: Vec::new(),
@@ -240,8 +252,8 @@ pub fn draw(call: &CallFacts, renewals: &[Renewal], related: &[RelatedFacts], no
         marks: Vec::new(),
         sfus: Sfus::default(),
     };
-    if people.len() > DENSE_MAX || spare > 2 {
-        picture.area = Some(shape::whole(call, now));
+    if is_area {
+        picture.area = Some(chart::over(&shape::counts(call, now), std::iter::empty(), axis, mark));
     } else {
         let canvas = Canvas { axis, now, dense, dated, sfus: &sfus, renewals };
         picture.add_rows(&canvas, people);

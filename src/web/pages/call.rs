@@ -227,9 +227,8 @@ impl CallPage {
 
     /// What nobody watched, behind the timeline.
     #[must_use]
-    pub fn blind(&self, now: impl f::Whole) -> Vec<Band> {
-        let axis = Axis::around(self.call.started_ms, self.call.end_ms(now));
-        blind::bands(blind::spans(&self.cover), &axis)
+    pub fn blind(&self, axis: &Axis) -> Vec<Band> {
+        blind::bands(blind::spans(&self.cover), axis)
     }
 
     /// The findings that are shown, the gravest first.
@@ -240,9 +239,8 @@ impl CallPage {
 
     /// Their numerals in the timeline.
     #[must_use]
-    pub fn pins(&self, now: impl f::Whole, shell: &Shell) -> Vec<Pin> {
-        let now = now.whole();
-        pin::pins(self.findings(shell), &Axis::around(self.call.started_ms, self.call.end_ms(now)), self.call.upto(now))
+    pub fn pins(&self, axis: &Axis, now: impl f::Whole, shell: &Shell) -> Vec<Pin> {
+        pin::pins(self.findings(shell), axis, self.call.upto(now))
     }
 
     /// Is this device probably gone, though it still counts?

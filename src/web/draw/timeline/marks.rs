@@ -39,6 +39,8 @@ impl Timeline {
     pub(super) fn add_marks(&mut self, related: &[RelatedFacts], axis: &Axis, dated: bool) {
         for event in related.iter().take(MARKS_MAX) {
             let (glyph, class) = event.mark();
+            // It may have come before the picture begins.
+            let dated = dated || format::midnight(event.at_ms) != format::midnight(axis.from);
             let mark = Mark {
                 x: Num(axis.x(event.at_ms)),
                 y: 7,
@@ -195,6 +197,15 @@ mod tests {
         assert_eq!(glyphs, [("e-ring", None), ("e-no", None)]);
         assert_eq!((erin.absent, erin.title.as_str()), (true, "Erin, declined and did not come"));
         assert_eq!(row(&draw(&fixtures::war_room(), &[], &[declined], NOW, 0), ERIN).name, "Erin");
+    }
+
+    #[test]
+    fn a_ring_of_the_evening_before_has_its_day() {
+        let related = [event("ring", ALICE, &[BOB], 15 * 60), event("ring", ALICE, &["@grace:matrix.example.net"], 40)];
+        let picture = draw(&fixtures::war_room(), &[], &related, NOW, 0);
+        let title = |user_id| row(&picture, user_id).marks[0].title.clone();
+        assert!(title(BOB).ends_with("21 Nov 2026 23:47:16 UTC"), "{}", title(BOB));
+        assert!(title("@grace:matrix.example.net").ends_with("grace, 14:07:16 UTC"));
     }
 
     #[test]
