@@ -144,6 +144,13 @@ impl Error {
         self.is("M_NOT_FOUND") || (self.status() == Some(404) && self.is("M_UNRECOGNIZED"))
     }
 
+    /// Did the homeserver say that what is asked for is not there, or not for us? That it does not know the question
+    /// (`M_UNRECOGNIZED`, as of a proxy that leads astray) is another thing, and may pass.
+    #[must_use]
+    pub fn is_hidden(&self) -> bool {
+        self.is_forbidden() || self.is("M_NOT_FOUND")
+    }
+
     /// The HTTP status of the answer, when there was one.
     #[must_use]
     pub fn status(&self) -> Option<u16> {

@@ -79,6 +79,9 @@ pub struct LeftRoom {
     pub timeline: Vec<Value>,
     pub state: Vec<Value>,
     pub state_is_after: bool,
+    /// The timeline leaves events out; those before `prev_batch`.
+    pub limited: bool,
+    pub prev_batch: Option<String>,
 }
 
 /// The filter for `/sync`: the types of [`TYPES`], no presence, no account data, no receipts.
@@ -255,8 +258,16 @@ impl Reader {
 
     fn left(&mut self, room_id: String, mut room: Fields<'_>) -> LeftRoom {
         let (state, state_is_after) = self.state(&room_id, &mut room);
-        let timeline = self.events(&room_id, "timeline", room.remove("timeline"));
-        LeftRoom { room_id, timeline, state, state_is_after }
+        let place = format!("timeline of {room_id}");
+        let mut timeline = self.object(&place, room.remove("timeline"));
+        LeftRoom {
+            state,
+            state_is_after,
+            limited: timeline.get("limited").is_some_and(|limited| limited.get() == "true"),
+            prev_batch: timeline.get("prev_batch").and_then(|position| text(position)),
+            timeline: self.list(&room_id, "timeline", timeline.remove("events")),
+            room_id,
+        }
     }
 
     fn invite(&mut self, room_id: String, mut room: Fields<'_>, own: Option<&str>) -> Invite {

@@ -111,7 +111,7 @@ impl Observer {
                 step.ended_by = self.ended_by(walk, horizon, &mut page).await?;
                 (step.token, events) = (page.end.filter(|_| step.ended_by.is_none()), page.chunk);
             }
-            Err(error) if error.is_forbidden() || error.is_not_found() => step.ended_by = Some("not_visible"),
+            Err(error) if error.is_hidden() => step.ended_by = Some("not_visible"),
             // The server lost the token: from the newest event on, what is known comes again and does no harm.
             Err(error) if error.is_unknown_position() && walk.token.is_some() => {}
             Err(error) => return Err(error.into()),
@@ -128,7 +128,13 @@ impl Observer {
         horizon: Option<i64>,
         page: &mut MessagesPage,
     ) -> Result<Option<&'static str>, Error> {
+        let (read, created) = (page.chunk.len(), page.chunk.iter().any(is_creation));
         let beyond = horizon.is_some_and(|horizon| cut(&mut page.chunk, horizon));
+        let shorter = page.chunk.len() < read;
+        if shorter && (page.end.is_none() || (created && !page.chunk.iter().any(is_creation))) {
+            // The room's beginning was read, and is older than what is wanted: nothing is hidden.
+            return Ok(Some("horizon"));
+        }
         if page.end.is_none() {
             return self.last_page(walk, page).await.map(Some);
         }
@@ -165,8 +171,7 @@ impl Observer {
 
     /// There is nothing before this page: the room begins here, or what was before is hidden from us.
     async fn last_page(&self, walk: &Walk, page: &MessagesPage) -> Result<&'static str, Error> {
-        let creation = |event: &serde_json::Value| event.get("type").is_some_and(|kind| kind == "m.room.create");
-        let begins = page.chunk.iter().any(creation) || walks::saw_creation(&self.store, &walk.room_id).await?;
+        let begins = page.chunk.iter().any(is_creation) || walks::saw_creation(&self.store, &walk.room_id).await?;
         // A gap may end at what we may see and be closed: a walk of the whole room tells what is hidden.
         Ok(if begins || walk.reason == "gap" { "beginning" } else { "not_visible" })
     }
@@ -188,6 +193,10 @@ impl Observer {
         self.changes.announce(Change::Room { room_id: walk.room_id.clone() });
         Ok(())
     }
+}
+
+fn is_creation(event: &Value) -> bool {
+    event.get("type").is_some_and(|kind| kind == "m.room.create")
 }
 
 /// A step that reads nothing and begins anew, until the answer says more.

@@ -104,7 +104,7 @@ impl Observer {
         for room in &answer.joined {
             batch.rooms.push(self.joined(room, known.get(&room.room_id).copied(), seen_ms));
         }
-        batch.rooms.extend(answer.left.iter().map(|room| left(room, seen_ms)));
+        batch.rooms.extend(answer.left.iter().map(|room| left(room, known.get(&room.room_id).copied(), seen_ms)));
         self.ingest(&batch).await?;
         self.answer_invites(&answer.invited).await
     }
@@ -136,10 +136,14 @@ fn doing(error: &Error) -> &'static str {
     }
 }
 
-fn left(room: &LeftRoom, seen_ms: i64) -> RoomBatch {
+fn left(room: &LeftRoom, known: Option<Watch>, seen_ms: i64) -> RoomBatch {
     let mut batch = RoomBatch::new(&room.room_id, Source::Sync);
     batch.watch = Some(Watch::Left);
     add(&mut batch, &room.state, false, seen_ms);
     add(&mut batch, &room.timeline, true, seen_ms);
+    if matches!(known, Some(Watch::Joined | Watch::Left)) && room.limited && room.prev_batch.is_some() {
+        // Who was in a room may still read it up to the moment of leaving.
+        batch.gap = Some(("gap", room.prev_batch.clone()));
+    }
     batch
 }

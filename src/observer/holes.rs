@@ -1,5 +1,6 @@
 //! Predecessors: a state event that replaced one we never saw shows a hole in what we know; it is asked for.
 
+use super::backfill::is_of_the_room;
 use super::course::Scope;
 use super::ingest::add;
 use super::{Error, Observer};
@@ -51,7 +52,7 @@ impl Observer {
                 tracing::debug!("found {} of {}, which was replaced unseen", hole.event_id, hole.room_id);
                 "found"
             }
-            Err(error) if error.is_forbidden() || error.is_not_found() => {
+            Err(error) if error.is_hidden() => {
                 if hole.tries == 0 {
                     // More than this event may be missing: the homeserver may be about to fetch it.
                     let now = self.clock.now_ms();
@@ -59,7 +60,15 @@ impl Observer {
                 }
                 "not_visible"
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                let error = Error::from(error);
+                if !is_of_the_room(&error) {
+                    return Err(error);
+                }
+                // The others do not wait for it.
+                tracing::warn!("asking for {} of {}: {error}; it is tried again", hole.event_id, hole.room_id);
+                "failed"
+            }
         };
         Ok(holes::asked(&self.store, hole, outcome, self.clock.now_ms()).await?)
     }

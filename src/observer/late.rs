@@ -24,7 +24,7 @@ impl Observer {
         let size = self.settings.backfill_page.max(backfill::GAP_PAGE);
         let mut page = match self.client.messages(&late.room_id, late.token.as_deref(), size).await {
             Ok(page) => page,
-            Err(error) if error.is_forbidden() || error.is_not_found() => {
+            Err(error) if error.is_hidden() => {
                 return Ok(late::over(&self.store, late).await?);
             }
             Err(error) => {

@@ -88,11 +88,13 @@ impl Observer {
             Ok(room_id) => {
                 tracing::info!("watching {} ({room_id})", room.room);
                 self.came_true(room).await;
+                self.succeeded(Work::Wishes).await;
                 None
             }
             Err(error) if wish.way == Way::Accept && (error.is_forbidden() || error.is_not_found()) => {
                 tracing::warn!("the invitation to {} holds no more: {error}", room.room);
                 self.wish_came_true(room).await;
+                self.succeeded(Work::Wishes).await;
                 None
             }
             Err(error) => {
@@ -148,7 +150,7 @@ impl Observer {
     async fn not_there(&self, wish: &RoomWish, error: &matrix::Error) {
         tracing::warn!("{} is not there yet: {error}; it is tried again", wish.room);
         let now = self.clock.now_ms();
-        match rooms::trouble(&self.store, &wish.room, Some(Watch::Blind), &error.to_string(), now).await {
+        match rooms::not_there(&self.store, &wish.room, &error.to_string(), now).await {
             Ok(()) => self.succeeded(Work::Wishes).await,
             Err(error) => {
                 self.failed(Work::Wishes, &format!("noting the trouble with {}", wish.room), &error.into()).await;

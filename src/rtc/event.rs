@@ -101,8 +101,10 @@ impl RoomEvent {
         }
         self.received_ts = [self.received_ts, other.received_ts].into_iter().flatten().min();
         self.redacted_ts = [self.redacted_ts, other.redacted_ts].into_iter().flatten().min();
-        self.replaces_state = self.replaces_state.take().or_else(|| other.replaces_state.clone());
-        self.redacts = self.redacts.take().or_else(|| other.redacts.clone());
+        // Two servers may name two events: the link is the server's view of its own branch.
+        let first = |mine: Option<String>, theirs: &Option<String>| mine.into_iter().chain(theirs.clone()).min();
+        self.replaces_state = first(self.replaces_state.take(), &other.replaces_state);
+        self.redacts = first(self.redacts.take(), &other.redacts);
     }
 
     /// Was the content removed before we could read it?

@@ -96,3 +96,24 @@ pub fn sessions(room_id: &str, members: &[Membership]) -> Vec<Session> {
     sessions.sort_by(|a, b| (a.started_ms, &a.slot_id).cmp(&(b.started_ms, &b.slot_id)));
     sessions
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn two_servers_that_link_one_event_differently_give_one_result_in_any_order() {
+        let event = |id: &str, at: i64, content: &Value, link: &str| {
+            let json = json!({"event_id": id, "type": "m.call.member", "state_key": "_@a:h_D", "sender": "@a:h",
+                "origin_server_ts": at, "content": content, "unsigned": {"replaces_state": link}});
+            RoomEvent::from_recorded(&json).unwrap()
+        };
+        let join = json!({"application": "m.call", "call_id": "", "device_id": "D", "expires": 10_000_000,
+            "focus_active": {"type": "livekit"}});
+        let first = [event("$1", 1000, &join, "$0"), event("$2", 501_000, &join, "$1")];
+        let (one, other) = (event("$3", 301_000, &json!({}), "$1"), event("$3", 301_000, &json!({}), "$2"));
+        let derived = |copies: [&RoomEvent; 2]| derive("!r:h", first.iter().chain(copies).cloned(), &Rules::default());
+        assert_eq!(derived([&one, &other]), derived([&other, &one]));
+    }
+}

@@ -29,9 +29,27 @@ pub(super) async fn heard(tx: &mut Tx, vantage_id: &str, now: i64) -> Result<boo
     let position: Option<String> = row.try_get("position")?;
     let last: Option<i64> = row.try_get("last_sync_ms")?;
     let started: i64 = row.try_get("started_ms")?;
-    let goes_on = position.is_some() && last.is_some_and(|last| last >= started && now - last < BREAK_MS);
+    let set_back = started > now;
+    if set_back {
+        begin_anew(tx, vantage_id, now).await?;
+    }
+    let goes_on = !set_back && position.is_some() && last.is_some_and(|last| last >= started && now - last < BREAK_MS);
     note(tx, vantage_id, "", "live", goes_on, now).await?;
     Ok(!goes_on)
+}
+
+// Our clock was set back to before our start: what it told till then is of a time that is still to come.
+const FUTURE: [&str; 3] = [
+    "delete from coverage where vantage_id = $1 and from_ms > $2",
+    "update coverage set to_ms = $2 where vantage_id = $1 and to_ms > $2",
+    "update vantages set started_ms = $2 where id = $1",
+];
+
+async fn begin_anew(tx: &mut Tx, vantage_id: &str, now: i64) -> Result<(), Error> {
+    for statement in FUTURE {
+        sqlx::query(statement).bind(vantage_id).bind(now).execute(&mut **tx).await?;
+    }
+    Ok(())
 }
 
 /// Extends the last span of this kind, or begins a new one.
@@ -60,7 +78,11 @@ pub(super) async fn polled(tx: &mut Tx, vantage_id: &str, room_id: &str, now: i6
     }
     let last: Option<i64> = row.try_get("last_ms")?;
     let started: i64 = row.try_get("started_ms")?;
-    let goes_on = !rooms::is_unread(row.try_get("error")?) && last.is_some_and(|last| last >= started);
+    let set_back = started > now;
+    if set_back {
+        begin_anew(tx, vantage_id, now).await?;
+    }
+    let goes_on = !set_back && !rooms::is_unread(row.try_get("error")?) && last.is_some_and(|last| last >= started);
     note(tx, vantage_id, room_id, "polled", goes_on, now).await?;
     Ok(!goes_on && last.is_some())
 }

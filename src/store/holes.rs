@@ -85,12 +85,12 @@ pub async fn next(store: &Store, now: i64) -> Result<Option<i64>, Error> {
 const ASKED: &str = "update holes set asked_ms = $3, outcome = $4, tries = $5, due_ms = $6
     where room_id = $1 and event_id = $2";
 
-/// Notes the answer: `found` or `not_visible`, which is asked for again later, a few times.
+/// Notes the answer: `found`; or `not_visible` or `failed`, which is asked for again later, a few times.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn asked(store: &Store, hole: &Hole, outcome: &'static str, now: i64) -> Result<(), Error> {
-    let due = if outcome == "not_visible" { again(hole.tries, now) } else { None };
+    let due = if outcome == "found" { None } else { again(hole.tries, now) };
     let query = sqlx::query(ASKED).bind(&hole.room_id).bind(&hole.event_id).bind(now).bind(outcome);
     query.bind(hole.tries + 1).bind(due).execute(&store.write).await?;
     Ok(())

@@ -165,6 +165,24 @@ pub async fn trouble(store: &Store, room_id: &str, watch: Option<Watch>, error: 
     Ok(())
 }
 
+const KNOWN: &str = "select count(*) from (select 1 from events where room_id = $1 limit 1) as known";
+
+/// Notes why a room that is asked for could not be joined or read. One of which there are events stays as it is: we may
+/// be in it all the same.
+///
+/// # Errors
+/// When the database fails.
+pub async fn not_there(store: &Store, room_id: &str, error: &str, now: i64) -> Result<(), Error> {
+    let mut tx = store.writing().await?;
+    let known: i64 = sqlx::query_scalar(KNOWN).bind(room_id).fetch_one(&mut *tx).await?;
+    if known == 0 {
+        note(&mut tx, room_id, Some(Watch::Blind), now).await?;
+    }
+    sqlx::query(TROUBLE).bind(room_id).bind(error).execute(&mut *tx).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
 const FORGET_BLIND: &str = "delete from rooms where watch = 'blind'
     and not exists (select 1 from events e where e.room_id = rooms.room_id)";
 

@@ -40,7 +40,8 @@ const OPEN: &str = "insert into walks (room_id, opened_ms, reason, token, first_
     on conflict (room_id, opened_ms, reason) do nothing";
 const HAD: &str = "select count(*) from walks where room_id = $1 and reason = 'history'";
 
-/// Opens a walk; a room's whole history is walked once.
+/// Opens a walk. A room's whole history is walked once: of one that was walked before and seems new (it could not be read
+/// for a while) only what was missed since.
 pub(super) async fn open(
     tx: &mut Tx,
     room_id: &str,
@@ -51,10 +52,23 @@ pub(super) async fn open(
 ) -> Result<(), Error> {
     if reason == "history" {
         let had: i64 = sqlx::query_scalar(HAD).bind(room_id).fetch_one(&mut **tx).await?;
-        if had > 0 {
-            return Ok(());
+        match (had, token) {
+            (0, _) => {}
+            (_, Some(_)) => return insert(tx, room_id, "gap", token, before_stream, now).await,
+            (_, None) => return Ok(()),
         }
     }
+    insert(tx, room_id, reason, token, before_stream, now).await
+}
+
+async fn insert(
+    tx: &mut Tx,
+    room_id: &str,
+    reason: &str,
+    token: Option<&str>,
+    before_stream: i64,
+    now: i64,
+) -> Result<(), Error> {
     let query = sqlx::query(OPEN).bind(room_id).bind(now).bind(reason).bind(token);
     query.bind(before_stream).bind(i64::from(token.is_some())).execute(&mut **tx).await?;
     Ok(())

@@ -11,6 +11,7 @@ mod foreground;
 mod full;
 mod hostile;
 mod ledger;
+mod missed;
 mod mixture;
 mod operator;
 mod past;
