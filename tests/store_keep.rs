@@ -66,7 +66,11 @@ async fn shown(store: &Store) -> Vec<String> {
     let filter = CallFilter::default();
     let calls = sessions::page(store, Viewer::Operator, &filter, None, 10_000, LATER).await.unwrap();
     let ids: Vec<String> = calls.iter().map(|call| call.id.clone()).collect();
-    let members = memberships::of(store, Viewer::Operator, &ids).await.unwrap();
+    let mut members = memberships::of(store, Viewer::Operator, &ids).await.unwrap();
+    // The event of the room by which somebody was removed is named as long as it is stored.
+    for member in members.iter_mut().filter(|member| member.end_reason.starts_with("room_")) {
+        member.end_event_id = None;
+    }
     calls.iter().map(|call| format!("{call:?}")).chain(members.iter().map(|member| format!("{member:?}"))).collect()
 }
 

@@ -117,8 +117,8 @@ pub struct MemberFacts {
     pub expires_at: Option<Stamp>,
     pub updates: i64,
     pub join_event_id: String,
-    /// The event that ended it: a leave, or the `m.room.member` of who left the room or was removed. Null while it
-    /// lasts, and where it ran out.
+    /// The event that ended it: a leave, or the `m.room.member` of who left the room or was removed, as long as that is
+    /// stored. Null while it lasts, and where it ran out.
     pub end_event_id: Option<String>,
     pub resumed: bool,
     pub claimed: bool,
