@@ -27,7 +27,10 @@ pub const QUERY: &[(&str, &str)] = &[
     ("min_people", "Only calls to which so many people or more came"),
     ("at", "The moment to look at, at the latest now"),
     ("period", "The period that ends today"),
-    ("step", "What the period is cut into; days where nothing is said, in a year weeks, and no days there"),
+    (
+        "step",
+        "What the period is cut into; days where nothing is said. A year has too many days: weeks, as the answer says",
+    ),
     (
         "sort",
         "The order. Calls: started, duration, people, peak. Rooms: name, calls, last_call, known_since. Servers: server, \

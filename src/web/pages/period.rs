@@ -88,15 +88,16 @@ impl Step {
     /// A longer period has too many days for a picture of them.
     const MOST_DAYS: i64 = 90;
 
-    /// The step that a query asks for; days where it does not, in a year weeks.
+    /// The step that a query asks for; days where it does not. A year has too many days: there it is weeks, which the
+    /// answer says.
     ///
     /// # Errors
-    /// Any other word, and days of a year.
+    /// Any other word.
     pub fn of(query: &Query, period: Period) -> Result<Self, Error> {
         let is_long = period.days > Self::MOST_DAYS;
         let Some(word) = query.get("step") else { return Ok(if is_long { Self::Week } else { Self::Day }) };
         match Self::of_word(word) {
-            Some(Self::Day) if is_long => Err(Error::Invalid("step must be week or month in a year".to_owned())),
+            Some(Self::Day) if is_long => Ok(Self::Week),
             Some(step) => Ok(step),
             None => Err(Error::Invalid(format!("step must be one of {}", Self::ALL.map(Self::word).join(", ")))),
         }
@@ -171,7 +172,7 @@ mod tests {
         let year = Period { days: 365 };
         let of = |text: &str| Step::of(&Query::read(text, &["step"]).unwrap(), year);
         assert_eq!((of("").unwrap(), of("step=month").unwrap()), (Step::Week, Step::Month));
-        assert!(of("step=day").is_err() && of("step=hour").is_err());
+        assert!(of("step=day").unwrap() == Step::Week && of("step=hour").is_err());
         assert_eq!(Step::Week.choices(year).len(), 2);
     }
 
