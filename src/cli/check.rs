@@ -3,11 +3,17 @@
 use crate::app;
 use crate::config::{Config, Login};
 use crate::matrix::Capabilities;
+use crate::store;
 use std::error::Error;
 use std::process::ExitCode;
 
 pub(super) async fn run(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
     println!("Configuration: no faults.");
+    let (database, is_there) = store::check(config.database_url.expose()).await?;
+    println!(
+        "Database: {database} {}",
+        if is_there { "can be opened." } else { "is not there yet; the server makes it." }
+    );
     let Some(account) = &config.account else { return Ok(ExitCode::FAILURE) };
     let client = app::client(account, config.max_response_bytes)?;
     match &account.login {

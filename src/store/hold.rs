@@ -1,9 +1,9 @@
 //! One process for each database: whoever serves holds it, and a second one is told who that is. The system
 //! gives a hold free when its process ends, however it ends.
 
-use super::{Db, Error};
-use sqlx::sqlite::SqliteConnectOptions;
+use super::{Db, Error, connect};
 use sqlx::{Connection, Row};
+use sqlx::sqlite::SqliteConnectOptions;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -126,8 +126,7 @@ const HOLDER: &str =
     limit 1), '') as by";
 
 async fn server(url: &str, who: &str) -> Result<sqlx::AnyConnection, Error> {
-    sqlx::any::install_default_drivers();
-    let mut connection = sqlx::AnyConnection::connect(url).await?;
+    let mut connection = connect::open(url).await?;
     if sqlx::query_scalar::<Db, bool>(TAKE).fetch_one(&mut connection).await? {
         // PostgreSQL keeps 63 bytes of it.
         sqlx::query(NAME).bind(who).execute(&mut connection).await?;

@@ -10,6 +10,7 @@ mod blind;
 pub mod carried;
 mod chains;
 mod checkpoints;
+mod connect;
 pub mod coverage;
 pub mod days;
 pub mod events;
@@ -59,13 +60,11 @@ pub mod vantages;
 pub mod walks;
 pub mod zombies;
 
+pub use connect::check;
 use space::Space;
-use sqlx::any::{AnyPoolOptions, install_default_drivers};
+use sqlx::AnyPool;
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AnyPool, Connection, Executor, Row};
 use std::path::PathBuf;
-use std::time::Duration;
 
 /// The database kind; nothing else names one.
 pub type Db = sqlx::Any;
@@ -76,6 +75,12 @@ type Tx = sqlx::Transaction<'static, Db>;
 pub enum Error {
     #[error("the database answered: {0}")]
     Database(#[from] sqlx::Error),
+    /// It is not there, is no database, or may not be used.
+    #[error(
+        "the database {database} cannot be opened: {source}; see that it is there, is a database and may be written, or \
+         name another with CALLSCOPE_DATABASE_URL"
+    )]
+    Open { database: String, source: sqlx::Error },
     #[error("the database could not be brought to this version's shape: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),
     #[error("stored data could not be read: {0}")]
@@ -141,8 +146,8 @@ impl Store {
     /// # Errors
     /// When it cannot be opened or migrated.
     pub async fn open(url: &str) -> Result<Self, Error> {
-        let url = with_create(url);
-        make_private(&url)?;
+        let url = connect::with_create(url);
+        connect::make_private(&url)?;
         let store = Self::connect(&url).await?;
         MIGRATIONS.run(&store.write).await?;
         Ok(store)
@@ -163,10 +168,10 @@ impl Store {
     }
 
     async fn connect(url: &str) -> Result<Self, Error> {
-        install_default_drivers();
+        connect::once(url).await?;
         let space = Space::default();
-        let write = pool(1, 48_000, &space).connect(url).await?;
-        let read = pool(6, 24_000, &space).connect(url).await?;
+        let write = connect::pool(1, 48_000, &space).connect(url).await?;
+        let read = connect::pool(6, 24_000, &space).connect(url).await?;
         // SQLite would find out only at the first write that what was read before is no more: another process may write.
         let begin = if url.starts_with("sqlite:") { "begin immediate" } else { "begin" };
         Ok(Self {
@@ -196,63 +201,6 @@ impl Store {
         self.read.close().await;
         self.write.close().await;
     }
-}
-
-/// `cache` in kB for each connection.
-fn pool(connections: u32, cache: u32, space: &Space) -> AnyPoolOptions {
-    let space = space.clone();
-    let options = AnyPoolOptions::new().max_connections(connections).acquire_timeout(Duration::from_secs(30));
-    // SQLite ends a transaction by itself when the disk is full, and sqlx then counts one too many: what it would
-    // write from then on would never be committed. Such a connection is not used again.
-    let options = options.before_acquire(|connection, _| {
-        let stuck = connection.is_in_transaction();
-        Box::pin(async move { Ok(!stuck) })
-    });
-    options.after_connect(move |connection, _| {
-        let pages = space.pages();
-        Box::pin(async move {
-            if connection.backend_name() == "SQLite" {
-                // Only a database that is just being made takes it: deleted space can be given back in small steps.
-                // Where it is so already, even saying it would be a write.
-                if connection.fetch_one("pragma auto_vacuum").await?.try_get::<i64, _>(0)? == 0 {
-                    connection.execute("pragma auto_vacuum = incremental").await?;
-                }
-                // WAL: readers do not wait for the writer. NORMAL keeps every commit when the process dies.
-                connection.execute("pragma journal_mode = wal").await?;
-                connection.execute("pragma synchronous = normal").await?;
-                connection.execute("pragma busy_timeout = 10000").await?;
-                connection.execute(sqlx::AssertSqlSafe(format!("pragma cache_size = -{cache}"))).await?;
-                // What a statement of many rows would undo is kept here, and not in a file.
-                connection.execute("pragma temp_store = memory").await?;
-                // A page that changes often is written from the log to its place less often.
-                connection.execute("pragma wal_autocheckpoint = 8000").await?;
-                if let Some(pages) = pages {
-                    connection.execute(sqlx::AssertSqlSafe(space::limited(pages))).await?;
-                }
-            }
-            Ok(())
-        })
-    })
-}
-
-fn with_create(url: &str) -> String {
-    if url.starts_with("sqlite:") && !url.contains('?') { format!("{url}?mode=rwc") } else { url.to_owned() }
-}
-
-/// Makes a new database file for its owner only: it tells who talked to whom. `SQLite` gives the log files
-/// beside it the same rights. One that is there keeps the rights it has.
-fn make_private(url: &str) -> Result<(), Error> {
-    if !url.starts_with("sqlite:") || !url.contains("mode=rwc") || url.contains(":memory:") {
-        return Ok(());
-    }
-    let options: SqliteConnectOptions = url.parse()?;
-    let mut file = std::fs::OpenOptions::new();
-    file.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut file, 0o600);
-    // It may be there already; and what is wrong with the place, the database says better.
-    let _ = file.open(options.get_filename());
-    Ok(())
 }
 
 /// A number of the program as the database stores it.

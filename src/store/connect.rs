@@ -1,0 +1,150 @@
+//! Connections to the database: how each is set up, and what is said when there can be none.
+
+use super::Error;
+use super::hold::file_of;
+use super::space::{self, Space};
+use sqlx::any::{AnyPoolOptions, install_default_drivers};
+use sqlx::{AnyConnection, Connection, Executor, Row};
+use std::time::Duration;
+use url::Url;
+
+/// Connects once and lets go: a pool would try again for half a minute what can never be, and not say why.
+pub(super) async fn once(url: &str) -> Result<(), Error> {
+    let mut connection = open(url).await?;
+    set_up(&mut connection, 2000).await.map_err(|source| cannot(url, source))?;
+    Ok(connection.close().await?)
+}
+
+/// One connection outside the pools.
+pub(super) async fn open(url: &str) -> Result<AnyConnection, Error> {
+    install_default_drivers();
+    AnyConnection::connect(url).await.map_err(|source| cannot(url, source))
+}
+
+fn cannot(url: &str, source: sqlx::Error) -> Error {
+    Error::Open { database: name(url), source }
+}
+
+/// Can the database be used? Gives its name, and whether it is there; a file that is not would be made by the server.
+///
+/// # Errors
+/// When it cannot be opened.
+pub async fn check(url: &str) -> Result<(String, bool), Error> {
+    let is_there = file_of(url)?.is_none_or(|file| file.exists());
+    if is_there {
+        once(url).await?;
+    }
+    Ok((name(url), is_there))
+}
+
+/// The file, or the server and its database: never a password.
+fn name(url: &str) -> String {
+    if let Ok(Some(file)) = file_of(url) {
+        return file.display().to_string();
+    }
+    let Ok(url) = url.parse::<Url>() else { return "of that address".to_owned() };
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}{port}{}", url.host_str().unwrap_or_default(), url.path())
+}
+
+/// `cache` in kB for each connection.
+pub(super) fn pool(connections: u32, cache: u32, space: &Space) -> AnyPoolOptions {
+    let space = space.clone();
+    let options = AnyPoolOptions::new().max_connections(connections).acquire_timeout(Duration::from_secs(30));
+    // SQLite ends a transaction by itself when the disk is full, and sqlx then counts one too many: what it would
+    // write from then on would never be committed. Such a connection is not used again.
+    let options = options.before_acquire(|connection, _| {
+        let stuck = connection.is_in_transaction();
+        Box::pin(async move { Ok(!stuck) })
+    });
+    options.after_connect(move |connection, _| {
+        let pages = space.pages();
+        Box::pin(async move {
+            set_up(connection, cache).await?;
+            if let Some(pages) = pages
+                && is_sqlite(connection)
+            {
+                connection.execute(sqlx::AssertSqlSafe(space::limited(pages))).await?;
+            }
+            Ok(())
+        })
+    })
+}
+
+fn is_sqlite(connection: &AnyConnection) -> bool {
+    connection.backend_name() == "SQLite"
+}
+
+async fn set_up(connection: &mut AnyConnection, cache: u32) -> Result<(), sqlx::Error> {
+    if !is_sqlite(connection) {
+        return Ok(());
+    }
+    // Only a database that is just being made takes it: deleted space can be given back in small steps.
+    // Where it is so already, even saying it would be a write.
+    if connection.fetch_one("pragma auto_vacuum").await?.try_get::<i64, _>(0)? == 0 {
+        connection.execute("pragma auto_vacuum = incremental").await?;
+    }
+    // WAL: readers do not wait for the writer. NORMAL keeps every commit when the process dies.
+    connection.execute("pragma journal_mode = wal").await?;
+    connection.execute("pragma synchronous = normal").await?;
+    connection.execute("pragma busy_timeout = 10000").await?;
+    connection.execute(sqlx::AssertSqlSafe(format!("pragma cache_size = -{cache}"))).await?;
+    // What a statement of many rows would undo is kept here, and not in a file.
+    connection.execute("pragma temp_store = memory").await?;
+    // A page that changes often is written from the log to its place less often.
+    connection.execute("pragma wal_autocheckpoint = 8000").await?;
+    Ok(())
+}
+
+pub(super) fn with_create(url: &str) -> String {
+    if url.starts_with("sqlite:") && !url.contains('?') { format!("{url}?mode=rwc") } else { url.to_owned() }
+}
+
+/// Makes a new database file for its owner only: it tells who talked to whom. `SQLite` gives the log files
+/// beside it the same rights. One that is there keeps the rights it has.
+pub(super) fn make_private(url: &str) -> Result<(), Error> {
+    let Some(path) = file_of(url)?.filter(|_| url.contains("mode=rwc")) else { return Ok(()) };
+    let mut file = std::fs::OpenOptions::new();
+    file.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut file, 0o600);
+    // It may be there already; and what is wrong with the place, the database says better.
+    let _ = file.open(path);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+
+    #[tokio::test]
+    async fn what_is_no_database_is_said_at_once_and_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("notes.txt");
+        std::fs::write(&file, "no database ".repeat(100)).unwrap();
+        let url = format!("sqlite://{}", file.display());
+        let said = Store::open(&url).await.unwrap_err().to_string();
+        assert!(said.contains("notes.txt") && said.contains("file is not a database"), "{said}");
+        assert_eq!(check(&url).await.unwrap_err().to_string(), said);
+    }
+
+    #[tokio::test]
+    async fn a_check_makes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("new.db");
+        let url = format!("sqlite://{}", file.display());
+        let name = file.display().to_string();
+        assert_eq!(check(&url).await.unwrap(), (name.clone(), false));
+        assert!(!file.exists());
+        Store::open(&url).await.unwrap().close().await;
+        assert_eq!(check(&url).await.unwrap(), (name, true));
+    }
+
+    #[test]
+    fn a_password_is_never_said() {
+        assert_eq!(name("postgres://me:secret@host:5432/db?password=secret"), "host:5432/db");
+        assert_eq!(name("postgres://host/db"), "host/db");
+        assert_eq!(name("sqlite://callscope.db"), "callscope.db");
+    }
+}
