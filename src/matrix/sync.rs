@@ -243,31 +243,22 @@ impl Reader {
         for name in ["sticky", "msc4354_sticky"] {
             sticky.extend(self.events(&room_id, name, room.remove(name)));
         }
-        let place = format!("timeline of {room_id}");
-        let mut timeline = self.object(&place, room.remove("timeline"));
-        JoinedRoom {
-            state,
-            state_is_after,
-            sticky,
-            limited: timeline.get("limited").is_some_and(|limited| limited.get() == "true"),
-            prev_batch: timeline.get("prev_batch").and_then(|position| text(position)),
-            timeline: self.list(&room_id, "timeline", timeline.remove("events")),
-            room_id,
-        }
+        let (timeline, limited, prev_batch) = self.timeline(&room_id, &mut room);
+        JoinedRoom { room_id, timeline, state, state_is_after, sticky, limited, prev_batch }
+    }
+
+    /// The timeline's events, whether it leaves some out, and where those before it are.
+    fn timeline(&mut self, room_id: &str, room: &mut Fields<'_>) -> (Vec<Value>, bool, Option<String>) {
+        let mut timeline = self.object(&format!("timeline of {room_id}"), room.remove("timeline"));
+        let limited = timeline.get("limited").is_some_and(|limited| limited.get() == "true");
+        let prev_batch = timeline.get("prev_batch").and_then(|position| text(position));
+        (self.list(room_id, "timeline", timeline.remove("events")), limited, prev_batch)
     }
 
     fn left(&mut self, room_id: String, mut room: Fields<'_>) -> LeftRoom {
         let (state, state_is_after) = self.state(&room_id, &mut room);
-        let place = format!("timeline of {room_id}");
-        let mut timeline = self.object(&place, room.remove("timeline"));
-        LeftRoom {
-            state,
-            state_is_after,
-            limited: timeline.get("limited").is_some_and(|limited| limited.get() == "true"),
-            prev_batch: timeline.get("prev_batch").and_then(|position| text(position)),
-            timeline: self.list(&room_id, "timeline", timeline.remove("events")),
-            room_id,
-        }
+        let (timeline, limited, prev_batch) = self.timeline(&room_id, &mut room);
+        LeftRoom { room_id, timeline, state, state_is_after, limited, prev_batch }
     }
 
     fn invite(&mut self, room_id: String, mut room: Fields<'_>, own: Option<&str>) -> Invite {

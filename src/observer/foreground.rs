@@ -140,7 +140,6 @@ impl Observer {
 fn passes(error: &Error) -> bool {
     match error {
         Error::Matrix(error) => error.is_transient(),
-        Error::Store(error) => error.is_full(),
-        _ => false,
+        error => error.is_full(),
     }
 }

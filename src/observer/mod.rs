@@ -104,6 +104,13 @@ pub enum Error {
     Schedule(#[from] tokio_cron_scheduler::JobSchedulerError),
 }
 
+impl Error {
+    /// Is it that nothing can be stored because the disk is full?
+    fn is_full(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_full())
+    }
+}
+
 /// The observer of one vantage. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Observer {

@@ -38,7 +38,7 @@ impl Observer {
                 }
                 Err(error) => {
                     self.failed(Work::Polls, "polling the rooms' state", &error).await;
-                    if matches!(&error, Error::Store(error) if error.is_full()) {
+                    if error.is_full() {
                         // The schedule's next time may be far off, and there may be space long before.
                         tokio::time::sleep(patience.next()).await;
                         self.poll_due.notify_one();

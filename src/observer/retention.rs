@@ -54,7 +54,7 @@ impl Observer {
             let wait = match done {
                 Ok(true) => EVERY,
                 // Deleting is what makes space.
-                Err(Error::Store(error)) if error.is_full() => SOON,
+                Err(error) if error.is_full() => SOON,
                 _ => AGAIN,
             };
             self.changes.announce(Change::Observer);

@@ -31,7 +31,7 @@ pub(super) struct Troubles {
 impl Observer {
     /// Logs an error once, counts it and keeps it for the status page until this work succeeds.
     pub(super) async fn failed(&self, work: Work, doing: &str, error: &Error) {
-        if matches!(error, Error::Store(error) if error.is_full()) {
+        if error.is_full() {
             return self.no_space(work, doing).await;
         }
         tracing::warn!("{doing}: {error}");

@@ -7,6 +7,7 @@ use crate::rtc::coverage::{GRACE_MS, Interval, Notes, Span, Walked, intervals};
 use crate::rtc::event::RoomEvent;
 use crate::rtc::visibility::hidden;
 use sqlx::Row;
+use sqlx::any::AnyRow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Silence in the sync stream up to this length is a pause of the network, ms: the stream goes on where it was.
@@ -28,11 +29,8 @@ pub(super) async fn heard(tx: &mut Tx, vantage_id: &str, now: i64) -> Result<boo
     };
     let position: Option<String> = row.try_get("position")?;
     let last: Option<i64> = row.try_get("last_sync_ms")?;
+    let set_back = is_set_back(tx, vantage_id, &row, now).await?;
     let started: i64 = row.try_get("started_ms")?;
-    let set_back = started > now;
-    if set_back {
-        begin_anew(tx, vantage_id, now).await?;
-    }
     let goes_on = !set_back && position.is_some() && last.is_some_and(|last| last >= started && now - last < BREAK_MS);
     note(tx, vantage_id, "", "live", goes_on, now).await?;
     Ok(!goes_on)
@@ -45,11 +43,15 @@ const FUTURE: [&str; 3] = [
     "update vantages set started_ms = $2 where id = $1",
 ];
 
-async fn begin_anew(tx: &mut Tx, vantage_id: &str, now: i64) -> Result<(), Error> {
+/// Was our clock set back? Then the account, of which this is the row, begins anew.
+async fn is_set_back(tx: &mut Tx, vantage_id: &str, row: &AnyRow, now: i64) -> Result<bool, Error> {
+    if row.try_get::<i64, _>("started_ms")? <= now {
+        return Ok(false);
+    }
     for statement in FUTURE {
         sqlx::query(statement).bind(vantage_id).bind(now).execute(&mut **tx).await?;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Extends the last span of this kind, or begins a new one.
@@ -77,11 +79,8 @@ pub(super) async fn polled(tx: &mut Tx, vantage_id: &str, room_id: &str, now: i6
         return Ok(false);
     }
     let last: Option<i64> = row.try_get("last_ms")?;
+    let set_back = is_set_back(tx, vantage_id, &row, now).await?;
     let started: i64 = row.try_get("started_ms")?;
-    let set_back = started > now;
-    if set_back {
-        begin_anew(tx, vantage_id, now).await?;
-    }
     let goes_on = !set_back && !rooms::is_unread(row.try_get("error")?) && last.is_some_and(|last| last >= started);
     note(tx, vantage_id, room_id, "polled", goes_on, now).await?;
     Ok(!goes_on && last.is_some())

@@ -1,6 +1,7 @@
 //! Raw events as they are read: for the fold, and for pages.
 
 use super::fresh::Fresh;
+use super::memberships::ended_by_the_room;
 use super::packed::Fields;
 use super::row::{Evidence, Rejected, RoomName, Viewer};
 use super::{Error, Store};
@@ -155,7 +156,8 @@ pub async fn rejected_counts(store: &Store, viewer: Viewer) -> Result<Vec<(Strin
 // A renewal lies between the first join and the last end of its chain; the events of those may not, when clocks or
 // claims differ. Each chain is read once, however many stays of the call it holds. `cross join` keeps SQLite from
 // beginning with the events; ids and times are sorted, whole events are read only for those that are shown.
-pub(super) const BEHIND: &str = "with
+pub(super) const BEHIND: &str = concat!(
+    "with
     stays as (select room_id, chain, min(joined_ms) as from_ms, max(until_ms) as to_ms from memberships
         where session_id = $1 group by room_id, chain),
     found as (
@@ -170,9 +172,9 @@ pub(super) const BEHIND: &str = "with
             where m.session_id = $1 and e.event_id = m.end_event_id and e.room_id = m.room_id
         union
         select e.event_id, e.origin_server_ts from memberships m cross join events e
-            where m.session_id = $1 and m.end_reason in ('room_left', 'room_kicked', 'room_banned')
-            and e.chain is null and e.room_id = m.room_id and e.kind = 'm.room.member' and e.state_key = m.user_id
-            and e.time_ms = m.until_ms
+            where m.session_id = $1 and ",
+    ended_by_the_room!(),
+    "
         union
         select e.event_id, e.origin_server_ts from events e where e.room_id = $2 and e.chain is null
             and e.kind in ('org.matrix.msc4075.rtc.notification', 'm.rtc.notification',
@@ -182,7 +184,8 @@ pub(super) const BEHIND: &str = "with
     select e.*, p.name as person, shown.total as total from shown
     cross join events e left join people p on p.room_id = e.room_id and p.user_id = e.sender
     where e.event_id = shown.event_id and e.room_id = $2
-    order by e.origin_server_ts, e.event_id";
+    order by e.origin_server_ts, e.event_id"
+);
 
 /// The stored member events and related events behind one call, oldest first, at most `limit`; and how many there are.
 ///

@@ -276,15 +276,25 @@ impl Facts {
     }
 }
 
-// Who leaves a room, or is removed, ends a stay by an event of the room, not of the call.
-pub(super) const OF_SESSIONS: &str = "select m.*, p.name as person,
-    case when m.end_event_id is null and m.end_reason in ('room_left', 'room_kicked', 'room_banned') then
-        (select max(e.event_id) from events e where e.chain is null and e.room_id = m.room_id
-            and e.kind = 'm.room.member' and e.state_key = m.user_id and e.time_ms = m.until_ms) else m.end_event_id end as ended_by
+/// Is `e` the event of the room, not of the call, by which the stay `m` ended: its user left the room, or was removed?
+macro_rules! ended_by_the_room {
+    () => {
+        "m.end_reason in ('room_left', 'room_kicked', 'room_banned') and e.chain is null and e.room_id = m.room_id
+            and e.kind = 'm.room.member' and e.state_key = m.user_id and e.time_ms = m.until_ms"
+    };
+}
+pub(super) use ended_by_the_room;
+
+pub(super) const OF_SESSIONS: &str = concat!(
+    "select m.*, p.name as person,
+    coalesce(m.end_event_id, (select max(e.event_id) from events e where ",
+    ended_by_the_room!(),
+    ")) as ended_by
     from memberships m
     left join people p on p.room_id = m.room_id and p.user_id = m.user_id
     where m.session_id in ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
-    order by m.session_id, m.joined_ms, m.user_id, m.device_id, m.id";
+    order by m.session_id, m.joined_ms, m.user_id, m.device_id, m.id"
+);
 
 /// The members of these calls, by call, then by `joined_ms`, user and device.
 ///

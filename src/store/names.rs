@@ -48,6 +48,19 @@ pub(super) struct Hits {
     pub rooms: Vec<String>,
 }
 
+/// The words of the room `r` and the display name of `p`, as a search compares them.
+macro_rules! room_words {
+    () => {
+        "coalesce(r.folded, lower(coalesce(r.name, '') || ' ' || coalesce(r.alias, '') || ' ' || r.room_id))"
+    };
+}
+macro_rules! name_words {
+    () => {
+        "coalesce(p.folded, lower(p.name))"
+    };
+}
+pub(super) use {name_words, room_words};
+
 pub(super) const TOP: &str = "select stream, event_id from events order by stream desc limit 1";
 const AT: &str = "select event_id from events where stream = $1";
 // From each id to the next by jumps, so that not every stay is looked at.
@@ -56,20 +69,26 @@ pub(super) const USERS: &str = "with recursive next(user_id) as (select min(user
         from next n where n.user_id is not null)
     select user_id, lower(user_id) as lowered from next where user_id is not null
     union select sender, lower(sender) from chains";
-pub(super) const DISPLAY: &str =
-    "select p.user_id, lower(p.user_id) as lowered, coalesce(p.folded, lower(p.name)) as display
+pub(super) const DISPLAY: &str = concat!(
+    "select p.user_id, lower(p.user_id) as lowered, ",
+    name_words!(),
+    " as display
     from people p where p.name is not null and (exists (select 1 from memberships m where m.user_id = p.user_id)
-        or exists (select 1 from chains c where c.room_id = p.room_id and c.sender = p.user_id))";
-pub(super) const NEWS: &str =
-    "select e.sender as user_id, lower(e.sender) as lowered, coalesce(p.folded, lower(p.name)) as display, 1 as calls
+        or exists (select 1 from chains c where c.room_id = p.room_id and c.sender = p.user_id))"
+);
+pub(super) const NEWS: &str = concat!(
+    "select e.sender as user_id, lower(e.sender) as lowered, ",
+    name_words!(),
+    " as display, 1 as calls
     from events e left join people p on p.room_id = e.room_id and p.user_id = e.sender
     where e.stream > $1 and e.stream <= $2 and e.chain is not null
-    union all select p.user_id, lower(p.user_id), coalesce(p.folded, lower(p.name)), 0
+    union all select p.user_id, lower(p.user_id), ",
+    name_words!(),
+    ", 0
     from events e cross join people p where p.room_id = e.room_id and p.user_id = e.state_key
-    and e.stream > $1 and e.stream <= $2 and e.kind = 'm.room.member' and e.chain is null";
-pub(super) const ROOMS: &str = "select room_id from rooms
-    where coalesce(folded, lower(coalesce(name, '') || ' ' || coalesce(alias, '') || ' ' || room_id))
-        like $1 escape '\\'";
+    and e.stream > $1 and e.stream <= $2 and e.kind = 'm.room.member' and e.chain is null"
+);
+pub(super) const ROOMS: &str = concat!("select r.room_id from rooms r where ", room_words!(), " like $1 escape '\\'");
 
 /// Where this word is, in lower case; `pattern` is the same for `like`.
 pub(super) async fn find(store: &Store, word: &str, pattern: &str) -> Result<Hits, Error> {

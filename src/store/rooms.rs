@@ -159,9 +159,14 @@ const TROUBLE: &str = "update rooms set error = $2 where room_id = $1";
 /// When the database fails.
 pub async fn trouble(store: &Store, room_id: &str, watch: Option<Watch>, error: &str, now: i64) -> Result<(), Error> {
     let mut tx = store.writing().await?;
-    note(&mut tx, room_id, watch, now).await?;
-    sqlx::query(TROUBLE).bind(room_id).bind(error).execute(&mut *tx).await?;
+    troubled(&mut tx, room_id, watch, error, now).await?;
     tx.commit().await?;
+    Ok(())
+}
+
+async fn troubled(tx: &mut Tx, room_id: &str, watch: Option<Watch>, error: &str, now: i64) -> Result<(), Error> {
+    note(tx, room_id, watch, now).await?;
+    sqlx::query(TROUBLE).bind(room_id).bind(error).execute(&mut **tx).await?;
     Ok(())
 }
 
@@ -175,10 +180,7 @@ const KNOWN: &str = "select count(*) from (select 1 from events where room_id = 
 pub async fn not_there(store: &Store, room_id: &str, error: &str, now: i64) -> Result<(), Error> {
     let mut tx = store.writing().await?;
     let known: i64 = sqlx::query_scalar(KNOWN).bind(room_id).fetch_one(&mut *tx).await?;
-    if known == 0 {
-        note(&mut tx, room_id, Some(Watch::Blind), now).await?;
-    }
-    sqlx::query(TROUBLE).bind(room_id).bind(error).execute(&mut *tx).await?;
+    troubled(&mut tx, room_id, (known == 0).then_some(Watch::Blind), error, now).await?;
     tx.commit().await?;
     Ok(())
 }

@@ -2,7 +2,7 @@
 //! that it fits is looked at. Else the list is read in its order until the page is full, which is soon. So a page
 //! costs about the same however many calls there are.
 
-use super::names::{self, Hits};
+use super::names::{self, Hits, name_words, room_words};
 use super::row::{Call, CallFilter, Cursor, Matching, More};
 use super::rows::{Rows, Statement};
 use super::sessions::call;
@@ -25,19 +25,23 @@ macro_rules! columns {
 // Everything that a filter can ask for, by no index: `+ 0` and `|| ''` see to that.
 macro_rules! fits {
     () => {
-        "s.until_ms + 0 >= $4 and s.until_ms + 0 <= $5 and ($7 = '' or r.watch in ('joined', 'peeked'))
+        concat!(
+            "s.until_ms + 0 >= $4 and s.until_ms + 0 <= $5 and ($7 = '' or r.watch in ('joined', 'peeked'))
         and ($8 = '' or s.room_id || '' = $8) and ($9 = '' or s.application || '' = $9)
         and s.users + 0 >= $10 and s.peak_users + 0 >= $11 and s.peak_users + 0 <= $12
         and (case when s.until_ms > $13 then $13 else s.until_ms end) - s.started_ms >= $14
         and ($15 = '' or replace(' ' || s.servers || ' ', ' ' || $15 || ' ', '') <> ' ' || s.servers || ' ')
         and ($16 = '' or exists (select 1 from memberships m where m.session_id = s.id and m.user_id || '' = $16))
-        and ($17 = '' or coalesce(r.folded,
-                lower(coalesce(r.name, '') || ' ' || coalesce(r.alias, '') || ' ' || r.room_id)) like $17 escape '\\'
+        and ($17 = '' or ",
+            room_words!(),
+            " like $17 escape '\\'
             or lower(s.servers) like $17 escape '\\'
             or exists (select 1 from memberships m
                 left join people p on p.room_id = m.room_id and p.user_id = m.user_id
-                where m.session_id = s.id and lower(m.user_id) || ' ' || coalesce(p.folded, lower(p.name), '')
-                    like $17 escape '\\'))"
+                where m.session_id = s.id and lower(m.user_id) || ' ' || coalesce(",
+            name_words!(),
+            ", '') like $17 escape '\\'))"
+        )
     };
 }
 

@@ -3,6 +3,7 @@
 //! A place holds the moment of the first page. All further pages are of that moment: a call that ran then counts with the
 //! length that it had then, and calls that began later are not in the list. So nothing moves while somebody reads on.
 
+use super::names::{name_words, room_words};
 use super::row::{Call, CallFilter, Cursor, More, Viewer};
 use super::sessions::call;
 use super::{Db, Error, Store, int, sessions};
@@ -68,13 +69,15 @@ macro_rules! list {
             and ($16 = '' or exists (select 1 from memberships m where m.session_id = s.id and m.user_id || '' = $16))
             and ($17 = '' or s.id = $17)
             and ($18 = ''
-                or coalesce(r.folded, lower(coalesce(r.name, '') || ' ' || coalesce(r.alias, '') || ' ' || r.room_id))
-                    like $18 escape '\\'
+                or ",
+            room_words!(),
+            " like $18 escape '\\'
                 or lower(s.servers) like $18 escape '\\'
                 or exists (select 1 from memberships m
                     left join people p on p.room_id = m.room_id and p.user_id = m.user_id
-                    where m.session_id = s.id and lower(m.user_id) || ' ' || coalesce(p.folded, lower(p.name), '')
-                        like $18 escape '\\'))
+                    where m.session_id = s.id and lower(m.user_id) || ' ' || coalesce(",
+            name_words!(),
+            ", '') like $18 escape '\\'))
             order by ",
             $order,
             " limit $6"

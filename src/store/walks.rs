@@ -50,25 +50,15 @@ pub(super) async fn open(
     before_stream: i64,
     now: i64,
 ) -> Result<(), Error> {
+    let mut reason = reason;
     if reason == "history" {
         let had: i64 = sqlx::query_scalar(HAD).bind(room_id).fetch_one(&mut **tx).await?;
         match (had, token) {
             (0, _) => {}
-            (_, Some(_)) => return insert(tx, room_id, "gap", token, before_stream, now).await,
+            (_, Some(_)) => reason = "gap",
             (_, None) => return Ok(()),
         }
     }
-    insert(tx, room_id, reason, token, before_stream, now).await
-}
-
-async fn insert(
-    tx: &mut Tx,
-    room_id: &str,
-    reason: &str,
-    token: Option<&str>,
-    before_stream: i64,
-    now: i64,
-) -> Result<(), Error> {
     let query = sqlx::query(OPEN).bind(room_id).bind(now).bind(reason).bind(token);
     query.bind(before_stream).bind(i64::from(token.is_some())).execute(&mut **tx).await?;
     Ok(())

@@ -33,7 +33,7 @@ struct Rows {
     watched: Vec<(String, Watch)>,
     vantages: Vec<Vantage>,
     gauges: Gauges,
-    is_full: bool,
+    full_since_ms: Option<i64>,
 }
 
 /// `GET /metrics`
@@ -61,7 +61,7 @@ async fn load(web: &Web, ask: &Ask) -> Result<String, Error> {
         watched: rooms::watched(store).await?,
         vantages: vantages::list(store).await?,
         gauges: gauges::read(store, viewer).await?,
-        is_full: store.full_since_ms().is_some(),
+        full_since_ms: store.full_since_ms(),
     };
     let mut text = String::new();
     encode(&mut text, &registry(&rows, web.options.metrics_room_labels)).map_err(|_| Error::Metrics)?;
@@ -95,8 +95,7 @@ fn count(number: usize) -> i64 {
 }
 
 fn now(registry: &mut Registry, rows: &Rows) {
-    let full = rows.is_full.then_some(1);
-    let known = i64::from(seen::by(&rows.vantages, full).is_none());
+    let known = i64::from(seen::by(&rows.vantages, rows.full_since_ms).is_none());
     whole(registry, "now_known", "1 while the calls of now can be told; 0: what follows was seen last", known);
     whole(registry, "calls_active", "Calls that run now", count(rows.active.len()));
     let devices = distinct(&rows.present, |member| (&member.user_id, &member.device_id));
@@ -115,7 +114,12 @@ fn stored(registry: &mut Registry, rows: &Rows) {
     whole(registry, "history_walks_open", "Walks through the history of rooms that are not done", walks_open);
     let size = ConstGauge::new(database_bytes);
     registry.register_with_unit("database_size", "Size of the database", Unit::Bytes, size);
-    whole(registry, "database_full", "1 while nothing can be stored because the disk is full", i64::from(rows.is_full));
+    whole(
+        registry,
+        "database_full",
+        "1 while nothing can be stored because the disk is full",
+        i64::from(rows.full_since_ms.is_some()),
+    );
 }
 
 fn watched(registry: &mut Registry, rows: &Rows) {

@@ -1,8 +1,8 @@
 //! History: what happened before the bot came, page by page, and gaps.
 
-use crate::bed::{Bed, Running, now};
+use crate::bed::{Bed, now};
 use callscope::sim::{Fault, FaultKind, NewRoom};
-use serde_json::{Value, json};
+use serde_json::json;
 
 const ALICE: &str = "@alice:sim.example";
 
@@ -16,8 +16,7 @@ async fn calls_from_before_the_bot_came_are_found() {
         bed.leaves(&room, ALICE, "AD", begin + at * 50_000 + 30_000);
     }
     let app = bed.start().await;
-    let status = |room: serde_json::Value| (room["history_open"] == false).then_some(room);
-    let room = crate::support::eventually("the whole history", 60, async || status(app.room(&room).await)).await;
+    let room = app.walked(&room).await;
     assert_eq!(room["calls"], 700);
     let mut seen = Vec::new();
     let mut path = Some("/api/v1/calls?limit=200".to_owned());
@@ -44,10 +43,7 @@ async fn history_ends_where_it_is_not_visible() {
     bed.joins(&room, ALICE, "AD", now() - 600_000);
     let app = bed.start().await;
     app.calls_until("the call since", |calls| calls.len() == 1).await;
-    crate::support::eventually("the walk ends", 60, async || {
-        (app.room(&room).await["history_open"] == false).then_some(())
-    })
-    .await;
+    app.walked(&room).await;
     assert_eq!(app.calls().await.len(), 1);
     let spans = app.room(&room).await["coverage"].clone();
     let hidden: Vec<_> = spans.as_array().unwrap().iter().filter(|span| span["kind"] == "not_visible").collect();
@@ -73,10 +69,7 @@ async fn a_horizon_is_kept() {
         }
     }
     let app = bed.start_with(&[("BACKFILL_DAYS", "3")]).await;
-    crate::support::eventually("the walk ends", 60, async || {
-        (app.room(&room).await["history_open"] == false).then_some(())
-    })
-    .await;
+    app.walked(&room).await;
     let calls = app.room(&room).await["calls"].as_i64().unwrap();
     assert!((60..600).contains(&calls), "{calls}");
     app.app.stop().await;
@@ -89,14 +82,14 @@ async fn without_backfill_only_the_time_since_the_last_look_is_read() {
     calls_at(&bed, &room, 300, now() - 900_000_000);
     let app = bed.start_with(&[("BACKFILL", "false")]).await;
     app.ready().await;
-    let before = walked(&app, &room).await;
+    let before = app.walked(&room).await;
     assert_eq!(before["history_pages"], 0, "{before}");
     app.app.stop().await;
     calls_at(&bed, &room, 200, now() - 500_000);
     let app = bed.start_with(&[("BACKFILL", "false")]).await;
     let want = before["calls"].as_i64().unwrap() + 200;
     app.calls_until("the calls of the gap", |calls| i64::try_from(calls.len()).unwrap() >= want).await;
-    assert_eq!(walked(&app, &room).await["calls"], want, "and nothing older");
+    assert_eq!(app.walked(&room).await["calls"], want, "and nothing older");
     app.app.stop().await;
 }
 
@@ -108,7 +101,7 @@ async fn what_the_homeserver_gets_late_is_found_behind_the_gap() {
     let room = bed.room(&[ALICE]);
     let app = bed.start().await;
     app.ready().await;
-    walked(&app, &room).await;
+    app.walked(&room).await;
     app.app.stop().await;
     calls_at(&bed, &room, 200, now() - 500_000);
     bed.hs.inject(Fault::once("/messages", FaultKind::Status(200, json!({"chunk": [], "start": "t0"}))));
@@ -130,13 +123,13 @@ async fn a_gap_keeps_the_horizon_too() {
     let room = bed.room(&[ALICE]);
     let app = bed.start_with(&[("BACKFILL_DAYS", "3")]).await;
     app.ready().await;
-    walked(&app, &room).await;
+    app.walked(&room).await;
     app.app.stop().await;
     calls_at(&bed, &room, 600, now() - 900_000_000);
     calls_at(&bed, &room, 100, now() - 500_000);
     let app = bed.start_with(&[("BACKFILL_DAYS", "3")]).await;
     app.calls_until("the calls of the gap", |calls| calls.len() >= 100).await;
-    assert_eq!(walked(&app, &room).await["calls"], 100);
+    assert_eq!(app.walked(&room).await["calls"], 100);
     app.app.stop().await;
 }
 
@@ -164,7 +157,7 @@ async fn how_far_it_has_come_is_told_while_it_goes_on() {
         assert!(page.contains("id=\"walks\"") && page.contains(&format!("1 page, {found} events")), "{path}");
     }
     bed.hs.clear_faults();
-    walked(&app, &room).await;
+    app.walked(&room).await;
     let status = app.json("/api/v1/status").await;
     assert_eq!((&status["walks"], &status["history"]["rooms_open"]), (&json!([]), &json!(0)));
     app.app.stop().await;
@@ -183,7 +176,7 @@ async fn a_room_that_cannot_be_walked_holds_up_no_other() {
     bed.hs.inject(Fault::lasting(&path, FaultKind::Status(500, json!({"errcode": "M_UNKNOWN", "error": "x"}))));
     let app = bed.start_with(&[("POLL_SCHEDULE", "0 0 0 1 1 *")]).await;
     for room in &rooms[1..] {
-        assert_eq!(walked(&app, room).await["calls"], 300);
+        assert_eq!(app.walked(room).await["calls"], 300);
     }
     let error = crate::support::eventually("it is said on the room", 60, async || {
         app.room(&rooms[0]).await["error"].as_str().map(ToOwned::to_owned)
@@ -193,7 +186,7 @@ async fn a_room_that_cannot_be_walked_holds_up_no_other() {
     let status = app.json("/api/v1/status").await;
     assert!(status["vantages"][0]["error"].is_null(), "not on the account: {status}");
     bed.hs.clear_faults();
-    assert_eq!(walked(&app, &rooms[0]).await["calls"], 300);
+    assert_eq!(app.walked(&rooms[0]).await["calls"], 300);
     assert!(app.room(&rooms[0]).await["error"].is_null(), "and it goes with the trouble");
     app.app.stop().await;
 }
@@ -216,7 +209,7 @@ async fn an_empty_page_is_not_the_end_and_a_busy_server_is_given_its_time() {
     app.ready().await;
     calls_at(&bed, &room, 5, now() - 400_000);
     app.calls_until("old and new", |calls| calls.len() == 85).await;
-    let facts = walked(&app, &room).await;
+    let facts = app.walked(&room).await;
     assert_eq!((&facts["calls"], &facts["walks"][0]["ended_by"]), (&json!(85), &json!("beginning")));
     let found = facts["walks"][0]["pages"].as_i64().unwrap();
     assert!(found > 50, "most pages were empty: {found}");
@@ -229,12 +222,4 @@ fn calls_at(bed: &Bed, room: &str, calls: i64, begin: i64) {
         bed.joins(room, ALICE, "AD", begin + n * 2000);
         bed.leaves(room, ALICE, "AD", begin + n * 2000 + 1000);
     }
-}
-
-/// The room, as soon as no walk through it is open.
-async fn walked(app: &Running, room: &str) -> Value {
-    crate::support::eventually("the walk ends", 60, async || {
-        Some(app.room(room).await).filter(|room| room["history_open"] == false)
-    })
-    .await
 }

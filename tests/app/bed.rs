@@ -141,6 +141,12 @@ impl Running {
         })
         .await
     }
+
+    /// The room, as soon as no walk through its history is open.
+    pub async fn walked(&self, room: &str) -> Value {
+        let closed = |room: &Value| room["history_open"] == false;
+        eventually("the walk ends", 120, async || Some(self.room(room).await).filter(closed)).await
+    }
 }
 
 pub fn now() -> i64 {

@@ -69,10 +69,7 @@ async fn faults_of_polls_and_history_are_survived() {
     }
     let app = bed.start().await;
     app.calls_until("the call", |calls| calls.len() == 1).await;
-    crate::support::eventually("the history is read", 120, async || {
-        (app.room(&room).await["history_open"] == false).then_some(())
-    })
-    .await;
+    app.walked(&room).await;
     app.app.stop().await;
 }
 

@@ -82,10 +82,7 @@ async fn reading_history_pauses_and_goes_on() {
     app.status_until("the full disk is said", |status| status["full_since_ms"].is_i64()).await;
     app.app.store.limit_growth(None).await.unwrap();
     app.calls_until("all calls", |calls| calls.len() == 200).await;
-    crate::support::eventually("the walk ends", 60, async || {
-        (app.room(&past).await["history_open"] == false).then_some(())
-    })
-    .await;
+    app.walked(&past).await;
     assert_eq!(app.room(&room).await["calls"], 0);
     app.app.stop().await;
 }

@@ -1,6 +1,6 @@
 //! What a homeserver's bad moment, or a removal, must not make us miss: one error ends nothing for good.
 
-use crate::bed::{Bed, Running, now};
+use crate::bed::{Bed, now};
 use crate::support::eventually;
 use crate::support::http::quote;
 use callscope::clock::Clock;
@@ -17,10 +17,6 @@ fn stays(bed: &Bed, room: &str, count: i64, begin: i64) {
     }
 }
 
-async fn read(app: &Running, room: &str) {
-    eventually("the walk ends", 60, async || (app.room(room).await["history_open"] == false).then_some(())).await;
-}
-
 #[tokio::test]
 async fn a_failed_join_of_a_room_that_we_are_in_makes_no_new_room_of_it() {
     let bed = Bed::new().await;
@@ -28,7 +24,7 @@ async fn a_failed_join_of_a_room_that_we_are_in_makes_no_new_room_of_it() {
     let settings = [("ROOMS", room.as_str())];
     let app = bed.start_with(&settings).await;
     app.ready().await;
-    read(&app, &room).await;
+    app.walked(&room).await;
     app.app.stop().await;
     stays(&bed, &room, 300, now() - 500_000);
     for path in ["/join/", "/sync"] {
@@ -48,7 +44,7 @@ async fn an_address_that_is_not_known_for_a_moment_does_not_end_history() {
     bed.hs.inject(Fault::once("/messages", FaultKind::Status(404, lost)));
     let app = bed.start().await;
     app.calls_until("all calls", |calls| calls.len() == 300).await;
-    read(&app, &room).await;
+    app.walked(&room).await;
     let walks = app.room(&room).await["walks"].clone();
     assert!(!walks.to_string().contains("not_visible"), "{walks}");
     app.app.stop().await;
@@ -89,7 +85,7 @@ async fn what_is_older_than_we_want_is_not_called_hidden() {
     stays(&bed, &room, 5, now() - 20 * DAY);
     stays(&bed, &room, 80, now() - 500_000);
     let app = bed.start_with(&[("BACKFILL_DAYS", "3")]).await;
-    read(&app, &room).await;
+    app.walked(&room).await;
     let facts = app.room(&room).await;
     let page = app.page(&format!("/rooms/{}", quote(&room))).await;
     app.app.stop().await;
@@ -104,7 +100,7 @@ async fn calls_before_we_were_removed_while_we_were_down_are_read() {
     let room = bed.room(&[ALICE]);
     let app = bed.start().await;
     app.ready().await;
-    read(&app, &room).await;
+    app.walked(&room).await;
     app.app.stop().await;
     stays(&bed, &room, 300, now() - 500_000);
     bed.hs.kick(&room, &bed.bot, ALICE, now());

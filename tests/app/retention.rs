@@ -24,8 +24,7 @@ async fn raw_events_go_and_calls_stay_until_their_own_time() {
     bed.joins(&room, BOB, "BD", now() - 60_000);
     let app = bed.start().await;
     app.calls_until("all calls", |calls| calls.len() == 6).await;
-    eventually("the history is read", 60, async || (app.room(&room).await["history_open"] == false).then_some(()))
-        .await;
+    app.walked(&room).await;
     let before = app.calls().await;
     assert!(app.json("/api/v1/status").await["removed"].as_array().unwrap().is_empty());
     app.app.stop().await;

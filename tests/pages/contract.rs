@@ -1,6 +1,6 @@
 //! What the API promises: every address is in its document, every answer is as the document says, and none is sent twice.
 
-use crate::site::{MINUTE, NOW, ROOM, Site, event, quote, text};
+use crate::site::{CALL, MINUTE, NOW, ROOM, Site, event, quote, text};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -176,14 +176,7 @@ async fn what_did_not_change_is_not_sent_again() {
     site.clock.advance(5000);
     let later = ask("/api/v1/calls/active", Some(tag(&before))).await;
     assert_eq!(later.status(), 304, "a running call that only goes on is not news");
-    let leave = event(
-        "$gone",
-        "org.matrix.msc3401.call.member",
-        "@alice:example.org",
-        "_@alice:example.org_AA_m.call",
-        0,
-        json!({}),
-    );
+    let leave = event("$gone", CALL, "@alice:example.org", "_@alice:example.org_AA_m.call", 0, json!({}));
     site.write(vec![leave]).await;
     let after = ask("/api/v1/calls/active", Some(tag(&before))).await;
     assert_eq!(after.status(), 200);
@@ -195,7 +188,7 @@ async fn what_only_the_clock_moves_is_not_sent_again() {
     let site = Site::filled("clock").await;
     let leave = |user: &str, device: &str| {
         let key = format!("_{user}_{device}_m.call");
-        event(&format!("$gone{device}"), "org.matrix.msc3401.call.member", user, &key, 0, json!({}))
+        event(&format!("$gone{device}"), CALL, user, &key, 0, json!({}))
     };
     let ask = |path: &'static str, tag: String| {
         let request = site.client.get(format!("{}{path}", site.base)).header("if-none-match", tag);
@@ -255,14 +248,7 @@ async fn a_cursor_stays_good_while_calls_come() {
     let first = site.json("/api/v1/calls?limit=1").await;
     let join = json!({ "application": "m.call", "call_id": "", "device_id": "CC", "expires": 60_000,
         "focus_active": { "type": "livekit", "focus_selection": "multi_sfu" }, "foci_preferred": [] });
-    let newer = event(
-        "$new",
-        "org.matrix.msc3401.call.member",
-        "@eve:evil.example",
-        "_@eve:evil.example_CC_m.call2",
-        400,
-        join,
-    );
+    let newer = event("$new", CALL, "@eve:evil.example", "_@eve:evil.example_CC_m.call2", 400, join);
     site.write(vec![newer]).await;
     let second = site.json(&format!("/api/v1/calls?limit=1&cursor={}", text(&first["next"]))).await;
     assert_eq!(second["data"][0]["id"], all[1]["id"], "nothing twice, nothing left out");

@@ -1,17 +1,10 @@
 //! What needs a look in a call, who ended a stay, and what is told while nobody hears the homeserver.
 
-use crate::site::{MINUTE, NOW, ROOM, Site, event, text};
+use crate::site::{MINUTE, NOW, ROOM, Site, event, member, text};
 use callscope::store::vantages;
 use serde_json::{Value, json};
 
-const CALL: &str = "org.matrix.msc3401.call.member";
 const HOUR: i64 = 60 * MINUTE;
-
-fn member(id: &str, user: &str, at_ms: i64, content: Value) -> Value {
-    let mut event = event(id, CALL, user, &format!("_{user}_D_m.call"), 0, content);
-    event["origin_server_ts"] = at_ms.into();
-    event
-}
 
 fn join(id: &str, user: &str, at_ms: i64, (selection, sfu): (&str, &str)) -> Value {
     let focus = json!([{ "type": "livekit", "livekit_service_url": format!("https://{sfu}") }]);

@@ -1,18 +1,11 @@
 //! What is known of a server besides its calls: its clock, how it says goodbye; and what became of rings.
 
-use crate::site::{EVIL, MINUTE, NOW, ROOM, Site, event, quote, text};
+use crate::site::{EVIL, MINUTE, NOW, ROOM, Site, member, quote, text};
 use callscope::store::probes::{self, Answer, ServerResult, SfuResult};
 use serde_json::{Value, json};
 
-const CALL: &str = "org.matrix.msc3401.call.member";
 const RING: &str = "org.matrix.msc4075.rtc.notification";
 const SECOND: i64 = 1000;
-
-fn member(id: &str, user: &str, at_ms: i64, content: Value) -> Value {
-    let mut event = event(id, CALL, user, &format!("_{user}_D_m.call"), 0, content);
-    event["origin_server_ts"] = at_ms.into();
-    event
-}
 
 fn join(id: &str, user: &str, at_ms: i64) -> Value {
     let content = json!({ "application": "m.call", "call_id": "", "device_id": "D", "expires": 14_400_000,

@@ -1,11 +1,9 @@
 //! Lists: in what order, page by page, the same on the page, in JSON and in files.
 
-use crate::site::{MINUTE, NOW, Site, event, text};
+use crate::site::{CALL, MINUTE, NOW, Site, event, text};
 use callscope::store::rooms;
 use callscope::store::row::Watch;
 use serde_json::{Value, json};
-
-const CALL: &str = "org.matrix.msc3401.call.member";
 
 /// A call of some minutes and so many people, that began so many minutes ago; the people come one minute apart.
 fn call(index: i64, minutes_ago: i64, length: i64, people: i64) -> Vec<Value> {

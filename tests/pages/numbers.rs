@@ -1,6 +1,6 @@
 //! The pages of numbers: statistics, servers, SFUs, and the wall; what they say, in both ways.
 
-use crate::site::{MINUTE, NOW, ROOM, Site, event, text};
+use crate::site::{CALL, MINUTE, NOW, ROOM, Site, event, text};
 use callscope::store::vantages;
 use serde_json::{Value, json};
 
@@ -94,7 +94,7 @@ async fn a_server_is_the_same_on_every_page_and_who_is_in_a_call_is_never_kept()
     assert_eq!((&top[0]["people_now"], &top[0]["calls_now"]), (&json!(1), &json!(1)));
     assert!(top[0]["clock"].is_object(), "{top}");
     let key = "_@alice:example.org_AA_m.call";
-    site.write(vec![event("$gone", "org.matrix.msc3401.call.member", "@alice:example.org", key, 0, json!({}))]).await;
+    site.write(vec![event("$gone", CALL, "@alice:example.org", key, 0, json!({}))]).await;
     let top = site.json("/api/v1/statistics").await["servers"].clone();
     assert_eq!((&top[0]["people_now"], &top[0]["calls_now"]), (&json!(0), &json!(0)), "{top}");
 }
@@ -115,7 +115,6 @@ async fn an_sfu_is_counted_with_whom_it_served() {
 /// One device in calls of two rooms, another that has gone from the second.
 #[tokio::test]
 async fn a_device_in_two_calls_is_one_device_and_who_left_is_not_here() {
-    const CALL: &str = "org.matrix.msc3401.call.member";
     let site = Site::filled("twice").await;
     let join = |device: &str| {
         json!({ "application": "m.call", "call_id": "", "scope": "m.room", "device_id": device, "expires": 14_400_000,
@@ -218,7 +217,7 @@ async fn who_uses_an_sfu_now_is_never_kept() {
         (&json!(1), &json!(1), &json!(NOW))
     );
     let key = "_@alice:example.org_AA_m.call";
-    let leave = event("$gone", "org.matrix.msc3401.call.member", "@alice:example.org", key, 0, json!({}));
+    let leave = event("$gone", CALL, "@alice:example.org", key, 0, json!({}));
     site.write(vec![leave]).await;
     let left = site.json("/api/v1/transports").await;
     assert_eq!((&left["busy"], &left["data"][0]["devices_now"]), (&json!(0), &json!(0)), "{left}");

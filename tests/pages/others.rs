@@ -1,13 +1,12 @@
 //! What other programs take: files of calls, metrics, badges, feeds, and the frame for other pages.
 
-use crate::site::{EVIL, MINUTE, NOW, ROOM, Site, event, quote, text};
+use crate::site::{CALL, EVIL, MINUTE, NOW, ROOM, Site, event, quote, text};
 use callscope::store::row::Watch;
 use callscope::store::{rooms, vantages};
 use serde_json::{Value, json};
 
 /// A call of one minute that began so many minutes ago.
 fn short(index: i64, minutes_ago: i64) -> [Value; 2] {
-    const CALL: &str = "org.matrix.msc3401.call.member";
     let (user, key) = ("@bob:other.example", "_@bob:other.example_ZZ_m.call".to_owned());
     let join = json!({ "application": "m.call", "call_id": "", "device_id": "ZZ", "expires": 14_400_000,
         "focus_active": { "type": "livekit", "focus_selection": "multi_sfu" }, "foci_preferred": [] });
@@ -204,7 +203,7 @@ async fn the_frame_says_unknown_where_the_badge_does() {
         if !runs {
             let leave = json!({});
             let (user, key) = ("@alice:example.org", "_@alice:example.org_AA_m.call");
-            site.write(vec![event("$gone", "org.matrix.msc3401.call.member", user, key, 1, leave)]).await;
+            site.write(vec![event("$gone", CALL, user, key, 1, leave)]).await;
             assert!(site.get(&path).await.text.contains("No call now"));
         }
         rooms::trouble(&site.store, ROOM, None, "the last look failed", NOW).await.unwrap();

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 /// 2026-11-22 14:47:16 UTC
 pub const NOW: i64 = 1_795_358_836_000;
+pub const CALL: &str = "org.matrix.msc3401.call.member";
 pub const MINUTE: i64 = 60_000;
 pub const ROOM: &str = "!room/with+odd:example.org";
 pub const EVIL: &str = "<script>alert('x')</script>\u{202e}";
@@ -184,9 +185,15 @@ pub fn event(id: &str, kind: &str, sender: &str, state_key: &str, minutes_ago: i
     event
 }
 
+/// A member event of this person's device `D` in the room's call, at this moment.
+pub fn member(id: &str, user: &str, at_ms: i64, content: Value) -> Value {
+    let mut event = event(id, CALL, user, &format!("_{user}_D_m.call"), 0, content);
+    event["origin_server_ts"] = at_ms.into();
+    event
+}
+
 /// One call that is over (Alice and Bob), one that runs (Alice), and one event that nobody can use.
 fn events() -> Vec<Value> {
-    const CALL: &str = "org.matrix.msc3401.call.member";
     let (alice, bob, eve) = ("@alice:example.org", "@bob:other.example", "@eve:evil.example");
     let join = |device: &str| {
         json!({ "application": "m.call", "call_id": "", "scope": "m.room", "device_id": device, "expires": 14_400_000,

@@ -1,11 +1,10 @@
 //! Sums with and without what is inferred, as pages and JSON give them.
 
-use crate::site::{MINUTE, NOW, ROOM, Site, event, quote, text};
+use crate::site::{CALL, MINUTE, NOW, ROOM, Site, event, quote, text};
 use serde_json::{Value, json};
 
 /// A stay of Carol that never says goodbye: half an hour, renewed after ten minutes, in time that is watched.
 async fn with_an_expired_stay(name: &str) -> Site {
-    const CALL: &str = "org.matrix.msc3401.call.member";
     let site = Site::filled(name).await;
     let carol = "@carol:third.example";
     let stay = |expires: i64| {

@@ -1,9 +1,8 @@
 //! Times and days: how they are asked for, when they carry their date, and what is said of a day.
 
-use crate::site::{MINUTE, NOW, ROOM, Site, event, quote, text};
+use crate::site::{CALL, MINUTE, NOW, ROOM, Site, event, quote, text};
 use serde_json::{Value, json};
 
-const CALL: &str = "org.matrix.msc3401.call.member";
 const HALL: &str = "!hall:example.org";
 
 /// Stays of one minute or more, one device each: who, and from and until how many minutes ago.

@@ -1,10 +1,9 @@
 //! No page is too heavy, however much there is to tell: 60,000 bytes, uncompressed.
 
-use crate::site::{MINUTE, NOW, ROOM, Site, event, quote, text};
+use crate::site::{CALL, MINUTE, NOW, ROOM, Site, event, quote, text};
 use callscope::store::rooms;
 use serde_json::{Value, json};
 
-const CALL: &str = "org.matrix.msc3401.call.member";
 const MAX: usize = 60_000;
 const HALL: &str = "!hall:example.org";
 const DAY: i64 = 24 * 60;

@@ -246,10 +246,10 @@ impl CallPage {
     /// Is this device probably gone, though it still counts?
     #[must_use]
     pub fn is_gone(&self, stay: &MemberFacts) -> bool {
-        let of =
-            |finding: &&FindingFacts| finding.device_id == stay.device_id && finding.users == [stay.user_id.as_str()];
-        stay.left_ms.is_none()
-            && self.call.findings.iter().filter(|finding| finding.is_ghost()).any(|finding| of(&finding))
+        let is_it = |finding: &FindingFacts| {
+            finding.is_ghost() && finding.device_id == stay.device_id && finding.users == [stay.user_id.as_str()]
+        };
+        stay.left_ms.is_none() && self.call.findings.iter().any(is_it)
     }
 
     /// Who ended a stay, where it was somebody else.

@@ -168,6 +168,7 @@ pub(super) async fn load(web: &Web, ask: &Ask) -> Result<Overview, Error> {
     ended.sort_by_key(|call| std::cmp::Reverse(call.until_ms));
     ended.truncate(usize::try_from(ENDED).unwrap_or(0));
     let midnight = f::midnight(now);
+    let vantages = vantages::list(store).await?;
     let rows = Rows {
         active: super::with_members(web, ask, active).await?,
         ended: super::with_members(web, ask, ended).await?,
@@ -176,8 +177,8 @@ pub(super) async fn load(web: &Web, ask: &Ask) -> Result<Overview, Error> {
         concurrency: stats::concurrency(store, viewer, now - f::DAY, now).await?,
         gaps: coverage::gaps(store, viewer, now - f::DAY, now).await?,
         rooms: rooms::list(store, viewer, now).await?,
-        vantages: vantages::list(store).await?,
-        unknown: seen::now(web).await?,
+        unknown: seen::by(&vantages, store.full_since_ms()),
+        vantages,
     };
     Ok(page(rows, now))
 }
