@@ -1,11 +1,14 @@
 //! Coverage: the spans in which a room was watched, noted in the transaction of what was heard; read as intervals.
 
 use super::events::event;
+use super::packed::{Fields, unpack};
 use super::row::{Viewer, Watch};
+use super::rows::Rows;
 use super::{Error, Store, Tx, rooms};
 use crate::rtc::coverage::{GRACE_MS, Interval, Notes, Span, Walked, intervals};
 use crate::rtc::event::RoomEvent;
 use crate::rtc::visibility::hidden;
+use sqlx::AnyConnection;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -101,15 +104,25 @@ pub(super) async fn stands(tx: &mut Tx, room_id: &str, watch: Watch, now: i64) -
 const VANTAGES: &str =
     "select id, user_id, mode, started_ms, last_sync_ms, error, retired_ms from vantages order by id";
 const WIDE: &str = "select from_ms, to_ms from coverage where room_id = '' and kind = 'live' order by from_ms";
-const OF_ROOMS: &str = "select room_id, kind, from_ms, to_ms from coverage
-    where room_id in ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) order by from_ms";
+static OF_ROOMS: Rows =
+    Rows::new("select room_id, kind, from_ms, to_ms from coverage where room_id in (", "?", ") order by from_ms");
 // `+ 0` keeps the creation from being looked for in order of time: a room without one would be read whole.
-pub(super) const ROOMS: &str = "select r.room_id, r.watch, r.error, r.first_seen_ms, r.polled_ms,
-        (select min(e.origin_server_ts + 0) from events e where e.room_id = r.room_id and e.chain is null
-            and e.kind = 'm.room.create' and e.state_key = '') as created_ms
-    from rooms r where r.room_id in ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
-const WALKS: &str = "select room_id, opened_ms, reason, since_ms, reached_ms, horizon_ms, ended_by from walks
-    where room_id in ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) order by opened_ms";
+pub(super) static ROOMS: Rows = Rows::new(
+    concat!(
+        "select ",
+        packed!(text "r.room_id", text "r.watch", text "r.error", number "r.first_seen_ms", number "r.polled_ms",
+            number "r.created_ms"),
+        " from (select r.*, (select min(e.origin_server_ts + 0) from events e where e.room_id = r.room_id and e.chain is null
+            and e.kind = 'm.room.create' and e.state_key = '') as created_ms from rooms r where r.room_id in ("
+    ),
+    "?",
+    ")) as r",
+);
+static WALKS: Rows = Rows::new(
+    "select room_id, opened_ms, reason, since_ms, reached_ms, horizon_ms, ended_by from walks where room_id in (",
+    "?",
+    ") order by opened_ms",
+);
 
 /// How each of these rooms is known over time, until `now`.
 ///
@@ -128,13 +141,12 @@ pub async fn of(
     }
     let wide = wide(store, now).await?;
     let ids: Vec<&String> = room_ids.iter().collect();
-    for ids in ids.chunks(16) {
-        let told = visibility(store, ids).await?;
-        for (room_id, notes) in notes(store, ids, &wide).await? {
-            let told = told.get(&room_id).map(Vec::as_slice).unwrap_or_default();
-            let notes = Notes { hidden: hidden(told, &wide.users), ..notes };
-            found.insert(room_id, intervals(&notes, now));
-        }
+    let mut connection = store.read.acquire().await?;
+    let told = visibility(&mut connection, &ids).await?;
+    for (room_id, notes) in notes(&mut connection, &ids, &wide).await? {
+        let told = told.get(&room_id).map(Vec::as_slice).unwrap_or_default();
+        let notes = Notes { hidden: hidden(told, &wide.users), ..notes };
+        found.insert(room_id, intervals(&notes, now));
     }
     Ok(found)
 }
@@ -170,31 +182,30 @@ async fn wide(store: &Store, now: i64) -> Result<Wide, Error> {
     Ok(wide)
 }
 
-/// The notes of at most 16 rooms.
-async fn notes(store: &Store, ids: &[&String], wide: &Wide) -> Result<BTreeMap<String, Notes>, Error> {
-    let query = |sql| (0..16).fold(sqlx::query(sql), |query, at| query.bind(ids.get(at).map(|id| id.as_str())));
-    let mut found: BTreeMap<String, Notes> = BTreeMap::new();
-    for row in query(ROOMS).fetch_all(&store.read).await? {
-        let watch = Watch::from_word(row.try_get("watch")?);
+async fn notes(connection: &mut AnyConnection, ids: &[&String], wide: &Wide) -> Result<BTreeMap<String, Notes>, Error> {
+    let of = |fields: &mut Fields<'_>| {
+        let room_id = fields.some_text()?;
+        let watch = Watch::from_word(&fields.some_text()?);
         let followed = wide.follows && watch != Watch::Peeked;
-        let failing = rooms::is_unread(row.try_get("error")?);
+        let failing = rooms::is_unread(fields.text()?);
         let silent = if followed { wide.silent } else { wide.failing || failing };
         let notes = Notes {
             heard: if watch == Watch::Peeked { Vec::new() } else { wide.heard.clone() },
-            first_seen_ms: row.try_get("first_seen_ms")?,
-            polled_ms: row.try_get("polled_ms")?,
-            created_ms: row.try_get("created_ms")?,
+            first_seen_ms: fields.some_number()?,
+            polled_ms: fields.number()?,
+            created_ms: fields.number()?,
             silent,
             ..Notes::default()
         };
-        found.insert(row.try_get("room_id")?, notes);
-    }
-    for row in query(OF_ROOMS).fetch_all(&store.read).await? {
+        Ok((room_id, notes))
+    };
+    let mut found: BTreeMap<_, _> = unpack(&ROOMS.of(connection, ids).await?, of)?.into_iter().collect();
+    for row in OF_ROOMS.of(connection, ids).await? {
         let span = Span { from: row.try_get("from_ms")?, to: row.try_get("to_ms")? };
         let Some(notes) = found.get_mut(row.try_get::<&str, _>("room_id")?) else { continue };
         if row.try_get::<&str, _>("kind")? == "away" { notes.away.push(span) } else { notes.polled.push(span) }
     }
-    for row in query(WALKS).fetch_all(&store.read).await? {
+    for row in WALKS.of(connection, ids).await? {
         let walk = Walked {
             opened_ms: row.try_get("opened_ms")?,
             history: row.try_get::<&str, _>("reason")? == "history",
@@ -210,16 +221,23 @@ async fn notes(store: &Store, ids: &[&String], wide: &Wide) -> Result<BTreeMap<S
     Ok(found)
 }
 
-const VISIBILITY: &str = "select * from events where chain is null and kind = 'm.room.history_visibility' and state_key = ''
-    and room_id in ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
-    union all select * from events where chain is null and kind = 'm.room.member' and state_key in (select user_id from vantages)
-    and room_id in ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
+static VISIBILITY: Rows = Rows::new(
+    "with asked(room_id) as (values ",
+    "(cast(? as text))",
+    ") select e.* from asked a cross join events e where e.room_id = a.room_id and e.chain is null
+        and e.kind = 'm.room.history_visibility' and e.state_key = ''
+    union all select e.* from asked a cross join (select distinct user_id from vantages) v
+        cross join events e where e.room_id = a.room_id
+        and e.chain is null and e.kind = 'm.room.member' and e.state_key = v.user_id",
+);
 
 /// What tells which time of a room is hidden from us, by room.
-async fn visibility(store: &Store, ids: &[&String]) -> Result<BTreeMap<String, Vec<RoomEvent>>, Error> {
-    let query = (0..16).fold(sqlx::query(VISIBILITY), |query, at| query.bind(ids.get(at).map(|id| id.as_str())));
+async fn visibility(
+    connection: &mut AnyConnection,
+    ids: &[&String],
+) -> Result<BTreeMap<String, Vec<RoomEvent>>, Error> {
     let mut found: BTreeMap<String, Vec<RoomEvent>> = BTreeMap::new();
-    for row in query.fetch_all(&store.read).await? {
+    for row in VISIBILITY.of(connection, ids).await? {
         found.entry(row.try_get("room_id")?).or_default().push(event(&row)?);
     }
     Ok(found)

@@ -1,10 +1,10 @@
 //! What the boundaries of memberships rest on: their events, and how those first came.
 
+use super::packed::{Fields, unpack};
 use super::row::Viewer;
+use super::rows::Rows;
 use super::{Error, Store};
 use crate::rtc::evidence::{Origin, Way};
-use sqlx::Row;
-use sqlx::any::AnyRow;
 use std::collections::HashMap;
 
 /// The events at the boundaries of one membership.
@@ -16,20 +16,29 @@ pub struct Origins {
     pub last_sign_ms: Option<i64>,
 }
 
-const ORIGINS: &str = "select m.id,
-    j.origin_server_ts as join_origin, j.received_ms as join_received, j.source as join_source,
-    case when m.join_event_id like '~%' then j.json end as join_json,
-    e.origin_server_ts as end_origin, e.received_ms as end_received, e.source as end_source,
-    case when m.end_event_id like '~%' then e.json end as end_json,
-    case when m.end_event_id is null and m.end_reason in ('expired', 'sticky_expired') then
-        coalesce((select g.to_ms from signs g where g.membership_id = m.id and g.joined_ms = m.joined_ms
-            and g.until_ms = m.until_ms and g.updates = m.updates),
-        (select max(s.origin_server_ts) from events s where s.room_id = m.room_id and s.chain = m.chain
-            and s.origin_server_ts >= m.joined_ms and s.origin_server_ts < m.until_ms)) end as last_sign
-    from memberships m
-    left join events j on j.event_id = m.join_event_id and j.room_id = m.room_id
-    left join events e on e.event_id = m.end_event_id and e.room_id = m.room_id
-    where m.session_id in ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
+static ORIGINS: Rows = Rows::new(
+    concat!(
+        "select ",
+        packed!(text "o.id", number "o.join_origin", number "o.join_received", text "o.join_source", text "o.join_json",
+            number "o.end_origin", number "o.end_received", text "o.end_source", text "o.end_json", number "o.last_sign"),
+        " from (select m.id,
+        j.origin_server_ts as join_origin, j.received_ms as join_received, j.source as join_source,
+        case when m.join_event_id like '~%' then j.json end as join_json,
+        e.origin_server_ts as end_origin, e.received_ms as end_received, e.source as end_source,
+        case when m.end_event_id like '~%' then e.json end as end_json,
+        case when m.end_event_id is null and m.end_reason in ('expired', 'sticky_expired') then
+            coalesce((select g.to_ms from signs g where g.membership_id = m.id and g.joined_ms = m.joined_ms
+                and g.until_ms = m.until_ms and g.updates = m.updates),
+            (select max(s.origin_server_ts) from events s where s.room_id = m.room_id and s.chain = m.chain
+                and s.origin_server_ts >= m.joined_ms and s.origin_server_ts < m.until_ms)) end as last_sign
+        from memberships m
+        left join events j on j.event_id = m.join_event_id and j.room_id = m.room_id
+        left join events e on e.event_id = m.end_event_id and e.room_id = m.room_id
+        where m.session_id in ("
+    ),
+    "?",
+    ")) as o",
+);
 
 /// The origins of every membership of these calls, by membership.
 ///
@@ -37,29 +46,23 @@ const ORIGINS: &str = "select m.id,
 /// When the database fails.
 pub async fn of(store: &Store, viewer: Viewer, session_ids: &[String]) -> Result<HashMap<String, Origins>, Error> {
     let Viewer::Operator = viewer;
-    let mut found = HashMap::new();
-    for ids in session_ids.chunks(16) {
-        let query = (0..16).fold(sqlx::query(ORIGINS), |query, at| query.bind(ids.get(at)));
-        for row in query.fetch_all(&store.read).await? {
-            let origins = Origins {
-                join: origin(&row, ["join_origin", "join_received", "join_source", "join_json"])?,
-                end: origin(&row, ["end_origin", "end_received", "end_source", "end_json"])?,
-                last_sign_ms: row.try_get("last_sign")?,
-            };
-            found.insert(row.try_get("id")?, origins);
-        }
-    }
-    Ok(found)
+    let mut connection = store.read.acquire().await?;
+    let found = unpack(&ORIGINS.of(&mut connection, session_ids).await?, |fields| {
+        let id = fields.some_text()?;
+        Ok((id, Origins { join: origin(fields)?, end: origin(fields)?, last_sign_ms: fields.number()? }))
+    })?;
+    Ok(found.into_iter().collect())
 }
 
-fn origin(row: &AnyRow, [origin, received, source, json]: [&str; 4]) -> Result<Option<Origin>, Error> {
-    let Some(origin_ms) = row.try_get::<Option<i64>, _>(origin)? else { return Ok(None) };
-    let way = match row.try_get::<Option<&str>, _>(source)? {
+fn origin(fields: &mut Fields<'_>) -> Result<Option<Origin>, Error> {
+    let (origin_ms, received_ms) = (fields.number()?, fields.number()?);
+    let way = match fields.text()? {
         Some("sync") => Way::Sync,
         Some("poll") => Way::Poll,
         _ => Way::Backfill,
     };
-    let made: Option<String> = row.try_get(json)?;
-    let made_since_ms = made.map(|json| super::snapshots::made_since(&json).unwrap_or(origin_ms));
-    Ok(Some(Origin { origin_ms, received_ms: row.try_get(received)?, way, made_since_ms }))
+    let made = fields.text()?;
+    let Some(origin_ms) = origin_ms else { return Ok(None) };
+    let made_since_ms = made.map(|json| super::snapshots::made_since(json).unwrap_or(origin_ms));
+    Ok(Some(Origin { origin_ms, received_ms, way, made_since_ms }))
 }

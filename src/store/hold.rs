@@ -2,8 +2,8 @@
 //! gives a hold free when its process ends, however it ends.
 
 use super::{Db, Error, connect};
-use sqlx::{Connection, Row};
 use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{Connection, Row};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;

@@ -9,8 +9,6 @@ use super::{Error, Store, Tx, clean};
 use crate::rtc::membership::Membership;
 use crate::rtc::session::{Stay, server_of};
 use crate::rtc::transport::{Selection, Transport};
-use sqlx::Row;
-use sqlx::any::AnyRow;
 use std::collections::BTreeMap;
 
 /// A membership as it is stored and as it is to be.
@@ -285,15 +283,19 @@ macro_rules! ended_by_the_room {
 }
 pub(super) use ended_by_the_room;
 
-pub(super) const OF_SESSIONS: &str = concat!(
-    "select m.*, p.name as person,
-    coalesce(m.end_event_id, (select max(e.event_id) from events e where ",
-    ended_by_the_room!(),
-    ")) as ended_by
-    from memberships m
-    left join people p on p.room_id = m.room_id and p.user_id = m.user_id
-    where m.session_id in ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
-    order by m.session_id, m.joined_ms, m.user_id, m.device_id, m.id"
+pub(super) static OF_SESSIONS: Rows = Rows::new(
+    concat!(
+        "select ",
+        packed!(text "m.id", text "m.session_id", text "m.user_id", text "p.name", text "m.device_id", text "m.server",
+            text "m.kind", number "m.joined_ms", number "m.until_ms", text "m.end_reason", number "m.updates",
+            text "m.join_event_id", text "m.ended_by", number "m.resumed", number "m.claimed", text "m.intent",
+            text "m.transport_type", text "m.transport_url", text "m.selection"),
+        " from (select m.*, coalesce(m.end_event_id, (select max(e.event_id) from events e where ",
+        ended_by_the_room!(),
+        ")) as ended_by from memberships m where m.session_id in ("
+    ),
+    "?",
+    ")) as m left join people p on p.room_id = m.room_id and p.user_id = m.user_id",
 );
 
 /// The members of these calls, by call, then by `joined_ms`, user and device.
@@ -302,40 +304,40 @@ pub(super) const OF_SESSIONS: &str = concat!(
 /// When the database fails.
 pub async fn of(store: &Store, viewer: Viewer, session_ids: &[String]) -> Result<Vec<Member>, Error> {
     let Viewer::Operator = viewer;
-    let mut members = Vec::new();
-    for ids in session_ids.chunks(16) {
-        let query = (0..16).fold(sqlx::query(OF_SESSIONS), |query, at| query.bind(ids.get(at)));
-        for row in query.fetch_all(&store.read).await? {
-            members.push(member(&row)?);
-        }
-    }
+    let mut connection = store.read.acquire().await?;
+    let mut members = unpack(&OF_SESSIONS.of(&mut connection, session_ids).await?, member)?;
+    members.sort_by(|one, other| {
+        let key = |of: &Member| (of.session_id.clone(), of.joined_ms, of.user_id.clone(), of.device_id.clone());
+        key(one).cmp(&key(other)).then_with(|| one.id.cmp(&other.id))
+    });
     Ok(members)
 }
 
-fn member(row: &AnyRow) -> Result<Member, Error> {
-    let kind: Option<String> = row.try_get("transport_type")?;
-    let service_url: Option<String> = row.try_get("transport_url")?;
-    let flag = |name: &str| row.try_get::<i64, _>(name).map(|number| number != 0);
+fn member(fields: &mut Fields<'_>) -> Result<Member, Error> {
     Ok(Member {
-        id: row.try_get("id")?,
-        session_id: row.try_get("session_id")?,
-        user_id: row.try_get("user_id")?,
-        name: row.try_get("person")?,
-        device_id: row.try_get("device_id")?,
-        server: row.try_get("server")?,
-        kind: row.try_get("kind")?,
-        joined_ms: row.try_get("joined_ms")?,
-        until_ms: row.try_get("until_ms")?,
-        end_reason: row.try_get("end_reason")?,
-        updates: row.try_get("updates")?,
-        join_event_id: row.try_get("join_event_id")?,
-        end_event_id: row.try_get("ended_by")?,
-        resumed: flag("resumed")?,
-        claimed: flag("claimed")?,
-        intent: row.try_get("intent")?,
-        transport: kind.map(|kind| Transport { kind, service_url }),
-        selection: Selection::from_word(row.try_get("selection")?),
+        id: fields.some_text()?,
+        session_id: fields.some_text()?,
+        user_id: fields.some_text()?,
+        name: fields.maybe_text()?,
+        device_id: fields.maybe_text()?,
+        server: fields.some_text()?,
+        kind: fields.some_text()?,
+        joined_ms: fields.some_number()?,
+        until_ms: fields.some_number()?,
+        end_reason: fields.some_text()?,
+        updates: fields.some_number()?,
+        join_event_id: fields.some_text()?,
+        end_event_id: fields.maybe_text()?,
+        resumed: fields.some_number()? != 0,
+        claimed: fields.some_number()? != 0,
+        intent: fields.maybe_text()?,
+        transport: transport(fields.maybe_text()?, fields.maybe_text()?),
+        selection: Selection::from_word(&fields.some_text()?),
     })
+}
+
+fn transport(kind: Option<String>, service_url: Option<String>) -> Option<Transport> {
+    kind.map(|kind| Transport { kind, service_url })
 }
 
 const ENDED: &str = "select distinct room_id, slot_id from memberships where until_ms > $1 and until_ms <= $2";

@@ -1,22 +1,27 @@
 //! The time machine: which calls of a room ran at a moment, and when they went on and off.
 
+use super::packed::unpack;
 use super::row::{Call, Viewer};
-use super::{Error, Store, sessions};
+use super::sessions::{call, call_columns, calls};
+use super::{Error, Store};
 
-const AT: &str = "select s.*, r.name as room_name, r.alias, r.watch,
-        coalesce(r.polled_ms, r.first_seen_ms) as looked_ms from sessions s join rooms r on r.room_id = s.room_id
-    where s.room_id = $1 and s.started_ms <= $2 and s.until_ms > $2 order by s.started_ms, s.id";
+const AT: &str = calls!(
+    " from sessions s join rooms r on r.room_id = s.room_id
+    where s.room_id = $1 and s.started_ms <= $2 and s.until_ms > $2 order by s.started_ms, s.id"
+);
 const FIRST: &str = "select started_ms from sessions where room_id = $1 and started_ms >= $2 and started_ms < $3
     order by started_ms desc limit 1 offset $4";
 // What touches a span began in it or within a day before it, or is long.
-pub(super) const BETWEEN: &str = "select s.*, r.name as room_name, r.alias, r.watch,
-        coalesce(r.polled_ms, r.first_seen_ms) as looked_ms from rooms r cross join sessions s
+pub(super) const BETWEEN: &str = calls!(
+    " from rooms r cross join sessions s
     where r.room_id = $1 and s.room_id = $1 and s.started_ms >= $2 - 86400000 and s.started_ms < $3
         and s.until_ms + 0 >= $2
-    union all select s.*, r.name as room_name, r.alias, r.watch,
-        coalesce(r.polled_ms, r.first_seen_ms) as looked_ms from rooms r cross join sessions s
+    union all select ",
+    call_columns!(),
+    " from rooms r cross join sessions s
     where r.room_id = $1 and s.room_id || '' = $1 and s.until_ms - s.started_ms > 86400000 and s.until_ms >= $2
-        and s.started_ms + 0 < $2 - 86400000";
+        and s.started_ms + 0 < $2 - 86400000"
+);
 
 /// The calls of a room that ran at `at`, ms, oldest first.
 ///
@@ -25,7 +30,7 @@ pub(super) const BETWEEN: &str = "select s.*, r.name as room_name, r.alias, r.wa
 pub async fn calls_at(store: &Store, viewer: Viewer, room_id: &str, at: i64) -> Result<Vec<Call>, Error> {
     let Viewer::Operator = viewer;
     let rows = sqlx::query(AT).bind(room_id).bind(at).fetch_all(&store.read).await?;
-    rows.iter().map(sessions::call).collect()
+    unpack(&rows, call)
 }
 
 /// The calls of a room that ran in the last part of `[from, to)`, ms, and where that part begins: there are not many more
@@ -45,5 +50,5 @@ pub async fn calls_between(
     let first: Option<i64> = query.fetch_optional(&store.read).await?;
     let from = first.unwrap_or(from).max(i64::MIN + 86_400_000);
     let rows = sqlx::query(BETWEEN).bind(room_id).bind(from).bind(to).fetch_all(&store.read).await?;
-    Ok((rows.iter().map(sessions::call).collect::<Result<_, _>>()?, from))
+    Ok((unpack(&rows, call)?, from))
 }

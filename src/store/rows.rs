@@ -96,6 +96,16 @@ impl Rows {
         Ok(found)
     }
 
+    /// [`Self::read`] for ids, with nothing in common.
+    pub async fn of<T: AsRef<str>>(
+        &self,
+        connection: &mut sqlx::AnyConnection,
+        ids: &[T],
+    ) -> Result<Vec<AnyRow>, sqlx::Error> {
+        let bind = |query: Statement, id: Option<&T>| query.bind(id.map(|id| id.as_ref().to_owned()));
+        self.read(connection, ids, |query| query, bind).await
+    }
+
     /// [`Self::read`] for texts, with the room as what they have in common.
     pub async fn look_up(
         &self,

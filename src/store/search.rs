@@ -3,9 +3,10 @@
 //! costs about the same however many calls there are.
 
 use super::names::{self, Hits, name_words, room_words};
+use super::packed::unpack;
 use super::row::{Call, CallFilter, Cursor, Matching, More};
 use super::rows::{Rows, Statement};
-use super::sessions::call;
+use super::sessions::{call, call_columns, calls};
 use super::{Error, Store};
 use sqlx::Row;
 
@@ -15,12 +16,6 @@ const LOOKED: i64 = 20_000;
 pub const COUNTED: i64 = 1000;
 /// A call that is longer than this, ms, is a long one: there are few, and they have an index of their own.
 const LONG_MS: i64 = 86_400_000;
-
-macro_rules! columns {
-    () => {
-        "select s.*, r.name as room_name, r.alias, r.watch, coalesce(r.polled_ms, r.first_seen_ms) as looked_ms"
-    };
-}
 
 // Everything that a filter can ask for, by no index: `+ 0` and `|| ''` see to that.
 macro_rules! fits {
@@ -48,8 +43,7 @@ macro_rules! fits {
 // The list in its order; ...
 macro_rules! walk {
     ($of:literal) => {
-        concat!(
-            columns!(),
+        calls!(
             " from sessions s cross join rooms r where r.room_id = s.room_id
             and (s.started_ms, s.id) < ($1, $2) and s.started_ms >= $3",
             $of,
@@ -76,8 +70,7 @@ macro_rules! walk_count {
 // ... and all that something rare fits, then put in order.
 macro_rules! rare {
     ($what:literal) => {
-        concat!(
-            columns!(),
+        calls!(
             " from sessions s cross join rooms r where r.room_id = s.room_id
             and (s.started_ms + 0, s.id || '') < ($1, $2) and s.started_ms + 0 >= $3 and ",
             $what,
@@ -129,8 +122,9 @@ pub(super) const SERVER: Rare = Rare {
 /// Calls by their ids: what a word is found by.
 pub(super) static CALLS: Rows = Rows::new(
     concat!(
-        columns!(),
-        " from sessions s cross join rooms r where r.room_id = s.room_id
+        "select string_agg(",
+        call_columns!(),
+        ", '') from sessions s cross join rooms r where r.room_id = s.room_id
         and (s.started_ms + 0, s.id || '') < ($1, $2) and s.started_ms + 0 >= $3 and $6 > 0 and ",
         fits!(),
         " and s.id in ("
@@ -260,7 +254,7 @@ impl<'a> Asked<'a> {
         limit: i64,
         by: Option<(&Rare, &str)>,
     ) -> Result<Vec<Call>, Error> {
-        self.bind(sqlx::query(sql), limit, by).fetch_all(&store.read).await?.iter().map(call).collect()
+        unpack(&self.bind(sqlx::query(sql), limit, by).fetch_all(&store.read).await?, call)
     }
 
     async fn by(&self, store: &Store, way: &Way<'_>, limit: i64) -> Result<Vec<Call>, Error> {
@@ -281,9 +275,7 @@ impl<'a> Asked<'a> {
             }
             let bind = |query: Statement, call: Option<&(i64, String)>| query.bind(call.map(|(_, id)| id.clone()));
             let shared = |query: Statement| self.bind(query, i64::MAX, None);
-            for row in CALLS.read(&mut connection, some, shared, bind).await? {
-                calls.push(call(&row)?);
-            }
+            calls.extend(unpack(&CALLS.read(&mut connection, some, shared, bind).await?, call)?);
             calls.sort_by(|one, other| (other.started_ms, &other.id).cmp(&(one.started_ms, &one.id)));
         }
         calls.truncate(limit);

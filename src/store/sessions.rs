@@ -1,12 +1,11 @@
 //! Sessions, which pages call calls: read as lists and one by one. What they are follows in `recount`.
 
-use super::packed::Fields;
+use super::packed::{Fields, unpack};
 use super::row::{Call, CallFilter, Cursor, Matching, RoomName, Viewer, Watch};
 use super::rows::{Rows, Statement};
 use super::{Error, Store, Tx, days, int, search};
 use crate::rtc::session::Session;
 use sqlx::Row;
-use sqlx::any::AnyRow;
 
 /// The columns of [`stored`].
 macro_rules! session_columns {
@@ -17,6 +16,29 @@ macro_rules! session_columns {
     };
 }
 pub(super) use session_columns;
+
+/// One text for each call out of `sessions s` and `rooms r`, as [`call`] reads it, from there on; and all of them in one.
+/// The one text has them in the order of the statement: both databases feed an aggregate in the order of what it is of.
+macro_rules! calls {
+    ($($from:expr),+) => {
+        concat!(
+            "select string_agg(found.call, '') from (select ",
+            $crate::store::sessions::call_columns!(),
+            " as call",
+            $($from,)+
+            ") as found"
+        )
+    };
+}
+macro_rules! call_columns {
+    () => {
+        row!(text "s.id", text "s.room_id", text "r.name", text "r.alias", text "r.watch",
+            number "coalesce(r.polled_ms, r.first_seen_ms)", text "s.slot_id", text "s.application",
+            number "s.started_ms", number "s.until_ms", number "s.users", number "s.devices", number "s.memberships",
+            number "s.peak", number "s.peak_users", text "s.servers", text "s.intent", text "s.first_event_id")
+    };
+}
+pub(super) use {call_columns, calls};
 
 /// A session as it was packed, and its tally.
 pub(super) fn stored(fields: &mut Fields<'_>) -> Result<(Session, Option<i64>), Error> {
@@ -101,11 +123,11 @@ pub(super) async fn let_go(tx: &mut Tx, room_id: &str, sessions: &[Session]) -> 
 }
 
 // `+ 0` keeps a column from being looked for in an index: few calls run, and many have begun.
-pub(super) const ACTIVE: &str = "select s.*, r.name as room_name, r.alias, r.watch,
-        coalesce(r.polled_ms, r.first_seen_ms) as looked_ms
-    from sessions s join rooms r on r.room_id = s.room_id
+pub(super) const ACTIVE: &str = calls!(
+    " from sessions s join rooms r on r.room_id = s.room_id
     where s.until_ms > $1 and s.started_ms + 0 <= $1 and r.watch in ('joined', 'peeked')
-    order by s.started_ms + 0 desc, s.id desc";
+    order by s.started_ms + 0 desc, s.id desc"
+);
 
 /// Calls active at `now`, newest first.
 ///
@@ -113,7 +135,7 @@ pub(super) const ACTIVE: &str = "select s.*, r.name as room_name, r.alias, r.wat
 /// When the database fails.
 pub async fn active(store: &Store, viewer: Viewer, now: i64) -> Result<Vec<Call>, Error> {
     let Viewer::Operator = viewer;
-    sqlx::query(ACTIVE).bind(now).fetch_all(&store.read).await?.iter().map(call).collect()
+    unpack(&sqlx::query(ACTIVE).bind(now).fetch_all(&store.read).await?, call)
 }
 
 /// One page of calls, newest first, after `cursor`.
@@ -141,9 +163,7 @@ pub async fn count(store: &Store, viewer: Viewer, filter: &CallFilter, now: i64)
     search::count(store, filter, now).await
 }
 
-const BY_ID: &str = "select s.*, r.name as room_name, r.alias, r.watch,
-        coalesce(r.polled_ms, r.first_seen_ms) as looked_ms
-    from sessions s join rooms r on r.room_id = s.room_id where s.id = $1";
+const BY_ID: &str = calls!(" from sessions s join rooms r on r.room_id = s.room_id where s.id = $1");
 // The stay that the event began or ended, else the last one of its chain that had begun by then.
 const BY_EVENT: &str = "select m.room_id, m.slot_id, m.joined_ms, m.session_id from events e
     join memberships m on m.room_id = e.room_id and m.chain = e.chain
@@ -160,12 +180,17 @@ const AROUND: &str =
 /// When the database fails.
 pub async fn find(store: &Store, viewer: Viewer, id_or_event: &str) -> Result<Option<Call>, Error> {
     let Viewer::Operator = viewer;
-    if let Some(row) = sqlx::query(BY_ID).bind(id_or_event).fetch_optional(&store.read).await? {
-        return call(&row).map(Some);
+    if let Some(call) = by_id(store, id_or_event).await? {
+        return Ok(Some(call));
     }
-    let Some(id) = meant(store, id_or_event).await? else { return Ok(None) };
-    let row = sqlx::query(BY_ID).bind(id).fetch_optional(&store.read).await?;
-    row.as_ref().map(call).transpose()
+    match meant(store, id_or_event).await? {
+        Some(id) => by_id(store, &id).await,
+        None => Ok(None),
+    }
+}
+
+async fn by_id(store: &Store, id: &str) -> Result<Option<Call>, Error> {
+    Ok(unpack(&sqlx::query(BY_ID).bind(id).fetch_all(&store.read).await?, call)?.pop())
 }
 
 const FORMERLY: &str = "select room_id, slot_id, started_ms, first_event_id from former_calls where id = $1";
@@ -195,26 +220,27 @@ async fn meant(store: &Store, former_or_event: &str) -> Result<Option<String>, E
     around(stay.try_get("room_id")?, stay.try_get("slot_id")?, stay.try_get("joined_ms")?).await
 }
 
-/// A call out of a row of `sessions` joined with its room.
-pub(super) fn call(row: &AnyRow) -> Result<Call, Error> {
-    let servers: String = row.try_get("servers")?;
-    let room_id = row.try_get("room_id")?;
-    let is_lost = matches!(Watch::from_word(row.try_get("watch")?), Watch::Left | Watch::Blind);
+/// A call as [`call_columns`] packs it.
+pub(super) fn call(fields: &mut Fields<'_>) -> Result<Call, Error> {
+    let id = fields.some_text()?;
+    let room = RoomName { room_id: fields.some_text()?, name: fields.maybe_text()?, alias: fields.maybe_text()? };
+    let is_lost = matches!(Watch::from_word(&fields.some_text()?), Watch::Left | Watch::Blind);
+    let looked_ms = fields.some_number()?;
     Ok(Call {
-        lost_ms: if is_lost { Some(row.try_get("looked_ms")?) } else { None },
-        id: row.try_get("id")?,
-        room: RoomName { room_id, name: row.try_get("room_name")?, alias: row.try_get("alias")? },
-        slot_id: row.try_get("slot_id")?,
-        application: row.try_get("application")?,
-        started_ms: row.try_get("started_ms")?,
-        until_ms: row.try_get("until_ms")?,
-        people: row.try_get("users")?,
-        devices: row.try_get("devices")?,
-        memberships: row.try_get("memberships")?,
-        peak: row.try_get("peak")?,
-        peak_users: row.try_get("peak_users")?,
-        servers: servers.split_whitespace().map(ToOwned::to_owned).collect(),
-        intent: row.try_get("intent")?,
-        first_event_id: row.try_get("first_event_id")?,
+        id,
+        room,
+        lost_ms: is_lost.then_some(looked_ms),
+        slot_id: fields.some_text()?,
+        application: fields.some_text()?,
+        started_ms: fields.some_number()?,
+        until_ms: fields.some_number()?,
+        people: fields.some_number()?,
+        devices: fields.some_number()?,
+        memberships: fields.some_number()?,
+        peak: fields.some_number()?,
+        peak_users: fields.some_number()?,
+        servers: fields.some_text()?.split_whitespace().map(ToOwned::to_owned).collect(),
+        intent: fields.maybe_text()?,
+        first_event_id: fields.some_text()?,
     })
 }

@@ -4,10 +4,10 @@
 //! length that it had then, and calls that began later are not in the list. So nothing moves while somebody reads on.
 
 use super::names::{name_words, room_words};
+use super::packed::unpack;
 use super::row::{Call, CallFilter, Cursor, More, Viewer};
-use super::sessions::call;
+use super::sessions::{call, call_columns};
 use super::{Db, Error, Store, int, sessions};
-use sqlx::Row;
 use sqlx::any::AnyArguments;
 use sqlx::query::Query;
 
@@ -56,9 +56,11 @@ const FEW_FOUND: usize = 2000;
 macro_rules! list {
     ($key:expr, $after:expr, $order:expr) => {
         concat!(
-            "select s.*, r.name as room_name, r.alias, r.watch, coalesce(r.polled_ms, r.first_seen_ms) as looked_ms, ",
+            "select ",
+            call_columns!(),
+            " || ",
             $key,
-            " as sort_key from sessions s cross join rooms r where r.room_id = s.room_id and ",
+            " || ':' from sessions s cross join rooms r where r.room_id = s.room_id and ",
             $after,
             " and s.started_ms + 0 < $3 and s.until_ms + 0 >= $4 and s.until_ms + 0 <= $5
             and ($7 = '' or r.watch in ('joined', 'peeked'))
@@ -324,12 +326,11 @@ impl<'q> List<'q> {
         }
         let query = self.bind(sqlx::query(sql), (before, at_least, at_most)).bind(self.after.0);
         let query = if source == Source::Wide { query } else { query.bind(word) };
-        let mut found = Vec::new();
-        for row in query.fetch_all(&store.read).await? {
-            let (call, key) = (call(&row)?, row.try_get("sort_key")?);
-            found.push((placed(&call, key, self.at_ms), call));
-        }
-        Ok(found.into_iter().map(swap).collect())
+        unpack(&query.fetch_all(&store.read).await?, |fields| {
+            let (call, key) = (call(fields)?, fields.some_number()?);
+            let place = placed(&call, key, self.at_ms);
+            Ok((call, place))
+        })
     }
 }
 

@@ -4,6 +4,7 @@
 //! those of whole days that are counted already.
 
 use super::row::{RoomName, Viewer};
+use super::rows::Rows;
 use super::spans::{spans, touching};
 use super::sums::{self, Scope};
 use super::{Error, Store};
@@ -83,8 +84,7 @@ pub async fn usual_length(store: &Store, viewer: Viewer, span: Span, now: i64) -
     Ok(query.fetch_optional(&store.read).await?)
 }
 
-const NAMES: &str = "select room_id, name, alias from rooms
-    where room_id in ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
+static NAMES: Rows = Rows::new("select room_id, name, alias from rooms where room_id in (", "?", ")");
 
 /// The names of rooms, by id.
 ///
@@ -97,13 +97,11 @@ pub async fn room_names(
 ) -> Result<BTreeMap<String, RoomName>, Error> {
     let Viewer::Operator = viewer;
     let mut found = BTreeMap::new();
-    for ids in room_ids.chunks(16) {
-        let query = (0..16).fold(sqlx::query(NAMES), |query, at| query.bind(ids.get(at)));
-        for row in query.fetch_all(&store.read).await? {
-            let room_id: String = row.try_get("room_id")?;
-            let name = RoomName { room_id: room_id.clone(), name: row.try_get("name")?, alias: row.try_get("alias")? };
-            found.insert(room_id, name);
-        }
+    let mut connection = store.read.acquire().await?;
+    for row in NAMES.of(&mut connection, room_ids).await? {
+        let room_id: String = row.try_get("room_id")?;
+        let name = RoomName { room_id: room_id.clone(), name: row.try_get("name")?, alias: row.try_get("alias")? };
+        found.insert(room_id, name);
     }
     Ok(found)
 }

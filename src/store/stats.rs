@@ -1,16 +1,16 @@
 //! Numbers over spans of time, computed from memberships and sessions when asked.
 
+use super::packed::unpack;
 use super::row::{SpanNumbers, Totals, Viewer};
+use super::sessions::{call, calls};
 use super::spans::touching;
 use super::sums::{self, Scope};
-use super::{Error, Store, ever, sessions};
+use super::{Error, Store, ever};
 use crate::rtc::coverage::Span;
 use sqlx::Row;
 
-const LONGEST: &str = concat!(
-    "select s.*, r.name as room_name, r.alias, r.watch,
-        coalesce(r.polled_ms, r.first_seen_ms) as looked_ms
-    from ",
+const LONGEST: &str = calls!(
+    " from ",
     touching!("sessions", "started_ms"),
     " as s join rooms r on r.room_id = s.room_id
     order by (case when s.until_ms > $2 then $2 else s.until_ms end) - s.started_ms desc, s.id limit 1"
@@ -23,8 +23,8 @@ const LONGEST: &str = concat!(
 /// When the database fails.
 pub async fn numbers(store: &Store, viewer: Viewer, from: i64, to: i64, now: i64) -> Result<SpanNumbers, Error> {
     let sums = sums::of(store, viewer, Scope::All, Span { from, to }, now).await?;
-    let longest = sqlx::query(LONGEST).bind(from).bind(to).fetch_optional(&store.read).await?;
-    let longest = longest.as_ref().map(sessions::call).transpose()?;
+    let longest = sqlx::query(LONGEST).bind(from).bind(to).fetch_all(&store.read).await?;
+    let longest = unpack(&longest, call)?.pop();
     let steps = concurrency(store, viewer, from, to).await?;
     let highest = steps.iter().filter(|(_, devices)| *devices > 0).max_by_key(|(time, devices)| (*devices, -time));
     Ok(SpanNumbers {

@@ -1,4 +1,5 @@
-//! Answers kept for a second: however many ask, each page is made once for each change and each second.
+//! Answers kept for a second: however many ask, each page is made once for each change and each second. While the one
+//! of a new second is made, and nothing has changed, all but the first to ask have that of the second before.
 
 use super::Web;
 use super::{fresh, host};
@@ -11,10 +12,12 @@ use actix_web::web::{Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse};
 use moka::future::Cache;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Durations in pages count in seconds: an older answer would show.
-const KEPT: Duration = Duration::from_secs(1);
+/// Its own second, and the next while a new one is made. Durations in pages count in seconds: an older answer would
+/// show.
+const KEPT: Duration = Duration::from_secs(2);
 const BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// Longer questions are answered, but not kept.
 const ASKED_MAX: usize = 1024;
@@ -36,9 +39,11 @@ struct Stored {
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
+    /// Has somebody begun to make the one of the next second?
+    is_renewed: AtomicBool,
 }
 
-/// The answers of the last second.
+/// The answers of the last seconds.
 #[derive(Debug, Clone)]
 pub struct Answers(Cache<Key, Arc<Stored>>);
 
@@ -48,6 +53,17 @@ impl Default for Answers {
             u32::try_from(answer.body.len() + key.address.len() + 1024).unwrap_or(u32::MAX)
         };
         Self(Cache::builder().max_capacity(BYTES_MAX).weigher(weigh).time_to_live(KEPT).build())
+    }
+}
+
+impl Answers {
+    /// The answer of the second before: for all but the first who asks in the new one.
+    async fn just_before(&self, key: &Key) -> Option<Arc<Stored>> {
+        if self.0.contains_key(key) {
+            return None;
+        }
+        let before = self.0.get(&Key { second: key.second - 1, ..key.clone() }).await?;
+        before.is_renewed.swap(true, Ordering::Relaxed).then_some(before)
     }
 }
 
@@ -66,6 +82,9 @@ pub async fn keep(
     // What is kept is the whole answer; whether the asker has it already is told afterwards.
     let known = fresh::known(req.request());
     req.headers_mut().remove(header::IF_NONE_MATCH);
+    if let Some(before) = answers.just_before(&key).await {
+        return Ok(req.into_response(before.response(known.as_deref())));
+    }
     let mut asked = Some(req);
     let mut answered: Option<HttpRequest> = None;
     let make = async {
@@ -119,14 +138,19 @@ async fn whole(
 
 impl Stored {
     fn failure() -> Self {
-        Self { status: StatusCode::INTERNAL_SERVER_ERROR, headers: HeaderMap::new(), body: Bytes::new() }
+        Self {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            is_renewed: AtomicBool::new(false),
+        }
     }
 
     async fn of(response: HttpResponse) -> Self {
         let (head, body) = response.into_parts();
         debug_assert!(body.size() != BodySize::Stream || head.headers().contains_key(header::CONTENT_ENCODING));
         let Ok(body) = to_bytes(body).await else { return Self::failure() };
-        Self { status: head.status(), headers: head.headers().clone(), body }
+        Self { status: head.status(), headers: head.headers().clone(), body, is_renewed: AtomicBool::new(false) }
     }
 
     /// The answer to one who knows these tags.
@@ -170,5 +194,21 @@ mod tests {
             assert_eq!(of(address, ("host", "a")), None, "{address}");
         }
         assert_eq!(of(&format!("/calls?q={}", "a".repeat(ASKED_MAX)), ("host", "a")), None);
+    }
+
+    #[tokio::test]
+    async fn one_makes_the_answer_of_a_new_second_and_the_others_have_the_one_before() {
+        let answers = Answers::default();
+        let key = |generation, second| {
+            key((generation, second), &TestRequest::with_uri("/").to_srv_request()).expect("an answer that is kept")
+        };
+        answers.0.insert(key(1, 2), Arc::new(Stored::failure())).await;
+        let mut gets_it = Vec::new();
+        for asked in [key(1, 2), key(2, 3), key(1, 3), key(1, 3), key(1, 4), key(1, 3)] {
+            gets_it.push(answers.just_before(&asked).await.is_some());
+        }
+        assert_eq!(gets_it, [false, false, false, true, false, true], "never after a change, never of two seconds ago");
+        answers.0.insert(key(1, 3), Arc::new(Stored::failure())).await;
+        assert!(answers.just_before(&key(1, 3)).await.is_none(), "the new one is there");
     }
 }

@@ -3,10 +3,11 @@
 use crate::{LATER, arrivals, block, done, joined, open, write_all};
 use callscope::rtc::coverage::Span;
 use callscope::store::probes::{self, Answer, ServerResult, SfuResult};
-use callscope::store::row::{CallFilter, More, Viewer};
+use callscope::store::row::{Call, CallFilter, More, Viewer};
 use callscope::store::sorted::{By, Order};
 use callscope::store::sums::Scope;
-use callscope::store::{rings, skew, sorted};
+use callscope::store::{moments, rings, sessions, skew, sorted};
+use serde_json::Value;
 
 #[test]
 fn sorted_lists_answer() {
@@ -30,6 +31,37 @@ fn sorted_lists_answer() {
                 }
             }
         }
+        done(store, place).await;
+    });
+}
+
+/// They are handed over in one text, which must keep the order of the list.
+#[test]
+fn calls_come_in_the_order_of_their_list() {
+    block(async {
+        let (store, place) = open().await;
+        let begin = 1_700_000_000_000_i64;
+        let join = |at: i64| {
+            let mut join = joined();
+            (join["event_id"], join["state_key"]) = (format!("$j{at}").into(), format!("k{at}").into());
+            join["content"]["call_id"] = format!("call {at}").into();
+            join["origin_server_ts"] = (begin + at).into();
+            join
+        };
+        let joins: Vec<Value> = (0..40).map(|at| join(at * 7 % 40)).collect();
+        write_all(&store, arrivals(&joins), &[9]).await;
+        let (viewer, now) = (Viewer::Operator, begin + 1000);
+        let started = |calls: &[Call]| calls.iter().map(|call| call.started_ms - begin).collect::<Vec<_>>();
+        let newest_first: Vec<i64> = (0..40).rev().collect();
+        let oldest_first: Vec<i64> = (0..40).collect();
+        assert_eq!(started(&sessions::active(&store, viewer, now).await.unwrap()), newest_first);
+        let all = CallFilter::default();
+        assert_eq!(started(&sessions::page(&store, viewer, &all, None, 40, now).await.unwrap()), newest_first);
+        assert_eq!(started(&moments::calls_at(&store, viewer, crate::ROOM, now).await.unwrap()), oldest_first);
+        let order = Order { by: By::Started, descending: false };
+        let sorted = sorted::page(&store, viewer, &all, order, None, 40, now).await.unwrap();
+        let sorted: Vec<Call> = sorted.into_iter().map(|(call, _)| call).collect();
+        assert_eq!(started(&sorted), oldest_first);
         done(store, place).await;
     });
 }
