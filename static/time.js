@@ -136,22 +136,31 @@
     if (typed && !Number.isNaN(date.getTime())) event.formData.set("at", date.toISOString().replace(".000Z", "Z"));
   });
 
-  // Hour by weekday: the cells move by whole hours to the viewer's zone as it is today; by a part of an hour they cannot.
+  // Hour by weekday: the cells move to the viewer's zone as it is today. Where that differs by part of an hour, they begin
+  // at that minute of the hour, and the last of a day stands at both edges: at its end and on the next morning.
   const days = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
-  const shifted = (hour) => (hour - new Date().getTimezoneOffset() / 60 + 336) % 168;
-  const hourName = (hour) => `${days[Math.floor(hour / 24)]}, ${String(hour % 24).padStart(2, "0")}:00 to ${String((hour + 1) % 24).padStart(2, "0")}:00`;
   const moveWeek = (root) => {
-    if (new Date().getTimezoneOffset() % 60) {
-      for (const note of root.querySelectorAll("[data-weekzone]")) note.textContent = "Hours are in UTC, for your zone differs from it by part of an hour.";
-      return;
-    }
+    const offset = -new Date().getTimezoneOffset();
+    const minutes = ((offset % 60) + 60) % 60;
+    const shifted = (hour) => (hour + Math.floor(offset / 60) + 336) % 168;
+    const clock = (hour) => `${String(hour % 24).padStart(2, "0")}:${String(minutes).padStart(2, "0")}`;
     for (const cells of root.querySelectorAll("svg[data-week]")) {
+      for (const edge of cells.querySelectorAll("[data-edge]")) edge.remove();
+      const put = (cell, x, y) => {
+        cell.setAttribute("x", `${(x * 100) / 24}%`);
+        cell.setAttribute("y", y * 20);
+      };
       [...cells.querySelectorAll("rect")].forEach((cell, index) => {
         const hour = shifted(index);
-        cell.setAttribute("x", `${((hour % 24) * 100) / 24}%`);
-        cell.setAttribute("y", Math.floor(hour / 24) * 20);
         const title = cell.querySelector("title");
-        if (title) title.textContent = `${days[Math.floor(hour / 24)].slice(0, 3)} ${String(hour % 24).padStart(2, "0")}:00: ${title.textContent.split(": ").pop()}`;
+        if (title) title.textContent = `${days[Math.floor(hour / 24)].slice(0, 3)} ${clock(hour)}: ${title.textContent.split(": ").pop()}`;
+        put(cell, (hour % 24) + minutes / 60, Math.floor(hour / 24));
+        if (minutes && hour % 24 === 23) {
+          const edge = cell.cloneNode(true);
+          edge.dataset.edge = "";
+          put(edge, minutes / 60 - 1, Math.floor(((hour + 1) % 168) / 24));
+          cell.after(edge);
+        }
       });
     }
     for (const table of root.querySelectorAll("table[data-hours]")) {
@@ -161,9 +170,13 @@
         const hour = shifted((index % 7) * 24 + Math.floor(index / 7));
         cells[(hour % 24) * 7 + Math.floor(hour / 24)].textContent = sum;
       });
+      [...table.querySelectorAll("tbody th")].forEach((head, hour) => (head.textContent = clock(hour)));
       table.removeAttribute("data-hours");
     }
-    for (const text of root.querySelectorAll("[data-hour]")) text.textContent = hourName(shifted(Number(text.dataset.hour)));
+    for (const text of root.querySelectorAll("[data-hour]")) {
+      const hour = shifted(Number(text.dataset.hour));
+      text.textContent = `${days[Math.floor(hour / 24)]}, ${clock(hour)} to ${clock(hour + 1)}`;
+    }
     for (const note of root.querySelectorAll("[data-weekzone]")) note.textContent = "Hours are in your zone, as its clocks stand today.";
   };
 

@@ -139,6 +139,35 @@ async fn a_day_has_its_own_calls_in_any_zone() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Chromium and Node.js: `scripts/test browser`"]
+async fn hours_by_weekday_move_by_parts_of_an_hour_too() {
+    const CELLS: &str = "(() => { const places = [...document.querySelectorAll('svg[data-week] rect:not(.h0)')]
+        .map((cell) => `${Math.round(parseFloat(cell.getAttribute('x')) * 24)} ${cell.getAttribute('y') / 20}`).sort();
+        const rows = [...document.querySelectorAll('table.tight caption + thead + tbody')]
+            .find((body) => body.rows.length === 24).rows;
+        const busy = [...rows].flatMap((row) => [...row.cells].slice(1).flatMap((cell, day) =>
+            cell.textContent ? [`${row.cells[0].textContent} ${day}`] : []));
+        return [places, busy, document.querySelector('[data-hour]').textContent]; })()";
+    let site = Site::empty("hours").await;
+    // 09:20 to 09:47 UTC on Sunday, and 18:10 to 18:30 on Saturday.
+    room(&site, "hours", &[(327, 300), (1237, 1217)]).await;
+    let mut browser = Browser::start().await;
+    // Places by hundredths of an hour and days from Monday.
+    for (zone, places, rows, most) in [
+        ("UTC", &["1800 5", "900 6"][..], ["09:00 6", "18:00 5"], "Sunday, 09:00 to 10:00"),
+        ("Asia/Kolkata", &["-50 6", "1450 6", "2350 5"], ["14:30 6", "23:30 5"], "Sunday, 14:30 to 15:30"),
+        ("Asia/Kathmandu", &["1475 6", "2375 5", "-25 6"], ["14:45 6", "23:45 5"], "Sunday, 14:45 to 15:45"),
+        ("America/St_Johns", &["1450 5", "550 6"], ["05:30 6", "14:30 5"], "Sunday, 05:30 to 06:30"),
+    ] {
+        browser.open("page", &format!("{}/statistics", site.base), json!({"zone": zone})).await;
+        let mut places = places.to_vec();
+        places.sort_unstable();
+        assert_eq!(browser.eval("page", CELLS).await, json!([places, rows, most]), "{zone}");
+        browser.close("page").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Chromium and Node.js: `scripts/test browser`"]
 async fn a_day_of_the_calendar_is_the_same_west_of_greenwich() {
     const FACTS: &str = "document.querySelector('.year dl').textContent";
     let site = Site::filled("west").await;
