@@ -9,12 +9,20 @@ use std::process::ExitCode;
 
 pub(super) async fn run(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
     println!("Configuration: no faults.");
-    let (database, is_there) = store::check(config.database_url.expose()).await?;
-    println!(
-        "Database: {database} {}",
-        if is_there { "can be opened." } else { "is not there yet; the server makes it." }
-    );
-    let Some(account) = &config.account else { return Ok(ExitCode::FAILURE) };
+    let database = store::check(config.database_url.expose()).await;
+    match &database {
+        Ok((name, true)) => println!("Database: {name} can be opened."),
+        Ok((name, false)) => println!("Database: {name} is not there yet; the server makes it."),
+        // Not the end: what is wrong with the homeserver is worth knowing, too.
+        Err(error) => println!("Database: {error}"),
+    }
+    let watches = homeserver(config).await?;
+    Ok(if database.is_ok() && watches { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Asks the homeserver, and says what it can do; false where no account is named.
+async fn homeserver(config: &Config) -> Result<bool, Box<dyn Error>> {
+    let Some(account) = &config.account else { return Ok(false) };
     let client = app::client(account, config.max_response_bytes)?;
     match &account.login {
         Login::Token(token) => client.set_token(Some(token.clone())),
@@ -35,7 +43,7 @@ pub(super) async fn run(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
         Ok(_) => println!("Transports: the homeserver offers none; clients use what they are configured with."),
         Err(error) => println!("Transports: not told ({error})."),
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(true)
 }
 
 fn capabilities(can: &Capabilities) {

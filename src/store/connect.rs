@@ -1,10 +1,13 @@
 //! Connections to the database: how each is set up, and what is said when there can be none.
 
 use super::Error;
-use super::hold::file_of;
+use super::hold::{beside, file_of};
 use super::space::{self, Space};
 use sqlx::any::{AnyPoolOptions, install_default_drivers};
 use sqlx::{AnyConnection, Connection, Executor, Row};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::path::Path;
 use std::time::Duration;
 use url::Url;
 
@@ -26,25 +29,53 @@ fn cannot(url: &str, source: sqlx::Error) -> Error {
 }
 
 /// Can the database be used? Gives its name, and whether it is there; a file that is not would be made by the server.
+/// Nothing is written, whatever it is that the address names.
 ///
 /// # Errors
-/// When it cannot be opened.
+/// When it cannot be opened or, as a file, not be written or made.
 pub async fn check(url: &str) -> Result<(String, bool), Error> {
-    let is_there = file_of(url)?.is_none_or(|file| file.exists());
-    if is_there {
-        once(url).await?;
-    }
+    let Some(file) = file_of(url)? else {
+        open(url).await?.close().await?;
+        return Ok((name(url), true));
+    };
+    let is_there = file.exists();
+    let usable = if is_there { is_database(&file) } else { can_be_made(url, &file) };
+    usable.map_err(|error| cannot(url, error.into()))?;
     Ok((name(url), is_there))
 }
 
-/// The file, or the server and its database: never a password.
+/// May the file be written, and does it begin as the format says? An empty one becomes a database.
+/// <https://sqlite.org/fileformat.html#magic_header_string>
+fn is_database(file: &Path) -> io::Result<()> {
+    let mut head = Vec::new();
+    OpenOptions::new().read(true).write(true).open(file)?.take(16).read_to_end(&mut head)?;
+    if head.is_empty() || head == b"SQLite format 3\0" { Ok(()) } else { Err(io::Error::other("it is no database")) }
+}
+
+/// Is there a folder in which a file can be made? One is, and is taken away again.
+fn can_be_made(url: &str, file: &Path) -> io::Result<()> {
+    if !with_create(url).contains("mode=rwc") {
+        return Err(io::Error::other("it is not there, and its address says (mode=) not to make it"));
+    }
+    let probe = beside(file, "check");
+    File::create_new(&probe)?;
+    std::fs::remove_file(&probe)
+}
+
+/// The file, or the server and its database: never a password, and so nothing of an address that may hold a part of one
+/// where the name stands.
 fn name(url: &str) -> String {
     if let Ok(Some(file)) = file_of(url) {
         return file.display().to_string();
     }
-    let Ok(url) = url.parse::<Url>() else { return "of that address".to_owned() };
+    let told = |address: &Url| {
+        let signs_in = usize::from(!address.username().is_empty());
+        url.matches('@').count() == signs_in && !address.path().trim_start_matches('/').contains('/')
+    };
+    let Some(url) = url.parse::<Url>().ok().filter(told) else { return "of that address".to_owned() };
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-    format!("{}{port}{}", url.host_str().unwrap_or_default(), url.path())
+    let name = format!("{}{port}{}", url.host_str().unwrap_or_default(), url.path());
+    name.trim_start_matches('/').to_owned()
 }
 
 /// `cache` in kB for each connection.
@@ -104,7 +135,7 @@ pub(super) fn with_create(url: &str) -> String {
 /// beside it the same rights. One that is there keeps the rights it has.
 pub(super) fn make_private(url: &str) -> Result<(), Error> {
     let Some(path) = file_of(url)?.filter(|_| url.contains("mode=rwc")) else { return Ok(()) };
-    let mut file = std::fs::OpenOptions::new();
+    let mut file = OpenOptions::new();
     file.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut file, 0o600);
@@ -117,6 +148,9 @@ pub(super) fn make_private(url: &str) -> Result<(), Error> {
 mod tests {
     use super::*;
     use crate::store::Store;
+    use sqlx::SqliteConnection;
+    use sqlx::sqlite::SqliteConnectOptions;
+    use std::str::FromStr;
 
     #[tokio::test]
     async fn what_is_no_database_is_said_at_once_and_by_name() {
@@ -126,7 +160,10 @@ mod tests {
         let url = format!("sqlite://{}", file.display());
         let said = Store::open(&url).await.unwrap_err().to_string();
         assert!(said.contains("notes.txt") && said.contains("file is not a database"), "{said}");
-        assert_eq!(check(&url).await.unwrap_err().to_string(), said);
+        let said = check(&url).await.unwrap_err().to_string();
+        assert!(said.contains("notes.txt cannot be opened: ") && said.contains("it is no database"), "{said}");
+        let said = check("sqlite://x.db?mode=odd").await.unwrap_err().to_string();
+        assert!(said.contains("cannot be opened: ") && said.contains("odd"), "{said}");
     }
 
     #[tokio::test]
@@ -136,9 +173,19 @@ mod tests {
         let url = format!("sqlite://{}", file.display());
         let name = file.display().to_string();
         assert_eq!(check(&url).await.unwrap(), (name.clone(), false));
-        assert!(!file.exists());
-        Store::open(&url).await.unwrap().close().await;
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        let said = check(&format!("{url}?mode=rw")).await.unwrap_err().to_string();
+        assert!(said.contains("not to make it"), "{said}");
+        let said = check(&url.replace("new.db", "gone/new.db")).await.unwrap_err().to_string();
+        assert!(said.contains("gone/new.db cannot be opened: ") && said.contains("No such file"), "{said}");
+        // Another program's database: its journal would stay changed.
+        let rollback = SqliteConnectOptions::from_str(&url).unwrap().create_if_missing(true);
+        let mut connection = SqliteConnection::connect_with(&rollback).await.unwrap();
+        connection.execute("create table other (n integer)").await.unwrap();
+        connection.close().await.unwrap();
+        let before = std::fs::read(&file).unwrap();
         assert_eq!(check(&url).await.unwrap(), (name, true));
+        assert_eq!((std::fs::read(&file).unwrap(), std::fs::read_dir(folder.path()).unwrap().count()), (before, 1));
     }
 
     #[test]
@@ -146,5 +193,11 @@ mod tests {
         assert_eq!(name("postgres://me:secret@host:5432/db?password=secret"), "host:5432/db");
         assert_eq!(name("postgres://host/db"), "host/db");
         assert_eq!(name("sqlite://callscope.db"), "callscope.db");
+        assert_eq!(name("postgres:///db?host=/run/postgresql"), "db");
+        for slip in
+            ["me:/abc@host/db", "me:12/ab@host:5432/db", "me:12?ab@host/db", "me:12#ab@h/db", "me:1@2/ab@host/db"]
+        {
+            assert_eq!(name(&format!("postgres://{slip}")), "of that address", "{slip}");
+        }
     }
 }

@@ -57,6 +57,9 @@ impl Hold {
             match server(url, who).await {
                 Ok(again) => *connection = again,
                 Err(error @ Error::Held { .. }) => return error,
+                Err(Error::Open { source: why, .. } | Error::Database(why)) => {
+                    tracing::warn!("the database's lock was lost and cannot be taken yet: {why}");
+                }
                 Err(error) => tracing::warn!("the database's lock was lost and cannot be taken yet: {error}"),
             }
         }
@@ -68,7 +71,8 @@ pub(super) fn file_of(url: &str) -> Result<Option<PathBuf>, Error> {
     if !url.starts_with("sqlite:") || url.contains(":memory:") || url.contains("mode=memory") {
         return Ok(None);
     }
-    Ok(Some(SqliteConnectOptions::from_str(url)?.get_filename().to_owned()))
+    let cannot = |source| Error::Open { database: "of that address".to_owned(), source };
+    Ok(Some(SqliteConnectOptions::from_str(url).map_err(cannot)?.get_filename().to_owned()))
 }
 
 /// The path with a word behind its name: `callscope.db` and `lock` are `callscope.db.lock`.
@@ -92,9 +96,11 @@ fn file(path: &Path, who: &str) -> Result<File, Error> {
     let path = real(path);
     let lock = beside(&path, "lock");
     let cannot = |source| Error::File { doing: "locking", path: lock.clone(), source };
+    // Its folder is not there, or may not be written: no database can be there either.
+    let nowhere = |source: std::io::Error| Error::Open { database: path.display().to_string(), source: source.into() };
     let mut options = OpenOptions::new();
     let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    let mut file = options.open(&lock).map_err(cannot)?;
+    let mut file = options.open(&lock).map_err(nowhere)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -162,5 +168,8 @@ mod tests {
         drop(first);
         Hold::take(&format!("sqlite://{}", link.display()), "process 3").await.unwrap();
         assert!(Hold::take("sqlite::memory:", "").await.is_ok());
+        let gone = format!("sqlite://{}", folder.path().join("gone/x.db").display());
+        let said = Hold::take(&gone, "process 4").await.unwrap_err().to_string();
+        assert!(said.contains("gone/x.db cannot be opened: ") && said.contains("No such file"), "{said}");
     }
 }

@@ -307,8 +307,9 @@ pub async fn of(store: &Store, viewer: Viewer, session_ids: &[String]) -> Result
     let mut connection = store.read.acquire().await?;
     let mut members = unpack(&OF_SESSIONS.of(&mut connection, session_ids).await?, member)?;
     members.sort_by(|one, other| {
-        let key = |of: &Member| (of.session_id.clone(), of.joined_ms, of.user_id.clone(), of.device_id.clone());
-        key(one).cmp(&key(other)).then_with(|| one.id.cmp(&other.id))
+        let call = one.session_id.cmp(&other.session_id).then(one.joined_ms.cmp(&other.joined_ms));
+        let whose = || (&one.user_id, &one.device_id, &one.id).cmp(&(&other.user_id, &other.device_id, &other.id));
+        call.then_with(whose)
     });
     Ok(members)
 }

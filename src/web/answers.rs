@@ -1,5 +1,6 @@
 //! Answers kept for a second: however many ask, each page is made once for each change and each second. While the one
-//! of a new second is made, and nothing has changed, all but the first to ask have that of the second before.
+//! of a new second is made, and nothing has changed, all but the first to ask have that of the second before: it is
+//! as old as a second and the time of this making.
 
 use super::Web;
 use super::{fresh, host};
@@ -15,8 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Its own second, and the next while a new one is made. Durations in pages count in seconds: an older answer would
-/// show.
+/// Its own second, and the next while a new one is made.
 const KEPT: Duration = Duration::from_secs(2);
 const BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// Longer questions are answered, but not kept.
@@ -39,7 +39,7 @@ struct Stored {
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
-    /// Has somebody begun to make the one of the next second?
+    /// Is somebody making the one of the next second?
     is_renewed: AtomicBool,
 }
 
@@ -56,14 +56,35 @@ impl Default for Answers {
     }
 }
 
+/// The turn of the one who makes the answer of a new second. If it ends without one, the next to ask has it.
+struct Renewal(Arc<Stored>);
+
+impl Drop for Renewal {
+    fn drop(&mut self) {
+        self.0.is_renewed.store(false, Ordering::Relaxed);
+    }
+}
+
+enum Turn {
+    /// Somebody else makes the new one: the one of the second before.
+    Before(Arc<Stored>),
+    /// Ask for it, or make it.
+    New(Option<Renewal>),
+}
+
 impl Answers {
-    /// The answer of the second before: for all but the first who asks in the new one.
-    async fn just_before(&self, key: &Key) -> Option<Arc<Stored>> {
+    async fn turn(&self, key: &Key) -> Turn {
         if self.0.contains_key(key) {
-            return None;
+            return Turn::New(None);
         }
-        let before = self.0.get(&Key { second: key.second - 1, ..key.clone() }).await?;
-        before.is_renewed.swap(true, Ordering::Relaxed).then_some(before)
+        let Some(before) = self.0.get(&Key { second: key.second - 1, ..key.clone() }).await else {
+            return Turn::New(None);
+        };
+        if before.is_renewed.swap(true, Ordering::Relaxed) {
+            Turn::Before(before)
+        } else {
+            Turn::New(Some(Renewal(before)))
+        }
     }
 }
 
@@ -82,9 +103,10 @@ pub async fn keep(
     // What is kept is the whole answer; whether the asker has it already is told afterwards.
     let known = fresh::known(req.request());
     req.headers_mut().remove(header::IF_NONE_MATCH);
-    if let Some(before) = answers.just_before(&key).await {
-        return Ok(req.into_response(before.response(known.as_deref())));
-    }
+    let _renewal = match answers.turn(&key).await {
+        Turn::Before(before) => return Ok(req.into_response(before.response(known.as_deref()))),
+        Turn::New(renewal) => renewal,
+    };
     let mut asked = Some(req);
     let mut answered: Option<HttpRequest> = None;
     let make = async {
@@ -203,12 +225,16 @@ mod tests {
             key((generation, second), &TestRequest::with_uri("/").to_srv_request()).expect("an answer that is kept")
         };
         answers.0.insert(key(1, 2), Arc::new(Stored::failure())).await;
-        let mut gets_it = Vec::new();
+        let (mut gets_it, mut turns) = (Vec::new(), Vec::new());
         for asked in [key(1, 2), key(2, 3), key(1, 3), key(1, 3), key(1, 4), key(1, 3)] {
-            gets_it.push(answers.just_before(&asked).await.is_some());
+            turns.push(answers.turn(&asked).await);
+            gets_it.push(matches!(turns.last(), Some(Turn::Before(_))));
         }
         assert_eq!(gets_it, [false, false, false, true, false, true], "never after a change, never of two seconds ago");
+        turns.clear();
+        let again = answers.turn(&key(1, 3)).await;
+        assert!(matches!(again, Turn::New(Some(_))), "who had the turn made nothing: the next one has it");
         answers.0.insert(key(1, 3), Arc::new(Stored::failure())).await;
-        assert!(answers.just_before(&key(1, 3)).await.is_none(), "the new one is there");
+        assert!(matches!(answers.turn(&key(1, 3)).await, Turn::New(None)), "the new one is there");
     }
 }
