@@ -49,6 +49,7 @@ async fn server() {
         seen_ms: now,
         position: None,
         rooms: (0..ROOMS).map(|n| room(n, now)).collect(),
+        invitations: Vec::new(),
     };
     write(&store, &Rules::default(), &batch).await.unwrap();
     let (changes, listener) = (Changes::default(), std::net::TcpListener::bind("127.0.0.1:0").unwrap());

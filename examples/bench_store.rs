@@ -76,7 +76,7 @@ fn renewing(at: usize) -> Arrival {
 
 fn batch(arrivals: Vec<Arrival>, source: Source) -> Batch {
     let room = RoomBatch { arrivals, ..RoomBatch::new("!room:server0.example.org", source) };
-    Batch { vantage_id: "bench".into(), seen_ms: T0, position: None, rooms: vec![room] }
+    Batch { vantage_id: "bench".into(), seen_ms: T0, position: None, rooms: vec![room], invitations: vec![] }
 }
 
 async fn open(folder: &tempfile::TempDir, name: &str) -> Store {

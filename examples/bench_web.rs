@@ -98,7 +98,13 @@ async fn fill(store: &Store, calls: usize) {
         for room in &mut rooms {
             room.watch = Some(Watch::Joined);
         }
-        let batch = Batch { vantage_id: "bench".into(), seen_ms: NOW - MINUTE, position: Some("s1".into()), rooms };
+        let batch = Batch {
+            vantage_id: "bench".into(),
+            seen_ms: NOW - MINUTE,
+            position: Some("s1".into()),
+            rooms,
+            invitations: vec![],
+        };
         write(store, &Rules::default(), &batch).await.unwrap();
         eprint!("\r{upto} of {calls} calls stored ");
     }

@@ -52,7 +52,7 @@ fn batch(room: &[Value]) -> Batch {
         in_timeline: true,
     };
     let room = RoomBatch { arrivals: room.iter().map(arrival).collect(), ..RoomBatch::new(ROOM, Source::Backfill) };
-    Batch { vantage_id: "v".into(), seen_ms: LATER, position: None, rooms: vec![room] }
+    Batch { vantage_id: "v".into(), seen_ms: LATER, position: None, rooms: vec![room], invitations: vec![] }
 }
 
 async fn take(store: &Store, room: &[Value]) {

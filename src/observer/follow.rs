@@ -82,7 +82,7 @@ impl Observer {
         Ok(if hasty { BREATH } else { Duration::ZERO })
     }
 
-    /// Brings one answer into the store, and answers invitations.
+    /// Brings one answer into the store.
     async fn take(&self, answer: SyncBatch) -> Result<(), Error> {
         for complaint in &answer.malformed {
             tracing::warn!("the homeserver sent something that is not Matrix, it was skipped: {complaint}");
@@ -100,13 +100,14 @@ impl Observer {
             seen_ms,
             position: Some(answer.next_batch),
             rooms: Vec::new(),
+            invitations: answer.invited.iter().map(|invite| self.answered(invite)).collect(),
         };
         for room in &answer.joined {
             batch.rooms.push(self.joined(room, known.get(&room.room_id).copied(), seen_ms));
         }
         batch.rooms.extend(answer.left.iter().map(|room| left(room, known.get(&room.room_id).copied(), seen_ms)));
         self.ingest(&batch).await?;
-        self.answer_invites(&answer.invited).await
+        Ok(())
     }
 
     fn joined(&self, room: &JoinedRoom, known: Option<Watch>, seen_ms: i64) -> RoomBatch {

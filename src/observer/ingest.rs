@@ -57,6 +57,9 @@ impl Observer {
             // What ended while nobody watched, without an event that tells, is found in the state.
             self.poll_due.notify_one();
         }
+        if batch.invitations.iter().any(|one| one.accepted) {
+            self.accepted.notify_one();
+        }
         if batch.rooms.iter().any(|room| room.gap.is_some()) {
             self.history.notify_one();
         }
@@ -65,6 +68,12 @@ impl Observer {
 
     /// A batch of one room.
     pub(super) fn one(&self, room: RoomBatch) -> Batch {
-        Batch { vantage_id: self.vantage_id.clone(), seen_ms: self.clock.now_ms(), position: None, rooms: vec![room] }
+        Batch {
+            vantage_id: self.vantage_id.clone(),
+            seen_ms: self.clock.now_ms(),
+            position: None,
+            rooms: vec![room],
+            invitations: Vec::new(),
+        }
     }
 }

@@ -127,10 +127,8 @@ pub struct Observer {
     poll_due: Arc<Notify>,
     /// Rings when it is time to ask other servers.
     probe_due: Arc<Notify>,
-    /// Invitations that policy allows, to be joined.
-    accepted: Arc<Mutex<Vec<RoomWish>>>,
-    /// Rings when there are more of them.
-    accepted_more: Arc<Notify>,
+    /// Rings when there is a new invitation to accept.
+    accepted: Arc<Notify>,
     /// What is wrong now.
     troubles: Arc<Mutex<troubles::Troubles>>,
     /// One sign-in at a time: a second login of the same device ends the token of the first.
@@ -156,7 +154,6 @@ impl Observer {
             poll_due: Arc::default(),
             probe_due: Arc::default(),
             accepted: Arc::default(),
-            accepted_more: Arc::default(),
             troubles: Arc::default(),
             signing_in: Arc::default(),
         }

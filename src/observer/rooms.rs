@@ -2,11 +2,13 @@
 
 use super::patience::Patience;
 use super::troubles::Work;
-use super::{Error, Observer, RoomWish};
+use super::{Error, Observer};
 use crate::matrix::Invite;
+use crate::rtc::session::server_of;
 use crate::store::batch::{RoomBatch, Source};
+use crate::store::invitations::Invitation;
+use crate::store::rooms;
 use crate::store::row::Watch;
-use crate::store::{rooms, vantages};
 use std::collections::HashSet;
 
 impl Observer {
@@ -40,26 +42,21 @@ impl Observer {
         Ok(joined)
     }
 
-    /// Passes invitations that policy allows on to be joined; counts the others and leaves them open.
-    pub(super) async fn answer_invites(&self, invites: &[Invite]) -> Result<(), Error> {
-        let mut refused = 0;
-        for invite in invites {
-            let by = invite.inviter.as_deref().unwrap_or_default();
-            let server = by.split_once(':').map_or("", |(_, server)| server);
-            let allowed = self.settings.invite_users.iter().any(|user| user == by)
-                || self.settings.invite_servers.iter().any(|name| name == server);
-            if !allowed || by.is_empty() {
-                refused += 1;
-                tracing::info!("an invitation to {} by {by:?} is not accepted: policy", invite.room_id);
-                continue;
-            }
-            let wish = RoomWish { room: invite.room_id.clone(), via: vec![server.to_owned()] };
-            self.accepted.lock().await.push(wish);
-            self.accepted_more.notify_one();
+    /// What policy says of an invitation; one that it does not allow stays open.
+    pub(super) fn answered(&self, invite: &Invite) -> Invitation {
+        let inviter = invite.inviter.clone().unwrap_or_default();
+        let accepted = self.allows(&inviter);
+        if !accepted {
+            tracing::info!("an invitation to {} by {inviter:?} is not accepted: policy", invite.room_id);
         }
-        if refused > 0 {
-            vantages::refused(&self.store, &self.vantage_id, refused).await?;
-        }
-        Ok(())
+        Invitation { room_id: invite.room_id.clone(), inviter, accepted }
+    }
+
+    /// May this user, by full id, invite us?
+    pub(super) fn allows(&self, inviter: &str) -> bool {
+        let server = server_of(inviter);
+        !inviter.is_empty()
+            && (self.settings.invite_users.iter().any(|user| user == inviter)
+                || self.settings.invite_servers.iter().any(|name| name == server))
     }
 }

@@ -5,8 +5,9 @@ use super::troubles::Work;
 use super::{Error, Observer, RoomWish};
 use crate::changes::Change;
 use crate::matrix;
-use crate::store::rooms;
+use crate::rtc::session::server_of;
 use crate::store::row::Watch;
+use crate::store::{invitations, rooms};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
@@ -41,13 +42,9 @@ impl Observer {
         let peek = self.settings.peek_rooms.iter().map(|room| Wish::new(room.clone(), Way::Peek));
         let mut wishes: Vec<Wish> = join.chain(peek).collect();
         loop {
-            for room in std::mem::take(&mut *self.accepted.lock().await) {
-                if !wishes.iter().any(|wish| wish.room.room == room.room) {
-                    wishes.push(Wish::new(room, Way::Accept));
-                }
-            }
+            let again = self.add_accepted(&mut wishes).await;
             wishes = self.try_due(wishes).await;
-            let next = wishes.iter().map(|wish| wish.due).min();
+            let next = wishes.iter().map(|wish| wish.due).chain(again).min();
             let due = async {
                 match next {
                     Some(due) => sleep_until(due).await,
@@ -56,9 +53,33 @@ impl Observer {
             };
             tokio::select! {
                 () = due => {}
-                () = self.accepted_more.notified() => {}
+                () = self.accepted.notified() => {}
             }
         }
+    }
+
+    /// Adds the invitations that policy accepted, also before the last stop; when to ask again if that failed.
+    async fn add_accepted(&self, wishes: &mut Vec<Wish>) -> Option<Instant> {
+        let open = match invitations::open(&self.store, &self.vantage_id).await {
+            Ok(open) => open,
+            Err(error) => {
+                tracing::error!("it could not be read which invitations are open: {error}");
+                return Some(Instant::now() + AGAIN);
+            }
+        };
+        for (room, inviter) in open {
+            if wishes.iter().any(|wish| wish.room.room == room) {
+                continue;
+            }
+            if self.allows(&inviter) {
+                let via = vec![server_of(&inviter).to_owned()];
+                wishes.push(Wish::new(RoomWish { room, via }, Way::Accept));
+            } else {
+                tracing::info!("the invitation to {room} by {inviter} is accepted no more: policy");
+                self.close_invitation(&room).await;
+            }
+        }
+        None
     }
 
     /// Tries those that are due; what is left is still wished for.
@@ -88,12 +109,14 @@ impl Observer {
             Ok(room_id) => {
                 tracing::info!("watching {} ({room_id})", room.room);
                 self.came_true(room).await;
+                self.close_invitation(&room.room).await;
                 self.succeeded(Work::Wishes).await;
                 None
             }
             Err(error) if wish.way == Way::Accept && (error.is_forbidden() || error.is_not_found()) => {
                 tracing::warn!("the invitation to {} holds no more: {error}", room.room);
                 self.wish_came_true(room).await;
+                self.close_invitation(&room.room).await;
                 self.succeeded(Work::Wishes).await;
                 None
             }
@@ -144,6 +167,12 @@ impl Observer {
     async fn wish_came_true(&self, wish: &RoomWish) {
         if let Err(error) = rooms::forget_wish(&self.store, &wish.room).await {
             tracing::error!("the wish for {} could not be forgotten: {error}", wish.room);
+        }
+    }
+
+    async fn close_invitation(&self, room_id: &str) {
+        if let Err(error) = invitations::close(&self.store, &self.vantage_id, room_id).await {
+            tracing::error!("the invitation to {room_id} could not be forgotten: {error}");
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::append::{self, Touched};
 use super::fresh::Fresh;
+use super::invitations::{self, Invitation};
 use super::memberships::{self, Change};
 use super::row::Watch;
 use super::{Error, Grain, Store, coverage, recount, refold, rooms, snapshots, vantages, walks};
@@ -84,6 +85,7 @@ pub struct Batch {
     /// The next position of the sync stream.
     pub position: Option<String>,
     pub rooms: Vec<RoomBatch>,
+    pub invitations: Vec<Invitation>,
 }
 
 /// What a commit changed, for [`crate::changes`].
@@ -109,6 +111,7 @@ pub async fn write(store: &Store, rules: &Rules, batch: &Batch) -> Result<Change
     for room in &batch.rooms {
         write_room(&mut tx, (rules, store.grain), batch, room, &mut changed).await?;
     }
+    invitations::note(&mut tx, &batch.vantage_id, &batch.invitations, batch.seen_ms).await?;
     if let Some(position) = &batch.position {
         changed.heard_anew = coverage::heard(&mut tx, &batch.vantage_id, batch.seen_ms).await?;
         vantages::moved(&mut tx, &batch.vantage_id, position, batch.seen_ms).await?;

@@ -182,7 +182,7 @@ fn join(id: &str, user: &str, time: i64) -> Arrival {
 
 async fn store(bed: &Bed, arrivals: Vec<Arrival>) {
     let room = RoomBatch { arrivals, ..RoomBatch::new("!r:h", Source::Backfill) };
-    let batch = Batch { vantage_id: "v".into(), seen_ms: NOW, position: None, rooms: vec![room] };
+    let batch = Batch { vantage_id: "v".into(), seen_ms: NOW, position: None, rooms: vec![room], invitations: vec![] };
     write(&bed.store, &Rules::default(), &batch).await.unwrap();
 }
 

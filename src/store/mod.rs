@@ -20,6 +20,7 @@ mod fresh;
 pub mod gauges;
 pub mod hold;
 pub mod holes;
+pub mod invitations;
 pub mod late;
 mod marks;
 pub mod memberships;

@@ -134,17 +134,6 @@ pub async fn polled(store: &Store, id: &str, now: i64) -> Result<(), Error> {
     Ok(())
 }
 
-const REFUSED: &str = "update vantages set invites_refused = invites_refused + $2 where id = $1";
-
-/// Counts invitations that policy does not accept.
-///
-/// # Errors
-/// When the database fails.
-pub async fn refused(store: &Store, id: &str, invites: i64) -> Result<(), Error> {
-    sqlx::query(REFUSED).bind(id).bind(invites).execute(&store.write).await?;
-    Ok(())
-}
-
 const ONLY: &str = "update vantages set retired_ms = case when id = $1 then null else coalesce(retired_ms, $2) end";
 
 /// Notes that we look from this one and from no other any more: what the others saw stays.

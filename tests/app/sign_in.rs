@@ -175,6 +175,32 @@ async fn an_invitation_is_tried_again_when_the_homeserver_was_busy() {
 }
 
 #[tokio::test]
+async fn an_accepted_invitation_outlives_a_restart() {
+    let bed = Bed::new().await;
+    bed.room(&[ALICE]);
+    let [good, late] = [(); 2].map(|()| bed.hs.create_room(NewRoom::default()));
+    let app = bed.start_with(&[("INVITES_ALLOW_SERVERS", "good.example late.example")]).await;
+    app.ready().await;
+    bed.hs.join_user(&good, "@ann:good.example", now());
+    bed.hs.join_user(&late, "@lea:late.example", now());
+    bed.hs.inject(Fault::lasting("/join/", FaultKind::RateLimited { retry_after_ms: 100_000, header: false }));
+    bed.hs.invite(&good, &bed.bot, "@ann:good.example", now());
+    bed.hs.invite(&late, &bed.bot, "@lea:late.example", now());
+    crate::support::eventually("both are tried", 30, async || (bed.hs.count("/join/") == 2).then_some(())).await;
+    app.app.stop().await;
+    bed.hs.clear_faults();
+    // What policy no longer allows is not joined.
+    let app = bed.start_with(&[("INVITES_ALLOW_SERVERS", "good.example")]).await;
+    crate::support::eventually("the room", 30, async || {
+        let answer = app.http.get(&format!("/api/v1/rooms/{}", crate::support::http::quote(&good))).await;
+        (answer.body["watch"] == "joined").then_some(())
+    })
+    .await;
+    app.app.stop().await;
+    assert_eq!(bed.hs.count("/join/"), 3, "and not the other");
+}
+
+#[tokio::test]
 async fn a_join_that_hangs_stops_nothing() {
     let bed = Bed::new().await;
     let room = bed.room(&[ALICE]);

@@ -122,7 +122,13 @@ impl Site {
         };
         let arrivals = events.into_iter().map(arrival).collect();
         let room = RoomBatch { arrivals, watch: Some(Watch::Joined), ..RoomBatch::new(room, Source::Sync) };
-        let batch = Batch { vantage_id: "v".into(), seen_ms, position: Some("s1".into()), rooms: vec![room] };
+        let batch = Batch {
+            vantage_id: "v".into(),
+            seen_ms,
+            position: Some("s1".into()),
+            rooms: vec![room],
+            invitations: vec![],
+        };
         batch::write(&self.store, &Rules::default(), &batch).await.unwrap();
         self.changes.announce(Change::Observer);
     }
