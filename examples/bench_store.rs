@@ -40,11 +40,38 @@ fn event(at: usize, device: usize, time: i64, created: i64, joined: bool) -> Arr
     } else {
         json!({})
     };
-    let json: Value = json!({"event_id": format!("${:0>43}", format!("{:x}", at.wrapping_mul(0x9E37_79B9_7F4A_7C15))),
-        "type": "org.matrix.msc3401.call.member", "sender": user, "origin_server_ts": time,
-        "state_key": format!("_{user}_DEVICE{device:04}_m.call"), "content": content});
+    arrival(
+        at,
+        json!({"type": "org.matrix.msc3401.call.member", "sender": user, "origin_server_ts": time,
+        "state_key": format!("_{user}_DEVICE{device:04}_m.call"), "content": content}),
+    )
+}
+
+fn arrival(at: usize, mut json: Value) -> Arrival {
+    json["event_id"] = json!(format!("${:0>43}", format!("{:x}", at.wrapping_mul(0x9E37_79B9_7F4A_7C15))));
     let event = RoomEvent::from_json(&json, None).unwrap();
     Arrival { json: json.to_string(), event: event.into(), in_timeline: true }
+}
+
+/// A slot that is opened for each call of two by sticky events, and closed after it.
+fn slots(at: usize) -> Arrival {
+    let (round, step) = (at / 6, at % 6);
+    let time = T0 + i64::try_from(round).unwrap() * 3_600_000 + i64::try_from(step).unwrap() * 60_000;
+    let (user, key) = (format!("@user{}:server1.example.org", step % 2), format!("key{round}{}", step % 2));
+    let json = if step % 5 == 0 {
+        let status = if step == 0 { "open" } else { "closed" };
+        json!({"type": "org.matrix.msc4143.rtc.slot", "sender": user, "origin_server_ts": time, "state_key": "m.call#ROOM",
+            "content": {"status": status, "application": {"type": "m.call"}}})
+    } else {
+        let mut content = json!({"msc4354_sticky_key": key});
+        if step < 3 {
+            content = json!({"slot_id": "m.call#ROOM", "application": {"type": "m.call"}, "msc4354_sticky_key": key,
+                "member": {"id": key, "user_id": user, "device_id": "DEVICE"}, "rtc_transports": [], "versions": []});
+        }
+        json!({"type": "org.matrix.msc4143.rtc.member", "sender": user, "origin_server_ts": time, "content": content,
+            "msc4354_sticky": {"duration_ms": 3_600_000}})
+    };
+    arrival(at, json)
 }
 
 /// Calls with gaps between them: two devices join, a minute later they leave.
@@ -294,4 +321,5 @@ async fn main() {
     ingest("slot with gaps", gaps, events).await;
     ingest("lounge, never empty", lounge, events).await;
     ingest("one device renewing", renewing, events).await;
+    ingest("slot opened each time", slots, events).await;
 }

@@ -20,8 +20,8 @@ pub(super) struct Touched {
     pub chains: BTreeMap<String, (i64, i64)>,
     /// For each user the events of its standing in the room that changed, by id, as they were before.
     pub presence: BTreeMap<String, BTreeMap<String, Option<RoomEvent>>>,
-    /// A slot event came: all sticky chains of the room may change.
-    pub slots: bool,
+    /// Slots of which an event or its redaction came.
+    pub slots: BTreeSet<String>,
     /// The room's creation came, ms: stays that claim to have begun before it change.
     pub created_ms: Option<i64>,
     /// The room's creation is another one than we knew: all chains may change.
@@ -331,7 +331,7 @@ async fn touch(tx: &mut Tx, room_id: &str, news: &[News], touched: &mut Touched)
                 let news = touched.presence.entry(user.clone()).or_default();
                 news.entry(event.event_id.clone()).or_insert_with(|| new.old.clone());
             }
-            (Kind::Slot, _) => touched.slots = true,
+            (Kind::Slot, Some(slot)) => touched.slots.extend([slot.clone()]),
             (Kind::Create, Some(_)) => {
                 touched.everything |= new.old.is_some() || touched.created_ms.is_some();
                 touched.created_ms = Some(event.time());
@@ -345,7 +345,7 @@ async fn touch(tx: &mut Tx, room_id: &str, news: &[News], touched: &mut Touched)
     Ok(())
 }
 
-const CHAIN_OF: &str = "select kind, chain, time_ms from events where event_id = $1 and room_id = $2";
+const CHAIN_OF: &str = "select kind, state_key, chain, time_ms from events where event_id = $1 and room_id = $2";
 
 async fn redaction(tx: &mut Tx, room_id: &str, new: &News, touched: &mut Touched) -> Result<(), Error> {
     let Some(target) = &new.event.redacts else { return Ok(()) };
@@ -353,7 +353,9 @@ async fn redaction(tx: &mut Tx, room_id: &str, new: &News, touched: &mut Touched
     // What is not known yet will itself be news.
     let Some(row) = query.fetch_optional(&mut **tx).await? else { return Ok(()) };
     let (kind, time): (String, i64) = (row.try_get("kind")?, row.try_get("time_ms")?);
-    touched.slots |= Kind::of(&kind) == Kind::Slot;
+    if Kind::of(&kind) == Kind::Slot {
+        touched.slots.extend(row.try_get::<Option<String>, _>("state_key")?);
+    }
     if let Some(chain) = row.try_get::<Option<String>, _>("chain")? {
         // From the redacted event on: what a checkpoint after it carries does not know of the redaction.
         let (from, to) = new.span();

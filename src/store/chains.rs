@@ -3,8 +3,11 @@
 use super::append::Touched;
 use super::events::{event, member_event};
 use super::rows::Rows;
+use super::slots::{self, Course};
 use super::{Error, Tx};
 use crate::rtc::event::RoomEvent;
+use crate::rtc::fold::Rules;
+use crate::rtc::member::parse;
 use crate::rtc::room::{Presence, Room};
 use sqlx::Row;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -14,7 +17,6 @@ const WHOLE: (i64, i64) = (i64::MIN, i64::MAX);
 /// For each chain the first and the last time, ms, at which something changed.
 pub(super) type Spans = BTreeMap<String, (i64, i64)>;
 
-const STICKY: &str = "select distinct chain from chains where room_id = $1 and chain like 'k%'";
 const ALL: &str = "select distinct chain from chains where room_id = $1";
 const CREATIONS: &str = "select count(*) from events where room_id = $1 and chain is null and kind = 'm.room.create'";
 // Who claims to have joined before the room was there is taken by its creation, and nobody else.
@@ -25,6 +27,7 @@ pub(super) async fn touched(
     tx: &mut Tx,
     room_id: &str,
     touched: &Touched,
+    rules: &Rules,
     conditions: &mut Conditions,
 ) -> Result<Spans, Error> {
     let mut wider = Touched { chains: touched.chains.clone(), ..Touched::default() };
@@ -37,11 +40,15 @@ pub(super) async fn touched(
             wider.chain(&chain, WHOLE.0, WHOLE.1);
         }
     }
-    for (sql, all) in [(ALL, everything), (STICKY, touched.slots)] {
-        if all {
-            for chain in sqlx::query_scalar::<_, String>(sql).bind(room_id).fetch_all(&mut **tx).await? {
-                wider.chain(&chain, WHOLE.0, WHOLE.1);
-            }
+    if everything {
+        for chain in sqlx::query_scalar::<_, String>(ALL).bind(room_id).fetch_all(&mut **tx).await? {
+            wider.chain(&chain, WHOLE.0, WHOLE.1);
+        }
+    }
+    for slot_id in &touched.slots {
+        let Some(span) = slots::follow(tx, room_id, slot_id).await? else { continue };
+        for chain in slots::concerned(tx, room_id, span, rules.sticky_max_ms).await? {
+            wider.chain(&chain, span.0, span.1);
         }
     }
     by_presence(tx, room_id, touched, conditions, &mut wider).await?;
@@ -100,14 +107,12 @@ pub(super) struct Conditions {
     whole_room: Vec<RoomEvent>,
     /// For each user who was asked for the events of its standing in the room.
     presence: HashMap<String, Vec<RoomEvent>>,
+    /// For each slot that was asked for, from when on it is known, ms, and its changes.
+    slots: HashMap<String, (i64, Course)>,
 }
 
-const ROOM_EVENTS: &str = "select * from events where room_id = $1
-    and chain is null and kind in ('m.room.create', 'org.matrix.msc4143.rtc.slot', 'm.rtc.slot') order by event_id";
-// `cross join`: SQLite then keeps this order. It would read the whole room for redactions, a room has few slots.
-const SLOT_REDACTIONS: &str =
-    "select r.* from events s cross join events r where r.redacts = s.event_id and r.room_id = s.room_id
-    and s.room_id = $1 and s.chain is null and s.kind in ('org.matrix.msc4143.rtc.slot', 'm.rtc.slot')";
+const CREATION: &str = "select * from events where room_id = $1
+    and chain is null and kind = 'm.room.create' order by event_id";
 static PRESENCE: Rows = Rows::new(
     "select * from events where room_id = $1 and chain is null and kind = 'm.room.member' and state_key in (",
     "?",
@@ -117,10 +122,27 @@ static PRESENCE: Rows = Rows::new(
 impl Conditions {
     /// Reads what holds for the whole room.
     pub async fn read(&mut self, tx: &mut Tx, room_id: &str) -> Result<(), Error> {
-        for sql in [ROOM_EVENTS, SLOT_REDACTIONS] {
-            for row in sqlx::query(sql).bind(room_id).fetch_all(&mut **tx).await? {
-                self.whole_room.push(event(&row)?);
-            }
+        for row in sqlx::query(CREATION).bind(room_id).fetch_all(&mut **tx).await? {
+            self.whole_room.push(event(&row)?);
+        }
+        Ok(())
+    }
+
+    /// Reads how the slots that these sticky events name stood at a time, ms, and changed since.
+    pub async fn know_slots<'e>(
+        &mut self,
+        tx: &mut Tx,
+        room_id: &str,
+        events: impl Iterator<Item = &'e RoomEvent>,
+        from: i64,
+    ) -> Result<(), Error> {
+        let joins = events.filter(|event| event.state_key.is_none()).flat_map(|event| parse(event).joins);
+        let mut slots: BTreeSet<String> = joins.map(|(_, join)| join.slot.as_str().to_owned()).collect();
+        slots.retain(|slot| self.slots.get(slot).is_none_or(|(known, _)| *known > from));
+        let slots: Vec<&str> = slots.iter().map(String::as_str).collect();
+        let mut courses = slots::since(tx, room_id, &slots, from).await?;
+        for slot in slots {
+            self.slots.insert(slot.to_owned(), (from, courses.remove(slot).unwrap_or_default()));
         }
         Ok(())
     }
@@ -148,7 +170,11 @@ impl Conditions {
     pub fn room(&self, events: &[&RoomEvent]) -> Room {
         let senders: BTreeSet<&str> = events.iter().map(|event| event.sender.as_str()).collect();
         let presence = senders.into_iter().filter_map(|sender| self.presence.get(sender)).flatten();
-        Room::from_events(self.whole_room.iter().chain(presence).chain(events.iter().copied()))
+        let mut room = Room::from_events(self.whole_room.iter().chain(presence).chain(events.iter().copied()));
+        for (slot, (_, course)) in &self.slots {
+            room.set_slot(slot, course.clone());
+        }
+        room
     }
 }
 
@@ -165,6 +191,7 @@ pub(super) async fn read(tx: &mut Tx, room_id: &str, chain: &str, cut: i64) -> R
     let mut conditions = Conditions::default();
     conditions.read(tx, room_id).await?;
     conditions.know(tx, room_id, events.iter().map(|event| event.sender.as_str())).await?;
+    conditions.know_slots(tx, room_id, events.iter(), i64::MIN).await?;
     let room = conditions.room(&events.iter().collect::<Vec<_>>());
     Ok((events, room))
 }

@@ -47,6 +47,7 @@ pub mod sessions;
 mod sightings;
 pub mod signs;
 pub mod skew;
+mod slots;
 pub mod snapshots;
 pub mod sorted;
 mod space;

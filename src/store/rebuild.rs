@@ -7,7 +7,7 @@ use super::packed::unpack;
 use super::recount::{self, Outcome};
 use super::refold::{GROUP, Work};
 use super::sessions::{self, session_columns};
-use super::{Error, Store, Tx, batch, days, int, memberships, rooms, stats, tally};
+use super::{Error, Store, Tx, batch, days, int, memberships, rooms, slots, stats, tally};
 use crate::rtc::fold::Rules;
 use crate::rtc::session::{Count, Session};
 use sqlx::AnyConnection;
@@ -44,6 +44,9 @@ const SOME: &str = "select distinct chain from events where room_id = $1 and cha
 pub async fn step(store: &Store, rules: &Rules, room_id: &str, place: Place) -> Result<Option<Place>, Error> {
     let mut tx = store.writing().await?;
     rooms::count_write(&mut tx, room_id).await?;
+    if place == Place::default() {
+        slots::again(&mut tx, room_id).await?;
+    }
     let mut place = place;
     let mut chains: Vec<(String, (i64, i64))> =
         place.open.drain(..).map(|(chain, reached)| (chain, (reached, i64::MAX))).collect();

@@ -30,7 +30,7 @@ pub(super) async fn refold(
     touched: &mut Touched,
 ) -> Result<Vec<Change>, Error> {
     let mut conditions = Conditions::default();
-    let spans = chains::touched(tx, room_id, touched, &mut conditions).await?;
+    let spans = chains::touched(tx, room_id, touched, rules, &mut conditions).await?;
     if spans.is_empty() {
         return Ok(Vec::new());
     }
@@ -73,6 +73,14 @@ impl Task {
 
     fn begins(&self) -> i64 {
         self.from.at_ms.unwrap_or(i64::MIN)
+    }
+
+    /// From when on, ms, it matters which slots are open; `None` = never. Before its first event a chain says nothing.
+    fn matters_from(&self, page: Option<&Page>) -> Option<i64> {
+        let events = || page.into_iter().flat_map(|page| &page.events);
+        // An event may be moved by a link; what is sticky has none.
+        let own = |event: &Arc<RoomEvent>| if event.replaces_state.is_some() { i64::MIN } else { event.time() };
+        self.from.at_ms.or_else(|| events().map(own).min())
     }
 
     fn ends(&self) -> i64 {
@@ -152,6 +160,9 @@ impl<'a> Work<'a> {
         let events: Vec<&RoomEvent> =
             pages.values().flat_map(|page| &page.events).map(AsRef::as_ref).chain(carried).collect();
         self.conditions.know(tx, self.room_id, events.iter().map(|event| event.sender.as_str())).await?;
+        let sticky = tasks.iter().filter(|task| task.chain.starts_with('k'));
+        let from = sticky.filter_map(|task| task.matters_from(pages.get(&task.chain))).min().unwrap_or(i64::MIN);
+        self.conditions.know_slots(tx, self.room_id, events.iter().copied(), from).await?;
         let room = self.conditions.room(&events);
         self.cut(tx, &tasks, &mut pages).await?;
         self.stored(tx, &tasks, &pages).await?;
