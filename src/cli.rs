@@ -47,9 +47,9 @@ enum Command {
     Serve,
     /// Show the pages with made-up calls: a simulated homeserver, nothing real is contacted.
     Demo {
-        /// Where to serve the pages.
-        #[arg(long, default_value = "127.0.0.1:8080")]
-        bind: SocketAddr,
+        /// Where to serve the pages; else CALLSCOPE_BIND, else 127.0.0.1:8080.
+        #[arg(long)]
+        bind: Option<SocketAddr>,
         /// Another number makes another world.
         #[arg(long, default_value_t = 7)]
         seed: u64,
@@ -105,8 +105,8 @@ enum Command {
     /// May a homeserver be restarted now? Exit code 0: no call with a member of it, nor on an SFU of it; 1: busy, and which
     /// calls; 2: cannot be told.
     Idle {
-        /// The homeserver's name, as in user ids.
-        #[arg(long, value_name = "NAME")]
+        /// The homeserver's name, as in user ids: example.org.
+        #[arg(long, value_name = "NAME", value_parser = server_name)]
         server: String,
         /// The host of an SFU of it, where that is not its name or a name below it; may be given several times.
         #[arg(long, value_name = "HOST")]
@@ -139,6 +139,14 @@ struct How {
     /// Another Callscope than the one of this configuration.
     #[arg(long)]
     url: Option<String>,
+}
+
+/// A name that no user id can have would always seem idle.
+fn server_name(text: &str) -> Result<String, String> {
+    match ruma::ServerName::parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err("this is not a server name; write it as in user ids: example.org".to_owned()),
+    }
 }
 
 /// Runs the program; the exit code is 2 for wrong configuration, 1 for what went wrong later.

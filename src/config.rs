@@ -173,7 +173,7 @@ impl Config {
         let invites = invites(layers);
         let (events_days, calls_days) = (days(layers, "retention.events"), days(layers, "retention.calls"));
         let probe = probe(layers);
-        let (bind, public_url) = (layers.parsed("bind", check::bind), layers.parsed("public_url", check::web_address));
+        let (bind, public_url) = (layers.parsed("bind", check::bind), layers.parsed("public_url", check::public_url));
         let programs = programs(layers);
         let log = layers.parsed("log", check::log);
         let max_response_mb = layers.number("max_response_mb", 1, 1024);

@@ -1,5 +1,6 @@
 //! `callscope backfill`: reads the history of rooms in the foreground and shows how it gets on.
 
+use super::look::say;
 use crate::app;
 use crate::changes::Changes;
 use crate::clock::Clock;
@@ -121,7 +122,7 @@ async fn finish(
         eprintln!("{room} could not be read: {why}");
     }
     let (pages, found) = (sums.pages - look.before.pages, sums.found - look.before.found);
-    println!(
+    say!(
         "{} of {} rooms read; {pages} pages and {found} new events in {seconds:.1} s, {} pages and {} events with all runs before.",
         sums.rooms - sums.open,
         sums.rooms,
@@ -129,15 +130,15 @@ async fn finish(
         sums.found
     );
     if stopped {
-        println!("Stopped. All of it is kept; the same command, or the server, goes on from here.");
+        say!("Stopped. All of it is kept; the same command, or the server, goes on from here.");
         return Ok(ExitCode::from(STOPPED));
     }
     if !unread.is_empty() || sums.open > 0 {
-        println!("What is missing can be tried again: the same command, or the server, goes on from here.");
+        say!("What is missing can be tried again: the same command, or the server, goes on from here.");
         return Ok(ExitCode::FAILURE);
     }
     if pages == 0 {
-        println!("There was nothing to do. What happened since the server ran last, it reads at its next start.");
+        say!("There was nothing to do. What happened since the server ran last, it reads at its next start.");
     }
     Ok(ExitCode::SUCCESS)
 }

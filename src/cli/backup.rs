@@ -1,5 +1,6 @@
 //! `callscope backup` and `callscope restore`: a copy of the database, and back.
 
+use super::look::say;
 use crate::config::Config;
 use crate::store::backup::{self, Contents};
 use std::error::Error;
@@ -16,7 +17,7 @@ pub(super) async fn backup(config: &Config, file: &Path) -> Result<ExitCode, Box
         return Err(ON_POSTGRES.into());
     }
     let contents = backup::take(url, file).await?;
-    println!("{}: {}", file.display(), words(&contents));
+    say!("{}: {}", file.display(), words(&contents));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -29,11 +30,11 @@ pub(super) async fn restore(config: &Config, file: &Path) -> Result<ExitCode, Bo
     let stamp = now.strftime("%Y%m%dT%H%M%SZ").to_string();
     let who = format!("process {}, which restores a backup", std::process::id());
     let done = backup::restore(url, file, &stamp, &who).await?;
-    println!("{} is now what {} holds: {}", done.database.display(), file.display(), words(&done.contents));
+    say!("{} is now what {} holds: {}", done.database.display(), file.display(), words(&done.contents));
     if let Some(aside) = done.aside {
-        println!("The database before is kept as {}; remove it when you need it no more.", aside.display());
+        say!("The database before is kept as {}; remove it when you need it no more.", aside.display());
     }
-    println!("At its next start Callscope reads what happened since from the homeserver.");
+    say!("At its next start Callscope reads what happened since from the homeserver.");
     Ok(ExitCode::SUCCESS)
 }
 

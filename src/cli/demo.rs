@@ -10,7 +10,14 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use tempfile::TempDir;
 
-pub(super) async fn run(bind: SocketAddr, seed: u64) -> Result<ExitCode, Box<dyn Error>> {
+pub(super) async fn run(bind: Option<SocketAddr>, seed: u64) -> Result<ExitCode, Box<dyn Error>> {
+    let bind = match (bind, std::env::var("CALLSCOPE_BIND")) {
+        (Some(bind), _) => bind,
+        (None, Ok(text)) => {
+            text.parse().map_err(|_| format!("CALLSCOPE_BIND: {text:?} is not an address and a port"))?
+        }
+        (None, Err(_)) => SocketAddr::from(([127, 0, 0, 1], 8080)),
+    };
     telemetry::start("info")?;
     let homeserver = Homeserver::start(0).await?;
     let clock = Clock::System;

@@ -1,5 +1,6 @@
 //! `callscope derive`: a room's events in, memberships and calls out, as JSON.
 
+use super::look::{print, text};
 use crate::clock::Clock;
 use crate::matrix::repair;
 use crate::rtc::event::RoomEvent;
@@ -15,11 +16,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 pub(super) fn run(file: &Path, now: Option<i64>, slot_policy: SlotPolicy) -> Result<ExitCode, Box<dyn Error>> {
-    let text = read(file).map_err(|error| format!("{} cannot be read: {error}", file.display()))?;
+    let events = read(file).map_err(|error| format!("{} cannot be read: {error}", file.display()))?;
     let now = now.unwrap_or_else(|| Clock::System.now_ms());
-    let answer = answer(&text, now, Rules { slot_policy, ..Rules::default() })?;
-    println!("{}", serde_json::to_string_pretty(&answer)?);
-    Ok(ExitCode::SUCCESS)
+    let answer = answer(&events, now, Rules { slot_policy, ..Rules::default() })?;
+    print(&format!("{answer:#}\n"))
 }
 
 fn read(file: &Path) -> std::io::Result<Vec<u8>> {
@@ -55,14 +55,27 @@ fn answer(text: &[u8], now: i64, rules: Rules) -> Result<Value, Box<dyn Error>> 
 
 /// A JSON array, a `/messages` answer, or JSON values one after the other (NDJSON, or one event alone). What a strict
 /// reader refuses is repaired as the server does it: one hostile event must not hide the room.
-fn parse(text: &[u8]) -> Result<Vec<Value>, Box<dyn Error>> {
-    let values = read_all(text).or_else(|error| {
+fn parse(bytes: &[u8]) -> Result<Vec<Value>, Box<dyn Error>> {
+    let values = read_all(bytes).or_else(|error| {
         // Nothing that is missing can be put back.
-        if error.is_eof() { Err(error) } else { read_all(repair(text).as_bytes()).map_err(|_| error) }
+        if error.is_eof() { Err(error) } else { read_all(repair(bytes).as_bytes()).map_err(|_| error) }
     });
     let values = values.map_err(|error| {
         format!("this is not JSON ({error}); give a JSON array of events, one event a line, or a /messages answer")
     })?;
+    if values.is_empty() {
+        return Err("there is nothing to read; give a JSON array of events, or a /messages answer".into());
+    }
+    // Without this, a refused question would look like a room without calls.
+    let refused = |value: &&Value| value["errcode"].is_string() && value.get("event_id").is_none();
+    if let Some(error) = values.iter().find(refused) {
+        return Err(format!(
+            "this is no event but an error of the homeserver: {}: {}",
+            text(&error["errcode"]),
+            text(&error["error"])
+        )
+        .into());
+    }
     Ok(values.into_iter().flat_map(events_of).collect())
 }
 
@@ -157,5 +170,8 @@ mod tests {
             json!([{"event_id": null, "reason": "no_event_id"}, {"event_id": "$x", "reason": "no_type"}])
         );
         assert!(parse(b"nonsense").unwrap_err().to_string().contains("/messages"));
+        let refused = parse(br#"{"errcode":"M_FORBIDDEN","error":"not in the room"}"#).unwrap_err().to_string();
+        assert!(refused.ends_with("error of the homeserver: M_FORBIDDEN: not in the room"), "{refused}");
+        assert!(parse(b" \n").unwrap_err().to_string().contains("nothing to read"));
     }
 }

@@ -9,7 +9,12 @@ use std::time::Duration;
 pub(super) async fn run(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
     let address = reachable(config.bind);
     let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?;
-    let status = client.get(format!("http://{address}/healthz")).send().await?.status();
+    let answer = client.get(format!("http://{address}/healthz")).send().await;
+    let status = answer
+        .map_err(|_| {
+            format!("no Callscope answers at http://{address}; start it, or set the CALLSCOPE_BIND that it has")
+        })?
+        .status();
     if status.is_success() {
         return Ok(ExitCode::SUCCESS);
     }

@@ -92,8 +92,11 @@ fn silent(status: &Value) -> Vec<String> {
         let heard = one["last_sync_ms"].as_i64().max(one["last_poll_ms"].as_i64());
         one["mode"] == "follow" && heard.is_none_or(|heard| now.saturating_sub(heard) > SILENT_MS)
     };
-    let vantages = entries(&status["vantages"]).iter().filter(old);
-    vantages.map(|one| format!("{} heard nothing for more than five minutes", text(&one["user_id"]))).collect()
+    let words = |one: &Value| match one["last_sync_ms"].as_i64().max(one["last_poll_ms"].as_i64()) {
+        Some(_) => format!("{} heard nothing for more than five minutes", text(&one["user_id"])),
+        None => format!("{} has heard nothing yet", text(&one["user_id"])),
+    };
+    entries(&status["vantages"]).iter().filter(old).map(words).collect()
 }
 
 /// The call in a line, where the server is in it or carries it.

@@ -28,11 +28,23 @@ pub(super) async fn calls(server: &Server, asked: Calls) -> Result<ExitCode, Box
         return print(&pretty(&list));
     }
     let calls = entries(&list["data"]);
-    if calls.is_empty() {
-        return print(if asked.active { "No call runs now.\n" } else { "No call is known.\n" });
-    }
     let head = ["STARTED (UTC)", "LASTED", "NOW", "PEOPLE", "ROOM", "SERVERS", "STATE", "ID"];
-    print(&table(&head, calls.iter().map(call).collect()))
+    let said = match calls {
+        [] if asked.active && list["unknown"] == true => String::new(),
+        [] if asked.active => "No call runs now.\n".to_owned(),
+        [] => "No call is known.\n".to_owned(),
+        _ => table(&head, calls.iter().map(call).collect()),
+    };
+    print(&said)?;
+    if list["unknown"] != true {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let since = list["unknown_since_at"].as_str().map(|_| format!(" since {}", time(&list["unknown_since_at"])));
+    eprintln!(
+        "callscope: which calls run now cannot be told: the homeserver is not heard{}; callscope status says why",
+        since.unwrap_or_default()
+    );
+    Ok(ExitCode::FAILURE)
 }
 
 fn call(call: &Value) -> Vec<String> {
@@ -201,8 +213,16 @@ fn table(head: &[&str], mut rows: Vec<Vec<String>>) -> String {
     text
 }
 
+/// A line on standard output, as `println!`; a reader that has had enough is no fault.
+macro_rules! say {
+    ($($words:tt)*) => {{
+        let _ = $crate::cli::look::print(&(format!($($words)*) + "\n"));
+    }};
+}
+pub(super) use say;
+
 /// Prints; a reader that has had enough, such as `head`, is no fault.
-pub(super) fn print(text: &str) -> Result<ExitCode, Box<dyn Error>> {
+pub(in crate::cli) fn print(text: &str) -> Result<ExitCode, Box<dyn Error>> {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(ExitCode::SUCCESS),

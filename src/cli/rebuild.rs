@@ -1,5 +1,6 @@
 //! `callscope rebuild`: derives every call again from the stored events, also beside a running server.
 
+use super::look::say;
 use crate::config::Config;
 use crate::rtc::fold::Rules;
 use crate::store::hold::Hold;
@@ -13,6 +14,9 @@ const BAR: &str = "{msg}  {wide_bar} {human_pos}/{human_len} events  {per_sec}  
 
 pub(super) async fn run(config: &Config, room: Option<&str>) -> Result<ExitCode, Box<dyn Error>> {
     let url = config.database_url.expose();
+    if let (name, false) = store::check(url).await? {
+        return Err(format!("there is no database {name}; name the right one with CALLSCOPE_DATABASE_URL").into());
+    }
     let who = format!("process {}, which begins to derive everything again", std::process::id());
     let store = match Hold::take(url, &who).await {
         // Nobody serves: bring the database to our shape, then let a server begin whenever it likes.
@@ -47,7 +51,7 @@ async fn all(store: &Store, rules: &Rules, room: Option<&str>) -> Result<ExitCod
     bar.finish();
     let (bytes, stays) = rebuild::weight(store).await?;
     let each = bytes.checked_div(stays).map_or_else(String::new, |each| format!(", {each} bytes for each"));
-    println!(
+    say!(
         "Derived again: {} rooms, {events} member events. The database has {bytes} bytes and {stays} memberships{each}.",
         rooms.len()
     );

@@ -25,6 +25,15 @@ pub(super) fn web_address(text: &str) -> Checked<Url> {
     Ok(url)
 }
 
+/// The address of these pages, which are at the root of their name.
+pub(super) fn public_url(text: &str) -> Checked<Url> {
+    let url = web_address(text)?;
+    if url.path() != "/" {
+        return Err(format!("{} goes on with a path, and these pages need a name of their own", quoted(text)));
+    }
+    Ok(url)
+}
+
 /// The origin of a web page, as browsers write it, or `*`.
 pub(super) fn origin(text: &str) -> Checked<String> {
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));

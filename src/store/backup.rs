@@ -57,6 +57,9 @@ pub async fn take(url: &str, to: &Path) -> Result<Contents, Error> {
 pub async fn restore(url: &str, from: &Path, stamp: &str, who: &str) -> Result<Restored, Error> {
     let database = real(&file_of(url)?.ok_or(Error::NoFile)?);
     let _hold = Hold::take(url, who).await?;
+    if real(from) == database {
+        return Err(Error::Backup(from.to_owned(), "it is the database itself".into()));
+    }
     let mut connection = open(from, true).await?;
     let contents = check(&mut connection, from).await?;
     let new = beside(&database, "restoring");
@@ -72,7 +75,7 @@ pub async fn restore(url: &str, from: &Path, stamp: &str, who: &str) -> Result<R
         let _ = std::fs::remove_file(&new);
     }
     let bytes = done?;
-    let aside = set_aside(&database, &beside(&database, &format!("before-restore-{stamp}")))?;
+    let aside = set_aside(&database, &free(&database, &format!("before-restore-{stamp}")))?;
     rename(&new, &database)?;
     Ok(Restored { contents: Contents { bytes, ..contents }, aside, database })
 }
@@ -121,16 +124,25 @@ async fn write(connection: &mut SqliteConnection, part: &Path) -> Result<u64, Er
     Ok(file.map_err(cannot)?.len())
 }
 
+/// A name beside the database that nothing has: two restores in one second must not overwrite what the first one kept.
+fn free(database: &Path, word: &str) -> PathBuf {
+    let names = (2..).map(|number| beside(database, &format!("{word}-{number}")));
+    let mut names = std::iter::once(beside(database, word)).chain(names);
+    let is_free = |path: &PathBuf| ["", "-wal", "-shm"].iter().all(|end| !with(path, end).exists());
+    names.find(is_free).unwrap_or_else(|| beside(database, word))
+}
+
+fn with(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    PathBuf::from(name)
+}
+
 /// Moves the database away with what belongs to it: a log not yet folded in is part of it.
 fn set_aside(database: &Path, aside: &Path) -> Result<Option<PathBuf>, Error> {
     let mut moved = None;
     for end in ["", "-wal", "-shm"] {
-        let with = |path: &Path| {
-            let mut name = path.as_os_str().to_owned();
-            name.push(end);
-            PathBuf::from(name)
-        };
-        let (from, to) = (with(database), with(aside));
+        let (from, to) = (with(database, end), with(aside, end));
         if from.exists() {
             rename(&from, &to)?;
             moved = moved.or(Some(aside.to_owned()));

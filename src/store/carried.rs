@@ -24,7 +24,7 @@ pub struct Carried {
     pub last_ms: i64,
 }
 
-const STAYS: &str = "select m.session_id, m.user_id, coalesce(m.device_id, m.chain) as device, m.server, m.joined_ms,
+const STAYS: &str = "select m.session_id, m.user_id, m.device_id, m.chain, m.server, m.joined_ms,
         m.until_ms, m.transport_type, m.transport_url, m.selection
     from memberships m where m.until_ms > $1 and m.joined_ms < $2 and m.until_ms > m.joined_ms
     and m.session_id is not null order by m.session_id, m.joined_ms, m.user_id, m.device_id, m.id";
@@ -72,7 +72,8 @@ pub async fn carried(store: &Store, viewer: Viewer, span: Span, now: i64) -> Res
 
 struct StayOf {
     user_id: String,
-    device: String,
+    device_id: Option<String>,
+    chain: String,
     server: String,
     stay: Stay,
 }
@@ -85,7 +86,8 @@ impl StayOf {
         let selection = Selection::from_word(row.try_get("selection")?);
         Ok(Self {
             user_id: row.try_get("user_id")?,
-            device: row.try_get("device")?,
+            device_id: row.try_get("device_id")?,
+            chain: row.try_get("chain")?,
             server: row.try_get("server")?,
             stay: (row.try_get("joined_ms")?, row.try_get("until_ms")?, transport, selection),
         })
@@ -103,11 +105,12 @@ fn add(found: &mut BTreeMap<Option<(String, Option<String>)>, Using>, call: &[(S
         using.carried.together_ms += (until - from).max(0);
         using.carried.last_ms = using.carried.last_ms.max(until);
         using.carried.servers.insert(of.server.clone());
-        let device = (of.user_id.clone(), of.device.clone());
+        // Of those that name no device two at once are two; over time each join would be one more.
+        let device = |unnamed: &str| (of.user_id.clone(), of.device_id.clone().unwrap_or_else(|| unnamed.to_owned()));
         if of.stay.0 <= now && of.stay.1 > now {
-            using.now.insert(device.clone());
+            using.now.insert(device(&of.chain));
         }
-        using.devices.insert(device);
+        using.devices.insert(device(""));
         using.people.insert(of.user_id.clone());
         using.carried.calls += i64::from(used.insert(key));
     }

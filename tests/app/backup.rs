@@ -105,3 +105,21 @@ async fn what_is_no_copy_is_refused_and_nothing_changes() {
         assert!(code == Some(1) && said.contains("pg_dump") && said.contains("pg_restore"), "{said}");
     }
 }
+
+#[tokio::test]
+async fn what_a_restore_keeps_is_never_overwritten() {
+    let bed = Bed::new().await;
+    bed.start().await.app.stop().await;
+    let (settings, path) = (settings(&bed), bed.folder.path());
+    assert_eq!(run(&settings, "backup", &path.join("copy.db")).await.0, Some(0));
+    let kept = || std::fs::read_dir(path).unwrap().flatten().map(|entry| entry.file_name()).collect::<Vec<_>>();
+    for _ in 0..4 {
+        assert_eq!(run(&settings, "restore", &path.join("copy.db")).await.0, Some(0));
+    }
+    let names = kept().into_iter().filter(|name| name.to_string_lossy().contains("before-restore"));
+    let names =
+        names.filter(|name| !name.to_string_lossy().ends_with("-wal") && !name.to_string_lossy().ends_with("-shm"));
+    assert_eq!(names.count(), 4, "{:?}", kept());
+    let (code, said) = run(&settings, "restore", &path.join("callscope.db")).await;
+    assert!(code == Some(1) && said.contains("the database itself"), "{said}");
+}

@@ -60,3 +60,19 @@ async fn the_facts_are_in_the_terminal_too() {
     let (code, _, said) = run(&settings, &["calls", "--url", &url]).await;
     assert!(code == Some(1) && said.contains("no Callscope answers"), "{said}");
 }
+
+#[tokio::test]
+async fn a_slip_is_refused_and_nothing_is_made() {
+    let bed = Bed::new().await;
+    let settings = settings(&bed);
+    // What no user id can end with would always be idle.
+    for slip in ["", " ", "https://sim.example", "sim.example/", "@a:sim.example"] {
+        let (code, _, said) = run(&settings, &["idle", "--server", slip]).await;
+        assert!(code == Some(2) && said.contains("not a server name"), "{slip:?}: {said}");
+    }
+    let typo = bed.folder.path().join("typo.db");
+    let other = settings.clone().without("CALLSCOPE_DATABASE_URL");
+    let other = other.with("CALLSCOPE_DATABASE_URL", &format!("sqlite://{}", typo.display()));
+    let (code, _, said) = run(&other, &["rebuild"]).await;
+    assert!(code == Some(1) && said.contains("there is no database") && !typo.exists(), "{said}");
+}

@@ -184,6 +184,25 @@ async fn what_did_not_change_is_not_sent_again() {
 }
 
 #[tokio::test]
+async fn a_call_that_is_over_is_not_sent_again_while_we_hear_on() {
+    let site = Site::filled("over").await;
+    let leave = event("$gone", CALL, "@alice:example.org", "_@alice:example.org_AA_m.call", 0, json!({}));
+    site.write(vec![leave]).await;
+    site.watched_since(NOW - 900 * MINUTE).await;
+    let ended = site.json("/api/v1/calls?status=ended").await["data"][0]["id"].clone();
+    let path = format!("/api/v1/calls/{}", ended.as_str().unwrap());
+    let mut tags = Vec::new();
+    for _ in 0..2 {
+        site.write_live(Vec::new(), site.clock.now_ms() + 5000).await;
+        site.clock.advance(6000);
+        let known = site.get(&path).await.text;
+        let answer = site.client.get(format!("{}{path}", site.base)).send().await.unwrap();
+        tags.push((answer.headers()["etag"].to_str().unwrap().to_owned(), known));
+    }
+    assert_eq!(tags[0].0, tags[1].0, "{}\n{}", tags[0].1, tags[1].1);
+}
+
+#[tokio::test]
 async fn what_only_the_clock_moves_is_not_sent_again() {
     let site = Site::filled("clock").await;
     let leave = |user: &str, device: &str| {

@@ -60,7 +60,9 @@ async fn while_nobody_hears_the_homeserver_no_page_says_that_a_call_runs() {
     let (overview, metrics) = known().await;
     assert_eq!((&overview["unknown"], &overview["unknown_since_ms"]), (&json!(true), &json!(NOW - MINUTE)));
     assert!(metrics.contains("callscope_now_known 0"), "{metrics}");
-    let call = site.json("/api/v1/calls/active").await["data"][0].clone();
+    let active = site.json("/api/v1/calls/active").await;
+    assert_eq!((&active["unknown"], &active["unknown_since_ms"]), (&json!(true), &json!(NOW - MINUTE)));
+    let call = active["data"][0].clone();
     assert_eq!(call["unknown_since_ms"], NOW - MINUTE, "not only after a while: {call}");
     assert_eq!((&call["active"], &call["members"][0]["unknown_since_ms"]), (&json!(true), &json!(NOW - MINUTE)));
     assert!(site.html("/").await.contains("1 call when last seen"));

@@ -59,3 +59,25 @@ async fn sums_are_those_of_the_calls() {
         assert!(calls.iter().any(|call| text(&call["certainty"]["verdict"]) != "exact"));
     }
 }
+
+#[tokio::test]
+async fn joins_that_name_no_device_are_one_over_time() {
+    let site = Site::empty("unnamed").await;
+    let mut events = Vec::new();
+    for (at, key) in ["k1", "k2", "k3"].into_iter().enumerate() {
+        let begin = 100 - 20 * i64::try_from(at).unwrap();
+        let join = json!({ "slot_id": "m.call#ROOM", "application": { "type": "m.call" }, "msc4354_sticky_key": key,
+            "member": { "id": key, "user_id": "@ana:a.example" }, "rtc_transports":
+            [{ "type": "livekit", "livekit_service_url": "https://sfu.example/jwt" }], "versions": [] });
+        for (ago, content) in [(begin, join), (begin - 5, json!({ "msc4354_sticky_key": key }))] {
+            let id = format!("${key}{ago}");
+            let mut one = event(&id, "org.matrix.msc4143.rtc.member", "@ana:a.example", "", ago, content);
+            one.as_object_mut().unwrap().remove("state_key");
+            one["msc4354_sticky"] = json!({ "duration_ms": 3_600_000 });
+            events.push(one);
+        }
+    }
+    site.write(events).await;
+    let sfu = site.json("/api/v1/transports").await["data"][0].clone();
+    assert_eq!((&sfu["calls"], &sfu["people"], &sfu["devices"]), (&json!(3), &json!(1), &json!(1)), "{sfu}");
+}

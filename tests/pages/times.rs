@@ -130,3 +130,13 @@ async fn a_call_of_three_hundred_has_a_chart_with_labels() {
     assert!(picture.matches("data-ms=").count() >= 4 && !picture.contains(" UTC</text>"), "{picture}");
     assert!(!picture.contains("<b>A</b>"), "no legend of colours that are not there: {picture}");
 }
+
+#[tokio::test]
+async fn without_a_time_all_flips_are_given() {
+    let site = Site::filled("old").await;
+    let before = site.json(&format!("/api/v1/rooms/{}/flips", quote(ROOM))).await["data"].as_array().unwrap().len();
+    let day = 24 * 60;
+    site.write(stays(&[("@ana:a.example", 40 * day, 40 * day - 5)])).await;
+    let flips = site.json(&format!("/api/v1/rooms/{}/flips", quote(ROOM))).await;
+    assert_eq!((flips["data"].as_array().unwrap().len(), &flips["next"]), (before + 2, &Value::Null));
+}

@@ -6,7 +6,7 @@ use crate::web::facts::Moment;
 use crate::web::health::{Alive, Ready};
 use crate::web::pages::about::About;
 use crate::web::pages::call::{self, CallPage};
-use crate::web::pages::calls::{self, Calls};
+use crate::web::pages::calls::{self, Active, Calls};
 use crate::web::pages::moment::{self, Flips};
 use crate::web::pages::overview::Overview;
 use crate::web::pages::period;
@@ -33,7 +33,7 @@ const NDJSON: &str = "application/x-ndjson";
 /// Every address that is not a page for people.
 pub const ENTRIES: &[Entry] = &[
     json::<Overview>(CALLS, "/api/v1/overview", "What runs now, the numbers of today, and what cannot be seen"),
-    json::<Calls>(CALLS, "/api/v1/calls/active", "The calls that run now, newest first"),
+    json::<Active>(CALLS, "/api/v1/calls/active", "The calls that run now, newest first"),
     json::<Calls>(CALLS, "/api/v1/calls", "All calls, newest first or as sort says").takes(calls::KNOWN),
     other(CALLS, "/api/v1/calls.csv", "text/csv", "All calls of a filter as a table for spreadsheets, of any length")
         .takes(export::KNOWN),

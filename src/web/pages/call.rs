@@ -183,8 +183,9 @@ pub fn page(
     let transports = transports(&call, now);
     let evidence = evidence.into_iter().map(EvidenceFacts::from).collect();
     let here = Span { from: call.started_ms, to: call.end_ms(now).max(call.started_ms + 1) };
-    let within = cover.iter().filter(|interval| !interval.span.within(&here).is_empty());
-    let coverage = within.map(CoverageFacts::from).collect();
+    // Of each only what concerns the call: what goes on after it would change the answer for ever.
+    let within = cover.iter().map(|interval| Interval { span: interval.span.within(&here), ..*interval });
+    let coverage = within.filter(|interval| !interval.span.is_empty()).map(|interval| (&interval).into()).collect();
     CallPage { call, transports, evidence, evidence_total, related: Vec::new(), coverage, cover, part: Part::Whole }
 }
 

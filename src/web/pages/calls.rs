@@ -5,11 +5,11 @@ use crate::store::sorted::{self, Place};
 use crate::store::{rooms, sessions};
 use crate::web::draw::shape;
 use crate::web::error::Error;
-use crate::web::facts::{CallFacts, List};
+use crate::web::facts::{CallFacts, List, Stamp};
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
 use crate::web::sort::{self, Chosen, Head};
-use crate::web::{Web, assets, format as f};
+use crate::web::{Web, assets, format as f, seen};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
@@ -45,6 +45,18 @@ pub struct Calls {
     /// What the form above the list shows; counted for the page only.
     #[serde(skip)]
     pub form: Form,
+}
+
+/// The calls that run now, and whether that can be told.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Active {
+    #[serde(flatten)]
+    pub list: List<CallFacts>,
+    /// Nobody hears the homeserver, or nothing can be stored: these are the calls that were seen last.
+    pub unknown: bool,
+    /// Since when, where that is known.
+    pub unknown_since_ms: Option<i64>,
+    pub unknown_since_at: Option<Stamp>,
 }
 
 /// The filter as it was asked, and how much it matches.
@@ -96,10 +108,12 @@ pub async fn active(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
         Query::read(&ask.query, &[])?;
         let calls = sessions::active(&web.store, ask.viewer, ask.now).await?;
         let list = List::whole(super::with_members(&web, &ask, calls).await?);
-        Ok(Answer::from(Calls { list, form: Form::default() }))
+        let unseen = seen::now(&web).await?;
+        let unknown_since_ms = unseen.and_then(|unseen| unseen.since_ms);
+        let unknown_since_at = unknown_since_ms.map(Stamp);
+        Ok(Active { list, unknown: unseen.is_some(), unknown_since_ms, unknown_since_at })
     };
-    let answer = answer.await;
-    reply::send(&web, &ask, answer).await
+    reply::json(&ask, answer.await)
 }
 
 async fn load(web: &Web, ask: &Ask) -> Result<Calls, Error> {

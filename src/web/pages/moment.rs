@@ -14,11 +14,10 @@ use utoipa::ToSchema;
 /// Parameters of the two lists.
 pub const MEMBERS: &[&str] = &["at"];
 pub const FLIPS: &[&str] = &["from", "to", "cursor"];
+/// The page shows the last flips of so many days.
+const DAYS: i64 = 30;
 /// Calls whose flips are in one answer, or a few more.
 const CALLS: i64 = 1000;
-/// Without `from`, the flips of so many days.
-const DAYS: i64 = 30;
-
 /// When the calls of a room went on and off.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Flips {
@@ -44,7 +43,7 @@ pub async fn flips(req: HttpRequest, web: http::Data<Web>, id: http::Path<String
         let query = Query::read(&ask.query, FLIPS)?;
         let room = room(&web, &ask, &id).await?;
         let to = query.time("to", true)?.unwrap_or(i64::MAX);
-        let from = query.time("from", false)?.unwrap_or_else(|| to.min(ask.now).saturating_sub(DAYS * f::DAY));
+        let from = query.time("from", false)?.unwrap_or(0);
         let span = (from, to.min(query.place()?.unwrap_or(i64::MAX)));
         let (data, rest) = flips_of(&web, &ask, &room.room_id, span).await?;
         let next = rest.map(|rest| rest.to_string());

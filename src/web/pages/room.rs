@@ -93,7 +93,8 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error>
     let year = stats::starts(store, viewer, &room_id, heat::first_day(now)).await?;
     let rejected = events::rejected(store, viewer, Some(&room_id), REJECTED).await?;
     let cover = super::coverage_of(web, ask, &room_id).await?;
-    let month = Span { from: now - 30 * f::DAY, to: now };
+    // Whole days and today, as the statistics of 30 days.
+    let month = Span { from: f::midnight(now) - 29 * f::DAY, to: now };
     let sums = sums::of(store, viewer, Scope::Room(&room_id), month, now).await?;
     let mut page = page(room, recent, year, rejected, cover, SumFacts::new(&sums, month));
     page.zombies = zombies::of(store, viewer, &room_id, ZOMBIES).await?.into_iter().map(ZombieFacts::from).collect();

@@ -112,13 +112,15 @@ pub(super) async fn with_clocks(web: &Web, ask: &Ask, span: Span, servers: &mut 
 
 /// What a server is sorted by.
 fn key(chosen: Chosen, server: &ServerFacts) -> Key {
+    let people_now = i64::try_from(server.people_now).map_or(0, |people| people.min(1 << 18));
     let number = match chosen.name {
         "people" => server.people,
         "calls" => server.calls,
         // Without a rate, at the end.
         "run_out" => server.rate().map_or(-1, |rate| rate.permille),
-        "now" if server.calls_now > 0 => server.together_ms.saturating_add(1 << 50),
-        "time" | "now" => server.together_ms,
+        // By people, and of as many by time: 2^44 ms are five centuries.
+        "now" => (people_now << 44) + server.together_ms.min((1 << 44) - 1),
+        "time" => server.together_ms,
         _ => 0,
     };
     Key::new(number, &server.server, &server.server)
@@ -229,5 +231,27 @@ impl Page for Servers {
 
     fn html(&self, shell: &Shell) -> askama::Result<String> {
         Html { page: self, shell }.render()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::statistics::ServerRow;
+    use crate::store::sums::Sums;
+    use crate::web::facts;
+
+    #[test]
+    fn the_order_by_now_is_that_of_its_column() {
+        let row = |server: &str| ServerRow { server: server.to_owned(), people: 1, calls: 1, ended: 0, expired: 0 };
+        let mut servers = facts::servers(&Sums::default(), ["a", "b", "c", "d"].map(row).into());
+        for (server, (people_now, together_ms)) in servers.iter_mut().zip([(2, 9_000), (7, 10), (7, 20), (0, i64::MAX)])
+        {
+            (server.people_now, server.calls_now, server.together_ms) = (people_now, people_now.min(1), together_ms);
+        }
+        let chosen = sort::SERVERS.read(&Query::read("sort=-now", &["sort"]).unwrap()).unwrap();
+        servers.sort_by_key(|server| std::cmp::Reverse(key(chosen, server).number));
+        let order: Vec<&str> = servers.iter().map(|server| server.server.as_str()).collect();
+        assert_eq!(order, ["c", "b", "a", "d"]);
     }
 }
