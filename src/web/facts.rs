@@ -104,24 +104,34 @@ impl RoomRef {
 pub struct MemberFacts {
     pub user_id: String,
     pub name: Option<String>,
+    /// Null where the event names none.
     pub device_id: Option<String>,
     pub server: String,
+    /// The form of its events: `session` (a state event for each device, today's usual one), `sticky` (MSC4354), `legacy`
+    /// (a list of devices in one state event) or `mesh` (calls before `MatrixRTC`).
     pub kind: String,
     pub joined_ms: i64,
     pub joined_at: Stamp,
     pub left_ms: Option<i64>,
     pub left_at: Option<Stamp>,
+    /// Null while it lasts. `left`, `delayed_leave` (the homeserver said goodbye for a lost client, MSC4140), `expired`,
+    /// `sticky_expired`, `room_left`, `room_kicked`, `room_banned`, `superseded` (a new join took its place), `switched` (to
+    /// another call or SFU), `overwritten` (by somebody else), `slot_closed`, `redacted` or `invalid_content`.
     pub end_reason: Option<String>,
     /// When it ends unless renewed; only while it lasts.
     pub expires_ms: Option<i64>,
     pub expires_at: Option<Stamp>,
+    /// Renewals and other changes after the join.
     pub updates: i64,
     pub join_event_id: String,
     /// The event that ended it: a leave, or the `m.room.member` of who left the room or was removed, as long as that is
     /// stored. Null while it lasts, and where it ran out.
     pub end_event_id: Option<String>,
+    /// It goes on from an earlier join, without one of its own.
     pub resumed: bool,
+    /// Its start is what the client claims (`created_ts`), earlier than the event.
     pub claimed: bool,
+    /// `audio`, `video` or another word, as the client says.
     pub intent: Option<String>,
     /// What it really uses, as far as that can be told.
     pub transport: Option<Transport>,

@@ -13,7 +13,10 @@ use utoipa::ToSchema;
 /// What a boundary rests on (`live`, `backfilled`, `claimed`, `computed`, `reconciled`, `gap`), and how far off it can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct BoundaryFacts {
+    /// `live` (seen as it happened), `backfilled` (read from history), `claimed` (from `created_ts`), `computed` (an
+    /// expiry), `reconciled` (found by comparing with the state) or `gap` (nobody watched).
     pub by: &'static str,
+    /// How far off it can be.
     pub error_ms: i64,
 }
 
@@ -181,6 +184,7 @@ pub fn boundary_words(by: &str) -> &'static str {
 /// A span of time of a room and how it is known: `live`, `polled`, `backfilled`, `gap` or `not_visible`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct CoverageFacts {
+    /// `live`, `polled`, `backfilled`, `gap` (nobody watched) or `not_visible` (history is hidden from the account).
     pub kind: &'static str,
     pub from_ms: i64,
     pub from_at: Stamp,

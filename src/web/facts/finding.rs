@@ -7,6 +7,7 @@ use crate::rtc::transport::Transport;
 use crate::store::row;
 use crate::web::format as f;
 use serde::Serialize;
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use utoipa::ToSchema;
 
@@ -183,6 +184,12 @@ impl CallFacts {
     /// Findings that count on its pill.
     pub fn loud(&self) -> impl Iterator<Item = &FindingFacts> {
         self.findings.iter().filter(|finding| finding.is_loud())
+    }
+
+    /// Where it stands among those that run: what needs a look first, then by people.
+    #[must_use]
+    pub fn rank(&self) -> Reverse<(bool, usize)> {
+        Reverse((self.loud().next().is_some(), self.people_now))
     }
 
     /// What the findings come to: the class, icon and words of a pill; nothing where there are none.

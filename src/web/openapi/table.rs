@@ -73,7 +73,13 @@ pub const ENTRIES: &[Entry] = &[
     json::<Rejected>(OBSERVER, "/api/v1/rejected", "Events that could not be used, newest first")
         .takes(rejected::KNOWN),
     json::<About>(OBSERVER, "/api/v1/about", "The version of the program"),
-    other(OBSERVER, "/api/v1/live", "text/event-stream", "Tells that something changed, and where, never what"),
+    other(
+        OBSERVER,
+        "/api/v1/live",
+        "text/event-stream",
+        "Server-sent events named change: data {\"room_id\", \"slot_id\"} is a call that changed, {\"room_id\"} a room, {} means \
+         that anything may have. There are no ids to go on from: after a break, ask again",
+    ),
     json::<serde_json::Value>(OBSERVER, "/api/v1/openapi.json", "This document"),
     json::<Alive>(OBSERVER, "/healthz", "Does the program run?"),
     json::<Ready>(OBSERVER, "/readyz", "Does the program know anything yet?").unready("It does not know anything yet"),

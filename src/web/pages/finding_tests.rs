@@ -1,9 +1,9 @@
 //! What pages say of findings, and of a moment that cannot be told.
 
-use super::{call, overview, wall};
+use super::{call, calls, overview, wall};
 use crate::rtc::transport::Selection;
 use crate::store::evidence::Origins;
-use crate::web::facts::{CallFacts, Ledger};
+use crate::web::facts::{CallFacts, Ledger, List};
 use crate::web::fixtures::{self, NOW};
 use crate::web::reply::{self, Page, Shell};
 use crate::web::seen::Unseen;
@@ -79,5 +79,28 @@ fn the_first_page_and_the_wall_lead_to_what_needs_a_look() {
         assert!(text.contains(first) && text.contains("<title>Calls of now not known"), "{text}");
         let text = html(&wall::page(page));
         assert!(text.contains(large) && text.contains("<title>Calls of now not known"), "{text}");
+    }
+}
+
+#[test]
+fn what_needs_a_look_comes_first_and_lists_say_so() {
+    let well = |people: usize| {
+        let mut call = troubled();
+        call.findings.clear();
+        call.people_now = people;
+        call
+    };
+    let rows = overview::Rows { active: vec![well(1), well(9), troubled(), well(4)], ..overview::Rows::default() };
+    let page = overview::page(rows, NOW);
+    let order = |calls: &[CallFacts]| -> Vec<usize> { calls.iter().map(|call| call.people_now).collect() };
+    assert_eq!((order(&page.active), page.active[0].findings.len()), (vec![3, 9, 4, 1], 2));
+    assert!(html(&page).contains("</i>Healthy</span>"));
+    assert_eq!(order(&wall::page(page).active), [3, 9, 4, 1]);
+    let mut over = troubled();
+    (over.active, over.ended_ms) = (false, Some(NOW));
+    let list = List::whole(vec![troubled(), over, well(2)]);
+    let page = html(&calls::Calls { list, form: calls::Form::default() });
+    for words in ["</svg>Now, 2 findings</span>", "</svg>2 findings</span>", "</i>Now</span>"] {
+        assert_eq!(page.matches(words).count(), 1, "{words}: {page}");
     }
 }

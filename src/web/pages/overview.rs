@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use utoipa::ToSchema;
 
 /// Running calls that have a card, and a line.
-const CARDS: usize = 24;
+const CARDS: usize = 20;
 const LINES: usize = 176;
 /// Calls that just ended, on the page.
 const ENDED: i64 = 5;
@@ -185,7 +185,8 @@ pub(super) async fn load(web: &Web, ask: &Ask) -> Result<Overview, Error> {
 
 /// The page from its rows.
 #[must_use]
-pub fn page(rows: Rows, now: i64) -> Overview {
+pub fn page(mut rows: Rows, now: i64) -> Overview {
+    rows.active.sort_by_key(CallFacts::rank);
     let distinct = |key: fn(&MemberFacts) -> (&str, &str)| {
         rows.active.iter().flat_map(CallFacts::present).map(key).collect::<BTreeSet<_>>().len()
     };

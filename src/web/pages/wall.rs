@@ -49,12 +49,10 @@ async fn load(web: &Web, ask: &Ask) -> Result<Wall, Error> {
 pub fn page(overview: Overview) -> Wall {
     let failing = overview.failing();
     let (error, error_since_ms) = (failing.and_then(|v| v.error.clone()), failing.and_then(|v| v.error_since_ms));
-    let mut active = overview.active;
-    active.sort_by_key(|call| std::cmp::Reverse(call.people_now));
     Wall {
         now_ms: overview.now_ms,
         now_at: overview.now_at,
-        active,
+        active: overview.active,
         unknown: overview.unknown,
         unknown_since_ms: overview.unknown_since_ms,
         unknown_since_at: overview.unknown_since_at,
