@@ -5,6 +5,7 @@ use crate::config::Config;
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
+use url::Url;
 
 /// A Callscope that runs, and how it is reached.
 #[derive(Debug)]
@@ -28,10 +29,10 @@ impl Server {
     /// The one at `url`, else the one that listens where the configuration says.
     ///
     /// # Errors
-    /// No HTTP client could be made.
-    pub(super) fn new(config: &Config, url: Option<&str>) -> Result<Self, reqwest::Error> {
-        let base = match url {
-            Some(url) => url.trim_end_matches('/').to_owned(),
+    /// The address is none, or no HTTP client could be made.
+    pub(super) fn new(config: &Config, url: Option<&str>) -> Result<Self, Box<dyn std::error::Error>> {
+        let base = match url.map(address) {
+            Some(address) => address?,
             None => format!("http://{}", reachable(config.bind)),
         };
         // What is on this machine is not asked for through a proxy.
@@ -72,6 +73,14 @@ impl Server {
         whole["next_url"] = Value::Null;
         Ok(whole)
     }
+}
+
+/// An address as it can be asked, and said in an error.
+fn address(text: &str) -> Result<String, &'static str> {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    let plain = url.is_some_and(|url| url.username().is_empty() && url.password().is_none());
+    let why = "--url takes the http(s) address of a Callscope, without user and password: http://127.0.0.1:8080";
+    if plain { Ok(text.trim_end_matches('/').to_owned()) } else { Err(why) }
 }
 
 /// A server that listens everywhere is reached on loopback.

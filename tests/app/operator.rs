@@ -70,6 +70,10 @@ async fn a_slip_is_refused_and_nothing_is_made() {
         let (code, _, said) = run(&settings, &["idle", "--server", slip]).await;
         assert!(code == Some(2) && said.contains("not a server name"), "{slip:?}: {said}");
     }
+    for slip in ["ftp://x", "localhost:8080", "http://me:secret@localhost"] {
+        let (code, _, said) = run(&settings, &["status", "--url", slip]).await;
+        assert!(code == Some(1) && said.contains("--url takes") && !said.contains("secret"), "{slip}: {said}");
+    }
     let typo = bed.folder.path().join("typo.db");
     let other = settings.clone().without("CALLSCOPE_DATABASE_URL");
     let other = other.with("CALLSCOPE_DATABASE_URL", &format!("sqlite://{}", typo.display()));
