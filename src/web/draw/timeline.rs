@@ -42,6 +42,8 @@ pub struct Timeline {
     /// Which glyphs the key explains.
     pub key: BTreeSet<Ending>,
     pub renewals: bool,
+    /// Bars of several stays that touch.
+    pub seams: bool,
     /// Above all rows: what concerns the whole room, or somebody without a row.
     pub marks: Vec<Mark>,
 }
@@ -93,8 +95,10 @@ pub struct Bar {
     pub title: String,
     /// The SFU's letter at its start, and how far in it stands, px.
     pub chip: Option<(String, i64)>,
-    /// Renewals.
+    /// Renewals, and where one stay became the next.
     pub ticks: Vec<Num>,
+    pub renewed: bool,
+    pub seams: bool,
 }
 
 /// How a stay ended.
@@ -183,6 +187,20 @@ impl Ending {
     }
 }
 
+impl Timeline {
+    /// What the ticks on bars are, for the key.
+    #[must_use]
+    pub fn ticked(&self) -> Option<&'static str> {
+        match (self.renewals, self.seams) {
+            _ if self.dense => None,
+            (true, true) => Some("Renewed or begun anew"),
+            (true, false) => Some("Renewed"),
+            (false, true) => Some("Begun anew"),
+            (false, false) => None,
+        }
+    }
+}
+
 /// An end reason in words.
 #[must_use]
 pub fn words(reason: &str) -> String {
@@ -249,6 +267,7 @@ pub fn draw(call: &CallFacts, renewals: &[Renewal], related: &[RelatedFacts], no
         hidden: 0,
         key: BTreeSet::new(),
         renewals: false,
+        seams: false,
         marks: Vec::new(),
         sfus: Sfus::default(),
     };
@@ -276,7 +295,8 @@ impl Timeline {
             let row = row(canvas, stays, &mut left);
             self.hidden += all - row.1;
             self.key.extend(row.0.glyphs.iter().map(|glyph| glyph.ending));
-            self.renewals |= row.0.bars.iter().any(|bar| !bar.ticks.is_empty());
+            self.renewals |= row.0.bars.iter().any(|bar| bar.renewed);
+            self.seams |= row.0.bars.iter().any(|bar| bar.seams);
             by_server.entry(server).or_default().push(row.0);
         }
         let group = |(server, rows)| Group { server: canvas.dense.then_some(server), rows, height: 0 };

@@ -45,6 +45,7 @@ pub(super) fn of(members: &[row::Member], used: &[Option<Transport>], ledger: &L
         .zip(used)
         .map(|(member, transport)| Stay {
             user_id: &member.user_id,
+            device: member.device_id.as_deref(),
             joined_ms: member.joined_ms,
             until_ms: member.until_ms,
             expires: matches!(member.end_reason.as_str(), "expired" | "sticky_expired"),

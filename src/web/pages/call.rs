@@ -221,7 +221,7 @@ impl CallPage {
 
     #[must_use]
     pub fn timeline(&self, now: impl f::Whole, shell: &Shell) -> Timeline {
-        let renewals: Vec<Renewal> = self.evidence.iter().filter_map(|event| self.renewal(event)).collect();
+        let renewals: Vec<Renewal> = self.evidence.iter().flat_map(|event| self.renewals(event)).collect();
         timeline::draw(&self.call, &renewals, &self.related, self.call.upto(now), shell.spare)
     }
 
@@ -279,14 +279,13 @@ impl CallPage {
         &self.related[..self.related.len().min(shell.at_most(MARKS))]
     }
 
-    fn renewal(&self, event: &EvidenceFacts) -> Option<Renewal> {
-        let again = event.is_membership() && event.rejected.is_none() && !self.is_join(&event.event_id);
+    fn renewals(&self, event: &EvidenceFacts) -> Vec<Renewal> {
+        if event.rejected.is_some() || self.is_join(&event.event_id) {
+            return Vec::new();
+        }
         let ms = event.received_ms.map_or(event.origin_server_ts, |ms| ms.min(event.origin_server_ts));
-        again.then(|| Renewal {
-            user_id: event.sender.clone(),
-            device_id: event.device_id().map(ToOwned::to_owned),
-            ms,
-        })
+        let of = |device_id| Renewal { user_id: event.sender.clone(), device_id, ms };
+        event.devices().into_iter().map(of).collect()
     }
 
     /// The display name of somebody who is in the call or sent one of its events.

@@ -74,6 +74,7 @@ fn bar(canvas: &Canvas<'_>, stays: &[&MemberFacts], (y, h): (i64, i64), chip: Op
     let (x, w) = (axis.x(start), axis.x(end) - axis.x(start));
     let sfu = canvas.sfus.find(stays[0].sfu());
     let chip = chip.filter(|_| w > CHIP_ROOM && !canvas.dense).zip(sfu);
+    let (ticks, renewed) = ticks(canvas, stays, (start, end));
     let titles: Vec<String> = stays.iter().take(4).map(|stay| title(canvas, stay)).collect();
     Bar {
         x: Num(x),
@@ -83,7 +84,9 @@ fn bar(canvas: &Canvas<'_>, stays: &[&MemberFacts], (y, h): (i64, i64), chip: Op
         paint: canvas.sfus.paint(stays[0].sfu()),
         title: titles.join("; "),
         chip: chip.map(|(after_glyph, sfu)| (sfu.letter.clone(), if after_glyph { 6 } else { 0 })),
-        ticks: ticks(canvas, stays, (start, end)),
+        ticks,
+        renewed,
+        seams: stays.len() > 1,
     }
 }
 
@@ -98,13 +101,13 @@ fn title(canvas: &Canvas<'_>, stay: &MemberFacts) -> String {
     format!("{on}{device}{} {until}", time(stay.joined_ms))
 }
 
-/// Renewals, and where one stay became the next.
-fn ticks(canvas: &Canvas<'_>, stays: &[&MemberFacts], (start, end): (i64, i64)) -> Vec<Num> {
+/// Renewals, and where one stay became the next; and whether there are renewals among them.
+fn ticks(canvas: &Canvas<'_>, stays: &[&MemberFacts], (start, end): (i64, i64)) -> (Vec<Num>, bool) {
     let (user_id, device_id) = (&stays[0].user_id, &stays[0].device_id);
     let mine = canvas.renewals.iter().filter(|renewal| renewal.user_id == *user_id && renewal.device_id == *device_id);
-    let seams = stays.iter().skip(1).map(|stay| stay.joined_ms);
-    let mut times: Vec<i64> =
-        mine.map(|renewal| renewal.ms).chain(seams).filter(|ms| (start + 1..end).contains(ms)).collect();
+    let mut times: Vec<i64> = mine.map(|renewal| renewal.ms).filter(|ms| (start + 1..end).contains(ms)).collect();
+    let renewed = !times.is_empty();
+    times.extend(stays.iter().skip(1).map(|stay| stay.joined_ms).filter(|ms| (start + 1..end).contains(ms)));
     times.sort_unstable();
     let mut drawn: Vec<Num> = Vec::new();
     for x in times.into_iter().map(|ms| canvas.axis.x(ms)) {
@@ -112,7 +115,7 @@ fn ticks(canvas: &Canvas<'_>, stays: &[&MemberFacts], (start, end): (i64, i64)) 
             drawn.push(Num(x));
         }
     }
-    drawn
+    (drawn, renewed)
 }
 
 fn add_glyph(canvas: &Canvas<'_>, stay: &MemberFacts, (y, h): (i64, i64), first: usize, row: &mut Row) {

@@ -67,7 +67,9 @@ fn touching_stays_on_one_sfu_are_one_bar_with_a_seam() {
     let mut second = call.members[0].clone();
     second.joined_ms = first.joined_ms + 1_000_000;
     call.members = vec![first, second];
-    let row = timeline(&call).groups.remove(0).rows.remove(0);
+    let mut picture = timeline(&call);
+    assert_eq!(picture.ticked(), Some("Begun anew"), "nothing was renewed");
+    let row = picture.groups.remove(0).rows.remove(0);
     assert_eq!((row.bars.len(), row.bars[0].ticks.len(), row.glyphs.len()), (1, 1, 0));
 }
 
@@ -83,7 +85,7 @@ fn renewals_are_ticks_with_room_between_them() {
     let renewals: Vec<_> = [-5, 0, 600, 601, 1200, 999_999].map(renewal).into();
     let picture = draw(&call, &renewals, &[], fixtures::NOW, 0);
     assert_eq!(row(&picture, "Alice Moreau").bars[0].ticks.len(), 2);
-    assert!(picture.renewals);
+    assert_eq!(picture.ticked(), Some("Renewed"));
 }
 
 #[test]
