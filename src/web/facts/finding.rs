@@ -1,6 +1,6 @@
 //! Findings of a call as pages and JSON show them: what needs a look, how sure it is, and what to do.
 
-use super::{CallFacts, Ledger, Stamp, person};
+use super::{CallFacts, Ledger, MemberFacts, Stamp, person};
 use crate::rtc::finding::{self, Finding, Stay};
 use crate::rtc::session::server_of;
 use crate::rtc::transport::Transport;
@@ -106,6 +106,16 @@ impl FindingFacts {
         self.sure == "probably"
     }
 
+    /// Is it about this stay?
+    #[must_use]
+    pub fn is_of(&self, stay: &MemberFacts) -> bool {
+        self.kind != "apart"
+            && self.users == [stay.user_id.as_str()]
+            && self.device_id == stay.device_id
+            && self.until_ms == stay.left_ms
+            && self.from_ms >= stay.joined_ms
+    }
+
     /// Class, icon and words of its pill.
     #[must_use]
     pub fn pill(&self) -> (&'static str, &'static str, &'static str) {
@@ -184,6 +194,13 @@ impl CallFacts {
     /// Findings that count on its pill.
     pub fn loud(&self) -> impl Iterator<Item = &FindingFacts> {
         self.findings.iter().filter(|finding| finding.is_loud())
+    }
+
+    /// When this device, which still counts, was heard last, ms; nothing where there is no reason to doubt it.
+    #[must_use]
+    pub fn gone_since(&self, stay: &MemberFacts) -> Option<i64> {
+        stay.left_ms.is_none().then_some(())?;
+        Some(self.loud().find(|finding| finding.is_ghost() && finding.is_of(stay))?.from_ms)
     }
 
     /// What the findings come to: the class, icon and words of a pill; nothing where there are none.

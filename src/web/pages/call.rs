@@ -31,8 +31,6 @@ const STAYS: [usize; 2] = [20, 60];
 const EVENTS_SHOWN: [usize; 2] = [10, 30];
 /// Bytes of raw events there.
 const RAW_MAX: [usize; 2] = [6_000, 24_000];
-/// Findings in the picture and below it.
-const FINDINGS: usize = 9;
 /// Rings and slot changes in the list.
 const MARKS: usize = 40;
 
@@ -234,22 +232,13 @@ impl CallPage {
     /// The findings that are shown, the gravest first.
     #[must_use]
     pub fn findings(&self, shell: &Shell) -> &[FindingFacts] {
-        shell.first(&self.call.findings, FINDINGS)
+        shell.first(&self.call.findings, pin::MOST)
     }
 
-    /// Their numerals in the timeline.
+    /// Their numerals in the axis of the timeline; the others are on bars.
     #[must_use]
-    pub fn pins(&self, axis: &Axis, now: impl f::Whole, shell: &Shell) -> Vec<Pin> {
-        pin::pins(self.findings(shell), axis, self.call.upto(now))
-    }
-
-    /// Is this device probably gone, though it still counts?
-    #[must_use]
-    pub fn is_gone(&self, stay: &MemberFacts) -> bool {
-        let is_it = |finding: &FindingFacts| {
-            finding.is_ghost() && finding.device_id == stay.device_id && finding.users == [stay.user_id.as_str()]
-        };
-        stay.left_ms.is_none() && self.call.findings.iter().any(is_it)
+    pub fn pins(&self, picture: &Timeline, now: impl f::Whole, shell: &Shell) -> Vec<Pin> {
+        pin::pins(self.findings(shell), picture, self.call.upto(now))
     }
 
     /// Who ended a stay, where it was somebody else.

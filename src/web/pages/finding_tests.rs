@@ -49,7 +49,7 @@ fn a_call_says_who_cannot_hear_whom_and_who_is_probably_gone() {
         "</svg>probably gone",
         "What to do: update those clients",
         "<g class=\"mk bad\">",
-        "<g class=\"mk warn\">",
+        "<g class=\"mk warn\"",
     ] {
         assert!(page.contains(words), "{words}: {page}");
     }
@@ -58,6 +58,37 @@ fn a_call_says_who_cannot_hear_whom_and_who_is_probably_gone() {
     well.findings.clear();
     let page = html(&call::page(well, Vec::new(), 0, Vec::new(), NOW));
     assert!(page.contains("Healthy") && !page.contains("Findings"));
+}
+
+#[test]
+fn who_is_probably_gone_is_drawn_as_no_longer_believed() {
+    let page = html(&call::page(troubled(), Vec::new(), 0, Vec::new(), NOW));
+    for words in [
+        " ghost\" x=",
+        "<g id=\"e-ghost\">",
+        "href=\"#e-ghost\"",
+        "<title>SFU A, device D, 09:47:16 UTC, last heard 12:47:16 UTC, probably gone</title>",
+        ">no sign of life</text>",
+        "</svg>Probably gone</span>",
+    ] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    let axis = &page[page.find("tl-row axis").unwrap()..page.find("<ul><li class=\"tl-row").unwrap()];
+    assert!(axis.contains("<g class=\"mk bad\">") && !axis.contains("mk warn"), "its numeral is on its bar: {axis}");
+    let first = overview::page(overview::Rows { active: vec![troubled()], ..overview::Rows::default() }, NOW);
+    assert_eq!(html(&first).matches(" ghost\" x=").count(), 1);
+    assert_eq!(html(&wall::page(first)).matches(" ghost\"/>").count(), 1);
+}
+
+#[test]
+fn numerals_keep_clear_of_the_times_wherever_those_stand() {
+    let page = html(&call::page(troubled(), Vec::new(), 0, Vec::new(), NOW));
+    let axis = &page[page.find("tl-row axis").unwrap()..page.find("<ul><li class=\"tl-row").unwrap()];
+    let after =
+        |text: &str, key: &str| -> i64 { text.split_once(key).unwrap().1.split('"').next().unwrap().parse().unwrap() };
+    let labels: Vec<i64> = axis.split("<text class=\"t ").skip(1).map(|text| after(text, " y=\"") - 12).collect();
+    let numerals: Vec<i64> = axis.split("<circle ").skip(1).map(|text| after(text, "cy=\"") + 9).collect();
+    assert!(!numerals.is_empty() && numerals.iter().max() <= labels.iter().min(), "{numerals:?} {labels:?}");
 }
 
 #[test]
