@@ -72,6 +72,8 @@ pub struct Row {
     pub notes: Vec<Note>,
     /// Rings and declines.
     pub marks: Vec<Mark>,
+    /// The letters of its SFUs, in order of use: where bars are small, colour alone would tell them apart.
+    pub sfus: Vec<String>,
     /// Numerals of findings on its bars.
     pub pins: Vec<BarPin>,
     /// Somebody who was rung, or declined, and never came.
@@ -342,6 +344,8 @@ fn row(canvas: &Canvas<'_>, stays: Vec<&MemberFacts>, left: &mut usize) -> (Row,
     let name = stays[0].title();
     let (user_id, title, one) = (format::tidy(&stays[0].user_id), summary(canvas, &stays), stays.len() == 1);
     let mut row = Row { name, user_id, title, ..Row::default() };
+    row.sfus = stays.iter().filter_map(|stay| canvas.sfus.letter(stay.sfu())).map(ToOwned::to_owned).collect();
+    row.sfus.dedup();
     let lanes = lane::by_device(stays, canvas.now);
     let many = lanes.len() > 1;
     let (top, bar, pitch) = if canvas.dense { (5, 8, 12) } else { (8, 14, 22) };

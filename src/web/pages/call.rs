@@ -241,6 +241,12 @@ impl CallPage {
         pin::pins(self.findings(shell), picture, self.call.upto(now))
     }
 
+    /// What the key says of the bands of those who were apart.
+    #[must_use]
+    pub fn apart(&self, picture: &Timeline, shell: &Shell) -> Option<&'static str> {
+        pin::apart(self.findings(shell)).filter(|_| picture.area.is_none())
+    }
+
     /// Who ended a stay, where it was somebody else.
     #[must_use]
     pub fn ender(&self, stay: &MemberFacts) -> Option<String> {

@@ -92,6 +92,32 @@ fn numerals_keep_clear_of_the_times_wherever_those_stand() {
 }
 
 #[test]
+fn the_key_names_the_band_of_those_who_were_apart() {
+    let page = |call| html(&call::page(call, Vec::new(), 0, Vec::new(), NOW));
+    assert!(page(troubled()).contains("</svg>Some could not hear others</span>"));
+    let mut mutual = troubled();
+    mutual.findings[0].mutual = true;
+    assert!(page(mutual).contains("</svg>Could not hear each other</span>"));
+    let mut well = troubled();
+    well.findings.clear();
+    assert!(!page(well).contains("not hear"));
+}
+
+#[test]
+fn many_small_rows_say_their_sfu_in_letters() {
+    let mut crowd = fixtures::crowd(60);
+    let page = |call: &CallFacts| html(&call::page(call.clone(), Vec::new(), 0, Vec::new(), NOW));
+    assert_eq!(page(&crowd).matches("people, SFU A</small></h3>").count(), 9);
+    crowd.members[9].transport.as_mut().unwrap().service_url = Some("https://other.example".to_owned());
+    let page = page(&crowd);
+    assert_eq!(page.matches("people, SFU A</small></h3>").count(), 8, "one server has two");
+    assert!(
+        page.contains("<small>A</small><bdi>Person 0</bdi>") && page.contains("<small>B</small><bdi>Person 9</bdi>"),
+        "{page}"
+    );
+}
+
+#[test]
 fn the_first_page_and_the_wall_lead_to_what_needs_a_look() {
     let rows = || overview::Rows { active: vec![troubled()], ..overview::Rows::default() };
     let page = overview::page(rows(), NOW);

@@ -14,6 +14,14 @@ impl Group {
         }
     }
 
+    /// The letter of the SFU of all its rows, if it is one.
+    #[must_use]
+    pub fn sfu(&self) -> Option<&str> {
+        let first = self.rows.first()?;
+        let [letter] = first.sfus.as_slice() else { return None };
+        self.rows.iter().all(|row| row.sfus == first.sfus).then_some(letter)
+    }
+
     /// Is there something to draw above the strokes?
     #[must_use]
     pub fn has_signs(&self) -> bool {
@@ -38,6 +46,12 @@ impl Row {
     #[must_use]
     pub fn local(&self) -> &str {
         self.user_id.split(':').next().unwrap_or_default()
+    }
+
+    /// The letters of its SFUs: `A`, or `A B`; the first few, for somebody who moved all the time.
+    #[must_use]
+    pub fn letters(&self) -> String {
+        self.sfus.iter().take(4).map(String::as_str).collect::<Vec<_>>().join(" ")
     }
 
     /// How many devices it shows, if more than one.
