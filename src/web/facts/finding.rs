@@ -19,7 +19,7 @@ const NAMED_SHORT: usize = 1;
 pub struct FindingFacts {
     /// `apart`: `users` were connected to one SFU only and could not hear `unheard`, who were on others. `silent`: a
     /// device still counts, but its renewal did not come. `no_goodbye`: it was counted until it expired, long after the
-    /// last that was heard of it.
+    /// last that was heard of it, and did not go on from there.
     pub kind: &'static str,
     /// `computed`, `probably` or `perhaps`.
     pub sure: &'static str,

@@ -81,6 +81,28 @@ fn who_is_probably_gone_is_drawn_as_no_longer_believed() {
 }
 
 #[test]
+fn each_finding_below_the_picture_has_its_numeral_in_it() {
+    let gone = |name, user_id, minutes: i64| {
+        let who = (name, user_id, "D");
+        fixtures::member("c", who, NOW - 5 * HOUR, Some((NOW - minutes * MINUTE, "expired")), "sfu.one.example")
+    };
+    let members = vec![gone("Dan", "@dan:one.example", 60), gone("Eve", "@eve:one.example", 230)];
+    let mut ledger = Ledger::default();
+    for (member, minutes) in members.iter().zip([180, 242]) {
+        let origins = Origins { last_sign_ms: Some(NOW - minutes * MINUTE), ..Origins::default() };
+        ledger.origins.insert(member.id.clone(), origins);
+    }
+    let row = fixtures::call("c", fixtures::room("Ops", "#ops:one.example"), &members);
+    let facts = CallFacts::new(row, members, &ledger, NOW);
+    assert_eq!(facts.findings.iter().map(|finding| finding.kind).collect::<Vec<_>>(), ["no_goodbye"; 2]);
+    let page = html(&call::page(facts, Vec::new(), 0, Vec::new(), NOW));
+    let (axis, rows) = page[page.find("tl-row axis").unwrap()..].split_once("<ul><li class=\"tl-row").unwrap();
+    assert!(axis.contains("<g class=\"mk \">") && axis.contains(">1</text></g>"), "no room on its bar: {axis}");
+    assert!(rows.contains("<g class=\"mk \" transform=") && rows.contains(">2</text></g>"), "on its bar");
+    assert!(!page.contains(" ghost\" x="), "its end is known to be computed");
+}
+
+#[test]
 fn numerals_keep_clear_of_the_times_wherever_those_stand() {
     let page = html(&call::page(troubled(), Vec::new(), 0, Vec::new(), NOW));
     let axis = &page[page.find("tl-row axis").unwrap()..page.find("<ul><li class=\"tl-row").unwrap()];
