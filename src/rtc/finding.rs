@@ -1,7 +1,7 @@
 //! Findings: what in a call needs a look, told from its stays alone: who could not hear whom, and who is probably gone.
 
 use super::transport::{Selection, Transport};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Clients renew a membership every hour at the latest since matrix-js-sdk 39.1, older ones every four hours.
 pub const RENEWED_MS: i64 = 3_600_000;
@@ -11,6 +11,8 @@ pub const LATE_MS: i64 = 600_000;
 const HANDOVER_MS: i64 = 10_000;
 /// Breaks shorter than this do not make two findings of one, ms.
 const BREAK_MS: i64 = 60_000;
+/// A device that is back so soon after a stay ran out never went, ms.
+const GOES_ON_MS: i64 = 10_000;
 /// So many SFUs whose listeners are looked at, and so many findings: events come from strangers.
 const SFUS_MAX: usize = 8;
 const FINDINGS_MAX: usize = 50;
@@ -19,6 +21,7 @@ const FINDINGS_MAX: usize = 50;
 #[derive(Debug, Clone, Copy)]
 pub struct Stay<'a> {
     pub user_id: &'a str,
+    pub device: Option<&'a str>,
     pub joined_ms: i64,
     pub until_ms: i64,
     /// Nobody said goodbye: it ends, or ended, by its own expiry.
@@ -56,7 +59,8 @@ impl Finding<'_> {
 /// The findings of one call: those who were apart first, then who is silent, then who said no goodbye; each by time.
 #[must_use]
 pub fn findings<'a>(stays: &[Stay<'a>], now: i64) -> Vec<Finding<'a>> {
-    let silent: Vec<Finding> = (0..stays.len()).filter_map(|at| silence(stays, at, now)).collect();
+    let reach = reach(stays);
+    let silent: Vec<Finding> = (0..stays.len()).filter_map(|at| silence(stays, at, &reach, now)).collect();
     let mut there = stays.to_vec();
     for finding in &silent {
         // Who is not known to be there any more hears and misses nobody.
@@ -77,12 +81,39 @@ pub fn findings<'a>(stays: &[Stay<'a>], now: i64) -> Vec<Finding<'a>> {
     found
 }
 
+/// The stays of each device in order of arrival: when one began, and until when any up to it lasted, ms.
+type Reach<'a> = BTreeMap<(&'a str, Option<&'a str>), Vec<(i64, i64)>>;
+
+fn reach<'a>(stays: &[Stay<'a>]) -> Reach<'a> {
+    let mut reach = Reach::new();
+    for stay in stays {
+        reach.entry((stay.user_id, stay.device)).or_default().push((stay.joined_ms, stay.until_ms));
+    }
+    for spans in reach.values_mut() {
+        spans.sort_unstable();
+        let mut latest = i64::MIN;
+        for (_, until) in spans {
+            latest = latest.max(*until);
+            *until = latest;
+        }
+    }
+    reach
+}
+
+/// Was the device still there, or back at once, when this stay ended?
+fn goes_on(stay: &Stay, reach: &Reach) -> bool {
+    let Some(spans) = reach.get(&(stay.user_id, stay.device)) else { return false };
+    let begun = spans.partition_point(|(joined, _)| *joined <= stay.until_ms.saturating_add(GOES_ON_MS));
+    spans[..begun].last().is_some_and(|(_, until)| *until > stay.until_ms)
+}
+
 /// What the silence of one stay tells.
-fn silence<'a>(stays: &[Stay<'a>], at: usize, now: i64) -> Option<Finding<'a>> {
+fn silence<'a>(stays: &[Stay<'a>], at: usize, reach: &Reach, now: i64) -> Option<Finding<'a>> {
     let stay = &stays[at];
     let since_ms = stay.last_sign_ms.filter(|_| stay.expires)?.max(stay.joined_ms);
     if stay.until_ms <= now {
-        return (stay.until_ms - since_ms > LATE_MS).then_some(Finding::NoGoodbye { stay: at, since_ms });
+        let forgot = stay.until_ms - since_ms > LATE_MS && !goes_on(stay, reach);
+        return forgot.then_some(Finding::NoGoodbye { stay: at, since_ms });
     }
     let late = now - since_ms > RENEWED_MS + LATE_MS;
     // With each renewal the end comes another term later: more than four hours ahead is only who renews every hour.
@@ -184,6 +215,7 @@ mod tests {
         let transport = Some(transport);
         Stay {
             user_id,
+            device: Some("D"),
             joined_ms,
             until_ms,
             expires: false,
@@ -270,6 +302,23 @@ mod tests {
         assert_eq!(findings(&[said], 3 * HOUR), [], "its end has an event");
         let other = Stay { renewed_by_hours: false, last_sign_ms: Some(0), ..base };
         assert_eq!(findings(&[other], 3 * HOUR), [], "a format that is not renewed by hours");
+    }
+
+    #[test]
+    fn who_goes_on_where_a_stay_ran_out_needed_no_goodbye() {
+        let a = sfu("a");
+        let ran_out = Stay { expires: true, last_sign_ms: Some(HOUR), ..stay("@a:h", (0, 2 * HOUR), &a, false) };
+        let again =
+            |joined_ms| Stay { last_sign_ms: Some(joined_ms), ..stay("@a:h", (joined_ms, 3 * HOUR), &a, false) };
+        let forgot = [Finding::NoGoodbye { stay: 0, since_ms: HOUR }];
+        let found = |next| findings(&[ran_out, next], 5 * HOUR);
+        assert_eq!(found(again(2 * HOUR)), [], "it joined as the last one ended");
+        assert_eq!(found(again(90 * MINUTE)), [], "or before");
+        assert_eq!(found(again(2 * HOUR + GOES_ON_MS)), [], "or a moment later");
+        assert_eq!(found(again(2 * HOUR + GOES_ON_MS + 1)), forgot, "a gap");
+        assert_eq!(found(Stay { device: None, ..again(2 * HOUR) }), forgot, "another device");
+        assert_eq!(found(Stay { user_id: "@b:h", ..again(2 * HOUR) }), forgot, "somebody else");
+        assert_eq!(found(Stay { until_ms: 2 * HOUR, ..again(90 * MINUTE) }), forgot, "and was gone as well");
     }
 
     #[test]

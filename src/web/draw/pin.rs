@@ -1,15 +1,24 @@
-//! Findings in a timeline: a numeral in the axis for each, and a band where people were apart.
+//! Findings in a timeline: a numeral for each, on the bar it is about or in the axis, and a band where people were apart.
 
 use super::Num;
 use super::axis::Axis;
-use crate::web::facts::FindingFacts;
+use super::timeline::Timeline;
+use crate::web::facts::{CallFacts, FindingFacts, MemberFacts};
 
-/// Numerals nearer than this, in percent, would cover each other.
-const APART: f64 = 2.4;
+/// Findings in the picture and below it.
+pub const MOST: usize = 9;
+/// Numerals nearer than this, in percent, would cover each other: they are 18 px wide, on a phone too.
+const APART: f64 = 5.8;
 /// A band is at least so wide, in percent.
 const WIDTH_MIN: f64 = 0.3;
+/// A numeral on a bar has so much of it to the right, in percent, also on a phone with a glyph at its end.
+const BAR_ROOM: f64 = 9.0;
+/// Nearer than this to the bar's start, in percent, it stands right of the letter there.
+const CHIP_ROOM: f64 = 6.0;
+/// How far right of its moment it stands on a bar, px: beside the moment, and beside the letter.
+const BESIDE: [i64; 2] = [12, 30];
 
-/// The mark of one finding.
+/// The mark of one finding in the axis.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pin {
     /// Its place in the list below the picture, from 1 on.
@@ -21,11 +30,24 @@ pub struct Pin {
     pub band: Option<(Num, Num)>,
 }
 
-/// The marks of these findings; a goodbye that never came is on its bar already. `upto`: until when the call is known, ms.
+/// The mark of one finding on the bar that it is about.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BarPin {
+    pub number: usize,
+    pub class: &'static str,
+    pub x: Num,
+    /// How far right of `x` it stands, px.
+    pub dx: i64,
+    pub y: i64,
+}
+
+/// The marks in the axis: of all findings that have none on a bar. `upto`: until when the call is known, ms.
 #[must_use]
-pub fn pins(findings: &[FindingFacts], axis: &Axis, upto: i64) -> Vec<Pin> {
-    let mut taken: Vec<f64> = Vec::new();
-    let drawn = findings.iter().enumerate().filter(|(_, finding)| finding.kind != "no_goodbye");
+pub fn pins(findings: &[FindingFacts], picture: &Timeline, upto: i64) -> Vec<Pin> {
+    let axis = &picture.axis;
+    let mut taken: Vec<f64> = picture.marks.iter().map(|mark| mark.x.0).collect();
+    let on_bars: Vec<usize> = picture.rows().flat_map(|row| &row.pins).map(|pin| pin.number).collect();
+    let drawn = findings.iter().enumerate().filter(|(at, _)| !on_bars.contains(&(at + 1)));
     drawn
         .map(|(at, finding)| {
             let from = axis.x(finding.from_ms);
@@ -36,6 +58,32 @@ pub fn pins(findings: &[FindingFacts], axis: &Axis, upto: i64) -> Vec<Pin> {
             Pin { number: at + 1, class: finding.pill().0, x: Num(x), band }
         })
         .collect()
+}
+
+/// What the key says of the bands, if there are any.
+#[must_use]
+pub fn apart(findings: &[FindingFacts]) -> Option<&'static str> {
+    let mut apart = findings.iter().filter(|finding| finding.kind == "apart").peekable();
+    apart.peek()?;
+    Some(if apart.all(|finding| finding.mutual) { "Could not hear each other" } else { "Some could not hear others" })
+}
+
+/// The mark of the finding about this stay, where its bar, from and until in percent, has room for it. `chip`: a letter
+/// stands at the start of the bar.
+#[must_use]
+pub fn on_bar(call: &CallFacts, stay: &MemberFacts, axis: &Axis, bar: (f64, f64), chip: bool) -> Option<BarPin> {
+    let shown = call.findings.iter().take(MOST).enumerate();
+    let (at, finding) = shown.into_iter().find(|(_, finding)| finding.is_of(stay))?;
+    let x = axis.x(finding.from_ms).max(bar.0);
+    let beside = chip && x - bar.0 < CHIP_ROOM;
+    let room = BAR_ROOM + if beside { CHIP_ROOM } else { 0.0 };
+    (bar.1 - x >= room).then(|| BarPin {
+        number: at + 1,
+        class: finding.pill().0,
+        x: Num(x),
+        dx: BESIDE[usize::from(beside)],
+        y: 0,
+    })
 }
 
 /// The next place to the right, or where there is none to the left, that no other numeral covers.
@@ -54,8 +102,8 @@ mod tests {
     fn numerals_do_not_cover_each_other() {
         let place = |taken: &[f64], wanted| Num(free(taken, wanted)).to_string();
         assert_eq!(place(&[], 50.0), "50");
-        assert_eq!(place(&[50.0], 50.0), "52.4");
-        assert_eq!(place(&[50.0, 52.4], 51.0), "55.8");
-        assert_eq!(place(&[98.5], 98.5), "96.1", "not out of the picture");
+        assert_eq!(place(&[50.0], 50.0), "55.8");
+        assert_eq!(place(&[50.0, 55.8], 51.0), "62.6");
+        assert_eq!(place(&[98.5], 98.5), "92.7", "not out of the picture");
     }
 }

@@ -9,23 +9,32 @@ pub struct Sfu {
     pub paint: Paint,
 }
 
-/// A colour slot 1 to 8, or the grey of what has none.
+/// A colour slot 1 to 8, or the grey of what has none; hollow and dashed for what is no longer believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Paint(Option<u8>);
+pub struct Paint {
+    slot: Option<u8>,
+    gone: bool,
+}
 
 impl Paint {
-    pub const GREY: Self = Self(None);
+    pub const GREY: Self = Self { slot: None, gone: false };
+
+    /// The same colour for a device that is probably gone.
+    #[must_use]
+    pub fn gone(self) -> Self {
+        Self { gone: true, ..self }
+    }
 
     /// The plain colour as an attribute value.
     #[must_use]
     pub fn plain(self) -> String {
-        self.0.map_or_else(|| "var(--ink-3)".to_owned(), |slot| format!("var(--sfu-{slot})"))
+        self.slot.map_or_else(|| "var(--ink-3)".to_owned(), |slot| format!("var(--sfu-{slot})"))
     }
 
     /// What follows `s` (plain), `w` (woven) and `l` (a line) in the class names of the style sheet.
     #[must_use]
-    pub fn slot(self) -> u8 {
-        self.0.unwrap_or(0)
+    pub fn slot(self) -> String {
+        format!("{}{}", self.slot.unwrap_or(0), if self.gone { " ghost" } else { "" })
     }
 }
 
@@ -42,13 +51,13 @@ impl Sfus {
             if found.iter().any(|sfu| sfu.url == url) {
                 continue;
             }
-            let taken: Vec<u8> = found.iter().filter_map(|sfu| sfu.paint.0).collect();
+            let taken: Vec<u8> = found.iter().filter_map(|sfu| sfu.paint.slot).collect();
             let wish = (fnv1a(url) % 8) as u8;
             let slot = (0..8).map(|step| (wish + step) % 8 + 1).find(|slot| !taken.contains(slot));
             let letter = u8::try_from(found.len()).ok().filter(|index| *index < 26);
             let letter =
                 letter.map_or_else(|| (found.len() + 1).to_string(), |index| char::from(b'A' + index).to_string());
-            found.push(Sfu { url: url.to_owned(), letter, paint: Paint(slot) });
+            found.push(Sfu { url: url.to_owned(), letter, paint: Paint { slot, gone: false } });
         }
         Self(found)
     }
@@ -66,7 +75,7 @@ impl Sfus {
     /// Is this colour slot used?
     #[must_use]
     pub fn has(&self, slot: u8) -> bool {
-        self.0.iter().any(|sfu| sfu.paint.0 == Some(slot))
+        self.0.iter().any(|sfu| sfu.paint.slot == Some(slot))
     }
 
     #[must_use]
@@ -95,7 +104,7 @@ mod tests {
         let urls: Vec<String> = (0..30).map(|index| format!("https://sfu{index}.example")).collect();
         let sfus = Sfus::of(urls.iter().chain(&urls).map(String::as_str));
         assert_eq!(sfus.0.len(), 30);
-        let slots: std::collections::BTreeSet<_> = sfus.0.iter().filter_map(|sfu| sfu.paint.0).collect();
+        let slots: std::collections::BTreeSet<_> = sfus.0.iter().filter_map(|sfu| sfu.paint.slot).collect();
         assert_eq!(slots, (1..=8).collect());
         assert_eq!(
             (sfus.0[0].letter.as_str(), sfus.0[25].letter.as_str(), sfus.0[26].letter.as_str()),

@@ -53,14 +53,17 @@ pub fn card(call: &CallFacts, now: impl Whole) -> Shape {
     let mut bars = Vec::new();
     for (index, lane) in lanes.iter().enumerate() {
         for member in lane {
-            let x = percent(member.joined_ms, start, end);
-            bars.push(LaneBar {
-                x: Num(x),
-                w: Num(percent(member.end_ms(now), start, end) - x),
-                y: Num(top + pitch * float(index) + (pitch - height) / 2.0),
-                h: Num(height),
-                paint: sfus.paint(member.sfu()),
-            });
+            let (x, until) = (percent(member.joined_ms, start, end), percent(member.end_ms(now), start, end));
+            let paint = sfus.paint(member.sfu());
+            let y = Num(top + pitch * float(index) + (pitch - height) / 2.0);
+            let mut draw = |x: f64, until: f64, paint| {
+                bars.push(LaneBar { x: Num(x), w: Num(until - x), y, h: Num(height), paint });
+            };
+            let gone = call.gone_since(member).map(|since| percent(since, start, end).clamp(x, until));
+            draw(x, gone.unwrap_or(until), paint);
+            if let Some(gone) = gone {
+                draw(gone, until, paint.gone());
+            }
         }
     }
     Shape::Lanes(bars)

@@ -9,6 +9,7 @@ pub use marks::Mark;
 use super::Num;
 use super::axis::{Axis, Tick};
 use super::chart::{self, StepChart};
+use super::pin::BarPin;
 use super::sfu::{Paint, Sfus};
 use super::shape;
 use crate::web::facts::{CallFacts, MemberFacts, RelatedFacts};
@@ -42,6 +43,8 @@ pub struct Timeline {
     /// Which glyphs the key explains.
     pub key: BTreeSet<Ending>,
     pub renewals: bool,
+    /// Bars of several stays that touch.
+    pub seams: bool,
     /// Above all rows: what concerns the whole room, or somebody without a row.
     pub marks: Vec<Mark>,
 }
@@ -56,7 +59,7 @@ pub struct Group {
 }
 
 /// One person.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Row {
     pub name: String,
     pub user_id: String,
@@ -69,6 +72,10 @@ pub struct Row {
     pub notes: Vec<Note>,
     /// Rings and declines.
     pub marks: Vec<Mark>,
+    /// The letters of its SFUs, in order of use: where bars are small, colour alone would tell them apart.
+    pub sfus: Vec<String>,
+    /// Numerals of findings on its bars.
+    pub pins: Vec<BarPin>,
     /// Somebody who was rung, or declined, and never came.
     pub absent: bool,
 }
@@ -93,8 +100,10 @@ pub struct Bar {
     pub title: String,
     /// The SFU's letter at its start, and how far in it stands, px.
     pub chip: Option<(String, i64)>,
-    /// Renewals.
+    /// Renewals, and where one stay became the next.
     pub ticks: Vec<Num>,
+    pub renewed: bool,
+    pub seams: bool,
 }
 
 /// How a stay ended.
@@ -108,10 +117,11 @@ pub struct Glyph {
     pub merged: bool,
 }
 
-/// Words right of a glyph.
+/// Words right of a glyph, so many px.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Note {
     pub x: Num,
+    pub dx: i64,
     pub y: i64,
     pub text: String,
     pub ending: Ending,
@@ -125,6 +135,8 @@ pub enum Ending {
     Computed,
     Moved,
     Removed,
+    /// It still counts, but is probably gone.
+    Gone,
 }
 
 impl Ending {
@@ -151,6 +163,7 @@ impl Ending {
             Self::Computed => "e-exp",
             Self::Moved => "e-move",
             Self::Removed => "e-cross",
+            Self::Gone => "e-ghost",
         }
     }
 
@@ -165,7 +178,7 @@ impl Ending {
     pub fn class(self) -> &'static str {
         match self {
             Self::Left | Self::Moved => "",
-            Self::Lost | Self::Removed => "warn",
+            Self::Lost | Self::Removed | Self::Gone => "warn",
             Self::Computed => "blind",
         }
     }
@@ -179,6 +192,21 @@ impl Ending {
             Self::Computed => "End computed",
             Self::Moved => "Moved or replaced",
             Self::Removed => "Removed",
+            Self::Gone => "Probably gone",
+        }
+    }
+}
+
+impl Timeline {
+    /// What the ticks on bars are, for the key.
+    #[must_use]
+    pub fn ticked(&self) -> Option<&'static str> {
+        match (self.renewals, self.seams) {
+            _ if self.dense => None,
+            (true, true) => Some("Renewed or begun anew"),
+            (true, false) => Some("Renewed"),
+            (false, true) => Some("Begun anew"),
+            (false, false) => None,
         }
     }
 }
@@ -215,8 +243,11 @@ pub struct Renewal {
 
 /// What every lane needs to know.
 struct Canvas<'a> {
+    call: &'a CallFacts,
     axis: Axis,
     now: i64,
+    /// Where the line of now stands, if the call runs.
+    now_x: Option<f64>,
     dense: bool,
     dated: bool,
     sfus: &'a Sfus,
@@ -249,13 +280,15 @@ pub fn draw(call: &CallFacts, renewals: &[Renewal], related: &[RelatedFacts], no
         hidden: 0,
         key: BTreeSet::new(),
         renewals: false,
+        seams: false,
         marks: Vec::new(),
         sfus: Sfus::default(),
     };
     if is_area {
         picture.area = Some(chart::over(&shape::counts(call, now), std::iter::empty(), axis, mark));
     } else {
-        let canvas = Canvas { axis, now, dense, dated, sfus: &sfus, renewals };
+        let now_x = picture.now_x.map(|x| x.0);
+        let canvas = Canvas { call, axis, now, now_x, dense, dated, sfus: &sfus, renewals };
         picture.add_rows(&canvas, people);
         if spare > 1 {
             picture.groups.iter_mut().flat_map(|group| &mut group.rows).for_each(|row| row.title.clear());
@@ -267,6 +300,11 @@ pub fn draw(call: &CallFacts, renewals: &[Renewal], related: &[RelatedFacts], no
 }
 
 impl Timeline {
+    /// All rows.
+    pub fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.groups.iter().flat_map(|group| &group.rows)
+    }
+
     fn add_rows(&mut self, canvas: &Canvas<'_>, people: Vec<Vec<&MemberFacts>>) {
         let mut left = BARS_MAX;
         let mut by_server: BTreeMap<String, Vec<Row>> = BTreeMap::new();
@@ -276,7 +314,8 @@ impl Timeline {
             let row = row(canvas, stays, &mut left);
             self.hidden += all - row.1;
             self.key.extend(row.0.glyphs.iter().map(|glyph| glyph.ending));
-            self.renewals |= row.0.bars.iter().any(|bar| !bar.ticks.is_empty());
+            self.renewals |= row.0.bars.iter().any(|bar| bar.renewed);
+            self.seams |= row.0.bars.iter().any(|bar| bar.seams);
             by_server.entry(server).or_default().push(row.0);
         }
         let group = |(server, rows)| Group { server: canvas.dense.then_some(server), rows, height: 0 };
@@ -304,8 +343,9 @@ fn people(members: &[MemberFacts]) -> Vec<Vec<&MemberFacts>> {
 fn row(canvas: &Canvas<'_>, stays: Vec<&MemberFacts>, left: &mut usize) -> (Row, usize) {
     let name = stays[0].title();
     let (user_id, title, one) = (format::tidy(&stays[0].user_id), summary(canvas, &stays), stays.len() == 1);
-    let (bars, glyphs, notes, marks) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let mut row = Row { name, user_id, height: 0, top: 0, title, bars, glyphs, notes, marks, absent: false };
+    let mut row = Row { name, user_id, title, ..Row::default() };
+    row.sfus = stays.iter().filter_map(|stay| canvas.sfus.letter(stay.sfu())).map(ToOwned::to_owned).collect();
+    row.sfus.dedup();
     let lanes = lane::by_device(stays, canvas.now);
     let many = lanes.len() > 1;
     let (top, bar, pitch) = if canvas.dense { (5, 8, 12) } else { (8, 14, 22) };
@@ -321,7 +361,8 @@ fn row(canvas: &Canvas<'_>, stays: Vec<&MemberFacts>, left: &mut usize) -> (Row,
         lane::draw(canvas, &lane, (y, bar), many, &mut row);
     }
     row.height = y + bar + top;
-    if let [bar] = row.bars.as_mut_slice()
+    // The hollow part of a bar has no title of its own.
+    if let Some(bar) = row.bars.first_mut()
         && one
         && !canvas.dense
     {
@@ -332,14 +373,20 @@ fn row(canvas: &Canvas<'_>, stays: Vec<&MemberFacts>, left: &mut usize) -> (Row,
 
 /// The row in one sentence; whose it is stands beside it.
 fn summary(canvas: &Canvas<'_>, stays: &[&MemberFacts]) -> String {
-    let time = |ms: i64| format::plain_time(ms, canvas.dated);
     let Some(last) = stays.iter().max_by_key(|stay| stay.end_ms(canvas.now)) else { return String::new() };
-    let until = match (last.left_ms, last.end_reason.as_deref()) {
-        (Some(ms), Some(reason)) => format!("to {} UTC, {}", time(ms), words(reason)),
-        _ => "UTC until now".to_owned(),
-    };
     let times = if stays.len() == 1 { String::new() } else { format!(", {} stays", stays.len()) };
-    format!("{} {until}{times}", time(stays[0].joined_ms))
+    format!("{}{times}", span(canvas, stays[0].joined_ms, last))
+}
+
+/// From when, and until when or how this stay ended.
+fn span(canvas: &Canvas<'_>, from: i64, stay: &MemberFacts) -> String {
+    let time = |ms: i64| format::plain_time(ms, canvas.dated);
+    let from = time(from);
+    match (stay.left_ms, stay.end_reason.as_deref(), canvas.call.gone_since(stay)) {
+        (Some(ms), Some(reason), _) => format!("{from} to {} UTC, {}", time(ms), words(reason)),
+        (.., Some(since)) => format!("{from} UTC, last heard {} UTC, probably gone", time(since)),
+        _ => format!("{from} UTC until now"),
+    }
 }
 
 #[cfg(test)]

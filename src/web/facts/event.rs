@@ -1,7 +1,8 @@
 //! Stored events as pages and JSON show them: the evidence behind a call, and what was rejected.
 
 use super::{RoomRef, Stamp, person};
-use crate::rtc::event::Kind;
+use crate::rtc::event::{Kind, RoomEvent};
+use crate::rtc::member;
 use crate::store::row;
 use serde::Serialize;
 use serde_json::Value;
@@ -61,22 +62,13 @@ impl EvidenceFacts {
         self.event.get("content")?.get(key)
     }
 
-    /// Is it a statement about being in a call that names at least one stay?
+    /// The devices that it says are in a call, read as calls are; `None` for one that it does not name.
     #[must_use]
-    pub fn is_membership(&self) -> bool {
-        let content = self.event.get("content").and_then(Value::as_object);
-        let left = self.content("leave_reason").is_some();
-        let empty_list = self.content("memberships").and_then(Value::as_array).is_some_and(Vec::is_empty);
-        Kind::of(&self.kind) == Kind::Member
-            && content.is_some_and(|content| !content.is_empty())
-            && !empty_list
-            && !left
-    }
-
-    /// The device that it names, in the form where a device is named at the top of the content.
-    #[must_use]
-    pub fn device_id(&self) -> Option<&str> {
-        self.content("device_id").and_then(Value::as_str)
+    pub fn devices(&self) -> Vec<Option<String>> {
+        let event = RoomEvent::from_json(&self.event, None).ok().filter(|event| Kind::of(&event.kind) == Kind::Member);
+        event.map_or_else(Vec::new, |event| {
+            member::parse(&event).joins.into_iter().map(|(_, join)| join.device_id).collect()
+        })
     }
 
     /// What it did, in words. `is_join`: a stay begins with it.
@@ -88,7 +80,7 @@ impl EvidenceFacts {
         let deed = match Kind::of(&self.kind) {
             Kind::Member if is_join => "joined",
             Kind::Member if self.is_lost_connection() => "was gone: the connection was lost",
-            Kind::Member if self.is_membership() => "renewed or changed the membership",
+            Kind::Member if !self.devices().is_empty() => "renewed or changed the membership",
             Kind::Member => "left",
             Kind::Slot
                 if self.event.get("content").and_then(Value::as_object).is_none_or(serde_json::Map::is_empty) =>
@@ -167,5 +159,42 @@ impl From<row::Rejected> for RejectedFacts {
             reason: row.reason,
             event: raw(row.json),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn evidence(content: &Value) -> EvidenceFacts {
+        let kind = "org.matrix.msc4143.rtc.member";
+        let event = json!({ "type": kind, "event_id": "$e", "sender": "@a:h", "origin_server_ts": 1, "content": content,
+            "msc4354_sticky": { "duration_ms": 3_600_000 } });
+        EvidenceFacts::from(row::Evidence {
+            event_id: "$e".to_owned(),
+            kind: kind.to_owned(),
+            sender: "@a:h".to_owned(),
+            name: None,
+            state_key: None,
+            origin_server_ts: 1,
+            received_ms: None,
+            source: "backfill".to_owned(),
+            rejected: None,
+            json: event.to_string(),
+        })
+    }
+
+    #[test]
+    fn a_sticky_event_names_its_device_and_one_without_application_left() {
+        let member = json!({ "id": "M", "device_id": "D", "user_id": "@a:h" });
+        let here = evidence(&json!({ "slot_id": "m.call#ROOM", "msc4354_sticky_key": "M", "member": member,
+            "application": { "type": "m.call" }, "rtc_transports": [] }));
+        assert_eq!(
+            (here.devices(), here.deed(false)),
+            (vec![Some("D".to_owned())], "renewed or changed the membership".to_owned())
+        );
+        let gone = evidence(&json!({ "slot_id": "m.call#ROOM", "msc4354_sticky_key": "M" }));
+        assert_eq!((gone.devices(), gone.deed(false)), (vec![], "left".to_owned()));
     }
 }

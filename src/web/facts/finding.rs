@@ -1,6 +1,6 @@
 //! Findings of a call as pages and JSON show them: what needs a look, how sure it is, and what to do.
 
-use super::{CallFacts, Ledger, Stamp, person};
+use super::{CallFacts, Ledger, MemberFacts, Stamp, person};
 use crate::rtc::finding::{self, Finding, Stay};
 use crate::rtc::session::server_of;
 use crate::rtc::transport::Transport;
@@ -20,7 +20,7 @@ const NAMED_SHORT: usize = 1;
 pub struct FindingFacts {
     /// `apart`: `users` were connected to one SFU only and could not hear `unheard`, who were on others. `silent`: a
     /// device still counts, but its renewal did not come. `no_goodbye`: it was counted until it expired, long after the
-    /// last that was heard of it.
+    /// last that was heard of it, and did not go on from there.
     pub kind: &'static str,
     /// `computed`, `probably` or `perhaps`.
     pub sure: &'static str,
@@ -46,6 +46,7 @@ pub(super) fn of(members: &[row::Member], used: &[Option<Transport>], ledger: &L
         .zip(used)
         .map(|(member, transport)| Stay {
             user_id: &member.user_id,
+            device: member.device_id.as_deref(),
             joined_ms: member.joined_ms,
             until_ms: member.until_ms,
             expires: matches!(member.end_reason.as_str(), "expired" | "sticky_expired"),
@@ -104,6 +105,16 @@ impl FindingFacts {
     #[must_use]
     pub fn is_ghost(&self) -> bool {
         self.sure == "probably"
+    }
+
+    /// Is it about this stay?
+    #[must_use]
+    pub fn is_of(&self, stay: &MemberFacts) -> bool {
+        self.kind != "apart"
+            && self.users == [stay.user_id.as_str()]
+            && self.device_id == stay.device_id
+            && self.until_ms == stay.left_ms
+            && self.from_ms >= stay.joined_ms
     }
 
     /// Class, icon and words of its pill.
@@ -190,6 +201,13 @@ impl CallFacts {
     #[must_use]
     pub fn rank(&self) -> Reverse<(bool, usize)> {
         Reverse((self.loud().next().is_some(), self.people_now))
+    }
+
+    /// When this device, which still counts, was heard last, ms; nothing where there is no reason to doubt it.
+    #[must_use]
+    pub fn gone_since(&self, stay: &MemberFacts) -> Option<i64> {
+        stay.left_ms.is_none().then_some(())?;
+        Some(self.loud().find(|finding| finding.is_ghost() && finding.is_of(stay))?.from_ms)
     }
 
     /// What the findings come to: the class, icon and words of a pill; nothing where there are none.

@@ -31,8 +31,6 @@ const STAYS: [usize; 2] = [20, 60];
 const EVENTS_SHOWN: [usize; 2] = [10, 30];
 /// Bytes of raw events there.
 const RAW_MAX: [usize; 2] = [6_000, 24_000];
-/// Findings in the picture and below it.
-const FINDINGS: usize = 9;
 /// Rings and slot changes in the list.
 const MARKS: usize = 40;
 
@@ -222,7 +220,7 @@ impl CallPage {
 
     #[must_use]
     pub fn timeline(&self, now: impl f::Whole, shell: &Shell) -> Timeline {
-        let renewals: Vec<Renewal> = self.evidence.iter().filter_map(|event| self.renewal(event)).collect();
+        let renewals: Vec<Renewal> = self.evidence.iter().flat_map(|event| self.renewals(event)).collect();
         timeline::draw(&self.call, &renewals, &self.related, self.call.upto(now), shell.spare)
     }
 
@@ -235,22 +233,19 @@ impl CallPage {
     /// The findings that are shown, the gravest first.
     #[must_use]
     pub fn findings(&self, shell: &Shell) -> &[FindingFacts] {
-        shell.first(&self.call.findings, FINDINGS)
+        shell.first(&self.call.findings, pin::MOST)
     }
 
-    /// Their numerals in the timeline.
+    /// Their numerals in the axis of the timeline; the others are on bars.
     #[must_use]
-    pub fn pins(&self, axis: &Axis, now: impl f::Whole, shell: &Shell) -> Vec<Pin> {
-        pin::pins(self.findings(shell), axis, self.call.upto(now))
+    pub fn pins(&self, picture: &Timeline, now: impl f::Whole, shell: &Shell) -> Vec<Pin> {
+        pin::pins(self.findings(shell), picture, self.call.upto(now))
     }
 
-    /// Is this device probably gone, though it still counts?
+    /// What the key says of the bands of those who were apart.
     #[must_use]
-    pub fn is_gone(&self, stay: &MemberFacts) -> bool {
-        let is_it = |finding: &FindingFacts| {
-            finding.is_ghost() && finding.device_id == stay.device_id && finding.users == [stay.user_id.as_str()]
-        };
-        stay.left_ms.is_none() && self.call.findings.iter().any(is_it)
+    pub fn apart(&self, picture: &Timeline, shell: &Shell) -> Option<&'static str> {
+        pin::apart(self.findings(shell)).filter(|_| picture.area.is_none())
     }
 
     /// Who ended a stay, where it was somebody else.
@@ -280,14 +275,13 @@ impl CallPage {
         &self.related[..self.related.len().min(shell.at_most(MARKS))]
     }
 
-    fn renewal(&self, event: &EvidenceFacts) -> Option<Renewal> {
-        let again = event.is_membership() && event.rejected.is_none() && !self.is_join(&event.event_id);
+    fn renewals(&self, event: &EvidenceFacts) -> Vec<Renewal> {
+        if event.rejected.is_some() || self.is_join(&event.event_id) {
+            return Vec::new();
+        }
         let ms = event.received_ms.map_or(event.origin_server_ts, |ms| ms.min(event.origin_server_ts));
-        again.then(|| Renewal {
-            user_id: event.sender.clone(),
-            device_id: event.device_id().map(ToOwned::to_owned),
-            ms,
-        })
+        let of = |device_id| Renewal { user_id: event.sender.clone(), device_id, ms };
+        event.devices().into_iter().map(of).collect()
     }
 
     /// The display name of somebody who is in the call or sent one of its events.

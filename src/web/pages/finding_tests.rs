@@ -49,7 +49,7 @@ fn a_call_says_who_cannot_hear_whom_and_who_is_probably_gone() {
         "</svg>probably gone",
         "What to do: update those clients",
         "<g class=\"mk bad\">",
-        "<g class=\"mk warn\">",
+        "<g class=\"mk warn\"",
     ] {
         assert!(page.contains(words), "{words}: {page}");
     }
@@ -58,6 +58,85 @@ fn a_call_says_who_cannot_hear_whom_and_who_is_probably_gone() {
     well.findings.clear();
     let page = html(&call::page(well, Vec::new(), 0, Vec::new(), NOW));
     assert!(page.contains("Healthy") && !page.contains("Findings"));
+}
+
+#[test]
+fn who_is_probably_gone_is_drawn_as_no_longer_believed() {
+    let page = html(&call::page(troubled(), Vec::new(), 0, Vec::new(), NOW));
+    for words in [
+        " ghost\" x=",
+        "<g id=\"e-ghost\">",
+        "href=\"#e-ghost\"",
+        "<title>SFU A, device D, 09:47:16 UTC, last heard 12:47:16 UTC, probably gone</title>",
+        ">no sign of life</text>",
+        "</svg>Probably gone</span>",
+    ] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    let axis = &page[page.find("tl-row axis").unwrap()..page.find("<ul><li class=\"tl-row").unwrap()];
+    assert!(axis.contains("<g class=\"mk bad\">") && !axis.contains("mk warn"), "its numeral is on its bar: {axis}");
+    let first = overview::page(overview::Rows { active: vec![troubled()], ..overview::Rows::default() }, NOW);
+    assert_eq!(html(&first).matches(" ghost\" x=").count(), 1);
+    assert_eq!(html(&wall::page(first)).matches(" ghost\"/>").count(), 1);
+}
+
+#[test]
+fn each_finding_below_the_picture_has_its_numeral_in_it() {
+    let gone = |name, user_id, minutes: i64| {
+        let who = (name, user_id, "D");
+        fixtures::member("c", who, NOW - 5 * HOUR, Some((NOW - minutes * MINUTE, "expired")), "sfu.one.example")
+    };
+    let members = vec![gone("Dan", "@dan:one.example", 60), gone("Eve", "@eve:one.example", 230)];
+    let mut ledger = Ledger::default();
+    for (member, minutes) in members.iter().zip([180, 242]) {
+        let origins = Origins { last_sign_ms: Some(NOW - minutes * MINUTE), ..Origins::default() };
+        ledger.origins.insert(member.id.clone(), origins);
+    }
+    let row = fixtures::call("c", fixtures::room("Ops", "#ops:one.example"), &members);
+    let facts = CallFacts::new(row, members, &ledger, NOW);
+    assert_eq!(facts.findings.iter().map(|finding| finding.kind).collect::<Vec<_>>(), ["no_goodbye"; 2]);
+    let page = html(&call::page(facts, Vec::new(), 0, Vec::new(), NOW));
+    let (axis, rows) = page[page.find("tl-row axis").unwrap()..].split_once("<ul><li class=\"tl-row").unwrap();
+    assert!(axis.contains("<g class=\"mk \">") && axis.contains(">1</text></g>"), "no room on its bar: {axis}");
+    assert!(rows.contains("<g class=\"mk \" transform=") && rows.contains(">2</text></g>"), "on its bar");
+    assert!(!page.contains(" ghost\" x="), "its end is known to be computed");
+}
+
+#[test]
+fn numerals_keep_clear_of_the_times_wherever_those_stand() {
+    let page = html(&call::page(troubled(), Vec::new(), 0, Vec::new(), NOW));
+    let axis = &page[page.find("tl-row axis").unwrap()..page.find("<ul><li class=\"tl-row").unwrap()];
+    let after =
+        |text: &str, key: &str| -> i64 { text.split_once(key).unwrap().1.split('"').next().unwrap().parse().unwrap() };
+    let labels: Vec<i64> = axis.split("<text class=\"t ").skip(1).map(|text| after(text, " y=\"") - 12).collect();
+    let numerals: Vec<i64> = axis.split("<circle ").skip(1).map(|text| after(text, "cy=\"") + 9).collect();
+    assert!(!numerals.is_empty() && numerals.iter().max() <= labels.iter().min(), "{numerals:?} {labels:?}");
+}
+
+#[test]
+fn the_key_names_the_band_of_those_who_were_apart() {
+    let page = |call| html(&call::page(call, Vec::new(), 0, Vec::new(), NOW));
+    assert!(page(troubled()).contains("</svg>Some could not hear others</span>"));
+    let mut mutual = troubled();
+    mutual.findings[0].mutual = true;
+    assert!(page(mutual).contains("</svg>Could not hear each other</span>"));
+    let mut well = troubled();
+    well.findings.clear();
+    assert!(!page(well).contains("not hear"));
+}
+
+#[test]
+fn many_small_rows_say_their_sfu_in_letters() {
+    let mut crowd = fixtures::crowd(60);
+    let page = |call: &CallFacts| html(&call::page(call.clone(), Vec::new(), 0, Vec::new(), NOW));
+    assert_eq!(page(&crowd).matches("people, SFU A</small></h3>").count(), 9);
+    crowd.members[9].transport.as_mut().unwrap().service_url = Some("https://other.example".to_owned());
+    let page = page(&crowd);
+    assert_eq!(page.matches("people, SFU A</small></h3>").count(), 8, "one server has two");
+    assert!(
+        page.contains("<small>A</small><bdi>Person 0</bdi>") && page.contains("<small>B</small><bdi>Person 9</bdi>"),
+        "{page}"
+    );
 }
 
 #[test]

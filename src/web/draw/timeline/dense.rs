@@ -4,9 +4,6 @@ use super::{Glyph, Group, Row};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// A stroke is at least so long: one that nobody sees is none.
-const LENGTH_MIN: f64 = 4.0;
-
 impl Group {
     /// Puts the rows below each other.
     pub(super) fn stack(&mut self) {
@@ -17,6 +14,14 @@ impl Group {
         }
     }
 
+    /// The letter of the SFU of all its rows, if it is one.
+    #[must_use]
+    pub fn sfu(&self) -> Option<&str> {
+        let first = self.rows.first()?;
+        let [letter] = first.sfus.as_slice() else { return None };
+        self.rows.iter().all(|row| row.sfus == first.sfus).then_some(letter)
+    }
+
     /// Is there something to draw above the strokes?
     #[must_use]
     pub fn has_signs(&self) -> bool {
@@ -25,13 +30,13 @@ impl Group {
 }
 
 impl Row {
-    /// The bars as path data inside the group, by colour slot.
+    /// The bars as path data inside the group, by colour.
     #[must_use]
-    pub fn strokes(&self) -> BTreeMap<u8, String> {
-        let mut strokes: BTreeMap<u8, String> = BTreeMap::new();
+    pub fn strokes(&self) -> BTreeMap<String, String> {
+        let mut strokes: BTreeMap<String, String> = BTreeMap::new();
         for bar in &self.bars {
             let (x, y) = (whole(bar.x.0), self.top + bar.y + bar.h / 2);
-            let length = whole((bar.x.0 + bar.w.0).max(bar.x.0 + LENGTH_MIN / 10.0)) - x;
+            let length = whole(bar.x.0 + bar.w.0) - x;
             let _ = write!(strokes.entry(bar.paint.slot()).or_default(), "M{x} {y}h{length}");
         }
         strokes
@@ -41,6 +46,12 @@ impl Row {
     #[must_use]
     pub fn local(&self) -> &str {
         self.user_id.split(':').next().unwrap_or_default()
+    }
+
+    /// The letters of its SFUs: `A`, or `A B`; the first few, for somebody who moved all the time.
+    #[must_use]
+    pub fn letters(&self) -> String {
+        self.sfus.iter().take(4).map(String::as_str).collect::<Vec<_>>().join(" ")
     }
 
     /// How many devices it shows, if more than one.

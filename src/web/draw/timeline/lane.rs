@@ -1,6 +1,7 @@
 //! One lane of the timeline: the stays of one device as bars, their ends as glyphs, and what may be written beside them.
 
-use super::{Bar, Canvas, Ending, Glyph, MemberFacts, Note, Num, Row, words};
+use super::{Bar, Canvas, Ending, Glyph, MemberFacts, Note, Num, Row, span, words};
+use crate::web::draw::pin::{self, BarPin};
 use crate::web::format;
 
 /// Glyphs nearer than this become one: 16 px of 1000, in percent.
@@ -11,6 +12,10 @@ const LETTER_ROOM: f64 = 1.0;
 const CHIP_ROOM: f64 = 3.0;
 /// Renewals nearer than this to the last one drawn are left out, in percent.
 const TICK_ROOM: f64 = 0.7;
+/// A bar is at least so wide, roomy and small, in percent.
+const WIDTH_MIN: [f64; 2] = [0.3, 0.4];
+/// A silence has room for words from this length on, in percent: a numeral, 15 letters and a glyph at 700 px.
+const SILENT_ROOM: f64 = 24.0;
 /// Stays with less between them are one: some clients leave and join in the same breath, ms.
 const TOUCHING_MS: i64 = 0;
 
@@ -40,8 +45,12 @@ pub(super) fn draw(canvas: &Canvas<'_>, lane: &[&MemberFacts], place: (i64, i64)
         let changed = sfu != Some(here);
         let follows_glyph = sfu.is_some()
             && row.glyphs.last().is_some_and(|last| (canvas.axis.x(stays[0].joined_ms) - last.x.0).abs() < GLYPH_ROOM);
-        row.bars.push(bar(canvas, stays, place, changed.then_some(follows_glyph)));
-        add_glyph(canvas, stays[stays.len() - 1], place, first_glyph, row);
+        let (last, mut solid) = (stays[stays.len() - 1], bar(canvas, stays, place, changed.then_some(follows_glyph)));
+        add_pin(canvas, last, &solid, row);
+        let hollow = canvas.call.gone_since(last).map(|since| solid.cut(canvas.axis.x(since)));
+        row.bars.push(solid);
+        row.bars.extend(hollow);
+        add_glyph(canvas, last, place, first_glyph, row);
         sfu = Some(here);
     }
     if !canvas.dense {
@@ -71,9 +80,13 @@ fn bar(canvas: &Canvas<'_>, stays: &[&MemberFacts], (y, h): (i64, i64), chip: Op
     let axis = &canvas.axis;
     let start = stays[0].joined_ms;
     let end = stays.iter().map(|stay| stay.end_ms(canvas.now)).max().unwrap_or(start);
-    let (x, w) = (axis.x(start), axis.x(end) - axis.x(start));
+    // However short, it is seen, and not beyond now.
+    let least = WIDTH_MIN[usize::from(canvas.dense)];
+    let x = axis.x(start).min(canvas.now_x.unwrap_or(100.0) - least);
+    let w = (axis.x(end) - x).max(least);
     let sfu = canvas.sfus.find(stays[0].sfu());
     let chip = chip.filter(|_| w > CHIP_ROOM && !canvas.dense).zip(sfu);
+    let (ticks, renewed) = ticks(canvas, stays, (start, end));
     let titles: Vec<String> = stays.iter().take(4).map(|stay| title(canvas, stay)).collect();
     Bar {
         x: Num(x),
@@ -83,28 +96,50 @@ fn bar(canvas: &Canvas<'_>, stays: &[&MemberFacts], (y, h): (i64, i64), chip: Op
         paint: canvas.sfus.paint(stays[0].sfu()),
         title: titles.join("; "),
         chip: chip.map(|(after_glyph, sfu)| (sfu.letter.clone(), if after_glyph { 6 } else { 0 })),
-        ticks: ticks(canvas, stays, (start, end)),
+        ticks,
+        renewed,
+        seams: stays.len() > 1,
     }
 }
 
 fn title(canvas: &Canvas<'_>, stay: &MemberFacts) -> String {
-    let time = |ms: i64| format::plain_time(ms, canvas.dated);
     let on = canvas.sfus.letter(stay.sfu()).map(|letter| format!("SFU {letter}, ")).unwrap_or_default();
     let device = stay.device_id.as_deref().map(|id| format!("device {}, ", format::tidy(id))).unwrap_or_default();
-    let until = match (stay.left_ms, stay.end_reason.as_deref()) {
-        (Some(ms), Some(reason)) => format!("to {} UTC, {}", time(ms), words(reason)),
-        _ => "UTC until now".to_owned(),
-    };
-    format!("{on}{device}{} {until}", time(stay.joined_ms))
+    format!("{on}{device}{}", span(canvas, stay.joined_ms, stay))
 }
 
-/// Renewals, and where one stay became the next.
-fn ticks(canvas: &Canvas<'_>, stays: &[&MemberFacts], (start, end): (i64, i64)) -> Vec<Num> {
+impl Bar {
+    /// Cuts it where the device was heard last, in percent; gives the rest, which is no longer believed.
+    fn cut(&mut self, x: f64) -> Self {
+        let end = self.x.0 + self.w.0;
+        let x = x.clamp(self.x.0, end);
+        self.w = Num(x - self.x.0);
+        let (x, w, paint) = (Num(x), Num(end - x), self.paint.gone());
+        let (title, ticks, renewed, seams) = (String::new(), Vec::new(), false, false);
+        Self { x, w, paint, title, chip: None, ticks, renewed, seams, ..*self }
+    }
+}
+
+/// The numeral of a finding on the bar that it is about, and what there is to say beside it.
+fn add_pin(canvas: &Canvas<'_>, stay: &MemberFacts, bar: &Bar, row: &mut Row) {
+    let (from, until) = (bar.x.0, bar.x.0 + bar.w.0);
+    let pin = pin::on_bar(canvas.call, stay, &canvas.axis, (from, until), bar.chip.is_some());
+    let Some(pin) = pin.filter(|_| !canvas.dense) else { return };
+    let y = bar.y + bar.h / 2;
+    row.pins.push(BarPin { y, ..pin });
+    if canvas.call.gone_since(stay).is_some() && until - pin.x.0 >= SILENT_ROOM {
+        let text = "no sign of life".to_owned();
+        row.notes.push(Note { x: pin.x, dx: pin.dx + 14, y: y + 4, text, ending: Ending::Gone });
+    }
+}
+
+/// Renewals, and where one stay became the next; and whether there are renewals among them.
+fn ticks(canvas: &Canvas<'_>, stays: &[&MemberFacts], (start, end): (i64, i64)) -> (Vec<Num>, bool) {
     let (user_id, device_id) = (&stays[0].user_id, &stays[0].device_id);
     let mine = canvas.renewals.iter().filter(|renewal| renewal.user_id == *user_id && renewal.device_id == *device_id);
-    let seams = stays.iter().skip(1).map(|stay| stay.joined_ms);
-    let mut times: Vec<i64> =
-        mine.map(|renewal| renewal.ms).chain(seams).filter(|ms| (start + 1..end).contains(ms)).collect();
+    let mut times: Vec<i64> = mine.map(|renewal| renewal.ms).filter(|ms| (start + 1..end).contains(ms)).collect();
+    let renewed = !times.is_empty();
+    times.extend(stays.iter().skip(1).map(|stay| stay.joined_ms).filter(|ms| (start + 1..end).contains(ms)));
     times.sort_unstable();
     let mut drawn: Vec<Num> = Vec::new();
     for x in times.into_iter().map(|ms| canvas.axis.x(ms)) {
@@ -112,14 +147,18 @@ fn ticks(canvas: &Canvas<'_>, stays: &[&MemberFacts], (start, end): (i64, i64)) 
             drawn.push(Num(x));
         }
     }
-    drawn
+    (drawn, renewed)
 }
 
 fn add_glyph(canvas: &Canvas<'_>, stay: &MemberFacts, (y, h): (i64, i64), first: usize, row: &mut Row) {
-    let (Some(left_ms), Some(reason)) = (stay.left_ms, stay.end_reason.as_deref()) else { return };
-    let x = canvas.axis.x(left_ms);
-    let title = format!("{} UTC, {}", format::plain_time(left_ms, canvas.dated), words(reason));
-    let mut glyph = Glyph { x: Num(x), y: y + h / 2, ending: Ending::of(reason), title, merged: false };
+    let time = |ms: i64| format::plain_time(ms, canvas.dated);
+    let (ms, ending, title) = match (stay.left_ms, stay.end_reason.as_deref(), canvas.call.gone_since(stay)) {
+        (Some(ms), Some(reason), _) => (ms, Ending::of(reason), format!("{} UTC, {}", time(ms), words(reason))),
+        (.., Some(since)) => (canvas.now, Ending::Gone, format!("last heard {} UTC, probably gone", time(since))),
+        _ => return,
+    };
+    let x = canvas.axis.x(ms);
+    let mut glyph = Glyph { x: Num(x), y: y + h / 2, ending, title, merged: false };
     let near = row.glyphs.len() > first && row.glyphs.last().is_some_and(|last| x - last.x.0 < GLYPH_ROOM);
     if let Some(before) = row.glyphs.pop_if(|_| near) {
         // The later one wins; both are told.
@@ -152,9 +191,11 @@ fn add_notes(
         let text = words(reason);
         let text = if many && reason == "left" { "this device left".to_owned() } else { text };
         let room = GLYPH_ROOM + LETTER_ROOM * super::super::float(text.chars().count());
-        let next = bars.iter().map(|bar| canvas.axis.x(bar[0].joined_ms)).find(|x| *x > glyph.x.0 - 0.001);
-        if glyph.x.0 + room <= next.unwrap_or(100.0) {
-            row.notes.push(Note { x: glyph.x, y: y + h / 2 + 4, text, ending: glyph.ending });
+        // The next bar is in the way, and so is the line of now.
+        let next = bars.iter().map(|bar| canvas.axis.x(bar[0].joined_ms)).chain(canvas.now_x);
+        let next = next.filter(|x| *x > glyph.x.0 - 0.001).fold(100.0, f64::min);
+        if glyph.x.0 + room <= next {
+            row.notes.push(Note { x: glyph.x, dx: 12, y: y + h / 2 + 4, text, ending: glyph.ending });
         }
     }
 }

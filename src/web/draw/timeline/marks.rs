@@ -91,19 +91,7 @@ impl Timeline {
         let title =
             format!("{}, {}", format::within(&name), if event.kind == "decline" { "declined" } else { "did not come" });
         let marks = vec![Mark { y: ROOM, note, ..mark.clone() }];
-        let (bars, glyphs, notes) = (Vec::new(), Vec::new(), Vec::new());
-        group.rows.push(Row {
-            name,
-            user_id: shown,
-            height: 30,
-            top: 0,
-            title,
-            bars,
-            glyphs,
-            notes,
-            marks,
-            absent: true,
-        });
+        group.rows.push(Row { name, user_id: shown, height: 30, title, marks, absent: true, ..Row::default() });
         true
     }
 }
@@ -121,6 +109,7 @@ impl Row {
         self.bars.iter_mut().for_each(|bar| bar.y += ROOM);
         self.glyphs.iter_mut().for_each(|glyph| glyph.y += ROOM);
         self.notes.iter_mut().for_each(|note| note.y += ROOM);
+        self.pins.iter_mut().for_each(|pin| pin.y += ROOM);
         self.height += ROOM;
     }
 }

@@ -59,6 +59,32 @@ fn glyphs_that_would_touch_become_one_that_tells_both() {
 }
 
 #[test]
+fn who_left_just_now_has_no_note_across_now() {
+    let mut call = fixtures::war_room();
+    let noted = |call: &CallFacts| row(&timeline(call), "Bob").notes.len();
+    call.members.retain(|stay| stay.left_ms.is_some());
+    assert_eq!(noted(&call), 1);
+    let bob = call.members.iter_mut().find(|stay| stay.name.as_deref() == Some("Bob")).unwrap();
+    (bob.left_ms, bob.end_reason) = (Some(fixtures::NOW - 100_000), Some("left".to_owned()));
+    assert_eq!(noted(&call), 0);
+}
+
+#[test]
+fn who_came_just_now_is_seen_and_not_beyond_now() {
+    for people in [3, 60] {
+        let mut call = fixtures::crowd(people);
+        call.members[1].joined_ms = fixtures::NOW;
+        call.members[2].joined_ms = fixtures::NOW - 2000;
+        call.members[2].left_ms = Some(fixtures::NOW - 1000);
+        let picture = timeline(&call);
+        let now = picture.now_x.unwrap().0;
+        for bar in picture.groups.iter().flat_map(|group| &group.rows).flat_map(|row| &row.bars) {
+            assert!(bar.w.0 > 0.2 && bar.x.0 + bar.w.0 <= now + 0.001, "{bar:?} {now}");
+        }
+    }
+}
+
+#[test]
 fn touching_stays_on_one_sfu_are_one_bar_with_a_seam() {
     let mut call = fixtures::war_room();
     let mut first = call.members[0].clone();
@@ -67,7 +93,9 @@ fn touching_stays_on_one_sfu_are_one_bar_with_a_seam() {
     let mut second = call.members[0].clone();
     second.joined_ms = first.joined_ms + 1_000_000;
     call.members = vec![first, second];
-    let row = timeline(&call).groups.remove(0).rows.remove(0);
+    let mut picture = timeline(&call);
+    assert_eq!(picture.ticked(), Some("Begun anew"), "nothing was renewed");
+    let row = picture.groups.remove(0).rows.remove(0);
     assert_eq!((row.bars.len(), row.bars[0].ticks.len(), row.glyphs.len()), (1, 1, 0));
 }
 
@@ -83,7 +111,7 @@ fn renewals_are_ticks_with_room_between_them() {
     let renewals: Vec<_> = [-5, 0, 600, 601, 1200, 999_999].map(renewal).into();
     let picture = draw(&call, &renewals, &[], fixtures::NOW, 0);
     assert_eq!(row(&picture, "Alice Moreau").bars[0].ticks.len(), 2);
-    assert!(picture.renewals);
+    assert_eq!(picture.ticked(), Some("Renewed"));
 }
 
 #[test]
