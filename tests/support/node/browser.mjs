@@ -33,6 +33,7 @@ const commands = {
             locale: "en-GB",
         });
         const page = await context.newPage();
+        if (c.media) await page.emulateMedia({ media: c.media });
         const faults = [];
         const asked = [];
         watch(page, faults, asked);
