@@ -10,6 +10,7 @@ use crate::web::fixtures::{self, MINUTE, NOW, at};
 use crate::web::query::Query;
 use crate::web::reply::{self, Page, Shell};
 
+mod lists;
 mod walks;
 
 const HOUR: i64 = 60 * MINUTE;
