@@ -169,9 +169,10 @@ impl RoomPage {
         self.year.iter().map(|(started, peak)| (*peak, *started)).max()
     }
 
-    /// The weekday, by name, and the hour, in UTC, in which most calls begin; from ten calls on.
+    /// The weekday with most calls, by name, and its hour in which most begin, as hour of the week from Monday, in UTC; from
+    /// ten calls on.
     #[must_use]
-    pub fn busiest(&self) -> Option<(String, i8)> {
+    pub fn busiest(&self) -> Option<(String, i64)> {
         if self.year.len() < 10 {
             return None;
         }
@@ -186,7 +187,7 @@ impl RoomPage {
         let (hour, _) = hours.into_iter().max_by_key(|(_, calls)| *calls)?;
         let names = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
         let name = names.get(usize::try_from(day).ok()?)?;
-        Some(((*name).to_owned(), hour))
+        Some(((*name).to_owned(), i64::from(day) * 24 + i64::from(hour)))
     }
 
     /// From when on everything is known, but for later gaps.

@@ -86,6 +86,7 @@ fn rejected(reason: &str, json: &str) -> Rejected {
         origin_server_ts: NOW - 3 * HOUR,
         reason: reason.to_owned(),
         stream: 1,
+        seen_ms: Some(NOW - 2 * HOUR),
         json: json.to_owned(),
     }
 }
