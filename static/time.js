@@ -177,6 +177,11 @@
       const hour = shifted(Number(text.dataset.hour));
       text.textContent = `${days[Math.floor(hour / 24)]}, ${clock(hour)} to ${clock(hour + 1)}`;
     }
+    for (const text of root.querySelectorAll("[data-busy]")) {
+      const hour = shifted(Number(text.dataset.busy));
+      text.textContent = days[Math.floor(hour / 24)];
+      text.nextElementSibling.textContent = `around ${clock(hour)}`;
+    }
     for (const note of root.querySelectorAll("[data-weekzone]")) note.textContent = "Hours are in your zone, as its clocks stand today.";
   };
 

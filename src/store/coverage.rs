@@ -243,6 +243,19 @@ async fn visibility(
     Ok(found)
 }
 
+// Matrix began in 2014: an older stamp is a wrong clock or a joke.
+const KNOWN_SINCE: &str = "select min(ms) from (select first_seen_ms as ms from rooms union all
+    select reached_ms as ms from walks where reason = 'history' and reached_ms > 1388534400000) as known";
+
+/// Since when anything is known of any room, ms: watched, or read from history.
+///
+/// # Errors
+/// When the database fails.
+pub async fn known_since(store: &Store, viewer: Viewer) -> Result<Option<i64>, Error> {
+    let Viewer::Operator = viewer;
+    Ok(sqlx::query_scalar(KNOWN_SINCE).fetch_one(&store.read).await?)
+}
+
 const UNREAD: &str = "select count(*) from rooms r where r.watch = 'joined' and r.first_seen_ms < $1
     and (coalesce(r.polled_ms, 0) < $1 or exists (select 1 from walks w where w.room_id = r.room_id
         and w.reason <> 'history' and w.opened_ms = $1 and (w.done_ms is null or w.ended_by = 'not_visible')))";

@@ -137,6 +137,7 @@ fn rejected_row(row: &AnyRow) -> Result<Rejected, Error> {
         origin_server_ts: row.try_get("origin_server_ts")?,
         reason: row.try_get("rejected")?,
         stream: row.try_get("stream")?,
+        seen_ms: row.try_get("seen_ms")?,
         json: row.try_get("json")?,
     })
 }

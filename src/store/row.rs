@@ -192,8 +192,9 @@ pub struct Rejected {
     pub sender: String,
     pub origin_server_ts: i64,
     pub reason: String,
-    /// Its place in the order in which events were stored.
+    /// Its place in the order in which events were stored, and when that was, ms: null for those of older versions.
     pub stream: i64,
+    pub seen_ms: Option<i64>,
     pub json: String,
 }
 

@@ -168,6 +168,44 @@ async fn hours_by_weekday_move_by_parts_of_an_hour_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Chromium and Node.js: `scripts/test browser`"]
+async fn the_busiest_hour_is_the_viewers() {
+    const BUSIEST: &str = "document.querySelector('[data-busy]').closest('dd').textContent";
+    let site = Site::empty("busiest").await;
+    // Ten calls from 00:17 UTC on Sunday.
+    let stays: Vec<(i64, i64)> = (0..10).map(|index| (870 - 3 * index, 869 - 3 * index)).collect();
+    let room = room(&site, "busiest", &stays).await;
+    let mut browser = Browser::start().await;
+    let url = format!("{}/rooms/{}", site.base, quote(&room));
+    for (zone, words) in [("UTC", "Sundayaround 00:00"), (WEST, "Saturdayaround 16:00")] {
+        browser.open("page", &url, json!({"zone": zone})).await;
+        assert_eq!(browser.eval("page", BUSIEST).await, words, "{zone}");
+        browser.close("page").await;
+    }
+    browser.open("plain", &url, json!({"js": false, "zone": WEST})).await;
+    assert!(browser.text("plain", "main").await.contains("around 00:00 UTC"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Chromium and Node.js: `scripts/test browser`"]
+async fn the_field_for_a_moment_shows_all_of_it() {
+    // How wide the field is of its own accord, against how wide it is.
+    const WIDTHS: &str = "(() => { const field = document.querySelector('input.at');
+        field.type = 'datetime-local';
+        const free = field.cloneNode(); free.className = ''; free.style.width = 'auto'; document.body.append(free);
+        return free.offsetWidth - field.offsetWidth; })()";
+    let site = Site::filled("field").await;
+    let mut browser = Browser::start().await;
+    let url = format!("{}/rooms/{}", site.base, quote(crate::site::ROOM));
+    for width in [320, 390, 768, 900, 1280] {
+        browser.open("page", &url, json!({"width": width, "height": 700, "locale": "en-US"})).await;
+        let lacks = browser.eval("page", WIDTHS).await;
+        assert!(lacks.as_f64().unwrap() <= 0.0, "at {width} px the field lacks {lacks} px");
+        browser.close("page").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Chromium and Node.js: `scripts/test browser`"]
 async fn a_day_of_the_calendar_is_the_same_west_of_greenwich() {
     const FACTS: &str = "document.querySelector('.year dl').textContent";
     let site = Site::filled("west").await;
@@ -182,11 +220,17 @@ async fn a_day_of_the_calendar_is_the_same_west_of_greenwich() {
 const NARROW: &str = "(() => { const wrong = [];
     const over = document.documentElement.scrollWidth - innerWidth;
     if (over > 0) wrong.push(`${over} px too wide`);
+    for (const table of document.querySelectorAll('.box > table')) {
+        const style = getComputedStyle(table.parentElement);
+        const edge = table.parentElement.getBoundingClientRect().right - parseFloat(style.paddingRight);
+        const out = Math.round(table.getBoundingClientRect().right - edge);
+        if (out > 1) wrong.push(`the table ${table.className} is ${out} px wider than its box`);
+    }
     for (const link of document.querySelectorAll('.nav a')) {
         const range = document.createRange(); range.selectNodeContents(link);
         if (new Set([...range.getClientRects()].map((box) => box.top)).size > 1) wrong.push(`${link.textContent} is broken`);
     }
-    for (const link of document.querySelectorAll('.top a, .foot a, .key a, p.after a, p.sec a, .pager a, .chips a, summary, button')) {
+    for (const link of document.querySelectorAll('.top a, .foot a, .key a, p.ph a, .crumb a, p.after a, p.sec a, .pager a, .chips a, summary, button')) {
         const box = link.getBoundingClientRect();
         if (box.height && box.height < 24) wrong.push(`${link.textContent} is ${box.height} px high`);
     }
@@ -221,15 +265,33 @@ async fn the_clocks_of_servers_fit_a_narrow_phone() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Chromium and Node.js: `scripts/test browser`"]
 async fn every_page_fits_the_narrowest_phone() {
+    fit(&[320]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Chromium and Node.js: `scripts/test browser`"]
+async fn every_page_fits_a_tablet_half_a_screen_and_paper() {
+    // 718 px is what A4 leaves between its margins.
+    fit(&[718, 768, 900]).await;
+}
+
+/// Opens all pages in windows so wide and looks for what does not fit; 718 px are printed.
+async fn fit(widths: &[u64]) {
     let app = crate::demo().await;
     let mut browser = Browser::start().await;
     let mut wrong = Vec::new();
-    for page in crate::pages::all(&app).await {
-        let url = format!("{}{}", app.http.base, page.path);
-        browser.open("page", &url, json!({"width": 320, "height": 700})).await;
+    let mut pages: Vec<String> = crate::pages::all(&app).await.into_iter().map(|page| page.path).collect();
+    // Findings and long names are what makes rows wide.
+    let past = app.list_first("/api/v1/calls?status=ended&limit=200").await;
+    let found = past.iter().filter(|call| call["findings"].as_array().is_some_and(|found| !found.is_empty()));
+    pages.extend(found.take(2).map(|call| format!("/calls/{}", text(&call["id"]))));
+    for (path, width) in pages.iter().flat_map(|path| widths.iter().map(move |width| (path, *width))) {
+        let media = if width == 718 { "print" } else { "screen" };
+        let options = json!({"width": width, "height": 700, "media": media});
+        browser.open("page", &format!("{}{path}", app.http.base), options).await;
         let found = browser.eval("page", NARROW).await;
         if found != json!([]) {
-            wrong.push(format!("{}: {found}", page.path));
+            wrong.push(format!("{path} at {width} px: {found}"));
         }
         browser.close("page").await;
     }

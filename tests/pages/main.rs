@@ -7,11 +7,13 @@ mod health;
 mod lists;
 mod numbers;
 mod others;
+mod places;
 mod seen;
 mod site;
 mod sums;
 mod times;
 mod weight;
+mod words;
 
 use callscope::changes::Change;
 use serde_json::{Value, json};

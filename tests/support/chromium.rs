@@ -18,7 +18,8 @@ impl Browser {
         Self { lines }
     }
 
-    /// Opens an address in a page, with a profile, of its own. Options: `js`, `width`, `height`, `scheme`, `zone`.
+    /// Opens an address in a page, with a profile, of its own. Options: `js`, `width`, `height`, `scheme`, `zone`, `locale`,
+    /// `media`.
     pub async fn open(&mut self, page: &str, url: &str, mut options: Value) -> Value {
         options["page"] = json!(page);
         options["url"] = json!(url);

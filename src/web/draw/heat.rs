@@ -22,7 +22,8 @@ pub struct Half {
 pub struct Cell {
     pub x: i64,
     pub y: i64,
-    /// `h0` to `h4`: 0, 1, 2, 3 to 4, 5 or more calls; `hx`: no call known, and nobody watched most of the day.
+    /// `h0` to `h4`: 0, 1, 2, 3 to 4, 5 or more calls; `hx`: no call known, and nobody watched most of the day. A day before
+    /// all that is known has no cell.
     pub class: &'static str,
     /// Only where a call was.
     pub title: Option<String>,
@@ -41,11 +42,12 @@ impl Half {
     }
 }
 
-/// The year in two halves and a few numbers of it.
+/// The year in two halves and a few numbers of it; a first half of which nothing is known is left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Year {
-    pub halves: [Half; 2],
-    pub days: i64,
+    pub halves: Vec<Half>,
+    /// Days of which we know whether there was a call.
+    pub days: usize,
     pub days_with_calls: usize,
     /// The day with the most calls, ms, and how many.
     pub most: Option<(i64, i64)>,
@@ -63,26 +65,31 @@ pub fn first_day(now: i64) -> i64 {
     today - DAY * (weekday + 7 * (2 * WEEKS - 1))
 }
 
-/// Draws the calls that started at these times; `blind`: the spans that nobody watched, in order, disjoint.
+/// Draws the calls that started at these times. `known_ms`: when what we know begins; `blind`: the spans after it that
+/// nobody watched, in order, disjoint.
 #[must_use]
-pub fn year(starts: impl Iterator<Item = i64>, blind: &[Span], now: i64) -> Year {
+pub fn year(starts: impl Iterator<Item = i64>, known_ms: i64, blind: &[Span], now: i64) -> Year {
     let (first, today) = (first_day(now), midnight(now));
     let mut by_day: BTreeMap<i64, i64> = BTreeMap::new();
     for start in starts.filter(|ms| (first..today + DAY).contains(ms)) {
         *by_day.entry(midnight(start)).or_default() += 1;
     }
-    let half = |index: i64| half(first + index * WEEKS * 7 * DAY, today, &by_day, blind);
+    let half = |index: i64| half(first + index * WEEKS * 7 * DAY, today, &by_day, (midnight(known_ms), blind));
     let busy: Vec<i64> = by_day.keys().copied().collect();
     // Days that nobody watched are no pause.
     let watched =
         |pair: &&[i64]| blind.iter().all(|span| span.within(&Span { from: pair[0] + DAY, to: pair[1] }).is_empty());
     let pauses = busy.windows(2).filter(|pair| pair[1] - pair[0] > DAY).filter(watched);
     let pause = pauses.max_by_key(|pair| pair[1] - pair[0]);
-    let halves = [half(0), half(1)];
+    let mut halves = vec![half(0), half(1)];
+    if halves[0].cells.is_empty() {
+        halves.remove(0);
+    }
+    let hatched = |half: &Half| half.cells.iter().filter(|cell| cell.class == "hx").count();
     Year {
-        blind: halves.iter().flat_map(|half| &half.cells).any(|cell| cell.class == "hx"),
+        blind: halves.iter().any(|half| hatched(half) > 0),
+        days: halves.iter().map(|half| half.cells.len() - hatched(half)).sum(),
         halves,
-        days: (today - first) / DAY + 1,
         days_with_calls: by_day.len(),
         most: by_day.iter().max_by_key(|(_, calls)| **calls).map(|(day, calls)| (*day, *calls)),
         pause: pause.map(|pair| (pair[0] + DAY, pair[1] - DAY)),
@@ -96,9 +103,10 @@ fn is_blind(day: i64, blind: &[Span]) -> bool {
     inside.map(|span| span.to - span.from).sum::<i64>() > DAY / 2
 }
 
-fn half(first: i64, today: i64, by_day: &BTreeMap<i64, i64>, blind: &[Span]) -> Half {
+fn half(first: i64, today: i64, by_day: &BTreeMap<i64, i64>, (known, blind): (i64, &[Span])) -> Half {
     let days = (0..WEEKS * 7).map(|day| (day, first + day * DAY)).filter(|(_, ms)| *ms <= today);
-    let cells = days.clone().map(|(day, ms)| {
+    let told = days.clone().filter(|(_, ms)| *ms >= known || by_day.contains_key(ms));
+    let cells = told.map(|(day, ms)| {
         let calls = by_day.get(&ms).copied().unwrap_or(0);
         let hatched = calls == 0 && is_blind(ms, blind);
         let class = match calls {
@@ -145,7 +153,7 @@ mod tests {
 
     #[test]
     fn the_year_ends_today_and_begins_on_a_monday() {
-        let year = year([NOW, NOW, NOW - 3 * DAY, 0, i64::MAX].into_iter(), &[], NOW);
+        let year = year([NOW, NOW, NOW - 3 * DAY, 0, i64::MAX].into_iter(), 0, &[], NOW);
         assert_eq!(year.days, 364);
         assert_eq!(year.halves.iter().map(|half| half.cells.len()).sum::<usize>(), 364);
         let last = year.halves[1].cells.last().unwrap();
@@ -158,7 +166,7 @@ mod tests {
     #[test]
     fn a_week_that_has_just_begun_is_short() {
         let monday = NOW + DAY;
-        let year = year(std::iter::empty(), &[], monday);
+        let year = year(std::iter::empty(), 0, &[], monday);
         assert_eq!(year.days, 358);
         assert_eq!((year.most, year.pause), (None, None));
     }
@@ -167,19 +175,25 @@ mod tests {
     fn a_day_that_nobody_watched_is_not_a_day_without_calls() {
         let day = midnight(NOW);
         let blind = [Span { from: i64::MIN / 2, to: day - 2 * DAY + DAY / 2 + 1 }, Span { from: day - 5, to: day + 5 }];
-        let year = year([day - 4 * DAY].into_iter(), &blind, NOW);
+        let year = year([day - 4 * DAY].into_iter(), i64::MIN, &blind, NOW);
         let last: Vec<_> = year.halves[1].cells.iter().rev().take(5).map(|cell| cell.class).collect();
         assert_eq!(last, ["h0", "h0", "hx", "hx", "h1"]);
         assert!(year.halves[1].plain()["hx"].starts_with('M') && year.blind);
         assert!(year.blind);
         let both = [day - 4 * DAY, day];
-        assert_eq!(super::year(both.into_iter(), &blind, NOW).pause, None, "nobody knows");
-        assert_eq!(super::year(both.into_iter(), &[], NOW).pause, Some((day - 3 * DAY, day - DAY)));
+        assert_eq!(super::year(both.into_iter(), 0, &blind, NOW).pause, None, "nobody knows");
+        assert_eq!(super::year(both.into_iter(), 0, &[], NOW).pause, Some((day - 3 * DAY, day - DAY)));
+    }
+
+    #[test]
+    fn days_before_all_that_is_known_have_no_cell() {
+        let year = year([NOW, NOW - 60 * DAY].into_iter(), NOW - 37 * DAY, &[], NOW);
+        assert_eq!((year.days, year.days_with_calls, year.halves.len()), (39, 2, 1), "a call tells of its own day");
     }
 
     #[test]
     fn month_labels_do_not_touch() {
-        for half in year(std::iter::empty(), &[], NOW).halves {
+        for half in year(std::iter::empty(), 0, &[], NOW).halves {
             for pair in half.months.windows(2) {
                 assert!(pair[1].0 - pair[0].0 >= 30);
             }

@@ -143,9 +143,21 @@ pub struct RejectedFacts {
     #[serde(rename = "type")]
     pub kind: String,
     pub sender: String,
+    /// What the sender's server claims.
     pub origin_server_ts: i64,
+    /// When it came to us, the order of the list; null where an older version did not note it.
+    pub seen_ms: Option<i64>,
+    pub seen_at: Option<Stamp>,
     pub reason: String,
     pub event: Value,
+}
+
+impl RejectedFacts {
+    /// When it came to us, or where nobody noted that when it was sent, as its server claims.
+    #[must_use]
+    pub fn came_ms(&self) -> i64 {
+        self.seen_ms.unwrap_or(self.origin_server_ts)
+    }
 }
 
 impl From<row::Rejected> for RejectedFacts {
@@ -156,6 +168,8 @@ impl From<row::Rejected> for RejectedFacts {
             kind: row.kind,
             sender: row.sender,
             origin_server_ts: row.origin_server_ts,
+            seen_ms: row.seen_ms,
+            seen_at: row.seen_ms.map(Stamp),
             reason: row.reason,
             event: raw(row.json),
         }

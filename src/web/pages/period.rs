@@ -118,13 +118,22 @@ impl Step {
         }
     }
 
+    /// As a heading.
+    #[must_use]
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::Day => "Days",
+            Self::Week => "Weeks",
+            Self::Month => "Months",
+        }
+    }
+
     /// The choices within a period: address, name, and whether it is this one.
     #[must_use]
     pub fn choices(self, period: Period) -> Vec<(String, &'static str, bool)> {
         let fits = |step: &Self| *step != Self::Day || period.days <= Self::MOST_DAYS;
         let href = |step: Self| format!("/statistics?period={}&step={}", period.word(), step.word());
-        let named = [(Self::Day, "Days"), (Self::Week, "Weeks"), (Self::Month, "Months")].into_iter();
-        named.filter(|(step, _)| fits(step)).map(|(step, name)| (href(step), name, step == self)).collect()
+        Self::ALL.into_iter().filter(fits).map(|step| (href(step), step.plural(), step == self)).collect()
     }
 
     /// So many days from the first on, in days since the Unix epoch, cut into steps.

@@ -147,7 +147,16 @@ impl RoomPage {
     #[must_use]
     pub fn heat(&self, now: impl f::Whole) -> Year {
         let blind: Vec<_> = blind::spans(&self.cover).collect();
-        heat::year(self.year.iter().map(|(started, _)| *started), &blind, now.whole())
+        // Nothing is known of the time before the first span: mostly the room was not there.
+        let known = self.cover.first().map_or(now.whole(), |first| first.span.from);
+        heat::year(self.year.iter().map(|(started, _)| *started), known, &blind, now.whole())
+    }
+
+    /// The day with which what we know begins, where the year's picture begins before it.
+    #[must_use]
+    pub fn known_since(&self, now: impl f::Whole) -> Option<i64> {
+        let known = self.cover.first().map(|first| f::midnight(first.span.from));
+        known.filter(|known| *known > heat::first_day(now.whole()))
     }
 
     #[must_use]
@@ -161,9 +170,10 @@ impl RoomPage {
         self.year.iter().map(|(started, peak)| (*peak, *started)).max()
     }
 
-    /// The weekday, by name, and the hour, in UTC, in which most calls begin; from ten calls on.
+    /// The weekday with most calls, by name, and its hour in which most begin, as hour of the week from Monday, in UTC; from
+    /// ten calls on.
     #[must_use]
-    pub fn busiest(&self) -> Option<(String, i8)> {
+    pub fn busiest(&self) -> Option<(String, i64)> {
         if self.year.len() < 10 {
             return None;
         }
@@ -178,19 +188,32 @@ impl RoomPage {
         let (hour, _) = hours.into_iter().max_by_key(|(_, calls)| *calls)?;
         let names = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
         let name = names.get(usize::try_from(day).ok()?)?;
-        Some(((*name).to_owned(), hour))
+        Some(((*name).to_owned(), i64::from(day) * 24 + i64::from(hour)))
     }
 
     /// From when on everything is known, but for later gaps.
     #[must_use]
     pub fn complete_since(&self) -> Option<i64> {
-        self.coverage.iter().find(|interval| !interval.is_blind()).map(|interval| interval.from_ms)
+        let known = || self.coverage.iter().find(|interval| !interval.is_blind()).map(|interval| interval.from_ms);
+        self.hidden_until().or_else(known)
     }
 
-    /// The room's history is hidden from us up to this time.
+    /// The room's history is hidden from us up to this time. That it was so for a part of one day, between its creation and
+    /// the setting of its visibility or our coming, is not worth a word.
     #[must_use]
     pub fn hidden_until(&self) -> Option<i64> {
-        self.coverage.iter().rfind(|interval| interval.kind == "not_visible").map(|interval| interval.to_ms)
+        let days = |interval: &CoverageFacts| f::midnight(interval.from_ms) < f::midnight(interval.to_ms);
+        let hidden = |interval: &&CoverageFacts| interval.kind == "not_visible" && days(interval);
+        self.coverage.iter().rfind(hidden).map(|interval| interval.to_ms)
+    }
+
+    /// How the walk through the whole room ended. Who comes to the beginning past hidden time has not read it all.
+    #[must_use]
+    pub fn history_end(&self, walk: &WalkFacts) -> &'static str {
+        if self.hidden_until().is_some() && walk.ended_by.as_deref() == Some("beginning") {
+            return "read as far as we may see";
+        }
+        walk.end()
     }
 
     /// Breaks in our watching since we came: their number and length, ms; `read`: those that were filled later.

@@ -1,11 +1,11 @@
 //! `/servers/{name}`: one homeserver: may it be restarted now, its people, how its stays end, what it leaves behind.
 
-use super::period::Period;
+use super::period::{Period, Step};
 use super::statistics::RINGS;
 use crate::store::probes::{self, ServerResult, SfuResult};
 use crate::store::statistics::{self, NamedRow};
 use crate::store::sums::{self, Scope};
-use crate::store::{rings, sessions, skew};
+use crate::store::{coverage, rings, sessions, skew};
 use crate::web::draw::bars::{self, Bars, Slot};
 use crate::web::draw::timeline::words;
 use crate::web::draw::{Num, ratio};
@@ -69,6 +69,8 @@ pub struct Past {
     pub period: &'static str,
     pub this: SumFacts,
     pub before: SumFacts,
+    /// Whether anything is known of all of these days. If not, no page compares with them: they count less than there was.
+    pub compared: bool,
     /// The time in calls of people of all servers.
     pub together_all_ms: i64,
     /// Stays that ended, by how; and those of them that nobody ended.
@@ -193,8 +195,7 @@ async fn past(web: &Web, ask: &Ask, name: &str, period: Period) -> Result<Past, 
     let sums_before = sums::of(store, viewer, scope, before, now).await?;
     let hours = sums::by_hour(&sums::hours(store, viewer, scope, span, now).await?);
     let all = statistics::servers(store, viewer, span.from, now).await?;
-    let own = all.iter().find(|row| row.server == name);
-    let (ended, expired) = own.map_or((0, 0), |row| (row.ended, row.expired));
+    let (ended, expired) = all.iter().find(|row| row.server == name).map_or((0, 0), |row| (row.ended, row.expired));
     let people = statistics::persons(store, viewer, name, (span, now), PEOPLE).await?;
     let ghosts = statistics::ghosts(store, viewer, name, span, GHOSTS).await?;
     let ends = statistics::ends(store, viewer, name, span, now).await?;
@@ -209,6 +210,7 @@ async fn past(web: &Web, ask: &Ask, name: &str, period: Period) -> Result<Past, 
         period: period.word(),
         this: SumFacts::new(&sums, span),
         before: SumFacts::new(&sums_before, before),
+        compared: coverage::known_since(store, viewer).await?.is_some_and(|since| since <= before.from),
         together_all_ms: sums::together(store, viewer, span, now).await?,
         ends: ends.into_iter().map(|(reason, stays)| EndFacts { reason, stays }).collect(),
         ended,
@@ -226,9 +228,14 @@ async fn past(web: &Web, ask: &Ask, name: &str, period: Period) -> Result<Past, 
     })
 }
 
+/// What the time in calls is told by.
+fn step(period: Period) -> Step {
+    if period.days > 30 { Step::Week } else { Step::Day }
+}
+
 /// The time of each week; of up to 30 days, of each day.
 fn weeks(period: Period, hours: &BTreeMap<i64, i64>, from: i64) -> Vec<WeekFacts> {
-    let step = if period.days > 30 { 7 } else { 1 };
+    let step = if step(period) == Step::Day { 1 } else { 7 };
     let week = |at: i64| {
         let from_ms = from + at * step * f::DAY;
         let first = from_ms / HOUR;
@@ -249,6 +256,11 @@ impl ServerPage {
         format!("/servers/{}", f::segment(&self.server))
     }
 
+    #[must_use]
+    pub fn step(&self) -> Step {
+        step(self.period())
+    }
+
     /// The time in calls by week or day.
     #[must_use]
     pub fn chart(&self) -> Bars {
@@ -258,7 +270,7 @@ impl ServerPage {
             title: format!("{}: {}", f::civil(week.from_ms).strftime("%-d %b"), f::sum(week.together_ms)),
             value: week.together_ms,
             before: None,
-            label: (at % every == 0 && at + every <= weeks.len())
+            label: (at % every == 0 && at + every.div_ceil(2) < weeks.len() - 1)
                 .then(|| f::civil(week.from_ms).strftime("%-d %b").to_string()),
             now: at + 1 == weeks.len(),
         };

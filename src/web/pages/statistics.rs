@@ -5,7 +5,7 @@ use super::servers;
 use crate::rtc::coverage::Span;
 use crate::store::statistics::{self, Class, LENGTHS, PEOPLE};
 use crate::store::sums::{self, Scope};
-use crate::store::{ever, rings, rooms};
+use crate::store::{coverage, ever, rings, rooms};
 use crate::web::draw::bars::{self, Bars, Slot};
 use crate::web::draw::week::{self, Week};
 use crate::web::draw::{Num, ratio};
@@ -42,6 +42,8 @@ pub struct Statistics {
     pub this: SumFacts,
     /// As many days before, up to the same time of day.
     pub before: SumFacts,
+    /// Whether anything is known of all of these days. If not, no page compares with them: they count less than there was.
+    pub compared: bool,
     /// Half of the calls that began in the period are shorter.
     pub usual_length_ms: Option<i64>,
     pub usual_length_before_ms: Option<i64>,
@@ -139,6 +141,7 @@ async fn load(web: &Web, ask: &Ask, period: Period, step: Step) -> Result<Statis
         period: period.word(),
         this: SumFacts::new(&sums, span),
         before: SumFacts::new(&sums_before, before),
+        compared: coverage::known_since(store, viewer).await?.is_some_and(|since| since <= before.from),
         usual_length_ms: statistics::usual_length(store, viewer, span, now).await?,
         usual_length_before_ms: statistics::usual_length(store, viewer, before, now).await?,
         step: step.word(),
@@ -217,10 +220,12 @@ impl Statistics {
             let name = self.step().name(day.from_ms);
             let label = (at % every == 0 && at + every / 2 < last).then(|| self.step().label(day.from_ms));
             let calls = f::counted(day.calls, "call", "calls");
+            let before = || format!(", {} before", f::count(day.calls_before));
+            let before = if self.compared { before() } else { String::new() };
             Slot {
-                title: format!("{of}{name}: {calls}, {} before", f::count(day.calls_before)),
+                title: format!("{of}{name}: {calls}{before}"),
                 value: day.calls,
-                before: Some(day.calls_before).filter(|_| self.before.calls > 0),
+                before: Some(day.calls_before).filter(|_| self.compared && self.before.calls > 0),
                 label,
                 now: at == last,
             }

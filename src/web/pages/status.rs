@@ -204,10 +204,41 @@ impl Status {
     }
 }
 
-/// What a reason for rejection means, for an admin.
+/// What a reason for rejection means, for an admin: a sentence without its end. A word that is not known here stands as
+/// it is.
 #[must_use]
 pub fn reason_words(reason: &str) -> String {
-    f::tidy(&reason.replace('_', " "))
+    let words = match reason {
+        "bad_application" => "The application is not named, or by no valid name",
+        "bad_created_ts" => "The time at which it says that it began is no number",
+        "bad_device_id" | "no_device_id" => "The device is not named, or by no text",
+        "bad_foci_preferred" | "bad_transports" => "The list of SFUs is not of the right form",
+        "bad_focus_active" | "no_focus_active" => "How the SFU is chosen is not said, or not in the right form",
+        "bad_intent" => "The kind of the call (voice or video) is no text",
+        "bad_m_calls" => "The list of calls is no list",
+        "bad_m_devices" => "The list of devices is no list",
+        "bad_memberships" => "The list of memberships is no list",
+        "bad_scope" => "The scope of the call is no text",
+        "bad_session_id" => "The name of the session is no text",
+        "bad_slot_id" | "no_slot_id" => "The slot of the call is not named, or does not fit the application",
+        "bad_state_key" => "The state key is no text",
+        "bad_sticky_key" | "no_sticky_key" => "The sticky key is missing or no text",
+        "content_not_an_object" => "The content is no JSON object",
+        "encrypted" => "It came encrypted, and we have no key",
+        "foreign_user_id" => "It names another user than its sender",
+        "id_too_long" => "An id in it is too long",
+        "no_application" => "No application is named",
+        "no_call_id" => "The call is not named",
+        "no_expires_ts" => "It does not say when it expires",
+        "no_member" | "no_member_id" => "The member is not named",
+        "not_in_room" => "Its sender was not in the room",
+        "not_sticky" => "It should be a sticky event and is none",
+        "redacted" => "Its content was deleted before we could read it",
+        "slot_closed" => "The slot of the call was closed",
+        "two_sticky_keys" => "It has two sticky keys that differ",
+        _ => return f::tidy(reason),
+    };
+    words.to_owned()
 }
 
 #[derive(Template)]

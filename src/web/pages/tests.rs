@@ -10,6 +10,7 @@ use crate::web::fixtures::{self, MINUTE, NOW, at};
 use crate::web::query::Query;
 use crate::web::reply::{self, Page, Shell};
 
+mod lists;
 mod walks;
 
 const HOUR: i64 = 60 * MINUTE;
@@ -85,6 +86,7 @@ fn rejected(reason: &str, json: &str) -> Rejected {
         origin_server_ts: NOW - 3 * HOUR,
         reason: reason.to_owned(),
         stream: 1,
+        seen_ms: Some(NOW - 2 * HOUR),
         json: json.to_owned(),
     }
 }

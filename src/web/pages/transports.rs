@@ -48,6 +48,9 @@ pub struct Transports {
     pub probing: bool,
     #[serde(skip)]
     most_ms: i64,
+    /// Of `together_ms` what those carried that can carry somebody.
+    #[serde(skip)]
+    carried_ms: i64,
     #[serde(skip)]
     days: i64,
     #[serde(skip)]
@@ -77,6 +80,8 @@ pub struct TransportRow {
     pub last_at: Stamp,
     /// What it said when it was asked for its health; null where it was not asked.
     pub probe: Option<SfuProbeFacts>,
+    #[serde(skip)]
+    paint: Paint,
 }
 
 impl From<Carried> for TransportRow {
@@ -94,6 +99,7 @@ impl From<Carried> for TransportRow {
             last_ms: row.last_ms,
             last_at: Stamp(row.last_ms),
             probe: None,
+            paint: Paint::GREY,
         }
     }
 }
@@ -182,10 +188,13 @@ async fn load(web: &Web, ask: &Ask, period: Period) -> Result<Transports, Error>
 #[must_use]
 pub fn page(rows: Vec<Carried>, unknown_ms: i64, period: Period, now: i64) -> Transports {
     let from_ms = period.span(now).from;
-    let data: Vec<TransportRow> = rows.into_iter().map(TransportRow::from).collect();
+    let mut data: Vec<TransportRow> = rows.into_iter().map(TransportRow::from).collect();
+    paint(&mut data);
+    let usable = || data.iter().filter(|row| row.doubt().is_none());
     Transports {
         total: data.len(),
-        usable: data.iter().filter(|row| row.doubt().is_none()).count(),
+        usable: usable().count(),
+        carried_ms: usable().map(|row| row.together_ms).sum(),
         busy: data.iter().filter(|row| row.devices_now > 0).count(),
         together_ms: data.iter().map(|row| row.together_ms).sum(),
         most_ms: data.iter().map(|row| row.together_ms).max().unwrap_or(0),
@@ -202,6 +211,14 @@ pub fn page(rows: Vec<Carried>, unknown_ms: i64, period: Period, now: i64) -> Tr
         next_url: None,
         unknown_ms,
         days: period.days,
+    }
+}
+
+/// Each SFU has the colour that it wishes for in a call, or the next free one: most time first, whatever the list's order.
+fn paint(rows: &mut [TransportRow]) {
+    let sfus = Sfus::of(rows.iter().filter(|row| row.doubt().is_none()).filter_map(|row| row.service_url.as_deref()));
+    for row in rows {
+        row.paint = sfus.paint(row.service_url.as_deref());
     }
 }
 
@@ -244,10 +261,10 @@ impl Transports {
 }
 
 impl TransportRow {
-    /// Its colour as in every picture of a call.
+    /// Its colour: that of a call where it is the only SFU, or the next that no other of the list has.
     #[must_use]
     pub fn paint(&self) -> Paint {
-        Sfus::of(self.service_url.as_deref().into_iter()).paint(self.service_url.as_deref())
+        self.paint
     }
 
     /// The first servers, and how many more.

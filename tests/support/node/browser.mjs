@@ -30,9 +30,10 @@ const commands = {
             viewport: { width: c.width ?? 1280, height: c.height ?? 900 },
             colorScheme: c.scheme ?? "light",
             timezoneId: c.zone ?? "Europe/Berlin",
-            locale: "en-GB",
+            locale: c.locale ?? "en-GB",
         });
         const page = await context.newPage();
+        if (c.media) await page.emulateMedia({ media: c.media });
         const faults = [];
         const asked = [];
         watch(page, faults, asked);

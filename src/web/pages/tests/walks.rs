@@ -47,6 +47,8 @@ fn what_is_being_read_says_how_far_it_is() {
 #[test]
 fn a_walk_that_is_done_says_why() {
     let mut page = one_room();
+    // Nothing is hidden: else the beginning was not read.
+    page.coverage.retain(|interval| !interval.is_blind());
     for (why, words) in [
         ("beginning", "read to the room’s beginning, 40 pages"),
         ("horizon", "read as far back as configured"),
