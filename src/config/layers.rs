@@ -59,12 +59,9 @@ impl Layers {
     fn environment(&mut self, env: BTreeMap<String, String>) -> Environment {
         let mut known = Map::new();
         for (name, value) in env {
-            if is_service_link(&name[PREFIX.len()..], &value) {
-                continue;
-            }
             if let Some(key) = KEYS.iter().find(|key| key.env() == name) {
                 known.insert(key.name.to_owned(), Value::new(Some(&name), value));
-            } else {
+            } else if !is_service_link(&name[PREFIX.len()..], &value) {
                 let likely = nearest(&name[PREFIX.len()..]).map(Key::env);
                 self.faults.add(&name, "environment", unknown(likely));
             }
@@ -227,12 +224,14 @@ impl Layers {
     }
 }
 
-/// Does Kubernetes say so where a service named `callscope` is? It does by itself, and nobody can take it away.
+/// Does Kubernetes say so where a service is named `callscope`, or begins with that (`callscope-db`)? It does by itself, and nobody can take it away.
 /// <https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>
 fn is_service_link(name: &str, value: &str) -> bool {
-    let port = name.strip_prefix("PORT_").is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()));
-    let service = name == "SERVICE_HOST" || name == "SERVICE_PORT" || name.starts_with("SERVICE_PORT_");
-    service || port || (name == "PORT" && value.contains("://"))
+    let name = format!("_{name}");
+    let number = |rest: &str| rest.starts_with(|first: char| first.is_ascii_digit());
+    let port = name.split_once("_PORT_").is_some_and(|(_, rest)| number(rest));
+    let service = name.ends_with("_SERVICE_HOST") || name.ends_with("_SERVICE_PORT") || name.contains("_SERVICE_PORT_");
+    service || port || (name.ends_with("_PORT") && value.contains("://"))
 }
 
 fn unknown(likely: Option<String>) -> String {

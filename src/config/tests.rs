@@ -130,6 +130,9 @@ fn all_faults_come_at_once_each_with_its_place_and_its_remedy() {
         ("SERVICE_PORT_HTTP", "8080"),
         ("PORT", "tcp://10.0.0.1:8080"),
         ("PORT_8080_TCP_ADDR", "10.0.0.1"),
+        ("POSTGRESQL_SERVICE_PORT_TCP_POSTGRESQL", "5432"),
+        ("POSTGRESQL_PORT", "tcp://10.0.0.2:5432"),
+        ("POSTGRESQL_PORT_5432_TCP", "tcp://10.0.0.2:5432"),
     ];
     insta::assert_snapshot!(faults(toml, &pairs).join("\n"), @r#"
     CALLSCOPE_BINDD (environment): there is no such setting. Did you mean CALLSCOPE_BIND?

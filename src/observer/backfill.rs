@@ -27,10 +27,6 @@ impl Observer {
     pub(super) async fn walk_history(&self) {
         let (scope, mut course) = (Scope::everything(), Course::default());
         let mut patience = Patience::new();
-        while let Err(error) = self.widen().await {
-            self.failed(Work::History, "looking whether more history is wanted", &error).await;
-            tokio::time::sleep(Self::pause(&error, &mut patience)).await;
-        }
         loop {
             match self.walk_round(&scope, &mut course).await {
                 Ok(walked) => {
@@ -158,33 +154,14 @@ impl Observer {
         Ok(None)
     }
 
-    /// The time, ms, from which on events are wanted and not deleted again.
-    fn wanted(&self, in_gap: bool) -> Option<i64> {
-        let (now, kept) = (self.clock.now_ms(), self.settings.retention);
-        // What a gap should meet may be deleted already.
-        self.asked_since(now).max(if in_gap { kept.events_before(now) } else { kept.calls_before(now) })
-    }
-
-    /// Walks that ended at a horizon go on where the configuration asks for more now: from the newest event on, for what
-    /// was cut off their last pages has no token.
-    pub(super) async fn widen(&self) -> Result<(), Error> {
-        if !self.settings.backfill {
-            return Ok(());
-        }
-        for (reason, in_gap) in [("history", false), ("gap", true)] {
-            let walks = walks::reopen(&self.store, reason, self.wanted(in_gap)).await?;
-            if walks > 0 {
-                tracing::info!("{walks} walks through history go on: more of it is wanted than before");
-            }
-        }
-        Ok(())
-    }
-
     /// The time, ms, behind which a walk need not go: it is not wanted, or it would be deleted again. Without
     /// back-fill a gap begins where we last heard of the room.
     async fn horizon(&self, walk: &Walk) -> Result<Option<i64>, Error> {
+        let (now, kept) = (self.clock.now_ms(), self.settings.retention);
         let is_gap = walk.reason == "gap";
-        let wanted = self.wanted(is_gap);
+        let asked = self.asked_since(now);
+        // What a gap should meet may be deleted already.
+        let wanted = asked.max(if is_gap { kept.events_before(now) } else { kept.calls_before(now) });
         if self.settings.backfill || !is_gap {
             return Ok(wanted);
         }

@@ -42,7 +42,6 @@ impl Observer {
 
     async fn try_plan(&self, asked: &[String], scope: &Scope) -> Result<Plan, Error> {
         self.try_sign_in().await?;
-        self.widen().await?;
         let mut plan = Plan { unread: self.wished(asked).await, ..Plan::default() };
         let mut watched: BTreeMap<String, Watch> = rooms::watched(&self.store).await?.into_iter().collect();
         watched.retain(|_, watch| *watch == Watch::Peeked);

@@ -60,7 +60,7 @@ pub async fn carried(store: &Store, viewer: Viewer, span: Span, now: i64) -> Res
     let done = |((kind, service_url), using): ((String, Option<String>), Using)| Carried {
         kind,
         service_url,
-        devices: super::int(using.devices.len()),
+        devices: super::int(using.devices.len().max(using.now.len())),
         people: super::int(using.people.len()),
         now: super::int(using.now.len()),
         ..using.carried

@@ -29,7 +29,7 @@ fn cannot(url: &str, source: sqlx::Error) -> Error {
 }
 
 /// Can the database be used? Gives its name, and whether it is there; a file that is not would be made by the server.
-/// Nothing is written, whatever it is that the address names.
+/// What the address names is not written to, whatever it is.
 ///
 /// # Errors
 /// When it cannot be opened or, as a file, not be written or made.
@@ -57,7 +57,7 @@ fn can_be_made(url: &str, file: &Path) -> io::Result<()> {
     if !with_create(url).contains("mode=rwc") {
         return Err(io::Error::other("it is not there, and its address says (mode=) not to make it"));
     }
-    let probe = beside(file, "check");
+    let probe = beside(file, &format!("check-{}", std::process::id()));
     File::create_new(&probe)?;
     std::fs::remove_file(&probe)
 }

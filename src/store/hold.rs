@@ -96,8 +96,11 @@ fn file(path: &Path, who: &str) -> Result<File, Error> {
     let path = real(path);
     let lock = beside(&path, "lock");
     let cannot = |source| Error::File { doing: "locking", path: lock.clone(), source };
-    // Its folder is not there, or may not be written: no database can be there either.
-    let nowhere = |source: std::io::Error| Error::Open { database: path.display().to_string(), source: source.into() };
+    // Where its folder is not there, no database can be there either.
+    let nowhere = |source: std::io::Error| match source.kind() {
+        std::io::ErrorKind::NotFound => Error::Open { database: path.display().to_string(), source: source.into() },
+        _ => cannot(source),
+    };
     let mut options = OpenOptions::new();
     let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
     let mut file = options.open(&lock).map_err(nowhere)?;

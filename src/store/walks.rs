@@ -88,18 +88,6 @@ pub(super) async fn step(tx: &mut Tx, room_id: &str, step: &Step, found: usize, 
     Ok(())
 }
 
-const REOPEN: &str = "update walks set done_ms = null, ended_by = null where reason = $1 and ended_by = 'horizon'
-    and horizon_ms > $2 and room_id in (select room_id from rooms where watch in ('joined', 'peeked'))";
-
-/// Opens walks again that ended before the time, ms, from which on events are wanted now; how many.
-///
-/// # Errors
-/// When the database fails.
-pub async fn reopen(store: &Store, reason: &str, wanted_ms: Option<i64>) -> Result<u64, Error> {
-    let query = sqlx::query(REOPEN).bind(reason).bind(wanted_ms.unwrap_or(i64::MIN));
-    Ok(query.execute(&store.write).await?.rows_affected())
-}
-
 const REACHED: &str = "update walks set reached_ms = $2 where room_id = $1 and reason = $3 and opened_ms = $4";
 
 /// Notes how far back a walk has come: to the oldest event of its page, and at first to the oldest of the timeline

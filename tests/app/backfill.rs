@@ -1,9 +1,8 @@
 //! History: what happened before the bot came, page by page, and gaps.
 
 use crate::bed::{Bed, now};
-use crate::support::eventually;
 use callscope::sim::{Fault, FaultKind, NewRoom};
-use serde_json::{Value, json};
+use serde_json::json;
 
 const ALICE: &str = "@alice:sim.example";
 
@@ -48,7 +47,10 @@ async fn history_ends_where_it_is_not_visible() {
     assert_eq!(app.calls().await.len(), 1);
     let spans = app.room(&room).await["coverage"].clone();
     let hidden: Vec<_> = spans.as_array().unwrap().iter().filter(|span| span["kind"] == "not_visible").collect();
-    eventually("the hidden leave was asked for", 60, async || (bed.hs.count("/event/") > 0).then_some(())).await;
+    crate::support::eventually("the hidden leave was asked for", 60, async || {
+        (bed.hs.count("/event/") > 0).then_some(())
+    })
+    .await;
     assert_eq!((bed.hs.count("/event/"), app.calls().await.len()), (1, 1), "404 ends it");
     assert_eq!((hidden.len(), hidden[0]["to_ms"].as_i64()), (1, Some(joined)), "until we joined: {spans}");
     app.app.stop().await;
@@ -71,26 +73,6 @@ async fn a_horizon_is_kept() {
     let calls = app.room(&room).await["calls"].as_i64().unwrap();
     assert!((60..600).contains(&calls), "{calls}");
     app.app.stop().await;
-}
-
-#[tokio::test]
-async fn a_wider_horizon_reads_what_was_left_alone() {
-    let bed = Bed::new().await;
-    let room = bed.room(&[ALICE]);
-    for day in (0..30).rev() {
-        calls_at(&bed, &room, 20, now() - day * 86_400_000 - 7_200_000);
-    }
-    let mut pages = Vec::new();
-    for (days, calls) in [("3", 60), ("3", 60), ("10", 200), ("", 600)] {
-        let app = bed.start_with(&[("BACKFILL_DAYS", days)]).await;
-        app.ready().await;
-        let read = |room: &Value| room["calls"] == calls && room["history_open"] == false;
-        let facts = eventually("it is walked", 60, async || Some(app.room(&room).await).filter(read)).await;
-        app.app.stop().await;
-        let walks = facts["walks"].as_array().unwrap();
-        pages.push(walks.iter().find(|walk| walk["reason"] == "history").unwrap()["pages"].clone());
-    }
-    assert_eq!(pages[0], pages[1], "the same horizon reads nothing again: {pages:?}");
 }
 
 #[tokio::test]
@@ -124,7 +106,7 @@ async fn what_the_homeserver_gets_late_is_found_behind_the_gap() {
     calls_at(&bed, &room, 200, now() - 500_000);
     bed.hs.inject(Fault::once("/messages", FaultKind::Status(200, json!({"chunk": [], "start": "t0"}))));
     let app = bed.start().await;
-    eventually("the gap is walked", 60, async || {
+    crate::support::eventually("the gap is walked", 60, async || {
         let walks = app.room(&room).await["walks"].clone();
         (walks[1]["ended_by"] == "beginning").then_some(())
     })
@@ -196,7 +178,7 @@ async fn a_room_that_cannot_be_walked_holds_up_no_other() {
     for room in &rooms[1..] {
         assert_eq!(app.walked(room).await["calls"], 300);
     }
-    let error = eventually("it is said on the room", 60, async || {
+    let error = crate::support::eventually("it is said on the room", 60, async || {
         app.room(&rooms[0]).await["error"].as_str().map(ToOwned::to_owned)
     })
     .await;

@@ -223,6 +223,7 @@ pub fn reason_words(reason: &str) -> String {
         "bad_slot_id" | "no_slot_id" => "The slot of the call is not named, or does not fit the application",
         "bad_state_key" => "The state key is no text",
         "bad_sticky_key" | "no_sticky_key" => "The sticky key is missing or no text",
+        "born_expired" => "It was over before it came",
         "content_not_an_object" => "The content is no JSON object",
         "encrypted" => "It came encrypted, and we have no key",
         "foreign_user_id" => "It names another user than its sender",
@@ -230,7 +231,10 @@ pub fn reason_words(reason: &str) -> String {
         "no_application" => "No application is named",
         "no_call_id" => "The call is not named",
         "no_expires_ts" => "It does not say when it expires",
+        "no_event_id" | "no_type" | "no_sender" | "no_origin_server_ts" => "It lacks what every event has",
+        "no_session_id" => "The session is not named",
         "no_member" | "no_member_id" => "The member is not named",
+        "loses_to_longer" => "Another sticky event of the same key counts longer",
         "not_in_room" => "Its sender was not in the room",
         "not_sticky" => "It should be a sticky event and is none",
         "redacted" => "Its content was deleted before we could read it",
@@ -254,5 +258,15 @@ impl Page for Status {
 
     fn html(&self, shell: &Shell) -> askama::Result<String> {
         Html { page: self, shell, now: self.now_ms }.render()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn reasons_of_the_fold_and_of_what_is_no_event_have_words_too() {
+        for reason in ["born_expired", "loses_to_longer", "no_session_id", "no_event_id", "no_type", "no_sender"] {
+            assert!(!super::reason_words(reason).contains('_'), "{reason}");
+        }
     }
 }
