@@ -264,19 +264,7 @@ async fn the_clocks_of_servers_fit_a_narrow_phone() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Chromium and Node.js: `scripts/test browser`"]
-async fn every_page_fits_the_narrowest_phone() {
-    fit(&[320]).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs Chromium and Node.js: `scripts/test browser`"]
-async fn every_page_fits_a_tablet_half_a_screen_and_paper() {
-    // 718 px is what A4 leaves between its margins.
-    fit(&[718, 768, 900]).await;
-}
-
-/// Opens all pages in windows so wide and looks for what does not fit; 718 px are printed.
-async fn fit(widths: &[u64]) {
+async fn every_page_fits_the_narrowest_phone_a_tablet_half_a_screen_and_paper() {
     let app = crate::demo().await;
     let mut browser = Browser::start().await;
     let mut wrong = Vec::new();
@@ -285,13 +273,15 @@ async fn fit(widths: &[u64]) {
     let past = app.list_first("/api/v1/calls?status=ended&limit=200").await;
     let found = past.iter().filter(|call| call["findings"].as_array().is_some_and(|found| !found.is_empty()));
     pages.extend(found.take(2).map(|call| format!("/calls/{}", text(&call["id"]))));
-    for (path, width) in pages.iter().flat_map(|path| widths.iter().map(move |width| (path, *width))) {
-        let media = if width == 718 { "print" } else { "screen" };
-        let options = json!({"width": width, "height": 700, "media": media});
-        browser.open("page", &format!("{}{path}", app.http.base), options).await;
-        let found = browser.eval("page", NARROW).await;
-        if found != json!([]) {
-            wrong.push(format!("{path} at {width} px: {found}"));
+    for path in &pages {
+        browser.open("page", &format!("{}{path}", app.http.base), json!({})).await;
+        // 718 px is what A4 leaves between its margins.
+        for (width, media) in [(320, "screen"), (718, "print"), (768, "screen"), (900, "screen")] {
+            browser.resize("page", width, media).await;
+            let found = browser.eval("page", NARROW).await;
+            if found != json!([]) {
+                wrong.push(format!("{path} at {width} px: {found}"));
+            }
         }
         browser.close("page").await;
     }

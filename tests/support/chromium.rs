@@ -18,8 +18,7 @@ impl Browser {
         Self { lines }
     }
 
-    /// Opens an address in a page, with a profile, of its own. Options: `js`, `width`, `height`, `scheme`, `zone`, `locale`,
-    /// `media`.
+    /// Opens an address in a page, with a profile, of its own. Options: `js`, `width`, `height`, `scheme`, `zone`, `locale`.
     pub async fn open(&mut self, page: &str, url: &str, mut options: Value) -> Value {
         options["page"] = json!(page);
         options["url"] = json!(url);
@@ -79,6 +78,11 @@ impl Browser {
     pub async fn screenshot(&mut self, page: &str, path: &Path, full: bool) {
         let picture = json!({"path": path, "full": full});
         self.ask("screenshot", page, picture).await;
+    }
+
+    /// Lays what is open out anew, in a window so wide and high or, with the medium `print`, on paper.
+    pub async fn resize(&mut self, page: &str, width: u64, media: &str) {
+        self.ask("resize", page, json!({"width": width, "height": 700, "media": media})).await;
     }
 
     pub async fn close(&mut self, page: &str) {

@@ -33,7 +33,6 @@ const commands = {
             locale: c.locale ?? "en-GB",
         });
         const page = await context.newPage();
-        if (c.media) await page.emulateMedia({ media: c.media });
         const faults = [];
         const asked = [];
         watch(page, faults, asked);
@@ -44,6 +43,12 @@ const commands = {
         const { page } = pages.get(c.page);
         const r = await page.goto(c.url, { waitUntil: "load", timeout: 30000 });
         return { status: r.status(), title: await page.title(), bytes: (await r.body()).length };
+    },
+    // Another window, or paper: what is open is laid out anew.
+    async resize(c) {
+        const { page } = pages.get(c.page);
+        await page.setViewportSize({ width: c.width, height: c.height });
+        await page.emulateMedia({ media: c.media });
     },
     async text(c) {
         return await pages.get(c.page).page.locator(c.selector ?? "body").first().innerText();
