@@ -143,10 +143,7 @@ struct How {
 
 /// A name that no user id can have would always seem idle.
 fn server_name(text: &str) -> Result<String, String> {
-    match ruma::ServerName::parse(text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err("this is not a server name; write it as in user ids: example.org".to_owned()),
-    }
+    crate::config::check::server(text).map_err(|why| format!("{why}; write it as in user ids: example.org"))
 }
 
 /// Runs the program; the exit code is 2 for wrong configuration, 1 for what went wrong later.

@@ -1,7 +1,7 @@
 //! The configuration: a TOML file, every key also by environment (which wins), all faults reported at once.
 //! The reference for people is `callscope.sample.toml`; the table of keys is `config/keys.rs`.
 
-mod check;
+pub(crate) mod check;
 mod faults;
 mod keys;
 mod layers;

@@ -2,10 +2,10 @@
 //! They open no database: what is so now, only the one who watches knows.
 
 use crate::config::Config;
+use crate::config::check::web_address;
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
-use url::Url;
 
 /// A Callscope that runs, and how it is reached.
 #[derive(Debug)]
@@ -77,10 +77,9 @@ impl Server {
 
 /// An address as it can be asked, and said in an error.
 fn address(text: &str) -> Result<String, &'static str> {
-    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-    let plain = url.is_some_and(|url| url.username().is_empty() && url.password().is_none());
+    // What is wrong with it may be a password: it is not said.
     let why = "--url takes the http(s) address of a Callscope, without user and password: http://127.0.0.1:8080";
-    if plain { Ok(text.trim_end_matches('/').to_owned()) } else { Err(why) }
+    web_address(text).map(|_| text.trim_end_matches('/').to_owned()).map_err(|_| why)
 }
 
 /// A server that listens everywhere is reached on loopback.

@@ -11,13 +11,6 @@ use std::process::ExitCode;
 use tempfile::TempDir;
 
 pub(super) async fn run(bind: Option<SocketAddr>, seed: u64) -> Result<ExitCode, Box<dyn Error>> {
-    let bind = match (bind, std::env::var("CALLSCOPE_BIND")) {
-        (Some(bind), _) => bind,
-        (None, Ok(text)) => {
-            text.parse().map_err(|_| format!("CALLSCOPE_BIND: {text:?} is not an address and a port"))?
-        }
-        (None, Err(_)) => SocketAddr::from(([127, 0, 0, 1], 8080)),
-    };
     telemetry::start("info")?;
     let homeserver = Homeserver::start(0).await?;
     let clock = Clock::System;
@@ -39,14 +32,18 @@ pub(super) async fn run(bind: Option<SocketAddr>, seed: u64) -> Result<ExitCode,
 fn config(
     homeserver: &Homeserver,
     world: &World,
-    bind: SocketAddr,
+    bind: Option<SocketAddr>,
     folder: &TempDir,
 ) -> Result<Config, Box<dyn Error>> {
     let settings = [
         ("CALLSCOPE_HOMESERVER_URL", homeserver.url()),
         ("CALLSCOPE_ACCESS_TOKEN", world.bot_token.clone()),
         ("CALLSCOPE_DATABASE_URL", format!("sqlite://{}", folder.path().join("demo.db").display())),
-        ("CALLSCOPE_BIND", bind.to_string()),
+        // Empty is not set: then it is the default.
+        (
+            "CALLSCOPE_BIND",
+            bind.map_or_else(|| std::env::var("CALLSCOPE_BIND").unwrap_or_default(), |bind| bind.to_string()),
+        ),
         ("CALLSCOPE_PEEK_ROOMS", world.outside_room.clone()),
     ];
     Ok(Config::load(None, settings.into_iter().map(|(key, value)| (key.to_owned(), value)))?)

@@ -88,15 +88,15 @@ fn judge(calls: &Value, status: &Value, asked: &Asked) -> Verdict {
 /// Accounts that follow live and heard nothing for long, though no error says so.
 fn silent(status: &Value) -> Vec<String> {
     let now = status["now_ms"].as_i64().unwrap_or(i64::MAX);
-    let old = |one: &&Value| {
-        let heard = one["last_sync_ms"].as_i64().max(one["last_poll_ms"].as_i64());
-        one["mode"] == "follow" && heard.is_none_or(|heard| now.saturating_sub(heard) > SILENT_MS)
+    let old = |one: &Value| {
+        let why = match one["last_sync_ms"].as_i64().max(one["last_poll_ms"].as_i64()) {
+            None => "has heard nothing yet",
+            Some(heard) if now.saturating_sub(heard) > SILENT_MS => "heard nothing for more than five minutes",
+            Some(_) => return None,
+        };
+        (one["mode"] == "follow").then(|| format!("{} {why}", text(&one["user_id"])))
     };
-    let words = |one: &Value| match one["last_sync_ms"].as_i64().max(one["last_poll_ms"].as_i64()) {
-        Some(_) => format!("{} heard nothing for more than five minutes", text(&one["user_id"])),
-        None => format!("{} has heard nothing yet", text(&one["user_id"])),
-    };
-    entries(&status["vantages"]).iter().filter(old).map(words).collect()
+    entries(&status["vantages"]).iter().filter_map(old).collect()
 }
 
 /// The call in a line, where the server is in it or carries it.

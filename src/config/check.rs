@@ -11,7 +11,7 @@ use url::Url;
 type Checked<T> = Result<T, String>;
 
 /// An http(s) address without user and password.
-pub(super) fn web_address(text: &str) -> Checked<Url> {
+pub(crate) fn web_address(text: &str) -> Checked<Url> {
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
     let Some(url) = url else {
         return Err(format!("{} is not a web address", quoted(text)));
@@ -64,7 +64,7 @@ pub(super) fn user(text: &str) -> Checked<String> {
 }
 
 /// A server name, with a port where needed.
-pub(super) fn server(text: &str) -> Checked<String> {
+pub(crate) fn server(text: &str) -> Checked<String> {
     match ruma::ServerName::parse(text) {
         Ok(_) => Ok(text.to_owned()),
         Err(_) => Err(format!("{} is not a server name", quoted(text))),

@@ -224,7 +224,8 @@ impl Layers {
     }
 }
 
-/// Does Kubernetes say so where a service is named `callscope`, or begins with that (`callscope-db`)? It does by itself, and nobody can take it away.
+/// Does Kubernetes say so where a service is named `callscope`, or begins with that (`callscope-db`)? It does by itself,
+/// and nobody can take it away.
 /// <https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>
 fn is_service_link(name: &str, value: &str) -> bool {
     let name = format!("_{name}");

@@ -124,12 +124,17 @@ async fn write(connection: &mut SqliteConnection, part: &Path) -> Result<u64, Er
     Ok(file.map_err(cannot)?.len())
 }
 
+/// How the names of the files of a database end: itself, its log, and the log's index.
+const PARTS: [&str; 3] = ["", "-wal", "-shm"];
+
 /// A name beside the database that nothing has: two restores in one second must not overwrite what the first one kept.
 fn free(database: &Path, word: &str) -> PathBuf {
-    let names = (2..).map(|number| beside(database, &format!("{word}-{number}")));
-    let mut names = std::iter::once(beside(database, word)).chain(names);
-    let is_free = |path: &PathBuf| ["", "-wal", "-shm"].iter().all(|end| !with(path, end).exists());
-    names.find(is_free).unwrap_or_else(|| beside(database, word))
+    let (mut name, mut number) = (beside(database, word), 1);
+    while PARTS.iter().any(|end| with(&name, end).exists()) {
+        number += 1;
+        name = beside(database, &format!("{word}-{number}"));
+    }
+    name
 }
 
 fn with(path: &Path, end: &str) -> PathBuf {
@@ -141,7 +146,7 @@ fn with(path: &Path, end: &str) -> PathBuf {
 /// Moves the database away with what belongs to it: a log not yet folded in is part of it.
 fn set_aside(database: &Path, aside: &Path) -> Result<Option<PathBuf>, Error> {
     let mut moved = None;
-    for end in ["", "-wal", "-shm"] {
+    for end in PARTS {
         let (from, to) = (with(database, end), with(aside, end));
         if from.exists() {
             rename(&from, &to)?;

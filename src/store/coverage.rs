@@ -247,13 +247,14 @@ async fn visibility(
 const KNOWN_SINCE: &str = "select min(ms) from (select first_seen_ms as ms from rooms union all
     select reached_ms as ms from walks where reason = 'history' and reached_ms > 1388534400000) as known";
 
-/// Since when anything is known of any room, ms: watched, or read from history.
+/// Is anything known of any room from this time on, ms: watched, or read from history?
 ///
 /// # Errors
 /// When the database fails.
-pub async fn known_since(store: &Store, viewer: Viewer) -> Result<Option<i64>, Error> {
+pub async fn is_known_from(store: &Store, viewer: Viewer, from: i64) -> Result<bool, Error> {
     let Viewer::Operator = viewer;
-    Ok(sqlx::query_scalar(KNOWN_SINCE).fetch_one(&store.read).await?)
+    let since: Option<i64> = sqlx::query_scalar(KNOWN_SINCE).fetch_one(&store.read).await?;
+    Ok(since.is_some_and(|since| since <= from))
 }
 
 const UNREAD: &str = "select count(*) from rooms r where r.watch = 'joined' and r.first_seen_ms < $1

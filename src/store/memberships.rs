@@ -307,9 +307,13 @@ pub async fn of(store: &Store, viewer: Viewer, session_ids: &[String]) -> Result
     let mut connection = store.read.acquire().await?;
     let mut members = unpack(&OF_SESSIONS.of(&mut connection, session_ids).await?, member)?;
     members.sort_by(|one, other| {
-        let call = one.session_id.cmp(&other.session_id).then(one.joined_ms.cmp(&other.joined_ms));
-        let whose = || (&one.user_id, &one.device_id, &one.id).cmp(&(&other.user_id, &other.device_id, &other.id));
-        call.then_with(whose)
+        (&one.session_id, one.joined_ms, &one.user_id, &one.device_id, &one.id).cmp(&(
+            &other.session_id,
+            other.joined_ms,
+            &other.user_id,
+            &other.device_id,
+            &other.id,
+        ))
     });
     Ok(members)
 }

@@ -141,7 +141,7 @@ async fn load(web: &Web, ask: &Ask, period: Period, step: Step) -> Result<Statis
         period: period.word(),
         this: SumFacts::new(&sums, span),
         before: SumFacts::new(&sums_before, before),
-        compared: coverage::known_since(store, viewer).await?.is_some_and(|since| since <= before.from),
+        compared: coverage::is_known_from(store, viewer, before.from).await?,
         usual_length_ms: statistics::usual_length(store, viewer, span, now).await?,
         usual_length_before_ms: statistics::usual_length(store, viewer, before, now).await?,
         step: step.word(),
