@@ -2,14 +2,35 @@
 
 use super::Web;
 use super::error::Error;
+use super::facts::Stamp;
 use crate::store::row::{Room, Vantage, Watch};
 use crate::store::vantages;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 /// This moment cannot be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unseen {
     /// Since when, ms, where that is known.
     pub since_ms: Option<i64>,
+}
+
+/// Whether now can be told, as answers say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub struct SeenFacts {
+    /// It cannot, because an account does not hear its homeserver or nothing can be stored: what is said to run now is what
+    /// was seen last.
+    pub unknown: bool,
+    /// Since when, where that is known.
+    pub unknown_since_ms: Option<i64>,
+    pub unknown_since_at: Option<Stamp>,
+}
+
+impl From<Option<Unseen>> for SeenFacts {
+    fn from(unseen: Option<Unseen>) -> Self {
+        let unknown_since_ms = unseen.and_then(|unseen| unseen.since_ms);
+        Self { unknown: unseen.is_some(), unknown_since_ms, unknown_since_at: unknown_since_ms.map(Stamp) }
+    }
 }
 
 /// Can anything be told of now? Not while an account does not hear its homeserver or nothing can be stored.

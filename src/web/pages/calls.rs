@@ -5,11 +5,12 @@ use crate::store::sorted::{self, Place};
 use crate::store::{rooms, sessions};
 use crate::web::draw::shape;
 use crate::web::error::Error;
-use crate::web::facts::{CallFacts, List, Stamp};
+use crate::web::facts::{CallFacts, List};
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
+use crate::web::seen::{self, SeenFacts};
 use crate::web::sort::{self, Chosen, Head};
-use crate::web::{Web, assets, format as f, seen};
+use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
@@ -52,11 +53,8 @@ pub struct Calls {
 pub struct Active {
     #[serde(flatten)]
     pub list: List<CallFacts>,
-    /// Nobody hears the homeserver, or nothing can be stored: these are the calls that were seen last.
-    pub unknown: bool,
-    /// Since when, where that is known.
-    pub unknown_since_ms: Option<i64>,
-    pub unknown_since_at: Option<Stamp>,
+    #[serde(flatten)]
+    pub seen: SeenFacts,
 }
 
 /// The filter as it was asked, and how much it matches.
@@ -108,10 +106,7 @@ pub async fn active(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
         Query::read(&ask.query, &[])?;
         let calls = sessions::active(&web.store, ask.viewer, ask.now).await?;
         let list = List::whole(super::with_members(&web, &ask, calls).await?);
-        let unseen = seen::now(&web).await?;
-        let unknown_since_ms = unseen.and_then(|unseen| unseen.since_ms);
-        let unknown_since_at = unknown_since_ms.map(Stamp);
-        Ok(Active { list, unknown: unseen.is_some(), unknown_since_ms, unknown_since_at })
+        Ok(Active { list, seen: seen::now(&web).await?.into() })
     };
     reply::json(&ask, answer.await)
 }

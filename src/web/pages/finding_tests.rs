@@ -153,7 +153,7 @@ fn the_first_page_and_the_wall_lead_to_what_needs_a_look() {
     ];
     for (active, first, large) in cases {
         let page = overview::page(overview::Rows { active, unknown, ..overview::Rows::default() }, NOW);
-        assert_eq!((page.unknown, page.unknown_since_ms), (true, Some(NOW - MINUTE)));
+        assert_eq!((page.seen.unknown, page.seen.unknown_since_ms), (true, Some(NOW - MINUTE)));
         let text = html(&page);
         assert!(text.contains(first) && text.contains("<title>Calls of now not known"), "{text}");
         let text = html(&wall::page(page));

@@ -9,7 +9,8 @@ use crate::web::error::Error;
 use crate::web::facts::{CallFacts, GapFacts, MemberFacts, RoomRef, Stamp, VantageFacts, inferred, not_exact};
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
-use crate::web::{Web, assets, format as f, seen};
+use crate::web::seen::{self, SeenFacts};
+use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
@@ -30,11 +31,8 @@ pub struct Overview {
     pub now_ms: i64,
     pub now_at: Stamp,
     pub active: Vec<CallFacts>,
-    /// This moment cannot be told, because an account does not hear its homeserver or nothing can be stored: what
-    /// `active` says is what was seen last. Since when, where that is known, is in `unknown_since_ms`.
-    pub unknown: bool,
-    pub unknown_since_ms: Option<i64>,
-    pub unknown_since_at: Option<Stamp>,
+    #[serde(flatten)]
+    pub seen: SeenFacts,
     /// People, devices (user and device) and homeservers in calls now, each once, in however many calls.
     pub people: usize,
     pub devices: usize,
@@ -191,13 +189,10 @@ pub fn page(mut rows: Rows, now: i64) -> Overview {
         rows.active.iter().flat_map(CallFacts::present).map(key).collect::<BTreeSet<_>>().len()
     };
     let midnight = f::midnight(now);
-    let unknown_since_ms = rows.unknown.and_then(|unknown| unknown.since_ms);
     Overview {
         now_ms: now,
         now_at: Stamp(now),
-        unknown: rows.unknown.is_some(),
-        unknown_since_ms,
-        unknown_since_at: unknown_since_ms.map(Stamp),
+        seen: rows.unknown.into(),
         people: distinct(|member| (&member.user_id, "")),
         devices: distinct(MemberFacts::device),
         servers: distinct(|member| (&member.server, "")),

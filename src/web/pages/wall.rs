@@ -5,6 +5,7 @@ use crate::web::draw::shape::{self, Shape};
 use crate::web::error::Error;
 use crate::web::facts::{CallFacts, Stamp};
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
+use crate::web::seen::SeenFacts;
 use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
@@ -19,12 +20,10 @@ const ROWS: usize = 6;
 pub struct Wall {
     pub now_ms: i64,
     pub now_at: Stamp,
-    /// Most people first.
+    /// What needs a look first, then most people first.
     pub active: Vec<CallFacts>,
-    /// This moment cannot be told: what `active` says is what was seen last.
-    pub unknown: bool,
-    pub unknown_since_ms: Option<i64>,
-    pub unknown_since_at: Option<Stamp>,
+    #[serde(flatten)]
+    pub seen: SeenFacts,
     /// People in calls now, each once.
     pub people: usize,
     pub today: Numbers,
@@ -53,9 +52,7 @@ pub fn page(overview: Overview) -> Wall {
         now_ms: overview.now_ms,
         now_at: overview.now_at,
         active: overview.active,
-        unknown: overview.unknown,
-        unknown_since_ms: overview.unknown_since_ms,
-        unknown_since_at: overview.unknown_since_at,
+        seen: overview.seen,
         people: overview.people,
         today: overview.today,
         watched_rooms: overview.watched.rooms,
