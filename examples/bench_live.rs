@@ -2,7 +2,12 @@
 //!
 //! `cargo run --release --example bench_live [BROWSERS]`, on Linux. Each browser holds the stream of `/api/v1/live` open
 //! and fetches `/` again after a change, as `static/live.js` does.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a bench")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a bench"
+)]
 
 use callscope::changes::{Change, Changes};
 use callscope::clock::Clock;
@@ -29,11 +34,19 @@ async fn main() {
     if argument.as_deref() == Some("serve") {
         return server().await;
     }
-    let browsers: usize = argument.map_or(1000, |count| count.parse().expect("a number of browsers"));
+    let browsers: usize =
+        argument.map_or(1000, |count| count.parse().expect("a number of browsers"));
     let mut child = Command::new(std::env::current_exe().unwrap());
-    let mut child = child.arg("serve").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = child
+        .arg("serve")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut base = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut base).unwrap();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut base)
+        .unwrap();
     watch(&child, base.trim(), browsers).await;
     child.kill().unwrap();
     child.wait().unwrap();
@@ -42,7 +55,12 @@ async fn main() {
 /// A server with 20 running calls; a line on standard input is a change.
 async fn server() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&format!("sqlite://{}", folder.path().join("live.db").display())).await.unwrap();
+    let store = Store::open(&format!(
+        "sqlite://{}",
+        folder.path().join("live.db").display()
+    ))
+    .await
+    .unwrap();
     let now = Clock::System.now_ms();
     let batch = Batch {
         vantage_id: "v".into(),
@@ -52,11 +70,19 @@ async fn server() {
         invitations: Vec::new(),
     };
     write(&store, &Rules::default(), &batch).await.unwrap();
-    let (changes, listener) = (Changes::default(), std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let (changes, listener) = (
+        Changes::default(),
+        std::net::TcpListener::bind("127.0.0.1:0").unwrap(),
+    );
     println!("http://{}", listener.local_addr().unwrap());
 
-    let web =
-        Web { store, changes: changes.clone(), clock: Clock::System, public_url: None, options: Options::default() };
+    let web = Web {
+        store,
+        changes: changes.clone(),
+        clock: Clock::System,
+        public_url: None,
+        options: Options::default(),
+    };
     std::thread::spawn(move || {
         for line in std::io::stdin().lines() {
             line.unwrap();
@@ -96,7 +122,11 @@ enum Said {
 }
 
 async fn browser(client: reqwest::Client, base: String, number: usize, say: UnboundedSender<Said>) {
-    let mut stream = client.get(format!("{base}/api/v1/live")).send().await.unwrap();
+    let mut stream = client
+        .get(format!("{base}/api/v1/live"))
+        .send()
+        .await
+        .unwrap();
     // It ends with the server.
     while let Ok(Some(chunk)) = stream.chunk().await {
         if chunk.starts_with(b"retry") {
@@ -105,7 +135,14 @@ async fn browser(client: reqwest::Client, base: String, number: usize, say: Unbo
         if chunk.starts_with(b"event: change") {
             say.send(Said::Heard).unwrap();
             tokio::time::sleep(Duration::from_millis(80 + number as u64 * 37 % 120)).await;
-            let page = client.get(&base).send().await.unwrap().bytes().await.unwrap();
+            let page = client
+                .get(&base)
+                .send()
+                .await
+                .unwrap()
+                .bytes()
+                .await
+                .unwrap();
             assert!(page.len() > 5000, "a page");
             say.send(Said::Fetched).unwrap();
         }
@@ -120,7 +157,11 @@ async fn all(
     since: Instant,
     early: &mut usize,
 ) -> u128 {
-    let mut count = if what == Said::Fetched { std::mem::take(early) } else { 0 };
+    let mut count = if what == Said::Fetched {
+        std::mem::take(early)
+    } else {
+        0
+    };
     while count < browsers {
         let one = said.recv().await.unwrap();
         count += usize::from(one == what);
@@ -130,13 +171,22 @@ async fn all(
 }
 
 async fn watch(child: &Child, base: &str, browsers: usize) {
-    let client = reqwest::Client::builder().no_proxy().http1_only().build().unwrap();
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .http1_only()
+        .build()
+        .unwrap();
     client.get(base).send().await.unwrap();
     let before = kilobytes(child);
     let (say, mut said) = unbounded_channel();
     let begun = Instant::now();
     for number in 0..browsers {
-        tokio::spawn(browser(client.clone(), base.to_owned(), number, say.clone()));
+        tokio::spawn(browser(
+            client.clone(),
+            base.to_owned(),
+            number,
+            say.clone(),
+        ));
     }
     let mut early = 0;
     let opened = all(&mut said, Said::Open, browsers, begun, &mut early).await;
@@ -147,7 +197,10 @@ async fn watch(child: &Child, base: &str, browsers: usize) {
     );
     let idle = ticks(child);
     tokio::time::sleep(Duration::from_secs(30)).await;
-    println!("30 s without a change: {} ms of processor time", (ticks(child) - idle) * 1000 / TICKS);
+    println!(
+        "30 s without a change: {} ms of processor time",
+        (ticks(child) - idle) * 1000 / TICKS
+    );
     for _ in 0..CHANGES {
         let (used, changed) = (ticks(child), Instant::now());
         child.stdin.as_ref().unwrap().write_all(b"\n").unwrap();
@@ -166,13 +219,21 @@ async fn watch(child: &Child, base: &str, browsers: usize) {
 /// Memory that the process holds, kB.
 fn kilobytes(child: &Child) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS"))
+        .unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 /// Processor time that the process used, in ticks.
 fn ticks(child: &Child) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .collect();
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }

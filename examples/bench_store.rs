@@ -48,16 +48,27 @@ fn event(at: usize, device: usize, time: i64, created: i64, joined: bool) -> Arr
 }
 
 fn arrival(at: usize, mut json: Value) -> Arrival {
-    json["event_id"] = json!(format!("${:0>43}", format!("{:x}", at.wrapping_mul(0x9E37_79B9_7F4A_7C15))));
+    json["event_id"] = json!(format!(
+        "${:0>43}",
+        format!("{:x}", at.wrapping_mul(0x9E37_79B9_7F4A_7C15))
+    ));
     let event = RoomEvent::from_json(&json, None).unwrap();
-    Arrival { json: json.to_string(), event: event.into(), in_timeline: true }
+    Arrival {
+        json: json.to_string(),
+        event: event.into(),
+        in_timeline: true,
+    }
 }
 
 /// A slot that is opened for each call of two by sticky events, and closed after it.
 fn slots(at: usize) -> Arrival {
     let (round, step) = (at / 6, at % 6);
-    let time = T0 + i64::try_from(round).unwrap() * 3_600_000 + i64::try_from(step).unwrap() * 60_000;
-    let (user, key) = (format!("@user{}:server1.example.org", step % 2), format!("key{round}{}", step % 2));
+    let time =
+        T0 + i64::try_from(round).unwrap() * 3_600_000 + i64::try_from(step).unwrap() * 60_000;
+    let (user, key) = (
+        format!("@user{}:server1.example.org", step % 2),
+        format!("key{round}{}", step % 2),
+    );
     let json = if step % 5 == 0 {
         let status = if step == 0 { "open" } else { "closed" };
         json!({"type": "org.matrix.msc4143.rtc.slot", "sender": user, "origin_server_ts": time, "state_key": "m.call#ROOM",
@@ -102,12 +113,23 @@ fn renewing(at: usize) -> Arrival {
 }
 
 fn batch(arrivals: Vec<Arrival>, source: Source) -> Batch {
-    let room = RoomBatch { arrivals, ..RoomBatch::new("!room:server0.example.org", source) };
-    Batch { vantage_id: "bench".into(), seen_ms: T0, position: None, rooms: vec![room], invitations: vec![] }
+    let room = RoomBatch {
+        arrivals,
+        ..RoomBatch::new("!room:server0.example.org", source)
+    };
+    Batch {
+        vantage_id: "bench".into(),
+        seen_ms: T0,
+        position: None,
+        rooms: vec![room],
+        invitations: vec![],
+    }
 }
 
 async fn open(folder: &tempfile::TempDir, name: &str) -> Store {
-    Store::open(&format!("sqlite://{}", folder.path().join(name).display())).await.unwrap()
+    Store::open(&format!("sqlite://{}", folder.path().join(name).display()))
+        .await
+        .unwrap()
 }
 
 /// Milliseconds for one event alone, the median of 101, when so many are there.
@@ -117,10 +139,19 @@ async fn ingest(name: &str, make: fn(usize) -> Arrival, most: usize) {
     let rules = Rules::default();
     let mut figures = Vec::new();
     let mut at = 0;
-    for upto in [1_000, 10_000, 100_000].into_iter().filter(|upto| *upto <= most) {
+    for upto in [1_000, 10_000, 100_000]
+        .into_iter()
+        .filter(|upto| *upto <= most)
+    {
         while at < upto {
             let next = (at + BATCH).min(upto);
-            write(&store, &rules, &batch((at..next).map(make).collect(), Source::Backfill)).await.unwrap();
+            write(
+                &store,
+                &rules,
+                &batch((at..next).map(make).collect(), Source::Backfill),
+            )
+            .await
+            .unwrap();
             at = next;
         }
         let mut times = Vec::new();
@@ -135,7 +166,10 @@ async fn ingest(name: &str, make: fn(usize) -> Arrival, most: usize) {
         figures.push(times[50]);
     }
     let ratio = figures.last().unwrap() / figures[0];
-    let figures: Vec<String> = figures.iter().map(|figure| format!("{figure:9.3}")).collect();
+    let figures: Vec<String> = figures
+        .iter()
+        .map(|figure| format!("{figure:9.3}"))
+        .collect();
     println!("{name:<22}{}   last/first {ratio:.2}", figures.join(""));
     store.close().await;
 }
@@ -197,7 +231,12 @@ fn floor(folder: &tempfile::TempDir, arrivals: &[Arrival]) -> Option<Rate> {
         writeln!(file, "{row}").unwrap();
     }
     drop(file);
-    let python = std::process::Command::new("python3").arg("-c").arg(FLOOR).arg(&path).arg(BATCH.to_string()).output();
+    let python = std::process::Command::new("python3")
+        .arg("-c")
+        .arg(FLOOR)
+        .arg(&path)
+        .arg(BATCH.to_string())
+        .output();
     let said = String::from_utf8(python.ok()?.stdout).ok()?;
     let (clock, processor) = said.trim().split_once(' ')?;
     Some((clock.parse().ok()?, processor.parse().ok()?))
@@ -212,15 +251,28 @@ impl Timer {
     }
 
     fn rate(&self, events: usize) -> Rate {
-        (events as f64 / self.0.elapsed().as_secs_f64(), events as f64 / (cpu() - self.1).max(0.01))
+        (
+            events as f64 / self.0.elapsed().as_secs_f64(),
+            events as f64 / (cpu() - self.1).max(0.01),
+        )
     }
 }
 
 /// The processor's time of this process so far, s.
 fn cpu() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
-    let ticks = |at: usize| fields.get(at).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
+    let fields: Vec<&str> = stat
+        .rsplit(") ")
+        .next()
+        .unwrap_or_default()
+        .split(' ')
+        .collect();
+    let ticks = |at: usize| {
+        fields
+            .get(at)
+            .and_then(|text| text.parse::<f64>().ok())
+            .unwrap_or(0.0)
+    };
     (ticks(11) + ticks(12)) / 100.0
 }
 
@@ -231,7 +283,10 @@ async fn rates(events: usize) {
     let floor = floor(&folder, &arrivals).unwrap_or((0.0, 0.0));
     println!("executemany        {:9.0}    {:9.0}", floor.0, floor.1);
     let store = open(&folder, "bench.db").await;
-    let batches: Vec<Batch> = arrivals.chunks(BATCH).map(|some| batch(some.to_vec(), Source::Backfill)).collect();
+    let batches: Vec<Batch> = arrivals
+        .chunks(BATCH)
+        .map(|some| batch(some.to_vec(), Source::Backfill))
+        .collect();
     drop(arrivals);
     let timer = Timer::new();
     for batch in &batches {
@@ -243,19 +298,28 @@ async fn rates(events: usize) {
     rebuild_all(&store).await;
     print_rate("rebuild", timer.rate(events), floor);
     let (bytes, stays) = rebuild::weight(&store).await.unwrap();
-    println!("database            {:9.0} bytes a membership ({stays} memberships)", bytes as f64 / stays as f64);
+    println!(
+        "database            {:9.0} bytes a membership ({stays} memberships)",
+        bytes as f64 / stays as f64
+    );
     store.close().await;
 }
 
 fn print_rate(name: &str, rate: Rate, floor: Rate) {
     let share = (rate.0 / floor.0, rate.1 / floor.1);
-    println!("{name:<18} {:9.0}    {:9.0}    share of executemany {:.2}  {:.2}", rate.0, rate.1, share.0, share.1);
+    println!(
+        "{name:<18} {:9.0}    {:9.0}    share of executemany {:.2}  {:.2}",
+        rate.0, rate.1, share.0, share.1
+    );
 }
 
 async fn rebuild_all(store: &Store) {
     for (room_id, _) in rebuild::sizes(store, None).await.unwrap() {
         let mut place = rebuild::Place::default();
-        while let Some(next) = rebuild::step(store, &Rules::default(), &room_id, place).await.unwrap() {
+        while let Some(next) = rebuild::step(store, &Rules::default(), &room_id, place)
+            .await
+            .unwrap()
+        {
             place = next;
         }
         rebuild::calls(store, &room_id).await.unwrap();
@@ -268,19 +332,30 @@ type Shape = fn(usize) -> Arrival;
 /// Rooms of all shapes: half of the events in calls with gaps between them, the rest in lounges.
 async fn fill(path: &str, events: usize) {
     let store = Store::open(&format!("sqlite://{path}")).await.unwrap();
-    let shapes: [(&str, Shape, usize); 3] = [("gaps", gaps, 2), ("lounge", lounge, 4), ("one", renewing, 4)];
+    let shapes: [(&str, Shape, usize); 3] = [
+        ("gaps", gaps, 2),
+        ("lounge", lounge, 4),
+        ("one", renewing, 4),
+    ];
     for (name, make, share) in shapes {
         let timer = Timer::new();
         for from in (0..events / share).step_by(BATCH) {
-            let mut arrivals: Vec<Arrival> = (from..(from + BATCH).min(events / share)).map(make).collect();
+            let mut arrivals: Vec<Arrival> = (from..(from + BATCH).min(events / share))
+                .map(make)
+                .collect();
             for arrival in &mut arrivals {
-                std::sync::Arc::make_mut(&mut arrival.event).event_id.push_str(name);
+                std::sync::Arc::make_mut(&mut arrival.event)
+                    .event_id
+                    .push_str(name);
             }
             let mut batch = batch(arrivals, Source::Backfill);
             batch.rooms[0].room_id = format!("!{name}:server0.example.org");
             write(&store, &Rules::default(), &batch).await.unwrap();
         }
-        println!("{name:<10} {:9.0} events/s by the processor", timer.rate(events / share).1);
+        println!(
+            "{name:<10} {:9.0} events/s by the processor",
+            timer.rate(events / share).1
+        );
     }
     store.close().await;
 }
@@ -288,20 +363,36 @@ async fn fill(path: &str, events: usize) {
 /// Derives all of a database again; what that takes, and the most memory.
 async fn again(path: &str) {
     let store = Store::open(&format!("sqlite://{path}")).await.unwrap();
-    let events: i64 = rebuild::sizes(&store, None).await.unwrap().iter().map(|(_, events)| events).sum();
+    let events: i64 = rebuild::sizes(&store, None)
+        .await
+        .unwrap()
+        .iter()
+        .map(|(_, events)| events)
+        .sum();
     let timer = Timer::new();
     rebuild_all(&store).await;
     let rate = timer.rate(usize::try_from(events).unwrap());
-    println!("rebuild of {events} events: {:.0} events/s by the clock, {:.0} by the processor", rate.0, rate.1);
+    println!(
+        "rebuild of {events} events: {:.0} events/s by the clock, {:.0} by the processor",
+        rate.0, rate.1
+    );
     let (bytes, stays) = rebuild::weight(&store).await.unwrap();
-    println!("database: {bytes} bytes, {:.0} a membership ({stays} memberships)", bytes as f64 / stays as f64);
+    println!(
+        "database: {bytes} bytes, {:.0} a membership ({stays} memberships)",
+        bytes as f64 / stays as f64
+    );
     println!("most memory: {}", memory());
     store.close().await;
 }
 
 fn memory() -> String {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("unknown").trim().to_owned()
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap_or("unknown")
+        .trim()
+        .to_owned()
 }
 
 #[tokio::main]
@@ -312,7 +403,10 @@ async fn main() {
         ["rebuild", path] => return again(path).await,
         _ => {}
     }
-    let events = arguments.first().and_then(|text| text.parse().ok()).unwrap_or(100_000);
+    let events = arguments
+        .first()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(100_000);
     rates(events).await;
     if arguments.len() > 1 {
         return;

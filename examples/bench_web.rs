@@ -39,7 +39,9 @@ static BODIES: RwLock<Vec<(String, Bytes)>> = RwLock::new(Vec::new());
 async fn constant(at: Path<usize>) -> HttpResponse {
     let bodies = BODIES.read().unwrap();
     let (kind, body) = &bodies[*at];
-    HttpResponse::Ok().insert_header(("content-type", kind.as_str())).body(body.clone())
+    HttpResponse::Ok()
+        .insert_header(("content-type", kind.as_str()))
+        .body(body.clone())
 }
 
 fn constants(config: &mut ServiceConfig) {
@@ -48,7 +50,11 @@ fn constants(config: &mut ServiceConfig) {
 
 /// The events of one call: somebody comes and, unless it runs still, goes.
 fn call(number: usize, calls: usize) -> Vec<Arrival> {
-    let user = format!("@user{}:server{}.example.org", number / ROOMS % 500, number % 40);
+    let user = format!(
+        "@user{}:server{}.example.org",
+        number / ROOMS % 500,
+        number % 40
+    );
     let start = NOW - (calls - number) as i64 * 30_000 - 2 * MINUTE;
     let content = json!({"application": "m.call", "call_id": "", "scope": "m.room", "device_id": "DEVICE",
         "created_ts": start, "expires": 14_400_000, "m.call.intent": "video",
@@ -91,7 +97,9 @@ async fn fill(store: &Store, calls: usize) {
     vantages::start(store, &start).await.unwrap();
     for from in (0..calls).step_by(20_000) {
         let upto = (from + 20_000).min(calls);
-        let mut rooms: Vec<RoomBatch> = (0..ROOMS).map(|at| RoomBatch::new(&room(at), Source::Sync)).collect();
+        let mut rooms: Vec<RoomBatch> = (0..ROOMS)
+            .map(|at| RoomBatch::new(&room(at), Source::Sync))
+            .collect();
         for number in from..upto {
             rooms[number % ROOMS].arrivals.extend(call(number, calls));
         }
@@ -139,13 +147,30 @@ fn wrk(base: &str, paths: &[String]) -> (f64, f64) {
     let script = tempfile::Builder::new().suffix(".lua").tempfile().unwrap();
     std::fs::write(script.path(), text).unwrap();
     let mut run = Command::new("wrk");
-    run.args(["-t1", "-c16", "-d4s", "--latency", "-s"]).arg(script.path()).arg(base);
+    run.args(["-t1", "-c16", "-d4s", "--latency", "-s"])
+        .arg(script.path())
+        .arg(base);
     let text = String::from_utf8(run.output().expect("wrk must be installed").stdout).unwrap();
     assert!(!text.contains("Non-2xx"), "{text}");
-    let after = |word: &str| text.split(word).nth(1).and_then(|rest| rest.split_whitespace().next()).unwrap_or("0");
-    let p99 = text.lines().find_map(|line| line.trim().strip_prefix("99%")).unwrap_or("0").trim();
-    let number = p99.trim_end_matches(char::is_alphabetic).parse::<f64>().unwrap();
-    let scale = [("us", 0.001), ("ms", 1.0)].iter().find(|(unit, _)| p99.ends_with(unit)).map_or(1000.0, |(_, ms)| *ms);
+    let after = |word: &str| {
+        text.split(word)
+            .nth(1)
+            .and_then(|rest| rest.split_whitespace().next())
+            .unwrap_or("0")
+    };
+    let p99 = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("99%"))
+        .unwrap_or("0")
+        .trim();
+    let number = p99
+        .trim_end_matches(char::is_alphabetic)
+        .parse::<f64>()
+        .unwrap();
+    let scale = [("us", 0.001), ("ms", 1.0)]
+        .iter()
+        .find(|(unit, _)| p99.ends_with(unit))
+        .map_or(1000.0, |(_, ms)| *ms);
     (after("Requests/sec:").parse().unwrap(), number * scale)
 }
 
@@ -155,12 +180,21 @@ type Pair = ((f64, f64), (f64, f64));
 /// The filters of lists of calls, by name: 40 of all kinds, and those of one kind by themselves.
 fn filters() -> Vec<(&'static str, Vec<String>)> {
     let rooms: Vec<String> = (0..20_usize)
-        .map(|at| format!("&status=ended&room={}", room(at * 7).replace('!', "%21").replace(':', "%3A")))
+        .map(|at| {
+            format!(
+                "&status=ended&room={}",
+                room(at * 7).replace('!', "%21").replace(':', "%3A")
+            )
+        })
         .collect();
-    let times: Vec<String> = (0..20).map(|at| format!("&to={}", NOW - at * 10_800_000)).collect();
+    let times: Vec<String> = (0..20)
+        .map(|at| format!("&to={}", NOW - at * 10_800_000))
+        .collect();
     let user = |at: usize| format!("%40user{at}%3Aserver{}.example.org", at % 40);
     let people: Vec<String> = (0..20).map(|at| format!("&user={}", user(at))).collect();
-    let servers: Vec<String> = (0..20).map(|at| format!("&server=server{at}.example.org")).collect();
+    let servers: Vec<String> = (0..20)
+        .map(|at| format!("&server=server{at}.example.org"))
+        .collect();
     let words: Vec<String> = (0..5).map(|at| format!("&q=user{at}%3A")).collect();
     let others = [
         "&kind=solo",
@@ -175,10 +209,26 @@ fn filters() -> Vec<(&'static str, Vec<String>)> {
         "&q=nowhere",
         "&q=room7",
     ];
-    let others: Vec<String> = others.iter().map(|filter| (*filter).to_owned()).chain(words).collect();
-    let of =
-        |list: &[String], some: usize| list.iter().step_by(list.len() / some).take(some).cloned().collect::<Vec<_>>();
-    let all = [of(&rooms, 6), of(&times, 6), of(&people, 6), of(&servers, 6), others.clone()].concat();
+    let others: Vec<String> = others
+        .iter()
+        .map(|filter| (*filter).to_owned())
+        .chain(words)
+        .collect();
+    let of = |list: &[String], some: usize| {
+        list.iter()
+            .step_by(list.len() / some)
+            .take(some)
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    let all = [
+        of(&rooms, 6),
+        of(&times, 6),
+        of(&people, 6),
+        of(&servers, 6),
+        others.clone(),
+    ]
+    .concat();
     vec![
         ("/api/v1/calls?limit=50, 40 filters", all),
         ("  by room and by time", [rooms, times].concat()),
@@ -196,8 +246,15 @@ async fn measure(base: &str, name: &str, paths: &[String]) -> (f64, f64) {
     let mut first: Vec<(f64, &str)> = Vec::new();
     for path in paths {
         let begun = std::time::Instant::now();
-        let answer = reqwest::get(format!("{base}{path}")).await.unwrap().error_for_status().unwrap();
-        let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
+        let answer = reqwest::get(format!("{base}{path}"))
+            .await
+            .unwrap()
+            .error_for_status()
+            .unwrap();
+        let kind = answer.headers()["content-type"]
+            .to_str()
+            .unwrap()
+            .to_owned();
         let body = answer.bytes().await.unwrap();
         first.push((begun.elapsed().as_secs_f64() * 1000.0, path));
         size += body.len() / paths.len();
@@ -206,14 +263,20 @@ async fn measure(base: &str, name: &str, paths: &[String]) -> (f64, f64) {
         bodies.push((kind, body));
     }
     let (base, asked) = (base.to_owned(), paths.to_vec());
-    let pairs = move || (0..3).map(|_| (wrk(&base, &constants), wrk(&base, &asked))).collect::<Vec<Pair>>();
+    let pairs = move || {
+        (0..3)
+            .map(|_| (wrk(&base, &constants), wrk(&base, &asked)))
+            .collect::<Vec<Pair>>()
+    };
     let mut pairs = tokio::task::spawn_blocking(pairs).await.unwrap();
     pairs.sort_by(|(a_floor, a), (b_floor, b)| (a.0 / a_floor.0).total_cmp(&(b.0 / b_floor.0)));
     let ((floor, _), (rate, _)) = pairs[1];
     let lowest = |p99: fn(&Pair) -> f64| pairs.iter().map(p99).fold(f64::INFINITY, f64::min);
     let (floor_p99, p99) = (lowest(|pair| pair.0.1), lowest(|pair| pair.1.1));
     let share = 100.0 * rate / floor;
-    println!("{name:<36}{size:>9}{floor:>10.0}{rate:>10.0}{share:>7.0} %{floor_p99:>11.2}{p99:>9.2}");
+    println!(
+        "{name:<36}{size:>9}{floor:>10.0}{rate:>10.0}{share:>7.0} %{floor_p99:>11.2}{p99:>9.2}"
+    );
     first.sort_by(|a, b| b.0.total_cmp(&a.0));
     for (ms, path) in first.iter().take(SLOWEST).filter(|_| paths.len() > SLOWEST) {
         println!("{ms:>12.1} ms the first time: {path}");
@@ -227,7 +290,10 @@ async fn count_days(store: &Store) {
     for day in days::missing(store, NOW).await.unwrap() {
         counted += usize::from(days::count(store, day, NOW).await.unwrap());
     }
-    println!("\n{counted} days counted in the background in {:.1} s", begun.elapsed().as_secs_f64());
+    println!(
+        "\n{counted} days counted in the background in {:.1} s",
+        begun.elapsed().as_secs_f64()
+    );
 }
 
 /// Measures with so many calls: share and p99 of the lists, by name.
@@ -247,20 +313,46 @@ async fn with(folder: &std::path::Path, calls: usize) -> Vec<(String, f64, f64)>
     tokio::spawn(server);
     let head = format!("{calls} calls");
     count_days(&store).await;
-    println!("{head:<36}{:>9}{:>10}{:>10}{:>9}{:>11}{:>9}", "bytes", "floor/s", "rate/s", "share", "its p99", "p99 ms");
-    measure(&base, "/api/v1/calls/active", &["/api/v1/calls/active".to_owned()]).await;
+    println!(
+        "{head:<36}{:>9}{:>10}{:>10}{:>9}{:>11}{:>9}",
+        "bytes", "floor/s", "rate/s", "share", "its p99", "p99 ms"
+    );
+    measure(
+        &base,
+        "/api/v1/calls/active",
+        &["/api/v1/calls/active".to_owned()],
+    )
+    .await;
     measure(&base, "/", &["/".to_owned()]).await;
     let mut tails = Vec::new();
     for (name, filters) in filters() {
-        let paths: Vec<String> = filters.iter().map(|filter| format!("/api/v1/calls?limit=50{filter}")).collect();
+        let paths: Vec<String> = filters
+            .iter()
+            .map(|filter| format!("/api/v1/calls?limit=50{filter}"))
+            .collect();
         let (share, p99) = measure(&base, name, &paths).await;
         tails.push((name.to_owned(), share, p99));
     }
-    let pages = ["/statistics?period=365d", "/servers?period=365d", "/rooms", "/calls?server=server7.example.org"];
+    let pages = [
+        "/statistics?period=365d",
+        "/servers?period=365d",
+        "/rooms",
+        "/calls?server=server7.example.org",
+    ];
     for page in pages {
         let begun = std::time::Instant::now();
-        reqwest::get(format!("{base}{page}")).await.unwrap().error_for_status().unwrap().bytes().await.unwrap();
-        println!("{page:<36} the first time: {:.2} s", begun.elapsed().as_secs_f64());
+        reqwest::get(format!("{base}{page}"))
+            .await
+            .unwrap()
+            .error_for_status()
+            .unwrap()
+            .bytes()
+            .await
+            .unwrap();
+        println!(
+            "{page:<36} the first time: {:.2} s",
+            begun.elapsed().as_secs_f64()
+        );
     }
     handle.stop(false).await;
     store.close().await;
@@ -270,13 +362,20 @@ async fn with(folder: &std::path::Path, calls: usize) -> Vec<(String, f64, f64)>
 #[tokio::main]
 async fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let kept = words.iter().position(|word| word == "--keep").map(|at| &words[at + 1]);
+    let kept = words
+        .iter()
+        .position(|word| word == "--keep")
+        .map(|at| &words[at + 1]);
     let asked: Vec<usize> = words.iter().filter_map(|text| text.parse().ok()).collect();
     let own = tempfile::tempdir().unwrap();
     let folder = kept.map_or(own.path(), std::path::Path::new);
     std::fs::create_dir_all(folder).unwrap();
     let mut tables = Vec::new();
-    for calls in if asked.is_empty() { vec![10_000, 1_000_000] } else { asked } {
+    for calls in if asked.is_empty() {
+        vec![10_000, 1_000_000]
+    } else {
+        asked
+    } {
         tables.push((calls, with(folder, calls).await));
     }
     if let [(few, first), .., (many, last)] = &tables[..] {

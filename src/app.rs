@@ -26,7 +26,10 @@ pub enum Error {
     #[error("{0}")]
     Observer(#[from] observer::Error),
     #[error("cannot listen on {address}: {source}; choose another with CALLSCOPE_BIND")]
-    Listen { address: SocketAddr, source: std::io::Error },
+    Listen {
+        address: SocketAddr,
+        source: std::io::Error,
+    },
     #[error("the web server failed: {0}")]
     Web(std::io::Error),
 }
@@ -65,7 +68,10 @@ impl App {
     ) -> Result<Self, Error> {
         let account = config.account.as_ref().ok_or(Error::NoAccount)?;
         let hold = Hold::take(config.database_url.expose(), &who(&clock)).await?;
-        let listen = |source| Error::Listen { address: config.bind, source };
+        let listen = |source| Error::Listen {
+            address: config.bind,
+            source,
+        };
         let listener = TcpListener::bind(config.bind).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let store = Store::open(config.database_url.expose()).await?;
@@ -83,13 +89,30 @@ impl App {
         };
         let server = web::serve(listener, web).map_err(Error::Web)?;
         let handle = server.handle();
-        let prober = if config.probe.enabled { Some(prober()?) } else { None };
+        let prober = if config.probe.enabled {
+            Some(prober()?)
+        } else {
+            None
+        };
         let client = client(account, config.max_response_bytes)?;
-        let observer = Observer::new(client, store.clone(), changes, clock, settings(config, account, prober));
+        let observer = Observer::new(
+            client,
+            store.clone(),
+            changes,
+            clock,
+            settings(config, account, prober),
+        );
         observer.retire_others().await?;
         tracing::info!("listening on http://{address}");
         let (server, observer) = (tokio::spawn(server), tokio::spawn(observer.run()));
-        Ok(Self { address, store, server, handle, observer, hold })
+        Ok(Self {
+            address,
+            store,
+            server,
+            handle,
+            observer,
+            hold,
+        })
     }
 
     /// Runs until SIGTERM, Ctrl-C, or a failure that cannot be mended.
@@ -124,13 +147,23 @@ pub(crate) fn observer(
     clock: Clock,
 ) -> Result<Observer, Error> {
     let client = client(account, config.max_response_bytes)?;
-    Ok(Observer::new(client, store.clone(), changes, clock, settings(config, account, None)))
+    Ok(Observer::new(
+        client,
+        store.clone(),
+        changes,
+        clock,
+        settings(config, account, None),
+    ))
 }
 
 /// What another process is told of this one.
 pub(crate) fn who(clock: &Clock) -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = if host.trim().is_empty() { "this machine" } else { host.trim() };
+    let host = if host.trim().is_empty() {
+        "this machine"
+    } else {
+        host.trim()
+    };
     let since = jiff::Timestamp::from_millisecond(clock.now_ms()).unwrap_or_default();
     format!("process {} on {host} since {since:.0}", std::process::id())
 }
@@ -140,11 +173,21 @@ pub(crate) fn who(clock: &Clock) -> String {
 /// # Errors
 /// When the URL cannot be used.
 pub fn client(account: &config::Account, max_body_bytes: usize) -> Result<Client, matrix::Error> {
-    Client::new(matrix::Settings { max_body_bytes, ..matrix::Settings::new(account.homeserver_url.clone()) })
+    Client::new(matrix::Settings {
+        max_body_bytes,
+        ..matrix::Settings::new(account.homeserver_url.clone())
+    })
 }
 
-fn settings(config: &Config, account: &config::Account, prober: Option<Prober>) -> observer::Settings {
-    let wish = |room: &config::RoomSpec| RoomWish { room: room.id_or_alias.clone(), via: room.via.clone() };
+fn settings(
+    config: &Config,
+    account: &config::Account,
+    prober: Option<Prober>,
+) -> observer::Settings {
+    let wish = |room: &config::RoomSpec| RoomWish {
+        room: room.id_or_alias.clone(),
+        via: room.via.clone(),
+    };
     observer::Settings {
         account: match &account.login {
             Login::Token(token) => observer::Account::Token(token.clone()),
@@ -166,15 +209,26 @@ fn settings(config: &Config, account: &config::Account, prober: Option<Prober>) 
         backfill: config.backfill,
         backfill_days: config.backfill_days,
         backfill_page: config.backfill_page,
-        retention: observer::Retention { events: config.retention.events_days, calls: config.retention.calls_days },
-        probe: prober.map(|prober| observer::Probe { schedule: config.probe.schedule.clone(), prober }),
-        rules: Rules { slot_policy: config.slot_policy, ..Rules::default() },
+        retention: observer::Retention {
+            events: config.retention.events_days,
+            calls: config.retention.calls_days,
+        },
+        probe: prober.map(|prober| observer::Probe {
+            schedule: config.probe.schedule.clone(),
+            prober,
+        }),
+        rules: Rules {
+            slot_policy: config.slot_policy,
+            ..Rules::default()
+        },
     }
 }
 
 pub(crate) async fn asked_to_stop() {
     use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}
         _ = terminate.recv() => {}

@@ -24,7 +24,10 @@ pub struct Changes {
 
 impl Default for Changes {
     fn default() -> Self {
-        Self { sender: broadcast::Sender::new(1024), announced: Arc::default() }
+        Self {
+            sender: broadcast::Sender::new(1024),
+            announced: Arc::default(),
+        }
     }
 }
 

@@ -1,5 +1,8 @@
 //! The command line: what can be asked of the program, and the words it answers with.
-#![allow(clippy::doc_markdown, reason = "these comments are the help that the program prints")]
+#![allow(
+    clippy::doc_markdown,
+    reason = "these comments are the help that the program prints"
+)]
 
 mod ask;
 mod backfill;
@@ -143,14 +146,19 @@ struct How {
 
 /// A name that no user id can have would always seem idle.
 fn server_name(text: &str) -> Result<String, String> {
-    crate::config::check::server(text).map_err(|why| format!("{why}; write it as in user ids: example.org"))
+    crate::config::check::server(text)
+        .map_err(|why| format!("{why}; write it as in user ids: example.org"))
 }
 
 /// Runs the program; the exit code is 2 for wrong configuration, 1 for what went wrong later.
 pub async fn run() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.command {
-        Some(Command::Derive { file, now, slot_policy }) => derive::run(&file, now, slot_policy),
+        Some(Command::Derive {
+            file,
+            now,
+            slot_policy,
+        }) => derive::run(&file, now, slot_policy),
         Some(Command::Demo { bind, seed }) => demo::run(bind, seed).await,
         command => match Config::load(arguments.config.as_deref(), process_environment()) {
             Err(faults) => return misconfigured(&faults),
@@ -166,17 +174,33 @@ pub async fn run() -> ExitCode {
     }
 }
 
-async fn configured(command: Option<Command>, config: Config) -> Result<ExitCode, Box<dyn std::error::Error>> {
+async fn configured(
+    command: Option<Command>,
+    config: Config,
+) -> Result<ExitCode, Box<dyn std::error::Error>> {
     match &command {
         Some(Command::Health) => return health::run(&config).await,
         Some(Command::Backup { file }) => return backup::backup(&config, file).await,
         Some(Command::Restore { file }) => return backup::restore(&config, file).await,
-        Some(Command::Idle { server, sfu, visible_only, url }) => {
-            let asked = idle::Asked { server: server.clone(), sfu: sfu.clone(), visible_only: *visible_only };
+        Some(Command::Idle {
+            server,
+            sfu,
+            visible_only,
+            url,
+        }) => {
+            let asked = idle::Asked {
+                server: server.clone(),
+                sfu: sfu.clone(),
+                visible_only: *visible_only,
+            };
             return idle::run(&config, url.as_deref(), &asked).await;
         }
         Some(Command::Calls { active, limit, how }) => {
-            let asked = look::Calls { active: *active, limit: *limit, json: how.json };
+            let asked = look::Calls {
+                active: *active,
+                limit: *limit,
+                json: how.json,
+            };
             return look::calls(&ask::Server::new(&config, how.url.as_deref())?, asked).await;
         }
         Some(Command::Rooms { how }) => {

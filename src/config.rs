@@ -142,7 +142,10 @@ impl Config {
     ///
     /// # Errors
     /// Everything that is wrong, at once.
-    pub fn load(path: Option<&Path>, env: impl Iterator<Item = (String, String)>) -> Result<Self, Faults> {
+    pub fn load(
+        path: Option<&Path>,
+        env: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, Faults> {
         let mut layers = Layers::read(path, env);
         let account = account(&mut layers);
         let config = Self::rest(&mut layers, account);
@@ -171,9 +174,15 @@ impl Config {
         let (backfill, backfill_days) = (layers.switch("backfill"), days(layers, "backfill_days"));
         let backfill_page = layers.number("backfill_page", 1, 1000);
         let invites = invites(layers);
-        let (events_days, calls_days) = (days(layers, "retention.events"), days(layers, "retention.calls"));
+        let (events_days, calls_days) = (
+            days(layers, "retention.events"),
+            days(layers, "retention.calls"),
+        );
         let probe = probe(layers);
-        let (bind, public_url) = (layers.parsed("bind", check::bind), layers.parsed("public_url", check::public_url));
+        let (bind, public_url) = (
+            layers.parsed("bind", check::bind),
+            layers.parsed("public_url", check::public_url),
+        );
         let programs = programs(layers);
         let log = layers.parsed("log", check::log);
         let max_response_mb = layers.number("max_response_mb", 1, 1024);
@@ -190,14 +199,19 @@ impl Config {
             backfill_days,
             backfill_page: u32::try_from(backfill_page?).ok()?,
             invites,
-            retention: Retention { events_days, calls_days },
+            retention: Retention {
+                events_days,
+                calls_days,
+            },
             probe: probe?,
             database_url,
             bind: bind?,
             public_url,
             programs: programs?,
             log: log?,
-            max_response_bytes: usize::try_from(max_response_mb?).ok()?.checked_mul(1024 * 1024)?,
+            max_response_bytes: usize::try_from(max_response_mb?)
+                .ok()?
+                .checked_mul(1024 * 1024)?,
         })
     }
 }
@@ -210,13 +224,22 @@ fn invites(layers: &mut Layers) -> Invites {
 }
 
 fn probe(layers: &mut Layers) -> Option<Probe> {
-    let (enabled, schedule) = (layers.switch("probe.enabled"), layers.parsed("probe.schedule", check::schedule));
-    Some(Probe { enabled: enabled?, schedule: schedule? })
+    let (enabled, schedule) = (
+        layers.switch("probe.enabled"),
+        layers.parsed("probe.schedule", check::schedule),
+    );
+    Some(Probe {
+        enabled: enabled?,
+        schedule: schedule?,
+    })
 }
 
 fn programs(layers: &mut Layers) -> Option<Programs> {
     let cors_origins = layers.list("cors_origins", check::origin);
-    Some(Programs { cors_origins, metrics_room_labels: layers.switch("metrics_room_labels")? })
+    Some(Programs {
+        cors_origins,
+        metrics_room_labels: layers.switch("metrics_room_labels")?,
+    })
 }
 
 /// A number of days, at least one.
@@ -236,7 +259,10 @@ fn account(layers: &mut Layers) -> Option<Account> {
         (None, Some(user_id), Some(password)) => Login::Password { user_id, password },
         _ => return None,
     };
-    Some(Account { homeserver_url: homeserver_url?, login })
+    Some(Account {
+        homeserver_url: homeserver_url?,
+        login,
+    })
 }
 
 /// Notes what an account lacks, or has too much of.
@@ -249,11 +275,18 @@ fn complete(layers: &mut Layers) {
     }
     match (by_token, user, by_password) {
         (false, false, false) if url => {
-            layers.missing("access_token", "neither it nor user_id and password are set");
+            layers.missing(
+                "access_token",
+                "neither it nor user_id and password are set",
+            );
         }
         (true, true, _) | (true, _, true) => {
             let both = "it is set, and so is a user or a password. Keep access_token, or user_id and password";
-            let name = if layers.is_set("access_token") { "access_token" } else { "access_token_file" };
+            let name = if layers.is_set("access_token") {
+                "access_token"
+            } else {
+                "access_token_file"
+            };
             let origin = layers.origin(name);
             layers.faults.add(name, &origin, both);
         }
@@ -266,9 +299,13 @@ fn complete(layers: &mut Layers) {
 /// The place of the credentials: beside the database's file, else where the program runs.
 fn beside(database_url: &Secret) -> PathBuf {
     let url = database_url.expose();
-    let file = url.strip_prefix("sqlite:").map(|rest| rest.strip_prefix("//").unwrap_or(rest));
+    let file = url
+        .strip_prefix("sqlite:")
+        .map(|rest| rest.strip_prefix("//").unwrap_or(rest));
     let file = file.map(|path| path.split('?').next().unwrap_or_default());
-    let directory = file.and_then(|path| Path::new(path).parent()).unwrap_or(Path::new(""));
+    let directory = file
+        .and_then(|path| Path::new(path).parent())
+        .unwrap_or(Path::new(""));
     directory.join("callscope.credentials.json")
 }
 

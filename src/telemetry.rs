@@ -63,7 +63,13 @@ mod tests {
 
     #[test]
     fn levels_and_modules_are_told_from_slips() {
-        for good in ["info", "DEBUG", "warn,callscope=debug", "callscope::matrix=trace, error", "off"] {
+        for good in [
+            "info",
+            "DEBUG",
+            "warn,callscope=debug",
+            "callscope::matrix=trace, error",
+            "off",
+        ] {
             assert_eq!(check(good), Ok(()), "{good}");
         }
         for bad in ["inof", "", "callscope=loud", "info,,", "info,[{"] {

@@ -2,7 +2,11 @@
 //!
 //! The expectations were laid beside the times of the script's actions: joins, a crash with its delayed leave, an
 //! expiry, leaving the room, a slot that was closed.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on ends")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on ends"
+)]
 
 use serde_json::Value;
 use std::io::Write;
@@ -10,9 +14,17 @@ use std::process::{Command, Stdio};
 
 fn derive(events: &Value, now: i64) -> Value {
     let mut command = Command::new(env!("CARGO_BIN_EXE_callscope"));
-    command.args(["derive", "--now", &now.to_string(), "-"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command
+        .args(["derive", "--now", &now.to_string(), "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(events.to_string().as_bytes()).unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(events.to_string().as_bytes())
+        .unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());
     serde_json::from_slice(&output.stdout).unwrap()

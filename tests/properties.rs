@@ -1,5 +1,9 @@
 //! Properties of the core: arrival does not matter, sessions are disjoint, nothing makes it panic.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on ends")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on ends"
+)]
 
 mod generate;
 
@@ -13,7 +17,9 @@ use std::collections::BTreeMap;
 const ROOM: &str = "!r:h0";
 
 fn events(json: &[Value]) -> Vec<RoomEvent> {
-    json.iter().map(|event| RoomEvent::from_recorded(event).unwrap()).collect()
+    json.iter()
+        .map(|event| RoomEvent::from_recorded(event).unwrap())
+        .collect()
 }
 
 fn derive(events: Vec<RoomEvent>) -> Derived {
@@ -43,20 +49,28 @@ fn any_json() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(4, 48, 8, move |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            prop::collection::vec((key.clone(), inner), 0..8)
-                .prop_map(|entries| entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()),
+            prop::collection::vec((key.clone(), inner), 0..8).prop_map(|entries| entries
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), value))
+                .collect()),
         ]
     })
 }
 
 /// The chain folded from cut to cut, each state through JSON, as a store would keep it.
-fn in_parts(chain: &str, events: &[&RoomEvent], cuts: &[i64], room: &Room) -> (Vec<Membership>, Vec<Rejection>) {
+fn in_parts(
+    chain: &str,
+    events: &[&RoomEvent],
+    cuts: &[i64],
+    room: &Room,
+) -> (Vec<Membership>, Vec<Rejection>) {
     let mut state = State::default();
     let (mut members, mut rejected) = (Vec::new(), Vec::new());
     for until in cuts.iter().copied().map(Some).chain([None]) {
         let from = state;
         let inside = |event: &&RoomEvent| {
-            from.at_ms.is_none_or(|at| event.time() >= at) && until.is_none_or(|until| event.time() < until)
+            from.at_ms.is_none_or(|at| event.time() >= at)
+                && until.is_none_or(|until| event.time() < until)
         };
         let inside = events.iter().copied().filter(inside);
         let part = resume(chain, &from, inside, until, room, &Rules::default());

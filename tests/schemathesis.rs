@@ -2,7 +2,11 @@
 //! nothing breaks, nothing is answered that the document does not say, and what it allows is accepted.
 //!
 //! `scripts/test schemathesis` installs it and runs this.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where something is not as it must be")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test ends where something is not as it must be"
+)]
 
 mod support;
 
@@ -14,25 +18,51 @@ use support::{eventually, project};
 
 /// Which things there are, so that not all made-up requests end with 404: a cursor and an id cannot be made up.
 async fn known(app: &App) -> String {
-    let list = app.http.get("/api/v1/calls?limit=1&status=ended").await.ok();
+    let list = app
+        .http
+        .get("/api/v1/calls?limit=1&status=ended")
+        .await
+        .ok();
     let call = list["data"][0].clone();
     let (id, room, at) = (&call["id"], &call["room"]["room_id"], &call["started_ms"]);
     let of_room = ["/api/v1/rooms/{id}", "/api/v1/rooms/{id}/members"];
-    let others = ["badge/rooms/{id}/active.svg", "badge/rooms/{id}/active.json"];
+    let others = [
+        "badge/rooms/{id}/active.svg",
+        "badge/rooms/{id}/active.json",
+    ];
     // A cursor belongs to an order.
     let mut lists = String::new();
-    for (path, sort) in [("calls", "-started"), ("rooms", "name"), ("servers", "server"), ("transports", "sfu")] {
-        let next = app.http.get(&format!("/api/v1/{path}?limit=1&sort={sort}")).await.ok()["next"].clone();
+    for (path, sort) in [
+        ("calls", "-started"),
+        ("rooms", "name"),
+        ("servers", "server"),
+        ("transports", "sfu"),
+    ] {
+        let next = app
+            .http
+            .get(&format!("/api/v1/{path}?limit=1&sort={sort}"))
+            .await
+            .ok()["next"]
+            .clone();
         let both = format!("\"query.cursor\" = {next}, \"query.sort\" = \"{sort}\"");
-        write!(lists, "[[operations]]\ninclude-name = \"GET /api/v1/{path}\"\nparameters = {{ {both} }}\n").unwrap();
+        write!(
+            lists,
+            "[[operations]]\ninclude-name = \"GET /api/v1/{path}\"\nparameters = {{ {both} }}\n"
+        )
+        .unwrap();
     }
     let feeds = ["feed/rooms/{id}/calls.atom", "feed/rooms/{id}/calls.ics"];
     let others = others.iter().chain(&feeds).map(|path| format!("/{path}"));
-    let rooms: String =
-        of_room.iter().map(|path| (*path).to_owned()).chain(others).map(|path| of(&path, "path.id", room)).collect();
+    let rooms: String = of_room
+        .iter()
+        .map(|path| (*path).to_owned())
+        .chain(others)
+        .map(|path| of(&path, "path.id", room))
+        .collect();
     let flips = "include-name = \"GET /api/v1/rooms/{id}/flips\"";
-    let flips =
-        format!("[[operations]]\n{flips}\nparameters = {{ \"path.id\" = {room}, \"query.cursor\" = \"{at}\" }}\n");
+    let flips = format!(
+        "[[operations]]\n{flips}\nparameters = {{ \"path.id\" = {room}, \"query.cursor\" = \"{at}\" }}\n"
+    );
     // A moment must not lie in the future.
     format!(
         "[parameters]\n\"query.at\" = {at}\n{rooms}{lists}{flips}{}{}{}",
@@ -43,7 +73,9 @@ async fn known(app: &App) -> String {
 }
 
 fn of(path: &str, parameter: &str, value: &serde_json::Value) -> String {
-    format!("[[operations]]\ninclude-name = \"GET {path}\"\nparameters = {{ \"{parameter}\" = {value} }}\n")
+    format!(
+        "[[operations]]\ninclude-name = \"GET {path}\"\nparameters = {{ \"{parameter}\" = {value} }}\n"
+    )
 }
 
 #[tokio::test]
@@ -65,9 +97,25 @@ async fn every_answer_is_one_that_the_document_knows() {
 /// All that it printed. The stream of changes has no end, so it is left out.
 async fn run(config: &Path, base: &str, folder: &Path) -> String {
     let mut command = Command::new(project().join(".cache/schemathesis/bin/st"));
-    command.arg("--config-file").arg(config).arg("run").arg(format!("{base}/api/v1/openapi.json"));
-    command.args(["--exclude-path", "/api/v1/live", "--phases", "coverage,fuzzing", "--max-examples", "10"]);
-    command.args(["--seed", "1", "--no-color"]).current_dir(folder);
-    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().expect("Schemathesis starts");
+    command
+        .arg("--config-file")
+        .arg(config)
+        .arg("run")
+        .arg(format!("{base}/api/v1/openapi.json"));
+    command.args([
+        "--exclude-path",
+        "/api/v1/live",
+        "--phases",
+        "coverage,fuzzing",
+        "--max-examples",
+        "10",
+    ]);
+    command
+        .args(["--seed", "1", "--no-color"])
+        .current_dir(folder);
+    let output = tokio::task::spawn_blocking(move || command.output())
+        .await
+        .unwrap()
+        .expect("Schemathesis starts");
     String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
 }

@@ -1,5 +1,9 @@
 //! The store: what it holds after any batches equals what the pure core derives, on each database it is given.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on ends")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on ends"
+)]
 
 mod generate;
 #[path = "store/parts.rs"]
@@ -17,8 +21,9 @@ use callscope::store::row::{Call, CallFilter, Cursor, Member, More, Viewer, Watc
 use callscope::store::snapshots::Look;
 use callscope::store::sums::Scope;
 use callscope::store::{
-    Grain, Store, carried, coverage, events, ever, evidence, gauges, holes, memberships, moments, progress, rebuild,
-    related, rooms, sessions, signs, statistics, stats, sums, vantages, walks, zombies,
+    Grain, Store, carried, coverage, events, ever, evidence, gauges, holes, memberships, moments,
+    progress, rebuild, related, rooms, sessions, signs, statistics, stats, sums, vantages, walks,
+    zombies,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -38,8 +43,17 @@ fn arrivals(room: &[Value]) -> Vec<Arrival> {
 }
 
 fn batch(arrivals: Vec<Arrival>) -> Batch {
-    let room = RoomBatch { arrivals, ..RoomBatch::new(ROOM, Source::Backfill) };
-    Batch { vantage_id: "v".into(), seen_ms: LATER, position: None, rooms: vec![room], invitations: vec![] }
+    let room = RoomBatch {
+        arrivals,
+        ..RoomBatch::new(ROOM, Source::Backfill)
+    };
+    Batch {
+        vantage_id: "v".into(),
+        seen_ms: LATER,
+        position: None,
+        rooms: vec![room],
+        invitations: vec![],
+    }
 }
 
 /// Where a test's database is: a file, or with `TEST_POSTGRES_URL` a schema of its own there.
@@ -51,20 +65,34 @@ enum Place {
 async fn open() -> (Store, Place) {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     if let Ok(url) = std::env::var("TEST_POSTGRES_URL") {
-        let schema = format!("callscope_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let schema = format!(
+            "callscope_{}_{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
         on_postgres(&url, &format!("create schema {schema}")).await;
-        let store = Store::open(&format!("{url}?options=-csearch_path%3D{schema}")).await.unwrap();
+        let store = Store::open(&format!("{url}?options=-csearch_path%3D{schema}"))
+            .await
+            .unwrap();
         return (store, Place::Schema(url, schema));
     }
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&format!("sqlite://{}", folder.path().join("callscope.db").display())).await.unwrap();
+    let store = Store::open(&format!(
+        "sqlite://{}",
+        folder.path().join("callscope.db").display()
+    ))
+    .await
+    .unwrap();
     (store, Place::File(folder))
 }
 
 async fn on_postgres(url: &str, sql: &str) {
     sqlx::any::install_default_drivers();
     let pool = sqlx::AnyPool::connect(url).await.unwrap();
-    sqlx::query(sqlx::AssertSqlSafe(sql.to_owned())).execute(&pool).await.unwrap();
+    sqlx::query(sqlx::AssertSqlSafe(sql.to_owned()))
+        .execute(&pool)
+        .await
+        .unwrap();
     pool.close().await;
 }
 
@@ -72,7 +100,9 @@ async fn done(store: Store, place: Place) {
     store.close().await;
     match place {
         Place::File(folder) => folder.close().unwrap(),
-        Place::Schema(url, schema) => on_postgres(&url, &format!("drop schema {schema} cascade")).await,
+        Place::Schema(url, schema) => {
+            on_postgres(&url, &format!("drop schema {schema} cascade")).await
+        }
     }
 }
 
@@ -108,10 +138,23 @@ fn derived_member(m: &Membership, sessions: &[Session]) -> Value {
 
 /// What the store shows, in the words of the core.
 async fn stored(store: &Store) -> Value {
-    let calls = sessions::page(store, Viewer::Operator, &CallFilter::default(), None, 10_000, LATER).await.unwrap();
+    let calls = sessions::page(
+        store,
+        Viewer::Operator,
+        &CallFilter::default(),
+        None,
+        10_000,
+        LATER,
+    )
+    .await
+    .unwrap();
     let ids: Vec<String> = calls.iter().map(|call| call.id.clone()).collect();
-    let members = memberships::of(store, Viewer::Operator, &ids).await.unwrap();
-    let rejected = events::rejected(store, Viewer::Operator, Some(ROOM), 10_000).await.unwrap();
+    let members = memberships::of(store, Viewer::Operator, &ids)
+        .await
+        .unwrap();
+    let rejected = events::rejected(store, Viewer::Operator, Some(ROOM), 10_000)
+        .await
+        .unwrap();
     json!({
         "members": sorted(members.iter().map(stored_member).collect()),
         "calls": sorted(calls.iter().map(stored_call).collect()),
@@ -120,7 +163,10 @@ async fn stored(store: &Store) -> Value {
 }
 
 fn derived(derived: &Derived) -> Value {
-    let members = derived.memberships.iter().filter(|m| m.until_ms > m.joined_ms);
+    let members = derived
+        .memberships
+        .iter()
+        .filter(|m| m.until_ms > m.joined_ms);
     json!({
         "members": sorted(members.map(|m| derived_member(m, &derived.sessions)).collect()),
         "calls": sorted(derived.sessions.iter().map(derived_call).collect()),
@@ -133,7 +179,9 @@ async fn write_all(store: &Store, mut rest: Vec<Arrival>, sizes: &[usize]) {
     let mut sizes = sizes.iter().copied().cycle();
     while !rest.is_empty() {
         let tail = rest.split_off(sizes.next().unwrap().min(rest.len()));
-        write(store, &Rules::default(), &batch(rest.clone())).await.unwrap();
+        write(store, &Rules::default(), &batch(rest.clone()))
+            .await
+            .unwrap();
         let again = write(store, &Rules::default(), &batch(rest)).await.unwrap();
         assert!(again.slots.is_empty() && again.new_events == 0, "{again:?}");
         rest = tail;
@@ -141,14 +189,21 @@ async fn write_all(store: &Store, mut rest: Vec<Arrival>, sizes: &[usize]) {
 }
 
 fn block<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
 }
 
 /// What the store shows after everything was derived again.
 async fn rebuilt(store: &Store) -> Value {
     for (room_id, _) in rebuild::sizes(store, None).await.unwrap() {
         let mut place = rebuild::Place::default();
-        while let Some(next) = rebuild::step(store, &Rules::default(), &room_id, place).await.unwrap() {
+        while let Some(next) = rebuild::step(store, &Rules::default(), &room_id, place)
+            .await
+            .unwrap()
+        {
             place = next;
         }
         rebuild::calls(store, &room_id).await.unwrap();
@@ -187,7 +242,13 @@ proptest! {
 /// Every read runs on the database; a text that one of the two does not know fails here.
 fn ended_by(now: i64) -> CallFilter {
     let (from_ms, to_ms) = (Some(0), Some(now));
-    CallFilter { room: Some(ROOM.into()), active: Some(false), from_ms, to_ms, ..Default::default() }
+    CallFilter {
+        room: Some(ROOM.into()),
+        active: Some(false),
+        from_ms,
+        to_ms,
+        ..Default::default()
+    }
 }
 
 #[test]
@@ -196,38 +257,123 @@ fn every_read_answers() {
         let (store, place) = open().await;
         let (viewer, now) = (Viewer::Operator, LATER);
         write_all(&store, arrivals(&[joined()]), &[1]).await;
-        let calls = sessions::page(&store, viewer, &CallFilter::default(), None, 5, now).await.unwrap();
+        let calls = sessions::page(&store, viewer, &CallFilter::default(), None, 5, now)
+            .await
+            .unwrap();
         let call = &calls[0];
         let filter = ended_by(now);
-        let cursor = Cursor { started_ms: now, id: "x".into() };
-        assert_eq!(sessions::page(&store, viewer, &filter, Some(&cursor), 5, now).await.unwrap(), calls);
-        assert_eq!(sessions::count(&store, viewer, &filter, now).await.unwrap().calls, 1);
+        let cursor = Cursor {
+            started_ms: now,
+            id: "x".into(),
+        };
+        assert_eq!(
+            sessions::page(&store, viewer, &filter, Some(&cursor), 5, now)
+                .await
+                .unwrap(),
+            calls
+        );
+        assert_eq!(
+            sessions::count(&store, viewer, &filter, now)
+                .await
+                .unwrap()
+                .calls,
+            1
+        );
         assert_eq!(ever::calls(&store, viewer, now).await.unwrap(), 1);
-        assert_eq!(sessions::find(&store, viewer, "$j").await.unwrap().as_ref(), Some(call));
+        assert_eq!(
+            sessions::find(&store, viewer, "$j").await.unwrap().as_ref(),
+            Some(call)
+        );
         assert_eq!(sessions::find(&store, viewer, "$none").await.unwrap(), None);
-        assert_eq!(sessions::active(&store, viewer, call.started_ms).await.unwrap().len(), 1);
-        assert_eq!(events::behind(&store, viewer, &call.id, 9).await.unwrap().1, 1);
-        assert!(events::rejected(&store, viewer, None, 9).await.unwrap().is_empty());
-        assert!(events::rejected_counts(&store, viewer).await.unwrap().is_empty());
+        assert_eq!(
+            sessions::active(&store, viewer, call.started_ms)
+                .await
+                .unwrap()
+                .len(),
+            1
+        );
+        assert_eq!(
+            events::behind(&store, viewer, &call.id, 9).await.unwrap().1,
+            1
+        );
+        assert!(
+            events::rejected(&store, viewer, None, 9)
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        assert!(
+            events::rejected_counts(&store, viewer)
+                .await
+                .unwrap()
+                .is_empty()
+        );
         assert_eq!(rooms::list(&store, viewer, now).await.unwrap().len(), 1);
-        assert_eq!(rooms::find(&store, viewer, ROOM, now).await.unwrap().unwrap().calls, 1);
+        assert_eq!(
+            rooms::find(&store, viewer, ROOM, now)
+                .await
+                .unwrap()
+                .unwrap()
+                .calls,
+            1
+        );
         assert_eq!(rooms::watched(&store).await.unwrap().len(), 1);
-        let numbers = stats::numbers(&store, viewer, call.started_ms, call.until_ms, now).await.unwrap();
+        let numbers = stats::numbers(&store, viewer, call.started_ms, call.until_ms, now)
+            .await
+            .unwrap();
         assert_eq!((numbers.calls, numbers.people, numbers.peak), (1, 1, 1));
         assert_eq!(numbers.together_ms, call.until_ms - call.started_ms);
         of_the_sums(&store, call).await;
-        assert_eq!(stats::starts(&store, viewer, ROOM, 0).await.unwrap(), [(call.started_ms, 1)]);
-        let origins = evidence::of(&store, viewer, std::slice::from_ref(&call.id)).await.unwrap();
+        assert_eq!(
+            stats::starts(&store, viewer, ROOM, 0).await.unwrap(),
+            [(call.started_ms, 1)]
+        );
+        let origins = evidence::of(&store, viewer, std::slice::from_ref(&call.id))
+            .await
+            .unwrap();
         assert!(
-            origins.values().all(|origins| origins.join.is_some() && origins.last_sign_ms.is_some()),
+            origins
+                .values()
+                .all(|origins| origins.join.is_some() && origins.last_sign_ms.is_some()),
             "{origins:?}"
         );
-        assert_eq!(coverage::of(&store, viewer, &[ROOM.to_owned()].into(), now).await.unwrap().len(), 1);
-        assert!(coverage::gaps(&store, viewer, 0, now).await.unwrap().is_empty());
-        assert_eq!(moments::calls_at(&store, viewer, ROOM, call.started_ms).await.unwrap(), calls);
-        assert_eq!(moments::calls_between(&store, viewer, ROOM, (0, now), 5).await.unwrap(), (calls.clone(), 0));
-        assert!(related::of(&store, viewer, call, &[]).await.unwrap().is_empty());
-        assert!(zombies::of(&store, viewer, ROOM, 5).await.unwrap().is_empty());
+        assert_eq!(
+            coverage::of(&store, viewer, &[ROOM.to_owned()].into(), now)
+                .await
+                .unwrap()
+                .len(),
+            1
+        );
+        assert!(
+            coverage::gaps(&store, viewer, 0, now)
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        assert_eq!(
+            moments::calls_at(&store, viewer, ROOM, call.started_ms)
+                .await
+                .unwrap(),
+            calls
+        );
+        assert_eq!(
+            moments::calls_between(&store, viewer, ROOM, (0, now), 5)
+                .await
+                .unwrap(),
+            (calls.clone(), 0)
+        );
+        assert!(
+            related::of(&store, viewer, call, &[])
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        assert!(
+            zombies::of(&store, viewer, ROOM, 5)
+                .await
+                .unwrap()
+                .is_empty()
+        );
         assert_eq!(stats::totals(&store, viewer).await.unwrap().calls, 1);
         done(store, place).await;
     });
@@ -242,20 +388,72 @@ fn searches_and_gauges_answer() {
         let gauges = gauges::read(&store, viewer).await.unwrap();
         assert_eq!((gauges.calls, gauges.events, gauges.rejected), (1, 1, 0));
         for (more, found) in [
-            (More { q: Some(ROOM.to_uppercase()), ..More::default() }, 1),
-            (More { q: Some("%".into()), ..More::default() }, 0),
-            (More { server: Some("none.example".into()), ..More::default() }, 0),
-            (More { user: Some("@none:h".into()), ..More::default() }, 0),
-            (More { group: Some(false), min_people: Some(1), min_ms: Some(0), ..More::default() }, 1),
-            (More { id: Some("none".into()), application: Some("m.call".into()), ..More::default() }, 0),
+            (
+                More {
+                    q: Some(ROOM.to_uppercase()),
+                    ..More::default()
+                },
+                1,
+            ),
+            (
+                More {
+                    q: Some("%".into()),
+                    ..More::default()
+                },
+                0,
+            ),
+            (
+                More {
+                    server: Some("none.example".into()),
+                    ..More::default()
+                },
+                0,
+            ),
+            (
+                More {
+                    user: Some("@none:h".into()),
+                    ..More::default()
+                },
+                0,
+            ),
+            (
+                More {
+                    group: Some(false),
+                    min_people: Some(1),
+                    min_ms: Some(0),
+                    ..More::default()
+                },
+                1,
+            ),
+            (
+                More {
+                    id: Some("none".into()),
+                    application: Some("m.call".into()),
+                    ..More::default()
+                },
+                0,
+            ),
         ] {
             for (rare, from_ms) in [(4000, None), (0, None), (4000, Some(0)), (0, Some(0))] {
-                let store = store.clone().with_grain(Grain { rare, ..Grain::default() });
-                let filter = CallFilter { more: more.clone(), from_ms, ..CallFilter::default() };
-                let calls = sessions::page(&store, viewer, &filter, None, 5, now).await.unwrap();
+                let store = store.clone().with_grain(Grain {
+                    rare,
+                    ..Grain::default()
+                });
+                let filter = CallFilter {
+                    more: more.clone(),
+                    from_ms,
+                    ..CallFilter::default()
+                };
+                let calls = sessions::page(&store, viewer, &filter, None, 5, now)
+                    .await
+                    .unwrap();
                 assert_eq!(calls.len(), found, "{filter:?}");
                 let counted = sessions::count(&store, viewer, &filter, now).await.unwrap();
-                assert_eq!((usize::try_from(counted.calls).unwrap(), counted.more), (found, false), "{filter:?}");
+                assert_eq!(
+                    (usize::try_from(counted.calls).unwrap(), counted.more),
+                    (found, false),
+                    "{filter:?}"
+                );
             }
         }
         done(store, place).await;
@@ -282,11 +480,20 @@ fn every_write_of_the_observer_answers() {
         first.position = Some("s1".into());
         first.rooms[0].watch = Some(Watch::Joined);
         first.rooms[0].gap = Some(("history", Some("t1".into())));
-        first.rooms[0].snapshot = Some(Look { asked_ms: 5, members: ["$j".to_owned()].into() });
+        first.rooms[0].snapshot = Some(Look {
+            asked_ms: 5,
+            members: ["$j".to_owned()].into(),
+        });
         write(&store, &Rules::default(), &first).await.unwrap();
-        assert_eq!(vantages::position(&store, "v").await.unwrap().as_deref(), Some("s1"));
+        assert_eq!(
+            vantages::position(&store, "v").await.unwrap().as_deref(),
+            Some("s1")
+        );
         let walk = walks::todo(&store).await.unwrap().remove(0);
-        assert!(!walks::met(&store, &walk, ["$j"].into_iter()).await.unwrap(), "it came with the walk");
+        assert!(
+            !walks::met(&store, &walk, ["$j"].into_iter()).await.unwrap(),
+            "it came with the walk"
+        );
         let mut second = batch(Vec::new());
         second.rooms[0].step = Some(last(&walk));
         write(&store, &Rules::default(), &second).await.unwrap();
@@ -294,66 +501,179 @@ fn every_write_of_the_observer_answers() {
         of_the_walks(&store).await;
         of_the_ledger(&store).await;
         of_the_vantage(&store, start).await;
-        rooms::trouble(&store, "#a:h", Some(Watch::Blind), "gone", 5).await.unwrap();
+        rooms::trouble(&store, "#a:h", Some(Watch::Blind), "gone", 5)
+            .await
+            .unwrap();
         rooms::forget_wish(&store, "#a:h").await.unwrap();
         rooms::forget_blind(&store).await.unwrap();
-        assert_eq!(memberships::ended_between(&store, 0, LATER).await.unwrap().len(), 1);
+        assert_eq!(
+            memberships::ended_between(&store, 0, LATER)
+                .await
+                .unwrap()
+                .len(),
+            1
+        );
         done(store, place).await;
     });
 }
 
 /// The walk that is done says how it went; that of a limited timeline begins at the answer before.
 async fn of_the_walks(store: &Store) {
-    let walk = progress::of_room(store, Viewer::Operator, ROOM, 5).await.unwrap().remove(0);
-    assert_eq!((walk.ended_by.as_deref(), walk.horizon_ms, walk.spent_ms), (Some("beginning"), Some(5), 7));
-    assert_eq!((walk.since_ms, walk.reached_ms), (None, Some(1_700_000_000_000)));
+    let walk = progress::of_room(store, Viewer::Operator, ROOM, 5)
+        .await
+        .unwrap()
+        .remove(0);
+    assert_eq!(
+        (walk.ended_by.as_deref(), walk.horizon_ms, walk.spent_ms),
+        (Some("beginning"), Some(5), 7)
+    );
+    assert_eq!(
+        (walk.since_ms, walk.reached_ms),
+        (None, Some(1_700_000_000_000))
+    );
     let mut limited = batch(Vec::new());
     limited.seen_ms = LATER + 9;
     limited.rooms[0].gap = Some(("gap", Some("t2".into())));
     write(store, &Rules::default(), &limited).await.unwrap();
     let open = progress::open(store, Viewer::Operator, 5).await.unwrap();
-    assert_eq!(open.iter().map(|walk| walk.since_ms).collect::<Vec<_>>(), [Some(LATER)]);
+    assert_eq!(
+        open.iter().map(|walk| walk.since_ms).collect::<Vec<_>>(),
+        [Some(LATER)]
+    );
     let sums = progress::sums(store, Viewer::Operator, None).await.unwrap();
-    assert_eq!(sums, progress::Sums { rooms: 1, open: 1, pages: 1, found: 0 });
-    assert_eq!(progress::sums(store, Viewer::Operator, Some(ROOM)).await.unwrap(), sums);
+    assert_eq!(
+        sums,
+        progress::Sums {
+            rooms: 1,
+            open: 1,
+            pages: 1,
+            found: 0
+        }
+    );
+    assert_eq!(
+        progress::sums(store, Viewer::Operator, Some(ROOM))
+            .await
+            .unwrap(),
+        sums
+    );
 }
 
 /// The step that ends a walk.
 fn last(walk: &walks::Walk) -> walks::Step {
     let (opened_ms, reason, ended_by) = (walk.opened_ms, walk.reason.clone(), Some("beginning"));
-    walks::Step { opened_ms, reason, token: None, ended_by, horizon_ms: Some(5), took_ms: 7 }
+    walks::Step {
+        opened_ms,
+        reason,
+        token: None,
+        ended_by,
+        horizon_ms: Some(5),
+        took_ms: 7,
+    }
 }
 
 /// A stay that expired, in a room that nobody watched: nothing of it was seen.
 async fn of_the_sums(store: &Store, call: &Call) {
-    let (viewer, span) = (Viewer::Operator, Span { from: call.started_ms, to: call.until_ms });
+    let (viewer, span) = (
+        Viewer::Operator,
+        Span {
+            from: call.started_ms,
+            to: call.until_ms,
+        },
+    );
     for _ in 0..2 {
         for scope in [Scope::All, Scope::Room(ROOM), Scope::Server("h")] {
             let sums = sums::of(store, viewer, scope, span, LATER).await.unwrap();
-            assert_eq!((sums.calls, sums.calls_exact, sums.people, sums.places.len()), (1, 0, 1, 1));
-            assert_eq!((sums.together_ms, sums.together_seen_ms), (call.until_ms - call.started_ms, 0));
+            assert_eq!(
+                (sums.calls, sums.calls_exact, sums.people, sums.places.len()),
+                (1, 0, 1, 1)
+            );
+            assert_eq!(
+                (sums.together_ms, sums.together_seen_ms),
+                (call.until_ms - call.started_ms, 0)
+            );
         }
         assert!(!signs::note(store, LATER).await.unwrap());
     }
-    let hours = sums::hours(store, viewer, Scope::All, span, LATER).await.unwrap();
+    let hours = sums::hours(store, viewer, Scope::All, span, LATER)
+        .await
+        .unwrap();
     assert_eq!(hours.iter().map(|hours| hours.stays).sum::<i64>(), 1);
     assert!(!signs::forget(store).await.unwrap());
-    assert_eq!(sums::together(store, viewer, span, LATER).await.unwrap(), call.until_ms - call.started_ms);
-    let classes = statistics::classes(store, viewer, span, LATER).await.unwrap();
-    assert_eq!((classes.len(), classes[0].people, classes[0].calls), (1, 1, 1));
-    let usual = statistics::usual_length(store, viewer, span, LATER).await.unwrap();
+    assert_eq!(
+        sums::together(store, viewer, span, LATER).await.unwrap(),
+        call.until_ms - call.started_ms
+    );
+    let classes = statistics::classes(store, viewer, span, LATER)
+        .await
+        .unwrap();
+    assert_eq!(
+        (classes.len(), classes[0].people, classes[0].calls),
+        (1, 1, 1)
+    );
+    let usual = statistics::usual_length(store, viewer, span, LATER)
+        .await
+        .unwrap();
     assert_eq!(usual, Some(call.until_ms - call.started_ms));
-    assert_eq!(statistics::room_names(store, viewer, &[ROOM.to_owned()]).await.unwrap().len(), 1);
-    let servers = statistics::servers(store, viewer, span.from, LATER).await.unwrap();
-    assert_eq!((servers[0].server.as_str(), servers[0].ended, servers[0].expired), ("h", 1, 1));
-    assert!(statistics::is_known_server(store, viewer, "h").await.unwrap());
-    assert!(!statistics::is_known_server(store, viewer, "g").await.unwrap());
-    assert_eq!(statistics::ends(store, viewer, "h", span, LATER).await.unwrap(), [("expired".to_owned(), 1)]);
-    assert_eq!(statistics::ghosts(store, viewer, "h", span, 5).await.unwrap().len(), 1);
-    assert_eq!(statistics::persons(store, viewer, "h", (span, LATER), 5).await.unwrap()[0].together_seen_ms, 0);
-    assert!(statistics::named(store, viewer, "h", span).await.unwrap().is_empty(), "it named none");
+    assert_eq!(
+        statistics::room_names(store, viewer, &[ROOM.to_owned()])
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+    let servers = statistics::servers(store, viewer, span.from, LATER)
+        .await
+        .unwrap();
+    assert_eq!(
+        (
+            servers[0].server.as_str(),
+            servers[0].ended,
+            servers[0].expired
+        ),
+        ("h", 1, 1)
+    );
+    assert!(
+        statistics::is_known_server(store, viewer, "h")
+            .await
+            .unwrap()
+    );
+    assert!(
+        !statistics::is_known_server(store, viewer, "g")
+            .await
+            .unwrap()
+    );
+    assert_eq!(
+        statistics::ends(store, viewer, "h", span, LATER)
+            .await
+            .unwrap(),
+        [("expired".to_owned(), 1)]
+    );
+    assert_eq!(
+        statistics::ghosts(store, viewer, "h", span, 5)
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+    assert_eq!(
+        statistics::persons(store, viewer, "h", (span, LATER), 5)
+            .await
+            .unwrap()[0]
+            .together_seen_ms,
+        0
+    );
+    assert!(
+        statistics::named(store, viewer, "h", span)
+            .await
+            .unwrap()
+            .is_empty(),
+        "it named none"
+    );
     let (carried, without_ms) = carried::carried(store, viewer, span, LATER).await.unwrap();
-    assert_eq!((carried.len(), without_ms), (0, call.until_ms - call.started_ms));
+    assert_eq!(
+        (carried.len(), without_ms),
+        (0, call.until_ms - call.started_ms)
+    );
 }
 
 async fn of_the_ledger(store: &Store) {
@@ -361,28 +681,75 @@ async fn of_the_ledger(store: &Store) {
     assert!(!walks::saw_creation(store, ROOM).await.unwrap());
     let mut third = batch(Vec::new());
     (third.seen_ms, third.position) = (LATER + 90_000, Some("s2".into()));
-    assert!(write(store, &Rules::default(), &third).await.unwrap().heard_anew, "after a long silence");
+    assert!(
+        write(store, &Rules::default(), &third)
+            .await
+            .unwrap()
+            .heard_anew,
+        "after a long silence"
+    );
     third.seen_ms += 30_000;
-    assert!(!write(store, &Rules::default(), &third).await.unwrap().heard_anew, "it goes on");
-    let gaps = coverage::gaps(store, Viewer::Operator, 0, third.seen_ms).await.unwrap();
-    assert_eq!(gaps.iter().map(|(span, _)| span.to - span.from).collect::<Vec<_>>(), [90_000]);
+    assert!(
+        !write(store, &Rules::default(), &third)
+            .await
+            .unwrap()
+            .heard_anew,
+        "it goes on"
+    );
+    let gaps = coverage::gaps(store, Viewer::Operator, 0, third.seen_ms)
+        .await
+        .unwrap();
+    assert_eq!(
+        gaps.iter()
+            .map(|(span, _)| span.to - span.from)
+            .collect::<Vec<_>>(),
+        [90_000]
+    );
 }
 
 async fn of_the_vantage(store: &Store, start: vantages::Start<'_>) {
     vantages::failed(store, "v", "no", 2).await.unwrap();
     vantages::polled(store, "v", 3).await.unwrap();
     let mut invited = batch(Vec::new());
-    invited.invitations = [("!a:h", false), ("!c:h", true), ("!b:h", false), ("!c:h", true), ("!d:h", true)]
-        .map(|(room, accepted)| Invitation { room_id: room.into(), inviter: "@i:h".into(), accepted })
-        .into();
+    invited.invitations = [
+        ("!a:h", false),
+        ("!c:h", true),
+        ("!b:h", false),
+        ("!c:h", true),
+        ("!d:h", true),
+    ]
+    .map(|(room, accepted)| Invitation {
+        room_id: room.into(),
+        inviter: "@i:h".into(),
+        accepted,
+    })
+    .into();
     write(store, &Rules::default(), &invited).await.unwrap();
     invitations::close(store, "v", "!d:h").await.unwrap();
-    assert_eq!(invitations::open(store, "v").await.unwrap(), [("!c:h".to_owned(), "@i:h".to_owned())]);
+    assert_eq!(
+        invitations::open(store, "v").await.unwrap(),
+        [("!c:h".to_owned(), "@i:h".to_owned())]
+    );
     let seen = vantages::list(store).await.unwrap().remove(0);
-    assert_eq!((seen.error.as_deref(), seen.errors, seen.invites_refused), (Some("no"), 1, 2));
+    assert_eq!(
+        (seen.error.as_deref(), seen.errors, seen.invites_refused),
+        (Some("no"), 1, 2)
+    );
     vantages::stands(store, "v", None).await.unwrap();
-    vantages::start(store, &vantages::Start { user_id: "@c:h", ..start }).await.unwrap();
-    assert_eq!(vantages::position(store, "v").await.unwrap(), None, "another account knows no such position");
+    vantages::start(
+        store,
+        &vantages::Start {
+            user_id: "@c:h",
+            ..start
+        },
+    )
+    .await
+    .unwrap();
+    assert_eq!(
+        vantages::position(store, "v").await.unwrap(),
+        None,
+        "another account knows no such position"
+    );
     vantages::forget_position(store, "v").await.unwrap();
 }
 

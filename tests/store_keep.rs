@@ -1,5 +1,9 @@
 //! What is kept: raw events go by age and nothing that follows from them changes; calls go by age, whole.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on ends")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on ends"
+)]
 
 mod generate;
 
@@ -31,18 +35,33 @@ async fn open() -> Place {
     let folder = tempfile::tempdir().unwrap();
     let mut url = format!("sqlite://{}", folder.path().join("callscope.db").display());
     if let Ok(server) = std::env::var("TEST_POSTGRES_URL") {
-        let schema = format!("keep_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let schema = format!(
+            "keep_{}_{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
         sqlx::any::install_default_drivers();
         let pool = sqlx::AnyPool::connect(&server).await.unwrap();
-        sqlx::query(sqlx::AssertSqlSafe(format!("create schema {schema}"))).execute(&pool).await.unwrap();
+        sqlx::query(sqlx::AssertSqlSafe(format!("create schema {schema}")))
+            .execute(&pool)
+            .await
+            .unwrap();
         pool.close().await;
         url = format!("{server}?options=-csearch_path%3D{schema}");
     }
-    Place { store: Store::open(&url).await.unwrap(), url, _folder: folder }
+    Place {
+        store: Store::open(&url).await.unwrap(),
+        url,
+        _folder: folder,
+    }
 }
 
 fn block<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
 }
 
 fn batch(room: &[Value]) -> Batch {
@@ -51,8 +70,17 @@ fn batch(room: &[Value]) -> Batch {
         json: json.to_string(),
         in_timeline: true,
     };
-    let room = RoomBatch { arrivals: room.iter().map(arrival).collect(), ..RoomBatch::new(ROOM, Source::Backfill) };
-    Batch { vantage_id: "v".into(), seen_ms: LATER, position: None, rooms: vec![room], invitations: vec![] }
+    let room = RoomBatch {
+        arrivals: room.iter().map(arrival).collect(),
+        ..RoomBatch::new(ROOM, Source::Backfill)
+    };
+    Batch {
+        vantage_id: "v".into(),
+        seen_ms: LATER,
+        position: None,
+        rooms: vec![room],
+        invitations: vec![],
+    }
 }
 
 async fn take(store: &Store, room: &[Value]) {
@@ -64,14 +92,25 @@ async fn take(store: &Store, room: &[Value]) {
 /// Calls and stays as pages show them.
 async fn shown(store: &Store) -> Vec<String> {
     let filter = CallFilter::default();
-    let calls = sessions::page(store, Viewer::Operator, &filter, None, 10_000, LATER).await.unwrap();
+    let calls = sessions::page(store, Viewer::Operator, &filter, None, 10_000, LATER)
+        .await
+        .unwrap();
     let ids: Vec<String> = calls.iter().map(|call| call.id.clone()).collect();
-    let mut members = memberships::of(store, Viewer::Operator, &ids).await.unwrap();
+    let mut members = memberships::of(store, Viewer::Operator, &ids)
+        .await
+        .unwrap();
     // The event of the room by which somebody was removed is named as long as it is stored.
-    for member in members.iter_mut().filter(|member| member.end_reason.starts_with("room_")) {
+    for member in members
+        .iter_mut()
+        .filter(|member| member.end_reason.starts_with("room_"))
+    {
         member.end_event_id = None;
     }
-    calls.iter().map(|call| format!("{call:?}")).chain(members.iter().map(|member| format!("{member:?}"))).collect()
+    calls
+        .iter()
+        .map(|call| format!("{call:?}"))
+        .chain(members.iter().map(|member| format!("{member:?}")))
+        .collect()
 }
 
 /// What the observer does with one room each day; how many events it deleted.
@@ -80,7 +119,9 @@ async fn forget(store: &Store, events: i64, calls: Option<i64>) -> usize {
     let keep = retention::in_state(store, ROOM).await.unwrap();
     let mut gone = 0;
     for chain in retention::old_chains(store, ROOM, events).await.unwrap() {
-        retention::seal(store, &rules, ROOM, &chain, events).await.unwrap();
+        retention::seal(store, &rules, ROOM, &chain, events)
+            .await
+            .unwrap();
         let old = retention::behind_seal(store, ROOM, &chain).await.unwrap();
         let old: Vec<&String> = old.iter().filter(|id| !keep.contains(*id)).collect();
         gone += old.len();
@@ -88,12 +129,21 @@ async fn forget(store: &Store, events: i64, calls: Option<i64>) -> usize {
     }
     let loose = retention::loose(store, ROOM, events).await.unwrap();
     gone += loose.len();
-    retention::delete(store, ROOM, &loose.iter().collect::<Vec<_>>(), LATER).await.unwrap();
+    retention::delete(store, ROOM, &loose.iter().collect::<Vec<_>>(), LATER)
+        .await
+        .unwrap();
     while let Some(true) = match calls {
-        Some(before) => Some(retention::delete_calls(store, ROOM, before, LATER).await.unwrap()),
+        Some(before) => Some(
+            retention::delete_calls(store, ROOM, before, LATER)
+                .await
+                .unwrap(),
+        ),
         None => None,
     } {}
-    while retention::delete_snapshots(store, events, LATER).await.unwrap() {}
+    while retention::delete_snapshots(store, events, LATER)
+        .await
+        .unwrap()
+    {}
     while retention::give_back(store).await.unwrap() {}
     gone
 }
@@ -148,18 +198,36 @@ fn a_chain_goes_on_after_its_events_went() {
     block(async {
         let place = open().await;
         let store = &place.store;
-        let old = [member("$1", "@a:h", 0, &join()), member("$2", "@a:h", 100, &json!({}))];
+        let old = [
+            member("$1", "@a:h", 0, &join()),
+            member("$2", "@a:h", 100, &json!({})),
+        ];
         take(store, &old).await;
         let was = shown(store).await;
         assert_eq!(forget(store, BEGIN + 1000, None).await, 2);
         take(store, &[member("$3", "@a:h", 5000, &join())]).await;
         let now = shown(store).await;
-        assert!(was.iter().all(|line| now.contains(line)) && now.len() == 4, "{now:?}");
-        assert_eq!(forget(store, BEGIN + 6000, Some(BEGIN + 3000)).await, 0, "the open stay needs its event");
+        assert!(
+            was.iter().all(|line| now.contains(line)) && now.len() == 4,
+            "{now:?}"
+        );
+        assert_eq!(
+            forget(store, BEGIN + 6000, Some(BEGIN + 3000)).await,
+            0,
+            "the open stay needs its event"
+        );
         let left = shown(store).await;
-        assert!(left.len() == 2 && left.iter().all(|line| !was.contains(line)), "{left:?}");
+        assert!(
+            left.len() == 2 && left.iter().all(|line| !was.contains(line)),
+            "{left:?}"
+        );
         let removed = retention::removed(store).await.unwrap();
-        let total = |what: &str| removed.iter().find(|row| row.what == what).map(|row| row.total);
+        let total = |what: &str| {
+            removed
+                .iter()
+                .find(|row| row.what == what)
+                .map(|row| row.total)
+        };
         assert_eq!((total("events"), total("calls")), (Some(2), Some(1)));
     });
 }
@@ -170,14 +238,23 @@ fn what_is_in_the_state_stays_and_its_call_can_go() {
     block(async {
         let place = open().await;
         let store = &place.store;
-        let mut look = batch(&[member("$1", "@a:h", 0, &join()), member("$2", "@a:h", 100, &json!({}))]);
-        look.rooms[0].snapshot = Some(Look { asked_ms: BEGIN, members: ["$2".to_owned()].into() });
+        let mut look = batch(&[
+            member("$1", "@a:h", 0, &join()),
+            member("$2", "@a:h", 100, &json!({})),
+        ]);
+        look.rooms[0].snapshot = Some(Look {
+            asked_ms: BEGIN,
+            members: ["$2".to_owned()].into(),
+        });
         write(store, &Rules::default(), &look).await.unwrap();
         assert_eq!(forget(store, BEGIN + 1000, Some(BEGIN + 1000)).await, 1);
         assert!(shown(store).await.is_empty());
         let again = write(store, &Rules::default(), &look).await.unwrap();
         assert_eq!(forget(store, BEGIN + 1000, Some(BEGIN + 1000)).await, 1);
-        assert_eq!(again.new_events, 1, "only the one that is not in the state is new to us");
+        assert_eq!(
+            again.new_events, 1,
+            "only the one that is not in the state is new to us"
+        );
         assert!(shown(store).await.is_empty());
     });
 }
@@ -187,18 +264,28 @@ fn deleted_space_is_given_back() {
     block(async {
         let place = open().await;
         let store = &place.store;
-        let bytes = async || stats::totals(store, Viewer::Operator).await.unwrap().database_bytes;
+        let bytes = async || {
+            stats::totals(store, Viewer::Operator)
+                .await
+                .unwrap()
+                .database_bytes
+        };
         let empty = bytes().await;
         let mut long = join();
         long["x"] = json!("x".repeat(20_000));
-        let room: Vec<Value> = (0..200).map(|at| member(&format!("${at}"), &format!("@u{at}:h"), at, &long)).collect();
+        let room: Vec<Value> = (0..200)
+            .map(|at| member(&format!("${at}"), &format!("@u{at}:h"), at, &long))
+            .collect();
         take(store, &room).await;
         let full = bytes().await;
         assert!(full > empty, "{empty} {full}");
         assert_eq!(forget(store, BEGIN + 10_000_000, None).await, 200);
         let after = bytes().await;
         // PostgreSQL does so in its own time.
-        assert!(after < empty + 1_000_000 || !place.url.starts_with("sqlite"), "{empty} {full} {after}");
+        assert!(
+            after < empty + 1_000_000 || !place.url.starts_with("sqlite"),
+            "{empty} {full} {after}"
+        );
     });
 }
 
@@ -208,7 +295,10 @@ fn one_process_has_a_database() {
         let place = open().await;
         let first = Hold::take(&place.url, "process 1").await.unwrap();
         let error = Hold::take(&place.url, "process 2").await.unwrap_err();
-        assert!(matches!(&error, Error::Held { by, .. } if by == "process 1"), "{error}");
+        assert!(
+            matches!(&error, Error::Held { by, .. } if by == "process 1"),
+            "{error}"
+        );
         drop(first);
         // A server takes a moment to see that a connection is gone.
         for _ in 0..500 {

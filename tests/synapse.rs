@@ -1,7 +1,11 @@
 //! The program against real Synapse homeservers, with members that are the real matrix-js-sdk.
 //!
 //! `scripts/test synapse` installs what these tests need and runs them.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where something is not as it must be")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test ends where something is not as it must be"
+)]
 
 mod support;
 

@@ -1,7 +1,13 @@
 //! Vectors: events in, memberships and sessions out. One for each rule, one for each bug ever found.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on ends")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on ends"
+)]
 
-use callscope::rtc::{self, event::RoomEvent, fold::Rules, membership::Membership, session::Session};
+use callscope::rtc::{
+    self, event::RoomEvent, fold::Rules, membership::Membership, session::Session,
+};
 use serde_json::{Value, json};
 
 fn vectors() -> Vec<Value> {
@@ -37,11 +43,18 @@ fn session(session: &Session, now: i64) -> Value {
 
 fn evaluate(vector: &Value) -> Value {
     let mut rules = Rules::default();
-    if let Some(policy) = vector.pointer("/config/slot_policy").and_then(Value::as_str) {
+    if let Some(policy) = vector
+        .pointer("/config/slot_policy")
+        .and_then(Value::as_str)
+    {
         rules.slot_policy = policy.parse().unwrap();
     }
     let now = vector["now"].as_i64().unwrap();
-    let events = vector["events"].as_array().unwrap().iter().map(|event| RoomEvent::from_recorded(event).unwrap());
+    let events = vector["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| RoomEvent::from_recorded(event).unwrap());
     let derived = rtc::derive("!r:a.example", events, &rules);
     json!({
         "memberships": derived.memberships.iter().map(|m| membership(m, now)).collect::<Vec<_>>(),
@@ -57,9 +70,22 @@ fn every_vector_holds() {
     for vector in &vectors {
         let got = evaluate(vector);
         if got != vector["expected"] {
-            wrong.push(format!("{} {}\n  want {}\n  got  {got}", vector["id"], vector["title"], vector["expected"]));
+            wrong.push(format!(
+                "{} {}\n  want {}\n  got  {got}",
+                vector["id"], vector["title"], vector["expected"]
+            ));
         }
     }
-    assert!(vectors.len() >= 51, "only {} vectors were read", vectors.len());
-    assert!(wrong.is_empty(), "{} of {} vectors fail:\n{}", wrong.len(), vectors.len(), wrong.join("\n"));
+    assert!(
+        vectors.len() >= 51,
+        "only {} vectors were read",
+        vectors.len()
+    );
+    assert!(
+        wrong.is_empty(),
+        "{} of {} vectors fail:\n{}",
+        wrong.len(),
+        vectors.len(),
+        wrong.join("\n")
+    );
 }

@@ -30,13 +30,19 @@ impl Server {
     ///
     /// # Errors
     /// The address is none, or no HTTP client could be made.
-    pub(super) fn new(config: &Config, url: Option<&str>) -> Result<Self, Box<dyn std::error::Error>> {
+    pub(super) fn new(
+        config: &Config,
+        url: Option<&str>,
+    ) -> Result<Self, Box<dyn std::error::Error>> {
         let base = match url.map(address) {
             Some(address) => address?,
             None => format!("http://{}", reachable(config.bind)),
         };
         // What is on this machine is not asked for through a proxy.
-        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build()?;
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_secs(20))
+            .build()?;
         Ok(Self { base, client })
     }
 
@@ -47,12 +53,17 @@ impl Server {
     pub(super) async fn get(&self, path: &str) -> Result<Value, Error> {
         let url = format!("{}{path}", self.base);
         let answer = self.client.get(&url).send().await;
-        let answer = answer.map_err(|error| Error::Silent(self.base.clone(), error.without_url()))?;
+        let answer =
+            answer.map_err(|error| Error::Silent(self.base.clone(), error.without_url()))?;
         let status = answer.status();
         let body: Result<Value, _> = answer.json().await;
         match body {
             Ok(body) if status.is_success() => Ok(body),
-            Ok(body) => Err(Error::Refused(url, status.as_u16(), body["error"].as_str().unwrap_or("").to_owned())),
+            Ok(body) => Err(Error::Refused(
+                url,
+                status.as_u16(),
+                body["error"].as_str().unwrap_or("").to_owned(),
+            )),
             Err(error) => Err(Error::Strange(url, error.without_url())),
         }
     }
@@ -65,7 +76,9 @@ impl Server {
         let mut whole = self.get(path).await?;
         while let Some(next) = whole["next"].take().as_str() {
             let mut more = self.get(&format!("{path}&cursor={next}")).await?;
-            if let (Some(data), Some(rows)) = (whole["data"].as_array_mut(), more["data"].as_array_mut()) {
+            if let (Some(data), Some(rows)) =
+                (whole["data"].as_array_mut(), more["data"].as_array_mut())
+            {
                 data.append(rows);
             }
             whole["next"] = more["next"].take();
@@ -79,7 +92,9 @@ impl Server {
 fn address(text: &str) -> Result<String, &'static str> {
     // What is wrong with it may be a password: it is not said.
     let why = "--url takes the http(s) address of a Callscope, without user and password: http://127.0.0.1:8080";
-    web_address(text).map(|_| text.trim_end_matches('/').to_owned()).map_err(|_| why)
+    web_address(text)
+        .map(|_| text.trim_end_matches('/').to_owned())
+        .map_err(|_| why)
 }
 
 /// A server that listens everywhere is reached on loopback.

@@ -32,25 +32,35 @@ const WHOLE: u64 = 1000;
 const STOPPED: u8 = 130;
 const WALKS: i64 = 100_000;
 
-const SERVER_DOES_IT: &str =
-    "A running Callscope reads the history of its rooms by itself: /status on its pages says how far it is.";
+const SERVER_DOES_IT: &str = "A running Callscope reads the history of its rooms by itself: /status on its pages says how far it is.";
 
 pub(super) async fn run(config: Config, asked: &[String]) -> Result<ExitCode, Box<dyn Error>> {
-    let Some(account) = &config.account else { return Ok(ExitCode::FAILURE) };
+    let Some(account) = &config.account else {
+        return Ok(ExitCode::FAILURE);
+    };
     let bar = bar()?;
     let above = bar.clone();
     telemetry::start_to(&config.log, move || Above(above.clone()))?;
     let clock = Clock::System;
     let hold = match Hold::take(config.database_url.expose(), &app::who(&clock)).await {
-        Err(error @ store::Error::Held { .. }) => return Err(format!("{error}. {SERVER_DOES_IT}").into()),
+        Err(error @ store::Error::Held { .. }) => {
+            return Err(format!("{error}. {SERVER_DOES_IT}").into());
+        }
         hold => hold?,
     };
     let store = Store::open(config.database_url.expose()).await?;
     // Who asks for it by hand wants it, whatever the server is told.
-    let wanted = Config { backfill: true, ..config.clone() };
+    let wanted = Config {
+        backfill: true,
+        ..config.clone()
+    };
     let observer = app::observer(&wanted, account, &store, Changes::default(), clock)?;
     let (stop, stopped) = watch::channel(false);
-    let scope = Scope { rooms: None, tries: TRIES, stop: stopped };
+    let scope = Scope {
+        rooms: None,
+        tries: TRIES,
+        stop: stopped,
+    };
     let ended = tokio::select! {
         ended = read(&observer, &store, asked, scope, &bar) => ended,
         () = stops(&stop, &bar) => Ok(ExitCode::from(STOPPED)),
@@ -67,7 +77,10 @@ pub(super) async fn run(config: Config, asked: &[String]) -> Result<ExitCode, Bo
 async fn stops(stop: &watch::Sender<bool>, bar: &ProgressBar) {
     app::asked_to_stop().await;
     let _ = stop.send(true);
-    say(bar, "Stopping at the end of this page; once more stops at once.");
+    say(
+        bar,
+        "Stopping at the end of this page; once more stops at once.",
+    );
     app::asked_to_stop().await;
 }
 
@@ -87,8 +100,15 @@ async fn read(
     let Some(Plan { rooms, mut unread }) = plan else {
         return Ok(ExitCode::from(STOPPED));
     };
-    let look = Look::of(store, (!asked.is_empty()).then(|| rooms.iter().cloned().collect::<Vec<_>>())).await?;
-    let scope = Scope { rooms: (!asked.is_empty()).then_some(rooms), ..scope };
+    let look = Look::of(
+        store,
+        (!asked.is_empty()).then(|| rooms.iter().cloned().collect::<Vec<_>>()),
+    )
+    .await?;
+    let scope = Scope {
+        rooms: (!asked.is_empty()).then_some(rooms),
+        ..scope
+    };
     let failed = tokio::select! {
         failed = observer.backfill(&scope) => failed?,
         never = look.show(store, bar) => match never {},
@@ -121,7 +141,10 @@ async fn finish(
     for (room, why) in unread {
         eprintln!("{room} could not be read: {why}");
     }
-    let (pages, found) = (sums.pages - look.before.pages, sums.found - look.before.found);
+    let (pages, found) = (
+        sums.pages - look.before.pages,
+        sums.found - look.before.found,
+    );
     say!(
         "{} of {} rooms read; {pages} pages and {found} new events in {seconds:.1} s, {} pages and {} events with all runs before.",
         sums.rooms - sums.open,
@@ -134,11 +157,15 @@ async fn finish(
         return Ok(ExitCode::from(STOPPED));
     }
     if !unread.is_empty() || sums.open > 0 {
-        say!("What is missing can be tried again: the same command, or the server, goes on from here.");
+        say!(
+            "What is missing can be tried again: the same command, or the server, goes on from here."
+        );
         return Ok(ExitCode::FAILURE);
     }
     if pages == 0 {
-        say!("There was nothing to do. What happened since the server ran last, it reads at its next start.");
+        say!(
+            "There was nothing to do. What happened since the server ran last, it reads at its next start."
+        );
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -154,14 +181,20 @@ struct Look {
 
 impl Look {
     async fn of(store: &Store, rooms: Option<Vec<String>>) -> Result<Self, store::Error> {
-        let mut look = Self { rooms, before: Sums::default(), ahead: 0.0 };
+        let mut look = Self {
+            rooms,
+            before: Sums::default(),
+            ahead: 0.0,
+        };
         look.before = look.sums(store).await?;
         look.ahead = ahead(&look.open(store).await?);
         Ok(look)
     }
 
     async fn sums(&self, store: &Store) -> Result<Sums, store::Error> {
-        let Some(rooms) = &self.rooms else { return progress::sums(store, Viewer::Operator, None).await };
+        let Some(rooms) = &self.rooms else {
+            return progress::sums(store, Viewer::Operator, None).await;
+        };
         let mut sums = Sums::default();
         for room in rooms {
             sums += progress::sums(store, Viewer::Operator, Some(room)).await?;
@@ -171,7 +204,11 @@ impl Look {
 
     async fn open(&self, store: &Store) -> Result<Vec<Progress>, store::Error> {
         let mut open = progress::open(store, Viewer::Operator, WALKS).await?;
-        open.retain(|walk| self.rooms.as_ref().is_none_or(|rooms| rooms.contains(&walk.room.room_id)));
+        open.retain(|walk| {
+            self.rooms
+                .as_ref()
+                .is_none_or(|rooms| rooms.contains(&walk.room.room_id))
+        });
         Ok(open)
     }
 
@@ -180,7 +217,9 @@ impl Look {
         let (begun, mut said) = (Instant::now(), Instant::now());
         loop {
             tokio::time::sleep(LOOK).await;
-            let (Ok(sums), Ok(open)) = (self.sums(store).await, self.open(store).await) else { continue };
+            let (Ok(sums), Ok(open)) = (self.sums(store).await, self.open(store).await) else {
+                continue;
+            };
             let (share, words) = self.words(&sums, ahead(&open), begun.elapsed().as_secs_f64());
             bar.set_position(share);
             bar.set_message(words.clone());
@@ -192,7 +231,12 @@ impl Look {
     }
 
     /// The bar's place in per mille, and what is said beside it.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "about")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "about"
+    )]
     fn words(&self, sums: &Sums, ahead: f64, seconds: f64) -> (u64, String) {
         let found = sums.found - self.before.found;
         let rate = found as f64 / seconds.max(0.001);
@@ -206,15 +250,26 @@ impl Look {
         if ahead > 0.0 && done > self.ahead / 50.0 {
             let _ = write!(words, ", about {} left", about(seconds * ahead / done));
         }
-        let _ = write!(words, ", {found} new events, {rate:.0}/s, {} pages", sums.pages - self.before.pages);
-        let share = if self.ahead > 0.0 { done.max(0.0) / self.ahead } else { 0.0 };
+        let _ = write!(
+            words,
+            ", {found} new events, {rate:.0}/s, {} pages",
+            sums.pages - self.before.pages
+        );
+        let share = if self.ahead > 0.0 {
+            done.max(0.0) / self.ahead
+        } else {
+            0.0
+        };
         (((share * WHOLE as f64) as u64).min(WHOLE - 1), words)
     }
 }
 
 /// What is ahead, in walks; one that nobody can measure counts half.
 fn ahead(open: &[Progress]) -> f64 {
-    let percent: i64 = open.iter().map(|walk| walk.ahead_percent().unwrap_or(50)).sum();
+    let percent: i64 = open
+        .iter()
+        .map(|walk| walk.ahead_percent().unwrap_or(50))
+        .sum();
     f64::from(i32::try_from(percent).unwrap_or(i32::MAX)) / 100.0
 }
 
@@ -229,7 +284,9 @@ fn about(seconds: f64) -> String {
 
 fn bar() -> Result<ProgressBar, Box<dyn Error>> {
     let bar = ProgressBar::new(WHOLE);
-    bar.set_style(ProgressStyle::with_template("{bar:20} {percent:>3} % {wide_msg}")?);
+    bar.set_style(ProgressStyle::with_template(
+        "{bar:20} {percent:>3} % {wide_msg}",
+    )?);
     Ok(bar)
 }
 
@@ -257,16 +314,46 @@ mod tests {
 
     #[test]
     fn what_is_left_is_said_when_there_is_enough_to_say() {
-        let before = Sums { rooms: 4, open: 4, pages: 10, found: 100 };
-        let look = Look { rooms: None, before, ahead: 4.0 };
-        let now = Sums { rooms: 4, open: 3, pages: 30, found: 1100 };
+        let before = Sums {
+            rooms: 4,
+            open: 4,
+            pages: 10,
+            found: 100,
+        };
+        let look = Look {
+            rooms: None,
+            before,
+            ahead: 4.0,
+        };
+        let now = Sums {
+            rooms: 4,
+            open: 3,
+            pages: 30,
+            found: 1100,
+        };
         let (share, words) = look.words(&now, 3.0, 10.0);
-        assert_eq!((share, words.as_str()), (250, "1 of 4 rooms, about 30 s left, 1000 new events, 100/s, 20 pages"));
+        assert_eq!(
+            (share, words.as_str()),
+            (
+                250,
+                "1 of 4 rooms, about 30 s left, 1000 new events, 100/s, 20 pages"
+            )
+        );
         let (share, words) = look.words(&now, 3.99, 10.0);
-        assert_eq!((share, words.as_str()), (2, "1 of 4 rooms, 1000 new events, 100/s, 20 pages"), "too early");
+        assert_eq!(
+            (share, words.as_str()),
+            (2, "1 of 4 rooms, 1000 new events, 100/s, 20 pages"),
+            "too early"
+        );
         let (share, words) = look.words(&Sums { open: 0, ..now }, 0.0, 10.0);
         assert!(share == WHOLE && words.contains("single events"), "{words}");
-        assert!(look.words(&now, 0.0, 10.0).0 < WHOLE, "not full while a walk is open");
-        assert_eq!((about(89.0), about(600.0), about(7200.0)), ("89 s".into(), "10 min".into(), "2.0 h".into()));
+        assert!(
+            look.words(&now, 0.0, 10.0).0 < WHOLE,
+            "not full while a walk is open"
+        );
+        assert_eq!(
+            (about(89.0), about(600.0), about(7200.0)),
+            ("89 s".into(), "10 min".into(), "2.0 h".into())
+        );
     }
 }

@@ -30,15 +30,29 @@ pub(super) async fn restore(config: &Config, file: &Path) -> Result<ExitCode, Bo
     let stamp = now.strftime("%Y%m%dT%H%M%SZ").to_string();
     let who = format!("process {}, which restores a backup", std::process::id());
     let done = backup::restore(url, file, &stamp, &who).await?;
-    say!("{} is now what {} holds: {}", done.database.display(), file.display(), words(&done.contents));
+    say!(
+        "{} is now what {} holds: {}",
+        done.database.display(),
+        file.display(),
+        words(&done.contents)
+    );
     if let Some(aside) = done.aside {
-        say!("The database before is kept as {}; remove it when you need it no more.", aside.display());
+        say!(
+            "The database before is kept as {}; remove it when you need it no more.",
+            aside.display()
+        );
     }
     say!("At its next start Callscope reads what happened since from the homeserver.");
     Ok(ExitCode::SUCCESS)
 }
 
 fn words(contents: &Contents) -> String {
-    let Contents { rooms, events, memberships, calls, bytes } = contents;
+    let Contents {
+        rooms,
+        events,
+        memberships,
+        calls,
+        bytes,
+    } = contents;
     format!("{rooms} rooms, {events} events, {memberships} stays, {calls} calls, {bytes} bytes")
 }

@@ -18,21 +18,35 @@ pub(super) async fn run(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
         Err(error) => say!("Database: {error}"),
     }
     let watches = homeserver(config).await?;
-    Ok(if database.is_ok() && watches { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if database.is_ok() && watches {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// Asks the homeserver, and says what it can do; false where no account is named.
 async fn homeserver(config: &Config) -> Result<bool, Box<dyn Error>> {
-    let Some(account) = &config.account else { return Ok(false) };
+    let Some(account) = &config.account else {
+        return Ok(false);
+    };
     let client = app::client(account, config.max_response_bytes)?;
     match &account.login {
         Login::Token(token) => client.set_token(Some(token.clone())),
         // As the server does, so that a check makes no second device.
-        Login::Password { user_id, password } => client.sign_in(user_id, password, &config.credentials_file).await?,
+        Login::Password { user_id, password } => {
+            client
+                .sign_in(user_id, password, &config.credentials_file)
+                .await?
+        }
     }
     let who = client.whoami().await?;
     let device = who.device_id.as_deref().unwrap_or("none");
-    say!("Signed in: {} (device {device}) on {}", who.user_id, account.homeserver_url);
+    say!(
+        "Signed in: {} (device {device}) on {}",
+        who.user_id,
+        account.homeserver_url
+    );
     capabilities(&client.versions().await?);
     let rooms = client.joined_rooms().await?.len();
     say!("Rooms: the account is in {rooms}; all of them are watched.");
@@ -41,14 +55,21 @@ async fn homeserver(config: &Config) -> Result<bool, Box<dyn Error>> {
     }
     match client.transports().await {
         Ok(list) if !list.is_empty() => say!("Transports: the homeserver offers {}.", list.len()),
-        Ok(_) => say!("Transports: the homeserver offers none; clients use what they are configured with."),
+        Ok(_) => say!(
+            "Transports: the homeserver offers none; clients use what they are configured with."
+        ),
         Err(error) => say!("Transports: not told ({error})."),
     }
     Ok(true)
 }
 
 fn capabilities(can: &Capabilities) {
-    say!("Homeserver: {}", can.software.as_deref().unwrap_or("does not tell its software"));
+    say!(
+        "Homeserver: {}",
+        can.software
+            .as_deref()
+            .unwrap_or("does not tell its software")
+    );
     let says = |has: bool, yes: &'static str, no: &'static str| if has { yes } else { no };
     say!(
         "  delayed events (MSC4140): {}",
@@ -60,6 +81,10 @@ fn capabilities(can: &Capabilities) {
     );
     say!(
         "  sticky events (MSC4354): {}",
-        says(can.sticky_events, "yes", "no: clients here can only use room state, which is the usual way today")
+        says(
+            can.sticky_events,
+            "yes",
+            "no: clients here can only use room state, which is the usual way today"
+        )
     );
 }

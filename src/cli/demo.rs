@@ -18,7 +18,10 @@ pub(super) async fn run(bind: Option<SocketAddr>, seed: u64) -> Result<ExitCode,
     let folder = folder()?;
     let config = config(&homeserver, &world, bind, &folder)?;
     let app = App::start(&config, clock.clone()).await?;
-    tracing::info!("made-up calls on a simulated homeserver; open http://{} in a browser, Ctrl-C ends it", app.address);
+    tracing::info!(
+        "made-up calls on a simulated homeserver; open http://{} in a browser, Ctrl-C ends it",
+        app.address
+    );
     let players = homeserver.clone();
     let play = tokio::spawn(async move { world.play(players, move || clock.now_ms()).await });
     let result = app.run_until_stopped().await;
@@ -38,15 +41,26 @@ fn config(
     let settings = [
         ("CALLSCOPE_HOMESERVER_URL", homeserver.url()),
         ("CALLSCOPE_ACCESS_TOKEN", world.bot_token.clone()),
-        ("CALLSCOPE_DATABASE_URL", format!("sqlite://{}", folder.path().join("demo.db").display())),
+        (
+            "CALLSCOPE_DATABASE_URL",
+            format!("sqlite://{}", folder.path().join("demo.db").display()),
+        ),
         // Empty is not set: then it is the default.
         (
             "CALLSCOPE_BIND",
-            bind.map_or_else(|| std::env::var("CALLSCOPE_BIND").unwrap_or_default(), |bind| bind.to_string()),
+            bind.map_or_else(
+                || std::env::var("CALLSCOPE_BIND").unwrap_or_default(),
+                |bind| bind.to_string(),
+            ),
         ),
         ("CALLSCOPE_PEEK_ROOMS", world.outside_room.clone()),
     ];
-    Ok(Config::load(None, settings.into_iter().map(|(key, value)| (key.to_owned(), value)))?)
+    Ok(Config::load(
+        None,
+        settings
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value)),
+    )?)
 }
 
 /// The demo's own folder, under a name nobody can guess, for this user only; it goes when the demo ends.
@@ -66,7 +80,10 @@ mod tests {
     fn the_folder_is_new_private_and_goes() {
         let (one, two) = (super::folder().unwrap(), super::folder().unwrap());
         assert_ne!(one.path(), two.path());
-        assert_eq!(one.path().metadata().unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(
+            one.path().metadata().unwrap().permissions().mode() & 0o777,
+            0o700
+        );
         let path = one.path().to_owned();
         drop(one);
         assert!(!path.exists());

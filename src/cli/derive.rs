@@ -15,10 +15,22 @@ use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
 
-pub(super) fn run(file: &Path, now: Option<i64>, slot_policy: SlotPolicy) -> Result<ExitCode, Box<dyn Error>> {
-    let events = read(file).map_err(|error| format!("{} cannot be read: {error}", file.display()))?;
+pub(super) fn run(
+    file: &Path,
+    now: Option<i64>,
+    slot_policy: SlotPolicy,
+) -> Result<ExitCode, Box<dyn Error>> {
+    let events =
+        read(file).map_err(|error| format!("{} cannot be read: {error}", file.display()))?;
     let now = now.unwrap_or_else(|| Clock::System.now_ms());
-    let answer = answer(&events, now, Rules { slot_policy, ..Rules::default() })?;
+    let answer = answer(
+        &events,
+        now,
+        Rules {
+            slot_policy,
+            ..Rules::default()
+        },
+    )?;
     print(&format!("{answer:#}\n"))
 }
 
@@ -41,11 +53,21 @@ fn answer(text: &[u8], now: i64, rules: Rules) -> Result<Value, Box<dyn Error>> 
         }
         match RoomEvent::from_recorded(&json) {
             Ok(event) => events.push(event),
-            Err(reason) => unusable.push(json!({"event_id": json.get("event_id"), "reason": reason})),
+            Err(reason) => {
+                unusable.push(json!({"event_id": json.get("event_id"), "reason": reason}))
+            }
         }
     }
-    let Derived { memberships, sessions, rejected } = rtc::derive(&room_id, events, &rules);
-    unusable.extend(rejected.iter().map(|(event_id, reason)| json!({"event_id": event_id, "reason": reason})));
+    let Derived {
+        memberships,
+        sessions,
+        rejected,
+    } = rtc::derive(&room_id, events, &rules);
+    unusable.extend(
+        rejected
+            .iter()
+            .map(|(event_id, reason)| json!({"event_id": event_id, "reason": reason})),
+    );
     Ok(json!({
         "memberships": memberships.iter().map(|member| membership(member, now)).collect::<Vec<_>>(),
         "sessions": sessions.iter().map(|call| session(call, now)).collect::<Vec<_>>(),
@@ -58,13 +80,19 @@ fn answer(text: &[u8], now: i64, rules: Rules) -> Result<Value, Box<dyn Error>> 
 fn parse(bytes: &[u8]) -> Result<Vec<Value>, Box<dyn Error>> {
     let values = read_all(bytes).or_else(|error| {
         // Nothing that is missing can be put back.
-        if error.is_eof() { Err(error) } else { read_all(repair(bytes).as_bytes()).map_err(|_| error) }
+        if error.is_eof() {
+            Err(error)
+        } else {
+            read_all(repair(bytes).as_bytes()).map_err(|_| error)
+        }
     });
     let values = values.map_err(|error| {
         format!("this is not JSON ({error}); give a JSON array of events, one event a line, or a /messages answer")
     })?;
     if values.is_empty() {
-        return Err("there is nothing to read; give a JSON array of events, or a /messages answer".into());
+        return Err(
+            "there is nothing to read; give a JSON array of events, or a /messages answer".into(),
+        );
     }
     // Without this, a refused question would look like a room without calls.
     let refused = |value: &&Value| value["errcode"].is_string() && value.get("event_id").is_none();
@@ -80,7 +108,9 @@ fn parse(bytes: &[u8]) -> Result<Vec<Value>, Box<dyn Error>> {
 }
 
 fn read_all(text: &[u8]) -> serde_json::Result<Vec<Value>> {
-    serde_json::Deserializer::from_slice(text).into_iter::<Value>().collect()
+    serde_json::Deserializer::from_slice(text)
+        .into_iter::<Value>()
+        .collect()
 }
 
 fn events_of(value: Value) -> Vec<Value> {
@@ -88,10 +118,13 @@ fn events_of(value: Value) -> Vec<Value> {
         Value::Array(list) => list,
         Value::Object(mut body) if body.get("chunk").is_some_and(Value::is_array) => {
             let lists = [body.remove("chunk"), body.remove("state")];
-            let lists = lists
-                .into_iter()
-                .flatten()
-                .filter_map(|list| if let Value::Array(list) = list { Some(list) } else { None });
+            let lists = lists.into_iter().flatten().filter_map(|list| {
+                if let Value::Array(list) = list {
+                    Some(list)
+                } else {
+                    None
+                }
+            });
             lists.flatten().collect()
         }
         other => vec![other],
@@ -142,7 +175,10 @@ mod tests {
         assert_eq!(want["sessions"][0]["users"], 1);
         assert_eq!(want["memberships"][0]["left_ms"], Value::Null);
         for text in [lines, messages, JOIN.to_owned()] {
-            assert_eq!(answer(text.as_bytes(), 5000, Rules::default()).unwrap(), want);
+            assert_eq!(
+                answer(text.as_bytes(), 5000, Rules::default()).unwrap(),
+                want
+            );
         }
     }
 
@@ -150,8 +186,11 @@ mod tests {
     fn what_the_server_reads_is_read_here_too() {
         let deep = "[".repeat(200) + &"]".repeat(200);
         for hostile in [r#""\ud800""#, "1e400", "\"\u{1}\"", deep.as_str()] {
-            let bad =
-                JOIN.replacen("$1", "$2", 1).replacen("\"state_key\"", &format!("\"x\":{hostile},\"state_key\""), 1);
+            let bad = JOIN.replacen("$1", "$2", 1).replacen(
+                "\"state_key\"",
+                &format!("\"x\":{hostile},\"state_key\""),
+                1,
+            );
             let messages = format!(r#"{{"chunk":[{JOIN},{bad}]}}"#);
             assert_eq!(
                 answer(messages.as_bytes(), 5000, Rules::default()).unwrap()["sessions"][0]["users"],
@@ -159,7 +198,12 @@ mod tests {
                 "{hostile}"
             );
         }
-        assert!(parse(b"[{\"event_id\":").unwrap_err().to_string().contains("EOF"));
+        assert!(
+            parse(b"[{\"event_id\":")
+                .unwrap_err()
+                .to_string()
+                .contains("EOF")
+        );
     }
 
     #[test]
@@ -169,9 +213,24 @@ mod tests {
             answer["rejected"],
             json!([{"event_id": null, "reason": "no_event_id"}, {"event_id": "$x", "reason": "no_type"}])
         );
-        assert!(parse(b"nonsense").unwrap_err().to_string().contains("/messages"));
-        let refused = parse(br#"{"errcode":"M_FORBIDDEN","error":"not in the room"}"#).unwrap_err().to_string();
-        assert!(refused.ends_with("error of the homeserver: M_FORBIDDEN: not in the room"), "{refused}");
-        assert!(parse(b" \n").unwrap_err().to_string().contains("nothing to read"));
+        assert!(
+            parse(b"nonsense")
+                .unwrap_err()
+                .to_string()
+                .contains("/messages")
+        );
+        let refused = parse(br#"{"errcode":"M_FORBIDDEN","error":"not in the room"}"#)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            refused.ends_with("error of the homeserver: M_FORBIDDEN: not in the room"),
+            "{refused}"
+        );
+        assert!(
+            parse(b" \n")
+                .unwrap_err()
+                .to_string()
+                .contains("nothing to read")
+        );
     }
 }

@@ -8,7 +8,10 @@ use std::time::Duration;
 
 pub(super) async fn run(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
     let address = reachable(config.bind);
-    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?;
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .timeout(Duration::from_secs(5))
+        .build()?;
     let answer = client.get(format!("http://{address}/healthz")).send().await;
     let status = answer
         .map_err(|_| {

@@ -21,14 +21,26 @@ pub(super) struct Calls {
 
 /// Lists calls, newest first.
 pub(super) async fn calls(server: &Server, asked: Calls) -> Result<ExitCode, Box<dyn Error>> {
-    let path =
-        if asked.active { "/api/v1/calls/active".to_owned() } else { format!("/api/v1/calls?limit={}", asked.limit) };
+    let path = if asked.active {
+        "/api/v1/calls/active".to_owned()
+    } else {
+        format!("/api/v1/calls?limit={}", asked.limit)
+    };
     let list = server.get(&path).await?;
     if asked.json {
         return print(&pretty(&list));
     }
     let calls = entries(&list["data"]);
-    let head = ["STARTED (UTC)", "LASTED", "NOW", "PEOPLE", "ROOM", "SERVERS", "STATE", "ID"];
+    let head = [
+        "STARTED (UTC)",
+        "LASTED",
+        "NOW",
+        "PEOPLE",
+        "ROOM",
+        "SERVERS",
+        "STATE",
+        "ID",
+    ];
     let said = match calls {
         [] if asked.active && list["unknown"] == true => String::new(),
         [] if asked.active => "No call runs now.\n".to_owned(),
@@ -39,7 +51,9 @@ pub(super) async fn calls(server: &Server, asked: Calls) -> Result<ExitCode, Box
     if list["unknown"] != true {
         return Ok(ExitCode::SUCCESS);
     }
-    let since = list["unknown_since_at"].as_str().map(|_| format!(" since {}", time(&list["unknown_since_at"])));
+    let since = list["unknown_since_at"]
+        .as_str()
+        .map(|_| format!(" since {}", time(&list["unknown_since_at"])));
     eprintln!(
         "callscope: which calls run now cannot be told: the homeserver is not heard{}; callscope status says why",
         since.unwrap_or_default()
@@ -54,7 +68,11 @@ fn call(call: &Value) -> Vec<String> {
         (Some(true), None) => "running",
         _ => "ended",
     };
-    let lasted = if state == "running" { f::running(ms) } else { f::lasted(ms) };
+    let lasted = if state == "running" {
+        f::running(ms)
+    } else {
+        f::lasted(ms)
+    };
     let here = match state {
         "unknown" => "?".to_owned(),
         "running" => text(&call["people_now"]),
@@ -90,21 +108,52 @@ pub(super) async fn rooms(server: &Server, json: bool) -> Result<ExitCode, Box<d
     if rows.is_empty() {
         return print("No room is watched yet.\n");
     }
-    print(&table(&["ROOM", "NOW", "CALLS", "LAST CALL (UTC)", "STATE", "TROUBLE", "ID"], rows))
+    print(&table(
+        &[
+            "ROOM",
+            "NOW",
+            "CALLS",
+            "LAST CALL (UTC)",
+            "STATE",
+            "TROUBLE",
+            "ID",
+        ],
+        rows,
+    ))
 }
 
 fn watched(one: &Value) -> Vec<String> {
-    let now = if one["active_calls"].as_i64().unwrap_or(0) > 0 { "call" } else { "-" };
+    let now = if one["active_calls"].as_i64().unwrap_or(0) > 0 {
+        "call"
+    } else {
+        "-"
+    };
     let (last, trouble) = (time(&one["last_call_at"]), text(&one["error"]));
-    vec![room(one), now.to_owned(), text(&one["calls"]), last, text(&one["watch"]), trouble, text(&one["room_id"])]
+    vec![
+        room(one),
+        now.to_owned(),
+        text(&one["calls"]),
+        last,
+        text(&one["watch"]),
+        trouble,
+        text(&one["room_id"]),
+    ]
 }
 
 /// Says how the observer fares; exit code 1 where it is not in step.
 pub(super) async fn status(server: &Server, json: bool) -> Result<ExitCode, Box<dyn Error>> {
     let status = server.get("/api/v1/status").await?;
     let troubles = troubles(&status);
-    let code = if troubles.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
-    let said = if json { pretty(&status) } else { in_words(&status, &troubles) };
+    let code = if troubles.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    };
+    let said = if json {
+        pretty(&status)
+    } else {
+        in_words(&status, &troubles)
+    };
     print(&said)?;
     Ok(code)
 }
@@ -147,7 +196,16 @@ fn in_words(status: &Value, troubles: &[String]) -> String {
             text(&one["errors"]),
         ]
     });
-    said += &table(&["ACCOUNT", "MODE", "LAST SYNC (UTC)", "LAST POLL (UTC)", "ERRORS"], rows.collect());
+    said += &table(
+        &[
+            "ACCOUNT",
+            "MODE",
+            "LAST SYNC (UTC)",
+            "LAST POLL (UTC)",
+            "ERRORS",
+        ],
+        rows.collect(),
+    );
     let open = status["history_open"].as_u64().unwrap_or(0);
     let bytes = f::bytes(totals["database_bytes"].as_i64().unwrap_or(0));
     let _ = writeln!(
@@ -159,7 +217,13 @@ fn in_words(status: &Value, troubles: &[String]) -> String {
         text(&totals["rejected"]),
     );
     for one in entries(&status["troubled"]) {
-        let _ = writeln!(said, "{}: {} {}", room(one), text(&one["watch"]), text(&one["error"]));
+        let _ = writeln!(
+            said,
+            "{}: {} {}",
+            room(one),
+            text(&one["watch"]),
+            text(&one["error"])
+        );
     }
     said
 }
@@ -179,8 +243,14 @@ pub(super) fn text(value: &Value) -> String {
 
 /// What to call a room: its name, else its alias, else its id.
 pub(super) fn room(room: &Value) -> String {
-    let names = ["name", "alias", "room_id"].iter().filter_map(|key| room[key].as_str());
-    names.into_iter().find(|name| !name.trim().is_empty()).map(f::tidy).unwrap_or_default()
+    let names = ["name", "alias", "room_id"]
+        .iter()
+        .filter_map(|key| room[key].as_str());
+    names
+        .into_iter()
+        .find(|name| !name.trim().is_empty())
+        .map(f::tidy)
+        .unwrap_or_default()
 }
 
 /// `2026-11-22 14:47`
@@ -196,14 +266,28 @@ fn pretty(value: &Value) -> String {
 fn table(head: &[&str], mut rows: Vec<Vec<String>>) -> String {
     rows.insert(0, head.iter().map(|word| (*word).to_owned()).collect());
     let last = head.len() - 1;
-    let wide = |at: usize| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0).min(WIDE);
+    let wide = |at: usize| {
+        rows.iter()
+            .map(|row| row[at].chars().count())
+            .max()
+            .unwrap_or(0)
+            .min(WIDE)
+    };
     let widths: Vec<usize> = (0..head.len()).map(wide).collect();
     let mut text = String::new();
     for row in &rows {
         for (at, cell) in row.iter().enumerate() {
             // The last column is an id, and whole.
-            let cell: String = if at == last { cell.clone() } else { cell.chars().take(WIDE).collect() };
-            let gap = if at == last { 0 } else { widths[at] + 2 - cell.chars().count() };
+            let cell: String = if at == last {
+                cell.clone()
+            } else {
+                cell.chars().take(WIDE).collect()
+            };
+            let gap = if at == last {
+                0
+            } else {
+                widths[at] + 2 - cell.chars().count()
+            };
             text.push_str(&cell);
             text.extend(std::iter::repeat_n(' ', gap));
         }
@@ -236,15 +320,25 @@ mod tests {
 
     #[test]
     fn columns_stand_under_their_heads() {
-        let rows = vec![vec!["a".to_owned(), "1".to_owned()], vec!["longer".to_owned(), String::new()]];
-        assert_eq!(table(&["NAME", "ID"], rows), "NAME    ID\na       1\nlonger\n");
+        let rows = vec![
+            vec!["a".to_owned(), "1".to_owned()],
+            vec!["longer".to_owned(), String::new()],
+        ];
+        assert_eq!(
+            table(&["NAME", "ID"], rows),
+            "NAME    ID\na       1\nlonger\n"
+        );
         let wide = table(&["NAME", "ID"], vec![vec!["x".repeat(90), "y".repeat(90)]]);
-        assert_eq!(wide.lines().nth(1), Some(format!("{}  {}", "x".repeat(WIDE), "y".repeat(90)).as_str()));
+        assert_eq!(
+            wide.lines().nth(1),
+            Some(format!("{}  {}", "x".repeat(WIDE), "y".repeat(90)).as_str())
+        );
     }
 
     #[test]
     fn who_is_there_now_stands_beside_who_ever_was() {
-        let mut one = json!({ "active": true, "people": 41, "people_now": 29, "unknown_since_at": null });
+        let mut one =
+            json!({ "active": true, "people": 41, "people_now": 29, "unknown_since_at": null });
         assert_eq!(call(&one)[2..4], ["29", "41"]);
         one["active"] = json!(false);
         assert_eq!(call(&one)[2..4], ["-", "41"]);
@@ -254,8 +348,14 @@ mod tests {
 
     #[test]
     fn a_strangers_name_does_not_steer_the_terminal() {
-        assert_eq!(room(&json!({ "name": "\u{1b}[2Jevil\u{202e}", "room_id": "!a" })), "[2Jevil");
-        assert_eq!(room(&json!({ "name": " ", "alias": null, "room_id": "!a" })), "!a");
+        assert_eq!(
+            room(&json!({ "name": "\u{1b}[2Jevil\u{202e}", "room_id": "!a" })),
+            "[2Jevil"
+        );
+        assert_eq!(
+            room(&json!({ "name": " ", "alias": null, "room_id": "!a" })),
+            "!a"
+        );
     }
 
     #[test]

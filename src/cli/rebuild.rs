@@ -15,16 +15,25 @@ const BAR: &str = "{msg}  {wide_bar} {human_pos}/{human_len} events  {per_sec}  
 pub(super) async fn run(config: &Config, room: Option<&str>) -> Result<ExitCode, Box<dyn Error>> {
     let url = config.database_url.expose();
     if let (name, false) = store::check(url).await? {
-        return Err(format!("there is no database {name}; name the right one with CALLSCOPE_DATABASE_URL").into());
+        return Err(format!(
+            "there is no database {name}; name the right one with CALLSCOPE_DATABASE_URL"
+        )
+        .into());
     }
-    let who = format!("process {}, which begins to derive everything again", std::process::id());
+    let who = format!(
+        "process {}, which begins to derive everything again",
+        std::process::id()
+    );
     let store = match Hold::take(url, &who).await {
         // Nobody serves: bring the database to our shape, then let a server begin whenever it likes.
         Ok(hold) => Store::open(url).await.inspect(|_| drop(hold))?,
         Err(store::Error::Held { .. }) => Store::beside(url).await?,
         Err(error) => return Err(error.into()),
     };
-    let rules = Rules { slot_policy: config.slot_policy, ..Rules::default() };
+    let rules = Rules {
+        slot_policy: config.slot_policy,
+        ..Rules::default()
+    };
     let done = all(&store, &rules, room).await;
     store.close().await;
     done
@@ -33,12 +42,14 @@ pub(super) async fn run(config: &Config, room: Option<&str>) -> Result<ExitCode,
 async fn all(store: &Store, rules: &Rules, room: Option<&str>) -> Result<ExitCode, Box<dyn Error>> {
     let rooms = rebuild::sizes(store, room).await?;
     if let (Some(room), true) = (room, rooms.is_empty()) {
-        return Err(
-            format!("no member events of a room {room} are stored; give its id, as the room's page shows it").into()
-        );
+        return Err(format!(
+            "no member events of a room {room} are stored; give its id, as the room's page shows it"
+        )
+        .into());
     }
     let events: i64 = rooms.iter().map(|(_, events)| events).sum();
-    let bar = ProgressBar::new(events.unsigned_abs()).with_style(ProgressStyle::with_template(BAR)?);
+    let bar =
+        ProgressBar::new(events.unsigned_abs()).with_style(ProgressStyle::with_template(BAR)?);
     for (at, (room_id, _)) in rooms.iter().enumerate() {
         bar.set_message(format!("room {} of {}", at + 1, rooms.len()));
         let (done, mut place) = (bar.position(), Place::default());
@@ -50,7 +61,9 @@ async fn all(store: &Store, rules: &Rules, room: Option<&str>) -> Result<ExitCod
     }
     bar.finish();
     let (bytes, stays) = rebuild::weight(store).await?;
-    let each = bytes.checked_div(stays).map_or_else(String::new, |each| format!(", {each} bytes for each"));
+    let each = bytes
+        .checked_div(stays)
+        .map_or_else(String::new, |each| format!(", {each} bytes for each"));
     say!(
         "Derived again: {} rooms, {events} member events. The database has {bytes} bytes and {stays} memberships{each}.",
         rooms.len()

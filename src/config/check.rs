@@ -12,7 +12,9 @@ type Checked<T> = Result<T, String>;
 
 /// An http(s) address without user and password.
 pub(crate) fn web_address(text: &str) -> Checked<Url> {
-    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    let url = Url::parse(text)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https"));
     let Some(url) = url else {
         return Err(format!("{} is not a web address", quoted(text)));
     };
@@ -29,14 +31,19 @@ pub(crate) fn web_address(text: &str) -> Checked<Url> {
 pub(super) fn public_url(text: &str) -> Checked<Url> {
     let url = web_address(text)?;
     if url.path() != "/" {
-        return Err(format!("{} goes on with a path, and these pages need a name of their own", quoted(text)));
+        return Err(format!(
+            "{} goes on with a path, and these pages need a name of their own",
+            quoted(text)
+        ));
     }
     Ok(url)
 }
 
 /// The origin of a web page, as browsers write it, or `*`.
 pub(super) fn origin(text: &str) -> Checked<String> {
-    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    let url = Url::parse(text)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https"));
     let origin = url.map(|url| url.origin().ascii_serialization());
     let given = text.trim_end_matches('/');
     match origin {
@@ -50,7 +57,10 @@ pub(super) fn origin(text: &str) -> Checked<String> {
 pub(super) fn homeserver(text: &str) -> Checked<Url> {
     let url = web_address(text)?;
     if url.path().contains("/_matrix") {
-        return Err(format!("{} is one of its endpoints, not its base address", quoted(text)));
+        return Err(format!(
+            "{} is one of its endpoints, not its base address",
+            quoted(text)
+        ));
     }
     Ok(url)
 }
@@ -75,14 +85,22 @@ pub(crate) fn server(text: &str) -> Checked<String> {
 pub(super) fn room(text: &str) -> Checked<RoomSpec> {
     let (room, query) = text.split_once('?').unwrap_or((text, ""));
     if ruma::RoomOrAliasId::parse(room).is_err() {
-        return Err(format!("{} is neither a room id nor an alias", quoted(room)));
+        return Err(format!(
+            "{} is neither a room id nor an alias",
+            quoted(room)
+        ));
     }
     let mut via = Vec::new();
     for part in query.split('&').filter(|part| !part.is_empty()) {
         let name = part.strip_prefix("via=");
-        via.push(server(name.ok_or_else(|| format!("after the room {} is not via=SERVER", quoted(part)))?)?);
+        via.push(server(name.ok_or_else(|| {
+            format!("after the room {} is not via=SERVER", quoted(part))
+        })?)?);
     }
-    Ok(RoomSpec { id_or_alias: room.to_owned(), via })
+    Ok(RoomSpec {
+        id_or_alias: room.to_owned(),
+        via,
+    })
 }
 
 /// `follow` or `poll`.
@@ -104,12 +122,17 @@ pub(super) fn schedule(text: &str) -> Checked<String> {
 
 /// An address and a port.
 pub(super) fn bind(text: &str) -> Checked<SocketAddr> {
-    text.parse().map_err(|_| format!("{} is not an address with a port", quoted(text)))
+    text.parse()
+        .map_err(|_| format!("{} is not an address with a port", quoted(text)))
 }
 
 /// The path of a file.
 pub(super) fn file(text: &str) -> Checked<PathBuf> {
-    if text.is_empty() { Err("it is empty".to_owned()) } else { Ok(PathBuf::from(text)) }
+    if text.is_empty() {
+        Err("it is empty".to_owned())
+    } else {
+        Ok(PathBuf::from(text))
+    }
 }
 
 /// A log directive.
@@ -120,9 +143,14 @@ pub(super) fn log(text: &str) -> Checked<String> {
 /// Is this a database we can use? The URL is not repeated in the fault: it may carry a password.
 pub(super) fn database(layers: &mut Layers, url: &Secret) -> bool {
     let known = ["sqlite:", "postgres://", "postgresql://"];
-    let good = known.iter().any(|scheme| url.expose().len() > scheme.len() && url.expose().starts_with(scheme));
+    let good = known
+        .iter()
+        .any(|scheme| url.expose().len() > scheme.len() && url.expose().starts_with(scheme));
     if !good {
-        layers.wrong("database_url", "it does not begin with sqlite: or postgres:");
+        layers.wrong(
+            "database_url",
+            "it does not begin with sqlite: or postgres:",
+        );
     }
     good
 }

@@ -21,7 +21,11 @@ pub struct Faults(pub Vec<Fault>);
 impl Faults {
     pub(super) fn add(&mut self, key: &str, origin: &str, problem: impl Into<String>) {
         let (key, origin, problem) = (key.to_owned(), origin.to_owned(), problem.into());
-        self.0.push(Fault { key, origin, problem });
+        self.0.push(Fault {
+            key,
+            origin,
+            problem,
+        });
     }
 
     /// A value that `key` cannot have.

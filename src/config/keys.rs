@@ -12,7 +12,11 @@ pub struct Key {
 }
 
 const fn key(name: &'static str, default: Option<&'static str>, write: &'static str) -> Key {
-    Key { name, default, write }
+    Key {
+        name,
+        default,
+        write,
+    }
 }
 
 /// All keys, in the order of the sample file.
@@ -24,28 +28,76 @@ pub const KEYS: &[Key] = &[
     key("password", None, "the bot's password"),
     key("password_file", None, "/run/secrets/callscope_password"),
     key("credentials_file", None, "/data/callscope.credentials.json"),
-    key("rooms", Some(""), "!abcdefg:example.org or #lobby:example.org, with ?via=example.org where needed"),
-    key("peek_rooms", Some(""), "#lobby:example.org, a room whose history everybody may read"),
+    key(
+        "rooms",
+        Some(""),
+        "!abcdefg:example.org or #lobby:example.org, with ?via=example.org where needed",
+    ),
+    key(
+        "peek_rooms",
+        Some(""),
+        "#lobby:example.org, a room whose history everybody may read",
+    ),
     key("mode", Some("follow"), "follow or poll"),
-    key("poll_schedule", Some("0 */5 * * * *"), "six fields, seconds first: \"0 */5 * * * *\" is every five minutes"),
-    key("slot_policy", Some("if_present"), "if_present, required or ignore"),
+    key(
+        "poll_schedule",
+        Some("0 */5 * * * *"),
+        "six fields, seconds first: \"0 */5 * * * *\" is every five minutes",
+    ),
+    key(
+        "slot_policy",
+        Some("if_present"),
+        "if_present, required or ignore",
+    ),
     key("backfill", Some("true"), "true or false"),
     key("backfill_days", None, "a number of days, 1 or more"),
-    key("backfill_page", Some("250"), "a number of events from 1 to 1000"),
-    key("database_url", Some("sqlite://callscope.db"), "sqlite://callscope.db or postgres://user:password@host/name"),
-    key("database_url_file", None, "/run/secrets/callscope_database_url"),
-    key("bind", Some("127.0.0.1:8080"), "an address and a port: 127.0.0.1:8080, or 0.0.0.0:8080 for every interface"),
+    key(
+        "backfill_page",
+        Some("250"),
+        "a number of events from 1 to 1000",
+    ),
+    key(
+        "database_url",
+        Some("sqlite://callscope.db"),
+        "sqlite://callscope.db or postgres://user:password@host/name",
+    ),
+    key(
+        "database_url_file",
+        None,
+        "/run/secrets/callscope_database_url",
+    ),
+    key(
+        "bind",
+        Some("127.0.0.1:8080"),
+        "an address and a port: 127.0.0.1:8080, or 0.0.0.0:8080 for every interface",
+    ),
     key("public_url", None, "https://calls.example.org"),
-    key("cors_origins", Some(""), "https://app.example.org, or * for every web page"),
+    key(
+        "cors_origins",
+        Some(""),
+        "https://app.example.org, or * for every web page",
+    ),
     key("metrics_room_labels", Some("false"), "true or false"),
-    key("log", Some("info"), "error, warn, info, debug or trace, or info,callscope=debug"),
-    key("max_response_mb", Some("64"), "a number of MiB from 1 to 1024"),
+    key(
+        "log",
+        Some("info"),
+        "error, warn, info, debug or trace, or info,callscope=debug",
+    ),
+    key(
+        "max_response_mb",
+        Some("64"),
+        "a number of MiB from 1 to 1024",
+    ),
     key("invites.allow_servers", Some(""), "example.org"),
     key("invites.allow_users", Some(""), "@admin:example.org"),
     key("retention.events", None, "a number of days, 1 or more"),
     key("retention.calls", None, "a number of days, 1 or more"),
     key("probe.enabled", Some("false"), "true or false"),
-    key("probe.schedule", Some("0 17 */6 * * *"), "six fields, seconds first: \"0 17 */6 * * *\" is every six hours"),
+    key(
+        "probe.schedule",
+        Some("0 17 */6 * * *"),
+        "six fields, seconds first: \"0 17 */6 * * *\" is every six hours",
+    ),
 ];
 
 /// What every environment variable of ours begins with.

@@ -38,7 +38,9 @@ impl Layers {
         // Compose files pass variables that are not set as empty ones.
         let env = env.filter(|(name, value)| name.starts_with(PREFIX) && !value.is_empty());
         let mut env: BTreeMap<String, String> = env.collect();
-        let named = path.map(Path::to_owned).or_else(|| env.get(CONFIG_VARIABLE).map(PathBuf::from));
+        let named = path
+            .map(Path::to_owned)
+            .or_else(|| env.get(CONFIG_VARIABLE).map(PathBuf::from));
         env.remove(CONFIG_VARIABLE);
         let variables = layers.environment(env);
         let path = named.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
@@ -73,7 +75,9 @@ impl Layers {
     pub(super) fn file(&mut self, path: &Path, is_named: bool) -> String {
         match std::fs::read_to_string(path) {
             Ok(text) => text,
-            Err(error) if !is_named && error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) if !is_named && error.kind() == std::io::ErrorKind::NotFound => {
+                String::new()
+            }
             Err(error) => {
                 let fix = "Give --config or CALLSCOPE_CONFIG the path of a file that can be read";
                 let problem = format!("the file cannot be read: {error}. {fix}");
@@ -94,9 +98,14 @@ impl Layers {
                 }
             }
             kind if find(path).is_some() => {
-                self.values.insert(path.to_owned(), Value::new(Some(&origin), kind));
+                self.values
+                    .insert(path.to_owned(), Value::new(Some(&origin), kind));
             }
-            _ => self.faults.add(path, &origin, unknown(nearest(path).map(|key| key.name.to_owned()))),
+            _ => self.faults.add(
+                path,
+                &origin,
+                unknown(nearest(path).map(|key| key.name.to_owned())),
+            ),
         }
     }
 
@@ -117,7 +126,11 @@ impl Layers {
 
     /// Where the value of a key came from; empty for a default.
     pub(super) fn origin(&self, name: &str) -> String {
-        self.values.get(name).and_then(Value::origin).unwrap_or_default().to_owned()
+        self.values
+            .get(name)
+            .and_then(Value::origin)
+            .unwrap_or_default()
+            .to_owned()
     }
 
     fn is_from_environment(&self, name: &str) -> bool {
@@ -139,25 +152,49 @@ impl Layers {
     }
 
     /// Any value that is read from a text.
-    pub(super) fn parsed<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+    pub(super) fn parsed<T>(
+        &mut self,
+        name: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
         let text = self.text(name)?;
-        parse(text.trim()).map_err(|what| self.wrong(name, &what)).ok()
+        parse(text.trim())
+            .map_err(|what| self.wrong(name, &what))
+            .ok()
     }
 
     /// A list: in the file a list of texts, in the environment texts separated by commas or spaces.
-    pub(super) fn list<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
-        let kind = self.values.get(name).map_or(ValueKind::Nil, |value| value.kind.clone());
+    pub(super) fn list<T>(
+        &mut self,
+        name: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Vec<T> {
+        let kind = self
+            .values
+            .get(name)
+            .map_or(ValueKind::Nil, |value| value.kind.clone());
         let texts: Vec<String> = match kind {
             ValueKind::Nil => return Vec::new(),
-            ValueKind::String(text) => text.split([',', ' ', '\n', '\t']).map(ToOwned::to_owned).collect(),
-            ValueKind::Array(items) => items.into_iter().map(|item| item.into_string().unwrap_or_default()).collect(),
+            ValueKind::String(text) => text
+                .split([',', ' ', '\n', '\t'])
+                .map(ToOwned::to_owned)
+                .collect(),
+            ValueKind::Array(items) => items
+                .into_iter()
+                .map(|item| item.into_string().unwrap_or_default())
+                .collect(),
             _ => {
                 self.wrong(name, "a list of texts is needed");
                 return Vec::new();
             }
         };
-        let texts = texts.iter().map(|text| text.trim()).filter(|text| !text.is_empty());
-        texts.filter_map(|text| parse(text).map_err(|what| self.wrong(name, &what)).ok()).collect()
+        let texts = texts
+            .iter()
+            .map(|text| text.trim())
+            .filter(|text| !text.is_empty());
+        texts
+            .filter_map(|text| parse(text).map_err(|what| self.wrong(name, &what)).ok())
+            .collect()
     }
 
     /// A whole number within bounds.
@@ -194,7 +231,11 @@ impl Layers {
         let same_layer = self.is_from_environment(name) == self.is_from_environment(&file_key);
         if plain && file && same_layer {
             let origin = self.origin(name);
-            self.faults.add(name, &origin, format!("{name} and {file_key} are both set. Remove one of the two"));
+            self.faults.add(
+                name,
+                &origin,
+                format!("{name} and {file_key} are both set. Remove one of the two"),
+            );
             return None;
         }
         if file && (!plain || self.is_from_environment(&file_key)) {
@@ -215,10 +256,15 @@ impl Layers {
 
     fn secret_file(&mut self, name: &str) -> Option<Secret> {
         let path = self.text(name)?;
-        match std::fs::read_to_string(&path).map(|text| text.trim_end_matches(['\r', '\n']).to_owned()) {
+        match std::fs::read_to_string(&path)
+            .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
+        {
             Ok(text) if !text.is_empty() => return Some(Secret::new(text)),
             Ok(_) => self.wrong(name, &format!("the file {} is empty", quoted(&path))),
-            Err(error) => self.wrong(name, &format!("the file {} cannot be read: {error}", quoted(&path))),
+            Err(error) => self.wrong(
+                name,
+                &format!("the file {} cannot be read: {error}", quoted(&path)),
+            ),
         }
         None
     }
@@ -230,15 +276,20 @@ impl Layers {
 fn is_service_link(name: &str, value: &str) -> bool {
     let name = format!("_{name}");
     let number = |rest: &str| rest.starts_with(|first: char| first.is_ascii_digit());
-    let port = name.split_once("_PORT_").is_some_and(|(_, rest)| number(rest));
-    let service = name.ends_with("_SERVICE_HOST") || name.ends_with("_SERVICE_PORT") || name.contains("_SERVICE_PORT_");
+    let port = name
+        .split_once("_PORT_")
+        .is_some_and(|(_, rest)| number(rest));
+    let service = name.ends_with("_SERVICE_HOST")
+        || name.ends_with("_SERVICE_PORT")
+        || name.contains("_SERVICE_PORT_");
     service || port || (name.ends_with("_PORT") && value.contains("://"))
 }
 
 fn unknown(likely: Option<String>) -> String {
     match likely {
         Some(name) => format!("there is no such setting. Did you mean {name}?"),
-        None => "there is no such setting. Remove it; callscope.sample.toml lists all there are".to_owned(),
+        None => "there is no such setting. Remove it; callscope.sample.toml lists all there are"
+            .to_owned(),
     }
 }
 
@@ -249,9 +300,15 @@ fn merge(path: &str, text: &str, environment: &Environment) -> Result<Value, Con
             builder = builder.set_default(key.name, default)?;
         }
     }
-    let file = config::Config::builder().add_source(File::from_str(text, FileFormat::Toml)).build()?;
+    let file = config::Config::builder()
+        .add_source(File::from_str(text, FileFormat::Toml))
+        .build()?;
     let file = Environment(named(file.cache, path));
-    Ok(builder.add_source(file).add_source(environment.clone()).build()?.cache)
+    Ok(builder
+        .add_source(file)
+        .add_source(environment.clone())
+        .build()?
+        .cache)
 }
 
 /// The values of the file, each with the file as its origin: a text given to the parser has none.
@@ -273,6 +330,10 @@ fn named(root: Value, path: &str) -> Map<String, Value> {
 /// What the parser said, without the line of the file that it shows: there may be a secret in it.
 fn without_source(error: &ConfigError) -> String {
     let text = error.to_string();
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.contains('|') && !line.is_empty()).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.contains('|') && !line.is_empty())
+        .collect();
     format!("this is not TOML: {}", lines.join(", "))
 }

@@ -7,7 +7,8 @@ struct Scratch(PathBuf);
 
 impl Scratch {
     fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("callscope-config-{name}-{}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("callscope-config-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir_all(&path).unwrap();
         Self(path)
@@ -28,8 +29,12 @@ impl Drop for Scratch {
 
 /// An environment of our variables, named without their prefix, among others.
 fn env(pairs: &[(&str, &str)]) -> impl Iterator<Item = (String, String)> {
-    let ours = pairs.iter().map(|(name, value)| (format!("CALLSCOPE_{name}"), (*value).to_owned()));
-    ours.chain([("PATH".to_owned(), "/bin".to_owned())]).collect::<Vec<_>>().into_iter()
+    let ours = pairs
+        .iter()
+        .map(|(name, value)| (format!("CALLSCOPE_{name}"), (*value).to_owned()));
+    ours.chain([("PATH".to_owned(), "/bin".to_owned())])
+        .collect::<Vec<_>>()
+        .into_iter()
 }
 
 fn load(toml: &str, pairs: &[(&str, &str)]) -> Result<Config, Faults> {
@@ -56,11 +61,20 @@ fn nothing_configured_is_no_fault_and_has_the_defaults() {
     assert!(config.is_empty());
     assert_eq!(config.database_url.expose(), "sqlite://callscope.db");
     assert_eq!(config.bind.to_string(), "127.0.0.1:8080");
-    assert_eq!((config.mode, config.slot_policy, config.backfill), (Mode::Follow, SlotPolicy::IfPresent, true));
+    assert_eq!(
+        (config.mode, config.slot_policy, config.backfill),
+        (Mode::Follow, SlotPolicy::IfPresent, true)
+    );
     assert_eq!((config.backfill_days, config.public_url), (None, None));
-    assert_eq!((config.log.as_str(), config.poll_schedule.as_str()), ("info", "0 */5 * * * *"));
+    assert_eq!(
+        (config.log.as_str(), config.poll_schedule.as_str()),
+        ("info", "0 */5 * * * *")
+    );
     assert_eq!(config.max_response_bytes, 64 * 1024 * 1024);
-    assert_eq!(config.credentials_file, Path::new("callscope.credentials.json"));
+    assert_eq!(
+        config.credentials_file,
+        Path::new("callscope.credentials.json")
+    );
     assert_eq!(config.invites, Invites::default());
     assert_eq!(config.retention, Retention::default());
     assert!(config.rooms.is_empty() && config.peek_rooms.is_empty());
@@ -89,11 +103,20 @@ fn the_file_is_read_and_the_environment_wins() {
     assert_eq!(account.homeserver_url.as_str(), "https://env.example/base");
     assert_eq!(account.login, Login::Token(Secret::new("syt_file")));
     assert_eq!((config.backfill, config.backfill_days), (true, Some(7)));
-    assert_eq!(config.retention, Retention { events_days: Some(30), calls_days: None });
+    assert_eq!(
+        config.retention,
+        Retention {
+            events_days: Some(30),
+            calls_days: None
+        }
+    );
     assert_eq!(config.max_response_bytes, 5 * 1024 * 1024);
     let credentials = Path::new("/data/callscope.credentials.json");
     assert_eq!(config.credentials_file, credentials);
-    assert_eq!((config.mode, config.slot_policy), (Mode::Poll, SlotPolicy::Required));
+    assert_eq!(
+        (config.mode, config.slot_policy),
+        (Mode::Poll, SlotPolicy::Required)
+    );
 }
 
 #[test]
@@ -103,14 +126,19 @@ fn lists_are_lists_in_the_file_and_words_in_the_environment() {
         [invites]
         allow_users = ["@a:b.example"]
     "##;
-    let pairs =
-        [("PEEK_ROOMS", "!z, #p:b.example  #q:b.example"), ("INVITES_ALLOW_SERVERS", "b.example,c.example:8448")];
+    let pairs = [
+        ("PEEK_ROOMS", "!z, #p:b.example  #q:b.example"),
+        ("INVITES_ALLOW_SERVERS", "b.example,c.example:8448"),
+    ];
     let config = load(toml, &pairs).unwrap();
     assert_eq!(config.rooms[0].via, ["x.example", "y.example:8448"]);
     assert!(config.rooms[1].is_alias() && !config.rooms[0].is_alias());
     assert_eq!(config.peek_rooms.len(), 3);
     assert_eq!(config.invites.allow_users, ["@a:b.example"]);
-    assert_eq!(config.invites.allow_servers, ["b.example", "c.example:8448"]);
+    assert_eq!(
+        config.invites.allow_servers,
+        ["b.example", "c.example:8448"]
+    );
 }
 
 #[test]
@@ -162,12 +190,30 @@ fn an_account_is_whole_or_a_fault() {
     let account = load("", &[URL, USER, PASSWORD]).unwrap().account.unwrap();
     assert!(matches!(account.login, Login::Password { .. }));
     let cases = [
-        (vec![URL], "access_token (or CALLSCOPE_ACCESS_TOKEN): neither it nor user_id"),
-        (vec![TOKEN], "homeserver_url (or CALLSCOPE_HOMESERVER_URL): it is not set, but an account is"),
-        (vec![URL, USER], "password (or CALLSCOPE_PASSWORD): user_id is set, but no password"),
-        (vec![URL, PASSWORD], "user_id (or CALLSCOPE_USER_ID): a password is set, but not whose"),
-        (vec![URL, TOKEN, USER], "access_token (CALLSCOPE_ACCESS_TOKEN): it is set, and so is"),
-        (vec![URL, TOKEN, USER, PASSWORD], "access_token (CALLSCOPE_ACCESS_TOKEN): it is set, and"),
+        (
+            vec![URL],
+            "access_token (or CALLSCOPE_ACCESS_TOKEN): neither it nor user_id",
+        ),
+        (
+            vec![TOKEN],
+            "homeserver_url (or CALLSCOPE_HOMESERVER_URL): it is not set, but an account is",
+        ),
+        (
+            vec![URL, USER],
+            "password (or CALLSCOPE_PASSWORD): user_id is set, but no password",
+        ),
+        (
+            vec![URL, PASSWORD],
+            "user_id (or CALLSCOPE_USER_ID): a password is set, but not whose",
+        ),
+        (
+            vec![URL, TOKEN, USER],
+            "access_token (CALLSCOPE_ACCESS_TOKEN): it is set, and so is",
+        ),
+        (
+            vec![URL, TOKEN, USER, PASSWORD],
+            "access_token (CALLSCOPE_ACCESS_TOKEN): it is set, and",
+        ),
     ];
     for (pairs, start) in cases {
         let found = faults("", &pairs);
@@ -182,27 +228,52 @@ fn secrets_come_from_files_too() {
     let file = ("ACCESS_TOKEN_FILE", token.to_str().unwrap());
     let config = load("access_token = \"syt_plain\"", &[URL, file]).unwrap();
     let login = config.account.clone().unwrap().login;
-    assert_eq!(login, Login::Token(Secret::new("syt_from_file")), "the environment wins");
+    assert_eq!(
+        login,
+        Login::Token(Secret::new("syt_from_file")),
+        "the environment wins"
+    );
     assert!(!format!("{config:?}").contains("syt_"));
     let both = faults("", &[URL, file, TOKEN]);
-    assert!(both[0].contains("access_token and access_token_file are both set"), "{both:?}");
+    assert!(
+        both[0].contains("access_token and access_token_file are both set"),
+        "{both:?}"
+    );
     let empty = scratch.file("empty", "\n");
     let found = faults("", &[URL, ("ACCESS_TOKEN_FILE", empty.to_str().unwrap())]);
-    assert!(found.len() == 1 && found[0].contains("is empty"), "{found:?}");
+    assert!(
+        found.len() == 1 && found[0].contains("is empty"),
+        "{found:?}"
+    );
     let gone = faults("", &[URL, ("ACCESS_TOKEN_FILE", "/no/such/file")]);
-    assert!(gone.len() == 1 && gone[0].contains("cannot be read"), "{gone:?}");
+    assert!(
+        gone.len() == 1 && gone[0].contains("cannot be read"),
+        "{gone:?}"
+    );
 }
 
 #[test]
 fn no_fault_shows_a_secret() {
     let database = faults("", &[("DATABASE_URL", "mysql://u:hunter2@h/x")]).join("\n");
-    assert!(database.contains("does not begin with") && !database.contains("hunter2"), "{database}");
+    assert!(
+        database.contains("does not begin with") && !database.contains("hunter2"),
+        "{database}"
+    );
     let url = faults("", &[TOKEN, ("HOMESERVER_URL", "https://u:hunter2@h/")]).join("\n");
-    assert!(url.contains("carries a user") && !url.contains("hunter2"), "{url}");
+    assert!(
+        url.contains("carries a user") && !url.contains("hunter2"),
+        "{url}"
+    );
     let toml = "log = \"loud\"\naccess_token = syt_unquoted | \n";
     let broken = faults(toml, &[("BIND", "x")]).join("\n");
-    assert!(broken.contains("not TOML") && broken.contains("line 2"), "{broken}");
-    assert!(broken.contains("\nbind (CALLSCOPE_BIND)"), "what follows is checked too: {broken}");
+    assert!(
+        broken.contains("not TOML") && broken.contains("line 2"),
+        "{broken}"
+    );
+    assert!(
+        broken.contains("\nbind (CALLSCOPE_BIND)"),
+        "what follows is checked too: {broken}"
+    );
     assert!(!broken.contains("syt_"), "{broken}");
 }
 
@@ -229,14 +300,20 @@ fn the_sample_file_has_every_key_with_its_default_and_changes_nothing() {
         if let Some(name) = line.strip_prefix('[') {
             section = name.replace(']', ".");
         }
-        let Some((name, value)) = line.strip_prefix('#').and_then(|line| line.split_once(" = ")) else {
+        let Some((name, value)) = line
+            .strip_prefix('#')
+            .and_then(|line| line.split_once(" = "))
+        else {
             continue;
         };
         if name.starts_with(' ') {
             continue;
         }
         let name = format!("{section}{name}");
-        let key = KEYS.iter().find(|key| key.name == name).unwrap_or_else(|| panic!("{name} is not known"));
+        let key = KEYS
+            .iter()
+            .find(|key| key.name == name)
+            .unwrap_or_else(|| panic!("{name} is not known"));
         assert!(lines[at - 1].starts_with("# "), "{name} has no sentence");
         let value = value.trim_matches(['"', '[', ']']);
         assert_eq!(
@@ -254,26 +331,43 @@ fn the_sample_file_has_every_key_with_its_default_and_changes_nothing() {
 #[test]
 fn the_sample_with_everything_switched_on_is_understood() {
     let sample = include_str!("../../callscope.sample.toml");
-    let either = ["access_token", "access_token_file", "password_file", "database_url_file"];
+    let either = [
+        "access_token",
+        "access_token_file",
+        "password_file",
+        "database_url_file",
+    ];
     let on = |line: &str| match line.strip_prefix('#') {
         Some(rest) if rest.contains(" = ") && !rest.starts_with(' ') => {
             let name = rest.split(' ').next().unwrap_or_default();
-            if either.contains(&name) { line.to_owned() } else { rest.to_owned() }
+            if either.contains(&name) {
+                line.to_owned()
+            } else {
+                rest.to_owned()
+            }
         }
         _ => line.to_owned(),
     };
     let all: Vec<String> = sample.lines().map(on).collect();
     let config = load(&all.join("\n"), &[]).unwrap();
-    assert_eq!(config.account.unwrap().homeserver_url.as_str(), "https://matrix.example.org/");
+    assert_eq!(
+        config.account.unwrap().homeserver_url.as_str(),
+        "https://matrix.example.org/"
+    );
     assert_eq!(config.backfill_days, Some(365));
-    assert_eq!(config.retention, Retention { events_days: Some(90), calls_days: Some(365) });
+    assert_eq!(
+        config.retention,
+        Retention {
+            events_days: Some(90),
+            calls_days: Some(365)
+        }
+    );
 }
 
 #[test]
 fn environment_names_follow_one_rule_and_the_documented_ones_exist() {
     let names: Vec<String> = KEYS.iter().map(Key::env).collect();
-    let documented =
-        "HOMESERVER_URL ACCESS_TOKEN USER_ID PASSWORD ROOMS DATABASE_URL BIND LOG ACCESS_TOKEN_FILE PASSWORD_FILE MODE";
+    let documented = "HOMESERVER_URL ACCESS_TOKEN USER_ID PASSWORD ROOMS DATABASE_URL BIND LOG ACCESS_TOKEN_FILE PASSWORD_FILE MODE";
     for name in documented.split(' ') {
         assert!(names.contains(&format!("CALLSCOPE_{name}")), "{name}");
     }

@@ -24,7 +24,11 @@ pub enum Error {
     Refused(Box<Refusal>),
     /// An answer that Matrix does not allow: a web page, broken JSON, a missing field, a body that broke off.
     #[error("{asked}: the homeserver answered with something that is not Matrix: {why}")]
-    NotMatrix { asked: String, status: u16, why: String },
+    NotMatrix {
+        asked: String,
+        status: u16,
+        why: String,
+    },
     /// The answer was larger than we are ready to keep in memory; it was not read to its end.
     #[error("{asked}: the answer is larger than {} and was not read (max_response_mb)", size(*.limit))]
     TooLarge { asked: String, limit: usize },
@@ -82,9 +86,15 @@ impl Error {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Timeout { .. } | Self::NotMatrix { .. } | Self::TooLarge { .. } => true,
+            Self::Unreachable { .. }
+            | Self::Timeout { .. }
+            | Self::NotMatrix { .. }
+            | Self::TooLarge { .. } => true,
             Self::Refused(no) => {
-                no.status >= 500 || no.status == 429 || no.status == 408 || self.is("M_LIMIT_EXCEEDED")
+                no.status >= 500
+                    || no.status == 429
+                    || no.status == 408
+                    || self.is("M_LIMIT_EXCEEDED")
             }
             Self::Setup(_) | Self::Credentials { .. } => false,
         }
@@ -115,12 +125,16 @@ impl Error {
         if self.is("M_UNKNOWN_POS") {
             return true;
         }
-        let named = ["M_UNKNOWN", "M_INVALID_PARAM", "M_BAD_PARAM"].iter().any(|code| self.is(code));
+        let named = ["M_UNKNOWN", "M_INVALID_PARAM", "M_BAD_PARAM"]
+            .iter()
+            .any(|code| self.is(code));
         self.status() == Some(400)
             && named
             && self.refusal().is_some_and(|no| {
                 let words = no.message.to_lowercase();
-                ["token", "since", "'from'", "position"].iter().any(|word| words.contains(word))
+                ["token", "since", "'from'", "position"]
+                    .iter()
+                    .any(|word| words.contains(word))
             })
     }
 
@@ -129,7 +143,9 @@ impl Error {
     #[must_use]
     pub fn is_unknown_filter(&self) -> bool {
         matches!(self.status(), Some(400 | 404))
-            && self.refusal().is_some_and(|no| no.message.to_lowercase().contains("filter"))
+            && self
+                .refusal()
+                .is_some_and(|no| no.message.to_lowercase().contains("filter"))
     }
 
     /// Did the homeserver say that we may not?
@@ -171,13 +187,18 @@ impl Error {
     }
 
     fn is(&self, errcode: &str) -> bool {
-        self.refusal().is_some_and(|no| no.errcode.as_deref() == Some(errcode))
+        self.refusal()
+            .is_some_and(|no| no.errcode.as_deref() == Some(errcode))
     }
 }
 
 fn size(bytes: usize) -> String {
     const MIB: usize = 1024 * 1024;
-    if bytes >= MIB { format!("{} MiB", bytes / MIB) } else { format!("{bytes} bytes") }
+    if bytes >= MIB {
+        format!("{} MiB", bytes / MIB)
+    } else {
+        format!("{bytes} bytes")
+    }
 }
 
 #[cfg(test)]
@@ -218,13 +239,22 @@ mod tests {
         assert!(refused(429, "M_LIMIT_EXCEEDED", "").is_transient());
         assert!(!refused(403, "M_FORBIDDEN", "").is_transient());
         assert!(!refused(401, "M_UNKNOWN_TOKEN", "").is_transient());
-        assert!(Error::TooLarge { asked: String::new(), limit: 1 }.is_transient());
+        assert!(
+            Error::TooLarge {
+                asked: String::new(),
+                limit: 1
+            }
+            .is_transient()
+        );
         assert!(!Error::Setup(String::new()).is_transient());
     }
 
     #[test]
     fn a_refusal_reads_as_a_sentence() {
         let text = refused(403, "M_FORBIDDEN", "not in room").to_string();
-        assert_eq!(text, "GET /x: the homeserver does not allow it (403 M_FORBIDDEN: not in room)");
+        assert_eq!(
+            text,
+            "GET /x: the homeserver does not allow it (403 M_FORBIDDEN: not in room)"
+        );
     }
 }

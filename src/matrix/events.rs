@@ -19,7 +19,13 @@ const ANSWER_FREE: usize = 16 * 1024 * 1024;
 /// A longer part of an id is none.
 const PART_MAX: usize = 2 * 1024;
 /// What a stand-in keeps.
-const KEPT: [&str; 5] = ["event_id", "type", "sender", "state_key", "origin_server_ts"];
+const KEPT: [&str; 5] = [
+    "event_id",
+    "type",
+    "sender",
+    "state_key",
+    "origin_server_ts",
+];
 
 /// Even the stand-ins of an answer take too much memory: it is no answer of a homeserver that works.
 #[derive(Debug)]
@@ -38,7 +44,11 @@ pub(super) struct Events {
 impl Events {
     /// For an answer of `bytes` bytes.
     pub(super) fn of(bytes: usize) -> Self {
-        Self { budget: bytes.saturating_mul(RATIO).saturating_add(ANSWER_FREE), used: 0, stand_ins: 0 }
+        Self {
+            budget: bytes.saturating_mul(RATIO).saturating_add(ANSWER_FREE),
+            used: 0,
+            stand_ins: 0,
+        }
     }
 
     /// The events of a list; `None` when it is none.
@@ -49,12 +59,18 @@ impl Events {
     /// The events of a list whose type is one of [`TYPES`], or which have none: these are kept and counted.
     pub(super) fn list_of_types(&mut self, raw: &RawValue) -> Result<Option<Vec<Value>>, Full> {
         self.list_where(raw, |raw| {
-            let kind = fields(raw).and_then(|fields| text(fields.get("type")?)).unwrap_or_default();
+            let kind = fields(raw)
+                .and_then(|fields| text(fields.get("type")?))
+                .unwrap_or_default();
             kind.is_empty() || TYPES.contains(&kind.as_str())
         })
     }
 
-    fn list_where(&mut self, raw: &RawValue, wanted: impl Fn(&RawValue) -> bool) -> Result<Option<Vec<Value>>, Full> {
+    fn list_where(
+        &mut self,
+        raw: &RawValue,
+        wanted: impl Fn(&RawValue) -> bool,
+    ) -> Result<Option<Vec<Value>>, Full> {
         if !raw.get().starts_with('[') {
             return Ok(None);
         }
@@ -91,7 +107,11 @@ impl Events {
     /// Leaves a word in the log when there are stand-ins among the events.
     pub(super) fn tell(&self, asked: &str) {
         if self.stand_ins > 0 {
-            tracing::info!(asked, events = self.stand_ins, "events that are too large are kept without their content");
+            tracing::info!(
+                asked,
+                events = self.stand_ins,
+                "events that are too large are kept without their content"
+            );
         }
     }
 }
@@ -106,7 +126,9 @@ fn stand_in(raw: &RawValue) -> Value {
         let is_plain = part.len() <= PART_MAX && !part.starts_with(['{', '[']);
         is_plain.then(|| build(part).ok())?
     };
-    let kept = KEPT.iter().filter_map(|key| Some(((*key).to_owned(), part(&fields, key)?)));
+    let kept = KEPT
+        .iter()
+        .filter_map(|key| Some(((*key).to_owned(), part(&fields, key)?)));
     let mut event: Map<String, Value> = kept.collect();
     event.insert("content".to_owned(), "too_large".into());
     Value::Object(event)
@@ -145,7 +167,11 @@ mod tests {
             assert_eq!(read(&event(&content)), small, "{} bytes", content.len());
         }
         assert_eq!(read(&format!("\"{}\"", "x".repeat(EVENT_MAX))), "too_large");
-        let ids = format!("{{\"event_id\":\"{}\",\"sender\":[{}]}}", "x".repeat(EVENT_MAX), "1,".repeat(9_000) + "1");
+        let ids = format!(
+            "{{\"event_id\":\"{}\",\"sender\":[{}]}}",
+            "x".repeat(EVENT_MAX),
+            "1,".repeat(9_000) + "1"
+        );
         assert_eq!(read(&ids), json!({"content": "too_large"}));
     }
 
@@ -166,10 +192,19 @@ mod tests {
     #[test]
     fn of_a_state_only_what_is_asked_for_is_built() {
         let state = r#"[{"type":"m.room.power_levels"},{"type":"m.room.create"},{"type":7},{"a":1},null,{"type":""}]"#;
-        let kept = Events::of(state.len()).list_of_types(&raw(state)).unwrap().unwrap();
+        let kept = Events::of(state.len())
+            .list_of_types(&raw(state))
+            .unwrap()
+            .unwrap();
         assert_eq!(
             kept,
-            [json!({"type": "m.room.create"}), json!({"type": 7}), json!({"a": 1}), json!(null), json!({"type": ""})]
+            [
+                json!({"type": "m.room.create"}),
+                json!({"type": 7}),
+                json!({"a": 1}),
+                json!(null),
+                json!({"type": ""})
+            ]
         );
         assert!(Events::of(9).list(&raw("{}")).unwrap().is_none());
     }
@@ -195,12 +230,22 @@ mod tests {
             for content in [9_000, 100] {
                 let one = event(&format!("[{}1]", inner.repeat(content / inner.len())));
                 let list = format!("[{}{one}]", format!("{one},").repeat(600_000 / one.len()));
-                let mut events = Events { budget: list.len() * RATIO, ..Events::of(0) };
+                let mut events = Events {
+                    budget: list.len() * RATIO,
+                    ..Events::of(0)
+                };
                 let kept = events.list(&raw(&list)).unwrap().unwrap();
                 assert_eq!(kept.len(), 600_000 / one.len() + 1);
-                assert!(kept.iter().all(|event| event["event_id"] == "$1"), "{inner} {content}");
+                assert!(
+                    kept.iter().all(|event| event["event_id"] == "$1"),
+                    "{inner} {content}"
+                );
                 let bytes: usize = kept.iter().map(weight).sum();
-                assert!(bytes <= list.len() * RATIO * 3 / 2, "{bytes} bytes of {} of {inner} {content}", list.len());
+                assert!(
+                    bytes <= list.len() * RATIO * 3 / 2,
+                    "{bytes} bytes of {} of {inner} {content}",
+                    list.len()
+                );
             }
         }
     }

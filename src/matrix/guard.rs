@@ -45,8 +45,9 @@ const SPECIAL: [([u8; 4], u32); 15] = [
 ];
 
 fn is_public_v4(ip: Ipv4Addr) -> bool {
-    let within =
-        |(network, length): &([u8; 4], u32)| (ip.to_bits() ^ u32::from_be_bytes(*network)) >> (32 - length) == 0;
+    let within = |(network, length): &([u8; 4], u32)| {
+        (ip.to_bits() ^ u32::from_be_bytes(*network)) >> (32 - length) == 0
+    };
     !SPECIAL.iter().any(within)
 }
 
@@ -84,7 +85,10 @@ impl Resolve for Public {
 }
 
 fn only_public(found: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
-    found.filter(|address| is_public(address.ip())).take(ADDRESSES_MAX).collect()
+    found
+        .filter(|address| is_public(address.ip()))
+        .take(ADDRESSES_MAX)
+        .collect()
 }
 
 /// Every name is at one place: for tests, which have no Internet.
@@ -142,6 +146,10 @@ mod tests {
         let refused = Public.resolve("localhost".parse().unwrap()).await;
         assert!(refused.err().unwrap().is::<NotPublic>());
         let mixed = ["10.0.0.1:0", "1.1.1.1:0", "[::1]:0"].map(|text| text.parse().unwrap());
-        assert_eq!(only_public(mixed.into_iter()), ["1.1.1.1:0".parse().unwrap()], "one of each is one");
+        assert_eq!(
+            only_public(mixed.into_iter()),
+            ["1.1.1.1:0".parse().unwrap()],
+            "one of each is one"
+        );
     }
 }

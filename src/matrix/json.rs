@@ -62,8 +62,14 @@ pub(super) fn weight(value: &Value) -> usize {
             spare * size_of::<Value>() + list.iter().map(weight).sum::<usize>()
         }
         Value::Object(map) => {
-            let half_full = if map.len() <= MAP_BLOCK_FULL { MAP_BLOCK_FULL } else { MAP_BLOCK_FULL / 2 };
-            let entries = map.iter().map(|(key, value)| key.capacity() + TEXT_EXTRA + weight(value));
+            let half_full = if map.len() <= MAP_BLOCK_FULL {
+                MAP_BLOCK_FULL
+            } else {
+                MAP_BLOCK_FULL / 2
+            };
+            let entries = map
+                .iter()
+                .map(|(key, value)| key.capacity() + TEXT_EXTRA + weight(value));
             map.len().div_ceil(half_full) * MAP_BLOCK + entries.sum::<usize>()
         }
         _ => 0,
@@ -73,7 +79,9 @@ pub(super) fn weight(value: &Value) -> usize {
 
 /// Hands each value of a list over, one at a time, until `take` says no. `None` when it said so, or for what is no list.
 pub(super) fn each<'a>(raw: &'a RawValue, take: impl FnMut(&'a RawValue) -> bool) -> Option<()> {
-    serde_json::Deserializer::from_str(raw.get()).deserialize_seq(Each(take)).ok()
+    serde_json::Deserializer::from_str(raw.get())
+        .deserialize_seq(Each(take))
+        .ok()
 }
 
 struct Each<F>(F);
@@ -200,7 +208,11 @@ impl<'de> Visitor<'de> for PlainVisitor {
         let mut values = Map::new();
         while let Some((key, Plain(value))) = map.next_entry::<String, Plain>()? {
             // Renamed, so that nobody stumbles who reads it again from the store.
-            let key = if key.starts_with(RESERVED) { key.replacen('$', "\u{fffd}", 1) } else { key };
+            let key = if key.starts_with(RESERVED) {
+                key.replacen('$', "\u{fffd}", 1)
+            } else {
+                key
+            };
             values.insert(key, value);
         }
         Ok(Value::Object(values))
@@ -224,7 +236,15 @@ mod tests {
     #[test]
     fn a_strict_reader_is_strict_and_a_broken_end_is_told_apart() {
         let deep = "[".repeat(200) + &"]".repeat(200);
-        for text in [r#""\ud800""#, r#"{"\udc00":1}"#, "1e999", "{\"a\" 1}", "[1]]", "\"\u{1}\"", deep.as_str()] {
+        for text in [
+            r#""\ud800""#,
+            r#"{"\udc00":1}"#,
+            "1e999",
+            "{\"a\" 1}",
+            "[1]]",
+            "\"\u{1}\"",
+            deep.as_str(),
+        ] {
             assert!(!check(text).unwrap_err().is_eof(), "{text}");
         }
         assert!(check("{\"a\":[1").unwrap_err().is_eof());
@@ -236,8 +256,14 @@ mod tests {
         for inner in ["7", r#""[1,[2]]""#] {
             let text = format!("{{\"$serde_json::private::RawValue\":{inner}}}");
             let value = build(&text).unwrap();
-            assert_eq!(value["\u{fffd}serde_json::private::RawValue"].to_string(), inner);
-            assert_eq!(serde_json::from_str::<Value>(&value.to_string()).unwrap(), value);
+            assert_eq!(
+                value["\u{fffd}serde_json::private::RawValue"].to_string(),
+                inner
+            );
+            assert_eq!(
+                serde_json::from_str::<Value>(&value.to_string()).unwrap(),
+                value
+            );
         }
     }
 

@@ -29,7 +29,12 @@ impl Client {
     ///
     /// # Errors
     /// As every request; `is_forbidden` when user or password is wrong.
-    pub async fn login(&self, user_id: &str, password: &Secret, device_id: Option<&str>) -> Result<Credentials> {
+    pub async fn login(
+        &self,
+        user_id: &str,
+        password: &Secret,
+        device_id: Option<&str>,
+    ) -> Result<Credentials> {
         let mut body = json!({
             "type": "m.login.password",
             "identifier": {"type": "m.id.user", "user": user_id},
@@ -61,12 +66,16 @@ impl Client {
             self.use_credentials(kept);
             match self.whoami().await {
                 Ok(_) => return Ok(()),
-                Err(error) if error.is_revoked() => tracing::warn!("the kept token is no longer accepted; logging in"),
+                Err(error) if error.is_revoked() => {
+                    tracing::warn!("the kept token is no longer accepted; logging in")
+                }
                 Err(error) => return Err(error),
             }
         }
         let device = kept.map(|kept| kept.device_id);
-        self.login(user_id, password, device.as_deref()).await?.save(file)
+        self.login(user_id, password, device.as_deref())
+            .await?
+            .save(file)
     }
 
     /// Uses the token and the user id of an earlier login.
@@ -80,8 +89,14 @@ impl Client {
     /// # Errors
     /// As every request; `is_revoked` when the token is no longer valid.
     pub async fn whoami(&self) -> Result<Whoami> {
-        let answer = self.get(&["_matrix", "client", "v3", "account", "whoami"]).send().await?;
-        let whoami = Whoami { user_id: answer.text("user_id")?, device_id: answer.optional_text("device_id") };
+        let answer = self
+            .get(&["_matrix", "client", "v3", "account", "whoami"])
+            .send()
+            .await?;
+        let whoami = Whoami {
+            user_id: answer.text("user_id")?,
+            device_id: answer.optional_text("device_id"),
+        };
         self.set_user_id(&whoami.user_id);
         Ok(whoami)
     }
@@ -93,21 +108,30 @@ impl Credentials {
     /// # Errors
     /// It cannot be read, or is not what [`Credentials::save`] wrote.
     pub fn load(path: &Path) -> Result<Option<Self>> {
-        let fault = |why: String| Error::Credentials { path: path.to_owned(), why };
+        let fault = |why: String| Error::Credentials {
+            path: path.to_owned(),
+            why,
+        };
         let body = match std::fs::read(path) {
             Ok(body) => body,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(fault(format!("cannot be read: {error}"))),
         };
         let json: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        let text = |key: &str| json.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let text = |key: &str| {
+            json.get(key)
+                .and_then(Value::as_str)
+                .filter(|text| !text.is_empty())
+        };
         match (text("user_id"), text("device_id"), text("access_token")) {
             (Some(user_id), Some(device_id), Some(token)) => Ok(Some(Self {
                 user_id: user_id.to_owned(),
                 device_id: device_id.to_owned(),
                 access_token: Secret::new(token),
             })),
-            _ => Err(fault("is damaged; remove it and Callscope logs in anew".to_owned())),
+            _ => Err(fault(
+                "is damaged; remove it and Callscope logs in anew".to_owned(),
+            )),
         }
     }
 
@@ -121,8 +145,10 @@ impl Credentials {
             "device_id": self.device_id,
             "access_token": self.access_token.expose(),
         });
-        write_private(path, format!("{json}\n").as_bytes())
-            .map_err(|error| Error::Credentials { path: path.to_owned(), why: format!("cannot be written: {error}") })
+        write_private(path, format!("{json}\n").as_bytes()).map_err(|error| Error::Credentials {
+            path: path.to_owned(),
+            why: format!("cannot be written: {error}"),
+        })
     }
 }
 

@@ -21,11 +21,19 @@ impl Client {
     ///
     /// # Errors
     /// As every request; `is_forbidden` when the room is not ours to see, `is_unknown_position` for `from`.
-    pub async fn messages(&self, room_id: &str, from: Option<&str>, limit: u32) -> Result<MessagesPage> {
+    pub async fn messages(
+        &self,
+        room_id: &str,
+        from: Option<&str>,
+        limit: u32,
+    ) -> Result<MessagesPage> {
         let parts = ["_matrix", "client", "v3", "rooms", room_id, "messages"];
         let filter = json!({"types": TYPES, "lazy_load_members": false}).to_string();
-        let mut request =
-            self.get(&parts).query("dir", "b").query("limit", &limit.to_string()).query("filter", &filter);
+        let mut request = self
+            .get(&parts)
+            .query("dir", "b")
+            .query("limit", &limit.to_string())
+            .query("filter", &filter);
         if let Some(from) = from {
             request = request.query("from", from);
         }
@@ -33,7 +41,9 @@ impl Client {
         let fields = page.fields()?;
         let mut events = Events::of(page.text.len());
         let missing = || page.not_matrix("the list `chunk` is missing");
-        let chunk = events.list(fields.get("chunk").ok_or_else(missing)?).map_err(|full| page.full(full))?;
+        let chunk = events
+            .list(fields.get("chunk").ok_or_else(missing)?)
+            .map_err(|full| page.full(full))?;
         events.tell(&page.asked);
         let chunk = chunk.ok_or_else(missing)?;
         // A page that ends where it began would be asked for again for ever.
@@ -47,9 +57,15 @@ impl Client {
     /// # Errors
     /// As every request; `is_not_found` when it does not exist or we may not see it.
     pub async fn event(&self, room_id: &str, event_id: &str) -> Result<Value> {
-        let parts = ["_matrix", "client", "v3", "rooms", room_id, "event", event_id];
+        let parts = [
+            "_matrix", "client", "v3", "rooms", room_id, "event", event_id,
+        ];
         let page = self.get(&parts).send_for_page().await?;
-        let id = page.fields()?.get("event_id").and_then(|id| text(id)).filter(|id| !id.is_empty());
+        let id = page
+            .fields()?
+            .get("event_id")
+            .and_then(|id| text(id))
+            .filter(|id| !id.is_empty());
         id.ok_or_else(|| page.not_matrix("`event_id` is missing"))?;
         Ok(Events::of(page.text.len()).event(page.raw()?))
     }
@@ -64,7 +80,10 @@ mod tests {
     async fn a_page_may_be_empty_and_the_last_one_has_no_end() {
         let stub = Stub::start(vec![
             json_reply(200, &json!({"chunk": [], "start": "t0", "end": "t1"})),
-            json_reply(200, &json!({"chunk": [{"event_id": "$1"}], "start": "t1", "end": "t1"})),
+            json_reply(
+                200,
+                &json!({"chunk": [{"event_id": "$1"}], "start": "t1", "end": "t1"}),
+            ),
             json_reply(200, &json!({"chunk": [7]})),
             json_reply(200, &json!({})),
         ]);
@@ -73,30 +92,66 @@ mod tests {
         assert_eq!((first.chunk.len(), first.end.as_deref()), (0, Some("t1")));
         let second = client.messages("!r:x", Some("t1"), 100).await.unwrap();
         assert_eq!((second.chunk.len(), second.end), (1, None));
-        assert_eq!(client.messages("!r:x", None, 5).await.unwrap().chunk, [json!(7)]);
-        assert!(client.messages("!r:x", None, 5).await.unwrap_err().is_transient());
+        assert_eq!(
+            client.messages("!r:x", None, 5).await.unwrap().chunk,
+            [json!(7)]
+        );
+        assert!(
+            client
+                .messages("!r:x", None, 5)
+                .await
+                .unwrap_err()
+                .is_transient()
+        );
         let asked = stub.requests();
-        assert!(asked[0].contains("dir=b&limit=100&filter=%7B") && !asked[0].contains("&from="), "{}", asked[0]);
-        assert!(asked[0].contains("org.matrix.msc3401.call.member") && asked[1].contains("&from=t1 "));
+        assert!(
+            asked[0].contains("dir=b&limit=100&filter=%7B") && !asked[0].contains("&from="),
+            "{}",
+            asked[0]
+        );
+        assert!(
+            asked[0].contains("org.matrix.msc3401.call.member") && asked[1].contains("&from=t1 ")
+        );
     }
 
     #[tokio::test]
     async fn what_is_too_large_comes_without_its_content() {
         let event = |content: serde_json::Value| json!({"event_id": "$1", "content": content});
         let large = event(vec![json!({"a": 1}); 9_000].into());
-        let answers = vec![json_reply(200, &json!({"chunk": [large]})), json_reply(200, &large)];
+        let answers = vec![
+            json_reply(200, &json!({"chunk": [large]})),
+            json_reply(200, &large),
+        ];
         let stub = Stub::start(answers);
-        assert_eq!(stub.client().messages("!r:x", None, 9).await.unwrap().chunk, [event("too_large".into())]);
-        assert_eq!(stub.client().event("!r:x", "$1").await.unwrap(), event("too_large".into()));
+        assert_eq!(
+            stub.client().messages("!r:x", None, 9).await.unwrap().chunk,
+            [event("too_large".into())]
+        );
+        assert_eq!(
+            stub.client().event("!r:x", "$1").await.unwrap(),
+            event("too_large".into())
+        );
     }
 
     #[tokio::test]
     async fn event_ids_with_slashes_stay_one_part_of_the_path() {
-        let stub = Stub::start(vec![json_reply(200, &json!({"event_id": "$a/b+c=?"})), json_reply(200, &json!({}))]);
+        let stub = Stub::start(vec![
+            json_reply(200, &json!({"event_id": "$a/b+c=?"})),
+            json_reply(200, &json!({})),
+        ]);
         let client = stub.client();
-        assert_eq!(client.event("!r/x:h", "$a/b+c=?").await.unwrap()["event_id"], "$a/b+c=?");
-        assert!(client.event("!r:h", "$b").await.is_err(), "an event without an id is none");
+        assert_eq!(
+            client.event("!r/x:h", "$a/b+c=?").await.unwrap()["event_id"],
+            "$a/b+c=?"
+        );
+        assert!(
+            client.event("!r:h", "$b").await.is_err(),
+            "an event without an id is none"
+        );
         let asked = stub.requests().remove(0);
-        assert!(asked.starts_with("GET /_matrix/client/v3/rooms/!r%2Fx:h/event/$a%2Fb%2Bc%3D%3F HTTP"), "{asked}");
+        assert!(
+            asked.starts_with("GET /_matrix/client/v3/rooms/!r%2Fx:h/event/$a%2Fb%2Bc%3D%3F HTTP"),
+            "{asked}"
+        );
     }
 }

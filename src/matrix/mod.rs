@@ -98,8 +98,16 @@ impl Client {
         }
         let http = http_client(&settings)?;
         let (token, user_id) = (RwLock::default(), RwLock::default());
-        let inner = Inner { settings, http, token, user_id, requests: AtomicU64::new(0) };
-        Ok(Self { inner: Arc::new(inner) })
+        let inner = Inner {
+            settings,
+            http,
+            token,
+            user_id,
+            requests: AtomicU64::new(0),
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
 
     /// The client with an access token to send.
@@ -111,13 +119,21 @@ impl Client {
 
     /// Replaces the access token of this client and of all its clones, for example after a new login.
     pub fn set_token(&self, token: Option<Secret>) {
-        *self.inner.token.write().unwrap_or_else(PoisonError::into_inner) = token;
+        *self
+            .inner
+            .token
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = token;
     }
 
     /// Our own user id, once `whoami` or a login told it.
     #[must_use]
     pub fn user_id(&self) -> Option<String> {
-        self.inner.user_id.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.inner
+            .user_id
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// How many requests were sent so far, by this client and its clones.
@@ -133,11 +149,19 @@ impl Client {
     }
 
     fn token(&self) -> Option<Secret> {
-        self.inner.token.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.inner
+            .token
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn set_user_id(&self, user_id: &str) {
-        *self.inner.user_id.write().unwrap_or_else(PoisonError::into_inner) = Some(user_id.to_owned());
+        *self
+            .inner
+            .user_id
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Some(user_id.to_owned());
     }
 
     fn http(&self) -> &reqwest::Client {
@@ -150,12 +174,13 @@ impl Client {
 }
 
 fn http_client(settings: &Settings) -> Result<reqwest::Client> {
-    let redirect =
-        reqwest::redirect::Policy::custom(
-            |attempt| {
-                if may_follow(&attempt) { attempt.follow() } else { attempt.stop() }
-            },
-        );
+    let redirect = reqwest::redirect::Policy::custom(|attempt| {
+        if may_follow(&attempt) {
+            attempt.follow()
+        } else {
+            attempt.stop()
+        }
+    });
     reqwest::Client::builder()
         .user_agent(&settings.user_agent)
         .connect_timeout(CONNECT_TIMEOUT)

@@ -23,7 +23,11 @@ const BODY_MAX: usize = 64 * 1024;
 const FOCI_MAX: usize = 16;
 const URL_MAX: usize = 500;
 /// The names of the list of transports, the specified one first (MSC4158 and its drafts).
-const FOCI: [&str; 3] = ["m.rtc_foci", "org.matrix.msc4158.rtc_foci", "org.matrix.msc4143.rtc_foci"];
+const FOCI: [&str; 3] = [
+    "m.rtc_foci",
+    "org.matrix.msc4158.rtc_foci",
+    "org.matrix.msc4143.rtc_foci",
+];
 
 /// What became of one question.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,8 +86,13 @@ impl Prober {
     /// # Errors
     /// The TLS set-up of this machine failed.
     pub fn new() -> Result<Self> {
-        let builder = reqwest::Client::builder().dns_resolver(Arc::new(Public)).https_only(true);
-        Ok(Self { http: built(builder)?, towards: None })
+        let builder = reqwest::Client::builder()
+            .dns_resolver(Arc::new(Public))
+            .https_only(true);
+        Ok(Self {
+            http: built(builder)?,
+            towards: None,
+        })
     }
 
     /// One that finds every name at this place, and asks without TLS: for tests. No setting leads here.
@@ -92,7 +101,10 @@ impl Prober {
     /// As [`Self::new`].
     pub fn towards(place: SocketAddr) -> Result<Self> {
         let builder = reqwest::Client::builder().dns_resolver(Arc::new(Towards(place)));
-        Ok(Self { http: built(builder)?, towards: Some(place) })
+        Ok(Self {
+            http: built(builder)?,
+            towards: Some(place),
+        })
     }
 
     /// Asks a server by its name for its well-known document, and at the address that this gives for its versions.
@@ -101,16 +113,31 @@ impl Prober {
         let host = ruma::ServerName::parse(name).map(|name| name.host().to_owned());
         let Ok(host) = host else {
             let why = || "it is not the name of a server".to_owned();
-            return Server { well_known: Asked::Refused(why()), versions: Asked::Refused(why()) };
+            return Server {
+                well_known: Asked::Refused(why()),
+                versions: Asked::Refused(why()),
+            };
         };
         let root = format!("https://{host}");
-        let well_known = self.json(&root, ".well-known/matrix/client").await.and_then(|json| published(&json));
+        let well_known = self
+            .json(&root, ".well-known/matrix/client")
+            .await
+            .and_then(|json| published(&json));
         let base = match &well_known {
-            Asked::Said(Published { homeserver_url: Some(url), .. }) => url.clone(),
+            Asked::Said(Published {
+                homeserver_url: Some(url),
+                ..
+            }) => url.clone(),
             _ => root,
         };
-        let versions = self.json(&base, "_matrix/client/versions").await.and_then(|json| features(&json));
-        Server { well_known, versions }
+        let versions = self
+            .json(&base, "_matrix/client/versions")
+            .await
+            .and_then(|json| features(&json));
+        Server {
+            well_known,
+            versions,
+        }
     }
 
     /// Asks the service of an SFU for its health. Some proxies pass on only `/sfu/get`: then whether that is there.
@@ -119,15 +146,19 @@ impl Prober {
         let took = |()| u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let health = match self.ask(Method::GET, service_url, "healthz").await {
             Ok((status, _)) if status.is_success() => Asked::Said(()),
-            Ok((StatusCode::NOT_FOUND, _)) => match self.ask(Method::OPTIONS, service_url, "sfu/get").await {
-                Ok((status, _)) if status.is_success() => Asked::Said(()),
-                Ok(_) => Asked::Missing,
-                Err(fault) => fault.asked(),
-            },
+            Ok((StatusCode::NOT_FOUND, _)) => {
+                match self.ask(Method::OPTIONS, service_url, "sfu/get").await {
+                    Ok((status, _)) if status.is_success() => Asked::Said(()),
+                    Ok(_) => Asked::Missing,
+                    Err(fault) => fault.asked(),
+                }
+            }
             Ok((status, _)) => Asked::Failed(format!("it answered {status}")),
             Err(fault) => fault.asked(),
         };
-        Sfu { health: health.map(took) }
+        Sfu {
+            health: health.map(took),
+        }
     }
 
     async fn json(&self, base: &str, path: &str) -> Asked<Value> {
@@ -143,10 +174,20 @@ impl Prober {
     }
 
     /// One request; the status and at most so much of the body.
-    async fn ask(&self, method: Method, base: &str, path: &str) -> std::result::Result<(StatusCode, Vec<u8>), Fault> {
+    async fn ask(
+        &self,
+        method: Method,
+        base: &str,
+        path: &str,
+    ) -> std::result::Result<(StatusCode, Vec<u8>), Fault> {
         let url = self.url(base, path)?;
         tracing::debug!("probing {method} {url}");
-        let mut response = self.http.request(method, url).send().await.map_err(Fault::of)?;
+        let mut response = self
+            .http
+            .request(method, url)
+            .send()
+            .await
+            .map_err(Fault::of)?;
         let mut body = Vec::new();
         while let Some(piece) = response.chunk().await.map_err(Fault::of)? {
             if body.len() + piece.len() > BODY_MAX {
@@ -163,7 +204,8 @@ impl Prober {
         let refused = |why: &str| Fault::Refused(why.to_owned());
         let mut url = Url::parse(base).map_err(|_| refused("it is no web address"))?;
         if let Some(place) = self.towards {
-            url = Url::parse(&format!("http://{place}{}", url.path())).map_err(|_| refused("it is no web address"))?;
+            url = Url::parse(&format!("http://{place}{}", url.path()))
+                .map_err(|_| refused("it is no web address"))?;
         } else if url.scheme() != "https" {
             return Err(refused("it is no https address"));
         }
@@ -226,7 +268,11 @@ impl Fault {
                 None => break,
             }
         }
-        let why = if timed_out { "no answer in time".to_owned() } else { one_line(&cause.to_string(), 200) };
+        let why = if timed_out {
+            "no answer in time".to_owned()
+        } else {
+            one_line(&cause.to_string(), 200)
+        };
         Self::Failed(why)
     }
 
@@ -258,11 +304,27 @@ fn published(json: &Value) -> Asked<Published> {
         return Asked::Failed("its well-known document is no object".to_owned());
     }
     let short = |text: &&str| text.len() <= URL_MAX;
-    let foci = FOCI.iter().find_map(|name| json.get(*name)?.as_array()).into_iter().flatten();
-    let of = |focus: &Value| focus.get("livekit_service_url")?.as_str().filter(short).map(normalise);
-    let homeserver_url = json.pointer("/m.homeserver/base_url").and_then(Value::as_str).filter(short);
+    let foci = FOCI
+        .iter()
+        .find_map(|name| json.get(*name)?.as_array())
+        .into_iter()
+        .flatten();
+    let of = |focus: &Value| {
+        focus
+            .get("livekit_service_url")?
+            .as_str()
+            .filter(short)
+            .map(normalise)
+    };
+    let homeserver_url = json
+        .pointer("/m.homeserver/base_url")
+        .and_then(Value::as_str)
+        .filter(short);
     let sfus = foci.filter_map(of).take(FOCI_MAX).collect();
-    Asked::Said(Published { homeserver_url: homeserver_url.map(ToOwned::to_owned), sfus })
+    Asked::Said(Published {
+        homeserver_url: homeserver_url.map(ToOwned::to_owned),
+        sfus,
+    })
 }
 
 fn features(json: &Value) -> Asked<Features> {
@@ -270,8 +332,11 @@ fn features(json: &Value) -> Asked<Features> {
         return Asked::Failed("its answer names no versions".to_owned());
     }
     let has = |msc: &str| {
-        let flag = |suffix: &str| json.pointer(&format!("/unstable_features/org.matrix.{msc}{suffix}"));
-        ["", ".stable"].iter().any(|suffix| flag(suffix) == Some(&Value::Bool(true)))
+        let flag =
+            |suffix: &str| json.pointer(&format!("/unstable_features/org.matrix.{msc}{suffix}"));
+        ["", ".stable"]
+            .iter()
+            .any(|suffix| flag(suffix) == Some(&Value::Bool(true)))
     };
     Asked::Said(Features {
         delayed_events: has("msc4140"),

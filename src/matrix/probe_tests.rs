@@ -19,12 +19,27 @@ async fn a_server_is_asked_for_what_it_publishes_and_what_it_can_do() {
     let server = towards(&stub).server("a.example:8448").await;
     let homeserver_url = Some("https://matrix.a.example/".to_owned());
     let sfus = vec!["https://sfu.a.example/jwt".to_owned()];
-    assert_eq!(server.well_known, Asked::Said(Published { homeserver_url, sfus }));
-    let features = Features { delayed_events: true, ..Features::default() };
+    assert_eq!(
+        server.well_known,
+        Asked::Said(Published {
+            homeserver_url,
+            sfus
+        })
+    );
+    let features = Features {
+        delayed_events: true,
+        ..Features::default()
+    };
     assert_eq!(server.versions, Asked::Said(features));
     let asked = stub.requests();
-    assert!(asked[0].starts_with("GET /.well-known/matrix/client HTTP"), "{asked:?}");
-    assert!(asked[1].starts_with("GET /_matrix/client/versions HTTP"), "{asked:?}");
+    assert!(
+        asked[0].starts_with("GET /.well-known/matrix/client HTTP"),
+        "{asked:?}"
+    );
+    assert!(
+        asked[1].starts_with("GET /_matrix/client/versions HTTP"),
+        "{asked:?}"
+    );
     assert!(!asked.concat().to_lowercase().contains("authorization"));
 }
 
@@ -32,21 +47,40 @@ async fn a_server_is_asked_for_what_it_publishes_and_what_it_can_do() {
 async fn what_is_wrong_with_an_answer_is_said() {
     for (answer, want) in [
         (reply(404, "text/html", "no"), Asked::Missing),
-        (reply(502, "text/html", "no"), Asked::Failed("it answered 502 Bad Gateway".to_owned())),
-        (reply(200, "text/html", "<h1>"), Asked::Failed("its answer is no JSON".to_owned())),
-        (json_reply(200, &json!([])), Asked::Failed("its well-known document is no object".to_owned())),
+        (
+            reply(502, "text/html", "no"),
+            Asked::Failed("it answered 502 Bad Gateway".to_owned()),
+        ),
+        (
+            reply(200, "text/html", "<h1>"),
+            Asked::Failed("its answer is no JSON".to_owned()),
+        ),
+        (
+            json_reply(200, &json!([])),
+            Asked::Failed("its well-known document is no object".to_owned()),
+        ),
         (
             reply(200, "application/json", &"x".repeat(BODY_MAX + 1)),
             Asked::Failed("its answer is too large".to_owned()),
         ),
-        (Reply::Endless, Asked::Failed("its answer is too large".to_owned())),
+        (
+            Reply::Endless,
+            Asked::Failed("its answer is too large".to_owned()),
+        ),
         // Redirects lead wherever a stranger wants.
-        (reply_with(302, "Location: http://127.0.0.1:1/\r\n", ""), Asked::Failed("it answered 302 Found".to_owned())),
+        (
+            reply_with(302, "Location: http://127.0.0.1:1/\r\n", ""),
+            Asked::Failed("it answered 302 Found".to_owned()),
+        ),
     ] {
         let stub = Stub::start(vec![answer, reply(404, "text/plain", "")]);
         let server = towards(&stub).server("a.example").await;
         assert_eq!(server.well_known, want);
-        assert_eq!(server.versions, Asked::Missing, "the name itself is asked then");
+        assert_eq!(
+            server.versions,
+            Asked::Missing,
+            "the name itself is asked then"
+        );
     }
 }
 
@@ -56,19 +90,35 @@ async fn an_sfu_is_well_when_it_says_so_or_its_door_is_there() {
     let none = || reply(404, "text/plain", "");
     for (answers, well, requests) in [
         (vec![ok()], true, vec!["GET /jwt/healthz "]),
-        (vec![none(), ok()], true, vec!["GET /jwt/healthz ", "OPTIONS /jwt/sfu/get "]),
+        (
+            vec![none(), ok()],
+            true,
+            vec!["GET /jwt/healthz ", "OPTIONS /jwt/sfu/get "],
+        ),
     ] {
         let stub = Stub::start(answers);
         let sfu = towards(&stub).sfu("https://sfu.example/jwt/?x=1#y").await;
         assert_eq!(matches!(sfu.health, Asked::Said(_)), well, "{sfu:?}");
         let asked = stub.requests();
-        assert!(asked.iter().zip(requests).all(|(asked, want)| asked.starts_with(want)), "{asked:?}");
+        assert!(
+            asked
+                .iter()
+                .zip(requests)
+                .all(|(asked, want)| asked.starts_with(want)),
+            "{asked:?}"
+        );
     }
     let stub = Stub::start(vec![none(), reply(405, "text/plain", "")]);
-    assert_eq!(towards(&stub).sfu("https://sfu.example/jwt").await.health, Asked::Missing);
+    assert_eq!(
+        towards(&stub).sfu("https://sfu.example/jwt").await.health,
+        Asked::Missing
+    );
     let stub = Stub::start(vec![reply(503, "text/plain", "")]);
     let health = towards(&stub).sfu("https://sfu.example").await.health;
-    assert_eq!(health, Asked::Failed("it answered 503 Service Unavailable".to_owned()));
+    assert_eq!(
+        health,
+        Asked::Failed("it answered 503 Service Unavailable".to_owned())
+    );
 }
 
 #[test]
@@ -93,7 +143,9 @@ fn addresses_inside_are_not_asked_however_they_are_written() {
         "https://0",
         "https://100.64.0.1",
     ] {
-        let Err(Fault::Refused(why)) = prober.url(base, "healthz") else { panic!("{base} would be asked") };
+        let Err(Fault::Refused(why)) = prober.url(base, "healthz") else {
+            panic!("{base} would be asked")
+        };
         assert_eq!(why, "it leads to an address that is not public", "{base}");
     }
     for (base, why) in [
@@ -102,13 +154,20 @@ fn addresses_inside_are_not_asked_however_they_are_written() {
         ("javascript:alert(1)", "it is no https address"),
         ("sfu.example/jwt", "it is no web address"),
         ("https://user:secret@sfu.example", "it carries a user"),
-        ("https://sfu.example:22", "its port is one of other services"),
+        (
+            "https://sfu.example:22",
+            "its port is one of other services",
+        ),
         ("https://[fe80::1%25eth0]", "it is no web address"),
     ] {
-        let Err(Fault::Refused(said)) = prober.url(base, "healthz") else { panic!("{base} would be asked") };
+        let Err(Fault::Refused(said)) = prober.url(base, "healthz") else {
+            panic!("{base} would be asked")
+        };
         assert_eq!(said, why, "{base}");
     }
-    let url = prober.url("https://sfu.example:8443/jwt//?a=b", "healthz").unwrap();
+    let url = prober
+        .url("https://sfu.example:8443/jwt//?a=b", "healthz")
+        .unwrap();
     assert_eq!(url.as_str(), "https://sfu.example:8443/jwt/healthz");
 }
 
@@ -118,11 +177,23 @@ async fn a_name_that_leads_inside_is_refused_and_not_connected_to() {
     let port = stub.url.rsplit_once(':').unwrap().1;
     let prober = Prober::new().unwrap();
     let sfu = prober.sfu(&format!("https://localhost:{port}/jwt")).await;
-    assert_eq!(sfu.health, Asked::Refused("it leads to an address that is not public".to_owned()));
+    assert_eq!(
+        sfu.health,
+        Asked::Refused("it leads to an address that is not public".to_owned())
+    );
     let server = prober.server("localhost").await;
-    assert_eq!(server.well_known, Asked::Refused("it leads to an address that is not public".to_owned()));
+    assert_eq!(
+        server.well_known,
+        Asked::Refused("it leads to an address that is not public".to_owned())
+    );
     let server = prober.server("[::1]:8448").await;
-    assert_eq!(server.well_known, Asked::Refused("it leads to an address that is not public".to_owned()));
-    assert!(matches!(prober.server("no name/at all").await.well_known, Asked::Refused(_)));
+    assert_eq!(
+        server.well_known,
+        Asked::Refused("it leads to an address that is not public".to_owned())
+    );
+    assert!(matches!(
+        prober.server("no name/at all").await.well_known,
+        Asked::Refused(_)
+    ));
     assert!(stub.requests().is_empty());
 }

@@ -13,7 +13,11 @@ const NO_CHARACTER: &str = "\u{fffd}";
 #[must_use]
 pub fn repair(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
-    let mut scan = Scan { rest: &text, out: String::with_capacity(text.len()), depth: 0 };
+    let mut scan = Scan {
+        rest: &text,
+        out: String::with_capacity(text.len()),
+        depth: 0,
+    };
     while let Some(next) = scan.rest.bytes().next() {
         match next {
             b'"' => scan.string(),
@@ -113,10 +117,20 @@ impl Scan<'_> {
 
     fn number(&mut self) {
         let is_part = |byte: u8| byte.is_ascii_digit() || b"+-.eE".contains(&byte);
-        let length = self.rest.bytes().position(|byte| !is_part(byte)).unwrap_or(self.rest.len());
-        let infinite = self.rest[..length].parse::<f64>().is_ok_and(f64::is_infinite);
+        let length = self
+            .rest
+            .bytes()
+            .position(|byte| !is_part(byte))
+            .unwrap_or(self.rest.len());
+        let infinite = self.rest[..length]
+            .parse::<f64>()
+            .is_ok_and(f64::is_infinite);
         if infinite {
-            self.out.push_str(if self.rest.starts_with('-') { "-1e308" } else { "1e308" });
+            self.out.push_str(if self.rest.starts_with('-') {
+                "-1e308"
+            } else {
+                "1e308"
+            });
             self.skip(length);
         } else {
             self.copy(length);
@@ -137,7 +151,10 @@ mod tests {
     use serde_json::{Value, json};
 
     fn read(text: &str) -> Value {
-        assert!(serde_json::from_str::<Value>(text).is_err(), "the strict reader takes {text}");
+        assert!(
+            serde_json::from_str::<Value>(text).is_err(),
+            "the strict reader takes {text}"
+        );
         serde_json::from_str(&repair(text.as_bytes())).unwrap()
     }
 
@@ -149,12 +166,19 @@ mod tests {
         );
         assert_eq!(read("[\"a\u{1}b\"]"), json!(["a\u{fffd}b"]));
         let digits = "9".repeat(400);
-        assert_eq!(read(&format!("[{digits}, -{digits}, 1e999]")), json!([1e308, -1e308, 1e308]));
+        assert_eq!(
+            read(&format!("[{digits}, -{digits}, 1e999]")),
+            json!([1e308, -1e308, 1e308])
+        );
     }
 
     #[test]
     fn what_is_nested_too_deep_becomes_null_and_what_follows_is_kept() {
-        let deep = format!("{{\"deep\":{}\"]}}\\\"[\"{},\"next\":2}}", "[".repeat(500), "]".repeat(500));
+        let deep = format!(
+            "{{\"deep\":{}\"]}}\\\"[\"{},\"next\":2}}",
+            "[".repeat(500),
+            "]".repeat(500)
+        );
         let value = read(&deep);
         assert_eq!(value["next"], 2);
         let mut inner = &value["deep"];
@@ -167,7 +191,10 @@ mod tests {
     #[test]
     fn bytes_that_are_not_utf8_become_readable() {
         let repaired = repair(b"[\"a\xffb\"]");
-        assert_eq!(serde_json::from_str::<Value>(&repaired).unwrap(), json!(["a\u{fffd}b"]));
+        assert_eq!(
+            serde_json::from_str::<Value>(&repaired).unwrap(),
+            json!(["a\u{fffd}b"])
+        );
     }
 
     proptest! {

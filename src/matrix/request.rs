@@ -62,7 +62,15 @@ impl Client {
         }
         url.set_path(&path);
         let timeout = self.settings().request_timeout;
-        Request { client: self, method, url, body, timeout, with_token: true, hidden: None }
+        Request {
+            client: self,
+            method,
+            url,
+            body,
+            timeout,
+            with_token: true,
+            hidden: None,
+        }
     }
 }
 
@@ -127,13 +135,17 @@ impl Request<'_> {
             return Page::read(self.asked(), status.as_u16(), body);
         }
         let wait = retry_after_header(&response);
-        let body = self.body_of(response, ERROR_BODY_MAX.min(limit), false).await?;
+        let body = self
+            .body_of(response, ERROR_BODY_MAX.min(limit), false)
+            .await?;
         Err(self.refused(status, wait, &body, token.as_ref()))
     }
 
     fn build(&self, token: Option<&Secret>) -> RequestBuilder {
         let http = self.client.http();
-        let mut builder = http.request(self.method.clone(), self.url.clone()).timeout(self.timeout);
+        let mut builder = http
+            .request(self.method.clone(), self.url.clone())
+            .timeout(self.timeout);
         if let Some(token) = token {
             builder = builder.bearer_auth(token.expose());
         }
@@ -146,13 +158,20 @@ impl Request<'_> {
     /// Reads the (decompressed) body piece by piece and never keeps more than `limit` bytes.
     async fn body_of(&self, mut response: Response, limit: usize, whole: bool) -> Result<Vec<u8>> {
         let status = response.status().as_u16();
-        let too_large = || Error::TooLarge { asked: self.asked(), limit };
+        let too_large = || Error::TooLarge {
+            asked: self.asked(),
+            limit,
+        };
         let announced = response.content_length().unwrap_or(0);
         if whole && announced > limit as u64 {
             return Err(too_large());
         }
         let mut body = Vec::new();
-        while let Some(piece) = response.chunk().await.map_err(|error| self.lost(error, Some((status, body.len()))))? {
+        while let Some(piece) = response
+            .chunk()
+            .await
+            .map_err(|error| self.lost(error, Some((status, body.len()))))?
+        {
             if body.len() + piece.len() > limit {
                 if whole {
                     return Err(too_large());
@@ -168,54 +187,96 @@ impl Request<'_> {
     fn lost(&self, error: reqwest::Error, begun: Option<(u16, usize)>) -> Error {
         let asked = self.asked();
         if error.is_builder() {
-            return Error::Setup(format!("{asked}: the request cannot be sent: {}", deepest(error)));
+            return Error::Setup(format!(
+                "{asked}: the request cannot be sent: {}",
+                deepest(error)
+            ));
         }
         if error.is_connect() && error.is_timeout() {
-            return Error::Unreachable { asked, why: "no connection in time".to_owned() };
+            return Error::Unreachable {
+                asked,
+                why: "no connection in time".to_owned(),
+            };
         }
         if error.is_timeout() {
-            return Error::Timeout { asked, after: self.timeout };
+            return Error::Timeout {
+                asked,
+                after: self.timeout,
+            };
         }
         match begun {
             Some((status, bytes)) => {
-                let why = format!("an answer that breaks off after {bytes} bytes ({})", deepest(error));
+                let why = format!(
+                    "an answer that breaks off after {bytes} bytes ({})",
+                    deepest(error)
+                );
                 Error::NotMatrix { asked, status, why }
             }
-            None => Error::Unreachable { asked, why: deepest(error) },
+            None => Error::Unreachable {
+                asked,
+                why: deepest(error),
+            },
         }
     }
 
     /// What an answer that is not a success means.
-    fn refused(&self, status: StatusCode, wait: Option<Duration>, body: &[u8], token: Option<&Secret>) -> Error {
+    fn refused(
+        &self,
+        status: StatusCode,
+        wait: Option<Duration>,
+        body: &[u8],
+        token: Option<&Secret>,
+    ) -> Error {
         let json: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
         let text = |key: &str| json.get(key).and_then(Value::as_str);
         let code = status.as_u16();
         let errcode = text("errcode").map(|word| one_line(&self.hide(word, token), 80));
         let limited = code == 429 || errcode.as_deref() == Some("M_LIMIT_EXCEEDED");
         if errcode.is_none() && !limited && !status.is_server_error() {
-            let why = format!("status {status} without a Matrix error code; is this the homeserver's address?");
-            return Error::NotMatrix { asked: self.asked(), status: code, why };
+            let why = format!(
+                "status {status} without a Matrix error code; is this the homeserver's address?"
+            );
+            return Error::NotMatrix {
+                asked: self.asked(),
+                status: code,
+                why,
+            };
         }
-        let named = json.get("retry_after_ms").and_then(Value::as_u64).map(Duration::from_millis).or(wait);
+        let named = json
+            .get("retry_after_ms")
+            .and_then(Value::as_u64)
+            .map(Duration::from_millis)
+            .or(wait);
         let default = limited.then_some(RETRY_DEFAULT);
         Error::Refused(Box::new(Refusal {
             asked: self.asked(),
             status: code,
             errcode,
-            message: one_line(&self.hide(text("error").unwrap_or_default(), token), MESSAGE_MAX),
+            message: one_line(
+                &self.hide(text("error").unwrap_or_default(), token),
+                MESSAGE_MAX,
+            ),
             retry_after: named.or(default).map(|duration| duration.min(RETRY_MAX)),
             soft_logout: json.get("soft_logout") == Some(&Value::Bool(true)),
         }))
     }
 
     fn hide(&self, text: &str, token: Option<&Secret>) -> String {
-        [token, self.hidden.as_ref()].into_iter().flatten().fold(text.to_owned(), |text, secret| secret.hide_in(&text))
+        [token, self.hidden.as_ref()]
+            .into_iter()
+            .flatten()
+            .fold(text.to_owned(), |text, secret| secret.hide_in(&text))
     }
 }
 
 /// `Retry-After` in seconds. Its other form, a date, depends on two clocks and is not read.
 fn retry_after_header(response: &Response) -> Option<Duration> {
-    let seconds = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    let seconds = response
+        .headers()
+        .get(header::RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .trim();
     seconds.parse().ok().map(Duration::from_secs)
 }
 

@@ -14,7 +14,10 @@ async fn a_server_that_hangs_is_a_time_out() {
     let stub = Stub::start(vec![Reply::Hang]);
     let client = stub.client_with(|settings| settings.request_timeout = Duration::from_millis(200));
     let error = client.joined_rooms().await.unwrap_err();
-    assert!(matches!(error, Error::Timeout { .. }) && error.is_transient(), "{error:?}");
+    assert!(
+        matches!(error, Error::Timeout { .. }) && error.is_transient(),
+        "{error:?}"
+    );
     let text = "GET /_matrix/client/v3/joined_rooms: the homeserver did not answer within 0.2 s";
     assert_eq!(error.to_string(), text);
     assert_eq!(client.requests(), 1);
@@ -22,7 +25,9 @@ async fn a_server_that_hangs_is_a_time_out() {
 
 #[tokio::test]
 async fn a_body_that_hangs_is_a_time_out_too() {
-    let stub = Stub::start(vec![Reply::Bytes(b"HTTP/1.1 200 X\r\nContent-Length: 10\r\n\r\n{\"a".to_vec())]);
+    let stub = Stub::start(vec![Reply::Bytes(
+        b"HTTP/1.1 200 X\r\nContent-Length: 10\r\n\r\n{\"a".to_vec(),
+    )]);
     let client = stub.client_with(|settings| settings.request_timeout = Duration::from_millis(200));
     assert!(client.joined_rooms().await.unwrap_err().is_transient());
 }
@@ -32,15 +37,33 @@ async fn an_endless_body_is_not_read_to_its_end() {
     let stub = Stub::start(vec![Reply::Endless]);
     let client = stub.client_with(|settings| settings.max_body_bytes = 1024 * 1024);
     let error = client.joined_rooms().await.unwrap_err();
-    assert!(matches!(error, Error::TooLarge { limit: 1_048_576, .. }) && error.is_transient(), "{error:?}");
+    assert!(
+        matches!(
+            error,
+            Error::TooLarge {
+                limit: 1_048_576,
+                ..
+            }
+        ) && error.is_transient(),
+        "{error:?}"
+    );
     assert!(error.to_string().contains("larger than 1 MiB"), "{error}");
-    assert!(stub.sent() < 100 * 1024 * 1024, "{} bytes were taken", stub.sent());
+    assert!(
+        stub.sent() < 100 * 1024 * 1024,
+        "{} bytes were taken",
+        stub.sent()
+    );
 }
 
 #[tokio::test]
 async fn an_announced_size_is_enough_to_refuse() {
-    let head = b"HTTP/1.1 200 X\r\nContent-Type: application/json\r\nContent-Length: 314572800\r\n\r\n".to_vec();
-    assert!(matches!(error_of(Reply::Bytes(head)).await, Error::TooLarge { .. }));
+    let head =
+        b"HTTP/1.1 200 X\r\nContent-Type: application/json\r\nContent-Length: 314572800\r\n\r\n"
+            .to_vec();
+    assert!(matches!(
+        error_of(Reply::Bytes(head)).await,
+        Error::TooLarge { .. }
+    ));
 }
 
 #[tokio::test]
@@ -48,7 +71,10 @@ async fn a_compressed_body_counts_with_its_real_size() {
     // 1 MiB of zeros, compressed with gzip to 1 kB.
     let stub = Stub::start(vec![Reply::Bytes(bomb())]);
     let client = stub.client_with(|settings| settings.max_body_bytes = 64 * 1024);
-    assert!(matches!(client.joined_rooms().await.unwrap_err(), Error::TooLarge { .. }));
+    assert!(matches!(
+        client.joined_rooms().await.unwrap_err(),
+        Error::TooLarge { .. }
+    ));
 }
 
 /// A gzip body made by hand: stored blocks do not compress, so this one repeats a deflate match of 258 zeros.
@@ -66,7 +92,8 @@ fn bomb() -> Vec<u8> {
     body.extend(bits.bytes);
     body.extend([0; 8]);
     let length = body.len();
-    let head = format!("HTTP/1.1 200 X\r\nContent-Encoding: gzip\r\nContent-Length: {length}\r\n\r\n");
+    let head =
+        format!("HTTP/1.1 200 X\r\nContent-Encoding: gzip\r\nContent-Length: {length}\r\n\r\n");
     [head.into_bytes(), body].concat()
 }
 
@@ -98,22 +125,41 @@ impl Bits {
 async fn assert_not_matrix(stub_reply: Reply, words: &str) {
     let error = error_of(stub_reply).await;
     let is = matches!(error, Error::NotMatrix { .. }) && error.is_transient();
-    assert!(is && error.to_string().contains(words), "{words}: {error:?}");
+    assert!(
+        is && error.to_string().contains(words),
+        "{words}: {error:?}"
+    );
 }
 
 #[tokio::test]
 async fn what_is_not_matrix_is_said_and_transient() {
-    let cut = b"HTTP/1.1 200 X\r\nContent-Length: 500\r\nConnection: close\r\n\r\n{\"joined_rooms\":[";
+    let cut =
+        b"HTTP/1.1 200 X\r\nContent-Length: 500\r\nConnection: close\r\n\r\n{\"joined_rooms\":[";
     let json = "application/json";
     let cases = [
         (Reply::Bytes(cut.to_vec()), "breaks off after 17 bytes"),
-        (reply(200, "text/html", "<!doctype html><h1>hi</h1>"), "a web page (HTML)"),
-        (reply(200, json, "{\"joined_rooms\":[\"!a"), "JSON that breaks off after 20 bytes"),
+        (
+            reply(200, "text/html", "<!doctype html><h1>hi</h1>"),
+            "a web page (HTML)",
+        ),
+        (
+            reply(200, json, "{\"joined_rooms\":[\"!a"),
+            "JSON that breaks off after 20 bytes",
+        ),
         (reply(200, json, "{]"), "broken JSON"),
         (reply(200, json, ""), "an empty answer"),
-        (json_reply(200, &json!({})), "the list `joined_rooms` is missing"),
-        (json_reply(200, &json!("text")), "the list `joined_rooms` is missing"),
-        (reply(404, "text/html", "<h1>nginx</h1>"), "status 404 Not Found without a Matrix error code"),
+        (
+            json_reply(200, &json!({})),
+            "the list `joined_rooms` is missing",
+        ),
+        (
+            json_reply(200, &json!("text")),
+            "the list `joined_rooms` is missing",
+        ),
+        (
+            reply(404, "text/html", "<h1>nginx</h1>"),
+            "status 404 Not Found without a Matrix error code",
+        ),
         (json_reply(418, &json!({})), "status 418"),
     ];
     for (stub_reply, words) in cases {
@@ -135,11 +181,26 @@ async fn a_redirect_that_is_not_followed_is_not_matrix() {
 #[tokio::test]
 async fn a_closed_port_and_a_dropped_connection_are_unreachable() {
     let error = error_of(Reply::Bytes(Vec::new())).await;
-    assert!(matches!(error, Error::Unreachable { .. }) && error.is_transient(), "{error:?}");
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let client = Client::new(super::super::Settings::new(format!("http://{free}").parse().unwrap())).unwrap();
+    assert!(
+        matches!(error, Error::Unreachable { .. }) && error.is_transient(),
+        "{error:?}"
+    );
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let client = Client::new(super::super::Settings::new(
+        format!("http://{free}").parse().unwrap(),
+    ))
+    .unwrap();
     let error = client.joined_rooms().await.unwrap_err();
-    assert!(error.to_string().to_lowercase().contains("connection refused"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .to_lowercase()
+            .contains("connection refused"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -148,17 +209,33 @@ async fn a_429_carries_its_time() {
     let plain = json!({"errcode": "M_LIMIT_EXCEEDED", "error": "slow"}).to_string();
     let cases = [
         (json_reply(429, &limited), 1_500),
-        (reply_with(429, "Retry-After: 7\r\n", &limited.to_string()), 1_500),
+        (
+            reply_with(429, "Retry-After: 7\r\n", &limited.to_string()),
+            1_500,
+        ),
         (reply_with(429, "Retry-After: 7\r\n", &plain), 7_000),
-        (reply_with(429, "Retry-After: 7\r\n", "<h1>wait</h1>"), 7_000),
-        (reply_with(429, "Retry-After: Wed, 21 Oct 2026 07:28:00 GMT\r\n", ""), 5_000),
+        (
+            reply_with(429, "Retry-After: 7\r\n", "<h1>wait</h1>"),
+            7_000,
+        ),
+        (
+            reply_with(429, "Retry-After: Wed, 21 Oct 2026 07:28:00 GMT\r\n", ""),
+            5_000,
+        ),
         (json_reply(429, &json!({"retry_after_ms": "soon"})), 5_000),
-        (json_reply(429, &json!({"retry_after_ms": u64::MAX})), 600_000),
+        (
+            json_reply(429, &json!({"retry_after_ms": u64::MAX})),
+            600_000,
+        ),
         (reply_with(503, "Retry-After: 3\r\n", ""), 3_000),
     ];
     for (stub_reply, wait) in cases {
         let error = error_of(stub_reply).await;
-        assert_eq!(error.retry_after(), Some(Duration::from_millis(wait)), "{error:?}");
+        assert_eq!(
+            error.retry_after(),
+            Some(Duration::from_millis(wait)),
+            "{error:?}"
+        );
         assert!(error.is_transient());
     }
 }
@@ -170,7 +247,11 @@ async fn statuses_answer_the_questions_that_are_asked() {
     assert!(error.is_transient() && error.retry_after().is_none() && error.status() == Some(502));
     assert!(error_of(refuse(403, "M_FORBIDDEN")).await.is_forbidden());
     assert!(error_of(refuse(404, "M_NOT_FOUND")).await.is_not_found());
-    assert!(!error_of(reply(404, "text/html", "gone")).await.is_not_found());
+    assert!(
+        !error_of(reply(404, "text/html", "gone"))
+            .await
+            .is_not_found()
+    );
     let soft = json!({"errcode": "M_UNKNOWN_TOKEN", "error": "x", "soft_logout": true});
     let error = error_of(json_reply(401, &soft)).await;
     assert!(error.is_revoked() && error.is_soft_logout() && !error.is_transient());
@@ -180,10 +261,14 @@ async fn statuses_answer_the_questions_that_are_asked() {
 
 #[tokio::test]
 async fn a_token_that_the_server_echoes_is_not_repeated() {
-    let echo = json!({"errcode": TOKEN, "error": format!("bad \u{1b}[31m{}{TOKEN}", "x".repeat(280))});
+    let echo =
+        json!({"errcode": TOKEN, "error": format!("bad \u{1b}[31m{}{TOKEN}", "x".repeat(280))});
     let error = error_of(json_reply(400, &echo)).await;
     for text in [error.to_string(), format!("{error:?}")] {
-        assert!(!text.contains("syt_") && text.contains("***") && !text.contains('\u{1b}'), "{text}");
+        assert!(
+            !text.contains("syt_") && text.contains("***") && !text.contains('\u{1b}'),
+            "{text}"
+        );
     }
     let client = Stub::start(Vec::new()).client();
     assert!(!format!("{client:?}").contains(TOKEN));
@@ -194,13 +279,20 @@ async fn a_token_that_cannot_be_sent_is_a_fault_of_the_setup() {
     let client = Stub::start(Vec::new()).client();
     client.set_token(Some(Secret::new("line\nbreak")));
     let error = client.joined_rooms().await.unwrap_err();
-    assert!(matches!(error, Error::Setup(_)) && !error.to_string().contains("break"), "{error:?}");
+    assert!(
+        matches!(error, Error::Setup(_)) && !error.to_string().contains("break"),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
 async fn the_token_stays_with_the_host_it_belongs_to() {
     let other = Stub::start(vec![json_reply(200, &json!({"joined_rooms": []}))]);
-    let first = Stub::start(vec![reply_with(302, &format!("Location: {}/x\r\n", other.url), "")]);
+    let first = Stub::start(vec![reply_with(
+        302,
+        &format!("Location: {}/x\r\n", other.url),
+        "",
+    )]);
     first.client().joined_rooms().await.unwrap();
     assert!(first.requests()[0].contains(TOKEN));
     assert!(!other.requests()[0].contains(TOKEN));
@@ -216,7 +308,11 @@ async fn a_base_path_is_kept_and_a_new_token_is_used_by_all_clones() {
     client.set_token(Some(Secret::new("second")));
     clone.joined_rooms().await.unwrap();
     let asked = stub.requests();
-    assert!(asked[0].starts_with("GET /behind/proxy/_matrix/client/v3/joined_rooms HTTP"), "{}", asked[0]);
+    assert!(
+        asked[0].starts_with("GET /behind/proxy/_matrix/client/v3/joined_rooms HTTP"),
+        "{}",
+        asked[0]
+    );
     assert!(asked[0].contains(&format!("Bearer {TOKEN}")) && asked[1].contains("Bearer second"));
     assert_eq!(client.requests(), 2);
 }

@@ -23,7 +23,10 @@ impl Client {
     /// # Errors
     /// As every request.
     pub async fn joined_rooms(&self) -> Result<Vec<String>> {
-        let mut answer = self.get(&["_matrix", "client", "v3", "joined_rooms"]).send().await?;
+        let mut answer = self
+            .get(&["_matrix", "client", "v3", "joined_rooms"])
+            .send()
+            .await?;
         let rooms = answer.take_list("joined_rooms")?;
         Ok(texts(&rooms))
     }
@@ -38,7 +41,9 @@ impl Client {
         let parts = ["_matrix", "client", "v3", "rooms", room_id, "state"];
         let page = self.get(&parts).send_for_page().await?;
         let mut events = Events::of(page.text.len());
-        let list = events.list_of_types(page.raw()?).map_err(|full| page.full(full))?;
+        let list = events
+            .list_of_types(page.raw()?)
+            .map_err(|full| page.full(full))?;
         events.tell(&page.asked);
         match list {
             // No room is without it: a proxy or a homeserver in trouble made this answer, and taken as it is
@@ -70,9 +75,19 @@ impl Client {
     /// # Errors
     /// As every request; `is_not_found` when nobody has the alias.
     pub async fn resolve_alias(&self, alias: &str) -> Result<ResolvedAlias> {
-        let answer = self.get(&["_matrix", "client", "v3", "directory", "room", alias]).send().await?;
-        let servers = answer.value.get("servers").and_then(Value::as_array).map_or_else(Vec::new, |list| texts(list));
-        Ok(ResolvedAlias { room_id: answer.text("room_id")?, servers })
+        let answer = self
+            .get(&["_matrix", "client", "v3", "directory", "room", alias])
+            .send()
+            .await?;
+        let servers = answer
+            .value
+            .get("servers")
+            .and_then(Value::as_array)
+            .map_or_else(Vec::new, |list| texts(list));
+        Ok(ResolvedAlias {
+            room_id: answer.text("room_id")?,
+            servers,
+        })
     }
 
     /// Leaves a room, or rejects an invite.
@@ -80,7 +95,12 @@ impl Client {
     /// # Errors
     /// As every request.
     pub async fn leave(&self, room_id: &str) -> Result<()> {
-        self.post(&["_matrix", "client", "v3", "rooms", room_id, "leave"], json!({})).send().await?;
+        self.post(
+            &["_matrix", "client", "v3", "rooms", room_id, "leave"],
+            json!({}),
+        )
+        .send()
+        .await?;
         Ok(())
     }
 
@@ -89,7 +109,12 @@ impl Client {
     /// # Errors
     /// As every request.
     pub async fn forget(&self, room_id: &str) -> Result<()> {
-        self.post(&["_matrix", "client", "v3", "rooms", room_id, "forget"], json!({})).send().await?;
+        self.post(
+            &["_matrix", "client", "v3", "rooms", room_id, "forget"],
+            json!({}),
+        )
+        .send()
+        .await?;
         Ok(())
     }
 }
@@ -99,7 +124,10 @@ fn is_create(event: &Value) -> bool {
 }
 
 fn texts(list: &[Value]) -> Vec<String> {
-    list.iter().filter_map(Value::as_str).map(ToOwned::to_owned).collect()
+    list.iter()
+        .filter_map(Value::as_str)
+        .map(ToOwned::to_owned)
+        .collect()
 }
 
 #[cfg(test)]
@@ -111,35 +139,56 @@ mod tests {
     async fn path_parts_are_escaped_and_via_is_given_under_both_names() {
         let stub = Stub::start(vec![json_reply(200, &json!({"room_id": "!abc"}))]);
         let via = ["a.example".to_owned(), "b.example:8448".to_owned()];
-        assert_eq!(stub.client().join("#ro/om?x%:a.example", &via).await.unwrap(), "!abc");
+        assert_eq!(
+            stub.client()
+                .join("#ro/om?x%:a.example", &via)
+                .await
+                .unwrap(),
+            "!abc"
+        );
         let asked = stub.requests().remove(0);
-        let query = "via=a.example&server_name=a.example&via=b.example%3A8448&server_name=b.example%3A8448";
+        let query =
+            "via=a.example&server_name=a.example&via=b.example%3A8448&server_name=b.example%3A8448";
         let path = "POST /_matrix/client/v3/join/%23ro%2Fom%3Fx%25:a.example?";
-        assert!(asked.starts_with(&format!("{path}{query} HTTP/1.1")), "{asked}");
+        assert!(
+            asked.starts_with(&format!("{path}{query} HTTP/1.1")),
+            "{asked}"
+        );
     }
 
     #[tokio::test]
     async fn state_must_be_a_list_and_is_passed_on_raw() {
-        let state = json!([{"type": 3}, null, {"type": "m.room.create", "state_key": "", "content": {}}]);
+        let state =
+            json!([{"type": 3}, null, {"type": "m.room.create", "state_key": "", "content": {}}]);
         let odd = [json!({}), json!([]), json!([{"type": "m.room.name"}, 5])];
-        let replies = std::iter::once(&state).chain(&odd).map(|body| json_reply(200, body));
+        let replies = std::iter::once(&state)
+            .chain(&odd)
+            .map(|body| json_reply(200, body));
         let stub = Stub::start(replies.collect());
         let client = stub.client();
-        assert_eq!(client.room_state("!r:x").await.unwrap(), *state.as_array().unwrap());
+        assert_eq!(
+            client.room_state("!r:x").await.unwrap(),
+            *state.as_array().unwrap()
+        );
         for _ in odd {
             let error = client.room_state("!r:x").await.unwrap_err();
-            assert!(error.is_transient() && error.to_string().contains("not Matrix"), "{error}");
+            assert!(
+                error.is_transient() && error.to_string().contains("not Matrix"),
+                "{error}"
+            );
         }
     }
 
     #[tokio::test]
     async fn of_a_state_only_known_types_come_and_what_is_too_large_comes_without_content() {
-        let member =
-            |content: serde_json::Value| json!({"type": "m.call.member", "event_id": "$1", "content": content});
+        let member = |content: serde_json::Value| json!({"type": "m.call.member", "event_id": "$1", "content": content});
         let create = json!({"type": "m.room.create", "state_key": ""});
         let state = json!([create, {"type": "m.room.power_levels"}, member(vec![json!({"a": 1}); 9_000].into())]);
         let stub = Stub::start(vec![json_reply(200, &state)]);
-        assert_eq!(stub.client().room_state("!r:x").await.unwrap(), [create, member("too_large".into())]);
+        assert_eq!(
+            stub.client().room_state("!r:x").await.unwrap(),
+            [create, member("too_large".into())]
+        );
     }
 
     #[tokio::test]
@@ -153,8 +202,17 @@ mod tests {
         let client = stub.client();
         assert_eq!(client.joined_rooms().await.unwrap(), ["!a:x", "!b"]);
         let resolved = client.resolve_alias("#b:x").await.unwrap();
-        assert_eq!((resolved.room_id.as_str(), resolved.servers), ("!b", vec!["x".to_owned()]));
-        assert!(client.resolve_alias("#c:x").await.unwrap_err().is_not_found());
+        assert_eq!(
+            (resolved.room_id.as_str(), resolved.servers),
+            ("!b", vec!["x".to_owned()])
+        );
+        assert!(
+            client
+                .resolve_alias("#c:x")
+                .await
+                .unwrap_err()
+                .is_not_found()
+        );
         assert!(client.joined_rooms().await.unwrap_err().is_transient());
     }
 }

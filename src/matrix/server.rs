@@ -35,12 +35,18 @@ impl Client {
         let feature = |msc: &str| {
             let features = answer.value.get("unstable_features");
             ["", ".stable"].iter().any(|suffix| {
-                let flag = features.and_then(|features| features.get(format!("org.matrix.{msc}{suffix}")));
+                let flag =
+                    features.and_then(|features| features.get(format!("org.matrix.{msc}{suffix}")));
                 flag == Some(&Value::Bool(true))
             })
         };
         Ok(Capabilities {
-            versions: versions.iter().filter_map(Value::as_str).map(|text| one_line(text, 40)).take(100).collect(),
+            versions: versions
+                .iter()
+                .filter_map(Value::as_str)
+                .map(|text| one_line(text, 40))
+                .take(100)
+                .collect(),
             delayed_events: feature("msc4140"),
             sticky_events: feature("msc4354"),
             rtc_transports: feature("msc4143"),
@@ -52,8 +58,21 @@ impl Client {
     async fn software(&self) -> Option<String> {
         let parts = ["_matrix", "federation", "v1", "version"];
         let timeout = SOFTWARE_TIMEOUT.min(self.settings().request_timeout);
-        let answer = self.get(&parts).without_token().within(timeout).send().await.ok()?;
-        let text = |key: &str| answer.value.get("server")?.get(key)?.as_str().map(|text| one_line(text, 80));
+        let answer = self
+            .get(&parts)
+            .without_token()
+            .within(timeout)
+            .send()
+            .await
+            .ok()?;
+        let text = |key: &str| {
+            answer
+                .value
+                .get("server")?
+                .get(key)?
+                .as_str()
+                .map(|text| one_line(text, 80))
+        };
         let name = text("name")?;
         Some(text("version").map_or_else(|| name.clone(), |version| format!("{name} {version}")))
     }
@@ -65,7 +84,15 @@ impl Client {
     /// As every request.
     pub async fn transports(&self) -> Result<Vec<Value>> {
         let stable = ["_matrix", "client", "v1", "rtc", "transports"].as_slice();
-        let unstable = ["_matrix", "client", "unstable", "org.matrix.msc4143", "rtc", "transports"].as_slice();
+        let unstable = [
+            "_matrix",
+            "client",
+            "unstable",
+            "org.matrix.msc4143",
+            "rtc",
+            "transports",
+        ]
+        .as_slice();
         for parts in [unstable, stable] {
             match self.get(parts).send().await {
                 Err(error) if error.status() == Some(404) => {}
@@ -87,12 +114,14 @@ mod tests {
 
     #[tokio::test]
     async fn features_are_read_under_both_names_and_the_software_is_optional() {
-        let features =
-            json!({"org.matrix.msc4140": true, "org.matrix.msc4354.stable": true, "org.matrix.msc4143": "yes"});
+        let features = json!({"org.matrix.msc4140": true, "org.matrix.msc4354.stable": true, "org.matrix.msc4143": "yes"});
         let versions = json!({"versions": ["v1.11", 3], "unstable_features": features});
         let stub = Stub::start(vec![
             json_reply(200, &versions),
-            json_reply(200, &json!({"server": {"name": "Synapse", "version": "1.2\n3"}})),
+            json_reply(
+                200,
+                &json!({"server": {"name": "Synapse", "version": "1.2\n3"}}),
+            ),
             json_reply(200, &versions),
             reply(404, "text/html", "<h1>nothing here</h1>"),
             json_reply(200, &json!({})),
@@ -100,7 +129,14 @@ mod tests {
         let client = stub.client();
         let found = client.versions().await.unwrap();
         assert_eq!(found.versions, ["v1.11"]);
-        assert_eq!((found.delayed_events, found.sticky_events, found.rtc_transports), (true, true, false));
+        assert_eq!(
+            (
+                found.delayed_events,
+                found.sticky_events,
+                found.rtc_transports
+            ),
+            (true, true, false)
+        );
         assert_eq!(found.software.as_deref(), Some("Synapse 1.2 3"));
         assert_eq!(client.versions().await.unwrap().software, None);
         assert!(client.versions().await.unwrap_err().is_transient());

@@ -34,7 +34,9 @@ pub(super) fn json_reply(status: u16, body: &Value) -> Reply {
 /// A reply with headers of its own, each ended by CRLF.
 pub(super) fn reply_with(status: u16, headers: &str, body: &str) -> Reply {
     let length = body.len();
-    let head = format!("HTTP/1.1 {status} X\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n");
+    let head = format!(
+        "HTTP/1.1 {status} X\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n"
+    );
     Reply::Bytes(format!("{head}{body}").into_bytes())
 }
 
@@ -49,7 +51,11 @@ impl Stub {
     pub(super) fn start(replies: Vec<Reply>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let stub = Self { url, asked: Arc::default(), sent: Arc::default() };
+        let stub = Self {
+            url,
+            asked: Arc::default(),
+            sent: Arc::default(),
+        };
         let (asked, sent) = (Arc::clone(&stub.asked), Arc::clone(&stub.sent));
         std::thread::spawn(move || {
             let mut held = Vec::new();
@@ -73,7 +79,9 @@ impl Stub {
     pub(super) fn client_with(&self, change: impl FnOnce(&mut Settings)) -> Client {
         let mut settings = Settings::new(self.url.parse().unwrap());
         change(&mut settings);
-        Client::new(settings).unwrap().with_token(Secret::new(TOKEN))
+        Client::new(settings)
+            .unwrap()
+            .with_token(Secret::new(TOKEN))
     }
 
     /// The requests so far: head and body as text.
@@ -114,10 +122,13 @@ fn answer(stream: &mut TcpStream, reply: Reply, sent: &AtomicUsize) {
         }
         Reply::Hang => {}
         Reply::Endless => {
-            let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n[\"";
+            let head =
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n[\"";
             let _ = stream.write_all(head.as_bytes());
             let piece = vec![b'x'; 64 * 1024];
-            while sent.load(Ordering::SeqCst) < 300 * 1024 * 1024 && stream.write_all(&piece).is_ok() {
+            while sent.load(Ordering::SeqCst) < 300 * 1024 * 1024
+                && stream.write_all(&piece).is_ok()
+            {
                 sent.fetch_add(piece.len(), Ordering::SeqCst);
             }
         }

@@ -108,7 +108,10 @@ impl Client {
     /// As every request.
     pub async fn upload_filter(&self, user_id: &str) -> Result<String> {
         let parts = ["_matrix", "client", "v3", "user", user_id, "filter"];
-        self.post(&parts, filter_json()).send().await?.text("filter_id")
+        self.post(&parts, filter_json())
+            .send()
+            .await?
+            .text("filter_id")
     }
 
     /// Asks for what happened since a position. Sections of the wrong shape are skipped and named in
@@ -144,24 +147,38 @@ impl Client {
 
 fn read(page: &Page, own_user_id: Option<&str>) -> Result<SyncBatch> {
     let sections = page.fields()?;
-    let position = sections.get("next_batch").and_then(|position| text(position));
+    let position = sections
+        .get("next_batch")
+        .and_then(|position| text(position));
     let next_batch = position.filter(|position| !position.is_empty());
     let next_batch = next_batch.ok_or_else(|| page.not_matrix("`next_batch` is missing"))?;
-    let mut reader = Reader { malformed: Vec::new(), budget: Events::of(page.text.len()), full: None };
+    let mut reader = Reader {
+        malformed: Vec::new(),
+        budget: Events::of(page.text.len()),
+        full: None,
+    };
     if page.repaired {
         reader.complain("the answer", "not JSON in places, which were replaced");
     }
     let mut rooms = reader.object("rooms", sections.get("rooms").copied());
     let joined = reader.rooms("rooms.join", rooms.remove("join"), Reader::joined);
-    let invited = reader.rooms("rooms.invite", rooms.remove("invite"), |reader, room_id, room| {
-        reader.invite(room_id, room, own_user_id)
-    });
+    let invited = reader.rooms(
+        "rooms.invite",
+        rooms.remove("invite"),
+        |reader, room_id, room| reader.invite(room_id, room, own_user_id),
+    );
     let left = reader.rooms("rooms.leave", rooms.remove("leave"), Reader::left);
     reader.budget.tell(&page.asked);
     if let Some(full) = reader.full {
         return Err(page.full(full));
     }
-    Ok(SyncBatch { next_batch, joined, invited, left, malformed: reader.malformed })
+    Ok(SyncBatch {
+        next_batch,
+        joined,
+        invited,
+        left,
+        malformed: reader.malformed,
+    })
 }
 
 /// Takes an answer apart and notes what does not fit.
@@ -175,7 +192,8 @@ struct Reader {
 impl Reader {
     fn complain(&mut self, place: &str, what: &str) {
         if self.malformed.len() < MALFORMED_MAX {
-            self.malformed.push(format!("{} is {what}", one_line(place, 300)));
+            self.malformed
+                .push(format!("{} is {what}", one_line(place, 300)));
         }
     }
 
@@ -244,28 +262,58 @@ impl Reader {
             sticky.extend(self.events(&room_id, name, room.remove(name)));
         }
         let (timeline, limited, prev_batch) = self.timeline(&room_id, &mut room);
-        JoinedRoom { room_id, timeline, state, state_is_after, sticky, limited, prev_batch }
+        JoinedRoom {
+            room_id,
+            timeline,
+            state,
+            state_is_after,
+            sticky,
+            limited,
+            prev_batch,
+        }
     }
 
     /// The timeline's events, whether it leaves some out, and where those before it are.
-    fn timeline(&mut self, room_id: &str, room: &mut Fields<'_>) -> (Vec<Value>, bool, Option<String>) {
+    fn timeline(
+        &mut self,
+        room_id: &str,
+        room: &mut Fields<'_>,
+    ) -> (Vec<Value>, bool, Option<String>) {
         let mut timeline = self.object(&format!("timeline of {room_id}"), room.remove("timeline"));
-        let limited = timeline.get("limited").is_some_and(|limited| limited.get() == "true");
-        let prev_batch = timeline.get("prev_batch").and_then(|position| text(position));
-        (self.list(room_id, "timeline", timeline.remove("events")), limited, prev_batch)
+        let limited = timeline
+            .get("limited")
+            .is_some_and(|limited| limited.get() == "true");
+        let prev_batch = timeline
+            .get("prev_batch")
+            .and_then(|position| text(position));
+        (
+            self.list(room_id, "timeline", timeline.remove("events")),
+            limited,
+            prev_batch,
+        )
     }
 
     fn left(&mut self, room_id: String, mut room: Fields<'_>) -> LeftRoom {
         let (state, state_is_after) = self.state(&room_id, &mut room);
         let (timeline, limited, prev_batch) = self.timeline(&room_id, &mut room);
-        LeftRoom { room_id, timeline, state, state_is_after, limited, prev_batch }
+        LeftRoom {
+            room_id,
+            timeline,
+            state,
+            state_is_after,
+            limited,
+            prev_batch,
+        }
     }
 
     fn invite(&mut self, room_id: String, mut room: Fields<'_>, own: Option<&str>) -> Invite {
         let events = self.events(&room_id, "invite_state", room.remove("invite_state"));
         let text = |kind: &str, key: &str| {
-            let of_kind = events.iter().filter(|event| event.get("type").is_some_and(|is| is == kind));
-            let mut texts = of_kind.filter_map(|event| event.pointer("/content")?.get(key)?.as_str());
+            let of_kind = events
+                .iter()
+                .filter(|event| event.get("type").is_some_and(|is| is == kind));
+            let mut texts =
+                of_kind.filter_map(|event| event.pointer("/content")?.get(key)?.as_str());
             texts.next_back().map(ToOwned::to_owned)
         };
         Invite {
@@ -283,11 +331,19 @@ impl Reader {
 fn inviter(events: &[Value], own: Option<&str>) -> Option<String> {
     let mut invites = events.iter().filter(|event| {
         let key = event.get("state_key").and_then(Value::as_str);
-        event.get("type").is_some_and(|kind| kind == "m.room.member")
-            && event.pointer("/content/membership").is_some_and(|word| word == "invite")
+        event
+            .get("type")
+            .is_some_and(|kind| kind == "m.room.member")
+            && event
+                .pointer("/content/membership")
+                .is_some_and(|word| word == "invite")
             && own.is_none_or(|own| key == Some(own))
     });
-    invites.next_back()?.get("sender")?.as_str().map(ToOwned::to_owned)
+    invites
+        .next_back()?
+        .get("sender")?
+        .as_str()
+        .map(ToOwned::to_owned)
 }
 
 fn shape(raw: &RawValue) -> &'static str {

@@ -5,7 +5,11 @@ use super::error::Result;
 use serde_json::Value;
 
 /// The published names of the list of transports, the specified one first (MSC4158 and its drafts).
-const FOCI: [&str; 3] = ["m.rtc_foci", "org.matrix.msc4158.rtc_foci", "org.matrix.msc4143.rtc_foci"];
+const FOCI: [&str; 3] = [
+    "m.rtc_foci",
+    "org.matrix.msc4158.rtc_foci",
+    "org.matrix.msc4143.rtc_foci",
+];
 
 /// A client well-known document; everything in it is a claim.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -30,8 +34,14 @@ impl Client {
         };
         let document = answer.object()?;
         let foci = FOCI.iter().find_map(|name| document.get(*name)?.as_array());
-        let base = answer.value.pointer("/m.homeserver/base_url").and_then(Value::as_str);
-        Ok(Some(WellKnown { homeserver_url: base.map(ToOwned::to_owned), rtc_foci: foci.cloned().unwrap_or_default() }))
+        let base = answer
+            .value
+            .pointer("/m.homeserver/base_url")
+            .and_then(Value::as_str);
+        Ok(Some(WellKnown {
+            homeserver_url: base.map(ToOwned::to_owned),
+            rtc_foci: foci.cloned().unwrap_or_default(),
+        }))
     }
 }
 
@@ -47,7 +57,10 @@ mod tests {
             "m.rtc_foci": "not a list",
             "org.matrix.msc4143.rtc_foci": [{"type": "livekit"}],
         });
-        let stub = Stub::start(vec![json_reply(200, &document), reply(404, "text/html", "<h1>no</h1>")]);
+        let stub = Stub::start(vec![
+            json_reply(200, &document),
+            reply(404, "text/html", "<h1>no</h1>"),
+        ]);
         let client = stub.client();
         let found = client.well_known().await.unwrap().unwrap();
         assert_eq!(found.homeserver_url.as_deref(), Some("https://a.example"));

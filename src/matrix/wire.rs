@@ -56,29 +56,54 @@ impl Page {
     pub(super) fn read(asked: String, status: u16, body: Vec<u8>) -> Result<Self> {
         let text = match String::from_utf8(body) {
             Ok(text) => match check(&text) {
-                Ok(()) => return Ok(Self { asked, status, text, repaired: false }),
+                Ok(()) => {
+                    return Ok(Self {
+                        asked,
+                        status,
+                        text,
+                        repaired: false,
+                    });
+                }
                 // A body that broke off is not worth the walk: nothing that is missing can be put back.
                 Err(error) if error.is_eof() => {
-                    return Err(Error::NotMatrix { asked, status, why: describe(&text, &error) });
+                    return Err(Error::NotMatrix {
+                        asked,
+                        status,
+                        why: describe(&text, &error),
+                    });
                 }
                 Err(_) => repair(text.as_bytes()),
             },
             Err(bad) => repair(bad.as_bytes()),
         };
         match check(&text) {
-            Ok(()) => Ok(Self { asked, status, text, repaired: true }),
-            Err(error) => Err(Error::NotMatrix { asked, status, why: describe(&text, &error) }),
+            Ok(()) => Ok(Self {
+                asked,
+                status,
+                text,
+                repaired: true,
+            }),
+            Err(error) => Err(Error::NotMatrix {
+                asked,
+                status,
+                why: describe(&text, &error),
+            }),
         }
     }
 
     /// The error for an answer that is JSON and still not what Matrix says it must be.
     pub(super) fn not_matrix(&self, why: impl Into<String>) -> Error {
-        Error::NotMatrix { asked: self.asked.clone(), status: self.status, why: why.into() }
+        Error::NotMatrix {
+            asked: self.asked.clone(),
+            status: self.status,
+            why: why.into(),
+        }
     }
 
     /// The whole answer.
     pub(super) fn raw(&self) -> Result<&RawValue> {
-        serde_json::from_str(&self.text).map_err(|error| self.not_matrix(describe(&self.text, &error)))
+        serde_json::from_str(&self.text)
+            .map_err(|error| self.not_matrix(describe(&self.text, &error)))
     }
 
     /// The entries of the answer, which must be an object.
@@ -106,29 +131,48 @@ impl Answer {
         if nodes(&page.text) > NODES_MAX {
             return Err(page.not_matrix(format!("more than {NODES_MAX} values")));
         }
-        let value = build(&page.text).map_err(|error| page.not_matrix(describe(&page.text, &error)))?;
-        Ok(Self { asked: page.asked, status: page.status, value })
+        let value =
+            build(&page.text).map_err(|error| page.not_matrix(describe(&page.text, &error)))?;
+        Ok(Self {
+            asked: page.asked,
+            status: page.status,
+            value,
+        })
     }
 
     /// The error for an answer that is JSON and still not what Matrix says it must be.
     pub(super) fn not_matrix(&self, why: impl Into<String>) -> Error {
-        Error::NotMatrix { asked: self.asked.clone(), status: self.status, why: why.into() }
+        Error::NotMatrix {
+            asked: self.asked.clone(),
+            status: self.status,
+            why: why.into(),
+        }
     }
 
     /// The answer as an object.
     pub(super) fn object(&self) -> Result<&Map<String, Value>> {
-        self.value.as_object().ok_or_else(|| self.not_matrix("an object was expected"))
+        self.value
+            .as_object()
+            .ok_or_else(|| self.not_matrix("an object was expected"))
     }
 
     /// The text under `key`: it must be there and must not be empty.
     pub(super) fn text(&self, key: &str) -> Result<String> {
-        let text = self.object()?.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
-        text.map(ToOwned::to_owned).ok_or_else(|| self.not_matrix(format!("`{key}` is missing")))
+        let text = self
+            .object()?
+            .get(key)
+            .and_then(Value::as_str)
+            .filter(|text| !text.is_empty());
+        text.map(ToOwned::to_owned)
+            .ok_or_else(|| self.not_matrix(format!("`{key}` is missing")))
     }
 
     /// The text under `key`, if there is one.
     pub(super) fn optional_text(&self, key: &str) -> Option<String> {
-        self.value.get(key).and_then(Value::as_str).map(ToOwned::to_owned)
+        self.value
+            .get(key)
+            .and_then(Value::as_str)
+            .map(ToOwned::to_owned)
     }
 
     /// The list under `key`, which must be there; it is taken out of the answer.

@@ -47,13 +47,25 @@ impl Observer {
 
     /// Waits for work: a ring, a walk or a hole that is due again.
     async fn rest(&self, scope: &Scope, course: &Course) {
-        let (hole, look) = (self.next_hole().await.ok().flatten(), self.next_look().await.ok().flatten());
-        let wait = course.next_due(scope).into_iter().chain(hole).chain(look).fold(IDLE, Duration::min);
+        let (hole, look) = (
+            self.next_hole().await.ok().flatten(),
+            self.next_look().await.ok().flatten(),
+        );
+        let wait = course
+            .next_due(scope)
+            .into_iter()
+            .chain(hole)
+            .chain(look)
+            .fold(IDLE, Duration::min);
         let _ = tokio::time::timeout(wait, self.history.notified()).await;
     }
 
     /// One page of each open walk that is due, so that no room waits for another; false when there was none.
-    pub(super) async fn walk_round(&self, scope: &Scope, course: &mut Course) -> Result<bool, Error> {
+    pub(super) async fn walk_round(
+        &self,
+        scope: &Scope,
+        course: &mut Course,
+    ) -> Result<bool, Error> {
         let todo = walks::todo(&self.store).await?;
         course.keep(&todo);
         let mut walked = false;
@@ -69,7 +81,9 @@ impl Observer {
                     walked = true;
                     if let Some(text) = course.overcome(walk) {
                         rooms::overcome(&self.store, &walk.room_id, &text).await?;
-                        self.changes.announce(Change::Room { room_id: walk.room_id.clone() });
+                        self.changes.announce(Change::Room {
+                            room_id: walk.room_id.clone(),
+                        });
                     }
                 }
                 Err(error) if is_of_the_room(&error) => self.put_off(walk, course, &error).await?,
@@ -90,21 +104,32 @@ impl Observer {
         tracing::warn!("{}: {text}", walk.room_id);
         rooms::trouble(&self.store, &walk.room_id, None, &text, self.clock.now_ms()).await?;
         course.put_off(walk, error, text);
-        self.changes.announce(Change::Room { room_id: walk.room_id.clone() });
+        self.changes.announce(Change::Room {
+            room_id: walk.room_id.clone(),
+        });
         Ok(())
     }
 
     /// The time, ms, from which on history is wanted by the configuration; `None` = all of it.
     pub(super) fn asked_since(&self, now: i64) -> Option<i64> {
-        self.settings.backfill_days.map(|days| now - i64::from(days) * DAY_MS)
+        self.settings
+            .backfill_days
+            .map(|days| now - i64::from(days) * DAY_MS)
     }
 
     async fn walk(&self, walk: &Walk, course: &mut Course) -> Result<(), Error> {
         course.begins(walk);
         let horizon = self.horizon(walk).await?;
         let size = self.settings.backfill_page;
-        let size = if walk.reason == "gap" { size.max(GAP_PAGE) } else { size };
-        let answer = self.client.messages(&walk.room_id, walk.token.as_deref(), size).await;
+        let size = if walk.reason == "gap" {
+            size.max(GAP_PAGE)
+        } else {
+            size
+        };
+        let answer = self
+            .client
+            .messages(&walk.room_id, walk.token.as_deref(), size)
+            .await;
         let (mut step, mut events) = (step(walk, horizon), Vec::new());
         match answer {
             Ok(mut page) => {
@@ -146,7 +171,10 @@ impl Observer {
             return Ok(Some("horizon"));
         }
         if walk.reason == "gap" {
-            let ids = page.chunk.iter().filter_map(|event| event.get("event_id")?.as_str());
+            let ids = page
+                .chunk
+                .iter()
+                .filter_map(|event| event.get("event_id")?.as_str());
             if walks::met(&self.store, walk, ids).await? {
                 return Ok(Some("met"));
             }
@@ -161,19 +189,30 @@ impl Observer {
         let is_gap = walk.reason == "gap";
         let asked = self.asked_since(now);
         // What a gap should meet may be deleted already.
-        let wanted = asked.max(if is_gap { kept.events_before(now) } else { kept.calls_before(now) });
+        let wanted = asked.max(if is_gap {
+            kept.events_before(now)
+        } else {
+            kept.calls_before(now)
+        });
         if self.settings.backfill || !is_gap {
             return Ok(wanted);
         }
-        let heard = walks::last_heard(&self.store, walk).await?.unwrap_or(walk.opened_ms);
+        let heard = walks::last_heard(&self.store, walk)
+            .await?
+            .unwrap_or(walk.opened_ms);
         Ok(Some(heard - MARGIN_MS).max(wanted))
     }
 
     /// There is nothing before this page: the room begins here, or what was before is hidden from us.
     async fn last_page(&self, walk: &Walk, page: &MessagesPage) -> Result<&'static str, Error> {
-        let begins = page.chunk.iter().any(is_creation) || walks::saw_creation(&self.store, &walk.room_id).await?;
+        let begins = page.chunk.iter().any(is_creation)
+            || walks::saw_creation(&self.store, &walk.room_id).await?;
         // A gap may end at what we may see and be closed: a walk of the whole room tells what is hidden.
-        Ok(if begins || walk.reason == "gap" { "beginning" } else { "not_visible" })
+        Ok(if begins || walk.reason == "gap" {
+            "beginning"
+        } else {
+            "not_visible"
+        })
     }
 
     /// The page's events and the walk's new place, in one commit.
@@ -185,37 +224,62 @@ impl Observer {
         let new = self.ingest(&self.one(room)).await?;
         let (what, page) = (what(walk), walk.pages + 1);
         if let Some(why) = done {
-            let found = walk.found.saturating_add(i64::try_from(new).unwrap_or(i64::MAX));
+            let found = walk
+                .found
+                .saturating_add(i64::try_from(new).unwrap_or(i64::MAX));
             tracing::info!("{what}: done after {page} pages with {found} new events ({why})");
         } else {
             tracing::debug!("{what}: page {page}, {new} new events");
         }
-        self.changes.announce(Change::Room { room_id: walk.room_id.clone() });
+        self.changes.announce(Change::Room {
+            room_id: walk.room_id.clone(),
+        });
         Ok(())
     }
 }
 
 fn is_creation(event: &Value) -> bool {
-    event.get("type").is_some_and(|kind| kind == "m.room.create")
+    event
+        .get("type")
+        .is_some_and(|kind| kind == "m.room.create")
 }
 
 /// A step that reads nothing and begins anew, until the answer says more.
 fn step(walk: &Walk, horizon_ms: Option<i64>) -> Step {
-    Step { opened_ms: walk.opened_ms, reason: walk.reason.clone(), token: None, ended_by: None, horizon_ms, took_ms: 0 }
+    Step {
+        opened_ms: walk.opened_ms,
+        reason: walk.reason.clone(),
+        token: None,
+        ended_by: None,
+        horizon_ms,
+        took_ms: 0,
+    }
 }
 
 /// Is it this room's trouble? A lost token, too many questions, an unreachable homeserver and the database are not.
 pub(super) fn is_of_the_room(error: &Error) -> bool {
-    let Error::Matrix(error) = error else { return false };
-    !error.is_revoked() && error.retry_after().is_none() && !matches!(error, matrix::Error::Unreachable { .. })
+    let Error::Matrix(error) = error else {
+        return false;
+    };
+    !error.is_revoked()
+        && error.retry_after().is_none()
+        && !matches!(error, matrix::Error::Unreachable { .. })
 }
 
 /// Cuts off the end of a page (newest first) that is wholly older than the horizon; true when nothing is left of
 /// it. A single event with an odd stamp cuts nothing.
 pub(super) fn cut(page: &mut Vec<Value>, horizon: i64) -> bool {
     let was_empty = page.is_empty();
-    let older = |event: &Value| event.get("origin_server_ts").and_then(Value::as_i64).is_some_and(|at| at < horizon);
-    let keep = page.iter().rposition(|event| !older(event)).map_or(0, |last| last + 1);
+    let older = |event: &Value| {
+        event
+            .get("origin_server_ts")
+            .and_then(Value::as_i64)
+            .is_some_and(|at| at < horizon)
+    };
+    let keep = page
+        .iter()
+        .rposition(|event| !older(event))
+        .map_or(0, |last| last + 1);
     page.truncate(keep);
     !was_empty && page.is_empty()
 }

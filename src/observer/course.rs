@@ -31,11 +31,17 @@ pub struct Scope {
 impl Scope {
     /// Every room, for ever.
     pub(super) fn everything() -> Self {
-        Self { rooms: None, tries: u32::MAX, stop: watch::channel(false).1 }
+        Self {
+            rooms: None,
+            tries: u32::MAX,
+            stop: watch::channel(false).1,
+        }
     }
 
     pub(super) fn takes(&self, room_id: &str) -> bool {
-        self.rooms.as_ref().is_none_or(|rooms| rooms.contains(room_id))
+        self.rooms
+            .as_ref()
+            .is_none_or(|rooms| rooms.contains(room_id))
     }
 
     pub(super) fn stopped(&self) -> bool {
@@ -84,7 +90,11 @@ pub(super) fn name(walk: &Walk) -> Name {
 
 /// What is read, for the log.
 pub(super) fn what(walk: &Walk) -> String {
-    if walk.reason == "gap" { format!("gap in {}", walk.room_id) } else { format!("history of {}", walk.room_id) }
+    if walk.reason == "gap" {
+        format!("gap in {}", walk.room_id)
+    } else {
+        format!("history of {}", walk.room_id)
+    }
 }
 
 impl Course {
@@ -104,13 +114,20 @@ impl Course {
     /// When the next of the late ones is due that is tried again; `None` when there is none.
     pub fn next_due(&self, scope: &Scope) -> Option<Duration> {
         let again = self.late.values().filter(|late| late.tries < scope.tries);
-        again.map(|late| late.due.saturating_duration_since(Instant::now())).min()
+        again
+            .map(|late| late.due.saturating_duration_since(Instant::now()))
+            .min()
     }
 
     /// A walk failed: it waits.
     pub fn put_off(&mut self, walk: &Walk, error: &Error, text: String) {
         self.pace.remove(&name(walk));
-        let new = || Late { patience: Patience::new(), due: Instant::now(), text: String::new(), tries: 0 };
+        let new = || Late {
+            patience: Patience::new(),
+            due: Instant::now(),
+            text: String::new(),
+            tries: 0,
+        };
         let late = self.late.entry(name(walk)).or_insert_with(new);
         late.due = Instant::now() + Observer::pause(error, &mut late.patience);
         late.text = text;
@@ -124,7 +141,10 @@ impl Course {
 
     /// Rooms whose walks failed, and what is said of them.
     pub fn failed(&self) -> BTreeMap<String, String> {
-        self.late.iter().map(|((room_id, _, _), late)| (room_id.clone(), late.text.clone())).collect()
+        self.late
+            .iter()
+            .map(|((room_id, _, _), late)| (room_id.clone(), late.text.clone()))
+            .collect()
     }
 
     /// Nothing went on for a while: that time is not spent reading.
@@ -140,20 +160,28 @@ impl Course {
                 0 => tracing::info!("{}: reading begins", what(walk)),
                 pages => tracing::info!("{}: reading goes on after {pages} pages", what(walk)),
             }
-            Pace { last: now, said: now, said_pages: walk.pages }
+            Pace {
+                last: now,
+                said: now,
+                said_pages: walk.pages,
+            }
         });
     }
 
     /// A page came: the time since the one before, ms.
     pub fn took(&mut self, walk: &Walk) -> i64 {
-        let Some(pace) = self.pace.get_mut(&name(walk)) else { return 0 };
+        let Some(pace) = self.pace.get_mut(&name(walk)) else {
+            return 0;
+        };
         let since = std::mem::replace(&mut pace.last, Instant::now()).elapsed();
         i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
     }
 
     /// Is it time for a line in the log?
     fn is_time(&mut self, walk: &Walk) -> bool {
-        let Some(pace) = self.pace.get_mut(&name(walk)) else { return false };
+        let Some(pace) = self.pace.get_mut(&name(walk)) else {
+            return false;
+        };
         let is_time = pace.said.elapsed() >= SAY || walk.pages + 1 - pace.said_pages >= SAY_PAGES;
         if is_time {
             (pace.said, pace.said_pages) = (Instant::now(), walk.pages + 1);
@@ -169,7 +197,9 @@ impl Observer {
             return Ok(());
         }
         let walks = progress::of_room(&self.store, Viewer::Operator, &walk.room_id, WALKS).await?;
-        let this = walks.iter().find(|one| one.opened_ms == walk.opened_ms && one.reason == walk.reason);
+        let this = walks
+            .iter()
+            .find(|one| one.opened_ms == walk.opened_ms && one.reason == walk.reason);
         if let Some(this) = this {
             tracing::info!("{}: {}", what(walk), how_far(this));
         }
@@ -179,14 +209,23 @@ impl Observer {
 
 /// How far a walk has come, in words.
 fn how_far(walk: &Progress) -> String {
-    let mut parts = vec![format!("{} pages", walk.pages), format!("{} new events", walk.found)];
-    if let Some(at) = walk.reached_ms.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()) {
+    let mut parts = vec![
+        format!("{} pages", walk.pages),
+        format!("{} new events", walk.found),
+    ];
+    if let Some(at) = walk
+        .reached_ms
+        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
+    {
         parts.push(format!("back to {}", at.strftime("%Y-%m-%d %H:%M UTC")));
     }
     if let Some(percent) = walk.ahead_percent() {
         parts.push(format!("about {percent} % still ahead"));
     }
-    parts.extend(walk.events_per_second().map(|rate| format!("{rate} events/s")));
+    parts.extend(
+        walk.events_per_second()
+            .map(|rate| format!("{rate} events/s")),
+    );
     parts.join(", ")
 }
 
@@ -197,12 +236,26 @@ mod tests {
 
     fn walk(pages: i64) -> Walk {
         let (room_id, reason) = ("!r:h".to_owned(), "history".to_owned());
-        Walk { room_id, opened_ms: 5, reason, token: None, before_stream: 0, pages, found: 0 }
+        Walk {
+            room_id,
+            opened_ms: 5,
+            reason,
+            token: None,
+            before_stream: 0,
+            pages,
+            found: 0,
+        }
     }
 
     #[test]
     fn what_fails_waits_and_is_tried_so_often() {
-        let (mut course, mut scope) = (Course::default(), Scope { tries: 2, ..Scope::everything() });
+        let (mut course, mut scope) = (
+            Course::default(),
+            Scope {
+                tries: 2,
+                ..Scope::everything()
+            },
+        );
         let error = Error::Store(store::Error::NoFile);
         assert!(course.is_due(&walk(0), &scope) && course.next_due(&scope).is_none());
         course.put_off(&walk(0), &error, "no".into());
@@ -210,7 +263,10 @@ mod tests {
         assert!(course.next_due(&scope).is_some());
         course.put_off(&walk(0), &error, "no".into());
         assert!(course.next_due(&scope).is_none(), "twice is enough");
-        assert_eq!(course.failed(), [("!r:h".to_owned(), "no".to_owned())].into());
+        assert_eq!(
+            course.failed(),
+            [("!r:h".to_owned(), "no".to_owned())].into()
+        );
         scope.tries = u32::MAX;
         assert!(course.next_due(&scope).is_some(), "a server never gives up");
         assert_eq!(course.overcome(&walk(0)).as_deref(), Some("no"));
@@ -220,18 +276,27 @@ mod tests {
     #[test]
     fn a_line_comes_after_many_pages() {
         let mut course = Course::default();
-        assert!(!course.is_time(&walk(0)) && course.took(&walk(0)) == 0, "it has not begun");
+        assert!(
+            !course.is_time(&walk(0)) && course.took(&walk(0)) == 0,
+            "it has not begun"
+        );
         course.begins(&walk(7));
         assert!(!course.is_time(&walk(7 + SAY_PAGES - 2)));
         assert!(course.is_time(&walk(7 + SAY_PAGES - 1)) && !course.is_time(&walk(7 + SAY_PAGES)));
         course.keep(&[]);
-        assert!(!course.is_time(&walk(7 + 5 * SAY_PAGES)), "done walks are forgotten");
+        assert!(
+            !course.is_time(&walk(7 + 5 * SAY_PAGES)),
+            "done walks are forgotten"
+        );
     }
 
     #[tokio::test]
     async fn a_pause_ends_when_it_is_time_to_stop() {
         let (stop, receiver) = watch::channel(false);
-        let scope = Scope { stop: receiver, ..Scope::everything() };
+        let scope = Scope {
+            stop: receiver,
+            ..Scope::everything()
+        };
         let waits = tokio::spawn({
             let scope = scope.clone();
             async move { scope.pause(Duration::from_hours(1)).await }

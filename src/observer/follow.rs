@@ -62,20 +62,38 @@ impl Observer {
     }
 
     /// One question and its answer; how long to breathe before the next.
-    async fn follow_once(&self, filter: &mut Option<String>, first: bool) -> Result<Duration, Error> {
+    async fn follow_once(
+        &self,
+        filter: &mut Option<String>,
+        first: bool,
+    ) -> Result<Duration, Error> {
         let filter = match filter {
             Some(known) => known,
-            none => none.insert(self.client.upload_filter(&self.client.user_id().unwrap_or_default()).await?),
+            none => none.insert(
+                self.client
+                    .upload_filter(&self.client.user_id().unwrap_or_default())
+                    .await?,
+            ),
         };
         let since = vantages::position(&self.store, &self.vantage_id).await?;
         // The first answer should come at once. Synapse caches answers by their parameters for two minutes,
         // so a repeated first sync asks with another time-out.
         let now = self.clock.now_ms();
-        let timeout_ms = if first || since.is_none() { now.unsigned_abs() % 100 } else { WAIT_MS };
-        let ask = SyncRequest { since: since.as_deref(), timeout_ms, filter, full_state: false };
+        let timeout_ms = if first || since.is_none() {
+            now.unsigned_abs() % 100
+        } else {
+            WAIT_MS
+        };
+        let ask = SyncRequest {
+            since: since.as_deref(),
+            timeout_ms,
+            filter,
+            full_state: false,
+        };
         let asked = Instant::now();
         let answer = self.client.sync(ask).await?;
-        let nothing = answer.joined.is_empty() && answer.left.is_empty() && answer.invited.is_empty();
+        let nothing =
+            answer.joined.is_empty() && answer.left.is_empty() && answer.invited.is_empty();
         let nothing = nothing || since.as_ref() == Some(&answer.next_batch);
         let hasty = nothing && timeout_ms == WAIT_MS && asked.elapsed() < HASTY;
         self.take(answer).await?;
@@ -85,10 +103,13 @@ impl Observer {
     /// Brings one answer into the store.
     async fn take(&self, answer: SyncBatch) -> Result<(), Error> {
         for complaint in &answer.malformed {
-            tracing::warn!("the homeserver sent something that is not Matrix, it was skipped: {complaint}");
+            tracing::warn!(
+                "the homeserver sent something that is not Matrix, it was skipped: {complaint}"
+            );
         }
         if let Some(complaint) = answer.malformed.first() {
-            let text = format!("a part of a sync answer was not Matrix and was skipped: {complaint}");
+            let text =
+                format!("a part of a sync answer was not Matrix and was skipped: {complaint}");
             // Counted and told; it is over with this answer, which is in step all the same.
             self.trouble(Work::Sync, &text).await;
         }
@@ -100,12 +121,23 @@ impl Observer {
             seen_ms,
             position: Some(answer.next_batch),
             rooms: Vec::new(),
-            invitations: answer.invited.iter().map(|invite| self.answered(invite)).collect(),
+            invitations: answer
+                .invited
+                .iter()
+                .map(|invite| self.answered(invite))
+                .collect(),
         };
         for room in &answer.joined {
-            batch.rooms.push(self.joined(room, known.get(&room.room_id).copied(), seen_ms));
+            batch
+                .rooms
+                .push(self.joined(room, known.get(&room.room_id).copied(), seen_ms));
         }
-        batch.rooms.extend(answer.left.iter().map(|room| left(room, known.get(&room.room_id).copied(), seen_ms)));
+        batch.rooms.extend(
+            answer
+                .left
+                .iter()
+                .map(|room| left(room, known.get(&room.room_id).copied(), seen_ms)),
+        );
         self.ingest(&batch).await?;
         Ok(())
     }
@@ -142,7 +174,10 @@ fn left(room: &LeftRoom, known: Option<Watch>, seen_ms: i64) -> RoomBatch {
     batch.watch = Some(Watch::Left);
     add(&mut batch, &room.state, false, seen_ms);
     add(&mut batch, &room.timeline, true, seen_ms);
-    if matches!(known, Some(Watch::Joined | Watch::Left)) && room.limited && room.prev_batch.is_some() {
+    if matches!(known, Some(Watch::Joined | Watch::Left))
+        && room.limited
+        && room.prev_batch.is_some()
+    {
         // Who was in a room may still read it up to the moment of leaving.
         batch.gap = Some(("gap", room.prev_batch.clone()));
     }

@@ -34,7 +34,12 @@ impl Observer {
                 Err(error) if passes(&error) => error,
                 Err(error) => return Err(error),
             };
-            self.failed(Work::Rooms, "asking which rooms we are in; it is tried again", &error).await;
+            self.failed(
+                Work::Rooms,
+                "asking which rooms we are in; it is tried again",
+                &error,
+            )
+            .await;
             scope.pause(Self::pause(&error, &mut patience)).await;
         }
         Ok(None)
@@ -42,11 +47,24 @@ impl Observer {
 
     async fn try_plan(&self, asked: &[String], scope: &Scope) -> Result<Plan, Error> {
         self.try_sign_in().await?;
-        let mut plan = Plan { unread: self.wished(asked).await, ..Plan::default() };
-        let mut watched: BTreeMap<String, Watch> = rooms::watched(&self.store).await?.into_iter().collect();
+        let mut plan = Plan {
+            unread: self.wished(asked).await,
+            ..Plan::default()
+        };
+        let mut watched: BTreeMap<String, Watch> =
+            rooms::watched(&self.store).await?.into_iter().collect();
         watched.retain(|_, watch| *watch == Watch::Peeked);
-        watched.extend(self.joined_now().await?.into_iter().map(|room_id| (room_id, Watch::Joined)));
-        let chosen = if asked.is_empty() { watched.clone() } else { self.chosen(asked, &watched).await? };
+        watched.extend(
+            self.joined_now()
+                .await?
+                .into_iter()
+                .map(|room_id| (room_id, Watch::Joined)),
+        );
+        let chosen = if asked.is_empty() {
+            watched.clone()
+        } else {
+            self.chosen(asked, &watched).await?
+        };
         for (room_id, watch) in chosen {
             if scope.stopped() {
                 break;
@@ -54,8 +72,13 @@ impl Observer {
             if self.has_walk(&room_id).await? || self.poll(&room_id, watch).await? {
                 plan.rooms.insert(room_id);
             } else {
-                let room = rooms::find(&self.store, Viewer::Operator, &room_id, self.clock.now_ms()).await?;
-                plan.unread.insert(room_id, room.and_then(|room| room.error).unwrap_or_default());
+                let room =
+                    rooms::find(&self.store, Viewer::Operator, &room_id, self.clock.now_ms())
+                        .await?;
+                plan.unread.insert(
+                    room_id,
+                    room.and_then(|room| room.error).unwrap_or_default(),
+                );
             }
         }
         Ok(plan)
@@ -85,11 +108,16 @@ impl Observer {
     ) -> Result<BTreeMap<String, Watch>, Error> {
         let mut chosen = BTreeMap::new();
         for room in asked {
-            let no = |why| Error::NotWatched { room: room.clone(), why };
+            let no = |why| Error::NotWatched {
+                room: room.clone(),
+                why,
+            };
             let room_id = if room.starts_with('#') {
                 match self.client.resolve_alias(room).await {
                     Ok(found) => found.room_id,
-                    Err(error) if error.is_not_found() => return Err(no("no room has this alias; look for a slip")),
+                    Err(error) if error.is_not_found() => {
+                        return Err(no("no room has this alias; look for a slip"));
+                    }
                     Err(error) => return Err(error.into()),
                 }
             } else {
@@ -124,7 +152,9 @@ impl Observer {
                         None => break,
                     }
                 }
-                Err(error) if matches!(&error, Error::Matrix(error) if error.is_revoked()) => return Err(error),
+                Err(error) if matches!(&error, Error::Matrix(error) if error.is_revoked()) => {
+                    return Err(error);
+                }
                 Err(error) => {
                     course.broke();
                     self.failed(Work::History, "reading history", &error).await;

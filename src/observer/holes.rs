@@ -33,7 +33,9 @@ impl Observer {
     /// The time, ms, from which on predecessors are wanted: what is deleted by age need not come back.
     fn wanted_since(&self, now: i64) -> Option<i64> {
         let kept = self.settings.retention;
-        self.asked_since(now).max(kept.events_before(now)).max(kept.calls_before(now))
+        self.asked_since(now)
+            .max(kept.events_before(now))
+            .max(kept.calls_before(now))
     }
 
     /// How long until a refused predecessor is to be asked for again.
@@ -49,7 +51,11 @@ impl Observer {
                 let mut room = RoomBatch::new(&hole.room_id, Source::Backfill);
                 add(&mut room, &[event], false, self.clock.now_ms());
                 self.ingest(&self.one(room)).await?;
-                tracing::debug!("found {} of {}, which was replaced unseen", hole.event_id, hole.room_id);
+                tracing::debug!(
+                    "found {} of {}, which was replaced unseen",
+                    hole.event_id,
+                    hole.room_id
+                );
                 "found"
             }
             Err(error) if error.is_hidden() => {
@@ -66,7 +72,11 @@ impl Observer {
                     return Err(error);
                 }
                 // The others do not wait for it.
-                tracing::warn!("asking for {} of {}: {error}; it is tried again", hole.event_id, hole.room_id);
+                tracing::warn!(
+                    "asking for {} of {}: {error}; it is tried again",
+                    hole.event_id,
+                    hole.room_id
+                );
                 "failed"
             }
         };

@@ -16,11 +16,19 @@ pub(super) fn add(room: &mut RoomBatch, events: &[Value], in_timeline: bool, now
                     event.received_ts = None;
                 }
                 let json = text(raw, &event);
-                room.arrivals.push(Arrival { event: event.into(), json, in_timeline });
+                room.arrivals.push(Arrival {
+                    event: event.into(),
+                    json,
+                    in_timeline,
+                });
             }
             Err(reason) => {
                 let text = raw.to_string();
-                let cut = if fits(&text) { text } else { format!("\"too large: {} bytes\"", text.len()) };
+                let cut = if fits(&text) {
+                    text
+                } else {
+                    format!("\"too large: {} bytes\"", text.len())
+                };
                 room.malformed.push((reason, cut));
             }
         }

@@ -22,7 +22,11 @@ impl Observer {
 
     async fn look_at(&self, late: &Late) -> Result<(), Error> {
         let size = self.settings.backfill_page.max(backfill::GAP_PAGE);
-        let mut page = match self.client.messages(&late.room_id, late.token.as_deref(), size).await {
+        let mut page = match self
+            .client
+            .messages(&late.room_id, late.token.as_deref(), size)
+            .await
+        {
             Ok(page) => page,
             Err(error) if error.is_hidden() => {
                 return Ok(late::over(&self.store, late).await?);
@@ -34,20 +38,39 @@ impl Observer {
                 if !from_newest && !backfill::is_of_the_room(&error) {
                     return Err(error);
                 }
-                tracing::debug!("a gap in {} could not be looked at again yet: {error}", late.room_id);
-                return Ok(late::put_off(&self.store, late, from_newest, self.clock.now_ms()).await?);
+                tracing::debug!(
+                    "a gap in {} could not be looked at again yet: {error}",
+                    late.room_id
+                );
+                return Ok(
+                    late::put_off(&self.store, late, from_newest, self.clock.now_ms()).await?,
+                );
             }
         };
-        let beyond = late.horizon_ms.is_some_and(|horizon| backfill::cut(&mut page.chunk, horizon));
+        let beyond = late
+            .horizon_ms
+            .is_some_and(|horizon| backfill::cut(&mut page.chunk, horizon));
         let mut room = RoomBatch::new(&late.room_id, Source::Backfill);
         add(&mut room, &page.chunk, true, self.clock.now_ms());
         let new = self.ingest(&self.one(room)).await?;
         if new > 0 {
-            tracing::info!("{new} events came late to the homeserver and were found behind a gap of {}", late.room_id);
+            tracing::info!(
+                "{new} events came late to the homeserver and were found behind a gap of {}",
+                late.room_id
+            );
         }
-        let token = page.end.filter(|end| !beyond && Some(end) != late.token.as_ref());
+        let token = page
+            .end
+            .filter(|end| !beyond && Some(end) != late.token.as_ref());
         let new = i64::try_from(new).unwrap_or(i64::MAX);
-        Ok(late::step(&self.store, late, token.as_deref(), new, self.clock.now_ms()).await?)
+        Ok(late::step(
+            &self.store,
+            late,
+            token.as_deref(),
+            new,
+            self.clock.now_ms(),
+        )
+        .await?)
     }
 
     /// How long until a gap is to be looked at again.

@@ -140,7 +140,13 @@ pub struct Observer {
 impl Observer {
     /// An observer that has not begun.
     #[must_use]
-    pub fn new(client: Client, store: Store, changes: Changes, clock: Clock, settings: Settings) -> Self {
+    pub fn new(
+        client: Client,
+        store: Store,
+        changes: Changes,
+        clock: Clock,
+        settings: Settings,
+    ) -> Self {
         let vantage_id = crate::rtc::id::hash(&[client.settings().homeserver_url.as_str()], 8);
         Self {
             started_ms: clock.now_ms(),
@@ -204,7 +210,9 @@ impl Observer {
     fn pause(error: &Error, patience: &mut patience::Patience) -> Duration {
         let own = patience.next();
         match error {
-            Error::Matrix(error) => error.retry_after().map_or(own, |asked| asked.max(Duration::from_millis(100))),
+            Error::Matrix(error) => error
+                .retry_after()
+                .map_or(own, |asked| asked.max(Duration::from_millis(100))),
             _ => own,
         }
     }

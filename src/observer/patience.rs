@@ -12,8 +12,16 @@ pub(super) struct Patience(ExponentialBackoff);
 
 impl Patience {
     pub fn new() -> Self {
-        let builder = ExponentialBuilder::new().with_min_delay(FIRST).with_max_delay(LONGEST);
-        Self(builder.with_factor(2.0).without_max_times().with_jitter().build())
+        let builder = ExponentialBuilder::new()
+            .with_min_delay(FIRST)
+            .with_max_delay(LONGEST);
+        Self(
+            builder
+                .with_factor(2.0)
+                .without_max_times()
+                .with_jitter()
+                .build(),
+        )
     }
 
     pub fn next(&mut self) -> Duration {

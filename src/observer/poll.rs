@@ -27,7 +27,9 @@ impl Observer {
                     patience = Patience::new();
                     self.succeeded(Work::Polls).await;
                     if failed > 0 {
-                        tracing::warn!("{failed} rooms could not be polled; each says why on its page");
+                        tracing::warn!(
+                            "{failed} rooms could not be polled; each says why on its page"
+                        );
                     }
                 }
                 Err(Error::Matrix(error)) if error.is_revoked() => {
@@ -37,7 +39,8 @@ impl Observer {
                     self.poll_due.notify_one();
                 }
                 Err(error) => {
-                    self.failed(Work::Polls, "polling the rooms' state", &error).await;
+                    self.failed(Work::Polls, "polling the rooms' state", &error)
+                        .await;
                     if error.is_full() {
                         // The schedule's next time may be far off, and there may be space long before.
                         tokio::time::sleep(patience.next()).await;
@@ -56,7 +59,12 @@ impl Observer {
                 todo.insert(room_id, watch);
             }
         }
-        todo.extend(self.joined_now().await?.into_iter().map(|room_id| (room_id, Watch::Joined)));
+        todo.extend(
+            self.joined_now()
+                .await?
+                .into_iter()
+                .map(|room_id| (room_id, Watch::Joined)),
+        );
         let mut failed = 0;
         for (room_id, watch) in todo {
             failed += usize::from(!self.poll(&room_id, watch).await?);
@@ -86,8 +94,17 @@ impl Observer {
             if try_ == TRIES || !error.is_transient() {
                 tracing::warn!("polling {room_id}: {error}");
                 let watch = error.is_forbidden().then_some(Watch::Blind);
-                rooms::trouble(&self.store, room_id, watch, &error.to_string(), self.clock.now_ms()).await?;
-                self.changes.announce(Change::Room { room_id: room_id.to_owned() });
+                rooms::trouble(
+                    &self.store,
+                    room_id,
+                    watch,
+                    &error.to_string(),
+                    self.clock.now_ms(),
+                )
+                .await?;
+                self.changes.announce(Change::Room {
+                    room_id: room_id.to_owned(),
+                });
                 return Ok(false);
             }
             tokio::time::sleep(Self::pause(&Error::Matrix(error), &mut patience)).await;
@@ -96,10 +113,18 @@ impl Observer {
     }
 
     fn polled(&self, room_id: &str, state: &[Value], asked_ms: i64) -> RoomBatch {
-        let kind = |event: &Value| Kind::of(event.get("type").and_then(Value::as_str).unwrap_or_default());
+        let kind = |event: &Value| {
+            Kind::of(
+                event
+                    .get("type")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default(),
+            )
+        };
         let members = state.iter().filter(|event| kind(event) == Kind::Member);
-        let members: BTreeSet<String> =
-            members.filter_map(|event| event.get("event_id")?.as_str().map(ToOwned::to_owned)).collect();
+        let members: BTreeSet<String> = members
+            .filter_map(|event| event.get("event_id")?.as_str().map(ToOwned::to_owned))
+            .collect();
         let mut batch = RoomBatch::new(room_id, Source::Poll);
         add(&mut batch, state, false, self.clock.now_ms());
         batch.snapshot = Some(Look { asked_ms, members });

@@ -39,12 +39,17 @@ pub struct Probe {
 impl Observer {
     /// Asks at the start and by the schedule, for ever; never where it is switched off.
     pub(super) async fn probes(&self) {
-        let Some(probe) = &self.settings.probe else { return };
+        let Some(probe) = &self.settings.probe else {
+            return;
+        };
         loop {
             let asked = self.probe_once(&probe.prober).await;
             match &asked {
                 Ok(_) => self.succeeded(Work::Probe).await,
-                Err(error) => self.failed(Work::Probe, "asking servers and SFUs", error).await,
+                Err(error) => {
+                    self.failed(Work::Probe, "asking servers and SFUs", error)
+                        .await
+                }
             }
             self.changes.announce(Change::Observer);
             if asked.is_ok_and(|asked| asked > 0) {
@@ -61,7 +66,8 @@ impl Observer {
         let now = self.clock.now_ms();
         let (since, asked) = (now - SEEN_MS, now - AGAIN_MS);
         let servers = probes::servers_due(&self.store, since, asked, SERVERS_MAX).await?;
-        let mut sfus = few_of_each_host(probes::sfus_due(&self.store, since, asked, SFUS_SEEN_MAX).await?);
+        let mut sfus =
+            few_of_each_host(probes::sfus_due(&self.store, since, asked, SFUS_SEEN_MAX).await?);
         let mut count = servers.len();
         for name in servers {
             let result = of_server(prober.server(&name).await);
@@ -91,7 +97,11 @@ impl Observer {
 /// Whoever names a thousand addresses of one host does not send a thousand questions there.
 fn few_of_each_host(urls: Vec<String>) -> Vec<String> {
     let mut hosts: HashMap<String, usize> = HashMap::new();
-    let host = |url: &String| Url::parse(url).ok().and_then(|url| url.host_str().map(ToOwned::to_owned));
+    let host = |url: &String| {
+        Url::parse(url)
+            .ok()
+            .and_then(|url| url.host_str().map(ToOwned::to_owned))
+    };
     let mut is_one_of_few = |url: &String| {
         let known = hosts.entry(host(url).unwrap_or_default()).or_default();
         *known += 1;
@@ -125,7 +135,10 @@ fn of_sfu(sfu: Sfu) -> SfuResult {
         Asked::Said(ms) => i64::try_from(*ms).ok(),
         _ => None,
     };
-    SfuResult { health: answer(sfu.health), took_ms }
+    SfuResult {
+        health: answer(sfu.health),
+        took_ms,
+    }
 }
 
 fn answer<T>(asked: Asked<T>) -> Answer {
@@ -135,7 +148,10 @@ fn answer<T>(asked: Asked<T>) -> Answer {
         Asked::Failed(why) => ("failed", Some(why)),
         Asked::Refused(why) => ("refused", Some(why)),
     };
-    Answer { state: state.to_owned(), why }
+    Answer {
+        state: state.to_owned(),
+        why,
+    }
 }
 
 #[cfg(test)]
@@ -144,7 +160,8 @@ mod tests {
 
     #[test]
     fn one_host_is_not_asked_a_thousand_times() {
-        let urls = (0..1000).map(|index| format!("https://victim.example:{}/{index}", 8000 + index % 7));
+        let urls =
+            (0..1000).map(|index| format!("https://victim.example:{}/{index}", 8000 + index % 7));
         let urls: Vec<String> = urls.chain(["https://other.example".to_owned()]).collect();
         let few = few_of_each_host(urls);
         assert_eq!(few.len(), PER_HOST_MAX + 1);

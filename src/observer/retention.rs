@@ -27,7 +27,11 @@ pub struct Retention {
 impl Retention {
     /// The time, ms, before which events go: those of a deleted call always do.
     pub(super) fn events_before(&self, now: i64) -> Option<i64> {
-        self.events.into_iter().chain(self.calls).min().map(|days| before(now, days))
+        self.events
+            .into_iter()
+            .chain(self.calls)
+            .min()
+            .map(|days| before(now, days))
     }
 
     pub(super) fn calls_before(&self, now: i64) -> Option<i64> {
@@ -49,7 +53,10 @@ impl Observer {
             let done = self.forget_once().await;
             match &done {
                 Ok(_) => self.succeeded(Work::Retention).await,
-                Err(error) => self.failed(Work::Retention, "deleting what is too old", error).await,
+                Err(error) => {
+                    self.failed(Work::Retention, "deleting what is too old", error)
+                        .await
+                }
             }
             let wait = match done {
                 Ok(true) => EVERY,
@@ -65,7 +72,9 @@ impl Observer {
     /// One round; false when some rooms had to wait.
     async fn forget_once(&self) -> Result<bool, Error> {
         let now = self.clock.now_ms();
-        let Some(events_before) = self.settings.retention.events_before(now) else { return Ok(true) };
+        let Some(events_before) = self.settings.retention.events_before(now) else {
+            return Ok(true);
+        };
         self.note_signs().await?;
         let settled = retention::settled(&self.store).await?;
         for room_id in &settled {
@@ -86,7 +95,10 @@ impl Observer {
             tokio::time::sleep(BREATH).await;
         }
         let all = crate::store::rooms::watched(&self.store).await?.len();
-        tracing::info!("deleted what is too old in {} of {all} rooms", settled.len());
+        tracing::info!(
+            "deleted what is too old in {} of {all} rooms",
+            settled.len()
+        );
         Ok(settled.len() == all)
     }
 
@@ -98,10 +110,12 @@ impl Observer {
                 tracing::debug!("{room_id}: a chain cannot be sealed yet and keeps its events");
             }
             let old = retention::behind_seal(store, room_id, &chain).await?;
-            self.delete_events(room_id, &old, |id| in_state.contains(id), now).await?;
+            self.delete_events(room_id, &old, |id| in_state.contains(id), now)
+                .await?;
         }
         let old = retention::loose(store, room_id, before).await?;
-        self.delete_events(room_id, &old, |id| in_state.contains(id), now).await
+        self.delete_events(room_id, &old, |id| in_state.contains(id), now)
+            .await
     }
 
     async fn delete_events(

@@ -16,7 +16,8 @@ impl Observer {
     pub(super) async fn settle_rooms(&self) {
         let mut patience = Patience::new();
         while let Err(error) = self.try_settle_rooms().await {
-            self.failed(Work::Rooms, "asking which rooms we are in", &error).await;
+            self.failed(Work::Rooms, "asking which rooms we are in", &error)
+                .await;
             tokio::time::sleep(Self::pause(&error, &mut patience)).await;
         }
         self.succeeded(Work::Rooms).await;
@@ -35,7 +36,10 @@ impl Observer {
         let joined: HashSet<String> = self.client.joined_rooms().await?.into_iter().collect();
         for (room_id, watch) in known {
             if watch == Watch::Joined && !joined.contains(&room_id) {
-                let batch = RoomBatch { watch: Some(Watch::Left), ..RoomBatch::new(&room_id, Source::Poll) };
+                let batch = RoomBatch {
+                    watch: Some(Watch::Left),
+                    ..RoomBatch::new(&room_id, Source::Poll)
+                };
                 self.ingest(&self.one(batch)).await?;
             }
         }
@@ -47,16 +51,31 @@ impl Observer {
         let inviter = invite.inviter.clone().unwrap_or_default();
         let accepted = self.allows(&inviter);
         if !accepted {
-            tracing::info!("an invitation to {} by {inviter:?} is not accepted: policy", invite.room_id);
+            tracing::info!(
+                "an invitation to {} by {inviter:?} is not accepted: policy",
+                invite.room_id
+            );
         }
-        Invitation { room_id: invite.room_id.clone(), inviter, accepted }
+        Invitation {
+            room_id: invite.room_id.clone(),
+            inviter,
+            accepted,
+        }
     }
 
     /// May this user, by full id, invite us?
     pub(super) fn allows(&self, inviter: &str) -> bool {
         let server = server_of(inviter);
         !inviter.is_empty()
-            && (self.settings.invite_users.iter().any(|user| user == inviter)
-                || self.settings.invite_servers.iter().any(|name| name == server))
+            && (self
+                .settings
+                .invite_users
+                .iter()
+                .any(|user| user == inviter)
+                || self
+                    .settings
+                    .invite_servers
+                    .iter()
+                    .any(|name| name == server))
     }
 }

@@ -9,9 +9,13 @@ impl Observer {
     /// Rings for a poll, and for a probe where that is switched on, by their schedules.
     pub(super) async fn schedule(&self) -> Result<JobScheduler, Error> {
         let scheduler = JobScheduler::new().await?;
-        scheduler.add(rings(&self.settings.poll_schedule, &self.poll_due)?).await?;
+        scheduler
+            .add(rings(&self.settings.poll_schedule, &self.poll_due)?)
+            .await?;
         if let Some(probe) = &self.settings.probe {
-            scheduler.add(rings(&probe.schedule, &self.probe_due)?).await?;
+            scheduler
+                .add(rings(&probe.schedule, &self.probe_due)?)
+                .await?;
         }
         scheduler.start().await?;
         Ok(scheduler)

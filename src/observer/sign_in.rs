@@ -16,7 +16,8 @@ impl Observer {
                 Err(error) => {
                     // Only so that the status page has somewhere to say it; what is known of the vantage stays.
                     self.note_vantage("", None, None).await;
-                    self.failed(Work::SignIn, self.what_to_do(&error), &error).await;
+                    self.failed(Work::SignIn, self.what_to_do(&error), &error)
+                        .await;
                     tokio::time::sleep(Self::pause(&error, &mut patience)).await;
                 }
             }
@@ -24,12 +25,16 @@ impl Observer {
     }
 
     fn what_to_do(&self, error: &Error) -> &'static str {
-        let Error::Matrix(error) = error else { return "signing in" };
+        let Error::Matrix(error) = error else {
+            return "signing in";
+        };
         match &self.settings.account {
             Account::Token(_) if error.is_revoked() => {
                 "the access token is no longer accepted; make a new one and restart Callscope with it"
             }
-            Account::Password { .. } if error.is_forbidden() => "the homeserver does not accept user id and password",
+            Account::Password { .. } if error.is_forbidden() => {
+                "the homeserver does not accept user id and password"
+            }
             _ => "signing in",
         }
     }
@@ -37,22 +42,36 @@ impl Observer {
     pub(super) async fn try_sign_in(&self) -> Result<(), Error> {
         match &self.settings.account {
             Account::Token(token) => self.client.set_token(Some(token.clone())),
-            Account::Password { user_id, password, file } => self.client.sign_in(user_id, password, file).await?,
+            Account::Password {
+                user_id,
+                password,
+                file,
+            } => self.client.sign_in(user_id, password, file).await?,
         }
         let who = self.client.whoami().await?;
         let can = self.client.versions().await?;
-        self.note_vantage(&who.user_id, who.device_id.as_deref(), Some(&can)).await;
+        self.note_vantage(&who.user_id, who.device_id.as_deref(), Some(&can))
+            .await;
         tracing::info!("signed in as {}", who.user_id);
         Ok(())
     }
 
-    async fn note_vantage(&self, user_id: &str, device_id: Option<&str>, can: Option<&crate::matrix::Capabilities>) {
+    async fn note_vantage(
+        &self,
+        user_id: &str,
+        device_id: Option<&str>,
+        can: Option<&crate::matrix::Capabilities>,
+    ) {
         let start = Start {
             id: &self.vantage_id,
             user_id,
             homeserver: self.client.settings().homeserver_url.as_str(),
             device_id,
-            mode: if self.settings.mode == Mode::Follow { "follow" } else { "poll" },
+            mode: if self.settings.mode == Mode::Follow {
+                "follow"
+            } else {
+                "poll"
+            },
             software: can.and_then(|can| can.software.as_deref()),
             delayed_events: can.is_some_and(|can| can.delayed_events),
             sticky_events: can.is_some_and(|can| can.sticky_events),

@@ -43,7 +43,10 @@ impl Observer {
         let now = self.clock.now_ms();
         // Held until the database knows it, so that it cannot be overtaken by another loop's news.
         let mut troubles = self.troubles.lock().await;
-        let since = troubles.standing.get(&work).map_or(now, |(_, since)| *since);
+        let since = troubles
+            .standing
+            .get(&work)
+            .map_or(now, |(_, since)| *since);
         troubles.standing.insert(work, (text.to_owned(), since));
         let noted = async {
             vantages::failed(&self.store, &self.vantage_id, text, now).await?;
@@ -62,7 +65,9 @@ impl Observer {
             tracing::info!("there is space again; observing goes on");
             self.changes.announce(Change::Observer);
         }
-        let Some(was) = troubles.standing.remove(&work) else { return };
+        let Some(was) = troubles.standing.remove(&work) else {
+            return;
+        };
         if let Err(error) = self.show(&troubles).await {
             // The next success writes it.
             troubles.standing.insert(work, was);
@@ -78,7 +83,9 @@ impl Observer {
     async fn no_space(&self, work: Work, doing: &str) {
         self.troubles.lock().await.full.insert(work);
         if self.store.note_full(self.clock.now_ms()) {
-            tracing::error!("{doing}: the disk is full, nothing can be stored; it goes on when there is space again");
+            tracing::error!(
+                "{doing}: the disk is full, nothing can be stored; it goes on when there is space again"
+            );
             self.changes.announce(Change::Observer);
         }
     }
@@ -86,7 +93,11 @@ impl Observer {
     /// Without a valid token everything fails, so that comes first; else the oldest.
     async fn show(&self, troubles: &Troubles) -> Result<(), store::Error> {
         let oldest = troubles.standing.values().min_by_key(|(_, since)| *since);
-        let told = troubles.standing.get(&Work::SignIn).or(oldest).map(|(text, since)| (text.as_str(), *since));
+        let told = troubles
+            .standing
+            .get(&Work::SignIn)
+            .or(oldest)
+            .map(|(text, since)| (text.as_str(), *since));
         vantages::stands(&self.store, &self.vantage_id, told).await
     }
 }

@@ -31,15 +31,27 @@ struct Wish {
 
 impl Wish {
     fn new(room: RoomWish, way: Way) -> Self {
-        Self { room, way, due: Instant::now() }
+        Self {
+            room,
+            way,
+            due: Instant::now(),
+        }
     }
 }
 
 impl Observer {
     /// Tries each wish when it is due, for ever: an invitation may come at any time.
     pub(super) async fn keep_joining(&self) {
-        let join = self.settings.rooms.iter().map(|room| Wish::new(room.clone(), Way::Join));
-        let peek = self.settings.peek_rooms.iter().map(|room| Wish::new(room.clone(), Way::Peek));
+        let join = self
+            .settings
+            .rooms
+            .iter()
+            .map(|room| Wish::new(room.clone(), Way::Join));
+        let peek = self
+            .settings
+            .peek_rooms
+            .iter()
+            .map(|room| Wish::new(room.clone(), Way::Peek));
         let mut wishes: Vec<Wish> = join.chain(peek).collect();
         loop {
             let again = self.add_accepted(&mut wishes).await;
@@ -86,7 +98,11 @@ impl Observer {
     async fn try_due(&self, wishes: Vec<Wish>) -> Vec<Wish> {
         let mut left = Vec::new();
         for mut wish in wishes {
-            let again = if wish.due > Instant::now() { None } else { Some(self.try_one(&wish).await) };
+            let again = if wish.due > Instant::now() {
+                None
+            } else {
+                Some(self.try_one(&wish).await)
+            };
             match again {
                 None => left.push(wish),
                 Some(Some(after)) => {
@@ -113,7 +129,9 @@ impl Observer {
                 self.succeeded(Work::Wishes).await;
                 None
             }
-            Err(error) if wish.way == Way::Accept && (error.is_forbidden() || error.is_not_found()) => {
+            Err(error)
+                if wish.way == Way::Accept && (error.is_forbidden() || error.is_not_found()) =>
+            {
                 tracing::warn!("the invitation to {} holds no more: {error}", room.room);
                 self.wish_came_true(room).await;
                 self.close_invitation(&room.room).await;
@@ -140,7 +158,8 @@ impl Observer {
             }
             Err(Error::Matrix(error)) => error,
             Err(error) => {
-                self.failed(Work::Wishes, &format!("looking into {}", wish.room), &error).await;
+                self.failed(Work::Wishes, &format!("looking into {}", wish.room), &error)
+                    .await;
                 return Some(AGAIN);
             }
         };
@@ -182,9 +201,16 @@ impl Observer {
         match rooms::not_there(&self.store, &wish.room, &error.to_string(), now).await {
             Ok(()) => self.succeeded(Work::Wishes).await,
             Err(error) => {
-                self.failed(Work::Wishes, &format!("noting the trouble with {}", wish.room), &error.into()).await;
+                self.failed(
+                    Work::Wishes,
+                    &format!("noting the trouble with {}", wish.room),
+                    &error.into(),
+                )
+                .await;
             }
         }
-        self.changes.announce(Change::Room { room_id: wish.room.clone() });
+        self.changes.announce(Change::Room {
+            room_id: wish.room.clone(),
+        });
     }
 }

@@ -17,7 +17,10 @@ impl Span {
     /// The part that both have.
     #[must_use]
     pub fn within(&self, other: &Self) -> Self {
-        Self { from: self.from.max(other.from), to: self.to.min(other.to) }
+        Self {
+            from: self.from.max(other.from),
+            to: self.to.min(other.to),
+        }
     }
 }
 
@@ -109,12 +112,22 @@ pub fn intervals(notes: &Notes, now: i64) -> Vec<Interval> {
     let mut at = notes.first_seen_ms.min(now);
     for (span, cover) in watched(notes, now) {
         if span.from > at {
-            let gap = Span { from: at, to: span.from };
+            let gap = Span {
+                from: at,
+                to: span.from,
+            };
             for (half, known) in halves(gap, read_from(notes, span.from)) {
                 push(&mut found, half, known);
             }
         }
-        push(&mut found, Span { from: span.from.max(at), to: span.to }, cover);
+        push(
+            &mut found,
+            Span {
+                from: span.from.max(at),
+                to: span.to,
+            },
+            cover,
+        );
         at = at.max(span.to);
     }
     push(&mut found, Span { from: at, to: now }, Cover::Gap);
@@ -131,8 +144,19 @@ fn pierced(intervals: Vec<Interval>, walks: &[Walked]) -> Vec<Interval> {
         let mut rest = span;
         while let Some((hole, known)) = holes.peek().filter(|(hole, _)| hole.from < rest.to) {
             let part = rest.within(hole);
-            push(&mut found, Span { from: rest.from, to: part.from }, cover);
-            push(&mut found, part, if cover == Cover::Live { *known } else { cover });
+            push(
+                &mut found,
+                Span {
+                    from: rest.from,
+                    to: part.from,
+                },
+                cover,
+            );
+            push(
+                &mut found,
+                part,
+                if cover == Cover::Live { *known } else { cover },
+            );
             rest.from = rest.from.max(part.to);
             if hole.to > span.to {
                 break;
@@ -149,8 +173,18 @@ fn veiled(intervals: Vec<Interval>, hidden: &[Span]) -> Vec<Interval> {
     let mut found = Vec::new();
     for Interval { span, cover } in intervals {
         let mut rest = span;
-        for veil in hidden.iter().filter(|_| matches!(cover, Cover::Backfilled | Cover::Gap)) {
-            push(&mut found, Span { from: rest.from, to: rest.to.min(veil.from) }, cover);
+        for veil in hidden
+            .iter()
+            .filter(|_| matches!(cover, Cover::Backfilled | Cover::Gap))
+        {
+            push(
+                &mut found,
+                Span {
+                    from: rest.from,
+                    to: rest.to.min(veil.from),
+                },
+                cover,
+            );
             push(&mut found, rest.within(veil), Cover::NotVisible);
             rest.from = rest.from.max(veil.to.min(rest.to));
         }
@@ -163,21 +197,30 @@ fn veiled(intervals: Vec<Interval>, hidden: &[Span]) -> Vec<Interval> {
 #[must_use]
 pub fn at(intervals: &[Interval], ms: i64) -> Cover {
     let last = intervals.last().filter(|last| ms >= last.span.to);
-    let here = intervals.iter().find(|interval| (interval.span.from..interval.span.to).contains(&ms)).or(last);
+    let here = intervals
+        .iter()
+        .find(|interval| (interval.span.from..interval.span.to).contains(&ms))
+        .or(last);
     here.map_or(Cover::Gap, |interval| interval.cover)
 }
 
 /// Since when nobody watches, if nobody watches now.
 #[must_use]
 pub fn blind_since(intervals: &[Interval]) -> Option<i64> {
-    intervals.last().filter(|last| last.cover.is_blind()).map(|last| last.span.from)
+    intervals
+        .last()
+        .filter(|last| last.cover.is_blind())
+        .map(|last| last.span.from)
 }
 
 fn push(found: &mut Vec<Interval>, span: Span, cover: Cover) {
     if span.is_empty() {
         return;
     }
-    match found.last_mut().filter(|last| last.cover == cover && last.span.to >= span.from) {
+    match found
+        .last_mut()
+        .filter(|last| last.cover == cover && last.span.to >= span.from)
+    {
         Some(last) => last.span.to = last.span.to.max(span.to),
         None => found.push(Interval { span, cover }),
     }
@@ -197,8 +240,22 @@ fn before(notes: &Notes, now: i64) -> Vec<Interval> {
         _ => Cover::Gap,
     };
     let mut found = Vec::new();
-    push(&mut found, Span { from: created, to: reached }, beyond);
-    push(&mut found, Span { from: reached, to: first }, Cover::Backfilled);
+    push(
+        &mut found,
+        Span {
+            from: created,
+            to: reached,
+        },
+        beyond,
+    );
+    push(
+        &mut found,
+        Span {
+            from: reached,
+            to: first,
+        },
+        Cover::Backfilled,
+    );
     found
 }
 
@@ -213,12 +270,21 @@ fn watched(notes: &Notes, now: i64) -> Vec<(Span, Cover)> {
     {
         last.to = now;
     }
-    let whole = Span { from: notes.first_seen_ms, to: now };
+    let whole = Span {
+        from: notes.first_seen_ms,
+        to: now,
+    };
     let mut found = Vec::new();
     for (span, cover) in spans {
         let mut rest = span.within(&whole);
         for away in &notes.away {
-            found.push((Span { from: rest.from, to: rest.to.min(away.from) }, cover));
+            found.push((
+                Span {
+                    from: rest.from,
+                    to: rest.to.min(away.from),
+                },
+                cover,
+            ));
             rest.from = rest.from.max(away.to);
         }
         found.push((rest, cover));
@@ -240,8 +306,17 @@ impl Walked {
 
     /// The time that a limited timeline left out, and how it is known now.
     fn hole(&self) -> Vec<(Span, Cover)> {
-        let Some(from) = self.since_ms.filter(|_| !self.history) else { return Vec::new() };
-        let mut parts = halves(Span { from, to: self.opened_ms }, self.read_from()).to_vec();
+        let Some(from) = self.since_ms.filter(|_| !self.history) else {
+            return Vec::new();
+        };
+        let mut parts = halves(
+            Span {
+                from,
+                to: self.opened_ms,
+            },
+            self.read_from(),
+        )
+        .to_vec();
         parts.retain(|(span, _)| !span.is_empty());
         parts
     }
@@ -249,8 +324,25 @@ impl Walked {
 
 /// A gap that was read from some time on, and how its parts are known; either may be empty.
 fn halves(gap: Span, read_from: Option<i64>) -> [(Span, Cover); 2] {
-    let cut = read_from.unwrap_or(i64::MAX).clamp(gap.from, gap.to.max(gap.from));
-    [(Span { from: gap.from, to: cut }, Cover::Gap), (Span { from: cut, to: gap.to }, Cover::Backfilled)]
+    let cut = read_from
+        .unwrap_or(i64::MAX)
+        .clamp(gap.from, gap.to.max(gap.from));
+    [
+        (
+            Span {
+                from: gap.from,
+                to: cut,
+            },
+            Cover::Gap,
+        ),
+        (
+            Span {
+                from: cut,
+                to: gap.to,
+            },
+            Cover::Backfilled,
+        ),
+    ]
 }
 
 /// From when on a gap that ended at `end` is known now: once a look at the full state came after it and its walk is done.
@@ -258,8 +350,13 @@ fn read_from(notes: &Notes, end: i64) -> Option<i64> {
     if notes.polled_ms.is_none_or(|polled| polled < end) {
         return None;
     }
-    let walks = notes.walks.iter().filter(|walk| !walk.history && walk.opened_ms == end);
-    walks.map(Walked::read_from).try_fold(i64::MIN, |latest, from| Some(latest.max(from?)))
+    let walks = notes
+        .walks
+        .iter()
+        .filter(|walk| !walk.history && walk.opened_ms == end);
+    walks
+        .map(Walked::read_from)
+        .try_fold(i64::MIN, |latest, from| Some(latest.max(from?)))
 }
 
 #[cfg(test)]

@@ -48,17 +48,27 @@ impl RoomEvent {
         let content = json.get("content").cloned().unwrap_or(Value::Null);
         let because = unsigned("redacted_because");
         Ok(Self {
-            event_id: text("event_id").filter(|id| !id.is_empty()).ok_or("no_event_id")?,
+            event_id: text("event_id")
+                .filter(|id| !id.is_empty())
+                .ok_or("no_event_id")?,
             kind: text("type").ok_or("no_type")?,
             state_key: state_key(json.get("state_key"))?,
             sender: text("sender").ok_or("no_sender")?,
-            origin_server_ts: json.get("origin_server_ts").and_then(stamp).ok_or("no_origin_server_ts")?,
+            origin_server_ts: json
+                .get("origin_server_ts")
+                .and_then(stamp)
+                .ok_or("no_origin_server_ts")?,
             received_ts,
             sticky_ms: sticky_ms(json),
             replaces_state: unsigned("replaces_state").and_then(Value::as_str).map(tidy),
             readable: because.is_none(),
             redacts: redacts(json, &content),
-            redacted_ts: because.map(|event| event.get("origin_server_ts").and_then(stamp).unwrap_or(LATEST_MS)),
+            redacted_ts: because.map(|event| {
+                event
+                    .get("origin_server_ts")
+                    .and_then(stamp)
+                    .unwrap_or(LATEST_MS)
+            }),
             content,
         })
     }
@@ -69,7 +79,10 @@ impl RoomEvent {
     /// # Errors
     /// The reason why this is not an event.
     pub fn from_recorded(json: &Value) -> Result<Self, Reason> {
-        let received = json.get("_received_ts").and_then(number).map(|ms| ms.clamp(0, LATEST_MS));
+        let received = json
+            .get("_received_ts")
+            .and_then(number)
+            .map(|ms| ms.clamp(0, LATEST_MS));
         Self::from_json(json, received)
     }
 
@@ -80,15 +93,27 @@ impl RoomEvent {
     /// When the text is no JSON object.
     pub fn with_text(self, text: &str) -> Result<Self, serde_json::Error> {
         let body: Body = serde_json::from_str(text)?;
-        let sticky_ms = [body.msc4354_sticky, body.sticky].iter().flatten().find_map(duration_ms);
-        let readable = body.unsigned.is_none_or(|unsigned| unsigned.get("redacted_because").is_none());
-        Ok(Self { content: body.content, sticky_ms, readable, ..self })
+        let sticky_ms = [body.msc4354_sticky, body.sticky]
+            .iter()
+            .flatten()
+            .find_map(duration_ms);
+        let readable = body
+            .unsigned
+            .is_none_or(|unsigned| unsigned.get("redacted_because").is_none());
+        Ok(Self {
+            content: body.content,
+            sticky_ms,
+            readable,
+            ..self
+        })
     }
 
     /// When it happened, as far as we can know: no later than we first saw it (MATRIXRTC.md section 10, rule 3).
     #[must_use]
     pub fn time(&self) -> i64 {
-        self.received_ts.map_or(self.origin_server_ts, |received| received.min(self.origin_server_ts))
+        self.received_ts.map_or(self.origin_server_ts, |received| {
+            received.min(self.origin_server_ts)
+        })
     }
 
     /// Takes what another copy of the same event knows and this one does not. The result does not
@@ -99,10 +124,18 @@ impl RoomEvent {
             self.sticky_ms = other.sticky_ms;
             self.readable = true;
         }
-        self.received_ts = [self.received_ts, other.received_ts].into_iter().flatten().min();
-        self.redacted_ts = [self.redacted_ts, other.redacted_ts].into_iter().flatten().min();
+        self.received_ts = [self.received_ts, other.received_ts]
+            .into_iter()
+            .flatten()
+            .min();
+        self.redacted_ts = [self.redacted_ts, other.redacted_ts]
+            .into_iter()
+            .flatten()
+            .min();
         // Two servers may name two events: the link is the server's view of its own branch.
-        let first = |mine: Option<String>, theirs: &Option<String>| mine.into_iter().chain(theirs.clone()).min();
+        let first = |mine: Option<String>, theirs: &Option<String>| {
+            mine.into_iter().chain(theirs.clone()).min()
+        };
         self.replaces_state = first(self.replaces_state.take(), &other.replaces_state);
         self.redacts = first(self.redacts.take(), &other.redacts);
     }
@@ -110,7 +143,11 @@ impl RoomEvent {
     /// Was the content removed before we could read it?
     #[must_use]
     pub fn is_unreadable_redaction(&self) -> bool {
-        !self.readable && self.content.as_object().is_none_or(serde_json::Map::is_empty)
+        !self.readable
+            && self
+                .content
+                .as_object()
+                .is_none_or(serde_json::Map::is_empty)
     }
 }
 
@@ -136,12 +173,17 @@ fn state_key(value: Option<&Value>) -> Result<Option<String>, Reason> {
 }
 
 fn sticky_ms(json: &Value) -> Option<i64> {
-    ["msc4354_sticky", "sticky"].iter().find_map(|key| duration_ms(json.get(key)?))
+    ["msc4354_sticky", "sticky"]
+        .iter()
+        .find_map(|key| duration_ms(json.get(key)?))
 }
 
 fn duration_ms(sticky: &Value) -> Option<i64> {
     let duration = sticky.get("duration_ms")?;
-    duration.as_i64().or_else(|| duration.as_u64().map(|_| i64::MAX)).filter(|ms| *ms >= 0)
+    duration
+        .as_i64()
+        .or_else(|| duration.as_u64().map(|_| i64::MAX))
+        .filter(|ms| *ms >= 0)
 }
 
 /// The parts of an event that only its text tells. What has an odd type is as good as absent.
@@ -157,7 +199,8 @@ struct Body {
 /// Room versions 1 to 10 name the target at the top level, later ones in the content. Anybody may write the same key
 /// into an event of another type: that redacts nothing.
 fn redacts(json: &Value, content: &Value) -> Option<String> {
-    json.get("type").filter(|kind| *kind == "m.room.redaction")?;
+    json.get("type")
+        .filter(|kind| *kind == "m.room.redaction")?;
     let target = json.get("redacts").or_else(|| content.get("redacts"))?;
     target.as_str().map(tidy)
 }
@@ -186,9 +229,10 @@ impl Kind {
     #[must_use]
     pub fn of(event_type: &str) -> Self {
         match event_type {
-            "org.matrix.msc3401.call.member" | "m.call.member" | "org.matrix.msc4143.rtc.member" | "m.rtc.member" => {
-                Self::Member
-            }
+            "org.matrix.msc3401.call.member"
+            | "m.call.member"
+            | "org.matrix.msc4143.rtc.member"
+            | "m.rtc.member" => Self::Member,
             "org.matrix.msc4143.rtc.slot" | "m.rtc.slot" => Self::Slot,
             "m.room.member" => Self::Presence,
             "m.room.redaction" => Self::Redaction,

@@ -26,7 +26,11 @@ pub struct Rules {
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { slot_policy: SlotPolicy::IfPresent, default_expires_ms: 14_400_000, sticky_max_ms: 3_600_000 }
+        Self {
+            slot_policy: SlotPolicy::IfPresent,
+            default_expires_ms: 14_400_000,
+            sticky_max_ms: 3_600_000,
+        }
     }
 }
 
@@ -79,7 +83,11 @@ fn statements<'a>(
 ) -> BTreeMap<String, Vec<Statement<'a>>> {
     let mut subs: BTreeMap<String, Vec<Statement<'a>>> = BTreeMap::new();
     // A leave counts in the contest of sticky events even when nobody is joined, so there each one is kept.
-    let always: BTreeSet<String> = if sticky { [String::new()].into() } else { BTreeSet::new() };
+    let always: BTreeSet<String> = if sticky {
+        [String::new()].into()
+    } else {
+        BTreeSet::new()
+    };
     if sticky {
         joined.clone_from(&always);
     }
@@ -89,16 +97,24 @@ fn statements<'a>(
             rejected.push((event.event_id.clone(), reason));
         }
         let says = Says::of(parsed.otherwise);
-        if !sticky && parsed.joins.is_empty() && joined.is_empty() && matches!(says, Says::Redacted) {
+        if !sticky && parsed.joins.is_empty() && joined.is_empty() && matches!(says, Says::Redacted)
+        {
             rejected.push((event.event_id.clone(), "redacted"));
         }
-        let now_joined: BTreeSet<String> = parsed.joins.iter().map(|(sub, _)| sub.clone()).collect();
+        let now_joined: BTreeSet<String> =
+            parsed.joins.iter().map(|(sub, _)| sub.clone()).collect();
         for sub in joined.difference(&now_joined).cloned() {
             let says = says.clone();
-            subs.entry(sub).or_default().push(Statement { time, event, says });
+            subs.entry(sub)
+                .or_default()
+                .push(Statement { time, event, says });
         }
         for (sub, join) in parsed.joins {
-            subs.entry(sub).or_default().push(Statement { time, event, says: Says::Join(join) });
+            subs.entry(sub).or_default().push(Statement {
+                time,
+                event,
+                says: Says::Join(join),
+            });
         }
         *joined = if sticky { always.clone() } else { now_joined };
     }
@@ -123,7 +139,13 @@ fn created(join: &Join, time: i64) -> Option<i64> {
 }
 
 /// Why this join does not hold at `time`, if so: its sender is not in the room, its slot is closed.
-fn failing(room: &Room, rules: &Rules, user: &str, join: &Join, time: i64) -> Option<(EndReason, Reason)> {
+fn failing(
+    room: &Room,
+    rules: &Rules,
+    user: &str,
+    join: &Join,
+    time: i64,
+) -> Option<(EndReason, Reason)> {
     if let Presence::Out(reason) = room.presence(user, time) {
         return Some((reason, "not_in_room"));
     }

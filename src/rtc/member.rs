@@ -90,15 +90,27 @@ pub struct MemberEvent {
 
 impl MemberEvent {
     pub(super) fn join(join: Join) -> Self {
-        Self { joins: vec![(String::new(), join)], otherwise: Otherwise::Left(EndReason::Left), rejected: None }
+        Self {
+            joins: vec![(String::new(), join)],
+            otherwise: Otherwise::Left(EndReason::Left),
+            rejected: None,
+        }
     }
 
     pub(super) fn left(reason: EndReason) -> Self {
-        Self { joins: Vec::new(), otherwise: Otherwise::Left(reason), rejected: None }
+        Self {
+            joins: Vec::new(),
+            otherwise: Otherwise::Left(reason),
+            rejected: None,
+        }
     }
 
     pub(super) fn invalid(reason: Reason) -> Self {
-        Self { joins: Vec::new(), otherwise: Otherwise::Invalid, rejected: Some(reason) }
+        Self {
+            joins: Vec::new(),
+            otherwise: Otherwise::Invalid,
+            rejected: Some(reason),
+        }
     }
 }
 
@@ -106,9 +118,17 @@ impl MemberEvent {
 #[must_use]
 pub fn parse(event: &RoomEvent) -> MemberEvent {
     if event.is_unreadable_redaction() {
-        return MemberEvent { joins: Vec::new(), otherwise: Otherwise::Redacted, rejected: None };
+        return MemberEvent {
+            joins: Vec::new(),
+            otherwise: Otherwise::Redacted,
+            rejected: None,
+        };
     }
-    if event.state_key.is_some() { state::parse(&event.content) } else { sticky::parse(event) }
+    if event.state_key.is_some() {
+        state::parse(&event.content)
+    } else {
+        sticky::parse(event)
+    }
 }
 
 /// The chain an event belongs to: for state its type and key, for sticky events its type, sender and
@@ -118,13 +138,18 @@ pub fn parse(event: &RoomEvent) -> MemberEvent {
 /// Why a member event belongs to none, in which case it says nothing about anybody. `Ok(None)`: not a member event.
 pub fn chain(event: &RoomEvent) -> Result<Option<String>, Reason> {
     match Kind::of(&event.kind) {
-        Kind::Encrypted if event.state_key.is_none() && event.sticky_ms.is_some() => Err("encrypted"),
+        Kind::Encrypted if event.state_key.is_none() && event.sticky_ms.is_some() => {
+            Err("encrypted")
+        }
         Kind::Member => match &event.state_key {
             Some(key) => Ok(Some(format!("s{}", hash(&[&event.kind, key], 16)))),
             None if event.redacted_ts.is_some() && event.sticky_ms.is_none() => Err("redacted"),
             None => {
                 let key = sticky::key(event)?;
-                Ok(Some(format!("k{}", hash(&[&event.kind, &event.sender, key], 16))))
+                Ok(Some(format!(
+                    "k{}",
+                    hash(&[&event.kind, &event.sender, key], 16)
+                )))
             }
         },
         _ => Ok(None),
@@ -133,14 +158,20 @@ pub fn chain(event: &RoomEvent) -> Result<Option<String>, Reason> {
 
 /// The end reason that a leave content states (MATRIXRTC.md section 5).
 pub(super) fn leave_reason(content: &Value) -> EndReason {
-    let stated = content.get("leave_reason").or_else(|| content.get("disconnect_reason"));
+    let stated = content
+        .get("leave_reason")
+        .or_else(|| content.get("disconnect_reason"));
     let word = stated.and_then(|reason| {
-        reason.as_str().or_else(|| reason.get("code")?.as_str()).or_else(|| reason.get("reason")?.as_str())
+        reason
+            .as_str()
+            .or_else(|| reason.get("code")?.as_str())
+            .or_else(|| reason.get("reason")?.as_str())
     });
     match word {
-        Some("CONNECTION_LOST" | "lost_connection" | "m.lost_connection" | "delayed_leave" | "delayed_leaved") => {
-            EndReason::DelayedLeave
-        }
+        Some(
+            "CONNECTION_LOST" | "lost_connection" | "m.lost_connection" | "delayed_leave"
+            | "delayed_leaved",
+        ) => EndReason::DelayedLeave,
         Some("slot_closed") => EndReason::SlotClosed,
         _ => EndReason::Left,
     }
@@ -149,10 +180,16 @@ pub(super) fn leave_reason(content: &Value) -> EndReason {
 /// A required id: a string that is not absurdly long.
 fn id(value: Option<&Value>, missing: Reason) -> Result<&str, Reason> {
     let text = value.and_then(Value::as_str).ok_or(missing)?;
-    if text.len() > ID_MAX { Err("id_too_long") } else { Ok(text) }
+    if text.len() > ID_MAX {
+        Err("id_too_long")
+    } else {
+        Ok(text)
+    }
 }
 
 /// A hint, cut to a bearable length.
 fn hint(value: Option<&Value>) -> Option<String> {
-    value.and_then(Value::as_str).map(|text| text.chars().take(64).collect())
+    value
+        .and_then(Value::as_str)
+        .map(|text| text.chars().take(64).collect())
 }

@@ -83,7 +83,10 @@ impl Membership {
     /// Tells devices apart: where a format names none, each chain is one.
     #[must_use]
     pub fn device_key(&self) -> (&str, &str) {
-        (&self.user_id, self.device_id.as_deref().unwrap_or(&self.chain))
+        (
+            &self.user_id,
+            self.device_id.as_deref().unwrap_or(&self.chain),
+        )
     }
 }
 

@@ -50,7 +50,9 @@ pub fn distinct(events: impl IntoIterator<Item = RoomEvent>) -> BTreeMap<String,
             std::collections::btree_map::Entry::Vacant(free) => {
                 free.insert(event);
             }
-            std::collections::btree_map::Entry::Occupied(mut known) => known.get_mut().absorb(&event),
+            std::collections::btree_map::Entry::Occupied(mut known) => {
+                known.get_mut().absorb(&event)
+            }
         }
     }
     distinct
@@ -58,7 +60,11 @@ pub fn distinct(events: impl IntoIterator<Item = RoomEvent>) -> BTreeMap<String,
 
 /// Derives memberships and sessions from all events of one room, in any order, with duplicates.
 #[must_use]
-pub fn derive(room_id: &str, events: impl IntoIterator<Item = RoomEvent>, rules: &Rules) -> Derived {
+pub fn derive(
+    room_id: &str,
+    events: impl IntoIterator<Item = RoomEvent>,
+    rules: &Rules,
+) -> Derived {
     let events = distinct(events);
     let room = room::Room::from_events(events.values());
     let mut chains: BTreeMap<String, Vec<&RoomEvent>> = BTreeMap::new();
@@ -82,7 +88,12 @@ pub fn derive(room_id: &str, events: impl IntoIterator<Item = RoomEvent>, rules:
 }
 
 fn key(member: &Membership) -> (i64, &str, Option<&str>, &str) {
-    (member.joined_ms, &member.user_id, member.device_id.as_deref(), &member.id)
+    (
+        member.joined_ms,
+        &member.user_id,
+        member.device_id.as_deref(),
+        &member.id,
+    )
 }
 
 /// The sessions of all slots among these memberships of one room.
@@ -92,7 +103,10 @@ pub fn sessions(room_id: &str, members: &[Membership]) -> Vec<Session> {
     for member in members {
         slots.entry(member.slot.as_str()).or_default().push(member);
     }
-    let mut sessions: Vec<Session> = slots.into_values().flat_map(|members| session::fold(room_id, members)).collect();
+    let mut sessions: Vec<Session> = slots
+        .into_values()
+        .flat_map(|members| session::fold(room_id, members))
+        .collect();
     sessions.sort_by(|a, b| (a.started_ms, &a.slot_id).cmp(&(b.started_ms, &b.slot_id)));
     sessions
 }
@@ -111,9 +125,21 @@ mod tests {
         };
         let join = json!({"application": "m.call", "call_id": "", "device_id": "D", "expires": 10_000_000,
             "focus_active": {"type": "livekit"}});
-        let first = [event("$1", 1000, &join, "$0"), event("$2", 501_000, &join, "$1")];
-        let (one, other) = (event("$3", 301_000, &json!({}), "$1"), event("$3", 301_000, &json!({}), "$2"));
-        let derived = |copies: [&RoomEvent; 2]| derive("!r:h", first.iter().chain(copies).cloned(), &Rules::default());
+        let first = [
+            event("$1", 1000, &join, "$0"),
+            event("$2", 501_000, &join, "$1"),
+        ];
+        let (one, other) = (
+            event("$3", 301_000, &json!({}), "$1"),
+            event("$3", 301_000, &json!({}), "$2"),
+        );
+        let derived = |copies: [&RoomEvent; 2]| {
+            derive(
+                "!r:h",
+                first.iter().chain(copies).cloned(),
+                &Rules::default(),
+            )
+        };
         assert_eq!(derived([&one, &other]), derived([&other, &one]));
     }
 }

@@ -16,26 +16,43 @@ pub fn in_order<'a>(events: impl IntoIterator<Item = &'a RoomEvent>) -> Vec<(i64
     let mut events: Vec<&RoomEvent> = events.into_iter().collect();
     // Where links go in a circle, the place of the cut must not depend on arrival.
     events.sort_by(|a, b| a.event_id.cmp(&b.event_id));
-    let index: HashMap<&str, usize> =
-        events.iter().enumerate().map(|(at, event)| (event.event_id.as_str(), at)).collect();
-    let before: Vec<Option<usize>> =
-        events.iter().map(|event| event.replaces_state.as_deref().and_then(|id| index.get(id).copied())).collect();
+    let index: HashMap<&str, usize> = events
+        .iter()
+        .enumerate()
+        .map(|(at, event)| (event.event_id.as_str(), at))
+        .collect();
+    let before: Vec<Option<usize>> = events
+        .iter()
+        .map(|event| {
+            event
+                .replaces_state
+                .as_deref()
+                .and_then(|id| index.get(id).copied())
+        })
+        .collect();
     let keys = keys(&events, &before);
     let mut order: Vec<usize> = (0..events.len()).collect();
     order.sort_by(|&a, &b| (keys[a], &events[a].event_id).cmp(&(keys[b], &events[b].event_id)));
-    order.into_iter().map(|at| (keys[at].0, events[at])).collect()
+    order
+        .into_iter()
+        .map(|at| (keys[at].0, events[at]))
+        .collect()
 }
 
 /// Each event's own time, but that of an event stamped far later than what came before and after it.
 fn own_times(events: &[&RoomEvent], before: &[Option<usize>]) -> Vec<i64> {
     let mut own: Vec<i64> = events.iter().map(|event| event.time()).collect();
     let stamped = own.clone();
-    for (after, odd) in before.iter().enumerate().filter_map(|(after, odd)| Some((after, (*odd)?))) {
+    for (after, odd) in before
+        .iter()
+        .enumerate()
+        .filter_map(|(after, odd)| Some((after, (*odd)?)))
+    {
         // What was replaced was there before its successor was.
         own[odd] = own[odd].min(events[after].received_ts.unwrap_or(i64::MAX));
         // One that it replaced and that is not at hand was earlier, as far as one can tell: so it is in a part of a chain.
-        let follows =
-            events[odd].replaces_state.is_some() && before[odd].is_none_or(|first| stamped[first] <= stamped[after]);
+        let follows = events[odd].replaces_state.is_some()
+            && before[odd].is_none_or(|first| stamped[first] <= stamped[after]);
         if follows && stamped[odd] > stamped[after].saturating_add(SKEW_MS) {
             own[odd] = own[odd].min(stamped[after]);
         }
@@ -60,7 +77,11 @@ fn keys(events: &[&RoomEvent], before: &[Option<usize>]) -> Vec<(i64, u32)> {
         // A circle is cut at its first event by id, whichever way it was entered.
         if let Some(closes) = next.and_then(|at| path.iter().position(|&passed| passed == at)) {
             let circle = &mut path[closes..];
-            let first = circle.iter().enumerate().min_by_key(|(_, at)| **at).map_or(0, |(place, _)| place);
+            let first = circle
+                .iter()
+                .enumerate()
+                .min_by_key(|(_, at)| **at)
+                .map_or(0, |(place, _)| place);
             circle.rotate_left((first + 1) % circle.len());
         }
         for &at in path.iter().rev() {
@@ -71,7 +92,10 @@ fn keys(events: &[&RoomEvent], before: &[Option<usize>]) -> Vec<(i64, u32)> {
             });
         }
     }
-    keys.into_iter().zip(events).map(|(key, event)| key.unwrap_or((event.time(), 0))).collect()
+    keys.into_iter()
+        .zip(events)
+        .map(|(key, event)| key.unwrap_or((event.time(), 0)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -87,9 +111,19 @@ mod tests {
 
     #[test]
     fn a_link_beats_a_clock_that_is_behind() {
-        let (a, b, c) = (event("$b", 100, None), event("$a", 40, Some("$b")), event("$c", 90, Some("$a")));
-        let ids: Vec<_> = in_order([&c, &b, &a]).iter().map(|(t, e)| (*t, e.event_id.clone())).collect();
-        assert_eq!(ids, [(100, "$b".into()), (100, "$a".into()), (100, "$c".into())]);
+        let (a, b, c) = (
+            event("$b", 100, None),
+            event("$a", 40, Some("$b")),
+            event("$c", 90, Some("$a")),
+        );
+        let ids: Vec<_> = in_order([&c, &b, &a])
+            .iter()
+            .map(|(t, e)| (*t, e.event_id.clone()))
+            .collect();
+        assert_eq!(
+            ids,
+            [(100, "$b".into()), (100, "$a".into()), (100, "$c".into())]
+        );
     }
 
     #[test]
@@ -101,15 +135,24 @@ mod tests {
             event("$3", 2 * hour, Some("$2")),
             event("$4", 3 * hour, Some("$3")),
         ];
-        let times: Vec<_> =
-            in_order(&chain).iter().map(|(time, event)| (*time / hour, event.event_id.as_str())).collect();
+        let times: Vec<_> = in_order(&chain)
+            .iter()
+            .map(|(time, event)| (*time / hour, event.event_id.as_str()))
+            .collect();
         assert_eq!(times, [(1, "$1"), (2, "$2"), (2, "$3"), (3, "$4")]);
     }
 
     #[test]
     fn one_stamp_from_the_past_does_not_move_what_came_before_it() {
-        let chain = [event("$1", 5 * SKEW_MS, None), event("$2", 6 * SKEW_MS, Some("$1")), event("$3", 0, Some("$2"))];
-        let times: Vec<_> = in_order(&chain).iter().map(|(time, _)| *time / SKEW_MS).collect();
+        let chain = [
+            event("$1", 5 * SKEW_MS, None),
+            event("$2", 6 * SKEW_MS, Some("$1")),
+            event("$3", 0, Some("$2")),
+        ];
+        let times: Vec<_> = in_order(&chain)
+            .iter()
+            .map(|(time, _)| *time / SKEW_MS)
+            .collect();
         assert_eq!(times, [5, 6, 6]);
     }
 

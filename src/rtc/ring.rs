@@ -54,15 +54,19 @@ pub fn outcome<'a>(
     now: i64,
 ) -> (Outcome, Option<i64>) {
     let all = ring.room || ring.whom.is_empty();
-    let is_rung = |user: &str| user != ring.who && (all || ring.whom.iter().any(|rung| rung == user));
+    let is_rung =
+        |user: &str| user != ring.who && (all || ring.whom.iter().any(|rung| rung == user));
     let over = over_ms(ring);
     let near = ring.at_ms.saturating_sub(BEFORE_MS)..over;
-    let in_time = came.filter(|(user, from, until)| is_rung(user) && *until > ring.at_ms && near.contains(from));
+    let in_time = came
+        .filter(|(user, from, until)| is_rung(user) && *until > ring.at_ms && near.contains(from));
     if let Some(first) = in_time.map(|(_, from, _)| from.max(ring.at_ms)).min() {
         return (Outcome::Answered, Some(first));
     }
     let says_no = |one: &Related| {
-        one.what == What::Decline && one.who != ring.who && one.relates_to.as_deref() == Some(&ring.event_id)
+        one.what == What::Decline
+            && one.who != ring.who
+            && one.relates_to.as_deref() == Some(&ring.event_id)
     };
     let outcome = match () {
         () if related.iter().any(says_no) => Outcome::Declined,
@@ -94,33 +98,87 @@ mod tests {
     #[test]
     fn a_ring_is_answered_by_whom_it_rang_and_in_time() {
         let ring = event(What::Ring, "@a:h", None);
-        let says = |ring: &Related, came: &[Came<'_>]| outcome(ring, came.iter().copied(), &[], 1_000_000);
-        assert_eq!(says(&ring, &[("@b:h", 130_000, 200_000)]), (Outcome::Answered, Some(130_000)));
-        assert_eq!(says(&ring, &[("@b:h", 90_000, 200_000)]), (Outcome::Answered, Some(100_000)), "a clock is off");
-        assert_eq!(says(&ring, &[("@b:h", 89_999, 200_000)]).0, Outcome::Missed, "was there already, and was not rung");
-        assert_eq!(says(&ring, &[("@a:h", 130_000, 200_000)]), (Outcome::Missed, None), "the caller answers nobody");
-        assert_eq!(says(&ring, &[("@b:h", 170_000, 200_000)]), (Outcome::Missed, None), "too late");
-        assert_eq!(says(&ring, &[("@b:h", 50_000, 100_000)]), (Outcome::Missed, None), "gone by then");
-        let named = Related { whom: vec!["@c:h".into()], ..ring.clone() };
-        assert_eq!(says(&named, &[("@b:h", 130_000, 200_000)]).0, Outcome::Missed, "b was not rung");
+        let says =
+            |ring: &Related, came: &[Came<'_>]| outcome(ring, came.iter().copied(), &[], 1_000_000);
         assert_eq!(
-            says(&named, &[("@b:h", 110_000, 200_000), ("@c:h", 169_999, 200_000)]),
+            says(&ring, &[("@b:h", 130_000, 200_000)]),
+            (Outcome::Answered, Some(130_000))
+        );
+        assert_eq!(
+            says(&ring, &[("@b:h", 90_000, 200_000)]),
+            (Outcome::Answered, Some(100_000)),
+            "a clock is off"
+        );
+        assert_eq!(
+            says(&ring, &[("@b:h", 89_999, 200_000)]).0,
+            Outcome::Missed,
+            "was there already, and was not rung"
+        );
+        assert_eq!(
+            says(&ring, &[("@a:h", 130_000, 200_000)]),
+            (Outcome::Missed, None),
+            "the caller answers nobody"
+        );
+        assert_eq!(
+            says(&ring, &[("@b:h", 170_000, 200_000)]),
+            (Outcome::Missed, None),
+            "too late"
+        );
+        assert_eq!(
+            says(&ring, &[("@b:h", 50_000, 100_000)]),
+            (Outcome::Missed, None),
+            "gone by then"
+        );
+        let named = Related {
+            whom: vec!["@c:h".into()],
+            ..ring.clone()
+        };
+        assert_eq!(
+            says(&named, &[("@b:h", 130_000, 200_000)]).0,
+            Outcome::Missed,
+            "b was not rung"
+        );
+        assert_eq!(
+            says(
+                &named,
+                &[("@b:h", 110_000, 200_000), ("@c:h", 169_999, 200_000)]
+            ),
             (Outcome::Answered, Some(169_999))
         );
-        let room = Related { room: true, ..named };
-        assert_eq!(says(&room, &[("@b:h", 130_000, 200_000)]).0, Outcome::Answered);
-        let unsaid = Related { lifetime_ms: None, ..ring };
-        assert_eq!((over_ms(&unsaid), says(&unsaid, &[("@b:h", 160_000, 200_000)]).0), (160_000, Outcome::Missed));
+        let room = Related {
+            room: true,
+            ..named
+        };
+        assert_eq!(
+            says(&room, &[("@b:h", 130_000, 200_000)]).0,
+            Outcome::Answered
+        );
+        let unsaid = Related {
+            lifetime_ms: None,
+            ..ring
+        };
+        assert_eq!(
+            (
+                over_ms(&unsaid),
+                says(&unsaid, &[("@b:h", 160_000, 200_000)]).0
+            ),
+            (160_000, Outcome::Missed)
+        );
     }
 
     #[test]
     fn a_decline_counts_where_nobody_came() {
         let ring = event(What::Ring, "@a:h", None);
         let no = |who: &str, to: &str| vec![event(What::Decline, who, Some(to))];
-        let says = |related: &[Related], now: i64| outcome(&ring, std::iter::empty(), related, now).0;
+        let says =
+            |related: &[Related], now: i64| outcome(&ring, std::iter::empty(), related, now).0;
         assert_eq!(says(&no("@b:h", "$ring"), 110_000), Outcome::Declined);
         assert_eq!(says(&no("@b:h", "$other"), 110_000), Outcome::Ringing);
-        assert_eq!(says(&no("@a:h", "$ring"), 170_000), Outcome::Missed, "taken back, not declined");
+        assert_eq!(
+            says(&no("@a:h", "$ring"), 170_000),
+            Outcome::Missed,
+            "taken back, not declined"
+        );
         let came = [("@c:h", 120_000, 130_000)];
         let both = outcome(&ring, came.into_iter(), &no("@b:h", "$ring"), 170_000);
         assert_eq!(both.0, Outcome::Answered, "one of several came");

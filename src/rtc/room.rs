@@ -75,8 +75,13 @@ impl Room {
                 _ => {}
             }
         }
-        room.presence = presence.into_iter().map(|(user, list)| (user.to_owned(), presence_steps(&list))).collect();
-        let slots = slots.into_iter().map(|(slot, list)| (slot.to_owned(), room.slot_steps(slot, &list)));
+        room.presence = presence
+            .into_iter()
+            .map(|(user, list)| (user.to_owned(), presence_steps(&list)))
+            .collect();
+        let slots = slots
+            .into_iter()
+            .map(|(slot, list)| (slot.to_owned(), room.slot_steps(slot, &list)));
         room.slots = slots.collect();
         room
     }
@@ -84,7 +89,10 @@ impl Room {
     /// Was the user in the room? Unknown counts as in: a server lets nobody else send.
     #[must_use]
     pub fn presence(&self, user: &str, time: i64) -> Presence {
-        self.presence.get(user).and_then(|steps| steps.at(time)).unwrap_or(Presence::In)
+        self.presence
+            .get(user)
+            .and_then(|steps| steps.at(time))
+            .unwrap_or(Presence::In)
     }
 
     /// Every known change of a user's standing.
@@ -120,7 +128,11 @@ impl Room {
     pub fn floor(&self, user: &str, time: i64) -> i64 {
         let steps = self.presence.get(user).map_or(&[][..], |steps| &steps.0);
         let known = &steps[..steps.partition_point(|(start, _)| *start <= time)];
-        let stay = known.iter().rev().take_while(|(_, presence)| *presence == Presence::In).last();
+        let stay = known
+            .iter()
+            .rev()
+            .take_while(|(_, presence)| *presence == Presence::In)
+            .last();
         // A first known `join` may be a new display name; only a join after an absence is a start.
         let begins = known.iter().any(|(_, presence)| *presence != Presence::In);
         let stay = stay.filter(|_| begins).map(|(start, _)| *start);
@@ -139,7 +151,10 @@ impl Room {
             steps.push(*time, is_open(slot, &event.content));
             let next = ordered.get(at + 1).map_or(i64::MAX, |(next, _)| *next);
             // Redacting the current slot event empties it, and an empty one is closed.
-            if let Some(redacted) = self.redacted(&event.event_id).filter(|redacted| (*time..next).contains(redacted)) {
+            if let Some(redacted) = self
+                .redacted(&event.event_id)
+                .filter(|redacted| (*time..next).contains(redacted))
+            {
                 steps.push(redacted, false);
             }
         }
@@ -151,7 +166,11 @@ fn presence_steps(events: &[&RoomEvent]) -> Steps<Presence> {
     let mut steps = Steps(Vec::new());
     for (time, event) in in_order(events.iter().copied()) {
         let own = event.state_key.as_deref() == Some(event.sender.as_str());
-        let presence = match event.content.get("membership").and_then(serde_json::Value::as_str) {
+        let presence = match event
+            .content
+            .get("membership")
+            .and_then(serde_json::Value::as_str)
+        {
             // A server lets nobody but members send, so an invitation says nothing about who was in.
             Some("invite" | "knock") => continue,
             Some("join") => Presence::In,

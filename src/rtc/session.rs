@@ -45,12 +45,18 @@ pub fn fold<'a>(room_id: &str, members: impl IntoIterator<Item = &'a Membership>
     for (slot, stay) in &stays {
         if count.is_over(stay) {
             let ids = std::mem::take(&mut ids);
-            sessions.extend(count.end().map(|session| Session { membership_ids: ids, ..session }));
+            sessions.extend(count.end().map(|session| Session {
+                membership_ids: ids,
+                ..session
+            }));
         }
         count.push(room_id, slot, stay);
         ids.push(stay.id.clone());
     }
-    sessions.extend(count.end().map(|session| Session { membership_ids: ids, ..session }));
+    sessions.extend(count.end().map(|session| Session {
+        membership_ids: ids,
+        ..session
+    }));
     sessions
 }
 
@@ -109,26 +115,40 @@ impl Count {
     /// Does this stay, the next one, begin another session?
     #[must_use]
     pub fn is_over(&self, next: &Stay) -> bool {
-        self.session.as_ref().is_some_and(|session| next.joined_ms > session.until_ms)
+        self.session
+            .as_ref()
+            .is_some_and(|session| next.joined_ms > session.until_ms)
     }
 
     /// Takes the next stay of the session, one that has a length.
     pub fn push(&mut self, room_id: &str, slot: &str, stay: &Stay) {
-        while self.ends.peek().is_some_and(|Reverse((until, ..))| *until <= stay.joined_ms) {
-            let Some(Reverse((_, user, device))) = self.ends.pop() else { break };
+        while self
+            .ends
+            .peek()
+            .is_some_and(|Reverse((until, ..))| *until <= stay.joined_ms)
+        {
+            let Some(Reverse((_, user, device))) = self.ends.pop() else {
+                break;
+            };
             less(&mut self.users_here, user.clone());
             less(&mut self.here, (user, device));
         }
         let device = (stay.user.clone(), stay.device.clone());
         *self.users_here.entry(stay.user.clone()).or_default() += 1;
         *self.here.entry(device.clone()).or_default() += 1;
-        self.ends.push(Reverse((stay.until_ms, stay.user.clone(), stay.device.clone())));
+        self.ends.push(Reverse((
+            stay.until_ms,
+            stay.user.clone(),
+            stay.device.clone(),
+        )));
         *self.users.entry(stay.user.clone()).or_default() += 1;
         *self.devices.entry(device).or_default() += 1;
         if let Some(intent) = &stay.intent {
             *self.intents.entry(intent.clone()).or_default() += 1;
         }
-        let session = self.session.get_or_insert_with(|| begin(room_id, slot, stay));
+        let session = self
+            .session
+            .get_or_insert_with(|| begin(room_id, slot, stay));
         session.until_ms = session.until_ms.max(stay.until_ms);
         session.memberships += 1;
         session.peak = session.peak.max(self.here.len());
@@ -148,7 +168,11 @@ impl Count {
         let session = Session {
             users: count.users.len(),
             devices: count.devices.len(),
-            servers: count.users.keys().map(|user| server_of(user).to_owned()).collect(),
+            servers: count
+                .users
+                .keys()
+                .map(|user| server_of(user).to_owned())
+                .collect(),
             intent: intents.next().filter(|_| intents.next().is_none()),
             ..count.session?
         };
@@ -158,7 +182,11 @@ impl Count {
 
 fn begin(room_id: &str, slot: &str, first: &Stay) -> Session {
     // A stay that resumed shares its event with the one before, so its start tells the two apart.
-    let resumed = if first.resumed { first.joined_ms.to_string() } else { String::new() };
+    let resumed = if first.resumed {
+        first.joined_ms.to_string()
+    } else {
+        String::new()
+    };
     Session {
         id: hash(&[room_id, slot, &first.join_event_id, &resumed], 8),
         slot_id: slot.to_owned(),
@@ -193,10 +221,15 @@ pub fn server_of(user_id: &str) -> &str {
 }
 
 /// Most distinct devices and most distinct users at once within `[from, to)`, ms.
-pub fn peak<'a>(stays: impl Iterator<Item = &'a Stay> + Clone, (from, to): (i64, i64)) -> (usize, usize) {
+pub fn peak<'a>(
+    stays: impl Iterator<Item = &'a Stay> + Clone,
+    (from, to): (i64, i64),
+) -> (usize, usize) {
     let inside = stays.filter(|stay| stay.joined_ms < to && stay.until_ms > from);
     let inside = inside.map(|stay| (stay.joined_ms.max(from), stay.until_ms.min(to), stay));
-    let devices = inside.clone().map(|(joined, until, stay)| (joined, until, (&*stay.user, &*stay.device)));
+    let devices = inside
+        .clone()
+        .map(|(joined, until, stay)| (joined, until, (&*stay.user, &*stay.device)));
     let users = inside.map(|(joined, until, stay)| (joined, until, (&*stay.user, "")));
     (most(devices), most(users))
 }

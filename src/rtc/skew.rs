@@ -23,7 +23,10 @@ pub fn differences(mut all: Vec<i64>) -> Option<Differences> {
         return None;
     }
     all.sort_unstable();
-    Some(Differences { low_ms: all[all.len() * LOW_PERCENT / 100], middle_ms: all[all.len() / 2] })
+    Some(Differences {
+        low_ms: all[all.len() * LOW_PERCENT / 100],
+        middle_ms: all[all.len() / 2],
+    })
 }
 
 #[cfg(test)]
@@ -34,9 +37,19 @@ mod tests {
     fn the_lower_end_is_the_clock_and_one_odd_stamp_is_not() {
         assert_eq!(differences(vec![5; 9]), None);
         let mut all: Vec<i64> = (0..100).map(|way| 2000 + way * way).collect();
-        assert_eq!(differences(all.clone()), Some(Differences { low_ms: 2025, middle_ms: 4500 }));
+        assert_eq!(
+            differences(all.clone()),
+            Some(Differences {
+                low_ms: 2025,
+                middle_ms: 4500
+            })
+        );
         all.extend([-9_000_000, -8_000_000]);
-        assert_eq!(differences(all).unwrap().low_ms, 2009, "two stamps of a hundred do not set the clock");
+        assert_eq!(
+            differences(all).unwrap().low_ms,
+            2009,
+            "two stamps of a hundred do not set the clock"
+        );
         assert_eq!(differences(vec![-3000; 10]).unwrap().low_ms, -3000);
     }
 }

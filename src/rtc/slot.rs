@@ -16,8 +16,15 @@ impl SlotId {
     /// as matrix-js-sdk does (slot id mapping, MATRIXRTC.md section 4).
     #[must_use]
     pub fn new(application: &str, call_id: &str) -> Self {
-        let id = if application == "m.call" && call_id.is_empty() { "ROOM" } else { call_id };
-        Self { text: format!("{application}#{id}"), application: application.len() }
+        let id = if application == "m.call" && call_id.is_empty() {
+            "ROOM"
+        } else {
+            call_id
+        };
+        Self {
+            text: format!("{application}#{id}"),
+            application: application.len(),
+        }
     }
 
     /// The slot that a sticky member event names: `slot_id` must be `application`, one `#`, an id.
@@ -30,7 +37,10 @@ impl SlotId {
     /// A slot as it was stored, `TYPE#ID`; a text without `#` has an empty application.
     #[must_use]
     pub fn from_text(text: &str) -> Self {
-        Self { text: text.to_owned(), application: text.find('#').unwrap_or(0) }
+        Self {
+            text: text.to_owned(),
+            application: text.find('#').unwrap_or(0),
+        }
     }
 
     /// The slot id as on the wire, `m.call#ROOM`.
@@ -77,7 +87,9 @@ impl std::str::FromStr for SlotPolicy {
             "if_present" => Ok(Self::IfPresent),
             "required" => Ok(Self::Required),
             "ignore" => Ok(Self::Ignore),
-            other => Err(format!("{other:?} is not a slot policy; use if_present, required or ignore")),
+            other => Err(format!(
+                "{other:?} is not a slot policy; use if_present, required or ignore"
+            )),
         }
     }
 }
@@ -91,7 +103,10 @@ mod tests {
     fn slots_are_named_as_the_sdk_names_them() {
         assert_eq!(SlotId::new("m.call", "").as_str(), "m.call#ROOM");
         assert_eq!(SlotId::new("com.x", "").as_str(), "com.x#");
-        assert_eq!(SlotId::named("m.call#", "m.call").unwrap().as_str(), "m.call#ROOM");
+        assert_eq!(
+            SlotId::named("m.call#", "m.call").unwrap().as_str(),
+            "m.call#ROOM"
+        );
         assert_eq!(SlotId::named("m.call#a#b", "m.call"), None);
         assert_eq!(SlotId::named("m.caller#a", "m.call"), None);
         assert_eq!(SlotId::from_text("m.call#x").application(), "m.call");
@@ -99,10 +114,22 @@ mod tests {
 
     #[test]
     fn a_slot_is_open_in_both_revisions() {
-        assert!(is_open("m.call#ROOM", &json!({"application": {"type": "m.call"}})));
-        assert!(is_open("m.call#ROOM", &json!({"status": "open", "application": {"type": "m.call"}})));
-        assert!(!is_open("m.call#ROOM", &json!({"status": "closed", "application": {"type": "m.call"}})));
-        assert!(!is_open("m.call#ROOM", &json!({"application": {"type": "m.other"}})));
+        assert!(is_open(
+            "m.call#ROOM",
+            &json!({"application": {"type": "m.call"}})
+        ));
+        assert!(is_open(
+            "m.call#ROOM",
+            &json!({"status": "open", "application": {"type": "m.call"}})
+        ));
+        assert!(!is_open(
+            "m.call#ROOM",
+            &json!({"status": "closed", "application": {"type": "m.call"}})
+        ));
+        assert!(!is_open(
+            "m.call#ROOM",
+            &json!({"application": {"type": "m.other"}})
+        ));
         assert!(!is_open("m.call#ROOM", &json!({})));
     }
 }

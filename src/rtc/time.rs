@@ -15,7 +15,10 @@ pub fn number(value: &Value) -> Option<i64> {
     if let Some(whole) = number.as_i64() {
         return Some(whole);
     }
-    #[expect(clippy::cast_possible_truncation, reason = "`as` saturates, which is what is wanted")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "`as` saturates, which is what is wanted"
+    )]
     number.as_f64().map(|float| float as i64)
 }
 
@@ -32,7 +35,10 @@ mod tests {
 
     #[test]
     fn numbers_of_every_size_become_times() {
-        assert_eq!(number(&json!(1_700_000_000_000_i64)), Some(1_700_000_000_000));
+        assert_eq!(
+            number(&json!(1_700_000_000_000_i64)),
+            Some(1_700_000_000_000)
+        );
         assert_eq!(number(&json!(1.9)), Some(1));
         assert_eq!(number(&json!(u64::MAX)), Some(i64::MAX));
         assert_eq!(number(&json!(-1e300)), Some(i64::MIN));

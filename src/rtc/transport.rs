@@ -91,7 +91,10 @@ pub fn in_use(stays: &[Stay]) -> Vec<Option<Transport>> {
     let mut active: std::collections::VecDeque<usize> = std::collections::VecDeque::new();
     for at in order {
         let (joined, _, own, selection) = &stays[at];
-        while active.front().is_some_and(|&oldest| stays[oldest].1 <= *joined) {
+        while active
+            .front()
+            .is_some_and(|&oldest| stays[oldest].1 <= *joined)
+        {
             active.pop_front();
         }
         used[at] = match (selection, active.front()) {
@@ -111,20 +114,29 @@ mod tests {
 
     #[test]
     fn one_service_is_one_text() {
-        assert_eq!(normalise("HTTPS://Rtc.A.example/LiveKit/jwt/"), "https://rtc.a.example/LiveKit/jwt");
+        assert_eq!(
+            normalise("HTTPS://Rtc.A.example/LiveKit/jwt/"),
+            "https://rtc.a.example/LiveKit/jwt"
+        );
         assert_eq!(normalise("not a url"), "not a url");
     }
 
     #[test]
     fn the_first_usable_transport_counts() {
-        let list = json!([null, {"type": 3}, {"type": "livekit", "livekit_service_url": "https://a/"}]);
+        let list =
+            json!([null, {"type": 3}, {"type": "livekit", "livekit_service_url": "https://a/"}]);
         let found = first(Some(&list)).unwrap();
         assert_eq!(found.service_url.as_deref(), Some("https://a"));
     }
 
     #[test]
     fn the_oldest_member_decides_for_those_who_follow_it() {
-        let sfu = |url: &str| Some(Transport { kind: "livekit".into(), service_url: Some(url.into()) });
+        let sfu = |url: &str| {
+            Some(Transport {
+                kind: "livekit".into(),
+                service_url: Some(url.into()),
+            })
+        };
         let stays = [
             (0, 50, sfu("a"), Selection::OldestMembership),
             (10, 90, sfu("b"), Selection::OldestMembership),
@@ -132,7 +144,10 @@ mod tests {
             (60, 90, sfu("d"), Selection::OldestMembership),
             (95, 99, sfu("e"), Selection::OldestMembership),
         ];
-        let urls: Vec<_> = in_use(&stays).into_iter().map(|t| t.unwrap().service_url.unwrap()).collect();
+        let urls: Vec<_> = in_use(&stays)
+            .into_iter()
+            .map(|t| t.unwrap().service_url.unwrap())
+            .collect();
         assert_eq!(urls, ["a", "a", "c", "a", "e"]);
     }
 }

@@ -27,7 +27,10 @@ pub fn hidden<'a>(events: impl IntoIterator<Item = &'a RoomEvent>, users: &[Stri
         if event.kind == VISIBILITY {
             visibility = word("history_visibility").unwrap_or("shared");
         } else {
-            standing.insert(event.state_key.as_deref().unwrap_or_default(), word("membership").unwrap_or("leave"));
+            standing.insert(
+                event.state_key.as_deref().unwrap_or_default(),
+                word("membership").unwrap_or("leave"),
+            );
         }
         let enough = |words: &[&str]| standing.values().any(|standing| words.contains(standing));
         let is_hidden = match visibility {
@@ -37,7 +40,10 @@ pub fn hidden<'a>(events: impl IntoIterator<Item = &'a RoomEvent>, users: &[Stri
         };
         match found.last_mut().filter(|last| last.to == i64::MAX) {
             Some(last) if !is_hidden => last.to = time,
-            None if is_hidden => found.push(Span { from: time, to: i64::MAX }),
+            None if is_hidden => found.push(Span {
+                from: time,
+                to: i64::MAX,
+            }),
             _ => {}
         }
     }
@@ -65,20 +71,52 @@ mod tests {
     }
 
     fn of(events: &[RoomEvent]) -> Vec<(i64, i64)> {
-        hidden(events, &["@bot:h".to_owned()]).iter().map(|span| (span.from, span.to)).collect()
+        hidden(events, &["@bot:h".to_owned()])
+            .iter()
+            .map(|span| (span.from, span.to))
+            .collect()
     }
 
     #[test]
     fn members_only_hides_what_was_before_the_join_and_after_the_leave() {
-        assert_eq!(of(&[visibility(10, "joined"), bot(50, "invite"), bot(60, "join")]), [(10, 60)]);
-        assert_eq!(of(&[visibility(10, "invited"), bot(50, "invite"), bot(60, "join")]), [(10, 50)]);
-        assert_eq!(of(&[visibility(10, "shared"), bot(60, "join")]), []);
-        let all = [visibility(10, "joined"), bot(20, "join"), bot(30, "leave"), bot(40, "join"), bot(70, "ban")];
-        assert_eq!(of(&all), [(10, 20), (30, 40), (70, i64::MAX)]);
-        assert_eq!(of(&[visibility(10, "joined"), visibility(30, "shared"), bot(60, "join")]), [(10, 30)]);
         assert_eq!(
-            hidden(&[visibility(10, "joined"), event(9, "m.room.member", "@x:h", &json!({"membership": "join"}))], &[])
-                .len(),
+            of(&[visibility(10, "joined"), bot(50, "invite"), bot(60, "join")]),
+            [(10, 60)]
+        );
+        assert_eq!(
+            of(&[
+                visibility(10, "invited"),
+                bot(50, "invite"),
+                bot(60, "join")
+            ]),
+            [(10, 50)]
+        );
+        assert_eq!(of(&[visibility(10, "shared"), bot(60, "join")]), []);
+        let all = [
+            visibility(10, "joined"),
+            bot(20, "join"),
+            bot(30, "leave"),
+            bot(40, "join"),
+            bot(70, "ban"),
+        ];
+        assert_eq!(of(&all), [(10, 20), (30, 40), (70, i64::MAX)]);
+        assert_eq!(
+            of(&[
+                visibility(10, "joined"),
+                visibility(30, "shared"),
+                bot(60, "join")
+            ]),
+            [(10, 30)]
+        );
+        assert_eq!(
+            hidden(
+                &[
+                    visibility(10, "joined"),
+                    event(9, "m.room.member", "@x:h", &json!({"membership": "join"}))
+                ],
+                &[]
+            )
+            .len(),
             1
         );
     }

@@ -18,7 +18,9 @@ impl Dice {
     pub fn for_part(seed: u64, part: &str) -> Self {
         let mixed = part
             .bytes()
-            .fold(seed ^ 0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+            .fold(seed ^ 0xcbf2_9ce4_8422_2325, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            });
         Self(mixed)
     }
 
@@ -65,7 +67,9 @@ impl Dice {
 
     /// `count` characters of the URL-safe base64 alphabet: the look of event ids and tokens.
     pub fn letters(&mut self, count: usize) -> String {
-        (0..count).map(|_| char::from(URL_SAFE[usize::try_from(self.bits() % 64).unwrap_or(0)])).collect()
+        (0..count)
+            .map(|_| char::from(URL_SAFE[usize::try_from(self.bits() % 64).unwrap_or(0)]))
+            .collect()
     }
 }
 

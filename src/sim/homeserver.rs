@@ -47,7 +47,9 @@ struct Inner {
 
 impl std::fmt::Debug for Homeserver {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Homeserver").field("url", &self.inner.url).finish_non_exhaustive()
+        f.debug_struct("Homeserver")
+            .field("url", &self.inner.url)
+            .finish_non_exhaustive()
     }
 }
 
@@ -183,7 +185,9 @@ impl Homeserver {
 
     fn take_fault(&self, target: &str) -> Option<FaultKind> {
         let mut faults = held(&self.inner.faults);
-        let at = faults.iter().position(|f| target.contains(&f.path_contains))?;
+        let at = faults
+            .iter()
+            .position(|f| target.contains(&f.path_contains))?;
         let fault = &mut faults[at];
         let kind = fault.kind.clone();
         if fault.times != u32::MAX {
@@ -221,6 +225,8 @@ fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn wall_clock() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

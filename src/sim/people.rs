@@ -58,7 +58,11 @@ pub const SFUS: [&str; 5] = [
 ];
 
 const fn person(localpart: &'static str, server: &'static str, name: &'static str) -> Person {
-    Person { localpart, server, name }
+    Person {
+        localpart,
+        server,
+        name,
+    }
 }
 
 /// Everybody. The first is the one who makes the rooms.

@@ -24,7 +24,15 @@ pub struct Scene {
 }
 
 const fn scene(key: &'static str, name: &'static str, alias: &'static str, size: usize) -> Scene {
-    Scene { key, name: Some(name), alias: Some(alias), version: "12", visibility: "shared", encrypted: false, size }
+    Scene {
+        key,
+        name: Some(name),
+        alias: Some(alias),
+        version: "12",
+        visibility: "shared",
+        encrypted: false,
+        size,
+    }
 }
 
 /// All rooms.
@@ -38,8 +46,18 @@ pub static SCENES: [Scene; 15] = [
         version: "org.matrix.msc3757.10",
         ..scene("ops", "Opérations & astreinte", "#ops:sim.example", 16)
     },
-    scene("hallway", "Summit hallway", "#summit-hallway:matrix.example.net", 44),
-    scene("arabic", "غرفة الاجتماعات العامة", "#majlis:matrix.example.net", 13),
+    scene(
+        "hallway",
+        "Summit hallway",
+        "#summit-hallway:matrix.example.net",
+        44,
+    ),
+    scene(
+        "arabic",
+        "غرفة الاجتماعات العامة",
+        "#majlis:matrix.example.net",
+        13,
+    ),
     Scene {
         version: "10",
         ..scene(
@@ -50,17 +68,36 @@ pub static SCENES: [Scene; 15] = [
             15,
         )
     },
-    Scene { version: "11", encrypted: true, ..scene("board", "Vorstand (vertraulich)", "#vorstand:verein.example", 8) },
+    Scene {
+        version: "11",
+        encrypted: true,
+        ..scene(
+            "board",
+            "Vorstand (vertraulich)",
+            "#vorstand:verein.example",
+            8,
+        )
+    },
     Scene {
         version: "10",
         visibility: "world_readable",
         ..scene("townhall", "Public town hall", "#townhall:uni.example", 26)
     },
-    Scene { name: None, alias: None, visibility: "joined", ..scene("dm", "", "", 2) },
+    Scene {
+        name: None,
+        alias: None,
+        visibility: "joined",
+        ..scene("dm", "", "", 2)
+    },
     scene("books", "Book club", "#books:sim.example", 6),
     scene("film", "Film night", "#film:hackerspace.example", 14),
     scene("mods", "Moderators", "#moderators:sim.example", 9),
-    scene("lab", "Test lab <script>alert(1)</script>", "#lab:hackerspace.example", 7),
+    scene(
+        "lab",
+        "Test lab <script>alert(1)</script>",
+        "#lab:hackerspace.example",
+        7,
+    ),
 ];
 
 /// The one room that the bot is not in: it is world-readable.
@@ -102,13 +139,21 @@ impl Scene {
         let members = self.members(seed);
         NewRoom {
             room_id: Some(self.room_id(seed)),
-            creator: members.first().map(|first| first.user_id()).unwrap_or_default(),
+            creator: members
+                .first()
+                .map(|first| first.user_id())
+                .unwrap_or_default(),
             name: self.name.map(str::to_owned),
             alias: self.alias.map(str::to_owned),
             version: self.version.to_owned(),
             encrypted: self.encrypted,
             history_visibility: self.visibility.to_owned(),
-            join_rule: if self.alias.is_some() { "public" } else { "invite" }.to_owned(),
+            join_rule: if self.alias.is_some() {
+                "public"
+            } else {
+                "invite"
+            }
+            .to_owned(),
             ts,
             ..NewRoom::default()
         }

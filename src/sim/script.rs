@@ -55,11 +55,15 @@ impl World {
         let bot_password = "demo".to_owned();
         let (bot_user, bot_token) = hs.register("callscope", &bot_password);
         hs.set_display_name(&bot_user, "Callscope");
-        hs.set_transports(vec![json!({"type": "livekit", "livekit_service_url": SFUS[0]})]);
+        hs.set_transports(vec![
+            json!({"type": "livekit", "livekit_service_url": SFUS[0]}),
+        ]);
         for person in &PEOPLE {
             hs.set_display_name(&person.user_id(), person.name);
         }
-        let rooms = SCENES.iter().map(|scene| (scene.key, make(hs, scene, begin_ms, seed, &bot_user)));
+        let rooms = SCENES
+            .iter()
+            .map(|scene| (scene.key, make(hs, scene, begin_ms, seed, &bot_user)));
         let rooms: Vec<(&str, String)> = rooms.collect();
         let past = past::plan(now_ms, seed);
         let mut names = Names::new();
@@ -103,7 +107,10 @@ async fn wait_until(at_ms: i64, clock: &(impl Fn() -> i64 + Send)) {
 fn make(hs: &Homeserver, scene: &Scene, begin_ms: i64, seed: u64, bot: &str) -> String {
     let room = hs.create_room(scene.new_room(seed, begin_ms));
     let members = scene.members(seed);
-    let maker = members.first().map(|maker| maker.user_id()).unwrap_or_default();
+    let maker = members
+        .first()
+        .map(|maker| maker.user_id())
+        .unwrap_or_default();
     if scene.key != OUTSIDE {
         if scene.alias.is_none() {
             hs.invite(&room, bot, &maker, begin_ms + 1000);

@@ -62,7 +62,12 @@ impl<'a> New<'a> {
             Ok(chain) => (chain, None),
             Err(reason) => (None, Some(reason)),
         };
-        Self { arrival, chain, rejected, stream }
+        Self {
+            arrival,
+            chain,
+            rejected,
+            stream,
+        }
     }
 }
 
@@ -77,13 +82,21 @@ struct News {
 impl News {
     /// Its old and its new time, ms, the earlier one first.
     fn span(&self) -> (i64, i64) {
-        let (now, before) = (self.event.time(), self.old.as_ref().map_or(self.event.time(), RoomEvent::time));
+        let (now, before) = (
+            self.event.time(),
+            self.old.as_ref().map_or(self.event.time(), RoomEvent::time),
+        );
         (now.min(before), now.max(before))
     }
 }
 
 /// Appends the events of one room that are not known yet and notes each sighting.
-pub(super) async fn append(tx: &mut Tx, batch: &Batch, room: &RoomBatch, touched: &mut Touched) -> Result<(), Error> {
+pub(super) async fn append(
+    tx: &mut Tx,
+    batch: &Batch,
+    room: &RoomBatch,
+    touched: &mut Touched,
+) -> Result<(), Error> {
     let mut stream = last_stream(tx).await?;
     for arrivals in room.arrivals.chunks(512) {
         some(tx, batch, room, arrivals, &mut stream, touched).await?;
@@ -103,27 +116,49 @@ async fn some(
     touched: &mut Touched,
 ) -> Result<(), Error> {
     let mut ids: HashSet<&str> = HashSet::with_capacity(arrivals.len());
-    let (first, twice): (Vec<&Arrival>, Vec<&Arrival>) =
-        arrivals.iter().partition(|arrival| ids.insert(&arrival.event.event_id));
+    let (first, twice): (Vec<&Arrival>, Vec<&Arrival>) = arrivals
+        .iter()
+        .partition(|arrival| ids.insert(&arrival.event.event_id));
     let numbered = first.into_iter().zip(*stream + 1..);
-    let tried: Vec<New> = numbered.map(|(arrival, stream)| New::of(arrival, stream)).collect();
+    let tried: Vec<New> = numbered
+        .map(|(arrival, stream)| New::of(arrival, stream))
+        .collect();
     // Most are new: which are not is asked only when some are not.
     let known = match insert(tx, batch, room, &tried).await? {
         inserted if inserted == int(tried.len()) => HashMap::new(),
         _ => known(tx, batch, room, &tried, *stream).await?,
     };
-    let (mut fresh, old): (Vec<New>, Vec<New>) =
-        tried.into_iter().partition(|new| !known.contains_key(&new.arrival.event.event_id));
+    let (mut fresh, old): (Vec<New>, Vec<New>) = tried
+        .into_iter()
+        .partition(|new| !known.contains_key(&new.arrival.event.event_id));
     number(tx, &room.room_id, &mut fresh, stream).await?;
     let other_way = |new: &&New| known.get(&new.arrival.event.event_id) == Some(&false);
-    let other_ways: Vec<&Arrival> = old.iter().filter(other_way).map(|new| new.arrival).collect();
+    let other_ways: Vec<&Arrival> = old
+        .iter()
+        .filter(other_way)
+        .map(|new| new.arrival)
+        .collect();
     let copies: Vec<&Arrival> = old.iter().map(|new| new.arrival).chain(twice).collect();
-    let chains = fresh.iter().filter_map(|new| Some((new.arrival.event.sender.as_str(), new.chain.as_deref()?)));
+    let chains = fresh
+        .iter()
+        .filter_map(|new| Some((new.arrival.event.sender.as_str(), new.chain.as_deref()?)));
     wrote(tx, room, chains).await?;
-    rooms::people(tx, &room.room_id, fresh.iter().map(|new| new.arrival.event.as_ref())).await?;
+    rooms::people(
+        tx,
+        &room.room_id,
+        fresh.iter().map(|new| new.arrival.event.as_ref()),
+    )
+    .await?;
     touched.new_events += fresh.len();
-    fresh.iter().filter(|new| new.chain.is_some()).for_each(|new| touched.fresh.note(&new.arrival.event));
-    let news = |new: New| News { event: Arc::clone(&new.arrival.event), old: None, chain: new.chain };
+    fresh
+        .iter()
+        .filter(|new| new.chain.is_some())
+        .for_each(|new| touched.fresh.note(&new.arrival.event));
+    let news = |new: New| News {
+        event: Arc::clone(&new.arrival.event),
+        old: None,
+        chain: new.chain,
+    };
     let mut news: Vec<News> = fresh.into_iter().map(news).collect();
     for copy in &copies {
         news.extend(absorb(tx, room, copy, &mut touched.fresh).await?);
@@ -146,11 +181,15 @@ async fn known(
     tried: &[New<'_>],
     before: i64,
 ) -> Result<HashMap<String, bool>, Error> {
-    let ids: Vec<&str> = tried.iter().map(|new| new.arrival.event.event_id.as_str()).collect();
+    let ids: Vec<&str> = tried
+        .iter()
+        .map(|new| new.arrival.event.event_id.as_str())
+        .collect();
     let mut known = HashMap::new();
     for row in KNOWN.look_up(tx, &room.room_id, &ids).await? {
         if row.try_get::<i64, _>("stream")? <= before {
-            let by_this_way = row.try_get::<Option<&str>, _>("vantage_id")? == Some(&batch.vantage_id)
+            let by_this_way = row.try_get::<Option<&str>, _>("vantage_id")?
+                == Some(&batch.vantage_id)
                 && row.try_get::<&str, _>("source")? == room.source.as_str();
             known.insert(row.try_get("event_id")?, by_this_way);
         }
@@ -161,12 +200,20 @@ async fn known(
 const NUMBER: &str = "update events set stream = $3 where event_id = $1 and room_id = $2";
 
 /// Numbers without gaps, so that the last one tells how many were ever stored: known ones took none.
-async fn number(tx: &mut Tx, room_id: &str, fresh: &mut [New<'_>], stream: &mut i64) -> Result<(), Error> {
+async fn number(
+    tx: &mut Tx,
+    room_id: &str,
+    fresh: &mut [New<'_>],
+    stream: &mut i64,
+) -> Result<(), Error> {
     for new in fresh {
         *stream += 1;
         if new.stream != *stream {
             new.stream = *stream;
-            let query = sqlx::query(NUMBER).bind(&new.arrival.event.event_id).bind(room_id).bind(*stream);
+            let query = sqlx::query(NUMBER)
+                .bind(&new.arrival.event.event_id)
+                .bind(room_id)
+                .bind(*stream);
             query.execute(&mut **tx).await?;
         }
     }
@@ -186,10 +233,19 @@ static WROTE: Rows = Rows::new(
 );
 
 /// Inserts those that are not there; how many that were.
-async fn insert(tx: &mut Tx, batch: &Batch, room: &RoomBatch, events: &[New<'_>]) -> Result<i64, Error> {
+async fn insert(
+    tx: &mut Tx,
+    batch: &Batch,
+    room: &RoomBatch,
+    events: &[New<'_>],
+) -> Result<i64, Error> {
     let source = room.source.as_str();
     let shared = |query: Statement| {
-        query.bind(room.room_id.clone()).bind(source).bind(batch.vantage_id.clone()).bind(batch.seen_ms)
+        query
+            .bind(room.room_id.clone())
+            .bind(source)
+            .bind(batch.vantage_id.clone())
+            .bind(batch.seen_ms)
     };
     let bind = |query: Statement, new: &New| {
         let event = &new.arrival.event;
@@ -221,8 +277,9 @@ async fn wrote<'c>(
 ) -> Result<(), Error> {
     let chains: Vec<(&str, &str)> = chains.collect::<BTreeSet<_>>().into_iter().collect();
     let shared = |query: Statement| query.bind(room.room_id.clone());
-    let bind =
-        |query: Statement, (sender, chain): &(&str, &str)| query.bind((*sender).to_owned()).bind((*chain).to_owned());
+    let bind = |query: Statement, (sender, chain): &(&str, &str)| {
+        query.bind((*sender).to_owned()).bind((*chain).to_owned())
+    };
     WROTE.write(tx, &chains, shared, bind).await?;
     Ok(())
 }
@@ -232,9 +289,18 @@ const UPDATE: &str = "update events set received_ms = $3, replaces_state = $4, r
         in_timeline = $7, json = $8, time_ms = $9, chain = $10, rejected = $11 where event_id = $1 and room_id = $2";
 
 /// Adds what this copy of a known event tells more; something when that can change what follows from it.
-async fn absorb(tx: &mut Tx, room: &RoomBatch, arrival: &Arrival, fresh: &mut Fresh) -> Result<Option<News>, Error> {
+async fn absorb(
+    tx: &mut Tx,
+    room: &RoomBatch,
+    arrival: &Arrival,
+    fresh: &mut Fresh,
+) -> Result<Option<News>, Error> {
     let new = &arrival.event;
-    let row = sqlx::query(STORED).bind(&new.event_id).bind(&room.room_id).fetch_one(&mut **tx).await?;
+    let row = sqlx::query(STORED)
+        .bind(&new.event_id)
+        .bind(&room.room_id)
+        .fetch_one(&mut **tx)
+        .await?;
     let known = event(&row)?;
     let mut merged = known.clone();
     merged.absorb(new);
@@ -244,7 +310,11 @@ async fn absorb(tx: &mut Tx, room: &RoomBatch, arrival: &Arrival, fresh: &mut Fr
         return Ok(None);
     }
     fresh.note(&merged);
-    let json = if merged.readable == known.readable { row.try_get("json")? } else { arrival.json.clone() };
+    let json = if merged.readable == known.readable {
+        row.try_get("json")?
+    } else {
+        arrival.json.clone()
+    };
     // A readable copy may tell the chain that a redacted one could not.
     let mut chain: Option<String> = row.try_get("chain")?;
     let mut rejected: Option<String> = row.try_get("rejected")?;
@@ -253,7 +323,14 @@ async fn absorb(tx: &mut Tx, room: &RoomBatch, arrival: &Arrival, fresh: &mut Fr
             Ok(chain) => (chain, None),
             Err(reason) => (None, Some(reason.to_owned())),
         };
-        wrote(tx, room, chain.iter().map(|chain| (merged.sender.as_str(), chain.as_str()))).await?;
+        wrote(
+            tx,
+            room,
+            chain
+                .iter()
+                .map(|chain| (merged.sender.as_str(), chain.as_str())),
+        )
+        .await?;
     }
     sqlx::query(UPDATE)
         .bind(&new.event_id)
@@ -269,7 +346,11 @@ async fn absorb(tx: &mut Tx, room: &RoomBatch, arrival: &Arrival, fresh: &mut Fr
         .bind(rejected)
         .execute(&mut **tx)
         .await?;
-    Ok(decides(&known, &merged).then_some(News { event: merged, old: Some(known), chain }))
+    Ok(decides(&known, &merged).then_some(News {
+        event: merged,
+        old: Some(known),
+        chain,
+    }))
 }
 
 /// Can what follows from an event change with what we know of it?
@@ -309,9 +390,16 @@ async fn linked(tx: &mut Tx, sql: &Rows, room_id: &str, ids: &[&str]) -> Result<
 }
 
 /// Notes what the news can change.
-async fn touch(tx: &mut Tx, room_id: &str, news: &[News], touched: &mut Touched) -> Result<(), Error> {
+async fn touch(
+    tx: &mut Tx,
+    room_id: &str,
+    news: &[News],
+    touched: &mut Touched,
+) -> Result<(), Error> {
     let on_chains = || news.iter().filter(|new| new.chain.is_some());
-    let replaced: Vec<&str> = on_chains().filter_map(|new| new.event.replaces_state.as_deref()).collect();
+    let replaced: Vec<&str> = on_chains()
+        .filter_map(|new| new.event.replaces_state.as_deref())
+        .collect();
     let replaced = linked(tx, &REPLACED, room_id, &replaced).await?;
     let ids: Vec<&str> = on_chains().map(|new| new.event.event_id.as_str()).collect();
     let replacing = linked(tx, &REPLACING, room_id, &ids).await?;
@@ -319,17 +407,24 @@ async fn touch(tx: &mut Tx, room_id: &str, news: &[News], touched: &mut Touched)
         let event = &new.event;
         if let Some(chain) = &new.chain {
             // What is moved by links lies between linked events; whether one is odd its neighbours decide, too.
-            let before = event.replaces_state.as_ref().and_then(|id| replaced.get(id));
+            let before = event
+                .replaces_state
+                .as_ref()
+                .and_then(|id| replaced.get(id));
             let after = replacing.get(&event.event_id);
             let (from, to) = new.span();
             let from = after.map_or(from, |(first, _)| from.min(*first));
-            let to = [before, after].into_iter().flatten().fold(to, |to, (_, last)| to.max(*last));
+            let to = [before, after]
+                .into_iter()
+                .flatten()
+                .fold(to, |to, (_, last)| to.max(*last));
             touched.chain(chain, from, to);
         }
         match (Kind::of(&event.kind), &event.state_key) {
             (Kind::Presence, Some(user)) => {
                 let news = touched.presence.entry(user.clone()).or_default();
-                news.entry(event.event_id.clone()).or_insert_with(|| new.old.clone());
+                news.entry(event.event_id.clone())
+                    .or_insert_with(|| new.old.clone());
             }
             (Kind::Slot, Some(slot)) => touched.slots.extend([slot.clone()]),
             (Kind::Create, Some(_)) => {
@@ -345,16 +440,28 @@ async fn touch(tx: &mut Tx, room_id: &str, news: &[News], touched: &mut Touched)
     Ok(())
 }
 
-const CHAIN_OF: &str = "select kind, state_key, chain, time_ms from events where event_id = $1 and room_id = $2";
+const CHAIN_OF: &str =
+    "select kind, state_key, chain, time_ms from events where event_id = $1 and room_id = $2";
 
-async fn redaction(tx: &mut Tx, room_id: &str, new: &News, touched: &mut Touched) -> Result<(), Error> {
-    let Some(target) = &new.event.redacts else { return Ok(()) };
+async fn redaction(
+    tx: &mut Tx,
+    room_id: &str,
+    new: &News,
+    touched: &mut Touched,
+) -> Result<(), Error> {
+    let Some(target) = &new.event.redacts else {
+        return Ok(());
+    };
     let query = sqlx::query(CHAIN_OF).bind(target).bind(room_id);
     // What is not known yet will itself be news.
-    let Some(row) = query.fetch_optional(&mut **tx).await? else { return Ok(()) };
+    let Some(row) = query.fetch_optional(&mut **tx).await? else {
+        return Ok(());
+    };
     let (kind, time): (String, i64) = (row.try_get("kind")?, row.try_get("time_ms")?);
     if Kind::of(&kind) == Kind::Slot {
-        touched.slots.extend(row.try_get::<Option<String>, _>("state_key")?);
+        touched
+            .slots
+            .extend(row.try_get::<Option<String>, _>("state_key")?);
     }
     if let Some(chain) = row.try_get::<Option<String>, _>("chain")? {
         // From the redacted event on: what a checkpoint after it carries does not know of the redaction.
@@ -387,7 +494,16 @@ async fn malformed(
         readable: true,
         redacted_ts: None,
     };
-    let arrival = Arrival { event: Arc::new(event), json: json.to_owned(), in_timeline: false };
-    let fresh = New { arrival: &arrival, chain: None, rejected: Some(reason), stream };
+    let arrival = Arrival {
+        event: Arc::new(event),
+        json: json.to_owned(),
+        in_timeline: false,
+    };
+    let fresh = New {
+        arrival: &arrival,
+        chain: None,
+        rejected: Some(reason),
+        stream,
+    };
     insert(tx, batch, room, &[fresh]).await
 }

@@ -46,7 +46,10 @@ pub async fn take(url: &str, to: &Path) -> Result<Contents, Error> {
     }
     let bytes = done?;
     let mut made = open(to, true).await?;
-    Ok(Contents { bytes, ..counts(&mut made, to).await? })
+    Ok(Contents {
+        bytes,
+        ..counts(&mut made, to).await?
+    })
 }
 
 /// Makes the copy at `from` the database, after a check, and keeps what was there before under another name
@@ -58,7 +61,10 @@ pub async fn restore(url: &str, from: &Path, stamp: &str, who: &str) -> Result<R
     let database = real(&file_of(url)?.ok_or(Error::NoFile)?);
     let _hold = Hold::take(url, who).await?;
     if real(from) == database {
-        return Err(Error::Backup(from.to_owned(), "it is the database itself".into()));
+        return Err(Error::Backup(
+            from.to_owned(),
+            "it is the database itself".into(),
+        ));
     }
     let mut connection = open(from, true).await?;
     let contents = check(&mut connection, from).await?;
@@ -66,7 +72,11 @@ pub async fn restore(url: &str, from: &Path, stamp: &str, who: &str) -> Result<R
     if let Err(source) = std::fs::remove_file(&new)
         && source.kind() != std::io::ErrorKind::NotFound
     {
-        return Err(Error::File { doing: "removing the rest of a restore at", path: new, source });
+        return Err(Error::File {
+            doing: "removing the rest of a restore at",
+            path: new,
+            source,
+        });
     }
     new_file(&new)?;
     let done = copy(&mut connection, &new).await;
@@ -75,37 +85,73 @@ pub async fn restore(url: &str, from: &Path, stamp: &str, who: &str) -> Result<R
         let _ = std::fs::remove_file(&new);
     }
     let bytes = done?;
-    let aside = set_aside(&database, &free(&database, &format!("before-restore-{stamp}")))?;
+    let aside = set_aside(
+        &database,
+        &free(&database, &format!("before-restore-{stamp}")),
+    )?;
     rename(&new, &database)?;
-    Ok(Restored { contents: Contents { bytes, ..contents }, aside, database })
+    Ok(Restored {
+        contents: Contents { bytes, ..contents },
+        aside,
+        database,
+    })
 }
 
 async fn open(path: &Path, read_only: bool) -> Result<SqliteConnection, Error> {
     // SQLite would only say "unable to open".
-    let cannot = |source| Error::File { doing: "opening", path: path.to_owned(), source };
+    let cannot = |source| Error::File {
+        doing: "opening",
+        path: path.to_owned(),
+        source,
+    };
     File::open(path).map_err(cannot)?;
-    let options = SqliteConnectOptions::new().filename(path).create_if_missing(false).read_only(read_only);
-    Ok(options.busy_timeout(Duration::from_secs(30)).connect().await?)
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(false)
+        .read_only(read_only);
+    Ok(options
+        .busy_timeout(Duration::from_secs(30))
+        .connect()
+        .await?)
 }
 
 fn new_file(path: &Path) -> Result<(), Error> {
-    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    made.map(drop).map_err(|source| Error::File { doing: "making", path: path.to_owned(), source })
+    let made = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    made.map(drop).map_err(|source| Error::File {
+        doing: "making",
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn rename(from: &Path, to: &Path) -> Result<(), Error> {
-    let cannot = |source| Error::File { doing: "moving", path: from.to_owned(), source };
+    let cannot = |source| Error::File {
+        doing: "moving",
+        path: from.to_owned(),
+        source,
+    };
     std::fs::rename(from, to).map_err(cannot)?;
     // So that the name, too, outlives a power cut.
-    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(cannot)
+    let folder = to
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(cannot)
 }
 
 /// Copies to a name that exists and is ours; it gets the content at once or not at all. Returns the size, bytes.
 async fn copy(connection: &mut SqliteConnection, to: &Path) -> Result<u64, Error> {
     let part = beside(to, "partial");
     new_file(&part)?;
-    let done = write(connection, &part).await.and_then(|bytes| rename(&part, to).map(|()| bytes));
+    let done = write(connection, &part)
+        .await
+        .and_then(|bytes| rename(&part, to).map(|()| bytes));
     if done.is_err() {
         let _ = std::fs::remove_file(&part);
     }
@@ -114,13 +160,28 @@ async fn copy(connection: &mut SqliteConnection, to: &Path) -> Result<u64, Error
 
 async fn write(connection: &mut SqliteConnection, part: &Path) -> Result<u64, Error> {
     // The copy gives space back in small steps, also when the original was made before that was usual.
-    if sqlx::query_scalar::<_, i64>("pragma auto_vacuum").fetch_one(&mut *connection).await? == 0 {
-        sqlx::query("pragma auto_vacuum = incremental").execute(&mut *connection).await?;
+    if sqlx::query_scalar::<_, i64>("pragma auto_vacuum")
+        .fetch_one(&mut *connection)
+        .await?
+        == 0
+    {
+        sqlx::query("pragma auto_vacuum = incremental")
+            .execute(&mut *connection)
+            .await?;
     }
-    let name = part.to_str().ok_or_else(|| Error::Backup(part.to_owned(), "its name is not Unicode".into()))?;
-    sqlx::query("vacuum into $1").bind(name).execute(&mut *connection).await?;
+    let name = part
+        .to_str()
+        .ok_or_else(|| Error::Backup(part.to_owned(), "its name is not Unicode".into()))?;
+    sqlx::query("vacuum into $1")
+        .bind(name)
+        .execute(&mut *connection)
+        .await?;
     let file = File::open(part).and_then(|file| file.sync_all().and_then(|()| file.metadata()));
-    let cannot = |source| Error::File { doing: "writing", path: part.to_owned(), source };
+    let cannot = |source| Error::File {
+        doing: "writing",
+        path: part.to_owned(),
+        source,
+    };
     Ok(file.map_err(cannot)?.len())
 }
 
@@ -160,8 +221,10 @@ fn set_aside(database: &Path, aside: &Path) -> Result<Option<PathBuf>, Error> {
 async fn check(connection: &mut SqliteConnection, path: &Path) -> Result<Contents, Error> {
     let bad = |why: String| Error::Backup(path.to_owned(), why);
     let query = sqlx::query_scalar("pragma integrity_check(3)");
-    let said: Vec<String> =
-        query.fetch_all(&mut *connection).await.map_err(|error| bad(format!("it is damaged: {error}")))?;
+    let said: Vec<String> = query
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(|error| bad(format!("it is damaged: {error}")))?;
     if said != ["ok"] {
         return Err(bad(format!("it is damaged: {}", said.join("; "))));
     }
@@ -171,12 +234,17 @@ async fn check(connection: &mut SqliteConnection, path: &Path) -> Result<Content
 /// Counts what is in it, once it is known to be ours.
 async fn counts(connection: &mut SqliteConnection, path: &Path) -> Result<Contents, Error> {
     let bad = |why: &str| Error::Backup(path.to_owned(), why.to_owned());
-    let query = sqlx::query_as("select version, success, checksum from _sqlx_migrations order by version");
-    let applied: Vec<(i64, bool, Vec<u8>)> =
-        query.fetch_all(&mut *connection).await.map_err(|_| bad("it is not a database of Callscope"))?;
+    let query =
+        sqlx::query_as("select version, success, checksum from _sqlx_migrations order by version");
+    let applied: Vec<(i64, bool, Vec<u8>)> = query
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(|_| bad("it is not a database of Callscope"))?;
     for (version, success, checksum) in &applied {
         let Some(known) = MIGRATIONS.iter().find(|known| known.version == *version) else {
-            return Err(bad("a newer version of Callscope made it; use that version"));
+            return Err(bad(
+                "a newer version of Callscope made it; use that version",
+            ));
         };
         if !success || known.checksum.as_ref() != checksum.as_slice() {
             return Err(bad("its shape is not one that Callscope made"));
@@ -187,6 +255,13 @@ async fn counts(connection: &mut SqliteConnection, path: &Path) -> Result<Conten
     }
     let text = "select (select count(*) from rooms), (select count(*) from events),
         (select count(*) from memberships), (select count(*) from sessions)";
-    let (rooms, events, memberships, calls) = sqlx::query_as(text).fetch_one(&mut *connection).await?;
-    Ok(Contents { rooms, events, memberships, calls, bytes: 0 })
+    let (rooms, events, memberships, calls) =
+        sqlx::query_as(text).fetch_one(&mut *connection).await?;
+    Ok(Contents {
+        rooms,
+        events,
+        memberships,
+        calls,
+        bytes: 0,
+    })
 }

@@ -111,7 +111,13 @@ pub async fn write(store: &Store, rules: &Rules, batch: &Batch) -> Result<Change
     for room in &batch.rooms {
         write_room(&mut tx, (rules, store.grain), batch, room, &mut changed).await?;
     }
-    invitations::note(&mut tx, &batch.vantage_id, &batch.invitations, batch.seen_ms).await?;
+    invitations::note(
+        &mut tx,
+        &batch.vantage_id,
+        &batch.invitations,
+        batch.seen_ms,
+    )
+    .await?;
     if let Some(position) = &batch.position {
         changed.heard_anew = coverage::heard(&mut tx, &batch.vantage_id, batch.seen_ms).await?;
         vantages::moved(&mut tx, &batch.vantage_id, position, batch.seen_ms).await?;
@@ -131,11 +137,16 @@ async fn write_room(
     let is_new = rooms::note(tx, room_id, room.watch, batch.seen_ms).await?;
     rooms::count_write(tx, room_id).await?;
     let before = append::last_stream(tx).await?;
-    let mut touched = Touched { fresh: Fresh::since(before), ..Touched::default() };
+    let mut touched = Touched {
+        fresh: Fresh::since(before),
+        ..Touched::default()
+    };
     append::append(tx, batch, room, &mut touched).await?;
     if let Some(look) = &room.snapshot {
         snapshots::record(tx, batch, room, look, &mut touched).await?;
-        if coverage::polled(tx, &batch.vantage_id, room_id, batch.seen_ms).await? && room.gap.is_some() {
+        if coverage::polled(tx, &batch.vantage_id, room_id, batch.seen_ms).await?
+            && room.gap.is_some()
+        {
             walks::open(tx, room_id, "gap", None, before, batch.seen_ms).await?;
         }
         rooms::polled(tx, room_id, batch.seen_ms).await?;
@@ -157,7 +168,12 @@ async fn write_room(
         changed.rooms.insert(room_id.clone());
     }
     let stays = refold::refold(tx, how, room_id, &mut touched).await?;
-    changed.slots.extend(settle(tx, how.1, room_id, &stays).await?.into_iter().map(|slot| (room_id.clone(), slot)));
+    changed.slots.extend(
+        settle(tx, how.1, room_id, &stays)
+            .await?
+            .into_iter()
+            .map(|slot| (room_id.clone(), slot)),
+    );
     Ok(())
 }
 

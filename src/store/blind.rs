@@ -17,12 +17,26 @@ pub(super) type Blind = BTreeMap<Span, BTreeSet<String>>;
 const FEW: usize = 16;
 
 /// What nobody watched of the rooms in which somebody was.
-pub(super) async fn spans(store: &Store, viewer: Viewer, sums: &Sums, span: Span, now: i64) -> Result<Blind, Error> {
-    let rooms: BTreeSet<String> = sums.places.iter().map(|place| place.room_id.clone()).collect();
+pub(super) async fn spans(
+    store: &Store,
+    viewer: Viewer,
+    sums: &Sums,
+    span: Span,
+    now: i64,
+) -> Result<Blind, Error> {
+    let rooms: BTreeSet<String> = sums
+        .places
+        .iter()
+        .map(|place| place.room_id.clone())
+        .collect();
     let mut found = Blind::new();
     for (room_id, intervals) in coverage::of(store, viewer, &rooms, now).await? {
         // One that ends where the span begins is not in it, one in which a call before it ended is.
-        for blind in intervals.iter().filter(|interval| interval.cover.is_blind()).map(|interval| interval.span) {
+        for blind in intervals
+            .iter()
+            .filter(|interval| interval.cover.is_blind())
+            .map(|interval| interval.span)
+        {
             if blind.to > span.from && blind.from < span.to {
                 found.entry(blind).or_default().insert(room_id.clone());
             }
@@ -32,7 +46,10 @@ pub(super) async fn spans(store: &Store, viewer: Viewer, sums: &Sums, span: Span
 }
 
 fn within(gap: &Span, span: Span) -> Span {
-    Span { from: gap.from.max(span.from), to: gap.to.min(span.to) }
+    Span {
+        from: gap.from.max(span.from),
+        to: gap.to.min(span.to),
+    }
 }
 
 /// Takes from the seen time what nobody watched.
@@ -45,7 +62,13 @@ pub(super) async fn subtract(
     (span, now): (Span, i64),
 ) -> Result<(), Error> {
     let mut seen: HashMap<(String, String), &mut i64> = HashMap::new();
-    for Place { room_id, server, together_seen_ms, .. } in &mut sums.places {
+    for Place {
+        room_id,
+        server,
+        together_seen_ms,
+        ..
+    } in &mut sums.places
+    {
         seen.insert((room_id.clone(), server.clone()), together_seen_ms);
     }
     let mut take = |room_id: &str, server: &str, ms: i64| {
@@ -56,7 +79,10 @@ pub(super) async fn subtract(
     for (gap, rooms) in blind {
         let (whole, rest) = days.split(within(gap, span));
         for (_, day) in whole {
-            for (room_id, servers) in rooms.iter().filter_map(|room_id| day.places.get_key_value(room_id)) {
+            for (room_id, servers) in rooms
+                .iter()
+                .filter_map(|room_id| day.places.get_key_value(room_id))
+            {
                 for (server, (_, ms)) in servers {
                     take(room_id, server, *ms);
                 }
@@ -102,12 +128,17 @@ macro_rules! sure {
     };
 }
 /// The calls that ran at a time and are sure but for what nobody watched, ...
-const RAN: &str = sure!(concat!(touching!("sessions", "started_ms"), " as s where 1 = 1"));
+const RAN: &str = sure!(concat!(
+    touching!("sessions", "started_ms"),
+    " as s where 1 = 1"
+));
 /// ... and those that began in a span, of all rooms, of one, or with people of a server.
 const BEGAN: [&str; 3] = [
     sure!("sessions s where s.started_ms >= $1 and s.started_ms < $2"),
     sure!("sessions s where s.room_id = $5 and s.started_ms >= $1 and s.started_ms < $2"),
-    sure!("sessions s where s.started_ms >= $1 and s.started_ms < $2 and ' ' || s.servers || ' ' like $5 escape '!'"),
+    sure!(
+        "sessions s where s.started_ms >= $1 and s.started_ms < $2 and ' ' || s.servers || ' ' like $5 escape '!'"
+    ),
 ];
 
 /// How many calls are unsure only because nobody watched.
@@ -134,13 +165,18 @@ pub(super) async fn touched(
         let part = within(gap, span);
         // One that ended as the gap began is touched by it.
         let after = part.from - i64::from(gap.from > span.from);
-        let query = sqlx::query(RAN).bind(after).bind(part.from).bind(now).bind(span.from);
+        let query = sqlx::query(RAN)
+            .bind(after)
+            .bind(part.from)
+            .bind(now)
+            .bind(span.from);
         rows.extend(query.fetch_all(&store.read).await?);
         for rest in days.split(part).1 {
             rows.extend(began(store, scope, rooms, rest, (span, now)).await?);
         }
         for row in rows {
-            let (room_id, servers): (&str, &str) = (row.try_get("room_id")?, row.try_get("servers")?);
+            let (room_id, servers): (&str, &str) =
+                (row.try_get("room_id")?, row.try_get("servers")?);
             let is_ours = rooms.contains(room_id) && is_in(scope, room_id, servers);
             if is_ours && !begun.contains_key(&(days::of(row.try_get("started_ms")?), room_id)) {
                 found.insert(row.try_get("id")?);
@@ -158,16 +194,30 @@ async fn began(
     part: Span,
     (span, now): (Span, i64),
 ) -> Result<Vec<AnyRow>, Error> {
-    let ask = |sql| sqlx::query(sql).bind(part.from).bind(part.to).bind(now).bind(span.from);
+    let ask = |sql| {
+        sqlx::query(sql)
+            .bind(part.from)
+            .bind(part.to)
+            .bind(now)
+            .bind(span.from)
+    };
     if let Scope::Server(server) = scope {
-        return Ok(ask(BEGAN[2]).bind(sums::pattern(server)).fetch_all(&store.read).await?);
+        return Ok(ask(BEGAN[2])
+            .bind(sums::pattern(server))
+            .fetch_all(&store.read)
+            .await?);
     }
     if rooms.len() > FEW {
         return Ok(ask(BEGAN[0]).fetch_all(&store.read).await?);
     }
     let mut rows = Vec::new();
     for room_id in rooms {
-        rows.extend(ask(BEGAN[1]).bind(room_id.as_str()).fetch_all(&store.read).await?);
+        rows.extend(
+            ask(BEGAN[1])
+                .bind(room_id.as_str())
+                .fetch_all(&store.read)
+                .await?,
+        );
     }
     Ok(rows)
 }

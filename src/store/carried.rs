@@ -43,11 +43,19 @@ struct Using {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn carried(store: &Store, viewer: Viewer, span: Span, now: i64) -> Result<(Vec<Carried>, i64), Error> {
+pub async fn carried(
+    store: &Store,
+    viewer: Viewer,
+    span: Span,
+    now: i64,
+) -> Result<(Vec<Carried>, i64), Error> {
     let Viewer::Operator = viewer;
     let mut found: BTreeMap<Option<(String, Option<String>)>, Using> = BTreeMap::new();
     let mut call: Vec<(String, StayOf)> = Vec::new();
-    let mut rows = sqlx::query(STAYS).bind(span.from).bind(span.to).fetch(&store.read);
+    let mut rows = sqlx::query(STAYS)
+        .bind(span.from)
+        .bind(span.to)
+        .fetch(&store.read);
     while let Some(row) = rows.try_next().await? {
         let session: String = row.try_get("session_id")?;
         if call.first().is_some_and(|(known, _)| *known != session) {
@@ -56,7 +64,9 @@ pub async fn carried(store: &Store, viewer: Viewer, span: Span, now: i64) -> Res
         call.push((session, StayOf::read(&row)?));
     }
     add(&mut found, &call, span, now);
-    let without = found.remove(&None).map_or(0, |using| using.carried.together_ms);
+    let without = found
+        .remove(&None)
+        .map_or(0, |using| using.carried.together_ms);
     let done = |((kind, service_url), using): ((String, Option<String>), Using)| Carried {
         kind,
         service_url,
@@ -65,7 +75,10 @@ pub async fn carried(store: &Store, viewer: Viewer, span: Span, now: i64) -> Res
         now: super::int(using.now.len()),
         ..using.carried
     };
-    let mut list: Vec<Carried> = found.into_iter().filter_map(|(key, using)| Some(done((key?, using)))).collect();
+    let mut list: Vec<Carried> = found
+        .into_iter()
+        .filter_map(|(key, using)| Some(done((key?, using))))
+        .collect();
     list.sort_by(|a, b| (b.together_ms, &a.service_url).cmp(&(a.together_ms, &b.service_url)));
     Ok((list, without))
 }
@@ -89,13 +102,23 @@ impl StayOf {
             device_id: row.try_get("device_id")?,
             chain: row.try_get("chain")?,
             server: row.try_get("server")?,
-            stay: (row.try_get("joined_ms")?, row.try_get("until_ms")?, transport, selection),
+            stay: (
+                row.try_get("joined_ms")?,
+                row.try_get("until_ms")?,
+                transport,
+                selection,
+            ),
         })
     }
 }
 
 /// Adds the stays of one call to what carried them.
-fn add(found: &mut BTreeMap<Option<(String, Option<String>)>, Using>, call: &[(String, StayOf)], span: Span, now: i64) {
+fn add(
+    found: &mut BTreeMap<Option<(String, Option<String>)>, Using>,
+    call: &[(String, StayOf)],
+    span: Span,
+    now: i64,
+) {
     let stays: Vec<Stay> = call.iter().map(|(_, of)| of.stay.clone()).collect();
     let mut used: BTreeSet<Option<(String, Option<String>)>> = BTreeSet::new();
     for ((_, of), transport) in call.iter().zip(in_use(&stays)) {
@@ -106,7 +129,12 @@ fn add(found: &mut BTreeMap<Option<(String, Option<String>)>, Using>, call: &[(S
         using.carried.last_ms = using.carried.last_ms.max(until);
         using.carried.servers.insert(of.server.clone());
         // Of those that name no device two at once are two; over time each join would be one more.
-        let device = |unnamed: &str| (of.user_id.clone(), of.device_id.clone().unwrap_or_else(|| unnamed.to_owned()));
+        let device = |unnamed: &str| {
+            (
+                of.user_id.clone(),
+                of.device_id.clone().unwrap_or_else(|| unnamed.to_owned()),
+            )
+        };
         if of.stay.0 <= now && of.stay.1 > now {
             using.now.insert(device(&of.chain));
         }

@@ -18,9 +18,11 @@ const WHOLE: (i64, i64) = (i64::MIN, i64::MAX);
 pub(super) type Spans = BTreeMap<String, (i64, i64)>;
 
 const ALL: &str = "select distinct chain from chains where room_id = $1";
-const CREATIONS: &str = "select count(*) from events where room_id = $1 and chain is null and kind = 'm.room.create'";
+const CREATIONS: &str =
+    "select count(*) from events where room_id = $1 and chain is null and kind = 'm.room.create'";
 // Who claims to have joined before the room was there is taken by its creation, and nobody else.
-const CLAIMED: &str = "select distinct chain from memberships where room_id = $1 and claimed <> 0 and joined_ms < $2";
+const CLAIMED: &str =
+    "select distinct chain from memberships where room_id = $1 and claimed <> 0 and joined_ms < $2";
 
 /// The chains that can have changed, and when.
 pub(super) async fn touched(
@@ -30,23 +32,37 @@ pub(super) async fn touched(
     rules: &Rules,
     conditions: &mut Conditions,
 ) -> Result<Spans, Error> {
-    let mut wider = Touched { chains: touched.chains.clone(), ..Touched::default() };
+    let mut wider = Touched {
+        chains: touched.chains.clone(),
+        ..Touched::default()
+    };
     let mut everything = touched.everything;
     if let (Some(created_ms), false) = (touched.created_ms, everything) {
-        let creations: i64 = sqlx::query_scalar(CREATIONS).bind(room_id).fetch_one(&mut **tx).await?;
+        let creations: i64 = sqlx::query_scalar(CREATIONS)
+            .bind(room_id)
+            .fetch_one(&mut **tx)
+            .await?;
         everything = creations > 1;
-        let query = sqlx::query_scalar::<_, String>(CLAIMED).bind(room_id).bind(created_ms);
+        let query = sqlx::query_scalar::<_, String>(CLAIMED)
+            .bind(room_id)
+            .bind(created_ms);
         for chain in query.fetch_all(&mut **tx).await? {
             wider.chain(&chain, WHOLE.0, WHOLE.1);
         }
     }
     if everything {
-        for chain in sqlx::query_scalar::<_, String>(ALL).bind(room_id).fetch_all(&mut **tx).await? {
+        for chain in sqlx::query_scalar::<_, String>(ALL)
+            .bind(room_id)
+            .fetch_all(&mut **tx)
+            .await?
+        {
             wider.chain(&chain, WHOLE.0, WHOLE.1);
         }
     }
     for slot_id in &touched.slots {
-        let Some(span) = slots::follow(tx, room_id, slot_id).await? else { continue };
+        let Some(span) = slots::follow(tx, room_id, slot_id).await? else {
+            continue;
+        };
         for chain in slots::concerned(tx, room_id, span, rules.sticky_max_ms).await? {
             wider.chain(&chain, span.0, span.1);
         }
@@ -55,7 +71,11 @@ pub(super) async fn touched(
     Ok(wider.chains)
 }
 
-static OF_SENDERS: Rows = Rows::new("select sender, chain from chains where room_id = $1 and sender in (", "?", ")");
+static OF_SENDERS: Rows = Rows::new(
+    "select sender, chain from chains where room_id = $1 and sender in (",
+    "?",
+    ")",
+);
 
 /// The chains of users whose standing in the room changed, from the first difference on. Most events of this kind are
 /// new names or avatars, and most users are in no call.
@@ -69,16 +89,29 @@ async fn by_presence(
     let users: Vec<&str> = touched.presence.keys().map(String::as_str).collect();
     let mut chains: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for row in OF_SENDERS.look_up(tx, room_id, &users).await? {
-        chains.entry(row.try_get("sender")?).or_default().push(row.try_get("chain")?);
+        chains
+            .entry(row.try_get("sender")?)
+            .or_default()
+            .push(row.try_get("chain")?);
     }
-    conditions.know(tx, room_id, chains.keys().map(String::as_str)).await?;
+    conditions
+        .know(tx, room_id, chains.keys().map(String::as_str))
+        .await?;
     for (user, chains) in chains {
-        let Some(news) = touched.presence.get(&user) else { continue };
-        let now = conditions.presence.get(&user).map_or(&[][..], Vec::as_slice);
-        let same = now.iter().filter(|event| !news.contains_key(&event.event_id));
+        let Some(news) = touched.presence.get(&user) else {
+            continue;
+        };
+        let now = conditions
+            .presence
+            .get(&user)
+            .map_or(&[][..], Vec::as_slice);
+        let same = now
+            .iter()
+            .filter(|event| !news.contains_key(&event.event_id));
         let before = Room::from_events(same.chain(news.values().flatten()));
         let now = Room::from_events(now);
-        if let Some(since) = difference(before.presence_changes(&user), now.presence_changes(&user)) {
+        if let Some(since) = difference(before.presence_changes(&user), now.presence_changes(&user))
+        {
             for chain in chains {
                 wider.chain(&chain, since, WHOLE.1);
             }
@@ -122,7 +155,11 @@ static PRESENCE: Rows = Rows::new(
 impl Conditions {
     /// Reads what holds for the whole room.
     pub async fn read(&mut self, tx: &mut Tx, room_id: &str) -> Result<(), Error> {
-        for row in sqlx::query(CREATION).bind(room_id).fetch_all(&mut **tx).await? {
+        for row in sqlx::query(CREATION)
+            .bind(room_id)
+            .fetch_all(&mut **tx)
+            .await?
+        {
             self.whole_room.push(event(&row)?);
         }
         Ok(())
@@ -136,13 +173,20 @@ impl Conditions {
         events: impl Iterator<Item = &'e RoomEvent>,
         from: i64,
     ) -> Result<(), Error> {
-        let joins = events.filter(|event| event.state_key.is_none()).flat_map(|event| parse(event).joins);
-        let mut slots: BTreeSet<String> = joins.map(|(_, join)| join.slot.as_str().to_owned()).collect();
+        let joins = events
+            .filter(|event| event.state_key.is_none())
+            .flat_map(|event| parse(event).joins);
+        let mut slots: BTreeSet<String> = joins
+            .map(|(_, join)| join.slot.as_str().to_owned())
+            .collect();
         slots.retain(|slot| self.slots.get(slot).is_none_or(|(known, _)| *known > from));
         let slots: Vec<&str> = slots.iter().map(String::as_str).collect();
         let mut courses = slots::since(tx, room_id, &slots, from).await?;
         for slot in slots {
-            self.slots.insert(slot.to_owned(), (from, courses.remove(slot).unwrap_or_default()));
+            self.slots.insert(
+                slot.to_owned(),
+                (from, courses.remove(slot).unwrap_or_default()),
+            );
         }
         Ok(())
     }
@@ -154,11 +198,16 @@ impl Conditions {
         room_id: &str,
         users: impl Iterator<Item = &'u str>,
     ) -> Result<(), Error> {
-        let users: BTreeSet<&str> = users.filter(|user| !self.presence.contains_key(*user)).collect();
+        let users: BTreeSet<&str> = users
+            .filter(|user| !self.presence.contains_key(*user))
+            .collect();
         let users: Vec<&str> = users.into_iter().collect();
         for row in PRESENCE.look_up(tx, room_id, &users).await? {
             let event = event(&row)?;
-            self.presence.entry(event.state_key.clone().unwrap_or_default()).or_default().push(event);
+            self.presence
+                .entry(event.state_key.clone().unwrap_or_default())
+                .or_default()
+                .push(event);
         }
         for user in users {
             self.presence.entry(user.to_owned()).or_default();
@@ -169,8 +218,16 @@ impl Conditions {
     /// What holds for these events of chains, all of whose senders were asked for.
     pub fn room(&self, events: &[&RoomEvent]) -> Room {
         let senders: BTreeSet<&str> = events.iter().map(|event| event.sender.as_str()).collect();
-        let presence = senders.into_iter().filter_map(|sender| self.presence.get(sender)).flatten();
-        let mut room = Room::from_events(self.whole_room.iter().chain(presence).chain(events.iter().copied()));
+        let presence = senders
+            .into_iter()
+            .filter_map(|sender| self.presence.get(sender))
+            .flatten();
+        let mut room = Room::from_events(
+            self.whole_room
+                .iter()
+                .chain(presence)
+                .chain(events.iter().copied()),
+        );
         for (slot, (_, course)) in &self.slots {
             room.set_slot(slot, course.clone());
         }
@@ -183,15 +240,34 @@ const CHAIN: &str = "select e.*, (select min(r.time_ms) from events r where r.re
     from events e where e.room_id = $1 and e.chain = $2 and e.time_ms >= $3";
 
 /// What one chain is folded from at this moment: its events since the seal at `cut`, ms, and the conditions.
-pub(super) async fn read(tx: &mut Tx, room_id: &str, chain: &str, cut: i64) -> Result<(Vec<RoomEvent>, Room), Error> {
+pub(super) async fn read(
+    tx: &mut Tx,
+    room_id: &str,
+    chain: &str,
+    cut: i64,
+) -> Result<(Vec<RoomEvent>, Room), Error> {
     let mut events = Vec::new();
-    for row in sqlx::query(CHAIN).bind(room_id).bind(chain).bind(cut).fetch_all(&mut **tx).await? {
+    for row in sqlx::query(CHAIN)
+        .bind(room_id)
+        .bind(chain)
+        .bind(cut)
+        .fetch_all(&mut **tx)
+        .await?
+    {
         events.push(member_event(&row)?);
     }
     let mut conditions = Conditions::default();
     conditions.read(tx, room_id).await?;
-    conditions.know(tx, room_id, events.iter().map(|event| event.sender.as_str())).await?;
-    conditions.know_slots(tx, room_id, events.iter(), i64::MIN).await?;
+    conditions
+        .know(
+            tx,
+            room_id,
+            events.iter().map(|event| event.sender.as_str()),
+        )
+        .await?;
+    conditions
+        .know_slots(tx, room_id, events.iter(), i64::MIN)
+        .await?;
     let room = conditions.room(&events.iter().collect::<Vec<_>>());
     Ok((events, room))
 }

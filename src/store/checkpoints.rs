@@ -35,12 +35,20 @@ static AROUND: Rows = Rows::new(
 );
 
 /// What is known around these spans, by chain.
-pub(super) async fn around(tx: &mut Tx, room_id: &str, spans: &[Span<'_>]) -> Result<HashMap<String, Around>, Error> {
+pub(super) async fn around(
+    tx: &mut Tx,
+    room_id: &str,
+    spans: &[Span<'_>],
+) -> Result<HashMap<String, Around>, Error> {
     let shared = |query: Statement| query.bind(room_id.to_owned());
     let rows = AROUND.read(tx, spans, shared, bind).await?;
     let mut around = HashMap::new();
     for row in &rows {
-        let found = Around { before: state(row, "before")?, after: state(row, "later")?, seal: row.try_get("seal")? };
+        let found = Around {
+            before: state(row, "before")?,
+            after: state(row, "later")?,
+            seal: row.try_get("seal")?,
+        };
         around.insert(row.try_get("chain")?, found);
     }
     Ok(around)
@@ -59,7 +67,8 @@ pub(super) fn bind(query: Statement, span: Option<&Span<'_>>) -> Statement {
 fn state(row: &AnyRow, column: &str) -> Result<Option<State>, Error> {
     let text: Option<&str> = row.try_get(column)?;
     let read = |text: &str| {
-        serde_json::from_str(text).inspect_err(|error| tracing::debug!("an unreadable checkpoint: {error}"))
+        serde_json::from_str(text)
+            .inspect_err(|error| tracing::debug!("an unreadable checkpoint: {error}"))
     };
     Ok(text.and_then(|text| read(text).ok()))
 }
@@ -75,7 +84,9 @@ static FORGET: Rows = Rows::new(
 /// Forgets the checkpoints after the beginning of each span up to its end: something changed there.
 pub(super) async fn forget(tx: &mut Tx, room_id: &str, spans: &[Span<'_>]) -> Result<(), Error> {
     let shared = |query: Statement| query.bind(room_id.to_owned());
-    FORGET.write(tx, spans, shared, |query, span| bind(query, Some(span))).await?;
+    FORGET
+        .write(tx, spans, shared, |query, span| bind(query, Some(span)))
+        .await?;
     Ok(())
 }
 
@@ -83,7 +94,11 @@ const FORGET_CHAIN: &str = "delete from checkpoints where room_id = $1 and chain
 
 /// Forgets all checkpoints of a chain.
 pub(super) async fn forget_chain(tx: &mut Tx, room_id: &str, chain: &str) -> Result<(), Error> {
-    sqlx::query(FORGET_CHAIN).bind(room_id).bind(chain).execute(&mut **tx).await?;
+    sqlx::query(FORGET_CHAIN)
+        .bind(room_id)
+        .bind(chain)
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 
@@ -94,10 +109,15 @@ static KEEP: Rows = Rows::new(
 );
 
 /// Keeps checkpoints, each with its chain.
-pub(super) async fn keep(tx: &mut Tx, room_id: &str, states: &[(String, State)]) -> Result<(), Error> {
+pub(super) async fn keep(
+    tx: &mut Tx,
+    room_id: &str,
+    states: &[(String, State)],
+) -> Result<(), Error> {
     let mut rows = Vec::with_capacity(states.len());
     for (chain, state) in states {
-        let text = serde_json::to_string(state).map_err(|error| Error::Content(error.to_string()))?;
+        let text =
+            serde_json::to_string(state).map_err(|error| Error::Content(error.to_string()))?;
         rows.extend(state.at_ms.map(|at_ms| (chain, at_ms, text)));
     }
     let shared = |query: Statement| query.bind(room_id.to_owned());

@@ -14,18 +14,25 @@ use url::Url;
 /// Connects once and lets go: a pool would try again for half a minute what can never be, and not say why.
 pub(super) async fn once(url: &str) -> Result<(), Error> {
     let mut connection = open(url).await?;
-    set_up(&mut connection, 2000).await.map_err(|source| cannot(url, source))?;
+    set_up(&mut connection, 2000)
+        .await
+        .map_err(|source| cannot(url, source))?;
     Ok(connection.close().await?)
 }
 
 /// One connection outside the pools.
 pub(super) async fn open(url: &str) -> Result<AnyConnection, Error> {
     install_default_drivers();
-    AnyConnection::connect(url).await.map_err(|source| cannot(url, source))
+    AnyConnection::connect(url)
+        .await
+        .map_err(|source| cannot(url, source))
 }
 
 fn cannot(url: &str, source: sqlx::Error) -> Error {
-    Error::Open { database: name(url), source }
+    Error::Open {
+        database: name(url),
+        source,
+    }
 }
 
 /// Can the database be used? Gives its name, and whether it is there; a file that is not would be made by the server.
@@ -39,7 +46,11 @@ pub async fn check(url: &str) -> Result<(String, bool), Error> {
         return Ok((name(url), true));
     };
     let is_there = file.exists();
-    let usable = if is_there { is_database(&file) } else { can_be_made(url, &file) };
+    let usable = if is_there {
+        is_database(&file)
+    } else {
+        can_be_made(url, &file)
+    };
     usable.map_err(|error| cannot(url, error.into()))?;
     Ok((name(url), is_there))
 }
@@ -48,14 +59,25 @@ pub async fn check(url: &str) -> Result<(String, bool), Error> {
 /// <https://sqlite.org/fileformat.html#magic_header_string>
 fn is_database(file: &Path) -> io::Result<()> {
     let mut head = Vec::new();
-    OpenOptions::new().read(true).write(true).open(file)?.take(16).read_to_end(&mut head)?;
-    if head.is_empty() || head == b"SQLite format 3\0" { Ok(()) } else { Err(io::Error::other("it is no database")) }
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(file)?
+        .take(16)
+        .read_to_end(&mut head)?;
+    if head.is_empty() || head == b"SQLite format 3\0" {
+        Ok(())
+    } else {
+        Err(io::Error::other("it is no database"))
+    }
 }
 
 /// Is there a folder in which a file can be made? One is, and is taken away again.
 fn can_be_made(url: &str, file: &Path) -> io::Result<()> {
     if !with_create(url).contains("mode=rwc") {
-        return Err(io::Error::other("it is not there, and its address says (mode=) not to make it"));
+        return Err(io::Error::other(
+            "it is not there, and its address says (mode=) not to make it",
+        ));
     }
     let probe = beside(file, &format!("check-{}", std::process::id()));
     File::create_new(&probe)?;
@@ -70,10 +92,16 @@ fn name(url: &str) -> String {
     }
     let told = |address: &Url| {
         let signs_in = usize::from(!address.username().is_empty());
-        url.matches('@').count() == signs_in && !address.path().trim_start_matches('/').contains('/')
+        url.matches('@').count() == signs_in
+            && !address.path().trim_start_matches('/').contains('/')
     };
-    let Some(url) = url.parse::<Url>().ok().filter(told) else { return "of that address".to_owned() };
-    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    let Some(url) = url.parse::<Url>().ok().filter(told) else {
+        return "of that address".to_owned();
+    };
+    let port = url
+        .port()
+        .map(|port| format!(":{port}"))
+        .unwrap_or_default();
     let name = format!("{}{port}{}", url.host_str().unwrap_or_default(), url.path());
     name.trim_start_matches('/').to_owned()
 }
@@ -81,7 +109,9 @@ fn name(url: &str) -> String {
 /// `cache` in kB for each connection.
 pub(super) fn pool(connections: u32, cache: u32, space: &Space) -> AnyPoolOptions {
     let space = space.clone();
-    let options = AnyPoolOptions::new().max_connections(connections).acquire_timeout(Duration::from_secs(30));
+    let options = AnyPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(Duration::from_secs(30));
     // SQLite ends a transaction by itself when the disk is full, and sqlx then counts one too many: what it would
     // write from then on would never be committed. Such a connection is not used again.
     let options = options.before_acquire(|connection, _| {
@@ -95,7 +125,9 @@ pub(super) fn pool(connections: u32, cache: u32, space: &Space) -> AnyPoolOption
             if let Some(pages) = pages
                 && is_sqlite(connection)
             {
-                connection.execute(sqlx::AssertSqlSafe(space::limited(pages))).await?;
+                connection
+                    .execute(sqlx::AssertSqlSafe(space::limited(pages)))
+                    .await?;
             }
             Ok(())
         })
@@ -112,29 +144,46 @@ async fn set_up(connection: &mut AnyConnection, cache: u32) -> Result<(), sqlx::
     }
     // Only a database that is just being made takes it: deleted space can be given back in small steps.
     // Where it is so already, even saying it would be a write.
-    if connection.fetch_one("pragma auto_vacuum").await?.try_get::<i64, _>(0)? == 0 {
-        connection.execute("pragma auto_vacuum = incremental").await?;
+    if connection
+        .fetch_one("pragma auto_vacuum")
+        .await?
+        .try_get::<i64, _>(0)?
+        == 0
+    {
+        connection
+            .execute("pragma auto_vacuum = incremental")
+            .await?;
     }
     // WAL: readers do not wait for the writer. NORMAL keeps every commit when the process dies.
     connection.execute("pragma journal_mode = wal").await?;
     connection.execute("pragma synchronous = normal").await?;
     connection.execute("pragma busy_timeout = 10000").await?;
-    connection.execute(sqlx::AssertSqlSafe(format!("pragma cache_size = -{cache}"))).await?;
+    connection
+        .execute(sqlx::AssertSqlSafe(format!("pragma cache_size = -{cache}")))
+        .await?;
     // What a statement of many rows would undo is kept here, and not in a file.
     connection.execute("pragma temp_store = memory").await?;
     // A page that changes often is written from the log to its place less often.
-    connection.execute("pragma wal_autocheckpoint = 8000").await?;
+    connection
+        .execute("pragma wal_autocheckpoint = 8000")
+        .await?;
     Ok(())
 }
 
 pub(super) fn with_create(url: &str) -> String {
-    if url.starts_with("sqlite:") && !url.contains('?') { format!("{url}?mode=rwc") } else { url.to_owned() }
+    if url.starts_with("sqlite:") && !url.contains('?') {
+        format!("{url}?mode=rwc")
+    } else {
+        url.to_owned()
+    }
 }
 
 /// Makes a new database file for its owner only: it tells who talked to whom. `SQLite` gives the log files
 /// beside it the same rights. One that is there keeps the rights it has.
 pub(super) fn make_private(url: &str) -> Result<(), Error> {
-    let Some(path) = file_of(url)?.filter(|_| url.contains("mode=rwc")) else { return Ok(()) };
+    let Some(path) = file_of(url)?.filter(|_| url.contains("mode=rwc")) else {
+        return Ok(());
+    };
     let mut file = OpenOptions::new();
     file.write(true).create_new(true);
     #[cfg(unix)]
@@ -159,11 +208,23 @@ mod tests {
         std::fs::write(&file, "no database ".repeat(100)).unwrap();
         let url = format!("sqlite://{}", file.display());
         let said = Store::open(&url).await.unwrap_err().to_string();
-        assert!(said.contains("notes.txt") && said.contains("file is not a database"), "{said}");
+        assert!(
+            said.contains("notes.txt") && said.contains("file is not a database"),
+            "{said}"
+        );
         let said = check(&url).await.unwrap_err().to_string();
-        assert!(said.contains("notes.txt cannot be opened: ") && said.contains("it is no database"), "{said}");
-        let said = check("sqlite://x.db?mode=odd").await.unwrap_err().to_string();
-        assert!(said.contains("cannot be opened: ") && said.contains("odd"), "{said}");
+        assert!(
+            said.contains("notes.txt cannot be opened: ") && said.contains("it is no database"),
+            "{said}"
+        );
+        let said = check("sqlite://x.db?mode=odd")
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            said.contains("cannot be opened: ") && said.contains("odd"),
+            "{said}"
+        );
     }
 
     #[tokio::test]
@@ -174,30 +235,61 @@ mod tests {
         let name = file.display().to_string();
         assert_eq!(check(&url).await.unwrap(), (name.clone(), false));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
-        let said = check(&format!("{url}?mode=rw")).await.unwrap_err().to_string();
+        let said = check(&format!("{url}?mode=rw"))
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(said.contains("not to make it"), "{said}");
-        let said = check(&url.replace("new.db", "gone/new.db")).await.unwrap_err().to_string();
-        assert!(said.contains("gone/new.db cannot be opened: ") && said.contains("No such file"), "{said}");
+        let said = check(&url.replace("new.db", "gone/new.db"))
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            said.contains("gone/new.db cannot be opened: ") && said.contains("No such file"),
+            "{said}"
+        );
         // Another program's database: its journal would stay changed.
-        let rollback = SqliteConnectOptions::from_str(&url).unwrap().create_if_missing(true);
+        let rollback = SqliteConnectOptions::from_str(&url)
+            .unwrap()
+            .create_if_missing(true);
         let mut connection = SqliteConnection::connect_with(&rollback).await.unwrap();
-        connection.execute("create table other (n integer)").await.unwrap();
+        connection
+            .execute("create table other (n integer)")
+            .await
+            .unwrap();
         connection.close().await.unwrap();
         let before = std::fs::read(&file).unwrap();
         assert_eq!(check(&url).await.unwrap(), (name, true));
-        assert_eq!((std::fs::read(&file).unwrap(), std::fs::read_dir(folder.path()).unwrap().count()), (before, 1));
+        assert_eq!(
+            (
+                std::fs::read(&file).unwrap(),
+                std::fs::read_dir(folder.path()).unwrap().count()
+            ),
+            (before, 1)
+        );
     }
 
     #[test]
     fn a_password_is_never_said() {
-        assert_eq!(name("postgres://me:secret@host:5432/db?password=secret"), "host:5432/db");
+        assert_eq!(
+            name("postgres://me:secret@host:5432/db?password=secret"),
+            "host:5432/db"
+        );
         assert_eq!(name("postgres://host/db"), "host/db");
         assert_eq!(name("sqlite://callscope.db"), "callscope.db");
         assert_eq!(name("postgres:///db?host=/run/postgresql"), "db");
-        for slip in
-            ["me:/abc@host/db", "me:12/ab@host:5432/db", "me:12?ab@host/db", "me:12#ab@h/db", "me:1@2/ab@host/db"]
-        {
-            assert_eq!(name(&format!("postgres://{slip}")), "of that address", "{slip}");
+        for slip in [
+            "me:/abc@host/db",
+            "me:12/ab@host:5432/db",
+            "me:12?ab@host/db",
+            "me:12#ab@h/db",
+            "me:1@2/ab@host/db",
+        ] {
+            assert_eq!(
+                name(&format!("postgres://{slip}")),
+                "of that address",
+                "{slip}"
+            );
         }
     }
 }

@@ -21,20 +21,27 @@ const NO_VANTAGE: &str = "";
 const HEARD_LAST: &str = "select position, last_sync_ms, started_ms from vantages where id = $1";
 const EXTEND: &str = "update coverage set to_ms = $4 where vantage_id = $1 and room_id = $2 and kind = $3
     and from_ms = (select max(from_ms) from coverage where vantage_id = $1 and room_id = $2 and kind = $3)";
-const BEGIN: &str = "insert into coverage (vantage_id, room_id, kind, from_ms, to_ms) values ($1, $2, $3, $4, $5)
+const BEGIN: &str =
+    "insert into coverage (vantage_id, room_id, kind, from_ms, to_ms) values ($1, $2, $3, $4, $5)
     on conflict (vantage_id, room_id, kind, from_ms) do nothing";
 
 /// The sync stream was heard: the last span goes on, or a new one begins after a stop, a long silence or a lost position
 /// (then true).
 pub(super) async fn heard(tx: &mut Tx, vantage_id: &str, now: i64) -> Result<bool, Error> {
-    let Some(row) = sqlx::query(HEARD_LAST).bind(vantage_id).fetch_optional(&mut **tx).await? else {
+    let Some(row) = sqlx::query(HEARD_LAST)
+        .bind(vantage_id)
+        .fetch_optional(&mut **tx)
+        .await?
+    else {
         return Ok(true);
     };
     let position: Option<String> = row.try_get("position")?;
     let last: Option<i64> = row.try_get("last_sync_ms")?;
     let set_back = is_set_back(tx, vantage_id, &row, now).await?;
     let started: i64 = row.try_get("started_ms")?;
-    let goes_on = !set_back && position.is_some() && last.is_some_and(|last| last >= started && now - last < BREAK_MS);
+    let goes_on = !set_back
+        && position.is_some()
+        && last.is_some_and(|last| last >= started && now - last < BREAK_MS);
     note(tx, vantage_id, "", "live", goes_on, now).await?;
     Ok(!goes_on)
 }
@@ -52,30 +59,62 @@ async fn is_set_back(tx: &mut Tx, vantage_id: &str, row: &AnyRow, now: i64) -> R
         return Ok(false);
     }
     for statement in FUTURE {
-        sqlx::query(statement).bind(vantage_id).bind(now).execute(&mut **tx).await?;
+        sqlx::query(statement)
+            .bind(vantage_id)
+            .bind(now)
+            .execute(&mut **tx)
+            .await?;
     }
     Ok(true)
 }
 
 /// Extends the last span of this kind, or begins a new one.
-async fn note(tx: &mut Tx, vantage: &str, room_id: &str, kind: &str, goes_on: bool, now: i64) -> Result<(), Error> {
+async fn note(
+    tx: &mut Tx,
+    vantage: &str,
+    room_id: &str,
+    kind: &str,
+    goes_on: bool,
+    now: i64,
+) -> Result<(), Error> {
     if goes_on {
-        let query = sqlx::query(EXTEND).bind(vantage).bind(room_id).bind(kind).bind(now);
+        let query = sqlx::query(EXTEND)
+            .bind(vantage)
+            .bind(room_id)
+            .bind(kind)
+            .bind(now);
         if query.execute(&mut **tx).await?.rows_affected() > 0 {
             return Ok(());
         }
     }
-    sqlx::query(BEGIN).bind(vantage).bind(room_id).bind(kind).bind(now).bind(now).execute(&mut **tx).await?;
+    sqlx::query(BEGIN)
+        .bind(vantage)
+        .bind(room_id)
+        .bind(kind)
+        .bind(now)
+        .bind(now)
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 
-const POLLED_LAST: &str = "select r.watch, r.error, v.mode, v.started_ms, (select max(c.to_ms) from coverage c
+const POLLED_LAST: &str =
+    "select r.watch, r.error, v.mode, v.started_ms, (select max(c.to_ms) from coverage c
         where c.vantage_id = v.id and c.room_id = r.room_id and c.kind = 'polled') as last_ms
     from rooms r, vantages v where r.room_id = $1 and v.id = $2";
 
 /// A room was polled. Where polls are all there is, they are its coverage; true when a gap lies before this one.
-pub(super) async fn polled(tx: &mut Tx, vantage_id: &str, room_id: &str, now: i64) -> Result<bool, Error> {
-    let row = sqlx::query(POLLED_LAST).bind(room_id).bind(vantage_id).fetch_optional(&mut **tx).await?;
+pub(super) async fn polled(
+    tx: &mut Tx,
+    vantage_id: &str,
+    room_id: &str,
+    now: i64,
+) -> Result<bool, Error> {
+    let row = sqlx::query(POLLED_LAST)
+        .bind(room_id)
+        .bind(vantage_id)
+        .fetch_optional(&mut **tx)
+        .await?;
     let Some(row) = row else { return Ok(false) };
     let (watch, mode): (String, String) = (row.try_get("watch")?, row.try_get("mode")?);
     if mode != "poll" && Watch::from_word(&watch) != Watch::Peeked {
@@ -84,28 +123,49 @@ pub(super) async fn polled(tx: &mut Tx, vantage_id: &str, room_id: &str, now: i6
     let last: Option<i64> = row.try_get("last_ms")?;
     let set_back = is_set_back(tx, vantage_id, &row, now).await?;
     let started: i64 = row.try_get("started_ms")?;
-    let goes_on = !set_back && !rooms::is_unread(row.try_get("error")?) && last.is_some_and(|last| last >= started);
+    let goes_on = !set_back
+        && !rooms::is_unread(row.try_get("error")?)
+        && last.is_some_and(|last| last >= started);
     note(tx, vantage_id, room_id, "polled", goes_on, now).await?;
     Ok(!goes_on && last.is_some())
 }
 
-const COME_BACK: &str = "update coverage set to_ms = $2 where room_id = $1 and kind = 'away' and to_ms = $3";
+const COME_BACK: &str =
+    "update coverage set to_ms = $2 where room_id = $1 and kind = 'away' and to_ms = $3";
 
 /// How we stand towards a room changed.
-pub(super) async fn stands(tx: &mut Tx, room_id: &str, watch: Watch, now: i64) -> Result<(), Error> {
-    sqlx::query(COME_BACK).bind(room_id).bind(now).bind(i64::MAX).execute(&mut **tx).await?;
+pub(super) async fn stands(
+    tx: &mut Tx,
+    room_id: &str,
+    watch: Watch,
+    now: i64,
+) -> Result<(), Error> {
+    sqlx::query(COME_BACK)
+        .bind(room_id)
+        .bind(now)
+        .bind(i64::MAX)
+        .execute(&mut **tx)
+        .await?;
     if matches!(watch, Watch::Left | Watch::Blind) {
-        let query = sqlx::query(BEGIN).bind(NO_VANTAGE).bind(room_id).bind("away").bind(now).bind(i64::MAX);
+        let query = sqlx::query(BEGIN)
+            .bind(NO_VANTAGE)
+            .bind(room_id)
+            .bind("away")
+            .bind(now)
+            .bind(i64::MAX);
         query.execute(&mut **tx).await?;
     }
     Ok(())
 }
 
-const VANTAGES: &str =
-    "select id, user_id, mode, started_ms, last_sync_ms, error, retired_ms from vantages order by id";
-const WIDE: &str = "select from_ms, to_ms from coverage where room_id = '' and kind = 'live' order by from_ms";
-static OF_ROOMS: Rows =
-    Rows::new("select room_id, kind, from_ms, to_ms from coverage where room_id in (", "?", ") order by from_ms");
+const VANTAGES: &str = "select id, user_id, mode, started_ms, last_sync_ms, error, retired_ms from vantages order by id";
+const WIDE: &str =
+    "select from_ms, to_ms from coverage where room_id = '' and kind = 'live' order by from_ms";
+static OF_ROOMS: Rows = Rows::new(
+    "select room_id, kind, from_ms, to_ms from coverage where room_id in (",
+    "?",
+    ") order by from_ms",
+);
 // `+ 0` keeps the creation from being looked for in order of time: a room without one would be read whole.
 pub(super) static ROOMS: Rows = Rows::new(
     concat!(
@@ -145,7 +205,10 @@ pub async fn of(
     let told = visibility(&mut connection, &ids).await?;
     for (room_id, notes) in notes(&mut connection, &ids, &wide).await? {
         let told = told.get(&room_id).map(Vec::as_slice).unwrap_or_default();
-        let notes = Notes { hidden: hidden(told, &wide.users), ..notes };
+        let notes = Notes {
+            hidden: hidden(told, &wide.users),
+            ..notes
+        };
         found.insert(room_id, intervals(&notes, now));
     }
     Ok(found)
@@ -164,7 +227,13 @@ struct Wide {
 }
 
 async fn wide(store: &Store, now: i64) -> Result<Wide, Error> {
-    let mut wide = Wide { heard: Vec::new(), follows: false, silent: true, failing: false, users: Vec::new() };
+    let mut wide = Wide {
+        heard: Vec::new(),
+        follows: false,
+        silent: true,
+        failing: false,
+        users: Vec::new(),
+    };
     for row in sqlx::query(VANTAGES).fetch_all(&store.read).await? {
         wide.users.push(row.try_get("user_id")?);
         if row.try_get::<Option<i64>, _>("retired_ms")?.is_some() {
@@ -173,24 +242,40 @@ async fn wide(store: &Store, now: i64) -> Result<Wide, Error> {
         wide.failing |= row.try_get::<Option<String>, _>("error")?.is_some();
         if row.try_get::<String, _>("mode")? == "follow" {
             wide.follows = true;
-            let (last, started): (Option<i64>, i64) = (row.try_get("last_sync_ms")?, row.try_get("started_ms")?);
+            let (last, started): (Option<i64>, i64) =
+                (row.try_get("last_sync_ms")?, row.try_get("started_ms")?);
             wide.silent &= last.is_none_or(|last| last < started || now - last > GRACE_MS);
         }
     }
     let rows: Vec<(i64, i64)> = sqlx::query_as(WIDE).fetch_all(&store.read).await?;
-    wide.heard = rows.into_iter().map(|(from, to)| Span { from, to }).collect();
+    wide.heard = rows
+        .into_iter()
+        .map(|(from, to)| Span { from, to })
+        .collect();
     Ok(wide)
 }
 
-async fn notes(connection: &mut AnyConnection, ids: &[&String], wide: &Wide) -> Result<BTreeMap<String, Notes>, Error> {
+async fn notes(
+    connection: &mut AnyConnection,
+    ids: &[&String],
+    wide: &Wide,
+) -> Result<BTreeMap<String, Notes>, Error> {
     let of = |fields: &mut Fields<'_>| {
         let room_id = fields.some_text()?;
         let watch = Watch::from_word(&fields.some_text()?);
         let followed = wide.follows && watch != Watch::Peeked;
         let failing = rooms::is_unread(fields.text()?);
-        let silent = if followed { wide.silent } else { wide.failing || failing };
+        let silent = if followed {
+            wide.silent
+        } else {
+            wide.failing || failing
+        };
         let notes = Notes {
-            heard: if watch == Watch::Peeked { Vec::new() } else { wide.heard.clone() },
+            heard: if watch == Watch::Peeked {
+                Vec::new()
+            } else {
+                wide.heard.clone()
+            },
             first_seen_ms: fields.some_number()?,
             polled_ms: fields.number()?,
             created_ms: fields.number()?,
@@ -199,11 +284,22 @@ async fn notes(connection: &mut AnyConnection, ids: &[&String], wide: &Wide) -> 
         };
         Ok((room_id, notes))
     };
-    let mut found: BTreeMap<_, _> = unpack(&ROOMS.of(connection, ids).await?, of)?.into_iter().collect();
+    let mut found: BTreeMap<_, _> = unpack(&ROOMS.of(connection, ids).await?, of)?
+        .into_iter()
+        .collect();
     for row in OF_ROOMS.of(connection, ids).await? {
-        let span = Span { from: row.try_get("from_ms")?, to: row.try_get("to_ms")? };
-        let Some(notes) = found.get_mut(row.try_get::<&str, _>("room_id")?) else { continue };
-        if row.try_get::<&str, _>("kind")? == "away" { notes.away.push(span) } else { notes.polled.push(span) }
+        let span = Span {
+            from: row.try_get("from_ms")?,
+            to: row.try_get("to_ms")?,
+        };
+        let Some(notes) = found.get_mut(row.try_get::<&str, _>("room_id")?) else {
+            continue;
+        };
+        if row.try_get::<&str, _>("kind")? == "away" {
+            notes.away.push(span)
+        } else {
+            notes.polled.push(span)
+        }
     }
     for row in WALKS.of(connection, ids).await? {
         let walk = Walked {
@@ -238,7 +334,10 @@ async fn visibility(
 ) -> Result<BTreeMap<String, Vec<RoomEvent>>, Error> {
     let mut found: BTreeMap<String, Vec<RoomEvent>> = BTreeMap::new();
     for row in VISIBILITY.of(connection, ids).await? {
-        found.entry(row.try_get("room_id")?).or_default().push(event(&row)?);
+        found
+            .entry(row.try_get("room_id")?)
+            .or_default()
+            .push(event(&row)?);
     }
     Ok(found)
 }
@@ -253,7 +352,9 @@ const KNOWN_SINCE: &str = "select min(ms) from (select first_seen_ms as ms from 
 /// When the database fails.
 pub async fn is_known_from(store: &Store, viewer: Viewer, from: i64) -> Result<bool, Error> {
     let Viewer::Operator = viewer;
-    let since: Option<i64> = sqlx::query_scalar(KNOWN_SINCE).fetch_one(&store.read).await?;
+    let since: Option<i64> = sqlx::query_scalar(KNOWN_SINCE)
+        .fetch_one(&store.read)
+        .await?;
     Ok(since.is_some_and(|since| since <= from))
 }
 
@@ -266,21 +367,40 @@ const UNREAD: &str = "select count(*) from rooms r where r.watch = 'joined' and 
 ///
 /// # Errors
 /// When the database fails.
-pub async fn gaps(store: &Store, viewer: Viewer, from: i64, now: i64) -> Result<Vec<(Span, i64)>, Error> {
+pub async fn gaps(
+    store: &Store,
+    viewer: Viewer,
+    from: i64,
+    now: i64,
+) -> Result<Vec<(Span, i64)>, Error> {
     let Viewer::Operator = viewer;
     let wide = wide(store, now).await?;
     let mut found = Vec::new();
-    let Some(first) = wide.heard.first() else { return Ok(found) };
+    let Some(first) = wide.heard.first() else {
+        return Ok(found);
+    };
     let mut at = first.to;
     for span in wide.heard.iter().skip(1) {
         if span.from > at && span.from > from {
-            let unread: i64 = sqlx::query_scalar(UNREAD).bind(span.from).fetch_one(&store.read).await?;
-            found.push((Span { from: at, to: span.from }, unread));
+            let unread: i64 = sqlx::query_scalar(UNREAD)
+                .bind(span.from)
+                .fetch_one(&store.read)
+                .await?;
+            found.push((
+                Span {
+                    from: at,
+                    to: span.from,
+                },
+                unread,
+            ));
         }
         at = at.max(span.to);
     }
     if wide.follows && wide.silent && now > at {
-        let unread: i64 = sqlx::query_scalar(UNREAD).bind(now).fetch_one(&store.read).await?;
+        let unread: i64 = sqlx::query_scalar(UNREAD)
+            .bind(now)
+            .fetch_one(&store.read)
+            .await?;
         found.push((Span { from: at, to: now }, unread));
     }
     Ok(found)

@@ -36,13 +36,20 @@ pub(super) struct Day {
 #[derive(Debug, Default)]
 pub(super) struct Known(BTreeMap<i64, Day>);
 
-pub(super) const READ: &str = "select day, facts from days where day >= $1 and day < $2 and facts <> ''";
+pub(super) const READ: &str =
+    "select day, facts from days where day >= $1 and day < $2 and facts <> ''";
 
 impl Known {
     /// The counted days within a span.
     pub async fn of(store: &Store, span: Span) -> Result<Self, Error> {
-        let Some((first, end)) = whole(span) else { return Ok(Self::default()) };
-        let rows: Vec<(i64, String)> = sqlx::query_as(READ).bind(first).bind(end).fetch_all(&store.read).await?;
+        let Some((first, end)) = whole(span) else {
+            return Ok(Self::default());
+        };
+        let rows: Vec<(i64, String)> = sqlx::query_as(READ)
+            .bind(first)
+            .bind(end)
+            .fetch_all(&store.read)
+            .await?;
         let day = |(day, facts): (i64, String)| match serde_json::from_str(&facts) {
             Ok(facts) => Ok((day, facts)),
             Err(error) => Err(Error::Content(format!("what day {day} came to: {error}"))),
@@ -53,7 +60,10 @@ impl Known {
     /// How many people were in calls on the day that a span is, if it is one that is counted.
     pub fn people(&self, span: Span) -> Option<i64> {
         let is_day = span.from.rem_euclid(DAY) == 0 && span.to - span.from == DAY;
-        is_day.then(|| self.0.get(&of(span.from))).flatten().map(|day| day.people)
+        is_day
+            .then(|| self.0.get(&of(span.from)))
+            .flatten()
+            .map(|day| day.people)
     }
 
     /// The counted days within a span, and the spans that are left of it.
@@ -61,12 +71,18 @@ impl Known {
         let (mut days, mut rest, mut at) = (Vec::new(), Vec::new(), span.from);
         if let Some((first, end)) = whole(span) {
             for (day, facts) in self.0.range(first..end) {
-                rest.extend((day * DAY > at).then_some(Span { from: at, to: day * DAY }));
+                rest.extend((day * DAY > at).then_some(Span {
+                    from: at,
+                    to: day * DAY,
+                }));
                 days.push((*day, facts));
                 at = (day + 1) * DAY;
             }
         }
-        rest.extend((span.to > at).then_some(Span { from: at, to: span.to }));
+        rest.extend((span.to > at).then_some(Span {
+            from: at,
+            to: span.to,
+        }));
         (days, rest)
     }
 }
@@ -91,10 +107,16 @@ const FORGET: &str = "delete from days where day < $1";
 /// When the database fails.
 pub async fn missing(store: &Store, now: i64) -> Result<Vec<i64>, Error> {
     let (first, today) = (of(now) - KEPT, of(now));
-    sqlx::query(FORGET).bind(first).execute(&store.write).await?;
+    sqlx::query(FORGET)
+        .bind(first)
+        .execute(&store.write)
+        .await?;
     let counted: Vec<i64> = sqlx::query_scalar(COUNTED).fetch_all(&store.read).await?;
     let counted: std::collections::BTreeSet<i64> = counted.into_iter().collect();
-    Ok((first..today).rev().filter(|day| !counted.contains(day)).collect())
+    Ok((first..today)
+        .rev()
+        .filter(|day| !counted.contains(day))
+        .collect())
 }
 
 // Something of the day goes on: a stay, or a call that began in it.
@@ -109,8 +131,14 @@ const NOTE: &str = "update days set facts = $2 where day = $1 and facts = ''";
 /// # Errors
 /// When the database fails.
 pub async fn count(store: &Store, day: i64, now: i64) -> Result<bool, Error> {
-    let span = Span { from: day * DAY, to: (day + 1) * DAY };
-    let query = sqlx::query_scalar(OPEN).bind(now).bind(span.from).bind(span.to);
+    let span = Span {
+        from: day * DAY,
+        to: (day + 1) * DAY,
+    };
+    let query = sqlx::query_scalar(OPEN)
+        .bind(now)
+        .bind(span.from)
+        .bind(span.to);
     let open: Option<i64> = query.fetch_optional(&store.read).await?;
     if span.to > now || open.is_some() {
         return Ok(false);
@@ -119,17 +147,30 @@ pub async fn count(store: &Store, day: i64, now: i64) -> Result<bool, Error> {
     let mut facts = Day::default();
     for place in sums::live_places(store, Scope::All, span, now).await? {
         let (together, seen) = (place.together_ms, place.together_seen_ms);
-        facts.places.entry(place.room_id).or_default().insert(place.server, (together, seen));
+        facts
+            .places
+            .entry(place.room_id)
+            .or_default()
+            .insert(place.server, (together, seen));
     }
     facts.begun = sums::live_begun(store, span, now).await?;
     facts.servers = statistics::begun_by_servers(store, span).await?;
     facts.ends = statistics::live_ends(store, span).await?;
-    facts.hours = sums::by_hour(&sums::live_hours(store, Scope::All, span, now).await?).into_iter().collect();
+    facts.hours = sums::by_hour(&sums::live_hours(store, Scope::All, span, now).await?)
+        .into_iter()
+        .collect();
     let classes = statistics::live_classes(store, span, now).await?;
-    facts.classes = classes.into_iter().map(|class| (class.length_ms, class.people, class.calls)).collect();
+    facts.classes = classes
+        .into_iter()
+        .map(|class| (class.length_ms, class.people, class.calls))
+        .collect();
     facts.people = sums::live_people(store, span).await?;
     let facts = serde_json::to_string(&facts).map_err(|error| Error::Content(error.to_string()))?;
-    let done = sqlx::query(NOTE).bind(day).bind(facts).execute(&store.write).await?;
+    let done = sqlx::query(NOTE)
+        .bind(day)
+        .bind(facts)
+        .execute(&store.write)
+        .await?;
     Ok(done.rows_affected() == 1)
 }
 
@@ -139,12 +180,22 @@ const TAKE_ALL: &str = "delete from days";
 
 /// Takes out the days that these spans touch, from and to, ms: something of them changes.
 pub(super) async fn take_out(tx: &mut Tx, spans: &[(i64, i64)]) -> Result<(), Error> {
-    let spans: Vec<(i64, i64)> = spans.iter().map(|(from, to)| (of(*from), of(*to))).collect();
-    let Some(first) = spans.iter().map(|(from, _)| *from).min() else { return Ok(()) };
+    let spans: Vec<(i64, i64)> = spans
+        .iter()
+        .map(|(from, to)| (of(*from), of(*to)))
+        .collect();
+    let Some(first) = spans.iter().map(|(from, _)| *from).min() else {
+        return Ok(());
+    };
     let last = spans.iter().map(|(_, to)| *to).max().unwrap_or(first);
-    let mut days: Vec<i64> = sqlx::query_scalar(BETWEEN).bind(first).bind(last).fetch_all(&mut **tx).await?;
+    let mut days: Vec<i64> = sqlx::query_scalar(BETWEEN)
+        .bind(first)
+        .bind(last)
+        .fetch_all(&mut **tx)
+        .await?;
     days.retain(|day| spans.iter().any(|(from, to)| (from..=to).contains(&day)));
-    TAKE.write(tx, &days, |query| query, |query, day| query.bind(*day)).await?;
+    TAKE.write(tx, &days, |query| query, |query, day| query.bind(*day))
+        .await?;
     Ok(())
 }
 

@@ -59,46 +59,89 @@ async fn watched(bed: &Bed) {
         values ('v', '@bot:h', 'https://h', 'follow', 0, 3500000000000)",
     )
     .await;
-    for (from, to) in [(0, 5 * DAY + HOUR), (8 * DAY - HOUR, 20 * DAY), (20 * DAY + HOUR, 30 * DAY), (31 * DAY, NOW)] {
+    for (from, to) in [
+        (0, 5 * DAY + HOUR),
+        (8 * DAY - HOUR, 20 * DAY),
+        (20 * DAY + HOUR, 30 * DAY),
+        (31 * DAY, NOW),
+    ] {
         bed.run(&format!(
             "insert into coverage (vantage_id, room_id, kind, from_ms, to_ms) values ('v', '', 'live', {from}, {to})"
         ))
         .await;
     }
     let away = format!("('', '!q:h', 'away', {}, {})", 11 * DAY + 7, 15 * DAY + 5);
-    bed.run(&format!("insert into coverage (vantage_id, room_id, kind, from_ms, to_ms) values {away}")).await;
+    bed.run(&format!(
+        "insert into coverage (vantage_id, room_id, kind, from_ms, to_ms) values {away}"
+    ))
+    .await;
 }
 
-type Numbers = (Vec<Sums>, Vec<BTreeMap<i64, i64>>, Vec<i64>, Vec<Vec<Class>>, Vec<Vec<ServerRow>>, Vec<Vec<i64>>);
+type Numbers = (
+    Vec<Sums>,
+    Vec<BTreeMap<i64, i64>>,
+    Vec<i64>,
+    Vec<Vec<Class>>,
+    Vec<Vec<ServerRow>>,
+    Vec<Vec<i64>>,
+);
 
 /// What pages ask for, over spans that begin and end anywhere.
 async fn numbers(bed: &Bed) -> Numbers {
     let mut found = Numbers::default();
     let (store, viewer) = (&bed.store, Viewer::Operator);
-    for (from, to) in [(0, NOW), (2 * DAY, NOW), (6 * DAY + 5, 33 * DAY + 7), (9 * DAY, 10 * DAY), (40 * DAY, NOW)] {
+    for (from, to) in [
+        (0, NOW),
+        (2 * DAY, NOW),
+        (6 * DAY + 5, 33 * DAY + 7),
+        (9 * DAY, 10 * DAY),
+        (40 * DAY, NOW),
+    ] {
         let span = Span { from, to };
-        let mut sums = sums::of(store, viewer, Scope::All, span, NOW).await.unwrap();
-        sums.places.sort_by(|a, b| (&a.room_id, &a.server).cmp(&(&b.room_id, &b.server)));
+        let mut sums = sums::of(store, viewer, Scope::All, span, NOW)
+            .await
+            .unwrap();
+        sums.places
+            .sort_by(|a, b| (&a.room_id, &a.server).cmp(&(&b.room_id, &b.server)));
         assert!(sums.calls > 0 && sums.people > 0 && sums.places.len() > 1);
-        let part = sums.calls_exact > 0 && sums.calls_exact < sums.calls && sums.together_seen_ms < sums.together_ms;
+        let part = sums.calls_exact > 0
+            && sums.calls_exact < sums.calls
+            && sums.together_seen_ms < sums.together_ms;
         assert!(part || to - from < 2 * DAY, "{sums:?}");
         found.0.push(sums);
-        let hours = sums::hours(store, viewer, Scope::All, span, NOW).await.unwrap();
+        let hours = sums::hours(store, viewer, Scope::All, span, NOW)
+            .await
+            .unwrap();
         found.1.push(sums::by_hour(&hours));
-        found.2.push(sums::together(store, viewer, span, NOW).await.unwrap());
+        found
+            .2
+            .push(sums::together(store, viewer, span, NOW).await.unwrap());
         let mut classes = statistics::classes(store, viewer, span, NOW).await.unwrap();
         classes.sort_by_key(|class| (class.day, class.length_ms, class.people));
         found.3.push(classes);
-        found.4.push(statistics::servers(store, viewer, from, NOW).await.unwrap());
+        found
+            .4
+            .push(statistics::servers(store, viewer, from, NOW).await.unwrap());
         let cut = |step: i64| -> Vec<Span> {
             let starts = (from / DAY * DAY..to).step_by(usize::try_from(step * DAY).unwrap());
-            starts.map(|start| Span { from: start.max(from), to: to.min(start + step * DAY) }).collect()
+            starts
+                .map(|start| Span {
+                    from: start.max(from),
+                    to: to.min(start + step * DAY),
+                })
+                .collect()
         };
         for step in [1, 7, 30] {
-            found.5.push(sums::people(store, viewer, &cut(step)).await.unwrap());
+            found
+                .5
+                .push(sums::people(store, viewer, &cut(step)).await.unwrap());
         }
         let whole = sums::people(store, viewer, &[span]).await.unwrap();
-        assert_eq!(whole, [found.0.last().unwrap().people], "in whatever way they are counted");
+        assert_eq!(
+            whole,
+            [found.0.last().unwrap().people],
+            "in whatever way they are counted"
+        );
     }
     found
 }
@@ -112,7 +155,8 @@ async fn count_all(bed: &Bed, now: i64) -> usize {
 }
 
 async fn counted(bed: &Bed) -> Vec<i64> {
-    let rows = sqlx::query_scalar("select day from days where facts <> '' and day >= 0 order by day");
+    let rows =
+        sqlx::query_scalar("select day from days where facts <> '' and day >= 0 order by day");
     rows.fetch_all(&bed.store.read).await.unwrap()
 }
 
@@ -122,16 +166,21 @@ async fn counted_days_give_the_same_sums() {
     let live = numbers(&bed).await;
     assert!(count_all(&bed, NOW).await > 0);
     let days = counted(&bed).await;
-    assert!(days.len() > 30 && days.contains(&0) && !days.contains(&40), "{days:?}");
+    assert!(
+        days.len() > 30 && days.contains(&0) && !days.contains(&40),
+        "{days:?}"
+    );
     assert_eq!(numbers(&bed).await, live);
     bed.run("delete from days where day % 4 = 1").await;
     assert_eq!(numbers(&bed).await, live, "some of them");
-    bed.run("update days set facts = '' where day % 4 = 3").await;
+    bed.run("update days set facts = '' where day % 4 = 3")
+        .await;
     assert_eq!(numbers(&bed).await, live, "some are being counted");
     assert!(count_all(&bed, NOW).await > 10);
     assert_eq!(counted(&bed).await, days);
     // They are really looked at: what stands there counts.
-    bed.run("update days set facts = replace(facts, '[1,', '[2,')").await;
+    bed.run("update days set facts = replace(facts, '[1,', '[2,')")
+        .await;
     assert_ne!(numbers(&bed).await, live);
 }
 
@@ -149,17 +198,31 @@ async fn a_day_is_counted_when_it_is_over() {
         (2, 3 * DAY + 5, true),
         (2, 3 * DAY + 5, false),
     ] {
-        assert_eq!(count(&bed.store, day, now).await.unwrap(), is, "{day} at {now}");
+        assert_eq!(
+            count(&bed.store, day, now).await.unwrap(),
+            is,
+            "{day} at {now}"
+        );
     }
     bed.run("delete from memberships").await;
     bed.run("update sessions set until_ms = 9 * 86400000").await;
     bed.run("delete from days").await;
-    assert!(!count(&bed.store, 1, 4 * DAY).await.unwrap(), "its call goes on");
+    assert!(
+        !count(&bed.store, 1, 4 * DAY).await.unwrap(),
+        "its call goes on"
+    );
     assert!(count(&bed.store, 2, 4 * DAY).await.unwrap());
     assert_eq!(missing(&bed.store, 4 * DAY).await.unwrap()[..3], [3, 1, 0]);
     bed.run("update days set day = -800").await;
-    assert_eq!(missing(&bed.store, 4 * DAY).await.unwrap().len(), 732, "old ones are forgotten");
-    let left: i64 = sqlx::query_scalar("select count(*) from days").fetch_one(&bed.store.read).await.unwrap();
+    assert_eq!(
+        missing(&bed.store, 4 * DAY).await.unwrap().len(),
+        732,
+        "old ones are forgotten"
+    );
+    let left: i64 = sqlx::query_scalar("select count(*) from days")
+        .fetch_one(&bed.store.read)
+        .await
+        .unwrap();
     assert_eq!(left, 0);
 }
 
@@ -181,8 +244,17 @@ fn join(id: &str, user: &str, time: i64) -> Arrival {
 }
 
 async fn store(bed: &Bed, arrivals: Vec<Arrival>) {
-    let room = RoomBatch { arrivals, ..RoomBatch::new("!r:h", Source::Backfill) };
-    let batch = Batch { vantage_id: "v".into(), seen_ms: NOW, position: None, rooms: vec![room], invitations: vec![] };
+    let room = RoomBatch {
+        arrivals,
+        ..RoomBatch::new("!r:h", Source::Backfill)
+    };
+    let batch = Batch {
+        vantage_id: "v".into(),
+        seen_ms: NOW,
+        position: None,
+        rooms: vec![room],
+        invitations: vec![],
+    };
     write(&bed.store, &Rules::default(), &batch).await.unwrap();
 }
 
@@ -203,7 +275,10 @@ async fn past() -> Bed {
     vantages::start(&bed.store, &start).await.unwrap();
     let stay = |day: i64| {
         let at = day * DAY + HOUR;
-        [join(&format!("$j{day}"), "@a:h", at), event(&format!("$l{day}"), "@a:h", at + HOUR, &json!({}))]
+        [
+            join(&format!("$j{day}"), "@a:h", at),
+            event(&format!("$l{day}"), "@a:h", at + HOUR, &json!({})),
+        ]
     };
     store(&bed, (1..9).flat_map(stay).collect()).await;
     count_all(&bed, NOW).await;
@@ -219,18 +294,43 @@ fn without(gone: &[i64]) -> Vec<i64> {
 async fn what_changes_a_day_takes_it_out() {
     let bed = past().await;
     // One that was in no call yet, over midnight; and a day of which nothing was known.
-    store(&bed, vec![join("$j", "@b:h", 3 * DAY - HOUR), event("$l", "@b:h", 3 * DAY + 2 * HOUR, &json!({}))]).await;
+    store(
+        &bed,
+        vec![
+            join("$j", "@b:h", 3 * DAY - HOUR),
+            event("$l", "@b:h", 3 * DAY + 2 * HOUR, &json!({})),
+        ],
+    )
+    .await;
     assert_eq!(counted(&bed).await, without(&[2, 3]));
-    store(&bed, vec![join("$jj", "@b:h", 20 * DAY), event("$ll", "@b:h", 20 * DAY + 9, &json!({}))]).await;
+    store(
+        &bed,
+        vec![
+            join("$jj", "@b:h", 20 * DAY),
+            event("$ll", "@b:h", 20 * DAY + 9, &json!({})),
+        ],
+    )
+    .await;
     assert_eq!(counted(&bed).await, without(&[2, 3, 20]));
     // A name or an event that is known changes nothing.
     store(&bed, vec![join("$j5", "@a:h", 5 * DAY + HOUR)]).await;
     assert_eq!(counted(&bed).await, without(&[2, 3, 20]));
     count_all(&bed, NOW).await;
-    let read = || sums::of(&bed.store, Viewer::Operator, Scope::All, Span { from: 0, to: NOW }, NOW);
+    let read = || {
+        sums::of(
+            &bed.store,
+            Viewer::Operator,
+            Scope::All,
+            Span { from: 0, to: NOW },
+            NOW,
+        )
+    };
     let with = read().await.unwrap();
     bed.run("delete from days").await;
-    assert_eq!((with, counted(&bed).await.len()), (read().await.unwrap(), 0));
+    assert_eq!(
+        (with, counted(&bed).await.len()),
+        (read().await.unwrap(), 0)
+    );
     assert_eq!(read().await.unwrap().together_ms, 8 * HOUR + 3 * HOUR + 9);
 }
 
@@ -241,7 +341,12 @@ async fn a_day_that_changes_while_it_is_counted_is_not_kept() {
     let mut tx = bed.store.writing().await.unwrap();
     take_out(&mut tx, &[(4 * DAY, 4 * DAY)]).await.unwrap();
     tx.commit().await.unwrap();
-    let done = sqlx::query(NOTE).bind(4_i64).bind("{}").execute(&bed.store.write).await.unwrap();
+    let done = sqlx::query(NOTE)
+        .bind(4_i64)
+        .bind("{}")
+        .execute(&bed.store.write)
+        .await
+        .unwrap();
     assert_eq!(done.rows_affected(), 0);
     assert_eq!(counted(&bed).await, without(&[4]));
 }
@@ -251,7 +356,9 @@ async fn rebuild_and_retention_take_days_out() {
     let bed = past().await;
     bed.run("insert into seals (room_id, chain, cut_ms) select distinct room_id, chain, 4 * 86400000 from memberships")
         .await;
-    retention::delete_calls(&bed.store, "!r:h", 4 * DAY, NOW).await.unwrap();
+    retention::delete_calls(&bed.store, "!r:h", 4 * DAY, NOW)
+        .await
+        .unwrap();
     assert_eq!(counted(&bed).await, without(&[1, 2, 3]));
     rebuild::calls(&bed.store, "!r:h").await.unwrap();
     assert_eq!(counted(&bed).await, [0_i64; 0]);
@@ -262,13 +369,22 @@ async fn days_are_found_without_a_look_at_every_stay() {
     let bed = Bed::new().await;
     let plan = bed.plan(OPEN).await;
     assert!(
-        plan.contains("memberships_until (until_ms>?") && plan.contains("sessions_started (started_ms>?"),
+        plan.contains("memberships_until (until_ms>?")
+            && plan.contains("sessions_started (started_ms>?"),
         "{plan}"
     );
     let plan = bed.plan(statistics::MIDDLE).await;
-    assert_eq!(plan.matches("COVERING INDEX sessions_started (started_ms>?").count(), 2, "{plan}");
+    assert_eq!(
+        plan.matches("COVERING INDEX sessions_started (started_ms>?")
+            .count(),
+        2,
+        "{plan}"
+    );
     let plan = bed.plan(sums::EVERYBODY).await;
-    for index in ["memberships_user (user_id=? AND until_ms>? AND until_ms<?)", "memberships_long"] {
+    for index in [
+        "memberships_user (user_id=? AND until_ms>? AND until_ms<?)",
+        "memberships_long",
+    ] {
         assert!(plan.contains(index) && !plan.contains("SCAN m\n"), "{plan}");
     }
 }

@@ -27,7 +27,9 @@ pub(super) fn event(row: &AnyRow) -> Result<RoomEvent, Error> {
         readable: true,
         redacted_ts: row.try_get("redacted_ms")?,
     };
-    event.with_text(text).map_err(|error| Error::Content(error.to_string()))
+    event
+        .with_text(text)
+        .map_err(|error| Error::Content(error.to_string()))
 }
 
 /// The columns of [`packed_event`]; `$2`: events that were stored later are not read but for what the store adds to
@@ -57,7 +59,9 @@ pub(super) fn packed_event(fields: &mut Fields<'_>, fresh: &Fresh) -> Result<OfC
     let (mark, chain, redaction_ms) = (fields.maybe_text()?, fields.some_text()?, fields.number()?);
     let mut event = match fields.maybe_text()? {
         Some(kind) => Arc::new(packed_whole(event_id, kind, fields)?),
-        None => fresh.get(event_id).ok_or_else(|| Error::Content(format!("{event_id} is not at hand")))?,
+        None => fresh
+            .get(event_id)
+            .ok_or_else(|| Error::Content(format!("{event_id} is not at hand")))?,
     };
     if redaction_ms.is_some_and(|ms| event.redacted_ts.is_none_or(|known| ms < known)) {
         Arc::make_mut(&mut event).redacted_ts = redaction_ms;
@@ -80,18 +84,24 @@ fn packed_whole(event_id: &str, kind: String, fields: &mut Fields<'_>) -> Result
         readable: true,
         redacted_ts: fields.number()?,
     };
-    event.with_text(fields.text()?.unwrap_or_default()).map_err(|error| Error::Content(error.to_string()))
+    event
+        .with_text(fields.text()?.unwrap_or_default())
+        .map_err(|error| Error::Content(error.to_string()))
 }
 
 /// An event of a chain as it was stored, with `redaction_ms`, when it was redacted by an event that we have.
 pub(super) fn member_event(row: &AnyRow) -> Result<RoomEvent, Error> {
     let mut event = event(row)?;
     let redaction_ms: Option<i64> = row.try_get("redaction_ms")?;
-    event.redacted_ts = [event.redacted_ts, redaction_ms].into_iter().flatten().min();
+    event.redacted_ts = [event.redacted_ts, redaction_ms]
+        .into_iter()
+        .flatten()
+        .min();
     Ok(event)
 }
 
-const REJECTED: &str = "select e.*, r.name as room_name, r.alias from events e join rooms r on r.room_id = e.room_id
+const REJECTED: &str =
+    "select e.*, r.name as room_name, r.alias from events e join rooms r on r.room_id = e.room_id
     where e.rejected is not null and e.stream < $2 order by e.stream desc limit $1";
 const REJECTED_ROOM: &str =
     "select e.*, r.name as room_name, r.alias from events e join rooms r on r.room_id = e.room_id
@@ -122,15 +132,34 @@ pub async fn rejected_before(
     limit: i64,
 ) -> Result<Vec<Rejected>, Error> {
     let Viewer::Operator = viewer;
-    let query = sqlx::query(if room_id.is_some() { REJECTED_ROOM } else { REJECTED }).bind(limit).bind(stream);
-    let query = if let Some(room_id) = room_id { query.bind(room_id) } else { query };
-    query.fetch_all(&store.read).await?.iter().map(rejected_row).collect()
+    let query = sqlx::query(if room_id.is_some() {
+        REJECTED_ROOM
+    } else {
+        REJECTED
+    })
+    .bind(limit)
+    .bind(stream);
+    let query = if let Some(room_id) = room_id {
+        query.bind(room_id)
+    } else {
+        query
+    };
+    query
+        .fetch_all(&store.read)
+        .await?
+        .iter()
+        .map(rejected_row)
+        .collect()
 }
 
 fn rejected_row(row: &AnyRow) -> Result<Rejected, Error> {
     let room_id: String = row.try_get("room_id")?;
     Ok(Rejected {
-        room: RoomName { room_id, name: row.try_get("room_name")?, alias: row.try_get("alias")? },
+        room: RoomName {
+            room_id,
+            name: row.try_get("room_name")?,
+            alias: row.try_get("alias")?,
+        },
         event_id: row.try_get("event_id")?,
         kind: row.try_get("kind")?,
         sender: row.try_get("sender")?,
@@ -151,7 +180,9 @@ const REJECTED_COUNTS: &str = "select rejected, count(*) from events where rejec
 /// When the database fails.
 pub async fn rejected_counts(store: &Store, viewer: Viewer) -> Result<Vec<(String, i64)>, Error> {
     let Viewer::Operator = viewer;
-    Ok(sqlx::query_as(REJECTED_COUNTS).fetch_all(&store.read).await?)
+    Ok(sqlx::query_as(REJECTED_COUNTS)
+        .fetch_all(&store.read)
+        .await?)
 }
 
 // A renewal lies between the first join and the last end of its chain; the events of those may not, when clocks or
@@ -201,10 +232,20 @@ pub async fn behind(
     let Some(call) = super::sessions::find(store, viewer, session_id).await? else {
         return Ok((Vec::new(), 0));
     };
-    let query = sqlx::query(BEHIND).bind(&call.id).bind(&call.room.room_id).bind(call.started_ms);
-    let rows = query.bind(call.until_ms).bind(limit).fetch_all(&store.read).await?;
+    let query = sqlx::query(BEHIND)
+        .bind(&call.id)
+        .bind(&call.room.room_id)
+        .bind(call.started_ms);
+    let rows = query
+        .bind(call.until_ms)
+        .bind(limit)
+        .fetch_all(&store.read)
+        .await?;
     let total = rows.first().map_or(Ok(0), |row| row.try_get("total"))?;
-    Ok((rows.iter().map(evidence_row).collect::<Result<_, _>>()?, total))
+    Ok((
+        rows.iter().map(evidence_row).collect::<Result<_, _>>()?,
+        total,
+    ))
 }
 
 fn evidence_row(row: &AnyRow) -> Result<Evidence, Error> {

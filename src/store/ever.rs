@@ -12,7 +12,10 @@ pub(super) struct Counts(Arc<Mutex<HashMap<String, (i64, i64)>>>);
 impl Counts {
     fn known(&self, room_id: &str, writes: i64) -> Option<i64> {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.get(room_id).filter(|(then, _)| *then == writes).map(|(_, calls)| *calls)
+        counts
+            .get(room_id)
+            .filter(|(then, _)| *then == writes)
+            .map(|(_, calls)| *calls)
     }
 
     fn keep(&self, room_id: &str, writes: i64, calls: i64) {
@@ -28,7 +31,10 @@ pub(super) async fn of_room(store: &Store, room_id: &str, writes: i64) -> Result
     if let Some(calls) = store.counts.known(room_id, writes) {
         return Ok(calls);
     }
-    let calls = sqlx::query_scalar(OF_ROOM).bind(room_id).fetch_one(&store.read).await?;
+    let calls = sqlx::query_scalar(OF_ROOM)
+        .bind(room_id)
+        .fetch_one(&store.read)
+        .await?;
     store.counts.keep(room_id, writes, calls);
     Ok(calls)
 }
@@ -47,6 +53,9 @@ pub async fn calls(store: &Store, viewer: Viewer, now: i64) -> Result<i64, Error
     for (room_id, writes) in rooms {
         calls += of_room(store, &room_id, writes).await?;
     }
-    let future: i64 = sqlx::query_scalar(FUTURE).bind(now).fetch_one(&store.read).await?;
+    let future: i64 = sqlx::query_scalar(FUTURE)
+        .bind(now)
+        .fetch_one(&store.read)
+        .await?;
     Ok(calls - future)
 }

@@ -44,12 +44,23 @@ static ORIGINS: Rows = Rows::new(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn of(store: &Store, viewer: Viewer, session_ids: &[String]) -> Result<HashMap<String, Origins>, Error> {
+pub async fn of(
+    store: &Store,
+    viewer: Viewer,
+    session_ids: &[String],
+) -> Result<HashMap<String, Origins>, Error> {
     let Viewer::Operator = viewer;
     let mut connection = store.read.acquire().await?;
     let found = unpack(&ORIGINS.of(&mut connection, session_ids).await?, |fields| {
         let id = fields.some_text()?;
-        Ok((id, Origins { join: origin(fields)?, end: origin(fields)?, last_sign_ms: fields.number()? }))
+        Ok((
+            id,
+            Origins {
+                join: origin(fields)?,
+                end: origin(fields)?,
+                last_sign_ms: fields.number()?,
+            },
+        ))
     })?;
     Ok(found.into_iter().collect())
 }
@@ -62,7 +73,14 @@ fn origin(fields: &mut Fields<'_>) -> Result<Option<Origin>, Error> {
         _ => Way::Backfill,
     };
     let made = fields.text()?;
-    let Some(origin_ms) = origin_ms else { return Ok(None) };
+    let Some(origin_ms) = origin_ms else {
+        return Ok(None);
+    };
     let made_since_ms = made.map(|json| super::snapshots::made_since(json).unwrap_or(origin_ms));
-    Ok(Some(Origin { origin_ms, received_ms, way, made_since_ms }))
+    Ok(Some(Origin {
+        origin_ms,
+        received_ms,
+        way,
+        made_since_ms,
+    }))
 }

@@ -21,7 +21,10 @@ impl Default for Fresh {
 impl Fresh {
     /// Those stored with a higher number than this.
     pub fn since(before: i64) -> Self {
-        Self { before, events: HashMap::new() }
+        Self {
+            before,
+            events: HashMap::new(),
+        }
     }
 
     /// Events with a higher number need not be read.
@@ -31,7 +34,8 @@ impl Fresh {
 
     /// An event as it is stored now.
     pub fn note(&mut self, event: &Arc<RoomEvent>) {
-        self.events.insert(event.event_id.clone(), Arc::clone(event));
+        self.events
+            .insert(event.event_id.clone(), Arc::clone(event));
     }
 
     /// The event of this id; `None` when it is not at hand.

@@ -23,7 +23,11 @@ enum Kind {
     /// A locked file beside the database.
     File { _file: File },
     /// A connection with an advisory lock of its session.
-    Server { url: String, who: String, connection: tokio::sync::Mutex<sqlx::AnyConnection> },
+    Server {
+        url: String,
+        who: String,
+        connection: tokio::sync::Mutex<sqlx::AnyConnection>,
+    },
     /// A database in memory is nobody else's.
     Memory,
 }
@@ -39,7 +43,11 @@ impl Hold {
             None if url.starts_with("sqlite:") => Ok(Self(Kind::Memory)),
             None => {
                 let connection = tokio::sync::Mutex::new(server(url, who).await?);
-                Ok(Self(Kind::Server { url: url.to_owned(), who: who.to_owned(), connection }))
+                Ok(Self(Kind::Server {
+                    url: url.to_owned(),
+                    who: who.to_owned(),
+                    connection,
+                }))
             }
         }
     }
@@ -47,7 +55,14 @@ impl Hold {
     /// Looks after the hold, for ever: a server that was restarted forgot it, and it is taken again.
     /// Ends only when another process was faster.
     pub async fn lost(&self) -> Error {
-        let Kind::Server { url, who, connection } = &self.0 else { return std::future::pending().await };
+        let Kind::Server {
+            url,
+            who,
+            connection,
+        } = &self.0
+        else {
+            return std::future::pending().await;
+        };
         loop {
             tokio::time::sleep(EVERY).await;
             let mut connection = connection.lock().await;
@@ -60,7 +75,9 @@ impl Hold {
                 Err(Error::Open { source: why, .. } | Error::Database(why)) => {
                     tracing::warn!("the database's lock was lost and cannot be taken yet: {why}");
                 }
-                Err(error) => tracing::warn!("the database's lock was lost and cannot be taken yet: {error}"),
+                Err(error) => {
+                    tracing::warn!("the database's lock was lost and cannot be taken yet: {error}")
+                }
             }
         }
     }
@@ -71,8 +88,16 @@ pub(super) fn file_of(url: &str) -> Result<Option<PathBuf>, Error> {
     if !url.starts_with("sqlite:") || url.contains(":memory:") || url.contains("mode=memory") {
         return Ok(None);
     }
-    let cannot = |source| Error::Open { database: "of that address".to_owned(), source };
-    Ok(Some(SqliteConnectOptions::from_str(url).map_err(cannot)?.get_filename().to_owned()))
+    let cannot = |source| Error::Open {
+        database: "of that address".to_owned(),
+        source,
+    };
+    Ok(Some(
+        SqliteConnectOptions::from_str(url)
+            .map_err(cannot)?
+            .get_filename()
+            .to_owned(),
+    ))
 }
 
 /// The path with a word behind its name: `callscope.db` and `lock` are `callscope.db.lock`.
@@ -85,24 +110,40 @@ pub(super) fn beside(path: &Path, word: &str) -> PathBuf {
 
 /// One name for each file, by whatever way it was named.
 pub(super) fn real(path: &Path) -> PathBuf {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    path.canonicalize().unwrap_or_else(|_| match (folder.canonicalize(), path.file_name()) {
-        (Ok(folder), Some(name)) => folder.join(name),
-        _ => path.to_owned(),
-    })
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    path.canonicalize()
+        .unwrap_or_else(|_| match (folder.canonicalize(), path.file_name()) {
+            (Ok(folder), Some(name)) => folder.join(name),
+            _ => path.to_owned(),
+        })
 }
 
 fn file(path: &Path, who: &str) -> Result<File, Error> {
     let path = real(path);
     let lock = beside(&path, "lock");
-    let cannot = |source| Error::File { doing: "locking", path: lock.clone(), source };
+    let cannot = |source| Error::File {
+        doing: "locking",
+        path: lock.clone(),
+        source,
+    };
     // Where its folder is not there, no database can be there either.
     let nowhere = |source: std::io::Error| match source.kind() {
-        std::io::ErrorKind::NotFound => Error::Open { database: path.display().to_string(), source: source.into() },
+        std::io::ErrorKind::NotFound => Error::Open {
+            database: path.display().to_string(),
+            source: source.into(),
+        },
         _ => cannot(source),
     };
     let mut options = OpenOptions::new();
-    let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let options = options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600);
     let mut file = options.open(&lock).map_err(nowhere)?;
     match file.try_lock() {
         Ok(()) => {}
@@ -115,13 +156,22 @@ fn file(path: &Path, who: &str) -> Result<File, Error> {
         Err(TryLockError::Error(source)) => return Err(cannot(source)),
     }
     // The words only help people; the lock is what counts, so a full disk is no obstacle.
-    let _ = file.set_len(0).and_then(|()| file.write_all(who.as_bytes()));
+    let _ = file
+        .set_len(0)
+        .and_then(|()| file.write_all(who.as_bytes()));
     Ok(file)
 }
 
 fn held(database: String, by: &str) -> Error {
-    let by = if by.is_empty() { "a process that has not said which" } else { by };
-    Error::Held { database, by: by.to_owned() }
+    let by = if by.is_empty() {
+        "a process that has not said which"
+    } else {
+        by
+    };
+    Error::Held {
+        database,
+        by: by.to_owned(),
+    }
 }
 
 // The schema is part of the key: one database may hold several.
@@ -136,7 +186,10 @@ const HOLDER: &str =
 
 async fn server(url: &str, who: &str) -> Result<sqlx::AnyConnection, Error> {
     let mut connection = connect::open(url).await?;
-    if sqlx::query_scalar::<Db, bool>(TAKE).fetch_one(&mut connection).await? {
+    if sqlx::query_scalar::<Db, bool>(TAKE)
+        .fetch_one(&mut connection)
+        .await?
+    {
         // PostgreSQL keeps 63 bytes of it.
         sqlx::query(NAME).bind(who).execute(&mut connection).await?;
         return Ok(connection);
@@ -157,22 +210,41 @@ mod tests {
         let link = folder.path().join("link.db");
         File::create(&path).unwrap();
         std::os::unix::fs::symlink(&path, &link).unwrap();
-        let first = Hold::take(&format!("sqlite://{}", path.display()), "process 1").await.unwrap();
+        let first = Hold::take(&format!("sqlite://{}", path.display()), "process 1")
+            .await
+            .unwrap();
         let names = [
             format!("sqlite:{}?mode=rwc", link.display()),
             format!("sqlite://{}", path.display()).replace(' ', "%20"),
-            format!("sqlite://{}", folder.path().join(".").join("a b.db").display()),
+            format!(
+                "sqlite://{}",
+                folder.path().join(".").join("a b.db").display()
+            ),
         ];
         for name in names {
             let error = Hold::take(&name, "process 2").await.unwrap_err();
-            assert!(matches!(&error, Error::Held { by, .. } if by == "process 1"), "{name}: {error}");
-            assert!(error.to_string().contains("CALLSCOPE_DATABASE_URL"), "{error}");
+            assert!(
+                matches!(&error, Error::Held { by, .. } if by == "process 1"),
+                "{name}: {error}"
+            );
+            assert!(
+                error.to_string().contains("CALLSCOPE_DATABASE_URL"),
+                "{error}"
+            );
         }
         drop(first);
-        Hold::take(&format!("sqlite://{}", link.display()), "process 3").await.unwrap();
+        Hold::take(&format!("sqlite://{}", link.display()), "process 3")
+            .await
+            .unwrap();
         assert!(Hold::take("sqlite::memory:", "").await.is_ok());
         let gone = format!("sqlite://{}", folder.path().join("gone/x.db").display());
-        let said = Hold::take(&gone, "process 4").await.unwrap_err().to_string();
-        assert!(said.contains("gone/x.db cannot be opened: ") && said.contains("No such file"), "{said}");
+        let said = Hold::take(&gone, "process 4")
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            said.contains("gone/x.db cannot be opened: ") && said.contains("No such file"),
+            "{said}"
+        );
     }
 }

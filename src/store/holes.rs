@@ -23,8 +23,7 @@ pub struct Hole {
 const CURSOR: &str = "select stream from scans where name = 'holes'";
 const MOVE: &str = "insert into scans (name, stream) values ('holes', $1)
     on conflict (name) do update set stream = excluded.stream";
-const END: &str =
-    "select max(stream) from (select stream from events where stream > $1 order by stream limit $2) as span";
+const END: &str = "select max(stream) from (select stream from events where stream > $1 order by stream limit $2) as span";
 // Only what tells of calls: of every other state the newest is enough.
 const FIND: &str = "insert into holes (room_id, event_id, depth, due_ms)
     select e.room_id, e.replaces_state, coalesce((select h.depth + 1 from holes h
@@ -45,13 +44,25 @@ const FILLED: &str = "delete from holes where due_ms <= 0 and exists
 pub async fn find(store: &Store, horizon_ms: Option<i64>) -> Result<(), Error> {
     loop {
         let mut tx = store.writing().await?;
-        let from: i64 = sqlx::query_scalar(CURSOR).fetch_optional(&mut *tx).await?.unwrap_or(0);
-        let to: Option<i64> = sqlx::query_scalar(END).bind(from).bind(SCAN).fetch_one(&mut *tx).await?;
+        let from: i64 = sqlx::query_scalar(CURSOR)
+            .fetch_optional(&mut *tx)
+            .await?
+            .unwrap_or(0);
+        let to: Option<i64> = sqlx::query_scalar(END)
+            .bind(from)
+            .bind(SCAN)
+            .fetch_one(&mut *tx)
+            .await?;
         let Some(to) = to else {
             sqlx::query(FILLED).execute(&mut *tx).await?;
             return Ok(tx.commit().await?);
         };
-        sqlx::query(FIND).bind(from).bind(to).bind(horizon_ms.unwrap_or(i64::MIN)).execute(&mut *tx).await?;
+        sqlx::query(FIND)
+            .bind(from)
+            .bind(to)
+            .bind(horizon_ms.unwrap_or(i64::MIN))
+            .execute(&mut *tx)
+            .await?;
         sqlx::query(MOVE).bind(to).execute(&mut *tx).await?;
         tx.commit().await?;
     }
@@ -69,7 +80,14 @@ const TODO: &str = "select room_id, event_id, tries from holes where due_ms <= $
 pub async fn todo(store: &Store, now: i64, limit: i64) -> Result<Vec<Hole>, Error> {
     let query = sqlx::query_as(TODO).bind(now).bind(DEPTH_MAX).bind(limit);
     let rows: Vec<(String, String, i64)> = query.fetch_all(&store.read).await?;
-    Ok(rows.into_iter().map(|(room_id, event_id, tries)| Hole { room_id, event_id, tries }).collect())
+    Ok(rows
+        .into_iter()
+        .map(|(room_id, event_id, tries)| Hole {
+            room_id,
+            event_id,
+            tries,
+        })
+        .collect())
 }
 
 const NEXT: &str = "select min(due_ms) from holes where due_ms > $1";
@@ -79,7 +97,10 @@ const NEXT: &str = "select min(due_ms) from holes where due_ms > $1";
 /// # Errors
 /// When the database fails.
 pub async fn next(store: &Store, now: i64) -> Result<Option<i64>, Error> {
-    Ok(sqlx::query_scalar(NEXT).bind(now).fetch_one(&store.read).await?)
+    Ok(sqlx::query_scalar(NEXT)
+        .bind(now)
+        .fetch_one(&store.read)
+        .await?)
 }
 
 const ASKED: &str = "update holes set asked_ms = $3, outcome = $4, tries = $5, due_ms = $6
@@ -89,16 +110,36 @@ const ASKED: &str = "update holes set asked_ms = $3, outcome = $4, tries = $5, d
 ///
 /// # Errors
 /// When the database fails.
-pub async fn asked(store: &Store, hole: &Hole, outcome: &'static str, now: i64) -> Result<(), Error> {
-    let due = if outcome == "found" { None } else { again(hole.tries, now) };
-    let query = sqlx::query(ASKED).bind(&hole.room_id).bind(&hole.event_id).bind(now).bind(outcome);
-    query.bind(hole.tries + 1).bind(due).execute(&store.write).await?;
+pub async fn asked(
+    store: &Store,
+    hole: &Hole,
+    outcome: &'static str,
+    now: i64,
+) -> Result<(), Error> {
+    let due = if outcome == "found" {
+        None
+    } else {
+        again(hole.tries, now)
+    };
+    let query = sqlx::query(ASKED)
+        .bind(&hole.room_id)
+        .bind(&hole.event_id)
+        .bind(now)
+        .bind(outcome);
+    query
+        .bind(hole.tries + 1)
+        .bind(due)
+        .execute(&store.write)
+        .await?;
     Ok(())
 }
 
 /// When an event that was refused after so many tries is to be asked for again.
 fn again(tries: i64, now: i64) -> Option<i64> {
-    usize::try_from(tries).ok().and_then(|tries| AGAIN_MS.get(tries)).map(|after| now + after)
+    usize::try_from(tries)
+        .ok()
+        .and_then(|tries| AGAIN_MS.get(tries))
+        .map(|after| now + after)
 }
 
 #[cfg(test)]
@@ -108,6 +149,9 @@ mod tests {
     #[test]
     fn what_is_refused_is_asked_for_a_few_times_more() {
         let due: Vec<_> = (0..5).map(|tries| again(tries, 7)).collect();
-        assert_eq!(due, [Some(10_007), Some(600_007), Some(86_400_007), None, None]);
+        assert_eq!(
+            due,
+            [Some(10_007), Some(600_007), Some(86_400_007), None, None]
+        );
     }
 }

@@ -47,20 +47,34 @@ pub(super) async fn plan(
     horizon_ms: Option<i64>,
     now: i64,
 ) -> Result<(), Error> {
-    let query = sqlx::query(PLAN).bind(room_id).bind(token).bind(pages.max(1)).bind(horizon_ms);
+    let query = sqlx::query(PLAN)
+        .bind(room_id)
+        .bind(token)
+        .bind(pages.max(1))
+        .bind(horizon_ms);
     query.bind(now + AGAIN_MS[0]).execute(&mut **tx).await?;
-    sqlx::query(TOO_FAR).bind(room_id).bind(PAGES_MAX).execute(&mut **tx).await?;
+    sqlx::query(TOO_FAR)
+        .bind(room_id)
+        .bind(PAGES_MAX)
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 
-const WALK: &str =
-    "select first_token, pages, horizon_ms from walks where room_id = $1 and opened_ms = $2 and reason = 'gap'";
+const WALK: &str = "select first_token, pages, horizon_ms from walks where room_id = $1 and opened_ms = $2 and reason = 'gap'";
 
 /// A walk over a gap is done: the gap is to be looked at again.
-pub(super) async fn after_walk(tx: &mut Tx, room_id: &str, opened_ms: i64, now: i64) -> Result<(), Error> {
+pub(super) async fn after_walk(
+    tx: &mut Tx,
+    room_id: &str,
+    opened_ms: i64,
+    now: i64,
+) -> Result<(), Error> {
     let query = sqlx::query_as(WALK).bind(room_id).bind(opened_ms);
     let row: Option<(Option<String>, i64, Option<i64>)> = query.fetch_optional(&mut **tx).await?;
-    let Some((token, pages, horizon)) = row else { return Ok(()) };
+    let Some((token, pages, horizon)) = row else {
+        return Ok(());
+    };
     plan(tx, room_id, token.as_deref(), pages, horizon, now).await
 }
 
@@ -68,7 +82,12 @@ pub(super) async fn after_walk(tx: &mut Tx, room_id: &str, opened_ms: i64, now: 
 ///
 /// # Errors
 /// When the database fails.
-pub async fn newest(store: &Store, room_id: &str, horizon_ms: Option<i64>, now: i64) -> Result<(), Error> {
+pub async fn newest(
+    store: &Store,
+    room_id: &str,
+    horizon_ms: Option<i64>,
+    now: i64,
+) -> Result<(), Error> {
     let mut tx = store.writing().await?;
     plan(&mut tx, room_id, None, 1, horizon_ms, now).await?;
     Ok(tx.commit().await?)
@@ -78,14 +97,26 @@ const TODO: &str = "select room_id, first_token, token, page, pages, round, foun
     where due_ms <= $1 and not exists (select 1 from walks w where w.room_id = late.room_id and w.done_ms is null)
     order by due_ms, room_id";
 
-type Row = (String, Option<String>, Option<String>, i64, i64, i64, i64, Option<i64>);
+type Row = (
+    String,
+    Option<String>,
+    Option<String>,
+    i64,
+    i64,
+    i64,
+    i64,
+    Option<i64>,
+);
 
 /// Gaps to look at again at `now`, ms.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn todo(store: &Store, now: i64) -> Result<Vec<Late>, Error> {
-    let rows: Vec<Row> = sqlx::query_as(TODO).bind(now).fetch_all(&store.read).await?;
+    let rows: Vec<Row> = sqlx::query_as(TODO)
+        .bind(now)
+        .fetch_all(&store.read)
+        .await?;
     let late = |(room_id, first_token, token, page, pages, round, found, horizon_ms)| Late {
         room_id,
         first_token,
@@ -106,7 +137,10 @@ const NEXT: &str = "select min(due_ms) from late where due_ms > $1";
 /// # Errors
 /// When the database fails.
 pub async fn next(store: &Store, now: i64) -> Result<Option<i64>, Error> {
-    Ok(sqlx::query_scalar(NEXT).bind(now).fetch_one(&store.read).await?)
+    Ok(sqlx::query_scalar(NEXT)
+        .bind(now)
+        .fetch_one(&store.read)
+        .await?)
 }
 
 impl Late {
@@ -114,12 +148,28 @@ impl Late {
     fn after(&self, token: Option<&str>, new: i64, now: i64) -> Option<(Self, i64)> {
         let (page, found) = (self.page + 1, self.found + new);
         if let Some(token) = token.filter(|_| page < self.pages) {
-            return Some((Self { token: Some(token.to_owned()), page, found, ..self.clone() }, now));
+            return Some((
+                Self {
+                    token: Some(token.to_owned()),
+                    page,
+                    found,
+                    ..self.clone()
+                },
+                now,
+            ));
         }
         let round = self.round + 1;
-        let after = usize::try_from(round).ok().and_then(|round| AGAIN_MS.get(round))?;
+        let after = usize::try_from(round)
+            .ok()
+            .and_then(|round| AGAIN_MS.get(round))?;
         let goes_on = round == 1 || found > 0;
-        let again = Self { token: self.first_token.clone(), page: 0, found: 0, round, ..self.clone() };
+        let again = Self {
+            token: self.first_token.clone(),
+            page: 0,
+            found: 0,
+            round,
+            ..self.clone()
+        };
         goes_on.then_some((again, now + after))
     }
 }
@@ -134,9 +184,17 @@ const IN_VAIN: &str = "delete from late where room_id = $1 and tries >= $2";
 /// When the database fails.
 pub async fn put_off(store: &Store, late: &Late, from_newest: bool, now: i64) -> Result<(), Error> {
     let mut tx = store.writing().await?;
-    let query = sqlx::query(PUT_OFF).bind(&late.room_id).bind(i64::from(from_newest)).bind(now + AGAIN_MS[1]).bind(now);
+    let query = sqlx::query(PUT_OFF)
+        .bind(&late.room_id)
+        .bind(i64::from(from_newest))
+        .bind(now + AGAIN_MS[1])
+        .bind(now);
     query.execute(&mut *tx).await?;
-    sqlx::query(IN_VAIN).bind(&late.room_id).bind(TRIES_MAX).execute(&mut *tx).await?;
+    sqlx::query(IN_VAIN)
+        .bind(&late.room_id)
+        .bind(TRIES_MAX)
+        .execute(&mut *tx)
+        .await?;
     Ok(tx.commit().await?)
 }
 
@@ -145,7 +203,11 @@ pub async fn put_off(store: &Store, late: &Late, from_newest: bool, now: i64) ->
 /// # Errors
 /// When the database fails.
 pub async fn over(store: &Store, late: &Late) -> Result<(), Error> {
-    sqlx::query(OVER).bind(&late.room_id).bind(i64::MAX).execute(&store.write).await?;
+    sqlx::query(OVER)
+        .bind(&late.room_id)
+        .bind(i64::MAX)
+        .execute(&store.write)
+        .await?;
     Ok(())
 }
 
@@ -157,11 +219,21 @@ const OVER: &str = "delete from late where room_id = $1 and due_ms <= $2";
 ///
 /// # Errors
 /// When the database fails.
-pub async fn step(store: &Store, late: &Late, token: Option<&str>, new: i64, now: i64) -> Result<(), Error> {
+pub async fn step(
+    store: &Store,
+    late: &Late,
+    token: Option<&str>,
+    new: i64,
+    now: i64,
+) -> Result<(), Error> {
     // If meanwhile another gap was noted, this one is part of it.
     let query = match late.after(token, new, now) {
         Some((next, due)) => {
-            let query = sqlx::query(STEP).bind(next.room_id).bind(next.token).bind(next.page).bind(next.round);
+            let query = sqlx::query(STEP)
+                .bind(next.room_id)
+                .bind(next.token)
+                .bind(next.page)
+                .bind(next.round);
             query.bind(next.found).bind(due).bind(now)
         }
         None => sqlx::query(OVER).bind(&late.room_id).bind(now),
@@ -176,18 +248,45 @@ mod tests {
 
     fn late(round: i64) -> Late {
         let (room_id, first_token) = ("!r:h".to_owned(), Some("first".to_owned()));
-        Late { room_id, first_token, token: Some("x".into()), page: 1, pages: 3, round, found: 0, horizon_ms: None }
+        Late {
+            room_id,
+            first_token,
+            token: Some("x".into()),
+            page: 1,
+            pages: 3,
+            round,
+            found: 0,
+            horizon_ms: None,
+        }
     }
 
     #[test]
     fn it_is_done_twice_and_as_long_as_something_comes() {
         let (next, due) = late(0).after(Some("y"), 4, 7).unwrap();
-        assert_eq!((next.token.as_deref(), next.page, next.found, next.round, due), (Some("y"), 2, 4, 0, 7));
+        assert_eq!(
+            (
+                next.token.as_deref(),
+                next.page,
+                next.found,
+                next.round,
+                due
+            ),
+            (Some("y"), 2, 4, 0, 7)
+        );
         let (again, due) = next.after(Some("z"), 0, 7).unwrap();
-        assert_eq!((again.token.as_deref(), again.page, again.found, again.round), (Some("first"), 0, 0, 1));
+        assert_eq!(
+            (again.token.as_deref(), again.page, again.found, again.round),
+            (Some("first"), 0, 0, 1)
+        );
         assert_eq!(due, 60_007);
-        assert!(late(0).after(None, 0, 7).is_some(), "a second time in any case");
+        assert!(
+            late(0).after(None, 0, 7).is_some(),
+            "a second time in any case"
+        );
         assert!(late(1).after(None, 0, 7).is_none() && late(1).after(None, 1, 7).is_some());
-        assert!(late(2).after(None, 9, 7).is_none(), "at some time it is over");
+        assert!(
+            late(2).after(None, 9, 7).is_none(),
+            "at some time it is over"
+        );
     }
 }

@@ -29,13 +29,17 @@ impl Marks {
     pub fn carry(&mut self, state: &State) {
         for event in state.carried().filter(|event| event.state_key.is_none()) {
             let known = state.rejected.get(&event.event_id).cloned();
-            self.0.insert(event.event_id.clone(), (Stored::Unread, known));
+            self.0
+                .insert(event.event_id.clone(), (Stored::Unread, known));
         }
     }
 
     /// An event as it was read.
     pub fn stored(&mut self, event: &RoomEvent, mark: Option<String>) {
-        self.0.entry(event.event_id.clone()).or_insert((Stored::Unread, None)).0 = Stored::Mark(mark);
+        self.0
+            .entry(event.event_id.clone())
+            .or_insert((Stored::Unread, None))
+            .0 = Stored::Mark(mark);
     }
 
     /// What a part of the fold says; of two reasons the first by name counts.
@@ -63,18 +67,30 @@ impl Marks {
         room_id: &str,
         states: impl Iterator<Item = &'s State>,
     ) -> Result<(), Error> {
-        let carried: BTreeSet<&str> = states.flat_map(State::carried).map(|event| event.event_id.as_str()).collect();
-        let settled: Vec<String> = self.0.keys().filter(|id| !carried.contains(id.as_str())).cloned().collect();
+        let carried: BTreeSet<&str> = states
+            .flat_map(State::carried)
+            .map(|event| event.event_id.as_str())
+            .collect();
+        let settled: Vec<String> = self
+            .0
+            .keys()
+            .filter(|id| !carried.contains(id.as_str()))
+            .cloned()
+            .collect();
         let mut changed: BTreeMap<Option<String>, Vec<String>> = BTreeMap::new();
         for id in settled {
-            let Some((stored, mark)) = self.0.remove(&id) else { continue };
+            let Some((stored, mark)) = self.0.remove(&id) else {
+                continue;
+            };
             if stored != Stored::Mark(mark.clone()) {
                 changed.entry(mark).or_default().push(id);
             }
         }
         for (mark, ids) in changed {
             let shared = |query: Statement| query.bind(room_id.to_owned()).bind(mark.clone());
-            REJECT.write(tx, &ids, shared, |query, id| query.bind(id.clone())).await?;
+            REJECT
+                .write(tx, &ids, shared, |query, id| query.bind(id.clone()))
+                .await?;
         }
         Ok(())
     }

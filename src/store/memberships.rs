@@ -22,7 +22,11 @@ pub(super) struct Change {
 impl Change {
     /// What is stored; it goes unless something else is said.
     pub fn of(id: &str, old: Option<Facts>) -> Self {
-        Self { id: id.to_owned(), old, new: None }
+        Self {
+            id: id.to_owned(),
+            old,
+            new: None,
+        }
     }
 
     pub fn becomes(&mut self, room_id: &str, member: &Membership) {
@@ -42,13 +46,22 @@ impl Change {
     /// at another time changes nothing before that.
     pub fn spans(&self) -> impl Iterator<Item = (&str, i64, i64)> {
         let both = self.old.as_ref().zip(self.new.as_ref());
-        let both = both.filter(|(old, new)| old.slot_id == new.slot_id && old.joined_ms == new.joined_ms);
+        let both =
+            both.filter(|(old, new)| old.slot_id == new.slot_id && old.joined_ms == new.joined_ms);
         let longer = |facts: &Facts| facts.until_ms > facts.joined_ms;
-        let both = both.filter(|(old, new)| longer(old) && longer(new) && old.join_event_id == new.join_event_id);
-        let end = both.map(|(old, new)| (old.until_ms.min(new.until_ms), old.until_ms.max(new.until_ms)));
+        let both = both.filter(|(old, new)| {
+            longer(old) && longer(new) && old.join_event_id == new.join_event_id
+        });
+        let end = both.map(|(old, new)| {
+            (
+                old.until_ms.min(new.until_ms),
+                old.until_ms.max(new.until_ms),
+            )
+        });
         let whole = move |facts: &Facts| end.unwrap_or((facts.joined_ms, facts.until_ms));
         let old = self.old.iter().filter(move |_| end.is_none());
-        old.chain(&self.new).map(move |facts| (facts.slot_id.as_str(), whole(facts).0, whole(facts).1))
+        old.chain(&self.new)
+            .map(move |facts| (facts.slot_id.as_str(), whole(facts).0, whole(facts).1))
     }
 
     pub fn is_one(&self) -> bool {
@@ -79,17 +92,32 @@ static OPENED: Rows = Rows::new(
 );
 
 /// The stored memberships of chains that came to count in a span of time, by row id.
-pub(super) async fn opened(tx: &mut Tx, room_id: &str, spans: &[Span<'_>]) -> Result<Vec<(String, Facts)>, Error> {
+pub(super) async fn opened(
+    tx: &mut Tx,
+    room_id: &str,
+    spans: &[Span<'_>],
+) -> Result<Vec<(String, Facts)>, Error> {
     let shared = |query: Statement| query.bind(room_id.to_owned());
     let rows = OPENED.read(tx, spans, shared, checkpoints::bind).await?;
     unpack(&rows, |fields| Facts::read(room_id, fields))
 }
 
-static SOME: Rows =
-    Rows::new(concat!("select ", facts!(), " from memberships m where m.room_id || '' = $1 and m.id in ("), "?", ")");
+static SOME: Rows = Rows::new(
+    concat!(
+        "select ",
+        facts!(),
+        " from memberships m where m.room_id || '' = $1 and m.id in ("
+    ),
+    "?",
+    ")",
+);
 
 /// Those of these memberships that are stored, by row id.
-pub(super) async fn some(tx: &mut Tx, room_id: &str, ids: &[String]) -> Result<Vec<(String, Facts)>, Error> {
+pub(super) async fn some(
+    tx: &mut Tx,
+    room_id: &str,
+    ids: &[String],
+) -> Result<Vec<(String, Facts)>, Error> {
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
     let rows = SOME.look_up(tx, room_id, &ids).await?;
     unpack(&rows, |fields| Facts::read(room_id, fields))
@@ -114,17 +142,39 @@ static WRITE: Rows = Rows::new(
 pub(super) type Assigned = BTreeMap<String, Option<String>>;
 
 /// Writes what changed, and who is in which session.
-pub(super) async fn write(tx: &mut Tx, changes: &[Change], mut assigned: Assigned) -> Result<(), Error> {
-    let facts = changes.iter().flat_map(|change| change.old.iter().chain(&change.new));
-    let spans: Vec<(i64, i64)> = facts.map(|facts| (facts.joined_ms, facts.until_ms)).collect();
+pub(super) async fn write(
+    tx: &mut Tx,
+    changes: &[Change],
+    mut assigned: Assigned,
+) -> Result<(), Error> {
+    let facts = changes
+        .iter()
+        .flat_map(|change| change.old.iter().chain(&change.new));
+    let spans: Vec<(i64, i64)> = facts
+        .map(|facts| (facts.joined_ms, facts.until_ms))
+        .collect();
     days::take_out(tx, &spans).await?;
-    let gone = changes.iter().filter(|change| change.new.is_none() && change.old.is_some());
+    let gone = changes
+        .iter()
+        .filter(|change| change.new.is_none() && change.old.is_some());
     let gone: Vec<&str> = gone.map(|change| change.id.as_str()).collect();
-    DELETE.write(tx, &gone, |query| query, |query, id| query.bind((*id).to_owned())).await?;
+    DELETE
+        .write(
+            tx,
+            &gone,
+            |query| query,
+            |query, id| query.bind((*id).to_owned()),
+        )
+        .await?;
     let mut rows: Vec<(&str, &Facts, Option<String>)> = Vec::with_capacity(changes.len());
     for change in changes {
         let session = assigned.remove(&change.id).flatten();
-        rows.extend(change.new.as_ref().map(|new| (change.id.as_str(), new, session)));
+        rows.extend(
+            change
+                .new
+                .as_ref()
+                .map(|new| (change.id.as_str(), new, session)),
+        );
     }
     let bind = |query: Statement, (id, facts, session): &(&str, &Facts, Option<String>)| {
         facts.bind(query.bind((*id).to_owned()).bind(session.clone()))
@@ -133,7 +183,11 @@ pub(super) async fn write(tx: &mut Tx, changes: &[Change], mut assigned: Assigne
     assign(tx, assigned).await
 }
 
-static ASSIGN: Rows = Rows::new("update memberships set session_id = $1 where id in (", "?", ")");
+static ASSIGN: Rows = Rows::new(
+    "update memberships set session_id = $1 where id in (",
+    "?",
+    ")",
+);
 
 /// Writes who is in which session.
 pub(super) async fn assign(tx: &mut Tx, assigned: Assigned) -> Result<(), Error> {
@@ -143,7 +197,9 @@ pub(super) async fn assign(tx: &mut Tx, assigned: Assigned) -> Result<(), Error>
     }
     for (session, ids) in sessions {
         let shared = |query: Statement| query.bind(session.clone());
-        ASSIGN.write(tx, &ids, shared, |query, id| query.bind(id.clone())).await?;
+        ASSIGN
+            .write(tx, &ids, shared, |query, id| query.bind(id.clone()))
+            .await?;
     }
     Ok(())
 }
@@ -198,7 +254,9 @@ impl Facts {
             claimed: i64::from(member.claimed),
             intent: member.intent.as_deref().map(clean),
             transport_type: transport.map(|transport| clean(&transport.kind)),
-            transport_url: transport.and_then(|transport| transport.service_url.as_deref()).map(clean),
+            transport_url: transport
+                .and_then(|transport| transport.service_url.as_deref())
+                .map(clean),
             selection: member.selection.as_str().to_owned(),
         }
     }
@@ -302,18 +360,29 @@ pub(super) static OF_SESSIONS: Rows = Rows::new(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn of(store: &Store, viewer: Viewer, session_ids: &[String]) -> Result<Vec<Member>, Error> {
+pub async fn of(
+    store: &Store,
+    viewer: Viewer,
+    session_ids: &[String],
+) -> Result<Vec<Member>, Error> {
     let Viewer::Operator = viewer;
     let mut connection = store.read.acquire().await?;
     let mut members = unpack(&OF_SESSIONS.of(&mut connection, session_ids).await?, member)?;
     members.sort_by(|one, other| {
-        (&one.session_id, one.joined_ms, &one.user_id, &one.device_id, &one.id).cmp(&(
-            &other.session_id,
-            other.joined_ms,
-            &other.user_id,
-            &other.device_id,
-            &other.id,
-        ))
+        (
+            &one.session_id,
+            one.joined_ms,
+            &one.user_id,
+            &one.device_id,
+            &one.id,
+        )
+            .cmp(&(
+                &other.session_id,
+                other.joined_ms,
+                &other.user_id,
+                &other.device_id,
+                &other.id,
+            ))
     });
     Ok(members)
 }
@@ -345,12 +414,21 @@ fn transport(kind: Option<String>, service_url: Option<String>) -> Option<Transp
     kind.map(|kind| Transport { kind, service_url })
 }
 
-const ENDED: &str = "select distinct room_id, slot_id from memberships where until_ms > $1 and until_ms <= $2";
+const ENDED: &str =
+    "select distinct room_id, slot_id from memberships where until_ms > $1 and until_ms <= $2";
 
 /// Rooms and slots in which a membership ended in `(from, to]`, ms; for the announcement of expiry.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn ended_between(store: &Store, from: i64, to: i64) -> Result<Vec<(String, String)>, Error> {
-    Ok(sqlx::query_as(ENDED).bind(from).bind(to).fetch_all(&store.read).await?)
+pub async fn ended_between(
+    store: &Store,
+    from: i64,
+    to: i64,
+) -> Result<Vec<(String, String)>, Error> {
+    Ok(sqlx::query_as(ENDED)
+        .bind(from)
+        .bind(to)
+        .fetch_all(&store.read)
+        .await?)
 }

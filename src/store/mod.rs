@@ -82,7 +82,10 @@ pub enum Error {
         "the database {database} cannot be opened: {source}; see that it is there, is a database and may be written, or \
          name another with CALLSCOPE_DATABASE_URL"
     )]
-    Open { database: String, source: sqlx::Error },
+    Open {
+        database: String,
+        source: sqlx::Error,
+    },
     #[error("the database could not be brought to this version's shape: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),
     #[error("stored data could not be read: {0}")]
@@ -93,7 +96,9 @@ pub enum Error {
          of its own with CALLSCOPE_DATABASE_URL"
     )]
     Held { database: String, by: String },
-    #[error("the database is served by a Callscope of another version; stop it, or use the same version")]
+    #[error(
+        "the database is served by a Callscope of another version; stop it, or use the same version"
+    )]
     Shape,
     #[error("a database that is no file cannot be copied or restored")]
     NoFile,
@@ -101,7 +106,11 @@ pub enum Error {
     #[error("{0} cannot be used: {1}")]
     Backup(PathBuf, String),
     #[error("{doing} {path} failed: {source}")]
-    File { doing: &'static str, path: PathBuf, source: std::io::Error },
+    File {
+        doing: &'static str,
+        path: PathBuf,
+        source: std::io::Error,
+    },
 }
 
 const SHAPE: &str = "select count(*), max(version) from _sqlx_migrations";
@@ -138,7 +147,12 @@ pub struct Grain {
 
 impl Default for Grain {
     fn default() -> Self {
-        Self { checkpoint: 32, page: 256, tally: 256, rare: 4000 }
+        Self {
+            checkpoint: 32,
+            page: 256,
+            tally: 256,
+            rare: 4000,
+        }
     }
 }
 
@@ -163,7 +177,8 @@ impl Store {
         let store = Self::connect(url).await?;
         let (shapes, newest): (i64, i64) = sqlx::query_as(SHAPE).fetch_one(&store.write).await?;
         let known = MIGRATIONS.iter().map(|shape| shape.version).max();
-        if Some(newest) != known || usize::try_from(shapes).ok() != Some(MIGRATIONS.iter().count()) {
+        if Some(newest) != known || usize::try_from(shapes).ok() != Some(MIGRATIONS.iter().count())
+        {
             return Err(Error::Shape);
         }
         Ok(store)
@@ -175,7 +190,11 @@ impl Store {
         let write = connect::pool(1, 48_000, &space).connect(url).await?;
         let read = connect::pool(6, 24_000, &space).connect(url).await?;
         // SQLite would find out only at the first write that what was read before is no more: another process may write.
-        let begin = if url.starts_with("sqlite:") { "begin immediate" } else { "begin" };
+        let begin = if url.starts_with("sqlite:") {
+            "begin immediate"
+        } else {
+            "begin"
+        };
         Ok(Self {
             read,
             write,

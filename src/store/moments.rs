@@ -9,7 +9,8 @@ const AT: &str = calls!(
     " from sessions s join rooms r on r.room_id = s.room_id
     where s.room_id = $1 and s.started_ms <= $2 and s.until_ms > $2 order by s.started_ms, s.id"
 );
-const FIRST: &str = "select started_ms from sessions where room_id = $1 and started_ms >= $2 and started_ms < $3
+const FIRST: &str =
+    "select started_ms from sessions where room_id = $1 and started_ms >= $2 and started_ms < $3
     order by started_ms desc limit 1 offset $4";
 // What touches a span began in it or within a day before it, or is long.
 pub(super) const BETWEEN: &str = calls!(
@@ -27,9 +28,18 @@ pub(super) const BETWEEN: &str = calls!(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn calls_at(store: &Store, viewer: Viewer, room_id: &str, at: i64) -> Result<Vec<Call>, Error> {
+pub async fn calls_at(
+    store: &Store,
+    viewer: Viewer,
+    room_id: &str,
+    at: i64,
+) -> Result<Vec<Call>, Error> {
     let Viewer::Operator = viewer;
-    let rows = sqlx::query(AT).bind(room_id).bind(at).fetch_all(&store.read).await?;
+    let rows = sqlx::query(AT)
+        .bind(room_id)
+        .bind(at)
+        .fetch_all(&store.read)
+        .await?;
     unpack(&rows, call)
 }
 
@@ -46,9 +56,18 @@ pub async fn calls_between(
     limit: i64,
 ) -> Result<(Vec<Call>, i64), Error> {
     let Viewer::Operator = viewer;
-    let query = sqlx::query_scalar(FIRST).bind(room_id).bind(from).bind(to).bind(limit - 1);
+    let query = sqlx::query_scalar(FIRST)
+        .bind(room_id)
+        .bind(from)
+        .bind(to)
+        .bind(limit - 1);
     let first: Option<i64> = query.fetch_optional(&store.read).await?;
     let from = first.unwrap_or(from).max(i64::MIN + 86_400_000);
-    let rows = sqlx::query(BETWEEN).bind(room_id).bind(from).bind(to).fetch_all(&store.read).await?;
+    let rows = sqlx::query(BETWEEN)
+        .bind(room_id)
+        .bind(from)
+        .bind(to)
+        .fetch_all(&store.read)
+        .await?;
     Ok((unpack(&rows, call)?, from))
 }

@@ -64,7 +64,8 @@ pub(super) use {name_words, room_words};
 pub(super) const TOP: &str = "select stream, event_id from events order by stream desc limit 1";
 const AT: &str = "select event_id from events where stream = $1";
 // From each id to the next by jumps, so that not every stay is looked at.
-pub(super) const USERS: &str = "with recursive next(user_id) as (select min(user_id) from memberships
+pub(super) const USERS: &str =
+    "with recursive next(user_id) as (select min(user_id) from memberships
         union all select (select min(o.user_id) from memberships o where o.user_id > n.user_id)
         from next n where n.user_id is not null)
     select user_id, lower(user_id) as lowered from next where user_id is not null
@@ -88,20 +89,33 @@ pub(super) const NEWS: &str = concat!(
     from events e cross join people p where p.room_id = e.room_id and p.user_id = e.state_key
     and e.stream > $1 and e.stream <= $2 and e.kind = 'm.room.member' and e.chain is null"
 );
-pub(super) const ROOMS: &str = concat!("select r.room_id from rooms r where ", room_words!(), " like $1 escape '\\'");
+pub(super) const ROOMS: &str = concat!(
+    "select r.room_id from rooms r where ",
+    room_words!(),
+    " like $1 escape '\\'"
+);
 
 /// Where this word is, in lower case; `pattern` is the same for `like`.
 pub(super) async fn find(store: &Store, word: &str, pattern: &str) -> Result<Hits, Error> {
     let top: Top = sqlx::query_as(TOP).fetch_optional(&store.read).await?;
-    let rooms = sqlx::query_scalar(ROOMS).bind(pattern).fetch_all(&store.read).await?;
+    let rooms = sqlx::query_scalar(ROOMS)
+        .bind(pattern)
+        .fetch_all(&store.read)
+        .await?;
     let known = store.names.0.read().await;
     if known.upto.as_ref() == Some(&top) {
-        return Ok(Hits { rooms, ..known.with(word) });
+        return Ok(Hits {
+            rooms,
+            ..known.with(word)
+        });
     }
     drop(known);
     let mut known = store.names.0.write().await;
     known.catch_up(store, top).await?;
-    Ok(Hits { rooms, ..known.downgrade().with(word) })
+    Ok(Hits {
+        rooms,
+        ..known.downgrade().with(word)
+    })
 }
 
 impl Known {
@@ -111,7 +125,10 @@ impl Known {
             (Some(upto), top) if upto == top => return Ok(()),
             (Some(Some((from, id))), Some((to, _))) if *from < *to && *to - *from <= MANY => {
                 // An event may have been deleted by age, and its number given to another.
-                let there: Option<String> = sqlx::query_scalar(AT).bind(*from).fetch_optional(&store.read).await?;
+                let there: Option<String> = sqlx::query_scalar(AT)
+                    .bind(*from)
+                    .fetch_optional(&store.read)
+                    .await?;
                 if there.as_ref() == Some(id) {
                     self.news(store, *from, *to).await?;
                     self.upto = Some(top);
@@ -125,14 +142,23 @@ impl Known {
             self.note(row.try_get("user_id")?, row.try_get("lowered")?, None);
         }
         for row in sqlx::query(DISPLAY).fetch_all(&store.read).await? {
-            self.note(row.try_get("user_id")?, row.try_get("lowered")?, row.try_get("display")?);
+            self.note(
+                row.try_get("user_id")?,
+                row.try_get("lowered")?,
+                row.try_get("display")?,
+            );
         }
         self.upto = Some(top);
         Ok(())
     }
 
     async fn news(&mut self, store: &Store, from: i64, to: i64) -> Result<(), Error> {
-        for row in sqlx::query(NEWS).bind(from).bind(to).fetch_all(&store.read).await? {
+        for row in sqlx::query(NEWS)
+            .bind(from)
+            .bind(to)
+            .fetch_all(&store.read)
+            .await?
+        {
             let user: &str = row.try_get("user_id")?;
             // Most members of a room are in no call.
             if row.try_get::<i64, _>("calls")? == 1 || self.people.contains_key(user) {
@@ -149,7 +175,9 @@ impl Known {
             self.users.push((user.to_owned(), Vec::new()));
         }
         for name in [Some(lowered), display].into_iter().flatten() {
-            let Self { users, text, ends, .. } = self;
+            let Self {
+                users, text, ends, ..
+            } = self;
             if !users[at].1.iter().any(|place| text[place.clone()] == *name) {
                 let from = text.len();
                 text.push_str(name);
@@ -164,7 +192,10 @@ impl Known {
     fn with(&self, word: &str) -> Hits {
         let mut found: BTreeSet<usize> = BTreeSet::new();
         // What stands in two names is in none of them.
-        for at in Finder::new(word).find_iter(self.text.as_bytes()).filter(|_| !word.contains(APART)) {
+        for at in Finder::new(word)
+            .find_iter(self.text.as_bytes())
+            .filter(|_| !word.contains(APART))
+        {
             let name = self.ends.partition_point(|(end, _)| *end <= at);
             found.extend(self.ends.get(name).map(|(_, who)| *who));
         }
@@ -176,7 +207,11 @@ impl Known {
                 users.push(user.clone());
             }
         }
-        Hits { servers: servers.into_iter().collect(), users, rooms: Vec::new() }
+        Hits {
+            servers: servers.into_iter().collect(),
+            users,
+            rooms: Vec::new(),
+        }
     }
 }
 
@@ -212,7 +247,12 @@ impl Hits {
         for ([rows, _], keys) in OF.iter().zip(self.keys()) {
             for some in keys.chunks(64) {
                 let shared = |query: Statement| query.bind(most + 1 - count);
-                for row in rows.read(&mut connection, some, shared, |query, key| query.bind(key.cloned())).await? {
+                for row in rows
+                    .read(&mut connection, some, shared, |query, key| {
+                        query.bind(key.cloned())
+                    })
+                    .await?
+                {
                     count += row.try_get::<i64, _>(0)?;
                 }
                 if count > most {
@@ -228,14 +268,24 @@ impl Hits {
         let mut connection = store.read.acquire().await?;
         let mut found: HashMap<String, i64> = HashMap::new();
         for ([_, rows], keys) in OF.iter().zip(self.keys()) {
-            let rows = rows.read(&mut connection, keys, |query| query, |query, key| query.bind(key.cloned())).await?;
-            for (call, time) in unpack(&rows, |fields| Ok((fields.maybe_text()?, fields.some_number()?)))? {
+            let rows = rows
+                .read(
+                    &mut connection,
+                    keys,
+                    |query| query,
+                    |query, key| query.bind(key.cloned()),
+                )
+                .await?;
+            for (call, time) in unpack(&rows, |fields| {
+                Ok((fields.maybe_text()?, fields.some_number()?))
+            })? {
                 let Some(call) = call else { continue };
                 let latest = found.entry(call).or_insert(time);
                 *latest = time.max(*latest);
             }
         }
-        let mut calls: Vec<(i64, String)> = found.into_iter().map(|(call, time)| (time, call)).collect();
+        let mut calls: Vec<(i64, String)> =
+            found.into_iter().map(|(call, time)| (time, call)).collect();
         calls.sort_unstable_by(|one, other| other.cmp(one));
         Ok(calls)
     }

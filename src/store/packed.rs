@@ -8,7 +8,13 @@ use sqlx::any::AnyRow;
 /// A column of text, packed: `5:hello`; null is `:`.
 macro_rules! text {
     ($column:literal) => {
-        concat!("coalesce(octet_length(", $column, ") || ':' || ", $column, ", ':')")
+        concat!(
+            "coalesce(octet_length(",
+            $column,
+            ") || ':' || ",
+            $column,
+            ", ':')"
+        )
     };
 }
 
@@ -41,13 +47,21 @@ impl<'t> Fields<'t> {
     pub fn number(&mut self) -> Result<Option<i64>, Error> {
         let (head, rest) = self.0.split_once(':').ok_or_else(broken)?;
         self.0 = rest;
-        if head.is_empty() { Ok(None) } else { head.parse().map(Some).map_err(|_| broken()) }
+        if head.is_empty() {
+            Ok(None)
+        } else {
+            head.parse().map(Some).map_err(|_| broken())
+        }
     }
 
     /// The next field, a text.
     pub fn text(&mut self) -> Result<Option<&'t str>, Error> {
-        let Some(length) = self.number()? else { return Ok(None) };
-        let parts = usize::try_from(length).ok().and_then(|length| self.0.split_at_checked(length));
+        let Some(length) = self.number()? else {
+            return Ok(None);
+        };
+        let parts = usize::try_from(length)
+            .ok()
+            .and_then(|length| self.0.split_at_checked(length));
         let (text, rest) = parts.ok_or_else(broken)?;
         self.0 = rest;
         Ok(Some(text))
@@ -105,11 +119,16 @@ mod tests {
         for hostile in ["", ":", "3:abc", "Zoë\u{1f}\u{1e}\n:7:", "𝕏"] {
             let query = sqlx::query(PACKED).bind(hostile).bind(i64::MIN);
             let rows = query.fetch_all(&store.write).await.unwrap();
-            let mut found =
-                unpack(&rows, |fields| Ok((fields.maybe_text()?, fields.number()?, fields.maybe_text()?))).unwrap();
+            let mut found = unpack(&rows, |fields| {
+                Ok((fields.maybe_text()?, fields.number()?, fields.maybe_text()?))
+            })
+            .unwrap();
             found.sort_by_key(|(_, number, _)| *number);
             let first = (Some(hostile.to_owned()), Some(i64::MIN), None);
-            assert_eq!(found, [first, (Some(String::new()), Some(7), Some("🙂".to_owned()))]);
+            assert_eq!(
+                found,
+                [first, (Some(String::new()), Some(7), Some("🙂".to_owned()))]
+            );
         }
     }
 }

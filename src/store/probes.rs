@@ -76,7 +76,8 @@ pub struct Probed<T> {
     pub result: T,
 }
 
-const NOTE: &str = "insert into probes (kind, name, asked_ms, well_ms, result) values ($1, $2, $3, $4, $5)
+const NOTE: &str =
+    "insert into probes (kind, name, asked_ms, well_ms, result) values ($1, $2, $3, $4, $5)
     on conflict (kind, name) do update set asked_ms = excluded.asked_ms,
         well_ms = coalesce(excluded.well_ms, probes.well_ms), result = excluded.result";
 
@@ -87,7 +88,12 @@ const NOTE: &str = "insert into probes (kind, name, asked_ms, well_ms, result) v
 pub async fn note<T: Kind>(store: &Store, name: &str, result: &T, now: i64) -> Result<(), Error> {
     let text = serde_json::to_string(result).map_err(|error| Error::Content(error.to_string()))?;
     let well_ms = result.is_well().then_some(now);
-    let query = sqlx::query(NOTE).bind(T::WORD).bind(name).bind(now).bind(well_ms).bind(super::clean(&text));
+    let query = sqlx::query(NOTE)
+        .bind(T::WORD)
+        .bind(name)
+        .bind(now)
+        .bind(well_ms)
+        .bind(super::clean(&text));
     query.execute(&store.write).await?;
     Ok(())
 }
@@ -98,12 +104,24 @@ const ALL: &str = "select name, asked_ms, well_ms, result from probes where kind
 ///
 /// # Errors
 /// When the database fails.
-pub async fn all<T: Kind>(store: &Store, viewer: Viewer) -> Result<BTreeMap<String, Probed<T>>, Error> {
+pub async fn all<T: Kind>(
+    store: &Store,
+    viewer: Viewer,
+) -> Result<BTreeMap<String, Probed<T>>, Error> {
     let Viewer::Operator = viewer;
-    let rows: Vec<(String, i64, Option<i64>, String)> =
-        sqlx::query_as(ALL).bind(T::WORD).fetch_all(&store.read).await?;
+    let rows: Vec<(String, i64, Option<i64>, String)> = sqlx::query_as(ALL)
+        .bind(T::WORD)
+        .fetch_all(&store.read)
+        .await?;
     let read = |(name, asked_ms, well_ms, result): (String, i64, Option<i64>, String)| {
-        Some((name, Probed { asked_ms, well_ms, result: serde_json::from_str(&result).ok()? }))
+        Some((
+            name,
+            Probed {
+                asked_ms,
+                well_ms,
+                result: serde_json::from_str(&result).ok()?,
+            },
+        ))
     };
     Ok(rows.into_iter().filter_map(read).collect())
 }
@@ -125,8 +143,16 @@ const SFUS_DUE: &str = "select name from (select m.transport_url as name, max(m.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn servers_due(store: &Store, since: i64, asked: i64, limit: i64) -> Result<Vec<String>, Error> {
-    let query = sqlx::query_scalar(SERVERS_DUE).bind(since).bind(asked).bind(limit);
+pub async fn servers_due(
+    store: &Store,
+    since: i64,
+    asked: i64,
+    limit: i64,
+) -> Result<Vec<String>, Error> {
+    let query = sqlx::query_scalar(SERVERS_DUE)
+        .bind(since)
+        .bind(asked)
+        .bind(limit);
     Ok(query.fetch_all(&store.read).await?)
 }
 
@@ -134,19 +160,32 @@ pub async fn servers_due(store: &Store, since: i64, asked: i64, limit: i64) -> R
 ///
 /// # Errors
 /// When the database fails.
-pub async fn sfus_due(store: &Store, since: i64, asked: i64, limit: i64) -> Result<Vec<String>, Error> {
-    let query = sqlx::query_scalar(SFUS_DUE).bind(since).bind(asked).bind(limit);
+pub async fn sfus_due(
+    store: &Store,
+    since: i64,
+    asked: i64,
+    limit: i64,
+) -> Result<Vec<String>, Error> {
+    let query = sqlx::query_scalar(SFUS_DUE)
+        .bind(since)
+        .bind(asked)
+        .bind(limit);
     Ok(query.fetch_all(&store.read).await?)
 }
 
-const ASKED: &str = "select count(*) from probes where kind = 'sfu' and name = $1 and asked_ms > $2";
+const ASKED: &str =
+    "select count(*) from probes where kind = 'sfu' and name = $1 and asked_ms > $2";
 
 /// Was this SFU asked after `asked`, ms?
 ///
 /// # Errors
 /// When the database fails.
 pub async fn was_asked(store: &Store, url: &str, asked: i64) -> Result<bool, Error> {
-    let found: i64 = sqlx::query_scalar(ASKED).bind(url).bind(asked).fetch_one(&store.read).await?;
+    let found: i64 = sqlx::query_scalar(ASKED)
+        .bind(url)
+        .bind(asked)
+        .fetch_one(&store.read)
+        .await?;
     Ok(found > 0)
 }
 
@@ -157,6 +196,9 @@ const FORGET: &str = "delete from probes where asked_ms < $1";
 /// # Errors
 /// When the database fails.
 pub async fn forget(store: &Store, before: i64) -> Result<(), Error> {
-    sqlx::query(FORGET).bind(before).execute(&store.write).await?;
+    sqlx::query(FORGET)
+        .bind(before)
+        .execute(&store.write)
+        .await?;
     Ok(())
 }

@@ -40,9 +40,16 @@ impl Progress {
         if self.done_ms.is_some() {
             return Some((0, 1));
         }
-        let begins = if self.is_history() { self.created_ms } else { self.since_ms };
+        let begins = if self.is_history() {
+            self.created_ms
+        } else {
+            self.since_ms
+        };
         let goal = begins.max(self.horizon_ms)?;
-        let reached = self.reached_ms.unwrap_or(self.opened_ms).clamp(goal.min(self.opened_ms), self.opened_ms);
+        let reached = self
+            .reached_ms
+            .unwrap_or(self.opened_ms)
+            .clamp(goal.min(self.opened_ms), self.opened_ms);
         Some((reached - goal.min(self.opened_ms), self.opened_ms - reached))
     }
 
@@ -61,7 +68,9 @@ impl Progress {
     /// About how long it still takes at the pace so far, ms; `None` until there is enough of it to say.
     #[must_use]
     pub fn ahead_ms(&self) -> Option<i64> {
-        let (ahead, behind) = self.way().filter(|_| self.pages >= 3 && self.done_ms.is_none())?;
+        let (ahead, behind) = self
+            .way()
+            .filter(|_| self.pages >= 3 && self.done_ms.is_none())?;
         if behind == 0 || ahead / behind >= 100 {
             return None;
         }
@@ -94,16 +103,34 @@ pub(super) const OF_ROOM: &str = "select w.*, r.name, r.alias, (select min(e.ori
 /// When the database fails.
 pub async fn open(store: &Store, viewer: Viewer, limit: i64) -> Result<Vec<Progress>, Error> {
     let Viewer::Operator = viewer;
-    sqlx::query(OPEN).bind(limit).fetch_all(&store.read).await?.iter().map(progress).collect()
+    sqlx::query(OPEN)
+        .bind(limit)
+        .fetch_all(&store.read)
+        .await?
+        .iter()
+        .map(progress)
+        .collect()
 }
 
 /// The walks through one room: that of its whole history first, then gaps, newest first.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn of_room(store: &Store, viewer: Viewer, room_id: &str, limit: i64) -> Result<Vec<Progress>, Error> {
+pub async fn of_room(
+    store: &Store,
+    viewer: Viewer,
+    room_id: &str,
+    limit: i64,
+) -> Result<Vec<Progress>, Error> {
     let Viewer::Operator = viewer;
-    sqlx::query(OF_ROOM).bind(room_id).bind(limit).fetch_all(&store.read).await?.iter().map(progress).collect()
+    sqlx::query(OF_ROOM)
+        .bind(room_id)
+        .bind(limit)
+        .fetch_all(&store.read)
+        .await?
+        .iter()
+        .map(progress)
+        .collect()
 }
 
 /// All walks ever, of all rooms or one.
@@ -136,7 +163,10 @@ const SUMS: &str = "select count(distinct room_id) as rooms,
 /// When the database fails.
 pub async fn sums(store: &Store, viewer: Viewer, room_id: Option<&str>) -> Result<Sums, Error> {
     let Viewer::Operator = viewer;
-    let row = sqlx::query(SUMS).bind(room_id.unwrap_or_default()).fetch_one(&store.read).await?;
+    let row = sqlx::query(SUMS)
+        .bind(room_id.unwrap_or_default())
+        .fetch_one(&store.read)
+        .await?;
     Ok(Sums {
         rooms: row.try_get("rooms")?,
         open: row.try_get("open")?,
@@ -146,7 +176,11 @@ pub async fn sums(store: &Store, viewer: Viewer, room_id: Option<&str>) -> Resul
 }
 
 fn progress(row: &AnyRow) -> Result<Progress, Error> {
-    let room = RoomName { room_id: row.try_get("room_id")?, name: row.try_get("name")?, alias: row.try_get("alias")? };
+    let room = RoomName {
+        room_id: row.try_get("room_id")?,
+        name: row.try_get("name")?,
+        alias: row.try_get("alias")?,
+    };
     Ok(Progress {
         room,
         reason: row.try_get("reason")?,
@@ -185,23 +219,85 @@ mod tests {
 
     #[test]
     fn what_is_ahead_is_a_share_of_time() {
-        let half = Progress { reached_ms: Some(6_000), ..walk() };
+        let half = Progress {
+            reached_ms: Some(6_000),
+            ..walk()
+        };
         assert_eq!(
-            (half.ahead_percent(), half.ahead_ms(), half.events_per_second()),
+            (
+                half.ahead_percent(),
+                half.ahead_ms(),
+                half.events_per_second()
+            ),
             (Some(50), Some(3000), Some(500))
         );
-        assert_eq!((walk().ahead_percent(), walk().ahead_ms()), (Some(25), Some(1000)));
-        let begun = Progress { reached_ms: None, pages: 0, ..walk() };
-        assert_eq!((begun.ahead_percent(), begun.ahead_ms(), begun.events_per_second()), (Some(100), None, None));
-        let horizon = Progress { horizon_ms: Some(3_900), ..walk() };
-        assert_eq!(horizon.ahead_percent(), Some(1), "not done before it is done");
-        let odd = Progress { reached_ms: Some(-5), ..walk() };
+        assert_eq!(
+            (walk().ahead_percent(), walk().ahead_ms()),
+            (Some(25), Some(1000))
+        );
+        let begun = Progress {
+            reached_ms: None,
+            pages: 0,
+            ..walk()
+        };
+        assert_eq!(
+            (
+                begun.ahead_percent(),
+                begun.ahead_ms(),
+                begun.events_per_second()
+            ),
+            (Some(100), None, None)
+        );
+        let horizon = Progress {
+            horizon_ms: Some(3_900),
+            ..walk()
+        };
+        assert_eq!(
+            horizon.ahead_percent(),
+            Some(1),
+            "not done before it is done"
+        );
+        let odd = Progress {
+            reached_ms: Some(-5),
+            ..walk()
+        };
         assert_eq!((odd.ahead_percent(), odd.ahead_ms()), (Some(1), Some(0)));
-        assert_eq!(Progress { created_ms: None, ..walk() }.ahead_percent(), None, "nobody knows");
-        let gap = Progress { reason: "gap".into(), since_ms: Some(3_000), ..walk() };
-        assert_eq!(gap.ahead_percent(), Some(14), "a gap ends where we were, not where the room begins");
-        assert_eq!(Progress { done_ms: Some(1), created_ms: None, ..walk() }.ahead_percent(), Some(0));
-        let later = Progress { created_ms: Some(20_000), ..walk() };
-        assert_eq!(later.ahead_percent(), Some(1), "a room made after now is a joke");
+        assert_eq!(
+            Progress {
+                created_ms: None,
+                ..walk()
+            }
+            .ahead_percent(),
+            None,
+            "nobody knows"
+        );
+        let gap = Progress {
+            reason: "gap".into(),
+            since_ms: Some(3_000),
+            ..walk()
+        };
+        assert_eq!(
+            gap.ahead_percent(),
+            Some(14),
+            "a gap ends where we were, not where the room begins"
+        );
+        assert_eq!(
+            Progress {
+                done_ms: Some(1),
+                created_ms: None,
+                ..walk()
+            }
+            .ahead_percent(),
+            Some(0)
+        );
+        let later = Progress {
+            created_ms: Some(20_000),
+            ..walk()
+        };
+        assert_eq!(
+            later.ahead_percent(),
+            Some(1),
+            "a room made after now is a joke"
+        );
     }
 }

@@ -1,7 +1,10 @@
 //! What reads count, and by which index they find it, on a database filled by hand.
 
 use super::row::Viewer;
-use super::{Store, coverage, events, memberships, names, progress, rings, rooms, search, sessions, skew, stats};
+use super::{
+    Store, coverage, events, memberships, names, progress, rings, rooms, search, sessions, skew,
+    stats,
+};
 use sqlx::{AssertSqlSafe, Row};
 
 pub(super) const ROOM: &str = "!r:h";
@@ -14,14 +17,25 @@ pub(super) struct Bed {
 impl Bed {
     pub(super) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&format!("sqlite://{}", folder.path().join("t.db").display())).await.unwrap();
-        let bed = Self { store, _folder: folder };
+        let store = Store::open(&format!(
+            "sqlite://{}",
+            folder.path().join("t.db").display()
+        ))
+        .await
+        .unwrap();
+        let bed = Self {
+            store,
+            _folder: folder,
+        };
         bed.run("insert into rooms (room_id, watch, first_seen_ms, polled_ms) values ('!r:h', 'joined', 1, 40)").await;
         bed
     }
 
     pub(super) async fn run(&self, sql: &str) {
-        sqlx::query(AssertSqlSafe(sql.to_owned())).execute(&self.store.write).await.unwrap();
+        sqlx::query(AssertSqlSafe(sql.to_owned()))
+            .execute(&self.store.write)
+            .await
+            .unwrap();
     }
 
     pub(super) async fn stay(&self, who: &str, device: &str, chain: &str, joined: i64, until: i64) {
@@ -54,8 +68,13 @@ impl Bed {
 
     /// How the database goes about it, one step a line.
     pub(super) async fn plan(&self, sql: &str) -> String {
-        let rows = sqlx::query(AssertSqlSafe(format!("explain query plan {sql}"))).fetch_all(&self.store.read).await;
-        rows.unwrap().iter().map(|row| row.get::<String, _>("detail") + "\n").collect()
+        let rows = sqlx::query(AssertSqlSafe(format!("explain query plan {sql}")))
+            .fetch_all(&self.store.read)
+            .await;
+        rows.unwrap()
+            .iter()
+            .map(|row| row.get::<String, _>("detail") + "\n")
+            .collect()
     }
 }
 
@@ -68,10 +87,17 @@ async fn a_device_counts_once_however_many_stays_name_it() {
     bed.stay("@b:h", "null", "four", 80, 90).await;
     bed.stay("@c:h", "'F'", "five", 50, 50).await;
     bed.call("call", 0, 90).await;
-    let steps = stats::concurrency(&bed.store, Viewer::Operator, 10, 100).await.unwrap();
+    let steps = stats::concurrency(&bed.store, Viewer::Operator, 10, 100)
+        .await
+        .unwrap();
     assert_eq!(steps, [(10, 1), (30, 2), (40, 1), (90, 0)]);
-    let numbers = stats::numbers(&bed.store, Viewer::Operator, 10, 100, 100).await.unwrap();
-    assert_eq!((numbers.together_ms, numbers.peak, numbers.peak_ms), (90, 2, Some(30)));
+    let numbers = stats::numbers(&bed.store, Viewer::Operator, 10, 100, 100)
+        .await
+        .unwrap();
+    assert_eq!(
+        (numbers.together_ms, numbers.peak, numbers.peak_ms),
+        (90, 2, Some(30))
+    );
     assert_eq!(numbers.people, 2, "a stay without length is none");
 }
 
@@ -80,13 +106,21 @@ async fn a_device_counts_once_in_calls_of_two_rooms() {
     let bed = Bed::new().await;
     bed.stay("@a:h", "'D'", "one", 0, 60).await;
     bed.stay("@a:h", "null", "nameless", 10, 30).await;
-    bed.run("insert into rooms (room_id, watch, first_seen_ms) values ('!other:h', 'joined', 1)").await;
-    bed.run("update memberships set room_id = '!other:h', id = 'elsewhere ' || id").await;
+    bed.run("insert into rooms (room_id, watch, first_seen_ms) values ('!other:h', 'joined', 1)")
+        .await;
+    bed.run("update memberships set room_id = '!other:h', id = 'elsewhere ' || id")
+        .await;
     bed.stay("@a:h", "'D'", "one", 20, 200).await;
     bed.stay("@a:h", "'D'", "late", 30, 300).await;
     bed.stay("@a:h", "null", "nameless", 10, 30).await;
-    let steps = stats::concurrency(&bed.store, Viewer::Operator, 0, 100).await.unwrap();
-    assert_eq!(steps, [(0, 1), (10, 3), (30, 1)], "without a name each is one; and nothing is after the end");
+    let steps = stats::concurrency(&bed.store, Viewer::Operator, 0, 100)
+        .await
+        .unwrap();
+    assert_eq!(
+        steps,
+        [(0, 1), (10, 3), (30, 1)],
+        "without a name each is one; and nothing is after the end"
+    );
 }
 
 #[tokio::test]
@@ -94,7 +128,8 @@ async fn evidence_is_counted_whole_and_read_in_part() {
     let bed = Bed::new().await;
     bed.call("call", 10, 20_000).await;
     bed.stay("@a:h", "'D'", "one", 10, 20_000).await;
-    bed.run("update memberships set end_event_id = '$end'").await;
+    bed.run("update memberships set end_event_id = '$end'")
+        .await;
     for (id, chain, kind, time) in [
         ("$j one 10", Some("one"), "m.call.member", 5),
         ("$end", Some("one"), "m.call.member", 30_000),
@@ -109,15 +144,26 @@ async fn evidence_is_counted_whole_and_read_in_part() {
         insert into events (event_id, room_id, kind, sender, origin_server_ts, chain, stream, source, in_timeline, json)
         select '$' || n, '!r:h', 'm.call.member', '@a:h', n, 'one', 100 + n, 'sync', 1, '{}' from n";
     bed.run(many).await;
-    let (shown, total) = events::behind(&bed.store, Viewer::Operator, "call", 4).await.unwrap();
+    let (shown, total) = events::behind(&bed.store, Viewer::Operator, "call", 4)
+        .await
+        .unwrap();
     let ids: Vec<&str> = shown.iter().map(|event| event.event_id.as_str()).collect();
     assert_eq!(ids, ["$j one 10", "$11", "$12", "$ring"]);
     assert_eq!(total, 11_000 + 3, "all of them, also beyond what is read");
     let plan = bed.plan(events::BEHIND).await;
-    assert!(plan.contains("memberships_session_until (session_id=?)") && !plan.contains("SCAN e\n"), "{plan}");
-    assert!(!plan.contains("events_time (room_id=?)"), "every event of the room is looked at:\n{plan}");
+    assert!(
+        plan.contains("memberships_session_until (session_id=?)") && !plan.contains("SCAN e\n"),
+        "{plan}"
+    );
+    assert!(
+        !plan.contains("events_time (room_id=?)"),
+        "every event of the room is looked at:\n{plan}"
+    );
     let plan = bed.plan(memberships::OF_SESSIONS.one()).await;
-    assert!(plan.contains("SEARCH e USING INDEX events_kind (room_id=? AND kind=? AND state_key=?)"), "{plan}");
+    assert!(
+        plan.contains("SEARCH e USING INDEX events_kind (room_id=? AND kind=? AND state_key=?)"),
+        "{plan}"
+    );
 }
 
 #[tokio::test]
@@ -125,11 +171,16 @@ async fn lists_of_calls_are_found_by_the_index_that_ends_soonest() {
     let bed = Bed::new().await;
     let plan = bed.plan(sessions::ACTIVE).await;
     assert!(plan.contains("sessions_until (until_ms>?"), "{plan}");
-    for (sql, index) in
-        search::WALKS.into_iter().zip(["sessions_started (", "sessions_room (", "sessions_application ("])
-    {
+    for (sql, index) in search::WALKS.into_iter().zip([
+        "sessions_started (",
+        "sessions_room (",
+        "sessions_application (",
+    ]) {
         let plan = bed.plan(sql).await;
-        assert!(plan.contains(index) && plan.contains("started_ms>? AND (started_ms,id)<(?,?)"), "{plan}");
+        assert!(
+            plan.contains(index) && plan.contains("started_ms>? AND (started_ms,id)<(?,?)"),
+            "{plan}"
+        );
         assert!(!plan.contains("TEMP B-TREE"), "{plan}");
     }
 }
@@ -140,16 +191,26 @@ async fn what_is_rare_is_found_by_its_own_index() {
     for (rare, index) in [
         (search::ONE, "(id=?)"),
         (search::LATE, "sessions_until (until_ms>?"),
-        (search::PEAK, "sessions_peak_users (peak_users>? AND peak_users<?"),
+        (
+            search::PEAK,
+            "sessions_peak_users (peak_users>? AND peak_users<?",
+        ),
         (search::USERS, "sessions_by_people (users>?"),
         (search::LENGTH, "sessions_by_length (<expr>>?"),
         (search::USER, "memberships_user (user_id=?"),
         (search::SERVER, "memberships_server (server=?"),
     ] {
         for sql in [rare.count, rare.page] {
-            let plan = if sql.is_empty() { continue } else { bed.plan(sql).await };
+            let plan = if sql.is_empty() {
+                continue;
+            } else {
+                bed.plan(sql).await
+            };
             assert!(plan.contains(index), "{index}\n{plan}");
-            assert!(!plan.contains("SCAN s\n") && !plan.contains("sessions_started"), "{plan}");
+            assert!(
+                !plan.contains("SCAN s\n") && !plan.contains("sessions_started"),
+                "{plan}"
+            );
         }
     }
     let plan = bed.plan(search::LONG).await;
@@ -166,11 +227,22 @@ async fn a_word_is_found_without_a_look_at_every_stay() {
     let plan = bed.plan(names::TOP).await + &bed.plan(names::NEWS).await;
     assert_eq!(plan.matches("events_stream").count(), 3, "{plan}");
     assert!(!plan.contains("SCAN p"), "{plan}");
-    let indexes = ["(room_id=?", "memberships_server (server=?", "memberships_user (user_id=?"];
-    for (rows, index) in names::OF.iter().flatten().zip(indexes.into_iter().flat_map(|index| [index; 2])) {
+    let indexes = [
+        "(room_id=?",
+        "memberships_server (server=?",
+        "memberships_user (user_id=?",
+    ];
+    for (rows, index) in names::OF
+        .iter()
+        .flatten()
+        .zip(indexes.into_iter().flat_map(|index| [index; 2]))
+    {
         let plan = bed.plan(rows.one()).await;
         assert!(plan.contains(index), "{index}\n{plan}");
-        assert!(!index.contains("user") || plan.contains("COVERING"), "each stay of somebody is looked at:\n{plan}");
+        assert!(
+            !index.contains("user") || plan.contains("COVERING"),
+            "each stay of somebody is looked at:\n{plan}"
+        );
     }
     let plan = bed.plan(search::CALLS.one()).await;
     assert!(plan.contains("sqlite_autoindex_sessions_1 (id=?"), "{plan}");
@@ -181,8 +253,14 @@ async fn a_rooms_creation_is_found_without_a_look_at_its_events() {
     let bed = Bed::new().await;
     for sql in [coverage::ROOMS.one(), progress::OPEN, progress::OF_ROOM] {
         let plan = bed.plan(sql).await;
-        assert!(plan.contains("events_kind (room_id=? AND kind=? AND state_key=?)"), "{plan}");
-        assert!(!plan.contains("events_time"), "every event of the room may be looked at:\n{plan}");
+        assert!(
+            plan.contains("events_kind (room_id=? AND kind=? AND state_key=?)"),
+            "{plan}"
+        );
+        assert!(
+            !plan.contains("events_time"),
+            "every event of the room may be looked at:\n{plan}"
+        );
     }
 }
 
@@ -190,28 +268,55 @@ async fn a_rooms_creation_is_found_without_a_look_at_its_events() {
 async fn rooms_are_listed_without_a_look_at_their_events_and_calls() {
     let bed = Bed::new().await;
     let plan = bed.plan(rooms::LISTED).await;
-    assert!(plan.matches("events_rejected_room (room_id=? AND stream>?").count() == 2, "{plan}");
+    assert!(
+        plan.matches("events_rejected_room (room_id=? AND stream>?")
+            .count()
+            == 2,
+        "{plan}"
+    );
     assert!(plan.contains("sessions_until (until_ms>?"), "{plan}");
     let time = plan.lines().filter(|line| line.contains("events_time"));
-    assert!(time.into_iter().all(|line| line.contains("origin_server_ts>?")), "{plan}");
+    assert!(
+        time.into_iter()
+            .all(|line| line.contains("origin_server_ts>?")),
+        "{plan}"
+    );
 }
 
 #[tokio::test]
 async fn everything_is_counted_by_indexes_only() {
     let bed = Bed::new().await;
     let plan = bed.plan(stats::TOTALS).await;
-    assert!(plan.contains("e USING COVERING INDEX events_time (room_id=? AND origin_server_ts>?)"), "{plan}");
+    assert!(
+        plan.contains("e USING COVERING INDEX events_time (room_id=? AND origin_server_ts>?)"),
+        "{plan}"
+    );
     for table in ["events", "memberships"] {
-        let whole = plan.lines().filter(|line| line.starts_with(&format!("SCAN {table}")));
-        assert!(whole.clone().count() > 0 && whole.into_iter().all(|line| line.contains("INDEX")), "{plan}");
+        let whole = plan
+            .lines()
+            .filter(|line| line.starts_with(&format!("SCAN {table}")));
+        assert!(
+            whole.clone().count() > 0 && whole.into_iter().all(|line| line.contains("INDEX")),
+            "{plan}"
+        );
     }
     bed.event("$joke", None, "m.room.name", 5).await;
-    assert_eq!(stats::totals(&bed.store, Viewer::Operator).await.unwrap().oldest_event_ms, None);
+    assert_eq!(
+        stats::totals(&bed.store, Viewer::Operator)
+            .await
+            .unwrap()
+            .oldest_event_ms,
+        None
+    );
     for time in [1_400_000_000_001, 1_400_000_000_000] {
-        bed.event(&format!("${time}"), None, "m.room.name", time).await;
+        bed.event(&format!("${time}"), None, "m.room.name", time)
+            .await;
     }
     let totals = stats::totals(&bed.store, Viewer::Operator).await.unwrap();
-    assert_eq!((totals.oldest_event_ms, totals.events), (Some(1_400_000_000_000), 3));
+    assert_eq!(
+        (totals.oldest_event_ms, totals.events),
+        (Some(1_400_000_000_000), 3)
+    );
 }
 
 #[tokio::test]
@@ -237,16 +342,26 @@ async fn the_views_say_what_the_tables_hold() {
     bed.event("$e", Some("c"), "m.call.member", 10).await;
     let text = |sql: &'static str| {
         let read = &bed.store.read;
-        async move { sqlx::query(sql).fetch_one(read).await.unwrap().get::<String, _>(0) }
+        async move {
+            sqlx::query(sql)
+                .fetch_one(read)
+                .await
+                .unwrap()
+                .get::<String, _>(0)
+        }
     };
-    let calls =
-        "select call_id || ' ' || room_id || ' ' || length_ms || ' ' || people || ' ' || peak_users from view_calls";
+    let calls = "select call_id || ' ' || room_id || ' ' || length_ms || ' ' || people || ' ' || peak_users from view_calls";
     assert_eq!(text(calls).await, "call !r:h 20 1 1");
-    let stays =
-        "select call_id || ' ' || user_id || ' ' || device_id || ' ' || length_ms || ' ' || end_reason from view_stays";
+    let stays = "select call_id || ' ' || user_id || ' ' || device_id || ' ' || length_ms || ' ' || end_reason from view_stays";
     assert_eq!(text(stays).await, "call @a:h D 20 left");
-    assert_eq!(text("select room_id || ' ' || watch from view_rooms").await, "!r:h joined");
-    assert_eq!(text("select type || ' ' || json from view_events").await, "m.call.member {}");
+    assert_eq!(
+        text("select room_id || ' ' || watch from view_rooms").await,
+        "!r:h joined"
+    );
+    assert_eq!(
+        text("select type || ' ' || json from view_events").await,
+        "m.call.member {}"
+    );
     let doc = include_str!("../../docs/database.md");
     for view in ["view_calls", "view_stays", "view_rooms", "view_events"] {
         assert!(doc.contains(view), "{view} is documented");
@@ -258,13 +373,20 @@ async fn rings_and_stamps_are_found_without_a_look_at_every_event() {
     let bed = Bed::new().await;
     for sql in [rings::RINGS[0], rings::RINGS[2]] {
         let plan = bed.plan(sql).await;
-        assert!(plan.contains("events_rings (origin_server_ts>?") && !plan.contains("TEMP B-TREE"), "{plan}");
+        assert!(
+            plan.contains("events_rings (origin_server_ts>?") && !plan.contains("TEMP B-TREE"),
+            "{plan}"
+        );
     }
     let plan = bed.plan(rings::RINGS[1]).await;
-    assert!(plan.contains("events_kind (room_id=? AND kind=?)"), "{plan}");
+    assert!(
+        plan.contains("events_kind (room_id=? AND kind=?)"),
+        "{plan}"
+    );
     let plan = bed.plan(skew::SAMPLE).await;
     assert!(
-        plan.contains("memberships_server (server=?") && plan.contains("events_chain (room_id=? AND chain=?"),
+        plan.contains("memberships_server (server=?")
+            && plan.contains("events_chain (room_id=? AND chain=?"),
         "{plan}"
     );
 }
@@ -272,10 +394,14 @@ async fn rings_and_stamps_are_found_without_a_look_at_every_event() {
 #[tokio::test]
 async fn sqlite_is_built_as_the_project_says() {
     let bed = Bed::new().await;
-    let options: Vec<String> = sqlx::query_scalar("select compile_options from pragma_compile_options")
-        .fetch_all(&bed.store.read)
-        .await
-        .unwrap();
+    let options: Vec<String> =
+        sqlx::query_scalar("select compile_options from pragma_compile_options")
+            .fetch_all(&bed.store.read)
+            .await
+            .unwrap();
     let has = |name: &str| options.iter().any(|option| option == name);
-    assert!(has("USE_ALLOCA") && !has("ENABLE_MEMORY_MANAGEMENT"), "see .cargo/config.toml: {options:?}");
+    assert!(
+        has("USE_ALLOCA") && !has("ENABLE_MEMORY_MANAGEMENT"),
+        "see .cargo/config.toml: {options:?}"
+    );
 }

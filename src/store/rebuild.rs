@@ -13,7 +13,8 @@ use crate::rtc::session::{Count, Session};
 use sqlx::AnyConnection;
 use std::collections::BTreeMap;
 
-const SIZES: &str = "select room_id, count(*) from events where chain is not null and ($1 = '' or room_id = $1)
+const SIZES: &str =
+    "select room_id, count(*) from events where chain is not null and ($1 = '' or room_id = $1)
     group by room_id order by room_id";
 
 /// Rooms that have member events, and how many; of one room or of all.
@@ -21,7 +22,10 @@ const SIZES: &str = "select room_id, count(*) from events where chain is not nul
 /// # Errors
 /// When the database fails.
 pub async fn sizes(store: &Store, room_id: Option<&str>) -> Result<Vec<(String, i64)>, Error> {
-    Ok(sqlx::query_as(SIZES).bind(room_id.unwrap_or_default()).fetch_all(&store.read).await?)
+    Ok(sqlx::query_as(SIZES)
+        .bind(room_id.unwrap_or_default())
+        .fetch_all(&store.read)
+        .await?)
 }
 
 /// How far the chains of a room were derived again.
@@ -35,23 +39,35 @@ pub struct Place {
     pub events: i64,
 }
 
-const SOME: &str = "select distinct chain from events where room_id = $1 and chain > $2 order by chain limit $3";
+const SOME: &str =
+    "select distinct chain from events where room_id = $1 and chain > $2 order by chain limit $3";
 
 /// Derives the next part of a room again: a page of each of some chains. Returns where to go on; `None` at the end.
 ///
 /// # Errors
 /// When the database fails; then nothing of this step was written.
-pub async fn step(store: &Store, rules: &Rules, room_id: &str, place: Place) -> Result<Option<Place>, Error> {
+pub async fn step(
+    store: &Store,
+    rules: &Rules,
+    room_id: &str,
+    place: Place,
+) -> Result<Option<Place>, Error> {
     let mut tx = store.writing().await?;
     rooms::count_write(&mut tx, room_id).await?;
     if place == Place::default() {
         slots::again(&mut tx, room_id).await?;
     }
     let mut place = place;
-    let mut chains: Vec<(String, (i64, i64))> =
-        place.open.drain(..).map(|(chain, reached)| (chain, (reached, i64::MAX))).collect();
+    let mut chains: Vec<(String, (i64, i64))> = place
+        .open
+        .drain(..)
+        .map(|(chain, reached)| (chain, (reached, i64::MAX)))
+        .collect();
     if chains.is_empty() {
-        let query = sqlx::query_scalar(SOME).bind(room_id).bind(&place.chain).bind(int(GROUP));
+        let query = sqlx::query_scalar(SOME)
+            .bind(room_id)
+            .bind(&place.chain)
+            .bind(int(GROUP));
         let next: Vec<String> = query.fetch_all(&mut *tx).await?;
         if let Some(last) = next.last() {
             place.chain.clone_from(last);
@@ -69,7 +85,10 @@ pub async fn step(store: &Store, rules: &Rules, room_id: &str, place: Place) -> 
     let mut work = Work::new((rules, store.grain), room_id, &mut conditions, &fresh);
     let tasks = work.begin(&mut tx, &chains).await?;
     let tasks = work.round(&mut tx, tasks).await?;
-    place.open = tasks.iter().map(|task| (task.chain().to_owned(), task.reached())).collect();
+    place.open = tasks
+        .iter()
+        .map(|task| (task.chain().to_owned(), task.reached()))
+        .collect();
     place.events += work.read();
     let changes = work.done(&mut tx).await?;
     batch::settle(&mut tx, store.grain, room_id, &changes).await?;
@@ -77,15 +96,17 @@ pub async fn step(store: &Store, rules: &Rules, room_id: &str, place: Place) -> 
     Ok(Some(place))
 }
 
-const SLOTS: &str =
-    "select slot_id from memberships where room_id = $1 union select slot_id from sessions where room_id = $1";
+const SLOTS: &str = "select slot_id from memberships where room_id = $1 union select slot_id from sessions where room_id = $1";
 
 /// Counts the calls of a room again from its stays, each slot from its first stay to its last.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn calls(store: &Store, room_id: &str) -> Result<(), Error> {
-    let slots: Vec<String> = sqlx::query_scalar(SLOTS).bind(room_id).fetch_all(&store.read).await?;
+    let slots: Vec<String> = sqlx::query_scalar(SLOTS)
+        .bind(room_id)
+        .fetch_all(&store.read)
+        .await?;
     for slot in slots {
         let mut from = Some(i64::MIN);
         while let Some(begin) = from {
@@ -103,7 +124,12 @@ const TRIES: usize = 5;
 
 /// Counts the next calls of a slot from this time on, ms. It is read beside the writer, who only waits while the
 /// result is noted; if the room was written to meanwhile, it is read again. Returns from when on there may be more.
-async fn portion(store: &Store, room_id: &str, slot: &str, from: i64) -> Result<Option<i64>, Error> {
+async fn portion(
+    store: &Store,
+    room_id: &str,
+    slot: &str,
+    from: i64,
+) -> Result<Option<i64>, Error> {
     for _ in 0..TRIES {
         let mut connection = store.read.acquire().await?;
         let writes = rooms::writes(&mut connection, room_id).await?;
@@ -142,24 +168,39 @@ struct Portion<'a> {
 
 impl<'a> Portion<'a> {
     fn new(room_id: &'a str, slot: &'a str, from: i64) -> Self {
-        Self { room_id, slot, from, end: None, outcome: Outcome::default() }
+        Self {
+            room_id,
+            slot,
+            from,
+            end: None,
+            outcome: Outcome::default(),
+        }
     }
 
     /// Reads whole calls, until there are enough. Of a long one, who is in it is written on the way, if a store is
     /// given and nobody wrote to the room since; false if somebody did.
-    async fn read(&mut self, connection: &mut AnyConnection, beside: Option<(&Store, i64)>) -> Result<bool, Error> {
+    async fn read(
+        &mut self,
+        connection: &mut AnyConnection,
+        beside: Option<(&Store, i64)>,
+    ) -> Result<bool, Error> {
         let mut count = Count::default();
         let mut from = Some(self.from);
         while let Some(begin) = from {
-            let (rows, more) = recount::next(connection, (self.room_id, self.slot), begin, i64::MAX).await?;
+            let (rows, more) =
+                recount::next(connection, (self.room_id, self.slot), begin, i64::MAX).await?;
             from = more;
             for (stay, session) in rows {
                 if stay.until_ms <= stay.joined_ms {
-                    self.outcome.assigned.extend(session.map(|_| (stay.id, None)));
+                    self.outcome
+                        .assigned
+                        .extend(session.map(|_| (stay.id, None)));
                     continue;
                 }
                 if count.is_over(&stay) {
-                    self.outcome.sessions.extend(count.end().map(|session| (session, None)));
+                    self.outcome
+                        .sessions
+                        .extend(count.end().map(|session| (session, None)));
                 }
                 count.push(self.room_id, self.slot, &stay);
                 let is = count.session().map(|session| session.id.clone());
@@ -167,7 +208,11 @@ impl<'a> Portion<'a> {
                     self.outcome.assigned.insert(stay.id, is);
                 }
             }
-            let until = self.outcome.sessions.last().map(|(session, _)| session.until_ms);
+            let until = self
+                .outcome
+                .sessions
+                .last()
+                .map(|(session, _)| session.until_ms);
             if let (Some(_), Some(until)) = (from, until) {
                 // What was begun is read again with the next portion.
                 self.end = Some(until);
@@ -180,13 +225,17 @@ impl<'a> Portion<'a> {
                 return Ok(false);
             }
         }
-        self.outcome.sessions.extend(count.end().map(|session| (session, None)));
+        self.outcome
+            .sessions
+            .extend(count.end().map(|session| (session, None)));
         Ok(true)
     }
 
     /// Forgets who is in a call that is not of this portion.
     fn let_go(&mut self, session: Option<&Session>) {
-        self.outcome.assigned.retain(|_, id| id.as_deref() != session.map(|session| session.id.as_str()));
+        self.outcome
+            .assigned
+            .retain(|_, id| id.as_deref() != session.map(|session| session.id.as_str()));
     }
 
     /// Notes who is in a call before the call itself is noted.
@@ -207,7 +256,11 @@ impl<'a> Portion<'a> {
     /// Writes the calls of the portion and lets go of those that are no more.
     async fn note(mut self, tx: &mut Tx) -> Result<Option<i64>, Error> {
         let to = self.end.unwrap_or(i64::MAX);
-        let query = sqlx::query(WITHIN).bind(self.room_id).bind(self.slot).bind(self.from).bind(to);
+        let query = sqlx::query(WITHIN)
+            .bind(self.room_id)
+            .bind(self.slot)
+            .bind(self.from)
+            .bind(to);
         let mut old: BTreeMap<String, (Session, Option<i64>)> = BTreeMap::new();
         for (session, tally) in unpack(&query.fetch_all(&mut **tx).await?, sessions::stored)? {
             old.insert(session.id.clone(), (session, tally));

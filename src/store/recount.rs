@@ -46,7 +46,10 @@ pub(super) async fn follow(
     changes: &[Change],
 ) -> Result<(BTreeSet<String>, Assigned), Error> {
     let clusters = clusters(changes);
-    let slots = clusters.iter().map(|cluster| cluster.slot.to_owned()).collect();
+    let slots = clusters
+        .iter()
+        .map(|cluster| cluster.slot.to_owned())
+        .collect();
     let mut outcome = Outcome::default();
     let mut few: Vec<Window> = Vec::new();
     let mut stays = 0;
@@ -56,7 +59,9 @@ pub(super) async fn follow(
         }
         let size = window.size();
         if size > PORTION {
-            Recount::new(room_id, grain, &window).stream(tx, &mut outcome).await?;
+            Recount::new(room_id, grain, &window)
+                .stream(tx, &mut outcome)
+                .await?;
             continue;
         }
         if stays + size > PORTION {
@@ -73,7 +78,9 @@ pub(super) async fn follow(
 }
 
 fn clusters(changes: &[Change]) -> Vec<Cluster<'_>> {
-    let spans = changes.iter().flat_map(|change| change.spans().map(move |span| (span, change)));
+    let spans = changes
+        .iter()
+        .flat_map(|change| change.spans().map(move |span| (span, change)));
     let mut spans: Vec<((&str, i64, i64), &Change)> = spans.collect();
     spans.sort_unstable_by_key(|(span, change)| (*span, change.id()));
     let mut clusters: Vec<Cluster> = Vec::new();
@@ -83,7 +90,12 @@ fn clusters(changes: &[Change]) -> Vec<Cluster<'_>> {
                 last.to = last.to.max(to);
                 last.changes.push(change);
             }
-            _ => clusters.push(Cluster { slot, from, to, changes: vec![change] }),
+            _ => clusters.push(Cluster {
+                slot,
+                from,
+                to,
+                changes: vec![change],
+            }),
         }
     }
     clusters
@@ -104,21 +116,41 @@ static TOUCHING: Rows = Rows::new(
 
 /// The windows of these clusters, which are in order: sessions are disjoint, so those that touch a cluster are all
 /// that it can change.
-async fn windows<'a>(tx: &mut Tx, room_id: &str, clusters: Vec<Cluster<'a>>) -> Result<Vec<Window<'a>>, Error> {
-    let asked: Vec<(&str, i64, i64)> =
-        clusters.iter().map(|cluster| (cluster.slot, cluster.from, cluster.to)).collect();
+async fn windows<'a>(
+    tx: &mut Tx,
+    room_id: &str,
+    clusters: Vec<Cluster<'a>>,
+) -> Result<Vec<Window<'a>>, Error> {
+    let asked: Vec<(&str, i64, i64)> = clusters
+        .iter()
+        .map(|cluster| (cluster.slot, cluster.from, cluster.to))
+        .collect();
     let mut stored: BTreeMap<(String, i64), (Session, Option<i64>)> = BTreeMap::new();
-    let rows = TOUCHING.read(tx, &asked, |query| query.bind(room_id.to_owned()), super::checkpoints::bind).await?;
+    let rows = TOUCHING
+        .read(
+            tx,
+            &asked,
+            |query| query.bind(room_id.to_owned()),
+            super::checkpoints::bind,
+        )
+        .await?;
     for (session, tally) in unpack(&rows, sessions::stored)? {
-        stored.insert((session.slot_id.clone(), session.started_ms), (session, tally));
+        stored.insert(
+            (session.slot_id.clone(), session.started_ms),
+            (session, tally),
+        );
     }
     let mut windows: Vec<Window> = Vec::new();
     for cluster in clusters {
         let (slot, mut low, mut high) = (cluster.slot, cluster.from, cluster.to);
         let mut old = BTreeMap::new();
         // Of those that began before the cluster only the last can reach it.
-        let begun = stored.range((slot.to_owned(), i64::MIN)..=(slot.to_owned(), cluster.to)).rev();
-        for (_, (session, tally)) in begun.take_while(|(_, (session, _))| session.until_ms >= cluster.from) {
+        let begun = stored
+            .range((slot.to_owned(), i64::MIN)..=(slot.to_owned(), cluster.to))
+            .rev();
+        for (_, (session, tally)) in
+            begun.take_while(|(_, (session, _))| session.until_ms >= cluster.from)
+        {
             (low, high) = (low.min(session.started_ms), high.max(session.until_ms));
             old.insert(session.id.clone(), (session.clone(), *tally));
         }
@@ -128,7 +160,13 @@ async fn windows<'a>(tx: &mut Tx, room_id: &str, clusters: Vec<Cluster<'a>>) -> 
                 last.old.append(&mut old);
                 last.clusters.push(cluster);
             }
-            _ => windows.push(Window { slot, low, high, old, clusters: vec![cluster] }),
+            _ => windows.push(Window {
+                slot,
+                low,
+                high,
+                old,
+                clusters: vec![cluster],
+            }),
         }
     }
     Ok(windows)
@@ -137,20 +175,33 @@ async fn windows<'a>(tx: &mut Tx, room_id: &str, clusters: Vec<Cluster<'a>>) -> 
 impl Window<'_> {
     /// How many stays a recount reads.
     fn size(&self) -> usize {
-        let changes: usize = self.clusters.iter().map(|cluster| cluster.changes.len()).sum();
-        self.old.values().map(|(session, _)| session.memberships).sum::<usize>() + changes
+        let changes: usize = self
+            .clusters
+            .iter()
+            .map(|cluster| cluster.changes.len())
+            .sum();
+        self.old
+            .values()
+            .map(|(session, _)| session.memberships)
+            .sum::<usize>()
+            + changes
     }
 
     /// The one session of the window, if it is large and began before the changes.
     fn large(&self, grain: Grain) -> Option<(&Session, Option<i64>)> {
         let (session, tally) = self.old.values().next().filter(|_| self.old.len() == 1)?;
-        let later = self.clusters.first().is_some_and(|cluster| session.started_ms < cluster.from);
+        let later = self
+            .clusters
+            .first()
+            .is_some_and(|cluster| session.started_ms < cluster.from);
         (session.memberships >= grain.tally && later).then_some((session, *tally))
     }
 
     /// Takes the changes into a tally, cluster by cluster; false when the window must be counted anew.
     async fn moves(&self, tx: &mut Tx, grain: Grain, outcome: &mut Outcome) -> Result<bool, Error> {
-        let Some((session, Some(tally))) = self.large(grain) else { return Ok(false) };
+        let Some((session, Some(tally))) = self.large(grain) else {
+            return Ok(false);
+        };
         if !self.clusters.iter().all(Cluster::in_one_slot) {
             return Ok(false);
         }
@@ -158,8 +209,15 @@ impl Window<'_> {
         let mut assigned = Assigned::new();
         for at in 0..self.clusters.len() {
             let (before, rest) = self.clusters.split_at(at);
-            let step = Move { session: &now, tally, before, cluster: &rest[0] };
-            let Some(new) = step.apply(tx, &mut assigned).await? else { return Ok(false) };
+            let step = Move {
+                session: &now,
+                tally,
+                before,
+                cluster: &rest[0],
+            };
+            let Some(new) = step.apply(tx, &mut assigned).await? else {
+                return Ok(false);
+            };
             now = new;
         }
         outcome.assigned.append(&mut assigned);
@@ -173,8 +231,13 @@ impl Window<'_> {
 impl Cluster<'_> {
     /// A stay that changes its slot is news in two: rare, and counted anew.
     fn in_one_slot(&self) -> bool {
-        let slots =
-            |change: &Change| change.old.as_ref().zip(change.new.as_ref()).is_none_or(|(a, b)| a.slot_id == b.slot_id);
+        let slots = |change: &Change| {
+            change
+                .old
+                .as_ref()
+                .zip(change.new.as_ref())
+                .is_none_or(|(a, b)| a.slot_id == b.slot_id)
+        };
         let distinct: BTreeSet<&str> = self.changes.iter().map(|change| change.id()).collect();
         self.changes.iter().all(|change| slots(change)) && distinct.len() == self.changes.len()
     }
@@ -195,7 +258,11 @@ pub(super) use stay_columns;
 
 /// As much of a stored membership as a session is counted from, and its slot.
 pub(super) fn stay(fields: &mut Fields<'_>) -> Result<(String, Stored), Error> {
-    let (id, slot, chain) = (fields.some_text()?, fields.some_text()?, fields.some_text()?);
+    let (id, slot, chain) = (
+        fields.some_text()?,
+        fields.some_text()?,
+        fields.some_text()?,
+    );
     let stay = Stay {
         id,
         user: fields.some_text()?,
@@ -228,10 +295,20 @@ async fn recount(
     windows: &[Window<'_>],
     outcome: &mut Outcome,
 ) -> Result<(), Error> {
-    let asked: Vec<(&str, i64, i64)> = windows.iter().map(|window| (window.slot, window.low, window.high)).collect();
+    let asked: Vec<(&str, i64, i64)> = windows
+        .iter()
+        .map(|window| (window.slot, window.low, window.high))
+        .collect();
     let shared = |query: Statement| query.bind(room_id.to_owned());
-    let mut stored = unpack(&MEMBERS.read(tx, &asked, shared, super::checkpoints::bind).await?, stay)?;
-    stored.sort_unstable_by(|(slot, (a, _)), (other, (b, _))| (slot, a.place()).cmp(&(other, b.place())));
+    let mut stored = unpack(
+        &MEMBERS
+            .read(tx, &asked, shared, super::checkpoints::bind)
+            .await?,
+        stay,
+    )?;
+    stored.sort_unstable_by(|(slot, (a, _)), (other, (b, _))| {
+        (slot, a.place()).cmp(&(other, b.place()))
+    });
     let mut stored = stored.into_iter().peekable();
     for window in windows {
         let mut recount = Recount::new(room_id, grain, window);
@@ -258,7 +335,8 @@ struct Recount<'w> {
     old: BTreeMap<String, (Session, Option<i64>)>,
 }
 
-const PORTION_ENDS: &str = "select joined_ms from memberships where room_id = $1 and slot_id = $2 and joined_ms >= $3
+const PORTION_ENDS: &str =
+    "select joined_ms from memberships where room_id = $1 and slot_id = $2 and joined_ms >= $3
     and joined_ms <= $4 order by joined_ms limit 1 offset $5";
 const BETWEEN: &str = concat!(
     "select ",
@@ -274,22 +352,47 @@ pub(super) async fn next(
     from: i64,
     high: i64,
 ) -> Result<(Vec<Stored>, Option<i64>), Error> {
-    let query = sqlx::query_scalar(PORTION_ENDS).bind(room_id).bind(slot).bind(from).bind(high);
-    let end: Option<i64> = query.bind(int(PORTION)).fetch_optional(&mut *connection).await?;
+    let query = sqlx::query_scalar(PORTION_ENDS)
+        .bind(room_id)
+        .bind(slot)
+        .bind(from)
+        .bind(high);
+    let end: Option<i64> = query
+        .bind(int(PORTION))
+        .fetch_optional(&mut *connection)
+        .await?;
     let to = end.map_or(high, |end| (end - 1).max(from));
-    let query = sqlx::query(BETWEEN).bind(room_id).bind(slot).bind(from).bind(to);
-    let mut stays = unpack(&query.fetch_all(connection).await?, |fields| Ok(stay(fields)?.1))?;
+    let query = sqlx::query(BETWEEN)
+        .bind(room_id)
+        .bind(slot)
+        .bind(from)
+        .bind(to);
+    let mut stays = unpack(&query.fetch_all(connection).await?, |fields| {
+        Ok(stay(fields)?.1)
+    })?;
     stays.sort_unstable_by(|(a, _), (b, _)| a.place().cmp(&b.place()));
     Ok((stays, end.map(|_| to + 1)))
 }
 
 impl<'w> Recount<'w> {
     fn new(room_id: &'w str, grain: Grain, window: &'w Window<'w>) -> Self {
-        let changes = || window.clusters.iter().flat_map(|cluster| cluster.changes.iter().copied());
+        let changes = || {
+            window
+                .clusters
+                .iter()
+                .flat_map(|cluster| cluster.changes.iter().copied())
+        };
         let mut new: BTreeMap<&str, Stay> = BTreeMap::new();
         for change in changes() {
-            let facts = change.new.as_ref().filter(|facts| facts.slot_id == window.slot);
-            new.extend(facts.and_then(|facts| facts.stay(change.id())).map(|stay| (change.id(), stay)));
+            let facts = change
+                .new
+                .as_ref()
+                .filter(|facts| facts.slot_id == window.slot);
+            new.extend(
+                facts
+                    .and_then(|facts| facts.stay(change.id()))
+                    .map(|stay| (change.id(), stay)),
+            );
         }
         let mut new: Vec<Stay> = new.into_values().collect();
         new.sort_by(|a, b| a.place().cmp(&b.place()));
@@ -325,7 +428,12 @@ impl<'w> Recount<'w> {
         self.end(tx, outcome).await
     }
 
-    async fn row(&mut self, tx: &mut Tx, (stay, session): Stored, outcome: &mut Outcome) -> Result<(), Error> {
+    async fn row(
+        &mut self,
+        tx: &mut Tx,
+        (stay, session): Stored,
+        outcome: &mut Outcome,
+    ) -> Result<(), Error> {
         if self.changed.contains(stay.id.as_str()) {
             return Ok(());
         }
@@ -360,12 +468,20 @@ impl<'w> Recount<'w> {
     }
 
     async fn close(&mut self, tx: &mut Tx, outcome: &mut Outcome) -> Result<(), Error> {
-        let stays = self.count.session().map_or(0, |session| session.memberships);
+        let stays = self
+            .count
+            .session()
+            .map_or(0, |session| session.memberships);
         // A tally is begun when a large call goes on; one that grows at its beginning has another id each time.
         let goes_on = self.window.large(self.grain).is_some();
-        let tally =
-            if goes_on && stays >= self.grain.tally { Some(tally::begin(tx, &self.count).await?) } else { None };
-        let Some(session) = self.count.end() else { return Ok(()) };
+        let tally = if goes_on && stays >= self.grain.tally {
+            Some(tally::begin(tx, &self.count).await?)
+        } else {
+            None
+        };
+        let Some(session) = self.count.end() else {
+            return Ok(());
+        };
         let old = self.old.remove(&session.id);
         if let Some((_, Some(tally))) = &old {
             tally::end(tx, *tally).await?;

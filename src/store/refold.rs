@@ -79,12 +79,21 @@ impl Task {
     fn matters_from(&self, page: Option<&Page>) -> Option<i64> {
         let events = || page.into_iter().flat_map(|page| &page.events);
         // An event may be moved by a link; what is sticky has none.
-        let own = |event: &Arc<RoomEvent>| if event.replaces_state.is_some() { i64::MIN } else { event.time() };
+        let own = |event: &Arc<RoomEvent>| {
+            if event.replaces_state.is_some() {
+                i64::MIN
+            } else {
+                event.time()
+            }
+        };
         self.from.at_ms.or_else(|| events().map(own).min())
     }
 
     fn ends(&self) -> i64 {
-        self.next.as_ref().and_then(|next| next.at_ms).unwrap_or(i64::MAX)
+        self.next
+            .as_ref()
+            .and_then(|next| next.at_ms)
+            .unwrap_or(i64::MAX)
     }
 }
 
@@ -129,7 +138,17 @@ impl<'a> Work<'a> {
         fresh: &'a Fresh,
     ) -> Self {
         let (limit, changes, marks) = (grain.page, BTreeMap::new(), Marks::default());
-        Self { rules, grain, room_id, conditions, limit, read: 0, changes, marks, fresh }
+        Self {
+            rules,
+            grain,
+            room_id,
+            conditions,
+            limit,
+            read: 0,
+            changes,
+            marks,
+            fresh,
+        }
     }
 
     /// How many events were read so far.
@@ -138,17 +157,32 @@ impl<'a> Work<'a> {
     }
 
     /// Finds where the folds begin, and forgets what is no more.
-    pub async fn begin(&mut self, tx: &mut Tx, chains: &[(String, (i64, i64))]) -> Result<Vec<Task>, Error> {
-        let asked: Vec<checkpoints::Span> =
-            chains.iter().map(|(chain, (from, to))| (chain.as_str(), *from, *to)).collect();
+    pub async fn begin(
+        &mut self,
+        tx: &mut Tx,
+        chains: &[(String, (i64, i64))],
+    ) -> Result<Vec<Task>, Error> {
+        let asked: Vec<checkpoints::Span> = chains
+            .iter()
+            .map(|(chain, (from, to))| (chain.as_str(), *from, *to))
+            .collect();
         let mut around = checkpoints::around(tx, self.room_id, &asked).await?;
         checkpoints::forget(tx, self.room_id, &asked).await?;
         let mut tasks = Vec::with_capacity(chains.len());
         for (chain, span) in chains {
             let around = around.remove(chain).unwrap_or_default();
-            let (from, seal) = (around.before.unwrap_or_default(), around.seal.unwrap_or(i64::MIN));
+            let (from, seal) = (
+                around.before.unwrap_or_default(),
+                around.seal.unwrap_or(i64::MIN),
+            );
             self.marks.carry(&from);
-            tasks.push(Task { chain: chain.clone(), span: *span, from, next: around.after, seal });
+            tasks.push(Task {
+                chain: chain.clone(),
+                span: *span,
+                from,
+                next: around.after,
+                seal,
+            });
         }
         Ok(tasks)
     }
@@ -157,12 +191,27 @@ impl<'a> Work<'a> {
     pub async fn round(&mut self, tx: &mut Tx, tasks: Vec<Task>) -> Result<Vec<Task>, Error> {
         let mut pages = self.pages(tx, &tasks).await?;
         let carried = tasks.iter().flat_map(|task| task.from.carried());
-        let events: Vec<&RoomEvent> =
-            pages.values().flat_map(|page| &page.events).map(AsRef::as_ref).chain(carried).collect();
-        self.conditions.know(tx, self.room_id, events.iter().map(|event| event.sender.as_str())).await?;
+        let events: Vec<&RoomEvent> = pages
+            .values()
+            .flat_map(|page| &page.events)
+            .map(AsRef::as_ref)
+            .chain(carried)
+            .collect();
+        self.conditions
+            .know(
+                tx,
+                self.room_id,
+                events.iter().map(|event| event.sender.as_str()),
+            )
+            .await?;
         let sticky = tasks.iter().filter(|task| task.chain.starts_with('k'));
-        let from = sticky.filter_map(|task| task.matters_from(pages.get(&task.chain))).min().unwrap_or(i64::MIN);
-        self.conditions.know_slots(tx, self.room_id, events.iter().copied(), from).await?;
+        let from = sticky
+            .filter_map(|task| task.matters_from(pages.get(&task.chain)))
+            .min()
+            .unwrap_or(i64::MIN);
+        self.conditions
+            .know_slots(tx, self.room_id, events.iter().copied(), from)
+            .await?;
         let room = self.conditions.room(&events);
         self.cut(tx, &tasks, &mut pages).await?;
         self.stored(tx, &tasks, &pages).await?;
@@ -178,18 +227,33 @@ impl<'a> Work<'a> {
                 rest.push(task);
             }
         }
-        self.limit = if stuck { self.limit * 4 } else { self.grain.page };
+        self.limit = if stuck {
+            self.limit * 4
+        } else {
+            self.grain.page
+        };
         checkpoints::keep(tx, self.room_id, &states).await?;
-        self.marks.settle(tx, self.room_id, rest.iter().map(|task| &task.from)).await?;
+        self.marks
+            .settle(tx, self.room_id, rest.iter().map(|task| &task.from))
+            .await?;
         self.look_on(tx, &mut rest).await?;
         Ok(rest)
     }
 
     /// Finds the next checkpoints of folds that were not over at the last ones.
     async fn look_on(&self, tx: &mut Tx, tasks: &mut [Task]) -> Result<(), Error> {
-        let open = tasks.iter().filter(|task| task.span.1 < i64::MAX && task.ends() <= task.begins());
-        let asked: Vec<checkpoints::Span> =
-            open.map(|task| (task.chain.as_str(), i64::MIN, task.begins().max(task.span.1))).collect();
+        let open = tasks
+            .iter()
+            .filter(|task| task.span.1 < i64::MAX && task.ends() <= task.begins());
+        let asked: Vec<checkpoints::Span> = open
+            .map(|task| {
+                (
+                    task.chain.as_str(),
+                    i64::MIN,
+                    task.begins().max(task.span.1),
+                )
+            })
+            .collect();
         let mut around = checkpoints::around(tx, self.room_id, &asked).await?;
         for task in tasks {
             if let Some(around) = around.remove(&task.chain) {
@@ -201,12 +265,20 @@ impl<'a> Work<'a> {
 
     /// All that changed; what is carried on keeps the marks it has so far.
     pub async fn done(mut self, tx: &mut Tx) -> Result<Vec<Change>, Error> {
-        self.marks.settle(tx, self.room_id, std::iter::empty()).await?;
+        self.marks
+            .settle(tx, self.room_id, std::iter::empty())
+            .await?;
         Ok(self.changes.into_values().filter(Change::is_one).collect())
     }
 
     /// Folds one page, cut by cut. Returns the task if it must go on.
-    fn fold(&mut self, task: Task, page: &Page, room: &Room, states: &mut Vec<(String, State)>) -> Option<Task> {
+    fn fold(
+        &mut self,
+        task: Task,
+        page: &Page,
+        room: &Room,
+        states: &mut Vec<(String, State)>,
+    ) -> Option<Task> {
         let mut state = task.from.clone();
         let mut rest = page.events.as_slice();
         for cut in &page.cuts {
@@ -219,27 +291,60 @@ impl<'a> Work<'a> {
             }
         }
         if page.end.is_some() {
-            return Some(Task { from: state, ..task });
+            return Some(Task {
+                from: state,
+                ..task
+            });
         }
-        let state = self.part(&task, &state, rest, task.next.as_ref().and_then(|next| next.at_ms), room);
+        let state = self.part(
+            &task,
+            &state,
+            rest,
+            task.next.as_ref().and_then(|next| next.at_ms),
+            room,
+        );
         let next = task.next.as_ref()?;
         if state == *next {
             self.marks.keep(&state);
             return None;
         }
         states.push((task.chain.clone(), state.clone()));
-        Some(Task { from: state, ..task })
+        Some(Task {
+            from: state,
+            ..task
+        })
     }
 
-    fn part(&mut self, task: &Task, from: &State, events: &[Arc<RoomEvent>], until: Option<i64>, room: &Room) -> State {
-        let mut part = resume(&task.chain, from, events.iter().map(AsRef::as_ref), until, room, self.rules);
+    fn part(
+        &mut self,
+        task: &Task,
+        from: &State,
+        events: &[Arc<RoomEvent>],
+        until: Option<i64>,
+        room: &Room,
+    ) -> State {
+        let mut part = resume(
+            &task.chain,
+            from,
+            events.iter().map(AsRef::as_ref),
+            until,
+            room,
+            self.rules,
+        );
         super::seals::clamp(&mut part.members, task.seal);
         for member in &part.members {
             let id = memberships::row_id(self.room_id, &member.id);
-            self.changes.entry(id).or_insert_with_key(|id| Change::of(id, None)).becomes(self.room_id, member);
+            self.changes
+                .entry(id)
+                .or_insert_with_key(|id| Change::of(id, None))
+                .becomes(self.room_id, member);
         }
         // What is open at the cut is a matter of the part after it; if there is none, nothing changed.
-        for id in part.state.open_stays().map(|id| memberships::row_id(self.room_id, id)) {
+        for id in part
+            .state
+            .open_stays()
+            .map(|id| memberships::row_id(self.room_id, id))
+        {
             self.changes.entry(id).and_modify(Change::stays);
         }
         self.marks.note(&part.rejected);
@@ -272,19 +377,36 @@ static TIMES: Rows = Rows::new(
 
 impl Work<'_> {
     /// The next page of each chain.
-    async fn pages(&mut self, tx: &mut Tx, tasks: &[Task]) -> Result<BTreeMap<String, Page>, Error> {
-        let span = |task: &Task, end: Option<i64>| (task.begins().max(task.seal), end.unwrap_or(task.ends()));
-        let asked: Vec<checkpoints::Span> =
-            tasks.iter().map(|task| (task.chain.as_str(), span(task, None).0, span(task, None).1)).collect();
+    async fn pages(
+        &mut self,
+        tx: &mut Tx,
+        tasks: &[Task],
+    ) -> Result<BTreeMap<String, Page>, Error> {
+        let span = |task: &Task, end: Option<i64>| {
+            (task.begins().max(task.seal), end.unwrap_or(task.ends()))
+        };
+        let asked: Vec<checkpoints::Span> = tasks
+            .iter()
+            .map(|task| (task.chain.as_str(), span(task, None).0, span(task, None).1))
+            .collect();
         let limit = super::int(self.limit);
         let shared = |query: Statement| query.bind(self.room_id.to_owned()).bind(limit);
         let mut pages: BTreeMap<String, Page> = BTreeMap::new();
-        for row in PAGE_ENDS.read(tx, &asked, shared, checkpoints::bind).await? {
+        for row in PAGE_ENDS
+            .read(tx, &asked, shared, checkpoints::bind)
+            .await?
+        {
             pages.entry(row.try_get("chain")?).or_default().end = row.try_get("end_ms")?;
         }
         let asked: Vec<checkpoints::Span> = asked
             .iter()
-            .map(|(chain, from, to)| (*chain, *from, pages.get(*chain).and_then(|page| page.end).unwrap_or(*to)))
+            .map(|(chain, from, to)| {
+                (
+                    *chain,
+                    *from,
+                    pages.get(*chain).and_then(|page| page.end).unwrap_or(*to),
+                )
+            })
             .collect();
         for (event, mark, chain) in self.events(tx, &asked).await? {
             self.read += 1;
@@ -294,27 +416,48 @@ impl Work<'_> {
             }
         }
         for page in pages.values_mut() {
-            page.events.sort_unstable_by(|a, b| (a.time(), &a.event_id).cmp(&(b.time(), &b.event_id)));
+            page.events
+                .sort_unstable_by(|a, b| (a.time(), &a.event_id).cmp(&(b.time(), &b.event_id)));
         }
         Ok(pages)
     }
 
     /// The events of chains between these times; those that are at hand are not read.
-    async fn events(&self, tx: &mut Tx, asked: &[checkpoints::Span<'_>]) -> Result<Vec<OfChain>, Error> {
-        let shared = |query: Statement| query.bind(self.room_id.to_owned()).bind(self.fresh.before());
+    async fn events(
+        &self,
+        tx: &mut Tx,
+        asked: &[checkpoints::Span<'_>],
+    ) -> Result<Vec<OfChain>, Error> {
+        let shared = |query: Statement| {
+            query
+                .bind(self.room_id.to_owned())
+                .bind(self.fresh.before())
+        };
         let rows = PAGES.read(tx, asked, shared, checkpoints::bind).await?;
         unpack(&rows, |fields| packed_event(fields, self.fresh))
     }
 
     /// Finds where the pages may be cut: everything that their events link to is known by then.
-    async fn cut(&self, tx: &mut Tx, tasks: &[Task], pages: &mut BTreeMap<String, Page>) -> Result<(), Error> {
+    async fn cut(
+        &self,
+        tx: &mut Tx,
+        tasks: &[Task],
+        pages: &mut BTreeMap<String, Page>,
+    ) -> Result<(), Error> {
         let mut times: HashMap<String, HashMap<String, i64>> = HashMap::new();
         let mut beyond: BTreeSet<&str> = BTreeSet::new();
         for (chain, page) in pages.iter() {
             let times = times.entry(chain.clone()).or_default();
-            times.extend(page.events.iter().map(|event| (event.event_id.clone(), event.time())));
+            times.extend(
+                page.events
+                    .iter()
+                    .map(|event| (event.event_id.clone(), event.time())),
+            );
             if page.end.is_some() {
-                let links = page.events.iter().filter_map(|event| event.replaces_state.as_deref());
+                let links = page
+                    .events
+                    .iter()
+                    .filter_map(|event| event.replaces_state.as_deref());
                 beyond.extend(links.filter(|id| !times.contains_key(*id)));
             }
         }
@@ -325,35 +468,63 @@ impl Work<'_> {
             }
         }
         for task in tasks {
-            let Some(page) = pages.get_mut(&task.chain) else { continue };
-            let Some(times) = times.get(&task.chain) else { continue };
-            page.cuts = cuts(page.events.iter().map(AsRef::as_ref), |id| times.get(id).copied(), page.end);
+            let Some(page) = pages.get_mut(&task.chain) else {
+                continue;
+            };
+            let Some(times) = times.get(&task.chain) else {
+                continue;
+            };
+            page.cuts = cuts(
+                page.events.iter().map(AsRef::as_ref),
+                |id| times.get(id).copied(),
+                page.end,
+            );
         }
         Ok(())
     }
 
     /// Reads the stored memberships that these pages can change: what came to count in them, and what was open before.
-    async fn stored(&mut self, tx: &mut Tx, tasks: &[Task], pages: &BTreeMap<String, Page>) -> Result<(), Error> {
+    async fn stored(
+        &mut self,
+        tx: &mut Tx,
+        tasks: &[Task],
+        pages: &BTreeMap<String, Page>,
+    ) -> Result<(), Error> {
         let mut spans: Vec<checkpoints::Span> = Vec::with_capacity(tasks.len());
         let mut open = Vec::new();
         let mut seals = HashMap::new();
         for task in tasks {
             let page = pages.get(&task.chain);
-            let end = page.filter(|page| page.end.is_some()).map(|page| page.reached().unwrap_or(task.begins()));
+            let end = page
+                .filter(|page| page.end.is_some())
+                .map(|page| page.reached().unwrap_or(task.begins()));
             spans.push((&task.chain, task.begins(), end.unwrap_or(task.ends())));
-            let ids = task.from.open_stays().map(|id| memberships::row_id(self.room_id, id));
+            let ids = task
+                .from
+                .open_stays()
+                .map(|id| memberships::row_id(self.room_id, id));
             open.extend(ids.filter(|id| !self.changes.contains_key(id)));
             seals.insert(task.chain.as_str(), task.seal);
         }
         let opened = memberships::opened(tx, self.room_id, &spans).await?;
-        for (id, facts) in opened.into_iter().chain(memberships::some(tx, self.room_id, &open).await?) {
+        for (id, facts) in opened
+            .into_iter()
+            .chain(memberships::some(tx, self.room_id, &open).await?)
+        {
             // What began before the seal is settled.
-            if seals.get(facts.chain.as_str()).is_none_or(|seal| facts.joined_ms >= *seal) {
-                self.changes.entry(id.clone()).or_insert_with(|| Change::of(&id, Some(facts)));
+            if seals
+                .get(facts.chain.as_str())
+                .is_none_or(|seal| facts.joined_ms >= *seal)
+            {
+                self.changes
+                    .entry(id.clone())
+                    .or_insert_with(|| Change::of(&id, Some(facts)));
             }
         }
         for id in open {
-            self.changes.entry(id.clone()).or_insert_with(|| Change::of(&id, None));
+            self.changes
+                .entry(id.clone())
+                .or_insert_with(|| Change::of(&id, None));
         }
         Ok(())
     }

@@ -21,13 +21,27 @@ const AROUND: &str = "select * from events where room_id = $1 and origin_server_
 ///
 /// # Errors
 /// When the database fails.
-pub async fn of(store: &Store, viewer: Viewer, call: &Call, joins: &[String]) -> Result<Vec<Related>, Error> {
+pub async fn of(
+    store: &Store,
+    viewer: Viewer,
+    call: &Call,
+    joins: &[String],
+) -> Result<Vec<Related>, Error> {
     let Viewer::Operator = viewer;
-    let (from, to) = (call.started_ms.saturating_sub(BEFORE_MS), call.until_ms.saturating_add(AFTER_MS));
-    let query = sqlx::query(AROUND).bind(&call.room.room_id).bind(from).bind(to).bind(LIMIT);
+    let (from, to) = (
+        call.started_ms.saturating_sub(BEFORE_MS),
+        call.until_ms.saturating_add(AFTER_MS),
+    );
+    let query = sqlx::query(AROUND)
+        .bind(&call.room.room_id)
+        .bind(from)
+        .bind(to)
+        .bind(LIMIT);
     let mut found: Vec<Related> = Vec::new();
     for row in query.fetch_all(&store.read).await? {
-        let Some(related) = read(&event(&row)?) else { continue };
+        let Some(related) = read(&event(&row)?) else {
+            continue;
+        };
         let refers = related.relates_to.as_ref();
         let is_ours = match related.what {
             What::Ring | What::Notification => match refers {
@@ -35,7 +49,9 @@ pub async fn of(store: &Store, viewer: Viewer, call: &Call, joins: &[String]) ->
                 None => related.at_ms <= call.until_ms,
             },
             What::Decline => found.iter().any(|known| Some(&known.event_id) == refers),
-            What::SlotOpened | What::SlotClosed => related.slot_id.as_deref() == Some(&call.slot_id),
+            What::SlotOpened | What::SlotClosed => {
+                related.slot_id.as_deref() == Some(&call.slot_id)
+            }
         };
         if is_ours {
             found.push(related);

@@ -42,8 +42,15 @@ const IN_STATE: &str = "select members from snapshots s where room_id = $1 and t
 /// # Errors
 /// When the database fails.
 pub async fn in_state(store: &Store, room_id: &str) -> Result<BTreeSet<String>, Error> {
-    let sets: Vec<String> = sqlx::query_scalar(IN_STATE).bind(room_id).fetch_all(&store.read).await?;
-    Ok(sets.iter().flat_map(|set| set.lines()).map(ToOwned::to_owned).collect())
+    let sets: Vec<String> = sqlx::query_scalar(IN_STATE)
+        .bind(room_id)
+        .fetch_all(&store.read)
+        .await?;
+    Ok(sets
+        .iter()
+        .flat_map(|set| set.lines())
+        .map(ToOwned::to_owned)
+        .collect())
 }
 
 const CHAINS: &str = "select distinct chain from events where room_id = $1 and chain is not null
@@ -54,7 +61,11 @@ const CHAINS: &str = "select distinct chain from events where room_id = $1 and c
 /// # Errors
 /// When the database fails.
 pub async fn old_chains(store: &Store, room_id: &str, before: i64) -> Result<Vec<String>, Error> {
-    Ok(sqlx::query_scalar(CHAINS).bind(room_id).bind(before).fetch_all(&store.read).await?)
+    Ok(sqlx::query_scalar(CHAINS)
+        .bind(room_id)
+        .bind(before)
+        .fetch_all(&store.read)
+        .await?)
 }
 
 const LATEST: &str = "select coalesce(max(stream), 0) from events";
@@ -65,24 +76,43 @@ const SINCE: &str = "select count(*) from events where stream > $1 and room_id =
 ///
 /// # Errors
 /// When the database fails.
-pub async fn seal(store: &Store, rules: &Rules, room_id: &str, chain: &str, before: i64) -> Result<bool, Error> {
+pub async fn seal(
+    store: &Store,
+    rules: &Rules,
+    room_id: &str,
+    chain: &str,
+    before: i64,
+) -> Result<bool, Error> {
     let mut read = store.read.begin().await?;
     let latest: i64 = sqlx::query_scalar(LATEST).fetch_one(&mut *read).await?;
     let old = seals::cut(&mut read, room_id, chain).await?;
     let (events, room) = chains::read(&mut read, room_id, chain, old).await?;
     read.rollback().await?;
     let members = |cut: i64| {
-        let (mut members, _) = fold(chain, events.iter().filter(|event| seals::counts(event, cut)), &room, rules);
+        let (mut members, _) = fold(
+            chain,
+            events.iter().filter(|event| seals::counts(event, cut)),
+            &room,
+            rules,
+        );
         seals::clamp(&mut members, cut);
         members
     };
     let known = members(old);
-    let lasting = known.iter().filter(|member| member.joined_ms < before && member.until_ms >= before);
-    let cut = lasting.map(|member| member.joined_ms).min().unwrap_or(before);
+    let lasting = known
+        .iter()
+        .filter(|member| member.joined_ms < before && member.until_ms >= before);
+    let cut = lasting
+        .map(|member| member.joined_ms)
+        .min()
+        .unwrap_or(before);
     if cut <= old {
         return Ok(true);
     }
-    let kept: Vec<&Membership> = known.iter().filter(|member| member.joined_ms >= cut).collect();
+    let kept: Vec<&Membership> = known
+        .iter()
+        .filter(|member| member.joined_ms >= cut)
+        .collect();
     let after = members(cut);
     if kept != after.iter().collect::<Vec<_>>() {
         return Ok(false);
@@ -90,7 +120,11 @@ pub async fn seal(store: &Store, rules: &Rules, room_id: &str, chain: &str, befo
     let mut tx = store.writing().await?;
     // The write comes first: beside another writing process a look would be of what is no more.
     seals::seal(&mut tx, room_id, chain, cut).await?;
-    let since: i64 = sqlx::query_scalar(SINCE).bind(latest).bind(room_id).fetch_one(&mut *tx).await?;
+    let since: i64 = sqlx::query_scalar(SINCE)
+        .bind(latest)
+        .bind(room_id)
+        .fetch_one(&mut *tx)
+        .await?;
     if since > 0 {
         // Something came meanwhile; the next time is soon enough.
         tx.rollback().await?;
@@ -102,7 +136,8 @@ pub async fn seal(store: &Store, rules: &Rules, room_id: &str, chain: &str, befo
     Ok(true)
 }
 
-const BEHIND_SEAL: &str = "select e.event_id from events e join seals s on s.room_id = e.room_id and s.chain = e.chain
+const BEHIND_SEAL: &str =
+    "select e.event_id from events e join seals s on s.room_id = e.room_id and s.chain = e.chain
     where e.room_id = $1 and e.chain = $2 and e.time_ms < s.cut_ms";
 
 /// The events behind a chain's seal.
@@ -110,7 +145,11 @@ const BEHIND_SEAL: &str = "select e.event_id from events e join seals s on s.roo
 /// # Errors
 /// When the database fails.
 pub async fn behind_seal(store: &Store, room_id: &str, chain: &str) -> Result<Vec<String>, Error> {
-    Ok(sqlx::query_scalar(BEHIND_SEAL).bind(room_id).bind(chain).fetch_all(&store.read).await?)
+    Ok(sqlx::query_scalar(BEHIND_SEAL)
+        .bind(room_id)
+        .bind(chain)
+        .fetch_all(&store.read)
+        .await?)
 }
 
 // Presence stays where it can still decide about a stay: the newest of each user, and all of a user with events.
@@ -132,7 +171,11 @@ const LOOSE: &str =
 /// # Errors
 /// When the database fails.
 pub async fn loose(store: &Store, room_id: &str, before: i64) -> Result<Vec<String>, Error> {
-    Ok(sqlx::query_scalar(LOOSE).bind(room_id).bind(before).fetch_all(&store.read).await?)
+    Ok(sqlx::query_scalar(LOOSE)
+        .bind(room_id)
+        .bind(before)
+        .fetch_all(&store.read)
+        .await?)
 }
 
 const DELETE: &str = "delete from events where event_id = $1 and room_id = $2";
@@ -142,13 +185,26 @@ const UNSEE: &str = "delete from sightings where event_id = $1 and room_id = $2"
 ///
 /// # Errors
 /// When the database fails.
-pub async fn delete(store: &Store, room_id: &str, event_ids: &[&String], now: i64) -> Result<(), Error> {
+pub async fn delete(
+    store: &Store,
+    room_id: &str,
+    event_ids: &[&String],
+    now: i64,
+) -> Result<(), Error> {
     let mut tx = store.writing().await?;
     let mut gone = 0;
     for event_id in event_ids {
-        let done = sqlx::query(DELETE).bind(event_id).bind(room_id).execute(&mut *tx).await?;
+        let done = sqlx::query(DELETE)
+            .bind(event_id)
+            .bind(room_id)
+            .execute(&mut *tx)
+            .await?;
         gone += done.rows_affected();
-        sqlx::query(UNSEE).bind(event_id).bind(room_id).execute(&mut *tx).await?;
+        sqlx::query(UNSEE)
+            .bind(event_id)
+            .bind(room_id)
+            .execute(&mut *tx)
+            .await?;
     }
     count(&mut tx, "events", gone, now).await?;
     tx.commit().await?;
@@ -160,7 +216,12 @@ const COUNT: &str = "insert into removed (what, total, last_ms) values ($1, $2, 
 
 async fn count(tx: &mut super::Tx, what: &str, more: u64, now: i64) -> Result<(), Error> {
     let more = i64::try_from(more).unwrap_or(i64::MAX);
-    sqlx::query(COUNT).bind(what).bind(more).bind(now).execute(&mut **tx).await?;
+    sqlx::query(COUNT)
+        .bind(what)
+        .bind(more)
+        .bind(now)
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 
@@ -174,7 +235,11 @@ const SNAPSHOTS: &str = "delete from snapshots where (room_id, vantage_id, taken
 /// When the database fails.
 pub async fn delete_snapshots(store: &Store, before: i64, now: i64) -> Result<bool, Error> {
     let mut tx = store.writing().await?;
-    let done = sqlx::query(SNAPSHOTS).bind(before).bind(int(BATCH)).execute(&mut *tx).await?;
+    let done = sqlx::query(SNAPSHOTS)
+        .bind(before)
+        .bind(int(BATCH))
+        .execute(&mut *tx)
+        .await?;
     count(&mut tx, "snapshots", done.rows_affected(), now).await?;
     tx.commit().await?;
     Ok(done.rows_affected() > 0)
@@ -201,7 +266,12 @@ const CHAINS_LEFT: &str = "delete from chains where room_id = $1
 ///
 /// # Errors
 /// When the database fails.
-pub async fn delete_calls(store: &Store, room_id: &str, before: i64, now: i64) -> Result<bool, Error> {
+pub async fn delete_calls(
+    store: &Store,
+    room_id: &str,
+    before: i64,
+    now: i64,
+) -> Result<bool, Error> {
     let mut tx = store.writing().await?;
     rooms::count_write(&mut tx, room_id).await?;
     let few = int(BATCH / 5);
@@ -218,18 +288,37 @@ pub async fn delete_calls(store: &Store, room_id: &str, before: i64, now: i64) -
         }
     }
     days::take_out(&mut tx, &spans).await?;
-    let empty = sqlx::query(EMPTY).bind(room_id).bind(before).bind(few).execute(&mut *tx).await?.rows_affected();
-    let seals = sqlx::query(SEALS).bind(room_id).bind(few).execute(&mut *tx).await?.rows_affected();
+    let empty = sqlx::query(EMPTY)
+        .bind(room_id)
+        .bind(before)
+        .bind(few)
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+    let seals = sqlx::query(SEALS)
+        .bind(room_id)
+        .bind(few)
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
     if rows.is_empty() && empty + seals == 0 {
-        sqlx::query(FORMER).bind(room_id).bind(before).execute(&mut *tx).await?;
-        sqlx::query(CHAINS_LEFT).bind(room_id).execute(&mut *tx).await?;
+        sqlx::query(FORMER)
+            .bind(room_id)
+            .bind(before)
+            .execute(&mut *tx)
+            .await?;
+        sqlx::query(CHAINS_LEFT)
+            .bind(room_id)
+            .execute(&mut *tx)
+            .await?;
     }
     count(&mut tx, "calls", rows.len() as u64, now).await?;
     tx.commit().await?;
     Ok(!rows.is_empty() || empty + seals > 0)
 }
 
-const FREE: &str = "select freelist_count from pragma_freelist_count, pragma_auto_vacuum where auto_vacuum = 2";
+const FREE: &str =
+    "select freelist_count from pragma_freelist_count, pragma_auto_vacuum where auto_vacuum = 2";
 
 /// Gives a batch of the file's free pages back to the system; false when there is none. `PostgreSQL` does so itself.
 ///
@@ -240,12 +329,18 @@ pub async fn give_back(store: &Store) -> Result<bool, Error> {
     if connection.backend_name() != "SQLite" {
         return Ok(false);
     }
-    let free: Option<i64> = sqlx::query_scalar(FREE).fetch_optional(&mut *connection).await?;
+    let free: Option<i64> = sqlx::query_scalar(FREE)
+        .fetch_optional(&mut *connection)
+        .await?;
     if free.unwrap_or(0) == 0 {
-        sqlx::query("pragma wal_checkpoint(passive)").fetch_all(&mut *connection).await?;
+        sqlx::query("pragma wal_checkpoint(passive)")
+            .fetch_all(&mut *connection)
+            .await?;
         return Ok(false);
     }
-    sqlx::query("pragma incremental_vacuum(500)").fetch_all(&mut *connection).await?;
+    sqlx::query("pragma incremental_vacuum(500)")
+        .fetch_all(&mut *connection)
+        .await?;
     Ok(true)
 }
 
@@ -257,5 +352,12 @@ const REMOVED: &str = "select what, total, last_ms from removed order by what";
 /// When the database fails.
 pub async fn removed(store: &Store) -> Result<Vec<Removed>, Error> {
     let rows: Vec<(String, i64, i64)> = sqlx::query_as(REMOVED).fetch_all(&store.read).await?;
-    Ok(rows.into_iter().map(|(what, total, last_ms)| Removed { what, total, last_ms }).collect())
+    Ok(rows
+        .into_iter()
+        .map(|(what, total, last_ms)| Removed {
+            what,
+            total,
+            last_ms,
+        })
+        .collect())
 }

@@ -82,9 +82,16 @@ pub async fn of(
         Scope::Server(server) => (RINGS[2], Some(format!("%:{}", escaped(server)))),
     };
     let query = sqlx::query(sql).bind(span.from).bind(span.to).bind(limit);
-    let query = if let Some(whose) = whose { query.bind(whose) } else { query };
+    let query = if let Some(whose) = whose {
+        query.bind(whose)
+    } else {
+        query
+    };
     let rows = query.fetch_all(&store.read).await?;
-    let mut found = Rings { whole: super::int(rows.len()) < limit, ..Rings::default() };
+    let mut found = Rings {
+        whole: super::int(rows.len()) < limit,
+        ..Rings::default()
+    };
     let mut waits: Vec<i64> = Vec::new();
     for row in &rows {
         let (room_id, event): (String, _) = (sqlx::Row::try_get(row, "room_id")?, event(row)?);
@@ -114,22 +121,43 @@ pub async fn of(
 }
 
 fn escaped(server: &str) -> String {
-    server.replace('!', "!!").replace('%', "!%").replace('_', "!_")
+    server
+        .replace('!', "!!")
+        .replace('%', "!%")
+        .replace('_', "!_")
 }
 
 /// What became of one ring.
-async fn became(store: &Store, room_id: &str, ring: &Related, now: i64) -> Result<(Outcome, Option<i64>), Error> {
+async fn became(
+    store: &Store,
+    room_id: &str,
+    ring: &Related,
+    now: i64,
+) -> Result<(Outcome, Option<i64>), Error> {
     let over = over_ms(ring);
-    let came: Vec<(String, i64, i64)> =
-        sqlx::query_as(CAME).bind(room_id).bind(ring.at_ms).bind(over).fetch_all(&store.read).await?;
+    let came: Vec<(String, i64, i64)> = sqlx::query_as(CAME)
+        .bind(room_id)
+        .bind(ring.at_ms)
+        .bind(over)
+        .fetch_all(&store.read)
+        .await?;
     let came = |related: &[Related]| {
-        outcome(ring, came.iter().map(|(user, from, until)| (user.as_str(), *from, *until)), related, now)
+        outcome(
+            ring,
+            came.iter()
+                .map(|(user, from, until)| (user.as_str(), *from, *until)),
+            related,
+            now,
+        )
     };
     let without = came(&[]);
     if without.0 == Outcome::Answered {
         return Ok(without);
     }
-    let query = sqlx::query(DECLINES).bind(room_id).bind(ring.at_ms - OFF_MS).bind(over + GRACE_MS + OFF_MS);
+    let query = sqlx::query(DECLINES)
+        .bind(room_id)
+        .bind(ring.at_ms - OFF_MS)
+        .bind(over + GRACE_MS + OFF_MS);
     let mut declines = Vec::new();
     for row in query.fetch_all(&store.read).await? {
         declines.extend(read(&event(&row)?));

@@ -16,14 +16,28 @@ const NOTE: &str = "insert into rooms (room_id, watch, first_seen_ms) values ($1
 const WATCH: &str = "update rooms set watch = $2, error = null where room_id = $1 and watch <> $2";
 
 /// Makes the room known; true if it was not.
-pub(super) async fn note(tx: &mut Tx, room_id: &str, watch: Option<Watch>, now: i64) -> Result<bool, Error> {
+pub(super) async fn note(
+    tx: &mut Tx,
+    room_id: &str,
+    watch: Option<Watch>,
+    now: i64,
+) -> Result<bool, Error> {
     let word = watch.unwrap_or(Watch::Joined).as_str();
-    let done = sqlx::query(NOTE).bind(room_id).bind(word).bind(now).execute(&mut **tx).await?;
+    let done = sqlx::query(NOTE)
+        .bind(room_id)
+        .bind(word)
+        .bind(now)
+        .execute(&mut **tx)
+        .await?;
     if done.rows_affected() == 1 {
         return Ok(true);
     }
     if let Some(watch) = watch {
-        let done = sqlx::query(WATCH).bind(room_id).bind(word).execute(&mut **tx).await?;
+        let done = sqlx::query(WATCH)
+            .bind(room_id)
+            .bind(word)
+            .execute(&mut **tx)
+            .await?;
         if done.rows_affected() == 1 {
             coverage::stands(tx, room_id, watch, now).await?;
         }
@@ -34,36 +48,57 @@ pub(super) async fn note(tx: &mut Tx, room_id: &str, watch: Option<Watch>, now: 
 const POLLED: &str = "update rooms set polled_ms = $2, error = null where room_id = $1";
 
 pub(super) async fn polled(tx: &mut Tx, room_id: &str, now: i64) -> Result<(), Error> {
-    sqlx::query(POLLED).bind(room_id).bind(now).execute(&mut **tx).await?;
+    sqlx::query(POLLED)
+        .bind(room_id)
+        .bind(now)
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 
 const FACTS: &str =
     "select * from events where room_id = $1 and chain is null and state_key = '' and kind in ('m.room.name',
     'm.room.canonical_alias', 'm.room.encryption', 'm.room.history_visibility', 'm.room.tombstone', 'm.room.create')";
-const SET_FACTS: &str = "update rooms set name = $2, alias = $3, version = $4, encrypted = $5, history_visibility = $6,
+const SET_FACTS: &str =
+    "update rooms set name = $2, alias = $3, version = $4, encrypted = $5, history_visibility = $6,
     replaced_by = $7, folded = $8 where room_id = $1";
 
 /// Reads name, alias and the rest again from the newest stored event of each kind.
 pub(super) async fn refresh(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
-    let rows = sqlx::query(FACTS).bind(room_id).fetch_all(&mut **tx).await?;
+    let rows = sqlx::query(FACTS)
+        .bind(room_id)
+        .fetch_all(&mut **tx)
+        .await?;
     let mut kinds: BTreeMap<String, Vec<RoomEvent>> = BTreeMap::new();
     for row in &rows {
         let event = event(row)?;
         kinds.entry(event.kind.clone()).or_default().push(event);
     }
-    let newest = |kind: &str| kinds.get(kind).and_then(|events| Some(in_order(events).last()?.1));
+    let newest = |kind: &str| {
+        kinds
+            .get(kind)
+            .and_then(|events| Some(in_order(events).last()?.1))
+    };
     let text = |kind: &str, key: &str| {
         let text = newest(kind)?.content.get(key)?.as_str()?;
         // Room names are limited to 255 bytes by clients, not by servers.
-        Some(clean(&text.chars().take(255).collect::<String>())).filter(|text| !text.trim().is_empty())
+        Some(clean(&text.chars().take(255).collect::<String>()))
+            .filter(|text| !text.trim().is_empty())
     };
     let version = newest("m.room.create").map(|event| match event.content.get("room_version") {
         Some(Value::String(version)) => clean(&version.chars().take(64).collect::<String>()),
         _ => "1".to_owned(),
     });
-    let (name, alias) = (text("m.room.name", "name"), text("m.room.canonical_alias", "alias"));
-    let words = [name.as_deref().unwrap_or_default(), alias.as_deref().unwrap_or_default(), room_id].join(" ");
+    let (name, alias) = (
+        text("m.room.name", "name"),
+        text("m.room.canonical_alias", "alias"),
+    );
+    let words = [
+        name.as_deref().unwrap_or_default(),
+        alias.as_deref().unwrap_or_default(),
+        room_id,
+    ]
+    .join(" ");
     sqlx::query(SET_FACTS)
         .bind(room_id)
         .bind(name)
@@ -88,7 +123,10 @@ const COUNT_WRITE: &str = "update rooms set writes = writes + 1 where room_id = 
 /// Counts a commit that can change the room's stays. It comes before anything is read, so that of two processes one
 /// waits for the other, and what was read before can be told to be old.
 pub(super) async fn count_write(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
-    sqlx::query(COUNT_WRITE).bind(room_id).execute(&mut **tx).await?;
+    sqlx::query(COUNT_WRITE)
+        .bind(room_id)
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 
@@ -103,8 +141,14 @@ pub(super) async fn hold(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
 const WRITES: &str = "select coalesce(max(writes), 0) from rooms where room_id = $1";
 
 /// How many such commits there were.
-pub(super) async fn writes(connection: &mut sqlx::AnyConnection, room_id: &str) -> Result<i64, Error> {
-    Ok(sqlx::query_scalar(WRITES).bind(room_id).fetch_one(connection).await?)
+pub(super) async fn writes(
+    connection: &mut sqlx::AnyConnection,
+    room_id: &str,
+) -> Result<i64, Error> {
+    Ok(sqlx::query_scalar(WRITES)
+        .bind(room_id)
+        .fetch_one(connection)
+        .await?)
 }
 
 static PEOPLE: Rows = Rows::new(
@@ -123,8 +167,13 @@ pub(super) async fn people<'e>(
 ) -> Result<(), Error> {
     let mut newest: BTreeMap<&str, &RoomEvent> = BTreeMap::new();
     for event in events.filter(|event| Kind::of(&event.kind) == Kind::Presence) {
-        let joined = event.content.get("membership").is_some_and(|word| word == "join");
-        let (true, Some(user)) = (joined, &event.state_key) else { continue };
+        let joined = event
+            .content
+            .get("membership")
+            .is_some_and(|word| word == "join");
+        let (true, Some(user)) = (joined, &event.state_key) else {
+            continue;
+        };
         let known = newest.entry(user).or_insert(event);
         if (event.time(), &event.event_id) > (known.time(), &known.event_id) {
             *known = event;
@@ -137,7 +186,12 @@ pub(super) async fn people<'e>(
         let name = name.map(|name| clean(&name.chars().take(255).collect::<String>()));
         let name = name.filter(|name| !name.trim().is_empty());
         let folded = name.as_deref().and_then(folded);
-        query.bind((*user).to_owned()).bind(name).bind(folded).bind(event.time()).bind(event.event_id.clone())
+        query
+            .bind((*user).to_owned())
+            .bind(name)
+            .bind(folded)
+            .bind(event.time())
+            .bind(event.event_id.clone())
     };
     PEOPLE.write(tx, &people, shared, bind).await?;
     Ok(())
@@ -157,20 +211,37 @@ const TROUBLE: &str = "update rooms set error = $2 where room_id = $1";
 ///
 /// # Errors
 /// When the database fails.
-pub async fn trouble(store: &Store, room_id: &str, watch: Option<Watch>, error: &str, now: i64) -> Result<(), Error> {
+pub async fn trouble(
+    store: &Store,
+    room_id: &str,
+    watch: Option<Watch>,
+    error: &str,
+    now: i64,
+) -> Result<(), Error> {
     let mut tx = store.writing().await?;
     troubled(&mut tx, room_id, watch, error, now).await?;
     tx.commit().await?;
     Ok(())
 }
 
-async fn troubled(tx: &mut Tx, room_id: &str, watch: Option<Watch>, error: &str, now: i64) -> Result<(), Error> {
+async fn troubled(
+    tx: &mut Tx,
+    room_id: &str,
+    watch: Option<Watch>,
+    error: &str,
+    now: i64,
+) -> Result<(), Error> {
     note(tx, room_id, watch, now).await?;
-    sqlx::query(TROUBLE).bind(room_id).bind(error).execute(&mut **tx).await?;
+    sqlx::query(TROUBLE)
+        .bind(room_id)
+        .bind(error)
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 
-const KNOWN: &str = "select count(*) from (select 1 from events where room_id = $1 limit 1) as known";
+const KNOWN: &str =
+    "select count(*) from (select 1 from events where room_id = $1 limit 1) as known";
 
 /// Notes why a room that is asked for could not be joined or read. One of which there are events stays as it is: we may
 /// be in it all the same.
@@ -179,8 +250,18 @@ const KNOWN: &str = "select count(*) from (select 1 from events where room_id = 
 /// When the database fails.
 pub async fn not_there(store: &Store, room_id: &str, error: &str, now: i64) -> Result<(), Error> {
     let mut tx = store.writing().await?;
-    let known: i64 = sqlx::query_scalar(KNOWN).bind(room_id).fetch_one(&mut *tx).await?;
-    troubled(&mut tx, room_id, (known == 0).then_some(Watch::Blind), error, now).await?;
+    let known: i64 = sqlx::query_scalar(KNOWN)
+        .bind(room_id)
+        .fetch_one(&mut *tx)
+        .await?;
+    troubled(
+        &mut tx,
+        room_id,
+        (known == 0).then_some(Watch::Blind),
+        error,
+        now,
+    )
+    .await?;
     tx.commit().await?;
     Ok(())
 }
@@ -204,7 +285,11 @@ const OVERCOME: &str = "update rooms set error = null where room_id = $1 and err
 /// # Errors
 /// When the database fails.
 pub async fn overcome(store: &Store, room_id: &str, error: &str) -> Result<(), Error> {
-    sqlx::query(OVERCOME).bind(room_id).bind(error).execute(&store.write).await?;
+    sqlx::query(OVERCOME)
+        .bind(room_id)
+        .bind(error)
+        .execute(&store.write)
+        .await?;
     Ok(())
 }
 
@@ -216,7 +301,10 @@ const FORGET_WISH: &str = "delete from rooms where room_id = $1 and watch = 'bli
 /// # Errors
 /// When the database fails.
 pub async fn forget_wish(store: &Store, wish: &str) -> Result<(), Error> {
-    sqlx::query(FORGET_WISH).bind(wish).execute(&store.write).await?;
+    sqlx::query(FORGET_WISH)
+        .bind(wish)
+        .execute(&store.write)
+        .await?;
     Ok(())
 }
 
@@ -228,7 +316,10 @@ const WATCHED: &str = "select room_id, watch from rooms order by room_id";
 /// When the database fails.
 pub async fn watched(store: &Store) -> Result<Vec<(String, Watch)>, Error> {
     let rows: Vec<(String, String)> = sqlx::query_as(WATCHED).fetch_all(&store.read).await?;
-    Ok(rows.into_iter().map(|(room_id, watch)| (room_id, Watch::from_word(&watch))).collect())
+    Ok(rows
+        .into_iter()
+        .map(|(room_id, watch)| (room_id, Watch::from_word(&watch)))
+        .collect())
 }
 
 // Matrix began in 2014: an older stamp is a wrong clock or a joke.
@@ -255,7 +346,11 @@ pub(super) const LISTED: &str = "select * from (select r.*,
 /// When the database fails.
 pub async fn list(store: &Store, viewer: Viewer, now: i64) -> Result<Vec<Room>, Error> {
     let Viewer::Operator = viewer;
-    let rows = sqlx::query(LISTED).bind(now).bind("").fetch_all(&store.read).await?;
+    let rows = sqlx::query(LISTED)
+        .bind(now)
+        .bind("")
+        .fetch_all(&store.read)
+        .await?;
     let mut rooms = Vec::with_capacity(rows.len());
     for row in &rows {
         rooms.push(room(store, row).await?);
@@ -267,12 +362,21 @@ pub async fn list(store: &Store, viewer: Viewer, now: i64) -> Result<Vec<Room>, 
 ///
 /// # Errors
 /// When the database fails.
-pub async fn find(store: &Store, viewer: Viewer, id_or_alias: &str, now: i64) -> Result<Option<Room>, Error> {
+pub async fn find(
+    store: &Store,
+    viewer: Viewer,
+    id_or_alias: &str,
+    now: i64,
+) -> Result<Option<Room>, Error> {
     let Viewer::Operator = viewer;
     if id_or_alias.is_empty() {
         return Ok(None);
     }
-    let row = sqlx::query(LISTED).bind(now).bind(id_or_alias).fetch_optional(&store.read).await?;
+    let row = sqlx::query(LISTED)
+        .bind(now)
+        .bind(id_or_alias)
+        .fetch_optional(&store.read)
+        .await?;
     match row {
         Some(row) => room(store, &row).await.map(Some),
         None => Ok(None),
@@ -286,18 +390,35 @@ const NAMED: &str = "select room_id, name, alias from rooms where room_id = $1 o
 ///
 /// # Errors
 /// When the database fails.
-pub async fn named(store: &Store, viewer: Viewer, id_or_alias: &str) -> Result<Option<RoomName>, Error> {
+pub async fn named(
+    store: &Store,
+    viewer: Viewer,
+    id_or_alias: &str,
+) -> Result<Option<RoomName>, Error> {
     let Viewer::Operator = viewer;
-    let row = sqlx::query(NAMED).bind(id_or_alias).fetch_optional(&store.read).await?;
+    let row = sqlx::query(NAMED)
+        .bind(id_or_alias)
+        .fetch_optional(&store.read)
+        .await?;
     let name = |row: AnyRow| {
-        Ok(RoomName { room_id: row.try_get("room_id")?, name: row.try_get("name")?, alias: row.try_get("alias")? })
+        Ok(RoomName {
+            room_id: row.try_get("room_id")?,
+            name: row.try_get("name")?,
+            alias: row.try_get("alias")?,
+        })
     };
-    row.filter(|_| !id_or_alias.is_empty()).map(name).transpose()
+    row.filter(|_| !id_or_alias.is_empty())
+        .map(name)
+        .transpose()
 }
 
 async fn room(store: &Store, row: &AnyRow) -> Result<Room, Error> {
     let watch: String = row.try_get("watch")?;
-    let name = RoomName { room_id: row.try_get("room_id")?, name: row.try_get("name")?, alias: row.try_get("alias")? };
+    let name = RoomName {
+        room_id: row.try_get("room_id")?,
+        name: row.try_get("name")?,
+        alias: row.try_get("alias")?,
+    };
     Ok(Room {
         room: name,
         version: row.try_get("version")?,

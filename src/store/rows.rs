@@ -25,7 +25,12 @@ pub(super) struct Rows {
 
 impl Rows {
     pub const fn new(head: &'static str, row: &'static str, tail: &'static str) -> Self {
-        Self { head, row, tail, texts: [const { [const { OnceLock::new() }; SIZES.len()] }; 2] }
+        Self {
+            head,
+            row,
+            tail,
+            texts: [const { [const { OnceLock::new() }; SIZES.len()] }; 2],
+        }
     }
 
     /// The text in one of its sizes: the rows' own parameters first, then those that they share.
@@ -40,7 +45,11 @@ impl Rows {
                 for (at, part) in row.split('?').enumerate() {
                     if at > 0 {
                         parameter += 1;
-                        let _ = if named { write!(text, "${parameter}") } else { text.write_str("?") };
+                        let _ = if named {
+                            write!(text, "${parameter}")
+                        } else {
+                            text.write_str("?")
+                        };
                     }
                     text.push_str(part);
                 }
@@ -67,7 +76,10 @@ impl Rows {
     ) -> Result<u64, sqlx::Error> {
         let (mut done, mut rest, named) = (0, rows, named(tx));
         while !rest.is_empty() {
-            let size = SIZES.iter().position(|size| *size <= rest.len()).unwrap_or(SIZES.len() - 1);
+            let size = SIZES
+                .iter()
+                .position(|size| *size <= rest.len())
+                .unwrap_or(SIZES.len() - 1);
             let (now, later) = rest.split_at(SIZES[size]);
             rest = later;
             let query = shared(now.iter().fold(sqlx::query(self.text(size, named)), &bind));
@@ -90,7 +102,8 @@ impl Rows {
             let (now, later) = rest.split_at(rest.len().min(SIZES[size]));
             rest = later;
             let text = self.text(size, named);
-            let query = (0..SIZES[size]).fold(sqlx::query(text), |query, at| bind(query, now.get(at)));
+            let query =
+                (0..SIZES[size]).fold(sqlx::query(text), |query, at| bind(query, now.get(at)));
             found.append(&mut shared(query).fetch_all(&mut *connection).await?);
         }
         Ok(found)
@@ -102,7 +115,8 @@ impl Rows {
         connection: &mut sqlx::AnyConnection,
         ids: &[T],
     ) -> Result<Vec<AnyRow>, sqlx::Error> {
-        let bind = |query: Statement, id: Option<&T>| query.bind(id.map(|id| id.as_ref().to_owned()));
+        let bind =
+            |query: Statement, id: Option<&T>| query.bind(id.map(|id| id.as_ref().to_owned()));
         self.read(connection, ids, |query| query, bind).await
     }
 
@@ -126,8 +140,15 @@ impl Rows {
 /// The size for so many rows: one that takes them all, unless most of it would be empty.
 fn roomy(rows: usize) -> usize {
     let enough = SIZES.iter().rposition(|size| *size >= rows).unwrap_or(0);
-    let filled = SIZES.iter().position(|size| *size <= rows).unwrap_or(enough);
-    if SIZES[enough] > 64 && SIZES[enough] > 2 * rows { filled } else { enough }
+    let filled = SIZES
+        .iter()
+        .position(|size| *size <= rows)
+        .unwrap_or(enough);
+    if SIZES[enough] > 64 && SIZES[enough] > 2 * rows {
+        filled
+    } else {
+        enough
+    }
 }
 
 /// Are parameters named? `PostgreSQL` knows no others; with `SQLite` what naming costs grows with the square of their
@@ -155,12 +176,28 @@ mod tests {
 
     #[test]
     fn the_parameters_of_the_rows_come_first() {
-        let rows = Rows::new("insert into t (a, b, c) values ", "($1, ?, ?)", " on conflict (a) do update set c = $2");
+        let rows = Rows::new(
+            "insert into t (a, b, c) values ",
+            "($1, ?, ?)",
+            " on conflict (a) do update set c = $2",
+        );
         let text = rows.text(3, true);
-        assert_eq!(text, "insert into t (a, b, c) values ($3, $1, $2) on conflict (a) do update set c = $4");
-        assert!(rows.text(2, true).starts_with("insert into t (a, b, c) values ($17, $1, $2), ($17, $3, $4), "));
-        assert!(rows.text(2, false).starts_with("insert into t (a, b, c) values ($17, ?, ?), ($17, ?, ?), "));
-        assert!(rows.text(2, false).ends_with(" on conflict (a) do update set c = $18"));
+        assert_eq!(
+            text,
+            "insert into t (a, b, c) values ($3, $1, $2) on conflict (a) do update set c = $4"
+        );
+        assert!(
+            rows.text(2, true)
+                .starts_with("insert into t (a, b, c) values ($17, $1, $2), ($17, $3, $4), ")
+        );
+        assert!(
+            rows.text(2, false)
+                .starts_with("insert into t (a, b, c) values ($17, ?, ?), ($17, ?, ?), ")
+        );
+        assert!(
+            rows.text(2, false)
+                .ends_with(" on conflict (a) do update set c = $18")
+        );
     }
 
     #[test]

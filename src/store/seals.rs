@@ -8,7 +8,11 @@ const CUT: &str = "select cut_ms from seals where room_id = $1 and chain = $2";
 
 /// The seal of a chain, ms; `i64::MIN` where there is none.
 pub(super) async fn cut(tx: &mut Tx, room_id: &str, chain: &str) -> Result<i64, Error> {
-    let cut = sqlx::query_scalar(CUT).bind(room_id).bind(chain).fetch_optional(&mut **tx).await?;
+    let cut = sqlx::query_scalar(CUT)
+        .bind(room_id)
+        .bind(chain)
+        .fetch_optional(&mut **tx)
+        .await?;
     Ok(cut.unwrap_or(i64::MIN))
 }
 
@@ -29,6 +33,11 @@ const SEAL: &str = "insert into seals (room_id, chain, cut_ms) values ($1, $2, $
     on conflict (room_id, chain) do update set cut_ms = excluded.cut_ms";
 
 pub(super) async fn seal(tx: &mut Tx, room_id: &str, chain: &str, cut: i64) -> Result<(), Error> {
-    sqlx::query(SEAL).bind(room_id).bind(chain).bind(cut).execute(&mut **tx).await?;
+    sqlx::query(SEAL)
+        .bind(room_id)
+        .bind(chain)
+        .bind(cut)
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }

@@ -82,8 +82,16 @@ macro_rules! rare {
 }
 
 /// In which order a list is read: all calls, those of one room, those of one application.
-pub(super) const WALKS: [&str; 3] = [walk!(""), walk!(" and s.room_id = $8"), walk!(" and s.application = $9")];
-const COUNTS: [&str; 3] = [walk_count!(""), walk_count!(" and s.room_id = $8"), walk_count!(" and s.application = $9")];
+pub(super) const WALKS: [&str; 3] = [
+    walk!(""),
+    walk!(" and s.room_id = $8"),
+    walk!(" and s.application = $9"),
+];
+const COUNTS: [&str; 3] = [
+    walk_count!(""),
+    walk_count!(" and s.room_id = $8"),
+    walk_count!(" and s.application = $9"),
+];
 
 /// Something in a filter that may be rare: how to count what it fits, and how to read it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +100,10 @@ pub(super) struct Rare {
     pub page: &'static str,
 }
 
-pub(super) const ONE: Rare = Rare { count: "", page: rare!("s.id = $18") };
+pub(super) const ONE: Rare = Rare {
+    count: "",
+    page: rare!("s.id = $18"),
+};
 pub(super) const LONG: &str = rare!("s.until_ms - s.started_ms > 86400000 and s.until_ms >= $4");
 pub(super) const LATE: Rare = Rare {
     count: "select count(*) from (select 1 from sessions where until_ms >= $2 limit $1) as found",
@@ -162,34 +173,71 @@ impl<'a> Asked<'a> {
     fn new(filter: &'a CallFilter, cursor: Option<&'a Cursor>, now: i64) -> Self {
         // A stamp from the future is no call yet.
         let before = filter.to_ms.unwrap_or(i64::MAX).min(now.saturating_add(1));
-        let cursor = cursor.map_or((i64::MAX, ""), |cursor| (cursor.started_ms, cursor.id.as_str()));
+        let cursor = cursor.map_or((i64::MAX, ""), |cursor| {
+            (cursor.started_ms, cursor.id.as_str())
+        });
         let from = filter.from_ms.unwrap_or(i64::MIN);
         let until = match filter.active {
             Some(true) => (from.max(now.saturating_add(1)), i64::MAX),
             Some(false) => (from, now),
             None => (from, i64::MAX),
         };
-        Self { filter, before: cursor.min((before, "")), low: i64::MIN, until, now }
+        Self {
+            filter,
+            before: cursor.min((before, "")),
+            low: i64::MIN,
+            until,
+            now,
+        }
     }
 
     fn bind(&self, query: Statement, limit: i64, by: Option<(&Rare, &str)>) -> Statement {
-        let More { application, server, user, group, min_ms, min_people, id: _, q } = &self.filter.more;
+        let More {
+            application,
+            server,
+            user,
+            group,
+            min_ms,
+            min_people,
+            id: _,
+            q,
+        } = &self.filter.more;
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         // What is found by a person needs no second look for it.
-        let user = if by.is_some_and(|(by, _)| *by == USER) { String::new() } else { text(user) };
+        let user = if by.is_some_and(|(by, _)| *by == USER) {
+            String::new()
+        } else {
+            text(user)
+        };
         let word = q.as_deref().map(pattern).unwrap_or_default();
         let (least, most) = people_at_once(*group);
         // A call of a room that we cannot see any more does not count as running, nor as ended before its time.
-        let seen_only = if self.filter.active == Some(true) { "yes" } else { "" };
+        let seen_only = if self.filter.active == Some(true) {
+            "yes"
+        } else {
+            ""
+        };
         let query = query
             .bind(self.before.0)
             .bind(self.before.1.to_owned())
             .bind(self.low)
             .bind(self.until.0)
             .bind(self.until.1);
-        let query = query.bind(limit).bind(seen_only).bind(text(&self.filter.room)).bind(text(application));
-        let query = query.bind(min_people.unwrap_or(0)).bind(least).bind(most).bind(self.now);
-        let query = query.bind(min_ms.unwrap_or(0)).bind(text(server)).bind(user).bind(word);
+        let query = query
+            .bind(limit)
+            .bind(seen_only)
+            .bind(text(&self.filter.room))
+            .bind(text(application));
+        let query = query
+            .bind(min_people.unwrap_or(0))
+            .bind(least)
+            .bind(most)
+            .bind(self.now);
+        let query = query
+            .bind(min_ms.unwrap_or(0))
+            .bind(text(server))
+            .bind(user)
+            .bind(word);
         match by {
             Some((_, key)) if !key.is_empty() => query.bind(key.to_owned()),
             _ => query,
@@ -200,7 +248,14 @@ impl<'a> Asked<'a> {
     fn order(&self) -> usize {
         match self.filter {
             CallFilter { room: Some(_), .. } => 1,
-            CallFilter { more: More { application: Some(_), .. }, .. } => 2,
+            CallFilter {
+                more:
+                    More {
+                        application: Some(_),
+                        ..
+                    },
+                ..
+            } => 2,
             _ => 0,
         }
     }
@@ -223,7 +278,10 @@ pub(super) async fn page(
     let (late, long) = asked.parts();
     let mut calls = late.read(store, WALKS[late.order()], limit, None).await?;
     if let Some(long) = long.filter(|_| super::int(calls.len()) < limit) {
-        calls.extend(long.read(store, LONG, limit - super::int(calls.len()), None).await?);
+        calls.extend(
+            long.read(store, LONG, limit - super::int(calls.len()), None)
+                .await?,
+        );
     }
     Ok(calls)
 }
@@ -231,7 +289,10 @@ pub(super) async fn page(
 /// How many calls match, if they are few or the newest calls tell.
 pub(super) async fn count(store: &Store, filter: &CallFilter, now: i64) -> Result<Matching, Error> {
     let asked = Asked::new(filter, None, now);
-    let matching = |calls: i64, more: bool| Matching { calls: calls.min(COUNTED), more: more || calls > COUNTED };
+    let matching = |calls: i64, more: bool| Matching {
+        calls: calls.min(COUNTED),
+        more: more || calls > COUNTED,
+    };
     if let Some((_, way)) = asked.way(store).await? {
         let calls = asked.by(store, &way, COUNTED + 1).await?;
         return Ok(matching(super::int(calls.len()), false));
@@ -254,7 +315,13 @@ impl<'a> Asked<'a> {
         limit: i64,
         by: Option<(&Rare, &str)>,
     ) -> Result<Vec<Call>, Error> {
-        unpack(&self.bind(sqlx::query(sql), limit, by).fetch_all(&store.read).await?, call)
+        unpack(
+            &self
+                .bind(sqlx::query(sql), limit, by)
+                .fetch_all(&store.read)
+                .await?,
+            call,
+        )
     }
 
     async fn by(&self, store: &Store, way: &Way<'_>, limit: i64) -> Result<Vec<Call>, Error> {
@@ -270,13 +337,23 @@ impl<'a> Asked<'a> {
         let hits = hits.calls(store).await?;
         let mut connection = store.read.acquire().await?;
         for some in hits.chunks(PORTION) {
-            if calls.get(limit.saturating_sub(1)).is_some_and(|last: &Call| last.started_ms > some[0].0) {
+            if calls
+                .get(limit.saturating_sub(1))
+                .is_some_and(|last: &Call| last.started_ms > some[0].0)
+            {
                 break;
             }
-            let bind = |query: Statement, call: Option<&(i64, String)>| query.bind(call.map(|(_, id)| id.clone()));
+            let bind = |query: Statement, call: Option<&(i64, String)>| {
+                query.bind(call.map(|(_, id)| id.clone()))
+            };
             let shared = |query: Statement| self.bind(query, i64::MAX, None);
-            calls.extend(unpack(&CALLS.read(&mut connection, some, shared, bind).await?, call)?);
-            calls.sort_by(|one, other| (other.started_ms, &other.id).cmp(&(one.started_ms, &one.id)));
+            calls.extend(unpack(
+                &CALLS.read(&mut connection, some, shared, bind).await?,
+                call,
+            )?);
+            calls.sort_by(|one, other| {
+                (other.started_ms, &other.id).cmp(&(one.started_ms, &one.id))
+            });
         }
         calls.truncate(limit);
         Ok(calls)
@@ -285,10 +362,18 @@ impl<'a> Asked<'a> {
     /// What in the filter fits least, if that is few: how many calls or stays, and the way to them.
     async fn way(&self, store: &Store) -> Result<Option<(i64, Way<'a>)>, Error> {
         let rarest = self.rare(store).await?;
-        let Some(word) = self.filter.more.q.as_ref().filter(|_| self.filter.more.id.is_none()) else {
+        let Some(word) = self
+            .filter
+            .more
+            .q
+            .as_ref()
+            .filter(|_| self.filter.more.id.is_none())
+        else {
             return Ok(rarest.map(|(count, rare, key)| (count, Way::Rare(rare, key))));
         };
-        let most = rarest.map_or(store.grain.rare.saturating_mul(OF_WORD), |(count, ..)| count);
+        let most = rarest.map_or(store.grain.rare.saturating_mul(OF_WORD), |(count, ..)| {
+            count
+        });
         let hits = names::find(store, &word.to_lowercase(), &pattern(word)).await?;
         let count = hits.count(store, most).await?;
         if count <= most {
@@ -305,7 +390,9 @@ impl<'a> Asked<'a> {
         }
         let mut rarest: Option<(i64, Rare, &str)> = None;
         let keys = [(USER, &more.user), (SERVER, &more.server)];
-        let keys = keys.into_iter().filter_map(|(rare, key)| key.as_deref().map(|key| (rare, key, (0, 0))));
+        let keys = keys
+            .into_iter()
+            .filter_map(|(rare, key)| key.as_deref().map(|key| (rare, key, (0, 0))));
         let (least, most) = people_at_once(more.group);
         let numbers = [
             (LATE, (self.until.0 > i64::MIN).then_some((self.until.0, 0))),
@@ -313,12 +400,22 @@ impl<'a> Asked<'a> {
             (USERS, more.min_people.map(|people| (people, 0))),
             (LENGTH, more.min_ms.map(|ms| (ms, 0))),
         ];
-        let numbers = numbers.into_iter().filter_map(|(rare, bounds)| bounds.map(|bounds| (rare, "", bounds)));
+        let numbers = numbers
+            .into_iter()
+            .filter_map(|(rare, bounds)| bounds.map(|bounds| (rare, "", bounds)));
         for (rare, key, bounds) in numbers.chain(keys) {
             let most = rarest.map_or(store.grain.rare, |(count, ..)| count);
             let query = sqlx::query_scalar(rare.count).bind(most + 1);
-            let query = if key.is_empty() { query.bind(bounds.0) } else { query.bind(key) };
-            let query = if rare == PEAK { query.bind(bounds.1) } else { query };
+            let query = if key.is_empty() {
+                query.bind(bounds.0)
+            } else {
+                query.bind(key)
+            };
+            let query = if rare == PEAK {
+                query.bind(bounds.1)
+            } else {
+                query
+            };
             let count: i64 = query.fetch_one(&store.read).await?;
             if count <= most {
                 rarest = Some((count, rare, key));
@@ -333,7 +430,10 @@ impl<'a> Asked<'a> {
             return (self, None);
         }
         let low = self.until.0.saturating_sub(LONG_MS);
-        let long = Self { before: self.before.min((low, "")), ..self };
+        let long = Self {
+            before: self.before.min((low, "")),
+            ..self
+        };
         (Self { low, ..self }, Some(long))
     }
 }
@@ -349,7 +449,11 @@ fn people_at_once(group: Option<bool>) -> (i64, i64) {
 
 /// A word as a pattern for `like`, in lower case.
 fn pattern(word: &str) -> String {
-    let word = word.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+    let word = word
+        .to_lowercase()
+        .replace('\\', "\\\\")
+        .replace('%', "\\%")
+        .replace('_', "\\_");
     format!("%{word}%")
 }
 

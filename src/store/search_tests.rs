@@ -11,7 +11,8 @@ const DAY: i64 = 86_400_000;
 /// 600 calls of three rooms, over 60 days, of all lengths and sizes; some run, some begin after now.
 async fn many() -> Bed {
     let bed = Bed::new().await;
-    bed.run("update rooms set name = 'The Lounge', alias = '#lounge:h'").await;
+    bed.run("update rooms set name = 'The Lounge', alias = '#lounge:h'")
+        .await;
     bed.run(
         "insert into rooms (room_id, watch, first_seen_ms) values ('!left:h', 'left', 1), ('!empty:h', 'joined', 1)",
     )
@@ -52,28 +53,78 @@ fn filters() -> Vec<CallFilter> {
                 (Some(NOW - 41 * DAY), Some(NOW - 40 * DAY)),
             ] {
                 let room = room.map(ToOwned::to_owned);
-                all.push(CallFilter { room, active, from_ms, to_ms, more: More::default() });
+                all.push(CallFilter {
+                    room,
+                    active,
+                    from_ms,
+                    to_ms,
+                    more: More::default(),
+                });
             }
         }
     }
     let text = |text: &str| Some(text.to_owned());
     let mores = [
-        More { user: text("@u7:s7"), ..More::default() },
-        More { user: text("@none:h"), ..More::default() },
-        More { server: text("s20"), ..More::default() },
-        More { server: text("s2"), group: Some(false), ..More::default() },
-        More { application: text("m.other"), min_people: Some(2), ..More::default() },
-        More { min_ms: Some(DAY), ..More::default() },
-        More { min_people: Some(7), ..More::default() },
-        More { q: text("LOUNGE"), ..More::default() },
-        More { q: text("@u7:"), group: Some(true), ..More::default() },
-        More { q: text("ada"), ..More::default() },
-        More { q: text("s30"), server: text("s3"), ..More::default() },
-        More { id: text("c5"), ..More::default() },
+        More {
+            user: text("@u7:s7"),
+            ..More::default()
+        },
+        More {
+            user: text("@none:h"),
+            ..More::default()
+        },
+        More {
+            server: text("s20"),
+            ..More::default()
+        },
+        More {
+            server: text("s2"),
+            group: Some(false),
+            ..More::default()
+        },
+        More {
+            application: text("m.other"),
+            min_people: Some(2),
+            ..More::default()
+        },
+        More {
+            min_ms: Some(DAY),
+            ..More::default()
+        },
+        More {
+            min_people: Some(7),
+            ..More::default()
+        },
+        More {
+            q: text("LOUNGE"),
+            ..More::default()
+        },
+        More {
+            q: text("@u7:"),
+            group: Some(true),
+            ..More::default()
+        },
+        More {
+            q: text("ada"),
+            ..More::default()
+        },
+        More {
+            q: text("s30"),
+            server: text("s3"),
+            ..More::default()
+        },
+        More {
+            id: text("c5"),
+            ..More::default()
+        },
     ];
     for more in mores {
         for from_ms in [None, Some(NOW - 20 * DAY)] {
-            all.push(CallFilter { more: more.clone(), from_ms, ..CallFilter::default() });
+            all.push(CallFilter {
+                more: more.clone(),
+                from_ms,
+                ..CallFilter::default()
+            });
         }
     }
     all
@@ -81,24 +132,54 @@ fn filters() -> Vec<CallFilter> {
 
 /// The same question, asked of each call by itself.
 fn fits(filter: &CallFilter, call: &Call, members: &[Member]) -> bool {
-    let More { application, server, user, group, min_ms, min_people, id, q } = &filter.more;
-    let is = |wanted: &Option<String>, have: &str| wanted.as_ref().is_none_or(|wanted| wanted == have);
+    let More {
+        application,
+        server,
+        user,
+        group,
+        min_ms,
+        min_people,
+        id,
+        q,
+    } = &filter.more;
+    let is =
+        |wanted: &Option<String>, have: &str| wanted.as_ref().is_none_or(|wanted| wanted == have);
     let word = |q: &String| {
         let q = q.to_lowercase();
-        let room = [Some(call.room.room_id.clone()), call.room.name.clone(), call.room.alias.clone()];
-        let people = members.iter().flat_map(|member| [Some(member.user_id.clone()), member.name.clone()]);
+        let room = [
+            Some(call.room.room_id.clone()),
+            call.room.name.clone(),
+            call.room.alias.clone(),
+        ];
+        let people = members
+            .iter()
+            .flat_map(|member| [Some(member.user_id.clone()), member.name.clone()]);
         let servers = call.servers.iter().map(|server| Some(server.clone()));
-        room.into_iter().chain(people).chain(servers).flatten().any(|text| text.to_lowercase().contains(&q))
+        room.into_iter()
+            .chain(people)
+            .chain(servers)
+            .flatten()
+            .any(|text| text.to_lowercase().contains(&q))
     };
     let runs = call.until_ms > NOW;
     call.started_ms <= NOW
         && is(&filter.room, &call.room.room_id)
-        && filter.active.is_none_or(|active| if active { runs && call.lost_ms.is_none() } else { !runs })
+        && filter.active.is_none_or(|active| {
+            if active {
+                runs && call.lost_ms.is_none()
+            } else {
+                !runs
+            }
+        })
         && filter.from_ms.is_none_or(|from| call.until_ms >= from)
         && filter.to_ms.is_none_or(|to| call.started_ms < to)
         && is(application, &call.application)
-        && server.as_ref().is_none_or(|server| call.servers.contains(server))
-        && user.as_ref().is_none_or(|user| members.iter().any(|member| member.user_id == *user))
+        && server
+            .as_ref()
+            .is_none_or(|server| call.servers.contains(server))
+        && user
+            .as_ref()
+            .is_none_or(|user| members.iter().any(|member| member.user_id == *user))
         && group.is_none_or(|group| (call.peak_users >= 2) == group)
         && min_ms.is_none_or(|ms| call.until_ms.min(NOW) - call.started_ms >= ms)
         && min_people.is_none_or(|people| call.people >= people)
@@ -109,9 +190,23 @@ fn fits(filter: &CallFilter, call: &Call, members: &[Member]) -> bool {
 async fn listed(store: &Store, filter: &CallFilter, portion: i64) -> Vec<Call> {
     let (mut calls, mut cursor): (Vec<Call>, Option<Cursor>) = (Vec::new(), None);
     loop {
-        let more = sessions::page(store, Viewer::Operator, filter, cursor.as_ref(), portion, NOW).await.unwrap();
-        let Some(last) = more.last() else { return calls };
-        cursor = Some(Cursor { started_ms: last.started_ms, id: last.id.clone() });
+        let more = sessions::page(
+            store,
+            Viewer::Operator,
+            filter,
+            cursor.as_ref(),
+            portion,
+            NOW,
+        )
+        .await
+        .unwrap();
+        let Some(last) = more.last() else {
+            return calls;
+        };
+        cursor = Some(Cursor {
+            started_ms: last.started_ms,
+            id: last.id.clone(),
+        });
         calls.extend(more);
     }
 }
@@ -119,23 +214,44 @@ async fn listed(store: &Store, filter: &CallFilter, portion: i64) -> Vec<Call> {
 #[tokio::test]
 async fn a_list_is_the_same_however_it_is_found() {
     let bed = many().await;
-    let store = |rare: i64| bed.store.clone().with_grain(Grain { rare, ..Grain::default() });
+    let store = |rare: i64| {
+        bed.store.clone().with_grain(Grain {
+            rare,
+            ..Grain::default()
+        })
+    };
     let all = listed(&store(0), &CallFilter::default(), 1000).await;
-    assert!(all.len() > 550 && all.is_sorted_by(|a, b| (a.started_ms, &a.id) > (b.started_ms, &b.id)));
+    assert!(
+        all.len() > 550 && all.is_sorted_by(|a, b| (a.started_ms, &a.id) > (b.started_ms, &b.id))
+    );
     let ids: Vec<String> = all.iter().map(|call| call.id.clone()).collect();
     let mut members: BTreeMap<String, Vec<Member>> = BTreeMap::new();
-    for member in memberships::of(&bed.store, Viewer::Operator, &ids).await.unwrap() {
-        members.entry(member.session_id.clone()).or_default().push(member);
+    for member in memberships::of(&bed.store, Viewer::Operator, &ids)
+        .await
+        .unwrap()
+    {
+        members
+            .entry(member.session_id.clone())
+            .or_default()
+            .push(member);
     }
     for filter in filters() {
-        let fitting = all.iter().filter(|call| fits(&filter, call, &members[&call.id]));
+        let fitting = all
+            .iter()
+            .filter(|call| fits(&filter, call, &members[&call.id]));
         let expected: Vec<&str> = fitting.map(|call| call.id.as_str()).collect();
         for (rare, portion) in [(0, 7), (0, 1000), (1000, 50)] {
             let found = listed(&store(rare), &filter, portion).await;
             let found: Vec<&str> = found.iter().map(|call| call.id.as_str()).collect();
             assert_eq!(found, expected, "{filter:?} {rare}");
-            let count = sessions::count(&store(rare), Viewer::Operator, &filter, NOW).await.unwrap();
-            assert_eq!((count.calls, count.more), (super::int(expected.len()), false), "{filter:?} {rare}");
+            let count = sessions::count(&store(rare), Viewer::Operator, &filter, NOW)
+                .await
+                .unwrap();
+            assert_eq!(
+                (count.calls, count.more),
+                (super::int(expected.len()), false),
+                "{filter:?} {rare}"
+            );
         }
     }
 }
@@ -143,14 +259,21 @@ async fn a_list_is_the_same_however_it_is_found() {
 #[tokio::test]
 async fn what_a_room_did_comes_in_parts_that_fit() {
     let bed = Bed::new().await;
-    for (id, from, until) in
-        [("a", 10, 20), ("b", 30, 40), ("c", 50, 60), ("long", 5, 3 * DAY), ("e", 2 * DAY, 4 * DAY)]
-    {
+    for (id, from, until) in [
+        ("a", 10, 20),
+        ("b", 30, 40),
+        ("c", 50, 60),
+        ("long", 5, 3 * DAY),
+        ("e", 2 * DAY, 4 * DAY),
+    ] {
         bed.call(id, from, until).await;
     }
     let (mut to, mut parts) = (NOW, Vec::new());
     loop {
-        let (calls, from) = moments::calls_between(&bed.store, Viewer::Operator, "!r:h", (7, to), 2).await.unwrap();
+        let (calls, from) =
+            moments::calls_between(&bed.store, Viewer::Operator, "!r:h", (7, to), 2)
+                .await
+                .unwrap();
         let mut ids: Vec<String> = calls.into_iter().map(|call| call.id).collect();
         ids.sort();
         parts.push((from, ids.join(" ")));
@@ -160,15 +283,32 @@ async fn what_a_room_did_comes_in_parts_that_fit() {
         to = from;
     }
     let part = |from, ids: &str| (from, ids.to_owned());
-    assert_eq!(parts, [part(50, "c e long"), part(10, "a b long"), part(7, "long")]);
+    assert_eq!(
+        parts,
+        [part(50, "c e long"), part(10, "a b long"), part(7, "long")]
+    );
     let plan = bed.plan(moments::BETWEEN).await;
-    assert!(plan.contains("(room_id=? AND started_ms>? AND started_ms<?)") && plan.contains("sessions_long"), "{plan}");
+    assert!(
+        plan.contains("(room_id=? AND started_ms>? AND started_ms<?)")
+            && plan.contains("sessions_long"),
+        "{plan}"
+    );
 }
 
 /// What a word finds, by id.
 async fn found(bed: &Bed, word: &str) -> Vec<String> {
-    let filter = CallFilter { more: More { q: Some(word.to_owned()), ..More::default() }, ..CallFilter::default() };
-    listed(&bed.store, &filter, 50).await.into_iter().map(|call| call.id).collect()
+    let filter = CallFilter {
+        more: More {
+            q: Some(word.to_owned()),
+            ..More::default()
+        },
+        ..CallFilter::default()
+    };
+    listed(&bed.store, &filter, 50)
+        .await
+        .into_iter()
+        .map(|call| call.id)
+        .collect()
 }
 
 #[tokio::test]
@@ -184,7 +324,10 @@ async fn a_word_finds_who_is_new() {
     // ... and another display name, of one who was in a call; others are not kept.
     for (id, user, name) in [("$two", "@New:h", "Grace"), ("$three", "@other:h", "Grace")] {
         bed.event(id, None, "m.room.member", 11).await;
-        bed.run(&format!("update events set state_key = '{user}' where event_id = '{id}'")).await;
+        bed.run(&format!(
+            "update events set state_key = '{user}' where event_id = '{id}'"
+        ))
+        .await;
         bed.run(&format!(
             "insert into people (room_id, user_id, name, event_ms, event_id) values ('!r:h', '{user}', '{name}', 1, '{id}')"
         ))
@@ -193,9 +336,16 @@ async fn a_word_finds_who_is_new() {
     assert_eq!(found(&bed, "grace").await, ["call"]);
     // Who had another name when we looked is found by the new one only.
     bed.event("$four", None, "m.room.member", 12).await;
-    bed.run("update events set state_key = '@New:h' where event_id = '$four'").await;
+    bed.run("update events set state_key = '@New:h' where event_id = '$four'")
+        .await;
     bed.run("update people set name = 'Hopper'").await;
-    assert_eq!((found(&bed, "grace").await.len(), found(&bed, "hopper").await.len()), (0, 1));
+    assert_eq!(
+        (
+            found(&bed, "grace").await.len(),
+            found(&bed, "hopper").await.len()
+        ),
+        (0, 1)
+    );
     // Rooms are looked at each time.
     bed.run("update rooms set alias = '#Lounge:h'").await;
     assert_eq!(found(&bed, "lounge").await, ["call"]);
@@ -209,7 +359,10 @@ async fn an_event_that_takes_the_number_of_a_deleted_one_is_not_missed() {
     bed.run("delete from events").await;
     for (id, sender) in [("$one", "@new:h"), ("$two", "@a:h")] {
         bed.event(id, Some(id), "m.call.member", 11).await;
-        bed.run(&format!("update events set sender = '{sender}' where event_id = '{id}'")).await;
+        bed.run(&format!(
+            "update events set sender = '{sender}' where event_id = '{id}'"
+        ))
+        .await;
     }
     bed.stay("@new:h", "'D'", "one", 11, 20).await;
     bed.call("call", 11, 20).await;

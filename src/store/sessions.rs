@@ -42,7 +42,11 @@ pub(super) use {call_columns, calls};
 
 /// A session as it was packed, and its tally.
 pub(super) fn stored(fields: &mut Fields<'_>) -> Result<(Session, Option<i64>), Error> {
-    let count = |fields: &mut Fields<'_>| fields.some_number().map(|number| usize::try_from(number).unwrap_or(0));
+    let count = |fields: &mut Fields<'_>| {
+        fields
+            .some_number()
+            .map(|number| usize::try_from(number).unwrap_or(0))
+    };
     let session = Session {
         id: fields.some_text()?,
         slot_id: fields.some_text()?,
@@ -54,7 +58,11 @@ pub(super) fn stored(fields: &mut Fields<'_>) -> Result<(Session, Option<i64>), 
         devices: count(fields)?,
         peak: count(fields)?,
         peak_users: count(fields)?,
-        servers: fields.some_text()?.split_whitespace().map(ToOwned::to_owned).collect(),
+        servers: fields
+            .some_text()?
+            .split_whitespace()
+            .map(ToOwned::to_owned)
+            .collect(),
         intent: fields.maybe_text()?,
         first_event_id: fields.some_text()?,
         membership_ids: Vec::new(),
@@ -73,14 +81,25 @@ static WRITE: Rows = Rows::new(
 );
 
 /// Writes sessions of a room, each with its tally.
-pub(super) async fn write(tx: &mut Tx, room_id: &str, sessions: &[(Session, Option<i64>)]) -> Result<(), Error> {
+pub(super) async fn write(
+    tx: &mut Tx,
+    room_id: &str,
+    sessions: &[(Session, Option<i64>)],
+) -> Result<(), Error> {
     // A call counts for the day of its beginning; one that began at another time has another first stay.
-    let starts: Vec<(i64, i64)> = sessions.iter().map(|(new, _)| (new.started_ms, new.started_ms)).collect();
+    let starts: Vec<(i64, i64)> = sessions
+        .iter()
+        .map(|(new, _)| (new.started_ms, new.started_ms))
+        .collect();
     days::take_out(tx, &starts).await?;
     let shared = |query: Statement| query.bind(room_id.to_owned());
     let bind = |query: Statement, (session, tally): &(Session, Option<i64>)| {
         // A server name holds no white space, so that one can part them.
-        let servers: Vec<String> = session.servers.iter().map(|name| name.replace(char::is_whitespace, "")).collect();
+        let servers: Vec<String> = session
+            .servers
+            .iter()
+            .map(|name| name.replace(char::is_whitespace, ""))
+            .collect();
         query
             .bind(session.id.clone())
             .bind(session.slot_id.clone())
@@ -110,12 +129,25 @@ static FORMER: Rows = Rows::new(
 
 /// Lets go of sessions that are no more; links to them will lead to what took their place.
 pub(super) async fn let_go(tx: &mut Tx, room_id: &str, sessions: &[Session]) -> Result<(), Error> {
-    let starts: Vec<(i64, i64)> = sessions.iter().map(|gone| (gone.started_ms, gone.started_ms)).collect();
+    let starts: Vec<(i64, i64)> = sessions
+        .iter()
+        .map(|gone| (gone.started_ms, gone.started_ms))
+        .collect();
     days::take_out(tx, &starts).await?;
-    DELETE.write(tx, sessions, |query| query, |query, session| query.bind(session.id.clone())).await?;
+    DELETE
+        .write(
+            tx,
+            sessions,
+            |query| query,
+            |query, session| query.bind(session.id.clone()),
+        )
+        .await?;
     let shared = |query: Statement| query.bind(room_id.to_owned());
     let bind = |query: Statement, session: &Session| {
-        let query = query.bind(session.id.clone()).bind(session.slot_id.clone()).bind(session.started_ms);
+        let query = query
+            .bind(session.id.clone())
+            .bind(session.slot_id.clone())
+            .bind(session.started_ms);
         query.bind(session.first_event_id.clone())
     };
     FORMER.write(tx, sessions, shared, bind).await?;
@@ -135,7 +167,10 @@ pub(super) const ACTIVE: &str = calls!(
 /// When the database fails.
 pub async fn active(store: &Store, viewer: Viewer, now: i64) -> Result<Vec<Call>, Error> {
     let Viewer::Operator = viewer;
-    unpack(&sqlx::query(ACTIVE).bind(now).fetch_all(&store.read).await?, call)
+    unpack(
+        &sqlx::query(ACTIVE).bind(now).fetch_all(&store.read).await?,
+        call,
+    )
 }
 
 /// One page of calls, newest first, after `cursor`.
@@ -158,12 +193,18 @@ pub async fn page(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn count(store: &Store, viewer: Viewer, filter: &CallFilter, now: i64) -> Result<Matching, Error> {
+pub async fn count(
+    store: &Store,
+    viewer: Viewer,
+    filter: &CallFilter,
+    now: i64,
+) -> Result<Matching, Error> {
     let Viewer::Operator = viewer;
     search::count(store, filter, now).await
 }
 
-const BY_ID: &str = calls!(" from sessions s join rooms r on r.room_id = s.room_id where s.id = $1");
+const BY_ID: &str =
+    calls!(" from sessions s join rooms r on r.room_id = s.room_id where s.id = $1");
 // The stay that the event began or ended, else the last one of its chain that had begun by then.
 const BY_EVENT: &str = "select m.room_id, m.slot_id, m.joined_ms, m.session_id from events e
     join memberships m on m.room_id = e.room_id and m.chain = e.chain
@@ -190,18 +231,30 @@ pub async fn find(store: &Store, viewer: Viewer, id_or_event: &str) -> Result<Op
 }
 
 async fn by_id(store: &Store, id: &str) -> Result<Option<Call>, Error> {
-    Ok(unpack(&sqlx::query(BY_ID).bind(id).fetch_all(&store.read).await?, call)?.pop())
+    Ok(unpack(
+        &sqlx::query(BY_ID).bind(id).fetch_all(&store.read).await?,
+        call,
+    )?
+    .pop())
 }
 
-const FORMERLY: &str = "select room_id, slot_id, started_ms, first_event_id from former_calls where id = $1";
+const FORMERLY: &str =
+    "select room_id, slot_id, started_ms, first_event_id from former_calls where id = $1";
 
 /// The id of the call that a former id or the id of an event leads to.
 async fn meant(store: &Store, former_or_event: &str) -> Result<Option<String>, Error> {
-    let around = async |room_id: String, slot_id: String, at_ms: i64| -> Result<Option<String>, Error> {
-        let query = sqlx::query_scalar(AROUND).bind(room_id).bind(slot_id).bind(at_ms);
-        Ok(query.fetch_optional(&store.read).await?)
-    };
-    let former = sqlx::query_as(FORMERLY).bind(former_or_event).fetch_optional(&store.read).await?;
+    let around =
+        async |room_id: String, slot_id: String, at_ms: i64| -> Result<Option<String>, Error> {
+            let query = sqlx::query_scalar(AROUND)
+                .bind(room_id)
+                .bind(slot_id)
+                .bind(at_ms);
+            Ok(query.fetch_optional(&store.read).await?)
+        };
+    let former = sqlx::query_as(FORMERLY)
+        .bind(former_or_event)
+        .fetch_optional(&store.read)
+        .await?;
     let former: Option<(String, String, i64, String)> = former;
     let mut event_id = former_or_event.to_owned();
     if let Some((room_id, slot_id, started_ms, first_event_id)) = former {
@@ -210,21 +263,37 @@ async fn meant(store: &Store, former_or_event: &str) -> Result<Option<String>, E
         }
         event_id = first_event_id;
     }
-    let Some(stay) = sqlx::query(BY_EVENT).bind(event_id).fetch_optional(&store.read).await? else {
+    let Some(stay) = sqlx::query(BY_EVENT)
+        .bind(event_id)
+        .fetch_optional(&store.read)
+        .await?
+    else {
         return Ok(None);
     };
     if let Some(id) = stay.try_get("session_id")? {
         return Ok(Some(id));
     }
     // A stay without length is in no call itself, but may lie within one.
-    around(stay.try_get("room_id")?, stay.try_get("slot_id")?, stay.try_get("joined_ms")?).await
+    around(
+        stay.try_get("room_id")?,
+        stay.try_get("slot_id")?,
+        stay.try_get("joined_ms")?,
+    )
+    .await
 }
 
 /// A call as [`call_columns`] packs it.
 pub(super) fn call(fields: &mut Fields<'_>) -> Result<Call, Error> {
     let id = fields.some_text()?;
-    let room = RoomName { room_id: fields.some_text()?, name: fields.maybe_text()?, alias: fields.maybe_text()? };
-    let is_lost = matches!(Watch::from_word(&fields.some_text()?), Watch::Left | Watch::Blind);
+    let room = RoomName {
+        room_id: fields.some_text()?,
+        name: fields.maybe_text()?,
+        alias: fields.maybe_text()?,
+    };
+    let is_lost = matches!(
+        Watch::from_word(&fields.some_text()?),
+        Watch::Left | Watch::Blind
+    );
     let looked_ms = fields.some_number()?;
     Ok(Call {
         id,
@@ -239,7 +308,11 @@ pub(super) fn call(fields: &mut Fields<'_>) -> Result<Call, Error> {
         memberships: fields.some_number()?,
         peak: fields.some_number()?,
         peak_users: fields.some_number()?,
-        servers: fields.some_text()?.split_whitespace().map(ToOwned::to_owned).collect(),
+        servers: fields
+            .some_text()?
+            .split_whitespace()
+            .map(ToOwned::to_owned)
+            .collect(),
         intent: fields.maybe_text()?,
         first_event_id: fields.some_text()?,
     })

@@ -11,10 +11,19 @@ static NOTE: Rows = Rows::new(
 );
 
 /// Notes that these came, if it is for the first time by this way.
-pub(super) async fn note(tx: &mut Tx, batch: &Batch, room: &RoomBatch, copies: &[&Arrival]) -> Result<(), sqlx::Error> {
+pub(super) async fn note(
+    tx: &mut Tx,
+    batch: &Batch,
+    room: &RoomBatch,
+    copies: &[&Arrival],
+) -> Result<(), sqlx::Error> {
     let source = room.source.as_str();
     let shared = |query: Statement| {
-        query.bind(room.room_id.clone()).bind(batch.vantage_id.clone()).bind(source).bind(batch.seen_ms)
+        query
+            .bind(room.room_id.clone())
+            .bind(batch.vantage_id.clone())
+            .bind(source)
+            .bind(batch.seen_ms)
     };
     let bind = |query: Statement, copy: &&Arrival| query.bind(copy.event.event_id.clone());
     NOTE.write(tx, copies, shared, bind).await?;

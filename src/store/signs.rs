@@ -59,8 +59,11 @@ const NOTE: &str = "insert into signs (membership_id, joined_ms, until_ms, updat
 /// When the database fails.
 pub async fn note(store: &Store, now: i64) -> Result<bool, Error> {
     let limit = super::int(BATCH);
-    let rows: Vec<(String, i64, i64, i64, i64, i64)> =
-        sqlx::query_as(MISSING).bind(now).bind(limit).fetch_all(&store.read).await?;
+    let rows: Vec<(String, i64, i64, i64, i64, i64)> = sqlx::query_as(MISSING)
+        .bind(now)
+        .bind(limit)
+        .fetch_all(&store.read)
+        .await?;
     if rows.is_empty() {
         return Ok(false);
     }
@@ -68,7 +71,13 @@ pub async fn note(store: &Store, now: i64) -> Result<bool, Error> {
     for (id, joined, until, updates, from, to) in &rows {
         // A stamp may lie outside of its stay where a clock was wrong.
         let (from, to) = ((*from).clamp(*joined, *until), (*to).clamp(*joined, *until));
-        let query = sqlx::query(NOTE).bind(id).bind(joined).bind(until).bind(updates).bind(from).bind(to);
+        let query = sqlx::query(NOTE)
+            .bind(id)
+            .bind(joined)
+            .bind(until)
+            .bind(updates)
+            .bind(from)
+            .bind(to);
         query.execute(&mut *tx).await?;
     }
     tx.commit().await?;
@@ -84,7 +93,10 @@ const DELETE: &str = "delete from signs where membership_id = $1";
 /// # Errors
 /// When the database fails.
 pub async fn forget(store: &Store) -> Result<bool, Error> {
-    let ids: Vec<String> = sqlx::query_scalar(LOOSE).bind(super::int(BATCH)).fetch_all(&store.read).await?;
+    let ids: Vec<String> = sqlx::query_scalar(LOOSE)
+        .bind(super::int(BATCH))
+        .fetch_all(&store.read)
+        .await?;
     if ids.is_empty() {
         return Ok(false);
     }

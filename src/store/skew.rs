@@ -45,16 +45,30 @@ const HEARD: &str = "select from_ms, to_ms from coverage where room_id = '' and 
 /// When the database fails.
 pub async fn heard(store: &Store) -> Result<Vec<Span>, Error> {
     let rows: Vec<(i64, i64)> = sqlx::query_as(HEARD).fetch_all(&store.read).await?;
-    Ok(rows.into_iter().map(|(from, to)| Span { from, to }).collect())
+    Ok(rows
+        .into_iter()
+        .map(|(from, to)| Span { from, to })
+        .collect())
 }
 
 /// The clock of a server within a span of time; `heard` is what [`heard`] gave.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn of(store: &Store, viewer: Viewer, server: &str, span: Span, heard: &[Span]) -> Result<Clock, Error> {
+pub async fn of(
+    store: &Store,
+    viewer: Viewer,
+    server: &str,
+    span: Span,
+    heard: &[Span],
+) -> Result<Clock, Error> {
     let Viewer::Operator = viewer;
-    let query = sqlx::query(SAMPLE).bind(server).bind(span.from).bind(span.to).bind(STAYS).bind(EVENTS);
+    let query = sqlx::query(SAMPLE)
+        .bind(server)
+        .bind(span.from)
+        .bind(span.to)
+        .bind(STAYS)
+        .bind(EVENTS);
     let (mut behind, mut after_stated) = (Vec::new(), Vec::new());
     let mut known: BTreeSet<String> = BTreeSet::new();
     for row in query.fetch_all(&store.read).await? {
@@ -64,11 +78,18 @@ pub async fn of(store: &Store, viewer: Viewer, server: &str, span: Span, heard: 
         }
         let stamp: i64 = row.try_get("origin_server_ts")?;
         let came: Option<i64> = row.try_get("received_ms")?;
-        let is_sync = row.try_get::<&str, _>("source")? == "sync" && row.try_get::<i64, _>("in_timeline")? == 1;
+        let is_sync = row.try_get::<&str, _>("source")? == "sync"
+            && row.try_get::<i64, _>("in_timeline")? == 1;
         // The first answer after a break brings what happened meanwhile; what comes later happened just then.
-        let is_live = |came: &i64| is_sync && heard.iter().any(|span| span.from < *came && *came <= span.to);
+        let is_live = |came: &i64| {
+            is_sync
+                && heard
+                    .iter()
+                    .any(|span| span.from < *came && *came <= span.to)
+        };
         behind.extend(came.filter(is_live).map(|came| came.saturating_sub(stamp)));
-        after_stated.extend(stated(row.try_get("json")?).map(|stated| stamp.saturating_sub(stated)));
+        after_stated
+            .extend(stated(row.try_get("json")?).map(|stated| stamp.saturating_sub(stated)));
     }
     Ok(Clock {
         live: behind.len(),
@@ -81,6 +102,10 @@ pub async fn of(store: &Store, viewer: Viewer, server: &str, span: Span, heard: 
 
 /// The `created_ts` of a member event as stored.
 fn stated(json: &str) -> Option<i64> {
-    let json: Value = if json.contains("created_ts") { serde_json::from_str(json).ok()? } else { return None };
+    let json: Value = if json.contains("created_ts") {
+        serde_json::from_str(json).ok()?
+    } else {
+        return None;
+    };
     json.pointer("/content/created_ts").and_then(number)
 }

@@ -12,21 +12,46 @@ use std::collections::BTreeMap;
 /// Changes of a slot, in order: since when, ms, it is open or closed.
 pub(super) type Course = Vec<(i64, bool)>;
 
-const KEPT: &str = "select time_ms, is_open from slots where room_id = $1 and slot_id = $2 order by time_ms";
-const FORGET: &str = "delete from slots where room_id = $1 and slot_id = $2 and time_ms >= $3 and time_ms < $4";
-static KEEP: Rows = Rows::new("insert into slots (room_id, slot_id, time_ms, is_open) values ", "($1, $2, ?, ?)", "");
+const KEPT: &str =
+    "select time_ms, is_open from slots where room_id = $1 and slot_id = $2 order by time_ms";
+const FORGET: &str =
+    "delete from slots where room_id = $1 and slot_id = $2 and time_ms >= $3 and time_ms < $4";
+static KEEP: Rows = Rows::new(
+    "insert into slots (room_id, slot_id, time_ms, is_open) values ",
+    "($1, $2, ?, ?)",
+    "",
+);
 
 /// Follows the events of a slot: the span of time, ms, in which it is not what was kept; `None` when it is.
-pub(super) async fn follow(tx: &mut Tx, room_id: &str, slot_id: &str) -> Result<Option<(i64, i64)>, Error> {
-    let kept: Vec<(i64, i64)> = sqlx::query_as(KEPT).bind(room_id).bind(slot_id).fetch_all(&mut **tx).await?;
-    let before: Course = kept.into_iter().map(|(time, open)| (time, open != 0)).collect();
+pub(super) async fn follow(
+    tx: &mut Tx,
+    room_id: &str,
+    slot_id: &str,
+) -> Result<Option<(i64, i64)>, Error> {
+    let kept: Vec<(i64, i64)> = sqlx::query_as(KEPT)
+        .bind(room_id)
+        .bind(slot_id)
+        .fetch_all(&mut **tx)
+        .await?;
+    let before: Course = kept
+        .into_iter()
+        .map(|(time, open)| (time, open != 0))
+        .collect();
     let now = course(tx, room_id, slot_id).await?;
     let span = difference(&before, &now);
     if let Some((from, to)) = span {
-        sqlx::query(FORGET).bind(room_id).bind(slot_id).bind(from).bind(to).execute(&mut **tx).await?;
-        let new = &now[now.partition_point(|(time, _)| *time < from)..now.partition_point(|(time, _)| *time < to)];
+        sqlx::query(FORGET)
+            .bind(room_id)
+            .bind(slot_id)
+            .bind(from)
+            .bind(to)
+            .execute(&mut **tx)
+            .await?;
+        let new = &now[now.partition_point(|(time, _)| *time < from)
+            ..now.partition_point(|(time, _)| *time < to)];
         let shared = |query: Statement| query.bind(room_id.to_owned()).bind(slot_id.to_owned());
-        let bind = |query: Statement, (time, open): &(i64, bool)| query.bind(*time).bind(i64::from(*open));
+        let bind =
+            |query: Statement, (time, open): &(i64, bool)| query.bind(*time).bind(i64::from(*open));
         KEEP.write(tx, new, shared, bind).await?;
     }
     Ok(span)
@@ -36,8 +61,18 @@ pub(super) async fn follow(tx: &mut Tx, room_id: &str, slot_id: &str) -> Result<
 fn difference(a: &[(i64, bool)], b: &[(i64, bool)]) -> Option<(i64, i64)> {
     let same = a.iter().zip(b).take_while(|(a, b)| a == b).count();
     let (a, b) = (&a[same..], &b[same..]);
-    let from = a.first().into_iter().chain(b.first()).map(|(time, _)| *time).min()?;
-    let again = a.iter().rev().zip(b.iter().rev()).take_while(|(a, b)| a == b).last();
+    let from = a
+        .first()
+        .into_iter()
+        .chain(b.first())
+        .map(|(time, _)| *time)
+        .min()?;
+    let again = a
+        .iter()
+        .rev()
+        .zip(b.iter().rev())
+        .take_while(|(a, b)| a == b)
+        .last();
     Some((from, again.map_or(i64::MAX, |((time, _), _)| *time)))
 }
 
@@ -50,10 +85,19 @@ const REDACTIONS: &str =
     and s.state_key = $2";
 
 /// The changes of a slot, from all of its events.
-async fn course(connection: &mut sqlx::AnyConnection, room_id: &str, slot_id: &str) -> Result<Course, Error> {
+async fn course(
+    connection: &mut sqlx::AnyConnection,
+    room_id: &str,
+    slot_id: &str,
+) -> Result<Course, Error> {
     let mut events: Vec<RoomEvent> = Vec::new();
     for sql in [EVENTS, REDACTIONS] {
-        for row in sqlx::query(sql).bind(room_id).bind(slot_id).fetch_all(&mut *connection).await? {
+        for row in sqlx::query(sql)
+            .bind(room_id)
+            .bind(slot_id)
+            .fetch_all(&mut *connection)
+            .await?
+        {
             events.push(event(&row)?);
         }
     }
@@ -84,12 +128,20 @@ pub(super) async fn since(
 ) -> Result<BTreeMap<String, Course>, Error> {
     let mut found: BTreeMap<String, Course> = BTreeMap::new();
     let shared = |query: Statement| query.bind(room_id.to_owned()).bind(from);
-    let bind = |query: Statement, slot: Option<&&str>| query.bind(slot.map(|slot| (*slot).to_owned()));
+    let bind =
+        |query: Statement, slot: Option<&&str>| query.bind(slot.map(|slot| (*slot).to_owned()));
     for row in SINCE.read(tx, slot_ids, shared, bind).await? {
         let open = row.try_get::<i64, _>("is_open")? != 0;
-        found.entry(row.try_get("slot_id")?).or_default().push((row.try_get("time_ms")?, open));
+        found
+            .entry(row.try_get("slot_id")?)
+            .or_default()
+            .push((row.try_get("time_ms")?, open));
     }
-    let rest: Vec<&str> = slot_ids.iter().copied().filter(|slot| !found.contains_key(*slot)).collect();
+    let rest: Vec<&str> = slot_ids
+        .iter()
+        .copied()
+        .filter(|slot| !found.contains_key(*slot))
+        .collect();
     for row in HAVE_EVENTS.look_up(tx, room_id, &rest).await? {
         let slot: String = row.try_get("state_key")?;
         let course = course(tx, room_id, &slot).await?;
@@ -104,14 +156,22 @@ const ALL: &str = "select distinct state_key from events where room_id = $1 and 
 
 /// Derives all slots of a room again.
 pub(super) async fn again(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
-    sqlx::query(FORGET_ALL).bind(room_id).execute(&mut **tx).await?;
-    for slot_id in sqlx::query_scalar::<_, String>(ALL).bind(room_id).fetch_all(&mut **tx).await? {
+    sqlx::query(FORGET_ALL)
+        .bind(room_id)
+        .execute(&mut **tx)
+        .await?;
+    for slot_id in sqlx::query_scalar::<_, String>(ALL)
+        .bind(room_id)
+        .fetch_all(&mut **tx)
+        .await?
+    {
         follow(tx, room_id, &slot_id).await?;
     }
     Ok(())
 }
 
-const CONCERNED: &str = "select distinct chain from events where room_id = $1 and substr(chain, 1, 1) = 'k'
+const CONCERNED: &str =
+    "select distinct chain from events where room_id = $1 and substr(chain, 1, 1) = 'k'
     and time_ms >= $2 and time_ms < $3";
 
 /// The sticky chains on which something may have counted in this span, ms; nothing counts longer than `longest`, ms.
@@ -121,7 +181,10 @@ pub(super) async fn concerned(
     (from, to): (i64, i64),
     longest: i64,
 ) -> Result<Vec<String>, Error> {
-    let query = sqlx::query_scalar(CONCERNED).bind(room_id).bind(from.saturating_sub(longest)).bind(to);
+    let query = sqlx::query_scalar(CONCERNED)
+        .bind(room_id)
+        .bind(from.saturating_sub(longest))
+        .bind(to);
     Ok(query.fetch_all(&mut **tx).await?)
 }
 
@@ -132,7 +195,9 @@ mod tests {
     #[test]
     fn courses_differ_from_the_first_other_change_to_where_they_agree_for_good() {
         let course = |text: &str| -> Course {
-            text.split_whitespace().map(|word| (word[1..].parse().unwrap(), word.starts_with('o'))).collect()
+            text.split_whitespace()
+                .map(|word| (word[1..].parse().unwrap(), word.starts_with('o')))
+                .collect()
         };
         for (before, after, span) in [
             ("", "", None),
@@ -144,8 +209,16 @@ mod tests {
             ("o1 c2 o3", "o1", Some((2, i64::MAX))),
             ("o1 c2 o3 c4", "c1 o3 c4", Some((1, 3))),
         ] {
-            assert_eq!(difference(&course(before), &course(after)), span, "{before} / {after}");
-            assert_eq!(difference(&course(after), &course(before)), span, "{after} / {before}");
+            assert_eq!(
+                difference(&course(before), &course(after)),
+                span,
+                "{before} / {after}"
+            );
+            assert_eq!(
+                difference(&course(after), &course(before)),
+                span,
+                "{after} / {before}"
+            );
         }
     }
 }

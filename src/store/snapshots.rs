@@ -20,7 +20,8 @@ pub struct Look {
     pub members: BTreeSet<String>,
 }
 
-const NEWEST: &str = "select taken_ms, last_seen_ms, members from snapshots where room_id = $1 and vantage_id = $2
+const NEWEST: &str =
+    "select taken_ms, last_seen_ms, members from snapshots where room_id = $1 and vantage_id = $2
     order by taken_ms desc limit 1";
 const SEEN_AGAIN: &str = "update snapshots set last_seen_ms = $4
     where room_id = $1 and vantage_id = $2 and taken_ms = $3";
@@ -38,14 +39,27 @@ pub(super) async fn record(
     touched: &mut Touched,
 ) -> Result<(), Error> {
     let room_id = room.room_id.as_str();
-    let members = look.members.iter().map(String::as_str).collect::<Vec<_>>().join("\n");
+    let members = look
+        .members
+        .iter()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join("\n");
     let query = sqlx::query_as(NEWEST).bind(room_id).bind(&batch.vantage_id);
     let newest: Option<(i64, i64, String)> = query.fetch_optional(&mut **tx).await?;
     let before_ms = newest.as_ref().map(|(_, last_seen, _)| *last_seen);
-    let again = newest.filter(|(_, _, known)| *known == members).map(|(taken, ..)| taken);
-    let query = sqlx::query(if again.is_some() { SEEN_AGAIN } else { TAKE }).bind(room_id).bind(&batch.vantage_id);
+    let again = newest
+        .filter(|(_, _, known)| *known == members)
+        .map(|(taken, ..)| taken);
+    let query = sqlx::query(if again.is_some() { SEEN_AGAIN } else { TAKE })
+        .bind(room_id)
+        .bind(&batch.vantage_id);
     let query = query.bind(again.unwrap_or(batch.seen_ms));
-    let query = if again.is_some() { query.bind(batch.seen_ms) } else { query.bind(&members) };
+    let query = if again.is_some() {
+        query.bind(batch.seen_ms)
+    } else {
+        query.bind(&members)
+    };
     query.execute(&mut **tx).await?;
     repair(tx, batch, room, look, before_ms, touched).await
 }
@@ -64,15 +78,25 @@ async fn repair(
     before_ms: Option<i64>,
     touched: &mut Touched,
 ) -> Result<(), Error> {
-    let open = sqlx::query_scalar(OPEN).bind(&room.room_id).bind(batch.seen_ms).fetch_all(&mut **tx).await?;
+    let open = sqlx::query_scalar(OPEN)
+        .bind(&room.room_id)
+        .bind(batch.seen_ms)
+        .fetch_all(&mut **tx)
+        .await?;
     let mut chains: BTreeSet<String> = open.into_iter().collect();
     // A join in the state whose chain has ended for us is looked at, too.
     let joins = room.arrivals.iter().map(|arrival| &arrival.event);
-    let joins = joins.filter(|event| Kind::of(&event.kind) == Kind::Member && !member::parse(event).joins.is_empty());
+    let joins = joins.filter(|event| {
+        Kind::of(&event.kind) == Kind::Member && !member::parse(event).joins.is_empty()
+    });
     chains.extend(joins.filter_map(|event| member::chain(event).ok().flatten()));
     let mut repairs = RoomBatch::new(&room.room_id, Source::Poll);
     for chain in chains {
-        let rows = sqlx::query(CHAIN).bind(&room.room_id).bind(&chain).fetch_all(&mut **tx).await?;
+        let rows = sqlx::query(CHAIN)
+            .bind(&room.room_id)
+            .bind(&chain)
+            .fetch_all(&mut **tx)
+            .await?;
         let events = rows.iter().map(event).collect::<Result<Vec<_>, _>>()?;
         if let Some(repair) = missing(&chain, &events, look, before_ms, batch.seen_ms) {
             zombies::note(tx, batch, room, &chain, &repair).await?;
@@ -100,21 +124,35 @@ fn missing<'a>(
     seen_ms: i64,
 ) -> Option<Repair<'a>> {
     // The answer may be older than what sync brought while we waited for it.
-    let settled = events.iter().all(|event| event.received_ts.is_none_or(|received| received < look.asked_ms));
+    let settled = events.iter().all(|event| {
+        event
+            .received_ts
+            .is_none_or(|received| received < look.asked_ms)
+    });
     let newest = in_order(events).last()?.1;
-    let holds = events.iter().find(|event| look.members.contains(&event.event_id));
+    let holds = events
+        .iter()
+        .find(|event| look.members.contains(&event.event_id));
     let content = holds.map_or_else(|| json!({}), again);
-    let told = holds.is_some_and(|holds| holds.event_id == newest.event_id) || content == newest.content;
+    let told =
+        holds.is_some_and(|holds| holds.event_id == newest.event_id) || content == newest.content;
     // It was there at the look before, or when its last event came.
     let since_ms = before_ms.map_or(newest.time(), |before| before.max(newest.time()));
     let arrival = || ours(chain, holds.unwrap_or(newest), content, (since_ms, seen_ms));
-    (settled && !told).then(|| Repair { arrival: arrival(), holds, newest })
+    (settled && !told).then(|| Repair {
+        arrival: arrival(),
+        holds,
+        newest,
+    })
 }
 
 /// The content of an event that counts again. A join goes on with its first time, so it is no new one.
 fn again(event: &RoomEvent) -> Value {
     let mut content = event.content.clone();
-    if let Some(object) = content.as_object_mut().filter(|object| object.contains_key("application")) {
+    if let Some(object) = content
+        .as_object_mut()
+        .filter(|object| object.contains_key("application"))
+    {
         object.entry("created_ts").or_insert(json!(event.time()));
     }
     content
@@ -122,7 +160,10 @@ fn again(event: &RoomEvent) -> Value {
 
 /// The look before an event that we made ourselves, ms: what it tells happened after it.
 pub(super) fn made_since(json: &str) -> Option<i64> {
-    serde_json::from_str::<Value>(json).ok()?.pointer("/unsigned/callscope_since_ms")?.as_i64()
+    serde_json::from_str::<Value>(json)
+        .ok()?
+        .pointer("/unsigned/callscope_since_ms")?
+        .as_i64()
 }
 
 fn ours(chain: &str, like: &RoomEvent, content: Value, (since_ms, seen_ms): (i64, i64)) -> Arrival {
@@ -135,7 +176,10 @@ fn ours(chain: &str, like: &RoomEvent, content: Value, (since_ms, seen_ms): (i64
             "callscope_since_ms": since_ms},
     });
     let mut event = like.clone();
-    json["event_id"].as_str().unwrap_or_default().clone_into(&mut event.event_id);
+    json["event_id"]
+        .as_str()
+        .unwrap_or_default()
+        .clone_into(&mut event.event_id);
     event.content = content;
     event.origin_server_ts = seen_ms;
     event.received_ts = Some(seen_ms);
@@ -144,5 +188,9 @@ fn ours(chain: &str, like: &RoomEvent, content: Value, (since_ms, seen_ms): (i64
     event.sticky_ms = None;
     event.redacted_ts = None;
     event.readable = true;
-    Arrival { event: event.into(), json: json.to_string(), in_timeline: false }
+    Arrival {
+        event: event.into(),
+        json: json.to_string(),
+        in_timeline: false,
+    }
 }

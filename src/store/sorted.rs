@@ -30,7 +30,10 @@ pub struct Order {
 
 impl Order {
     /// Newest first.
-    pub const NEWEST: Self = Self { by: By::Started, descending: true };
+    pub const NEWEST: Self = Self {
+        by: By::Started,
+        descending: true,
+    };
 }
 
 /// A place in a sorted list: the last call already shown.
@@ -125,12 +128,22 @@ macro_rules! narrow {
         [
             list!(
                 key!(),
-                concat!($found, " and (", key!(), ", s.started_ms + 0, s.id) < ($19, $1, $2)"),
+                concat!(
+                    $found,
+                    " and (",
+                    key!(),
+                    ", s.started_ms + 0, s.id) < ($19, $1, $2)"
+                ),
                 concat!(key!(), " desc, s.started_ms + 0 desc, s.id desc")
             ),
             list!(
                 key!(),
-                concat!($found, " and (", key!(), ", s.started_ms + 0, s.id) > ($19, $1, $2)"),
+                concat!(
+                    $found,
+                    " and (",
+                    key!(),
+                    ", s.started_ms + 0, s.id) > ($19, $1, $2)"
+                ),
                 concat!(key!(), ", s.started_ms + 0, s.id")
             ),
         ]
@@ -139,9 +152,11 @@ macro_rules! narrow {
 const LATE: [&str; 2] = narrow!("s.until_ms >= $4");
 const ROOM: [&str; 2] = narrow!("s.room_id = $8");
 
-const MANY_LATE: &str = "select count(*) from (select 1 from sessions where until_ms >= $1 and until_ms <= $2
+const MANY_LATE: &str =
+    "select count(*) from (select 1 from sessions where until_ms >= $1 and until_ms <= $2
     and started_ms < $3 limit $4) as few";
-const MANY_ROOM: &str = "select count(*) from (select 1 from sessions where room_id = $1 limit $2) as few";
+const MANY_ROOM: &str =
+    "select count(*) from (select 1 from sessions where room_id = $1 limit $2) as few";
 
 /// Where the calls of a page come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,12 +181,25 @@ pub async fn page(
 ) -> Result<Vec<(Call, Place)>, Error> {
     let Viewer::Operator = viewer;
     if order == Order::NEWEST {
-        let cursor = place.map(|place| Cursor { started_ms: place.started_ms, id: place.id.clone() });
+        let cursor = place.map(|place| Cursor {
+            started_ms: place.started_ms,
+            id: place.id.clone(),
+        });
         let calls = sessions::page(store, viewer, filter, cursor.as_ref(), limit, now).await?;
-        return Ok(calls.into_iter().map(|call| (placed(&call, call.started_ms, now), call)).map(swap).collect());
+        return Ok(calls
+            .into_iter()
+            .map(|call| (placed(&call, call.started_ms, now), call))
+            .map(swap)
+            .collect());
     }
     let list = List::new(filter, order, place, limit, now);
-    let More { server, user, q, id, .. } = &filter.more;
+    let More {
+        server,
+        user,
+        q,
+        id,
+        ..
+    } = &filter.more;
     if server.is_some() || user.is_some() || q.is_some() || id.is_some() {
         // What is found by a name is found best where lists are searched; if it is few, it is sorted here.
         let few = sessions::page(store, viewer, filter, None, int(FEW_FOUND) + 1, now).await?;
@@ -207,7 +235,12 @@ fn swap((place, call): (Place, Call)) -> (Call, Place) {
 }
 
 fn placed(call: &Call, key: i64, at_ms: i64) -> Place {
-    Place { at_ms, key, started_ms: call.started_ms, id: call.id.clone() }
+    Place {
+        at_ms,
+        key,
+        started_ms: call.started_ms,
+        id: call.id.clone(),
+    }
 }
 
 /// What is asked for.
@@ -222,19 +255,38 @@ struct List<'q> {
 }
 
 impl<'q> List<'q> {
-    fn new(filter: &'q CallFilter, order: Order, place: Option<&'q Place>, limit: i64, now: i64) -> Self {
+    fn new(
+        filter: &'q CallFilter,
+        order: Order,
+        place: Option<&'q Place>,
+        limit: i64,
+        now: i64,
+    ) -> Self {
         let least = match (order.by, filter.more.group) {
             (By::Length, _) => filter.more.min_ms,
             (By::People, _) => filter.more.min_people,
             (By::Peak, Some(true)) => Some(2),
             _ => None,
         };
-        let first = if order.descending { (i64::MAX, i64::MAX, "") } else { (least.unwrap_or(i64::MIN), i64::MIN, "") };
-        let after = place.map_or(first, |place| (place.key, place.started_ms, place.id.as_str()));
+        let first = if order.descending {
+            (i64::MAX, i64::MAX, "")
+        } else {
+            (least.unwrap_or(i64::MIN), i64::MIN, "")
+        };
+        let after = place.map_or(first, |place| {
+            (place.key, place.started_ms, place.id.as_str())
+        });
         let at_ms = place.map_or(now, |place| place.at_ms.min(now));
         let (before, at_least, at_most) = bounds(filter, now);
         let within = (before.min(at_ms.saturating_add(1)), at_least, at_most);
-        Self { filter, order, after, at_ms, within, limit }
+        Self {
+            filter,
+            order,
+            after,
+            at_ms,
+            within,
+            limit,
+        }
     }
 
     /// Puts calls in order, and cuts them to a page.
@@ -256,30 +308,58 @@ impl<'q> List<'q> {
             By::People => call.people,
             By::Peak => call.peak,
         };
-        let found = calls.into_iter().filter(|call| call.started_ms <= self.at_ms);
-        let found = found.map(|call| (placed(&call, key(&call), self.at_ms), call)).map(swap);
+        let found = calls
+            .into_iter()
+            .filter(|call| call.started_ms <= self.at_ms);
+        let found = found
+            .map(|call| (placed(&call, key(&call), self.at_ms), call))
+            .map(swap);
         let is_after = |place: &Place| {
             let order = (place.key, place.started_ms, place.id.as_str()).cmp(&self.after);
-            if self.order.descending { order.is_lt() } else { order.is_gt() }
+            if self.order.descending {
+                order.is_lt()
+            } else {
+                order.is_gt()
+            }
         };
         self.in_order(found.filter(|(_, place)| is_after(place)).collect())
     }
 
     /// The way that reads least: all that the filter can match and sort it, or in the order of the list.
     async fn source(&self, store: &Store) -> Result<Source, Error> {
-        let begins_with_most = !self.order.descending && matches!(self.order.by, By::People | By::Peak);
+        let begins_with_most =
+            !self.order.descending && matches!(self.order.by, By::People | By::Peak);
         let most = int(if begins_with_most { FEW_OF_MOST } else { FEW }) + 1;
         let (before, at_least, at_most) = self.within;
         if let Some(room) = &self.filter.room {
-            let few: i64 = sqlx::query_scalar(MANY_ROOM).bind(room).bind(most).fetch_one(&store.read).await?;
-            return Ok(if few < most { Source::Room } else { Source::Wide });
+            let few: i64 = sqlx::query_scalar(MANY_ROOM)
+                .bind(room)
+                .bind(most)
+                .fetch_one(&store.read)
+                .await?;
+            return Ok(if few < most {
+                Source::Room
+            } else {
+                Source::Wide
+            });
         }
-        if self.filter.active != Some(true) && self.filter.from_ms.is_none() && self.filter.to_ms.is_none() {
+        if self.filter.active != Some(true)
+            && self.filter.from_ms.is_none()
+            && self.filter.to_ms.is_none()
+        {
             return Ok(Source::Wide);
         }
-        let query = sqlx::query_scalar(MANY_LATE).bind(at_least).bind(at_most).bind(before).bind(most);
+        let query = sqlx::query_scalar(MANY_LATE)
+            .bind(at_least)
+            .bind(at_most)
+            .bind(before)
+            .bind(most);
         let few: i64 = query.fetch_one(&store.read).await?;
-        Ok(if few < most { Source::Late } else { Source::Wide })
+        Ok(if few < most {
+            Source::Late
+        } else {
+            Source::Wide
+        })
     }
 
     fn bind(
@@ -287,7 +367,16 @@ impl<'q> List<'q> {
         query: Query<'q, Db, AnyArguments>,
         (before, at_least, at_most): (i64, i64, i64),
     ) -> Query<'q, Db, AnyArguments> {
-        let More { application, server, user, group, min_ms, min_people, id, q } = &self.filter.more;
+        let More {
+            application,
+            server,
+            user,
+            group,
+            min_ms,
+            min_people,
+            id,
+            q,
+        } = &self.filter.more;
         let text = |text: &'q Option<String>| text.as_deref().unwrap_or_default();
         let (least, most) = match group {
             None => (0, i64::MAX),
@@ -295,11 +384,32 @@ impl<'q> List<'q> {
             Some(false) => (0, 1),
         };
         // A call of a room that we cannot see any more does not count as running.
-        let seen_only = if self.filter.active == Some(true) { "yes" } else { "" };
-        let query = query.bind(self.after.1).bind(self.after.2).bind(before).bind(at_least).bind(at_most);
-        let query = query.bind(self.limit).bind(seen_only).bind(text(&self.filter.room)).bind(text(application));
-        let query = query.bind(min_people.unwrap_or(0)).bind(least).bind(most).bind(self.at_ms);
-        let query = query.bind(min_ms.unwrap_or(0)).bind(text(server)).bind(text(user)).bind(text(id));
+        let seen_only = if self.filter.active == Some(true) {
+            "yes"
+        } else {
+            ""
+        };
+        let query = query
+            .bind(self.after.1)
+            .bind(self.after.2)
+            .bind(before)
+            .bind(at_least)
+            .bind(at_most);
+        let query = query
+            .bind(self.limit)
+            .bind(seen_only)
+            .bind(text(&self.filter.room))
+            .bind(text(application));
+        let query = query
+            .bind(min_people.unwrap_or(0))
+            .bind(least)
+            .bind(most)
+            .bind(self.at_ms);
+        let query = query
+            .bind(min_ms.unwrap_or(0))
+            .bind(text(server))
+            .bind(text(user))
+            .bind(text(id));
         query.bind(q.as_deref().map(pattern).unwrap_or_default())
     }
 
@@ -324,8 +434,14 @@ impl<'q> List<'q> {
         if source == Source::Wide && self.order.by == By::Length {
             at_most = at_most.min(self.at_ms);
         }
-        let query = self.bind(sqlx::query(sql), (before, at_least, at_most)).bind(self.after.0);
-        let query = if source == Source::Wide { query } else { query.bind(word) };
+        let query = self
+            .bind(sqlx::query(sql), (before, at_least, at_most))
+            .bind(self.after.0);
+        let query = if source == Source::Wide {
+            query
+        } else {
+            query.bind(word)
+        };
         unpack(&query.fetch_all(&store.read).await?, |fields| {
             let (call, key) = (call(fields)?, fields.some_number()?);
             let place = placed(&call, key, self.at_ms);
@@ -336,7 +452,11 @@ impl<'q> List<'q> {
 
 /// A word as a pattern for `like`, in lower case.
 fn pattern(word: &str) -> String {
-    let word = word.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+    let word = word
+        .to_lowercase()
+        .replace('\\', "\\\\")
+        .replace('%', "\\%")
+        .replace('_', "\\_");
     format!("%{word}%")
 }
 

@@ -21,22 +21,46 @@ async fn with_stays(bed: &Bed, ids: &str) {
 async fn filled() -> Bed {
     let bed = Bed::new().await;
     for index in 0..18 {
-        bed.call(&format!("c{index:02}"), 100 * index, 100 * index + 50 * (1 + index % 4)).await;
+        bed.call(
+            &format!("c{index:02}"),
+            100 * index,
+            100 * index + 50 * (1 + index % 4),
+        )
+        .await;
     }
     bed.call("run1", 9_000, 20_000).await;
     bed.call("run2", 9_900, 99_000).await;
-    bed.run("update sessions set users = 1 + started_ms / 100 % 3, peak = 1 + started_ms / 100 % 5").await;
+    bed.run(
+        "update sessions set users = 1 + started_ms / 100 % 3, peak = 1 + started_ms / 100 % 5",
+    )
+    .await;
     with_stays(&bed, "").await;
     bed
 }
 
-async fn walk(bed: &Bed, filter: &CallFilter, order: Order, limit: i64, now: i64) -> Vec<(Call, Place)> {
+async fn walk(
+    bed: &Bed,
+    filter: &CallFilter,
+    order: Order,
+    limit: i64,
+    now: i64,
+) -> Vec<(Call, Place)> {
     let mut found: Vec<(Call, Place)> = Vec::new();
     loop {
         let place = found.last().map(|(_, place)| place);
         // Time goes on between pages.
         let later = now + 7 * int(found.len());
-        let more = page(&bed.store, Viewer::Operator, filter, order, place, limit, later).await.unwrap();
+        let more = page(
+            &bed.store,
+            Viewer::Operator,
+            filter,
+            order,
+            place,
+            limit,
+            later,
+        )
+        .await
+        .unwrap();
         if more.is_empty() {
             return found;
         }
@@ -55,23 +79,60 @@ fn keys(order: Order, call: &Call, now: i64) -> i64 {
 
 fn orders() -> impl Iterator<Item = Order> {
     let both = |by| [true, false].map(|descending| Order { by, descending });
-    [By::Started, By::Length, By::People, By::Peak].into_iter().flat_map(both)
+    [By::Started, By::Length, By::People, By::Peak]
+        .into_iter()
+        .flat_map(both)
 }
 
 #[tokio::test]
 async fn every_order_has_every_call_once() {
     let bed = filled().await;
-    let late = CallFilter { from_ms: Some(1_000), ..CallFilter::default() };
-    let room = CallFilter { room: Some("!r:h".into()), to_ms: Some(9_500), ..CallFilter::default() };
-    let running = CallFilter { active: Some(true), ..CallFilter::default() };
-    let group = CallFilter { more: More { min_people: Some(2), ..More::default() }, ..CallFilter::default() };
-    let more = More { server: Some("h".into()), ..More::default() };
-    let server = CallFilter { more, ..CallFilter::default() };
-    let more = More { min_ms: Some(150), group: Some(false), ..More::default() };
-    let long = CallFilter { more, ..CallFilter::default() };
-    for (filter, count) in
-        [(CallFilter::default(), 20), (late, 11), (room, 19), (running, 2), (group, 12), (server, 20), (long, 9)]
-    {
+    let late = CallFilter {
+        from_ms: Some(1_000),
+        ..CallFilter::default()
+    };
+    let room = CallFilter {
+        room: Some("!r:h".into()),
+        to_ms: Some(9_500),
+        ..CallFilter::default()
+    };
+    let running = CallFilter {
+        active: Some(true),
+        ..CallFilter::default()
+    };
+    let group = CallFilter {
+        more: More {
+            min_people: Some(2),
+            ..More::default()
+        },
+        ..CallFilter::default()
+    };
+    let more = More {
+        server: Some("h".into()),
+        ..More::default()
+    };
+    let server = CallFilter {
+        more,
+        ..CallFilter::default()
+    };
+    let more = More {
+        min_ms: Some(150),
+        group: Some(false),
+        ..More::default()
+    };
+    let long = CallFilter {
+        more,
+        ..CallFilter::default()
+    };
+    for (filter, count) in [
+        (CallFilter::default(), 20),
+        (late, 11),
+        (room, 19),
+        (running, 2),
+        (group, 12),
+        (server, 20),
+        (long, 9),
+    ] {
         for order in orders() {
             for limit in [1, 3, 50] {
                 let found = walk(&bed, &filter, order, limit, NOW).await;
@@ -83,7 +144,11 @@ async fn every_order_has_every_call_once() {
                 if order.descending {
                     sorted.reverse();
                 }
-                assert_eq!((found.len(), &found), (count, &sorted), "{order:?} {limit} {filter:?}");
+                assert_eq!(
+                    (found.len(), &found),
+                    (count, &sorted),
+                    "{order:?} {limit} {filter:?}"
+                );
             }
         }
     }
@@ -98,7 +163,11 @@ async fn many_calls_are_read_by_index_and_few_are_sorted() {
         select 'n' || n, '!r:h', 's', 'm.call', n, n + 1 + n % 40, 1, 1, 1, 1, 1, 'h', '$j' from n";
     bed.run(many).await;
     with_stays(&bed, "n").await;
-    let filter = CallFilter { room: Some("!r:h".into()), from_ms: Some(-5), ..CallFilter::default() };
+    let filter = CallFilter {
+        room: Some("!r:h".into()),
+        from_ms: Some(-5),
+        ..CallFilter::default()
+    };
     for order in orders() {
         let list = List::new(&filter, order, None, 500, NOW);
         let sorts = !order.descending && matches!(order.by, By::People | By::Peak);
@@ -111,28 +180,94 @@ async fn many_calls_are_read_by_index_and_few_are_sorted() {
             if order.descending { a >= b } else { a <= b }
         }));
     }
-    let more = More { server: Some("h".into()), q: Some("!R".into()), ..More::default() };
-    let word = CallFilter { more, from_ms: Some(-5), ..CallFilter::default() };
-    let found = walk(&bed, &word, Order { by: By::Length, descending: true }, 500, NOW).await;
-    assert_eq!(found.len(), 5020, "what many calls fit is read by index, too");
-    let late = CallFilter { from_ms: Some(1_700), ..CallFilter::default() };
-    let list = List::new(&late, Order { by: By::Peak, descending: true }, None, 5, NOW);
+    let more = More {
+        server: Some("h".into()),
+        q: Some("!R".into()),
+        ..More::default()
+    };
+    let word = CallFilter {
+        more,
+        from_ms: Some(-5),
+        ..CallFilter::default()
+    };
+    let found = walk(
+        &bed,
+        &word,
+        Order {
+            by: By::Length,
+            descending: true,
+        },
+        500,
+        NOW,
+    )
+    .await;
+    assert_eq!(
+        found.len(),
+        5020,
+        "what many calls fit is read by index, too"
+    );
+    let late = CallFilter {
+        from_ms: Some(1_700),
+        ..CallFilter::default()
+    };
+    let list = List::new(
+        &late,
+        Order {
+            by: By::Peak,
+            descending: true,
+        },
+        None,
+        5,
+        NOW,
+    );
     assert_eq!(list.source(&bed.store).await.unwrap(), Source::Late);
 }
 
 #[tokio::test]
 async fn a_call_that_ends_meanwhile_keeps_its_place() {
     let bed = filled().await;
-    let order = Order { by: By::Length, descending: true };
-    let first = page(&bed.store, Viewer::Operator, &CallFilter::default(), order, None, 1, NOW).await.unwrap();
+    let order = Order {
+        by: By::Length,
+        descending: true,
+    };
+    let first = page(
+        &bed.store,
+        Viewer::Operator,
+        &CallFilter::default(),
+        order,
+        None,
+        1,
+        NOW,
+    )
+    .await
+    .unwrap();
     assert_eq!(first[0].0.id, "run1");
-    bed.run("update sessions set until_ms = 10500 where id = 'run2'").await;
+    bed.run("update sessions set until_ms = 10500 where id = 'run2'")
+        .await;
     bed.call("new", 10_100, 90_000).await;
     let all = CallFilter::default();
-    let rest = page(&bed.store, Viewer::Operator, &all, order, Some(&first[0].1), 50, 50_000).await.unwrap();
+    let rest = page(
+        &bed.store,
+        Viewer::Operator,
+        &all,
+        order,
+        Some(&first[0].1),
+        50,
+        50_000,
+    )
+    .await
+    .unwrap();
     let ids: Vec<&str> = rest.iter().map(|(call, _)| call.id.as_str()).collect();
-    assert_eq!(ids.len(), 19, "neither twice nor left out, and nothing that began later: {ids:?}");
-    assert_eq!(ids.iter().position(|id| *id == "run2"), Some(8), "as long as it was at the first page: {ids:?}");
+    assert_eq!(
+        ids.len(),
+        19,
+        "neither twice nor left out, and nothing that began later: {ids:?}"
+    );
+    assert_eq!(
+        ids.iter().position(|id| *id == "run2"),
+        Some(8),
+        "as long as it was at the first page: {ids:?}"
+    );
 }
 
 #[tokio::test]
@@ -146,7 +281,10 @@ async fn each_order_has_its_index() {
     ] {
         for sql in texts {
             let plan = bed.plan(sql).await;
-            assert!(plan.contains(index) && !plan.contains("FOR ORDER BY"), "{plan}");
+            assert!(
+                plan.contains(index) && !plan.contains("FOR ORDER BY"),
+                "{plan}"
+            );
         }
     }
     for sql in LATE {

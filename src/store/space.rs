@@ -29,7 +29,9 @@ impl Error {
     /// Is it that the disk, or what we may use of it, is full?
     #[must_use]
     pub fn is_full(&self) -> bool {
-        let Self::Database(sqlx::Error::Database(error)) = self else { return false };
+        let Self::Database(sqlx::Error::Database(error)) = self else {
+            return false;
+        };
         // SQLITE_FULL, SQLITE_IOERR_SHMSIZE; disk_full of PostgreSQL.
         matches!(error.code().as_deref(), Some("13" | "4874" | "53100"))
     }
@@ -47,7 +49,11 @@ impl Store {
     /// Notes that the disk was full at `now`; true the first time.
     #[must_use]
     pub fn note_full(&self, now: i64) -> bool {
-        self.space.0.full_since_ms.compare_exchange(0, now.max(1), Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        self.space
+            .0
+            .full_since_ms
+            .compare_exchange(0, now.max(1), Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
     }
 
     /// Notes that a write was possible; true when before it was not.
@@ -63,11 +69,18 @@ impl Store {
     pub async fn limit_growth(&self, pages: Option<i64>) -> Result<(), Error> {
         let mut connection = self.write.acquire().await?;
         let limit = match pages {
-            Some(more) => sqlx::query_scalar::<_, i64>(PAGES).fetch_one(&mut *connection).await? + more,
+            Some(more) => {
+                sqlx::query_scalar::<_, i64>(PAGES)
+                    .fetch_one(&mut *connection)
+                    .await?
+                    + more
+            }
             None => NO_LIMIT,
         };
         self.space.0.pages.store(limit, Ordering::Relaxed);
-        sqlx::query(sqlx::AssertSqlSafe(limited(limit))).fetch_all(&mut *connection).await?;
+        sqlx::query(sqlx::AssertSqlSafe(limited(limit)))
+            .fetch_all(&mut *connection)
+            .await?;
         Ok(())
     }
 }

@@ -25,7 +25,9 @@ pub struct Class {
 }
 
 /// Where the classes of length begin, ms, and those of people: as the query has them.
-pub const LENGTHS: [i64; 8] = [0, 60_000, 300_000, 900_000, 1_800_000, 3_600_000, 7_200_000, 14_400_000];
+pub const LENGTHS: [i64; 8] = [
+    0, 60_000, 300_000, 900_000, 1_800_000, 3_600_000, 7_200_000, 14_400_000,
+];
 pub const PEOPLE: [i64; 8] = [1, 2, 3, 4, 6, 10, 20, 50];
 
 const CLASSES: &str = "with calls as (select started_ms, users,
@@ -43,7 +45,12 @@ const CLASSES: &str = "with calls as (select started_ms, users,
 ///
 /// # Errors
 /// When the database fails.
-pub async fn classes(store: &Store, viewer: Viewer, span: Span, now: i64) -> Result<Vec<Class>, Error> {
+pub async fn classes(
+    store: &Store,
+    viewer: Viewer,
+    span: Span,
+    now: i64,
+) -> Result<Vec<Class>, Error> {
     let Viewer::Operator = viewer;
     let days = sums::known(store, Scope::All, span).await?;
     let (whole, rest) = days.split(span);
@@ -65,12 +72,24 @@ pub async fn classes(store: &Store, viewer: Viewer, span: Span, now: i64) -> Res
 
 /// The same, counted anew.
 pub(super) async fn live_classes(store: &Store, span: Span, now: i64) -> Result<Vec<Class>, Error> {
-    let query = sqlx::query_as(CLASSES).bind(span.from).bind(span.to).bind(now);
+    let query = sqlx::query_as(CLASSES)
+        .bind(span.from)
+        .bind(span.to)
+        .bind(now);
     let rows: Vec<(i64, i64, i64, i64)> = query.fetch_all(&store.read).await?;
-    Ok(rows.into_iter().map(|(day, length_ms, people, calls)| Class { day, length_ms, people, calls }).collect())
+    Ok(rows
+        .into_iter()
+        .map(|(day, length_ms, people, calls)| Class {
+            day,
+            length_ms,
+            people,
+            calls,
+        })
+        .collect())
 }
 
-pub(super) const MIDDLE: &str = "select (case when until_ms < $3 then until_ms else $3 end) - started_ms from sessions
+pub(super) const MIDDLE: &str =
+    "select (case when until_ms < $3 then until_ms else $3 end) - started_ms from sessions
     where started_ms >= $1 and started_ms < $2 order by 1 limit 1 offset
     (select count(*) / 2 from sessions where started_ms >= $1 and started_ms < $2)";
 
@@ -78,13 +97,25 @@ pub(super) const MIDDLE: &str = "select (case when until_ms < $3 then until_ms e
 ///
 /// # Errors
 /// When the database fails.
-pub async fn usual_length(store: &Store, viewer: Viewer, span: Span, now: i64) -> Result<Option<i64>, Error> {
+pub async fn usual_length(
+    store: &Store,
+    viewer: Viewer,
+    span: Span,
+    now: i64,
+) -> Result<Option<i64>, Error> {
     let Viewer::Operator = viewer;
-    let query = sqlx::query_scalar(MIDDLE).bind(span.from).bind(span.to).bind(now);
+    let query = sqlx::query_scalar(MIDDLE)
+        .bind(span.from)
+        .bind(span.to)
+        .bind(now);
     Ok(query.fetch_optional(&store.read).await?)
 }
 
-static NAMES: Rows = Rows::new("select room_id, name, alias from rooms where room_id in (", "?", ")");
+static NAMES: Rows = Rows::new(
+    "select room_id, name, alias from rooms where room_id in (",
+    "?",
+    ")",
+);
 
 /// The names of rooms, by id.
 ///
@@ -100,7 +131,11 @@ pub async fn room_names(
     let mut connection = store.read.acquire().await?;
     for row in NAMES.of(&mut connection, room_ids).await? {
         let room_id: String = row.try_get("room_id")?;
-        let name = RoomName { room_id: room_id.clone(), name: row.try_get("name")?, alias: row.try_get("alias")? };
+        let name = RoomName {
+            room_id: room_id.clone(),
+            name: row.try_get("name")?,
+            alias: row.try_get("alias")?,
+        };
         found.insert(room_id, name);
     }
     Ok(found)
@@ -122,8 +157,7 @@ const ENDED: &str =
     "select server, count(*) as ended, count(case when end_event_id is null and end_reason in ('expired', 'sticky_expired')
             then 1 end) as expired
     from memberships where until_ms > $1 and until_ms <= $2 and until_ms > joined_ms group by server || '', server";
-const BEGUN: &str =
-    "select servers, count(*) from sessions where started_ms >= $1 and started_ms < $2 group by servers";
+const BEGUN: &str = "select servers, count(*) from sessions where started_ms >= $1 and started_ms < $2 group by servers";
 // The calls that ran when the span began, by those who stayed in them.
 const RAN: &str = concat!(
     "select m.server, count(distinct m.session_id) from ",
@@ -136,34 +170,56 @@ const RAN: &str = concat!(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn servers(store: &Store, viewer: Viewer, from: i64, now: i64) -> Result<Vec<ServerRow>, Error> {
+pub async fn servers(
+    store: &Store,
+    viewer: Viewer,
+    from: i64,
+    now: i64,
+) -> Result<Vec<ServerRow>, Error> {
     let Viewer::Operator = viewer;
     let span = Span { from, to: now };
     let mut found: BTreeMap<String, ServerRow> = BTreeMap::new();
     let mut row = |server: &str, add: &dyn Fn(&mut ServerRow)| {
-        let empty = || ServerRow { server: server.to_owned(), people: 0, calls: 0, ended: 0, expired: 0 };
+        let empty = || ServerRow {
+            server: server.to_owned(),
+            people: 0,
+            calls: 0,
+            ended: 0,
+            expired: 0,
+        };
         add(found.entry(server.to_owned()).or_insert_with(empty));
     };
     for server in sums::everybody(store, span).await? {
         row(&server, &|row| row.people += 1);
     }
-    let ran: Vec<(String, i64)> = sqlx::query_as(RAN).bind(from).bind(from).bind(now).fetch_all(&store.read).await?;
+    let ran: Vec<(String, i64)> = sqlx::query_as(RAN)
+        .bind(from)
+        .bind(from)
+        .bind(now)
+        .fetch_all(&store.read)
+        .await?;
     for (server, calls) in ran {
         row(&server, &|row| row.calls += calls);
     }
     let days = sums::known(store, Scope::All, span).await?;
     let (whole, rest) = days.split(span);
-    let (mut begun, mut ends): (Vec<BTreeMap<String, i64>>, Vec<Ends>) =
-        whole.into_iter().map(|(_, day)| (day.servers.clone(), day.ends.clone())).unzip();
+    let (mut begun, mut ends): (Vec<BTreeMap<String, i64>>, Vec<Ends>) = whole
+        .into_iter()
+        .map(|(_, day)| (day.servers.clone(), day.ends.clone()))
+        .unzip();
     for span in rest {
         begun.push(begun_by_servers(store, span).await?);
         ends.push(live_ends(store, span).await?);
     }
     for (servers, calls) in begun.iter().flatten() {
-        servers.split_whitespace().for_each(|server| row(server, &|row| row.calls += calls));
+        servers
+            .split_whitespace()
+            .for_each(|server| row(server, &|row| row.calls += calls));
     }
     for (server, (ended, expired)) in ends.iter().flatten() {
-        row(server, &|row| (row.ended, row.expired) = (row.ended + ended, row.expired + expired));
+        row(server, &|row| {
+            (row.ended, row.expired) = (row.ended + ended, row.expired + expired)
+        });
     }
     Ok(found.into_values().collect())
 }
@@ -172,8 +228,15 @@ pub async fn servers(store: &Store, viewer: Viewer, from: i64, now: i64) -> Resu
 type Ends = BTreeMap<String, (i64, i64)>;
 
 /// The calls that began in a span by their servers, with blanks between them.
-pub(super) async fn begun_by_servers(store: &Store, span: Span) -> Result<BTreeMap<String, i64>, Error> {
-    let rows: Vec<(String, i64)> = sqlx::query_as(BEGUN).bind(span.from).bind(span.to).fetch_all(&store.read).await?;
+pub(super) async fn begun_by_servers(
+    store: &Store,
+    span: Span,
+) -> Result<BTreeMap<String, i64>, Error> {
+    let rows: Vec<(String, i64)> = sqlx::query_as(BEGUN)
+        .bind(span.from)
+        .bind(span.to)
+        .fetch_all(&store.read)
+        .await?;
     Ok(rows.into_iter().collect())
 }
 
@@ -181,7 +244,10 @@ pub(super) async fn begun_by_servers(store: &Store, span: Span) -> Result<BTreeM
 pub(super) async fn live_ends(store: &Store, span: Span) -> Result<Ends, Error> {
     let query = sqlx::query_as(ENDED).bind(span.from).bind(span.to);
     let rows: Vec<(String, i64, i64)> = query.fetch_all(&store.read).await?;
-    Ok(rows.into_iter().map(|(server, ended, expired)| (server, (ended, expired))).collect())
+    Ok(rows
+        .into_iter()
+        .map(|(server, ended, expired)| (server, (ended, expired)))
+        .collect())
 }
 
 const IS_KNOWN: &str = "select 1 from memberships where server = $1 limit 1";
@@ -192,7 +258,10 @@ const IS_KNOWN: &str = "select 1 from memberships where server = $1 limit 1";
 /// When the database fails.
 pub async fn is_known_server(store: &Store, viewer: Viewer, server: &str) -> Result<bool, Error> {
     let Viewer::Operator = viewer;
-    let found: Option<i64> = sqlx::query_scalar(IS_KNOWN).bind(server).fetch_optional(&store.read).await?;
+    let found: Option<i64> = sqlx::query_scalar(IS_KNOWN)
+        .bind(server)
+        .fetch_optional(&store.read)
+        .await?;
     Ok(found.is_some())
 }
 
@@ -212,7 +281,11 @@ pub async fn ends(
     now: i64,
 ) -> Result<Vec<(String, i64)>, Error> {
     let Viewer::Operator = viewer;
-    let query = sqlx::query_as(ENDS).bind(span.from).bind(span.to).bind(now).bind(server);
+    let query = sqlx::query_as(ENDS)
+        .bind(span.from)
+        .bind(span.to)
+        .bind(now)
+        .bind(server);
     Ok(query.fetch_all(&store.read).await?)
 }
 
@@ -249,11 +322,23 @@ pub async fn ghosts(
     limit: i64,
 ) -> Result<Vec<GhostRow>, Error> {
     let Viewer::Operator = viewer;
-    let query = sqlx::query(GHOSTS).bind(server).bind(span.from).bind(span.to).bind(limit);
+    let query = sqlx::query(GHOSTS)
+        .bind(server)
+        .bind(span.from)
+        .bind(span.to)
+        .bind(limit);
     let ghost = |row: &sqlx::any::AnyRow| {
-        let (room_id, name, alias) = (row.try_get("room_id")?, row.try_get("room_name")?, row.try_get("alias")?);
+        let (room_id, name, alias) = (
+            row.try_get("room_id")?,
+            row.try_get("room_name")?,
+            row.try_get("alias")?,
+        );
         Ok(GhostRow {
-            room: RoomName { room_id, name, alias },
+            room: RoomName {
+                room_id,
+                name,
+                alias,
+            },
             session_id: row.try_get("session_id")?,
             user_id: row.try_get("user_id")?,
             name: row.try_get("person")?,
@@ -262,7 +347,12 @@ pub async fn ghosts(
             until_ms: row.try_get("until_ms")?,
         })
     };
-    query.fetch_all(&store.read).await?.iter().map(ghost).collect()
+    query
+        .fetch_all(&store.read)
+        .await?
+        .iter()
+        .map(ghost)
+        .collect()
 }
 
 /// The time of one person within a span.
@@ -294,7 +384,12 @@ pub async fn persons(
     limit: i64,
 ) -> Result<Vec<PersonRow>, Error> {
     let Viewer::Operator = viewer;
-    let query = sqlx::query(PERSONS).bind(span.from).bind(span.to).bind(now).bind(server).bind(limit);
+    let query = sqlx::query(PERSONS)
+        .bind(span.from)
+        .bind(span.to)
+        .bind(now)
+        .bind(server)
+        .bind(limit);
     let person = |row: &sqlx::any::AnyRow| {
         Ok(PersonRow {
             user_id: row.try_get("user_id")?,
@@ -303,7 +398,12 @@ pub async fn persons(
             together_seen_ms: row.try_get("seen_ms")?,
         })
     };
-    query.fetch_all(&store.read).await?.iter().map(person).collect()
+    query
+        .fetch_all(&store.read)
+        .await?
+        .iter()
+        .map(person)
+        .collect()
 }
 
 /// A transport that members name.
@@ -327,9 +427,19 @@ const NAMED: &str =
 ///
 /// # Errors
 /// When the database fails.
-pub async fn named(store: &Store, viewer: Viewer, server: &str, span: Span) -> Result<Vec<NamedRow>, Error> {
+pub async fn named(
+    store: &Store,
+    viewer: Viewer,
+    server: &str,
+    span: Span,
+) -> Result<Vec<NamedRow>, Error> {
     let Viewer::Operator = viewer;
-    let rows = sqlx::query(NAMED).bind(span.from).bind(span.to).bind(server).fetch_all(&store.read).await?;
+    let rows = sqlx::query(NAMED)
+        .bind(span.from)
+        .bind(span.to)
+        .bind(server)
+        .fetch_all(&store.read)
+        .await?;
     let named = |row: &sqlx::any::AnyRow| {
         Ok(NamedRow {
             kind: row.try_get("kind")?,

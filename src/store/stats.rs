@@ -21,19 +21,34 @@ const LONGEST: &str = calls!(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn numbers(store: &Store, viewer: Viewer, from: i64, to: i64, now: i64) -> Result<SpanNumbers, Error> {
+pub async fn numbers(
+    store: &Store,
+    viewer: Viewer,
+    from: i64,
+    to: i64,
+    now: i64,
+) -> Result<SpanNumbers, Error> {
     let sums = sums::of(store, viewer, Scope::All, Span { from, to }, now).await?;
-    let longest = sqlx::query(LONGEST).bind(from).bind(to).fetch_all(&store.read).await?;
+    let longest = sqlx::query(LONGEST)
+        .bind(from)
+        .bind(to)
+        .fetch_all(&store.read)
+        .await?;
     let longest = unpack(&longest, call)?.pop();
     let steps = concurrency(store, viewer, from, to).await?;
-    let highest = steps.iter().filter(|(_, devices)| *devices > 0).max_by_key(|(time, devices)| (*devices, -time));
+    let highest = steps
+        .iter()
+        .filter(|(_, devices)| *devices > 0)
+        .max_by_key(|(time, devices)| (*devices, -time));
     Ok(SpanNumbers {
         calls: sums.calls,
         calls_exact: sums.calls_exact,
         people: sums.people,
         together_ms: sums.together_ms,
         together_seen_ms: sums.together_seen_ms,
-        longest_ms: longest.as_ref().map_or(0, |call| call.until_ms.min(to) - call.started_ms),
+        longest_ms: longest
+            .as_ref()
+            .map_or(0, |call| call.until_ms.min(to) - call.started_ms),
         longest_id: longest.as_ref().map(|call| call.id.clone()),
         longest_room: longest.map(|call| call.room),
         peak: highest.map_or(0, |(_, devices)| *devices),
@@ -52,10 +67,18 @@ const SPANS: &str = concat!(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn concurrency(store: &Store, viewer: Viewer, from: i64, to: i64) -> Result<Vec<(i64, i64)>, Error> {
+pub async fn concurrency(
+    store: &Store,
+    viewer: Viewer,
+    from: i64,
+    to: i64,
+) -> Result<Vec<(i64, i64)>, Error> {
     let Viewer::Operator = viewer;
-    let rows: Vec<(String, String, i64, i64)> =
-        sqlx::query_as(SPANS).bind(from).bind(to).fetch_all(&store.read).await?;
+    let rows: Vec<(String, String, i64, i64)> = sqlx::query_as(SPANS)
+        .bind(from)
+        .bind(to)
+        .fetch_all(&store.read)
+        .await?;
     let mut changes: Vec<(i64, i64)> = Vec::with_capacity(rows.len() * 2);
     for stays in rows.chunk_by(|one, next| (&one.0, &one.1) == (&next.0, &next.1)) {
         // In order of arrival: what begins later adds only what goes beyond the end known so far.
@@ -99,9 +122,18 @@ const STARTS: &str = "select started_ms, peak from sessions where room_id = $1 a
 ///
 /// # Errors
 /// When the database fails.
-pub async fn starts(store: &Store, viewer: Viewer, room_id: &str, from: i64) -> Result<Vec<(i64, i64)>, Error> {
+pub async fn starts(
+    store: &Store,
+    viewer: Viewer,
+    room_id: &str,
+    from: i64,
+) -> Result<Vec<(i64, i64)>, Error> {
     let Viewer::Operator = viewer;
-    Ok(sqlx::query_as(STARTS).bind(room_id).bind(from).fetch_all(&store.read).await?)
+    Ok(sqlx::query_as(STARTS)
+        .bind(room_id)
+        .bind(from)
+        .fetch_all(&store.read)
+        .await?)
 }
 
 // Matrix began in 2014: an older stamp is a wrong clock or a joke. The first of each room is found by its index.

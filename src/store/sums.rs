@@ -150,7 +150,13 @@ const LONG: i64 = 14 * DAY;
 ///
 /// # Errors
 /// When the database fails.
-pub async fn of(store: &Store, viewer: Viewer, scope: Scope<'_>, span: Span, now: i64) -> Result<Sums, Error> {
+pub async fn of(
+    store: &Store,
+    viewer: Viewer,
+    scope: Scope<'_>,
+    span: Span,
+    now: i64,
+) -> Result<Sums, Error> {
     let Viewer::Operator = viewer;
     let days = known(store, scope, span).await?;
     let mut sums = counts(store, scope, &days, span, now).await?;
@@ -165,11 +171,21 @@ pub async fn of(store: &Store, viewer: Viewer, scope: Scope<'_>, span: Span, now
 
 /// The days of a span that are counted already: those of all rooms and servers are.
 pub(super) async fn known(store: &Store, scope: Scope<'_>, span: Span) -> Result<Known, Error> {
-    if scope == Scope::All { Known::of(store, span).await } else { Ok(Known::default()) }
+    if scope == Scope::All {
+        Known::of(store, span).await
+    } else {
+        Ok(Known::default())
+    }
 }
 
 /// Calls and people; `calls_exact` without regard to what nobody watched.
-async fn counts(store: &Store, scope: Scope<'_>, days: &Known, span: Span, now: i64) -> Result<Sums, Error> {
+async fn counts(
+    store: &Store,
+    scope: Scope<'_>,
+    days: &Known,
+    span: Span,
+    now: i64,
+) -> Result<Sums, Error> {
     let Span { from, to } = span;
     let ((calls, whose), (people, _)) = (scope.pick(CALLS), scope.pick(PEOPLE));
     let Some(whose) = whose else {
@@ -177,7 +193,10 @@ async fn counts(store: &Store, scope: Scope<'_>, days: &Known, span: Span, now: 
         let query = sqlx::query_as(calls).bind(from).bind(from).bind(now);
         let (mut calls, mut unsure): (i64, i64) = query.fetch_one(&store.read).await?;
         let (counted, rest) = days.split(span);
-        let mut begun: Vec<(i64, i64)> = counted.into_iter().flat_map(|(_, day)| day.begun.values().copied()).collect();
+        let mut begun: Vec<(i64, i64)> = counted
+            .into_iter()
+            .flat_map(|(_, day)| day.begun.values().copied())
+            .collect();
         for span in rest {
             begun.extend(live_begun(store, span, now).await?.into_values());
         }
@@ -188,19 +207,42 @@ async fn counts(store: &Store, scope: Scope<'_>, days: &Known, span: Span, now: 
         } else {
             super::int(everybody(store, span).await?.len())
         };
-        return Ok(Sums { calls, calls_exact: calls - unsure, people, ..Sums::default() });
+        return Ok(Sums {
+            calls,
+            calls_exact: calls - unsure,
+            people,
+            ..Sums::default()
+        });
     };
     let calls = sqlx::query_as(calls).bind(from).bind(to).bind(now);
     let is_server = matches!(scope, Scope::Server(_));
-    let calls = calls.bind(if is_server { pattern(whose) } else { whose.to_owned() });
+    let calls = calls.bind(if is_server {
+        pattern(whose)
+    } else {
+        whose.to_owned()
+    });
     let (all, unsure): (i64, i64) = calls.fetch_one(&store.read).await?;
-    let people = sqlx::query_scalar(people).bind(from).bind(to).bind(whose).fetch_one(&store.read).await?;
-    Ok(Sums { calls: all, calls_exact: all - unsure, people, ..Sums::default() })
+    let people = sqlx::query_scalar(people)
+        .bind(from)
+        .bind(to)
+        .bind(whose)
+        .fetch_one(&store.read)
+        .await?;
+    Ok(Sums {
+        calls: all,
+        calls_exact: all - unsure,
+        people,
+        ..Sums::default()
+    })
 }
 
 /// The server of each person who was in a call within a span.
 pub(super) async fn everybody(store: &Store, span: Span) -> Result<Vec<String>, Error> {
-    let rows = sqlx::query(EVERYBODY).bind(span.from).bind(span.to).fetch_all(&store.read).await?;
+    let rows = sqlx::query(EVERYBODY)
+        .bind(span.from)
+        .bind(span.to)
+        .fetch_all(&store.read)
+        .await?;
     unpack(&rows, |fields| {
         let user = fields.some_text()?;
         Ok(server_of(&user).to_owned())
@@ -208,10 +250,20 @@ pub(super) async fn everybody(store: &Store, span: Span) -> Result<Vec<String>, 
 }
 
 /// By room, the calls that began in a span, and those whose start or end is inferred, counted anew.
-pub(super) async fn live_begun(store: &Store, span: Span, now: i64) -> Result<BTreeMap<String, (i64, i64)>, Error> {
-    let query = sqlx::query_as(BEGUN).bind(span.from).bind(span.to).bind(now);
+pub(super) async fn live_begun(
+    store: &Store,
+    span: Span,
+    now: i64,
+) -> Result<BTreeMap<String, (i64, i64)>, Error> {
+    let query = sqlx::query_as(BEGUN)
+        .bind(span.from)
+        .bind(span.to)
+        .bind(now);
     let rows: Vec<(String, i64, i64)> = query.fetch_all(&store.read).await?;
-    Ok(rows.into_iter().map(|(room_id, calls, unsure)| (room_id, (calls, unsure))).collect())
+    Ok(rows
+        .into_iter()
+        .map(|(room_id, calls, unsure)| (room_id, (calls, unsure)))
+        .collect())
 }
 
 /// How many different people were in calls within each of the steps that a span is cut into; of days that are counted it
@@ -221,8 +273,17 @@ pub(super) async fn live_begun(store: &Store, span: Span, now: i64) -> Result<BT
 /// When the database fails.
 pub async fn people(store: &Store, viewer: Viewer, steps: &[Span]) -> Result<Vec<i64>, Error> {
     let Viewer::Operator = viewer;
-    let (Some(first), Some(last)) = (steps.first(), steps.last()) else { return Ok(Vec::new()) };
-    let days = Known::of(store, Span { from: first.from, to: last.to }).await?;
+    let (Some(first), Some(last)) = (steps.first(), steps.last()) else {
+        return Ok(Vec::new());
+    };
+    let days = Known::of(
+        store,
+        Span {
+            from: first.from,
+            to: last.to,
+        },
+    )
+    .await?;
     let mut found = Vec::with_capacity(steps.len());
     for step in steps {
         found.push(match (days.people(*step), step.to - step.from <= DAY) {
@@ -236,47 +297,88 @@ pub async fn people(store: &Store, viewer: Viewer, steps: &[Span]) -> Result<Vec
 
 /// How many different people were in calls within a short span, counted anew.
 pub(super) async fn live_people(store: &Store, span: Span) -> Result<i64, Error> {
-    Ok(sqlx::query_scalar(PEOPLE[0]).bind(span.from).bind(span.to).fetch_one(&store.read).await?)
+    Ok(sqlx::query_scalar(PEOPLE[0])
+        .bind(span.from)
+        .bind(span.to)
+        .fetch_one(&store.read)
+        .await?)
 }
 
 /// The name of a server as one among others, for `like`.
 pub(super) fn pattern(server: &str) -> String {
-    let name = server.replace('!', "!!").replace('%', "!%").replace('_', "!_");
+    let name = server
+        .replace('!', "!!")
+        .replace('%', "!%")
+        .replace('_', "!_");
     format!("% {name} %")
 }
 
 /// The time together by room and server, most first; what nobody watched is not taken off.
-async fn places(store: &Store, scope: Scope<'_>, days: &Known, span: Span, now: i64) -> Result<Vec<Place>, Error> {
+async fn places(
+    store: &Store,
+    scope: Scope<'_>,
+    days: &Known,
+    span: Span,
+    now: i64,
+) -> Result<Vec<Place>, Error> {
     let (whole, rest) = days.split(span);
     let mut found: BTreeMap<(String, String), (i64, i64)> = BTreeMap::new();
     for (room_id, servers) in whole.into_iter().flat_map(|(_, day)| &day.places) {
         for (server, (together, seen)) in servers {
             // Most are there already, and to look is cheaper than to copy.
-            add(&mut found, room_id.clone(), server.clone(), (*together, *seen));
+            add(
+                &mut found,
+                room_id.clone(),
+                server.clone(),
+                (*together, *seen),
+            );
         }
     }
     for span in rest {
         for place in live_places(store, scope, span, now).await? {
-            add(&mut found, place.room_id, place.server, (place.together_ms, place.together_seen_ms));
+            add(
+                &mut found,
+                place.room_id,
+                place.server,
+                (place.together_ms, place.together_seen_ms),
+            );
         }
     }
-    let place =
-        |((room_id, server), (together_ms, together_seen_ms))| Place { room_id, server, together_ms, together_seen_ms };
+    let place = |((room_id, server), (together_ms, together_seen_ms))| Place {
+        room_id,
+        server,
+        together_ms,
+        together_seen_ms,
+    };
     let mut places: Vec<Place> = found.into_iter().map(place).collect();
     places.sort_by_key(|place| -place.together_ms);
     Ok(places)
 }
 
-fn add(found: &mut BTreeMap<(String, String), (i64, i64)>, room_id: String, server: String, more: (i64, i64)) {
+fn add(
+    found: &mut BTreeMap<(String, String), (i64, i64)>,
+    room_id: String,
+    server: String,
+    more: (i64, i64),
+) {
     let sum = found.entry((room_id, server)).or_default();
     *sum = (sum.0 + more.0, sum.1 + more.1);
 }
 
 /// The same, counted anew from the stays.
-pub(super) async fn live_places(store: &Store, scope: Scope<'_>, span: Span, now: i64) -> Result<Vec<Place>, Error> {
+pub(super) async fn live_places(
+    store: &Store,
+    scope: Scope<'_>,
+    span: Span,
+    now: i64,
+) -> Result<Vec<Place>, Error> {
     let (sql, whose) = scope.pick(PLACES);
     let query = sqlx::query(sql).bind(span.from).bind(span.to).bind(now);
-    let query = if let Some(whose) = whose { query.bind(whose) } else { query };
+    let query = if let Some(whose) = whose {
+        query.bind(whose)
+    } else {
+        query
+    };
     let place = |row: &sqlx::any::AnyRow| {
         Ok(Place {
             room_id: row.try_get("room_id")?,
@@ -285,20 +387,37 @@ pub(super) async fn live_places(store: &Store, scope: Scope<'_>, span: Span, now
             together_seen_ms: row.try_get("seen_ms")?,
         })
     };
-    query.fetch_all(&store.read).await?.iter().map(place).collect()
+    query
+        .fetch_all(&store.read)
+        .await?
+        .iter()
+        .map(place)
+        .collect()
 }
 
 /// The time together by hours, as known at `now`, ms.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn hours(store: &Store, viewer: Viewer, scope: Scope<'_>, span: Span, now: i64) -> Result<Vec<Hours>, Error> {
+pub async fn hours(
+    store: &Store,
+    viewer: Viewer,
+    scope: Scope<'_>,
+    span: Span,
+    now: i64,
+) -> Result<Vec<Hours>, Error> {
     let Viewer::Operator = viewer;
     let days = known(store, scope, span).await?;
     let (whole, rest) = days.split(span);
     let counted = whole.into_iter().flat_map(|(_, day)| &day.hours);
     // Of a day that is counted only the sum of each hour is known: as of one stay from the beginning of the hour on.
-    let hour = |(hour, ms): &(i64, i64)| Hours { from: *hour, to: *hour, stays: 1, after_from_ms: 0, after_to_ms: *ms };
+    let hour = |(hour, ms): &(i64, i64)| Hours {
+        from: *hour,
+        to: *hour,
+        stays: 1,
+        after_from_ms: 0,
+        after_to_ms: *ms,
+    };
     let mut found: Vec<Hours> = counted.map(hour).collect();
     for span in rest {
         found.extend(live_hours(store, scope, span, now).await?);
@@ -307,12 +426,27 @@ pub async fn hours(store: &Store, viewer: Viewer, scope: Scope<'_>, span: Span, 
 }
 
 /// The same, counted anew from the stays.
-pub(super) async fn live_hours(store: &Store, scope: Scope<'_>, span: Span, now: i64) -> Result<Vec<Hours>, Error> {
+pub(super) async fn live_hours(
+    store: &Store,
+    scope: Scope<'_>,
+    span: Span,
+    now: i64,
+) -> Result<Vec<Hours>, Error> {
     let (sql, whose) = scope.pick(HOURS);
     let query = sqlx::query_as(sql).bind(span.from).bind(span.to).bind(now);
-    let query = if let Some(whose) = whose { query.bind(whose) } else { query };
+    let query = if let Some(whose) = whose {
+        query.bind(whose)
+    } else {
+        query
+    };
     let rows: Vec<(i64, i64, i64, i64, i64)> = query.fetch_all(&store.read).await?;
-    let hours = |(from, to, stays, after_from_ms, after_to_ms)| Hours { from, to, stays, after_from_ms, after_to_ms };
+    let hours = |(from, to, stays, after_from_ms, after_to_ms)| Hours {
+        from,
+        to,
+        stays,
+        after_from_ms,
+        after_to_ms,
+    };
     Ok(rows.into_iter().map(hours).collect())
 }
 
@@ -335,7 +469,10 @@ pub fn by_hour(hours: &[Hours]) -> BTreeMap<i64, i64> {
     found
 }
 
-const TOGETHER: &str = concat!(spans!(), "select cast(coalesce(sum(end_ms - start_ms), 0) as bigint) from spans");
+const TOGETHER: &str = concat!(
+    spans!(),
+    "select cast(coalesce(sum(end_ms - start_ms), 0) as bigint) from spans"
+);
 
 /// The device time of a span, ms, whoever it was.
 ///
@@ -345,9 +482,16 @@ pub async fn together(store: &Store, viewer: Viewer, span: Span, now: i64) -> Re
     let Viewer::Operator = viewer;
     let days = known(store, Scope::All, span).await?;
     let (whole, rest) = days.split(span);
-    let mut sum = whole.iter().flat_map(|(_, day)| &day.hours).map(|(_, ms)| ms).sum();
+    let mut sum = whole
+        .iter()
+        .flat_map(|(_, day)| &day.hours)
+        .map(|(_, ms)| ms)
+        .sum();
     for span in rest {
-        let query = sqlx::query_scalar(TOGETHER).bind(span.from).bind(span.to).bind(now);
+        let query = sqlx::query_scalar(TOGETHER)
+            .bind(span.from)
+            .bind(span.to)
+            .bind(now);
         sum += query.fetch_one(&store.read).await.map(|ms: i64| ms)?;
     }
     Ok(sum)

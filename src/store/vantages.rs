@@ -22,7 +22,8 @@ pub struct Start<'a> {
     pub now: i64,
 }
 
-const START: &str = "insert into vantages (id, user_id, homeserver, device_id, mode, software, delayed_events,
+const START: &str =
+    "insert into vantages (id, user_id, homeserver, device_id, mode, software, delayed_events,
         sticky_events, started_ms)
     values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
     on conflict (id) do update set mode = excluded.mode, started_ms = excluded.started_ms,
@@ -53,7 +54,8 @@ pub async fn start(store: &Store, start: &Start<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-const KNOWN: &str = "insert into vantages (id, user_id, homeserver, mode, started_ms) values ($1, $2, $3, $4, $5)
+const KNOWN: &str =
+    "insert into vantages (id, user_id, homeserver, mode, started_ms) values ($1, $2, $3, $4, $5)
     on conflict (id) do nothing";
 
 /// Makes the vantage known before anything could be asked; one that is known stays as it is.
@@ -61,7 +63,11 @@ const KNOWN: &str = "insert into vantages (id, user_id, homeserver, mode, starte
 /// # Errors
 /// When the database fails.
 pub async fn known(store: &Store, start: &Start<'_>) -> Result<(), Error> {
-    let query = sqlx::query(KNOWN).bind(start.id).bind(start.user_id).bind(start.homeserver).bind(start.mode);
+    let query = sqlx::query(KNOWN)
+        .bind(start.id)
+        .bind(start.user_id)
+        .bind(start.homeserver)
+        .bind(start.mode);
     query.bind(start.now).execute(&store.write).await?;
     Ok(())
 }
@@ -71,7 +77,12 @@ const MOVED: &str = "update vantages set position = $2, last_sync_ms = $3,
 
 /// Moves the position, in the transaction of what the answer brought.
 pub(super) async fn moved(tx: &mut Tx, id: &str, position: &str, now: i64) -> Result<(), Error> {
-    sqlx::query(MOVED).bind(id).bind(position).bind(now).execute(&mut **tx).await?;
+    sqlx::query(MOVED)
+        .bind(id)
+        .bind(position)
+        .bind(now)
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 
@@ -82,7 +93,10 @@ const POSITION: &str = "select position from vantages where id = $1";
 /// # Errors
 /// When the database fails.
 pub async fn position(store: &Store, id: &str) -> Result<Option<String>, Error> {
-    let position: Option<Option<String>> = sqlx::query_scalar(POSITION).bind(id).fetch_optional(&store.read).await?;
+    let position: Option<Option<String>> = sqlx::query_scalar(POSITION)
+        .bind(id)
+        .fetch_optional(&store.read)
+        .await?;
     Ok(position.flatten())
 }
 
@@ -107,7 +121,12 @@ const FAILED: &str =
 /// # Errors
 /// When the database fails.
 pub async fn failed(store: &Store, id: &str, error: &str, now: i64) -> Result<(), Error> {
-    sqlx::query(FAILED).bind(id).bind(error).bind(now).execute(&store.write).await?;
+    sqlx::query(FAILED)
+        .bind(id)
+        .bind(error)
+        .bind(now)
+        .execute(&store.write)
+        .await?;
     Ok(())
 }
 
@@ -119,7 +138,12 @@ const STANDS: &str = "update vantages set error = $2, error_since_ms = $3 where 
 /// When the database fails.
 pub async fn stands(store: &Store, id: &str, trouble: Option<(&str, i64)>) -> Result<(), Error> {
     let (text, since) = trouble.unzip();
-    sqlx::query(STANDS).bind(id).bind(text).bind(since).execute(&store.write).await?;
+    sqlx::query(STANDS)
+        .bind(id)
+        .bind(text)
+        .bind(since)
+        .execute(&store.write)
+        .await?;
     Ok(())
 }
 
@@ -130,7 +154,11 @@ const POLLED: &str = "update vantages set last_poll_ms = $2, first_sync_ms = coa
 /// # Errors
 /// When the database fails.
 pub async fn polled(store: &Store, id: &str, now: i64) -> Result<(), Error> {
-    sqlx::query(POLLED).bind(id).bind(now).execute(&store.write).await?;
+    sqlx::query(POLLED)
+        .bind(id)
+        .bind(now)
+        .execute(&store.write)
+        .await?;
     Ok(())
 }
 
@@ -141,7 +169,11 @@ const ONLY: &str = "update vantages set retired_ms = case when id = $1 then null
 /// # Errors
 /// When the database fails.
 pub async fn only(store: &Store, id: &str, now: i64) -> Result<(), Error> {
-    sqlx::query(ONLY).bind(id).bind(now).execute(&store.write).await?;
+    sqlx::query(ONLY)
+        .bind(id)
+        .bind(now)
+        .execute(&store.write)
+        .await?;
     Ok(())
 }
 
@@ -152,7 +184,12 @@ const LIST: &str = "select * from vantages where retired_ms is null order by sta
 /// # Errors
 /// When the database fails.
 pub async fn list(store: &Store) -> Result<Vec<Vantage>, Error> {
-    sqlx::query(LIST).fetch_all(&store.read).await?.iter().map(vantage).collect()
+    sqlx::query(LIST)
+        .fetch_all(&store.read)
+        .await?
+        .iter()
+        .map(vantage)
+        .collect()
 }
 
 fn vantage(row: &AnyRow) -> Result<Vantage, Error> {

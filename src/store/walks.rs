@@ -52,15 +52,26 @@ pub(super) async fn open(
 ) -> Result<(), Error> {
     let mut reason = reason;
     if reason == "history" {
-        let had: i64 = sqlx::query_scalar(HAD).bind(room_id).fetch_one(&mut **tx).await?;
+        let had: i64 = sqlx::query_scalar(HAD)
+            .bind(room_id)
+            .fetch_one(&mut **tx)
+            .await?;
         match (had, token) {
             (0, _) => {}
             (_, Some(_)) => reason = "gap",
             (_, None) => return Ok(()),
         }
     }
-    let query = sqlx::query(OPEN).bind(room_id).bind(now).bind(reason).bind(token);
-    query.bind(before_stream).bind(i64::from(token.is_some())).execute(&mut **tx).await?;
+    let query = sqlx::query(OPEN)
+        .bind(room_id)
+        .bind(now)
+        .bind(reason)
+        .bind(token);
+    query
+        .bind(before_stream)
+        .bind(i64::from(token.is_some()))
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 
@@ -69,7 +80,13 @@ const STEP: &str = "update walks set token = $4, pages = pages + 1, found = foun
     where room_id = $1 and opened_ms = $2 and reason = $3";
 
 /// Moves a walk on, in the transaction of the events that its page brought.
-pub(super) async fn step(tx: &mut Tx, room_id: &str, step: &Step, found: usize, now: i64) -> Result<(), Error> {
+pub(super) async fn step(
+    tx: &mut Tx,
+    room_id: &str,
+    step: &Step,
+    found: usize,
+    now: i64,
+) -> Result<(), Error> {
     sqlx::query(STEP)
         .bind(room_id)
         .bind(step.opened_ms)
@@ -88,20 +105,29 @@ pub(super) async fn step(tx: &mut Tx, room_id: &str, step: &Step, found: usize, 
     Ok(())
 }
 
-const REACHED: &str = "update walks set reached_ms = $2 where room_id = $1 and reason = $3 and opened_ms = $4";
+const REACHED: &str =
+    "update walks set reached_ms = $2 where room_id = $1 and reason = $3 and opened_ms = $4";
 
 /// Notes how far back a walk has come: to the oldest event of its page, and at first to the oldest of the timeline
 /// before which it begins. The oldest is the one at the page's end, and the next page corrects it: one stamp from long
 /// ago must not make all of history count as read.
 pub(super) async fn reached(tx: &mut Tx, room: &RoomBatch, now: i64) -> Result<(), Error> {
-    let mut stamps = room.arrivals.iter().filter(|one| one.in_timeline).map(|one| one.event.origin_server_ts);
+    let mut stamps = room
+        .arrivals
+        .iter()
+        .filter(|one| one.in_timeline)
+        .map(|one| one.event.origin_server_ts);
     let (oldest, reason, opened_ms) = match (&room.step, &room.gap) {
         (Some(step), _) => (stamps.next_back(), step.reason.as_str(), step.opened_ms),
         (None, Some((reason, _))) => (stamps.next(), *reason, now),
         (None, None) => return Ok(()),
     };
     let Some(oldest) = oldest else { return Ok(()) };
-    let query = sqlx::query(REACHED).bind(&room.room_id).bind(oldest).bind(reason).bind(opened_ms);
+    let query = sqlx::query(REACHED)
+        .bind(&room.room_id)
+        .bind(oldest)
+        .bind(reason)
+        .bind(opened_ms);
     query.execute(&mut **tx).await?;
     Ok(())
 }
@@ -115,7 +141,10 @@ const SAW_CREATION: &str =
 /// # Errors
 /// When the database fails.
 pub async fn saw_creation(store: &Store, room_id: &str) -> Result<bool, Error> {
-    let count: i64 = sqlx::query_scalar(SAW_CREATION).bind(room_id).fetch_one(&store.read).await?;
+    let count: i64 = sqlx::query_scalar(SAW_CREATION)
+        .bind(room_id)
+        .fetch_one(&store.read)
+        .await?;
     Ok(count > 0)
 }
 
@@ -143,28 +172,39 @@ pub async fn todo(store: &Store) -> Result<Vec<Walk>, Error> {
     Ok(rows.into_iter().map(walk).collect())
 }
 
-const HEARD: &str = "select max(received_ms) from events where room_id = $1 and stream <= $2 and source = 'sync'";
+const HEARD: &str =
+    "select max(received_ms) from events where room_id = $1 and stream <= $2 and source = 'sync'";
 
 /// When sync last brought something of this room before the walk began, by our clock, ms: a gap begins there or later.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn last_heard(store: &Store, walk: &Walk) -> Result<Option<i64>, Error> {
-    let query = sqlx::query_scalar(HEARD).bind(&walk.room_id).bind(walk.before_stream);
+    let query = sqlx::query_scalar(HEARD)
+        .bind(&walk.room_id)
+        .bind(walk.before_stream);
     Ok(query.fetch_one(&store.read).await?)
 }
 
-const KNOWN: &str = "select count(*) from events where event_id = $1 and room_id = $2 and stream <= $3";
+const KNOWN: &str =
+    "select count(*) from events where event_id = $1 and room_id = $2 and stream <= $3";
 
 /// Was every event of this page known before the walk began? Then the gap is closed. One known event is not
 /// enough: events of other servers arrive late and stand among those that came in time.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn met(store: &Store, walk: &Walk, event_ids: impl Iterator<Item = &str>) -> Result<bool, Error> {
+pub async fn met(
+    store: &Store,
+    walk: &Walk,
+    event_ids: impl Iterator<Item = &str>,
+) -> Result<bool, Error> {
     let mut any = false;
     for event_id in event_ids {
-        let query = sqlx::query_scalar(KNOWN).bind(event_id).bind(&walk.room_id).bind(walk.before_stream);
+        let query = sqlx::query_scalar(KNOWN)
+            .bind(event_id)
+            .bind(&walk.room_id)
+            .bind(walk.before_stream);
         let known: i64 = query.fetch_one(&store.read).await?;
         if known == 0 {
             return Ok(false);

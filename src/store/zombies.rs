@@ -22,7 +22,8 @@ pub struct Zombie {
     pub session_id: Option<String>,
 }
 
-const NOTE: &str = "insert into zombies (room_id, made_event_id, event_id, newer_event_id, user_id, noticed_ms)
+const NOTE: &str =
+    "insert into zombies (room_id, made_event_id, event_id, newer_event_id, user_id, noticed_ms)
     values ($1, $2, $3, $4, $5, $6) on conflict (room_id, made_event_id) do nothing";
 
 /// Notes a repair by which somebody is in a call again, though a newer event of the key is known.
@@ -34,7 +35,12 @@ pub(super) async fn note(
     repair: &Repair<'_>,
 ) -> Result<(), Error> {
     let made = &repair.arrival.event;
-    let Some(holds) = repair.holds.filter(|_| is_active(chain, made, batch.seen_ms)) else { return Ok(()) };
+    let Some(holds) = repair
+        .holds
+        .filter(|_| is_active(chain, made, batch.seen_ms))
+    else {
+        return Ok(());
+    };
     sqlx::query(NOTE)
         .bind(&room.room_id)
         .bind(&made.event_id)
@@ -52,7 +58,8 @@ fn is_active(chain: &str, event: &RoomEvent, now: i64) -> bool {
     members.iter().any(|member| member.until_ms > now)
 }
 
-const OF_ROOM: &str = "select z.event_id, z.newer_event_id, z.user_id, p.name as person, z.noticed_ms,
+const OF_ROOM: &str =
+    "select z.event_id, z.newer_event_id, z.user_id, p.name as person, z.noticed_ms,
         (select max(m.session_id) from memberships m where m.room_id = z.room_id
             and m.join_event_id = z.made_event_id) as session_id
     from zombies z left join people p on p.room_id = z.room_id and p.user_id = z.user_id
@@ -64,9 +71,18 @@ type Row = (String, String, String, Option<String>, i64, Option<String>);
 ///
 /// # Errors
 /// When the database fails.
-pub async fn of(store: &Store, viewer: Viewer, room_id: &str, limit: i64) -> Result<Vec<Zombie>, Error> {
+pub async fn of(
+    store: &Store,
+    viewer: Viewer,
+    room_id: &str,
+    limit: i64,
+) -> Result<Vec<Zombie>, Error> {
     let Viewer::Operator = viewer;
-    let rows: Vec<Row> = sqlx::query_as(OF_ROOM).bind(room_id).bind(limit).fetch_all(&store.read).await?;
+    let rows: Vec<Row> = sqlx::query_as(OF_ROOM)
+        .bind(room_id)
+        .bind(limit)
+        .fetch_all(&store.read)
+        .await?;
     let zombie = |(event_id, newer_event_id, user_id, name, noticed_ms, session_id)| Zombie {
         event_id,
         newer_event_id,

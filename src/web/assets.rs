@@ -23,13 +23,28 @@ pub fn href(name: &str) -> String {
 }
 
 /// `GET /static/{name}`
-pub async fn get(req: HttpRequest, name: web::Path<String>, app: web::Data<super::Web>) -> HttpResponse {
+pub async fn get(
+    req: HttpRequest,
+    name: web::Path<String>,
+    app: web::Data<super::Web>,
+) -> HttpResponse {
     let Some(file) = Files::get(&name) else {
-        return super::reply::failure(&super::reply::Ask::of(&req, &app), &super::error::Error::Unrecognized);
+        return super::reply::failure(
+            &super::reply::Ask::of(&req, &app),
+            &super::error::Error::Unrecognized,
+        );
     };
-    let keep = if req.query_string().is_empty() { "no-cache" } else { "public, max-age=31536000, immutable" };
+    let keep = if req.query_string().is_empty() {
+        "no-cache"
+    } else {
+        "public, max-age=31536000, immutable"
+    };
     let kind = file.metadata.mimetype();
-    let kind = if kind.starts_with("text/") { format!("{kind}; charset=utf-8") } else { kind.to_owned() };
+    let kind = if kind.starts_with("text/") {
+        format!("{kind}; charset=utf-8")
+    } else {
+        kind.to_owned()
+    };
     HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, kind))
         .insert_header((header::CACHE_CONTROL, keep))

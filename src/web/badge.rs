@@ -35,7 +35,14 @@ pub struct Badge {
 impl Badge {
     fn new(message: String, color: &str, is_error: bool) -> Self {
         let (label, color) = ("call".to_owned(), color.to_owned());
-        Self { schema_version: 1, label, message, color, cache_seconds: 60, is_error }
+        Self {
+            schema_version: 1,
+            label,
+            message,
+            color,
+            cache_seconds: 60,
+            is_error,
+        }
     }
 
     /// Of the people in calls now; `None` = it is not known.
@@ -50,25 +57,41 @@ impl Badge {
 }
 
 /// `GET /badge/rooms/{id}/active.svg`
-pub async fn room_svg(req: HttpRequest, web: http::Data<Web>, id: http::Path<String>) -> HttpResponse {
+pub async fn room_svg(
+    req: HttpRequest,
+    web: http::Data<Web>,
+    id: http::Path<String>,
+) -> HttpResponse {
     let ask = Ask::of(&req, &web);
     picture(&ask, "unknown room", room(&web, &ask, &id).await)
 }
 
 /// `GET /badge/rooms/{id}/active.json`
-pub async fn room_json(req: HttpRequest, web: http::Data<Web>, id: http::Path<String>) -> HttpResponse {
+pub async fn room_json(
+    req: HttpRequest,
+    web: http::Data<Web>,
+    id: http::Path<String>,
+) -> HttpResponse {
     let ask = Ask::of(&req, &web);
     reply::json(&ask, room(&web, &ask, &id).await)
 }
 
 /// `GET /badge/servers/{name}/active.svg`
-pub async fn server_svg(req: HttpRequest, web: http::Data<Web>, name: http::Path<String>) -> HttpResponse {
+pub async fn server_svg(
+    req: HttpRequest,
+    web: http::Data<Web>,
+    name: http::Path<String>,
+) -> HttpResponse {
     let ask = Ask::of(&req, &web);
     picture(&ask, "unknown server", server(&web, &ask, &name).await)
 }
 
 /// `GET /badge/servers/{name}/active.json`
-pub async fn server_json(req: HttpRequest, web: http::Data<Web>, name: http::Path<String>) -> HttpResponse {
+pub async fn server_json(
+    req: HttpRequest,
+    web: http::Data<Web>,
+    name: http::Path<String>,
+) -> HttpResponse {
     let ask = Ask::of(&req, &web);
     reply::json(&ask, server(&web, &ask, &name).await)
 }
@@ -76,14 +99,19 @@ pub async fn server_json(req: HttpRequest, web: http::Data<Web>, name: http::Pat
 async fn room(web: &Web, ask: &Ask, id: &str) -> Result<Badge, Error> {
     Query::read(&ask.query, &[])?;
     let Some(room) = rooms::find(&web.store, ask.viewer, id, ask.now).await? else {
-        return Err(Error::NotFound("No room with this id or alias is watched.".to_owned()));
+        return Err(Error::NotFound(
+            "No room with this id or alias is watched.".to_owned(),
+        ));
     };
     if seen::room(web, &room).await?.is_some() {
         return Ok(Badge::of(None));
     }
     let mut calls = sessions::active(&web.store, ask.viewer, ask.now).await?;
     calls.retain(|call| call.room.room_id == room.room.room_id);
-    Ok(Badge::of(Some(people(&with_members(web, ask, calls).await?, None))))
+    Ok(Badge::of(Some(people(
+        &with_members(web, ask, calls).await?,
+        None,
+    ))))
 }
 
 async fn server(web: &Web, ask: &Ask, name: &str) -> Result<Badge, Error> {
@@ -91,7 +119,9 @@ async fn server(web: &Web, ask: &Ask, name: &str) -> Result<Badge, Error> {
     // As clients of every kind write it: names of servers are lower case.
     let name = &name.to_lowercase();
     if !is_server_name(name) {
-        return Err(Error::NotFound("This is not the name of a homeserver.".to_owned()));
+        return Err(Error::NotFound(
+            "This is not the name of a homeserver.".to_owned(),
+        ));
     }
     if seen::now(web).await?.is_some() {
         return Ok(Badge::of(None));
@@ -100,26 +130,48 @@ async fn server(web: &Web, ask: &Ask, name: &str) -> Result<Badge, Error> {
     calls.retain(|call| call.servers.iter().any(|server| server == name));
     let people = people(&with_members(web, ask, calls).await?, Some(name));
     // Whoever is not seen may be where we cannot look.
-    let is_hidden = people == 0 && rooms::list(&web.store, ask.viewer, ask.now).await?.iter().any(seen::is_hidden);
+    let is_hidden = people == 0
+        && rooms::list(&web.store, ask.viewer, ask.now)
+            .await?
+            .iter()
+            .any(seen::is_hidden);
     Ok(Badge::of((!is_hidden).then_some(people)))
 }
 
 /// Has it the form of a server's name: a host, maybe with a port?
 fn is_server_name(name: &str) -> bool {
-    let end = name.rfind(']').map_or_else(|| name.find(':').unwrap_or(name.len()), |bracket| bracket + 1);
+    let end = name.rfind(']').map_or_else(
+        || name.find(':').unwrap_or(name.len()),
+        |bracket| bracket + 1,
+    );
     let (host, port) = name.split_at(end);
-    let is_port = port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
-    let is_host = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+    let is_port = port.is_empty()
+        || port
+            .strip_prefix(':')
+            .is_some_and(|port| port.parse::<u16>().is_ok());
+    let is_host = match host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+    {
         Some(ip) => ip.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte)),
+        None => {
+            !host.is_empty()
+                && host
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte))
+        }
     };
     is_host && is_port && name.len() <= 255
 }
 
 fn people(calls: &[CallFacts], server: Option<&str>) -> usize {
-    let here =
-        calls.iter().flat_map(CallFacts::present).filter(|member| server.is_none_or(|name| member.server == name));
-    here.map(|member| member.user_id.as_str()).collect::<BTreeSet<_>>().len()
+    let here = calls
+        .iter()
+        .flat_map(CallFacts::present)
+        .filter(|member| server.is_none_or(|name| member.server == name));
+    here.map(|member| member.user_id.as_str())
+        .collect::<BTreeSet<_>>()
+        .len()
 }
 
 #[derive(Template)]
@@ -137,13 +189,28 @@ struct Svg<'a> {
 fn picture(ask: &Ask, unknown: &str, badge: Result<Badge, Error>) -> HttpResponse {
     let (status, badge) = match badge {
         Ok(badge) => (StatusCode::OK, badge),
-        Err(Error::NotFound(_)) => (StatusCode::NOT_FOUND, Badge::new(unknown.to_owned(), "lightgrey", true)),
+        Err(Error::NotFound(_)) => (
+            StatusCode::NOT_FOUND,
+            Badge::new(unknown.to_owned(), "lightgrey", true),
+        ),
         Err(error) => return reply::failure(ask, &error),
     };
     let width = |text: &str| 12 + text.chars().count() * 7;
-    let fill = if badge.color == "brightgreen" { "#0a6a5c" } else { "#656a6e" };
+    let fill = if badge.color == "brightgreen" {
+        "#0a6a5c"
+    } else {
+        "#656a6e"
+    };
     let (left, right) = (width(&badge.label), width(&badge.message));
-    match (Svg { label: &badge.label, message: &badge.message, fill, left, right }).render() {
+    match (Svg {
+        label: &badge.label,
+        message: &badge.message,
+        fill,
+        left,
+        right,
+    })
+    .render()
+    {
         Ok(svg) => HttpResponse::build(status)
             .insert_header((header::CONTENT_TYPE, "image/svg+xml"))
             .insert_header((header::CACHE_CONTROL, KEEP))

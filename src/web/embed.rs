@@ -25,7 +25,9 @@ struct Html {
 /// `GET /embed/rooms/{id}`
 pub async fn room(req: HttpRequest, web: http::Data<Web>, id: http::Path<String>) -> HttpResponse {
     let ask = Ask::of(&req, &web);
-    let html = load(&web, &ask, &id).await.and_then(|page| Ok(page.render()?));
+    let html = load(&web, &ask, &id)
+        .await
+        .and_then(|page| Ok(page.render()?));
     let mut response = match html {
         Ok(html) => HttpResponse::Ok()
             .insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8"))
@@ -35,7 +37,9 @@ pub async fn room(req: HttpRequest, web: http::Data<Web>, id: http::Path<String>
     };
     let policy = POLICY.replace("frame-ancestors 'none'", "frame-ancestors *");
     if let Ok(policy) = header::HeaderValue::from_str(&policy) {
-        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+        response
+            .headers_mut()
+            .insert(header::CONTENT_SECURITY_POLICY, policy);
     }
     response
 }
@@ -43,18 +47,27 @@ pub async fn room(req: HttpRequest, web: http::Data<Web>, id: http::Path<String>
 async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Html, Error> {
     Query::read(&ask.query, &[])?;
     let Some(room) = rooms::find(&web.store, ask.viewer, id, ask.now).await? else {
-        return Err(Error::NotFound("No room with this id or alias is watched.".to_owned()));
+        return Err(Error::NotFound(
+            "No room with this id or alias is watched.".to_owned(),
+        ));
     };
     let mut calls = sessions::active(&web.store, ask.viewer, ask.now).await?;
     calls.retain(|call| call.room.room_id == room.room.room_id);
     let calls = with_members(web, ask, calls).await?;
     let unseen = seen::room(web, &room).await?;
-    Ok(Html { room: RoomFacts::from(room), calls, unseen, now: ask.now })
+    Ok(Html {
+        room: RoomFacts::from(room),
+        calls,
+        unseen,
+        now: ask.now,
+    })
 }
 
 impl Html {
     /// Why this call may be over, if so.
     fn unseen(&self, call: &CallFacts) -> Option<Unseen> {
-        call.unknown_since_ms.map(|ms| Unseen { since_ms: Some(ms) }).or(self.unseen)
+        call.unknown_since_ms
+            .map(|ms| Unseen { since_ms: Some(ms) })
+            .or(self.unseen)
     }
 }

@@ -50,7 +50,9 @@ impl Error {
             Self::NotFound(_) | Self::Unrecognized => StatusCode::NOT_FOUND,
             Self::NotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Misdirected(_) => StatusCode::MISDIRECTED_REQUEST,
-            Self::Store(_) | Self::Template(_) | Self::Json(_) | Self::Metrics => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Store(_) | Self::Template(_) | Self::Json(_) | Self::Metrics => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
         }
     }
 
@@ -75,6 +77,10 @@ impl Error {
         } else {
             self.to_string()
         };
-        ErrorBody { errcode, error, status: self.status().as_u16() }
+        ErrorBody {
+            errcode,
+            error,
+            status: self.status().as_u16(),
+        }
     }
 }

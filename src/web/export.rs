@@ -76,7 +76,10 @@ async fn send(req: &HttpRequest, web: http::Data<Web>, form: Form) -> HttpRespon
     HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, kind))
         .insert_header((header::CACHE_CONTROL, "no-cache"))
-        .insert_header((header::CONTENT_DISPOSITION, format!("attachment; filename=\"calls.{end}\"")))
+        .insert_header((
+            header::CONTENT_DISPOSITION,
+            format!("attachment; filename=\"calls.{end}\""),
+        ))
         .streaming(stream(web, ask, asked, head, (form, base)))
 }
 
@@ -114,9 +117,23 @@ async fn page(
     // The order of an index for the whole way: what ended before `from` is passed over here, since the list that begins
     // with the latest ends would be sorted anew for each page.
     let keeps_from = order != Order::NEWEST || filter.active == Some(true);
-    let ordered = CallFilter { from_ms: filter.from_ms.filter(|_| keeps_from), ..filter.clone() };
-    let rows = sorted::page(&web.store, ask.viewer, &ordered, order, place.as_ref(), PAGE, ask.now).await?;
-    let Some((_, last)) = rows.last() else { return Ok(None) };
+    let ordered = CallFilter {
+        from_ms: filter.from_ms.filter(|_| keeps_from),
+        ..filter.clone()
+    };
+    let rows = sorted::page(
+        &web.store,
+        ask.viewer,
+        &ordered,
+        order,
+        place.as_ref(),
+        PAGE,
+        ask.now,
+    )
+    .await?;
+    let Some((_, last)) = rows.last() else {
+        return Ok(None);
+    };
     *place = Some(last.clone());
     let mut rows: Vec<_> = rows.into_iter().map(|(call, _)| call).collect();
     rows.retain(|call| filter.from_ms.is_none_or(|from| call.until_ms >= from));
@@ -197,9 +214,9 @@ fn row(base: &str, call: &CallFacts) -> String {
 
 /// A text as a cell (RFC 4180). One that a spreadsheet would take for a formula gets a `'` before it.
 pub(super) fn cell(text: &str) -> String {
-    let is_formula =
-        text.trim_start().starts_with(['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'])
-            || text.starts_with(['\t', '\r', '\n']);
+    let is_formula = text.trim_start().starts_with([
+        '=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}',
+    ]) || text.starts_with(['\t', '\r', '\n']);
     let guard = if is_formula { "'" } else { "" };
     if !is_formula && !text.contains(['"', ',', '\n', '\r', ';', '\t']) {
         return text.to_owned();

@@ -21,13 +21,19 @@ mod ring;
 mod room;
 mod sums;
 mod walk;
-pub use certainty::{BoundaryFacts, CertaintyFacts, CoverageFacts, EndsFacts, GapFacts, Ledger, boundary_words};
+pub use certainty::{
+    BoundaryFacts, CertaintyFacts, CoverageFacts, EndsFacts, GapFacts, Ledger, boundary_words,
+};
 pub use clock::{ClockFacts, DelayedFacts, length};
 pub use event::{EvidenceFacts, RejectedFacts};
 pub use finding::FindingFacts;
 pub use moment::{CallThen, Flip, Moment, RelatedFacts, ZombieFacts};
-pub use places::{GhostFacts, PersonTime, Rate, RoomTime, ServerFacts, servers, top_room_ids, top_rooms};
-pub use probe::{AnswerFacts, DriftFacts, ReadyFacts, ServerProbeFacts, SfuOfServer, SfuProbeFacts};
+pub use places::{
+    GhostFacts, PersonTime, Rate, RoomTime, ServerFacts, servers, top_room_ids, top_rooms,
+};
+pub use probe::{
+    AnswerFacts, DriftFacts, ReadyFacts, ServerProbeFacts, SfuOfServer, SfuProbeFacts,
+};
 pub use ring::{RingFacts, with_outcomes};
 pub use room::{Pill, RoomFacts, VantageFacts};
 pub use sums::{SumFacts, inferred, not_exact};
@@ -43,8 +49,12 @@ pub struct Stamp(pub i64);
 impl PartialSchema for Stamp {
     fn schema() -> RefOr<Schema> {
         let format = SchemaFormat::KnownFormat(KnownFormat::DateTime);
-        let object = ObjectBuilder::new().schema_type(Type::String).format(Some(format));
-        object.description(Some("The time of the `_ms` key beside it in RFC 3339, UTC")).into()
+        let object = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .format(Some(format));
+        object
+            .description(Some("The time of the `_ms` key beside it in RFC 3339, UTC"))
+            .into()
     }
 }
 
@@ -74,7 +84,11 @@ pub struct RoomRef {
 
 impl From<RoomName> for RoomRef {
     fn from(room: RoomName) -> Self {
-        Self { room_id: room.room_id, name: cut(room.name), alias: cut(room.alias) }
+        Self {
+            room_id: room.room_id,
+            name: cut(room.name),
+            alias: cut(room.alias),
+        }
     }
 }
 
@@ -143,10 +157,18 @@ pub struct MemberFacts {
 }
 
 impl MemberFacts {
-    fn new(member: row::Member, transport: Option<Transport>, ends: &Ends, lost_ms: Option<i64>, now: i64) -> Self {
+    fn new(
+        member: row::Member,
+        transport: Option<Transport>,
+        ends: &Ends,
+        lost_ms: Option<i64>,
+        now: i64,
+    ) -> Self {
         let left_ms = member.left_ms(now);
         let expires_ms = left_ms.is_none().then_some(member.until_ms);
-        let unknown_since_ms = ends.unknown_since_ms.or(lost_ms.filter(|_| left_ms.is_none()));
+        let unknown_since_ms = ends
+            .unknown_since_ms
+            .or(lost_ms.filter(|_| left_ms.is_none()));
         Self {
             user_id: member.user_id,
             name: cut(member.name),
@@ -167,7 +189,10 @@ impl MemberFacts {
             claimed: member.claimed,
             intent: member.intent,
             transport,
-            evidence: EndsFacts { start: ends.start.into(), end: ends.end.map(BoundaryFacts::from) },
+            evidence: EndsFacts {
+                start: ends.start.into(),
+                end: ends.end.map(BoundaryFacts::from),
+            },
             unknown_since_ms,
             unknown_since_at: unknown_since_ms.map(Stamp),
         }
@@ -188,7 +213,10 @@ impl MemberFacts {
     /// Tells its device from others, also of other calls at the same moment. Of one that is not named each stay is one.
     #[must_use]
     pub fn device(&self) -> (&str, &str) {
-        (&self.user_id, self.device_id.as_deref().unwrap_or(&self.join_event_id))
+        (
+            &self.user_id,
+            self.device_id.as_deref().unwrap_or(&self.join_event_id),
+        )
     }
 
     /// The service URL of its SFU.
@@ -201,8 +229,15 @@ impl MemberFacts {
 /// A display name, else the local part of the user id.
 #[must_use]
 pub fn person(name: Option<&str>, user_id: &str) -> String {
-    let local = user_id.strip_prefix('@').and_then(|id| id.split(':').next()).filter(|local| !local.is_empty());
-    format::tidy(name.filter(|name| !name.trim().is_empty()).or(local).unwrap_or(user_id))
+    let local = user_id
+        .strip_prefix('@')
+        .and_then(|id| id.split(':').next())
+        .filter(|local| !local.is_empty());
+    format::tidy(
+        name.filter(|name| !name.trim().is_empty())
+            .or(local)
+            .unwrap_or(user_id),
+    )
 }
 
 /// A call with its members.
@@ -245,13 +280,21 @@ impl CallFacts {
         let ended_ms = call.ended_ms(now);
         let used = in_use(&members);
         let (ends, verdict) = ledger.judge(&members, &ledger.cover(&call.room.room_id), now);
-        let unknown_since_ms = verdict.and_then(|verdict| verdict.unknown_since_ms).or(call.known_until_ms(now));
+        let unknown_since_ms = verdict
+            .and_then(|verdict| verdict.unknown_since_ms)
+            .or(call.known_until_ms(now));
         let is_lost = call.known_until_ms(now).is_some();
-        let findings = finding::of(&members, &used, ledger, unknown_since_ms.unwrap_or(now).min(now));
+        let findings = finding::of(
+            &members,
+            &used,
+            ledger,
+            unknown_since_ms.unwrap_or(now).min(now),
+        );
         let lost_ms = is_lost.then_some(unknown_since_ms).flatten();
         let members = members.into_iter().zip(used).zip(&ends);
-        let members: Vec<MemberFacts> =
-            members.map(|((member, used), ends)| MemberFacts::new(member, used, ends, lost_ms, now)).collect();
+        let members: Vec<MemberFacts> = members
+            .map(|((member, used), ends)| MemberFacts::new(member, used, ends, lost_ms, now))
+            .collect();
         let here = || members.iter().filter(|member| member.left_ms.is_none());
         Self {
             certainty: CertaintyFacts::of(verdict),
@@ -275,8 +318,14 @@ impl CallFacts {
             devices: call.devices,
             peak: call.peak,
             peak_users: call.peak_users,
-            people_now: here().map(|member| &member.user_id).collect::<BTreeSet<_>>().len(),
-            devices_now: here().map(MemberFacts::device).collect::<BTreeSet<_>>().len(),
+            people_now: here()
+                .map(|member| &member.user_id)
+                .collect::<BTreeSet<_>>()
+                .len(),
+            devices_now: here()
+                .map(MemberFacts::device)
+                .collect::<BTreeSet<_>>()
+                .len(),
             servers: call.servers,
             intent: call.intent,
             findings,
@@ -287,10 +336,19 @@ impl CallFacts {
     /// It ran when we heard of it last; whether it still does is not known since then, ms, or since now.
     pub fn not_seen(&mut self, since_ms: Option<i64>, now: i64) {
         let since = since_ms.unwrap_or(now).max(self.started_ms);
-        let since = self.unknown_since_ms.map_or(since, |known| known.min(since));
+        let since = self
+            .unknown_since_ms
+            .map_or(since, |known| known.min(since));
         (self.unknown_since_ms, self.unknown_since_at) = (Some(since), Some(Stamp(since)));
-        for member in self.members.iter_mut().filter(|member| member.left_ms.is_none()) {
-            let since = member.unknown_since_ms.map_or(since, |known| known.min(since)).max(member.joined_ms);
+        for member in self
+            .members
+            .iter_mut()
+            .filter(|member| member.left_ms.is_none())
+        {
+            let since = member
+                .unknown_since_ms
+                .map_or(since, |known| known.min(since))
+                .max(member.joined_ms);
             (member.unknown_since_ms, member.unknown_since_at) = (Some(since), Some(Stamp(since)));
         }
     }
@@ -316,40 +374,63 @@ impl CallFacts {
     /// Now, or when the room was lost.
     #[must_use]
     pub fn upto(&self, now: impl format::Whole) -> i64 {
-        self.unknown_since_ms.filter(|_| self.is_lost()).unwrap_or(now.whole())
+        self.unknown_since_ms
+            .filter(|_| self.is_lost())
+            .unwrap_or(now.whole())
     }
 
     /// Those who are in it now, in order of arrival.
     pub fn present(&self) -> impl Iterator<Item = &MemberFacts> {
-        self.members.iter().filter(|member| member.left_ms.is_none())
+        self.members
+            .iter()
+            .filter(|member| member.left_ms.is_none())
     }
 
     /// People who are in it now, each once, in order of arrival.
     #[must_use]
     pub fn present_people(&self) -> Vec<&MemberFacts> {
         let mut seen = BTreeSet::new();
-        self.present().filter(|member| seen.insert(&member.user_id)).collect()
+        self.present()
+            .filter(|member| seen.insert(&member.user_id))
+            .collect()
     }
 
     /// Homeservers of those who are in it now.
     #[must_use]
     pub fn present_servers(&self) -> BTreeSet<&str> {
-        self.present().map(|member| member.server.as_str()).collect()
+        self.present()
+            .map(|member| member.server.as_str())
+            .collect()
     }
 }
 
 /// What each member of one call really uses.
 fn in_use(members: &[row::Member]) -> Vec<Option<Transport>> {
-    let stay = |member: &row::Member| (member.joined_ms, member.until_ms, member.transport.clone(), member.selection);
+    let stay = |member: &row::Member| {
+        (
+            member.joined_ms,
+            member.until_ms,
+            member.transport.clone(),
+            member.selection,
+        )
+    };
     transport::in_use(&members.iter().map(stay).collect::<Vec<_>>())
 }
 
 /// Calls with their members, in the order of the calls.
 #[must_use]
-pub fn calls(calls: Vec<row::Call>, members: Vec<row::Member>, ledger: &Ledger, now: i64) -> Vec<CallFacts> {
+pub fn calls(
+    calls: Vec<row::Call>,
+    members: Vec<row::Member>,
+    ledger: &Ledger,
+    now: i64,
+) -> Vec<CallFacts> {
     let mut by_call: HashMap<String, Vec<row::Member>> = HashMap::new();
     for member in members {
-        by_call.entry(member.session_id.clone()).or_default().push(member);
+        by_call
+            .entry(member.session_id.clone())
+            .or_default()
+            .push(member);
     }
     calls
         .into_iter()
@@ -372,6 +453,10 @@ impl<T> List<T> {
     /// A list with nothing after it.
     #[must_use]
     pub fn whole(data: Vec<T>) -> Self {
-        Self { data, next: None, next_url: None }
+        Self {
+            data,
+            next: None,
+            next_url: None,
+        }
     }
 }

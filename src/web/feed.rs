@@ -33,26 +33,54 @@ struct Feed {
 /// `GET /feed/calls.atom`
 pub async fn all_atom(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     let ask = Ask::of(&req, &web);
-    send(&ask, "application/atom+xml; charset=utf-8", load(&web, &ask, &req, None).await.and_then(|feed| feed.atom()))
+    send(
+        &ask,
+        "application/atom+xml; charset=utf-8",
+        load(&web, &ask, &req, None)
+            .await
+            .and_then(|feed| feed.atom()),
+    )
 }
 
 /// `GET /feed/rooms/{id}/calls.atom`
-pub async fn room_atom(req: HttpRequest, web: http::Data<Web>, id: http::Path<String>) -> HttpResponse {
+pub async fn room_atom(
+    req: HttpRequest,
+    web: http::Data<Web>,
+    id: http::Path<String>,
+) -> HttpResponse {
     let ask = Ask::of(&req, &web);
     let feed = load(&web, &ask, &req, Some(&id)).await;
-    send(&ask, "application/atom+xml; charset=utf-8", feed.and_then(|feed| feed.atom()))
+    send(
+        &ask,
+        "application/atom+xml; charset=utf-8",
+        feed.and_then(|feed| feed.atom()),
+    )
 }
 
 /// `GET /feed/calls.ics`
 pub async fn all_ics(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     let ask = Ask::of(&req, &web);
-    send(&ask, "text/calendar; charset=utf-8", load(&web, &ask, &req, None).await.map(|feed| feed.ics()))
+    send(
+        &ask,
+        "text/calendar; charset=utf-8",
+        load(&web, &ask, &req, None).await.map(|feed| feed.ics()),
+    )
 }
 
 /// `GET /feed/rooms/{id}/calls.ics`
-pub async fn room_ics(req: HttpRequest, web: http::Data<Web>, id: http::Path<String>) -> HttpResponse {
+pub async fn room_ics(
+    req: HttpRequest,
+    web: http::Data<Web>,
+    id: http::Path<String>,
+) -> HttpResponse {
     let ask = Ask::of(&req, &web);
-    send(&ask, "text/calendar; charset=utf-8", load(&web, &ask, &req, Some(&id)).await.map(|feed| feed.ics()))
+    send(
+        &ask,
+        "text/calendar; charset=utf-8",
+        load(&web, &ask, &req, Some(&id))
+            .await
+            .map(|feed| feed.ics()),
+    )
 }
 
 fn send(ask: &Ask, kind: &'static str, feed: Result<String, Error>) -> HttpResponse {
@@ -61,13 +89,18 @@ fn send(ask: &Ask, kind: &'static str, feed: Result<String, Error>) -> HttpRespo
 
 async fn load(web: &Web, ask: &Ask, req: &HttpRequest, room: Option<&str>) -> Result<Feed, Error> {
     let limit = Query::read(&ask.query, KNOWN)?.limit(LIMIT)?;
-    let mut filter = CallFilter { active: Some(false), ..Default::default() };
+    let mut filter = CallFilter {
+        active: Some(false),
+        ..Default::default()
+    };
     let (mut title, mut page) = ("Calls on Matrix".to_owned(), "/calls".to_owned());
     let account = account(web).await?;
     let mut id = format!("urn:callscope:{account}:calls");
     if let Some(room) = room {
         let Some(room) = rooms::named(&web.store, ask.viewer, room).await? else {
-            return Err(Error::NotFound("No room with this id or alias is watched.".to_owned()));
+            return Err(Error::NotFound(
+                "No room with this id or alias is watched.".to_owned(),
+            ));
         };
         filter.room = Some(room.room_id.clone());
         id = format!("urn:callscope:{account}:room:{}", f::segment(&room.room_id));
@@ -76,14 +109,28 @@ async fn load(web: &Web, ask: &Ask, req: &HttpRequest, room: Option<&str>) -> Re
     }
     let calls = sessions::page(&web.store, ask.viewer, &filter, None, limit, ask.now).await?;
     let calls = with_members(web, ask, calls).await?;
-    let (base, path) = (host::outside(web.public_url.as_deref(), req.headers()), req.path().to_owned());
-    Ok(Feed { title, calls, base, path, page, id, now: ask.now })
+    let (base, path) = (
+        host::outside(web.public_url.as_deref(), req.headers()),
+        req.path().to_owned(),
+    );
+    Ok(Feed {
+        title,
+        calls,
+        base,
+        path,
+        page,
+        id,
+        now: ask.now,
+    })
 }
 
 /// The account that looks: no two installations have the same, and it stays whatever they are called.
 async fn account(web: &Web) -> Result<String, Error> {
     let accounts = vantages::list(&web.store).await?;
-    let first = accounts.into_iter().map(|account| (account.id, account.user_id)).min();
+    let first = accounts
+        .into_iter()
+        .map(|account| (account.id, account.user_id))
+        .min();
     Ok(first.map_or("nobody".to_owned(), |(_, user_id)| f::segment(&user_id)))
 }
 
@@ -98,9 +145,17 @@ fn words(call: &CallFacts) -> String {
     }
     let more = names.len().saturating_sub(5);
     names.truncate(5);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
     let people = f::counted(call.people, "person", "people");
-    format!("{people}, {}: {}{more}.", f::lasted(call.duration_ms), names.join(", "))
+    format!(
+        "{people}, {}: {}{more}.",
+        f::lasted(call.duration_ms),
+        names.join(", ")
+    )
 }
 
 #[derive(Template)]
@@ -113,7 +168,11 @@ struct Atom<'a> {
 impl Feed {
     fn atom(&self) -> Result<String, Error> {
         let last = self.calls.iter().filter_map(|call| call.ended_ms).max();
-        Ok(Atom { feed: self, updated: f::rfc3339(last.unwrap_or(0)) }.render()?)
+        Ok(Atom {
+            feed: self,
+            updated: f::rfc3339(last.unwrap_or(0)),
+        }
+        .render()?)
     }
 
     fn ics(&self) -> String {
@@ -131,7 +190,10 @@ impl Feed {
             line(&format!("DTSTAMP:{}", stamp(ended)));
             line(&format!("DTSTART:{}", stamp(call.started_ms)));
             line(&format!("DTEND:{}", stamp(ended)));
-            line(&format!("SUMMARY:{}", escape(&format!("Call in {}", call.room.title()))));
+            line(&format!(
+                "SUMMARY:{}",
+                escape(&format!("Call in {}", call.room.title()))
+            ));
             line(&format!("DESCRIPTION:{}", escape(&words(call))));
             line(&format!("URL:{}{}", self.base, call.href()));
             // It is over: nobody is busy by it.
@@ -152,8 +214,12 @@ fn stamp(ms: i64) -> String {
 
 /// A text as a value (RFC 5545, 3.3.11).
 fn escape(text: &str) -> String {
-    let text = text.replace('\\', "\\\\").replace(';', "\\;").replace(',', "\\,");
-    text.replace('\n', "\\n").replace(|letter: char| letter.is_control(), "")
+    let text = text
+        .replace('\\', "\\\\")
+        .replace(';', "\\;")
+        .replace(',', "\\,");
+    text.replace('\n', "\\n")
+        .replace(|letter: char| letter.is_control(), "")
 }
 
 /// Adds a line, broken after at most 75 bytes (RFC 5545, 3.1), never within a letter.
@@ -176,10 +242,24 @@ mod tests {
     use crate::web::fixtures::{NOW, ended};
 
     fn feed(calls: Vec<CallFacts>) -> Feed {
-        let (base, path) = ("https://calls.example".to_owned(), "/feed/calls.atom".to_owned());
+        let (base, path) = (
+            "https://calls.example".to_owned(),
+            "/feed/calls.atom".to_owned(),
+        );
         let page = "/calls".to_owned();
-        let (title, id) = ("Calls; <all>, \"of them\"".to_owned(), "urn:callscope:calls".to_owned());
-        Feed { title, calls, base, path, page, id, now: NOW }
+        let (title, id) = (
+            "Calls; <all>, \"of them\"".to_owned(),
+            "urn:callscope:calls".to_owned(),
+        );
+        Feed {
+            title,
+            calls,
+            base,
+            path,
+            page,
+            id,
+            now: NOW,
+        }
     }
 
     #[test]
@@ -187,11 +267,18 @@ mod tests {
         let mut calls = ended();
         calls[0].room.name = Some("Ü, ; \\ \u{7} ".repeat(30));
         let text = feed(calls).ics();
-        assert!(text.split("\r\n").all(|line| line.len() <= 75 && !line.contains(['\n', '\r', '\u{7}'])), "{text}");
+        assert!(
+            text.split("\r\n")
+                .all(|line| line.len() <= 75 && !line.contains(['\n', '\r', '\u{7}'])),
+            "{text}"
+        );
         let whole = text.replace("\r\n ", "");
         assert!(whole.contains("SUMMARY:Call in Ü\\, \\; \\\\ "), "{whole}");
         assert_eq!(whole.matches("BEGIN:VEVENT").count(), 3);
-        assert!(whole.contains("DTSTART:20261122T141900Z\r\nDTEND:20261122T143100Z"), "{whole}");
+        assert!(
+            whole.contains("DTSTART:20261122T141900Z\r\nDTEND:20261122T143100Z"),
+            "{whole}"
+        );
     }
 
     #[test]
@@ -199,9 +286,18 @@ mod tests {
         let mut calls = ended();
         calls[0].room.name = Some("<b>&\"'\u{0}\u{b}]]>".to_owned());
         let text = feed(calls).atom().unwrap();
-        assert!(!text.contains("<b>") && !text.contains('\u{0}') && !text.contains('\u{b}'), "{text}");
+        assert!(
+            !text.contains("<b>") && !text.contains('\u{0}') && !text.contains('\u{b}'),
+            "{text}"
+        );
         assert_eq!(text.matches("<entry>").count(), 3);
-        assert!(text.contains("<updated>2026-11-22T14:31:00.000Z</updated>"), "{text}");
-        assert!(text.contains("href=\"https://calls.example/calls/board\""), "{text}");
+        assert!(
+            text.contains("<updated>2026-11-22T14:31:00.000Z</updated>"),
+            "{text}"
+        );
+        assert!(
+            text.contains("href=\"https://calls.example/calls/board\""),
+            "{text}"
+        );
     }
 }

@@ -16,7 +16,14 @@ pub fn at(h: i64, m: i64, s: i64) -> i64 {
 
 pub fn room(name: &str, alias: &str) -> RoomName {
     RoomName {
-        room_id: format!("!{}:example.org", alias.trim_start_matches('#').split(':').next().unwrap_or("x")),
+        room_id: format!(
+            "!{}:example.org",
+            alias
+                .trim_start_matches('#')
+                .split(':')
+                .next()
+                .unwrap_or("x")
+        ),
         name: (!name.is_empty()).then(|| name.to_owned()),
         alias: alias.starts_with('#').then(|| alias.to_owned()),
     }
@@ -24,23 +31,38 @@ pub fn room(name: &str, alias: &str) -> RoomName {
 
 /// A call with the counts that its members give.
 pub fn call(id: &str, room: RoomName, members: &[Member]) -> Call {
-    let distinct = |key: fn(&Member) -> String| members.iter().map(key).collect::<std::collections::BTreeSet<_>>();
+    let distinct = |key: fn(&Member) -> String| {
+        members
+            .iter()
+            .map(key)
+            .collect::<std::collections::BTreeSet<_>>()
+    };
     let people = distinct(|member| member.user_id.clone());
     let devices = distinct(|member| format!("{} {:?}", member.user_id, member.device_id));
-    let started_ms = members.iter().map(|member| member.joined_ms).min().unwrap_or(NOW);
+    let started_ms = members
+        .iter()
+        .map(|member| member.joined_ms)
+        .min()
+        .unwrap_or(NOW);
     Call {
         id: id.to_owned(),
         room,
         slot_id: "m.call#ROOM".to_owned(),
         application: "m.call".to_owned(),
         started_ms,
-        until_ms: members.iter().map(|member| member.until_ms).max().unwrap_or(NOW),
+        until_ms: members
+            .iter()
+            .map(|member| member.until_ms)
+            .max()
+            .unwrap_or(NOW),
         people: i64::try_from(people.len()).unwrap(),
         devices: i64::try_from(devices.len()).unwrap(),
         memberships: i64::try_from(members.len()).unwrap(),
         peak: i64::try_from(devices.len()).unwrap(),
         peak_users: i64::try_from(people.len()).unwrap(),
-        servers: distinct(|member| member.server.clone()).into_iter().collect(),
+        servers: distinct(|member| member.server.clone())
+            .into_iter()
+            .collect(),
         intent: Some("video".to_owned()),
         first_event_id: format!("$first{id}"),
         lost_ms: None,
@@ -48,7 +70,13 @@ pub fn call(id: &str, room: RoomName, members: &[Member]) -> Call {
 }
 
 /// One stay; `until` of `None` runs.
-pub fn member(call: &str, who: (&str, &str, &str), from: i64, until: Option<(i64, &str)>, sfu: &str) -> Member {
+pub fn member(
+    call: &str,
+    who: (&str, &str, &str),
+    from: i64,
+    until: Option<(i64, &str)>,
+    sfu: &str,
+) -> Member {
     let (name, user_id, device) = who;
     let (until_ms, end_reason) = until.unwrap_or((NOW + 3 * 60 * MINUTE, "expired"));
     Member {
@@ -57,7 +85,10 @@ pub fn member(call: &str, who: (&str, &str, &str), from: i64, until: Option<(i64
         user_id: user_id.to_owned(),
         name: (!name.is_empty()).then(|| name.to_owned()),
         device_id: (!device.is_empty()).then(|| device.to_owned()),
-        server: user_id.split_once(':').map_or("", |(_, server)| server).to_owned(),
+        server: user_id
+            .split_once(':')
+            .map_or("", |(_, server)| server)
+            .to_owned(),
         kind: "session".to_owned(),
         joined_ms: from,
         until_ms,
@@ -68,30 +99,73 @@ pub fn member(call: &str, who: (&str, &str, &str), from: i64, until: Option<(i64
         resumed: false,
         claimed: false,
         intent: Some("video".to_owned()),
-        transport: (!sfu.is_empty())
-            .then(|| Transport { kind: "livekit".to_owned(), service_url: Some(format!("https://{sfu}")) }),
+        transport: (!sfu.is_empty()).then(|| Transport {
+            kind: "livekit".to_owned(),
+            service_url: Some(format!("https://{sfu}")),
+        }),
         selection: Selection::MultiSfu,
     }
 }
 
 pub fn war_room_rows() -> (Call, Vec<Member>) {
-    let (a, b, c) = ("livekit.example.org", "sfu.hackerspace.example", "livekit.matrix.example.net");
+    let (a, b, c) = (
+        "livekit.example.org",
+        "sfu.hackerspace.example",
+        "livekit.matrix.example.net",
+    );
     let alice = |device| ("Alice Moreau", "@alice:example.org", device);
     let bob = ("Bob", "@bob:matrix.example.net", "HHRVYTWCLA");
     let carol = ("Carol Okafor", "@carol:hackerspace.example", "QGZTNXKFUE");
     let long = "Maximiliane-Friederike von Hohenberg-Schwarzenstein (on call)";
-    let max = (long, "@maximiliane.von.hohenberg-schwarzenstein:verein.example", "ZRFAOMQPLC");
+    let max = (
+        long,
+        "@maximiliane.von.hohenberg-schwarzenstein:verein.example",
+        "ZRFAOMQPLC",
+    );
     let rows = vec![
         member("war", alice("KDQPMXTZRA"), at(13, 58, 4), None, a),
-        member("war", bob, at(13, 59, 30), Some((at(14, 12, 6), "delayed_leave")), a),
-        member("war", ("Grace", "@grace:matrix.example.net", "TBLJSWOMQE"), at(14, 0, 0), None, c),
-        member("war", alice("LWZNPBHKOE"), at(14, 2, 0), Some((at(14, 20, 40), "left")), a),
-        member("war", carol, at(14, 5, 2), Some((at(14, 9, 10), "switched")), b),
+        member(
+            "war",
+            bob,
+            at(13, 59, 30),
+            Some((at(14, 12, 6), "delayed_leave")),
+            a,
+        ),
+        member(
+            "war",
+            ("Grace", "@grace:matrix.example.net", "TBLJSWOMQE"),
+            at(14, 0, 0),
+            None,
+            c,
+        ),
+        member(
+            "war",
+            alice("LWZNPBHKOE"),
+            at(14, 2, 0),
+            Some((at(14, 20, 40), "left")),
+            a,
+        ),
+        member(
+            "war",
+            carol,
+            at(14, 5, 2),
+            Some((at(14, 9, 10), "switched")),
+            b,
+        ),
         member("war", carol, at(14, 9, 10), None, a),
         member("war", bob, at(14, 13, 20), None, a),
-        member("war", max, at(14, 22, 40), Some((at(14, 33, 0), "expired")), a),
+        member(
+            "war",
+            max,
+            at(14, 22, 40),
+            Some((at(14, 33, 0), "expired")),
+            a,
+        ),
     ];
-    (call("war", room("Ops war room", "#ops:example.org"), &rows), rows)
+    (
+        call("war", room("Ops war room", "#ops:example.org"), &rows),
+        rows,
+    )
 }
 
 pub fn war_room() -> CallFacts {
@@ -116,7 +190,14 @@ pub fn crowd_rows(people: i64) -> (Call, Vec<Member>) {
             )
         })
         .collect();
-    (call("crowd", room("Weekly community call", "#community:matrix.example.org"), &rows), rows)
+    (
+        call(
+            "crowd",
+            room("Weekly community call", "#community:matrix.example.org"),
+            &rows,
+        ),
+        rows,
+    )
 }
 
 pub fn crowd(people: i64) -> CallFacts {
@@ -134,7 +215,13 @@ pub fn two_more() -> Vec<CallFacts> {
             None,
             "livekit.matrix.example.net",
         ),
-        member("ar", ("يوسف", "@yusuf:example.net", "B"), at(14, 39, 30), None, "livekit.matrix.example.net"),
+        member(
+            "ar",
+            ("يوسف", "@yusuf:example.net", "B"),
+            at(14, 39, 30),
+            None,
+            "livekit.matrix.example.net",
+        ),
     ];
     let mut arabic = call("ar", room("مجلس المطوّرين", "jDvXwQmTzB"), &two);
     arabic.intent = Some("audio".to_owned());
@@ -146,8 +233,20 @@ pub fn two_more() -> Vec<CallFacts> {
         "sfu.hackerspace.example",
     )];
     let name = "Neighbourhood Repair Café, Thursday Evening Planning and Tool Library";
-    let cafe = call("rc", room(name, "#repair-cafe-planning-tool-library:hackerspace.example"), &one);
-    calls(vec![arabic, cafe], [two, one].concat(), &Ledger::default(), NOW)
+    let cafe = call(
+        "rc",
+        room(
+            name,
+            "#repair-cafe-planning-tool-library:hackerspace.example",
+        ),
+        &one,
+    );
+    calls(
+        vec![arabic, cafe],
+        [two, one].concat(),
+        &Ledger::default(),
+        NOW,
+    )
 }
 
 /// Three that are over.
@@ -156,15 +255,47 @@ pub fn ended() -> Vec<CallFacts> {
         let members: Vec<_> = (0..3)
             .map(|index| {
                 let user = format!("@u{index}:s{index}.example");
-                let leave = Some((to - index * 2 * MINUTE, if index == 0 { reason } else { "left" }));
-                member(id, ("", &user, "D"), from + index * 3 * MINUTE, leave, "sfu.example")
+                let leave = Some((
+                    to - index * 2 * MINUTE,
+                    if index == 0 { reason } else { "left" },
+                ));
+                member(
+                    id,
+                    ("", &user, "D"),
+                    from + index * 3 * MINUTE,
+                    leave,
+                    "sfu.example",
+                )
             })
             .collect();
-        CallFacts::new(call(id, room(name, &format!("#{id}:example.org")), &members), members, &Ledger::default(), NOW)
+        CallFacts::new(
+            call(id, room(name, &format!("#{id}:example.org")), &members),
+            members,
+            &Ledger::default(),
+            NOW,
+        )
     };
     vec![
-        call("support", "Support desk", at(14, 19, 0), at(14, 31, 0), "left"),
-        call("board", "Board of the Verein", at(12, 22, 0), at(14, 2, 0), "expired"),
-        call("film", "Film night", at(20, 10, 0) - DAY, at(23, 5, 0) - DAY, "left"),
+        call(
+            "support",
+            "Support desk",
+            at(14, 19, 0),
+            at(14, 31, 0),
+            "left",
+        ),
+        call(
+            "board",
+            "Board of the Verein",
+            at(12, 22, 0),
+            at(14, 2, 0),
+            "expired",
+        ),
+        call(
+            "film",
+            "Film night",
+            at(20, 10, 0) - DAY,
+            at(23, 5, 0) - DAY,
+            "left",
+        ),
     ]
 }

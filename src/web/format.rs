@@ -15,7 +15,9 @@ pub const DAY: i64 = 24 * HOUR;
 /// The calendar in UTC; every `i64` has a place in it.
 #[must_use]
 pub fn civil(ms: impl Whole) -> DateTime {
-    date(1970, 1, 1).at(0, 0, 0, 0).saturating_add(SignedDuration::from_millis(ms.whole()))
+    date(1970, 1, 1)
+        .at(0, 0, 0, 0)
+        .saturating_add(SignedDuration::from_millis(ms.whole()))
 }
 
 /// The start of the UTC day of a time.
@@ -87,13 +89,21 @@ impl Style {
 
     fn text(self, ms: i64, now: i64) -> String {
         let (at, today) = (civil(ms), civil(now));
-        let day = if at.year() == today.year() { "%-d %B" } else { "%-d %B %Y" };
+        let day = if at.year() == today.year() {
+            "%-d %B"
+        } else {
+            "%-d %B %Y"
+        };
         match self {
             Self::Clock => at.strftime("%H:%M").to_string(),
-            Self::Stamp(true) if at.year() != today.year() => at.strftime("%-d %b %Y, %H:%M:%S").to_string(),
+            Self::Stamp(true) if at.year() != today.year() => {
+                at.strftime("%-d %b %Y, %H:%M:%S").to_string()
+            }
             Self::Stamp(true) => at.strftime("%-d %b, %H:%M:%S").to_string(),
             Self::Seconds | Self::Stamp(false) => at.strftime("%H:%M:%S").to_string(),
-            Self::When | Self::Moment if at.date() == today.date() => at.strftime("%H:%M").to_string(),
+            Self::When | Self::Moment if at.date() == today.date() => {
+                at.strftime("%H:%M").to_string()
+            }
             Self::When | Self::Day => at.strftime(day).to_string(),
             Self::Moment => at.strftime(&format!("{day}, %H:%M")).to_string(),
             Self::DayName => at.strftime(&format!("%A, {day}")).to_string(),
@@ -109,8 +119,15 @@ impl fmt::Display for TimeTag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(ms, now, style) = *self;
         let at = civil(ms);
-        let (machine, word, text) = (at.strftime("%Y-%m-%dT%H:%M:%SZ"), style.word(), style.text(ms, now));
-        write!(f, r#"<time datetime="{machine}" data-f="{word}">{text}</time>"#)
+        let (machine, word, text) = (
+            at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            style.word(),
+            style.text(ms, now),
+        );
+        write!(
+            f,
+            r#"<time datetime="{machine}" data-f="{word}">{text}</time>"#
+        )
     }
 }
 
@@ -160,7 +177,12 @@ pub struct DayTag(TimeTag);
 impl fmt::Display for DayTag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(TimeTag(ms, now, style)) = *self;
-        write!(f, r#"<time datetime="{}">{}</time>"#, civil(ms).strftime("%Y-%m-%d"), style.text(ms, now))
+        write!(
+            f,
+            r#"<time datetime="{}">{}</time>"#,
+            civil(ms).strftime("%Y-%m-%d"),
+            style.text(ms, now)
+        )
     }
 }
 
@@ -182,7 +204,13 @@ pub fn utc_day_name(ms: impl Whole, now: impl Whole) -> DayTag {
 #[must_use]
 pub fn plain_time(ms: impl Whole, dated: impl std::borrow::Borrow<bool>) -> String {
     let dated = *dated.borrow();
-    civil(ms.whole()).strftime(if dated { "%-d %b %Y %H:%M:%S" } else { "%H:%M:%S" }).to_string()
+    civil(ms.whole())
+        .strftime(if dated {
+            "%-d %b %Y %H:%M:%S"
+        } else {
+            "%H:%M:%S"
+        })
+        .to_string()
 }
 
 /// How long something that runs has lasted: `3:47`, `1:12:09`, from four days on `5 d 4 h`.
@@ -238,7 +266,11 @@ pub fn count(number: impl Whole) -> String {
 /// `1 call`, `1,284 calls`
 #[must_use]
 pub fn counted(number: impl Whole, one: &str, many: &str) -> String {
-    format!("{} {}", count(number.whole()), if number.whole() == 1 { one } else { many })
+    format!(
+        "{} {}",
+        count(number.whole()),
+        if number.whole() == 1 { one } else { many }
+    )
 }
 
 /// A change in words: `4 more`, `3 fewer`, `the same`.

@@ -30,9 +30,14 @@ struct Clocked {
 /// The tag of a body of JSON.
 #[must_use]
 pub fn tag(body: &[u8]) -> String {
-    let mut parts: Vec<Clocked> = memmem::find_iter(body, RUNNING).map(|at| run(body, at + RUNNING.len())).collect();
+    let mut parts: Vec<Clocked> = memmem::find_iter(body, RUNNING)
+        .map(|at| run(body, at + RUNNING.len()))
+        .collect();
     let mut is_dated = false;
-    for (made, _) in MADE.iter().filter_map(|key| number(body, memmem::find(body, key)? + key.len())) {
+    for (made, _) in MADE
+        .iter()
+        .filter_map(|key| number(body, memmem::find(body, key)? + key.len()))
+    {
         is_dated = true;
         parts.extend(moments(body, made));
     }
@@ -40,7 +45,11 @@ pub fn tag(body: &[u8]) -> String {
         parts.extend(memmem::find_iter(body, TWIN).map(|at| {
             let from = at + TWIN.len();
             let length = memchr::memchr(b'"', body.get(from..).unwrap_or_default()).unwrap_or(0);
-            Clocked { from, to: from + length, days: 0 }
+            Clocked {
+                from,
+                to: from + length,
+                days: 0,
+            }
         }));
     }
     parts.sort_unstable();
@@ -59,14 +68,29 @@ pub fn tag(body: &[u8]) -> String {
 
 /// The digits that begin here.
 fn run(body: &[u8], from: usize) -> Clocked {
-    let digits = body.get(from..).unwrap_or_default().iter().take_while(|byte| byte.is_ascii_digit()).count();
-    Clocked { from, to: from + digits, days: 0 }
+    let digits = body
+        .get(from..)
+        .unwrap_or_default()
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit())
+        .count();
+    Clocked {
+        from,
+        to: from + digits,
+        days: 0,
+    }
 }
 
 /// The number that begins here, and where it ends.
 fn number(body: &[u8], from: usize) -> Option<(i64, usize)> {
     let Clocked { to, .. } = run(body, from);
-    Some((std::str::from_utf8(body.get(from..to)?).ok()?.parse().ok()?, to))
+    Some((
+        std::str::from_utf8(body.get(from..to)?)
+            .ok()?
+            .parse()
+            .ok()?,
+        to,
+    ))
 }
 
 /// Numbers that are this moment or whole days before it. A day has no odd last five digits, so these tell where to look.
@@ -74,17 +98,31 @@ fn moments(body: &[u8], made: i64) -> impl Iterator<Item = Clocked> {
     let last = format!("{:05}", made.rem_euclid(100_000));
     let found: Vec<usize> = memmem::find_iter(body, last.as_bytes()).collect();
     found.into_iter().filter_map(move |at| {
-        let before = body.get(..at)?.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+        let before = body
+            .get(..at)?
+            .iter()
+            .rev()
+            .take_while(|byte| byte.is_ascii_digit())
+            .count();
         let (ms, to) = number(body, at - before)?;
-        let ago = made.checked_sub(ms).filter(|ago| (0..=DAYS_MAX * DAY).contains(ago) && ago % DAY == 0)?;
-        Some(Clocked { from: at - before, to, days: ago / DAY })
+        let ago = made
+            .checked_sub(ms)
+            .filter(|ago| (0..=DAYS_MAX * DAY).contains(ago) && ago % DAY == 0)?;
+        Some(Clocked {
+            from: at - before,
+            to,
+            days: ago / DAY,
+        })
     })
 }
 
 /// The tags that the asker knows, as it sent them.
 #[must_use]
 pub fn known(req: &HttpRequest) -> Option<String> {
-    let mut lines = req.headers().get_all(header::IF_NONE_MATCH).filter_map(|line| line.to_str().ok());
+    let mut lines = req
+        .headers()
+        .get_all(header::IF_NONE_MATCH)
+        .filter_map(|line| line.to_str().ok());
     let first = lines.next()?.to_owned();
     Some(lines.fold(first, |all, line| all + "," + line))
 }
@@ -93,7 +131,9 @@ pub fn known(req: &HttpRequest) -> Option<String> {
 #[must_use]
 pub fn is_known(tag: &str, known: Option<&str>) -> bool {
     let plain = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-    known.is_some_and(|known| known.trim() == "*" || known.split(',').any(|known| plain(known) == plain(tag)))
+    known.is_some_and(|known| {
+        known.trim() == "*" || known.split(',').any(|known| plain(known) == plain(tag))
+    })
 }
 
 #[cfg(test)]
@@ -110,9 +150,17 @@ mod tests {
         let tag = |active: &str, ms: i64, name: &str| super::tag(body(active, ms, name).as_bytes());
         assert_eq!(tag("true", 1, "a"), tag("true", 2000, "a"));
         assert_ne!(tag("true", 1, "a"), tag("true", 1, "b"));
-        assert_ne!(tag("false", 1, "a"), tag("false", 2, "a"), "an ended call has one length");
+        assert_ne!(
+            tag("false", 1, "a"),
+            tag("false", 2, "a"),
+            "an ended call has one length"
+        );
         let tricky = r#""active":true,"duration_ms":"#;
-        assert_ne!(tag("true", 1, &format!("{tricky}1")), tag("true", 1, &format!("{tricky}2")), "a name is a name");
+        assert_ne!(
+            tag("true", 1, &format!("{tricky}1")),
+            tag("true", 1, &format!("{tricky}2")),
+            "a name is a name"
+        );
     }
 
     #[test]
@@ -120,28 +168,45 @@ mod tests {
         const NOW: i64 = 1_795_358_836_123;
         let body = |now: i64, from: i64, left: i64, at: &str| {
             let week = from - 7 * DAY;
-            let spans =
-                format!("\"to_ms\":{now},\"to_at\":\"{at}\",\"old\":{{\"to_ms\":{week}}},\"steps\":[[{now},2]]");
+            let spans = format!(
+                "\"to_ms\":{now},\"to_at\":\"{at}\",\"old\":{{\"to_ms\":{week}}},\"steps\":[[{now},2]]"
+            );
             format!("{{\"now_ms\":{now},\"now_at\":\"{at}\",{spans},\"left_ms\":{left}}}")
         };
-        let tag = |now, from, left| super::tag(body(now, from, left, &format!("at {now}")).as_bytes());
+        let tag =
+            |now, from, left| super::tag(body(now, from, left, &format!("at {now}")).as_bytes());
         let first = tag(NOW, NOW, 5);
         assert_eq!(first, tag(NOW + 61_004, NOW + 61_004, 5));
         assert_ne!(first, tag(NOW, NOW, 6));
         assert_ne!(first, tag(NOW, NOW - DAY, 5), "another day is another time");
         assert_ne!(first, tag(NOW, NOW - 1, 5));
-        let list = |at: i64| super::tag(format!("{{\"data\":[{{\"left_ms\":{at},\"left_at\":\"{at}\"}}]}}").as_bytes());
+        let list = |at: i64| {
+            super::tag(
+                format!("{{\"data\":[{{\"left_ms\":{at},\"left_at\":\"{at}\"}}]}}").as_bytes(),
+            )
+        };
         assert_ne!(list(NOW), list(NOW + 1));
-        assert_ne!(super::tag(b"{\"now_ms\":7,\"a_at\":\""), super::tag(b"{\"now_ms\":7,\"b_at\":\"x"), "cut short");
+        assert_ne!(
+            super::tag(b"{\"now_ms\":7,\"a_at\":\""),
+            super::tag(b"{\"now_ms\":7,\"b_at\":\"x"),
+            "cut short"
+        );
     }
 
     #[test]
     fn tags_are_compared_weakly_and_in_lists() {
         let tag = tag(b"{}");
         let strong = tag.trim_start_matches("W/").to_owned();
-        for known in [tag.clone(), strong.clone(), format!("\"x\", {tag}"), "*".to_owned()] {
+        for known in [
+            tag.clone(),
+            strong.clone(),
+            format!("\"x\", {tag}"),
+            "*".to_owned(),
+        ] {
             assert!(is_known(&tag, Some(&known)), "{known}");
         }
-        assert!(!is_known(&tag, Some("\"x\"")) && !is_known(&tag, None) && !is_known(&tag, Some("")));
+        assert!(
+            !is_known(&tag, Some("\"x\"")) && !is_known(&tag, None) && !is_known(&tag, Some(""))
+        );
     }
 }

@@ -22,7 +22,9 @@ pub struct Ready {
 
 fn refused(req: &HttpRequest, web: &Web) -> Option<HttpResponse> {
     let ask = Ask::of(req, web);
-    Query::read(&ask.query, &[]).err().map(|error| reply::failure(&ask, &error))
+    Query::read(&ask.query, &[])
+        .err()
+        .map(|error| reply::failure(&ask, &error))
 }
 
 /// `GET /healthz`: always 200 while the process serves.
@@ -39,17 +41,28 @@ pub async fn ready(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
         return refused;
     }
     let error = match crate::store::vantages::list(&web.store).await {
-        Ok(vantages) if !vantages.is_empty() && vantages.iter().all(|vantage| vantage.first_sync_ms.is_some()) => {
+        Ok(vantages)
+            if !vantages.is_empty()
+                && vantages
+                    .iter()
+                    .all(|vantage| vantage.first_sync_ms.is_some()) =>
+        {
             return HttpResponse::Ok().json(Ready { ready: true });
         }
         Ok(vantages) => {
             let reason = vantages.into_iter().find_map(|vantage| vantage.error);
-            reason.unwrap_or_else(|| "the homeserver has not been read for the first time yet".to_owned())
+            reason.unwrap_or_else(|| {
+                "the homeserver has not been read for the first time yet".to_owned()
+            })
         }
         Err(error) => {
             tracing::error!(%error, "the readiness check failed");
             "the database does not answer".to_owned()
         }
     };
-    HttpResponse::ServiceUnavailable().json(ErrorBody { errcode: "M_NOT_READY", error, status: 503 })
+    HttpResponse::ServiceUnavailable().json(ErrorBody {
+        errcode: "M_NOT_READY",
+        error,
+        status: 503,
+    })
 }

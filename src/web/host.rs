@@ -27,8 +27,12 @@ impl Hosts {
     /// The names for a bound address and the address that people use, if it is another.
     #[must_use]
     pub fn new(bind: SocketAddr, public_url: Option<&str>) -> Self {
-        let public = public_url.and_then(|url| Url::parse(url).ok()?.host_str().map(ToOwned::to_owned));
-        Self { bind: bind.ip().to_canonical(), public }
+        let public =
+            public_url.and_then(|url| Url::parse(url).ok()?.host_str().map(ToOwned::to_owned));
+        Self {
+            bind: bind.ip().to_canonical(),
+            public,
+        }
     }
 
     /// May a request with this `Host` be answered?
@@ -38,16 +42,27 @@ impl Hosts {
         if name.eq_ignore_ascii_case("localhost") {
             return true;
         }
-        if self.public.as_deref().is_some_and(|public| name.eq_ignore_ascii_case(public)) {
+        if self
+            .public
+            .as_deref()
+            .is_some_and(|public| name.eq_ignore_ascii_case(public))
+        {
             return true;
         }
-        let literal = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
-        literal.parse::<IpAddr>().is_ok_and(|ip| self.allow_ip(ip.to_canonical()))
+        let literal = name
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+            .unwrap_or(name);
+        literal
+            .parse::<IpAddr>()
+            .is_ok_and(|ip| self.allow_ip(ip.to_canonical()))
     }
 
     fn allow_ip(&self, ip: IpAddr) -> bool {
         // Who listens on every interface has more addresses than it knows; a literal was resolved by nobody.
-        self.bind.is_unspecified() || ip == self.bind || [IpAddr::from([127, 0, 0, 1]), LOOPBACK_6].contains(&ip)
+        self.bind.is_unspecified()
+            || ip == self.bind
+            || [IpAddr::from([127, 0, 0, 1]), LOOPBACK_6].contains(&ip)
     }
 }
 
@@ -60,7 +75,10 @@ fn name(host: &str) -> Option<&str> {
         None => host.find(':').unwrap_or(host.len()),
     };
     let (name, port) = host.split_at_checked(end)?;
-    let is_port = port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
+    let is_port = port.is_empty()
+        || port
+            .strip_prefix(':')
+            .is_some_and(|port| port.parse::<u16>().is_ok());
     is_port.then_some(name)
 }
 
@@ -75,8 +93,14 @@ pub async fn guard(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let given: Vec<String> = req.headers().get_all(header::HOST).map(text).collect();
-    let refused = given.iter().find(|host| !hosts.allow(host)).map(String::as_str);
-    let Some(name) = refused.or(given.is_empty().then_some("")).filter(|_| req.path() != "/healthz") else {
+    let refused = given
+        .iter()
+        .find(|host| !hosts.allow(host))
+        .map(String::as_str);
+    let Some(name) = refused
+        .or(given.is_empty().then_some(""))
+        .filter(|_| req.path() != "/healthz")
+    else {
         return Ok(next.call(req).await?.map_into_boxed_body());
     };
     let name = format::tidy(&name.chars().take(NAME_MAX).collect::<String>());
@@ -89,8 +113,20 @@ pub async fn guard(
 /// is believed, for any other word of it names a host that nobody looked at.
 #[must_use]
 pub fn base(headers: &HeaderMap) -> String {
-    let said = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let scheme = if said("x-forwarded-proto").trim().eq_ignore_ascii_case("https") { "https" } else { "http" };
+    let said = |name: &str| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    };
+    let scheme = if said("x-forwarded-proto")
+        .trim()
+        .eq_ignore_ascii_case("https")
+    {
+        "https"
+    } else {
+        "http"
+    };
     format!("{scheme}://{}", said("host"))
 }
 
@@ -130,18 +166,43 @@ mod tests {
 
     #[test]
     fn loopback_is_always_ours_and_a_foreign_name_never() {
-        let own = ["localhost", "LocalHost:9000", "127.0.0.1", "127.0.0.1:8080", "[::1]:8080", "[::1]"];
-        for bind in ["127.0.0.1:0", "[::1]:8080", "0.0.0.0:8080", "[::]:8080", "192.0.2.7:80"] {
+        let own = [
+            "localhost",
+            "LocalHost:9000",
+            "127.0.0.1",
+            "127.0.0.1:8080",
+            "[::1]:8080",
+            "[::1]",
+        ];
+        for bind in [
+            "127.0.0.1:0",
+            "[::1]:8080",
+            "0.0.0.0:8080",
+            "[::]:8080",
+            "192.0.2.7:80",
+        ] {
             assert_eq!(allowed(bind, None, &own), [true; 6], "{bind}");
-            assert_eq!(allowed(bind, Some("https://calls.example"), FOREIGN), [false; 11], "{bind}");
+            assert_eq!(
+                allowed(bind, Some("https://calls.example"), FOREIGN),
+                [false; 11],
+                "{bind}"
+            );
         }
     }
 
     #[test]
     fn a_literal_is_ours_where_we_listen_on_it() {
-        let literals = ["192.0.2.7", "192.0.2.7:8080", "198.51.100.1", "[2001:db8::1]:8080"];
+        let literals = [
+            "192.0.2.7",
+            "192.0.2.7:8080",
+            "198.51.100.1",
+            "[2001:db8::1]:8080",
+        ];
         assert_eq!(allowed("127.0.0.1:8080", None, &literals), [false; 4]);
-        assert_eq!(allowed("192.0.2.7:8080", None, &literals), [true, true, false, false]);
+        assert_eq!(
+            allowed("192.0.2.7:8080", None, &literals),
+            [true, true, false, false]
+        );
         assert_eq!(allowed("0.0.0.0:8080", None, &literals), [true; 4]);
         assert_eq!(allowed("[::]:8080", None, &literals), [true; 4]);
     }
@@ -150,22 +211,41 @@ mod tests {
     fn an_address_of_ours_is_made_of_the_name_that_was_checked() {
         let of = |more: &[(&str, &str)]| {
             let request = TestRequest::default().insert_header(("host", "localhost:8080"));
-            let request = more.iter().fold(request, |request, header| request.insert_header(*header));
+            let request = more
+                .iter()
+                .fold(request, |request, header| request.insert_header(*header));
             base(request.to_http_request().headers())
         };
         assert_eq!(of(&[]), "http://localhost:8080");
         assert_eq!(
-            of(&[("x-forwarded-host", "evil.example"), ("x-forwarded-proto", "HTTPS")]),
+            of(&[
+                ("x-forwarded-host", "evil.example"),
+                ("x-forwarded-proto", "HTTPS")
+            ]),
             "https://localhost:8080"
         );
-        let forged = [("forwarded", "host=evil.example;proto=javascript"), ("x-forwarded-proto", "javascript")];
+        let forged = [
+            ("forwarded", "host=evil.example;proto=javascript"),
+            ("x-forwarded-proto", "javascript"),
+        ];
         assert_eq!(of(&forged), "http://localhost:8080");
     }
 
     #[test]
     fn the_public_name_is_ours() {
-        let names = ["calls.example", "Calls.Example:443", "other.example", "xn--bcher-kva.example"];
-        assert_eq!(allowed("0.0.0.0:1", Some("https://calls.example/x/"), &names), [true, true, false, false]);
-        assert_eq!(allowed("0.0.0.0:1", Some("https://bücher.example"), &names), [false, false, false, true]);
+        let names = [
+            "calls.example",
+            "Calls.Example:443",
+            "other.example",
+            "xn--bcher-kva.example",
+        ];
+        assert_eq!(
+            allowed("0.0.0.0:1", Some("https://calls.example/x/"), &names),
+            [true, true, false, false]
+        );
+        assert_eq!(
+            allowed("0.0.0.0:1", Some("https://bücher.example"), &names),
+            [false, false, false, true]
+        );
     }
 }

@@ -36,7 +36,11 @@ impl<T: Clone> Kept<T> {
     ///
     /// # Errors
     /// Those of the computation; an error is not kept.
-    pub async fn get<E>(&self, key: &str, compute: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    pub async fn get<E>(
+        &self,
+        key: &str,
+        compute: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
         let place = self.place(key).await;
         if let Some(fresh) = place.known(true).await {
             return Ok(fresh);
@@ -61,7 +65,12 @@ impl<T: Clone> Kept<T> {
         if kept.len() >= MOST && !kept.contains_key(key) {
             kept.clear();
         }
-        let empty = || Arc::new(Place { answer: RwLock::new(None), busy: Mutex::new(()) });
+        let empty = || {
+            Arc::new(Place {
+                answer: RwLock::new(None),
+                busy: Mutex::new(()),
+            })
+        };
         kept.entry(key.to_owned()).or_insert_with(empty).clone()
     }
 }
@@ -69,7 +78,10 @@ impl<T: Clone> Kept<T> {
 impl<T: Clone> Place<T> {
     async fn known(&self, fresh: bool) -> Option<T> {
         let answer = self.answer.read().await;
-        answer.as_ref().filter(|(until, _)| !fresh || Instant::now() < *until).map(|(_, answer)| answer.clone())
+        answer
+            .as_ref()
+            .filter(|(until, _)| !fresh || Instant::now() < *until)
+            .map(|(_, answer)| answer.clone())
     }
 }
 
@@ -87,7 +99,10 @@ mod tests {
         let kept = Kept::default();
         assert_eq!(kept.get("a", async { Err::<u8, _>("no") }).await, Err("no"));
         // Kept for five seconds at least; who asks while the first is computed waits for it.
-        assert_eq!(tokio::join!(kept.get("a", slow(1)), kept.get("a", slow(9))), (Ok(1), Ok(1)));
+        assert_eq!(
+            tokio::join!(kept.get("a", slow(1)), kept.get("a", slow(9))),
+            (Ok(1), Ok(1))
+        );
         assert_eq!(kept.get("a", async { Err("computed again") }).await, Ok(1));
         assert_eq!(kept.get("b", slow(2)).await, Ok(2));
     }
@@ -99,7 +114,10 @@ mod tests {
         let place = kept.place("a").await;
         let past = Instant::now();
         *place.answer.write().await = Some((past, 1));
-        assert_eq!(tokio::join!(kept.get("a", slow(2)), kept.get("a", slow(9))), (Ok(2), Ok(1)));
+        assert_eq!(
+            tokio::join!(kept.get("a", slow(2)), kept.get("a", slow(9))),
+            (Ok(2), Ok(1))
+        );
         assert_eq!(kept.get("a", slow(9)).await, Ok(2));
     }
 }

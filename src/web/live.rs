@@ -31,7 +31,9 @@ pub async fn get(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
         .streaming(stream(web.changes.listen()))
 }
 
-fn stream(mut changes: Receiver<Change>) -> impl futures_util::Stream<Item = Result<web::Bytes, Infallible>> {
+fn stream(
+    mut changes: Receiver<Change>,
+) -> impl futures_util::Stream<Item = Result<web::Bytes, Infallible>> {
     async_stream::stream! {
         yield Ok(web::Bytes::from_static(b"retry: 2000\n: hello\n\n"));
         let mut ping = interval_at(Instant::now() + PING, PING);
@@ -68,7 +70,9 @@ mod tests {
     use crate::changes::Changes;
     use futures_util::StreamExt;
 
-    async fn next(stream: &mut (impl futures_util::Stream<Item = Result<web::Bytes, Infallible>> + Unpin)) -> String {
+    async fn next(
+        stream: &mut (impl futures_util::Stream<Item = Result<web::Bytes, Infallible>> + Unpin),
+    ) -> String {
         String::from_utf8(stream.next().await.unwrap().unwrap().to_vec()).unwrap()
     }
 
@@ -77,7 +81,10 @@ mod tests {
         let changes = Changes::default();
         let mut stream = Box::pin(stream(changes.listen()));
         assert!(next(&mut stream).await.starts_with("retry:"));
-        changes.announce(Change::Slot { room_id: "!a\nb".to_owned(), slot_id: "m.call#ROOM".to_owned() });
+        changes.announce(Change::Slot {
+            room_id: "!a\nb".to_owned(),
+            slot_id: "m.call#ROOM".to_owned(),
+        });
         assert_eq!(
             next(&mut stream).await,
             "event: change\ndata: {\"room_id\":\"!a\\nb\",\"slot_id\":\"m.call#ROOM\"}\n\n"
@@ -92,7 +99,9 @@ mod tests {
         let mut stream = Box::pin(stream(changes.listen()));
         next(&mut stream).await;
         for index in 0..3000 {
-            changes.announce(Change::Room { room_id: format!("!{index}") });
+            changes.announce(Change::Room {
+                room_id: format!("!{index}"),
+            });
         }
         assert_eq!(next(&mut stream).await, "event: change\ndata: {}\n\n");
         assert!(next(&mut stream).await.contains("room_id"));

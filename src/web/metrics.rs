@@ -57,14 +57,18 @@ async fn load(web: &Web, ask: &Ask) -> Result<String, Error> {
     present.retain(|member| member.is_active(ask.now));
     let rows = Rows {
         present,
-        active: calls.into_iter().map(|call| (call.id, call.room.room_id)).collect(),
+        active: calls
+            .into_iter()
+            .map(|call| (call.id, call.room.room_id))
+            .collect(),
         watched: rooms::watched(store).await?,
         vantages: vantages::list(store).await?,
         gauges: gauges::read(store, viewer).await?,
         full_since_ms: store.full_since_ms(),
     };
     let mut text = String::new();
-    encode(&mut text, &registry(&rows, web.options.metrics_room_labels)).map_err(|_| Error::Metrics)?;
+    encode(&mut text, &registry(&rows, web.options.metrics_room_labels))
+        .map_err(|_| Error::Metrics)?;
     Ok(text)
 }
 
@@ -96,22 +100,59 @@ fn count(number: usize) -> i64 {
 
 fn now(registry: &mut Registry, rows: &Rows) {
     let known = i64::from(seen::by(&rows.vantages, rows.full_since_ms).is_none());
-    whole(registry, "now_known", "1 while the calls of now can be told; 0: what follows was seen last", known);
-    whole(registry, "calls_active", "Calls that run now", count(rows.active.len()));
+    whole(
+        registry,
+        "now_known",
+        "1 while the calls of now can be told; 0: what follows was seen last",
+        known,
+    );
+    whole(
+        registry,
+        "calls_active",
+        "Calls that run now",
+        count(rows.active.len()),
+    );
     let devices = distinct(&rows.present, |member| (&member.user_id, &member.device_id));
     whole(registry, "devices_active", "Devices in calls now", devices);
-    whole(registry, "people_active", "People in calls now", distinct(&rows.present, |member| &member.user_id));
+    whole(
+        registry,
+        "people_active",
+        "People in calls now",
+        distinct(&rows.present, |member| &member.user_id),
+    );
     let servers = distinct(&rows.present, |member| &member.server);
-    whole(registry, "servers_active", "Homeservers of the people in calls now", servers);
+    whole(
+        registry,
+        "servers_active",
+        "Homeservers of the people in calls now",
+        servers,
+    );
 }
 
 fn stored(registry: &mut Registry, rows: &Rows) {
-    let Gauges { calls, events, rejected, walks_open, database_bytes, .. } = rows.gauges;
+    let Gauges {
+        calls,
+        events,
+        rejected,
+        walks_open,
+        database_bytes,
+        ..
+    } = rows.gauges;
     whole(registry, "calls_stored", "Calls in the database", calls);
     let events = ConstCounter::new(u64::try_from(events).unwrap_or(0));
     registry.register("events_stored", "Events stored since the beginning", events);
-    whole(registry, "events_rejected", "Stored events that could not be used", rejected);
-    whole(registry, "history_walks_open", "Walks through the history of rooms that are not done", walks_open);
+    whole(
+        registry,
+        "events_rejected",
+        "Stored events that could not be used",
+        rejected,
+    );
+    whole(
+        registry,
+        "history_walks_open",
+        "Walks through the history of rooms that are not done",
+        walks_open,
+    );
     let size = ConstGauge::new(database_bytes);
     registry.register_with_unit("database_size", "Size of the database", Unit::Bytes, size);
     whole(
@@ -126,10 +167,17 @@ fn watched(registry: &mut Registry, rows: &Rows) {
     let rooms = Family::<Labels, Gauge>::default();
     for watch in [Watch::Joined, Watch::Peeked, Watch::Left, Watch::Blind] {
         let number = rows.watched.iter().filter(|(_, how)| *how == watch).count();
-        rooms.get_or_create(&vec![("watch", watch.as_str().to_owned())]).set(count(number));
+        rooms
+            .get_or_create(&vec![("watch", watch.as_str().to_owned())])
+            .set(count(number));
     }
     registry.register("rooms", "Rooms by how we stand towards them", rooms);
-    whole(registry, "rooms_failing", "Rooms whose last look failed", rows.gauges.rooms_failing);
+    whole(
+        registry,
+        "rooms_failing",
+        "Rooms whose last look failed",
+        rows.gauges.rooms_failing,
+    );
 }
 
 /// One set of series for each homeserver that we look from.
@@ -140,7 +188,9 @@ fn accounts(registry: &mut Registry, rows: &Rows) {
         let labels = vec![("homeserver", vantage.homeserver.clone())];
         let is_up = vantage.error.is_none() && vantage.first_sync_ms.is_some();
         up.get_or_create(&labels).set(i64::from(is_up));
-        errors.get_or_create(&labels).inc_by(u64::try_from(vantage.errors).unwrap_or(0));
+        errors
+            .get_or_create(&labels)
+            .inc_by(u64::try_from(vantage.errors).unwrap_or(0));
         if let Some(ms) = vantage.last_sync_ms.max(vantage.last_poll_ms) {
             heard.get_or_create(&labels).set(seconds(ms));
         }
@@ -148,23 +198,41 @@ fn accounts(registry: &mut Registry, rows: &Rows) {
     registry.register("vantage_up", "1 while the homeserver is heard", up);
     let help = "When the homeserver was heard last";
     registry.register_with_unit("vantage_last_heard_timestamp", help, Unit::Seconds, heard);
-    registry.register("vantage_errors", "Errors of the account since it was installed", errors);
+    registry.register(
+        "vantage_errors",
+        "Errors of the account since it was installed",
+        errors,
+    );
 }
 
 /// Milliseconds as seconds; exact for any time that a clock shows.
-#[allow(clippy::cast_precision_loss, reason = "milliseconds of this era fit into 53 bits")]
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "milliseconds of this era fit into 53 bits"
+)]
 fn seconds(ms: i64) -> f64 {
     ms as f64 / 1000.0
 }
 
 fn by_room(registry: &mut Registry, rows: &Rows) {
     let devices = Family::<Labels, Gauge>::default();
-    let room_of: BTreeMap<&str, &str> = rows.active.iter().map(|(id, room)| (id.as_str(), room.as_str())).collect();
+    let room_of: BTreeMap<&str, &str> = rows
+        .active
+        .iter()
+        .map(|(id, room)| (id.as_str(), room.as_str()))
+        .collect();
     for (room_id, _) in &rows.watched {
-        let here = |member: &&Member| room_of.get(member.session_id.as_str()) == Some(&room_id.as_str());
+        let here =
+            |member: &&Member| room_of.get(member.session_id.as_str()) == Some(&room_id.as_str());
         let members: Vec<Member> = rows.present.iter().filter(here).cloned().collect();
         let number = distinct(&members, |member| (&member.user_id, &member.device_id));
-        devices.get_or_create(&vec![("room_id", room_id.clone())]).set(number);
+        devices
+            .get_or_create(&vec![("room_id", room_id.clone())])
+            .set(number);
     }
-    registry.register("room_devices_active", "Devices in calls of the room now", devices);
+    registry.register(
+        "room_devices_active",
+        "Devices in calls of the room now",
+        devices,
+    );
 }

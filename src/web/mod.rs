@@ -39,8 +39,8 @@ use actix_web::{App, FromRequest, Handler, HttpServer, Resource, Responder};
 use answers::Answers;
 use kept::Kept;
 use pages::{
-    about, call, calls, docs, moment, overview, rejected, room, rooms, server, servers, statistics, status, transports,
-    wall,
+    about, call, calls, docs, moment, overview, rejected, room, rooms, server, servers, statistics,
+    status, transports, wall,
 };
 
 /// Scripts and styles come from here only; nothing is fetched from or sent to anybody else.
@@ -76,7 +76,13 @@ impl Web {
     /// A path as an address for the outside.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.public_url.as_deref().unwrap_or_default().trim_end_matches('/'))
+        format!(
+            "{}{path}",
+            self.public_url
+                .as_deref()
+                .unwrap_or_default()
+                .trim_end_matches('/')
+        )
     }
 }
 
@@ -92,7 +98,11 @@ pub fn serve(listener: std::net::TcpListener, web: Web) -> std::io::Result<Serve
 ///
 /// # Errors
 /// The socket cannot be used.
-pub fn serve_with(listener: std::net::TcpListener, web: Web, more: fn(&mut ServiceConfig)) -> std::io::Result<Server> {
+pub fn serve_with(
+    listener: std::net::TcpListener,
+    web: Web,
+    more: fn(&mut ServiceConfig),
+) -> std::io::Result<Server> {
     let hosts = host::Hosts::new(listener.local_addr()?, web.public_url.as_deref());
     let web = Data::new(web);
     let kept = (
@@ -115,15 +125,32 @@ pub fn serve_with(listener: std::net::TcpListener, web: Web, more: fn(&mut Servi
         let paths = web.clone();
         let path = from_fn(move |req, next| path::guard(paths.clone(), req, next));
         let cors = from_fn(move |req, next| cors::allow(open.clone(), req, next));
-        let app = App::new().app_data(web.clone()).app_data(kept.0.clone()).app_data(kept.1.clone());
-        let app = app.app_data(kept.2.clone()).app_data(kept.3.clone()).app_data(kept.4.clone());
+        let app = App::new()
+            .app_data(web.clone())
+            .app_data(kept.0.clone())
+            .app_data(kept.1.clone());
+        let app = app
+            .app_data(kept.2.clone())
+            .app_data(kept.3.clone())
+            .app_data(kept.4.clone());
         let (answers, asked) = (answers.clone(), web.clone());
-        let keep = from_fn(move |req, next| answers::keep(answers.clone(), asked.clone(), req, next));
+        let keep =
+            from_fn(move |req, next| answers::keep(answers.clone(), asked.clone(), req, next));
         // The first to be wrapped is the innermost: a kept answer is compressed already, but for no other origin or host.
-        let app = app.wrap(Compress::default()).wrap(keep).wrap(path).wrap(cors).wrap(guard).wrap(headers);
+        let app = app
+            .wrap(Compress::default())
+            .wrap(keep)
+            .wrap(path)
+            .wrap(cors)
+            .wrap(guard)
+            .wrap(headers);
         app.configure(more).configure(routes)
     };
-    Ok(HttpServer::new(app).disable_signals().shutdown_timeout(SHUTDOWN_S).listen(listener)?.run())
+    Ok(HttpServer::new(app)
+        .disable_signals()
+        .shutdown_timeout(SHUTDOWN_S)
+        .listen(listener)?
+        .run())
 }
 
 /// All addresses.
@@ -146,7 +173,9 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(at("/rejected", rejected::get))
         .service(at("/about", about::get))
         .service(
-            http::resource("/api/v1/live").route(http::get().to(live::get)).default_service(http::to(reply::only_get)),
+            http::resource("/api/v1/live")
+                .route(http::get().to(live::get))
+                .default_service(http::to(reply::only_get)),
         )
         .service(at("/healthz", health::alive))
         .service(at("/readyz", health::ready))

@@ -15,7 +15,8 @@ use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder, PathItem, PathsBuilder};
 use utoipa::openapi::schema::{ComponentsBuilder, ObjectBuilder, Schema, Type};
 use utoipa::openapi::{
-    ContentBuilder, InfoBuilder, LicenseBuilder, OpenApiBuilder, Ref, RefOr, Response, ResponseBuilder, ServerBuilder,
+    ContentBuilder, InfoBuilder, LicenseBuilder, OpenApiBuilder, Ref, RefOr, Response,
+    ResponseBuilder, ServerBuilder,
 };
 use utoipa::{PartialSchema, ToSchema};
 
@@ -48,14 +49,39 @@ pub struct Entry {
 
 /// An address that answers with `T` as JSON.
 #[must_use]
-pub const fn json<T: ToSchema>(group: &'static str, path: &'static str, summary: &'static str) -> Entry {
-    Entry { path, group, summary, known: &[], body: Body::Json(collect::<T>), moves: false, unready: None }
+pub const fn json<T: ToSchema>(
+    group: &'static str,
+    path: &'static str,
+    summary: &'static str,
+) -> Entry {
+    Entry {
+        path,
+        group,
+        summary,
+        known: &[],
+        body: Body::Json(collect::<T>),
+        moves: false,
+        unready: None,
+    }
 }
 
 /// An address that answers with another media type.
 #[must_use]
-pub const fn other(group: &'static str, path: &'static str, kind: &'static str, summary: &'static str) -> Entry {
-    Entry { path, group, summary, known: &[], body: Body::Other(kind), moves: false, unready: None }
+pub const fn other(
+    group: &'static str,
+    path: &'static str,
+    kind: &'static str,
+    summary: &'static str,
+) -> Entry {
+    Entry {
+        path,
+        group,
+        summary,
+        known: &[],
+        body: Body::Other(kind),
+        moves: false,
+        unready: None,
+    }
 }
 
 fn collect<T: ToSchema>(into: &mut Schemas) -> RefOr<Schema> {
@@ -72,41 +98,70 @@ impl Entry {
 
     #[must_use]
     pub const fn moves(self) -> Self {
-        Self { moves: true, ..self }
+        Self {
+            moves: true,
+            ..self
+        }
     }
 
     #[must_use]
     pub const fn unready(self, unready: &'static str) -> Self {
-        Self { unready: Some(unready), ..self }
+        Self {
+            unready: Some(unready),
+            ..self
+        }
     }
 
     /// The names in the path.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
-        self.path.split('{').skip(1).filter_map(|rest| rest.split('}').next())
+        self.path
+            .split('{')
+            .skip(1)
+            .filter_map(|rest| rest.split('}').next())
     }
 
     /// Is an unchanged answer told from a changed one by its tag?
     fn has_tag(&self) -> bool {
-        let is_feed = matches!(self.body, Body::Other("application/atom+xml" | "text/calendar"));
-        is_feed || matches!(self.body, Body::Json(_)) && !matches!(self.path, "/healthz" | "/readyz")
+        let is_feed = matches!(
+            self.body,
+            Body::Other("application/atom+xml" | "text/calendar")
+        );
+        is_feed
+            || matches!(self.body, Body::Json(_)) && !matches!(self.path, "/healthz" | "/readyz")
     }
 
     fn operation(&self, schemas: &mut Schemas) -> Operation {
-        let id = self.path.trim_matches('/').replace(['{', '}'], "").replace(['/', '.'], "_");
+        let id = self
+            .path
+            .trim_matches('/')
+            .replace(['{', '}'], "")
+            .replace(['/', '.'], "_");
         let id = id.strip_prefix("api_v1_").unwrap_or(&id).to_owned();
-        let operation = OperationBuilder::new().tag(self.group).summary(Some(self.summary)).operation_id(Some(id));
-        let operation = self.names().fold(operation, |operation, name| operation.parameter(params::in_path(name)));
+        let operation = OperationBuilder::new()
+            .tag(self.group)
+            .summary(Some(self.summary))
+            .operation_id(Some(id));
+        let operation = self.names().fold(operation, |operation, name| {
+            operation.parameter(params::in_path(name))
+        });
         let known = self.known.iter();
-        let operation = known.fold(operation, |operation, name| operation.parameter(params::in_query(self.path, name)));
+        let operation = known.fold(operation, |operation, name| {
+            operation.parameter(params::in_query(self.path, name))
+        });
         let operation = operation.response("200", self.found(schemas));
-        let faults = ["400", "421", "500"].into_iter().chain(self.names().next().map(|_| "404"));
-        let operation = faults.fold(operation, |operation, status| operation.response(status, self.fault(status)));
+        let faults = ["400", "421", "500"]
+            .into_iter()
+            .chain(self.names().next().map(|_| "404"));
+        let operation = faults.fold(operation, |operation, status| {
+            operation.response(status, self.fault(status))
+        });
         let operation = match self.unready {
             Some(when) => operation.response("503", error(when)),
             None => operation,
         };
-        let moved =
-            self.moves.then(|| ResponseBuilder::new().description("It has another name: `Location` says which"));
+        let moved = self.moves.then(|| {
+            ResponseBuilder::new().description("It has another name: `Location` says which")
+        });
         let operation = match moved {
             Some(moved) => operation.response("303", moved.build()),
             None => operation,
@@ -114,7 +169,9 @@ impl Entry {
         let same = "Unchanged since the answer whose `ETag` was given in `If-None-Match`, but for how long running calls \
                     have lasted and for the moment of the answer";
         if self.has_tag() {
-            return operation.response("304", ResponseBuilder::new().description(same).build()).build();
+            return operation
+                .response("304", ResponseBuilder::new().description(same).build())
+                .build();
         }
         operation.build()
     }
@@ -136,19 +193,30 @@ impl Entry {
     fn found(&self, schemas: &mut Schemas) -> Response {
         let answer = ResponseBuilder::new().description(self.summary);
         let text = || ObjectBuilder::new().schema_type(Type::String);
-        let tag = HeaderBuilder::new().schema(Some(text())).description(Some("For `If-None-Match`"));
-        let answer = if self.has_tag() { answer.header("ETag", tag.build()) } else { answer };
+        let tag = HeaderBuilder::new()
+            .schema(Some(text()))
+            .description(Some("For `If-None-Match`"));
+        let answer = if self.has_tag() {
+            answer.header("ETag", tag.build())
+        } else {
+            answer
+        };
         let (kind, schema) = match self.body {
             Body::Json(schema) => ("application/json", schema(schemas)),
             Body::Other(kind) => (kind, text().into()),
         };
-        answer.content(kind, ContentBuilder::new().schema(Some(schema)).build()).build()
+        answer
+            .content(kind, ContentBuilder::new().schema(Some(schema)).build())
+            .build()
     }
 }
 
 /// The answers that every address may give.
 const FAULTS: &[(&str, &str)] = &[
-    ("400", "A parameter is not known, or its value cannot be understood; the text names it"),
+    (
+        "400",
+        "A parameter is not known, or its value cannot be understood; the text names it",
+    ),
     ("404", "There is no such thing, or it is not watched"),
     ("421", "The request names a host that is not ours"),
     ("500", "The fault is ours; the log says more"),
@@ -157,7 +225,10 @@ const FAULTS: &[(&str, &str)] = &[
 fn error(description: &str) -> Response {
     let schema = RefOr::Ref(Ref::from_schema_name("ErrorBody"));
     let content = ContentBuilder::new().schema(Some(schema)).build();
-    ResponseBuilder::new().description(description).content("application/json", content).build()
+    ResponseBuilder::new()
+        .description(description)
+        .content("application/json", content)
+        .build()
 }
 
 const PROMISE: &str = "Who is in which MatrixRTC call, and who was. Within v1 keys are only ever added: what is here \
@@ -180,15 +251,28 @@ pub fn document() -> &'static Value {
 
 fn write() -> utoipa::openapi::OpenApi {
     let mut schemas: Schemas = vec![("ErrorBody".to_owned(), ErrorBody::schema())];
-    let paths = table::ENTRIES.iter().fold(PathsBuilder::new(), |paths, entry| {
-        paths.path(entry.path, PathItem::new(HttpMethod::Get, entry.operation(&mut schemas)))
-    });
+    let paths = table::ENTRIES
+        .iter()
+        .fold(PathsBuilder::new(), |paths, entry| {
+            paths.path(
+                entry.path,
+                PathItem::new(HttpMethod::Get, entry.operation(&mut schemas)),
+            )
+        });
     let components = ComponentsBuilder::new().schemas_from_iter(schemas);
-    let components = FAULTS.iter().fold(components, |components, (status, description)| {
-        components.response(format!("Error{status}"), error(description))
-    });
-    let license = LicenseBuilder::new().name("AGPL-3.0-or-later").identifier(Some("AGPL-3.0-or-later")).build();
-    let info = InfoBuilder::new().title("Callscope").version(Shell::VERSION).description(Some(PROMISE));
+    let components = FAULTS
+        .iter()
+        .fold(components, |components, (status, description)| {
+            components.response(format!("Error{status}"), error(description))
+        });
+    let license = LicenseBuilder::new()
+        .name("AGPL-3.0-or-later")
+        .identifier(Some("AGPL-3.0-or-later"))
+        .build();
+    let info = InfoBuilder::new()
+        .title("Callscope")
+        .version(Shell::VERSION)
+        .description(Some(PROMISE));
     OpenApiBuilder::new()
         .info(info.license(Some(license)).build())
         .servers(Some([ServerBuilder::new().url("/").build()]))
@@ -201,7 +285,10 @@ fn write() -> utoipa::openapi::OpenApi {
 fn complete(schema: &mut Value) {
     match schema {
         Value::Object(object) => {
-            let names = object.get("properties").and_then(Value::as_object).map(names);
+            let names = object
+                .get("properties")
+                .and_then(Value::as_object)
+                .map(names);
             if let Some(names) = names {
                 object.insert("required".to_owned(), names);
             }

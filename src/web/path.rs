@@ -20,15 +20,21 @@ pub async fn guard(
     if !has_control(req.path()) {
         return Ok(next.call(req).await?.map_into_boxed_body());
     }
-    let error = Error::NotFound("There is nothing at an address with control characters.".to_owned());
+    let error =
+        Error::NotFound("There is nothing at an address with control characters.".to_owned());
     let ask = Ask::of(req.request(), &web);
     Ok(req.into_response(reply::failure(&ask, &error)))
 }
 
 /// Control characters of ASCII: any other comes back escaped and is a text for all that read it.
 fn has_control(path: &str) -> bool {
-    let escaped = path.split('%').skip(1).filter_map(|rest| u8::from_str_radix(rest.get(..2)?, 16).ok());
-    escaped.chain(path.bytes()).any(|byte| byte.is_ascii_control())
+    let escaped = path
+        .split('%')
+        .skip(1)
+        .filter_map(|rest| u8::from_str_radix(rest.get(..2)?, 16).ok());
+    escaped
+        .chain(path.bytes())
+        .any(|byte| byte.is_ascii_control())
 }
 
 #[cfg(test)]
@@ -40,7 +46,15 @@ mod tests {
         for bad in ["/rooms/%00", "/rooms/a%0ab", "/%1F", "/%7f", "/a\u{1}"] {
             assert!(has_control(bad), "{bad}");
         }
-        for good in ["/", "/rooms/%21a%3Ab", "/rooms/%C3%9C", "/%", "/%2", "/%zz", "/%é"] {
+        for good in [
+            "/",
+            "/rooms/%21a%3Ab",
+            "/rooms/%C3%9C",
+            "/%",
+            "/%2",
+            "/%zz",
+            "/%é",
+        ] {
             assert!(!has_control(good), "{good}");
         }
     }

@@ -30,19 +30,35 @@ impl Query {
         for (name, value) in form_urlencoded::parse(text.as_bytes()) {
             if !known.contains(&name.as_ref()) {
                 let name: String = name.chars().take(60).collect();
-                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-                return Err(Error::Invalid(format!("unknown parameter {name:?}; known here: {known}")));
+                let known = if known.is_empty() {
+                    "none".to_owned()
+                } else {
+                    known.join(", ")
+                };
+                return Err(Error::Invalid(format!(
+                    "unknown parameter {name:?}; known here: {known}"
+                )));
             }
             if found.iter().any(|(other, _)| *other == name) {
-                return Err(Error::Invalid(format!("the parameter {name:?} stands twice")));
+                return Err(Error::Invalid(format!(
+                    "the parameter {name:?} stands twice"
+                )));
             }
             if value.len() > VALUE_MAX {
-                return Err(Error::Invalid(format!("{name} is longer than {VALUE_MAX} bytes")));
+                return Err(Error::Invalid(format!(
+                    "{name} is longer than {VALUE_MAX} bytes"
+                )));
             }
             if value.contains(char::is_control) {
-                return Err(Error::Invalid(format!("{name} must not contain control characters")));
+                return Err(Error::Invalid(format!(
+                    "{name} must not contain control characters"
+                )));
             }
-            let value = if FREE.contains(&name.as_ref()) { value.trim() } else { &value };
+            let value = if FREE.contains(&name.as_ref()) {
+                value.trim()
+            } else {
+                &value
+            };
             found.push((name.into_owned(), value.to_owned()));
         }
         found.retain(|(_, value)| !value.is_empty());
@@ -51,21 +67,34 @@ impl Query {
 
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+        self.0
+            .iter()
+            .find(|(other, _)| other == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// Is the word `q`, if one is asked for, in any of these texts?
     #[must_use]
     pub fn fits(&self, texts: &[Option<&str>]) -> bool {
-        let Some(word) = self.get("q").map(str::to_lowercase) else { return true };
-        texts.iter().flatten().any(|text| text.to_lowercase().contains(&word))
+        let Some(word) = self.get("q").map(str::to_lowercase) else {
+            return true;
+        };
+        texts
+            .iter()
+            .flatten()
+            .any(|text| text.to_lowercase().contains(&word))
     }
 
     /// The other fields of a form that asks for another word only.
     #[must_use]
     pub fn beside_word(&self) -> Vec<(&str, &str)> {
-        let others = self.0.iter().filter(|(name, _)| name != "q" && name != "cursor");
-        others.map(|(name, value)| (name.as_str(), value.as_str())).collect()
+        let others = self
+            .0
+            .iter()
+            .filter(|(name, _)| name != "q" && name != "cursor");
+        others
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect()
     }
 
     /// The same parameters without one and with another in its place, as a query string with its `?`, or empty.
@@ -82,7 +111,11 @@ impl Query {
             text.append_pair(name, value);
         }
         let text = text.finish();
-        if text.is_empty() { text } else { format!("?{text}") }
+        if text.is_empty() {
+            text
+        } else {
+            format!("?{text}")
+        }
     }
 
     /// `limit`, 1 to 500.
@@ -90,8 +123,13 @@ impl Query {
     /// # Errors
     /// Not a number, or outside.
     pub fn limit(&self, otherwise: i64) -> Result<i64, Error> {
-        let Some(text) = self.get("limit") else { return Ok(otherwise) };
-        let limit = text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
+        let Some(text) = self.get("limit") else {
+            return Ok(otherwise);
+        };
+        let limit = text
+            .parse()
+            .ok()
+            .filter(|limit| (1..=LIMIT_MAX).contains(limit));
         limit.ok_or_else(|| Error::Invalid("limit must be a whole number from 1 to 500".to_owned()))
     }
 
@@ -100,9 +138,14 @@ impl Query {
     /// # Errors
     /// None of the three forms.
     pub fn time(&self, name: &str, is_end: bool) -> Result<Option<i64>, Error> {
-        let Some(text) = self.get(name) else { return Ok(None) };
+        let Some(text) = self.get(name) else {
+            return Ok(None);
+        };
         let parsed = text.parse::<i64>().ok().or_else(|| {
-            let stamp = text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond);
+            let stamp = text
+                .parse::<jiff::Timestamp>()
+                .ok()
+                .map(jiff::Timestamp::as_millisecond);
             stamp.or_else(|| date(text).map(|ms| if is_end { ms + DAY } else { ms }))
         });
         parsed.map(Some).ok_or_else(|| {
@@ -118,7 +161,10 @@ impl Query {
     /// # Errors
     /// None of these forms.
     pub fn moment(&self, name: &str) -> Result<Option<i64>, Error> {
-        match (self.time(name, false), self.get(name).and_then(without_offset)) {
+        match (
+            self.time(name, false),
+            self.get(name).and_then(without_offset),
+        ) {
             (Err(_), Some(ms)) => Ok(Some(ms)),
             (Err(_), None) => Err(Error::Invalid(format!(
                 "{name} must be a time like 2026-11-22 14:05, in UTC unless its offset follows, a day like 2026-11-22, \
@@ -146,9 +192,18 @@ impl Query {
     /// # Errors
     /// Anything else.
     pub fn number(&self, name: &str) -> Result<Option<i64>, Error> {
-        let Some(text) = self.get(name) else { return Ok(None) };
-        let number = text.parse().ok().filter(|number| (0..=NUMBER_MAX).contains(number));
-        let fault = || Error::Invalid(format!("{name} must be a whole number from 0 to {NUMBER_MAX}"));
+        let Some(text) = self.get(name) else {
+            return Ok(None);
+        };
+        let number = text
+            .parse()
+            .ok()
+            .filter(|number| (0..=NUMBER_MAX).contains(number));
+        let fault = || {
+            Error::Invalid(format!(
+                "{name} must be a whole number from 0 to {NUMBER_MAX}"
+            ))
+        };
         number.map(Some).ok_or_else(fault)
     }
 
@@ -170,7 +225,9 @@ impl Query {
     /// # Errors
     /// Anything else.
     pub fn place(&self) -> Result<Option<i64>, Error> {
-        let Some(text) = self.get("cursor") else { return Ok(None) };
+        let Some(text) = self.get("cursor") else {
+            return Ok(None);
+        };
         let place = text.parse().map(Some);
         place.map_err(|_| Error::Invalid("cursor must be the next of an earlier answer".to_owned()))
     }
@@ -180,14 +237,24 @@ impl Query {
 fn date(text: &str) -> Option<i64> {
     let day: jiff::civil::Date = (text.len() == 10).then(|| text.parse().ok())??;
     // Not by way of a timestamp: those end a day before the last date does, and 9999-12-31 is what people write for ever.
-    i64::try_from(day.duration_since(jiff::civil::date(1970, 1, 1)).as_millis()).ok()
+    i64::try_from(
+        day.duration_since(jiff::civil::date(1970, 1, 1))
+            .as_millis(),
+    )
+    .ok()
 }
 
 /// A day and a time of day, and nothing after them, as if in UTC, ms.
 fn without_offset(text: &str) -> Option<i64> {
-    let has_time = text.get(10..).is_some_and(|rest| !rest.is_empty() && !rest.contains(['+', '-', '[', 'Z', 'z']));
+    let has_time = text
+        .get(10..)
+        .is_some_and(|rest| !rest.is_empty() && !rest.contains(['+', '-', '[', 'Z', 'z']));
     let time: jiff::civil::DateTime = has_time.then(|| text.parse().ok())??;
-    i64::try_from(time.duration_since(jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0)).as_millis()).ok()
+    i64::try_from(
+        time.duration_since(jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0))
+            .as_millis(),
+    )
+    .ok()
 }
 
 #[cfg(test)]
@@ -210,14 +277,25 @@ mod tests {
             fault(Query::read("rom=1", KNOWN)),
             r#"unknown parameter "rom"; known here: room, status, from, to, at, cursor, limit"#
         );
-        assert_eq!(fault(Query::read("x=1", &[])), r#"unknown parameter "x"; known here: none"#);
+        assert_eq!(
+            fault(Query::read("x=1", &[])),
+            r#"unknown parameter "x"; known here: none"#
+        );
         assert!(fault(Query::read("room=a&room=b", KNOWN)).contains("twice"));
-        assert!(fault(Query::read(&format!("room={}", "a".repeat(2000)), KNOWN)).contains("longer"));
+        assert!(
+            fault(Query::read(&format!("room={}", "a".repeat(2000)), KNOWN)).contains("longer")
+        );
         assert_eq!(read("room=&limit=").get("room"), None);
         assert_eq!(read("room=+%21a%3Ah+").get("room"), Some("!a:h"));
-        assert!(read("status=%C2%A0").active().is_err(), "a blank is no word");
+        assert!(
+            read("status=%C2%A0").active().is_err(),
+            "a blank is no word"
+        );
         for bad in ["room=%00", "room=a%0Ab", "room=%C2%85", "limit=%7F"] {
-            assert!(fault(Query::read(bad, KNOWN)).ends_with("must not contain control characters"), "{bad}");
+            assert!(
+                fault(Query::read(bad, KNOWN)).ends_with("must not contain control characters"),
+                "{bad}"
+            );
         }
     }
 
@@ -227,10 +305,22 @@ mod tests {
         assert_eq!(from("1795356302118").unwrap(), Some(1_795_356_302_118));
         assert_eq!(from("1970-01-02").unwrap(), Some(DAY));
         assert_eq!(from("1970-01-01T01:00:00%2B01:00").unwrap(), Some(0));
-        assert_eq!(read("to=1970-01-02").time("to", true).unwrap(), Some(2 * DAY));
-        assert_eq!(read("to=9999-12-31").time("to", true).unwrap(), Some(253_402_300_800_000));
+        assert_eq!(
+            read("to=1970-01-02").time("to", true).unwrap(),
+            Some(2 * DAY)
+        );
+        assert_eq!(
+            read("to=9999-12-31").time("to", true).unwrap(),
+            Some(253_402_300_800_000)
+        );
         assert_eq!(from("1969-12-31").unwrap(), Some(-DAY));
-        for bad in ["yesterday", "2026-13-01", "99999999999999999999", "1970-01-01T01:00:00", "-5d"] {
+        for bad in [
+            "yesterday",
+            "2026-13-01",
+            "99999999999999999999",
+            "1970-01-01T01:00:00",
+            "-5d",
+        ] {
             assert!(fault(from(bad)).starts_with("from must be"), "{bad}");
         }
     }
@@ -239,16 +329,37 @@ mod tests {
     fn a_moment_may_be_written_as_people_do() {
         let at = |text: &str| read(&format!("at={text}")).moment("at");
         let five_past = 14 * 3_600_000 + 5 * 60_000;
-        for text in ["1970-01-01T14:05", "1970-01-01+14:05", "1970-01-01%2014:05:00", "1970-01-01T14:05:00.000"] {
+        for text in [
+            "1970-01-01T14:05",
+            "1970-01-01+14:05",
+            "1970-01-01%2014:05:00",
+            "1970-01-01T14:05:00.000",
+        ] {
             assert_eq!(at(text).unwrap(), Some(five_past), "{text}");
         }
         assert_eq!(at("1970-01-01T14:05:07").unwrap(), Some(five_past + 7000));
         // With an offset it is that offset's, in either way of writing.
         assert_eq!(at("1970-01-01T15:05%2B01:00").unwrap(), Some(five_past));
         assert_eq!(at("1970-01-01+14:05Z").unwrap(), Some(five_past));
-        assert_eq!((at("1970-01-02").unwrap(), at("86400000").unwrap(), at("").unwrap()), (Some(DAY), Some(DAY), None));
-        for bad in ["14:05", "2026-11-22T25:00", "2026-11-22T14:05-99:00", "2026-11-22T14:05[Europe/Berlin]", "soon"] {
-            assert!(fault(at(bad)).starts_with("at must be a time like"), "{bad}");
+        assert_eq!(
+            (
+                at("1970-01-02").unwrap(),
+                at("86400000").unwrap(),
+                at("").unwrap()
+            ),
+            (Some(DAY), Some(DAY), None)
+        );
+        for bad in [
+            "14:05",
+            "2026-11-22T25:00",
+            "2026-11-22T14:05-99:00",
+            "2026-11-22T14:05[Europe/Berlin]",
+            "soon",
+        ] {
+            assert!(
+                fault(at(bad)).starts_with("at must be a time like"),
+                "{bad}"
+            );
         }
     }
 
@@ -267,7 +378,10 @@ mod tests {
     fn a_query_is_rewritten_with_its_values_escaped() {
         let query = read("room=%23a%26b%3Ac&from=5&cursor=aa");
         assert_eq!(query.with(&["cursor"], None), "?room=%23a%26b%3Ac&from=5");
-        assert_eq!(query.with(&[], Some(("cursor", "b"))), "?room=%23a%26b%3Ac&from=5&cursor=b");
+        assert_eq!(
+            query.with(&[], Some(("cursor", "b"))),
+            "?room=%23a%26b%3Ac&from=5&cursor=b"
+        );
         assert_eq!(read("room=a").with(&["room"], None), "");
     }
 }

@@ -145,13 +145,29 @@ impl Shell {
     pub fn step(&self) -> Option<Step> {
         let vantages = self.vantages.as_ref()?;
         if let Some(failing) = vantages.iter().find(|vantage| vantage.error.is_some()) {
-            return Some(Step { class: "warn", words: "Not in step since", ms: failing.error_since_ms });
+            return Some(Step {
+                class: "warn",
+                words: "Not in step since",
+                ms: failing.error_since_ms,
+            });
         }
-        if vantages.is_empty() || vantages.iter().any(|vantage| vantage.first_sync_ms.is_none()) {
-            return Some(Step { class: "warn", words: "Starting", ms: None });
+        if vantages.is_empty()
+            || vantages
+                .iter()
+                .any(|vantage| vantage.first_sync_ms.is_none())
+        {
+            return Some(Step {
+                class: "warn",
+                words: "Starting",
+                ms: None,
+            });
         }
         let heard = vantages.iter().filter_map(VantageFacts::heard_ms).min();
-        Some(Step { class: "ok", words: "In step", ms: heard })
+        Some(Step {
+            class: "ok",
+            words: "In step",
+            ms: heard,
+        })
     }
 }
 
@@ -191,8 +207,14 @@ pub async fn send<P: Page>(web: &Web, ask: &Ask, answer: Result<Answer<P>, Error
         Ok(Answer::Page(page)) if ask.api => return json(ask, Ok(page)),
         Ok(Answer::Page(page)) => html(web, ask, &page).await,
         Ok(Answer::Elsewhere(path)) => {
-            let path = if ask.api { format!("/api/v1{path}") } else { path };
-            return HttpResponse::SeeOther().insert_header((header::LOCATION, path)).finish();
+            let path = if ask.api {
+                format!("/api/v1{path}")
+            } else {
+                path
+            };
+            return HttpResponse::SeeOther()
+                .insert_header((header::LOCATION, path))
+                .finish();
         }
         Err(error) => Err(error),
     };
@@ -207,7 +229,11 @@ pub async fn send<P: Page>(web: &Web, ask: &Ask, answer: Result<Answer<P>, Error
 
 /// Writes JSON, or that the asker has it already.
 pub fn json<T: Serialize>(ask: &Ask, answer: Result<T, Error>) -> HttpResponse {
-    tagged(ask, "application/json", answer.and_then(|answer| Ok(serde_json::to_vec(&answer)?)))
+    tagged(
+        ask,
+        "application/json",
+        answer.and_then(|answer| Ok(serde_json::to_vec(&answer)?)),
+    )
 }
 
 /// Writes what is told from a changed one by its tag, or that the asker has it already.
@@ -219,12 +245,20 @@ pub fn tagged(ask: &Ask, kind: &'static str, body: Result<Vec<u8>, Error>) -> Ht
     };
     let tag = fresh::tag(&body);
     let is_known = fresh::is_known(&tag, ask.known_tags.as_deref());
-    let mut response = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
-    response.insert_header((header::ETAG, tag)).insert_header((header::CACHE_CONTROL, "no-cache"));
+    let mut response = if is_known {
+        HttpResponse::NotModified()
+    } else {
+        HttpResponse::Ok()
+    };
+    response
+        .insert_header((header::ETAG, tag))
+        .insert_header((header::CACHE_CONTROL, "no-cache"));
     if is_known {
         return response.finish();
     }
-    response.insert_header((header::CONTENT_TYPE, kind)).body(body)
+    response
+        .insert_header((header::CONTENT_TYPE, kind))
+        .body(body)
 }
 
 async fn html<P: Page>(web: &Web, ask: &Ask, page: &P) -> Result<Vec<u8>, Error> {
@@ -274,7 +308,13 @@ pub fn failure(ask: &Ask, error: &Error) -> HttpResponse {
     if ask.api {
         return response.json(body);
     }
-    let shell = Shell { section: None, now_ms: ask.now, room_id: None, vantages: None, spare: 0 };
+    let shell = Shell {
+        section: None,
+        now_ms: ask.now,
+        room_id: None,
+        vantages: None,
+        spare: 0,
+    };
     let heading = match body.status {
         400 => "This address is not understood",
         404 => "Nothing here",
@@ -282,9 +322,16 @@ pub fn failure(ask: &Ask, error: &Error) -> HttpResponse {
         421 => "Not under this name",
         _ => "Something broke",
     };
-    let page = ErrorPage { shell: &shell, status: body.status, heading, text: body.error };
+    let page = ErrorPage {
+        shell: &shell,
+        status: body.status,
+        heading,
+        text: body.error,
+    };
     match page.render() {
-        Ok(html) => response.insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8")).body(html),
+        Ok(html) => response
+            .insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8"))
+            .body(html),
         Err(error) => response.body(error.to_string()),
     }
 }
@@ -306,6 +353,8 @@ pub async fn not_allowed(req: HttpRequest, web: web::Data<Web>) -> HttpResponse 
 
 fn allowed(req: &HttpRequest, web: &Web, methods: &'static str) -> HttpResponse {
     let mut response = failure(&Ask::of(req, web), &Error::NotAllowed);
-    response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(methods));
+    response
+        .headers_mut()
+        .insert(header::ALLOW, header::HeaderValue::from_static(methods));
     response
 }

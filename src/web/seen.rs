@@ -29,7 +29,11 @@ pub struct SeenFacts {
 impl From<Option<Unseen>> for SeenFacts {
     fn from(unseen: Option<Unseen>) -> Self {
         let unknown_since_ms = unseen.and_then(|unseen| unseen.since_ms);
-        Self { unknown: unseen.is_some(), unknown_since_ms, unknown_since_at: unknown_since_ms.map(Stamp) }
+        Self {
+            unknown: unseen.is_some(),
+            unknown_since_ms,
+            unknown_since_at: unknown_since_ms.map(Stamp),
+        }
     }
 }
 
@@ -38,7 +42,10 @@ impl From<Option<Unseen>> for SeenFacts {
 /// # Errors
 /// When the database fails.
 pub async fn now(web: &Web) -> Result<Option<Unseen>, Error> {
-    Ok(by(&vantages::list(&web.store).await?, web.store.full_since_ms()))
+    Ok(by(
+        &vantages::list(&web.store).await?,
+        web.store.full_since_ms(),
+    ))
 }
 
 /// The same of one room, which has to be readable, too.
@@ -67,7 +74,11 @@ pub fn is_hidden(room: &Room) -> bool {
 pub fn by(vantages: &[Vantage], full_since_ms: Option<i64>) -> Option<Unseen> {
     let failing = |vantage: &&Vantage| vantage.error.is_some() || vantage.first_sync_ms.is_none();
     if vantages.is_empty() || vantages.iter().any(|vantage| failing(&vantage)) {
-        let since_ms = vantages.iter().filter(failing).filter_map(|vantage| vantage.error_since_ms).min();
+        let since_ms = vantages
+            .iter()
+            .filter(failing)
+            .filter_map(|vantage| vantage.error_since_ms)
+            .min();
         return Some(Unseen { since_ms });
     }
     full_since_ms.map(|ms| Unseen { since_ms: Some(ms) })

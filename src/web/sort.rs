@@ -24,17 +24,29 @@ pub struct Sorts {
 }
 
 /// `/calls`
-pub const CALLS: Sorts =
-    Sorts { names: &["started", "duration", "people", "peak"], text_first: false, default: "-started" };
+pub const CALLS: Sorts = Sorts {
+    names: &["started", "duration", "people", "peak"],
+    text_first: false,
+    default: "-started",
+};
 /// `/rooms`
-pub const ROOMS: Sorts =
-    Sorts { names: &["name", "calls", "last_call", "known_since"], text_first: true, default: "-last_call" };
+pub const ROOMS: Sorts = Sorts {
+    names: &["name", "calls", "last_call", "known_since"],
+    text_first: true,
+    default: "-last_call",
+};
 /// `/servers`
-pub const SERVERS: Sorts =
-    Sorts { names: &["server", "people", "calls", "time", "run_out", "now"], text_first: true, default: "-now" };
+pub const SERVERS: Sorts = Sorts {
+    names: &["server", "people", "calls", "time", "run_out", "now"],
+    text_first: true,
+    default: "-now",
+};
 /// `/transports`
-pub const TRANSPORTS: Sorts =
-    Sorts { names: &["sfu", "time", "calls", "people", "now"], text_first: true, default: "-time" };
+pub const TRANSPORTS: Sorts = Sorts {
+    names: &["sfu", "time", "calls", "people", "now"],
+    text_first: true,
+    default: "-time",
+};
 
 /// Those of each list, by how its address begins.
 pub const ALL: [(&str, &Sorts); 4] = [
@@ -77,24 +89,42 @@ impl Sorts {
     /// A word that is not known; the error names all that are.
     pub fn read(&self, query: &Query) -> Result<Chosen, Error> {
         let word = query.get("sort").unwrap_or(self.default);
-        let (name, descending) = word.strip_prefix('-').map_or((word, false), |name| (name, true));
+        let (name, descending) = word
+            .strip_prefix('-')
+            .map_or((word, false), |name| (name, true));
         let Some(at) = self.names.iter().position(|known| *known == name) else {
-            return Err(Error::Invalid(format!("sort must be one of {}", self.words().join(", "))));
+            return Err(Error::Invalid(format!(
+                "sort must be one of {}",
+                self.words().join(", ")
+            )));
         };
         let by_text = self.text_first && at == 0;
-        Ok(Chosen { name: self.names[at], descending, by_text, default: self.default })
+        Ok(Chosen {
+            name: self.names[at],
+            descending,
+            by_text,
+            default: self.default,
+        })
     }
 
     /// All words.
     #[must_use]
     pub fn words(&self) -> Vec<String> {
-        self.names.iter().flat_map(|name| [(*name).to_owned(), format!("-{name}")]).collect()
+        self.names
+            .iter()
+            .flat_map(|name| [(*name).to_owned(), format!("-{name}")])
+            .collect()
     }
 }
 
 impl Default for Chosen {
     fn default() -> Self {
-        Self { name: "started", descending: true, by_text: false, default: CALLS.default }
+        Self {
+            name: "started",
+            descending: true,
+            by_text: false,
+            default: CALLS.default,
+        }
     }
 }
 
@@ -120,7 +150,10 @@ impl Chosen {
             "peak" => By::Peak,
             _ => By::Started,
         };
-        Order { by, descending: self.descending }
+        Order {
+            by,
+            descending: self.descending,
+        }
     }
 
     /// The head of the column `name`: a click sorts by it, most first, or turns the order round.
@@ -135,11 +168,18 @@ impl Chosen {
             (true, true) => ("descending", " ↓"),
             (true, false) => ("ascending", " ↑"),
         };
-        Head { href: format!("{path}{}", query.with(&["cursor", "sort"], add)), aria, arrow }
+        Head {
+            href: format!("{path}{}", query.with(&["cursor", "sort"], add)),
+            aria,
+            arrow,
+        }
     }
 
     fn compare(self, a: &Key, b: &Key) -> Ordering {
-        let (numbers, names) = (a.number.cmp(&b.number), (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+        let (numbers, names) = (
+            a.number.cmp(&b.number),
+            (&a.name, &a.id).cmp(&(&b.name, &b.id)),
+        );
         let turn = |order: Ordering, turned: bool| if turned { order.reverse() } else { order };
         turn(numbers, self.descending).then(turn(names, self.descending && self.by_text))
     }
@@ -157,23 +197,39 @@ impl Chosen {
         key: impl Fn(&T) -> Key,
     ) -> Result<(Vec<T>, Option<String>), Error> {
         let limit = usize::try_from(query.limit(limit)?).unwrap_or(1);
-        let after: Option<Key> = query.get("cursor").map(|text| self.decode(text)).transpose()?;
+        let after: Option<Key> = query
+            .get("cursor")
+            .map(|text| self.decode(text))
+            .transpose()?;
         let mut rows = self.keyed(rows, key);
-        rows.retain(|(key, _)| after.as_ref().is_none_or(|after| self.compare(key, after).is_gt()));
+        rows.retain(|(key, _)| {
+            after
+                .as_ref()
+                .is_none_or(|after| self.compare(key, after).is_gt())
+        });
         let is_more = rows.len() > limit;
         rows.truncate(limit);
-        let next = rows.last().filter(|_| is_more).map(|(key, _)| self.encode(key));
+        let next = rows
+            .last()
+            .filter(|_| is_more)
+            .map(|(key, _)| self.encode(key));
         Ok((rows.into_iter().map(|(_, row)| row).collect(), next))
     }
 
     /// All rows in this order.
     #[must_use]
     pub fn all<T>(self, rows: Vec<T>, key: impl Fn(&T) -> Key) -> Vec<T> {
-        self.keyed(rows, key).into_iter().map(|(_, row)| row).collect()
+        self.keyed(rows, key)
+            .into_iter()
+            .map(|(_, row)| row)
+            .collect()
     }
 
     fn keyed<T>(self, rows: Vec<T>, key: impl Fn(&T) -> Key) -> Vec<(Key, T)> {
-        let mut rows: Vec<(Key, T)> = rows.into_iter().map(|row| (key(&row).short(), row)).collect();
+        let mut rows: Vec<(Key, T)> = rows
+            .into_iter()
+            .map(|row| (key(&row).short(), row))
+            .collect();
         rows.sort_by(|(a, _), (b, _)| self.compare(a, b));
         rows
     }
@@ -183,9 +239,16 @@ impl Chosen {
     /// # Errors
     /// It is none of this order.
     pub fn place(self, query: &Query) -> Result<Option<Place>, Error> {
-        let Some(text) = query.get("cursor") else { return Ok(None) };
+        let Some(text) = query.get("cursor") else {
+            return Ok(None);
+        };
         let (at_ms, key, started_ms, id): (Option<i64>, _, _, _) = self.decode(text)?;
-        Ok(Some(Place { at_ms: at_ms.unwrap_or(i64::MAX), key, started_ms, id }))
+        Ok(Some(Place {
+            at_ms: at_ms.unwrap_or(i64::MAX),
+            key,
+            started_ms,
+            id,
+        }))
     }
 
     /// A place in a list of calls as a cursor. It holds the moment of the first page only where running calls change their
@@ -199,19 +262,26 @@ impl Chosen {
     /// A cursor as text: what it holds, with the order that it is a place of. Its form is ours to change.
     fn encode(self, place: &impl Serialize) -> String {
         let text = serde_json::to_string(&(self.word(), place)).unwrap_or_default();
-        text.bytes().fold(String::with_capacity(text.len() * 2), |mut hex, byte| {
-            for half in [byte >> 4, byte & 15] {
-                hex.push(char::from_digit(u32::from(half), 16).unwrap_or('0'));
-            }
-            hex
-        })
+        text.bytes()
+            .fold(String::with_capacity(text.len() * 2), |mut hex, byte| {
+                for half in [byte >> 4, byte & 15] {
+                    hex.push(char::from_digit(u32::from(half), 16).unwrap_or('0'));
+                }
+                hex
+            })
     }
 
     fn decode<T: for<'de> Deserialize<'de>>(self, text: &str) -> Result<T, Error> {
         let read = || {
-            let digit = |letter: char| letter.to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+            let digit = |letter: char| {
+                letter
+                    .to_digit(16)
+                    .and_then(|digit| u8::try_from(digit).ok())
+            };
             let digits: Vec<u8> = text.chars().map(digit).collect::<Option<_>>()?;
-            let (pairs, []) = digits.as_chunks::<2>() else { return None };
+            let (pairs, []) = digits.as_chunks::<2>() else {
+                return None;
+            };
             let plain: Vec<u8> = pairs.iter().map(|[high, low]| high << 4 | low).collect();
             let (word, place): (String, T) = serde_json::from_slice(&plain).ok()?;
             (word == self.word()).then_some(place)
@@ -235,14 +305,23 @@ pub fn files(path: &str, query: &Query) -> [(&'static str, String); 3] {
 /// The addresses of the first and of the next page of a list, where there are others.
 #[must_use]
 pub fn pages(path: &str, query: &Query, next: Option<&str>) -> (Option<String>, Option<String>) {
-    let first = query.get("cursor").map(|_| format!("{path}{}", query.with(&["cursor"], None)));
-    (first, next.map(|next| format!("{path}{}", query.with(&[], Some(("cursor", next))))))
+    let first = query
+        .get("cursor")
+        .map(|_| format!("{path}{}", query.with(&["cursor"], None)));
+    (
+        first,
+        next.map(|next| format!("{path}{}", query.with(&[], Some(("cursor", next))))),
+    )
 }
 
 impl Key {
     #[must_use]
     pub fn new(number: i64, name: &str, id: &str) -> Self {
-        Self { number, name: name.to_lowercase(), id: id.to_owned() }
+        Self {
+            number,
+            name: name.to_lowercase(),
+            id: id.to_owned(),
+        }
     }
 
     fn short(mut self) -> Self {
@@ -281,17 +360,29 @@ mod tests {
         );
         assert!(CALLS.read(&query("sort=--started")).is_err());
         assert_eq!(CALLS.read(&query("")).unwrap(), Chosen::default());
-        assert_eq!(CALLS.read(&query("sort=-duration")).unwrap().order(), Order { by: By::Length, descending: true });
+        assert_eq!(
+            CALLS.read(&query("sort=-duration")).unwrap().order(),
+            Order {
+                by: By::Length,
+                descending: true
+            }
+        );
     }
 
     #[test]
     fn the_head_of_a_column_sorts_by_it_and_turns_it_round() {
         let newest = CALLS.read(&query("")).unwrap();
         let head = newest.head("duration", false, "/calls", &query("limit=5&cursor=aa"));
-        assert_eq!((head.href.as_str(), head.aria), ("/calls?limit=5&sort=-duration", "none"));
+        assert_eq!(
+            (head.href.as_str(), head.aria),
+            ("/calls?limit=5&sort=-duration", "none")
+        );
         let longest = CALLS.read(&query("sort=-duration")).unwrap();
         let head = longest.head("duration", false, "/calls", &query("sort=-duration"));
-        assert_eq!((head.href.as_str(), head.aria), ("/calls?sort=duration", "descending"));
+        assert_eq!(
+            (head.href.as_str(), head.aria),
+            ("/calls?sort=duration", "descending")
+        );
         let head = longest.head("started", false, "/calls", &query("sort=-duration"));
         assert_eq!(head.href, "/calls", "the usual order needs no word");
     }
@@ -299,11 +390,16 @@ mod tests {
     #[test]
     fn rows_in_memory_come_once_each_page_by_page() {
         let rows: Vec<(i64, &str)> = vec![(3, "b"), (1, "Ä"), (3, "a"), (2, "z"), (3, "C")];
-        for (word, want) in
-            [("-calls", "a b C z Ä"), ("calls", "Ä z a b C"), ("name", "a b C z Ä"), ("-name", "Ä z C b a")]
-        {
+        for (word, want) in [
+            ("-calls", "a b C z Ä"),
+            ("calls", "Ä z a b C"),
+            ("name", "a b C z Ä"),
+            ("-name", "Ä z C b a"),
+        ] {
             let chosen = ROOMS.read(&query(&format!("sort={word}"))).unwrap();
-            let key = |row: &(i64, &str)| Key::new(if word.ends_with("name") { 0 } else { row.0 }, row.1, row.1);
+            let key = |row: &(i64, &str)| {
+                Key::new(if word.ends_with("name") { 0 } else { row.0 }, row.1, row.1)
+            };
             let (mut found, mut next) = (Vec::new(), String::new());
             loop {
                 let asked = query(&format!("limit=2&cursor={next}"));
@@ -314,7 +410,11 @@ mod tests {
             }
             assert_eq!(found.join(" "), want, "{word}");
             let other = ROOMS.read(&query("sort=known_since")).unwrap();
-            assert!(other.cut(rows.clone(), &query(&format!("cursor={next}")), 50, key).is_err());
+            assert!(
+                other
+                    .cut(rows.clone(), &query(&format!("cursor={next}")), 50, key)
+                    .is_err()
+            );
         }
     }
 
@@ -323,11 +423,19 @@ mod tests {
         let long = "\u{1f600}".repeat(300);
         let rows = vec![Key::new(1, &long, &"!".repeat(255)), Key::new(0, "a", "b")];
         let chosen = ROOMS.read(&query("")).unwrap();
-        let (_, next) = chosen.cut(rows.clone(), &query("limit=1"), 50, Clone::clone).unwrap();
+        let (_, next) = chosen
+            .cut(rows.clone(), &query("limit=1"), 50, Clone::clone)
+            .unwrap();
         let asked = query(&format!("cursor={}", next.unwrap()));
-        assert_eq!(chosen.cut(rows, &asked, 50, Clone::clone).unwrap().0, [Key::new(0, "a", "b")]);
+        assert_eq!(
+            chosen.cut(rows, &asked, 50, Clone::clone).unwrap().0,
+            [Key::new(0, "a", "b")]
+        );
         for bad in ["0", "zz", "5b5d", "é"] {
-            assert!(chosen.place(&query(&format!("cursor={bad}"))).is_err(), "{bad}");
+            assert!(
+                chosen.place(&query(&format!("cursor={bad}"))).is_err(),
+                "{bad}"
+            );
         }
     }
 }

@@ -79,21 +79,46 @@ const SFU_COLUMNS: &[&str] = &[
 /// `GET /api/v1/rooms.csv` and `.ndjson`
 pub async fn rooms(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     let ask = Ask::of(&req, &web);
-    let rows = async { Ok(rooms::all(&web, &ask, &Query::read(&ask.query, ROOMS)?).await?.list.data) };
+    let rows = async {
+        Ok(rooms::all(&web, &ask, &Query::read(&ask.query, ROOMS)?)
+            .await?
+            .list
+            .data)
+    };
     send(&req, &ask, "rooms", ROOM_COLUMNS, rows.await)
 }
 
 /// `GET /api/v1/servers.csv` and `.ndjson`
-pub async fn servers(req: HttpRequest, web: http::Data<Web>, kept: http::Data<Kept<Servers>>) -> HttpResponse {
+pub async fn servers(
+    req: HttpRequest,
+    web: http::Data<Web>,
+    kept: http::Data<Kept<Servers>>,
+) -> HttpResponse {
     let ask = Ask::of(&req, &web);
-    let rows = async { Ok(servers::all(&web, &ask, &kept, &Query::read(&ask.query, SERVERS)?).await?.data) };
+    let rows = async {
+        Ok(
+            servers::all(&web, &ask, &kept, &Query::read(&ask.query, SERVERS)?)
+                .await?
+                .data,
+        )
+    };
     send(&req, &ask, "servers", SERVER_COLUMNS, rows.await)
 }
 
 /// `GET /api/v1/transports.csv` and `.ndjson`
-pub async fn transports(req: HttpRequest, web: http::Data<Web>, kept: http::Data<Kept<Transports>>) -> HttpResponse {
+pub async fn transports(
+    req: HttpRequest,
+    web: http::Data<Web>,
+    kept: http::Data<Kept<Transports>>,
+) -> HttpResponse {
     let ask = Ask::of(&req, &web);
-    let rows = async { Ok(transports::all(&web, &ask, &kept, &Query::read(&ask.query, OF_PERIOD)?).await?.data) };
+    let rows = async {
+        Ok(
+            transports::all(&web, &ask, &kept, &Query::read(&ask.query, OF_PERIOD)?)
+                .await?
+                .data,
+        )
+    };
     send(&req, &ask, "transports", SFU_COLUMNS, rows.await)
 }
 
@@ -105,13 +130,26 @@ fn send<T: Serialize>(
     rows: Result<Vec<T>, Error>,
 ) -> HttpResponse {
     let is_table = req.path().strip_suffix(".csv").is_some();
-    let (kind, end) = if is_table { ("text/csv; charset=utf-8", "csv") } else { ("application/x-ndjson", "ndjson") };
-    let text = rows.and_then(|rows| if is_table { table(columns, &rows) } else { lines(&rows) });
+    let (kind, end) = if is_table {
+        ("text/csv; charset=utf-8", "csv")
+    } else {
+        ("application/x-ndjson", "ndjson")
+    };
+    let text = rows.and_then(|rows| {
+        if is_table {
+            table(columns, &rows)
+        } else {
+            lines(&rows)
+        }
+    });
     match text {
         Ok(text) => HttpResponse::Ok()
             .insert_header((header::CONTENT_TYPE, kind))
             .insert_header((header::CACHE_CONTROL, "no-cache"))
-            .insert_header((header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}.{end}\"")))
+            .insert_header((
+                header::CONTENT_DISPOSITION,
+                format!("attachment; filename=\"{name}.{end}\""),
+            ))
             .body(text),
         Err(error) => reply::failure(ask, &error),
     }
@@ -138,7 +176,13 @@ fn value(row: &Value, column: &str) -> String {
     match row.pointer(&format!("/{}", column.replace('.', "/"))) {
         None | Some(Value::Null) => String::new(),
         Some(Value::String(text)) => cell(text),
-        Some(Value::Array(list)) => cell(&list.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" ")),
+        Some(Value::Array(list)) => cell(
+            &list
+                .iter()
+                .filter_map(Value::as_str)
+                .collect::<Vec<_>>()
+                .join(" "),
+        ),
         Some(other) => other.to_string(),
     }
 }
@@ -150,8 +194,17 @@ mod tests {
 
     #[test]
     fn a_row_is_a_line_and_nothing_in_it_is_a_formula() {
-        let rows = [json!({ "name": "=1+1", "list": ["a", "b,c"], "clock": { "ms": -5 }, "none": null, "is": true })];
-        let table = table(&["name", "list", "clock.ms", "none", "gone.too", "is"], &rows).unwrap();
-        assert_eq!(table, "name,list,clock.ms,none,gone.too,is\r\n\"'=1+1\",\"a b,c\",-5,,,true\r\n");
+        let rows = [
+            json!({ "name": "=1+1", "list": ["a", "b,c"], "clock": { "ms": -5 }, "none": null, "is": true }),
+        ];
+        let table = table(
+            &["name", "list", "clock.ms", "none", "gone.too", "is"],
+            &rows,
+        )
+        .unwrap();
+        assert_eq!(
+            table,
+            "name,list,clock.ms,none,gone.too,is\r\n\"'=1+1\",\"a b,c\",-5,,,true\r\n"
+        );
     }
 }

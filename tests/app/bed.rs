@@ -24,12 +24,23 @@ impl Bed {
     pub async fn new() -> Self {
         let hs = Homeserver::start(0).await.unwrap();
         let (bot, token) = hs.register("bot", "secret");
-        Self { hs, bot, token, folder: tempfile::tempdir().unwrap() }
+        Self {
+            hs,
+            bot,
+            token,
+            folder: tempfile::tempdir().unwrap(),
+        }
     }
 
     /// A room that the bot is in, with these users of the simulated server.
     pub fn room(&self, users: &[&str]) -> String {
-        self.room_like(NewRoom { name: Some("A room".into()), ..NewRoom::default() }, users)
+        self.room_like(
+            NewRoom {
+                name: Some("A room".into()),
+                ..NewRoom::default()
+            },
+            users,
+        )
     }
 
     pub fn room_like(&self, like: NewRoom, users: &[&str]) -> String {
@@ -42,7 +53,10 @@ impl Bed {
     }
 
     pub fn settings(&self) -> Vec<(String, String)> {
-        let database = format!("sqlite://{}", self.folder.path().join("callscope.db").display());
+        let database = format!(
+            "sqlite://{}",
+            self.folder.path().join("callscope.db").display()
+        );
         [
             ("HOMESERVER_URL", self.hs.url()),
             ("ACCESS_TOKEN", self.token.clone()),
@@ -69,8 +83,15 @@ impl Bed {
 
     /// Starts the app so that it finds every other server and SFU at the simulated homeserver.
     pub async fn start_probing(&self, more: &[(&str, &str)]) -> Running {
-        let place = self.hs.url().strip_prefix("http://").unwrap().parse().unwrap();
-        self.start_by(Clock::System, more, || Prober::towards(place)).await
+        let place = self
+            .hs
+            .url()
+            .strip_prefix("http://")
+            .unwrap()
+            .parse()
+            .unwrap();
+        self.start_by(Clock::System, more, || Prober::towards(place))
+            .await
     }
 
     async fn start_by(
@@ -79,18 +100,27 @@ impl Bed {
         more: &[(&str, &str)],
         prober: impl Fn() -> Result<Prober, callscope::matrix::Error>,
     ) -> Running {
-        let mut settings: std::collections::BTreeMap<String, String> = self.settings().into_iter().collect();
-        settings.extend(more.iter().map(|(key, value)| (format!("CALLSCOPE_{key}"), (*value).to_owned())));
+        let mut settings: std::collections::BTreeMap<String, String> =
+            self.settings().into_iter().collect();
+        settings.extend(
+            more.iter()
+                .map(|(key, value)| (format!("CALLSCOPE_{key}"), (*value).to_owned())),
+        );
         let config = Config::load(None, settings.into_iter()).unwrap();
         if std::env::var_os("SHOW_LOG").is_some() {
-            let _ = callscope::telemetry::start("debug,hyper_util=info,h2=info,sqlx=info,reqwest=info");
+            let _ =
+                callscope::telemetry::start("debug,hyper_util=info,h2=info,sqlx=info,reqwest=info");
         }
         // A process that another test starts has our locks for the moment between fork and exec.
-        let app = eventually("the database is free", 10, async || {
-            match App::start_with(&config, clock.clone(), &prober).await {
-                Err(callscope::app::Error::Store(callscope::store::Error::Held { .. })) => None,
-                started => Some(started.unwrap()),
-            }
+        let app = eventually("the database is free", 10, async || match App::start_with(
+            &config,
+            clock.clone(),
+            &prober,
+        )
+        .await
+        {
+            Err(callscope::app::Error::Store(callscope::store::Error::Held { .. })) => None,
+            started => Some(started.unwrap()),
         })
         .await;
         let http = Http::new(&format!("http://{}", app.address), None);
@@ -111,33 +141,49 @@ impl Running {
     /// A page as text.
     pub async fn page(&self, path: &str) -> String {
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let ask = client.get(format!("{}{path}", self.http.base)).header("accept", "text/html");
+        let ask = client
+            .get(format!("{}{path}", self.http.base))
+            .header("accept", "text/html");
         ask.send().await.unwrap().text().await.unwrap()
     }
 
     pub async fn ready(&self) {
-        eventually("the first sync", 30, async || (self.http.get("/readyz").await.status == 200).then_some(())).await;
+        eventually("the first sync", 30, async || {
+            (self.http.get("/readyz").await.status == 200).then_some(())
+        })
+        .await;
     }
 
     /// All calls, newest first.
     pub async fn calls(&self) -> Vec<Value> {
-        self.json("/api/v1/calls?limit=500").await["data"].as_array().unwrap().clone()
+        self.json("/api/v1/calls?limit=500").await["data"]
+            .as_array()
+            .unwrap()
+            .clone()
     }
 
     /// Waits until the calls are as `right` wants them.
     pub async fn calls_until(&self, what: &str, right: impl Fn(&[Value]) -> bool) -> Vec<Value> {
-        eventually(what, 60, async || Some(self.calls().await).filter(|calls| right(calls))).await
+        eventually(what, 60, async || {
+            Some(self.calls().await).filter(|calls| right(calls))
+        })
+        .await
     }
 
     pub async fn status_until(&self, what: &str, right: impl Fn(&Value) -> bool) -> Value {
-        eventually(what, 60, async || Some(self.json("/api/v1/status").await).filter(|status| right(status))).await
+        eventually(what, 60, async || {
+            Some(self.json("/api/v1/status").await).filter(|status| right(status))
+        })
+        .await
     }
 
     /// A room, as soon as it is known.
     pub async fn room(&self, room: &str) -> Value {
         let path = format!("/api/v1/rooms/{}", quote(room));
         eventually("the room is known", 30, async || {
-            Some(self.http.get(&path).await).filter(|answer| answer.status == 200).map(|answer| answer.body)
+            Some(self.http.get(&path).await)
+                .filter(|answer| answer.status == 200)
+                .map(|answer| answer.body)
         })
         .await
     }
@@ -145,7 +191,10 @@ impl Running {
     /// The room, as soon as no walk through its history is open.
     pub async fn walked(&self, room: &str) -> Value {
         let closed = |room: &Value| room["history_open"] == false;
-        eventually("the walk ends", 120, async || Some(self.room(room).await).filter(closed)).await
+        eventually("the walk ends", 120, async || {
+            Some(self.room(room).await).filter(closed)
+        })
+        .await
     }
 }
 
@@ -168,10 +217,12 @@ pub fn key(user: &str, device: &str) -> String {
 
 impl Bed {
     pub fn joins(&self, room: &str, user: &str, device: &str, at: i64) -> String {
-        self.hs.send_state(room, user, MEMBER, &key(user, device), join(device), at)
+        self.hs
+            .send_state(room, user, MEMBER, &key(user, device), join(device), at)
     }
 
     pub fn leaves(&self, room: &str, user: &str, device: &str, at: i64) -> String {
-        self.hs.send_state(room, user, MEMBER, &key(user, device), json!({}), at)
+        self.hs
+            .send_state(room, user, MEMBER, &key(user, device), json!({}), at)
     }
 }

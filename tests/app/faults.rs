@@ -9,8 +9,22 @@ const ALICE: &str = "@alice:sim.example";
 
 fn faults() -> Vec<(&'static str, FaultKind, &'static str)> {
     vec![
-        ("429", FaultKind::RateLimited { retry_after_ms: 300, header: true }, "429"),
-        ("500", FaultKind::Status(500, json!({"errcode": "M_UNKNOWN", "error": "Internal server error"})), "500"),
+        (
+            "429",
+            FaultKind::RateLimited {
+                retry_after_ms: 300,
+                header: true,
+            },
+            "429",
+        ),
+        (
+            "500",
+            FaultKind::Status(
+                500,
+                json!({"errcode": "M_UNKNOWN", "error": "Internal server error"}),
+            ),
+            "500",
+        ),
         ("hang", FaultKind::Hang(Duration::from_millis(300)), ""),
         ("truncated", FaultKind::Truncated, ""),
         ("html", FaultKind::Html, "not Matrix"),
@@ -34,28 +48,49 @@ async fn each_fault_is_survived_and_said() {
         // An event ends the long poll that was waiting; the next one meets the fault.
         let device = format!("D{at}");
         bed.joins(&room, ALICE, &device, now());
-        let status = app.status_until(name, |status| status["vantages"][0]["errors"].as_i64().unwrap() > errors).await;
+        let status = app
+            .status_until(name, |status| {
+                status["vantages"][0]["errors"].as_i64().unwrap() > errors
+            })
+            .await;
         errors = status["vantages"][0]["errors"].as_i64().unwrap();
         let said = status["vantages"][0]["last_error"].as_str().unwrap();
         assert!(said.contains(words), "{name}: {said}");
         bed.leaves(&room, ALICE, &device, now());
         app.calls_until(name, |calls| {
-            let ended =
-                calls.iter().flat_map(|call| call["members"].as_array().unwrap()).filter(|m| m["left_ms"].is_i64());
+            let ended = calls
+                .iter()
+                .flat_map(|call| call["members"].as_array().unwrap())
+                .filter(|m| m["left_ms"].is_i64());
             ended.count() == at + 1
         })
         .await;
-        app.status_until("recovery", |status| status["vantages"][0]["error"].is_null()).await;
+        app.status_until("recovery", |status| {
+            status["vantages"][0]["error"].is_null()
+        })
+        .await;
     }
-    assert!(resident_mb() < 400, "memory is bounded: {} MB", resident_mb());
+    assert!(
+        resident_mb() < 400,
+        "memory is bounded: {} MB",
+        resident_mb()
+    );
     app.app.stop().await;
 }
 
 /// Most memory this process ever used, MB. The simulated homeserver is part of it.
 fn resident_mb() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM"))
+        .unwrap();
+    line.split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse::<u64>()
+        .unwrap()
+        / 1024
 }
 
 #[tokio::test]
@@ -80,12 +115,15 @@ async fn an_unknown_position_loses_nothing() {
     let app = bed.start().await;
     app.ready().await;
     let begin = now() - 10_000;
-    bed.hs.inject(Fault::times("/sync", 3, FaultKind::UnknownPos));
+    bed.hs
+        .inject(Fault::times("/sync", 3, FaultKind::UnknownPos));
     for at in 0..400 {
         bed.joins(&room, ALICE, "AD", begin + 2 * at);
         bed.leaves(&room, ALICE, "AD", begin + 2 * at + 1);
     }
-    let calls = app.calls_until("all calls", |calls| calls.len() == 400).await;
+    let calls = app
+        .calls_until("all calls", |calls| calls.len() == 400)
+        .await;
     assert!(calls.iter().all(|call| call["duration_ms"] == 1));
     app.app.stop().await;
 }

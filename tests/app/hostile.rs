@@ -13,14 +13,24 @@ fn vectors() -> Vec<Value> {
     let file: Value = serde_json::from_str(&text).unwrap();
     let wanted = ["V51", "V71", "V72"];
     let vectors = file["vectors"].as_array().unwrap().iter();
-    let events = vectors.filter(|vector| wanted.iter().any(|id| vector["id"] == *id)).flat_map(|vector| {
-        let prefix = vector["id"].as_str().unwrap().to_owned();
-        vector["events"].as_array().unwrap().clone().into_iter().map(move |mut event| {
-            event["event_id"] = json!(format!("${prefix}{}", &event["event_id"].as_str().unwrap()[1..]));
-            event["origin_server_ts"] = json!(now());
-            event
-        })
-    });
+    let events = vectors
+        .filter(|vector| wanted.iter().any(|id| vector["id"] == *id))
+        .flat_map(|vector| {
+            let prefix = vector["id"].as_str().unwrap().to_owned();
+            vector["events"]
+                .as_array()
+                .unwrap()
+                .clone()
+                .into_iter()
+                .map(move |mut event| {
+                    event["event_id"] = json!(format!(
+                        "${prefix}{}",
+                        &event["event_id"].as_str().unwrap()[1..]
+                    ));
+                    event["origin_server_ts"] = json!(now());
+                    event
+                })
+        });
     events.collect()
 }
 
@@ -56,7 +66,10 @@ fn odd(user: &str) -> Vec<Value> {
 /// Sends everything hostile into a room with a hostile name, beside one good join.
 async fn hostile_room() -> (Bed, Running, String) {
     let bed = Bed::new().await;
-    let like = NewRoom { name: Some(MARKUP.into()), ..NewRoom::default() };
+    let like = NewRoom {
+        name: Some(MARKUP.into()),
+        ..NewRoom::default()
+    };
     let room = bed.room_like(like, &[ALICE]);
     bed.hs.set_display_name(ALICE, MARKUP);
     let app = bed.start().await;
@@ -66,7 +79,10 @@ async fn hostile_room() -> (Bed, Running, String) {
         event["room_id"] = json!(room);
         bed.hs.send_raw(&room, event);
     }
-    app.status_until("the rejected events", |status| status["totals"]["rejected"].as_i64().unwrap() >= 21).await;
+    app.status_until("the rejected events", |status| {
+        status["totals"]["rejected"].as_i64().unwrap() >= 21
+    })
+    .await;
     (bed, app, room)
 }
 
@@ -75,15 +91,33 @@ async fn everything_hostile_is_kept_and_counted_with_its_reason() {
     let (_bed, app, room) = hostile_room().await;
     let status = app.json("/api/v1/status").await;
     let counts = status["rejected"].as_array().unwrap();
-    let names = ["no_device_id", "no_call_id", "bad_scope", "encrypted", "foreign_user_id", "id_too_long", "no_sender"];
+    let names = [
+        "no_device_id",
+        "no_call_id",
+        "bad_scope",
+        "encrypted",
+        "foreign_user_id",
+        "id_too_long",
+        "no_sender",
+    ];
     for name in names {
         let count = counts.iter().find(|count| count["reason"] == name);
-        assert!(count.is_some_and(|count| count["count"].as_i64() >= Some(1)), "{name} is not in {counts:?}");
+        assert!(
+            count.is_some_and(|count| count["count"].as_i64() >= Some(1)),
+            "{name} is not in {counts:?}"
+        );
     }
-    let listed = app.room(&room).await["rejected_events"].as_array().unwrap().len();
+    let listed = app.room(&room).await["rejected_events"]
+        .as_array()
+        .unwrap()
+        .len();
     assert!(listed >= 21, "each is listed on its room: {listed}");
     let calls = app.calls().await;
-    assert!(calls.iter().any(|call| call["slot_id"] == "m.call#ROOM" && call["active"] == true));
+    assert!(
+        calls
+            .iter()
+            .any(|call| call["slot_id"] == "m.call#ROOM" && call["active"] == true)
+    );
     app.app.stop().await;
 }
 
@@ -91,14 +125,32 @@ async fn everything_hostile_is_kept_and_counted_with_its_reason() {
 async fn everything_hostile_is_escaped() {
     let (_bed, app, room) = hostile_room().await;
     let calls = app.calls().await;
-    let marked = calls.iter().find(|call| call["slot_id"] == format!("m.call#{MARKUP}")).expect("markup in a call id");
+    let marked = calls
+        .iter()
+        .find(|call| call["slot_id"] == format!("m.call#{MARKUP}"))
+        .expect("markup in a call id");
     let call = format!("/calls/{}", marked["id"].as_str().unwrap());
-    for page in ["/", "/calls", "/rooms", "/status", &format!("/rooms/{}", quote(&room)), &call] {
-        let answer = reqwest::get(format!("{}{page}", app.http.base)).await.unwrap();
+    for page in [
+        "/",
+        "/calls",
+        "/rooms",
+        "/status",
+        &format!("/rooms/{}", quote(&room)),
+        &call,
+    ] {
+        let answer = reqwest::get(format!("{}{page}", app.http.base))
+            .await
+            .unwrap();
         assert_eq!(answer.status(), 200, "{page}");
         let text = answer.text().await.unwrap();
-        assert!(!text.contains("<script>alert") && !text.contains("href=\"javascript:"), "{page}");
-        assert!(!text.contains('\u{0}') && !text.contains('\u{1b}'), "{page} has control characters");
+        assert!(
+            !text.contains("<script>alert") && !text.contains("href=\"javascript:"),
+            "{page}"
+        );
+        assert!(
+            !text.contains('\u{0}') && !text.contains('\u{1b}'),
+            "{page} has control characters"
+        );
         assert!(text.contains("</html>"), "{page} is whole");
     }
     app.app.stop().await;

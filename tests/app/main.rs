@@ -1,5 +1,9 @@
 //! The app from outside: over HTTP, against the simulated homeserver and its faults.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on ends")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on ends"
+)]
 
 mod alone;
 mod backfill;

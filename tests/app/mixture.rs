@@ -4,7 +4,11 @@ use crate::bed::{Bed, Running, now};
 use crate::support::eventually;
 use serde_json::Value;
 
-const USERS: [&str; 3] = ["@alice:sim.example", "@bob:other.example", "@carol:third.example"];
+const USERS: [&str; 3] = [
+    "@alice:sim.example",
+    "@bob:other.example",
+    "@carol:third.example",
+];
 const OFTEN: &str = "* * * * * *";
 const NEVER: &str = "0 0 0 1 1 *";
 const MINUTE: i64 = 60_000;
@@ -22,7 +26,10 @@ fn script() -> Vec<(usize, bool, i64)> {
         (1, 60, 70),
         (1, 80, 81),
     ];
-    let mut script: Vec<_> = stays.iter().flat_map(|&(who, from, to)| [(who, true, from), (who, false, to)]).collect();
+    let mut script: Vec<_> = stays
+        .iter()
+        .flat_map(|&(who, from, to)| [(who, true, from), (who, false, to)])
+        .collect();
     script.sort_by_key(|&(who, is_join, at)| (at, is_join, who));
     script
 }
@@ -55,14 +62,23 @@ pub async fn plain(app: &Running) -> Vec<String> {
 }
 
 /// Runs the app over parts of the script: each part is played while it runs (true) or before it starts.
-async fn mixed(bed: &Bed, parts: &[(usize, bool, &str, &str)], room: &str, begin: i64) -> Vec<String> {
+async fn mixed(
+    bed: &Bed,
+    parts: &[(usize, bool, &str, &str)],
+    room: &str,
+    begin: i64,
+) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     let database = format!("sqlite://{}", folder.path().join("callscope.db").display());
     let mut rest = script();
     let mut last = Vec::new();
     for (turn, &(length, while_it_runs, mode, polls)) in parts.iter().enumerate() {
         let part: Vec<_> = rest.drain(..length.min(rest.len())).collect();
-        let settings = [("DATABASE_URL", database.as_str()), ("MODE", mode), ("POLL_SCHEDULE", polls)];
+        let settings = [
+            ("DATABASE_URL", database.as_str()),
+            ("MODE", mode),
+            ("POLL_SCHEDULE", polls),
+        ];
         if !while_it_runs {
             play(bed, room, begin, &part);
         }
@@ -75,11 +91,21 @@ async fn mixed(bed: &Bed, parts: &[(usize, bool, &str, &str)], room: &str, begin
         last = eventually(&format!("all of part {turn}"), 60, async || {
             let status = app.json("/api/v1/status").await;
             let seen = status["totals"]["memberships"].as_i64().unwrap();
-            let joins = script()[..want].iter().filter(|(_, is_join, _)| *is_join).count();
+            let joins = script()[..want]
+                .iter()
+                .filter(|(_, is_join, _)| *is_join)
+                .count();
             let calls = plain(&app).await;
-            let open = script()[..want].iter().map(|(_, is_join, _)| if *is_join { 1 } else { -1 }).sum::<i32>();
-            let shown_open = calls.iter().filter(|call| call.contains("\"active\":true")).count();
-            (seen == i64::try_from(joins).unwrap() && (open > 0) == (shown_open > 0)).then_some(calls)
+            let open = script()[..want]
+                .iter()
+                .map(|(_, is_join, _)| if *is_join { 1 } else { -1 })
+                .sum::<i32>();
+            let shown_open = calls
+                .iter()
+                .filter(|call| call.contains("\"active\":true"))
+                .count();
+            (seen == i64::try_from(joins).unwrap() && (open > 0) == (shown_open > 0))
+                .then_some(calls)
         })
         .await;
         app.app.stop().await;
@@ -94,9 +120,17 @@ async fn every_way_gives_the_same_calls() {
     let ways: [&[(usize, bool, &str, &str)]; 5] = [
         &[(18, false, "follow", NEVER)],
         &[(18, true, "follow", NEVER)],
-        &[(6, false, "follow", OFTEN), (6, true, "follow", OFTEN), (6, false, "follow", NEVER)],
+        &[
+            (6, false, "follow", OFTEN),
+            (6, true, "follow", OFTEN),
+            (6, false, "follow", NEVER),
+        ],
         &[(9, false, "poll", OFTEN), (9, false, "follow", NEVER)],
-        &[(4, true, "follow", NEVER), (8, false, "poll", OFTEN), (6, true, "follow", OFTEN)],
+        &[
+            (4, true, "follow", NEVER),
+            (8, false, "poll", OFTEN),
+            (6, true, "follow", OFTEN),
+        ],
     ];
     let begin = now() - 150 * MINUTE;
     for way in ways {

@@ -14,12 +14,21 @@ async fn polls_alone_are_enough() {
     let app = bed.start_with(&[("MODE", "poll"), OFTEN]).await;
     app.ready().await;
     bed.joins(&room, ALICE, "AD", now());
-    app.calls_until("the call", |calls| calls.len() == 1 && calls[0]["active"] == true).await;
+    app.calls_until("the call", |calls| {
+        calls.len() == 1 && calls[0]["active"] == true
+    })
+    .await;
     bed.leaves(&room, ALICE, "AD", now());
-    app.calls_until("its end", |calls| calls[0]["active"] == false).await;
+    app.calls_until("its end", |calls| calls[0]["active"] == false)
+        .await;
     assert_eq!(bed.hs.count("/sync"), 0, "no long poll at all");
-    let snapshots = app.json("/api/v1/status").await["totals"]["snapshots"].as_i64().unwrap();
-    assert!((2..=3).contains(&snapshots), "a snapshot for each change of the set: {snapshots}");
+    let snapshots = app.json("/api/v1/status").await["totals"]["snapshots"]
+        .as_i64()
+        .unwrap();
+    assert!(
+        (2..=3).contains(&snapshots),
+        "a snapshot for each change of the set: {snapshots}"
+    );
     app.app.stop().await;
 }
 
@@ -29,10 +38,18 @@ async fn what_sync_missed_is_found_and_repaired() {
     let room = bed.room(&[ALICE]);
     let app = bed.start_with(&[OFTEN]).await;
     app.ready().await;
-    bed.hs.set_state_silently(&room, ALICE, MEMBER, &key(ALICE, "AD"), join("AD"), now());
-    app.calls_until("a join that only the state shows", |calls| calls.len() == 1 && calls[0]["active"] == true).await;
+    bed.hs
+        .set_state_silently(&room, ALICE, MEMBER, &key(ALICE, "AD"), join("AD"), now());
+    app.calls_until("a join that only the state shows", |calls| {
+        calls.len() == 1 && calls[0]["active"] == true
+    })
+    .await;
     bed.hs.drop_state_silently(&room, MEMBER, &key(ALICE, "AD"));
-    let calls = app.calls_until("a state key that vanished", |calls| calls[0]["active"] == false).await;
+    let calls = app
+        .calls_until("a state key that vanished", |calls| {
+            calls[0]["active"] == false
+        })
+        .await;
     assert_eq!(calls[0]["members"][0]["end_reason"], "left");
     app.app.stop().await;
 }
@@ -40,7 +57,10 @@ async fn what_sync_missed_is_found_and_repaired() {
 #[tokio::test]
 async fn a_world_readable_room_is_polled_without_joining() {
     let bed = Bed::new().await;
-    let public = NewRoom { history_visibility: "world_readable".into(), ..NewRoom::default() };
+    let public = NewRoom {
+        history_visibility: "world_readable".into(),
+        ..NewRoom::default()
+    };
     let room = bed.hs.create_room(public);
     bed.hs.join_user(&room, ALICE, now() - 9000);
     bed.joins(&room, ALICE, "AD", now() - 1000);
@@ -50,11 +70,21 @@ async fn a_world_readable_room_is_polled_without_joining() {
     app.calls_until("the call", |calls| calls.len() == 1).await;
     assert_eq!(app.room(&room).await["watch"], "peeked");
     bed.leaves(&room, ALICE, "AD", now());
-    app.calls_until("its end", |calls| calls[0]["active"] == false).await;
+    app.calls_until("its end", |calls| calls[0]["active"] == false)
+        .await;
     let blind = app.room(&hidden).await;
     assert_eq!(blind["watch"], "blind");
-    assert!(blind["error"].as_str().unwrap().contains("M_FORBIDDEN"), "{blind}");
-    assert!(!bed.hs.requests().iter().any(|(_, path)| path.contains("/join/")), "never joined");
+    assert!(
+        blind["error"].as_str().unwrap().contains("M_FORBIDDEN"),
+        "{blind}"
+    );
+    assert!(
+        !bed.hs
+            .requests()
+            .iter()
+            .any(|(_, path)| path.contains("/join/")),
+        "never joined"
+    );
     app.app.stop().await;
 }
 
@@ -68,7 +98,8 @@ async fn a_state_without_its_beginning_ends_no_call() {
     let read = async || app.room(&room).await["polled_ms"].as_i64();
     crate::support::eventually("the first poll", 30, read).await;
     app.app.stop().await;
-    bed.hs.inject(Fault::times("/state", 3, FaultKind::Status(200, json!([]))));
+    bed.hs
+        .inject(Fault::times("/state", 3, FaultKind::Status(200, json!([]))));
     let app = bed.start_with(&[OFTEN]).await;
     crate::support::eventually("three empty states and a good one", 60, async || {
         (bed.hs.count("/state") >= 5 && app.room(&room).await["error"].is_null()).then_some(())
@@ -83,10 +114,14 @@ async fn polls_alone_tell_that_the_bot_was_removed() {
     let bed = Bed::new().await;
     let room = bed.room(&[ALICE]);
     let app = bed.start_with(&[("MODE", "poll"), OFTEN]).await;
-    crate::support::eventually("the room", 30, async || (app.room(&room).await["watch"] == "joined").then_some(()))
-        .await;
+    crate::support::eventually("the room", 30, async || {
+        (app.room(&room).await["watch"] == "joined").then_some(())
+    })
+    .await;
     bed.hs.kick(&room, &bed.bot, ALICE, now());
-    crate::support::eventually("it is left", 30, async || (app.room(&room).await["watch"] == "left").then_some(()))
-        .await;
+    crate::support::eventually("it is left", 30, async || {
+        (app.room(&room).await["watch"] == "left").then_some(())
+    })
+    .await;
     app.app.stop().await;
 }

@@ -27,14 +27,29 @@ async fn everything_is_derived_again_beside_a_server_that_goes_on() {
     let before = app.calls_until("the past", |calls| calls.len() == 20).await;
     // Somebody broke what was derived.
     sqlx::any::install_default_drivers();
-    let url = bed.settings().iter().find(|(key, _)| key.ends_with("DATABASE_URL")).unwrap().1.clone();
+    let url = bed
+        .settings()
+        .iter()
+        .find(|(key, _)| key.ends_with("DATABASE_URL"))
+        .unwrap()
+        .1
+        .clone();
     let database = sqlx::AnyPool::connect(&url).await.unwrap();
-    for sql in ["delete from sessions", "update memberships set until_ms = joined_ms + 5", "delete from checkpoints"] {
+    for sql in [
+        "delete from sessions",
+        "update memberships set until_ms = joined_ms + 5",
+        "delete from checkpoints",
+    ] {
         sqlx::query(sql).execute(&database).await.unwrap();
     }
-    app.calls_until("nothing", <[serde_json::Value]>::is_empty).await;
+    app.calls_until("nothing", <[serde_json::Value]>::is_empty)
+        .await;
     let program = settings(&bed);
-    let rebuilt = tokio::task::spawn_blocking(move || (0..3).map(|_| program.run(&["rebuild"])).collect::<Vec<_>>());
+    let rebuilt = tokio::task::spawn_blocking(move || {
+        (0..3)
+            .map(|_| program.run(&["rebuild"]))
+            .collect::<Vec<_>>()
+    });
     // Meanwhile the server takes what happens now.
     for call in 0..10 {
         let at = begin + (300 + call * 10) * MINUTE;
@@ -45,11 +60,19 @@ async fn everything_is_derived_again_beside_a_server_that_goes_on() {
     for output in rebuilt.await.unwrap() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(0), "{said}");
-        assert!(String::from_utf8_lossy(&output.stdout).contains("Derived again: 1 rooms"), "{said}");
+        assert!(
+            String::from_utf8_lossy(&output.stdout).contains("Derived again: 1 rooms"),
+            "{said}"
+        );
     }
-    let after = app.calls_until("all of it", |calls| calls.len() == 30).await;
-    let kept: Vec<Value> =
-        after.iter().filter(|call| before.iter().any(|old| old["id"] == call["id"])).cloned().collect();
+    let after = app
+        .calls_until("all of it", |calls| calls.len() == 30)
+        .await;
+    let kept: Vec<Value> = after
+        .iter()
+        .filter(|call| before.iter().any(|old| old["id"] == call["id"]))
+        .cloned()
+        .collect();
     assert_eq!(sorted(&kept), sorted(&before), "ids and all else stay");
     app.app.stop().await;
 }
@@ -67,11 +90,22 @@ async fn old_links_lead_to_the_call_that_it_is_now() {
     bed.leaves(&room, ALICE, "AD", begin + 30 * MINUTE);
     let two = app.calls_until("two calls", |calls| calls.len() == 2).await;
     // What the server only tells now: Bob was there before, and in between.
-    let content =
-        json!({"application": "m.call", "call_id": "", "device_id": "BD", "focus_active": {"type": "livekit"}});
-    bed.hs.send_state(&room, BOB, MEMBER, "_@bob:sim.example_BD_m.call", content, begin - MINUTE);
+    let content = json!({"application": "m.call", "call_id": "", "device_id": "BD", "focus_active": {"type": "livekit"}});
+    bed.hs.send_state(
+        &room,
+        BOB,
+        MEMBER,
+        "_@bob:sim.example_BD_m.call",
+        content,
+        begin - MINUTE,
+    );
     bed.leaves(&room, BOB, "BD", begin + 25 * MINUTE);
-    let one = app.calls_until("one call", |calls| calls.len() == 1 && calls[0]["people"] == 2).await.remove(0);
+    let one = app
+        .calls_until("one call", |calls| {
+            calls.len() == 1 && calls[0]["people"] == 2
+        })
+        .await
+        .remove(0);
     assert_ne!(one["id"], two[0]["id"]);
     for old in &two {
         let old = old["id"].as_str().unwrap();

@@ -1,7 +1,11 @@
 //! The pages in a real browser, over the demonstration: no fault, with JavaScript and without, live.
 //!
 //! `scripts/test browser` installs what these tests need and runs them.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where something is not as it must be")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test ends where something is not as it must be"
+)]
 
 mod pages;
 #[allow(dead_code, reason = "each test program uses its own part of it")]
@@ -20,7 +24,10 @@ use support::eventually;
 /// The demonstration, running, with calls to look at.
 async fn demo() -> App {
     let app = App::ready(&Settings::demo()).await;
-    eventually("calls are running", 60, async || (!app.active().await.is_empty()).then_some(())).await;
+    eventually("calls are running", 60, async || {
+        (!app.active().await.is_empty()).then_some(())
+    })
+    .await;
     app
 }
 
@@ -36,7 +43,9 @@ async fn the_running_calls_are_on_the_first_page_either_way() {
     for js in [true, false] {
         // Calls come and go meanwhile: look until page and API agree.
         eventually("the first page shows the running calls", 60, async || {
-            let opened = browser.open("page", &app.http.base, json!({"js": js})).await;
+            let opened = browser
+                .open("page", &app.http.base, json!({"js": js}))
+                .await;
             assert_eq!(opened["status"], 200);
             let shown = browser.links("page", ".cards a[href^='/calls/']").await;
             browser.close("page").await;
@@ -80,7 +89,10 @@ async fn a_call_appears_and_one_ends_without_a_reload() {
     assert_eq!(still, true, "the page was not loaded again");
     let path = format!("/api/v1{ended}");
     let call = app.http.get(&path).await.ok();
-    assert_eq!(call["active"], false, "what left the page has ended: {call}");
+    assert_eq!(
+        call["active"], false,
+        "what left the page has ended: {call}"
+    );
     let faults = browser.faults("page").await;
     assert!(faults.is_empty(), "{faults:#?}");
 }
@@ -94,5 +106,8 @@ async fn a_page_that_is_not_there_says_so() {
     let opened = browser.open("page", &url, json!({})).await;
     assert_eq!(opened["status"], 404);
     let links = browser.links("page", "a[href]").await;
-    assert!(links.contains(&"/".to_owned()), "there is a way on: {links:?}");
+    assert!(
+        links.contains(&"/".to_owned()),
+        "there is a way on: {links:?}"
+    );
 }

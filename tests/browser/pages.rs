@@ -37,9 +37,15 @@ pub async fn all(app: &App) -> Vec<Page> {
     let server = text(&call["servers"][0]);
     // The call with most people, and the busiest room: what is hardest to show.
     let by_people = |call: &&Value| call["people"].as_i64();
-    let (running, ended) = (app.active().await, past.iter().max_by_key(by_people).unwrap());
+    let (running, ended) = (
+        app.active().await,
+        past.iter().max_by_key(by_people).unwrap(),
+    );
     let running = running.iter().max_by_key(by_people).expect("a call runs");
-    let busiest = rooms.iter().max_by_key(|room| room["calls"].as_i64()).unwrap();
+    let busiest = rooms
+        .iter()
+        .max_by_key(|room| room["calls"].as_i64())
+        .unwrap();
     let of_room = |room: &Value| format!("/rooms/{}", quote(&text(&room["room_id"])));
     let many = format!("/calls/{}", text(&ended["id"]));
     let room_page = format!("/rooms/{}", quote(&text(&room["room_id"])));
@@ -49,20 +55,37 @@ pub async fn all(app: &App) -> Vec<Page> {
         page(&format!("/calls/{}", text(&call["id"])), of_call),
         page("/rooms", rooms.iter().take(5).map(title).collect()),
         page(&room_page, vec![title(room)]),
-        page("/statistics", vec![title(&app.http.get("/api/v1/statistics").await.ok()["rooms"][0])]),
+        page(
+            "/statistics",
+            vec![title(
+                &app.http.get("/api/v1/statistics").await.ok()["rooms"][0],
+            )],
+        ),
         page("/servers", vec![server.clone()]),
         page(&format!("/servers/{}", quote(&server)), vec![server]),
         page("/transports", vec!["in use now".to_owned()]),
         page("/status", Vec::new()),
         page("/calls?q=a&kind=group&min_people=2", Vec::new()),
-        page(&format!("/calls/{}", text(&running["id"])), vec![title(&running["room"])]),
+        page(
+            &format!("/calls/{}", text(&running["id"])),
+            vec![title(&running["room"])],
+        ),
         page(&many, vec!["Who was here when".to_owned()]),
-        page(&format!("{many}?stays_from=0"), vec!["Every stay".to_owned()]),
-        page(&format!("{many}?events_from=0"), vec!["Evidence".to_owned()]),
+        page(
+            &format!("{many}?stays_from=0"),
+            vec!["Every stay".to_owned()],
+        ),
+        page(
+            &format!("{many}?events_from=0"),
+            vec!["Evidence".to_owned()],
+        ),
         page(&of_room(busiest), vec![title(busiest)]),
         page("/wall", vec!["running".to_owned()]),
         page("/about", vec!["/api/v1/calls/active".to_owned()]),
-        page("/rejected", vec!["Events that could not be used".to_owned()]),
+        page(
+            "/rejected",
+            vec!["Events that could not be used".to_owned()],
+        ),
         page("/api/docs", vec!["/api/v1/calls/active".to_owned()]),
         page("/api/docs/CallFacts", vec!["duration_ms".to_owned()]),
         page(&format!("/embed{room_page}"), vec![title(room)]),

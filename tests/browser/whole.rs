@@ -31,10 +31,21 @@ async fn every_page_is_whole_with_and_without_javascript() {
                 let fact: String = plain(&fact).chars().take(120).collect();
                 assert!(seen.contains(&fact), "{path}, js {js}: no {fact} in {seen}");
             }
-            assert!(opened["bytes"].as_u64() < Some(BYTES_MAX), "{path}: {} bytes", opened["bytes"]);
-            let foreign: Vec<String> =
-                browser.asked("page").await.into_iter().filter(|url| !url.starts_with(&app.http.base)).collect();
-            assert!(foreign.is_empty(), "{path}, js {js}, asks others: {foreign:?}");
+            assert!(
+                opened["bytes"].as_u64() < Some(BYTES_MAX),
+                "{path}: {} bytes",
+                opened["bytes"]
+            );
+            let foreign: Vec<String> = browser
+                .asked("page")
+                .await
+                .into_iter()
+                .filter(|url| !url.starts_with(&app.http.base))
+                .collect();
+            assert!(
+                foreign.is_empty(),
+                "{path}, js {js}, asks others: {foreign:?}"
+            );
             let faults = browser.faults("page").await;
             assert!(faults.is_empty(), "{path}, js {js}: {faults:#?}");
             browser.close("page").await;
@@ -70,12 +81,18 @@ async fn audited(browser: &mut Browser, app: &App, pages: &[Page]) -> Vec<String
     for scheme in ["light", "dark"] {
         for (width, height) in [(1280, 900), (390, 844)] {
             let like = json!({"width": width, "height": height, "scheme": scheme});
-            browser.open("page", &format!("{}/healthz", app.http.base), like).await;
+            browser
+                .open("page", &format!("{}/healthz", app.http.base), like)
+                .await;
             for Page { path, .. } in pages {
-                browser.go("page", &format!("{}{path}", app.http.base)).await;
+                browser
+                    .go("page", &format!("{}{path}", app.http.base))
+                    .await;
                 let violations = browser.audit("page").await;
                 let grave = violations.iter().filter(|one| one["impact"] != "minor");
-                found.extend(grave.map(|one: &Value| format!("{path}, {scheme}, {width} px: {one:#}")));
+                found.extend(
+                    grave.map(|one: &Value| format!("{path}, {scheme}, {width} px: {one:#}")),
+                );
             }
             browser.close("page").await;
         }
@@ -91,11 +108,27 @@ async fn nobody_is_kept_out_of_any_page() {
     let mut pages = pages::all(&app).await;
     pages.extend(["/calls/no-such-call", "/calls?limit=x"].map(|path| page(path, Vec::new())));
     let found = audited(&mut browser, &app, &pages).await;
-    assert!(found.is_empty(), "{} violations:\n{}", found.len(), found.join("\n"));
+    assert!(
+        found.is_empty(),
+        "{} violations:\n{}",
+        found.len(),
+        found.join("\n")
+    );
     // It can find something.
     browser.open("page", &app.http.base, json!({})).await;
-    browser.eval("page", "document.querySelector('main').append(document.createElement('button'))").await;
-    assert!(browser.audit("page").await.iter().any(|one| one["rule"] == "button-name"));
+    browser
+        .eval(
+            "page",
+            "document.querySelector('main').append(document.createElement('button'))",
+        )
+        .await;
+    assert!(
+        browser
+            .audit("page")
+            .await
+            .iter()
+            .any(|one| one["rule"] == "button-name")
+    );
 }
 
 #[tokio::test]
@@ -111,12 +144,29 @@ async fn nobody_is_kept_out_where_nothing_was_seen_yet() {
         .with("CALLSCOPE_BIND", "127.0.0.1:0");
     let app = App::start(&settings).await;
     let mut browser = Browser::start().await;
-    let paths = ["/", "/calls", "/rooms", "/servers", "/transports", "/statistics", "/wall", "/status", "/rejected"];
+    let paths = [
+        "/",
+        "/calls",
+        "/rooms",
+        "/servers",
+        "/transports",
+        "/statistics",
+        "/wall",
+        "/status",
+        "/rejected",
+    ];
     let pages = paths.map(|path| page(path, Vec::new()));
     let found = audited(&mut browser, &app, &pages).await;
-    assert!(found.is_empty(), "{} violations:\n{}", found.len(), found.join("\n"));
+    assert!(
+        found.is_empty(),
+        "{} violations:\n{}",
+        found.len(),
+        found.join("\n")
+    );
     for Page { path, .. } in &pages {
-        browser.open("page", &format!("{}{path}", app.http.base), json!({})).await;
+        browser
+            .open("page", &format!("{}{path}", app.http.base), json!({}))
+            .await;
         let faults = browser.faults("page").await;
         assert!(faults.is_empty(), "{path}: {faults:#?}");
         browser.close("page").await;
@@ -143,16 +193,31 @@ async fn a_bar_of_the_timeline_says_what_it_is_where_it_has_the_focus() {
         document.querySelectorAll('.tip').length";
     let app = demo().await;
     let mut browser = Browser::start().await;
-    let calls = app.http.get("/api/v1/calls?status=ended&kind=group&limit=1").await.ok();
-    let path = format!("{}/calls/{}", app.http.base, calls["data"][0]["id"].as_str().expect("an ended call"));
+    let calls = app
+        .http
+        .get("/api/v1/calls?status=ended&kind=group&limit=1")
+        .await
+        .ok();
+    let path = format!(
+        "{}/calls/{}",
+        app.http.base,
+        calls["data"][0]["id"].as_str().expect("an ended call")
+    );
     for width in [1280, 360] {
         browser.open("page", &path, json!({"width": width})).await;
         let told = browser.eval("page", FOCUS).await;
-        assert!(told[0].as_str().is_some_and(|title| !title.is_empty()), "{told}");
+        assert!(
+            told[0].as_str().is_some_and(|title| !title.is_empty()),
+            "{told}"
+        );
         assert_eq!(told[0], told[1], "{width} px");
         assert_eq!(told[2], true, "the words are in sight, {width} px");
         assert_eq!(browser.eval("page", ALIKE).await, true, "{width} px");
-        assert_eq!(browser.eval("page", ESCAPE).await, 0, "the Escape key takes it away");
+        assert_eq!(
+            browser.eval("page", ESCAPE).await,
+            0,
+            "the Escape key takes it away"
+        );
         browser.close("page").await;
     }
 }

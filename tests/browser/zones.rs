@@ -17,15 +17,31 @@ async fn room(site: &Site, name: &str, stays: &[(i64, i64)]) -> String {
             "focus_active": { "type": "livekit", "focus_selection": "multi_sfu" },
             "foci_preferred": [{ "type": "livekit", "livekit_service_url": "https://sfu.example/jwt" }] });
         let key = format!("_{user}_D_m.call");
-        events.push(event(&format!("$in{from}{name}"), CALL, user, &key, *from, join));
-        events.push(event(&format!("$out{from}{name}"), CALL, user, &key, *until, json!({})));
+        events.push(event(
+            &format!("$in{from}{name}"),
+            CALL,
+            user,
+            &key,
+            *from,
+            join,
+        ));
+        events.push(event(
+            &format!("$out{from}{name}"),
+            CALL,
+            user,
+            &key,
+            *until,
+            json!({}),
+        ));
     }
     site.write_to(&room, events).await;
     room
 }
 
 async fn call_in(site: &Site, room: &str) -> String {
-    let calls = site.json(&format!("/api/v1/calls?room={}", quote(room))).await;
+    let calls = site
+        .json(&format!("/api/v1/calls?room={}", quote(room)))
+        .await;
     format!("{}/calls/{}", site.base, text(&calls["data"][0]["id"]))
 }
 
@@ -42,14 +58,28 @@ async fn what_is_typed_is_the_viewers_time() {
     let url = format!("{}/rooms/{}", site.base, quote(crate::site::ROOM));
     browser.open("page", &url, json!({"zone": WEST})).await;
     let label = browser.eval("page", SEND).await;
-    assert!(text(&label).contains("Los_Angeles"), "which zone counts is said: {label}");
+    assert!(
+        text(&label).contains("Los_Angeles"),
+        "which zone counts is said: {label}"
+    );
     browser.wait("page", "#then").await;
     let found = browser.eval("page", AFTER).await;
     assert_eq!(found[0], "?at=2026-11-22T10%3A00%3A00Z");
     assert_eq!(found[1], "2026-11-22T02:00", "it stays as it was typed");
     assert!(text(&found[2]).contains("Alice Moreau"), "{found}");
-    browser.open("plain", &format!("{url}?at=2026-11-22T10:00"), json!({"js": false, "zone": WEST})).await;
-    assert!(browser.text("plain", "main").await.contains("Moment, in UTC"));
+    browser
+        .open(
+            "plain",
+            &format!("{url}?at=2026-11-22T10:00"),
+            json!({"js": false, "zone": WEST}),
+        )
+        .await;
+    assert!(
+        browser
+            .text("plain", "main")
+            .await
+            .contains("Moment, in UTC")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,10 +106,16 @@ async fn times_have_a_date_where_the_call_has_two_days_there() {
         browser.open("page", url, json!({"zone": zone})).await;
         let times = browser.eval("page", TIMES).await;
         let times: Vec<String> = serde_json::from_value(times).unwrap();
-        assert!(times.len() == 4 && times.iter().all(|time| time.contains("Nov") == dated), "{zone}: {times:?}");
+        assert!(
+            times.len() == 4 && times.iter().all(|time| time.contains("Nov") == dated),
+            "{zone}: {times:?}"
+        );
         let title = browser.eval("page", TITLE).await;
         let first = times[0].replace(" 2026", "").replace(", ", " 2026 ");
-        assert!(text(&title).contains(&first) && !text(&title).contains("UTC"), "{zone}: {title}, not {first}");
+        assert!(
+            text(&title).contains(&first) && !text(&title).contains("UTC"),
+            "{zone}: {title}, not {first}"
+        );
         browser.close("page").await;
     }
 }
@@ -90,8 +126,7 @@ async fn ticks_stand_on_round_local_times() {
     const TICKS: &str = "[...document.querySelectorAll('text[data-ms]')].map((text) => {
         const at = new Date(Number(text.dataset.ms));
         return [text.textContent, at.getHours() * 60 + at.getMinutes(), text.getAttribute('x')]; })";
-    const LINES: &str =
-        "[...document.querySelectorAll('.tl-back line:not(.nowl)')].map((line) => line.getAttribute('x1'))";
+    const LINES: &str = "[...document.querySelectorAll('.tl-back line:not(.nowl)')].map((line) => line.getAttribute('x1'))";
     let site = Site::filled("ticks").await;
     let long = room(&site, "long", &[(4000, 100)]).await;
     let week = room(&site, "week", &[(9000, 100)]).await;
@@ -106,11 +141,19 @@ async fn ticks_stand_on_round_local_times() {
             for tick in ticks {
                 let minutes = tick[1].as_i64().unwrap();
                 assert_eq!(minutes % step, 0, "{zone}: {tick}");
-                assert_eq!(text(&tick[0]).contains("Nov"), minutes == 0, "a date means midnight: {zone}, {tick}");
+                assert_eq!(
+                    text(&tick[0]).contains("Nov"),
+                    minutes == 0,
+                    "a date means midnight: {zone}, {tick}"
+                );
             }
             let lines = browser.eval("page", LINES).await;
             let places: Vec<&Value> = ticks.iter().map(|tick| &tick[2]).collect();
-            assert_eq!(lines.as_array().unwrap().iter().collect::<Vec<_>>(), places, "{zone}");
+            assert_eq!(
+                lines.as_array().unwrap().iter().collect::<Vec<_>>(),
+                places,
+                "{zone}"
+            );
             browser.close("page").await;
         }
     }
@@ -123,14 +166,43 @@ async fn a_day_has_its_own_calls_in_any_zone() {
         .map((row) => row.textContent.trim().replace(' 2026', ''))";
     let site = Site::empty("heads").await;
     // 14:17, 09:17, 07:17 and 06:17 UTC today, 22:07 yesterday: in Los Angeles the last two are yesterday's.
-    room(&site, "heads", &[(30, 20), (330, 320), (450, 440), (510, 500), (1000, 990)]).await;
+    room(
+        &site,
+        "heads",
+        &[(30, 20), (330, 320), (450, 440), (510, 500), (1000, 990)],
+    )
+    .await;
     let mut browser = Browser::start().await;
     for (path, zone, heads) in [
-        ("", "UTC", ["Sunday, 22 November 4 calls, 1 person", "Saturday, 21 November 1 call, 1 person"]),
-        ("", WEST, ["Sunday, 22 November 2 calls", "Saturday, 21 November 3 calls"]),
-        ("?limit=3", WEST, ["Sunday, 22 November 2 calls", "Saturday, 21 November"]),
+        (
+            "",
+            "UTC",
+            [
+                "Sunday, 22 November 4 calls, 1 person",
+                "Saturday, 21 November 1 call, 1 person",
+            ],
+        ),
+        (
+            "",
+            WEST,
+            [
+                "Sunday, 22 November 2 calls",
+                "Saturday, 21 November 3 calls",
+            ],
+        ),
+        (
+            "?limit=3",
+            WEST,
+            ["Sunday, 22 November 2 calls", "Saturday, 21 November"],
+        ),
     ] {
-        browser.open("page", &format!("{}/calls{path}", site.base), json!({"zone": zone})).await;
+        browser
+            .open(
+                "page",
+                &format!("{}/calls{path}", site.base),
+                json!({"zone": zone}),
+            )
+            .await;
         let shown = browser.eval("page", HEADS).await;
         assert_eq!(shown, json!(heads), "{path} {zone}");
         browser.close("page").await;
@@ -153,15 +225,45 @@ async fn hours_by_weekday_move_by_parts_of_an_hour_too() {
     let mut browser = Browser::start().await;
     // Places by hundredths of an hour and days from Monday.
     for (zone, places, rows, most) in [
-        ("UTC", &["1800 5", "900 6"][..], ["09:00 6", "18:00 5"], "Sunday, 09:00 to 10:00"),
-        ("Asia/Kolkata", &["-50 6", "1450 6", "2350 5"], ["14:30 6", "23:30 5"], "Sunday, 14:30 to 15:30"),
-        ("Asia/Kathmandu", &["1475 6", "2375 5", "-25 6"], ["14:45 6", "23:45 5"], "Sunday, 14:45 to 15:45"),
-        ("America/St_Johns", &["1450 5", "550 6"], ["05:30 6", "14:30 5"], "Sunday, 05:30 to 06:30"),
+        (
+            "UTC",
+            &["1800 5", "900 6"][..],
+            ["09:00 6", "18:00 5"],
+            "Sunday, 09:00 to 10:00",
+        ),
+        (
+            "Asia/Kolkata",
+            &["-50 6", "1450 6", "2350 5"],
+            ["14:30 6", "23:30 5"],
+            "Sunday, 14:30 to 15:30",
+        ),
+        (
+            "Asia/Kathmandu",
+            &["1475 6", "2375 5", "-25 6"],
+            ["14:45 6", "23:45 5"],
+            "Sunday, 14:45 to 15:45",
+        ),
+        (
+            "America/St_Johns",
+            &["1450 5", "550 6"],
+            ["05:30 6", "14:30 5"],
+            "Sunday, 05:30 to 06:30",
+        ),
     ] {
-        browser.open("page", &format!("{}/statistics", site.base), json!({"zone": zone})).await;
+        browser
+            .open(
+                "page",
+                &format!("{}/statistics", site.base),
+                json!({"zone": zone}),
+            )
+            .await;
         let mut places = places.to_vec();
         places.sort_unstable();
-        assert_eq!(browser.eval("page", CELLS).await, json!([places, rows, most]), "{zone}");
+        assert_eq!(
+            browser.eval("page", CELLS).await,
+            json!([places, rows, most]),
+            "{zone}"
+        );
         browser.close("page").await;
     }
 }
@@ -172,17 +274,29 @@ async fn the_busiest_hour_is_the_viewers() {
     const BUSIEST: &str = "document.querySelector('[data-busy]').closest('dd').textContent";
     let site = Site::empty("busiest").await;
     // Ten calls from 00:17 UTC on Sunday.
-    let stays: Vec<(i64, i64)> = (0..10).map(|index| (870 - 3 * index, 869 - 3 * index)).collect();
+    let stays: Vec<(i64, i64)> = (0..10)
+        .map(|index| (870 - 3 * index, 869 - 3 * index))
+        .collect();
     let room = room(&site, "busiest", &stays).await;
     let mut browser = Browser::start().await;
     let url = format!("{}/rooms/{}", site.base, quote(&room));
-    for (zone, words) in [("UTC", "Sundayaround 00:00"), (WEST, "Saturdayaround 16:00")] {
+    for (zone, words) in [
+        ("UTC", "Sundayaround 00:00"),
+        (WEST, "Saturdayaround 16:00"),
+    ] {
         browser.open("page", &url, json!({"zone": zone})).await;
         assert_eq!(browser.eval("page", BUSIEST).await, words, "{zone}");
         browser.close("page").await;
     }
-    browser.open("plain", &url, json!({"js": false, "zone": WEST})).await;
-    assert!(browser.text("plain", "main").await.contains("around 00:00 UTC"));
+    browser
+        .open("plain", &url, json!({"js": false, "zone": WEST}))
+        .await;
+    assert!(
+        browser
+            .text("plain", "main")
+            .await
+            .contains("around 00:00 UTC")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -197,9 +311,18 @@ async fn the_field_for_a_moment_shows_all_of_it() {
     let mut browser = Browser::start().await;
     let url = format!("{}/rooms/{}", site.base, quote(crate::site::ROOM));
     for width in [320, 390, 768, 900, 1280] {
-        browser.open("page", &url, json!({"width": width, "height": 700, "locale": "en-US"})).await;
+        browser
+            .open(
+                "page",
+                &url,
+                json!({"width": width, "height": 700, "locale": "en-US"}),
+            )
+            .await;
         let lacks = browser.eval("page", WIDTHS).await;
-        assert!(lacks.as_f64().unwrap() <= 0.0, "at {width} px the field lacks {lacks} px");
+        assert!(
+            lacks.as_f64().unwrap() <= 0.0,
+            "at {width} px the field lacks {lacks} px"
+        );
         browser.close("page").await;
     }
 }
@@ -248,14 +371,27 @@ async fn the_clocks_of_servers_fit_a_narrow_phone() {
             let join = json!({ "application": "m.call", "call_id": "", "device_id": "D", "expires": 14_400_000 + index,
                 "focus_active": { "type": "livekit", "focus_selection": "multi_sfu" }, "foci_preferred": [] });
             let came = NOW - MINUTE + 2000 * (index + 1);
-            let mut one = event(&format!("$c{server}{index}"), CALL, &user, &format!("_{user}_D_m.call"), 0, join);
+            let mut one = event(
+                &format!("$c{server}{index}"),
+                CALL,
+                &user,
+                &format!("_{user}_D_m.call"),
+                0,
+                join,
+            );
             one["origin_server_ts"] = json!(came - 90_000 * server);
             site.write_live(vec![one], came).await;
         }
     }
     let mut browser = Browser::start().await;
     for width in [320, 360, 375] {
-        browser.open("page", &format!("{}/servers", site.base), json!({"width": width, "height": 700})).await;
+        browser
+            .open(
+                "page",
+                &format!("{}/servers", site.base),
+                json!({"width": width, "height": 700}),
+            )
+            .await;
         assert!(browser.count("page", "table#clocks tbody tr").await >= 2);
         assert_eq!(browser.eval("page", NARROW).await, json!([]), "{width} px");
         browser.close("page").await;
@@ -268,15 +404,34 @@ async fn every_page_fits_the_narrowest_phone_a_tablet_half_a_screen_and_paper() 
     let app = crate::demo().await;
     let mut browser = Browser::start().await;
     let mut wrong = Vec::new();
-    let mut pages: Vec<String> = crate::pages::all(&app).await.into_iter().map(|page| page.path).collect();
+    let mut pages: Vec<String> = crate::pages::all(&app)
+        .await
+        .into_iter()
+        .map(|page| page.path)
+        .collect();
     // Findings and long names are what makes rows wide.
     let past = app.list_first("/api/v1/calls?status=ended&limit=200").await;
-    let found = past.iter().filter(|call| call["findings"].as_array().is_some_and(|found| !found.is_empty()));
-    pages.extend(found.take(2).map(|call| format!("/calls/{}", text(&call["id"]))));
+    let found = past.iter().filter(|call| {
+        call["findings"]
+            .as_array()
+            .is_some_and(|found| !found.is_empty())
+    });
+    pages.extend(
+        found
+            .take(2)
+            .map(|call| format!("/calls/{}", text(&call["id"]))),
+    );
     for path in &pages {
-        browser.open("page", &format!("{}{path}", app.http.base), json!({})).await;
+        browser
+            .open("page", &format!("{}{path}", app.http.base), json!({}))
+            .await;
         // 718 px is what A4 leaves between its margins.
-        for (width, media) in [(320, "screen"), (718, "print"), (768, "screen"), (900, "screen")] {
+        for (width, media) in [
+            (320, "screen"),
+            (718, "print"),
+            (768, "screen"),
+            (900, "screen"),
+        ] {
             browser.resize("page", width, media).await;
             let found = browser.eval("page", NARROW).await;
             if found != json!([]) {

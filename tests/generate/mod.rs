@@ -7,15 +7,32 @@ use serde_json::{Value, json};
 /// So many cases, the same on every run: a red build is then the change's own. `EXPLORE=N` runs N times as many
 /// with a new seed, to look for what nobody has seen yet.
 pub fn config(cases: u32) -> ProptestConfig {
-    let explore: Option<u32> = std::env::var("EXPLORE").ok().and_then(|times| times.parse().ok());
-    let rng_seed = if explore.is_some() { RngSeed::Random } else { RngSeed::Fixed(4143) };
+    let explore: Option<u32> = std::env::var("EXPLORE")
+        .ok()
+        .and_then(|times| times.parse().ok());
+    let rng_seed = if explore.is_some() {
+        RngSeed::Random
+    } else {
+        RngSeed::Fixed(4143)
+    };
     let cases = cases * explore.unwrap_or(1);
-    ProptestConfig { cases, rng_seed, failure_persistence: None, ..ProptestConfig::default() }
+    ProptestConfig {
+        cases,
+        rng_seed,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
 }
 
 const T0: i64 = 1_700_000_000_000;
 
-fn flat(user: usize, device: usize, call: &str, created: Option<i64>, expires: Option<i64>) -> Value {
+fn flat(
+    user: usize,
+    device: usize,
+    call: &str,
+    created: Option<i64>,
+    expires: Option<i64>,
+) -> Value {
     let mut content = json!({
         "application": "m.call", "call_id": call, "scope": "m.room", "device_id": format!("D{device}"),
         "focus_active": {"type": "livekit", "focus_selection": "oldest_membership"},
@@ -35,7 +52,11 @@ fn state_member(user: usize, device: usize) -> BoxedStrategy<Value> {
     let key = format!("_@u{user}:h{user}_D{device}_m.call");
     let leave = json!({"type": "org.matrix.msc3401.call.member", "state_key": key, "content": {}});
     let broken = json!({"type": "org.matrix.msc3401.call.member", "state_key": key, "content": {"application": 1}});
-    let join = (prop_oneof![Just(""), Just("x")], prop::option::of(0..100_i64), prop::option::of(-5..60_i64));
+    let join = (
+        prop_oneof![Just(""), Just("x")],
+        prop::option::of(0..100_i64),
+        prop::option::of(-5..60_i64),
+    );
     prop_oneof![
         4 => join.prop_map(move |(call, created, expires)| flat(user, device, call, created, expires)),
         2 => Just(leave),
@@ -102,7 +123,13 @@ fn body(user: usize) -> BoxedStrategy<Value> {
 pub fn room() -> impl Strategy<Value = Vec<Value>> {
     // One clock in twelve is wrong by hours: so far off, an event is timed by its neighbours.
     let time = prop_oneof![11 => 0..100_i64, 1 => (-2..3_i64).prop_map(|off| off * 5_000_000 + 50)];
-    let event = (0..3_usize, time, prop::option::of(0..100_i64), 0..40_usize, 0..20_u8);
+    let event = (
+        0..3_usize,
+        time,
+        prop::option::of(0..100_i64),
+        0..40_usize,
+        0..20_u8,
+    );
     let event = event.prop_flat_map(|(user, time, received, replaces, chance)| {
         body(user).prop_map(move |mut event| {
             // One in twenty writes where another user should: a foreign write.

@@ -37,7 +37,12 @@ pub struct Answer {
 
 impl Answer {
     pub fn json(&self) -> Value {
-        assert!(self.kind.starts_with("application/json"), "{}: {}", self.kind, self.text);
+        assert!(
+            self.kind.starts_with("application/json"),
+            "{}: {}",
+            self.kind,
+            self.text
+        );
         serde_json::from_str(&self.text).unwrap()
     }
 }
@@ -48,10 +53,13 @@ impl Site {
     }
 
     async fn at(name: &str, public_url: Option<&str>) -> Self {
-        let folder = std::env::temp_dir().join(format!("callscope-pages-{}-{name}", std::process::id()));
+        let folder =
+            std::env::temp_dir().join(format!("callscope-pages-{}-{name}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).unwrap();
-        let store = Store::open(&format!("sqlite://{}", folder.join("pages.db").display())).await.unwrap();
+        let store = Store::open(&format!("sqlite://{}", folder.join("pages.db").display()))
+            .await
+            .unwrap();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let changes = Changes::default();
@@ -70,8 +78,19 @@ impl Site {
             options,
         };
         tokio::spawn(web::serve(listener, web).unwrap());
-        let client = Client::builder().no_proxy().redirect(Policy::none()).build().unwrap();
-        Self { base, client, store, changes, clock: of_site, folder }
+        let client = Client::builder()
+            .no_proxy()
+            .redirect(Policy::none())
+            .build()
+            .unwrap();
+        Self {
+            base,
+            client,
+            store,
+            changes,
+            clock: of_site,
+            folder,
+        }
     }
 
     pub async fn filled(name: &str) -> Self {
@@ -121,7 +140,11 @@ impl Site {
             in_timeline: true,
         };
         let arrivals = events.into_iter().map(arrival).collect();
-        let room = RoomBatch { arrivals, watch: Some(Watch::Joined), ..RoomBatch::new(room, Source::Sync) };
+        let room = RoomBatch {
+            arrivals,
+            watch: Some(Watch::Joined),
+            ..RoomBatch::new(room, Source::Sync)
+        };
         let batch = Batch {
             vantage_id: "v".into(),
             seen_ms,
@@ -129,7 +152,9 @@ impl Site {
             rooms: vec![room],
             invitations: vec![],
         };
-        batch::write(&self.store, &Rules::default(), &batch).await.unwrap();
+        batch::write(&self.store, &Rules::default(), &batch)
+            .await
+            .unwrap();
         self.changes.announce(Change::Observer);
     }
 
@@ -142,7 +167,10 @@ impl Site {
             format!("update rooms set first_seen_ms = {from}"),
             format!("update vantages set started_ms = {from}, last_sync_ms = {NOW}"),
         ] {
-            sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&database).await.unwrap();
+            sqlx::query(sqlx::AssertSqlSafe(sql))
+                .execute(&database)
+                .await
+                .unwrap();
         }
         database.close().await;
     }
@@ -155,13 +183,35 @@ impl Site {
 
     /// Asks without a change since the last question.
     pub async fn get_kept(&self, path: &str) -> Answer {
-        let answer = self.client.get(format!("{}{path}", self.base)).send().await.unwrap();
-        let header =
-            |name| answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default();
-        let (kind, place, status) = (header("content-type"), header("location"), answer.status().as_u16());
-        assert!(header("content-security-policy").contains("script-src 'self'"), "{path}");
+        let answer = self
+            .client
+            .get(format!("{}{path}", self.base))
+            .send()
+            .await
+            .unwrap();
+        let header = |name| {
+            answer
+                .headers()
+                .get(name)
+                .map(|value| value.to_str().unwrap().to_owned())
+                .unwrap_or_default()
+        };
+        let (kind, place, status) = (
+            header("content-type"),
+            header("location"),
+            answer.status().as_u16(),
+        );
+        assert!(
+            header("content-security-policy").contains("script-src 'self'"),
+            "{path}"
+        );
         assert_eq!(header("x-content-type-options"), "nosniff", "{path}");
-        Answer { status, kind, place, text: answer.text().await.unwrap() }
+        Answer {
+            status,
+            kind,
+            place,
+            text: answer.text().await.unwrap(),
+        }
     }
 
     pub async fn json(&self, path: &str) -> Value {
@@ -172,7 +222,12 @@ impl Site {
 
     pub async fn html(&self, path: &str) -> String {
         let answer = self.get(path).await;
-        assert_eq!((answer.status, answer.kind.as_str()), (200, "text/html; charset=utf-8"), "{path}: {}", answer.text);
+        assert_eq!(
+            (answer.status, answer.kind.as_str()),
+            (200, "text/html; charset=utf-8"),
+            "{path}: {}",
+            answer.text
+        );
         let head = answer.text.find("<main").unwrap();
         answer.text[head..].to_owned()
     }
@@ -184,7 +239,14 @@ impl Drop for Site {
     }
 }
 
-pub fn event(id: &str, kind: &str, sender: &str, state_key: &str, minutes_ago: i64, content: Value) -> Value {
+pub fn event(
+    id: &str,
+    kind: &str,
+    sender: &str,
+    state_key: &str,
+    minutes_ago: i64,
+    content: Value,
+) -> Value {
     let mut event = json!({ "event_id": id, "type": kind, "sender": sender, "state_key": state_key,
         "origin_server_ts": NOW - minutes_ago * MINUTE });
     event["content"] = content;
@@ -200,7 +262,11 @@ pub fn member(id: &str, user: &str, at_ms: i64, content: Value) -> Value {
 
 /// One call that is over (Alice and Bob), one that runs (Alice), and one event that nobody can use.
 fn events() -> Vec<Value> {
-    let (alice, bob, eve) = ("@alice:example.org", "@bob:other.example", "@eve:evil.example");
+    let (alice, bob, eve) = (
+        "@alice:example.org",
+        "@bob:other.example",
+        "@eve:evil.example",
+    );
     let join = |device: &str| {
         json!({ "application": "m.call", "call_id": "", "scope": "m.room", "device_id": device, "expires": 14_400_000,
             "focus_active": { "type": "livekit", "focus_selection": "multi_sfu" },
@@ -210,10 +276,38 @@ fn events() -> Vec<Value> {
     let key = |user: &str, device: &str| format!("_{user}_{device}_m.call");
     let bad = json!({ "application": EVIL, "device_id": 7 });
     vec![
-        event("$create", "m.room.create", alice, "", 900, json!({ "room_version": "11" })),
-        event("$name", "m.room.name", alice, "", 899, json!({ "name": format!("War {EVIL}") })),
-        event("$alias", "m.room.canonical_alias", alice, "", 899, json!({ "alias": "#war:example.org" })),
-        event("$a", "m.room.member", alice, alice, 899, member("Alice Moreau")),
+        event(
+            "$create",
+            "m.room.create",
+            alice,
+            "",
+            900,
+            json!({ "room_version": "11" }),
+        ),
+        event(
+            "$name",
+            "m.room.name",
+            alice,
+            "",
+            899,
+            json!({ "name": format!("War {EVIL}") }),
+        ),
+        event(
+            "$alias",
+            "m.room.canonical_alias",
+            alice,
+            "",
+            899,
+            json!({ "alias": "#war:example.org" }),
+        ),
+        event(
+            "$a",
+            "m.room.member",
+            alice,
+            alice,
+            899,
+            member("Alice Moreau"),
+        ),
         event("$b", "m.room.member", bob, bob, 898, member(EVIL)),
         event("$e", "m.room.member", eve, eve, 898, member("Eve")),
         event("$join/a", CALL, alice, &key(alice, "AA"), 300, join("AA")),

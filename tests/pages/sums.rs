@@ -14,7 +14,14 @@ async fn with_an_expired_stay(name: &str) -> Site {
     };
     let key = format!("_{carol}_CC_m.call");
     site.write(vec![
-        event("$c", "m.room.member", carol, carol, 899, json!({ "membership": "join", "displayname": "Carol" })),
+        event(
+            "$c",
+            "m.room.member",
+            carol,
+            carol,
+            899,
+            json!({ "membership": "join", "displayname": "Carol" }),
+        ),
         event("$join_c", CALL, carol, &key, 55, stay(20 * MINUTE)),
         event("$more_c", CALL, carol, &key, 45, stay(30 * MINUTE)),
     ])
@@ -29,18 +36,36 @@ async fn every_sum_comes_with_and_without_what_is_inferred() {
     let overview = site.json("/api/v1/overview").await;
     let today = &overview["today"];
     let together = (60 + 40 + 10 + 30) * MINUTE;
-    assert_eq!((&today["calls"], &today["calls_exact"], &today["people"]), (&json!(3), &json!(2), &json!(3)));
-    assert_eq!((&today["together_ms"], &today["together_seen_ms"]), (&json!(together), &json!(together - 20 * MINUTE)));
+    assert_eq!(
+        (&today["calls"], &today["calls_exact"], &today["people"]),
+        (&json!(3), &json!(2), &json!(3))
+    );
+    assert_eq!(
+        (&today["together_ms"], &today["together_seen_ms"]),
+        (&json!(together), &json!(together - 20 * MINUTE))
+    );
     let page = site.html("/").await;
-    assert!(page.contains("1 not exact") && page.contains("of which 20 min inferred"), "{page}");
+    assert!(
+        page.contains("1 not exact") && page.contains("of which 20 min inferred"),
+        "{page}"
+    );
 
     let path = format!("/rooms/{}", quote(ROOM));
     let month = site.json(&format!("/api/v1{path}")).await["last_30_days"].clone();
-    for key in ["calls", "calls_exact", "people", "together_ms", "together_seen_ms"] {
+    for key in [
+        "calls",
+        "calls_exact",
+        "people",
+        "together_ms",
+        "together_seen_ms",
+    ] {
         assert_eq!(month[key], today[key], "{key}");
     }
     let page = site.html(&path).await;
-    assert!(page.contains("1 not exact") && page.contains("of which 20 min inferred"), "{page}");
+    assert!(
+        page.contains("1 not exact") && page.contains("of which 20 min inferred"),
+        "{page}"
+    );
 }
 
 /// Every call's own verdict and its members' times, added up by hand.
@@ -48,15 +73,38 @@ async fn every_sum_comes_with_and_without_what_is_inferred() {
 async fn sums_are_those_of_the_calls() {
     let site = with_an_expired_stay("whole").await;
     for blind in [false, true] {
-        site.watched_since(NOW - if blind { 270 } else { 900 } * MINUTE).await;
+        site.watched_since(NOW - if blind { 270 } else { 900 } * MINUTE)
+            .await;
         let today = site.json("/api/v1/overview").await["today"].clone();
-        let calls = site.json("/api/v1/calls").await["data"].as_array().unwrap().clone();
-        let exact = calls.iter().filter(|call| call["certainty"]["verdict"] == "exact").count();
-        assert_eq!((&today["calls"], &today["calls_exact"]), (&json!(calls.len()), &json!(exact)), "{blind}");
-        let members = calls.iter().flat_map(|call| call["members"].as_array().unwrap());
-        let time = |member: &Value| member["left_ms"].as_i64().unwrap_or(NOW) - member["joined_ms"].as_i64().unwrap();
-        assert_eq!(today["together_ms"], members.map(time).sum::<i64>(), "{blind}");
-        assert!(calls.iter().any(|call| text(&call["certainty"]["verdict"]) != "exact"));
+        let calls = site.json("/api/v1/calls").await["data"]
+            .as_array()
+            .unwrap()
+            .clone();
+        let exact = calls
+            .iter()
+            .filter(|call| call["certainty"]["verdict"] == "exact")
+            .count();
+        assert_eq!(
+            (&today["calls"], &today["calls_exact"]),
+            (&json!(calls.len()), &json!(exact)),
+            "{blind}"
+        );
+        let members = calls
+            .iter()
+            .flat_map(|call| call["members"].as_array().unwrap());
+        let time = |member: &Value| {
+            member["left_ms"].as_i64().unwrap_or(NOW) - member["joined_ms"].as_i64().unwrap()
+        };
+        assert_eq!(
+            today["together_ms"],
+            members.map(time).sum::<i64>(),
+            "{blind}"
+        );
+        assert!(
+            calls
+                .iter()
+                .any(|call| text(&call["certainty"]["verdict"]) != "exact")
+        );
     }
 }
 
@@ -69,9 +117,19 @@ async fn joins_that_name_no_device_are_one_over_time() {
         let join = json!({ "slot_id": "m.call#ROOM", "application": { "type": "m.call" }, "msc4354_sticky_key": key,
             "member": { "id": key, "user_id": "@ana:a.example" }, "rtc_transports":
             [{ "type": "livekit", "livekit_service_url": "https://sfu.example/jwt" }], "versions": [] });
-        for (ago, content) in [(begin, join), (begin - 5, json!({ "msc4354_sticky_key": key }))] {
+        for (ago, content) in [
+            (begin, join),
+            (begin - 5, json!({ "msc4354_sticky_key": key })),
+        ] {
             let id = format!("${key}{ago}");
-            let mut one = event(&id, "org.matrix.msc4143.rtc.member", "@ana:a.example", "", ago, content);
+            let mut one = event(
+                &id,
+                "org.matrix.msc4143.rtc.member",
+                "@ana:a.example",
+                "",
+                ago,
+                content,
+            );
             one.as_object_mut().unwrap().remove("state_key");
             one["msc4354_sticky"] = json!({ "duration_ms": 3_600_000 });
             events.push(one);
@@ -79,5 +137,9 @@ async fn joins_that_name_no_device_are_one_over_time() {
     }
     site.write(events).await;
     let sfu = site.json("/api/v1/transports").await["data"][0].clone();
-    assert_eq!((&sfu["calls"], &sfu["people"], &sfu["devices"]), (&json!(3), &json!(1), &json!(1)), "{sfu}");
+    assert_eq!(
+        (&sfu["calls"], &sfu["people"], &sfu["devices"]),
+        (&json!(3), &json!(1), &json!(1)),
+        "{sfu}"
+    );
 }

@@ -23,8 +23,16 @@ impl Bot {
         hs.set_clock(|| T0);
         let (user, token) = hs.register("bot", "secret");
         // Shorter than a long poll: what is not woken fails.
-        let http = Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
-        Self { hs, token, user, http }
+        let http = Client::builder()
+            .timeout(Duration::from_secs(30))
+            .build()
+            .unwrap();
+        Self {
+            hs,
+            token,
+            user,
+            http,
+        }
     }
 
     pub fn room(&self, new: NewRoom) -> String {
@@ -36,7 +44,14 @@ impl Bot {
 
     pub fn call(&self, room: &str, n: i64) -> String {
         let content = json!({"application": "m.call", "n": n});
-        self.hs.send_state(room, ALICE, MEMBER, "_@alice:a.example_AD_m.call", content, T0 + n)
+        self.hs.send_state(
+            room,
+            ALICE,
+            MEMBER,
+            "_@alice:a.example_AD_m.call",
+            content,
+            T0 + n,
+        )
     }
 
     pub async fn ask(&self, path: &str) -> reqwest::Result<Response> {
@@ -74,7 +89,9 @@ pub fn text<'a>(value: &'a Value, path: &str) -> &'a str {
 }
 
 pub fn joined<'a>(sync: &'a Value, room: &str, rest: &str) -> &'a Value {
-    sync["rooms"]["join"][room].pointer(rest).unwrap_or(&Value::Null)
+    sync["rooms"]["join"][room]
+        .pointer(rest)
+        .unwrap_or(&Value::Null)
 }
 
 pub fn ids(events: &Value) -> Vec<&str> {

@@ -32,11 +32,20 @@ async fn status_and_rate_limit_and_unknown_position() {
     let answer = answer.unwrap();
     assert_eq!(answer.status(), 503);
     assert_eq!(answer.json::<Value>().await.unwrap()["errcode"], "M_X");
-    let limited = |header| FaultKind::RateLimited { retry_after_ms: 1500, header };
+    let limited = |header| FaultKind::RateLimited {
+        retry_after_ms: 1500,
+        header,
+    };
     let (_hs, answer) = broken(limited(true)).await;
     let answer = answer.unwrap();
-    assert_eq!((answer.status().as_u16(), &answer.headers()["retry-after"]), (429, &"2".parse().unwrap()));
-    assert_eq!(answer.json::<Value>().await.unwrap()["retry_after_ms"], 1500);
+    assert_eq!(
+        (answer.status().as_u16(), &answer.headers()["retry-after"]),
+        (429, &"2".parse().unwrap())
+    );
+    assert_eq!(
+        answer.json::<Value>().await.unwrap()["retry_after_ms"],
+        1500
+    );
     let (_hs, answer) = broken(limited(false)).await;
     assert_eq!(answer.unwrap().headers().get("retry-after"), None);
     let (_hs, answer) = broken(FaultKind::UnknownPos).await;
@@ -47,11 +56,29 @@ async fn status_and_rate_limit_and_unknown_position() {
 #[tokio::test]
 async fn bodies_that_are_wrong() {
     assert_eq!(body_of(FaultKind::EmptyObject).await, Ok(json!({})));
-    assert!(body_of(FaultKind::BadJson).await.unwrap_err().contains("EOF"));
-    assert!(body_of(FaultKind::Html).await.unwrap_err().contains("expected value"));
-    assert!(body_of(FaultKind::WrongLength).await.unwrap_err().contains("EOF"));
+    assert!(
+        body_of(FaultKind::BadJson)
+            .await
+            .unwrap_err()
+            .contains("EOF")
+    );
+    assert!(
+        body_of(FaultKind::Html)
+            .await
+            .unwrap_err()
+            .contains("expected value")
+    );
+    assert!(
+        body_of(FaultKind::WrongLength)
+            .await
+            .unwrap_err()
+            .contains("EOF")
+    );
     let cut = body_of(FaultKind::Truncated).await.unwrap_err();
-    assert!(!cut.contains("EOF while parsing"), "the transport fails, not the parser: {cut}");
+    assert!(
+        !cut.contains("EOF while parsing"),
+        "the transport fails, not the parser: {cut}"
+    );
 }
 
 #[tokio::test]
@@ -63,7 +90,10 @@ async fn connections_that_die() {
     hs.inject(Fault::once("", FaultKind::Hang(Duration::from_hours(1))));
     let patient = reqwest::Client::builder().timeout(Duration::from_millis(100));
     let asked = patient.build().unwrap().get(hs.url()).send().await;
-    assert!(asked.unwrap_err().is_timeout(), "neither answered nor closed");
+    assert!(
+        asked.unwrap_err().is_timeout(),
+        "neither answered nor closed"
+    );
     assert_eq!(ask(&hs).await.unwrap().status(), 200);
 }
 
@@ -73,7 +103,11 @@ async fn a_huge_body_is_json_of_that_size() {
     let answer = answer.unwrap();
     assert_eq!(answer.headers().get("content-length"), None);
     let body = answer.text().await.unwrap();
-    assert!((2_900_000..3_100_000).contains(&body.len()), "{}", body.len());
+    assert!(
+        (2_900_000..3_100_000).contains(&body.len()),
+        "{}",
+        body.len()
+    );
     assert!(serde_json::from_str::<Value>(&body).unwrap()["padding"].is_array());
 }
 
@@ -82,7 +116,11 @@ async fn faults_match_paths_last_and_are_cleared_and_requests_are_logged() {
     let hs = Homeserver::start(0).await.unwrap();
     hs.inject(Fault::lasting("/sync", FaultKind::EmptyObject));
     assert!(ask(&hs).await.unwrap().json::<Value>().await.unwrap()["versions"].is_array());
-    hs.inject(Fault::times("/versions", 2, FaultKind::Status(500, json!({}))));
+    hs.inject(Fault::times(
+        "/versions",
+        2,
+        FaultKind::Status(500, json!({})),
+    ));
     let mut seen = Vec::new();
     for _ in 0..3 {
         seen.push(ask(&hs).await.unwrap().status().as_u16());
@@ -93,7 +131,10 @@ async fn faults_match_paths_last_and_are_cleared_and_requests_are_logged() {
     hs.clear_faults();
     assert_eq!(ask(&hs).await.unwrap().status(), 200);
     assert!(hs.count("/versions") >= 6);
-    assert_eq!(hs.requests()[0], ("GET".into(), "/_matrix/client/versions".into()));
+    assert_eq!(
+        hs.requests()[0],
+        ("GET".into(), "/_matrix/client/versions".into())
+    );
     hs.stop().await;
     assert!(ask(&hs).await.is_err());
 }

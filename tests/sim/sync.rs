@@ -53,7 +53,11 @@ async fn since_tells_only_news_and_an_unknown_one_is_refused() {
     assert_eq!(idle.get("rooms"), None);
     assert_eq!(text(&idle, "/next_batch"), since);
     let event_id = bot.call(&loud, 1);
-    assert_eq!(bot.call(&loud, 1), event_id, "the same state twice makes one event");
+    assert_eq!(
+        bot.call(&loud, 1),
+        event_id,
+        "the same state twice makes one event"
+    );
     let sync = bot.get(&format!("/sync?since={since}")).await;
     assert_eq!(ids(joined(&sync, &loud, "/timeline/events")), [event_id]);
     assert_eq!(sync["rooms"]["join"].get(&quiet), None);
@@ -67,15 +71,30 @@ async fn a_filter_limits_the_timeline_and_prev_batch_leads_to_the_rest() {
     let room = bot.room(NewRoom::default());
     let since = bot.next().await;
     let mut sent: Vec<String> = (1..=5).map(|n| bot.call(&room, n)).collect();
-    bot.hs.send_event(&room, ALICE, "m.room.message", json!({}), T0);
+    bot.hs
+        .send_event(&room, ALICE, "m.room.message", json!({}), T0);
     let filter = json!({"room": {"timeline": {"limit": 2, "types": ["org.matrix.msc3401.*"]}}});
-    let kept = bot.post(&format!("/user/{}/filter", bot.user), filter).await;
-    let sync = bot.get(&format!("/sync?since={since}&filter={}", text(&kept, "/filter_id"))).await;
-    assert_eq!(ids(joined(&sync, &room, "/timeline/events")), sent.split_off(3));
+    let kept = bot
+        .post(&format!("/user/{}/filter", bot.user), filter)
+        .await;
+    let sync = bot
+        .get(&format!(
+            "/sync?since={since}&filter={}",
+            text(&kept, "/filter_id")
+        ))
+        .await;
+    assert_eq!(
+        ids(joined(&sync, &room, "/timeline/events")),
+        sent.split_off(3)
+    );
     assert_eq!(joined(&sync, &room, "/timeline/limited"), true);
     let from = text(joined(&sync, &room, "/timeline"), "/prev_batch");
     let types = r#"{"types":["org.matrix.msc3401.call.member"]}"#;
-    let page = bot.get(&format!("/rooms/{room}/messages?dir=b&from={from}&limit=50&filter={types}")).await;
+    let page = bot
+        .get(&format!(
+            "/rooms/{room}/messages?dir=b&from={from}&limit=50&filter={types}"
+        ))
+        .await;
     sent.reverse();
     assert_eq!(ids(&page["chunk"]), sent);
     assert_eq!(page["chunk"][0]["unsigned"]["prev_content"]["n"], 2);
@@ -89,10 +108,14 @@ async fn state_is_before_the_timeline_or_after_it_where_asked() {
     let old = bot.call(&room, 1);
     let new = bot.call(&room, 2);
     let filter = r#"{"room":{"timeline":{"limit":1}}}"#;
-    let before = bot.get(&format!("/sync?since={since}&filter={filter}")).await;
+    let before = bot
+        .get(&format!("/sync?since={since}&filter={filter}"))
+        .await;
     assert_eq!(ids(joined(&before, &room, "/state/events")), [old]);
     let asked = "org.matrix.msc4222.use_state_after=true";
-    let after = bot.get(&format!("/sync?since={since}&filter={filter}&{asked}")).await;
+    let after = bot
+        .get(&format!("/sync?since={since}&filter={filter}&{asked}"))
+        .await;
     let key = "/org.matrix.msc4222.state_after/events";
     assert_eq!(ids(joined(&after, &room, key)), [new]);
     assert_eq!(joined(&after, &room, "/state"), &Value::Null);
@@ -103,31 +126,46 @@ async fn sticky_events_come_beside_the_filter_a_hundred_at_a_time() {
     let bot = Bot::start().await;
     let room = bot.room(NewRoom::default());
     let expired = json!({"msc4354_sticky_key": "old"});
-    bot.hs.send_sticky(&room, ALICE, "m.rtc.member", expired, 1000, T0 - 5000);
+    bot.hs
+        .send_sticky(&room, ALICE, "m.rtc.member", expired, 1000, T0 - 5000);
     for n in 0..120 {
-        bot.hs.send_sticky(&room, ALICE, "m.rtc.member", json!({"n": n}), 9_999_999, T0);
+        bot.hs
+            .send_sticky(&room, ALICE, "m.rtc.member", json!({"n": n}), 9_999_999, T0);
     }
     let filter = r#"filter={"room":{"timeline":{"types":["m.room.name"]}}}"#;
     let first = bot.get(&format!("/sync?{filter}")).await;
     let events = joined(&first, &room, "/msc4354_sticky/events");
     assert_eq!(events.as_array().unwrap().len(), 100);
-    assert_eq!(events[0]["content"]["n"], 0, "oldest first, the expired one left out");
-    assert_eq!(events[0]["unsigned"]["msc4354_sticky_duration_ttl_ms"], 3_600_000);
+    assert_eq!(
+        events[0]["content"]["n"], 0,
+        "oldest first, the expired one left out"
+    );
+    assert_eq!(
+        events[0]["unsigned"]["msc4354_sticky_duration_ttl_ms"],
+        3_600_000
+    );
     let since = text(&first, "/next_batch");
     let rest = bot.get(&format!("/sync?since={since}&{filter}")).await;
     let events = joined(&rest, &room, "/msc4354_sticky/events");
     assert_eq!(events.as_array().unwrap().len(), 20);
     let since = text(&rest, "/next_batch");
-    bot.hs.send_sticky(&room, ALICE, "m.rtc.member", json!({}), 60_000, T0);
+    bot.hs
+        .send_sticky(&room, ALICE, "m.rtc.member", json!({}), 60_000, T0);
     let sync = bot.get(&format!("/sync?since={since}")).await;
-    assert_eq!(joined(&sync, &room, "/msc4354_sticky"), &Value::Null, "it is in the timeline");
+    assert_eq!(
+        joined(&sync, &room, "/msc4354_sticky"),
+        &Value::Null,
+        "it is in the timeline"
+    );
 }
 
 #[tokio::test]
 async fn who_joins_late_is_told_of_all_sticky_events_that_last() {
     let bot = Bot::start().await;
     let room = bot.hs.create_room(NewRoom::default());
-    let event_id = bot.hs.send_sticky(&room, ALICE, "m.rtc.member", json!({}), 60_000, T0);
+    let event_id = bot
+        .hs
+        .send_sticky(&room, ALICE, "m.rtc.member", json!({}), 60_000, T0);
     let since = bot.next().await;
     let none = bot.get(&format!("/sync?since={since}")).await;
     assert_eq!(none.get("rooms"), None);

@@ -14,7 +14,11 @@ const NOW: i64 = 1_790_000_000_000;
 async fn get(hs: &Homeserver, world: &World, path: &str) -> Value {
     let url = format!("{}/_matrix/client/v3{path}", hs.url());
     let client = reqwest::Client::builder().timeout(Duration::from_mins(1));
-    let request = client.build().unwrap().get(url).bearer_auth(&world.bot_token);
+    let request = client
+        .build()
+        .unwrap()
+        .get(url)
+        .bearer_auth(&world.bot_token);
     request.send().await.unwrap().json().await.unwrap()
 }
 
@@ -62,7 +66,12 @@ async fn the_bot_is_in_all_rooms_but_one_and_may_read_that_too() {
     assert!(!joined.contains(&json!(world.outside_room)));
     let state = get(&hs, &world, &format!("/rooms/{}/state", world.outside_room)).await;
     assert!(state.as_array().unwrap().len() > 20);
-    assert!(history(&hs, &world, "dm").await.iter().any(|event| event["type"] == MEMBER));
+    assert!(
+        history(&hs, &world, "dm")
+            .await
+            .iter()
+            .any(|event| event["type"] == MEMBER)
+    );
 }
 
 #[tokio::test]
@@ -70,16 +79,28 @@ async fn history_carries_its_own_times_over_five_weeks_and_every_format() {
     let (hs, world) = built().await;
     let community = history(&hs, &world, "community").await;
     let times = community.iter().filter(|event| event["type"] == MEMBER);
-    let times: Vec<i64> = times.map(|event| event["origin_server_ts"].as_i64().unwrap()).collect();
+    let times: Vec<i64> = times
+        .map(|event| event["origin_server_ts"].as_i64().unwrap())
+        .collect();
     let day = 86_400_000;
     assert!(times.iter().max().unwrap() - times.iter().min().unwrap() > 20 * day);
     let mut formats = BTreeSet::new();
     for (key, _) in &world.rooms {
         for event in history(&hs, &world, key).await {
-            let marks = ["memberships", "m.calls", "session", "rtc_transports", "transports", "foci_preferred"];
-            let present = marks.iter().filter(|mark| event["content"].get(**mark).is_some());
+            let marks = [
+                "memberships",
+                "m.calls",
+                "session",
+                "rtc_transports",
+                "transports",
+                "foci_preferred",
+            ];
+            let present = marks
+                .iter()
+                .filter(|mark| event["content"].get(**mark).is_some());
             formats.extend(present.copied());
-            let cipher = event["type"] == "m.room.encrypted" && event.get("msc4354_sticky").is_some();
+            let cipher =
+                event["type"] == "m.room.encrypted" && event.get("msc4354_sticky").is_some();
             formats.extend(cipher.then_some("cipher"));
         }
     }
@@ -99,8 +120,14 @@ async fn playing_makes_calls_appear_and_end() {
     let path = format!("/rooms/{}/timeline/events", room(&world, "backend"));
     while seen.len() < 2 {
         let sync = get(&hs, &world, &format!("/sync?timeout=600000&since={since}")).await;
-        let events = sync["rooms"]["join"].pointer(&path.replace("/rooms", "")).cloned();
-        seen.extend(ids(&events.unwrap_or(json!([]))).into_iter().map(str::to_owned));
+        let events = sync["rooms"]["join"]
+            .pointer(&path.replace("/rooms", ""))
+            .cloned();
+        seen.extend(
+            ids(&events.unwrap_or(json!([])))
+                .into_iter()
+                .map(str::to_owned),
+        );
         text(&sync, "/next_batch").clone_into(&mut since);
     }
     playing.abort();

@@ -16,11 +16,23 @@ fn a_checkpoint_that_is_too_deep_to_read_is_none() {
     block(async {
         let (store, _place) = open().await;
         let all: Vec<Value> = (0..100).map(deep).collect();
-        assert!(serde_json::from_str::<Value>(&all[0].to_string()).is_ok(), "it comes through an answer");
+        assert!(
+            serde_json::from_str::<Value>(&all[0].to_string()).is_ok(),
+            "it comes through an answer"
+        );
         for some in all.chunks(10) {
             write_all(&store, arrivals(some), &[10]).await;
         }
-        let calls = sessions::page(&store, Viewer::Operator, &CallFilter::default(), None, 9, LATER).await.unwrap();
+        let calls = sessions::page(
+            &store,
+            Viewer::Operator,
+            &CallFilter::default(),
+            None,
+            9,
+            LATER,
+        )
+        .await
+        .unwrap();
         assert_eq!(calls.len(), 1);
         // What came first and is older changes the same fold.
         write_all(&store, arrivals(&[deep(-1)]), &[1]).await;

@@ -50,7 +50,9 @@ impl Account {
                 "org.matrix.msc4143.rtc.slot": 0,
             }},
         });
-        let Value::Object(options) = options else { panic!("options are an object") };
+        let Value::Object(options) = options else {
+            panic!("options are an object")
+        };
         body.as_object_mut().unwrap().extend(options);
         let answer = self.http.post("/_matrix/client/v3/createRoom", &body).await;
         answer.ok()["room_id"].as_str().unwrap().to_owned()

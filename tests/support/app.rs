@@ -24,13 +24,19 @@ impl Settings {
         Self::default()
             .with("CALLSCOPE_HOMESERVER_URL", &account.http.base)
             .with("CALLSCOPE_ACCESS_TOKEN", &account.token)
-            .with("CALLSCOPE_DATABASE_URL", &format!("sqlite://{}", folder.join("callscope.db").display()))
+            .with(
+                "CALLSCOPE_DATABASE_URL",
+                &format!("sqlite://{}", folder.join("callscope.db").display()),
+            )
             .with("CALLSCOPE_BIND", "127.0.0.1:0")
     }
 
     /// The demonstration, with its simulated homeserver.
     pub fn demo() -> Self {
-        Self { arguments: ["demo", "--bind", "127.0.0.1:0"].map(str::to_owned).into(), environment: Vec::new() }
+        Self {
+            arguments: ["demo", "--bind", "127.0.0.1:0"].map(str::to_owned).into(),
+            environment: Vec::new(),
+        }
     }
 
     #[must_use]
@@ -47,13 +53,21 @@ impl Settings {
 
     /// Runs the program with these arguments to its end.
     pub fn run(&self, arguments: &[&str]) -> Output {
-        self.command().args(arguments).stdin(Stdio::null()).output().expect("the program starts")
+        self.command()
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .expect("the program starts")
     }
 
     /// Starts the program with these arguments; what it says is kept.
     pub fn spawn(&self, arguments: &[&str]) -> Child {
         let mut command = self.command();
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command.spawn().expect("the program starts")
     }
 
@@ -63,7 +77,9 @@ impl Settings {
         for key in foreign.filter(|k| k.to_string_lossy().starts_with("CALLSCOPE_")) {
             command.env_remove(key);
         }
-        command.args(&self.arguments).envs(self.environment.iter().cloned());
+        command
+            .args(&self.arguments)
+            .envs(self.environment.iter().cloned());
         command
     }
 }
@@ -140,7 +156,8 @@ impl App {
 
     /// All calls of a room, over all pages of the list.
     pub async fn calls(&self, room: &str) -> Vec<Value> {
-        self.list(&format!("/api/v1/calls?room={}", quote(room))).await
+        self.list(&format!("/api/v1/calls?room={}", quote(room)))
+            .await
     }
 
     /// The calls that are running now, in all rooms.
@@ -164,7 +181,8 @@ impl App {
             let Some(next) = page["next_url"].as_str() else {
                 return all;
             };
-            next.trim_start_matches(&self.http.base).clone_into(&mut path);
+            next.trim_start_matches(&self.http.base)
+                .clone_into(&mut path);
         }
     }
 }
@@ -189,7 +207,11 @@ fn read(from: ChildStderr, log: &Mutex<Vec<String>>) {
 fn address_in(line: &str) -> Option<String> {
     let (_, rest) = line.split_once("listening on ")?;
     let end = rest.find(|c: char| c.is_whitespace() || c.is_control());
-    Some(rest[..end.unwrap_or(rest.len())].trim_end_matches('/').to_owned())
+    Some(
+        rest[..end.unwrap_or(rest.len())]
+            .trim_end_matches('/')
+            .to_owned(),
+    )
 }
 
 /// Runs `callscope derive` over a room's events; gives what it prints.
@@ -202,7 +224,9 @@ pub fn derive(events: &[Value], now_ms: i64) -> Value {
         .spawn()
         .expect("the program starts");
     let mut input = child.stdin.take().unwrap();
-    input.write_all(serde_json::to_string(events).unwrap().as_bytes()).unwrap();
+    input
+        .write_all(serde_json::to_string(events).unwrap().as_bytes())
+        .unwrap();
     drop(input);
     let Output { status, stdout, .. } = child.wait_with_output().unwrap();
     assert!(status.success(), "derive: {status}");

@@ -82,7 +82,12 @@ impl Browser {
 
     /// Lays what is open out anew, in a window so wide and high or, with the medium `print`, on paper.
     pub async fn resize(&mut self, page: &str, width: u64, media: &str) {
-        self.ask("resize", page, json!({"width": width, "height": 700, "media": media})).await;
+        self.ask(
+            "resize",
+            page,
+            json!({"width": width, "height": 700, "media": media}),
+        )
+        .await;
     }
 
     pub async fn close(&mut self, page: &str) {
@@ -97,5 +102,6 @@ impl Browser {
 
 /// Debian's Chromium; `CALLSCOPE_TEST_CHROMIUM` names another.
 fn executable() -> PathBuf {
-    std::env::var_os("CALLSCOPE_TEST_CHROMIUM").map_or_else(|| PathBuf::from("/usr/bin/chromium"), PathBuf::from)
+    std::env::var_os("CALLSCOPE_TEST_CHROMIUM")
+        .map_or_else(|| PathBuf::from("/usr/bin/chromium"), PathBuf::from)
 }

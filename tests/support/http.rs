@@ -15,7 +15,12 @@ impl Answer {
     /// The body of an answer that must be a success.
     #[track_caller]
     pub fn ok(self) -> Value {
-        assert!((200..300).contains(&self.status), "status {}: {}", self.status, self.body);
+        assert!(
+            (200..300).contains(&self.status),
+            "status {}: {}",
+            self.status,
+            self.body
+        );
         self.body
     }
 }
@@ -30,12 +35,25 @@ pub struct Http {
 
 impl Http {
     pub fn new(base: &str, token: Option<&str>) -> Self {
-        let client = Client::builder().no_proxy().timeout(Duration::from_mins(1)).build().unwrap();
-        Self { client, base: base.trim_end_matches('/').to_owned(), token: token.map(str::to_owned) }
+        let client = Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_mins(1))
+            .build()
+            .unwrap();
+        Self {
+            client,
+            base: base.trim_end_matches('/').to_owned(),
+            token: token.map(str::to_owned),
+        }
     }
 
     /// The answer, or what stood in the way of one.
-    pub async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer, reqwest::Error> {
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Answer, reqwest::Error> {
         let mut request = self.client.request(method, format!("{}{path}", self.base));
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);

@@ -26,7 +26,10 @@ impl Lines {
     /// Starts `script` and waits until it says that it is up.
     pub async fn start(script: &str) -> Self {
         let folder = project().join("tests/support/node");
-        assert!(folder.join("node_modules").is_dir(), "the Node.js packages are missing: `scripts/test` installs them");
+        assert!(
+            folder.join("node_modules").is_dir(),
+            "the Node.js packages are missing: `scripts/test` installs them"
+        );
         let mut child = Command::new("node")
             .arg(folder.join(script))
             .stdin(Stdio::piped())
@@ -39,8 +42,18 @@ impl Lines {
         let told = Arc::new(Mutex::new(Vec::new()));
         let (to, unasked) = (Arc::clone(&waiting), Arc::clone(&told));
         std::thread::spawn(move || read(output, &to, &unasked));
-        let lines = Self { script: script.to_owned(), child, input, next: 0, waiting, told };
-        eventually(script, 60, async || (!lines.told().is_empty()).then_some(())).await;
+        let lines = Self {
+            script: script.to_owned(),
+            child,
+            input,
+            next: 0,
+            waiting,
+            told,
+        };
+        eventually(script, 60, async || {
+            (!lines.told().is_empty()).then_some(())
+        })
+        .await;
         lines
     }
 
@@ -83,7 +96,9 @@ fn read(output: ChildStdout, waiting: &Waiting, told: &Mutex<Vec<Value>>) {
         let Ok(said) = serde_json::from_str::<Value>(&line) else {
             continue;
         };
-        let asked = said["id"].as_u64().and_then(|id| waiting.lock().unwrap().remove(&id));
+        let asked = said["id"]
+            .as_u64()
+            .and_then(|id| waiting.lock().unwrap().remove(&id));
         match asked {
             Some(to) => drop(to.send(said)),
             None => told.lock().unwrap().push(said),

@@ -31,7 +31,11 @@ pub async fn pause(ms: u64) {
 /// Asks `probe` again and again until it answers something; ends the test after `seconds`.
 ///
 /// The limit is only there so that a broken program ends the test: it is far above what is expected.
-pub async fn eventually<T>(what: &str, seconds: u64, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+pub async fn eventually<T>(
+    what: &str,
+    seconds: u64,
+    mut probe: impl AsyncFnMut() -> Option<T>,
+) -> T {
     let end = Instant::now() + Duration::from_secs(seconds);
     loop {
         if let Some(found) = probe().await {

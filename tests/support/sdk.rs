@@ -26,7 +26,10 @@ impl Device {
             "user_id": account.user_id, "device_id": account.device_id,
         });
         lines.call("start", credentials).await;
-        Self { account: account.clone(), lines }
+        Self {
+            account: account.clone(),
+            lines,
+        }
     }
 
     /// Joins the room's call; gives the membership as the SDK sees it (`event_id`, `kind`, …).

@@ -6,7 +6,9 @@ use super::account::Account;
 use super::http::{Http, quote};
 use super::{eventually, project};
 use rand::RngExt;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
+};
 use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::net::TcpListener;
@@ -36,9 +38,14 @@ pub struct Bed {
 impl Bed {
     /// Starts `count` (1 or 2) homeservers and waits until they answer.
     pub async fn start(count: usize) -> Self {
-        let folder = tempfile::Builder::new().prefix("callscope-bed-").tempdir().unwrap();
+        let folder = tempfile::Builder::new()
+            .prefix("callscope-bed-")
+            .tempdir()
+            .unwrap();
         certificates(folder.path());
-        let servers: Vec<_> = (0..count).map(|n| Homeserver::lay(folder.path(), n)).collect();
+        let servers: Vec<_> = (0..count)
+            .map(|n| Homeserver::lay(folder.path(), n))
+            .collect();
         for server in &servers {
             server.launch();
         }
@@ -72,7 +79,10 @@ impl Drop for Bed {
         if std::thread::panicking() {
             // What the servers said is wanted then.
             self.folder.disable_cleanup(true);
-            eprintln!("the homeservers' logs are in {}", self.folder.path().display());
+            eprintln!(
+                "the homeservers' logs are in {}",
+                self.folder.path().display()
+            );
         }
     }
 }
@@ -187,22 +197,33 @@ fn sign(secret: &str, text: &str) -> String {
 
 /// The Python that has Synapse: `scripts/test` makes it, `CALLSCOPE_TEST_PYTHON` names another.
 fn python() -> PathBuf {
-    let path = std::env::var_os("CALLSCOPE_TEST_PYTHON")
-        .map_or_else(|| project().join(".cache/synapse/bin/python"), PathBuf::from);
-    assert!(path.exists(), "no Synapse at {}: `scripts/test synapse` installs it", path.display());
+    let path = std::env::var_os("CALLSCOPE_TEST_PYTHON").map_or_else(
+        || project().join(".cache/synapse/bin/python"),
+        PathBuf::from,
+    );
+    assert!(
+        path.exists(),
+        "no Synapse at {}: `scripts/test synapse` installs it",
+        path.display()
+    );
     path
 }
 
 fn random_text(length: usize) -> String {
     let mut random = rand::rng();
-    (0..length).map(|_| char::from(random.sample(rand::distr::Alphanumeric))).collect()
+    (0..length)
+        .map(|_| char::from(random.sample(rand::distr::Alphanumeric)))
+        .collect()
 }
 
 /// Two ports that were free a moment ago.
 fn free_ports() -> (u16, u16) {
     let one = TcpListener::bind("127.0.0.1:0").unwrap();
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
-    (one.local_addr().unwrap().port(), other.local_addr().unwrap().port())
+    (
+        one.local_addr().unwrap().port(),
+        other.local_addr().unwrap().port(),
+    )
 }
 
 /// An authority for this bed only, and a certificate for `localhost` by it.
@@ -211,7 +232,9 @@ fn certificates(folder: &Path) {
     authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     authority.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     // Where both have one name, OpenSSL takes the leaf for one that signed itself.
-    authority.distinguished_name.push(DnType::CommonName, "Authority of a test bed");
+    authority
+        .distinguished_name
+        .push(DnType::CommonName, "Authority of a test bed");
     let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
     let key = KeyPair::generate().unwrap();
     let mut leaf = CertificateParams::new(["localhost".to_owned()]).unwrap();

@@ -30,7 +30,10 @@ pub struct Script {
 
 impl Script {
     pub fn new(room: &str) -> Self {
-        Self { room: room.to_owned(), stays: Vec::new() }
+        Self {
+            room: room.to_owned(),
+            stays: Vec::new(),
+        }
     }
 
     pub async fn join(&mut self, device: &mut Device, options: Value) {
@@ -62,7 +65,10 @@ impl Script {
 
     fn end(&mut self, device: &Device, left: Span) {
         let of = &device.account;
-        let open = self.stays.iter_mut().find(|s| s.left.is_none() && s.user == of.user_id && s.device == of.device_id);
+        let open = self
+            .stays
+            .iter_mut()
+            .find(|s| s.left.is_none() && s.user == of.user_id && s.device == of.device_id);
         open.expect("the device was in the call").left = Some(left);
     }
 
@@ -89,11 +95,15 @@ impl Script {
                     && m["kind"] == stay.kind.as_str()
             });
             // A device may be back within the tolerance: the nearest is meant, and each only once.
-            let nearest = of.min_by_key(|(_, m)| m["joined_ms"].as_i64().map(|t| (t - joined).abs()));
+            let nearest =
+                of.min_by_key(|(_, m)| m["joined_ms"].as_i64().map(|t| (t - joined).abs()));
             let (at, _) = nearest.unwrap_or_else(|| panic!("not shown: {stay:?} in {members:#?}"));
             let found = unmatched.remove(at);
             let shown = found["joined_ms"].as_i64().unwrap();
-            assert!(near(shown, (joined, joined)), "{stay:?} joined at {joined}: {found}");
+            assert!(
+                near(shown, (joined, joined)),
+                "{stay:?} joined at {joined}: {found}"
+            );
             assert!(near(joined, stay.joined), "{stay:?} joined at {joined}");
             let says = found["left_ms"].as_i64();
             assert_eq!(says.is_some(), left.is_some(), "{stay:?}: {found}");
@@ -115,8 +125,9 @@ fn times(stay: &Stay, events: &[Value]) -> (i64, Option<i64>) {
         .position(|e| e["event_id"] == stay.join_event.as_str())
         .unwrap_or_else(|| panic!("the homeserver does not have the join of {stay:?}"));
     let time = |e: &Value| e["origin_server_ts"].as_i64().unwrap();
-    let end =
-        events[at + 1..].iter().find(|e| chain(e) == chain(&events[at]) && e["content"].get("application").is_none());
+    let end = events[at + 1..]
+        .iter()
+        .find(|e| chain(e) == chain(&events[at]) && e["content"].get("application").is_none());
     (time(&events[at]), end.map(time))
 }
 
@@ -124,7 +135,11 @@ fn times(stay: &Stay, events: &[Value]) -> (i64, Option<i64>) {
 fn chain(event: &Value) -> [&Value; 3] {
     match event.get("state_key") {
         Some(key) => [&event["type"], &Value::Null, key],
-        None => [&event["type"], &event["sender"], &event["content"]["msc4354_sticky_key"]],
+        None => [
+            &event["type"],
+            &event["sender"],
+            &event["content"]["msc4354_sticky_key"],
+        ],
     }
 }
 
@@ -143,8 +158,16 @@ pub fn members(calls: &[Value]) -> Vec<Value> {
 
 /// Memberships of the API or of `callscope derive` in a form that can be compared: one line each, sorted.
 pub fn plain(memberships: &[Value]) -> Vec<String> {
-    const FACTS: [&str; 8] =
-        ["slot_id", "user_id", "device_id", "kind", "joined_ms", "left_ms", "end_reason", "updates"];
+    const FACTS: [&str; 8] = [
+        "slot_id",
+        "user_id",
+        "device_id",
+        "kind",
+        "joined_ms",
+        "left_ms",
+        "end_reason",
+        "updates",
+    ];
     let mut lines: Vec<String> = memberships
         .iter()
         // A stay that ended when it began is in no call.

@@ -47,10 +47,16 @@ async fn two_servers_federate_and_a_crash_gives_a_delayed_leave() {
     let crashed = now_ms();
     device.crash();
     let key = joined["state_key"].clone();
-    let left = seen(&alice, &room, |e| e["state_key"] == key && e["content"] == json!({})).await;
+    let left = seen(&alice, &room, |e| {
+        e["state_key"] == key && e["content"] == json!({})
+    })
+    .await;
     let after = left["origin_server_ts"].as_i64().unwrap() - crashed;
     let earliest = DELAY_MS - RESTART_MS - 1000;
-    assert!(after >= earliest, "the leave came {after} ms after the crash");
+    assert!(
+        after >= earliest,
+        "the leave came {after} ms after the crash"
+    );
 }
 
 #[tokio::test]

@@ -26,7 +26,14 @@ async fn says(account: &Account, room: &str, is_join: bool) -> String {
         "expires": 14_400_000, "focus_active": {"type": "livekit", "focus_selection": "multi_sfu"},
         "foci_preferred": [{"type": "livekit", "livekit_alias": room, "livekit_service_url": "https://livekit.invalid/jwt"}],
     });
-    account.state(room, MEMBER, &key, &if is_join { content } else { json!({}) }).await
+    account
+        .state(
+            room,
+            MEMBER,
+            &key,
+            &if is_join { content } else { json!({}) },
+        )
+        .await
 }
 
 /// So many calls, one after the other; every third has two people.
@@ -52,9 +59,15 @@ async fn shown(app: &App, room: &str) -> Truth {
     calls.reverse();
     let call = |call: &Value| {
         let members = call["members"].as_array().unwrap();
-        let people = members.iter().map(|member| member["user_id"].as_str().unwrap().to_owned()).collect();
+        let people = members
+            .iter()
+            .map(|member| member["user_id"].as_str().unwrap().to_owned())
+            .collect();
         assert_eq!(call["active"], false, "{call}");
-        (members[0]["join_event_id"].as_str().unwrap().to_owned(), people)
+        (
+            members[0]["join_event_id"].as_str().unwrap().to_owned(),
+            people,
+        )
     };
     calls.iter().map(call).collect()
 }
@@ -63,7 +76,9 @@ async fn read(app: &App, room: &str) -> Value {
     let path = format!("/api/v1/rooms/{}", quote(room));
     eventually("the whole history is read", 120, async || {
         let answer = app.http.get(&path).await;
-        (answer.status == 200 && answer.body["history_open"] == false && answer.body["history_pages"] != 0)
+        (answer.status == 200
+            && answer.body["history_open"] == false
+            && answer.body["history_pages"] != 0)
             .then_some(answer.body)
     })
     .await
@@ -71,9 +86,18 @@ async fn read(app: &App, room: &str) -> Value {
 
 /// The newest stable room version that the homeserver offers.
 async fn newest(account: &Account) -> String {
-    let can = account.http.get("/_matrix/client/v3/capabilities").await.ok();
-    let offered = can["capabilities"]["m.room_versions"]["available"].as_object().unwrap();
-    let stable = offered.iter().filter(|(_, word)| *word == "stable").filter_map(|(version, _)| version.parse().ok());
+    let can = account
+        .http
+        .get("/_matrix/client/v3/capabilities")
+        .await
+        .ok();
+    let offered = can["capabilities"]["m.room_versions"]["available"]
+        .as_object()
+        .unwrap();
+    let stable = offered
+        .iter()
+        .filter(|(_, word)| *word == "stable")
+        .filter_map(|(version, _)| version.parse().ok());
     let newest: u32 = stable.max().unwrap();
     println!("the newest room version here is {newest}");
     newest.to_string()
@@ -81,8 +105,15 @@ async fn newest(account: &Account) -> String {
 
 /// What the walks in the database of a killed process have come to.
 async fn left(folder: &Path) -> Sums {
-    let store = Store::open(&format!("sqlite://{}", folder.join("callscope.db").display())).await.unwrap();
-    let sums = progress::sums(&store, Viewer::Operator, None).await.unwrap();
+    let store = Store::open(&format!(
+        "sqlite://{}",
+        folder.join("callscope.db").display()
+    ))
+    .await
+    .unwrap();
+    let sums = progress::sums(&store, Viewer::Operator, None)
+        .await
+        .unwrap();
     store.close().await;
     sums
 }
@@ -100,8 +131,14 @@ async fn ten_kills(settings: &Settings, folder: &Path) {
         .await;
         app.kill();
         let sums = left(folder).await;
-        assert!(sums.open > 0, "kill {kill} came within an open walk: {sums:?}");
-        assert!(sums.pages >= enough, "which had come further since the last: {sums:?}, {last} pages before");
+        assert!(
+            sums.open > 0,
+            "kill {kill} came within an open walk: {sums:?}"
+        );
+        assert!(
+            sums.pages >= enough,
+            "which had come further since the last: {sums:?}, {last} pages before"
+        );
         last = sums.pages;
         println!("kill {kill}: {} walks open, {last} pages read", sums.open);
     }
@@ -111,9 +148,14 @@ async fn ten_kills(settings: &Settings, folder: &Path) {
 async fn in_the_foreground(bed: &Bed, watcher: &Account, rooms: &[(String, String, Truth)]) {
     let settings = Settings::observe(watcher, &bed.folder("foreground"));
     let run = settings.clone();
-    let output = tokio::task::spawn_blocking(move || run.run(&["backfill"])).await.unwrap();
+    let output = tokio::task::spawn_blocking(move || run.run(&["backfill"]))
+        .await
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success() && said.contains("2 of 2 rooms read"), "{said}{output:?}");
+    assert!(
+        output.status.success() && said.contains("2 of 2 rooms read"),
+        "{said}{output:?}"
+    );
     println!("{said}");
     let app = App::ready(&settings.with("CALLSCOPE_BACKFILL", "false")).await;
     for (room, _, truth) in rooms {
@@ -130,7 +172,9 @@ async fn all_calls_from_before_the_bot_came_are_found_and_no_stop_changes_that()
     let watcher = bed.user(0, "watcher").await;
     let mut rooms = Vec::new();
     for version in ["10".to_owned(), newest(&alice).await] {
-        let room = alice.create_room(json!({"name": "Old", "room_version": version})).await;
+        let room = alice
+            .create_room(json!({"name": "Old", "room_version": version}))
+            .await;
         bob.join(&room, &alice).await;
         let truth = make(&room, (&alice, &bob), CALLS).await;
         watcher.join(&room, &alice).await;
@@ -142,14 +186,25 @@ async fn all_calls_from_before_the_bot_came_are_found_and_no_stop_changes_that()
         let facts = read(&app, room).await;
         assert_eq!(facts["version"], *version);
         assert_eq!(&shown(&app, room).await, truth);
-        assert!(facts["coverage"].as_array().unwrap().iter().all(|span| span["kind"] != "not_visible"), "{facts}");
+        assert!(
+            facts["coverage"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .all(|span| span["kind"] != "not_visible"),
+            "{facts}"
+        );
         assert_eq!(facts["coverage"][0]["kind"], "backfilled");
     }
     app.kill();
     in_the_foreground(&bed, &watcher, &rooms).await;
     let folder = bed.folder("stopped");
     let settings = Settings::observe(&watcher, &folder);
-    ten_kills(&settings.clone().with("CALLSCOPE_BACKFILL_PAGE", "4"), &folder).await;
+    ten_kills(
+        &settings.clone().with("CALLSCOPE_BACKFILL_PAGE", "4"),
+        &folder,
+    )
+    .await;
     let app = App::ready(&settings).await;
     for (room, _, truth) in &rooms {
         read(&app, room).await;
@@ -165,7 +220,9 @@ async fn where_history_is_for_members_only_those_since_the_join_are_found() {
     let watcher = bed.user(0, "watcher").await;
     let visibility = json!({"type": "m.room.history_visibility", "state_key": "",
         "content": {"history_visibility": "joined"}});
-    let room = alice.create_room(json!({"name": "Members only", "initial_state": [visibility]})).await;
+    let room = alice
+        .create_room(json!({"name": "Members only", "initial_state": [visibility]}))
+        .await;
     bob.join(&room, &alice).await;
     make(&room, (&alice, &bob), 20).await;
     watcher.join(&room, &alice).await;
@@ -174,10 +231,21 @@ async fn where_history_is_for_members_only_those_since_the_join_are_found() {
     let facts = read(&app, &room).await;
     assert_eq!(shown(&app, &room).await, truth);
     let spans = facts["coverage"].as_array().unwrap();
-    let hidden: Vec<_> = spans.iter().filter(|span| span["kind"] == "not_visible").collect();
+    let hidden: Vec<_> = spans
+        .iter()
+        .filter(|span| span["kind"] == "not_visible")
+        .collect();
     assert_eq!(hidden.len(), 1, "the ledger says why: {spans:?}");
     let calls = app.calls(&room).await;
     let first = calls.last().unwrap()["started_ms"].as_i64().unwrap();
-    assert!(hidden[0]["to_ms"].as_i64().unwrap() <= first && first - hidden[0]["to_ms"].as_i64().unwrap() < 60_000);
-    assert!(calls.iter().all(|call| call["certainty"]["verdict"] == "exact"), "{calls:#?}");
+    assert!(
+        hidden[0]["to_ms"].as_i64().unwrap() <= first
+            && first - hidden[0]["to_ms"].as_i64().unwrap() < 60_000
+    );
+    assert!(
+        calls
+            .iter()
+            .all(|call| call["certainty"]["verdict"] == "exact"),
+        "{calls:#?}"
+    );
 }

@@ -72,7 +72,10 @@ async fn first_call(app: &App, script: &mut Script, users: [&Account; 3], desk: 
     settled(app, script).await;
     let now = app.active().await;
     assert_eq!(now.len(), 1, "{now:#?}");
-    assert_eq!((&now[0]["people"], &now[0]["devices"]), (&json!(3), &json!(4)));
+    assert_eq!(
+        (&now[0]["people"], &now[0]["devices"]),
+        (&json!(3), &json!(4))
+    );
 
     desk.intent(&script.room, "video").await;
     script.leave(&mut bobs).await;
@@ -91,12 +94,23 @@ async fn first_call(app: &App, script: &mut Script, users: [&Account; 3], desk: 
 async fn whole(app: &App, calls: &[Value]) {
     assert_eq!(calls.len(), 2, "{calls:#?}");
     let (second, first) = (&calls[0], &calls[1]);
-    assert_eq!((&second["active"], &first["active"]), (&json!(true), &json!(false)));
+    assert_eq!(
+        (&second["active"], &first["active"]),
+        (&json!(true), &json!(false))
+    );
     assert!(second["ended_ms"].is_null());
-    for (fact, value) in [("people", 3), ("devices", 5), ("peak", 4), ("peak_users", 3)] {
+    for (fact, value) in [
+        ("people", 3),
+        ("devices", 5),
+        ("peak", 4),
+        ("peak_users", 3),
+    ] {
         assert_eq!(first[fact], value, "{fact} of {first:#?}");
     }
-    let updates: i64 = members(calls).iter().filter_map(|m| m["updates"].as_i64()).sum();
+    let updates: i64 = members(calls)
+        .iter()
+        .filter_map(|m| m["updates"].as_i64())
+        .sum();
     assert_eq!(updates, 1, "one device changed its intent, once");
     let path = format!("/api/v1/calls/{}", first["id"].as_str().unwrap());
     assert_eq!(app.http.get(&path).await.ok()["id"], first["id"]);
@@ -128,7 +142,10 @@ async fn twenty_joins_are_shown_soon() {
         let answered = device.sent_ms(event).expect("the SDK sent it");
         took.push(shown - answered);
         device.leave(&room).await;
-        eventually("the leave is shown", 30, async || app.active().await.is_empty().then_some(())).await;
+        eventually("the leave is shown", 30, async || {
+            app.active().await.is_empty().then_some(())
+        })
+        .await;
         // Not in step with anything.
         pause(40 + 17 * n).await;
     }

@@ -156,7 +156,13 @@ async fn same_in_the_end(app: &App, watcher: &Account, room: &str, sent: usize) 
     println!("{sent} events, {} memberships, 20 kills", shall.len());
     let lost: Vec<_> = shall.iter().filter(|m| !is.contains(m)).collect();
     let made_up: Vec<_> = is.iter().filter(|m| !shall.contains(m)).collect();
-    assert!(lost.is_empty(), "lost {lost:#?}, instead of them {made_up:#?}");
+    assert!(
+        lost.is_empty(),
+        "lost {lost:#?}, instead of them {made_up:#?}"
+    );
     assert_eq!(is, shall, "nothing twice, nothing more");
-    assert!(shall.len() > 40, "there was enough traffic to mean something");
+    assert!(
+        shall.len() > 40,
+        "there was enough traffic to mean something"
+    );
 }

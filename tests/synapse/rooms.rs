@@ -27,7 +27,8 @@ async fn in_an_encrypted_room_state_is_read_and_ciphertext_counts_for_nothing() 
     let ciphertext = json!({
         "algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "AwgAEnAC", "session_id": "s",
     });
-    bob.sticky(&room, "m.room.encrypted", HOUR_MS, &ciphertext).await;
+    bob.sticky(&room, "m.room.encrypted", HOUR_MS, &ciphertext)
+        .await;
     device.join(&room).await;
 
     // The join came after the ciphertext: when it is there, the other has been read too.
@@ -72,7 +73,10 @@ async fn invites_of_strangers_are_not_accepted() {
 
     // What comes after the invites is shown, so they have been seen.
     Device::start(&mallory).await.join(&known).await;
-    eventually("the call is shown", 30, async || (!app.calls(&known).await.is_empty()).then_some(())).await;
+    eventually("the call is shown", 30, async || {
+        (!app.calls(&known).await.is_empty()).then_some(())
+    })
+    .await;
     for room in [before, after] {
         let membership = mallory.membership(&room, &watcher).await;
         assert_eq!(membership.as_deref(), Some("invite"));

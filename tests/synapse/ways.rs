@@ -84,7 +84,10 @@ async fn a_login_by_password_is_done_once() {
     let app = App::ready(&settings).await;
     Device::start(&bob).await.join(&room).await;
     shown(&app, &room, 1, 1).await;
-    assert!(!app.log().contains(&watcher.password), "no secret in the log");
+    assert!(
+        !app.log().contains(&watcher.password),
+        "no secret in the log"
+    );
 }
 
 #[tokio::test]
@@ -124,10 +127,14 @@ async fn a_token_that_is_revoked_is_said_and_a_new_one_goes_on() {
 
     let logout = "/_matrix/client/v3/logout";
     first.http.post(logout, &json!({})).await.ok();
-    eventually("the status says that the token is not valid", 60, async || {
-        let status = app.http.get("/api/v1/status").await.ok().to_string();
-        status.contains("token").then_some(())
-    })
+    eventually(
+        "the status says that the token is not valid",
+        60,
+        async || {
+            let status = app.http.get("/api/v1/status").await.ok().to_string();
+            status.contains("token").then_some(())
+        },
+    )
     .await;
     assert!(!app.log().contains(&first.token), "no secret in the log");
     app.kill();

@@ -8,11 +8,21 @@ fn span(from: i64, to: i64) -> Span {
 
 fn walk(opened_ms: i64, history: bool, reached: i64, ended_by: Option<&str>) -> Walked {
     let ended_by = ended_by.map(ToOwned::to_owned);
-    Walked { opened_ms, history, since_ms: None, reached_ms: Some(reached), horizon_ms: None, ended_by }
+    Walked {
+        opened_ms,
+        history,
+        since_ms: None,
+        reached_ms: Some(reached),
+        horizon_ms: None,
+        ended_by,
+    }
 }
 
 fn words(notes: &Notes, now: i64) -> Vec<(i64, i64, &'static str)> {
-    intervals(notes, now).iter().map(|i| (i.span.from, i.span.to, i.cover.as_str())).collect()
+    intervals(notes, now)
+        .iter()
+        .map(|i| (i.span.from, i.span.to, i.cover.as_str()))
+        .collect()
 }
 
 fn followed() -> Notes {
@@ -29,8 +39,15 @@ fn followed() -> Notes {
 #[test]
 fn a_gap_is_read_after_a_look_at_the_state_and_its_walk() {
     let mut notes = followed();
-    let with =
-        |cover| [(10, 40, "gap"), (40, 100, "backfilled"), (100, 200, "live"), (200, 300, cover), (300, 400, "live")];
+    let with = |cover| {
+        [
+            (10, 40, "gap"),
+            (40, 100, "backfilled"),
+            (100, 200, "live"),
+            (200, 300, cover),
+            (300, 400, "live"),
+        ]
+    };
     assert_eq!(words(&notes, 400), with("gap"));
     notes.polled_ms = Some(301);
     assert_eq!(words(&notes, 400), with("backfilled"));
@@ -44,50 +61,121 @@ fn a_gap_is_read_after_a_look_at_the_state_and_its_walk() {
 
 #[test]
 fn a_limited_timeline_is_a_gap_until_its_walk_has_met() {
-    let mut notes = Notes { heard: vec![span(100, 390)], ..followed() };
-    let limited = |from, to, why| Walked { since_ms: Some(from), ..walk(to, false, to, why) };
-    notes.walks.extend([limited(350, 360, None), limited(150, 170, None)]);
+    let mut notes = Notes {
+        heard: vec![span(100, 390)],
+        ..followed()
+    };
+    let limited = |from, to, why| Walked {
+        since_ms: Some(from),
+        ..walk(to, false, to, why)
+    };
+    notes
+        .walks
+        .extend([limited(350, 360, None), limited(150, 170, None)]);
     let with = |one, two| {
-        let mut want = vec![(10, 40, "gap"), (40, 100, "backfilled"), (100, 150, "live"), (150, 170, one)];
+        let mut want = vec![
+            (10, 40, "gap"),
+            (40, 100, "backfilled"),
+            (100, 150, "live"),
+            (150, 170, one),
+        ];
         want.extend([(170, 350, "live"), (350, 360, two), (360, 400, "live")]);
         want
     };
     assert_eq!(words(&notes, 400), with("gap", "gap"));
-    assert_eq!(blind_since(&intervals(&notes, 400)), None, "what comes now is seen");
-    for (why, want) in [("met", "backfilled"), ("beginning", "backfilled"), ("not_visible", "gap"), ("circle", "gap")] {
+    assert_eq!(
+        blind_since(&intervals(&notes, 400)),
+        None,
+        "what comes now is seen"
+    );
+    for (why, want) in [
+        ("met", "backfilled"),
+        ("beginning", "backfilled"),
+        ("not_visible", "gap"),
+        ("circle", "gap"),
+    ] {
         notes.walks[1].ended_by = Some(why.into());
         assert_eq!(words(&notes, 400), with("gap", want), "{why}");
     }
     // Where nobody watched at all, the break itself says how it is known.
     notes = followed();
     notes.walks.push(limited(200, 300, None));
-    assert_eq!(words(&notes, 400)[2..4], [(100, 200, "live"), (200, 300, "gap")]);
+    assert_eq!(
+        words(&notes, 400)[2..4],
+        [(100, 200, "live"), (200, 300, "gap")]
+    );
     notes.polled_ms = Some(301);
     notes.walks[1].ended_by = Some("met".into());
-    assert_eq!(words(&notes, 400)[2..4], [(100, 200, "live"), (200, 300, "backfilled")]);
+    assert_eq!(
+        words(&notes, 400)[2..4],
+        [(100, 200, "live"), (200, 300, "backfilled")]
+    );
 }
 
 #[test]
 fn what_lies_beyond_the_horizon_was_not_read() {
-    let horizon =
-        |from, at| Walked { since_ms: Some(from), horizon_ms: Some(at), ..walk(300, false, at, Some("horizon")) };
-    let mut notes = Notes { polled_ms: Some(301), ..followed() };
+    let horizon = |from, at| Walked {
+        since_ms: Some(from),
+        horizon_ms: Some(at),
+        ..walk(300, false, at, Some("horizon"))
+    };
+    let mut notes = Notes {
+        polled_ms: Some(301),
+        ..followed()
+    };
     notes.walks.push(horizon(200, 260));
-    assert_eq!(words(&notes, 400)[3..], [(200, 260, "gap"), (260, 300, "backfilled"), (300, 400, "live")]);
+    assert_eq!(
+        words(&notes, 400)[3..],
+        [
+            (200, 260, "gap"),
+            (260, 300, "backfilled"),
+            (300, 400, "live")
+        ]
+    );
     notes.walks[1].horizon_ms = Some(150);
-    assert_eq!(words(&notes, 400)[3..], [(200, 300, "backfilled"), (300, 400, "live")], "all that was wanted");
-    notes = Notes { heard: vec![span(100, 390)], ..followed() };
+    assert_eq!(
+        words(&notes, 400)[3..],
+        [(200, 300, "backfilled"), (300, 400, "live")],
+        "all that was wanted"
+    );
+    notes = Notes {
+        heard: vec![span(100, 390)],
+        ..followed()
+    };
     notes.walks.push(horizon(200, 260));
-    assert_eq!(words(&notes, 400)[2..5], [(100, 200, "live"), (200, 260, "gap"), (260, 300, "backfilled")]);
+    assert_eq!(
+        words(&notes, 400)[2..5],
+        [
+            (100, 200, "live"),
+            (200, 260, "gap"),
+            (260, 300, "backfilled")
+        ]
+    );
 }
 
 #[test]
 fn history_says_where_it_ended() {
-    let mut notes = Notes { heard: vec![span(100, 390)], ..followed() };
+    let mut notes = Notes {
+        heard: vec![span(100, 390)],
+        ..followed()
+    };
     for (why, want) in [
-        ("beginning", vec![(10, 100, "backfilled"), (100, 400, "live")]),
-        ("not_visible", vec![(10, 40, "not_visible"), (40, 100, "backfilled"), (100, 400, "live")]),
-        ("horizon", vec![(10, 40, "gap"), (40, 100, "backfilled"), (100, 400, "live")]),
+        (
+            "beginning",
+            vec![(10, 100, "backfilled"), (100, 400, "live")],
+        ),
+        (
+            "not_visible",
+            vec![
+                (10, 40, "not_visible"),
+                (40, 100, "backfilled"),
+                (100, 400, "live"),
+            ],
+        ),
+        (
+            "horizon",
+            vec![(10, 40, "gap"), (40, 100, "backfilled"), (100, 400, "live")],
+        ),
     ] {
         notes.walks = vec![walk(100, true, 40, Some(why))];
         assert_eq!(words(&notes, 400), want, "{why}");
@@ -98,16 +186,38 @@ fn history_says_where_it_ended() {
 
 #[test]
 fn silence_and_absence_are_blind() {
-    let mut notes = Notes { heard: vec![span(100, 390)], silent: true, created_ms: None, walks: vec![], ..followed() };
+    let mut notes = Notes {
+        heard: vec![span(100, 390)],
+        silent: true,
+        created_ms: None,
+        walks: vec![],
+        ..followed()
+    };
     assert_eq!(words(&notes, 400), [(100, 390, "live"), (390, 400, "gap")]);
     assert_eq!(blind_since(&intervals(&notes, 400)), Some(390));
     notes.silent = false;
     assert_eq!(blind_since(&intervals(&notes, 400)), None);
     notes.away = vec![span(120, 130), span(350, i64::MAX)];
-    let want = [(100, 120, "live"), (120, 130, "backfilled"), (130, 350, "live"), (350, 400, "gap")];
+    let want = [
+        (100, 120, "live"),
+        (120, 130, "backfilled"),
+        (130, 350, "live"),
+        (350, 400, "gap"),
+    ];
     assert_eq!(words(&notes, 400), want);
-    assert_eq!((at(&intervals(&notes, 400), 125), at(&intervals(&notes, 400), 5)), (Cover::Backfilled, Cover::Gap));
-    notes = Notes { polled: vec![span(100, 380)], heard: vec![], away: vec![], ..notes };
+    assert_eq!(
+        (
+            at(&intervals(&notes, 400), 125),
+            at(&intervals(&notes, 400), 5)
+        ),
+        (Cover::Backfilled, Cover::Gap)
+    );
+    notes = Notes {
+        polled: vec![span(100, 380)],
+        heard: vec![],
+        away: vec![],
+        ..notes
+    };
     assert_eq!(words(&notes, 400), [(100, 400, "polled")]);
 }
 
@@ -128,13 +238,35 @@ fn what_is_hidden_was_not_read() {
     ];
     assert_eq!(words(&notes, 400), want);
     notes.hidden = vec![span(5, i64::MAX)];
-    assert_eq!(words(&notes, 400)[..2], [(10, 100, "not_visible"), (100, 200, "live")]);
+    assert_eq!(
+        words(&notes, 400)[..2],
+        [(10, 100, "not_visible"), (100, 200, "live")]
+    );
 }
 
 #[test]
 fn nothing_noted_is_no_knowledge() {
-    assert_eq!(words(&Notes { first_seen_ms: 100, ..Notes::default() }, 400), [(100, 400, "gap")]);
-    assert_eq!(words(&Notes { first_seen_ms: 500, heard: vec![span(0, 900)], ..Notes::default() }, 400), []);
+    assert_eq!(
+        words(
+            &Notes {
+                first_seen_ms: 100,
+                ..Notes::default()
+            },
+            400
+        ),
+        [(100, 400, "gap")]
+    );
+    assert_eq!(
+        words(
+            &Notes {
+                first_seen_ms: 500,
+                heard: vec![span(0, 900)],
+                ..Notes::default()
+            },
+            400
+        ),
+        []
+    );
 }
 
 proptest::proptest! {

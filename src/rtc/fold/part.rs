@@ -24,8 +24,12 @@ pub struct State {
 }
 
 /// How every chain begins.
-pub(super) static BEGINNING: State =
-    State { at_ms: None, joined: BTreeSet::new(), subs: BTreeMap::new(), rejected: BTreeMap::new() };
+pub(super) static BEGINNING: State = State {
+    at_ms: None,
+    joined: BTreeSet::new(),
+    subs: BTreeMap::new(),
+    rejected: BTreeMap::new(),
+};
 
 /// How one device of a chain stands.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -49,19 +53,30 @@ impl Said {
         let parsed = member::parse(&self.event);
         let join = parsed.joins.into_iter().find(|(key, _)| key == sub);
         let says = join.map_or_else(|| Says::of(parsed.otherwise), |(_, join)| Says::Join(join));
-        Statement { time: self.time, event: &self.event, says }
+        Statement {
+            time: self.time,
+            event: &self.event,
+            says,
+        }
     }
 }
 
 impl State {
     /// The ids of open stays: later events can still change them.
     pub fn open_stays(&self) -> impl Iterator<Item = &str> {
-        self.subs.values().filter_map(|sub| Some(sub.live.as_ref()?.0.id.as_str()))
+        self.subs
+            .values()
+            .filter_map(|sub| Some(sub.live.as_ref()?.0.id.as_str()))
     }
 
     /// Events before the cut that later ones can still change the meaning of.
     pub fn carried(&self) -> impl Iterator<Item = &RoomEvent> {
-        self.subs.values().flat_map(|sub| sub.candidates.iter().chain(&sub.current).map(|said| &said.event))
+        self.subs.values().flat_map(|sub| {
+            sub.candidates
+                .iter()
+                .chain(&sub.current)
+                .map(|said| &said.event)
+        })
     }
 }
 
@@ -88,26 +103,48 @@ pub fn resume<'a>(
 ) -> Part {
     let mut part = Part::default();
     let mut joined = from.joined.clone();
-    let mut said = statements(events, chain.starts_with('k'), &mut joined, &mut part.rejected);
-    for sub in from.subs.keys().filter(|sub| !said.contains_key(*sub)).cloned().collect::<Vec<_>>() {
+    let mut said = statements(
+        events,
+        chain.starts_with('k'),
+        &mut joined,
+        &mut part.rejected,
+    );
+    for sub in from
+        .subs
+        .keys()
+        .filter(|sub| !said.contains_key(*sub))
+        .cloned()
+        .collect::<Vec<_>>()
+    {
         said.insert(sub, Vec::new());
     }
     for (sub, new) in said {
         let mut stay = Stay::new(chain, &sub, room, rules);
-        let mut statements = from.subs.get(&sub).map(|sub| stay.carry(sub)).unwrap_or_default();
-        let span = Span { from: from.at_ms.unwrap_or(i64::MIN), until, carried: statements.len() };
+        let mut statements = from
+            .subs
+            .get(&sub)
+            .map(|sub| stay.carry(sub))
+            .unwrap_or_default();
+        let span = Span {
+            from: from.at_ms.unwrap_or(i64::MIN),
+            until,
+            carried: statements.len(),
+        };
         statements.extend(new);
         stay.run(&statements, &span);
         part.members.append(&mut stay.members);
         part.rejected.append(&mut stay.rejected);
         if let Some(until) = until {
-            part.state.subs.insert(sub.clone(), stay.state(&statements, until));
+            part.state
+                .subs
+                .insert(sub.clone(), stay.state(&statements, until));
         }
     }
     // One event may be rejected on behalf of several devices of an array: once is enough.
     part.rejected.sort();
     part.rejected.dedup_by(|a, b| a.0 == b.0);
-    part.members.sort_by(|a, b| (a.joined_ms, &a.id).cmp(&(b.joined_ms, &b.id)));
+    part.members
+        .sort_by(|a, b| (a.joined_ms, &a.id).cmp(&(b.joined_ms, &b.id)));
     part.state.subs.retain(|_, sub| *sub != Sub::default());
     part.state.at_ms = until;
     part.state.joined = joined;
@@ -116,12 +153,20 @@ pub fn resume<'a>(
 }
 
 /// What there is against the carried events, from before and from this part; of two reasons the first by name.
-fn against(state: &State, before: &BTreeMap<String, String>, new: &[Rejection]) -> BTreeMap<String, String> {
-    let before = before.iter().map(|(id, reason)| (id.as_str(), reason.as_str()));
+fn against(
+    state: &State,
+    before: &BTreeMap<String, String>,
+    new: &[Rejection],
+) -> BTreeMap<String, String> {
+    let before = before
+        .iter()
+        .map(|(id, reason)| (id.as_str(), reason.as_str()));
     let mut against: BTreeMap<String, String> = BTreeMap::new();
     for (id, reason) in before.chain(new.iter().map(|(id, reason)| (id.as_str(), *reason))) {
         if state.carried().any(|event| event.event_id == id) {
-            let known = against.entry(id.to_owned()).or_insert_with(|| reason.to_owned());
+            let known = against
+                .entry(id.to_owned())
+                .or_insert_with(|| reason.to_owned());
             if reason < known.as_str() {
                 reason.clone_into(known);
             }
@@ -139,8 +184,17 @@ pub fn cuts<'a>(
     times: impl Fn(&str) -> Option<i64>,
     end: Option<i64>,
 ) -> Vec<i64> {
-    let reach = |event: &RoomEvent| event.replaces_state.as_deref().and_then(&times).unwrap_or(i64::MIN);
-    let mut reaches: Vec<(i64, i64)> = events.into_iter().map(|event| (event.time(), reach(event))).collect();
+    let reach = |event: &RoomEvent| {
+        event
+            .replaces_state
+            .as_deref()
+            .and_then(&times)
+            .unwrap_or(i64::MIN)
+    };
+    let mut reaches: Vec<(i64, i64)> = events
+        .into_iter()
+        .map(|event| (event.time(), reach(event)))
+        .collect();
     reaches.sort_unstable();
     let mut latest = i64::MIN;
     let mut cuts = Vec::new();

@@ -55,22 +55,44 @@ pub(super) struct Stay<'a> {
 impl<'a> Stay<'a> {
     pub fn new(chain: &'a str, sub: &'a str, room: &'a Room, rules: &'a Rules) -> Self {
         let (members, rejected, candidates) = (Vec::new(), Vec::new(), BTreeMap::new());
-        Self { chain, sub, room, rules, current: None, live: None, last_end: i64::MIN, candidates, members, rejected }
+        Self {
+            chain,
+            sub,
+            room,
+            rules,
+            current: None,
+            live: None,
+            last_end: i64::MIN,
+            candidates,
+            members,
+            rejected,
+        }
     }
 
     /// Takes up where an earlier part ended; the statements that may still matter, to be run with the new ones.
     pub fn carry(&mut self, from: &'a Sub) -> Vec<Statement<'a>> {
         self.last_end = from.last_end.unwrap_or(i64::MIN);
         self.live.clone_from(&from.live);
-        let mut statements: Vec<Statement<'a>> = from.candidates.iter().map(|said| said.statement(self.sub)).collect();
-        let keys = statements.iter().enumerate().map(|(at, statement)| (sticky_key(statement, self.rules), at));
+        let mut statements: Vec<Statement<'a>> = from
+            .candidates
+            .iter()
+            .map(|said| said.statement(self.sub))
+            .collect();
+        let keys = statements
+            .iter()
+            .enumerate()
+            .map(|(at, statement)| (sticky_key(statement, self.rules), at));
         self.candidates = keys.collect();
         if let Some(said) = &from.current {
             let statement = said.statement(self.sub);
             if let Says::Join(join) = &statement.says {
                 let until = expires(join, statement.time, self.rules);
-                self.current =
-                    Some(Current { join: join.clone(), event: statement.event, stated: statement.time, until });
+                self.current = Some(Current {
+                    join: join.clone(),
+                    event: statement.event,
+                    stated: statement.time,
+                    until,
+                });
             }
             // On a sticky chain the current statement is a candidate, too.
             if statements.is_empty() {
@@ -84,12 +106,22 @@ impl<'a> Stay<'a> {
     pub fn state(self, statements: &[Statement<'a>], until: i64) -> Sub {
         let rules = self.rules;
         let alive = self.live.is_some();
-        let current = self.current.filter(|current| alive || current.until >= until);
+        let current = self
+            .current
+            .filter(|current| alive || current.until >= until);
         let candidates = self.candidates.values().map(|&at| &statements[at]);
         let candidates = candidates.filter(|said| sticky_until(said, rules) > until);
         Sub {
-            candidates: candidates.map(|said| Said { time: said.time, event: said.event.clone() }).collect(),
-            current: current.map(|current| Said { time: current.stated, event: current.event.clone() }),
+            candidates: candidates
+                .map(|said| Said {
+                    time: said.time,
+                    event: said.event.clone(),
+                })
+                .collect(),
+            current: current.map(|current| Said {
+                time: current.stated,
+                event: current.event.clone(),
+            }),
             last_end: Some(self.last_end).filter(|end| *end != i64::MIN),
             live: self.live,
         }
@@ -136,12 +168,21 @@ impl<'a> Stay<'a> {
             senders.insert(&member.user_id);
             slots.insert(member.slot.as_str());
         }
-        let presence = senders.iter().flat_map(|user| self.room.presence_changes(user));
+        let presence = senders
+            .iter()
+            .flat_map(|user| self.room.presence_changes(user));
         let presence = presence.map(|(time, presence)| (time, presence == Presence::In));
         let slots = slots.iter().flat_map(|slot| self.room.slot_changes(slot));
-        steps.extend(presence.chain(slots).map(|(time, holds)| (time, if holds { Step::Holds } else { Step::Fails })));
+        steps.extend(
+            presence
+                .chain(slots)
+                .map(|(time, holds)| (time, if holds { Step::Holds } else { Step::Fails })),
+        );
         let inside = |time: i64| time >= span.from && span.until.is_none_or(|until| time < until);
-        steps.into_iter().filter(|(time, _)| inside(*time)).collect()
+        steps
+            .into_iter()
+            .filter(|(time, _)| inside(*time))
+            .collect()
     }
 
     /// Expiry is applied at its own time, before anything later.
@@ -150,7 +191,11 @@ impl<'a> Stay<'a> {
         if until.is_some_and(|until| until <= time) {
             let format = self.live.as_ref().map(|(member, _)| member.format);
             let sticky = format == Some(Format::Sticky);
-            let reason = if sticky { EndReason::StickyExpired } else { EndReason::Expired };
+            let reason = if sticky {
+                EndReason::StickyExpired
+            } else {
+                EndReason::Expired
+            };
             self.close(until.unwrap_or(time), reason, None);
         }
     }
@@ -167,14 +212,37 @@ impl<'a> Stay<'a> {
     }
 
     /// The membership of a join that begins now.
-    fn open(&mut self, current: &Current<'a>, times: (i64, i64), resumed: bool, claimed: bool, base: i64) {
+    fn open(
+        &mut self,
+        current: &Current<'a>,
+        times: (i64, i64),
+        resumed: bool,
+        claimed: bool,
+        base: i64,
+    ) {
         let (joined_ms, opened_ms) = times;
-        let Current { join, event, until, .. } = current;
-        let begun = if resumed { joined_ms.to_string() } else { String::new() };
+        let Current {
+            join, event, until, ..
+        } = current;
+        let begun = if resumed {
+            joined_ms.to_string()
+        } else {
+            String::new()
+        };
         // At one instant a stay may begin, end without length and begin again: ids stay apart by counting.
-        let recent = self.members.iter().rev().take_while(|member| member.until_ms >= joined_ms);
-        let twins = recent.filter(|member| member.join_event_id == event.event_id && member.resumed == resumed).count();
-        let twin = if twins == 0 { String::new() } else { twins.to_string() };
+        let recent = self
+            .members
+            .iter()
+            .rev()
+            .take_while(|member| member.until_ms >= joined_ms);
+        let twins = recent
+            .filter(|member| member.join_event_id == event.event_id && member.resumed == resumed)
+            .count();
+        let twin = if twins == 0 {
+            String::new()
+        } else {
+            twins.to_string()
+        };
         let parts = [self.chain, self.sub, &event.event_id, &begun, &twin];
         let sticky = join.format == Format::Sticky;
         let member = Membership {
@@ -187,7 +255,11 @@ impl<'a> Stay<'a> {
             joined_ms,
             opened_ms,
             until_ms: (*until).max(joined_ms),
-            end_reason: if sticky { EndReason::StickyExpired } else { EndReason::Expired },
+            end_reason: if sticky {
+                EndReason::StickyExpired
+            } else {
+                EndReason::Expired
+            },
             updates: 0,
             join_event_id: event.event_id.clone(),
             end_event_id: None,
@@ -203,7 +275,10 @@ impl<'a> Stay<'a> {
     /// One statement of a state chain, or the winning one of a sticky chain, applied at `time`.
     fn say(&mut self, statement: &Statement<'a>, time: i64) {
         let event = statement.event;
-        let foreign = self.live.as_ref().is_some_and(|(member, _)| member.user_id != event.sender);
+        let foreign = self
+            .live
+            .as_ref()
+            .is_some_and(|(member, _)| member.user_id != event.sender);
         let join = match &statement.says {
             Says::Join(join) => join,
             Says::Left(_) if foreign => return self.leave(time, EndReason::Overwritten, event),
@@ -217,7 +292,12 @@ impl<'a> Stay<'a> {
             }
         };
         let until = expires(join, statement.time, self.rules);
-        let current = Current { join: join.clone(), event, stated: statement.time, until };
+        let current = Current {
+            join: join.clone(),
+            event,
+            stated: statement.time,
+            until,
+        };
         self.joins(&current, time, statement.time);
         self.current = Some(current);
     }
@@ -254,7 +334,9 @@ impl<'a> Stay<'a> {
         let again = time != stated;
         let Some((member, live_base)) = &self.live else {
             let floor = self.last_end.max(self.room.floor(&event.sender, time));
-            let claim = created.filter(|created| *created >= self.last_end).map(|created| created.max(floor).min(time));
+            let claim = created
+                .filter(|created| *created >= self.last_end)
+                .map(|created| created.max(floor).min(time));
             return self.open(
                 current,
                 (claim.unwrap_or(time), time),
@@ -267,7 +349,15 @@ impl<'a> Stay<'a> {
         // A join that we missed: the stay before ended when this one says it began.
         let missed = created.filter(|created| same && created > live_base);
         let start = missed.map_or(time, |created| created.max(member.joined_ms));
-        self.close(start, if same { EndReason::Superseded } else { EndReason::Switched }, Some(event));
+        self.close(
+            start,
+            if same {
+                EndReason::Superseded
+            } else {
+                EndReason::Switched
+            },
+            Some(event),
+        );
         self.open(current, (start, time), again, missed.is_some(), base);
     }
 
@@ -279,9 +369,10 @@ impl<'a> Stay<'a> {
         let same_stay = match current.join.format {
             Format::Session | Format::Legacy => created.is_some_and(|created| created <= *base),
             // No created_ts in these: the session id or member id tells.
-            Format::Mesh | Format::Sticky => {
-                self.current.as_ref().is_some_and(|live| live.join.stay == current.join.stay)
-            }
+            Format::Mesh | Format::Sticky => self
+                .current
+                .as_ref()
+                .is_some_and(|live| live.join.stay == current.join.stay),
         };
         same_stay && same_place(member, current)
     }
@@ -312,7 +403,13 @@ impl<'a> Stay<'a> {
         let Some(current) = self.current.take() else {
             return;
         };
-        let fails = failing(self.room, self.rules, &current.event.sender, &current.join, time);
+        let fails = failing(
+            self.room,
+            self.rules,
+            &current.event.sender,
+            &current.join,
+            time,
+        );
         if current.until > time && fails.is_none() {
             self.open(&current, (time, time), true, false, time);
         }
@@ -324,14 +421,20 @@ impl<'a> Stay<'a> {
         let (Some(current), Some((member, _))) = (&self.current, &self.live) else {
             return;
         };
-        if let Some((reason, _)) = failing(self.room, self.rules, &member.user_id, &current.join, time) {
+        if let Some((reason, _)) =
+            failing(self.room, self.rules, &member.user_id, &current.join, time)
+        {
             self.close(time, reason, None);
         }
     }
 
     /// Redacting the current state event empties it; redacting an older one changes nothing.
     fn redact(&mut self, event: &RoomEvent, time: i64) {
-        if self.current.as_ref().is_some_and(|current| current.event.event_id == event.event_id) {
+        if self
+            .current
+            .as_ref()
+            .is_some_and(|current| current.event.event_id == event.event_id)
+        {
             self.close(time, EndReason::Redacted, None);
             self.current = None;
         }
@@ -341,11 +444,13 @@ impl<'a> Stay<'a> {
     /// current, by raw origin time; ties by event id. A loser says nothing while the winner stands.
     fn sticky(&mut self, statements: &[Statement<'a>], at: usize) {
         let statement = &statements[at];
-        self.candidates.insert(sticky_key(statement, self.rules), at);
+        self.candidates
+            .insert(sticky_key(statement, self.rules), at);
         if self.winner(statements, statement.time) == Some(at) {
             self.say(statement, statement.time);
         } else {
-            self.rejected.push((statement.event.event_id.clone(), "loses_to_longer"));
+            self.rejected
+                .push((statement.event.event_id.clone(), "loses_to_longer"));
         }
     }
 
@@ -363,7 +468,8 @@ impl<'a> Stay<'a> {
     /// The next event of the key becomes current (matrix-js-sdk falls back, too), else the stay ends.
     fn redact_sticky(&mut self, statements: &[Statement<'a>], at: usize, time: i64) {
         let was_current = self.winner(statements, time) == Some(at);
-        self.candidates.remove(&sticky_key(&statements[at], self.rules));
+        self.candidates
+            .remove(&sticky_key(&statements[at], self.rules));
         if !was_current {
             return;
         }
@@ -377,7 +483,11 @@ impl<'a> Stay<'a> {
 }
 
 fn sticky_length(statement: &Statement, rules: &Rules) -> i64 {
-    statement.event.sticky_ms.unwrap_or(0).min(rules.sticky_max_ms)
+    statement
+        .event
+        .sticky_ms
+        .unwrap_or(0)
+        .min(rules.sticky_max_ms)
 }
 
 fn sticky_until(statement: &Statement, rules: &Rules) -> i64 {
@@ -385,7 +495,10 @@ fn sticky_until(statement: &Statement, rules: &Rules) -> i64 {
 }
 
 fn sticky_key<'a>(statement: &Statement<'a>, rules: &Rules) -> (i64, &'a str) {
-    let raw = after(statement.event.origin_server_ts, sticky_length(statement, rules));
+    let raw = after(
+        statement.event.origin_server_ts,
+        sticky_length(statement, rules),
+    );
     (raw, &statement.event.event_id)
 }
 

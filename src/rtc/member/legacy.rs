@@ -62,7 +62,10 @@ fn mesh_call(call: &Value) -> Vec<Result<(String, Join), Reason>> {
         Err(reason) => return vec![Err(reason)],
     };
     match call.get("m.devices").and_then(Value::as_array) {
-        Some(devices) => devices.iter().map(|device| mesh_device(call_id, device)).collect(),
+        Some(devices) => devices
+            .iter()
+            .map(|device| mesh_device(call_id, device))
+            .collect(),
         None => vec![Err("bad_m_devices")],
     }
 }
@@ -70,7 +73,10 @@ fn mesh_call(call: &Value) -> Vec<Result<(String, Join), Reason>> {
 fn mesh_device(call_id: &str, device: &Value) -> Result<(String, Join), Reason> {
     let device_id = id(device.get("device_id"), "no_device_id")?;
     let session_id = id(device.get("session_id"), "no_session_id")?;
-    let expires_ts = device.get("expires_ts").and_then(number).ok_or("no_expires_ts")?;
+    let expires_ts = device
+        .get("expires_ts")
+        .and_then(number)
+        .ok_or("no_expires_ts")?;
     let slot = SlotId::new("m.call", call_id);
     let sub = format!("mesh\u{1f}{}\u{1f}{device_id}", slot.as_str());
     let join = Join {
@@ -100,5 +106,9 @@ fn collect(items: Vec<Result<(String, Join), Reason>>) -> MemberEvent {
         }
     }
     let otherwise = Otherwise::Left(EndReason::Left);
-    MemberEvent { joins: joins.into_iter().collect(), otherwise, rejected }
+    MemberEvent {
+        joins: joins.into_iter().collect(),
+        otherwise,
+        rejected,
+    }
 }

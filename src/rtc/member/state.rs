@@ -8,8 +8,14 @@ use crate::rtc::transport::{Selection, first};
 use serde_json::{Map, Value};
 
 /// Keys that may stand in a leave.
-const LEAVE_KEYS: [&str; 6] =
-    ["leave_reason", "disconnect_reason", "msc4354_sticky_key", "sticky_key", "slot_id", "m.relates_to"];
+const LEAVE_KEYS: [&str; 6] = [
+    "leave_reason",
+    "disconnect_reason",
+    "msc4354_sticky_key",
+    "sticky_key",
+    "slot_id",
+    "m.relates_to",
+];
 
 /// Reads the content of a member state event (MATRIXRTC.md section 10, rule 4).
 #[must_use]
@@ -29,7 +35,11 @@ pub fn parse(content: &Value) -> MemberEvent {
     }
     if !object.contains_key("application") {
         let leave = object.keys().all(|key| LEAVE_KEYS.contains(&key.as_str()));
-        return if leave { MemberEvent::left(leave_reason(content)) } else { MemberEvent::invalid("no_application") };
+        return if leave {
+            MemberEvent::left(leave_reason(content))
+        } else {
+            MemberEvent::invalid("no_application")
+        };
     }
     joined(flat(object))
 }
@@ -44,8 +54,15 @@ fn flat(object: &Map<String, Value>) -> Result<Join, Reason> {
     let call_id = id(object.get("call_id"), "no_call_id")?;
     let device_id = id(object.get("device_id"), "no_device_id")?;
     let focus = object.get("focus_active").ok_or("no_focus_active")?;
-    focus.get("type").and_then(Value::as_str).ok_or("bad_focus_active")?;
-    Ok(Join { slot: SlotId::new(application, call_id), device_id: Some(device_id.to_owned()), ..shared(object)? })
+    focus
+        .get("type")
+        .and_then(Value::as_str)
+        .ok_or("bad_focus_active")?;
+    Ok(Join {
+        slot: SlotId::new(application, call_id),
+        device_id: Some(device_id.to_owned()),
+        ..shared(object)?
+    })
 }
 
 /// The nested draft of 2025: `session` and `member` objects; never shipped, mapped onto the flat form.
@@ -57,13 +74,21 @@ fn nested(session: &Value, object: &Map<String, Value>) -> Result<Join, Reason> 
     };
     let member = object.get("member").ok_or("no_member")?;
     let device_id = id(member.get("device_id"), "no_device_id")?;
-    Ok(Join { slot: SlotId::new(application, call_id), device_id: Some(device_id.to_owned()), ..shared(object)? })
+    Ok(Join {
+        slot: SlotId::new(application, call_id),
+        device_id: Some(device_id.to_owned()),
+        ..shared(object)?
+    })
 }
 
 pub(super) fn application(value: Option<&Value>) -> Result<&str, Reason> {
     let text = id(value, "bad_application")?;
     // MSC4143: neither part of a slot id may hold `#`; in the application it would be ambiguous.
-    if text.is_empty() || text.contains('#') { Err("bad_application") } else { Ok(text) }
+    if text.is_empty() || text.contains('#') {
+        Err("bad_application")
+    } else {
+        Ok(text)
+    }
 }
 
 /// What both forms share; slot and device are the caller's.
@@ -75,16 +100,26 @@ fn shared(object: &Map<String, Value>) -> Result<Join, Reason> {
     if !text_or_absent("m.call.intent") {
         return Err("bad_intent");
     }
-    if object.get("created_ts").is_some_and(|value| !value.is_number()) {
+    if object
+        .get("created_ts")
+        .is_some_and(|value| !value.is_number())
+    {
         return Err("bad_created_ts");
     }
     let foci = object.get("foci_preferred");
     let is_focus = |focus: &Value| focus.get("type").is_some_and(Value::is_string);
-    if foci.is_some_and(|list| list.as_array().is_none_or(|list| !list.iter().all(is_focus))) {
+    if foci.is_some_and(|list| {
+        list.as_array()
+            .is_none_or(|list| !list.iter().all(is_focus))
+    }) {
         return Err("bad_foci_preferred");
     }
-    let expires = object.get("expires").or_else(|| object.get("expires_after"));
-    let selection = object.get("focus_active").and_then(|focus| focus.get("focus_selection"));
+    let expires = object
+        .get("expires")
+        .or_else(|| object.get("expires_after"));
+    let selection = object
+        .get("focus_active")
+        .and_then(|focus| focus.get("focus_selection"));
     Ok(Join {
         slot: SlotId::new("", ""),
         device_id: None,
@@ -95,6 +130,8 @@ fn shared(object: &Map<String, Value>) -> Result<Join, Reason> {
         stay: None,
         intent: hint(object.get("m.call.intent")),
         transport: first(foci),
-        selection: selection.and_then(Value::as_str).map_or(Selection::Unknown, Selection::from_word),
+        selection: selection
+            .and_then(Value::as_str)
+            .map_or(Selection::Unknown, Selection::from_word),
     })
 }

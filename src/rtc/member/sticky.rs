@@ -33,7 +33,9 @@ pub fn parse(event: &RoomEvent) -> MemberEvent {
     if !content.is_object() {
         return MemberEvent::invalid("content_not_an_object");
     }
-    let leaves = content.pointer("/member/membership").is_some_and(|word| word == "leave");
+    let leaves = content
+        .pointer("/member/membership")
+        .is_some_and(|word| word == "leave");
     if leaves || content.get("application").is_none() {
         return MemberEvent::left(leave_reason(content));
     }
@@ -44,9 +46,15 @@ pub fn parse(event: &RoomEvent) -> MemberEvent {
 /// else optional, but what is there must be right, and another user's id rejects.
 fn join(event: &RoomEvent) -> Result<Join, Reason> {
     let content = &event.content;
-    let member = content.get("member").and_then(Value::as_object).ok_or("no_member")?;
+    let member = content
+        .get("member")
+        .and_then(Value::as_object)
+        .ok_or("no_member")?;
     for name in ["user_id", "claimed_user_id"] {
-        if member.get(name).is_some_and(|user| user != event.sender.as_str()) {
+        if member
+            .get(name)
+            .is_some_and(|user| user != event.sender.as_str())
+        {
             return Err("foreign_user_id");
         }
     }
@@ -54,7 +62,10 @@ fn join(event: &RoomEvent) -> Result<Join, Reason> {
     let application = super::state::application(content.pointer("/application/type"))?;
     let slot_id = id(content.get("slot_id"), "no_slot_id")?;
     let slot = SlotId::named(slot_id, application).ok_or("bad_slot_id")?;
-    let device_id = match member.get("device_id").or_else(|| member.get("claimed_device_id")) {
+    let device_id = match member
+        .get("device_id")
+        .or_else(|| member.get("claimed_device_id"))
+    {
         None => None,
         some => Some(id(some, "bad_device_id")?.to_owned()),
     };
@@ -73,7 +84,9 @@ fn join(event: &RoomEvent) -> Result<Join, Reason> {
 }
 
 fn transports(content: &Value) -> Result<&Value, Reason> {
-    let list = content.get("rtc_transports").or_else(|| content.pointer("/transports/published"));
+    let list = content
+        .get("rtc_transports")
+        .or_else(|| content.pointer("/transports/published"));
     let list = list.unwrap_or(&Value::Null);
     let is_transport = |item: &Value| item.get("type").is_some_and(Value::is_string);
     match list {

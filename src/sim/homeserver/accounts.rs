@@ -30,7 +30,11 @@ pub(super) struct Accounts {
 
 impl Accounts {
     pub fn new(seed: u64) -> Self {
-        Self { by_user: HashMap::new(), callers: HashMap::new(), dice: Dice::for_part(seed, "accounts") }
+        Self {
+            by_user: HashMap::new(),
+            callers: HashMap::new(),
+            dice: Dice::for_part(seed, "accounts"),
+        }
     }
 
     /// Makes the account, or gives an existing one a new password; logs in a first device.
@@ -48,11 +52,23 @@ impl Accounts {
     }
 
     fn open_device(&mut self, user_id: &str, device: Option<&str>) -> Caller {
-        let device_id =
-            device.map_or_else(|| self.dice.letters(10).to_uppercase().replace(['-', '_'], "X"), str::to_owned);
-        self.callers.retain(|_, old| old.user_id != user_id || old.device_id != device_id);
+        let device_id = device.map_or_else(
+            || {
+                self.dice
+                    .letters(10)
+                    .to_uppercase()
+                    .replace(['-', '_'], "X")
+            },
+            str::to_owned,
+        );
+        self.callers
+            .retain(|_, old| old.user_id != user_id || old.device_id != device_id);
         let token = format!("syt_{}", self.dice.letters(40));
-        let caller = Caller { user_id: user_id.to_owned(), device_id, token: token.clone() };
+        let caller = Caller {
+            user_id: user_id.to_owned(),
+            device_id,
+            token: token.clone(),
+        };
         self.callers.insert(token, caller.clone());
         caller
     }

@@ -21,7 +21,14 @@ pub(super) async fn answer(hs: &Homeserver, call: &Call) -> Answer {
         // As if the service of an SFU were here, too.
         [.., "healthz"] if method == "GET" => Ok(json!({})),
         ["_matrix", "client", "versions"] if method == "GET" => Ok(versions(&hs.ledger())),
-        ["_matrix", "client", "unstable", "org.matrix.msc4143", "rtc", "transports"] => {
+        [
+            "_matrix",
+            "client",
+            "unstable",
+            "org.matrix.msc4143",
+            "rtc",
+            "transports",
+        ] => {
             call.caller(hs)?;
             transports(&hs.ledger())
         }
@@ -83,7 +90,11 @@ fn transports(ledger: &Ledger) -> Answer {
         return Err(Refusal::unrecognized());
     }
     // Synapse leaves the key out where it has none.
-    Ok(if ledger.transports.is_empty() { json!({}) } else { json!({"rtc_transports": ledger.transports}) })
+    Ok(if ledger.transports.is_empty() {
+        json!({})
+    } else {
+        json!({"rtc_transports": ledger.transports})
+    })
 }
 
 fn login(hs: &Homeserver, body: &Value) -> Answer {
@@ -97,9 +108,15 @@ fn login(hs: &Homeserver, body: &Value) -> Answer {
     let password = text("/password").unwrap_or_default();
     let caller = ledger.accounts.login(&user, password, text("/device_id"));
     match caller {
-        Some(caller) => Ok(json!({"user_id": caller.user_id, "access_token": caller.token,
-            "device_id": caller.device_id, "home_server": ledger.server_name})),
-        None => Err(Refusal::new(403, "M_FORBIDDEN", "Invalid username or password")),
+        Some(caller) => Ok(
+            json!({"user_id": caller.user_id, "access_token": caller.token,
+            "device_id": caller.device_id, "home_server": ledger.server_name}),
+        ),
+        None => Err(Refusal::new(
+            403,
+            "M_FORBIDDEN",
+            "Invalid username or password",
+        )),
     }
 }
 
@@ -165,8 +182,8 @@ fn sync_filter(hs: &Homeserver, call: &Call, caller: &Caller) -> Result<SyncFilt
         return Ok(SyncFilter::read(None));
     };
     if text.starts_with('{') {
-        let parsed: Value =
-            serde_json::from_str(text).map_err(|_| Refusal::new(400, "M_NOT_JSON", "Invalid filter JSON"))?;
+        let parsed: Value = serde_json::from_str(text)
+            .map_err(|_| Refusal::new(400, "M_NOT_JSON", "Invalid filter JSON"))?;
         return Ok(SyncFilter::read(Some(&parsed)));
     }
     match hs.ledger().accounts.filter(&caller.user_id, text) {

@@ -32,8 +32,10 @@ impl Stored {
     pub fn new(raw: Value, id: String, pos: u64, received_ms: i64) -> Self {
         let text = |key: &str| raw.get(key).and_then(Value::as_str).map(str::to_owned);
         let ts = raw.get("origin_server_ts").and_then(Value::as_i64);
-        let duration =
-            raw.pointer("/msc4354_sticky/duration_ms").and_then(Value::as_i64).filter(|duration| *duration >= 0);
+        let duration = raw
+            .pointer("/msc4354_sticky/duration_ms")
+            .and_then(Value::as_i64)
+            .filter(|duration| *duration >= 0);
         // MSC4354: counted from the earlier of both clocks, so that a future stamp gains nothing.
         let start = ts.map_or(received_ms, |ts| ts.min(received_ms));
         Self {
@@ -97,9 +99,17 @@ fn kept_fields(kind: &str) -> &'static [&'static str] {
         "m.room.member" => &["membership", "join_authorised_via_users_server"],
         "m.room.join_rules" => &["join_rule", "allow"],
         "m.room.history_visibility" => &["history_visibility"],
-        "m.room.power_levels" => {
-            &["ban", "events", "events_default", "invite", "kick", "redact", "state_default", "users", "users_default"]
-        }
+        "m.room.power_levels" => &[
+            "ban",
+            "events",
+            "events_default",
+            "invite",
+            "kick",
+            "redact",
+            "state_default",
+            "users",
+            "users_default",
+        ],
         "m.room.redaction" => &["redacts"],
         _ => &[],
     }

@@ -32,7 +32,11 @@ impl Fault {
     /// A fault that strikes so many times.
     #[must_use]
     pub fn times(path_contains: &str, times: u32, kind: FaultKind) -> Self {
-        Self { path_contains: path_contains.to_owned(), times, kind }
+        Self {
+            path_contains: path_contains.to_owned(),
+            times,
+            kind,
+        }
     }
 
     /// A fault that lasts until `clear_faults`.
@@ -98,7 +102,10 @@ pub(super) async fn play(kind: FaultKind, request: &HttpRequest, right: &Value) 
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
             HttpResponseBuilder::new(status).json(body)
         }
-        FaultKind::RateLimited { retry_after_ms, header } => rate_limited(retry_after_ms, header),
+        FaultKind::RateLimited {
+            retry_after_ms,
+            header,
+        } => rate_limited(retry_after_ms, header),
         FaultKind::Hang(time) => {
             tokio::time::sleep(time).await;
             close(request)
@@ -111,18 +118,17 @@ pub(super) async fn play(kind: FaultKind, request: &HttpRequest, right: &Value) 
             say(request, half(&body).len(), &body).await;
             close(request)
         }
-        FaultKind::Html => {
-            HttpResponse::Ok().content_type("text/html").body("<!doctype html><title>Welcome</title><h1>It works!</h1>")
-        }
+        FaultKind::Html => HttpResponse::Ok()
+            .content_type("text/html")
+            .body("<!doctype html><title>Welcome</title><h1>It works!</h1>"),
         FaultKind::EmptyObject => HttpResponse::Ok().json(json!({})),
-        FaultKind::BadJson => {
-            HttpResponse::Ok().content_type("application/json").body(r#"{"next_batch": "s1_1", "rooms": {"join": ["#)
-        }
+        FaultKind::BadJson => HttpResponse::Ok()
+            .content_type("application/json")
+            .body(r#"{"next_batch": "s1_1", "rooms": {"join": ["#),
         FaultKind::Huge(bytes) => huge(bytes),
         FaultKind::Drop => close(request),
-        FaultKind::UnknownPos => {
-            HttpResponse::BadRequest().json(json!({"errcode": "M_UNKNOWN", "error": "Invalid stream token"}))
-        }
+        FaultKind::UnknownPos => HttpResponse::BadRequest()
+            .json(json!({"errcode": "M_UNKNOWN", "error": "Invalid stream token"})),
     }
 }
 
@@ -132,8 +138,10 @@ fn rate_limited(retry_after_ms: u64, header: bool) -> HttpResponse {
         let seconds = retry_after_ms.div_ceil(1000);
         response.insert_header(("Retry-After", seconds.to_string()));
     }
-    response.json(json!({"errcode": "M_LIMIT_EXCEEDED", "error": "Too Many Requests",
-                         "retry_after_ms": retry_after_ms}))
+    response.json(
+        json!({"errcode": "M_LIMIT_EXCEEDED", "error": "Too Many Requests",
+                         "retry_after_ms": retry_after_ms}),
+    )
 }
 
 fn half(body: &str) -> &str {
@@ -149,7 +157,9 @@ async fn say(request: &HttpRequest, length: usize, body: &str) {
     let Some(line) = request.conn_data::<Line>() else {
         return;
     };
-    let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n");
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+    );
     let whole = [head.as_bytes(), body.as_bytes()].concat();
     let mut rest = whole.as_slice();
     while !rest.is_empty() {
@@ -189,5 +199,7 @@ fn huge(bytes: u64) -> HttpResponse {
     let tail = stream::iter([Ok(Bytes::from_static(TAIL))]);
     let body = futures_util::StreamExt::chain(head, middle);
     let body = futures_util::StreamExt::chain(body, tail);
-    HttpResponse::Ok().content_type("application/json").streaming(body)
+    HttpResponse::Ok()
+        .content_type("application/json")
+        .streaming(body)
 }

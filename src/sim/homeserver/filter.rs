@@ -25,8 +25,10 @@ impl EventFilter {
             let texts = items.iter().filter_map(Value::as_str).map(str::to_owned);
             Some(texts.collect::<Vec<_>>())
         };
-        let limit =
-            filter.and_then(|f| f.get("limit")).and_then(Value::as_u64).and_then(|limit| usize::try_from(limit).ok());
+        let limit = filter
+            .and_then(|f| f.get("limit"))
+            .and_then(Value::as_u64)
+            .and_then(|limit| usize::try_from(limit).ok());
         Self {
             types: list("types"),
             not_types: list("not_types").unwrap_or_default(),
@@ -35,7 +37,10 @@ impl EventFilter {
             rooms: list("rooms"),
             not_rooms: list("not_rooms").unwrap_or_default(),
             limit: limit.unwrap_or(default_limit),
-            lazy_members: filter.and_then(|f| f.get("lazy_load_members")).and_then(Value::as_bool).unwrap_or(false),
+            lazy_members: filter
+                .and_then(|f| f.get("lazy_load_members"))
+                .and_then(Value::as_bool)
+                .unwrap_or(false),
         }
     }
 
@@ -70,7 +75,9 @@ impl SyncFilter {
             room: EventFilter::read(part("/room"), 0),
             timeline: EventFilter::read(part("/room/timeline"), 10),
             state: EventFilter::read(part("/room/state"), 0),
-            include_leave: part("/room/include_leave").and_then(Value::as_bool).unwrap_or(false),
+            include_leave: part("/room/include_leave")
+                .and_then(Value::as_bool)
+                .unwrap_or(false),
         }
     }
 }
@@ -79,6 +86,8 @@ impl SyncFilter {
 fn fits(pattern: &str, kind: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == kind,
-        Some((head, tail)) => kind.len() >= head.len() + tail.len() && kind.starts_with(head) && kind.ends_with(tail),
+        Some((head, tail)) => {
+            kind.len() >= head.len() + tail.len() && kind.starts_with(head) && kind.ends_with(tail)
+        }
     }
 }

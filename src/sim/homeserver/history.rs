@@ -31,10 +31,21 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// 403 where the account was never in and the room is not world-readable, or is not known here.
-    pub fn open(ledger: &'a Ledger, room_id: &str, viewer: &'a str, now_ms: i64) -> Result<Self, Refusal> {
+    pub fn open(
+        ledger: &'a Ledger,
+        room_id: &str,
+        viewer: &'a str,
+        now_ms: i64,
+    ) -> Result<Self, Refusal> {
         let found = ledger.room(room_id).map(|room| (room, room.access(viewer)));
         match found {
-            Some((room, access)) if access != Access::Forbidden => Ok(Self { ledger, room, viewer, now_ms, access }),
+            Some((room, access)) if access != Access::Forbidden => Ok(Self {
+                ledger,
+                room,
+                viewer,
+                now_ms,
+                access,
+            }),
             _ => Err(Refusal::new(
                 403,
                 "M_FORBIDDEN",
@@ -79,7 +90,11 @@ impl<'a> Reader<'a> {
 
     /// `/event/{id}`.
     pub fn event(&self, event_id: &str) -> Answer {
-        let found = self.room.by_id.get(event_id).map(|at| &self.room.events[*at]);
+        let found = self
+            .room
+            .by_id
+            .get(event_id)
+            .map(|at| &self.room.events[*at]);
         match found.filter(|event| self.room.may_see(self.viewer, event)) {
             Some(event) => Ok(self.view(false).show(self.room, event)),
             None => Err(Refusal::new(404, "M_NOT_FOUND", "Event not found.")),
@@ -93,7 +108,9 @@ impl<'a> Reader<'a> {
             only.is_none_or(|only| membership == Some(only)) && (not.is_none() || membership != not)
         };
         let members = self.room.members().filter(wanted);
-        let chunk: Vec<Value> = members.map(|event| self.view(false).show(self.room, event)).collect();
+        let chunk: Vec<Value> = members
+            .map(|event| self.view(false).show(self.room, event))
+            .collect();
         json!({"chunk": chunk})
     }
 
@@ -110,7 +127,11 @@ impl<'a> Reader<'a> {
         } else {
             self.room.span(start, page.to.unwrap_or(newest).min(newest))
         };
-        let order: Box<dyn Iterator<Item = usize>> = if page.backward { Box::new(span.rev()) } else { Box::new(span) };
+        let order: Box<dyn Iterator<Item = usize>> = if page.backward {
+            Box::new(span.rev())
+        } else {
+            Box::new(span)
+        };
         let mut found = Vec::new();
         let mut end = None;
         for at in order.take(self.ledger.walk) {
@@ -118,7 +139,11 @@ impl<'a> Reader<'a> {
             if found.len() >= page.filter.limit {
                 break;
             }
-            end = Some(if page.backward { event.pos - 1 } else { event.pos });
+            end = Some(if page.backward {
+                event.pos - 1
+            } else {
+                event.pos
+            });
             if !event.silent && page.filter.takes(event) {
                 found.push(at);
             }

@@ -21,7 +21,11 @@ pub(super) struct Refusal {
 
 impl Refusal {
     pub fn new(status: u16, errcode: &'static str, error: impl Into<String>) -> Self {
-        Self { status, errcode, error: error.into() }
+        Self {
+            status,
+            errcode,
+            error: error.into(),
+        }
     }
 
     pub fn unrecognized() -> Self {
@@ -45,7 +49,9 @@ impl Call {
         let query = form_urlencoded::parse(request.query_string().as_bytes());
         let query: Vec<(String, String)> = query.into_owned().collect();
         let header = request.headers().get("Authorization");
-        let bearer = header.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer ")).map(str::to_owned);
+        let bearer = header
+            .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "))
+            .map(str::to_owned);
         let mut call = Self {
             method: request.method().to_string(),
             path: segments.map(decoded).collect(),
@@ -83,7 +89,9 @@ impl Call {
             return Ok(json!({}));
         }
         let parsed = serde_json::from_slice(&self.body).ok();
-        parsed.filter(Value::is_object).ok_or_else(|| Refusal::new(400, "M_NOT_JSON", "Content not JSON."))
+        parsed
+            .filter(Value::is_object)
+            .ok_or_else(|| Refusal::new(400, "M_NOT_JSON", "Content not JSON."))
     }
 
     /// The account of the access token.
@@ -111,8 +119,15 @@ fn decoded(segment: &str) -> String {
 }
 
 /// Every request comes here.
-pub(super) async fn answer(request: HttpRequest, body: web::Bytes, hs: web::Data<Homeserver>) -> HttpResponse {
-    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+pub(super) async fn answer(
+    request: HttpRequest,
+    body: web::Bytes,
+    hs: web::Data<Homeserver>,
+) -> HttpResponse {
+    let target = request
+        .uri()
+        .path_and_query()
+        .map_or("/", |target| target.as_str());
     hs.note_request(request.method().as_str(), target);
     let fault = hs.take_fault(target);
     let call = Call::read(&request, body);

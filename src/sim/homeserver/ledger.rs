@@ -74,7 +74,11 @@ impl Ledger {
 
     /// `@localpart:server`, or the id itself where it is one already.
     pub fn user_id(&self, name: &str) -> String {
-        if name.starts_with('@') { name.to_owned() } else { format!("@{name}:{}", self.server_name) }
+        if name.starts_with('@') {
+            name.to_owned()
+        } else {
+            format!("@{name}:{}", self.server_name)
+        }
     }
 
     /// `!` and 43 characters, as a room of version 12 is called.
@@ -128,7 +132,9 @@ impl Ledger {
     }
 
     fn unchanged(&self, draft: &Draft<'_>) -> Option<String> {
-        let old = self.room(draft.room)?.current(draft.kind, draft.state_key?)?;
+        let old = self
+            .room(draft.room)?
+            .current(draft.kind, draft.state_key?)?;
         (old.sender == draft.sender && *old.content() == draft.content).then(|| old.id.clone())
     }
 

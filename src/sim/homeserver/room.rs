@@ -37,7 +37,10 @@ pub(super) enum Access {
 
 impl Room {
     pub fn new(id: &str) -> Self {
-        Self { id: id.to_owned(), ..Self::default() }
+        Self {
+            id: id.to_owned(),
+            ..Self::default()
+        }
     }
 
     /// Appends an event and applies it to the state. Returns its index.
@@ -49,7 +52,10 @@ impl Room {
             match event.kind.as_str() {
                 "m.room.member" => {
                     let membership = event.field("membership").unwrap_or("leave").to_owned();
-                    self.stays.entry(key).or_default().push((event.pos, membership));
+                    self.stays
+                        .entry(key)
+                        .or_default()
+                        .push((event.pos, membership));
                 }
                 "m.room.history_visibility" => {
                     let seen = event.field("history_visibility").unwrap_or("shared");
@@ -120,7 +126,9 @@ impl Room {
     fn membership_at(&self, user_id: &str, pos: u64) -> Option<&str> {
         let stays = self.stays.get(user_id)?;
         let upto = stays.partition_point(|(at, _)| *at <= pos);
-        stays[..upto].last().map(|(_, membership)| membership.as_str())
+        stays[..upto]
+            .last()
+            .map(|(_, membership)| membership.as_str())
     }
 
     /// Position at which the present membership began (renewed joins do not count as a beginning).
@@ -144,7 +152,10 @@ impl Room {
     /// Members who are joined, without looking at events.
     pub fn joined(&self) -> impl Iterator<Item = &str> {
         let joined = |stays: &Vec<(u64, String)>| stays.last().is_some_and(|(_, m)| m == "join");
-        self.stays.iter().filter(move |(_, stays)| joined(stays)).map(|(user, _)| user.as_str())
+        self.stays
+            .iter()
+            .filter(move |(_, stays)| joined(stays))
+            .map(|(user, _)| user.as_str())
     }
 
     pub fn access(&self, user_id: &str) -> Access {
@@ -193,6 +204,9 @@ impl Room {
 
     /// Content of a state event, for rules the server itself follows.
     pub fn state_text(&self, kind: &str, field: &str) -> Option<&str> {
-        self.current(kind, "")?.content().get(field).and_then(Value::as_str)
+        self.current(kind, "")?
+            .content()
+            .get(field)
+            .and_then(Value::as_str)
     }
 }

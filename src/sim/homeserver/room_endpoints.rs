@@ -13,7 +13,13 @@ use super::http::{Answer, Call, Refusal};
 use super::ledger::{Draft, Ledger};
 use super::room::Room;
 
-pub(super) fn answer(hs: &Homeserver, call: &Call, caller: &Caller, room: &str, rest: &[&str]) -> Answer {
+pub(super) fn answer(
+    hs: &Homeserver,
+    call: &Call,
+    caller: &Caller,
+    room: &str,
+    rest: &[&str],
+) -> Answer {
     let user = caller.user_id.as_str();
     match (call.method.as_str(), rest) {
         ("GET", _) => read(hs, call, user, room, rest),
@@ -59,7 +65,9 @@ fn page(call: &Call) -> Result<Page, Refusal> {
     let invalid = |what: &str| Refusal::new(400, "M_INVALID_PARAM", what);
     let token = |name: &str| match call.param(name) {
         None => Ok(None),
-        Some(text) => position(text).map(Some).ok_or_else(|| invalid("Invalid stream token")),
+        Some(text) => position(text)
+            .map(Some)
+            .ok_or_else(|| invalid("Invalid stream token")),
     };
     let backward = match call.param("dir") {
         Some("b") => true,
@@ -68,14 +76,20 @@ fn page(call: &Call) -> Result<Page, Refusal> {
     };
     let filter: Option<Value> = match call.param("filter") {
         None => None,
-        Some(text) => {
-            Some(serde_json::from_str(text).map_err(|_| Refusal::new(400, "M_NOT_JSON", "Invalid filter JSON"))?)
-        }
+        Some(text) => Some(
+            serde_json::from_str(text)
+                .map_err(|_| Refusal::new(400, "M_NOT_JSON", "Invalid filter JSON"))?,
+        ),
     };
     let limit = call.number("limit").unwrap_or(10).clamp(1, 1000);
     let mut filter = EventFilter::read(filter.as_ref(), 1000);
     filter.limit = filter.limit.min(usize::try_from(limit).unwrap_or(10));
-    Ok(Page { backward, from: token("from")?, to: token("to")?, filter })
+    Ok(Page {
+        backward,
+        from: token("from")?,
+        to: token("to")?,
+        filter,
+    })
 }
 
 /// Type, state key, transaction id.
@@ -85,8 +99,17 @@ fn write(hs: &Homeserver, call: &Call, caller: &Caller, room: &str, target: Targ
     let (kind, state_key, txn) = target;
     must_be_joined(&hs.ledger(), &caller.user_id, room)?;
     let now_ms = hs.now_ms();
-    let draft = Draft { room, sender: &caller.user_id, kind, state_key, content: call.json()?, ts: now_ms };
-    let sticky = call.number("org.matrix.msc4354.sticky_duration_ms").and_then(|ms| i64::try_from(ms).ok());
+    let draft = Draft {
+        room,
+        sender: &caller.user_id,
+        kind,
+        state_key,
+        content: call.json()?,
+        ts: now_ms,
+    };
+    let sticky = call
+        .number("org.matrix.msc4354.sticky_duration_ms")
+        .and_then(|ms| i64::try_from(ms).ok());
     let event_id = hs.change(|ledger| match txn {
         Some(txn) => {
             let once = format!("{} {txn}", caller.token);
@@ -154,7 +177,8 @@ fn must_be_welcome(room: &Room, user: &str) -> Result<(), Refusal> {
 }
 
 fn is_ours(ledger: &Ledger, room: &Room) -> bool {
-    room.joined().any(|user| server_of(user) == ledger.server_name)
+    room.joined()
+        .any(|user| server_of(user) == ledger.server_name)
 }
 
 /// Servers in the room, most members first.
@@ -165,7 +189,10 @@ pub(super) fn servers(ledger: &Ledger, room: &Room) -> Vec<String> {
     }
     let mut servers: Vec<(&str, usize)> = counted.into_iter().collect();
     servers.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    let mut names: Vec<String> = servers.into_iter().map(|(name, _)| name.to_owned()).collect();
+    let mut names: Vec<String> = servers
+        .into_iter()
+        .map(|(name, _)| name.to_owned())
+        .collect();
     if names.is_empty() {
         names.push(ledger.server_name.clone());
     }

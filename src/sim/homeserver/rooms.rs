@@ -62,7 +62,10 @@ impl Homeserver {
         let set = |kind: &str, content: Value| {
             self.send_state(&room, creator, kind, "", content, new.ts);
         };
-        set("m.room.create", json!({"room_version": new.version, "creator": creator}));
+        set(
+            "m.room.create",
+            json!({"room_version": new.version, "creator": creator}),
+        );
         self.join_user(&room, creator, new.ts);
         set("m.room.power_levels", power_levels(creator));
         set("m.room.join_rules", json!({"join_rule": new.join_rule}));
@@ -78,7 +81,10 @@ impl Homeserver {
             set("m.room.canonical_alias", json!({"alias": alias}));
         }
         if new.encrypted {
-            set("m.room.encryption", json!({"algorithm": "m.megolm.v1.aes-sha2"}));
+            set(
+                "m.room.encryption",
+                json!({"algorithm": "m.megolm.v1.aes-sha2"}),
+            );
         }
         self.change(|ledger| {
             let at = ledger.room_index(&room);
@@ -126,14 +132,36 @@ impl Homeserver {
     }
 
     /// A state event. The same content from the same sender makes none: the old id is answered, as by Synapse.
-    pub fn send_state(&self, room: &str, sender: &str, kind: &str, state_key: &str, content: Value, ts: i64) -> String {
-        let draft = Draft { room, sender, kind, state_key: Some(state_key), content, ts };
+    pub fn send_state(
+        &self,
+        room: &str,
+        sender: &str,
+        kind: &str,
+        state_key: &str,
+        content: Value,
+        ts: i64,
+    ) -> String {
+        let draft = Draft {
+            room,
+            sender,
+            kind,
+            state_key: Some(state_key),
+            content,
+            ts,
+        };
         let now_ms = self.now_ms();
         self.change(|ledger| ledger.write(draft, None, now_ms))
     }
 
     /// A plain event.
-    pub fn send_event(&self, room: &str, sender: &str, kind: &str, content: Value, ts: i64) -> String {
+    pub fn send_event(
+        &self,
+        room: &str,
+        sender: &str,
+        kind: &str,
+        content: Value,
+        ts: i64,
+    ) -> String {
         self.send(room, sender, kind, content, None, ts)
     }
 
@@ -150,16 +178,37 @@ impl Homeserver {
         self.send(room, sender, kind, content, Some(duration_ms), ts)
     }
 
-    fn send(&self, room: &str, sender: &str, kind: &str, content: Value, sticky_ms: Option<i64>, ts: i64) -> String {
-        let draft = Draft { room, sender, kind, state_key: None, content, ts };
+    fn send(
+        &self,
+        room: &str,
+        sender: &str,
+        kind: &str,
+        content: Value,
+        sticky_ms: Option<i64>,
+        ts: i64,
+    ) -> String {
+        let draft = Draft {
+            room,
+            sender,
+            kind,
+            state_key: None,
+            content,
+            ts,
+        };
         let now_ms = self.now_ms();
         self.change(|ledger| ledger.write(draft, sticky_ms, now_ms))
     }
 
     /// Redacts `target`: from now on it is shown without its content.
     pub fn redact(&self, room: &str, sender: &str, target: &str, ts: i64) -> String {
-        let draft =
-            Draft { room, sender, kind: "m.room.redaction", state_key: None, content: json!({"redacts": target}), ts };
+        let draft = Draft {
+            room,
+            sender,
+            kind: "m.room.redaction",
+            state_key: None,
+            content: json!({"redacts": target}),
+            ts,
+        };
         let now_ms = self.now_ms();
         self.change(|ledger| ledger.redact(draft, target, now_ms))
     }
@@ -181,7 +230,14 @@ impl Homeserver {
         content: Value,
         ts: i64,
     ) -> String {
-        let draft = Draft { room, sender, kind, state_key: Some(state_key), content, ts };
+        let draft = Draft {
+            room,
+            sender,
+            kind,
+            state_key: Some(state_key),
+            content,
+            ts,
+        };
         let now_ms = self.now_ms();
         self.change(|ledger| ledger.write_silently(&draft, now_ms))
     }
@@ -201,10 +257,15 @@ impl Homeserver {
         self.change(|ledger| {
             let at = ledger.room_index(room);
             let room = &mut ledger.rooms[at];
-            let Some(&index) = room.by_id.get(event_id) else { return };
+            let Some(&index) = room.by_id.get(event_id) else {
+                return;
+            };
             let event = &room.events[index];
             if let Some(state_key) = event.state_key.clone() {
-                room.state.entry(event.kind.clone()).or_default().insert(state_key, index);
+                room.state
+                    .entry(event.kind.clone())
+                    .or_default()
+                    .insert(state_key, index);
             }
         });
     }

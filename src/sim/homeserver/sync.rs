@@ -23,7 +23,10 @@ impl Since {
     /// Reads `s12_7`. `None` for what this server cannot have given out.
     pub fn read(token: &str, newest: u64) -> Option<Self> {
         let (pos, sticky) = token.strip_prefix('s')?.split_once('_')?;
-        let since = Self { pos: pos.parse().ok()?, sticky: sticky.parse().ok()? };
+        let since = Self {
+            pos: pos.parse().ok()?,
+            sticky: sticky.parse().ok()?,
+        };
         (since.pos <= newest && since.sticky <= newest).then_some(since)
     }
 
@@ -86,7 +89,10 @@ pub(super) fn answer(ledger: &Ledger, question: &Question<'_>) -> Response {
     }
     let sticky = add_sticky(ledger, question, &mut join, &shown);
     let is_empty = join.is_empty() && invite.is_empty() && leave.is_empty();
-    let next = Since { pos: ledger.pos, sticky };
+    let next = Since {
+        pos: ledger.pos,
+        sticky,
+    };
     let mut body = json!({"next_batch": next.write(), "device_one_time_keys_count": {"signed_curve25519": 0},
                           "device_unused_fallback_key_types": []});
     let sections = [("join", join), ("invite", invite), ("leave", leave)];
@@ -101,7 +107,8 @@ fn is_new(room: &Room, question: &Question<'_>) -> bool {
     let Some(since) = question.since else {
         return true;
     };
-    room.membership_since(question.viewer).is_none_or(|pos| pos > since.pos)
+    room.membership_since(question.viewer)
+        .is_none_or(|pos| pos > since.pos)
 }
 
 fn is_left_shown(room: &Room, question: &Question<'_>) -> bool {
@@ -110,7 +117,9 @@ fn is_left_shown(room: &Room, question: &Question<'_>) -> bool {
     }
     // A first sync tells of kicks and bans always, of own leaves only when asked.
     let by_other = |sender: &str| sender != question.viewer;
-    let forced = room.member_event(question.viewer).is_some_and(|e| by_other(&e.sender));
+    let forced = room
+        .member_event(question.viewer)
+        .is_some_and(|e| by_other(&e.sender));
     question.filter.include_leave || forced
 }
 
@@ -142,7 +151,11 @@ fn joined(ledger: &Ledger, room: &Room, question: &Question<'_>) -> Option<(Valu
     if timeline.events.is_empty() && state.is_empty() {
         return None;
     }
-    let key = if question.state_after { "org.matrix.msc4222.state_after" } else { "state" };
+    let key = if question.state_after {
+        "org.matrix.msc4222.state_after"
+    } else {
+        "state"
+    };
     let body = json!({
         "timeline": show_timeline(ledger, room, question, &timeline),
         key: {"events": view(ledger, question, false).show_all(room, &state)},
@@ -176,11 +189,20 @@ fn timeline(room: &Room, question: &Question<'_>, since: Option<u64>, until: u64
     events.reverse();
     let first = events.first().map(|at| room.events[*at].pos - 1);
     let newest = room.last_pos.min(until);
-    Timeline { events, limited, start: first.unwrap_or(newest) }
+    Timeline {
+        events,
+        limited,
+        start: first.unwrap_or(newest),
+    }
 }
 
 /// The state section: full at first, changes later; before the timeline, or after it where asked (MSC4222).
-fn state(room: &Room, question: &Question<'_>, since: Option<u64>, timeline: &Timeline) -> Vec<usize> {
+fn state(
+    room: &Room,
+    question: &Question<'_>,
+    since: Option<u64>,
+    timeline: &Timeline,
+) -> Vec<usize> {
     let whole = since.is_none() || question.full_state;
     let from = since.unwrap_or(0);
     let mut state = match (whole, question.state_after) {
@@ -191,10 +213,18 @@ fn state(room: &Room, question: &Question<'_>, since: Option<u64>, timeline: &Ti
     };
     let filter = &question.filter.state;
     if filter.lazy_members {
-        let speaks = |user: &str| timeline.events.iter().any(|at| room.events[*at].sender == user);
+        let speaks = |user: &str| {
+            timeline
+                .events
+                .iter()
+                .any(|at| room.events[*at].sender == user)
+        };
         state.retain(|at| {
             let event = &room.events[*at];
-            let member = event.state_key.as_deref().filter(|_| event.kind == "m.room.member");
+            let member = event
+                .state_key
+                .as_deref()
+                .filter(|_| event.kind == "m.room.member");
             member.is_none_or(|user| user == question.viewer || speaks(user))
         });
     }
@@ -213,7 +243,10 @@ fn invited(room: &Room, viewer: &str) -> Value {
         "m.room.topic",
     ];
     let state = kinds.iter().filter_map(|kind| room.current(kind, ""));
-    let events: Vec<Value> = state.chain(room.member_event(viewer)).map(super::event::Stored::stripped).collect();
+    let events: Vec<Value> = state
+        .chain(room.member_event(viewer))
+        .map(super::event::Stored::stripped)
+        .collect();
     json!({"invite_state": {"events": events}})
 }
 
@@ -264,7 +297,10 @@ fn add_sticky(
             return pos - 1;
         }
         taken += usize::from(!late);
-        if shown.get(room_at).is_some_and(|timeline| timeline.contains(at)) {
+        if shown
+            .get(room_at)
+            .is_some_and(|timeline| timeline.contains(at))
+        {
             continue;
         }
         let event = view(ledger, question, true).show(room, &room.events[*at]);

@@ -47,7 +47,14 @@ impl Act {
     /// An act without relations.
     #[must_use]
     pub fn new(at_ms: i64, room: &str, sender: &str, what: What) -> Self {
-        Self { at_ms, room: room.to_owned(), sender: sender.to_owned(), what, name: None, about: None }
+        Self {
+            at_ms,
+            room: room.to_owned(),
+            sender: sender.to_owned(),
+            what,
+            name: None,
+            about: None,
+        }
     }
 
     /// Writes it to the homeserver.
@@ -62,9 +69,13 @@ impl Act {
             content
         };
         let event_id = match &self.what {
-            What::State(kind, key, content) => hs.send_state(room, sender, kind, key, related(content), at),
+            What::State(kind, key, content) => {
+                hs.send_state(room, sender, kind, key, related(content), at)
+            }
             What::Event(kind, content) => hs.send_event(room, sender, kind, related(content), at),
-            What::Sticky(kind, content) => hs.send_sticky(room, sender, kind, content.clone(), 3_600_000, at),
+            What::Sticky(kind, content) => {
+                hs.send_sticky(room, sender, kind, content.clone(), 3_600_000, at)
+            }
             What::Member(user, "join") => hs.join_user(room, user, at),
             What::Member(user, "ban") => hs.ban(room, user, sender, at),
             What::Member(user, "invite") => hs.invite(room, user, sender, at),

@@ -16,13 +16,23 @@ pub fn acts(room: &str, now_ms: i64) -> Vec<Act> {
     let mut acts = vec![Act::new(start - MINUTE_MS, room, MALLORY, join)];
     for (i, (key, content)) in malformed().into_iter().enumerate() {
         let at_ms = start + i64::try_from(i).unwrap_or(0) * MINUTE_MS;
-        acts.push(Act::new(at_ms, room, MALLORY, What::State(MEMBER, key, content)));
+        acts.push(Act::new(
+            at_ms,
+            room,
+            MALLORY,
+            What::State(MEMBER, key, content),
+        ));
     }
     for (i, (key, content)) in nasty_but_valid().into_iter().enumerate() {
         let at_ms = start + DAY_MS + i64::try_from(i).unwrap_or(0) * 10 * MINUTE_MS;
         let state = |content| What::State(MEMBER, key.to_owned(), content);
         acts.push(Act::new(at_ms, room, MALLORY, state(content)));
-        acts.push(Act::new(at_ms + 4 * MINUTE_MS, room, MALLORY, state(json!({}))));
+        acts.push(Act::new(
+            at_ms + 4 * MINUTE_MS,
+            room,
+            MALLORY,
+            state(json!({})),
+        ));
     }
     for (i, raw) in raw(start + 2 * DAY_MS).into_iter().enumerate() {
         let at_ms = start + 2 * DAY_MS + i64::try_from(i).unwrap_or(0) * MINUTE_MS;
@@ -51,7 +61,10 @@ fn malformed() -> Vec<(String, Value)> {
         with("call_id", json!({"id": ""})),
         with("device_id", Value::Null),
         with("focus_active", json!("livekit")),
-        with("foci_preferred", json!([{"livekit_service_url": "https://no.type.example"}])),
+        with(
+            "foci_preferred",
+            json!([{"livekit_service_url": "https://no.type.example"}]),
+        ),
         with("created_ts", json!("yesterday")),
         json!({"memberships": [null, 1, "x", {"device_id": 3}, {}]}),
         json!({"m.calls": {"not": "a list"}}),
@@ -69,12 +82,14 @@ fn nasty_but_valid() -> Vec<(&'static str, Value)> {
     let mut endless = flat("ENDLESS", "");
     endless["expires"] = json!(1e308);
     let mut scripted = flat("SCRIPT", "");
-    scripted["foci_preferred"] =
-        json!([{"type": "livekit", "livekit_service_url": "javascript:alert(3)", "livekit_alias": "x"}]);
+    scripted["foci_preferred"] = json!([{"type": "livekit", "livekit_service_url": "javascript:alert(3)", "livekit_alias": "x"}]);
     vec![
         ("_markup", flat("<img src=x onerror=alert(1)>", "")),
         ("_markup_id", flat("MARKUP", "\"><script>alert(2)</script>")),
-        ("_control", flat("\u{0}\u{7}\u{1b}[31mRED\u{202e}\u{feff}", "")),
+        (
+            "_control",
+            flat("\u{0}\u{7}\u{1b}[31mRED\u{202e}\u{feff}", ""),
+        ),
         ("_long", flat(&"A".repeat(60_000), "")),
         ("_future", far),
         ("_endless", endless),
@@ -92,11 +107,19 @@ fn raw(at_ms: i64) -> Vec<Value> {
     };
     let no_join = with("application", json!(false));
     vec![
-        event(json!(at_ms), json!(["@mallory:evil.example", "DEV"]), no_join.clone()),
+        event(
+            json!(at_ms),
+            json!(["@mallory:evil.example", "DEV"]),
+            no_join.clone(),
+        ),
         event(json!(u64::MAX), json!("_huge_time"), no_join.clone()),
         event(json!(-1), json!("_before_time"), no_join.clone()),
         event(json!(1e300), json!("_float_time"), no_join.clone()),
-        event(json!(8_640_000_000_000_000_i64), json!("_far_time"), no_join),
+        event(
+            json!(8_640_000_000_000_000_i64),
+            json!("_far_time"),
+            no_join,
+        ),
         event(json!(at_ms), json!("_text_content"), json!("content")),
         event(json!(at_ms), json!("_deep"), deep(100)),
         json!({"type": MEMBER, "sender": "no user id", "origin_server_ts": at_ms, "content": {},

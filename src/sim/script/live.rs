@@ -43,9 +43,21 @@ impl Live {
     /// Begins at `start_ms` with the stays that last.
     #[must_use]
     pub fn new(running: Vec<Stay>, start_ms: i64, seed: u64) -> Self {
-        let rooms: Vec<String> = LASTING.iter().filter_map(|(key, ..)| room(key, seed)).collect();
-        let (lasting, short) = running.into_iter().partition(|stay| rooms.contains(&stay.room));
-        Self { seed, dice: Dice::for_part(seed, "live"), start_ms, minute: 0, lasting, short }
+        let rooms: Vec<String> = LASTING
+            .iter()
+            .filter_map(|(key, ..)| room(key, seed))
+            .collect();
+        let (lasting, short) = running
+            .into_iter()
+            .partition(|stay| rooms.contains(&stay.room));
+        Self {
+            seed,
+            dice: Dice::for_part(seed, "live"),
+            start_ms,
+            minute: 0,
+            lasting,
+            short,
+        }
     }
 
     /// The acts of the next minute, in order of time.
@@ -90,7 +102,11 @@ impl Live {
         let count = usize::try_from(self.dice.range(1, 5)).unwrap_or(1);
         let people = self.dice.some_of(&scene.members(self.seed), count);
         for (i, person) in people.into_iter().enumerate() {
-            let late = if i == 0 { 0 } else { self.dice.range(1500, 10_000) };
+            let late = if i == 0 {
+                0
+            } else {
+                self.dice.range(1500, 10_000)
+            };
             let mut stay = Stay::new(&room, person, form, begin + late);
             if matches!(key, "support" | "dm") {
                 stay.intent = "audio";
@@ -156,13 +172,19 @@ impl Live {
         };
         // A stay begun in this minute lasts into the next.
         let free = |stay: &Stay| stay.room == room && stay.from_ms < minute_ms && !renews(stay);
-        let candidates: Vec<usize> = (0..self.lasting.len()).filter(|at| free(&self.lasting[*at])).collect();
+        let candidates: Vec<usize> = (0..self.lasting.len())
+            .filter(|at| free(&self.lasting[*at]))
+            .collect();
         if self.in_room(&room).count() <= least {
             return;
         }
         if let Some(at) = self.dice.pick(&candidates).copied() {
             let stay = self.lasting.swap_remove(at);
-            let end = if self.dice.chance(10) { End::LostAndSaid } else { End::Leave };
+            let end = if self.dice.chance(10) {
+                End::LostAndSaid
+            } else {
+                End::Leave
+            };
             acts.extend(stay.leave(at_ms, end, ""));
         }
     }

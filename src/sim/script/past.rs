@@ -29,7 +29,13 @@ const fn pattern(
     length: (i64, i64),
     people: (i64, i64),
 ) -> Pattern {
-    Pattern { room, days, minute, length, people }
+    Pattern {
+        room,
+        days,
+        minute,
+        length,
+        people,
+    }
 }
 
 const WEEKDAYS: &[i64] = &[0, 1, 2, 3, 4];
@@ -64,7 +70,10 @@ pub fn plan(now_ms: i64, seed: u64) -> Past {
         now_ms,
         seed,
         dice: Dice::for_part(seed, "past"),
-        past: Past { acts: Vec::new(), running: Vec::new() },
+        past: Past {
+            acts: Vec::new(),
+            running: Vec::new(),
+        },
         names: 0,
     };
     writer.all();
@@ -107,7 +116,9 @@ impl Writer {
     }
 
     pub(super) fn room(&self, key: &str) -> String {
-        scene_of(key).map(|scene| scene.room_id(self.seed)).unwrap_or_default()
+        scene_of(key)
+            .map(|scene| scene.room_id(self.seed))
+            .unwrap_or_default()
     }
 
     fn repeat(&mut self, pattern: &Pattern, day: i64) {
@@ -133,7 +144,15 @@ impl Writer {
         }
     }
 
-    fn spread(&mut self, room: &str, day: i64, hours: (i64, i64), calls: i64, length: (i64, i64), people: (i64, i64)) {
+    fn spread(
+        &mut self,
+        room: &str,
+        day: i64,
+        hours: (i64, i64),
+        calls: i64,
+        length: (i64, i64),
+        people: (i64, i64),
+    ) {
         let close = day * DAY_MS + hours.1 * 60 * MINUTE_MS;
         let mut free = day * DAY_MS + hours.0 * 60 * MINUTE_MS;
         let gap = (hours.1 - hours.0) * 60 * MINUTE_MS / calls;
@@ -191,7 +210,9 @@ impl Writer {
         if !scene.encrypted && self.dice.chance(60) {
             let what = What::Event("m.room.message", json!({"msgtype": "m.text", "body": "👋"}));
             let sender = self.maker(scene);
-            self.past.acts.push(Act::new(start + length / 2, &room, &sender, what));
+            self.past
+                .acts
+                .push(Act::new(start + length / 2, &room, &sender, what));
         }
     }
 
@@ -228,11 +249,16 @@ impl Writer {
 
     fn maker(&self, scene: &Scene) -> String {
         let members = scene.members(self.seed);
-        members.first().map(|person| person.user_id()).unwrap_or_default()
+        members
+            .first()
+            .map(|person| person.user_id())
+            .unwrap_or_default()
     }
 
     pub(super) fn tell(&mut self, stay: &Stay) {
-        let scene = SCENES.iter().find(|scene| scene.room_id(self.seed) == stay.room);
+        let scene = SCENES
+            .iter()
+            .find(|scene| scene.room_id(self.seed) == stay.room);
         let maker = scene.map(|scene| self.maker(scene)).unwrap_or_default();
         self.past.acts.extend(stay.acts(self.now_ms, &maker));
         if stay.end.is_none() {
@@ -280,7 +306,11 @@ impl Writer {
             return;
         };
         let content = json!({"status": "open", "application": {"type": "m.call"}});
-        let what = What::State("org.matrix.msc4143.rtc.slot", super::stay::SLOT.to_owned(), content);
+        let what = What::State(
+            "org.matrix.msc4143.rtc.slot",
+            super::stay::SLOT.to_owned(),
+            content,
+        );
         let at_ms = self.now_ms - 22 * DAY_MS;
         let (room, maker) = (scene.room_id(self.seed), self.maker(scene));
         self.past.acts.push(Act::new(at_ms, &room, &maker, what));

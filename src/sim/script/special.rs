@@ -20,7 +20,8 @@ impl Writer {
 
     /// What goes wrong in five weeks.
     pub fn incidents(&mut self) {
-        let evening = |days: i64| self.now_ms.div_euclid(DAY_MS) * DAY_MS - days * DAY_MS + 1290 * MINUTE_MS;
+        let evening =
+            |days: i64| self.now_ms.div_euclid(DAY_MS) * DAY_MS - days * DAY_MS + 1290 * MINUTE_MS;
         let plans = [
             ("lounge", 3, 9, End::Ghost),
             ("lounge", 5, 16, End::Kicked),
@@ -40,7 +41,9 @@ impl Writer {
                 // Back in the room after the membership expired (else it would count again), before the next day's calls.
                 let user = stay.person.user_id();
                 let what = What::Member(user.clone(), "join");
-                self.past.acts.push(Act::new(from + 8 * HOUR_MS, &stay.room, &user, what));
+                self.past
+                    .acts
+                    .push(Act::new(from + 8 * HOUR_MS, &stay.room, &user, what));
             }
             if let Some(mut other) = self.apart(key, member + 1, device, from + 40_000) {
                 other.end = Some((until + 4 * MINUTE_MS, End::Leave));

@@ -96,7 +96,11 @@ impl Stay {
     pub fn acts(&self, until_ms: i64, kicker: &str) -> Vec<Act> {
         let last = self.end.map_or(i64::MAX, |(at, _)| at);
         let mut acts = vec![self.join()];
-        acts.extend((1..).map(|n| self.renewal(n)).take_while(|act| act.at_ms < last.min(until_ms)));
+        acts.extend(
+            (1..)
+                .map(|n| self.renewal(n))
+                .take_while(|act| act.at_ms < last.min(until_ms)),
+        );
         if let Some((at, _)) = self.moved {
             acts.push(self.update(self.renewals_before(at), at));
         }
@@ -194,7 +198,9 @@ impl Stay {
 
     /// The content after `n` renewals; an update (anything but the join) has its time in `at_ms`.
     fn content(&self, n: i64, at_ms: Option<i64>) -> Value {
-        let moved = self.moved.filter(|(moved, _)| at_ms.is_some_and(|at| at >= *moved));
+        let moved = self
+            .moved
+            .filter(|(moved, _)| at_ms.is_some_and(|at| at >= *moved));
         let sfu = moved.map_or(self.sfu, |(_, sfu)| sfu);
         let mut content = match self.form {
             Form::Mesh => return self.mesh(n),
@@ -219,7 +225,11 @@ impl Stay {
     fn flat(&self, n: i64) -> Value {
         // Newer clients use each their own SFU, older ones that of the oldest member.
         let newer = self.form == Form::Flat;
-        let selection = if newer { "multi_sfu" } else { "oldest_membership" };
+        let selection = if newer {
+            "multi_sfu"
+        } else {
+            "oldest_membership"
+        };
         json!({
             "application": "m.call", "call_id": "", "scope": "m.room", "device_id": self.device,
             "expires": EXPIRES_MS * (n + 1), "m.call.intent": self.intent,

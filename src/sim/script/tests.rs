@@ -28,10 +28,16 @@ impl Calls {
     /// Size of the room's call before and after.
     fn take(&mut self, act: &Act) -> (usize, usize) {
         let (key, content) = match &act.what {
-            What::State(kind, key, content) if *kind == "org.matrix.msc3401.call.member" => (key.clone(), content),
+            What::State(kind, key, content) if *kind == "org.matrix.msc3401.call.member" => {
+                (key.clone(), content)
+            }
             What::Sticky(kind, content) if *kind != "m.room.encrypted" => {
                 let key = &content["msc4354_sticky_key"];
-                let key = if key.is_null() { &content["sticky_key"] } else { key };
+                let key = if key.is_null() {
+                    &content["sticky_key"]
+                } else {
+                    key
+                };
                 (format!("{} {key}", act.sender), content)
             }
             _ => return (0, 0),
@@ -60,7 +66,11 @@ fn the_same_seed_plans_the_same_past_and_another_does_not() {
     let past = past::plan(NOW, SEED);
     assert_eq!(past, past::plan(NOW, SEED));
     assert_ne!(past.acts, past::plan(NOW, 2).acts);
-    assert!((3000..20_000).contains(&past.acts.len()), "{}", past.acts.len());
+    assert!(
+        (3000..20_000).contains(&past.acts.len()),
+        "{}",
+        past.acts.len()
+    );
 }
 
 #[test]
@@ -68,13 +78,25 @@ fn four_calls_run_at_the_end_of_the_past_of_one_two_six_and_thirty() {
     for step in 0..14 {
         let now = NOW + step * 13 * HOUR_MS;
         let past = past::plan(now, SEED);
-        let recent = past.acts.iter().filter(|act| act.at_ms > now - 12 * HOUR_MS);
+        let recent = past
+            .acts
+            .iter()
+            .filter(|act| act.at_ms > now - 12 * HOUR_MS);
         let calls = Calls::of(recent);
         let lasting = ["support", "lounge", "ops", "hallway"];
-        assert_eq!(lasting.map(|key| calls.size(key)), [1, 2, 6, 30], "at {now}");
+        assert_eq!(
+            lasting.map(|key| calls.size(key)),
+            [1, 2, 6, 30],
+            "at {now}"
+        );
         assert_eq!(past.running.len(), 1 + 2 + 5 + 30);
         let others = SCENES.iter().filter(|scene| !lasting.contains(&scene.key));
-        assert!(others.map(|scene| calls.size(scene.key)).all(|size| size == 0), "at {now}");
+        assert!(
+            others
+                .map(|scene| calls.size(scene.key))
+                .all(|size| size == 0),
+            "at {now}"
+        );
     }
 }
 
@@ -98,11 +120,19 @@ fn the_past_has_a_rhythm_and_every_manner_of_ending() {
         let day = usize::try_from((act.at_ms / DAY_MS + 3) % 7).unwrap();
         per_weekday[day] += 1;
     }
-    assert!(per_weekday[..5].iter().all(|count| *count > 20), "{per_weekday:?}");
-    assert!(per_weekday[5..].iter().all(|count| *count < 10), "{per_weekday:?}");
+    assert!(
+        per_weekday[..5].iter().all(|count| *count > 20),
+        "{per_weekday:?}"
+    );
+    assert!(
+        per_weekday[5..].iter().all(|count| *count < 10),
+        "{per_weekday:?}"
+    );
     let has = |wanted: &dyn Fn(&Act) -> bool| acts.iter().filter(|act| wanted(act)).count();
     assert!(has(&|act| act.what == What::Member(act.sender.clone(), "leave")) >= 1);
-    assert!(has(&|act| matches!(&act.what, What::Member(user, "leave") if *user != act.sender)) >= 1);
+    assert!(
+        has(&|act| matches!(&act.what, What::Member(user, "leave") if *user != act.sender)) >= 1
+    );
     assert!(has(&|act| format!("{:?}", act.what).contains("m.lost_connection")) >= 3);
     assert!(has(&|act| format!("{:?}", act.what).contains("rtc.decline")) >= 3);
     assert!(has(&|act| format!("{:?}", act.what).contains("memberships")) >= 20);
@@ -127,8 +157,14 @@ fn in_each_minute_a_call_appears_and_one_ends() {
                 _ => {}
             }
         }
-        assert!(appeared.iter().any(|at| (15_000..=20_000).contains(at)), "{minute}: {appeared:?}");
-        assert!(ended.iter().any(|at| (30_000..=40_000).contains(at)), "{minute}: {ended:?}");
+        assert!(
+            appeared.iter().any(|at| (15_000..=20_000).contains(at)),
+            "{minute}: {appeared:?}"
+        );
+        assert!(
+            ended.iter().any(|at| (30_000..=40_000).contains(at)),
+            "{minute}: {ended:?}"
+        );
         assert!((26..=33).contains(&calls.size("hallway")), "{minute}");
     }
 }
@@ -136,12 +172,19 @@ fn in_each_minute_a_call_appears_and_one_ends() {
 #[test]
 fn who_stays_renews_every_hour() {
     let past = past::plan(NOW, SEED);
-    let oldest = past.running.iter().min_by_key(|stay| stay.from_ms).unwrap().clone();
+    let oldest = past
+        .running
+        .iter()
+        .min_by_key(|stay| stay.from_ms)
+        .unwrap()
+        .clone();
     let renewed = |acts: &[Act], at: i64| acts.iter().any(|act| act.at_ms == at);
     let mut live = Live::new(vec![oldest.clone()], NOW, SEED);
     let acts: Vec<Act> = (0..60).flat_map(|_| live.next_minute()).collect();
     let due = oldest.renewal(2).at_ms;
-    let left = acts.iter().any(|act| act.at_ms <= due && act == &oldest.leave(act.at_ms, End::Leave, "").unwrap());
+    let left = acts
+        .iter()
+        .any(|act| act.at_ms <= due && act == &oldest.leave(act.at_ms, End::Leave, "").unwrap());
     assert!(left || renewed(&acts, due));
     assert!(renewed(&past.acts, oldest.renewal(1).at_ms));
 }
@@ -157,11 +200,22 @@ fn rooms_have_names_of_their_own() {
 #[test]
 fn nobody_joins_a_call_of_a_room_that_they_have_left() {
     let mut outside = HashSet::new();
-    for (seed, act) in (1..9).flat_map(|seed| past::plan(NOW, seed).acts.into_iter().map(move |act| (seed, act))) {
+    for (seed, act) in (1..9).flat_map(|seed| {
+        past::plan(NOW, seed)
+            .acts
+            .into_iter()
+            .map(move |act| (seed, act))
+    }) {
         match &act.what {
             What::Member(user, "leave") => assert!(outside.insert((act.room, user.clone()))),
-            What::Member(user, _) => assert!(outside.remove(&(act.room, user.clone())) || user.contains("mallory")),
-            _ => assert!(!outside.contains(&(act.room, act.sender.clone())), "seed {seed} at {}", act.at_ms),
+            What::Member(user, _) => {
+                assert!(outside.remove(&(act.room, user.clone())) || user.contains("mallory"))
+            }
+            _ => assert!(
+                !outside.contains(&(act.room, act.sender.clone())),
+                "seed {seed} at {}",
+                act.at_ms
+            ),
         }
     }
     assert!(outside.is_empty());

@@ -45,7 +45,11 @@ pub struct Label {
 #[must_use]
 pub fn bars(slots: &[Slot], height: i64, unit: i64, name: impl Fn(i64) -> String) -> Bars {
     let tall = ratio(height, 1);
-    let most = slots.iter().map(|slot| slot.value.max(slot.before.unwrap_or(0))).max().unwrap_or(0);
+    let most = slots
+        .iter()
+        .map(|slot| slot.value.max(slot.before.unwrap_or(0)))
+        .max()
+        .unwrap_or(0);
     let unit = unit.max(1);
     let (mut lines, units) = lines(most / unit + i64::from(most % unit > 0), tall);
     for (line, value) in lines.iter_mut().zip(line_values(units)) {
@@ -53,7 +57,13 @@ pub fn bars(slots: &[Slot], height: i64, unit: i64, name: impl Fn(i64) -> String
     }
     let top = units.saturating_mul(unit);
     let width = 100.0 / float(slots.len().max(1));
-    let tall_of = |value: i64| if value == 0 { 0.0 } else { (tall * ratio(value, top)).max(1.0) };
+    let tall_of = |value: i64| {
+        if value == 0 {
+            0.0
+        } else {
+            (tall * ratio(value, top)).max(1.0)
+        }
+    };
     let column = |(at, slot): (usize, &Slot)| Column {
         x: Num(width * (float(at) + 0.14)),
         w: Num(width * 0.72),
@@ -62,12 +72,23 @@ pub fn bars(slots: &[Slot], height: i64, unit: i64, name: impl Fn(i64) -> String
         title: slot.title.clone(),
         today: slot.now,
     };
-    let labelled = slots.iter().enumerate().filter_map(|(at, slot)| Some((at, slot.label.clone()?)));
+    let labelled = slots
+        .iter()
+        .enumerate()
+        .filter_map(|(at, slot)| Some((at, slot.label.clone()?)));
     // On a phone a label near the end would touch "today".
-    let end = if slots.iter().any(|slot| slot.now) { TODAY_ROOM } else { 0.0 };
+    let end = if slots.iter().any(|slot| slot.now) {
+        TODAY_ROOM
+    } else {
+        0.0
+    };
     let label = |(index, (at, text)): (usize, (usize, String))| {
         let x = width * (float(at) + 0.5);
-        Label { x: Num(x), text, second: index % 2 == 1 || x > 100.0 - end }
+        Label {
+            x: Num(x),
+            text,
+            second: index % 2 == 1 || x > 100.0 - end,
+        }
     };
     Bars {
         height,
@@ -91,7 +112,11 @@ fn before(slots: &[Slot], tall: f64, top: i64) -> Option<String> {
     for (at, slot) in slots.iter().enumerate() {
         let y = Num(tall - tall * ratio(slot.before?, top));
         let end = Num(1000.0 * float(at + 1) / float(slots.len()));
-        let _ = if at == 0 { write!(path, "M0 {y}H{end}") } else { write!(path, "V{y}H{end}") };
+        let _ = if at == 0 {
+            write!(path, "M0 {y}H{end}")
+        } else {
+            write!(path, "V{y}H{end}")
+        };
     }
     (!path.is_empty()).then_some(path)
 }
@@ -101,7 +126,13 @@ mod tests {
     use super::*;
 
     fn slot(value: i64, before: Option<i64>) -> Slot {
-        Slot { title: String::new(), value, before, label: Some(value.to_string()), now: false }
+        Slot {
+            title: String::new(),
+            value,
+            before,
+            label: Some(value.to_string()),
+            now: false,
+        }
     }
 
     #[test]
@@ -118,28 +149,71 @@ mod tests {
 
     #[test]
     fn columns_stand_on_the_line_and_the_period_before_is_a_step() {
-        let picture =
-            bars(&[slot(0, Some(3)), slot(1, Some(0)), slot(6, Some(6))], 100, 1, |value| format!("{value} h"));
-        let heights: Vec<f64> = picture.columns.iter().map(|column| column.h.0.round()).collect();
+        let picture = bars(
+            &[slot(0, Some(3)), slot(1, Some(0)), slot(6, Some(6))],
+            100,
+            1,
+            |value| format!("{value} h"),
+        );
+        let heights: Vec<f64> = picture
+            .columns
+            .iter()
+            .map(|column| column.h.0.round())
+            .collect();
         assert_eq!(heights, [0.0, 17.0, 100.0]);
-        assert_eq!(picture.before.as_deref(), Some("M0 50H333.33V100H666.67V0H1000"));
-        let labels: Vec<&str> = picture.lines.iter().map(|line| line.label.as_str()).collect();
+        assert_eq!(
+            picture.before.as_deref(),
+            Some("M0 50H333.33V100H666.67V0H1000")
+        );
+        let labels: Vec<&str> = picture
+            .lines
+            .iter()
+            .map(|line| line.label.as_str())
+            .collect();
         assert_eq!(labels, ["0 h", "2 h", "4 h", "6 h"]);
-        assert_eq!(picture.labels.iter().map(|label| label.second).collect::<Vec<_>>(), [false, true, false]);
+        assert_eq!(
+            picture
+                .labels
+                .iter()
+                .map(|label| label.second)
+                .collect::<Vec<_>>(),
+            [false, true, false]
+        );
     }
 
     #[test]
     fn lines_stand_on_whole_units() {
-        let picture = bars(&[slot(90, None), slot(61, None)], 100, 60, |value| format!("{value} h"));
-        let labels: Vec<&str> = picture.lines.iter().map(|line| line.label.as_str()).collect();
-        assert_eq!((labels.as_slice(), picture.columns[0].h.0), (&["0 h", "1 h", "2 h"][..], 75.0));
+        let picture = bars(&[slot(90, None), slot(61, None)], 100, 60, |value| {
+            format!("{value} h")
+        });
+        let labels: Vec<&str> = picture
+            .lines
+            .iter()
+            .map(|line| line.label.as_str())
+            .collect();
+        assert_eq!(
+            (labels.as_slice(), picture.columns[0].h.0),
+            (&["0 h", "1 h", "2 h"][..], 75.0)
+        );
     }
 
     #[test]
     fn nothing_is_an_empty_picture() {
         let picture = bars(&[slot(0, None)], 100, 1, |value| value.to_string());
         assert!(picture.before.is_none() && picture.columns[0].h.0 == 0.0);
-        assert!(bars(&[], 100, 1, |value| value.to_string()).columns.is_empty());
-        assert!(bars(&[slot(1, None), slot(i64::MAX, None)], 100, 1, |value| value.to_string()).columns[0].h.0 >= 1.0);
+        assert!(
+            bars(&[], 100, 1, |value| value.to_string())
+                .columns
+                .is_empty()
+        );
+        assert!(
+            bars(&[slot(1, None), slot(i64::MAX, None)], 100, 1, |value| {
+                value.to_string()
+            })
+            .columns[0]
+                .h
+                .0
+                >= 1.0
+        );
     }
 }

@@ -18,16 +18,26 @@ pub struct Band {
 
 /// The blind spans of a coverage.
 pub fn spans(cover: &[Interval]) -> impl Iterator<Item = Span> + '_ {
-    cover.iter().filter(|interval| interval.cover.is_blind()).map(|interval| interval.span)
+    cover
+        .iter()
+        .filter(|interval| interval.cover.is_blind())
+        .map(|interval| interval.span)
 }
 
 /// The bands of these spans on an axis, as far as they are in the picture.
 #[must_use]
 pub fn bands(spans: impl Iterator<Item = Span>, axis: &Axis) -> Vec<Band> {
-    let whole = Span { from: axis.from, to: axis.to };
-    let inside = spans.map(|span| span.within(&whole)).filter(|span| !span.is_empty());
-    let band =
-        |span: Span| Band { x: Num(axis.x(span.from)), w: Num((axis.x(span.to) - axis.x(span.from)).max(WIDTH_MIN)) };
+    let whole = Span {
+        from: axis.from,
+        to: axis.to,
+    };
+    let inside = spans
+        .map(|span| span.within(&whole))
+        .filter(|span| !span.is_empty());
+    let band = |span: Span| Band {
+        x: Num(axis.x(span.from)),
+        w: Num((axis.x(span.to) - axis.x(span.from)).max(WIDTH_MIN)),
+    };
     inside.take(BANDS_MAX).map(band).collect()
 }
 
@@ -37,14 +47,26 @@ mod tests {
 
     #[test]
     fn bands_stay_inside_the_picture() {
-        let axis = Axis { from: 1000, to: 2000 };
+        let axis = Axis {
+            from: 1000,
+            to: 2000,
+        };
         let spans = [
             Span { from: 0, to: 900 },
             Span { from: 0, to: 1100 },
-            Span { from: 1500, to: 1500 },
-            Span { from: 1900, to: i64::MAX },
+            Span {
+                from: 1500,
+                to: 1500,
+            },
+            Span {
+                from: 1900,
+                to: i64::MAX,
+            },
         ];
-        let found: Vec<(f64, f64)> = bands(spans.into_iter(), &axis).iter().map(|band| (band.x.0, band.w.0)).collect();
+        let found: Vec<(f64, f64)> = bands(spans.into_iter(), &axis)
+            .iter()
+            .map(|band| (band.x.0, band.w.0))
+            .collect();
         assert_eq!(found, [(0.0, 10.0), (90.0, 10.0)]);
     }
 }

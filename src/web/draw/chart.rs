@@ -62,26 +62,45 @@ pub fn lines(highest: i64, height: f64) -> (Vec<Line>, i64) {
     let highest = highest.max(2);
     let powers = std::iter::successors(Some(1_i64), |power| power.checked_mul(10));
     let sizes = powers.flat_map(|power| [1, 2, 5].map(|digit| power.saturating_mul(digit)));
-    let step = sizes.into_iter().find(|step| (highest - 1) / step < 3).unwrap_or(highest);
+    let step = sizes
+        .into_iter()
+        .find(|step| (highest - 1) / step < 3)
+        .unwrap_or(highest);
     let count = (highest - 1) / step + 1;
     let top = step.saturating_mul(count);
     let line = |index: i64| {
         let value = step.saturating_mul(index);
-        Line { y: Num(height - height * ratio(value, top)), label: crate::web::format::count(value) }
+        Line {
+            y: Num(height - height * ratio(value, top)),
+            label: crate::web::format::count(value),
+        }
     };
     ((0..=count).map(line).collect(), top)
 }
 
 /// Devices in calls at once, as `(time ms, devices)` steps, between two times.
 #[must_use]
-pub fn concurrency(counts: &[(i64, i64)], blind: impl Iterator<Item = Span>, from: i64, now: i64) -> StepChart {
+pub fn concurrency(
+    counts: &[(i64, i64)],
+    blind: impl Iterator<Item = Span>,
+    from: i64,
+    now: i64,
+) -> StepChart {
     over(counts, blind, Axis { from, to: now }, Some(now))
 }
 
 /// The same over an axis on which now has a place, or has none.
 #[must_use]
-pub fn over(counts: &[(i64, i64)], blind: impl Iterator<Item = Span>, axis: Axis, now: Option<i64>) -> StepChart {
-    let highest = counts.iter().filter(|(_, count)| *count > 0).max_by_key(|(ms, count)| (*count, -ms));
+pub fn over(
+    counts: &[(i64, i64)],
+    blind: impl Iterator<Item = Span>,
+    axis: Axis,
+    now: Option<i64>,
+) -> StepChart {
+    let highest = counts
+        .iter()
+        .filter(|(_, count)| *count > 0)
+        .max_by_key(|(ms, count)| (*count, -ms));
     let most = highest.map_or(0, |(_, count)| *count);
     let (lines, top) = lines(most, STEPS_HEIGHT);
     StepChart {
@@ -97,7 +116,12 @@ pub fn over(counts: &[(i64, i64)], blind: impl Iterator<Item = Span>, axis: Axis
 
 /// The highest value of each of the last `days` days, from `(time ms, value)`.
 #[must_use]
-pub fn columns(values: &[(i64, i64)], blind: impl Iterator<Item = Span>, days: usize, now: i64) -> ColumnChart {
+pub fn columns(
+    values: &[(i64, i64)],
+    blind: impl Iterator<Item = Span>,
+    days: usize,
+    now: i64,
+) -> ColumnChart {
     let today = midnight(now);
     let first = today - DAY * i64::try_from(days.saturating_sub(1)).unwrap_or(0);
     let mut highest = vec![0_i64; days];
@@ -111,23 +135,43 @@ pub fn columns(values: &[(i64, i64)], blind: impl Iterator<Item = Span>, days: u
     let (lines, top) = lines(most, COLUMNS_HEIGHT);
     let slot = 100.0 / float(days.max(1));
     let days_ms = (0_i64..).map(|index| first + index * DAY);
-    let columns = highest.iter().zip(days_ms).enumerate().map(|(index, (value, ms))| {
-        let h = if *value == 0 { 0.0 } else { (COLUMNS_HEIGHT * ratio(*value, top)).max(1.0) };
-        Column {
-            x: Num(slot * (float(index) + 0.14)),
-            w: Num(slot * 0.72),
-            y: Num(COLUMNS_HEIGHT - h),
-            h: Num(h),
-            title: format!(
-                "{}: {}",
-                civil(ms).strftime("%a %-d %b"),
-                crate::web::format::counted(*value, "device", "devices")
-            ),
-            today: ms == today,
-        }
-    });
-    let blind = bands(blind, &Axis { from: first, to: today + DAY });
-    ColumnChart { lines, columns: columns.collect(), ticks: week_ticks(first, days, slot), blind, highest: most }
+    let columns = highest
+        .iter()
+        .zip(days_ms)
+        .enumerate()
+        .map(|(index, (value, ms))| {
+            let h = if *value == 0 {
+                0.0
+            } else {
+                (COLUMNS_HEIGHT * ratio(*value, top)).max(1.0)
+            };
+            Column {
+                x: Num(slot * (float(index) + 0.14)),
+                w: Num(slot * 0.72),
+                y: Num(COLUMNS_HEIGHT - h),
+                h: Num(h),
+                title: format!(
+                    "{}: {}",
+                    civil(ms).strftime("%a %-d %b"),
+                    crate::web::format::counted(*value, "device", "devices")
+                ),
+                today: ms == today,
+            }
+        });
+    let blind = bands(
+        blind,
+        &Axis {
+            from: first,
+            to: today + DAY,
+        },
+    );
+    ColumnChart {
+        lines,
+        columns: columns.collect(),
+        ticks: week_ticks(first, days, slot),
+        blind,
+        highest: most,
+    }
 }
 
 fn week_ticks(first: i64, days: usize, slot: f64) -> Vec<Tick> {
@@ -136,7 +180,13 @@ fn week_ticks(first: i64, days: usize, slot: f64) -> Vec<Tick> {
         .map(|(index, day)| {
             let ms = first + DAY * i64::try_from(day).unwrap_or(0);
             let label = civil(ms).strftime("%-d %b").to_string();
-            Tick { x: Num(slot * float(day)), ms, label, style: "shortday", second: index % 2 == 1 }
+            Tick {
+                x: Num(slot * float(day)),
+                ms,
+                label,
+                style: "shortday",
+                second: index % 2 == 1,
+            }
         })
         .collect()
 }
@@ -146,7 +196,11 @@ mod tests {
     use super::*;
 
     fn labels(highest: i64) -> Vec<String> {
-        lines(highest, 100.0).0.into_iter().map(|line| line.label).collect()
+        lines(highest, 100.0)
+            .0
+            .into_iter()
+            .map(|line| line.label)
+            .collect()
     }
 
     #[test]
@@ -160,18 +214,39 @@ mod tests {
 
     #[test]
     fn the_highest_moment_is_the_first_of_its_height() {
-        let chart = concurrency(&[(0, 1), (10, 5), (20, 2), (30, 5), (40, 0)], std::iter::empty(), 0, 100);
+        let chart = concurrency(
+            &[(0, 1), (10, 5), (20, 2), (30, 5), (40, 0)],
+            std::iter::empty(),
+            0,
+            100,
+        );
         assert_eq!((chart.highest, chart.highest_ms), (5, Some(10)));
-        assert_eq!(concurrency(&[(0, 0)], std::iter::empty(), 0, 100).highest_ms, None);
+        assert_eq!(
+            concurrency(&[(0, 0)], std::iter::empty(), 0, 100).highest_ms,
+            None
+        );
     }
 
     #[test]
     fn columns_end_today_and_ignore_what_is_outside() {
         let now = 100 * DAY + 5;
-        let chart =
-            columns(&[(now, 4), (now - 1, 7), (0, 9), (i64::MAX, 9), (now - DAY, 2)], std::iter::empty(), 30, now);
+        let chart = columns(
+            &[
+                (now, 4),
+                (now - 1, 7),
+                (0, 9),
+                (i64::MAX, 9),
+                (now - DAY, 2),
+            ],
+            std::iter::empty(),
+            30,
+            now,
+        );
         assert_eq!(chart.columns.len(), 30);
         assert!(chart.columns[29].today);
-        assert_eq!((chart.highest, chart.columns[28].title.as_str()), (7, "Fri 10 Apr: 2 devices"));
+        assert_eq!(
+            (chart.highest, chart.columns[28].title.as_str()),
+            (7, "Fri 10 Apr: 2 devices")
+        );
     }
 }

@@ -74,12 +74,29 @@ pub fn year(starts: impl Iterator<Item = i64>, known_ms: i64, blind: &[Span], no
     for start in starts.filter(|ms| (first..today + DAY).contains(ms)) {
         *by_day.entry(midnight(start)).or_default() += 1;
     }
-    let half = |index: i64| half(first + index * WEEKS * 7 * DAY, today, &by_day, (midnight(known_ms), blind));
+    let half = |index: i64| {
+        half(
+            first + index * WEEKS * 7 * DAY,
+            today,
+            &by_day,
+            (midnight(known_ms), blind),
+        )
+    };
     let busy: Vec<i64> = by_day.keys().copied().collect();
     // Days that nobody watched are no pause.
-    let watched =
-        |pair: &&[i64]| blind.iter().all(|span| span.within(&Span { from: pair[0] + DAY, to: pair[1] }).is_empty());
-    let pauses = busy.windows(2).filter(|pair| pair[1] - pair[0] > DAY).filter(watched);
+    let watched = |pair: &&[i64]| {
+        blind.iter().all(|span| {
+            span.within(&Span {
+                from: pair[0] + DAY,
+                to: pair[1],
+            })
+            .is_empty()
+        })
+    };
+    let pauses = busy
+        .windows(2)
+        .filter(|pair| pair[1] - pair[0] > DAY)
+        .filter(watched);
     let pause = pauses.max_by_key(|pair| pair[1] - pair[0]);
     let mut halves = vec![half(0), half(1)];
     if halves[0].cells.is_empty() {
@@ -88,24 +105,45 @@ pub fn year(starts: impl Iterator<Item = i64>, known_ms: i64, blind: &[Span], no
     let hatched = |half: &Half| half.cells.iter().filter(|cell| cell.class == "hx").count();
     Year {
         blind: halves.iter().any(|half| hatched(half) > 0),
-        days: halves.iter().map(|half| half.cells.len() - hatched(half)).sum(),
+        days: halves
+            .iter()
+            .map(|half| half.cells.len() - hatched(half))
+            .sum(),
         halves,
         days_with_calls: by_day.len(),
-        most: by_day.iter().max_by_key(|(_, calls)| **calls).map(|(day, calls)| (*day, *calls)),
+        most: by_day
+            .iter()
+            .max_by_key(|(_, calls)| **calls)
+            .map(|(day, calls)| (*day, *calls)),
         pause: pause.map(|pair| (pair[0] + DAY, pair[1] - DAY)),
     }
 }
 
 /// Did nobody watch more than half of this day?
 fn is_blind(day: i64, blind: &[Span]) -> bool {
-    let day = Span { from: day, to: day + DAY };
-    let inside = blind.iter().map(|span| span.within(&day)).filter(|span| !span.is_empty());
+    let day = Span {
+        from: day,
+        to: day + DAY,
+    };
+    let inside = blind
+        .iter()
+        .map(|span| span.within(&day))
+        .filter(|span| !span.is_empty());
     inside.map(|span| span.to - span.from).sum::<i64>() > DAY / 2
 }
 
-fn half(first: i64, today: i64, by_day: &BTreeMap<i64, i64>, (known, blind): (i64, &[Span])) -> Half {
-    let days = (0..WEEKS * 7).map(|day| (day, first + day * DAY)).filter(|(_, ms)| *ms <= today);
-    let told = days.clone().filter(|(_, ms)| *ms >= known || by_day.contains_key(ms));
+fn half(
+    first: i64,
+    today: i64,
+    by_day: &BTreeMap<i64, i64>,
+    (known, blind): (i64, &[Span]),
+) -> Half {
+    let days = (0..WEEKS * 7)
+        .map(|day| (day, first + day * DAY))
+        .filter(|(_, ms)| *ms <= today);
+    let told = days
+        .clone()
+        .filter(|(_, ms)| *ms >= known || by_day.contains_key(ms));
     let cells = told.map(|(day, ms)| {
         let calls = by_day.get(&ms).copied().unwrap_or(0);
         let hatched = calls == 0 && is_blind(ms, blind);
@@ -117,13 +155,31 @@ fn half(first: i64, today: i64, by_day: &BTreeMap<i64, i64>, (known, blind): (i6
             3 | 4 => "h3",
             _ => "h4",
         };
-        let title =
-            (calls > 0).then(|| format!("{}: {}", civil(ms).strftime("%a %-d %b"), counted(calls, "call", "calls")));
-        Cell { x: LEFT + day / 7 * PITCH, y: TOP + day % 7 * PITCH, class, title }
+        let title = (calls > 0).then(|| {
+            format!(
+                "{}: {}",
+                civil(ms).strftime("%a %-d %b"),
+                counted(calls, "call", "calls")
+            )
+        });
+        Cell {
+            x: LEFT + day / 7 * PITCH,
+            y: TOP + day % 7 * PITCH,
+            class,
+            title,
+        }
     });
     let last = days.clone().next_back().map_or(first, |(_, ms)| ms);
-    let title = format!("Calls a day, {} to {}", civil(first).strftime("%B %Y"), civil(last).strftime("%B %Y"));
-    Half { title, cells: cells.collect(), months: months(first, last) }
+    let title = format!(
+        "Calls a day, {} to {}",
+        civil(first).strftime("%B %Y"),
+        civil(last).strftime("%B %Y")
+    );
+    Half {
+        title,
+        cells: cells.collect(),
+        months: months(first, last),
+    }
 }
 
 /// Where months begin; a label that the next one would touch is dropped.
@@ -131,8 +187,9 @@ fn months(first: i64, last: i64) -> Vec<(i64, String)> {
     let mut all: Vec<(i64, String)> = Vec::new();
     for week in 0..WEEKS {
         let monday = first + week * 7 * DAY;
-        let begins =
-            (0..7).map(|day| monday + day * DAY).find(|ms| *ms <= last && (civil(*ms).day() == 1 || *ms == first));
+        let begins = (0..7)
+            .map(|day| monday + day * DAY)
+            .find(|ms| *ms <= last && (civil(*ms).day() == 1 || *ms == first));
         if let Some(ms) = begins {
             let x = LEFT + week * PITCH;
             if all.last().is_some_and(|(before, _)| x - before < 30) {
@@ -153,14 +210,37 @@ mod tests {
 
     #[test]
     fn the_year_ends_today_and_begins_on_a_monday() {
-        let year = year([NOW, NOW, NOW - 3 * DAY, 0, i64::MAX].into_iter(), 0, &[], NOW);
+        let year = year(
+            [NOW, NOW, NOW - 3 * DAY, 0, i64::MAX].into_iter(),
+            0,
+            &[],
+            NOW,
+        );
         assert_eq!(year.days, 364);
-        assert_eq!(year.halves.iter().map(|half| half.cells.len()).sum::<usize>(), 364);
+        assert_eq!(
+            year.halves
+                .iter()
+                .map(|half| half.cells.len())
+                .sum::<usize>(),
+            364
+        );
         let last = year.halves[1].cells.last().unwrap();
-        assert_eq!((last.class, last.title.as_deref()), ("h2", Some("Sun 22 Nov: 2 calls")));
-        assert_eq!((year.days_with_calls, year.most), (2, Some((midnight(NOW), 2))));
-        assert_eq!(year.pause, Some((midnight(NOW) - 2 * DAY, midnight(NOW) - DAY)));
-        assert_eq!(civil(first_day(NOW)).weekday(), jiff::civil::Weekday::Monday);
+        assert_eq!(
+            (last.class, last.title.as_deref()),
+            ("h2", Some("Sun 22 Nov: 2 calls"))
+        );
+        assert_eq!(
+            (year.days_with_calls, year.most),
+            (2, Some((midnight(NOW), 2)))
+        );
+        assert_eq!(
+            year.pause,
+            Some((midnight(NOW) - 2 * DAY, midnight(NOW) - DAY))
+        );
+        assert_eq!(
+            civil(first_day(NOW)).weekday(),
+            jiff::civil::Weekday::Monday
+        );
     }
 
     #[test]
@@ -174,21 +254,47 @@ mod tests {
     #[test]
     fn a_day_that_nobody_watched_is_not_a_day_without_calls() {
         let day = midnight(NOW);
-        let blind = [Span { from: i64::MIN / 2, to: day - 2 * DAY + DAY / 2 + 1 }, Span { from: day - 5, to: day + 5 }];
+        let blind = [
+            Span {
+                from: i64::MIN / 2,
+                to: day - 2 * DAY + DAY / 2 + 1,
+            },
+            Span {
+                from: day - 5,
+                to: day + 5,
+            },
+        ];
         let year = year([day - 4 * DAY].into_iter(), i64::MIN, &blind, NOW);
-        let last: Vec<_> = year.halves[1].cells.iter().rev().take(5).map(|cell| cell.class).collect();
+        let last: Vec<_> = year.halves[1]
+            .cells
+            .iter()
+            .rev()
+            .take(5)
+            .map(|cell| cell.class)
+            .collect();
         assert_eq!(last, ["h0", "h0", "hx", "hx", "h1"]);
         assert!(year.halves[1].plain()["hx"].starts_with('M') && year.blind);
         assert!(year.blind);
         let both = [day - 4 * DAY, day];
-        assert_eq!(super::year(both.into_iter(), 0, &blind, NOW).pause, None, "nobody knows");
-        assert_eq!(super::year(both.into_iter(), 0, &[], NOW).pause, Some((day - 3 * DAY, day - DAY)));
+        assert_eq!(
+            super::year(both.into_iter(), 0, &blind, NOW).pause,
+            None,
+            "nobody knows"
+        );
+        assert_eq!(
+            super::year(both.into_iter(), 0, &[], NOW).pause,
+            Some((day - 3 * DAY, day - DAY))
+        );
     }
 
     #[test]
     fn days_before_all_that_is_known_have_no_cell() {
         let year = year([NOW, NOW - 60 * DAY].into_iter(), NOW - 37 * DAY, &[], NOW);
-        assert_eq!((year.days, year.days_with_calls, year.halves.len()), (39, 2, 1), "a call tells of its own day");
+        assert_eq!(
+            (year.days, year.days_with_calls, year.halves.len()),
+            (39, 2, 1),
+            "a call tells of its own day"
+        );
     }
 
     #[test]

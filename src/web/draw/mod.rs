@@ -39,14 +39,24 @@ impl Num {
 
 /// `part / whole` as a float; 0 when the whole is nothing.
 #[must_use]
-#[expect(clippy::cast_precision_loss, reason = "a drawing has no use for more than 52 bits")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a drawing has no use for more than 52 bits"
+)]
 pub fn ratio(part: i64, whole: i64) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+    if whole == 0 {
+        0.0
+    } else {
+        part as f64 / whole as f64
+    }
 }
 
 /// A whole number as a float.
 #[must_use]
-#[expect(clippy::cast_precision_loss, reason = "a drawing has no use for more than 52 bits")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a drawing has no use for more than 52 bits"
+)]
 pub fn float(number: usize) -> f64 {
     number as f64
 }

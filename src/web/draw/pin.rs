@@ -46,16 +46,35 @@ pub struct BarPin {
 pub fn pins(findings: &[FindingFacts], picture: &Timeline, upto: i64) -> Vec<Pin> {
     let axis = &picture.axis;
     let mut taken: Vec<f64> = picture.marks.iter().map(|mark| mark.x.0).collect();
-    let on_bars: Vec<usize> = picture.rows().flat_map(|row| &row.pins).map(|pin| pin.number).collect();
-    let drawn = findings.iter().enumerate().filter(|(at, _)| !on_bars.contains(&(at + 1)));
+    let on_bars: Vec<usize> = picture
+        .rows()
+        .flat_map(|row| &row.pins)
+        .map(|pin| pin.number)
+        .collect();
+    let drawn = findings
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| !on_bars.contains(&(at + 1)));
     drawn
         .map(|(at, finding)| {
             let from = axis.x(finding.from_ms);
             let width = (axis.x(finding.until_ms.unwrap_or(upto)) - from).max(WIDTH_MIN);
             let band = (finding.kind == "apart").then_some((Num(from), Num(width)));
-            let x = free(&taken, if band.is_some() { from + width / 2.0 } else { from });
+            let x = free(
+                &taken,
+                if band.is_some() {
+                    from + width / 2.0
+                } else {
+                    from
+                },
+            );
             taken.push(x);
-            Pin { number: at + 1, class: finding.pill().0, x: Num(x), band }
+            Pin {
+                number: at + 1,
+                class: finding.pill().0,
+                x: Num(x),
+                band,
+            }
         })
         .collect()
 }
@@ -63,15 +82,28 @@ pub fn pins(findings: &[FindingFacts], picture: &Timeline, upto: i64) -> Vec<Pin
 /// What the key says of the bands, if there are any.
 #[must_use]
 pub fn apart(findings: &[FindingFacts]) -> Option<&'static str> {
-    let mut apart = findings.iter().filter(|finding| finding.kind == "apart").peekable();
+    let mut apart = findings
+        .iter()
+        .filter(|finding| finding.kind == "apart")
+        .peekable();
     apart.peek()?;
-    Some(if apart.all(|finding| finding.mutual) { "Could not hear each other" } else { "Some could not hear others" })
+    Some(if apart.all(|finding| finding.mutual) {
+        "Could not hear each other"
+    } else {
+        "Some could not hear others"
+    })
 }
 
 /// The mark of the finding about this stay, where its bar, from and until in percent, has room for it. `chip`: a letter
 /// stands at the start of the bar.
 #[must_use]
-pub fn on_bar(call: &CallFacts, stay: &MemberFacts, axis: &Axis, bar: (f64, f64), chip: bool) -> Option<BarPin> {
+pub fn on_bar(
+    call: &CallFacts,
+    stay: &MemberFacts,
+    axis: &Axis,
+    bar: (f64, f64),
+    chip: bool,
+) -> Option<BarPin> {
     let shown = call.findings.iter().take(MOST).enumerate();
     let (at, finding) = shown.into_iter().find(|(_, finding)| finding.is_of(stay))?;
     let x = axis.x(finding.from_ms).max(bar.0);
@@ -90,8 +122,13 @@ pub fn on_bar(call: &CallFacts, stay: &MemberFacts, axis: &Axis, bar: (f64, f64)
 fn free(taken: &[f64], wanted: f64) -> f64 {
     let covered = |x: f64| taken.iter().any(|other| (other - x).abs() < APART - 0.01);
     let steps = || (0..=taken.len()).map(|step| super::float(step) * APART);
-    let right = steps().map(|step| wanted + step).find(|x| !covered(*x) && *x <= 99.0);
-    right.or_else(|| steps().map(|step| wanted - step).find(|x| !covered(*x))).unwrap_or(wanted).clamp(1.0, 99.0)
+    let right = steps()
+        .map(|step| wanted + step)
+        .find(|x| !covered(*x) && *x <= 99.0);
+    right
+        .or_else(|| steps().map(|step| wanted - step).find(|x| !covered(*x)))
+        .unwrap_or(wanted)
+        .clamp(1.0, 99.0)
 }
 
 #[cfg(test)]

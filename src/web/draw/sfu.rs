@@ -17,7 +17,10 @@ pub struct Paint {
 }
 
 impl Paint {
-    pub const GREY: Self = Self { slot: None, gone: false };
+    pub const GREY: Self = Self {
+        slot: None,
+        gone: false,
+    };
 
     /// The same colour for a device that is probably gone.
     #[must_use]
@@ -28,13 +31,20 @@ impl Paint {
     /// The plain colour as an attribute value.
     #[must_use]
     pub fn plain(self) -> String {
-        self.slot.map_or_else(|| "var(--ink-3)".to_owned(), |slot| format!("var(--sfu-{slot})"))
+        self.slot.map_or_else(
+            || "var(--ink-3)".to_owned(),
+            |slot| format!("var(--sfu-{slot})"),
+        )
     }
 
     /// What follows `s` (plain), `w` (woven) and `l` (a line) in the class names of the style sheet.
     #[must_use]
     pub fn slot(self) -> String {
-        format!("{}{}", self.slot.unwrap_or(0), if self.gone { " ghost" } else { "" })
+        format!(
+            "{}{}",
+            self.slot.unwrap_or(0),
+            if self.gone { " ghost" } else { "" }
+        )
     }
 }
 
@@ -53,11 +63,19 @@ impl Sfus {
             }
             let taken: Vec<u8> = found.iter().filter_map(|sfu| sfu.paint.slot).collect();
             let wish = (fnv1a(url) % 8) as u8;
-            let slot = (0..8).map(|step| (wish + step) % 8 + 1).find(|slot| !taken.contains(slot));
+            let slot = (0..8)
+                .map(|step| (wish + step) % 8 + 1)
+                .find(|slot| !taken.contains(slot));
             let letter = u8::try_from(found.len()).ok().filter(|index| *index < 26);
-            let letter =
-                letter.map_or_else(|| (found.len() + 1).to_string(), |index| char::from(b'A' + index).to_string());
-            found.push(Sfu { url: url.to_owned(), letter, paint: Paint { slot, gone: false } });
+            let letter = letter.map_or_else(
+                || (found.len() + 1).to_string(),
+                |index| char::from(b'A' + index).to_string(),
+            );
+            found.push(Sfu {
+                url: url.to_owned(),
+                letter,
+                paint: Paint { slot, gone: false },
+            });
         }
         Self(found)
     }
@@ -86,7 +104,9 @@ impl Sfus {
 
 /// FNV-1a, 32 bit: the same colour on every page and in every version.
 fn fnv1a(text: &str) -> u32 {
-    text.bytes().fold(2_166_136_261, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(16_777_619))
+    text.bytes().fold(2_166_136_261, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(16_777_619)
+    })
 }
 
 #[cfg(test)]
@@ -101,13 +121,20 @@ mod tests {
 
     #[test]
     fn each_sfu_has_its_own_colour_up_to_eight() {
-        let urls: Vec<String> = (0..30).map(|index| format!("https://sfu{index}.example")).collect();
+        let urls: Vec<String> = (0..30)
+            .map(|index| format!("https://sfu{index}.example"))
+            .collect();
         let sfus = Sfus::of(urls.iter().chain(&urls).map(String::as_str));
         assert_eq!(sfus.0.len(), 30);
-        let slots: std::collections::BTreeSet<_> = sfus.0.iter().filter_map(|sfu| sfu.paint.slot).collect();
+        let slots: std::collections::BTreeSet<_> =
+            sfus.0.iter().filter_map(|sfu| sfu.paint.slot).collect();
         assert_eq!(slots, (1..=8).collect());
         assert_eq!(
-            (sfus.0[0].letter.as_str(), sfus.0[25].letter.as_str(), sfus.0[26].letter.as_str()),
+            (
+                sfus.0[0].letter.as_str(),
+                sfus.0[25].letter.as_str(),
+                sfus.0[26].letter.as_str()
+            ),
             ("A", "Z", "27")
         );
         assert_eq!(sfus.paint(Some(&urls[8])), Paint::GREY);

@@ -53,13 +53,24 @@ pub fn card(call: &CallFacts, now: impl Whole) -> Shape {
     let mut bars = Vec::new();
     for (index, lane) in lanes.iter().enumerate() {
         for member in lane {
-            let (x, until) = (percent(member.joined_ms, start, end), percent(member.end_ms(now), start, end));
+            let (x, until) = (
+                percent(member.joined_ms, start, end),
+                percent(member.end_ms(now), start, end),
+            );
             let paint = sfus.paint(member.sfu());
             let y = Num(top + pitch * float(index) + (pitch - height) / 2.0);
             let mut draw = |x: f64, until: f64, paint| {
-                bars.push(LaneBar { x: Num(x), w: Num(until - x), y, h: Num(height), paint });
+                bars.push(LaneBar {
+                    x: Num(x),
+                    w: Num(until - x),
+                    y,
+                    h: Num(height),
+                    paint,
+                });
             };
-            let gone = call.gone_since(member).map(|since| percent(since, start, end).clamp(x, until));
+            let gone = call
+                .gone_since(member)
+                .map(|since| percent(since, start, end).clamp(x, until));
             draw(x, gone.unwrap_or(until), paint);
             if let Some(gone) = gone {
                 draw(gone, until, paint.gone());
@@ -74,8 +85,14 @@ pub fn card(call: &CallFacts, now: impl Whole) -> Shape {
 #[must_use]
 pub fn spark(call: &CallFacts, now: impl Whole) -> String {
     let edge = area(call, now.whole(), 100).edge;
-    let line = edge.strip_prefix("M0 ").unwrap_or_default().trim_end_matches("H1000");
-    format!("M0 100V{line}H{}V100", if call.active { 1020 } else { 1000 })
+    let line = edge
+        .strip_prefix("M0 ")
+        .unwrap_or_default()
+        .trim_end_matches("H1000");
+    format!(
+        "M0 100V{line}H{}V100",
+        if call.active { 1020 } else { 1000 }
+    )
 }
 
 /// The shape in words.
@@ -83,9 +100,19 @@ pub fn spark(call: &CallFacts, now: impl Whole) -> String {
 pub fn label(call: &CallFacts) -> String {
     use crate::web::format::counted;
     let stays = counted(call.members.len(), "stay", "stays");
-    let sfus = Sfus::of(call.members.iter().filter_map(MemberFacts::sfu)).0.len();
-    let on = if sfus == 0 { String::new() } else { format!(", on {}", counted(sfus, "SFU", "SFUs")) };
-    format!("{stays} of {}{on}, at most {} at once", counted(call.devices, "device", "devices"), call.peak)
+    let sfus = Sfus::of(call.members.iter().filter_map(MemberFacts::sfu))
+        .0
+        .len();
+    let on = if sfus == 0 {
+        String::new()
+    } else {
+        format!(", on {}", counted(sfus, "SFU", "SFUs"))
+    };
+    format!(
+        "{stays} of {}{on}, at most {} at once",
+        counted(call.devices, "device", "devices"),
+        call.peak
+    )
 }
 
 fn percent(ms: i64, start: i64, end: i64) -> f64 {
@@ -97,7 +124,9 @@ fn lanes(members: &[MemberFacts]) -> Vec<Vec<&MemberFacts>> {
     let mut lanes: Vec<Vec<&MemberFacts>> = Vec::new();
     for member in members {
         let same = |lane: &Vec<&MemberFacts>| {
-            member.device_id.is_some() && lane[0].user_id == member.user_id && lane[0].device_id == member.device_id
+            member.device_id.is_some()
+                && lane[0].user_id == member.user_id
+                && lane[0].device_id == member.device_id
         };
         match lanes.iter().position(same) {
             Some(place) => lanes[place].push(member),
@@ -110,8 +139,20 @@ fn lanes(members: &[MemberFacts]) -> Vec<Vec<&MemberFacts>> {
 
 fn area(call: &CallFacts, now: i64, cells: usize) -> Steps {
     let counts = counts(call, now);
-    let most = counts.iter().map(|(_, devices)| *devices).max().unwrap_or(1).max(1);
-    steps(&counts, call.started_ms, call.end_ms(now), cells, most, 100.0)
+    let most = counts
+        .iter()
+        .map(|(_, devices)| *devices)
+        .max()
+        .unwrap_or(1)
+        .max(1);
+    steps(
+        &counts,
+        call.started_ms,
+        call.end_ms(now),
+        cells,
+        most,
+        100.0,
+    )
 }
 
 /// Devices at once, as `(time ms, devices)` steps.
@@ -137,7 +178,14 @@ pub fn counts(call: &CallFacts, now: i64) -> Vec<(i64, i64)> {
 
 /// Path data of counts over time; inside one cell the highest count stands, so that no short peak is lost.
 #[must_use]
-pub fn steps(counts: &[(i64, i64)], from: i64, to: i64, cells: usize, most: i64, height: f64) -> Steps {
+pub fn steps(
+    counts: &[(i64, i64)],
+    from: i64,
+    to: i64,
+    cells: usize,
+    most: i64,
+    height: f64,
+) -> Steps {
     let highest = highest_by_cell(counts, from, to, cells);
     let mut edge = String::from("M0 ");
     let mut last = None;
@@ -148,7 +196,11 @@ pub fn steps(counts: &[(i64, i64)], from: i64, to: i64, cells: usize, most: i64,
         let y = Num(height - height * ratio(*count, most.max(1)).clamp(0.0, 1.0));
         let _ = match last {
             None => write!(edge, "{y}"),
-            Some(_) => write!(edge, "H{}V{y}", Num(1000.0 * float(cell) / float(cells.max(1)))),
+            Some(_) => write!(
+                edge,
+                "H{}V{y}",
+                Num(1000.0 * float(cell) / float(cells.max(1)))
+            ),
         };
         last = Some(*count);
     }
@@ -160,7 +212,8 @@ pub fn steps(counts: &[(i64, i64)], from: i64, to: i64, cells: usize, most: i64,
 fn highest_by_cell(counts: &[(i64, i64)], from: i64, to: i64, cells: usize) -> Vec<i64> {
     let span = i128::from(to.saturating_sub(from).max(1));
     let cell_of = |ms: i64| -> usize {
-        let at = i128::from(ms.clamp(from, to.max(from)).saturating_sub(from)) * (cells as i128) / span;
+        let at =
+            i128::from(ms.clamp(from, to.max(from)).saturating_sub(from)) * (cells as i128) / span;
         usize::try_from(at).unwrap_or(0)
     };
     let mut highest = vec![0; cells.max(1)];
@@ -187,10 +240,14 @@ mod tests {
     #[test]
     fn few_devices_are_lanes_and_many_an_area() {
         let now = fixtures::NOW;
-        let Shape::Lanes(bars) = card(&fixtures::war_room(), now) else { panic!("not lanes") };
+        let Shape::Lanes(bars) = card(&fixtures::war_room(), now) else {
+            panic!("not lanes")
+        };
         assert_eq!(bars.len(), 8);
         assert!((bars[0].w.0 - 100.0).abs() < 0.01);
-        let Shape::Area(steps) = card(&fixtures::crowd(42), now) else { panic!("not an area") };
+        let Shape::Area(steps) = card(&fixtures::crowd(42), now) else {
+            panic!("not an area")
+        };
         assert!(steps.area.starts_with("M0 ") && steps.area.ends_with("V100H0Z"));
     }
 

@@ -84,7 +84,8 @@ impl Row {
     /// Does its title say all there is? Then no part of it has a title of its own.
     #[must_use]
     pub fn is_one(&self) -> bool {
-        self.bars.iter().all(|bar| bar.title.is_empty()) && !self.glyphs.iter().any(|glyph| glyph.merged)
+        self.bars.iter().all(|bar| bar.title.is_empty())
+            && !self.glyphs.iter().any(|glyph| glyph.merged)
     }
 }
 
@@ -147,9 +148,8 @@ impl Ending {
             "delayed_leave" => Self::Lost,
             "expired" | "sticky_expired" => Self::Computed,
             "switched" | "superseded" | "overwritten" => Self::Moved,
-            "room_left" | "room_kicked" | "room_banned" | "slot_closed" | "redacted" | "invalid_content" => {
-                Self::Removed
-            }
+            "room_left" | "room_kicked" | "room_banned" | "slot_closed" | "redacted"
+            | "invalid_content" => Self::Removed,
             _ => Self::Left,
         }
     }
@@ -257,7 +257,13 @@ struct Canvas<'a> {
 /// Draws a call. The sparer the page has to be, the smaller: 0 as is, 1 with small rows always, 2 with
 /// nothing to read in them but names, from 3 on an area.
 #[must_use]
-pub fn draw(call: &CallFacts, renewals: &[Renewal], related: &[RelatedFacts], now: i64, spare: u32) -> Timeline {
+pub fn draw(
+    call: &CallFacts,
+    renewals: &[Renewal],
+    related: &[RelatedFacts],
+    now: i64,
+    spare: u32,
+) -> Timeline {
     let people = people(&call.members);
     let is_area = people.len() > DENSE_MAX || spare > 2;
     let mut axis = Axis::around(call.started_ms, call.end_ms(now));
@@ -267,7 +273,8 @@ pub fn draw(call: &CallFacts, renewals: &[Renewal], related: &[RelatedFacts], no
     }
     let dense = people.len() > ROOMY_MAX || spare > 0;
     let sfus = Sfus::of(call.members.iter().filter_map(MemberFacts::sfu));
-    let dated = axis.span() > format::DAY || format::midnight(axis.from) != format::midnight(axis.to);
+    let dated =
+        axis.span() > format::DAY || format::midnight(axis.from) != format::midnight(axis.to);
     let mark = call.active.then_some(now);
     let mut picture = Timeline {
         axis,
@@ -285,13 +292,31 @@ pub fn draw(call: &CallFacts, renewals: &[Renewal], related: &[RelatedFacts], no
         sfus: Sfus::default(),
     };
     if is_area {
-        picture.area = Some(chart::over(&shape::counts(call, now), std::iter::empty(), axis, mark));
+        picture.area = Some(chart::over(
+            &shape::counts(call, now),
+            std::iter::empty(),
+            axis,
+            mark,
+        ));
     } else {
         let now_x = picture.now_x.map(|x| x.0);
-        let canvas = Canvas { call, axis, now, now_x, dense, dated, sfus: &sfus, renewals };
+        let canvas = Canvas {
+            call,
+            axis,
+            now,
+            now_x,
+            dense,
+            dated,
+            sfus: &sfus,
+            renewals,
+        };
         picture.add_rows(&canvas, people);
         if spare > 1 {
-            picture.groups.iter_mut().flat_map(|group| &mut group.rows).for_each(|row| row.title.clear());
+            picture
+                .groups
+                .iter_mut()
+                .flat_map(|group| &mut group.rows)
+                .for_each(|row| row.title.clear());
         }
         picture.add_marks(related, &axis, dated);
     }
@@ -309,16 +334,25 @@ impl Timeline {
         let mut left = BARS_MAX;
         let mut by_server: BTreeMap<String, Vec<Row>> = BTreeMap::new();
         for stays in people {
-            let server = if canvas.dense { format::tidy(&stays[0].server) } else { String::new() };
+            let server = if canvas.dense {
+                format::tidy(&stays[0].server)
+            } else {
+                String::new()
+            };
             let all = stays.len();
             let row = row(canvas, stays, &mut left);
             self.hidden += all - row.1;
-            self.key.extend(row.0.glyphs.iter().map(|glyph| glyph.ending));
+            self.key
+                .extend(row.0.glyphs.iter().map(|glyph| glyph.ending));
             self.renewals |= row.0.bars.iter().any(|bar| bar.renewed);
             self.seams |= row.0.bars.iter().any(|bar| bar.seams);
             by_server.entry(server).or_default().push(row.0);
         }
-        let group = |(server, rows)| Group { server: canvas.dense.then_some(server), rows, height: 0 };
+        let group = |(server, rows)| Group {
+            server: canvas.dense.then_some(server),
+            rows,
+            height: 0,
+        };
         self.groups = by_server.into_iter().map(group).collect();
     }
 }
@@ -342,15 +376,36 @@ fn people(members: &[MemberFacts]) -> Vec<Vec<&MemberFacts>> {
 /// The row of one person, and how many of the stays are in it.
 fn row(canvas: &Canvas<'_>, stays: Vec<&MemberFacts>, left: &mut usize) -> (Row, usize) {
     let name = stays[0].title();
-    let (user_id, title, one) = (format::tidy(&stays[0].user_id), summary(canvas, &stays), stays.len() == 1);
-    let mut row = Row { name, user_id, title, ..Row::default() };
-    row.sfus = stays.iter().filter_map(|stay| canvas.sfus.letter(stay.sfu())).map(ToOwned::to_owned).collect();
+    let (user_id, title, one) = (
+        format::tidy(&stays[0].user_id),
+        summary(canvas, &stays),
+        stays.len() == 1,
+    );
+    let mut row = Row {
+        name,
+        user_id,
+        title,
+        ..Row::default()
+    };
+    row.sfus = stays
+        .iter()
+        .filter_map(|stay| canvas.sfus.letter(stay.sfu()))
+        .map(ToOwned::to_owned)
+        .collect();
     row.sfus.dedup();
     let lanes = lane::by_device(stays, canvas.now);
     let many = lanes.len() > 1;
-    let (top, bar, pitch) = if canvas.dense { (5, 8, 12) } else { (8, 14, 22) };
+    let (top, bar, pitch) = if canvas.dense {
+        (5, 8, 12)
+    } else {
+        (8, 14, 22)
+    };
     let (mut y, mut drawn) = (top, 0);
-    for (index, lane) in lanes.into_iter().take(LANES_MAX[usize::from(canvas.dense)]).enumerate() {
+    for (index, lane) in lanes
+        .into_iter()
+        .take(LANES_MAX[usize::from(canvas.dense)])
+        .enumerate()
+    {
         let lane: Vec<_> = lane.into_iter().take(*left).collect();
         if lane.is_empty() {
             break;
@@ -373,8 +428,14 @@ fn row(canvas: &Canvas<'_>, stays: Vec<&MemberFacts>, left: &mut usize) -> (Row,
 
 /// The row in one sentence; whose it is stands beside it.
 fn summary(canvas: &Canvas<'_>, stays: &[&MemberFacts]) -> String {
-    let Some(last) = stays.iter().max_by_key(|stay| stay.end_ms(canvas.now)) else { return String::new() };
-    let times = if stays.len() == 1 { String::new() } else { format!(", {} stays", stays.len()) };
+    let Some(last) = stays.iter().max_by_key(|stay| stay.end_ms(canvas.now)) else {
+        return String::new();
+    };
+    let times = if stays.len() == 1 {
+        String::new()
+    } else {
+        format!(", {} stays", stays.len())
+    };
     format!("{}{times}", span(canvas, stays[0].joined_ms, last))
 }
 
@@ -382,7 +443,11 @@ fn summary(canvas: &Canvas<'_>, stays: &[&MemberFacts]) -> String {
 fn span(canvas: &Canvas<'_>, from: i64, stay: &MemberFacts) -> String {
     let time = |ms: i64| format::plain_time(ms, canvas.dated);
     let from = time(from);
-    match (stay.left_ms, stay.end_reason.as_deref(), canvas.call.gone_since(stay)) {
+    match (
+        stay.left_ms,
+        stay.end_reason.as_deref(),
+        canvas.call.gone_since(stay),
+    ) {
         (Some(ms), Some(reason), _) => format!("{from} to {} UTC, {}", time(ms), words(reason)),
         (.., Some(since)) => format!("{from} UTC, last heard {} UTC, probably gone", time(since)),
         _ => format!("{from} UTC until now"),

@@ -4,7 +4,15 @@ use crate::web::format as f;
 use std::collections::BTreeMap;
 
 /// Weekdays from Monday.
-pub const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+pub const DAYS: [&str; 7] = [
+    "Monday",
+    "Tuesday",
+    "Wednesday",
+    "Thursday",
+    "Friday",
+    "Saturday",
+    "Sunday",
+];
 const PITCH: usize = 20;
 
 /// The picture, in UTC; the browser moves the cells to its own zone.
@@ -68,7 +76,9 @@ impl Week {
     /// A row for each hour of the day, with a cell for each weekday.
     #[must_use]
     pub fn rows(&self) -> Vec<Vec<&Cell>> {
-        (0..24).map(|hour| self.cells.iter().skip(hour).step_by(24).collect()).collect()
+        (0..24)
+            .map(|hour| self.cells.iter().skip(hour).step_by(24).collect())
+            .collect()
     }
 }
 
@@ -82,7 +92,11 @@ impl Cell {
     /// The weekday and the hour, in UTC, short: there are many of them.
     #[must_use]
     pub fn name(&self) -> String {
-        format!("{:.3} {:02}:00", DAYS.get(self.hour / 24).copied().unwrap_or_default(), self.hour % 24)
+        format!(
+            "{:.3} {:02}:00",
+            DAYS.get(self.hour / 24).copied().unwrap_or_default(),
+            self.hour % 24
+        )
     }
 }
 
@@ -109,9 +123,20 @@ mod tests {
         let mut hours = vec![0; 168];
         hours[..5].copy_from_slice(&[60_000_000, 25, 15_000, 15_001, 45_001]);
         let picture = week(&hours);
-        let classes: Vec<&str> = picture.cells.iter().take(6).map(|cell| cell.class).collect();
-        assert_eq!((classes.as_slice(), picture.highest), (&["h4", "h1", "h2", "h3", "h4", "h0"][..], Some(0)));
-        assert_eq!((picture.cells[167].y, picture.cells[167].percent().as_str()), (120, "95.83"));
+        let classes: Vec<&str> = picture
+            .cells
+            .iter()
+            .take(6)
+            .map(|cell| cell.class)
+            .collect();
+        assert_eq!(
+            (classes.as_slice(), picture.highest),
+            (&["h4", "h1", "h2", "h3", "h4", "h0"][..], Some(0))
+        );
+        assert_eq!(
+            (picture.cells[167].y, picture.cells[167].percent().as_str()),
+            (120, "95.83")
+        );
         assert_eq!(week(&[0; 168]).highest, None);
     }
 
@@ -119,6 +144,9 @@ mod tests {
     fn the_epoch_was_a_thursday() {
         assert_eq!(hour_name(hour_of_week(0)), "Thursday, 00:00 to 01:00");
         assert_eq!(hour_name(hour_of_week(-1)), "Wednesday, 23:00 to 00:00");
-        assert_eq!(hour_name(hour_of_week(4 * 24 + 5)), "Monday, 05:00 to 06:00");
+        assert_eq!(
+            hour_name(hour_of_week(4 * 24 + 5)),
+            "Monday, 05:00 to 06:00"
+        );
     }
 }

@@ -22,7 +22,10 @@ pub struct BoundaryFacts {
 
 impl From<evidence::Boundary> for BoundaryFacts {
     fn from(boundary: evidence::Boundary) -> Self {
-        Self { by: boundary.by.as_str(), error_ms: boundary.error_ms }
+        Self {
+            by: boundary.by.as_str(),
+            error_ms: boundary.error_ms,
+        }
     }
 }
 
@@ -60,8 +63,17 @@ impl Ledger {
     /// The coverage of a room; of one that is not in the ledger, as if it was watched always.
     #[must_use]
     pub fn cover(&self, room_id: &str) -> Vec<Interval> {
-        let whole = Interval { span: Span { from: i64::MIN, to: i64::MAX }, cover: Cover::Live };
-        self.coverage.get(room_id).cloned().unwrap_or_else(|| vec![whole])
+        let whole = Interval {
+            span: Span {
+                from: i64::MIN,
+                to: i64::MAX,
+            },
+            cover: Cover::Live,
+        };
+        self.coverage
+            .get(room_id)
+            .cloned()
+            .unwrap_or_else(|| vec![whole])
     }
 
     /// The ends of each member, and the verdict on their call.
@@ -98,7 +110,13 @@ impl Ledger {
 impl CertaintyFacts {
     pub(super) fn of(verdict: Option<evidence::Verdict>) -> Self {
         let Some(verdict) = verdict else {
-            return Self { verdict: Certainty::Exact.as_str(), start: None, end: None, error_ms: 0, gap_ms: 0 };
+            return Self {
+                verdict: Certainty::Exact.as_str(),
+                start: None,
+                end: None,
+                error_ms: 0,
+                gap_ms: 0,
+            };
         };
         Self {
             verdict: verdict.certainty.as_str(),
@@ -126,17 +144,27 @@ impl CertaintyFacts {
     #[must_use]
     pub fn words(&self) -> (String, &'static str) {
         let (short, long) = match self.verdict {
-            "gapped" => return (format!("Gap of {}", f::lasted(self.gap_ms)), "time in it that nobody watched"),
-            "right_censored" if self.end.is_none() => ("Not watched", "whether it still runs is not known"),
+            "gapped" => {
+                return (
+                    format!("Gap of {}", f::lasted(self.gap_ms)),
+                    "time in it that nobody watched",
+                );
+            }
+            "right_censored" if self.end.is_none() => {
+                ("Not watched", "whether it still runs is not known")
+            }
             "right_censored" => ("End not seen", "nobody watched when it ended"),
             "left_censored" if self.starts(By::Claimed) && self.ends(By::Computed) => {
                 ("Both ends computed", "start claimed, end from expiry")
             }
-            "left_censored" if self.starts(By::Claimed) => ("Start claimed", "by the first member itself"),
-            "left_censored" => ("Start not seen", "it may have begun earlier"),
-            "inferred_end" if self.ends(By::Reconciled) => {
-                ("End found later", "it was gone at a look at the room’s state")
+            "left_censored" if self.starts(By::Claimed) => {
+                ("Start claimed", "by the first member itself")
             }
+            "left_censored" => ("Start not seen", "it may have begun earlier"),
+            "inferred_end" if self.ends(By::Reconciled) => (
+                "End found later",
+                "it was gone at a look at the room’s state",
+            ),
             "inferred_end" => ("End computed", "nobody said goodbye"),
             _ if self.end.is_none() => ("Exact", "start from an event"),
             _ => ("Exact", "start and end from events"),
@@ -161,7 +189,11 @@ impl EndsFacts {
     #[must_use]
     pub fn words(&self) -> String {
         let start = boundary_words(self.start.by);
-        match self.end.map(|end| boundary_words(end.by)).filter(|end| *end != start) {
+        match self
+            .end
+            .map(|end| boundary_words(end.by))
+            .filter(|end| *end != start)
+        {
             Some(end) => format!("{start}, end {}", end.to_lowercase()),
             None => start.to_owned(),
         }
@@ -195,7 +227,13 @@ pub struct CoverageFacts {
 impl From<&Interval> for CoverageFacts {
     fn from(interval: &Interval) -> Self {
         let Span { from, to } = interval.span;
-        Self { kind: interval.cover.as_str(), from_ms: from, from_at: Stamp(from), to_ms: to, to_at: Stamp(to) }
+        Self {
+            kind: interval.cover.as_str(),
+            from_ms: from,
+            from_at: Stamp(from),
+            to_ms: to,
+            to_at: Stamp(to),
+        }
     }
 }
 
@@ -231,13 +269,22 @@ pub struct GapFacts {
 
 impl From<(Span, i64)> for GapFacts {
     fn from((Span { from, to }, unread_rooms): (Span, i64)) -> Self {
-        Self { from_ms: from, from_at: Stamp(from), to_ms: to, to_at: Stamp(to), unread_rooms }
+        Self {
+            from_ms: from,
+            from_at: Stamp(from),
+            to_ms: to,
+            to_at: Stamp(to),
+            unread_rooms,
+        }
     }
 }
 
 impl GapFacts {
     #[must_use]
     pub fn span(&self) -> Span {
-        Span { from: self.from_ms, to: self.to_ms }
+        Span {
+            from: self.from_ms,
+            to: self.to_ms,
+        }
     }
 }

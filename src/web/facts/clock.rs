@@ -49,10 +49,16 @@ impl ClockFacts {
     pub fn verdict(&self) -> (&'static str, &'static str, String) {
         match self.behind_ms {
             None => ("faint", "unknown", "Too few events to say".to_owned()),
-            Some(ms) if ms < -AHEAD => ("warn", "alert", format!("At least {} ahead of ours", length(-ms))),
-            Some(ms) if ms > BEHIND => {
-                ("warn", "clock", format!("{} behind ours, or its events take as long", length(ms)))
-            }
+            Some(ms) if ms < -AHEAD => (
+                "warn",
+                "alert",
+                format!("At least {} ahead of ours", length(-ms)),
+            ),
+            Some(ms) if ms > BEHIND => (
+                "warn",
+                "clock",
+                format!("{} behind ours, or its events take as long", length(ms)),
+            ),
             Some(_) => ("ok", "check", "In step with ours".to_owned()),
         }
     }
@@ -94,7 +100,10 @@ impl DelayedFacts {
     #[must_use]
     pub fn new(ends: &[(String, i64)]) -> Self {
         let of = |reasons: &[&str]| {
-            ends.iter().filter(|(reason, _)| reasons.contains(&reason.as_str())).map(|(_, stays)| stays).sum::<i64>()
+            ends.iter()
+                .filter(|(reason, _)| reasons.contains(&reason.as_str()))
+                .map(|(_, stays)| stays)
+                .sum::<i64>()
         };
         let (left, delayed_leave) = (of(&["left", "delayed_leave"]), of(&["delayed_leave"]));
         let expired = of(&["expired", "sticky_expired"]);
@@ -104,7 +113,12 @@ impl DelayedFacts {
             Some(rate) if rate.low_permille >= 50 => "fails",
             Some(_) => "unclear",
         };
-        Self { left, delayed_leave, expired, verdict }
+        Self {
+            left,
+            delayed_leave,
+            expired,
+            verdict,
+        }
     }
 
     /// What it comes to: class, icon, words.
@@ -113,7 +127,9 @@ impl DelayedFacts {
         match self.verdict {
             "works" => ("ok", "check", "Goodbyes come, also from lost devices"),
             "fails" => ("warn", "alert", "Goodbyes of lost devices do not come"),
-            "unclear" if self.expired == 0 => ("faint", "unknown", "All goodbyes came; too few to be sure"),
+            "unclear" if self.expired == 0 => {
+                ("faint", "unknown", "All goodbyes came; too few to be sure")
+            }
             "unclear" => ("faint", "unknown", "Most goodbyes came; too few to be sure"),
             _ => ("faint", "unknown", "Too few stays to say"),
         }
@@ -126,19 +142,41 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_off_is_said() {
-        let at = |behind_ms: Option<i64>| ClockFacts { behind_ms, ..ClockFacts::default() }.verdict().2;
+        let at = |behind_ms: Option<i64>| {
+            ClockFacts {
+                behind_ms,
+                ..ClockFacts::default()
+            }
+            .verdict()
+            .2
+        };
         assert_eq!(at(Some(-3400)), "At least 3.4 s ahead of ours");
-        assert_eq!(at(Some(-2000)), "In step with ours", "a way and a slow look");
+        assert_eq!(
+            at(Some(-2000)),
+            "In step with ours",
+            "a way and a slow look"
+        );
         assert_eq!(at(Some(10_000)), "In step with ours");
-        assert_eq!(at(Some(75_900)), "75 s behind ours, or its events take as long");
+        assert_eq!(
+            at(Some(75_900)),
+            "75 s behind ours, or its events take as long"
+        );
         assert_eq!(at(None), "Too few events to say");
-        assert_eq!((length(-250_i64), length(300_000_i64)), ("−0.2 s".to_owned(), "5 min".to_owned()));
+        assert_eq!(
+            (length(-250_i64), length(300_000_i64)),
+            ("−0.2 s".to_owned(), "5 min".to_owned())
+        );
     }
 
     #[test]
     fn what_only_runs_out_shows_whether_delayed_events_work() {
         let verdict = |left: i64, lost: i64, expired: i64| {
-            let ends = [("left", left), ("delayed_leave", lost), ("expired", expired), ("room_left", 500)];
+            let ends = [
+                ("left", left),
+                ("delayed_leave", lost),
+                ("expired", expired),
+                ("room_left", 500),
+            ];
             DelayedFacts::new(&ends.map(|(reason, stays)| (reason.to_owned(), stays))).verdict
         };
         assert_eq!(verdict(300, 20, 2), "works");
@@ -152,7 +190,13 @@ mod tests {
             let ends = [("left", left), ("expired", expired)];
             DelayedFacts::new(&ends.map(|(reason, stays)| (reason.to_owned(), stays))).words()
         };
-        assert_eq!(words(62, 0), ("faint", "unknown", "All goodbyes came; too few to be sure"));
-        assert_eq!(words(40, 2), ("faint", "unknown", "Most goodbyes came; too few to be sure"));
+        assert_eq!(
+            words(62, 0),
+            ("faint", "unknown", "All goodbyes came; too few to be sure")
+        );
+        assert_eq!(
+            words(40, 2),
+            ("faint", "unknown", "Most goodbyes came; too few to be sure")
+        );
     }
 }

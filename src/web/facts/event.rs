@@ -65,9 +65,15 @@ impl EvidenceFacts {
     /// The devices that it says are in a call, read as calls are; `None` for one that it does not name.
     #[must_use]
     pub fn devices(&self) -> Vec<Option<String>> {
-        let event = RoomEvent::from_json(&self.event, None).ok().filter(|event| Kind::of(&event.kind) == Kind::Member);
+        let event = RoomEvent::from_json(&self.event, None)
+            .ok()
+            .filter(|event| Kind::of(&event.kind) == Kind::Member);
         event.map_or_else(Vec::new, |event| {
-            member::parse(&event).joins.into_iter().map(|(_, join)| join.device_id).collect()
+            member::parse(&event)
+                .joins
+                .into_iter()
+                .map(|(_, join)| join.device_id)
+                .collect()
         })
     }
 
@@ -75,7 +81,10 @@ impl EvidenceFacts {
     #[must_use]
     pub fn deed(&self, is_join: bool) -> String {
         if let Some(reason) = &self.rejected {
-            return format!("sent an event that cannot be used: {}", super::super::format::tidy(reason));
+            return format!(
+                "sent an event that cannot be used: {}",
+                super::super::format::tidy(reason)
+            );
         }
         let deed = match Kind::of(&self.kind) {
             Kind::Member if is_join => "joined",
@@ -83,7 +92,11 @@ impl EvidenceFacts {
             Kind::Member if !self.devices().is_empty() => "renewed or changed the membership",
             Kind::Member => "left",
             Kind::Slot
-                if self.event.get("content").and_then(Value::as_object).is_none_or(serde_json::Map::is_empty) =>
+                if self
+                    .event
+                    .get("content")
+                    .and_then(Value::as_object)
+                    .is_none_or(serde_json::Map::is_empty) =>
             {
                 "closed the slot"
             }
@@ -100,12 +113,19 @@ impl EvidenceFacts {
 
     /// The homeserver said it for a device that had gone.
     fn is_lost_connection(&self) -> bool {
-        let reason = self.content("leave_reason").map(ToString::to_string).unwrap_or_default().to_lowercase();
+        let reason = self
+            .content("leave_reason")
+            .map(ToString::to_string)
+            .unwrap_or_default()
+            .to_lowercase();
         reason.contains("lost") || reason.contains("delayed")
     }
 
     fn presence(&self) -> &'static str {
-        let other = self.state_key.as_ref().is_some_and(|key| *key != self.sender);
+        let other = self
+            .state_key
+            .as_ref()
+            .is_some_and(|key| *key != self.sender);
         match self.content("membership").and_then(Value::as_str) {
             Some("join") => "is in the room",
             Some("leave") if other => "removed somebody from the room",
@@ -202,13 +222,21 @@ mod tests {
     #[test]
     fn a_sticky_event_names_its_device_and_one_without_application_left() {
         let member = json!({ "id": "M", "device_id": "D", "user_id": "@a:h" });
-        let here = evidence(&json!({ "slot_id": "m.call#ROOM", "msc4354_sticky_key": "M", "member": member,
-            "application": { "type": "m.call" }, "rtc_transports": [] }));
+        let here = evidence(
+            &json!({ "slot_id": "m.call#ROOM", "msc4354_sticky_key": "M", "member": member,
+            "application": { "type": "m.call" }, "rtc_transports": [] }),
+        );
         assert_eq!(
             (here.devices(), here.deed(false)),
-            (vec![Some("D".to_owned())], "renewed or changed the membership".to_owned())
+            (
+                vec![Some("D".to_owned())],
+                "renewed or changed the membership".to_owned()
+            )
         );
         let gone = evidence(&json!({ "slot_id": "m.call#ROOM", "msc4354_sticky_key": "M" }));
-        assert_eq!((gone.devices(), gone.deed(false)), (vec![], "left".to_owned()));
+        assert_eq!(
+            (gone.devices(), gone.deed(false)),
+            (vec![], "left".to_owned())
+        );
     }
 }

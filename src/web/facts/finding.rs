@@ -40,7 +40,12 @@ pub struct FindingFacts {
 }
 
 /// The findings of a call. `used`: the transport of each member; `upto`: until when the call is known, ms.
-pub(super) fn of(members: &[row::Member], used: &[Option<Transport>], ledger: &Ledger, upto: i64) -> Vec<FindingFacts> {
+pub(super) fn of(
+    members: &[row::Member],
+    used: &[Option<Transport>],
+    ledger: &Ledger,
+    upto: i64,
+) -> Vec<FindingFacts> {
     let stays: Vec<Stay> = members
         .iter()
         .zip(used)
@@ -51,12 +56,18 @@ pub(super) fn of(members: &[row::Member], used: &[Option<Transport>], ledger: &L
             until_ms: member.until_ms,
             expires: matches!(member.end_reason.as_str(), "expired" | "sticky_expired"),
             renewed_by_hours: member.kind == "session",
-            last_sign_ms: ledger.origins.get(&member.id).and_then(|origins| origins.last_sign_ms),
+            last_sign_ms: ledger
+                .origins
+                .get(&member.id)
+                .and_then(|origins| origins.last_sign_ms),
             transport: transport.as_ref(),
             selection: member.selection,
         })
         .collect();
-    finding::findings(&stays, upto).into_iter().map(|found| FindingFacts::new(found, members, upto)).collect()
+    finding::findings(&stays, upto)
+        .into_iter()
+        .map(|found| FindingFacts::new(found, members, upto))
+        .collect()
 }
 
 impl FindingFacts {
@@ -78,22 +89,53 @@ impl FindingFacts {
         let owned = |users: Vec<&str>| users.into_iter().map(ToOwned::to_owned).collect();
         let of = |stay: usize| {
             let member = &members[stay];
-            Self { users: vec![member.user_id.clone()], device_id: member.device_id.clone(), ..base.clone() }
+            Self {
+                users: vec![member.user_id.clone()],
+                device_id: member.device_id.clone(),
+                ..base.clone()
+            }
         };
         match found {
-            Finding::Apart { until_ms, sfu, deaf, unheard, mutual, .. } => {
-                let base = if until_ms < upto { base.until(until_ms) } else { base };
-                Self { users: owned(deaf), unheard: owned(unheard), mutual, service_url: Some(sfu.to_owned()), ..base }
+            Finding::Apart {
+                until_ms,
+                sfu,
+                deaf,
+                unheard,
+                mutual,
+                ..
+            } => {
+                let base = if until_ms < upto {
+                    base.until(until_ms)
+                } else {
+                    base
+                };
+                Self {
+                    users: owned(deaf),
+                    unheard: owned(unheard),
+                    mutual,
+                    service_url: Some(sfu.to_owned()),
+                    ..base
+                }
             }
-            Finding::Silent { stay, sure, .. } => {
-                Self { kind: "silent", sure: if sure { "probably" } else { "perhaps" }, ..of(stay) }
+            Finding::Silent { stay, sure, .. } => Self {
+                kind: "silent",
+                sure: if sure { "probably" } else { "perhaps" },
+                ..of(stay)
+            },
+            Finding::NoGoodbye { stay, .. } => Self {
+                kind: "no_goodbye",
+                ..of(stay)
             }
-            Finding::NoGoodbye { stay, .. } => Self { kind: "no_goodbye", ..of(stay) }.until(members[stay].until_ms),
+            .until(members[stay].until_ms),
         }
     }
 
     fn until(self, ms: i64) -> Self {
-        Self { until_ms: Some(ms), until_at: Some(Stamp(ms)), ..self }
+        Self {
+            until_ms: Some(ms),
+            until_at: Some(Stamp(ms)),
+            ..self
+        }
     }
 
     /// Does it count on the pill of its call?
@@ -135,8 +177,15 @@ impl FindingFacts {
     }
 
     fn told(&self, call: &CallFacts, named: usize) -> String {
-        let (users, unheard) = (names(call, &self.users, named), names(call, &self.unheard, named));
-        let could = if self.until_ms.is_some() { "could not" } else { "cannot" };
+        let (users, unheard) = (
+            names(call, &self.users, named),
+            names(call, &self.unheard, named),
+        );
+        let could = if self.until_ms.is_some() {
+            "could not"
+        } else {
+            "cannot"
+        };
         match (self.kind, self.sure) {
             ("apart", _) if self.mutual => format!("{users} and {unheard} {could} hear each other"),
             ("apart", _) => format!("{users} {could} hear {unheard}"),
@@ -183,9 +232,9 @@ impl FindingFacts {
                 "update those clients to a version that connects to every SFU (multi-SFU), or let all their homeservers \
                  name the same SFU.",
             ),
-            ("silent", "probably") => {
-                Some("ask them to open the room once, or let a moderator empty the membership event.")
-            }
+            ("silent", "probably") => Some(
+                "ask them to open the room once, or let a moderator empty the membership event.",
+            ),
             _ => None,
         }
     }
@@ -207,13 +256,20 @@ impl CallFacts {
     #[must_use]
     pub fn gone_since(&self, stay: &MemberFacts) -> Option<i64> {
         stay.left_ms.is_none().then_some(())?;
-        Some(self.loud().find(|finding| finding.is_ghost() && finding.is_of(stay))?.from_ms)
+        Some(
+            self.loud()
+                .find(|finding| finding.is_ghost() && finding.is_of(stay))?
+                .from_ms,
+        )
     }
 
     /// What the findings come to: the class, icon and words of a pill; nothing where there are none.
     #[must_use]
     pub fn trouble(&self) -> Option<(&'static str, &'static str, String)> {
-        let (all, ghosts) = (self.loud().count(), self.loud().filter(|finding| finding.is_ghost()).count());
+        let (all, ghosts) = (
+            self.loud().count(),
+            self.loud().filter(|finding| finding.is_ghost()).count(),
+        );
         match all {
             0 => None,
             _ if all == ghosts => Some(("warn", "ghost", f::counted(ghosts, "ghost", "ghosts"))),
@@ -224,17 +280,26 @@ impl CallFacts {
     /// The first of its findings in a line of text.
     #[must_use]
     pub fn first_finding(&self) -> Option<String> {
-        self.loud().next().map(|finding| finding.told(self, NAMED_SHORT))
+        self.loud()
+            .next()
+            .map(|finding| finding.told(self, NAMED_SHORT))
     }
 }
 
 /// `Ada, Bob and 2 more people`, by their display names in the call.
 fn names(call: &CallFacts, users: &[String], named: usize) -> String {
-    let known: HashMap<&str, &str> =
-        call.members.iter().filter_map(|member| Some((member.user_id.as_str(), member.name.as_deref()?))).collect();
+    let known: HashMap<&str, &str> = call
+        .members
+        .iter()
+        .filter_map(|member| Some((member.user_id.as_str(), member.name.as_deref()?)))
+        .collect();
     let mut told: Vec<String> = users
         .iter()
-        .take(if users.len() > named + 1 { named } else { named + 1 })
+        .take(if users.len() > named + 1 {
+            named
+        } else {
+            named + 1
+        })
         .map(|user| f::within(&person(known.get(user.as_str()).copied(), user)))
         .collect();
     let more = users.len() - told.len();

@@ -32,15 +32,29 @@ impl Moment {
     #[must_use]
     pub fn new(room: RoomRef, at_ms: i64, coverage: &'static str, calls: Vec<CallFacts>) -> Self {
         let here = |member: &MemberFacts| {
-            member.joined_ms <= at_ms && member.left_ms.or(member.expires_ms).is_none_or(|until| until > at_ms)
+            member.joined_ms <= at_ms
+                && member
+                    .left_ms
+                    .or(member.expires_ms)
+                    .is_none_or(|until| until > at_ms)
         };
         let then = |call: CallFacts| CallThen {
             call_id: call.id,
             slot_id: call.slot_id,
             members: call.members.into_iter().filter(here).collect(),
         };
-        let data = calls.into_iter().map(then).filter(|call| !call.members.is_empty()).collect();
-        Self { room, at_ms, at_at: Stamp(at_ms), coverage, data }
+        let data = calls
+            .into_iter()
+            .map(then)
+            .filter(|call| !call.members.is_empty())
+            .collect();
+        Self {
+            room,
+            at_ms,
+            at_at: Stamp(at_ms),
+            coverage,
+            data,
+        }
     }
 }
 
@@ -150,7 +164,9 @@ impl RelatedFacts {
     /// What became of a ring, in words.
     fn end(&self) -> String {
         match (self.outcome, self.answered_ms) {
-            (Some("answered"), Some(ms)) => format!(": answered after {}", super::length(ms - self.at_ms)),
+            (Some("answered"), Some(ms)) => {
+                format!(": answered after {}", super::length(ms - self.at_ms))
+            }
             (Some("missed"), _) => ": not answered".to_owned(),
             (Some("ringing"), _) => ": still ringing".to_owned(),
             (Some(outcome), _) => format!(": {outcome}"),
@@ -162,7 +178,10 @@ impl RelatedFacts {
     #[must_use]
     pub fn words(&self) -> String {
         let who = format::within(&self.title());
-        let first = self.whom.first().map(|whom| format::within(&person(None, whom)));
+        let first = self
+            .whom
+            .first()
+            .map(|whom| format::within(&person(None, whom)));
         let whom = match (first, self.whom.len()) {
             _ if self.whole_room => "everybody in the room".to_owned(),
             (Some(whom), 1) => whom,

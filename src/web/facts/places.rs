@@ -79,7 +79,10 @@ impl Rate {
         if ended < FEW {
             return None;
         }
-        let (n, share) = (crate::web::draw::ratio(ended, 1), crate::web::draw::ratio(expired, ended));
+        let (n, share) = (
+            crate::web::draw::ratio(ended, 1),
+            crate::web::draw::ratio(expired, ended),
+        );
         let z = 1.96_f64;
         let middle = share + z * z / (2.0 * n);
         let reach = z * (share * (1.0 - share) / n + z * z / (4.0 * n * n)).sqrt();
@@ -118,8 +121,17 @@ pub fn top_rooms(sums: &Sums, names: &BTreeMap<String, RoomName>, most: usize) -
     }
     let room = |(room_id, (together_ms, together_seen_ms)): (&str, (i64, i64))| {
         let room = names.get(room_id).cloned();
-        let room = room.unwrap_or_else(|| RoomName { room_id: room_id.to_owned(), ..RoomName::default() }).into();
-        RoomTime { room, together_ms, together_seen_ms }
+        let room = room
+            .unwrap_or_else(|| RoomName {
+                room_id: room_id.to_owned(),
+                ..RoomName::default()
+            })
+            .into();
+        RoomTime {
+            room,
+            together_ms,
+            together_seen_ms,
+        }
     };
     let mut found: Vec<RoomTime> = rooms.into_iter().map(room).collect();
     found.sort_by_key(|room| std::cmp::Reverse(room.together_ms));
@@ -130,7 +142,10 @@ pub fn top_rooms(sums: &Sums, names: &BTreeMap<String, RoomName>, most: usize) -
 /// The ids of the rooms with most time.
 #[must_use]
 pub fn top_room_ids(sums: &Sums, most: usize) -> Vec<String> {
-    top_rooms(sums, &BTreeMap::new(), most).into_iter().map(|room| room.room.room_id).collect()
+    top_rooms(sums, &BTreeMap::new(), most)
+        .into_iter()
+        .map(|room| room.room.room_id)
+        .collect()
 }
 
 /// The homeservers with their time, most first; who of them is in a call now, their clocks and probes are still to be added.
@@ -139,10 +154,14 @@ pub fn servers(sums: &Sums, rows: Vec<ServerRow>) -> Vec<ServerFacts> {
     let mut times: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
     for place in &sums.places {
         let server = times.entry(&place.server).or_default();
-        *server = (server.0 + place.together_ms, server.1 + place.together_seen_ms);
+        *server = (
+            server.0 + place.together_ms,
+            server.1 + place.together_seen_ms,
+        );
     }
     let server = |row: ServerRow| {
-        let (together_ms, together_seen_ms) = times.get(row.server.as_str()).copied().unwrap_or_default();
+        let (together_ms, together_seen_ms) =
+            times.get(row.server.as_str()).copied().unwrap_or_default();
         ServerFacts {
             server: row.server,
             people: row.people,
@@ -184,8 +203,18 @@ impl ServerFacts {
 
 impl From<PersonRow> for PersonTime {
     fn from(row: PersonRow) -> Self {
-        let PersonRow { user_id, name, together_ms, together_seen_ms } = row;
-        Self { user_id, name: super::cut(name), together_ms, together_seen_ms }
+        let PersonRow {
+            user_id,
+            name,
+            together_ms,
+            together_seen_ms,
+        } = row;
+        Self {
+            user_id,
+            name: super::cut(name),
+            together_ms,
+            together_seen_ms,
+        }
     }
 }
 
@@ -235,10 +264,16 @@ mod tests {
     fn a_rate_has_its_interval_and_few_stays_have_none() {
         assert_eq!(Rate::of(5, 29), None);
         let rate = Rate::of(38, 412).unwrap();
-        assert_eq!((rate.permille, rate.low_permille, rate.high_permille), (92, 68, 124));
+        assert_eq!(
+            (rate.permille, rate.low_permille, rate.high_permille),
+            (92, 68, 124)
+        );
         let none = Rate::of(0, 30).unwrap();
         assert_eq!((none.permille, none.low_permille), (0, 0));
         assert!(none.high_permille > 100);
-        assert_eq!((Rate::words(92_i64), Rate::words(415_i64)), ("9.2 %".to_owned(), "42 %".to_owned()));
+        assert_eq!(
+            (Rate::words(92_i64), Rate::words(415_i64)),
+            ("9.2 %".to_owned(), "42 %".to_owned())
+        );
     }
 }

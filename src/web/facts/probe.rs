@@ -102,7 +102,12 @@ impl SfuOfServer {
         }
         let sfu = |(service_url, (published, named)): (String, (bool, bool))| {
             let probe = probed.remove(&service_url).map(SfuProbeFacts::from);
-            Self { service_url, published, named, probe }
+            Self {
+                service_url,
+                published,
+                named,
+                probe,
+            }
         };
         found.into_iter().map(sfu).collect()
     }
@@ -130,12 +135,21 @@ pub struct DriftFacts {
 
 impl From<Answer> for AnswerFacts {
     fn from(answer: Answer) -> Self {
-        Self { state: answer.state, why: answer.why }
+        Self {
+            state: answer.state,
+            why: answer.why,
+        }
     }
 }
 
 impl From<Probed<ServerResult>> for ServerProbeFacts {
-    fn from(Probed { asked_ms, well_ms, result }: Probed<ServerResult>) -> Self {
+    fn from(
+        Probed {
+            asked_ms,
+            well_ms,
+            result,
+        }: Probed<ServerResult>,
+    ) -> Self {
         Self {
             asked_ms,
             asked_at: Stamp(asked_ms),
@@ -153,7 +167,13 @@ impl From<Probed<ServerResult>> for ServerProbeFacts {
 }
 
 impl From<Probed<SfuResult>> for SfuProbeFacts {
-    fn from(Probed { asked_ms, well_ms, result }: Probed<SfuResult>) -> Self {
+    fn from(
+        Probed {
+            asked_ms,
+            well_ms,
+            result,
+        }: Probed<SfuResult>,
+    ) -> Self {
         Self {
             asked_ms,
             asked_at: Stamp(asked_ms),
@@ -168,7 +188,12 @@ impl From<Probed<SfuResult>> for SfuProbeFacts {
 impl AnswerFacts {
     /// In words, with `ok` and `missing` for those two states.
     fn words(&self, ok: &str, missing: &str) -> String {
-        let why = || self.why.as_deref().map(|why| format!(": {}", f::tidy(why))).unwrap_or_default();
+        let why = || {
+            self.why
+                .as_deref()
+                .map(|why| format!(": {}", f::tidy(why)))
+                .unwrap_or_default()
+        };
         match self.state.as_str() {
             "ok" => ok.to_owned(),
             "missing" => missing.to_owned(),
@@ -213,7 +238,10 @@ impl ServerProbeFacts {
             (_, "ok") if self.well_known.state == "failed" => {
                 ("warn", format!("Well-known document: {}", self.published()))
             }
-            (_, "ok") => ("", format!("{}; {}", self.published(), self.delayed().to_lowercase())),
+            (_, "ok") => (
+                "",
+                format!("{}; {}", self.published(), self.delayed().to_lowercase()),
+            ),
             _ => ("warn", format!("Client API: {}", self.answers())),
         }
     }
@@ -253,7 +281,9 @@ impl SfuProbeFacts {
     /// In words.
     #[must_use]
     pub fn words(&self) -> String {
-        let ok = self.took_ms.map_or("Answers".to_owned(), |ms| format!("Answers in {}", super::length(ms)));
+        let ok = self.took_ms.map_or("Answers".to_owned(), |ms| {
+            format!("Answers in {}", super::length(ms))
+        });
         self.health.words(&ok, "Nothing at this address")
     }
 }
@@ -263,7 +293,10 @@ mod tests {
     use super::*;
 
     fn asked(state: &str, sfus: &[&str]) -> ServerProbeFacts {
-        let answer = |why: Option<&str>| Answer { state: state.into(), why: why.map(ToOwned::to_owned) };
+        let answer = |why: Option<&str>| Answer {
+            state: state.into(),
+            why: why.map(ToOwned::to_owned),
+        };
         let result = ServerResult {
             well_known: answer(Some("it answered 500")),
             versions: answer(None),
@@ -273,29 +306,63 @@ mod tests {
             sticky_events: None,
             rtc_transports: None,
         };
-        Probed { asked_ms: 5, well_ms: None, result }.into()
+        Probed {
+            asked_ms: 5,
+            well_ms: None,
+            result,
+        }
+        .into()
     }
 
     #[test]
     fn drift_is_what_only_one_side_says() {
         let server = asked("ok", &["https://a.example/jwt", "https://b.example/"]);
-        let drift = server.drift(["https://B.example", "https://c.example"].into_iter()).unwrap();
+        let drift = server
+            .drift(["https://B.example", "https://c.example"].into_iter())
+            .unwrap();
         assert_eq!(
             (drift.published_only, drift.named_only),
-            (vec!["https://a.example/jwt".to_owned()], vec!["https://c.example".to_owned()])
+            (
+                vec!["https://a.example/jwt".to_owned()],
+                vec!["https://c.example".to_owned()]
+            )
         );
-        assert_eq!(asked("failed", &[]).drift(std::iter::empty()), None, "not known is no drift");
+        assert_eq!(
+            asked("failed", &[]).drift(std::iter::empty()),
+            None,
+            "not known is no drift"
+        );
     }
 
     #[test]
     fn each_answer_has_its_words() {
-        assert_eq!(asked("ok", &["https://a.example"]).published(), "Names 1 SFU");
+        assert_eq!(
+            asked("ok", &["https://a.example"]).published(),
+            "Names 1 SFU"
+        );
         assert_eq!(asked("missing", &[]).published(), "No well-known document");
-        assert_eq!(asked("failed", &[]).published(), "No good answer: it answered 500");
+        assert_eq!(
+            asked("failed", &[]).published(),
+            "No good answer: it answered 500"
+        );
         assert_eq!(asked("refused", &[]).answers(), "Not asked");
-        assert_eq!(asked("failed", &[]).summary(), ("warn", "Client API: No good answer".to_owned()));
-        assert_eq!(asked("ok", &[]).summary(), ("", "Names no SFU; delayed events not known".to_owned()));
+        assert_eq!(
+            asked("failed", &[]).summary(),
+            ("warn", "Client API: No good answer".to_owned())
+        );
+        assert_eq!(
+            asked("ok", &[]).summary(),
+            ("", "Names no SFU; delayed events not known".to_owned())
+        );
         let all = [asked("ok", &["https://a.example"]), asked("failed", &[])];
-        assert_eq!(ReadyFacts::of(all.iter()), ReadyFacts { asked: 2, answer: 1, publish: 1, delayed_events: 0 });
+        assert_eq!(
+            ReadyFacts::of(all.iter()),
+            ReadyFacts {
+                asked: 2,
+                answer: 1,
+                publish: 1,
+                delayed_events: 0
+            }
+        );
     }
 }

@@ -29,8 +29,26 @@ pub struct RingFacts {
 
 impl From<Rings> for RingFacts {
     fn from(rings: Rings) -> Self {
-        let Rings { sent, answered, declined, missed, ringing, silent, usual_answer_ms, whole } = rings;
-        Self { sent, answered, declined, missed, ringing, silent, usual_answer_ms, whole }
+        let Rings {
+            sent,
+            answered,
+            declined,
+            missed,
+            ringing,
+            silent,
+            usual_answer_ms,
+            whole,
+        } = rings;
+        Self {
+            sent,
+            answered,
+            declined,
+            missed,
+            ringing,
+            silent,
+            usual_answer_ms,
+            whole,
+        }
     }
 }
 
@@ -48,24 +66,43 @@ impl RingFacts {
         let band = |(words, rings, class): (&'static str, i64, &'static str)| {
             let from = Num(100.0 * ratio(at, self.sent));
             at += rings;
-            (words, rings, from, Num(100.0 * ratio(rings, self.sent)), class)
+            (
+                words,
+                rings,
+                from,
+                Num(100.0 * ratio(rings, self.sent)),
+                class,
+            )
         };
-        parts.into_iter().filter(|(_, rings, _)| *rings > 0).map(band).collect()
+        parts
+            .into_iter()
+            .filter(|(_, rings, _)| *rings > 0)
+            .map(band)
+            .collect()
     }
 
     /// The whole in a sentence.
     #[must_use]
     pub fn words(&self) -> String {
         let which = if self.whole { "" } else { "the newest " };
-        let usual = self.usual_answer_ms.map(|ms| format!("; usually within {}", super::clock::length(ms)));
+        let usual = self
+            .usual_answer_ms
+            .map(|ms| format!("; usually within {}", super::clock::length(ms)));
         let silent = match self.silent {
             0 => String::new(),
-            _ => format!(". {} did not ring", f::counted(self.silent, "more notification", "more notifications")),
+            _ => format!(
+                ". {} did not ring",
+                f::counted(self.silent, "more notification", "more notifications")
+            ),
         };
         format!(
             "Of {which}{} {} answered{}{silent}.",
             f::counted(self.sent, "ring", "rings"),
-            if self.answered == 1 { "1 was".to_owned() } else { format!("{} were", f::count(self.answered)) },
+            if self.answered == 1 {
+                "1 was".to_owned()
+            } else {
+                format!("{} were", f::count(self.answered))
+            },
             usual.unwrap_or_default()
         )
     }
@@ -73,13 +110,21 @@ impl RingFacts {
 
 /// Says of each ring of a call what became of it.
 #[must_use]
-pub fn with_outcomes(related: Vec<Related>, members: &[MemberFacts], now: i64) -> Vec<RelatedFacts> {
+pub fn with_outcomes(
+    related: Vec<Related>,
+    members: &[MemberFacts],
+    now: i64,
+) -> Vec<RelatedFacts> {
     let came = || {
         let until = |member: &MemberFacts| member.left_ms.or(member.expires_ms).unwrap_or(i64::MAX);
-        members.iter().map(move |member| (member.user_id.as_str(), member.joined_ms, until(member)))
+        members
+            .iter()
+            .map(move |member| (member.user_id.as_str(), member.joined_ms, until(member)))
     };
-    let outcomes: Vec<Option<(Outcome, Option<i64>)>> =
-        related.iter().map(|one| (one.what == What::Ring).then(|| ring::outcome(one, came(), &related, now))).collect();
+    let outcomes: Vec<Option<(Outcome, Option<i64>)>> = related
+        .iter()
+        .map(|one| (one.what == What::Ring).then(|| ring::outcome(one, came(), &related, now)))
+        .collect();
     let said = |(one, outcome): (Related, Option<(Outcome, Option<i64>)>)| {
         let mut facts = RelatedFacts::from(one);
         if let Some((outcome, answered_ms)) = outcome {

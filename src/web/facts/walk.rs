@@ -67,7 +67,11 @@ impl WalkFacts {
     /// What was read so far.
     #[must_use]
     pub fn so_far(&self) -> String {
-        format!("{}, {}", f::counted(self.pages, "page", "pages"), f::counted(self.events, "event", "events"))
+        format!(
+            "{}, {}",
+            f::counted(self.pages, "page", "pages"),
+            f::counted(self.events, "event", "events")
+        )
     }
 
     /// About how much is still ahead; empty when there is nothing to say.
@@ -76,10 +80,20 @@ impl WalkFacts {
         if !self.is_open() || self.pages == 0 {
             return String::new();
         }
-        let percent = self.ahead_percent.map(|percent| format!("about {percent} % of the time still ahead"));
-        let time = self.ahead_ms.map(|ms| format!("about {} at this pace", f::lasted(ms)));
-        let rate = self.events_per_second.map(|rate| format!("{} a second", f::counted(rate, "event", "events")));
-        [percent, time, rate].into_iter().flatten().collect::<Vec<_>>().join(", ")
+        let percent = self
+            .ahead_percent
+            .map(|percent| format!("about {percent} % of the time still ahead"));
+        let time = self
+            .ahead_ms
+            .map(|ms| format!("about {} at this pace", f::lasted(ms)));
+        let rate = self
+            .events_per_second
+            .map(|rate| format!("{} a second", f::counted(rate, "event", "events")));
+        [percent, time, rate]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 
     /// Where it ended.
@@ -113,6 +127,12 @@ impl HistoryFacts {
     #[must_use]
     pub fn new(sums: Sums, open: &[WalkFacts]) -> Self {
         let events_per_second = open.iter().filter_map(|walk| walk.events_per_second).sum();
-        Self { rooms: sums.rooms, rooms_open: sums.open, pages: sums.pages, events: sums.found, events_per_second }
+        Self {
+            rooms: sums.rooms,
+            rooms_open: sums.open,
+            pages: sums.pages,
+            events: sums.found,
+            events_per_second,
+        }
     }
 }

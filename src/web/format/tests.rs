@@ -12,19 +12,53 @@ const NOW: i64 = 1_795_358_836_000;
 fn spans_are_written_as_people_say_them() {
     let runs = [0, 227_000, 2_952_000, 4_329_000, 100 * HOUR].map(running);
     assert_eq!(runs, ["0:00", "3:47", "49:12", "1:12:09", "4 d 4 h"]);
-    let over = [59_999, 12 * MINUTE, 100 * MINUTE, 312 * MINUTE, 51 * HOUR, -5].map(lasted);
-    assert_eq!(over, ["under 1 min", "12 min", "1 h 40", "5 h 12", "2 d 3 h", "under 1 min"]);
-    assert_eq!([0, 56 * HOUR + 52 * MINUTE, 1184 * HOUR].map(sum), ["0 min", "56 h 52", "1,184 h"]);
+    let over = [
+        59_999,
+        12 * MINUTE,
+        100 * MINUTE,
+        312 * MINUTE,
+        51 * HOUR,
+        -5,
+    ]
+    .map(lasted);
+    assert_eq!(
+        over,
+        [
+            "under 1 min",
+            "12 min",
+            "1 h 40",
+            "5 h 12",
+            "2 d 3 h",
+            "under 1 min"
+        ]
+    );
+    assert_eq!(
+        [0, 56 * HOUR + 52 * MINUTE, 1184 * HOUR].map(sum),
+        ["0 min", "56 h 52", "1,184 h"]
+    );
 }
 
 #[test]
 fn counts_and_changes_have_words() {
-    assert_eq!([0_i64, 999, 1284, -1_000_000].map(count), ["0", "999", "1,284", "-1,000,000"]);
+    assert_eq!(
+        [0_i64, 999, 1284, -1_000_000].map(count),
+        ["0", "999", "1,284", "-1,000,000"]
+    );
     assert_eq!(count(i64::MIN), "-9,223,372,036,854,775,808");
     assert_eq!(counted(1_i64, "call", "calls"), "1 call");
-    assert_eq!([change(23_i64, 19_i64), change(1_i64, 4_i64), change(2_i64, 2_i64)], ["4 more", "3 fewer", "the same"]);
+    assert_eq!(
+        [
+            change(23_i64, 19_i64),
+            change(1_i64, 4_i64),
+            change(2_i64, 2_i64)
+        ],
+        ["4 more", "3 fewer", "the same"]
+    );
     assert_eq!(change_of_time(HOUR, 72 * MINUTE), "12 min less");
-    assert_eq!([999_i64, 18_400_000, 1_450_000].map(bytes), ["999 bytes", "18.4 MB", "1.4 MB"]);
+    assert_eq!(
+        [999_i64, 18_400_000, 1_450_000].map(bytes),
+        ["999 bytes", "18.4 MB", "1.4 MB"]
+    );
 }
 
 #[test]
@@ -32,21 +66,39 @@ fn a_time_says_its_day_only_when_it_must() {
     let text = |style: Style, ms: i64| style.text(ms, NOW);
     assert_eq!(text(Style::When, NOW), "14:47");
     assert_eq!(text(Style::When, NOW - 250 * DAY), "17 March");
-    assert_eq!(text(Style::Moment, NOW - 1350 * DAY), "13 March 2023, 14:47");
+    assert_eq!(
+        text(Style::Moment, NOW - 1350 * DAY),
+        "13 March 2023, 14:47"
+    );
     assert_eq!(text(Style::DayName, NOW), "Sunday, 22 November");
-    assert_eq!(clock(NOW).to_string(), r#"<time datetime="2026-11-22T14:47:16Z" data-f="clock">14:47</time>"#);
+    assert_eq!(
+        clock(NOW).to_string(),
+        r#"<time datetime="2026-11-22T14:47:16Z" data-f="clock">14:47</time>"#
+    );
     assert_eq!(text(Style::Stamp(false), NOW), "14:47:16");
     assert_eq!(text(Style::Stamp(true), NOW), "22 Nov, 14:47:16");
-    assert_eq!(text(Style::Stamp(true), NOW - 1350 * DAY), "13 Mar 2023, 14:47:16");
+    assert_eq!(
+        text(Style::Stamp(true), NOW - 1350 * DAY),
+        "13 Mar 2023, 14:47:16"
+    );
     // A day is no moment that a browser could write in its zone.
-    assert_eq!(utc_day(NOW - 250 * DAY, NOW).to_string(), r#"<time datetime="2026-03-17">17 March</time>"#);
-    assert_eq!(utc_day_name(NOW, NOW).to_string(), r#"<time datetime="2026-11-22">Sunday, 22 November</time>"#);
+    assert_eq!(
+        utc_day(NOW - 250 * DAY, NOW).to_string(),
+        r#"<time datetime="2026-03-17">17 March</time>"#
+    );
+    assert_eq!(
+        utc_day_name(NOW, NOW).to_string(),
+        r#"<time datetime="2026-11-22">Sunday, 22 November</time>"#
+    );
 }
 
 #[test]
 fn every_number_is_some_time() {
     assert_eq!(rfc3339(NOW), "2026-11-22T14:47:16.000Z");
-    assert_eq!(rfc3339(crate::rtc::time::LATEST_MS), "9999-12-31T23:59:59.999Z");
+    assert_eq!(
+        rfc3339(crate::rtc::time::LATEST_MS),
+        "9999-12-31T23:59:59.999Z"
+    );
     for ms in [i64::MIN, i64::MAX, 0, -1] {
         assert!(moment(ms, NOW).to_string().ends_with("</time>"));
         let _ = (running(ms), lasted(ms), sum(ms), midnight(ms));
@@ -68,7 +120,10 @@ fn text_of_strangers_is_made_harmless() {
 
 #[test]
 fn names_of_keys_are_code_and_nothing_else_is_markup() {
-    assert_eq!(code("`next` of <an> answer").to_string(), "<code>next</code> of &lt;an&gt; answer");
+    assert_eq!(
+        code("`next` of <an> answer").to_string(),
+        "<code>next</code> of &lt;an&gt; answer"
+    );
 }
 
 #[test]

@@ -18,12 +18,22 @@ fn is_trick(letter: char) -> bool {
 /// A stranger's text made harmless for one line: no control characters, no direction overrides, not endless.
 #[must_use]
 pub fn tidy(text: &str) -> String {
-    let mut letters = text.chars().map(|letter| if letter.is_whitespace() { ' ' } else { letter });
-    let mut clean: String = letters.by_ref().filter(|letter| !is_trick(*letter)).take(NAME_MAX).collect();
+    let mut letters = text
+        .chars()
+        .map(|letter| if letter.is_whitespace() { ' ' } else { letter });
+    let mut clean: String = letters
+        .by_ref()
+        .filter(|letter| !is_trick(*letter))
+        .take(NAME_MAX)
+        .collect();
     if letters.any(|letter| !is_trick(letter)) {
         clean.push('…');
     }
-    if clean.trim().is_empty() { "(no visible name)".to_owned() } else { clean }
+    if clean.trim().is_empty() {
+        "(no visible name)".to_owned()
+    } else {
+        clean
+    }
 }
 
 /// A name within a sentence of plain text. One that is written from right to left stays together, so that what
@@ -34,7 +44,11 @@ pub fn within(name: &str) -> String {
         matches!(letter, '\u{590}'..='\u{8ff}' | '\u{fb1d}'..='\u{fdff}' | '\u{fe70}'..='\u{feff}'
             | '\u{10800}'..='\u{10fff}' | '\u{1e800}'..='\u{1efff}')
     };
-    if name.chars().any(leftwards) { format!("\u{2068}{name}\u{2069}") } else { name.to_owned() }
+    if name.chars().any(leftwards) {
+        format!("\u{2068}{name}\u{2069}")
+    } else {
+        name.to_owned()
+    }
 }
 
 /// Text of our own in which names of keys stand in backticks.
@@ -45,7 +59,11 @@ impl fmt::Display for Coded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, part) in self.0.split('`').enumerate() {
             let part = RawJson(part.to_owned());
-            if index % 2 == 1 { write!(f, "<code>{part}</code>")? } else { write!(f, "{part}")? }
+            if index % 2 == 1 {
+                write!(f, "<code>{part}</code>")?
+            } else {
+                write!(f, "{part}")?
+            }
         }
         Ok(())
     }
@@ -83,7 +101,9 @@ impl HtmlSafe for RawJson {}
 #[must_use]
 pub fn raw_json(event: &serde_json::Value) -> RawJson {
     let text = event.as_str().map(ToOwned::to_owned);
-    let text = text.or_else(|| serde_json::to_string_pretty(event).ok()).unwrap_or_default();
+    let text = text
+        .or_else(|| serde_json::to_string_pretty(event).ok())
+        .unwrap_or_default();
     let mut clean = String::with_capacity(text.len().min(JSON_MAX));
     for letter in text.chars() {
         if clean.len() >= JSON_MAX {
@@ -107,7 +127,17 @@ pub fn segment(text: &str) -> String {
     let mut path = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'@' | b':' => {
+            b'a'..=b'z'
+            | b'A'..=b'Z'
+            | b'0'..=b'9'
+            | b'-'
+            | b'.'
+            | b'_'
+            | b'~'
+            | b'!'
+            | b'$'
+            | b'@'
+            | b':' => {
                 path.push(char::from(byte));
             }
             _ => {
@@ -121,5 +151,6 @@ pub fn segment(text: &str) -> String {
 /// The host of a service URL, for a label; the whole text when it has none.
 #[must_use]
 pub fn host(url: &str) -> &str {
-    url.split_once("://").map_or(url, |(_, rest)| rest.split('/').next().unwrap_or(rest))
+    url.split_once("://")
+        .map_or(url, |(_, rest)| rest.split('/').next().unwrap_or(rest))
 }

@@ -12,19 +12,40 @@ pub const QUERY: &[(&str, &str)] = &[
     ("room", "Only what is in this room: its id, or its alias"),
     ("status", "Only calls that run, or only those that ended"),
     ("from", "Only what lasted until this time or later"),
-    ("to", "Only what began before this time; a day includes that day"),
+    (
+        "to",
+        "Only what began before this time; a day includes that day",
+    ),
     (
         "q",
         "Only calls with this word in the name, alias or id of the room, in the name or id of a person, or in the name \
         of a server; or the call of this event id. In lists of rooms and of servers: only those with it in their own name, \
         alias or id",
     ),
-    ("server", "Only calls in which somebody of this homeserver was"),
-    ("user", "Only calls in which this person was, by the full user id"),
-    ("application", "Only calls of this application, such as m.call"),
-    ("kind", "Only calls in which somebody was alone all the time, or only those with two people or more at once"),
-    ("min_minutes", "Only calls that lasted so many minutes or longer"),
-    ("min_people", "Only calls to which so many people or more came"),
+    (
+        "server",
+        "Only calls in which somebody of this homeserver was",
+    ),
+    (
+        "user",
+        "Only calls in which this person was, by the full user id",
+    ),
+    (
+        "application",
+        "Only calls of this application, such as m.call",
+    ),
+    (
+        "kind",
+        "Only calls in which somebody was alone all the time, or only those with two people or more at once",
+    ),
+    (
+        "min_minutes",
+        "Only calls that lasted so many minutes or longer",
+    ),
+    (
+        "min_people",
+        "Only calls to which so many people or more came",
+    ),
     ("at", "The moment to look at, at the latest now"),
     ("period", "The period that ends today"),
     (
@@ -37,35 +58,56 @@ pub const QUERY: &[(&str, &str)] = &[
          people, calls, time, run_out, now. SFUs: sfu, time, calls, people, now. With - before it, the other way round: \
          most or newest first",
     ),
-    ("events_from", "Leave out the first so many of the events behind the call"),
+    (
+        "events_from",
+        "Leave out the first so many of the events behind the call",
+    ),
     ("limit", "At most so many, 1 to 500"),
     ("cursor", "Where to go on: `next` of an earlier answer"),
 ];
 
 /// What stands in a path for a name.
 pub const PATH: &[(&str, &str)] = &[
-    ("id", "The id; of a room also its alias, of a call also the id of any of its member events"),
+    (
+        "id",
+        "The id; of a room also its alias, of a call also the id of any of its member events",
+    ),
     ("name", "The name of a homeserver"),
 ];
 
 /// A parameter of the query.
 #[must_use]
 pub fn in_query(path: &str, name: &str) -> Parameter {
-    let parameter = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Query).required(Required::False);
-    parameter.description(words(QUERY, name)).schema(Some(schema(shape(path, name)))).build()
+    let parameter = ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Query)
+        .required(Required::False);
+    parameter
+        .description(words(QUERY, name))
+        .schema(Some(schema(shape(path, name))))
+        .build()
 }
 
 /// A name in the path.
 #[must_use]
 pub fn in_path(name: &str) -> Parameter {
-    let parameter = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Path).required(Required::True);
-    parameter.description(words(PATH, name)).schema(Some(schema(json!({ "type": "string", "minLength": 1 })))).build()
+    let parameter = ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Path)
+        .required(Required::True);
+    parameter
+        .description(words(PATH, name))
+        .schema(Some(schema(json!({ "type": "string", "minLength": 1 }))))
+        .build()
 }
 
 /// What a parameter is for.
 #[must_use]
 pub fn words(table: &[(&str, &'static str)], name: &str) -> Option<&'static str> {
-    table.iter().find(|(known, _)| *known == name).map(|(_, words)| *words)
+    table
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, words)| *words)
 }
 
 /// No control characters: not every database takes them in a text.
@@ -87,7 +129,9 @@ fn shape(path: &str, name: &str) -> Value {
         "min_minutes" | "min_people" => {
             json!({ "anyOf": [{ "type": "integer", "minimum": 0, "maximum": NUMBER_MAX }, empty] })
         }
-        "events_from" => json!({ "anyOf": [{ "type": "integer", "minimum": 0, "maximum": 100_000 }, empty] }),
+        "events_from" => {
+            json!({ "anyOf": [{ "type": "integer", "minimum": 0, "maximum": 100_000 }, empty] })
+        }
         "limit" => json!({ "anyOf": [{ "type": "integer", "minimum": 1, "maximum": 500 }, empty] }),
         "from" | "to" | "at" => json!({ "anyOf": [
             { "type": "integer", "format": "int64", "minimum": i64::MIN, "maximum": i64::MAX,

@@ -32,11 +32,29 @@ const NDJSON: &str = "application/x-ndjson";
 
 /// Every address that is not a page for people.
 pub const ENTRIES: &[Entry] = &[
-    json::<Overview>(CALLS, "/api/v1/overview", "What runs now, the numbers of today, and what cannot be seen"),
-    json::<Active>(CALLS, "/api/v1/calls/active", "The calls that run now, newest first"),
-    json::<Calls>(CALLS, "/api/v1/calls", "All calls, newest first or as sort says").takes(calls::KNOWN),
-    other(CALLS, "/api/v1/calls.csv", "text/csv", "All calls of a filter as a table for spreadsheets, of any length")
-        .takes(export::KNOWN),
+    json::<Overview>(
+        CALLS,
+        "/api/v1/overview",
+        "What runs now, the numbers of today, and what cannot be seen",
+    ),
+    json::<Active>(
+        CALLS,
+        "/api/v1/calls/active",
+        "The calls that run now, newest first",
+    ),
+    json::<Calls>(
+        CALLS,
+        "/api/v1/calls",
+        "All calls, newest first or as sort says",
+    )
+    .takes(calls::KNOWN),
+    other(
+        CALLS,
+        "/api/v1/calls.csv",
+        "text/csv",
+        "All calls of a filter as a table for spreadsheets, of any length",
+    )
+    .takes(export::KNOWN),
     other(
         CALLS,
         "/api/v1/calls.ndjson",
@@ -44,34 +62,120 @@ pub const ENTRIES: &[Entry] = &[
         "All calls of a filter, one JSON a line, of any length",
     )
     .takes(export::KNOWN),
-    json::<CallPage>(CALLS, "/api/v1/calls/{id}", "One call with its members and the events behind it")
-        .takes(call::KNOWN)
-        .moves(),
-    json::<Rooms>(ROOMS, "/api/v1/rooms", "The watched rooms and how well each can be seen").takes(rooms::KNOWN),
-    other(ROOMS, "/api/v1/rooms.csv", CSV, "All watched rooms as a table for spreadsheets").takes(table::ROOMS),
-    other(ROOMS, "/api/v1/rooms.ndjson", NDJSON, "All watched rooms, one JSON a line").takes(table::ROOMS),
-    json::<RoomPage>(ROOMS, "/api/v1/rooms/{id}", "One room: its last calls, its year, and how it is known")
-        .takes(room::KNOWN)
-        .moves(),
-    json::<Moment>(ROOMS, "/api/v1/rooms/{id}/members", "Who was in which call of the room at a moment")
-        .takes(moment::MEMBERS),
-    json::<Flips>(ROOMS, "/api/v1/rooms/{id}/flips", "When the calls of the room went on and off, newest first")
-        .takes(moment::FLIPS),
-    json::<Statistics>(NUMBERS, "/api/v1/statistics", "What happened in a period, against the period before")
-        .takes(statistics::KNOWN),
-    json::<Servers>(NUMBERS, "/api/v1/servers", "The homeservers seen in calls of a period").takes(servers::KNOWN),
-    other(NUMBERS, "/api/v1/servers.csv", CSV, "All of them as a table for spreadsheets").takes(table::SERVERS),
-    other(NUMBERS, "/api/v1/servers.ndjson", NDJSON, "All of them, one JSON a line").takes(table::SERVERS),
-    json::<ServerPage>(NUMBERS, "/api/v1/servers/{name}", "One homeserver: whether it is in a call now, and its past")
-        .takes(period::KNOWN),
-    json::<Transports>(NUMBERS, "/api/v1/transports", "The SFUs that carried the calls of a period")
-        .takes(period::OF_LIST),
-    other(NUMBERS, "/api/v1/transports.csv", CSV, "All of them as a table for spreadsheets").takes(table::OF_PERIOD),
-    other(NUMBERS, "/api/v1/transports.ndjson", NDJSON, "All of them, one JSON a line").takes(table::OF_PERIOD),
-    json::<Wall>(NUMBERS, "/api/v1/wall", "What runs now, for a screen on a wall"),
-    json::<Status>(OBSERVER, "/api/v1/status", "The accounts that look, how far they are, and what they could not use"),
-    json::<Rejected>(OBSERVER, "/api/v1/rejected", "Events that could not be used, newest first")
-        .takes(rejected::KNOWN),
+    json::<CallPage>(
+        CALLS,
+        "/api/v1/calls/{id}",
+        "One call with its members and the events behind it",
+    )
+    .takes(call::KNOWN)
+    .moves(),
+    json::<Rooms>(
+        ROOMS,
+        "/api/v1/rooms",
+        "The watched rooms and how well each can be seen",
+    )
+    .takes(rooms::KNOWN),
+    other(
+        ROOMS,
+        "/api/v1/rooms.csv",
+        CSV,
+        "All watched rooms as a table for spreadsheets",
+    )
+    .takes(table::ROOMS),
+    other(
+        ROOMS,
+        "/api/v1/rooms.ndjson",
+        NDJSON,
+        "All watched rooms, one JSON a line",
+    )
+    .takes(table::ROOMS),
+    json::<RoomPage>(
+        ROOMS,
+        "/api/v1/rooms/{id}",
+        "One room: its last calls, its year, and how it is known",
+    )
+    .takes(room::KNOWN)
+    .moves(),
+    json::<Moment>(
+        ROOMS,
+        "/api/v1/rooms/{id}/members",
+        "Who was in which call of the room at a moment",
+    )
+    .takes(moment::MEMBERS),
+    json::<Flips>(
+        ROOMS,
+        "/api/v1/rooms/{id}/flips",
+        "When the calls of the room went on and off, newest first",
+    )
+    .takes(moment::FLIPS),
+    json::<Statistics>(
+        NUMBERS,
+        "/api/v1/statistics",
+        "What happened in a period, against the period before",
+    )
+    .takes(statistics::KNOWN),
+    json::<Servers>(
+        NUMBERS,
+        "/api/v1/servers",
+        "The homeservers seen in calls of a period",
+    )
+    .takes(servers::KNOWN),
+    other(
+        NUMBERS,
+        "/api/v1/servers.csv",
+        CSV,
+        "All of them as a table for spreadsheets",
+    )
+    .takes(table::SERVERS),
+    other(
+        NUMBERS,
+        "/api/v1/servers.ndjson",
+        NDJSON,
+        "All of them, one JSON a line",
+    )
+    .takes(table::SERVERS),
+    json::<ServerPage>(
+        NUMBERS,
+        "/api/v1/servers/{name}",
+        "One homeserver: whether it is in a call now, and its past",
+    )
+    .takes(period::KNOWN),
+    json::<Transports>(
+        NUMBERS,
+        "/api/v1/transports",
+        "The SFUs that carried the calls of a period",
+    )
+    .takes(period::OF_LIST),
+    other(
+        NUMBERS,
+        "/api/v1/transports.csv",
+        CSV,
+        "All of them as a table for spreadsheets",
+    )
+    .takes(table::OF_PERIOD),
+    other(
+        NUMBERS,
+        "/api/v1/transports.ndjson",
+        NDJSON,
+        "All of them, one JSON a line",
+    )
+    .takes(table::OF_PERIOD),
+    json::<Wall>(
+        NUMBERS,
+        "/api/v1/wall",
+        "What runs now, for a screen on a wall",
+    ),
+    json::<Status>(
+        OBSERVER,
+        "/api/v1/status",
+        "The accounts that look, how far they are, and what they could not use",
+    ),
+    json::<Rejected>(
+        OBSERVER,
+        "/api/v1/rejected",
+        "Events that could not be used, newest first",
+    )
+    .takes(rejected::KNOWN),
     json::<About>(OBSERVER, "/api/v1/about", "The version of the program"),
     other(
         OBSERVER,
@@ -82,21 +186,62 @@ pub const ENTRIES: &[Entry] = &[
     ),
     json::<serde_json::Value>(OBSERVER, "/api/v1/openapi.json", "This document"),
     json::<Alive>(OBSERVER, "/healthz", "Does the program run?"),
-    json::<Ready>(OBSERVER, "/readyz", "Does the program know anything yet?").unready("It does not know anything yet"),
-    other(OTHERS, "/metrics", "application/openmetrics-text", "Numbers for Prometheus"),
+    json::<Ready>(OBSERVER, "/readyz", "Does the program know anything yet?")
+        .unready("It does not know anything yet"),
+    other(
+        OTHERS,
+        "/metrics",
+        "application/openmetrics-text",
+        "Numbers for Prometheus",
+    ),
     other(
         OTHERS,
         "/badge/rooms/{id}/active.svg",
         "image/svg+xml",
         "How many are in the calls of the room, as a picture",
     ),
-    json::<Badge>(OTHERS, "/badge/rooms/{id}/active.json", "The same in the form that Shields reads"),
-    other(OTHERS, "/badge/servers/{name}/active.svg", "image/svg+xml", "How many of the homeserver are in calls now"),
-    json::<Badge>(OTHERS, "/badge/servers/{name}/active.json", "The same in the form that Shields reads"),
-    other(OTHERS, "/feed/calls.atom", "application/atom+xml", "The newest calls that are over, as a feed")
-        .takes(feed::KNOWN),
-    other(OTHERS, "/feed/calls.ics", "text/calendar", "The same for a calendar").takes(feed::KNOWN),
-    other(OTHERS, "/feed/rooms/{id}/calls.atom", "application/atom+xml", "The newest calls of the room, as a feed")
-        .takes(feed::KNOWN),
-    other(OTHERS, "/feed/rooms/{id}/calls.ics", "text/calendar", "The same for a calendar").takes(feed::KNOWN),
+    json::<Badge>(
+        OTHERS,
+        "/badge/rooms/{id}/active.json",
+        "The same in the form that Shields reads",
+    ),
+    other(
+        OTHERS,
+        "/badge/servers/{name}/active.svg",
+        "image/svg+xml",
+        "How many of the homeserver are in calls now",
+    ),
+    json::<Badge>(
+        OTHERS,
+        "/badge/servers/{name}/active.json",
+        "The same in the form that Shields reads",
+    ),
+    other(
+        OTHERS,
+        "/feed/calls.atom",
+        "application/atom+xml",
+        "The newest calls that are over, as a feed",
+    )
+    .takes(feed::KNOWN),
+    other(
+        OTHERS,
+        "/feed/calls.ics",
+        "text/calendar",
+        "The same for a calendar",
+    )
+    .takes(feed::KNOWN),
+    other(
+        OTHERS,
+        "/feed/rooms/{id}/calls.atom",
+        "application/atom+xml",
+        "The newest calls of the room, as a feed",
+    )
+    .takes(feed::KNOWN),
+    other(
+        OTHERS,
+        "/feed/rooms/{id}/calls.ics",
+        "text/calendar",
+        "The same for a calendar",
+    )
+    .takes(feed::KNOWN),
 ];

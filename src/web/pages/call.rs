@@ -10,7 +10,9 @@ use crate::web::draw::sfu::Sfus;
 use crate::web::draw::shape;
 use crate::web::draw::timeline::{self, Renewal, Timeline};
 use crate::web::error::Error;
-use crate::web::facts::{self, CallFacts, CoverageFacts, EvidenceFacts, FindingFacts, MemberFacts, RelatedFacts};
+use crate::web::facts::{
+    self, CallFacts, CoverageFacts, EvidenceFacts, FindingFacts, MemberFacts, RelatedFacts,
+};
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
 use crate::web::{Web, assets, format as f};
@@ -103,7 +105,10 @@ impl<T> Shown<'_, T> {
         if self.rows.len() == self.total {
             return String::new();
         }
-        let (first, last) = (f::count(self.before + 1), f::count(self.before + self.rows.len()));
+        let (first, last) = (
+            f::count(self.before + 1),
+            f::count(self.before + self.rows.len()),
+        );
         format!("{first} to {last} of {}", f::count(self.total))
     }
 }
@@ -130,19 +135,33 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<CallPage>, Error>
     let query = Query::read(&ask.query, if ask.api { KNOWN } else { KNOWN_TO_PAGE })?;
     let (part, before) = part(&query)?;
     let Some(call) = sessions::find(&web.store, ask.viewer, id).await? else {
-        return Err(Error::NotFound("No call has this id, and no event with this id belongs to a call.".to_owned()));
+        return Err(Error::NotFound(
+            "No call has this id, and no event with this id belongs to a call.".to_owned(),
+        ));
     };
     if call.id != id {
-        return Ok(Answer::Elsewhere(format!("/calls/{}", f::segment(&call.id))));
+        return Ok(Answer::Elsewhere(format!(
+            "/calls/{}",
+            f::segment(&call.id)
+        )));
     }
     let upto = i64::try_from(before + EVENTS).unwrap_or(i64::MAX);
     let (mut evidence, total) = events::behind(&web.store, ask.viewer, id, upto).await?;
     evidence.drain(..before.min(evidence.len()));
     let cover = super::coverage_of(web, ask, &call.room.room_id).await?;
-    let facts = super::with_members(web, ask, vec![call.clone()]).await?.remove(0);
-    let joins: Vec<String> = facts.members.iter().map(|member| member.join_event_id.clone()).collect();
+    let facts = super::with_members(web, ask, vec![call.clone()])
+        .await?
+        .remove(0);
+    let joins: Vec<String> = facts
+        .members
+        .iter()
+        .map(|member| member.join_event_id.clone())
+        .collect();
     let related = related::of(&web.store, ask.viewer, &call, &joins).await?;
-    let mut page = CallPage { part, ..page(facts, evidence, total, cover, ask.now) };
+    let mut page = CallPage {
+        part,
+        ..page(facts, evidence, total, cover, ask.now)
+    };
     let related = facts::with_outcomes(related, &page.call.members, ask.now).into_iter();
     page.related = related
         .map(|one| {
@@ -157,12 +176,12 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<CallPage>, Error>
 fn part(query: &Query) -> Result<(Part, usize), Error> {
     let whole = |number: i64| usize::try_from(number).unwrap_or(0);
     match (query.number("stays_from")?, query.number("events_from")?) {
-        (Some(_), Some(_)) => {
-            Err(Error::Invalid("stays_from and events_from are two pages: ask for one of them".to_owned()))
-        }
-        (_, Some(before)) if before > EVENTS_FROM_MAX => {
-            Err(Error::Invalid(format!("events_from goes up to {EVENTS_FROM_MAX}")))
-        }
+        (Some(_), Some(_)) => Err(Error::Invalid(
+            "stays_from and events_from are two pages: ask for one of them".to_owned(),
+        )),
+        (_, Some(before)) if before > EVENTS_FROM_MAX => Err(Error::Invalid(format!(
+            "events_from goes up to {EVENTS_FROM_MAX}"
+        ))),
         (Some(before), None) => Ok((Part::Stays(whole(before)), 0)),
         (None, Some(before)) => Ok((Part::Events(whole(before)), whole(before))),
         (None, None) => Ok((Part::Whole, 0)),
@@ -180,30 +199,59 @@ pub fn page(
 ) -> CallPage {
     let transports = transports(&call, now);
     let evidence = evidence.into_iter().map(EvidenceFacts::from).collect();
-    let here = Span { from: call.started_ms, to: call.end_ms(now).max(call.started_ms + 1) };
+    let here = Span {
+        from: call.started_ms,
+        to: call.end_ms(now).max(call.started_ms + 1),
+    };
     // Of each only what concerns the call: what goes on after it would change the answer for ever.
-    let within = cover.iter().map(|interval| Interval { span: interval.span.within(&here), ..*interval });
-    let coverage = within.filter(|interval| !interval.span.is_empty()).map(|interval| (&interval).into()).collect();
-    CallPage { call, transports, evidence, evidence_total, related: Vec::new(), coverage, cover, part: Part::Whole }
+    let within = cover.iter().map(|interval| Interval {
+        span: interval.span.within(&here),
+        ..*interval
+    });
+    let coverage = within
+        .filter(|interval| !interval.span.is_empty())
+        .map(|interval| (&interval).into())
+        .collect();
+    CallPage {
+        call,
+        transports,
+        evidence,
+        evidence_total,
+        related: Vec::new(),
+        coverage,
+        cover,
+        part: Part::Whole,
+    }
 }
 
 fn transports(call: &CallFacts, now: i64) -> Vec<TransportFacts> {
     let mut found: Vec<TransportFacts> = Vec::new();
     let mut devices: Vec<BTreeSet<(&str, Option<&str>)>> = Vec::new();
     for member in &call.members {
-        let Some(transport) = &member.transport else { continue };
-        let place =
-            found.iter().position(|known| known.kind == transport.kind && known.service_url == transport.service_url);
+        let Some(transport) = &member.transport else {
+            continue;
+        };
+        let place = found.iter().position(|known| {
+            known.kind == transport.kind && known.service_url == transport.service_url
+        });
         let place = place.unwrap_or_else(|| {
             let (kind, service_url) = (transport.kind.clone(), transport.service_url.clone());
-            found.push(TransportFacts { kind, service_url, devices: 0, servers: Vec::new(), together_ms: 0 });
+            found.push(TransportFacts {
+                kind,
+                service_url,
+                devices: 0,
+                servers: Vec::new(),
+                together_ms: 0,
+            });
             devices.push(BTreeSet::new());
             found.len() - 1
         });
         devices[place].insert((&member.user_id, member.device_id.as_deref()));
         let known = &mut found[place];
         known.devices = devices[place].len();
-        known.together_ms = known.together_ms.saturating_add(member.end_ms(now).saturating_sub(member.joined_ms));
+        known.together_ms = known
+            .together_ms
+            .saturating_add(member.end_ms(now).saturating_sub(member.joined_ms));
         if let Err(index) = known.servers.binary_search(&member.server) {
             known.servers.insert(index, member.server.clone());
         }
@@ -215,13 +263,26 @@ impl CallPage {
     /// Who came first.
     #[must_use]
     pub fn first(&self) -> Option<&MemberFacts> {
-        self.call.members.iter().min_by_key(|member| member.joined_ms)
+        self.call
+            .members
+            .iter()
+            .min_by_key(|member| member.joined_ms)
     }
 
     #[must_use]
     pub fn timeline(&self, now: impl f::Whole, shell: &Shell) -> Timeline {
-        let renewals: Vec<Renewal> = self.evidence.iter().flat_map(|event| self.renewals(event)).collect();
-        timeline::draw(&self.call, &renewals, &self.related, self.call.upto(now), shell.spare)
+        let renewals: Vec<Renewal> = self
+            .evidence
+            .iter()
+            .flat_map(|event| self.renewals(event))
+            .collect();
+        timeline::draw(
+            &self.call,
+            &renewals,
+            &self.related,
+            self.call.upto(now),
+            shell.spare,
+        )
     }
 
     /// What nobody watched, behind the timeline.
@@ -251,22 +312,34 @@ impl CallPage {
     /// Who ended a stay, where it was somebody else.
     #[must_use]
     pub fn ender(&self, stay: &MemberFacts) -> Option<String> {
-        let event = self.evidence.iter().find(|event| Some(&event.event_id) == stay.end_event_id.as_ref())?;
+        let event = self
+            .evidence
+            .iter()
+            .find(|event| Some(&event.event_id) == stay.end_event_id.as_ref())?;
         (event.sender != stay.user_id).then(|| event.title())
     }
 
     /// From when until when the stays are.
     #[must_use]
     pub fn span(&self, now: impl f::Whole) -> Times {
-        Times { from: self.call.started_ms, to: self.call.end_ms(self.call.upto(now)) }
+        Times {
+            from: self.call.started_ms,
+            to: self.call.end_ms(self.call.upto(now)),
+        }
     }
 
     /// From when until when all is that the page tells of, events and rings as well.
     #[must_use]
     pub fn span_told(&self, now: impl f::Whole) -> Times {
         let (events, rings) = (&self.evidence, &self.related);
-        let told = events.iter().map(|event| event.origin_server_ts).chain(rings.iter().map(|ring| ring.at_ms));
-        told.fold(self.span(now), |span, ms| Times { from: span.from.min(ms), to: span.to.max(ms) })
+        let told = events
+            .iter()
+            .map(|event| event.origin_server_ts)
+            .chain(rings.iter().map(|ring| ring.at_ms));
+        told.fold(self.span(now), |span, ms| Times {
+            from: span.from.min(ms),
+            to: span.to.max(ms),
+        })
     }
 
     /// Rings and the like in the list below the timeline.
@@ -279,33 +352,56 @@ impl CallPage {
         if event.rejected.is_some() || self.is_join(&event.event_id) {
             return Vec::new();
         }
-        let ms = event.received_ms.map_or(event.origin_server_ts, |ms| ms.min(event.origin_server_ts));
-        let of = |device_id| Renewal { user_id: event.sender.clone(), device_id, ms };
+        let ms = event
+            .received_ms
+            .map_or(event.origin_server_ts, |ms| ms.min(event.origin_server_ts));
+        let of = |device_id| Renewal {
+            user_id: event.sender.clone(),
+            device_id,
+            ms,
+        };
         event.devices().into_iter().map(of).collect()
     }
 
     /// The display name of somebody who is in the call or sent one of its events.
     fn name_of(&self, user_id: &str) -> Option<String> {
-        let members = self.call.members.iter().filter(|member| member.user_id == user_id);
+        let members = self
+            .call
+            .members
+            .iter()
+            .filter(|member| member.user_id == user_id);
         let senders = self.evidence.iter().filter(|event| event.sender == user_id);
-        members.map(|member| &member.name).chain(senders.map(|event| &event.name)).find_map(Clone::clone)
+        members
+            .map(|member| &member.name)
+            .chain(senders.map(|event| &event.name))
+            .find_map(Clone::clone)
     }
 
     /// How many lines of the evidence have their raw event on the page: as many as keep it small; the JSON has all.
     #[must_use]
     pub fn raws(&self, shell: &Shell) -> usize {
-        let (mut bytes, most) = (0, shell.at_most(RAW_MAX[usize::from(self.part != Part::Whole)]));
+        let (mut bytes, most) = (
+            0,
+            shell.at_most(RAW_MAX[usize::from(self.part != Part::Whole)]),
+        );
         let fits = |event: &&EvidenceFacts| {
             bytes += f::raw_json(&event.event).to_string().len();
             bytes <= most
         };
-        self.events_shown(shell).rows.iter().take_while(fits).count()
+        self.events_shown(shell)
+            .rows
+            .iter()
+            .take_while(fits)
+            .count()
     }
 
     /// Does a stay begin with this event?
     #[must_use]
     pub fn is_join(&self, event_id: &str) -> bool {
-        self.call.members.iter().any(|member| member.join_event_id == event_id)
+        self.call
+            .members
+            .iter()
+            .any(|member| member.join_event_id == event_id)
     }
 
     /// The SFUs of this call with their letters.
@@ -323,7 +419,11 @@ impl CallPage {
             Part::Events(_) => (0, 0),
         };
         let rows = self.call.members.get(before..).unwrap_or_default();
-        Shown { rows: &rows[..rows.len().min(shell.at_most(most))], before, total: self.call.members.len() }
+        Shown {
+            rows: &rows[..rows.len().min(shell.at_most(most))],
+            before,
+            total: self.call.members.len(),
+        }
     }
 
     /// The events of the list; none where the stays are asked for.
@@ -335,7 +435,11 @@ impl CallPage {
             Part::Events(before) => (before, EVENTS_SHOWN[1]),
         };
         let total = usize::try_from(self.evidence_total).unwrap_or(0);
-        Shown { rows: &self.evidence[..self.evidence.len().min(shell.at_most(most))], before, total }
+        Shown {
+            rows: &self.evidence[..self.evidence.len().min(shell.at_most(most))],
+            before,
+            total,
+        }
     }
 }
 
@@ -355,6 +459,11 @@ impl Page for CallPage {
     }
 
     fn html(&self, shell: &Shell) -> askama::Result<String> {
-        Html { page: self, shell, now: shell.now_ms }.render()
+        Html {
+            page: self,
+            shell,
+            now: shell.now_ms,
+        }
+        .render()
     }
 }

@@ -35,7 +35,15 @@ pub const KNOWN: &[&str] = &[
     "limit",
 ];
 /// Those behind "More filters".
-const MORE: &[&str] = &["room", "server", "user", "application", "status", "min_minutes", "min_people"];
+const MORE: &[&str] = &[
+    "room",
+    "server",
+    "user",
+    "application",
+    "status",
+    "min_minutes",
+    "min_people",
+];
 const LIMIT: i64 = 50;
 
 /// The page.
@@ -82,7 +90,10 @@ impl Day<'_> {
     #[must_use]
     pub fn people(&self) -> usize {
         let members = self.calls.iter().flat_map(|call| &call.members);
-        members.map(|member| member.user_id.as_str()).collect::<BTreeSet<_>>().len()
+        members
+            .map(|member| member.user_id.as_str())
+            .collect::<BTreeSet<_>>()
+            .len()
     }
 }
 
@@ -106,7 +117,10 @@ pub async fn active(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
         Query::read(&ask.query, &[])?;
         let calls = sessions::active(&web.store, ask.viewer, ask.now).await?;
         let list = List::whole(super::with_members(&web, &ask, calls).await?);
-        Ok(Active { list, seen: seen::now(&web).await?.into() })
+        Ok(Active {
+            list,
+            seen: seen::now(&web).await?.into(),
+        })
     };
     reply::json(&ask, answer.await)
 }
@@ -117,19 +131,51 @@ async fn load(web: &Web, ask: &Ask) -> Result<Calls, Error> {
     let (limit, chosen) = (query.limit(LIMIT)?, sort::CALLS.read(&query)?);
     let place = chosen.place(&query)?;
     let filter = filter(web, ask, &query).await?;
-    let calls = sorted::page(store, viewer, &filter, chosen.order(), place.as_ref(), limit + 1, now).await?;
+    let calls = sorted::page(
+        store,
+        viewer,
+        &filter,
+        chosen.order(),
+        place.as_ref(),
+        limit + 1,
+        now,
+    )
+    .await?;
     let (calls, next) = next(calls, limit);
     let next = next.map(|place| chosen.cursor(&place));
     let calls = super::with_members(web, ask, calls).await?;
-    let form = if ask.api { Form::default() } else { form(web, ask, &query, &filter).await? };
-    let next_url =
-        next.as_ref().map(|next| web.url(&format!("/api/v1/calls{}", query.with(&[], Some(("cursor", next))))));
-    let list = List { data: calls, next, next_url };
-    Ok(Calls { list, form: Form { query, chosen, ..form } })
+    let form = if ask.api {
+        Form::default()
+    } else {
+        form(web, ask, &query, &filter).await?
+    };
+    let next_url = next.as_ref().map(|next| {
+        web.url(&format!(
+            "/api/v1/calls{}",
+            query.with(&[], Some(("cursor", next)))
+        ))
+    });
+    let list = List {
+        data: calls,
+        next,
+        next_url,
+    };
+    Ok(Calls {
+        list,
+        form: Form {
+            query,
+            chosen,
+            ..form
+        },
+    })
 }
 
 /// The filter that the parameters say; lists and exports have the same.
-pub(in crate::web) async fn filter(web: &Web, ask: &Ask, query: &Query) -> Result<CallFilter, Error> {
+pub(in crate::web) async fn filter(
+    web: &Web,
+    ask: &Ask,
+    query: &Query,
+) -> Result<CallFilter, Error> {
     let mut filter = CallFilter {
         room: query.get("room").map(ToOwned::to_owned),
         active: query.active()?,
@@ -170,7 +216,10 @@ fn next(mut calls: Vec<(row::Call, Place)>, limit: i64) -> (Vec<row::Call>, Opti
     let limit = usize::try_from(limit).unwrap_or(0);
     let is_more = calls.len() > limit;
     calls.truncate(limit);
-    let next = calls.last().filter(|_| is_more).map(|(_, place)| place.clone());
+    let next = calls
+        .last()
+        .filter(|_| is_more)
+        .map(|(_, place)| place.clone());
     (calls.into_iter().map(|(call, _)| call).collect(), next)
 }
 
@@ -179,10 +228,24 @@ async fn form(web: &Web, ask: &Ask, query: &Query, filter: &CallFilter) -> Resul
     let rooms = rooms::list(store, viewer, now).await?;
     let filtered = *filter != CallFilter::default();
     let all: i64 = rooms.iter().map(|room| room.calls).sum();
-    let all_match = Matching { calls: all, more: false };
-    let matching = if filtered { sessions::count(store, viewer, filter, now).await? } else { all_match };
+    let all_match = Matching {
+        calls: all,
+        more: false,
+    };
+    let matching = if filtered {
+        sessions::count(store, viewer, filter, now).await?
+    } else {
+        all_match
+    };
     let since_ms = rooms.iter().filter_map(|room| room.oldest_event_ms).min();
-    Ok(Form { query: query.clone(), chosen: Chosen::default(), matching, all, since_ms, rooms: rooms.len() })
+    Ok(Form {
+        query: query.clone(),
+        chosen: Chosen::default(),
+        matching,
+        all,
+        since_ms,
+        rooms: rooms.len(),
+    })
 }
 
 impl Calls {
@@ -194,7 +257,11 @@ impl Calls {
             let ms = self.form.is_by_time().then(|| f::midnight(call.started_ms));
             match days.last_mut().filter(|day| day.ms == ms) {
                 Some(day) => day.calls.push(call),
-                None => days.push(Day { ms, calls: vec![call], whole: true }),
+                None => days.push(Day {
+                    ms,
+                    calls: vec![call],
+                    whole: true,
+                }),
             }
         }
         if let Some(first) = days.first_mut().filter(|_| self.newest().is_some()) {
@@ -209,13 +276,19 @@ impl Calls {
     /// The query of the page that comes after this one.
     #[must_use]
     pub fn older(&self) -> Option<String> {
-        self.list.next.as_ref().map(|next| self.form.query.with(&[], Some(("cursor", next))))
+        self.list
+            .next
+            .as_ref()
+            .map(|next| self.form.query.with(&[], Some(("cursor", next))))
     }
 
     /// The query of the first page, if this is another.
     #[must_use]
     pub fn newest(&self) -> Option<String> {
-        self.form.query.get("cursor").map(|_| self.form.query.with(&["cursor"], None))
+        self.form
+            .query
+            .get("cursor")
+            .map(|_| self.form.query.with(&["cursor"], None))
     }
 }
 
@@ -235,7 +308,10 @@ impl Form {
     /// The order in words.
     #[must_use]
     pub fn order_words(&self) -> &'static str {
-        self.orders().into_iter().find(|(.., here)| *here).map_or("fewest first", |(_, says, _)| says)
+        self.orders()
+            .into_iter()
+            .find(|(.., here)| *here)
+            .map_or("fewest first", |(_, says, _)| says)
     }
 
     /// The choices of the order for the form: word, what it says, and whether it is this one.
@@ -252,7 +328,13 @@ impl Form {
             ("-peak", "Most at once first"),
             ("peak", "Fewest at once first"),
         ]
-        .map(|(word, says)| (word, says, word == here || (word.is_empty() && self.chosen.is_default())))
+        .map(|(word, says)| {
+            (
+                word,
+                says,
+                word == here || (word.is_empty() && self.chosen.is_default()),
+            )
+        })
     }
 
     /// A field's text.
@@ -264,21 +346,31 @@ impl Form {
     /// How many of the filters behind "More filters" are set.
     #[must_use]
     pub fn more(&self) -> usize {
-        MORE.iter().filter(|name| self.query.get(name).is_some()).count()
+        MORE.iter()
+            .filter(|name| self.query.get(name).is_some())
+            .count()
     }
 
     /// A day field takes days only; other forms of time are shown as text.
     #[must_use]
     pub fn field_type(&self, name: &str) -> &'static str {
         let text = self.value(name);
-        if text.is_empty() || (text.len() == 10 && text.as_bytes()[4] == b'-') { "date" } else { "text" }
+        if text.is_empty() || (text.len() == 10 && text.as_bytes()[4] == b'-') {
+            "date"
+        } else {
+            "text"
+        }
     }
 
     /// How many calls match, in words.
     #[must_use]
     pub fn matching(&self) -> String {
         let calls = f::count(self.matching.calls);
-        if self.matching.more { format!("more than {calls}") } else { calls }
+        if self.matching.more {
+            format!("more than {calls}")
+        } else {
+            calls
+        }
     }
 
     #[must_use]
@@ -309,7 +401,10 @@ impl Form {
     /// All of the list, however long, as a file: `csv` or `ndjson`.
     #[must_use]
     pub fn export(&self, end: &str) -> String {
-        format!("/api/v1/calls.{end}{}", self.query.with(&["cursor", "limit"], None))
+        format!(
+            "/api/v1/calls.{end}{}",
+            self.query.with(&["cursor", "limit"], None)
+        )
     }
 
     /// The same list as JSON.
@@ -331,6 +426,11 @@ impl Page for Calls {
     const SECTION: Section = Section::Calls;
 
     fn html(&self, shell: &Shell) -> askama::Result<String> {
-        Html { page: self, shell, now: shell.now_ms }.render()
+        Html {
+            page: self,
+            shell,
+            now: shell.now_ms,
+        }
+        .render()
     }
 }

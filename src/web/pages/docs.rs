@@ -63,7 +63,10 @@ pub struct Key {
 /// `GET /api/v1/openapi.json`
 pub async fn document(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     let ask = Ask::of(&req, &web);
-    reply::json(&ask, Query::read(&ask.query, &[]).map(|_| openapi::document()))
+    reply::json(
+        &ask,
+        Query::read(&ask.query, &[]).map(|_| openapi::document()),
+    )
 }
 
 /// `GET /api/docs`
@@ -74,10 +77,15 @@ pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
 }
 
 /// `GET /api/docs/{name}`
-pub async fn shape(req: HttpRequest, web: http::Data<Web>, name: http::Path<String>) -> HttpResponse {
+pub async fn shape(
+    req: HttpRequest,
+    web: http::Data<Web>,
+    name: http::Path<String>,
+) -> HttpResponse {
     let ask = Ask::of(&req, &web);
     let missing = || Error::NotFound("Nothing in the JSON has this name.".to_owned());
-    let answer = Query::read(&ask.query, &[]).and_then(|_| shape_of(&name).map(Answer::from).ok_or_else(missing));
+    let answer = Query::read(&ask.query, &[])
+        .and_then(|_| shape_of(&name).map(Answer::from).ok_or_else(missing));
     reply::send(&web, &ask, answer).await
 }
 
@@ -86,7 +94,10 @@ fn docs() -> Docs {
     for entry in ENTRIES {
         match groups.iter_mut().find(|group| group.name == entry.group) {
             Some(group) => group.addresses.push(address(entry)),
-            None => groups.push(Group { name: entry.group, addresses: vec![address(entry)] }),
+            None => groups.push(Group {
+                name: entry.group,
+                addresses: vec![address(entry)],
+            }),
         }
     }
     Docs { groups }
@@ -96,14 +107,24 @@ fn address(entry: &Entry) -> Address {
     let of = |table, name: &'static str| (name, params::words(table, name).unwrap_or_default());
     let in_path = entry.names().map(|name| of(PATH, name));
     let answer = match entry.body {
-        Body::Json(schema) => serde_json::to_value(schema(&mut Vec::new())).map(|schema| kind(&schema)),
-        Body::Other(media) => Ok(Kind { words: media.to_owned(), name: None }),
+        Body::Json(schema) => {
+            serde_json::to_value(schema(&mut Vec::new())).map(|schema| kind(&schema))
+        }
+        Body::Other(media) => Ok(Kind {
+            words: media.to_owned(),
+            name: None,
+        }),
     };
     Address {
         path: entry.path,
         summary: entry.summary,
-        parameters: in_path.chain(entry.known.iter().map(|name| of(QUERY, name))).collect(),
-        answer: answer.unwrap_or(Kind { words: String::new(), name: None }),
+        parameters: in_path
+            .chain(entry.known.iter().map(|name| of(QUERY, name)))
+            .collect(),
+        answer: answer.unwrap_or(Kind {
+            words: String::new(),
+            name: None,
+        }),
         is_whole: entry.names().next().is_none(),
     }
 }
@@ -115,28 +136,52 @@ fn reference(schema: &Value) -> Option<String> {
 
 /// A schema in words.
 fn kind(schema: &Value) -> Kind {
-    let plain = |words: &str| Kind { words: words.to_owned(), name: None };
+    let plain = |words: &str| Kind {
+        words: words.to_owned(),
+        name: None,
+    };
     if let Some(name) = reference(schema) {
         return match name.as_str() {
             "Stamp" => plain("RFC 3339 time"),
             "Value" => plain("any JSON"),
-            _ => Kind { words: String::new(), name: Some(name) },
+            _ => Kind {
+                words: String::new(),
+                name: Some(name),
+            },
         };
     }
     if let Some(choices) = schema.get("oneOf").and_then(Value::as_array) {
-        let some = choices.iter().find(|choice| choice["type"] != "null").map_or(plain("null"), kind);
-        let or_null = if choices.iter().any(|choice| choice["type"] == "null") { ", or null" } else { "" };
-        return Kind { words: format!("{}{or_null}", some.words).trim_start_matches(", ").to_owned(), name: some.name };
+        let some = choices
+            .iter()
+            .find(|choice| choice["type"] != "null")
+            .map_or(plain("null"), kind);
+        let or_null = if choices.iter().any(|choice| choice["type"] == "null") {
+            ", or null"
+        } else {
+            ""
+        };
+        return Kind {
+            words: format!("{}{or_null}", some.words)
+                .trim_start_matches(", ")
+                .to_owned(),
+            name: some.name,
+        };
     }
     let types: Vec<&str> = match &schema["type"] {
         Value::Array(types) => types.iter().filter_map(Value::as_str).collect(),
         one => one.as_str().into_iter().collect(),
     };
-    let words = types.join(" or ").replace("integer", "whole number").replace("boolean", "true or false");
+    let words = types
+        .join(" or ")
+        .replace("integer", "whole number")
+        .replace("boolean", "true or false");
     match (schema.get("items"), schema.get("prefixItems")) {
         (Some(items), None) => {
             let of = kind(items);
-            Kind { words: format!("list of {}", of.words).trim().to_owned(), name: of.name }
+            Kind {
+                words: format!("list of {}", of.words).trim().to_owned(),
+                name: of.name,
+            }
         }
         (_, Some(Value::Array(pair))) => {
             let each: Vec<String> = pair.iter().map(|one| kind(one).words).collect();
@@ -148,12 +193,23 @@ fn kind(schema: &Value) -> Kind {
 }
 
 fn shape_of(name: &str) -> Option<ShapePage> {
-    let schema = openapi::document().pointer("/components/schemas")?.get(name)?;
+    let schema = openapi::document()
+        .pointer("/components/schemas")?
+        .get(name)?;
     let text = |value: &Value| value["description"].as_str().map(ToOwned::to_owned);
-    let mut page = ShapePage { name: name.to_owned(), description: text(schema), parts: Vec::new(), keys: Vec::new() };
+    let mut page = ShapePage {
+        name: name.to_owned(),
+        description: text(schema),
+        parts: Vec::new(),
+        keys: Vec::new(),
+    };
     let parts = schema["allOf"].as_array().map_or(&[][..], Vec::as_slice);
     page.parts = parts.iter().filter_map(reference).collect();
-    for properties in parts.iter().chain([schema]).filter_map(|part| part["properties"].as_object()) {
+    for properties in parts
+        .iter()
+        .chain([schema])
+        .filter_map(|part| part["properties"].as_object())
+    {
         page.keys.extend(properties.iter().map(|(name, value)| Key {
             name: name.clone(),
             kind: kind(value),
@@ -202,7 +258,10 @@ mod tests {
     fn kinds_are_said_in_words() {
         let said = |schema: Value| (kind(&schema).words, kind(&schema).name);
         let call = json!({ "$ref": "#/components/schemas/CallFacts" });
-        assert_eq!(said(call.clone()), (String::new(), Some("CallFacts".to_owned())));
+        assert_eq!(
+            said(call.clone()),
+            (String::new(), Some("CallFacts".to_owned()))
+        );
         assert_eq!(
             said(json!({ "type": "array", "items": call })),
             ("list of".to_owned(), Some("CallFacts".to_owned()))
@@ -211,18 +270,35 @@ mod tests {
             said(json!({ "oneOf": [{ "type": "null" }, call] })),
             ("or null".to_owned(), Some("CallFacts".to_owned()))
         );
-        assert_eq!(said(json!({ "type": ["integer", "null"] })).0, "whole number or null");
+        assert_eq!(
+            said(json!({ "type": ["integer", "null"] })).0,
+            "whole number or null"
+        );
         let pair = json!({ "type": "array", "items": { "type": "array", "prefixItems": [{ "type": "integer" }, { "type": "string" }] } });
         assert_eq!(said(pair).0, "list of [whole number, string]");
     }
 
     #[test]
     fn every_struct_that_is_named_has_a_page() {
-        let schemas = openapi::document()["components"]["schemas"].as_object().unwrap();
-        for name in schemas.keys().filter(|name| !matches!(name.as_str(), "Stamp" | "Value")) {
+        let schemas = openapi::document()["components"]["schemas"]
+            .as_object()
+            .unwrap();
+        for name in schemas
+            .keys()
+            .filter(|name| !matches!(name.as_str(), "Stamp" | "Value"))
+        {
             let page = shape_of(name).unwrap();
-            assert!(!page.keys.is_empty() || !page.parts.is_empty() || schemas[name].get("enum").is_some(), "{name}");
-            let named = page.keys.iter().filter_map(|key| key.kind.name.as_ref()).chain(&page.parts);
+            assert!(
+                !page.keys.is_empty()
+                    || !page.parts.is_empty()
+                    || schemas[name].get("enum").is_some(),
+                "{name}"
+            );
+            let named = page
+                .keys
+                .iter()
+                .filter_map(|key| key.kind.name.as_ref())
+                .chain(&page.parts);
             for other in named {
                 assert!(schemas.contains_key(other), "{name} names {other}");
             }

@@ -12,23 +12,54 @@ const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
 
 fn html<P: Page>(page: &P) -> String {
-    let shell = Shell { section: Some(P::SECTION), now_ms: NOW, room_id: None, vantages: None, spare: 0 };
+    let shell = Shell {
+        section: Some(P::SECTION),
+        now_ms: NOW,
+        room_id: None,
+        vantages: None,
+        spare: 0,
+    };
     reply::short(page, shell).unwrap()
 }
 
 /// Alice's client knows one SFU, Carol sends to another; Dan renewed every hour until two hours ago.
 fn troubled() -> CallFacts {
     let sfu = ["sfu.one.example", "sfu.two.example"];
-    let mut alice = fixtures::member("c", ("Alice", "@alice:one.example", "A"), NOW - 5 * HOUR, None, sfu[0]);
+    let mut alice = fixtures::member(
+        "c",
+        ("Alice", "@alice:one.example", "A"),
+        NOW - 5 * HOUR,
+        None,
+        sfu[0],
+    );
     alice.selection = Selection::OldestMembership;
-    let mut dan = fixtures::member("c", ("Dan", "@dan:one.example", "D"), NOW - 5 * HOUR, None, sfu[0]);
+    let mut dan = fixtures::member(
+        "c",
+        ("Dan", "@dan:one.example", "D"),
+        NOW - 5 * HOUR,
+        None,
+        sfu[0],
+    );
     (dan.updates, dan.until_ms) = (2, NOW + 6 * HOUR);
-    let carol = fixtures::member("c", ("", "@carol:two.example", "C"), NOW - 30 * MINUTE, None, sfu[1]);
+    let carol = fixtures::member(
+        "c",
+        ("", "@carol:two.example", "C"),
+        NOW - 30 * MINUTE,
+        None,
+        sfu[1],
+    );
     let mut ledger = Ledger::default();
-    let last = |ms| Origins { last_sign_ms: Some(ms), ..Origins::default() };
-    ledger.origins.insert(alice.id.clone(), last(NOW - 10 * MINUTE));
+    let last = |ms| Origins {
+        last_sign_ms: Some(ms),
+        ..Origins::default()
+    };
+    ledger
+        .origins
+        .insert(alice.id.clone(), last(NOW - 10 * MINUTE));
     ledger.origins.insert(dan.id.clone(), last(NOW - 2 * HOUR));
-    ledger.origins.insert(carol.id.clone(), last(NOW - 30 * MINUTE));
+    ledger
+        .origins
+        .insert(carol.id.clone(), last(NOW - 30 * MINUTE));
     let members = vec![alice, dan, carol];
     let row = fixtures::call("c", fixtures::room("Ops", "#ops:one.example"), &members);
     CallFacts::new(row, members, &ledger, NOW)
@@ -37,9 +68,18 @@ fn troubled() -> CallFacts {
 #[test]
 fn a_call_says_who_cannot_hear_whom_and_who_is_probably_gone() {
     let facts = troubled();
-    let found: Vec<(&str, &str, i64)> =
-        facts.findings.iter().map(|finding| (finding.kind, finding.sure, finding.from_ms)).collect();
-    assert_eq!(found, [("apart", "computed", NOW - 30 * MINUTE), ("silent", "probably", NOW - 2 * HOUR)]);
+    let found: Vec<(&str, &str, i64)> = facts
+        .findings
+        .iter()
+        .map(|finding| (finding.kind, finding.sure, finding.from_ms))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("apart", "computed", NOW - 30 * MINUTE),
+            ("silent", "probably", NOW - 2 * HOUR)
+        ]
+    );
     let page = html(&call::page(facts, Vec::new(), 0, Vec::new(), NOW));
     for words in [
         "Running, 2 findings",
@@ -73,9 +113,19 @@ fn who_is_probably_gone_is_drawn_as_no_longer_believed() {
     ] {
         assert!(page.contains(words), "{words}: {page}");
     }
-    let axis = &page[page.find("tl-row axis").unwrap()..page.find("<ul><li class=\"tl-row").unwrap()];
-    assert!(axis.contains("<g class=\"mk bad\">") && !axis.contains("mk warn"), "its numeral is on its bar: {axis}");
-    let first = overview::page(overview::Rows { active: vec![troubled()], ..overview::Rows::default() }, NOW);
+    let axis =
+        &page[page.find("tl-row axis").unwrap()..page.find("<ul><li class=\"tl-row").unwrap()];
+    assert!(
+        axis.contains("<g class=\"mk bad\">") && !axis.contains("mk warn"),
+        "its numeral is on its bar: {axis}"
+    );
+    let first = overview::page(
+        overview::Rows {
+            active: vec![troubled()],
+            ..overview::Rows::default()
+        },
+        NOW,
+    );
     assert_eq!(html(&first).matches(" ghost\" x=").count(), 1);
     assert_eq!(html(&wall::page(first)).matches(" ghost\"/>").count(), 1);
 }
@@ -84,33 +134,83 @@ fn who_is_probably_gone_is_drawn_as_no_longer_believed() {
 fn each_finding_below_the_picture_has_its_numeral_in_it() {
     let gone = |name, user_id, minutes: i64| {
         let who = (name, user_id, "D");
-        fixtures::member("c", who, NOW - 5 * HOUR, Some((NOW - minutes * MINUTE, "expired")), "sfu.one.example")
+        fixtures::member(
+            "c",
+            who,
+            NOW - 5 * HOUR,
+            Some((NOW - minutes * MINUTE, "expired")),
+            "sfu.one.example",
+        )
     };
-    let members = vec![gone("Dan", "@dan:one.example", 60), gone("Eve", "@eve:one.example", 230)];
+    let members = vec![
+        gone("Dan", "@dan:one.example", 60),
+        gone("Eve", "@eve:one.example", 230),
+    ];
     let mut ledger = Ledger::default();
     for (member, minutes) in members.iter().zip([180, 242]) {
-        let origins = Origins { last_sign_ms: Some(NOW - minutes * MINUTE), ..Origins::default() };
+        let origins = Origins {
+            last_sign_ms: Some(NOW - minutes * MINUTE),
+            ..Origins::default()
+        };
         ledger.origins.insert(member.id.clone(), origins);
     }
     let row = fixtures::call("c", fixtures::room("Ops", "#ops:one.example"), &members);
     let facts = CallFacts::new(row, members, &ledger, NOW);
-    assert_eq!(facts.findings.iter().map(|finding| finding.kind).collect::<Vec<_>>(), ["no_goodbye"; 2]);
+    assert_eq!(
+        facts
+            .findings
+            .iter()
+            .map(|finding| finding.kind)
+            .collect::<Vec<_>>(),
+        ["no_goodbye"; 2]
+    );
     let page = html(&call::page(facts, Vec::new(), 0, Vec::new(), NOW));
-    let (axis, rows) = page[page.find("tl-row axis").unwrap()..].split_once("<ul><li class=\"tl-row").unwrap();
-    assert!(axis.contains("<g class=\"mk \">") && axis.contains(">1</text></g>"), "no room on its bar: {axis}");
-    assert!(rows.contains("<g class=\"mk \" transform=") && rows.contains(">2</text></g>"), "on its bar");
-    assert!(!page.contains(" ghost\" x="), "its end is known to be computed");
+    let (axis, rows) = page[page.find("tl-row axis").unwrap()..]
+        .split_once("<ul><li class=\"tl-row")
+        .unwrap();
+    assert!(
+        axis.contains("<g class=\"mk \">") && axis.contains(">1</text></g>"),
+        "no room on its bar: {axis}"
+    );
+    assert!(
+        rows.contains("<g class=\"mk \" transform=") && rows.contains(">2</text></g>"),
+        "on its bar"
+    );
+    assert!(
+        !page.contains(" ghost\" x="),
+        "its end is known to be computed"
+    );
 }
 
 #[test]
 fn numerals_keep_clear_of_the_times_wherever_those_stand() {
     let page = html(&call::page(troubled(), Vec::new(), 0, Vec::new(), NOW));
-    let axis = &page[page.find("tl-row axis").unwrap()..page.find("<ul><li class=\"tl-row").unwrap()];
-    let after =
-        |text: &str, key: &str| -> i64 { text.split_once(key).unwrap().1.split('"').next().unwrap().parse().unwrap() };
-    let labels: Vec<i64> = axis.split("<text class=\"t ").skip(1).map(|text| after(text, " y=\"") - 12).collect();
-    let numerals: Vec<i64> = axis.split("<circle ").skip(1).map(|text| after(text, "cy=\"") + 9).collect();
-    assert!(!numerals.is_empty() && numerals.iter().max() <= labels.iter().min(), "{numerals:?} {labels:?}");
+    let axis =
+        &page[page.find("tl-row axis").unwrap()..page.find("<ul><li class=\"tl-row").unwrap()];
+    let after = |text: &str, key: &str| -> i64 {
+        text.split_once(key)
+            .unwrap()
+            .1
+            .split('"')
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap()
+    };
+    let labels: Vec<i64> = axis
+        .split("<text class=\"t ")
+        .skip(1)
+        .map(|text| after(text, " y=\"") - 12)
+        .collect();
+    let numerals: Vec<i64> = axis
+        .split("<circle ")
+        .skip(1)
+        .map(|text| after(text, "cy=\"") + 9)
+        .collect();
+    assert!(
+        !numerals.is_empty() && numerals.iter().max() <= labels.iter().min(),
+        "{numerals:?} {labels:?}"
+    );
 }
 
 #[test]
@@ -129,35 +229,76 @@ fn the_key_names_the_band_of_those_who_were_apart() {
 fn many_small_rows_say_their_sfu_in_letters() {
     let mut crowd = fixtures::crowd(60);
     let page = |call: &CallFacts| html(&call::page(call.clone(), Vec::new(), 0, Vec::new(), NOW));
-    assert_eq!(page(&crowd).matches("people, SFU A</small></h3>").count(), 9);
-    crowd.members[9].transport.as_mut().unwrap().service_url = Some("https://other.example".to_owned());
+    assert_eq!(
+        page(&crowd).matches("people, SFU A</small></h3>").count(),
+        9
+    );
+    crowd.members[9].transport.as_mut().unwrap().service_url =
+        Some("https://other.example".to_owned());
     let page = page(&crowd);
-    assert_eq!(page.matches("people, SFU A</small></h3>").count(), 8, "one server has two");
+    assert_eq!(
+        page.matches("people, SFU A</small></h3>").count(),
+        8,
+        "one server has two"
+    );
     assert!(
-        page.contains("<small>A</small><bdi>Person 0</bdi>") && page.contains("<small>B</small><bdi>Person 9</bdi>"),
+        page.contains("<small>A</small><bdi>Person 0</bdi>")
+            && page.contains("<small>B</small><bdi>Person 9</bdi>"),
         "{page}"
     );
 }
 
 #[test]
 fn the_first_page_and_the_wall_lead_to_what_needs_a_look() {
-    let rows = || overview::Rows { active: vec![troubled()], ..overview::Rows::default() };
+    let rows = || overview::Rows {
+        active: vec![troubled()],
+        ..overview::Rows::default()
+    };
     let page = overview::page(rows(), NOW);
-    assert!(html(&page).contains(">One call needs a look</a>: in <bdi>Ops</bdi>, Alice cannot hear carol."));
+    assert!(
+        html(&page)
+            .contains(">One call needs a look</a>: in <bdi>Ops</bdi>, Alice cannot hear carol.")
+    );
     assert!(html(&wall::page(page)).contains("Alice cannot hear carol. 2 servers"));
     // What nobody hears is not told as fact.
-    let unknown = Some(Unseen { since_ms: Some(NOW - MINUTE) });
+    let unknown = Some(Unseen {
+        since_ms: Some(NOW - MINUTE),
+    });
     let cases = [
-        (vec![troubled()], "1 call when last seen, 3 people", "1 call <span>when last seen, with 3 people"),
-        (Vec::new(), "Not known whether there are calls", "Not known whether there are calls"),
+        (
+            vec![troubled()],
+            "1 call when last seen, 3 people",
+            "1 call <span>when last seen, with 3 people",
+        ),
+        (
+            Vec::new(),
+            "Not known whether there are calls",
+            "Not known whether there are calls",
+        ),
     ];
     for (active, first, large) in cases {
-        let page = overview::page(overview::Rows { active, unknown, ..overview::Rows::default() }, NOW);
-        assert_eq!((page.seen.unknown, page.seen.unknown_since_ms), (true, Some(NOW - MINUTE)));
+        let page = overview::page(
+            overview::Rows {
+                active,
+                unknown,
+                ..overview::Rows::default()
+            },
+            NOW,
+        );
+        assert_eq!(
+            (page.seen.unknown, page.seen.unknown_since_ms),
+            (true, Some(NOW - MINUTE))
+        );
         let text = html(&page);
-        assert!(text.contains(first) && text.contains("<title>Calls of now not known"), "{text}");
+        assert!(
+            text.contains(first) && text.contains("<title>Calls of now not known"),
+            "{text}"
+        );
         let text = html(&wall::page(page));
-        assert!(text.contains(large) && text.contains("<title>Calls of now not known"), "{text}");
+        assert!(
+            text.contains(large) && text.contains("<title>Calls of now not known"),
+            "{text}"
+        );
     }
 }
 
@@ -169,17 +310,31 @@ fn what_needs_a_look_comes_first_and_lists_say_so() {
         call.people_now = people;
         call
     };
-    let rows = overview::Rows { active: vec![well(1), well(9), troubled(), well(4)], ..overview::Rows::default() };
+    let rows = overview::Rows {
+        active: vec![well(1), well(9), troubled(), well(4)],
+        ..overview::Rows::default()
+    };
     let page = overview::page(rows, NOW);
-    let order = |calls: &[CallFacts]| -> Vec<usize> { calls.iter().map(|call| call.people_now).collect() };
-    assert_eq!((order(&page.active), page.active[0].findings.len()), (vec![3, 9, 4, 1], 2));
+    let order =
+        |calls: &[CallFacts]| -> Vec<usize> { calls.iter().map(|call| call.people_now).collect() };
+    assert_eq!(
+        (order(&page.active), page.active[0].findings.len()),
+        (vec![3, 9, 4, 1], 2)
+    );
     assert!(html(&page).contains("</i>Healthy</span>"));
     assert_eq!(order(&wall::page(page).active), [3, 9, 4, 1]);
     let mut over = troubled();
     (over.active, over.ended_ms) = (false, Some(NOW));
     let list = List::whole(vec![troubled(), over, well(2)]);
-    let page = html(&calls::Calls { list, form: calls::Form::default() });
-    for words in ["</svg>Now, 2 findings</span>", "</svg>2 findings</span>", "</i>Now</span>"] {
+    let page = html(&calls::Calls {
+        list,
+        form: calls::Form::default(),
+    });
+    for words in [
+        "</svg>Now, 2 findings</span>",
+        "</svg>2 findings</span>",
+        "</i>Now</span>",
+    ] {
         assert_eq!(page.matches(words).count(), 1, "{words}: {page}");
     }
 }

@@ -38,7 +38,11 @@ async fn coverage_of(web: &Web, ask: &Ask, room_id: &str) -> Result<Vec<Interval
 }
 
 /// Calls with their members, read from the store.
-pub(super) async fn with_members(web: &Web, ask: &Ask, calls: Vec<row::Call>) -> Result<Vec<CallFacts>, Error> {
+pub(super) async fn with_members(
+    web: &Web,
+    ask: &Ask,
+    calls: Vec<row::Call>,
+) -> Result<Vec<CallFacts>, Error> {
     let (store, viewer) = (&web.store, ask.viewer);
     if calls.is_empty() {
         return Ok(Vec::new());
@@ -54,7 +58,10 @@ pub(super) async fn with_members(web: &Web, ask: &Ask, calls: Vec<row::Call>) ->
     if calls.iter().any(|call| call.active)
         && let Some(unseen) = seen::now(web).await?
     {
-        calls.iter_mut().filter(|call| call.active).for_each(|call| call.not_seen(unseen.since_ms, ask.now));
+        calls
+            .iter_mut()
+            .filter(|call| call.active)
+            .for_each(|call| call.not_seen(unseen.since_ms, ask.now));
     }
     Ok(calls)
 }

@@ -26,12 +26,22 @@ pub struct Flips {
 }
 
 /// `GET /api/v1/rooms/{id}/members?at=`
-pub async fn members(req: HttpRequest, web: http::Data<Web>, id: http::Path<String>) -> HttpResponse {
+pub async fn members(
+    req: HttpRequest,
+    web: http::Data<Web>,
+    id: http::Path<String>,
+) -> HttpResponse {
     let ask = Ask::of(&req, &web);
     let answer = async {
         let query = Query::read(&ask.query, MEMBERS)?;
         let room = room(&web, &ask, &id).await?;
-        then(&web, &ask, room, moment(&query, ask.now)?.unwrap_or(ask.now)).await
+        then(
+            &web,
+            &ask,
+            room,
+            moment(&query, ask.now)?.unwrap_or(ask.now),
+        )
+        .await
     };
     reply::json(&ask, answer.await)
 }
@@ -48,8 +58,19 @@ pub async fn flips(req: HttpRequest, web: http::Data<Web>, id: http::Path<String
         let (data, rest) = flips_of(&web, &ask, &room.room_id, span).await?;
         let next = rest.map(|rest| rest.to_string());
         let path = format!("/api/v1/rooms/{}/flips", f::segment(&room.room_id));
-        let url = |next: &String| web.url(&format!("{path}{}", query.with(&[], Some(("cursor", next)))));
-        Ok(Flips { list: List { data, next_url: next.as_ref().map(url), next } })
+        let url = |next: &String| {
+            web.url(&format!(
+                "{path}{}",
+                query.with(&[], Some(("cursor", next)))
+            ))
+        };
+        Ok(Flips {
+            list: List {
+                data,
+                next_url: next.as_ref().map(url),
+                next,
+            },
+        })
     };
     reply::json(&ask, answer.await)
 }
@@ -87,7 +108,10 @@ impl Asked {
         let (at_ms, fault) = match query.moment("at") {
             Ok(Some(at)) if at > now => (Some(at), Some("That lies in the future.")),
             Ok(at) => (at, None),
-            Err(_) => (None, Some("This is not a time that we understand. Write it like 2026-11-22 14:05.")),
+            Err(_) => (
+                None,
+                Some("This is not a time that we understand. Write it like 2026-11-22 14:05."),
+            ),
         };
         Self { text, at_ms, fault }
     }
@@ -100,14 +124,26 @@ impl Asked {
     /// A field for times takes times only; anything else stays in it as text.
     #[must_use]
     pub fn field_type(&self) -> &'static str {
-        if self.at_ms.is_some() || self.text.is_empty() { "datetime-local" } else { "text" }
+        if self.at_ms.is_some() || self.text.is_empty() {
+            "datetime-local"
+        } else {
+            "text"
+        }
     }
 
     /// The field's text, in UTC.
     #[must_use]
     pub fn value(&self) -> String {
-        let Some(ms) = self.at_ms else { return self.text.clone() };
-        f::civil(ms).strftime(if ms % 60_000 == 0 { "%Y-%m-%dT%H:%M" } else { "%Y-%m-%dT%H:%M:%S" }).to_string()
+        let Some(ms) = self.at_ms else {
+            return self.text.clone();
+        };
+        f::civil(ms)
+            .strftime(if ms % 60_000 == 0 {
+                "%Y-%m-%dT%H:%M"
+            } else {
+                "%Y-%m-%dT%H:%M:%S"
+            })
+            .to_string()
     }
 }
 
@@ -128,11 +164,19 @@ pub(super) async fn flips_of(
 ) -> Result<(Vec<Flip>, Option<i64>), Error> {
     // A stamp from the future is no call yet.
     let to = to.min(ask.now.saturating_add(1));
-    let (calls, first) = moments::calls_between(&web.store, ask.viewer, room_id, (from, to), CALLS).await?;
-    Ok((Flip::of(&calls, (first, to), ask.now), Some(first).filter(|first| *first > from)))
+    let (calls, first) =
+        moments::calls_between(&web.store, ask.viewer, room_id, (from, to), CALLS).await?;
+    Ok((
+        Flip::of(&calls, (first, to), ask.now),
+        Some(first).filter(|first| *first > from),
+    ))
 }
 
 /// The newest flips of a room, for its page.
 pub(super) async fn last_flips(web: &Web, ask: &Ask, room_id: &str) -> Result<Vec<Flip>, Error> {
-    Ok(flips_of(web, ask, room_id, (ask.now - DAYS * f::DAY, i64::MAX)).await?.0)
+    Ok(
+        flips_of(web, ask, room_id, (ask.now - DAYS * f::DAY, i64::MAX))
+            .await?
+            .0,
+    )
 }

@@ -6,7 +6,9 @@ use crate::store::{coverage, rooms, sessions, stats, vantages};
 use crate::web::draw::chart::{self, StepChart};
 use crate::web::draw::shape::{self, Shape};
 use crate::web::error::Error;
-use crate::web::facts::{CallFacts, GapFacts, MemberFacts, RoomRef, Stamp, VantageFacts, inferred, not_exact};
+use crate::web::facts::{
+    CallFacts, GapFacts, MemberFacts, RoomRef, Stamp, VantageFacts, inferred, not_exact,
+};
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
 use crate::web::seen::{self, SeenFacts};
@@ -160,7 +162,11 @@ pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
 pub(super) async fn load(web: &Web, ask: &Ask) -> Result<Overview, Error> {
     Query::read(&ask.query, &[])?;
     let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
-    let ended = row::CallFilter { active: Some(false), from_ms: Some(now - f::DAY), ..Default::default() };
+    let ended = row::CallFilter {
+        active: Some(false),
+        from_ms: Some(now - f::DAY),
+        ..Default::default()
+    };
     let active = sessions::active(store, viewer, now).await?;
     let mut ended = sessions::page(store, viewer, &ended, None, 50, now).await?;
     ended.sort_by_key(|call| std::cmp::Reverse(call.until_ms));
@@ -171,7 +177,8 @@ pub(super) async fn load(web: &Web, ask: &Ask) -> Result<Overview, Error> {
         active: super::with_members(web, ask, active).await?,
         ended: super::with_members(web, ask, ended).await?,
         today: stats::numbers(store, viewer, midnight, now, now).await?,
-        last_week: stats::numbers(store, viewer, midnight - 7 * f::DAY, now - 7 * f::DAY, now).await?,
+        last_week: stats::numbers(store, viewer, midnight - 7 * f::DAY, now - 7 * f::DAY, now)
+            .await?,
         concurrency: stats::concurrency(store, viewer, now - f::DAY, now).await?,
         gaps: coverage::gaps(store, viewer, now - f::DAY, now).await?,
         rooms: rooms::list(store, viewer, now).await?,
@@ -186,7 +193,12 @@ pub(super) async fn load(web: &Web, ask: &Ask) -> Result<Overview, Error> {
 pub fn page(mut rows: Rows, now: i64) -> Overview {
     rows.active.sort_by_key(CallFacts::rank);
     let distinct = |key: fn(&MemberFacts) -> (&str, &str)| {
-        rows.active.iter().flat_map(CallFacts::present).map(key).collect::<BTreeSet<_>>().len()
+        rows.active
+            .iter()
+            .flat_map(CallFacts::present)
+            .map(key)
+            .collect::<BTreeSet<_>>()
+            .len()
     };
     let midnight = f::midnight(now);
     Overview {
@@ -208,18 +220,31 @@ pub fn page(mut rows: Rows, now: i64) -> Overview {
             history_open: rows.rooms.iter().filter(|room| room.history_open).count(),
             calls_ever: rows.rooms.iter().map(|room| room.calls).sum(),
             unreadable: rows.rooms.iter().map(|room| room.unreadable).sum(),
-            oldest_event_ms: rows.rooms.iter().filter_map(|room| room.oldest_event_ms).min(),
+            oldest_event_ms: rows
+                .rooms
+                .iter()
+                .filter_map(|room| room.oldest_event_ms)
+                .min(),
             vantages: rows.vantages.into_iter().map(VantageFacts::from).collect(),
         },
     }
 }
 
 fn unseen(rooms: &[row::Room]) -> Vec<Unseen> {
-    let late = |room: &row::Room| room.watch == Watch::Joined && room.history_visibility.as_deref() == Some("joined");
+    let late = |room: &row::Room| {
+        room.watch == Watch::Joined && room.history_visibility.as_deref() == Some("joined")
+    };
     let of = |kind, test: &dyn Fn(&row::Room) -> bool| {
         let found = || rooms.iter().filter(|room| test(room));
-        let rooms = found().take(NAMED).map(|room| RoomRef::from(room.room.clone())).collect();
-        Unseen { kind, count: found().count(), rooms }
+        let rooms = found()
+            .take(NAMED)
+            .map(|room| RoomRef::from(room.room.clone()))
+            .collect();
+        Unseen {
+            kind,
+            count: found().count(),
+            rooms,
+        }
     };
     let all = [
         of(UnseenKind::EncryptedMembers, &|room| room.unreadable > 0),
@@ -259,21 +284,32 @@ impl Overview {
     /// How many calls need a look, and the first of them.
     #[must_use]
     pub fn troubled(&self) -> (usize, Option<&CallFacts>) {
-        let troubled = || self.active.iter().filter(|call| call.loud().next().is_some());
+        let troubled = || {
+            self.active
+                .iter()
+                .filter(|call| call.loud().next().is_some())
+        };
         (troubled().count(), troubled().next())
     }
 
     /// The last 24 hours as a picture.
     #[must_use]
     pub fn chart(&self) -> StepChart {
-        let blind = self.gaps.iter().filter(|gap| gap.unread_rooms > 0).map(GapFacts::span);
+        let blind = self
+            .gaps
+            .iter()
+            .filter(|gap| gap.unread_rooms > 0)
+            .map(GapFacts::span);
         chart::concurrency(&self.concurrency, blind, self.now_ms - f::DAY, self.now_ms)
     }
 
     /// An account that does not hear its homeserver now.
     #[must_use]
     pub fn failing(&self) -> Option<&VantageFacts> {
-        self.watched.vantages.iter().find(|vantage| vantage.error.is_some())
+        self.watched
+            .vantages
+            .iter()
+            .find(|vantage| vantage.error.is_some())
     }
 }
 
@@ -289,6 +325,11 @@ impl Page for Overview {
     const SECTION: Section = Section::Now;
 
     fn html(&self, shell: &Shell) -> askama::Result<String> {
-        Html { page: self, shell, now: self.now_ms }.render()
+        Html {
+            page: self,
+            shell,
+            now: self.now_ms,
+        }
+        .render()
     }
 }

@@ -19,8 +19,12 @@ pub struct Period {
 }
 
 /// All of them, with the word of the address and of the page.
-const ALL: [(i64, &str, &str); 4] =
-    [(7, "7d", "7 days"), (30, "30d", "30 days"), (90, "90d", "90 days"), (365, "365d", "Year")];
+const ALL: [(i64, &str, &str); 4] = [
+    (7, "7d", "7 days"),
+    (30, "30d", "30 days"),
+    (90, "90d", "90 days"),
+    (365, "365d", "Year"),
+];
 
 impl Period {
     /// The period that a query asks for; 30 days where it does not.
@@ -36,42 +40,61 @@ impl Period {
     /// # Errors
     /// Any other word.
     pub fn of(query: &Query) -> Result<Self, Error> {
-        let Some(word) = query.get("period") else { return Ok(Self { days: 30 }) };
+        let Some(word) = query.get("period") else {
+            return Ok(Self { days: 30 });
+        };
         let found = ALL.iter().find(|(_, known, _)| *known == word);
-        found
-            .map(|(days, ..)| Self { days: *days })
-            .ok_or_else(|| Error::Invalid(format!("period must be one of {}", ALL.map(|(_, word, _)| word).join(", "))))
+        found.map(|(days, ..)| Self { days: *days }).ok_or_else(|| {
+            Error::Invalid(format!(
+                "period must be one of {}",
+                ALL.map(|(_, word, _)| word).join(", ")
+            ))
+        })
     }
 
     /// The word of the address.
     #[must_use]
     pub fn word(self) -> &'static str {
-        ALL.iter().find(|(days, ..)| *days == self.days).map_or("30d", |(_, word, _)| word)
+        ALL.iter()
+            .find(|(days, ..)| *days == self.days)
+            .map_or("30d", |(_, word, _)| word)
     }
 
     /// The choices: address, words, and whether it is this one.
     #[must_use]
     pub fn choices(self, path: &str) -> Vec<(String, &'static str, bool)> {
-        ALL.iter().map(|(days, word, name)| (format!("{path}?period={word}"), *name, *days == self.days)).collect()
+        ALL.iter()
+            .map(|(days, word, name)| (format!("{path}?period={word}"), *name, *days == self.days))
+            .collect()
     }
 
     /// From the midnight (UTC) with which the first day begins until now.
     #[must_use]
     pub fn span(self, now: i64) -> Span {
-        Span { from: f::midnight(now) - (self.days - 1) * f::DAY, to: now }
+        Span {
+            from: f::midnight(now) - (self.days - 1) * f::DAY,
+            to: now,
+        }
     }
 
     /// As many days before, up to the same time of day.
     #[must_use]
     pub fn before(self, now: i64) -> Span {
         let Span { from, to } = self.span(now);
-        Span { from: from - self.days * f::DAY, to: to - self.days * f::DAY }
+        Span {
+            from: from - self.days * f::DAY,
+            to: to - self.days * f::DAY,
+        }
     }
 
     /// As a heading.
     #[must_use]
     pub fn heading(self) -> String {
-        if self.days == 365 { "Last 12 months".to_owned() } else { format!("Last {} days", self.days) }
+        if self.days == 365 {
+            "Last 12 months".to_owned()
+        } else {
+            format!("Last {} days", self.days)
+        }
     }
 }
 
@@ -95,11 +118,16 @@ impl Step {
     /// Any other word.
     pub fn of(query: &Query, period: Period) -> Result<Self, Error> {
         let is_long = period.days > Self::MOST_DAYS;
-        let Some(word) = query.get("step") else { return Ok(if is_long { Self::Week } else { Self::Day }) };
+        let Some(word) = query.get("step") else {
+            return Ok(if is_long { Self::Week } else { Self::Day });
+        };
         match Self::of_word(word) {
             Some(Self::Day) if is_long => Ok(Self::Week),
             Some(step) => Ok(step),
-            None => Err(Error::Invalid(format!("step must be one of {}", Self::ALL.map(Self::word).join(", ")))),
+            None => Err(Error::Invalid(format!(
+                "step must be one of {}",
+                Self::ALL.map(Self::word).join(", ")
+            ))),
         }
     }
 
@@ -132,8 +160,13 @@ impl Step {
     #[must_use]
     pub fn choices(self, period: Period) -> Vec<(String, &'static str, bool)> {
         let fits = |step: &Self| *step != Self::Day || period.days <= Self::MOST_DAYS;
-        let href = |step: Self| format!("/statistics?period={}&step={}", period.word(), step.word());
-        Self::ALL.into_iter().filter(fits).map(|step| (href(step), step.plural(), step == self)).collect()
+        let href =
+            |step: Self| format!("/statistics?period={}&step={}", period.word(), step.word());
+        Self::ALL
+            .into_iter()
+            .filter(fits)
+            .map(|step| (href(step), step.plural(), step == self))
+            .collect()
     }
 
     /// So many days from the first on, in days since the Unix epoch, cut into steps.
@@ -158,13 +191,21 @@ impl Step {
     /// The name of the step that begins then.
     #[must_use]
     pub fn name(self, ms: impl f::Whole) -> String {
-        f::civil(ms).strftime(if self == Self::Month { "%B %Y" } else { "%a %-d %b" }).to_string()
+        f::civil(ms)
+            .strftime(if self == Self::Month {
+                "%B %Y"
+            } else {
+                "%a %-d %b"
+            })
+            .to_string()
     }
 
     /// The same, short.
     #[must_use]
     pub fn label(self, ms: impl f::Whole) -> String {
-        f::civil(ms).strftime(if self == Self::Month { "%b" } else { "%-d %b" }).to_string()
+        f::civil(ms)
+            .strftime(if self == Self::Month { "%b" } else { "%-d %b" })
+            .to_string()
     }
 }
 
@@ -175,12 +216,18 @@ mod tests {
     #[test]
     fn months_are_those_of_the_calendar() {
         // 2024-02-28 is day 19781.
-        assert_eq!(Step::Month.cut(19_781, 34), [19_781..19_783, 19_783..19_814, 19_814..19_815]);
+        assert_eq!(
+            Step::Month.cut(19_781, 34),
+            [19_781..19_783, 19_783..19_814, 19_814..19_815]
+        );
         assert_eq!(Step::Week.cut(3, 9), [3..10, 10..12]);
         assert_eq!(Step::Day.cut(3, 2), [3..4, 4..5]);
         let year = Period { days: 365 };
         let of = |text: &str| Step::of(&Query::read(text, &["step"]).unwrap(), year);
-        assert_eq!((of("").unwrap(), of("step=month").unwrap()), (Step::Week, Step::Month));
+        assert_eq!(
+            (of("").unwrap(), of("step=month").unwrap()),
+            (Step::Week, Step::Month)
+        );
         assert!(of("step=day").unwrap() == Step::Week && of("step=hour").is_err());
         assert_eq!(Step::Week.choices(year).len(), 2);
     }
@@ -189,10 +236,27 @@ mod tests {
     fn a_period_ends_now_and_the_one_before_at_the_same_time_of_day() {
         let now = 100 * f::DAY + 5;
         let week = Period::read("period=7d").unwrap();
-        assert_eq!(week.span(now), Span { from: 94 * f::DAY, to: now });
-        assert_eq!(week.before(now), Span { from: 87 * f::DAY, to: 93 * f::DAY + 5 });
+        assert_eq!(
+            week.span(now),
+            Span {
+                from: 94 * f::DAY,
+                to: now
+            }
+        );
+        assert_eq!(
+            week.before(now),
+            Span {
+                from: 87 * f::DAY,
+                to: 93 * f::DAY + 5
+            }
+        );
         assert_eq!((Period::read("").unwrap().days, week.word()), (30, "7d"));
-        assert!(Period::read("period=8d").unwrap_err().to_string().contains("7d, 30d, 90d, 365d"));
+        assert!(
+            Period::read("period=8d")
+                .unwrap_err()
+                .to_string()
+                .contains("7d, 30d, 90d, 365d")
+        );
         assert!(Period::read("days=7").is_err());
     }
 }

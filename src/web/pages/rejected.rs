@@ -49,30 +49,58 @@ async fn load(web: &Web, ask: &Ask) -> Result<Rejected, Error> {
         Some(room) => rooms::find(store, viewer, room, ask.now).await?,
         None => None,
     };
-    let room_id = room.as_ref().map(|room| room.room.room_id.as_str()).or(asked);
+    let room_id = room
+        .as_ref()
+        .map(|room| room.room.room_id.as_str())
+        .or(asked);
     let mut rows = events::rejected_before(store, viewer, room_id, before, limit + 1).await?;
     // One more than asked was read: if it is there, the last one shown is where the next page begins.
     let shown = usize::try_from(limit).unwrap_or(0);
     let has_more = rows.len() > shown;
     rows.truncate(shown);
-    let next = rows.last().filter(|_| has_more).map(|row| row.stream.to_string());
-    let next_url =
-        next.as_deref().map(|next| web.url(&format!("/api/v1/rejected{}", query.with(&[], Some(("cursor", next))))));
+    let next = rows
+        .last()
+        .filter(|_| has_more)
+        .map(|row| row.stream.to_string());
+    let next_url = next.as_deref().map(|next| {
+        web.url(&format!(
+            "/api/v1/rejected{}",
+            query.with(&[], Some(("cursor", next)))
+        ))
+    });
     let total = match (&room, asked) {
         (Some(room), _) => room.rejected,
         (None, Some(_)) => 0,
-        (None, None) => events::rejected_counts(store, viewer).await?.iter().map(|(_, count)| count).sum(),
+        (None, None) => events::rejected_counts(store, viewer)
+            .await?
+            .iter()
+            .map(|(_, count)| count)
+            .sum(),
     };
     let data = rows.into_iter().map(RejectedFacts::from).collect();
-    let form = Form { query, room: room.map(|room| room.room.into()), total };
-    Ok(Rejected { list: List { data, next, next_url }, form })
+    let form = Form {
+        query,
+        room: room.map(|room| room.room.into()),
+        total,
+    };
+    Ok(Rejected {
+        list: List {
+            data,
+            next,
+            next_url,
+        },
+        form,
+    })
 }
 
 impl Rejected {
     /// The query of the page that comes after this one.
     #[must_use]
     pub fn older(&self) -> Option<String> {
-        self.list.next.as_deref().map(|next| self.form.query.with(&[], Some(("cursor", next))))
+        self.list
+            .next
+            .as_deref()
+            .map(|next| self.form.query.with(&[], Some(("cursor", next))))
     }
 
     /// The same list as JSON.
@@ -84,7 +112,10 @@ impl Rejected {
     /// The query of the first page, if this is another.
     #[must_use]
     pub fn newest(&self) -> Option<String> {
-        self.form.query.get("cursor").map(|_| self.form.query.with(&["cursor"], None))
+        self.form
+            .query
+            .get("cursor")
+            .map(|_| self.form.query.with(&["cursor"], None))
     }
 }
 
@@ -104,6 +135,11 @@ impl Page for Rejected {
     }
 
     fn html(&self, shell: &Shell) -> askama::Result<String> {
-        Html { page: self, shell, now: shell.now_ms }.render()
+        Html {
+            page: self,
+            shell,
+            now: shell.now_ms,
+        }
+        .render()
     }
 }

@@ -11,7 +11,8 @@ use crate::web::draw::heat::{self, Year};
 use crate::web::draw::shape;
 use crate::web::error::Error;
 use crate::web::facts::{
-    CallFacts, CoverageFacts, Flip, Moment, RejectedFacts, RingFacts, RoomFacts, SumFacts, WalkFacts, ZombieFacts,
+    CallFacts, CoverageFacts, Flip, Moment, RejectedFacts, RingFacts, RoomFacts, SumFacts,
+    WalkFacts, ZombieFacts,
 };
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
@@ -81,25 +82,53 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error>
     }
     let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
     let Some(room) = rooms::find(store, viewer, id, now).await? else {
-        return Err(Error::NotFound("No room with this id or alias is watched.".to_owned()));
+        return Err(Error::NotFound(
+            "No room with this id or alias is watched.".to_owned(),
+        ));
     };
     let room_id = room.room.room_id.clone();
     if room_id != id {
-        return Ok(Answer::Elsewhere(format!("/rooms/{}", f::segment(&room_id))));
+        return Ok(Answer::Elsewhere(format!(
+            "/rooms/{}",
+            f::segment(&room_id)
+        )));
     }
-    let filter = CallFilter { room: Some(room_id.clone()), ..Default::default() };
+    let filter = CallFilter {
+        room: Some(room_id.clone()),
+        ..Default::default()
+    };
     let recent = sessions::page(store, viewer, &filter, None, RECENT, now).await?;
     let recent = super::with_members(web, ask, recent).await?;
     let year = stats::starts(store, viewer, &room_id, heat::first_day(now)).await?;
     let rejected = events::rejected(store, viewer, Some(&room_id), REJECTED).await?;
     let cover = super::coverage_of(web, ask, &room_id).await?;
     // Whole days and today, as the statistics of 30 days.
-    let month = Span { from: f::midnight(now) - 29 * f::DAY, to: now };
+    let month = Span {
+        from: f::midnight(now) - 29 * f::DAY,
+        to: now,
+    };
     let sums = sums::of(store, viewer, Scope::Room(&room_id), month, now).await?;
-    let mut page = page(room, recent, year, rejected, cover, SumFacts::new(&sums, month));
-    page.zombies = zombies::of(store, viewer, &room_id, ZOMBIES).await?.into_iter().map(ZombieFacts::from).collect();
-    page.walks = progress::of_room(store, viewer, &room_id, WALKS).await?.into_iter().map(WalkFacts::from).collect();
-    page.rings = rings::of(store, viewer, Scope::Room(&room_id), (month, now), RINGS).await?.into();
+    let mut page = page(
+        room,
+        recent,
+        year,
+        rejected,
+        cover,
+        SumFacts::new(&sums, month),
+    );
+    page.zombies = zombies::of(store, viewer, &room_id, ZOMBIES)
+        .await?
+        .into_iter()
+        .map(ZombieFacts::from)
+        .collect();
+    page.walks = progress::of_room(store, viewer, &room_id, WALKS)
+        .await?
+        .into_iter()
+        .map(WalkFacts::from)
+        .collect();
+    page.rings = rings::of(store, viewer, Scope::Room(&room_id), (month, now), RINGS)
+        .await?
+        .into();
     page.flips = moment::last_flips(web, ask, &room_id).await?;
     if let Some(at) = asked.moment() {
         page.then = Some(moment::then(web, ask, page.room.room.clone(), at).await?);
@@ -148,8 +177,16 @@ impl RoomPage {
     pub fn heat(&self, now: impl f::Whole) -> Year {
         let blind: Vec<_> = blind::spans(&self.cover).collect();
         // Nothing is known of the time before the first span: mostly the room was not there.
-        let known = self.cover.first().map_or(now.whole(), |first| first.span.from);
-        heat::year(self.year.iter().map(|(started, _)| *started), known, &blind, now.whole())
+        let known = self
+            .cover
+            .first()
+            .map_or(now.whole(), |first| first.span.from);
+        heat::year(
+            self.year.iter().map(|(started, _)| *started),
+            known,
+            &blind,
+            now.whole(),
+        )
     }
 
     /// The day with which what we know begins, where the year's picture begins before it.
@@ -167,7 +204,10 @@ impl RoomPage {
     /// The largest call of the year: devices at once, and when it started.
     #[must_use]
     pub fn largest(&self) -> Option<(i64, i64)> {
-        self.year.iter().map(|(started, peak)| (*peak, *started)).max()
+        self.year
+            .iter()
+            .map(|(started, peak)| (*peak, *started))
+            .max()
     }
 
     /// The weekday with most calls, by name, and its hour in which most begin, as hour of the week from Monday, in UTC; from
@@ -180,13 +220,23 @@ impl RoomPage {
         let mut days: BTreeMap<i8, (usize, BTreeMap<i8, usize>)> = BTreeMap::new();
         for (started, _) in &self.year {
             let at = f::civil(*started);
-            let day = days.entry(at.weekday().to_monday_zero_offset()).or_default();
+            let day = days
+                .entry(at.weekday().to_monday_zero_offset())
+                .or_default();
             day.0 += 1;
             *day.1.entry(at.hour()).or_default() += 1;
         }
         let (day, (_, hours)) = days.into_iter().max_by_key(|(_, (calls, _))| *calls)?;
         let (hour, _) = hours.into_iter().max_by_key(|(_, calls)| *calls)?;
-        let names = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+        let names = [
+            "Monday",
+            "Tuesday",
+            "Wednesday",
+            "Thursday",
+            "Friday",
+            "Saturday",
+            "Sunday",
+        ];
         let name = names.get(usize::try_from(day).ok()?)?;
         Some(((*name).to_owned(), i64::from(day) * 24 + i64::from(hour)))
     }
@@ -194,7 +244,12 @@ impl RoomPage {
     /// From when on everything is known, but for later gaps.
     #[must_use]
     pub fn complete_since(&self) -> Option<i64> {
-        let known = || self.coverage.iter().find(|interval| !interval.is_blind()).map(|interval| interval.from_ms);
+        let known = || {
+            self.coverage
+                .iter()
+                .find(|interval| !interval.is_blind())
+                .map(|interval| interval.from_ms)
+        };
         self.hidden_until().or_else(known)
     }
 
@@ -202,9 +257,13 @@ impl RoomPage {
     /// the setting of its visibility or our coming, is not worth a word.
     #[must_use]
     pub fn hidden_until(&self) -> Option<i64> {
-        let days = |interval: &CoverageFacts| f::midnight(interval.from_ms) < f::midnight(interval.to_ms);
+        let days =
+            |interval: &CoverageFacts| f::midnight(interval.from_ms) < f::midnight(interval.to_ms);
         let hidden = |interval: &&CoverageFacts| interval.kind == "not_visible" && days(interval);
-        self.coverage.iter().rfind(hidden).map(|interval| interval.to_ms)
+        self.coverage
+            .iter()
+            .rfind(hidden)
+            .map(|interval| interval.to_ms)
     }
 
     /// How the walk through the whole room ended. Who comes to the beginning past hidden time has not read it all.
@@ -220,8 +279,13 @@ impl RoomPage {
     fn breaks(&self, read: bool) -> (usize, i64) {
         let kind = if read { "backfilled" } else { "gap" };
         let since = self.room.first_seen_ms;
-        let found = self.coverage.iter().filter(|one| one.kind == kind && one.to_ms > since);
-        let lengths: Vec<i64> = found.map(|one| one.to_ms - one.from_ms.max(since)).collect();
+        let found = self
+            .coverage
+            .iter()
+            .filter(|one| one.kind == kind && one.to_ms > since);
+        let lengths: Vec<i64> = found
+            .map(|one| one.to_ms - one.from_ms.max(since))
+            .collect();
         (lengths.len(), lengths.iter().sum())
     }
 
@@ -245,7 +309,10 @@ impl RoomPage {
     /// Gaps that are being read now.
     #[must_use]
     pub fn open_gaps(&self) -> Vec<&WalkFacts> {
-        self.walks.iter().filter(|walk| !walk.is_history() && walk.is_open()).collect()
+        self.walks
+            .iter()
+            .filter(|walk| !walk.is_history() && walk.is_open())
+            .collect()
     }
 
     /// The newest intervals, newest first, for the list on the page.
@@ -273,7 +340,9 @@ impl RoomPage {
     }
 
     fn query(&self) -> String {
-        url::form_urlencoded::Serializer::new(String::new()).append_pair("room", &self.room.room.room_id).finish()
+        url::form_urlencoded::Serializer::new(String::new())
+            .append_pair("room", &self.room.room.room_id)
+            .finish()
     }
 }
 
@@ -293,6 +362,11 @@ impl Page for RoomPage {
     }
 
     fn html(&self, shell: &Shell) -> askama::Result<String> {
-        Html { page: self, shell, now: shell.now_ms }.render()
+        Html {
+            page: self,
+            shell,
+            now: shell.now_ms,
+        }
+        .render()
     }
 }

@@ -49,9 +49,17 @@ async fn load(web: &Web, ask: &Ask) -> Result<Rooms, Error> {
     let mut page = all(web, ask, &query).await?;
     let chosen = page.chosen;
     let (data, next) = chosen.cut(page.list.data, &query, LIMIT, |room| key(chosen, room))?;
-    let next_url =
-        next.as_ref().map(|next| web.url(&format!("/api/v1/rooms{}", query.with(&[], Some(("cursor", next))))));
-    page.list = List { data, next, next_url };
+    let next_url = next.as_ref().map(|next| {
+        web.url(&format!(
+            "/api/v1/rooms{}",
+            query.with(&[], Some(("cursor", next)))
+        ))
+    });
+    page.list = List {
+        data,
+        next,
+        next_url,
+    };
     Ok(Rooms { query, ..page })
 }
 
@@ -60,7 +68,12 @@ pub(in crate::web) async fn all(web: &Web, ask: &Ask, query: &Query) -> Result<R
     let chosen = sort::ROOMS.read(query)?;
     let mut page = page(rooms::list(&web.store, ask.viewer, ask.now).await?);
     page.list.data.retain(|room| {
-        let RoomRef { room_id, name, alias, .. } = &room.room;
+        let RoomRef {
+            room_id,
+            name,
+            alias,
+            ..
+        } = &room.room;
         query.fits(&[Some(room_id.as_str()), name.as_deref(), alias.as_deref()])
     });
     page.matching = page.list.data.len();
@@ -72,7 +85,9 @@ pub(in crate::web) async fn all(web: &Web, ask: &Ask, query: &Query) -> Result<R
 fn key(chosen: Chosen, room: &RoomFacts) -> Key {
     let number = match chosen.name {
         "calls" => room.calls,
-        "last_call" if room.active_calls > 0 => room.last_call_ms.unwrap_or(0).saturating_add(RUNNING),
+        "last_call" if room.active_calls > 0 => {
+            room.last_call_ms.unwrap_or(0).saturating_add(RUNNING)
+        }
         "last_call" => room.last_call_ms.unwrap_or(0),
         "known_since" => room.oldest_event_ms.unwrap_or(room.first_seen_ms),
         _ => 0,
@@ -101,7 +116,8 @@ impl Rooms {
     /// The head of a column that sorts.
     #[must_use]
     pub fn head(&self, name: &str) -> Head {
-        self.chosen.head(name, name == "name", "/rooms", &self.query)
+        self.chosen
+            .head(name, name == "name", "/rooms", &self.query)
     }
 
     /// The same as JSON, and all of it as files.
@@ -113,8 +129,13 @@ impl Rooms {
     /// The same for a phone, where tables have no head.
     #[must_use]
     pub fn heads(&self) -> [(&'static str, Head); 4] {
-        [("name", "name"), ("calls", "calls"), ("last_call", "last call"), ("known_since", "known since")]
-            .map(|(name, words)| (words, self.head(name)))
+        [
+            ("name", "name"),
+            ("calls", "calls"),
+            ("last_call", "last call"),
+            ("known_since", "known since"),
+        ]
+        .map(|(name, words)| (words, self.head(name)))
     }
 
     /// The addresses of the first and of the next page, where there are others.
@@ -136,6 +157,11 @@ impl Page for Rooms {
     const SECTION: Section = Section::Rooms;
 
     fn html(&self, shell: &Shell) -> askama::Result<String> {
-        Html { page: self, shell, now: shell.now_ms }.render()
+        Html {
+            page: self,
+            shell,
+            now: shell.now_ms,
+        }
+        .render()
     }
 }

@@ -11,8 +11,8 @@ use crate::web::draw::timeline::words;
 use crate::web::draw::{Num, ratio};
 use crate::web::error::Error;
 use crate::web::facts::{
-    self, CallFacts, ClockFacts, DelayedFacts, DriftFacts, GhostFacts, PersonTime, Rate, RingFacts, ServerProbeFacts,
-    SfuOfServer, Stamp, SumFacts,
+    self, CallFacts, ClockFacts, DelayedFacts, DriftFacts, GhostFacts, PersonTime, Rate, RingFacts,
+    ServerProbeFacts, SfuOfServer, Stamp, SumFacts,
 };
 use crate::web::kept::Kept;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
@@ -122,8 +122,21 @@ pub struct NamedFacts {
 
 impl From<NamedRow> for NamedFacts {
     fn from(row: NamedRow) -> Self {
-        let NamedRow { kind, service_url, people, stays, last_ms } = row;
-        Self { kind, service_url, people, stays, last_ms, last_at: Stamp(last_ms) }
+        let NamedRow {
+            kind,
+            service_url,
+            people,
+            stays,
+            last_ms,
+        } = row;
+        Self {
+            kind,
+            service_url,
+            people,
+            stays,
+            last_ms,
+            last_at: Stamp(last_ms),
+        }
     }
 }
 
@@ -135,40 +148,70 @@ pub async fn get(
     name: http::Path<String>,
 ) -> HttpResponse {
     let ask = Ask::of(&req, &web);
-    reply::send(&web, &ask, load(&web, &ask, &kept, &name).await.map(Answer::from)).await
+    reply::send(
+        &web,
+        &ask,
+        load(&web, &ask, &kept, &name).await.map(Answer::from),
+    )
+    .await
 }
 
 async fn load(web: &Web, ask: &Ask, kept: &Kept<Past>, name: &str) -> Result<ServerPage, Error> {
     let period = Period::read(&ask.query)?;
     if name.len() > NAME_MAX || !statistics::is_known_server(&web.store, ask.viewer, name).await? {
-        return Err(Error::NotFound("Nobody of a server with this name was seen in a call.".to_owned()));
+        return Err(Error::NotFound(
+            "Nobody of a server with this name was seen in a call.".to_owned(),
+        ));
     }
     let key = format!("{} {name}", period.word());
     let past = kept.get(&key, past(web, ask, name, period)).await?;
-    let probe = probes::all::<ServerResult>(&web.store, ask.viewer).await?.remove(name).map(ServerProbeFacts::from);
+    let probe = probes::all::<ServerResult>(&web.store, ask.viewer)
+        .await?
+        .remove(name)
+        .map(ServerProbeFacts::from);
     let named = || {
         let known = past.transports.iter().filter(|sfu| sfu.kind == "livekit");
         known.filter_map(|sfu| sfu.service_url.as_deref())
     };
     let drift = probe.as_ref().and_then(|probe| probe.drift(named()));
     let published = probe.as_ref().map_or(&[][..], |probe| &probe.sfus);
-    let sfus = SfuOfServer::all(published, named(), probes::all::<SfuResult>(&web.store, ask.viewer).await?);
+    let sfus = SfuOfServer::all(
+        published,
+        named(),
+        probes::all::<SfuResult>(&web.store, ask.viewer).await?,
+    );
     let (now, probing) = (now(web, ask, name).await?, web.options.probing);
-    Ok(ServerPage { server: name.to_owned(), now, probing, probe, drift, sfus, past })
+    Ok(ServerPage {
+        server: name.to_owned(),
+        now,
+        probing,
+        probe,
+        drift,
+        sfus,
+        past,
+    })
 }
 
 async fn now(web: &Web, ask: &Ask, name: &str) -> Result<Now, Error> {
     let calls = sessions::active(&web.store, ask.viewer, ask.now).await?;
     let calls = super::with_members(web, ask, calls).await?;
-    let (own, others): (Vec<_>, Vec<_>) =
-        calls.into_iter().partition(|call| call.present().any(|member| member.server == name));
+    let (own, others): (Vec<_>, Vec<_>) = calls
+        .into_iter()
+        .partition(|call| call.present().any(|member| member.server == name));
     let mut people: BTreeSet<&str> = BTreeSet::new();
     let mut devices: BTreeSet<(&str, &str)> = BTreeSet::new();
-    for member in own.iter().flat_map(CallFacts::present).filter(|member| member.server == name) {
+    for member in own
+        .iter()
+        .flat_map(CallFacts::present)
+        .filter(|member| member.server == name)
+    {
         people.insert(&member.user_id);
         devices.insert(member.device());
     }
-    let carries = |call: &CallFacts| call.present().any(|member| member.sfu().is_some_and(|url| is_under(url, name)));
+    let carries = |call: &CallFacts| {
+        call.present()
+            .any(|member| member.sfu().is_some_and(|url| is_under(url, name)))
+    };
     Ok(Now {
         now_ms: ask.now,
         now_at: Stamp(ask.now),
@@ -182,9 +225,14 @@ async fn now(web: &Web, ask: &Ask, name: &str) -> Result<Now, Error> {
 
 /// Is the host of this address the server's name or below it?
 fn is_under(url: &str, server: &str) -> bool {
-    let host = f::host(url).rsplit_once(':').map_or(f::host(url), |(host, _)| host);
+    let host = f::host(url)
+        .rsplit_once(':')
+        .map_or(f::host(url), |(host, _)| host);
     let server = server.rsplit_once(':').map_or(server, |(host, _)| host);
-    host == server || host.strip_suffix(server).is_some_and(|rest| rest.ends_with('.'))
+    host == server
+        || host
+            .strip_suffix(server)
+            .is_some_and(|rest| rest.ends_with('.'))
 }
 
 async fn past(web: &Web, ask: &Ask, name: &str, period: Period) -> Result<Past, Error> {
@@ -195,14 +243,20 @@ async fn past(web: &Web, ask: &Ask, name: &str, period: Period) -> Result<Past, 
     let sums_before = sums::of(store, viewer, scope, before, now).await?;
     let hours = sums::by_hour(&sums::hours(store, viewer, scope, span, now).await?);
     let all = statistics::servers(store, viewer, span.from, now).await?;
-    let (ended, expired) = all.iter().find(|row| row.server == name).map_or((0, 0), |row| (row.ended, row.expired));
+    let (ended, expired) = all
+        .iter()
+        .find(|row| row.server == name)
+        .map_or((0, 0), |row| (row.ended, row.expired));
     let people = statistics::persons(store, viewer, name, (span, now), PEOPLE).await?;
     let ghosts = statistics::ghosts(store, viewer, name, span, GHOSTS).await?;
     let ends = statistics::ends(store, viewer, name, span, now).await?;
     let delayed_events = DelayedFacts::new(&ends);
     let transports = statistics::named(store, viewer, name, span).await?;
-    let mut rates: Vec<i64> =
-        all.iter().filter_map(|row| Rate::of(row.expired, row.ended)).map(|r| r.permille).collect();
+    let mut rates: Vec<i64> = all
+        .iter()
+        .filter_map(|row| Rate::of(row.expired, row.ended))
+        .map(|r| r.permille)
+        .collect();
     rates.sort_unstable();
     Ok(Past {
         computed_ms: now,
@@ -212,7 +266,10 @@ async fn past(web: &Web, ask: &Ask, name: &str, period: Period) -> Result<Past, 
         before: SumFacts::new(&sums_before, before),
         compared: coverage::is_known_from(store, viewer, before.from).await?,
         together_all_ms: sums::together(store, viewer, span, now).await?,
-        ends: ends.into_iter().map(|(reason, stays)| EndFacts { reason, stays }).collect(),
+        ends: ends
+            .into_iter()
+            .map(|(reason, stays)| EndFacts { reason, stays })
+            .collect(),
         ended,
         expired,
         rate: Rate::of(expired, ended),
@@ -222,15 +279,23 @@ async fn past(web: &Web, ask: &Ask, name: &str, period: Period) -> Result<Past, 
         people: people.into_iter().map(PersonTime::from).collect(),
         ghosts: ghosts.into_iter().map(GhostFacts::from).collect(),
         delayed_events,
-        clock: skew::of(store, viewer, name, span, &skew::heard(store).await?).await?.into(),
-        rings: rings::of(store, viewer, scope, (span, now), RINGS).await?.into(),
+        clock: skew::of(store, viewer, name, span, &skew::heard(store).await?)
+            .await?
+            .into(),
+        rings: rings::of(store, viewer, scope, (span, now), RINGS)
+            .await?
+            .into(),
         days: period.days,
     })
 }
 
 /// What the time in calls is told by.
 fn step(period: Period) -> Step {
-    if period.days > 30 { Step::Week } else { Step::Day }
+    if period.days > 30 {
+        Step::Week
+    } else {
+        Step::Day
+    }
 }
 
 /// The time of each week; of up to 30 days, of each day.
@@ -239,8 +304,15 @@ fn weeks(period: Period, hours: &BTreeMap<i64, i64>, from: i64) -> Vec<WeekFacts
     let week = |at: i64| {
         let from_ms = from + at * step * f::DAY;
         let first = from_ms / HOUR;
-        let together_ms = hours.range(first..first + step * 24).map(|(_, ms)| ms).sum();
-        WeekFacts { from_ms, from_at: Stamp(from_ms), together_ms }
+        let together_ms = hours
+            .range(first..first + step * 24)
+            .map(|(_, ms)| ms)
+            .sum();
+        WeekFacts {
+            from_ms,
+            from_at: Stamp(from_ms),
+            together_ms,
+        }
     };
     (0..(period.days + step - 1) / step).map(week).collect()
 }
@@ -248,7 +320,9 @@ fn weeks(period: Period, hours: &BTreeMap<i64, i64>, from: i64) -> Vec<WeekFacts
 impl ServerPage {
     #[must_use]
     pub fn period(&self) -> Period {
-        Period { days: self.past.days }
+        Period {
+            days: self.past.days,
+        }
     }
 
     #[must_use]
@@ -267,7 +341,11 @@ impl ServerPage {
         let weeks = &self.past.weeks;
         let every = (weeks.len() / 5).max(1);
         let slot = |(at, week): (usize, &WeekFacts)| Slot {
-            title: format!("{}: {}", f::civil(week.from_ms).strftime("%-d %b"), f::sum(week.together_ms)),
+            title: format!(
+                "{}: {}",
+                f::civil(week.from_ms).strftime("%-d %b"),
+                f::sum(week.together_ms)
+            ),
             value: week.together_ms,
             before: None,
             label: (at % every == 0 && at + every.div_ceil(2) < weeks.len() - 1)
@@ -277,7 +355,9 @@ impl ServerPage {
         let slots: Vec<Slot> = weeks.iter().enumerate().map(slot).collect();
         let most = weeks.iter().map(|week| week.together_ms).max().unwrap_or(0);
         if most < 2 * HOUR {
-            return bars::bars(&slots, 130, 60_000, |minutes| format!("{} min", f::count(minutes)));
+            return bars::bars(&slots, 130, 60_000, |minutes| {
+                format!("{} min", f::count(minutes))
+            });
         }
         bars::bars(&slots, 130, HOUR, |hours| format!("{} h", f::count(hours)))
     }
@@ -303,7 +383,13 @@ impl ServerPage {
             };
             let from = Num(100.0 * ratio(at, all));
             at += end.stays;
-            (words(&end.reason), end.stays, from, Num(100.0 * ratio(end.stays, all)), class)
+            (
+                words(&end.reason),
+                end.stays,
+                from,
+                Num(100.0 * ratio(end.stays, all)),
+                class,
+            )
         };
         self.past.ends.iter().map(band).collect()
     }
@@ -311,7 +397,14 @@ impl ServerPage {
     /// How far the bar of a person goes, percent of the first.
     #[must_use]
     pub fn part(&self, ms: impl f::Whole) -> Num {
-        Num(100.0 * ratio(ms.whole(), self.past.people.first().map_or(0, |first| first.together_ms)))
+        Num(100.0
+            * ratio(
+                ms.whole(),
+                self.past
+                    .people
+                    .first()
+                    .map_or(0, |first| first.together_ms),
+            ))
     }
 
     /// Where a rate stands on the scale, percent of its width: 0 to 20 % or as far as is needed.
@@ -323,7 +416,11 @@ impl ServerPage {
     /// The end of the scale, thousandths.
     #[must_use]
     pub fn scale(&self) -> i64 {
-        let most = self.past.rate.map_or(0, |rate| rate.high_permille).max(self.past.median_permille.unwrap_or(0));
+        let most = self
+            .past
+            .rate
+            .map_or(0, |rate| rate.high_permille)
+            .max(self.past.median_permille.unwrap_or(0));
         if most <= 200 { 200 } else { 1000 }
     }
 }
@@ -340,7 +437,12 @@ impl Page for ServerPage {
     const SECTION: Section = Section::Servers;
 
     fn html(&self, shell: &Shell) -> askama::Result<String> {
-        Html { page: self, shell, now: shell.now_ms }.render()
+        Html {
+            page: self,
+            shell,
+            now: shell.now_ms,
+        }
+        .render()
     }
 }
 

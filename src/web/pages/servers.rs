@@ -61,7 +61,11 @@ pub struct Servers {
 }
 
 /// `GET /servers` and `GET /api/v1/servers`
-pub async fn get(req: HttpRequest, web: http::Data<Web>, kept: http::Data<Kept<Servers>>) -> HttpResponse {
+pub async fn get(
+    req: HttpRequest,
+    web: http::Data<Web>,
+    kept: http::Data<Kept<Servers>>,
+) -> HttpResponse {
     let ask = Ask::of(&req, &web);
     reply::send(&web, &ask, load(&web, &ask, &kept).await.map(Answer::from)).await
 }
@@ -71,26 +75,44 @@ async fn load(web: &Web, ask: &Ask, kept: &Kept<Servers>) -> Result<Servers, Err
     let mut page = all(web, ask, kept, &query).await?;
     let chosen = page.chosen;
     (page.data, page.next) = chosen.cut(page.data, &query, LIMIT, |server| key(chosen, server))?;
-    page.next_url =
-        page.next.as_ref().map(|next| web.url(&format!("/api/v1/servers{}", query.with(&[], Some(("cursor", next))))));
+    page.next_url = page.next.as_ref().map(|next| {
+        web.url(&format!(
+            "/api/v1/servers{}",
+            query.with(&[], Some(("cursor", next)))
+        ))
+    });
     Ok(Servers { query, ..page })
 }
 
 /// The whole list, in the order that is asked for.
-pub(in crate::web) async fn all(web: &Web, ask: &Ask, kept: &Kept<Servers>, query: &Query) -> Result<Servers, Error> {
+pub(in crate::web) async fn all(
+    web: &Web,
+    ask: &Ask,
+    kept: &Kept<Servers>,
+    query: &Query,
+) -> Result<Servers, Error> {
     let (period, chosen) = (Period::of(query)?, sort::SERVERS.read(query)?);
     let mut page = kept.get(period.word(), past(web, ask, period)).await?;
     with_now(web, ask, &mut page.data).await?;
     page.ready = ReadyFacts::of(page.data.iter().filter_map(|server| server.probe.as_ref()));
-    page.busy = page.data.iter().filter(|server| server.calls_now > 0).count();
-    page.data.retain(|server| query.fits(&[Some(server.server.as_str())]));
+    page.busy = page
+        .data
+        .iter()
+        .filter(|server| server.calls_now > 0)
+        .count();
+    page.data
+        .retain(|server| query.fits(&[Some(server.server.as_str())]));
     page.matching = page.data.len();
     page.data = chosen.all(page.data, |server| key(chosen, server));
     Ok(Servers { chosen, ..page })
 }
 
 /// Who of each server is in a call now, and what it said last: neither is ever kept.
-pub(super) async fn with_now(web: &Web, ask: &Ask, servers: &mut [ServerFacts]) -> Result<(), Error> {
+pub(super) async fn with_now(
+    web: &Web,
+    ask: &Ask,
+    servers: &mut [ServerFacts],
+) -> Result<(), Error> {
     let calls = sessions::active(&web.store, ask.viewer, ask.now).await?;
     let calls = super::with_members(web, ask, calls).await?;
     let mut probed = probes::all::<ServerResult>(&web.store, ask.viewer).await?;
@@ -102,10 +124,19 @@ pub(super) async fn with_now(web: &Web, ask: &Ask, servers: &mut [ServerFacts]) 
 }
 
 /// The clocks of those with most time.
-pub(super) async fn with_clocks(web: &Web, ask: &Ask, span: Span, servers: &mut [ServerFacts]) -> Result<(), Error> {
+pub(super) async fn with_clocks(
+    web: &Web,
+    ask: &Ask,
+    span: Span,
+    servers: &mut [ServerFacts],
+) -> Result<(), Error> {
     let heard = skew::heard(&web.store).await?;
     for server in servers.iter_mut().take(CLOCKS) {
-        server.clock = Some(skew::of(&web.store, ask.viewer, &server.server, span, &heard).await?.into());
+        server.clock = Some(
+            skew::of(&web.store, ask.viewer, &server.server, span, &heard)
+                .await?
+                .into(),
+        );
     }
     Ok(())
 }
@@ -141,7 +172,10 @@ async fn past(web: &Web, ask: &Ask, period: Period) -> Result<Servers, Error> {
     let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
     let span = period.span(now);
     let sums = sums::of(store, viewer, Scope::All, span, now).await?;
-    let mut data = facts::servers(&sums, statistics::servers(store, viewer, span.from, now).await?);
+    let mut data = facts::servers(
+        &sums,
+        statistics::servers(store, viewer, span.from, now).await?,
+    );
     with_clocks(web, ask, span, &mut data).await?;
     let clocks = clocks(&data);
     Ok(Servers {
@@ -167,7 +201,12 @@ async fn past(web: &Web, ask: &Ask, period: Period) -> Result<Servers, Error> {
 
 /// The servers whose clocks are known, those that are most off first.
 fn clocks(data: &[ServerFacts]) -> Vec<ServerFacts> {
-    let off = |server: &ServerFacts| server.clock.and_then(|clock| clock.behind_ms).map(i64::saturating_abs);
+    let off = |server: &ServerFacts| {
+        server
+            .clock
+            .and_then(|clock| clock.behind_ms)
+            .map(i64::saturating_abs)
+    };
     let mut known: Vec<&ServerFacts> = data.iter().filter(|server| off(server).is_some()).collect();
     known.sort_by_key(|server| std::cmp::Reverse(off(server)));
     known.into_iter().take(CLOCKS_SHOWN).cloned().collect()
@@ -189,7 +228,8 @@ impl Servers {
     /// The head of a column that sorts.
     #[must_use]
     pub fn head(&self, name: &str) -> Head {
-        self.chosen.head(name, name == "server", "/servers", &self.query)
+        self.chosen
+            .head(name, name == "server", "/servers", &self.query)
     }
 
     /// The same as JSON, and all of it as files.
@@ -243,15 +283,30 @@ mod tests {
 
     #[test]
     fn the_order_by_now_is_that_of_its_column() {
-        let row = |server: &str| ServerRow { server: server.to_owned(), people: 1, calls: 1, ended: 0, expired: 0 };
+        let row = |server: &str| ServerRow {
+            server: server.to_owned(),
+            people: 1,
+            calls: 1,
+            ended: 0,
+            expired: 0,
+        };
         let mut servers = facts::servers(&Sums::default(), ["a", "b", "c", "d"].map(row).into());
-        for (server, (people_now, together_ms)) in servers.iter_mut().zip([(2, 9_000), (7, 10), (7, 20), (0, i64::MAX)])
+        for (server, (people_now, together_ms)) in
+            servers
+                .iter_mut()
+                .zip([(2, 9_000), (7, 10), (7, 20), (0, i64::MAX)])
         {
-            (server.people_now, server.calls_now, server.together_ms) = (people_now, people_now.min(1), together_ms);
+            (server.people_now, server.calls_now, server.together_ms) =
+                (people_now, people_now.min(1), together_ms);
         }
-        let chosen = sort::SERVERS.read(&Query::read("sort=-now", &["sort"]).unwrap()).unwrap();
+        let chosen = sort::SERVERS
+            .read(&Query::read("sort=-now", &["sort"]).unwrap())
+            .unwrap();
         servers.sort_by_key(|server| std::cmp::Reverse(key(chosen, server).number));
-        let order: Vec<&str> = servers.iter().map(|server| server.server.as_str()).collect();
+        let order: Vec<&str> = servers
+            .iter()
+            .map(|server| server.server.as_str())
+            .collect();
         assert_eq!(order, ["c", "b", "a", "d"]);
     }
 }

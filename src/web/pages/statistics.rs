@@ -10,7 +10,9 @@ use crate::web::draw::bars::{self, Bars, Slot};
 use crate::web::draw::week::{self, Week};
 use crate::web::draw::{Num, ratio};
 use crate::web::error::Error;
-use crate::web::facts::{self, RingFacts, RoomTime, ServerFacts, Stamp, SumFacts, top_room_ids, top_rooms};
+use crate::web::facts::{
+    self, RingFacts, RoomTime, ServerFacts, Stamp, SumFacts, top_room_ids, top_rooms,
+};
 use crate::web::kept::Kept;
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
@@ -98,11 +100,17 @@ pub async fn moved(req: HttpRequest) -> HttpResponse {
         to.push('?');
         to.push_str(req.query_string());
     }
-    HttpResponse::PermanentRedirect().insert_header((LOCATION, to)).finish()
+    HttpResponse::PermanentRedirect()
+        .insert_header((LOCATION, to))
+        .finish()
 }
 
 /// `GET /statistics` and `GET /api/v1/statistics`
-pub async fn get(req: HttpRequest, web: http::Data<Web>, kept: http::Data<Kept<Statistics>>) -> HttpResponse {
+pub async fn get(
+    req: HttpRequest,
+    web: http::Data<Web>,
+    kept: http::Data<Kept<Statistics>>,
+) -> HttpResponse {
     let ask = Ask::of(&req, &web);
     let answer = async {
         let query = Query::read(&ask.query, KNOWN)?;
@@ -145,13 +153,22 @@ async fn load(web: &Web, ask: &Ask, period: Period, step: Step) -> Result<Statis
         usual_length_ms: statistics::usual_length(store, viewer, span, now).await?,
         usual_length_before_ms: statistics::usual_length(store, viewer, before, now).await?,
         step: step.word(),
-        days: days(web, ask, (period, step), (&classes, &classes_before), &hours).await?,
+        days: days(
+            web,
+            ask,
+            (period, step),
+            (&classes, &classes_before),
+            &hours,
+        )
+        .await?,
         lengths: by_class(&LENGTHS, &classes, |class| class.length_ms),
         sizes: by_class(&PEOPLE, &classes, |class| class.people),
         hours: week::sums(&hours),
         rooms: top_rooms(&sums, &names, TOP),
         servers: top,
-        rings: rings::of(store, viewer, Scope::All, (span, now), RINGS).await?.into(),
+        rings: rings::of(store, viewer, Scope::All, (span, now), RINGS)
+            .await?
+            .into(),
         watched_rooms: rooms::watched(store).await?.len(),
         calls_ever: ever::calls(store, viewer, now).await?,
         days_in_period: period.days,
@@ -168,7 +185,10 @@ async fn days(
 ) -> Result<Vec<DayFacts>, Error> {
     let (span, mut found) = (period.span(ask.now), Vec::new());
     let steps = step.cut(span.from / f::DAY, period.days);
-    let span_of = |days: &Range<i64>| Span { from: days.start * f::DAY, to: span.to.min(days.end * f::DAY) };
+    let span_of = |days: &Range<i64>| Span {
+        from: days.start * f::DAY,
+        to: span.to.min(days.end * f::DAY),
+    };
     let spans: Vec<Span> = steps.iter().map(span_of).collect();
     let people = sums::people(&web.store, ask.viewer, &spans).await?;
     for ((days, span), people) in steps.into_iter().zip(spans).zip(people) {
@@ -184,7 +204,10 @@ async fn days(
             calls_alone: calls(classes, &days, 1),
             calls_before: calls(before, &earlier, i64::MAX),
             people,
-            together_ms: hours.range(days.start * 24..days.end * 24).map(|(_, ms)| ms).sum(),
+            together_ms: hours
+                .range(days.start * 24..days.end * 24)
+                .map(|(_, ms)| ms)
+                .sum(),
         });
     }
     Ok(found)
@@ -194,7 +217,11 @@ fn by_class(bounds: &[i64], classes: &[Class], key: impl Fn(&Class) -> i64) -> V
     let class = |(at, from): (usize, &i64)| ClassFacts {
         from: *from,
         below: bounds.get(at + 1).copied(),
-        calls: classes.iter().filter(|class| key(class) == *from).map(|class| class.calls).sum(),
+        calls: classes
+            .iter()
+            .filter(|class| key(class) == *from)
+            .map(|class| class.calls)
+            .sum(),
     };
     bounds.iter().enumerate().map(class).collect()
 }
@@ -202,7 +229,9 @@ fn by_class(bounds: &[i64], classes: &[Class], key: impl Fn(&Class) -> i64) -> V
 impl Statistics {
     #[must_use]
     pub fn period(&self) -> Period {
-        Period { days: self.days_in_period }
+        Period {
+            days: self.days_in_period,
+        }
     }
 
     #[must_use]
@@ -216,12 +245,21 @@ impl Statistics {
         let last = self.days.len().saturating_sub(1);
         let every = (self.days.len() / 7).max(1);
         let slot = |(at, day): (usize, &DayFacts)| {
-            let of = if self.step() == Step::Week { "week of " } else { "" };
+            let of = if self.step() == Step::Week {
+                "week of "
+            } else {
+                ""
+            };
             let name = self.step().name(day.from_ms);
-            let label = (at % every == 0 && at + every / 2 < last).then(|| self.step().label(day.from_ms));
+            let label =
+                (at % every == 0 && at + every / 2 < last).then(|| self.step().label(day.from_ms));
             let calls = f::counted(day.calls, "call", "calls");
             let before = || format!(", {} before", f::count(day.calls_before));
-            let before = if self.compared { before() } else { String::new() };
+            let before = if self.compared {
+                before()
+            } else {
+                String::new()
+            };
             Slot {
                 title: format!("{of}{name}: {calls}{before}"),
                 value: day.calls,
@@ -230,18 +268,30 @@ impl Statistics {
                 now: at == last,
             }
         };
-        bars::bars(&self.days.iter().enumerate().map(slot).collect::<Vec<_>>(), 170, 1, f::count)
+        bars::bars(
+            &self.days.iter().enumerate().map(slot).collect::<Vec<_>>(),
+            170,
+            1,
+            f::count,
+        )
     }
 
     #[must_use]
     pub fn length_chart(&self) -> Bars {
-        let names = ["< 1", "1 to 5", "5 to 15", "15 to 30", "30 to 60", "1 to 2 h", "2 to 4 h", "longer"];
+        let names = [
+            "< 1", "1 to 5", "5 to 15", "15 to 30", "30 to 60", "1 to 2 h", "2 to 4 h", "longer",
+        ];
         distribution(&self.lengths, &names)
     }
 
     #[must_use]
     pub fn size_chart(&self) -> Bars {
-        distribution(&self.sizes, &["1", "2", "3", "4 to 5", "6 to 9", "10 to 19", "20 to 49", "50 +"])
+        distribution(
+            &self.sizes,
+            &[
+                "1", "2", "3", "4 to 5", "6 to 9", "10 to 19", "20 to 49", "50 +",
+            ],
+        )
     }
 
     #[must_use]
@@ -281,7 +331,12 @@ fn distribution(classes: &[ClassFacts], names: &[&str]) -> Bars {
         label: Some((*name).to_owned()),
         now: true,
     };
-    bars::bars(&classes.iter().zip(names).map(slot).collect::<Vec<_>>(), 120, 1, f::count)
+    bars::bars(
+        &classes.iter().zip(names).map(slot).collect::<Vec<_>>(),
+        120,
+        1,
+        f::count,
+    )
 }
 
 #[derive(Template)]
@@ -296,6 +351,11 @@ impl Page for Statistics {
     const SECTION: Section = Section::Statistics;
 
     fn html(&self, shell: &Shell) -> askama::Result<String> {
-        Html { page: self, shell, now: shell.now_ms }.render()
+        Html {
+            page: self,
+            shell,
+            now: shell.now_ms,
+        }
+        .render()
     }
 }

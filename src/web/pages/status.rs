@@ -7,7 +7,9 @@ use crate::store::retention::{self, Removed};
 use crate::store::row::{self, Totals, Watch};
 use crate::store::{coverage, events, rooms, stats, vantages};
 use crate::web::error::Error;
-use crate::web::facts::{GapFacts, HistoryFacts, RejectedFacts, RoomFacts, Stamp, VantageFacts, WalkFacts};
+use crate::web::facts::{
+    GapFacts, HistoryFacts, RejectedFacts, RoomFacts, Stamp, VantageFacts, WalkFacts,
+};
 use crate::web::kept::Kept;
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
@@ -64,7 +66,11 @@ pub struct RemovedFacts {
 
 impl From<Removed> for RemovedFacts {
     fn from(row: Removed) -> Self {
-        Self { what: row.what, total: row.total, last_ms: row.last_ms }
+        Self {
+            what: row.what,
+            total: row.total,
+            last_ms: row.last_ms,
+        }
     }
 }
 
@@ -120,7 +126,11 @@ pub struct Rows {
 }
 
 /// `GET /status` and `GET /api/v1/status`
-pub async fn get(req: HttpRequest, web: http::Data<Web>, kept: http::Data<Kept<Totals>>) -> HttpResponse {
+pub async fn get(
+    req: HttpRequest,
+    web: http::Data<Web>,
+    kept: http::Data<Kept<Totals>>,
+) -> HttpResponse {
     let ask = Ask::of(&req, &web);
     reply::send(&web, &ask, load(&web, &ask, &kept).await.map(Answer::from)).await
 }
@@ -148,19 +158,36 @@ async fn load(web: &Web, ask: &Ask, kept: &Kept<Totals>) -> Result<Status, Error
 pub fn page(rows: Rows, now: i64) -> Status {
     let vantages: Vec<_> = rows.vantages.into_iter().map(VantageFacts::from).collect();
     let walks: Vec<_> = rows.walks.into_iter().map(WalkFacts::from).collect();
-    let troubled = |room: &row::Room| room.error.is_some() || matches!(room.watch, Watch::Blind | Watch::Left);
+    let troubled =
+        |room: &row::Room| room.error.is_some() || matches!(room.watch, Watch::Blind | Watch::Left);
     let some = |test: &dyn Fn(&row::Room) -> bool| {
-        rows.rooms.iter().filter(|room| test(room)).cloned().map(RoomFacts::from).collect::<Vec<_>>()
+        rows.rooms
+            .iter()
+            .filter(|room| test(room))
+            .cloned()
+            .map(RoomFacts::from)
+            .collect::<Vec<_>>()
     };
     Status {
         now_ms: now,
         now_at: Stamp(now),
         version: Shell::VERSION,
-        ready: !vantages.is_empty() && vantages.iter().all(|vantage| vantage.first_sync_ms.is_some()),
+        ready: !vantages.is_empty()
+            && vantages
+                .iter()
+                .all(|vantage| vantage.first_sync_ms.is_some()),
         vantages,
         totals: rows.totals.into(),
-        rejected: rows.rejected.into_iter().map(|(reason, count)| Reason { reason, count }).collect(),
-        rejected_events: rows.rejected_events.into_iter().map(RejectedFacts::from).collect(),
+        rejected: rows
+            .rejected
+            .into_iter()
+            .map(|(reason, count)| Reason { reason, count })
+            .collect(),
+        rejected_events: rows
+            .rejected_events
+            .into_iter()
+            .map(RejectedFacts::from)
+            .collect(),
         encrypted: some(&|room| room.unreadable > 0),
         troubled: some(&troubled),
         history_open: rows.rooms.iter().filter(|room| room.history_open).count(),
@@ -188,7 +215,10 @@ impl Status {
     /// How many of these were deleted by age.
     #[must_use]
     pub fn removed(&self, what: &str) -> i64 {
-        self.removed.iter().find(|row| row.what == what).map_or(0, |row| row.total)
+        self.removed
+            .iter()
+            .find(|row| row.what == what)
+            .map_or(0, |row| row.total)
     }
 
     /// When it was last looked for what is too old, ms.
@@ -213,14 +243,18 @@ pub fn reason_words(reason: &str) -> String {
         "bad_created_ts" => "The time at which it says that it began is no number",
         "bad_device_id" | "no_device_id" => "The device is not named, or by no text",
         "bad_foci_preferred" | "bad_transports" => "The list of SFUs is not of the right form",
-        "bad_focus_active" | "no_focus_active" => "How the SFU is chosen is not said, or not in the right form",
+        "bad_focus_active" | "no_focus_active" => {
+            "How the SFU is chosen is not said, or not in the right form"
+        }
         "bad_intent" => "The kind of the call (voice or video) is no text",
         "bad_m_calls" => "The list of calls is no list",
         "bad_m_devices" => "The list of devices is no list",
         "bad_memberships" => "The list of memberships is no list",
         "bad_scope" => "The scope of the call is no text",
         "bad_session_id" => "The name of the session is no text",
-        "bad_slot_id" | "no_slot_id" => "The slot of the call is not named, or does not fit the application",
+        "bad_slot_id" | "no_slot_id" => {
+            "The slot of the call is not named, or does not fit the application"
+        }
         "bad_state_key" => "The state key is no text",
         "bad_sticky_key" | "no_sticky_key" => "The sticky key is missing or no text",
         "born_expired" => "It was over before it came",
@@ -231,7 +265,9 @@ pub fn reason_words(reason: &str) -> String {
         "no_application" => "No application is named",
         "no_call_id" => "The call is not named",
         "no_expires_ts" => "It does not say when it expires",
-        "no_event_id" | "no_type" | "no_sender" | "no_origin_server_ts" => "It lacks what every event has",
+        "no_event_id" | "no_type" | "no_sender" | "no_origin_server_ts" => {
+            "It lacks what every event has"
+        }
         "no_session_id" => "The session is not named",
         "no_member" | "no_member_id" => "The member is not named",
         "loses_to_longer" => "Another sticky event of the same key counts longer",
@@ -257,7 +293,12 @@ impl Page for Status {
     const SECTION: Section = Section::Status;
 
     fn html(&self, shell: &Shell) -> askama::Result<String> {
-        Html { page: self, shell, now: self.now_ms }.render()
+        Html {
+            page: self,
+            shell,
+            now: self.now_ms,
+        }
+        .render()
     }
 }
 
@@ -265,7 +306,14 @@ impl Page for Status {
 mod tests {
     #[test]
     fn reasons_of_the_fold_and_of_what_is_no_event_have_words_too() {
-        for reason in ["born_expired", "loses_to_longer", "no_session_id", "no_event_id", "no_type", "no_sender"] {
+        for reason in [
+            "born_expired",
+            "loses_to_longer",
+            "no_session_id",
+            "no_event_id",
+            "no_type",
+            "no_sender",
+        ] {
             assert!(!super::reason_words(reason).contains('_'), "{reason}");
         }
     }

@@ -3,7 +3,9 @@
 use super::*;
 use crate::rtc::coverage::{Cover, Interval, Span};
 use crate::store::retention::Removed;
-use crate::store::row::{Evidence, Matching, Rejected, Room, RoomName, SpanNumbers, Totals, Vantage, Watch};
+use crate::store::row::{
+    Evidence, Matching, Rejected, Room, RoomName, SpanNumbers, Totals, Vantage, Watch,
+};
 use crate::store::sums::Sums;
 use crate::web::facts::{List, SumFacts};
 use crate::web::fixtures::{self, MINUTE, NOW, at};
@@ -65,13 +67,21 @@ fn room(name: RoomName) -> Room {
 fn rooms() -> Vec<Room> {
     let mut rooms = vec![
         room(fixtures::room("Ops war room", "#ops:example.org")),
-        room(fixtures::room("Weekly community call", "#community:matrix.example.org")),
+        room(fixtures::room(
+            "Weekly community call",
+            "#community:matrix.example.org",
+        )),
         room(fixtures::room("Lobby", "#lobby:example.org")),
         room(fixtures::room("", "moderators")),
     ];
     rooms[2].encrypted = true;
     rooms[2].unreadable = 14;
-    (rooms[2].active, rooms[3].active, rooms[3].calls, rooms[3].last_call_ms) = (0, 0, 0, None);
+    (
+        rooms[2].active,
+        rooms[3].active,
+        rooms[3].calls,
+        rooms[3].last_call_ms,
+    ) = (0, 0, 0, None);
     rooms[3].history_visibility = Some("joined".to_owned());
     rooms[3].history_open = true;
     rooms
@@ -94,8 +104,12 @@ fn rejected(reason: &str, json: &str) -> Rejected {
 fn overview() -> overview::Overview {
     let mut active = vec![fixtures::war_room(), fixtures::crowd(42)];
     active.extend(fixtures::two_more());
-    let counts =
-        (0..96).map(|step| (NOW - DAY + step * 15 * MINUTE, (step * step / 7) % 23 * i64::from(step % 11 > 4)));
+    let counts = (0..96).map(|step| {
+        (
+            NOW - DAY + step * 15 * MINUTE,
+            (step * step / 7) % 23 * i64::from(step % 11 > 4),
+        )
+    });
     let today = SpanNumbers {
         calls: 23,
         calls_exact: 20,
@@ -108,7 +122,12 @@ fn overview() -> overview::Overview {
         peak: 51,
         peak_ms: Some(at(14, 44, 0)),
     };
-    let last_week = SpanNumbers { calls: 19, people: 118, together_ms: 47 * HOUR, ..today.clone() };
+    let last_week = SpanNumbers {
+        calls: 19,
+        people: 118,
+        together_ms: 47 * HOUR,
+        ..today.clone()
+    };
     overview::page(
         overview::Rows {
             active,
@@ -118,7 +137,13 @@ fn overview() -> overview::Overview {
             concurrency: counts.collect(),
             rooms: rooms(),
             vantages: vec![vantage()],
-            gaps: vec![(Span { from: NOW - 5 * HOUR, to: NOW - 4 * HOUR }, 2)],
+            gaps: vec![(
+                Span {
+                    from: NOW - 5 * HOUR,
+                    to: NOW - 4 * HOUR,
+                },
+                2,
+            )],
             unknown: None,
         },
         NOW,
@@ -130,35 +155,62 @@ fn calls() -> calls::Calls {
     data.extend(fixtures::two_more());
     data.extend(fixtures::ended());
     data.sort_by_key(|call| std::cmp::Reverse(call.started_ms));
-    let query = Query::read("room=%23ops%3Aexample.org&from=2026-11-01", &["room", "from"]).unwrap();
+    let query = Query::read(
+        "room=%23ops%3Aexample.org&from=2026-11-01",
+        &["room", "from"],
+    )
+    .unwrap();
     let form = calls::Form {
         query,
         chosen: crate::web::sort::Chosen::default(),
-        matching: Matching { calls: 143, more: false },
+        matching: Matching {
+            calls: 143,
+            more: false,
+        },
         all: 1284,
         since_ms: Some(1_678_752_000_000),
         rooms: 42,
     };
-    let list = List { data, next: Some("31".to_owned()), next_url: Some("/api/v1/calls?cursor=31".to_owned()) };
+    let list = List {
+        data,
+        next: Some("31".to_owned()),
+        next_url: Some("/api/v1/calls?cursor=31".to_owned()),
+    };
     calls::Calls { list, form }
 }
 
 fn evidence(call: &CallFacts) -> Vec<Evidence> {
     let event = |index: usize, member: &facts::MemberFacts, content: &str| Evidence {
-        event_id: if content == "{}" { format!("$leave{index}") } else { member.join_event_id.clone() },
+        event_id: if content == "{}" {
+            format!("$leave{index}")
+        } else {
+            member.join_event_id.clone()
+        },
         kind: "org.matrix.msc3401.call.member".to_owned(),
         sender: member.user_id.clone(),
         name: member.name.clone(),
-        state_key: Some(format!("_{}_{}", member.user_id, member.device_id.as_deref().unwrap_or(""))),
-        origin_server_ts: if content == "{}" { member.left_ms.unwrap_or(NOW) } else { member.joined_ms },
+        state_key: Some(format!(
+            "_{}_{}",
+            member.user_id,
+            member.device_id.as_deref().unwrap_or("")
+        )),
+        origin_server_ts: if content == "{}" {
+            member.left_ms.unwrap_or(NOW)
+        } else {
+            member.joined_ms
+        },
         received_ms: Some(member.joined_ms + 312),
         source: if index == 2 { "backfill" } else { "sync" }.to_owned(),
         rejected: None,
         json: format!(r#"{{"type":"org.matrix.msc3401.call.member","content":{content}}}"#),
     };
     let content = r#"{"application":"m.call","call_id":"","device_id":"X","expires":14400000}"#;
-    let mut events: Vec<_> =
-        call.members.iter().enumerate().map(|(index, member)| event(index, member, content)).collect();
+    let mut events: Vec<_> = call
+        .members
+        .iter()
+        .enumerate()
+        .map(|(index, member)| event(index, member, content))
+        .collect();
     events.push(event(9, &call.members[1], "{}"));
     events.sort_by_key(|event| event.origin_server_ts);
     events
@@ -175,12 +227,22 @@ fn shell(page: &impl Page) -> Shell {
 }
 
 fn html<P: Page>(page: &P) -> String {
-    reply::short(page, Shell { section: Some(P::SECTION), ..shell(page) }).unwrap()
+    reply::short(
+        page,
+        Shell {
+            section: Some(P::SECTION),
+            ..shell(page)
+        },
+    )
+    .unwrap()
 }
 
 /// Hidden, read, watched, with a gap in the war room's call.
 fn cover() -> Vec<Interval> {
-    let part = |from, to, cover| Interval { span: Span { from, to }, cover };
+    let part = |from, to, cover| Interval {
+        span: Span { from, to },
+        cover,
+    };
     vec![
         part(NOW - 300 * DAY, NOW - 200 * DAY, Cover::NotVisible),
         part(NOW - 200 * DAY, NOW - 5 * DAY, Cover::Backfilled),
@@ -194,7 +256,10 @@ fn one_call(call: CallFacts) -> call::CallPage {
     let events = evidence(&call);
     let count = i64::try_from(events.len()).unwrap();
     let mut page = call::page(call, events, count, cover(), NOW);
-    page.related = vec![related("ring", "@grace:matrix.example.net"), related("decline", NASTY)];
+    page.related = vec![
+        related("ring", "@grace:matrix.example.net"),
+        related("decline", NASTY),
+    ];
     page
 }
 
@@ -222,8 +287,21 @@ fn related(kind: &'static str, who: &str) -> facts::RelatedFacts {
 fn month() -> SumFacts {
     let (calls, calls_exact, people) = (81, 78, 24);
     let (together_ms, together_seen_ms) = (112 * HOUR, 109 * HOUR + 40 * MINUTE);
-    let sums = Sums { calls, calls_exact, people, together_ms, together_seen_ms, places: Vec::new() };
-    SumFacts::new(&sums, Span { from: NOW - 30 * DAY, to: NOW })
+    let sums = Sums {
+        calls,
+        calls_exact,
+        people,
+        together_ms,
+        together_seen_ms,
+        places: Vec::new(),
+    };
+    SumFacts::new(
+        &sums,
+        Span {
+            from: NOW - 30 * DAY,
+            to: NOW,
+        },
+    )
 }
 
 fn with_past(mut page: room::RoomPage) -> room::RoomPage {
@@ -245,19 +323,42 @@ fn with_past(mut page: room::RoomPage) -> room::RoomPage {
     };
     page.walks = vec![walks::history().into(), walks::gap().into()];
     page.flips = vec![flip(NOW - HOUR, true), flip(NOW - 5 * HOUR, false)];
-    let calls = vec![CallFacts { slot_id: NASTY.to_owned(), ..fixtures::war_room() }];
-    page.then = Some(facts::Moment::new(page.room.room.clone(), at(14, 6, 0), "gap", calls));
+    let calls = vec![CallFacts {
+        slot_id: NASTY.to_owned(),
+        ..fixtures::war_room()
+    }];
+    page.then = Some(facts::Moment::new(
+        page.room.room.clone(),
+        at(14, 6, 0),
+        "gap",
+        calls,
+    ));
     page
 }
 
 fn one_room() -> room::RoomPage {
     let year = (0..214)
-        .map(|index| (NOW - 360 * DAY + index * index % 360 * DAY - index % 9 * HOUR, 3 + index % 17))
+        .map(|index| {
+            (
+                NOW - 360 * DAY + index * index % 360 * DAY - index % 9 * HOUR,
+                3 + index % 17,
+            )
+        })
         .collect();
     let mut list = rooms();
     list[1].rejected = 2;
-    let reasons = vec![rejected("bad_device_id", "{\"type\":3}"), rejected("foreign_sender", NASTY)];
-    with_past(room::page(list.remove(1), calls().list.data, year, reasons, cover(), month()))
+    let reasons = vec![
+        rejected("bad_device_id", "{\"type\":3}"),
+        rejected("foreign_sender", NASTY),
+    ];
+    with_past(room::page(
+        list.remove(1),
+        calls().list.data,
+        year,
+        reasons,
+        cover(),
+        month(),
+    ))
 }
 
 fn status() -> status::Status {
@@ -272,7 +373,10 @@ fn status() -> status::Status {
         database_bytes: 18_400_000,
         oldest_event_ms: Some(1_678_752_000_000),
     };
-    let reasons = vec![("bad_device_id".to_owned(), 12), ("foreign_sender".to_owned(), 5)];
+    let reasons = vec![
+        ("bad_device_id".to_owned(), 12),
+        ("foreign_sender".to_owned(), 5),
+    ];
     let rows = status::Rows {
         vantages: vec![vantage()],
         totals,
@@ -281,9 +385,33 @@ fn status() -> status::Status {
         rooms: rooms(),
         full_since_ms: None,
         walks: vec![walks::gap(), walks::history()],
-        walked: crate::store::progress::Sums { rooms: 42, open: 2, pages: 900, found: 80_000 },
-        removed: vec![Removed { what: "events".into(), total: 1200, last_ms: NOW - MINUTE }],
-        gaps: vec![(Span { from: NOW - 5 * HOUR, to: NOW - 4 * HOUR }, 2), (Span { from: NOW - 9, to: NOW }, 0)],
+        walked: crate::store::progress::Sums {
+            rooms: 42,
+            open: 2,
+            pages: 900,
+            found: 80_000,
+        },
+        removed: vec![Removed {
+            what: "events".into(),
+            total: 1200,
+            last_ms: NOW - MINUTE,
+        }],
+        gaps: vec![
+            (
+                Span {
+                    from: NOW - 5 * HOUR,
+                    to: NOW - 4 * HOUR,
+                },
+                2,
+            ),
+            (
+                Span {
+                    from: NOW - 9,
+                    to: NOW,
+                },
+                0,
+            ),
+        ],
     };
     status::page(rows, NOW)
 }
@@ -300,7 +428,13 @@ fn the_status_says_what_went_by_age_and_that_the_disk_is_full() {
 /// Writes every page below the directory in `CALLSCOPE_LOOK`, for eyes and screenshots.
 #[test]
 fn every_page_renders() {
-    let empty = overview::page(overview::Rows { vantages: vec![vantage()], ..overview::Rows::default() }, NOW);
+    let empty = overview::page(
+        overview::Rows {
+            vantages: vec![vantage()],
+            ..overview::Rows::default()
+        },
+        NOW,
+    );
     let pages = [
         ("overview", html(&overview())),
         ("empty", html(&empty)),
@@ -311,12 +445,23 @@ fn every_page_renders() {
         ("rooms", html(&rooms::page(rooms()))),
         ("room", html(&one_room())),
         ("status", html(&status())),
-        ("about", html(&about::About { version: Shell::VERSION })),
+        (
+            "about",
+            html(&about::About {
+                version: Shell::VERSION,
+            }),
+        ),
     ];
     for (name, page) in &pages {
-        assert!(page.starts_with("<!doctype html>") && page.trim_end().ends_with("</html>"), "{name}");
+        assert!(
+            page.starts_with("<!doctype html>") && page.trim_end().ends_with("</html>"),
+            "{name}"
+        );
         assert!(page.contains("<h1 ") || page.contains("<h1>"), "{name}");
-        assert!(!page.contains(" style=") && !page.contains("<script>"), "{name} breaks the content security policy");
+        assert!(
+            !page.contains(" style=") && !page.contains("<script>"),
+            "{name} breaks the content security policy"
+        );
         assert!(page.contains("UTC"), "{name}");
         if let Ok(folder) = std::env::var("CALLSCOPE_LOOK") {
             std::fs::write(format!("{folder}/{name}.html"), page).unwrap();
@@ -342,20 +487,50 @@ fn text_of_strangers_is_escaped_cut_and_stripped_of_tricks() {
             transport.service_url = Some(format!("javascript:{NASTY}{long}"));
         }
     }
-    let mut evil = room(RoomName { room_id: NASTY.to_owned(), name: Some(NASTY.to_owned()), alias: None });
+    let mut evil = room(RoomName {
+        room_id: NASTY.to_owned(),
+        name: Some(NASTY.to_owned()),
+        alias: None,
+    });
     evil.error = Some(NASTY.to_owned());
     let mut view = overview();
     view.active = vec![call.clone()];
     let mut list = calls();
     list.list.data = vec![call.clone()];
     list.form.query = Query::read("room=%3Cscript%3E%22%27", &["room"]).unwrap();
-    let (odd, reasons) = (vec![(i64::MAX, i64::MAX), (i64::MIN, -1)], vec![rejected(NASTY, NASTY)]);
-    let hidden = html(&with_past(room::page(evil.clone(), Vec::new(), odd, reasons, cover(), month())));
-    let pages = [html(&view), html(&list), html(&one_call(call)), html(&rooms::page(vec![evil])), hidden];
+    let (odd, reasons) = (
+        vec![(i64::MAX, i64::MAX), (i64::MIN, -1)],
+        vec![rejected(NASTY, NASTY)],
+    );
+    let hidden = html(&with_past(room::page(
+        evil.clone(),
+        Vec::new(),
+        odd,
+        reasons,
+        cover(),
+        month(),
+    )));
+    let pages = [
+        html(&view),
+        html(&list),
+        html(&one_call(call)),
+        html(&rooms::page(vec![evil])),
+        hidden,
+    ];
     for (index, page) in pages.iter().enumerate() {
-        assert!(!page.contains("<script>") && !page.contains("<b><b>"), "page {index}");
-        assert!(!page.contains('\u{202e}') && !page.contains('\u{0}'), "page {index}");
-        assert!(!page.contains("href=\"javascript") && page.len() < 250_000, "page {index}: {}", page.len());
+        assert!(
+            !page.contains("<script>") && !page.contains("<b><b>"),
+            "page {index}"
+        );
+        assert!(
+            !page.contains('\u{202e}') && !page.contains('\u{0}'),
+            "page {index}"
+        );
+        assert!(
+            !page.contains("href=\"javascript") && page.len() < 250_000,
+            "page {index}: {}",
+            page.len()
+        );
     }
 }
 

@@ -105,7 +105,11 @@ impl From<Carried> for TransportRow {
 }
 
 /// `GET /transports` and `GET /api/v1/transports`
-pub async fn get(req: HttpRequest, web: http::Data<Web>, kept: http::Data<Kept<Transports>>) -> HttpResponse {
+pub async fn get(
+    req: HttpRequest,
+    web: http::Data<Web>,
+    kept: http::Data<Kept<Transports>>,
+) -> HttpResponse {
     let ask = Ask::of(&req, &web);
     reply::send(&web, &ask, cut(&web, &ask, &kept).await.map(Answer::from)).await
 }
@@ -116,7 +120,12 @@ async fn cut(web: &Web, ask: &Ask, kept: &Kept<Transports>) -> Result<Transports
     let mut page = all(web, ask, kept, &query).await?;
     let chosen = page.chosen;
     (page.data, page.next) = chosen.cut(page.data, &query, LIMIT, |row| key(chosen, row))?;
-    let address = |next: &String| web.url(&format!("/api/v1/transports{}", query.with(&[], Some(("cursor", next)))));
+    let address = |next: &String| {
+        web.url(&format!(
+            "/api/v1/transports{}",
+            query.with(&[], Some(("cursor", next)))
+        ))
+    };
     page.next_url = page.next.as_ref().map(address);
     Ok(Transports { query, ..page })
 }
@@ -135,7 +144,10 @@ pub(in crate::web) async fn all(
     let calls = super::with_members(web, ask, calls).await?;
     let now = now_of(&calls);
     for row in &mut page.data {
-        row.devices_now = now.get(&(row.kind.as_str(), row.service_url.as_deref())).copied().unwrap_or(0);
+        row.devices_now = now
+            .get(&(row.kind.as_str(), row.service_url.as_deref()))
+            .copied()
+            .unwrap_or(0);
         if row.devices_now > 0 {
             (row.last_ms, row.last_at) = (ask.now, Stamp(ask.now));
         }
@@ -145,7 +157,9 @@ pub(in crate::web) async fn all(
     let mut probed = probes::all::<SfuResult>(&web.store, ask.viewer).await?;
     for row in &mut page.data {
         let url = row.service_url.as_ref().filter(|_| row.known_type);
-        row.probe = url.and_then(|url| probed.remove(url)).map(SfuProbeFacts::from);
+        row.probe = url
+            .and_then(|url| probed.remove(url))
+            .map(SfuProbeFacts::from);
     }
     page.probing = web.options.probing;
     Ok(Transports { chosen, ..page })
@@ -153,10 +167,16 @@ pub(in crate::web) async fn all(
 
 /// How many devices use each transport now, by kind and address.
 fn now_of(calls: &[CallFacts]) -> HashMap<(&str, Option<&str>), i64> {
-    let using = calls.iter().flat_map(CallFacts::present).filter_map(|member| {
-        let transport = member.transport.as_ref()?;
-        Some(((transport.kind.as_str(), transport.service_url.as_deref()), member.device()))
-    });
+    let using = calls
+        .iter()
+        .flat_map(CallFacts::present)
+        .filter_map(|member| {
+            let transport = member.transport.as_ref()?;
+            Some((
+                (transport.kind.as_str(), transport.service_url.as_deref()),
+                member.device(),
+            ))
+        });
     let mut found = HashMap::new();
     for (transport, _) in using.collect::<BTreeSet<_>>() {
         *found.entry(transport).or_insert(0) += 1;
@@ -175,7 +195,15 @@ fn key(chosen: Chosen, row: &TransportRow) -> Key {
         "now" => row.devices_now,
         _ => 0,
     };
-    Key::new(number, &row.title(), &format!("{} {}", row.kind, row.service_url.as_deref().unwrap_or_default()))
+    Key::new(
+        number,
+        &row.title(),
+        &format!(
+            "{} {}",
+            row.kind,
+            row.service_url.as_deref().unwrap_or_default()
+        ),
+    )
 }
 
 async fn load(web: &Web, ask: &Ask, period: Period) -> Result<Transports, Error> {
@@ -216,7 +244,11 @@ pub fn page(rows: Vec<Carried>, unknown_ms: i64, period: Period, now: i64) -> Tr
 
 /// Each SFU has the colour that it wishes for in a call, or the next free one: most time first, whatever the list's order.
 fn paint(rows: &mut [TransportRow]) {
-    let sfus = Sfus::of(rows.iter().filter(|row| row.doubt().is_none()).filter_map(|row| row.service_url.as_deref()));
+    let sfus = Sfus::of(
+        rows.iter()
+            .filter(|row| row.doubt().is_none())
+            .filter_map(|row| row.service_url.as_deref()),
+    );
     for row in rows {
         row.paint = sfus.paint(row.service_url.as_deref());
     }
@@ -231,7 +263,8 @@ impl Transports {
     /// The head of a column that sorts.
     #[must_use]
     pub fn head(&self, name: &str) -> Head {
-        self.chosen.head(name, name == "sfu", "/transports", &self.query)
+        self.chosen
+            .head(name, name == "sfu", "/transports", &self.query)
     }
 
     /// The same as JSON, and all of it as files.
@@ -243,8 +276,14 @@ impl Transports {
     /// The same for a phone, where tables have no head.
     #[must_use]
     pub fn heads(&self) -> [(&'static str, Head); 5] {
-        [("sfu", "SFU"), ("time", "time"), ("calls", "calls"), ("people", "people"), ("now", "now")]
-            .map(|(name, words)| (words, self.head(name)))
+        [
+            ("sfu", "SFU"),
+            ("time", "time"),
+            ("calls", "calls"),
+            ("people", "people"),
+            ("now", "now"),
+        ]
+        .map(|(name, words)| (words, self.head(name)))
     }
 
     /// The addresses of the first and of the next page, where there are others.
@@ -291,7 +330,9 @@ impl TransportRow {
     /// Its host, or what stands for it.
     #[must_use]
     pub fn title(&self) -> String {
-        self.service_url.as_deref().map_or_else(|| f::tidy(&self.kind), |url| f::tidy(f::host(url)))
+        self.service_url
+            .as_deref()
+            .map_or_else(|| f::tidy(&self.kind), |url| f::tidy(f::host(url)))
     }
 }
 
@@ -307,6 +348,11 @@ impl Page for Transports {
     const SECTION: Section = Section::Transports;
 
     fn html(&self, shell: &Shell) -> askama::Result<String> {
-        Html { page: self, shell, now: shell.now_ms }.render()
+        Html {
+            page: self,
+            shell,
+            now: shell.now_ms,
+        }
+        .render()
     }
 }

@@ -47,7 +47,10 @@ async fn load(web: &Web, ask: &Ask) -> Result<Wall, Error> {
 #[must_use]
 pub fn page(overview: Overview) -> Wall {
     let failing = overview.failing();
-    let (error, error_since_ms) = (failing.and_then(|v| v.error.clone()), failing.and_then(|v| v.error_since_ms));
+    let (error, error_since_ms) = (
+        failing.and_then(|v| v.error.clone()),
+        failing.and_then(|v| v.error_since_ms),
+    );
     Wall {
         now_ms: overview.now_ms,
         now_at: overview.now_at,
@@ -82,6 +85,11 @@ impl Page for Wall {
     const SECTION: Section = Section::Now;
 
     fn html(&self, shell: &Shell) -> askama::Result<String> {
-        Html { page: self, shell, now: self.now_ms }.render()
+        Html {
+            page: self,
+            shell,
+            now: self.now_ms,
+        }
+        .render()
     }
 }

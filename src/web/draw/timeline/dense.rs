@@ -18,14 +18,21 @@ impl Group {
     #[must_use]
     pub fn sfu(&self) -> Option<&str> {
         let first = self.rows.first()?;
-        let [letter] = first.sfus.as_slice() else { return None };
-        self.rows.iter().all(|row| row.sfus == first.sfus).then_some(letter)
+        let [letter] = first.sfus.as_slice() else {
+            return None;
+        };
+        self.rows
+            .iter()
+            .all(|row| row.sfus == first.sfus)
+            .then_some(letter)
     }
 
     /// Is there something to draw above the strokes?
     #[must_use]
     pub fn has_signs(&self) -> bool {
-        self.rows.iter().any(|row| row.loud().next().is_some() || !row.marks.is_empty())
+        self.rows
+            .iter()
+            .any(|row| row.loud().next().is_some() || !row.marks.is_empty())
     }
 }
 
@@ -37,7 +44,10 @@ impl Row {
         for bar in &self.bars {
             let (x, y) = (whole(bar.x.0), self.top + bar.y + bar.h / 2);
             let length = whole(bar.x.0 + bar.w.0) - x;
-            let _ = write!(strokes.entry(bar.paint.slot()).or_default(), "M{x} {y}h{length}");
+            let _ = write!(
+                strokes.entry(bar.paint.slot()).or_default(),
+                "M{x} {y}h{length}"
+            );
         }
         strokes
     }
@@ -51,7 +61,12 @@ impl Row {
     /// The letters of its SFUs: `A`, or `A B`; the first few, for somebody who moved all the time.
     #[must_use]
     pub fn letters(&self) -> String {
-        self.sfus.iter().take(4).map(String::as_str).collect::<Vec<_>>().join(" ")
+        self.sfus
+            .iter()
+            .take(4)
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     /// How many devices it shows, if more than one.
@@ -68,7 +83,10 @@ impl Row {
     /// The renewals of all bars as path data, 1000 wide.
     #[must_use]
     pub fn renewals(&self) -> String {
-        let ticks = self.bars.iter().flat_map(|bar| bar.ticks.iter().map(move |x| (x, bar)));
+        let ticks = self
+            .bars
+            .iter()
+            .flat_map(|bar| bar.ticks.iter().map(move |x| (x, bar)));
         ticks.fold(String::new(), |mut path, (x, bar)| {
             let _ = write!(path, "M{} {}v{}", whole(x.0), bar.y + 3, bar.h - 6);
             path
@@ -95,17 +113,45 @@ mod tests {
         assert_eq!(group.height, 18 * i64::try_from(group.rows.len()).unwrap());
         let strokes = group.rows[1].strokes();
         assert_eq!(strokes.len(), 1);
-        assert!(strokes.values().all(|path| path.starts_with('M') && path.contains(" 27h")), "{strokes:?}");
-        assert!(picture.groups.iter().all(|group| !group.has_signs()), "to leave is quiet");
+        assert!(
+            strokes
+                .values()
+                .all(|path| path.starts_with('M') && path.contains(" 27h")),
+            "{strokes:?}"
+        );
+        assert!(
+            picture.groups.iter().all(|group| !group.has_signs()),
+            "to leave is quiet"
+        );
     }
 
     #[test]
     fn devices_are_lanes_and_only_loud_ends_are_drawn() {
         let picture = draw(&fixtures::war_room(), &[], &[], NOW, 1);
-        let row = |name| picture.groups.iter().flat_map(|group| &group.rows).find(|row| row.name == name).unwrap();
-        assert_eq!((row("Alice Moreau").lanes(), row("Bob").lanes()), (Some(2), None));
-        assert_eq!(row("Bob").loud().map(|glyph| glyph.ending).collect::<Vec<_>>(), [Ending::Lost]);
-        assert_eq!(row("Carol Okafor").strokes().len(), 2, "two SFUs, two colours");
+        let row = |name| {
+            picture
+                .groups
+                .iter()
+                .flat_map(|group| &group.rows)
+                .find(|row| row.name == name)
+                .unwrap()
+        };
+        assert_eq!(
+            (row("Alice Moreau").lanes(), row("Bob").lanes()),
+            (Some(2), None)
+        );
+        assert_eq!(
+            row("Bob")
+                .loud()
+                .map(|glyph| glyph.ending)
+                .collect::<Vec<_>>(),
+            [Ending::Lost]
+        );
+        assert_eq!(
+            row("Carol Okafor").strokes().len(),
+            2,
+            "two SFUs, two colours"
+        );
         assert!(draw(&fixtures::war_room(), &[], &[], NOW, 3).area.is_some());
     }
 }

@@ -24,7 +24,10 @@ pub(super) fn by_device(stays: Vec<&MemberFacts>, now: i64) -> Vec<Vec<&MemberFa
     let mut lanes: Vec<Vec<&MemberFacts>> = Vec::new();
     for stay in stays {
         let fits = |lane: &Vec<&MemberFacts>| {
-            let free = stay.device_id.is_some() || lane.last().is_some_and(|last| last.end_ms(now) <= stay.joined_ms);
+            let free = stay.device_id.is_some()
+                || lane
+                    .last()
+                    .is_some_and(|last| last.end_ms(now) <= stay.joined_ms);
             lane[0].device_id == stay.device_id && free
         };
         match lanes.iter_mut().find(|lane| fits(lane)) {
@@ -36,7 +39,13 @@ pub(super) fn by_device(stays: Vec<&MemberFacts>, now: i64) -> Vec<Vec<&MemberFa
 }
 
 /// Draws a lane into its row. `place` is the top of its bars and their height, px.
-pub(super) fn draw(canvas: &Canvas<'_>, lane: &[&MemberFacts], place: (i64, i64), many: bool, row: &mut Row) {
+pub(super) fn draw(
+    canvas: &Canvas<'_>,
+    lane: &[&MemberFacts],
+    place: (i64, i64),
+    many: bool,
+    row: &mut Row,
+) {
     let bars = join_touching(lane, canvas.now);
     let mut sfu: Option<Option<&str>> = None;
     let first_glyph = row.glyphs.len();
@@ -44,10 +53,18 @@ pub(super) fn draw(canvas: &Canvas<'_>, lane: &[&MemberFacts], place: (i64, i64)
         let here = stays[0].sfu();
         let changed = sfu != Some(here);
         let follows_glyph = sfu.is_some()
-            && row.glyphs.last().is_some_and(|last| (canvas.axis.x(stays[0].joined_ms) - last.x.0).abs() < GLYPH_ROOM);
-        let (last, mut solid) = (stays[stays.len() - 1], bar(canvas, stays, place, changed.then_some(follows_glyph)));
+            && row.glyphs.last().is_some_and(|last| {
+                (canvas.axis.x(stays[0].joined_ms) - last.x.0).abs() < GLYPH_ROOM
+            });
+        let (last, mut solid) = (
+            stays[stays.len() - 1],
+            bar(canvas, stays, place, changed.then_some(follows_glyph)),
+        );
         add_pin(canvas, last, &solid, row);
-        let hollow = canvas.call.gone_since(last).map(|since| solid.cut(canvas.axis.x(since)));
+        let hollow = canvas
+            .call
+            .gone_since(last)
+            .map(|since| solid.cut(canvas.axis.x(since)));
         row.bars.push(solid);
         row.bars.extend(hollow);
         add_glyph(canvas, last, place, first_glyph, row);
@@ -64,7 +81,8 @@ fn join_touching<'a>(lane: &[&'a MemberFacts], now: i64) -> Vec<Vec<&'a MemberFa
     for stay in lane {
         let touches = |bar: &&mut Vec<&MemberFacts>| {
             bar.last().is_some_and(|last| {
-                last.sfu() == stay.sfu() && stay.joined_ms.saturating_sub(last.end_ms(now)) <= TOUCHING_MS
+                last.sfu() == stay.sfu()
+                    && stay.joined_ms.saturating_sub(last.end_ms(now)) <= TOUCHING_MS
             })
         };
         match bars.last_mut().filter(touches) {
@@ -79,7 +97,11 @@ fn join_touching<'a>(lane: &[&'a MemberFacts], now: i64) -> Vec<Vec<&'a MemberFa
 fn bar(canvas: &Canvas<'_>, stays: &[&MemberFacts], (y, h): (i64, i64), chip: Option<bool>) -> Bar {
     let axis = &canvas.axis;
     let start = stays[0].joined_ms;
-    let end = stays.iter().map(|stay| stay.end_ms(canvas.now)).max().unwrap_or(start);
+    let end = stays
+        .iter()
+        .map(|stay| stay.end_ms(canvas.now))
+        .max()
+        .unwrap_or(start);
     // However short, it is seen, and not beyond now.
     let least = WIDTH_MIN[usize::from(canvas.dense)];
     let x = axis.x(start).min(canvas.now_x.unwrap_or(100.0) - least);
@@ -87,7 +109,11 @@ fn bar(canvas: &Canvas<'_>, stays: &[&MemberFacts], (y, h): (i64, i64), chip: Op
     let sfu = canvas.sfus.find(stays[0].sfu());
     let chip = chip.filter(|_| w > CHIP_ROOM && !canvas.dense).zip(sfu);
     let (ticks, renewed) = ticks(canvas, stays, (start, end));
-    let titles: Vec<String> = stays.iter().take(4).map(|stay| title(canvas, stay)).collect();
+    let titles: Vec<String> = stays
+        .iter()
+        .take(4)
+        .map(|stay| title(canvas, stay))
+        .collect();
     Bar {
         x: Num(x),
         w: Num(w),
@@ -103,8 +129,16 @@ fn bar(canvas: &Canvas<'_>, stays: &[&MemberFacts], (y, h): (i64, i64), chip: Op
 }
 
 fn title(canvas: &Canvas<'_>, stay: &MemberFacts) -> String {
-    let on = canvas.sfus.letter(stay.sfu()).map(|letter| format!("SFU {letter}, ")).unwrap_or_default();
-    let device = stay.device_id.as_deref().map(|id| format!("device {}, ", format::tidy(id))).unwrap_or_default();
+    let on = canvas
+        .sfus
+        .letter(stay.sfu())
+        .map(|letter| format!("SFU {letter}, "))
+        .unwrap_or_default();
+    let device = stay
+        .device_id
+        .as_deref()
+        .map(|id| format!("device {}, ", format::tidy(id)))
+        .unwrap_or_default();
     format!("{on}{device}{}", span(canvas, stay.joined_ms, stay))
 }
 
@@ -116,30 +150,70 @@ impl Bar {
         self.w = Num(x - self.x.0);
         let (x, w, paint) = (Num(x), Num(end - x), self.paint.gone());
         let (title, ticks, renewed, seams) = (String::new(), Vec::new(), false, false);
-        Self { x, w, paint, title, chip: None, ticks, renewed, seams, ..*self }
+        Self {
+            x,
+            w,
+            paint,
+            title,
+            chip: None,
+            ticks,
+            renewed,
+            seams,
+            ..*self
+        }
     }
 }
 
 /// The numeral of a finding on the bar that it is about, and what there is to say beside it.
 fn add_pin(canvas: &Canvas<'_>, stay: &MemberFacts, bar: &Bar, row: &mut Row) {
     let (from, until) = (bar.x.0, bar.x.0 + bar.w.0);
-    let pin = pin::on_bar(canvas.call, stay, &canvas.axis, (from, until), bar.chip.is_some());
-    let Some(pin) = pin.filter(|_| !canvas.dense) else { return };
+    let pin = pin::on_bar(
+        canvas.call,
+        stay,
+        &canvas.axis,
+        (from, until),
+        bar.chip.is_some(),
+    );
+    let Some(pin) = pin.filter(|_| !canvas.dense) else {
+        return;
+    };
     let y = bar.y + bar.h / 2;
     row.pins.push(BarPin { y, ..pin });
     if canvas.call.gone_since(stay).is_some() && until - pin.x.0 >= SILENT_ROOM {
         let text = "no sign of life".to_owned();
-        row.notes.push(Note { x: pin.x, dx: pin.dx + 14, y: y + 4, text, ending: Ending::Gone });
+        row.notes.push(Note {
+            x: pin.x,
+            dx: pin.dx + 14,
+            y: y + 4,
+            text,
+            ending: Ending::Gone,
+        });
     }
 }
 
 /// Renewals, and where one stay became the next; and whether there are renewals among them.
-fn ticks(canvas: &Canvas<'_>, stays: &[&MemberFacts], (start, end): (i64, i64)) -> (Vec<Num>, bool) {
+fn ticks(
+    canvas: &Canvas<'_>,
+    stays: &[&MemberFacts],
+    (start, end): (i64, i64),
+) -> (Vec<Num>, bool) {
     let (user_id, device_id) = (&stays[0].user_id, &stays[0].device_id);
-    let mine = canvas.renewals.iter().filter(|renewal| renewal.user_id == *user_id && renewal.device_id == *device_id);
-    let mut times: Vec<i64> = mine.map(|renewal| renewal.ms).filter(|ms| (start + 1..end).contains(ms)).collect();
+    let mine = canvas
+        .renewals
+        .iter()
+        .filter(|renewal| renewal.user_id == *user_id && renewal.device_id == *device_id);
+    let mut times: Vec<i64> = mine
+        .map(|renewal| renewal.ms)
+        .filter(|ms| (start + 1..end).contains(ms))
+        .collect();
     let renewed = !times.is_empty();
-    times.extend(stays.iter().skip(1).map(|stay| stay.joined_ms).filter(|ms| (start + 1..end).contains(ms)));
+    times.extend(
+        stays
+            .iter()
+            .skip(1)
+            .map(|stay| stay.joined_ms)
+            .filter(|ms| (start + 1..end).contains(ms)),
+    );
     times.sort_unstable();
     let mut drawn: Vec<Num> = Vec::new();
     for x in times.into_iter().map(|ms| canvas.axis.x(ms)) {
@@ -150,16 +224,44 @@ fn ticks(canvas: &Canvas<'_>, stays: &[&MemberFacts], (start, end): (i64, i64)) 
     (drawn, renewed)
 }
 
-fn add_glyph(canvas: &Canvas<'_>, stay: &MemberFacts, (y, h): (i64, i64), first: usize, row: &mut Row) {
+fn add_glyph(
+    canvas: &Canvas<'_>,
+    stay: &MemberFacts,
+    (y, h): (i64, i64),
+    first: usize,
+    row: &mut Row,
+) {
     let time = |ms: i64| format::plain_time(ms, canvas.dated);
-    let (ms, ending, title) = match (stay.left_ms, stay.end_reason.as_deref(), canvas.call.gone_since(stay)) {
-        (Some(ms), Some(reason), _) => (ms, Ending::of(reason), format!("{} UTC, {}", time(ms), words(reason))),
-        (.., Some(since)) => (canvas.now, Ending::Gone, format!("last heard {} UTC, probably gone", time(since))),
+    let (ms, ending, title) = match (
+        stay.left_ms,
+        stay.end_reason.as_deref(),
+        canvas.call.gone_since(stay),
+    ) {
+        (Some(ms), Some(reason), _) => (
+            ms,
+            Ending::of(reason),
+            format!("{} UTC, {}", time(ms), words(reason)),
+        ),
+        (.., Some(since)) => (
+            canvas.now,
+            Ending::Gone,
+            format!("last heard {} UTC, probably gone", time(since)),
+        ),
         _ => return,
     };
     let x = canvas.axis.x(ms);
-    let mut glyph = Glyph { x: Num(x), y: y + h / 2, ending, title, merged: false };
-    let near = row.glyphs.len() > first && row.glyphs.last().is_some_and(|last| x - last.x.0 < GLYPH_ROOM);
+    let mut glyph = Glyph {
+        x: Num(x),
+        y: y + h / 2,
+        ending,
+        title,
+        merged: false,
+    };
+    let near = row.glyphs.len() > first
+        && row
+            .glyphs
+            .last()
+            .is_some_and(|last| x - last.x.0 < GLYPH_ROOM);
     if let Some(before) = row.glyphs.pop_if(|_| near) {
         // The later one wins; both are told.
         glyph.title = cut(format!("{}; {}", before.title, glyph.title));
@@ -170,7 +272,11 @@ fn add_glyph(canvas: &Canvas<'_>, stay: &MemberFacts, (y, h): (i64, i64), first:
 
 /// A thousand ends in one place are not all told.
 fn cut(title: String) -> String {
-    if title.len() > 400 { format!("{}…", title.chars().take(300).collect::<String>()) } else { title }
+    if title.len() > 400 {
+        format!("{}…", title.chars().take(300).collect::<String>())
+    } else {
+        title
+    }
 }
 
 /// Words beside glyphs, where the lane is free to the right of them.
@@ -183,19 +289,36 @@ fn add_notes(
 ) {
     for index in first..row.glyphs.len() {
         let glyph = &row.glyphs[index];
-        let ended = bars
-            .iter()
-            .filter_map(|bar| bar.last())
-            .rfind(|stay| stay.left_ms.is_some_and(|ms| (canvas.axis.x(ms) - glyph.x.0).abs() < 0.001));
-        let Some(reason) = ended.and_then(|stay| stay.end_reason.as_deref()) else { continue };
+        let ended = bars.iter().filter_map(|bar| bar.last()).rfind(|stay| {
+            stay.left_ms
+                .is_some_and(|ms| (canvas.axis.x(ms) - glyph.x.0).abs() < 0.001)
+        });
+        let Some(reason) = ended.and_then(|stay| stay.end_reason.as_deref()) else {
+            continue;
+        };
         let text = words(reason);
-        let text = if many && reason == "left" { "this device left".to_owned() } else { text };
+        let text = if many && reason == "left" {
+            "this device left".to_owned()
+        } else {
+            text
+        };
         let room = GLYPH_ROOM + LETTER_ROOM * super::super::float(text.chars().count());
         // The next bar is in the way, and so is the line of now.
-        let next = bars.iter().map(|bar| canvas.axis.x(bar[0].joined_ms)).chain(canvas.now_x);
-        let next = next.filter(|x| *x > glyph.x.0 - 0.001).fold(100.0, f64::min);
+        let next = bars
+            .iter()
+            .map(|bar| canvas.axis.x(bar[0].joined_ms))
+            .chain(canvas.now_x);
+        let next = next
+            .filter(|x| *x > glyph.x.0 - 0.001)
+            .fold(100.0, f64::min);
         if glyph.x.0 + room <= next {
-            row.notes.push(Note { x: glyph.x, dx: 12, y: y + h / 2 + 4, text, ending: glyph.ending });
+            row.notes.push(Note {
+                x: glyph.x,
+                dx: 12,
+                y: y + h / 2 + 4,
+                text,
+                ending: glyph.ending,
+            });
         }
     }
 }

@@ -46,17 +46,28 @@ impl Timeline {
                 y: 7,
                 glyph,
                 class,
-                title: format!("{}, {} UTC", event.words(), format::plain_time(event.at_ms, dated)),
+                title: format!(
+                    "{}, {} UTC",
+                    event.words(),
+                    format::plain_time(event.at_ms, dated)
+                ),
                 event_id: event.event_id.clone(),
                 note: None,
             };
             let whom = concerned(event, if self.dense { SMALL_MAX } else { usize::MAX });
-            let placed = whom.iter().filter(|user_id| self.mark_row(user_id, event, &mark)).count();
+            let placed = whom
+                .iter()
+                .filter(|user_id| self.mark_row(user_id, event, &mark))
+                .count();
             if placed < whom.len() || whom.is_empty() {
                 put(&mut self.marks, mark);
             }
         }
-        let rows = self.groups.iter_mut().flat_map(|group| &mut group.rows).filter(|row| !row.marks.is_empty());
+        let rows = self
+            .groups
+            .iter_mut()
+            .flat_map(|group| &mut group.rows)
+            .filter(|row| !row.marks.is_empty());
         for row in rows.filter(|_| !self.dense) {
             row.make_room();
         }
@@ -69,7 +80,14 @@ impl Timeline {
         let mut rows = self.groups.iter_mut().flat_map(|group| &mut group.rows);
         if let Some(row) = rows.find(|row| row.user_id == shown) {
             let y = if self.dense { row.height / 2 } else { ROOM };
-            put(&mut row.marks, Mark { y, note: None, ..mark.clone() });
+            put(
+                &mut row.marks,
+                Mark {
+                    y,
+                    note: None,
+                    ..mark.clone()
+                },
+            );
             if row.absent && event.kind == "decline" {
                 row.name = event.title();
                 row.title = format!("{}, declined and did not come", format::within(&row.name));
@@ -77,8 +95,19 @@ impl Timeline {
             return true;
         }
         let people: usize = self.groups.iter().map(|group| group.rows.len()).sum();
-        let absent = self.groups.iter().flat_map(|group| &group.rows).filter(|row| row.absent).count();
-        let Some(group) = self.groups.last_mut().filter(|_| !self.dense && self.area.is_none()) else { return false };
+        let absent = self
+            .groups
+            .iter()
+            .flat_map(|group| &group.rows)
+            .filter(|row| row.absent)
+            .count();
+        let Some(group) = self
+            .groups
+            .last_mut()
+            .filter(|_| !self.dense && self.area.is_none())
+        else {
+            return false;
+        };
         if people >= ROOMY_MAX || absent >= ABSENT_MAX {
             return false;
         }
@@ -87,11 +116,34 @@ impl Timeline {
             "ring" => "rung, did not come",
             _ => "told, did not come",
         });
-        let name = if event.user_id == user_id { event.title() } else { person(None, user_id) };
-        let title =
-            format!("{}, {}", format::within(&name), if event.kind == "decline" { "declined" } else { "did not come" });
-        let marks = vec![Mark { y: ROOM, note, ..mark.clone() }];
-        group.rows.push(Row { name, user_id: shown, height: 30, title, marks, absent: true, ..Row::default() });
+        let name = if event.user_id == user_id {
+            event.title()
+        } else {
+            person(None, user_id)
+        };
+        let title = format!(
+            "{}, {}",
+            format::within(&name),
+            if event.kind == "decline" {
+                "declined"
+            } else {
+                "did not come"
+            }
+        );
+        let marks = vec![Mark {
+            y: ROOM,
+            note,
+            ..mark.clone()
+        }];
+        group.rows.push(Row {
+            name,
+            user_id: shown,
+            height: 30,
+            title,
+            marks,
+            absent: true,
+            ..Row::default()
+        });
         true
     }
 }
@@ -100,10 +152,14 @@ impl Row {
     /// Lanes move down below the marks; a row without lanes has its marks in the middle.
     fn make_room(&mut self) {
         if self.absent {
-            self.marks.iter_mut().for_each(|mark| mark.y = self.height / 2);
+            self.marks
+                .iter_mut()
+                .for_each(|mark| mark.y = self.height / 2);
             // The later mark says how it went.
             let last = self.marks.len() - 1;
-            self.marks[..last].iter_mut().for_each(|mark| mark.note = None);
+            self.marks[..last]
+                .iter_mut()
+                .for_each(|mark| mark.note = None);
             return;
         }
         self.bars.iter_mut().for_each(|bar| bar.y += ROOM);
@@ -128,7 +184,10 @@ fn concerned(event: &RelatedFacts, most: usize) -> Vec<&str> {
 /// Adds a mark; one that would touch the last becomes one with it, and tells both.
 fn put(marks: &mut Vec<Mark>, mut mark: Mark) {
     if let Some(before) = marks.pop_if(|last| (mark.x.0 - last.x.0).abs() < NEAR) {
-        mark.title = format!("{}; {}", before.title, mark.title).chars().take(400).collect();
+        mark.title = format!("{}; {}", before.title, mark.title)
+            .chars()
+            .take(400)
+            .collect();
         mark.note = mark.note.or(before.note);
     }
     marks.push(mark);
@@ -166,7 +225,12 @@ mod tests {
     const ERIN: &str = "@erin:example.org";
 
     fn row<'a>(picture: &'a Timeline, user_id: &str) -> &'a Row {
-        picture.groups.iter().flat_map(|group| &group.rows).find(|row| row.user_id == user_id).unwrap()
+        picture
+            .groups
+            .iter()
+            .flat_map(|group| &group.rows)
+            .find(|row| row.user_id == user_id)
+            .unwrap()
     }
 
     #[test]
@@ -177,48 +241,113 @@ mod tests {
         let picture = draw(&fixtures::war_room(), &[], &related, NOW, 0);
         assert!(picture.marks.is_empty(), "all of them have a lane");
         let (bob, before) = (row(&picture, BOB), row(&plain, BOB));
-        assert_eq!((bob.marks.len(), bob.marks[0].glyph, bob.height), (1, "e-ring", before.height + ROOM));
-        assert_eq!((bob.bars[0].y, bob.glyphs[0].y), (before.bars[0].y + ROOM, before.glyphs[0].y + ROOM));
-        assert!(bob.marks[0].title.starts_with("alice rang bob and 1 more, 14:02"), "{}", bob.marks[0].title);
-        assert_eq!(row(&picture, ALICE), row(&plain, ALICE), "who rings is not rung");
+        assert_eq!(
+            (bob.marks.len(), bob.marks[0].glyph, bob.height),
+            (1, "e-ring", before.height + ROOM)
+        );
+        assert_eq!(
+            (bob.bars[0].y, bob.glyphs[0].y),
+            (before.bars[0].y + ROOM, before.glyphs[0].y + ROOM)
+        );
+        assert!(
+            bob.marks[0]
+                .title
+                .starts_with("alice rang bob and 1 more, 14:02"),
+            "{}",
+            bob.marks[0].title
+        );
+        assert_eq!(
+            row(&picture, ALICE),
+            row(&plain, ALICE),
+            "who rings is not rung"
+        );
         let erin = row(&picture, ERIN);
-        let glyphs: Vec<_> = erin.marks.iter().map(|mark| (mark.glyph, mark.note)).collect();
+        let glyphs: Vec<_> = erin
+            .marks
+            .iter()
+            .map(|mark| (mark.glyph, mark.note))
+            .collect();
         assert_eq!(glyphs, [("e-ring", None), ("e-no", None)]);
-        assert_eq!((erin.absent, erin.title.as_str()), (true, "Erin, declined and did not come"));
-        assert_eq!(row(&draw(&fixtures::war_room(), &[], &[declined], NOW, 0), ERIN).name, "Erin");
+        assert_eq!(
+            (erin.absent, erin.title.as_str()),
+            (true, "Erin, declined and did not come")
+        );
+        assert_eq!(
+            row(&draw(&fixtures::war_room(), &[], &[declined], NOW, 0), ERIN).name,
+            "Erin"
+        );
     }
 
     #[test]
     fn a_ring_of_the_evening_before_has_its_day() {
-        let related = [event("ring", ALICE, &[BOB], 15 * 60), event("ring", ALICE, &["@grace:matrix.example.net"], 40)];
+        let related = [
+            event("ring", ALICE, &[BOB], 15 * 60),
+            event("ring", ALICE, &["@grace:matrix.example.net"], 40),
+        ];
         let picture = draw(&fixtures::war_room(), &[], &related, NOW, 0);
         let title = |user_id| row(&picture, user_id).marks[0].title.clone();
-        assert!(title(BOB).ends_with("21 Nov 2026 23:47:16 UTC"), "{}", title(BOB));
+        assert!(
+            title(BOB).ends_with("21 Nov 2026 23:47:16 UTC"),
+            "{}",
+            title(BOB)
+        );
         assert!(title("@grace:matrix.example.net").ends_with("grace, 14:07:16 UTC"));
     }
 
     #[test]
     fn what_concerns_the_room_stands_above() {
-        let ring = RelatedFacts { whole_room: true, ..event("ring", ALICE, &[BOB], 45) };
-        let related = [ring, event("slot_closed", ALICE, &[], 20), event("slot_opened", ALICE, &[], 20)];
+        let ring = RelatedFacts {
+            whole_room: true,
+            ..event("ring", ALICE, &[BOB], 45)
+        };
+        let related = [
+            ring,
+            event("slot_closed", ALICE, &[], 20),
+            event("slot_opened", ALICE, &[], 20),
+        ];
         let picture = draw(&fixtures::war_room(), &[], &related, NOW, 0);
         let glyphs: Vec<_> = picture.marks.iter().map(|mark| mark.glyph).collect();
         assert_eq!(glyphs, ["e-ring", "e-left"], "two at one moment are one");
-        assert!(picture.marks[1].title.contains("closed the slot") && picture.marks[1].title.contains("opened"));
+        assert!(
+            picture.marks[1].title.contains("closed the slot")
+                && picture.marks[1].title.contains("opened")
+        );
         assert!(row(&picture, BOB).marks.is_empty());
     }
 
     #[test]
     fn small_rows_keep_their_height_and_strangers_get_none() {
-        let related = [event("ring", ALICE, &["@person3:server3.example", ERIN], 45)];
+        let related = [event(
+            "ring",
+            ALICE,
+            &["@person3:server3.example", ERIN],
+            45,
+        )];
         let picture = draw(&fixtures::crowd(120), &[], &related, NOW, 0);
         let rung = row(&picture, "@person3:server3.example");
         assert_eq!((rung.height, rung.marks[0].y), (18, 9));
         assert_eq!(picture.marks.len(), 1, "for the one without a row");
-        assert!(draw(&fixtures::crowd(300), &[], &related, NOW, 0).groups.is_empty());
+        assert!(
+            draw(&fixtures::crowd(300), &[], &related, NOW, 0)
+                .groups
+                .is_empty()
+        );
         let many: Vec<String> = (0..100).map(|index| format!("@u{index}:h")).collect();
         let whom: Vec<&str> = many.iter().map(String::as_str).collect();
-        let picture = draw(&fixtures::war_room(), &[], &[event("ring", ALICE, &whom, 45)], NOW, 0);
-        assert_eq!(picture.groups[0].rows.iter().filter(|row| row.absent).count(), ABSENT_MAX);
+        let picture = draw(
+            &fixtures::war_room(),
+            &[],
+            &[event("ring", ALICE, &whom, 45)],
+            NOW,
+            0,
+        );
+        assert_eq!(
+            picture.groups[0]
+                .rows
+                .iter()
+                .filter(|row| row.absent)
+                .count(),
+            ABSENT_MAX
+        );
     }
 }

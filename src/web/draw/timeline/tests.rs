@@ -8,7 +8,12 @@ fn timeline(call: &CallFacts) -> Timeline {
 }
 
 fn row<'a>(picture: &'a Timeline, name: &str) -> &'a Row {
-    picture.groups.iter().flat_map(|group| &group.rows).find(|row| row.name == name).unwrap()
+    picture
+        .groups
+        .iter()
+        .flat_map(|group| &group.rows)
+        .find(|row| row.name == name)
+        .unwrap()
 }
 
 #[test]
@@ -18,7 +23,10 @@ fn a_row_a_person_and_a_lane_a_device() {
     assert_eq!(picture.groups[0].rows[0].name, "Alice Moreau");
     let alice = row(&picture, "Alice Moreau");
     assert_eq!((alice.height, alice.bars.len()), (52, 2));
-    assert_eq!((alice.bars[0].y, alice.bars[1].y, alice.bars[0].h), (8, 30, 14));
+    assert_eq!(
+        (alice.bars[0].y, alice.bars[1].y, alice.bars[0].h),
+        (8, 30, 14)
+    );
     assert_eq!(alice.bars[0].chip, Some(("A".to_owned(), 0)));
     assert_eq!(alice.notes[0].text, "this device left");
     assert_eq!(row(&picture, "Bob").height, 30);
@@ -28,13 +36,22 @@ fn a_row_a_person_and_a_lane_a_device() {
 fn ends_have_their_glyphs_and_a_running_stay_has_none() {
     let picture = timeline(&fixtures::war_room());
     let bob = row(&picture, "Bob");
-    assert_eq!(bob.glyphs.iter().map(|glyph| glyph.ending).collect::<Vec<_>>(), [Ending::Lost]);
+    assert_eq!(
+        bob.glyphs
+            .iter()
+            .map(|glyph| glyph.ending)
+            .collect::<Vec<_>>(),
+        [Ending::Lost]
+    );
     let last = bob.bars.last().unwrap();
     assert!((last.x.0 + last.w.0 - picture.now_x.unwrap().0).abs() < 0.001);
     let carol = row(&picture, "Carol Okafor");
     assert_eq!(carol.bars[1].chip, Some(("A".to_owned(), 6)));
     assert_eq!(carol.glyphs[0].ending.glyph(), "e-move");
-    assert!(carol.notes.is_empty(), "no room between two bars that touch");
+    assert!(
+        carol.notes.is_empty(),
+        "no room between two bars that touch"
+    );
     assert!(picture.key.contains(&Ending::Lost));
 }
 
@@ -54,7 +71,9 @@ fn glyphs_that_would_touch_become_one_that_tells_both() {
     let row = &picture.groups[0].rows[0];
     assert_eq!((row.bars.len(), row.glyphs.len()), (2, 1));
     assert_eq!(row.glyphs[0].ending, Ending::Lost);
-    assert!(row.glyphs[0].title.contains("left") && row.glyphs[0].title.contains("connection lost"));
+    assert!(
+        row.glyphs[0].title.contains("left") && row.glyphs[0].title.contains("connection lost")
+    );
     assert_eq!(row.notes.len(), 1);
 }
 
@@ -64,7 +83,11 @@ fn who_left_just_now_has_no_note_across_now() {
     let noted = |call: &CallFacts| row(&timeline(call), "Bob").notes.len();
     call.members.retain(|stay| stay.left_ms.is_some());
     assert_eq!(noted(&call), 1);
-    let bob = call.members.iter_mut().find(|stay| stay.name.as_deref() == Some("Bob")).unwrap();
+    let bob = call
+        .members
+        .iter_mut()
+        .find(|stay| stay.name.as_deref() == Some("Bob"))
+        .unwrap();
     (bob.left_ms, bob.end_reason) = (Some(fixtures::NOW - 100_000), Some("left".to_owned()));
     assert_eq!(noted(&call), 0);
 }
@@ -78,8 +101,16 @@ fn who_came_just_now_is_seen_and_not_beyond_now() {
         call.members[2].left_ms = Some(fixtures::NOW - 1000);
         let picture = timeline(&call);
         let now = picture.now_x.unwrap().0;
-        for bar in picture.groups.iter().flat_map(|group| &group.rows).flat_map(|row| &row.bars) {
-            assert!(bar.w.0 > 0.2 && bar.x.0 + bar.w.0 <= now + 0.001, "{bar:?} {now}");
+        for bar in picture
+            .groups
+            .iter()
+            .flat_map(|group| &group.rows)
+            .flat_map(|row| &row.bars)
+        {
+            assert!(
+                bar.w.0 > 0.2 && bar.x.0 + bar.w.0 <= now + 0.001,
+                "{bar:?} {now}"
+            );
         }
     }
 }
@@ -96,7 +127,10 @@ fn touching_stays_on_one_sfu_are_one_bar_with_a_seam() {
     let mut picture = timeline(&call);
     assert_eq!(picture.ticked(), Some("Begun anew"), "nothing was renewed");
     let row = picture.groups.remove(0).rows.remove(0);
-    assert_eq!((row.bars.len(), row.bars[0].ticks.len(), row.glyphs.len()), (1, 1, 0));
+    assert_eq!(
+        (row.bars.len(), row.bars[0].ticks.len(), row.glyphs.len()),
+        (1, 1, 0)
+    );
 }
 
 #[test]
@@ -120,12 +154,29 @@ fn many_people_are_small_rows_by_server_and_very_many_an_area() {
     assert!(picture.dense && picture.area.is_none());
     assert!(picture.groups.len() > 1 && picture.groups.iter().all(|group| group.server.is_some()));
     let row = &picture.groups[0].rows[0];
-    assert_eq!((row.height, row.bars[0].h, row.bars[0].chip.is_none(), row.notes.len()), (18, 8, true, 0));
+    assert_eq!(
+        (
+            row.height,
+            row.bars[0].h,
+            row.bars[0].chip.is_none(),
+            row.notes.len()
+        ),
+        (18, 8, true, 0)
+    );
     let picture = timeline(&fixtures::crowd(201));
     assert!(picture.groups.is_empty());
     // It runs: the steps end now, for what comes then nobody knows.
-    assert_eq!((picture.axis.to, picture.now_x), (fixtures::NOW, Some(Num(100.0))));
-    let lines: Vec<String> = picture.area.unwrap().lines.into_iter().map(|line| line.label).collect();
+    assert_eq!(
+        (picture.axis.to, picture.now_x),
+        (fixtures::NOW, Some(Num(100.0)))
+    );
+    let lines: Vec<String> = picture
+        .area
+        .unwrap()
+        .lines
+        .into_iter()
+        .map(|line| line.label)
+        .collect();
     assert_eq!(lines, ["0", "100", "200"]);
 }
 
@@ -157,7 +208,12 @@ fn times_at_the_ends_of_the_calendar_stay_in_the_picture() {
     call.members[1].joined_ms = i64::MIN / 2;
     call.members[2].left_ms = Some(i64::MAX);
     let picture = timeline(&call);
-    for bar in picture.groups.iter().flat_map(|group| &group.rows).flat_map(|row| &row.bars) {
+    for bar in picture
+        .groups
+        .iter()
+        .flat_map(|group| &group.rows)
+        .flat_map(|row| &row.bars)
+    {
         assert!((0.0..=100.0).contains(&bar.x.0) && (0.0..=100.0).contains(&(bar.x.0 + bar.w.0)));
     }
     assert!(picture.ticks.len() <= 9);

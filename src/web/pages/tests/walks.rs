@@ -7,7 +7,11 @@ use crate::web::facts::WalkFacts;
 /// Most of the way is still ahead.
 pub fn history() -> Progress {
     Progress {
-        room: RoomName { room_id: NASTY.to_owned(), name: Some(NASTY.to_owned()), alias: None },
+        room: RoomName {
+            room_id: NASTY.to_owned(),
+            name: Some(NASTY.to_owned()),
+            alias: None,
+        },
         reason: "history".to_owned(),
         opened_ms: NOW - MINUTE,
         created_ms: Some(NOW - MINUTE - 1000 * DAY),
@@ -23,25 +27,42 @@ pub fn history() -> Progress {
 pub fn gap() -> Progress {
     let (opened_ms, since_ms) = (NOW - 2000, Some(NOW - HOUR));
     let room = fixtures::room("Lobby", "#lobby:example.org");
-    Progress { room, reason: "gap".to_owned(), opened_ms, since_ms, ..Progress::default() }
+    Progress {
+        room,
+        reason: "gap".to_owned(),
+        opened_ms,
+        since_ms,
+        ..Progress::default()
+    }
 }
 
 #[test]
 fn what_is_being_read_says_how_far_it_is() {
     let page = html(&status());
-    assert!(page.contains("2 rooms of 42 still; 900 pages and 80,000 events so far, 150 a second now"), "{page}");
+    assert!(
+        page.contains("2 rooms of 42 still; 900 pages and 80,000 events so far, 150 a second now"),
+        "{page}"
+    );
     assert!(page.contains("40 pages, 9,000 events"));
     assert!(
-        page.contains("about 75 % of the time still ahead, about 3 min at this pace, 150 events a second"),
+        page.contains(
+            "about 75 % of the time still ahead, about 3 min at this pace, 150 events a second"
+        ),
         "{page}"
     );
     assert!(page.contains("Not begun</span>") && !page.contains("100 % of the time"));
     let room = html(&one_room());
-    assert!(room.contains("being read, 40 pages, 9,000 events; back to") && room.contains("about 75 % of the time"));
+    assert!(
+        room.contains("being read, 40 pages, 9,000 events; back to")
+            && room.contains("about 75 % of the time")
+    );
     assert!(room.contains("<dt>Gap</dt>"));
     let mut quiet = status();
     quiet.walks.clear();
-    assert!(!html(&quiet).contains("id=\"walks\""), "nothing to read, nothing to say");
+    assert!(
+        !html(&quiet).contains("id=\"walks\""),
+        "nothing to read, nothing to say"
+    );
 }
 
 #[test]
@@ -55,10 +76,17 @@ fn a_walk_that_is_done_says_why() {
         ("not_visible", "read as far as we may see"),
         ("circle", "turn in a circle"),
     ] {
-        let done = Progress { done_ms: Some(NOW), ended_by: Some(why.to_owned()), ..history() };
+        let done = Progress {
+            done_ms: Some(NOW),
+            ended_by: Some(why.to_owned()),
+            ..history()
+        };
         page.walks = vec![WalkFacts::from(done)];
         let html = html(&page);
-        assert!(html.contains(words) && !html.contains("still ahead") && !html.contains("<dt>Gap</dt>"), "{why}");
+        assert!(
+            html.contains(words) && !html.contains("still ahead") && !html.contains("<dt>Gap</dt>"),
+            "{why}"
+        );
     }
 }
 
@@ -66,10 +94,22 @@ fn a_walk_that_is_done_says_why() {
 fn json_says_the_same() {
     let walk = serde_json::to_value(WalkFacts::from(history())).unwrap();
     assert_eq!(
-        (&walk["ahead_percent"], &walk["ahead_ms"], &walk["events_per_second"]),
+        (
+            &walk["ahead_percent"],
+            &walk["ahead_ms"],
+            &walk["events_per_second"]
+        ),
         (&75.into(), &180_000.into(), &150.into())
     );
-    assert!(walk["done_ms"].is_null() && walk["ended_by"].is_null() && walk["reached_at"].is_string());
+    assert!(
+        walk["done_ms"].is_null() && walk["ended_by"].is_null() && walk["reached_at"].is_string()
+    );
     let status = serde_json::to_value(status()).unwrap();
-    assert_eq!((&status["history"]["rooms_open"], &status["walks"][1]["events"]), (&2.into(), &9000.into()));
+    assert_eq!(
+        (
+            &status["history"]["rooms_open"],
+            &status["walks"][1]["events"]
+        ),
+        (&2.into(), &9000.into())
+    );
 }
