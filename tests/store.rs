@@ -101,7 +101,7 @@ async fn done(store: Store, place: Place) {
     match place {
         Place::File(folder) => folder.close().unwrap(),
         Place::Schema(url, schema) => {
-            on_postgres(&url, &format!("drop schema {schema} cascade")).await
+            on_postgres(&url, &format!("drop schema {schema} cascade")).await;
         }
     }
 }

@@ -37,7 +37,7 @@ async fn homeserver(config: &Config) -> Result<bool, Box<dyn Error>> {
         Login::Password { user_id, password } => {
             client
                 .sign_in(user_id, password, &config.credentials_file)
-                .await?
+                .await?;
         }
     }
     let who = client.whoami().await?;

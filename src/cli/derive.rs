@@ -54,7 +54,7 @@ fn answer(text: &[u8], now: i64, rules: Rules) -> Result<Value, Box<dyn Error>> 
         match RoomEvent::from_recorded(&json) {
             Ok(event) => events.push(event),
             Err(reason) => {
-                unusable.push(json!({"event_id": json.get("event_id"), "reason": reason}))
+                unusable.push(json!({"event_id": json.get("event_id"), "reason": reason}));
             }
         }
     }

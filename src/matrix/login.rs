@@ -67,7 +67,7 @@ impl Client {
             match self.whoami().await {
                 Ok(_) => return Ok(()),
                 Err(error) if error.is_revoked() => {
-                    tracing::warn!("the kept token is no longer accepted; logging in")
+                    tracing::warn!("the kept token is no longer accepted; logging in");
                 }
                 Err(error) => return Err(error),
             }

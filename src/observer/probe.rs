@@ -48,7 +48,7 @@ impl Observer {
                 Ok(_) => self.succeeded(Work::Probe).await,
                 Err(error) => {
                     self.failed(Work::Probe, "asking servers and SFUs", error)
-                        .await
+                        .await;
                 }
             }
             self.changes.announce(Change::Observer);

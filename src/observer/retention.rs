@@ -55,7 +55,7 @@ impl Observer {
                 Ok(_) => self.succeeded(Work::Retention).await,
                 Err(error) => {
                     self.failed(Work::Retention, "deleting what is too old", error)
-                        .await
+                        .await;
                 }
             }
             let wait = match done {

@@ -51,7 +51,7 @@ pub fn distinct(events: impl IntoIterator<Item = RoomEvent>) -> BTreeMap<String,
                 free.insert(event);
             }
             std::collections::btree_map::Entry::Occupied(mut known) => {
-                known.get_mut().absorb(&event)
+                known.get_mut().absorb(&event);
             }
         }
     }

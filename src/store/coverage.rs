@@ -296,9 +296,9 @@ async fn notes(
             continue;
         };
         if row.try_get::<&str, _>("kind")? == "away" {
-            notes.away.push(span)
+            notes.away.push(span);
         } else {
-            notes.polled.push(span)
+            notes.polled.push(span);
         }
     }
     for row in WALKS.of(connection, ids).await? {

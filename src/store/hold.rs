@@ -76,7 +76,7 @@ impl Hold {
                     tracing::warn!("the database's lock was lost and cannot be taken yet: {why}");
                 }
                 Err(error) => {
-                    tracing::warn!("the database's lock was lost and cannot be taken yet: {error}")
+                    tracing::warn!("the database's lock was lost and cannot be taken yet: {error}");
                 }
             }
         }

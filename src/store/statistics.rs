@@ -218,7 +218,7 @@ pub async fn servers(
     }
     for (server, (ended, expired)) in ends.iter().flatten() {
         row(server, &|row| {
-            (row.ended, row.expired) = (row.ended + ended, row.expired + expired)
+            (row.ended, row.expired) = (row.ended + ended, row.expired + expired);
         });
     }
     Ok(found.into_values().collect())

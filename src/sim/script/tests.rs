@@ -209,7 +209,7 @@ fn nobody_joins_a_call_of_a_room_that_they_have_left() {
         match &act.what {
             What::Member(user, "leave") => assert!(outside.insert((act.room, user.clone()))),
             What::Member(user, _) => {
-                assert!(outside.remove(&(act.room, user.clone())) || user.contains("mallory"))
+                assert!(outside.remove(&(act.room, user.clone())) || user.contains("mallory"));
             }
             _ => assert!(
                 !outside.contains(&(act.room, act.sender.clone())),

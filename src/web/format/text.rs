@@ -60,9 +60,9 @@ impl fmt::Display for Coded {
         for (index, part) in self.0.split('`').enumerate() {
             let part = RawJson(part.to_owned());
             if index % 2 == 1 {
-                write!(f, "<code>{part}</code>")?
+                write!(f, "<code>{part}</code>")?;
             } else {
-                write!(f, "{part}")?
+                write!(f, "{part}")?;
             }
         }
         Ok(())
