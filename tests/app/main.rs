@@ -5,6 +5,7 @@
     reason = "a test that cannot go on ends"
 )]
 
+mod agreement;
 mod alone;
 mod backfill;
 mod backup;
@@ -22,6 +23,7 @@ mod past;
 mod poll;
 mod probe;
 mod rebuild;
+mod reports;
 mod retention;
 mod rights;
 mod sign_in;

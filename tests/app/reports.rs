@@ -1,0 +1,7 @@
+//! Calls that went wrong for somebody, as people reported them: each file of `tests/reports` is a room, and each test
+//! asks of it all that an admin must be able to read. They stand for kinds of faults, not for single cases.
+#![allow(dead_code, reason = "each report needs its own part of the harness")]
+
+pub mod page;
+mod served;
+mod stays;
