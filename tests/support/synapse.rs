@@ -28,6 +28,22 @@ from synapse.app.homeserver import main
 main()
 ";
 
+/// How the homeservers of a bed differ from the usual ones.
+#[derive(Debug, Clone, Copy)]
+pub struct Oddities {
+    /// By how many seconds the clock of each is ahead of this machine's.
+    pub ahead_s: [u32; 2],
+    /// Whether an account may log in by its password.
+    pub passwords: bool,
+}
+
+impl Oddities {
+    pub const NONE: Self = Self {
+        ahead_s: [0, 0],
+        passwords: true,
+    };
+}
+
 /// One or two homeservers, all of them up.
 #[derive(Debug)]
 pub struct Bed {
@@ -38,13 +54,18 @@ pub struct Bed {
 impl Bed {
     /// Starts `count` (1 or 2) homeservers and waits until they answer.
     pub async fn start(count: usize) -> Self {
+        Self::start_odd(count, Oddities::NONE).await
+    }
+
+    /// The same with homeservers that are not as usual.
+    pub async fn start_odd(count: usize, oddities: Oddities) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("callscope-bed-")
             .tempdir()
             .unwrap();
         certificates(folder.path());
         let servers: Vec<_> = (0..count)
-            .map(|n| Homeserver::lay(folder.path(), n))
+            .map(|n| Homeserver::lay(folder.path(), n, oddities))
             .collect();
         for server in &servers {
             server.launch();
@@ -94,11 +115,14 @@ pub struct Homeserver {
     pub url: String,
     secret: String,
     folder: PathBuf,
+    /// By how many seconds its clock is ahead.
+    ahead_s: u32,
+    passwords: bool,
     child: Mutex<Option<Child>>,
 }
 
 impl Homeserver {
-    fn lay(root: &Path, index: usize) -> Self {
+    fn lay(root: &Path, index: usize, oddities: Oddities) -> Self {
         let folder = root.join(format!("server{index}"));
         fs::create_dir_all(&folder).unwrap();
         let (client, federation) = free_ports();
@@ -107,6 +131,8 @@ impl Homeserver {
             name: format!("localhost:{federation}"),
             url: format!("http://127.0.0.1:{client}"),
             secret,
+            ahead_s: oddities.ahead_s[index],
+            passwords: oddities.passwords,
             child: Mutex::new(None),
             folder,
         };
@@ -124,7 +150,15 @@ impl Homeserver {
     /// Starts the process; `healthy` waits for it.
     pub fn launch(&self) {
         let output = File::create(self.folder.join("output.log")).unwrap();
-        let child = Command::new(python())
+        let mut command = Command::new(python());
+        if self.ahead_s > 0 {
+            // Only the clock on the wall is wrong: what waits for a time to pass goes by the other one.
+            command
+                .env("LD_PRELOAD", libfaketime())
+                .env("FAKETIME", format!("+{}s", self.ahead_s))
+                .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        }
+        let child = command
             .args(["-c", LIFELINE, "-c"])
             .arg(self.folder.join("homeserver.yaml"))
             .current_dir(&self.folder)
@@ -207,6 +241,15 @@ fn python() -> PathBuf {
         path.display()
     );
     path
+}
+
+/// The library that gives a process another clock: `scripts/test` installs it.
+fn libfaketime() -> PathBuf {
+    let folders = fs::read_dir("/usr/lib").unwrap().filter_map(Result::ok);
+    folders
+        .map(|folder| folder.path().join("faketime/libfaketime.so.1"))
+        .find(|path| path.exists())
+        .expect("no libfaketime: `scripts/test synapse` installs it")
 }
 
 fn random_text(length: usize) -> String {

@@ -26,6 +26,7 @@ pub fn homeserver(server: &Homeserver, root: &Path, client: u16, federation: u16
         "signing_key_path": folder.join("signing.key"),
         "registration_shared_secret": server.secret,
         "macaroon_secret_key": format!("{}-macaroon", server.secret),
+        "password_config": {"enabled": server.passwords},
         "form_secret": format!("{}-form", server.secret),
         "bcrypt_rounds": 4,
         "report_stats": false,
