@@ -5,6 +5,7 @@
 //! memberships of one slot into sessions ([`session`]). Expiry is part of the result (`until_ms`), so the
 //! answer does not depend on when one asks, and never on the order in which events arrived.
 
+pub mod application;
 pub mod coverage;
 pub mod event;
 pub mod evidence;
@@ -18,6 +19,7 @@ pub mod related;
 pub mod ring;
 pub mod room;
 pub mod session;
+pub mod side_by_side;
 pub mod skew;
 pub mod slot;
 pub mod time;

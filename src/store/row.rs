@@ -71,6 +71,17 @@ impl Call {
     }
 }
 
+/// A call in which one person was alone, with few devices. Times in ms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoneCall {
+    pub id: String,
+    pub slot_id: String,
+    pub application: String,
+    pub user_id: String,
+    pub started_ms: i64,
+    pub until_ms: i64,
+}
+
 /// One stay of one device in a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {

@@ -1,7 +1,7 @@
 //! Sessions, which pages call calls: read as lists and one by one. What they are follows in `recount`.
 
 use super::packed::{Fields, unpack};
-use super::row::{Call, CallFilter, Cursor, Matching, RoomName, Viewer, Watch};
+use super::row::{Call, CallFilter, Cursor, LoneCall, Matching, RoomName, Viewer, Watch};
 use super::rows::{Rows, Statement};
 use super::{Error, Store, Tx, days, int, search};
 use crate::rtc::session::Session;
@@ -236,6 +236,53 @@ async fn by_id(store: &Store, id: &str) -> Result<Option<Call>, Error> {
         call,
     )?
     .pop())
+}
+
+/// Who has more devices in a call is not waiting in it.
+pub const LONE_DEVICES_MAX: i64 = 8;
+
+// Of a room in which very many begin, the newest are enough.
+const LONE: &str = "select s.id, s.slot_id, s.application, s.started_ms, s.until_ms,
+        (select m.user_id from memberships m where m.session_id = s.id limit 1) as user_id
+    from (select * from sessions where room_id = $1 and started_ms >= $2 and started_ms <= $3
+        order by started_ms desc, id desc limit 256) s
+    where s.users = 1 and s.devices <= $4";
+
+/// Calls of a room in which one person was alone, of those that began within this span, both ends included.
+///
+/// # Errors
+/// When the database fails.
+pub async fn lone_calls_begun_within(
+    store: &Store,
+    viewer: Viewer,
+    room_id: &str,
+    from_ms: i64,
+    to_ms: i64,
+) -> Result<Vec<LoneCall>, Error> {
+    let Viewer::Operator = viewer;
+    let rows = sqlx::query(LONE)
+        .bind(room_id)
+        .bind(from_ms)
+        .bind(to_ms)
+        .bind(LONE_DEVICES_MAX)
+        .fetch_all(&store.read)
+        .await?;
+
+    let mut calls = Vec::new();
+    for row in rows {
+        let Some(user_id) = row.try_get("user_id")? else {
+            continue;
+        };
+        calls.push(LoneCall {
+            id: row.try_get("id")?,
+            slot_id: row.try_get("slot_id")?,
+            application: row.try_get("application")?,
+            user_id,
+            started_ms: row.try_get("started_ms")?,
+            until_ms: row.try_get("until_ms")?,
+        });
+    }
+    Ok(calls)
 }
 
 const FORMERLY: &str =

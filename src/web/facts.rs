@@ -15,10 +15,12 @@ mod clock;
 mod event;
 mod finding;
 mod moment;
+mod noun;
 mod places;
 mod probe;
 mod ring;
 mod room;
+mod side_by_side;
 mod sums;
 mod walk;
 pub use certainty::{
@@ -28,6 +30,7 @@ pub use clock::{ClockFacts, DelayedFacts, length};
 pub use event::{EvidenceFacts, RejectedFacts};
 pub use finding::FindingFacts;
 pub use moment::{CallThen, Flip, Moment, RelatedFacts, ZombieFacts};
+pub use noun::{Noun, counted_by_noun, noun_of};
 pub use places::{
     GhostFacts, PersonTime, Rate, RoomTime, ServerFacts, servers, top_room_ids, top_rooms,
 };
@@ -36,6 +39,7 @@ pub use probe::{
 };
 pub use ring::{RingFacts, with_outcomes};
 pub use room::{Pill, RoomFacts, VantageFacts};
+pub use side_by_side::{SideBySideFacts, add_side_by_side, count_troubled};
 pub use sums::{SumFacts, inferred, not_exact};
 pub use walk::{HistoryFacts, WalkFacts};
 

@@ -192,7 +192,7 @@ impl Feed {
             line(&format!("DTEND:{}", stamp(ended)));
             line(&format!(
                 "SUMMARY:{}",
-                escape(&format!("Call in {}", call.room.title()))
+                escape(&format!("{} in {}", call.noun().title, call.room.title()))
             ));
             line(&format!("DESCRIPTION:{}", escape(&words(call))));
             line(&format!("URL:{}{}", self.base, call.href()));

@@ -20,7 +20,8 @@ const NAMED_SHORT: usize = 1;
 pub struct FindingFacts {
     /// `apart`: `users` were connected to one SFU only and could not hear `unheard`, who were on others. `silent`: a
     /// device still counts, but its renewal did not come. `no_goodbye`: it was counted until it expired, long after the
-    /// last that was heard of it, and did not go on from there.
+    /// last that was heard of it, and did not go on from there. `side_by_side`: another call of the same kind ran in the
+    /// room at the same time, `users` were each alone in theirs, and nobody met.
     pub kind: &'static str,
     /// `computed`, `probably` or `perhaps`.
     pub sure: &'static str,
@@ -37,6 +38,8 @@ pub struct FindingFacts {
     pub device_id: Option<String>,
     /// The SFU that `users` were connected to.
     pub service_url: Option<String>,
+    /// The calls that ran side by side with this one.
+    pub other_call_ids: Vec<String>,
 }
 
 /// The findings of a call. `used`: the transport of each member; `upto`: until when the call is known, ms.
@@ -85,6 +88,7 @@ impl FindingFacts {
             mutual: false,
             device_id: None,
             service_url: None,
+            other_call_ids: Vec::new(),
         };
         let owned = |users: Vec<&str>| users.into_iter().map(ToOwned::to_owned).collect();
         let of = |stay: usize| {
@@ -141,7 +145,7 @@ impl FindingFacts {
     /// Does it count on the pill of its call?
     #[must_use]
     pub fn is_loud(&self) -> bool {
-        self.kind == "apart" || self.is_ghost()
+        matches!(self.kind, "apart" | "side_by_side") || self.is_ghost()
     }
 
     #[must_use]
@@ -152,7 +156,7 @@ impl FindingFacts {
     /// Is it about this stay?
     #[must_use]
     pub fn is_of(&self, stay: &MemberFacts) -> bool {
-        self.kind != "apart"
+        !matches!(self.kind, "apart" | "side_by_side")
             && self.users == [stay.user_id.as_str()]
             && self.device_id == stay.device_id
             && self.until_ms == stay.left_ms
@@ -164,6 +168,7 @@ impl FindingFacts {
     pub fn pill(&self) -> (&'static str, &'static str, &'static str) {
         match (self.kind, self.sure) {
             ("apart", _) => ("bad", "split", "Split SFUs"),
+            ("side_by_side", _) => ("warn", "split", "Side by side"),
             ("silent", "probably") => ("warn", "ghost", "Ghost"),
             ("silent", _) => ("", "clock", "Quiet"),
             _ => ("", "clock", "No goodbye"),
@@ -189,6 +194,10 @@ impl FindingFacts {
         match (self.kind, self.sure) {
             ("apart", _) if self.mutual => format!("{users} and {unheard} {could} hear each other"),
             ("apart", _) => format!("{users} {could} hear {unheard}"),
+            ("side_by_side", _) if self.until_ms.is_some() => {
+                format!("{users} were each alone, in calls side by side")
+            }
+            ("side_by_side", _) => format!("{users} each wait alone, in calls side by side"),
             ("silent", sure) => format!("{users} is {sure} gone"),
             _ => format!("No goodbye came for {users}"),
         }
@@ -205,6 +214,10 @@ impl FindingFacts {
             ("apart", _) => format!(
                 "Clients that follow the SFU of the oldest member connect to that one only, here {sfu}; the others sent to another."
             ),
+            ("side_by_side", _) => {
+                "They were probably looking for each other: who starts a call while another one starts makes a second one."
+                    .to_owned()
+            }
             ("silent", "probably") => {
                 "The membership still counts, but the renewal that came every hour before did not come. Others see an \
                  empty tile."
@@ -232,6 +245,9 @@ impl FindingFacts {
                 "update those clients to a version that connects to every SFU (multi-SFU), or let all their homeservers \
                  name the same SFU.",
             ),
+            ("side_by_side", _) if self.until_ms.is_none() => {
+                Some("tell them of each other: one of them has to leave and join the other call.")
+            }
             ("silent", "probably") => Some(
                 "ask them to open the room once, or let a moderator empty the membership event.",
             ),

@@ -7,7 +7,8 @@ use crate::web::draw::chart::{self, StepChart};
 use crate::web::draw::shape::{self, Shape};
 use crate::web::error::Error;
 use crate::web::facts::{
-    CallFacts, GapFacts, MemberFacts, RoomRef, Stamp, VantageFacts, inferred, not_exact,
+    CallFacts, GapFacts, MemberFacts, RoomRef, Stamp, VantageFacts, count_troubled,
+    counted_by_noun, inferred, not_exact,
 };
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
@@ -281,15 +282,16 @@ impl Overview {
         (cards, lines, lines.len() < after.len())
     }
 
-    /// How many calls need a look, and the first of them.
+    /// How many calls need a look, those that run side by side being one, and the first of them.
     #[must_use]
     pub fn troubled(&self) -> (usize, Option<&CallFacts>) {
-        let troubled = || {
-            self.active
-                .iter()
-                .filter(|call| call.loud().next().is_some())
-        };
-        (troubled().count(), troubled().next())
+        count_troubled(&self.active)
+    }
+
+    /// How many run now, in words: `2 calls`, `1 whiteboard`.
+    #[must_use]
+    pub fn counted_active(&self) -> String {
+        counted_by_noun(&self.active)
     }
 
     /// The last 24 hours as a picture.

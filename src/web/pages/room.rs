@@ -11,8 +11,8 @@ use crate::web::draw::heat::{self, Year};
 use crate::web::draw::shape;
 use crate::web::error::Error;
 use crate::web::facts::{
-    CallFacts, CoverageFacts, Flip, Moment, RejectedFacts, RingFacts, RoomFacts, SumFacts,
-    WalkFacts, ZombieFacts,
+    CallFacts, CoverageFacts, Flip, Moment, RejectedFacts, RingFacts, RoomFacts, SideBySideFacts,
+    SumFacts, WalkFacts, ZombieFacts,
 };
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
@@ -44,6 +44,8 @@ pub struct RoomPage {
     pub room: RoomFacts,
     /// The newest calls, running ones among them.
     pub recent: Vec<CallFacts>,
+    /// Those of them that ran side by side while nobody met, the newest first.
+    pub side_by_side: Vec<SideBySideFacts>,
     /// The sums of the last 30 days.
     pub last_30_days: SumFacts,
     /// Rings of the last 30 days.
@@ -152,6 +154,7 @@ pub fn page(
     let (walks, zombies, flips) = (Vec::new(), Vec::new(), Vec::new());
     RoomPage {
         room: room.into(),
+        side_by_side: SideBySideFacts::of_calls(&recent),
         recent,
         last_30_days,
         rings: RingFacts::default(),

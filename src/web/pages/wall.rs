@@ -3,7 +3,7 @@
 use super::overview::{Numbers, Overview};
 use crate::web::draw::shape::{self, Shape};
 use crate::web::error::Error;
-use crate::web::facts::{CallFacts, Stamp};
+use crate::web::facts::{CallFacts, Stamp, counted_by_noun};
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
 use crate::web::seen::SeenFacts;
 use crate::web::{Web, assets, format as f};
@@ -65,6 +65,12 @@ pub fn page(overview: Overview) -> Wall {
 }
 
 impl Wall {
+    /// How many run now, in words.
+    #[must_use]
+    pub fn counted_active(&self) -> String {
+        counted_by_noun(&self.active)
+    }
+
     /// The rows that fit, and how many more there are.
     #[must_use]
     pub fn shown(&self) -> (&[CallFacts], usize) {

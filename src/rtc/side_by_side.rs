@@ -1,0 +1,219 @@
+//! Side by side: calls of one kind that ran at the same time in one room, in each of which somebody waited alone. They
+//! were probably looking for each other. Clients that give each call an id make such pairs when two press "call" at once.
+
+use super::application::{Purpose, purpose_of};
+
+/// Calls that ran together for less than this say nothing: two started at once and settled on one of them.
+const TOGETHER_MIN_MS: i64 = 10_000;
+
+/// Who began so much later was not looking for the other.
+pub const BEGAN_APART_MAX_MS: i64 = 3_600_000;
+
+/// Of the calls that still run when one begins, so many of the newest are looked at: events come from strangers.
+const LOOKED_AT_MAX: usize = 64;
+
+/// So many pairs of one room are told.
+const PAIRS_MAX: usize = 200;
+
+/// A call in which one person was alone, from its beginning to its end. Times in ms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoneCall<'a> {
+    pub application: &'a str,
+    pub slot_id: &'a str,
+    pub user_id: &'a str,
+    pub from_ms: i64,
+    /// Its end, or until when its member is known to have been there.
+    pub until_ms: i64,
+}
+
+/// Two calls that ran side by side. Times in ms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SideBySide {
+    /// Places of the two among the calls that were given; the one that began first is `first`.
+    pub first: usize,
+    pub second: usize,
+    pub from_ms: i64,
+    pub until_ms: i64,
+}
+
+/// The pairs of calls of one room that ran side by side while nobody met, in order of time.
+#[must_use]
+pub fn pairs_side_by_side(calls: &[LoneCall]) -> Vec<SideBySide> {
+    let mut order: Vec<usize> = (0..calls.len()).collect();
+    order.sort_by_key(|at| (calls[*at].from_ms, calls[*at].slot_id));
+
+    let mut pairs = Vec::new();
+    let mut running: Vec<usize> = Vec::new();
+    for second in order {
+        let call = &calls[second];
+        running.retain(|first| calls[*first].until_ms > call.from_ms);
+
+        for &first in &running {
+            let pair = SideBySide {
+                first,
+                second,
+                from_ms: call.from_ms,
+                until_ms: call.until_ms.min(calls[first].until_ms),
+            };
+            if pairs.len() < PAIRS_MAX && missed_each_other(&calls[first], call, &pair) {
+                pairs.push(pair);
+            }
+        }
+        running.push(second);
+        if running.len() > LOOKED_AT_MAX {
+            running.remove(0);
+        }
+    }
+    pairs
+}
+
+fn missed_each_other(first: &LoneCall, second: &LoneCall, pair: &SideBySide) -> bool {
+    first.application == second.application
+        && first.slot_id != second.slot_id
+        && first.user_id != second.user_id
+        // Boards and the like are opened by one person on purpose.
+        && purpose_of(first.application) != Purpose::Whiteboard
+        && second.from_ms.saturating_sub(first.from_ms) <= BEGAN_APART_MAX_MS
+        && pair.until_ms.saturating_sub(pair.from_ms) >= TOGETHER_MIN_MS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: i64 = 60_000;
+
+    const ADA: LoneCall = LoneCall {
+        application: "m.call",
+        slot_id: "m.call#111",
+        user_id: "@ada:ash.example",
+        from_ms: 1000,
+        until_ms: 20 * MINUTE,
+    };
+    const BEN: LoneCall = LoneCall {
+        application: "m.call",
+        slot_id: "m.call#222",
+        user_id: "@ben:birch.example",
+        from_ms: 2000,
+        until_ms: 21 * MINUTE,
+    };
+
+    #[test]
+    fn two_who_wait_at_the_same_time_are_a_pair() {
+        let pair = |first, second| SideBySide {
+            first,
+            second,
+            from_ms: 2000,
+            until_ms: 20 * MINUTE,
+        };
+        assert_eq!(pairs_side_by_side(&[ADA, BEN]), [pair(0, 1)]);
+        assert_eq!(
+            pairs_side_by_side(&[BEN, ADA]),
+            [pair(1, 0)],
+            "in any order"
+        );
+    }
+
+    #[test]
+    fn three_who_wait_are_three_pairs() {
+        let cleo = LoneCall {
+            slot_id: "m.call#333",
+            user_id: "@cleo:cedar.example",
+            from_ms: 3000,
+            ..BEN
+        };
+        assert_eq!(pairs_side_by_side(&[ADA, BEN, cleo]).len(), 3);
+    }
+
+    #[test]
+    fn near_misses_are_no_pairs() {
+        let near = [
+            (
+                "on two devices",
+                LoneCall {
+                    user_id: ADA.user_id,
+                    ..BEN
+                },
+            ),
+            (
+                "one call after a break",
+                LoneCall {
+                    slot_id: ADA.slot_id,
+                    ..BEN
+                },
+            ),
+            (
+                "something else",
+                LoneCall {
+                    application: "org.example.chess",
+                    ..BEN
+                },
+            ),
+            (
+                "after each other",
+                LoneCall {
+                    from_ms: ADA.until_ms,
+                    until_ms: ADA.until_ms + MINUTE,
+                    ..BEN
+                },
+            ),
+            (
+                "settled at once",
+                LoneCall {
+                    until_ms: BEN.from_ms + TOGETHER_MIN_MS - 1,
+                    ..BEN
+                },
+            ),
+            (
+                "long after",
+                LoneCall {
+                    from_ms: ADA.from_ms + BEGAN_APART_MAX_MS + 1,
+                    until_ms: ADA.from_ms + 3 * BEGAN_APART_MAX_MS,
+                    ..BEN
+                },
+            ),
+        ];
+        for (why, ben) in near {
+            let ada = if why == "long after" {
+                LoneCall {
+                    until_ms: 5 * BEGAN_APART_MAX_MS,
+                    ..ADA
+                }
+            } else {
+                ADA
+            };
+            assert_eq!(pairs_side_by_side(&[ada, ben]), [], "{why}");
+        }
+
+        let board = |call| LoneCall {
+            application: "net.nordeck.whiteboard",
+            ..call
+        };
+        assert_eq!(pairs_side_by_side(&[board(ADA), board(BEN)]), [], "boards");
+        let game = |call| LoneCall {
+            application: "org.example.chess",
+            ..call
+        };
+        assert_eq!(
+            pairs_side_by_side(&[game(ADA), game(BEN)]).len(),
+            1,
+            "two of one kind that we do not know"
+        );
+    }
+
+    #[test]
+    fn a_flood_of_calls_costs_little_and_makes_few_pairs() {
+        let names: Vec<(String, String)> = (0..20_000)
+            .map(|n| (format!("m.call#{n}"), format!("@u{n}:h")))
+            .collect();
+        let flood: Vec<LoneCall> = names
+            .iter()
+            .map(|(slot_id, user_id)| LoneCall {
+                slot_id,
+                user_id,
+                ..ADA
+            })
+            .collect();
+        assert_eq!(pairs_side_by_side(&flood).len(), PAIRS_MAX);
+    }
+}
