@@ -161,6 +161,7 @@ proptest! {
             let store = &place.store;
             take(store, &room).await;
             let before = shown(store).await;
+            let (first, second) = (first * generate::UNIT, second * generate::UNIT);
             forget(store, BEGIN + first, None).await;
             assert_eq!(shown(store).await, before, "events went");
             let old: Vec<Value> = room.iter().filter(|event| {

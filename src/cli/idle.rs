@@ -143,9 +143,10 @@ fn touched(call: &Value, asked: &Asked) -> Option<String> {
                 .as_str()
                 .is_some_and(|server| server.eq_ignore_ascii_case(&asked.server)),
         );
-        carried |= member["transport"]["service_url"]
-            .as_str()
-            .is_some_and(|url| is_own(f::host(url), asked));
+        carried |= ["service_url", "url", "sfu"]
+            .iter()
+            .filter_map(|key| member["transport"][key].as_str())
+            .any(|url| is_own(f::host(url), asked));
     }
     let sfu = if carried { ", on its SFU" } else { "" };
     let words = || {

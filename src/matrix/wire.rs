@@ -14,6 +14,7 @@ pub const TYPES: &[&str] = &[
     "m.call",
     "org.matrix.msc3401.call.member",
     "m.call.member",
+    "com.famedly.call.member",
     "org.matrix.msc4143.rtc.member",
     "m.rtc.member",
     "org.matrix.msc4143.rtc.slot",

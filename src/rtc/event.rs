@@ -231,6 +231,7 @@ impl Kind {
         match event_type {
             "org.matrix.msc3401.call.member"
             | "m.call.member"
+            | "com.famedly.call.member"
             | "org.matrix.msc4143.rtc.member"
             | "m.rtc.member" => Self::Member,
             "org.matrix.msc4143.rtc.slot" | "m.rtc.slot" => Self::Slot,

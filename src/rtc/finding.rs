@@ -157,17 +157,20 @@ fn silence<'a>(stays: &[Stay<'a>], at: usize, reach: &Reach, now: i64) -> Option
 
 /// Who was on another SFU than people who could hear only one (MSC4195; matrix-js-sdk `oldest_membership`).
 fn apart<'a>(stays: &[Stay<'a>], now: i64) -> Vec<Finding<'a>> {
-    let mut sfus: Vec<&'a str> = Vec::new();
+    // By the key of each SFU, what to call it.
+    let mut sfus: Vec<(&'a str, &'a str)> = Vec::new();
     for stay in stays
         .iter()
         .filter(|stay| stay.selection == Selection::OldestMembership)
     {
-        if let Some(sfu) = sfu(stay).filter(|sfu| !sfus.contains(sfu) && sfus.len() < SFUS_MAX) {
-            sfus.push(sfu);
+        let is_new = |sfu: &&str| sfus.len() < SFUS_MAX && !sfus.iter().any(|(key, _)| key == sfu);
+        if let Some(key) = sfu(stay).filter(is_new) {
+            let address = stay.transport.and_then(Transport::address);
+            sfus.push((key, address.unwrap_or(key)));
         }
     }
     let mut found: Vec<Finding<'a>> = Vec::new();
-    for one in sfus {
+    for (one, address) in sfus {
         let (here, there): (Vec<&Stay>, Vec<&Stay>) = stays
             .iter()
             .filter(|stay| sfu(stay).is_some())
@@ -187,7 +190,7 @@ fn apart<'a>(stays: &[Stay<'a>], now: i64) -> Vec<Finding<'a>> {
                     Finding::Apart {
                         from_ms,
                         until_ms,
-                        sfu: one,
+                        sfu: address,
                         deaf,
                         unheard,
                         mutual: false,
@@ -200,7 +203,7 @@ fn apart<'a>(stays: &[Stay<'a>], now: i64) -> Vec<Finding<'a>> {
 }
 
 fn sfu<'a>(stay: &Stay<'a>) -> Option<&'a str> {
-    stay.transport?.service_url.as_deref()
+    stay.transport?.sfu.as_deref()
 }
 
 /// Two findings that say the same of each other's people are one.
@@ -290,10 +293,7 @@ mod tests {
     const MINUTE: i64 = 60_000;
 
     fn sfu(name: &str) -> Transport {
-        Transport {
-            kind: "livekit".to_owned(),
-            service_url: Some(format!("https://{name}")),
-        }
+        Transport::stored("livekit".to_owned(), Some(format!("https://{name}")), "h")
     }
 
     fn stay<'a>(

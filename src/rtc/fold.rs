@@ -44,7 +44,7 @@ struct Statement<'a> {
 
 #[derive(Debug, Clone)]
 enum Says {
-    Join(Join),
+    Join(Box<Join>),
     Left(EndReason),
     Invalid,
     Redacted,
@@ -113,7 +113,7 @@ fn statements<'a>(
             subs.entry(sub).or_default().push(Statement {
                 time,
                 event,
-                says: Says::Join(join),
+                says: Says::Join(Box::new(join)),
             });
         }
         *joined = if sticky { always.clone() } else { now_joined };
@@ -121,11 +121,14 @@ fn statements<'a>(
     subs
 }
 
-/// When a join runs out, ms.
-fn expires(join: &Join, time: i64, rules: &Rules) -> i64 {
+/// A client that notes its own clock may be so far from its server's stamp of the same join, ms.
+const SAME_JOIN_MS: i64 = 60_000;
+
+/// When a join runs out, ms. `created` is its claim, where it counts.
+fn expires(join: &Join, created: Option<i64>, time: i64, rules: &Rules) -> i64 {
     match join.expiry {
         Expiry::After(length) => {
-            let start = created(join, time).unwrap_or(time);
+            let start = created.unwrap_or(time).min(time);
             after(start, length.unwrap_or(rules.default_expires_ms))
         }
         Expiry::At(at) => at.min(LATEST_MS),
@@ -133,9 +136,23 @@ fn expires(join: &Join, time: i64, rules: &Rules) -> i64 {
     }
 }
 
-/// `created_ts` counts only if it is not later than the event itself.
-fn created(join: &Join, time: i64) -> Option<i64> {
-    join.created_ts.filter(|created| *created <= time)
+/// Is the end of this join a guess? Flat contents without one were written by clients that never let one expire, and
+/// are read by clients that do after four hours (MATRIXRTC.md section 3, rule 7).
+fn is_end_guessed(join: &Join) -> bool {
+    join.format == member::Format::Session && join.expiry == Expiry::After(None)
+}
+
+/// `created_ts`, where it counts. It is a stamp of the sender's server, and compared with the stamps of that server
+/// only: not later than the event, or close to the `identity` of the stay that it may speak of.
+fn created(join: &Join, event: &RoomEvent, time: i64, identity: Option<i64>) -> Option<i64> {
+    let stamped = event.origin_server_ts.max(time);
+    let is_near = |created: i64| {
+        identity.is_some_and(|identity| {
+            created.saturating_sub(identity).saturating_abs() <= SAME_JOIN_MS
+        })
+    };
+    join.created_ts
+        .filter(|created| *created <= stamped || is_near(*created))
 }
 
 /// Why this join does not hold at `time`, if so: its sender is not in the room, its slot is closed.

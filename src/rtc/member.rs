@@ -7,10 +7,13 @@ pub mod sticky;
 use super::event::{Kind, Reason, RoomEvent};
 use super::id::hash;
 use super::membership::EndReason;
+use super::session::server_of;
 use super::slot::SlotId;
+use super::time::number;
 use super::transport::{Selection, Transport};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// Ids longer than this are no one's: the specification's limit for Matrix ids is 255 bytes.
 const ID_MAX: usize = 255;
@@ -52,6 +55,23 @@ pub enum Expiry {
     Sticky(i64),
 }
 
+/// An `expires` above this is no length but a time, ms since the Unix epoch: three years as a length, 1973 as a time.
+const LENGTH_MAX: i64 = 100_000_000_000;
+
+impl Expiry {
+    /// What a content states: the first of the lengths that is a number, else the time. A length beyond all sense is
+    /// a time, too (MATRIXRTC.md section 3, rule 4).
+    fn stated(lengths: [Option<&Value>; 2], time: Option<&Value>) -> Self {
+        let length = lengths.into_iter().flatten().find_map(number);
+        match (length, time.and_then(number)) {
+            (Some(at), _) if at > LENGTH_MAX => Self::At(at),
+            (Some(length), _) => Self::After(Some(length)),
+            (None, Some(at)) => Self::At(at),
+            (None, None) => Self::After(None),
+        }
+    }
+}
+
 /// A statement of being in a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Join {
@@ -61,8 +81,8 @@ pub struct Join {
     /// `created_ts` as stated, ms; a claim.
     pub created_ts: Option<i64>,
     pub expiry: Expiry,
-    /// The same over all events of one stay where the format has such a thing (mesh `session_id`,
-    /// sticky `member.id`); a change means another stay.
+    /// The same over all events of one stay where the format has such a thing (mesh `session_id`, array
+    /// `membershipID`).
     pub stay: Option<String>,
     pub intent: Option<String>,
     pub transport: Option<Transport>,
@@ -124,11 +144,46 @@ pub fn parse(event: &RoomEvent) -> MemberEvent {
             rejected: None,
         };
     }
-    if event.state_key.is_some() {
+    let mut parsed = if event.state_key.is_some() {
         state::parse(&event.content)
     } else {
         sticky::parse(event)
+    };
+    let server = server_of(&event.sender);
+    for (_, join) in &mut parsed.joins {
+        join.transport = join
+            .transport
+            .take()
+            .map(|transport| transport.of_member(server));
     }
+    parsed
+}
+
+/// Keys that may differ between a join and its renewal: they say when it ends, and nothing else.
+const END_KEYS: [&str; 3] = ["expires", "expires_ts", "expires_after"];
+
+/// Does this event say of a device what an earlier one said, but for the end (MATRIXRTC.md section 2.1, renewal)? `sub`
+/// is the device's sub-key. A content that bears `created_ts` is told apart by that, and is none.
+#[must_use]
+pub fn is_renewal(event: &RoomEvent, earlier: &RoomEvent, sub: &str) -> bool {
+    let said = |event: &RoomEvent| -> Option<BTreeMap<String, Value>> {
+        let content = if sub.is_empty() {
+            Some(&event.content)
+        } else {
+            legacy::item(&event.content, sub)
+        };
+        let mut fields: BTreeMap<String, Value> = content?
+            .as_object()?
+            .iter()
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+        fields.retain(|key, _| !END_KEYS.contains(&key.as_str()));
+        Some(fields)
+    };
+    let Some(now) = said(event) else {
+        return false;
+    };
+    !now.contains_key("created_ts") && said(earlier) == Some(now)
 }
 
 /// The chain an event belongs to: for state its type and key, for sticky events its type, sender and

@@ -32,6 +32,10 @@ use membership::{Membership, Rejection};
 use session::Session;
 use std::collections::BTreeMap;
 
+/// The version of the rules by which memberships and sessions follow from events. To be raised by whoever changes what
+/// [`derive`] says of the same events: what is stored is then derived again.
+pub const RULES_VERSION: u32 = 2;
+
 /// Everything that follows from the events of one room.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Derived {

@@ -1,14 +1,14 @@
 //! Events about a call that say nothing of who is in it: rings, notifications, declines, slots opened and closed.
 
 use super::event::{Kind, RoomEvent};
-use super::slot::is_open;
+use super::slot::{SlotId, is_open};
 use super::time::number;
 use serde_json::Value;
 
 /// Names beyond this many are not kept: a stranger may name a whole federation.
 const WHOM_MAX: usize = 100;
-/// A stated time that is further than this from the event's own does not count, ms (MSC4075).
-const SKEW_MAX: i64 = 20_000;
+/// A stated time that is further than this ahead of the event's own does not count, ms (MSC4075).
+const AHEAD_MAX: i64 = 20_000;
 /// The longest that somebody is rung, ms (MSC4075).
 const LIFETIME_MAX: i64 = 120_000;
 
@@ -17,6 +17,8 @@ const LIFETIME_MAX: i64 = 120_000;
 pub enum What {
     Ring,
     Notification,
+    /// The invitation of this sender and sticky key holds no more.
+    Withdrawal,
     Decline,
     SlotOpened,
     SlotClosed,
@@ -29,6 +31,7 @@ impl What {
         match self {
             Self::Ring => "ring",
             Self::Notification => "notification",
+            Self::Withdrawal => "withdrawal",
             Self::Decline => "decline",
             Self::SlotOpened => "slot_opened",
             Self::SlotClosed => "slot_closed",
@@ -52,7 +55,10 @@ pub struct Related {
     pub intent: Option<String>,
     /// The event it refers to: a membership, or for a decline the notification.
     pub relates_to: Option<String>,
+    /// The slot that an invitation is for, or that was opened or closed.
     pub slot_id: Option<String>,
+    /// What a withdrawal has in common with its invitation.
+    pub sticky_key: Option<String>,
 }
 
 /// Reads a related event, flat as clients send it and nested in `application` as the newest text has it
@@ -79,24 +85,35 @@ pub fn read(event: &RoomEvent) -> Option<Related> {
         }
         Kind::Slot => What::SlotClosed,
         Kind::Related if kind.ends_with("rtc.decline") => What::Decline,
-        Kind::Related if kind.ends_with("rtc.notification") || kind.ends_with("call.notify") => {
-            let rings = text("notification_type").or_else(|| text("notify_type")) == Some("ring");
-            if rings {
-                What::Ring
-            } else {
-                What::Notification
+        Kind::Related if kind.ends_with("rtc.notification") && withdraws(content) => {
+            What::Withdrawal
+        }
+        Kind::Related if kind.ends_with("rtc.notification") => {
+            // An invitation of today states no type, and rings.
+            match nested("notification_type") {
+                None => What::Ring,
+                Some(word) if word == "ring" => What::Ring,
+                Some(_) => What::Notification,
             }
         }
+        Kind::Related if kind.ends_with("call.notify") => match text("notify_type") {
+            Some("ring") => What::Ring,
+            _ => What::Notification,
+        },
         _ => return None,
     };
     let is_call = matches!(what, What::Ring | What::Notification);
     let stated = nested("sender_ts").and_then(number).filter(|_| is_call);
-    let near = |ms: &i64| ms.saturating_sub(event.origin_server_ts).saturating_abs() <= SKEW_MAX;
+    let is_believed =
+        |ms: &i64| (0..=event.origin_server_ts.saturating_add(AHEAD_MAX)).contains(ms);
     let mentioned = content
         .pointer("/m.mentions/user_ids")
         .and_then(Value::as_array)
         .into_iter()
         .flatten();
+    let sticky_key = STICKY_KEYS
+        .iter()
+        .find_map(|key| content.get(key).and_then(Value::as_str));
     let relation = content
         .get("m.relates_to")
         .or_else(|| content.get("m.relation"));
@@ -110,7 +127,7 @@ pub fn read(event: &RoomEvent) -> Option<Related> {
             .map(ToOwned::to_owned)
             .collect(),
         room: content.pointer("/m.mentions/room") == Some(&Value::Bool(true)),
-        at_ms: stated.filter(near).unwrap_or_else(|| event.time()),
+        at_ms: stated.filter(is_believed).unwrap_or_else(|| event.time()),
         lifetime_ms: nested("lifetime")
             .and_then(number)
             .filter(|_| is_call)
@@ -118,12 +135,36 @@ pub fn read(event: &RoomEvent) -> Option<Related> {
         intent: text("m.call.intent").map(ToOwned::to_owned),
         relates_to: relation
             .and_then(|to| to.get("event_id")?.as_str())
+            // A sticky decline bears the id of the notification as its key.
+            .or(sticky_key.filter(|_| what == What::Decline))
             .map(ToOwned::to_owned),
-        slot_id: event
-            .state_key
-            .clone()
-            .filter(|_| Kind::of(kind) == Kind::Slot),
+        slot_id: if Kind::of(kind) == Kind::Slot {
+            event.state_key.clone()
+        } else {
+            slot_of(content).filter(|_| is_call)
+        },
+        sticky_key: sticky_key.map(ToOwned::to_owned),
     })
+}
+
+/// The names of the sticky key (MSC4354).
+const STICKY_KEYS: [&str; 2] = ["msc4354_sticky_key", "sticky_key"];
+
+/// Does this content hold nothing but a sticky key?
+fn withdraws(content: &Value) -> bool {
+    content.as_object().is_some_and(|fields| {
+        !fields.is_empty() && fields.keys().all(|key| STICKY_KEYS.contains(&key.as_str()))
+    })
+}
+
+/// The slot that a notification names: by its id, or in the oldest form by application and call id.
+fn slot_of(content: &Value) -> Option<String> {
+    let text = |key: &str| content.get(key).and_then(Value::as_str);
+    let (application, call_id) = match text("slot_id") {
+        Some(slot_id) => slot_id.split_once('#')?,
+        None => (text("application")?, text("call_id")?),
+    };
+    Some(SlotId::new(application, call_id).as_str().to_owned())
 }
 
 #[cfg(test)]
@@ -158,13 +199,40 @@ mod tests {
         let old = of(
             "m.call.notify",
             None,
-            &json!({"notify_type": "notify", "sender_ts": 1, "lifetime": i64::MAX}),
+            &json!({"notify_type": "notify", "sender_ts": 120_001, "lifetime": i64::MAX,
+                "application": "m.call", "call_id": ""}),
         )
         .unwrap();
         assert_eq!(
             (old.what, old.at_ms, old.lifetime_ms),
             (What::Notification, 100_000, Some(LIFETIME_MAX))
         );
+        assert_eq!(old.slot_id.as_deref(), Some("m.call#ROOM"));
+    }
+
+    #[test]
+    fn an_invitation_rings_and_is_withdrawn_by_its_key_alone() {
+        let kind = "org.matrix.msc4075.rtc.notification";
+        let invitation = json!({"slot_id": "m.call#ROOM", "msc4354_sticky_key": "m.call#ROOM", "sender_ts": 5_000,
+            "lifetime": 90_000, "m.mentions": {"user_ids": ["@b:h"]}});
+        let read = of(kind, None, &invitation).unwrap();
+        assert_eq!(
+            (read.what, read.at_ms, read.lifetime_ms),
+            (What::Ring, 5_000, Some(90_000)),
+            "a clock that is behind is believed"
+        );
+        assert_eq!(read.slot_id.as_deref(), Some("m.call#ROOM"));
+        let withdrawn = of(kind, None, &json!({"msc4354_sticky_key": "m.call#ROOM"})).unwrap();
+        assert_eq!(
+            (withdrawn.what, withdrawn.sticky_key.as_deref()),
+            (What::Withdrawal, Some("m.call#ROOM"))
+        );
+        let at = |sender_ts: i64| {
+            of(kind, None, &json!({"sender_ts": sender_ts}))
+                .unwrap()
+                .at_ms
+        };
+        assert_eq!((at(120_000), at(120_001)), (120_000, 100_000));
     }
 
     #[test]
@@ -187,6 +255,14 @@ mod tests {
                 .unwrap()
                 .what,
             What::SlotClosed
+        );
+        let sticky = json!({"msc4354_sticky_key": "$n"});
+        assert_eq!(
+            of("m.rtc.decline", None, &sticky)
+                .unwrap()
+                .relates_to
+                .as_deref(),
+            Some("$n")
         );
         assert_eq!(of("m.call", Some("x"), &json!({})), None);
         assert_eq!(of("m.room.message", None, &json!({})), None);

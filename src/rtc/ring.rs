@@ -7,7 +7,10 @@ const LIFETIME: i64 = 30_000;
 /// Who accepts at the last moment is in the call a little later, ms.
 pub const GRACE_MS: i64 = 30_000;
 /// Who came so long before was there already, and did not answer, ms: clocks of servers differ by less.
-const BEFORE_MS: i64 = 10_000;
+pub const BEFORE_MS: i64 = 10_000;
+
+/// A clock may be off by so much when somebody declines, ms.
+pub const OFF_MS: i64 = 60_000;
 
 /// What became of a ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +19,9 @@ pub enum Outcome {
     Answered,
     /// Nobody came, and somebody said no.
     Declined,
+    /// Nobody came or said no until the caller took it back.
+    Withdrawn,
+    /// Nobody came while it rang, or not before the call had ended.
     Missed,
     /// It still rings.
     Ringing,
@@ -28,24 +34,92 @@ impl Outcome {
         match self {
             Self::Answered => "answered",
             Self::Declined => "declined",
+            Self::Withdrawn => "withdrawn",
             Self::Missed => "missed",
             Self::Ringing => "ringing",
         }
     }
 }
 
-/// A stay of somebody in a call: who, from, until, ms.
+/// A stay of somebody in the call that a ring belongs to: who, from, until, ms.
 pub type Came<'a> = (&'a str, i64, i64);
+
+/// Until when it rings, ms.
+fn rings_until(ring: &Related) -> i64 {
+    let lifetime = ring.lifetime_ms.filter(|ms| *ms > 0).unwrap_or(LIFETIME);
+    ring.at_ms.saturating_add(lifetime)
+}
 
 /// Until when somebody who comes has answered, ms.
 #[must_use]
 pub fn over_ms(ring: &Related) -> i64 {
-    let lifetime = ring.lifetime_ms.filter(|ms| *ms > 0).unwrap_or(LIFETIME);
-    ring.at_ms.saturating_add(lifetime).saturating_add(GRACE_MS)
+    rings_until(ring).saturating_add(GRACE_MS)
 }
 
-/// What became of a ring as known at `now`, ms, and when the first came who answered it. Whoever was rung may answer: those
-/// it names, or everybody else where it means the room or names nobody.
+/// Whoever was rung may answer: those it names, or everybody else where it means the room or names nobody.
+#[must_use]
+pub fn is_rung(ring: &Related, user_id: &str) -> bool {
+    let all = ring.room || ring.whom.is_empty();
+    user_id != ring.who && (all || ring.whom.iter().any(|rung| rung == user_id))
+}
+
+/// A call near a ring.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NearCall {
+    pub id: String,
+    pub slot_id: String,
+    pub started_ms: i64,
+    pub until_ms: i64,
+}
+
+/// So long before a call somebody may have rung for it, and so long after one, ms: clocks differ.
+const NEAR_MS: i64 = 60_000;
+
+/// When calls that a ring can belong to begin at the latest and end at the earliest, ms.
+#[must_use]
+pub fn reach_ms(ring: &Related) -> (i64, i64) {
+    (
+        ring.at_ms.saturating_add(NEAR_MS),
+        ring.at_ms.saturating_sub(NEAR_MS),
+    )
+}
+
+/// The call that a ring belongs to: of the slot that it names, where it names one. `referred` is the call of the event
+/// that it refers to. Else it is the one that ran when it rang, the one that began next, or the one that had just ended.
+#[must_use]
+pub fn call_of_ring<'a>(
+    ring: &Related,
+    referred: Option<&'a NearCall>,
+    near: &'a [NearCall],
+) -> Option<&'a NearCall> {
+    let is_for = |call: &&NearCall| {
+        ring.slot_id
+            .as_ref()
+            .is_none_or(|slot| *slot == call.slot_id)
+    };
+    if let Some(call) = referred.filter(is_for) {
+        return Some(call);
+    }
+    let at = ring.at_ms;
+    let near = || near.iter().filter(is_for);
+    let running = near()
+        .filter(|call| call.started_ms <= at && at < call.until_ms)
+        .max_by_key(|call| call.started_ms);
+    let next = || {
+        near()
+            .filter(|call| call.started_ms > at && call.started_ms - at <= NEAR_MS)
+            .min_by_key(|call| call.started_ms)
+    };
+    let last = || {
+        near()
+            .filter(|call| call.until_ms <= at && at - call.until_ms <= NEAR_MS)
+            .max_by_key(|call| call.until_ms)
+    };
+    running.or_else(next).or_else(last)
+}
+
+/// What became of a ring as known at `now`, ms, and when the first came who answered it. `came` are the stays of the call
+/// that it belongs to: whoever comes when that has ended has answered nobody. `related` are declines and withdrawals.
 #[must_use]
 pub fn outcome<'a>(
     ring: &Related,
@@ -53,23 +127,33 @@ pub fn outcome<'a>(
     related: &[Related],
     now: i64,
 ) -> (Outcome, Option<i64>) {
-    let all = ring.room || ring.whom.is_empty();
-    let is_rung =
-        |user: &str| user != ring.who && (all || ring.whom.iter().any(|rung| rung == user));
-    let over = over_ms(ring);
+    let takes_back = |one: &&Related| {
+        one.what == What::Withdrawal
+            && one.who == ring.who
+            && one.sticky_key.is_some()
+            && one.sticky_key == ring.sticky_key
+            && (ring.at_ms..rings_until(ring)).contains(&one.at_ms)
+    };
+    let taken_back_ms = related.iter().filter(takes_back).map(|one| one.at_ms).min();
+    let over = taken_back_ms.map_or(over_ms(ring), |ms| ms.saturating_add(GRACE_MS));
+    let over = over.min(over_ms(ring));
     let near = ring.at_ms.saturating_sub(BEFORE_MS)..over;
-    let in_time = came
-        .filter(|(user, from, until)| is_rung(user) && *until > ring.at_ms && near.contains(from));
+    let in_time = came.filter(|(user, from, until)| {
+        is_rung(ring, user) && *until > ring.at_ms && near.contains(from)
+    });
     if let Some(first) = in_time.map(|(_, from, _)| from.max(ring.at_ms)).min() {
         return (Outcome::Answered, Some(first));
     }
+    let answers = ring.at_ms.saturating_sub(OFF_MS)..over_ms(ring).saturating_add(OFF_MS);
     let says_no = |one: &Related| {
         one.what == What::Decline
+            && answers.contains(&one.at_ms)
             && one.who != ring.who
             && one.relates_to.as_deref() == Some(&ring.event_id)
     };
     let outcome = match () {
         () if related.iter().any(says_no) => Outcome::Declined,
+        () if taken_back_ms.is_some() => Outcome::Withdrawn,
         () if now < over => Outcome::Ringing,
         () => Outcome::Missed,
     };
@@ -92,7 +176,66 @@ mod tests {
             intent: None,
             relates_to: relates_to.map(ToOwned::to_owned),
             slot_id: None,
+            sticky_key: None,
         }
+    }
+
+    #[test]
+    fn a_ring_belongs_to_the_call_of_its_slot_then_of_its_reference_then_of_its_time() {
+        let call = |id: &str, slot: &str, started_ms: i64, until_ms: i64| NearCall {
+            id: id.into(),
+            slot_id: slot.into(),
+            started_ms,
+            until_ms,
+        };
+        let near = [
+            call("first", "m.call#ROOM", 99_500, 108_000),
+            call("second", "m.call#ROOM", 115_000, 160_000),
+            call("other", "m.call#b", 99_900, 200_000),
+        ];
+        let ring = event(What::Ring, "@a:h", None);
+        let of = |ring: &Related, referred: Option<usize>| {
+            call_of_ring(ring, referred.map(|at| &near[at]), &near).map(|call| call.id.clone())
+        };
+        let in_slot = |slot: &str| Related {
+            slot_id: Some(slot.into()),
+            ..ring.clone()
+        };
+        assert_eq!(of(&ring, Some(1)).as_deref(), Some("second"));
+        assert_eq!(
+            of(&in_slot("m.call#ROOM"), Some(2)).as_deref(),
+            Some("first")
+        );
+        assert_eq!(of(&in_slot("m.call#ROOM"), None).as_deref(), Some("first"));
+        assert_eq!(of(&in_slot("m.call#c"), Some(0)), None);
+        let at = |at_ms: i64| Related {
+            at_ms,
+            ..in_slot("m.call#ROOM")
+        };
+        assert_eq!(of(&at(110_000), None).as_deref(), Some("second"));
+        assert_eq!(of(&at(161_000), None).as_deref(), Some("second"));
+        assert_eq!(of(&at(39_000), None), None);
+    }
+
+    #[test]
+    fn a_caller_may_take_an_invitation_back() {
+        let keyed = |what: What, who: &str, at_ms: i64| Related {
+            at_ms,
+            sticky_key: Some("m.call#ROOM".into()),
+            ..event(what, who, None)
+        };
+        let ring = keyed(What::Ring, "@a:h", 100_000);
+        let says = |came: &[Came<'_>], who: &str, at_ms: i64| {
+            let back = [keyed(What::Withdrawal, who, at_ms)];
+            outcome(&ring, came.iter().copied(), &back, 1_000_000).0
+        };
+        assert_eq!(says(&[], "@a:h", 120_000), Outcome::Withdrawn);
+        assert_eq!(says(&[], "@c:h", 120_000), Outcome::Missed, "not its own");
+        assert_eq!(says(&[], "@a:h", 140_000), Outcome::Missed, "it had ended");
+        let came = [("@b:h", 110_000, 200_000)];
+        assert_eq!(says(&came, "@a:h", 120_000), Outcome::Answered);
+        let late = [("@b:h", 155_000, 200_000)];
+        assert_eq!(says(&late, "@a:h", 120_000), Outcome::Withdrawn);
     }
 
     #[test]

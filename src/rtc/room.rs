@@ -6,6 +6,11 @@ use super::order::in_order;
 use super::slot::is_open;
 use std::collections::{BTreeMap, HashMap};
 
+/// So long before the room's creation, ms, a stamp is wrong for sure: no clock is off by less.
+const REFUTED_MS: i64 = 3_600_000;
+/// Nothing was sent over Matrix before September 2014, ms.
+const MATRIX_BEGAN_MS: i64 = 1_409_529_600_000;
+
 /// A value that changes at points in time, ms; at most one value for each point.
 #[derive(Debug, Clone, Default)]
 pub struct Steps<T>(Vec<(i64, T)>);
@@ -137,6 +142,19 @@ impl Room {
         let begins = known.iter().any(|(_, presence)| *presence != Presence::In);
         let stay = stay.filter(|_| begins).map(|(start, _)| *start);
         stay.or(self.created_ms).unwrap_or(0).min(time)
+    }
+
+    /// A bound for the start of a stay whose event bears a stamp that the room's creation refutes: when we first heard of
+    /// it, else the creation. Clocks of servers differ, and a creation may be stamped wrong itself.
+    #[must_use]
+    pub fn bound_of(&self, event: &RoomEvent, joined_ms: i64) -> Option<i64> {
+        let created = self
+            .created_ms
+            .filter(|created| joined_ms < created.saturating_sub(REFUTED_MS))?;
+        match event.received_ts {
+            Some(received) => (created <= received).then_some(received),
+            None => (joined_ms < MATRIX_BEGAN_MS && created >= MATRIX_BEGAN_MS).then_some(created),
+        }
     }
 
     fn redact(&mut self, target: &str, time: i64) {

@@ -56,21 +56,22 @@ impl SlotId {
     }
 }
 
-/// Does an `m.rtc.slot` state event open the slot of its state key? Open iff `application.type` is a
-/// string, the key starts with it and `#`, and `status` is absent or `open` (MSC4143, both revisions).
+/// Does an `m.rtc.slot` state event open the slot of its state key? Open iff `status` is `open`, `application.type` is a
+/// string, and the key starts with it and `#`. Anything else is closed, also a content without `status`: the newest
+/// MSC4143 and matrix-js-sdk 43 agree.
 #[must_use]
 pub fn is_open(state_key: &str, content: &Value) -> bool {
     let Some(application) = content.pointer("/application/type").and_then(Value::as_str) else {
         return false;
     };
-    let status_open = content.get("status").is_none_or(|status| status == "open");
+    let status_open = content.get("status").is_some_and(|status| status == "open");
     status_open && SlotId::named(state_key, application).is_some()
 }
 
 /// What a slot event means for the members of its slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SlotPolicy {
-    /// Honour a slot event if the room has one for the id, else assume open. No released client sends one.
+    /// Honour a slot event if the room has one for the id, else assume open, as matrix-js-sdk 43 does.
     #[default]
     IfPresent,
     /// No slot event, no call, as the newest MSC says.
@@ -113,8 +114,8 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_is_open_in_both_revisions() {
-        assert!(is_open(
+    fn a_slot_is_open_only_where_its_event_says_so() {
+        assert!(!is_open(
             "m.call#ROOM",
             &json!({"application": {"type": "m.call"}})
         ));
@@ -128,7 +129,7 @@ mod tests {
         ));
         assert!(!is_open(
             "m.call#ROOM",
-            &json!({"application": {"type": "m.other"}})
+            &json!({"status": "open", "application": {"type": "m.other"}})
         ));
         assert!(!is_open("m.call#ROOM", &json!({})));
     }

@@ -7,14 +7,77 @@ use utoipa::ToSchema;
 /// URLs longer than this are not kept: no real one is, and they come from strangers.
 const URL_MAX: usize = 2048;
 
-/// One transport of a member, as it stated it. The URL is a stranger's text: shown, and asked by nobody but the guarded probe.
+/// One transport of a member, as it stated it. The URLs are a stranger's text: shown, and asked by nobody but the guarded probe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Transport {
-    /// `livekit` in every client known today.
+    /// `livekit` in every client known today; `m.livekit` is the same.
     #[serde(rename = "type")]
     pub kind: String,
     /// Base URL of the `LiveKit` JWT service, normalised (no trailing `/`, host in lower case).
     pub service_url: Option<String>,
+    /// The SFU's own address, where that is stated instead (MSC4195 since 2026-08), normalised alike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// What tells SFUs apart: the host of `service_url`, else of `url`, else the member's homeserver.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sfu: Option<String>,
+}
+
+/// The type of `LiveKit` transports, and what MSC4195 has called it since 2026-08.
+const LIVEKIT: [&str; 2] = ["livekit", "m.livekit"];
+
+impl Transport {
+    /// A transport as stored: one address, be it the JWT service's or, with a scheme of web sockets, the SFU's own.
+    #[must_use]
+    pub fn stored(kind: String, address: Option<String>, server: &str) -> Self {
+        let is_own = address
+            .as_deref()
+            .is_some_and(|text| text.starts_with("ws"));
+        let (service_url, url) = if is_own {
+            (None, address)
+        } else {
+            (address, None)
+        };
+        let transport = Self {
+            kind,
+            service_url,
+            url,
+            sfu: None,
+        };
+        transport.of_member(server)
+    }
+
+    /// The same with its key, as a member of this homeserver stated it.
+    #[must_use]
+    pub fn of_member(self, server: &str) -> Self {
+        let own = || (self.kind == LIVEKIT[0]).then(|| server.to_lowercase());
+        let sfu = self.stated().map(host).or_else(own);
+        Self { sfu, ..self }
+    }
+
+    /// The address that it states.
+    #[must_use]
+    pub fn stated(&self) -> Option<&str> {
+        self.service_url.as_deref().or(self.url.as_deref())
+    }
+
+    /// What to call its SFU: the address that it states, else its key.
+    #[must_use]
+    pub fn address(&self) -> Option<&str> {
+        self.stated().or(self.sfu.as_deref())
+    }
+}
+
+/// The host of an address in lower case, without user and port; of what is no URL its first part.
+#[must_use]
+pub fn host(url: &str) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    let place = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, place)| place);
+    let port = place.rfind(':').filter(|at| !place[*at..].contains(']'));
+    place[..port.unwrap_or(place.len())].to_lowercase()
 }
 
 /// Which transport of several is used (MATRIXRTC.md section 6).
@@ -59,10 +122,20 @@ pub fn first(list: Option<&Value>) -> Option<Transport> {
 
 fn parse(value: &Value) -> Option<Transport> {
     let kind = value.get("type")?.as_str()?;
-    let url = value.get("livekit_service_url").and_then(Value::as_str);
+    let address = |key: &str| {
+        let text = value.get(key).and_then(Value::as_str);
+        text.filter(|text| text.len() <= URL_MAX).map(normalise)
+    };
+    let kind = if LIVEKIT.contains(&kind) {
+        LIVEKIT[0]
+    } else {
+        kind
+    };
     Some(Transport {
         kind: kind.chars().take(64).collect(),
-        service_url: url.filter(|text| text.len() <= URL_MAX).map(normalise),
+        service_url: address("livekit_service_url"),
+        url: address("url"),
+        sfu: None,
     })
 }
 
@@ -130,13 +203,37 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_member_decides_for_those_who_follow_it() {
-        let sfu = |url: &str| {
-            Some(Transport {
-                kind: "livekit".into(),
-                service_url: Some(url.into()),
-            })
+    fn an_sfu_is_known_by_its_host() {
+        let key = |transport: &Value| {
+            let transport = first(Some(&json!([transport]))).unwrap();
+            transport.of_member("Ash.example").sfu
         };
+        let service = "https://Rtc.example:8443/livekit/jwt";
+        assert_eq!(
+            key(&json!({"type": "livekit", "livekit_service_url": service, "url": "wss://x"})),
+            Some("rtc.example".to_owned())
+        );
+        assert_eq!(
+            key(&json!({"type": "m.livekit", "url": "wss://rtc.example"})),
+            Some("rtc.example".to_owned())
+        );
+        assert_eq!(
+            key(&json!({"type": "livekit"})),
+            Some("ash.example".to_owned()),
+            "the sender's server runs it"
+        );
+        assert_eq!(key(&json!({"type": "carrier_pigeon"})), None);
+        assert_eq!(host("https://u:p@[2001:db8::1]:443/x"), "[2001:db8::1]");
+        let stored = Transport::stored("livekit".into(), Some("wss://rtc.example".into()), "h");
+        assert_eq!(
+            (stored.service_url, stored.url.as_deref()),
+            (None, Some("wss://rtc.example"))
+        );
+    }
+
+    #[test]
+    fn the_oldest_member_decides_for_those_who_follow_it() {
+        let sfu = |url: &str| Some(Transport::stored("livekit".into(), Some(url.into()), "h"));
         let stays = [
             (0, 50, sfu("a"), Selection::OldestMembership),
             (10, 90, sfu("b"), Selection::OldestMembership),

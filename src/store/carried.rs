@@ -8,7 +8,8 @@ use futures_util::TryStreamExt;
 use sqlx::Row;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-/// What one transport carried within a span; `service_url` is null where a type has no address.
+/// What one transport carried within a span. `service_url` is the address that members state, else the key of its SFU;
+/// null where a type has neither.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Carried {
     pub kind: String,
@@ -94,14 +95,15 @@ struct StayOf {
 impl StayOf {
     fn read(row: &sqlx::any::AnyRow) -> Result<Self, Error> {
         let kind: Option<String> = row.try_get("transport_type")?;
-        let service_url: Option<String> = row.try_get("transport_url")?;
-        let transport = kind.map(|kind| Transport { kind, service_url });
+        let address: Option<String> = row.try_get("transport_url")?;
+        let server: String = row.try_get("server")?;
+        let transport = kind.map(|kind| Transport::stored(kind, address, &server));
         let selection = Selection::from_word(row.try_get("selection")?);
         Ok(Self {
             user_id: row.try_get("user_id")?,
             device_id: row.try_get("device_id")?,
             chain: row.try_get("chain")?,
-            server: row.try_get("server")?,
+            server,
             stay: (
                 row.try_get("joined_ms")?,
                 row.try_get("until_ms")?,
@@ -122,7 +124,10 @@ fn add(
     let stays: Vec<Stay> = call.iter().map(|(_, of)| of.stay.clone()).collect();
     let mut used: BTreeSet<Option<(String, Option<String>)>> = BTreeSet::new();
     for ((_, of), transport) in call.iter().zip(in_use(&stays)) {
-        let key = transport.map(|transport| (transport.kind, transport.service_url));
+        let key = transport.map(|transport| {
+            let address = transport.address().map(ToOwned::to_owned);
+            (transport.kind, address)
+        });
         let using = found.entry(key.clone()).or_default();
         let (from, until) = (of.stay.0.max(span.from), of.stay.1.min(span.to));
         using.carried.together_ms += (until - from).max(0);

@@ -20,9 +20,10 @@ pub(super) type Spans = BTreeMap<String, (i64, i64)>;
 const ALL: &str = "select distinct chain from chains where room_id = $1";
 const CREATIONS: &str =
     "select count(*) from events where room_id = $1 and chain is null and kind = 'm.room.create'";
-// Who claims to have joined before the room was there is taken by its creation, and nobody else.
-const CLAIMED: &str =
-    "select distinct chain from memberships where room_id = $1 and claimed <> 0 and joined_ms < $2";
+// Who claims to have joined before the room was there is taken by its creation, or whose event is stamped so, and nobody
+// else.
+const CLAIMED: &str = "select distinct chain from memberships where room_id = $1
+    and (claimed <> 0 and joined_ms < $2 or opened_ms < $2)";
 
 /// The chains that can have changed, and when.
 pub(super) async fn touched(

@@ -75,7 +75,8 @@ macro_rules! facts {
         packed!(text "m.id", text "m.chain", text "m.slot_id", text "m.user_id", text "m.device_id", text "m.kind",
             number "m.joined_ms", number "m.opened_ms", number "m.until_ms", text "m.end_reason", number "m.updates",
             text "m.join_event_id", text "m.end_event_id", number "m.resumed", number "m.claimed", text "m.intent",
-            text "m.transport_type", text "m.transport_url", text "m.selection")
+            text "m.transport_type", text "m.transport_url", text "m.selection", number "m.back_since_ms",
+            number "m.outlived_ms")
     };
 }
 
@@ -127,15 +128,15 @@ static DELETE: Rows = Rows::new("delete from memberships where id in (", "?", ")
 static WRITE: Rows = Rows::new(
     "insert into memberships (id, session_id, room_id, chain, slot_id, user_id, device_id, server, kind, joined_ms,
         opened_ms, until_ms, end_reason, updates, join_event_id, end_event_id, resumed, claimed, intent,
-        transport_type, transport_url, selection) values ",
-    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        transport_type, transport_url, selection, back_since_ms, outlived_ms) values ",
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     " on conflict (id) do update set session_id = excluded.session_id, slot_id = excluded.slot_id,
         user_id = excluded.user_id, device_id = excluded.device_id, server = excluded.server, kind = excluded.kind,
         joined_ms = excluded.joined_ms, opened_ms = excluded.opened_ms, until_ms = excluded.until_ms,
         end_reason = excluded.end_reason, updates = excluded.updates, join_event_id = excluded.join_event_id,
         end_event_id = excluded.end_event_id, resumed = excluded.resumed, claimed = excluded.claimed,
         intent = excluded.intent, transport_type = excluded.transport_type, transport_url = excluded.transport_url,
-        selection = excluded.selection",
+        selection = excluded.selection, back_since_ms = excluded.back_since_ms, outlived_ms = excluded.outlived_ms",
 );
 
 /// The session of each membership that is to have another one than it has, or none, by row id.
@@ -231,6 +232,8 @@ pub(super) struct Facts {
     transport_type: Option<String>,
     transport_url: Option<String>,
     selection: String,
+    back_since_ms: Option<i64>,
+    outlived_ms: Option<i64>,
 }
 
 impl Facts {
@@ -254,10 +257,10 @@ impl Facts {
             claimed: i64::from(member.claimed),
             intent: member.intent.as_deref().map(clean),
             transport_type: transport.map(|transport| clean(&transport.kind)),
-            transport_url: transport
-                .and_then(|transport| transport.service_url.as_deref())
-                .map(clean),
+            transport_url: transport.and_then(Transport::stated).map(clean),
             selection: member.selection.as_str().to_owned(),
+            back_since_ms: member.back_since_ms,
+            outlived_ms: member.outlived_ms,
         }
     }
 
@@ -284,6 +287,8 @@ impl Facts {
             transport_type: fields.maybe_text()?,
             transport_url: fields.maybe_text()?,
             selection: fields.some_text()?,
+            back_since_ms: fields.number()?,
+            outlived_ms: fields.number()?,
         };
         Ok((id, facts))
     }
@@ -329,6 +334,8 @@ impl Facts {
             .bind(self.transport_type.clone())
             .bind(self.transport_url.clone())
             .bind(self.selection.clone())
+            .bind(self.back_since_ms)
+            .bind(self.outlived_ms)
     }
 }
 
@@ -347,7 +354,8 @@ pub(super) static OF_SESSIONS: Rows = Rows::new(
         packed!(text "m.id", text "m.session_id", text "m.user_id", text "p.name", text "m.device_id", text "m.server",
             text "m.kind", number "m.joined_ms", number "m.until_ms", text "m.end_reason", number "m.updates",
             text "m.join_event_id", text "m.ended_by", number "m.resumed", number "m.claimed", text "m.intent",
-            text "m.transport_type", text "m.transport_url", text "m.selection"),
+            text "m.transport_type", text "m.transport_url", text "m.selection", number "m.back_since_ms",
+            number "m.outlived_ms"),
         " from (select m.*, coalesce(m.end_event_id, (select max(e.event_id) from events e where ",
         ended_by_the_room!(),
         ")) as ended_by from memberships m where m.session_id in ("
@@ -388,13 +396,18 @@ pub async fn of(
 }
 
 fn member(fields: &mut Fields<'_>) -> Result<Member, Error> {
+    let id = fields.some_text()?;
+    let session_id = fields.some_text()?;
+    let user_id = fields.some_text()?;
+    let name = fields.maybe_text()?;
+    let device_id = fields.maybe_text()?;
+    let server = fields.some_text()?;
     Ok(Member {
-        id: fields.some_text()?,
-        session_id: fields.some_text()?,
-        user_id: fields.some_text()?,
-        name: fields.maybe_text()?,
-        device_id: fields.maybe_text()?,
-        server: fields.some_text()?,
+        id,
+        session_id,
+        user_id,
+        name,
+        device_id,
         kind: fields.some_text()?,
         joined_ms: fields.some_number()?,
         until_ms: fields.some_number()?,
@@ -405,13 +418,16 @@ fn member(fields: &mut Fields<'_>) -> Result<Member, Error> {
         resumed: fields.some_number()? != 0,
         claimed: fields.some_number()? != 0,
         intent: fields.maybe_text()?,
-        transport: transport(fields.maybe_text()?, fields.maybe_text()?),
+        transport: transport(fields.maybe_text()?, fields.maybe_text()?, &server),
         selection: Selection::from_word(&fields.some_text()?),
+        back_since_ms: fields.number()?,
+        outlived_ms: fields.number()?,
+        server,
     })
 }
 
-fn transport(kind: Option<String>, service_url: Option<String>) -> Option<Transport> {
-    kind.map(|kind| Transport { kind, service_url })
+fn transport(kind: Option<String>, address: Option<String>, server: &str) -> Option<Transport> {
+    kind.map(|kind| Transport::stored(kind, address, server))
 }
 
 const ENDED: &str =

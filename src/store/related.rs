@@ -2,8 +2,9 @@
 
 use super::events::event;
 use super::row::{Call, Viewer};
-use super::{Error, Store};
+use super::{Error, Store, rings};
 use crate::rtc::related::{Related, What, read};
+use crate::rtc::ring::{NearCall, Outcome, is_rung, outcome, over_ms};
 
 /// A ring comes with the first join, give or take clocks, ms.
 const BEFORE_MS: i64 = 60_000;
@@ -16,39 +17,50 @@ const AROUND: &str = "select * from events where room_id = $1 and origin_server_
         'm.call.notify', 'org.matrix.msc4310.rtc.decline', 'm.rtc.decline', 'org.matrix.msc4143.rtc.slot', 'm.rtc.slot')
     order by origin_server_ts, event_id limit $4";
 
-/// What was sent about one call, oldest first: of notifications those that refer to one of `joins` (or to nothing) and
-/// lie within the call, the declines of those, and the changes of the call's slot.
+/// What was sent about one call, oldest first: the notifications that belong to it, their declines and withdrawals, and
+/// the changes of the call's slot.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn of(
-    store: &Store,
-    viewer: Viewer,
-    call: &Call,
-    joins: &[String],
-) -> Result<Vec<Related>, Error> {
+pub async fn of(store: &Store, viewer: Viewer, call: &Call) -> Result<Vec<Related>, Error> {
     let Viewer::Operator = viewer;
-    let (from, to) = (
-        call.started_ms.saturating_sub(BEFORE_MS),
-        call.until_ms.saturating_add(AFTER_MS),
-    );
+    around(
+        store,
+        &NearCall {
+            id: call.id.clone(),
+            slot_id: call.slot_id.clone(),
+            started_ms: call.started_ms,
+            until_ms: call.until_ms,
+        },
+        &call.room.room_id,
+    )
+    .await
+}
+
+async fn around(store: &Store, call: &NearCall, room_id: &str) -> Result<Vec<Related>, Error> {
     let query = sqlx::query(AROUND)
-        .bind(&call.room.room_id)
-        .bind(from)
-        .bind(to)
+        .bind(room_id)
+        .bind(call.started_ms.saturating_sub(BEFORE_MS))
+        .bind(call.until_ms.saturating_add(AFTER_MS))
         .bind(LIMIT);
-    let mut found: Vec<Related> = Vec::new();
+    let mut all: Vec<Related> = Vec::new();
     for row in query.fetch_all(&store.read).await? {
-        let Some(related) = read(&event(&row)?) else {
-            continue;
-        };
-        let refers = related.relates_to.as_ref();
+        all.extend(read(&event(&row)?));
+    }
+    let referred = rings::referred(store, all.iter()).await?;
+    let mut found: Vec<Related> = Vec::new();
+    for related in all {
         let is_ours = match related.what {
-            What::Ring | What::Notification => match refers {
-                Some(target) => joins.contains(target),
-                None => related.at_ms <= call.until_ms,
-            },
-            What::Decline => found.iter().any(|known| Some(&known.event_id) == refers),
+            What::Ring | What::Notification => {
+                let its = rings::call_of(store, room_id, &related, &referred).await?;
+                its.is_some_and(|its| its.id == call.id)
+            }
+            What::Decline => found
+                .iter()
+                .any(|known| Some(&known.event_id) == related.relates_to.as_ref()),
+            What::Withdrawal => found
+                .iter()
+                .any(|known| known.who == related.who && known.sticky_key == related.sticky_key),
             What::SlotOpened | What::SlotClosed => {
                 related.slot_id.as_deref() == Some(&call.slot_id)
             }
@@ -56,6 +68,131 @@ pub async fn of(
         if is_ours {
             found.push(related);
         }
+    }
+    Ok(found)
+}
+
+/// Somebody took a ring when its call had ended, and so was in another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LateAnswer {
+    pub ring_event_id: String,
+    /// The call that had ended, and when, ms.
+    pub ended_call_id: String,
+    pub ended_ms: i64,
+    /// The call of who came, and when, ms.
+    pub late_call_id: String,
+    pub user_id: String,
+    pub name: Option<String>,
+    pub came_ms: i64,
+}
+
+/// A ring lasts no longer than this, with what is given to who takes it at the last moment, ms.
+const RING_MAX_MS: i64 = 150_000;
+
+const BEFORE: &str =
+    "select id, slot_id, started_ms, until_ms from sessions where room_id = $1 and slot_id = $2
+    and started_ms < $3 and until_ms >= $4 and until_ms < $3 order by started_ms desc limit 4";
+const AFTER: &str =
+    "select id, slot_id, started_ms, until_ms from sessions where room_id = $1 and slot_id = $2
+    and started_ms > $3 and started_ms <= $4 order by started_ms limit 4";
+const FIRST_STAYS: &str = "select m.user_id, p.name, m.joined_ms, m.until_ms from memberships m
+    left join people p on p.room_id = m.room_id and p.user_id = m.user_id
+    where m.session_id = $1 and m.joined_ms <= $2 order by m.joined_ms, m.user_id limit 50";
+
+/// Who answered a ring of this call when it had ended, and of which ended call somebody here answered a ring; as known at
+/// `now`, ms.
+///
+/// # Errors
+/// When the database fails.
+pub async fn late_answers(
+    store: &Store,
+    viewer: Viewer,
+    call: &Call,
+    now: i64,
+) -> Result<Vec<LateAnswer>, Error> {
+    let Viewer::Operator = viewer;
+    let room_id = &call.room.room_id;
+    let own = NearCall {
+        id: call.id.clone(),
+        slot_id: call.slot_id.clone(),
+        started_ms: call.started_ms,
+        until_ms: call.until_ms,
+    };
+    let read = async |sql: &'static str, from: i64, to: i64| -> Result<Vec<NearCall>, Error> {
+        let query = sqlx::query(sql)
+            .bind(room_id)
+            .bind(&call.slot_id)
+            .bind(from)
+            .bind(to);
+        let rows = query.fetch_all(&store.read).await?;
+        rows.iter().map(rings::near_call).collect()
+    };
+    let begun = call.started_ms;
+    let before = read(BEFORE, begun, begun.saturating_sub(RING_MAX_MS)).await?;
+    let mut pairs: Vec<(NearCall, NearCall)> = before
+        .into_iter()
+        .map(|ended| (ended, own.clone()))
+        .collect();
+    if call.until_ms <= now {
+        let after = read(
+            AFTER,
+            call.until_ms,
+            call.until_ms.saturating_add(RING_MAX_MS),
+        )
+        .await?;
+        pairs.extend(after.into_iter().map(|late| (own.clone(), late)));
+    }
+    let mut found = Vec::new();
+    for (ended, late) in pairs {
+        found.extend(late_answers_between(store, room_id, &ended, &late).await?);
+    }
+    Ok(found)
+}
+
+async fn late_answers_between(
+    store: &Store,
+    room_id: &str,
+    ended: &NearCall,
+    late: &NearCall,
+) -> Result<Vec<LateAnswer>, Error> {
+    let related = around(store, ended, room_id).await?;
+    let rings: Vec<&Related> = related
+        .iter()
+        .filter(|one| one.what == What::Ring && over_ms(one) > late.started_ms)
+        .collect();
+    if rings.is_empty() {
+        return Ok(Vec::new());
+    }
+    let at_latest = rings.iter().map(|ring| over_ms(ring)).max().unwrap_or(0);
+    let stays = |id: &str| {
+        sqlx::query_as(FIRST_STAYS)
+            .bind(id.to_owned())
+            .bind(at_latest)
+            .fetch_all(&store.read)
+    };
+    let here: Vec<(String, Option<String>, i64, i64)> = stays(&ended.id).await?;
+    let came: Vec<(String, Option<String>, i64, i64)> = stays(&late.id).await?;
+    let mut found = Vec::new();
+    for ring in rings {
+        let stays = here
+            .iter()
+            .map(|(user, _, from, until)| (user.as_str(), *from, *until));
+        let (outcome, _) = outcome(ring, stays, &related, i64::MAX);
+        if matches!(outcome, Outcome::Answered | Outcome::Declined) {
+            continue;
+        }
+        let first = came
+            .iter()
+            .find(|(user, _, joined_ms, _)| is_rung(ring, user) && *joined_ms < over_ms(ring));
+        found.extend(first.map(|(user_id, name, came_ms, _)| LateAnswer {
+            ring_event_id: ring.event_id.clone(),
+            ended_call_id: ended.id.clone(),
+            ended_ms: ended.until_ms,
+            late_call_id: late.id.clone(),
+            user_id: user_id.clone(),
+            name: name.clone(),
+            came_ms: *came_ms,
+        }));
     }
     Ok(found)
 }

@@ -112,6 +112,10 @@ pub struct Member {
     /// What the member itself names; see [`crate::rtc::transport::in_use`] for what it uses.
     pub transport: Option<Transport>,
     pub selection: Selection,
+    /// Its first event speaks of a stay that had ended then, ms.
+    pub back_since_ms: Option<i64>,
+    /// It ran out, and then, at this time, ms, its device said goodbye or renewed it.
+    pub outlived_ms: Option<i64>,
 }
 
 impl Member {

@@ -37,7 +37,7 @@ pub use places::{
 pub use probe::{
     AnswerFacts, DriftFacts, ReadyFacts, ServerProbeFacts, SfuOfServer, SfuProbeFacts,
 };
-pub use ring::{RingFacts, with_outcomes};
+pub use ring::{LinkedCallFacts, RingFacts, with_outcomes};
 pub use room::{Pill, RoomFacts, VantageFacts};
 pub use side_by_side::{SideBySideFacts, add_side_by_side, count_troubled};
 pub use sums::{SumFacts, inferred, not_exact};
@@ -223,10 +223,10 @@ impl MemberFacts {
         )
     }
 
-    /// The service URL of its SFU.
+    /// The address of its SFU, else what tells it apart.
     #[must_use]
     pub fn sfu(&self) -> Option<&str> {
-        self.transport.as_ref()?.service_url.as_deref()
+        self.transport.as_ref()?.address()
     }
 }
 

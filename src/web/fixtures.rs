@@ -1,5 +1,6 @@
 //! Rows made by hand for tests: the calls of the page mocks.
 
+use crate::rtc::session::server_of;
 use crate::rtc::transport::{Selection, Transport};
 use crate::store::row::{Call, Member, RoomName};
 use crate::web::facts::{CallFacts, Ledger, calls};
@@ -85,10 +86,7 @@ pub fn member(
         user_id: user_id.to_owned(),
         name: (!name.is_empty()).then(|| name.to_owned()),
         device_id: (!device.is_empty()).then(|| device.to_owned()),
-        server: user_id
-            .split_once(':')
-            .map_or("", |(_, server)| server)
-            .to_owned(),
+        server: server_of(user_id).to_owned(),
         kind: "session".to_owned(),
         joined_ms: from,
         until_ms,
@@ -99,11 +97,13 @@ pub fn member(
         resumed: false,
         claimed: false,
         intent: Some("video".to_owned()),
-        transport: (!sfu.is_empty()).then(|| Transport {
-            kind: "livekit".to_owned(),
-            service_url: Some(format!("https://{sfu}")),
+        transport: (!sfu.is_empty()).then(|| {
+            let address = Some(format!("https://{sfu}"));
+            Transport::stored("livekit".to_owned(), address, server_of(user_id))
         }),
         selection: Selection::MultiSfu,
+        back_since_ms: None,
+        outlived_ms: None,
     }
 }
 

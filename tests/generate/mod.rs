@@ -25,13 +25,32 @@ pub fn config(cases: u32) -> ProptestConfig {
 }
 
 const T0: i64 = 1_700_000_000_000;
+/// The step of the clock, ms: a hundred of them are longer than the four hours after which a stay without a stated end
+/// is taken to be over, and a minute, within which two stamps mean one join, is less than one.
+pub const UNIT: i64 = 240_000;
+
+/// A time in steps, and a little off it: as far as stamps of one join may differ, and just further.
+fn stamp() -> impl Strategy<Value = i64> {
+    let off = prop::sample::select(vec![0, 0, 0, 1, -1, 60_000, -60_000, 60_001, -60_001]);
+    (0..100_i64, off).prop_map(|(at, off)| at * UNIT + off)
+}
+
+/// How long a join is said to last: a length, a time, or what is neither.
+fn expires() -> impl Strategy<Value = Option<Value>> {
+    prop_oneof![
+        3 => Just(None),
+        4 => (-5..60_i64).prop_map(|steps| Some(json!(steps * UNIT))),
+        2 => (0..130_i64).prop_map(|at| Some(json!(T0 + at * UNIT))),
+        1 => Just(Some(json!("3600000"))),
+    ]
+}
 
 fn flat(
     user: usize,
     device: usize,
     call: &str,
     created: Option<i64>,
-    expires: Option<i64>,
+    expires: Option<Value>,
 ) -> Value {
     let mut content = json!({
         "application": "m.call", "call_id": call, "scope": "m.room", "device_id": format!("D{device}"),
@@ -42,7 +61,7 @@ fn flat(
         content["created_ts"] = json!(T0 + created);
     }
     if let Some(expires) = expires {
-        content["expires"] = json!(expires);
+        content["expires"] = expires;
     }
     let key = format!("_@u{user}:h{user}_D{device}_m.call");
     json!({"type": "org.matrix.msc3401.call.member", "state_key": key, "content": content})
@@ -54,8 +73,8 @@ fn state_member(user: usize, device: usize) -> BoxedStrategy<Value> {
     let broken = json!({"type": "org.matrix.msc3401.call.member", "state_key": key, "content": {"application": 1}});
     let join = (
         prop_oneof![Just(""), Just("x")],
-        prop::option::of(0..100_i64),
-        prop::option::of(-5..60_i64),
+        prop::option::of(stamp()),
+        expires(),
     );
     prop_oneof![
         4 => join.prop_map(move |(call, created, expires)| flat(user, device, call, created, expires)),
@@ -66,11 +85,15 @@ fn state_member(user: usize, device: usize) -> BoxedStrategy<Value> {
 }
 
 fn legacy(user: usize) -> BoxedStrategy<Value> {
-    let item = (0..3_usize, prop::option::of(0..100_i64), 1..60_i64).prop_map(|(device, created, expires)| {
+    let id = prop::option::of(0..2_u8);
+    let item = (0..3_usize, prop::option::of(stamp()), 1..60_i64, id).prop_map(|(device, created, expires, id)| {
         let mut item =
-            json!({"application": "m.call", "call_id": "", "device_id": format!("L{device}"), "expires": expires});
+            json!({"application": "m.call", "call_id": "", "device_id": format!("L{device}"), "expires": expires * UNIT});
         if let Some(created) = created {
             item["created_ts"] = json!(T0 + created);
+        }
+        if let Some(id) = id {
+            item["membershipID"] = json!(format!("m{id}"));
         }
         item
     });
@@ -85,14 +108,20 @@ fn legacy(user: usize) -> BoxedStrategy<Value> {
 
 fn sticky(user: usize) -> BoxedStrategy<Value> {
     let kind = "org.matrix.msc4143.rtc.member";
-    let join = (0..2_usize, 1..60_i64).prop_map(move |(key, duration)| {
-        json!({"type": kind, "msc4354_sticky": {"duration_ms": duration}, "content": {
+    // One key is used by two devices now and then, and some events name none.
+    let device = prop::sample::select(vec![Some("D0"), Some("D1"), None]);
+    let join = (0..2_usize, 1..20_i64, device).prop_map(move |(key, duration, device)| {
+        let mut event = json!({"type": kind, "msc4354_sticky": {"duration_ms": duration * UNIT}, "content": {
             "slot_id": "m.call#ROOM", "application": {"type": "m.call"}, "msc4354_sticky_key": format!("k{key}"),
-            "member": {"id": format!("k{key}"), "user_id": format!("@u{user}:h{user}"), "device_id": format!("D{key}")},
-            "rtc_transports": [], "versions": []}})
+            "member": {"id": format!("k{key}"), "user_id": format!("@u{user}:h{user}")},
+            "rtc_transports": [], "versions": []}});
+        if let Some(device) = device {
+            event["content"]["member"]["device_id"] = json!(device);
+        }
+        event
     });
-    let leave = (0..2_usize, 1..60_i64).prop_map(move |(key, duration)| {
-        json!({"type": kind, "msc4354_sticky": {"duration_ms": duration},
+    let leave = (0..2_usize, 1..20_i64).prop_map(move |(key, duration)| {
+        json!({"type": kind, "msc4354_sticky": {"duration_ms": duration * UNIT},
             "content": {"msc4354_sticky_key": format!("k{key}")}})
     });
     prop_oneof![3 => join, 1 => leave].boxed()
@@ -122,11 +151,12 @@ fn body(user: usize) -> BoxedStrategy<Value> {
 /// The events of one room, in no order that means anything.
 pub fn room() -> impl Strategy<Value = Vec<Value>> {
     // One clock in twelve is wrong by hours: so far off, an event is timed by its neighbours.
-    let time = prop_oneof![11 => 0..100_i64, 1 => (-2..3_i64).prop_map(|off| off * 5_000_000 + 50)];
+    let odd = (-2..3_i64).prop_map(|off| off * 30_000_000 + 50 * UNIT);
+    let time = prop_oneof![11 => stamp(), 1 => odd];
     let event = (
         0..3_usize,
         time,
-        prop::option::of(0..100_i64),
+        prop::option::of(stamp()),
         0..40_usize,
         0..20_u8,
     );

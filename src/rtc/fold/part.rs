@@ -35,10 +35,33 @@ pub(super) static BEGINNING: State = State {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Sub {
     pub current: Option<Said>,
-    /// The open stay and the `created_ts` it is measured by.
-    pub live: Option<(Membership, i64)>,
+    /// When the current statement runs out, ms, and the identity of the stay it speaks of.
+    #[serde(default)]
+    pub current_until: Option<i64>,
+    #[serde(default)]
+    pub current_identity: Option<i64>,
+    /// A stay began with the current statement, or it goes on with one.
+    #[serde(default)]
+    pub current_was_live: bool,
+    pub live: Option<OpenStay>,
+    /// The stay that ran out last, as long as the next event may tell more of it: take a guessed end back, or show that
+    /// the device was still there.
+    #[serde(default)]
+    pub ran_out: Option<OpenStay>,
     pub last_end: Option<i64>,
     pub candidates: Vec<Said>,
+}
+
+/// A stay that later events can still change.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct OpenStay {
+    pub member: Membership,
+    /// What tells it apart from the stays before and after it: the `created_ts` of its first event, else that event's
+    /// stamp, both as the sender's server gave them, ms.
+    pub identity: i64,
+    /// Its end is stated by no content.
+    #[serde(default)]
+    pub is_end_guessed: bool,
 }
 
 /// A statement that may still matter.
@@ -52,7 +75,10 @@ impl Said {
     pub fn statement(&self, sub: &str) -> Statement<'_> {
         let parsed = member::parse(&self.event);
         let join = parsed.joins.into_iter().find(|(key, _)| key == sub);
-        let says = join.map_or_else(|| Says::of(parsed.otherwise), |(_, join)| Says::Join(join));
+        let says = join.map_or_else(
+            || Says::of(parsed.otherwise),
+            |(_, join)| Says::Join(Box::new(join)),
+        );
         Statement {
             time: self.time,
             event: &self.event,
@@ -62,11 +88,12 @@ impl Said {
 }
 
 impl State {
-    /// The ids of open stays: later events can still change them.
+    /// The ids of stays that later events can still change: open ones, and those that ran out.
     pub fn open_stays(&self) -> impl Iterator<Item = &str> {
         self.subs
             .values()
-            .filter_map(|sub| Some(sub.live.as_ref()?.0.id.as_str()))
+            .flat_map(|sub| sub.live.iter().chain(&sub.ran_out))
+            .map(|open| open.member.id.as_str())
     }
 
     /// Events before the cut that later ones can still change the meaning of.
@@ -83,7 +110,8 @@ impl State {
 /// What one part says.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Part {
-    /// Stays that ended in this part; without a cut at its end, all that were or came open. Sorted by `joined_ms`.
+    /// Stays of which this part tells the last; without a cut at its end, all that were or came open. Sorted by
+    /// `joined_ms`.
     pub members: Vec<Membership>,
     /// Rejected events, sorted. Of one that is carried in, only what this part has against it.
     pub rejected: Vec<Rejection>,

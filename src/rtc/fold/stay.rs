@@ -1,10 +1,10 @@
 //! The stays of one device on one chain: statements and changed conditions, one after the other in time.
 
-use super::part::{Said, Sub};
-use super::{Rules, Says, Statement, created, expires, failing};
+use super::part::{OpenStay, Said, Sub};
+use super::{Rules, SAME_JOIN_MS, Says, Statement, created, expires, failing, is_end_guessed};
 use crate::rtc::event::RoomEvent;
 use crate::rtc::id::hash;
-use crate::rtc::member::{Format, Join};
+use crate::rtc::member::{Format, Join, is_renewal};
 use crate::rtc::membership::{EndReason, Membership, Rejection};
 use crate::rtc::room::{Presence, Room};
 use crate::rtc::time::after;
@@ -18,6 +18,23 @@ struct Current<'a> {
     /// The time of the statement.
     stated: i64,
     until: i64,
+    /// That of the stay it speaks of.
+    identity: i64,
+    /// A stay began with it, or it goes on with one.
+    was_live: bool,
+}
+
+/// What a join is to the stay that is live on its chain (MATRIXRTC.md section 4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Relation {
+    /// It goes on with it; where it says so, under another identity from now on.
+    Update(Option<i64>),
+    /// Another slot, device or sender.
+    Switched,
+    /// Another stay, which began at this time, ms: we missed its join.
+    Missed(i64),
+    /// Another stay, which begins now.
+    Superseded,
 }
 
 /// What happens to a device at one time. The order is the order at one instant: a condition that
@@ -44,7 +61,9 @@ pub(super) struct Stay<'a> {
     room: &'a Room,
     rules: &'a Rules,
     current: Option<Current<'a>>,
-    live: Option<(Membership, i64)>,
+    live: Option<OpenStay>,
+    /// The stay that ran out last, as long as the next statement may tell more of it.
+    ran_out: Option<OpenStay>,
     last_end: i64,
     /// Sticky statements in the order of MSC4354 (raw end, event id), by index; expired ones go lazily.
     candidates: BTreeMap<(i64, &'a str), usize>,
@@ -62,6 +81,7 @@ impl<'a> Stay<'a> {
             rules,
             current: None,
             live: None,
+            ran_out: None,
             last_end: i64::MIN,
             candidates,
             members,
@@ -73,6 +93,7 @@ impl<'a> Stay<'a> {
     pub fn carry(&mut self, from: &'a Sub) -> Vec<Statement<'a>> {
         self.last_end = from.last_end.unwrap_or(i64::MIN);
         self.live.clone_from(&from.live);
+        self.ran_out.clone_from(&from.ran_out);
         let mut statements: Vec<Statement<'a>> = from
             .candidates
             .iter()
@@ -86,12 +107,19 @@ impl<'a> Stay<'a> {
         if let Some(said) = &from.current {
             let statement = said.statement(self.sub);
             if let Says::Join(join) = &statement.says {
-                let until = expires(join, statement.time, self.rules);
+                let created = created(join, statement.event, statement.time, None);
                 self.current = Some(Current {
-                    join: join.clone(),
+                    join: Join::clone(join),
                     event: statement.event,
                     stated: statement.time,
-                    until,
+                    until: from
+                        .current_until
+                        .unwrap_or_else(|| expires(join, created, statement.time, self.rules)),
+                    identity: from
+                        .current_identity
+                        .or(created)
+                        .unwrap_or(statement.event.origin_server_ts),
+                    was_live: from.current_was_live,
                 });
             }
             // On a sticky chain the current statement is a candidate, too.
@@ -105,7 +133,7 @@ impl<'a> Stay<'a> {
     /// What later parts need to know; `until` is where this one ended.
     pub fn state(self, statements: &[Statement<'a>], until: i64) -> Sub {
         let rules = self.rules;
-        let alive = self.live.is_some();
+        let alive = self.live.is_some() || self.ran_out.is_some();
         let current = self
             .current
             .filter(|current| alive || current.until >= until);
@@ -118,12 +146,16 @@ impl<'a> Stay<'a> {
                     event: said.event.clone(),
                 })
                 .collect(),
+            current_was_live: current.as_ref().is_some_and(|current| current.was_live),
+            current_until: current.as_ref().map(|current| current.until),
+            current_identity: current.as_ref().map(|current| current.identity),
             current: current.map(|current| Said {
                 time: current.stated,
                 event: current.event.clone(),
             }),
             last_end: Some(self.last_end).filter(|end| *end != i64::MIN),
             live: self.live,
+            ran_out: self.ran_out,
         }
     }
 
@@ -143,6 +175,9 @@ impl<'a> Stay<'a> {
             }
         }
         self.expire(span.until.map_or(i64::MAX, |until| until - 1));
+        if span.until.is_none() {
+            self.let_go();
+        }
     }
 
     /// Everything that can change this device's stays in this span, in order of time.
@@ -164,9 +199,9 @@ impl<'a> Stay<'a> {
                 }
             }
         }
-        if let Some((member, _)) = &self.live {
-            senders.insert(&member.user_id);
-            slots.insert(member.slot.as_str());
+        for open in self.live.iter().chain(&self.ran_out) {
+            senders.insert(&open.member.user_id);
+            slots.insert(open.member.slot.as_str());
         }
         let presence = senders
             .iter()
@@ -187,23 +222,65 @@ impl<'a> Stay<'a> {
 
     /// Expiry is applied at its own time, before anything later.
     fn expire(&mut self, time: i64) {
-        let until = self.live.as_ref().map(|(member, _)| member.until_ms);
-        if until.is_some_and(|until| until <= time) {
-            let format = self.live.as_ref().map(|(member, _)| member.format);
-            let sticky = format == Some(Format::Sticky);
-            let reason = if sticky {
-                EndReason::StickyExpired
-            } else {
-                EndReason::Expired
-            };
-            self.close(until.unwrap_or(time), reason, None);
+        let Some(open) = self.live.take_if(|open| open.member.until_ms <= time) else {
+            return;
+        };
+        self.let_go();
+        self.last_end = self.last_end.max(open.member.until_ms);
+        // An array may name any number of devices: of those that it names no more nothing is kept. What is sticky ends
+        // when others stop showing it, too.
+        if self.sub.is_empty() && open.member.format != Format::Sticky {
+            self.ran_out = Some(open);
+        } else {
+            self.members.push(open.member);
         }
     }
 
-    fn close(&mut self, time: i64, reason: EndReason, event: Option<&RoomEvent>) {
-        let Some((mut member, _)) = self.live.take() else {
+    /// Nothing can change the stay any more that ran out.
+    fn let_go(&mut self) {
+        self.members
+            .extend(self.ran_out.take().map(|open| open.member));
+    }
+
+    /// What a statement tells of the stay that ran out before: the same user says goodbye or renews it, so it was still
+    /// there. Where its end was a guess, the stay goes on; where it was stated, others had let go of it.
+    fn look_back(&mut self, statement: &Statement<'a>) {
+        let Some(mut open) = self.ran_out.take() else {
             return;
         };
+        let event = statement.event;
+        let renews = |join: &Join| {
+            let is_renewal = !open.is_end_guessed
+                && self
+                    .current
+                    .as_ref()
+                    .is_some_and(|current| is_renewal(event, current.event, self.sub));
+            let created = created(join, event, statement.time, Some(open.identity));
+            let updates = created
+                .is_some_and(|created| created <= open.identity.saturating_add(SAME_JOIN_MS));
+            is_same_place(&open.member, join, event) && (updates || is_renewal)
+        };
+        let was_there = match &statement.says {
+            Says::Left(_) => open.member.user_id == event.sender,
+            Says::Join(join) => renews(join),
+            Says::Invalid | Says::Redacted => false,
+        };
+        if was_there && open.is_end_guessed {
+            self.live = Some(open);
+            return;
+        }
+        if was_there {
+            open.member.outlived_ms = Some(statement.time);
+        }
+        self.members.push(open.member);
+    }
+
+    fn close(&mut self, time: i64, reason: EndReason, event: Option<&RoomEvent>) {
+        let Some(OpenStay { mut member, .. }) = self.live.take() else {
+            return;
+        };
+        // What began as late as we heard of it did not begin after its end.
+        member.joined_ms = member.joined_ms.min(time.max(member.opened_ms));
         member.until_ms = time.max(member.joined_ms);
         member.end_reason = reason;
         member.end_event_id = event.map(|event| event.event_id.clone());
@@ -212,18 +289,13 @@ impl<'a> Stay<'a> {
     }
 
     /// The membership of a join that begins now.
-    fn open(
-        &mut self,
-        current: &Current<'a>,
-        times: (i64, i64),
-        resumed: bool,
-        claimed: bool,
-        base: i64,
-    ) {
+    fn open(&mut self, current: &Current<'a>, times: (i64, i64), resumed: bool, claimed: bool) {
         let (joined_ms, opened_ms) = times;
         let Current {
             join, event, until, ..
         } = current;
+        let bound = self.room.bound_of(event, joined_ms);
+        let joined_ms = bound.unwrap_or(joined_ms);
         let begun = if resumed {
             joined_ms.to_string()
         } else {
@@ -264,21 +336,28 @@ impl<'a> Stay<'a> {
             join_event_id: event.event_id.clone(),
             end_event_id: None,
             resumed,
-            claimed,
+            claimed: claimed || bound.is_some(),
+            back_since_ms: None,
+            outlived_ms: None,
             intent: join.intent.clone(),
             transport: join.transport.clone(),
             selection: join.selection,
         };
-        self.live = Some((member, base));
+        self.live = Some(OpenStay {
+            member,
+            identity: current.identity,
+            is_end_guessed: is_end_guessed(join),
+        });
     }
 
     /// One statement of a state chain, or the winning one of a sticky chain, applied at `time`.
     fn say(&mut self, statement: &Statement<'a>, time: i64) {
         let event = statement.event;
+        self.look_back(statement);
         let foreign = self
             .live
             .as_ref()
-            .is_some_and(|(member, _)| member.user_id != event.sender);
+            .is_some_and(|open| open.member.user_id != event.sender);
         let join = match &statement.says {
             Says::Join(join) => join,
             Says::Left(_) if foreign => return self.leave(time, EndReason::Overwritten, event),
@@ -291,15 +370,7 @@ impl<'a> Stay<'a> {
                 return self.leave(time, EndReason::Redacted, event);
             }
         };
-        let until = expires(join, statement.time, self.rules);
-        let current = Current {
-            join: join.clone(),
-            event,
-            stated: statement.time,
-            until,
-        };
-        self.joins(&current, time, statement.time);
-        self.current = Some(current);
+        self.joins(join, event, time, statement.time);
     }
 
     fn leave(&mut self, time: i64, reason: EndReason, event: &RoomEvent) {
@@ -307,123 +378,186 @@ impl<'a> Stay<'a> {
         self.current = None;
     }
 
-    /// A join over a live or a dead chain (MATRIXRTC.md section 4: update, superseded, switched).
-    fn joins(&mut self, current: &Current<'a>, time: i64, stated: i64) {
-        let (join, event) = (&current.join, current.event);
-        let created = created(join, stated);
-        let renews = self.renews(current, created);
-        if current.until <= time {
-            // Born expired. Other clients drop the member at that moment (a quirk of intent updates).
-            if let (Some((member, _)), true) = (&mut self.live, renews) {
-                member.updates += 1;
-            }
-            self.rejected_unless_live(event, "born_expired");
-            return self.close(time, EndReason::Expired, Some(event));
+    /// A join over a live or a dead chain.
+    fn joins(&mut self, join: &Join, event: &'a RoomEvent, time: i64, stated: i64) {
+        let near = self
+            .live
+            .as_ref()
+            .filter(|open| is_same_place(&open.member, join, event))
+            .map(|open| open.identity);
+        let created = created(join, event, stated, near);
+        let relation = self
+            .live
+            .as_ref()
+            .map(|open| self.relation(open, join, event, created, time));
+        let updates = matches!(relation, Some(Relation::Update(_)));
+        let mut until = expires(join, created, stated, self.rules);
+        if updates && is_end_guessed(join) {
+            // It shows that the stay lasts until now at least.
+            until = until.max(time);
         }
-        if let Some((reason, why)) = failing(self.room, self.rules, &event.sender, join, time) {
-            if join.format != Format::Sticky {
-                self.rejected.push((event.event_id.clone(), why));
-            }
-            return self.close(time, reason, Some(event));
-        }
-        if renews {
-            return self.renew(current, created, stated);
-        }
-        let base = created.unwrap_or(time);
-        // A redaction made an earlier statement current again: no new join, the old one goes on.
-        let again = time != stated;
-        let Some((member, live_base)) = &self.live else {
-            let floor = self.last_end.max(self.room.floor(&event.sender, time));
-            let claim = created
-                .filter(|created| *created >= self.last_end)
-                .map(|created| created.max(floor).min(time));
-            return self.open(
-                current,
-                (claim.unwrap_or(time), time),
-                again,
-                claim.is_some_and(|claim| claim < time),
-                base,
-            );
+        let mut current = Current {
+            join: Join::clone(join),
+            event,
+            stated,
+            until,
+            identity: created.unwrap_or(event.origin_server_ts),
+            was_live: false,
         };
-        let same = same_place(member, current);
-        // A join that we missed: the stay before ended when this one says it began.
-        let missed = created.filter(|created| same && created > live_base);
-        let start = missed.map_or(time, |created| created.max(member.joined_ms));
-        self.close(
-            start,
-            if same {
-                EndReason::Superseded
-            } else {
-                EndReason::Switched
-            },
-            Some(event),
-        );
-        self.open(current, (start, time), again, missed.is_some(), base);
+        let is_born_expired = until <= time && !(updates && is_end_guessed(join));
+        let fails = failing(self.room, self.rules, &event.sender, join, time);
+        match (relation, fails) {
+            _ if is_born_expired => self.expire_by(event, updates, time),
+            (_, Some((reason, why))) => {
+                if join.format != Format::Sticky {
+                    self.rejected.push((event.event_id.clone(), why));
+                }
+                self.close(time, reason, Some(event));
+            }
+            (Some(Relation::Update(identity)), None) => self.renew(&current, identity),
+            // A redaction made an earlier statement current again: no new join, the old one goes on.
+            (Some(Relation::Switched), None) => {
+                self.close(time, EndReason::Switched, Some(event));
+                self.open(&current, (time, time), time != stated, false);
+            }
+            (Some(Relation::Missed(start)), None) => {
+                self.close(start, EndReason::Superseded, Some(event));
+                self.open(&current, (start, time), time != stated, true);
+            }
+            (Some(Relation::Superseded), None) => {
+                self.close(time, EndReason::Superseded, Some(event));
+                self.open(&current, (time, time), time != stated, false);
+            }
+            (None, None) => {
+                let claimed = self.claimed_start(event, created, time);
+                let start = claimed.unwrap_or(time);
+                self.open(&current, (start, time), time != stated, start < time);
+                let is_back = created.is_some() && claimed.is_none();
+                if let Some(open) = self.live.as_mut().filter(|_| is_back) {
+                    open.member.back_since_ms = Some(self.last_end);
+                }
+            }
+        }
+        if let Some(open) = &self.live {
+            current.identity = open.identity;
+            current.was_live = true;
+        }
+        self.current = Some(current);
     }
 
-    /// Does this join go on with the live stay?
-    fn renews(&self, current: &Current<'a>, created: Option<i64>) -> bool {
-        let Some((member, base)) = &self.live else {
-            return false;
-        };
-        let same_stay = match current.join.format {
-            Format::Session | Format::Legacy => created.is_some_and(|created| created <= *base),
-            // No created_ts in these: the session id or member id tells.
-            Format::Mesh | Format::Sticky => self
+    /// When a stay began whose first event we see is an update, ms: as it claims, but not before the user was in the
+    /// room; `None` where an earlier stay of the chain ended later than that.
+    fn claimed_start(&self, event: &RoomEvent, created: Option<i64>, time: i64) -> Option<i64> {
+        let floor = self.room.floor(&event.sender, time);
+        created
+            .map(|created| created.max(floor).min(time))
+            .filter(|start| *start >= self.last_end)
+    }
+
+    /// A join that is over before it begins. Other clients drop the member at that moment (a quirk of intent updates).
+    fn expire_by(&mut self, event: &RoomEvent, updates: bool, time: i64) {
+        match &mut self.live {
+            Some(open) if updates => open.member.updates += 1,
+            _ => self.rejected.push((event.event_id.clone(), "born_expired")),
+        }
+        self.close(time, EndReason::Expired, Some(event));
+    }
+
+    fn relation(
+        &self,
+        open: &OpenStay,
+        join: &Join,
+        event: &RoomEvent,
+        created: Option<i64>,
+        time: i64,
+    ) -> Relation {
+        if !is_same_place(&open.member, join, event) {
+            return Relation::Switched;
+        }
+        // A sticky key is one membership, whatever its events say.
+        if join.format == Format::Sticky {
+            return Relation::Update(None);
+        }
+        let stamped = event.origin_server_ts;
+        let same_id = join.stay.is_some()
+            && self
                 .current
                 .as_ref()
-                .is_some_and(|live| live.join.stay == current.join.stay),
+                .is_some_and(|current| current.join.stay == join.stay);
+        if same_id {
+            return Relation::Update(Some(stamped).filter(|_| created.is_none()));
+        }
+        let Some(created) = created else {
+            let renews = self
+                .current
+                .as_ref()
+                .is_some_and(|current| is_renewal(event, current.event, self.sub));
+            return if renews {
+                Relation::Update(Some(stamped))
+            } else {
+                Relation::Superseded
+            };
         };
-        same_stay && same_place(member, current)
+        if created <= open.identity.saturating_add(SAME_JOIN_MS) {
+            return Relation::Update(None);
+        }
+        let start = created.min(time);
+        if start > open.member.joined_ms {
+            Relation::Missed(start)
+        } else {
+            Relation::Update(Some(created))
+        }
     }
 
-    fn renew(&mut self, current: &Current<'a>, created: Option<i64>, stated: i64) {
-        let Some((member, base)) = &mut self.live else {
+    fn renew(&mut self, current: &Current<'a>, identity: Option<i64>) {
+        let Some(open) = &mut self.live else {
             return;
         };
-        *base = created.unwrap_or(stated).min(*base);
+        open.identity = identity.unwrap_or(open.identity);
+        open.is_end_guessed = is_end_guessed(&current.join);
+        let member = &mut open.member;
         member.updates += 1;
-        member.until_ms = current.until;
+        member.until_ms = current.until.max(member.joined_ms);
         member.intent.clone_from(&current.join.intent);
         member.transport.clone_from(&current.join.transport);
         member.selection = current.join.selection;
-    }
-
-    fn rejected_unless_live(&mut self, event: &RoomEvent, reason: &'static str) {
-        if self.live.is_none() {
-            self.rejected.push((event.event_id.clone(), reason));
+        if member.device_id.is_none() {
+            member.device_id.clone_from(&current.join.device_id);
         }
     }
 
-    /// A condition began to hold: the current join counts again, if all others hold too.
+    /// A condition began to hold: the current join counts again, if all others hold too. It may be for the first time.
     fn resume(&mut self, time: i64) {
         if self.live.is_some() {
             return;
         }
-        let Some(current) = self.current.take() else {
+        let Some(mut current) = self.current.take() else {
             return;
         };
-        let fails = failing(
-            self.room,
-            self.rules,
-            &current.event.sender,
-            &current.join,
-            time,
-        );
+        let user = &current.event.sender;
+        let fails = failing(self.room, self.rules, user, &current.join, time);
         if current.until > time && fails.is_none() {
-            self.open(&current, (time, time), true, false, time);
+            self.open(&current, (time, time), current.was_live, false);
+            current.was_live = true;
         }
         self.current = Some(current);
     }
 
     /// A condition failed: the live stay ends if it depends on it.
     fn check(&mut self, time: i64) {
-        let (Some(current), Some((member, _))) = (&self.current, &self.live) else {
+        let left = |user: &str| self.room.presence(user, time) != Presence::In;
+        if self
+            .ran_out
+            .as_ref()
+            .is_some_and(|open| left(&open.member.user_id))
+        {
+            self.let_go();
+        }
+        let (Some(current), Some(open)) = (&self.current, &self.live) else {
             return;
         };
-        if let Some((reason, _)) =
-            failing(self.room, self.rules, &member.user_id, &current.join, time)
-        {
+        let user = &open.member.user_id;
+        if let Some((reason, _)) = failing(self.room, self.rules, user, &current.join, time) {
             self.close(time, reason, None);
         }
     }
@@ -435,6 +569,7 @@ impl<'a> Stay<'a> {
             .as_ref()
             .is_some_and(|current| current.event.event_id == event.event_id)
         {
+            self.let_go();
             self.close(time, EndReason::Redacted, None);
             self.current = None;
         }
@@ -502,8 +637,11 @@ fn sticky_key<'a>(statement: &Statement<'a>, rules: &Rules) -> (i64, &'a str) {
     (raw, &statement.event.event_id)
 }
 
-fn same_place(member: &Membership, current: &Current) -> bool {
-    member.slot == current.join.slot
-        && member.device_id == current.join.device_id
-        && member.user_id == current.event.sender
+/// The same slot, device and sender. A sticky event that names no device is not of another one.
+fn is_same_place(member: &Membership, join: &Join, event: &RoomEvent) -> bool {
+    let unnamed =
+        join.format == Format::Sticky && (member.device_id.is_none() || join.device_id.is_none());
+    member.slot == join.slot
+        && member.user_id == event.sender
+        && (unnamed || member.device_id == join.device_id)
 }

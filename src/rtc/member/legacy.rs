@@ -23,10 +23,8 @@ fn membership(item: &Value) -> Result<(String, Join), Reason> {
         None => "m.call",
         some => super::state::application(some)?,
     };
-    let call_id = id(item.get("call_id"), "no_call_id")?;
+    let call_id = super::state::call_id(item.get("call_id"))?;
     let device_id = id(item.get("device_id"), "no_device_id")?;
-    let expires = item.get("expires").and_then(number);
-    let expires_ts = item.get("expires_ts").and_then(number);
     let slot = SlotId::new(application, call_id);
     let sub = format!("{}\u{1f}{device_id}", slot.as_str());
     let join = Join {
@@ -34,17 +32,29 @@ fn membership(item: &Value) -> Result<(String, Join), Reason> {
         device_id: Some(device_id.to_owned()),
         format: Format::Legacy,
         created_ts: item.get("created_ts").and_then(number),
-        // `expires` wins over `expires_ts` (MATRIXRTC.md section 2.2).
-        expiry: match (expires, expires_ts) {
-            (None, Some(at)) => Expiry::At(at),
-            (after, _) => Expiry::After(after),
-        },
-        stay: None,
+        expiry: Expiry::stated(
+            [item.get("expires"), item.get("expires_after")],
+            item.get("expires_ts"),
+        ),
+        stay: hint_of_stay(item.get("membershipID")),
         intent: hint(item.get("m.call.intent")),
         transport: first(item.get("foci_active")),
         selection: Selection::OldestMembership,
     };
     Ok((sub, join))
+}
+
+/// The random id of a join (`membershipID`), where one is given.
+fn hint_of_stay(value: Option<&Value>) -> Option<String> {
+    id(value, "no_membership_id").ok().map(ToOwned::to_owned)
+}
+
+/// The item of a `memberships` array that speaks of the device with this sub-key; of several the last.
+#[must_use]
+pub fn item<'a>(content: &'a Value, sub: &str) -> Option<&'a Value> {
+    let items = content.get("memberships")?.as_array()?;
+    let speaks_of_it = |item: &&Value| membership(item).is_ok_and(|(key, _)| key == sub);
+    items.iter().rev().find(speaks_of_it)
 }
 
 /// The `m.calls` array of full-mesh calls: every device of every call in it.
@@ -53,29 +63,41 @@ pub fn mesh(content: &Value) -> MemberEvent {
     let Some(calls) = content.get("m.calls").and_then(Value::as_array) else {
         return MemberEvent::invalid("bad_m_calls");
     };
-    collect(calls.iter().flat_map(mesh_call).collect())
+    // In 2022 the end stood once, at the top, for all devices.
+    let expires_ts = content.get("m.expires_ts").and_then(number);
+    collect(
+        calls
+            .iter()
+            .flat_map(|call| mesh_call(call, expires_ts))
+            .collect(),
+    )
 }
 
-fn mesh_call(call: &Value) -> Vec<Result<(String, Join), Reason>> {
-    let call_id = match id(call.get("m.call_id"), "no_call_id") {
+fn mesh_call(call: &Value, expires_ts: Option<i64>) -> Vec<Result<(String, Join), Reason>> {
+    let call_id = match super::state::call_id(call.get("m.call_id")) {
         Ok(call_id) => call_id,
         Err(reason) => return vec![Err(reason)],
     };
     match call.get("m.devices").and_then(Value::as_array) {
         Some(devices) => devices
             .iter()
-            .map(|device| mesh_device(call_id, device))
+            .map(|device| mesh_device(call_id, device, expires_ts))
             .collect(),
         None => vec![Err("bad_m_devices")],
     }
 }
 
-fn mesh_device(call_id: &str, device: &Value) -> Result<(String, Join), Reason> {
+fn mesh_device(
+    call_id: &str,
+    device: &Value,
+    expires_ts: Option<i64>,
+) -> Result<(String, Join), Reason> {
     let device_id = id(device.get("device_id"), "no_device_id")?;
     let session_id = id(device.get("session_id"), "no_session_id")?;
     let expires_ts = device
         .get("expires_ts")
         .and_then(number)
+        .or(expires_ts)
         .ok_or("no_expires_ts")?;
     let slot = SlotId::new("m.call", call_id);
     let sub = format!("mesh\u{1f}{}\u{1f}{device_id}", slot.as_str());
@@ -93,7 +115,7 @@ fn mesh_device(call_id: &str, device: &Value) -> Result<(String, Join), Reason> 
     Ok((sub, join))
 }
 
-/// The good items; of two for one device the last. One bad item marks the event as rejected, not the others.
+/// The good items; of two for one device the last. An event is rejected when none of its items is good.
 fn collect(items: Vec<Result<(String, Join), Reason>>) -> MemberEvent {
     let mut joins = std::collections::BTreeMap::new();
     let mut rejected = None;
@@ -106,6 +128,7 @@ fn collect(items: Vec<Result<(String, Join), Reason>>) -> MemberEvent {
         }
     }
     let otherwise = Otherwise::Left(EndReason::Left);
+    let rejected = rejected.filter(|_| joins.is_empty());
     MemberEvent {
         joins: joins.into_iter().collect(),
         otherwise,

@@ -8,7 +8,8 @@ use crate::rtc::transport::{Selection, first};
 use serde_json::{Map, Value};
 
 /// Keys that may stand in a leave.
-const LEAVE_KEYS: [&str; 6] = [
+const LEAVE_KEYS: [&str; 7] = [
+    "reason",
     "leave_reason",
     "disconnect_reason",
     "msc4354_sticky_key",
@@ -51,7 +52,7 @@ fn joined(result: Result<Join, Reason>) -> MemberEvent {
 /// The flat content, checked as matrix-js-sdk checks it (`checkSessionsMembershipData`).
 fn flat(object: &Map<String, Value>) -> Result<Join, Reason> {
     let application = application(object.get("application"))?;
-    let call_id = id(object.get("call_id"), "no_call_id")?;
+    let call_id = call_id(object.get("call_id"))?;
     let device_id = id(object.get("device_id"), "no_device_id")?;
     let focus = object.get("focus_active").ok_or("no_focus_active")?;
     focus
@@ -70,7 +71,7 @@ fn nested(session: &Value, object: &Map<String, Value>) -> Result<Join, Reason> 
     let application = application(session.get("application"))?;
     let call_id = match session.get("id") {
         None => "",
-        some => id(some, "bad_session_id")?,
+        some => free_of_hash(id(some, "bad_session_id")?, "bad_call_id")?,
     };
     let member = object.get("member").ok_or("no_member")?;
     let device_id = id(member.get("device_id"), "no_device_id")?;
@@ -82,10 +83,23 @@ fn nested(session: &Value, object: &Map<String, Value>) -> Result<Join, Reason> 
 }
 
 pub(super) fn application(value: Option<&Value>) -> Result<&str, Reason> {
-    let text = id(value, "bad_application")?;
-    // MSC4143: neither part of a slot id may hold `#`; in the application it would be ambiguous.
-    if text.is_empty() || text.contains('#') {
+    let text = free_of_hash(id(value, "bad_application")?, "bad_application")?;
+    if text.is_empty() {
         Err("bad_application")
+    } else {
+        Ok(text)
+    }
+}
+
+/// The id of a call within its application.
+pub(super) fn call_id(value: Option<&Value>) -> Result<&str, Reason> {
+    free_of_hash(id(value, "no_call_id")?, "bad_call_id")
+}
+
+/// MSC4143: neither part of a slot id may hold `#`, which stands between them.
+fn free_of_hash(text: &str, otherwise: Reason) -> Result<&str, Reason> {
+    if text.contains('#') {
+        Err(otherwise)
     } else {
         Ok(text)
     }
@@ -114,9 +128,6 @@ fn shared(object: &Map<String, Value>) -> Result<Join, Reason> {
     }) {
         return Err("bad_foci_preferred");
     }
-    let expires = object
-        .get("expires")
-        .or_else(|| object.get("expires_after"));
     let selection = object
         .get("focus_active")
         .and_then(|focus| focus.get("focus_selection"));
@@ -125,8 +136,11 @@ fn shared(object: &Map<String, Value>) -> Result<Join, Reason> {
         device_id: None,
         format: Format::Session,
         created_ts: object.get("created_ts").and_then(number),
-        // matrix-js-sdk does not check the type of `expires`; what is no number is the default.
-        expiry: Expiry::After(expires.and_then(number)),
+        // matrix-js-sdk does not check the type of `expires`; what is no number is not stated.
+        expiry: Expiry::stated(
+            [object.get("expires"), object.get("expires_after")],
+            object.get("expires_ts"),
+        ),
         stay: None,
         intent: hint(object.get("m.call.intent")),
         transport: first(foci),

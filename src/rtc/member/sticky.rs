@@ -58,7 +58,7 @@ fn join(event: &RoomEvent) -> Result<Join, Reason> {
             return Err("foreign_user_id");
         }
     }
-    let member_id = id(member.get("id"), "no_member_id")?;
+    id(member.get("id"), "no_member_id")?;
     let application = super::state::application(content.pointer("/application/type"))?;
     let slot_id = id(content.get("slot_id"), "no_slot_id")?;
     let slot = SlotId::named(slot_id, application).ok_or("bad_slot_id")?;
@@ -75,7 +75,8 @@ fn join(event: &RoomEvent) -> Result<Join, Reason> {
         format: Format::Sticky,
         created_ts: None,
         expiry: Expiry::Sticky(event.sticky_ms.unwrap_or(0)),
-        stay: Some(member_id.to_owned()),
+        // The sticky key is the membership.
+        stay: None,
         intent: hint(content.pointer("/application/m.call.intent")),
         transport: first(Some(transports(content)?)),
         // A sticky member publishes on its own transport (MATRIXRTC.md section 6).
@@ -85,8 +86,8 @@ fn join(event: &RoomEvent) -> Result<Join, Reason> {
 
 fn transports(content: &Value) -> Result<&Value, Reason> {
     let list = content
-        .get("rtc_transports")
-        .or_else(|| content.pointer("/transports/published"));
+        .pointer("/transports/published")
+        .or_else(|| content.get("rtc_transports"));
     let list = list.unwrap_or(&Value::Null);
     let is_transport = |item: &Value| item.get("type").is_some_and(Value::is_string);
     match list {

@@ -1,5 +1,7 @@
 //! The colour and the letter of an SFU inside one call.
 
+use crate::rtc::transport::host;
+
 /// One SFU of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sfu {
@@ -58,7 +60,7 @@ impl Sfus {
     pub fn of<'a>(urls: impl Iterator<Item = &'a str>) -> Self {
         let mut found: Vec<Sfu> = Vec::new();
         for url in urls {
-            if found.iter().any(|sfu| sfu.url == url) {
+            if found.iter().any(|sfu| host(&sfu.url) == host(url)) {
                 continue;
             }
             let taken: Vec<u8> = found.iter().filter_map(|sfu| sfu.paint.slot).collect();
@@ -82,7 +84,8 @@ impl Sfus {
 
     #[must_use]
     pub fn find(&self, url: Option<&str>) -> Option<&Sfu> {
-        self.0.iter().find(|sfu| Some(sfu.url.as_str()) == url)
+        let wanted = host(url?);
+        self.0.iter().find(|sfu| host(&sfu.url) == wanted)
     }
 
     #[must_use]

@@ -120,7 +120,9 @@ pub struct RelatedFacts {
     pub lifetime_ms: Option<i64>,
     pub intent: Option<String>,
     pub relates_to: Option<String>,
-    /// What became of a ring: `answered`, `declined`, `missed`, or `ringing` while it does; null of all else.
+    /// The slot that it is for, where it names one.
+    pub slot_id: Option<String>,
+    /// What became of a ring: `answered`, `declined`, `withdrawn`, `missed`, or `ringing` while it does; null of all else.
     pub outcome: Option<&'static str>,
     /// When the first came who answered it.
     pub answered_ms: Option<i64>,
@@ -141,6 +143,7 @@ impl From<related::Related> for RelatedFacts {
             lifetime_ms: event.lifetime_ms,
             intent: event.intent,
             relates_to: event.relates_to,
+            slot_id: event.slot_id,
             outcome: None,
             answered_ms: None,
             answered_at: None,
@@ -168,6 +171,7 @@ impl RelatedFacts {
                 format!(": answered after {}", super::length(ms - self.at_ms))
             }
             (Some("missed"), _) => ": not answered".to_owned(),
+            (Some("withdrawn"), _) => ": taken back".to_owned(),
             (Some("ringing"), _) => ": still ringing".to_owned(),
             (Some(outcome), _) => format!(": {outcome}"),
             (None, _) => String::new(),

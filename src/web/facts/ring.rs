@@ -3,19 +3,22 @@
 use super::{MemberFacts, RelatedFacts, Stamp};
 use crate::rtc::related::{Related, What};
 use crate::rtc::ring::{self, Outcome};
+use crate::store::related::LateAnswer;
 use crate::store::rings::Rings;
 use crate::web::draw::{Num, ratio};
 use crate::web::format as f;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Rings of a span of time, and what became of them: somebody came who was rung, else somebody declined, else nobody did
-/// either while it rang.
+/// Rings of a span of time, and what became of them: somebody came to the call who was rung, else somebody declined, else
+/// the caller took it back, else nobody did anything while it rang.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ToSchema)]
 pub struct RingFacts {
     pub sent: i64,
     pub answered: i64,
     pub declined: i64,
+    /// Taken back by the caller before anybody came.
+    pub withdrawn: i64,
     pub missed: i64,
     /// Not over yet.
     pub ringing: i64,
@@ -33,6 +36,7 @@ impl From<Rings> for RingFacts {
             sent,
             answered,
             declined,
+            withdrawn,
             missed,
             ringing,
             silent,
@@ -43,6 +47,7 @@ impl From<Rings> for RingFacts {
             sent,
             answered,
             declined,
+            withdrawn,
             missed,
             ringing,
             silent,
@@ -59,6 +64,7 @@ impl RingFacts {
         let parts = [
             ("answered", self.answered, "h3"),
             ("declined", self.declined, "h1"),
+            ("withdrawn", self.withdrawn, "h1"),
             ("missed", self.missed, "warned"),
             ("still ringing", self.ringing, "h2"),
         ];
@@ -134,5 +140,71 @@ pub fn with_outcomes(
         }
         facts
     };
-    related.into_iter().zip(outcomes).map(said).collect()
+    let told = related
+        .into_iter()
+        .zip(outcomes)
+        .filter(|(one, _)| one.what != What::Withdrawal);
+    told.map(said).collect()
+}
+
+/// Somebody took a ring when its call had ended: it and the call of who came belong together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct LinkedCallFacts {
+    /// `answered_after_end`: somebody answered a ring of this call when it had ended, and was in the other call.
+    /// `answers_ended_ring`: somebody of this call answered a ring of the other one, which had ended.
+    pub kind: &'static str,
+    /// The other call.
+    pub call_id: String,
+    pub ring_event_id: String,
+    /// Who came late.
+    pub user_id: String,
+    pub name: Option<String>,
+    /// When the call that rang had ended, and when they came.
+    pub ended_ms: i64,
+    pub ended_at: Stamp,
+    pub came_ms: i64,
+    pub came_at: Stamp,
+}
+
+impl LinkedCallFacts {
+    /// As it is told on the page of this call.
+    #[must_use]
+    pub fn of_call(call_id: &str, late: LateAnswer) -> Self {
+        let is_ended_one = late.ended_call_id == call_id;
+        let (kind, other) = if is_ended_one {
+            ("answered_after_end", late.late_call_id)
+        } else {
+            ("answers_ended_ring", late.ended_call_id)
+        };
+        Self {
+            kind,
+            call_id: other,
+            ring_event_id: late.ring_event_id,
+            user_id: late.user_id,
+            name: late.name,
+            ended_ms: late.ended_ms,
+            ended_at: Stamp(late.ended_ms),
+            came_ms: late.came_ms,
+            came_at: Stamp(late.came_ms),
+        }
+    }
+
+    /// The page of the other call.
+    #[must_use]
+    pub fn href(&self) -> String {
+        format!("/calls/{}", f::segment(&self.call_id))
+    }
+
+    /// What happened, in words.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let who = f::within(&super::person(self.name.as_deref(), &self.user_id));
+        match self.kind {
+            "answered_after_end" => {
+                let late = super::clock::length(self.came_ms.saturating_sub(self.ended_ms));
+                format!("{who} came {late} after the end")
+            }
+            _ => format!("{who} answered a ring of a call that had ended"),
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! `/calls/{id}`: one call, its timeline, every stay, its transports and the evidence.
 
 use crate::rtc::coverage::{Interval, Span};
+use crate::rtc::transport::host;
 use crate::store::row;
 use crate::store::{events, related, sessions};
 use crate::web::draw::axis::Axis;
@@ -11,7 +12,8 @@ use crate::web::draw::shape;
 use crate::web::draw::timeline::{self, Renewal, Timeline};
 use crate::web::error::Error;
 use crate::web::facts::{
-    self, CallFacts, CoverageFacts, EvidenceFacts, FindingFacts, MemberFacts, RelatedFacts,
+    self, CallFacts, CoverageFacts, EvidenceFacts, FindingFacts, LinkedCallFacts, MemberFacts,
+    RelatedFacts,
 };
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
@@ -47,6 +49,8 @@ pub struct CallPage {
     pub evidence_total: i64,
     /// Rings, notifications, declines, and changes of the slot.
     pub related: Vec<RelatedFacts>,
+    /// Calls that belong to this one: a ring of the one was taken in the other.
+    pub linked_calls: Vec<LinkedCallFacts>,
     /// How the room is known over the time of the call.
     pub coverage: Vec<CoverageFacts>,
     #[serde(skip)]
@@ -152,12 +156,8 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<CallPage>, Error>
     let facts = super::with_members(web, ask, vec![call.clone()])
         .await?
         .remove(0);
-    let joins: Vec<String> = facts
-        .members
-        .iter()
-        .map(|member| member.join_event_id.clone())
-        .collect();
-    let related = related::of(&web.store, ask.viewer, &call, &joins).await?;
+    let related = related::of(&web.store, ask.viewer, &call).await?;
+    let late = related::late_answers(&web.store, ask.viewer, &call, ask.now).await?;
     let mut page = CallPage {
         part,
         ..page(facts, evidence, total, cover, ask.now)
@@ -168,6 +168,10 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<CallPage>, Error>
             let name = page.name_of(&one.user_id);
             one.with_name(name)
         })
+        .collect();
+    page.linked_calls = late
+        .into_iter()
+        .map(|late| LinkedCallFacts::of_call(&call.id, late))
         .collect();
     Ok(page.into())
 }
@@ -218,6 +222,7 @@ pub fn page(
         evidence,
         evidence_total,
         related: Vec::new(),
+        linked_calls: Vec::new(),
         coverage,
         cover,
         part: Part::Whole,
@@ -231,11 +236,14 @@ fn transports(call: &CallFacts, now: i64) -> Vec<TransportFacts> {
         let Some(transport) = &member.transport else {
             continue;
         };
+        let address = transport.address();
         let place = found.iter().position(|known| {
-            known.kind == transport.kind && known.service_url == transport.service_url
+            let same = |known: &String| address.is_some_and(|address| host(known) == host(address));
+            known.kind == transport.kind
+                && known.service_url.as_ref().map_or(address.is_none(), same)
         });
         let place = place.unwrap_or_else(|| {
-            let (kind, service_url) = (transport.kind.clone(), transport.service_url.clone());
+            let (kind, service_url) = (transport.kind.clone(), address.map(ToOwned::to_owned));
             found.push(TransportFacts {
                 kind,
                 service_url,

@@ -264,6 +264,7 @@ pub fn reason_words(reason: &str) -> String {
         "id_too_long" => "An id in it is too long",
         "no_application" => "No application is named",
         "no_call_id" => "The call is not named",
+        "bad_call_id" => "The name of the call holds the mark that parts names",
         "no_expires_ts" => "It does not say when it expires",
         "no_event_id" | "no_type" | "no_sender" | "no_origin_server_ts" => {
             "It lacks what every event has"

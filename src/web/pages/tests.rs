@@ -277,6 +277,7 @@ fn related(kind: &'static str, who: &str) -> facts::RelatedFacts {
         lifetime_ms: Some(30_000),
         intent: Some(NASTY.to_owned()),
         relates_to: None,
+        slot_id: None,
         outcome: (kind == "ring").then_some("missed"),
         answered_ms: None,
         answered_at: None,
@@ -550,7 +551,11 @@ fn json_has_the_shape_that_was_promised() {
     assert_eq!(call["members"][1]["end_reason"], "delayed_leave");
     assert_eq!(
         call["members"][0]["transport"],
-        serde_json::json!({"type": "livekit", "service_url": "https://livekit.example.org"})
+        serde_json::json!({
+            "type": "livekit",
+            "service_url": "https://livekit.example.org",
+            "sfu": "livekit.example.org",
+        })
     );
     let list = serde_json::to_value(calls()).unwrap();
     let keys: Vec<_> = list.as_object().unwrap().keys().collect();

@@ -214,6 +214,7 @@ mod tests {
             lifetime_ms: None,
             intent: None,
             relates_to: None,
+            slot_id: None,
             outcome: None,
             answered_ms: None,
             answered_at: None,
