@@ -2,7 +2,7 @@
 //! size, is replaced by a stand-in that can still be counted.
 
 use super::json::{Fields, build, each, fields, nodes, text, weight};
-use super::wire::TYPES;
+use crate::rtc::sieve;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
@@ -26,6 +26,10 @@ const KEPT: [&str; 5] = [
     "state_key",
     "origin_server_ts",
 ];
+
+/// Where an event says that it is sticky; a longer such part is none, in bytes.
+const STICKY: [&str; 2] = ["msc4354_sticky", "sticky"];
+const STICKY_MAX: usize = 256;
 
 /// Even the stand-ins of an answer take too much memory: it is no answer of a homeserver that works.
 #[derive(Debug)]
@@ -56,13 +60,13 @@ impl Events {
         self.list_where(raw, |_| true)
     }
 
-    /// The events of a list whose type is one of [`TYPES`], or which have none: these are kept and counted.
+    /// The events of a list whose type is one of [`sieve::TYPES`], or which have none: these are kept and counted.
     pub(super) fn list_of_types(&mut self, raw: &RawValue) -> Result<Option<Vec<Value>>, Full> {
         self.list_where(raw, |raw| {
             let kind = fields(raw)
                 .and_then(|fields| text(fields.get("type")?))
                 .unwrap_or_default();
-            kind.is_empty() || TYPES.contains(&kind.as_str())
+            kind.is_empty() || sieve::is_ours(&kind)
         })
     }
 
@@ -84,8 +88,12 @@ impl Events {
         all.map(|()| Some(events)).ok_or(Full)
     }
 
-    /// One event.
+    /// One event. Of one that was not asked for there is only what tells it apart: the sieve counts it.
     pub(super) fn event(&mut self, raw: &RawValue) -> Value {
+        if let Some(event) = foreign(raw) {
+            self.used += weight(&event);
+            return event;
+        }
         if let Some(event) = self.whole(raw.get()) {
             self.used += weight(&event);
             return event;
@@ -121,17 +129,36 @@ fn stand_in(raw: &RawValue) -> Value {
     let Some(fields) = fields(raw) else {
         return Value::String("too_large".to_owned());
     };
-    let part = |fields: &Fields<'_>, key: &str| {
+    let mut event = apart(&fields);
+    event.insert("content".to_owned(), "too_large".into());
+    Value::Object(event)
+}
+
+/// What tells an event apart whose type is not ours, and how long it is sticky; `None` for one that is ours.
+fn foreign(raw: &RawValue) -> Option<Value> {
+    let fields = fields(raw)?;
+    let kind = text(fields.get("type")?)?;
+    if sieve::is_ours(&kind) {
+        return None;
+    }
+    let mut event = apart(&fields);
+    for key in STICKY {
+        if let Some(sticky) = fields.get(key).filter(|part| part.get().len() <= STICKY_MAX) {
+            event.insert(key.to_owned(), build(sticky.get()).ok()?);
+        }
+    }
+    Some(Value::Object(event))
+}
+
+fn apart(fields: &Fields<'_>) -> Map<String, Value> {
+    let part = |key: &str| {
         let part = fields.get(key)?.get();
         let is_plain = part.len() <= PART_MAX && !part.starts_with(['{', '[']);
         is_plain.then(|| build(part).ok())?
     };
-    let kept = KEPT
-        .iter()
-        .filter_map(|key| Some(((*key).to_owned(), part(&fields, key)?)));
-    let mut event: Map<String, Value> = kept.collect();
-    event.insert("content".to_owned(), "too_large".into());
-    Value::Object(event)
+    KEPT.iter()
+        .filter_map(|key| Some(((*key).to_owned(), part(key)?)))
+        .collect()
 }
 
 #[cfg(test)]

@@ -30,7 +30,8 @@ pub use secret::Secret;
 pub use server::Capabilities;
 pub use sync::{Invite, JoinedRoom, LeftRoom, SyncBatch, SyncRequest, filter_json};
 pub use wellknown::WellKnown;
-pub use wire::TYPES;
+
+pub use crate::rtc::sieve::TYPES;
 
 use request::Request;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -3,8 +3,8 @@
 use super::error::Result;
 use super::events::{Events, Full};
 use super::json::{Fields, fields, text};
-use super::wire::{Page, TYPES, one_line};
-use super::{Client, Request};
+use super::wire::{Page, one_line};
+use super::{Client, Request, TYPES};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::time::Duration;

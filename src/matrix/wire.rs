@@ -1,4 +1,4 @@
-//! Answers as they came over the wire, and the event types that we ask for.
+//! Answers as they came over the wire.
 
 use super::error::{Error, Result};
 use super::events::Full;
@@ -6,38 +6,6 @@ use super::json::{Fields, build, check, fields, nodes};
 use super::repair::repair;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-
-/// The event types that are asked for in `/sync` and `/messages` (MATRIXRTC.md section 8). `m.room.encrypted` is
-/// left out: it would bring every message of a room; sticky ones come in their own section all the same.
-pub const TYPES: &[&str] = &[
-    "org.matrix.msc3401.call",
-    "m.call",
-    "org.matrix.msc3401.call.member",
-    "m.call.member",
-    "com.famedly.call.member",
-    "org.matrix.msc4143.rtc.member",
-    "m.rtc.member",
-    "org.matrix.msc4143.rtc.slot",
-    "m.rtc.slot",
-    "org.matrix.msc4075.rtc.notification",
-    "m.rtc.notification",
-    "org.matrix.msc4075.call.notify",
-    "m.call.notify",
-    "org.matrix.msc4310.rtc.decline",
-    "m.rtc.decline",
-    "m.room.member",
-    "m.room.redaction",
-    "m.room.encryption",
-    "m.room.tombstone",
-    "m.room.create",
-    "m.room.name",
-    "m.room.canonical_alias",
-    "m.room.avatar",
-    "m.room.topic",
-    "m.room.history_visibility",
-    "m.room.join_rules",
-    "m.space.parent",
-];
 
 /// An answer with more values than this, its events not counted, is none of a homeserver.
 const NODES_MAX: usize = 500_000;
@@ -241,12 +209,6 @@ mod tests {
         let list = |values: usize| format!("[{}1]", "1,".repeat(values));
         assert!(read(&list(NODES_MAX / 2)).is_ok());
         assert!(why(&list(NODES_MAX)).ends_with("more than 500000 values"));
-    }
-
-    #[test]
-    fn encrypted_messages_are_not_asked_for() {
-        assert!(!TYPES.contains(&"m.room.encrypted"));
-        assert!(TYPES.contains(&"m.room.member"));
     }
 
     #[test]

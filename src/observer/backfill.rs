@@ -7,6 +7,7 @@ use super::troubles::Work;
 use super::{Error, Observer};
 use crate::changes::Change;
 use crate::matrix::{self, MessagesPage};
+use crate::rtc::sieve::{is_ours, kind_of};
 use crate::store::batch::{RoomBatch, Source};
 use crate::store::rooms;
 use crate::store::walks::{self, Step, Walk};
@@ -171,10 +172,11 @@ impl Observer {
             return Ok(Some("horizon"));
         }
         if walk.reason == "gap" {
-            let ids = page
+            let ours = page
                 .chunk
                 .iter()
-                .filter_map(|event| event.get("event_id")?.as_str());
+                .filter(|event| kind_of(event).is_some_and(is_ours));
+            let ids = ours.filter_map(|event| event.get("event_id")?.as_str());
             if walks::met(&self.store, walk, ids).await? {
                 return Ok(Some("met"));
             }

@@ -3,19 +3,27 @@
 use super::{Error, Observer};
 use crate::changes::Change;
 use crate::rtc::event::{RoomEvent, fits};
+use crate::rtc::sieve::{Sifted, sift};
 use crate::store::batch::{Arrival, Batch, RoomBatch, Source, write};
 use serde_json::Value;
 
-/// Adds raw events to a batch. `now` is our clock, ms; a live look tells when an event was there at the latest. Of
+/// Adds raw events to a batch, through the sieve: what is not ours is counted by its type and thrown away. `now` is our clock, ms; a live look tells when an event was there at the latest. Of
 /// back-fill this counts only for stamps that are still to come: no event happened after it was seen.
 pub(super) fn add(room: &mut RoomBatch, events: &[Value], in_timeline: bool, now: i64) {
     for raw in events {
-        match RoomEvent::from_json(raw, Some(now)) {
+        let raw = match sift(raw) {
+            Sifted::Kept(event) => event,
+            Sifted::Foreign(kind) => {
+                room.count_unasked(kind);
+                continue;
+            }
+        };
+        match RoomEvent::from_json(&raw, Some(now)) {
             Ok(mut event) => {
                 if room.source == Source::Backfill && event.origin_server_ts <= now {
                     event.received_ts = None;
                 }
-                let json = text(raw, &event);
+                let json = text(&raw, &event);
                 room.arrivals.push(Arrival {
                     event: event.into(),
                     json,

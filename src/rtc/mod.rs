@@ -20,6 +20,7 @@ pub mod ring;
 pub mod room;
 pub mod session;
 pub mod side_by_side;
+pub mod sieve;
 pub mod skew;
 pub mod slot;
 pub mod time;

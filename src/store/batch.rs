@@ -5,6 +5,7 @@ use super::fresh::Fresh;
 use super::invitations::{self, Invitation};
 use super::memberships::{self, Change};
 use super::row::Watch;
+use super::unasked::{self, Unasked};
 use super::{Error, Grain, Store, coverage, recount, refold, rooms, snapshots, vantages, walks};
 use crate::rtc::event::{Reason, RoomEvent};
 use crate::rtc::fold::Rules;
@@ -49,6 +50,8 @@ pub struct RoomBatch {
     pub arrivals: Vec<Arrival>,
     /// What is no event at all: reason and JSON text.
     pub malformed: Vec<(Reason, String)>,
+    /// What was thrown away because nobody had asked for it: how many events of which type.
+    pub unasked: Unasked,
     /// How we stand towards the room now, if this answer tells.
     pub watch: Option<Watch>,
     /// A full state was read.
@@ -68,11 +71,17 @@ impl RoomBatch {
             source,
             arrivals: Vec::new(),
             malformed: Vec::new(),
+            unasked: Unasked::new(),
             watch: None,
             snapshot: None,
             gap: None,
             step: None,
         }
+    }
+
+    /// Counts an event that was not asked for.
+    pub fn count_unasked(&mut self, kind: String) {
+        unasked::count(&mut self.unasked, kind, 1);
     }
 }
 
@@ -118,6 +127,7 @@ pub async fn write(store: &Store, rules: &Rules, batch: &Batch) -> Result<Change
         batch.seen_ms,
     )
     .await?;
+    unasked::note(&mut tx, batch).await?;
     if let Some(position) = &batch.position {
         changed.heard_anew = coverage::heard(&mut tx, &batch.vantage_id, batch.seen_ms).await?;
         vantages::moved(&mut tx, &batch.vantage_id, position, batch.seen_ms).await?;

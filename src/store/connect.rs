@@ -163,6 +163,8 @@ async fn set_up(connection: &mut AnyConnection, cache: u32) -> Result<(), sqlx::
         .await?;
     // What a statement of many rows would undo is kept here, and not in a file.
     connection.execute("pragma temp_store = memory").await?;
+    // What is deleted leaves no bytes behind: it may be what somebody took back.
+    connection.execute("pragma secure_delete = on").await?;
     // A page that changes often is written from the log to its place less often.
     connection
         .execute("pragma wal_autocheckpoint = 8000")

@@ -27,9 +27,13 @@ pub(super) fn event(row: &AnyRow) -> Result<RoomEvent, Error> {
         readable: true,
         redacted_ts: row.try_get("redacted_ms")?,
     };
-    event
-        .with_text(text)
-        .map_err(|error| Error::Content(error.to_string()))
+    event.with_text(text).map_err(|error| unreadable(&error))
+}
+
+/// Why a stored event cannot be read. The words of the parser would quote it.
+fn unreadable(error: &serde_json::Error) -> Error {
+    let (kind, column) = (error.classify(), error.column());
+    Error::Content(format!("an event is no event: {kind:?} error at {column}"))
 }
 
 /// The columns of [`packed_event`]; `$2`: events that were stored later are not read but for what the store adds to
@@ -86,7 +90,7 @@ fn packed_whole(event_id: &str, kind: String, fields: &mut Fields<'_>) -> Result
     };
     event
         .with_text(fields.text()?.unwrap_or_default())
-        .map_err(|error| Error::Content(error.to_string()))
+        .map_err(|error| unreadable(&error))
 }
 
 /// An event of a chain as it was stored, with `redaction_ms`, when it was redacted by an event that we have.

@@ -44,6 +44,7 @@ mod search;
 #[cfg(test)]
 mod search_tests;
 pub mod sessions;
+mod sift;
 mod sightings;
 pub mod signs;
 pub mod skew;
@@ -58,13 +59,14 @@ pub mod sums;
 #[cfg(test)]
 mod sums_tests;
 mod tally;
+pub mod unasked;
 pub mod vantages;
 pub mod walks;
 pub mod zombies;
 
 pub use connect::check;
 use space::Space;
-use sqlx::AnyPool;
+use sqlx::{AnyPool, Executor};
 use sqlx::migrate::Migrator;
 use std::path::PathBuf;
 
@@ -166,6 +168,7 @@ impl Store {
         connect::make_private(&url)?;
         let store = Self::connect(&url).await?;
         MIGRATIONS.run(&store.write).await?;
+        sift::sift_stored(&store).await?;
         Ok(store)
     }
 
@@ -215,6 +218,19 @@ impl Store {
     /// Begins to write; others wait until the end.
     async fn writing(&self) -> Result<Tx, Error> {
         Ok(self.write.begin_with(self.begin).await?)
+    }
+
+    /// Writes all of the database to fresh pages, so that it holds no bytes of what was deleted before.
+    async fn write_anew(&self) -> Result<(), Error> {
+        let mut connection = self.write.acquire().await?;
+        let statements: &[&'static str] = match connection.backend_name() {
+            "SQLite" => &["vacuum", "pragma wal_checkpoint(truncate)"],
+            _ => &["vacuum full events", "vacuum full sightings"],
+        };
+        for statement in statements {
+            connection.fetch_all(*statement).await?;
+        }
+        Ok(())
     }
 
     /// Closes all connections; `SQLite` then folds its write-ahead log into the file.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::accounts::Caller;
-use super::filter::SyncFilter;
+use super::filter::{self, SyncFilter};
 use super::http::{Answer, Call, Refusal};
 use super::ledger::Ledger;
 use super::sync::{self, Question, Since};
@@ -181,13 +181,14 @@ fn sync_filter(hs: &Homeserver, call: &Call, caller: &Caller) -> Result<SyncFilt
     let Some(text) = call.param("filter") else {
         return Ok(SyncFilter::read(None));
     };
-    if text.starts_with('{') {
-        let parsed: Value = serde_json::from_str(text)
-            .map_err(|_| Refusal::new(400, "M_NOT_JSON", "Invalid filter JSON"))?;
-        return Ok(SyncFilter::read(Some(&parsed)));
-    }
-    match hs.ledger().accounts.filter(&caller.user_id, text) {
-        Some(filter) => Ok(SyncFilter::read(Some(filter))),
-        None => Err(Refusal::new(400, "M_INVALID_PARAM", "No such filter")),
-    }
+    let ledger = hs.ledger();
+    let filter = if text.starts_with('{') {
+        serde_json::from_str(text)
+            .map_err(|_| Refusal::new(400, "M_NOT_JSON", "Invalid filter JSON"))?
+    } else {
+        let stored = ledger.accounts.filter(&caller.user_id, text).cloned();
+        stored.ok_or_else(|| Refusal::new(400, "M_INVALID_PARAM", "No such filter"))?
+    };
+    let filter = filter::understood(Some(filter), ledger.ignores_filters);
+    Ok(SyncFilter::read(filter.as_ref()))
 }

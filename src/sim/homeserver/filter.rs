@@ -4,6 +4,29 @@ use serde_json::Value;
 
 use super::event::Stored;
 
+/// Types by which nobody chooses: so reads a homeserver that knows of a filter only the limit.
+fn without_types(filter: &Value) -> Value {
+    match filter {
+        Value::Object(parts) => parts
+            .iter()
+            .filter(|(key, _)| !matches!(key.as_str(), "types" | "not_types"))
+            .map(|(key, value)| (key.clone(), without_types(value)))
+            .collect(),
+        other => other.clone(),
+    }
+}
+
+/// A filter as this homeserver understands it.
+pub(super) fn understood(filter: Option<Value>, ignores_types: bool) -> Option<Value> {
+    filter.map(|filter| {
+        if ignores_types {
+            without_types(&filter)
+        } else {
+            filter
+        }
+    })
+}
+
 /// The part of a filter that chooses events.
 #[derive(Debug, Clone)]
 pub(super) struct EventFilter {

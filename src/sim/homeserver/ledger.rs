@@ -24,6 +24,8 @@ pub(super) struct Ledger {
     pub pos: u64,
     /// Events a page of `/messages` walks over at most.
     pub walk: usize,
+    /// Whatever a filter says of types, events of all types are sent.
+    pub ignores_filters: bool,
     names: HashMap<String, String>,
     by_room_id: HashMap<String, usize>,
     rooms_of: HashMap<String, Vec<usize>>,
@@ -60,6 +62,7 @@ impl Ledger {
             sticky: Vec::new(),
             pos: 0,
             walk: 1000,
+            ignores_filters: false,
             names: HashMap::new(),
             by_room_id: HashMap::new(),
             rooms_of: HashMap::new(),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::Homeserver;
 use super::accounts::Caller;
 use super::event::server_of;
-use super::filter::EventFilter;
+use super::filter::{self, EventFilter};
 use super::history::{Page, Reader, position};
 use super::http::{Answer, Call, Refusal};
 use super::ledger::{Draft, Ledger};
@@ -55,13 +55,13 @@ fn read(hs: &Homeserver, call: &Call, user: &str, room: &str, rest: &[&str]) -> 
         }
         ["messages"] => {
             let reader = open()?;
-            Ok(reader.messages(&page(call)?))
+            Ok(reader.messages(&page(call, reader.ledger.ignores_filters)?))
         }
         _ => Err(Refusal::unrecognized()),
     }
 }
 
-fn page(call: &Call) -> Result<Page, Refusal> {
+fn page(call: &Call, ignores_types: bool) -> Result<Page, Refusal> {
     let invalid = |what: &str| Refusal::new(400, "M_INVALID_PARAM", what);
     let token = |name: &str| match call.param(name) {
         None => Ok(None),
@@ -81,6 +81,7 @@ fn page(call: &Call) -> Result<Page, Refusal> {
                 .map_err(|_| Refusal::new(400, "M_NOT_JSON", "Invalid filter JSON"))?,
         ),
     };
+    let filter = filter::understood(filter, ignores_types);
     let limit = call.number("limit").unwrap_or(10).clamp(1, 1000);
     let mut filter = EventFilter::read(filter.as_ref(), 1000);
     filter.limit = filter.limit.min(usize::try_from(limit).unwrap_or(10));

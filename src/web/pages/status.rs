@@ -5,6 +5,7 @@ use crate::rtc::coverage::Span;
 use crate::store::progress::{self, Progress, Sums};
 use crate::store::retention::{self, Removed};
 use crate::store::row::{self, Totals, Watch};
+use crate::store::unasked::{self, Thrown};
 use crate::store::{coverage, events, rooms, stats, vantages};
 use crate::web::error::Error;
 use crate::web::facts::{
@@ -37,6 +38,11 @@ pub struct Status {
     pub totals: TotalFacts,
     /// Rejected events by reason, most first.
     pub rejected: Vec<Reason>,
+    /// What the homeserver sent though nobody had asked for it, by type, most first. It was thrown away before anything
+    /// of it was stored.
+    pub unasked: Vec<UnaskedFacts>,
+    /// How many such events there were.
+    pub unasked_total: i64,
     /// The newest rejected events.
     pub rejected_events: Vec<RejectedFacts>,
     /// Rooms in which memberships come as ciphertext.
@@ -69,6 +75,27 @@ impl From<Removed> for RemovedFacts {
         Self {
             what: row.what,
             total: row.total,
+            last_ms: row.last_ms,
+        }
+    }
+}
+
+/// Events of one type that were thrown away. Types that are too many are counted together, as `other`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct UnaskedFacts {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub count: i64,
+    pub first_ms: i64,
+    pub last_ms: i64,
+}
+
+impl From<Thrown> for UnaskedFacts {
+    fn from(row: Thrown) -> Self {
+        Self {
+            kind: row.kind,
+            count: row.events,
+            first_ms: row.first_ms,
             last_ms: row.last_ms,
         }
     }
@@ -116,6 +143,7 @@ pub struct Rows {
     pub vantages: Vec<row::Vantage>,
     pub totals: Totals,
     pub rejected: Vec<(String, i64)>,
+    pub unasked: Vec<Thrown>,
     pub rejected_events: Vec<row::Rejected>,
     pub rooms: Vec<row::Room>,
     pub full_since_ms: Option<i64>,
@@ -142,6 +170,7 @@ async fn load(web: &Web, ask: &Ask, kept: &Kept<Totals>) -> Result<Status, Error
         vantages: vantages::list(store).await?,
         totals: kept.get("", stats::totals(store, viewer)).await?,
         rejected: events::rejected_counts(store, viewer).await?,
+        unasked: unasked::list(store, viewer).await?,
         rejected_events: events::rejected(store, viewer, None, REJECTED).await?,
         rooms: rooms::list(store, viewer, ask.now).await?,
         full_since_ms: store.full_since_ms(),
@@ -183,6 +212,8 @@ pub fn page(rows: Rows, now: i64) -> Status {
             .into_iter()
             .map(|(reason, count)| Reason { reason, count })
             .collect(),
+        unasked_total: rows.unasked.iter().map(|row| row.events).sum(),
+        unasked: rows.unasked.into_iter().map(UnaskedFacts::from).collect(),
         rejected_events: rows
             .rejected_events
             .into_iter()

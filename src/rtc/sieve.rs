@@ -1,0 +1,429 @@
+//! The sieve: which event types are ours, and what of such an event is kept. Homeservers exist that ignore filters, so
+//! whatever a homeserver sends is sifted here before anything of it is stored.
+
+use serde_json::{Map, Value};
+
+/// How a homeserver's encrypted events are called. They are asked for by nobody: of a sticky one, which comes all the
+/// same, it is kept that it was there.
+pub const ENCRYPTED: &str = "m.room.encrypted";
+/// What counts types together that are too many, or have names that are none.
+pub const OTHER: &str = "other";
+
+/// A longer part of an event that we cannot read is no id, in bytes.
+const PART_MAX: usize = 255;
+/// A longer name is none of an event type, in bytes.
+const NAME_MAX: usize = 128;
+
+/// What of an event's content is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    /// All of it: it says who is in a call, and rules compare it as a whole.
+    Whole,
+    /// All but what clients show as a text.
+    NoTexts,
+    /// These keys.
+    Only(&'static [&'static str]),
+}
+
+/// An event type that is ours.
+struct Ours {
+    kind: &'static str,
+    keep: Keep,
+}
+
+const fn whole(kind: &'static str) -> Ours {
+    let keep = Keep::Whole;
+    Ours { kind, keep }
+}
+
+const fn no_texts(kind: &'static str) -> Ours {
+    let keep = Keep::NoTexts;
+    Ours { kind, keep }
+}
+
+const fn only(kind: &'static str, keys: &'static [&'static str]) -> Ours {
+    let keep = Keep::Only(keys);
+    Ours { kind, keep }
+}
+
+/// **The one list of types** (MATRIXRTC.md section 8): what is asked for in `/sync` and `/messages`, and what is kept.
+/// A new type is one line here.
+const OURS: &[Ours] = &[
+    no_texts("org.matrix.msc3401.call"),
+    no_texts("m.call"),
+    whole("org.matrix.msc3401.call.member"),
+    whole("m.call.member"),
+    whole("com.famedly.call.member"),
+    whole("org.matrix.msc4143.rtc.member"),
+    whole("m.rtc.member"),
+    whole("org.matrix.msc4143.rtc.slot"),
+    whole("m.rtc.slot"),
+    no_texts("org.matrix.msc4075.rtc.notification"),
+    no_texts("m.rtc.notification"),
+    no_texts("org.matrix.msc4075.call.notify"),
+    no_texts("m.call.notify"),
+    no_texts("org.matrix.msc4310.rtc.decline"),
+    no_texts("m.rtc.decline"),
+    only(
+        "m.room.member",
+        &[
+            "membership",
+            "displayname",
+            "redact_events",
+            "org.matrix.msc4293.redact_events",
+        ],
+    ),
+    only("m.room.redaction", &["redacts"]),
+    only("m.room.encryption", &["algorithm"]),
+    only("m.room.tombstone", &["replacement_room"]),
+    only(
+        "m.room.create",
+        &[
+            "room_version",
+            "type",
+            "creator",
+            "additional_creators",
+            "predecessor",
+        ],
+    ),
+    only("m.room.name", &["name"]),
+    only("m.room.canonical_alias", &["alias"]),
+    only("m.room.history_visibility", &["history_visibility"]),
+    only("m.room.join_rules", &["join_rule", "allow"]),
+    only("m.space.parent", &["via", "canonical"]),
+];
+
+const fn kinds() -> [&'static str; OURS.len()] {
+    let mut kinds = [""; OURS.len()];
+    let mut at = 0;
+    while at < OURS.len() {
+        kinds[at] = OURS[at].kind;
+        at += 1;
+    }
+    kinds
+}
+
+const KINDS: [&str; OURS.len()] = kinds();
+
+/// The names of the types that are ours.
+pub const TYPES: &[&str] = &KINDS;
+
+/// What clients show as a text, or would decrypt to one.
+const TEXTS: [&str; 11] = [
+    "body",
+    "formatted_body",
+    "m.text",
+    "m.html",
+    "m.message",
+    "org.matrix.msc1767.text",
+    "org.matrix.msc1767.html",
+    "org.matrix.msc1767.message",
+    "m.new_content",
+    "ciphertext",
+    "reason",
+];
+
+/// What tells an event apart; none of it is content.
+const APART: [&str; 5] = [
+    "event_id",
+    "type",
+    "sender",
+    "state_key",
+    "origin_server_ts",
+];
+const STICKY: [&str; 2] = ["msc4354_sticky", "sticky"];
+const UNSIGNED: [&str; 4] = [
+    "replaces_state",
+    "age",
+    "membership",
+    "msc4354_sticky_duration_ttl_ms",
+];
+
+/// What the sieve says of one event.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Sifted {
+    /// Ours, or nothing that can be told to be an event: what is kept of it.
+    Kept(Value),
+    /// Not ours: of this type, by the name under which it is counted.
+    Foreign(String),
+}
+
+/// Is this type one of ours?
+#[must_use]
+pub fn is_ours(kind: &str) -> bool {
+    TYPES.contains(&kind)
+}
+
+/// The type of an event as it came; `None` where it has none.
+#[must_use]
+pub fn kind_of(event: &Value) -> Option<&str> {
+    event.get("type")?.as_str()
+}
+
+/// What is kept of an event as a homeserver sent it.
+#[must_use]
+pub fn sift(event: &Value) -> Sifted {
+    let Some(parts) = event.as_object() else {
+        return Sifted::Kept(without_text(event));
+    };
+    let Some(kind) = kind_of(event) else {
+        // Nobody knows what it is, so its content is nobody's.
+        return Sifted::Kept(Value::Object(apart(parts)));
+    };
+    if let Some(ours) = OURS.iter().find(|ours| ours.kind == kind) {
+        return Sifted::Kept(Value::Object(kept(parts, ours.keep)));
+    }
+    if kind == ENCRYPTED && parts.get("state_key").is_none() && is_sticky(parts) {
+        let mut there = apart(parts);
+        there.extend(sticky(parts));
+        there.insert("content".to_owned(), Value::Object(Map::new()));
+        there.extend(unsigned(parts));
+        return Sifted::Kept(Value::Object(there));
+    }
+    Sifted::Foreign(counted_as(kind))
+}
+
+/// The name under which a foreign type is counted. It is a stranger's text: short, and of one line.
+fn counted_as(kind: &str) -> String {
+    let is_name = !kind.is_empty() && kind.len() <= NAME_MAX && !kind.contains(char::is_control);
+    if is_name { kind } else { OTHER }.to_owned()
+}
+
+fn kept(parts: &Map<String, Value>, keep: Keep) -> Map<String, Value> {
+    let mut event = Map::new();
+    for key in APART {
+        if let Some(part) = parts.get(key) {
+            let part = match part {
+                Value::String(_) => part.clone(),
+                // The seed revision's array key.
+                Value::Array(list) if key == "state_key" && list.iter().all(Value::is_string) => {
+                    part.clone()
+                }
+                other => without_text(other),
+            };
+            event.insert(key.to_owned(), part);
+        }
+    }
+    if let Some(target @ Value::String(_)) = parts.get("redacts") {
+        event.insert("redacts".to_owned(), target.clone());
+    }
+    event.extend(sticky(parts));
+    if let Some(content) = parts.get("content") {
+        event.insert("content".to_owned(), kept_content(content, keep));
+    }
+    event.extend(unsigned(parts));
+    event
+}
+
+fn kept_content(content: &Value, keep: Keep) -> Value {
+    let Some(object) = content.as_object() else {
+        return without_text(content);
+    };
+    match keep {
+        Keep::Whole => content.clone(),
+        Keep::NoTexts => {
+            let mut kept = object.clone();
+            kept.retain(|key, _| !TEXTS.contains(&key.as_str()));
+            Value::Object(kept)
+        }
+        Keep::Only(keys) => {
+            let mut kept = object.clone();
+            kept.retain(|key, _| keys.contains(&key.as_str()));
+            Value::Object(kept)
+        }
+    }
+}
+
+/// What tells an event apart, where it is short and no structure.
+fn apart(parts: &Map<String, Value>) -> Map<String, Value> {
+    let is_plain = |part: &Value| match part {
+        Value::String(text) => text.len() <= PART_MAX,
+        Value::Number(_) | Value::Bool(_) => true,
+        _ => false,
+    };
+    APART
+        .iter()
+        .filter_map(|key| {
+            let part = parts.get(*key).filter(|part| is_plain(part))?;
+            Some(((*key).to_owned(), part.clone()))
+        })
+        .collect()
+}
+
+/// How long it is sticky, and nothing else of that part.
+fn sticky(parts: &Map<String, Value>) -> Map<String, Value> {
+    let mut kept = Map::new();
+    for key in STICKY {
+        if let Some(duration) = parts.get(key).and_then(|sticky| sticky.get("duration_ms")) {
+            let mut sticky = Map::new();
+            sticky.insert("duration_ms".to_owned(), without_text(duration));
+            kept.insert(key.to_owned(), Value::Object(sticky));
+        }
+    }
+    kept
+}
+
+fn is_sticky(parts: &Map<String, Value>) -> bool {
+    STICKY
+        .iter()
+        .filter_map(|key| parts.get(*key)?.get("duration_ms"))
+        .any(|duration| duration.as_u64().is_some())
+}
+
+/// Of what the homeserver adds to an event: no content of it or of others (`prev_content`, `m.relations`).
+fn unsigned(parts: &Map<String, Value>) -> Option<(String, Value)> {
+    let parts = parts.get("unsigned")?.as_object()?;
+    let mut kept: Map<String, Value> = UNSIGNED
+        .iter()
+        .filter_map(|key| {
+            let part = parts.get(*key)?;
+            (part.is_string() || part.is_number()).then(|| ((*key).to_owned(), part.clone()))
+        })
+        .collect();
+    if let Some(because) = parts.get("redacted_because") {
+        let because = because.as_object().map(apart).unwrap_or_default();
+        kept.insert("redacted_because".to_owned(), Value::Object(because));
+    }
+    (!kept.is_empty()).then(|| ("unsigned".to_owned(), Value::Object(kept)))
+}
+
+/// Of what should be something else: its shape, so that it is still not what it should be.
+fn without_text(value: &Value) -> Value {
+    match value {
+        Value::String(text) if text == "too_large" => value.clone(),
+        Value::String(text) => Value::String(format!("a text of {} bytes", text.len())),
+        Value::Array(_) => Value::Array(Vec::new()),
+        Value::Object(_) => Value::Object(Map::new()),
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn kept(event: &Value) -> Value {
+        match sift(event) {
+            Sifted::Kept(event) => event,
+            Sifted::Foreign(kind) => panic!("{kind} is not kept"),
+        }
+    }
+
+    fn event(kind: &str, content: &Value) -> Value {
+        json!({"event_id": "$1", "type": kind, "sender": "@a:x", "origin_server_ts": 5, "content": content})
+    }
+
+    #[test]
+    fn what_was_not_asked_for_is_foreign_by_its_name() {
+        let text = json!({"msgtype": "m.text", "body": "SECRET"});
+        for kind in ["m.room.message", "m.reaction", "m.room.guest_access", "x"] {
+            assert_eq!(
+                sift(&event(kind, &text)),
+                Sifted::Foreign(kind.to_owned()),
+                "{kind}"
+            );
+        }
+        for odd in ["", "a\nb", &"x".repeat(NAME_MAX + 1)] {
+            assert_eq!(sift(&event(odd, &text)), Sifted::Foreign(OTHER.to_owned()));
+        }
+        let mut sticky = event("m.room.message", &text);
+        sticky["msc4354_sticky"] = json!({"duration_ms": 600_000});
+        assert_eq!(sift(&sticky), Sifted::Foreign("m.room.message".to_owned()));
+    }
+
+    #[test]
+    fn of_an_encrypted_event_it_is_kept_that_it_was_sticky() {
+        let cipher =
+            json!({"ciphertext": "SECRET", "session_id": "S", "device_id": "D", "sender_key": "K"});
+        let plain = event(ENCRYPTED, &cipher);
+        assert_eq!(sift(&plain), Sifted::Foreign(ENCRYPTED.to_owned()));
+        let mut sticky = plain;
+        sticky["msc4354_sticky"] = json!({"duration_ms": 600_000, "note": "SECRET"});
+        sticky["unsigned"] = json!({"age": 7, "m.relations": {"x": "SECRET"}});
+        assert_eq!(
+            kept(&sticky),
+            json!({"event_id": "$1", "type": ENCRYPTED, "sender": "@a:x", "origin_server_ts": 5, "content": {},
+                "msc4354_sticky": {"duration_ms": 600_000}, "unsigned": {"age": 7}})
+        );
+        for duration in [json!("SECRET"), json!(-1), json!(null)] {
+            sticky["msc4354_sticky"] = json!({"duration_ms": duration});
+            assert_eq!(sift(&sticky), Sifted::Foreign(ENCRYPTED.to_owned()));
+        }
+    }
+
+    #[test]
+    fn who_is_in_a_call_stays_as_it_was_said() {
+        let content = json!({"application": "m.call", "call_id": "", "device_id": "D", "x": {"y": [1, "z"]}});
+        let mut member = event("m.call.member", &content);
+        member["state_key"] = json!("_@a:x_D");
+        member["unsigned"] = json!({"replaces_state": "$0", "prev_content": {"body": "SECRET"}, "prev_sender": "@b:x"});
+        member["body"] = json!("SECRET");
+        let sifted = kept(&member);
+        assert_eq!(sifted["content"], content);
+        assert_eq!(sifted["state_key"], "_@a:x_D");
+        assert_eq!(sifted["unsigned"], json!({"replaces_state": "$0"}));
+        assert!(!sifted.to_string().contains("SECRET"));
+    }
+
+    #[test]
+    fn of_other_state_what_is_used_is_kept() {
+        let keeps = [
+            (
+                "m.room.member",
+                json!({"membership": "join", "displayname": "A", "avatar_url": "SECRET", "reason": "SECRET"}),
+                json!({"membership": "join", "displayname": "A"}),
+            ),
+            (
+                "m.room.tombstone",
+                json!({"body": "SECRET", "replacement_room": "!n"}),
+                json!({"replacement_room": "!n"}),
+            ),
+            (
+                "m.room.redaction",
+                json!({"redacts": "$t", "reason": "SECRET"}),
+                json!({"redacts": "$t"}),
+            ),
+            (
+                "m.rtc.notification",
+                json!({"notification_type": "ring", "body": "SECRET"}),
+                json!({"notification_type": "ring"}),
+            ),
+        ];
+        for (kind, content, left) in keeps {
+            assert_eq!(kept(&event(kind, &content))["content"], left, "{kind}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_keeps_no_text() {
+        let texts = [
+            json!("SECRET"),
+            json!(["SECRET"]),
+            json!({"content": {"body": "SECRET"}}),
+            json!({"type": 7, "event_id": "$1", "content": {"body": "SECRET"}, "sender": {"x": "SECRET"}}),
+            json!({"type": {"SECRET": 1}, "event_id": "x".repeat(256)}),
+            json!({"type": "m.call.member", "sender": ["SECRET"], "state_key": {"SECRET": 1}, "content": "SECRET",
+                "unsigned": {"redacted_because": {"event_id": "$r", "content": {"reason": "SECRET"}}},
+                "sticky": {"duration_ms": "SECRET"}, "origin_server_ts": ["SECRET"]}),
+        ];
+        for text in texts {
+            assert!(
+                !kept(&text).to_string().contains("SECRET"),
+                "{}",
+                kept(&text)
+            );
+        }
+        assert_eq!(kept(&json!("too_large")), "too_large");
+        assert_eq!(kept(&json!({"type": 7, "content": 1})), json!({"type": 7}));
+        assert_eq!(
+            kept(&json!({"type": "m.call.member", "content": "too_large"}))["content"],
+            "too_large"
+        );
+    }
+
+    #[test]
+    fn encrypted_messages_are_not_asked_for() {
+        assert!(!is_ours(ENCRYPTED) && is_ours("m.room.member"));
+    }
+}
