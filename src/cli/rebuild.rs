@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::rtc::fold::Rules;
 use crate::store::hold::Hold;
 use crate::store::rebuild::{self, Place};
+use crate::store::rederive;
 use crate::store::{self, Store};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::error::Error;
@@ -58,6 +59,7 @@ async fn all(store: &Store, rules: &Rules, room: Option<&str>) -> Result<ExitCod
             place = next;
         }
         rebuild::calls(store, room_id).await?;
+        rederive::derived(store, rules, room_id).await?;
     }
     bar.finish();
     let (bytes, stays) = rebuild::weight(store).await?;

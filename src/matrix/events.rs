@@ -143,7 +143,10 @@ fn foreign(raw: &RawValue) -> Option<Value> {
     }
     let mut event = apart(&fields);
     for key in STICKY {
-        if let Some(sticky) = fields.get(key).filter(|part| part.get().len() <= STICKY_MAX) {
+        if let Some(sticky) = fields
+            .get(key)
+            .filter(|part| part.get().len() <= STICKY_MAX)
+        {
             event.insert(key.to_owned(), build(sticky.get()).ok()?);
         }
     }

@@ -1,9 +1,9 @@
 //! The past of a room: `/messages` backwards with the type filter, and single events.
 
-use super::{Client, TYPES};
 use super::error::Result;
 use super::events::Events;
 use super::json::text;
+use super::{Client, TYPES};
 use serde_json::{Value, json};
 
 /// One page of a room's history, newest first. It may be empty and still not the last one.

@@ -14,6 +14,7 @@ mod late;
 mod patience;
 mod poll;
 mod probe;
+mod rederive;
 mod retention;
 mod rooms;
 mod schedule;
@@ -182,6 +183,7 @@ impl Observer {
         if let Err(error) = vantages::stands(&self.store, &self.vantage_id, None).await {
             tracing::error!("the status could not be cleared: {error}");
         }
+        self.find_older_rules().await;
         self.sign_in().await;
         self.settle_rooms().await;
         let mut scheduler = self.schedule().await?;
@@ -192,6 +194,7 @@ impl Observer {
             self.watch_expiry(),
             self.keep_joining(),
             self.forget(),
+            self.rederive(),
             self.keep_signs(),
             self.probes()
         );

@@ -16,6 +16,7 @@ pub(super) enum Work {
     Retention,
     Wishes,
     Probe,
+    Rederive,
 }
 
 /// What is wrong now.

@@ -23,6 +23,7 @@ pub mod side_by_side;
 pub mod sieve;
 pub mod skew;
 pub mod slot;
+pub mod stamp;
 pub mod time;
 pub mod transport;
 pub mod visibility;

@@ -354,7 +354,8 @@ mod tests {
 
     #[test]
     fn who_is_in_a_call_stays_as_it_was_said() {
-        let content = json!({"application": "m.call", "call_id": "", "device_id": "D", "x": {"y": [1, "z"]}});
+        let content =
+            json!({"application": "m.call", "call_id": "", "device_id": "D", "x": {"y": [1, "z"]}});
         let mut member = event("m.call.member", &content);
         member["state_key"] = json!("_@a:x_D");
         member["unsigned"] = json!({"replaces_state": "$0", "prev_content": {"body": "SECRET"}, "prev_sender": "@b:x"});

@@ -6,7 +6,9 @@ use super::invitations::{self, Invitation};
 use super::memberships::{self, Change};
 use super::row::Watch;
 use super::unasked::{self, Unasked};
-use super::{Error, Grain, Store, coverage, recount, refold, rooms, snapshots, vantages, walks};
+use super::{
+    Error, Grain, Store, coverage, recount, rederive, refold, rooms, snapshots, vantages, walks,
+};
 use crate::rtc::event::{Reason, RoomEvent};
 use crate::rtc::fold::Rules;
 use std::collections::BTreeSet;
@@ -145,6 +147,9 @@ async fn write_room(
 ) -> Result<(), Error> {
     let room_id = &room.room_id;
     let is_new = rooms::note(tx, room_id, room.watch, batch.seen_ms).await?;
+    if is_new {
+        rederive::begin_room(tx, room_id, how.0).await?;
+    }
     rooms::count_write(tx, room_id).await?;
     let before = append::last_stream(tx).await?;
     let mut touched = Touched {

@@ -102,6 +102,17 @@ pub(super) async fn forget_chain(tx: &mut Tx, room_id: &str, chain: &str) -> Res
     Ok(())
 }
 
+const FORGET_ROOM: &str = "delete from checkpoints where room_id = $1";
+
+/// Forgets all checkpoints of a room.
+pub(super) async fn forget_room(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
+    sqlx::query(FORGET_ROOM)
+        .bind(room_id)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
 static KEEP: Rows = Rows::new(
     "insert into checkpoints (room_id, chain, at_ms, state) values ",
     "($1, ?, ?, ?)",

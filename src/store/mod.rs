@@ -32,6 +32,7 @@ pub mod progress;
 mod read_tests;
 pub mod rebuild;
 mod recount;
+pub mod rederive;
 mod refold;
 pub mod related;
 pub mod retention;
@@ -66,8 +67,8 @@ pub mod zombies;
 
 pub use connect::check;
 use space::Space;
-use sqlx::{AnyPool, Executor};
 use sqlx::migrate::Migrator;
+use sqlx::{AnyPool, Executor};
 use std::path::PathBuf;
 
 /// The database kind; nothing else names one.
@@ -131,6 +132,7 @@ pub struct Store {
     begin: &'static str,
     counts: ever::Counts,
     names: names::Names,
+    rederiving: rederive::Rederiving,
 }
 
 /// How finely derived data is cut, so that the cost of an event follows the change, and how lists are read. The results
@@ -206,6 +208,7 @@ impl Store {
             begin,
             counts: ever::Counts::default(),
             names: names::Names::default(),
+            rederiving: rederive::Rederiving::default(),
         })
     }
 

@@ -7,9 +7,10 @@ use super::packed::unpack;
 use super::recount::{self, Outcome};
 use super::refold::{GROUP, Work};
 use super::sessions::{self, session_columns};
-use super::{Error, Store, Tx, batch, days, int, memberships, rooms, slots, stats, tally};
+use super::{Error, Grain, Store, Tx, batch, days, int, memberships, rooms, slots, stats, tally};
 use crate::rtc::fold::Rules;
 use crate::rtc::session::{Count, Session};
+use serde::{Deserialize, Serialize};
 use sqlx::AnyConnection;
 use std::collections::BTreeMap;
 
@@ -29,7 +30,7 @@ pub async fn sizes(store: &Store, room_id: Option<&str>) -> Result<Vec<(String, 
 }
 
 /// How far the chains of a room were derived again.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// The last chain that was begun.
     chain: String,
@@ -37,6 +38,18 @@ pub struct Place {
     open: Vec<(String, i64)>,
     /// The member events read so far.
     pub events: i64,
+}
+
+impl Place {
+    /// Reads a place as [`Self::to_text`] wrote it.
+    pub(super) fn from_text(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    /// The place as it is stored, so that a stop costs nothing.
+    pub(super) fn to_text(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
 }
 
 const SOME: &str =
@@ -53,11 +66,23 @@ pub async fn step(
     place: Place,
 ) -> Result<Option<Place>, Error> {
     let mut tx = store.writing().await?;
-    rooms::count_write(&mut tx, room_id).await?;
+    let place = step_in(&mut tx, store.grain, rules, room_id, place).await?;
+    tx.commit().await?;
+    Ok(place)
+}
+
+/// The same in a transaction that the caller commits.
+pub(super) async fn step_in(
+    tx: &mut Tx,
+    grain: Grain,
+    rules: &Rules,
+    room_id: &str,
+    mut place: Place,
+) -> Result<Option<Place>, Error> {
+    rooms::count_write(tx, room_id).await?;
     if place == Place::default() {
-        slots::again(&mut tx, room_id).await?;
+        slots::again(tx, room_id).await?;
     }
-    let mut place = place;
     let mut chains: Vec<(String, (i64, i64))> = place
         .open
         .drain(..)
@@ -68,31 +93,29 @@ pub async fn step(
             .bind(room_id)
             .bind(&place.chain)
             .bind(int(GROUP));
-        let next: Vec<String> = query.fetch_all(&mut *tx).await?;
+        let next: Vec<String> = query.fetch_all(&mut **tx).await?;
         if let Some(last) = next.last() {
             place.chain.clone_from(last);
         }
         chains.extend(next.into_iter().map(|chain| (chain, (i64::MIN, i64::MAX))));
     }
     if chains.is_empty() {
-        rooms::refresh(&mut tx, room_id).await?;
-        tx.commit().await?;
+        rooms::refresh(tx, room_id).await?;
         return Ok(None);
     }
     let mut conditions = Conditions::default();
-    conditions.read(&mut tx, room_id).await?;
+    conditions.read(tx, room_id).await?;
     let fresh = Fresh::default();
-    let mut work = Work::new((rules, store.grain), room_id, &mut conditions, &fresh);
-    let tasks = work.begin(&mut tx, &chains).await?;
-    let tasks = work.round(&mut tx, tasks).await?;
+    let mut work = Work::new((rules, grain), room_id, &mut conditions, &fresh);
+    let tasks = work.begin(tx, &chains).await?;
+    let tasks = work.round(tx, tasks).await?;
     place.open = tasks
         .iter()
         .map(|task| (task.chain().to_owned(), task.reached()))
         .collect();
     place.events += work.read();
-    let changes = work.done(&mut tx).await?;
-    batch::settle(&mut tx, store.grain, room_id, &changes).await?;
-    tx.commit().await?;
+    let changes = work.done(tx).await?;
+    batch::settle(tx, grain, room_id, &changes).await?;
     Ok(Some(place))
 }
 

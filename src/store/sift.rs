@@ -33,9 +33,8 @@ struct Tally {
 /// Sifts what is stored, unless this version of the sieve did so before. A stop at any point costs nothing: it goes on
 /// from there when the database is opened again.
 pub(super) async fn sift_stored(store: &Store) -> Result<(), Error> {
-    let done: Option<(String, Option<String>)> = sqlx::query_as(DONE)
-        .fetch_optional(&store.write)
-        .await?;
+    let done: Option<(String, Option<String>)> =
+        sqlx::query_as(DONE).fetch_optional(&store.write).await?;
     let mut from = match done {
         Some((version, None)) if version == VERSION => return Ok(()),
         Some((version, Some(place))) if version == VERSION => place.parse().unwrap_or(0),

@@ -275,6 +275,8 @@ pub struct CallFacts {
     /// What needs a look, the gravest first; at most 50.
     pub findings: Vec<FindingFacts>,
     pub members: Vec<MemberFacts>,
+    /// It was derived by older rules or other settings, and is just being derived again.
+    pub older_rules: bool,
 }
 
 impl CallFacts {
@@ -334,6 +336,7 @@ impl CallFacts {
             intent: call.intent,
             findings,
             members,
+            older_rules: false,
         }
     }
 

@@ -102,6 +102,8 @@ pub struct Shell {
     pub room_id: Option<String>,
     /// `None` where it is not known, on error pages.
     pub vantages: Option<Vec<VantageFacts>>,
+    /// Some calls are from older rules or other settings, and are just being derived again.
+    pub older_rules: bool,
     /// How spare the page must be: 0 where all that is wanted on it keeps it short enough.
     pub spare: u32,
 }
@@ -268,6 +270,7 @@ async fn html<P: Page>(web: &Web, ask: &Ask, page: &P) -> Result<Vec<u8>, Error>
         now_ms: ask.now,
         room_id: page.room_id().map(ToOwned::to_owned),
         vantages: Some(vantages.into_iter().map(VantageFacts::from).collect()),
+        older_rules: web.store.has_older_rules(),
         spare: 0,
     };
     Ok(short(page, shell)?.into_bytes())
@@ -313,6 +316,7 @@ pub fn failure(ask: &Ask, error: &Error) -> HttpResponse {
         now_ms: ask.now,
         room_id: None,
         vantages: None,
+        older_rules: false,
         spare: 0,
     };
     let heading = match body.status {

@@ -26,6 +26,7 @@ mod rebuild;
 mod reports;
 mod retention;
 mod rights;
+mod rules;
 mod sieve;
 mod sign_in;
 mod stops;

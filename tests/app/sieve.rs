@@ -25,12 +25,25 @@ fn say_secrets(bed: &Bed, room: &str, at: i64) {
     hs.send_sticky(room, ALICE, "m.room.message", text.clone(), 600_000, at + 3);
     hs.send_sticky(room, ALICE, "m.room.encrypted", cipher, 600_000, at + 4);
     hs.send_state(room, ALICE, "org.example.note", "", text, at + 5);
-    hs.send_state(room, ALICE, "m.room.topic", "", json!({"topic": "SECRET-TOPIC"}), at + 6);
+    hs.send_state(
+        room,
+        ALICE,
+        "m.room.topic",
+        "",
+        json!({"topic": "SECRET-TOPIC"}),
+        at + 6,
+    );
     // What is ours, with what we do not need.
     let avatar = json!({"membership": "join", "displayname": "Alice", "avatar_url": "mxc://SECRET-AVATAR", "reason": "SECRET"});
     hs.send_state(room, ALICE, "m.room.member", ALICE, avatar, at + 7);
     let ring = json!({"notification_type": "ring", "body": "SECRET-RING", "sender_ts": at, "lifetime": 30_000});
-    hs.send_event(room, ALICE, "org.matrix.msc4075.rtc.notification", ring, at + 8);
+    hs.send_event(
+        room,
+        ALICE,
+        "org.matrix.msc4075.rtc.notification",
+        ring,
+        at + 8,
+    );
     // What cannot be read.
     for odd in [
         json!({"event_id": "$odd1", "type": {"SECRET-TYPE": 1}, "sender": ALICE, "content": {"body": "SECRET-BODY"}}),
@@ -49,7 +62,10 @@ fn files_with(folder: &Path, text: &str) -> Vec<String> {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let bytes = std::fs::read(&path).unwrap_or_default();
-        if bytes.windows(text.len()).any(|part| part == text.as_bytes()) {
+        if bytes
+            .windows(text.len())
+            .any(|part| part == text.as_bytes())
+        {
             found.push(path.display().to_string());
         }
     }
@@ -71,7 +87,8 @@ async fn what_was_not_asked_for_is_thrown_away_and_counted() {
     say_secrets(&bed, &room, now() - 900_000);
     for at in 0..150 {
         let text = json!({"body": format!("SECRET-OLD-{at}")});
-        bed.hs.send_event(&room, ALICE, "m.room.message", text, now() - 800_000 + at);
+        bed.hs
+            .send_event(&room, ALICE, "m.room.message", text, now() - 800_000 + at);
     }
     bed.joins(&room, ALICE, "AD", now() - 60_000);
     let left = bed.room_like(NewRoom::default(), &[ALICE]);
@@ -83,26 +100,55 @@ async fn what_was_not_asked_for_is_thrown_away_and_counted() {
     bed.hs.kick(&left, ALICE, &bed.bot, now());
     let sticky = json!({"slot_id": "m.call#ROOM", "msc4354_sticky_key": "M", "rtc_transports": [], "versions": [],
         "application": {"type": "m.call"}, "member": {"id": "M", "device_id": "SD", "user_id": ALICE}});
-    bed.hs.send_sticky(&room, ALICE, STICKY_MEMBER, sticky, 600_000, now());
+    bed.hs
+        .send_sticky(&room, ALICE, STICKY_MEMBER, sticky, 600_000, now());
     let status = eventually("all of it was thrown away", 60, async || {
         let status = app.http.get("/api/v1/status").await.ok();
-        let encrypted = status["rejected"].as_array()?.iter().any(|one| one["reason"] == "encrypted");
-        (unasked(&status, "m.room.message") >= 156 && encrypted && status["history_open"] == 0).then_some(status)
+        let encrypted = status["rejected"]
+            .as_array()?
+            .iter()
+            .any(|one| one["reason"] == "encrypted");
+        (unasked(&status, "m.room.message") >= 156 && encrypted && status["history_open"] == 0)
+            .then_some(status)
     })
     .await;
-    for kind in ["m.room.encrypted", "m.reaction", "org.example.note", "m.room.topic"] {
+    for kind in [
+        "m.room.encrypted",
+        "m.reaction",
+        "org.example.note",
+        "m.room.topic",
+    ] {
         assert!(unasked(&status, kind) >= 2, "{kind}: {}", status["unasked"]);
     }
-    let total: i64 = status["unasked"].as_array().unwrap().iter().map(|one| one["count"].as_i64().unwrap()).sum();
+    let total: i64 = status["unasked"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["count"].as_i64().unwrap())
+        .sum();
     assert_eq!(status["unasked_total"], total);
     let calls = app.calls(&room).await;
-    assert_eq!((calls.len(), &calls[0]["people"], &calls[0]["devices"]), (1, &json!(1), &json!(2)));
-    let page = reqwest::Client::new().get(format!("{}/status", app.http.base)).header("accept", "text/html");
+    assert_eq!(
+        (calls.len(), &calls[0]["people"], &calls[0]["devices"]),
+        (1, &json!(1), &json!(2))
+    );
+    let page = reqwest::Client::new()
+        .get(format!("{}/status", app.http.base))
+        .header("accept", "text/html");
     let page = page.send().await.unwrap().text().await.unwrap();
-    assert!(page.contains("The homeserver sends what was not asked for") && page.contains("thrown away"));
+    assert!(
+        page.contains("The homeserver sends what was not asked for")
+            && page.contains("thrown away")
+    );
     let shown = app.http.get("/api/v1/rejected").await.ok().to_string();
-    assert!(shown.contains("encrypted") && !shown.contains("SECRET"), "{shown}");
-    assert_eq!(files_with(bed.folder.path(), "SECRET"), Vec::<String>::new());
+    assert!(
+        shown.contains("encrypted") && !shown.contains("SECRET"),
+        "{shown}"
+    );
+    assert_eq!(
+        files_with(bed.folder.path(), "SECRET"),
+        Vec::<String>::new()
+    );
     assert!(!app.log().contains("SECRET"), "the log tells");
     drop(app);
     // Another start counts on, and a poll asks for the state of everything.
@@ -110,7 +156,10 @@ async fn what_was_not_asked_for_is_thrown_away_and_counted() {
     let status = app.http.get("/api/v1/status").await.ok();
     assert!(unasked(&status, "m.room.message") >= 156);
     drop(app);
-    assert_eq!(files_with(bed.folder.path(), "SECRET"), Vec::<String>::new());
+    assert_eq!(
+        files_with(bed.folder.path(), "SECRET"),
+        Vec::<String>::new()
+    );
 }
 
 #[tokio::test]
@@ -125,10 +174,18 @@ async fn one_page_without_anything_of_ours_closes_no_gap() {
     bed.joins(&room, ALICE, "AD", begin);
     bed.leaves(&room, ALICE, "AD", begin + 60_000);
     for at in 0..600 {
-        bed.hs.send_event(&room, ALICE, "m.room.message", json!({"body": "x"}), begin + 70_000 + at);
+        bed.hs.send_event(
+            &room,
+            ALICE,
+            "m.room.message",
+            json!({"body": "x"}),
+            begin + 70_000 + at,
+        );
     }
     let app = bed.start().await;
-    let calls = app.calls_until("the call in the gap", |calls| calls.len() == 1).await;
+    let calls = app
+        .calls_until("the call in the gap", |calls| calls.len() == 1)
+        .await;
     assert_eq!(calls[0]["started_ms"], begin);
     app.app.stop().await;
 }
@@ -136,11 +193,25 @@ async fn one_page_without_anything_of_ours_closes_no_gap() {
 /// The shape of the database before the sieve, and rows as versions before it wrote them.
 async fn old_database(file: &Path) {
     sqlx::any::install_default_drivers();
-    let pool = sqlx::AnyPool::connect(&format!("sqlite://{}?mode=rwc", file.display())).await.unwrap();
-    let all = sqlx::migrate::Migrator::new(Path::new("migrations")).await.unwrap();
-    let before: Vec<_> = all.iter().filter(|one| one.version <= 80).cloned().collect();
+    let pool = sqlx::AnyPool::connect(&format!("sqlite://{}?mode=rwc", file.display()))
+        .await
+        .unwrap();
+    let all = sqlx::migrate::Migrator::new(Path::new("migrations"))
+        .await
+        .unwrap();
+    let before: Vec<_> = all
+        .iter()
+        .filter(|one| one.version <= 80)
+        .cloned()
+        .collect();
     pool.execute("pragma journal_mode = wal").await.unwrap();
-    sqlx::migrate::Migrator { migrations: before.into(), ..sqlx::migrate::Migrator::DEFAULT }.run(&pool).await.unwrap();
+    sqlx::migrate::Migrator {
+        migrations: before.into(),
+        ..sqlx::migrate::Migrator::DEFAULT
+    }
+    .run(&pool)
+    .await
+    .unwrap();
     let insert = "insert into events (event_id, room_id, kind, state_key, sender, origin_server_ts, received_ms, stream,
         source, in_timeline, rejected, json, time_ms, chain) values ($1, '!r:h', $2, $3, $4, 5, 5, $5, 'sync', 1, $6, $7, 5, $8)";
     let rows = old_rows();
@@ -179,12 +250,32 @@ fn old_rows() -> Vec<Value> {
     };
     let row = |event: Value, rejected: Value| json!({"kind": event["type"], "event": event, "rejected": rejected});
     let mut rows: Vec<Value> = (0..50)
-        .map(|at| row(event(at, "m.room.message", json!({"body": format!("SECRET-{at} {}", "x".repeat(3000))})), Value::Null))
+        .map(|at| {
+            row(
+                event(
+                    at,
+                    "m.room.message",
+                    json!({"body": format!("SECRET-{at} {}", "x".repeat(3000))}),
+                ),
+                Value::Null,
+            )
+        })
         .collect();
-    let mut sticky = event(60, "m.room.encrypted", json!({"ciphertext": "SECRET-CIPHER", "session_id": "SECRET-SESSION"}));
+    let mut sticky = event(
+        60,
+        "m.room.encrypted",
+        json!({"ciphertext": "SECRET-CIPHER", "session_id": "SECRET-SESSION"}),
+    );
     sticky["msc4354_sticky"] = json!({"duration_ms": 600_000});
     rows.push(row(sticky, json!("encrypted")));
-    rows.push(row(event(61, "m.room.encrypted", json!({"ciphertext": "SECRET-CIPHER"})), Value::Null));
+    rows.push(row(
+        event(
+            61,
+            "m.room.encrypted",
+            json!({"ciphertext": "SECRET-CIPHER"}),
+        ),
+        Value::Null,
+    ));
     let mut member = event(62, MEMBER, join("AD"));
     member["state_key"] = json!(key(ALICE, "AD"));
     let mut member = row(member, Value::Null);
@@ -203,22 +294,41 @@ async fn an_old_database_loses_what_was_not_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("callscope.db");
     old_database(&file).await;
-    assert!(!files_with(folder.path(), "SECRET").is_empty(), "the test is one");
-    let store = callscope::store::Store::open(&format!("sqlite://{}", file.display())).await.unwrap();
+    assert!(
+        !files_with(folder.path(), "SECRET").is_empty(),
+        "the test is one"
+    );
+    let store = callscope::store::Store::open(&format!("sqlite://{}", file.display()))
+        .await
+        .unwrap();
     assert_eq!(files_with(folder.path(), "SECRET"), Vec::<String>::new());
     store.close().await;
     assert_eq!(files_with(folder.path(), "SECRET"), Vec::<String>::new());
-    let pool = sqlx::AnyPool::connect(&format!("sqlite://{}", file.display())).await.unwrap();
+    let pool = sqlx::AnyPool::connect(&format!("sqlite://{}", file.display()))
+        .await
+        .unwrap();
     let kept: Vec<(String, String, String)> =
-        sqlx::query_as("select event_id, kind, json from events order by stream").fetch_all(&pool).await.unwrap();
+        sqlx::query_as("select event_id, kind, json from events order by stream")
+            .fetch_all(&pool)
+            .await
+            .unwrap();
     let ids: Vec<&str> = kept.iter().map(|(id, ..)| id.as_str()).collect();
     assert_eq!(ids.len(), 3, "{kept:?}");
     assert_eq!(ids[..2], ["$old60", "$old62"]);
     assert!(ids[2].starts_with("malformed:"));
     let member: Value = serde_json::from_str(&kept[1].2).unwrap();
-    assert_eq!((&member["content"], &member["unsigned"]), (&join("AD"), &json!({"age": 3})));
-    let sightings: i64 = sqlx::query_scalar("select count(*) from sightings").fetch_one(&pool).await.unwrap();
-    let scanned: i64 = sqlx::query_scalar("select stream from scans").fetch_one(&pool).await.unwrap();
+    assert_eq!(
+        (&member["content"], &member["unsigned"]),
+        (&join("AD"), &json!({"age": 3}))
+    );
+    let sightings: i64 = sqlx::query_scalar("select count(*) from sightings")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    let scanned: i64 = sqlx::query_scalar("select stream from scans")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
     assert_eq!((sightings, scanned), (3, 56));
     pool.close().await;
 }

@@ -5,4 +5,5 @@ pub mod holes;
 mod lists;
 mod polls;
 mod redactions;
+mod rules;
 mod words;

@@ -32,6 +32,8 @@ pub struct RoomFacts {
     pub history_open: bool,
     pub oldest_event_ms: Option<i64>,
     pub oldest_event_at: Option<Stamp>,
+    /// Its calls were derived by older rules or other settings, and are just being derived again.
+    pub older_rules: bool,
 }
 
 impl From<row::Room> for RoomFacts {
@@ -59,6 +61,7 @@ impl From<row::Room> for RoomFacts {
             history_open: row.history_open,
             oldest_event_ms: row.oldest_event_ms,
             oldest_event_at: row.oldest_event_ms.map(Stamp),
+            older_rules: false,
         }
     }
 }

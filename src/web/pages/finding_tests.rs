@@ -17,6 +17,7 @@ fn html<P: Page>(page: &P) -> String {
         now_ms: NOW,
         room_id: None,
         vantages: None,
+        older_rules: false,
         spare: 0,
     };
     reply::short(page, shell).unwrap()

@@ -126,6 +126,9 @@ async fn read_members(
         coverage: coverage::of(store, viewer, &rooms, ask.now).await?,
     };
     let mut calls = facts::calls(calls, members, &ledger, ask.now);
+    for call in &mut calls {
+        call.older_rules = store.is_from_older_rules(&call.room.room_id);
+    }
     if calls.iter().any(|call| call.active)
         && let Some(unseen) = seen::now(web).await?
     {

@@ -50,6 +50,8 @@ pub struct Overview {
     pub ended: Vec<CallFacts>,
     pub unseen: Vec<Unseen>,
     pub watched: Watched,
+    /// Some of it is from older rules or other settings: calls are just being derived again.
+    pub older_rules: bool,
 }
 
 /// The numbers of one span of time.
@@ -152,6 +154,8 @@ pub struct Rows {
     pub vantages: Vec<row::Vantage>,
     /// This moment cannot be told.
     pub unknown: Option<seen::Unseen>,
+    /// Some calls are from older rules.
+    pub older_rules: bool,
 }
 
 /// `GET /` and `GET /api/v1/overview`
@@ -184,6 +188,7 @@ pub(super) async fn load(web: &Web, ask: &Ask) -> Result<Overview, Error> {
         gaps: coverage::gaps(store, viewer, now - f::DAY, now).await?,
         rooms: rooms::list(store, viewer, now).await?,
         unknown: seen::by(&vantages, store.full_since_ms()),
+        older_rules: store.has_older_rules(),
         vantages,
     };
     Ok(page(rows, now))
@@ -228,6 +233,7 @@ pub fn page(mut rows: Rows, now: i64) -> Overview {
                 .min(),
             vantages: rows.vantages.into_iter().map(VantageFacts::from).collect(),
         },
+        older_rules: rows.older_rules,
     }
 }
 

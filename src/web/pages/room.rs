@@ -118,6 +118,7 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error>
         cover,
         SumFacts::new(&sums, month),
     );
+    page.room.older_rules = store.is_from_older_rules(&room_id);
     page.zombies = zombies::of(store, viewer, &room_id, ZOMBIES)
         .await?
         .into_iter()

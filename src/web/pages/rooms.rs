@@ -67,6 +67,9 @@ async fn load(web: &Web, ask: &Ask) -> Result<Rooms, Error> {
 pub(in crate::web) async fn all(web: &Web, ask: &Ask, query: &Query) -> Result<Rooms, Error> {
     let chosen = sort::ROOMS.read(query)?;
     let mut page = page(rooms::list(&web.store, ask.viewer, ask.now).await?);
+    for room in &mut page.list.data {
+        room.older_rules = web.store.is_from_older_rules(&room.room.room_id);
+    }
     page.list.data.retain(|room| {
         let RoomRef {
             room_id,

@@ -39,6 +39,8 @@ pub struct Statistics {
     /// When this was computed: what took long is kept for a while.
     pub now_ms: i64,
     pub now_at: Stamp,
+    /// Some of it is from older rules or other settings: calls are just being derived again.
+    pub older_rules: bool,
     /// `7d`, `30d`, `90d` or `365d`.
     pub period: &'static str,
     pub this: SumFacts,
@@ -116,7 +118,9 @@ pub async fn get(
         let query = Query::read(&ask.query, KNOWN)?;
         let period = Period::of(&query)?;
         let step = Step::of(&query, period)?;
-        let key = format!("{} {}", period.word(), step.word());
+        // What is computed while calls are derived again is not kept beyond that.
+        let older_rules = web.store.has_older_rules();
+        let key = format!("{} {} {older_rules}", period.word(), step.word());
         let mut page = kept.get(&key, load(&web, &ask, period, step)).await?;
         servers::with_now(&web, &ask, &mut page.servers).await?;
         Ok(Answer::from(page))
@@ -146,6 +150,7 @@ async fn load(web: &Web, ask: &Ask, period: Period, step: Step) -> Result<Statis
     Ok(Statistics {
         now_ms: now,
         now_at: Stamp(now),
+        older_rules: store.has_older_rules(),
         period: period.word(),
         this: SumFacts::new(&sums, span),
         before: SumFacts::new(&sums_before, before),

@@ -6,7 +6,7 @@ use crate::store::progress::{self, Progress, Sums};
 use crate::store::retention::{self, Removed};
 use crate::store::row::{self, Totals, Watch};
 use crate::store::unasked::{self, Thrown};
-use crate::store::{coverage, events, rooms, stats, vantages};
+use crate::store::{coverage, events, rederive, rooms, stats, vantages};
 use crate::web::error::Error;
 use crate::web::facts::{
     GapFacts, HistoryFacts, RejectedFacts, RoomFacts, Stamp, VantageFacts, WalkFacts,
@@ -38,6 +38,8 @@ pub struct Status {
     pub totals: TotalFacts,
     /// Rejected events by reason, most first.
     pub rejected: Vec<Reason>,
+    /// Calls that older rules or other settings derived are being derived again; null when all are from the present rules.
+    pub rederiving: Option<RederivingFacts>,
     /// What the homeserver sent though nobody had asked for it, by type, most first. It was thrown away before anything
     /// of it was stored.
     pub unasked: Vec<UnaskedFacts>,
@@ -76,6 +78,32 @@ impl From<Removed> for RemovedFacts {
             what: row.what,
             total: row.total,
             last_ms: row.last_ms,
+        }
+    }
+}
+
+/// How far deriving again has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct RederivingFacts {
+    pub since_ms: i64,
+    pub since_at: Stamp,
+    /// Rooms with calls from older rules: still, and when it began.
+    pub rooms_left: usize,
+    pub rooms: usize,
+    /// Member events that were read again, of all that must be.
+    pub events_done: i64,
+    pub events: i64,
+}
+
+impl From<rederive::Progress> for RederivingFacts {
+    fn from(progress: rederive::Progress) -> Self {
+        Self {
+            since_ms: progress.since_ms,
+            since_at: Stamp(progress.since_ms),
+            rooms_left: progress.rooms.len(),
+            rooms: progress.rooms_total,
+            events_done: progress.events_done,
+            events: progress.events_total,
         }
     }
 }
@@ -143,6 +171,7 @@ pub struct Rows {
     pub vantages: Vec<row::Vantage>,
     pub totals: Totals,
     pub rejected: Vec<(String, i64)>,
+    pub rederiving: Option<rederive::Progress>,
     pub unasked: Vec<Thrown>,
     pub rejected_events: Vec<row::Rejected>,
     pub rooms: Vec<row::Room>,
@@ -170,6 +199,7 @@ async fn load(web: &Web, ask: &Ask, kept: &Kept<Totals>) -> Result<Status, Error
         vantages: vantages::list(store).await?,
         totals: kept.get("", stats::totals(store, viewer)).await?,
         rejected: events::rejected_counts(store, viewer).await?,
+        rederiving: store.rederiving(),
         unasked: unasked::list(store, viewer).await?,
         rejected_events: events::rejected(store, viewer, None, REJECTED).await?,
         rooms: rooms::list(store, viewer, ask.now).await?,
@@ -212,6 +242,7 @@ pub fn page(rows: Rows, now: i64) -> Status {
             .into_iter()
             .map(|(reason, count)| Reason { reason, count })
             .collect(),
+        rederiving: rows.rederiving.map(RederivingFacts::from),
         unasked_total: rows.unasked.iter().map(|row| row.events).sum(),
         unasked: rows.unasked.into_iter().map(UnaskedFacts::from).collect(),
         rejected_events: rows

@@ -145,6 +145,7 @@ fn overview() -> overview::Overview {
                 2,
             )],
             unknown: None,
+            older_rules: false,
         },
         NOW,
     )
@@ -222,6 +223,7 @@ fn shell(page: &impl Page) -> Shell {
         now_ms: NOW,
         room_id: page.room_id().map(ToOwned::to_owned),
         vantages: Some(vec![vantage().into()]),
+        older_rules: false,
         spare: 0,
     }
 }
@@ -382,6 +384,13 @@ fn status() -> status::Status {
         vantages: vec![vantage()],
         totals,
         rejected: reasons,
+        rederiving: None,
+        unasked: vec![crate::store::unasked::Thrown {
+            kind: "m.room.message".into(),
+            events: 12_000,
+            first_ms: NOW - HOUR,
+            last_ms: NOW - MINUTE,
+        }],
         rejected_events: vec![rejected("bad_device_id", "{}"); 3],
         rooms: rooms(),
         full_since_ms: None,

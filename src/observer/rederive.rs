@@ -1,0 +1,88 @@
+//! Deriving again by itself what older rules or other settings derived, in small steps between which live events go on.
+
+use super::patience::Patience;
+use super::troubles::Work;
+use super::{Error, Observer};
+use crate::changes::Change;
+use crate::store::rederive::{self, Step};
+use std::time::{Duration, Instant};
+
+/// After each step it rests as long as the step took, and at least so long.
+const BREATH: Duration = Duration::from_millis(5);
+/// How often the log tells how far it has come.
+const TELL: Duration = Duration::from_secs(10);
+
+impl Observer {
+    /// Finds what is from other rules, before anything new is derived.
+    pub(super) async fn find_older_rules(&self) {
+        let (store, rules) = (&self.store, &self.settings.rules);
+        let mut patience = Patience::new();
+        while let Err(error) = rederive::begin(store, rules, self.clock.now_ms()).await {
+            let error = Error::from(error);
+            self.failed(
+                Work::Rederive,
+                "looking for what older rules derived",
+                &error,
+            )
+            .await;
+            tokio::time::sleep(patience.next()).await;
+        }
+        self.succeeded(Work::Rederive).await;
+        if let Some(progress) = store.rederiving() {
+            tracing::info!(
+                rooms = progress.rooms_total,
+                events = progress.events_total,
+                done = progress.events_done,
+                "calls were derived by older rules or other settings; they are derived again in the background"
+            );
+        }
+    }
+
+    /// Derives it again, to the end.
+    pub(super) async fn rederive(&self) {
+        if !self.store.has_older_rules() {
+            return;
+        }
+        let mut patience = Patience::new();
+        let mut told = Instant::now();
+        loop {
+            let began = Instant::now();
+            match rederive::step(&self.store, &self.settings.rules).await {
+                Ok(Step::AllDone) => break,
+                Ok(step) => {
+                    patience = Patience::new();
+                    self.succeeded(Work::Rederive).await;
+                    if let Step::RoomDone(room_id) = step {
+                        self.changes.announce(Change::Room { room_id });
+                    }
+                }
+                Err(error) => {
+                    let error = Error::from(error);
+                    self.failed(Work::Rederive, "deriving calls again", &error)
+                        .await;
+                    tokio::time::sleep(patience.next()).await;
+                }
+            }
+            if told.elapsed() > TELL {
+                told = Instant::now();
+                self.tell_progress();
+            }
+            tokio::time::sleep(began.elapsed().max(BREATH)).await;
+        }
+        tracing::info!("all calls are derived by the present rules");
+        self.changes.announce(Change::Observer);
+    }
+
+    fn tell_progress(&self) {
+        if let Some(progress) = self.store.rederiving() {
+            tracing::info!(
+                rooms_left = progress.rooms.len(),
+                rooms = progress.rooms_total,
+                done = progress.events_done,
+                events = progress.events_total,
+                "deriving calls again"
+            );
+            self.changes.announce(Change::Observer);
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Rederive: derived state bears the stamp of the rules that made it. Where that is another than the running program's
+//! it is derived again, room by room, in small transactions that remember how far they came.
+
+use super::rebuild::{self, Place};
+use super::{Error, Store, Tx, checkpoints};
+use crate::rtc::fold::Rules;
+use crate::rtc::stamp::stamp;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What of the stored state is from older rules, shared by all copies of a [`Store`].
+#[derive(Debug, Clone, Default)]
+pub(super) struct Rederiving(Arc<Mutex<Option<Progress>>>);
+
+/// How far it has come.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The rooms of which stays and calls are from older rules, and how many member events each has.
+    pub rooms: BTreeMap<String, i64>,
+    pub rooms_total: usize,
+    pub events_done: i64,
+    pub events_total: i64,
+    /// When it began, ms.
+    pub since_ms: i64,
+}
+
+impl Store {
+    /// What is being derived again; `None` when all is from the present rules.
+    #[must_use]
+    pub fn rederiving(&self) -> Option<Progress> {
+        self.held().clone()
+    }
+
+    /// Are the stays and calls of this room from older rules?
+    #[must_use]
+    pub fn is_from_older_rules(&self, room_id: &str) -> bool {
+        let held = self.held();
+        held.as_ref()
+            .is_some_and(|progress| progress.rooms.contains_key(room_id))
+    }
+
+    /// Is anything from older rules?
+    #[must_use]
+    pub fn has_older_rules(&self) -> bool {
+        self.held().is_some()
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, Option<Progress>> {
+        // A panic elsewhere leaves a number that is a little old.
+        self.rederiving
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+const SET: &str =
+    "insert into derivations (room_id, stamp) values ($1, $2) on conflict (room_id) do nothing";
+
+/// Notes by which rules a room that is new is derived.
+pub(super) async fn begin_room(tx: &mut Tx, room_id: &str, rules: &Rules) -> Result<(), Error> {
+    sqlx::query(SET)
+        .bind(room_id)
+        .bind(stamp(rules))
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+const STALE: &str =
+    "select r.room_id, d.target, d.place from rooms r left join derivations d on d.room_id = r.room_id
+    where d.stamp is null or d.stamp <> $1 or d.target is not null order by r.room_id";
+const DONE: &str = "insert into derivations (room_id, stamp) values ($1, $2)
+    on conflict (room_id) do update set stamp = excluded.stamp, target = null, place = null";
+const AIM: &str = "insert into derivations (room_id, stamp, target) values ($1, '', $2)
+    on conflict (room_id) do update set target = excluded.target, place = null";
+const HAS_STAYS: &str =
+    "select count(*) from (select 1 from memberships where room_id = $1 limit 1) as stays";
+
+/// Finds what is from other rules than these, before anything is derived by these.
+///
+/// # Errors
+/// When the database fails.
+pub async fn begin(store: &Store, rules: &Rules, now: i64) -> Result<(), Error> {
+    let target = stamp(rules);
+    let stale: Vec<(String, Option<String>, Option<String>)> = sqlx::query_as(STALE)
+        .bind(&target)
+        .fetch_all(&store.write)
+        .await?;
+    let sizes: BTreeMap<String, i64> = if stale.is_empty() {
+        BTreeMap::new()
+    } else {
+        rebuild::sizes(store, None).await?.into_iter().collect()
+    };
+    let mut progress = Progress {
+        since_ms: now,
+        ..Progress::default()
+    };
+    for (room_id, aim, place) in stale {
+        let events = sizes.get(&room_id).copied().unwrap_or(0);
+        let stays: i64 = sqlx::query_scalar(HAS_STAYS)
+            .bind(&room_id)
+            .fetch_one(&store.write)
+            .await?;
+        if events == 0 && stays == 0 {
+            finish(store, &room_id, &target).await?;
+            continue;
+        }
+        if aim.as_deref() != Some(&target) {
+            aim_at(store, &room_id, &target).await?;
+        } else if let Some(place) = place.as_deref().and_then(Place::from_text) {
+            progress.events_done += place.events.min(events);
+        }
+        progress.events_total += events;
+        progress.rooms.insert(room_id, events);
+    }
+    progress.rooms_total = progress.rooms.len();
+    *store.held() = (progress.rooms_total > 0).then_some(progress);
+    Ok(())
+}
+
+/// From now on the room is on its way to this stamp. What folds went on from is of other rules, and maybe of a form
+/// that is not read any more.
+async fn aim_at(store: &Store, room_id: &str, target: &str) -> Result<(), Error> {
+    let mut tx = store.writing().await?;
+    checkpoints::forget_room(&mut tx, room_id).await?;
+    sqlx::query(AIM)
+        .bind(room_id)
+        .bind(target)
+        .execute(&mut *tx)
+        .await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+async fn finish(store: &Store, room_id: &str, target: &str) -> Result<(), Error> {
+    sqlx::query(DONE)
+        .bind(room_id)
+        .bind(target)
+        .execute(&store.write)
+        .await?;
+    Ok(())
+}
+
+const PLACE: &str = "select target, place from derivations where room_id = $1";
+const MOVE: &str = "update derivations set place = $2 where room_id = $1";
+
+/// What a step was about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Some chains of a room, and there is more to do.
+    Went,
+    /// This room is from the present rules now.
+    RoomDone(String),
+    /// Everything is.
+    AllDone,
+}
+
+/// Does the next part: a few chains of a room, or when all are done its calls.
+///
+/// # Errors
+/// When the database fails; then nothing of this step was written.
+pub async fn step(store: &Store, rules: &Rules) -> Result<Step, Error> {
+    let next = store
+        .held()
+        .as_ref()
+        .and_then(|progress| progress.rooms.keys().next().cloned());
+    let Some(room_id) = next else {
+        *store.held() = None;
+        return Ok(Step::AllDone);
+    };
+    let target = stamp(rules);
+    let mut tx = store.writing().await?;
+    let row: Option<(Option<String>, Option<String>)> = sqlx::query_as(PLACE)
+        .bind(&room_id)
+        .fetch_optional(&mut *tx)
+        .await?;
+    let place = row
+        .filter(|(aim, _)| aim.as_deref() == Some(&target))
+        .and_then(|(_, place)| Place::from_text(&place?))
+        .unwrap_or_default();
+    let before = place.events;
+    let next = rebuild::step_in(&mut tx, store.grain, rules, &room_id, place).await?;
+    if let Some(place) = next {
+        sqlx::query(MOVE)
+            .bind(&room_id)
+            .bind(place.to_text())
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        if let Some(progress) = store.held().as_mut() {
+            progress.events_done += place.events - before;
+        }
+        return Ok(Step::Went);
+    }
+    tx.commit().await?;
+    rebuild::calls(store, &room_id).await?;
+    finish(store, &room_id, &target).await?;
+    if let Some(progress) = store.held().as_mut() {
+        progress.rooms.remove(&room_id);
+    }
+    Ok(Step::RoomDone(room_id))
+}
+
+/// Notes that a room was derived again from its beginning to its end, in the foreground.
+///
+/// # Errors
+/// When the database fails.
+pub async fn derived(store: &Store, rules: &Rules, room_id: &str) -> Result<(), Error> {
+    finish(store, room_id, &stamp(rules)).await
+}
