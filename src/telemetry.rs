@@ -1,6 +1,8 @@
 //! The log: plain lines on standard error, which is what a terminal, a container and the journal all take.
+//! What strangers name (rooms, people, errors of homeservers) may hold anything: one record is one line, whatever is in it.
 
-use std::io::IsTerminal;
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -45,10 +47,11 @@ where
 {
     check(directive)?;
     let filter = EnvFilter::try_new(directive).map_err(|error| error.to_string())?;
+    let colours = std::io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(writer)
-        .with_ansi(std::io::stderr().is_terminal());
+        .with_writer(OneLine { writer, colours })
+        .with_ansi(colours);
     let started = if std::env::var_os("JOURNAL_STREAM").is_some() {
         lines.without_time().finish().try_init()
     } else {
@@ -57,9 +60,92 @@ where
     started.map_err(|error| format!("the log could not be started: {error}"))
 }
 
+/// Lets a panic be a line of the log: what the system prints by itself may be several.
+pub fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        let words = panic.payload_as_str().unwrap_or("it said nothing");
+        tracing::error!(
+            place = place.as_deref().unwrap_or("unknown"),
+            "panic: {words}"
+        );
+    }));
+}
+
+/// Writers of lines: each record ends with the one line break that the formatter made.
+#[derive(Debug)]
+struct OneLine<W> {
+    writer: W,
+    /// The formatter writes colours, which begin with an escape. Those in what it was given it has escaped already.
+    colours: bool,
+}
+
+impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for OneLine<W> {
+    type Writer = LineWriter<W::Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        LineWriter {
+            writer: self.writer.make_writer(),
+            colours: self.colours,
+        }
+    }
+}
+
+/// Writes one record.
+#[derive(Debug)]
+struct LineWriter<W> {
+    writer: W,
+    colours: bool,
+}
+
+impl<W: io::Write> io::Write for LineWriter<W> {
+    /// The formatter gives a whole record at once.
+    fn write(&mut self, record: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(record);
+        self.writer
+            .write_all(one_line(&text, self.colours).as_bytes())?;
+        Ok(record.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+/// The record with everything escaped that would begin another line or steer a terminal.
+fn one_line(record: &str, colours: bool) -> String {
+    let (body, end) = match record.strip_suffix('\n') {
+        Some(body) => (body, "\n"),
+        None => (record, ""),
+    };
+    let mut line = String::with_capacity(record.len());
+    for letter in body.chars() {
+        match letter {
+            '\u{1b}' if colours => line.push(letter),
+            '\n' => line.push_str("\\n"),
+            '\r' => line.push_str("\\r"),
+            '\t' => line.push_str("\\t"),
+            letter if letter.is_control() || is_unseen(letter) => {
+                let _ = write!(line, "\\u{{{:x}}}", u32::from(letter));
+            }
+            letter => line.push(letter),
+        }
+    }
+    line + end
+}
+
+/// Line and paragraph breaks of Unicode, and what turns the direction of writing.
+fn is_unseen(letter: char) -> bool {
+    matches!(
+        letter,
+        '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::{Arc, Mutex};
 
     #[test]
     fn levels_and_modules_are_told_from_slips() {
@@ -75,6 +161,54 @@ mod tests {
         for bad in ["inof", "", "callscope=loud", "info,,", "info,[{"] {
             assert!(check(bad).is_err(), "{bad}");
         }
+    }
+
+    /// What was written, for all who write.
+    #[derive(Debug, Clone, Default)]
+    struct Page(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Page {
+        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(text);
+            Ok(text.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_record_is_one_line_whatever_a_stranger_names() {
+        let page = Page::default();
+        let to = page.clone();
+        let writer = OneLine {
+            writer: move || to.clone(),
+            colours: false,
+        };
+        let log = tracing_subscriber::fmt()
+            .with_writer(writer)
+            .with_ansi(false)
+            .finish();
+        let room =
+            "!a\n2026-11-22T00:00:00Z ERROR callscope: forged\r\u{1b}[2J\u{85}\u{2028}\u{202e}end";
+        tracing::subscriber::with_default(log, || {
+            tracing::warn!("{room}: no such room");
+            tracing::warn!(room, error = %room, "polling");
+            tracing::warn!(?room, "polling");
+        });
+        let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.lines().count(), 3, "{text}");
+        let steers = |letter: char| letter != '\n' && (letter.is_control() || is_unseen(letter));
+        assert!(!text.contains(steers), "{text:?}");
+        assert!(text.contains(r"!a\n2026-11-22"), "{text}");
+    }
+
+    #[test]
+    fn colours_stay_where_the_log_has_them() {
+        let line = "\u{1b}[31mERROR\u{1b}[0m a\nb\n";
+        assert_eq!(one_line(line, true), "\u{1b}[31mERROR\u{1b}[0m a\\nb\n");
+        assert!(!one_line(line, false).contains('\u{1b}'));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 pub(super) async fn run(bind: Option<SocketAddr>, seed: u64) -> Result<ExitCode, Box<dyn Error>> {
     telemetry::start("info")?;
+    telemetry::log_panics();
     let homeserver = Homeserver::start(0).await?;
     let clock = Clock::System;
     let world = World::build(&homeserver, clock.now_ms(), seed);
