@@ -12,7 +12,7 @@ use crate::store::{self, Store};
 use crate::web::{self, Web};
 use actix_web::dev::ServerHandle;
 use std::net::{SocketAddr, TcpListener};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 
 /// Why the program could not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +32,9 @@ pub enum Error {
     },
     #[error("the web server failed: {0}")]
     Web(std::io::Error),
+    /// A part of the program is no longer there, without a word or by a panic.
+    #[error("{part} stopped by itself ({why}); this is a fault in Callscope, please report it")]
+    Stopped { part: &'static str, why: String },
 }
 
 /// The running program.
@@ -104,6 +107,7 @@ impl App {
         );
         observer.retire_others().await?;
         tracing::info!("listening on http://{address}");
+        warn_of_strangers(address);
         let (server, observer) = (tokio::spawn(server), tokio::spawn(observer.run()));
         Ok(Self {
             address,
@@ -123,8 +127,8 @@ impl App {
         let failed = tokio::select! {
             () = asked_to_stop() => None,
             lost = self.hold.lost() => Some(Error::Store(lost)),
-            ended = &mut self.server => ended.ok().and_then(Result::err).map(Error::Web),
-            ended = &mut self.observer => ended.ok().and_then(Result::err).map(Error::Observer),
+            ended = &mut self.server => Some(why_ended("the web server", ended, Error::Web)),
+            ended = &mut self.observer => Some(why_ended("the observer", ended, Error::Observer)),
         };
         self.stop().await;
         failed.map_or(Ok(()), Err)
@@ -137,6 +141,38 @@ impl App {
         self.store.close().await;
     }
 }
+
+/// Why a part ended that should run until it is told to stop: never well, whatever it says.
+fn why_ended<E>(
+    part: &'static str,
+    ended: Result<Result<(), E>, JoinError>,
+    failed: impl Fn(E) -> Error,
+) -> Error {
+    let why = match ended {
+        Ok(Err(error)) => return failed(error),
+        Ok(Ok(())) => "it ended".to_owned(),
+        Err(lost) => match lost.try_into_panic() {
+            Ok(panic) => observer::words_of(panic.as_ref()),
+            Err(lost) => lost.to_string(),
+        },
+    };
+    Error::Stopped { part, why }
+}
+
+/// Says in the log that whoever reaches this address may read everything, where that is more than this machine.
+fn warn_of_strangers(address: SocketAddr) {
+    if !address.ip().is_loopback() {
+        tracing::warn!(
+            %address,
+            "{}", OPEN_TO_OTHERS
+        );
+    }
+}
+
+/// What it means to listen on more than this machine.
+pub(crate) const OPEN_TO_OTHERS: &str = "the pages are open to everybody who reaches this address: Callscope asks nobody for a \
+     login. Put a proxy that does before it and let nobody else reach this port (in a container: publish it on 127.0.0.1 \
+     only), or set CALLSCOPE_BIND=127.0.0.1:8080 and restart";
 
 /// The observer of an account, which has not begun and asks no other servers.
 pub(crate) fn observer(
@@ -232,5 +268,29 @@ pub(crate) async fn asked_to_stop() {
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}
         _ = terminate.recv() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_part_that_ends_is_a_failure_however_it_ends() {
+        let panicked = tokio::spawn(async { panic!("a bad {}", "day") });
+        let said = why_ended("the observer", panicked.await, Error::Observer).to_string();
+        assert!(
+            said.contains("the observer stopped by itself (a bad day)"),
+            "{said}"
+        );
+        let ended = tokio::spawn(async { Ok(()) });
+        let said = why_ended("the web server", ended.await, Error::Web).to_string();
+        assert!(
+            said.contains("the web server stopped by itself (it ended)"),
+            "{said}"
+        );
+        let failed = tokio::spawn(async { Err(std::io::Error::other("no socket")) });
+        let said = why_ended("the web server", failed.await, Error::Web).to_string();
+        assert_eq!(said, "the web server failed: no socket");
     }
 }

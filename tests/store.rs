@@ -17,7 +17,7 @@ use callscope::rtc::session::Session;
 use callscope::rtc::{self, Derived};
 use callscope::store::batch::{Arrival, Batch, RoomBatch, Source, write};
 use callscope::store::invitations::{self, Invitation};
-use callscope::store::row::{Call, CallFilter, Cursor, Member, More, Viewer, Watch};
+use callscope::store::row::{Call, CallFilter, Cursor, Member, More, RoomName, Viewer, Watch};
 use callscope::store::snapshots::Look;
 use callscope::store::sums::Scope;
 use callscope::store::{
@@ -714,16 +714,41 @@ async fn of_the_vantage(store: &Store, start: vantages::Start<'_>) {
         ("!d:h", true),
     ]
     .map(|(room, accepted)| Invitation {
-        room_id: room.into(),
+        room: RoomName {
+            room_id: room.into(),
+            ..RoomName::default()
+        },
         inviter: "@i:h".into(),
         accepted,
     })
     .into();
     write(store, &Rules::default(), &invited).await.unwrap();
     invitations::close(store, "v", "!d:h").await.unwrap();
+    // Told again, as after a lost position: nothing counts twice, and those that wait are kept.
+    invited.invitations.truncate(1);
+    write(store, &Rules::default(), &invited).await.unwrap();
+    let kept = async || -> Vec<(String, bool)> {
+        let open = invitations::open(store, "v").await.unwrap();
+        open.into_iter()
+            .map(|pending| (pending.room.room_id, pending.accepted))
+            .collect()
+    };
+    let all = [("!a:h", false), ("!b:h", false), ("!c:h", true)];
     assert_eq!(
-        invitations::open(store, "v").await.unwrap(),
-        [("!c:h".to_owned(), "@i:h".to_owned())]
+        kept().await,
+        all.map(|(room, accepted)| (room.to_owned(), accepted))
+    );
+    invitations::judge(store, "v", "!b:h", true).await.unwrap();
+    let mut left = batch(Vec::new());
+    left.rooms[0].room_id = "!a:h".into();
+    left.rooms[0].source = Source::Sync;
+    left.rooms[0].watch = Some(Watch::Left);
+    write(store, &Rules::default(), &left).await.unwrap();
+    let rest = [("!b:h", true), ("!c:h", true)];
+    assert_eq!(
+        kept().await,
+        rest.map(|(room, accepted)| (room.to_owned(), accepted)),
+        "one that was withdrawn is forgotten"
     );
     let seen = vantages::list(store).await.unwrap().remove(0);
     assert_eq!(

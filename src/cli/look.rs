@@ -1,6 +1,7 @@
 //! `callscope calls`, `callscope rooms`, `callscope status`: the facts of the pages in a terminal.
 
 use super::ask::Server;
+use crate::web::facts::storage_words;
 use crate::web::format as f;
 use serde_json::Value;
 use std::error::Error;
@@ -8,6 +9,8 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+/// Where nothing was heard from the homeserver for so long, the stream is not trusted, ms.
+const SILENT_MS: i64 = 5 * 60 * 1000;
 /// Columns are no wider than this, in characters.
 const WIDE: usize = 48;
 
@@ -164,7 +167,18 @@ pub(super) fn troubles(status: &Value) -> Vec<String> {
     if status["ready"] != true {
         found.push("no homeserver account has been read for the first time yet".to_owned());
     }
-    if !status["full_since_ms"].is_null() {
+    let stored = &status["storage_trouble"];
+    if let Some(kind) = stored["kind"].as_str() {
+        let words = storage_words(kind);
+        found.push(format!(
+            "nothing is stored since {}. {} ({}). {}",
+            time(&stored["since_at"]),
+            words.what,
+            text(&stored["error"]),
+            words.to_do
+        ));
+    } else if !status["full_since_ms"].is_null() {
+        // What a server of an earlier version says.
         found.push("the disk is full: nothing is stored".to_owned());
     }
     for vantage in entries(&status["vantages"]) {
@@ -177,13 +191,36 @@ pub(super) fn troubles(status: &Value) -> Vec<String> {
             ));
         }
     }
+    found.extend(silent(status));
     found
+}
+
+/// Accounts that follow live and heard nothing for long, though no error says so.
+fn silent(status: &Value) -> Vec<String> {
+    let now = status["now_ms"].as_i64().unwrap_or(i64::MAX);
+    let old = |one: &Value| {
+        let heard = one["last_sync_ms"]
+            .as_i64()
+            .max(one["last_poll_ms"].as_i64());
+        let why = match heard {
+            None => "has heard nothing yet",
+            Some(heard) if now.saturating_sub(heard) > SILENT_MS => {
+                "heard nothing for more than five minutes"
+            }
+            Some(_) => return None,
+        };
+        (one["mode"] == "follow").then(|| format!("{} {why}", text(&one["user_id"])))
+    };
+    entries(&status["vantages"])
+        .iter()
+        .filter_map(old)
+        .collect()
 }
 
 fn in_words(status: &Value, troubles: &[String]) -> String {
     let totals = &status["totals"];
     let mut said = match troubles {
-        [] => "All is well: the homeserver is heard.\n".to_owned(),
+        [] => well_words(status),
         _ => format!("TROUBLE: {}\n", troubles.join("\nTROUBLE: ")),
     };
     let rows = entries(&status["vantages"]);
@@ -210,12 +247,15 @@ fn in_words(status: &Value, troubles: &[String]) -> String {
     let bytes = f::bytes(totals["database_bytes"].as_i64().unwrap_or(0));
     let _ = writeln!(
         said,
-        "{} rooms, {} calls, {} events ({} not used), database {bytes}; history still being read: {open} rooms",
-        text(&totals["rooms"]),
+        "{}, {} calls, {} events ({} not used), database {bytes}; history still being read: {open} rooms",
+        rooms_words(status),
         text(&totals["calls"]),
         text(&totals["events"]),
         text(&totals["rejected"]),
     );
+    for one in entries(&status["invitations"]) {
+        let _ = writeln!(said, "{}", invitation(one));
+    }
     for one in entries(&status["troubled"]) {
         let _ = writeln!(
             said,
@@ -226,6 +266,50 @@ fn in_words(status: &Value, troubles: &[String]) -> String {
         );
     }
     said
+}
+
+/// What may be said where no trouble is known: that all is well only where everything is seen.
+fn well_words(status: &Value) -> String {
+    let encrypted = entries(&status["encrypted"]).len();
+    let unread = status["rooms_unread"].as_u64().unwrap_or(0);
+    if unread == 0 && encrypted == 0 {
+        return "All is well: the homeserver is heard.\n".to_owned();
+    }
+    let hidden = match encrypted {
+        0 => String::new(),
+        rooms => format!("; in {rooms} rooms memberships are encrypted"),
+    };
+    format!(
+        "Not everything can be seen: the homeserver is heard, {}{hidden}.\n",
+        rooms_words(status)
+    )
+}
+
+/// An invitation that is open, and what it waits for.
+pub(super) fn invitation(one: &Value) -> String {
+    let who = format!("invited to {} by {}", room(one), text(&one["inviter"]));
+    if one["allowed"] == true {
+        return format!("{who}: joining");
+    }
+    let settings: Vec<String> = entries(&one["allow_with"])
+        .iter()
+        .map(|setting| format!("{} to {}", text(&setting["value"]), text(&setting["env"])))
+        .collect();
+    format!(
+        "{who}, which the configuration does not allow: add {} and restart",
+        settings.join(" or ")
+    )
+}
+
+/// How many rooms are followed, and how many cannot be read.
+fn rooms_words(status: &Value) -> String {
+    let Some(followed) = status["rooms_followed"].as_u64() else {
+        return format!("{} rooms", text(&status["totals"]["rooms"]));
+    };
+    match status["rooms_unread"].as_u64().unwrap_or(0) {
+        0 => format!("{followed} rooms followed"),
+        unread => format!("{followed} rooms followed, {unread} cannot be read"),
+    }
 }
 
 pub(super) fn entries(list: &Value) -> &[Value] {

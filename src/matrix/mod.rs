@@ -28,7 +28,9 @@ pub use repair::repair;
 pub use rooms::ResolvedAlias;
 pub use secret::Secret;
 pub use server::Capabilities;
-pub use sync::{Invite, JoinedRoom, LeftRoom, SyncBatch, SyncRequest, filter_json};
+pub use sync::{
+    Invite, JoinedRoom, LeftRoom, SyncBatch, SyncRequest, filter_json, invitations_filter,
+};
 pub use wellknown::WellKnown;
 
 pub use crate::rtc::sieve::TYPES;

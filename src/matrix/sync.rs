@@ -28,6 +28,23 @@ pub struct SyncRequest<'a> {
     pub full_state: bool,
 }
 
+/// The filter of a first sync that tells which invitations are open, and of rooms that we are in as little as can be.
+#[must_use]
+pub fn invitations_filter() -> String {
+    let nothing = json!({"types": []});
+    let filter = json!({
+        "presence": nothing,
+        "account_data": nothing,
+        "room": {
+            "account_data": nothing,
+            "ephemeral": nothing,
+            "state": {"types": [], "lazy_load_members": true},
+            "timeline": {"types": [], "limit": 1},
+        },
+    });
+    filter.to_string()
+}
+
 /// One answer of `/sync`. Events are raw and may be any JSON; of one that is too large only what tells it apart is
 /// there, with the content `too_large`.
 #[derive(Debug, Clone, Default, PartialEq)]

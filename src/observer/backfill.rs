@@ -40,7 +40,8 @@ impl Observer {
                 Err(error) => {
                     course.broke();
                     self.failed(Work::History, "reading history", &error).await;
-                    tokio::time::sleep(Self::pause(&error, &mut patience)).await;
+                    let pause = Self::pause(&error, &mut patience);
+                    self.rest_after(&error, pause).await;
                 }
             }
         }

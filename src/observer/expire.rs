@@ -1,6 +1,7 @@
 //! Expiry writes nothing; this only tells open pages that a membership's time has come.
 
 use super::Observer;
+use super::troubles::Work;
 use crate::changes::Change;
 use crate::store::memberships;
 use std::time::Duration;
@@ -17,11 +18,15 @@ impl Observer {
             match memberships::ended_between(&self.store, from, now).await {
                 Ok(slots) => {
                     from = now;
+                    self.succeeded(Work::Expiry).await;
                     for (room_id, slot_id) in slots {
                         self.changes.announce(Change::Slot { room_id, slot_id });
                     }
                 }
-                Err(error) => tracing::error!("looking for memberships that ran out: {error}"),
+                Err(error) => {
+                    let doing = "looking for memberships that ran out";
+                    self.not_stored(Work::Expiry, doing, &error).await;
+                }
             }
         }
     }

@@ -41,7 +41,8 @@ impl Observer {
                     let work = if revoked { Work::SignIn } else { Work::Sync };
                     self.failed(work, doing(&error), &error).await;
                     self.mend(&error, &mut filter).await;
-                    tokio::time::sleep(Self::pause(&error, &mut patience)).await;
+                    let pause = Self::pause(&error, &mut patience);
+                    self.rest_after(&error, pause).await;
                 }
             }
         }
@@ -57,7 +58,7 @@ impl Observer {
         } else if error.is_unknown_position()
             && let Err(error) = vantages::forget_position(&self.store, &self.vantage_id).await
         {
-            tracing::error!("the position could not be forgotten: {error}");
+            self.cannot_store("forgetting the position", &error).await;
         }
     }
 

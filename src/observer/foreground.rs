@@ -170,6 +170,7 @@ impl Observer {
 fn passes(error: &Error) -> bool {
     match error {
         Error::Matrix(error) => error.is_transient(),
-        error => error.is_full(),
+        Error::Store(error) => error.is_full() || error.is_locked(),
+        _ => false,
     }
 }

@@ -85,10 +85,18 @@ impl Observer {
     /// A batch of one room.
     pub(super) fn one(&self, room: RoomBatch) -> Batch {
         Batch {
+            rooms: vec![room],
+            ..self.empty_batch()
+        }
+    }
+
+    /// A batch of this vantage and moment with nothing in it yet.
+    pub(super) fn empty_batch(&self) -> Batch {
+        Batch {
             vantage_id: self.vantage_id.clone(),
             seen_ms: self.clock.now_ms(),
             position: None,
-            rooms: vec![room],
+            rooms: Vec::new(),
             invitations: Vec::new(),
         }
     }

@@ -1,7 +1,8 @@
 //! The observer: looks from one vantage, by sync and by polls, and is the only writer of the store.
 //!
 //! Each loop owns its retries. An error is returned up to its loop, logged once there with context, counted
-//! and kept as that loop's standing trouble until its next success, then comes a back-off. No loop ends by an error.
+//! and kept as that loop's standing trouble until its next success, then comes a back-off. No loop ends by an error; one
+//! that panics is begun again (`watchdog`). What the database refuses to store is known to the store itself (`storage`).
 
 mod backfill;
 mod course;
@@ -10,6 +11,7 @@ mod follow;
 mod foreground;
 mod holes;
 mod ingest;
+mod invited;
 mod late;
 mod patience;
 mod poll;
@@ -20,13 +22,16 @@ mod rooms;
 mod schedule;
 mod sign_in;
 mod signs;
+mod storage;
 mod troubles;
+mod watchdog;
 mod wishes;
 
 pub use course::Scope;
 pub use foreground::Plan;
 pub use probe::Probe;
 pub use retention::Retention;
+pub(crate) use watchdog::words_of;
 
 use crate::changes::Changes;
 use crate::clock::Clock;
@@ -37,6 +42,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, Notify};
+use troubles::Work;
 
 /// How the observer learns of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,9 +112,9 @@ pub enum Error {
 }
 
 impl Error {
-    /// Is it that nothing can be stored because the disk is full?
-    fn is_full(&self) -> bool {
-        matches!(self, Self::Store(error) if error.is_full())
+    /// Is it the database that cannot be written or read?
+    fn is_of_storage(&self) -> bool {
+        matches!(self, Self::Store(_))
     }
 }
 
@@ -130,6 +136,8 @@ pub struct Observer {
     probe_due: Arc<Notify>,
     /// Rings when there is a new invitation to accept.
     accepted: Arc<Notify>,
+    /// Rings when the database can be written again.
+    storage_again: Arc<Notify>,
     /// What is wrong now.
     troubles: Arc<Mutex<troubles::Troubles>>,
     /// One sign-in at a time: a second login of the same device ends the token of the first.
@@ -161,6 +169,7 @@ impl Observer {
             poll_due: Arc::default(),
             probe_due: Arc::default(),
             accepted: Arc::default(),
+            storage_again: Arc::default(),
             troubles: Arc::default(),
             signing_in: Arc::default(),
         }
@@ -179,24 +188,32 @@ impl Observer {
     /// # Errors
     /// When a schedule cannot be used.
     pub async fn run(self) -> Result<(), Error> {
+        // Whether anything can be stored is told from the beginning, however long the homeserver is silent.
+        tokio::select! {
+            ended = self.observe() => ended,
+            () = self.keep(Work::Storage, || self.watch_storage()) => Ok(()),
+        }
+    }
+
+    async fn observe(&self) -> Result<(), Error> {
         // What troubled the process before this one is no trouble of ours.
         if let Err(error) = vantages::stands(&self.store, &self.vantage_id, None).await {
-            tracing::error!("the status could not be cleared: {error}");
+            self.cannot_store("clearing the status", &error).await;
         }
         self.find_older_rules().await;
-        self.sign_in().await;
-        self.settle_rooms().await;
+        self.keep(Work::SignIn, || self.sign_in()).await;
+        self.keep(Work::Rooms, || self.settle_rooms()).await;
         let mut scheduler = self.schedule().await?;
         tokio::join!(
-            self.look(),
-            self.polls(),
-            self.walk_history(),
-            self.watch_expiry(),
-            self.keep_joining(),
-            self.forget(),
-            self.rederive(),
-            self.keep_signs(),
-            self.probes()
+            self.keep(Work::Sync, || self.look()),
+            self.keep(Work::Polls, || self.polls()),
+            self.keep(Work::History, || self.walk_history()),
+            self.keep(Work::Expiry, || self.watch_expiry()),
+            self.keep(Work::Wishes, || self.keep_joining()),
+            self.keep(Work::Retention, || self.forget()),
+            self.keep(Work::Rederive, || self.rederive()),
+            self.keep(Work::Signs, || self.keep_signs()),
+            self.keep(Work::Probe, || self.probes())
         );
         Ok(scheduler.shutdown().await?)
     }

@@ -3,7 +3,7 @@
 use super::ingest::add;
 use super::patience::Patience;
 use super::troubles::Work;
-use super::{Error, Observer};
+use super::{Error, Mode, Observer};
 use crate::changes::Change;
 use crate::rtc::event::Kind;
 use crate::store::batch::{RoomBatch, Source};
@@ -41,9 +41,9 @@ impl Observer {
                 Err(error) => {
                     self.failed(Work::Polls, "polling the rooms' state", &error)
                         .await;
-                    if error.is_full() {
-                        // The schedule's next time may be far off, and there may be space long before.
-                        tokio::time::sleep(patience.next()).await;
+                    if error.is_of_storage() {
+                        // The schedule's next time may be far off, and what is read can be stored long before.
+                        self.rest_after(&error, patience.next()).await;
                         self.poll_due.notify_one();
                     }
                 }
@@ -68,6 +68,9 @@ impl Observer {
         let mut failed = 0;
         for (room_id, watch) in todo {
             failed += usize::from(!self.poll(&room_id, watch).await?);
+        }
+        if self.settings.mode == Mode::Poll && self.accepts_some() {
+            self.look_for_invitations().await;
         }
         vantages::polled(&self.store, &self.vantage_id, self.clock.now_ms()).await?;
         self.changes.announce(Change::Observer);

@@ -61,7 +61,7 @@ impl Observer {
             let wait = match done {
                 Ok(true) => EVERY,
                 // Deleting is what makes space.
-                Err(error) if error.is_full() => SOON,
+                Err(error) if error.is_of_storage() => SOON,
                 _ => AGAIN,
             };
             self.changes.announce(Change::Observer);

@@ -8,7 +8,7 @@ use crate::rtc::session::server_of;
 use crate::store::batch::{RoomBatch, Source};
 use crate::store::invitations::Invitation;
 use crate::store::rooms;
-use crate::store::row::Watch;
+use crate::store::row::{RoomName, Watch};
 use std::collections::HashSet;
 
 impl Observer {
@@ -18,7 +18,8 @@ impl Observer {
         while let Err(error) = self.try_settle_rooms().await {
             self.failed(Work::Rooms, "asking which rooms we are in", &error)
                 .await;
-            tokio::time::sleep(Self::pause(&error, &mut patience)).await;
+            let pause = Self::pause(&error, &mut patience);
+            self.rest_after(&error, pause).await;
         }
         self.succeeded(Work::Rooms).await;
     }
@@ -51,13 +52,19 @@ impl Observer {
         let inviter = invite.inviter.clone().unwrap_or_default();
         let accepted = self.allows(&inviter);
         if !accepted {
-            tracing::info!(
-                "an invitation to {} by {inviter:?} is not accepted: policy",
-                invite.room_id
+            tracing::warn!(
+                room = %invite.room_id,
+                inviter = %inviter,
+                "an invitation waits: neither invites.allow_users nor invites.allow_servers allows it; the status page says \
+                 what to set"
             );
         }
         Invitation {
-            room_id: invite.room_id.clone(),
+            room: RoomName {
+                room_id: invite.room_id.clone(),
+                name: invite.name.clone(),
+                alias: invite.alias.clone(),
+            },
             inviter,
             accepted,
         }

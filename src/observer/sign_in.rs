@@ -18,7 +18,8 @@ impl Observer {
                     self.note_vantage("", None, None).await;
                     self.failed(Work::SignIn, self.what_to_do(&error), &error)
                         .await;
-                    tokio::time::sleep(Self::pause(&error, &mut patience)).await;
+                    let pause = Self::pause(&error, &mut patience);
+                    self.rest_after(&error, pause).await;
                 }
             }
         }
@@ -56,7 +57,7 @@ impl Observer {
         Ok(())
     }
 
-    async fn note_vantage(
+    pub(super) async fn note_vantage(
         &self,
         user_id: &str,
         device_id: Option<&str>,
@@ -82,7 +83,7 @@ impl Observer {
             None => vantages::known(&self.store, &start).await,
         };
         if let Err(error) = noted {
-            tracing::error!("the start could not be noted: {error}");
+            self.cannot_store("noting the start", &error).await;
         }
     }
 }

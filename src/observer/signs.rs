@@ -1,5 +1,6 @@
 //! Keeping what sums over long spans need at hand: the signs of life of stays that nobody ended, and what days came to.
 
+use super::troubles::Work;
 use super::{Error, Observer};
 use crate::store::{days, signs};
 use std::time::Duration;
@@ -13,10 +14,16 @@ impl Observer {
     pub(super) async fn keep_signs(&self) {
         loop {
             tokio::time::sleep(EVERY).await;
-            if let Err(error) = self.note_signs().await {
-                tracing::error!("keeping the signs of life of stays: {error}");
-            } else if let Err(error) = self.count_days().await {
-                tracing::error!("counting what days came to: {error}");
+            let kept = async {
+                self.note_signs().await?;
+                self.count_days().await
+            };
+            match kept.await {
+                Ok(()) => self.succeeded(Work::Signs).await,
+                Err(error) => {
+                    let doing = "keeping what sums over long spans need";
+                    self.failed(Work::Signs, doing, &error).await;
+                }
             }
         }
     }

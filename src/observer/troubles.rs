@@ -17,6 +17,11 @@ pub(super) enum Work {
     Wishes,
     Probe,
     Rederive,
+    /// Small writes that only show whether the database can be written.
+    Storage,
+    Expiry,
+    /// What sums over long spans need at hand.
+    Signs,
 }
 
 /// What is wrong now.
@@ -24,16 +29,16 @@ pub(super) enum Work {
 pub(super) struct Troubles {
     /// Plain words, and since when by our clock, ms.
     standing: BTreeMap<Work, (String, i64)>,
-    /// What met a full disk and did not succeed since. A small write of another work may still find space, and says
-    /// nothing of theirs.
-    full: BTreeSet<Work>,
+    /// What could not write to the database and did not succeed since. A small write of another work may still pass,
+    /// and says nothing of theirs.
+    unwritten: BTreeSet<Work>,
 }
 
 impl Observer {
     /// Logs an error once, counts it and keeps it for the status page until this work succeeds.
     pub(super) async fn failed(&self, work: Work, doing: &str, error: &Error) {
-        if error.is_full() {
-            return self.no_space(work, doing).await;
+        if let Error::Store(error) = error {
+            return self.not_stored(work, doing, error).await;
         }
         tracing::warn!("{doing}: {error}");
         self.trouble(work, &format!("{doing}: {error}")).await;
@@ -54,7 +59,7 @@ impl Observer {
             self.show(&troubles).await
         };
         if let Err(error) = noted.await {
-            tracing::error!("the error could not be kept for the status page: {error}");
+            self.met(&mut troubles, Work::Storage, "keeping an error", &error);
         }
         self.changes.announce(Change::Observer);
     }
@@ -62,8 +67,10 @@ impl Observer {
     /// This work succeeded: its trouble is over, if it had one.
     pub(super) async fn succeeded(&self, work: Work) {
         let mut troubles = self.troubles.lock().await;
-        if troubles.full.remove(&work) && troubles.full.is_empty() && self.store.note_space() {
-            tracing::info!("there is space again; observing goes on");
+        if troubles.unwritten.remove(&work)
+            && troubles.unwritten.is_empty()
+            && self.store.health().note_success()
+        {
             self.changes.announce(Change::Observer);
         }
         let Some(was) = troubles.standing.remove(&work) else {
@@ -72,21 +79,26 @@ impl Observer {
         if let Err(error) = self.show(&troubles).await {
             // The next success writes it.
             troubles.standing.insert(work, was);
-            tracing::error!("the recovery could not be noted: {error}");
-            return;
+            return self.met(&mut troubles, Work::Storage, "noting a recovery", &error);
         }
         tracing::info!("over: {}", was.0);
         self.changes.announce(Change::Observer);
     }
 
-    /// The disk is full: each loop pauses and tries again, and the position stays, so nothing is lost. It cannot be
-    /// written down either, so the status page learns of it from the store itself.
-    async fn no_space(&self, work: Work, doing: &str) {
-        self.troubles.lock().await.full.insert(work);
-        if self.store.note_full(self.clock.now_ms()) {
-            tracing::error!(
-                "{doing}: the disk is full, nothing can be stored; it goes on when there is space again"
-            );
+    /// Nothing could be stored: each loop pauses and tries again, and the position stays, so nothing is lost. It cannot be
+    /// written down either, so pages learn of it from the store itself.
+    pub(super) async fn not_stored(&self, work: Work, doing: &str, error: &store::Error) {
+        let mut troubles = self.troubles.lock().await;
+        self.met(&mut troubles, work, doing, error);
+    }
+
+    fn met(&self, troubles: &mut Troubles, work: Work, doing: &str, error: &store::Error) {
+        // Who has the lock ends that trouble by giving it free, whatever was waiting for it.
+        if !error.is_locked() {
+            troubles.unwritten.insert(work);
+        }
+        tracing::warn!("{doing}: {error}");
+        if self.store.health().note_failure(error, self.clock.now_ms()) {
             self.changes.announce(Change::Observer);
         }
     }

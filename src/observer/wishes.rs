@@ -53,6 +53,7 @@ impl Observer {
             .iter()
             .map(|room| Wish::new(room.clone(), Way::Peek));
         let mut wishes: Vec<Wish> = join.chain(peek).collect();
+        self.look_for_forgotten_invitations().await;
         loop {
             let again = self.add_accepted(&mut wishes).await;
             wishes = self.try_due(wishes).await;
@@ -70,28 +71,43 @@ impl Observer {
         }
     }
 
-    /// Adds the invitations that policy accepted, also before the last stop; when to ask again if that failed.
+    /// Adds the invitations that the policy of now allows, also those of before the last stop; when to ask again if that
+    /// failed.
     async fn add_accepted(&self, wishes: &mut Vec<Wish>) -> Option<Instant> {
         let open = match invitations::open(&self.store, &self.vantage_id).await {
             Ok(open) => open,
             Err(error) => {
-                tracing::error!("it could not be read which invitations are open: {error}");
+                let doing = "reading which invitations are open";
+                self.cannot_store(doing, &error).await;
                 return Some(Instant::now() + AGAIN);
             }
         };
-        for (room, inviter) in open {
+        for pending in open {
+            let room = pending.room.room_id;
             if wishes.iter().any(|wish| wish.room.room == room) {
                 continue;
             }
-            if self.allows(&inviter) {
-                let via = vec![server_of(&inviter).to_owned()];
+            let allowed = self.allows(&pending.inviter);
+            if allowed != pending.accepted {
+                let inviter = &pending.inviter;
+                tracing::info!(%room, %inviter, allowed, "the policy for an invitation has changed");
+                self.judge_invitation(&room, allowed).await;
+            }
+            if allowed {
+                let via = vec![server_of(&pending.inviter).to_owned()];
                 wishes.push(Wish::new(RoomWish { room, via }, Way::Accept));
-            } else {
-                tracing::info!("the invitation to {room} by {inviter} is accepted no more: policy");
-                self.close_invitation(&room).await;
             }
         }
         None
+    }
+
+    async fn judge_invitation(&self, room_id: &str, allowed: bool) {
+        let noted = invitations::judge(&self.store, &self.vantage_id, room_id, allowed).await;
+        if let Err(error) = noted {
+            let doing = format!("noting what policy says of the invitation to {room_id}");
+            self.cannot_store(&doing, &error).await;
+        }
+        self.changes.announce(Change::Observer);
     }
 
     /// Tries those that are due; what is left is still wished for.
@@ -185,14 +201,17 @@ impl Observer {
 
     async fn wish_came_true(&self, wish: &RoomWish) {
         if let Err(error) = rooms::forget_wish(&self.store, &wish.room).await {
-            tracing::error!("the wish for {} could not be forgotten: {error}", wish.room);
+            let doing = format!("forgetting that {} is not there", wish.room);
+            self.cannot_store(&doing, &error).await;
         }
     }
 
     async fn close_invitation(&self, room_id: &str) {
         if let Err(error) = invitations::close(&self.store, &self.vantage_id, room_id).await {
-            tracing::error!("the invitation to {room_id} could not be forgotten: {error}");
+            let doing = format!("forgetting the invitation to {room_id}");
+            self.cannot_store(&doing, &error).await;
         }
+        self.changes.announce(Change::Observer);
     }
 
     async fn not_there(&self, wish: &RoomWish, error: &matrix::Error) {

@@ -87,6 +87,18 @@ impl RoomBatch {
     }
 }
 
+impl RoomBatch {
+    /// Does it say that an invitation to this room is not open any more? That a room is not among those that we are in
+    /// says nothing: who was removed may be invited anew.
+    fn answers_invitation(&self) -> bool {
+        match self.watch {
+            Some(Watch::Joined) => true,
+            Some(Watch::Left) => self.source == Source::Sync,
+            _ => false,
+        }
+    }
+}
+
 /// Everything one homeserver answer brings.
 #[derive(Debug, Clone)]
 pub struct Batch {
@@ -121,6 +133,9 @@ pub async fn write(store: &Store, rules: &Rules, batch: &Batch) -> Result<Change
     let mut changed = Changed::default();
     for room in &batch.rooms {
         write_room(&mut tx, (rules, store.grain), batch, room, &mut changed).await?;
+        if room.answers_invitation() {
+            invitations::settle(&mut tx, &batch.vantage_id, &room.room_id).await?;
+        }
     }
     invitations::note(
         &mut tx,

@@ -52,7 +52,21 @@ pub async fn check(url: &str) -> Result<(String, bool), Error> {
         can_be_made(url, &file)
     };
     usable.map_err(|error| cannot(url, error.into()))?;
+    if is_there {
+        let tried = try_lock(url).await;
+        tried.map_err(|source| cannot(url, source))?;
+    }
     Ok((name(url), is_there))
+}
+
+/// Can we have the lock that every write needs? Nothing is written with it.
+async fn try_lock(url: &str) -> Result<(), sqlx::Error> {
+    install_default_drivers();
+    let mut connection = AnyConnection::connect(url).await?;
+    connection.execute("pragma busy_timeout = 3000").await?;
+    connection.execute("begin immediate").await?;
+    connection.execute("rollback").await?;
+    connection.close().await
 }
 
 /// May the file be written, and does it begin as the format says? An empty one becomes a database.
@@ -157,7 +171,8 @@ async fn set_up(connection: &mut AnyConnection, cache: u32) -> Result<(), sqlx::
     // WAL: readers do not wait for the writer. NORMAL keeps every commit when the process dies.
     connection.execute("pragma journal_mode = wal").await?;
     connection.execute("pragma synchronous = normal").await?;
-    connection.execute("pragma busy_timeout = 10000").await?;
+    // Each wait for another program's lock is short, so that it can be told while it lasts.
+    connection.execute("pragma busy_timeout = 3000").await?;
     connection
         .execute(sqlx::AssertSqlSafe(format!("pragma cache_size = -{cache}")))
         .await?;

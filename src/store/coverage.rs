@@ -358,6 +358,36 @@ pub async fn is_known_from(store: &Store, viewer: Viewer, from: i64) -> Result<b
     Ok(since.is_some_and(|since| since <= from))
 }
 
+const STILL_READ: &str = "select count(*) from walks where reason = 'history' and done_ms is null
+    and (reached_ms is null or reached_ms > $1)";
+
+/// Is this time of the past known: somebody watched or it was read from history, and no room's reading is still on its
+/// way there?
+///
+/// # Errors
+/// When the database fails.
+pub async fn is_span_known(
+    store: &Store,
+    viewer: Viewer,
+    span: Span,
+    now: i64,
+) -> Result<bool, Error> {
+    if !is_known_from(store, viewer, span.from).await? {
+        return Ok(false);
+    }
+    let still_read: i64 = sqlx::query_scalar(STILL_READ)
+        .bind(span.from)
+        .fetch_one(&store.read)
+        .await?;
+    if still_read > 0 {
+        return Ok(false);
+    }
+    let gaps = gaps(store, viewer, span.from, now).await?;
+    Ok(gaps
+        .iter()
+        .all(|(gap, unread)| *unread == 0 || gap.from >= span.to))
+}
+
 const UNREAD: &str = "select count(*) from rooms r where r.watch = 'joined' and r.first_seen_ms < $1
     and (coalesce(r.polled_ms, 0) < $1 or exists (select 1 from walks w where w.room_id = r.room_id
         and w.reason <> 'history' and w.opened_ms = $1 and (w.done_ms is null or w.ended_by = 'not_visible')))";

@@ -18,6 +18,7 @@ pub mod ever;
 pub mod evidence;
 mod fresh;
 pub mod gauges;
+pub mod health;
 pub mod hold;
 pub mod holes;
 pub mod invitations;
@@ -66,6 +67,7 @@ pub mod walks;
 pub mod zombies;
 
 pub use connect::check;
+use health::{Health, Identity};
 use space::Space;
 use sqlx::migrate::Migrator;
 use sqlx::{AnyPool, Executor};
@@ -103,6 +105,9 @@ pub enum Error {
         "the database is served by a Callscope of another version; stop it, or use the same version"
     )]
     Shape,
+    /// The file was deleted, moved away or replaced while we have it open: what is written now is found by nobody.
+    #[error("the file {} was deleted, moved away or replaced", .0.display())]
+    Gone(PathBuf),
     #[error("a database that is no file cannot be copied or restored")]
     NoFile,
     /// A copy that cannot be used, and why.
@@ -116,6 +121,9 @@ pub enum Error {
     },
 }
 
+/// Another program's lock is waited for so many times, each as long as `connect` says.
+const LOCK_TRIES: u32 = 4;
+
 const SHAPE: &str = "select count(*), max(version) from _sqlx_migrations";
 
 /// The shapes of the database, from the first to this version's.
@@ -128,6 +136,9 @@ pub struct Store {
     pub(crate) read: AnyPool,
     pub(crate) write: AnyPool,
     space: Space,
+    health: Health,
+    /// The file of a `SQLite` database, as it was when it was opened.
+    file: Option<Identity>,
     grain: Grain,
     begin: &'static str,
     counts: ever::Counts,
@@ -191,6 +202,9 @@ impl Store {
 
     async fn connect(url: &str) -> Result<Self, Error> {
         connect::once(url).await?;
+        // From here on a file that is gone is a trouble, and no new database.
+        let lasting = url.replace("mode=rwc", "mode=rw");
+        let url = lasting.as_str();
         let space = Space::default();
         let write = connect::pool(1, 48_000, &space).connect(url).await?;
         let read = connect::pool(6, 24_000, &space).connect(url).await?;
@@ -204,6 +218,8 @@ impl Store {
             read,
             write,
             space,
+            health: Health::default(),
+            file: hold::file_of(url)?.and_then(|path| Identity::of(&path)),
             grain: Grain::default(),
             begin,
             counts: ever::Counts::default(),
@@ -218,9 +234,21 @@ impl Store {
         Self { grain, ..self }
     }
 
-    /// Begins to write; others wait until the end.
+    /// Begins to write; others wait until the end. While another program has the lock, that is told meanwhile.
     async fn writing(&self) -> Result<Tx, Error> {
-        Ok(self.write.begin_with(self.begin).await?)
+        for _ in 1..LOCK_TRIES {
+            match self.try_writing().await {
+                Err(error) if error.is_locked() => self.health.note_locked(),
+                done => return done,
+            }
+        }
+        self.try_writing().await
+    }
+
+    async fn try_writing(&self) -> Result<Tx, Error> {
+        let tx = self.write.begin_with(self.begin).await?;
+        self.health.note_unlocked();
+        Ok(tx)
     }
 
     /// Writes all of the database to fresh pages, so that it holds no bytes of what was deleted before.

@@ -21,6 +21,7 @@ mod probe;
 mod ring;
 mod room;
 mod side_by_side;
+mod storage;
 mod sums;
 mod walk;
 pub use certainty::{
@@ -38,8 +39,9 @@ pub use probe::{
     AnswerFacts, DriftFacts, ReadyFacts, ServerProbeFacts, SfuOfServer, SfuProbeFacts,
 };
 pub use ring::{LinkedCallFacts, RingFacts, with_outcomes};
-pub use room::{Pill, RoomFacts, VantageFacts};
+pub use room::{InvitationFacts, Pill, RoomFacts, SettingFacts, VantageFacts};
 pub use side_by_side::{SideBySideFacts, add_side_by_side, count_troubled};
+pub use storage::{StorageTroubleFacts, StorageWords, storage_words};
 pub use sums::{SumFacts, inferred, not_exact};
 pub use walk::{HistoryFacts, WalkFacts};
 

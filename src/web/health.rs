@@ -2,6 +2,7 @@
 
 use super::Web;
 use super::error::ErrorBody;
+use super::facts::storage_words;
 use super::query::Query;
 use super::reply::{self, Ask};
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -35,10 +36,16 @@ pub async fn alive(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
     HttpResponse::Ok().json(Alive { alive: true })
 }
 
-/// `GET /readyz`: 200 once every account has read its homeserver for the first time, else 503 with the reason.
+/// `GET /readyz`: 200 once every account has read its homeserver for the first time, as long as the database can be
+/// written and read; else 503 with the reason.
 pub async fn ready(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
     if let Some(refused) = refused(&req, &web) {
         return refused;
+    }
+    let now = web.clock.now_ms();
+    if let Some(trouble) = web.store.trouble(now) {
+        let words = storage_words(trouble.kind.as_str());
+        return not_ready(format!("{}: {}", words.what, trouble.error));
     }
     let error = match crate::store::vantages::list(&web.store).await {
         Ok(vantages)
@@ -56,10 +63,15 @@ pub async fn ready(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
             })
         }
         Err(error) => {
+            web.store.health().note_unread(&error, now);
             tracing::error!(%error, "the readiness check failed");
             "the database does not answer".to_owned()
         }
     };
+    not_ready(error)
+}
+
+fn not_ready(error: String) -> HttpResponse {
     HttpResponse::ServiceUnavailable().json(ErrorBody {
         errcode: "M_NOT_READY",
         error,

@@ -6,6 +6,7 @@ use super::query::Query;
 use super::reply::{self, Ask, Shell};
 use super::seen;
 use crate::store::gauges::{self, Gauges};
+use crate::store::health::{Trouble, TroubleKind};
 use crate::store::row::{Member, Vantage, Watch};
 use crate::store::{memberships, rooms, sessions, vantages};
 use actix_web::http::header;
@@ -33,7 +34,15 @@ struct Rows {
     watched: Vec<(String, Watch)>,
     vantages: Vec<Vantage>,
     gauges: Gauges,
-    full_since_ms: Option<i64>,
+    trouble: Option<Trouble>,
+}
+
+impl Rows {
+    fn is_in_trouble(&self, by: impl Fn(TroubleKind) -> bool) -> bool {
+        self.trouble
+            .as_ref()
+            .is_some_and(|trouble| by(trouble.kind))
+    }
 }
 
 /// `GET /metrics`
@@ -64,7 +73,7 @@ async fn load(web: &Web, ask: &Ask) -> Result<String, Error> {
         watched: rooms::watched(store).await?,
         vantages: vantages::list(store).await?,
         gauges: gauges::read(store, viewer).await?,
-        full_since_ms: store.full_since_ms(),
+        trouble: store.trouble(ask.now),
     };
     let mut text = String::new();
     encode(&mut text, &registry(&rows, web.options.metrics_room_labels))
@@ -99,7 +108,8 @@ fn count(number: usize) -> i64 {
 }
 
 fn now(registry: &mut Registry, rows: &Rows) {
-    let known = i64::from(seen::by(&rows.vantages, rows.full_since_ms).is_none());
+    let unstored_ms = rows.trouble.as_ref().map(|trouble| trouble.since_ms);
+    let known = i64::from(seen::by(&rows.vantages, unstored_ms).is_none());
     whole(
         registry,
         "now_known",
@@ -159,7 +169,13 @@ fn stored(registry: &mut Registry, rows: &Rows) {
         registry,
         "database_full",
         "1 while nothing can be stored because the disk is full",
-        i64::from(rows.full_since_ms.is_some()),
+        i64::from(rows.is_in_trouble(|kind| kind == TroubleKind::Full)),
+    );
+    whole(
+        registry,
+        "database_writable",
+        "0 while nothing can be stored, whatever the cause",
+        i64::from(!rows.is_in_trouble(|_| true)),
     );
 }
 
@@ -186,7 +202,8 @@ fn accounts(registry: &mut Registry, rows: &Rows) {
     let errors = Family::<Labels, prometheus_client::metrics::counter::Counter>::default();
     for vantage in &rows.vantages {
         let labels = vec![("homeserver", vantage.homeserver.clone())];
-        let is_up = vantage.error.is_none() && vantage.first_sync_ms.is_some();
+        let is_up =
+            vantage.error.is_none() && vantage.first_sync_ms.is_some() && rows.trouble.is_none();
         up.get_or_create(&labels).set(i64::from(is_up));
         errors
             .get_or_create(&labels)
@@ -195,7 +212,11 @@ fn accounts(registry: &mut Registry, rows: &Rows) {
             heard.get_or_create(&labels).set(seconds(ms));
         }
     }
-    registry.register("vantage_up", "1 while the homeserver is heard", up);
+    registry.register(
+        "vantage_up",
+        "1 while the homeserver is heard and what it says is stored",
+        up,
+    );
     let help = "When the homeserver was heard last";
     registry.register_with_unit("vantage_last_heard_timestamp", help, Unit::Seconds, heard);
     registry.register(

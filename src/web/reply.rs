@@ -2,9 +2,10 @@
 
 use super::Web;
 use super::error::Error;
-use super::facts::VantageFacts;
+use super::facts::{StorageTroubleFacts, VantageFacts};
 use super::query::Query;
 use super::{assets, format as f, fresh};
+use crate::store::health::Health;
 use crate::store::row::Viewer;
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -21,6 +22,8 @@ pub struct Ask {
     pub query: String,
     /// Tags of answers that the asker has already.
     pub known_tags: Option<String>,
+    /// Where it is noted that the database could not be read.
+    pub storage: Health,
 }
 
 impl Ask {
@@ -32,6 +35,7 @@ impl Ask {
             api: is_for_programs(req.path()),
             query: req.query_string().to_owned(),
             known_tags: fresh::known(req),
+            storage: web.store.health().clone(),
         }
     }
 }
@@ -104,6 +108,8 @@ pub struct Shell {
     pub vantages: Option<Vec<VantageFacts>>,
     /// Some calls are from older rules or other settings, and are just being derived again.
     pub older_rules: bool,
+    /// Why nothing can be stored now.
+    pub storage_trouble: Option<StorageTroubleFacts>,
     /// How spare the page must be: 0 where all that is wanted on it keeps it short enough.
     pub spare: u32,
 }
@@ -145,6 +151,13 @@ impl Shell {
     /// The line at the top right.
     #[must_use]
     pub fn step(&self) -> Option<Step> {
+        if let Some(trouble) = &self.storage_trouble {
+            return Some(Step {
+                class: "warn",
+                words: "Nothing stored since",
+                ms: Some(trouble.since_ms),
+            });
+        }
         let vantages = self.vantages.as_ref()?;
         if let Some(failing) = vantages.iter().find(|vantage| vantage.error.is_some()) {
             return Some(Step {
@@ -271,6 +284,7 @@ async fn html<P: Page>(web: &Web, ask: &Ask, page: &P) -> Result<Vec<u8>, Error>
         room_id: page.room_id().map(ToOwned::to_owned),
         vantages: Some(vantages.into_iter().map(VantageFacts::from).collect()),
         older_rules: web.store.has_older_rules(),
+        storage_trouble: web.store.trouble(ask.now).map(StorageTroubleFacts::from),
         spare: 0,
     };
     Ok(short(page, shell)?.into_bytes())
@@ -302,9 +316,17 @@ struct ErrorPage<'a> {
 /// Writes an error, and logs it if it is ours.
 #[must_use]
 pub fn failure(ask: &Ask, error: &Error) -> HttpResponse {
-    let body = error.body();
+    let mut body = error.body();
     if error.is_internal() {
         tracing::error!(error = %error, "a request failed");
+    }
+    if let Error::Store(error) = error {
+        ask.storage.note_unread(error, ask.now);
+    }
+    let storage_trouble = ask.storage.trouble(ask.now).map(StorageTroubleFacts::from);
+    if let (Error::Store(_), Some(trouble)) = (error, &storage_trouble) {
+        let words = trouble.words();
+        body.error = format!("{}. {}", words.what, words.to_do);
     }
     let mut response = HttpResponse::build(error.status());
     response.insert_header((header::CACHE_CONTROL, "no-store"));
@@ -317,6 +339,7 @@ pub fn failure(ask: &Ask, error: &Error) -> HttpResponse {
         room_id: None,
         vantages: None,
         older_rules: false,
+        storage_trouble,
         spare: 0,
     };
     let heading = match body.status {

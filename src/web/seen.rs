@@ -44,7 +44,9 @@ impl From<Option<Unseen>> for SeenFacts {
 pub async fn now(web: &Web) -> Result<Option<Unseen>, Error> {
     Ok(by(
         &vantages::list(&web.store).await?,
-        web.store.full_since_ms(),
+        web.store
+            .trouble(web.clock.now_ms())
+            .map(|trouble| trouble.since_ms),
     ))
 }
 
@@ -69,9 +71,9 @@ pub fn is_hidden(room: &Room) -> bool {
     is_unread(room) || room.unreadable > 0
 }
 
-/// By how the accounts and the disk fare.
+/// By how the accounts fare, and since when nothing can be stored, ms.
 #[must_use]
-pub fn by(vantages: &[Vantage], full_since_ms: Option<i64>) -> Option<Unseen> {
+pub fn by(vantages: &[Vantage], unstored_since_ms: Option<i64>) -> Option<Unseen> {
     let failing = |vantage: &&Vantage| vantage.error.is_some() || vantage.first_sync_ms.is_none();
     if vantages.is_empty() || vantages.iter().any(|vantage| failing(&vantage)) {
         let since_ms = vantages
@@ -81,5 +83,5 @@ pub fn by(vantages: &[Vantage], full_since_ms: Option<i64>) -> Option<Unseen> {
             .min();
         return Some(Unseen { since_ms });
     }
-    full_since_ms.map(|ms| Unseen { since_ms: Some(ms) })
+    unstored_since_ms.map(|ms| Unseen { since_ms: Some(ms) })
 }

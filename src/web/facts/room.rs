@@ -1,6 +1,8 @@
 //! A watched room and a vantage as pages and JSON show them.
 
 use super::{RoomRef, Stamp};
+use crate::rtc::session::server_of;
+use crate::store::invitations::Pending;
 use crate::store::row::{self, Watch};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -87,6 +89,71 @@ impl RoomFacts {
             Watch::Joined => ("ok", "check", "Following"),
         };
         Pill { class, icon, words }
+    }
+}
+
+/// An invitation of the account to a room that it is not in yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct InvitationFacts {
+    /// The room as the inviter's server names it.
+    #[serde(flatten)]
+    pub room: RoomRef,
+    /// Full user id; empty where the homeserver does not say.
+    pub inviter: String,
+    pub server: String,
+    pub since_ms: i64,
+    pub since_at: Stamp,
+    /// The configuration allows it and the room is being joined; else it waits until one of the settings in `allow_with` has the
+    /// value beside it, and a restart.
+    pub allowed: bool,
+    pub allow_with: Vec<SettingFacts>,
+}
+
+/// A value to add to a setting.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct SettingFacts {
+    /// As it is called in the configuration file, and in the environment.
+    pub key: &'static str,
+    pub env: &'static str,
+    pub value: String,
+}
+
+impl From<Pending> for InvitationFacts {
+    fn from(pending: Pending) -> Self {
+        let server = server_of(&pending.inviter).to_owned();
+        let room_id = pending.room.room_id.clone();
+        let setting = |key, env, value: &str| SettingFacts {
+            key,
+            env,
+            value: value.to_owned(),
+        };
+        let allow_with = if pending.accepted {
+            Vec::new()
+        } else if server.is_empty() {
+            vec![setting("rooms", "CALLSCOPE_ROOMS", &room_id)]
+        } else {
+            vec![
+                setting(
+                    "invites.allow_users",
+                    "CALLSCOPE_INVITES_ALLOW_USERS",
+                    &pending.inviter,
+                ),
+                setting(
+                    "invites.allow_servers",
+                    "CALLSCOPE_INVITES_ALLOW_SERVERS",
+                    &server,
+                ),
+            ]
+        };
+        Self {
+            room: pending.room.into(),
+            inviter: pending.inviter,
+            server,
+            since_ms: pending.seen_ms,
+            since_at: Stamp(pending.seen_ms),
+            allowed: pending.accepted,
+            allow_with,
+        }
     }
 }
 

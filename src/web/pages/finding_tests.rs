@@ -18,6 +18,7 @@ fn html<P: Page>(page: &P) -> String {
         room_id: None,
         vantages: None,
         older_rules: false,
+        storage_trouble: None,
         spare: 0,
     };
     reply::short(page, shell).unwrap()

@@ -14,6 +14,7 @@ pub mod room;
 pub mod rooms;
 pub mod server;
 pub mod servers;
+pub mod standing;
 pub mod statistics;
 pub mod status;
 #[cfg(test)]

@@ -1,14 +1,17 @@
 //! `/`: calls running now, today's numbers, the last 24 hours, and what cannot be seen.
 
+use super::standing::{RoomCounts, Standing};
 use crate::rtc::coverage::Span;
+use crate::store::health::Trouble;
+use crate::store::invitations::Pending;
 use crate::store::row::{self, SpanNumbers, Watch};
-use crate::store::{coverage, rooms, sessions, stats, vantages};
+use crate::store::{coverage, invitations, rooms, sessions, stats, vantages};
 use crate::web::draw::chart::{self, StepChart};
 use crate::web::draw::shape::{self, Shape};
 use crate::web::error::Error;
 use crate::web::facts::{
-    CallFacts, GapFacts, MemberFacts, RoomRef, Stamp, VantageFacts, count_troubled,
-    counted_by_noun, inferred, not_exact,
+    CallFacts, GapFacts, InvitationFacts, MemberFacts, RoomFacts, RoomRef, Stamp,
+    StorageTroubleFacts, VantageFacts, count_troubled, counted_by_noun, inferred, not_exact,
 };
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
@@ -25,6 +28,9 @@ const CARDS: usize = 20;
 const LINES: usize = 176;
 /// Calls that just ended, on the page.
 const ENDED: i64 = 5;
+/// Invitations in the JSON, and on the empty page.
+const INVITATIONS: i64 = 20;
+const INVITATIONS_SHOWN: usize = 3;
 /// Rooms named in one remark.
 const NAMED: usize = 3;
 
@@ -43,6 +49,8 @@ pub struct Overview {
     pub today: Numbers,
     /// The same weekday last week, up to the same time of day.
     pub last_week: Numbers,
+    /// Whether that day is known, so that it may be compared with.
+    pub compared: bool,
     /// Devices in calls at once over the last 24 hours, each once however many calls it is in, as steps of `[time ms, devices]`.
     pub concurrency: Vec<(i64, i64)>,
     /// Breaks of the last 24 hours in which no homeserver was heard.
@@ -134,11 +142,18 @@ pub enum UnseenKind {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Watched {
     pub rooms: usize,
+    /// Of the rooms, those that are followed, and those that cannot be read now or whose last look failed.
+    pub followed: usize,
+    pub unread: usize,
     pub history_open: usize,
     pub calls_ever: i64,
     pub unreadable: i64,
     pub oldest_event_ms: Option<i64>,
     pub vantages: Vec<VantageFacts>,
+    /// Invitations that wait because the configuration does not allow them; at most 20.
+    pub invitations: Vec<InvitationFacts>,
+    /// Nothing can be stored, so that nothing of now is known; null while all is well.
+    pub storage_trouble: Option<StorageTroubleFacts>,
 }
 
 /// What the page is made of.
@@ -148,6 +163,7 @@ pub struct Rows {
     pub ended: Vec<CallFacts>,
     pub today: SpanNumbers,
     pub last_week: SpanNumbers,
+    pub compared: bool,
     pub concurrency: Vec<(i64, i64)>,
     pub gaps: Vec<(Span, i64)>,
     pub rooms: Vec<row::Room>,
@@ -156,6 +172,8 @@ pub struct Rows {
     pub unknown: Option<seen::Unseen>,
     /// Some calls are from older rules.
     pub older_rules: bool,
+    pub trouble: Option<Trouble>,
+    pub invitations: Vec<Pending>,
 }
 
 /// `GET /` and `GET /api/v1/overview`
@@ -177,18 +195,26 @@ pub(super) async fn load(web: &Web, ask: &Ask) -> Result<Overview, Error> {
     ended.sort_by_key(|call| std::cmp::Reverse(call.until_ms));
     ended.truncate(usize::try_from(ENDED).unwrap_or(0));
     let midnight = f::midnight(now);
+    let week_before = Span {
+        from: midnight - 7 * f::DAY,
+        to: now - 7 * f::DAY,
+    };
     let vantages = vantages::list(store).await?;
+    let trouble = store.trouble(now);
     let rows = Rows {
         active: super::with_members(web, ask, active).await?,
         ended: super::with_members(web, ask, ended).await?,
         today: stats::numbers(store, viewer, midnight, now, now).await?,
         last_week: stats::numbers(store, viewer, midnight - 7 * f::DAY, now - 7 * f::DAY, now)
             .await?,
+        compared: coverage::is_span_known(store, viewer, week_before, now).await?,
         concurrency: stats::concurrency(store, viewer, now - f::DAY, now).await?,
         gaps: coverage::gaps(store, viewer, now - f::DAY, now).await?,
         rooms: rooms::list(store, viewer, now).await?,
-        unknown: seen::by(&vantages, store.full_since_ms()),
         older_rules: store.has_older_rules(),
+        unknown: seen::by(&vantages, trouble.as_ref().map(|trouble| trouble.since_ms)),
+        trouble,
+        invitations: invitations::waiting(store, INVITATIONS).await?,
         vantages,
     };
     Ok(page(rows, now))
@@ -207,6 +233,8 @@ pub fn page(mut rows: Rows, now: i64) -> Overview {
             .len()
     };
     let midnight = f::midnight(now);
+    let facts: Vec<RoomFacts> = rows.rooms.iter().cloned().map(RoomFacts::from).collect();
+    let counts = RoomCounts::of(facts.iter());
     Overview {
         now_ms: now,
         now_at: Stamp(now),
@@ -216,6 +244,7 @@ pub fn page(mut rows: Rows, now: i64) -> Overview {
         servers: distinct(|member| (&member.server, "")),
         active: rows.active,
         today: Numbers::new(rows.today, midnight, now),
+        compared: rows.compared,
         last_week: Numbers::new(rows.last_week, midnight - 7 * f::DAY, now - 7 * f::DAY),
         concurrency: rows.concurrency,
         gaps: rows.gaps.into_iter().map(GapFacts::from).collect(),
@@ -223,6 +252,8 @@ pub fn page(mut rows: Rows, now: i64) -> Overview {
         unseen: unseen(&rows.rooms),
         watched: Watched {
             rooms: rows.rooms.len(),
+            followed: counts.followed,
+            unread: counts.unread,
             history_open: rows.rooms.iter().filter(|room| room.history_open).count(),
             calls_ever: rows.rooms.iter().map(|room| room.calls).sum(),
             unreadable: rows.rooms.iter().map(|room| room.unreadable).sum(),
@@ -232,6 +263,13 @@ pub fn page(mut rows: Rows, now: i64) -> Overview {
                 .filter_map(|room| room.oldest_event_ms)
                 .min(),
             vantages: rows.vantages.into_iter().map(VantageFacts::from).collect(),
+            invitations: rows
+                .invitations
+                .into_iter()
+                .filter(|pending| !pending.accepted)
+                .map(InvitationFacts::from)
+                .collect(),
+            storage_trouble: rows.trouble.map(StorageTroubleFacts::from),
         },
         older_rules: rows.older_rules,
     }
@@ -309,6 +347,80 @@ impl Overview {
             .filter(|gap| gap.unread_rooms > 0)
             .map(GapFacts::span);
         chart::concurrency(&self.concurrency, blind, self.now_ms - f::DAY, self.now_ms)
+    }
+
+    fn standing(&self) -> Standing {
+        let encrypted = self
+            .unseen
+            .iter()
+            .find(|unseen| unseen.kind == UnseenKind::EncryptedMembers)
+            .map_or(0, |unseen| unseen.count);
+        let rooms = RoomCounts {
+            followed: self.watched.followed,
+            unread: self.watched.unread,
+            encrypted,
+        };
+        let trouble = self.watched.storage_trouble.as_ref();
+        Standing::of(&self.watched.vantages, trouble, rooms, self.now_ms)
+    }
+
+    /// How the observer stands, in a sentence: well only where everything is seen.
+    #[must_use]
+    pub fn watching_words(&self) -> String {
+        match self.standing() {
+            Standing::NotStored => {
+                let trouble = self.watched.storage_trouble.as_ref();
+                trouble.map_or_else(String::new, |trouble| format!("{}.", trouble.words().what))
+            }
+            Standing::Failing => "Callscope does not hear its homeserver.".to_owned(),
+            Standing::Starting => "Callscope has not read its homeserver yet.".to_owned(),
+            Standing::Silent => {
+                "The homeserver has said nothing for long, so what is shown may be old.".to_owned()
+            }
+            Standing::NoRooms => "Callscope watches no room yet.".to_owned(),
+            Standing::PartlyBlind => format!("Callscope is watching: {}.", self.rooms_words()),
+            Standing::Well => {
+                let rooms = f::counted(self.watched.followed, "room", "rooms");
+                format!("Callscope is well and watching {rooms}.")
+            }
+        }
+    }
+
+    /// `12 rooms followed, 2 cannot be read`
+    #[must_use]
+    pub fn rooms_words(&self) -> String {
+        let rooms = RoomCounts {
+            followed: self.watched.followed,
+            unread: self.watched.unread,
+            encrypted: 0,
+        };
+        rooms.words()
+    }
+
+    /// The account that is to be invited.
+    #[must_use]
+    pub fn account(&self) -> String {
+        let known = self.watched.vantages.iter().find(|one| one.is_signed_in());
+        known.map_or_else(
+            || "the account".to_owned(),
+            |vantage| f::tidy(&vantage.user_id),
+        )
+    }
+
+    /// The invitations on the empty page.
+    #[must_use]
+    pub fn shown_invitations(&self) -> &[InvitationFacts] {
+        let all = &self.watched.invitations;
+        &all[..all.len().min(INVITATIONS_SHOWN)]
+    }
+
+    /// Would sticky events come to us?
+    #[must_use]
+    pub fn sees_sticky(&self) -> bool {
+        self.watched
+            .vantages
+            .iter()
+            .any(|vantage| vantage.sticky_events)
     }
 
     /// An account that does not hear its homeserver now.

@@ -172,6 +172,12 @@ pub fn page(
 }
 
 impl RoomPage {
+    /// Is there nothing to be said of now, as the room cannot be read?
+    #[must_use]
+    pub fn is_unread(&self) -> bool {
+        matches!(self.room.watch, "blind" | "left") || self.room.error.is_some()
+    }
+
     #[must_use]
     pub fn running(&self) -> Option<&CallFacts> {
         self.recent.iter().find(|call| call.active)

@@ -1,10 +1,12 @@
 //! `/rooms`: the watched rooms, a page at a time, and how we stand towards them.
 
-use crate::store::{rooms, row};
+use super::standing::RoomCounts;
+use crate::store::{invitations, rooms, row};
 use crate::web::error::Error;
 use crate::web::facts::{List, RoomFacts, RoomRef};
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
+use crate::web::seen::{self, SeenFacts};
 use crate::web::sort::{self, Chosen, Head, Key};
 use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
@@ -32,6 +34,13 @@ pub struct Rooms {
     pub busy: usize,
     pub troubled: usize,
     pub reading: usize,
+    /// Those that are followed, and those that cannot be read now or whose last look failed.
+    pub followed: usize,
+    pub unread: usize,
+    /// Invitations that wait because the configuration does not allow them; at most 100.
+    pub invitations: usize,
+    #[serde(flatten)]
+    pub seen: SeenFacts,
     #[serde(skip)]
     query: Query,
     #[serde(skip)]
@@ -47,6 +56,12 @@ pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
 async fn load(web: &Web, ask: &Ask) -> Result<Rooms, Error> {
     let query = ask.of_list(KNOWN)?;
     let mut page = all(web, ask, &query).await?;
+    page.invitations = invitations::waiting(&web.store, 100)
+        .await?
+        .iter()
+        .filter(|pending| !pending.accepted)
+        .count();
+    page.seen = seen::now(web).await?.into();
     let chosen = page.chosen;
     let (data, next) = chosen.cut(page.list.data, &query, LIMIT, |room| key(chosen, room))?;
     let next_url = next.as_ref().map(|next| {
@@ -102,6 +117,7 @@ fn key(chosen: Chosen, room: &RoomFacts) -> Key {
 #[must_use]
 pub fn page(rooms: Vec<row::Room>) -> Rooms {
     let data: Vec<RoomFacts> = rooms.into_iter().map(RoomFacts::from).collect();
+    let counts = RoomCounts::of(data.iter());
     let count = |is: fn(&RoomFacts) -> bool| data.iter().filter(|room| is(room)).count();
     Rooms {
         total: data.len(),
@@ -109,6 +125,10 @@ pub fn page(rooms: Vec<row::Room>) -> Rooms {
         busy: count(|room| room.active_calls > 0),
         troubled: count(|room| matches!(room.pill().class, "warn" | "blind")),
         reading: count(|room| room.history_open),
+        followed: counts.followed,
+        unread: counts.unread,
+        invitations: 0,
+        seen: None.into(),
         list: List::whole(data),
         query: Query::default(),
         chosen: Chosen::default(),
@@ -116,6 +136,22 @@ pub fn page(rooms: Vec<row::Room>) -> Rooms {
 }
 
 impl Rooms {
+    /// What may be said of now.
+    #[must_use]
+    pub fn now_words(&self) -> String {
+        if self.seen.unknown {
+            return "In which of them a call runs now is not known.".to_owned();
+        }
+        if self.busy > 0 {
+            let rooms = f::counted(self.busy, "room", "rooms");
+            return format!("A call runs in {rooms}.");
+        }
+        if self.unread > 0 {
+            return "No call runs now in those that can be read.".to_owned();
+        }
+        "No call runs now.".to_owned()
+    }
+
     /// The head of a column that sorts.
     #[must_use]
     pub fn head(&self, name: &str) -> Head {

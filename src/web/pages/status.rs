@@ -1,15 +1,19 @@
 //! `/status`: the observer itself: accounts, errors, what could not be used or read, and the size of the database.
 
+use super::standing::{RoomCounts, Standing};
 use super::status;
 use crate::rtc::coverage::Span;
+use crate::store::health::{Trouble, TroubleKind};
+use crate::store::invitations::Pending;
 use crate::store::progress::{self, Progress, Sums};
 use crate::store::retention::{self, Removed};
 use crate::store::row::{self, Totals, Watch};
 use crate::store::unasked::{self, Thrown};
-use crate::store::{coverage, events, rederive, rooms, stats, vantages};
+use crate::store::{coverage, events, invitations, rederive, rooms, stats, vantages};
 use crate::web::error::Error;
 use crate::web::facts::{
-    GapFacts, HistoryFacts, RejectedFacts, RoomFacts, Stamp, VantageFacts, WalkFacts,
+    GapFacts, HistoryFacts, InvitationFacts, RejectedFacts, RoomFacts, Stamp, StorageTroubleFacts,
+    VantageFacts, WalkFacts,
 };
 use crate::web::kept::Kept;
 use crate::web::query::Query;
@@ -23,6 +27,9 @@ use utoipa::ToSchema;
 const REJECTED: i64 = 100;
 const ROOMS: usize = 50;
 const WALKS: i64 = 100;
+/// Invitations in the JSON, and on the page.
+const INVITATIONS: i64 = 100;
+const INVITATIONS_SHOWN: usize = 10;
 /// Walks in the list on the page.
 const WALKS_SHOWN: usize = 20;
 
@@ -49,8 +56,13 @@ pub struct Status {
     pub rejected_events: Vec<RejectedFacts>,
     /// Rooms in which memberships come as ciphertext.
     pub encrypted: Vec<RoomFacts>,
+    /// Rooms that are followed, and rooms that cannot be read now or whose last look failed.
+    pub rooms_followed: usize,
+    pub rooms_unread: usize,
     /// Rooms that cannot be read now, or whose last look failed.
     pub troubled: Vec<RoomFacts>,
+    /// Invitations of the account that are open, those that the configuration does not allow first; at most 100.
+    pub invitations: Vec<InvitationFacts>,
     pub history_open: usize,
     /// All reading of history so far.
     pub history: HistoryFacts,
@@ -58,6 +70,8 @@ pub struct Status {
     pub walks: Vec<WalkFacts>,
     /// Since when nothing can be stored because the disk is full.
     pub full_since_ms: Option<i64>,
+    /// Why nothing can be stored now, whatever the cause; null while all is well.
+    pub storage_trouble: Option<StorageTroubleFacts>,
     /// What was deleted by age; empty where no age was configured.
     pub removed: Vec<RemovedFacts>,
     /// Breaks of the last 30 days in which no homeserver was heard, newest first.
@@ -175,7 +189,8 @@ pub struct Rows {
     pub unasked: Vec<Thrown>,
     pub rejected_events: Vec<row::Rejected>,
     pub rooms: Vec<row::Room>,
-    pub full_since_ms: Option<i64>,
+    pub invitations: Vec<Pending>,
+    pub trouble: Option<Trouble>,
     pub walks: Vec<Progress>,
     pub walked: Sums,
     pub removed: Vec<Removed>,
@@ -203,7 +218,8 @@ async fn load(web: &Web, ask: &Ask, kept: &Kept<Totals>) -> Result<Status, Error
         unasked: unasked::list(store, viewer).await?,
         rejected_events: events::rejected(store, viewer, None, REJECTED).await?,
         rooms: rooms::list(store, viewer, ask.now).await?,
-        full_since_ms: store.full_since_ms(),
+        invitations: invitations::waiting(store, INVITATIONS).await?,
+        trouble: store.trouble(ask.now),
         walks: progress::open(store, viewer, WALKS).await?,
         walked: progress::sums(store, viewer, None).await?,
         removed: retention::removed(store).await?,
@@ -219,6 +235,8 @@ pub fn page(rows: Rows, now: i64) -> Status {
     let walks: Vec<_> = rows.walks.into_iter().map(WalkFacts::from).collect();
     let troubled =
         |room: &row::Room| room.error.is_some() || matches!(room.watch, Watch::Blind | Watch::Left);
+    let facts: Vec<RoomFacts> = rows.rooms.iter().cloned().map(RoomFacts::from).collect();
+    let counts = RoomCounts::of(facts.iter());
     let some = |test: &dyn Fn(&row::Room) -> bool| {
         rows.rooms
             .iter()
@@ -251,21 +269,191 @@ pub fn page(rows: Rows, now: i64) -> Status {
             .map(RejectedFacts::from)
             .collect(),
         encrypted: some(&|room| room.unreadable > 0),
+        rooms_followed: counts.followed,
+        rooms_unread: counts.unread,
         troubled: some(&troubled),
+        invitations: rows
+            .invitations
+            .into_iter()
+            .map(InvitationFacts::from)
+            .collect(),
         history_open: rows.rooms.iter().filter(|room| room.history_open).count(),
         history: HistoryFacts::new(rows.walked, &walks),
         walks,
-        full_since_ms: rows.full_since_ms,
+        full_since_ms: rows
+            .trouble
+            .as_ref()
+            .filter(|trouble| trouble.kind == TroubleKind::Full)
+            .map(|trouble| trouble.since_ms),
+        storage_trouble: rows.trouble.map(StorageTroubleFacts::from),
         removed: rows.removed.into_iter().map(RemovedFacts::from).collect(),
         gaps: rows.gaps.into_iter().rev().map(GapFacts::from).collect(),
     }
 }
 
+/// What the page says first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Headline {
+    pub title: String,
+    pub since_ms: Option<i64>,
+    pub text: String,
+}
+
+/// From when on the homeserver was heard, where no break is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeardSince {
+    Never,
+    /// There is no stream that could break.
+    PollsOnly,
+    /// For the first time, ms, within the time that is looked at.
+    Time(i64),
+    Always,
+}
+
 impl Status {
+    fn counts(&self) -> RoomCounts {
+        RoomCounts {
+            followed: self.rooms_followed,
+            unread: self.rooms_unread,
+            encrypted: self.encrypted.len(),
+        }
+    }
+
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        let trouble = self.storage_trouble.as_ref();
+        Standing::of(&self.vantages, trouble, self.counts(), self.now_ms)
+    }
+
+    /// How it stands, in words: well only where all of it is.
+    #[must_use]
+    pub fn headline(&self) -> Headline {
+        let (title, text) = match self.standing() {
+            Standing::NotStored => return self.not_stored(),
+            Standing::Failing => {
+                let vantage = self.failing();
+                let error = vantage.and_then(|vantage| vantage.error.as_deref());
+                let was_heard = vantage.is_some_and(|vantage| vantage.heard_ms().is_some());
+                let title = if was_heard {
+                    "Not in step with the homeserver"
+                } else {
+                    "Not connected to the homeserver"
+                };
+                (title, f::tidy(error.unwrap_or_default()))
+            }
+            Standing::Starting => (
+                "Starting",
+                "No homeserver account has been read for the first time yet.".to_owned(),
+            ),
+            Standing::Silent => (
+                "Nothing is heard",
+                "The homeserver says nothing, though no error tells why. What is said of now may be old.".to_owned(),
+            ),
+            Standing::NoRooms => (
+                "No room is watched yet",
+                "Callscope hears its homeserver, and the account is in no room.".to_owned(),
+            ),
+            Standing::PartlyBlind => (
+                "Not everything can be seen",
+                format!("Callscope hears its homeserver; {}{}.", self.counts().words(), self.still_reading()),
+            ),
+            Standing::Well => (
+                "All is well",
+                format!("Callscope hears its homeserver; {}{}.", self.counts().words(), self.still_reading()),
+            ),
+        };
+        Headline {
+            title: title.to_owned(),
+            since_ms: None,
+            text,
+        }
+    }
+
+    fn not_stored(&self) -> Headline {
+        let Some(trouble) = &self.storage_trouble else {
+            return Headline {
+                title: "Nothing can be stored".to_owned(),
+                since_ms: None,
+                text: String::new(),
+            };
+        };
+        let words = trouble.words();
+        Headline {
+            title: words.what.to_owned(),
+            since_ms: Some(trouble.since_ms),
+            text: format!(
+                "nothing is stored ({}). {}",
+                f::tidy(&trouble.error),
+                words.to_do
+            ),
+        }
+    }
+
+    fn still_reading(&self) -> String {
+        if self.history_open == 0 {
+            return String::new();
+        }
+        let rooms = f::counted(self.history_open, "room", "rooms");
+        format!("; the history of {rooms} is still being read")
+    }
+
+    /// What may be said where no encrypted membership was seen.
+    #[must_use]
+    pub fn unencrypted_words(&self) -> &'static str {
+        if !self.ready || self.rooms_followed == 0 {
+            return "Not known: no room has been read yet.";
+        }
+        if !self.vantages.iter().all(|vantage| vantage.sticky_events) {
+            return "No encrypted sticky event was seen. The homeserver does not offer sticky events, so they would not come \
+                    to us, encrypted or not.";
+        }
+        if self.rooms_unread > 0 {
+            return "No encrypted sticky event was seen in the rooms that can be read.";
+        }
+        "No encrypted sticky event was seen in any room, so nothing is hidden from us."
+    }
+
+    /// What may be said where no room is in trouble.
+    #[must_use]
+    pub fn untroubled_words(&self) -> &'static str {
+        if !self.ready {
+            return "Not known: no room has been read yet.";
+        }
+        if self.rooms_followed == 0 {
+            return "None, as no room is followed.";
+        }
+        "None. Every room answered when it was last looked at."
+    }
+
+    /// From when on there was no break.
+    #[must_use]
+    pub fn heard_since(&self) -> HeardSince {
+        let heard = self
+            .vantages
+            .iter()
+            .filter_map(|vantage| vantage.first_sync_ms);
+        let Some(first) = heard.min() else {
+            return HeardSince::Never;
+        };
+        if self.vantages.iter().all(|vantage| vantage.mode != "follow") {
+            return HeardSince::PollsOnly;
+        }
+        if first > self.now_ms - 30 * f::DAY {
+            return HeardSince::Time(first);
+        }
+        HeardSince::Always
+    }
+
     /// An account that does not hear its homeserver now.
     #[must_use]
     pub fn failing(&self) -> Option<&VantageFacts> {
         self.vantages.iter().find(|vantage| vantage.error.is_some())
+    }
+
+    /// The invitations in the list on the page.
+    #[must_use]
+    pub fn shown_invitations(&self) -> &[InvitationFacts] {
+        &self.invitations[..self.invitations.len().min(INVITATIONS_SHOWN)]
     }
 
     /// The walks in the list on the page.

@@ -2,12 +2,13 @@
 
 use super::*;
 use crate::rtc::coverage::{Cover, Interval, Span};
+use crate::store::invitations::Pending;
 use crate::store::retention::Removed;
 use crate::store::row::{
     Evidence, Matching, Rejected, Room, RoomName, SpanNumbers, Totals, Vantage, Watch,
 };
 use crate::store::sums::Sums;
-use crate::web::facts::{List, SumFacts};
+use crate::web::facts::{List, Stamp, StorageTroubleFacts, SumFacts};
 use crate::web::fixtures::{self, MINUTE, NOW, at};
 use crate::web::query::Query;
 use crate::web::reply::{self, Page, Shell};
@@ -39,6 +40,15 @@ fn vantage() -> Vantage {
         last_error_ms: Some(NOW - 2 * DAY),
         errors: 3,
         invites_refused: 1,
+    }
+}
+
+fn invitation() -> Pending {
+    Pending {
+        room: fixtures::room("Tree house", "#tree:other.example"),
+        inviter: "@eve:other.example".to_owned(),
+        accepted: false,
+        seen_ms: NOW - HOUR,
     }
 }
 
@@ -146,6 +156,9 @@ fn overview() -> overview::Overview {
             )],
             unknown: None,
             older_rules: false,
+            compared: true,
+            trouble: None,
+            invitations: vec![invitation()],
         },
         NOW,
     )
@@ -224,6 +237,7 @@ fn shell(page: &impl Page) -> Shell {
         room_id: page.room_id().map(ToOwned::to_owned),
         vantages: Some(vec![vantage().into()]),
         older_rules: false,
+        storage_trouble: None,
         spare: 0,
     }
 }
@@ -393,7 +407,8 @@ fn status() -> status::Status {
         }],
         rejected_events: vec![rejected("bad_device_id", "{}"); 3],
         rooms: rooms(),
-        full_since_ms: None,
+        invitations: vec![invitation()],
+        trouble: None,
         walks: vec![walks::gap(), walks::history()],
         walked: crate::store::progress::Sums {
             rooms: 42,
@@ -431,7 +446,12 @@ fn the_status_says_what_went_by_age_and_that_the_disk_is_full() {
     let mut page = status();
     assert!(html(&page).contains("0 calls and 0 snapshots were deleted so far"));
     assert!(!html(&page).contains("The disk is full"));
-    page.full_since_ms = Some(NOW - MINUTE);
+    page.storage_trouble = Some(StorageTroubleFacts {
+        kind: "full",
+        since_ms: NOW - MINUTE,
+        since_at: Stamp(NOW - MINUTE),
+        error: "database or disk is full".into(),
+    });
     assert!(html(&page).contains("The disk is full"));
 }
 

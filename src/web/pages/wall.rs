@@ -47,10 +47,17 @@ async fn load(web: &Web, ask: &Ask) -> Result<Wall, Error> {
 #[must_use]
 pub fn page(overview: Overview) -> Wall {
     let failing = overview.failing();
-    let (error, error_since_ms) = (
-        failing.and_then(|v| v.error.clone()),
-        failing.and_then(|v| v.error_since_ms),
-    );
+    let stored = overview.watched.storage_trouble.as_ref();
+    let (error, error_since_ms) = match stored {
+        Some(trouble) => (
+            Some(trouble.words().what.to_owned()),
+            Some(trouble.since_ms),
+        ),
+        None => (
+            failing.and_then(|v| v.error.clone()),
+            failing.and_then(|v| v.error_since_ms),
+        ),
+    };
     Wall {
         now_ms: overview.now_ms,
         now_at: overview.now_at,

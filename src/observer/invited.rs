@@ -1,0 +1,79 @@
+//! Invitations that the sync stream does not tell of: those of before versions that kept them, and, where somebody's are
+//! accepted, all that come without a stream.
+
+use super::{Error, Mode, Observer};
+use crate::matrix::{SyncRequest, invitations_filter};
+use crate::store::{invitations, vantages};
+
+impl Observer {
+    /// Asks for the invitations that are open, where some were refused and none is kept: versions before this one only
+    /// counted them, and the stream does not tell of them again.
+    pub(super) async fn look_for_forgotten_invitations(&self) {
+        let wanted = async {
+            if self.settings.mode == Mode::Poll {
+                return Ok::<_, Error>(self.accepts_some());
+            }
+            let kept = invitations::open(&self.store, &self.vantage_id).await?;
+            let refused = vantages::list(&self.store)
+                .await?
+                .into_iter()
+                .any(|vantage| vantage.id == self.vantage_id && vantage.invites_refused > 0);
+            Ok(kept.is_empty() && refused)
+        };
+        match wanted.await {
+            Ok(true) => self.look_for_invitations().await,
+            Ok(false) => {}
+            Err(Error::Store(error)) => {
+                self.cannot_store("reading which invitations are kept", &error)
+                    .await;
+            }
+            Err(error) => tracing::warn!("reading which invitations are kept: {error}"),
+        }
+    }
+
+    /// Does policy accept anybody's invitations?
+    pub(super) fn accepts_some(&self) -> bool {
+        !self.settings.invite_users.is_empty() || !self.settings.invite_servers.is_empty()
+    }
+
+    /// Asks for the invitations that are open. That it fails is no trouble: the rooms that are followed are followed.
+    pub(super) async fn look_for_invitations(&self) {
+        if let Err(error) = self.try_look_for_invitations().await {
+            tracing::warn!("asking which invitations are open: {error}");
+        }
+    }
+
+    async fn try_look_for_invitations(&self) -> Result<(), Error> {
+        let filter = invitations_filter();
+        let ask = SyncRequest {
+            since: None,
+            timeout_ms: 0,
+            filter: &filter,
+            full_state: false,
+        };
+        let kept = invitations::open(&self.store, &self.vantage_id).await?;
+        let answer = self.client.sync(ask).await?;
+        let is_open = |room_id: &str| {
+            answer
+                .invited
+                .iter()
+                .any(|invite| invite.room_id == room_id)
+        };
+        for pending in kept {
+            let room_id = &pending.room.room_id;
+            if !is_open(room_id) {
+                invitations::close(&self.store, &self.vantage_id, room_id).await?;
+            }
+        }
+        let mut batch = self.empty_batch();
+        batch.invitations = answer
+            .invited
+            .iter()
+            .map(|invite| self.answered(invite))
+            .collect();
+        if !batch.invitations.is_empty() {
+            self.ingest(&batch).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,84 @@
+//! Can anything be stored? A few bytes are written again and again, so that it is known while nothing else happens.
+
+use super::troubles::Work;
+use super::{Error, Observer};
+use crate::changes::Change;
+use crate::store::health::{self, TroubleKind};
+use std::time::Duration;
+
+/// Between two writes of these bytes.
+const EVERY: Duration = Duration::from_secs(5);
+/// The same while something is wrong, so that it is soon known to be over.
+const EVERY_IN_TROUBLE: Duration = Duration::from_secs(1);
+/// How often it is looked whether something changed, also while a write waits.
+const LOOK: Duration = Duration::from_millis(250);
+
+impl Observer {
+    /// Writes to the database, for ever, and tells when it stops or begins again to be of use.
+    pub(super) async fn watch_storage(&self) {
+        let mut was: Option<TroubleKind> = None;
+        let mut look = tokio::time::interval(LOOK);
+        loop {
+            let beat = self.beat();
+            tokio::pin!(beat);
+            loop {
+                tokio::select! {
+                    () = &mut beat => break,
+                    _ = look.tick() => self.tell_of_storage(&mut was),
+                }
+            }
+            self.tell_of_storage(&mut was);
+        }
+    }
+
+    /// Writes once, and waits until the next time.
+    async fn beat(&self) {
+        let written = health::beat(&self.store, self.clock.now_ms()).await;
+        let wait = match written {
+            Ok(()) => {
+                self.succeeded(Work::Storage).await;
+                EVERY
+            }
+            Err(error) => {
+                self.cannot_store("writing to the database", &error).await;
+                EVERY_IN_TROUBLE
+            }
+        };
+        tokio::time::sleep(wait).await;
+    }
+
+    /// Tells pages and the log what changed since the last look.
+    fn tell_of_storage(&self, was: &mut Option<TroubleKind>) {
+        let trouble = self.store.trouble(self.clock.now_ms());
+        let kind = trouble.as_ref().map(|trouble| trouble.kind);
+        if kind == *was {
+            return;
+        }
+        *was = kind;
+        if let Some(trouble) = trouble {
+            tracing::error!(
+                kind = trouble.kind.as_str(),
+                error = %trouble.error,
+                "nothing can be stored; what happens meanwhile is read when it is over"
+            );
+        } else {
+            tracing::info!("the database can be written again; observing goes on");
+            self.storage_again.notify_waiters();
+        }
+        self.changes.announce(Change::Observer);
+    }
+
+    /// A write failed that is not tried again: the next one that succeeds ends the trouble.
+    pub(super) async fn cannot_store(&self, doing: &str, error: &crate::store::Error) {
+        self.not_stored(Work::Storage, doing, error).await;
+    }
+
+    /// Waits after an error; no longer than until something can be stored again, where that was the error.
+    pub(super) async fn rest_after(&self, error: &Error, pause: Duration) {
+        if !error.is_of_storage() {
+            return tokio::time::sleep(pause).await;
+        }
+        let again = self.storage_again.notified();
+        let _ = tokio::time::timeout(pause, again).await;
+    }
+}
