@@ -8,10 +8,12 @@ mod ask;
 mod backfill;
 mod backup;
 mod check;
+mod check_rooms;
 mod demo;
 mod derive;
 mod health;
 mod idle;
+mod idle_look;
 mod look;
 mod rebuild;
 mod serve;
@@ -106,22 +108,26 @@ enum Command {
         how: How,
     },
     /// May a homeserver be restarted now? Exit code 0: no call with a member of it, nor on an SFU of it; 1: busy, and which
-    /// calls; 2: cannot be told.
+    /// calls; 2: cannot be told, and why. Rooms that are only looked at by schedule are looked at now.
     Idle {
-        /// The homeserver's name, as in user ids: example.org.
+        /// The homeserver's name, as in user ids: example.org; the one of the bot's account where none is given.
         #[arg(long, value_name = "NAME", value_parser = server_name)]
-        server: String,
+        server: Option<String>,
         /// The host of an SFU of it, where that is not its name or a name below it; may be given several times.
         #[arg(long, value_name = "HOST")]
         sfu: Vec<String>,
         /// Be content with what can be seen: rooms that cannot be read do not make the answer 2.
         #[arg(long)]
         visible_only: bool,
+        /// Do not count devices that are probably gone without a goodbye; else they make the answer 1.
+        #[arg(long)]
+        ignore_ghosts: bool,
         /// Another Callscope than the one of this configuration.
         #[arg(long)]
         url: Option<String>,
     },
-    /// Check the configuration and say what the homeserver can do.
+    /// Check the configuration: try the database, the account, every room that is named (joining those that it is not in, as
+    /// the server would) and every open invitation. Exit code 1 when something fails, and what to do. No device is left behind.
     Check,
     /// Derive every call again from the stored events. The server may go on running meanwhile.
     Rebuild {
@@ -186,12 +192,14 @@ async fn configured(
             server,
             sfu,
             visible_only,
+            ignore_ghosts,
             url,
         }) => {
             let asked = idle::Asked {
                 server: server.clone(),
                 sfu: sfu.clone(),
                 visible_only: *visible_only,
+                ignore_ghosts: *ignore_ghosts,
             };
             return idle::run(&config, url.as_deref(), &asked).await;
         }

@@ -103,6 +103,17 @@ pub struct Invites {
     pub allow_users: Vec<String>,
 }
 
+impl Invites {
+    /// May this user, by full id, invite the account?
+    #[must_use]
+    pub fn allow(&self, inviter: &str) -> bool {
+        let server = crate::rtc::session::server_of(inviter);
+        !inviter.is_empty()
+            && (self.allow_users.iter().any(|user| user == inviter)
+                || self.allow_servers.iter().any(|name| name == server))
+    }
+}
+
 /// Whether other servers and SFUs are asked if they are ready, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Probe {

@@ -1,58 +1,184 @@
-//! `callscope check`: is the configuration right, and what can the homeserver do?
+//! `callscope check`: is the configuration right, and can everything that it names be had?
 
+use super::check_rooms::rooms;
 use super::look::say;
-use crate::app;
-use crate::config::{Config, Login};
-use crate::matrix::Capabilities;
+use crate::app::{self, OPEN_TO_OTHERS};
+use crate::config::{Account, Config, Login};
+use crate::matrix::{Capabilities, Client, Credentials, Whoami};
 use crate::store;
+use crate::web::facts::storage_words;
 use std::error::Error;
 use std::process::ExitCode;
 
+/// How many things are to be mended.
+#[derive(Debug, Default)]
+pub(super) struct Faults(usize);
+
+impl Faults {
+    /// Says what is wrong and what to do, and counts it.
+    pub(super) fn add(&mut self, what: &str) {
+        self.0 += 1;
+        say!("  FAILS: {what}");
+    }
+}
+
 pub(super) async fn run(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
+    let mut faults = Faults::default();
     say!("Configuration: no faults.");
-    let database = store::check(config.database_url.expose()).await;
-    match &database {
-        Ok((name, true)) => say!("Database: {name} can be opened."),
+    database(config, &mut faults).await;
+    pages(config);
+    if let Some(account) = &config.account {
+        homeserver(config, account, &mut faults).await?;
+    } else {
+        faults.add("no homeserver account is configured");
+    }
+    if faults.0 == 0 {
+        say!("Everything that the configuration names can be had.");
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!(
+        "callscope: {} to be mended; each stands above after FAILS",
+        if faults.0 == 1 {
+            "one thing is".to_owned()
+        } else {
+            format!("{} things are", faults.0)
+        }
+    );
+    Ok(ExitCode::FAILURE)
+}
+
+async fn database(config: &Config, faults: &mut Faults) {
+    match store::check(config.database_url.expose()).await {
+        Ok((name, true)) => say!("Database: {name} can be opened and written."),
         Ok((name, false)) => say!("Database: {name} is not there yet; the server makes it."),
         // Not the end: what is wrong with the homeserver is worth knowing, too.
-        Err(error) => say!("Database: {error}"),
+        Err(error) => {
+            say!("Database:");
+            let words = storage_words(error.kind().as_str());
+            faults.add(&format!("{error}. {}", words.to_do));
+        }
     }
-    let watches = homeserver(config).await?;
-    Ok(if database.is_ok() && watches {
-        ExitCode::SUCCESS
+}
+
+/// Who may read the pages. That it is everybody is no fault where a proxy with a login stands before them, which cannot be
+/// seen from here.
+fn pages(config: &Config) {
+    let bind = config.bind;
+    if bind.ip().is_loopback() {
+        say!("Pages: served on {bind}, which only this machine reaches.");
     } else {
-        ExitCode::FAILURE
+        say!("Pages: served on {bind}.\n  WARNING: {OPEN_TO_OTHERS}.");
+    }
+}
+
+/// Asks the homeserver what it can do and whether the rooms can be had, and leaves no device behind.
+async fn homeserver(
+    config: &Config,
+    account: &Account,
+    faults: &mut Faults,
+) -> Result<(), Box<dyn Error>> {
+    let client = app::client(account, config.max_response_bytes)?;
+    let signed_in = match sign_in(config, account, &client).await {
+        Ok(signed_in) => signed_in,
+        Err(error) => {
+            say!("Homeserver: {}", account.homeserver_url);
+            faults.add(&format!("signing in: {error}. {}", account_to_do(account)));
+            return Ok(());
+        }
+    };
+    let asked = ask(config, account, &client, &signed_in.who, faults).await;
+    if signed_in.has_new_device
+        && let Err(error) = client.logout().await
+    {
+        faults.add(&format!(
+            "the check could not log out again ({error}); its device is in the account's list and may be removed"
+        ));
+    }
+    asked
+}
+
+/// What to set where the account is refused.
+fn account_to_do(account: &Account) -> &'static str {
+    match &account.login {
+        Login::Token(_) => "See that CALLSCOPE_HOMESERVER_URL and CALLSCOPE_ACCESS_TOKEN are right",
+        Login::Password { .. } => {
+            "See that CALLSCOPE_HOMESERVER_URL, CALLSCOPE_USER_ID and CALLSCOPE_PASSWORD are right"
+        }
+    }
+}
+
+/// Who we are for the time of the check.
+#[derive(Debug)]
+struct SignedIn {
+    who: Whoami,
+    /// A login was needed, which made a device.
+    has_new_device: bool,
+}
+
+/// Signs in as the server does, but keeps nothing: the device that the server keeps is used where there is one, and left
+/// alone where it is not accepted any more.
+async fn sign_in(
+    config: &Config,
+    account: &Account,
+    client: &Client,
+) -> Result<SignedIn, crate::matrix::Error> {
+    let (user_id, password) = match &account.login {
+        Login::Token(token) => {
+            client.set_token(Some(token.clone()));
+            let who = client.whoami().await?;
+            return Ok(SignedIn {
+                who,
+                has_new_device: false,
+            });
+        }
+        Login::Password { user_id, password } => (user_id, password),
+    };
+    let kept = Credentials::load(&config.credentials_file)?;
+    if let Some(kept) = kept.filter(|kept| kept.user_id == *user_id) {
+        client.use_credentials(&kept);
+        match client.whoami().await {
+            Ok(who) => {
+                return Ok(SignedIn {
+                    who,
+                    has_new_device: false,
+                });
+            }
+            Err(error) if error.is_revoked() => client.set_token(None),
+            Err(error) => return Err(error),
+        }
+    }
+    client.login(user_id, password, None).await?;
+    let who = match client.whoami().await {
+        Ok(who) => who,
+        Err(error) => {
+            let _ = client.logout().await;
+            return Err(error);
+        }
+    };
+    Ok(SignedIn {
+        who,
+        has_new_device: true,
     })
 }
 
-/// Asks the homeserver, and says what it can do; false where no account is named.
-async fn homeserver(config: &Config) -> Result<bool, Box<dyn Error>> {
-    let Some(account) = &config.account else {
-        return Ok(false);
-    };
-    let client = app::client(account, config.max_response_bytes)?;
-    match &account.login {
-        Login::Token(token) => client.set_token(Some(token.clone())),
-        // As the server does, so that a check makes no second device.
-        Login::Password { user_id, password } => {
-            client
-                .sign_in(user_id, password, &config.credentials_file)
-                .await?;
-        }
-    }
-    let who = client.whoami().await?;
-    let device = who.device_id.as_deref().unwrap_or("none");
+async fn ask(
+    config: &Config,
+    account: &Account,
+    client: &Client,
+    who: &Whoami,
+    faults: &mut Faults,
+) -> Result<(), Box<dyn Error>> {
     say!(
-        "Signed in: {} (device {device}) on {}",
+        "Signed in: {} (device {}) on {}",
         who.user_id,
+        who.device_id.as_deref().unwrap_or("none"),
         account.homeserver_url
     );
-    capabilities(&client.versions().await?);
-    let rooms = client.joined_rooms().await?.len();
-    say!("Rooms: the account is in {rooms}; all of them are watched.");
-    if rooms == 0 && config.rooms.is_empty() {
-        say!("       Nothing to watch yet: invite the account, or name rooms in CALLSCOPE_ROOMS.");
+    match client.versions().await {
+        Ok(can) => capabilities(&can),
+        Err(error) => say!("Homeserver: what it can do is not told ({error})."),
     }
+    rooms(config, client, &who.user_id, faults).await;
     match client.transports().await {
         Ok(list) if !list.is_empty() => say!("Transports: the homeserver offers {}.", list.len()),
         Ok(_) => say!(
@@ -60,7 +186,7 @@ async fn homeserver(config: &Config) -> Result<bool, Box<dyn Error>> {
         ),
         Err(error) => say!("Transports: not told ({error})."),
     }
-    Ok(true)
+    Ok(())
 }
 
 fn capabilities(can: &Capabilities) {

@@ -1,10 +1,14 @@
-//! `callscope idle --server NAME`: may this homeserver be restarted now? For scripts, by the exit code.
+//! `callscope idle`: may a homeserver be restarted now? For scripts, by the exit code: 0 it may, 1 a call would be hit, 2 it
+//! cannot be told. What is not known is never 0.
 
-use super::ask::Server;
+use super::ask::{self, Server};
+use super::idle_look::look_now;
 use super::look::{entries, print, room, text, troubles};
 use crate::config::Config;
+use crate::rtc::session::server_of;
 use crate::web::format as f;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::process::ExitCode;
 
@@ -12,18 +16,25 @@ use std::process::ExitCode;
 const BUSY: u8 = 1;
 /// What is not known is not idle.
 const UNKNOWN: u8 = 2;
-/// Where nothing was heard from the homeserver for so long, the stream is not trusted, ms.
-const SILENT_MS: i64 = 5 * 60 * 1000;
 
 /// What was asked.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Asked {
-    /// The homeserver's name.
-    pub server: String,
+    /// The homeserver's name; the account's own where none is given.
+    pub server: Option<String>,
     /// Hosts of its SFUs, where their names do not end with the server's.
     pub sfu: Vec<String>,
     /// What can be seen is enough.
     pub visible_only: bool,
+    /// Devices that are probably gone do not count.
+    pub ignore_ghosts: bool,
+}
+
+/// The homeserver that is asked about.
+#[derive(Debug, Clone)]
+struct Subject {
+    server: String,
+    sfu: Vec<String>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -31,8 +42,22 @@ enum Verdict {
     Idle,
     /// The calls, one a line.
     Busy(Vec<String>),
+    /// Calls with nobody of it but devices that are probably gone.
+    Ghosts(Vec<String>),
     /// Why it cannot be told.
     Unknown(Vec<String>),
+}
+
+/// What is known of now, as the API says it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Known {
+    /// Calls that run.
+    pub calls: Vec<Value>,
+    pub status: Value,
+    /// Rooms that are only looked at by schedule and could not be looked at now, and why.
+    pub unlooked: Vec<String>,
+    /// Was the server ever seen, in a call or as the name of an SFU?
+    pub is_seen: bool,
 }
 
 pub(super) async fn run(
@@ -40,24 +65,29 @@ pub(super) async fn run(
     url: Option<&str>,
     asked: &Asked,
 ) -> Result<ExitCode, Box<dyn Error>> {
-    let answers = async {
-        let server = Server::new(config, url)?;
-        // The status comes last: a trouble that begins meanwhile is in it.
-        let calls = server.get("/api/v1/calls/active").await?;
-        Ok::<_, Box<dyn Error>>((calls, server.get("/api/v1/status").await?))
-    };
-    let (calls, status) = match answers.await {
+    let (subject, known) = match read(config, url, asked).await {
         Ok(answers) => answers,
         Err(error) => {
             eprintln!("callscope: cannot tell: {error}");
             return Ok(ExitCode::from(UNKNOWN));
         }
     };
-    let name = f::tidy(&asked.server);
-    match judge(&calls, &status, asked) {
+    let name = f::tidy(&subject.server);
+    match judge(&known, &subject, asked.visible_only) {
         Verdict::Idle => print(&format!(
             "idle: no call with a member of {name} or on an SFU of it\n"
         )),
+        Verdict::Ghosts(calls) if asked.ignore_ghosts => print(&format!(
+            "idle: only devices that are probably gone are left in a call:\n{}\n",
+            calls.join("\n")
+        )),
+        Verdict::Ghosts(calls) => {
+            print(&format!(
+                "busy: {name}, but only with devices that are probably gone; --ignore-ghosts does not count them\n{}\n",
+                calls.join("\n")
+            ))?;
+            Ok(ExitCode::from(BUSY))
+        }
         Verdict::Busy(calls) => {
             print(&format!("busy: {name}\n{}\n", calls.join("\n")))?;
             Ok(ExitCode::from(BUSY))
@@ -72,105 +102,223 @@ pub(super) async fn run(
     }
 }
 
-fn judge(calls: &Value, status: &Value, asked: &Asked) -> Verdict {
-    let busy: Vec<String> = entries(&calls["data"])
-        .iter()
-        .filter_map(|call| touched(call, asked))
-        .collect();
-    if !busy.is_empty() {
-        return Verdict::Busy(busy);
-    }
-    let mut reasons = troubles(status);
-    reasons.extend(silent(status));
-    for call in entries(&calls["data"])
-        .iter()
-        .filter(|call| !call["unknown_since_ms"].is_null())
-    {
-        reasons.push(format!(
-            "nobody watches the call in {} since {}",
-            room(&call["room"]),
-            text(&call["unknown_since_at"])
-        ));
-    }
-    if !asked.visible_only {
-        reasons.extend(
-            entries(&status["troubled"])
-                .iter()
-                .map(|one| format!("the room {} cannot be read", room(one))),
-        );
-        let encrypted = entries(&status["encrypted"]).iter();
-        reasons.extend(encrypted.map(|one| format!("memberships in {} are encrypted", room(one))));
-    }
-    if reasons.is_empty() {
-        Verdict::Idle
-    } else {
-        Verdict::Unknown(reasons)
-    }
+/// Asks the Callscope that runs, and the homeserver about rooms that are only looked at by schedule.
+async fn read(
+    config: &Config,
+    url: Option<&str>,
+    asked: &Asked,
+) -> Result<(Subject, Known), Box<dyn Error>> {
+    let server = Server::new(config, url)?;
+    let first = server.get("/api/v1/status").await?;
+    let own = own_server(&first);
+    let subject = Subject {
+        server: asked.server.clone().or_else(|| own.clone()).ok_or(
+            "the account has not signed in yet, so the name of its homeserver is not known; name one with --server",
+        )?,
+        sfu: asked.sfu.clone(),
+    };
+    let is_own = own.is_some_and(|own| own.eq_ignore_ascii_case(&subject.server));
+    let is_seen = is_own || is_seen(&server, &subject).await?;
+    let rooms = server.all("/api/v1/rooms?limit=500").await?;
+    let polled = polled_rooms(&first, &rooms);
+    let looked = look_now(config, &polled).await;
+    let calls = server.get("/api/v1/calls/active").await?;
+    let mut known = Known {
+        calls: entries(&calls["data"]).to_vec(),
+        // It comes last: a trouble that begins meanwhile is in it.
+        status: server.get("/api/v1/status").await?,
+        unlooked: looked.failed,
+        is_seen,
+    };
+    // What was seen just now counts, and not what the last poll saw.
+    let is_looked = |call: &Value| {
+        let room_id = call["room"]["room_id"].as_str();
+        room_id.is_some_and(|room_id| looked.rooms.contains(room_id))
+    };
+    known.calls.retain(|call| !is_looked(call));
+    known.calls.extend(looked.calls);
+    Ok((subject, known))
 }
 
-/// Accounts that follow live and heard nothing for long, though no error says so.
-fn silent(status: &Value) -> Vec<String> {
-    let now = status["now_ms"].as_i64().unwrap_or(i64::MAX);
-    let old = |one: &Value| {
-        let why = match one["last_sync_ms"]
-            .as_i64()
-            .max(one["last_poll_ms"].as_i64())
-        {
-            None => "has heard nothing yet",
-            Some(heard) if now.saturating_sub(heard) > SILENT_MS => {
-                "heard nothing for more than five minutes"
-            }
-            Some(_) => return None,
-        };
-        (one["mode"] == "follow").then(|| format!("{} {why}", text(&one["user_id"])))
-    };
+/// The account's own homeserver, by its user id.
+fn own_server(status: &Value) -> Option<String> {
     entries(&status["vantages"])
         .iter()
-        .filter_map(old)
+        .filter_map(|vantage| vantage["user_id"].as_str())
+        .map(server_of)
+        .find(|server| !server.is_empty())
+        .map(ToOwned::to_owned)
+}
+
+/// Was this server ever seen in a call, or named as an SFU? Of one that never was, nobody being there says nothing: its name
+/// may be wrong.
+async fn is_seen(server: &Server, subject: &Subject) -> Result<bool, ask::Error> {
+    for name in BTreeSet::from([subject.server.clone(), subject.server.to_lowercase()]) {
+        let path = format!("/api/v1/servers/{}", f::segment(&name));
+        match server.get(&path).await {
+            Ok(_) => return Ok(true),
+            Err(ask::Error::Refused(_, 404, _)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let sfus = server.get("/api/v1/transports?period=365d").await?;
+    Ok(entries(&sfus["data"])
+        .iter()
+        .filter_map(|sfu| sfu["service_url"].as_str())
+        .any(|url| is_own(f::host(url), subject)))
+}
+
+/// Rooms that nobody follows live: those that are looked into, and all where the account only polls.
+fn polled_rooms(status: &Value, rooms: &Value) -> Vec<Value> {
+    let vantages = entries(&status["vantages"]);
+    let follows = vantages.iter().any(|vantage| vantage["mode"] == "follow");
+    let is_polled = |room: &&Value| match room["watch"].as_str() {
+        Some("peeked") => true,
+        Some("joined") => !follows,
+        _ => false,
+    };
+    entries(&rooms["data"])
+        .iter()
+        .filter(is_polled)
+        .cloned()
         .collect()
 }
 
-/// The call in a line, where the server is in it or carries it.
-fn touched(call: &Value, asked: &Asked) -> Option<String> {
+fn judge(known: &Known, subject: &Subject, visible_only: bool) -> Verdict {
+    let mut ghosts = Vec::new();
+    let mut busy = Vec::new();
+    for call in &known.calls {
+        match touch(call, subject) {
+            Some(touch) if touch.is_real => busy.push(touch.words),
+            Some(touch) => ghosts.push(touch.words),
+            None => {}
+        }
+    }
+    if !busy.is_empty() {
+        return Verdict::Busy(busy);
+    }
+    let reasons = doubts(known, subject, visible_only);
+    if !reasons.is_empty() {
+        return Verdict::Unknown(reasons);
+    }
+    if ghosts.is_empty() {
+        Verdict::Idle
+    } else {
+        Verdict::Ghosts(ghosts)
+    }
+}
+
+/// Why it cannot be told.
+fn doubts(known: &Known, subject: &Subject, visible_only: bool) -> Vec<String> {
+    let mut reasons = troubles(&known.status);
+    if !known.is_seen {
+        reasons.push(format!(
+            "nobody of {} was ever seen in a call, and no SFU of that name: is the name right?",
+            f::tidy(&subject.server)
+        ));
+    }
+    let lost = known
+        .calls
+        .iter()
+        .filter(|call| !call["unknown_since_ms"].is_null());
+    reasons.extend(lost.map(|call| {
+        format!(
+            "nobody watches the call in {} since {}",
+            room(&call["room"]),
+            text(&call["unknown_since_at"])
+        )
+    }));
+    if visible_only {
+        return reasons;
+    }
+    reasons.extend(known.unlooked.iter().cloned());
+    let troubled = entries(&known.status["troubled"]).iter();
+    reasons.extend(troubled.map(|one| format!("the room {} cannot be read", room(one))));
+    let encrypted = entries(&known.status["encrypted"]).iter();
+    reasons.extend(encrypted.map(|one| format!("memberships in {} are encrypted", room(one))));
+    reasons
+}
+
+/// What a server has to do with a call.
+#[derive(Debug)]
+struct Touch {
+    /// Somebody is there who is not probably gone.
+    is_real: bool,
+    /// The call in a line.
+    words: String,
+}
+
+/// What the server has to do with a call, if anything: it is in it or carries it.
+fn touch(call: &Value, subject: &Subject) -> Option<Touch> {
     let present = entries(&call["members"])
         .iter()
         .filter(|member| member["left_ms"].is_null());
-    let (mut own, mut carried, mut all) = (0, false, 0);
+    let (mut own, mut own_ghosts, mut all) = (0, 0, 0);
+    let (mut carried, mut carries_ghosts) = (false, false);
     for member in present {
         all += 1;
-        own += i32::from(
-            member["server"]
-                .as_str()
-                .is_some_and(|server| server.eq_ignore_ascii_case(&asked.server)),
-        );
-        carried |= ["service_url", "url", "sfu"]
+        let is_ghost = is_ghost(call, member);
+        let is_of_server = member["server"]
+            .as_str()
+            .is_some_and(|server| server.eq_ignore_ascii_case(&subject.server));
+        own += i32::from(is_of_server);
+        own_ghosts += i32::from(is_of_server && is_ghost);
+        let is_carried = ["service_url", "url", "sfu"]
             .iter()
             .filter_map(|key| member["transport"][key].as_str())
-            .any(|url| is_own(f::host(url), asked));
+            .any(|url| is_own(f::host(url), subject));
+        carried |= is_carried && !is_ghost;
+        carries_ghosts |= is_carried && is_ghost;
     }
-    let sfu = if carried { ", on its SFU" } else { "" };
-    let words = || {
-        format!(
-            "{}  {}: {own} of {all} devices{sfu}",
-            text(&call["id"]),
-            room(&call["room"])
-        )
+    if own == 0 && !carried && !carries_ghosts {
+        return None;
+    }
+    let sfu = if carried || carries_ghosts {
+        ", on its SFU"
+    } else {
+        ""
     };
-    (own > 0 || carried).then(words)
+    let ghosts = if own_ghosts > 0 {
+        format!(", {own_ghosts} of them probably gone")
+    } else {
+        String::new()
+    };
+    let id = call["id"].as_str().map(f::tidy);
+    let words = format!(
+        "{}  {}: {own} of {all} devices{ghosts}{sfu}",
+        id.unwrap_or_else(|| "seen now".to_owned()),
+        room(&call["room"])
+    );
+    Some(Touch {
+        is_real: own > own_ghosts || carried,
+        words,
+    })
+}
+
+/// Is this device probably gone? A finding of the call says so, or the member itself.
+fn is_ghost(call: &Value, member: &Value) -> bool {
+    let tells = |finding: &&Value| {
+        finding["kind"] == "silent"
+            && finding["sure"] == "probably"
+            && finding["until_ms"].is_null()
+            && finding["device_id"] == member["device_id"]
+            && entries(&finding["users"]).contains(&member["user_id"])
+    };
+    member["ghost"] == true || entries(&call["findings"]).iter().any(|one| tells(&one))
 }
 
 /// Is this host one of the server's SFUs: its own name, a name below it, or one that was named?
-fn is_own(host: &str, asked: &Asked) -> bool {
+fn is_own(host: &str, subject: &Subject) -> bool {
     let bare = |name: &str| {
         name.rsplit_once(':')
             .filter(|(_, port)| port.parse::<u16>().is_ok())
             .map_or(name, |(name, _)| name)
             .to_lowercase()
     };
-    let (host, server) = (bare(host), bare(&asked.server));
+    let (host, server) = (bare(host), bare(&subject.server));
     host == server
         || host.ends_with(&format!(".{server}"))
-        || asked.sfu.iter().any(|sfu| bare(f::host(sfu)) == host)
+        || subject.sfu.iter().any(|sfu| bare(f::host(sfu)) == host)
 }
 
 #[cfg(test)]
@@ -178,17 +326,29 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn asked(server: &str) -> Asked {
-        Asked {
+    fn subject(server: &str) -> Subject {
+        Subject {
             server: server.to_owned(),
             sfu: Vec::new(),
-            visible_only: false,
         }
     }
 
     fn well() -> Value {
         json!({ "ready": true, "now_ms": 1_000_000, "full_since_ms": null, "troubled": [], "encrypted": [],
             "vantages": [{ "user_id": "@b:h", "mode": "follow", "error": null, "last_sync_ms": 990_000, "last_poll_ms": null }] })
+    }
+
+    fn known(calls: &Value, status: &Value) -> Known {
+        Known {
+            calls: entries(&calls["data"]).to_vec(),
+            status: status.clone(),
+            is_seen: true,
+            ..Known::default()
+        }
+    }
+
+    fn judged(calls: &Value, status: &Value, server: &str) -> Verdict {
+        judge(&known(calls, status), &subject(server), false)
     }
 
     fn running(server: &str, sfu: &str) -> Value {
@@ -202,7 +362,7 @@ mod tests {
         let calls = running("a.example", "sfu.b.example:8443");
         for busy in ["a.example", "A.example", "b.example", "sfu.b.example"] {
             assert!(
-                matches!(judge(&calls, &well(), &asked(busy)), Verdict::Busy(_)),
+                matches!(judged(&calls, &well(), busy), Verdict::Busy(_)),
                 "{busy}"
             );
         }
@@ -213,23 +373,48 @@ mod tests {
             "fu.b.example",
             "example2",
         ] {
-            assert_eq!(
-                judge(&calls, &well(), &asked(idle)),
-                Verdict::Idle,
-                "{idle}"
-            );
+            assert_eq!(judged(&calls, &well(), idle), Verdict::Idle, "{idle}");
         }
-        let named = Asked {
+        let named = Subject {
             sfu: vec!["https://sfu.b.example".to_owned()],
-            ..asked("c.example")
+            ..subject("c.example")
         };
-        assert!(matches!(judge(&calls, &well(), &named), Verdict::Busy(_)));
+        let verdict = judge(&known(&calls, &well()), &named, false);
+        assert!(matches!(verdict, Verdict::Busy(_)));
+    }
+
+    #[test]
+    fn devices_that_are_probably_gone_are_told_apart() {
+        let mut calls = running("a.example", "sfu.b.example");
+        calls["data"][0]["members"][1]["ghost"] = json!(true);
+        for server in ["a.example", "b.example"] {
+            let Verdict::Ghosts(lines) = judged(&calls, &well(), server) else {
+                panic!("{server} is held by a ghost only");
+            };
+            assert_eq!(lines.len(), 1);
+        }
+        // As the finding says it.
+        calls["data"][0]["members"][1]["ghost"] = Value::Null;
+        calls["data"][0]["members"][1]["user_id"] = json!("@x:a.example");
+        calls["data"][0]["members"][1]["device_id"] = json!("D");
+        let finding = json!({ "kind": "silent", "sure": "probably", "until_ms": null, "users": ["@x:a.example"],
+            "device_id": "D" });
+        calls["data"][0]["findings"] = json!([finding]);
+        assert!(matches!(
+            judged(&calls, &well(), "a.example"),
+            Verdict::Ghosts(_)
+        ));
+        calls["data"][0]["findings"][0]["sure"] = json!("perhaps");
+        assert!(matches!(
+            judged(&calls, &well(), "a.example"),
+            Verdict::Busy(_)
+        ));
     }
 
     #[test]
     fn what_is_not_known_is_not_idle() {
         let none = json!({ "data": [] });
-        assert_eq!(judge(&none, &well(), &asked("a.example")), Verdict::Idle);
+        assert_eq!(judged(&none, &well(), "a.example"), Verdict::Idle);
         let with = |key: &str, value: Value| {
             let mut status = well();
             status[key] = value;
@@ -240,6 +425,10 @@ mod tests {
         for (key, value) in [
             ("ready", json!(false)),
             ("full_since_ms", json!(7)),
+            (
+                "storage_trouble",
+                json!({ "kind": "locked", "since_ms": 7, "error": "database is locked" }),
+            ),
             ("vantages", json!([{ "mode": "poll", "error": "down" }])),
             ("vantages", old),
             ("troubled", json!([{ "room_id": "!b" }])),
@@ -248,34 +437,59 @@ mod tests {
             let mut status = with(key, value);
             status["now_ms"] = json!(400_000);
             assert!(
-                matches!(
-                    judge(&none, &status, &asked("a.example")),
-                    Verdict::Unknown(_)
-                ),
+                matches!(judged(&none, &status, "a.example"), Verdict::Unknown(_)),
                 "{key}"
             );
         }
-        let visible = Asked {
-            visible_only: true,
-            ..asked("a.example")
-        };
+        let troubled = known(&none, &with("troubled", json!([{ "room_id": "!b" }])));
         assert_eq!(
-            judge(
-                &none,
-                &with("troubled", json!([{ "room_id": "!b" }])),
-                &visible
-            ),
-            Verdict::Idle
+            judge(&troubled, &subject("a.example"), true),
+            Verdict::Idle,
+            "what can be seen is enough"
         );
         let mut lost = running("a.example", "b.example");
         lost["data"][0]["unknown_since_ms"] = json!(1);
         assert!(matches!(
-            judge(&lost, &well(), &asked("c.example")),
+            judged(&lost, &well(), "c.example"),
             Verdict::Unknown(_)
         ));
         assert!(matches!(
-            judge(&none, &json!({}), &asked("a.example")),
+            judged(&none, &json!({}), "a.example"),
             Verdict::Unknown(_)
         ));
+        let unseen = Known {
+            is_seen: false,
+            ..known(&none, &well())
+        };
+        let Verdict::Unknown(reasons) = judge(&unseen, &subject("a.exmaple"), true) else {
+            panic!("a name that nobody knows is never idle");
+        };
+        assert!(reasons[0].contains("a.exmaple") && reasons[0].contains("is the name right"));
+        let unlooked = Known {
+            unlooked: vec!["no".to_owned()],
+            ..known(&none, &well())
+        };
+        assert!(matches!(
+            judge(&unlooked, &subject("a.example"), false),
+            Verdict::Unknown(_)
+        ));
+    }
+
+    #[test]
+    fn rooms_that_nobody_follows_are_looked_at() {
+        let rooms = json!({ "data": [{ "room_id": "!a", "watch": "joined" }, { "room_id": "!b", "watch": "peeked" },
+            { "room_id": "!c", "watch": "left" }] });
+        let ids = |mode: &str| -> Vec<String> {
+            let status = json!({ "vantages": [{ "mode": mode }] });
+            polled_rooms(&status, &rooms)
+                .iter()
+                .map(|room| text(&room["room_id"]))
+                .collect()
+        };
+        assert_eq!(ids("follow"), ["!b"]);
+        assert_eq!(ids("poll"), ["!a", "!b"]);
+        assert_eq!(own_server(&well()).as_deref(), Some("h"));
+        let new = json!({ "vantages": [{ "user_id": "" }] });
+        assert_eq!(own_server(&new), None);
     }
 }

@@ -78,6 +78,17 @@ impl Client {
             .save(file)
     }
 
+    /// Ends the login whose token we use, and with it its device.
+    ///
+    /// # Errors
+    /// As every request.
+    pub async fn logout(&self) -> Result<()> {
+        self.post(&["_matrix", "client", "v3", "logout"], json!({}))
+            .send()
+            .await?;
+        Ok(())
+    }
+
     /// Uses the token and the user id of an earlier login.
     pub fn use_credentials(&self, credentials: &Credentials) {
         self.set_token(Some(credentials.access_token.clone()));

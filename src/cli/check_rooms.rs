@@ -1,0 +1,160 @@
+//! What `callscope check` says of rooms: each that the configuration names is tried, and each open invitation is judged.
+
+use super::check::Faults;
+use super::look::say;
+use crate::config::{Config, RoomSpec};
+use crate::matrix::{Client, Error, Invite, SyncRequest, invitations_filter};
+use crate::rtc::session::server_of;
+use crate::web::format as f;
+use std::collections::BTreeSet;
+
+/// Tries every room, alias and peek room of the configuration, and judges every open invitation.
+pub(super) async fn rooms(config: &Config, client: &Client, bot: &str, faults: &mut Faults) {
+    let joined: BTreeSet<String> = match client.joined_rooms().await {
+        Ok(joined) => joined.into_iter().collect(),
+        Err(error) => {
+            say!("Rooms:");
+            faults.add(&format!(
+                "which rooms the account is in is not told: {error}"
+            ));
+            return;
+        }
+    };
+    say!(
+        "Rooms: the account is in {}; all of them are watched.",
+        joined.len()
+    );
+    for room in &config.rooms {
+        match try_room(client, room, &joined, bot).await {
+            Ok(words) => say!("  {}: {words}.", f::tidy(&room.id_or_alias)),
+            Err(why) => faults.add(&format!("{} (in rooms): {why}", f::tidy(&room.id_or_alias))),
+        }
+    }
+    for room in &config.peek_rooms {
+        match try_peek_room(client, room).await {
+            Ok(words) => say!("  {}: {words}.", f::tidy(&room.id_or_alias)),
+            Err(why) => faults.add(&format!(
+                "{} (in peek_rooms): {why}",
+                f::tidy(&room.id_or_alias)
+            )),
+        }
+    }
+    let waiting = invitations(config, client, faults).await;
+    if joined.is_empty() && config.rooms.is_empty() && config.peek_rooms.is_empty() && waiting == 0
+    {
+        say!("  Nothing to watch yet: invite {bot} to a room, or name rooms in CALLSCOPE_ROOMS.");
+    }
+}
+
+/// The id of a room that is named by id or alias; else what is wrong, and what to do.
+async fn id_of(client: &Client, room: &RoomSpec) -> Result<String, String> {
+    if !room.is_alias() {
+        return Ok(room.id_or_alias.clone());
+    }
+    match client.resolve_alias(&room.id_or_alias).await {
+        Ok(found) => Ok(found.room_id),
+        Err(error) if error.is_not_found() => Err(format!(
+            "no room has this alias; look for a slip, or take it out ({error})"
+        )),
+        Err(error) => Err(format!("its alias could not be looked up: {error}")),
+    }
+}
+
+/// How the account stands towards a room that it should be in; it joins where it is not, as the server would.
+async fn try_room(
+    client: &Client,
+    room: &RoomSpec,
+    joined: &BTreeSet<String>,
+    bot: &str,
+) -> Result<&'static str, String> {
+    let room_id = id_of(client, room).await?;
+    let is_in = joined.contains(&room_id);
+    if !is_in {
+        let tried = client.join(&room.id_or_alias, &room.via).await;
+        tried.map_err(|error| cannot_join(&error, room, bot))?;
+    }
+    let read = client.room_state(&room_id).await;
+    read.map_err(|error| format!("the account is in it, and cannot read it: {error}"))?;
+    Ok(if is_in {
+        "the account is in it"
+    } else {
+        "the account has joined it now"
+    })
+}
+
+fn cannot_join(error: &Error, room: &RoomSpec, bot: &str) -> String {
+    let to_do = if error.is_forbidden() {
+        format!("invite {bot} there, let its room settings allow everybody to join, or take it out")
+    } else if room.via.is_empty() && !room.is_alias() {
+        "look for a slip, or name a server that is in the room: ROOM?via=example.org".to_owned()
+    } else if error.is_transient() {
+        "try again later".to_owned()
+    } else {
+        "look for a slip, invite the account there, or take it out".to_owned()
+    };
+    format!("it cannot be joined; {to_do} ({error})")
+}
+
+/// Can everybody read this room?
+async fn try_peek_room(client: &Client, room: &RoomSpec) -> Result<&'static str, String> {
+    let room_id = id_of(client, room).await?;
+    match client.room_state(&room_id).await {
+        Ok(_) => Ok("it can be read without joining"),
+        Err(error) if error.is_forbidden() => Err(format!(
+            "not everybody may read it; let its room settings show the history to anyone, or name it in rooms instead ({error})"
+        )),
+        Err(error) => Err(format!(
+            "it cannot be read; look for a slip, or name it in rooms instead ({error})"
+        )),
+    }
+}
+
+/// Says of each open invitation whether it will be accepted; how many there are.
+async fn invitations(config: &Config, client: &Client, faults: &mut Faults) -> usize {
+    let filter = invitations_filter();
+    let ask = SyncRequest {
+        since: None,
+        timeout_ms: 0,
+        filter: &filter,
+        full_state: false,
+    };
+    let open = match client.sync(ask).await {
+        Ok(answer) => answer.invited,
+        Err(error) => {
+            faults.add(&format!("which invitations are open is not told: {error}"));
+            return 0;
+        }
+    };
+    for invite in &open {
+        judge(config, invite, faults);
+    }
+    open.len()
+}
+
+fn judge(config: &Config, invite: &Invite, faults: &mut Faults) {
+    let inviter = invite.inviter.as_deref().unwrap_or_default();
+    let name = invite.name.as_deref().or(invite.alias.as_deref());
+    let room = match name {
+        Some(name) => format!("{} ({})", f::tidy(name), f::tidy(&invite.room_id)),
+        None => f::tidy(&invite.room_id),
+    };
+    if config.invites.allow(inviter) {
+        say!(
+            "  {room}: invited by {}; the server accepts it.",
+            f::tidy(inviter)
+        );
+        return;
+    }
+    if inviter.is_empty() {
+        faults.add(&format!(
+            "invited to {room}, by whom is not told: name the room in CALLSCOPE_ROOMS, or decline the invitation"
+        ));
+        return;
+    }
+    faults.add(&format!(
+        "invited to {room} by {who}, which the configuration does not allow: add {who} to CALLSCOPE_INVITES_ALLOW_USERS or \
+         {server} to CALLSCOPE_INVITES_ALLOW_SERVERS (invites.allow_users, invites.allow_servers), or decline the invitation",
+        who = f::tidy(inviter),
+        server = f::tidy(server_of(inviter)),
+    ));
+}

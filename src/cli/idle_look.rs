@@ -1,0 +1,121 @@
+//! What `callscope idle` sees for itself: rooms that the server only looks at by schedule are looked at now, with the account of
+//! the configuration. Nothing is stored, and nobody is logged in for it.
+
+use super::look::room;
+use crate::app;
+use crate::clock::Clock;
+use crate::config::{Account, Config, Login};
+use crate::matrix::{Client, Credentials};
+use crate::rtc;
+use crate::rtc::event::RoomEvent;
+use crate::rtc::fold::Rules;
+use crate::rtc::membership::Membership;
+use crate::rtc::session::server_of;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// What was seen.
+#[derive(Debug, Default)]
+pub(super) struct Looked {
+    /// The rooms that were read.
+    pub rooms: BTreeSet<String>,
+    /// Calls that run in them, as the API says them.
+    pub calls: Vec<Value>,
+    /// Why a room was not read, a line each.
+    pub failed: Vec<String>,
+}
+
+/// Reads the state of these rooms as it is now.
+pub(super) async fn look_now(config: &Config, rooms: &[Value]) -> Looked {
+    let mut looked = Looked::default();
+    if rooms.is_empty() {
+        return looked;
+    }
+    let client = match client(config) {
+        Ok(client) => client,
+        Err(why) => {
+            looked.failed.push(format!(
+                "{} only looked at by schedule, and idle cannot look now: {why}",
+                match rooms {
+                    [one] => format!("the room {} is", room(one)),
+                    _ => format!("{} rooms are", rooms.len()),
+                }
+            ));
+            return looked;
+        }
+    };
+    let rules = Rules {
+        slot_policy: config.slot_policy,
+        ..Rules::default()
+    };
+    for one in rooms {
+        let room_id = one["room_id"].as_str().unwrap_or_default().to_owned();
+        match client.room_state(&room_id).await {
+            Ok(state) => {
+                looked.calls.extend(running_call(one, &state, &rules));
+                looked.rooms.insert(room_id);
+            }
+            Err(error) => looked.failed.push(format!(
+                "the room {} is only looked at by schedule, and could not be read now: {error}",
+                room(one)
+            )),
+        }
+    }
+    looked
+}
+
+/// The client of the account, with the token that the server uses: a login of our own would make a device, or end the token
+/// of the server.
+fn client(config: &Config) -> Result<Client, String> {
+    let account: &Account = config
+        .account
+        .as_ref()
+        .ok_or("give it the configuration of the server that runs (--config)")?;
+    let client = app::client(account, config.max_response_bytes).map_err(|why| why.to_string())?;
+    match &account.login {
+        Login::Token(token) => client.set_token(Some(token.clone())),
+        Login::Password { user_id, .. } => {
+            let kept =
+                Credentials::load(&config.credentials_file).map_err(|why| why.to_string())?;
+            let kept = kept
+                .filter(|kept| kept.user_id == *user_id)
+                .ok_or_else(|| {
+                    format!(
+                        "the token of the server is not in {}",
+                        config.credentials_file.display()
+                    )
+                })?;
+            client.set_token(Some(kept.access_token));
+        }
+    }
+    Ok(client)
+}
+
+/// The members of a room's calls now, as one call.
+fn running_call(room: &Value, state: &[Value], rules: &Rules) -> Option<Value> {
+    let now = Clock::System.now_ms();
+    let events = state
+        .iter()
+        .filter_map(|raw| RoomEvent::from_json(raw, Some(now)).ok());
+    let derived = rtc::derive(room["room_id"].as_str().unwrap_or_default(), events, rules);
+    let members: Vec<Value> = derived
+        .memberships
+        .iter()
+        .filter(|member| member.until_ms > now)
+        .map(member)
+        .collect();
+    if members.is_empty() {
+        return None;
+    }
+    Some(json!({ "room": room, "members": members }))
+}
+
+fn member(member: &Membership) -> Value {
+    json!({
+        "user_id": member.user_id,
+        "device_id": member.device_id,
+        "server": server_of(&member.user_id),
+        "left_ms": null,
+        "transport": member.transport,
+    })
+}
