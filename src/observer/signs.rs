@@ -15,6 +15,7 @@ impl Observer {
         loop {
             tokio::time::sleep(EVERY).await;
             let kept = async {
+                self.store.empty_log().await?;
                 self.note_signs().await?;
                 self.count_days().await
             };

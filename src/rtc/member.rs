@@ -7,13 +7,13 @@ pub mod sticky;
 use super::event::{Kind, Reason, RoomEvent};
 use super::id::hash;
 use super::membership::EndReason;
+use super::redaction::same_words;
 use super::session::server_of;
 use super::slot::SlotId;
 use super::time::number;
 use super::transport::{Selection, Transport};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use std::collections::BTreeMap;
+use serde_json::{Map, Value};
 
 /// Ids longer than this are no one's: the specification's limit for Matrix ids is 255 bytes.
 const ID_MAX: usize = 255;
@@ -159,31 +159,24 @@ pub fn parse(event: &RoomEvent) -> MemberEvent {
     parsed
 }
 
-/// Keys that may differ between a join and its renewal: they say when it ends, and nothing else.
-const END_KEYS: [&str; 3] = ["expires", "expires_ts", "expires_after"];
-
 /// Does this event say of a device what an earlier one said, but for the end (MATRIXRTC.md section 2.1, renewal)? `sub`
 /// is the device's sub-key. A content that bears `created_ts` is told apart by that, and is none.
 #[must_use]
 pub fn is_renewal(event: &RoomEvent, earlier: &RoomEvent, sub: &str) -> bool {
-    let said = |event: &RoomEvent| -> Option<BTreeMap<String, Value>> {
-        let content = if sub.is_empty() {
-            Some(&event.content)
-        } else {
-            legacy::item(&event.content, sub)
-        };
-        let mut fields: BTreeMap<String, Value> = content?
-            .as_object()?
-            .iter()
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect();
-        fields.retain(|key, _| !END_KEYS.contains(&key.as_str()));
-        Some(fields)
-    };
-    let Some(now) = said(event) else {
+    let (Some(now), Some(before)) = (said_of(event, sub), said_of(earlier, sub)) else {
         return false;
     };
-    !now.contains_key("created_ts") && said(earlier) == Some(now)
+    !now.contains_key("created_ts") && same_words(now, before)
+}
+
+/// What the content says of one device.
+fn said_of<'e>(event: &'e RoomEvent, sub: &str) -> Option<&'e Map<String, Value>> {
+    let content = if sub.is_empty() {
+        Some(&event.content)
+    } else {
+        legacy::item(&event.content, sub)
+    };
+    content?.as_object()
 }
 
 /// The chain an event belongs to: for state its type and key, for sticky events its type, sender and

@@ -15,6 +15,7 @@ pub mod id;
 pub mod member;
 pub mod membership;
 pub mod order;
+pub mod redaction;
 pub mod related;
 pub mod ring;
 pub mod room;
@@ -73,7 +74,8 @@ pub fn derive(
     events: impl IntoIterator<Item = RoomEvent>,
     rules: &Rules,
 ) -> Derived {
-    let events = distinct(events);
+    let mut events = distinct(events);
+    redaction::apply(&mut events);
     let room = room::Room::from_events(events.values());
     let mut chains: BTreeMap<String, Vec<&RoomEvent>> = BTreeMap::new();
     let mut derived = Derived::default();

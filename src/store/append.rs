@@ -4,11 +4,13 @@
 use super::batch::{Arrival, Batch, RoomBatch, Source};
 use super::events::event;
 use super::fresh::Fresh;
+use super::redactions::{self, Redactions, TakenBack, redact_stored};
 use super::rows::{Rows, Statement};
 use super::{Error, Tx, int, rooms, sightings};
 use crate::rtc::event::{Kind, Reason, RoomEvent};
 use crate::rtc::id::hash;
 use crate::rtc::member;
+use crate::rtc::redaction::take_back;
 use sqlx::Row;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -29,6 +31,8 @@ pub(super) struct Touched {
     /// Name, alias or state of the room may have changed.
     pub facts: bool,
     pub new_events: usize,
+    /// Contents of redacted events were taken out.
+    pub taken_back: bool,
     /// What the new events say.
     pub fresh: Fresh,
 }
@@ -51,19 +55,22 @@ pub(super) async fn last_stream(tx: &mut Tx) -> Result<i64, Error> {
 /// An event to be inserted.
 struct New<'a> {
     arrival: &'a Arrival,
+    /// What is kept beside what a redaction left of it.
+    kept: Option<&'a str>,
     chain: Option<String>,
     rejected: Option<Reason>,
     stream: i64,
 }
 
 impl<'a> New<'a> {
-    fn of(arrival: &'a Arrival, stream: i64) -> Self {
+    fn of(arrival: &'a Arrival, kept: Option<&'a str>, stream: i64) -> Self {
         let (chain, rejected) = match member::chain(&arrival.event) {
             Ok(chain) => (chain, None),
             Err(reason) => (None, Some(reason)),
         };
         Self {
             arrival,
+            kept,
             chain,
             rejected,
             stream,
@@ -107,6 +114,9 @@ pub(super) async fn append(
     Ok(())
 }
 
+/// An event as it is stored, and what is kept beside it.
+type Stored<'a> = (&'a Arrival, Option<&'a str>);
+
 async fn some(
     tx: &mut Tx,
     batch: &Batch,
@@ -115,13 +125,22 @@ async fn some(
     stream: &mut i64,
     touched: &mut Touched,
 ) -> Result<(), Error> {
-    let mut ids: HashSet<&str> = HashSet::with_capacity(arrivals.len());
-    let (first, twice): (Vec<&Arrival>, Vec<&Arrival>) = arrivals
+    let redactions = Redactions::know(tx, room, arrivals).await?;
+    let taken_back: Vec<Option<TakenBack>> = arrivals
         .iter()
-        .partition(|arrival| ids.insert(&arrival.event.event_id));
+        .map(|arrival| redactions.take_back(arrival))
+        .collect();
+    let as_stored = arrivals.iter().zip(&taken_back);
+    let as_stored = as_stored.map(|(arrival, taken_back)| match taken_back {
+        Some(back) => (&back.arrival, back.kept.as_deref()),
+        None => (arrival, None),
+    });
+    let mut ids: HashSet<&str> = HashSet::with_capacity(arrivals.len());
+    let (first, twice): (Vec<Stored>, Vec<Stored>) =
+        as_stored.partition(|(arrival, _)| ids.insert(&arrival.event.event_id));
     let numbered = first.into_iter().zip(*stream + 1..);
     let tried: Vec<New> = numbered
-        .map(|(arrival, stream)| New::of(arrival, stream))
+        .map(|((arrival, kept), stream)| New::of(arrival, kept, stream))
         .collect();
     // Most are new: which are not is asked only when some are not.
     let known = match insert(tx, batch, room, &tried).await? {
@@ -138,6 +157,7 @@ async fn some(
         .filter(other_way)
         .map(|new| new.arrival)
         .collect();
+    let twice = twice.into_iter().map(|(arrival, _)| arrival);
     let copies: Vec<&Arrival> = old.iter().map(|new| new.arrival).chain(twice).collect();
     let chains = fresh
         .iter()
@@ -161,7 +181,9 @@ async fn some(
     };
     let mut news: Vec<News> = fresh.into_iter().map(news).collect();
     for copy in &copies {
-        news.extend(absorb(tx, room, copy, &mut touched.fresh).await?);
+        let is_redacted = redactions.because(&copy.event).is_some();
+        touched.taken_back |= is_redacted || copy.event.redacted_ts.is_some();
+        news.extend(absorb(tx, room, copy, is_redacted, &mut touched.fresh).await?);
     }
     sightings::note(tx, batch, room, &other_ways).await?;
     touch(tx, &room.room_id, &news, touched).await
@@ -222,8 +244,9 @@ async fn number(
 
 static INSERT: Rows = Rows::new(
     "insert into events (room_id, source, vantage_id, seen_ms, event_id, kind, state_key, sender, origin_server_ts, received_ms, chain,
-        replaces_state, redacts, redacted_ms, stream, in_timeline, rejected, json, time_ms) values ",
-    "($1, $2, $3, $4, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        replaces_state, redacts, redacted_ms, stream, in_timeline, rejected, json, time_ms, kept)
+    values ",
+    "($1, $2, $3, $4, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     " on conflict (event_id, room_id) do nothing",
 );
 static WROTE: Rows = Rows::new(
@@ -265,6 +288,7 @@ async fn insert(
             .bind(new.rejected)
             .bind(new.arrival.json.clone())
             .bind(event.time())
+            .bind(new.kept.map(ToOwned::to_owned))
     };
     Ok(i64::try_from(INSERT.write(tx, events, shared, bind).await?).unwrap_or(i64::MAX))
 }
@@ -285,14 +309,17 @@ async fn wrote<'c>(
 }
 
 const STORED: &str = "select * from events where event_id = $1 and room_id = $2";
-const UPDATE: &str = "update events set received_ms = $3, replaces_state = $4, redacts = $5, redacted_ms = $6,
-        in_timeline = $7, json = $8, time_ms = $9, chain = $10, rejected = $11 where event_id = $1 and room_id = $2";
+const UPDATE: &str =
+    "update events set received_ms = $3, replaces_state = $4, redacts = $5, redacted_ms = $6,
+        in_timeline = $7, json = $8, time_ms = $9, chain = $10, rejected = $11, kept = $12
+        where event_id = $1 and room_id = $2";
 
 /// Adds what this copy of a known event tells more; something when that can change what follows from it.
 async fn absorb(
     tx: &mut Tx,
     room: &RoomBatch,
     arrival: &Arrival,
+    is_redacted: bool,
     fresh: &mut Fresh,
 ) -> Result<Option<News>, Error> {
     let new = &arrival.event;
@@ -304,13 +331,24 @@ async fn absorb(
     let known = event(&row)?;
     let mut merged = known.clone();
     merged.absorb(new);
+    let mut kept: Option<String> = row.try_get("kept")?;
+    let is_redacted = is_redacted || merged.redacted_ts.is_some();
+    let is_taken_back = is_redacted && merged.readable && kept.is_none();
+    if is_taken_back {
+        take_back(&mut merged);
+        kept = redactions::kept(&merged);
+        merged.readable = kept.is_some();
+    }
     let merged = Arc::new(merged);
     let was_in_timeline = row.try_get::<i64, _>("in_timeline")? != 0;
     if *merged == known && (was_in_timeline || !arrival.in_timeline) {
         return Ok(None);
     }
     fresh.note(&merged);
-    let json = if merged.readable == known.readable {
+    let json = if is_taken_back && known.readable {
+        let at_ms = merged.redacted_ts.unwrap_or(merged.origin_server_ts);
+        redactions::emptied_since(row.try_get("json")?, &merged.kind, at_ms)
+    } else if merged.readable == known.readable || is_redacted {
         row.try_get("json")?
     } else {
         arrival.json.clone()
@@ -344,6 +382,7 @@ async fn absorb(
         .bind(merged.time())
         .bind(&chain)
         .bind(rejected)
+        .bind(&kept)
         .execute(&mut **tx)
         .await?;
     Ok(decides(&known, &merged).then_some(News {
@@ -422,6 +461,7 @@ async fn touch(
         }
         match (Kind::of(&event.kind), &event.state_key) {
             (Kind::Presence, Some(user)) => {
+                redactions::redact_all_of(tx, room_id, event, touched).await?;
                 let news = touched.presence.entry(user.clone()).or_default();
                 news.entry(event.event_id.clone())
                     .or_insert_with(|| new.old.clone());
@@ -440,9 +480,6 @@ async fn touch(
     Ok(())
 }
 
-const CHAIN_OF: &str =
-    "select kind, state_key, chain, time_ms from events where event_id = $1 and room_id = $2";
-
 async fn redaction(
     tx: &mut Tx,
     room_id: &str,
@@ -452,21 +489,20 @@ async fn redaction(
     let Some(target) = &new.event.redacts else {
         return Ok(());
     };
-    let query = sqlx::query(CHAIN_OF).bind(target).bind(room_id);
+    touched.taken_back = true;
     // What is not known yet will itself be news.
-    let Some(row) = query.fetch_optional(&mut **tx).await? else {
+    let Some(row) = redact_stored(tx, room_id, target, &new.event).await? else {
         return Ok(());
     };
-    let (kind, time): (String, i64) = (row.try_get("kind")?, row.try_get("time_ms")?);
-    if Kind::of(&kind) == Kind::Slot {
-        touched
-            .slots
-            .extend(row.try_get::<Option<String>, _>("state_key")?);
+    match Kind::of(&row.kind) {
+        Kind::Slot => touched.slots.extend(row.state_key),
+        Kind::Other => touched.facts = true,
+        _ => {}
     }
-    if let Some(chain) = row.try_get::<Option<String>, _>("chain")? {
+    if let Some(chain) = row.chain {
         // From the redacted event on: what a checkpoint after it carries does not know of the redaction.
         let (from, to) = new.span();
-        touched.chain(&chain, from.min(time), to.max(time));
+        touched.chain(&chain, from.min(row.time_ms), to.max(row.time_ms));
     }
     Ok(())
 }
@@ -501,6 +537,7 @@ async fn malformed(
     };
     let fresh = New {
         arrival: &arrival,
+        kept: None,
         chain: None,
         rejected: Some(reason),
         stream,

@@ -7,12 +7,14 @@ use super::memberships::{self, Change};
 use super::row::Watch;
 use super::unasked::{self, Unasked};
 use super::{
-    Error, Grain, Store, coverage, recount, rederive, refold, rooms, snapshots, vantages, walks,
+    Error, Grain, Store, coverage, recount, rederive, refold, rooms, snapshots, vantages,
+    walks,
 };
 use crate::rtc::event::{Reason, RoomEvent};
 use crate::rtc::fold::Rules;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// How events came to us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,6 +124,8 @@ pub struct Changed {
     pub new_events: usize,
     /// The sync stream was heard for the first time after a stop or a break: states should be looked at.
     pub heard_anew: bool,
+    /// Contents of redacted events were taken out.
+    pub taken_back: bool,
 }
 
 /// Writes a batch. **One commit**: position and effect move together, so a crash repeats work and never loses it.
@@ -150,6 +154,9 @@ pub async fn write(store: &Store, rules: &Rules, batch: &Batch) -> Result<Change
         vantages::moved(&mut tx, &batch.vantage_id, position, batch.seen_ms).await?;
     }
     tx.commit().await?;
+    if changed.taken_back {
+        store.taken_back.store(true, Ordering::Relaxed);
+    }
     Ok(changed)
 }
 
@@ -191,6 +198,7 @@ async fn write_room(
         walks::reached(tx, room, batch.seen_ms).await?;
     }
     changed.new_events += touched.new_events;
+    changed.taken_back |= touched.taken_back;
     if touched.facts {
         rooms::refresh(tx, room_id).await?;
     }

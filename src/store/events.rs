@@ -12,7 +12,11 @@ use std::sync::Arc;
 
 /// An event as it was stored.
 pub(super) fn event(row: &AnyRow) -> Result<RoomEvent, Error> {
-    let text: &str = row.try_get("json")?;
+    let kept: Option<&str> = row.try_get("kept")?;
+    let text = match kept {
+        Some(kept) => kept,
+        None => row.try_get("json")?,
+    };
     let event = RoomEvent {
         event_id: row.try_get("event_id")?,
         kind: row.try_get("kind")?,
@@ -47,7 +51,7 @@ macro_rules! event_columns {
             " || case when e.stream <= $2 then ",
             row!(text "e.kind", text "e.state_key", text "e.sender", number "e.origin_server_ts",
                 number "e.received_ms", text "e.replaces_state", text "e.redacts", number "e.redacted_ms",
-                text "e.json"),
+                text "coalesce(e.kept, e.json)"),
             " else ':' end, '')"
         )
     };

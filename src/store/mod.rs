@@ -33,6 +33,7 @@ pub mod progress;
 mod read_tests;
 pub mod rebuild;
 mod recount;
+mod redactions;
 pub mod rederive;
 mod refold;
 pub mod related;
@@ -69,9 +70,12 @@ pub mod zombies;
 pub use connect::check;
 use health::{Health, Identity};
 use space::Space;
+use sqlx::Row;
 use sqlx::migrate::Migrator;
 use sqlx::{AnyPool, Executor};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The database kind; nothing else names one.
 pub type Db = sqlx::Any;
@@ -144,6 +148,8 @@ pub struct Store {
     counts: ever::Counts,
     names: names::Names,
     rederiving: rederive::Rederiving,
+    /// Contents were taken out that the write-ahead log may still hold.
+    taken_back: Arc<AtomicBool>,
 }
 
 /// How finely derived data is cut, so that the cost of an event follows the change, and how lists are read. The results
@@ -225,6 +231,7 @@ impl Store {
             counts: ever::Counts::default(),
             names: names::Names::default(),
             rederiving: rederive::Rederiving::default(),
+            taken_back: Arc::default(),
         })
     }
 
@@ -249,6 +256,30 @@ impl Store {
         let tx = self.write.begin_with(self.begin).await?;
         self.health.note_unlocked();
         Ok(tx)
+    }
+
+    /// Folds the write-ahead log into the file and empties it, where contents were taken out since: the log holds pages as
+    /// they were before. Where readers stand in the way it is for the next time.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn empty_log(&self) -> Result<(), Error> {
+        if !self.taken_back.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let mut connection = self.write.acquire().await?;
+        if connection.backend_name() == "SQLite" {
+            connection.execute("pragma busy_timeout = 100").await?;
+            let row = connection
+                .fetch_one("pragma wal_checkpoint(truncate)")
+                .await;
+            connection.execute("pragma busy_timeout = 10000").await?;
+            if row?.try_get::<i64, _>(0)? != 0 {
+                return Ok(());
+            }
+        }
+        self.taken_back.store(false, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Writes all of the database to fresh pages, so that it holds no bytes of what was deleted before.

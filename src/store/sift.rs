@@ -1,6 +1,7 @@
 //! What older versions stored and this one would not: taken out when the database is opened, before anybody reads it.
 //! The file keeps no bytes of it, nor does its write-ahead log.
 
+use super::redactions::redact_portion;
 use super::{Error, Store, Tx, int};
 use crate::rtc::event::{Kind, fits};
 use crate::rtc::sieve::{Sifted, sift};
@@ -10,7 +11,7 @@ use sqlx::any::AnyRow;
 use std::time::{Duration, Instant};
 
 /// The version of the sieve: another one sifts once more what is stored.
-const VERSION: &str = "1";
+const VERSION: &str = "2";
 /// So many events are looked at in one transaction.
 const PORTION: usize = 1000;
 /// How often the log tells how far it has come.
@@ -94,6 +95,7 @@ async fn portion(store: &Store, from: i64, total: &mut Tally) -> Result<Option<i
     for row in &rows {
         one(&mut tx, row, total).await?;
     }
+    redact_portion(&mut tx, from, last).await?;
     sqlx::query(MOVE)
         .bind(VERSION)
         .bind(last.to_string())

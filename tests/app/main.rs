@@ -26,6 +26,7 @@ mod past;
 mod poll;
 mod probe;
 mod rebuild;
+mod redacted;
 mod reports;
 mod retention;
 mod rights;

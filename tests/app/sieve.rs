@@ -57,7 +57,7 @@ fn say_secrets(bed: &Bed, room: &str, at: i64) {
 }
 
 /// The files of the database that hold this text.
-fn files_with(folder: &Path, text: &str) -> Vec<String> {
+pub fn files_with(folder: &Path, text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

@@ -30,11 +30,19 @@ pub struct EvidenceFacts {
     pub source: String,
     /// Why it says nothing about a call, if so.
     pub rejected: Option<String>,
+    /// It was redacted: its content is stored no more, what followed from it stays.
+    pub redacted: bool,
     pub event: Value,
+}
+
+/// Was it redacted?
+fn is_redacted(event: &Value) -> bool {
+    event.pointer("/unsigned/redacted_because").is_some()
 }
 
 impl From<row::Evidence> for EvidenceFacts {
     fn from(row: row::Evidence) -> Self {
+        let event = raw(row.json);
         Self {
             event_id: row.event_id,
             kind: row.kind,
@@ -46,7 +54,8 @@ impl From<row::Evidence> for EvidenceFacts {
             received_at: row.received_ms.map(Stamp),
             source: row.source,
             rejected: row.rejected,
-            event: raw(row.json),
+            redacted: is_redacted(&event),
+            event,
         }
     }
 }
@@ -87,6 +96,10 @@ impl EvidenceFacts {
             );
         }
         let deed = match Kind::of(&self.kind) {
+            Kind::Member if is_join && self.redacted => "joined; the event was redacted since",
+            Kind::Member | Kind::Slot | Kind::Related if self.redacted => {
+                "sent an event that was redacted since"
+            }
             Kind::Member if is_join => "joined",
             Kind::Member if self.is_lost_connection() => "was gone: the connection was lost",
             Kind::Member if !self.devices().is_empty() => "renewed or changed the membership",

@@ -1,0 +1,367 @@
+//! Redacted events: their contents are taken out of what is stored, whichever came first, the event or its redaction.
+
+use super::append::Touched;
+use super::batch::{Arrival, RoomBatch};
+use super::events::event;
+use super::rows::Rows;
+use super::{Error, Tx};
+use crate::rtc::event::{Kind, RoomEvent};
+use crate::rtc::redaction::{left, take_back, takes_all_back, without_words};
+use serde_json::{Map, Value, json};
+use sqlx::Row;
+use sqlx::any::AnyRow;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// What redacts an event, as far as it is shown.
+#[derive(Debug, Clone)]
+pub(super) struct Because {
+    event_id: String,
+    sender: String,
+    kind: String,
+    at_ms: i64,
+    /// The event itself does not name what it redacts: the time is to be noted with that.
+    is_ban: bool,
+}
+
+impl Because {
+    fn of(event: &RoomEvent) -> Self {
+        Self {
+            event_id: event.event_id.clone(),
+            sender: event.sender.clone(),
+            kind: event.kind.clone(),
+            at_ms: event.time(),
+            is_ban: Kind::of(&event.kind) == Kind::Presence,
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        json!({"event_id": self.event_id, "sender": self.sender, "type": self.kind, "origin_server_ts": self.at_ms})
+    }
+}
+
+static TARGETS: Rows = Rows::new(
+    "select redacts, event_id, sender, kind, time_ms from events where room_id || '' = $1 and redacts in (",
+    "?",
+    ")",
+);
+const BANS: &str = "select user_id, at_ms from redacting_bans where room_id = $1";
+
+/// The redactions that concern some events which are about to be stored.
+#[derive(Debug, Default)]
+pub(super) struct Redactions {
+    /// By event.
+    targets: HashMap<String, Because>,
+    /// By user.
+    bans: HashMap<String, Vec<Because>>,
+}
+
+/// An event whose content was taken back.
+pub(super) struct TakenBack {
+    pub arrival: Arrival,
+    /// What is kept beside what is left.
+    pub kept: Option<String>,
+}
+
+impl Redactions {
+    /// Reads those that are stored and those of this batch.
+    pub async fn know(tx: &mut Tx, room: &RoomBatch, some: &[Arrival]) -> Result<Self, Error> {
+        let mut known = Self::default();
+        let ids: Vec<&str> = some
+            .iter()
+            .map(|arrival| arrival.event.event_id.as_str())
+            .collect();
+        for row in TARGETS.look_up(tx, &room.room_id, &ids).await? {
+            let because = Because {
+                event_id: row.try_get("event_id")?,
+                sender: row.try_get("sender")?,
+                kind: row.try_get("kind")?,
+                at_ms: row.try_get("time_ms")?,
+                is_ban: false,
+            };
+            known.note_target(row.try_get("redacts")?, because);
+        }
+        let bans: Vec<(String, i64)> = sqlx::query_as(BANS)
+            .bind(&room.room_id)
+            .fetch_all(&mut **tx)
+            .await?;
+        for (user, at_ms) in bans {
+            let because = Because {
+                event_id: String::new(),
+                sender: String::new(),
+                kind: "m.room.member".to_owned(),
+                at_ms,
+                is_ban: true,
+            };
+            known.bans.entry(user).or_default().push(because);
+        }
+        for arrival in &room.arrivals {
+            let event = &arrival.event;
+            if let (Kind::Redaction, Some(target)) = (Kind::of(&event.kind), &event.redacts) {
+                known.note_target(target.clone(), Because::of(event));
+            }
+            if let Some((user, at_ms)) = takes_all_back(event) {
+                let bans = known.bans.entry(user.to_owned()).or_default();
+                if bans.iter().all(|ban| ban.at_ms != at_ms) {
+                    bans.push(Because::of(event));
+                }
+            }
+        }
+        Ok(known)
+    }
+
+    fn note_target(&mut self, target: String, because: Because) {
+        let is_earlier = self
+            .targets
+            .get(&target)
+            .is_none_or(|known| because.at_ms < known.at_ms);
+        if is_earlier {
+            self.targets.insert(target, because);
+        }
+    }
+
+    /// What redacts this event, if it is known.
+    pub fn because(&self, event: &RoomEvent) -> Option<&Because> {
+        let by_itself = self.targets.get(&event.event_id);
+        by_itself.or_else(|| self.ban_of(event))
+    }
+
+    /// The first ban that took back what its sender had sent, this among it.
+    fn ban_of(&self, event: &RoomEvent) -> Option<&Because> {
+        let bans = self.bans.get(&event.sender)?.iter();
+        bans.filter(|ban| event.time() <= ban.at_ms)
+            .min_by_key(|ban| ban.at_ms)
+    }
+
+    /// The event as it is stored, if it is redacted.
+    pub fn take_back(&self, arrival: &Arrival) -> Option<TakenBack> {
+        let because = self.because(&arrival.event)?;
+        let mut event = RoomEvent::clone(&arrival.event);
+        if let Some(ban) = self.ban_of(&event) {
+            event.redacted_ts = Some(earlier(event.redacted_ts, ban.at_ms));
+        }
+        let (mut json, mut kept_text) = (arrival.json.clone(), None);
+        if event.readable {
+            json = emptied(&arrival.json, &event.kind, because);
+            take_back(&mut event);
+            kept_text = kept(&event);
+            event.readable = kept_text.is_some();
+        }
+        Some(TakenBack {
+            arrival: Arrival {
+                event: Arc::new(event),
+                json,
+                in_timeline: arrival.in_timeline,
+            },
+            kept: kept_text,
+        })
+    }
+}
+
+fn earlier(known: Option<i64>, at_ms: i64) -> i64 {
+    known.map_or(at_ms, |known| known.min(at_ms))
+}
+
+/// What is kept of a redacted event beside what Matrix leaves: a text that is read instead of it.
+pub(super) fn kept(event: &RoomEvent) -> Option<String> {
+    let mut text = Map::new();
+    text.insert("content".to_owned(), without_words(event)?);
+    if let Some(duration) = event.sticky_ms {
+        text.insert("sticky".to_owned(), json!({"duration_ms": duration}));
+    }
+    Some(Value::Object(text).to_string())
+}
+
+/// The text of an event as Matrix leaves it, with what redacted it.
+fn emptied(text: &str, kind: &str, because: &Because) -> String {
+    let mut event: Map<String, Value> = serde_json::from_str(text).unwrap_or_default();
+    let content = left(kind, event.get("content").unwrap_or(&Value::Null));
+    event.insert("content".to_owned(), content);
+    event.retain(|key, _| !matches!(key.as_str(), "msc4354_sticky" | "sticky"));
+    let mut unsigned = Map::new();
+    if let Some(replaces) = event
+        .get("unsigned")
+        .and_then(|old| old.get("replaces_state"))
+    {
+        unsigned.insert("replaces_state".to_owned(), replaces.clone());
+    }
+    unsigned.insert("redacted_because".to_owned(), because.to_json());
+    event.insert("unsigned".to_owned(), Value::Object(unsigned));
+    Value::Object(event).to_string()
+}
+
+/// The text of an event that was stored with its content, now that it is redacted since a time, ms.
+pub(super) fn emptied_since(text: &str, kind: &str, at_ms: i64) -> String {
+    let because = Because {
+        event_id: String::new(),
+        sender: String::new(),
+        kind: "m.room.redaction".to_owned(),
+        at_ms,
+        is_ban: false,
+    };
+    emptied(text, kind, &because)
+}
+
+const STORED: &str = "select * from events where event_id = $1 and room_id = $2";
+const EMPTY: &str =
+    "update events set json = $3, kept = $4, redacted_ms = $5 where event_id = $1 and room_id = $2";
+const UNNAME: &str =
+    "update people set name = null, folded = null where room_id = $1 and event_id = $2";
+
+/// A stored event that is redacted.
+pub(super) struct Target {
+    pub kind: String,
+    pub state_key: Option<String>,
+    pub chain: Option<String>,
+    pub time_ms: i64,
+}
+
+/// Takes the content out of a stored event; `None` where there is no such event.
+pub(super) async fn redact_stored(
+    tx: &mut Tx,
+    room_id: &str,
+    event_id: &str,
+    because: &RoomEvent,
+) -> Result<Option<Target>, Error> {
+    let query = sqlx::query(STORED).bind(event_id).bind(room_id);
+    let Some(row) = query.fetch_optional(&mut **tx).await? else {
+        return Ok(None);
+    };
+    empty(tx, room_id, &row, &Because::of(because)).await?;
+    Ok(Some(Target {
+        kind: row.try_get("kind")?,
+        state_key: row.try_get("state_key")?,
+        chain: row.try_get("chain")?,
+        time_ms: row.try_get("time_ms")?,
+    }))
+}
+
+async fn empty(tx: &mut Tx, room_id: &str, row: &AnyRow, because: &Because) -> Result<(), Error> {
+    let mut event = event(row)?;
+    let was_taken_back = row.try_get::<Option<&str>, _>("kept")?.is_some() || !event.readable;
+    if because.is_ban {
+        event.redacted_ts = Some(earlier(event.redacted_ts, because.at_ms));
+    } else if was_taken_back {
+        return Ok(());
+    }
+    take_back(&mut event);
+    let (json, kept): (String, Option<String>) = if was_taken_back {
+        (row.try_get("json")?, row.try_get("kept")?)
+    } else {
+        let json = emptied(row.try_get("json")?, &event.kind, because);
+        (json, kept(&event))
+    };
+    sqlx::query(EMPTY)
+        .bind(&event.event_id)
+        .bind(room_id)
+        .bind(json)
+        .bind(kept)
+        .bind(event.redacted_ts)
+        .execute(&mut **tx)
+        .await?;
+    sqlx::query(UNNAME)
+        .bind(room_id)
+        .bind(&event.event_id)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+const BAN: &str = "insert into redacting_bans (room_id, user_id, at_ms) values ($1, $2, $3)
+    on conflict (room_id, user_id, at_ms) do nothing";
+const SENT: &str = "select * from events where room_id = $1 and sender = $2 and time_ms <= $3";
+
+/// Takes the contents out of all that a user sent until a ban which says so.
+pub(super) async fn redact_all_of(
+    tx: &mut Tx,
+    room_id: &str,
+    ban: &RoomEvent,
+    touched: &mut Touched,
+) -> Result<(), Error> {
+    let Some((user, at_ms)) = takes_all_back(ban) else {
+        return Ok(());
+    };
+    sqlx::query(BAN)
+        .bind(room_id)
+        .bind(user)
+        .bind(at_ms)
+        .execute(&mut **tx)
+        .await?;
+    let rows = sqlx::query(SENT)
+        .bind(room_id)
+        .bind(user)
+        .bind(at_ms)
+        .fetch_all(&mut **tx)
+        .await?;
+    let because = Because::of(ban);
+    for row in &rows {
+        empty(tx, room_id, row, &because).await?;
+        if let Some(chain) = row.try_get::<Option<&str>, _>("chain")? {
+            touched.chain(chain, row.try_get("time_ms")?, i64::MAX);
+        }
+    }
+    touched.facts |= !rows.is_empty();
+    touched.taken_back |= !rows.is_empty();
+    Ok(())
+}
+
+const OF_PORTION: &str = "select e.event_id, e.room_id, r.event_id as because from events e
+    join events r on r.redacts = e.event_id and r.room_id = e.room_id
+    where e.stream > $1 and e.stream <= $2 order by r.time_ms, r.event_id";
+const CAME_REDACTED: &str =
+    "select event_id, room_id, redacted_ms from events where stream > $1 and stream <= $2
+    and redacted_ms is not null and kept is null";
+const BANS_OF_PORTION: &str =
+    "select event_id, room_id from events where stream > $1 and stream <= $2 and chain is null
+    and kind = 'm.room.member' and json like '%redact_events%'";
+
+/// Takes back what older versions left of redacted events, of those with numbers in this span.
+pub(super) async fn redact_portion(tx: &mut Tx, from: i64, to: i64) -> Result<(), Error> {
+    let rows = sqlx::query(OF_PORTION)
+        .bind(from)
+        .bind(to)
+        .fetch_all(&mut **tx)
+        .await?;
+    for row in &rows {
+        let (room_id, because): (&str, &str) = (row.try_get("room_id")?, row.try_get("because")?);
+        if let Some(because) = stored(tx, room_id, because).await? {
+            redact_stored(tx, room_id, row.try_get("event_id")?, &because).await?;
+        }
+    }
+    let rows = sqlx::query(CAME_REDACTED)
+        .bind(from)
+        .bind(to)
+        .fetch_all(&mut **tx)
+        .await?;
+    for row in &rows {
+        let (room_id, event_id): (&str, &str) = (row.try_get("room_id")?, row.try_get("event_id")?);
+        let query = sqlx::query(STORED).bind(event_id).bind(room_id);
+        let because = Because {
+            event_id: String::new(),
+            sender: String::new(),
+            kind: "m.room.redaction".to_owned(),
+            at_ms: row.try_get("redacted_ms")?,
+            is_ban: false,
+        };
+        let stored = query.fetch_one(&mut **tx).await?;
+        empty(tx, room_id, &stored, &because).await?;
+    }
+    let rows = sqlx::query(BANS_OF_PORTION)
+        .bind(from)
+        .bind(to)
+        .fetch_all(&mut **tx)
+        .await?;
+    for row in &rows {
+        let room_id: &str = row.try_get("room_id")?;
+        if let Some(ban) = stored(tx, room_id, row.try_get("event_id")?).await? {
+            redact_all_of(tx, room_id, &ban, &mut Touched::default()).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn stored(tx: &mut Tx, room_id: &str, event_id: &str) -> Result<Option<RoomEvent>, Error> {
+    let query = sqlx::query(STORED).bind(event_id).bind(room_id);
+    let row = query.fetch_optional(&mut **tx).await?;
+    row.as_ref().map(event).transpose()
+}
