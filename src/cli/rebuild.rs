@@ -5,8 +5,8 @@ use crate::config::Config;
 use crate::rtc::fold::Rules;
 use crate::store::hold::Hold;
 use crate::store::rebuild::{self, Place};
-use crate::store::rederive;
 use crate::store::{self, Store};
+use crate::store::{readings, rederive};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::error::Error;
 use std::process::ExitCode;
@@ -41,6 +41,10 @@ pub(super) async fn run(config: &Config, room: Option<&str>) -> Result<ExitCode,
 }
 
 async fn all(store: &Store, rules: &Rules, room: Option<&str>) -> Result<ExitCode, Box<dyn Error>> {
+    let mended = readings::mend(store, room).await?;
+    if mended > 0 {
+        say!("{mended} receive times were wrong, because our own clock was; they are set right.");
+    }
     let rooms = rebuild::sizes(store, room).await?;
     if let (Some(room), true) = (room, rooms.is_empty()) {
         return Err(format!(

@@ -4,6 +4,7 @@ use super::patience::Patience;
 use super::troubles::Work;
 use super::{Error, Observer};
 use crate::changes::Change;
+use crate::store::readings;
 use crate::store::rederive::{self, Step};
 use std::time::{Duration, Instant};
 
@@ -42,6 +43,21 @@ impl Observer {
     pub(super) async fn rederive(&self) {
         if !self.store.has_older_rules() {
             return;
+        }
+        match readings::mend(&self.store, None).await {
+            Ok(0) => {}
+            Ok(mended) => tracing::info!(
+                mended,
+                "receive times by a clock that was wrong are set right"
+            ),
+            Err(error) => {
+                self.failed(
+                    Work::Rederive,
+                    "setting receive times right",
+                    &Error::from(error),
+                )
+                .await;
+            }
         }
         let mut patience = Patience::new();
         let mut told = Instant::now();

@@ -15,6 +15,7 @@ pub mod id;
 pub mod member;
 pub mod membership;
 pub mod order;
+pub mod reading;
 pub mod redaction;
 pub mod related;
 pub mod ring;

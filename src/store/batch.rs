@@ -7,7 +7,7 @@ use super::memberships::{self, Change};
 use super::row::Watch;
 use super::unasked::{self, Unasked};
 use super::{
-    Error, Grain, Store, coverage, recount, rederive, refold, rooms, snapshots, vantages,
+    Error, Grain, Store, coverage, readings, recount, rederive, refold, rooms, snapshots, vantages,
     walks,
 };
 use crate::rtc::event::{Reason, RoomEvent};
@@ -135,6 +135,9 @@ pub struct Changed {
 pub async fn write(store: &Store, rules: &Rules, batch: &Batch) -> Result<Changed, Error> {
     let mut tx = store.writing().await?;
     let mut changed = Changed::default();
+    let before = append::last_stream(&mut tx).await?;
+    let judged = readings::judged(&mut tx, batch, before).await?;
+    let batch = judged.as_ref();
     for room in &batch.rooms {
         write_room(&mut tx, (rules, store.grain), batch, room, &mut changed).await?;
         if room.answers_invitation() {

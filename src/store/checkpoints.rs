@@ -67,8 +67,9 @@ pub(super) fn bind(query: Statement, span: Option<&Span<'_>>) -> Statement {
 fn state(row: &AnyRow, column: &str) -> Result<Option<State>, Error> {
     let text: Option<&str> = row.try_get(column)?;
     let read = |text: &str| {
-        serde_json::from_str(text)
-            .inspect_err(|error| tracing::debug!("an unreadable checkpoint: {error}"))
+        serde_json::from_str(text).inspect_err(
+            |error| tracing::debug!(why = ?error.classify(), "an unreadable checkpoint"),
+        )
     };
     Ok(text.and_then(|text| read(text).ok()))
 }

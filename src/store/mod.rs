@@ -31,6 +31,7 @@ pub mod probes;
 pub mod progress;
 #[cfg(test)]
 mod read_tests;
+pub mod readings;
 pub mod rebuild;
 mod recount;
 mod redactions;
@@ -273,7 +274,7 @@ impl Store {
             let row = connection
                 .fetch_one("pragma wal_checkpoint(truncate)")
                 .await;
-            connection.execute("pragma busy_timeout = 10000").await?;
+            connection.execute("pragma busy_timeout = 3000").await?;
             if row?.try_get::<i64, _>(0)? != 0 {
                 return Ok(());
             }

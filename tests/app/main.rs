@@ -11,6 +11,7 @@ mod backfill;
 mod backup;
 mod bed;
 mod check;
+mod clock;
 mod faults;
 mod follow;
 mod foreground;

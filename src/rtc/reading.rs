@@ -1,0 +1,157 @@
+//! Readings of our own clock: whether the time at which we say that something came can be believed.
+//!
+//! A clock that is behind for seconds would make events look older than they are, for ever: an event happened no later
+//! than it was first seen. Readings stand in the order in which they were taken. One that is earlier than the one before
+//! it means that one of the two is wrong; which one, the stamps of the events that came with it tell.
+
+/// A clock is set right by less than this now and then, ms.
+const SLACK_MS: i64 = 1000;
+/// Servers' clocks differ by less than this, as a rule, ms.
+const SKEW_MS: i64 = 10_000;
+/// So far beyond our last good reading no event can be, ms.
+const BEYOND_MS: i64 = 86_400_000;
+
+/// One reading, and what came with it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// What our clock said, ms.
+    pub seen_ms: i64,
+    /// How the events of timelines that came live with it were stamped, ms, each with its sender's server.
+    pub stamps: Vec<(String, i64)>,
+}
+
+impl Reading {
+    /// The stamp in the middle: one odd clock among several does not move it.
+    fn middle(&self) -> Option<i64> {
+        let mut stamps: Vec<i64> = self.stamps.iter().map(|(_, at)| *at).collect();
+        stamps.sort_unstable();
+        stamps.get(stamps.len() / 2).copied()
+    }
+
+    /// Several servers say that all of it happened after our clock says that it came.
+    fn is_before_all(&self) -> bool {
+        let Some((first, _)) = self.stamps.first() else {
+            return false;
+        };
+        let several = self.stamps.iter().any(|(server, _)| server != first);
+        let limit = self.seen_ms.saturating_add(SKEW_MS);
+        several && self.stamps.iter().all(|(_, at)| *at > limit)
+    }
+}
+
+/// Judges readings in the order in which they were taken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Judge {
+    /// The latest reading that is believed, ms.
+    pub high_ms: Option<i64>,
+}
+
+impl Judge {
+    /// Is this reading believed?
+    pub fn believes(&mut self, reading: &Reading) -> bool {
+        let seen_ms = reading.seen_ms;
+        let Some(high_ms) = self.high_ms else {
+            let is_believed = !reading.is_before_all();
+            self.high_ms = is_believed.then_some(seen_ms);
+            return is_believed;
+        };
+        if seen_ms >= high_ms.saturating_sub(SLACK_MS) {
+            let is_believed = !reading.is_before_all();
+            if is_believed {
+                self.high_ms = Some(seen_ms.max(high_ms));
+            }
+            return is_believed;
+        }
+        // The clock went back: it is behind now, or it was ahead before.
+        let off = high_ms.saturating_sub(seen_ms) / 2;
+        let was_ahead = reading
+            .middle()
+            .is_some_and(|at| at.saturating_sub(seen_ms).saturating_abs() < off.max(SLACK_MS));
+        if was_ahead {
+            self.high_ms = Some(seen_ms);
+        }
+        was_ahead
+    }
+
+    /// When an event came at the latest, ms, although our clock could not be believed; `None` = its own stamp may be right.
+    #[must_use]
+    pub fn at_the_latest(&self, origin_server_ts: i64) -> Option<i64> {
+        let high_ms = self.high_ms?;
+        (origin_server_ts > high_ms.saturating_add(BEYOND_MS)).then_some(high_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: i64 = 3_600_000;
+    const NOW: i64 = 1_700_000_000_000;
+
+    fn reading(seen_ms: i64, stamps: &[(&str, i64)]) -> Reading {
+        let stamps = stamps
+            .iter()
+            .map(|(server, at)| ((*server).to_owned(), *at))
+            .collect();
+        Reading { seen_ms, stamps }
+    }
+
+    fn judged(readings: &[Reading]) -> Vec<bool> {
+        let mut judge = Judge::default();
+        readings.iter().map(|one| judge.believes(one)).collect()
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_for_a_while_is_not_believed() {
+        let readings = [
+            reading(NOW, &[("a", NOW - 100)]),
+            reading(NOW + 500 - HOUR, &[("a", NOW + 400)]),
+            // Nothing came with it: it is earlier than the one before all the same.
+            reading(NOW + 800 - HOUR, &[]),
+            reading(NOW + 1000, &[("a", NOW + 900)]),
+        ];
+        assert_eq!(judged(&readings), [true, false, false, true]);
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_and_is_right_again_is_believed() {
+        let readings = [
+            reading(NOW, &[("a", NOW - 100)]),
+            reading(NOW + 24 * HOUR, &[("a", NOW + 400)]),
+            reading(NOW + 1000, &[("a", NOW + 900), ("b", NOW - HOUR)]),
+            reading(NOW + 2000, &[]),
+        ];
+        assert_eq!(judged(&readings), [true, true, true, true]);
+    }
+
+    #[test]
+    fn small_corrections_and_odd_clocks_of_others_are_no_jump() {
+        let readings = [
+            reading(NOW, &[("a", NOW - 100)]),
+            reading(NOW - 900, &[("a", NOW)]),
+            reading(NOW + 1000, &[("a", NOW + 300_000)]),
+            reading(NOW + 2000, &[("a", NOW + 300_000), ("b", NOW + 1900)]),
+        ];
+        assert_eq!(judged(&readings), [true; 4]);
+    }
+
+    #[test]
+    fn a_first_reading_that_all_servers_refute_is_not_believed() {
+        let readings = [
+            reading(NOW - HOUR, &[("a", NOW), ("b", NOW + 50)]),
+            reading(NOW + 1000, &[("a", NOW + 900)]),
+        ];
+        assert_eq!(judged(&readings), [false, true]);
+        assert_eq!(
+            judged(&[reading(NOW - HOUR, &[("a", NOW), ("a", NOW + 50)])]),
+            [true]
+        );
+    }
+
+    #[test]
+    fn an_event_from_the_far_future_came_with_the_last_good_reading() {
+        let judge = Judge { high_ms: Some(NOW) };
+        assert_eq!(judge.at_the_latest(NOW + HOUR), None);
+        assert_eq!(judge.at_the_latest(NOW + 48 * HOUR), Some(NOW));
+    }
+}

@@ -1,0 +1,229 @@
+//! Receive times: what our clock said when something came stands in sightings and is never changed; what of it is
+//! believed decides about the time of an event, and is mended where it was wrong.
+
+use super::batch::{Batch, RoomBatch, Source};
+use super::{Error, Store, Tx, int};
+use crate::rtc::reading::{Judge, Reading};
+use sqlx::Row;
+use sqlx::any::AnyRow;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// A receive time is that of its first sighting, give or take, ms.
+const SLACK_MS: i64 = 1000;
+/// So many events are looked at in one transaction.
+const PORTION: usize = 4000;
+
+const HIGH: &str = "select high_ms from clock where one = 1";
+const SET_HIGH: &str = "insert into clock (one, high_ms) values (1, $1)
+    on conflict (one) do update set high_ms = excluded.high_ms";
+const DOUBT: &str =
+    "insert into clock_doubts (from_stream, to_stream, seen_ms, high_ms) values ($1, $2, $3, $4)
+    on conflict (from_stream) do nothing";
+
+/// The batch as it is to be stored: where our clock cannot be believed, its events bear no receive time, and that is
+/// noted. `before` is the number of the last event stored.
+pub(super) async fn judged<'b>(
+    tx: &mut Tx,
+    batch: &'b Batch,
+    before: i64,
+) -> Result<Cow<'b, Batch>, Error> {
+    let high_ms: Option<i64> = sqlx::query_scalar(HIGH).fetch_optional(&mut **tx).await?;
+    let mut judge = Judge { high_ms };
+    let reading = Reading {
+        seen_ms: batch.seen_ms,
+        stamps: batch.rooms.iter().flat_map(stamps).collect(),
+    };
+    let is_believed = judge.believes(&reading);
+    if judge.high_ms != high_ms
+        && let Some(high_ms) = judge.high_ms
+    {
+        sqlx::query(SET_HIGH)
+            .bind(high_ms)
+            .execute(&mut **tx)
+            .await?;
+    }
+    if is_believed {
+        return Ok(Cow::Borrowed(batch));
+    }
+    let arrivals: usize = batch.rooms.iter().map(|room| room.arrivals.len()).sum();
+    if arrivals > 0 {
+        sqlx::query(DOUBT)
+            .bind(before + 1)
+            .bind(before + int(arrivals))
+            .bind(batch.seen_ms)
+            .bind(high_ms)
+            .execute(&mut **tx)
+            .await?;
+    }
+    let mut batch = batch.clone();
+    for arrival in batch.rooms.iter_mut().flat_map(|room| &mut room.arrivals) {
+        if arrival.event.received_ts.is_some() {
+            let event = Arc::make_mut(&mut arrival.event);
+            event.received_ts = judge.at_the_latest(event.origin_server_ts);
+        }
+    }
+    Ok(Cow::Owned(batch))
+}
+
+fn stamps(room: &RoomBatch) -> impl Iterator<Item = (String, i64)> + '_ {
+    let is_live = room.source == Source::Sync;
+    room.arrivals
+        .iter()
+        .filter(move |arrival| is_live && arrival.in_timeline)
+        .map(|arrival| {
+            let event = &arrival.event;
+            (server_of(&event.sender).to_owned(), event.origin_server_ts)
+        })
+}
+
+fn server_of(user: &str) -> &str {
+    user.split_once(':').map_or("", |(_, server)| server)
+}
+
+const READ: &str = "select stream, event_id, room_id, sender, origin_server_ts, received_ms, seen_ms, source, in_timeline
+    from events where stream > $1 order by stream limit $2";
+
+/// Where mending stands.
+#[derive(Debug, Default)]
+struct Mending {
+    judge: Judge,
+    /// The reading at hand: what our clock said, the stamps that came with it, and whom it concerns.
+    reading: Reading,
+    rows: Vec<Seen>,
+    mended: usize,
+}
+
+/// A stored event that came live.
+#[derive(Debug)]
+struct Seen {
+    event_id: String,
+    room_id: String,
+    origin_server_ts: i64,
+    received_ms: Option<i64>,
+    seen_ms: i64,
+    is_live: bool,
+}
+
+/// Computes again which receive times are believed, from the order in which all events were stored, and sets those right
+/// that are not; of one room or of all. How many were wrong. What follows from them is to be derived again.
+///
+/// # Errors
+/// When the database fails.
+pub async fn mend(store: &Store, room_id: Option<&str>) -> Result<usize, Error> {
+    let mut mending = Mending::default();
+    let mut from = 0;
+    loop {
+        let mut tx = store.writing().await?;
+        let rows = sqlx::query(READ)
+            .bind(from)
+            .bind(int(PORTION))
+            .fetch_all(&mut *tx)
+            .await?;
+        for row in &rows {
+            from = row.try_get("stream")?;
+            mending.take(&mut tx, row, room_id).await?;
+        }
+        if rows.is_empty() {
+            mending.settle(&mut tx, room_id).await?;
+            tx.commit().await?;
+            return Ok(mending.mended);
+        }
+        tx.commit().await?;
+    }
+}
+
+impl Mending {
+    async fn take(
+        &mut self,
+        tx: &mut Tx,
+        row: &AnyRow,
+        room_id: Option<&str>,
+    ) -> Result<(), Error> {
+        // What older versions stored bears no reading.
+        let Some(seen_ms) = row.try_get::<Option<i64>, _>("seen_ms")? else {
+            return Ok(());
+        };
+        if seen_ms != self.reading.seen_ms {
+            self.settle(tx, room_id).await?;
+            self.reading.seen_ms = seen_ms;
+        }
+        let source: &str = row.try_get("source")?;
+        let sender: &str = row.try_get("sender")?;
+        let origin_server_ts: i64 = row.try_get("origin_server_ts")?;
+        if source == Source::Sync.as_str() && row.try_get::<i64, _>("in_timeline")? != 0 {
+            let server = server_of(sender).to_owned();
+            self.reading.stamps.push((server, origin_server_ts));
+        }
+        self.rows.push(Seen {
+            event_id: row.try_get("event_id")?,
+            room_id: row.try_get("room_id")?,
+            origin_server_ts,
+            received_ms: row.try_get("received_ms")?,
+            seen_ms,
+            is_live: source != Source::Backfill.as_str(),
+        });
+        Ok(())
+    }
+
+    /// Judges the reading at hand and mends its events.
+    async fn settle(&mut self, tx: &mut Tx, room_id: Option<&str>) -> Result<(), Error> {
+        let reading = std::mem::take(&mut self.reading);
+        let rows = std::mem::take(&mut self.rows);
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let is_believed = self.judge.believes(&reading);
+        let asked = |seen: &&Seen| room_id.is_none_or(|room| room == seen.room_id);
+        for seen in rows.iter().filter(asked) {
+            let is_too_early = seen
+                .received_ms
+                .is_some_and(|received| received < seen.seen_ms.saturating_sub(SLACK_MS));
+            if seen.received_ms.is_none() || (is_believed && !(seen.is_live && is_too_early)) {
+                continue;
+            }
+            let received_ms = if is_believed {
+                Some(seen.seen_ms)
+            } else {
+                let later = later_sighting(tx, seen).await?;
+                later.or_else(|| self.judge.at_the_latest(seen.origin_server_ts))
+            };
+            if received_ms != seen.received_ms {
+                set(tx, seen, received_ms).await?;
+                self.mended += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+const LATER: &str = "select min(seen_ms) from sightings where event_id = $1 and room_id = $2 and source <> 'backfill'
+    and seen_ms >= $3";
+
+/// When the event came once more, by another way, as far as that can be right: later than the last good reading.
+async fn later_sighting(tx: &mut Tx, seen: &Seen) -> Result<Option<i64>, Error> {
+    let query = sqlx::query_scalar(LATER)
+        .bind(&seen.event_id)
+        .bind(&seen.room_id);
+    Ok(query
+        .bind(seen.origin_server_ts)
+        .fetch_one(&mut **tx)
+        .await?)
+}
+
+const SET: &str =
+    "update events set received_ms = $3, time_ms = $4 where event_id = $1 and room_id = $2";
+
+async fn set(tx: &mut Tx, seen: &Seen, received_ms: Option<i64>) -> Result<(), Error> {
+    let time_ms = received_ms.map_or(seen.origin_server_ts, |received| {
+        received.min(seen.origin_server_ts)
+    });
+    sqlx::query(SET)
+        .bind(&seen.event_id)
+        .bind(&seen.room_id)
+        .bind(received_ms)
+        .bind(time_ms)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}

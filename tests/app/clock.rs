@@ -1,0 +1,89 @@
+//! Our own clock is wrong for a while: nothing of it stays in the history.
+
+use crate::bed::{Bed, now};
+use callscope::clock::Clock;
+use serde_json::Value;
+
+const ALICE: &str = "@alice:sim.example";
+const HOUR: i64 = 3_600_000;
+
+fn spans(calls: &[Value]) -> Vec<(i64, Option<i64>)> {
+    let mut spans: Vec<_> = calls
+        .iter()
+        .map(|call| {
+            (
+                call["started_ms"].as_i64().unwrap(),
+                call["ended_ms"].as_i64(),
+            )
+        })
+        .collect();
+    spans.sort_unstable();
+    spans
+}
+
+#[tokio::test]
+async fn a_clock_that_is_behind_for_seconds_leaves_no_trace() {
+    let bed = Bed::new().await;
+    let room = bed.room(&[ALICE]);
+    let begin = now();
+    let clock = Clock::fixed(begin);
+    let app = bed.start_at(clock.clone(), &[]).await;
+    app.walked(&room).await;
+    bed.joins(&room, ALICE, "AD", begin - 1000);
+    app.calls_until("the call", |calls| calls.len() == 1).await;
+    // An hour behind: what comes now seems to come before it was sent.
+    clock.set(begin + 5000 - HOUR);
+    bed.leaves(&room, ALICE, "AD", begin + 4000);
+    bed.joins(&room, ALICE, "BD", begin + 4500);
+    crate::support::pause(1500).await;
+    clock.set(begin + 10_000);
+    bed.leaves(&room, ALICE, "BD", begin + 9000);
+    let right = vec![
+        (begin - 1000, Some(begin + 4000)),
+        (begin + 4500, Some(begin + 9000)),
+    ];
+    app.calls_until("both calls as they were", |calls| spans(calls) == right)
+        .await;
+    app.app.stop().await;
+}
+
+#[tokio::test]
+async fn what_an_older_version_stored_by_a_wrong_clock_is_mended() {
+    let bed = Bed::new().await;
+    let room = bed.room(&[ALICE]);
+    let begin = now();
+    let clock = Clock::fixed(begin);
+    let app = bed.start_at(clock.clone(), &[]).await;
+    app.walked(&room).await;
+    bed.joins(&room, ALICE, "AD", begin - 1000);
+    app.calls_until("the call", |calls| calls.len() == 1).await;
+    clock.set(begin + 2000);
+    bed.leaves(&room, ALICE, "AD", begin + 1500);
+    let before = app
+        .calls_until("its end", |calls| calls[0]["ended_ms"].is_i64())
+        .await;
+    app.app.stop().await;
+    // As if the end had come by a clock an hour behind, and a poll by such a clock had seen the join again.
+    sqlx::any::install_default_drivers();
+    let file = bed.folder.path().join("callscope.db");
+    let pool = sqlx::AnyPool::connect(&format!("sqlite://{}", file.display()))
+        .await
+        .unwrap();
+    for sql in [
+        "update events set received_ms = received_ms - 3600000, time_ms = received_ms - 3600000 where chain is not null",
+        "update events set seen_ms = seen_ms - 3600000 where chain is not null and stream = (select max(stream) from events)",
+    ] {
+        sqlx::query(sql).execute(&pool).await.unwrap();
+    }
+    pool.close().await;
+    let program = crate::alone::settings(&bed);
+    let said = tokio::task::spawn_blocking(move || program.run(&["rebuild"]))
+        .await
+        .unwrap();
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.contains("2 receive times were wrong"), "{said}");
+    let app = bed.start_at(clock, &[]).await;
+    app.ready().await;
+    assert_eq!(spans(&app.calls().await), spans(&before));
+    app.app.stop().await;
+}
