@@ -1,6 +1,9 @@
 //! A room with hostile events: everything is kept, counted, escaped and shown; nothing breaks.
 
+use crate::alone::settings;
 use crate::bed::{Bed, MEMBER, Running, join, key, now};
+use crate::support::app::App;
+use crate::support::eventually;
 use crate::support::http::quote;
 use callscope::sim::NewRoom;
 use serde_json::{Value, json};
@@ -154,4 +157,51 @@ async fn everything_hostile_is_escaped() {
         assert!(text.contains("</html>"), "{page} is whole");
     }
     app.app.stop().await;
+}
+
+#[tokio::test]
+async fn a_line_break_in_a_name_makes_no_line_of_the_log() {
+    let bed = Bed::new().await;
+    let forged = "2026-11-22T00:00:00.000000Z ERROR callscope: forged";
+    let room = bed.hs.create_room(NewRoom {
+        room_id: Some(format!("!a\n{forged}\r\u{1b}[2J:sim.example")),
+        name: Some(format!("A room\n{forged}")),
+        ..NewRoom::default()
+    });
+    bed.hs.join_user(&room, "@eve:other.example", now());
+    bed.hs.invite(&room, &bed.bot, "@eve:other.example", now());
+    let app = App::ready(&settings(&bed)).await;
+    eventually("the invitation is in the log", 30, async || {
+        app.log().contains("an invitation waits").then_some(())
+    })
+    .await;
+    let log = app.log();
+    assert!(
+        log.contains(&format!("\\n{forged}")),
+        "it is told as it is: {log}"
+    );
+    for line in log.lines() {
+        assert!(
+            !line.starts_with(forged) && !line.contains('\u{1b}'),
+            "{line:?}"
+        );
+    }
+    app.kill();
+}
+
+#[tokio::test]
+async fn who_listens_to_all_the_world_is_warned() {
+    let bed = Bed::new().await;
+    let open = settings(&bed)
+        .without("CALLSCOPE_BIND")
+        .with("CALLSCOPE_BIND", "0.0.0.0:0");
+    let app = App::start(&open).await;
+    eventually("the warning", 30, async || {
+        app.log().contains("open to everybody").then_some(())
+    })
+    .await;
+    app.kill();
+    let app = App::start(&settings(&bed)).await;
+    assert!(!app.log().contains("open to everybody"));
+    app.kill();
 }

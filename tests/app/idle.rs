@@ -125,7 +125,7 @@ async fn probable_ghosts_alone_are_said_and_a_flag_decides() {
     for n in 0..4 {
         let mut content = join("AD");
         content["created_ts"] = json!(begin);
-        content["expires"] = json!((4 + n) * hour);
+        content["expires"] = json!(4 * (n + 1) * hour);
         bed.hs.send_state(
             &room,
             ALICE,
