@@ -6,6 +6,8 @@
 )]
 
 mod generate;
+#[path = "generate/ordinary.rs"]
+mod ordinary;
 
 use callscope::rtc::fold::{Rules, State, cuts, fold, resume};
 use callscope::rtc::membership::{Membership, Rejection};
@@ -195,5 +197,66 @@ proptest! {
     #[test]
     fn no_event_makes_it_panic(json in any_json()) {
         let _ = RoomEvent::from_json(&json, Some(5));
+    }
+}
+
+/// The stays of ordinary clients come out as they were: one for each, at its times but for the clocks.
+fn stays_are_the_script(told: &ordinary::Told, order: &[usize]) -> Result<(), TestCaseError> {
+    // By how much a boundary may be off: its homeserver's clock, and the way to us.
+    const OFF_MAX: i64 = 63_000;
+    let arrived: Vec<Value> = order.iter().map(|&at| told.events[at].clone()).collect();
+    let derived = derive(events(&arrived));
+
+    let mut left: Vec<&Membership> = derived.memberships.iter().collect();
+    for stay in &told.stays {
+        let end = match stay.end {
+            ordinary::End::Said => "left",
+            ordinary::End::RanOut => "expired",
+        };
+        let place = left.iter().position(|member| {
+            member.user_id == stay.user
+                && member.device_id.as_deref() == Some(&stay.device)
+                && (member.joined_ms - stay.joined).abs() <= OFF_MAX
+                && (member.until_ms - stay.left).abs() <= OFF_MAX
+                && member.until_ms > member.joined_ms
+                && member.end_reason.as_str() == end
+                && member.updates == stay.renewals
+        });
+        let Some(place) = place else {
+            return Err(TestCaseError::fail(format!(
+                "{stay:#?} is none of {:#?}",
+                derived.memberships
+            )));
+        };
+        left.remove(place);
+    }
+    prop_assert!(left.is_empty(), "never were: {left:#?}");
+    prop_assert_eq!(&derived.rejected, &Vec::<Rejection>::new());
+    Ok(())
+}
+
+fn in_any_order(arrival: ordinary::Arrival) -> impl Strategy<Value = (ordinary::Told, Vec<usize>)> {
+    ordinary::room(arrival).prop_flat_map(|told| {
+        let order = Just((0..told.events.len()).collect::<Vec<_>>()).prop_shuffle();
+        (Just(told), order)
+    })
+}
+
+proptest! {
+    #![proptest_config(generate::config(1000))]
+
+    #[test]
+    fn ordinary_clients_stay_as_they_did_when_seen_live((told, order) in in_any_order(ordinary::Arrival::Live)) {
+        stays_are_the_script(&told, &order)?;
+    }
+
+    #[test]
+    fn ordinary_clients_stay_as_they_did_when_read_from_history((told, order) in in_any_order(ordinary::Arrival::History)) {
+        stays_are_the_script(&told, &order)?;
+    }
+
+    #[test]
+    fn ordinary_clients_stay_as_they_did_in_any_mixture((told, order) in in_any_order(ordinary::Arrival::Mixed)) {
+        stays_are_the_script(&told, &order)?;
     }
 }

@@ -4,5 +4,7 @@
 
 mod glare;
 pub mod page;
+mod rules;
 mod served;
+mod sieve;
 mod stays;
