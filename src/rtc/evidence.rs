@@ -4,6 +4,8 @@ use super::coverage::{Cover, Interval, Span, at, blind_since};
 
 /// An event that came later than this after the time it bears was not seen live, ms.
 pub const PROMPT_MS: i64 = 60_000;
+/// What came later than this bears a time that may be off by as much, ms: the way through the federation is shorter.
+pub const SMALL_MS: i64 = 10_000;
 
 /// How an event first came to us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +24,8 @@ pub struct Origin {
     pub way: Way,
     /// We made it ourselves from a snapshot: the look before, ms, after which it must have happened.
     pub made_since_ms: Option<i64>,
+    /// The homeserver names an event before it that nobody could get; the last that is known before both, ms.
+    pub lost_since_ms: Option<i64>,
 }
 
 /// One stay, as far as evidence is concerned. Times in ms.
@@ -31,11 +35,17 @@ pub struct Stay<'a> {
     pub until_ms: i64,
     pub end_reason: &'a str,
     pub claimed: bool,
+    /// Its claim cannot be: no event of its key came before the one that it begins with.
+    pub refuted: bool,
     pub resumed: bool,
+    /// It begins with the renewal of a stay that had ended then, ms.
+    pub back_since_ms: Option<i64>,
     pub join: Option<Origin>,
     pub end: Option<Origin>,
     /// The last event of the stay: it was still there then.
     pub last_sign_ms: Option<i64>,
+    /// Within it an event is missing that the homeserver names: what happened in this time is not known.
+    pub lost: Option<Span>,
 }
 
 /// What a boundary rests on.
@@ -45,6 +55,12 @@ pub enum By {
     Live,
     /// An event read later; its time is the server's.
     Backfilled,
+    /// An event that came long after the time it bears, though we listened: it happened in between.
+    Late,
+    /// The renewal of a stay that had ended: it came back between that end and this event.
+    Renewed,
+    /// The member's own word, which the whole history refutes: it began with its event.
+    Refuted,
     /// The member's own word (`created_ts`).
     Claimed,
     /// Expiry: nobody said goodbye.
@@ -62,6 +78,9 @@ impl By {
         match self {
             Self::Live => "live",
             Self::Backfilled => "backfilled",
+            Self::Late => "late",
+            Self::Renewed => "renewed",
+            Self::Refuted => "refuted",
             Self::Claimed => "claimed",
             Self::Computed => "computed",
             Self::Reconciled => "reconciled",
@@ -99,6 +118,8 @@ pub enum Certainty {
     Gapped,
     /// Nobody said goodbye; the end is from expiry.
     InferredEnd,
+    /// Its start or its end is known to lie within a span of time only.
+    Bounded,
 }
 
 impl Certainty {
@@ -111,6 +132,7 @@ impl Certainty {
             Self::RightCensored => "right_censored",
             Self::Gapped => "gapped",
             Self::InferredEnd => "inferred_end",
+            Self::Bounded => "bounded",
         }
     }
 }
@@ -148,22 +170,35 @@ pub fn of_stay(stay: &Stay, cover: &[Interval], now: i64) -> Ends {
 }
 
 fn start(stay: &Stay, cover: &[Interval]) -> Boundary {
+    let seen = |event: &Origin| {
+        event
+            .received_ms
+            .map_or(event.origin_ms, |received| received.min(event.origin_ms))
+    };
     match stay.join {
         _ if stay.resumed => by_cover(cover, stay.joined_ms),
-        Some(event) if stay.claimed => {
-            let seen = event
-                .received_ms
-                .map_or(event.origin_ms, |received| received.min(event.origin_ms));
-            Boundary {
-                by: By::Claimed,
-                error_ms: (seen - stay.joined_ms).max(0),
-            }
-        }
+        Some(event) if stay.refuted => Boundary {
+            by: By::Refuted,
+            error_ms: (seen(&event) - stay.joined_ms).max(0),
+        },
+        Some(event) if stay.claimed => Boundary {
+            by: By::Claimed,
+            error_ms: (seen(&event) - stay.joined_ms).max(0),
+        },
         None if stay.claimed => Boundary {
             by: By::Claimed,
             error_ms: 0,
         },
-        Some(event) => by_event(&event),
+        // What a look at the state told lies between two looks.
+        Some(event) if event.made_since_ms.is_some() => by_event(&event, cover),
+        _ if stay.back_since_ms.is_some() => {
+            let since = stay.back_since_ms.unwrap_or(stay.joined_ms);
+            Boundary {
+                by: By::Renewed,
+                error_ms: stay.joined_ms.saturating_sub(since).max(0),
+            }
+        }
+        Some(event) => by_event(&event, cover),
         None => by_cover(cover, stay.joined_ms),
     }
 }
@@ -174,7 +209,7 @@ fn end(stay: &Stay, cover: &[Interval]) -> Boundary {
         .unwrap_or(stay.joined_ms)
         .max(stay.joined_ms);
     match stay.end {
-        Some(event) => by_event(&event),
+        Some(event) => by_event(&event, cover),
         None if matches!(stay.end_reason, "expired" | "sticky_expired") => {
             match blind_at(cover, stay.until_ms) {
                 Some(gap) => Boundary {
@@ -192,31 +227,49 @@ fn end(stay: &Stay, cover: &[Interval]) -> Boundary {
 }
 
 /// The event bears the time itself; how it came says what that is worth.
-fn by_event(event: &Origin) -> Boundary {
-    let prompt = event
-        .received_ms
-        .is_some_and(|received| received.saturating_sub(event.origin_ms) < PROMPT_MS);
-    match event.way {
-        _ if event.made_since_ms.is_some() => {
-            let since = event.made_since_ms.unwrap_or(event.origin_ms);
-            Boundary {
-                by: By::Reconciled,
-                error_ms: (event.origin_ms - since).max(0),
-            }
-        }
-        Way::Poll => Boundary {
+fn by_event(event: &Origin, cover: &[Interval]) -> Boundary {
+    if let Some(since) = event.made_since_ms {
+        return Boundary {
             by: By::Reconciled,
-            error_ms: 0,
-        },
-        Way::Sync | Way::Backfill if prompt => Boundary {
-            by: By::Live,
-            error_ms: 0,
-        },
-        Way::Sync | Way::Backfill => Boundary {
-            by: By::Backfilled,
-            error_ms: 0,
-        },
+            error_ms: (event.origin_ms - since).max(0),
+        };
     }
+    let late_ms = event
+        .received_ms
+        .map(|received| received.saturating_sub(event.origin_ms));
+    let is_prompt = late_ms.is_some_and(|late| late < PROMPT_MS);
+    let (by, error_ms) = match (event.way, late_ms) {
+        (Way::Poll, _) => (By::Reconciled, 0),
+        (Way::Sync, Some(late_ms))
+            if is_prompt && late_ms >= SMALL_MS && was_heard(event, cover) =>
+        {
+            (By::Live, late_ms)
+        }
+        (Way::Sync | Way::Backfill, _) if is_prompt => (By::Live, 0),
+        (Way::Sync, Some(late_ms)) if was_heard(event, cover) => (By::Late, late_ms),
+        (Way::Sync | Way::Backfill, _) => (By::Backfilled, 0),
+    };
+    let lost_ms = event
+        .lost_since_ms
+        .map_or(0, |since| event.origin_ms.saturating_sub(since).max(0));
+    Boundary {
+        by,
+        error_ms: error_ms.max(lost_ms),
+    }
+}
+
+/// Did we listen without a break from the time that an event bears until it came?
+#[must_use]
+pub fn was_heard(event: &Origin, cover: &[Interval]) -> bool {
+    let Some(received) = event.received_ms else {
+        return false;
+    };
+    event.way == Way::Sync
+        && cover.iter().any(|interval| {
+            interval.cover == Cover::Live
+                && interval.span.from <= event.origin_ms.min(received)
+                && received <= interval.span.to
+        })
 }
 
 /// A boundary without an event of the member's own (it left the room, the slot was closed): as the time is known.
@@ -260,15 +313,30 @@ pub fn of_call(stays: &[(Stay, Ends)], cover: &[Interval], now: i64) -> Option<V
     let inside = blind
         .map(|interval| interval.span.within(&Span { from, to }))
         .filter(|span| !span.is_empty());
-    let gap_ms = inside.map(|span| span.to - span.from).sum();
-    let unsure =
-        |boundary: &Boundary| matches!(boundary.by, By::Claimed | By::Gap) || boundary.error_ms > 0;
+    let gap_ms: i64 = inside.map(|span| span.to - span.from).sum();
+    let lost_ms: i64 = stays
+        .iter()
+        .filter_map(|(stay, _)| stay.lost)
+        .map(|lost| lost.to.saturating_sub(lost.from).max(0))
+        .sum();
+    let gap_ms = gap_ms.saturating_add(lost_ms);
+    let is_early = start.error_ms > 0 && blind_at(cover, from).is_some();
+    let unsure = |boundary: &Boundary| {
+        is_early
+            || matches!(
+                boundary.by,
+                By::Claimed | By::Gap | By::Renewed | By::Refuted | By::Reconciled
+            ) && (boundary.error_ms > 0 || boundary.by != By::Reconciled)
+    };
     let certainty = match &end {
         None if last_ends.unknown_since_ms.is_some() => Certainty::RightCensored,
         Some(end) if end.by == By::Gap || gap_at_end.is_some() => Certainty::RightCensored,
         _ if unsure(&start) => Certainty::LeftCensored,
         _ if gap_ms > 0 => Certainty::Gapped,
-        Some(end) if end.by == By::Computed || end.error_ms > 0 => Certainty::InferredEnd,
+        _ if start.error_ms > 0 => Certainty::Bounded,
+        Some(end) if end.by == By::Computed => Certainty::InferredEnd,
+        Some(end) if end.by == By::Reconciled && end.error_ms > 0 => Certainty::InferredEnd,
+        Some(end) if end.error_ms > 0 => Certainty::Bounded,
         _ => Certainty::Exact,
     };
     let error_ms = start
@@ -296,6 +364,7 @@ mod tests {
             received_ms,
             way,
             made_since_ms: None,
+            lost_since_ms: None,
         }
     }
 
@@ -309,10 +378,13 @@ mod tests {
             until_ms: to,
             end_reason: "left",
             claimed: false,
+            refuted: false,
             resumed: false,
+            back_since_ms: None,
             join: Some(live(from)),
             end: Some(live(to)),
             last_sign_ms: None,
+            lost: None,
         }
     }
 
@@ -348,8 +420,15 @@ mod tests {
             end: Some(event(200, None, Way::Backfill)),
             ..stay(100, 200)
         };
-        assert_eq!(ends(late, &whole()), ("backfilled", Some("backfilled")));
-        assert_eq!(verdict(late, &whole()), ("exact", 0, 0));
+        assert_eq!(ends(late, &whole()), ("late", Some("backfilled")));
+        assert_eq!(
+            verdict(late, &whole()),
+            ("bounded", PROMPT_MS, 0),
+            "we listened, and it came later than it says"
+        );
+        let away = cover(&[(0, 90, Cover::Live), (90, NOW, Cover::Backfilled)]);
+        assert_eq!(ends(late, &away), ("backfilled", Some("backfilled")));
+        assert_eq!(verdict(late, &away), ("exact", 0, 0));
         let polled = Stay {
             join: Some(event(100, Some(900), Way::Poll)),
             ..stay(100, 200)
@@ -389,6 +468,7 @@ mod tests {
             received_ms: Some(200),
             way: Way::Poll,
             made_since_ms: Some(160),
+            lost_since_ms: None,
         };
         let vanished = Stay {
             end: Some(made),
@@ -398,6 +478,47 @@ mod tests {
             (ends(vanished, &whole()).1, verdict(vanished, &whole())),
             (Some("reconciled"), ("inferred_end", 40, 0))
         );
+    }
+
+    #[test]
+    fn what_speaks_against_a_time_makes_it_a_span_of_time() {
+        let back = Stay {
+            back_since_ms: Some(70),
+            ..stay(100, 200)
+        };
+        assert_eq!(
+            (ends(back, &whole()).0, verdict(back, &whole())),
+            ("renewed", ("left_censored", 30, 0))
+        );
+        let refuted = Stay {
+            claimed: true,
+            refuted: true,
+            join: Some(live(150)),
+            ..stay(100, 200)
+        };
+        assert_eq!(
+            (ends(refuted, &whole()).0, verdict(refuted, &whole())),
+            ("refuted", ("left_censored", 50, 0))
+        );
+        let lost = |at: i64| Origin {
+            lost_since_ms: Some(at - 15),
+            ..live(at)
+        };
+        let ended = Stay {
+            end: Some(lost(200)),
+            ..stay(100, 200)
+        };
+        assert_eq!(verdict(ended, &whole()), ("bounded", 15, 0));
+        let begun = Stay {
+            join: Some(lost(100)),
+            ..stay(100, 200)
+        };
+        assert_eq!(verdict(begun, &whole()), ("bounded", 15, 0));
+        let holed = Stay {
+            lost: Some(Span { from: 120, to: 150 }),
+            ..stay(100, 200)
+        };
+        assert_eq!(verdict(holed, &whole()), ("gapped", 0, 30));
     }
 
     #[test]

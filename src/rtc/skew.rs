@@ -29,9 +29,31 @@ pub fn differences(mut all: Vec<i64>) -> Option<Differences> {
     })
 }
 
+/// A clock that is ahead by less, or behind by less, is not spoken of on a call, ms. What is behind may be the way.
+const AHEAD_MS: i64 = 1_000;
+const BEHIND_MS: i64 = 5_000;
+
+/// By how much a server's clock is off, ms, from when the live events of one call came less when it stamped them: more
+/// than nothing is behind ours. In the middle of them, so that one odd stamp says nothing.
+#[must_use]
+pub fn clock_off_ms(mut differences: Vec<i64>) -> Option<i64> {
+    differences.sort_unstable();
+    let middle = *differences.get(differences.len() / 2)?;
+    let is_off = middle <= -AHEAD_MS || differences.first().is_some_and(|low| *low >= BEHIND_MS);
+    is_off.then_some(middle)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_call_tells_a_clock_that_is_off() {
+        assert_eq!(clock_off_ms(vec![]), None);
+        assert_eq!(clock_off_ms(vec![-3_000, -2_900, 80]), Some(-2_900));
+        assert_eq!(clock_off_ms(vec![200, 30_000, 31_000]), None, "only late");
+        assert_eq!(clock_off_ms(vec![29_000, 30_000, 31_000]), Some(30_000));
+    }
 
     #[test]
     fn the_lower_end_is_the_clock_and_one_odd_stamp_is_not() {

@@ -16,10 +16,10 @@ pub struct Transport {
     /// Base URL of the `LiveKit` JWT service, normalised (no trailing `/`, host in lower case).
     pub service_url: Option<String>,
     /// The SFU's own address, where that is stated instead (MSC4195 since 2026-08), normalised alike.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub url: Option<String>,
     /// What tells SFUs apart: the host of `service_url`, else of `url`, else the member's homeserver.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub sfu: Option<String>,
 }
 

@@ -212,6 +212,10 @@ pub(super) const BEHIND: &str = concat!(
             where m.session_id = $1 and e.event_id = m.end_event_id and e.room_id = m.room_id
         union
         select e.event_id, e.origin_server_ts from memberships m cross join events e
+            where m.session_id = $1 and m.outlived_ms is not null and e.room_id = m.room_id and e.chain = m.chain
+            and e.time_ms = m.outlived_ms
+        union
+        select e.event_id, e.origin_server_ts from memberships m cross join events e
             where m.session_id = $1 and ",
     ended_by_the_room!(),
     "

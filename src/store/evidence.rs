@@ -3,7 +3,9 @@
 use super::packed::{Fields, unpack};
 use super::row::Viewer;
 use super::rows::Rows;
+use super::spans::{is_claim_refuted, is_predecessor_lost};
 use super::{Error, Store};
+use crate::rtc::coverage::Span;
 use crate::rtc::evidence::{Origin, Way};
 use std::collections::HashMap;
 
@@ -14,16 +16,57 @@ pub struct Origins {
     pub end: Option<Origin>,
     /// The last event of a stay that nobody ended, ms.
     pub last_sign_ms: Option<i64>,
+    /// What it claims of its start cannot be.
+    pub is_claim_refuted: bool,
+    /// Within it an event is missing that the homeserver names.
+    pub lost: Option<Span>,
+}
+
+/// The time of the last event of a chain that is known before a time: SQL over a row that names room and chain.
+macro_rules! last_known_before {
+    ($of:literal, $time:literal) => {
+        concat!(
+            "(select k.time_ms from events k where k.room_id = ",
+            $of,
+            ".room_id and k.chain = ",
+            $of,
+            ".chain and k.time_ms < ",
+            $time,
+            " order by k.time_ms desc limit 1)"
+        )
+    };
 }
 
 static ORIGINS: Rows = Rows::new(
     concat!(
         "select ",
         packed!(text "o.id", number "o.join_origin", number "o.join_received", text "o.join_source", text "o.join_json",
-            number "o.end_origin", number "o.end_received", text "o.end_source", text "o.end_json", number "o.last_sign"),
-        " from (select m.id,
+            number "o.join_lost", number "o.end_origin", number "o.end_received", text "o.end_source",
+            text "o.end_json", number "o.end_lost", number "o.last_sign", number "o.refuted", number "o.lost_from",
+            number "o.lost_to"),
+        " from (select found.*, case when found.lost_to is not null then ",
+        last_known_before!("found", "found.lost_to"),
+        " end as lost_from from (select m.id, m.room_id, m.chain,
         j.origin_server_ts as join_origin, j.received_ms as join_received, j.source as join_source,
         case when m.join_event_id like '~%' then j.json end as join_json,
+        case when ",
+        is_predecessor_lost!("j"),
+        " then ",
+        last_known_before!("j", "j.time_ms"),
+        " end as join_lost,
+        case when ",
+        is_predecessor_lost!("e"),
+        " then ",
+        last_known_before!("e", "e.time_ms"),
+        " end as end_lost,
+        case when ",
+        is_claim_refuted!(),
+        " then 1 else 0 end as refuted,
+        case when m.updates > 0 and m.updates <= 100 then (select min(x.time_ms) from events x
+            where x.room_id = m.room_id and x.chain = m.chain and x.time_ms > m.opened_ms and x.time_ms < m.until_ms
+            and ",
+        is_predecessor_lost!("x"),
+        ") end as lost_to,
         e.origin_server_ts as end_origin, e.received_ms as end_received, e.source as end_source,
         case when m.end_event_id like '~%' then e.json end as end_json,
         case when m.end_event_id is null and m.end_reason in ('expired', 'sticky_expired') then
@@ -37,7 +80,7 @@ static ORIGINS: Rows = Rows::new(
         where m.session_id in ("
     ),
     "?",
-    ")) as o",
+    ")) as found) as o",
 );
 
 /// The origins of every membership of these calls, by membership.
@@ -59,10 +102,17 @@ pub async fn of(
                 join: origin(fields)?,
                 end: origin(fields)?,
                 last_sign_ms: fields.number()?,
+                is_claim_refuted: fields.some_number()? != 0,
+                lost: lost(fields)?,
             },
         ))
     })?;
     Ok(found.into_iter().collect())
+}
+
+fn lost(fields: &mut Fields<'_>) -> Result<Option<Span>, Error> {
+    let (from, to) = (fields.number()?, fields.number()?);
+    Ok(from.zip(to).map(|(from, to)| Span { from, to }))
 }
 
 fn origin(fields: &mut Fields<'_>) -> Result<Option<Origin>, Error> {
@@ -73,6 +123,7 @@ fn origin(fields: &mut Fields<'_>) -> Result<Option<Origin>, Error> {
         _ => Way::Backfill,
     };
     let made = fields.text()?;
+    let lost_since_ms = fields.number()?;
     let Some(origin_ms) = origin_ms else {
         return Ok(None);
     };
@@ -82,5 +133,6 @@ fn origin(fields: &mut Fields<'_>) -> Result<Option<Origin>, Error> {
         received_ms,
         way,
         made_since_ms,
+        lost_since_ms,
     }))
 }

@@ -110,11 +110,13 @@ pub(super) async fn call_of(
     ring: &Related,
     referred: &Referred,
 ) -> Result<Option<NearCall>, Error> {
-    let referred = ring.relates_to.as_ref().and_then(|id| referred.get(id));
-    if let Some(call) = call_of_ring(ring, referred, &[]) {
+    let refers_to = ring.relates_to.as_ref();
+    let its = refers_to.and_then(|id| referred.get(id));
+    if let Some(call) = call_of_ring(ring, its, &[]) {
         return Ok(Some(call.clone()));
     }
-    if referred.is_some() && ring.slot_id.is_none() {
+    // What refers to something else, or to what nobody knows, is of no call here.
+    if refers_to.is_some() && ring.slot_id.is_none() {
         return Ok(None);
     }
     let (begun_by, ended_after) = reach_ms(ring);

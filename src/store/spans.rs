@@ -43,12 +43,73 @@ macro_rules! touching {
     };
 }
 
+/// Does the homeserver name an event before this one that nobody could get? SQL over an event.
+macro_rules! is_predecessor_lost {
+    ($event:literal) => {
+        concat!(
+            "(",
+            $event,
+            ".replaces_state is not null and not exists (select 1 from events p where p.event_id = ",
+            $event,
+            ".replaces_state and p.room_id = ",
+            $event,
+            ".room_id) and exists (select 1 from events k where k.room_id = ",
+            $event,
+            ".room_id and k.chain = ",
+            $event,
+            ".chain and k.time_ms < ",
+            $event,
+            ".time_ms))"
+        )
+    };
+}
+
+/// Did this event come long after the time that it bears, though we listened? SQL over an event.
+macro_rules! is_late {
+    ($event:literal) => {
+        concat!(
+            "(",
+            $event,
+            ".source = 'sync' and ",
+            $event,
+            ".received_ms >= ",
+            $event,
+            ".origin_server_ts + 10000 and exists (select 1 from coverage c where c.room_id = '' and c.kind = 'live'
+                and c.from_ms <= ",
+            $event,
+            ".origin_server_ts and c.to_ms >= ",
+            $event,
+            ".received_ms))"
+        )
+    };
+}
+
+/// Can what this stay claims of its start not be? No event of its key came before the one that it begins with: the
+/// homeserver names none, though it does for others (the newest are looked at), and history was read to the beginning.
+/// SQL over a membership `m`.
+macro_rules! is_claim_refuted {
+    () => {
+        "(m.claimed = 1 and m.resumed = 0
+            and exists (select 1 from events b where b.event_id = m.join_event_id and b.room_id = m.room_id
+                and b.state_key is not null and b.replaces_state is null)
+            and exists (select 1 from walks w where w.room_id = m.room_id and w.reason = 'history'
+                and w.ended_by = 'beginning')
+            and exists (select 1 from (select o.replaces_state from events o where o.room_id = m.room_id
+                order by o.origin_server_ts desc limit 200) as named where named.replaces_state is not null))"
+    };
+}
+
 // The stays within [$1, $2) as known at $3: each cut to the span; of stays of one device that speak at once, what begins
 // later has only what goes beyond the earlier. `seen_from` to `seen_to` is the part that is not inferred by its events.
 macro_rules! spans {
     ($($filter:literal),*) => {
         concat!(
-            "with stays as (select m.room_id, m.user_id, m.server, m.joined_ms, m.until_ms,
+            "with stays as (select m.room_id, m.user_id, m.server, m.until_ms,
+                case when ",
+            crate::store::spans::is_claim_refuted!(),
+            " then ",
+            crate::store::signs::first_sign!(),
+            " else m.joined_ms end as joined_ms,
                 case when m.claimed = 1 and m.resumed = 0 then coalesce((select g.from_ms from signs g
                     where g.membership_id = m.id and g.joined_ms = m.joined_ms and g.until_ms = m.until_ms
                     and g.updates = m.updates), ",
@@ -83,13 +144,24 @@ macro_rules! unsure {
     () => {
         concat!(
             "(exists (select 1 from memberships m where m.session_id = s.id and m.joined_ms = s.started_ms
-                and ((m.claimed = 1 and m.resumed = 0) or substr(m.join_event_id, 1, 1) = '~'))
+                and ((m.claimed = 1 and m.resumed = 0) or substr(m.join_event_id, 1, 1) = '~'
+                    or m.back_since_ms is not null
+                    or m.resumed = 0 and exists (select 1 from events e where e.event_id = m.join_event_id
+                        and e.room_id = m.room_id and (",
+            crate::store::spans::is_late!("e"),
+            " or ",
+            crate::store::spans::is_predecessor_lost!("e"),
+            "))))
             or (s.until_ms <= $3 and exists (select 1 from memberships m where m.until_ms = s.until_ms
                 and m.session_id || '' = s.id and (substr(m.end_event_id, 1, 1) = '~' or ",
             crate::store::signs::unsaid!(),
-            "))))"
+            " or exists (select 1 from events e where e.event_id = m.end_event_id and e.room_id = m.room_id and (",
+            crate::store::spans::is_late!("e"),
+            " or ",
+            crate::store::spans::is_predecessor_lost!("e"),
+            "))))))"
         )
     };
 }
 
-pub(super) use {spans, touching, unsure};
+pub(super) use {is_claim_refuted, is_late, is_predecessor_lost, spans, touching, unsure};

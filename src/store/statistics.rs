@@ -155,7 +155,7 @@ pub struct ServerRow {
 // `|| ''`: found by time, not by name.
 const ENDED: &str =
     "select server, count(*) as ended, count(case when end_event_id is null and end_reason in ('expired', 'sticky_expired')
-            then 1 end) as expired
+            and outlived_ms is null then 1 end) as expired
     from memberships where until_ms > $1 and until_ms <= $2 and until_ms > joined_ms group by server || '', server";
 const BEGUN: &str = "select servers, count(*) from sessions where started_ms >= $1 and started_ms < $2 group by servers";
 // The calls that ran when the span began, by those who stayed in them.
@@ -307,7 +307,7 @@ const GHOSTS: &str =
     from memberships m join rooms r on r.room_id = m.room_id
     left join people p on p.room_id = m.room_id and p.user_id = m.user_id
     where m.server = $1 and m.until_ms > $2 and m.until_ms <= $3 and m.session_id is not null
-    and m.end_event_id is null and m.end_reason in ('expired', 'sticky_expired')
+    and m.end_event_id is null and m.end_reason in ('expired', 'sticky_expired') and m.outlived_ms is null
     order by m.until_ms desc, m.id limit $4";
 
 /// The stays of a server that ran out within a span, newest first.

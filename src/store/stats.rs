@@ -3,7 +3,7 @@
 use super::packed::unpack;
 use super::row::{SpanNumbers, Totals, Viewer};
 use super::sessions::{call, calls};
-use super::spans::touching;
+use super::spans::{is_claim_refuted, touching};
 use super::sums::{self, Scope};
 use super::{Error, Store, ever};
 use crate::rtc::coverage::Span;
@@ -13,6 +13,9 @@ const LONGEST: &str = calls!(
     " from ",
     touching!("sessions", "started_ms"),
     " as s join rooms r on r.room_id = s.room_id
+    where not exists (select 1 from memberships m where m.session_id = s.id and m.joined_ms = s.started_ms and ",
+    is_claim_refuted!(),
+    ")
     order by (case when s.until_ms > $2 then $2 else s.until_ms end) - s.started_ms desc, s.id limit 1"
 );
 

@@ -14,6 +14,7 @@ mod certainty;
 mod clock;
 mod event;
 mod finding;
+mod look_back;
 mod moment;
 mod noun;
 mod places;
@@ -25,7 +26,8 @@ mod storage;
 mod sums;
 mod walk;
 pub use certainty::{
-    BoundaryFacts, CertaintyFacts, CoverageFacts, EndsFacts, GapFacts, Ledger, boundary_words,
+    BoundaryFacts, CallClockFacts, CertaintyFacts, CoverageFacts, EndsFacts, GapFacts, Ledger,
+    boundary_words,
 };
 pub use clock::{ClockFacts, DelayedFacts, length};
 pub use event::{EvidenceFacts, RejectedFacts};
@@ -151,6 +153,12 @@ pub struct MemberFacts {
     pub resumed: bool,
     /// Its start is what the client claims (`created_ts`), earlier than the event.
     pub claimed: bool,
+    /// It begins with the renewal of a stay that had ended then: no goodbye may stand ready for it any more.
+    pub back_since_ms: Option<i64>,
+    pub back_since_at: Option<Stamp>,
+    /// It ran out, and at this time its device said goodbye or renewed it: it had still been there.
+    pub outlived_ms: Option<i64>,
+    pub outlived_at: Option<Stamp>,
     /// `audio`, `video` or another word, as the client says.
     pub intent: Option<String>,
     /// What it really uses, as far as that can be told.
@@ -193,6 +201,10 @@ impl MemberFacts {
             end_event_id: member.end_event_id.filter(|_| left_ms.is_some()),
             resumed: member.resumed,
             claimed: member.claimed,
+            back_since_ms: member.back_since_ms,
+            back_since_at: member.back_since_ms.map(Stamp),
+            outlived_ms: member.outlived_ms,
+            outlived_at: member.outlived_ms.map(Stamp),
             intent: member.intent,
             transport,
             evidence: EndsFacts {
@@ -270,6 +282,8 @@ pub struct CallFacts {
     pub servers: Vec<String>,
     pub intent: Option<String>,
     pub certainty: CertaintyFacts,
+    /// Homeservers whose clock is off by more than a second, as the events of this call tell.
+    pub clocks: Vec<CallClockFacts>,
     /// Nobody watches the room since then. A call that ran stays `active` while we are cut off for a while; where the
     /// room itself was lost neither `active` nor an end says more than we know.
     pub unknown_since_ms: Option<i64>,
@@ -287,7 +301,9 @@ impl CallFacts {
     pub fn new(call: row::Call, members: Vec<row::Member>, ledger: &Ledger, now: i64) -> Self {
         let ended_ms = call.ended_ms(now);
         let used = in_use(&members);
-        let (ends, verdict) = ledger.judge(&members, &ledger.cover(&call.room.room_id), now);
+        let cover = ledger.cover(&call.room.room_id);
+        let (ends, verdict) = ledger.judge(&members, &cover, now);
+        let clocks = ledger.clocks(&members, &cover);
         let unknown_since_ms = verdict
             .and_then(|verdict| verdict.unknown_since_ms)
             .or(call.known_until_ms(now));
@@ -306,6 +322,7 @@ impl CallFacts {
         let here = || members.iter().filter(|member| member.left_ms.is_none());
         Self {
             certainty: CertaintyFacts::of(verdict),
+            clocks,
             unknown_since_ms,
             unknown_since_at: unknown_since_ms.map(Stamp),
             active: call.is_active(now),

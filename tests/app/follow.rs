@@ -30,7 +30,7 @@ async fn a_call_begins_grows_and_ends() {
     assert_eq!(call["servers"], json!(["other.example", "sim.example"]));
     assert_eq!(
         call["members"][0]["transport"],
-        json!({"type": "livekit", "service_url": "https://sfu.example"})
+        json!({"type": "livekit", "service_url": "https://sfu.example", "url": null, "sfu": "sfu.example"})
     );
     assert_eq!(
         app.json("/api/v1/calls/active").await["data"]

@@ -75,7 +75,7 @@ async fn rung(name: &str) -> Site {
 async fn what_became_of_rings_is_told_by_call_room_server_and_in_all() {
     let site = rung("rings").await;
     let want = json!({ "sent": 4, "answered": 1, "declined": 1, "missed": 2, "ringing": 0, "silent": 1,
-        "usual_answer_ms": 12_000, "whole": true });
+        "withdrawn": 0, "usual_answer_ms": 12_000, "whole": true });
     assert_eq!(
         site.json("/api/v1/statistics?period=7d").await["rings"],
         want

@@ -5,5 +5,6 @@ pub mod holes;
 mod lists;
 mod polls;
 mod redactions;
+mod rings;
 mod rules;
 mod words;

@@ -3,6 +3,7 @@
 use super::Stamp;
 use crate::rtc::coverage::{Cover, Interval, Span};
 use crate::rtc::evidence::{self, By, Certainty};
+use crate::rtc::skew::clock_off_ms;
 use crate::store::evidence::Origins;
 use crate::store::row;
 use crate::web::format as f;
@@ -10,11 +11,14 @@ use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use utoipa::ToSchema;
 
-/// What a boundary rests on (`live`, `backfilled`, `claimed`, `computed`, `reconciled`, `gap`), and how far off it can be.
+/// What a boundary rests on (`live`, `backfilled`, `late`, `claimed`, `renewed`, `refuted`, `computed`, `reconciled`, `gap`),
+/// and how far off it can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct BoundaryFacts {
-    /// `live` (seen as it happened), `backfilled` (read from history), `claimed` (from `created_ts`), `computed` (an
-    /// expiry), `reconciled` (found by comparing with the state) or `gap` (nobody watched).
+    /// `live` (seen as it happened), `backfilled` (read from history), `late` (the event came long after the time it bears,
+    /// though we listened: it happened in between), `claimed` (from `created_ts`), `renewed` (a renewal after the stay had
+    /// ended: it came back in between), `refuted` (`created_ts` claims more than a complete history allows: it began with
+    /// its event), `computed` (an expiry), `reconciled` (found by comparing with the state) or `gap` (nobody watched).
     pub by: &'static str,
     /// How far off it can be.
     pub error_ms: i64,
@@ -40,7 +44,8 @@ pub struct EndsFacts {
 /// How sure a call is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct CertaintyFacts {
-    /// `exact`, `left_censored`, `right_censored`, `gapped` or `inferred_end`.
+    /// `exact`, `left_censored`, `right_censored`, `gapped`, `inferred_end` or `bounded` (a time is known to lie within a
+    /// span only).
     pub verdict: &'static str,
     pub start: Option<BoundaryFacts>,
     pub end: Option<BoundaryFacts>,
@@ -48,6 +53,35 @@ pub struct CertaintyFacts {
     pub error_ms: i64,
     /// Time within it that nobody watched, and that was not read later.
     pub gap_ms: i64,
+}
+
+/// So many clocks of servers are told on a call.
+const CLOCKS_MAX: usize = 8;
+
+/// The clock of a homeserver, where it is off, as the events of one call tell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct CallClockFacts {
+    pub server: String,
+    /// How far it is behind ours, or its events are late; less than nothing where it is ahead.
+    pub behind_ms: i64,
+    /// Events that tell it.
+    pub events: usize,
+}
+
+impl CallClockFacts {
+    /// What it means, in words.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let server = f::tidy(&self.server);
+        let off = super::clock::length(self.behind_ms.saturating_abs());
+        if self.behind_ms < 0 {
+            format!(
+                "The clock of {server} is {off} ahead of ours; its times are told as its events came."
+            )
+        } else {
+            format!("The clock of {server} is {off} behind ours, or its events came so late.")
+        }
+    }
 }
 
 /// What the store knows beyond the rows of calls and members.
@@ -99,11 +133,41 @@ impl Ledger {
             until_ms: member.until_ms,
             end_reason: &member.end_reason,
             claimed: member.claimed,
+            refuted: origins.is_claim_refuted,
             resumed: member.resumed,
+            back_since_ms: member.back_since_ms,
             join: origins.join,
             end: origins.end,
             last_sign_ms: origins.last_sign_ms,
+            lost: origins.lost,
         }
+    }
+
+    /// The clocks of servers that are off, as the live events at the boundaries of these stays tell.
+    pub(super) fn clocks(
+        &self,
+        members: &[row::Member],
+        cover: &[Interval],
+    ) -> Vec<CallClockFacts> {
+        let mut heard: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
+        for member in members {
+            let Some(origins) = self.origins.get(&member.id) else {
+                continue;
+            };
+            let live = [origins.join, origins.end].into_iter().flatten();
+            for event in live.filter(|event| evidence::was_heard(event, cover)) {
+                let late_ms = event.received_ms.unwrap_or(event.origin_ms) - event.origin_ms;
+                heard.entry(&member.server).or_default().push(late_ms);
+            }
+        }
+        let clocks = heard.into_iter().filter_map(|(server, late)| {
+            Some(CallClockFacts {
+                server: server.to_owned(),
+                events: late.len(),
+                behind_ms: clock_off_ms(late)?,
+            })
+        });
+        clocks.take(CLOCKS_MAX).collect()
     }
 }
 
@@ -154,6 +218,14 @@ impl CertaintyFacts {
                 ("Not watched", "whether it still runs is not known")
             }
             "right_censored" => ("End not seen", "nobody watched when it ended"),
+            "left_censored" if self.starts(By::Renewed) => {
+                ("Came back", "it begins with a renewal after its goodbye")
+            }
+            "left_censored" if self.starts(By::Refuted) => (
+                "Claim refuted",
+                "no event came before: it began with its first one",
+            ),
+            "bounded" => ("Not exact", "a time is known within a span only"),
             "left_censored" if self.starts(By::Claimed) && self.ends(By::Computed) => {
                 ("Both ends computed", "start claimed, end from expiry")
             }
@@ -176,7 +248,7 @@ impl CertaintyFacts {
     #[must_use]
     pub fn look(&self) -> (&'static str, &'static str) {
         match self.verdict {
-            "gapped" | "right_censored" => ("eye-off", "blind"),
+            "gapped" | "right_censored" | "bounded" => ("eye-off", "blind"),
             "left_censored" if !self.starts(By::Claimed) => ("eye-off", "blind"),
             "left_censored" if !self.ends(By::Computed) => ("info", ""),
             _ => ("clock", "blind"),
@@ -206,6 +278,9 @@ pub fn boundary_words(by: &str) -> &'static str {
     match by {
         "live" => "Live",
         "backfilled" => "History",
+        "late" => "Came late",
+        "renewed" => "Renewal",
+        "refuted" => "Claim refuted",
         "claimed" => "Claimed",
         "computed" => "Computed",
         "reconciled" => "By poll",

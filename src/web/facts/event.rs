@@ -1,6 +1,6 @@
 //! Stored events as pages and JSON show them: the evidence behind a call, and what was rejected.
 
-use super::{RoomRef, Stamp, person};
+use super::{MemberFacts, RoomRef, Stamp, person};
 use crate::rtc::event::{Kind, RoomEvent};
 use crate::rtc::member;
 use crate::store::row;
@@ -32,6 +32,10 @@ pub struct EvidenceFacts {
     pub rejected: Option<String>,
     /// It was redacted: its content is stored no more, what followed from it stays.
     pub redacted: bool,
+    /// What a member event told of the call: `join`, `renewal` (or another change), `renewal_after_end` (a stay begins with
+    /// the renewal of one that had ended), `goodbye`, or `goodbye_after_end` (the membership had run out, and the device was
+    /// still there); null of all else.
+    pub told: Option<&'static str>,
     pub event: Value,
 }
 
@@ -55,12 +59,36 @@ impl From<row::Evidence> for EvidenceFacts {
             source: row.source,
             rejected: row.rejected,
             redacted: is_redacted(&event),
+            told: None,
             event,
         }
     }
 }
 
 impl EvidenceFacts {
+    /// The same with what it told of the call of these members.
+    #[must_use]
+    pub fn among(mut self, members: &[MemberFacts]) -> Self {
+        if self.rejected.is_some() || self.redacted || Kind::of(&self.kind) != Kind::Member {
+            return self;
+        }
+        let time = self
+            .received_ms
+            .map_or(self.origin_server_ts, |ms| ms.min(self.origin_server_ts));
+        let begins = |member: &&MemberFacts| member.join_event_id == self.event_id;
+        let outlives = |member: &MemberFacts| {
+            member.user_id == self.sender && member.outlived_ms == Some(time)
+        };
+        self.told = Some(match members.iter().find(begins) {
+            Some(member) if member.back_since_ms.is_some() => "renewal_after_end",
+            Some(_) => "join",
+            None if !self.devices().is_empty() => "renewal",
+            None if members.iter().any(outlives) => "goodbye_after_end",
+            None => "goodbye",
+        });
+        self
+    }
+
     /// Who sent it.
     #[must_use]
     pub fn title(&self) -> String {
@@ -99,6 +127,12 @@ impl EvidenceFacts {
             Kind::Member if is_join && self.redacted => "joined; the event was redacted since",
             Kind::Member | Kind::Slot | Kind::Related if self.redacted => {
                 "sent an event that was redacted since"
+            }
+            Kind::Member if self.told == Some("renewal_after_end") => {
+                "renewed a membership that had ended: nothing says goodbye for it any more"
+            }
+            Kind::Member if self.told == Some("goodbye_after_end") => {
+                "said goodbye after it had run out: the device was still there"
             }
             Kind::Member if is_join => "joined",
             Kind::Member if self.is_lost_connection() => "was gone: the connection was lost",

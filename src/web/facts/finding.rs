@@ -21,7 +21,9 @@ pub struct FindingFacts {
     /// `apart`: `users` were connected to one SFU only and could not hear `unheard`, who were on others. `silent`: a
     /// device still counts, but its renewal did not come. `no_goodbye`: it was counted until it expired, long after the
     /// last that was heard of it, and did not go on from there. `side_by_side`: another call of the same kind ran in the
-    /// room at the same time, `users` were each alone in theirs, and nobody met.
+    /// room at the same time, `users` were each alone in theirs, and nobody met. `ran_out`: its client does not renew; it
+    /// ran out while the device was still there, which said goodbye or renewed it later. `reconciled`: no event told its
+    /// end, a look at the room's state did. `state_reset`: the room's state holds it again, without an event that says so.
     pub kind: &'static str,
     /// `computed`, `probably` or `perhaps`.
     pub sure: &'static str,
@@ -57,7 +59,8 @@ pub(super) fn of(
             device: member.device_id.as_deref(),
             joined_ms: member.joined_ms,
             until_ms: member.until_ms,
-            expires: matches!(member.end_reason.as_str(), "expired" | "sticky_expired"),
+            expires: matches!(member.end_reason.as_str(), "expired" | "sticky_expired")
+                && member.outlived_ms.is_none(),
             renewed_by_hours: member.kind == "session",
             last_sign_ms: ledger
                 .origins
@@ -67,13 +70,35 @@ pub(super) fn of(
             selection: member.selection,
         })
         .collect();
-    finding::findings(&stays, upto)
+    let told = finding::findings(&stays, upto)
         .into_iter()
-        .map(|found| FindingFacts::new(found, members, upto))
-        .collect()
+        .map(|found| FindingFacts::new(found, members, upto));
+    let shown = told.chain(super::look_back::findings(members, ledger, upto));
+    shown.take(FINDINGS_MAX).collect()
 }
 
+/// So many findings of a call are told.
+const FINDINGS_MAX: usize = 50;
+
 impl FindingFacts {
+    /// One that is sure and told of one device.
+    pub(super) fn of_device(kind: &'static str, member: &row::Member, from_ms: i64) -> Self {
+        Self {
+            kind,
+            sure: "computed",
+            from_ms,
+            from_at: Stamp(from_ms),
+            until_ms: None,
+            until_at: None,
+            users: vec![member.user_id.clone()],
+            unheard: Vec::new(),
+            mutual: false,
+            device_id: member.device_id.clone(),
+            service_url: None,
+            other_call_ids: Vec::new(),
+        }
+    }
+
     fn new(found: Finding, members: &[row::Member], upto: i64) -> Self {
         let from_ms = found.from_ms();
         let base = Self {
@@ -134,7 +159,7 @@ impl FindingFacts {
         }
     }
 
-    fn until(self, ms: i64) -> Self {
+    pub(super) fn until(self, ms: i64) -> Self {
         Self {
             until_ms: Some(ms),
             until_at: Some(Stamp(ms)),
@@ -171,6 +196,9 @@ impl FindingFacts {
             ("side_by_side", _) => ("warn", "split", "Side by side"),
             ("silent", "probably") => ("warn", "ghost", "Ghost"),
             ("silent", _) => ("", "clock", "Quiet"),
+            ("ran_out", _) => ("", "clock", "Ran out"),
+            ("reconciled", _) => ("", "eye-off", "Found later"),
+            ("state_reset", _) => ("", "alert", "State reset"),
             _ => ("", "clock", "No goodbye"),
         }
     }
@@ -199,6 +227,9 @@ impl FindingFacts {
             }
             ("side_by_side", _) => format!("{users} each wait alone, in calls side by side"),
             ("silent", sure) => format!("{users} is {sure} gone"),
+            ("ran_out", _) => format!("{users} ran out while the device was still there"),
+            ("reconciled", _) => format!("No event told the end of {users}"),
+            ("state_reset", _) => format!("The state of the room brought {users} back"),
             _ => format!("No goodbye came for {users}"),
         }
     }
@@ -225,6 +256,20 @@ impl FindingFacts {
             }
             ("silent", _) => {
                 "Nothing came for over an hour. Clients of today renew every hour, older ones every four hours."
+                    .to_owned()
+            }
+            ("ran_out", _) => {
+                "Its client does not renew; it ran out while the device was still there, and others lost sight of it. Its \
+                 homeserver lost no goodbye."
+                    .to_owned()
+            }
+            ("reconciled", _) => {
+                "It was gone at a look at the state of the room: the end lies between that look and the one before."
+                    .to_owned()
+            }
+            ("state_reset", _) => {
+                "At a look the state of the room held this membership again, though a newer event or none was known: a \
+                 state reset, or an event that the homeserver did not give."
                     .to_owned()
             }
             _ => "It was counted until the membership ran out; when they really went is not known.".to_owned(),

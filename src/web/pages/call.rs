@@ -202,7 +202,10 @@ pub fn page(
     now: i64,
 ) -> CallPage {
     let transports = transports(&call, now);
-    let evidence = evidence.into_iter().map(EvidenceFacts::from).collect();
+    let evidence = evidence
+        .into_iter()
+        .map(|row| EvidenceFacts::from(row).among(&call.members))
+        .collect();
     let here = Span {
         from: call.started_ms,
         to: call.end_ms(now).max(call.started_ms + 1),

@@ -583,6 +583,7 @@ fn json_has_the_shape_that_was_promised() {
         serde_json::json!({
             "type": "livekit",
             "service_url": "https://livekit.example.org",
+            "url": null,
             "sfu": "livekit.example.org",
         })
     );

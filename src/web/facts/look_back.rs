@@ -1,0 +1,42 @@
+//! Findings that looking back tells: what came after a stay had run out, and what only the state of the room told.
+
+use super::{FindingFacts, Ledger};
+use crate::store::row;
+
+/// The findings of these stays, as known at `upto`, ms.
+pub(super) fn findings<'a>(
+    members: &'a [row::Member],
+    ledger: &'a Ledger,
+    upto: i64,
+) -> impl Iterator<Item = FindingFacts> + 'a {
+    members
+        .iter()
+        .flat_map(move |member| findings_of_stay(member, ledger, upto))
+}
+
+fn findings_of_stay(member: &row::Member, ledger: &Ledger, upto: i64) -> Vec<FindingFacts> {
+    let origins = ledger.origins.get(&member.id).copied().unwrap_or_default();
+    let mut found = Vec::new();
+
+    if member.outlived_ms.is_some() && member.until_ms <= upto {
+        let last_sign = origins.last_sign_ms.unwrap_or(member.joined_ms);
+        let since = last_sign.max(member.joined_ms);
+        found.push(FindingFacts::of_device("ran_out", member, since).until(member.until_ms));
+    }
+
+    let made_end = origins.end.and_then(|event| event.made_since_ms);
+    if let Some(since) = made_end.filter(|_| member.until_ms <= upto) {
+        let since = since.max(member.joined_ms);
+        found.push(FindingFacts::of_device("reconciled", member, since).until(member.until_ms));
+    }
+
+    let made_start = origins.join.filter(|event| event.made_since_ms.is_some());
+    if made_start.is_some() {
+        let came_back = FindingFacts::of_device("state_reset", member, member.joined_ms);
+        found.push(match member.left_ms(upto) {
+            Some(left_ms) => came_back.until(left_ms),
+            None => came_back,
+        });
+    }
+    found
+}
