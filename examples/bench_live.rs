@@ -16,7 +16,7 @@ use callscope::rtc::fold::Rules;
 use callscope::store::Store;
 use callscope::store::batch::{Arrival, Batch, RoomBatch, Source, write};
 use callscope::store::row::Watch;
-use callscope::web::{Options, Web, serve};
+use callscope::web::{Memory, Options, Web, serve};
 use serde_json::json;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
@@ -35,7 +35,7 @@ async fn main() {
         return server().await;
     }
     let browsers: usize =
-        argument.map_or(1000, |count| count.parse().expect("a number of browsers"));
+        argument.map_or(400, |count| count.parse().expect("a number of browsers"));
     let mut child = Command::new(std::env::current_exe().unwrap());
     let mut child = child
         .arg("serve")
@@ -82,6 +82,7 @@ async fn server() {
         clock: Clock::System,
         public_url: None,
         options: Options::default(),
+        memory: Memory::default(),
     };
     std::thread::spawn(move || {
         for line in std::io::stdin().lines() {
@@ -122,8 +123,11 @@ enum Said {
 }
 
 async fn browser(client: reqwest::Client, base: String, number: usize, say: UnboundedSender<Said>) {
+    // As behind a proxy: of one address there may be only so many.
+    let address = format!("10.0.{}.{}", number / 50, number % 50);
     let mut stream = client
         .get(format!("{base}/api/v1/live"))
+        .header("x-forwarded-for", address)
         .send()
         .await
         .unwrap();

@@ -3,6 +3,10 @@
 //!
 //! `cargo run --release --example bench_web [--keep FOLDER] [CALLS…]`; it drives `wrk`, which must be installed. To
 //! store a million calls takes minutes: with `--keep` the databases stay in the folder and are used again.
+//!
+//! `bench_web hostile [DEVICES SLOTS NAMES [SECONDS]]` prints how long each address takes where one member of one room has
+//! so many running devices, slots and names, and then how long an event takes into the database and onto a page while 20
+//! viewers ask as fast as they can, first with 20 events a second and then with 1,000.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -21,7 +25,7 @@ use callscope::rtc::fold::Rules;
 use callscope::store::batch::{Arrival, Batch, RoomBatch, Source, write};
 use callscope::store::row::Watch;
 use callscope::store::{Store, days, vantages};
-use callscope::web::{Options, Web, serve_with};
+use callscope::web::{Memory, Options, Web, serve_with};
 use serde_json::json;
 use std::process::Command;
 use std::sync::RwLock;
@@ -307,6 +311,7 @@ async fn with(folder: &std::path::Path, calls: usize) -> Vec<(String, f64, f64)>
         clock: Clock::fixed(NOW),
         public_url: None,
         options: Options::default(),
+        memory: Memory::default(),
     };
     let server = serve_with(listener, web, constants).unwrap();
     let handle = server.handle();
@@ -359,9 +364,359 @@ async fn with(folder: &std::path::Path, calls: usize) -> Vec<(String, f64, f64)>
     tails
 }
 
+/// The room of the hostile member, and the member.
+const HALL: &str = "!hall:example.org";
+const MALLORY: &str = "@mallory:evil.example";
+
+fn arrival(json: &serde_json::Value, received: Option<i64>) -> Arrival {
+    Arrival {
+        json: json.to_string(),
+        event: RoomEvent::from_json(json, received).unwrap().into(),
+        in_timeline: true,
+    }
+}
+
+/// A join of a device into a slot.
+fn join(id: &str, user: &str, device: &str, call: &str, time: i64) -> Arrival {
+    let content = json!({"application": "m.call", "call_id": call, "scope": "m.room", "device_id": device,
+        "expires": 14_400_000, "focus_active": {"type": "livekit", "focus_selection": "oldest_membership"},
+        "foci_preferred": [{"type": "livekit", "livekit_service_url": format!("https://sfu{}.example", id.len() % 3)}]});
+    let key = format!("_{user}_{device}_{call}");
+    let json = json!({"event_id": format!("${id}"), "type": "org.matrix.msc3401.call.member", "sender": user,
+        "origin_server_ts": time, "state_key": key, "content": content});
+    arrival(&json, Some(time))
+}
+
+/// What one member can do to a room: devices, slots, names, rings, and calls that nobody ever left.
+fn mischief(now: i64, devices: usize, slots: usize, names: usize) -> Vec<Arrival> {
+    let mut events = Vec::new();
+    let spread = |at: usize, all: usize| 3 * 60 * MINUTE * at as i64 / all.max(1) as i64;
+    for at in 0..devices {
+        let time = now - 3 * 60 * MINUTE + spread(at, devices);
+        events.push(join(
+            &format!("device{at}"),
+            MALLORY,
+            &format!("D{at}"),
+            "",
+            time,
+        ));
+        // Each third ran out long ago: who was there last is looked for in the events.
+        let old = time - 8 * 60 * MINUTE;
+        if at % 3 == 0 {
+            events.push(join(
+                &format!("old{at}"),
+                MALLORY,
+                &format!("OLD{at}"),
+                "",
+                old,
+            ));
+        }
+    }
+    for at in 0..slots {
+        let time = now - 2 * 60 * MINUTE + spread(at, slots) / 3;
+        events.push(join(
+            &format!("slot{at}"),
+            MALLORY,
+            "S",
+            &format!("call{at}"),
+            time,
+        ));
+    }
+    for at in 0..names {
+        let time = now - 3 * 60 * MINUTE + spread(at, names);
+        let content = json!({"membership": "join", "displayname": format!("Name {at}")});
+        let json = json!({"event_id": format!("$name{at}"), "type": "m.room.member", "sender": MALLORY,
+            "origin_server_ts": time, "state_key": MALLORY, "content": content});
+        events.push(arrival(&json, Some(time)));
+        let content = json!({"notification_type": "ring", "sender_ts": time, "lifetime": 30_000,
+            "m.mentions": {"room": true}});
+        let json = json!({"event_id": format!("$ring{at}"), "type": "org.matrix.msc4075.rtc.notification",
+            "sender": MALLORY, "origin_server_ts": time, "content": content});
+        events.push(arrival(&json, Some(time)));
+    }
+    events
+}
+
+async fn put(store: &Store, room_id: &str, arrivals: Vec<Arrival>, seen_ms: i64, source: Source) {
+    let mut room = RoomBatch::new(room_id, source);
+    room.watch = Some(Watch::Joined);
+    room.arrivals = arrivals;
+    let batch = Batch {
+        vantage_id: "bench".into(),
+        seen_ms,
+        position: Some("s1".into()),
+        rooms: vec![room],
+        invitations: vec![],
+    };
+    write(store, &Rules::default(), &batch).await.unwrap();
+}
+
+fn percentile(sorted: &[f64], of: usize) -> f64 {
+    sorted[(sorted.len() * of / 100).min(sorted.len() - 1)]
+}
+
+/// Each address: milliseconds after a change, the second best of three, and bytes.
+async fn ask_each(base: &str, changes: &Changes, paths: &[String]) {
+    for path in paths {
+        let (mut times, mut size, mut status) = (Vec::new(), 0, 0);
+        for _ in 0..3 {
+            changes.announce(callscope::changes::Change::Observer);
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            let begun = std::time::Instant::now();
+            let answer = reqwest::get(format!("{base}{path}")).await.unwrap();
+            status = answer.status().as_u16();
+            size = answer.bytes().await.unwrap().len();
+            times.push(begun.elapsed().as_secs_f64() * 1000.0);
+        }
+        times.sort_by(f64::total_cmp);
+        println!("{:>9.1} ms {size:>10} bytes  {status}  {path}", times[1]);
+    }
+}
+
+/// How long events take while viewers ask: into the database, and onto the list of what runs now.
+async fn under_load(
+    store: &Store,
+    base: &str,
+    changes: &Changes,
+    paths: &[String],
+    rate: usize,
+    seconds: usize,
+) {
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let mut viewers = Vec::new();
+    for at in 0..20 {
+        let (stop, asked, base) = (stop.clone(), asked.clone(), base.to_owned());
+        let path = paths[at % paths.len()].clone();
+        viewers.push(tokio::spawn(async move {
+            let client = reqwest::Client::new();
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                let answer = client.get(format!("{base}{path}")).send().await.unwrap();
+                let _ = answer.bytes().await;
+                asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
+        }));
+    }
+    let writer = store.for_observer();
+    let (batches, each) = if rate <= 20 {
+        (rate, 1)
+    } else {
+        (20, rate / 20)
+    };
+    let (mut stored, mut shown) = (Vec::new(), Vec::new());
+    let begun = std::time::Instant::now();
+    for number in 0..batches * seconds {
+        let due = begun + std::time::Duration::from_millis((number * 1000 / batches) as u64);
+        tokio::time::sleep_until(due.into()).await;
+        let now = Clock::System.now_ms();
+        let one = |at: usize| {
+            let person = (number * each + at) % 300;
+            let user = format!("@user{person}:server{}.example.org", person % 40);
+            join(
+                &format!("load{rate}_{number}_{at}"),
+                &user,
+                &format!("L{}", number % 50),
+                "",
+                now,
+            )
+        };
+        let marked = number % (batches * 2) == batches;
+        let device = format!("MARK{rate}_{number}");
+        let mut arrivals: Vec<Arrival> = (0..each).map(one).collect();
+        if marked {
+            arrivals.push(join(
+                &format!("mark{rate}_{number}"),
+                "@mark:h.example",
+                &device,
+                "",
+                now,
+            ));
+        }
+        put(&writer, "!load:example.org", arrivals, now, Source::Sync).await;
+        let came = std::time::Instant::now();
+        stored.push((came - due.max(begun)).as_secs_f64() * 1000.0);
+        changes.announce(callscope::changes::Change::Slot {
+            room_id: "!load:example.org".into(),
+            slot_id: "m.call#ROOM".into(),
+        });
+        if marked {
+            let base = base.to_owned();
+            shown.push(tokio::spawn(async move {
+                let path = format!("{base}/api/v1/rooms/%21load%3Aexample.org/members");
+                while !reqwest::get(&path)
+                    .await
+                    .unwrap()
+                    .text()
+                    .await
+                    .unwrap()
+                    .contains(&device)
+                {}
+                due.elapsed().as_secs_f64() * 1000.0
+            }));
+        }
+    }
+    let mut on_page = Vec::new();
+    for one in shown {
+        on_page.push(one.await.unwrap());
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    for viewer in viewers {
+        viewer.await.unwrap();
+    }
+    stored.sort_by(f64::total_cmp);
+    on_page.sort_by(f64::total_cmp);
+    println!(
+        "{rate} events/s for {seconds} s, 20 viewers ({} answers/s): in the database p50 {:.0} ms, p99 {:.0} ms, most {:.0} ms; \
+         on the page p50 {:.0} ms, most {:.0} ms",
+        asked.load(std::sync::atomic::Ordering::Relaxed) / seconds,
+        percentile(&stored, 50),
+        percentile(&stored, 99),
+        stored.last().unwrap(),
+        percentile(&on_page, 50),
+        on_page.last().unwrap()
+    );
+}
+
+async fn hostile(devices: usize, slots: usize, names: usize, seconds: usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("hostile.db");
+    let store = Store::open(&format!("sqlite://{}", file.display()))
+        .await
+        .unwrap();
+    let now = Clock::System.now_ms();
+    let start = vantages::Start {
+        id: "bench",
+        user_id: "@bot:example.org",
+        homeserver: "https://example.org",
+        device_id: None,
+        mode: "follow",
+        software: None,
+        delayed_events: true,
+        sticky_events: true,
+        now: now - 12 * 60 * MINUTE,
+    };
+    vantages::start(&store, &start).await.unwrap();
+    let begun = std::time::Instant::now();
+    // The first answer of a room: no limit holds for it.
+    put(
+        &store,
+        HALL,
+        mischief(now, devices, slots, names),
+        now,
+        Source::Sync,
+    )
+    .await;
+    put(&store, "!load:example.org", Vec::new(), now, Source::Sync).await;
+    println!(
+        "{devices} devices, {slots} slots, {names} names and rings stored in {:.1} s; {} MB",
+        begun.elapsed().as_secs_f64(),
+        std::fs::metadata(&file).unwrap().len() / 1_000_000
+    );
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let changes = Changes::default();
+    let web = Web {
+        store: store.clone(),
+        changes: changes.clone(),
+        clock: Clock::System,
+        public_url: None,
+        options: Options::default(),
+        memory: Memory::default(),
+    };
+    let server = serve_with(listener, web, constants).unwrap();
+    let handle = server.handle();
+    tokio::spawn(server);
+    let list = reqwest::get(format!("{base}/api/v1/calls?limit=500&sort=-people"))
+        .await
+        .unwrap();
+    let list: serde_json::Value = serde_json::from_str(&list.text().await.unwrap()).unwrap();
+    let calls = list["data"].as_array().unwrap();
+    let large = calls
+        .iter()
+        .max_by_key(|call| call["devices"].as_i64())
+        .unwrap();
+    let call = large["id"].as_str().unwrap();
+    let hall = "%21hall%3Aexample.org";
+    let mut paths: Vec<String> = [
+        "/",
+        "/calls",
+        "/wall",
+        "/rooms",
+        "/servers",
+        "/transports",
+        "/statistics",
+        "/status",
+        "/rejected",
+        "/metrics",
+        "/readyz",
+        "/calls?status=active",
+        "/calls?q=mallory",
+        "/api/v1/overview",
+        "/api/v1/calls/active",
+        "/api/v1/calls",
+        "/api/v1/calls?limit=500",
+        "/api/v1/wall",
+        "/api/v1/rooms",
+        "/api/v1/servers",
+        "/api/v1/transports",
+        "/api/v1/statistics",
+        "/api/v1/status",
+        "/api/v1/calls.csv",
+        "/api/v1/calls.ndjson",
+        "/feed/calls.atom",
+        "/feed/calls.ics",
+        "/servers/evil.example",
+        "/api/v1/servers/evil.example",
+        "/badge/servers/evil.example/active.svg",
+    ]
+    .map(ToOwned::to_owned)
+    .into();
+    for path in [
+        "/calls/CALL",
+        "/calls/CALL?stays_from=10000",
+        "/calls/CALL?events_from=5000",
+        "/api/v1/calls/CALL",
+        "/api/v1/calls/CALL?members_from=12000",
+        "/rooms/HALL",
+        "/api/v1/rooms/HALL",
+        "/api/v1/rooms/HALL/members",
+        "/api/v1/rooms/HALL/flips",
+        "/badge/rooms/HALL/active.svg",
+        "/embed/rooms/HALL",
+        "/feed/rooms/HALL/calls.atom",
+    ] {
+        paths.push(path.replace("CALL", call).replace("HALL", hall));
+    }
+    ask_each(&base, &changes, &paths).await;
+    let looked_at: Vec<String> = [
+        "/",
+        "/calls",
+        &format!("/calls/{call}"),
+        "/wall",
+        &format!("/badge/rooms/{hall}/active.svg"),
+    ]
+    .map(ToOwned::to_owned)
+    .into();
+    under_load(&store, &base, &changes, &looked_at, 20, seconds).await;
+    under_load(&store, &base, &changes, &looked_at, 1000, seconds).await;
+    handle.stop(false).await;
+    store.close().await;
+}
+
 #[tokio::main]
 async fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
+    if words.first().is_some_and(|word| word == "hostile") {
+        let numbers: Vec<usize> = words.iter().filter_map(|text| text.parse().ok()).collect();
+        let number = |at: usize, otherwise: usize| numbers.get(at).copied().unwrap_or(otherwise);
+        return hostile(
+            number(0, 16_000),
+            number(1, 2000),
+            number(2, 10_000),
+            number(3, 30),
+        )
+        .await;
+    }
     let kept = words
         .iter()
         .position(|word| word == "--keep")

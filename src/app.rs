@@ -89,6 +89,7 @@ impl App {
                 metrics_room_labels: config.programs.metrics_room_labels,
                 probing: config.probe.enabled,
             },
+            memory: web::Memory::default(),
         };
         let server = web::serve(listener, web).map_err(Error::Web)?;
         let handle = server.handle();
@@ -100,7 +101,7 @@ impl App {
         let client = client(account, config.max_response_bytes)?;
         let observer = Observer::new(
             client,
-            store.clone(),
+            store.for_observer(),
             changes,
             clock,
             settings(config, account, prober),
@@ -185,7 +186,7 @@ pub(crate) fn observer(
     let client = client(account, config.max_response_bytes)?;
     Ok(Observer::new(
         client,
-        store.clone(),
+        store.for_observer(),
         changes,
         clock,
         settings(config, account, None),

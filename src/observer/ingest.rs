@@ -69,6 +69,10 @@ impl Observer {
         for room_id in changed.rooms {
             self.changes.announce(Change::Room { room_id });
         }
+        if !changed.set_aside.is_empty() {
+            let mut flooded = self.flooded.lock().await;
+            flooded.note(&changed.set_aside, self.clock.now_ms());
+        }
         if changed.heard_anew {
             // What ended while nobody watched, without an event that tells, is found in the state.
             self.poll_due.notify_one();

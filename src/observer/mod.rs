@@ -7,6 +7,7 @@
 mod backfill;
 mod course;
 mod expire;
+mod flooded;
 mod follow;
 mod foreground;
 mod holes;
@@ -142,6 +143,8 @@ pub struct Observer {
     troubles: Arc<Mutex<troubles::Troubles>>,
     /// One sign-in at a time: a second login of the same device ends the token of the first.
     signing_in: Arc<Mutex<()>>,
+    /// Rooms into which somebody sent more than is stored.
+    flooded: Arc<Mutex<flooded::Flooded>>,
     /// Our clock when the observer was made, ms.
     started_ms: i64,
 }
@@ -172,6 +175,7 @@ impl Observer {
             storage_again: Arc::default(),
             troubles: Arc::default(),
             signing_in: Arc::default(),
+            flooded: Arc::default(),
         }
     }
 
@@ -213,6 +217,7 @@ impl Observer {
             self.keep(Work::Retention, || self.forget()),
             self.keep(Work::Rederive, || self.rederive()),
             self.keep(Work::Signs, || self.keep_signs()),
+            self.keep(Work::Polls, || self.repair_flooded()),
             self.keep(Work::Probe, || self.probes())
         );
         Ok(scheduler.shutdown().await?)

@@ -179,7 +179,8 @@ fn apart<'a>(stays: &[Stay<'a>], now: i64) -> Vec<Finding<'a>> {
             .into_iter()
             .filter(|stay| stay.selection == Selection::OldestMembership)
             .collect();
-        for (from_ms, until_ms) in both(&spans(&deaf, now), &spans(&there, now)) {
+        let together = both(&spans(&deaf, now), &spans(&there, now));
+        for (from_ms, until_ms) in together.into_iter().take(FINDINGS_MAX) {
             let (deaf, unheard) = (
                 users(&deaf, from_ms, until_ms),
                 users(&there, from_ms, until_ms),

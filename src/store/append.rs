@@ -6,6 +6,7 @@ use super::events::event;
 use super::fresh::Fresh;
 use super::redactions::{self, Redactions, TakenBack, redact_stored};
 use super::rows::{Rows, Statement};
+use super::sender_limit::{self, Senders};
 use super::{Error, Tx, int, rooms, sightings};
 use crate::rtc::event::{Kind, Reason, RoomEvent};
 use crate::rtc::id::hash;
@@ -33,6 +34,8 @@ pub(super) struct Touched {
     pub new_events: usize,
     /// Contents of redacted events were taken out.
     pub taken_back: bool,
+    /// Somebody sent more than is stored.
+    pub set_aside: bool,
     /// What the new events say.
     pub fresh: Fresh,
 }
@@ -97,16 +100,35 @@ impl News {
     }
 }
 
-/// Appends the events of one room that are not known yet and notes each sighting.
+/// Appends the events of one room that are not known yet, within the limits of their senders, and notes each sighting.
 pub(super) async fn append(
     tx: &mut Tx,
     batch: &Batch,
     room: &RoomBatch,
     touched: &mut Touched,
+    mut senders: Option<&mut Senders<'_>>,
 ) -> Result<(), Error> {
     let mut stream = last_stream(tx).await?;
-    for arrivals in room.arrivals.chunks(512) {
-        some(tx, batch, room, arrivals, &mut stream, touched).await?;
+    let limited = senders
+        .as_ref()
+        .and_then(|senders| senders.choose(room, batch.seen_ms));
+    let chosen = |at: &usize| limited.as_ref().is_none_or(|(some, _)| some.contains(at));
+    let arrivals: Vec<&Arrival> = room
+        .arrivals
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| chosen(at))
+        .map(|(_, arrival)| arrival)
+        .collect();
+    for arrivals in arrivals.chunks(512) {
+        let fresh = some(tx, batch, room, arrivals, &mut stream, touched).await?;
+        if let Some(senders) = &mut senders {
+            senders.note(room, fresh.iter().map(AsRef::as_ref));
+        }
+    }
+    if let Some((_, aside)) = &limited {
+        sender_limit::write(tx, &room.room_id, aside).await?;
+        touched.set_aside = true;
     }
     for (reason, json) in &room.malformed {
         stream += malformed(tx, batch, room, reason, json, stream + 1).await?;
@@ -117,14 +139,15 @@ pub(super) async fn append(
 /// An event as it is stored, and what is kept beside it.
 type Stored<'a> = (&'a Arrival, Option<&'a str>);
 
+/// Appends some of them; those that were new.
 async fn some(
     tx: &mut Tx,
     batch: &Batch,
     room: &RoomBatch,
-    arrivals: &[Arrival],
+    arrivals: &[&Arrival],
     stream: &mut i64,
     touched: &mut Touched,
-) -> Result<(), Error> {
+) -> Result<Vec<Arc<RoomEvent>>, Error> {
     let redactions = Redactions::know(tx, room, arrivals).await?;
     let taken_back: Vec<Option<TakenBack>> = arrivals
         .iter()
@@ -133,7 +156,7 @@ async fn some(
     let as_stored = arrivals.iter().zip(&taken_back);
     let as_stored = as_stored.map(|(arrival, taken_back)| match taken_back {
         Some(back) => (&back.arrival, back.kept.as_deref()),
-        None => (arrival, None),
+        None => (*arrival, None),
     });
     let mut ids: HashSet<&str> = HashSet::with_capacity(arrivals.len());
     let (first, twice): (Vec<Stored>, Vec<Stored>) =
@@ -170,6 +193,10 @@ async fn some(
     )
     .await?;
     touched.new_events += fresh.len();
+    let stored: Vec<Arc<RoomEvent>> = fresh
+        .iter()
+        .map(|new| Arc::clone(&new.arrival.event))
+        .collect();
     fresh
         .iter()
         .filter(|new| new.chain.is_some())
@@ -186,7 +213,8 @@ async fn some(
         news.extend(absorb(tx, room, copy, is_redacted, &mut touched.fresh).await?);
     }
     sightings::note(tx, batch, room, &other_ways).await?;
-    touch(tx, &room.room_id, &news, touched).await
+    touch(tx, &room.room_id, &news, touched).await?;
+    Ok(stored)
 }
 
 static KNOWN: Rows = Rows::new(

@@ -5,6 +5,7 @@ use super::fresh::Fresh;
 use super::invitations::{self, Invitation};
 use super::memberships::{self, Change};
 use super::row::Watch;
+use super::sender_limit::Senders;
 use super::unasked::{self, Unasked};
 use super::{
     Error, Grain, Store, coverage, readings, recount, rederive, refold, rooms, snapshots, vantages,
@@ -126,6 +127,8 @@ pub struct Changed {
     pub heard_anew: bool,
     /// Contents of redacted events were taken out.
     pub taken_back: bool,
+    /// Rooms into which somebody sent more than is stored: their state should be looked at when that is over.
+    pub set_aside: BTreeSet<String>,
 }
 
 /// Writes a batch. **One commit**: position and effect move together, so a crash repeats work and never loses it.
@@ -138,8 +141,10 @@ pub async fn write(store: &Store, rules: &Rules, batch: &Batch) -> Result<Change
     let before = append::last_stream(&mut tx).await?;
     let judged = readings::judged(&mut tx, batch, before).await?;
     let batch = judged.as_ref();
+    let mut senders = Senders::new(&store.limits);
     for room in &batch.rooms {
-        write_room(&mut tx, (rules, store.grain), batch, room, &mut changed).await?;
+        let how = (rules, store.grain);
+        write_room(&mut tx, how, batch, room, &mut changed, &mut senders).await?;
         if room.answers_invitation() {
             invitations::settle(&mut tx, &batch.vantage_id, &room.room_id).await?;
         }
@@ -160,6 +165,7 @@ pub async fn write(store: &Store, rules: &Rules, batch: &Batch) -> Result<Change
     if changed.taken_back {
         store.taken_back.store(true, Ordering::Relaxed);
     }
+    senders.committed(batch.seen_ms);
     Ok(changed)
 }
 
@@ -169,6 +175,7 @@ async fn write_room(
     batch: &Batch,
     room: &RoomBatch,
     changed: &mut Changed,
+    senders: &mut Senders<'_>,
 ) -> Result<(), Error> {
     let room_id = &room.room_id;
     let is_new = rooms::note(tx, room_id, room.watch, batch.seen_ms).await?;
@@ -181,7 +188,12 @@ async fn write_room(
         fresh: Fresh::since(before),
         ..Touched::default()
     };
-    append::append(tx, batch, room, &mut touched).await?;
+    // The first answer of a room has its state, of whatever size.
+    let limits = (!is_new).then_some(senders);
+    append::append(tx, batch, room, &mut touched, limits).await?;
+    if touched.set_aside {
+        changed.set_aside.insert(room_id.clone());
+    }
     if let Some(look) = &room.snapshot {
         snapshots::record(tx, batch, room, look, &mut touched).await?;
         if coverage::polled(tx, &batch.vantage_id, room_id, batch.seen_ms).await?

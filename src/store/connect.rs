@@ -122,6 +122,25 @@ fn name(url: &str) -> String {
 
 /// `cache` in kB for each connection.
 pub(super) fn pool(connections: u32, cache: u32, space: &Space) -> AnyPoolOptions {
+    pool_with(connections, cache, space, None)
+}
+
+/// The same, where a statement ends after a time. `SQLite` has no such limit: there it is the pool that is small.
+pub(super) fn limited_pool(
+    connections: u32,
+    cache: u32,
+    space: &Space,
+    limit: Duration,
+) -> AnyPoolOptions {
+    pool_with(connections, cache, space, Some(limit))
+}
+
+fn pool_with(
+    connections: u32,
+    cache: u32,
+    space: &Space,
+    limit: Option<Duration>,
+) -> AnyPoolOptions {
     let space = space.clone();
     let options = AnyPoolOptions::new()
         .max_connections(connections)
@@ -136,6 +155,12 @@ pub(super) fn pool(connections: u32, cache: u32, space: &Space) -> AnyPoolOption
         let pages = space.pages();
         Box::pin(async move {
             set_up(connection, cache).await?;
+            if let Some(limit) = limit
+                && !is_sqlite(connection)
+            {
+                let text = format!("set statement_timeout = {}", limit.as_millis());
+                connection.execute(sqlx::AssertSqlSafe(text)).await?;
+            }
             if let Some(pages) = pages
                 && is_sqlite(connection)
             {

@@ -3,7 +3,7 @@
 use super::fresh::Fresh;
 use super::memberships::ended_by_the_room;
 use super::packed::Fields;
-use super::row::{Evidence, Rejected, RoomName, Viewer};
+use super::row::{Call, Evidence, Rejected, RoomName, Viewer};
 use super::{Error, Store};
 use crate::rtc::event::RoomEvent;
 use sqlx::Row;
@@ -230,6 +230,50 @@ pub(super) const BEHIND: &str = concat!(
     where e.event_id = shown.event_id and e.room_id = $2
     order by e.origin_server_ts, e.event_id"
 );
+
+// Of a very large call the events are not counted, and found by their time: so many that came from its start on are looked
+// at, whichever call they belong to.
+pub(super) const BEHIND_LARGE: &str = "with
+    near as (select * from events where room_id = $2 and origin_server_ts >= $3 and origin_server_ts <= $4
+        order by origin_server_ts limit 20000),
+    shown as (select e.event_id, e.origin_server_ts as sent_ms from near e
+        where (e.chain is not null and exists (select 1 from memberships m
+                where m.room_id = e.room_id and m.chain = e.chain and m.session_id = $1))
+            or (e.chain is null
+                and e.kind in ('org.matrix.msc4075.rtc.notification', 'm.rtc.notification',
+                    'org.matrix.msc4075.call.notify', 'm.call.notify', 'org.matrix.msc4310.rtc.decline', 'm.rtc.decline'))
+        order by e.origin_server_ts, e.event_id limit $5)
+    select e.*, p.name as person, 0 as total from shown
+    cross join events e left join people p on p.room_id = e.room_id and p.user_id = e.sender
+    where e.event_id = shown.event_id and e.room_id = $2
+    order by e.origin_server_ts, e.event_id";
+
+/// The same as [`behind`], of a call with so many stays that its events are not counted: at most `limit` of those that came
+/// first, and whether there are no more.
+///
+/// # Errors
+/// When the database fails.
+pub async fn behind_large(
+    store: &Store,
+    viewer: Viewer,
+    call: &Call,
+    limit: i64,
+) -> Result<(Vec<Evidence>, bool), Error> {
+    let Viewer::Operator = viewer;
+    let query = sqlx::query(BEHIND_LARGE)
+        .bind(&call.id)
+        .bind(&call.room.room_id)
+        .bind(call.started_ms);
+    let rows = query
+        .bind(call.until_ms)
+        .bind(limit.saturating_add(1))
+        .fetch_all(&store.read)
+        .await?;
+    let is_whole = super::int(rows.len()) <= limit;
+    let most = usize::try_from(limit).unwrap_or(0);
+    let found: Result<Vec<Evidence>, Error> = rows.iter().take(most).map(evidence_row).collect();
+    Ok((found?, is_whole))
+}
 
 /// The stored member events and related events behind one call, oldest first, at most `limit`; and how many there are.
 ///

@@ -37,8 +37,11 @@ macro_rules! last_known_before {
     };
 }
 
-static ORIGINS: Rows = Rows::new(
-    concat!(
+// `+ 0` keeps SQLite from looking for the latest time in the index of times of the whole room: what belongs to a stay is
+// found by its chain, from the time of its join on.
+macro_rules! origins {
+    ($which:literal) => {
+        concat!(
         "select ",
         packed!(text "o.id", number "o.join_origin", number "o.join_received", text "o.join_source", text "o.join_json",
             number "o.join_lost", number "o.end_origin", number "o.end_received", text "o.end_source",
@@ -72,16 +75,20 @@ static ORIGINS: Rows = Rows::new(
         case when m.end_event_id is null and m.end_reason in ('expired', 'sticky_expired') then
             coalesce((select g.to_ms from signs g where g.membership_id = m.id and g.joined_ms = m.joined_ms
                 and g.until_ms = m.until_ms and g.updates = m.updates),
-            (select max(s.origin_server_ts) from events s where s.room_id = m.room_id and s.chain = m.chain
-                and s.origin_server_ts >= m.joined_ms and s.origin_server_ts < m.until_ms)) end as last_sign
+            (select max(s.origin_server_ts + 0) from events s where s.room_id = m.room_id and s.chain = m.chain
+                and s.origin_server_ts + 0 >= m.joined_ms and s.origin_server_ts + 0 < m.until_ms)) end as last_sign
         from memberships m
         left join events j on j.event_id = m.join_event_id and j.room_id = m.room_id
         left join events e on e.event_id = m.end_event_id and e.room_id = m.room_id
-        where m.session_id in ("
-    ),
-    "?",
-    ")) as found) as o",
-);
+        where ",
+            $which
+        )
+    };
+}
+
+pub(super) static OF_SESSIONS: Rows =
+    Rows::new(origins!("m.session_id in ("), "?", ")) as found) as o");
+pub(super) static BY_ID: Rows = Rows::new(origins!("m.id in ("), "?", ")) as found) as o");
 
 /// The origins of every membership of these calls, by membership.
 ///
@@ -92,9 +99,30 @@ pub async fn of(
     viewer: Viewer,
     session_ids: &[String],
 ) -> Result<HashMap<String, Origins>, Error> {
+    read(store, viewer, &OF_SESSIONS, session_ids).await
+}
+
+/// The origins of these memberships.
+///
+/// # Errors
+/// When the database fails.
+pub async fn by_id(
+    store: &Store,
+    viewer: Viewer,
+    ids: &[String],
+) -> Result<HashMap<String, Origins>, Error> {
+    read(store, viewer, &BY_ID, ids).await
+}
+
+async fn read(
+    store: &Store,
+    viewer: Viewer,
+    statement: &'static Rows,
+    ids: &[String],
+) -> Result<HashMap<String, Origins>, Error> {
     let Viewer::Operator = viewer;
     let mut connection = store.read.acquire().await?;
-    let found = unpack(&ORIGINS.of(&mut connection, session_ids).await?, |fields| {
+    let found = unpack(&statement.of(&mut connection, ids).await?, |fields| {
         let id = fields.some_text()?;
         Ok((
             id,

@@ -348,21 +348,27 @@ macro_rules! ended_by_the_room {
 }
 pub(super) use ended_by_the_room;
 
-pub(super) static OF_SESSIONS: Rows = Rows::new(
-    concat!(
-        "select ",
-        packed!(text "m.id", text "m.session_id", text "m.user_id", text "p.name", text "m.device_id", text "m.server",
-            text "m.kind", number "m.joined_ms", number "m.until_ms", text "m.end_reason", number "m.updates",
-            text "m.join_event_id", text "m.ended_by", number "m.resumed", number "m.claimed", text "m.intent",
-            text "m.transport_type", text "m.transport_url", text "m.selection", number "m.back_since_ms",
-            number "m.outlived_ms"),
-        " from (select m.*, coalesce(m.end_event_id, (select max(e.event_id) from events e where ",
-        ended_by_the_room!(),
-        ")) as ended_by from memberships m where m.session_id in ("
-    ),
-    "?",
-    ")) as m left join people p on p.room_id = m.room_id and p.user_id = m.user_id",
-);
+macro_rules! members {
+    ($which:literal) => {
+        concat!(
+            "select ",
+            packed!(text "m.id", text "m.session_id", text "m.user_id", text "p.name", text "m.device_id", text "m.server",
+                text "m.kind", number "m.joined_ms", number "m.until_ms", text "m.end_reason", number "m.updates",
+                text "m.join_event_id", text "m.ended_by", number "m.resumed", number "m.claimed", text "m.intent",
+                text "m.transport_type", text "m.transport_url", text "m.selection", number "m.back_since_ms",
+                number "m.outlived_ms"),
+            " from (select m.*, coalesce(m.end_event_id, (select max(e.event_id) from events e where ",
+            ended_by_the_room!(),
+            ")) as ended_by from memberships m where ",
+            $which
+        )
+    };
+}
+
+const WITH_NAMES: &str =
+    ")) as m left join people p on p.room_id = m.room_id and p.user_id = m.user_id";
+pub(super) static OF_SESSIONS: Rows = Rows::new(members!("m.session_id in ("), "?", WITH_NAMES);
+pub(super) static BY_ID: Rows = Rows::new(members!("m.id in ("), "?", WITH_NAMES);
 
 /// The members of these calls, by call, then by `joined_ms`, user and device.
 ///
@@ -373,9 +379,26 @@ pub async fn of(
     viewer: Viewer,
     session_ids: &[String],
 ) -> Result<Vec<Member>, Error> {
+    read(store, viewer, &OF_SESSIONS, session_ids).await
+}
+
+/// These members, in the same order.
+///
+/// # Errors
+/// When the database fails.
+pub async fn by_id(store: &Store, viewer: Viewer, ids: &[String]) -> Result<Vec<Member>, Error> {
+    read(store, viewer, &BY_ID, ids).await
+}
+
+async fn read(
+    store: &Store,
+    viewer: Viewer,
+    statement: &'static Rows,
+    ids: &[String],
+) -> Result<Vec<Member>, Error> {
     let Viewer::Operator = viewer;
     let mut connection = store.read.acquire().await?;
-    let mut members = unpack(&OF_SESSIONS.of(&mut connection, session_ids).await?, member)?;
+    let mut members = unpack(&statement.of(&mut connection, ids).await?, member)?;
     members.sort_by(|one, other| {
         (
             &one.session_id,

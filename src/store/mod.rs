@@ -12,6 +12,7 @@ mod chains;
 mod checkpoints;
 mod connect;
 pub mod coverage;
+pub mod crowds;
 pub mod days;
 pub mod events;
 pub mod ever;
@@ -47,6 +48,7 @@ mod seals;
 mod search;
 #[cfg(test)]
 mod search_tests;
+pub mod sender_limit;
 pub mod sessions;
 mod sift;
 mod sightings;
@@ -77,6 +79,7 @@ use sqlx::{AnyPool, Executor};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// The database kind; nothing else names one.
 pub type Db = sqlx::Any;
@@ -129,17 +132,37 @@ pub enum Error {
 /// Another program's lock is waited for so many times, each as long as `connect` says.
 const LOCK_TRIES: u32 = 4;
 
+impl Error {
+    /// All connections were taken, or the answer took too long: another try may do.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        let Self::Database(error) = self else {
+            return false;
+        };
+        // `PostgreSQL` says query_canceled when the time of a statement is over.
+        let is_over = |code: &str| code == "57014";
+        matches!(error, sqlx::Error::PoolTimedOut)
+            || error
+                .as_database_error()
+                .and_then(|error| error.code().map(|code| is_over(&code)))
+                .unwrap_or(false)
+    }
+}
+
 const SHAPE: &str = "select count(*), max(version) from _sqlx_migrations";
 
 /// The shapes of the database, from the first to this version's.
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// The database, open. Cheap to clone. One connection writes, so that writers wait for each other here
-/// and not in the database; several read.
+/// and not in the database; several read. Readers of each kind have connections of their own, so that none of them can
+/// keep another waiting: pages, dear questions of pages, watchers over the process, and the observer.
 #[derive(Debug, Clone)]
 pub struct Store {
+    /// The connections that this handle reads by.
     pub(crate) read: AnyPool,
     pub(crate) write: AnyPool,
+    pools: Pools,
     space: Space,
     health: Health,
     /// The file of a `SQLite` database, as it was when it was opened.
@@ -151,7 +174,46 @@ pub struct Store {
     rederiving: rederive::Rederiving,
     /// Contents were taken out that the write-ahead log may still hold.
     taken_back: Arc<AtomicBool>,
+    limits: sender_limit::Limits,
 }
+
+/// The connections that read, by who reads.
+#[derive(Debug, Clone)]
+struct Pools {
+    pages: AnyPool,
+    dear: AnyPool,
+    watchers: AnyPool,
+    observer: AnyPool,
+}
+
+impl Pools {
+    /// Opens the connections when they are needed.
+    fn new(url: &str, space: &Space) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            pages: connect::pool(PAGES_MOST, 24_000, space)
+                .acquire_timeout(PAGES_WAIT)
+                .connect_lazy(url)?,
+            dear: connect::limited_pool(DEAR_MOST, 24_000, space, DEAR_LIMIT)
+                .acquire_timeout(DEAR_WAIT)
+                .connect_lazy(url)?,
+            watchers: connect::pool(1, 2_000, space)
+                .acquire_timeout(PAGES_WAIT)
+                .connect_lazy(url)?,
+            observer: connect::pool(OBSERVER_MOST, 24_000, space).connect_lazy(url)?,
+        })
+    }
+}
+
+/// Connections of pages, and how long a page waits for one.
+const PAGES_MOST: u32 = 4;
+const PAGES_WAIT: Duration = Duration::from_secs(10);
+/// Connections of dear questions: long spans, searches, exports; and how long such a question waits for one.
+const DEAR_MOST: u32 = 2;
+const DEAR_WAIT: Duration = Duration::from_secs(5);
+/// `PostgreSQL` ends a statement of a dear question after this time.
+const DEAR_LIMIT: Duration = Duration::from_secs(20);
+/// Connections of the observer that read.
+const OBSERVER_MOST: u32 = 2;
 
 /// How finely derived data is cut, so that the cost of an event follows the change, and how lists are read. The results
 /// never depend on it.
@@ -214,7 +276,7 @@ impl Store {
         let url = lasting.as_str();
         let space = Space::default();
         let write = connect::pool(1, 48_000, &space).connect(url).await?;
-        let read = connect::pool(6, 24_000, &space).connect(url).await?;
+        let pools = Pools::new(url, &space)?;
         // SQLite would find out only at the first write that what was read before is no more: another process may write.
         let begin = if url.starts_with("sqlite:") {
             "begin immediate"
@@ -222,8 +284,9 @@ impl Store {
             "begin"
         };
         Ok(Self {
-            read,
+            read: pools.pages.clone(),
             write,
+            pools,
             space,
             health: Health::default(),
             file: hold::file_of(url)?.and_then(|path| Identity::of(&path)),
@@ -233,6 +296,7 @@ impl Store {
             names: names::Names::default(),
             rederiving: rederive::Rederiving::default(),
             taken_back: Arc::default(),
+            limits: sender_limit::Limits::default(),
         })
     }
 
@@ -240,6 +304,46 @@ impl Store {
     #[must_use]
     pub fn with_grain(self, grain: Grain) -> Self {
         Self { grain, ..self }
+    }
+
+    /// The same store, read by connections that no page can use up.
+    #[must_use]
+    pub fn for_observer(&self) -> Self {
+        let read = self.pools.observer.clone();
+        Self {
+            read,
+            ..self.clone()
+        }
+    }
+
+    /// The same store, for questions that may take long: they wait for each other and keep no other page waiting.
+    #[must_use]
+    pub fn for_dear_questions(&self) -> Self {
+        let read = self.pools.dear.clone();
+        Self {
+            read,
+            ..self.clone()
+        }
+    }
+
+    /// The same store, read by the connections of pages.
+    #[must_use]
+    pub fn for_pages(&self) -> Self {
+        let read = self.pools.pages.clone();
+        Self {
+            read,
+            ..self.clone()
+        }
+    }
+
+    /// The same store, for whoever watches over the process: it is answered however many ask for pages.
+    #[must_use]
+    pub fn for_watchers(&self) -> Self {
+        let read = self.pools.watchers.clone();
+        Self {
+            read,
+            ..self.clone()
+        }
     }
 
     /// Begins to write; others wait until the end. While another program has the lock, that is told meanwhile.
@@ -298,7 +402,15 @@ impl Store {
 
     /// Closes all connections; `SQLite` then folds its write-ahead log into the file.
     pub async fn close(&self) {
-        self.read.close().await;
+        let Pools {
+            pages,
+            dear,
+            watchers,
+            observer,
+        } = &self.pools;
+        for readers in [pages, dear, watchers, observer] {
+            readers.close().await;
+        }
         self.write.close().await;
     }
 }
@@ -311,4 +423,33 @@ fn int(number: usize) -> i64 {
 /// `PostgreSQL` has no text with NUL, and no id has one either.
 fn clean(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn pages_that_take_all_their_connections_keep_nobody_else_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("t.db").display());
+        let store = Store::open(&url).await.unwrap();
+        let mut taken = Vec::new();
+        for pages in [store.for_pages(), store.for_dear_questions()] {
+            while taken.len() < 100
+                && let Some(connection) = pages.read.try_acquire()
+            {
+                taken.push(connection);
+            }
+            // A pool opens what it may have only when it is waited for.
+            while pages.read.size() < pages.read.options().get_max_connections() {
+                taken.push(pages.read.acquire().await.unwrap());
+            }
+        }
+        for others in [store.for_observer(), store.for_watchers()] {
+            assert_eq!(rooms::watched(&others).await.unwrap(), []);
+        }
+        assert!(Error::from(sqlx::Error::PoolTimedOut).is_busy());
+        assert!(!Error::from(sqlx::Error::RowNotFound).is_busy());
+    }
 }

@@ -2,8 +2,8 @@
 
 use super::row::Viewer;
 use super::{
-    Store, coverage, events, memberships, names, progress, rings, rooms, search, sessions, skew,
-    stats,
+    Store, coverage, crowds, events, evidence, memberships, names, progress, rings, rooms, search,
+    sessions, skew, stats,
 };
 use sqlx::{AssertSqlSafe, Row};
 
@@ -169,8 +169,14 @@ async fn evidence_is_counted_whole_and_read_in_part() {
 #[tokio::test]
 async fn lists_of_calls_are_found_by_the_index_that_ends_soonest() {
     let bed = Bed::new().await;
-    let plan = bed.plan(sessions::ACTIVE).await;
-    assert!(plan.contains("sessions_until (until_ms>?"), "{plan}");
+    for sql in [
+        sessions::ACTIVE,
+        sessions::ACTIVE_IN_ROOM,
+        sessions::RUNNING,
+    ] {
+        let plan = bed.plan(sql).await;
+        assert!(plan.contains("sessions_until (until_ms>?"), "{plan}");
+    }
     for (sql, index) in search::WALKS.into_iter().zip([
         "sessions_started (",
         "sessions_room (",
@@ -183,6 +189,48 @@ async fn lists_of_calls_are_found_by_the_index_that_ends_soonest() {
         );
         assert!(!plan.contains("TEMP B-TREE"), "{plan}");
     }
+}
+
+/// One device of thousands that ran out must not cost a look at all events of its room.
+#[tokio::test]
+async fn the_last_sign_of_a_stay_is_found_by_its_chain() {
+    let bed = Bed::new().await;
+    for sql in [&evidence::OF_SESSIONS, &evidence::BY_ID] {
+        let plan = bed.plan(sql.one()).await;
+        let sign = plan.lines().find(|line| line.contains("SEARCH s "));
+        assert!(
+            sign.is_some_and(|line| line.contains("events_chain (room_id=? AND chain=?")),
+            "every event of the room may be looked at:\n{plan}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn of_a_large_call_only_as_many_stays_are_looked_at_as_are_shown() {
+    let bed = Bed::new().await;
+    for (sql, index) in [
+        (crowds::FIRST, "memberships_session (session_id=?"),
+        (crowds::LAST, "memberships_session_until (session_id=?"),
+    ] {
+        let plan = bed.plan(sql).await;
+        assert!(
+            plan.contains(index) && !plan.contains("TEMP B-TREE"),
+            "{plan}"
+        );
+    }
+    for sql in [crowds::PRESENT, crowds::PRESENT_OF_SERVER] {
+        let plan = bed.plan(sql).await;
+        assert!(
+            plan.contains("memberships_session_until (session_id=? AND until_ms>?)"),
+            "{plan}"
+        );
+    }
+    let plan = bed.plan(events::BEHIND_LARGE).await;
+    assert!(
+        plan.contains("events_time (room_id=? AND origin_server_ts>?")
+            && plan.contains("memberships_chain (room_id=? AND chain=?"),
+        "{plan}"
+    );
 }
 
 #[tokio::test]

@@ -65,7 +65,7 @@ pub(super) struct TakenBack {
 
 impl Redactions {
     /// Reads those that are stored and those of this batch.
-    pub async fn know(tx: &mut Tx, room: &RoomBatch, some: &[Arrival]) -> Result<Self, Error> {
+    pub async fn know(tx: &mut Tx, room: &RoomBatch, some: &[&Arrival]) -> Result<Self, Error> {
         let mut known = Self::default();
         let ids: Vec<&str> = some
             .iter()

@@ -338,4 +338,6 @@ pub struct SpanNumbers {
     pub longest_room: Option<RoomName>,
     pub peak: i64,
     pub peak_ms: Option<i64>,
+    /// Stays that touch the span: what it costs to tell.
+    pub stays: i64,
 }

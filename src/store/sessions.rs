@@ -155,22 +155,68 @@ pub(super) async fn let_go(tx: &mut Tx, room_id: &str, sessions: &[Session]) -> 
 }
 
 // `+ 0` keeps a column from being looked for in an index: few calls run, and many have begun.
+macro_rules! running {
+    () => {
+        " from sessions s join rooms r on r.room_id = s.room_id
+        where s.until_ms > $1 and s.started_ms + 0 <= $1 and r.watch in ('joined', 'peeked')"
+    };
+}
+// Where there are more than fit, each room has its newest ones in the list before any other has its next: one member of
+// one room can have thousands of slots.
 pub(super) const ACTIVE: &str = calls!(
-    " from sessions s join rooms r on r.room_id = s.room_id
-    where s.until_ms > $1 and s.started_ms + 0 <= $1 and r.watch in ('joined', 'peeked')
+    " from (select chosen.* from (select s.*, row_number() over (partition by s.room_id
+            order by s.started_ms desc, s.id desc) as nth",
+    running!(),
+    ") as chosen order by chosen.nth, chosen.started_ms desc, chosen.id desc limit $2) as s
+    join rooms r on r.room_id = s.room_id
     order by s.started_ms + 0 desc, s.id desc"
 );
+// `|| ''`: by what runs, which is little; a room may have had many calls.
+pub(super) const ACTIVE_IN_ROOM: &str = calls!(
+    running!(),
+    " and s.room_id || '' = $2 order by s.started_ms + 0 desc, s.id desc limit $3"
+);
+pub(super) const RUNNING: &str = concat!("select count(*)", running!());
 
-/// Calls active at `now`, newest first.
+/// So many running calls are read at most.
+pub const ACTIVE_MOST: i64 = 500;
+
+/// Calls active at `now`, newest first; at most [`ACTIVE_MOST`], which are of all rooms.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn active(store: &Store, viewer: Viewer, now: i64) -> Result<Vec<Call>, Error> {
     let Viewer::Operator = viewer;
-    unpack(
-        &sqlx::query(ACTIVE).bind(now).fetch_all(&store.read).await?,
-        call,
-    )
+    let query = sqlx::query(ACTIVE).bind(now).bind(ACTIVE_MOST);
+    unpack(&query.fetch_all(&store.read).await?, call)
+}
+
+/// Calls of one room that are active at `now`, newest first; at most [`ACTIVE_MOST`].
+///
+/// # Errors
+/// When the database fails.
+pub async fn active_in_room(
+    store: &Store,
+    viewer: Viewer,
+    room_id: &str,
+    now: i64,
+) -> Result<Vec<Call>, Error> {
+    let Viewer::Operator = viewer;
+    let query = sqlx::query(ACTIVE_IN_ROOM)
+        .bind(now)
+        .bind(room_id)
+        .bind(ACTIVE_MOST);
+    unpack(&query.fetch_all(&store.read).await?, call)
+}
+
+/// How many calls are active at `now`, however many of them are read.
+///
+/// # Errors
+/// When the database fails.
+pub async fn running(store: &Store, viewer: Viewer, now: i64) -> Result<i64, Error> {
+    let Viewer::Operator = viewer;
+    let query = sqlx::query_scalar(RUNNING).bind(now);
+    Ok(query.fetch_one(&store.read).await?)
 }
 
 /// One page of calls, newest first, after `cursor`.

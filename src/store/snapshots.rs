@@ -103,7 +103,7 @@ async fn repair(
             repairs.arrivals.push(repair.arrival);
         }
     }
-    append(tx, batch, &repairs, touched).await
+    append(tx, batch, &repairs, touched, None).await
 }
 
 /// What a look at the state tells of a key that no event told.

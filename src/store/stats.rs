@@ -38,7 +38,7 @@ pub async fn numbers(
         .fetch_all(&store.read)
         .await?;
     let longest = unpack(&longest, call)?.pop();
-    let steps = concurrency(store, viewer, from, to).await?;
+    let (steps, stays) = changes_of_devices(store, viewer, from, to).await?;
     let highest = steps
         .iter()
         .filter(|(_, devices)| *devices > 0)
@@ -56,13 +56,16 @@ pub async fn numbers(
         longest_room: longest.map(|call| call.room),
         peak: highest.map_or(0, |(_, devices)| *devices),
         peak_ms: highest.map(|(time, _)| *time),
+        stays,
     })
 }
 
 const SPANS: &str = concat!(
-    "select user_id, coalesce(device_id, room_id || ' ' || chain), joined_ms, until_ms from ",
+    "select ",
+    packed!(text "user_id", text "device", number "joined_ms", number "until_ms"),
+    " from (select user_id, coalesce(device_id, room_id || ' ' || chain) as device, joined_ms, until_ms from ",
     touching!("memberships", "joined_ms"),
-    " as m where until_ms > joined_ms order by 1, 2, 3, 4"
+    " as m where until_ms > joined_ms) as stays"
 );
 
 /// Devices in calls at once as steps `(time ms, devices)` from `from` to `to`; the first step is at `from`.
@@ -76,12 +79,59 @@ pub async fn concurrency(
     from: i64,
     to: i64,
 ) -> Result<Vec<(i64, i64)>, Error> {
+    let (steps, _) = changes_of_devices(store, viewer, from, to).await?;
+    Ok(steps)
+}
+
+/// Steps as [`concurrency`] tells them, at most so many: of more, the time is cut into so many parts, and each has the
+/// most devices that were there at once in it.
+#[must_use]
+pub fn thinned(
+    steps: Vec<(i64, i64)>,
+    (from, to): (i64, i64),
+    most: i64,
+) -> (Vec<(i64, i64)>, bool) {
+    if i64::try_from(steps.len()).is_ok_and(|steps| steps <= most) {
+        return (steps, true);
+    }
+    let part = (to.saturating_sub(from) / most).max(1);
+    let mut thin: Vec<(i64, i64)> = Vec::new();
+    let mut before = 0;
+    for (time, devices) in steps {
+        let begins = from + (time - from) / part * part;
+        match thin.last_mut() {
+            Some(last) if last.0 == begins => last.1 = last.1.max(devices),
+            // What was there when the part began was in it, too.
+            _ => thin.push((begins, devices.max(if begins < time { before } else { 0 }))),
+        }
+        before = devices;
+    }
+    (thin, false)
+}
+
+/// The steps, and how many stays they are made of.
+async fn changes_of_devices(
+    store: &Store,
+    viewer: Viewer,
+    from: i64,
+    to: i64,
+) -> Result<(Vec<(i64, i64)>, i64), Error> {
     let Viewer::Operator = viewer;
-    let rows: Vec<(String, String, i64, i64)> = sqlx::query_as(SPANS)
+    let packed = sqlx::query(SPANS)
         .bind(from)
         .bind(to)
         .fetch_all(&store.read)
         .await?;
+    let mut rows: Vec<(String, String, i64, i64)> = unpack(&packed, |fields| {
+        Ok((
+            fields.some_text()?,
+            fields.some_text()?,
+            fields.some_number()?,
+            fields.some_number()?,
+        ))
+    })?;
+    rows.sort_unstable();
+    let stays = super::int(rows.len());
     let mut changes: Vec<(i64, i64)> = Vec::with_capacity(rows.len() * 2);
     for stays in rows.chunk_by(|one, next| (&one.0, &one.1) == (&next.0, &next.1)) {
         // In order of arrival: what begins later adds only what goes beyond the end known so far.
@@ -98,7 +148,7 @@ pub async fn concurrency(
             end = *until;
         }
     }
-    Ok(steps(changes, from))
+    Ok((steps(changes, from), stays))
 }
 
 /// Changes of a number as steps; what cancels out at one instant is none.

@@ -2,8 +2,9 @@
 //! of a new second is made, and nothing has changed, all but the first to ask have that of the second before: it is
 //! as old as a second and the time of this making.
 
-use super::Web;
-use super::{fresh, host};
+use super::error::Error;
+use super::reply::{self, Ask};
+use super::{Web, fresh, host};
 use actix_web::body::{BodySize, BoxBody, MessageBody, to_bytes};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap};
@@ -12,9 +13,15 @@ use actix_web::middleware::Next;
 use actix_web::web::{Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse};
 use moka::future::Cache;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use moka::policy::EvictionPolicy;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::time::{Instant, sleep_until, timeout};
 
 /// Its own second, and the next while a new one is made.
 const KEPT: Duration = Duration::from_secs(2);
@@ -22,15 +29,40 @@ const BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// Longer questions are answered, but not kept.
 const ASKED_MAX: usize = 1024;
 
+/// So many answers are made at once, and so many questions wait for their turn.
+const MAKING_MOST: usize = 4;
+const WAITING_MOST: usize = 1000;
+/// A question waits for its turn no longer than this, and its answer is made in no longer than this.
+const WAIT_LONGEST: Duration = Duration::from_secs(10);
+const MAKE_LONGEST: Duration = Duration::from_secs(20);
+/// After an answer was made the next one to the same question is not begun for as long as it took, but no longer than this:
+/// where much changes, no more than half of the time goes into any of them.
+const PAUSE_LONGEST: Duration = Duration::from_secs(1);
+/// Questions whose pace is known.
+const PACES_MOST: u64 = 4000;
+/// Answers in memory, those that are kept and those that somebody still reads: so many kB in all.
+const HELD_MOST_KB: usize = 96 * 1024;
+/// What is handed to a connection at once: a slow reader holds so much of its own, all else is shared.
+const SLICE: usize = 32 * 1024;
+/// An answer that is larger than this may stay with a slow reader for long; so many of them are read at once.
+const LARGE: usize = 64 * 1024;
+const LARGE_MOST: usize = 200;
+
+/// What is asked, and in which form it is answered.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Question {
+    encodings: String,
+    /// Feeds say where they are.
+    base: String,
+    address: String,
+}
+
 /// What an answer belongs to. A change or another second makes it a new one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Key {
     generation: u64,
     second: i64,
-    encodings: String,
-    /// Feeds say where they are.
-    base: String,
-    address: String,
+    question: Question,
 }
 
 /// A whole answer.
@@ -41,24 +73,45 @@ struct Stored {
     body: Bytes,
     /// Is somebody making the one of the next second?
     is_renewed: AtomicBool,
+    /// The memory that it takes, given back when nobody reads it any more.
+    #[expect(dead_code, reason = "it is held, and given back when this is dropped")]
+    held: Option<OwnedSemaphorePermit>,
 }
 
-/// The answers of the last seconds.
+/// The last answer that was made to a question.
+#[derive(Debug, Default)]
+struct Last {
+    made: Option<Made>,
+}
+
+#[derive(Debug)]
+struct Made {
+    /// The state of the world that it shows.
+    key: Key,
+    /// As long as it is kept or somebody reads it; a failure until the next one.
+    stored: Weak<Stored>,
+    failed: Option<Arc<Stored>>,
+    ended: Instant,
+    took: Duration,
+}
+
+/// Whose turn it is to make the answer to a question.
+type Pace = Arc<Mutex<Last>>;
+
+/// The answers of the last seconds, and what is used to make and to hold them.
 #[derive(Debug, Clone)]
-pub struct Answers(Cache<Key, Arc<Stored>>);
+pub struct Answers {
+    kept: Cache<Key, Arc<Stored>>,
+    paces: Cache<Question, Pace>,
+    making: Arc<Semaphore>,
+    waiting: Arc<AtomicUsize>,
+    held: Arc<Semaphore>,
+    large: Arc<Semaphore>,
+}
 
 impl Default for Answers {
     fn default() -> Self {
-        let weigh = |key: &Key, answer: &Arc<Stored>| {
-            u32::try_from(answer.body.len() + key.address.len() + 1024).unwrap_or(u32::MAX)
-        };
-        Self(
-            Cache::builder()
-                .max_capacity(BYTES_MAX)
-                .weigher(weigh)
-                .time_to_live(KEPT)
-                .build(),
-        )
+        Self::holding(HELD_MOST_KB, LARGE_MOST)
     }
 }
 
@@ -78,13 +131,51 @@ enum Turn {
     New(Option<Renewal>),
 }
 
+/// One of those who wait.
+struct Waiting(Arc<AtomicUsize>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+const TOO_MANY: Error = Error::Busy("too many questions are asked at once");
+const TOO_LONG: Error = Error::Busy("the answer takes too long");
+const TOO_MUCH: Error = Error::Busy("too many large answers are being read");
+
 impl Answers {
+    /// Answers that take no more memory than so many kB, and no more large ones than so many being read.
+    fn holding(held_kb: usize, large: usize) -> Self {
+        let weigh = |key: &Key, answer: &Arc<Stored>| {
+            let asked = &key.question;
+            let words = asked.address.len() + asked.base.len() + asked.encodings.len();
+            u32::try_from(answer.body.len() + words + 1024).unwrap_or(u32::MAX)
+        };
+        Self {
+            kept: Cache::builder()
+                .max_capacity(BYTES_MAX)
+                .weigher(weigh)
+                .eviction_policy(EvictionPolicy::lru())
+                .time_to_live(KEPT)
+                .build(),
+            paces: Cache::builder()
+                .max_capacity(PACES_MOST)
+                .time_to_live(2 * WAIT_LONGEST)
+                .build(),
+            making: Arc::new(Semaphore::new(MAKING_MOST)),
+            waiting: Arc::default(),
+            held: Arc::new(Semaphore::new(held_kb)),
+            large: Arc::new(Semaphore::new(large)),
+        }
+    }
+
     async fn turn(&self, key: &Key) -> Turn {
-        if self.0.contains_key(key) {
+        if self.kept.contains_key(key) {
             return Turn::New(None);
         }
         let Some(before) = self
-            .0
+            .kept
             .get(&Key {
                 second: key.second - 1,
                 ..key.clone()
@@ -99,6 +190,95 @@ impl Answers {
             Turn::New(Some(Renewal(before)))
         }
     }
+
+    /// Waits among the others, if there are not too many.
+    fn wait(&self) -> Result<Waiting, Error> {
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= WAITING_MOST {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            return Err(TOO_MANY);
+        }
+        Ok(Waiting(Arc::clone(&self.waiting)))
+    }
+
+    /// The right to make an answer, when it is one's turn.
+    async fn turn_to_make(&self) -> Result<SemaphorePermit<'_>, Error> {
+        let turn = timeout(WAIT_LONGEST, self.making.acquire()).await;
+        turn.map_err(|_| TOO_MANY)?.map_err(|_| TOO_MANY)
+    }
+
+    /// The right to hold an answer of so many bytes; what is only kept is let go for it.
+    async fn hold(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Error> {
+        let kb = u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX);
+        let free = || Arc::clone(&self.held).try_acquire_many_owned(kb).ok();
+        if let Some(held) = free() {
+            return Ok(held);
+        }
+        self.kept.invalidate_all();
+        self.paces.invalidate_all();
+        self.kept.run_pending_tasks().await;
+        self.paces.run_pending_tasks().await;
+        free().ok_or(TOO_MUCH)
+    }
+
+    /// The answer to a question, made by `make` unless somebody has made one that is as new.
+    async fn answer(
+        &self,
+        key: Key,
+        at: impl Fn() -> (u64, i64),
+        make: impl Future<Output = Result<Stored, Error>>,
+    ) -> Result<Arc<Stored>, Error> {
+        if let Some(kept) = self.kept.get(&key).await {
+            return Ok(kept);
+        }
+        let (_waiting, asked) = (self.wait()?, Instant::now());
+        let pace = self
+            .paces
+            .get_with(key.question.clone(), async { Pace::default() })
+            .await;
+        let turn = timeout(WAIT_LONGEST, pace.lock()).await;
+        let mut last = turn.map_err(|_| TOO_MANY)?;
+        if let Some(made) = &last.made {
+            if let Some(known) = made.answers(&key, asked) {
+                return Ok(known);
+            }
+            sleep_until(made.ended + made.took.min(PAUSE_LONGEST)).await;
+        }
+        let _turn = self.turn_to_make().await?;
+        // What is made now shows at least what had changed by now.
+        let (generation, second) = at();
+        let key = Key {
+            generation,
+            second,
+            ..key
+        };
+        let begun = Instant::now();
+        let stored = timeout(MAKE_LONGEST, make).await;
+        let stored = Arc::new(stored.map_err(|_| TOO_LONG)??);
+        let has_failed = stored.status.is_server_error();
+        if !has_failed {
+            self.kept.insert(key.clone(), Arc::clone(&stored)).await;
+        }
+        last.made = Some(Made {
+            key,
+            failed: has_failed.then(|| Arc::clone(&stored)),
+            stored: Arc::downgrade(&stored),
+            ended: Instant::now(),
+            took: begun.elapsed(),
+        });
+        Ok(stored)
+    }
+}
+
+impl Made {
+    /// It, where it shows what there was to see when this was asked, and is of that second. A failure is for those only who
+    /// waited for it.
+    fn answers(&self, key: &Key, asked: Instant) -> Option<Arc<Stored>> {
+        if let Some(failed) = &self.failed {
+            return (asked < self.ended).then(|| Arc::clone(failed));
+        }
+        let is_new = self.key.generation >= key.generation && self.key.second >= key.second;
+        if is_new { self.stored.upgrade() } else { None }
+    }
 }
 
 /// Answers from what is kept, or makes the answer and keeps it. Those who ask the same at the same time wait for one.
@@ -111,49 +291,62 @@ pub async fn keep(
     mut req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    let at = (web.changes.generation(), web.clock.now_ms() / 1000);
-    let Some(key) = key(at, &req) else {
+    if is_free(req.path()) {
         return Ok(next.call(req).await?.map_into_boxed_body());
-    };
+    }
+    let at = || (web.changes.generation(), web.clock.now_ms() / 1000);
+    let ask = Ask::of(req.request(), &web);
     // What is kept is the whole answer; whether the asker has it already is told afterwards.
     let known = fresh::known(req.request());
-    req.headers_mut().remove(header::IF_NONE_MATCH);
-    let _renewal = match answers.turn(&key).await {
-        Turn::Before(before) => return Ok(req.into_response(before.response(known.as_deref()))),
-        Turn::New(renewal) => renewal,
+    let key = key(at(), &req);
+    if key.is_some() {
+        req.headers_mut().remove(header::IF_NONE_MATCH);
+    }
+    let _renewal = match &key {
+        None => None,
+        Some(key) => match answers.turn(key).await {
+            Turn::Before(before) => {
+                let response = answers.response(&before, known.as_deref(), &ask);
+                return Ok(req.into_response(response));
+            }
+            Turn::New(renewal) => renewal,
+        },
     };
+    if req.method() == Method::HEAD {
+        // It has no body that would have to be held.
+        let _turn = answers.turn_to_make().await.ok();
+        return Ok(next.call(req).await?.map_into_boxed_body());
+    }
     let mut asked = Some(req);
     let mut answered: Option<HttpRequest> = None;
     let make = async {
         let Some(req) = asked.take() else {
-            return Err(Stored::failure());
+            return Ok(Stored::failure());
         };
-        let (request, stored) = whole(next.call(req).await).await;
+        let (request, stored) = whole(&answers, next.call(req).await).await;
         answered = request;
-        // Failures are not kept, but those who wait for this answer have it, too.
-        if stored.status.is_server_error() {
-            Err(stored)
-        } else {
-            Ok(Arc::new(stored))
-        }
+        stored
     };
-    let stored = match answers.0.try_get_with(key, make).await {
-        Ok(stored) => stored,
-        Err(failed) => failed,
+    let stored = match key {
+        Some(key) => answers.answer(key, at, make).await,
+        None => answers.once(make).await,
     };
-    let response = stored.response(known.as_deref());
+    let response = match stored {
+        Ok(stored) => answers.response(&stored, known.as_deref(), &ask),
+        Err(error) => reply::failure(&ask, &error),
+    };
     match (asked, answered) {
         (Some(req), _) => Ok(req.into_response(response)),
         (None, Some(request)) => Ok(ServiceResponse::new(request, response)),
-        (None, None) => Err(actix_web::error::ErrorInternalServerError(
+        (None, None) => Err(actix_web::error::ErrorServiceUnavailable(
             "the answer was lost",
         )),
     }
 }
 
-/// What the answer belongs to; `None` where it is not kept: streams, files, and questions of unusual size.
-fn key((generation, second): (u64, i64), req: &ServiceRequest) -> Option<Key> {
-    let path = req.path();
+/// What is always answered, however much else is asked: files, streams (which have limits of their own), and whatever
+/// watches over the process.
+fn is_free(path: &str) -> bool {
     let streams = matches!(
         path,
         "/api/v1/live" | "/api/v1/calls.csv" | "/api/v1/calls.ndjson"
@@ -161,7 +354,11 @@ fn key((generation, second): (u64, i64), req: &ServiceRequest) -> Option<Key> {
     let own = ["/static/", "/api/docs/"]
         .iter()
         .any(|start| path.starts_with(start));
-    let alive = matches!(path, "/healthz" | "/readyz" | "/metrics");
+    streams || own || matches!(path, "/healthz" | "/readyz" | "/metrics")
+}
+
+/// What the answer belongs to; `None` where it is not kept: questions of unusual size, and those for the head only.
+fn key((generation, second): (u64, i64), req: &ServiceRequest) -> Option<Key> {
     let address = req.uri().path_and_query()?.as_str();
     let encodings = req
         .headers()
@@ -169,9 +366,7 @@ fn key((generation, second): (u64, i64), req: &ServiceRequest) -> Option<Key> {
         .map_or(Ok(""), |value| value.to_str())
         .ok()?;
     if req.method() != Method::GET
-        || streams
-        || own
-        || alive
+        || is_free(req.path())
         || address.len() + encodings.len() > ASKED_MAX
     {
         return None;
@@ -183,25 +378,68 @@ fn key((generation, second): (u64, i64), req: &ServiceRequest) -> Option<Key> {
     Some(Key {
         generation,
         second,
-        encodings: encodings.to_owned(),
-        base,
-        address: address.to_owned(),
+        question: Question {
+            encodings: encodings.to_owned(),
+            base,
+            address: address.to_owned(),
+        },
     })
 }
 
 /// An answer, read to its end, and the question that it was to.
 async fn whole(
+    answers: &Answers,
     answer: Result<ServiceResponse<impl MessageBody + 'static>, actix_web::Error>,
-) -> (Option<HttpRequest>, Stored) {
-    let response = match answer {
-        Ok(response) => response,
-        Err(error) => return (None, Stored::of(error.error_response()).await),
+) -> (Option<HttpRequest>, Result<Stored, Error>) {
+    let (request, response) = match answer {
+        Ok(response) => {
+            let (request, response) = response.into_parts();
+            (Some(request), response.map_into_boxed_body())
+        }
+        Err(error) => (None, error.error_response()),
     };
-    let (request, response) = response.into_parts();
-    (
-        Some(request),
-        Stored::of(response.map_into_boxed_body()).await,
-    )
+    let stored = Stored::of(response).await;
+    let held = answers.hold(stored.body.len()).await;
+    let stored = held.map(|held| Stored {
+        held: Some(held),
+        ..stored
+    });
+    (request, stored)
+}
+
+impl Answers {
+    /// An answer that nobody else asked for.
+    async fn once(
+        &self,
+        make: impl Future<Output = Result<Stored, Error>>,
+    ) -> Result<Arc<Stored>, Error> {
+        let _waiting = self.wait()?;
+        let _turn = self.turn_to_make().await?;
+        let stored = timeout(MAKE_LONGEST, make).await;
+        Ok(Arc::new(stored.map_err(|_| TOO_LONG)??))
+    }
+
+    /// The answer to one who knows these tags, if there is room for one more who reads.
+    fn response(&self, stored: &Arc<Stored>, known: Option<&str>, ask: &Ask) -> HttpResponse {
+        let mut response = stored.head(known);
+        if response.status() == StatusCode::NOT_MODIFIED {
+            return response;
+        }
+        let reader = if stored.body.len() > LARGE {
+            match Arc::clone(&self.large).try_acquire_owned() {
+                Ok(reader) => Some(reader),
+                Err(_) => return reply::failure(ask, &TOO_MUCH),
+            }
+        } else {
+            None
+        };
+        response = response.set_body(BoxBody::new(Slices {
+            stored: Arc::clone(stored),
+            at: 0,
+            reader,
+        }));
+        response
+    }
 }
 
 impl Stored {
@@ -211,6 +449,7 @@ impl Stored {
             headers: HeaderMap::new(),
             body: Bytes::new(),
             is_renewed: AtomicBool::new(false),
+            held: None,
         }
     }
 
@@ -228,11 +467,12 @@ impl Stored {
             headers: head.headers().clone(),
             body,
             is_renewed: AtomicBool::new(false),
+            held: None,
         }
     }
 
-    /// The answer to one who knows these tags.
-    fn response(&self, known: Option<&str>) -> HttpResponse {
+    /// The answer to one who knows these tags, without its body.
+    fn head(&self, known: Option<&str>) -> HttpResponse {
         let tag = self
             .headers
             .get(header::ETAG)
@@ -255,11 +495,36 @@ impl Stored {
                 response.headers_mut().append(name.clone(), value.clone());
             }
         }
-        if is_known {
-            response
-        } else {
-            response.set_body(BoxBody::new(self.body.clone()))
+        response
+    }
+}
+
+/// The body of an answer that all who read it share, slice by slice: a connection copies what it is about to send.
+struct Slices {
+    stored: Arc<Stored>,
+    at: usize,
+    #[expect(dead_code, reason = "it is held, and given back when this is dropped")]
+    reader: Option<OwnedSemaphorePermit>,
+}
+
+impl MessageBody for Slices {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Sized(self.stored.body.len() as u64)
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        let (from, all) = (self.at, self.stored.body.len());
+        if from >= all {
+            return Poll::Ready(None);
         }
+        self.at = (from + SLICE).min(all);
+        let slice = self.stored.body.slice(from..self.at);
+        Poll::Ready(Some(Ok(slice)))
     }
 }
 
@@ -329,7 +594,7 @@ mod tests {
             .expect("an answer that is kept")
         };
         answers
-            .0
+            .kept
             .insert(key(1, 2), Arc::new(Stored::failure()))
             .await;
         let (mut gets_it, mut turns) = (Vec::new(), Vec::new());
@@ -356,12 +621,123 @@ mod tests {
             "who had the turn made nothing: the next one has it"
         );
         answers
-            .0
+            .kept
             .insert(key(1, 3), Arc::new(Stored::failure()))
             .await;
         assert!(
             matches!(answers.turn(&key(1, 3)).await, Turn::New(None)),
             "the new one is there"
         );
+    }
+
+    fn asks() -> Ask {
+        Ask {
+            now: 0,
+            viewer: crate::store::row::Viewer::Operator,
+            api: true,
+            query: String::new(),
+            known_tags: None,
+            storage: crate::store::health::Health::default(),
+        }
+    }
+
+    fn of_size(bytes: usize, held: OwnedSemaphorePermit) -> Stored {
+        Stored {
+            status: StatusCode::OK,
+            body: Bytes::from(vec![b'x'; bytes]),
+            held: Some(held),
+            ..Stored::failure()
+        }
+    }
+
+    #[tokio::test]
+    async fn answers_take_so_much_memory_and_no_more_until_they_are_read() {
+        let answers = Answers::holding(300, 2);
+        let one = Arc::new(of_size(200_000, answers.hold(200_000).await.unwrap()));
+        let asked = key((1, 2), &TestRequest::with_uri("/").to_srv_request()).unwrap();
+        answers.kept.insert(asked.clone(), Arc::clone(&one)).await;
+        let reading = answers.response(&one, None, &asks());
+        drop(one);
+        assert!(answers.hold(200_000).await.is_err(), "somebody reads it");
+        drop(reading);
+        assert!(
+            answers.hold(200_000).await.is_ok(),
+            "what is only kept is let go"
+        );
+        assert!(!answers.kept.contains_key(&asked));
+    }
+
+    #[tokio::test]
+    async fn so_many_read_large_answers_at_once() {
+        let answers = Answers::holding(1000, 2);
+        let large = Arc::new(of_size(LARGE + 1, answers.hold(LARGE).await.unwrap()));
+        let small = Arc::new(of_size(LARGE, answers.hold(LARGE).await.unwrap()));
+        let first = answers.response(&large, None, &asks());
+        let second = answers.response(&large, None, &asks());
+        let third = answers.response(&large, None, &asks());
+        assert_eq!(
+            [first.status(), second.status(), third.status()].map(|status| status.as_u16()),
+            [200, 200, 503]
+        );
+        assert!(third.headers().contains_key(header::RETRY_AFTER));
+        assert_eq!(answers.response(&small, None, &asks()).status(), 200);
+        drop(first);
+        assert_eq!(answers.response(&large, None, &asks()).status(), 200);
+        // All of it, slice by slice.
+        let read = to_bytes(second.into_body()).await.unwrap();
+        assert_eq!(read, large.body);
+    }
+
+    #[tokio::test]
+    async fn those_who_ask_at_once_have_one_answer_and_never_one_from_before_a_change() {
+        let answers = Answers::default();
+        let generation = std::cell::Cell::new(1);
+        let asked = |generation| {
+            key(
+                (generation, 2),
+                &TestRequest::with_uri("/").to_srv_request(),
+            )
+            .unwrap()
+        };
+        let count = std::cell::Cell::new(0);
+        let make = || async {
+            count.set(count.get() + 1);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            Ok(of_size(count.get(), answers.hold(1).await?))
+        };
+        let at = || (generation.get(), 2);
+        let ask = |generation| answers.answer(asked(generation), at, make());
+        let (one, other) = tokio::join!(ask(1), ask(1));
+        assert_eq!((one.unwrap().body.len(), other.unwrap().body.len()), (1, 1));
+        generation.set(5);
+        let (old, new) = tokio::join!(ask(3), ask(5));
+        assert_eq!(
+            (old.unwrap().body.len(), new.unwrap().body.len()),
+            (2, 2),
+            "made once for all changes so far"
+        );
+        generation.set(6);
+        assert_eq!(ask(6).await.unwrap().body.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_for_those_who_waited_for_it() {
+        let answers = Answers::default();
+        let asked = || key((1, 2), &TestRequest::with_uri("/").to_srv_request()).unwrap();
+        let fail = || async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            Ok(Stored::failure())
+        };
+        let well = || async { Ok(of_size(1, answers.hold(1).await?)) };
+        let (one, other) = tokio::join!(
+            answers.answer(asked(), || (1, 2), fail()),
+            answers.answer(asked(), || (1, 2), well())
+        );
+        assert_eq!(
+            (one.unwrap().status.as_u16(), other.unwrap().status.as_u16()),
+            (500, 500)
+        );
+        let later = answers.answer(asked(), || (1, 2), well()).await.unwrap();
+        assert_eq!(later.status, StatusCode::OK);
     }
 }

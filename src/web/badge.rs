@@ -2,11 +2,11 @@
 
 use super::error::Error;
 use super::facts::CallFacts;
-use super::pages::with_members;
+use super::pages::{running, running_in_room};
 use super::query::Query;
 use super::reply::{self, Ask};
 use super::{Web, seen};
-use crate::store::{rooms, sessions};
+use crate::store::{crowds, rooms};
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
@@ -106,12 +106,11 @@ async fn room(web: &Web, ask: &Ask, id: &str) -> Result<Badge, Error> {
     if seen::room(web, &room).await?.is_some() {
         return Ok(Badge::of(None));
     }
-    let mut calls = sessions::active(&web.store, ask.viewer, ask.now).await?;
-    calls.retain(|call| call.room.room_id == room.room.room_id);
-    Ok(Badge::of(Some(people(
-        &with_members(web, ask, calls).await?,
-        None,
-    ))))
+    let calls = running_in_room(web, ask, &room.room.room_id).await?;
+    let unlisted = calls.iter().map(|call| call.unlisted.people).sum::<i64>();
+    Ok(Badge::of(Some(
+        people(&calls, None) + usize::try_from(unlisted).unwrap_or(0),
+    )))
 }
 
 async fn server(web: &Web, ask: &Ask, name: &str) -> Result<Badge, Error> {
@@ -126,9 +125,17 @@ async fn server(web: &Web, ask: &Ask, name: &str) -> Result<Badge, Error> {
     if seen::now(web).await?.is_some() {
         return Ok(Badge::of(None));
     }
-    let mut calls = sessions::active(&web.store, ask.viewer, ask.now).await?;
-    calls.retain(|call| call.servers.iter().any(|server| server == name));
-    let people = people(&with_members(web, ask, calls).await?, Some(name));
+    let running = running(web, ask).await?;
+    let of_server = |call: &&CallFacts| call.servers.iter().any(|server| server == name);
+    let calls: Vec<&CallFacts> = running.calls.iter().filter(of_server).collect();
+    let mut people = people(calls.iter().copied(), Some(name));
+    // Of a call that is not read whole they are counted; who is in two such calls counts twice.
+    for call in calls.iter().filter(|call| call.unlisted.people > 0) {
+        let (store, viewer) = (&web.store, ask.viewer);
+        let all = crowds::people_of_server(store, viewer, &call.id, name, ask.now).await?;
+        let listed = self::people([*call], Some(name));
+        people += usize::try_from(all).unwrap_or(0).saturating_sub(listed);
+    }
     // Whoever is not seen may be where we cannot look.
     let is_hidden = people == 0
         && rooms::list(&web.store, ask.viewer, ask.now)
@@ -164,9 +171,9 @@ fn is_server_name(name: &str) -> bool {
     is_host && is_port && name.len() <= 255
 }
 
-fn people(calls: &[CallFacts], server: Option<&str>) -> usize {
+fn people<'a>(calls: impl IntoIterator<Item = &'a CallFacts>, server: Option<&str>) -> usize {
     let here = calls
-        .iter()
+        .into_iter()
         .flat_map(CallFacts::present)
         .filter(|member| server.is_none_or(|name| member.server == name));
     here.map(|member| member.user_id.as_str())

@@ -2,12 +2,12 @@
 
 use super::error::Error;
 use super::facts::{CallFacts, RoomFacts};
-use super::pages::with_members;
+use super::pages::running_in_room;
 use super::query::Query;
 use super::reply::{self, Ask};
 use super::seen::{self, Unseen};
 use super::{POLICY, Web, assets, format as f};
-use crate::store::{rooms, sessions};
+use crate::store::rooms;
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
@@ -51,9 +51,7 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Html, Error> {
             "No room with this id or alias is watched.".to_owned(),
         ));
     };
-    let mut calls = sessions::active(&web.store, ask.viewer, ask.now).await?;
-    calls.retain(|call| call.room.room_id == room.room.room_id);
-    let calls = with_members(web, ask, calls).await?;
+    let calls = running_in_room(web, ask, &room.room.room_id).await?;
     let unseen = seen::room(web, &room).await?;
     Ok(Html {
         room: RoomFacts::from(room),

@@ -24,6 +24,9 @@ pub enum Error {
          set CALLSCOPE_PUBLIC_URL to that address, for example https://calls.example.org, and restart"
     )]
     Misdirected(String),
+    /// There is too much to do; another try may do. The text says of what there is too much.
+    #[error("{0}; ask again in a moment")]
+    Busy(&'static str),
     #[error("the store failed: {0}")]
     Store(#[from] store::Error),
     #[error("the page could not be written: {0}")]
@@ -50,16 +53,28 @@ impl Error {
             Self::NotFound(_) | Self::Unrecognized => StatusCode::NOT_FOUND,
             Self::NotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Misdirected(_) => StatusCode::MISDIRECTED_REQUEST,
+            Self::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Store(error) if error.is_busy() => StatusCode::SERVICE_UNAVAILABLE,
             Self::Store(_) | Self::Template(_) | Self::Json(_) | Self::Metrics => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
         }
     }
 
+    /// Is there only too much to do?
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        match self {
+            Self::Busy(_) => true,
+            Self::Store(error) => error.is_busy(),
+            _ => false,
+        }
+    }
+
     /// Is the fault ours? Then its text is for the log only.
     #[must_use]
     pub fn is_internal(&self) -> bool {
-        self.status().is_server_error()
+        self.status().is_server_error() && !self.is_busy()
     }
 
     /// What the reader is told.
@@ -70,9 +85,13 @@ impl Error {
             Self::NotFound(_) => "M_NOT_FOUND",
             Self::Misdirected(_) => "M_FORBIDDEN",
             Self::Unrecognized | Self::NotAllowed => "M_UNRECOGNIZED",
+            _ if self.is_busy() => "M_LIMIT_EXCEEDED",
             _ => "M_UNKNOWN",
         };
-        let error = if self.is_internal() {
+        let error = if let (Self::Store(_), true) = (self, self.is_busy()) {
+            "Too many questions are asked at once, or this one takes too long; ask again in a moment, or for less."
+                .to_owned()
+        } else if self.is_internal() {
             "Callscope could not answer; its log says why.".to_owned()
         } else {
             self.to_string()

@@ -14,6 +14,8 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use futures_util::Stream;
 use std::fmt::Write;
+use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// The filter and the order of the list; an export has no pages.
 pub const KNOWN: &[&str] = &[
@@ -71,6 +73,9 @@ async fn send(req: &HttpRequest, web: http::Data<Web>, form: Form) -> HttpRespon
         Ok(asked) => asked,
         Err(error) => return reply::failure(&ask, &error),
     };
+    let Ok(turn) = Arc::clone(&web.memory.exports).try_acquire_owned() else {
+        return reply::failure(&ask, &Error::Busy("too many files are being read"));
+    };
     let base = host::outside(web.public_url.as_deref(), req.headers());
     let (kind, end, head) = form.words();
     HttpResponse::Ok()
@@ -80,7 +85,7 @@ async fn send(req: &HttpRequest, web: http::Data<Web>, form: Form) -> HttpRespon
             header::CONTENT_DISPOSITION,
             format!("attachment; filename=\"calls.{end}\""),
         ))
-        .streaming(stream(web, ask, asked, head, (form, base)))
+        .streaming(stream(web, ask, asked, head, (form, base), turn))
 }
 
 fn stream(
@@ -89,8 +94,10 @@ fn stream(
     (filter, order): (CallFilter, Order),
     head: String,
     (form, base): (Form, String),
+    turn: OwnedSemaphorePermit,
 ) -> impl Stream<Item = Result<http::Bytes, Error>> {
     async_stream::try_stream! {
+        let _turn = turn;
         if !head.is_empty() {
             yield http::Bytes::from(head);
         }

@@ -2,6 +2,7 @@
 
 use crate::rtc::evidence::Ends;
 use crate::rtc::transport::{self, Transport};
+use crate::store::crowds::Present;
 use crate::store::row::{self, RoomName};
 use crate::web::format;
 use serde::{Serialize, Serializer};
@@ -14,6 +15,7 @@ mod certainty;
 mod clock;
 mod event;
 mod finding;
+mod flood;
 mod look_back;
 mod moment;
 mod noun;
@@ -32,6 +34,7 @@ pub use certainty::{
 pub use clock::{ClockFacts, DelayedFacts, length};
 pub use event::{EvidenceFacts, RejectedFacts};
 pub use finding::FindingFacts;
+pub use flood::FloodFacts;
 pub use moment::{CallThen, Flip, Moment, RelatedFacts, ZombieFacts};
 pub use noun::{Noun, counted_by_noun, noun_of};
 pub use places::{
@@ -290,9 +293,18 @@ pub struct CallFacts {
     pub unknown_since_at: Option<Stamp>,
     /// What needs a look, the gravest first; at most 50.
     pub findings: Vec<FindingFacts>,
+    /// Its stays. Of a very large call, or in a list of many large ones, only some: those who came first, and those who
+    /// are there now or left last.
     pub members: Vec<MemberFacts>,
     /// It was derived by older rules or other settings, and is just being derived again.
     pub older_rules: bool,
+    /// How many stays it has in all.
+    pub members_total: i64,
+    /// `members` are all of them. Else `findings` are those of `members`.
+    pub members_whole: bool,
+    /// Those who are in it now and not among `members`.
+    #[serde(skip)]
+    pub unlisted: Present,
 }
 
 impl CallFacts {
@@ -354,9 +366,35 @@ impl CallFacts {
             servers: call.servers,
             intent: call.intent,
             findings,
+            members_total: i64::try_from(members.len()).unwrap_or(i64::MAX),
+            members_whole: true,
+            unlisted: Present::default(),
             members,
             older_rules: false,
         }
+    }
+
+    /// Only some of its stays were read: it has so many, and so many people and devices are in it now.
+    pub fn is_part_of(&mut self, total: i64, present: Present) {
+        let here: Vec<&MemberFacts> = self.present().collect();
+        let people: BTreeSet<&str> = here.iter().map(|member| member.user_id.as_str()).collect();
+        let devices: BTreeSet<(&str, &str)> = here.iter().map(|member| member.device()).collect();
+        let beyond = |all: i64, listed: usize| {
+            let all = usize::try_from(all).unwrap_or(0);
+            all.saturating_sub(listed)
+        };
+        let (people, devices) = (
+            beyond(present.people, people.len()),
+            beyond(present.devices, devices.len()),
+        );
+        self.people_now += people;
+        self.devices_now += devices;
+        self.unlisted = Present {
+            people: i64::try_from(people).unwrap_or(i64::MAX),
+            devices: i64::try_from(devices).unwrap_or(i64::MAX),
+        };
+        self.members_total = total;
+        self.members_whole = false;
     }
 
     /// It ran when we heard of it last; whether it still does is not known since then, ms, or since now.

@@ -60,6 +60,29 @@ impl<T: Clone> Kept<T> {
         Ok(answer)
     }
 
+    /// The same, but that the answer is kept only if it is one of those that cost much.
+    ///
+    /// # Errors
+    /// Those of the computation; an error is not kept.
+    pub async fn get_dear<E>(
+        &self,
+        key: &str,
+        is_dear: impl Fn(&T) -> bool,
+        compute: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let place = self.place(key).await;
+        if place.known(false).await.is_some_and(|old| is_dear(&old)) {
+            return self.get(key, compute).await;
+        }
+        let begun = Instant::now();
+        let answer = compute.await?;
+        if is_dear(&answer) {
+            let until = Instant::now() + (begun.elapsed() * TIMES).min(LONGEST);
+            *place.answer.write().await = Some((until, answer.clone()));
+        }
+        Ok(answer)
+    }
+
     async fn place(&self, key: &str) -> Arc<Place<T>> {
         let mut kept = self.0.lock().await;
         if kept.len() >= MOST && !kept.contains_key(key) {
@@ -85,6 +108,49 @@ impl<T: Clone> Place<T> {
     }
 }
 
+/// Something that all pages show and that costs: made once for each change and each second, however many ask.
+#[derive(Debug)]
+pub struct Shared<T>(Mutex<Option<(Stamp, Arc<T>)>>);
+
+/// A state of the world: what was made at one holds for all that ask at the same or an earlier one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// See [`crate::changes::Changes::generation`].
+    pub generation: u64,
+    pub second: i64,
+}
+
+impl<T> Default for Shared<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T> Shared<T> {
+    /// What was made at this state of the world or a later one; else it is made now. Those who ask meanwhile wait.
+    ///
+    /// # Errors
+    /// Those of the computation; an error is not kept.
+    pub async fn get<E>(
+        &self,
+        stamp: impl Fn() -> Stamp,
+        compute: impl Future<Output = Result<T, E>>,
+    ) -> Result<Arc<T>, E> {
+        let asked = stamp();
+        let mut place = self.0.lock().await;
+        if let Some((made, known)) = place.as_ref()
+            && made.generation >= asked.generation
+            && made.second >= asked.second
+        {
+            return Ok(Arc::clone(known));
+        }
+        let begun = stamp();
+        let made = Arc::new(compute.await?);
+        *place = Some((begun, Arc::clone(&made)));
+        Ok(made)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,6 +171,28 @@ mod tests {
         );
         assert_eq!(kept.get("a", async { Err("computed again") }).await, Ok(1));
         assert_eq!(kept.get("b", slow(2)).await, Ok(2));
+    }
+
+    #[tokio::test]
+    async fn what_is_shared_is_made_once_for_each_change() {
+        let (shared, generation) = (Shared::default(), std::cell::Cell::new(1));
+        let stamp = || Stamp {
+            generation: generation.get(),
+            second: 7,
+        };
+        let (one, other) = tokio::join!(
+            shared.get(stamp, slow(1)),
+            shared.get(stamp, async { Err("made twice") })
+        );
+        assert_eq!((*one.unwrap(), *other.unwrap()), (1, 1));
+        generation.set(2);
+        assert_eq!(*shared.get(stamp, slow(2)).await.unwrap(), 2);
+        generation.set(3);
+        assert_eq!(
+            shared.get(stamp, async { Err("no") }).await.unwrap_err(),
+            "no",
+            "nothing from before a change"
+        );
     }
 
     #[tokio::test]

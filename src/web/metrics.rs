@@ -5,10 +5,11 @@ use super::error::Error;
 use super::query::Query;
 use super::reply::{self, Ask, Shell};
 use super::seen;
+use crate::store::crowds::{self, Everybody};
 use crate::store::gauges::{self, Gauges};
 use crate::store::health::{Trouble, TroubleKind};
-use crate::store::row::{Member, Vantage, Watch};
-use crate::store::{memberships, rooms, sessions, vantages};
+use crate::store::row::{Vantage, Watch};
+use crate::store::{rooms, sessions, vantages};
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use prometheus_client::encoding::text::encode;
@@ -17,7 +18,6 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicU64;
 
 const KIND: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -28,9 +28,8 @@ type Seconds = Family<Labels, Gauge<f64, AtomicU64>>;
 /// What the answer is made of.
 #[derive(Debug, Default)]
 struct Rows {
-    /// Members of running calls who are still there.
-    present: Vec<Member>,
-    active: Vec<(String, String)>,
+    present: Everybody,
+    active: i64,
     watched: Vec<(String, Watch)>,
     vantages: Vec<Vantage>,
     gauges: Gauges,
@@ -60,16 +59,9 @@ pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
 async fn load(web: &Web, ask: &Ask) -> Result<String, Error> {
     Query::read(&ask.query, &[])?;
     let (store, viewer) = (&web.store, ask.viewer);
-    let calls = sessions::active(store, viewer, ask.now).await?;
-    let ids: Vec<String> = calls.iter().map(|call| call.id.clone()).collect();
-    let mut present = memberships::of(store, viewer, &ids).await?;
-    present.retain(|member| member.is_active(ask.now));
     let rows = Rows {
-        present,
-        active: calls
-            .into_iter()
-            .map(|call| (call.id, call.room.room_id))
-            .collect(),
+        present: crowds::everybody(store, viewer, ask.now).await?,
+        active: sessions::running(store, viewer, ask.now).await?,
         watched: rooms::watched(store).await?,
         vantages: vantages::list(store).await?,
         gauges: gauges::read(store, viewer).await?,
@@ -99,10 +91,6 @@ fn whole(registry: &mut Registry, name: &str, help: &str, number: i64) {
     registry.register(name, help, ConstGauge::new(number));
 }
 
-fn distinct<'a, T: Ord>(members: &'a [Member], key: impl Fn(&'a Member) -> T) -> i64 {
-    count(members.iter().map(key).collect::<BTreeSet<_>>().len())
-}
-
 fn count(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
@@ -116,26 +104,24 @@ fn now(registry: &mut Registry, rows: &Rows) {
         "1 while the calls of now can be told; 0: what follows was seen last",
         known,
     );
+    whole(registry, "calls_active", "Calls that run now", rows.active);
     whole(
         registry,
-        "calls_active",
-        "Calls that run now",
-        count(rows.active.len()),
+        "devices_active",
+        "Devices in calls now",
+        rows.present.devices,
     );
-    let devices = distinct(&rows.present, |member| (&member.user_id, &member.device_id));
-    whole(registry, "devices_active", "Devices in calls now", devices);
     whole(
         registry,
         "people_active",
         "People in calls now",
-        distinct(&rows.present, |member| &member.user_id),
+        rows.present.people,
     );
-    let servers = distinct(&rows.present, |member| &member.server);
     whole(
         registry,
         "servers_active",
         "Homeservers of the people in calls now",
-        servers,
+        rows.present.servers,
     );
 }
 
@@ -237,19 +223,11 @@ fn seconds(ms: i64) -> f64 {
 
 fn by_room(registry: &mut Registry, rows: &Rows) {
     let devices = Family::<Labels, Gauge>::default();
-    let room_of: BTreeMap<&str, &str> = rows
-        .active
-        .iter()
-        .map(|(id, room)| (id.as_str(), room.as_str()))
-        .collect();
     for (room_id, _) in &rows.watched {
-        let here =
-            |member: &&Member| room_of.get(member.session_id.as_str()) == Some(&room_id.as_str());
-        let members: Vec<Member> = rows.present.iter().filter(here).cloned().collect();
-        let number = distinct(&members, |member| (&member.user_id, &member.device_id));
+        let number = rows.present.devices_by_room.get(room_id).copied();
         devices
             .get_or_create(&vec![("room_id", room_id.clone())])
-            .set(number);
+            .set(number.unwrap_or(0));
     }
     registry.register(
         "room_devices_active",

@@ -3,6 +3,7 @@
 pub mod answers;
 pub mod assets;
 mod badge;
+mod connections;
 mod cors;
 pub mod draw;
 mod embed;
@@ -37,11 +38,13 @@ use actix_web::middleware::{Compress, DefaultHeaders, from_fn};
 use actix_web::web::{self as http, Data, ServiceConfig};
 use actix_web::{App, FromRequest, Handler, HttpServer, Resource, Responder};
 use answers::Answers;
-use kept::Kept;
+use kept::{Kept, Shared};
 use pages::{
     about, call, calls, docs, moment, overview, rejected, room, rooms, server, servers, statistics,
     status, transports, wall,
 };
+use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// Scripts and styles come from here only; nothing is fetched from or sent to anybody else.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -59,6 +62,31 @@ pub struct Web {
     /// Where browsers reach us; addresses in JSON are relative without it. Its host is one that is answered to.
     pub public_url: Option<String>,
     pub options: Options,
+    pub memory: Memory,
+}
+
+/// What is made once for all who ask. Cheap to clone: all clones are one.
+#[derive(Debug, Clone)]
+pub struct Memory {
+    running: Arc<Shared<pages::Running>>,
+    days: Arc<Kept<overview::Day>>,
+    streams: live::Streams,
+    /// One for each file that is being read.
+    exports: Arc<Semaphore>,
+}
+
+/// Files of any length that are read at once: whoever reads slowly has a page of one in memory for as long.
+const EXPORTS_MOST: usize = 16;
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            running: Arc::default(),
+            days: Arc::default(),
+            streams: live::Streams::at_most(connections::streams()),
+            exports: Arc::new(Semaphore::new(EXPORTS_MOST)),
+        }
+    }
 }
 
 /// What the operator may switch on.
@@ -73,6 +101,23 @@ pub struct Options {
 }
 
 impl Web {
+    /// The state of the world that an answer of now shows.
+    fn stamp(&self) -> kept::Stamp {
+        kept::Stamp {
+            generation: self.changes.generation(),
+            second: self.clock.now_ms().div_euclid(1000),
+        }
+    }
+
+    /// The same, for questions that may take long.
+    #[must_use]
+    pub fn for_dear_questions(&self) -> Self {
+        Self {
+            store: self.store.for_dear_questions(),
+            ..self.clone()
+        }
+    }
+
     /// A path as an address for the outside.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
@@ -104,6 +149,11 @@ pub fn serve_with(
     more: fn(&mut ServiceConfig),
 ) -> std::io::Result<Server> {
     let hosts = host::Hosts::new(listener.local_addr()?, web.public_url.as_deref());
+    let dear = Data::new(web.for_dear_questions());
+    let watched = Data::new(Web {
+        store: web.store.for_watchers(),
+        ..web.clone()
+    });
     let web = Data::new(web);
     let kept = (
         Data::new(Kept::<statistics::Statistics>::default()),
@@ -113,6 +163,7 @@ pub fn serve_with(
         Data::new(Kept::<Totals>::default()),
     );
     let answers = Answers::default();
+    let connections = connections::of_worker(workers());
     let app = move || {
         let headers = DefaultHeaders::new()
             .add(("content-security-policy", POLICY))
@@ -144,33 +195,43 @@ pub fn serve_with(
             .wrap(cors)
             .wrap(guard)
             .wrap(headers);
-        app.configure(more).configure(routes)
+        let (dear, watched) = (dear.clone(), watched.clone());
+        app.configure(more)
+            .configure(move |config| routes(config, &dear, &watched))
     };
     Ok(HttpServer::new(app)
+        .workers(workers())
+        .max_connections(connections)
         .disable_signals()
         .shutdown_timeout(SHUTDOWN_S)
         .listen(listener)?
         .run())
 }
 
-/// All addresses.
-pub fn routes(config: &mut ServiceConfig) {
-    for_programs(config);
-    api(config);
+/// Threads that answer.
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(2, std::num::NonZero::get)
+}
+
+/// All addresses. Questions that may be dear, and those of whoever watches over the process, read by connections of their
+/// own, so that neither waits for the pages or keeps them waiting.
+fn routes(config: &mut ServiceConfig, dear: &Data<Web>, watched: &Data<Web>) {
+    for_programs(config, dear, watched);
+    api(config, dear);
     config
         .service(at("/", overview::get))
         .service(at("/calls", calls::get))
         .service(at("/calls/{id:.+}", call::get))
         .service(at("/rooms", rooms::get))
         .service(at("/rooms/{id:.+}", room::get))
-        .service(at("/servers", servers::get))
-        .service(at("/servers/{name}", server::get))
-        .service(at("/transports", transports::get))
-        .service(at("/statistics", statistics::get))
+        .service(at("/servers", servers::get).app_data(dear.clone()))
+        .service(at("/servers/{name}", server::get).app_data(dear.clone()))
+        .service(at("/transports", transports::get).app_data(dear.clone()))
+        .service(at("/statistics", statistics::get).app_data(dear.clone()))
         .service(at("/stats", statistics::moved))
         .service(at("/wall", wall::get))
         .service(at("/status", status::get))
-        .service(at("/rejected", rejected::get))
+        .service(at("/rejected", rejected::get).app_data(dear.clone()))
         .service(at("/about", about::get))
         .service(
             http::resource("/api/v1/live")
@@ -178,37 +239,37 @@ pub fn routes(config: &mut ServiceConfig) {
                 .default_service(http::to(reply::only_get)),
         )
         .service(at("/healthz", health::alive))
-        .service(at("/readyz", health::ready))
+        .service(at("/readyz", health::ready).app_data(watched.clone()))
         .service(at("/static/{name}", assets::get))
         .default_service(http::to(reply::unknown));
 }
 
 /// The API: the JSON twins of the pages, and what else is under it.
-fn api(config: &mut ServiceConfig) {
+fn api(config: &mut ServiceConfig, dear: &Data<Web>) {
     config
         .service(at("/api/v1/overview", overview::get))
         .service(at("/api/v1/calls", calls::get))
         .service(at("/api/v1/calls/active", calls::active))
-        .service(at("/api/v1/calls.csv", export::csv))
-        .service(at("/api/v1/calls.ndjson", export::ndjson))
+        .service(at("/api/v1/calls.csv", export::csv).app_data(dear.clone()))
+        .service(at("/api/v1/calls.ndjson", export::ndjson).app_data(dear.clone()))
         .service(at("/api/v1/calls/{id:.+}", call::get))
         .service(at("/api/v1/rooms", rooms::get))
         .service(at("/api/v1/rooms.csv", table::rooms))
         .service(at("/api/v1/rooms.ndjson", table::rooms))
         .service(at("/api/v1/rooms/{id:.+}/members", moment::members))
-        .service(at("/api/v1/rooms/{id:.+}/flips", moment::flips))
+        .service(at("/api/v1/rooms/{id:.+}/flips", moment::flips).app_data(dear.clone()))
         .service(at("/api/v1/rooms/{id:.+}", room::get))
-        .service(at("/api/v1/servers", servers::get))
-        .service(at("/api/v1/servers.csv", table::servers))
-        .service(at("/api/v1/servers.ndjson", table::servers))
-        .service(at("/api/v1/servers/{name}", server::get))
-        .service(at("/api/v1/transports", transports::get))
-        .service(at("/api/v1/transports.csv", table::transports))
-        .service(at("/api/v1/transports.ndjson", table::transports))
-        .service(at("/api/v1/statistics", statistics::get))
+        .service(at("/api/v1/servers", servers::get).app_data(dear.clone()))
+        .service(at("/api/v1/servers.csv", table::servers).app_data(dear.clone()))
+        .service(at("/api/v1/servers.ndjson", table::servers).app_data(dear.clone()))
+        .service(at("/api/v1/servers/{name}", server::get).app_data(dear.clone()))
+        .service(at("/api/v1/transports", transports::get).app_data(dear.clone()))
+        .service(at("/api/v1/transports.csv", table::transports).app_data(dear.clone()))
+        .service(at("/api/v1/transports.ndjson", table::transports).app_data(dear.clone()))
+        .service(at("/api/v1/statistics", statistics::get).app_data(dear.clone()))
         .service(at("/api/v1/wall", wall::get))
         .service(at("/api/v1/status", status::get))
-        .service(at("/api/v1/rejected", rejected::get))
+        .service(at("/api/v1/rejected", rejected::get).app_data(dear.clone()))
         .service(at("/api/v1/about", about::get))
         .service(at("/api/v1/openapi.json", docs::document))
         .service(at("/api/docs", docs::get))
@@ -216,17 +277,17 @@ fn api(config: &mut ServiceConfig) {
 }
 
 /// What is neither a page nor its JSON.
-fn for_programs(config: &mut ServiceConfig) {
+fn for_programs(config: &mut ServiceConfig, dear: &Data<Web>, watched: &Data<Web>) {
     config
-        .service(at("/metrics", metrics::get))
+        .service(at("/metrics", metrics::get).app_data(watched.clone()))
         .service(at("/badge/rooms/{id:.+}/active.svg", badge::room_svg))
         .service(at("/badge/rooms/{id:.+}/active.json", badge::room_json))
         .service(at("/badge/servers/{name}/active.svg", badge::server_svg))
         .service(at("/badge/servers/{name}/active.json", badge::server_json))
-        .service(at("/feed/calls.atom", feed::all_atom))
-        .service(at("/feed/calls.ics", feed::all_ics))
-        .service(at("/feed/rooms/{id:.+}/calls.atom", feed::room_atom))
-        .service(at("/feed/rooms/{id:.+}/calls.ics", feed::room_ics))
+        .service(at("/feed/calls.atom", feed::all_atom).app_data(dear.clone()))
+        .service(at("/feed/calls.ics", feed::all_ics).app_data(dear.clone()))
+        .service(at("/feed/rooms/{id:.+}/calls.atom", feed::room_atom).app_data(dear.clone()))
+        .service(at("/feed/rooms/{id:.+}/calls.ics", feed::room_ics).app_data(dear.clone()))
         .service(at("/embed/rooms/{id:.+}", embed::room));
 }
 

@@ -304,6 +304,9 @@ pub fn short<P: Page>(page: &P, mut shell: Shell) -> askama::Result<String> {
     }
 }
 
+/// Who asked when there was too much to do is to ask again after so many seconds.
+const RETRY_AFTER_S: u32 = 5;
+
 #[derive(Template)]
 #[template(path = "error.html")]
 struct ErrorPage<'a> {
@@ -330,6 +333,9 @@ pub fn failure(ask: &Ask, error: &Error) -> HttpResponse {
     }
     let mut response = HttpResponse::build(error.status());
     response.insert_header((header::CACHE_CONTROL, "no-store"));
+    if error.is_busy() {
+        response.insert_header((header::RETRY_AFTER, RETRY_AFTER_S));
+    }
     if ask.api {
         return response.json(body);
     }
@@ -347,6 +353,7 @@ pub fn failure(ask: &Ask, error: &Error) -> HttpResponse {
         404 => "Nothing here",
         405 => "Only for reading",
         421 => "Not under this name",
+        503 => "Too much to do",
         _ => "Something broke",
     };
     let page = ErrorPage {

@@ -20,6 +20,7 @@ mod hostile;
 mod idle;
 mod invitations;
 mod ledger;
+mod limits;
 mod missed;
 mod mixture;
 mod operator;

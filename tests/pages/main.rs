@@ -6,6 +6,7 @@
 )]
 
 mod contract;
+mod crowds;
 mod findings;
 mod health;
 mod lists;

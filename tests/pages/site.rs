@@ -7,7 +7,7 @@ use callscope::rtc::fold::Rules;
 use callscope::store::batch::{self, Arrival, Batch, RoomBatch, Source};
 use callscope::store::row::Watch;
 use callscope::store::{Store, vantages};
-use callscope::web::{self, Options, Web};
+use callscope::web::{self, Memory, Options, Web};
 use reqwest::Client;
 use reqwest::redirect::Policy;
 use serde_json::{Value, json};
@@ -76,6 +76,7 @@ impl Site {
             clock,
             public_url: public_url.map(ToOwned::to_owned),
             options,
+            memory: Memory::default(),
         };
         tokio::spawn(web::serve(listener, web).unwrap());
         let client = Client::builder()

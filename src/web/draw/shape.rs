@@ -99,7 +99,7 @@ pub fn spark(call: &CallFacts, now: impl Whole) -> String {
 #[must_use]
 pub fn label(call: &CallFacts) -> String {
     use crate::web::format::counted;
-    let stays = counted(call.members.len(), "stay", "stays");
+    let stays = counted(call.members_total, "stay", "stays");
     let sfus = Sfus::of(call.members.iter().filter_map(MemberFacts::sfu))
         .0
         .len();

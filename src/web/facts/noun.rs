@@ -49,9 +49,10 @@ impl Flip {
     }
 }
 
-/// How many they are, in words: `2 calls`, `1 whiteboard`, and `3 sessions` where they are of several kinds.
+/// How many they are, in words: `2 calls`, `1 whiteboard`, and `3 sessions` where they are of several kinds. `all` of them may be
+/// more than those that are at hand.
 #[must_use]
-pub fn counted_by_noun(calls: &[CallFacts]) -> String {
+pub fn counted_by_noun(calls: &[CallFacts], all: usize) -> String {
     let first = calls
         .first()
         .map_or_else(|| noun_of("m.call"), CallFacts::noun);
@@ -60,5 +61,5 @@ pub fn counted_by_noun(calls: &[CallFacts]) -> String {
     } else {
         noun_of("")
     };
-    format::counted(calls.len(), noun.singular, noun.plural)
+    format::counted(all, noun.singular, noun.plural)
 }

@@ -59,6 +59,10 @@ pub const QUERY: &[(&str, &str)] = &[
          most or newest first",
     ),
     (
+        "members_from",
+        "Leave out the first so many of the stays, in order of arrival; of a very large call the next 1000 are given",
+    ),
+    (
         "events_from",
         "Leave out the first so many of the events behind the call",
     ),
@@ -128,6 +132,9 @@ fn shape(path: &str, name: &str) -> Value {
         "kind" => json!({ "type": "string", "enum": ["solo", "group", ""] }),
         "min_minutes" | "min_people" => {
             json!({ "anyOf": [{ "type": "integer", "minimum": 0, "maximum": NUMBER_MAX }, empty] })
+        }
+        "members_from" => {
+            json!({ "anyOf": [{ "type": "integer", "minimum": 0, "maximum": 1_000_000 }, empty] })
         }
         "events_from" => {
             json!({ "anyOf": [{ "type": "integer", "minimum": 0, "maximum": 100_000 }, empty] })

@@ -25,11 +25,12 @@ use std::collections::BTreeSet;
 use utoipa::ToSchema;
 
 /// Parameters: of the API, and of the page.
-pub const KNOWN: &[&str] = &["events_from"];
+pub const KNOWN: &[&str] = &["members_from", "events_from"];
 const KNOWN_TO_PAGE: &[&str] = &["stays_from", "events_from"];
 /// Events read for the evidence and for renewals, and the last place from which on they are read.
 const EVENTS: usize = 400;
 const EVENTS_FROM_MAX: i64 = 100_000;
+const STAYS_FROM_MAX: i64 = 1_000_000;
 /// Stays and events below the timeline, and on a page of their own.
 const STAYS: [usize; 2] = [20, 60];
 const EVENTS_SHOWN: [usize; 2] = [10, 30];
@@ -47,6 +48,8 @@ pub struct CallPage {
     /// Events behind the call, oldest first, 400 from `events_from` on; and how many there are.
     pub evidence: Vec<EvidenceFacts>,
     pub evidence_total: i64,
+    /// `evidence_total` is all of them. Else the call is very large, and there are more.
+    pub evidence_whole: bool,
     /// Rings, notifications, declines, and changes of the slot.
     pub related: Vec<RelatedFacts>,
     /// Calls that belong to this one: a ring of the one was taken in the other.
@@ -58,6 +61,9 @@ pub struct CallPage {
     /// For the page only.
     #[serde(skip)]
     pub part: Part,
+    /// The stays that are asked for, where it is not the first ones.
+    #[serde(skip)]
+    window: Option<Vec<MemberFacts>>,
 }
 
 /// What the page shows.
@@ -150,15 +156,26 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<CallPage>, Error>
         )));
     }
     let upto = i64::try_from(before + EVENTS).unwrap_or(i64::MAX);
-    let (mut evidence, total) = events::behind(&web.store, ask.viewer, id, upto).await?;
+    let is_large = call.memberships > super::STAYS_OF_CALL;
+    let (mut evidence, total, evidence_whole) = if is_large {
+        let (found, is_whole) = events::behind_large(&web.store, ask.viewer, &call, upto).await?;
+        let total = i64::try_from(found.len()).unwrap_or(i64::MAX);
+        (found, total + i64::from(!is_whole), is_whole)
+    } else {
+        let (found, total) = events::behind(&web.store, ask.viewer, id, upto).await?;
+        (found, total, true)
+    };
     evidence.drain(..before.min(evidence.len()));
     let cover = super::coverage_of(web, ask, &call.room.room_id).await?;
-    let facts = super::with_members(web, ask, vec![call.clone()])
-        .await?
-        .remove(0);
+    let stays_from = match part {
+        Part::Stays(before) => Some(before),
+        Part::Whole | Part::Events(_) => None,
+    };
+    let (facts, window) = super::with_window(web, ask, call.clone(), stays_from).await?;
     let related = related::of(&web.store, ask.viewer, &call).await?;
     let late = related::late_answers(&web.store, ask.viewer, &call, ask.now).await?;
     let mut page = CallPage {
+        evidence_whole,
         part,
         ..page(facts, evidence, total, cover, ask.now)
     };
@@ -173,18 +190,33 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<CallPage>, Error>
         .into_iter()
         .map(|late| LinkedCallFacts::of_call(&call.id, late))
         .collect();
+    if let Some(window) = window {
+        if ask.api {
+            page.call.members = window;
+        } else {
+            page.window = Some(window);
+        }
+    }
     Ok(page.into())
 }
 
 /// What is asked for, and how many events come before those that are read.
 fn part(query: &Query) -> Result<(Part, usize), Error> {
     let whole = |number: i64| usize::try_from(number).unwrap_or(0);
-    match (query.number("stays_from")?, query.number("events_from")?) {
-        (Some(_), Some(_)) => Err(Error::Invalid(
-            "stays_from and events_from are two pages: ask for one of them".to_owned(),
-        )),
+    let stays = if query.get("members_from").is_some() {
+        "members_from"
+    } else {
+        "stays_from"
+    };
+    match (query.number(stays)?, query.number("events_from")?) {
+        (Some(_), Some(_)) => Err(Error::Invalid(format!(
+            "{stays} and events_from are two pages: ask for one of them"
+        ))),
         (_, Some(before)) if before > EVENTS_FROM_MAX => Err(Error::Invalid(format!(
             "events_from goes up to {EVENTS_FROM_MAX}"
+        ))),
+        (Some(before), _) if before > STAYS_FROM_MAX => Err(Error::Invalid(format!(
+            "{stays} goes up to {STAYS_FROM_MAX}"
         ))),
         (Some(before), None) => Ok((Part::Stays(whole(before)), 0)),
         (None, Some(before)) => Ok((Part::Events(whole(before)), whole(before))),
@@ -224,6 +256,8 @@ pub fn page(
         transports,
         evidence,
         evidence_total,
+        evidence_whole: true,
+        window: None,
         related: Vec::new(),
         linked_calls: Vec::new(),
         coverage,
@@ -429,11 +463,12 @@ impl CallPage {
             Part::Stays(before) => (before, STAYS[1]),
             Part::Events(_) => (0, 0),
         };
-        let rows = self.call.members.get(before..).unwrap_or_default();
+        let rows = self.window.as_ref().unwrap_or(&self.call.members);
+        let total = usize::try_from(self.call.members_total).unwrap_or(0);
         Shown {
             rows: &rows[..rows.len().min(shell.at_most(most))],
             before,
-            total: self.call.members.len(),
+            total: total.max(self.call.members.len()),
         }
     }
 

@@ -63,6 +63,8 @@ pub struct Active {
     pub list: List<CallFacts>,
     #[serde(flatten)]
     pub seen: SeenFacts,
+    /// How many calls run now. Where it is more than `data` holds, `data` has some of each room, the newest first.
+    pub active_total: i64,
 }
 
 /// The filter as it was asked, and how much it matches.
@@ -115,10 +117,10 @@ pub async fn active(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     let ask = Ask::of(&req, &web);
     let answer = async {
         Query::read(&ask.query, &[])?;
-        let calls = sessions::active(&web.store, ask.viewer, ask.now).await?;
-        let list = List::whole(super::with_members(&web, &ask, calls).await?);
+        let running = super::running(&web, &ask).await?;
         Ok(Active {
-            list,
+            active_total: running.total,
+            list: List::whole(running.calls.clone()),
             seen: seen::now(&web).await?.into(),
         })
     };

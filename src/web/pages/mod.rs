@@ -24,13 +24,14 @@ pub mod wall;
 
 use super::Web;
 use super::error::Error;
-use super::facts::{self, CallFacts, Ledger};
+use super::facts::{self, CallFacts, Ledger, MemberFacts};
 use super::reply::Ask;
 use super::seen;
 use crate::rtc::coverage::Interval;
 use crate::rtc::side_by_side::{BEGAN_APART_MAX_MS, LoneCall, pairs_side_by_side};
-use crate::store::{coverage, evidence, memberships, row, sessions};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::store::{coverage, crowds, evidence, memberships, row, sessions};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 /// How one room is known over time.
 async fn coverage_of(web: &Web, ask: &Ask, room_id: &str) -> Result<Vec<Interval>, Error> {
@@ -49,10 +50,16 @@ pub(super) async fn with_members(
     calls: Vec<row::Call>,
 ) -> Result<Vec<CallFacts>, Error> {
     let mut calls = read_members(web, ask, calls).await?;
-    let beside = calls_side_by_side(web, ask, &calls).await?;
-    let others = read_members(web, ask, beside).await?;
-    facts::add_side_by_side(&mut calls, &others, ask.now);
+    add_side_by_side(web, ask, &mut calls).await?;
     Ok(calls)
+}
+
+/// Says of each call what ran side by side with it.
+async fn add_side_by_side(web: &Web, ask: &Ask, calls: &mut [CallFacts]) -> Result<(), Error> {
+    let beside = calls_side_by_side(web, ask, calls).await?;
+    let others = read_members(web, ask, beside).await?;
+    facts::add_side_by_side(calls, &others, ask.now);
+    Ok(())
 }
 
 /// The calls that are not among `calls` and may have run side by side with one of them while nobody met.
@@ -109,26 +116,199 @@ fn ids_in_pairs(calls: &[row::LoneCall]) -> Vec<String> {
         .collect()
 }
 
-/// Calls with their members.
+/// Calls with their members; of very large ones some.
 async fn read_members(
     web: &Web,
     ask: &Ask,
     calls: Vec<row::Call>,
 ) -> Result<Vec<CallFacts>, Error> {
+    let sizes: Vec<i64> = calls.iter().map(|call| call.memberships).collect();
+    let shares = crowds::shares(&sizes, STAYS_OF_LIST, STAYS_LEAST);
+    let shares = shares.into_iter().map(|share| share.min(STAYS_OF_CALL));
+    let parts: Vec<CallPart> = calls
+        .iter()
+        .zip(shares)
+        .filter(|(call, share)| *share < call.memberships)
+        .map(|(call, most)| CallPart {
+            id: call.id.clone(),
+            total: call.memberships,
+            most,
+        })
+        .collect();
+    with_parts(web, ask, calls, parts, Vec::new()).await
+}
+
+/// Stays that are read of all calls of a list together, of one call at most, and of one call at least.
+const STAYS_OF_LIST: i64 = 4000;
+pub(super) const STAYS_OF_CALL: i64 = 2000;
+const STAYS_LEAST: i64 = 20;
+
+/// One call with its members, however large it is; of a very large one also the stays in order of arrival after so many,
+/// which are given by themselves, too.
+pub(super) async fn with_window(
+    web: &Web,
+    ask: &Ask,
+    call: row::Call,
+    before: Option<usize>,
+) -> Result<(CallFacts, Option<Vec<MemberFacts>>), Error> {
+    let (store, viewer) = (&web.store, ask.viewer);
+    let (total, id) = (call.memberships, call.id.clone());
+    let is_whole = total <= STAYS_OF_CALL;
+    let (mut parts, mut window) = (Vec::new(), Vec::new());
+    if !is_whole {
+        let most = STAYS_OF_CALL;
+        parts.push(CallPart { id, total, most });
+        if let Some(before) = before {
+            let most = STAYS_OF_CALL / 2;
+            window = crowds::in_order(store, viewer, &call.id, int(before), most).await?;
+        }
+    }
+    let read = with_parts(web, ask, vec![call], parts, window.clone());
+    let mut calls = read.await?;
+    add_side_by_side(web, ask, &mut calls).await?;
+    let mut facts = calls.remove(0);
+    let Some(before) = before else {
+        return Ok((facts, None));
+    };
+    if is_whole {
+        let rows = facts.members.get(before..).unwrap_or_default().to_vec();
+        return Ok((facts, Some(rows)));
+    }
+    // What stays of a large call really use depends on those who were there before; so they are told together.
+    let rows = memberships::by_id(store, viewer, &window).await?;
+    let asked: HashSet<_> = rows
+        .iter()
+        .map(|row| {
+            (
+                &row.user_id,
+                &row.device_id,
+                row.joined_ms,
+                &row.join_event_id,
+            )
+        })
+        .collect();
+    let is_asked = |stay: &MemberFacts| {
+        let key = (
+            &stay.user_id,
+            &stay.device_id,
+            stay.joined_ms,
+            &stay.join_event_id,
+        );
+        asked.contains(&key)
+    };
+    let shown = facts.members.iter().filter(|stay| is_asked(stay));
+    let shown: Vec<MemberFacts> = shown.cloned().collect();
+    facts.members_whole = false;
+    Ok((facts, Some(shown)))
+}
+
+/// A call of which not all stays are read: how many it has, and how many are read.
+struct CallPart {
+    id: String,
+    total: i64,
+    most: i64,
+}
+
+/// The calls that run now.
+#[derive(Debug, Clone, Default)]
+pub struct Running {
+    /// Newest first; of more than fit, some of each room.
+    pub calls: Vec<CallFacts>,
+    pub total: i64,
+}
+
+impl Running {
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.total <= i64::try_from(self.calls.len()).unwrap_or(i64::MAX)
+    }
+}
+
+/// The calls that run now, read once for all who ask.
+pub(super) async fn running(web: &Web, ask: &Ask) -> Result<Arc<Running>, Error> {
+    // All wait for this one: it must not wait for dear questions.
+    let pages = Web {
+        store: web.store.for_pages(),
+        ..web.clone()
+    };
+    let (store, viewer) = (&pages.store, ask.viewer);
+    let read = async {
+        let calls = sessions::active(store, viewer, ask.now).await?;
+        let total = if int(calls.len()) < sessions::ACTIVE_MOST {
+            int(calls.len())
+        } else {
+            sessions::running(store, viewer, ask.now).await?
+        };
+        let calls = with_members(&pages, ask, calls).await?;
+        Ok(Running { calls, total })
+    };
+    web.memory.running.get(|| web.stamp(), read).await
+}
+
+/// The calls of one room that run now.
+pub(super) async fn running_in_room(
+    web: &Web,
+    ask: &Ask,
+    room_id: &str,
+) -> Result<Vec<CallFacts>, Error> {
+    let running = running(web, ask).await?;
+    if running.is_whole() {
+        let of_room = |call: &&CallFacts| call.room.room_id == room_id;
+        return Ok(running.calls.iter().filter(of_room).cloned().collect());
+    }
+    let calls = sessions::active_in_room(&web.store, ask.viewer, room_id, ask.now).await?;
+    with_members(web, ask, calls).await
+}
+
+fn int(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Calls with their members; of `parts` only some, and those of `besides`, ids of stays, in any case.
+async fn with_parts(
+    web: &Web,
+    ask: &Ask,
+    calls: Vec<row::Call>,
+    parts: Vec<CallPart>,
+    besides: Vec<String>,
+) -> Result<Vec<CallFacts>, Error> {
     let (store, viewer) = (&web.store, ask.viewer);
     if calls.is_empty() {
         return Ok(Vec::new());
     }
-    let ids: Vec<String> = calls.iter().map(|call| call.id.clone()).collect();
+    let in_part: HashSet<&str> = parts.iter().map(|part| part.id.as_str()).collect();
+    let whole: Vec<String> = calls
+        .iter()
+        .map(|call| call.id.clone())
+        .filter(|id| !in_part.contains(id.as_str()))
+        .collect();
+    let mut some = besides;
+    for part in &parts {
+        some.extend(crowds::outline(store, viewer, &part.id, part.most).await?);
+    }
+    some.sort_unstable();
+    some.dedup();
     let rooms: BTreeSet<String> = calls.iter().map(|call| call.room.room_id.clone()).collect();
-    let members = memberships::of(store, viewer, &ids).await?;
+    let mut members = memberships::of(store, viewer, &whole).await?;
+    let mut origins = evidence::of(store, viewer, &whole).await?;
+    if !some.is_empty() {
+        members.extend(memberships::by_id(store, viewer, &some).await?);
+        origins.extend(evidence::by_id(store, viewer, &some).await?);
+    }
     let ledger = Ledger {
-        origins: evidence::of(store, viewer, &ids).await?,
+        origins,
         coverage: coverage::of(store, viewer, &rooms, ask.now).await?,
     };
     let mut calls = facts::calls(calls, members, &ledger, ask.now);
     for call in &mut calls {
         call.older_rules = store.is_from_older_rules(&call.room.room_id);
+    }
+    for part in &parts {
+        let present = crowds::present(store, viewer, &part.id, ask.now).await?;
+        let call = calls.iter_mut().find(|call| call.id == part.id);
+        if let Some(call) = call {
+            call.is_part_of(part.total, present);
+        }
     }
     if calls.iter().any(|call| call.active)
         && let Some(unseen) = seen::now(web).await?

@@ -2,6 +2,7 @@
 
 use super::standing::{RoomCounts, Standing};
 use crate::rtc::coverage::Span;
+use crate::store::crowds::Present;
 use crate::store::health::Trouble;
 use crate::store::invitations::Pending;
 use crate::store::row::{self, SpanNumbers, Watch};
@@ -31,6 +32,9 @@ const ENDED: i64 = 5;
 /// Invitations in the JSON, and on the empty page.
 const INVITATIONS: i64 = 20;
 const INVITATIONS_SHOWN: usize = 3;
+/// Steps of the last 24 hours, and stays of a day from which on it is not counted for each change.
+const STEPS: i64 = 2880;
+const STAYS_DEAR: i64 = 20_000;
 /// Rooms named in one remark.
 const NAMED: usize = 3;
 
@@ -46,6 +50,8 @@ pub struct Overview {
     pub people: usize,
     pub devices: usize,
     pub servers: usize,
+    /// How many calls run now. Where it is more than `active` holds, `active` has some of each room.
+    pub active_total: i64,
     pub today: Numbers,
     /// The same weekday last week, up to the same time of day.
     pub last_week: Numbers,
@@ -53,6 +59,8 @@ pub struct Overview {
     pub compared: bool,
     /// Devices in calls at once over the last 24 hours, each once however many calls it is in, as steps of `[time ms, devices]`.
     pub concurrency: Vec<(i64, i64)>,
+    /// False where there were too many steps: then each is the most of about half a minute.
+    pub concurrency_whole: bool,
     /// Breaks of the last 24 hours in which no homeserver was heard.
     pub gaps: Vec<GapFacts>,
     pub ended: Vec<CallFacts>,
@@ -160,11 +168,10 @@ pub struct Watched {
 #[derive(Debug, Clone, Default)]
 pub struct Rows {
     pub active: Vec<CallFacts>,
+    pub active_total: i64,
     pub ended: Vec<CallFacts>,
-    pub today: SpanNumbers,
-    pub last_week: SpanNumbers,
+    pub day: Day,
     pub compared: bool,
-    pub concurrency: Vec<(i64, i64)>,
     pub gaps: Vec<(Span, i64)>,
     pub rooms: Vec<row::Room>,
     pub vantages: Vec<row::Vantage>,
@@ -174,6 +181,36 @@ pub struct Rows {
     pub older_rules: bool,
     pub trouble: Option<Trouble>,
     pub invitations: Vec<Pending>,
+}
+
+/// What was counted for the last hours and the same of last week.
+#[derive(Debug, Clone, Default)]
+pub struct Day {
+    pub today: SpanNumbers,
+    pub last_week: SpanNumbers,
+    pub concurrency: Vec<(i64, i64)>,
+    pub concurrency_whole: bool,
+}
+
+impl Day {
+    async fn read(web: &Web, ask: &Ask) -> Result<Self, Error> {
+        let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
+        let (midnight, yesterday) = (f::midnight(now), now - f::DAY);
+        let steps = stats::concurrency(store, viewer, yesterday, now).await?;
+        let (concurrency, concurrency_whole) = stats::thinned(steps, (yesterday, now), STEPS);
+        let (from, to) = (midnight - 7 * f::DAY, now - 7 * f::DAY);
+        Ok(Self {
+            today: stats::numbers(store, viewer, midnight, now, now).await?,
+            last_week: stats::numbers(store, viewer, from, to, now).await?,
+            concurrency,
+            concurrency_whole,
+        })
+    }
+
+    /// There was so much that it is not counted anew for each change.
+    fn is_dear(&self) -> bool {
+        self.today.stays + self.last_week.stays > STAYS_DEAR || !self.concurrency_whole
+    }
 }
 
 /// `GET /` and `GET /api/v1/overview`
@@ -190,25 +227,25 @@ pub(super) async fn load(web: &Web, ask: &Ask) -> Result<Overview, Error> {
         from_ms: Some(now - f::DAY),
         ..Default::default()
     };
-    let active = sessions::active(store, viewer, now).await?;
+    let running = super::running(web, ask).await?;
+    let midnight = f::midnight(now).to_string();
+    let days = &web.memory.days;
+    let day = days.get_dear(&midnight, Day::is_dear, Box::pin(Day::read(web, ask)));
     let mut ended = sessions::page(store, viewer, &ended, None, 50, now).await?;
     ended.sort_by_key(|call| std::cmp::Reverse(call.until_ms));
     ended.truncate(usize::try_from(ENDED).unwrap_or(0));
-    let midnight = f::midnight(now);
     let week_before = Span {
-        from: midnight - 7 * f::DAY,
+        from: f::midnight(now) - 7 * f::DAY,
         to: now - 7 * f::DAY,
     };
     let vantages = vantages::list(store).await?;
     let trouble = store.trouble(now);
     let rows = Rows {
-        active: super::with_members(web, ask, active).await?,
+        active: running.calls.clone(),
+        active_total: running.total,
         ended: super::with_members(web, ask, ended).await?,
-        today: stats::numbers(store, viewer, midnight, now, now).await?,
-        last_week: stats::numbers(store, viewer, midnight - 7 * f::DAY, now - 7 * f::DAY, now)
-            .await?,
+        day: day.await?,
         compared: coverage::is_span_known(store, viewer, week_before, now).await?,
-        concurrency: stats::concurrency(store, viewer, now - f::DAY, now).await?,
         gaps: coverage::gaps(store, viewer, now - f::DAY, now).await?,
         rooms: rooms::list(store, viewer, now).await?,
         older_rules: store.has_older_rules(),
@@ -232,6 +269,10 @@ pub fn page(mut rows: Rows, now: i64) -> Overview {
             .collect::<BTreeSet<_>>()
             .len()
     };
+    let unlisted = |count: fn(&Present) -> i64| {
+        let beyond: i64 = rows.active.iter().map(|call| count(&call.unlisted)).sum();
+        usize::try_from(beyond).unwrap_or(0)
+    };
     let midnight = f::midnight(now);
     let facts: Vec<RoomFacts> = rows.rooms.iter().cloned().map(RoomFacts::from).collect();
     let counts = RoomCounts::of(facts.iter());
@@ -239,14 +280,16 @@ pub fn page(mut rows: Rows, now: i64) -> Overview {
         now_ms: now,
         now_at: Stamp(now),
         seen: rows.unknown.into(),
-        people: distinct(|member| (&member.user_id, "")),
-        devices: distinct(MemberFacts::device),
+        people: distinct(|member| (&member.user_id, "")) + unlisted(|present| present.people),
+        devices: distinct(MemberFacts::device) + unlisted(|present| present.devices),
         servers: distinct(|member| (&member.server, "")),
+        active_total: rows.active_total.max(int(rows.active.len())),
         active: rows.active,
-        today: Numbers::new(rows.today, midnight, now),
+        today: Numbers::new(rows.day.today, midnight, now),
+        last_week: Numbers::new(rows.day.last_week, midnight - 7 * f::DAY, now - 7 * f::DAY),
         compared: rows.compared,
-        last_week: Numbers::new(rows.last_week, midnight - 7 * f::DAY, now - 7 * f::DAY),
-        concurrency: rows.concurrency,
+        concurrency: rows.day.concurrency,
+        concurrency_whole: rows.day.concurrency_whole,
         gaps: rows.gaps.into_iter().map(GapFacts::from).collect(),
         ended: rows.ended,
         unseen: unseen(&rows.rooms),
@@ -273,6 +316,10 @@ pub fn page(mut rows: Rows, now: i64) -> Overview {
         },
         older_rules: rows.older_rules,
     }
+}
+
+fn int(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 fn unseen(rooms: &[row::Room]) -> Vec<Unseen> {
@@ -317,13 +364,20 @@ impl Unseen {
 }
 
 impl Overview {
+    /// How many calls run now, also those that are not in the list.
+    #[must_use]
+    pub fn calls_now(&self) -> usize {
+        let total = usize::try_from(self.active_total).unwrap_or(0);
+        total.max(self.active.len())
+    }
+
     /// The running calls: those with a card, those with a line, and whether there are still more.
     #[must_use]
     pub fn split(&self, shell: &Shell) -> (&[CallFacts], &[CallFacts], bool) {
         let cards = shell.first(&self.active, CARDS);
         let after = &self.active[cards.len()..];
         let lines = shell.first(after, LINES);
-        (cards, lines, lines.len() < after.len())
+        (cards, lines, cards.len() + lines.len() < self.calls_now())
     }
 
     /// How many calls need a look, those that run side by side being one, and the first of them.
@@ -335,7 +389,7 @@ impl Overview {
     /// How many run now, in words: `2 calls`, `1 whiteboard`.
     #[must_use]
     pub fn counted_active(&self) -> String {
-        counted_by_noun(&self.active)
+        counted_by_noun(&self.active, self.calls_now())
     }
 
     /// The last 24 hours as a picture.

@@ -4,15 +4,15 @@ use super::{moment, status};
 use crate::rtc::coverage::{Interval, Span};
 use crate::store::row::{self, CallFilter};
 use crate::store::sums::{self, Scope};
-use crate::store::{events, progress, rings, rooms, sessions, stats, zombies};
+use crate::store::{events, progress, rings, rooms, sender_limit, sessions, stats, zombies};
 use crate::web::draw::blind;
 use crate::web::draw::chart::{self, ColumnChart};
 use crate::web::draw::heat::{self, Year};
 use crate::web::draw::shape;
 use crate::web::error::Error;
 use crate::web::facts::{
-    CallFacts, CoverageFacts, Flip, Moment, RejectedFacts, RingFacts, RoomFacts, SideBySideFacts,
-    SumFacts, WalkFacts, ZombieFacts,
+    CallFacts, CoverageFacts, Flip, FloodFacts, Moment, RejectedFacts, RingFacts, RoomFacts,
+    SideBySideFacts, SumFacts, WalkFacts, ZombieFacts,
 };
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
@@ -32,6 +32,7 @@ const INTERVALS: usize = 12;
 /// Notifications looked at, the newest.
 const RINGS: i64 = 100;
 const ZOMBIES: i64 = 50;
+const FLOODS: i64 = 20;
 /// Walks in the JSON; a busy room has had many gaps.
 const WALKS: i64 = 20;
 /// Flips in the list on the page.
@@ -59,6 +60,8 @@ pub struct RoomPage {
     pub walks: Vec<WalkFacts>,
     /// Memberships that a state reset brought back, newest first.
     pub zombies: Vec<ZombieFacts>,
+    /// Who sent more events than are stored, the last first; at most 20.
+    pub floods: Vec<FloodFacts>,
     /// Who was in which call at the moment that `at` asks for.
     pub then: Option<Moment>,
     /// What stands in the field for that moment.
@@ -132,6 +135,11 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error>
     page.rings = rings::of(store, viewer, Scope::Room(&room_id), (month, now), RINGS)
         .await?
         .into();
+    page.floods = sender_limit::of_room(store, viewer, &room_id, FLOODS)
+        .await?
+        .into_iter()
+        .map(FloodFacts::from)
+        .collect();
     page.flips = moment::last_flips(web, ask, &room_id).await?;
     if let Some(at) = asked.moment() {
         page.then = Some(moment::then(web, ask, page.room.room.clone(), at).await?);
@@ -164,6 +172,7 @@ pub fn page(
         coverage,
         walks,
         zombies,
+        floods: Vec::new(),
         then: None,
         asked: moment::Asked::default(),
         cover,

@@ -5,7 +5,7 @@ use super::statistics::RINGS;
 use crate::store::probes::{self, ServerResult, SfuResult};
 use crate::store::statistics::{self, NamedRow};
 use crate::store::sums::{self, Scope};
-use crate::store::{coverage, rings, sessions, skew};
+use crate::store::{coverage, rings, skew};
 use crate::web::draw::bars::{self, Bars, Slot};
 use crate::web::draw::timeline::words;
 use crate::web::draw::{Num, ratio};
@@ -193,8 +193,7 @@ async fn load(web: &Web, ask: &Ask, kept: &Kept<Past>, name: &str) -> Result<Ser
 }
 
 async fn now(web: &Web, ask: &Ask, name: &str) -> Result<Now, Error> {
-    let calls = sessions::active(&web.store, ask.viewer, ask.now).await?;
-    let calls = super::with_members(web, ask, calls).await?;
+    let calls = super::running(web, ask).await?.calls.clone();
     let (own, others): (Vec<_>, Vec<_>) = calls
         .into_iter()
         .partition(|call| call.present().any(|member| member.server == name));

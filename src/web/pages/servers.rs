@@ -6,7 +6,7 @@ use crate::rtc::coverage::Span;
 use crate::store::probes::{self, ServerResult};
 use crate::store::statistics;
 use crate::store::sums::{self, Scope};
-use crate::store::{ever, rooms, sessions, skew};
+use crate::store::{ever, rooms, skew};
 use crate::web::error::Error;
 use crate::web::facts::{self, CallFacts, Rate, ReadyFacts, ServerFacts, ServerProbeFacts, Stamp};
 use crate::web::kept::Kept;
@@ -113,8 +113,7 @@ pub(super) async fn with_now(
     ask: &Ask,
     servers: &mut [ServerFacts],
 ) -> Result<(), Error> {
-    let calls = sessions::active(&web.store, ask.viewer, ask.now).await?;
-    let calls = super::with_members(web, ask, calls).await?;
+    let calls = super::running(web, ask).await?.calls.clone();
     let mut probed = probes::all::<ServerResult>(&web.store, ask.viewer).await?;
     for server in servers {
         server.probe = probed.remove(&server.server).map(ServerProbeFacts::from);

@@ -8,12 +8,13 @@ use crate::store::invitations::Pending;
 use crate::store::progress::{self, Progress, Sums};
 use crate::store::retention::{self, Removed};
 use crate::store::row::{self, Totals, Watch};
+use crate::store::sender_limit::{self, Flood};
 use crate::store::unasked::{self, Thrown};
 use crate::store::{coverage, events, invitations, rederive, rooms, stats, vantages};
 use crate::web::error::Error;
 use crate::web::facts::{
-    GapFacts, HistoryFacts, InvitationFacts, RejectedFacts, RoomFacts, Stamp, StorageTroubleFacts,
-    VantageFacts, WalkFacts,
+    FloodFacts, GapFacts, HistoryFacts, InvitationFacts, RejectedFacts, RoomFacts, Stamp,
+    StorageTroubleFacts, VantageFacts, WalkFacts,
 };
 use crate::web::kept::Kept;
 use crate::web::query::Query;
@@ -30,6 +31,7 @@ const WALKS: i64 = 100;
 /// Invitations in the JSON, and on the page.
 const INVITATIONS: i64 = 100;
 const INVITATIONS_SHOWN: usize = 10;
+const FLOODS: i64 = 20;
 /// Walks in the list on the page.
 const WALKS_SHOWN: usize = 20;
 
@@ -76,6 +78,8 @@ pub struct Status {
     pub removed: Vec<RemovedFacts>,
     /// Breaks of the last 30 days in which no homeserver was heard, newest first.
     pub gaps: Vec<GapFacts>,
+    /// Who sent more events into a room than are stored, in the last 30 days, the last first; at most 20.
+    pub floods: Vec<FloodFacts>,
 }
 
 /// What was deleted by age so far: `events`, `calls` or `snapshots`.
@@ -195,6 +199,7 @@ pub struct Rows {
     pub walked: Sums,
     pub removed: Vec<Removed>,
     pub gaps: Vec<(Span, i64)>,
+    pub floods: Vec<Flood>,
 }
 
 /// `GET /status` and `GET /api/v1/status`
@@ -224,6 +229,7 @@ async fn load(web: &Web, ask: &Ask, kept: &Kept<Totals>) -> Result<Status, Error
         walked: progress::sums(store, viewer, None).await?,
         removed: retention::removed(store).await?,
         gaps: coverage::gaps(store, viewer, ask.now - 30 * f::DAY, ask.now).await?,
+        floods: sender_limit::since(store, viewer, ask.now - 30 * f::DAY, FLOODS).await?,
     };
     Ok(page(rows, ask.now))
 }
@@ -288,6 +294,7 @@ pub fn page(rows: Rows, now: i64) -> Status {
         storage_trouble: rows.trouble.map(StorageTroubleFacts::from),
         removed: rows.removed.into_iter().map(RemovedFacts::from).collect(),
         gaps: rows.gaps.into_iter().rev().map(GapFacts::from).collect(),
+        floods: rows.floods.into_iter().map(FloodFacts::from).collect(),
     }
 }
 

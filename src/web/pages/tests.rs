@@ -7,6 +7,7 @@ use crate::store::retention::Removed;
 use crate::store::row::{
     Evidence, Matching, Rejected, Room, RoomName, SpanNumbers, Totals, Vantage, Watch,
 };
+use crate::store::sender_limit::Flood;
 use crate::store::sums::Sums;
 use crate::web::facts::{List, Stamp, StorageTroubleFacts, SumFacts};
 use crate::web::fixtures::{self, MINUTE, NOW, at};
@@ -131,6 +132,7 @@ fn overview() -> overview::Overview {
         longest_room: Some(fixtures::room("Board of the Verein", "#board:example.org")),
         peak: 51,
         peak_ms: Some(at(14, 44, 0)),
+        stays: 140,
     };
     let last_week = SpanNumbers {
         calls: 19,
@@ -140,11 +142,15 @@ fn overview() -> overview::Overview {
     };
     overview::page(
         overview::Rows {
+            active_total: 4,
             active,
             ended: fixtures::ended(),
-            today,
-            last_week,
-            concurrency: counts.collect(),
+            day: overview::Day {
+                today,
+                last_week,
+                concurrency: counts.collect(),
+                concurrency_whole: true,
+            },
             rooms: rooms(),
             vantages: vec![vantage()],
             gaps: vec![(
@@ -437,6 +443,13 @@ fn status() -> status::Status {
                 0,
             ),
         ],
+        floods: vec![Flood {
+            room: fixtures::room("Ops", "#ops:example.org"),
+            user_id: "@mallory:evil.example".to_owned(),
+            events: 21_000,
+            from_ms: NOW - HOUR,
+            until_ms: NOW,
+        }],
     };
     status::page(rows, NOW)
 }

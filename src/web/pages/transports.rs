@@ -3,7 +3,6 @@
 use super::period::{LIMIT, OF_LIST, Period};
 use crate::store::carried::{self, Carried};
 use crate::store::probes::{self, SfuResult};
-use crate::store::sessions;
 use crate::web::draw::sfu::{Paint, Sfus};
 use crate::web::draw::{Num, ratio};
 use crate::web::error::Error;
@@ -140,8 +139,7 @@ pub(in crate::web) async fn all(
     let (period, chosen) = (Period::of(query)?, sort::TRANSPORTS.read(query)?);
     let mut page = kept.get(period.word(), load(web, ask, period)).await?;
     // Who uses them now is looked at anew each time.
-    let calls = sessions::active(&web.store, ask.viewer, ask.now).await?;
-    let calls = super::with_members(web, ask, calls).await?;
+    let calls = super::running(web, ask).await?.calls.clone();
     let now = now_of(&calls);
     for row in &mut page.data {
         row.devices_now = now

@@ -24,6 +24,8 @@ pub struct Wall {
     pub active: Vec<CallFacts>,
     #[serde(flatten)]
     pub seen: SeenFacts,
+    /// How many calls run now. Where it is more than `active` holds, `active` has some of each room.
+    pub active_total: i64,
     /// People in calls now, each once.
     pub people: usize,
     pub today: Numbers,
@@ -61,6 +63,7 @@ pub fn page(overview: Overview) -> Wall {
     Wall {
         now_ms: overview.now_ms,
         now_at: overview.now_at,
+        active_total: overview.active_total,
         active: overview.active,
         seen: overview.seen,
         people: overview.people,
@@ -75,14 +78,21 @@ impl Wall {
     /// How many run now, in words.
     #[must_use]
     pub fn counted_active(&self) -> String {
-        counted_by_noun(&self.active)
+        counted_by_noun(&self.active, self.calls_now())
+    }
+
+    /// How many calls run now, also those that are not in the list.
+    #[must_use]
+    pub fn calls_now(&self) -> usize {
+        let total = usize::try_from(self.active_total).unwrap_or(0);
+        total.max(self.active.len())
     }
 
     /// The rows that fit, and how many more there are.
     #[must_use]
     pub fn shown(&self) -> (&[CallFacts], usize) {
         let shown = &self.active[..self.active.len().min(ROWS)];
-        (shown, self.active.len() - shown.len())
+        (shown, self.calls_now() - shown.len())
     }
 }
 

@@ -1,0 +1,183 @@
+//! Calls of so many stays that they are not read whole: which of them are read, and how many people that leaves out. One
+//! member of a room can bring tens of thousands of devices into a call; what a page costs must not follow that.
+
+use super::row::Viewer;
+use super::{Error, Store};
+use std::collections::HashMap;
+
+/// Who is in a call now, counted and not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Present {
+    pub people: i64,
+    pub devices: i64,
+}
+
+pub(super) const FIRST: &str =
+    "select id from memberships where session_id = $1 order by joined_ms limit $2 offset $3";
+pub(super) const LAST: &str =
+    "select id from memberships where session_id = $1 order by until_ms desc limit $2";
+// Devices as pages tell them apart: one that is not named is one with each join.
+pub(super) const PRESENT: &str = "select count(distinct user_id) as people,
+    count(distinct user_id || ' ' || coalesce(device_id, join_event_id)) as devices
+    from memberships where session_id = $1 and until_ms > $2";
+
+// `|| ''`: by the call; a server may have many stays in others.
+pub(super) const PRESENT_OF_SERVER: &str = "select count(distinct user_id) from memberships
+    where session_id = $1 and until_ms > $2 and server || '' = $3";
+
+/// At most so many stays of a call: half of them those that came first, the others those that end last. So where the
+/// call begins and ends and who is there now is among them as far as there is room.
+///
+/// # Errors
+/// When the database fails.
+pub async fn outline(
+    store: &Store,
+    viewer: Viewer,
+    session_id: &str,
+    most: i64,
+) -> Result<Vec<String>, Error> {
+    let Viewer::Operator = viewer;
+    let mut ids = in_order(store, viewer, session_id, 0, most / 2).await?;
+    let last: Vec<String> = sqlx::query_scalar(LAST)
+        .bind(session_id)
+        .bind(most - most / 2)
+        .fetch_all(&store.read)
+        .await?;
+    ids.extend(last);
+    ids.sort_unstable();
+    ids.dedup();
+    Ok(ids)
+}
+
+/// The stays of a call in order of arrival, at most `most` after the first `before`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn in_order(
+    store: &Store,
+    viewer: Viewer,
+    session_id: &str,
+    before: i64,
+    most: i64,
+) -> Result<Vec<String>, Error> {
+    let Viewer::Operator = viewer;
+    let query = sqlx::query_scalar(FIRST)
+        .bind(session_id)
+        .bind(most)
+        .bind(before);
+    Ok(query.fetch_all(&store.read).await?)
+}
+
+/// How many people and devices are in a call at `now`, ms.
+///
+/// # Errors
+/// When the database fails.
+pub async fn present(
+    store: &Store,
+    viewer: Viewer,
+    session_id: &str,
+    now: i64,
+) -> Result<Present, Error> {
+    let Viewer::Operator = viewer;
+    let query = sqlx::query_as(PRESENT).bind(session_id).bind(now);
+    let (people, devices) = query.fetch_one(&store.read).await?;
+    Ok(Present { people, devices })
+}
+
+/// How many people of one homeserver are in a call at `now`, ms.
+///
+/// # Errors
+/// When the database fails.
+pub async fn people_of_server(
+    store: &Store,
+    viewer: Viewer,
+    session_id: &str,
+    server: &str,
+    now: i64,
+) -> Result<i64, Error> {
+    let Viewer::Operator = viewer;
+    let query = sqlx::query_scalar(PRESENT_OF_SERVER)
+        .bind(session_id)
+        .bind(now)
+        .bind(server);
+    Ok(query.fetch_one(&store.read).await?)
+}
+
+/// Who is in calls now, in however many: people, devices and homeservers, and devices by room.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Everybody {
+    pub people: i64,
+    pub devices: i64,
+    pub servers: i64,
+    pub devices_by_room: HashMap<String, i64>,
+}
+
+macro_rules! everybody {
+    ($what:literal, $rest:literal) => {
+        concat!(
+            "select ",
+            $what,
+            " from sessions s join rooms r on r.room_id = s.room_id join memberships m on m.session_id = s.id
+            where s.until_ms > $1 and s.started_ms + 0 <= $1 and r.watch in ('joined', 'peeked') and m.until_ms > $1",
+            $rest
+        )
+    };
+}
+pub(super) const EVERYBODY: &str = everybody!(
+    "count(distinct m.user_id), count(distinct m.user_id || ' ' || coalesce(m.device_id, '')), count(distinct m.server)",
+    ""
+);
+pub(super) const BY_ROOM: &str = everybody!(
+    "s.room_id, count(distinct m.user_id || ' ' || coalesce(m.device_id, ''))",
+    " group by s.room_id"
+);
+
+/// Who is in calls at `now`, ms, counted by the database.
+///
+/// # Errors
+/// When the database fails.
+pub async fn everybody(store: &Store, viewer: Viewer, now: i64) -> Result<Everybody, Error> {
+    let Viewer::Operator = viewer;
+    let all = sqlx::query_as(EVERYBODY).bind(now);
+    let (people, devices, servers) = all.fetch_one(&store.read).await?;
+    let by_room = sqlx::query_as(BY_ROOM).bind(now);
+    let by_room: Vec<(String, i64)> = by_room.fetch_all(&store.read).await?;
+    Ok(Everybody {
+        people,
+        devices,
+        servers,
+        devices_by_room: by_room.into_iter().collect(),
+    })
+}
+
+/// How many stays each of several calls gives to a reader who can take `most` of them in all: the same for each, but that
+/// what smaller ones leave goes to the larger ones. Never less than `least`, never more than it has.
+#[must_use]
+pub fn shares(sizes: &[i64], most: i64, least: i64) -> Vec<i64> {
+    let mut order: Vec<usize> = (0..sizes.len()).collect();
+    order.sort_by_key(|&at| sizes[at]);
+    let mut shares = vec![0; sizes.len()];
+    let mut left = most;
+    for (served, &at) in order.iter().enumerate() {
+        let waiting = i64::try_from(sizes.len() - served).unwrap_or(i64::MAX);
+        let share = (left / waiting).max(least).min(sizes[at]);
+        shares[at] = share;
+        left = (left - share).max(0);
+    }
+    shares
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_calls_are_read_whole_and_large_ones_share_what_is_left() {
+        assert_eq!(shares(&[], 10, 2), [0_i64; 0]);
+        assert_eq!(shares(&[3, 4], 10, 2), [3, 4], "there is room for all");
+        assert_eq!(shares(&[16_000], 100, 2), [100]);
+        assert_eq!(shares(&[16_000, 5, 90, 16_000], 300, 2), [102, 5, 90, 103]);
+        let many = shares(&[50; 1000], 300, 20);
+        assert!(many.iter().all(|share| *share == 20), "each has a few");
+    }
+}

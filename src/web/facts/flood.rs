@@ -1,0 +1,46 @@
+//! Who sent more into a room than is stored, as pages and JSON show it.
+
+use super::{RoomRef, Stamp, person};
+use crate::store::sender_limit::Flood;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// A sender of more events into one room than any client sends. Up to a limit they are stored, the rest is only counted:
+/// how things stood in between is then not known, and who is there now is read from the room's state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FloodFacts {
+    pub room: RoomRef,
+    pub user_id: String,
+    /// Events that were not stored; one that came twice counts twice.
+    pub events: i64,
+    /// The hours in which they came, from the start of the first to the end of the last.
+    pub from_ms: i64,
+    pub from_at: Stamp,
+    pub until_ms: i64,
+    pub until_at: Stamp,
+}
+
+impl From<Flood> for FloodFacts {
+    fn from(row: Flood) -> Self {
+        Self {
+            room: row.room.into(),
+            user_id: row.user_id,
+            events: row.events,
+            from_ms: row.from_ms,
+            from_at: Stamp(row.from_ms),
+            until_ms: row.until_ms,
+            until_at: Stamp(row.until_ms),
+        }
+    }
+}
+
+impl FloodFacts {
+    /// What to call the sender.
+    #[must_use]
+    pub fn title(&self) -> String {
+        if self.user_id.is_empty() {
+            return "Somebody".to_owned();
+        }
+        person(None, &self.user_id)
+    }
+}
