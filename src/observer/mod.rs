@@ -205,6 +205,15 @@ impl Observer {
             self.cannot_store("clearing the status", &error).await;
         }
         self.find_older_rules().await;
+        // Deriving again needs no homeserver, and does not wait for one that is silent.
+        let (ended, ()) = tokio::join!(
+            self.observe_homeserver(),
+            self.keep(Work::Rederive, || self.rederive())
+        );
+        ended
+    }
+
+    async fn observe_homeserver(&self) -> Result<(), Error> {
         self.keep(Work::SignIn, || self.sign_in()).await;
         self.keep(Work::Rooms, || self.settle_rooms()).await;
         let mut scheduler = self.schedule().await?;
@@ -215,7 +224,6 @@ impl Observer {
             self.keep(Work::Expiry, || self.watch_expiry()),
             self.keep(Work::Wishes, || self.keep_joining()),
             self.keep(Work::Retention, || self.forget()),
-            self.keep(Work::Rederive, || self.rederive()),
             self.keep(Work::Signs, || self.keep_signs()),
             self.keep(Work::Polls, || self.repair_flooded()),
             self.keep(Work::Probe, || self.probes())

@@ -46,6 +46,11 @@ pub(super) async fn judged<'b>(
     if is_believed {
         return Ok(Cow::Borrowed(batch));
     }
+    tracing::warn!(
+        says_ms = batch.seen_ms,
+        last_good_ms = high_ms,
+        "our own clock is behind; the times at which it says that events came are not believed"
+    );
     let arrivals: usize = batch.rooms.iter().map(|room| room.arrivals.len()).sum();
     if arrivals > 0 {
         sqlx::query(DOUBT)
@@ -226,4 +231,39 @@ async fn set(tx: &mut Tx, seen: &Seen, received_ms: Option<i64>) -> Result<(), E
         .execute(&mut **tx)
         .await?;
     Ok(())
+}
+
+/// Times of our own clock that were not believed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Doubts {
+    /// How many answers came then.
+    pub readings: i64,
+    /// What our clock said the last time, ms.
+    pub last_ms: Option<i64>,
+    /// How far it was behind then, ms.
+    pub behind_ms: Option<i64>,
+}
+
+const DOUBTS: &str = "select count(*) as readings, max(from_stream) as last from clock_doubts";
+const LAST_DOUBT: &str = "select seen_ms, high_ms from clock_doubts where from_stream = $1";
+
+/// How often our own clock was not believed.
+///
+/// # Errors
+/// When the database fails.
+pub async fn doubts(store: &Store) -> Result<Doubts, Error> {
+    let (readings, last): (i64, Option<i64>) =
+        sqlx::query_as(DOUBTS).fetch_one(&store.read).await?;
+    let Some(last) = last else {
+        return Ok(Doubts::default());
+    };
+    let (seen_ms, high_ms): (i64, Option<i64>) = sqlx::query_as(LAST_DOUBT)
+        .bind(last)
+        .fetch_one(&store.read)
+        .await?;
+    Ok(Doubts {
+        readings,
+        last_ms: Some(seen_ms),
+        behind_ms: high_ms.map(|high_ms| high_ms.saturating_sub(seen_ms)),
+    })
 }

@@ -4,13 +4,13 @@ use super::append::Touched;
 use super::batch::{Arrival, RoomBatch};
 use super::events::event;
 use super::rows::Rows;
-use super::{Error, Tx};
+use super::{Error, Tx, rooms};
 use crate::rtc::event::{Kind, RoomEvent};
 use crate::rtc::redaction::{left, take_back, takes_all_back, without_words};
 use serde_json::{Map, Value, json};
 use sqlx::Row;
 use sqlx::any::AnyRow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// What redacts an event, as far as it is shown.
@@ -322,8 +322,10 @@ pub(super) async fn redact_portion(tx: &mut Tx, from: i64, to: i64) -> Result<()
         .bind(to)
         .fetch_all(&mut **tx)
         .await?;
+    let mut rooms_changed: BTreeSet<String> = BTreeSet::new();
     for row in &rows {
         let (room_id, because): (&str, &str) = (row.try_get("room_id")?, row.try_get("because")?);
+        rooms_changed.insert(room_id.to_owned());
         if let Some(because) = stored(tx, room_id, because).await? {
             redact_stored(tx, room_id, row.try_get("event_id")?, &because).await?;
         }
@@ -355,7 +357,12 @@ pub(super) async fn redact_portion(tx: &mut Tx, from: i64, to: i64) -> Result<()
         let room_id: &str = row.try_get("room_id")?;
         if let Some(ban) = stored(tx, room_id, row.try_get("event_id")?).await? {
             redact_all_of(tx, room_id, &ban, &mut Touched::default()).await?;
+            rooms_changed.insert(room_id.to_owned());
         }
+    }
+    // A room may have been named by what is gone.
+    for room_id in &rooms_changed {
+        rooms::refresh(tx, room_id).await?;
     }
     Ok(())
 }

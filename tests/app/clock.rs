@@ -44,6 +44,17 @@ async fn a_clock_that_is_behind_for_seconds_leaves_no_trace() {
     ];
     app.calls_until("both calls as they were", |calls| spans(calls) == right)
         .await;
+    let status = app.json("/api/v1/status").await;
+    assert!(
+        status["clock_doubts"]["readings"].as_i64() >= Some(1),
+        "{status}"
+    );
+    assert!(status["clock_doubts"]["behind_ms"].as_i64() > Some(HOUR / 2));
+    assert!(
+        app.page("/status")
+            .await
+            .contains("Our own clock was wrong")
+    );
     app.app.stop().await;
 }
 

@@ -213,7 +213,8 @@ async fn old_database(file: &Path) {
     .await
     .unwrap();
     let insert = "insert into events (event_id, room_id, kind, state_key, sender, origin_server_ts, received_ms, stream,
-        source, in_timeline, rejected, json, time_ms, chain) values ($1, '!r:h', $2, $3, $4, 5, 5, $5, 'sync', 1, $6, $7, 5, $8)";
+        source, in_timeline, rejected, json, time_ms, chain, redacts)
+        values ($1, '!r:h', $2, $3, $4, 5, 5, $5, 'sync', 1, $6, $7, 5, $8, $9)";
     let rows = old_rows();
     for (at, row) in rows.iter().enumerate() {
         let text = |key: &str| row["event"][key].as_str().map(ToOwned::to_owned);
@@ -221,11 +222,12 @@ async fn old_database(file: &Path) {
             .bind(text("event_id").unwrap_or_else(|| format!("malformed:{at}")))
             .bind(row["kind"].as_str().unwrap())
             .bind(text("state_key"))
-            .bind(ALICE)
+            .bind(row["event"]["sender"].as_str().unwrap_or(ALICE).to_owned())
             .bind(i64::try_from(at).unwrap() + 1)
             .bind(row["rejected"].as_str().map(ToOwned::to_owned))
             .bind(row["event"].to_string())
             .bind(row["chain"].as_str().map(ToOwned::to_owned))
+            .bind(text("redacts"))
             .execute(&pool)
             .await
             .unwrap();
@@ -286,6 +288,29 @@ fn old_rows() -> Vec<Value> {
     rows.push(row(topic, Value::Null));
     rows.push(json!({"kind": "", "event": {"type": "m.room.message", "content": {"body": "SECRET"}}, "rejected": "no_event_id"}));
     rows.push(json!({"kind": "", "event": {"content": {"body": "SECRET"}, "sender": ALICE}, "rejected": "no_event_id"}));
+    // What was redacted, and what a ban took back.
+    let mut gone = event(70, MEMBER, join("SECRET-BUT-AN-ID"));
+    gone["content"]["device_id"] = json!("GD");
+    gone["content"]["m.call.intent"] = json!("SECRET-INTENT");
+    gone["state_key"] = json!(key(ALICE, "GD"));
+    let mut gone = row(gone, Value::Null);
+    gone["chain"] = json!("s2");
+    rows.push(gone);
+    let mut redaction = event(71, "m.room.redaction", json!({"reason": "SECRET-REASON"}));
+    redaction["redacts"] = json!("$old70");
+    rows.push(row(redaction, Value::Null));
+    let mut ban = event(
+        72,
+        "m.room.member",
+        json!({"membership": "ban", "redact_events": true}),
+    );
+    ban["sender"] = json!("@mod:h");
+    ban["state_key"] = json!("@banned:h");
+    rows.push(row(ban, Value::Null));
+    let mut named = event(73, "m.room.name", json!({"name": "SECRET-NAME"}));
+    named["sender"] = json!("@banned:h");
+    named["state_key"] = json!("");
+    rows.push(row(named, Value::Null));
     rows
 }
 
@@ -313,9 +338,24 @@ async fn an_old_database_loses_what_was_not_asked_for() {
             .await
             .unwrap();
     let ids: Vec<&str> = kept.iter().map(|(id, ..)| id.as_str()).collect();
-    assert_eq!(ids.len(), 3, "{kept:?}");
+    assert_eq!(ids.len(), 7, "{kept:?}");
     assert_eq!(ids[..2], ["$old60", "$old62"]);
     assert!(ids[2].starts_with("malformed:"));
+    let stays: String = sqlx::query_scalar("select kept from events where event_id = '$old70'")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    assert!(
+        stays.contains("GD") && kept[3].2.contains("redacted_because"),
+        "{stays}: {}",
+        kept[3].2
+    );
+    let banned: Option<i64> =
+        sqlx::query_scalar("select redacted_ms from events where event_id = '$old73'")
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+    assert_eq!(banned, Some(5));
     let member: Value = serde_json::from_str(&kept[1].2).unwrap();
     assert_eq!(
         (&member["content"], &member["unsigned"]),
@@ -329,6 +369,6 @@ async fn an_old_database_loses_what_was_not_asked_for() {
         .fetch_one(&pool)
         .await
         .unwrap();
-    assert_eq!((sightings, scanned), (3, 56));
+    assert_eq!((sightings, scanned), (7, 60));
     pool.close().await;
 }

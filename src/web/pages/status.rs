@@ -6,6 +6,7 @@ use crate::rtc::coverage::Span;
 use crate::store::health::{Trouble, TroubleKind};
 use crate::store::invitations::Pending;
 use crate::store::progress::{self, Progress, Sums};
+use crate::store::readings::{self, Doubts};
 use crate::store::retention::{self, Removed};
 use crate::store::row::{self, Totals, Watch};
 use crate::store::sender_limit::{self, Flood};
@@ -47,6 +48,8 @@ pub struct Status {
     pub totals: TotalFacts,
     /// Rejected events by reason, most first.
     pub rejected: Vec<Reason>,
+    /// Answers that came while our own clock was behind: their times were not believed.
+    pub clock_doubts: ClockDoubtFacts,
     /// Calls that older rules or other settings derived are being derived again; null when all are from the present rules.
     pub rederiving: Option<RederivingFacts>,
     /// What the homeserver sent though nobody had asked for it, by type, most first. It was thrown away before anything
@@ -96,6 +99,25 @@ impl From<Removed> for RemovedFacts {
             what: row.what,
             total: row.total,
             last_ms: row.last_ms,
+        }
+    }
+}
+
+/// How often the clock of this machine was not believed, because it was behind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ClockDoubtFacts {
+    pub readings: i64,
+    /// What it said the last time, and how far it was behind then.
+    pub last_ms: Option<i64>,
+    pub behind_ms: Option<i64>,
+}
+
+impl From<Doubts> for ClockDoubtFacts {
+    fn from(row: Doubts) -> Self {
+        Self {
+            readings: row.readings,
+            last_ms: row.last_ms,
+            behind_ms: row.behind_ms,
         }
     }
 }
@@ -189,6 +211,7 @@ pub struct Rows {
     pub vantages: Vec<row::Vantage>,
     pub totals: Totals,
     pub rejected: Vec<(String, i64)>,
+    pub clock_doubts: Doubts,
     pub rederiving: Option<rederive::Progress>,
     pub unasked: Vec<Thrown>,
     pub rejected_events: Vec<row::Rejected>,
@@ -219,6 +242,7 @@ async fn load(web: &Web, ask: &Ask, kept: &Kept<Totals>) -> Result<Status, Error
         vantages: vantages::list(store).await?,
         totals: kept.get("", stats::totals(store, viewer)).await?,
         rejected: events::rejected_counts(store, viewer).await?,
+        clock_doubts: readings::doubts(store).await?,
         rederiving: store.rederiving(),
         unasked: unasked::list(store, viewer).await?,
         rejected_events: events::rejected(store, viewer, None, REJECTED).await?,
@@ -266,6 +290,7 @@ pub fn page(rows: Rows, now: i64) -> Status {
             .into_iter()
             .map(|(reason, count)| Reason { reason, count })
             .collect(),
+        clock_doubts: rows.clock_doubts.into(),
         rederiving: rows.rederiving.map(RederivingFacts::from),
         unasked_total: rows.unasked.iter().map(|row| row.events).sum(),
         unasked: rows.unasked.into_iter().map(UnaskedFacts::from).collect(),

@@ -3,6 +3,7 @@
 use super::*;
 use crate::rtc::coverage::{Cover, Interval, Span};
 use crate::store::invitations::Pending;
+use crate::store::readings::Doubts;
 use crate::store::retention::Removed;
 use crate::store::row::{
     Evidence, Matching, Rejected, Room, RoomName, SpanNumbers, Totals, Vantage, Watch,
@@ -404,6 +405,7 @@ fn status() -> status::Status {
         vantages: vec![vantage()],
         totals,
         rejected: reasons,
+        clock_doubts: Doubts::default(),
         rederiving: None,
         unasked: vec![crate::store::unasked::Thrown {
             kind: "m.room.message".into(),
