@@ -563,6 +563,7 @@ fn last(walk: &walks::Walk) -> walks::Step {
         ended_by,
         horizon_ms: Some(5),
         took_ms: 7,
+        cut: false,
     }
 }
 

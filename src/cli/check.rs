@@ -3,6 +3,7 @@
 use super::check_rooms::rooms;
 use super::look::say;
 use crate::app::{self, OPEN_TO_OTHERS};
+use crate::clock::Clock;
 use crate::config::{Account, Config, Login};
 use crate::matrix::{Capabilities, Client, Credentials, Whoami};
 use crate::store;
@@ -133,9 +134,10 @@ async fn sign_in(
         }
         Login::Password { user_id, password } => (user_id, password),
     };
+    let now_ms = Clock::System.now_ms();
     let kept = Credentials::load(&config.credentials_file)?;
     if let Some(kept) = kept.filter(|kept| kept.user_id == *user_id) {
-        client.use_credentials(&kept);
+        client.use_credentials(&kept, now_ms);
         match client.whoami().await {
             Ok(who) => {
                 return Ok(SignedIn {
@@ -147,7 +149,9 @@ async fn sign_in(
             Err(error) => return Err(error),
         }
     }
-    client.login(user_id, password, None).await?;
+    client
+        .login_where_offered(user_id, password, None, now_ms)
+        .await?;
     let who = match client.whoami().await {
         Ok(who) => who,
         Err(error) => {

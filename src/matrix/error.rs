@@ -22,6 +22,16 @@ pub enum Error {
     /// The homeserver said no, in Matrix's words or with a server error (5xx).
     #[error("{0}")]
     Refused(Box<Refusal>),
+    /// The homeserver does not accept this login, and will not as long as nobody changes something.
+    #[error("{0}")]
+    LoginRefused(Box<Refusal>),
+    /// Nobody can sign in with a password at this homeserver.
+    #[error("{}", no_password(.user_id, .offers.as_deref()))]
+    NoPassword {
+        user_id: String,
+        /// What the homeserver offers instead, where it says so.
+        offers: Option<String>,
+    },
     /// An answer that Matrix does not allow: a web page, broken JSON, a missing field, a body that broke off.
     #[error("{asked}: the homeserver answered with something that is not Matrix: {why}")]
     NotMatrix {
@@ -96,8 +106,38 @@ impl Error {
                     || no.status == 408
                     || self.is("M_LIMIT_EXCEEDED")
             }
-            Self::Setup(_) | Self::Credentials { .. } => false,
+            Self::Setup(_)
+            | Self::Credentials { .. }
+            | Self::LoginRefused(_)
+            | Self::NoPassword { .. } => false,
         }
+    }
+
+    /// Would the same login be refused again, until somebody changes something?
+    #[must_use]
+    pub fn is_login_refused(&self) -> bool {
+        matches!(self, Self::LoginRefused(_) | Self::NoPassword { .. })
+    }
+
+    /// Does the homeserver not know this kind of request at all? Then another way to the same end is tried.
+    #[must_use]
+    pub fn is_unsupported(&self) -> bool {
+        self.is("M_UNRECOGNIZED") || matches!(self.status(), Some(404 | 405 | 501))
+    }
+
+    /// Does the homeserver say that it has no login by password?
+    #[must_use]
+    pub(super) fn is_no_password_login(&self) -> bool {
+        let words = self
+            .refusal()
+            .map(|no| no.message.to_lowercase())
+            .unwrap_or_default();
+        let disabled = ["disabled", "not enabled", "not supported"]
+            .iter()
+            .any(|word| words.contains(word));
+        let login = words.contains("login") || words.contains("password");
+        let of_type = words.contains("login type") && !self.is_forbidden();
+        self.is_unsupported() || of_type || (disabled && login)
     }
 
     /// How long to wait before asking again, where the homeserver said so. A 429 always has a time.
@@ -171,7 +211,7 @@ impl Error {
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         match self {
-            Self::Refused(no) => Some(no.status),
+            Self::Refused(no) | Self::LoginRefused(no) => Some(no.status),
             Self::NotMatrix { status, .. } => Some(*status),
             _ => None,
         }
@@ -181,7 +221,7 @@ impl Error {
     #[must_use]
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {
-            Self::Refused(no) => Some(no),
+            Self::Refused(no) | Self::LoginRefused(no) => Some(no),
             _ => None,
         }
     }
@@ -190,6 +230,19 @@ impl Error {
         self.refusal()
             .is_some_and(|no| no.errcode.as_deref() == Some(errcode))
     }
+}
+
+/// What to do where nobody can sign in with a password.
+fn no_password(user_id: &str, offers: Option<&str>) -> String {
+    let local = user_id.trim_start_matches('@');
+    let local = local.split(':').next().unwrap_or(local);
+    let offers = offers.map_or(String::new(), |offers| format!(" (it offers {offers})"));
+    format!(
+        "the homeserver does not let {user_id} sign in with a password{offers}. Give Callscope an access token instead: \
+         with the Matrix Authentication Service, `mas-cli manage issue-compatibility-token {local}` makes one; else \
+         sign in as this account in Element, copy the token from Settings, Help & About, Access Token, and do not sign \
+         out there. Set it as access_token (CALLSCOPE_ACCESS_TOKEN) in place of user_id and password, and restart"
+    )
 }
 
 fn size(bytes: usize) -> String {

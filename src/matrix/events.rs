@@ -55,6 +55,11 @@ impl Events {
         }
     }
 
+    /// Bytes of memory that the events so far take.
+    pub(super) fn used(&self) -> usize {
+        self.used
+    }
+
     /// The events of a list; `None` when it is none.
     pub(super) fn list(&mut self, raw: &RawValue) -> Result<Option<Vec<Value>>, Full> {
         self.list_where(raw, |_| true)

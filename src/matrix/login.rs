@@ -3,9 +3,13 @@
 use super::Client;
 use super::error::{Error, Result};
 use super::secret::Secret;
+use super::wire::{Answer, one_line};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::Path;
+
+/// Ways to sign in that are named, of those that a homeserver offers.
+const FLOWS_MAX: usize = 10;
 
 /// What a password login gave, kept so that the next start needs no login and makes no new device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +17,10 @@ pub struct Credentials {
     pub user_id: String,
     pub device_id: String,
     pub access_token: Secret,
+    /// With it the next token is got when this one runs out.
+    pub refresh_token: Option<Secret>,
+    /// When the access token runs out, ms since the Unix epoch; `None` = it stays valid.
+    pub expires_ms: Option<i64>,
 }
 
 /// Whose token we use.
@@ -27,6 +35,8 @@ impl Client {
     /// Logs in with a password and uses the new token from now on. Give the device id of an earlier login:
     /// it is taken up again, where otherwise every login would leave one more device behind.
     ///
+    /// `now_ms`: our clock, to know when a token runs out.
+    ///
     /// # Errors
     /// As every request; `is_forbidden` when user or password is wrong.
     pub async fn login(
@@ -34,12 +44,15 @@ impl Client {
         user_id: &str,
         password: &Secret,
         device_id: Option<&str>,
+        now_ms: i64,
     ) -> Result<Credentials> {
         let mut body = json!({
             "type": "m.login.password",
             "identifier": {"type": "m.id.user", "user": user_id},
             "password": password.expose(),
             "initial_device_display_name": "Callscope",
+            // A homeserver whose tokens run out gives one to get the next with; others do not care.
+            "refresh_token": true,
         });
         if let Some(device_id) = device_id {
             body["device_id"] = json!(device_id);
@@ -50,32 +63,153 @@ impl Client {
             user_id: answer.text("user_id")?,
             device_id: answer.text("device_id")?,
             access_token: Secret::new(answer.text("access_token")?),
+            refresh_token: answer.optional_text("refresh_token").map(Secret::new),
+            expires_ms: expires_ms(&answer, now_ms),
         };
-        self.use_credentials(&credentials);
+        self.use_credentials(&credentials, now_ms);
         Ok(credentials)
     }
 
-    /// Signs in with a password, as one device for ever: takes the token kept in `file` if it still works, else logs
-    /// in as the same device and keeps what came.
+    /// Gets the next token of these credentials, and uses it from now on.
     ///
     /// # Errors
-    /// As every request, and when the file cannot be read or written.
-    pub async fn sign_in(&self, user_id: &str, password: &Secret, file: &Path) -> Result<()> {
+    /// As every request; also when there is nothing to get one with.
+    pub async fn refresh(&self, kept: &Credentials, now_ms: i64) -> Result<Credentials> {
+        let Some(refresh_token) = &kept.refresh_token else {
+            return Err(Error::Setup("there is no refresh token".to_owned()));
+        };
+        let body = json!({"refresh_token": refresh_token.expose()});
+        let request = self.post(&["_matrix", "client", "v3", "refresh"], body);
+        let request = request.without_token().hiding(refresh_token);
+        let answer = request.send().await?;
+        let next = answer.optional_text("refresh_token").map(Secret::new);
+        let credentials = Credentials {
+            access_token: Secret::new(answer.text("access_token")?),
+            refresh_token: next.or_else(|| kept.refresh_token.clone()),
+            expires_ms: expires_ms(&answer, now_ms),
+            ..kept.clone()
+        };
+        self.use_credentials(&credentials, now_ms);
+        Ok(credentials)
+    }
+
+    /// Signs in with a password, as one device for ever: takes the token kept in `file` if it still works, else gets the
+    /// next one, else logs in as the same device; what came is kept.
+    ///
+    /// # Errors
+    /// As every request, and when the file cannot be read or written; `is_login_refused` when the same login would be
+    /// refused again.
+    pub async fn sign_in(
+        &self,
+        user_id: &str,
+        password: &Secret,
+        file: &Path,
+        now_ms: i64,
+    ) -> Result<()> {
         let kept = Credentials::load(file)?.filter(|kept| kept.user_id == user_id);
-        if let Some(kept) = &kept {
-            self.use_credentials(kept);
+        if let Some(kept) = &kept
+            && self.take_up(kept, file, now_ms).await?
+        {
+            return Ok(());
+        }
+        let device = kept.map(|kept| kept.device_id);
+        self.login_where_offered(user_id, password, device.as_deref(), now_ms)
+            .await?
+            .save(file)
+    }
+
+    /// Logs in with a password where the homeserver takes one.
+    ///
+    /// # Errors
+    /// As every request; `is_login_refused` when the same login would be refused again.
+    pub async fn login_where_offered(
+        &self,
+        user_id: &str,
+        password: &Secret,
+        device_id: Option<&str>,
+        now_ms: i64,
+    ) -> Result<Credentials> {
+        self.check_that_password_is_offered(user_id).await?;
+        self.login(user_id, password, device_id, now_ms)
+            .await
+            .map_err(|error| login_error(error, user_id))
+    }
+
+    /// Takes up what is kept in `file`, or gets the next token with it, and never logs in; false where that takes a login.
+    ///
+    /// # Errors
+    /// As [`Self::sign_in`].
+    pub async fn renew(&self, user_id: &str, file: &Path, now_ms: i64) -> Result<bool> {
+        match Credentials::load(file)?.filter(|kept| kept.user_id == user_id) {
+            Some(kept) => self.take_up(&kept, file, now_ms).await,
+            None => Ok(false),
+        }
+    }
+
+    /// Does what was kept still work, or did it give the next token?
+    async fn take_up(&self, kept: &Credentials, file: &Path, now_ms: i64) -> Result<bool> {
+        self.use_credentials(kept, now_ms);
+        let is_over = kept.expires_ms.is_some_and(|expires| expires <= now_ms);
+        if !is_over {
             match self.whoami().await {
-                Ok(_) => return Ok(()),
-                Err(error) if error.is_revoked() => {
-                    tracing::warn!("the kept token is no longer accepted; logging in");
+                Ok(_) => return Ok(true),
+                Err(error) if error.is_revoked() => {}
+                // Not every homeserver knows this question; other ones show whether the token is good.
+                Err(error) if error.is_unsupported() => {
+                    if !self.was_refused(&kept.access_token) {
+                        return Ok(true);
+                    }
                 }
                 Err(error) => return Err(error),
             }
         }
-        let device = kept.map(|kept| kept.device_id);
-        self.login(user_id, password, device.as_deref())
-            .await?
-            .save(file)
+        if kept.refresh_token.is_none() {
+            tracing::warn!("the kept token is no longer accepted; logging in");
+            return Ok(false);
+        }
+        match self.refresh(kept, now_ms).await {
+            Ok(credentials) => {
+                credentials.save(file)?;
+                tracing::debug!("the access token ran out, and the next one came");
+                Ok(true)
+            }
+            Err(error) if error.is_transient() => Err(error),
+            Err(error) => {
+                tracing::warn!("the kept token cannot be renewed: {error}; logging in");
+                Ok(false)
+            }
+        }
+    }
+
+    /// Asks how one may sign in. A homeserver that does not say is simply tried.
+    async fn check_that_password_is_offered(&self, user_id: &str) -> Result<()> {
+        let request = self.get(&["_matrix", "client", "v3", "login"]);
+        let answer = match request.without_token().send().await {
+            Ok(answer) => answer,
+            Err(error) if error.is_transient() && !error.is_unsupported() => return Err(error),
+            Err(_) => return Ok(()),
+        };
+        let Some(flows) = answer.value.get("flows").and_then(Value::as_array) else {
+            return Ok(());
+        };
+        let kinds: Vec<String> = flows
+            .iter()
+            .filter_map(|flow| flow.get("type")?.as_str())
+            .map(|kind| one_line(kind, 60))
+            .take(FLOWS_MAX)
+            .collect();
+        if kinds.iter().any(|kind| kind == "m.login.password") {
+            return Ok(());
+        }
+        let offers = if kinds.is_empty() {
+            "no login at all".to_owned()
+        } else {
+            kinds.join(", ")
+        };
+        Err(Error::NoPassword {
+            user_id: user_id.to_owned(),
+            offers: Some(offers),
+        })
     }
 
     /// Ends the login whose token we use, and with it its device.
@@ -90,9 +224,14 @@ impl Client {
     }
 
     /// Uses the token and the user id of an earlier login.
-    pub fn use_credentials(&self, credentials: &Credentials) {
+    pub fn use_credentials(&self, credentials: &Credentials, now_ms: i64) {
         self.set_token(Some(credentials.access_token.clone()));
         self.set_user_id(&credentials.user_id);
+        let due = credentials
+            .expires_ms
+            .filter(|_| credentials.refresh_token.is_some());
+        // In good time: a request that is under way when the token runs out may be refused.
+        self.set_refresh_due(due.map(|expires| now_ms + (expires - now_ms).max(0) / 4 * 3));
     }
 
     /// Asks whose token this is, and remembers the user id for reading invites.
@@ -100,10 +239,15 @@ impl Client {
     /// # Errors
     /// As every request; `is_revoked` when the token is no longer valid.
     pub async fn whoami(&self) -> Result<Whoami> {
-        let answer = self
-            .get(&["_matrix", "client", "v3", "account", "whoami"])
-            .send()
-            .await?;
+        let ask = |version| {
+            self.get(&["_matrix", "client", version, "account", "whoami"])
+                .send()
+        };
+        let answer = match ask("v3").await {
+            // The name of this version in the years before.
+            Err(error) if error.is_unsupported() => ask("r0").await?,
+            answer => answer?,
+        };
         let whoami = Whoami {
             user_id: answer.text("user_id")?,
             device_id: answer.optional_text("device_id"),
@@ -139,6 +283,8 @@ impl Credentials {
                 user_id: user_id.to_owned(),
                 device_id: device_id.to_owned(),
                 access_token: Secret::new(token),
+                refresh_token: text("refresh_token").map(Secret::new),
+                expires_ms: json.get("expires_ms").and_then(Value::as_i64),
             })),
             _ => Err(fault(
                 "is damaged; remove it and Callscope logs in anew".to_owned(),
@@ -151,15 +297,42 @@ impl Credentials {
     /// # Errors
     /// The directory cannot be written.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let json = json!({
+        let mut json = json!({
             "user_id": self.user_id,
             "device_id": self.device_id,
             "access_token": self.access_token.expose(),
         });
+        if let Some(token) = &self.refresh_token {
+            json["refresh_token"] = token.expose().into();
+        }
+        if let Some(expires_ms) = self.expires_ms {
+            json["expires_ms"] = expires_ms.into();
+        }
         write_private(path, format!("{json}\n").as_bytes()).map_err(|error| Error::Credentials {
             path: path.to_owned(),
             why: format!("cannot be written: {error}"),
         })
+    }
+}
+
+/// When the token of this answer runs out, ms since the Unix epoch.
+fn expires_ms(answer: &Answer, now_ms: i64) -> Option<i64> {
+    let expires_in = answer.value.get("expires_in_ms").and_then(Value::as_i64)?;
+    now_ms.checked_add(expires_in.max(0))
+}
+
+/// What a refused login means: whether it is worth trying again without a change.
+fn login_error(error: Error, user_id: &str) -> Error {
+    if error.is_no_password_login() && error.retry_after().is_none() {
+        return Error::NoPassword {
+            user_id: user_id.to_owned(),
+            offers: None,
+        };
+    }
+    let lasts = !error.is_transient();
+    match error {
+        Error::Refused(no) if lasts => Error::LoginRefused(no),
+        other => other,
     }
 }
 

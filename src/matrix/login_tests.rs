@@ -1,6 +1,6 @@
 //! Login, `whoami` and the credentials file.
 
-use super::super::stub::{Stub, TOKEN, json_reply};
+use super::super::stub::{Reply, Stub, TOKEN, json_reply};
 use super::*;
 use std::path::PathBuf;
 
@@ -32,6 +32,8 @@ fn credentials(token: &str) -> Credentials {
         user_id,
         device_id,
         access_token: Secret::new(token),
+        refresh_token: None,
+        expires_ms: None,
     }
 }
 
@@ -42,7 +44,7 @@ async fn a_login_takes_the_device_up_again_and_uses_the_new_token() {
     let stub = Stub::start(vec![json_reply(200, &answer), json_reply(200, &whoami)]);
     let client = stub.client();
     let found = client
-        .login("@bot:x", &Secret::new("pass word"), Some("DEV"))
+        .login("@bot:x", &Secret::new("pass word"), Some("DEV"), 0)
         .await
         .unwrap();
     assert_eq!(found, credentials("syt_new"));
@@ -74,7 +76,7 @@ async fn a_refused_login_says_so_without_the_password() {
     ]);
     let client = stub.client();
     let error = client
-        .login("@bot:x", &Secret::new("hunter2"), None)
+        .login("@bot:x", &Secret::new("hunter2"), None, 0)
         .await
         .unwrap_err();
     assert!(error.is_forbidden() && !error.is_transient());
@@ -87,7 +89,7 @@ async fn a_refused_login_says_so_without_the_password() {
     assert!(!stub.requests()[0].contains("device_id"));
     assert!(
         client
-            .login("@bot:x", &Secret::new("x"), None)
+            .login("@bot:x", &Secret::new("x"), None, 0)
             .await
             .unwrap_err()
             .is_transient()
@@ -151,4 +153,149 @@ fn a_damaged_file_and_a_missing_directory_are_named() {
             .to_string()
             .contains("cannot be written")
     );
+}
+
+fn scratch_with(name: &str, kept: &Credentials) -> Scratch {
+    let scratch = Scratch::new(name);
+    kept.save(&scratch.file()).unwrap();
+    scratch
+}
+
+#[tokio::test]
+async fn a_token_that_runs_out_is_followed_by_the_next_one() {
+    let first = json!({"user_id": "@bot:x", "device_id": "DEV", "access_token": "syt_1", "refresh_token": "r1",
+        "expires_in_ms": 4000});
+    let next = json!({"access_token": "syt_2", "expires_in_ms": 4000});
+    let stub = Stub::start(vec![
+        json_reply(200, &json!({"flows": [{"type": "m.login.password"}]})),
+        json_reply(200, &first),
+        json_reply(200, &next),
+        json_reply(
+            401,
+            &json!({"errcode": "M_UNKNOWN_TOKEN", "error": "r1 is old", "soft_logout": true}),
+        ),
+    ]);
+    let client = stub.client();
+    let scratch = Scratch::new("refresh");
+    let secret = Secret::new("pass");
+    client
+        .sign_in("@bot:x", &secret, &scratch.file(), 10_000)
+        .await
+        .unwrap();
+    assert_eq!(client.refresh_due_ms(), Some(13_000), "before it runs out");
+    // At the next start it has run out: nobody logs in for that.
+    client
+        .sign_in("@bot:x", &secret, &scratch.file(), 20_000)
+        .await
+        .unwrap();
+    let kept = Credentials::load(&scratch.file()).unwrap().unwrap();
+    assert_eq!(
+        (kept.access_token.expose(), kept.expires_ms),
+        ("syt_2", Some(24_000))
+    );
+    assert_eq!(kept.refresh_token.as_ref().unwrap().expose(), "r1");
+    let asked = stub.requests();
+    assert!(asked[1].contains("\"refresh_token\":true"), "{}", asked[1]);
+    assert!(
+        asked[2].starts_with("POST /_matrix/client/v3/refresh HTTP")
+            && asked[2].contains("{\"refresh_token\":\"r1\"}"),
+        "{}",
+        asked[2]
+    );
+    let error = client.refresh(&kept, 30_000).await.unwrap_err();
+    assert!(
+        error.is_soft_logout() && error.to_string().contains("*** is old"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_soft_logout_logs_in_again_as_the_same_device() {
+    let gone = json!({"errcode": "M_UNKNOWN_TOKEN", "error": "x", "soft_logout": true});
+    let answer = json!({"user_id": "@bot:x", "device_id": "DEV", "access_token": "syt_new"});
+    let stub = Stub::start(vec![
+        json_reply(401, &gone),
+        json_reply(
+            403,
+            &json!({"errcode": "M_FORBIDDEN", "error": "refresh token is used"}),
+        ),
+        json_reply(404, &json!({"errcode": "M_UNRECOGNIZED", "error": "x"})),
+        json_reply(200, &answer),
+    ]);
+    let kept = Credentials {
+        refresh_token: Some(Secret::new("r1")),
+        ..credentials("syt_old")
+    };
+    let scratch = scratch_with("soft", &kept);
+    let secret = Secret::new("pass");
+    stub.client()
+        .sign_in("@bot:x", &secret, &scratch.file(), 0)
+        .await
+        .unwrap();
+    assert_eq!(
+        Credentials::load(&scratch.file()).unwrap(),
+        Some(credentials("syt_new"))
+    );
+    let asked = stub.requests();
+    assert!(asked[1].contains("/refresh") && asked[2].starts_with("GET /_matrix/client/v3/login"));
+    assert!(asked[3].contains("\"device_id\":\"DEV\""), "{}", asked[3]);
+}
+
+async fn refusal_of(flows: serde_json::Value, answers: Vec<Reply>) -> (Error, usize) {
+    let replies = std::iter::once(json_reply(200, &json!({"flows": flows}))).chain(answers);
+    let stub = Stub::start(replies.collect());
+    let scratch = Scratch::new(&format!("refused-{}", stub.url.replace([':', '/'], "-")));
+    let secret = Secret::new("pass");
+    let signed_in = stub
+        .client()
+        .sign_in("@bot:x", &secret, &scratch.file(), 0)
+        .await;
+    (signed_in.unwrap_err(), stub.requests().len())
+}
+
+#[tokio::test]
+async fn where_no_password_is_taken_it_is_said_what_to_do() {
+    let delegated =
+        json!({"type": "m.login.sso", "org.matrix.msc3824.delegated_oidc_compatibility": true});
+    let (error, asked) = refusal_of(json!([delegated, {"type": "m.login.token"}]), vec![]).await;
+    assert_eq!(asked, 1, "the password is not sent");
+    let text = error.to_string();
+    for words in [
+        "@bot:x",
+        "m.login.sso, m.login.token",
+        "mas-cli manage issue-compatibility-token bot",
+        "Element",
+        "CALLSCOPE_ACCESS_TOKEN",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    assert!(error.is_login_refused() && !error.is_transient());
+    let password = || json!([{"type": "m.login.password"}]);
+    for (status, errcode, words) in [
+        (404, "M_UNRECOGNIZED", "Unrecognized request"),
+        (400, "M_UNKNOWN", "Unknown login type m.login.password"),
+        (403, "M_FORBIDDEN", "Password login has been disabled."),
+    ] {
+        let no = json_reply(status, &json!({"errcode": errcode, "error": words}));
+        let (error, _) = refusal_of(password(), vec![no]).await;
+        assert!(
+            matches!(error, Error::NoPassword { .. }),
+            "{words}: {error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_told_from_a_busy_homeserver() {
+    let password = || json!([{"type": "m.login.password"}]);
+    for (status, errcode, refused) in [
+        (403, "M_FORBIDDEN", true),
+        (403, "M_USER_DEACTIVATED", true),
+        (429, "M_LIMIT_EXCEEDED", false),
+        (500, "M_UNKNOWN", false),
+    ] {
+        let no = json_reply(status, &json!({"errcode": errcode, "error": "no"}));
+        let (error, asked) = refusal_of(password(), vec![no]).await;
+        assert_eq!((error.is_login_refused(), asked), (refused, 2), "{error}");
+    }
 }

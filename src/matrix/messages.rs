@@ -2,16 +2,21 @@
 
 use super::error::Result;
 use super::events::Events;
-use super::json::text;
+use super::json::{Fields, each, fields, text};
+use super::wire::Page;
 use super::{Client, TYPES};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 /// One page of a room's history, newest first. It may be empty and still not the last one.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct MessagesPage {
     pub chunk: Vec<Value>,
-    /// Where the next page begins; `None` at the room's beginning, or where history stops being visible.
+    /// Where the next page begins; `None` at the room's beginning, where history stops being visible, and where a homeserver
+    /// just gives no more.
     pub end: Option<String>,
+    /// Ids of events of other types, which were not asked for and are left out: they tell that the page goes on.
+    pub others: Vec<String>,
 }
 
 impl Client {
@@ -26,17 +31,10 @@ impl Client {
         from: Option<&str>,
         limit: u32,
     ) -> Result<MessagesPage> {
-        let parts = ["_matrix", "client", "v3", "rooms", room_id, "messages"];
         let filter = json!({"types": TYPES, "lazy_load_members": false}).to_string();
-        let mut request = self
-            .get(&parts)
-            .query("dir", "b")
-            .query("limit", &limit.to_string())
-            .query("filter", &filter);
-        if let Some(from) = from {
-            request = request.query("from", from);
-        }
-        let page = request.send_for_page().await?;
+        let page = self
+            .messages_page(room_id, from, limit, Some(&filter))
+            .await?;
         let fields = page.fields()?;
         let mut events = Events::of(page.text.len());
         let missing = || page.not_matrix("the list `chunk` is missing");
@@ -45,10 +43,62 @@ impl Client {
             .map_err(|full| page.full(full))?;
         events.tell(&page.asked);
         let chunk = chunk.ok_or_else(missing)?;
-        // A page that ends where it began would be asked for again for ever.
-        let end = fields.get("end").and_then(|end| text(end));
-        let end = end.filter(|end| !end.is_empty() && Some(end.as_str()) != from);
-        Ok(MessagesPage { chunk, end })
+        Ok(MessagesPage {
+            chunk,
+            end: end_of_page(&fields, from),
+            others: Vec::new(),
+        })
+    }
+
+    /// The same without a filter, for a homeserver that gives no more with one. Of other types only ids are kept.
+    ///
+    /// # Errors
+    /// As [`Self::messages`].
+    pub async fn messages_unfiltered(
+        &self,
+        room_id: &str,
+        from: Option<&str>,
+        limit: u32,
+    ) -> Result<MessagesPage> {
+        let page = self.messages_page(room_id, from, limit, None).await?;
+        let fields = page.fields()?;
+        let missing = || page.not_matrix("the list `chunk` is missing");
+        let list = fields.get("chunk").ok_or_else(missing)?;
+        let mut events = Events::of(page.text.len());
+        let chunk = events
+            .list_of_types(list)
+            .map_err(|full| page.full(full))?
+            .ok_or_else(missing)?;
+        let mut others = Vec::new();
+        each(list, |raw| {
+            others.extend(id_of_other(raw));
+            true
+        });
+        Ok(MessagesPage {
+            chunk,
+            end: end_of_page(&fields, from),
+            others,
+        })
+    }
+
+    async fn messages_page(
+        &self,
+        room_id: &str,
+        from: Option<&str>,
+        limit: u32,
+        filter: Option<&str>,
+    ) -> Result<Page> {
+        let parts = ["_matrix", "client", "v3", "rooms", room_id, "messages"];
+        let mut request = self
+            .get(&parts)
+            .query("dir", "b")
+            .query("limit", &limit.to_string());
+        for (key, value) in [("filter", filter), ("from", from)] {
+            if let Some(value) = value {
+                request = request.query(key, value);
+            }
+        }
+        request.send_for_page().await
     }
 
     /// One event, raw; of one that is too large only what tells it apart.
@@ -68,6 +118,22 @@ impl Client {
         id.ok_or_else(|| page.not_matrix("`event_id` is missing"))?;
         Ok(Events::of(page.text.len()).event(page.raw()?))
     }
+}
+
+/// Where the next page begins. One that ends where it began would be asked for again for ever.
+fn end_of_page(fields: &Fields<'_>, from: Option<&str>) -> Option<String> {
+    let end = fields.get("end").and_then(|end| text(end));
+    end.filter(|end| !end.is_empty() && Some(end.as_str()) != from)
+}
+
+/// The id of an event whose type is not ours.
+fn id_of_other(raw: &RawValue) -> Option<String> {
+    let fields = fields(raw)?;
+    let kind = text(fields.get("type")?)?;
+    if TYPES.contains(&kind.as_str()) {
+        return None;
+    }
+    text(fields.get("event_id")?)
 }
 
 #[cfg(test)]
@@ -111,6 +177,31 @@ mod tests {
         assert!(
             asked[0].contains("org.matrix.msc3401.call.member") && asked[1].contains("&from=t1 ")
         );
+    }
+
+    #[tokio::test]
+    async fn without_a_filter_only_ids_of_other_types_are_kept() {
+        let chunk = json!([
+            {"event_id": "$1", "type": "m.room.message", "content": {"body": "secret"}},
+            {"event_id": "$2", "type": "m.call.member"},
+            {"event_id": "", "type": "m.room.message"},
+        ]);
+        let stub = Stub::start(vec![json_reply(200, &json!({"chunk": chunk, "end": "t1"}))]);
+        let page = stub
+            .client()
+            .messages_unfiltered("!r:x", Some("t2"), 9)
+            .await
+            .unwrap();
+        assert_eq!(
+            page.chunk,
+            [json!({"event_id": "$2", "type": "m.call.member"})]
+        );
+        assert_eq!(
+            (page.end.as_deref(), page.others[0].as_str()),
+            (Some("t1"), "$1")
+        );
+        let asked = stub.requests().remove(0);
+        assert!(asked.contains("?dir=b&limit=9&from=t2 HTTP"), "{asked}");
     }
 
     #[tokio::test]

@@ -15,6 +15,8 @@ mod request;
 mod rooms;
 mod secret;
 mod server;
+mod split;
+mod stream;
 #[cfg(test)]
 mod stub;
 mod sync;
@@ -25,26 +27,31 @@ pub use error::{Error, Refusal, Result};
 pub use login::{Credentials, Whoami};
 pub use messages::MessagesPage;
 pub use repair::repair;
-pub use rooms::ResolvedAlias;
+pub use rooms::{ResolvedAlias, StateParts};
 pub use secret::Secret;
-pub use server::Capabilities;
+pub use server::{Capabilities, DelayedLimits};
 pub use sync::{
-    Invite, JoinedRoom, LeftRoom, SyncBatch, SyncRequest, filter_json, invitations_filter,
+    Invite, JoinedRoom, LeftRoom, SyncBatch, SyncEnd, SyncPart, SyncParts, SyncRequest,
+    filter_json, filter_of_names, filter_of_nothing, filter_of_room, invitations_filter,
 };
 pub use wellknown::WellKnown;
 
 pub use crate::rtc::sieve::TYPES;
 
 use request::Request;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use url::Url;
 
 /// A connection is made within this time or not at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// More redirects than this are not followed, and none from https to http.
+/// More redirects than this are not followed, and none from https to http or to another host.
 const REDIRECTS_MAX: usize = 3;
+/// How often one connection that says nothing is asked whether the other side is still there.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// Time-outs are doubled at most so often for a homeserver that is slow.
+const SLOWNESS_MAX: u32 = 4;
 
 /// How to talk to one homeserver.
 #[derive(Debug, Clone)]
@@ -85,6 +92,12 @@ struct Inner {
     token: RwLock<Option<Secret>>,
     user_id: RwLock<Option<String>>,
     requests: AtomicU64,
+    /// When the next token should be got, ms since the Unix epoch.
+    refresh_due_ms: RwLock<Option<i64>>,
+    /// The last token that the homeserver did not accept.
+    refused_token: RwLock<Option<Secret>>,
+    /// How often time-outs are doubled now, because the last ones were too short.
+    slowness: AtomicU32,
 }
 
 impl Client {
@@ -107,6 +120,9 @@ impl Client {
             token,
             user_id,
             requests: AtomicU64::new(0),
+            refresh_due_ms: RwLock::default(),
+            refused_token: RwLock::default(),
+            slowness: AtomicU32::new(0),
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -167,12 +183,76 @@ impl Client {
             .unwrap_or_else(PoisonError::into_inner) = Some(user_id.to_owned());
     }
 
+    /// When the next token should be got, ms since the Unix epoch; `None` = this one stays valid, or there is no next one.
+    #[must_use]
+    pub fn refresh_due_ms(&self) -> Option<i64> {
+        *self
+            .inner
+            .refresh_due_ms
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_refresh_due(&self, due_ms: Option<i64>) {
+        *self
+            .inner
+            .refresh_due_ms
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = due_ms;
+    }
+
+    fn note_refused(&self, token: Option<&Secret>) {
+        *self
+            .inner
+            .refused_token
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = token.cloned();
+    }
+
+    fn was_refused(&self, token: &Secret) -> bool {
+        let refused = self
+            .inner
+            .refused_token
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        refused.as_ref() == Some(token)
+    }
+
     fn http(&self) -> &reqwest::Client {
         &self.inner.http
     }
 
     fn count_request(&self) {
         self.inner.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A time-out, longer where the last ones were too short for this homeserver.
+    fn stretched(&self, timeout: Duration) -> Duration {
+        timeout.saturating_mul(
+            1 << self
+                .inner
+                .slowness
+                .load(Ordering::Relaxed)
+                .min(SLOWNESS_MAX),
+        )
+    }
+
+    /// A request was given up: the next ones are given more time.
+    fn was_too_slow(&self) {
+        let more = |slowness: u32| (slowness < SLOWNESS_MAX).then_some(slowness + 1);
+        let _ = self
+            .inner
+            .slowness
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+    }
+
+    /// A request was answered long before its time: the next ones are given less again.
+    fn was_quick(&self) {
+        let less = |slowness: u32| slowness.checked_sub(1);
+        let _ = self
+            .inner
+            .slowness
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 }
 
@@ -187,6 +267,7 @@ fn http_client(settings: &Settings) -> Result<reqwest::Client> {
     reqwest::Client::builder()
         .user_agent(&settings.user_agent)
         .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_keepalive(KEEP_ALIVE)
         .redirect(redirect)
         .referer(false)
         // A proxy variable left in the environment must not see tokens.
@@ -195,12 +276,15 @@ fn http_client(settings: &Settings) -> Result<reqwest::Client> {
         .map_err(|error| Error::Setup(format!("the HTTP client could not be set up: {error}")))
 }
 
+/// Redirects are followed only at the same host: what we ask and tell is for the homeserver that was configured.
 fn may_follow(attempt: &reqwest::redirect::Attempt<'_>) -> bool {
-    let (Some(from), to) = (attempt.previous().last(), attempt.url()) else {
+    let Some(from) = attempt.previous().last() else {
         return false;
     };
-    let secure = to.scheme() == "https" || (to.scheme() == "http" && from.scheme() == "http");
-    // 307 and 308 send the body again: a password must not go to another host. (The token never does.)
-    let body_leaves = matches!(attempt.status().as_u16(), 307 | 308) && from.host() != to.host();
-    attempt.previous().len() <= REDIRECTS_MAX && secure && !body_leaves
+    let to = attempt.url();
+    let secure = to.scheme() == "https" || from.scheme() == "http";
+    let same_port = from.port_or_known_default() == to.port_or_known_default();
+    let to_https = from.port().is_none() && to.port().is_none();
+    let same_place = from.host() == to.host() && (same_port || to_https);
+    attempt.previous().len() <= REDIRECTS_MAX && secure && same_place
 }

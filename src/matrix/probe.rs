@@ -140,24 +140,47 @@ impl Prober {
         }
     }
 
-    /// Asks the service of an SFU for its health. Some proxies pass on only `/sfu/get`: then whether that is there.
+    /// Asks the service of an SFU for its health. Some proxies pass on only what clients need, and behind a homeserver there
+    /// is no such question: then whether the door for clients is there.
     pub async fn sfu(&self, service_url: &str) -> Sfu {
         let begun = Instant::now();
         let took = |()| u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let health = match self.ask(Method::GET, service_url, "healthz").await {
             Ok((status, _)) if status.is_success() => Asked::Said(()),
-            Ok((StatusCode::NOT_FOUND, _)) => {
-                match self.ask(Method::OPTIONS, service_url, "sfu/get").await {
-                    Ok((status, _)) if status.is_success() => Asked::Said(()),
-                    Ok(_) => Asked::Missing,
-                    Err(fault) => fault.asked(),
-                }
-            }
+            Ok((status, _)) if status.is_client_error() => self.door(service_url).await,
             Ok((status, _)) => Asked::Failed(format!("it answered {status}")),
             Err(fault) => fault.asked(),
         };
         Sfu {
             health: health.map(took),
+        }
+    }
+
+    /// Is the door for clients there? It answers a browser's question before the real one, or says that only the real one
+    /// is taken. A token is never asked for.
+    async fn door(&self, service_url: &str) -> Asked<()> {
+        match self.ask(Method::OPTIONS, service_url, "sfu/get").await {
+            Ok((status, _)) if status.is_success() => return Asked::Said(()),
+            Ok(_) => {}
+            Err(fault) => return fault.asked(),
+        }
+        match self.ask(Method::GET, service_url, "sfu/get").await {
+            Ok((StatusCode::METHOD_NOT_ALLOWED, _)) => Asked::Said(()),
+            Ok(_) => Asked::Missing,
+            Err(fault) => fault.asked(),
+        }
+    }
+
+    /// Does the service of an SFU say goodbye for clients that lost their connection (`/delegate_delayed_leave`)? `None`
+    /// where that cannot be told.
+    pub async fn delegates(&self, service_url: &str) -> Option<bool> {
+        let asked = self
+            .ask(Method::GET, service_url, "delegate_delayed_leave")
+            .await;
+        match asked {
+            Ok((StatusCode::METHOD_NOT_ALLOWED, _)) => Some(true),
+            Ok((StatusCode::NOT_FOUND, _)) => Some(false),
+            _ => None,
         }
     }
 

@@ -108,11 +108,24 @@ async fn an_sfu_is_well_when_it_says_so_or_its_door_is_there() {
             "{asked:?}"
         );
     }
-    let stub = Stub::start(vec![none(), reply(405, "text/plain", "")]);
+    let not_so = || reply(405, "text/plain", "");
+    let stub = Stub::start(vec![none(), not_so(), none()]);
     assert_eq!(
         towards(&stub).sfu("https://sfu.example/jwt").await.health,
         Asked::Missing
     );
+    // A proxy that forbids all but the one door, which takes only the real question.
+    let stub = Stub::start(vec![reply(403, "text/plain", ""), none(), not_so()]);
+    let sfu = towards(&stub).sfu("https://sfu.example/jwt").await;
+    assert!(matches!(sfu.health, Asked::Said(_)), "{sfu:?}");
+    assert!(stub.requests()[2].starts_with("GET /jwt/sfu/get "));
+    let stub = Stub::start(vec![not_so(), none(), reply(500, "text/plain", "")]);
+    let prober = towards(&stub);
+    let mut delegates = Vec::new();
+    for _ in 0..3 {
+        delegates.push(prober.delegates("https://sfu.example/jwt").await);
+    }
+    assert_eq!(delegates, [Some(true), Some(false), None]);
     let stub = Stub::start(vec![reply(503, "text/plain", "")]);
     let health = towards(&stub).sfu("https://sfu.example").await.health;
     assert_eq!(

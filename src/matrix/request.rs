@@ -8,13 +8,15 @@ use super::wire::{Answer, Page, one_line};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use serde_json::Value;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use url::Url;
 
 /// The wait after a 429 that names none, as matrix-js-sdk has it.
 const RETRY_DEFAULT: Duration = Duration::from_secs(5);
 /// No homeserver makes us wait longer than this.
 const RETRY_MAX: Duration = Duration::from_mins(10);
+/// An answer that is read piece by piece may be so many times as large as one that is kept in memory.
+const STREAM_FACTOR: usize = 16;
 /// The body of an error is read no further than this, in bytes.
 const ERROR_BODY_MAX: usize = 64 * 1024;
 /// A homeserver's own words are shortened to this many characters.
@@ -74,7 +76,7 @@ impl Client {
     }
 }
 
-impl Request<'_> {
+impl<'a> Request<'a> {
     /// Adds a query parameter.
     pub(super) fn query(mut self, key: &str, value: &str) -> Self {
         self.url.query_pairs_mut().append_pair(key, value);
@@ -99,10 +101,9 @@ impl Request<'_> {
         self
     }
 
-    /// How long the whole request may take.
-    #[cfg(test)]
-    pub(super) fn time_limit(&self) -> Duration {
-        self.timeout
+    /// How long the whole request may take, as this homeserver is.
+    pub(super) fn limit(&self) -> Duration {
+        self.client.stretched(self.timeout)
     }
 
     /// Method and path: what error texts and the log call this request.
@@ -125,27 +126,101 @@ impl Request<'_> {
     pub(super) async fn send_for_page(self) -> Result<Page> {
         let token = self.client.token().filter(|_| self.with_token);
         self.client.count_request();
-        let built = self.build(token.as_ref());
+        let begun = Instant::now();
+        let answer = self.answer(token.as_ref()).await;
+        match &answer {
+            Err(Error::Timeout { .. }) => self.client.was_too_slow(),
+            Err(error) if error.is_revoked() => self.client.note_refused(token.as_ref()),
+            _ if begun.elapsed() < self.timeout / 4 => self.client.was_quick(),
+            _ => {}
+        }
+        answer
+    }
+
+    async fn answer(&self, token: Option<&Secret>) -> Result<Page> {
+        let response = self.begin(token).await?;
+        let (status, limit) = (response.status(), self.client.settings().max_body_bytes);
+        let body = self.body_of(response, limit, true).await?;
+        Page::read(self.asked(), status.as_u16(), body)
+    }
+
+    /// Sends the request and waits until the answer begins, which is a success.
+    async fn begin(&self, token: Option<&Secret>) -> Result<Response> {
+        let built = self.build(token);
         let response = built.send().await.map_err(|error| self.lost(error, None))?;
         let status = response.status();
         tracing::debug!(asked = self.asked(), %status, "answer begins");
-        let limit = self.client.settings().max_body_bytes;
         if status.is_success() {
-            let body = self.body_of(response, limit, true).await?;
-            return Page::read(self.asked(), status.as_u16(), body);
+            return Ok(response);
+        }
+        if let Some(error) = self.leads_away(&response) {
+            return Err(error);
         }
         let wait = retry_after_header(&response);
+        let limit = self.client.settings().max_body_bytes;
         let body = self
             .body_of(response, ERROR_BODY_MAX.min(limit), false)
             .await?;
-        Err(self.refused(status, wait, &body, token.as_ref()))
+        Err(self.refused(status, wait, &body, token))
+    }
+
+    /// The error for a redirect to another place, which is not followed.
+    fn leads_away(&self, response: &Response) -> Option<Error> {
+        let location = response.headers().get(header::LOCATION)?.to_str().ok()?;
+        let to = self.url.join(location).ok()?;
+        let status = response.status();
+        let is_same = to.host() == self.url.host()
+            && to.port_or_known_default() == self.url.port_or_known_default();
+        if !status.is_redirection() || is_same {
+            return None;
+        }
+        let place = one_line(&to.origin().ascii_serialization(), 200);
+        let why = format!(
+            "status {status}: it sends us on to another place ({place}), which is not followed. If that is the \
+             homeserver, set homeserver_url (CALLSCOPE_HOMESERVER_URL) to it"
+        );
+        Some(Error::NotMatrix {
+            asked: self.asked(),
+            status: status.as_u16(),
+            why,
+        })
+    }
+
+    /// Sends the request; the answer's body is read piece by piece, and may have as many as [`STREAM_FACTOR`] times the
+    /// bytes of one that is kept in memory.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub(super) async fn open(self) -> Result<Body<'a>> {
+        let token = self.client.token().filter(|_| self.with_token);
+        self.client.count_request();
+        let begun = Instant::now();
+        let response = match self.begin(token.as_ref()).await {
+            Ok(response) => response,
+            Err(error) => {
+                match &error {
+                    Error::Timeout { .. } => self.client.was_too_slow(),
+                    error if error.is_revoked() => self.client.note_refused(token.as_ref()),
+                    _ => {}
+                }
+                return Err(error);
+            }
+        };
+        let limit = self.client.settings().max_body_bytes;
+        Ok(Body {
+            limit: limit.saturating_mul(STREAM_FACTOR),
+            request: self,
+            response,
+            begun,
+            read: 0,
+        })
     }
 
     fn build(&self, token: Option<&Secret>) -> RequestBuilder {
         let http = self.client.http();
         let mut builder = http
             .request(self.method.clone(), self.url.clone())
-            .timeout(self.timeout);
+            .timeout(self.limit());
         if let Some(token) = token {
             builder = builder.bearer_auth(token.expose());
         }
@@ -201,7 +276,7 @@ impl Request<'_> {
         if error.is_timeout() {
             return Error::Timeout {
                 asked,
-                after: self.timeout,
+                after: self.limit(),
             };
         }
         match begun {
@@ -266,6 +341,67 @@ impl Request<'_> {
             .into_iter()
             .flatten()
             .fold(text.to_owned(), |text, secret| secret.hide_in(&text))
+    }
+}
+
+/// The body of an answer, as it comes.
+pub(super) struct Body<'a> {
+    request: Request<'a>,
+    response: Response,
+    limit: usize,
+    begun: Instant,
+    read: usize,
+}
+
+impl Body<'_> {
+    /// The next piece; `None` at the end.
+    ///
+    /// # Errors
+    /// The connection broke off, the time is over, or the answer is too large.
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<u8>>> {
+        let status = self.status();
+        let piece = match self.response.chunk().await {
+            Ok(piece) => piece,
+            Err(error) => {
+                let error = self.request.lost(error, Some((status, self.read)));
+                if matches!(error, Error::Timeout { .. }) {
+                    self.request.client.was_too_slow();
+                }
+                return Err(error);
+            }
+        };
+        let Some(piece) = piece else {
+            if self.begun.elapsed() < self.request.timeout / 4 {
+                self.request.client.was_quick();
+            }
+            return Ok(None);
+        };
+        self.read += piece.len();
+        if self.read > self.limit {
+            return Err(Error::TooLarge {
+                asked: self.request.asked(),
+                limit: self.limit,
+            });
+        }
+        Ok(Some(piece.to_vec()))
+    }
+
+    /// Bytes that came so far, decompressed.
+    pub(super) fn read(&self) -> usize {
+        self.read
+    }
+
+    fn status(&self) -> u16 {
+        self.response.status().as_u16()
+    }
+
+    /// The error for an answer that is not what Matrix says it must be.
+    pub(super) fn not_matrix(&self, why: impl Into<String>) -> Error {
+        Error::NotMatrix {
+            asked: self.request.asked(),
+            status: self.status(),
+            why: why.into(),
+        }
     }
 }
 

@@ -286,16 +286,21 @@ async fn a_token_that_cannot_be_sent_is_a_fault_of_the_setup() {
 }
 
 #[tokio::test]
-async fn the_token_stays_with_the_host_it_belongs_to() {
+async fn nobody_but_the_homeserver_is_asked() {
     let other = Stub::start(vec![json_reply(200, &json!({"joined_rooms": []}))]);
     let first = Stub::start(vec![reply_with(
         302,
         &format!("Location: {}/x\r\n", other.url),
         "",
     )]);
-    first.client().joined_rooms().await.unwrap();
+    let error = first.client().joined_rooms().await.unwrap_err();
     assert!(first.requests()[0].contains(TOKEN));
-    assert!(!other.requests()[0].contains(TOKEN));
+    assert!(other.requests().is_empty());
+    let text = error.to_string();
+    assert!(
+        text.contains(&other.url) && text.contains("CALLSCOPE_HOMESERVER_URL"),
+        "{text}"
+    );
 }
 
 #[tokio::test]

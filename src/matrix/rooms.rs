@@ -1,13 +1,138 @@
 //! Rooms: which ones we are in, their current state, joining and leaving.
 
-use super::Client;
 use super::error::Result;
 use super::events::Events;
+use super::split::{Found, Taker, Want};
+use super::stream::{EVENT_TEXT_MAX, Stream, event_of};
+use super::{Client, TYPES};
+use serde::Deserialize;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// A join over federation asks several servers in turn and takes its time.
 const JOIN_TIMEOUT: Duration = Duration::from_mins(3);
+
+/// The state of a room with very many people takes its time.
+const STATE_TIMEOUT: Duration = Duration::from_mins(5);
+/// A state that is kept whole may take so much memory, in bytes.
+const STATE_MAX: usize = 512 * 1024 * 1024;
+/// A part of it is handed over from so much memory on, in bytes.
+const STATE_PIECE: usize = 8 * 1024 * 1024;
+
+/// The present state of a room as it comes.
+pub struct StateParts<'a> {
+    stream: Stream<'a>,
+    reader: StateReader,
+}
+
+impl std::fmt::Debug for StateParts<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StateParts").finish_non_exhaustive()
+    }
+}
+
+impl StateParts<'_> {
+    /// The next events; `None` at the end.
+    ///
+    /// # Errors
+    /// The answer breaks off, or is no list of JSON.
+    pub async fn next(&mut self) -> Result<Option<Vec<Value>>> {
+        while self.reader.events.used() < STATE_PIECE {
+            if !self.stream.next(&mut self.reader).await? {
+                break;
+            }
+        }
+        if self.reader.is_other {
+            return Err(self
+                .stream
+                .not_matrix("the list of state events is missing"));
+        }
+        let part = self.reader.hand_over();
+        Ok((!part.is_empty()).then_some(part))
+    }
+
+    /// Was all of it the state of a room?
+    ///
+    /// # Errors
+    /// It lacks the room's creation.
+    pub fn end(self) -> Result<()> {
+        // No room is without it: a proxy or a homeserver in trouble made this answer, and taken as it is
+        // it would end every call.
+        if self.reader.has_creation {
+            Ok(())
+        } else {
+            Err(self
+                .stream
+                .not_matrix("the room's state lacks the m.room.create event"))
+        }
+    }
+}
+
+struct StateReader {
+    found: Vec<Value>,
+    events: Events,
+    has_creation: bool,
+    is_other: bool,
+    handed_over: usize,
+}
+
+/// The type of an event, read without the rest of it.
+#[derive(Deserialize)]
+struct Kind<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Option<Cow<'a, str>>,
+}
+
+impl Taker for StateReader {
+    fn wants(&mut self, path: &[String]) -> Want {
+        if path.is_empty() {
+            Want::List
+        } else {
+            Want::Text(EVENT_TEXT_MAX)
+        }
+    }
+
+    fn takes(&mut self, _: &[String], found: Found<'_>) {
+        match found {
+            Found::Text(text) => self.add(text),
+            Found::Other(_) => self.is_other = true,
+            Found::TooLong | Found::End => {}
+        }
+    }
+}
+
+impl StateReader {
+    fn new() -> Self {
+        Self {
+            found: Vec::new(),
+            events: Events::of(STATE_PIECE),
+            has_creation: false,
+            is_other: false,
+            handed_over: 0,
+        }
+    }
+
+    /// Keeps what is of our types, and what has none: that is counted.
+    fn add(&mut self, text: &[u8]) {
+        let kind = serde_json::from_slice::<Kind<'_>>(text);
+        let kind = kind.ok().and_then(|kind| kind.kind);
+        if kind.is_some_and(|kind| !kind.is_empty() && !TYPES.contains(&kind.as_ref())) {
+            return;
+        }
+        let Some(streamed) = event_of(&mut self.events, text) else {
+            return;
+        };
+        self.has_creation |= is_create(&streamed.event);
+        self.found.push(streamed.event);
+    }
+
+    fn hand_over(&mut self) -> Vec<Value> {
+        self.handed_over += self.events.used();
+        self.events = Events::of(STATE_PIECE);
+        std::mem::take(&mut self.found)
+    }
+}
 
 /// What an alias stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,20 +163,57 @@ impl Client {
     /// # Errors
     /// As every request; `is_forbidden` when the room is not ours to see.
     pub async fn room_state(&self, room_id: &str) -> Result<Vec<Value>> {
-        let parts = ["_matrix", "client", "v3", "rooms", room_id, "state"];
-        let page = self.get(&parts).send_for_page().await?;
-        let mut events = Events::of(page.text.len());
-        let list = events
-            .list_of_types(page.raw()?)
-            .map_err(|full| page.full(full))?;
-        events.tell(&page.asked);
-        match list {
-            // No room is without it: a proxy or a homeserver in trouble made this answer, and taken as it is
-            // it would end every call.
-            Some(events) if events.iter().any(is_create) => Ok(events),
-            Some(_) => Err(page.not_matrix("the room's state lacks the m.room.create event")),
-            None => Err(page.not_matrix("the list of state events is missing")),
+        let mut parts = self.room_state_parts(room_id).await?;
+        let mut state = Vec::new();
+        while let Some(part) = parts.next().await? {
+            if parts.reader.handed_over > STATE_MAX {
+                return Err(parts
+                    .stream
+                    .not_matrix("more small events than fit into memory"));
+            }
+            state.extend(part);
         }
+        parts.end()?;
+        Ok(state)
+    }
+
+    /// The same, in parts as the answer comes, however large it is.
+    ///
+    /// # Errors
+    /// As every request.
+    pub async fn room_state_parts(&self, room_id: &str) -> Result<StateParts<'_>> {
+        let parts = ["_matrix", "client", "v3", "rooms", room_id, "state"];
+        let body = self.get(&parts).within(STATE_TIMEOUT).open().await?;
+        Ok(StateParts {
+            stream: Stream::new(body),
+            reader: StateReader::new(),
+        })
+    }
+
+    /// One event of a room's present state, raw; `None` where the homeserver gives only its content, or has none.
+    ///
+    /// # Errors
+    /// As every request.
+    pub async fn state_event(
+        &self,
+        room_id: &str,
+        kind: &str,
+        state_key: &str,
+    ) -> Result<Option<Value>> {
+        let parts = [
+            "_matrix", "client", "v3", "rooms", room_id, "state", kind, state_key,
+        ];
+        let page = match self
+            .get(&parts)
+            .query("format", "event")
+            .send_for_page()
+            .await
+        {
+            Err(error) if error.is_not_found() => return Ok(None),
+            page => page?,
+        };
+        let event = Events::of(page.text.len()).event(page.raw()?);
+        Ok(event.get("event_id").is_some().then_some(event))
     }
 
     /// Joins a room by id or alias and returns its id. `via` names servers that are in the room: an id of

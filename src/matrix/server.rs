@@ -24,6 +24,15 @@ pub struct Capabilities {
     pub software: Option<String>,
 }
 
+/// What `/capabilities` says of delayed events (MSC4140); `None` where it does not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DelayedLimits {
+    /// The longest delay, ms.
+    pub max_delay_ms: Option<i64>,
+    /// The most that one user may have scheduled at a time.
+    pub max_scheduled: Option<i64>,
+}
+
 impl Client {
     /// What the homeserver can do. Unstable features may depend on the user, so the token is sent.
     ///
@@ -77,12 +86,39 @@ impl Client {
         Some(text("version").map_or_else(|| name.clone(), |version| format!("{name} {version}")))
     }
 
+    /// The limits of delayed events for our account, as the homeserver tells them.
+    ///
+    /// # Errors
+    /// As every request; `is_unsupported` where it does not know the question.
+    pub async fn delayed_limits(&self) -> Result<DelayedLimits> {
+        let parts = ["_matrix", "client", "v3", "capabilities"];
+        let answer = self.get(&parts).send().await?;
+        let capabilities = answer.value.get("capabilities");
+        let number = |key: &str| {
+            ["m.delayed_events", "org.matrix.msc4140.delayed_events"]
+                .iter()
+                .find_map(|name| capabilities?.get(*name)?.get(key)?.as_i64())
+        };
+        Ok(DelayedLimits {
+            max_delay_ms: number("max_delay_ms"),
+            max_scheduled: number("max_scheduled"),
+        })
+    }
+
     /// The RTC transports that our homeserver offers, raw, in order of preference. Empty when it has none or
     /// does not know the endpoint.
     ///
     /// # Errors
     /// As every request.
     pub async fn transports(&self) -> Result<Vec<Value>> {
+        Ok(self.offered_transports().await?.unwrap_or_default())
+    }
+
+    /// The same; `None` when it does not know the endpoint.
+    ///
+    /// # Errors
+    /// As every request.
+    pub async fn offered_transports(&self) -> Result<Option<Vec<Value>>> {
         let stable = ["_matrix", "client", "v1", "rtc", "transports"].as_slice();
         let unstable = [
             "_matrix",
@@ -95,15 +131,16 @@ impl Client {
         .as_slice();
         for parts in [unstable, stable] {
             match self.get(parts).send().await {
-                Err(error) if error.status() == Some(404) => {}
+                Err(error) if error.is_unsupported() => {}
                 Err(error) => return Err(error),
                 // Synapse leaves the list out when it has nothing to offer.
                 Ok(mut answer) => {
-                    return Ok(answer.take_list("rtc_transports").unwrap_or_default());
+                    let list = answer.take_list("rtc_transports");
+                    return Ok(Some(list.unwrap_or_default()));
                 }
             }
         }
-        Ok(Vec::new())
+        Ok(None)
     }
 }
 
@@ -140,6 +177,30 @@ mod tests {
         assert_eq!(found.software.as_deref(), Some("Synapse 1.2 3"));
         assert_eq!(client.versions().await.unwrap().software, None);
         assert!(client.versions().await.unwrap_err().is_transient());
+    }
+
+    #[tokio::test]
+    async fn limits_of_delayed_events_are_read_under_both_names() {
+        let stable = json!({"m.delayed_events": {"max_delay_ms": 600_000, "max_scheduled": 10},
+            "org.matrix.msc4140.delayed_events": {"max_scheduled": 5}});
+        let unstable =
+            json!({"org.matrix.msc4140.delayed_events": {"max_scheduled": 100}, "m.other": 3});
+        let stub = Stub::start(vec![
+            json_reply(200, &json!({"capabilities": stable})),
+            json_reply(200, &json!({"capabilities": unstable})),
+            json_reply(200, &json!({})),
+            json_reply(404, &json!({"errcode": "M_UNRECOGNIZED", "error": "x"})),
+        ]);
+        let client = stub.client();
+        let limits = async || client.delayed_limits().await.unwrap();
+        let of = |max_delay_ms, max_scheduled| super::DelayedLimits {
+            max_delay_ms,
+            max_scheduled,
+        };
+        assert_eq!(limits().await, of(Some(600_000), Some(10)));
+        assert_eq!(limits().await, of(None, Some(100)));
+        assert_eq!(limits().await, of(None, None));
+        assert!(client.delayed_limits().await.unwrap_err().is_unsupported());
     }
 
     #[tokio::test]

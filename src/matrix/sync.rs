@@ -1,16 +1,27 @@
 //! `/sync`: the long poll, its filter, and the sections of its answer as raw events.
 
 use super::error::Result;
-use super::events::{Events, Full};
-use super::json::{Fields, fields, text};
-use super::wire::{Page, one_line};
+use super::events::Events;
+use super::split::{Found, Taker, Want};
+use super::stream::{EVENT_TEXT_MAX, Stream, event_of};
+use super::wire::one_line;
 use super::{Client, Request, TYPES};
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// A long poll may take this much longer than it was asked to wait.
 const GRACE: Duration = Duration::from_secs(30);
+/// An answer that has to be prepared first, of many rooms or of long ago, may take this long.
+const PREPARING: Duration = Duration::from_mins(30);
+/// Who is asked to wait no longer than this is not held, but prepares, ms.
+const SHORT_MS: u64 = 1000;
+/// A longer position is none, in bytes.
+const POSITION_MAX: usize = 64 * 1024;
+/// The events of a room that take more memory than this are handed over before its end, in bytes.
+const PIECE: usize = 8 * 1024 * 1024;
+/// What a batch that is kept whole may take, in bytes.
+const BATCH_MAX: usize = 96 * 1024 * 1024;
 /// No more complaints than this are kept of one answer.
 const MALFORMED_MAX: usize = 100;
 
@@ -19,8 +30,8 @@ const MALFORMED_MAX: usize = 100;
 pub struct SyncRequest<'a> {
     /// The position to go on from; `None` for a first sync.
     pub since: Option<&'a str>,
-    /// How long the homeserver may wait for news, ms. Synapse answers a repeated first sync from a cache of
-    /// two minutes: another number here asks anew.
+    /// How long the homeserver may wait for news, ms; 0 asks for an answer that it may have to prepare for minutes.
+    /// Synapse answers a repeated question from a cache of two minutes: another number here asks anew.
     pub timeout_ms: u64,
     /// A filter id of [`Client::upload_filter`], or [`filter_json`] as text.
     pub filter: &'a str,
@@ -73,6 +84,25 @@ pub struct JoinedRoom {
     /// There is a gap before the timeline; `prev_batch` is where to page back from.
     pub limited: bool,
     pub prev_batch: Option<String>,
+    /// More of this room follows in the next part; `limited` and `prev_batch` come with the last.
+    pub goes_on: bool,
+}
+
+/// A part of an answer, as it comes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SyncPart {
+    Joined(JoinedRoom),
+    Invited(Invite),
+    Left(LeftRoom),
+}
+
+/// What is known at the end of an answer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SyncEnd {
+    /// The position after this answer, never empty.
+    pub next_batch: String,
+    /// What had to be skipped because it was not of the right shape, in words.
+    pub malformed: Vec<String>,
 }
 
 /// A room that we were asked to join.
@@ -99,6 +129,8 @@ pub struct LeftRoom {
     /// The timeline leaves events out; those before `prev_batch`.
     pub limited: bool,
     pub prev_batch: Option<String>,
+    /// As of a joined room.
+    pub goes_on: bool,
 }
 
 /// The filter for `/sync`: the types of [`TYPES`], no presence, no account data, no receipts.
@@ -118,6 +150,44 @@ pub fn filter_json() -> Value {
     })
 }
 
+/// The filter for a `/sync` that only names the rooms we are in.
+#[must_use]
+pub fn filter_of_names() -> Value {
+    let mut filter = filter_json();
+    filter["room"]["include_leave"] = false.into();
+    filter["room"]["state"] = json!({"lazy_load_members": true, "types": ["m.room.create"]});
+    filter["room"]["timeline"] = json!({"limit": 1, "types": ["m.room.create"]});
+    filter
+}
+
+/// The filter for a `/sync` of which only the position is wanted.
+#[must_use]
+pub fn filter_of_nothing() -> Value {
+    let mut filter = filter_json();
+    filter["room"]["include_leave"] = false.into();
+    filter["room"]["rooms"] = json!([]);
+    filter["room"]["state"] = json!({"lazy_load_members": true, "types": []});
+    filter["room"]["timeline"] = json!({"limit": 1, "types": []});
+    filter
+}
+
+/// The filter for a `/sync` of one room. `sparing`: without the people of the room, and with little of its timeline.
+#[must_use]
+pub fn filter_of_room(room_id: &str, sparing: bool) -> Value {
+    let mut filter = filter_json();
+    filter["room"]["rooms"] = json!([room_id]);
+    if sparing {
+        let few: Vec<&str> = TYPES
+            .iter()
+            .copied()
+            .filter(|kind| *kind != "m.room.member")
+            .collect();
+        filter["room"]["state"] = json!({"lazy_load_members": true, "types": few});
+        filter["room"]["timeline"] = json!({"limit": 10, "types": few});
+    }
+    filter
+}
+
 impl Client {
     /// Stores [`filter_json`] on the homeserver for `user_id` (which must be ours) and returns its id.
     ///
@@ -131,21 +201,49 @@ impl Client {
             .text("filter_id")
     }
 
-    /// Asks for what happened since a position. Sections of the wrong shape are skipped and named in
+    /// Asks for what happened since a position, all at once. Sections of the wrong shape are skipped and named in
     /// `malformed`; `limited` and a later poll are how the gap heals.
     ///
     /// # Errors
-    /// As every request; also when the answer has no `next_batch`.
+    /// As every request; also when the answer has no `next_batch`, or is too much to be kept whole.
     pub async fn sync(&self, sync: SyncRequest<'_>) -> Result<SyncBatch> {
-        let page = self.sync_request(sync).send_for_page().await?;
-        read(&page, self.user_id().as_deref())
+        let mut parts = self.sync_parts(sync).await?;
+        let mut batch = SyncBatch::default();
+        while let Some(part) = parts.next().await? {
+            if parts.reader.handed_over > BATCH_MAX {
+                return Err(parts
+                    .stream
+                    .not_matrix("more small events than fit into memory"));
+            }
+            batch.add(part);
+        }
+        let end = parts.end()?;
+        (batch.next_batch, batch.malformed) = (end.next_batch, end.malformed);
+        Ok(batch)
+    }
+
+    /// The same, room by room as the answer comes, however large it is.
+    ///
+    /// # Errors
+    /// As every request.
+    pub async fn sync_parts(&self, sync: SyncRequest<'_>) -> Result<SyncParts<'_>> {
+        let body = self.sync_request(sync).open().await?;
+        Ok(SyncParts {
+            stream: Stream::new(body),
+            reader: Reader::new(self.user_id()),
+        })
     }
 
     fn sync_request(&self, sync: SyncRequest<'_>) -> Request<'_> {
         let wait = Duration::from_millis(sync.timeout_ms);
+        let more = if sync.timeout_ms < SHORT_MS {
+            PREPARING
+        } else {
+            GRACE
+        };
         let mut request = self
             .get(&["_matrix", "client", "v3", "sync"])
-            .within(wait.saturating_add(GRACE.max(self.settings().request_timeout)))
+            .within(wait.saturating_add(more.max(self.settings().request_timeout)))
             .query("timeout", &sync.timeout_ms.to_string())
             .query("filter", sync.filter)
             .query("set_presence", "offline")
@@ -162,51 +260,180 @@ impl Client {
     }
 }
 
-fn read(page: &Page, own_user_id: Option<&str>) -> Result<SyncBatch> {
-    let sections = page.fields()?;
-    let position = sections
-        .get("next_batch")
-        .and_then(|position| text(position));
-    let next_batch = position.filter(|position| !position.is_empty());
-    let next_batch = next_batch.ok_or_else(|| page.not_matrix("`next_batch` is missing"))?;
-    let mut reader = Reader {
-        malformed: Vec::new(),
-        budget: Events::of(page.text.len()),
-        full: None,
-    };
-    if page.repaired {
-        reader.complain("the answer", "not JSON in places, which were replaced");
+/// An answer of `/sync` as it comes.
+pub struct SyncParts<'a> {
+    stream: Stream<'a>,
+    reader: Reader,
+}
+
+impl std::fmt::Debug for SyncParts<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SyncParts").finish_non_exhaustive()
     }
-    let mut rooms = reader.object("rooms", sections.get("rooms").copied());
-    let joined = reader.rooms("rooms.join", rooms.remove("join"), Reader::joined);
-    let invited = reader.rooms(
-        "rooms.invite",
-        rooms.remove("invite"),
-        |reader, room_id, room| reader.invite(room_id, room, own_user_id),
-    );
-    let left = reader.rooms("rooms.leave", rooms.remove("leave"), Reader::left);
-    reader.budget.tell(&page.asked);
-    if let Some(full) = reader.full {
-        return Err(page.full(full));
+}
+
+impl SyncParts<'_> {
+    /// The next part; `None` at the end.
+    ///
+    /// # Errors
+    /// The answer breaks off, is no JSON, or is larger than anything.
+    pub async fn next(&mut self) -> Result<Option<SyncPart>> {
+        loop {
+            if let Some(part) = self.reader.parts.pop_front() {
+                return Ok(Some(part));
+            }
+            if !self.stream.next(&mut self.reader).await? {
+                return Ok(None);
+            }
+        }
     }
-    Ok(SyncBatch {
-        next_batch,
-        joined,
-        invited,
-        left,
-        malformed: reader.malformed,
-    })
+
+    /// Bytes of the answer that came so far.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.stream.read()
+    }
+
+    /// What is known at the end.
+    ///
+    /// # Errors
+    /// The answer names no position.
+    pub fn end(self) -> Result<SyncEnd> {
+        if self.reader.is_other {
+            return Err(self.stream.not_matrix("an object was expected"));
+        }
+        let position = self.reader.next_batch.filter(|text| !text.is_empty());
+        let Some(next_batch) = position else {
+            return Err(self.stream.not_matrix("`next_batch` is missing"));
+        };
+        Ok(SyncEnd {
+            next_batch,
+            malformed: self.reader.malformed,
+        })
+    }
+}
+
+impl SyncBatch {
+    fn add(&mut self, part: SyncPart) {
+        match part {
+            SyncPart::Joined(room) => match self.joined.last_mut().filter(|last| last.goes_on) {
+                Some(last) => {
+                    last.state.extend(room.state);
+                    last.sticky.extend(room.sticky);
+                    last.timeline.extend(room.timeline);
+                    last.state_is_after |= room.state_is_after;
+                    (last.limited, last.prev_batch) = (room.limited, room.prev_batch);
+                    last.goes_on = room.goes_on;
+                }
+                None => self.joined.push(room),
+            },
+            SyncPart::Left(room) => match self.left.last_mut().filter(|last| last.goes_on) {
+                Some(last) => {
+                    last.state.extend(room.state);
+                    last.timeline.extend(room.timeline);
+                    last.state_is_after |= room.state_is_after;
+                    (last.limited, last.prev_batch) = (room.limited, room.prev_batch);
+                    last.goes_on = room.goes_on;
+                }
+                None => self.left.push(room),
+            },
+            SyncPart::Invited(invite) => self.invited.push(invite),
+        }
+    }
 }
 
 /// Takes an answer apart and notes what does not fit.
 struct Reader {
+    own_user_id: Option<String>,
+    next_batch: Option<String>,
     malformed: Vec<String>,
-    /// Builds the events of all rooms, and knows when they are too much.
-    budget: Events,
-    full: Option<Full>,
+    /// Something was replaced, which is said once.
+    repaired: bool,
+    /// The answer is no object.
+    is_other: bool,
+    /// The room that is being read; of an invitation its events are the state.
+    room: JoinedRoom,
+    parts: VecDeque<SyncPart>,
+    events: Events,
+    /// Memory that was handed over in all, in bytes.
+    handed_over: usize,
+}
+
+const AFTER: [&str; 2] = ["state_after", "org.matrix.msc4222.state_after"];
+const STICKY: [&str; 2] = ["sticky", "msc4354_sticky"];
+
+impl Taker for Reader {
+    fn wants(&mut self, path: &[String]) -> Want {
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        match path.as_slice() {
+            []
+            | ["rooms"]
+            | ["rooms", "join" | "invite" | "leave"]
+            | ["rooms", "invite", _, "invite_state"] => Want::Object,
+            ["rooms", "join" | "invite" | "leave", room_id] => {
+                (*room_id).clone_into(&mut self.room.room_id);
+                Want::Object
+            }
+            ["rooms", "join" | "leave", _, section] if is_section(section) => Want::Object,
+            ["next_batch"] | ["rooms", _, _, "timeline", "limited" | "prev_batch"] => {
+                Want::Text(POSITION_MAX)
+            }
+            ["rooms", _, _, _, "events"] => Want::List,
+            ["rooms", _, _, _, "events", ""] => Want::Text(EVENT_TEXT_MAX),
+            _ => Want::Nothing,
+        }
+    }
+
+    fn takes(&mut self, path: &[String], found: Found<'_>) {
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        if let Found::Other(byte) = found {
+            self.complain_of(&path, byte);
+        }
+        match (path.as_slice(), found) {
+            (["next_batch"], Found::Text(text)) => {
+                self.next_batch = serde_json::from_slice(text).ok();
+            }
+            (["rooms", section, _], Found::End | Found::Other(_)) => self.hand_over(section, false),
+            (["rooms", _, _, "timeline", "limited"], Found::Text(text)) => {
+                self.room.limited = text == b"true";
+            }
+            (["rooms", _, _, "timeline", "prev_batch"], Found::Text(text)) => {
+                self.room.prev_batch = serde_json::from_slice(text).ok();
+            }
+            (["rooms", section, _, part, "events", _], Found::Text(text)) => {
+                self.add_event(section, part, text);
+            }
+            (["rooms", _, room_id, part, "events", _], Found::TooLong) => {
+                let place = format!("an event in {part} of {room_id}");
+                self.complain(&place, "too large, and is left out");
+            }
+            (["rooms", _, _, part], Found::End) if AFTER.contains(part) => {
+                self.room.state_is_after = true;
+            }
+            _ => {}
+        }
+    }
+}
+
+fn is_section(name: &str) -> bool {
+    name == "timeline" || name == "state" || AFTER.contains(&name) || STICKY.contains(&name)
 }
 
 impl Reader {
+    fn new(own_user_id: Option<String>) -> Self {
+        Self {
+            own_user_id,
+            next_batch: None,
+            malformed: Vec::new(),
+            repaired: false,
+            is_other: false,
+            room: JoinedRoom::default(),
+            parts: VecDeque::new(),
+            events: Events::of(PIECE),
+            handed_over: 0,
+        }
+    }
+
     fn complain(&mut self, place: &str, what: &str) {
         if self.malformed.len() < MALFORMED_MAX {
             self.malformed
@@ -214,132 +441,102 @@ impl Reader {
         }
     }
 
-    fn object<'a>(&mut self, place: &str, raw: Option<&'a RawValue>) -> Fields<'a> {
-        let Some(raw) = raw.filter(|raw| raw.get() != "null") else {
-            return Fields::new();
-        };
-        fields(raw).unwrap_or_else(|| {
-            self.complain(place, &format!("{}, not an object", shape(raw)));
-            Fields::new()
-        })
-    }
-
-    fn rooms<'a, T>(
-        &mut self,
-        place: &str,
-        section: Option<&'a RawValue>,
-        read: impl Fn(&mut Self, String, Fields<'a>) -> T,
-    ) -> Vec<T> {
-        let mut rooms = Vec::new();
-        for (room_id, room) in self.object(place, section) {
-            if self.full.is_some() {
-                break;
+    /// Something is not of the shape that it should have; that nothing is there is well.
+    fn complain_of(&mut self, path: &[&str], byte: u8) {
+        let (place, wanted) = match path {
+            [] => {
+                self.is_other = true;
+                return;
             }
-            let room = self.object(&format!("{place}.{room_id}"), Some(room));
-            rooms.push(read(self, room_id, room));
-        }
-        rooms
-    }
-
-    /// The list `events` of a section.
-    fn events(&mut self, room_id: &str, name: &str, section: Option<&RawValue>) -> Vec<Value> {
-        let mut section = self.object(&format!("{name} of {room_id}"), section);
-        self.list(room_id, name, section.remove("events"))
-    }
-
-    fn list(&mut self, room_id: &str, name: &str, events: Option<&RawValue>) -> Vec<Value> {
-        let Some(raw) = events.filter(|raw| raw.get() != "null") else {
-            return Vec::new();
-        };
-        match self.budget.list(raw) {
-            Ok(Some(events)) => return events,
-            Ok(None) => {
-                let what = format!("{}, not a list", shape(raw));
-                self.complain(&format!("{name}.events of {room_id}"), &what);
+            ["rooms", _, room_id, section] => (format!("{section} of {room_id}"), "an object"),
+            ["rooms", _, room_id, section, "events"] => {
+                (format!("{section}.events of {room_id}"), "a list")
             }
-            Err(full) => self.full = Some(full),
+            path => (path.join("."), "an object"),
+        };
+        if byte != b'n' {
+            self.complain(&place, &format!("{}, not {wanted}", shape(byte)));
         }
-        Vec::new()
     }
 
-    /// The state section and whether it is the state after the timeline.
-    fn state(&mut self, room_id: &str, room: &mut Fields<'_>) -> (Vec<Value>, bool) {
-        for name in ["state_after", "org.matrix.msc4222.state_after"] {
-            if let Some(section) = room.remove(name).filter(|section| section.get() != "null") {
-                return (self.events(room_id, name, Some(section)), true);
+    fn add_event(&mut self, section: &str, part: &str, text: &[u8]) {
+        if section == "invite" && self.events.used() > PIECE {
+            // Of an invitation the first events are enough.
+            return;
+        }
+        let Some(streamed) = event_of(&mut self.events, text) else {
+            let place = format!("an event in {part} of {}", self.room.room_id);
+            self.complain(&place, "broken JSON, and is left out");
+            return;
+        };
+        if streamed.repaired && !std::mem::replace(&mut self.repaired, true) {
+            self.complain("the answer", "not JSON in places, which were replaced");
+        }
+        let events = match part {
+            "timeline" => &mut self.room.timeline,
+            part if STICKY.contains(&part) => &mut self.room.sticky,
+            _ => &mut self.room.state,
+        };
+        events.push(streamed.event);
+        if section != "invite" && self.events.used() > PIECE {
+            self.hand_over(section, true);
+        }
+    }
+
+    /// The room, or what there is of it so far, is for who asked.
+    fn hand_over(&mut self, section: &str, goes_on: bool) {
+        let next = JoinedRoom {
+            room_id: self.room.room_id.clone(),
+            ..JoinedRoom::default()
+        };
+        let room = std::mem::replace(&mut self.room, next);
+        self.handed_over += self.events.used();
+        self.events = Events::of(PIECE);
+        let part = match section {
+            "join" => SyncPart::Joined(JoinedRoom { goes_on, ..room }),
+            "leave" => SyncPart::Left(LeftRoom {
+                room_id: room.room_id,
+                timeline: room.timeline,
+                state: room.state,
+                state_is_after: room.state_is_after,
+                limited: room.limited,
+                prev_batch: room.prev_batch,
+                goes_on,
+            }),
+            _ => SyncPart::Invited(invite(room, self.own_user_id.as_deref())),
+        };
+        self.parts.push_back(part);
+        if goes_on {
+            // These come with the last part.
+            let flags = self.parts.back_mut().and_then(|part| match part {
+                SyncPart::Joined(room) => Some((&mut room.limited, &mut room.prev_batch)),
+                SyncPart::Left(room) => Some((&mut room.limited, &mut room.prev_batch)),
+                SyncPart::Invited(_) => None,
+            });
+            if let Some((limited, prev_batch)) = flags {
+                self.room.limited = std::mem::take(limited);
+                self.room.prev_batch = prev_batch.take();
             }
         }
-        (self.events(room_id, "state", room.remove("state")), false)
     }
+}
 
-    fn joined(&mut self, room_id: String, mut room: Fields<'_>) -> JoinedRoom {
-        let (state, state_is_after) = self.state(&room_id, &mut room);
-        let mut sticky = Vec::new();
-        for name in ["sticky", "msc4354_sticky"] {
-            sticky.extend(self.events(&room_id, name, room.remove(name)));
-        }
-        let (timeline, limited, prev_batch) = self.timeline(&room_id, &mut room);
-        JoinedRoom {
-            room_id,
-            timeline,
-            state,
-            state_is_after,
-            sticky,
-            limited,
-            prev_batch,
-        }
-    }
-
-    /// The timeline's events, whether it leaves some out, and where those before it are.
-    fn timeline(
-        &mut self,
-        room_id: &str,
-        room: &mut Fields<'_>,
-    ) -> (Vec<Value>, bool, Option<String>) {
-        let mut timeline = self.object(&format!("timeline of {room_id}"), room.remove("timeline"));
-        let limited = timeline
-            .get("limited")
-            .is_some_and(|limited| limited.get() == "true");
-        let prev_batch = timeline
-            .get("prev_batch")
-            .and_then(|position| text(position));
-        (
-            self.list(room_id, "timeline", timeline.remove("events")),
-            limited,
-            prev_batch,
-        )
-    }
-
-    fn left(&mut self, room_id: String, mut room: Fields<'_>) -> LeftRoom {
-        let (state, state_is_after) = self.state(&room_id, &mut room);
-        let (timeline, limited, prev_batch) = self.timeline(&room_id, &mut room);
-        LeftRoom {
-            room_id,
-            timeline,
-            state,
-            state_is_after,
-            limited,
-            prev_batch,
-        }
-    }
-
-    fn invite(&mut self, room_id: String, mut room: Fields<'_>, own: Option<&str>) -> Invite {
-        let events = self.events(&room_id, "invite_state", room.remove("invite_state"));
-        let text = |kind: &str, key: &str| {
-            let of_kind = events
-                .iter()
-                .filter(|event| event.get("type").is_some_and(|is| is == kind));
-            let mut texts =
-                of_kind.filter_map(|event| event.pointer("/content")?.get(key)?.as_str());
-            texts.next_back().map(ToOwned::to_owned)
-        };
-        Invite {
-            inviter: inviter(&events, own),
-            name: text("m.room.name", "name"),
-            alias: text("m.room.canonical_alias", "alias"),
-            is_space: text("m.room.create", "type").as_deref() == Some("m.space"),
-            room_id,
-        }
+/// An invitation from the stripped state that comes with it.
+fn invite(room: JoinedRoom, own: Option<&str>) -> Invite {
+    let events = room.state;
+    let text = |kind: &str, key: &str| {
+        let of_kind = events
+            .iter()
+            .filter(|event| event.get("type").is_some_and(|is| is == kind));
+        let mut texts = of_kind.filter_map(|event| event.pointer("/content")?.get(key)?.as_str());
+        texts.next_back().map(ToOwned::to_owned)
+    };
+    Invite {
+        inviter: inviter(&events, own),
+        name: text("m.room.name", "name"),
+        alias: text("m.room.canonical_alias", "alias"),
+        is_space: text("m.room.create", "type").as_deref() == Some("m.space"),
+        room_id: room.room_id,
     }
 }
 
@@ -363,13 +560,14 @@ fn inviter(events: &[Value], own: Option<&str>) -> Option<String> {
         .map(ToOwned::to_owned)
 }
 
-fn shape(raw: &RawValue) -> &'static str {
-    match raw.get().bytes().next() {
-        Some(b'n') => "null",
-        Some(b't' | b'f') => "a boolean",
-        Some(b'"') => "a text",
-        Some(b'[') => "a list",
-        Some(b'{') => "an object",
+/// What kind of value begins with this byte.
+fn shape(byte: u8) -> &'static str {
+    match byte {
+        b'n' => "null",
+        b't' | b'f' => "a boolean",
+        b'"' => "a text",
+        b'[' => "a list",
+        b'{' => "an object",
         _ => "a number",
     }
 }

@@ -210,7 +210,7 @@ async fn a_long_poll_is_given_its_time_on_top() {
         timeout_ms: 30_000,
         ..FIRST
     });
-    assert_eq!(request.time_limit(), Duration::from_mins(1));
+    assert_eq!(request.limit(), Duration::from_mins(1));
 }
 
 #[tokio::test]

@@ -16,8 +16,6 @@ pub(super) struct Page {
     pub asked: String,
     pub status: u16,
     pub text: String,
-    /// Parts of the text were not JSON for a strict reader and were replaced.
-    pub repaired: bool,
 }
 
 impl Page {
@@ -30,7 +28,6 @@ impl Page {
                         asked,
                         status,
                         text,
-                        repaired: false,
                     });
                 }
                 // A body that broke off is not worth the walk: nothing that is missing can be put back.
@@ -50,7 +47,6 @@ impl Page {
                 asked,
                 status,
                 text,
-                repaired: true,
             }),
             Err(error) => Err(Error::NotMatrix {
                 asked,

@@ -1,6 +1,6 @@
 //! Back-fill: walks back through history page by page, over gaps to what is known, in new rooms to the beginning.
 
-use super::course::{Course, Scope, what};
+use super::course::{BARREN_FREE, BARREN_MAX, Course, Scope, what};
 use super::ingest::add;
 use super::patience::Patience;
 use super::troubles::Work;
@@ -9,8 +9,9 @@ use crate::changes::Change;
 use crate::matrix::{self, MessagesPage};
 use crate::rtc::sieve::{is_ours, kind_of};
 use crate::store::batch::{RoomBatch, Source};
-use crate::store::rooms;
-use crate::store::walks::{self, Step, Walk};
+use crate::store::row::Watch;
+use crate::store::walks::{self, Ended, GoOn, Step, Walk};
+use crate::store::{coverage, rooms};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -22,13 +23,25 @@ const DAY_MS: i64 = 86_400_000;
 
 /// An hour: clocks differ between servers.
 const MARGIN_MS: i64 = 3_600_000;
+/// So near before the oldest event that was given hidden time must end to be why no more came, ms.
+const HIDDEN_MARGIN_MS: i64 = 60_000;
+/// Events asked for where a page was too large.
+const SMALL_PAGE: u32 = 10;
+/// Events asked for where a homeserver gave no more: the most there may be.
+const LARGE_PAGE: u32 = 1000;
+/// Walks that ended too early and are tried again, one after the other, before the open ones have their turn.
+const AGAIN: i64 = 10;
 
 impl Observer {
     /// Walks whatever there is to walk, one request at a time, for ever.
     pub(super) async fn walk_history(&self) {
         let (scope, mut course) = (Scope::everything(), Course::default());
         let mut patience = Patience::new();
+        let mut looked = false;
         loop {
+            if !looked {
+                looked = self.look_at_ends().await;
+            }
             match self.walk_round(&scope, &mut course).await {
                 Ok(walked) => {
                     patience = Patience::new();
@@ -53,11 +66,13 @@ impl Observer {
             self.next_hole().await.ok().flatten(),
             self.next_look().await.ok().flatten(),
         );
+        let again = self.next_again().await.ok().flatten();
         let wait = course
             .next_due(scope)
             .into_iter()
             .chain(hole)
             .chain(look)
+            .chain(again)
             .fold(IDLE, Duration::min);
         let _ = tokio::time::timeout(wait, self.history.notified()).await;
     }
@@ -97,7 +112,8 @@ impl Observer {
         }
         // A room whose walk fails again and again must not keep the others from these.
         let looked = self.look_again(scope).await?;
-        Ok(self.fill_holes(scope).await? || looked)
+        let went_on = self.try_ended_again(scope).await?;
+        Ok(self.fill_holes(scope).await? || looked || went_on)
     }
 
     /// Says on the room that its history could not be read, and tries it again later; the others go on.
@@ -128,17 +144,26 @@ impl Observer {
         } else {
             size
         };
-        let answer = self
-            .client
-            .messages(&walk.room_id, walk.token.as_deref(), size)
-            .await;
+        let ask = |size| {
+            self.client
+                .messages(&walk.room_id, walk.token.as_deref(), size)
+        };
+        let answer = match ask(size).await {
+            Err(matrix::Error::TooLarge { .. }) if size > SMALL_PAGE => ask(SMALL_PAGE).await,
+            answer => answer,
+        };
         let (mut step, mut events) = (step(walk, horizon), Vec::new());
         match answer {
-            Ok(mut page) => {
-                step.ended_by = self.ended_by(walk, horizon, &mut page).await?;
+            Ok(page) => {
+                let mut page = self.or_without_filter(walk, page, course).await?;
+                let given = page.chunk.len();
+                step.ended_by = self.ended_by(walk, horizon, &mut page, course).await?;
+                step.cut = page.chunk.len() < given;
                 (step.token, events) = (page.end.filter(|_| step.ended_by.is_none()), page.chunk);
             }
-            Err(error) if error.is_hidden() => step.ended_by = Some("not_visible"),
+            Err(error) if error.is_hidden() => {
+                step.ended_by = Some(self.why_refused(walk).await?);
+            }
             // The server lost the token: from the newest event on, what is known comes again and does no harm.
             Err(error) if error.is_unknown_position() && walk.token.is_some() => {}
             Err(error) => return Err(error.into()),
@@ -148,13 +173,48 @@ impl Observer {
         self.say_how_far(walk, course).await
     }
 
+    /// The page, or what comes without the filter of types where with it nothing more comes although the room's beginning
+    /// is not reached, or page after page is empty.
+    async fn or_without_filter(
+        &self,
+        walk: &Walk,
+        page: MessagesPage,
+        course: &Course,
+    ) -> Result<MessagesPage, Error> {
+        let gives_no_more = page.end.is_none() && self.last_page(walk, &page).await? == "no_more";
+        let is_barren = course.barren(walk) + 1 == BARREN_FREE;
+        if !gives_no_more && !is_barren {
+            return Ok(page);
+        }
+        let size = if is_barren {
+            self.settings.backfill_page
+        } else {
+            LARGE_PAGE
+        };
+        let unfiltered = self
+            .client
+            .messages_unfiltered(&walk.room_id, walk.token.as_deref(), size)
+            .await;
+        match unfiltered {
+            Ok(other)
+                if is_barren || other.end.is_some() || other.chunk.len() > page.chunk.len() =>
+            {
+                Ok(other)
+            }
+            Err(error) if error.is_revoked() => Err(error.into()),
+            _ => Ok(page),
+        }
+    }
+
     /// Why the walk ends with this page, if it does. What lies beyond the horizon is cut off the page.
     async fn ended_by(
         &self,
         walk: &Walk,
         horizon: Option<i64>,
         page: &mut MessagesPage,
+        course: &mut Course,
     ) -> Result<Option<&'static str>, Error> {
+        let seen = course.goes_on(walk, page.end.as_deref(), ids_of(page));
         let (read, created) = (page.chunk.len(), page.chunk.iter().any(is_creation));
         let beyond = horizon.is_some_and(|horizon| cut(&mut page.chunk, horizon));
         let shorter = page.chunk.len() < read;
@@ -165,7 +225,7 @@ impl Observer {
         if page.end.is_none() {
             return self.last_page(walk, page).await.map(Some);
         }
-        if page.end == walk.token {
+        if seen.circle {
             // A server that turns in a circle must not hold us for ever.
             return Ok(Some("circle"));
         }
@@ -173,16 +233,12 @@ impl Observer {
             return Ok(Some("horizon"));
         }
         if walk.reason == "gap" {
-            let ours = page
-                .chunk
-                .iter()
-                .filter(|event| kind_of(event).is_some_and(is_ours));
-            let ids = ours.filter_map(|event| event.get("event_id")?.as_str());
+            let ids = ids_of_ours(page);
             if walks::met(&self.store, walk, ids).await? {
                 return Ok(Some("met"));
             }
         }
-        Ok(None)
+        Ok((seen.barren >= BARREN_MAX).then_some("endless"))
     }
 
     /// The time, ms, behind which a walk need not go: it is not wanted, or it would be deleted again. Without
@@ -206,16 +262,184 @@ impl Observer {
         Ok(Some(heard - MARGIN_MS).max(wanted))
     }
 
-    /// There is nothing before this page: the room begins here, or what was before is hidden from us.
+    /// The homeserver gives nothing before this page: the room begins here, or what was before is hidden from us, as the
+    /// room's visibility says; else it may have more and just does not give it.
     async fn last_page(&self, walk: &Walk, page: &MessagesPage) -> Result<&'static str, Error> {
-        let begins = page.chunk.iter().any(is_creation)
-            || walks::saw_creation(&self.store, &walk.room_id).await?;
-        // A gap may end at what we may see and be closed: a walk of the whole room tells what is hidden.
-        Ok(if begins || walk.reason == "gap" {
-            "beginning"
-        } else {
-            "not_visible"
+        if page.chunk.iter().any(is_creation) {
+            return Ok("beginning");
+        }
+        let is_gap = walk.reason == "gap";
+        if !is_gap && walks::saw_creation(&self.store, &walk.room_id).await? {
+            return Ok("beginning");
+        }
+        if is_gap {
+            let ids = ids_of_ours(page);
+            if walks::met(&self.store, walk, ids).await? {
+                return Ok("met");
+            }
+        }
+        let oldest = page.chunk.last().and_then(stamp).or(walk.reached_ms);
+        let is_hidden = self
+            .is_hidden_before(&walk.room_id, oldest.unwrap_or(walk.opened_ms))
+            .await?;
+        Ok(match (is_hidden, is_gap) {
+            // A gap may end at what we may see and be closed: a walk of the whole room tells what is hidden.
+            (true, true) => "beginning",
+            (true, false) => "not_visible",
+            (false, _) => "no_more",
         })
+    }
+
+    /// Was the time just before this moment, ms, hidden from us?
+    async fn is_hidden_before(&self, room_id: &str, at: i64) -> Result<bool, Error> {
+        let now = self.clock.now_ms();
+        let hidden = coverage::hidden_from_us(&self.store, room_id, now).await?;
+        let ends_there = |to: i64| to.saturating_add(HIDDEN_MARGIN_MS) >= at;
+        Ok(hidden
+            .iter()
+            .any(|span| span.from < at && ends_there(span.to)))
+    }
+
+    /// Why the homeserver does not let us read on: it is hidden, or we are not in the room; else it just refuses.
+    async fn why_refused(&self, walk: &Walk) -> Result<&'static str, Error> {
+        let at = walk.reached_ms.unwrap_or(walk.opened_ms);
+        let watched = rooms::watched(&self.store).await?;
+        let is_in = watched
+            .iter()
+            .any(|(room_id, watch)| *room_id == walk.room_id && *watch == Watch::Joined);
+        let is_hidden = !is_in || self.is_hidden_before(&walk.room_id, at).await?;
+        Ok(if is_hidden { "not_visible" } else { "refused" })
+    }
+
+    /// Opens walks where earlier ones ended at a horizon that is wider now, and corrects what an earlier version said of
+    /// ends; false when that is to be tried again.
+    pub(super) async fn look_at_ends(&self) -> bool {
+        match self.try_look_at_ends().await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!("how walks through history ended could not be looked at: {error}");
+                false
+            }
+        }
+    }
+
+    async fn try_look_at_ends(&self) -> Result<(), Error> {
+        let now = self.clock.now_ms();
+        for ended in walks::said_hidden(&self.store).await? {
+            if !self.is_hidden_before(&ended.room_id, now).await? && self.is_joined(&ended).await? {
+                walks::restate(&self.store, &ended, "no_more", Some(now)).await?;
+            }
+        }
+        if !self.settings.backfill {
+            return Ok(());
+        }
+        let kept = self.settings.retention;
+        let asked = self.asked_since(now);
+        for (reason, kept) in [
+            ("history", kept.calls_before(now)),
+            ("gap", kept.events_before(now)),
+        ] {
+            for ended in walks::widened(&self.store, reason, asked.max(kept)).await? {
+                tracing::info!(
+                    "{}: more of the past is wanted now; reading goes on",
+                    ended.room_id
+                );
+                let mut room = RoomBatch::new(&ended.room_id, Source::Backfill);
+                room.goes_on = Some(GoOn {
+                    opened_ms: ended.opened_ms,
+                    reason: ended.reason.clone(),
+                    token: ended.token.clone(),
+                });
+                self.ingest(&self.one(room)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn is_joined(&self, ended: &Ended) -> Result<bool, Error> {
+        let watched = rooms::watched(&self.store).await?;
+        Ok(watched.iter().any(|(room_id, watch)| {
+            *room_id == ended.room_id && *watch != Watch::Left && *watch != Watch::Blind
+        }))
+    }
+
+    /// Tries walks again that ended because the homeserver gave no more; false when none was due.
+    async fn try_ended_again(&self, scope: &Scope) -> Result<bool, Error> {
+        if !self.settings.backfill {
+            return Ok(false);
+        }
+        let mut tried = false;
+        for ended in walks::again(&self.store, self.clock.now_ms(), AGAIN).await? {
+            if scope.stopped() {
+                break;
+            }
+            if scope.takes(&ended.room_id) {
+                self.try_again(&ended).await?;
+                tried = true;
+            }
+        }
+        Ok(tried)
+    }
+
+    /// How long until a walk that ended too early is to be tried again.
+    async fn next_again(&self) -> Result<Option<Duration>, Error> {
+        if !self.settings.backfill {
+            return Ok(None);
+        }
+        let now = self.clock.now_ms();
+        let due = walks::next_again(&self.store, now).await?;
+        Ok(due.map(|due| Duration::from_millis(due.saturating_sub(now).unsigned_abs())))
+    }
+
+    /// Asks for the page again with which a walk ended. Where it brings more, a new walk goes on from there.
+    async fn try_again(&self, ended: &Ended) -> Result<(), Error> {
+        let (room_id, token) = (ended.room_id.as_str(), ended.token.as_deref());
+        // By turns with the filter and without.
+        let answer = if ended.tries % 2 == 0 {
+            self.client.messages(room_id, token, LARGE_PAGE).await
+        } else {
+            self.client
+                .messages_unfiltered(room_id, token, LARGE_PAGE)
+                .await
+        };
+        let now = self.clock.now_ms();
+        let page = match answer {
+            Ok(page) => page,
+            Err(error) => {
+                let token = token.filter(|_| !error.is_unknown_position());
+                let error = Error::from(error);
+                if !is_of_the_room(&error) {
+                    return Err(error);
+                }
+                tracing::debug!("history of {room_id}: {error}; it is tried again later");
+                return Ok(walks::tried(&self.store, ended, token, now).await?);
+            }
+        };
+        let brings_new = walks::is_any_new(&self.store, room_id, ids_of_ours(&page)).await?;
+        let leads_on = page.end.is_some() && (brings_new || ended.ended_by == "no_more");
+        let begins = page.chunk.iter().any(is_creation);
+        let mut room = RoomBatch::new(room_id, Source::Backfill);
+        add(&mut room, &page.chunk, true, now);
+        if leads_on {
+            room.goes_on = Some(GoOn {
+                opened_ms: ended.opened_ms,
+                reason: ended.reason.clone(),
+                token: page.end.clone(),
+            });
+        }
+        self.ingest(&self.one(room)).await?;
+        if leads_on {
+            tracing::info!("history of {room_id}: the homeserver gives more now; reading goes on");
+            self.history.notify_one();
+        } else if begins {
+            walks::restate(&self.store, ended, "beginning", None).await?;
+        } else {
+            walks::tried(&self.store, ended, token, now).await?;
+        }
+        self.changes.announce(Change::Room {
+            room_id: room_id.to_owned(),
+        });
+        Ok(())
     }
 
     /// The page's events and the walk's new place, in one commit.
@@ -241,6 +465,28 @@ impl Observer {
     }
 }
 
+/// The ids of all events that a page tells of.
+fn ids_of(page: &MessagesPage) -> impl Iterator<Item = &str> {
+    let ours = page
+        .chunk
+        .iter()
+        .filter_map(|event| event.get("event_id")?.as_str());
+    ours.chain(page.others.iter().map(String::as_str))
+}
+
+/// The ids of those that are of our types, and so are stored.
+fn ids_of_ours(page: &MessagesPage) -> impl Iterator<Item = &str> {
+    let ours = page
+        .chunk
+        .iter()
+        .filter(|event| kind_of(event).is_some_and(is_ours));
+    ours.filter_map(|event| event.get("event_id")?.as_str())
+}
+
+fn stamp(event: &Value) -> Option<i64> {
+    event.get("origin_server_ts")?.as_i64()
+}
+
 fn is_creation(event: &Value) -> bool {
     event
         .get("type")
@@ -256,6 +502,7 @@ fn step(walk: &Walk, horizon_ms: Option<i64>) -> Step {
         ended_by: None,
         horizon_ms,
         took_ms: 0,
+        cut: false,
     }
 }
 

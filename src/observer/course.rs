@@ -5,7 +5,8 @@ use super::{Error, Observer};
 use crate::store::progress::{self, Progress};
 use crate::store::row::Viewer;
 use crate::store::walks::Walk;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -14,6 +15,15 @@ const SAY_PAGES: i64 = 100;
 const SAY: Duration = Duration::from_secs(30);
 /// Walks through one room that are looked at for the log.
 const WALKS: i64 = 50;
+/// So many pages in a row may bring nothing that this walk has not seen: some homeservers choose after they cut. From then
+/// on each one waits longer than the one before ...
+pub(super) const BARREN_FREE: u32 = 20;
+/// ... and after so many the walk ends.
+pub(super) const BARREN_MAX: u32 = 28;
+const BARREN_PAUSE: Duration = Duration::from_millis(250);
+const BARREN_PAUSE_MAX: Duration = Duration::from_secs(8);
+/// Tokens and events of a walk that are remembered, to know them again.
+const TRAIL_MAX: usize = 50_000;
 
 /// A walk's name: room, opening and reason.
 pub(super) type Name = (String, i64, String);
@@ -78,10 +88,37 @@ struct Pace {
     said_pages: i64,
 }
 
+/// Where a walk has been in this process: hashes of tokens and of ids of events.
+#[derive(Debug, Default)]
+struct Trail {
+    tokens: HashSet<u64>,
+    events: HashSet<u64>,
+    /// Pages in a row that brought nothing that the walk had not seen.
+    barren: u32,
+    /// When the next page may be asked for.
+    due: Option<Instant>,
+}
+
+/// What a page is to its walk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// Its end is where the walk was before.
+    pub circle: bool,
+    /// It is the so manyth page in a row that brings nothing that the walk has not seen.
+    pub barren: u32,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Course {
     late: HashMap<Name, Late>,
     pace: HashMap<Name, Pace>,
+    trails: HashMap<Name, Trail>,
+}
+
+fn hash(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
 }
 
 pub(super) fn name(walk: &Walk) -> Name {
@@ -103,19 +140,59 @@ impl Course {
         let open: BTreeSet<Name> = todo.iter().map(name).collect();
         self.late.retain(|name, _| open.contains(name));
         self.pace.retain(|name, _| open.contains(name));
+        self.trails.retain(|name, _| open.contains(name));
+    }
+
+    /// A page came, asked for with the walk's token: is it new to the walk? One that is not makes the walk wait.
+    pub fn goes_on<'a>(
+        &mut self,
+        walk: &Walk,
+        end: Option<&str>,
+        event_ids: impl Iterator<Item = &'a str>,
+    ) -> Seen {
+        let trail = self.trails.entry(name(walk)).or_default();
+        if trail.tokens.len() + trail.events.len() > TRAIL_MAX {
+            trail.tokens.clear();
+            trail.events.clear();
+        }
+        trail.tokens.extend(walk.token.as_deref().map(hash));
+        let circle = end.is_some_and(|end| trail.tokens.contains(&hash(end)));
+        let mut is_new = false;
+        for event_id in event_ids {
+            is_new |= trail.events.insert(hash(event_id));
+        }
+        trail.barren = if is_new { 0 } else { trail.barren + 1 };
+        let over = trail.barren.saturating_sub(BARREN_FREE);
+        let pause = BARREN_PAUSE.saturating_mul(1 << over.min(8));
+        trail.due = (over > 0).then(|| Instant::now() + pause.min(BARREN_PAUSE_MAX));
+        Seen {
+            circle,
+            barren: trail.barren,
+        }
+    }
+
+    /// Pages in a row that brought nothing that this walk had not seen.
+    pub fn barren(&self, walk: &Walk) -> u32 {
+        self.trails.get(&name(walk)).map_or(0, |trail| trail.barren)
     }
 
     /// Is it this walk's turn?
     pub fn is_due(&self, walk: &Walk, scope: &Scope) -> bool {
-        let late = self.late.get(&name(walk));
-        late.is_none_or(|late| late.due <= Instant::now() && late.tries < scope.tries)
+        let (name, now) = (name(walk), Instant::now());
+        let trail = self.trails.get(&name).and_then(|trail| trail.due);
+        let late = self.late.get(&name);
+        trail.is_none_or(|due| due <= now)
+            && late.is_none_or(|late| late.due <= now && late.tries < scope.tries)
     }
 
     /// When the next of the late ones is due that is tried again; `None` when there is none.
     pub fn next_due(&self, scope: &Scope) -> Option<Duration> {
         let again = self.late.values().filter(|late| late.tries < scope.tries);
+        let slow = self.trails.values().filter_map(|trail| trail.due);
         again
-            .map(|late| late.due.saturating_duration_since(Instant::now()))
+            .map(|late| late.due)
+            .chain(slow)
+            .map(|due| due.saturating_duration_since(Instant::now()))
             .min()
     }
 
@@ -244,6 +321,7 @@ mod tests {
             before_stream: 0,
             pages,
             found: 0,
+            reached_ms: None,
         }
     }
 
@@ -271,6 +349,31 @@ mod tests {
         assert!(course.next_due(&scope).is_some(), "a server never gives up");
         assert_eq!(course.overcome(&walk(0)).as_deref(), Some("no"));
         assert!(course.is_due(&walk(0), &scope) && course.failed().is_empty());
+    }
+
+    #[test]
+    fn a_walk_that_turns_in_a_circle_or_brings_nothing_new_is_known() {
+        let (mut course, scope) = (Course::default(), Scope::everything());
+        let at = |token: &str| Walk {
+            token: Some(token.to_owned()),
+            ..walk(0)
+        };
+        let none = std::iter::empty;
+        assert!(!course.goes_on(&at("t1"), Some("t2"), none()).circle);
+        let seen = course.goes_on(&at("t2"), Some("t1"), none());
+        assert_eq!((seen.circle, seen.barren), (true, 2));
+        let seen = course.goes_on(&at("t3"), Some("t4"), ["$1", "$2"].into_iter());
+        assert_eq!((seen.circle, seen.barren), (false, 0));
+        for page in 1..=BARREN_FREE {
+            let seen = course.goes_on(&at(&format!("a{page}")), Some("x"), ["$2"].into_iter());
+            assert_eq!(seen.barren, page, "it was there before");
+            assert!(course.is_due(&walk(0), &scope));
+        }
+        course.goes_on(&at("b"), Some("x"), none());
+        assert!(!course.is_due(&walk(0), &scope), "it slows down");
+        assert!(course.next_due(&scope).is_some());
+        course.goes_on(&at("c"), Some("x"), ["$3"].into_iter());
+        assert!(course.is_due(&walk(0), &scope));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::patience::Patience;
 use super::troubles::Work;
 use super::{Error, Observer};
 use crate::changes::Change;
-use crate::matrix::{JoinedRoom, LeftRoom, SyncBatch, SyncRequest};
+use crate::matrix::{self, JoinedRoom, LeftRoom, SyncPart, SyncParts, SyncRequest};
 use crate::store::batch::{Batch, RoomBatch, Source};
 use crate::store::row::Watch;
 use crate::store::{rooms, vantages};
@@ -18,29 +18,70 @@ const WAIT_MS: u64 = 30_000;
 const HASTY: Duration = Duration::from_secs(1);
 /// The pause after it, so that such a proxy makes no hot loop.
 const BREATH: Duration = Duration::from_millis(500);
+/// The longest pause, before a homeserver that gives the same position again and again.
+const BREATH_MAX: Duration = Duration::from_secs(10);
+/// So many answers with the same position are said to be odd.
+const STILL_SAID: u32 = 3;
+/// A large answer is written in pieces of about so many bytes, and its position with the last.
+pub(super) const PIECE: usize = 4 * 1024 * 1024;
+/// After so many failures of a first answer the rooms are read one by one.
+const FAILURES_MAX: u32 = 6;
+
+/// What is remembered from one question to the next.
+#[derive(Debug)]
+struct Way {
+    /// The filter as it is given: the id of a stored one, or its text.
+    filter: Option<String>,
+    /// No answer came yet in this process.
+    first: bool,
+    /// What a first question asks with, ms. It stays the same from try to try: a homeserver goes on preparing its answer
+    /// when the connection broke, and gives it to who asks the same again.
+    first_timeout_ms: u64,
+    /// Answers in a row that did not move the position.
+    still: u32,
+    /// Failures in a row.
+    failures: u32,
+}
+
+/// What an answer came to.
+struct Taken {
+    /// It told of no room.
+    nothing: bool,
+    moved: bool,
+}
 
 impl Observer {
     /// Follows for ever.
     pub(super) async fn follow(&self) {
         let mut patience = Patience::new();
-        let mut filter: Option<String> = None;
-        let mut first = true;
+        let mut way = Way {
+            filter: None,
+            first: true,
+            first_timeout_ms: 0,
+            still: 0,
+            failures: 0,
+        };
         loop {
-            match self.follow_once(&mut filter, first).await {
+            match self.follow_once(&mut way).await {
                 Ok(breath) => {
                     patience = Patience::new();
+                    way.failures = 0;
                     self.succeeded(Work::Sync).await;
                     tokio::time::sleep(breath).await;
-                    if std::mem::take(&mut first) {
+                    if std::mem::take(&mut way.first) {
                         self.changes.announce(Change::Observer);
                     }
                 }
                 Err(error) => {
+                    way.failures += 1;
+                    if self.renewed(&error).await {
+                        continue;
+                    }
                     // Signing in again ends a trouble with the token, and tells what it takes if it cannot.
                     let revoked = matches!(&error, Error::Matrix(error) if error.is_revoked());
                     let work = if revoked { Work::SignIn } else { Work::Sync };
                     self.failed(work, doing(&error), &error).await;
-                    self.mend(&error, &mut filter).await;
+                    self.mend(&error, &mut way).await;
                     let pause = Self::pause(&error, &mut patience);
                     self.rest_after(&error, pause).await;
                 }
@@ -49,42 +90,63 @@ impl Observer {
     }
 
     /// What an error asks for besides waiting.
-    async fn mend(&self, error: &Error, filter: &mut Option<String>) {
+    async fn mend(&self, error: &Error, way: &mut Way) {
         let Error::Matrix(error) = error else { return };
         if error.is_revoked() {
             self.sign_in().await;
         } else if error.is_unknown_filter() {
-            *filter = None;
-        } else if error.is_unknown_position()
-            && let Err(error) = vantages::forget_position(&self.store, &self.vantage_id).await
+            way.filter = None;
+        } else if error.is_unknown_position() {
+            // The answer that gave it may be kept: another question brings another one.
+            way.first_timeout_ms = 1 + self.clock.now_ms().unsigned_abs() % 98;
+            if let Err(error) = vantages::forget_position(&self.store, &self.vantage_id).await {
+                self.cannot_store("forgetting the position", &error).await;
+            }
+        } else if self.is_too_much(error, way).await
+            && let Err(error) = self.read_in_parts(error).await
         {
-            self.cannot_store("forgetting the position", &error).await;
+            self.failed(Work::Sync, "reading the rooms one by one", &error)
+                .await;
         }
     }
 
+    /// Is it an answer that does not come whole, however often it is asked for?
+    async fn is_too_much(&self, error: &matrix::Error, way: &mut Way) -> bool {
+        if matches!(error, matrix::Error::TooLarge { .. }) {
+            return true;
+        }
+        let position = vantages::position(&self.store, &self.vantage_id).await;
+        let is_first = position.is_ok_and(|position| position.is_none());
+        let is_answer = error.status().is_some() || matches!(error, matrix::Error::Timeout { .. });
+        let is_too_much = is_first
+            && is_answer
+            && error.is_transient()
+            && error.retry_after().is_none()
+            && way.failures >= FAILURES_MAX;
+        if is_too_much {
+            way.failures = 0;
+        }
+        is_too_much
+    }
+
     /// One question and its answer; how long to breathe before the next.
-    async fn follow_once(
-        &self,
-        filter: &mut Option<String>,
-        first: bool,
-    ) -> Result<Duration, Error> {
-        let filter = match filter {
-            Some(known) => known,
-            none => none.insert(
-                self.client
-                    .upload_filter(&self.client.user_id().unwrap_or_default())
-                    .await?,
-            ),
+    async fn follow_once(&self, way: &mut Way) -> Result<Duration, Error> {
+        let filter = match way.filter.take() {
+            Some(filter) => filter,
+            None => self.filter().await?,
         };
+        let filter: &str = way.filter.insert(filter);
         let since = vantages::position(&self.store, &self.vantage_id).await?;
-        // The first answer should come at once. Synapse caches answers by their parameters for two minutes,
-        // so a repeated first sync asks with another time-out.
-        let now = self.clock.now_ms();
-        let timeout_ms = if first || since.is_none() {
-            now.unsigned_abs() % 100
+        let prepares = way.first || since.is_none();
+        // The first answer should come at once.
+        let timeout_ms = if prepares {
+            way.first_timeout_ms
         } else {
             WAIT_MS
         };
+        if prepares {
+            self.note_preparing().await?;
+        }
         let ask = SyncRequest {
             since: since.as_deref(),
             timeout_ms,
@@ -92,55 +154,129 @@ impl Observer {
             full_state: false,
         };
         let asked = Instant::now();
-        let answer = self.client.sync(ask).await?;
-        let nothing =
-            answer.joined.is_empty() && answer.left.is_empty() && answer.invited.is_empty();
-        let nothing = nothing || since.as_ref() == Some(&answer.next_batch);
-        let hasty = nothing && timeout_ms == WAIT_MS && asked.elapsed() < HASTY;
-        self.take(answer).await?;
-        Ok(if hasty { BREATH } else { Duration::ZERO })
+        let answer = self.client.sync_parts(ask).await?;
+        let taken = self.take(answer, since.as_deref(), way.still).await?;
+        let hasty = timeout_ms == WAIT_MS && asked.elapsed() < HASTY;
+        if taken.moved || taken.nothing {
+            way.still = 0;
+            let breathes = hasty && (taken.nothing || !taken.moved);
+            return Ok(if breathes { BREATH } else { Duration::ZERO });
+        }
+        way.still += 1;
+        if way.still == STILL_SAID {
+            let text = "the homeserver answers with the same position again and again, so that everything comes again, too";
+            tracing::warn!("{text}");
+            self.trouble(Work::Sync, text).await;
+        }
+        Ok(BREATH.saturating_mul(1 << way.still.min(8)).min(BREATH_MAX))
     }
 
-    /// Brings one answer into the store.
-    async fn take(&self, answer: SyncBatch) -> Result<(), Error> {
-        for complaint in &answer.malformed {
+    /// The filter, stored at the homeserver; where it does not store filters, the filter itself.
+    async fn filter(&self) -> Result<String, Error> {
+        let inline = || matrix::filter_json().to_string();
+        let Some(user_id) = self.client.user_id().filter(|user_id| !user_id.is_empty()) else {
+            return Ok(inline());
+        };
+        match self.client.upload_filter(&user_id).await {
+            Ok(filter) => Ok(filter),
+            Err(error)
+                if error.is_revoked()
+                    || error.retry_after().is_some()
+                    || error.status().is_none() =>
+            {
+                Err(error.into())
+            }
+            Err(error) => {
+                tracing::info!(
+                    "the homeserver does not store the filter: {error}; it is sent each time"
+                );
+                Ok(inline())
+            }
+        }
+    }
+
+    /// The homeserver may prepare its first answer for minutes: since when is on the status page.
+    async fn note_preparing(&self) -> Result<(), Error> {
+        let mut since = self.preparing.lock().await;
+        if since.is_none() {
+            let now = self.clock.now_ms();
+            vantages::preparing(&self.store, &self.vantage_id, Some(now)).await?;
+            *since = Some(now);
+            self.changes.announce(Change::Observer);
+        }
+        Ok(())
+    }
+
+    /// Brings one answer into the store, a large one in pieces as it comes. The position moves with the last.
+    async fn take(
+        &self,
+        mut answer: SyncParts<'_>,
+        since: Option<&str>,
+        still: u32,
+    ) -> Result<Taken, Error> {
+        let known = rooms::watched(&self.store).await?;
+        let known: HashMap<String, Watch> = known.into_iter().collect();
+        let mut batch = self.empty_batch();
+        let (mut written, mut parts) = (0, 0_usize);
+        while let Some(part) = answer.next().await? {
+            parts += 1;
+            self.add_part(&mut batch, &part, &known);
+            if answer.bytes() - written > PIECE {
+                written = answer.bytes();
+                self.ingest(&batch).await?;
+                batch.rooms.clear();
+                batch.invitations.clear();
+            }
+        }
+        let end = answer.end()?;
+        self.say_malformed(&end.malformed).await;
+        let moved = since != Some(end.next_batch.as_str());
+        if !moved && still > 0 {
+            // The gaps that it tells of are those of the answer before.
+            batch.rooms.iter_mut().for_each(|room| room.gap = None);
+        }
+        batch.position = Some(end.next_batch);
+        self.ingest(&batch).await?;
+        *self.preparing.lock().await = None;
+        Ok(Taken {
+            nothing: parts == 0,
+            moved,
+        })
+    }
+
+    /// Adds a part of an answer to a batch.
+    pub(super) fn add_part(
+        &self,
+        batch: &mut Batch,
+        part: &SyncPart,
+        known: &HashMap<String, Watch>,
+    ) {
+        let seen_ms = batch.seen_ms;
+        match part {
+            SyncPart::Joined(room) => {
+                let known = known.get(&room.room_id).copied();
+                batch.rooms.push(self.joined(room, known, seen_ms));
+            }
+            SyncPart::Left(room) => {
+                let known = known.get(&room.room_id).copied();
+                batch.rooms.push(left(room, known, seen_ms));
+            }
+            SyncPart::Invited(invite) => batch.invitations.push(self.answered(invite)),
+        }
+    }
+
+    pub(super) async fn say_malformed(&self, malformed: &[String]) {
+        for complaint in malformed {
             tracing::warn!(
                 "the homeserver sent something that is not Matrix, it was skipped: {complaint}"
             );
         }
-        if let Some(complaint) = answer.malformed.first() {
+        if let Some(complaint) = malformed.first() {
             let text =
                 format!("a part of a sync answer was not Matrix and was skipped: {complaint}");
             // Counted and told; it is over with this answer, which is in step all the same.
             self.trouble(Work::Sync, &text).await;
         }
-        let known = rooms::watched(&self.store).await?;
-        let known: HashMap<String, Watch> = known.into_iter().collect();
-        let seen_ms = self.clock.now_ms();
-        let mut batch = Batch {
-            vantage_id: self.vantage_id.clone(),
-            seen_ms,
-            position: Some(answer.next_batch),
-            rooms: Vec::new(),
-            invitations: answer
-                .invited
-                .iter()
-                .map(|invite| self.answered(invite))
-                .collect(),
-        };
-        for room in &answer.joined {
-            batch
-                .rooms
-                .push(self.joined(room, known.get(&room.room_id).copied(), seen_ms));
-        }
-        batch.rooms.extend(
-            answer
-                .left
-                .iter()
-                .map(|room| left(room, known.get(&room.room_id).copied(), seen_ms)),
-        );
-        self.ingest(&batch).await?;
-        Ok(())
     }
 
     fn joined(&self, room: &JoinedRoom, known: Option<Watch>, seen_ms: i64) -> RoomBatch {
@@ -151,6 +287,9 @@ impl Observer {
         add(&mut batch, &room.state, false, seen_ms);
         add(&mut batch, &room.timeline, true, seen_ms);
         add(&mut batch, &room.sticky, false, seen_ms);
+        if room.goes_on {
+            return batch;
+        }
         if is_new && self.settings.backfill {
             batch.gap = Some(("history", room.prev_batch.clone()));
         } else if !is_new && room.limited && room.prev_batch.is_some() {
@@ -176,6 +315,7 @@ fn left(room: &LeftRoom, known: Option<Watch>, seen_ms: i64) -> RoomBatch {
     add(&mut batch, &room.state, false, seen_ms);
     add(&mut batch, &room.timeline, true, seen_ms);
     if matches!(known, Some(Watch::Joined | Watch::Left))
+        && !room.goes_on
         && room.limited
         && room.prev_batch.is_some()
     {

@@ -8,6 +8,9 @@ use crate::store::row::{Viewer, Watch};
 use crate::store::{progress, rooms};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Walks that are told of, of those that ended too early.
+const WALKS: i64 = 10_000;
+
 /// The rooms whose history is read.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
@@ -141,6 +144,7 @@ impl Observer {
     /// When the account is refused.
     pub async fn backfill(&self, scope: &Scope) -> Result<BTreeMap<String, String>, Error> {
         let (mut course, mut patience) = (Course::default(), Patience::new());
+        self.look_at_ends().await;
         while !scope.stopped() {
             match self.walk_round(scope, &mut course).await {
                 Ok(walked) => {
@@ -162,8 +166,27 @@ impl Observer {
                 }
             }
         }
-        Ok(course.failed())
+        let mut unread = course.failed();
+        match progress::short(&self.store, Viewer::Operator, WALKS).await {
+            Ok(short) => {
+                let taken = short.iter().filter(|walk| scope.takes(&walk.room.room_id));
+                unread.extend(taken.map(|walk| (walk.room.room_id.clone(), why_short(walk))));
+            }
+            Err(error) => tracing::error!("how walks ended could not be read: {error}"),
+        }
+        Ok(unread)
     }
+}
+
+/// Why not all of a room's history is read.
+fn why_short(walk: &progress::Progress) -> String {
+    let why = match walk.ended_by.as_deref() {
+        Some("circle") => "the homeserver's pages turn in a circle",
+        Some("endless") => "the homeserver gives page after page with nothing new",
+        Some("refused") => "the homeserver refuses more",
+        _ => "the homeserver gave no more, though the room's beginning was not reached",
+    };
+    format!("{why}; a running Callscope asks again later")
 }
 
 /// Is it worth trying again?

@@ -14,6 +14,8 @@ mod holes;
 mod ingest;
 mod invited;
 mod late;
+mod own;
+mod parts;
 mod patience;
 mod poll;
 mod probe;
@@ -141,6 +143,8 @@ pub struct Observer {
     storage_again: Arc<Notify>,
     /// What is wrong now.
     troubles: Arc<Mutex<troubles::Troubles>>,
+    /// Since when the homeserver prepares its first answer, ms by our clock.
+    preparing: Arc<Mutex<Option<i64>>>,
     /// One sign-in at a time: a second login of the same device ends the token of the first.
     signing_in: Arc<Mutex<()>>,
     /// Rooms into which somebody sent more than is stored.
@@ -174,6 +178,7 @@ impl Observer {
             accepted: Arc::default(),
             storage_again: Arc::default(),
             troubles: Arc::default(),
+            preparing: Arc::default(),
             signing_in: Arc::default(),
             flooded: Arc::default(),
         }
@@ -204,6 +209,9 @@ impl Observer {
         if let Err(error) = vantages::stands(&self.store, &self.vantage_id, None).await {
             self.cannot_store("clearing the status", &error).await;
         }
+        if let Err(error) = vantages::preparing(&self.store, &self.vantage_id, None).await {
+            self.cannot_store("clearing the status", &error).await;
+        }
         self.find_older_rules().await;
         // Deriving again needs no homeserver, and does not wait for one that is silent.
         let (ended, ()) = tokio::join!(
@@ -223,6 +231,8 @@ impl Observer {
             self.keep(Work::History, || self.walk_history()),
             self.keep(Work::Expiry, || self.watch_expiry()),
             self.keep(Work::Wishes, || self.keep_joining()),
+            self.keep(Work::SignIn, || self.keep_token_fresh()),
+            self.keep(Work::Rooms, || self.keep_asking_our_server()),
             self.keep(Work::Retention, || self.forget()),
             self.keep(Work::Signs, || self.keep_signs()),
             self.keep(Work::Polls, || self.repair_flooded()),

@@ -82,14 +82,10 @@ impl Observer {
         let mut patience = Patience::new();
         for try_ in 1..=TRIES {
             let asked_ms = self.clock.now_ms();
-            let error = match self.client.room_state(room_id).await {
-                Ok(state) => {
-                    let mut batch = self.polled(room_id, &state, asked_ms);
-                    batch.watch = Some(watch);
-                    self.ingest(&self.one(batch)).await?;
-                    return Ok(true);
-                }
-                Err(error) => error,
+            let error = match self.read_state(room_id, watch, asked_ms).await {
+                Ok(()) => return Ok(true),
+                Err(Error::Matrix(error)) => error,
+                Err(error) => return Err(error),
             };
             if error.is_revoked() {
                 return Err(error.into());
@@ -115,26 +111,54 @@ impl Observer {
         Ok(false)
     }
 
-    fn polled(&self, room_id: &str, state: &[Value], asked_ms: i64) -> RoomBatch {
-        let kind = |event: &Value| {
-            Kind::of(
-                event
-                    .get("type")
-                    .and_then(Value::as_str)
-                    .unwrap_or_default(),
-            )
-        };
-        let members = state.iter().filter(|event| kind(event) == Kind::Member);
-        let members: BTreeSet<String> = members
-            .filter_map(|event| event.get("event_id")?.as_str().map(ToOwned::to_owned))
-            .collect();
-        let mut batch = RoomBatch::new(room_id, Source::Poll);
-        add(&mut batch, state, false, self.clock.now_ms());
-        batch.snapshot = Some(Look { asked_ms, members });
+    /// Reads the state of a room as it comes and brings it into the store: who is in the room in pieces, where it is very
+    /// many, and what tells of calls with the last piece, which says that all of it was seen.
+    async fn read_state(&self, room_id: &str, watch: Watch, asked_ms: i64) -> Result<(), Error> {
+        let mut parts = self.client.room_state_parts(room_id).await?;
+        let mut members = BTreeSet::new();
+        let mut last = RoomBatch::new(room_id, Source::Poll);
+        last.watch = Some(watch);
+        // What was read before is written when more comes: a small state is one commit.
+        let mut waiting: Option<Vec<Value>> = None;
+        while let Some(part) = parts.next().await? {
+            let (of_calls, others): (Vec<_>, Vec<_>) = part
+                .into_iter()
+                .partition(|event| kind(event) == Kind::Member);
+            members.extend(of_calls.iter().filter_map(id));
+            add(&mut last, &of_calls, false, self.clock.now_ms());
+            if let Some(events) = waiting.replace(others) {
+                let mut piece = RoomBatch::new(room_id, Source::Poll);
+                piece.watch = Some(watch);
+                add(&mut piece, &events, false, self.clock.now_ms());
+                self.ingest(&self.one(piece)).await?;
+            }
+        }
+        parts.end()?;
+        add(
+            &mut last,
+            &waiting.unwrap_or_default(),
+            false,
+            self.clock.now_ms(),
+        );
+        last.snapshot = Some(Look { asked_ms, members });
         if self.settings.backfill {
             // A room that is only polled has a history, too; it is walked once.
-            batch.gap = Some(("history", None));
+            last.gap = Some(("history", None));
         }
-        batch
+        self.ingest(&self.one(last)).await?;
+        Ok(())
     }
+}
+
+fn kind(event: &Value) -> Kind {
+    Kind::of(
+        event
+            .get("type")
+            .and_then(Value::as_str)
+            .unwrap_or_default(),
+    )
+}
+
+fn id(event: &Value) -> Option<String> {
+    event.get("event_id")?.as_str().map(ToOwned::to_owned)
 }

@@ -8,7 +8,8 @@ use super::{Error, Observer};
 use crate::changes::Change;
 use crate::matrix;
 use crate::matrix::probe::{Asked, Prober, Server, Sfu};
-use crate::store::probes::{self, Answer, ServerResult, SfuResult};
+use crate::store::probes::{self, Answer, OwnResult, ServerResult, SfuResult};
+use crate::store::row::Viewer;
 use std::collections::HashMap;
 use std::time::Duration;
 use url::Url;
@@ -79,9 +80,19 @@ impl Observer {
             }
             tokio::time::sleep(BREATH).await;
         }
+        // What our own homeserver offers comes first.
+        let own = probes::all::<OwnResult>(&self.store, Viewer::Operator).await?;
+        for url in own.into_values().flat_map(|own| own.result.sfus) {
+            if !sfus.contains(&url) && !probes::was_asked(&self.store, &url, asked).await? {
+                sfus.insert(0, url);
+            }
+        }
         let sfus = few_of_each_host(sfus);
         for url in sfus.into_iter().take(SFUS_MAX) {
-            let result = of_sfu(prober.sfu(&url).await);
+            let mut result = of_sfu(prober.sfu(&url).await);
+            if result.health.is_ok() {
+                result.delegates_leave = prober.delegates(&url).await;
+            }
             probes::note(&self.store, &url, &result, self.clock.now_ms()).await?;
             count += 1;
             tokio::time::sleep(BREATH).await;
@@ -138,6 +149,7 @@ fn of_sfu(sfu: Sfu) -> SfuResult {
     SfuResult {
         health: answer(sfu.health),
         took_ms,
+        delegates_leave: None,
     }
 }
 

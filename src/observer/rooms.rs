@@ -3,7 +3,7 @@
 use super::patience::Patience;
 use super::troubles::Work;
 use super::{Error, Observer};
-use crate::matrix::Invite;
+use crate::matrix::{self, Invite, SyncRequest};
 use crate::rtc::session::server_of;
 use crate::store::batch::{RoomBatch, Source};
 use crate::store::invitations::Invitation;
@@ -11,13 +11,24 @@ use crate::store::rooms;
 use crate::store::row::{RoomName, Watch};
 use std::collections::HashSet;
 
+/// A homeserver that answers so often with an error is not asked again before the next poll.
+const TRIES: u32 = 3;
+
 impl Observer {
-    /// Marks the rooms that we are in no more.
+    /// Marks the rooms that we are in no more. A homeserver that answers and fails is not waited for: sync tells of what
+    /// happens from now on, and each poll asks again.
     pub(super) async fn settle_rooms(&self) {
         let mut patience = Patience::new();
+        let mut answered = 0;
         while let Err(error) = self.try_settle_rooms().await {
             self.failed(Work::Rooms, "asking which rooms we are in", &error)
                 .await;
+            let is_answer = matches!(&error, Error::Matrix(error) if error.status().is_some()
+                && error.retry_after().is_none());
+            answered += u32::from(is_answer);
+            if answered == TRIES {
+                return;
+            }
             let pause = Self::pause(&error, &mut patience);
             self.rest_after(&error, pause).await;
         }
@@ -34,7 +45,15 @@ impl Observer {
     pub(super) async fn joined_now(&self) -> Result<HashSet<String>, Error> {
         // Read before the question: what we join while it is under way is not in the answer and not left.
         let known = rooms::watched(&self.store).await?;
-        let joined: HashSet<String> = self.client.joined_rooms().await?.into_iter().collect();
+        let joined: HashSet<String> = match self.client.joined_rooms().await {
+            Ok(joined) => joined.into_iter().collect(),
+            Err(error) if error.is_unsupported() => {
+                tracing::debug!("the homeserver does not say which rooms we are in: {error}");
+                return self.joined_by_sync(&known).await;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.succeeded(Work::Rooms).await;
         for (room_id, watch) in known {
             if watch == Watch::Joined && !joined.contains(&room_id) {
                 let batch = RoomBatch {
@@ -45,6 +64,24 @@ impl Observer {
             }
         }
         Ok(joined)
+    }
+
+    /// The rooms we are in by a first sync that says next to nothing of each, for a homeserver without that list. One that
+    /// nothing is said of may still be ours: it stays.
+    async fn joined_by_sync(&self, known: &[(String, Watch)]) -> Result<HashSet<String>, Error> {
+        let filter = matrix::filter_of_names().to_string();
+        let ask = SyncRequest {
+            since: None,
+            timeout_ms: 0,
+            filter: &filter,
+            full_state: false,
+        };
+        let answer = self.client.sync(ask).await?;
+        let told = answer.joined.into_iter().map(|room| room.room_id);
+        let known = known.iter().filter(|(_, watch)| *watch == Watch::Joined);
+        Ok(told
+            .chain(known.map(|(room_id, _)| room_id.clone()))
+            .collect())
     }
 
     /// What policy says of an invitation; one that it does not allow stays open.

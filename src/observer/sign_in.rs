@@ -1,9 +1,19 @@
-//! Signing in: a token or a password, one device for ever, tried until it works.
+//! Signing in: a token or a password, one device for ever. What may pass is tried until it works; what somebody has to
+//! change is said once and waited for.
 
 use super::patience::Patience;
 use super::troubles::Work;
 use super::{Account, Error, Mode, Observer};
+use crate::matrix::{self, Capabilities, Whoami};
 use crate::store::vantages::{self, Start};
+use std::time::Duration;
+
+/// A homeserver that takes no passwords is asked again after this time whether it does now.
+const OFFERS_AGAIN: Duration = Duration::from_mins(10);
+/// Without a token that runs out: look so often whether there is one by now.
+const TOKEN_LOOK: Duration = Duration::from_mins(1);
+/// The shortest pause between two tokens, whatever the homeserver says of their lives.
+const TOKEN_PAUSE: Duration = Duration::from_millis(500);
 
 impl Observer {
     /// Signs in, and tries until it works. What is wrong is said in the log and on the status page.
@@ -11,17 +21,36 @@ impl Observer {
         let _one_at_a_time = self.signing_in.lock().await;
         let mut patience = Patience::new();
         loop {
-            match self.try_sign_in().await {
-                Ok(()) => return self.succeeded(Work::SignIn).await,
-                Err(error) => {
-                    // Only so that the status page has somewhere to say it; what is known of the vantage stays.
-                    self.note_vantage("", None, None).await;
-                    self.failed(Work::SignIn, self.what_to_do(&error), &error)
-                        .await;
-                    let pause = Self::pause(&error, &mut patience);
-                    self.rest_after(&error, pause).await;
+            let error = match self.try_sign_in().await {
+                Ok(()) => {
+                    self.note_needs_action(false).await;
+                    return self.succeeded(Work::SignIn).await;
                 }
+                Err(error) => error,
+            };
+            // Only so that the status page has somewhere to say it; what is known of the vantage stays.
+            self.note_vantage("", None, None).await;
+            let refused = matches!(&error, Error::Matrix(error) if error.is_login_refused());
+            self.note_needs_action(refused).await;
+            self.failed(Work::SignIn, self.what_to_do(&error), &error)
+                .await;
+            if refused {
+                self.wait_for_another_login(&error).await;
+            } else {
+                let pause = Self::pause(&error, &mut patience);
+                self.rest_after(&error, pause).await;
             }
+        }
+    }
+
+    /// The same login would be refused again: a password is not tried twice. Only whether passwords are taken at all may
+    /// be asked again, for that asks nothing of the account.
+    async fn wait_for_another_login(&self, error: &Error) {
+        match error {
+            Error::Matrix(matrix::Error::NoPassword {
+                offers: Some(_), ..
+            }) => tokio::time::sleep(OFFERS_AGAIN).await,
+            _ => std::future::pending().await,
         }
     }
 
@@ -33,8 +62,12 @@ impl Observer {
             Account::Token(_) if error.is_revoked() => {
                 "the access token is no longer accepted; make a new one and restart Callscope with it"
             }
-            Account::Password { .. } if error.is_forbidden() => {
-                "the homeserver does not accept user id and password"
+            Account::Password { .. } if error.is_login_refused() && error.is_forbidden() => {
+                "the homeserver does not accept user id and password. They are not tried again: correct \
+                 CALLSCOPE_USER_ID or CALLSCOPE_PASSWORD and restart Callscope"
+            }
+            Account::Password { .. } if matches!(error, matrix::Error::LoginRefused(_)) => {
+                "the homeserver refuses this login. It is not tried again: mend the account and restart Callscope"
             }
             _ => "signing in",
         }
@@ -47,23 +80,153 @@ impl Observer {
                 user_id,
                 password,
                 file,
-            } => self.client.sign_in(user_id, password, file).await?,
+            } => {
+                let now = self.clock.now_ms();
+                self.client.sign_in(user_id, password, file, now).await?;
+            }
         }
-        let who = self.client.whoami().await?;
-        let can = self.client.versions().await?;
-        self.note_vantage(&who.user_id, who.device_id.as_deref(), Some(&can))
-            .await;
+        let who = self.who_we_are().await?;
+        let can = self.what_it_can().await?;
+        let device_id = who.device_id.as_deref();
+        if can.is_some() {
+            self.note_vantage(&who.user_id, device_id, can.as_ref())
+                .await;
+        } else {
+            // What is known of the homeserver stays.
+            let start = self.start(&who.user_id, device_id, None);
+            if let Err(error) = vantages::start_untold(&self.store, &start).await {
+                self.cannot_store("noting the start", &error).await;
+            }
+        }
         tracing::info!("signed in as {}", who.user_id);
         Ok(())
+    }
+
+    /// Whose token we use. A homeserver that does not know the question is taken at the word of its login.
+    async fn who_we_are(&self) -> Result<Whoami, Error> {
+        match self.client.whoami().await {
+            Ok(who) => Ok(who),
+            Err(error) if error.is_unsupported() => {
+                tracing::warn!("the homeserver does not say whose token this is: {error}");
+                Ok(Whoami {
+                    user_id: self.client.user_id().unwrap_or_default(),
+                    device_id: None,
+                })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What the homeserver says that it can do; `None` where it does not say so. Everything works without.
+    async fn what_it_can(&self) -> Result<Option<Capabilities>, Error> {
+        match self.client.versions().await {
+            Ok(can) => Ok(Some(can)),
+            Err(error) if error.is_revoked() => Err(error.into()),
+            Err(error) => {
+                tracing::warn!("the homeserver does not say what it can do: {error}");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Gets the next token before the present one runs out, for ever; of accounts with such tokens.
+    pub(super) async fn keep_token_fresh(&self) {
+        let mut patience = Patience::new();
+        loop {
+            let Some(due_ms) = self.client.refresh_due_ms() else {
+                tokio::time::sleep(TOKEN_LOOK).await;
+                continue;
+            };
+            let wait = due_ms.saturating_sub(self.clock.now_ms());
+            if wait > 0 {
+                let wait = Duration::from_millis(wait.unsigned_abs());
+                tokio::time::sleep(wait.clamp(TOKEN_PAUSE, TOKEN_LOOK)).await;
+                continue;
+            }
+            match self.refresh().await {
+                Ok(()) => {
+                    patience = Patience::new();
+                    tokio::time::sleep(TOKEN_PAUSE).await;
+                }
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(
+                        "the next access token could not be got: {error}; it is tried again"
+                    );
+                    tokio::time::sleep(Self::pause(&error.into(), &mut patience)).await;
+                }
+                // Only a login helps; it knows the device.
+                Err(_) => self.sign_in().await,
+            }
+        }
+    }
+
+    /// Did the token only run out, and is the next one there?
+    pub(super) async fn renewed(&self, error: &Error) -> bool {
+        let Error::Matrix(error) = error else {
+            return false;
+        };
+        if !error.is_revoked() || self.client.refresh_due_ms().is_none() {
+            return false;
+        }
+        let _one_at_a_time = self.signing_in.lock().await;
+        let Account::Password { user_id, file, .. } = &self.settings.account else {
+            return false;
+        };
+        let now = self.clock.now_ms();
+        self.client
+            .renew(user_id, file, now)
+            .await
+            .unwrap_or_default()
+    }
+
+    async fn refresh(&self) -> Result<(), matrix::Error> {
+        let Account::Password { file, .. } = &self.settings.account else {
+            return Ok(());
+        };
+        let _one_at_a_time = self.signing_in.lock().await;
+        let now = self.clock.now_ms();
+        if self.client.refresh_due_ms().is_none_or(|due| due > now) {
+            // A sign-in got one meanwhile.
+            return Ok(());
+        }
+        let kept = matrix::Credentials::load(file)?;
+        let Some(kept) = kept.filter(|kept| kept.refresh_token.is_some()) else {
+            return Err(matrix::Error::Setup("no refresh token is kept".to_owned()));
+        };
+        self.client.refresh(&kept, now).await?.save(file)
+    }
+
+    async fn note_needs_action(&self, needs_action: bool) {
+        let noted = vantages::needs_action(&self.store, &self.vantage_id, needs_action).await;
+        if let Err(error) = noted {
+            self.cannot_store("noting whether the account needs a hand", &error)
+                .await;
+        }
     }
 
     pub(super) async fn note_vantage(
         &self,
         user_id: &str,
         device_id: Option<&str>,
-        can: Option<&crate::matrix::Capabilities>,
+        can: Option<&Capabilities>,
     ) {
-        let start = Start {
+        let start = self.start(user_id, device_id, can);
+        let noted = match can {
+            Some(_) => vantages::start(&self.store, &start).await,
+            None => vantages::known(&self.store, &start).await,
+        };
+        if let Err(error) = noted {
+            self.cannot_store("noting the start", &error).await;
+        }
+    }
+
+    fn start<'a>(
+        &'a self,
+        user_id: &'a str,
+        device_id: Option<&'a str>,
+        can: Option<&'a Capabilities>,
+    ) -> Start<'a> {
+        Start {
             id: &self.vantage_id,
             user_id,
             homeserver: self.client.settings().homeserver_url.as_str(),
@@ -77,13 +240,6 @@ impl Observer {
             delayed_events: can.is_some_and(|can| can.delayed_events),
             sticky_events: can.is_some_and(|can| can.sticky_events),
             now: self.started_ms,
-        };
-        let noted = match can {
-            Some(_) => vantages::start(&self.store, &start).await,
-            None => vantages::known(&self.store, &start).await,
-        };
-        if let Err(error) = noted {
-            self.cannot_store("noting the start", &error).await;
         }
     }
 }

@@ -78,7 +78,8 @@ pub struct Walked {
     pub reached_ms: Option<i64>,
     /// What is older than this was not wanted, ms.
     pub horizon_ms: Option<i64>,
-    /// `beginning`, `met`, `horizon`, `not_visible`, `circle`; `None` = it goes on.
+    /// `beginning`, `met`, `horizon`, `not_visible`; `no_more`, `circle`, `endless` or `refused`, where the homeserver did
+    /// not give all that there may be; `None` = it goes on.
     pub ended_by: Option<String>,
 }
 
@@ -229,15 +230,25 @@ fn push(found: &mut Vec<Interval>, span: Span, cover: Cover) {
 /// What was before we came, by the walk through the room's history.
 fn before(notes: &Notes, now: i64) -> Vec<Interval> {
     let first = notes.first_seen_ms.min(now);
-    let history = notes.walks.iter().find(|walk| walk.history);
-    let reached = history.and_then(|walk| walk.reached_ms).unwrap_or(first);
+    // One begins where another ended: what was read stays read.
+    let history: Vec<&Walked> = notes.walks.iter().filter(|walk| walk.history).collect();
+    let reached = history.iter().filter_map(|walk| walk.reached_ms).min();
+    let reached = reached.unwrap_or(first);
     let created = notes.created_ms.unwrap_or(reached).min(first);
     // A stamp from before the room was made is a wrong clock or a joke.
     let reached = reached.clamp(created, first);
-    let beyond = match history.map(|walk| walk.ended_by.as_deref()) {
-        Some(Some("beginning")) => Cover::Backfilled,
-        Some(Some("not_visible" | "circle")) => Cover::NotVisible,
-        _ => Cover::Gap,
+    let ended_by = |word: &str| {
+        let mut ends = history.iter().filter_map(|walk| walk.ended_by.as_deref());
+        ends.any(|why| why == word)
+    };
+    let last = history.iter().max_by_key(|walk| walk.opened_ms);
+    let is_hidden = last.is_some_and(|walk| walk.ended_by.as_deref() == Some("not_visible"));
+    let beyond = if ended_by("beginning") {
+        Cover::Backfilled
+    } else if is_hidden {
+        Cover::NotVisible
+    } else {
+        Cover::Gap
     };
     let mut found = Vec::new();
     push(
@@ -298,7 +309,7 @@ impl Walked {
     /// From when on the gap was read, ms.
     fn read_from(&self) -> Option<i64> {
         match self.ended_by.as_deref()? {
-            "not_visible" | "circle" => None,
+            "not_visible" | "no_more" | "circle" | "endless" | "refused" => None,
             "horizon" => Some(self.horizon_ms.unwrap_or(i64::MIN)),
             _ => Some(i64::MIN),
         }

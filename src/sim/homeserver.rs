@@ -8,6 +8,7 @@ mod filter;
 mod history;
 mod http;
 mod ledger;
+mod odd;
 mod room;
 mod room_endpoints;
 mod rooms;
@@ -25,6 +26,8 @@ use tokio::sync::watch;
 
 pub use faults::{Fault, FaultKind};
 use ledger::Ledger;
+use odd::Odd;
+pub use odd::Pages;
 pub use rooms::NewRoom;
 
 type Clock = Box<dyn Fn() -> i64 + Send + Sync>;
@@ -41,6 +44,7 @@ struct Inner {
     news: watch::Sender<u64>,
     clock: Mutex<Clock>,
     faults: Mutex<Vec<Fault>>,
+    odd: Mutex<Odd>,
     requests: Mutex<Vec<(String, String)>>,
     server: Mutex<Option<ServerHandle>>,
 }
@@ -76,6 +80,7 @@ impl Homeserver {
                 news: watch::Sender::new(0),
                 clock: Mutex::new(Box::new(wall_clock)),
                 faults: Mutex::default(),
+                odd: Mutex::default(),
                 requests: Mutex::default(),
                 server: Mutex::default(),
             }),
@@ -147,6 +152,26 @@ impl Homeserver {
         self.ledger().ignores_filters = ignores;
     }
 
+    /// Bends what `/messages` answers from now on.
+    pub fn set_pages(&self, pages: Pages) {
+        held(&self.inner.odd).pages = pages;
+    }
+
+    /// What `GET /login` offers, instead of a password.
+    pub fn set_flows(&self, flows: Vec<Value>) {
+        held(&self.inner.odd).flows = Some(flows);
+    }
+
+    /// Access tokens of logins run out after this time, ms, and come with one to get the next.
+    pub fn set_token_life(&self, life_ms: i64) {
+        held(&self.inner.odd).token_life_ms = Some(life_ms);
+    }
+
+    /// What `/capabilities` has; without, the endpoint is not known.
+    pub fn set_capabilities(&self, capabilities: Value) {
+        held(&self.inner.odd).capabilities = Some(capabilities);
+    }
+
     /// Makes an account, or gives it a new password; answers user id and access token of a new device.
     pub fn register(&self, localpart: &str, password: &str) -> (String, String) {
         let mut ledger = self.ledger();
@@ -202,6 +227,10 @@ impl Homeserver {
             }
         }
         Some(kind)
+    }
+
+    fn odd(&self) -> MutexGuard<'_, Odd> {
+        held(&self.inner.odd)
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {

@@ -17,6 +17,6 @@ mod rooms;
 mod script;
 
 pub use dice::Dice;
-pub use homeserver::{Fault, FaultKind, Homeserver, NewRoom};
+pub use homeserver::{Fault, FaultKind, Homeserver, NewRoom, Pages};
 pub use people::{PEOPLE, Person, SFUS};
 pub use script::{Act, Live, Past, What, World};

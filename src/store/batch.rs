@@ -65,6 +65,8 @@ pub struct RoomBatch {
     pub gap: Option<(&'static str, Option<String>)>,
     /// A walk took a step.
     pub step: Option<walks::Step>,
+    /// A walk that had ended goes on: with another one, which this page begins.
+    pub goes_on: Option<walks::GoOn>,
 }
 
 impl RoomBatch {
@@ -81,6 +83,7 @@ impl RoomBatch {
             snapshot: None,
             gap: None,
             step: None,
+            goes_on: None,
         }
     }
 
@@ -209,7 +212,10 @@ async fn write_room(
     if let Some(step) = &room.step {
         walks::step(tx, room_id, step, touched.new_events, batch.seen_ms).await?;
     }
-    if room.step.is_some() || room.gap.is_some() {
+    if let Some(on) = &room.goes_on {
+        walks::go_on(tx, room_id, on, before, batch.seen_ms).await?;
+    }
+    if room.step.is_some() || room.gap.is_some() || room.goes_on.is_some() {
         walks::reached(tx, room, batch.seen_ms).await?;
     }
     changed.new_events += touched.new_events;

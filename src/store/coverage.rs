@@ -179,7 +179,8 @@ pub(super) static ROOMS: Rows = Rows::new(
     ")) as r",
 );
 static WALKS: Rows = Rows::new(
-    "select room_id, opened_ms, reason, since_ms, reached_ms, horizon_ms, ended_by from walks where room_id in (",
+    "select room_id, opened_ms, reason, since_ms, reached_ms, horizon_ms, ended_by from walks
+        where (reason = 'history' or continues_ms is null) and room_id in (",
     "?",
     ") order by opened_ms",
 );
@@ -206,12 +207,33 @@ pub async fn of(
     for (room_id, notes) in notes(&mut connection, &ids, &wide).await? {
         let told = told.get(&room_id).map(Vec::as_slice).unwrap_or_default();
         let notes = Notes {
-            hidden: hidden(told, &wide.users),
+            hidden: hidden_of(told, &wide.users),
             ..notes
         };
         found.insert(room_id, intervals(&notes, now));
     }
     Ok(found)
+}
+
+fn hidden_of(told: &[RoomEvent], users: &[String]) -> Vec<Span> {
+    if users.is_empty() {
+        Vec::new()
+    } else {
+        hidden(told, users)
+    }
+}
+
+/// When the history of this room was hidden from us, as its visibility and our own standing say.
+///
+/// # Errors
+/// When the database fails.
+pub async fn hidden_from_us(store: &Store, room_id: &str, now: i64) -> Result<Vec<Span>, Error> {
+    let users = wide(store, now).await?.users;
+    let room_id = room_id.to_owned();
+    let mut connection = store.read.acquire().await?;
+    let told = visibility(&mut connection, &[&room_id]).await?;
+    let told = told.get(&room_id).map(Vec::as_slice).unwrap_or_default();
+    Ok(hidden_of(told, &users))
 }
 
 /// What goes for every followed room.
@@ -235,7 +257,9 @@ async fn wide(store: &Store, now: i64) -> Result<Wide, Error> {
         users: Vec::new(),
     };
     for row in sqlx::query(VANTAGES).fetch_all(&store.read).await? {
-        wide.users.push(row.try_get("user_id")?);
+        // Of an account that the homeserver does not name nothing can be said to be hidden.
+        wide.users
+            .extend(Some(row.try_get::<String, _>("user_id")?).filter(|user| !user.is_empty()));
         if row.try_get::<Option<i64>, _>("retired_ms")?.is_some() {
             continue;
         }
@@ -388,9 +412,11 @@ pub async fn is_span_known(
         .all(|(gap, unread)| *unread == 0 || gap.from >= span.to))
 }
 
-const UNREAD: &str = "select count(*) from rooms r where r.watch = 'joined' and r.first_seen_ms < $1
+const UNREAD: &str =
+    "select count(*) from rooms r where r.watch = 'joined' and r.first_seen_ms < $1
     and (coalesce(r.polled_ms, 0) < $1 or exists (select 1 from walks w where w.room_id = r.room_id
-        and w.reason <> 'history' and w.opened_ms = $1 and (w.done_ms is null or w.ended_by = 'not_visible')))";
+        and w.reason <> 'history' and w.opened_ms = $1 and (w.done_ms is null
+            or w.ended_by in ('not_visible', 'no_more', 'circle', 'endless', 'refused'))))";
 
 /// The spans since `from` in which no vantage heard its homeserver, and in how many followed rooms each is not read
 /// afterwards. The last one reaches until `now` while nobody is heard.

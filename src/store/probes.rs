@@ -34,6 +34,21 @@ pub struct ServerResult {
 pub struct SfuResult {
     pub health: Answer,
     pub took_ms: Option<i64>,
+    /// It says goodbye for clients that lost their connection; `None` where that could not be told.
+    #[serde(default)]
+    pub delegates_leave: Option<bool>,
+}
+
+/// Our own homeserver, asked by the account that we look from; its name is that of the vantage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnResult {
+    /// The endpoint of transports (MSC4143), and the SFUs that it offers.
+    pub transports: Answer,
+    pub sfus: Vec<String>,
+    /// `/capabilities`, and what it says of delayed events (MSC4140).
+    pub capabilities: Answer,
+    pub max_delay_ms: Option<i64>,
+    pub max_scheduled: Option<i64>,
 }
 
 /// A kind of what is asked.
@@ -57,6 +72,14 @@ impl Kind for SfuResult {
 
     fn is_well(&self) -> bool {
         self.health.is_ok()
+    }
+}
+
+impl Kind for OwnResult {
+    const WORD: &'static str = "own";
+
+    fn is_well(&self) -> bool {
+        self.transports.is_ok()
     }
 }
 

@@ -27,6 +27,9 @@ pub struct Progress {
     pub spent_ms: i64,
     pub done_ms: Option<i64>,
     pub ended_by: Option<String>,
+    /// When it is tried again, ms, where it ended before the beginning; and how often it was.
+    pub again_ms: Option<i64>,
+    pub tries: i64,
 }
 
 impl Progress {
@@ -96,6 +99,28 @@ pub(super) const OF_ROOM: &str = "select w.*, r.name, r.alias, (select min(e.ori
         and e.origin_server_ts + 0 > 1388534400000) as created_ms
     from walks w left join rooms r on r.room_id = w.room_id where w.room_id = $1
     order by case when w.reason = 'history' then 0 else 1 end, w.opened_ms desc limit $2";
+
+// A walk that goes on from one says how that one went on.
+pub(super) const SHORT: &str = "select w.*, r.name, r.alias, (select min(e.origin_server_ts + 0) from events e
+        where e.room_id = w.room_id and e.chain is null and e.kind = 'm.room.create' and e.state_key = ''
+        and e.origin_server_ts + 0 > 1388534400000) as created_ms
+    from walks w left join rooms r on r.room_id = w.room_id where w.again_ms is not null
+    order by w.again_ms, w.room_id, w.opened_ms limit $1";
+
+/// The walks that ended before the room's beginning because the homeserver gave no more, and are tried again.
+///
+/// # Errors
+/// When the database fails.
+pub async fn short(store: &Store, viewer: Viewer, limit: i64) -> Result<Vec<Progress>, Error> {
+    let Viewer::Operator = viewer;
+    sqlx::query(SHORT)
+        .bind(limit)
+        .fetch_all(&store.read)
+        .await?
+        .iter()
+        .map(progress)
+        .collect()
+}
 
 /// The walks that are not done, in the order in which they have their turn.
 ///
@@ -194,6 +219,8 @@ fn progress(row: &AnyRow) -> Result<Progress, Error> {
         spent_ms: row.try_get("spent_ms")?,
         done_ms: row.try_get("done_ms")?,
         ended_by: row.try_get("ended_by")?,
+        again_ms: row.try_get("again_ms")?,
+        tries: row.try_get("tries")?,
     })
 }
 

@@ -306,6 +306,12 @@ pub struct Vantage {
     pub errors: i64,
     /// Invitations not accepted because policy says so.
     pub invites_refused: i64,
+    /// Since when the homeserver prepares its first answer, ms.
+    pub preparing_ms: Option<i64>,
+    /// The account was refused: nothing is tried again until somebody changes something.
+    pub needs_action: bool,
+    /// When the homeserver last told what it can do, ms; `None` = never, so that nothing is known of it.
+    pub capabilities_ms: Option<i64>,
 }
 
 /// Counts of everything stored.

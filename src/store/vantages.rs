@@ -24,13 +24,17 @@ pub struct Start<'a> {
 
 const START: &str =
     "insert into vantages (id, user_id, homeserver, device_id, mode, software, delayed_events,
-        sticky_events, started_ms)
-    values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+        sticky_events, started_ms, capabilities_ms)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
     on conflict (id) do update set mode = excluded.mode, started_ms = excluded.started_ms,
         user_id = case when excluded.user_id = '' then vantages.user_id else excluded.user_id end,
         device_id = coalesce(excluded.device_id, vantages.device_id),
         software = coalesce(excluded.software, vantages.software),
-        delayed_events = excluded.delayed_events, sticky_events = excluded.sticky_events,
+        delayed_events = case when excluded.capabilities_ms is null then vantages.delayed_events
+            else excluded.delayed_events end,
+        sticky_events = case when excluded.capabilities_ms is null then vantages.sticky_events
+            else excluded.sticky_events end,
+        capabilities_ms = coalesce(excluded.capabilities_ms, vantages.capabilities_ms),
         position = case when excluded.user_id in ('', vantages.user_id) or vantages.user_id = ''
             then vantages.position else null end";
 
@@ -39,6 +43,18 @@ const START: &str =
 /// # Errors
 /// When the database fails.
 pub async fn start(store: &Store, start: &Start<'_>) -> Result<(), Error> {
+    begin(store, start, Some(start.now)).await
+}
+
+/// The same, of a homeserver that does not say what it can do: what is known of that stays.
+///
+/// # Errors
+/// When the database fails.
+pub async fn start_untold(store: &Store, start: &Start<'_>) -> Result<(), Error> {
+    begin(store, start, None).await
+}
+
+async fn begin(store: &Store, start: &Start<'_>, told_ms: Option<i64>) -> Result<(), Error> {
     sqlx::query(START)
         .bind(start.id)
         .bind(start.user_id)
@@ -49,6 +65,33 @@ pub async fn start(store: &Store, start: &Start<'_>) -> Result<(), Error> {
         .bind(i64::from(start.delayed_events))
         .bind(i64::from(start.sticky_events))
         .bind(start.now)
+        .bind(told_ms)
+        .execute(&store.write)
+        .await?;
+    Ok(())
+}
+
+const TOLD: &str = "update vantages set delayed_events = $2, sticky_events = $3, software = coalesce($4, software),
+    capabilities_ms = $5 where id = $1";
+
+/// Notes what the homeserver says that it can do: delayed events, sticky events, and its software.
+///
+/// # Errors
+/// When the database fails.
+pub async fn told(
+    store: &Store,
+    id: &str,
+    delayed_events: bool,
+    sticky_events: bool,
+    software: Option<&str>,
+    now: i64,
+) -> Result<(), Error> {
+    sqlx::query(TOLD)
+        .bind(id)
+        .bind(i64::from(delayed_events))
+        .bind(i64::from(sticky_events))
+        .bind(software)
+        .bind(now)
         .execute(&store.write)
         .await?;
     Ok(())
@@ -72,7 +115,7 @@ pub async fn known(store: &Store, start: &Start<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-const MOVED: &str = "update vantages set position = $2, last_sync_ms = $3,
+const MOVED: &str = "update vantages set position = $2, last_sync_ms = $3, preparing_ms = null,
     first_sync_ms = coalesce(first_sync_ms, $3) where id = $1";
 
 /// Moves the position, in the transaction of what the answer brought.
@@ -83,6 +126,33 @@ pub(super) async fn moved(tx: &mut Tx, id: &str, position: &str, now: i64) -> Re
         .bind(now)
         .execute(&mut **tx)
         .await?;
+    Ok(())
+}
+
+const PREPARING: &str = "update vantages set preparing_ms = $2 where id = $1";
+
+/// Notes since when the homeserver prepares its first answer, ms; gone with that answer.
+///
+/// # Errors
+/// When the database fails.
+pub async fn preparing(store: &Store, id: &str, since: Option<i64>) -> Result<(), Error> {
+    let query = sqlx::query(PREPARING).bind(id).bind(since);
+    query.execute(&store.write).await?;
+    Ok(())
+}
+
+const NEEDS_ACTION: &str =
+    "update vantages set needs_action = $2 where id = $1 and needs_action <> $2";
+
+/// Notes whether nothing is tried again until somebody changes something.
+///
+/// # Errors
+/// When the database fails.
+pub async fn needs_action(store: &Store, id: &str, needs_action: bool) -> Result<(), Error> {
+    let query = sqlx::query(NEEDS_ACTION)
+        .bind(id)
+        .bind(i64::from(needs_action));
+    query.execute(&store.write).await?;
     Ok(())
 }
 
@@ -212,5 +282,8 @@ fn vantage(row: &AnyRow) -> Result<Vantage, Error> {
         last_error_ms: row.try_get("last_error_ms")?,
         errors: row.try_get("errors")?,
         invites_refused: row.try_get("invites_refused")?,
+        preparing_ms: row.try_get("preparing_ms")?,
+        needs_action: row.try_get::<i64, _>("needs_action")? != 0,
+        capabilities_ms: row.try_get("capabilities_ms")?,
     })
 }

@@ -2,6 +2,23 @@
 
 use super::batch::RoomBatch;
 use super::{Error, Store, Tx, int, late};
+use sqlx::Row;
+
+/// Why a walk ended although more may be before it: the homeserver gave no more, its pages turn in a circle, they bring
+/// nothing new without end, or it refuses.
+pub const SHORT: [&str; 4] = ["no_more", "circle", "endless", "refused"];
+/// Such a walk is tried again after these times, ms, and then always after the last.
+const AGAIN_MS: [i64; 7] = [
+    5_000,
+    30_000,
+    300_000,
+    3_600_000,
+    6 * 3_600_000,
+    24 * 3_600_000,
+    7 * 24 * 3_600_000,
+];
+/// Clocks and a start that is a moment later make no horizon wider, ms.
+const WIDER_MS: i64 = 3_600_000;
 
 /// A walk that is not done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +34,29 @@ pub struct Walk {
     pub pages: i64,
     /// Events that were not known, so far.
     pub found: i64,
+    /// How far back it has come, ms.
+    pub reached_ms: Option<i64>,
+}
+
+/// A walk that ended before the room's beginning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    pub room_id: String,
+    pub opened_ms: i64,
+    pub reason: String,
+    pub ended_by: String,
+    /// With what its last page was asked for; `None` = the newest.
+    pub token: Option<String>,
+    /// How often it was tried again.
+    pub tries: i64,
+}
+
+/// A new walk that begins where another one ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GoOn {
+    pub opened_ms: i64,
+    pub reason: String,
+    pub token: Option<String>,
 }
 
 /// One page of a walk, read.
@@ -26,12 +66,14 @@ pub struct Step {
     pub reason: String,
     /// Where to go on; `None` = the walk is done.
     pub token: Option<String>,
-    /// Why it is done: `beginning`, `met`, `horizon`, `not_visible`, `circle`.
+    /// Why it is done: `beginning`, `met`, `horizon`, `not_visible`, or one of [`SHORT`].
     pub ended_by: Option<&'static str>,
     /// What is older than this, ms, is not wanted.
     pub horizon_ms: Option<i64>,
     /// How long it took, ms.
     pub took_ms: i64,
+    /// Events at the page's end were too old and were cut off.
+    pub cut: bool,
 }
 
 // Only sync has a token to begin with: its gap begins with the answer before.
@@ -75,9 +117,14 @@ pub(super) async fn open(
     Ok(())
 }
 
-const STEP: &str = "update walks set token = $4, pages = pages + 1, found = found + $5, done_ms = $6, ended_by = $7,
-    horizon_ms = $8, spent_ms = spent_ms + $9
+const STEP: &str = "update walks set
+    last_token = case when $11 = 1 and cut = 1 then last_token else token end, cut = $11, token = $4, pages = pages + 1, found = found + $5, done_ms = $6,
+    ended_by = $7, horizon_ms = $8, spent_ms = spent_ms + $9, again_ms = $10
     where room_id = $1 and opened_ms = $2 and reason = $3";
+// How a gap that was read in two walks ended is said of the first, for which the gap stands.
+const CONTINUED: &str = "update walks set ended_by = $4, horizon_ms = $5, again_ms = null
+    where room_id = $1 and reason = 'gap' and reason = $3
+    and opened_ms = (select n.continues_ms from walks n where n.room_id = $1 and n.opened_ms = $2 and n.reason = $3)";
 
 /// Moves a walk on, in the transaction of the events that its page brought.
 pub(super) async fn step(
@@ -87,6 +134,7 @@ pub(super) async fn step(
     found: usize,
     now: i64,
 ) -> Result<(), Error> {
+    let is_short = step.ended_by.is_some_and(|why| SHORT.contains(&why));
     sqlx::query(STEP)
         .bind(room_id)
         .bind(step.opened_ms)
@@ -97,8 +145,20 @@ pub(super) async fn step(
         .bind(step.ended_by)
         .bind(step.horizon_ms)
         .bind(step.took_ms.max(0))
+        .bind(is_short.then_some(now + AGAIN_MS[0]))
+        .bind(i64::from(step.cut))
         .execute(&mut **tx)
         .await?;
+    if step.ended_by.is_some() && step.reason == "gap" {
+        sqlx::query(CONTINUED)
+            .bind(room_id)
+            .bind(step.opened_ms)
+            .bind(&step.reason)
+            .bind(step.ended_by)
+            .bind(step.horizon_ms)
+            .execute(&mut **tx)
+            .await?;
+    }
     if step.reason == "gap" && step.ended_by.is_some_and(|why| why != "not_visible") {
         late::after_walk(tx, room_id, step.opened_ms, now).await?;
     }
@@ -117,10 +177,11 @@ pub(super) async fn reached(tx: &mut Tx, room: &RoomBatch, now: i64) -> Result<(
         .iter()
         .filter(|one| one.in_timeline)
         .map(|one| one.event.origin_server_ts);
-    let (oldest, reason, opened_ms) = match (&room.step, &room.gap) {
-        (Some(step), _) => (stamps.next_back(), step.reason.as_str(), step.opened_ms),
-        (None, Some((reason, _))) => (stamps.next(), *reason, now),
-        (None, None) => return Ok(()),
+    let (oldest, reason, opened_ms) = match (&room.step, &room.gap, &room.goes_on) {
+        (Some(step), ..) => (stamps.next_back(), step.reason.as_str(), step.opened_ms),
+        (None, Some((reason, _)), _) => (stamps.next(), *reason, now),
+        (None, None, Some(on)) => (stamps.next_back(), on.reason.as_str(), now),
+        (None, None, None) => return Ok(()),
     };
     let Some(oldest) = oldest else { return Ok(()) };
     let query = sqlx::query(REACHED)
@@ -130,6 +191,167 @@ pub(super) async fn reached(tx: &mut Tx, room: &RoomBatch, now: i64) -> Result<(
         .bind(opened_ms);
     query.execute(&mut **tx).await?;
     Ok(())
+}
+
+const GO_ON: &str =
+    "insert into walks (room_id, opened_ms, reason, token, first_token, before_stream, since_ms, reached_ms, continues_ms)
+    select w.room_id, cast($4 as bigint), w.reason, cast($5 as text), cast($5 as text), cast($6 as bigint), null,
+        w.reached_ms, coalesce(w.continues_ms, w.opened_ms) from walks w
+    where w.room_id = $1 and w.opened_ms = $2 and w.reason = $3
+    on conflict (room_id, opened_ms, reason) do nothing";
+const WENT_ON: &str =
+    "update walks set again_ms = null where room_id = $1 and opened_ms = $2 and reason = $3";
+
+/// Opens a walk that begins where another one ended.
+pub(super) async fn go_on(
+    tx: &mut Tx,
+    room_id: &str,
+    on: &GoOn,
+    before_stream: i64,
+    now: i64,
+) -> Result<(), Error> {
+    sqlx::query(GO_ON)
+        .bind(room_id)
+        .bind(on.opened_ms)
+        .bind(&on.reason)
+        .bind(now)
+        .bind(&on.token)
+        .bind(before_stream)
+        .execute(&mut **tx)
+        .await?;
+    sqlx::query(WENT_ON)
+        .bind(room_id)
+        .bind(on.opened_ms)
+        .bind(&on.reason)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+const AGAIN: &str =
+    "select room_id, opened_ms, reason, ended_by, last_token, tries from walks where again_ms <= $1
+    and not exists (select 1 from walks o where o.room_id = walks.room_id and o.done_ms is null)
+    order by again_ms, room_id limit $2";
+
+/// Walks that ended too early and are to be tried again at `now`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn again(store: &Store, now: i64, limit: i64) -> Result<Vec<Ended>, Error> {
+    let query = sqlx::query(AGAIN).bind(now).bind(limit);
+    let rows = query.fetch_all(&store.read).await?;
+    rows.iter().map(ended).collect()
+}
+
+fn ended(row: &sqlx::any::AnyRow) -> Result<Ended, Error> {
+    Ok(Ended {
+        room_id: row.try_get("room_id")?,
+        opened_ms: row.try_get("opened_ms")?,
+        reason: row.try_get("reason")?,
+        ended_by: row.try_get("ended_by")?,
+        token: row.try_get("last_token")?,
+        tries: row.try_get("tries")?,
+    })
+}
+
+const NEXT_AGAIN: &str = "select min(again_ms) from walks where again_ms > $1";
+
+/// When the next walk is to be tried again that is not due at `now`, ms.
+///
+/// # Errors
+/// When the database fails.
+pub async fn next_again(store: &Store, now: i64) -> Result<Option<i64>, Error> {
+    let query = sqlx::query_scalar(NEXT_AGAIN).bind(now);
+    Ok(query.fetch_one(&store.read).await?)
+}
+
+const TRIED: &str = "update walks set tries = tries + 1, again_ms = $4, last_token = $5
+    where room_id = $1 and opened_ms = $2 and reason = $3";
+
+/// Notes that it was tried in vain; the next pause is longer. `token`: with what to ask the next time.
+///
+/// # Errors
+/// When the database fails.
+pub async fn tried(
+    store: &Store,
+    ended: &Ended,
+    token: Option<&str>,
+    now: i64,
+) -> Result<(), Error> {
+    let at = usize::try_from(ended.tries + 1).unwrap_or(usize::MAX);
+    let pause = AGAIN_MS.get(at).or(AGAIN_MS.last()).copied();
+    sqlx::query(TRIED)
+        .bind(&ended.room_id)
+        .bind(ended.opened_ms)
+        .bind(&ended.reason)
+        .bind(pause.map(|pause| now + pause))
+        .bind(token)
+        .execute(&store.write)
+        .await?;
+    Ok(())
+}
+
+const RESTATE: &str = "update walks set ended_by = $4, again_ms = $5
+    where room_id = $1 and opened_ms = $2 and reason = $3";
+
+/// Corrects why a walk ended.
+///
+/// # Errors
+/// When the database fails.
+pub async fn restate(
+    store: &Store,
+    ended: &Ended,
+    ended_by: &str,
+    again_ms: Option<i64>,
+) -> Result<(), Error> {
+    sqlx::query(RESTATE)
+        .bind(&ended.room_id)
+        .bind(ended.opened_ms)
+        .bind(&ended.reason)
+        .bind(ended_by)
+        .bind(again_ms)
+        .execute(&store.write)
+        .await?;
+    Ok(())
+}
+
+const OF_HORIZON: &str =
+    "select room_id, opened_ms, reason, ended_by, last_token, tries from walks where ended_by = 'horizon' and horizon_ms > $1
+    and not exists (select 1 from walks n where n.room_id = walks.room_id and n.reason = walks.reason
+        and n.opened_ms > walks.opened_ms and n.continues_ms = coalesce(walks.continues_ms, walks.opened_ms))
+    order by room_id, opened_ms";
+
+/// Walks that ended at a horizon that is wider now: `wanted_ms`; `None` = all is wanted.
+///
+/// # Errors
+/// When the database fails.
+pub async fn widened(
+    store: &Store,
+    reason: &str,
+    wanted_ms: Option<i64>,
+) -> Result<Vec<Ended>, Error> {
+    let wanted = wanted_ms.unwrap_or(i64::MIN).saturating_add(WIDER_MS);
+    let query = sqlx::query(OF_HORIZON).bind(wanted);
+    let rows = query.fetch_all(&store.read).await?;
+    let found: Vec<Ended> = rows.iter().map(ended).collect::<Result<_, _>>()?;
+    Ok(found
+        .into_iter()
+        .filter(|one| one.reason == reason)
+        .collect())
+}
+
+// What ended as hidden before the last token was kept was not looked at closely.
+const OF_HIDDEN: &str =
+    "select room_id, opened_ms, reason, ended_by, last_token, tries from walks where ended_by = 'not_visible'
+    and reason = 'history' and last_token is null and again_ms is null order by room_id";
+
+/// Walks of an earlier version that ended as hidden.
+///
+/// # Errors
+/// When the database fails.
+pub async fn said_hidden(store: &Store) -> Result<Vec<Ended>, Error> {
+    let rows = sqlx::query(OF_HIDDEN).fetch_all(&store.read).await?;
+    rows.iter().map(ended).collect()
 }
 
 const SAW_CREATION: &str =
@@ -149,27 +371,28 @@ pub async fn saw_creation(store: &Store, room_id: &str) -> Result<bool, Error> {
 }
 
 const TODO: &str =
-    "select room_id, opened_ms, reason, token, before_stream, pages, found from walks where done_ms is null
+    "select room_id, opened_ms, reason, token, before_stream, pages, found, reached_ms from walks where done_ms is null
     order by reason, opened_ms, room_id";
-
-type TodoRow = (String, i64, String, Option<String>, i64, i64, i64);
 
 /// Walks that are not done: gaps first, then the oldest.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn todo(store: &Store) -> Result<Vec<Walk>, Error> {
-    let rows: Vec<TodoRow> = sqlx::query_as(TODO).fetch_all(&store.read).await?;
-    let walk = |(room_id, opened_ms, reason, token, before_stream, pages, found)| Walk {
-        room_id,
-        opened_ms,
-        reason,
-        token,
-        before_stream,
-        pages,
-        found,
+    let walk = |row: &sqlx::any::AnyRow| {
+        Ok(Walk {
+            room_id: row.try_get("room_id")?,
+            opened_ms: row.try_get("opened_ms")?,
+            reason: row.try_get("reason")?,
+            token: row.try_get("token")?,
+            before_stream: row.try_get("before_stream")?,
+            pages: row.try_get("pages")?,
+            found: row.try_get("found")?,
+            reached_ms: row.try_get("reached_ms")?,
+        })
     };
-    Ok(rows.into_iter().map(walk).collect())
+    let rows = sqlx::query(TODO).fetch_all(&store.read).await?;
+    rows.iter().map(walk).collect()
 }
 
 const HEARD: &str =
@@ -212,4 +435,25 @@ pub async fn met(
         any = true;
     }
     Ok(any)
+}
+
+const IS_KNOWN: &str = "select count(*) from events where event_id = $1 and room_id = $2";
+
+/// Is one of these events not stored yet?
+///
+/// # Errors
+/// When the database fails.
+pub async fn is_any_new(
+    store: &Store,
+    room_id: &str,
+    event_ids: impl Iterator<Item = &str>,
+) -> Result<bool, Error> {
+    for event_id in event_ids {
+        let query = sqlx::query_scalar(IS_KNOWN).bind(event_id).bind(room_id);
+        let known: i64 = query.fetch_one(&store.read).await?;
+        if known == 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

@@ -19,6 +19,7 @@ mod flood;
 mod look_back;
 mod moment;
 mod noun;
+mod own;
 mod places;
 mod probe;
 mod ring;
@@ -37,6 +38,7 @@ pub use finding::FindingFacts;
 pub use flood::FloodFacts;
 pub use moment::{CallThen, Flip, Moment, RelatedFacts, ZombieFacts};
 pub use noun::{Noun, counted_by_noun, noun_of};
+pub use own::OwnFacts;
 pub use places::{
     GhostFacts, PersonTime, Rate, RoomTime, ServerFacts, servers, top_room_ids, top_rooms,
 };

@@ -1,7 +1,7 @@
 //! How facts become text: times, spans, counts and names as pages write them. The words follow one rule everywhere.
 
 mod text;
-pub use text::{Coded, RawJson, code, host, raw_json, segment, tidy, within};
+pub use text::{Coded, RawJson, code, host, raw_json, segment, sentence, tidy, within};
 
 use askama::filters::HtmlSafe;
 use jiff::SignedDuration;

@@ -52,6 +52,15 @@ impl Bed {
         room
     }
 
+    /// How often somebody logged in; what is offered may be asked more often.
+    pub fn logins(&self) -> usize {
+        let asked = self.hs.requests();
+        let logins = asked
+            .iter()
+            .filter(|(method, path)| method == "POST" && path.contains("/login"));
+        logins.count()
+    }
+
     pub fn settings(&self) -> Vec<(String, String)> {
         let database = format!(
             "sqlite://{}",

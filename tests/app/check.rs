@@ -93,7 +93,7 @@ async fn no_device_is_left_behind() {
         .with("CALLSCOPE_CREDENTIALS_FILE", file.to_str().unwrap());
     let (code, said, why) = run(&by_password, &["check"]).await;
     assert_eq!(code, Some(0), "{said}{why}");
-    assert_eq!((bed.hs.count("/login"), bed.hs.count("/logout")), (1, 1));
+    assert_eq!((bed.logins(), bed.hs.count("/logout")), (1, 1));
     assert!(!file.exists(), "nothing is kept");
 
     let user = bed.bot.clone();
@@ -105,11 +105,11 @@ async fn no_device_is_left_behind() {
     ];
     let app = bed.start_with(&keys).await;
     app.ready().await;
-    let logins = bed.hs.count("/login");
+    let logins = bed.logins();
     let (code, said, why) = run(&by_password, &["check"]).await;
     assert_eq!(code, Some(0), "{said}{why}");
     assert_eq!(
-        (bed.hs.count("/login"), bed.hs.count("/logout")),
+        (bed.logins(), bed.hs.count("/logout")),
         (logins, 1),
         "the device of the server is used and stays"
     );

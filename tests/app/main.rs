@@ -23,6 +23,7 @@ mod ledger;
 mod limits;
 mod missed;
 mod mixture;
+mod odd;
 mod operator;
 mod past;
 mod poll;

@@ -27,11 +27,7 @@ async fn a_password_login_keeps_device_and_token() {
         app.app.stop().await;
     }
     assert_eq!(devices[0], devices[1]);
-    assert_eq!(
-        bed.hs.count("/login"),
-        1,
-        "the second start used the kept token"
-    );
+    assert_eq!(bed.logins(), 1, "the second start used the kept token");
     assert_eq!(
         std::fs::metadata(&file).unwrap().permissions().mode() & 0o777,
         0o600
@@ -177,7 +173,7 @@ async fn polls_alone_sign_in_again() {
         serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
     bed.hs.revoke(kept["access_token"].as_str().unwrap());
     crate::support::eventually("a new login", 30, async || {
-        (bed.hs.count("/login") == 2).then_some(())
+        (bed.logins() == 2).then_some(())
     })
     .await;
     app.status_until("all is well", |status| {

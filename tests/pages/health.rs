@@ -355,6 +355,7 @@ async fn asked(site: &Site) {
     let sfu = SfuResult {
         health: answer("failed", Some("it answered 502 Bad Gateway")),
         took_ms: None,
+        delegates_leave: None,
     };
     probes::note(&site.store, "https://sfu.example/jwt", &sfu, NOW - MINUTE)
         .await

@@ -189,6 +189,7 @@ fn probes_answer() {
             &SfuResult {
                 health: answer("ok"),
                 took_ms: Some(7),
+                delegates_leave: None,
             },
             20,
         )

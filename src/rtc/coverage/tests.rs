@@ -92,7 +92,10 @@ fn a_limited_timeline_is_a_gap_until_its_walk_has_met() {
         ("met", "backfilled"),
         ("beginning", "backfilled"),
         ("not_visible", "gap"),
+        ("no_more", "gap"),
         ("circle", "gap"),
+        ("endless", "gap"),
+        ("refused", "gap"),
     ] {
         notes.walks[1].ended_by = Some(why.into());
         assert_eq!(words(&notes, 400), with("gap", want), "{why}");
@@ -176,12 +179,42 @@ fn history_says_where_it_ended() {
             "horizon",
             vec![(10, 40, "gap"), (40, 100, "backfilled"), (100, 400, "live")],
         ),
+        (
+            "no_more",
+            vec![(10, 40, "gap"), (40, 100, "backfilled"), (100, 400, "live")],
+        ),
+        (
+            "circle",
+            vec![(10, 40, "gap"), (40, 100, "backfilled"), (100, 400, "live")],
+        ),
     ] {
         notes.walks = vec![walk(100, true, 40, Some(why))];
         assert_eq!(words(&notes, 400), want, "{why}");
     }
     notes.walks.clear();
     assert_eq!(words(&notes, 400), [(10, 100, "gap"), (100, 400, "live")]);
+}
+
+#[test]
+fn a_walk_that_goes_on_from_another_one_forgets_nothing() {
+    let mut notes = Notes {
+        heard: vec![span(100, 390)],
+        ..followed()
+    };
+    let first = walk(100, true, 40, Some("horizon"));
+    let fresh = Walked {
+        reached_ms: None,
+        ..walk(300, true, 0, None)
+    };
+    notes.walks = vec![first.clone(), fresh];
+    let known = [(10, 40, "gap"), (40, 100, "backfilled"), (100, 400, "live")];
+    assert_eq!(words(&notes, 400), known);
+    notes.walks = vec![first.clone(), walk(300, true, 20, Some("no_more"))];
+    let more = [(10, 20, "gap"), (20, 100, "backfilled"), (100, 400, "live")];
+    assert_eq!(words(&notes, 400), more);
+    notes.walks = vec![first, walk(300, true, 20, Some("beginning"))];
+    let all = [(10, 100, "backfilled"), (100, 400, "live")];
+    assert_eq!(words(&notes, 400), all);
 }
 
 #[test]

@@ -12,6 +12,8 @@ pub(super) struct Caller {
     pub user_id: String,
     pub device_id: String,
     pub token: String,
+    /// When the token runs out, ms.
+    pub expires_ms: Option<i64>,
 }
 
 #[derive(Debug, Default)]
@@ -25,6 +27,8 @@ struct Account {
 pub(super) struct Accounts {
     by_user: HashMap<String, Account>,
     callers: HashMap<String, Caller>,
+    /// User and device by refresh token.
+    refresh: HashMap<String, (String, String)>,
     dice: Dice,
 }
 
@@ -33,6 +37,7 @@ impl Accounts {
         Self {
             by_user: HashMap::new(),
             callers: HashMap::new(),
+            refresh: HashMap::new(),
             dice: Dice::for_part(seed, "accounts"),
         }
     }
@@ -68,9 +73,26 @@ impl Accounts {
             user_id: user_id.to_owned(),
             device_id,
             token: token.clone(),
+            expires_ms: None,
         };
         self.callers.insert(token, caller.clone());
         caller
+    }
+
+    /// Makes a token run out, and answers with what the next one is got.
+    pub fn limit(&mut self, token: &str, expires_ms: i64) -> Option<String> {
+        let caller = self.callers.get_mut(token)?;
+        caller.expires_ms = Some(expires_ms);
+        let refresh = format!("syr_{}", self.dice.letters(40));
+        let whose = (caller.user_id.clone(), caller.device_id.clone());
+        self.refresh.insert(refresh.clone(), whose);
+        Some(refresh)
+    }
+
+    /// The next token of a device; each refresh token is good once.
+    pub fn next_token(&mut self, refresh: &str) -> Option<Caller> {
+        let (user_id, device_id) = self.refresh.remove(refresh)?;
+        Some(self.open_device(&user_id, Some(&device_id)))
     }
 
     pub fn caller(&self, token: &str) -> Option<Caller> {

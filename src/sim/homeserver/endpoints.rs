@@ -33,8 +33,12 @@ pub(super) async fn answer(hs: &Homeserver, call: &Call) -> Answer {
             transports(&hs.ledger())
         }
         ["_matrix", "client", "v3" | "r0" | "v1", rest @ ..] => match (method, rest) {
-            ("GET", ["login"]) => Ok(json!({"flows": [{"type": "m.login.password"}]})),
+            ("GET", ["login"]) => {
+                let password = || vec![json!({"type": "m.login.password"})];
+                Ok(json!({"flows": hs.odd().flows.clone().unwrap_or_else(password)}))
+            }
             ("POST", ["login"]) => login(hs, &call.json()?),
+            ("POST", ["refresh"]) => refresh(hs, &call.json()?),
             ("GET", ["directory", "room", alias]) => directory(&hs.ledger(), alias),
             ("GET", ["sync"]) => sync(hs, call, &call.caller(hs)?).await,
             _ => of_account(hs, call, &call.caller(hs)?, rest),
@@ -61,6 +65,10 @@ fn of_account(hs: &Homeserver, call: &Call, caller: &Caller, rest: &[&str]) -> A
             let filter = hs.ledger().accounts.filter(user, id).cloned();
             filter.ok_or_else(|| Refusal::new(404, "M_NOT_FOUND", "No such filter"))
         }
+        ("GET", ["capabilities"]) => match &hs.odd().capabilities {
+            Some(capabilities) => Ok(json!({"capabilities": capabilities})),
+            None => Err(Refusal::unrecognized()),
+        },
         ("GET", ["joined_rooms"]) => Ok(joined_rooms(&hs.ledger(), user)),
         ("POST", ["join", room]) => room_endpoints::join(hs, call, user, room),
         (_, ["rooms", room, rest @ ..]) => room_endpoints::answer(hs, call, caller, room, rest),
@@ -103,21 +111,46 @@ fn login(hs: &Homeserver, body: &Value) -> Answer {
         return Err(Refusal::new(400, "M_UNKNOWN", "Unknown login type"));
     }
     let name = text("/identifier/user").or_else(|| text("/user"));
+    let wants_next = body.get("refresh_token") == Some(&json!(true));
+    let life_ms = hs.odd().token_life_ms.filter(|_| wants_next);
     let mut ledger = hs.ledger();
     let user = ledger.user_id(name.unwrap_or_default());
     let password = text("/password").unwrap_or_default();
     let caller = ledger.accounts.login(&user, password, text("/device_id"));
     match caller {
-        Some(caller) => Ok(
-            json!({"user_id": caller.user_id, "access_token": caller.token,
-            "device_id": caller.device_id, "home_server": ledger.server_name}),
-        ),
+        Some(caller) => {
+            let mut answer = json!({"user_id": caller.user_id, "access_token": caller.token,
+                "device_id": caller.device_id, "home_server": ledger.server_name});
+            if let Some(life_ms) = life_ms {
+                let next = ledger.accounts.limit(&caller.token, hs.now_ms() + life_ms);
+                answer["refresh_token"] = json!(next);
+                answer["expires_in_ms"] = json!(life_ms);
+            }
+            Ok(answer)
+        }
         None => Err(Refusal::new(
             403,
             "M_FORBIDDEN",
             "Invalid username or password",
         )),
     }
+}
+
+/// The next token of a device.
+fn refresh(hs: &Homeserver, body: &Value) -> Answer {
+    let life_ms = hs.odd().token_life_ms.unwrap_or(300_000);
+    let token = body.get("refresh_token").and_then(Value::as_str);
+    let mut ledger = hs.ledger();
+    let caller = token.and_then(|token| ledger.accounts.next_token(token));
+    let Some(caller) = caller else {
+        return Err(Refusal::new(
+            401,
+            "M_UNKNOWN_TOKEN",
+            "refresh token does not exist",
+        ));
+    };
+    let next = ledger.accounts.limit(&caller.token, hs.now_ms() + life_ms);
+    Ok(json!({"access_token": caller.token, "refresh_token": next, "expires_in_ms": life_ms}))
 }
 
 fn directory(ledger: &Ledger, alias: &str) -> Answer {

@@ -72,6 +72,10 @@ pub enum FaultKind {
     Huge(u64),
     /// A `Content-Length` of half the body that follows.
     WrongLength,
+    /// The right answer, after this time.
+    Slow(Duration),
+    /// A redirect to this address.
+    Redirect(String),
     /// Closes at once.
     Drop,
     /// 400 "Invalid stream token": the server does not know the position any more.
@@ -91,7 +95,10 @@ pub(super) fn hold_line(connection: &dyn std::any::Any) -> Option<Line> {
 
 /// Whether a fault needs the answer that would have been given.
 pub(super) fn needs_answer(kind: &FaultKind) -> bool {
-    matches!(kind, FaultKind::Truncated | FaultKind::WrongLength)
+    matches!(
+        kind,
+        FaultKind::Truncated | FaultKind::WrongLength | FaultKind::Slow(_)
+    )
 }
 
 /// Plays a fault; `right` is the true answer for those that need it.
@@ -110,6 +117,13 @@ pub(super) async fn play(kind: FaultKind, request: &HttpRequest, right: &Value) 
             tokio::time::sleep(time).await;
             close(request)
         }
+        FaultKind::Slow(time) => {
+            tokio::time::sleep(time).await;
+            HttpResponse::Ok().json(right)
+        }
+        FaultKind::Redirect(to) => HttpResponse::TemporaryRedirect()
+            .insert_header(("Location", to))
+            .finish(),
         FaultKind::Truncated => {
             say(request, body.len(), half(&body)).await;
             close(request)

@@ -17,6 +17,8 @@ pub(super) struct Refusal {
     status: u16,
     errcode: &'static str,
     error: String,
+    /// The device is still there: `soft_logout`.
+    soft: bool,
 }
 
 impl Refusal {
@@ -25,6 +27,15 @@ impl Refusal {
             status,
             errcode,
             error: error.into(),
+            soft: false,
+        }
+    }
+
+    /// A token that ran out.
+    pub fn run_out() -> Self {
+        Self {
+            soft: true,
+            ..Self::new(401, "M_UNKNOWN_TOKEN", "Access token has expired")
         }
     }
 
@@ -100,7 +111,14 @@ impl Call {
             let text = "Missing access token";
             return Err(Refusal::new(401, "M_MISSING_TOKEN", text));
         };
+        let now_ms = hs.now_ms();
         let caller = hs.ledger().accounts.caller(token);
+        if caller
+            .as_ref()
+            .is_some_and(|caller| caller.expires_ms.is_some_and(|at| at <= now_ms))
+        {
+            return Err(Refusal::run_out());
+        }
         caller.ok_or_else(|| Refusal::new(401, "M_UNKNOWN_TOKEN", "Invalid access token passed."))
     }
 }
@@ -141,13 +159,23 @@ pub(super) async fn answer(
     }
 }
 
+impl Refusal {
+    fn body(&self) -> Value {
+        let mut body = json!({"errcode": self.errcode, "error": self.error});
+        if self.soft {
+            body["soft_logout"] = json!(true);
+        }
+        body
+    }
+}
+
 fn reply(answer: Answer) -> HttpResponse {
     match answer {
         Ok(body) => HttpResponse::Ok().json(body),
         Err(refusal) => {
             let status = StatusCode::from_u16(refusal.status);
             HttpResponseBuilder::new(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))
-                .json(json!({"errcode": refusal.errcode, "error": refusal.error}))
+                .json(refusal.body())
         }
     }
 }

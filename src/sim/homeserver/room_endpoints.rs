@@ -55,16 +55,23 @@ fn read(hs: &Homeserver, call: &Call, user: &str, room: &str, rest: &[&str]) -> 
         }
         ["messages"] => {
             let reader = open()?;
-            Ok(reader.messages(&page(call, reader.ledger.ignores_filters)?))
+            let mut odd = hs.odd();
+            if let Some(page) = odd.made_up_page(call.param("from")) {
+                return Ok(page);
+            }
+            let ignores_types = reader.ledger.ignores_filters;
+            let page = page(call, ignores_types, odd.is_always_newest())?;
+            Ok(odd.bend(reader.messages(&page)))
         }
         _ => Err(Refusal::unrecognized()),
     }
 }
 
-fn page(call: &Call, ignores_types: bool) -> Result<Page, Refusal> {
+fn page(call: &Call, ignores_types: bool, from_newest: bool) -> Result<Page, Refusal> {
     let invalid = |what: &str| Refusal::new(400, "M_INVALID_PARAM", what);
     let token = |name: &str| match call.param(name) {
         None => Ok(None),
+        Some(_) if from_newest => Ok(None),
         Some(text) => position(text)
             .map(Some)
             .ok_or_else(|| invalid("Invalid stream token")),

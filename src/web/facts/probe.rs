@@ -35,6 +35,9 @@ pub struct ServerProbeFacts {
     pub delayed_events: Option<bool>,
     pub sticky_events: Option<bool>,
     pub rtc_transports: Option<bool>,
+    /// The addresses are also those of the endpoint of transports.
+    #[serde(skip)]
+    pub is_offered: bool,
 }
 
 /// An SFU, asked for its health.
@@ -47,6 +50,9 @@ pub struct SfuProbeFacts {
     pub health: AnswerFacts,
     /// How long it took to answer.
     pub took_ms: Option<i64>,
+    /// Whether it takes over the goodbye of clients that lost their connection (delegated leave); null where that is not
+    /// known.
+    pub delegates_leave: Option<bool>,
 }
 
 /// How many of the servers of a period are ready.
@@ -162,6 +168,7 @@ impl From<Probed<ServerResult>> for ServerProbeFacts {
             delayed_events: result.delayed_events,
             sticky_events: result.sticky_events,
             rtc_transports: result.rtc_transports,
+            is_offered: false,
         }
     }
 }
@@ -181,13 +188,14 @@ impl From<Probed<SfuResult>> for SfuProbeFacts {
             well_at: well_ms.map(Stamp),
             health: result.health.into(),
             took_ms: result.took_ms,
+            delegates_leave: result.delegates_leave,
         }
     }
 }
 
 impl AnswerFacts {
     /// In words, with `ok` and `missing` for those two states.
-    fn words(&self, ok: &str, missing: &str) -> String {
+    pub(super) fn words(&self, ok: &str, missing: &str) -> String {
         let why = || {
             self.why
                 .as_deref()
@@ -221,7 +229,8 @@ impl ServerProbeFacts {
             0 => "Names no SFU".to_owned(),
             count => format!("Names {}", f::counted(count, "SFU", "SFUs")),
         };
-        self.well_known.words(&ok, "No well-known document")
+        self.well_known
+            .words(&ok, "No well-known document, which is the older way")
     }
 
     /// Whether its client API answers, in words.
@@ -262,10 +271,20 @@ impl ServerProbeFacts {
         }
     }
 
+    /// Takes also what the homeserver offers to those who are signed in for published.
+    pub fn offer(&mut self, sfus: &[String]) {
+        for url in sfus {
+            if !self.sfus.contains(url) {
+                self.sfus.push(url.clone());
+            }
+        }
+        self.is_offered = true;
+    }
+
     /// The SFUs that it publishes against those that its people named; nothing where it could not be asked.
     #[must_use]
     pub fn drift<'a>(&self, named: impl Iterator<Item = &'a str>) -> Option<DriftFacts> {
-        if self.well_known.state != "ok" {
+        if self.well_known.state != "ok" && !self.is_offered {
             return None;
         }
         let published: BTreeSet<String> = self.sfus.iter().map(|url| normalise(url)).collect();
@@ -284,6 +303,10 @@ impl SfuProbeFacts {
         let ok = self.took_ms.map_or("Answers".to_owned(), |ms| {
             format!("Answers in {}", super::length(ms))
         });
+        let ok = match self.delegates_leave {
+            Some(true) => format!("{ok}, and says goodbye for clients that are lost"),
+            _ => ok,
+        };
         self.health.words(&ok, "Nothing at this address")
     }
 }
@@ -340,7 +363,10 @@ mod tests {
             asked("ok", &["https://a.example"]).published(),
             "Names 1 SFU"
         );
-        assert_eq!(asked("missing", &[]).published(), "No well-known document");
+        assert_eq!(
+            asked("missing", &[]).published(),
+            "No well-known document, which is the older way"
+        );
         assert_eq!(
             asked("failed", &[]).published(),
             "No good answer: it answered 500"

@@ -1,6 +1,6 @@
 //! A watched room and a vantage as pages and JSON show them.
 
-use super::{RoomRef, Stamp};
+use super::{OwnFacts, RoomRef, Stamp};
 use crate::rtc::session::server_of;
 use crate::store::invitations::Pending;
 use crate::store::row::{self, Watch};
@@ -185,6 +185,16 @@ pub struct VantageFacts {
     pub last_error_at: Option<Stamp>,
     pub errors: i64,
     pub invites_refused: i64,
+    /// Since when the homeserver prepares its first answer, which may take minutes; null when it came.
+    pub preparing_since_ms: Option<i64>,
+    pub preparing_since_at: Option<Stamp>,
+    /// The homeserver refused the account: nothing is tried again until somebody changes something. `error` says what.
+    pub needs_action: bool,
+    /// When the homeserver last told what it can do; null = it never did: `delayed_events` and `sticky_events` say nothing.
+    pub capabilities_ms: Option<i64>,
+    pub capabilities_at: Option<Stamp>,
+    /// What the homeserver offers for calls; null where it was not asked yet.
+    pub own: Option<OwnFacts>,
 }
 
 impl From<row::Vantage> for VantageFacts {
@@ -214,6 +224,12 @@ impl From<row::Vantage> for VantageFacts {
             last_error_at: row.last_error_ms.map(Stamp),
             errors: row.errors,
             invites_refused: row.invites_refused,
+            preparing_since_ms: row.preparing_ms,
+            preparing_since_at: row.preparing_ms.map(Stamp),
+            needs_action: row.needs_action,
+            capabilities_ms: row.capabilities_ms,
+            capabilities_at: row.capabilities_ms.map(Stamp),
+            own: None,
         }
     }
 }

@@ -28,8 +28,14 @@ pub struct WalkFacts {
     pub events_per_second: Option<i64>,
     pub done_ms: Option<i64>,
     pub done_at: Option<Stamp>,
-    /// `beginning`, `met`, `horizon`, `not_visible` or `circle`; null while it goes on.
+    /// `beginning`, `met` (what was known), `horizon` (as far as configured) or `not_visible` (hidden, as the room's history
+    /// visibility says); where the homeserver did not give what there may be before: `no_more` (it gave no further page),
+    /// `circle` (its pages turn in a circle), `endless` (page after page with nothing new) or `refused`; null while it goes on.
     pub ended_by: Option<String>,
+    /// When a walk that ended too early is tried again, and how often it was. Where that brings more, a new walk goes on.
+    pub again_ms: Option<i64>,
+    pub again_at: Option<Stamp>,
+    pub tries: i64,
 }
 
 impl From<Progress> for WalkFacts {
@@ -49,6 +55,9 @@ impl From<Progress> for WalkFacts {
             done_ms: row.done_ms,
             done_at: row.done_ms.map(Stamp),
             ended_by: row.ended_by,
+            again_ms: row.again_ms,
+            again_at: row.again_ms.map(Stamp),
+            tries: row.tries,
         }
     }
 }
@@ -96,6 +105,13 @@ impl WalkFacts {
             .join(", ")
     }
 
+    /// Did it end although more may be before it?
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        let is_short = |why: &str| crate::store::walks::SHORT.contains(&why);
+        self.ended_by.as_deref().is_some_and(is_short)
+    }
+
     /// Where it ended.
     #[must_use]
     pub fn end(&self) -> &'static str {
@@ -104,6 +120,11 @@ impl WalkFacts {
             Some("met") => "read until what was known",
             Some("horizon") => "read as far back as configured",
             Some("not_visible") => "read as far as we may see",
+            Some("no_more") => "not read to its end: the homeserver gave no more",
+            Some("endless") => {
+                "not read to its end: the homeserver gives page after page with nothing new"
+            }
+            Some("refused") => "not read to its end: the homeserver refuses more",
             Some(_) => "not read to its end: the homeserver’s pages turn in a circle",
             None => "being read",
         }

@@ -5,6 +5,8 @@ use std::fmt::{self, Write};
 
 /// Names longer than this are cut on pages, in characters.
 pub(super) const NAME_MAX: usize = 160;
+/// Errors longer than this are cut on pages, in characters.
+const SENTENCE_MAX: usize = 1000;
 /// Raw JSON longer than this is cut on pages, in bytes of the pretty text.
 const JSON_MAX: usize = 4096;
 
@@ -18,13 +20,23 @@ fn is_trick(letter: char) -> bool {
 /// A stranger's text made harmless for one line: no control characters, no direction overrides, not endless.
 #[must_use]
 pub fn tidy(text: &str) -> String {
+    harmless(text, NAME_MAX)
+}
+
+/// The same of an error in words, which says also what to do.
+#[must_use]
+pub fn sentence(text: &str) -> String {
+    harmless(text, SENTENCE_MAX)
+}
+
+fn harmless(text: &str, most: usize) -> String {
     let mut letters = text
         .chars()
         .map(|letter| if letter.is_whitespace() { ' ' } else { letter });
     let mut clean: String = letters
         .by_ref()
         .filter(|letter| !is_trick(*letter))
-        .take(NAME_MAX)
+        .take(most)
         .collect();
     if letters.any(|letter| !is_trick(letter)) {
         clean.push('…');

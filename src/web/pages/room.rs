@@ -334,6 +334,14 @@ impl RoomPage {
             .collect()
     }
 
+    /// Gaps that the homeserver did not give whole.
+    #[must_use]
+    pub fn short_gaps(&self) -> Vec<&WalkFacts> {
+        let gaps = self.walks.iter().filter(|walk| !walk.is_history());
+        gaps.filter(|walk| walk.is_short() && walk.again_ms.is_some())
+            .collect()
+    }
+
     /// The newest intervals, newest first, for the list on the page.
     #[must_use]
     pub fn intervals(&self) -> Vec<&CoverageFacts> {

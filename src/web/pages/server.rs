@@ -2,17 +2,18 @@
 
 use super::period::{Period, Step};
 use super::statistics::RINGS;
-use crate::store::probes::{self, ServerResult, SfuResult};
+use crate::rtc::session::server_of;
+use crate::store::probes::{self, OwnResult, ServerResult, SfuResult};
 use crate::store::statistics::{self, NamedRow};
 use crate::store::sums::{self, Scope};
-use crate::store::{coverage, rings, skew};
+use crate::store::{coverage, rings, skew, vantages};
 use crate::web::draw::bars::{self, Bars, Slot};
 use crate::web::draw::timeline::words;
 use crate::web::draw::{Num, ratio};
 use crate::web::error::Error;
 use crate::web::facts::{
-    self, CallFacts, ClockFacts, DelayedFacts, DriftFacts, GhostFacts, PersonTime, Rate, RingFacts,
-    ServerProbeFacts, SfuOfServer, Stamp, SumFacts,
+    self, CallFacts, ClockFacts, DelayedFacts, DriftFacts, GhostFacts, OwnFacts, PersonTime, Rate,
+    RingFacts, ServerProbeFacts, SfuOfServer, Stamp, SumFacts,
 };
 use crate::web::kept::Kept;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
@@ -39,6 +40,8 @@ pub struct ServerPage {
     pub probing: bool,
     pub probe: Option<ServerProbeFacts>,
     pub drift: Option<DriftFacts>,
+    /// Of the homeserver that we look from, what it offers to those who are signed in: this comes before what is published.
+    pub own: Option<OwnFacts>,
     /// The SFUs that it publishes or its people name, with their health.
     pub sfus: Vec<SfuOfServer>,
     #[serde(flatten)]
@@ -165,18 +168,28 @@ async fn load(web: &Web, ask: &Ask, kept: &Kept<Past>, name: &str) -> Result<Ser
     }
     let key = format!("{} {name}", period.word());
     let past = kept.get(&key, past(web, ask, name, period)).await?;
-    let probe = probes::all::<ServerResult>(&web.store, ask.viewer)
+    let own = own(web, ask, name).await?;
+    let mut probe = probes::all::<ServerResult>(&web.store, ask.viewer)
         .await?
         .remove(name)
         .map(ServerProbeFacts::from);
+    let offered = own.as_ref().filter(|own| own.transports.state == "ok");
+    if let (Some(probe), Some(own)) = (&mut probe, offered) {
+        // What clients go by is the endpoint; the well-known document is for old ones.
+        probe.offer(&own.sfus);
+    }
     let named = || {
         let known = past.transports.iter().filter(|sfu| sfu.kind == "livekit");
         known.filter_map(|sfu| sfu.service_url.as_deref())
     };
     let drift = probe.as_ref().and_then(|probe| probe.drift(named()));
-    let published = probe.as_ref().map_or(&[][..], |probe| &probe.sfus);
+    let published = match (&probe, offered) {
+        (Some(probe), _) => probe.sfus.clone(),
+        (None, Some(own)) => own.sfus.clone(),
+        (None, None) => Vec::new(),
+    };
     let sfus = SfuOfServer::all(
-        published,
+        &published,
         named(),
         probes::all::<SfuResult>(&web.store, ask.viewer).await?,
     );
@@ -187,9 +200,20 @@ async fn load(web: &Web, ask: &Ask, kept: &Kept<Past>, name: &str) -> Result<Ser
         probing,
         probe,
         drift,
+        own,
         sfus,
         past,
     })
+}
+
+/// What the homeserver of this name told, if it is the one that we look from.
+async fn own(web: &Web, ask: &Ask, name: &str) -> Result<Option<OwnFacts>, Error> {
+    let ours = vantages::list(&web.store).await?;
+    let Some(ours) = ours.iter().find(|one| server_of(&one.user_id) == name) else {
+        return Ok(None);
+    };
+    let mut all = probes::all::<OwnResult>(&web.store, ask.viewer).await?;
+    Ok(all.remove(&ours.id).map(OwnFacts::from))
 }
 
 async fn now(web: &Web, ask: &Ask, name: &str) -> Result<Now, Error> {

@@ -156,6 +156,9 @@ mod tests {
             last_error_ms: None,
             errors: 0,
             invites_refused: 0,
+            preparing_ms: None,
+            needs_action: false,
+            capabilities_ms: None,
         };
         row.into()
     }

@@ -5,6 +5,7 @@ use super::status;
 use crate::rtc::coverage::Span;
 use crate::store::health::{Trouble, TroubleKind};
 use crate::store::invitations::Pending;
+use crate::store::probes::{self, OwnResult, Probed};
 use crate::store::progress::{self, Progress, Sums};
 use crate::store::readings::{self, Doubts};
 use crate::store::retention::{self, Removed};
@@ -14,7 +15,7 @@ use crate::store::unasked::{self, Thrown};
 use crate::store::{coverage, events, invitations, rederive, rooms, stats, vantages};
 use crate::web::error::Error;
 use crate::web::facts::{
-    FloodFacts, GapFacts, HistoryFacts, InvitationFacts, RejectedFacts, RoomFacts, Stamp,
+    FloodFacts, GapFacts, HistoryFacts, InvitationFacts, OwnFacts, RejectedFacts, RoomFacts, Stamp,
     StorageTroubleFacts, VantageFacts, WalkFacts,
 };
 use crate::web::kept::Kept;
@@ -24,6 +25,7 @@ use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 const REJECTED: i64 = 100;
@@ -73,6 +75,9 @@ pub struct Status {
     pub history: HistoryFacts,
     /// Walks through history that are not done, in the order of their turns; at most 100.
     pub walks: Vec<WalkFacts>,
+    /// Walks that ended before the room's beginning because the homeserver gave no more, refused, or turned in a circle, and
+    /// are tried again; the next first, at most 100.
+    pub walks_short: Vec<WalkFacts>,
     /// Since when nothing can be stored because the disk is full.
     pub full_since_ms: Option<i64>,
     /// Why nothing can be stored now, whatever the cause; null while all is well.
@@ -209,6 +214,8 @@ impl From<Totals> for TotalFacts {
 #[derive(Debug, Clone, Default)]
 pub struct Rows {
     pub vantages: Vec<row::Vantage>,
+    /// What the homeservers of the accounts offer, by the ids of these.
+    pub own: BTreeMap<String, Probed<OwnResult>>,
     pub totals: Totals,
     pub rejected: Vec<(String, i64)>,
     pub clock_doubts: Doubts,
@@ -219,6 +226,7 @@ pub struct Rows {
     pub invitations: Vec<Pending>,
     pub trouble: Option<Trouble>,
     pub walks: Vec<Progress>,
+    pub short: Vec<Progress>,
     pub walked: Sums,
     pub removed: Vec<Removed>,
     pub gaps: Vec<(Span, i64)>,
@@ -240,6 +248,7 @@ async fn load(web: &Web, ask: &Ask, kept: &Kept<Totals>) -> Result<Status, Error
     let (store, viewer) = (&web.store, ask.viewer);
     let rows = Rows {
         vantages: vantages::list(store).await?,
+        own: probes::all(store, viewer).await?,
         totals: kept.get("", stats::totals(store, viewer)).await?,
         rejected: events::rejected_counts(store, viewer).await?,
         clock_doubts: readings::doubts(store).await?,
@@ -250,6 +259,7 @@ async fn load(web: &Web, ask: &Ask, kept: &Kept<Totals>) -> Result<Status, Error
         invitations: invitations::waiting(store, INVITATIONS).await?,
         trouble: store.trouble(ask.now),
         walks: progress::open(store, viewer, WALKS).await?,
+        short: progress::short(store, viewer, WALKS).await?,
         walked: progress::sums(store, viewer, None).await?,
         removed: retention::removed(store).await?,
         gaps: coverage::gaps(store, viewer, ask.now - 30 * f::DAY, ask.now).await?,
@@ -261,7 +271,15 @@ async fn load(web: &Web, ask: &Ask, kept: &Kept<Totals>) -> Result<Status, Error
 /// The page from its rows.
 #[must_use]
 pub fn page(rows: Rows, now: i64) -> Status {
-    let vantages: Vec<_> = rows.vantages.into_iter().map(VantageFacts::from).collect();
+    let mut own = rows.own;
+    let with_own = |row: row::Vantage| {
+        let own = own.remove(&row.id).map(OwnFacts::from);
+        VantageFacts {
+            own,
+            ..VantageFacts::from(row)
+        }
+    };
+    let vantages: Vec<_> = rows.vantages.into_iter().map(with_own).collect();
     let walks: Vec<_> = rows.walks.into_iter().map(WalkFacts::from).collect();
     let troubled =
         |room: &row::Room| room.error.is_some() || matches!(room.watch, Watch::Blind | Watch::Left);
@@ -311,6 +329,7 @@ pub fn page(rows: Rows, now: i64) -> Status {
         history_open: rows.rooms.iter().filter(|room| room.history_open).count(),
         history: HistoryFacts::new(rows.walked, &walks),
         walks,
+        walks_short: rows.short.into_iter().map(WalkFacts::from).collect(),
         full_since_ms: rows
             .trouble
             .as_ref()
@@ -371,7 +390,7 @@ impl Status {
                 } else {
                     "Not connected to the homeserver"
                 };
-                (title, f::tidy(error.unwrap_or_default()))
+                (title, f::sentence(error.unwrap_or_default()))
             }
             Standing::Starting => (
                 "Starting",

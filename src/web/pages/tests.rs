@@ -42,6 +42,9 @@ fn vantage() -> Vantage {
         last_error_ms: Some(NOW - 2 * DAY),
         errors: 3,
         invites_refused: 1,
+        preparing_ms: None,
+        needs_action: false,
+        capabilities_ms: Some(NOW - 5 * DAY),
     }
 }
 
@@ -403,6 +406,7 @@ fn status() -> status::Status {
     ];
     let rows = status::Rows {
         vantages: vec![vantage()],
+        own: std::collections::BTreeMap::new(),
         totals,
         rejected: reasons,
         clock_doubts: Doubts::default(),
@@ -418,6 +422,7 @@ fn status() -> status::Status {
         invitations: vec![invitation()],
         trouble: None,
         walks: vec![walks::gap(), walks::history()],
+        short: vec![walks::short()],
         walked: crate::store::progress::Sums {
             rooms: 42,
             open: 2,

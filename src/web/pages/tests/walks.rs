@@ -23,6 +23,17 @@ pub fn history() -> Progress {
     }
 }
 
+/// The homeserver gave no more.
+pub fn short() -> Progress {
+    Progress {
+        done_ms: Some(NOW - 1000),
+        ended_by: Some("no_more".to_owned()),
+        again_ms: Some(NOW + 5 * MINUTE),
+        tries: 2,
+        ..history()
+    }
+}
+
 /// Not begun.
 pub fn gap() -> Progress {
     let (opened_ms, since_ms) = (NOW - 2000, Some(NOW - HOUR));
@@ -51,6 +62,10 @@ fn what_is_being_read_says_how_far_it_is() {
         "{page}"
     );
     assert!(page.contains("Not begun</span>") && !page.contains("100 % of the time"));
+    assert!(
+        page.contains("id=\"walks-short\"") && page.contains("gave no more; it is asked again"),
+        "{page}"
+    );
     let room = html(&one_room());
     assert!(
         room.contains("being read, 40 pages, 9,000 events; back to")
@@ -74,7 +89,10 @@ fn a_walk_that_is_done_says_why() {
         ("beginning", "read to the room’s beginning, 40 pages"),
         ("horizon", "read as far back as configured"),
         ("not_visible", "read as far as we may see"),
+        ("no_more", "the homeserver gave no more"),
         ("circle", "turn in a circle"),
+        ("endless", "page after page with nothing new"),
+        ("refused", "refuses more"),
     ] {
         let done = Progress {
             done_ms: Some(NOW),
@@ -104,7 +122,13 @@ fn json_says_the_same() {
     assert!(
         walk["done_ms"].is_null() && walk["ended_by"].is_null() && walk["reached_at"].is_string()
     );
+    let again = serde_json::to_value(WalkFacts::from(short())).unwrap();
+    assert_eq!(
+        (&again["tries"], &again["again_ms"]),
+        (&2.into(), &(NOW + 5 * MINUTE).into())
+    );
     let status = serde_json::to_value(status()).unwrap();
+    assert_eq!(status["walks_short"][0]["ended_by"], "no_more");
     assert_eq!(
         (
             &status["history"]["rooms_open"],

@@ -1,0 +1,405 @@
+//! Takes JSON apart while it comes: what is wanted of it is handed over value by value, the rest is passed over, and the
+//! whole is never kept. Only the way to what is wanted is read strictly; each value is for its taker to check.
+
+use super::repair::repair;
+use memchr::memchr2;
+
+/// A longer key on the way to what is wanted is none, in bytes.
+const KEY_MAX: usize = 64 * 1024;
+
+/// What is wanted of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Want {
+    /// It is an object, and something in it is wanted.
+    Object,
+    /// It is a list, and its values are wanted: their path has one empty key more.
+    List,
+    /// Its text, up to so many bytes.
+    Text(usize),
+    Nothing,
+}
+
+/// What was met.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found<'a> {
+    Text(&'a [u8]),
+    /// A value with more bytes than were wanted.
+    TooLong,
+    /// Not the object or list that was expected; its first byte.
+    Other(u8),
+    /// An object that was entered is at its end.
+    End,
+}
+
+/// Says what is wanted, and takes it.
+pub(super) trait Taker {
+    fn wants(&mut self, path: &[String]) -> Want;
+    fn takes(&mut self, path: &[String], found: Found<'_>);
+}
+
+/// The text is no JSON, from this byte on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Broken(pub usize);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// A value is to come; in a new list also its end.
+    Value,
+    FirstValue,
+    /// A key is to come; in a new object also its end.
+    Key,
+    FirstKey,
+    /// Within a key.
+    KeyText,
+    Colon,
+    /// A comma or an end is to come.
+    After,
+    /// Within a value that is taken or passed over.
+    Inside,
+    Done,
+}
+
+/// Reads one text.
+#[derive(Debug)]
+pub(super) struct Splitter {
+    state: State,
+    path: Vec<String>,
+    /// The containers that were entered; true for an object.
+    entered: Vec<bool>,
+    read: usize,
+    key: Vec<u8>,
+    /// Of the value within: how deep, in a text, after a backslash.
+    depth: usize,
+    in_text: bool,
+    escaped: bool,
+    /// Bytes that are wanted of it; `None` = it is passed over.
+    limit: Option<usize>,
+    too_long: bool,
+    text: Vec<u8>,
+}
+
+impl Splitter {
+    pub(super) fn new() -> Self {
+        Self {
+            state: State::Value,
+            path: Vec::new(),
+            entered: Vec::new(),
+            read: 0,
+            key: Vec::new(),
+            depth: 0,
+            in_text: false,
+            escaped: false,
+            limit: None,
+            too_long: false,
+            text: Vec::new(),
+        }
+    }
+
+    /// Bytes read so far.
+    pub(super) fn read(&self) -> usize {
+        self.read
+    }
+
+    /// Is the text at its end?
+    pub(super) fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// Reads on.
+    pub(super) fn feed(&mut self, bytes: &[u8], taker: &mut impl Taker) -> Result<(), Broken> {
+        let mut rest = bytes;
+        while let Some(first) = rest.first() {
+            let used = match self.state {
+                State::Inside => self.inside(rest, taker),
+                State::KeyText => self.key_text(rest)?,
+                _ if first.is_ascii_whitespace() => 1,
+                _ => self.step(*first, taker)?,
+            };
+            self.read += used;
+            rest = rest.get(used..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// One byte of the way; how many of it were used.
+    fn step(&mut self, byte: u8, taker: &mut impl Taker) -> Result<usize, Broken> {
+        match (self.state, byte) {
+            (State::FirstKey, b'}') | (State::FirstValue, b']') => self.close(taker),
+            (State::FirstKey | State::Key, b'"') => {
+                self.key.clear();
+                self.state = State::KeyText;
+            }
+            (State::Colon, b':') => self.state = State::Value,
+            (State::Value | State::FirstValue, _) => return self.value(byte, taker),
+            (State::After, b',') => {
+                let in_object = self.entered.last() == Some(&true);
+                self.state = if in_object { State::Key } else { State::Value };
+            }
+            (State::After, b'}') if self.entered.last() == Some(&true) => self.close(taker),
+            (State::After, b']') if self.entered.last() == Some(&false) => self.close(taker),
+            _ => return Err(Broken(self.read)),
+        }
+        Ok(1)
+    }
+
+    /// A value begins: it is entered, taken or passed over.
+    fn value(&mut self, byte: u8, taker: &mut impl Taker) -> Result<usize, Broken> {
+        if !matches!(
+            byte,
+            b'{' | b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n'
+        ) {
+            return Err(Broken(self.read));
+        }
+        let want = taker.wants(&self.path);
+        match (want, byte) {
+            (Want::Object, b'{') => {
+                self.entered.push(true);
+                self.state = State::FirstKey;
+                return Ok(1);
+            }
+            (Want::List, b'[') => {
+                self.entered.push(false);
+                self.path.push(String::new());
+                self.state = State::FirstValue;
+                return Ok(1);
+            }
+            (Want::Object | Want::List, _) => taker.takes(&self.path, Found::Other(byte)),
+            (Want::Text(_) | Want::Nothing, _) => {}
+        }
+        self.limit = match want {
+            Want::Text(limit) => Some(limit),
+            _ => None,
+        };
+        (self.depth, self.in_text, self.escaped) = (0, false, false);
+        self.too_long = false;
+        self.state = State::Inside;
+        Ok(0)
+    }
+
+    /// On within a value, to its end or that of the bytes.
+    fn inside(&mut self, bytes: &[u8], taker: &mut impl Taker) -> usize {
+        let (used, ended) = self.pass(bytes);
+        if let Some(limit) = self.limit
+            && !self.too_long
+        {
+            self.too_long = self.text.len() + used > limit;
+            self.text
+                .extend_from_slice(bytes.get(..used.min(limit)).unwrap_or_default());
+        }
+        if ended {
+            if self.limit.is_some() {
+                let found = if self.too_long {
+                    Found::TooLong
+                } else {
+                    Found::Text(&self.text)
+                };
+                taker.takes(&self.path, found);
+            }
+            self.text.clear();
+            self.end_of_value();
+        }
+        used
+    }
+
+    /// How many bytes belong to the value, and whether it ends with them.
+    fn pass(&mut self, bytes: &[u8]) -> (usize, bool) {
+        let mut at = 0;
+        while let Some(byte) = bytes.get(at) {
+            if self.escaped {
+                self.escaped = false;
+                at += 1;
+            } else if self.in_text {
+                let Some(next) = memchr2(b'"', b'\\', &bytes[at..]) else {
+                    return (bytes.len(), false);
+                };
+                at += next + 1;
+                self.escaped = bytes[at - 1] == b'\\';
+                self.in_text = self.escaped;
+                if !self.in_text && self.depth == 0 {
+                    return (at, true);
+                }
+            } else {
+                match byte {
+                    b'"' => self.in_text = true,
+                    b'{' | b'[' => self.depth += 1,
+                    b'}' | b']' if self.depth > 0 => {
+                        self.depth -= 1;
+                        if self.depth == 0 {
+                            return (at + 1, true);
+                        }
+                    }
+                    // The end of a number or a word is what follows it.
+                    b'}' | b']' | b',' if self.depth == 0 => return (at, true),
+                    byte if self.depth == 0 && byte.is_ascii_whitespace() => return (at, true),
+                    _ => {}
+                }
+                at += 1;
+            }
+        }
+        (bytes.len(), false)
+    }
+
+    /// On within a key, to its end or that of the bytes.
+    fn key_text(&mut self, bytes: &[u8]) -> Result<usize, Broken> {
+        let mut at = 0;
+        let mut ended = false;
+        while at < bytes.len() && !ended {
+            if self.escaped {
+                self.escaped = false;
+                at += 1;
+                continue;
+            }
+            let Some(next) = memchr2(b'"', b'\\', &bytes[at..]) else {
+                at = bytes.len();
+                break;
+            };
+            at += next + 1;
+            self.escaped = bytes[at - 1] == b'\\';
+            ended = !self.escaped;
+        }
+        self.key.extend_from_slice(&bytes[..at]);
+        if self.key.len() > KEY_MAX {
+            return Err(Broken(self.read));
+        }
+        if ended {
+            self.key.pop();
+            let key = read_key(&self.key);
+            self.path.push(key);
+            self.state = State::Colon;
+        }
+        Ok(at)
+    }
+
+    /// A container that was entered is at its end.
+    fn close(&mut self, taker: &mut impl Taker) {
+        match self.entered.pop() {
+            Some(true) => taker.takes(&self.path, Found::End),
+            _ => {
+                self.path.pop();
+            }
+        }
+        self.end_of_value();
+    }
+
+    fn end_of_value(&mut self) {
+        match self.entered.last() {
+            Some(true) => {
+                self.path.pop();
+                self.state = State::After;
+            }
+            Some(false) => self.state = State::After,
+            None => self.state = State::Done,
+        }
+    }
+}
+
+/// A key from what stands between its quotes; what a strict reader refuses is replaced.
+fn read_key(raw: &[u8]) -> String {
+    let quoted = repair(&[b"\"", raw, b"\""].concat());
+    serde_json::from_str(&quoted).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    /// Wants `pos`, and of each room its list `events`.
+    #[derive(Default)]
+    struct Rooms {
+        taken: Vec<String>,
+    }
+
+    impl Taker for Rooms {
+        fn wants(&mut self, path: &[String]) -> Want {
+            match path.len() {
+                0 => Want::Object,
+                1 if path[0] == "pos" => Want::Text(20),
+                1 if path[0] == "rooms" => Want::Object,
+                2 if path[0] == "rooms" => Want::Object,
+                3 if path[2] == "events" => Want::List,
+                4 => Want::Text(20),
+                _ => Want::Nothing,
+            }
+        }
+
+        fn takes(&mut self, path: &[String], found: Found<'_>) {
+            let words = match found {
+                Found::Text(text) => String::from_utf8_lossy(text).into_owned(),
+                Found::TooLong => "too long".to_owned(),
+                Found::Other(byte) => format!("other {}", char::from(byte)),
+                Found::End => "end".to_owned(),
+            };
+            self.taken.push(format!("{}={words}", path.join("/")));
+        }
+    }
+
+    /// What is taken of a text that comes in pieces of so many bytes.
+    fn taken(text: &str, piece: usize) -> Result<Vec<String>, Broken> {
+        let (mut splitter, mut rooms) = (Splitter::new(), Rooms::default());
+        for bytes in text.as_bytes().chunks(piece) {
+            splitter.feed(bytes, &mut rooms)?;
+        }
+        if splitter.is_done() {
+            Ok(rooms.taken)
+        } else {
+            Err(Broken(splitter.read()))
+        }
+    }
+
+    #[test]
+    fn what_is_wanted_comes_value_by_value_in_pieces_of_any_size() {
+        let text = r#" {"a":{"pos":[1,{"}":"]"}]},"pos" : "s\"1","rooms":{"!a":{"events":[ {"x":"}\\"},7 ,null,[]],"b":[1]},
+            "!\u00e4":{},"!c":5,"!d":{"events":{}},"!e":{"events":["0123456789012345678901234"]}}} "#;
+        let want = [
+            r#"pos="s\"1""#,
+            r#"rooms/!a/events/={"x":"}\\"}"#,
+            "rooms/!a/events/=7",
+            "rooms/!a/events/=null",
+            "rooms/!a/events/=[]",
+            "rooms/!a=end",
+            "rooms/!ä=end",
+            "rooms/!c=other 5",
+            "rooms/!d/events=other {",
+            "rooms/!d=end",
+            "rooms/!e/events/=too long",
+            "rooms/!e=end",
+            "rooms=end",
+            "=end",
+        ];
+        for piece in [1, 2, 3, 7, 1000] {
+            assert_eq!(taken(text, piece).unwrap(), want, "pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_on_the_way_is_told_with_its_place() {
+        for (text, at) in [
+            ("<html>", 0),
+            ("{\"pos\" 1}", 7),
+            ("{\"rooms\":{]}", 10),
+            ("{} x", 3),
+            ("{\"pos\":1", 8),
+            ("", 0),
+        ] {
+            assert_eq!(taken(text, 3), Err(Broken(at)), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_makes_it_panic(text in "[\\[\\]{}\"\\\\:,0-9trueposrmsvn !-]{0,80}", piece in 1_usize..9) {
+            let _ = taken(&text, piece);
+        }
+
+        #[test]
+        fn values_of_a_list_are_those_that_were_written(texts in proptest::collection::vec("[ -~\u{e4}]{0,4}", 0..6)) {
+            let text = json!({"rooms": {"!a": {"events": texts}}}).to_string();
+            let found: Vec<Value> = taken(&text, 5).unwrap().iter()
+                .filter_map(|one| serde_json::from_str(one.strip_prefix("rooms/!a/events/=")?).ok())
+                .collect();
+            prop_assert_eq!(Value::from(found), json!(texts));
+        }
+    }
+}

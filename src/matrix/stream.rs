@@ -1,0 +1,94 @@
+//! A JSON answer that is taken apart while it comes, so that memory holds a part of it and never the whole.
+
+use super::error::{Error, Result};
+use super::events::Events;
+use super::json::check;
+use super::repair::repair;
+use super::request::Body;
+use super::split::{Splitter, Taker};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+/// A longer event is left out, in bytes: the specification allows 64 KiB, and 100 KiB are kept whole.
+pub(super) const EVENT_TEXT_MAX: usize = 1024 * 1024;
+
+/// An answer on its way to a taker.
+pub(super) struct Stream<'a> {
+    body: Body<'a>,
+    splitter: Splitter,
+    /// What it begins with, to tell a web page from broken JSON.
+    head: Option<u8>,
+}
+
+impl<'a> Stream<'a> {
+    pub(super) fn new(body: Body<'a>) -> Self {
+        Self {
+            body,
+            splitter: Splitter::new(),
+            head: None,
+        }
+    }
+
+    /// Bytes that came so far.
+    pub(super) fn read(&self) -> usize {
+        self.body.read()
+    }
+
+    /// Gives the taker the next piece; false at the end of a whole answer.
+    pub(super) async fn next(&mut self, taker: &mut impl Taker) -> Result<bool> {
+        let Some(piece) = self.body.next().await? else {
+            return if self.splitter.is_done() {
+                Ok(false)
+            } else {
+                Err(self.broken_off())
+            };
+        };
+        let first = piece.iter().find(|byte| !byte.is_ascii_whitespace());
+        self.head = self.head.or(first.copied());
+        match self.splitter.feed(&piece, taker) {
+            Ok(()) => Ok(true),
+            Err(_) if self.head == Some(b'<') => Err(self.not_matrix("a web page (HTML)")),
+            Err(broken) => Err(self.not_matrix(format!("broken JSON (at byte {})", broken.0))),
+        }
+    }
+
+    fn broken_off(&self) -> Error {
+        if self.head.is_none() {
+            return self.not_matrix("an empty answer");
+        }
+        let read = self.splitter.read();
+        self.not_matrix(format!("JSON that breaks off after {read} bytes"))
+    }
+
+    /// The error for an answer that is JSON and still not what Matrix says it must be.
+    pub(super) fn not_matrix(&self, why: impl Into<String>) -> Error {
+        self.body.not_matrix(why)
+    }
+}
+
+/// An event that came in a stream.
+pub(super) struct Streamed {
+    pub event: Value,
+    /// Parts of it were not JSON for a strict reader and were replaced.
+    pub repaired: bool,
+}
+
+/// Builds an event from its text; `None` for what is no JSON even after repair.
+pub(super) fn event_of(events: &mut Events, text: &[u8]) -> Option<Streamed> {
+    if let Ok(text) = std::str::from_utf8(text)
+        && check(text).is_ok()
+    {
+        let raw: &RawValue = serde_json::from_str(text).ok()?;
+        return Some(Streamed {
+            event: events.event(raw),
+            repaired: false,
+        });
+    }
+    let text = repair(text);
+    check(&text).ok()?;
+    let raw: &RawValue = serde_json::from_str(&text).ok()?;
+    Some(Streamed {
+        event: events.event(raw),
+        repaired: true,
+    })
+}
