@@ -62,6 +62,13 @@
 //! 6. `web/pages/calls` reads [`store::sessions`], makes one page struct of *facts* (ids, milliseconds, counts, never
 //!    prose), and `web/reply` turns it into HTML or JSON. Formatting is a template filter.
 //!
+//! # When something is wrong
+//!
+//! Each loop keeps its own trouble until its next success ([`observer`]). What the database refuses to store cannot be kept in
+//! it: that is in memory beside it ([`store::health`]), noted by the observer's writes, of which one small one is made all the
+//! time, and read by every page, `/readyz` and the metrics. What a page may say of now follows from both
+//! ([`web::pages::standing`]): never well what was not seen.
+//!
 //! # Where to begin
 //!
 //! README, this page, [`rtc`], one vector of `tests/vectors`, `observer/ingest.rs`: half an hour.

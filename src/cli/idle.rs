@@ -56,6 +56,8 @@ pub(super) struct Known {
     pub status: Value,
     /// Rooms that are only looked at by schedule and could not be looked at now, and why.
     pub unlooked: Vec<String>,
+    /// Rooms that were looked at now, whatever the server knows of them.
+    pub looked: BTreeSet<String>,
     /// Was the server ever seen, in a call or as the name of an SFU?
     pub is_seen: bool,
 }
@@ -128,6 +130,7 @@ async fn read(
         // It comes last: a trouble that begins meanwhile is in it.
         status: server.get("/api/v1/status").await?,
         unlooked: looked.failed,
+        looked: BTreeSet::new(),
         is_seen,
     };
     // What was seen just now counts, and not what the last poll saw.
@@ -137,6 +140,7 @@ async fn read(
     };
     known.calls.retain(|call| !is_looked(call));
     known.calls.extend(looked.calls);
+    known.looked = looked.rooms;
     Ok((subject, known))
 }
 
@@ -232,6 +236,18 @@ fn doubts(known: &Known, subject: &Subject, visible_only: bool) -> Vec<String> {
         return reasons;
     }
     reasons.extend(known.unlooked.iter().cloned());
+    let is_looked = |one: &&Value| {
+        let room_id = one["room_id"].as_str();
+        room_id.is_some_and(|room_id| known.looked.contains(room_id))
+    };
+    let unknown = entries(&known.status["unknown_in"]).iter();
+    reasons.extend(unknown.filter(|one| !is_looked(one)).map(|one| {
+        format!(
+            "who is in a call in {} is not known ({})",
+            room(one),
+            text(&one["unknown_why"])
+        )
+    }));
     let troubled = entries(&known.status["troubled"]).iter();
     reasons.extend(troubled.map(|one| format!("the room {} cannot be read", room(one))));
     let encrypted = entries(&known.status["encrypted"]).iter();
@@ -433,6 +449,10 @@ mod tests {
             ("vantages", old),
             ("troubled", json!([{ "room_id": "!b" }])),
             ("encrypted", json!([{ "room_id": "!b" }])),
+            (
+                "unknown_in",
+                json!([{ "room_id": "!b", "unknown_why": "old_poll" }]),
+            ),
         ] {
             let mut status = with(key, value);
             status["now_ms"] = json!(400_000);
@@ -446,6 +466,19 @@ mod tests {
             judge(&troubled, &subject("a.example"), true),
             Verdict::Idle,
             "what can be seen is enough"
+        );
+        let mut looked = known(
+            &none,
+            &with(
+                "unknown_in",
+                json!([{ "room_id": "!b", "unknown_why": "old_poll" }]),
+            ),
+        );
+        looked.looked.insert("!b".to_owned());
+        assert_eq!(
+            judge(&looked, &subject("a.example"), false),
+            Verdict::Idle,
+            "it was looked at now"
         );
         let mut lost = running("a.example", "b.example");
         lost["data"][0]["unknown_since_ms"] = json!(1);

@@ -214,10 +214,7 @@ impl Health {
             error: error.to_string(),
         };
         // Where many ask at once, a connection may not be free in time: the database is well.
-        let busy = matches!(
-            error,
-            Error::Database(sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed)
-        );
+        let busy = error.is_busy() || matches!(error, Error::Database(sqlx::Error::PoolClosed));
         let mut inner = self.inner();
         match kind {
             TroubleKind::Damaged => {

@@ -178,6 +178,16 @@ impl Shell {
             });
         }
         let heard = vantages.iter().filter_map(VantageFacts::heard_ms).min();
+        if vantages
+            .iter()
+            .any(|vantage| vantage.is_silent(self.now_ms))
+        {
+            return Some(Step {
+                class: "warn",
+                words: "Not heard since",
+                ms: heard,
+            });
+        }
         Some(Step {
             class: "ok",
             words: "In step",

@@ -164,6 +164,27 @@ mod tests {
     }
 
     #[test]
+    fn the_bar_of_every_page_says_that_nothing_was_heard_for_long() {
+        let words = |last_sync_ms| {
+            let shell = crate::web::reply::Shell {
+                section: None,
+                now_ms: NOW,
+                room_id: None,
+                vantages: Some(vec![VantageFacts {
+                    last_sync_ms,
+                    ..vantage()
+                }]),
+                older_rules: false,
+                storage_trouble: None,
+                spare: 0,
+            };
+            shell.step().map(|step| step.words)
+        };
+        assert_eq!(words(Some(NOW - 2000)), Some("In step"));
+        assert_eq!(words(Some(NOW - SILENT_MS - 1)), Some("Not heard since"));
+    }
+
+    #[test]
     fn all_is_well_only_where_everything_is_seen() {
         let rooms = RoomCounts {
             followed: 3,
