@@ -41,6 +41,13 @@
 //! written: nothing of it is derived state. Where no event tells of a change that a look at the state shows
 //! ([`store::snapshots`], [`store::zombies`]), an event of our own is appended; its id begins with `~`.
 //!
+//! # What the room's own state says
+//!
+//! Creation, power levels, server ACL and tombstone are kept apart from the events, the newest few of each, and so is who
+//! is in a room ([`store::access`]). What they mean for a call is pure ([`rtc::power`], [`rtc::acl`],
+//! [`rtc::room_finding`]) and told as findings. `observer/successors` goes on to the room that took another's place.
+//! What a look at the state took away or brought back is in [`store::state_resets`].
+//!
 //! # What is summed
 //!
 //! Sums come with and without what is inferred ([`store::sums`]). They are computed when asked, by the indexes of time; only

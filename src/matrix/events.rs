@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn of_a_state_only_what_is_asked_for_is_built() {
-        let state = r#"[{"type":"m.room.power_levels"},{"type":"m.room.create"},{"type":7},{"a":1},null,{"type":""}]"#;
+        let state = r#"[{"type":"m.room.pinned_events"},{"type":"m.room.create"},{"type":7},{"a":1},null,{"type":""}]"#;
         let kept = Events::of(state.len())
             .list_of_types(&raw(state))
             .unwrap()

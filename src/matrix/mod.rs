@@ -16,6 +16,7 @@ mod rooms;
 mod secret;
 mod server;
 mod split;
+mod state;
 mod stream;
 #[cfg(test)]
 mod stub;

@@ -59,6 +59,14 @@ fn text(raw: &Value, event: &RoomEvent) -> String {
     small.to_string()
 }
 
+/// May the room have another one before it or after it, of which we did not know?
+fn has_neighbour(room: &RoomBatch) -> bool {
+    let arrivals = room.arrivals.iter();
+    arrivals
+        .map(|arrival| arrival.event.kind.as_str())
+        .any(|kind| matches!(kind, "m.room.tombstone" | "m.room.create"))
+}
+
 impl Observer {
     /// Commits a batch and announces, after the commit and never before, what it changed. Returns how many events were new.
     pub(super) async fn ingest(&self, batch: &Batch) -> Result<usize, Error> {
@@ -79,6 +87,9 @@ impl Observer {
         }
         if batch.invitations.iter().any(|one| one.accepted) {
             self.accepted.notify_one();
+        }
+        if batch.rooms.iter().any(has_neighbour) || !batch.invitations.is_empty() {
+            self.replaced.notify_one();
         }
         if batch.rooms.iter().any(|room| room.gap.is_some()) {
             self.history.notify_one();

@@ -26,6 +26,7 @@ mod schedule;
 mod sign_in;
 mod signs;
 mod storage;
+mod successors;
 mod troubles;
 mod watchdog;
 mod wishes;
@@ -141,6 +142,8 @@ pub struct Observer {
     accepted: Arc<Notify>,
     /// Rings when the database can be written again.
     storage_again: Arc<Notify>,
+    /// Rings when a room was replaced by another one.
+    replaced: Arc<Notify>,
     /// What is wrong now.
     troubles: Arc<Mutex<troubles::Troubles>>,
     /// Since when the homeserver prepares its first answer, ms by our clock.
@@ -177,6 +180,7 @@ impl Observer {
             probe_due: Arc::default(),
             accepted: Arc::default(),
             storage_again: Arc::default(),
+            replaced: Arc::default(),
             troubles: Arc::default(),
             preparing: Arc::default(),
             signing_in: Arc::default(),
@@ -233,6 +237,7 @@ impl Observer {
             self.keep(Work::Wishes, || self.keep_joining()),
             self.keep(Work::SignIn, || self.keep_token_fresh()),
             self.keep(Work::Rooms, || self.keep_asking_our_server()),
+            self.keep(Work::Successors, || self.follow_successors()),
             self.keep(Work::Retention, || self.forget()),
             self.keep(Work::Signs, || self.keep_signs()),
             self.keep(Work::Polls, || self.repair_flooded()),

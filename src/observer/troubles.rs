@@ -16,6 +16,8 @@ pub(super) enum Work {
     Retention,
     Wishes,
     Probe,
+    /// Going on to the rooms that took the place of others.
+    Successors,
     Rederive,
     /// Small writes that only show whether the database can be written.
     Storage,

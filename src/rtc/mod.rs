@@ -5,6 +5,7 @@
 //! memberships of one slot into sessions ([`session`]). Expiry is part of the result (`until_ms`), so the
 //! answer does not depend on when one asks, and never on the order in which events arrived.
 
+pub mod acl;
 pub mod application;
 pub mod coverage;
 pub mod event;
@@ -15,11 +16,14 @@ pub mod id;
 pub mod member;
 pub mod membership;
 pub mod order;
+pub mod power;
 pub mod reading;
 pub mod redaction;
 pub mod related;
 pub mod ring;
 pub mod room;
+pub mod room_finding;
+pub mod room_rules;
 pub mod session;
 pub mod side_by_side;
 pub mod sieve;

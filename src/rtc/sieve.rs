@@ -75,6 +75,17 @@ const OURS: &[Ours] = &[
     ),
     only("m.room.redaction", &["redacts"]),
     only("m.room.encryption", &["algorithm"]),
+    only(
+        "m.room.power_levels",
+        &[
+            "users",
+            "users_default",
+            "events",
+            "events_default",
+            "state_default",
+        ],
+    ),
+    only("m.room.server_acl", &["allow", "deny", "allow_ip_literals"]),
     only("m.room.tombstone", &["replacement_room"]),
     only(
         "m.room.create",
@@ -379,6 +390,16 @@ mod tests {
                 "m.room.tombstone",
                 json!({"body": "SECRET", "replacement_room": "!n"}),
                 json!({"replacement_room": "!n"}),
+            ),
+            (
+                "m.room.power_levels",
+                json!({"users": {"@a:x": 100}, "state_default": 50, "notifications": "SECRET"}),
+                json!({"users": {"@a:x": 100}, "state_default": 50}),
+            ),
+            (
+                "m.room.server_acl",
+                json!({"allow": ["*"], "deny": ["e.x"], "allow_ip_literals": false, "why": "SECRET"}),
+                json!({"allow": ["*"], "deny": ["e.x"], "allow_ip_literals": false}),
             ),
             (
                 "m.room.redaction",

@@ -12,6 +12,7 @@ mod odd;
 mod room;
 mod room_endpoints;
 mod rooms;
+mod rules;
 mod sync;
 mod view;
 

@@ -7,7 +7,7 @@ use super::fresh::Fresh;
 use super::redactions::{self, Redactions, TakenBack, redact_stored};
 use super::rows::{Rows, Statement};
 use super::sender_limit::{self, Senders};
-use super::{Error, Tx, int, rooms, sightings};
+use super::{Error, Tx, int, room_members, room_rules, rooms, sightings};
 use crate::rtc::event::{Kind, Reason, RoomEvent};
 use crate::rtc::id::hash;
 use crate::rtc::member;
@@ -31,6 +31,8 @@ pub(super) struct Touched {
     pub everything: bool,
     /// Name, alias or state of the room may have changed.
     pub facts: bool,
+    /// Who is in the room, or by which types of events calls are joined, may have changed.
+    pub accounts: bool,
     pub new_events: usize,
     /// Contents of redacted events were taken out.
     pub taken_back: bool,
@@ -192,6 +194,10 @@ async fn some(
         fresh.iter().map(|new| new.arrival.event.as_ref()),
     )
     .await?;
+    let events = || fresh.iter().map(|new| new.arrival.event.as_ref());
+    room_members::follow(tx, &room.room_id, events()).await?;
+    room_rules::keep(tx, &room.room_id, events()).await?;
+    touched.accounts |= room_rules::note_types(tx, &room.room_id, events()).await?;
     touched.new_events += fresh.len();
     let stored: Vec<Arc<RoomEvent>> = fresh
         .iter()

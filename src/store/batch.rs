@@ -8,8 +8,8 @@ use super::row::Watch;
 use super::sender_limit::Senders;
 use super::unasked::{self, Unasked};
 use super::{
-    Error, Grain, Store, coverage, readings, recount, rederive, refold, rooms, snapshots, vantages,
-    walks,
+    Error, Grain, Store, access, coverage, readings, recount, rederive, refold, rooms, snapshots,
+    vantages, walks,
 };
 use crate::rtc::event::{Reason, RoomEvent};
 use crate::rtc::fold::Rules;
@@ -222,6 +222,9 @@ async fn write_room(
     changed.taken_back |= touched.taken_back;
     if touched.facts {
         rooms::refresh(tx, room_id).await?;
+    }
+    if touched.facts || touched.accounts || !touched.presence.is_empty() {
+        touched.facts |= access::refresh(tx, room_id).await?;
     }
     if touched.facts || is_new || room.watch.is_some() {
         changed.rooms.insert(room_id.clone());

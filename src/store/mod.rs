@@ -3,6 +3,7 @@
 
 #[macro_use]
 mod packed;
+pub mod access;
 mod append;
 pub mod backup;
 pub mod batch;
@@ -41,6 +42,8 @@ mod refold;
 pub mod related;
 pub mod retention;
 pub mod rings;
+mod room_members;
+mod room_rules;
 pub mod rooms;
 pub mod row;
 mod rows;
@@ -59,8 +62,10 @@ pub mod snapshots;
 pub mod sorted;
 mod space;
 mod spans;
+pub mod state_resets;
 pub mod statistics;
 pub mod stats;
+pub mod successors;
 pub mod sums;
 #[cfg(test)]
 mod sums_tests;

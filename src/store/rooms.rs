@@ -1,11 +1,12 @@
 //! Rooms: how we stand towards each, its name, and the names of people in it.
 
 use super::events::event;
-use super::row::{Room, RoomName, Viewer, Watch};
+use super::row::{Neighbour, Room, RoomName, Viewer, Watch};
 use super::rows::{Rows, Statement};
-use super::{Error, Store, Tx, clean, coverage, ever};
+use super::{Error, Store, Tx, clean, coverage, ever, room_rules};
 use crate::rtc::event::{Kind, RoomEvent};
 use crate::rtc::order::in_order;
+use crate::rtc::power::Access;
 use serde_json::Value;
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -58,10 +59,10 @@ pub(super) async fn polled(tx: &mut Tx, room_id: &str, now: i64) -> Result<(), E
 
 const FACTS: &str =
     "select * from events where room_id = $1 and chain is null and state_key = '' and kind in ('m.room.name',
-    'm.room.canonical_alias', 'm.room.encryption', 'm.room.history_visibility', 'm.room.tombstone', 'm.room.create')";
+    'm.room.canonical_alias', 'm.room.encryption', 'm.room.history_visibility', 'm.room.create')";
 const SET_FACTS: &str =
     "update rooms set name = $2, alias = $3, version = $4, encrypted = $5, history_visibility = $6,
-    replaced_by = $7, folded = $8 where room_id = $1";
+    replaced_by = $7, folded = $8, replaced_ms = $9, predecessor = $10 where room_id = $1";
 
 /// Reads name, alias and the rest again from the newest stored event of each kind.
 pub(super) async fn refresh(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
@@ -99,6 +100,10 @@ pub(super) async fn refresh(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
         room_id,
     ]
     .join(" ");
+    let rules = room_rules::of_room(tx, room_id).await?;
+    let replaced = rules
+        .replaced()
+        .filter(|replaced| replaced.room_id != room_id);
     sqlx::query(SET_FACTS)
         .bind(room_id)
         .bind(name)
@@ -106,8 +111,10 @@ pub(super) async fn refresh(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
         .bind(version)
         .bind(i64::from(newest("m.room.encryption").is_some()))
         .bind(text("m.room.history_visibility", "history_visibility"))
-        .bind(text("m.room.tombstone", "replacement_room"))
+        .bind(replaced.map(|replaced| replaced.room_id.clone()))
         .bind(folded(&words))
+        .bind(replaced.map(|replaced| replaced.at_ms))
+        .bind(rules.creation.predecessor.clone())
         .execute(&mut **tx)
         .await?;
     Ok(())
@@ -326,6 +333,9 @@ pub async fn watched(store: &Store) -> Result<Vec<(String, Watch)>, Error> {
 // The inner select names the columns that the outer one sorts by: PostgreSQL wants it so. `+ 0` and `|| ''`: few calls run;
 // `stream`, which is never negative: few events are rejected, and they have an index of their own.
 pub(super) const LISTED: &str = "select * from (select r.*,
+    n.watch as successor_watch, n.error as successor_error, n.predecessor as successor_predecessor,
+    o.watch as predecessor_watch, o.replaced_by as predecessor_replaced_by, o.replaced_ms as predecessor_replaced_ms,
+    (select count(*) from state_resets z where z.room_id = r.room_id and z.noticed_ms > $1 - 86400000) as resets,
     (select count(*) from sessions s where s.room_id = r.room_id and s.started_ms > $1) as future,
     coalesce(a.active, 0) as active,
     (select coalesce(max(started_ms), 0) from sessions s where s.room_id = r.room_id and s.started_ms <= $1) as last_call_ms,
@@ -337,6 +347,7 @@ pub(super) const LISTED: &str = "select * from (select r.*,
         and e.origin_server_ts > 1388534400000) as oldest_event_ms
     from rooms r left join (select room_id, count(*) as active from sessions
         where until_ms > $1 and started_ms + 0 <= $1 group by room_id || '', room_id) as a on a.room_id = r.room_id
+    left join rooms n on n.room_id = r.replaced_by left join rooms o on o.room_id = r.predecessor
     where $2 = '' or r.room_id = $2 or r.alias = $2) as listed
     order by active desc, last_call_ms desc, name, room_id";
 
@@ -426,6 +437,17 @@ async fn room(store: &Store, row: &AnyRow) -> Result<Room, Error> {
         watch: Watch::from_word(&watch),
         history_visibility: row.try_get("history_visibility")?,
         replaced_by: row.try_get("replaced_by")?,
+        replaced_ms: row.try_get("replaced_ms")?,
+        successor: neighbour(row, "successor_watch", "successor_error")?,
+        successor_names: row.try_get("successor_predecessor")?,
+        predecessor: row.try_get("predecessor")?,
+        predecessor_watch: row
+            .try_get::<Option<&str>, _>("predecessor_watch")?
+            .map(Watch::from_word),
+        predecessor_names: row.try_get("predecessor_replaced_by")?,
+        predecessor_replaced_ms: row.try_get("predecessor_replaced_ms")?,
+        access: access(row)?,
+        resets: row.try_get("resets")?,
         first_seen_ms: row.try_get("first_seen_ms")?,
         polled_ms: row.try_get("polled_ms")?,
         error: row.try_get("error")?,
@@ -439,4 +461,21 @@ async fn room(store: &Store, row: &AnyRow) -> Result<Room, Error> {
         history_open: row.try_get::<i64, _>("history_open")? != 0,
         oldest_event_ms: row.try_get("oldest_event_ms")?,
     })
+}
+
+fn neighbour(row: &AnyRow, watch: &str, error: &str) -> Result<Option<Neighbour>, Error> {
+    let Some(watch) = row.try_get::<Option<&str>, _>(watch)? else {
+        return Ok(None);
+    };
+    Ok(Some(Neighbour {
+        watch: Watch::from_word(watch),
+        error: row.try_get(error)?,
+    }))
+}
+
+fn access(row: &AnyRow) -> Result<Vec<Access>, Error> {
+    let Some(text) = row.try_get::<Option<&str>, _>("access")? else {
+        return Ok(Vec::new());
+    };
+    serde_json::from_str(text).map_err(|error| Error::Content(error.to_string()))
 }

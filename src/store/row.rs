@@ -1,5 +1,6 @@
 //! What reads of the store return: rows of facts (ids, milliseconds, counts), shared by pages and JSON.
 
+use crate::rtc::power::Access;
 use crate::rtc::transport::{Selection, Transport};
 
 /// Who asks. Every read that returns calls, rooms, people or counts of them takes one, and the SQL
@@ -249,6 +250,14 @@ impl Watch {
     }
 }
 
+/// The room before or after one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Neighbour {
+    pub watch: Watch,
+    /// Why it cannot be joined or read, in plain words.
+    pub error: Option<String>,
+}
+
 /// A watched room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Room {
@@ -257,8 +266,22 @@ pub struct Room {
     pub encrypted: bool,
     pub watch: Watch,
     pub history_visibility: Option<String>,
-    /// The room that replaced this one, if it was upgraded.
+    /// The room that replaced this one, if it was upgraded, and since when, ms.
     pub replaced_by: Option<String>,
+    pub replaced_ms: Option<i64>,
+    /// How we stand towards it; `None` = not at all so far.
+    pub successor: Option<Neighbour>,
+    /// The room that its creation names as the one before it.
+    pub successor_names: Option<String>,
+    /// The room that this one says it replaced, how we stand towards that one, what it says replaced it, and since when, ms.
+    pub predecessor: Option<String>,
+    pub predecessor_watch: Option<Watch>,
+    pub predecessor_names: Option<String>,
+    pub predecessor_replaced_ms: Option<i64>,
+    /// Types of events in use by which not everybody may join a call, or open its slot.
+    pub access: Vec<Access>,
+    /// Memberships that a state reset took or brought back within the last 24 hours.
+    pub resets: i64,
     pub first_seen_ms: i64,
     /// The last poll of its full state, ms.
     pub polled_ms: Option<i64>,

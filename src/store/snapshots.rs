@@ -3,7 +3,7 @@
 use super::append::{Touched, append};
 use super::batch::{Arrival, Batch, RoomBatch, Source};
 use super::events::event;
-use super::{Error, Tx, zombies};
+use super::{Error, Tx, room_members, state_resets, zombies};
 use crate::rtc::event::{Kind, RoomEvent};
 use crate::rtc::id::hash;
 use crate::rtc::member;
@@ -61,7 +61,8 @@ pub(super) async fn record(
         query.bind(&members)
     };
     query.execute(&mut **tx).await?;
-    repair(tx, batch, room, look, before_ms, touched).await
+    repair(tx, batch, room, look, before_ms, touched).await?;
+    room_members::reconcile(tx, batch, room, look, touched).await
 }
 
 const OPEN: &str = "select distinct chain from memberships where room_id = $1 and until_ms > $2 and chain like 's%'";
@@ -100,10 +101,39 @@ async fn repair(
         let events = rows.iter().map(event).collect::<Result<Vec<_>, _>>()?;
         if let Some(repair) = missing(&chain, &events, look, before_ms, batch.seen_ms) {
             zombies::note(tx, batch, room, &chain, &repair).await?;
+            note_reset(tx, batch, room, &chain, &repair).await?;
             repairs.arrivals.push(repair.arrival);
         }
     }
     append(tx, batch, &repairs, touched, None).await
+}
+
+/// Notes a repair by which a membership of a call counts again, or no more.
+async fn note_reset(
+    tx: &mut Tx,
+    batch: &Batch,
+    room: &RoomBatch,
+    chain: &str,
+    repair: &Repair<'_>,
+) -> Result<(), Error> {
+    let made = &repair.arrival.event;
+    let what = match repair.holds {
+        Some(_) if zombies::is_active(chain, made, batch.seen_ms) => {
+            state_resets::What::CallMemberBack
+        }
+        _ if zombies::is_active(chain, repair.newest, batch.seen_ms) => {
+            state_resets::What::CallMemberVanished
+        }
+        _ => return Ok(()),
+    };
+    let reset = state_resets::Reset {
+        made,
+        what,
+        user_id: &repair.newest.sender,
+        holds: repair.holds,
+        newest: repair.newest,
+    };
+    state_resets::note(tx, batch, &room.room_id, &reset).await
 }
 
 /// What a look at the state tells of a key that no event told.
@@ -166,9 +196,15 @@ pub(super) fn made_since(json: &str) -> Option<i64> {
         .as_i64()
 }
 
-fn ours(chain: &str, like: &RoomEvent, content: Value, (since_ms, seen_ms): (i64, i64)) -> Arrival {
+/// An event of our own about a key, which says what the state says.
+pub(super) fn ours(
+    key: &str,
+    like: &RoomEvent,
+    content: Value,
+    (since_ms, seen_ms): (i64, i64),
+) -> Arrival {
     let json: Value = json!({
-        "event_id": format!("~{}", hash(&[chain, &seen_ms.to_string()], 12)),
+        "event_id": format!("~{}", hash(&[key, &seen_ms.to_string()], 12)),
         "type": like.kind, "state_key": like.state_key, "sender": like.sender, "origin_server_ts": seen_ms,
         "content": content,
         "unsigned": {

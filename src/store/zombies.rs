@@ -53,7 +53,8 @@ pub(super) async fn note(
     Ok(())
 }
 
-fn is_active(chain: &str, event: &RoomEvent, now: i64) -> bool {
+/// Would somebody be in a call by this event alone?
+pub(super) fn is_active(chain: &str, event: &RoomEvent, now: i64) -> bool {
     let (members, _) = fold(chain, [event], &Room::default(), &Rules::default());
     members.iter().any(|member| member.until_ms > now)
 }

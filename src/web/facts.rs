@@ -24,6 +24,7 @@ mod places;
 mod probe;
 mod ring;
 mod room;
+mod room_look;
 mod side_by_side;
 mod storage;
 mod sums;
@@ -34,7 +35,8 @@ pub use certainty::{
 };
 pub use clock::{ClockFacts, DelayedFacts, length};
 pub use event::{EvidenceFacts, RejectedFacts};
-pub use finding::FindingFacts;
+pub use finding::room_state::remedy_of_levels;
+pub use finding::{FindingFacts, LeftBehind, RoomStateFacts};
 pub use flood::FloodFacts;
 pub use moment::{CallThen, Flip, Moment, RelatedFacts, ZombieFacts};
 pub use noun::{Noun, counted_by_noun, noun_of};
@@ -47,6 +49,9 @@ pub use probe::{
 };
 pub use ring::{LinkedCallFacts, RingFacts, with_outcomes};
 pub use room::{InvitationFacts, Pill, RoomFacts, SettingFacts, VantageFacts};
+pub use room_look::{
+    AccessFacts, AccountFacts, RoomFindingFacts, RoomLink, RoomLook, StateResetFacts, looks,
+};
 pub use side_by_side::{SideBySideFacts, add_side_by_side, count_troubled};
 pub use storage::{StorageTroubleFacts, StorageWords, storage_words};
 pub use sums::{SumFacts, inferred, not_exact};
@@ -293,6 +298,10 @@ pub struct CallFacts {
     /// room itself was lost neither `active` nor an end says more than we know.
     pub unknown_since_ms: Option<i64>,
     pub unknown_since_at: Option<Stamp>,
+    /// The room that took the place of this call's room, and since when: later calls are there.
+    pub room_replaced_by: Option<String>,
+    pub room_replaced_ms: Option<i64>,
+    pub room_replaced_at: Option<Stamp>,
     /// What needs a look, the gravest first; at most 50.
     pub findings: Vec<FindingFacts>,
     /// Its stays. Of a very large call, or in a list of many large ones, only some: those who came first, and those who
@@ -323,6 +332,7 @@ impl CallFacts {
             .or(call.known_until_ms(now));
         let is_lost = call.known_until_ms(now).is_some();
         let findings = finding::of(
+            &call.room.room_id,
             &members,
             &used,
             ledger,
@@ -334,7 +344,14 @@ impl CallFacts {
             .map(|((member, used), ends)| MemberFacts::new(member, used, ends, lost_ms, now))
             .collect();
         let here = || members.iter().filter(|member| member.left_ms.is_none());
+        let replaced = ledger
+            .rooms
+            .get(&call.room.room_id)
+            .and_then(|room| room.rules.replaced());
         Self {
+            room_replaced_by: replaced.map(|replaced| replaced.room_id.clone()),
+            room_replaced_ms: replaced.map(|replaced| replaced.at_ms),
+            room_replaced_at: replaced.map(|replaced| Stamp(replaced.at_ms)),
             certainty: CertaintyFacts::of(verdict),
             clocks,
             unknown_since_ms,

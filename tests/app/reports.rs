@@ -4,6 +4,7 @@
 
 mod glare;
 pub mod page;
+mod room_state;
 mod rules;
 mod served;
 mod sieve;

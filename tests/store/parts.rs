@@ -1,5 +1,6 @@
 //! More of the same tests, each in a file of its own.
 
+mod accounts;
 mod depth;
 pub mod holes;
 mod lists;

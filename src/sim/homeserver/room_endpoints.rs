@@ -12,6 +12,7 @@ use super::history::{Page, Reader, position};
 use super::http::{Answer, Call, Refusal};
 use super::ledger::{Draft, Ledger};
 use super::room::Room;
+use super::rules;
 
 pub(super) fn answer(
     hs: &Homeserver,
@@ -31,6 +32,7 @@ pub(super) fn answer(
             let event_id = hs.redact(room, user, target, hs.now_ms());
             Ok(json!({"event_id": event_id}))
         }
+        ("POST", ["upgrade"]) => rules::upgrade(hs, call, user, room),
         ("POST", ["join"]) => join(hs, call, user, room),
         ("POST", ["leave"]) => {
             hs.leave_user(room, user, hs.now_ms());
@@ -115,6 +117,7 @@ fn write(hs: &Homeserver, call: &Call, caller: &Caller, room: &str, target: Targ
         content: call.json()?,
         ts: now_ms,
     };
+    rules::must_have_power(&hs.ledger(), &draft)?;
     let sticky = call
         .number("org.matrix.msc4354.sticky_duration_ms")
         .and_then(|ms| i64::try_from(ms).ok());
@@ -161,7 +164,9 @@ pub(super) fn join(hs: &Homeserver, call: &Call, user: &str, id_or_alias: &str) 
             let text = "Can't join remote room because no servers that are in the room have been provided.";
             return Err(Refusal::new(404, "M_NOT_FOUND", text));
         }
-        must_be_welcome(room, user)?;
+        if !rules::is_let_in_by_another(&ledger, room, user) {
+            must_be_welcome(room, user)?;
+        }
         room.id.clone()
     };
     hs.join_user(&room_id, user, hs.now_ms());

@@ -29,6 +29,8 @@ pub struct NewRoom {
     pub history_visibility: String,
     /// `public`, `invite`.
     pub join_rule: String,
+    /// The room that this one takes the place of.
+    pub predecessor: Option<String>,
     /// A server that has to be named to join by id while nobody of this server is in.
     pub via: Option<String>,
     /// When, in ms since the Unix epoch.
@@ -47,6 +49,7 @@ impl Default for NewRoom {
             encrypted: false,
             history_visibility: "shared".to_owned(),
             join_rule: "public".to_owned(),
+            predecessor: None,
             via: None,
             ts: 0,
         }
@@ -62,10 +65,11 @@ impl Homeserver {
         let set = |kind: &str, content: Value| {
             self.send_state(&room, creator, kind, "", content, new.ts);
         };
-        set(
-            "m.room.create",
-            json!({"room_version": new.version, "creator": creator}),
-        );
+        let mut creation = json!({"room_version": new.version, "creator": creator});
+        if let Some(predecessor) = &new.predecessor {
+            creation["predecessor"] = json!({"room_id": predecessor});
+        }
+        set("m.room.create", creation);
         self.join_user(&room, creator, new.ts);
         set("m.room.power_levels", power_levels(creator));
         set("m.room.join_rules", json!({"join_rule": new.join_rule}));

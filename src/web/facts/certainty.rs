@@ -3,6 +3,7 @@
 use super::Stamp;
 use crate::rtc::coverage::{Cover, Interval, Span};
 use crate::rtc::evidence::{self, By, Certainty};
+use crate::rtc::room_finding::RoomKnowledge;
 use crate::rtc::skew::clock_off_ms;
 use crate::store::evidence::Origins;
 use crate::store::row;
@@ -91,6 +92,8 @@ pub struct Ledger {
     pub origins: HashMap<String, Origins>,
     /// By room.
     pub coverage: BTreeMap<String, Vec<Interval>>,
+    /// What the rooms' own state says, by room.
+    pub rooms: HashMap<String, RoomKnowledge>,
 }
 
 impl Ledger {

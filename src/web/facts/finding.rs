@@ -2,6 +2,7 @@
 
 use super::{CallFacts, Ledger, MemberFacts, Stamp, person};
 use crate::rtc::finding::{self, Finding, Stay};
+use crate::rtc::room_finding::RoomKnowledge;
 use crate::rtc::session::server_of;
 use crate::rtc::transport::Transport;
 use crate::store::row;
@@ -10,6 +11,9 @@ use serde::Serialize;
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use utoipa::ToSchema;
+
+pub mod room_state;
+pub use room_state::{LeftBehind, RoomStateFacts};
 
 /// So many people are named on the call's page, and in a line of text; others are counted.
 const NAMED: usize = 3;
@@ -24,6 +28,10 @@ pub struct FindingFacts {
     /// room at the same time, `users` were each alone in theirs, and nobody met. `ran_out`: its client does not renew; it
     /// ran out while the device was still there, which said goodbye or renewed it later. `reconciled`: no event told its
     /// end, a look at the room's state did. `state_reset`: the room's state holds it again, without an event that says so.
+    /// `room_replaced`: the room was replaced by another one, `users` are still in it. `nobody_could_come`: nobody but
+    /// `users` had the power to join. `server_denied`: the room takes no events of the server of `users` any more.
+    /// `lost_power`: one of `users` has no power any more to say goodbye. `came_back`, `vanished`: a look at the room's
+    /// state found a stay again, or no more.
     pub kind: &'static str,
     /// `computed`, `probably` or `perhaps`.
     pub sure: &'static str,
@@ -42,10 +50,37 @@ pub struct FindingFacts {
     pub service_url: Option<String>,
     /// The calls that ran side by side with this one.
     pub other_call_ids: Vec<String>,
+    #[serde(flatten)]
+    pub state: RoomStateFacts,
 }
 
 /// The findings of a call. `used`: the transport of each member; `upto`: until when the call is known, ms.
 pub(super) fn of(
+    room_id: &str,
+    members: &[row::Member],
+    used: &[Option<Transport>],
+    ledger: &Ledger,
+    upto: i64,
+) -> Vec<FindingFacts> {
+    let unknown = RoomKnowledge::default();
+    let room = ledger.rooms.get(room_id).unwrap_or(&unknown);
+    let (mut found, resets) = room_state::of(members, ledger, room, upto);
+    found.extend(of_stays(members, used, ledger, upto));
+    // What looking back at the evidence tells already is told once.
+    let is_told = |reset: &FindingFacts| {
+        found.iter().any(|one| {
+            matches!(one.kind, "reconciled" | "state_reset")
+                && one.users == reset.users
+                && one.device_id == reset.device_id
+        })
+    };
+    let resets: Vec<FindingFacts> = resets.into_iter().filter(|one| !is_told(one)).collect();
+    found.extend(resets);
+    found.truncate(FINDINGS_MAX);
+    found
+}
+
+fn of_stays(
     members: &[row::Member],
     used: &[Option<Transport>],
     ledger: &Ledger,
@@ -83,26 +118,17 @@ const FINDINGS_MAX: usize = 50;
 impl FindingFacts {
     /// One that is sure and told of one device.
     pub(super) fn of_device(kind: &'static str, member: &row::Member, from_ms: i64) -> Self {
+        let base = Self::base(kind, from_ms);
         Self {
-            kind,
-            sure: "computed",
-            from_ms,
-            from_at: Stamp(from_ms),
-            until_ms: None,
-            until_at: None,
             users: vec![member.user_id.clone()],
-            unheard: Vec::new(),
-            mutual: false,
             device_id: member.device_id.clone(),
-            service_url: None,
-            other_call_ids: Vec::new(),
+            ..base
         }
     }
 
-    fn new(found: Finding, members: &[row::Member], upto: i64) -> Self {
-        let from_ms = found.from_ms();
-        let base = Self {
-            kind: "apart",
+    fn base(kind: &'static str, from_ms: i64) -> Self {
+        Self {
+            kind,
             sure: "computed",
             from_ms,
             from_at: Stamp(from_ms),
@@ -114,7 +140,12 @@ impl FindingFacts {
             device_id: None,
             service_url: None,
             other_call_ids: Vec::new(),
-        };
+            state: RoomStateFacts::default(),
+        }
+    }
+
+    fn new(found: Finding, members: &[row::Member], upto: i64) -> Self {
+        let base = Self::base("apart", found.from_ms());
         let owned = |users: Vec<&str>| users.into_iter().map(ToOwned::to_owned).collect();
         let of = |stay: usize| {
             let member = &members[stay];
@@ -170,7 +201,9 @@ impl FindingFacts {
     /// Does it count on the pill of its call?
     #[must_use]
     pub fn is_loud(&self) -> bool {
-        matches!(self.kind, "apart" | "side_by_side") || self.is_ghost()
+        matches!(self.kind, "apart" | "side_by_side")
+            || self.is_ghost()
+            || self.is_loud_of_room_state()
     }
 
     #[must_use]
@@ -182,6 +215,7 @@ impl FindingFacts {
     #[must_use]
     pub fn is_of(&self, stay: &MemberFacts) -> bool {
         !matches!(self.kind, "apart" | "side_by_side")
+            && !self.is_of_room_state()
             && self.users == [stay.user_id.as_str()]
             && self.device_id == stay.device_id
             && self.until_ms == stay.left_ms
@@ -191,6 +225,9 @@ impl FindingFacts {
     /// Class, icon and words of its pill.
     #[must_use]
     pub fn pill(&self) -> (&'static str, &'static str, &'static str) {
+        if let Some(pill) = self.pill_of_room_state() {
+            return pill;
+        }
         match (self.kind, self.sure) {
             ("apart", _) => ("bad", "split", "Split SFUs"),
             ("side_by_side", _) => ("warn", "split", "Side by side"),
@@ -214,6 +251,9 @@ impl FindingFacts {
             names(call, &self.users, named),
             names(call, &self.unheard, named),
         );
+        if let Some(title) = self.title_of_room_state(&users) {
+            return title;
+        }
         let could = if self.until_ms.is_some() {
             "could not"
         } else {
@@ -237,6 +277,9 @@ impl FindingFacts {
     /// Why we think so.
     #[must_use]
     pub fn why(&self) -> String {
+        if let Some(why) = self.why_of_room_state() {
+            return why;
+        }
         let sfu = f::tidy(f::host(self.service_url.as_deref().unwrap_or_default()));
         match (self.kind, self.sure) {
             ("apart", _) if self.mutual => format!(
@@ -285,6 +328,9 @@ impl FindingFacts {
     /// What an admin can do about it.
     #[must_use]
     pub fn advice(&self) -> Option<&'static str> {
+        if self.is_of_room_state() {
+            return self.advice_of_room_state();
+        }
         match (self.kind, self.sure) {
             ("apart", _) => Some(
                 "update those clients to a version that connects to every SFU (multi-SFU), or let all their homeservers \
@@ -331,6 +377,17 @@ impl CallFacts {
             self.loud().count(),
             self.loud().filter(|finding| finding.is_ghost()).count(),
         );
+        if let Some(replaced) = self.replaced() {
+            let (class, icon, words) = replaced.pill();
+            return Some(match all {
+                1 => (class, icon, words.to_owned()),
+                _ => (
+                    class,
+                    icon,
+                    format!("{words}, {}", f::counted(all, "finding", "findings")),
+                ),
+            });
+        }
         match all {
             0 => None,
             _ if all == ghosts => Some(("warn", "ghost", f::counted(ghosts, "ghost", "ghosts"))),

@@ -1,6 +1,6 @@
 //! A watched room and a vantage as pages and JSON show them.
 
-use super::{OwnFacts, RoomRef, Stamp};
+use super::{OwnFacts, RoomFindingFacts, RoomLink, RoomRef, Stamp};
 use crate::rtc::session::server_of;
 use crate::store::invitations::Pending;
 use crate::store::row::{self, Watch};
@@ -18,6 +18,15 @@ pub struct RoomFacts {
     pub watch: &'static str,
     pub history_visibility: Option<String>,
     pub replaced_by: Option<String>,
+    /// Since when it is replaced.
+    pub replaced_ms: Option<i64>,
+    pub replaced_at: Option<Stamp>,
+    /// The room that took the place of this one: how we stand towards it, and whether it names this one.
+    pub successor: Option<RoomLink>,
+    /// The room that this one says it replaced.
+    pub predecessor: Option<RoomLink>,
+    /// What needs a look in the room itself.
+    pub findings: Vec<RoomFindingFacts>,
     pub first_seen_ms: i64,
     pub first_seen_at: Stamp,
     pub polled_ms: Option<i64>,
@@ -41,6 +50,9 @@ pub struct RoomFacts {
 impl From<row::Room> for RoomFacts {
     fn from(row: row::Room) -> Self {
         let is_seen = matches!(row.watch, Watch::Joined | Watch::Peeked);
+        let successor = RoomLink::successor(&row);
+        let predecessor = RoomLink::predecessor(&row);
+        let findings = RoomFindingFacts::of(&row);
         Self {
             room: row.room.into(),
             version: row.version,
@@ -48,6 +60,11 @@ impl From<row::Room> for RoomFacts {
             watch: row.watch.as_str(),
             history_visibility: row.history_visibility,
             replaced_by: row.replaced_by,
+            replaced_ms: row.replaced_ms,
+            replaced_at: row.replaced_ms.map(Stamp),
+            successor,
+            predecessor,
+            findings,
             first_seen_ms: row.first_seen_ms,
             first_seen_at: Stamp(row.first_seen_ms),
             polled_ms: row.polled_ms,
@@ -77,13 +94,30 @@ pub struct Pill {
 }
 
 impl RoomFacts {
+    /// Can it not be seen as a whole?
+    #[must_use]
+    pub fn is_hidden(&self) -> bool {
+        !matches!(self.watch, "joined" | "peeked") || self.error.is_some() || self.unreadable > 0
+    }
+
+    /// Is there another room in its place, where we are, and which says so, too?
+    #[must_use]
+    pub fn has_moved(&self) -> bool {
+        self.successor
+            .as_ref()
+            .is_some_and(|link| link.is_followed() && link.names_this_room == Some(true))
+    }
+
     #[must_use]
     pub fn pill(&self) -> Pill {
         let (class, icon, words) = match Watch::from_word(self.watch) {
+            _ if self.replaced_by.is_some() && self.needs_look() => ("warn", "alert", "Replaced"),
+            _ if self.replaced_by.is_some() => ("", "info", "Moved"),
             Watch::Blind => ("blind", "eye-off", "Blind"),
             Watch::Left => ("warn", "alert", "Left"),
             _ if self.error.is_some() => ("warn", "alert", "Last look failed"),
             _ if self.unreadable > 0 => ("blind", "eye-off", "Partly blind"),
+            _ if self.needs_look() => ("warn", "alert", "Needs a look"),
             _ if self.history_open => ("", "clock", "Reading history"),
             Watch::Peeked => ("ok", "check", "Polled"),
             Watch::Joined => ("ok", "check", "Following"),

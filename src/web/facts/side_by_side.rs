@@ -112,6 +112,7 @@ impl FindingFacts {
             device_id: None,
             service_url: None,
             other_call_ids: vec![other_call_id.to_owned()],
+            state: super::RoomStateFacts::default(),
         }
     }
 

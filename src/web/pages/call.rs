@@ -186,6 +186,7 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<CallPage>, Error>
             one.with_name(name)
         })
         .collect();
+    page.say_whether_it_rang();
     page.linked_calls = late
         .into_iter()
         .map(|late| LinkedCallFacts::of_call(&call.id, late))
@@ -305,6 +306,17 @@ fn transports(call: &CallFacts, now: i64) -> Vec<TransportFacts> {
 }
 
 impl CallPage {
+    /// Adds to the finding that nobody could come whether it rang for everybody.
+    fn say_whether_it_rang(&mut self) {
+        let rang = |one: &RelatedFacts| one.kind == "ring" && one.whole_room;
+        let rang = self.related.iter().any(rang);
+        for finding in &mut self.call.findings {
+            if finding.kind == "nobody_could_come" {
+                finding.state.rang_everybody = Some(rang);
+            }
+        }
+    }
+
     /// Who came first.
     #[must_use]
     pub fn first(&self) -> Option<&MemberFacts> {

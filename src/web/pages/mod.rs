@@ -29,7 +29,7 @@ use super::reply::Ask;
 use super::seen;
 use crate::rtc::coverage::Interval;
 use crate::rtc::side_by_side::{BEGAN_APART_MAX_MS, LoneCall, pairs_side_by_side};
-use crate::store::{coverage, crowds, evidence, memberships, row, sessions};
+use crate::store::{access, coverage, crowds, evidence, memberships, row, sessions};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
@@ -298,6 +298,7 @@ async fn with_parts(
     let ledger = Ledger {
         origins,
         coverage: coverage::of(store, viewer, &rooms, ask.now).await?,
+        rooms: access::of_rooms(store, viewer, &rooms).await?,
     };
     let mut calls = facts::calls(calls, members, &ledger, ask.now);
     for call in &mut calls {

@@ -11,8 +11,8 @@ use crate::web::draw::chart::{self, StepChart};
 use crate::web::draw::shape::{self, Shape};
 use crate::web::error::Error;
 use crate::web::facts::{
-    CallFacts, GapFacts, InvitationFacts, MemberFacts, RoomFacts, RoomRef, Stamp,
-    StorageTroubleFacts, VantageFacts, count_troubled, counted_by_noun, inferred, not_exact,
+    CallFacts, GapFacts, InvitationFacts, MemberFacts, RoomFacts, RoomLook, RoomRef, Stamp,
+    StorageTroubleFacts, VantageFacts, count_troubled, counted_by_noun, inferred, looks, not_exact,
 };
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
@@ -35,6 +35,8 @@ const INVITATIONS_SHOWN: usize = 3;
 /// Steps of the last 24 hours, and stays of a day from which on it is not counted for each change.
 const STEPS: i64 = 2880;
 const STAYS_DEAR: i64 = 20_000;
+/// Rooms that need a look, on the page and in its JSON.
+const LOOKS: usize = 12;
 /// Rooms named in one remark.
 const NAMED: usize = 3;
 
@@ -65,6 +67,9 @@ pub struct Overview {
     pub gaps: Vec<GapFacts>,
     pub ended: Vec<CallFacts>,
     pub unseen: Vec<Unseen>,
+    /// Rooms whose own state needs a look: the first few, and how many there are.
+    pub rooms_to_look_at: Vec<RoomLook>,
+    pub rooms_to_look_at_total: usize,
     pub watched: Watched,
     /// Some of it is from older rules or other settings: calls are just being derived again.
     pub older_rules: bool,
@@ -276,7 +281,12 @@ pub fn page(mut rows: Rows, now: i64) -> Overview {
     let midnight = f::midnight(now);
     let facts: Vec<RoomFacts> = rows.rooms.iter().cloned().map(RoomFacts::from).collect();
     let counts = RoomCounts::of(facts.iter());
+    let mut to_look_at = looks(&rows.rooms, &rows.active);
+    let rooms_to_look_at_total = to_look_at.len();
+    to_look_at.truncate(LOOKS);
     Overview {
+        rooms_to_look_at: to_look_at,
+        rooms_to_look_at_total,
         now_ms: now,
         now_at: Stamp(now),
         seen: rows.unknown.into(),

@@ -4,15 +4,19 @@ use super::{moment, status};
 use crate::rtc::coverage::{Interval, Span};
 use crate::store::row::{self, CallFilter};
 use crate::store::sums::{self, Scope};
-use crate::store::{events, progress, rings, rooms, sender_limit, sessions, stats, zombies};
+use crate::store::{
+    access, events, progress, rings, rooms, sender_limit, sessions, state_resets, stats, vantages,
+    zombies,
+};
 use crate::web::draw::blind;
 use crate::web::draw::chart::{self, ColumnChart};
 use crate::web::draw::heat::{self, Year};
 use crate::web::draw::shape;
 use crate::web::error::Error;
 use crate::web::facts::{
-    CallFacts, CoverageFacts, Flip, FloodFacts, Moment, RejectedFacts, RingFacts, RoomFacts,
-    SideBySideFacts, SumFacts, WalkFacts, ZombieFacts,
+    AccessFacts, CallFacts, CoverageFacts, Flip, FloodFacts, Moment, RejectedFacts, RingFacts,
+    RoomFacts, RoomFindingFacts, RoomLink, SideBySideFacts, StateResetFacts, SumFacts, WalkFacts,
+    ZombieFacts,
 };
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
@@ -33,6 +37,8 @@ const INTERVALS: usize = 12;
 const RINGS: i64 = 100;
 const ZOMBIES: i64 = 50;
 const FLOODS: i64 = 20;
+/// Accounts that are named of those that may join a call, and of those that may not.
+const NAMED: usize = 8;
 /// Walks in the JSON; a busy room has had many gaps.
 const WALKS: i64 = 20;
 /// Flips in the list on the page.
@@ -62,6 +68,12 @@ pub struct RoomPage {
     pub zombies: Vec<ZombieFacts>,
     /// Who sent more events than are stored, the last first; at most 20.
     pub floods: Vec<FloodFacts>,
+    /// All that a state reset did: memberships of calls and of the room that vanished or came back, newest first.
+    pub state_resets: Vec<StateResetFacts>,
+    /// Types of events in use by which not everybody may join a call here, or open its slot; empty where all may.
+    pub access: Vec<AccessFacts>,
+    /// The account that would have to be invited, where a successor cannot be followed.
+    pub observer_user_id: Option<String>,
     /// Who was in which call at the moment that `at` asks for.
     pub then: Option<Moment>,
     /// What stands in the field for that moment.
@@ -127,6 +139,21 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error>
         .into_iter()
         .map(ZombieFacts::from)
         .collect();
+    page.state_resets = state_resets::of_room(store, viewer, &room_id, ZOMBIES)
+        .await?
+        .into_iter()
+        .map(StateResetFacts::from)
+        .collect();
+    let observer_counted = page.room.watch == "joined";
+    page.access = access::named(store, viewer, &room_id, NAMED)
+        .await?
+        .into_iter()
+        .map(|named| AccessFacts::new(named, observer_counted))
+        .collect();
+    page.observer_user_id = observer(&vantages::list(store).await?);
+    page.room
+        .findings
+        .extend(RoomFindingFacts::of_calls(page.recent.iter()));
     page.walks = progress::of_room(store, viewer, &room_id, WALKS)
         .await?
         .into_iter()
@@ -146,6 +173,12 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error>
     }
     page.asked = asked;
     Ok(page.into())
+}
+
+/// The account that we look from.
+fn observer(vantages: &[row::Vantage]) -> Option<String> {
+    let user_ids = vantages.iter().map(|vantage| vantage.user_id.clone());
+    user_ids.into_iter().find(|user_id| !user_id.is_empty())
 }
 
 /// The page from its rows.
@@ -173,6 +206,9 @@ pub fn page(
         walks,
         zombies,
         floods: Vec::new(),
+        state_resets: Vec::new(),
+        access: Vec::new(),
+        observer_user_id: None,
         then: None,
         asked: moment::Asked::default(),
         cover,
@@ -185,6 +221,30 @@ impl RoomPage {
     #[must_use]
     pub fn is_unread(&self) -> bool {
         matches!(self.room.watch, "blind" | "left") || self.room.error.is_some()
+    }
+
+    /// The successor, where we are not in it.
+    #[must_use]
+    pub fn not_followed(&self) -> Option<&RoomLink> {
+        self.room
+            .successor
+            .as_ref()
+            .filter(|link| !link.is_followed())
+    }
+
+    /// Types by which not everybody may join a call.
+    pub fn few_may_join(&self) -> impl Iterator<Item = &AccessFacts> {
+        let is_replaced = self.room.replaced_by.is_some();
+        self.access
+            .iter()
+            .filter(move |access| access.joins && !is_replaced)
+    }
+
+    /// Findings of the room that have no words of their own on the page.
+    pub fn other_findings(&self) -> impl Iterator<Item = &RoomFindingFacts> {
+        let is_other =
+            |finding: &&RoomFindingFacts| matches!(finding.kind, "server_denied" | "lost_power");
+        self.room.findings.iter().filter(is_other)
     }
 
     #[must_use]

@@ -34,6 +34,9 @@ pub struct Rooms {
     pub busy: usize,
     pub troubled: usize,
     pub reading: usize,
+    /// Those of which `findings` tells something, and those in whose place there is another one that we follow.
+    pub to_look_at: usize,
+    pub moved: usize,
     /// Those that are followed, and those that cannot be read now or whose last look failed.
     pub followed: usize,
     pub unread: usize,
@@ -123,7 +126,9 @@ pub fn page(rooms: Vec<row::Room>) -> Rooms {
         total: data.len(),
         matching: data.len(),
         busy: count(|room| room.active_calls > 0),
-        troubled: count(|room| matches!(room.pill().class, "warn" | "blind")),
+        troubled: count(RoomFacts::is_hidden),
+        to_look_at: count(RoomFacts::needs_look),
+        moved: count(RoomFacts::has_moved),
         reading: count(|room| room.history_open),
         followed: counts.followed,
         unread: counts.unread,
@@ -150,6 +155,54 @@ impl Rooms {
             return "No call runs now in those that can be read.".to_owned();
         }
         "No call runs now.".to_owned()
+    }
+
+    /// The rows of the page: a room and the one that took its place stand as one, where both are on it.
+    #[must_use]
+    pub fn rows(&self) -> Vec<&RoomFacts> {
+        let is_told = |room: &RoomFacts| {
+            let moved = room.successor.as_ref().filter(|_| room.has_moved());
+            moved.is_some_and(|link| {
+                self.list
+                    .data
+                    .iter()
+                    .any(|one| one.room.room_id == link.room_id)
+            })
+        };
+        self.list
+            .data
+            .iter()
+            .filter(|room| !is_told(room))
+            .collect()
+    }
+
+    /// The rooms whose place this one took, the last first, where they have no row of their own.
+    #[must_use]
+    pub fn before(&self, room: &RoomFacts) -> Vec<&RoomFacts> {
+        let mut found: Vec<&RoomFacts> = Vec::new();
+        let mut at = room;
+        while let Some(link) = &at.predecessor {
+            let before = self
+                .list
+                .data
+                .iter()
+                .find(|one| one.room.room_id == link.room_id);
+            // Rooms that name each other in a circle are told once.
+            let is_new = |one: &&RoomFacts| {
+                one.has_moved()
+                    && one.replaced_by.as_ref() == Some(&at.room.room_id)
+                    && one.room.room_id != room.room.room_id
+                    && !found
+                        .iter()
+                        .any(|known| known.room.room_id == one.room.room_id)
+            };
+            let Some(before) = before.filter(is_new) else {
+                break;
+            };
+            found.push(before);
+            at = before;
+        }
+        found
     }
 
     /// The head of a column that sorts.

@@ -285,6 +285,7 @@ pub fn page(rows: Rows, now: i64) -> Status {
         |room: &row::Room| room.error.is_some() || matches!(room.watch, Watch::Blind | Watch::Left);
     let facts: Vec<RoomFacts> = rows.rooms.iter().cloned().map(RoomFacts::from).collect();
     let counts = RoomCounts::of(facts.iter());
+    let has_findings = |room: &row::Room| RoomFacts::from(room.clone()).needs_look();
     let some = |test: &dyn Fn(&row::Room) -> bool| {
         rows.rooms
             .iter()
@@ -320,7 +321,7 @@ pub fn page(rows: Rows, now: i64) -> Status {
         encrypted: some(&|room| room.unreadable > 0),
         rooms_followed: counts.followed,
         rooms_unread: counts.unread,
-        troubled: some(&troubled),
+        troubled: some(&|room| troubled(room) || has_findings(room)),
         invitations: rows
             .invitations
             .into_iter()

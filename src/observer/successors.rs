@@ -1,0 +1,315 @@
+//! Rooms that were replaced: the observer goes on to the new one, by the same right by which it is in the old one, and
+//! reads what it may of the one before. Also: a room that is new to us is soon looked at as a whole.
+//!
+//! A tombstone is the word of one person with power in one room. So the new room must name the old one as its predecessor,
+//! or its sender must be one whose invitations are accepted; and who lays a trail of rooms is followed for a few steps a
+//! day only.
+
+use super::troubles::Work;
+use super::{Error, Observer};
+use crate::changes::Change;
+use crate::matrix;
+use crate::rtc::power::is_room_id;
+use crate::store::rooms;
+use crate::store::row::Watch;
+use crate::store::successors::{self, Pending};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+/// What failed is tried again after this time, unless the homeserver named another.
+const AGAIN: Duration = Duration::from_mins(1);
+/// When there is news, it is tried so long after the last time.
+const SOON: Duration = Duration::from_secs(3);
+/// What will hardly change by itself is tried again after this time.
+const LATER: Duration = Duration::from_mins(30);
+/// So many rooms of one trail are followed within a day.
+const TRAIL_MAX: usize = 5;
+/// Why a room is not followed that does not know of the one before it.
+const NOT_NAMED: &str = "it does not name the old room as the one it replaced, so it is not followed: anybody could have been meant";
+const DAY_MS: i64 = 86_400_000;
+/// A room that came so long ago, ms, and whose state nobody looked at yet is looked at alone.
+const SETTLED_MS: i64 = 10_000;
+/// So many things are done at once.
+const AT_ONCE: usize = 8;
+/// So many of them in one turn.
+const LOOKS_MAX: i64 = 5;
+
+/// What the creation of a room says of the room before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Named {
+    ThisRoom,
+    Another,
+    /// We may not see it.
+    Unknown,
+}
+
+/// One thing to do.
+#[derive(Debug, Clone)]
+enum Task {
+    Follow(Pending),
+    ReadBefore { room_id: String, before: String },
+    LookAt { room_id: String },
+}
+
+impl Task {
+    /// The room that it is about.
+    fn room_id(&self) -> &str {
+        match self {
+            Self::Follow(pending) => &pending.new_room_id,
+            Self::ReadBefore { before, .. } => before,
+            Self::LookAt { room_id } => room_id,
+        }
+    }
+}
+
+/// When something was tried last, and when it is tried again.
+#[derive(Debug, Clone, Copy)]
+struct Turn {
+    tried: Instant,
+    due: Instant,
+    is_under_way: bool,
+}
+
+/// What is being done now: a join over federation can take minutes and holds nothing else up.
+type UnderWay = JoinSet<(String, Result<Duration, Error>)>;
+
+impl Observer {
+    /// Follows replaced rooms to their successors, for ever.
+    pub(super) async fn follow_successors(&self) {
+        let mut turns: HashMap<String, Turn> = HashMap::new();
+        let mut under_way = UnderWay::new();
+        loop {
+            match self.begin_due(&mut turns, &mut under_way).await {
+                Ok(()) => self.succeeded(Work::Successors).await,
+                Err(error) => {
+                    let doing = "looking for rooms that were replaced";
+                    self.failed(Work::Successors, doing, &error).await;
+                }
+            }
+            let now = Instant::now();
+            let waiting = turns.values().filter(|turn| !turn.is_under_way);
+            let next = waiting.map(|turn| turn.due).min();
+            let next = next.unwrap_or(now + AGAIN).clamp(now, now + AGAIN);
+            tokio::select! {
+                () = sleep_until(next) => {}
+                Some(done) = under_way.join_next() => note_done(&mut turns, done),
+                () = self.replaced.notified() => {
+                    // An invitation may open a door that was shut a moment ago.
+                    for turn in turns.values_mut() {
+                        turn.due = turn.due.min(turn.tried + SOON);
+                    }
+                }
+            }
+            let now = Instant::now();
+            turns.retain(|_, turn| turn.is_under_way || turn.due > now);
+        }
+    }
+
+    /// Begins what is due, as far as not too much is under way.
+    async fn begin_due(
+        &self,
+        turns: &mut HashMap<String, Turn>,
+        under_way: &mut UnderWay,
+    ) -> Result<(), Error> {
+        for task in self.tasks().await? {
+            if under_way.len() >= AT_ONCE {
+                break;
+            }
+            if let Entry::Vacant(free) = turns.entry(task.room_id().to_owned()) {
+                let tried = Instant::now();
+                free.insert(Turn {
+                    tried,
+                    due: tried,
+                    is_under_way: true,
+                });
+                let observer = self.clone();
+                under_way.spawn(async move {
+                    let done = observer.run_task(&task).await;
+                    (task.room_id().to_owned(), done)
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything that could be done, successors first.
+    async fn tasks(&self) -> Result<Vec<Task>, Error> {
+        let now_ms = self.clock.now_ms();
+        let pending = successors::pending(&self.store, now_ms - DAY_MS).await?;
+        let mut tasks: Vec<Task> = pending.into_iter().map(Task::Follow).collect();
+        let before = successors::unknown_predecessors(&self.store).await?;
+        tasks.extend(
+            before
+                .into_iter()
+                .map(|(room_id, before)| Task::ReadBefore { room_id, before }),
+        );
+        let settled_ms = now_ms - SETTLED_MS;
+        let uncounted = successors::never_looked_at(&self.store, settled_ms, LOOKS_MAX).await?;
+        tasks.extend(
+            uncounted
+                .into_iter()
+                .map(|room_id| Task::LookAt { room_id }),
+        );
+        Ok(tasks)
+    }
+
+    /// Does one thing; after what time to do it again, if it is still to be done then.
+    async fn run_task(&self, task: &Task) -> Result<Duration, Error> {
+        match task {
+            Task::Follow(pending) => self.follow_one(pending).await,
+            Task::ReadBefore { room_id, before } => {
+                self.read_predecessor(room_id, before).await?;
+                Ok(LATER)
+            }
+            Task::LookAt { room_id } => {
+                self.poll(room_id, Watch::Joined).await?;
+                Ok(LATER)
+            }
+        }
+    }
+
+    /// Tries to get into one successor; after what time to look again.
+    async fn follow_one(&self, pending: &Pending) -> Result<Duration, Error> {
+        let new_room_id = pending.new_room_id.as_str();
+        if !is_room_id(new_room_id) || pending.recent_chain >= TRAIL_MAX {
+            let why = "it is the last of a trail of rooms that replace each other; name it in CALLSCOPE_ROOMS to go on";
+            self.cannot_follow(pending, why).await?;
+            return Ok(LATER);
+        }
+        let trusted = self.trusts(pending);
+        if self.named_by(new_room_id, &pending.old_room_id).await == Named::Another && !trusted {
+            self.does_not_name(pending).await?;
+            return Ok(LATER);
+        }
+        if pending.watch == Watch::Peeked {
+            self.poll(new_room_id, Watch::Peeked).await?;
+            return Ok(AGAIN);
+        }
+        match self.client.join(new_room_id, &pending.servers).await {
+            Ok(_) => {}
+            Err(error) => return self.not_joined(pending, &error).await,
+        }
+        tracing::info!(
+            old = %quoted(&pending.old_room_id),
+            new = %quoted(new_room_id),
+            "a replaced room is followed to its successor"
+        );
+        // Only from inside can it be seen for sure.
+        if !trusted && self.named_by(new_room_id, &pending.old_room_id).await == Named::Another {
+            if let Err(error) = self.client.leave(new_room_id).await {
+                tracing::warn!(room = %quoted(new_room_id), %error, "the room could not be left");
+            }
+            self.does_not_name(pending).await?;
+            // Who left once does not come again by itself.
+            let now_ms = self.clock.now_ms();
+            rooms::trouble(
+                &self.store,
+                new_room_id,
+                Some(Watch::Left),
+                NOT_NAMED,
+                now_ms,
+            )
+            .await?;
+            return Ok(LATER);
+        }
+        self.poll(new_room_id, Watch::Joined).await?;
+        Ok(AGAIN)
+    }
+
+    /// Would an invitation to the new room by who replaced the old one be accepted, or is it asked for?
+    fn trusts(&self, pending: &Pending) -> bool {
+        let is_asked_for = |wish: &super::RoomWish| wish.room == pending.new_room_id;
+        self.allows(&pending.sender) || self.settings.rooms.iter().any(is_asked_for)
+    }
+
+    /// What a room's creation says of the room before it.
+    async fn named_by(&self, room_id: &str, predecessor: &str) -> Named {
+        let Ok(creation) = self.client.state_content(room_id, "m.room.create").await else {
+            return Named::Unknown;
+        };
+        let named = creation.pointer("/predecessor/room_id");
+        if named.and_then(Value::as_str) == Some(predecessor) {
+            Named::ThisRoom
+        } else {
+            Named::Another
+        }
+    }
+
+    async fn does_not_name(&self, pending: &Pending) -> Result<(), Error> {
+        self.cannot_follow(pending, NOT_NAMED).await
+    }
+
+    async fn not_joined(
+        &self,
+        pending: &Pending,
+        error: &matrix::Error,
+    ) -> Result<Duration, Error> {
+        self.cannot_follow(pending, &error.to_string()).await?;
+        Ok(error
+            .retry_after()
+            .unwrap_or(AGAIN)
+            .max(Duration::from_secs(1)))
+    }
+
+    async fn cannot_follow(&self, pending: &Pending, why: &str) -> Result<(), Error> {
+        tracing::warn!(
+            old = %quoted(&pending.old_room_id),
+            new = %quoted(&pending.new_room_id),
+            why,
+            "the successor of a replaced room is not followed"
+        );
+        let now_ms = self.clock.now_ms();
+        rooms::not_there(&self.store, &pending.new_room_id, why, now_ms).await?;
+        for room_id in [&pending.new_room_id, &pending.old_room_id] {
+            self.changes.announce(Change::Room {
+                room_id: room_id.clone(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Looks into the room that one of ours replaced, where anybody may and where that room says so, too.
+    async fn read_predecessor(&self, room_id: &str, before: &str) -> Result<(), Error> {
+        let tombstone = self.client.state_content(before, "m.room.tombstone").await;
+        let Ok(tombstone) = tombstone else {
+            return Ok(());
+        };
+        let named = tombstone.get("replacement_room").and_then(Value::as_str);
+        if named == Some(room_id) {
+            self.poll(before, Watch::Peeked).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Notes when the next turn of what was done comes.
+fn note_done(
+    turns: &mut HashMap<String, Turn>,
+    done: Result<(String, Result<Duration, Error>), tokio::task::JoinError>,
+) {
+    let (room_id, done) = match done {
+        Ok(done) => done,
+        Err(error) => {
+            tracing::error!(%error, "following replaced rooms broke off");
+            turns.retain(|_, turn| !turn.is_under_way);
+            return;
+        }
+    };
+    let pause = done.unwrap_or_else(|error| {
+        tracing::warn!(room = %quoted(&room_id), %error, "a room could not be followed or looked at");
+        AGAIN
+    });
+    if let Some(turn) = turns.get_mut(&room_id) {
+        turn.is_under_way = false;
+        turn.due = Instant::now() + pause;
+    }
+}
+
+/// A stranger's text as it may stand in a log line.
+fn quoted(text: &str) -> String {
+    text.escape_debug().to_string()
+}

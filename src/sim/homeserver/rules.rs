@@ -1,0 +1,157 @@
+//! The rules of a room that the simulated homeserver keeps towards its clients, and changes: power levels, server ACL,
+//! upgrades. Scripts may do all; these hold for what comes over HTTP.
+
+use serde_json::{Value, json};
+
+use super::http::{Answer, Call, Refusal};
+use super::ledger::{Draft, Ledger};
+use super::room::Room;
+use super::{Homeserver, NewRoom};
+
+/// State that an upgrade takes along.
+const TAKEN_ALONG: [&str; 5] = [
+    "m.room.name",
+    "m.room.power_levels",
+    "m.room.join_rules",
+    "m.room.history_visibility",
+    "m.room.server_acl",
+];
+
+impl Homeserver {
+    /// Sets the whole content of the power levels.
+    pub fn set_power_levels(&self, room: &str, by: &str, content: Value, ts: i64) -> String {
+        self.send_state(room, by, "m.room.power_levels", "", content, ts)
+    }
+
+    /// Keeps these servers out.
+    pub fn deny_servers(&self, room: &str, by: &str, servers: &[&str], ts: i64) -> String {
+        let content = json!({"allow": ["*"], "deny": servers, "allow_ip_literals": true});
+        self.send_state(room, by, "m.room.server_acl", "", content, ts)
+    }
+
+    /// Says that another room took the place of this one, and no more.
+    pub fn tombstone(&self, room: &str, by: &str, replacement: &str, ts: i64) -> String {
+        let content =
+            json!({"body": "This room has been replaced", "replacement_room": replacement});
+        self.send_state(room, by, "m.room.tombstone", "", content, ts)
+    }
+
+    /// Replaces a room as a client does: a new room that names the old one, with what it takes along, then the tombstone.
+    /// Answers the id of the new room.
+    pub fn upgrade_room(&self, room: &str, by: &str, ts: i64) -> String {
+        self.upgrade_room_to(room, by, NewRoom::default(), ts)
+    }
+
+    /// The same into a room of its own making; its creator and time are those of the upgrade.
+    pub fn upgrade_room_to(&self, room: &str, by: &str, like: NewRoom, ts: i64) -> String {
+        let own_rule = like.join_rule.clone();
+        let taken_along: Vec<(&str, Value)> = TAKEN_ALONG
+            .into_iter()
+            .filter(|kind| *kind != "m.room.join_rules" || own_rule == NewRoom::default().join_rule)
+            .filter_map(|kind| Some((kind, self.state(room, kind, "")?)))
+            .collect();
+        let new = self.create_room(NewRoom {
+            creator: by.to_owned(),
+            predecessor: Some(room.to_owned()),
+            ts,
+            ..like
+        });
+        for (kind, content) in taken_along {
+            self.send_state(&new, by, kind, "", content, ts);
+        }
+        self.tombstone(room, by, &new, ts);
+        new
+    }
+}
+
+/// May this user write such an event? The words are those of Synapse.
+pub(super) fn must_have_power(ledger: &Ledger, draft: &Draft<'_>) -> Result<(), Refusal> {
+    let Some(room) = ledger.room(draft.room) else {
+        return Ok(());
+    };
+    let (has, needs) = (
+        power_of(room, draft.sender),
+        power_for(room, draft.kind, draft.state_key.is_some()),
+    );
+    if has >= needs {
+        return Ok(());
+    }
+    let text = format!(
+        "You don't have permission to post that to the room. user_level ({has}) < send_level ({needs})"
+    );
+    Err(Refusal::new(403, "M_FORBIDDEN", text))
+}
+
+fn levels(room: &Room) -> Option<&Value> {
+    Some(room.current("m.room.power_levels", "")?.content())
+}
+
+fn power_of(room: &Room, user: &str) -> i64 {
+    let creator = room.current("m.room.create", "");
+    let is_creator = creator.is_some_and(|event| event.sender == user);
+    let newest = room.state_text("m.room.create", "room_version") == Some("12");
+    if is_creator && newest {
+        return i64::MAX;
+    }
+    let Some(levels) = levels(room) else {
+        return if is_creator { 100 } else { 0 };
+    };
+    let named = levels.get("users").and_then(|users| users.get(user));
+    let usual = levels.get("users_default");
+    named.or(usual).and_then(Value::as_i64).unwrap_or(0)
+}
+
+fn power_for(room: &Room, kind: &str, is_state: bool) -> i64 {
+    let Some(levels) = levels(room) else {
+        return 0;
+    };
+    let named = levels.get("events").and_then(|events| events.get(kind));
+    let (usual, otherwise) = if is_state {
+        ("state_default", 50)
+    } else {
+        ("events_default", 0)
+    };
+    let level = named.or_else(|| levels.get(usual));
+    level.and_then(Value::as_i64).unwrap_or(otherwise)
+}
+
+/// `POST /rooms/{id}/upgrade`
+pub(super) fn upgrade(hs: &Homeserver, call: &Call, user: &str, room: &str) -> Answer {
+    let draft = Draft {
+        room,
+        sender: user,
+        kind: "m.room.tombstone",
+        state_key: Some(""),
+        content: json!({}),
+        ts: hs.now_ms(),
+    };
+    must_have_power(&hs.ledger(), &draft)?;
+    let version = call.json()?;
+    let version = version.get("new_version").and_then(Value::as_str);
+    let like = NewRoom {
+        version: version.unwrap_or("12").to_owned(),
+        ..NewRoom::default()
+    };
+    let new = hs.upgrade_room_to(room, user, like, hs.now_ms());
+    Ok(json!({"replacement_room": new}))
+}
+
+/// Does the room let everybody in who is in one of the rooms that its join rules name, and is this user?
+pub(super) fn is_let_in_by_another(ledger: &Ledger, room: &Room, user: &str) -> bool {
+    let rule = room.state_text("m.room.join_rules", "join_rule");
+    let Some(rules) = room
+        .current("m.room.join_rules", "")
+        .filter(|_| matches!(rule, Some("restricted" | "knock_restricted")))
+    else {
+        return false;
+    };
+    let allowed = rules.content().get("allow").and_then(Value::as_array);
+    let mut allowed = allowed
+        .into_iter()
+        .flatten()
+        .filter_map(|one| one.get("room_id")?.as_str());
+    allowed.any(|other| {
+        let membership = ledger.room(other).and_then(|room| room.membership(user));
+        membership == Some("join")
+    })
+}

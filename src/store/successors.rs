@@ -1,0 +1,146 @@
+//! Rooms that were replaced by another one, and whether we are there yet.
+
+use super::row::Watch;
+use super::{Error, Store, room_rules};
+use crate::rtc::session::server_of;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// So many replaced rooms are looked at in one turn.
+const ROOMS_MAX: i64 = 100;
+/// Members whose servers are asked for a way into the new room, and so many servers.
+const MEMBERS_MAX: i64 = 500;
+const SERVERS_MAX: usize = 5;
+/// A chain of replacements is followed back so far.
+const CHAIN_MAX: usize = 32;
+
+/// A room whose place another one took, where we are not there yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pending {
+    pub old_room_id: String,
+    /// How we stand towards the old one: joined or peeked.
+    pub watch: Watch,
+    pub new_room_id: String,
+    /// Who sent the tombstone.
+    pub sender: String,
+    /// Servers that are probably in the new room: the sender's first.
+    pub servers: Vec<String>,
+    /// How many rooms before it came to us since a given time, each by replacing the one before it.
+    pub recent_chain: usize,
+}
+
+const PENDING: &str = "select r.room_id, r.replaced_by, r.watch from rooms r
+    left join rooms n on n.room_id = r.replaced_by
+    where r.replaced_by is not null and r.watch in ('joined', 'peeked') and (n.room_id is null or n.watch = 'blind')
+    order by r.replaced_ms desc, r.room_id limit $1";
+
+/// The replaced rooms whose successors are to be followed. `recent_ms`: rooms that we know since then count in a chain.
+///
+/// # Errors
+/// When the database fails.
+pub async fn pending(store: &Store, recent_ms: i64) -> Result<Vec<Pending>, Error> {
+    let rows: Vec<(String, String, String)> = sqlx::query_as(PENDING)
+        .bind(ROOMS_MAX)
+        .fetch_all(&store.read)
+        .await?;
+    let mut found = Vec::new();
+    for (old_room_id, new_room_id, watch) in rows {
+        let mut connection = store.read.acquire().await?;
+        let rules = room_rules::of_room(&mut connection, &old_room_id).await?;
+        drop(connection);
+        let sender = rules.replaced().map(|replaced| replaced.sender.clone());
+        let sender = sender.unwrap_or_default();
+        found.push(Pending {
+            servers: servers(store, &old_room_id, &new_room_id, &sender).await?,
+            recent_chain: recent_chain(store, &old_room_id, recent_ms).await?,
+            watch: Watch::from_word(&watch),
+            old_room_id,
+            new_room_id,
+            sender,
+        });
+    }
+    Ok(found)
+}
+
+const MEMBERS: &str = "select user_id from room_members where room_id = $1 and joined = 1 limit $2";
+
+/// The server of who replaced the room, that in the new room's id, then those with most members in the old one.
+async fn servers(
+    store: &Store,
+    old_room_id: &str,
+    new_room_id: &str,
+    sender: &str,
+) -> Result<Vec<String>, Error> {
+    let members: Vec<String> = sqlx::query_scalar(MEMBERS)
+        .bind(old_room_id)
+        .bind(MEMBERS_MAX)
+        .fetch_all(&store.read)
+        .await?;
+    let mut counted: BTreeMap<&str, usize> = BTreeMap::new();
+    for user_id in &members {
+        *counted.entry(server_of(user_id)).or_default() += 1;
+    }
+    let mut by_members: Vec<(&str, usize)> = counted.into_iter().collect();
+    by_members.sort_by_key(|(_, members)| std::cmp::Reverse(*members));
+    let by_members = by_members.iter().map(|(server, _)| *server);
+    let mut seen = BTreeSet::new();
+    let all = [server_of(sender), server_of(new_room_id)]
+        .into_iter()
+        .chain(by_members);
+    let named = all.filter(|server| !server.is_empty() && seen.insert(*server));
+    Ok(named.take(SERVERS_MAX).map(ToOwned::to_owned).collect())
+}
+
+const BEFORE: &str = "select room_id, first_seen_ms from rooms where replaced_by = $1
+    order by first_seen_ms desc, room_id limit 1";
+
+async fn recent_chain(store: &Store, room_id: &str, recent_ms: i64) -> Result<usize, Error> {
+    let mut at = room_id.to_owned();
+    let mut seen = BTreeSet::new();
+    let mut recent = 0;
+    while seen.len() < CHAIN_MAX && seen.insert(at.clone()) {
+        let before: Option<(String, i64)> = sqlx::query_as(BEFORE)
+            .bind(&at)
+            .fetch_optional(&store.read)
+            .await?;
+        let Some((room_id, first_seen_ms)) = before else {
+            break;
+        };
+        recent += usize::from(first_seen_ms > recent_ms);
+        at = room_id;
+    }
+    Ok(recent)
+}
+
+const BEFORE_OURS: &str = "select r.room_id, r.predecessor from rooms r
+    where r.predecessor is not null and r.watch in ('joined', 'peeked')
+    and not exists (select 1 from rooms o where o.room_id = r.predecessor) order by r.room_id limit $1";
+
+/// Rooms that say that they replaced one of which we know nothing: the room, and that one.
+///
+/// # Errors
+/// When the database fails.
+pub async fn unknown_predecessors(store: &Store) -> Result<Vec<(String, String)>, Error> {
+    Ok(sqlx::query_as(BEFORE_OURS)
+        .bind(ROOMS_MAX)
+        .fetch_all(&store.read)
+        .await?)
+}
+
+const UNCOUNTED: &str = "select room_id from rooms where watch = 'joined' and members_ms is null
+    and first_seen_ms < $1 order by first_seen_ms desc limit $2";
+
+/// Rooms we are in since before a time, ms, whose full state was never looked at, at most `limit`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn never_looked_at(
+    store: &Store,
+    before_ms: i64,
+    limit: i64,
+) -> Result<Vec<String>, Error> {
+    Ok(sqlx::query_scalar(UNCOUNTED)
+        .bind(before_ms)
+        .bind(limit)
+        .fetch_all(&store.read)
+        .await?)
+}
