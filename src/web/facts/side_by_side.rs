@@ -100,18 +100,12 @@ impl FindingFacts {
     ) -> Self {
         let users: BTreeSet<&str> = users.into();
         Self {
-            kind: "side_by_side",
-            sure: "computed",
-            from_ms,
-            from_at: Stamp(from_ms),
             until_ms,
             until_at: until_ms.map(Stamp),
+            users_total: users.len(),
             users: users.into_iter().map(ToOwned::to_owned).collect(),
-            unheard: Vec::new(),
-            mutual: false,
-            device_id: None,
-            service_url: None,
             other_call_ids: vec![other_call_id.to_owned()],
+            ..Self::blank("side_by_side", from_ms)
         }
     }
 
@@ -126,6 +120,7 @@ impl FindingFacts {
         self.until_at = self.until_ms.map(Stamp);
 
         let users: BTreeSet<String> = self.users.iter().chain(&other.users).cloned().collect();
+        self.users_total = users.len();
         self.users = users.into_iter().collect();
         self.other_call_ids
             .extend(other.other_call_ids.iter().cloned());
@@ -247,10 +242,7 @@ impl SideBySideFacts {
 /// How many troubles these calls have, calls that ran side by side being one, and the first call that has one.
 #[must_use]
 pub fn count_troubled(calls: &[CallFacts]) -> (usize, Option<&CallFacts>) {
-    let troubled: Vec<&CallFacts> = calls
-        .iter()
-        .filter(|call| call.loud().next().is_some())
-        .collect();
+    let troubled: Vec<&CallFacts> = calls.iter().filter(|call| call.needs_look()).collect();
 
     let mut told: BTreeSet<&str> = BTreeSet::new();
     let mut count = 0;
