@@ -5,6 +5,7 @@
 mod ghosts;
 mod glare;
 pub mod page;
+mod rings;
 mod rules;
 mod served;
 mod sieve;
