@@ -19,5 +19,7 @@ mod calls;
 mod killed;
 #[path = "synapse/rooms.rs"]
 mod rooms;
+#[path = "synapse/skewed.rs"]
+mod skewed;
 #[path = "synapse/ways.rs"]
 mod ways;
