@@ -30,7 +30,7 @@ impl CallFacts {
         let known = |stay: &super::MemberFacts| {
             self.findings
                 .iter()
-                .find(|finding| finding.is_of(stay))
+                .find(|finding| finding.is_silence() && finding.is_of(stay))
                 .map_or(stay.end_ms(self.upto(now)), |finding| finding.from_ms)
         };
         self.members
@@ -92,6 +92,11 @@ pub fn add_side_by_side(calls: &mut [CallFacts], others: &[CallFacts], now: i64)
 }
 
 impl FindingFacts {
+    /// Does it say that nothing more was heard of a device?
+    fn is_silence(&self) -> bool {
+        matches!(self.kind, "silent" | "no_goodbye")
+    }
+
     fn side_by_side(
         from_ms: i64,
         until_ms: Option<i64>,
