@@ -17,6 +17,8 @@ mod before;
 mod calls;
 #[path = "synapse/killed.rs"]
 mod killed;
+#[path = "synapse/odd.rs"]
+mod odd;
 #[path = "synapse/rooms.rs"]
 mod rooms;
 #[path = "synapse/skewed.rs"]

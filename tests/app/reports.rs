@@ -2,6 +2,7 @@
 //! asks of it all that an admin must be able to read. They stand for kinds of faults, not for single cases.
 #![allow(dead_code, reason = "each report needs its own part of the harness")]
 
+mod ghost_words;
 mod ghosts;
 mod glare;
 pub mod page;
@@ -9,4 +10,5 @@ mod rings;
 mod rules;
 mod served;
 mod sieve;
+mod state;
 mod stays;
