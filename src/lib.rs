@@ -41,6 +41,14 @@
 //! written: nothing of it is derived state. Where no event tells of a change that a look at the state shows
 //! ([`store::snapshots`], [`store::zombies`]), an event of our own is appended; its id begins with `~`.
 //!
+//! # Who is there now
+//!
+//! Whether the present of a room, or of everything, is known is decided in one place ([`rtc::present`], fed by
+//! [`store::present`]): every page and every answer that tells of now asks it, and says *unknown* rather than nothing. Whether a
+//! device that still counts is still there follows from its silence and from signs ([`rtc::ghost`], fed by [`store::ghosts`]):
+//! those who are probably gone are counted apart everywhere, and a call of them alone is stuck. Both are asked when a page is
+//! written; nothing of it is derived state.
+//!
 //! # What the room's own state says
 //!
 //! Creation, power levels, server ACL and tombstone are kept apart from the events, the newest few of each, and so is who

@@ -17,7 +17,11 @@ mod before;
 mod calls;
 #[path = "synapse/killed.rs"]
 mod killed;
+#[path = "synapse/odd.rs"]
+mod odd;
 #[path = "synapse/rooms.rs"]
 mod rooms;
+#[path = "synapse/skewed.rs"]
+mod skewed;
 #[path = "synapse/ways.rs"]
 mod ways;

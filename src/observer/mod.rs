@@ -136,6 +136,8 @@ pub struct Observer {
     history: Arc<Notify>,
     /// Rings when a poll of all rooms is due.
     poll_due: Arc<Notify>,
+    /// How often that is.
+    rhythm: Arc<schedule::Rhythm>,
     /// Rings when it is time to ask other servers.
     probe_due: Arc<Notify>,
     /// Rings when there is a new invitation to accept.
@@ -177,6 +179,7 @@ impl Observer {
             vantage_id,
             history: Arc::default(),
             poll_due: Arc::default(),
+            rhythm: Arc::default(),
             probe_due: Arc::default(),
             accepted: Arc::default(),
             storage_again: Arc::default(),

@@ -72,6 +72,8 @@ impl Observer {
         if self.settings.mode == Mode::Poll && self.accepts_some() {
             self.look_for_invitations().await;
         }
+        let every_ms = self.rhythm.every_ms();
+        vantages::polls_every(&self.store, &self.vantage_id, every_ms).await?;
         vantages::polled(&self.store, &self.vantage_id, self.clock.now_ms()).await?;
         self.changes.announce(Change::Observer);
         Ok(failed)

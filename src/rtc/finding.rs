@@ -1,11 +1,11 @@
 //! Findings: what in a call needs a look, told from its stays alone: who could not hear whom, and who is probably gone.
 
+use super::ghost::{self, Clues, Doubt, Silence};
 use super::transport::{Selection, Transport};
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
-/// Clients renew a membership every hour at the latest since matrix-js-sdk 39.1, older ones every four hours.
-pub const RENEWED_MS: i64 = 3_600_000;
-/// A renewal that is no later than this, ms, says nothing.
+/// Who was counted no longer than this after the last that was heard of him, ms, needed no goodbye.
 pub const LATE_MS: i64 = 600_000;
 /// While a call goes from one SFU to another nobody is told apart, ms.
 const HANDOVER_MS: i64 = 10_000;
@@ -16,6 +16,11 @@ const GOES_ON_MS: i64 = 10_000;
 /// So many SFUs whose listeners are looked at, and so many findings: events come from strangers.
 const SFUS_MAX: usize = 8;
 const FINDINGS_MAX: usize = 50;
+/// So many pairs are told one by one, at so many different times; of more the spans in which anybody was apart.
+const PAIRS_MAX: usize = 2500;
+const TIMES_MAX: usize = 20;
+/// People named in one finding; the others are counted.
+const NAMED_MAX: usize = 100;
 
 /// One stay, as far as findings are concerned. Times in ms.
 #[derive(Debug, Clone, Copy)]
@@ -29,28 +34,41 @@ pub struct Stay<'a> {
     /// Its format is renewed by hours (`session`), so that silence tells something.
     pub renewed_by_hours: bool,
     pub last_sign_ms: Option<i64>,
+    /// Renewals so far.
+    pub updates: i64,
+    /// What else is known of it, while it still counts.
+    pub clues: Clues,
     /// The transport it uses, see [`super::transport::in_use`].
     pub transport: Option<&'a Transport>,
     pub selection: Selection,
 }
 
-/// What needs a look. Users are in order of their ids, each once.
+/// People in order of their ids, each once: the first of them, and how many there are.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct People<'a> {
+    pub named: Vec<&'a str>,
+    pub total: usize,
+}
+
+/// What needs a look.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding<'a> {
     /// Who follows the SFU of the oldest member is connected to that one only, and hears nobody who publishes on another.
+    /// Each of `deaf` was there together with each of `unheard` within that time; while it lasts, all of them are still
+    /// there.
     Apart {
         from_ms: i64,
         until_ms: i64,
         sfu: &'a str,
-        deaf: Vec<&'a str>,
-        unheard: Vec<&'a str>,
+        deaf: People<'a>,
+        unheard: People<'a>,
         mutual: bool,
     },
-    /// It still counts, but the renewal that was due did not come. Sure: it came every hour before.
+    /// It still counts, but the renewal that was due did not come.
     Silent {
         stay: usize,
         since_ms: i64,
-        sure: bool,
+        doubt: Doubt,
     },
     /// It was counted until its expiry, long after the last that was heard of it.
     NoGoodbye { stay: usize, since_ms: i64 },
@@ -67,39 +85,87 @@ impl Finding<'_> {
     }
 }
 
-/// The findings of one call: those who were apart first, then who is silent, then who said no goodbye; each by time.
+/// What a call comes to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Findings<'a> {
+    /// What is wrong now first, then what was; each by time, and not all of very many.
+    pub shown: Vec<Finding<'a>>,
+    /// Of each stay, in their order: whether its device is still there, where that is in doubt.
+    pub doubts: Vec<Option<Doubt>>,
+}
+
+/// The findings of one call.
 #[must_use]
-pub fn findings<'a>(stays: &[Stay<'a>], now: i64) -> Vec<Finding<'a>> {
+pub fn findings<'a>(stays: &[Stay<'a>], now: i64) -> Findings<'a> {
     let reach = reach(stays);
+    let arrivals = arrivals(stays, now);
     let silent: Vec<Finding> = (0..stays.len())
-        .filter_map(|at| silence(stays, at, &reach, now))
+        .filter_map(|at| silence(stays, at, &reach, &arrivals, now))
         .collect();
+
+    let mut doubts = vec![None; stays.len()];
     let mut there = stays.to_vec();
     for finding in &silent {
         // Who is not known to be there any more hears and misses nobody.
-        if let Finding::Silent {
-            stay,
-            since_ms,
-            sure: true,
-        }
-        | Finding::NoGoodbye { stay, since_ms } = finding
-        {
-            there[*stay].until_ms = *since_ms;
+        match finding {
+            Finding::Silent {
+                stay,
+                since_ms,
+                doubt,
+            } => {
+                doubts[*stay] = Some(doubt.clone());
+                if doubt.is_probable() {
+                    there[*stay].until_ms = *since_ms;
+                }
+            }
+            Finding::NoGoodbye { stay, since_ms } => there[*stay].until_ms = *since_ms,
+            Finding::Apart { .. } => {}
         }
     }
-    let mut found = apart(&there, now);
-    found.extend(silent);
-    let rank = |finding: &Finding| match finding {
-        Finding::Apart { .. } => 0,
-        Finding::Silent { sure: true, .. } => 1,
-        Finding::Silent { .. } => 2,
-        Finding::NoGoodbye { .. } => 3,
-    };
-    found.sort_by_key(|finding| (rank(finding), finding.from_ms()));
-    found.truncate(FINDINGS_MAX);
-    found
+
+    let mut shown = apart(&there, now);
+    shown.extend(silent);
+    shown.sort_by_key(|finding| (rank(finding, now), finding.from_ms()));
+    shown.truncate(FINDINGS_MAX);
+    Findings { shown, doubts }
 }
 
+/// What is wrong now comes before what was.
+fn rank(finding: &Finding, now: i64) -> u8 {
+    match finding {
+        Finding::Apart { until_ms, .. } if *until_ms >= now => 0,
+        Finding::Silent { doubt, .. } if doubt.is_probable() => 1,
+        Finding::Apart { .. } => 2,
+        Finding::Silent { .. } => 3,
+        Finding::NoGoodbye { .. } => 4,
+    }
+}
+
+/// The newest arrivals of each person who is still here: of two devices at most, which is enough to know whether there is
+/// another one than a given one.
+type Arrivals<'a> = BTreeMap<&'a str, Vec<(i64, Option<&'a str>)>>;
+
+fn arrivals<'a>(stays: &[Stay<'a>], now: i64) -> Arrivals<'a> {
+    let mut arrivals = Arrivals::new();
+    for stay in stays.iter().filter(|stay| stay.until_ms > now) {
+        let known = arrivals.entry(stay.user_id).or_default();
+        match known.iter_mut().find(|(_, device)| *device == stay.device) {
+            Some((joined_ms, _)) => *joined_ms = stay.joined_ms.max(*joined_ms),
+            None => known.push((stay.joined_ms, stay.device)),
+        }
+        known.sort_by_key(|(joined_ms, _)| Reverse(*joined_ms));
+        known.truncate(2);
+    }
+    arrivals
+}
+
+/// Is the person here with a device that came later than `since_ms`, and not this one?
+fn is_elsewhere(stay: &Stay, arrivals: &Arrivals, since_ms: i64) -> bool {
+    let known = arrivals.get(stay.user_id).map_or(&[][..], Vec::as_slice);
+    known
+        .iter()
+        .any(|(joined_ms, device)| *device != stay.device && *joined_ms > since_ms)
+}
 /// The stays of each device in order of arrival: when one began, and until when any up to it lasted, ms.
 type Reach<'a> = BTreeMap<(&'a str, Option<&'a str>), Vec<(i64, i64)>>;
 
@@ -135,7 +201,13 @@ fn goes_on(stay: &Stay, reach: &Reach) -> bool {
 }
 
 /// What the silence of one stay tells.
-fn silence<'a>(stays: &[Stay<'a>], at: usize, reach: &Reach, now: i64) -> Option<Finding<'a>> {
+fn silence<'a>(
+    stays: &[Stay<'a>],
+    at: usize,
+    reach: &Reach,
+    arrivals: &Arrivals,
+    now: i64,
+) -> Option<Finding<'a>> {
     let stay = &stays[at];
     let since_ms = stay
         .last_sign_ms
@@ -145,13 +217,18 @@ fn silence<'a>(stays: &[Stay<'a>], at: usize, reach: &Reach, now: i64) -> Option
         let forgot = stay.until_ms - since_ms > LATE_MS && !goes_on(stay, reach);
         return forgot.then_some(Finding::NoGoodbye { stay: at, since_ms });
     }
-    let late = now - since_ms > RENEWED_MS + LATE_MS;
-    // With each renewal the end comes another term later: more than four hours ahead is only who renews every hour.
-    let sure = stay.until_ms - since_ms > 4 * RENEWED_MS + LATE_MS;
-    (late && stay.renewed_by_hours).then_some(Finding::Silent {
+    let silence = Silence {
+        joined_ms: stay.joined_ms,
+        until_ms: stay.until_ms,
+        last_sign_ms: since_ms,
+        updates: stay.updates,
+        is_renewed_by_hours: stay.renewed_by_hours,
+        is_elsewhere: is_elsewhere(stay, arrivals, since_ms),
+    };
+    ghost::doubt(&silence, &stay.clues, now).map(|doubt| Finding::Silent {
         stay: at,
         since_ms,
-        sure,
+        doubt,
     })
 }
 
@@ -169,46 +246,318 @@ fn apart<'a>(stays: &[Stay<'a>], now: i64) -> Vec<Finding<'a>> {
             sfus.push((key, address.unwrap_or(key)));
         }
     }
-    let mut found: Vec<Finding<'a>> = Vec::new();
+    let mut found = Vec::new();
     for (one, address) in sfus {
-        let (here, there): (Vec<&Stay>, Vec<&Stay>) = stays
-            .iter()
-            .filter(|stay| sfu(stay).is_some())
-            .partition(|stay| sfu(stay) == Some(one));
-        let deaf: Vec<&Stay> = here
-            .into_iter()
-            .filter(|stay| stay.selection == Selection::OldestMembership)
-            .collect();
-        let together = both(&spans(&deaf, now), &spans(&there, now));
-        for (from_ms, until_ms) in together.into_iter().take(FINDINGS_MAX) {
-            let (deaf, unheard) = (
-                users(&deaf, from_ms, until_ms),
-                users(&there, from_ms, until_ms),
-            );
-            if deaf.len() + unheard.len() > 2 || deaf != unheard {
-                note(
-                    &mut found,
-                    Finding::Apart {
-                        from_ms,
-                        until_ms,
-                        sfu: address,
-                        deaf,
-                        unheard,
-                        mutual: false,
-                    },
-                );
-            }
+        let parts = parts(stays, one, now);
+        let few = pairs_apart(&parts, address);
+        for finding in few.unwrap_or_else(|| many_apart(&parts, address, now)) {
+            add(&mut found, finding);
         }
     }
     found
+}
+
+/// Each pair by the time that it was apart, those of the same time together; nothing where there are too many of them.
+fn pairs_apart<'a>(parts: &[Part<'a>], sfu: &'a str) -> Option<Vec<Finding<'a>>> {
+    let (deaf, unheard): (Vec<&Part>, Vec<&Part>) =
+        parts.iter().partition(|part| part.side == Side::Deaf);
+    if deaf.len().saturating_mul(unheard.len()) > PAIRS_MAX {
+        return None;
+    }
+    let mut times: BTreeMap<(i64, i64), Pairs<'a>> = BTreeMap::new();
+    for one in &deaf {
+        for other in &unheard {
+            let from_ms = one.from_ms.max(other.from_ms);
+            let until_ms = one.until_ms.min(other.until_ms);
+            if until_ms.saturating_sub(from_ms) < HANDOVER_MS {
+                continue;
+            }
+            let pairs = times.entry((from_ms, until_ms)).or_default();
+            pairs.deaf.push(one.user_id);
+            pairs.unheard.push(other.user_id);
+        }
+    }
+    if times.len() > TIMES_MAX {
+        return None;
+    }
+    let finding = |((from_ms, until_ms), pairs): ((i64, i64), Pairs<'a>)| Finding::Apart {
+        from_ms,
+        until_ms,
+        sfu,
+        deaf: People::of(pairs.deaf),
+        unheard: People::of(pairs.unheard),
+        mutual: false,
+    };
+    Some(times.into_iter().map(finding).collect())
+}
+
+/// Pairs that were apart at one time.
+#[derive(Debug, Default)]
+struct Pairs<'a> {
+    deaf: Vec<&'a str>,
+    unheard: Vec<&'a str>,
+}
+
+/// The same of very many people by the spans in which anybody was apart. What lasts first, then what lasted longest: of
+/// many spans some are told.
+fn many_apart<'a>(parts: &[Part<'a>], sfu: &'a str, now: i64) -> Vec<Finding<'a>> {
+    let mut spans = spans_apart(parts, now);
+    spans.sort_by_key(|span| Reverse((span.lasts, span.until_ms - span.from_ms)));
+    spans.truncate(FINDINGS_MAX);
+    spans
+        .into_iter()
+        .map(|span| span.told(parts, sfu))
+        .collect()
 }
 
 fn sfu<'a>(stay: &Stay<'a>) -> Option<&'a str> {
     stay.transport?.sfu.as_deref()
 }
 
+/// On which side of an SFU somebody was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    /// All devices are connected to this SFU only.
+    Deaf,
+    /// All devices publish elsewhere.
+    Unheard,
+}
+
+/// The time that one person was on one side.
+#[derive(Debug, Clone, Copy)]
+struct Part<'a> {
+    user_id: &'a str,
+    side: Side,
+    from_ms: i64,
+    until_ms: i64,
+}
+
+/// On which side everybody was when. Handovers are left out: who is there for moments is on no side.
+fn parts<'a>(stays: &[Stay<'a>], one: &str, now: i64) -> Vec<Part<'a>> {
+    let mut people: BTreeMap<&'a str, Vec<(i64, i64, Place)>> = BTreeMap::new();
+    for stay in stays {
+        let until_ms = stay.until_ms.min(now);
+        if let Some(place) = Place::of(stay, one).filter(|_| stay.joined_ms < until_ms) {
+            people
+                .entry(stay.user_id)
+                .or_default()
+                .push((stay.joined_ms, until_ms, place));
+        }
+    }
+    let mut parts = Vec::new();
+    for (user_id, stays) in people {
+        let first = parts.len();
+        for (from_ms, until_ms, side) in sides(&stays) {
+            let part = Part {
+                user_id,
+                side,
+                from_ms,
+                until_ms,
+            };
+            extend(&mut parts, first, part);
+        }
+    }
+    parts.retain(|part| part.start() < part.until_ms);
+    parts
+}
+
+/// Adds a part of one person, whose parts begin at `first`; a short break on the same side is none.
+fn extend<'a>(parts: &mut Vec<Part<'a>>, first: usize, part: Part<'a>) {
+    let last = parts[first..].last_mut();
+    let goes_on = last.filter(|last| {
+        last.side == part.side && part.from_ms.saturating_sub(last.until_ms) <= BREAK_MS
+    });
+    match goes_on {
+        Some(last) => last.until_ms = part.until_ms.max(last.until_ms),
+        None => parts.push(part),
+    }
+}
+
+/// Where a device is, seen from one SFU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// On it, and connected to no other.
+    OnlyHere,
+    /// On it, and connected to all others as well.
+    Here,
+    Elsewhere,
+}
+
+impl Place {
+    fn of(stay: &Stay, one: &str) -> Option<Self> {
+        let is_here = sfu(stay)? == one;
+        Some(match (is_here, stay.selection) {
+            (true, Selection::OldestMembership) => Self::OnlyHere,
+            (true, _) => Self::Here,
+            (false, _) => Self::Elsewhere,
+        })
+    }
+}
+
+/// The sides of one person over time, in order. With devices in several places a person hears and is heard.
+fn sides(stays: &[(i64, i64, Place)]) -> Vec<(i64, i64, Side)> {
+    let mut steps: Vec<(i64, i64, Place)> = Vec::with_capacity(2 * stays.len());
+    for (from_ms, until_ms, place) in stays {
+        steps.push((*from_ms, 1, *place));
+        steps.push((*until_ms, -1, *place));
+    }
+    steps.sort_unstable_by_key(|(ms, ..)| *ms);
+    let (mut only_here, mut here, mut elsewhere) = (0, 0, 0);
+    let mut sides = Vec::new();
+    let mut open: Option<(i64, Side)> = None;
+    let mut at = 0;
+    while let Some((ms, ..)) = steps.get(at).copied() {
+        while let Some((_, change, place)) = steps.get(at).filter(|(later, ..)| *later == ms) {
+            match place {
+                Place::OnlyHere => only_here += change,
+                Place::Here => here += change,
+                Place::Elsewhere => elsewhere += change,
+            }
+            at += 1;
+        }
+        let side = match (only_here > 0, here > 0, elsewhere > 0) {
+            (true, false, false) => Some(Side::Deaf),
+            (false, false, true) => Some(Side::Unheard),
+            _ => None,
+        };
+        if open.map(|(_, side)| side) != side {
+            if let Some((from_ms, side)) = open {
+                sides.push((from_ms, ms, side));
+            }
+            open = side.map(|side| (ms, side));
+        }
+    }
+    sides
+}
+
+/// A span in which people were apart, and what was so when it ended.
+#[derive(Debug, Clone, Copy)]
+struct SpanApart {
+    from_ms: i64,
+    until_ms: i64,
+    /// Only those who are still there are told of.
+    lasts: bool,
+}
+
+/// The spans in which somebody was deaf for somebody. Who comes begins a new span where somebody of the other side has
+/// gone meanwhile, so that all of one span met.
+fn spans_apart(parts: &[Part], now: i64) -> Vec<SpanApart> {
+    let mut steps: Vec<(i64, bool, Side)> = Vec::with_capacity(2 * parts.len());
+    for part in parts {
+        steps.push((part.start(), true, part.side));
+        steps.push((part.until_ms, false, part.side));
+    }
+    // Who goes at a moment goes before others come.
+    steps.sort_unstable_by_key(|(ms, comes, _)| (*ms, *comes));
+
+    let (mut here, mut gone) = ([0_usize; 2], [0_usize; 2]);
+    let mut open: Option<i64> = None;
+    let mut spans = Vec::new();
+    for (ms, comes, side) in steps {
+        // Those who are there at the end of what is known are still there.
+        if !comes && ms >= now {
+            break;
+        }
+        let (own, other) = match side {
+            Side::Deaf => (0, 1),
+            Side::Unheard => (1, 0),
+        };
+        if comes {
+            here[own] += 1;
+            if gone[other] > 0 && here[other] > 0 {
+                spans.extend(open.and_then(|from_ms| SpanApart::over(from_ms, ms)));
+                (open, gone) = (Some(ms), [0; 2]);
+            } else if open.is_none() && here[other] > 0 {
+                (open, gone) = (Some(ms), [0; 2]);
+            }
+            continue;
+        }
+        here[own] = here[own].saturating_sub(1);
+        gone[own] += 1;
+        if here[own] == 0 {
+            spans.extend(open.take().and_then(|from_ms| SpanApart::over(from_ms, ms)));
+            gone = [0; 2];
+        }
+    }
+    if let Some(from_ms) = open {
+        // What is over of it is told apart from what lasts.
+        if gone != [0; 2] {
+            let ended = parts.iter().filter(|part| part.until_ms < now);
+            let last = ended.map(|part| part.until_ms).max();
+            spans.extend(last.and_then(|ms| SpanApart::over(from_ms, ms)));
+        }
+        spans.push(SpanApart {
+            from_ms,
+            until_ms: now,
+            lasts: true,
+        });
+    }
+    spans
+}
+
+impl Part<'_> {
+    /// Who meets only during a handover does not meet.
+    fn start(&self) -> i64 {
+        self.from_ms.saturating_add(HANDOVER_MS)
+    }
+}
+
+impl SpanApart {
+    fn over(from_ms: i64, until_ms: i64) -> Option<Self> {
+        (from_ms < until_ms).then_some(Self {
+            from_ms,
+            until_ms,
+            lasts: false,
+        })
+    }
+
+    /// The finding: with those who were there within it, or, if it lasts, with those who still are.
+    fn told<'a>(&self, parts: &[Part<'a>], sfu: &'a str) -> Finding<'a> {
+        let is_of = |part: &&Part| {
+            let was = part.start() < self.until_ms && part.until_ms > self.from_ms;
+            was && (!self.lasts || part.until_ms >= self.until_ms)
+        };
+        let (mut deaf, mut unheard) = (Vec::new(), Vec::new());
+        let mut met = [i64::MAX; 2];
+        for part in parts.iter().filter(is_of) {
+            let (people, first) = match part.side {
+                Side::Deaf => (&mut deaf, &mut met[0]),
+                Side::Unheard => (&mut unheard, &mut met[1]),
+            };
+            people.push(part.user_id);
+            *first = part.from_ms.min(*first);
+        }
+        let from_ms = if self.lasts {
+            met[0].max(met[1])
+        } else {
+            met[0].max(met[1]).max(self.from_ms - HANDOVER_MS)
+        };
+        Finding::Apart {
+            from_ms,
+            until_ms: self.until_ms,
+            sfu,
+            deaf: People::of(deaf),
+            unheard: People::of(unheard),
+            mutual: false,
+        }
+    }
+}
+
+impl<'a> People<'a> {
+    fn of(mut people: Vec<&'a str>) -> Self {
+        people.sort_unstable();
+        people.dedup();
+        let total = people.len();
+        people.truncate(NAMED_MAX);
+        Self {
+            named: people,
+            total,
+        }
+    }
+}
+
 /// Two findings that say the same of each other's people are one.
-fn note<'a>(found: &mut Vec<Finding<'a>>, new: Finding<'a>) {
+fn add<'a>(found: &mut Vec<Finding<'a>>, new: Finding<'a>) {
     let Finding::Apart {
         from_ms,
         until_ms,
@@ -228,7 +577,8 @@ fn note<'a>(found: &mut Vec<Finding<'a>>, new: Finding<'a>) {
             mutual,
             ..
         } = known
-            && (&*from, &*until, &*they, &*others) == (from_ms, until_ms, unheard, deaf)
+            && (&*from, &*until) == (from_ms, until_ms)
+            && (&*they, &*others) == (unheard, deaf)
         {
             *mutual = true;
             return;
@@ -237,61 +587,17 @@ fn note<'a>(found: &mut Vec<Finding<'a>>, new: Finding<'a>) {
     found.push(new);
 }
 
-/// Those of them who were here within a span.
-fn users<'a>(stays: &[&Stay<'a>], from_ms: i64, until_ms: i64) -> Vec<&'a str> {
-    let within = stays
-        .iter()
-        .filter(|stay| stay.joined_ms < until_ms && stay.until_ms > from_ms);
-    within
-        .map(|stay| stay.user_id)
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .collect()
-}
-
-/// The time in which at least one of them was here.
-fn spans(stays: &[&Stay], now: i64) -> Vec<(i64, i64)> {
-    let mut all: Vec<(i64, i64)> = stays
-        .iter()
-        .map(|stay| (stay.joined_ms, stay.until_ms.min(now)))
-        .collect();
-    all.sort_unstable();
-    merged(all.into_iter(), 0)
-}
-
-fn merged(sorted: impl Iterator<Item = (i64, i64)>, gap_ms: i64) -> Vec<(i64, i64)> {
-    let mut whole: Vec<(i64, i64)> = Vec::new();
-    for (from, until) in sorted.filter(|(from, until)| from < until) {
-        match whole
-            .last_mut()
-            .filter(|last| from.saturating_sub(last.1) <= gap_ms)
-        {
-            Some(last) => last.1 = last.1.max(until),
-            None => whole.push((from, until)),
-        }
-    }
-    whole
-}
-
-/// The time in both, but for handovers.
-fn both(one: &[(i64, i64)], other: &[(i64, i64)]) -> Vec<(i64, i64)> {
-    let (mut a, mut b, mut found) = (0, 0, Vec::new());
-    while let (Some(left), Some(right)) = (one.get(a), other.get(b)) {
-        let (from, until) = (left.0.max(right.0), left.1.min(right.1));
-        if until.saturating_sub(from) >= HANDOVER_MS {
-            found.push((from, until));
-        }
-        if left.1 <= right.1 { a += 1 } else { b += 1 }
-    }
-    merged(found.into_iter(), BREAK_MS)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::ghost::{OVERDUE_MS, RENEWED_MS, Sign};
     use super::*;
 
     const HOUR: i64 = RENEWED_MS;
     const MINUTE: i64 = 60_000;
+
+    fn shown<'a>(stays: &[Stay<'a>], now: i64) -> Vec<Finding<'a>> {
+        findings(stays, now).shown
+    }
 
     fn sfu(name: &str) -> Transport {
         Transport::stored("livekit".to_owned(), Some(format!("https://{name}")), "h")
@@ -317,6 +623,8 @@ mod tests {
             expires: false,
             renewed_by_hours: true,
             last_sign_ms: None,
+            updates: 0,
+            clues: Clues::default(),
             transport,
             selection,
         }
@@ -329,7 +637,7 @@ mod tests {
         deaf: &[&'a str],
         unheard: &[&'a str],
     ) -> Vec<Finding<'a>> {
-        let (deaf, unheard) = (deaf.to_vec(), unheard.to_vec());
+        let (deaf, unheard) = (People::of(deaf.to_vec()), People::of(unheard.to_vec()));
         vec![Finding::Apart {
             from_ms,
             until_ms,
@@ -346,7 +654,7 @@ mod tests {
         let old = stay("@old:h", (0, 50 * MINUTE), &a, true);
         let new = stay("@new:h", (10 * MINUTE, 30 * MINUTE), &b, false);
         assert_eq!(
-            findings(&[old, new], 60 * MINUTE),
+            shown(&[old, new], 60 * MINUTE),
             only(
                 10 * MINUTE,
                 30 * MINUTE,
@@ -356,7 +664,7 @@ mod tests {
             )
         );
         assert_eq!(
-            findings(
+            shown(
                 &[
                     old,
                     Stay {
@@ -377,7 +685,7 @@ mod tests {
             new,
         ];
         assert_eq!(
-            findings(&both_new, 60 * MINUTE),
+            shown(&both_new, 60 * MINUTE),
             [],
             "a client of today connects to every SFU"
         );
@@ -387,12 +695,12 @@ mod tests {
             ..new
         };
         assert_eq!(
-            findings(&[old, gone], 60 * MINUTE),
+            shown(&[old, gone], 60 * MINUTE),
             [],
             "never at the same time"
         );
         assert_eq!(
-            findings(
+            shown(
                 &[
                     old,
                     Stay {
@@ -406,7 +714,7 @@ mod tests {
             "nobody listens to himself"
         );
         assert_eq!(
-            findings(
+            shown(
                 &[
                     old,
                     Stay {
@@ -423,7 +731,7 @@ mod tests {
             until_ms: 10 * MINUTE + HANDOVER_MS - 1,
             ..new
         };
-        assert_eq!(findings(&[old, brief], 60 * MINUTE), [], "a handover");
+        assert_eq!(shown(&[old, brief], 60 * MINUTE), [], "a handover");
     }
 
     #[test]
@@ -438,14 +746,14 @@ mod tests {
         };
         let now = 60 * MINUTE;
         assert_eq!(
-            findings(&[old, new, again], now),
+            shown(&[old, new, again], now),
             only(10 * MINUTE, now, "https://a", &["@old:h"], &["@new:h"])
         );
         let later = Stay {
             joined_ms: again.joined_ms + 1,
             ..again
         };
-        assert_eq!(findings(&[old, new, later], now).len(), 2);
+        assert_eq!(shown(&[old, new, later], now).len(), 2);
     }
 
     #[test]
@@ -455,7 +763,7 @@ mod tests {
             stay("@a:h", (0, HOUR), &a, true),
             stay("@b:h", (0, HOUR), &b, true),
         );
-        let found = findings(&[one, other], 2 * HOUR);
+        let found = shown(&[one, other], 2 * HOUR);
         let [
             Finding::Apart {
                 deaf,
@@ -468,7 +776,7 @@ mod tests {
             panic!("{found:?}")
         };
         assert_eq!(
-            (&deaf[..], &unheard[..], mutual),
+            (&deaf.named[..], &unheard.named[..], mutual),
             (&["@a:h"][..], &["@b:h"][..], &true)
         );
     }
@@ -479,26 +787,27 @@ mod tests {
         let gone = Stay {
             expires: true,
             last_sign_ms: Some(2 * HOUR),
+            updates: 2,
             ..stay("@gone:h", (0, 12 * HOUR), &a, true)
         };
         let new = stay("@new:h", (3 * HOUR, 5 * HOUR), &b, false);
         let silent = Finding::Silent {
             stay: 0,
             since_ms: 2 * HOUR,
-            sure: true,
+            doubt: Doubt::Probable(vec![Sign::RenewedHourly]),
         };
-        assert_eq!(findings(&[gone, new], 6 * HOUR), [silent]);
+        assert_eq!(shown(&[gone, new], 6 * HOUR), [silent]);
         let expired = [Finding::NoGoodbye {
             stay: 0,
             since_ms: 2 * HOUR,
         }];
-        assert_eq!(findings(&[gone, new], 13 * HOUR), expired);
+        assert_eq!(shown(&[gone, new], 13 * HOUR), expired);
         let heard = Stay {
             last_sign_ms: Some(5 * HOUR),
             ..gone
         };
         assert_eq!(
-            findings(&[heard, new], 6 * HOUR).len(),
+            shown(&[heard, new], 6 * HOUR).len(),
             1,
             "it was there until then"
         );
@@ -509,10 +818,11 @@ mod tests {
         let a = sfu("a");
         let base = Stay {
             expires: true,
+            updates: 1,
             ..stay("@a:h", (0, 4 * HOUR), &a, false)
         };
         let found = |until_ms, last, now| {
-            findings(
+            shown(
                 &[Stay {
                     until_ms,
                     last_sign_ms: Some(last),
@@ -521,21 +831,21 @@ mod tests {
                 now,
             )
         };
-        assert_eq!(found(4 * HOUR, 0, HOUR + LATE_MS), [], "not late yet");
+        assert_eq!(found(4 * HOUR, 0, HOUR + OVERDUE_MS), [], "not late yet");
         let perhaps = Finding::Silent {
             stay: 0,
             since_ms: 0,
-            sure: false,
+            doubt: Doubt::Possible,
         };
         assert_eq!(
-            found(4 * HOUR, 0, HOUR + LATE_MS + 1),
+            found(4 * HOUR, 0, HOUR + OVERDUE_MS + 1),
             [perhaps],
             "an older client renews every four hours"
         );
         let probably = Finding::Silent {
             stay: 0,
             since_ms: HOUR,
-            sure: true,
+            doubt: Doubt::Probable(vec![Sign::RenewedHourly]),
         };
         assert_eq!(
             found(8 * HOUR, HOUR, 3 * HOUR),
@@ -561,14 +871,14 @@ mod tests {
             last_sign_ms: Some(0),
             ..base
         };
-        assert_eq!(findings(&[said], 3 * HOUR), [], "its end has an event");
+        assert_eq!(shown(&[said], 3 * HOUR), [], "its end has an event");
         let other = Stay {
             renewed_by_hours: false,
             last_sign_ms: Some(0),
             ..base
         };
         assert_eq!(
-            findings(&[other], 3 * HOUR),
+            shown(&[other], 3 * HOUR),
             [],
             "a format that is not renewed by hours"
         );
@@ -590,7 +900,7 @@ mod tests {
             stay: 0,
             since_ms: HOUR,
         }];
-        let found = |next| findings(&[ran_out, next], 5 * HOUR);
+        let found = |next| shown(&[ran_out, next], 5 * HOUR);
         assert_eq!(
             found(again(2 * HOUR)),
             [],
@@ -637,7 +947,7 @@ mod tests {
             selection: Selection::MultiSfu,
             ..*one
         });
-        let found = findings(
+        let found = shown(
             &stays.iter().copied().chain(others).collect::<Vec<_>>(),
             HOUR,
         );
@@ -646,5 +956,176 @@ mod tests {
             "{}",
             found.len()
         );
+    }
+
+    /// The findings as `from to: deaf | unheard`, minutes and names.
+    fn told(stays: &[Stay], now: i64) -> Vec<String> {
+        let names = |people: &People| {
+            let names = people.named.iter().map(|user| user.trim_start_matches('@'));
+            names.collect::<Vec<_>>().join(" ")
+        };
+        let tell = |finding: Finding| match finding {
+            Finding::Apart {
+                from_ms,
+                until_ms,
+                deaf,
+                unheard,
+                ..
+            } => format!(
+                "{} {}: {} | {}",
+                from_ms / MINUTE,
+                until_ms / MINUTE,
+                names(&deaf),
+                names(&unheard)
+            ),
+            other => format!("{other:?}"),
+        };
+        shown(stays, now).into_iter().map(tell).collect()
+    }
+
+    #[test]
+    fn only_those_who_met_were_apart_and_for_as_long_as_they_met() {
+        let (a, b) = (sfu("a"), sfu("b"));
+        let old = |name, from, to| stay(name, (from * MINUTE, to * MINUTE), &a, true);
+        let new = |name, from, to| stay(name, (from * MINUTE, to * MINUTE), &b, false);
+        let stays = [
+            old("@ada", 0, 30),
+            old("@ben", 20, 60),
+            new("@cleo", 10, 25),
+            new("@dan", 40, 90),
+        ];
+        assert_eq!(
+            told(&stays, 50 * MINUTE),
+            ["40 50: ben | dan", "10 25: ada | cleo", "20 25: ben | cleo",],
+            "Ada never met Dan; Cleo, who is gone, is told of in the past"
+        );
+        let one_left = [old("@ada", 0, 90), old("@ben", 0, 20), new("@cleo", 0, 90)];
+        assert_eq!(
+            told(&one_left, 60 * MINUTE),
+            ["0 60: ada | cleo", "0 20: ben | cleo"]
+        );
+    }
+
+    #[test]
+    fn nobody_is_apart_from_himself_or_from_who_is_heard_by_another_device() {
+        let (a, b) = (sfu("a"), sfu("b"));
+        let old = stay("@ada", (0, HOUR), &a, true);
+        let second = |user_id| Stay {
+            user_id,
+            device: Some("E"),
+            ..stay("@", (0, HOUR), &b, false)
+        };
+        let ben = stay("@ben", (0, HOUR), &b, false);
+        assert_eq!(told(&[old, second("@ada")], HOUR), [""; 0]);
+        assert_eq!(
+            told(&[old, second("@ada"), ben], HOUR),
+            [""; 0],
+            "her other device hears him"
+        );
+        let ben_here = Stay {
+            user_id: "@ben",
+            ..stay("@", (0, HOUR), &a, false)
+        };
+        assert_eq!(
+            told(&[old, ben, ben_here], HOUR),
+            [""; 0],
+            "his other device is heard"
+        );
+        assert_eq!(told(&[old, ben], HOUR), ["0 60: ada | ben"]);
+    }
+
+    #[test]
+    fn of_very_many_the_spans_are_told_in_bounded_time() {
+        let (a, b) = (sfu("a"), sfu("b"));
+        let names: Vec<String> = (0..16_000).map(|n| format!("@{n:05}")).collect();
+        let stays: Vec<Stay> = (0_i64..)
+            .zip(&names)
+            .map(|(at, name)| {
+                let place = if at % 2 == 0 { &a } else { &b };
+                stay(name, (at * MINUTE, (at + 90) * MINUTE), place, at % 2 == 0)
+            })
+            .collect();
+        let begun = std::time::Instant::now();
+        let now = 16_000 * MINUTE;
+        let found = shown(&stays, now);
+        assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
+        assert!(found.len() <= FINDINGS_MAX);
+        let Finding::Apart {
+            until_ms,
+            deaf,
+            unheard,
+            ..
+        } = &found[0]
+        else {
+            panic!("{:?}", found[0])
+        };
+        assert_eq!(*until_ms, now, "what lasts comes first");
+        assert!(deaf.total > 30 && unheard.total > 30);
+        let is_here = |user: &&str| user[1..].parse::<i64>().unwrap() + 90 >= 16_000;
+        assert!(deaf.named.iter().all(is_here) && unheard.named.iter().all(is_here));
+    }
+
+    #[test]
+    fn of_very_many_only_those_who_met_are_in_one_span() {
+        let (a, b) = (sfu("a"), sfu("b"));
+        let names: Vec<String> = (0..60).map(|n| format!("@{n:02}")).collect();
+        // Everybody meets the one before and the one after, and nobody else.
+        let stays: Vec<Stay> = (0_i64..)
+            .zip(&names)
+            .map(|(at, name)| {
+                let place = if at % 2 == 0 { &a } else { &b };
+                stay(
+                    name,
+                    (at * HOUR, (at + 1) * HOUR + MINUTE),
+                    place,
+                    at % 2 == 0,
+                )
+            })
+            .collect();
+        let found = told(&stays, 100 * HOUR);
+        assert!(found.len() > 20, "{found:?}");
+        for one in &found {
+            let (_, people) = one.split_once(": ").unwrap();
+            let (deaf, unheard) = people.split_once(" | ").unwrap();
+            let (deaf, unheard): (i64, i64) = (deaf.parse().unwrap(), unheard.parse().unwrap());
+            assert_eq!((deaf - unheard).abs(), 1, "{one}");
+        }
+    }
+
+    #[test]
+    fn the_same_person_here_with_a_later_device_is_a_sign() {
+        let a = sfu("a");
+        let gone = Stay {
+            expires: true,
+            last_sign_ms: Some(0),
+            ..stay("@ada", (0, 4 * HOUR), &a, false)
+        };
+        let doubts = |others: &[Stay]| {
+            let stays: Vec<Stay> = [&[gone], others].concat();
+            findings(&stays, 2 * HOUR).doubts[0].clone()
+        };
+        let later = Stay {
+            device: Some("E"),
+            ..stay("@ada", (HOUR, 3 * HOUR), &a, false)
+        };
+        let probable = Some(Doubt::Probable(vec![Sign::OtherDevice]));
+        assert_eq!(doubts(&[later]), probable);
+        let somebody = stay("@ben", (HOUR, 3 * HOUR), &a, false);
+        assert_eq!(doubts(&[somebody]), Some(Doubt::Possible));
+        let left = Stay {
+            until_ms: HOUR + MINUTE,
+            ..later
+        };
+        assert_eq!(doubts(&[left]), Some(Doubt::Possible), "and left again");
+        let before = Stay {
+            joined_ms: 0,
+            ..later
+        };
+        assert_eq!(doubts(&[before]), Some(Doubt::Possible), "from the start");
+        let same = Stay {
+            device: Some("D"),
+            ..later
+        };
+        assert_eq!(doubts(&[same]), Some(Doubt::Possible), "the same device");
     }
 }

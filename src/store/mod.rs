@@ -20,6 +20,7 @@ pub mod ever;
 pub mod evidence;
 mod fresh;
 pub mod gauges;
+pub mod ghosts;
 pub mod health;
 pub mod hold;
 pub mod holes;
@@ -29,6 +30,7 @@ mod marks;
 pub mod memberships;
 pub mod moments;
 mod names;
+pub mod present;
 pub mod probes;
 pub mod progress;
 #[cfg(test)]

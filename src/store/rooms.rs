@@ -208,7 +208,8 @@ pub(super) async fn people<'e>(
 pub const HISTORY_TROUBLE: &str = "reading its history: ";
 
 /// Can the room itself not be read now?
-pub(super) fn is_unread(trouble: Option<&str>) -> bool {
+#[must_use]
+pub fn is_unread(trouble: Option<&str>) -> bool {
     trouble.is_some_and(|trouble| !trouble.starts_with(HISTORY_TROUBLE))
 }
 

@@ -315,6 +315,8 @@ pub struct Vantage {
     /// What it can do: MSC4140, MSC4354.
     pub delayed_events: bool,
     pub sticky_events: bool,
+    /// How often it polls, where that is known.
+    pub polls_every_ms: Option<i64>,
     pub started_ms: i64,
     pub first_sync_ms: Option<i64>,
     pub last_sync_ms: Option<i64>,

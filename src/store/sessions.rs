@@ -219,6 +219,28 @@ pub async fn running(store: &Store, viewer: Viewer, now: i64) -> Result<i64, Err
     Ok(query.fetch_one(&store.read).await?)
 }
 
+// Those that ended last: by the index of ends.
+pub(super) const ENDED_LAST: &str = calls!(
+    " from (select id from sessions where until_ms > $1 and until_ms <= $2 order by until_ms desc, id desc limit $3) as l
+    join sessions s on s.id = l.id join rooms r on r.room_id = s.room_id order by s.until_ms desc, s.id desc"
+);
+
+/// The calls that ended last after `from` and by `now`, ms, the last one first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn ended_last(
+    store: &Store,
+    viewer: Viewer,
+    from: i64,
+    now: i64,
+    limit: i64,
+) -> Result<Vec<Call>, Error> {
+    let Viewer::Operator = viewer;
+    let query = sqlx::query(ENDED_LAST).bind(from).bind(now).bind(limit);
+    unpack(&query.fetch_all(&store.read).await?, call)
+}
+
 /// One page of calls, newest first, after `cursor`.
 ///
 /// # Errors

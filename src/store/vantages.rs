@@ -232,6 +232,21 @@ pub async fn polled(store: &Store, id: &str, now: i64) -> Result<(), Error> {
     Ok(())
 }
 
+const POLLS_EVERY: &str = "update vantages set polls_every_ms = $2 where id = $1";
+
+/// Notes how often it polls, ms, where that is known.
+///
+/// # Errors
+/// When the database fails.
+pub async fn polls_every(store: &Store, id: &str, every_ms: Option<i64>) -> Result<(), Error> {
+    sqlx::query(POLLS_EVERY)
+        .bind(id)
+        .bind(every_ms)
+        .execute(&store.write)
+        .await?;
+    Ok(())
+}
+
 const ONLY: &str = "update vantages set retired_ms = case when id = $1 then null else coalesce(retired_ms, $2) end";
 
 /// Notes that we look from this one and from no other any more: what the others saw stays.
@@ -272,6 +287,7 @@ fn vantage(row: &AnyRow) -> Result<Vantage, Error> {
         software: row.try_get("software")?,
         delayed_events: row.try_get::<i64, _>("delayed_events")? != 0,
         sticky_events: row.try_get::<i64, _>("sticky_events")? != 0,
+        polls_every_ms: row.try_get("polls_every_ms")?,
         started_ms: row.try_get("started_ms")?,
         first_sync_ms: row.try_get("first_sync_ms")?,
         last_sync_ms: row.try_get("last_sync_ms")?,

@@ -1,11 +1,13 @@
 //! Badges: how many are in a call of a room or a homeserver now, as a picture and in the JSON of Shields.
 
 use super::error::Error;
-use super::facts::CallFacts;
+use super::facts::{CallFacts, MemberFacts};
 use super::pages::{running, running_in_room};
 use super::query::Query;
 use super::reply::{self, Ask};
-use super::{Web, seen};
+use super::seen::Present;
+use super::{Web, format as f};
+use crate::rtc::present::Why;
 use crate::store::{crowds, rooms};
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web as http};
@@ -45,13 +47,55 @@ impl Badge {
         }
     }
 
-    /// Of the people in calls now; `None` = it is not known.
-    fn of(people: Option<usize>) -> Self {
-        match people {
-            None => Self::new("unknown".to_owned(), "lightgrey", true),
-            Some(0) => Self::new("nobody".to_owned(), "lightgrey", false),
-            Some(1) => Self::new("1 person".to_owned(), "brightgreen", false),
-            Some(people) => Self::new(format!("{people} people"), "brightgreen", false),
+    fn unknown() -> Self {
+        Self::new("unknown".to_owned(), "lightgrey", true)
+    }
+
+    /// Of those who are in calls now. `others_unknown`: there may be others whom nobody can see.
+    fn of(count: &Count, others_unknown: bool) -> Self {
+        if count.people == 0 && others_unknown {
+            return Self::unknown();
+        }
+        let at_least = if others_unknown { "at least " } else { "" };
+        let people = match count.people {
+            0 => "nobody".to_owned(),
+            people => format!("{at_least}{}", f::counted(people, "person", "people")),
+        };
+        let message = match count.ghosts {
+            0 => people,
+            ghosts => format!("{people}, {}", f::counted(ghosts, "ghost", "ghosts")),
+        };
+        let color = if count.people > 0 {
+            "brightgreen"
+        } else {
+            "lightgrey"
+        };
+        Self::new(message, color, false)
+    }
+}
+
+/// Who is in calls now: people, each once, and devices that are probably gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Count {
+    people: usize,
+    ghosts: usize,
+}
+
+impl Count {
+    /// Those of one server, or of all.
+    fn of<'a>(calls: impl IntoIterator<Item = &'a CallFacts>, server: Option<&str>) -> Self {
+        let mut people: BTreeSet<&str> = BTreeSet::new();
+        let mut ghosts: BTreeSet<(&str, &str)> = BTreeSet::new();
+        let is_of = |member: &&MemberFacts| server.is_none_or(|name| member.server == name);
+        for call in calls {
+            let here = call.present().filter(is_of);
+            people.extend(here.map(|member| member.user_id.as_str()));
+            let gone = call.ghosts().filter(is_of);
+            ghosts.extend(gone.map(MemberFacts::device));
+        }
+        Self {
+            people: people.len(),
+            ghosts: ghosts.len(),
         }
     }
 }
@@ -98,19 +142,22 @@ pub async fn server_json(
 
 async fn room(web: &Web, ask: &Ask, id: &str) -> Result<Badge, Error> {
     Query::read(&ask.query, &[])?;
-    let Some(room) = rooms::find(&web.store, ask.viewer, id, ask.now).await? else {
+    let Some(room) = rooms::named(&web.store, ask.viewer, id).await? else {
         return Err(Error::NotFound(
             "No room with this id or alias is watched.".to_owned(),
         ));
     };
-    if seen::room(web, &room).await?.is_some() {
-        return Ok(Badge::of(None));
+    let present = Present::read(web, ask.viewer, ask.now).await?;
+    let unknown = present.room(&room.room_id);
+    let others_unknown = unknown.is_some_and(|unknown| unknown.why == Why::Encrypted);
+    if unknown.is_some() && !others_unknown {
+        return Ok(Badge::unknown());
     }
-    let calls = running_in_room(web, ask, &room.room.room_id).await?;
-    let unlisted = calls.iter().map(|call| call.unlisted.people).sum::<i64>();
-    Ok(Badge::of(Some(
-        people(&calls, None) + usize::try_from(unlisted).unwrap_or(0),
-    )))
+    let calls = running_in_room(web, ask, &room.room_id).await?;
+    let unlisted: i64 = calls.iter().map(|call| call.unlisted.people).sum();
+    let mut count = Count::of(&calls, None);
+    count.people += usize::try_from(unlisted).unwrap_or(0);
+    Ok(Badge::of(&count, others_unknown))
 }
 
 async fn server(web: &Web, ask: &Ask, name: &str) -> Result<Badge, Error> {
@@ -122,27 +169,25 @@ async fn server(web: &Web, ask: &Ask, name: &str) -> Result<Badge, Error> {
             "This is not the name of a homeserver.".to_owned(),
         ));
     }
-    if seen::now(web).await?.is_some() {
-        return Ok(Badge::of(None));
+    let seen = Present::read(web, ask.viewer, ask.now).await?.everything();
+    if seen.is_blind() {
+        return Ok(Badge::unknown());
     }
     let running = running(web, ask).await?;
     let of_server = |call: &&CallFacts| call.servers.iter().any(|server| server == name);
     let calls: Vec<&CallFacts> = running.calls.iter().filter(of_server).collect();
-    let mut people = people(calls.iter().copied(), Some(name));
+    let mut count = Count::of(calls.iter().copied(), Some(name));
     // Of a call that is not read whole they are counted; who is in two such calls counts twice.
     for call in calls.iter().filter(|call| call.unlisted.people > 0) {
         let (store, viewer) = (&web.store, ask.viewer);
         let all = crowds::people_of_server(store, viewer, &call.id, name, ask.now).await?;
-        let listed = self::people([*call], Some(name));
-        people += usize::try_from(all).unwrap_or(0).saturating_sub(listed);
+        let listed = Count::of([*call], Some(name));
+        let beyond = usize::try_from(all).unwrap_or(0);
+        count.people += beyond.saturating_sub(listed.people + listed.ghosts);
     }
     // Whoever is not seen may be where we cannot look.
-    let is_hidden = people == 0
-        && rooms::list(&web.store, ask.viewer, ask.now)
-            .await?
-            .iter()
-            .any(seen::is_hidden);
-    Ok(Badge::of((!is_hidden).then_some(people)))
+    let is_hidden = count.people == 0 && seen.hidden_rooms() > 0;
+    Ok(Badge::of(&count, is_hidden))
 }
 
 /// Has it the form of a server's name: a host, maybe with a port?
@@ -169,16 +214,6 @@ fn is_server_name(name: &str) -> bool {
         }
     };
     is_host && is_port && name.len() <= 255
-}
-
-fn people<'a>(calls: impl IntoIterator<Item = &'a CallFacts>, server: Option<&str>) -> usize {
-    let here = calls
-        .into_iter()
-        .flat_map(CallFacts::present)
-        .filter(|member| server.is_none_or(|name| member.server == name));
-    here.map(|member| member.user_id.as_str())
-        .collect::<BTreeSet<_>>()
-        .len()
 }
 
 #[derive(Template)]

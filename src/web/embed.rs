@@ -5,7 +5,7 @@ use super::facts::{CallFacts, RoomFacts};
 use super::pages::running_in_room;
 use super::query::Query;
 use super::reply::{self, Ask};
-use super::seen::{self, Unseen};
+use super::seen::{Present, SeenFacts};
 use super::{POLICY, Web, assets, format as f};
 use crate::store::rooms;
 use actix_web::http::header;
@@ -17,8 +17,10 @@ use askama::Template;
 struct Html {
     room: RoomFacts,
     calls: Vec<CallFacts>,
-    /// Whether anybody is there now cannot be said.
-    unseen: Option<Unseen>,
+    /// Calls in which only devices are left that are probably gone.
+    stuck: Vec<CallFacts>,
+    /// Whether anybody is there now can be said.
+    seen: SeenFacts,
     now: i64,
 }
 
@@ -52,20 +54,24 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Html, Error> {
         ));
     };
     let calls = running_in_room(web, ask, &room.room.room_id).await?;
-    let unseen = seen::room(web, &room).await?;
+    let present = Present::read(web, ask.viewer, ask.now).await?;
+    let seen = present.room(&room.room.room_id).into();
+    let (stuck, running) = calls.into_iter().partition(CallFacts::is_stuck);
     Ok(Html {
         room: RoomFacts::from(room),
-        calls,
-        unseen,
+        calls: running,
+        stuck,
+        seen,
         now: ask.now,
     })
 }
 
 impl Html {
-    /// Why this call may be over, if so.
-    fn unseen(&self, call: &CallFacts) -> Option<Unseen> {
+    /// Since when it is not known whether this call runs, where that is known.
+    fn since(&self, call: &CallFacts) -> Option<i64> {
+        if self.seen.unknown && !self.seen.is_encrypted() {
+            return self.seen.unknown_since_ms;
+        }
         call.unknown_since_ms
-            .map(|ms| Unseen { since_ms: Some(ms) })
-            .or(self.unseen)
     }
 }

@@ -155,7 +155,7 @@ async fn page(
 }
 
 /// The columns, named as in the JSON.
-const HEAD: [&str; 25] = [
+const HEAD: [&str; 28] = [
     "id",
     "room_id",
     "room_name",
@@ -181,6 +181,9 @@ const HEAD: [&str; 25] = [
     "url",
     "people_now",
     "devices_now",
+    "ghosts_now",
+    "state",
+    "stuck_since_at",
 ];
 
 fn row(base: &str, call: &CallFacts) -> String {
@@ -213,6 +216,9 @@ fn row(base: &str, call: &CallFacts) -> String {
         cell(&format!("{base}{}", call.href())),
         call.people_now.to_string(),
         call.devices_now.to_string(),
+        call.ghosts_now.to_string(),
+        call.state.to_owned(),
+        stamp(call.stuck_since_ms),
     ];
     let mut line = cells.join(",");
     line.push_str("\r\n");

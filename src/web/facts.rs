@@ -1,6 +1,8 @@
 //! The facts that pages and JSON share: one struct for each thing, with ids, milliseconds and counts, never prose.
 
 use crate::rtc::evidence::Ends;
+use crate::rtc::ghost::Doubt;
+use crate::rtc::present::{Unknown, Why};
 use crate::rtc::transport::{self, Transport};
 use crate::store::crowds::Present;
 use crate::store::row::{self, RoomName};
@@ -16,6 +18,7 @@ mod clock;
 mod event;
 mod finding;
 mod flood;
+mod ghosts;
 mod look_back;
 mod moment;
 mod noun;
@@ -36,8 +39,10 @@ pub use certainty::{
 pub use clock::{ClockFacts, DelayedFacts, length};
 pub use event::{EvidenceFacts, RejectedFacts};
 pub use finding::room_state::remedy_of_levels;
-pub use finding::{FindingFacts, LeftBehind, RoomStateFacts};
+pub use finding::{ClearFacts, FindingFacts, LeftBehind, RoomStateFacts};
 pub use flood::FloodFacts;
+pub(in crate::web) use ghosts::overdue;
+pub use ghosts::{Ghosts, NowFacts};
 pub use moment::{CallThen, Flip, Moment, RelatedFacts, ZombieFacts};
 pub use noun::{Noun, counted_by_noun, noun_of};
 pub use own::OwnFacts;
@@ -178,6 +183,12 @@ pub struct MemberFacts {
     /// It is here as far as we know, but nobody watches the room since then.
     pub unknown_since_ms: Option<i64>,
     pub unknown_since_at: Option<Stamp>,
+    /// It still counts, but its device is probably gone: a renewal did not come, and a sign says that one was due. The
+    /// finding of the call says which. It is not among `people_now`.
+    pub ghost: bool,
+    /// When it was heard last, where a renewal is overdue: of a ghost, and of one that is perhaps gone.
+    pub silent_since_ms: Option<i64>,
+    pub silent_since_at: Option<Stamp>,
 }
 
 impl MemberFacts {
@@ -223,6 +234,20 @@ impl MemberFacts {
             },
             unknown_since_ms,
             unknown_since_at: unknown_since_ms.map(Stamp),
+            ghost: false,
+            silent_since_ms: None,
+            silent_since_at: None,
+        }
+    }
+
+    /// It is silent since then, and maybe its device is gone.
+    fn with_doubt(self, doubt: Option<&Doubt>, heard_ms: Option<i64>) -> Self {
+        let silent_since_ms = doubt.and(heard_ms).map(|ms| ms.max(self.joined_ms));
+        Self {
+            ghost: doubt.is_some_and(Doubt::is_probable),
+            silent_since_ms,
+            silent_since_at: silent_since_ms.map(Stamp),
+            ..self
         }
     }
 
@@ -230,6 +255,23 @@ impl MemberFacts {
     #[must_use]
     pub fn title(&self) -> String {
         person(self.name.as_deref(), &self.user_id)
+    }
+
+    /// Is it here now, and not probably gone?
+    #[must_use]
+    pub fn is_here(&self) -> bool {
+        self.left_ms.is_none() && !self.ghost
+    }
+
+    /// When this device, which still counts, was heard last, ms; nothing where there is no reason to doubt it.
+    #[must_use]
+    pub fn gone_since(&self) -> Option<i64> {
+        self.silent_since_ms.filter(|_| self.ghost)
+    }
+
+    /// Until when it was there for sure, ms: when it left, or, of a ghost, when it was heard last.
+    fn there_until_ms(&self) -> Option<i64> {
+        self.left_ms.or(self.silent_since_ms)
     }
 
     /// Where its bar ends: when it left, or now.
@@ -285,10 +327,20 @@ pub struct CallFacts {
     pub devices: i64,
     pub peak: i64,
     pub peak_users: i64,
-    /// People and devices (user and device) in it now, 0 when it is over. Where `unknown_since_ms` is there: those who
-    /// were in it when it was seen last.
+    /// People and devices (user and device) in it now, 0 when it is over, without those that are probably gone. Where
+    /// `unknown_since_ms` is there: those who were in it when it was seen last.
     pub people_now: usize,
     pub devices_now: usize,
+    /// Devices that still count though they are probably gone: in neither of the two numbers before.
+    pub ghosts_now: usize,
+    /// `running`; `stuck`: it counts as active, but only devices that are probably gone are in it; `unknown`: it ran when
+    /// it was seen last; or `ended`.
+    pub state: &'static str,
+    /// Of a stuck call: when somebody who was there for sure was heard last. `duration_ms` goes up to then.
+    pub stuck_since_ms: Option<i64>,
+    pub stuck_since_at: Option<Stamp>,
+    /// Memberships of this room come encrypted as well: others may be in it whom nobody can count.
+    pub others_unknown: bool,
     pub servers: Vec<String>,
     pub intent: Option<String>,
     pub certainty: CertaintyFacts,
@@ -331,19 +383,56 @@ impl CallFacts {
             .and_then(|verdict| verdict.unknown_since_ms)
             .or(call.known_until_ms(now));
         let is_lost = call.known_until_ms(now).is_some();
-        let findings = finding::of(
-            &call.room.room_id,
+        let (findings, doubts) = finding::of(
+            &call,
             &members,
             &used,
             ledger,
             unknown_since_ms.unwrap_or(now).min(now),
         );
         let lost_ms = is_lost.then_some(unknown_since_ms).flatten();
-        let members = members.into_iter().zip(used).zip(&ends);
+        let members = members.into_iter().zip(used).zip(&ends).zip(&doubts);
         let members: Vec<MemberFacts> = members
-            .map(|((member, used), ends)| MemberFacts::new(member, used, ends, lost_ms, now))
+            .map(|(((member, used), ends), doubt)| {
+                let origins = ledger.origins.get(&member.id);
+                let heard_ms = origins.and_then(|origins| origins.last_sign_ms);
+                MemberFacts::new(member, used, ends, lost_ms, now)
+                    .with_doubt(doubt.as_ref(), heard_ms)
+            })
             .collect();
-        let here = || members.iter().filter(|member| member.left_ms.is_none());
+        let here = || members.iter().filter(|member| member.is_here());
+        let (people_now, devices_now) = (
+            here()
+                .map(|member| &member.user_id)
+                .collect::<BTreeSet<_>>()
+                .len(),
+            here()
+                .map(MemberFacts::device)
+                .collect::<BTreeSet<_>>()
+                .len(),
+        );
+        let ghosts_now = members
+            .iter()
+            .filter(|member| member.ghost)
+            .map(MemberFacts::device)
+            .collect::<BTreeSet<_>>()
+            .len();
+        let is_active = call.is_active(now);
+        let is_stuck = is_active && people_now == 0 && ghosts_now > 0;
+        let stuck_since_ms = is_stuck
+            .then(|| members.iter().filter_map(MemberFacts::there_until_ms).max())
+            .flatten();
+        let duration_ms = match (is_lost, stuck_since_ms) {
+            (true, _) => unknown_since_ms.unwrap_or(now) - call.started_ms,
+            (false, Some(since)) => (since - call.started_ms).max(0),
+            (false, None) => call.duration_ms(now),
+        };
+        let state = match (ended_ms, unknown_since_ms) {
+            (Some(_), _) => "ended",
+            (None, Some(_)) => "unknown",
+            (None, None) if is_stuck => "stuck",
+            (None, None) => "running",
+        };
         let replaced = ledger
             .rooms
             .get(&call.room.room_id)
@@ -356,12 +445,8 @@ impl CallFacts {
             clocks,
             unknown_since_ms,
             unknown_since_at: unknown_since_ms.map(Stamp),
-            active: call.is_active(now),
-            duration_ms: if is_lost {
-                unknown_since_ms.unwrap_or(now) - call.started_ms
-            } else {
-                call.duration_ms(now)
-            },
+            active: is_active,
+            duration_ms,
             id: call.id,
             room: call.room.into(),
             slot_id: call.slot_id,
@@ -374,14 +459,13 @@ impl CallFacts {
             devices: call.devices,
             peak: call.peak,
             peak_users: call.peak_users,
-            people_now: here()
-                .map(|member| &member.user_id)
-                .collect::<BTreeSet<_>>()
-                .len(),
-            devices_now: here()
-                .map(MemberFacts::device)
-                .collect::<BTreeSet<_>>()
-                .len(),
+            people_now,
+            devices_now,
+            ghosts_now,
+            state,
+            stuck_since_ms,
+            stuck_since_at: stuck_since_ms.map(Stamp),
+            others_unknown: false,
             servers: call.servers,
             intent: call.intent,
             findings,
@@ -395,7 +479,8 @@ impl CallFacts {
 
     /// Only some of its stays were read: it has so many, and so many people and devices are in it now.
     pub fn is_part_of(&mut self, total: i64, present: Present) {
-        let here: Vec<&MemberFacts> = self.present().collect();
+        // Those who are probably gone are among those who were counted.
+        let here: Vec<&MemberFacts> = self.present().chain(self.ghosts()).collect();
         let people: BTreeSet<&str> = here.iter().map(|member| member.user_id.as_str()).collect();
         let devices: BTreeSet<(&str, &str)> = here.iter().map(|member| member.device()).collect();
         let beyond = |all: i64, listed: usize| {
@@ -408,6 +493,9 @@ impl CallFacts {
         );
         self.people_now += people;
         self.devices_now += devices;
+        if people > 0 && self.state == "stuck" {
+            (self.state, self.stuck_since_ms, self.stuck_since_at) = ("running", None, None);
+        }
         self.unlisted = Present {
             people: i64::try_from(people).unwrap_or(i64::MAX),
             devices: i64::try_from(devices).unwrap_or(i64::MAX),
@@ -416,8 +504,18 @@ impl CallFacts {
         self.members_whole = false;
     }
 
+    /// The present of its room is not known: it ran when we heard of it last, or others may be in it.
+    pub fn with_unknown(&mut self, unknown: Unknown, now: i64) {
+        if unknown.why == Why::Encrypted {
+            self.others_unknown = true;
+        } else {
+            self.not_seen(unknown.since_ms, now);
+        }
+    }
+
     /// It ran when we heard of it last; whether it still does is not known since then, ms, or since now.
     pub fn not_seen(&mut self, since_ms: Option<i64>, now: i64) {
+        self.state = "unknown";
         let since = since_ms.unwrap_or(now).max(self.started_ms);
         let since = self
             .unknown_since_ms
@@ -462,11 +560,32 @@ impl CallFacts {
             .unwrap_or(now.whole())
     }
 
-    /// Those who are in it now, in order of arrival.
+    /// Those who are in it now, in order of arrival; without those who are probably gone.
     pub fn present(&self) -> impl Iterator<Item = &MemberFacts> {
-        self.members
-            .iter()
-            .filter(|member| member.left_ms.is_none())
+        self.members.iter().filter(|member| member.is_here())
+    }
+
+    /// Those who still count though they are probably gone.
+    pub fn ghosts(&self) -> impl Iterator<Item = &MemberFacts> {
+        self.members.iter().filter(|member| member.ghost)
+    }
+
+    /// Are only those left in it who are probably gone?
+    #[must_use]
+    pub fn is_stuck(&self) -> bool {
+        self.active && self.people_now == 0 && self.ghosts_now > 0
+    }
+
+    /// Does somebody who is there for sure run it, as far as is known?
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.active && !self.is_stuck()
+    }
+
+    /// The people who are probably gone in words: `1 ghost`; nothing where there are none.
+    #[must_use]
+    pub fn ghost_words(&self) -> Option<String> {
+        (self.ghosts_now > 0).then(|| format::counted(self.ghosts_now, "ghost", "ghosts"))
     }
 
     /// People who are in it now, each once, in order of arrival.

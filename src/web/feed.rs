@@ -5,6 +5,7 @@ use super::facts::{CallFacts, RoomRef, person};
 use super::pages::with_members;
 use super::query::Query;
 use super::reply::{self, Ask};
+use super::seen::{AllSeenFacts, Present, SeenFacts};
 use super::{Web, format as f, host};
 use crate::store::row::CallFilter;
 use crate::store::{rooms, sessions, vantages};
@@ -27,6 +28,8 @@ struct Feed {
     page: String,
     /// The same for ever and under whatever name it is asked for, and another one elsewhere.
     id: String,
+    /// Whether calls of now are known; those that are over are in the feed all the same.
+    seen: SeenFacts,
     now: i64,
 }
 
@@ -95,6 +98,8 @@ async fn load(web: &Web, ask: &Ask, req: &HttpRequest, room: Option<&str>) -> Re
     };
     let (mut title, mut page) = ("Calls on Matrix".to_owned(), "/calls".to_owned());
     let account = account(web).await?;
+    let present = Present::read(web, ask.viewer, ask.now).await?;
+    let AllSeenFacts { mut seen, .. } = present.everything();
     let mut id = format!("urn:callscope:{account}:calls");
     if let Some(room) = room {
         let Some(room) = rooms::named(&web.store, ask.viewer, room).await? else {
@@ -103,6 +108,7 @@ async fn load(web: &Web, ask: &Ask, req: &HttpRequest, room: Option<&str>) -> Re
             ));
         };
         filter.room = Some(room.room_id.clone());
+        seen = present.room(&room.room_id).into();
         id = format!("urn:callscope:{account}:room:{}", f::segment(&room.room_id));
         let room = RoomRef::from(room);
         (title, page) = (format!("Calls in {}", room.title()), room.href());
@@ -120,6 +126,7 @@ async fn load(web: &Web, ask: &Ask, req: &HttpRequest, room: Option<&str>) -> Re
         path,
         page,
         id,
+        seen,
         now: ask.now,
     })
 }
@@ -166,6 +173,14 @@ struct Atom<'a> {
 }
 
 impl Feed {
+    /// What is not in it, and why; nothing where all is known.
+    fn unknown(&self) -> Option<String> {
+        let why = self.seen.words();
+        self.seen
+            .unknown
+            .then(|| format!("Whether a call runs now is unknown: {why}."))
+    }
+
     fn atom(&self) -> Result<String, Error> {
         let last = self.calls.iter().filter_map(|call| call.ended_ms).max();
         Ok(Atom {
@@ -183,6 +198,9 @@ impl Feed {
         line("PRODID:-//Callscope//Calls//EN");
         line("CALSCALE:GREGORIAN");
         line(&format!("X-WR-CALNAME:{}", escape(&self.title)));
+        if let Some(words) = self.unknown() {
+            line(&format!("X-WR-CALDESC:{}", escape(&words)));
+        }
         for call in &self.calls {
             let ended = call.ended_ms.unwrap_or(self.now);
             line("BEGIN:VEVENT");
@@ -258,6 +276,7 @@ mod tests {
             path,
             page,
             id,
+            seen: SeenFacts::default(),
             now: NOW,
         }
     }

@@ -2,14 +2,16 @@
 
 use super::Web;
 use super::error::Error;
+use super::facts::{CallFacts, MemberFacts, NowFacts};
+use super::pages::{Running, running};
 use super::query::Query;
 use super::reply::{self, Ask, Shell};
-use super::seen;
+use super::seen::{AllSeenFacts, Present};
 use crate::store::crowds::{self, Everybody};
 use crate::store::gauges::{self, Gauges};
 use crate::store::health::{Trouble, TroubleKind};
 use crate::store::row::{Vantage, Watch};
-use crate::store::{rooms, sessions, vantages};
+use crate::store::{rooms, vantages};
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use prometheus_client::encoding::text::encode;
@@ -18,6 +20,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 const KIND: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -28,8 +32,9 @@ type Seconds = Family<Labels, Gauge<f64, AtomicU64>>;
 /// What the answer is made of.
 #[derive(Debug, Default)]
 struct Rows {
-    present: Everybody,
-    active: i64,
+    everybody: Everybody,
+    running: Arc<Running>,
+    seen: AllSeenFacts,
     watched: Vec<(String, Watch)>,
     vantages: Vec<Vantage>,
     gauges: Gauges,
@@ -60,8 +65,9 @@ async fn load(web: &Web, ask: &Ask) -> Result<String, Error> {
     Query::read(&ask.query, &[])?;
     let (store, viewer) = (&web.store, ask.viewer);
     let rows = Rows {
-        present: crowds::everybody(store, viewer, ask.now).await?,
-        active: sessions::running(store, viewer, ask.now).await?,
+        everybody: crowds::everybody(store, viewer, ask.now).await?,
+        running: running(web, ask).await?,
+        seen: Present::read(web, viewer, ask.now).await?.everything(),
         watched: rooms::watched(store).await?,
         vantages: vantages::list(store).await?,
         gauges: gauges::read(store, viewer).await?,
@@ -95,34 +101,86 @@ fn count(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
+/// What only those amount to who still count though they are probably gone.
+#[derive(Debug, Clone, Copy, Default)]
+struct Gone {
+    people: i64,
+    devices: i64,
+    servers: i64,
+}
+
+impl Gone {
+    fn among<'a>(calls: impl Iterator<Item = &'a CallFacts>) -> Self {
+        let calls: Vec<&CallFacts> = calls.collect();
+        let here = || calls.iter().flat_map(|call| call.present());
+        let gone = || calls.iter().flat_map(|call| call.ghosts());
+        let people: BTreeSet<&str> = here().map(|one| one.user_id.as_str()).collect();
+        let devices: BTreeSet<(&str, &str)> = here().map(MemberFacts::device).collect();
+        let servers: BTreeSet<&str> = here().map(|one| one.server.as_str()).collect();
+        let only_people: BTreeSet<&str> = gone().map(|one| one.user_id.as_str()).collect();
+        let only_devices: BTreeSet<(&str, &str)> = gone().map(MemberFacts::device).collect();
+        let only_servers: BTreeSet<&str> = gone().map(|one| one.server.as_str()).collect();
+        Self {
+            people: count(only_people.difference(&people).count()),
+            devices: count(only_devices.difference(&devices).count()),
+            servers: count(only_servers.difference(&servers).count()),
+        }
+    }
+}
+
 fn now(registry: &mut Registry, rows: &Rows) {
-    let unstored_ms = rows.trouble.as_ref().map(|trouble| trouble.since_ms);
-    let known = i64::from(seen::by(&rows.vantages, unstored_ms).is_none());
+    let known = i64::from(!rows.seen.seen.unknown);
     whole(
         registry,
         "now_known",
-        "1 while the calls of now can be told; 0: what follows was seen last",
+        "1 while all calls of now can be told; 0: what follows was seen last, or is not all",
         known,
     );
-    whole(registry, "calls_active", "Calls that run now", rows.active);
     whole(
         registry,
-        "devices_active",
-        "Devices in calls now",
-        rows.present.devices,
+        "rooms_unknown",
+        "Rooms of which it cannot be told who is in a call now",
+        count(rows.seen.unknown_rooms),
     );
-    whole(
-        registry,
-        "people_active",
-        "People in calls now",
-        rows.present.people,
-    );
-    whole(
-        registry,
-        "servers_active",
-        "Homeservers of the people in calls now",
-        rows.present.servers,
-    );
+    let calls = &rows.running.calls;
+    let (gone, numbers) = (Gone::among(calls.iter()), NowFacts::of(calls.iter()));
+    let stuck = count(numbers.calls_stuck);
+    let all = &rows.everybody;
+    let numbers = [
+        (
+            "calls_active",
+            "Calls that run now",
+            rows.running.total - stuck,
+        ),
+        (
+            "calls_stuck",
+            "Calls in which only devices are left that are probably gone",
+            stuck,
+        ),
+        (
+            "devices_active",
+            "Devices in calls now",
+            all.devices - gone.devices,
+        ),
+        (
+            "people_active",
+            "People in calls now",
+            all.people - gone.people,
+        ),
+        (
+            "servers_active",
+            "Homeservers of the people in calls now",
+            all.servers - gone.servers,
+        ),
+        (
+            "ghosts",
+            "Devices that still count in a call though they are probably gone",
+            count(numbers.ghosts_now),
+        ),
+    ];
+    for (name, help, number) in numbers {
+        whole(registry, name, help, number.max(0));
+    }
 }
 
 fn stored(registry: &mut Registry, rows: &Rows) {
@@ -224,10 +282,13 @@ fn seconds(ms: i64) -> f64 {
 fn by_room(registry: &mut Registry, rows: &Rows) {
     let devices = Family::<Labels, Gauge>::default();
     for (room_id, _) in &rows.watched {
-        let number = rows.present.devices_by_room.get(room_id).copied();
+        let all = rows.everybody.devices_by_room.get(room_id).copied();
+        let calls = &rows.running.calls;
+        let of_room = calls.iter().filter(|call| call.room.room_id == *room_id);
+        let gone = Gone::among(of_room);
         devices
             .get_or_create(&vec![("room_id", room_id.clone())])
-            .set(number.unwrap_or(0));
+            .set(all.unwrap_or(0).saturating_sub(gone.devices));
     }
     registry.register(
         "room_devices_active",

@@ -1,87 +1,172 @@
-//! Whether this moment can be told: what nobody hears is not known, which is not the same as nobody being there.
+//! Whether this moment can be told: what nobody hears is not known, which is not the same as nobody being there. Every
+//! page and every answer that says who is in a call now asks here; the rules are in [`crate::rtc::present`].
 
 use super::Web;
 use super::error::Error;
 use super::facts::Stamp;
-use crate::store::row::{Room, Vantage, Watch};
-use crate::store::vantages;
+use crate::rtc::present::{self, Account, Unknown, Why};
+use crate::store::row::{Vantage, Viewer};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
-/// This moment cannot be told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unseen {
-    /// Since when, ms, where that is known.
-    pub since_ms: Option<i64>,
-}
-
-/// Whether now can be told, as answers say it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+/// Whether the present is known, as answers say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ToSchema)]
 pub struct SeenFacts {
-    /// It cannot, because an account does not hear its homeserver or nothing can be stored: what is said to run now is what
-    /// was seen last.
+    /// The present is not known, or not all of it: nobody in a call is then no answer, and what is said to run may be what
+    /// was seen last. See `unknown_why`.
     pub unknown: bool,
+    /// Null where it is known. `not_read` (no account has read its homeserver yet), `not_heard` (an account does not hear
+    /// its homeserver), `not_stored` (nothing can be stored), `unreadable` (the room cannot be read), `left` (the account is
+    /// no longer in it), `old_poll` (it is only looked at by polls, and the last one is too old) or `encrypted`
+    /// (memberships come encrypted: there may be others whom we cannot count).
+    pub unknown_why: Option<&'static str>,
     /// Since when, where that is known.
     pub unknown_since_ms: Option<i64>,
     pub unknown_since_at: Option<Stamp>,
 }
 
-impl From<Option<Unseen>> for SeenFacts {
-    fn from(unseen: Option<Unseen>) -> Self {
-        let unknown_since_ms = unseen.and_then(|unseen| unseen.since_ms);
+impl From<Option<Unknown>> for SeenFacts {
+    fn from(unknown: Option<Unknown>) -> Self {
+        let unknown_since_ms = unknown.and_then(|unknown| unknown.since_ms);
         Self {
-            unknown: unseen.is_some(),
+            unknown: unknown.is_some(),
+            unknown_why: unknown.map(|unknown| unknown.why.as_str()),
             unknown_since_ms,
             unknown_since_at: unknown_since_ms.map(Stamp),
         }
     }
 }
 
-/// Can anything be told of now? Not while an account does not hear its homeserver or nothing can be stored.
-///
-/// # Errors
-/// When the database fails.
-pub async fn now(web: &Web) -> Result<Option<Unseen>, Error> {
-    Ok(by(
-        &vantages::list(&web.store).await?,
-        web.store
-            .trouble(web.clock.now_ms())
-            .map(|trouble| trouble.since_ms),
-    ))
-}
-
-/// The same of one room, which has to be readable, too.
-///
-/// # Errors
-/// When the database fails.
-pub async fn room(web: &Web, room: &Room) -> Result<Option<Unseen>, Error> {
-    let unread = is_unread(room).then_some(Unseen { since_ms: None });
-    Ok(now(web).await?.or(unread))
-}
-
-/// A room that cannot be read now, or whose last look failed.
-#[must_use]
-pub fn is_unread(room: &Room) -> bool {
-    room.error.is_some() || matches!(room.watch, Watch::Blind | Watch::Left)
-}
-
-/// May somebody be in a call there whom nobody here can see?
-#[must_use]
-pub fn is_hidden(room: &Room) -> bool {
-    is_unread(room) || room.unreadable > 0
-}
-
-/// By how the accounts fare, and since when nothing can be stored, ms.
-#[must_use]
-pub fn by(vantages: &[Vantage], unstored_since_ms: Option<i64>) -> Option<Unseen> {
-    let failing = |vantage: &&Vantage| vantage.error.is_some() || vantage.first_sync_ms.is_none();
-    if vantages.is_empty() || vantages.iter().any(|vantage| failing(&vantage)) {
-        let since_ms = vantages
-            .iter()
-            .filter(failing)
-            .filter_map(|vantage| vantage.error_since_ms)
-            .min();
-        return Some(Unseen { since_ms });
+impl SeenFacts {
+    /// Why it is not known, in words.
+    #[must_use]
+    pub fn words(&self) -> &'static str {
+        match self.unknown_why {
+            None => "it is known",
+            Some("not_read") => "no homeserver has been read yet",
+            Some("not_heard") => "the homeserver is not heard",
+            Some("not_stored") => "nothing can be stored",
+            Some("unreadable") => "the room cannot be read",
+            Some("left") => "the account is no longer in the room",
+            Some("old_poll") => "the last poll is too old",
+            _ => "memberships are encrypted",
+        }
     }
-    unstored_since_ms.map(|ms| Unseen { since_ms: Some(ms) })
+
+    /// Is it only that others may be there whom we cannot see?
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        self.unknown_why == Some(Why::Encrypted.as_str())
+    }
+}
+
+/// The same of everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ToSchema)]
+pub struct AllSeenFacts {
+    #[serde(flatten)]
+    pub seen: SeenFacts,
+    /// In how many rooms the present is not known: all of them where no homeserver is heard.
+    pub unknown_rooms: usize,
+}
+
+impl AllSeenFacts {
+    /// Nothing can be told of now, in no room.
+    #[must_use]
+    pub fn is_blind(&self) -> bool {
+        matches!(
+            self.seen.unknown_why,
+            Some("not_read" | "not_heard" | "not_stored")
+        )
+    }
+
+    /// So many rooms cannot be told, and the others can.
+    #[must_use]
+    pub fn hidden_rooms(&self) -> usize {
+        if self.is_blind() {
+            0
+        } else {
+            self.unknown_rooms
+        }
+    }
+}
+
+/// The present of everything and of each room.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Present {
+    all: Option<Unknown>,
+    rooms: BTreeMap<String, Option<Unknown>>,
+}
+
+impl Present {
+    /// What is known now.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn read(web: &Web, viewer: Viewer, now: i64) -> Result<Self, Error> {
+        let found = crate::store::present::read(&web.store, viewer, now).await?;
+        Ok(Self::of(found, now))
+    }
+
+    /// From what the store knows.
+    #[must_use]
+    pub fn of(found: crate::store::present::Present, now: i64) -> Self {
+        let all = of_vantages(&found.vantages, found.not_stored_since_ms, now);
+        let polls_every_ms = found
+            .vantages
+            .iter()
+            .filter_map(|vantage| vantage.polls_every_ms)
+            .max();
+        let rooms = found.rooms.into_iter().map(|one| {
+            let unknown = present::of_room(all, &one.room, polls_every_ms, now);
+            (one.room_id, unknown)
+        });
+        Self {
+            all,
+            rooms: rooms.collect(),
+        }
+    }
+
+    /// Why nothing of now can be told, if so.
+    #[must_use]
+    pub fn all(&self) -> Option<Unknown> {
+        self.all
+    }
+
+    /// Why the present of this room is not known, if so. A room that nobody watches is not known.
+    #[must_use]
+    pub fn room(&self, room_id: &str) -> Option<Unknown> {
+        let nobody = Some(Unknown {
+            why: Why::Unreadable,
+            since_ms: None,
+        });
+        self.rooms.get(room_id).copied().unwrap_or(nobody)
+    }
+
+    /// Whether all of the present is known.
+    #[must_use]
+    pub fn everything(&self) -> AllSeenFacts {
+        let hidden = || self.rooms.values().filter_map(|unknown| *unknown);
+        let first = hidden().min_by_key(|unknown| unknown.why);
+        let of_rooms = first.map(|first| Unknown {
+            since_ms: hidden().filter_map(|unknown| unknown.since_ms).min(),
+            ..first
+        });
+        AllSeenFacts {
+            seen: self.all.or(of_rooms).into(),
+            unknown_rooms: hidden().count(),
+        }
+    }
+}
+
+fn of_vantages(
+    vantages: &[Vantage],
+    not_stored_since_ms: Option<i64>,
+    now: i64,
+) -> Option<Unknown> {
+    let accounts: Vec<Account> = vantages
+        .iter()
+        .map(crate::store::present::account)
+        .collect();
+    present::of_accounts(&accounts, not_stored_since_ms, now)
 }

@@ -40,6 +40,11 @@ const ROOM_COLUMNS: &[&str] = &[
     "unreadable",
     "rejected",
     "history_open",
+    "stuck_calls",
+    "people_now",
+    "ghosts_now",
+    "unknown",
+    "unknown_why",
 ];
 const SERVER_COLUMNS: &[&str] = &[
     "server",
@@ -59,6 +64,7 @@ const SERVER_COLUMNS: &[&str] = &[
     "probe.versions.state",
     "probe.sfus",
     "probe.delayed_events",
+    "ghosts_now",
 ];
 const SFU_COLUMNS: &[&str] = &[
     "type",

@@ -17,6 +17,7 @@ mod seen;
 mod site;
 mod sums;
 mod times;
+mod unknown;
 mod weight;
 mod words;
 

@@ -161,14 +161,20 @@ impl Site {
 
     /// As if the homeserver had been heard from then on, and never before.
     pub async fn watched_since(&self, from: i64) {
-        let url = format!("sqlite://{}", self.folder.join("pages.db").display());
-        let database = sqlx::AnyPool::connect(&url).await.unwrap();
-        for sql in [
+        self.change(&[
             format!("update coverage set from_ms = {from}, to_ms = {NOW}"),
             format!("update rooms set first_seen_ms = {from}"),
             format!("update vantages set started_ms = {from}, last_sync_ms = {NOW}"),
-        ] {
-            sqlx::query(sqlx::AssertSqlSafe(sql))
+        ])
+        .await;
+    }
+
+    /// Changes what is stored, past all code of ours.
+    pub async fn change(&self, statements: &[String]) {
+        let url = format!("sqlite://{}", self.folder.join("pages.db").display());
+        let database = sqlx::AnyPool::connect(&url).await.unwrap();
+        for sql in statements {
+            sqlx::query(sqlx::AssertSqlSafe(sql.clone()))
                 .execute(&database)
                 .await
                 .unwrap();

@@ -68,8 +68,8 @@ pub fn card(call: &CallFacts, now: impl Whole) -> Shape {
                     paint,
                 });
             };
-            let gone = call
-                .gone_since(member)
+            let gone = member
+                .gone_since()
                 .map(|since| percent(since, start, end).clamp(x, until));
             draw(x, gone.unwrap_or(until), paint);
             if let Some(gone) = gone {

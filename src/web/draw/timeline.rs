@@ -443,11 +443,7 @@ fn summary(canvas: &Canvas<'_>, stays: &[&MemberFacts]) -> String {
 fn span(canvas: &Canvas<'_>, from: i64, stay: &MemberFacts) -> String {
     let time = |ms: i64| format::plain_time(ms, canvas.dated);
     let from = time(from);
-    match (
-        stay.left_ms,
-        stay.end_reason.as_deref(),
-        canvas.call.gone_since(stay),
-    ) {
+    match (stay.left_ms, stay.end_reason.as_deref(), stay.gone_since()) {
         (Some(ms), Some(reason), _) => format!("{from} to {} UTC, {}", time(ms), words(reason)),
         (.., Some(since)) => format!("{from} UTC, last heard {} UTC, probably gone", time(since)),
         _ => format!("{from} UTC until now"),

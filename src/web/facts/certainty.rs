@@ -1,6 +1,6 @@
 //! How sure a call and a stay are, as pages and JSON show it.
 
-use super::Stamp;
+use super::{Ghosts, Stamp};
 use crate::rtc::coverage::{Cover, Interval, Span};
 use crate::rtc::evidence::{self, By, Certainty};
 use crate::rtc::room_finding::RoomKnowledge;
@@ -90,6 +90,8 @@ impl CallClockFacts {
 pub struct Ledger {
     /// By membership.
     pub origins: HashMap<String, Origins>,
+    /// What tells ghosts from others: of those whose renewal is overdue.
+    pub ghosts: Ghosts,
     /// By room.
     pub coverage: BTreeMap<String, Vec<Interval>>,
     /// What the rooms' own state says, by room.

@@ -1,10 +1,12 @@
 //! Findings of a call as pages and JSON show them: what needs a look, how sure it is, and what to do.
 
-use super::{CallFacts, Ledger, MemberFacts, Stamp, person};
-use crate::rtc::finding::{self, Finding, Stay};
+use super::{CallFacts, Ledger, MemberFacts, Stamp, ghosts, person};
+use crate::rtc::finding::{self, Finding, People, Stay};
+use crate::rtc::ghost::{self, Doubt, Sign};
 use crate::rtc::room_finding::RoomKnowledge;
 use crate::rtc::session::server_of;
 use crate::rtc::transport::Transport;
+use crate::store::ghosts::Current;
 use crate::store::row;
 use crate::web::format as f;
 use serde::Serialize;
@@ -33,7 +35,8 @@ pub struct FindingFacts {
     /// `lost_power`: one of `users` has no power any more to say goodbye. `came_back`, `vanished`: a look at the room's
     /// state found a stay again, or no more.
     pub kind: &'static str,
-    /// `computed`, `probably` or `perhaps`.
+    /// `computed`, `probably` or `perhaps`. A `silent` device is `probably` gone where `signs` say so; without a sign it is
+    /// `perhaps` gone: older clients renew every four hours and some never, and nothing tells which one this is.
     pub sure: &'static str,
     /// Since when; of a device: when it was heard last.
     pub from_ms: i64,
@@ -41,8 +44,11 @@ pub struct FindingFacts {
     /// Null while it lasts.
     pub until_ms: Option<i64>,
     pub until_at: Option<Stamp>,
+    /// Each of `users` was there together with each of `unheard`; at most 100 of each are named.
     pub users: Vec<String>,
+    pub users_total: usize,
     pub unheard: Vec<String>,
+    pub unheard_total: usize,
     /// `unheard` could not hear `users` either.
     pub mutual: bool,
     pub device_id: Option<String>,
@@ -50,22 +56,94 @@ pub struct FindingFacts {
     pub service_url: Option<String>,
     /// The calls that ran side by side with this one.
     pub other_call_ids: Vec<String>,
+    /// What says that a silent device is gone, the strongest first: `came_back` (it came back with the start of a stay
+    /// that had already ended: a renewal after a goodbye, so that no delayed leave stands behind it), `renewed_hourly` (it
+    /// renewed every hour before), `hourly_client` (its event has fields that only clients write which renew every hour),
+    /// `no_delayed_events` (its homeserver has none, so nothing says goodbye for a client that is killed), `other_device`
+    /// (the same person came later with another device) or `loses_goodbyes` (many stays of its homeserver only run out).
+    /// Empty where it is only `perhaps` gone, and of other kinds.
+    pub signs: Vec<&'static str>,
+    /// The first of them.
+    pub sign: Option<&'static str>,
+    /// When the renewal was due that did not come.
+    pub due_ms: Option<i64>,
+    pub due_at: Option<Stamp>,
+    /// Until when a silent device counts unless somebody clears it.
+    pub counts_until_ms: Option<i64>,
+    pub counts_until_at: Option<Stamp>,
+    /// How to clear it; null of other kinds.
+    pub clear: Option<ClearFacts>,
     #[serde(flatten)]
     pub state: RoomStateFacts,
 }
 
-/// The findings of a call. `used`: the transport of each member; `upto`: until when the call is known, ms.
+/// How to clear a membership that still counts: its own account can, or a moderator of the room whose power suffices for
+/// state events of this type, by putting an empty content in its place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ClearFacts {
+    pub room_id: String,
+    pub event_type: String,
+    pub state_key: String,
+    /// The event that the state holds now.
+    pub event_id: String,
+    /// Whose account can do it without power in the room.
+    pub user_id: String,
+    /// The whole command for a terminal; `YOUR_HOMESERVER` and `YOUR_ACCESS_TOKEN` are to be replaced.
+    pub curl: String,
+}
+
+impl ClearFacts {
+    fn new(room_id: &str, user_id: &str, current: &Current) -> Option<Self> {
+        let state_key = current.state_key.clone()?;
+        let path = format!(
+            "/_matrix/client/v3/rooms/{}/state/{}/{}",
+            in_path(room_id),
+            in_path(&current.kind),
+            in_path(&state_key)
+        );
+        let curl = format!(
+            "curl -X PUT -H 'Authorization: Bearer YOUR_ACCESS_TOKEN' -H 'Content-Type: application/json' -d '{{}}' \
+             'https://YOUR_HOMESERVER{path}'"
+        );
+        Some(Self {
+            room_id: room_id.to_owned(),
+            event_type: current.kind.clone(),
+            state_key,
+            event_id: current.event_id.clone(),
+            user_id: user_id.to_owned(),
+            curl,
+        })
+    }
+}
+
+/// A text as one part of a path: everything that could mean something to a shell or a server is encoded.
+fn in_path(text: &str) -> String {
+    use std::fmt::Write as _;
+    let mut path = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            path.push(char::from(byte));
+        } else {
+            let _ = write!(path, "%{byte:02X}");
+        }
+    }
+    path
+}
+
+/// The findings of a call, and of each member whether it is still there, where that is in doubt. `used`: the transport of
+/// each member; `upto`: until when the call is known, ms.
 pub(super) fn of(
-    room_id: &str,
+    call: &row::Call,
     members: &[row::Member],
     used: &[Option<Transport>],
     ledger: &Ledger,
     upto: i64,
-) -> Vec<FindingFacts> {
+) -> (Vec<FindingFacts>, Vec<Option<Doubt>>) {
     let unknown = RoomKnowledge::default();
-    let room = ledger.rooms.get(room_id).unwrap_or(&unknown);
+    let room = ledger.rooms.get(&call.room.room_id).unwrap_or(&unknown);
     let (mut found, resets) = room_state::of(members, ledger, room, upto);
-    found.extend(of_stays(members, used, ledger, upto));
+    let (of_stays, doubts) = of_stays(call, members, used, ledger, upto);
+    found.extend(of_stays);
     // What looking back at the evidence tells already is told once.
     let is_told = |reset: &FindingFacts| {
         found.iter().any(|one| {
@@ -77,15 +155,17 @@ pub(super) fn of(
     let resets: Vec<FindingFacts> = resets.into_iter().filter(|one| !is_told(one)).collect();
     found.extend(resets);
     found.truncate(FINDINGS_MAX);
-    found
+    (found, doubts)
 }
 
 fn of_stays(
+    call: &row::Call,
     members: &[row::Member],
     used: &[Option<Transport>],
     ledger: &Ledger,
     upto: i64,
-) -> Vec<FindingFacts> {
+) -> (Vec<FindingFacts>, Vec<Option<Doubt>>) {
+    let is_call = call.application == "m.call";
     let stays: Vec<Stay> = members
         .iter()
         .zip(used)
@@ -94,22 +174,24 @@ fn of_stays(
             device: member.device_id.as_deref(),
             joined_ms: member.joined_ms,
             until_ms: member.until_ms,
-            expires: matches!(member.end_reason.as_str(), "expired" | "sticky_expired")
-                && member.outlived_ms.is_none(),
-            renewed_by_hours: member.kind == "session",
+            expires: ghosts::expires(member),
+            renewed_by_hours: member.kind == "session" && is_call,
             last_sign_ms: ledger
                 .origins
                 .get(&member.id)
                 .and_then(|origins| origins.last_sign_ms),
+            updates: member.updates,
+            clues: ledger.ghosts.clues(member),
             transport: transport.as_ref(),
             selection: member.selection,
         })
         .collect();
-    let told = finding::findings(&stays, upto)
+    let finding::Findings { shown, doubts } = finding::findings(&stays, upto);
+    let told = shown
         .into_iter()
-        .map(|found| FindingFacts::new(found, members, upto));
+        .map(|found| FindingFacts::new(found, call, members, ledger, upto));
     let shown = told.chain(super::look_back::findings(members, ledger, upto));
-    shown.take(FINDINGS_MAX).collect()
+    (shown.take(FINDINGS_MAX).collect(), doubts)
 }
 
 /// So many findings of a call are told.
@@ -118,15 +200,17 @@ const FINDINGS_MAX: usize = 50;
 impl FindingFacts {
     /// One that is sure and told of one device.
     pub(super) fn of_device(kind: &'static str, member: &row::Member, from_ms: i64) -> Self {
-        let base = Self::base(kind, from_ms);
+        let base = Self::blank(kind, from_ms);
         Self {
             users: vec![member.user_id.clone()],
+            users_total: 1,
             device_id: member.device_id.clone(),
             ..base
         }
     }
 
-    fn base(kind: &'static str, from_ms: i64) -> Self {
+    /// A finding of this kind that says nothing yet, and lasts.
+    pub(super) fn blank(kind: &'static str, from_ms: i64) -> Self {
         Self {
             kind,
             sure: "computed",
@@ -135,22 +219,38 @@ impl FindingFacts {
             until_ms: None,
             until_at: None,
             users: Vec::new(),
+            users_total: 0,
             unheard: Vec::new(),
+            unheard_total: 0,
             mutual: false,
             device_id: None,
             service_url: None,
             other_call_ids: Vec::new(),
+            signs: Vec::new(),
+            sign: None,
+            due_ms: None,
+            due_at: None,
+            counts_until_ms: None,
+            counts_until_at: None,
+            clear: None,
             state: RoomStateFacts::default(),
         }
     }
 
-    fn new(found: Finding, members: &[row::Member], upto: i64) -> Self {
-        let base = Self::base("apart", found.from_ms());
-        let owned = |users: Vec<&str>| users.into_iter().map(ToOwned::to_owned).collect();
+    fn new(
+        found: Finding,
+        call: &row::Call,
+        members: &[row::Member],
+        ledger: &Ledger,
+        upto: i64,
+    ) -> Self {
+        let base = Self::blank("apart", found.from_ms());
+        let owned = |people: &People| people.named.iter().map(ToString::to_string).collect();
         let of = |stay: usize| {
             let member = &members[stay];
             Self {
                 users: vec![member.user_id.clone()],
+                users_total: 1,
                 device_id: member.device_id.clone(),
                 ..base.clone()
             }
@@ -170,23 +270,48 @@ impl FindingFacts {
                     base
                 };
                 Self {
-                    users: owned(deaf),
-                    unheard: owned(unheard),
+                    users: owned(&deaf),
+                    users_total: deaf.total,
+                    unheard: owned(&unheard),
+                    unheard_total: unheard.total,
                     mutual,
                     service_url: Some(sfu.to_owned()),
                     ..base
                 }
             }
-            Finding::Silent { stay, sure, .. } => Self {
-                kind: "silent",
-                sure: if sure { "probably" } else { "perhaps" },
-                ..of(stay)
-            },
+            Finding::Silent { stay, doubt, .. } => {
+                of(stay).silent(&members[stay], &doubt, &call.room.room_id, ledger)
+            }
             Finding::NoGoodbye { stay, .. } => Self {
                 kind: "no_goodbye",
                 ..of(stay)
             }
             .until(members[stay].until_ms),
+        }
+    }
+
+    /// It is about a device that is silent.
+    fn silent(self, member: &row::Member, doubt: &Doubt, room_id: &str, ledger: &Ledger) -> Self {
+        let (sure, signs) = match doubt {
+            Doubt::Probable(signs) => {
+                ("probably", signs.iter().map(|sign| sign.as_str()).collect())
+            }
+            Doubt::Possible => ("perhaps", Vec::new()),
+        };
+        let due_ms = ghost::due_ms(self.from_ms);
+        let told = ledger.ghosts.told.get(&member.id);
+        let current = told.and_then(|told| told.current.as_ref());
+        Self {
+            kind: "silent",
+            sure,
+            sign: signs.first().copied(),
+            signs,
+            due_ms: Some(due_ms),
+            due_at: Some(Stamp(due_ms)),
+            counts_until_ms: Some(member.until_ms),
+            counts_until_at: Some(Stamp(member.until_ms)),
+            clear: current.and_then(|current| ClearFacts::new(room_id, &member.user_id, current)),
+            ..self
         }
     }
 
@@ -211,6 +336,12 @@ impl FindingFacts {
         self.sure == "probably"
     }
 
+    /// Is it about a device that is perhaps gone?
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.sure == "perhaps"
+    }
+
     /// Is it about this stay?
     #[must_use]
     pub fn is_of(&self, stay: &MemberFacts) -> bool {
@@ -231,7 +362,7 @@ impl FindingFacts {
         match (self.kind, self.sure) {
             ("apart", _) => ("bad", "split", "Split SFUs"),
             ("side_by_side", _) => ("warn", "split", "Side by side"),
-            ("silent", "probably") => ("warn", "ghost", "Ghost"),
+            ("silent", "probably") => ("warn", "ghost", "Probably a ghost"),
             ("silent", _) => ("", "clock", "Quiet"),
             ("ran_out", _) => ("", "clock", "Ran out"),
             ("reconciled", _) => ("", "eye-off", "Found later"),
@@ -248,17 +379,15 @@ impl FindingFacts {
 
     fn told(&self, call: &CallFacts, named: usize) -> String {
         let (users, unheard) = (
-            names(call, &self.users, named),
-            names(call, &self.unheard, named),
+            names(call, &self.users, self.users_total, named),
+            names(call, &self.unheard, self.unheard_total, named),
         );
         if let Some(title) = self.title_of_room_state(&users) {
             return title;
         }
-        let could = if self.until_ms.is_some() {
-            "could not"
-        } else {
-            "cannot"
-        };
+        // Of now only where now is known.
+        let is_over = self.until_ms.is_some() || call.unknown_since_ms.is_some();
+        let could = if is_over { "could not" } else { "cannot" };
         match (self.kind, self.sure) {
             ("apart", _) if self.mutual => format!("{users} and {unheard} {could} hear each other"),
             ("apart", _) => format!("{users} {could} hear {unheard}"),
@@ -293,14 +422,16 @@ impl FindingFacts {
                     .to_owned()
             }
             ("silent", "probably") => {
-                "The membership still counts, but the renewal that came every hour before did not come. Others see an \
-                 empty tile."
-                    .to_owned()
+                let words: Vec<&str> = self.signs.iter().map(|sign| sign_words(sign)).collect();
+                format!(
+                    "The membership still counts, but the renewal that was due did not come. {} Others see an empty tile.",
+                    words.join(" ")
+                )
             }
-            ("silent", _) => {
-                "Nothing came for over an hour. Clients of today renew every hour, older ones every four hours."
-                    .to_owned()
-            }
+            ("silent", _) => "The membership still counts, but nothing came for over an hour. Perhaps only: clients of \
+                              today renew every hour, older ones every four hours and some never, and nothing tells which \
+                              one this is."
+                .to_owned(),
             ("ran_out", _) => {
                 "Its client does not renew; it ran out while the device was still there, and others lost sight of it. Its \
                  homeserver lost no goodbye."
@@ -339,8 +470,9 @@ impl FindingFacts {
             ("side_by_side", _) if self.until_ms.is_none() => {
                 Some("tell them of each other: one of them has to leave and join the other call.")
             }
-            ("silent", "probably") => Some(
-                "ask them to open the room once, or let a moderator empty the membership event.",
+            ("silent", _) => Some(
+                "ask them to open the room once, or empty the membership. Their own account can, or a moderator of the \
+                 room whose power suffices for it.",
             ),
             _ => None,
         }
@@ -356,18 +488,26 @@ impl CallFacts {
     /// Where it stands among those that run: what needs a look first, then by people.
     #[must_use]
     pub fn rank(&self) -> Reverse<(bool, usize)> {
-        Reverse((self.loud().next().is_some(), self.people_now))
+        Reverse((self.needs_look(), self.people_now))
     }
 
-    /// When this device, which still counts, was heard last, ms; nothing where there is no reason to doubt it.
+    /// Findings about devices that are perhaps gone.
+    pub fn quiet(&self) -> impl Iterator<Item = &FindingFacts> {
+        self.findings.iter().filter(|finding| finding.is_quiet())
+    }
+
+    /// Should somebody look at it? Also where everybody in it is perhaps gone.
     #[must_use]
-    pub fn gone_since(&self, stay: &MemberFacts) -> Option<i64> {
-        stay.left_ms.is_none().then_some(())?;
-        Some(
-            self.loud()
-                .find(|finding| finding.is_ghost() && finding.is_of(stay))?
-                .from_ms,
-        )
+    pub fn needs_look(&self) -> bool {
+        let is_quiet = || self.quiet().next().is_some() && self.is_quiet();
+        self.loud().next().is_some() || is_quiet()
+    }
+
+    /// Is everybody perhaps gone who is not probably gone?
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.present()
+            .all(|member| member.silent_since_ms.is_some())
     }
 
     /// What the findings come to: the class, icon and words of a pill; nothing where there are none.
@@ -389,6 +529,11 @@ impl CallFacts {
             });
         }
         match all {
+            0 if self.active && self.quiet().next().is_some() => {
+                let quiet = self.quiet().count();
+                let words = format!("{} silent", f::count(quiet));
+                Some(("", "clock", words))
+            }
             0 => None,
             _ if all == ghosts => Some(("warn", "ghost", f::counted(ghosts, "ghost", "ghosts"))),
             _ => Some(("bad", "split", f::counted(all, "finding", "findings"))),
@@ -398,14 +543,16 @@ impl CallFacts {
     /// The first of its findings in a line of text.
     #[must_use]
     pub fn first_finding(&self) -> Option<String> {
+        let quiet = self.quiet().filter(|_| self.is_quiet());
         self.loud()
+            .chain(quiet)
             .next()
             .map(|finding| finding.told(self, NAMED_SHORT))
     }
 }
 
 /// `Ada, Bob and 2 more people`, by their display names in the call.
-fn names(call: &CallFacts, users: &[String], named: usize) -> String {
+fn names(call: &CallFacts, users: &[String], total: usize, named: usize) -> String {
     let known: HashMap<&str, &str> = call
         .members
         .iter()
@@ -413,19 +560,39 @@ fn names(call: &CallFacts, users: &[String], named: usize) -> String {
         .collect();
     let mut told: Vec<String> = users
         .iter()
-        .take(if users.len() > named + 1 {
-            named
-        } else {
-            named + 1
-        })
+        .take(if total > named + 1 { named } else { named + 1 })
         .map(|user| f::within(&person(known.get(user.as_str()).copied(), user)))
         .collect();
-    let more = users.len() - told.len();
+    let more = total.saturating_sub(told.len());
     if more > 0 {
         told.push(f::counted(more, "more person", "more people"));
     }
     match told.split_last() {
         Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
         _ => told.concat(),
+    }
+}
+
+/// What a sign says, in a sentence.
+fn sign_words(sign: &str) -> &'static str {
+    match Sign::from_word(sign) {
+        Some(Sign::CameBack) => {
+            "It came back with the start of a stay that had already ended: a renewal after a goodbye, so that no delayed \
+             leave stands behind it."
+        }
+        Some(Sign::RenewedHourly) => "It renewed every hour before.",
+        Some(Sign::HourlyClient) => {
+            "Its event has fields that only clients write which renew every hour."
+        }
+        Some(Sign::NoDelayedEvents) => {
+            "Its homeserver has no delayed events (MSC4140), so nothing says goodbye for a client that is killed."
+        }
+        Some(Sign::OtherDevice) => {
+            "The same person came later with another device, and is here with that one."
+        }
+        Some(Sign::LosesGoodbyes) => {
+            "Its homeserver is known to lose goodbyes: many of its stays only run out."
+        }
+        None => "",
     }
 }

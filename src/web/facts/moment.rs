@@ -24,13 +24,24 @@ pub struct Moment {
     pub at_at: Stamp,
     /// How that moment is known: `live`, `polled`, `backfilled`, `gap` or `not_visible`.
     pub coverage: &'static str,
+    /// Who was there then is not known, or not all of it: nobody in `data` is then no answer.
+    pub unknown: bool,
+    /// Null where it is known. `not_watched` (nobody watched then, or history is hidden from the account), or one of the
+    /// reasons for which the present of a room is not known.
+    pub unknown_why: Option<&'static str>,
     pub data: Vec<CallThen>,
 }
 
 impl Moment {
     /// The calls that ran then, cut down to the stays of that moment.
     #[must_use]
-    pub fn new(room: RoomRef, at_ms: i64, coverage: &'static str, calls: Vec<CallFacts>) -> Self {
+    pub fn new(
+        room: RoomRef,
+        at_ms: i64,
+        coverage: &'static str,
+        unknown_why: Option<&'static str>,
+        calls: Vec<CallFacts>,
+    ) -> Self {
         let here = |member: &MemberFacts| {
             member.joined_ms <= at_ms
                 && member
@@ -53,6 +64,8 @@ impl Moment {
             at_ms,
             at_at: Stamp(at_ms),
             coverage,
+            unknown: unknown_why.is_some(),
+            unknown_why,
             data,
         }
     }

@@ -32,9 +32,11 @@ pub struct ServerFacts {
     /// Stays that ended, and those of them that nobody ended: they only ran out.
     pub ended: i64,
     pub expired: i64,
-    /// In calls now.
+    /// In calls now, without those that are probably gone.
     pub people_now: usize,
     pub calls_now: usize,
+    /// Its devices that still count in a call though they are probably gone.
+    pub ghosts_now: usize,
     /// Its clock; null for those with little time in calls, where it was not looked at: see its own page.
     pub clock: Option<ClockFacts>,
     /// What it said when it was asked whether it is ready; null where it was not asked.
@@ -172,6 +174,7 @@ pub fn servers(sums: &Sums, rows: Vec<ServerRow>) -> Vec<ServerFacts> {
             expired: row.expired,
             people_now: 0,
             calls_now: 0,
+            ghosts_now: 0,
             clock: None,
             probe: None,
         }

@@ -201,10 +201,18 @@ impl LinkedCallFacts {
         let who = f::within(&super::person(self.name.as_deref(), &self.user_id));
         match self.kind {
             "answered_after_end" => {
-                let late = super::clock::length(self.came_ms.saturating_sub(self.ended_ms));
+                let late = late_words(self.came_ms.saturating_sub(self.ended_ms));
                 format!("{who} came {late} after the end")
             }
             _ => format!("{who} answered a ring of a call that had ended"),
         }
+    }
+}
+
+/// How much too late somebody came, in words: to the second where it was not long.
+fn late_words(ms: i64) -> String {
+    match ms {
+        0..120_000 => format!("{} s", (ms + 500) / 1000),
+        _ => f::lasted(ms),
     }
 }

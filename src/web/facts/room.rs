@@ -1,9 +1,11 @@
 //! A watched room and a vantage as pages and JSON show them.
 
-use super::{OwnFacts, RoomFindingFacts, RoomLink, RoomRef, Stamp};
+use super::{CallFacts, NowFacts, OwnFacts, RoomFindingFacts, RoomLink, RoomRef, Stamp};
+use crate::rtc::present::Unknown;
 use crate::rtc::session::server_of;
 use crate::store::invitations::Pending;
 use crate::store::row::{self, Watch};
+use crate::web::seen::SeenFacts;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -33,7 +35,14 @@ pub struct RoomFacts {
     pub polled_at: Option<Stamp>,
     pub error: Option<String>,
     pub calls: i64,
+    /// Calls that run now; those in which only devices are left that are probably gone are `stuck_calls`.
     pub active_calls: i64,
+    pub stuck_calls: i64,
+    /// People in its calls now, without those that are probably gone; those are `ghosts_now`.
+    pub people_now: usize,
+    pub ghosts_now: usize,
+    #[serde(flatten)]
+    pub seen: SeenFacts,
     pub last_call_ms: Option<i64>,
     pub last_call_at: Option<Stamp>,
     /// Sticky member events that came as ciphertext: seen, not countable.
@@ -72,6 +81,10 @@ impl From<row::Room> for RoomFacts {
             error: row.error,
             calls: row.calls,
             active_calls: if is_seen { row.active } else { 0 },
+            stuck_calls: 0,
+            people_now: 0,
+            ghosts_now: 0,
+            seen: SeenFacts::default(),
             last_call_ms: row.last_call_ms,
             last_call_at: row.last_call_ms.map(Stamp),
             unreadable: row.unreadable,
@@ -94,6 +107,21 @@ pub struct Pill {
 }
 
 impl RoomFacts {
+    /// The same with what is known of now: the calls that run, and whether that can be told.
+    #[must_use]
+    pub fn with_now(self, unknown: Option<Unknown>, active: &[&CallFacts]) -> Self {
+        let now = NowFacts::of(active.iter().copied());
+        let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        Self {
+            active_calls: count(now.calls_now),
+            stuck_calls: count(now.calls_stuck),
+            people_now: now.people_now,
+            ghosts_now: now.ghosts_now,
+            seen: unknown.into(),
+            ..self
+        }
+    }
+
     /// Can it not be seen as a whole?
     #[must_use]
     pub fn is_hidden(&self) -> bool {
@@ -117,6 +145,7 @@ impl RoomFacts {
             Watch::Left => ("warn", "alert", "Left"),
             _ if self.error.is_some() => ("warn", "alert", "Last look failed"),
             _ if self.unreadable > 0 => ("blind", "eye-off", "Partly blind"),
+            _ if self.seen.unknown => ("blind", "eye-off", "Unknown now"),
             _ if self.needs_look() => ("warn", "alert", "Needs a look"),
             _ if self.history_open => ("", "clock", "Reading history"),
             Watch::Peeked => ("ok", "check", "Polled"),

@@ -30,7 +30,7 @@ impl CallFacts {
         let known = |stay: &super::MemberFacts| {
             self.findings
                 .iter()
-                .find(|finding| finding.is_of(stay))
+                .find(|finding| finding.is_silence() && finding.is_of(stay))
                 .map_or(stay.end_ms(self.upto(now)), |finding| finding.from_ms)
         };
         self.members
@@ -92,6 +92,11 @@ pub fn add_side_by_side(calls: &mut [CallFacts], others: &[CallFacts], now: i64)
 }
 
 impl FindingFacts {
+    /// Does it say that nothing more was heard of a device?
+    fn is_silence(&self) -> bool {
+        matches!(self.kind, "silent" | "no_goodbye")
+    }
+
     fn side_by_side(
         from_ms: i64,
         until_ms: Option<i64>,
@@ -100,19 +105,12 @@ impl FindingFacts {
     ) -> Self {
         let users: BTreeSet<&str> = users.into();
         Self {
-            kind: "side_by_side",
-            sure: "computed",
-            from_ms,
-            from_at: Stamp(from_ms),
             until_ms,
             until_at: until_ms.map(Stamp),
+            users_total: users.len(),
             users: users.into_iter().map(ToOwned::to_owned).collect(),
-            unheard: Vec::new(),
-            mutual: false,
-            device_id: None,
-            service_url: None,
             other_call_ids: vec![other_call_id.to_owned()],
-            state: super::RoomStateFacts::default(),
+            ..Self::blank("side_by_side", from_ms)
         }
     }
 
@@ -127,6 +125,7 @@ impl FindingFacts {
         self.until_at = self.until_ms.map(Stamp);
 
         let users: BTreeSet<String> = self.users.iter().chain(&other.users).cloned().collect();
+        self.users_total = users.len();
         self.users = users.into_iter().collect();
         self.other_call_ids
             .extend(other.other_call_ids.iter().cloned());
@@ -248,10 +247,7 @@ impl SideBySideFacts {
 /// How many troubles these calls have, calls that ran side by side being one, and the first call that has one.
 #[must_use]
 pub fn count_troubled(calls: &[CallFacts]) -> (usize, Option<&CallFacts>) {
-    let troubled: Vec<&CallFacts> = calls
-        .iter()
-        .filter(|call| call.loud().next().is_some())
-        .collect();
+    let troubled: Vec<&CallFacts> = calls.iter().filter(|call| call.needs_look()).collect();
 
     let mut told: BTreeSet<&str> = BTreeSet::new();
     let mut count = 0;

@@ -5,10 +5,10 @@ use crate::store::sorted::{self, Place};
 use crate::store::{rooms, sessions};
 use crate::web::draw::shape;
 use crate::web::error::Error;
-use crate::web::facts::{CallFacts, List};
+use crate::web::facts::{CallFacts, List, NowFacts};
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
-use crate::web::seen::{self, SeenFacts};
+use crate::web::seen::{AllSeenFacts, Present};
 use crate::web::sort::{self, Chosen, Head};
 use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
@@ -56,14 +56,17 @@ pub struct Calls {
     pub form: Form,
 }
 
-/// The calls that run now, and whether that can be told.
+/// The calls that run now, and whether that can be told. Those that are stuck are among them: their `state` is `stuck`.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Active {
     #[serde(flatten)]
     pub list: List<CallFacts>,
     #[serde(flatten)]
-    pub seen: SeenFacts,
-    /// How many calls run now. Where it is more than `data` holds, `data` has some of each room, the newest first.
+    pub seen: AllSeenFacts,
+    #[serde(flatten)]
+    pub numbers_now: NowFacts,
+    /// How many calls run now, stuck ones among them. Where it is more than `data` holds, `data` has some of each room, the
+    /// newest first.
     pub active_total: i64,
 }
 
@@ -118,10 +121,12 @@ pub async fn active(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     let answer = async {
         Query::read(&ask.query, &[])?;
         let running = super::running(&web, &ask).await?;
+        let present = Present::read(&web, ask.viewer, ask.now).await?;
         Ok(Active {
             active_total: running.total,
+            numbers_now: running.numbers(),
+            seen: present.everything(),
             list: List::whole(running.calls.clone()),
-            seen: seen::now(&web).await?.into(),
         })
     };
     reply::json(&ask, answer.await)

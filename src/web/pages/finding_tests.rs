@@ -1,12 +1,14 @@
 //! What pages say of findings, and of a moment that cannot be told.
 
 use super::{call, calls, overview, wall};
+use crate::rtc::present::{Unknown, Why};
 use crate::rtc::transport::Selection;
 use crate::store::evidence::Origins;
+use crate::store::ghosts::{Current, Told};
 use crate::web::facts::{CallFacts, Ledger, List};
 use crate::web::fixtures::{self, NOW};
 use crate::web::reply::{self, Page, Shell};
-use crate::web::seen::Unseen;
+use crate::web::seen::AllSeenFacts;
 
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
@@ -263,14 +265,20 @@ fn the_first_page_and_the_wall_lead_to_what_needs_a_look() {
     );
     assert!(html(&wall::page(page)).contains("Alice cannot hear carol. 2 servers"));
     // What nobody hears is not told as fact.
-    let unknown = Some(Unseen {
+    let unknown = Unknown {
+        why: Why::NotHeard,
         since_ms: Some(NOW - MINUTE),
-    });
+    };
+    let seen = AllSeenFacts {
+        seen: Some(unknown).into(),
+        unknown_rooms: 1,
+    };
+    // Dan is probably gone: he is none of the people.
     let cases = [
         (
             vec![troubled()],
-            "1 call when last seen, 3 people",
-            "1 call <span>when last seen, with 3 people",
+            "1 call when last seen, 2 people",
+            "1 call <span>when last seen, with 2 people",
         ),
         (
             Vec::new(),
@@ -282,13 +290,13 @@ fn the_first_page_and_the_wall_lead_to_what_needs_a_look() {
         let page = overview::page(
             overview::Rows {
                 active,
-                unknown,
+                seen,
                 ..overview::Rows::default()
             },
             NOW,
         );
         assert_eq!(
-            (page.seen.unknown, page.seen.unknown_since_ms),
+            (page.seen.seen.unknown, page.seen.seen.unknown_since_ms),
             (true, Some(NOW - MINUTE))
         );
         let text = html(&page);
@@ -321,10 +329,10 @@ fn what_needs_a_look_comes_first_and_lists_say_so() {
         |calls: &[CallFacts]| -> Vec<usize> { calls.iter().map(|call| call.people_now).collect() };
     assert_eq!(
         (order(&page.active), page.active[0].findings.len()),
-        (vec![3, 9, 4, 1], 2)
+        (vec![2, 9, 4, 1], 2)
     );
     assert!(html(&page).contains("</i>Healthy</span>"));
-    assert_eq!(order(&wall::page(page).active), [3, 9, 4, 1]);
+    assert_eq!(order(&wall::page(page).active), [2, 9, 4, 1]);
     let mut over = troubled();
     (over.active, over.ended_ms) = (false, Some(NOW));
     let list = List::whole(vec![troubled(), over, well(2)]);
@@ -339,4 +347,122 @@ fn what_needs_a_look_comes_first_and_lists_say_so() {
     ] {
         assert_eq!(page.matches(words).count(), 1, "{words}: {page}");
     }
+}
+
+/// Ada is alone, and silent since 95 minutes; her client renews every hour, or nothing tells.
+fn alone(hourly: bool) -> CallFacts {
+    let ada = fixtures::member(
+        "a",
+        ("Ada", "@ada:ash.example", "AD"),
+        NOW - 95 * MINUTE,
+        None,
+        "sfu.one.example",
+    );
+    let mut ledger = Ledger::default();
+    let origins = Origins {
+        last_sign_ms: Some(ada.joined_ms),
+        ..Origins::default()
+    };
+    ledger.origins.insert(ada.id.clone(), origins);
+    let told = Told {
+        is_hourly_client: hourly,
+        came_back: false,
+        current: Some(Current {
+            event_id: "$a1".to_owned(),
+            kind: "org.matrix.msc3401.call.member".to_owned(),
+            state_key: Some("_@ada:ash.example_AD_m.call'; rm".to_owned()),
+        }),
+    };
+    ledger.ghosts.told.insert(ada.id.clone(), told);
+    let members = vec![ada];
+    let row = fixtures::call("a", fixtures::room("Ops", "#ops:one.example"), &members);
+    CallFacts::new(row, members, &ledger, NOW)
+}
+
+#[test]
+fn a_call_of_ghosts_alone_is_stuck_and_says_how_to_clear_it() {
+    let call = alone(true);
+    assert_eq!(
+        (
+            call.state,
+            call.people_now,
+            call.devices_now,
+            call.ghosts_now
+        ),
+        ("stuck", 0, 0, 1)
+    );
+    assert_eq!(
+        (call.active, call.stuck_since_ms, call.duration_ms),
+        (true, Some(NOW - 95 * MINUTE), 0)
+    );
+    let finding = &call.findings[0];
+    assert_eq!(
+        (finding.sure, finding.sign, finding.due_ms),
+        ("probably", Some("hourly_client"), Some(NOW - 35 * MINUTE))
+    );
+    let clear = finding.clear.clone().unwrap();
+    assert!(
+        clear.curl.ends_with(
+            "'https://YOUR_HOMESERVER/_matrix/client/v3/rooms/%21ops%3Aexample.org/state/\
+             org.matrix.msc3401.call.member/_%40ada%3Aash.example_AD_m.call%27%3B%20rm'"
+        ),
+        "{}",
+        clear.curl
+    );
+    let page = html(&call::page(call.clone(), Vec::new(), 0, Vec::new(), NOW));
+    for words in [
+        "Probably stuck, 1 ghost",
+        "Ada is probably gone",
+        "fields that only clients write which renew every hour",
+        "_@ada:ash.example_AD_m.call",
+        "YOUR_HOMESERVER",
+        "nobody heard since",
+    ] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    assert!(!page.contains("Healthy") && !page.contains("Running for"));
+    let rows = overview::Rows {
+        active: vec![call],
+        ..overview::Rows::default()
+    };
+    let page = overview::page(rows, NOW);
+    assert_eq!(
+        (page.active.len(), page.stuck.len(), page.people),
+        (0, 1, 0)
+    );
+    let text = html(&page);
+    assert!(text.contains("No calls now"), "{text}");
+    assert!(text.contains("1 call is probably stuck</a>"), "{text}");
+    assert!(html(&wall::page(page)).contains("1 call is probably stuck"));
+}
+
+#[test]
+fn without_a_sign_the_word_is_weaker_and_the_call_needs_a_look_all_the_same() {
+    let call = alone(false);
+    assert_eq!(
+        (call.state, call.people_now, call.ghosts_now),
+        ("running", 1, 0)
+    );
+    let finding = &call.findings[0];
+    assert_eq!(
+        (finding.sure, finding.sign, finding.signs.len()),
+        ("perhaps", None, 0)
+    );
+    assert!(finding.clear.is_some() && call.needs_look());
+    let page = html(&call::page(call.clone(), Vec::new(), 0, Vec::new(), NOW));
+    for words in [
+        "Running, 1 silent",
+        "Ada is perhaps gone",
+        "nothing tells which one this is",
+        "perhaps gone, silent since",
+    ] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    assert!(!page.contains("Healthy"));
+    let rows = overview::Rows {
+        active: vec![call],
+        ..overview::Rows::default()
+    };
+    let text = html(&overview::page(rows, NOW));
+    assert!(text.contains("One call needs a look"), "{text}");
 }

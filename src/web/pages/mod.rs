@@ -24,14 +24,24 @@ pub mod wall;
 
 use super::Web;
 use super::error::Error;
-use super::facts::{self, CallFacts, Ledger, MemberFacts};
+use super::facts::{self, CallFacts, Ghosts, Ledger, MemberFacts, NowFacts};
+use super::format::DAY;
 use super::reply::Ask;
-use super::seen;
+use super::seen::Present;
 use crate::rtc::coverage::Interval;
+use crate::rtc::session::server_of;
 use crate::rtc::side_by_side::{BEGAN_APART_MAX_MS, LoneCall, pairs_side_by_side};
-use crate::store::{access, coverage, crowds, evidence, memberships, row, sessions};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use crate::store::evidence::Origins;
+use crate::store::{
+    access, coverage, crowds, evidence, ghosts, memberships, row, sessions, vantages,
+};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+
+/// So many silent stays are looked into; of more the signs are told that their events do not give.
+const SILENT_MAX: usize = 500;
+/// How the stays of a server ended is counted over so many days.
+const HABIT_DAYS: i64 = 30;
 
 /// How one room is known over time.
 async fn coverage_of(web: &Web, ask: &Ask, room_id: &str) -> Result<Vec<Interval>, Error> {
@@ -222,6 +232,12 @@ impl Running {
     pub fn is_whole(&self) -> bool {
         self.total <= i64::try_from(self.calls.len()).unwrap_or(i64::MAX)
     }
+
+    /// The numbers of now, also of those that are not in the list.
+    #[must_use]
+    pub fn numbers(&self) -> NowFacts {
+        NowFacts::of(self.calls.iter()).with_total(self.total, self.calls.len())
+    }
 }
 
 /// The calls that run now, read once for all who ask.
@@ -296,6 +312,7 @@ async fn with_parts(
         origins.extend(evidence::by_id(store, viewer, &some).await?);
     }
     let ledger = Ledger {
+        ghosts: ghosts_among(web, ask, &members, &origins).await?,
         origins,
         coverage: coverage::of(store, viewer, &rooms, ask.now).await?,
         rooms: access::of_rooms(store, viewer, &rooms).await?,
@@ -311,13 +328,43 @@ async fn with_parts(
             call.is_part_of(part.total, present);
         }
     }
-    if calls.iter().any(|call| call.active)
-        && let Some(unseen) = seen::now(web).await?
-    {
-        calls
-            .iter_mut()
-            .filter(|call| call.active)
-            .for_each(|call| call.not_seen(unseen.since_ms, ask.now));
+    if calls.iter().any(|call| call.active) {
+        let present = Present::read(web, viewer, ask.now).await?;
+        for call in calls.iter_mut().filter(|call| call.active) {
+            if let Some(unknown) = present.room(&call.room.room_id) {
+                call.with_unknown(unknown, ask.now);
+            }
+        }
     }
     Ok(calls)
+}
+
+/// What tells those who are probably gone from others among these stays.
+async fn ghosts_among(
+    web: &Web,
+    ask: &Ask,
+    members: &[row::Member],
+    origins: &HashMap<String, Origins>,
+) -> Result<Ghosts, Error> {
+    let silent = facts::overdue(members, origins, ask.now);
+    if silent.is_empty() {
+        return Ok(Ghosts::default());
+    }
+    let (store, viewer) = (&web.store, ask.viewer);
+    let ids = silent.iter().take(SILENT_MAX);
+    let ids: Vec<String> = ids.map(|member| member.id.clone()).collect();
+    let servers: BTreeSet<&str> = silent.iter().map(|member| member.server.as_str()).collect();
+    let from = ask.now - HABIT_DAYS * DAY;
+    // What a homeserver never said is not known.
+    let without = vantages::list(store).await?.into_iter().filter(|vantage| {
+        let has_said = vantage.capabilities_ms.is_some();
+        has_said && !vantage.delayed_events
+    });
+    Ok(Ghosts {
+        told: ghosts::told(store, viewer, &ids).await?,
+        goodbyes: ghosts::goodbyes(store, viewer, &servers, from, ask.now).await?,
+        without_delayed_events: without
+            .map(|vantage| server_of(&vantage.user_id).to_owned())
+            .collect(),
+    })
 }

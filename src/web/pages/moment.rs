@@ -1,11 +1,13 @@
 //! The time machine of a room in JSON: who was in which call at a moment, and when its calls went on and off.
 
-use crate::rtc::coverage::at;
+use crate::rtc::coverage::{Cover, at};
+use crate::rtc::present::{Unknown, Why};
 use crate::store::{moments, rooms};
 use crate::web::error::Error;
 use crate::web::facts::{Flip, List, Moment, RoomRef};
 use crate::web::query::Query;
 use crate::web::reply::{self, Ask};
+use crate::web::seen::Present;
 use crate::web::{Web, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use serde::Serialize;
@@ -152,7 +154,19 @@ pub(super) async fn then(web: &Web, ask: &Ask, room: RoomRef, at_ms: i64) -> Res
     let calls = moments::calls_at(&web.store, ask.viewer, &room.room_id, at_ms).await?;
     let calls = super::with_members(web, ask, calls).await?;
     let cover = super::coverage_of(web, ask, &room.room_id).await?;
-    Ok(Moment::new(room, at_ms, at(&cover, at_ms).as_str(), calls))
+    let how = at(&cover, at_ms);
+    let present = Present::read(web, ask.viewer, ask.now).await?;
+    let unknown_why = why_unknown(how, present.room(&room.room_id), at_ms, ask.now);
+    Ok(Moment::new(room, at_ms, how.as_str(), unknown_why, calls))
+}
+
+/// Why it is not known who was there at a moment, if so: nobody watched, or what hides the present hid it then.
+fn why_unknown(how: Cover, present: Option<Unknown>, at_ms: i64, now: i64) -> Option<&'static str> {
+    let hidden = present.filter(|unknown| {
+        unknown.why == Why::Encrypted || at_ms >= unknown.since_ms.unwrap_or(now)
+    });
+    let unwatched = how.is_blind().then_some("not_watched");
+    hidden.map(|unknown| unknown.why.as_str()).or(unwatched)
 }
 
 /// The flips of a room in the last part of `[from, to)`, newest first, and where that part begins if it is not all.

@@ -2,7 +2,6 @@
 
 use super::standing::{RoomCounts, Standing};
 use crate::rtc::coverage::Span;
-use crate::store::crowds::Present;
 use crate::store::health::Trouble;
 use crate::store::invitations::Pending;
 use crate::store::row::{self, SpanNumbers, Watch};
@@ -11,22 +10,23 @@ use crate::web::draw::chart::{self, StepChart};
 use crate::web::draw::shape::{self, Shape};
 use crate::web::error::Error;
 use crate::web::facts::{
-    CallFacts, GapFacts, InvitationFacts, MemberFacts, RoomFacts, RoomLook, RoomRef, Stamp,
+    CallFacts, GapFacts, InvitationFacts, NowFacts, RoomFacts, RoomLook, RoomRef, Stamp,
     StorageTroubleFacts, VantageFacts, count_troubled, counted_by_noun, inferred, looks, not_exact,
 };
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
-use crate::web::seen::{self, SeenFacts};
+use crate::web::seen::{AllSeenFacts, Present};
 use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
-use std::collections::BTreeSet;
 use utoipa::ToSchema;
 
 /// Running calls that have a card, and a line.
 const CARDS: usize = 20;
 const LINES: usize = 176;
+/// Calls that are probably stuck, on the page.
+const STUCK: usize = 10;
 /// Calls that just ended, on the page.
 const ENDED: i64 = 5;
 /// Invitations in the JSON, and on the empty page.
@@ -45,10 +45,16 @@ const NAMED: usize = 3;
 pub struct Overview {
     pub now_ms: i64,
     pub now_at: Stamp,
+    /// Calls that run: what needs a look first, then most people first.
     pub active: Vec<CallFacts>,
+    /// Calls that still count as active, but in which only devices are left that are probably gone.
+    pub stuck: Vec<CallFacts>,
     #[serde(flatten)]
-    pub seen: SeenFacts,
-    /// People, devices (user and device) and homeservers in calls now, each once, in however many calls.
+    pub seen: AllSeenFacts,
+    #[serde(flatten)]
+    pub numbers_now: NowFacts,
+    /// People, devices (user and device) and homeservers in calls now, each once, in however many calls; without those
+    /// that are probably gone, as `people_now`, `devices_now` and `servers_now`.
     pub people: usize,
     pub devices: usize,
     pub servers: usize,
@@ -180,8 +186,8 @@ pub struct Rows {
     pub gaps: Vec<(Span, i64)>,
     pub rooms: Vec<row::Room>,
     pub vantages: Vec<row::Vantage>,
-    /// This moment cannot be told.
-    pub unknown: Option<seen::Unseen>,
+    /// Whether this moment can be told.
+    pub seen: AllSeenFacts,
     /// Some calls are from older rules.
     pub older_rules: bool,
     pub trouble: Option<Trouble>,
@@ -227,24 +233,15 @@ pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
 pub(super) async fn load(web: &Web, ask: &Ask) -> Result<Overview, Error> {
     Query::read(&ask.query, &[])?;
     let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
-    let ended = row::CallFilter {
-        active: Some(false),
-        from_ms: Some(now - f::DAY),
-        ..Default::default()
-    };
     let running = super::running(web, ask).await?;
     let midnight = f::midnight(now).to_string();
     let days = &web.memory.days;
     let day = days.get_dear(&midnight, Day::is_dear, Box::pin(Day::read(web, ask)));
-    let mut ended = sessions::page(store, viewer, &ended, None, 50, now).await?;
-    ended.sort_by_key(|call| std::cmp::Reverse(call.until_ms));
-    ended.truncate(usize::try_from(ENDED).unwrap_or(0));
+    let ended = sessions::ended_last(store, viewer, now - f::DAY, now, ENDED).await?;
     let week_before = Span {
         from: f::midnight(now) - 7 * f::DAY,
         to: now - 7 * f::DAY,
     };
-    let vantages = vantages::list(store).await?;
-    let trouble = store.trouble(now);
     let rows = Rows {
         active: running.calls.clone(),
         active_total: running.total,
@@ -253,11 +250,11 @@ pub(super) async fn load(web: &Web, ask: &Ask) -> Result<Overview, Error> {
         compared: coverage::is_span_known(store, viewer, week_before, now).await?,
         gaps: coverage::gaps(store, viewer, now - f::DAY, now).await?,
         rooms: rooms::list(store, viewer, now).await?,
+        seen: Present::read(web, viewer, now).await?.everything(),
+        vantages: vantages::list(store).await?,
         older_rules: store.has_older_rules(),
-        unknown: seen::by(&vantages, trouble.as_ref().map(|trouble| trouble.since_ms)),
-        trouble,
+        trouble: store.trouble(now),
         invitations: invitations::waiting(store, INVITATIONS).await?,
-        vantages,
     };
     Ok(page(rows, now))
 }
@@ -266,35 +263,29 @@ pub(super) async fn load(web: &Web, ask: &Ask) -> Result<Overview, Error> {
 #[must_use]
 pub fn page(mut rows: Rows, now: i64) -> Overview {
     rows.active.sort_by_key(CallFacts::rank);
-    let distinct = |key: fn(&MemberFacts) -> (&str, &str)| {
-        rows.active
-            .iter()
-            .flat_map(CallFacts::present)
-            .map(key)
-            .collect::<BTreeSet<_>>()
-            .len()
-    };
-    let unlisted = |count: fn(&Present) -> i64| {
-        let beyond: i64 = rows.active.iter().map(|call| count(&call.unlisted)).sum();
-        usize::try_from(beyond).unwrap_or(0)
-    };
-    let midnight = f::midnight(now);
-    let facts: Vec<RoomFacts> = rows.rooms.iter().cloned().map(RoomFacts::from).collect();
-    let counts = RoomCounts::of(facts.iter());
+    let listed = rows.active.len();
+    let active_total = rows.active_total.max(int(listed));
+    let numbers_now = NowFacts::of(rows.active.iter()).with_total(active_total, listed);
     let mut to_look_at = looks(&rows.rooms, &rows.active);
     let rooms_to_look_at_total = to_look_at.len();
     to_look_at.truncate(LOOKS);
+    let (stuck, active): (Vec<_>, Vec<_>) = rows.active.into_iter().partition(CallFacts::is_stuck);
+    let midnight = f::midnight(now);
+    let facts: Vec<RoomFacts> = rows.rooms.iter().cloned().map(RoomFacts::from).collect();
+    let counts = RoomCounts::of(facts.iter());
     Overview {
         rooms_to_look_at: to_look_at,
         rooms_to_look_at_total,
         now_ms: now,
         now_at: Stamp(now),
-        seen: rows.unknown.into(),
-        people: distinct(|member| (&member.user_id, "")) + unlisted(|present| present.people),
-        devices: distinct(MemberFacts::device) + unlisted(|present| present.devices),
-        servers: distinct(|member| (&member.server, "")),
-        active_total: rows.active_total.max(int(rows.active.len())),
-        active: rows.active,
+        seen: rows.seen,
+        numbers_now,
+        people: numbers_now.people_now,
+        devices: numbers_now.devices_now,
+        servers: numbers_now.servers_now,
+        active_total: active_total - int(stuck.len()),
+        active,
+        stuck,
         today: Numbers::new(rows.day.today, midnight, now),
         last_week: Numbers::new(rows.day.last_week, midnight - 7 * f::DAY, now - 7 * f::DAY),
         compared: rows.compared,
@@ -400,6 +391,39 @@ impl Overview {
     #[must_use]
     pub fn counted_active(&self) -> String {
         counted_by_noun(&self.active, self.calls_now())
+    }
+
+    /// The calls that are probably stuck, as many as the page has room for.
+    #[must_use]
+    pub fn stuck_shown(&self, shell: &Shell) -> &[CallFacts] {
+        shell.first(&self.stuck, STUCK)
+    }
+
+    /// What runs now, in words.
+    #[must_use]
+    pub fn headline(&self) -> String {
+        let calls = || self.counted_active();
+        let people = || f::counted(self.people, "person", "people");
+        let hidden = self.seen.hidden_rooms() > 0;
+        match (self.active.is_empty(), self.seen.is_blind()) {
+            (true, true) => "Not known whether there are calls".to_owned(),
+            (false, true) => format!("{} when last seen, {}", calls(), people()),
+            (true, false) if hidden => "No call that we can see".to_owned(),
+            (true, false) => "No calls now".to_owned(),
+            (false, false) => format!("{} now, {}", calls(), people()),
+        }
+    }
+
+    /// The same, short, for the title of the page.
+    #[must_use]
+    pub fn heading(&self) -> String {
+        match (self.active.is_empty(), self.seen.seen.unknown) {
+            (_, true) if self.active.is_empty() || self.seen.is_blind() => {
+                "Calls of now not known".to_owned()
+            }
+            (true, _) => "No calls now".to_owned(),
+            _ => format!("{} now", self.counted_active()),
+        }
     }
 
     /// The last 24 hours as a picture.

@@ -20,6 +20,7 @@ use crate::web::facts::{
 };
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
+use crate::web::seen::Present;
 use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
@@ -116,6 +117,8 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error>
     };
     let recent = sessions::page(store, viewer, &filter, None, RECENT, now).await?;
     let recent = super::with_members(web, ask, recent).await?;
+    let active = super::running_in_room(web, ask, &room_id).await?;
+    let present = Present::read(web, viewer, now).await?;
     let year = stats::starts(store, viewer, &room_id, heat::first_day(now)).await?;
     let rejected = events::rejected(store, viewer, Some(&room_id), REJECTED).await?;
     let cover = super::coverage_of(web, ask, &room_id).await?;
@@ -133,6 +136,8 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error>
         cover,
         SumFacts::new(&sums, month),
     );
+    let active: Vec<&CallFacts> = active.iter().collect();
+    page.room = page.room.with_now(present.room(&room_id), &active);
     page.room.older_rules = store.is_from_older_rules(&room_id);
     page.zombies = zombies::of(store, viewer, &room_id, ZOMBIES)
         .await?
@@ -249,7 +254,13 @@ impl RoomPage {
 
     #[must_use]
     pub fn running(&self) -> Option<&CallFacts> {
-        self.recent.iter().find(|call| call.active)
+        self.recent.iter().find(|call| call.is_running())
+    }
+
+    /// A call in which only devices are left that are probably gone.
+    #[must_use]
+    pub fn stuck(&self) -> Option<&CallFacts> {
+        self.recent.iter().find(|call| call.is_stuck())
     }
 
     #[must_use]

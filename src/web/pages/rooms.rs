@@ -3,15 +3,16 @@
 use super::standing::RoomCounts;
 use crate::store::{invitations, rooms, row};
 use crate::web::error::Error;
-use crate::web::facts::{List, RoomFacts, RoomRef};
+use crate::web::facts::{CallFacts, List, RoomFacts, RoomRef};
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
-use crate::web::seen::{self, SeenFacts};
+use crate::web::seen::{AllSeenFacts, Present};
 use crate::web::sort::{self, Chosen, Head, Key};
 use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
+use std::collections::HashMap;
 use utoipa::ToSchema;
 
 /// Parameters of the list.
@@ -32,6 +33,10 @@ pub struct Rooms {
     /// Of all of them: those in which a call runs now, those that are not fully visible, and those whose history is still
     /// being read.
     pub busy: usize,
+    /// Those in which a call is stuck: only devices are left that are probably gone.
+    pub stuck: usize,
+    #[serde(flatten)]
+    pub seen: AllSeenFacts,
     pub troubled: usize,
     pub reading: usize,
     /// Those of which `findings` tells something, and those in whose place there is another one that we follow.
@@ -42,8 +47,6 @@ pub struct Rooms {
     pub unread: usize,
     /// Invitations that wait because the configuration does not allow them; at most 100.
     pub invitations: usize,
-    #[serde(flatten)]
-    pub seen: SeenFacts,
     #[serde(skip)]
     query: Query,
     #[serde(skip)]
@@ -64,7 +67,6 @@ async fn load(web: &Web, ask: &Ask) -> Result<Rooms, Error> {
         .iter()
         .filter(|pending| !pending.accepted)
         .count();
-    page.seen = seen::now(web).await?.into();
     let chosen = page.chosen;
     let (data, next) = chosen.cut(page.list.data, &query, LIMIT, |room| key(chosen, room))?;
     let next_url = next.as_ref().map(|next| {
@@ -84,7 +86,10 @@ async fn load(web: &Web, ask: &Ask) -> Result<Rooms, Error> {
 /// The whole list, in the order that is asked for.
 pub(in crate::web) async fn all(web: &Web, ask: &Ask, query: &Query) -> Result<Rooms, Error> {
     let chosen = sort::ROOMS.read(query)?;
-    let mut page = page(rooms::list(&web.store, ask.viewer, ask.now).await?);
+    let rooms = rooms::list(&web.store, ask.viewer, ask.now).await?;
+    let running = super::running(web, ask).await?;
+    let present = Present::read(web, ask.viewer, ask.now).await?;
+    let mut page = page(rooms, &running.calls, &present);
     for room in &mut page.list.data {
         room.older_rules = web.store.is_from_older_rules(&room.room.room_id);
     }
@@ -118,11 +123,22 @@ fn key(chosen: Chosen, room: &RoomFacts) -> Key {
 
 /// The page from its rows.
 #[must_use]
-pub fn page(rooms: Vec<row::Room>) -> Rooms {
-    let data: Vec<RoomFacts> = rooms.into_iter().map(RoomFacts::from).collect();
+pub fn page(rooms: Vec<row::Room>, active: &[CallFacts], present: &Present) -> Rooms {
+    let mut by_room: HashMap<&str, Vec<&CallFacts>> = HashMap::new();
+    for call in active {
+        by_room.entry(&call.room.room_id).or_default().push(call);
+    }
+    let room = |room: row::Room| {
+        let unknown = present.room(&room.room.room_id);
+        let calls = by_room.get(room.room.room_id.as_str());
+        RoomFacts::from(room).with_now(unknown, calls.map_or(&[][..], Vec::as_slice))
+    };
+    let data: Vec<RoomFacts> = rooms.into_iter().map(room).collect();
     let counts = RoomCounts::of(data.iter());
     let count = |is: fn(&RoomFacts) -> bool| data.iter().filter(|room| is(room)).count();
     Rooms {
+        seen: present.everything(),
+        stuck: count(|room| room.stuck_calls > 0),
         total: data.len(),
         matching: data.len(),
         busy: count(|room| room.active_calls > 0),
@@ -133,7 +149,6 @@ pub fn page(rooms: Vec<row::Room>) -> Rooms {
         followed: counts.followed,
         unread: counts.unread,
         invitations: 0,
-        seen: None.into(),
         list: List::whole(data),
         query: Query::default(),
         chosen: Chosen::default(),
@@ -144,17 +159,26 @@ impl Rooms {
     /// What may be said of now.
     #[must_use]
     pub fn now_words(&self) -> String {
-        if self.seen.unknown {
+        if self.seen.is_blind() {
             return "In which of them a call runs now is not known.".to_owned();
         }
-        if self.busy > 0 {
-            let rooms = f::counted(self.busy, "room", "rooms");
-            return format!("A call runs in {rooms}.");
+        let runs = match (self.busy, self.unread > 0, self.seen.seen.unknown) {
+            (0, true, _) => "No call runs now in those that can be read.".to_owned(),
+            (0, false, true) => "No call is seen now.".to_owned(),
+            (0, false, false) => "No call runs now.".to_owned(),
+            (busy, ..) => format!("A call runs in {}.", f::counted(busy, "room", "rooms")),
+        };
+        let mut words = vec![runs];
+        if self.stuck > 0 {
+            let rooms = f::counted(self.stuck, "room", "rooms");
+            words.push(format!("In {rooms} a call is probably stuck."));
         }
-        if self.unread > 0 {
-            return "No call runs now in those that can be read.".to_owned();
+        if self.seen.unknown_rooms > 0 {
+            let rooms = f::counted(self.seen.unknown_rooms, "room", "rooms");
+            let why = self.seen.seen.words();
+            words.push(format!("In {rooms} it is unknown: {why}."));
         }
-        "No call runs now.".to_owned()
+        words.join(" ")
     }
 
     /// The rows of the page: a room and the one that took its place stand as one, where both are on it.

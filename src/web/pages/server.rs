@@ -12,12 +12,13 @@ use crate::web::draw::timeline::words;
 use crate::web::draw::{Num, ratio};
 use crate::web::error::Error;
 use crate::web::facts::{
-    self, CallFacts, ClockFacts, DelayedFacts, DriftFacts, GhostFacts, OwnFacts, PersonTime, Rate,
-    RingFacts, ServerProbeFacts, SfuOfServer, Stamp, SumFacts,
+    self, CallFacts, ClockFacts, DelayedFacts, DriftFacts, GhostFacts, MemberFacts, OwnFacts,
+    PersonTime, Rate, RingFacts, ServerProbeFacts, SfuOfServer, Stamp, SumFacts,
 };
 use crate::web::kept::Kept;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
-use crate::web::{Web, assets, format as f, seen};
+use crate::web::seen::{AllSeenFacts, Present};
+use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
@@ -53,14 +54,20 @@ pub struct ServerPage {
 pub struct Now {
     pub now_ms: i64,
     pub now_at: Stamp,
-    /// False where the observer does not hear its homeserver, or did not yet: then nobody here is no answer.
+    /// False where the present is not known, or not all of it: then nobody here is no answer.
     pub can_tell: bool,
+    #[serde(flatten)]
+    pub seen: AllSeenFacts,
     /// Its people and their devices in calls now, each once, in however many calls.
     pub people: usize,
     pub devices: usize,
+    /// Its devices that still count in a call though they are probably gone: in neither of the two numbers before.
+    pub ghosts: usize,
     /// Calls with people of this server, and other calls that an SFU under its name carries.
     pub calls: Vec<CallFacts>,
     pub carried: Vec<CallFacts>,
+    /// Calls in which only devices are left that are probably gone, some of this server among them.
+    pub stuck: Vec<CallFacts>,
 }
 
 /// What was over a period.
@@ -221,6 +228,15 @@ async fn now(web: &Web, ask: &Ask, name: &str) -> Result<Now, Error> {
     let (own, others): (Vec<_>, Vec<_>) = calls
         .into_iter()
         .partition(|call| call.present().any(|member| member.server == name));
+    let mut gone: BTreeSet<(&str, &str)> = BTreeSet::new();
+    for call in own.iter().chain(&others) {
+        let ghosts = call.ghosts().filter(|member| member.server == name);
+        gone.extend(ghosts.map(MemberFacts::device));
+    }
+    let ghosts = gone.len();
+    let is_stuck =
+        |call: &&CallFacts| call.is_stuck() && call.ghosts().any(|member| member.server == name);
+    let stuck = others.iter().filter(is_stuck).cloned().collect();
     let mut people: BTreeSet<&str> = BTreeSet::new();
     let mut devices: BTreeSet<(&str, &str)> = BTreeSet::new();
     for member in own
@@ -231,6 +247,7 @@ async fn now(web: &Web, ask: &Ask, name: &str) -> Result<Now, Error> {
         people.insert(&member.user_id);
         devices.insert(member.device());
     }
+    let seen = Present::read(web, ask.viewer, ask.now).await?.everything();
     let carries = |call: &CallFacts| {
         call.present()
             .any(|member| member.sfu().is_some_and(|url| is_under(url, name)))
@@ -238,7 +255,10 @@ async fn now(web: &Web, ask: &Ask, name: &str) -> Result<Now, Error> {
     Ok(Now {
         now_ms: ask.now,
         now_at: Stamp(ask.now),
-        can_tell: seen::now(web).await?.is_none(),
+        can_tell: !seen.seen.unknown,
+        seen,
+        ghosts,
+        stuck,
         people: people.len(),
         devices: devices.len(),
         carried: others.into_iter().filter(carries).collect(),

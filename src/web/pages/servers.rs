@@ -8,10 +8,13 @@ use crate::store::statistics;
 use crate::store::sums::{self, Scope};
 use crate::store::{ever, rooms, skew};
 use crate::web::error::Error;
-use crate::web::facts::{self, CallFacts, Rate, ReadyFacts, ServerFacts, ServerProbeFacts, Stamp};
+use crate::web::facts::{
+    self, CallFacts, MemberFacts, Rate, ReadyFacts, ServerFacts, ServerProbeFacts, Stamp,
+};
 use crate::web::kept::Kept;
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
+use crate::web::seen::{AllSeenFacts, Present};
 use crate::web::sort::{self, Chosen, Head, Key};
 use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
@@ -44,6 +47,8 @@ pub struct Servers {
     /// Those of them that `q` fits; without it, all.
     pub matching: usize,
     pub busy: usize,
+    #[serde(flatten)]
+    pub seen: AllSeenFacts,
     /// Whether servers are asked if they are ready (`probe.enabled`).
     pub probing: bool,
     /// Of all servers of the period, on whatever page of the list.
@@ -94,6 +99,7 @@ pub(in crate::web) async fn all(
     let (period, chosen) = (Period::of(query)?, sort::SERVERS.read(query)?);
     let mut page = kept.get(period.word(), past(web, ask, period)).await?;
     with_now(web, ask, &mut page.data).await?;
+    page.seen = Present::read(web, ask.viewer, ask.now).await?.everything();
     page.ready = ReadyFacts::of(page.data.iter().filter_map(|server| server.probe.as_ref()));
     page.busy = page
         .data
@@ -117,7 +123,9 @@ pub(super) async fn with_now(
     let mut probed = probes::all::<ServerResult>(&web.store, ask.viewer).await?;
     for server in servers {
         server.probe = probed.remove(&server.server).map(ServerProbeFacts::from);
-        (server.calls_now, server.people_now) = now_of(&calls, &server.server);
+        let now = now_of(&calls, &server.server);
+        (server.calls_now, server.people_now) = (now.calls, now.people);
+        server.ghosts_now = now.ghosts;
     }
     Ok(())
 }
@@ -156,15 +164,36 @@ fn key(chosen: Chosen, server: &ServerFacts) -> Key {
     Key::new(number, &server.server, &server.server)
 }
 
-/// Calls with people of this server in them now, and how many of these people.
-pub(super) fn now_of(calls: &[CallFacts], server: &str) -> (usize, usize) {
+/// Who of a server is in calls now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct OfServer {
+    /// Calls with people of it, and how many of these people.
+    pub calls: usize,
+    pub people: usize,
+    /// Its devices that still count though they are probably gone.
+    pub ghosts: usize,
+}
+
+pub(super) fn now_of(calls: &[CallFacts], server: &str) -> OfServer {
     let mut people: BTreeSet<&str> = BTreeSet::new();
-    let with = calls.iter().filter(|call| {
-        let here = || call.present().filter(|member| member.server == server);
-        people.extend(here().map(|member| member.user_id.as_str()));
-        here().next().is_some()
-    });
-    (with.count(), people.len())
+    let mut ghosts: BTreeSet<(&str, &str)> = BTreeSet::new();
+    let mut count = 0;
+    for call in calls {
+        let here: Vec<&str> = call
+            .present()
+            .filter(|member| member.server == server)
+            .map(|member| member.user_id.as_str())
+            .collect();
+        count += usize::from(!here.is_empty());
+        people.extend(here);
+        let gone = call.ghosts().filter(|member| member.server == server);
+        ghosts.extend(gone.map(MemberFacts::device));
+    }
+    OfServer {
+        calls: count,
+        people: people.len(),
+        ghosts: ghosts.len(),
+    }
 }
 
 async fn past(web: &Web, ask: &Ask, period: Period) -> Result<Servers, Error> {
@@ -185,6 +214,7 @@ async fn past(web: &Web, ask: &Ask, period: Period) -> Result<Servers, Error> {
         matching: data.len(),
         clocks,
         busy: 0,
+        seen: AllSeenFacts::default(),
         probing: web.options.probing,
         ready: ReadyFacts::default(),
         data,

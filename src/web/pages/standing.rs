@@ -146,6 +146,7 @@ mod tests {
             software: None,
             delayed_events: false,
             sticky_events: false,
+            polls_every_ms: None,
             started_ms: NOW - 9000,
             first_sync_ms: Some(NOW - 8000),
             last_sync_ms: Some(NOW - 2000),

@@ -15,21 +15,24 @@ use crate::store::unasked::{self, Thrown};
 use crate::store::{coverage, events, invitations, rederive, rooms, stats, vantages};
 use crate::web::error::Error;
 use crate::web::facts::{
-    FloodFacts, GapFacts, HistoryFacts, InvitationFacts, OwnFacts, RejectedFacts, RoomFacts, Stamp,
-    StorageTroubleFacts, VantageFacts, WalkFacts,
+    CallFacts, FloodFacts, GapFacts, HistoryFacts, InvitationFacts, NowFacts, OwnFacts,
+    RejectedFacts, RoomFacts, Stamp, StorageTroubleFacts, VantageFacts, WalkFacts,
 };
 use crate::web::kept::Kept;
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
+use crate::web::seen::{AllSeenFacts, Present};
 use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use utoipa::ToSchema;
 
 const REJECTED: i64 = 100;
 const ROOMS: usize = 50;
+/// Rooms that are named because their present is not known.
+const UNKNOWN_ROOMS: usize = 500;
 const WALKS: i64 = 100;
 /// Invitations in the JSON, and on the page.
 const INVITATIONS: i64 = 100;
@@ -70,6 +73,12 @@ pub struct Status {
     pub troubled: Vec<RoomFacts>,
     /// Invitations of the account that are open, those that the configuration does not allow first; at most 100.
     pub invitations: Vec<InvitationFacts>,
+    #[serde(flatten)]
+    pub numbers_now: NowFacts,
+    #[serde(flatten)]
+    pub seen: AllSeenFacts,
+    /// Rooms of which it is not known who is in a call now, each with the reason; at most 500.
+    pub unknown_in: Vec<RoomFacts>,
     pub history_open: usize,
     /// All reading of history so far.
     pub history: HistoryFacts,
@@ -231,6 +240,10 @@ pub struct Rows {
     pub removed: Vec<Removed>,
     pub gaps: Vec<(Span, i64)>,
     pub floods: Vec<Flood>,
+    /// The calls that run, and whether that can be told.
+    pub active: Vec<CallFacts>,
+    pub numbers_now: NowFacts,
+    pub present: Present,
 }
 
 /// `GET /status` and `GET /api/v1/status`
@@ -246,7 +259,11 @@ pub async fn get(
 async fn load(web: &Web, ask: &Ask, kept: &Kept<Totals>) -> Result<Status, Error> {
     Query::read(&ask.query, &[])?;
     let (store, viewer) = (&web.store, ask.viewer);
+    let running = super::running(web, ask).await?;
     let rows = Rows {
+        active: running.calls.clone(),
+        numbers_now: running.numbers(),
+        present: Present::read(web, viewer, ask.now).await?,
         vantages: vantages::list(store).await?,
         own: probes::all(store, viewer).await?,
         totals: kept.get("", stats::totals(store, viewer)).await?,
@@ -283,17 +300,24 @@ pub fn page(rows: Rows, now: i64) -> Status {
     let walks: Vec<_> = rows.walks.into_iter().map(WalkFacts::from).collect();
     let troubled =
         |room: &row::Room| room.error.is_some() || matches!(room.watch, Watch::Blind | Watch::Left);
-    let facts: Vec<RoomFacts> = rows.rooms.iter().cloned().map(RoomFacts::from).collect();
-    let counts = RoomCounts::of(facts.iter());
+    let all: Vec<RoomFacts> = rows.rooms.iter().cloned().map(RoomFacts::from).collect();
+    let counts = RoomCounts::of(all.iter());
+    let mut calls: HashMap<&str, Vec<&CallFacts>> = HashMap::new();
+    for call in &rows.active {
+        calls.entry(&call.room.room_id).or_default().push(call);
+    }
     let has_findings = |room: &row::Room| RoomFacts::from(room.clone()).needs_look();
-    let some = |test: &dyn Fn(&row::Room) -> bool| {
-        rows.rooms
-            .iter()
-            .filter(|room| test(room))
-            .cloned()
-            .map(RoomFacts::from)
-            .collect::<Vec<_>>()
+    let facts = |room: &row::Room| {
+        let (id, unknown) = (&room.room.room_id, rows.present.room(&room.room.room_id));
+        let calls = calls.get(id.as_str()).map_or(&[][..], Vec::as_slice);
+        RoomFacts::from(room.clone()).with_now(unknown, calls)
     };
+    let some = |test: &dyn Fn(&row::Room) -> bool| {
+        let rooms = rows.rooms.iter().filter(|room| test(room));
+        rooms.map(facts).collect::<Vec<_>>()
+    };
+    let is_unknown = |room: &&row::Room| rows.present.room(&room.room.room_id).is_some();
+    let unknown_in = rows.rooms.iter().filter(is_unknown);
     Status {
         now_ms: now,
         now_at: Stamp(now),
@@ -327,6 +351,9 @@ pub fn page(rows: Rows, now: i64) -> Status {
             .into_iter()
             .map(InvitationFacts::from)
             .collect(),
+        numbers_now: rows.numbers_now,
+        seen: rows.present.everything(),
+        unknown_in: unknown_in.take(UNKNOWN_ROOMS).map(facts).collect(),
         history_open: rows.rooms.iter().filter(|room| room.history_open).count(),
         history: HistoryFacts::new(rows.walked, &walks),
         walks,

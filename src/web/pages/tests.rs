@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::rtc::coverage::{Cover, Interval, Span};
+use crate::rtc::present::Sight;
 use crate::store::invitations::Pending;
 use crate::store::readings::Doubts;
 use crate::store::retention::Removed;
@@ -14,6 +15,7 @@ use crate::web::facts::{List, Stamp, StorageTroubleFacts, SumFacts};
 use crate::web::fixtures::{self, MINUTE, NOW, at};
 use crate::web::query::Query;
 use crate::web::reply::{self, Page, Shell};
+use crate::web::seen::{AllSeenFacts, Present};
 
 mod lists;
 mod walks;
@@ -32,6 +34,7 @@ fn vantage() -> Vantage {
         software: Some("Synapse 1.157.1".to_owned()),
         delayed_events: true,
         sticky_events: false,
+        polls_every_ms: Some(5 * MINUTE),
         started_ms: NOW - 5 * DAY,
         first_sync_ms: Some(NOW - 5 * DAY + 2000),
         last_sync_ms: Some(NOW - 2000),
@@ -55,6 +58,30 @@ fn invitation() -> Pending {
         accepted: false,
         seen_ms: NOW - HOUR,
     }
+}
+
+/// What is known of now in these rooms.
+fn seen(rooms: &[Room]) -> Present {
+    let sight = |room: &Room| crate::store::present::RoomSight {
+        room_id: room.room.room_id.clone(),
+        room: crate::rtc::present::Room {
+            sight: match room.watch {
+                Watch::Joined => Sight::Followed,
+                Watch::Peeked => Sight::Polled,
+                Watch::Left => Sight::Left,
+                Watch::Blind => Sight::Blind,
+            },
+            fails: room.error.is_some(),
+            looked_ms: room.polled_ms,
+            has_encrypted: room.unreadable > 0,
+        },
+    };
+    let found = crate::store::present::Present {
+        vantages: vec![vantage()],
+        rooms: rooms.iter().map(sight).collect(),
+        not_stored_since_ms: None,
+    };
+    Present::of(found, NOW)
 }
 
 fn room(name: RoomName) -> Room {
@@ -173,7 +200,7 @@ fn overview() -> overview::Overview {
                 },
                 2,
             )],
-            unknown: None,
+            seen: AllSeenFacts::default(),
             older_rules: false,
             compared: true,
             trouble: None,
@@ -367,6 +394,7 @@ fn with_past(mut page: room::RoomPage) -> room::RoomPage {
         page.room.room.clone(),
         at(14, 6, 0),
         "gap",
+        Some("not_watched"),
         calls,
     ));
     page
@@ -414,6 +442,9 @@ fn status() -> status::Status {
         ("foreign_sender".to_owned(), 5),
     ];
     let rows = status::Rows {
+        active: Vec::new(),
+        numbers_now: facts::NowFacts::default(),
+        present: seen(&rooms()),
         vantages: vec![vantage()],
         own: std::collections::BTreeMap::new(),
         totals,
@@ -501,7 +532,7 @@ fn every_page_renders() {
         ("call", html(&one_call(fixtures::war_room()))),
         ("crowd", html(&one_call(fixtures::crowd(60)))),
         ("mass", html(&one_call(fixtures::crowd(250)))),
-        ("rooms", html(&rooms::page(rooms()))),
+        ("rooms", html(&rooms::page(rooms(), &[], &seen(&rooms())))),
         ("room", html(&one_room())),
         ("status", html(&status())),
         (
@@ -573,7 +604,7 @@ fn text_of_strangers_is_escaped_cut_and_stripped_of_tricks() {
         html(&view),
         html(&list),
         html(&one_call(call)),
-        html(&rooms::page(vec![evil])),
+        html(&rooms::page(vec![evil.clone()], &[], &seen(&[evil]))),
         hidden,
     ];
     for (index, page) in pages.iter().enumerate() {

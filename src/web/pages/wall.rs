@@ -3,9 +3,9 @@
 use super::overview::{Numbers, Overview};
 use crate::web::draw::shape::{self, Shape};
 use crate::web::error::Error;
-use crate::web::facts::{CallFacts, Stamp, counted_by_noun};
+use crate::web::facts::{CallFacts, NowFacts, Stamp, counted_by_noun};
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
-use crate::web::seen::SeenFacts;
+use crate::web::seen::AllSeenFacts;
 use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
@@ -20,19 +20,29 @@ const ROWS: usize = 6;
 pub struct Wall {
     pub now_ms: i64,
     pub now_at: Stamp,
-    /// What needs a look first, then most people first.
+    /// Calls that run: what needs a look first, then most people first.
     pub active: Vec<CallFacts>,
+    /// Calls that still count as active, but in which only devices are left that are probably gone.
+    pub stuck: Vec<CallFacts>,
     #[serde(flatten)]
-    pub seen: SeenFacts,
+    pub seen: AllSeenFacts,
+    #[serde(flatten)]
+    pub numbers_now: NowFacts,
     /// How many calls run now. Where it is more than `active` holds, `active` has some of each room.
     pub active_total: i64,
-    /// People in calls now, each once.
+    /// People in calls now, each once; without those that are probably gone.
     pub people: usize,
     pub today: Numbers,
     pub watched_rooms: usize,
     /// Why what is shown may be old, if so.
     pub error: Option<String>,
     pub error_since_ms: Option<i64>,
+    /// What stands in the title of the window.
+    #[serde(skip)]
+    heading: String,
+    /// What stands above where no call runs.
+    #[serde(skip)]
+    nothing: String,
 }
 
 /// `GET /wall` and `GET /api/v1/wall`
@@ -60,12 +70,17 @@ pub fn page(overview: Overview) -> Wall {
             failing.and_then(|v| v.error_since_ms),
         ),
     };
+    let (heading, nothing) = (overview.heading(), overview.headline());
     Wall {
+        heading,
+        nothing,
         now_ms: overview.now_ms,
         now_at: overview.now_at,
         active_total: overview.active_total,
         active: overview.active,
+        stuck: overview.stuck,
         seen: overview.seen,
+        numbers_now: overview.numbers_now,
         people: overview.people,
         today: overview.today,
         watched_rooms: overview.watched.rooms,
@@ -86,6 +101,12 @@ impl Wall {
     pub fn calls_now(&self) -> usize {
         let total = usize::try_from(self.active_total).unwrap_or(0);
         total.max(self.active.len())
+    }
+
+    /// What stands above where no call runs.
+    #[must_use]
+    pub fn nothing(&self) -> &str {
+        &self.nothing
     }
 
     /// The rows that fit, and how many more there are.

@@ -61,9 +61,8 @@ pub(super) fn draw(
             bar(canvas, stays, place, changed.then_some(follows_glyph)),
         );
         add_pin(canvas, last, &solid, row);
-        let hollow = canvas
-            .call
-            .gone_since(last)
+        let hollow = last
+            .gone_since()
             .map(|since| solid.cut(canvas.axis.x(since)));
         row.bars.push(solid);
         row.bars.extend(hollow);
@@ -179,7 +178,7 @@ fn add_pin(canvas: &Canvas<'_>, stay: &MemberFacts, bar: &Bar, row: &mut Row) {
     };
     let y = bar.y + bar.h / 2;
     row.pins.push(BarPin { y, ..pin });
-    if canvas.call.gone_since(stay).is_some() && until - pin.x.0 >= SILENT_ROOM {
+    if stay.gone_since().is_some() && until - pin.x.0 >= SILENT_ROOM {
         let text = "no sign of life".to_owned();
         row.notes.push(Note {
             x: pin.x,
@@ -232,11 +231,7 @@ fn add_glyph(
     row: &mut Row,
 ) {
     let time = |ms: i64| format::plain_time(ms, canvas.dated);
-    let (ms, ending, title) = match (
-        stay.left_ms,
-        stay.end_reason.as_deref(),
-        canvas.call.gone_since(stay),
-    ) {
+    let (ms, ending, title) = match (stay.left_ms, stay.end_reason.as_deref(), stay.gone_since()) {
         (Some(ms), Some(reason), _) => (
             ms,
             Ending::of(reason),

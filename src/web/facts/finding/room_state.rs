@@ -81,14 +81,14 @@ impl FindingFacts {
         let owned = |users: Vec<&str>| users.into_iter().map(ToOwned::to_owned).collect();
         let of_stay = |kind, stay: usize, from_ms: i64| {
             let member = &members[stay];
-            let base = Self::base(kind, from_ms);
+            let base = Self::blank(kind, from_ms);
             Self {
                 users: vec![member.user_id.clone()],
                 device_id: member.device_id.clone(),
                 ..base
             }
         };
-        match found {
+        let told = match found {
             RoomFinding::Replaced {
                 from_ms,
                 until_ms,
@@ -109,7 +109,7 @@ impl FindingFacts {
                         .collect(),
                     ..RoomStateFacts::default()
                 },
-                ..Self::base("room_replaced", from_ms).ended(until_ms)
+                ..Self::blank("room_replaced", from_ms).ended(until_ms)
             },
             RoomFinding::NobodyCouldCome {
                 from_ms,
@@ -120,7 +120,7 @@ impl FindingFacts {
             } => Self {
                 users: owned(users),
                 state: RoomStateFacts::of_levels(join_type, needed),
-                ..Self::base("nobody_could_come", from_ms).ended(until_ms)
+                ..Self::blank("nobody_could_come", from_ms).ended(until_ms)
             },
             RoomFinding::ServerDenied {
                 from_ms,
@@ -137,7 +137,7 @@ impl FindingFacts {
                     )),
                     ..RoomStateFacts::default()
                 },
-                ..Self::base("server_denied", from_ms).ended(until_ms)
+                ..Self::blank("server_denied", from_ms).ended(until_ms)
             },
             RoomFinding::LostPower {
                 stay,
@@ -156,6 +156,11 @@ impl FindingFacts {
                 let member = &members[stay];
                 of_stay("vanished", stay, member.until_ms).ended_by(member, upto)
             }
+        };
+
+        Self {
+            users_total: told.users.len(),
+            ..told
         }
     }
 
@@ -291,7 +296,7 @@ impl FindingFacts {
             .iter()
             .map(|one| one.user_id.clone())
             .collect();
-        (!users.is_empty()).then(|| super::names(call, &users, super::NAMED))
+        (!users.is_empty()).then(|| super::names(call, &users, users.len(), super::NAMED))
     }
 
     /// When the last of those left behind was heard, ms.

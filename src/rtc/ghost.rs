@@ -1,0 +1,441 @@
+//! Ghosts: a stay that still counts although its device is probably gone, and the signs that say so.
+//!
+//! A client that is killed says goodbye only where its homeserver does it for it (MSC4140). Otherwise the membership
+//! counts until it runs out, for hours. Silence alone proves nothing: clients renew a membership every hour since
+//! matrix-js-sdk 39.1, every four hours before, and some never. So silence is one thing, and a sign that this client
+//! would have renewed by now, or that nothing can say goodbye for it, is another.
+
+use serde_json::Value;
+
+/// Clients renew a membership every hour at the latest since matrix-js-sdk 39.1, older ones every four hours.
+pub const RENEWED_MS: i64 = 3_600_000;
+/// A renewal that is no later than this, ms, is still on its way.
+pub const OVERDUE_MS: i64 = 300_000;
+/// How long a membership of the clients in use lasts unless renewed, ms.
+const TERM_MS: i64 = 4 * RENEWED_MS;
+/// A longer term is no length but a time, ms; and no client that renews hourly writes it so.
+const LENGTH_MAX_MS: i64 = 100_000_000_000;
+/// Two renewals of a client that renews every hour are no further apart on average, ms.
+const HOURLY_MS: i64 = 2 * RENEWED_MS;
+/// Under so many stays a server's habit is not known.
+const ENDED_MIN: i64 = 30;
+/// Where this share of stays had no goodbye, a server is known to lose them: one of so many.
+const LOST_ONE_OF: i64 = 5;
+
+/// What speaks for a device that is silent being gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sign {
+    /// It came back with the start of a stay that had already ended: a renewal after a goodbye, so that no delayed
+    /// leave stands behind it.
+    CameBack,
+    /// It renewed every hour until then.
+    RenewedHourly,
+    /// Its event has fields that only clients write which renew every hour.
+    HourlyClient,
+    /// Its homeserver has no delayed events: nothing says goodbye for a client that is killed.
+    NoDelayedEvents,
+    /// The same person came later with another device, and is still here with that one.
+    OtherDevice,
+    /// Its homeserver is known to lose goodbyes: many of its stays only ran out.
+    LosesGoodbyes,
+}
+
+impl Sign {
+    /// All signs, the strongest first.
+    pub const ALL: [Self; 6] = [
+        Self::CameBack,
+        Self::RenewedHourly,
+        Self::HourlyClient,
+        Self::NoDelayedEvents,
+        Self::OtherDevice,
+        Self::LosesGoodbyes,
+    ];
+
+    /// The word in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CameBack => "came_back",
+            Self::RenewedHourly => "renewed_hourly",
+            Self::HourlyClient => "hourly_client",
+            Self::NoDelayedEvents => "no_delayed_events",
+            Self::OtherDevice => "other_device",
+            Self::LosesGoodbyes => "loses_goodbyes",
+        }
+    }
+
+    /// Reads the word.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|sign| sign.as_str() == word)
+    }
+}
+
+/// How the stays of a homeserver ended lately: how many, and how many of them only ran out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Goodbyes {
+    pub ended: i64,
+    pub missed: i64,
+}
+
+impl Goodbyes {
+    /// Is the server known to lose goodbyes?
+    #[must_use]
+    pub fn are_lost(&self) -> bool {
+        self.ended >= ENDED_MIN && self.missed.saturating_mul(LOST_ONE_OF) >= self.ended
+    }
+}
+
+/// What is known of a stay beside itself. What is not known is `false`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Clues {
+    /// [`renews_hourly`] of the last event.
+    pub is_hourly_client: bool,
+    /// [`came_back`].
+    pub came_back: bool,
+    /// It is on our own homeserver, which said that it has no delayed events.
+    pub has_no_delayed_events: bool,
+    pub goodbyes: Goodbyes,
+}
+
+/// A stay, as far as its silence is concerned. Times in ms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Silence {
+    pub joined_ms: i64,
+    /// When it runs out unless renewed.
+    pub until_ms: i64,
+    /// The last event of it.
+    pub last_sign_ms: i64,
+    /// Renewals so far.
+    pub updates: i64,
+    /// It is of a kind that usual clients renew by the hour: a call in the form of today.
+    pub is_renewed_by_hours: bool,
+    /// The same person is here with a device that came after the last sign of this one.
+    pub is_elsewhere: bool,
+}
+
+/// How sure it is that a silent device is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Doubt {
+    /// A renewal was due and did not come, and these signs say that this is no client which renews later.
+    Probable(Vec<Sign>),
+    /// Nothing came for so long, and no sign tells which client it is.
+    Possible,
+}
+
+impl Doubt {
+    #[must_use]
+    pub fn is_probable(&self) -> bool {
+        matches!(self, Self::Probable(_))
+    }
+}
+
+/// What the silence of a stay that still counts tells at `now`; nothing where no renewal is overdue.
+#[must_use]
+pub fn doubt(stay: &Silence, clues: &Clues, now: i64) -> Option<Doubt> {
+    if !is_overdue(stay, now) {
+        return None;
+    }
+    if !stay.is_renewed_by_hours && !clues.is_hourly_client {
+        return None;
+    }
+    let is_there = |sign: &Sign| match sign {
+        Sign::CameBack => clues.came_back,
+        Sign::RenewedHourly => renewed_hourly(stay),
+        Sign::HourlyClient => clues.is_hourly_client,
+        Sign::NoDelayedEvents => clues.has_no_delayed_events,
+        Sign::OtherDevice => stay.is_elsewhere,
+        Sign::LosesGoodbyes => clues.goodbyes.are_lost(),
+    };
+    let signs: Vec<Sign> = Sign::ALL.into_iter().filter(is_there).collect();
+    if signs.is_empty() {
+        Some(Doubt::Possible)
+    } else {
+        Some(Doubt::Probable(signs))
+    }
+}
+
+/// When the renewal was due that did not come, ms: of a client that renews every hour.
+#[must_use]
+pub fn due_ms(last_sign_ms: i64) -> i64 {
+    last_sign_ms.saturating_add(RENEWED_MS)
+}
+
+/// Does it still count, though a client that renews every hour would have done so by now?
+#[must_use]
+pub fn is_overdue(stay: &Silence, now: i64) -> bool {
+    let last = stay.last_sign_ms.max(stay.joined_ms);
+    stay.until_ms > now && now > due_ms(last).saturating_add(OVERDUE_MS)
+}
+
+/// With each renewal the end comes another term later: more than one term ahead is only who renews more often.
+fn renewed_hourly(stay: &Silence) -> bool {
+    let last = stay.last_sign_ms.max(stay.joined_ms);
+    let is_ahead = stay.until_ms.saturating_sub(last) > TERM_MS + OVERDUE_MS;
+    let is_often = last.saturating_sub(stay.joined_ms) <= stay.updates.saturating_mul(HOURLY_MS);
+    is_ahead && stay.updates > 0 && is_often
+}
+
+/// Was this content written by a client that renews every hour? By what only such clients write: matrix-js-sdk since 40
+/// names its `membershipID`; since 38 its intent, beside a term of whole four hours (39.1 and later renew hourly, and no
+/// client of today is older); and by a term that is longer than its age allows for any other client.
+#[must_use]
+pub fn renews_hourly(content: &Value, origin_ms: i64) -> bool {
+    let Some(expires) = content.get("expires").and_then(Value::as_i64) else {
+        return false;
+    };
+    let has_text = |key: &str| content.get(key).is_some_and(Value::is_string);
+    let has_form =
+        has_text("application") && content.get("focus_active").is_some_and(Value::is_object);
+    if !has_form || !(1..=LENGTH_MAX_MS).contains(&expires) {
+        return false;
+    }
+    if has_text("membershipID") {
+        return true;
+    }
+    let is_usual = expires % TERM_MS == 0;
+    is_usual && (has_text("m.call.intent") || is_far_ahead(content, expires, origin_ms))
+}
+
+/// Who renews once in a term is never more than one term ahead of its last renewal.
+fn is_far_ahead(content: &Value, expires: i64, origin_ms: i64) -> bool {
+    let Some(created) = content.get("created_ts").and_then(Value::as_i64) else {
+        return false;
+    };
+    let age = origin_ms.saturating_sub(created);
+    age >= 0 && expires.saturating_sub(age) > TERM_MS + OVERDUE_MS
+}
+
+/// Did a stay that begins with this content begin with a renewal after a goodbye? `goodbye_ms`: when somebody said goodbye
+/// on the same key before it, if somebody did.
+#[must_use]
+pub fn came_back(content: &Value, goodbye_ms: Option<i64>) -> bool {
+    let created = content.get("created_ts").and_then(Value::as_i64);
+    created
+        .zip(goodbye_ms)
+        .is_some_and(|(created, goodbye)| created < goodbye)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const HOUR: i64 = RENEWED_MS;
+
+    fn killed() -> Silence {
+        Silence {
+            joined_ms: 0,
+            until_ms: 4 * HOUR,
+            last_sign_ms: 0,
+            updates: 0,
+            is_renewed_by_hours: true,
+            is_elsewhere: false,
+        }
+    }
+
+    fn signs(stay: Silence, clues: Clues) -> Vec<Sign> {
+        match doubt(&stay, &clues, 2 * HOUR) {
+            Some(Doubt::Probable(signs)) => signs,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn silence_alone_is_no_sign() {
+        let nothing = Clues::default();
+        let due = HOUR + OVERDUE_MS;
+        assert_eq!(doubt(&killed(), &nothing, due), None, "not late yet");
+        assert_eq!(doubt(&killed(), &nothing, due + 1), Some(Doubt::Possible));
+        assert_eq!(doubt(&killed(), &nothing, 4 * HOUR), None, "it ran out");
+        let heard = Silence {
+            last_sign_ms: HOUR,
+            ..killed()
+        };
+        assert_eq!(doubt(&heard, &nothing, 2 * HOUR), None, "it renewed");
+    }
+
+    #[test]
+    fn each_sign_makes_it_probable_a_few_minutes_after_the_renewal_was_due() {
+        let lost = Goodbyes {
+            ended: 30,
+            missed: 6,
+        };
+        let clues = [
+            (
+                Sign::CameBack,
+                Clues {
+                    came_back: true,
+                    ..Clues::default()
+                },
+            ),
+            (
+                Sign::HourlyClient,
+                Clues {
+                    is_hourly_client: true,
+                    ..Clues::default()
+                },
+            ),
+            (
+                Sign::NoDelayedEvents,
+                Clues {
+                    has_no_delayed_events: true,
+                    ..Clues::default()
+                },
+            ),
+            (
+                Sign::LosesGoodbyes,
+                Clues {
+                    goodbyes: lost,
+                    ..Clues::default()
+                },
+            ),
+        ];
+        for (sign, clues) in clues {
+            assert_eq!(signs(killed(), clues), [sign]);
+            let due = HOUR + OVERDUE_MS;
+            assert_eq!(doubt(&killed(), &clues, due), None, "{sign:?}");
+            let soon = doubt(&killed(), &clues, due + 1);
+            assert_eq!(soon, Some(Doubt::Probable(vec![sign])));
+        }
+        let elsewhere = Silence {
+            is_elsewhere: true,
+            ..killed()
+        };
+        assert_eq!(signs(elsewhere, Clues::default()), [Sign::OtherDevice]);
+    }
+
+    #[test]
+    fn who_renewed_every_hour_would_have_done_so_again() {
+        let renewed = Silence {
+            until_ms: 7 * HOUR,
+            last_sign_ms: HOUR,
+            updates: 1,
+            ..killed()
+        };
+        let found = |stay| doubt(&stay, &Clues::default(), 3 * HOUR);
+        assert_eq!(
+            found(renewed),
+            Some(Doubt::Probable(vec![Sign::RenewedHourly]))
+        );
+        let long = Silence {
+            until_ms: 24 * HOUR,
+            last_sign_ms: 0,
+            updates: 0,
+            ..renewed
+        };
+        assert_eq!(
+            found(long),
+            Some(Doubt::Possible),
+            "a long term is no renewal"
+        );
+        let daily = Silence {
+            until_ms: 48 * HOUR,
+            last_sign_ms: 24 * HOUR,
+            ..renewed
+        };
+        assert_eq!(
+            doubt(&daily, &Clues::default(), 27 * HOUR),
+            Some(Doubt::Possible),
+            "it renewed once a day"
+        );
+    }
+
+    #[test]
+    fn signs_add_up_and_the_strongest_comes_first() {
+        let clues = Clues {
+            is_hourly_client: true,
+            came_back: true,
+            has_no_delayed_events: true,
+            goodbyes: Goodbyes {
+                ended: 100,
+                missed: 90,
+            },
+        };
+        let all = Silence {
+            until_ms: 12 * HOUR,
+            updates: 3,
+            is_elsewhere: true,
+            ..killed()
+        };
+        assert_eq!(signs(all, clues), Sign::ALL);
+        assert!(Sign::ALL.is_sorted());
+        for sign in Sign::ALL {
+            assert_eq!(Sign::from_word(sign.as_str()), Some(sign));
+        }
+    }
+
+    #[test]
+    fn what_is_not_renewed_by_hours_is_no_ghost_for_being_silent() {
+        let board = Silence {
+            is_renewed_by_hours: false,
+            ..killed()
+        };
+        let clues = Clues {
+            has_no_delayed_events: true,
+            ..Clues::default()
+        };
+        assert_eq!(doubt(&board, &clues, 3 * HOUR), None);
+        let known = Clues {
+            is_hourly_client: true,
+            ..Clues::default()
+        };
+        assert_eq!(signs(board, known), [Sign::HourlyClient]);
+    }
+
+    #[test]
+    fn a_server_is_known_to_lose_goodbyes_only_by_enough_of_them() {
+        let lost = |ended, missed| Goodbyes { ended, missed }.are_lost();
+        assert!(lost(30, 6) && lost(1000, 900));
+        assert!(!lost(29, 29), "too few to say");
+        assert!(!lost(30, 5), "so many run out everywhere");
+        assert!(!lost(0, 0));
+    }
+
+    #[test]
+    fn clients_that_renew_every_hour_are_known_by_what_they_write() {
+        let content = |more: Value| {
+            let mut content = json!({ "application": "m.call", "call_id": "", "device_id": "D",
+                "expires": 14_400_000, "focus_active": { "type": "livekit" } });
+            let more = more.as_object().cloned().unwrap_or_default();
+            content.as_object_mut().unwrap().extend(more);
+            content
+        };
+        let hourly = |more| renews_hourly(&content(more), 10 * HOUR);
+        assert!(hourly(json!({ "membershipID": "@a:h:D" })));
+        assert!(hourly(json!({ "m.call.intent": "audio" })));
+        assert!(!hourly(json!({})), "so did clients that renew later");
+        assert!(!hourly(json!({ "membershipID": 7 })));
+        assert!(
+            !hourly(json!({ "membershipID": "x", "expires": 1_795_795_200_000_i64 })),
+            "another kind of client"
+        );
+        assert!(!hourly(
+            json!({ "membershipID": "x", "expires": "14400000" })
+        ));
+        let renewed = |expires: i64, created_ts: i64| {
+            hourly(json!({ "expires": expires, "created_ts": created_ts }))
+        };
+        assert!(renewed(3 * TERM_MS, 8 * HOUR), "twelve hours after two");
+        assert!(!renewed(2 * TERM_MS, 6 * HOUR), "renewed once in a term");
+        assert!(!renewed(TERM_MS, 10 * HOUR));
+        assert!(!renewed(2 * TERM_MS, 11 * HOUR), "a start in the future");
+        for odd in [
+            json!(null),
+            json!([]),
+            json!({ "expires": i64::MIN }),
+            json!({ "expires": 1e300 }),
+        ] {
+            assert!(!renews_hourly(&odd, i64::MAX));
+        }
+    }
+
+    #[test]
+    fn a_renewal_after_a_goodbye_came_back() {
+        let renewal = json!({ "created_ts": 100 });
+        assert!(came_back(&renewal, Some(150)));
+        assert!(!came_back(&renewal, Some(100)), "a stay after it");
+        assert!(!came_back(&renewal, None), "nobody said goodbye");
+        assert!(!came_back(&json!({}), Some(150)), "a join");
+    }
+}

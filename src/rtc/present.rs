@@ -1,0 +1,303 @@
+//! Whether the present can be told: what nobody hears, or nobody can read, is not known, which is not the same as nobody
+//! being there. Everything that says who is in a call now asks here.
+
+/// Where nothing was heard from a homeserver for so long though it is followed live, the stream is not trusted, ms.
+pub const SILENT_MS: i64 = 5 * 60 * 1000;
+/// How often polls come where that is not known, and what is granted beyond two of them, ms.
+const POLLS_MS: i64 = 5 * 60 * 1000;
+const GRANTED_MS: i64 = 2 * 60 * 1000;
+
+/// Why the present is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Why {
+    /// No account has read its homeserver yet.
+    NotRead,
+    /// An account does not hear its homeserver.
+    NotHeard,
+    /// Nothing can be stored.
+    NotStored,
+    /// The room cannot be read.
+    Unreadable,
+    /// The account left the room, or was removed.
+    Left,
+    /// The room is only looked at by polls, and the last one is too old.
+    OldPoll,
+    /// Memberships come encrypted: that there are some is seen, and not whose.
+    Encrypted,
+}
+
+impl Why {
+    /// The word in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotRead => "not_read",
+            Self::NotHeard => "not_heard",
+            Self::NotStored => "not_stored",
+            Self::Unreadable => "unreadable",
+            Self::Left => "left",
+            Self::OldPoll => "old_poll",
+            Self::Encrypted => "encrypted",
+        }
+    }
+}
+
+/// The present is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unknown {
+    pub why: Why,
+    /// Since when, ms, where that is known.
+    pub since_ms: Option<i64>,
+}
+
+/// An account that looks, as far as the present is concerned. Times in ms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Account {
+    /// By live sync, not by polls only.
+    pub follows: bool,
+    pub has_read: bool,
+    pub fails: bool,
+    pub fails_since_ms: Option<i64>,
+    /// When it heard its homeserver last.
+    pub heard_ms: Option<i64>,
+    /// How often it polls, where that is known.
+    pub polls_every_ms: Option<i64>,
+}
+
+/// How a room is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sight {
+    /// By sync, as it happens.
+    Followed,
+    /// By polls alone.
+    Polled,
+    /// It was asked for and cannot be read.
+    Blind,
+    /// The account is no longer in it.
+    Left,
+}
+
+/// A room, as far as the present is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    pub sight: Sight,
+    /// The last look at it failed.
+    pub fails: bool,
+    /// When it was looked at last with success, ms.
+    pub looked_ms: Option<i64>,
+    /// Memberships came encrypted.
+    pub has_encrypted: bool,
+}
+
+/// Nothing of the present can be told: no account hears its homeserver, or nothing can be stored.
+#[must_use]
+pub fn of_accounts(
+    accounts: &[Account],
+    not_stored_since_ms: Option<i64>,
+    now: i64,
+) -> Option<Unknown> {
+    let found: Vec<Unknown> = accounts
+        .iter()
+        .filter_map(|account| of_account(account, now))
+        .collect();
+    let first = found.iter().min_by_key(|unknown| unknown.why).copied();
+    let since_ms = found.iter().filter_map(|unknown| unknown.since_ms).min();
+    if let Some(first) = first {
+        return Some(Unknown { since_ms, ..first });
+    }
+    if accounts.is_empty() {
+        return Some(Unknown {
+            why: Why::NotRead,
+            since_ms: None,
+        });
+    }
+    not_stored_since_ms.map(|ms| Unknown {
+        why: Why::NotStored,
+        since_ms: Some(ms),
+    })
+}
+
+fn of_account(account: &Account, now: i64) -> Option<Unknown> {
+    if !account.has_read {
+        return Some(Unknown {
+            why: Why::NotRead,
+            since_ms: account.fails_since_ms,
+        });
+    }
+    if account.fails {
+        return Some(Unknown {
+            why: Why::NotHeard,
+            since_ms: account.fails_since_ms,
+        });
+    }
+    let granted_ms = if account.follows {
+        SILENT_MS
+    } else {
+        granted(account.polls_every_ms)
+    };
+    let is_silent = account
+        .heard_ms
+        .is_none_or(|heard| now.saturating_sub(heard) > granted_ms);
+    is_silent.then_some(Unknown {
+        why: Why::NotHeard,
+        since_ms: account.heard_ms,
+    })
+}
+
+/// How old a poll may be.
+fn granted(polls_every_ms: Option<i64>) -> i64 {
+    let every_ms = polls_every_ms.unwrap_or(POLLS_MS).max(0);
+    every_ms.saturating_mul(2).saturating_add(GRANTED_MS)
+}
+
+/// Whether the present of a room can be told. `polls_every_ms`: how often rooms are polled, where that is known.
+#[must_use]
+pub fn of_room(
+    accounts: Option<Unknown>,
+    room: &Room,
+    polls_every_ms: Option<i64>,
+    now: i64,
+) -> Option<Unknown> {
+    let because = |why, since_ms| Some(Unknown { why, since_ms });
+    let encrypted = Unknown {
+        why: Why::Encrypted,
+        since_ms: None,
+    };
+    if accounts.is_some() {
+        return accounts;
+    }
+    match room.sight {
+        Sight::Left => return because(Why::Left, room.looked_ms),
+        Sight::Blind => return because(Why::Unreadable, room.looked_ms),
+        Sight::Followed | Sight::Polled if room.fails => {
+            return because(Why::Unreadable, room.looked_ms);
+        }
+        Sight::Polled => {
+            let is_old = |looked: i64| now.saturating_sub(looked) > granted(polls_every_ms);
+            if room.looked_ms.is_none_or(is_old) {
+                return because(Why::OldPoll, room.looked_ms);
+            }
+        }
+        Sight::Followed => {}
+    }
+    room.has_encrypted.then_some(encrypted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 100_000_000;
+    const MINUTE: i64 = 60_000;
+
+    fn well() -> Account {
+        Account {
+            follows: true,
+            has_read: true,
+            fails: false,
+            fails_since_ms: None,
+            heard_ms: Some(NOW - MINUTE),
+            polls_every_ms: Some(5 * MINUTE),
+        }
+    }
+
+    fn seen() -> Room {
+        Room {
+            sight: Sight::Followed,
+            fails: false,
+            looked_ms: None,
+            has_encrypted: false,
+        }
+    }
+
+    #[allow(clippy::unnecessary_wraps, reason = "it is what is compared")]
+    fn because(why: Why, since_ms: Option<i64>) -> Option<Unknown> {
+        Some(Unknown { why, since_ms })
+    }
+
+    #[test]
+    fn nothing_is_known_where_an_account_hears_nothing() {
+        let of = |account| of_accounts(&[well(), account], None, NOW);
+        assert_eq!(of(well()), None);
+        assert_eq!(of_accounts(&[], None, NOW), because(Why::NotRead, None));
+        let unread = Account {
+            has_read: false,
+            heard_ms: None,
+            ..well()
+        };
+        assert_eq!(of(unread), because(Why::NotRead, None));
+        let failing = Account {
+            fails: true,
+            fails_since_ms: Some(5),
+            ..well()
+        };
+        assert_eq!(of(failing), because(Why::NotHeard, Some(5)));
+        let heard = |ago| Account {
+            heard_ms: Some(NOW - ago),
+            ..well()
+        };
+        assert_eq!(of(heard(SILENT_MS)), None);
+        let long = SILENT_MS + 1;
+        assert_eq!(of(heard(long)), because(Why::NotHeard, Some(NOW - long)));
+        let by_polls = |ago| Account {
+            follows: false,
+            ..heard(ago)
+        };
+        assert_eq!(of(by_polls(12 * MINUTE)), None, "two polls and a little");
+        let old = of(by_polls(12 * MINUTE + 1)).unwrap();
+        assert_eq!(old.why, Why::NotHeard);
+        let full = of_accounts(&[well()], Some(7), NOW);
+        assert_eq!(full, because(Why::NotStored, Some(7)));
+    }
+
+    #[test]
+    fn a_room_is_known_only_if_it_can_be_read_now_and_whole() {
+        let of = |room| of_room(None, &room, Some(5 * MINUTE), NOW);
+        assert_eq!(of(seen()), None);
+        let failing = Room {
+            fails: true,
+            ..seen()
+        };
+        assert_eq!(of(failing), because(Why::Unreadable, None));
+        let encrypted = Room {
+            has_encrypted: true,
+            ..seen()
+        };
+        assert_eq!(of(encrypted), because(Why::Encrypted, None));
+        let by = |sight, looked_ms| {
+            of(Room {
+                sight,
+                looked_ms,
+                ..seen()
+            })
+        };
+        assert_eq!(by(Sight::Blind, None), because(Why::Unreadable, None));
+        assert_eq!(by(Sight::Left, Some(5)), because(Why::Left, Some(5)));
+        let polled = |ago: Option<i64>| by(Sight::Polled, ago.map(|ago| NOW - ago));
+        assert_eq!(polled(Some(12 * MINUTE)), None);
+        let old = 12 * MINUTE + 1;
+        assert_eq!(polled(Some(old)), because(Why::OldPoll, Some(NOW - old)));
+        assert_eq!(polled(None), because(Why::OldPoll, None));
+        let unheard = because(Why::NotHeard, Some(3));
+        assert_eq!(
+            of_room(unheard, &encrypted, None, NOW),
+            unheard,
+            "what concerns all comes first"
+        );
+    }
+
+    #[test]
+    fn each_reason_has_a_word_of_its_own() {
+        let all = [
+            Why::NotRead,
+            Why::NotHeard,
+            Why::NotStored,
+            Why::Unreadable,
+            Why::Left,
+            Why::OldPoll,
+            Why::Encrypted,
+        ];
+        let words: std::collections::BTreeSet<&str> = all.iter().map(|why| why.as_str()).collect();
+        assert_eq!(words.len(), all.len());
+    }
+}

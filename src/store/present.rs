@@ -1,0 +1,75 @@
+//! What the answer to "is the present known?" rests on: how the accounts fare, and how each room can be read.
+
+use super::row::{Vantage, Viewer, Watch};
+use super::{Error, Store, rooms, vantages};
+use crate::rtc::present::{Account, Room, Sight};
+use sqlx::Row;
+
+/// A room, as far as the present is concerned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoomSight {
+    pub room_id: String,
+    pub room: Room,
+}
+
+/// What the store knows of the present.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Present {
+    pub vantages: Vec<Vantage>,
+    pub rooms: Vec<RoomSight>,
+    pub not_stored_since_ms: Option<i64>,
+}
+
+const ROOMS: &str = "select r.room_id, r.watch, r.error, r.polled_ms,
+    cast(case when exists (select 1 from events e where e.room_id = r.room_id and e.rejected = 'encrypted'
+        and e.stream >= 0) then 1 else 0 end as bigint) as encrypted
+    from rooms r order by r.room_id";
+
+/// What is known now.
+///
+/// # Errors
+/// When the database fails.
+pub async fn read(store: &Store, viewer: Viewer, now: i64) -> Result<Present, Error> {
+    let Viewer::Operator = viewer;
+    let vantages = vantages::list(store).await?;
+    let follows = vantages.iter().any(|vantage| vantage.mode == "follow");
+    let mut rooms = Vec::new();
+    for row in sqlx::query(ROOMS).fetch_all(&store.read).await? {
+        let watch: String = row.try_get("watch")?;
+        let polled_ms: Option<i64> = row.try_get("polled_ms")?;
+        let error: Option<String> = row.try_get("error")?;
+        let sight = match Watch::from_word(&watch) {
+            Watch::Joined if follows => Sight::Followed,
+            Watch::Joined | Watch::Peeked => Sight::Polled,
+            Watch::Left => Sight::Left,
+            Watch::Blind => Sight::Blind,
+        };
+        rooms.push(RoomSight {
+            room_id: row.try_get("room_id")?,
+            room: Room {
+                sight,
+                fails: rooms::is_unread(error.as_deref()),
+                looked_ms: polled_ms,
+                has_encrypted: row.try_get::<i64, _>("encrypted")? != 0,
+            },
+        });
+    }
+    Ok(Present {
+        vantages,
+        rooms,
+        not_stored_since_ms: store.trouble(now).map(|trouble| trouble.since_ms),
+    })
+}
+
+/// An account, as far as the present is concerned.
+#[must_use]
+pub fn account(vantage: &Vantage) -> Account {
+    Account {
+        follows: vantage.mode == "follow",
+        has_read: vantage.first_sync_ms.is_some(),
+        fails: vantage.error.is_some(),
+        fails_since_ms: vantage.error_since_ms,
+        heard_ms: vantage.last_sync_ms.max(vantage.last_poll_ms),
+        polls_every_ms: vantage.polls_every_ms,
+    }
+}

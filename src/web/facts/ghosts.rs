@@ -1,0 +1,126 @@
+//! Who still counts though probably gone: what the signs are read from, and the numbers of now without them.
+
+use super::{CallFacts, MemberFacts};
+use crate::rtc::ghost::{self, Clues, Goodbyes, Silence};
+use crate::store::evidence::Origins;
+use crate::store::ghosts::Told;
+use crate::store::row;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use utoipa::ToSchema;
+
+/// What tells ghosts from others.
+#[derive(Debug, Clone, Default)]
+pub struct Ghosts {
+    /// By membership: of those whose renewal is overdue.
+    pub told: HashMap<String, Told>,
+    /// How the stays of homeservers ended lately.
+    pub goodbyes: BTreeMap<String, Goodbyes>,
+    /// Homeservers that said that they have no delayed events: our own.
+    pub without_delayed_events: BTreeSet<String>,
+}
+
+impl Ghosts {
+    /// What is known of a stay beside itself.
+    pub(super) fn clues(&self, member: &row::Member) -> Clues {
+        let told = self.told.get(&member.id);
+        Clues {
+            is_hourly_client: told.is_some_and(|told| told.is_hourly_client),
+            came_back: told.is_some_and(|told| told.came_back),
+            has_no_delayed_events: self.without_delayed_events.contains(&member.server),
+            goodbyes: self
+                .goodbyes
+                .get(&member.server)
+                .copied()
+                .unwrap_or_default(),
+        }
+    }
+}
+
+/// Does it end by its own expiry, as far as is known, and was its device not heard after that?
+pub(super) fn expires(member: &row::Member) -> bool {
+    let by_expiry = matches!(member.end_reason.as_str(), "expired" | "sticky_expired");
+    by_expiry && member.outlived_ms.is_none()
+}
+
+/// Those of these stays whose renewal is overdue: few, mostly none.
+pub(in crate::web) fn overdue<'a>(
+    members: &'a [row::Member],
+    origins: &HashMap<String, Origins>,
+    now: i64,
+) -> Vec<&'a row::Member> {
+    let is_overdue = |member: &&row::Member| {
+        let heard_ms = origins
+            .get(&member.id)
+            .and_then(|origins| origins.last_sign_ms);
+        let Some(last_sign_ms) = heard_ms.filter(|_| member.kind == "session" && expires(member))
+        else {
+            return false;
+        };
+        let silence = Silence {
+            joined_ms: member.joined_ms,
+            until_ms: member.until_ms,
+            last_sign_ms,
+            updates: member.updates,
+            is_renewed_by_hours: true,
+            is_elsewhere: false,
+        };
+        ghost::is_overdue(&silence, now)
+    };
+    members.iter().filter(is_overdue).collect()
+}
+
+/// The numbers of now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ToSchema)]
+pub struct NowFacts {
+    /// Calls that run: with somebody in them who is not probably gone.
+    pub calls_now: usize,
+    /// Calls in which only devices are left that are probably gone.
+    pub calls_stuck: usize,
+    /// People, devices (user and device) and homeservers in calls now, each once, in however many calls; without those
+    /// that are probably gone.
+    pub people_now: usize,
+    pub devices_now: usize,
+    pub servers_now: usize,
+    /// Devices that still count in a call though they are probably gone.
+    pub ghosts_now: usize,
+}
+
+impl NowFacts {
+    /// Of these calls, those that are over among them.
+    #[must_use]
+    pub fn of<'a>(calls: impl Iterator<Item = &'a CallFacts> + Clone) -> Self {
+        let active = calls.filter(|call| call.active);
+        let present = || active.clone().flat_map(CallFacts::present);
+        let ghosts = active.clone().flat_map(CallFacts::ghosts);
+        let people: BTreeSet<&str> = present().map(|member| member.user_id.as_str()).collect();
+        let devices: BTreeSet<(&str, &str)> = present().map(MemberFacts::device).collect();
+        let servers: BTreeSet<&str> = present().map(|member| member.server.as_str()).collect();
+        let gone: BTreeSet<(&str, &str)> = ghosts.map(MemberFacts::device).collect();
+        // Those of very large calls who were counted and not read.
+        let (mut unlisted_people, mut unlisted_devices) = (0_i64, 0_i64);
+        for call in active.clone() {
+            unlisted_people = unlisted_people.saturating_add(call.unlisted.people);
+            unlisted_devices = unlisted_devices.saturating_add(call.unlisted.devices);
+        }
+        let beyond = |number: i64| usize::try_from(number).unwrap_or(0);
+        Self {
+            calls_now: active.clone().filter(|call| call.is_running()).count(),
+            calls_stuck: active.filter(|call| call.is_stuck()).count(),
+            people_now: people.len() + beyond(unlisted_people),
+            devices_now: devices.len() + beyond(unlisted_devices),
+            servers_now: servers.len(),
+            ghosts_now: gone.len(),
+        }
+    }
+
+    /// The same where `total` calls run, of which `listed` were looked at.
+    #[must_use]
+    pub fn with_total(self, total: i64, listed: usize) -> Self {
+        let total = usize::try_from(total).unwrap_or(0);
+        Self {
+            calls_now: self.calls_now + total.saturating_sub(listed),
+            ..self
+        }
+    }
+}
