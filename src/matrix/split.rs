@@ -316,8 +316,7 @@ mod tests {
             match path.len() {
                 0 => Want::Object,
                 1 if path[0] == "pos" => Want::Text(20),
-                1 if path[0] == "rooms" => Want::Object,
-                2 if path[0] == "rooms" => Want::Object,
+                1 | 2 if path[0] == "rooms" => Want::Object,
                 3 if path[2] == "events" => Want::List,
                 4 => Want::Text(20),
                 _ => Want::Nothing,

@@ -83,7 +83,7 @@ fn told<T>(asked: Option<Result<T, matrix::Error>>) -> (Answer, Option<T>) {
     (answer, said)
 }
 
-/// The addresses of the LiveKit services that are offered, normalised.
+/// The addresses of the `LiveKit` services that are offered, normalised.
 fn sfus(offered: &[Value]) -> Vec<String> {
     let mut found = Vec::new();
     for one in offered {

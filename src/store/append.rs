@@ -17,6 +17,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 /// What new events of one room touch. Times in ms.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each says of one part whether it changed"
+)]
 #[derive(Debug, Clone, Default)]
 pub(super) struct Touched {
     /// For each chain the first and the last time at which something changed.

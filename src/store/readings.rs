@@ -95,13 +95,13 @@ struct Mending {
     judge: Judge,
     /// The reading at hand: what our clock said, the stamps that came with it, and whom it concerns.
     reading: Reading,
-    rows: Vec<Seen>,
+    rows: Vec<StoredEvent>,
     mended: usize,
 }
 
 /// A stored event that came live.
 #[derive(Debug)]
-struct Seen {
+struct StoredEvent {
     event_id: String,
     room_id: String,
     origin_server_ts: i64,
@@ -160,7 +160,7 @@ impl Mending {
             let server = server_of(sender).to_owned();
             self.reading.stamps.push((server, origin_server_ts));
         }
-        self.rows.push(Seen {
+        self.rows.push(StoredEvent {
             event_id: row.try_get("event_id")?,
             room_id: row.try_get("room_id")?,
             origin_server_ts,
@@ -179,7 +179,7 @@ impl Mending {
             return Ok(());
         }
         let is_believed = self.judge.believes(&reading);
-        let asked = |seen: &&Seen| room_id.is_none_or(|room| room == seen.room_id);
+        let asked = |seen: &&StoredEvent| room_id.is_none_or(|room| room == seen.room_id);
         for seen in rows.iter().filter(asked) {
             let is_too_early = seen
                 .received_ms
@@ -206,7 +206,7 @@ const LATER: &str = "select min(seen_ms) from sightings where event_id = $1 and 
     and seen_ms >= $3";
 
 /// When the event came once more, by another way, as far as that can be right: later than the last good reading.
-async fn later_sighting(tx: &mut Tx, seen: &Seen) -> Result<Option<i64>, Error> {
+async fn later_sighting(tx: &mut Tx, seen: &StoredEvent) -> Result<Option<i64>, Error> {
     let query = sqlx::query_scalar(LATER)
         .bind(&seen.event_id)
         .bind(&seen.room_id);
@@ -219,7 +219,7 @@ async fn later_sighting(tx: &mut Tx, seen: &Seen) -> Result<Option<i64>, Error> 
 const SET: &str =
     "update events set received_ms = $3, time_ms = $4 where event_id = $1 and room_id = $2";
 
-async fn set(tx: &mut Tx, seen: &Seen, received_ms: Option<i64>) -> Result<(), Error> {
+async fn set(tx: &mut Tx, seen: &StoredEvent, received_ms: Option<i64>) -> Result<(), Error> {
     let time_ms = received_ms.map_or(seen.origin_server_ts, |received| {
         received.min(seen.origin_server_ts)
     });

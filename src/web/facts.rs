@@ -311,6 +311,7 @@ pub fn person(name: Option<&str>, user_id: &str) -> String {
 }
 
 /// A call with its members.
+#[allow(clippy::struct_excessive_bools, reason = "they are keys of the API")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct CallFacts {
     pub id: String,

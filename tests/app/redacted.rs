@@ -82,9 +82,8 @@ async fn the_content_goes_and_the_stays_remain() {
         shown(&app, &room).await.contains("SECRET"),
         "the test is one"
     );
-    for (at, target) in [&first, &ring, &rejected].into_iter().enumerate() {
-        bed.hs
-            .redact(&room, ALICE, target, begin + 100_000 + at as i64);
+    for (at, target) in (0_i64..).zip([&first, &ring, &rejected]) {
+        bed.hs.redact(&room, ALICE, target, begin + 100_000 + at);
     }
     crate::support::eventually("nothing of it is shown", 60, async || {
         (!shown(&app, &room).await.contains("SECRET")).then_some(())

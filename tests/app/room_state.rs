@@ -72,10 +72,9 @@ fn vanished(facts: &Value) -> Vec<Value> {
 }
 
 fn finding<'a>(facts: &'a Value, kind: &str) -> &'a Value {
-    let findings = facts["findings"].as_array().unwrap().iter();
+    let mut findings = facts["findings"].as_array().unwrap().iter();
     findings
-        .filter(|finding| finding["kind"] == kind)
-        .next_back()
+        .rfind(|finding| finding["kind"] == kind)
         .unwrap_or(&Value::Null)
 }
 

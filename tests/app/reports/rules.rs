@@ -4,7 +4,7 @@ use super::page::{is_silent_of, says};
 use super::served::{BEGIN, BOTH, HOUR, MINUTE, Way, call_path};
 use super::stays::{ABSOLUTE_EXPIRES, ADA, BEN, BOTS_OWN_CLOCK, FAMEDLY};
 use crate::support::app::Settings;
-use serde_json::{Value, json};
+use serde_json::json;
 
 #[tokio::test]
 async fn a_whiteboard_ends_when_its_absolute_time_says() {
