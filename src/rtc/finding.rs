@@ -942,11 +942,10 @@ mod tests {
             .iter()
             .map(|place| stay("@a:h", (0, HOUR), place, true))
             .collect();
-        let others = stays.iter().map(|one| Stay {
-            user_id: "@b:h",
-            selection: Selection::MultiSfu,
-            ..*one
-        });
+        let elsewhere: Vec<Transport> = (400..800).map(|n| sfu(&n.to_string())).collect();
+        let others = elsewhere
+            .iter()
+            .map(|place| stay("@b:h", (0, HOUR), place, false));
         let found = shown(
             &stays.iter().copied().chain(others).collect::<Vec<_>>(),
             HOUR,
@@ -1045,10 +1044,8 @@ mod tests {
                 stay(name, (at * MINUTE, (at + 90) * MINUTE), place, at % 2 == 0)
             })
             .collect();
-        let begun = std::time::Instant::now();
         let now = 16_000 * MINUTE;
         let found = shown(&stays, now);
-        assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
         assert!(found.len() <= FINDINGS_MAX);
         let Finding::Apart {
             until_ms,

@@ -171,27 +171,35 @@ async fn with_clocks(name: &str) -> Site {
         ]
     });
     site.write_live(old.collect(), NOW - MINUTE).await;
-    for (server, ahead, state) in [
-        ("fast.example", 3400, true),
-        ("well.example", -400, false),
-        ("slow.example", -75_000, false),
-    ] {
-        let user = format!("@x:{server}");
-        for index in 0..12 {
-            let came = came + 2 * SECOND * index;
+    // In the order in which they came: a clock of ours that goes back would not be believed.
+    for index in 0..12 {
+        let came = came + 2 * SECOND * index;
+        for (server, ahead, state) in [
+            ("fast.example", 3400, true),
+            ("well.example", -400, false),
+            ("slow.example", -75_000, false),
+        ] {
+            let user = format!("@x:{server}");
             let mut joined = join(&format!("$j{index}-{server}"), &user, came + ahead);
             if state {
                 joined["content"]["created_ts"] =
                     json!(came + ahead + if index < 4 { 50 } else { -50 });
             }
             site.write_live(vec![joined], came).await;
+        }
+        let came = came + SECOND;
+        for (server, ahead) in [
+            ("fast.example", 3400),
+            ("well.example", -400),
+            ("slow.example", -75_000),
+        ] {
             let left = member(
                 &format!("$l{index}-{server}"),
-                &user,
-                came + SECOND + ahead,
+                &format!("@x:{server}"),
+                came + ahead,
                 json!({}),
             );
-            site.write_live(vec![left], came + SECOND).await;
+            site.write_live(vec![left], came).await;
         }
     }
     site
