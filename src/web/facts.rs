@@ -42,7 +42,7 @@ pub use finding::room_state::remedy_of_levels;
 pub use finding::{ClearFacts, FindingFacts, LeftBehind, RoomStateFacts};
 pub use flood::FloodFacts;
 pub(in crate::web) use ghosts::overdue;
-pub use ghosts::{Ghosts, NowFacts};
+pub use ghosts::{Ghosts, NowFacts, steps_without_ghosts};
 pub use moment::{CallThen, Flip, Moment, RelatedFacts, ZombieFacts};
 pub use noun::{Noun, counted_by_noun, noun_of};
 pub use own::OwnFacts;

@@ -12,6 +12,7 @@ use crate::web::error::Error;
 use crate::web::facts::{
     CallFacts, GapFacts, InvitationFacts, NowFacts, RoomFacts, RoomLook, RoomRef, Stamp,
     StorageTroubleFacts, VantageFacts, count_troubled, counted_by_noun, inferred, looks, not_exact,
+    steps_without_ghosts,
 };
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
@@ -65,7 +66,8 @@ pub struct Overview {
     pub last_week: Numbers,
     /// Whether that day is known, so that it may be compared with.
     pub compared: bool,
-    /// Devices in calls at once over the last 24 hours, each once however many calls it is in, as steps of `[time ms, devices]`.
+    /// Devices in calls at once over the last 24 hours, each once however many calls it is in, as steps of
+    /// `[time ms, devices]`. Those that are probably gone count up to the last that was heard of them.
     pub concurrency: Vec<(i64, i64)>,
     /// False where there were too many steps: then each is the most of about half a minute.
     pub concurrency_whole: bool,
@@ -269,6 +271,7 @@ pub fn page(mut rows: Rows, now: i64) -> Overview {
     let mut to_look_at = looks(&rows.rooms, &rows.active);
     let rooms_to_look_at_total = to_look_at.len();
     to_look_at.truncate(LOOKS);
+    let concurrency = steps_without_ghosts(rows.day.concurrency, rows.active.iter());
     let (stuck, active): (Vec<_>, Vec<_>) = rows.active.into_iter().partition(CallFacts::is_stuck);
     let midnight = f::midnight(now);
     let facts: Vec<RoomFacts> = rows.rooms.iter().cloned().map(RoomFacts::from).collect();
@@ -289,7 +292,7 @@ pub fn page(mut rows: Rows, now: i64) -> Overview {
         today: Numbers::new(rows.day.today, midnight, now),
         last_week: Numbers::new(rows.day.last_week, midnight - 7 * f::DAY, now - 7 * f::DAY),
         compared: rows.compared,
-        concurrency: rows.day.concurrency,
+        concurrency,
         concurrency_whole: rows.day.concurrency_whole,
         gaps: rows.gaps.into_iter().map(GapFacts::from).collect(),
         ended: rows.ended,

@@ -1,8 +1,8 @@
-//! Devices that still count though nobody is there: the client was killed, or its membership came back by itself.
+//! Devices that still count though nobody is there: its membership came back by itself.
 
 use super::page::{is_silent_of, says};
 use super::served::{BEGIN, BOTH, HOUR, MINUTE, Served};
-use super::stays::{ADA, RESURRECTED, STUCK};
+use super::stays::{ADA, RESURRECTED};
 use serde_json::{Value, json};
 
 const KEY: &str = "_@ada:ash.example_AD_m.call";
@@ -42,7 +42,7 @@ async fn is_counted_apart(report: &Served, call: &Value) {
 
     let metrics = report.app.page("/metrics").await;
     says(&metrics, "callscope_people_active 0\n");
-    says(&metrics, "callscope_ghosts_active 1\n");
+    says(&metrics, "callscope_ghosts 1\n");
 
     for page in ["/", "/wall", &format!("/embed{}", report.room_path())] {
         let page = report.page(page).await;
@@ -87,7 +87,8 @@ async fn a_renewal_after_the_goodbye_is_told_as_what_it_is() {
         assert_eq!(ghost["from_ms"], report.at(BEGIN + back));
 
         let page = report.call_page(second).await;
-        says(&page, "probably a ghost");
+        says(&page, "Probably a ghost");
+        says(&page, "Ada is probably gone");
         says(
             &page,
             "came back with the start of a stay that had already ended",
@@ -100,38 +101,6 @@ async fn a_renewal_after_the_goodbye_is_told_as_what_it_is() {
 
         is_counted_apart(&report, second).await;
         can_be_cleared(&report, second).await;
-        report.stop().await;
-    }
-}
-
-#[tokio::test]
-async fn a_client_that_was_killed_in_its_first_hours_is_probably_gone() {
-    for way in BOTH {
-        let (report, calls) = STUCK.served(way).await;
-        let call = &calls[0];
-        let ghost = ghost(call);
-        assert_eq!(ghost["sure"], "probably", "{ghost}");
-        assert_eq!(ghost["from_ms"], report.at(BEGIN));
-        assert!(
-            ghost["signs"]
-                .as_array()
-                .is_some_and(|signs| !signs.is_empty()),
-            "on which sign that rests: {ghost}"
-        );
-
-        let page = report.call_page(call).await;
-        says(&page, "probably gone");
-        // Last heard, when a renewal was due, until when it counts.
-        for at in [0, HOUR, 4 * HOUR] {
-            says(&page, &report.clock(BEGIN + at));
-        }
-        is_silent_of(&page, "Healthy");
-        is_counted_apart(&report, call).await;
-        can_be_cleared(&report, call).await;
-
-        says(&report.page("/").await, "needs a look");
-        let restart = report.page("/servers/ash.example").await;
-        says(&restart.to_lowercase(), "only a probable ghost is left");
         report.stop().await;
     }
 }
