@@ -222,6 +222,12 @@ impl Observer {
             // The room's beginning was read, and is older than what is wanted: nothing is hidden.
             return Ok(Some("horizon"));
         }
+        let ends_with_creation = page.chunk.last().is_some_and(is_creation);
+        if walk.reason == "gap" && ends_with_creation {
+            // Nothing comes before it. The next page would be empty and would not tell that this walk came so far: the
+            // creation may be known from long before the gap.
+            return Ok(Some("beginning"));
+        }
         if page.end.is_none() {
             return self.last_page(walk, page).await.map(Some);
         }
