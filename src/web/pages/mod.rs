@@ -305,6 +305,8 @@ async fn with_parts(
     some.sort_unstable();
     some.dedup();
     let rooms: BTreeSet<String> = calls.iter().map(|call| call.room.room_id.clone()).collect();
+    // Before the stays: none of them may be missing from a time that is said to be read.
+    let coverage = coverage::of(store, viewer, &rooms, ask.now).await?;
     let mut members = memberships::of(store, viewer, &whole).await?;
     let mut origins = evidence::of(store, viewer, &whole).await?;
     if !some.is_empty() {
@@ -314,7 +316,7 @@ async fn with_parts(
     let ledger = Ledger {
         ghosts: ghosts_among(web, ask, &members, &origins).await?,
         origins,
-        coverage: coverage::of(store, viewer, &rooms, ask.now).await?,
+        coverage,
         rooms: access::of_rooms(store, viewer, &rooms).await?,
     };
     let mut calls = facts::calls(calls, members, &ledger, ask.now);

@@ -99,6 +99,10 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error>
         moment::moment(&query, ask.now)?;
     }
     let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
+    // How far history is read comes first: what is read meanwhile may be missing there, but no calls may be missing
+    // from a history that is said to be read.
+    let walks = progress::of_room(store, viewer, id, WALKS).await?;
+    let cover = super::coverage_of(web, ask, id).await?;
     let Some(room) = rooms::find(store, viewer, id, now).await? else {
         return Err(Error::NotFound(
             "No room with this id or alias is watched.".to_owned(),
@@ -121,7 +125,6 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error>
     let present = Present::read(web, viewer, now).await?;
     let year = stats::starts(store, viewer, &room_id, heat::first_day(now)).await?;
     let rejected = events::rejected(store, viewer, Some(&room_id), REJECTED).await?;
-    let cover = super::coverage_of(web, ask, &room_id).await?;
     // Whole days and today, as the statistics of 30 days.
     let month = Span {
         from: f::midnight(now) - 29 * f::DAY,
@@ -159,11 +162,7 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error>
     page.room
         .findings
         .extend(RoomFindingFacts::of_calls(page.recent.iter()));
-    page.walks = progress::of_room(store, viewer, &room_id, WALKS)
-        .await?
-        .into_iter()
-        .map(WalkFacts::from)
-        .collect();
+    page.walks = walks.into_iter().map(WalkFacts::from).collect();
     page.rings = rings::of(store, viewer, Scope::Room(&room_id), (month, now), RINGS)
         .await?
         .into();
