@@ -222,10 +222,9 @@ impl Observer {
             // The room's beginning was read, and is older than what is wanted: nothing is hidden.
             return Ok(Some("horizon"));
         }
-        let ends_with_creation = page.chunk.last().is_some_and(is_creation);
-        if walk.reason == "gap" && ends_with_creation {
-            // Nothing comes before it. The next page would be empty and would not tell that this walk came so far: the
-            // creation may be known from long before the gap.
+        if walk.reason == "gap" && ends_with_creation(page) {
+            // The next page would be empty and would not tell that this walk came so far: the creation may be known from
+            // long before the gap.
             return Ok(Some("beginning"));
         }
         if page.end.is_none() {
@@ -422,7 +421,8 @@ impl Observer {
             }
         };
         let brings_new = walks::is_any_new(&self.store, room_id, ids_of_ours(&page)).await?;
-        let leads_on = page.end.is_some() && (brings_new || ended.ended_by == "no_more");
+        let may_lead_on = page.end.is_some() && !ends_with_creation(&page);
+        let leads_on = may_lead_on && (brings_new || ended.ended_by == "no_more");
         let begins = page.chunk.iter().any(is_creation);
         let mut room = RoomBatch::new(room_id, Source::Backfill);
         add(&mut room, &page.chunk, true, now);
@@ -497,6 +497,11 @@ fn is_creation(event: &Value) -> bool {
     event
         .get("type")
         .is_some_and(|kind| kind == "m.room.create")
+}
+
+/// Does the page come to the room's beginning? Nothing comes before the creation, even where the page has an `end`.
+fn ends_with_creation(page: &MessagesPage) -> bool {
+    page.chunk.last().is_some_and(is_creation)
 }
 
 /// A step that reads nothing and begins anew, until the answer says more.

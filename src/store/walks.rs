@@ -294,7 +294,7 @@ pub async fn tried(
 const RESTATE: &str = "update walks set ended_by = $4, again_ms = $5
     where room_id = $1 and opened_ms = $2 and reason = $3";
 
-/// Corrects why a walk ended.
+/// Corrects why a walk ended, and of a gap that was read in several walks also of the first, for which the gap stands.
 ///
 /// # Errors
 /// When the database fails.
@@ -304,15 +304,24 @@ pub async fn restate(
     ended_by: &str,
     again_ms: Option<i64>,
 ) -> Result<(), Error> {
+    let mut tx = store.writing().await?;
     sqlx::query(RESTATE)
         .bind(&ended.room_id)
         .bind(ended.opened_ms)
         .bind(&ended.reason)
         .bind(ended_by)
         .bind(again_ms)
-        .execute(&store.write)
+        .execute(&mut *tx)
         .await?;
-    Ok(())
+    sqlx::query(CONTINUED)
+        .bind(&ended.room_id)
+        .bind(ended.opened_ms)
+        .bind(&ended.reason)
+        .bind(ended_by)
+        .bind(None::<i64>)
+        .execute(&mut *tx)
+        .await?;
+    Ok(tx.commit().await?)
 }
 
 const OF_HORIZON: &str =

@@ -145,6 +145,12 @@ async fn what_the_homeserver_gets_late_is_found_behind_the_gap() {
     assert!(app.room(&room).await["calls"].as_i64().unwrap() < 200);
     app.calls_until("all calls, late", |calls| calls.len() >= 200)
         .await;
+    crate::support::eventually("the gap is known to be read", 30, async || {
+        let coverage = app.room(&room).await["coverage"].clone();
+        let spans = coverage.as_array().unwrap();
+        spans.iter().all(|span| span["kind"] != "gap").then_some(())
+    })
+    .await;
     assert_eq!(app.room(&room).await["calls"], 200);
     app.app.stop().await;
 }
