@@ -1,4 +1,5 @@
 -- What a room's own state said over time: its creation, power levels, server ACL and tombstone, the newest few of each.
+-- The program fills it from the stored events, once they are sifted.
 create table room_rules (
     room_id text not null,
     kind text not null,
@@ -9,9 +10,6 @@ create table room_rules (
     json text not null,
     primary key (room_id, kind, time_ms, event_id)
 );
-insert into room_rules (room_id, kind, time_ms, event_id, sender, replaces, json)
-    select room_id, kind, time_ms, event_id, sender, replaces_state, json from events
-    where chain is null and state_key = '' and kind in ('m.room.create', 'm.room.tombstone');
 
 -- Every account that a room's membership events name, and whether it is in the room.
 create table room_members (
@@ -44,6 +42,4 @@ alter table rooms add column replaced_ms bigint;
 alter table rooms add column predecessor text;
 alter table rooms add column members_ms bigint;
 alter table rooms add column access text;
-update rooms set replaced_ms = (select min(t.time_ms) from room_rules t
-    where t.room_id = rooms.room_id and t.kind = 'm.room.tombstone') where replaced_by is not null;
 create index rooms_replaced on rooms (replaced_by) where replaced_by is not null;

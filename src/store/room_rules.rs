@@ -1,8 +1,9 @@
 //! What a room's own state said over time, kept apart from the events so that it can be read at once: creation, power
 //! levels, server ACL and tombstone, the newest few of each.
 
+use super::events::event as stored_event;
 use super::rows::{Rows, Statement};
-use super::{Error, Tx};
+use super::{Error, Store, Tx, rooms};
 use crate::rtc::event::{Kind, RoomEvent};
 use crate::rtc::room_rules::{RoomRules, TYPES};
 use serde_json::{Map, Value, json};
@@ -53,6 +54,70 @@ pub(super) async fn keep<'e>(
             .bind(&event.kind)
             .execute(&mut **tx)
             .await?;
+    }
+    Ok(())
+}
+
+const IS_FILLED: &str = "select count(*) from versions where name = 'room_rules' and version = $1";
+const NOTE_FILLED: &str =
+    "insert into versions (name, version, place) values ('room_rules', $1, null)
+    on conflict (name) do update set version = excluded.version";
+const ROOMS: &str = "select room_id from rooms where room_id > $1 order by room_id limit 100";
+const FORGET: &str = "delete from room_rules where room_id = $1";
+const STORED: &str =
+    "select * from events where room_id = $1 and chain is null and kind = $2 and state_key = ''
+    order by time_ms desc, event_id desc limit 8";
+
+/// Fills in the rules of rooms from the events that an older version stored, as this version of the sieve left them, unless
+/// that was done. A stop costs nothing: it
+/// begins again when the database is opened again.
+pub(super) async fn fill_once(store: &Store, sieve: &str) -> Result<(), Error> {
+    let filled: i64 = sqlx::query_scalar(IS_FILLED)
+        .bind(sieve)
+        .fetch_one(&store.write)
+        .await?;
+    if filled > 0 {
+        return Ok(());
+    }
+    let mut after = String::new();
+    loop {
+        let mut tx = store.writing().await?;
+        let room_ids: Vec<String> = sqlx::query_scalar(ROOMS)
+            .bind(&after)
+            .fetch_all(&mut *tx)
+            .await?;
+        let Some(last) = room_ids.last() else {
+            sqlx::query(NOTE_FILLED)
+                .bind(sieve)
+                .execute(&mut *tx)
+                .await?;
+            tx.commit().await?;
+            return Ok(());
+        };
+        after.clone_from(last);
+        for room_id in &room_ids {
+            fill_room(&mut tx, room_id).await?;
+        }
+        tx.commit().await?;
+    }
+}
+
+async fn fill_room(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
+    sqlx::query(FORGET).bind(room_id).execute(&mut **tx).await?;
+    let mut events = Vec::new();
+    for kind in TYPES {
+        let rows = sqlx::query(STORED)
+            .bind(room_id)
+            .bind(kind)
+            .fetch_all(&mut **tx)
+            .await?;
+        for row in &rows {
+            events.push(stored_event(row)?);
+        }
+    }
+    if !events.is_empty() {
+        keep(tx, room_id, events.iter()).await?;
+        rooms::refresh(tx, room_id).await?;
     }
     Ok(())
 }

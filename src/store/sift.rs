@@ -2,7 +2,7 @@
 //! The file keeps no bytes of it, nor does its write-ahead log.
 
 use super::redactions::redact_portion;
-use super::{Error, Store, Tx, int};
+use super::{Error, Store, Tx, int, room_rules};
 use crate::rtc::event::{Kind, fits};
 use crate::rtc::sieve::{Sifted, sift};
 use serde_json::Value;
@@ -37,7 +37,9 @@ pub(super) async fn sift_stored(store: &Store) -> Result<(), Error> {
     let done: Option<(String, Option<String>)> =
         sqlx::query_as(DONE).fetch_optional(&store.write).await?;
     let mut from = match done {
-        Some((version, None)) if version == VERSION => return Ok(()),
+        Some((version, None)) if version == VERSION => {
+            return room_rules::fill_once(store, VERSION).await;
+        }
         Some((version, Some(place))) if version == VERSION => place.parse().unwrap_or(0),
         _ => 0,
     };
@@ -57,6 +59,8 @@ pub(super) async fn sift_stored(store: &Store) -> Result<(), Error> {
             }
         }
         settle(store).await?;
+        // Of what is sifted only, and before the file is written anew.
+        room_rules::fill_once(store, VERSION).await?;
         tracing::info!(
             deleted = total.deleted,
             shortened = total.changed,
@@ -71,6 +75,7 @@ pub(super) async fn sift_stored(store: &Store) -> Result<(), Error> {
             return Ok(());
         }
     }
+    room_rules::fill_once(store, VERSION).await?;
     sqlx::query(MOVE)
         .bind(VERSION)
         .bind(None::<String>)

@@ -311,6 +311,15 @@ fn old_rows() -> Vec<Value> {
     named["sender"] = json!("@banned:h");
     named["state_key"] = json!("");
     rows.push(row(named, Value::Null));
+    let tombstone = json!({"body": "SECRET-BODY", "replacement_room": "!next:h"});
+    let mut tombstone = event(74, "m.room.tombstone", tombstone);
+    tombstone["state_key"] = json!("");
+    rows.push(row(tombstone, Value::Null));
+    let taken_back = json!({"body": "SECRET-BODY", "replacement_room": "!SECRET:h"});
+    let mut taken_back = event(69, "m.room.tombstone", taken_back);
+    taken_back["sender"] = json!("@banned:h");
+    taken_back["state_key"] = json!("");
+    rows.push(row(taken_back, Value::Null));
     rows
 }
 
@@ -338,7 +347,7 @@ async fn an_old_database_loses_what_was_not_asked_for() {
             .await
             .unwrap();
     let ids: Vec<&str> = kept.iter().map(|(id, ..)| id.as_str()).collect();
-    assert_eq!(ids.len(), 7, "{kept:?}");
+    assert_eq!(ids.len(), 9, "{kept:?}");
     assert_eq!(ids[..2], ["$old60", "$old62"]);
     assert!(ids[2].starts_with("malformed:"));
     let stays: String = sqlx::query_scalar("select kept from events where event_id = '$old70'")
@@ -369,6 +378,20 @@ async fn an_old_database_loses_what_was_not_asked_for() {
         .fetch_one(&pool)
         .await
         .unwrap();
-    assert_eq!((sightings, scanned), (7, 60));
+    assert_eq!((sightings, scanned), (9, 62));
+    let rules: Vec<(String, String)> =
+        sqlx::query_as("select event_id, json from room_rules order by event_id")
+            .fetch_all(&pool)
+            .await
+            .unwrap();
+    assert_eq!(rules.len(), 2, "{rules:?}");
+    assert_eq!(rules[0].1, json!({"content": {}}).to_string());
+    assert!(rules[1].1.contains("!next:h"), "{rules:?}");
+    let replaced: (Option<String>, Option<i64>) =
+        sqlx::query_as("select replaced_by, replaced_ms from rooms")
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+    assert_eq!(replaced, (Some("!next:h".to_owned()), Some(5)));
     pool.close().await;
 }
