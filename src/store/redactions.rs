@@ -269,7 +269,10 @@ async fn empty(tx: &mut Tx, room_id: &str, row: &AnyRow, because: &Because) -> R
 
 const BAN: &str = "insert into redacting_bans (room_id, user_id, at_ms) values ($1, $2, $3)
     on conflict (room_id, user_id, at_ms) do nothing";
-const SENT: &str = "select * from events where room_id = $1 and sender = $2 and time_ms <= $3";
+// What an earlier ban took back is done.
+const SENT: &str = "select stream from events where room_id = $1 and sender = $2 and time_ms <= $3
+    and (redacted_ms is null or redacted_ms > $3) order by stream";
+const BY_NUMBER: &str = "select * from events where stream = $1 and room_id = $2";
 
 /// Takes the contents out of all that a user sent until a ban which says so.
 pub(super) async fn redact_all_of(
@@ -287,21 +290,27 @@ pub(super) async fn redact_all_of(
         .bind(at_ms)
         .execute(&mut **tx)
         .await?;
-    let rows = sqlx::query(SENT)
+    // Only their numbers are in memory at once: somebody may have sent any number of large events.
+    let numbers: Vec<i64> = sqlx::query_scalar(SENT)
         .bind(room_id)
         .bind(user)
         .bind(at_ms)
         .fetch_all(&mut **tx)
         .await?;
     let because = Because::of(ban);
-    for row in &rows {
-        empty(tx, room_id, row, &because).await?;
+    for number in &numbers {
+        let row = sqlx::query(BY_NUMBER)
+            .bind(number)
+            .bind(room_id)
+            .fetch_one(&mut **tx)
+            .await?;
+        empty(tx, room_id, &row, &because).await?;
         if let Some(chain) = row.try_get::<Option<&str>, _>("chain")? {
             touched.chain(chain, row.try_get("time_ms")?, i64::MAX);
         }
     }
-    touched.facts |= !rows.is_empty();
-    touched.taken_back |= !rows.is_empty();
+    touched.facts |= !numbers.is_empty();
+    touched.taken_back |= !numbers.is_empty();
     Ok(())
 }
 
