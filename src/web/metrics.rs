@@ -23,8 +23,13 @@ use prometheus_client::registry::{Registry, Unit};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+use tokio::time::timeout;
 
 const KIND: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// So long one waits for those who asked before.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 type Labels = Vec<(&'static str, String)>;
 type Seconds = Family<Labels, Gauge<f64, AtomicU64>>;
@@ -52,6 +57,9 @@ impl Rows {
 /// `GET /metrics`
 pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     let ask = Ask::of(&req, &web);
+    let Ok(Ok(_turn)) = timeout(PATIENCE, web.memory.metrics.acquire()).await else {
+        return reply::failure(&ask, &Error::Busy("too many ask for the metrics"));
+    };
     match load(&web, &ask).await {
         Ok(text) => HttpResponse::Ok()
             .insert_header((header::CONTENT_TYPE, KIND))

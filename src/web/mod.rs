@@ -73,6 +73,8 @@ pub struct Memory {
     streams: live::Streams,
     /// One for each file that is being read.
     exports: Arc<Semaphore>,
+    /// For who reads the metrics: one at a time, since the readiness check reads by the same connection.
+    metrics: Arc<Semaphore>,
 }
 
 /// Files of any length that are read at once: whoever reads slowly has a page of one in memory for as long.
@@ -85,6 +87,7 @@ impl Default for Memory {
             days: Arc::default(),
             streams: live::Streams::at_most(connections::streams()),
             exports: Arc::new(Semaphore::new(EXPORTS_MOST)),
+            metrics: Arc::new(Semaphore::new(1)),
         }
     }
 }
