@@ -14,8 +14,8 @@ use crate::store::rooms;
 use crate::store::row::Watch;
 use crate::store::successors::{self, Pending};
 use serde_json::Value;
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -26,6 +26,8 @@ const AGAIN: Duration = Duration::from_mins(1);
 const SOON: Duration = Duration::from_secs(3);
 /// What will hardly change by itself is tried again after this time.
 const LATER: Duration = Duration::from_mins(30);
+/// A room that was replaced so short a time ago, ms, may still be on its way: its members may not be let in yet.
+const YOUNG_MS: i64 = 5 * 60_000;
 /// So many rooms of one trail are followed within a day.
 const TRAIL_MAX: usize = 5;
 /// Why a room is not followed that does not know of the one before it.
@@ -36,7 +38,7 @@ const SETTLED_MS: i64 = 10_000;
 /// So many things are done at once.
 const AT_ONCE: usize = 8;
 /// So many of them in one turn.
-const LOOKS_MAX: i64 = 5;
+const LOOKS_MAX: usize = 5;
 
 /// What the creation of a room says of the room before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +74,8 @@ struct Turn {
     tried: Instant,
     due: Instant,
     is_under_way: bool,
+    /// There was news since it began.
+    has_news: bool,
 }
 
 /// What is being done now: a join over federation can take minutes and holds nothing else up.
@@ -101,6 +105,7 @@ impl Observer {
                     // An invitation may open a door that was shut a moment ago.
                     for turn in turns.values_mut() {
                         turn.due = turn.due.min(turn.tried + SOON);
+                        turn.has_news = turn.is_under_way;
                     }
                 }
             }
@@ -115,7 +120,9 @@ impl Observer {
         turns: &mut HashMap<String, Turn>,
         under_way: &mut UnderWay,
     ) -> Result<(), Error> {
-        for task in self.tasks().await? {
+        // Those that wait keep no place from others.
+        let waiting: HashSet<String> = turns.keys().cloned().collect();
+        for task in self.tasks(&waiting).await? {
             if under_way.len() >= AT_ONCE {
                 break;
             }
@@ -125,6 +132,7 @@ impl Observer {
                     tried,
                     due: tried,
                     is_under_way: true,
+                    has_news: false,
                 });
                 let observer = self.clone();
                 under_way.spawn(async move {
@@ -136,19 +144,20 @@ impl Observer {
         Ok(())
     }
 
-    /// Everything that could be done, successors first.
-    async fn tasks(&self) -> Result<Vec<Task>, Error> {
+    /// What could be done now, successors first.
+    async fn tasks(&self, waiting: &HashSet<String>) -> Result<Vec<Task>, Error> {
         let now_ms = self.clock.now_ms();
-        let pending = successors::pending(&self.store, now_ms - DAY_MS).await?;
+        let pending = successors::pending(&self.store, now_ms - DAY_MS, waiting).await?;
         let mut tasks: Vec<Task> = pending.into_iter().map(Task::Follow).collect();
-        let before = successors::unknown_predecessors(&self.store).await?;
+        let before = successors::unknown_predecessors(&self.store, waiting).await?;
         tasks.extend(
             before
                 .into_iter()
                 .map(|(room_id, before)| Task::ReadBefore { room_id, before }),
         );
         let settled_ms = now_ms - SETTLED_MS;
-        let uncounted = successors::never_looked_at(&self.store, settled_ms, LOOKS_MAX).await?;
+        let uncounted =
+            successors::never_looked_at(&self.store, settled_ms, LOOKS_MAX, waiting).await?;
         tasks.extend(
             uncounted
                 .into_iter()
@@ -249,10 +258,10 @@ impl Observer {
         error: &matrix::Error,
     ) -> Result<Duration, Error> {
         self.cannot_follow(pending, &error.to_string()).await?;
-        Ok(error
-            .retry_after()
-            .unwrap_or(AGAIN)
-            .max(Duration::from_secs(1)))
+        let age_ms = pending
+            .replaced_ms
+            .map_or(i64::MAX, |at_ms| self.clock.now_ms().saturating_sub(at_ms));
+        Ok(pause_after(error, age_ms))
     }
 
     async fn cannot_follow(&self, pending: &Pending, why: &str) -> Result<(), Error> {
@@ -286,6 +295,19 @@ impl Observer {
     }
 }
 
+/// After what time to try again to join a room that did not let us in. `age_ms`: since when the old one is replaced.
+fn pause_after(error: &matrix::Error, age_ms: i64) -> Duration {
+    if let Some(pause) = error.retry_after() {
+        return pause.max(Duration::from_secs(1));
+    }
+    // What a homeserver does not know at all may be a proxy that leads astray for a moment.
+    let is_no = error.refusal().is_some_and(|no| {
+        matches!(no.status, 403 | 404) && no.errcode.as_deref() != Some("M_UNRECOGNIZED")
+    });
+    let is_young = (-YOUNG_MS..YOUNG_MS).contains(&age_ms);
+    if is_no && !is_young { LATER } else { AGAIN }
+}
+
 /// Notes when the next turn of what was done comes.
 fn note_done(
     turns: &mut HashMap<String, Turn>,
@@ -305,6 +327,12 @@ fn note_done(
     });
     if let Some(turn) = turns.get_mut(&room_id) {
         turn.is_under_way = false;
+        // The answer may be older than the news.
+        let pause = if turn.has_news {
+            pause.min(SOON)
+        } else {
+            pause
+        };
         turn.due = Instant::now() + pause;
     }
 }
@@ -312,4 +340,37 @@ fn note_done(
 /// A stranger's text as it may stand in a log line.
 fn quoted(text: &str) -> String {
     text.escape_debug().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::matrix::Refusal;
+
+    fn refused(status: u16, errcode: &str) -> matrix::Error {
+        matrix::Error::Refused(Box::new(Refusal {
+            asked: "POST /join".to_owned(),
+            status,
+            errcode: Some(errcode.to_owned()),
+            message: String::new(),
+            retry_after: None,
+            soft_logout: false,
+        }))
+    }
+
+    #[test]
+    fn a_closed_room_is_tried_rarely_and_a_failure_soon_again() {
+        for no in [
+            refused(403, "M_FORBIDDEN"),
+            refused(404, "M_NOT_FOUND"),
+            refused(404, "M_UNKNOWN"),
+        ] {
+            assert_eq!(pause_after(&no, DAY_MS), LATER, "{no}");
+            assert_eq!(pause_after(&no, -DAY_MS), LATER, "a time that is to come");
+            assert_eq!(pause_after(&no, 1000), AGAIN, "it may be made just now");
+        }
+        for failure in [refused(502, "M_UNKNOWN"), refused(404, "M_UNRECOGNIZED")] {
+            assert_eq!(pause_after(&failure, DAY_MS), AGAIN, "{failure}");
+        }
+    }
 }

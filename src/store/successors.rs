@@ -3,10 +3,12 @@
 use super::row::Watch;
 use super::{Error, Store, room_rules};
 use crate::rtc::session::server_of;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-/// So many replaced rooms are looked at in one turn.
-const ROOMS_MAX: i64 = 100;
+/// So many rooms are looked through for those that do not wait.
+const ROOMS_MAX: i64 = 10_000;
+/// And so many of them are dealt with in one turn.
+const AT_ONCE: usize = 20;
 /// Members whose servers are asked for a way into the new room, and so many servers.
 const MEMBERS_MAX: i64 = 500;
 const SERVERS_MAX: usize = 5;
@@ -22,6 +24,8 @@ pub struct Pending {
     pub new_room_id: String,
     /// Who sent the tombstone.
     pub sender: String,
+    /// When it was sent, ms, as its sender says.
+    pub replaced_ms: Option<i64>,
     /// Servers that are probably in the new room: the sender's first.
     pub servers: Vec<String>,
     /// How many rooms before it came to us since a given time, each by replacing the one before it.
@@ -33,20 +37,28 @@ const PENDING: &str = "select r.room_id, r.replaced_by, r.watch from rooms r
     where r.replaced_by is not null and r.watch in ('joined', 'peeked') and (n.room_id is null or n.watch = 'blind')
     order by r.replaced_ms desc, r.room_id limit $1";
 
-/// The replaced rooms whose successors are to be followed. `recent_ms`: rooms that we know since then count in a chain.
+/// The replaced rooms whose successors are to be followed, some at a time, without those successors that are `waiting` for
+/// their turn. `recent_ms`: rooms that we know since then count in a chain.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn pending(store: &Store, recent_ms: i64) -> Result<Vec<Pending>, Error> {
-    let rows: Vec<(String, String, String)> = sqlx::query_as(PENDING)
+pub async fn pending(
+    store: &Store,
+    recent_ms: i64,
+    waiting: &HashSet<String>,
+) -> Result<Vec<Pending>, Error> {
+    let mut rows: Vec<(String, String, String)> = sqlx::query_as(PENDING)
         .bind(ROOMS_MAX)
         .fetch_all(&store.read)
         .await?;
+    rows.retain(|(_, new_room_id, _)| !waiting.contains(new_room_id));
+    rows.truncate(AT_ONCE);
     let mut found = Vec::new();
     for (old_room_id, new_room_id, watch) in rows {
         let mut connection = store.read.acquire().await?;
         let rules = room_rules::of_room(&mut connection, &old_room_id).await?;
         drop(connection);
+        let replaced_ms = rules.replaced().map(|replaced| replaced.at_ms);
         let sender = rules.replaced().map(|replaced| replaced.sender.clone());
         let sender = sender.unwrap_or_default();
         found.push(Pending {
@@ -56,6 +68,7 @@ pub async fn pending(store: &Store, recent_ms: i64) -> Result<Vec<Pending>, Erro
             old_room_id,
             new_room_id,
             sender,
+            replaced_ms,
         });
     }
     Ok(found)
@@ -115,32 +128,76 @@ const BEFORE_OURS: &str = "select r.room_id, r.predecessor from rooms r
     where r.predecessor is not null and r.watch in ('joined', 'peeked')
     and not exists (select 1 from rooms o where o.room_id = r.predecessor) order by r.room_id limit $1";
 
-/// Rooms that say that they replaced one of which we know nothing: the room, and that one.
+/// Rooms that say that they replaced one of which we know nothing and which is not `waiting`, some at a time: the room,
+/// and that one.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn unknown_predecessors(store: &Store) -> Result<Vec<(String, String)>, Error> {
-    Ok(sqlx::query_as(BEFORE_OURS)
+pub async fn unknown_predecessors(
+    store: &Store,
+    waiting: &HashSet<String>,
+) -> Result<Vec<(String, String)>, Error> {
+    let mut rows: Vec<(String, String)> = sqlx::query_as(BEFORE_OURS)
         .bind(ROOMS_MAX)
         .fetch_all(&store.read)
-        .await?)
+        .await?;
+    rows.retain(|(_, before)| !waiting.contains(before));
+    rows.truncate(AT_ONCE);
+    Ok(rows)
 }
 
 const UNCOUNTED: &str = "select room_id from rooms where watch = 'joined' and members_ms is null
     and first_seen_ms < $1 order by first_seen_ms desc limit $2";
 
-/// Rooms we are in since before a time, ms, whose full state was never looked at, at most `limit`.
+/// Rooms we are in since before a time, ms, whose full state was never looked at and which are not `waiting`, at most
+/// `limit`.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn never_looked_at(
     store: &Store,
     before_ms: i64,
-    limit: i64,
+    limit: usize,
+    waiting: &HashSet<String>,
 ) -> Result<Vec<String>, Error> {
-    Ok(sqlx::query_scalar(UNCOUNTED)
+    let mut room_ids: Vec<String> = sqlx::query_scalar(UNCOUNTED)
         .bind(before_ms)
-        .bind(limit)
+        .bind(ROOMS_MAX)
         .fetch_all(&store.read)
-        .await?)
+        .await?;
+    room_ids.retain(|room_id| !waiting.contains(room_id));
+    room_ids.truncate(limit);
+    Ok(room_ids)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::read_tests::Bed;
+
+    #[tokio::test]
+    async fn rooms_that_wait_keep_no_place_from_others() {
+        let bed = Bed::new().await;
+        bed.run(
+            "insert into rooms (room_id, watch, first_seen_ms, replaced_by, replaced_ms, predecessor)
+            with recursive n(n) as (select 100 union all select n + 1 from n where n < 399)
+            select '!' || n, 'joined', 500 - n, '!next' || n, 1, '!before' || n from n",
+        )
+        .await;
+        let names = |prefix: &str| -> HashSet<String> {
+            (100..399).map(|n| format!("!{prefix}{n}")).collect()
+        };
+        let found = pending(&bed.store, 0, &names("next")).await.unwrap();
+        let new: Vec<&str> = found.iter().map(|one| one.new_room_id.as_str()).collect();
+        assert_eq!(new, ["!next399"]);
+        let found = unknown_predecessors(&bed.store, &names("before")).await;
+        assert_eq!(
+            found.unwrap(),
+            [("!399".to_owned(), "!before399".to_owned())]
+        );
+        let mut waiting = names("");
+        waiting.insert("!r:h".to_owned());
+        let found = never_looked_at(&bed.store, 1000, 5, &waiting).await;
+        assert_eq!(found.unwrap(), ["!399"]);
+    }
 }
