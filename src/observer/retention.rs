@@ -88,6 +88,9 @@ impl Observer {
         while retention::delete_snapshots(&self.store, events_before, now).await? {
             tokio::time::sleep(BREATH).await;
         }
+        while retention::delete_beside(&self.store, events_before).await? {
+            tokio::time::sleep(BREATH).await;
+        }
         while signs::forget(&self.store).await? {
             tokio::time::sleep(BREATH).await;
         }

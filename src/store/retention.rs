@@ -245,6 +245,47 @@ pub async fn delete_snapshots(store: &Store, before: i64, now: i64) -> Result<bo
     Ok(done.rows_affected() > 0)
 }
 
+/// What was noted beside the events: what looks and limits found, who is in a room no more, and rules that others replaced
+/// since. Who has a stay since then is still known to be in the room no more. Of our clock's doubts the last good reading counts, since the other one is wrong.
+const BESIDE: [&str; 6] = [
+    "delete from state_resets where (room_id, made_event_id) in
+        (select room_id, made_event_id from state_resets where noticed_ms < $1 limit $2)",
+    "delete from zombies where (room_id, made_event_id) in
+        (select room_id, made_event_id from zombies where noticed_ms < $1 limit $2)",
+    "delete from set_aside where (room_id, sender, hour) in
+        (select room_id, sender, hour from set_aside where (hour + 1) * 3600000 < $1 limit $2)",
+    "delete from clock_doubts where from_stream in
+        (select from_stream from clock_doubts where high_ms < $1 limit $2)",
+    "delete from room_members where (room_id, user_id) in
+        (select m.room_id, m.user_id from room_members m where m.joined = 0 and m.event_ms < $1 and not exists
+            (select 1 from walks w where w.room_id = m.room_id and w.done_ms is null) and not exists
+            (select 1 from memberships s where s.user_id = m.user_id and s.room_id = m.room_id and s.until_ms >= $1) limit $2)",
+    "delete from room_rules where (room_id, kind, time_ms, event_id) in
+        (select r.room_id, r.kind, r.time_ms, r.event_id from room_rules r where r.time_ms < $1 and exists
+            (select 1 from room_rules n where n.room_id = r.room_id and n.kind = r.kind and n.time_ms < $1
+                and (n.time_ms, n.event_id) > (r.time_ms, r.event_id)) limit $2)",
+];
+
+/// Deletes a batch of what was noted beside events before this time, ms; false when none is left. The rules that held at
+/// that time stay.
+///
+/// # Errors
+/// When the database fails.
+pub async fn delete_beside(store: &Store, before: i64) -> Result<bool, Error> {
+    let mut tx = store.writing().await?;
+    let mut gone = 0;
+    for sql in BESIDE {
+        let done = sqlx::query(sql)
+            .bind(before)
+            .bind(int(BATCH))
+            .execute(&mut *tx)
+            .await?;
+        gone += done.rows_affected();
+    }
+    tx.commit().await?;
+    Ok(gone > 0)
+}
+
 const CALLS: &str = "select s.id, s.tally, s.started_ms, s.until_ms from sessions s where s.room_id = $1 and s.until_ms < $2 and not exists
     (select 1 from memberships m left join seals x on x.room_id = m.room_id and x.chain = m.chain
         where m.session_id = s.id and (x.cut_ms is null or m.joined_ms >= x.cut_ms)) limit $3";
@@ -360,4 +401,55 @@ pub async fn removed(store: &Store) -> Result<Vec<Removed>, Error> {
             last_ms,
         })
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::read_tests::Bed;
+
+    async fn left(bed: &Bed, sql: &'static str) -> Vec<String> {
+        sqlx::query_scalar(sql)
+            .fetch_all(&bed.store.read)
+            .await
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_stands_beside_events_goes_by_age() {
+        let bed = Bed::new().await;
+        for sql in [
+            "insert into state_resets (room_id, made_event_id, kind, user_id, newest_event_id, noticed_ms)
+                values ('!r:h', 'old', 'call_member_back', '@a:h', '$1', 99), ('!r:h', 'new', 'call_member_back', '@a:h', '$1', 7200000)",
+            "insert into set_aside (room_id, sender, hour, events) values ('!r:h', 'old', 0, 1), ('!r:h', 'new', 1, 1)",
+            "insert into clock_doubts (from_stream, to_stream, seen_ms, high_ms) values (1, 1, 1, 99), (2, 2, 1, 7200000)",
+            "insert into room_members (room_id, user_id, joined, event_ms, event_id) values ('!r:h', 'old', 0, 99, '$1'),
+                ('!r:h', 'here', 1, 99, '$2'), ('!r:h', 'new', 0, 7200000, '$3')",
+            "insert into room_rules (room_id, kind, time_ms, event_id, sender, json) values ('!r:h', 'p', 98, 'old', '@a:h', '{}'),
+                ('!r:h', 'p', 99, 'held', '@a:h', '{}'), ('!r:h', 'p', 7200000, 'new', '@a:h', '{}'), ('!r:h', 'q', 1, 'only', '@a:h', '{}')",
+        ] {
+            bed.run(sql).await;
+        }
+        assert!(delete_beside(&bed.store, 7_200_000 - 1).await.unwrap());
+        assert!(!delete_beside(&bed.store, 7_200_000 - 1).await.unwrap());
+        let kept = [
+            ("select made_event_id from state_resets", vec!["new"]),
+            ("select sender from set_aside", vec!["new"]),
+            (
+                "select cast(from_stream as text) from clock_doubts",
+                vec!["2"],
+            ),
+            (
+                "select user_id from room_members order by user_id",
+                vec!["here", "new"],
+            ),
+            (
+                "select event_id from room_rules order by event_id",
+                vec!["held", "new", "only"],
+            ),
+        ];
+        for (sql, expected) in kept {
+            assert_eq!(left(&bed, sql).await, expected, "{sql}");
+        }
+    }
 }
