@@ -283,6 +283,7 @@ impl Observer {
         // A room that was only asked for so far is as new as one never heard of.
         let is_new = matches!(known, None | Some(Watch::Blind));
         let mut batch = RoomBatch::new(&room.room_id, Source::Sync);
+        batch.is_first_answer = is_new;
         batch.watch = Some(Watch::Joined);
         add(&mut batch, &room.state, false, seen_ms);
         add(&mut batch, &room.timeline, true, seen_ms);
@@ -311,6 +312,7 @@ fn doing(error: &Error) -> &'static str {
 
 fn left(room: &LeftRoom, known: Option<Watch>, seen_ms: i64) -> RoomBatch {
     let mut batch = RoomBatch::new(&room.room_id, Source::Sync);
+    batch.is_first_answer = known.is_none();
     batch.watch = Some(Watch::Left);
     add(&mut batch, &room.state, false, seen_ms);
     add(&mut batch, &room.timeline, true, seen_ms);

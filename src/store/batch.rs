@@ -67,6 +67,8 @@ pub struct RoomBatch {
     pub step: Option<walks::Step>,
     /// A walk that had ended goes on: with another one, which this page begins.
     pub goes_on: Option<walks::GoOn>,
+    /// It belongs to the first answer that tells of the room, which may be written in several pieces.
+    pub is_first_answer: bool,
 }
 
 impl RoomBatch {
@@ -84,6 +86,7 @@ impl RoomBatch {
             gap: None,
             step: None,
             goes_on: None,
+            is_first_answer: false,
         }
     }
 
@@ -191,8 +194,9 @@ async fn write_room(
         fresh: Fresh::since(before),
         ..Touched::default()
     };
-    // The first answer of a room has its state, of whatever size.
-    let limits = (!is_new).then_some(senders);
+    // The first answer of a room has its state, of whatever size. So has a look, of which only the last part has the snapshot.
+    let is_of_state = is_new || room.is_first_answer || room.source == Source::Poll;
+    let limits = (!is_of_state).then_some(senders);
     append::append(tx, batch, room, &mut touched, limits).await?;
     if touched.set_aside {
         changed.set_aside.insert(room_id.clone());
