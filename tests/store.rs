@@ -478,6 +478,7 @@ fn every_write_of_the_observer_answers() {
         first.rooms[0].snapshot = Some(Look {
             asked_ms: 5,
             members: ["$j".to_owned()].into(),
+            people: std::collections::BTreeSet::new(),
         });
         write(&store, &Rules::default(), &first).await.unwrap();
         assert_eq!(

@@ -246,6 +246,7 @@ fn what_is_in_the_state_stays_and_its_call_can_go() {
         look.rooms[0].snapshot = Some(Look {
             asked_ms: BEGIN,
             members: ["$2".to_owned()].into(),
+            people: std::collections::BTreeSet::new(),
         });
         write(store, &Rules::default(), &look).await.unwrap();
         assert_eq!(forget(store, BEGIN + 1000, Some(BEGIN + 1000)).await, 1);

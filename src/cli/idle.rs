@@ -138,10 +138,57 @@ async fn read(
         let room_id = call["room"]["room_id"].as_str();
         room_id.is_some_and(|room_id| looked.rooms.contains(room_id))
     };
-    known.calls.retain(|call| !is_looked(call));
-    known.calls.extend(looked.calls);
+    // The state holds no sticky memberships: of those the server's answer counts.
+    let ghosts = ghosts_in(&known.calls);
+    known
+        .calls
+        .retain(|call| !is_looked(call) || has_sticky_member(call));
+    known.calls.extend(
+        looked
+            .calls
+            .into_iter()
+            .map(|call| mark_ghosts(call, &ghosts)),
+    );
     known.looked = looked.rooms;
     Ok((subject, known))
+}
+
+/// The room, person and device of each who is probably gone, as the server says: a look at the state cannot tell.
+fn ghosts_in(calls: &[Value]) -> Vec<[Value; 3]> {
+    let of_call = |call: &Value| -> Vec<[Value; 3]> {
+        entries(&call["members"])
+            .iter()
+            .filter(|member| member["left_ms"].is_null() && is_ghost(call, member))
+            .map(|member| device_in_room(call, member))
+            .collect()
+    };
+    calls.iter().flat_map(of_call).collect()
+}
+
+fn device_in_room(call: &Value, member: &Value) -> [Value; 3] {
+    [
+        call["room"]["room_id"].clone(),
+        member["user_id"].clone(),
+        member["device_id"].clone(),
+    ]
+}
+
+fn mark_ghosts(mut call: Value, ghosts: &[[Value; 3]]) -> Value {
+    let whole = call.clone();
+    let members = call["members"].as_array_mut();
+    for member in members.into_iter().flatten() {
+        if ghosts.contains(&device_in_room(&whole, member)) {
+            member["ghost"] = true.into();
+        }
+    }
+    call
+}
+
+/// Is somebody in this call by a sticky event, which no look at the state shows?
+fn has_sticky_member(call: &Value) -> bool {
+    entries(&call["members"])
+        .iter()
+        .any(|member| member["kind"] == "sticky" && member["left_ms"].is_null())
 }
 
 /// The account's own homeserver, by its user id.

@@ -23,6 +23,10 @@ impl Observer {
                         self.changes.announce(Change::Slot { room_id, slot_id });
                     }
                 }
+                // It only waited too long for a connection to read with: that says nothing of what can be stored.
+                Err(error) if error.is_busy() => {
+                    tracing::warn!(%error, "looking for memberships that ran out takes long");
+                }
                 Err(error) => {
                     let doing = "looking for memberships that ran out";
                     self.not_stored(Work::Expiry, doing, &error).await;

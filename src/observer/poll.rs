@@ -117,7 +117,7 @@ impl Observer {
     /// many, and what tells of calls with the last piece, which says that all of it was seen.
     async fn read_state(&self, room_id: &str, watch: Watch, asked_ms: i64) -> Result<(), Error> {
         let mut parts = self.client.room_state_parts(room_id).await?;
-        let mut members = BTreeSet::new();
+        let (mut members, mut people) = (BTreeSet::new(), BTreeSet::new());
         let mut last = RoomBatch::new(room_id, Source::Poll);
         last.watch = Some(watch);
         // What was read before is written when more comes: a small state is one commit.
@@ -127,6 +127,7 @@ impl Observer {
                 .into_iter()
                 .partition(|event| kind(event) == Kind::Member);
             members.extend(of_calls.iter().filter_map(id));
+            people.extend(others.iter().filter_map(user_in_room));
             add(&mut last, &of_calls, false, self.clock.now_ms());
             if let Some(events) = waiting.replace(others) {
                 let mut piece = RoomBatch::new(room_id, Source::Poll);
@@ -142,7 +143,11 @@ impl Observer {
             false,
             self.clock.now_ms(),
         );
-        last.snapshot = Some(Look { asked_ms, members });
+        last.snapshot = Some(Look {
+            asked_ms,
+            members,
+            people,
+        });
         if self.settings.backfill {
             // A room that is only polled has a history, too; it is walked once.
             last.gap = Some(("history", None));
@@ -159,6 +164,12 @@ fn kind(event: &Value) -> Kind {
             .and_then(Value::as_str)
             .unwrap_or_default(),
     )
+}
+
+/// Whose membership of the room this event states.
+fn user_in_room(event: &Value) -> Option<String> {
+    let user_id = event.get("state_key")?.as_str()?;
+    (kind(event) == Kind::Presence).then(|| user_id.to_owned())
 }
 
 fn id(event: &Value) -> Option<String> {

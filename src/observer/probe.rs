@@ -22,6 +22,8 @@ const AGAIN_MS: i64 = 3_600_000;
 const BREATH: Duration = Duration::from_millis(250);
 /// After a round in which nobody was asked.
 const SOON: Duration = Duration::from_mins(10);
+/// After a round whose results could not be stored.
+const UNSTORED: Duration = Duration::from_secs(5);
 /// In one round.
 const SERVERS_MAX: i64 = 300;
 const SFUS_MAX: usize = 200;
@@ -53,11 +55,14 @@ impl Observer {
                 }
             }
             self.changes.announce(Change::Observer);
+            let is_unstored = matches!(&asked, Err(Error::Store(_)));
             if asked.is_ok_and(|asked| asked > 0) {
                 self.probe_due.notified().await;
             } else {
-                // Nobody is known yet, or it failed: sooner than the next time.
-                let _ = tokio::time::timeout(SOON, self.probe_due.notified()).await;
+                // Nobody is known yet, or it failed: sooner than the next time. What could not be stored is tried again
+                // at once: as long as it was not, every page says that nothing can be.
+                let pause = if is_unstored { UNSTORED } else { SOON };
+                let _ = tokio::time::timeout(pause, self.probe_due.notified()).await;
             }
         }
     }

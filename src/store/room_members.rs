@@ -130,7 +130,7 @@ pub(super) async fn reconcile(
             {
                 same.insert(user_id);
             }
-            None if joined => gone.push(user_id),
+            None if joined && !look.people.contains(&user_id) => gone.push(user_id),
             Some(_) | None => {}
         }
     }
@@ -209,6 +209,10 @@ async fn reset_members(
             continue;
         };
         let holds = state.get(user_id.as_str()).copied();
+        // It came with an earlier part of this look, and was stored with that one.
+        if holds.is_none() && look.people.contains(user_id) {
+            continue;
+        }
         let is_in = holds.is_some_and(|holds| is_join(&holds.content));
         let same = holds.is_some_and(|holds| holds.event_id == newest.event_id);
         if same || is_in == is_join(&newest.content) {

@@ -400,6 +400,7 @@ mod tests {
         look.snapshot = Some(super::super::snapshots::Look {
             asked_ms: NOW,
             members: std::collections::BTreeSet::new(),
+            people: std::collections::BTreeSet::new(),
         });
         assert!(
             choose(&limits, &look, NOW).is_none(),

@@ -18,6 +18,9 @@ pub struct Look {
     pub asked_ms: i64,
     /// The ids of the member events in the state.
     pub members: BTreeSet<String>,
+    /// The users whose membership of the room the state holds, of all its parts: a large state comes in several, and only
+    /// the last one's events come with the look.
+    pub people: BTreeSet<String>,
 }
 
 const NEWEST: &str =

@@ -404,6 +404,18 @@ async fn a_room_that_is_too_large_for_memory_holds_up_no_other() {
     app.calls_until("all rooms", |calls| calls.len() == 4).await;
     let vantage = app.json("/api/v1/status").await["vantages"][0].clone();
     assert_eq!(vantage["errors"], 0, "it comes in pieces: {vantage}");
+    // The look at its state comes in pieces, too: who is in an earlier one has not gone.
+    let whole = eventually("the large room was polled", 60, async || {
+        let room = app.room(&large).await;
+        room["polled_ms"].is_i64().then_some(room)
+    })
+    .await;
+    assert_eq!(whole["state_resets"], json!([]), "{whole}");
+    let calls = app.calls().await;
+    assert!(
+        calls.iter().all(|call| call["active"] == true),
+        "nobody was thrown out: {calls:?}"
+    );
     app.app.stop().await;
 
     // More than that, while nobody looks: each room by itself.

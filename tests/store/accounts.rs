@@ -32,6 +32,7 @@ async fn look(store: &Store, state: &[Value], at: i64) {
     look.rooms[0].snapshot = Some(Look {
         asked_ms: at,
         members,
+        people: std::collections::BTreeSet::new(),
     });
     write(store, &Rules::default(), &look).await.unwrap();
 }

@@ -19,6 +19,7 @@ async fn poll(store: &Store, state: &[Value], at: i64) {
     look.rooms[0].snapshot = Some(Look {
         asked_ms: at,
         members,
+        people: std::collections::BTreeSet::new(),
     });
     write(store, &Rules::default(), &look).await.unwrap();
 }

@@ -71,6 +71,8 @@ pub struct Status {
     pub rooms_unread: usize,
     /// Rooms that cannot be read now, or whose last look failed.
     pub troubled: Vec<RoomFacts>,
+    /// The same, and rooms with findings of their own: who may join, where it went on, what a state reset did.
+    pub rooms_to_look_at: Vec<RoomFacts>,
     /// Invitations of the account that are open, those that the configuration does not allow first; at most 100.
     pub invitations: Vec<InvitationFacts>,
     #[serde(flatten)]
@@ -345,7 +347,8 @@ pub fn page(rows: Rows, now: i64) -> Status {
         encrypted: some(&|room| room.unreadable > 0),
         rooms_followed: counts.followed,
         rooms_unread: counts.unread,
-        troubled: some(&|room| troubled(room) || has_findings(room)),
+        troubled: some(&troubled),
+        rooms_to_look_at: some(&|room| troubled(room) || has_findings(room)),
         invitations: rows
             .invitations
             .into_iter()
@@ -489,7 +492,7 @@ impl Status {
         if self.rooms_unread > 0 {
             return "No encrypted sticky event was seen in the rooms that can be read.";
         }
-        "No encrypted sticky event was seen in any room, so nothing is hidden from us."
+        "No encrypted sticky event was seen in any room."
     }
 
     /// What may be said where no room is in trouble.
