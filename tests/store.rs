@@ -757,7 +757,7 @@ async fn of_the_vantage(store: &Store, start: vantages::Start<'_>) {
         (seen.error.as_deref(), seen.errors, seen.invites_refused),
         (Some("no"), 1, 2)
     );
-    vantages::stands(store, "v", None).await.unwrap();
+    vantages::stands(store, "v", None, None).await.unwrap();
     vantages::start(
         store,
         &vantages::Start {

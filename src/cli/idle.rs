@@ -261,7 +261,7 @@ fn judge(known: &Known, subject: &Subject, visible_only: bool) -> Verdict {
 
 /// Why it cannot be told.
 fn doubts(known: &Known, subject: &Subject, visible_only: bool) -> Vec<String> {
-    let mut reasons = troubles(&known.status);
+    let mut reasons = troubles(&without_side_errors(&known.status));
     if !known.is_seen {
         reasons.push(format!(
             "nobody of {} was ever seen in a call, and no SFU of that name: is the name right?",
@@ -295,11 +295,23 @@ fn doubts(known: &Known, subject: &Subject, visible_only: bool) -> Vec<String> {
             text(&one["unknown_why"])
         )
     }));
-    let troubled = entries(&known.status["troubled"]).iter();
-    reasons.extend(troubled.map(|one| format!("the room {} cannot be read", room(one))));
-    let encrypted = entries(&known.status["encrypted"]).iter();
-    reasons.extend(encrypted.map(|one| format!("memberships in {} are encrypted", room(one))));
     reasons
+}
+
+/// The status without errors of accounts that hear their homeserver all the same: another work of theirs fails.
+fn without_side_errors(status: &Value) -> Value {
+    let mut status = status.clone();
+    let is_unheard = matches!(
+        status["unknown_why"].as_str(),
+        Some("not_read" | "not_heard")
+    );
+    if !status["unknown"].is_boolean() || is_unheard {
+        return status;
+    }
+    for vantage in status["vantages"].as_array_mut().into_iter().flatten() {
+        vantage["error"] = Value::Null;
+    }
+    status
 }
 
 /// What a server has to do with a call.
@@ -494,8 +506,14 @@ mod tests {
             ),
             ("vantages", json!([{ "mode": "poll", "error": "down" }])),
             ("vantages", old),
-            ("troubled", json!([{ "room_id": "!b" }])),
-            ("encrypted", json!([{ "room_id": "!b" }])),
+            (
+                "unknown_in",
+                json!([{ "room_id": "!b", "unknown_why": "unreadable" }]),
+            ),
+            (
+                "unknown_in",
+                json!([{ "room_id": "!b", "unknown_why": "encrypted" }]),
+            ),
             (
                 "unknown_in",
                 json!([{ "room_id": "!b", "unknown_why": "old_poll" }]),
@@ -508,12 +526,24 @@ mod tests {
                 "{key}"
             );
         }
-        let troubled = known(&none, &with("troubled", json!([{ "room_id": "!b" }])));
+        let unread = json!([{ "room_id": "!b", "unknown_why": "unreadable" }]);
+        let unread = known(&none, &with("unknown_in", unread));
         assert_eq!(
-            judge(&troubled, &subject("a.example"), true),
+            judge(&unread, &subject("a.example"), true),
             Verdict::Idle,
             "what can be seen is enough"
         );
+        let mut probe = with(
+            "vantages",
+            json!([{ "mode": "follow", "error": "probe", "last_sync_ms": 990_000 }]),
+        );
+        probe["unknown"] = json!(false);
+        assert_eq!(judged(&none, &probe, "a.example"), Verdict::Idle);
+        probe["unknown_why"] = json!("not_heard");
+        assert!(matches!(
+            judged(&none, &probe, "a.example"),
+            Verdict::Unknown(_)
+        ));
         let mut looked = known(
             &none,
             &with(

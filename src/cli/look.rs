@@ -300,12 +300,13 @@ fn in_words(status: &Value, troubles: &[String]) -> String {
 fn well_words(status: &Value) -> String {
     let encrypted = entries(&status["encrypted"]).len();
     let unread = status["rooms_unread"].as_u64().unwrap_or(0);
-    if unread == 0 && encrypted == 0 {
+    let unknown = status["unknown_rooms"].as_u64().unwrap_or(0);
+    if unread == 0 && unknown == 0 {
         return "All is well: the homeserver is heard.\n".to_owned();
     }
     let hidden = match encrypted {
         0 => String::new(),
-        rooms => format!("; in {rooms} rooms memberships are encrypted"),
+        rooms => format!("; in {rooms} rooms memberships came encrypted"),
     };
     format!(
         "Not everything can be seen: the homeserver is heard, {}{hidden}.\n",

@@ -213,7 +213,7 @@ impl Observer {
 
     async fn observe(&self) -> Result<(), Error> {
         // What troubled the process before this one is no trouble of ours.
-        if let Err(error) = vantages::stands(&self.store, &self.vantage_id, None).await {
+        if let Err(error) = vantages::stands(&self.store, &self.vantage_id, None, None).await {
             self.cannot_store("clearing the status", &error).await;
         }
         if let Err(error) = vantages::preparing(&self.store, &self.vantage_id, None).await {

@@ -9,23 +9,42 @@ use tokio_cron_scheduler::{Job, JobScheduler};
 
 /// How long it is from one poll to the next by the schedule, ms; 0 while that is not known.
 #[derive(Debug, Default)]
-pub(super) struct Rhythm(AtomicI64);
+pub(super) struct Rhythm {
+    /// From the start to the first poll: it says little, so any other counts before it.
+    to_first_ms: AtomicI64,
+    /// The shortest from one poll to the next.
+    shortest_ms: AtomicI64,
+}
 
 impl Rhythm {
     /// How often it polls, where that is known, ms.
     pub fn every_ms(&self) -> Option<i64> {
-        Some(self.0.load(Ordering::Relaxed)).filter(|ms| *ms > 0)
+        [&self.shortest_ms, &self.to_first_ms]
+            .into_iter()
+            .map(|ms| ms.load(Ordering::Relaxed))
+            .find(|ms| *ms > 0)
     }
 
-    /// The next time comes at `next_ms`; of several the longest counts, as nights may have none.
-    fn next_is(&self, next_ms: Option<i64>) {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let now = now.ok().and_then(|now| i64::try_from(now.as_millis()).ok());
-        if let Some((next_ms, now)) = next_ms.zip(now) {
-            self.0
-                .fetch_max(next_ms.saturating_sub(now), Ordering::Relaxed);
+    /// The first poll comes in `ms`.
+    fn first_is_in(&self, ms: i64) {
+        self.to_first_ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// After a poll the next one comes in `ms`; of several the shortest counts. After a night or a weekend without polls the
+    /// last one is old, and what it saw is not known to be true still.
+    fn next_is_in(&self, ms: i64) {
+        let known = self.shortest_ms.load(Ordering::Relaxed);
+        if ms > 0 && (known == 0 || ms < known) {
+            self.shortest_ms.store(ms, Ordering::Relaxed);
         }
     }
+}
+
+/// How long it is until this moment, ms.
+fn from_now(next_ms: i64) -> Option<i64> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = i64::try_from(now.ok()?.as_millis()).ok()?;
+    Some(next_ms.saturating_sub(now))
 }
 
 impl Observer {
@@ -46,8 +65,9 @@ impl Observer {
         }
         scheduler.start().await?;
         let next = scheduler.next_tick_for_job(polls).await?;
-        self.rhythm
-            .next_is(next.map(|next| next.timestamp_millis()));
+        if let Some(ms) = next.and_then(|next| from_now(next.timestamp_millis())) {
+            self.rhythm.first_is_in(ms);
+        }
         Ok(scheduler)
     }
 }
@@ -63,8 +83,28 @@ fn rings(schedule: &str, bell: &Arc<Notify>, rhythm: &Arc<Rhythm>) -> Result<Job
                 bell.notify_one();
             }
             if let (Some(rhythm), Ok(next)) = (rhythm, scheduler.next_tick_for_job(job).await) {
-                rhythm.next_is(next.map(|next| next.timestamp_millis()));
+                if let Some(ms) = next.and_then(|next| from_now(next.timestamp_millis())) {
+                    rhythm.next_is_in(ms);
+                }
             }
         })
     })?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shortest_pause_between_polls_counts() {
+        let rhythm = Rhythm::default();
+        assert_eq!(rhythm.every_ms(), None);
+        rhythm.first_is_in(10);
+        assert_eq!(rhythm.every_ms(), Some(10));
+        let weekend = 62 * 3_600_000;
+        for (ms, every_ms) in [(weekend, weekend), (300_000, 300_000), (weekend, 300_000)] {
+            rhythm.next_is_in(ms);
+            assert_eq!(rhythm.every_ms(), Some(every_ms));
+        }
+    }
 }

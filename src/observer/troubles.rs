@@ -26,6 +26,16 @@ pub(super) enum Work {
     Signs,
 }
 
+impl Work {
+    /// Does the present become known by this work? While another one fails, it is known all the same.
+    fn hears(self) -> bool {
+        matches!(
+            self,
+            Self::SignIn | Self::Rooms | Self::Sync | Self::Polls | Self::Storage
+        )
+    }
+}
+
 /// What is wrong now.
 #[derive(Debug, Default)]
 pub(super) struct Troubles {
@@ -113,6 +123,8 @@ impl Observer {
             .get(&Work::SignIn)
             .or(oldest)
             .map(|(text, since)| (text.as_str(), *since));
-        vantages::stands(&self.store, &self.vantage_id, told).await
+        let unheard = troubles.standing.iter().filter(|(work, _)| work.hears());
+        let unheard_since_ms = unheard.map(|(_, (_, since))| *since).min();
+        vantages::stands(&self.store, &self.vantage_id, told, unheard_since_ms).await
     }
 }

@@ -85,7 +85,7 @@ pub struct Room {
     pub fails: bool,
     /// When it was looked at last with success, ms.
     pub looked_ms: Option<i64>,
-    /// Memberships came encrypted.
+    /// Memberships came encrypted, and so lately that they may still count.
     pub has_encrypted: bool,
 }
 

@@ -20,10 +20,16 @@ pub struct Present {
     pub not_stored_since_ms: Option<i64>,
 }
 
+/// A sticky event lasts so long at most, ms: who came by an older one is no longer there by it.
+const STICKY_MAX_MS: i64 = 60 * 60 * 1000;
+
+// A room that another one names as its successor, and that was never seen, was refused: nobody asked for its present.
 const ROOMS: &str = "select r.room_id, r.watch, r.error, r.polled_ms,
     cast(case when exists (select 1 from events e where e.room_id = r.room_id and e.rejected = 'encrypted'
-        and e.stream >= 0) then 1 else 0 end as bigint) as encrypted
-    from rooms r order by r.room_id";
+        and e.stream >= 0 and e.origin_server_ts > $1) then 1 else 0 end as bigint) as encrypted
+    from rooms r
+    where not (r.watch = 'blind' and exists (select 1 from rooms o where o.replaced_by = r.room_id))
+    order by r.room_id";
 
 /// What is known now.
 ///
@@ -34,7 +40,11 @@ pub async fn read(store: &Store, viewer: Viewer, now: i64) -> Result<Present, Er
     let vantages = vantages::list(store).await?;
     let follows = vantages.iter().any(|vantage| vantage.mode == "follow");
     let mut rooms = Vec::new();
-    for row in sqlx::query(ROOMS).fetch_all(&store.read).await? {
+    let rows = sqlx::query(ROOMS)
+        .bind(now.saturating_sub(STICKY_MAX_MS))
+        .fetch_all(&store.read)
+        .await?;
+    for row in rows {
         let watch: String = row.try_get("watch")?;
         let polled_ms: Option<i64> = row.try_get("polled_ms")?;
         let error: Option<String> = row.try_get("error")?;
@@ -67,8 +77,8 @@ pub fn account(vantage: &Vantage) -> Account {
     Account {
         follows: vantage.mode == "follow",
         has_read: vantage.first_sync_ms.is_some(),
-        fails: vantage.error.is_some(),
-        fails_since_ms: vantage.error_since_ms,
+        fails: vantage.unheard_since_ms.is_some(),
+        fails_since_ms: vantage.unheard_since_ms,
         heard_ms: vantage.last_sync_ms.max(vantage.last_poll_ms),
         polls_every_ms: vantage.polls_every_ms,
     }

@@ -324,6 +324,8 @@ pub struct Vantage {
     /// The last error, in plain words, and since when it lasts; `None` = all is well.
     pub error: Option<String>,
     pub error_since_ms: Option<i64>,
+    /// Since when it does not hear its homeserver; `None` where it does, whatever other work fails.
+    pub unheard_since_ms: Option<i64>,
     /// The last error that was overcome, and when it began.
     pub last_error: Option<String>,
     pub last_error_ms: Option<i64>,

@@ -200,18 +200,26 @@ pub async fn failed(store: &Store, id: &str, error: &str, now: i64) -> Result<()
     Ok(())
 }
 
-const STANDS: &str = "update vantages set error = $2, error_since_ms = $3 where id = $1";
+const STANDS: &str =
+    "update vantages set error = $2, error_since_ms = $3, unheard_since_ms = $4 where id = $1";
 
-/// Notes which trouble stands, and since when, ms; `None` when all is well: the last error stays known.
+/// Notes which trouble stands, and since when, ms; `None` when all is well: the last error stays known. Of the works in
+/// trouble, since when one by which the homeserver is heard, ms.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn stands(store: &Store, id: &str, trouble: Option<(&str, i64)>) -> Result<(), Error> {
+pub async fn stands(
+    store: &Store,
+    id: &str,
+    trouble: Option<(&str, i64)>,
+    unheard_since_ms: Option<i64>,
+) -> Result<(), Error> {
     let (text, since) = trouble.unzip();
     sqlx::query(STANDS)
         .bind(id)
         .bind(text)
         .bind(since)
+        .bind(unheard_since_ms)
         .execute(&store.write)
         .await?;
     Ok(())
@@ -294,6 +302,7 @@ fn vantage(row: &AnyRow) -> Result<Vantage, Error> {
         last_poll_ms: row.try_get("last_poll_ms")?,
         error: row.try_get("error")?,
         error_since_ms: row.try_get("error_since_ms")?,
+        unheard_since_ms: row.try_get("unheard_since_ms")?,
         last_error: row.try_get("last_error")?,
         last_error_ms: row.try_get("last_error_ms")?,
         errors: row.try_get("errors")?,

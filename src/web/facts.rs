@@ -553,6 +553,14 @@ impl CallFacts {
         self.ended_ms.is_none() && !self.active
     }
 
+    /// How long it ran as far as it is known, ms.
+    #[must_use]
+    pub fn known_duration_ms(&self) -> i64 {
+        self.unknown_since_ms
+            .map_or(self.duration_ms, |since| since - self.started_ms)
+            .clamp(0, self.duration_ms.max(0))
+    }
+
     /// Now, or when the room was lost.
     #[must_use]
     pub fn upto(&self, now: impl format::Whole) -> i64 {

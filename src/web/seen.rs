@@ -4,11 +4,14 @@
 use super::Web;
 use super::error::Error;
 use super::facts::Stamp;
-use crate::rtc::present::{self, Account, Unknown, Why};
+use crate::rtc::present::{self, Account, Sight, Unknown, Why};
 use crate::store::row::{Vantage, Viewer};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
+
+/// Rooms are unknown for reasons that differ.
+const SEVERAL: &str = "several";
 
 /// Whether the present is known, as answers say it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ToSchema)]
@@ -18,8 +21,8 @@ pub struct SeenFacts {
     pub unknown: bool,
     /// Null where it is known. `not_read` (no account has read its homeserver yet), `not_heard` (an account does not hear
     /// its homeserver), `not_stored` (nothing can be stored), `unreadable` (the room cannot be read), `left` (the account is
-    /// no longer in it), `old_poll` (it is only looked at by polls, and the last one is too old) or `encrypted`
-    /// (memberships come encrypted: there may be others whom we cannot count).
+    /// no longer in it), `old_poll` (it is only looked at by polls, and the last one is too old), `encrypted` (memberships
+    /// come encrypted: there may be others whom we cannot count) or `several` (of several rooms: their reasons differ).
     pub unknown_why: Option<&'static str>,
     /// Since when, where that is known.
     pub unknown_since_ms: Option<i64>,
@@ -49,6 +52,7 @@ impl SeenFacts {
             Some("not_stored") => "nothing can be stored",
             Some("unreadable") => "the room cannot be read",
             Some("left") => "the account is no longer in the room",
+            Some(SEVERAL) => "for several reasons",
             Some("old_poll") => "the last poll is too old",
             _ => "memberships are encrypted",
         }
@@ -95,7 +99,15 @@ impl AllSeenFacts {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Present {
     all: Option<Unknown>,
-    rooms: BTreeMap<String, Option<Unknown>>,
+    rooms: BTreeMap<String, RoomPresent>,
+}
+
+/// The present of a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct RoomPresent {
+    unknown: Option<Unknown>,
+    /// The account left it: its own page says so, and answers about everything do not ask for it.
+    is_left: bool,
 }
 
 impl Present {
@@ -119,7 +131,8 @@ impl Present {
             .max();
         let rooms = found.rooms.into_iter().map(|one| {
             let unknown = present::of_room(all, &one.room, polls_every_ms, now);
-            (one.room_id, unknown)
+            let is_left = one.room.sight == Sight::Left;
+            (one.room_id, RoomPresent { unknown, is_left })
         });
         Self {
             all,
@@ -140,21 +153,38 @@ impl Present {
             why: Why::Unreadable,
             since_ms: None,
         });
-        self.rooms.get(room_id).copied().unwrap_or(nobody)
+        self.rooms.get(room_id).map_or(nobody, |room| room.unknown)
+    }
+
+    /// Is this room one of those whose present is asked for, and not known?
+    #[must_use]
+    pub fn is_hidden(&self, room_id: &str) -> bool {
+        self.rooms
+            .get(room_id)
+            .is_some_and(|room| !room.is_left && room.unknown.is_some())
     }
 
     /// Whether all of the present is known.
     #[must_use]
     pub fn everything(&self) -> AllSeenFacts {
-        let hidden = || self.rooms.values().filter_map(|unknown| *unknown);
-        let first = hidden().min_by_key(|unknown| unknown.why);
-        let of_rooms = first.map(|first| Unknown {
-            since_ms: hidden().filter_map(|unknown| unknown.since_ms).min(),
-            ..first
+        let asked = self.rooms.values().filter(|room| !room.is_left);
+        let hidden: Vec<Unknown> = asked.filter_map(|room| room.unknown).collect();
+        let first = hidden.iter().min_by_key(|unknown| unknown.why).copied();
+        let of_rooms = first.map(|first| {
+            let alike = hidden.iter().filter(|unknown| unknown.why == first.why);
+            Unknown {
+                since_ms: alike.filter_map(|unknown| unknown.since_ms).min(),
+                ..first
+            }
         });
+        let mut seen = SeenFacts::from(self.all.or(of_rooms));
+        if first.is_some_and(|first| hidden.iter().any(|unknown| unknown.why != first.why)) {
+            seen.unknown_why = Some(SEVERAL);
+            (seen.unknown_since_ms, seen.unknown_since_at) = (None, None);
+        }
         AllSeenFacts {
-            seen: self.all.or(of_rooms).into(),
-            unknown_rooms: hidden().count(),
+            seen,
+            unknown_rooms: hidden.len(),
         }
     }
 }

@@ -117,9 +117,14 @@ async fn while_nobody_hears_the_homeserver_no_page_says_that_a_call_runs() {
         (&json!(false), &Value::Null)
     );
     assert!(metrics.contains("callscope_now_known 1"), "{metrics}");
-    vantages::stands(&site.store, "v", Some(("it does not answer", NOW - MINUTE)))
-        .await
-        .unwrap();
+    vantages::stands(
+        &site.store,
+        "v",
+        Some(("it does not answer", NOW - MINUTE)),
+        Some(NOW - MINUTE),
+    )
+    .await
+    .unwrap();
     let (overview, metrics) = known().await;
     assert_eq!(
         (&overview["unknown"], &overview["unknown_since_ms"]),

@@ -163,7 +163,7 @@ async fn a_server_says_whether_it_may_be_restarted() {
     );
     assert_eq!(site.get("/api/v1/servers/nobody.example").await.status, 404);
 
-    vantages::failed(&site.store, "v", "gone", NOW)
+    vantages::stands(&site.store, "v", Some(("gone", NOW)), Some(NOW))
         .await
         .unwrap();
     assert!(

@@ -409,9 +409,14 @@ async fn the_frame_says_unknown_where_the_badge_does() {
         rooms::overcome(&site.store, ROOM, "the last look failed")
             .await
             .unwrap();
-        vantages::failed(&site.store, "v", "gone", NOW - 5 * MINUTE)
-            .await
-            .unwrap();
+        vantages::stands(
+            &site.store,
+            "v",
+            Some(("gone", NOW - 5 * MINUTE)),
+            Some(NOW - 5 * MINUTE),
+        )
+        .await
+        .unwrap();
         let page = site.get(&path).await.text;
         assert!(
             page.contains(">Unknown since") && page.contains(since),

@@ -124,6 +124,14 @@ async fn where_memberships_are_encrypted() {
     assert!(overview.contains("1 call now, 1 person"), "{overview}");
     assert!(overview.contains("it is unknown who is in a call"));
     assert!(!overview.contains("is alone") && !overview.contains("Healthy"));
+
+    // A sticky event lasts an hour at most.
+    site.change(&[format!(
+        "update events set origin_server_ts = {} where rejected = 'encrypted'",
+        NOW - 61 * MINUTE
+    )])
+    .await;
+    assert_eq!(site.json("/api/v1/overview").await["unknown"], false);
 }
 
 #[tokio::test]
@@ -140,7 +148,15 @@ async fn where_the_room_cannot_be_read() {
     rooms::trouble(&site.store, ROOM, Some(Watch::Left), "gone", NOW)
         .await
         .unwrap();
-    says_unknown(&site, "left").await;
+    // The room says so; of the present of everything it is no part any more.
+    let room = site.json(&format!("/api/v1/rooms/{}", quote(ROOM))).await;
+    assert_eq!(room["unknown_why"], "left");
+    let status = site.json("/api/v1/status").await;
+    assert_eq!(
+        (&status["unknown"], &status["unknown_in"]),
+        (&json!(false), &json!([]))
+    );
+    assert_eq!(site.json("/api/v1/overview").await["unknown_rooms"], 0);
 }
 
 #[tokio::test]
@@ -172,11 +188,26 @@ async fn where_the_poll_is_old() {
 #[tokio::test]
 async fn where_nobody_hears_the_homeserver_or_nothing_was_read_yet() {
     let site = quiet("unknown-unheard").await;
-    vantages::stands(&site.store, "v", Some(("it does not answer", NOW - MINUTE)))
+    vantages::stands(
+        &site.store,
+        "v",
+        Some(("it does not answer", NOW - MINUTE)),
+        Some(NOW - MINUTE),
+    )
+    .await
+    .unwrap();
+    says_unknown(&site, "not_heard").await;
+    vantages::stands(&site.store, "v", Some(("the probe fails", NOW)), None)
         .await
         .unwrap();
-    says_unknown(&site, "not_heard").await;
-    vantages::stands(&site.store, "v", None).await.unwrap();
+    assert_eq!(
+        site.json("/api/v1/overview").await["unknown"],
+        false,
+        "another work fails, and the homeserver is heard"
+    );
+    vantages::stands(&site.store, "v", None, None)
+        .await
+        .unwrap();
     assert_eq!(site.json("/api/v1/overview").await["unknown"], false);
     site.change(&[format!(
         "update vantages set last_sync_ms = {}",

@@ -261,7 +261,7 @@ fn the_first_page_and_the_wall_lead_to_what_needs_a_look() {
     let page = overview::page(rows(), NOW);
     assert!(
         html(&page)
-            .contains(">One call needs a look</a>: in <bdi>Ops</bdi>, Alice cannot hear carol.")
+            .contains(">One call needs a look</a>: in <bdi>Ops</bdi>: Alice cannot hear carol.")
     );
     assert!(html(&wall::page(page)).contains("Alice cannot hear carol. 2 servers"));
     // What nobody hears is not told as fact.

@@ -275,7 +275,7 @@ pub fn page(mut rows: Rows, now: i64) -> Overview {
     let (stuck, active): (Vec<_>, Vec<_>) = rows.active.into_iter().partition(CallFacts::is_stuck);
     let midnight = f::midnight(now);
     let facts: Vec<RoomFacts> = rows.rooms.iter().cloned().map(RoomFacts::from).collect();
-    let counts = RoomCounts::of(facts.iter());
+    let counts = RoomCounts::of(&facts);
     Overview {
         rooms_to_look_at: to_look_at,
         rooms_to_look_at_total,
@@ -452,7 +452,13 @@ impl Overview {
             encrypted,
         };
         let trouble = self.watched.storage_trouble.as_ref();
-        Standing::of(&self.watched.vantages, trouble, rooms, self.now_ms)
+        Standing::of(
+            &self.watched.vantages,
+            trouble,
+            rooms,
+            &self.seen,
+            self.now_ms,
+        )
     }
 
     /// How the observer stands, in a sentence: well only where everything is seen.
@@ -469,6 +475,10 @@ impl Overview {
                 "The homeserver has said nothing for long, so what is shown may be old.".to_owned()
             }
             Standing::NoRooms => "Callscope watches no room yet.".to_owned(),
+            Standing::Troubled => format!(
+                "Callscope is watching, but not all goes well: {}.",
+                self.rooms_words()
+            ),
             Standing::PartlyBlind => format!("Callscope is watching: {}.", self.rooms_words()),
             Standing::Well => {
                 let rooms = f::counted(self.watched.followed, "room", "rooms");

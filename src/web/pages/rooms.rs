@@ -134,7 +134,7 @@ pub fn page(rooms: Vec<row::Room>, active: &[CallFacts], present: &Present) -> R
         RoomFacts::from(room).with_now(unknown, calls.map_or(&[][..], Vec::as_slice))
     };
     let data: Vec<RoomFacts> = rooms.into_iter().map(room).collect();
-    let counts = RoomCounts::of(data.iter());
+    let counts = RoomCounts::of(&data);
     let count = |is: fn(&RoomFacts) -> bool| data.iter().filter(|room| is(room)).count();
     Rooms {
         seen: present.everything(),

@@ -1,10 +1,11 @@
 //! How the observer stands, from which follows what a page may say of now: never well what was not seen.
 
+use crate::rtc::present::{SILENT_MS, Why};
+use crate::store::rooms::is_unread;
 use crate::web::facts::{RoomFacts, StorageTroubleFacts, VantageFacts};
 use crate::web::format as f;
-
-/// Where nothing was heard from the homeserver for so long, the stream is not trusted, ms.
-const SILENT_MS: i64 = 5 * 60 * 1000;
+use crate::web::seen::AllSeenFacts;
+use std::collections::BTreeSet;
 
 /// How many rooms can be read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -13,17 +14,22 @@ pub struct RoomCounts {
     pub followed: usize,
     /// Asked for and not readable, or their last look failed.
     pub unread: usize,
-    /// Of those followed: memberships come as ciphertext.
+    /// Of those followed: memberships came as ciphertext at some time.
     pub encrypted: usize,
 }
 
 impl RoomCounts {
-    /// Of these rooms; one that the account left is none of them any more.
+    /// Of all these rooms; one that the account left is none of them any more, and a refused successor never was.
     #[must_use]
-    pub fn of<'a>(rooms: impl Iterator<Item = &'a RoomFacts>) -> Self {
+    pub fn of(rooms: &[RoomFacts]) -> Self {
+        let refused = refused_successors(rooms);
         let mut counts = Self::default();
         for room in rooms {
-            if room.watch == "blind" || (room.watch != "left" && room.error.is_some()) {
+            if refused.contains(room.room.room_id.as_str()) {
+                continue;
+            }
+            let fails = is_unread(room.error.as_deref());
+            if room.watch == "blind" || (room.watch != "left" && fails) {
                 counts.unread += 1;
             } else if room.watch != "left" {
                 counts.followed += 1;
@@ -45,12 +51,27 @@ impl RoomCounts {
         }
         if self.encrypted > 0 {
             words.push(format!(
-                "in {} memberships are encrypted",
+                "in {} memberships came encrypted",
                 f::count(self.encrypted)
             ));
         }
         words.join(", ")
     }
+}
+
+/// Rooms that another one named as its successor and that were not followed: nobody asked for them.
+#[must_use]
+pub fn refused_successors(rooms: &[RoomFacts]) -> BTreeSet<&str> {
+    let named: BTreeSet<&str> = rooms
+        .iter()
+        .filter_map(|room| room.replaced_by.as_deref())
+        .collect();
+    rooms
+        .iter()
+        .filter(|room| room.watch == "blind")
+        .map(|room| room.room.room_id.as_str())
+        .filter(|room_id| named.contains(room_id))
+        .collect()
 }
 
 /// How it stands: the first of these that is so.
@@ -64,6 +85,8 @@ pub enum Standing {
     Starting,
     /// An account heard nothing for long, though no error says so.
     Silent,
+    /// The homeserver is heard, and some other work fails.
+    Troubled,
     /// There is no room.
     NoRooms,
     /// Some rooms cannot be read, or not wholly.
@@ -77,34 +100,35 @@ impl Standing {
         vantages: &[VantageFacts],
         trouble: Option<&StorageTroubleFacts>,
         rooms: RoomCounts,
+        seen: &AllSeenFacts,
         now: i64,
     ) -> Self {
+        let because = |why: Why| seen.seen.unknown_why == Some(why.as_str());
+        let is_heard = !because(Why::NotRead) && !because(Why::NotHeard);
+        let has_error = vantages.iter().any(|vantage| vantage.error.is_some());
         if trouble.is_some() {
             return Self::NotStored;
         }
-        if vantages.iter().any(|vantage| vantage.error.is_some()) {
+        if has_error && !is_heard {
             return Self::Failing;
         }
         let is_new = |vantage: &VantageFacts| vantage.first_sync_ms.is_none();
         if vantages.is_empty() || vantages.iter().any(is_new) {
             return Self::Starting;
         }
-        if vantages.iter().any(|vantage| vantage.is_silent(now)) {
+        if !is_heard || vantages.iter().any(|vantage| vantage.is_silent(now)) {
             return Self::Silent;
         }
-        match rooms {
-            RoomCounts {
-                followed: 0,
-                unread: 0,
-                ..
-            } => Self::NoRooms,
-            RoomCounts {
-                unread: 0,
-                encrypted: 0,
-                ..
-            } => Self::Well,
-            _ => Self::PartlyBlind,
+        if has_error {
+            return Self::Troubled;
         }
+        if rooms.followed == 0 && rooms.unread == 0 {
+            return Self::NoRooms;
+        }
+        if rooms.unread > 0 || seen.unknown_rooms > 0 {
+            return Self::PartlyBlind;
+        }
+        Self::Well
     }
 }
 
@@ -153,6 +177,7 @@ mod tests {
             last_poll_ms: None,
             error: None,
             error_since_ms: None,
+            unheard_since_ms: None,
             last_error: None,
             last_error_ms: None,
             errors: 0,
@@ -191,7 +216,9 @@ mod tests {
             followed: 3,
             ..RoomCounts::default()
         };
-        let standing = |vantage: VantageFacts, rooms| Standing::of(&[vantage], None, rooms, NOW);
+        let known = AllSeenFacts::default();
+        let standing =
+            |vantage: VantageFacts, rooms| Standing::of(&[vantage], None, rooms, &known, NOW);
         assert_eq!(standing(vantage(), rooms), Standing::Well);
         let blind = RoomCounts { unread: 1, ..rooms };
         assert_eq!(standing(vantage(), blind), Standing::PartlyBlind);
@@ -200,7 +227,29 @@ mod tests {
             encrypted: 1,
             ..rooms
         };
-        assert_eq!(standing(vantage(), encrypted), Standing::PartlyBlind);
+        let hidden = |rooms: usize, why: Option<&'static str>| {
+            let mut seen = AllSeenFacts {
+                unknown_rooms: rooms,
+                ..AllSeenFacts::default()
+            };
+            seen.seen.unknown_why = why;
+            seen
+        };
+        let partly = hidden(1, Some("encrypted"));
+        assert_eq!(
+            Standing::of(&[vantage()], None, encrypted, &partly, NOW),
+            Standing::PartlyBlind
+        );
+        assert_eq!(
+            standing(vantage(), encrypted),
+            Standing::Well,
+            "what came encrypted long ago hides nobody now"
+        );
+        let unheard = hidden(3, Some("not_heard"));
+        assert_eq!(
+            Standing::of(&[vantage()], None, rooms, &unheard, NOW),
+            Standing::Silent
+        );
         assert_eq!(
             standing(vantage(), RoomCounts::default()),
             Standing::NoRooms
@@ -215,12 +264,23 @@ mod tests {
             ..vantage()
         };
         assert_eq!(standing(new, rooms), Standing::Starting);
-        assert_eq!(Standing::of(&[], None, rooms, NOW), Standing::Starting);
+        assert_eq!(
+            Standing::of(&[], None, rooms, &known, NOW),
+            Standing::Starting
+        );
         let failing = VantageFacts {
             error: Some("down".into()),
             ..vantage()
         };
-        assert_eq!(standing(failing.clone(), rooms), Standing::Failing);
+        assert_eq!(
+            Standing::of(&[failing.clone()], None, rooms, &unheard, NOW),
+            Standing::Failing
+        );
+        assert_eq!(
+            standing(failing.clone(), rooms),
+            Standing::Troubled,
+            "another work than listening fails"
+        );
         let trouble = StorageTroubleFacts {
             kind: "locked",
             since_ms: 1,
@@ -228,7 +288,7 @@ mod tests {
             error: "database is locked".into(),
         };
         assert_eq!(
-            Standing::of(&[failing], Some(&trouble), rooms, NOW),
+            Standing::of(&[failing], Some(&trouble), rooms, &known, NOW),
             Standing::NotStored
         );
     }

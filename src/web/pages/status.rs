@@ -1,6 +1,6 @@
 //! `/status`: the observer itself: accounts, errors, what could not be used or read, and the size of the database.
 
-use super::standing::{RoomCounts, Standing};
+use super::standing::{RoomCounts, Standing, refused_successors};
 use super::status;
 use crate::rtc::coverage::Span;
 use crate::store::health::{Trouble, TroubleKind};
@@ -303,11 +303,13 @@ pub fn page(rows: Rows, now: i64) -> Status {
     let troubled =
         |room: &row::Room| room.error.is_some() || matches!(room.watch, Watch::Blind | Watch::Left);
     let all: Vec<RoomFacts> = rows.rooms.iter().cloned().map(RoomFacts::from).collect();
-    let counts = RoomCounts::of(all.iter());
+    let counts = RoomCounts::of(&all);
+    let refused = refused_successors(&all);
     let mut calls: HashMap<&str, Vec<&CallFacts>> = HashMap::new();
     for call in &rows.active {
         calls.entry(&call.room.room_id).or_default().push(call);
     }
+    let is_refused = |room: &row::Room| refused.contains(room.room.room_id.as_str());
     let has_findings = |room: &row::Room| RoomFacts::from(room.clone()).needs_look();
     let facts = |room: &row::Room| {
         let (id, unknown) = (&room.room.room_id, rows.present.room(&room.room.room_id));
@@ -318,7 +320,7 @@ pub fn page(rows: Rows, now: i64) -> Status {
         let rooms = rows.rooms.iter().filter(|room| test(room));
         rooms.map(facts).collect::<Vec<_>>()
     };
-    let is_unknown = |room: &&row::Room| rows.present.room(&room.room.room_id).is_some();
+    let is_unknown = |room: &&row::Room| rows.present.is_hidden(&room.room.room_id);
     let unknown_in = rows.rooms.iter().filter(is_unknown);
     Status {
         now_ms: now,
@@ -347,8 +349,8 @@ pub fn page(rows: Rows, now: i64) -> Status {
         encrypted: some(&|room| room.unreadable > 0),
         rooms_followed: counts.followed,
         rooms_unread: counts.unread,
-        troubled: some(&troubled),
-        rooms_to_look_at: some(&|room| troubled(room) || has_findings(room)),
+        troubled: some(&|room| !is_refused(room) && troubled(room)),
+        rooms_to_look_at: some(&|room| !is_refused(room) && (troubled(room) || has_findings(room))),
         invitations: rows
             .invitations
             .into_iter()
@@ -404,7 +406,13 @@ impl Status {
     #[must_use]
     pub fn standing(&self) -> Standing {
         let trouble = self.storage_trouble.as_ref();
-        Standing::of(&self.vantages, trouble, self.counts(), self.now_ms)
+        Standing::of(
+            &self.vantages,
+            trouble,
+            self.counts(),
+            &self.seen,
+            self.now_ms,
+        )
     }
 
     /// How it stands, in words: well only where all of it is.
@@ -435,6 +443,11 @@ impl Status {
                 "No room is watched yet",
                 "Callscope hears its homeserver, and the account is in no room.".to_owned(),
             ),
+            Standing::Troubled => {
+                let error = self.failing().and_then(|vantage| vantage.error.as_deref());
+                let title = "The homeserver is heard, but not all goes well";
+                (title, f::sentence(error.unwrap_or_default()))
+            }
             Standing::PartlyBlind => (
                 "Not everything can be seen",
                 format!("Callscope hears its homeserver; {}{}.", self.counts().words(), self.still_reading()),

@@ -41,6 +41,7 @@ fn vantage() -> Vantage {
         last_poll_ms: Some(NOW - 7 * MINUTE),
         error: None,
         error_since_ms: None,
+        unheard_since_ms: None,
         last_error: Some("the homeserver answered 502 Bad Gateway".to_owned()),
         last_error_ms: Some(NOW - 2 * DAY),
         errors: 3,
