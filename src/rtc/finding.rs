@@ -938,9 +938,12 @@ mod tests {
     #[test]
     fn a_stranger_cannot_make_it_costly() {
         let places: Vec<Transport> = (0..400).map(|n| sfu(&n.to_string())).collect();
+        // Each has one device: who has another one elsewhere hears there.
+        let names: Vec<String> = (0..400).map(|n| format!("@a{n}:h")).collect();
         let stays: Vec<Stay> = places
             .iter()
-            .map(|place| stay("@a:h", (0, HOUR), place, true))
+            .zip(&names)
+            .map(|(place, name)| stay(name, (0, HOUR), place, true))
             .collect();
         let elsewhere: Vec<Transport> = (400..800).map(|n| sfu(&n.to_string())).collect();
         let others = elsewhere
