@@ -82,10 +82,10 @@ fn rings(schedule: &str, bell: &Arc<Notify>, rhythm: &Arc<Rhythm>) -> Result<Job
             if let Some(bell) = bell {
                 bell.notify_one();
             }
-            if let (Some(rhythm), Ok(next)) = (rhythm, scheduler.next_tick_for_job(job).await) {
-                if let Some(ms) = next.and_then(|next| from_now(next.timestamp_millis())) {
-                    rhythm.next_is_in(ms);
-                }
+            if let (Some(rhythm), Ok(next)) = (rhythm, scheduler.next_tick_for_job(job).await)
+                && let Some(ms) = next.and_then(|next| from_now(next.timestamp_millis()))
+            {
+                rhythm.next_is_in(ms);
             }
         })
     })?)

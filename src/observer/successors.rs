@@ -15,7 +15,7 @@ use crate::store::row::Watch;
 use crate::store::successors::{self, Pending};
 use serde_json::Value;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -121,7 +121,7 @@ impl Observer {
         under_way: &mut UnderWay,
     ) -> Result<(), Error> {
         // Those that wait keep no place from others.
-        let waiting: HashSet<String> = turns.keys().cloned().collect();
+        let waiting: BTreeSet<String> = turns.keys().cloned().collect();
         for task in self.tasks(&waiting).await? {
             if under_way.len() >= AT_ONCE {
                 break;
@@ -145,7 +145,7 @@ impl Observer {
     }
 
     /// What could be done now, successors first.
-    async fn tasks(&self, waiting: &HashSet<String>) -> Result<Vec<Task>, Error> {
+    async fn tasks(&self, waiting: &BTreeSet<String>) -> Result<Vec<Task>, Error> {
         let now_ms = self.clock.now_ms();
         let pending = successors::pending(&self.store, now_ms - DAY_MS, waiting).await?;
         let mut tasks: Vec<Task> = pending.into_iter().map(Task::Follow).collect();

@@ -3,7 +3,7 @@
 use super::row::Watch;
 use super::{Error, Store, room_rules};
 use crate::rtc::session::server_of;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// So many rooms are looked through for those that do not wait.
 const ROOMS_MAX: i64 = 10_000;
@@ -45,7 +45,7 @@ const PENDING: &str = "select r.room_id, r.replaced_by, r.watch from rooms r
 pub async fn pending(
     store: &Store,
     recent_ms: i64,
-    waiting: &HashSet<String>,
+    waiting: &BTreeSet<String>,
 ) -> Result<Vec<Pending>, Error> {
     let mut rows: Vec<(String, String, String)> = sqlx::query_as(PENDING)
         .bind(ROOMS_MAX)
@@ -135,7 +135,7 @@ const BEFORE_OURS: &str = "select r.room_id, r.predecessor from rooms r
 /// When the database fails.
 pub async fn unknown_predecessors(
     store: &Store,
-    waiting: &HashSet<String>,
+    waiting: &BTreeSet<String>,
 ) -> Result<Vec<(String, String)>, Error> {
     let mut rows: Vec<(String, String)> = sqlx::query_as(BEFORE_OURS)
         .bind(ROOMS_MAX)
@@ -158,7 +158,7 @@ pub async fn never_looked_at(
     store: &Store,
     before_ms: i64,
     limit: usize,
-    waiting: &HashSet<String>,
+    waiting: &BTreeSet<String>,
 ) -> Result<Vec<String>, Error> {
     let mut room_ids: Vec<String> = sqlx::query_scalar(UNCOUNTED)
         .bind(before_ms)
@@ -184,7 +184,7 @@ mod tests {
             select '!' || n, 'joined', 500 - n, '!next' || n, 1, '!before' || n from n",
         )
         .await;
-        let names = |prefix: &str| -> HashSet<String> {
+        let names = |prefix: &str| -> BTreeSet<String> {
             (100..399).map(|n| format!("!{prefix}{n}")).collect()
         };
         let found = pending(&bed.store, 0, &names("next")).await.unwrap();

@@ -50,7 +50,7 @@ async fn a_flood_is_stored_up_to_a_limit_and_the_state_is_right_afterwards() {
     })
     .await;
     let path = format!("/rooms/{}", quote(&flooded));
-    let room = eventually("the flood is told", 60, async || {
+    let room = eventually("the flood is told", 240, async || {
         let room = app.json(&format!("/api/v1{path}")).await;
         let events = room["floods"][0]["events"].as_i64();
         (events > Some(1000)).then_some(room)

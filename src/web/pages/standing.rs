@@ -273,7 +273,7 @@ mod tests {
             ..vantage()
         };
         assert_eq!(
-            Standing::of(&[failing.clone()], None, rooms, &unheard, NOW),
+            Standing::of(std::slice::from_ref(&failing), None, rooms, &unheard, NOW),
             Standing::Failing
         );
         assert_eq!(
