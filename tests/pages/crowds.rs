@@ -103,6 +103,12 @@ async fn a_call_of_thousands_of_devices_is_told_in_part_and_says_so() {
         );
     }
     assert_eq!((from, found.len()), (4201, 4201));
+    // Events and stays each from a place of their own, in one answer.
+    let both = site
+        .json(&format!("/api/v1{path}?members_from=4190&events_from=4000"))
+        .await;
+    assert_eq!(both["members"].as_array().unwrap().len(), 11);
+    assert_ne!(both["evidence"], json["evidence"]);
     let later = site.html(&format!("{path}?stays_from=4180")).await;
     assert!(
         later.contains("4,181 to 4,201 of 4,201") && later.contains("ADA"),

@@ -76,6 +76,26 @@ pub enum Part {
     Stays(usize),
     /// Events after so many.
     Events(usize),
+    /// Both lists, each from a place of its own: in JSON only.
+    Both { stays: usize, events: usize },
+}
+
+impl Part {
+    /// Stays before the first one that is asked for; `None` where none is asked for.
+    fn stays_from(self) -> Option<usize> {
+        match self {
+            Self::Stays(stays) | Self::Both { stays, .. } => Some(stays),
+            Self::Whole | Self::Events(_) => None,
+        }
+    }
+
+    /// Events before the first one that is asked for; `None` where none is asked for.
+    fn events_from(self) -> Option<usize> {
+        match self {
+            Self::Events(events) | Self::Both { events, .. } => Some(events),
+            Self::Whole | Self::Stays(_) => None,
+        }
+    }
 }
 
 /// Some rows of a list.
@@ -143,7 +163,8 @@ pub async fn get(req: HttpRequest, web: http::Data<Web>, id: http::Path<String>)
 
 async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<CallPage>, Error> {
     let query = Query::read(&ask.query, if ask.api { KNOWN } else { KNOWN_TO_PAGE })?;
-    let (part, before) = part(&query)?;
+    let part = part_of_query(&query)?;
+    let before = part.events_from().unwrap_or(0);
     let Some(call) = sessions::find(&web.store, ask.viewer, id).await? else {
         return Err(Error::NotFound(
             "No call has this id, and no event with this id belongs to a call.".to_owned(),
@@ -167,11 +188,7 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<CallPage>, Error>
     };
     evidence.drain(..before.min(evidence.len()));
     let cover = super::coverage_of(web, ask, &call.room.room_id).await?;
-    let stays_from = match part {
-        Part::Stays(before) => Some(before),
-        Part::Whole | Part::Events(_) => None,
-    };
-    let (facts, window) = super::with_window(web, ask, call.clone(), stays_from).await?;
+    let (facts, window) = super::with_window(web, ask, call.clone(), part.stays_from()).await?;
     let related = related::of(&web.store, ask.viewer, &call).await?;
     let late = related::late_answers(&web.store, ask.viewer, &call, ask.now).await?;
     let mut page = CallPage {
@@ -201,28 +218,39 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<CallPage>, Error>
     Ok(page.into())
 }
 
-/// What is asked for, and how many events come before those that are read.
-fn part(query: &Query) -> Result<(Part, usize), Error> {
-    let whole = |number: i64| usize::try_from(number).unwrap_or(0);
+/// Which part of the call is asked for.
+fn part_of_query(query: &Query) -> Result<Part, Error> {
     let stays = if query.get("members_from").is_some() {
         "members_from"
     } else {
         "stays_from"
     };
-    match (query.number(stays)?, query.number("events_from")?) {
-        (Some(_), Some(_)) => Err(Error::Invalid(format!(
-            "{stays} and events_from are two pages: ask for one of them"
-        ))),
-        (_, Some(before)) if before > EVENTS_FROM_MAX => Err(Error::Invalid(format!(
-            "events_from goes up to {EVENTS_FROM_MAX}"
-        ))),
-        (Some(before), _) if before > STAYS_FROM_MAX => Err(Error::Invalid(format!(
-            "{stays} goes up to {STAYS_FROM_MAX}"
-        ))),
-        (Some(before), None) => Ok((Part::Stays(whole(before)), 0)),
-        (None, Some(before)) => Ok((Part::Events(whole(before)), whole(before))),
-        (None, None) => Ok((Part::Whole, 0)),
+    let stays_from = place_of_query(query, stays, STAYS_FROM_MAX)?;
+    let events_from = place_of_query(query, "events_from", EVENTS_FROM_MAX)?;
+
+    Ok(match (stays_from, events_from) {
+        // A page shows one list at a time: both would make it too heavy.
+        (Some(_), Some(_)) if stays == "stays_from" => {
+            return Err(Error::Invalid(
+                "stays_from and events_from are two pages: ask for one of them".to_owned(),
+            ));
+        }
+        (Some(stays), Some(events)) => Part::Both { stays, events },
+        (Some(stays), None) => Part::Stays(stays),
+        (None, Some(events)) => Part::Events(events),
+        (None, None) => Part::Whole,
+    })
+}
+
+/// How many rows come before those that are asked for.
+fn place_of_query(query: &Query, name: &str, most: i64) -> Result<Option<usize>, Error> {
+    let Some(before) = query.number(name)? else {
+        return Ok(None);
+    };
+    if before > most {
+        return Err(Error::Invalid(format!("{name} goes up to {most}")));
     }
+    Ok(Some(usize::try_from(before).unwrap_or(0)))
 }
 
 /// The page from its rows.
@@ -467,12 +495,12 @@ impl CallPage {
         Sfus::of(self.call.members.iter().filter_map(MemberFacts::sfu))
     }
 
-    /// The stays of the table, in order of arrival; none where the events are asked for.
+    /// The stays of the table, in order of arrival; none where only the events are asked for.
     #[must_use]
     pub fn stays(&self, shell: &Shell) -> Shown<'_, MemberFacts> {
         let (before, most) = match self.part {
             Part::Whole => (0, STAYS[0]),
-            Part::Stays(before) => (before, STAYS[1]),
+            Part::Stays(stays) | Part::Both { stays, .. } => (stays, STAYS[1]),
             Part::Events(_) => (0, 0),
         };
         let rows = self.window.as_ref().unwrap_or(&self.call.members);
@@ -484,13 +512,13 @@ impl CallPage {
         }
     }
 
-    /// The events of the list; none where the stays are asked for.
+    /// The events of the list; none where only the stays are asked for.
     #[must_use]
     pub fn events_shown(&self, shell: &Shell) -> Shown<'_, EvidenceFacts> {
         let (before, most) = match self.part {
             Part::Whole => (0, EVENTS_SHOWN[0]),
             Part::Stays(_) => (0, 0),
-            Part::Events(before) => (before, EVENTS_SHOWN[1]),
+            Part::Events(events) | Part::Both { events, .. } => (events, EVENTS_SHOWN[1]),
         };
         let total = usize::try_from(self.evidence_total).unwrap_or(0);
         Shown {
