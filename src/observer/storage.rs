@@ -7,7 +7,7 @@ use crate::store::health::{self, TroubleKind};
 use std::time::Duration;
 
 /// Between two writes of these bytes.
-const EVERY: Duration = Duration::from_secs(5);
+const EVERY: Duration = Duration::from_secs(2);
 /// The same while something is wrong, so that it is soon known to be over.
 const EVERY_IN_TROUBLE: Duration = Duration::from_secs(1);
 /// How often it is looked whether something changed, also while a write waits.

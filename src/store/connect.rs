@@ -197,7 +197,7 @@ async fn set_up(connection: &mut AnyConnection, cache: u32) -> Result<(), sqlx::
     connection.execute("pragma journal_mode = wal").await?;
     connection.execute("pragma synchronous = normal").await?;
     // Each wait for another program's lock is short, so that it can be told while it lasts.
-    connection.execute("pragma busy_timeout = 3000").await?;
+    connection.execute("pragma busy_timeout = 2000").await?;
     connection
         .execute(sqlx::AssertSqlSafe(format!("pragma cache_size = -{cache}")))
         .await?;

@@ -137,7 +137,7 @@ pub enum Error {
 }
 
 /// Another program's lock is waited for so many times, each as long as `connect` says.
-const LOCK_TRIES: u32 = 4;
+const LOCK_TRIES: u32 = 6;
 
 impl Error {
     /// All connections were taken, or the answer took too long: another try may do.
@@ -385,7 +385,7 @@ impl Store {
             let row = connection
                 .fetch_one("pragma wal_checkpoint(truncate)")
                 .await;
-            connection.execute("pragma busy_timeout = 3000").await?;
+            connection.execute("pragma busy_timeout = 2000").await?;
             if row?.try_get::<i64, _>(0)? != 0 {
                 return Ok(());
             }
