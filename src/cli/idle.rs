@@ -2,7 +2,7 @@
 //! cannot be told. What is not known is never 0.
 
 use super::ask::{self, Server};
-use super::idle_look::look_now;
+use super::idle_look::{Looked, look_now};
 use super::look::{entries, print, room, text, troubles};
 use crate::config::Config;
 use crate::rtc::session::server_of;
@@ -125,32 +125,32 @@ async fn read(
     let polled = polled_rooms(&first, &rooms);
     let looked = look_now(config, &polled).await;
     let calls = server.get("/api/v1/calls/active").await?;
-    let mut known = Known {
-        calls: entries(&calls["data"]).to_vec(),
+    let known = Known {
+        calls: calls_of_now(entries(&calls["data"]).to_vec(), &looked),
         // It comes last: a trouble that begins meanwhile is in it.
         status: server.get("/api/v1/status").await?,
         unlooked: looked.failed,
-        looked: BTreeSet::new(),
+        looked: looked.rooms,
         is_seen,
     };
-    // What was seen just now counts, and not what the last poll saw.
+    Ok((subject, known))
+}
+
+/// The calls that run, of what the server says and of what was seen just now: in rooms that were looked at the latter
+/// counts, and not what the last poll saw.
+fn calls_of_now(told: Vec<Value>, looked: &Looked) -> Vec<Value> {
+    let ghosts = ghosts_in(&told);
     let is_looked = |call: &Value| {
         let room_id = call["room"]["room_id"].as_str();
         room_id.is_some_and(|room_id| looked.rooms.contains(room_id))
     };
+    let seen_now = looked.calls.iter().cloned();
+    let seen_now = seen_now.map(|call| mark_ghosts(call, &ghosts));
     // The state holds no sticky memberships: of those the server's answer counts.
-    let ghosts = ghosts_in(&known.calls);
-    known
-        .calls
-        .retain(|call| !is_looked(call) || has_sticky_member(call));
-    known.calls.extend(
-        looked
-            .calls
-            .into_iter()
-            .map(|call| mark_ghosts(call, &ghosts)),
-    );
-    known.looked = looked.rooms;
-    Ok((subject, known))
+    told.into_iter()
+        .filter(|call| !is_looked(call) || has_sticky_member(call))
+        .chain(seen_now)
+        .collect()
 }
 
 /// The room, person and device of each who is probably gone, as the server says: a look at the state cannot tell.
@@ -482,6 +482,60 @@ mod tests {
         calls["data"][0]["findings"][0]["sure"] = json!("perhaps");
         assert!(matches!(
             judged(&calls, &well(), "a.example"),
+            Verdict::Busy(_)
+        ));
+    }
+
+    fn member(device_id: &str, kind: &str, ghost: bool) -> Value {
+        json!({ "user_id": "@x:a.example", "device_id": device_id, "server": "a.example", "kind": kind, "left_ms": null,
+            "ghost": ghost, "transport": null })
+    }
+
+    fn call_in(room_id: &str, members: &[Value]) -> Value {
+        json!({ "id": null, "room": { "room_id": room_id }, "members": members })
+    }
+
+    #[test]
+    fn who_is_probably_gone_stays_so_when_the_state_shows_the_membership_again() {
+        let told = vec![
+            call_in("!a:h", &[member("GONE", "session", true)]),
+            call_in("!b:h", &[member("STICKY", "sticky", false)]),
+            call_in("!c:h", &[member("FOLLOWED", "session", false)]),
+        ];
+        // A look at the state cannot tell a ghost, and shows no sticky membership.
+        let looked = |devices: &[&str]| {
+            let members: Vec<Value> = devices
+                .iter()
+                .map(|device_id| member(device_id, "session", false))
+                .collect();
+            Looked {
+                rooms: ["!a:h".to_owned(), "!b:h".to_owned()].into(),
+                calls: vec![call_in("!a:h", &members)],
+                failed: Vec::new(),
+            }
+        };
+        let devices = |calls: &[Value]| -> Vec<(String, bool)> {
+            let members = calls.iter().flat_map(|call| entries(&call["members"]));
+            members
+                .map(|one| (text(&one["device_id"]), one["ghost"] == true))
+                .collect()
+        };
+        let owned = |device_id: &str, is_ghost| (device_id.to_owned(), is_ghost);
+        let calls = calls_of_now(told.clone(), &looked(&["GONE"]));
+        let rest = [owned("STICKY", false), owned("FOLLOWED", false)];
+        let want = [rest.to_vec(), vec![owned("GONE", true)]].concat();
+        assert_eq!(devices(&calls), want);
+        let ghost = calls.last().unwrap().clone();
+        assert!(matches!(
+            judged(&json!({ "data": [ghost] }), &well(), "a.example"),
+            Verdict::Ghosts(_)
+        ));
+        // Another device of the same person is there.
+        let calls = calls_of_now(told, &looked(&["GONE", "NEW"]));
+        assert!(devices(&calls).contains(&owned("NEW", false)));
+        let both = calls.last().unwrap().clone();
+        assert!(matches!(
+            judged(&json!({ "data": [both] }), &well(), "a.example"),
             Verdict::Busy(_)
         ));
     }

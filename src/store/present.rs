@@ -83,3 +83,25 @@ pub fn account(vantage: &Vantage) -> Account {
         polls_every_ms: vantage.polls_every_ms,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::read_tests::Bed;
+
+    #[tokio::test]
+    async fn the_present_of_a_successor_that_lets_nobody_in_is_not_asked_for() {
+        let bed = Bed::new().await;
+        bed.run(
+            "insert into rooms (room_id, watch, first_seen_ms, replaced_by) values
+                ('!old:h', 'joined', 1, '!refused:h'), ('!refused:h', 'blind', 2, null),
+                ('!older:h', 'joined', 1, '!left:h'), ('!left:h', 'left', 2, null),
+                ('!wished:h', 'blind', 1, null)",
+        )
+        .await;
+        let found = read(&bed.store, Viewer::Operator, 100).await.unwrap();
+        let room_ids: Vec<&str> = found.rooms.iter().map(|one| one.room_id.as_str()).collect();
+        let asked = ["!left:h", "!old:h", "!older:h", "!r:h", "!wished:h"];
+        assert_eq!(room_ids, asked);
+    }
+}

@@ -302,7 +302,7 @@ pub struct Room {
 }
 
 /// A homeserver account we look from, and how it fares.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Vantage {
     pub id: String,
     pub user_id: String,

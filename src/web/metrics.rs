@@ -304,3 +304,50 @@ fn by_room(registry: &mut Registry, rows: &Rows) {
         devices,
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::changes::Changes;
+    use crate::clock::Clock;
+    use crate::store::Store;
+    use crate::web::{Memory, Options, health};
+    use actix_web::App;
+    use actix_web::test::{TestRequest, call_service, init_service};
+
+    #[actix_web::test]
+    async fn one_reads_the_metrics_at_a_time_and_keeps_no_readiness_check_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("t.db").display());
+        let web = Web {
+            store: Store::open(&url).await.unwrap().for_watchers(),
+            changes: Changes::default(),
+            clock: Clock::fixed(1000),
+            public_url: None,
+            options: Options::default(),
+            memory: Memory::default(),
+        };
+        let app = App::new()
+            .app_data(http::Data::new(web.clone()))
+            .route("/metrics", http::get().to(get))
+            .route("/readyz", http::get().to(health::ready));
+        let app = init_service(app).await;
+        let ask = |path: &str| TestRequest::get().uri(path).to_request();
+
+        let turn = web.memory.metrics.acquire().await.unwrap();
+        let second = call_service(&app, ask("/metrics"));
+        let answered = timeout(Duration::from_millis(500), second).await;
+        assert!(answered.is_err(), "somebody else reads them");
+        let ready = call_service(&app, ask("/readyz")).await;
+        assert_eq!(
+            ready.status(),
+            503,
+            "nothing was read yet, and that is said"
+        );
+        let late = call_service(&app, ask("/metrics")).await;
+        assert_eq!(late.status(), 503, "nobody waits for ever");
+        assert!(late.headers().contains_key(header::RETRY_AFTER));
+        drop(turn);
+        assert_eq!(call_service(&app, ask("/metrics")).await.status(), 200);
+    }
+}

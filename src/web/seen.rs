@@ -200,3 +200,79 @@ fn of_vantages(
         .collect();
     present::of_accounts(&accounts, not_stored_since_ms, now)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rtc::present::Room;
+    use crate::store::present::RoomSight;
+    use crate::store::row::Vantage;
+
+    const NOW: i64 = 1_000_000;
+
+    fn room(room_id: &str, sight: Sight, looked_ms: i64) -> RoomSight {
+        let room = Room {
+            sight,
+            fails: false,
+            looked_ms: Some(looked_ms),
+            has_encrypted: false,
+        };
+        RoomSight {
+            room_id: room_id.to_owned(),
+            room,
+        }
+    }
+
+    fn everything(rooms: Vec<RoomSight>) -> AllSeenFacts {
+        let vantages = vec![Vantage {
+            mode: "follow".to_owned(),
+            first_sync_ms: Some(1),
+            last_sync_ms: Some(NOW),
+            ..Vantage::default()
+        }];
+        let found = crate::store::present::Present {
+            vantages,
+            rooms,
+            not_stored_since_ms: None,
+        };
+        Present::of(found, NOW).everything()
+    }
+
+    #[test]
+    fn of_several_rooms_one_reason_is_named_only_if_it_is_that_of_all() {
+        let known = || room("!known:h", Sight::Followed, NOW);
+        assert!(!everything(vec![known()]).seen.unknown);
+
+        let alike = vec![
+            known(),
+            room("!a:h", Sight::Blind, 70),
+            room("!b:h", Sight::Blind, 50),
+        ];
+        let alike = everything(alike);
+        assert_eq!(alike.seen.unknown_why, Some("unreadable"));
+        assert_eq!(alike.seen.unknown_since_ms, Some(50), "the first of them");
+        assert_eq!(alike.unknown_rooms, 2);
+
+        let other = vec![
+            known(),
+            room("!a:h", Sight::Blind, 70),
+            room("!b:h", Sight::Polled, 50),
+        ];
+        let other = everything(other);
+        assert_eq!(other.seen.unknown_why, Some("several"));
+        assert_eq!(other.seen.unknown_since_ms, None);
+        assert!(other.seen.unknown_since_at.is_none());
+        assert_eq!(other.seen.words(), "for several reasons");
+        assert_eq!((other.unknown_rooms, other.hidden_rooms()), (2, 2));
+    }
+
+    #[test]
+    fn a_room_that_was_left_gives_no_reason() {
+        let left = everything(vec![
+            room("!a:h", Sight::Blind, 70),
+            room("!b:h", Sight::Left, 50),
+        ]);
+        assert_eq!(left.seen.unknown_why, Some("unreadable"));
+        assert_eq!(left.unknown_rooms, 1);
+    }
+}
