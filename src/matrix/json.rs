@@ -11,6 +11,8 @@ const MAP_BLOCK: usize = 640;
 const MAP_BLOCK_FULL: usize = 11;
 /// What the allocator takes for a text on top of its bytes.
 const TEXT_EXTRA: usize = 16;
+/// What stands in for a character that is none.
+const NO_CHARACTER: &str = "\u{fffd}";
 /// Keys with this in front have a meaning for `serde_json` itself: it reads the text behind such a key as JSON
 /// of its own, uncounted, or refuses all.
 const RESERVED: &str = "$serde_json::private::";
@@ -25,7 +27,21 @@ pub(super) fn fields(raw: &RawValue) -> Option<Fields<'_>> {
 
 /// The text, if it is one.
 pub(super) fn text(raw: &RawValue) -> Option<String> {
-    serde_json::from_str(raw.get()).ok()
+    text_of(raw.get().as_bytes())
+}
+
+/// The text that these bytes of JSON are, if they are one.
+pub(super) fn text_of(json: &[u8]) -> Option<String> {
+    serde_json::from_slice::<String>(json).ok().map(tidy)
+}
+
+/// NUL is no character of any text here: `PostgreSQL` would refuse it, and with it all that came in the same answer.
+fn tidy(text: String) -> String {
+    if text.contains('\0') {
+        text.replace('\0', NO_CHARACTER)
+    } else {
+        text
+    }
 }
 
 /// Is all of it JSON for a strict reader? (`RawValue` alone lets half surrogate pairs, endless numbers and any depth pass.)
@@ -189,7 +205,7 @@ impl<'de> Visitor<'de> for PlainVisitor {
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::String(value.to_owned()))
+        Ok(Value::String(tidy(value.to_owned())))
     }
 
     fn visit_unit<E: Error>(self) -> Result<Value, E> {
@@ -209,9 +225,9 @@ impl<'de> Visitor<'de> for PlainVisitor {
         while let Some((key, Plain(value))) = map.next_entry::<String, Plain>()? {
             // Renamed, so that nobody stumbles who reads it again from the store.
             let key = if key.starts_with(RESERVED) {
-                key.replacen('$', "\u{fffd}", 1)
+                key.replacen('$', NO_CHARACTER, 1)
             } else {
-                key
+                tidy(key)
             };
             values.insert(key, value);
         }
@@ -276,6 +292,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_built_is_what_serde_json_builds(texts in proptest::collection::vec("[\\x00-\\x7e\u{e4}]{0,12}", 0..9), n: i64) {
+            let texts: Vec<String> = texts.into_iter().map(tidy).collect();
             let value = json!({"t": texts, "n": [n, {"f": 1.5, "u": u64::MAX}, {}, []], texts.concat(): null});
             let text = value.to_string();
             prop_assert!(check(&text).is_ok());

@@ -2,6 +2,7 @@
 
 use super::error::Result;
 use super::events::Events;
+use super::id::is_position;
 use super::json::{Fields, each, fields, text};
 use super::wire::Page;
 use super::{Client, TYPES};
@@ -123,7 +124,7 @@ impl Client {
 /// Where the next page begins. One that ends where it began would be asked for again for ever.
 fn end_of_page(fields: &Fields<'_>, from: Option<&str>) -> Option<String> {
     let end = fields.get("end").and_then(|end| text(end));
-    end.filter(|end| !end.is_empty() && Some(end.as_str()) != from)
+    end.filter(|end| is_position(end) && Some(end.as_str()) != from)
 }
 
 /// The id of an event whose type is not ours.

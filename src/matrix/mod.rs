@@ -6,6 +6,7 @@
 mod error;
 mod events;
 mod guard;
+mod id;
 mod json;
 mod login;
 mod messages;

@@ -9,6 +9,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use serde_json::Value;
 use std::time::{Duration, Instant};
+use tokio::time::timeout;
 use url::Url;
 
 /// The wait after a 429 that names none, as matrix-js-sdk has it.
@@ -138,15 +139,15 @@ impl<'a> Request<'a> {
     }
 
     async fn answer(&self, token: Option<&Secret>) -> Result<Page> {
-        let response = self.begin(token).await?;
+        let built = self.build(token).timeout(self.limit());
+        let response = self.begin(built, token).await?;
         let (status, limit) = (response.status(), self.client.settings().max_body_bytes);
         let body = self.body_of(response, limit, true).await?;
         Page::read(self.asked(), status.as_u16(), body)
     }
 
     /// Sends the request and waits until the answer begins, which is a success.
-    async fn begin(&self, token: Option<&Secret>) -> Result<Response> {
-        let built = self.build(token);
+    async fn begin(&self, built: RequestBuilder, token: Option<&Secret>) -> Result<Response> {
         let response = built.send().await.map_err(|error| self.lost(error, None))?;
         let status = response.status();
         tracing::debug!(asked = self.asked(), %status, "answer begins");
@@ -187,7 +188,8 @@ impl<'a> Request<'a> {
     }
 
     /// Sends the request; the answer's body is read piece by piece, and may have as many as [`STREAM_FACTOR`] times the
-    /// bytes of one that is kept in memory.
+    /// bytes of one that is kept in memory. Only what the homeserver lets us wait counts: who reads may take their time
+    /// between the pieces.
     ///
     /// # Errors
     /// As [`Self::send`].
@@ -195,7 +197,11 @@ impl<'a> Request<'a> {
         let token = self.client.token().filter(|_| self.with_token);
         self.client.count_request();
         let begun = Instant::now();
-        let response = match self.begin(token.as_ref()).await {
+        let longest = self.limit();
+        let built = self.build(token.as_ref());
+        let answer = timeout(longest, self.begin(built, token.as_ref())).await;
+        let answer = answer.unwrap_or_else(|_| Err(self.timed_out(longest)));
+        let response = match answer {
             Ok(response) => response,
             Err(error) => {
                 match &error {
@@ -211,16 +217,15 @@ impl<'a> Request<'a> {
             limit: limit.saturating_mul(STREAM_FACTOR),
             request: self,
             response,
-            begun,
+            longest,
+            waited: begun.elapsed(),
             read: 0,
         })
     }
 
     fn build(&self, token: Option<&Secret>) -> RequestBuilder {
         let http = self.client.http();
-        let mut builder = http
-            .request(self.method.clone(), self.url.clone())
-            .timeout(self.limit());
+        let mut builder = http.request(self.method.clone(), self.url.clone());
         if let Some(token) = token {
             builder = builder.bearer_auth(token.expose());
         }
@@ -258,6 +263,14 @@ impl<'a> Request<'a> {
         Ok(body)
     }
 
+    /// The error for an answer that was waited for as long as this.
+    fn timed_out(&self, after: Duration) -> Error {
+        Error::Timeout {
+            asked: self.asked(),
+            after,
+        }
+    }
+
     /// The error for a connection that failed, or that broke off in the middle of a body (status, bytes so far).
     fn lost(&self, error: reqwest::Error, begun: Option<(u16, usize)>) -> Error {
         let asked = self.asked();
@@ -274,10 +287,7 @@ impl<'a> Request<'a> {
             };
         }
         if error.is_timeout() {
-            return Error::Timeout {
-                asked,
-                after: self.limit(),
-            };
+            return self.timed_out(self.limit());
         }
         match begun {
             Some((status, bytes)) => {
@@ -349,7 +359,9 @@ pub(super) struct Body<'a> {
     request: Request<'a>,
     response: Response,
     limit: usize,
-    begun: Instant,
+    /// How long we wait for the homeserver in all, and how long we did so far.
+    longest: Duration,
+    waited: Duration,
     read: usize,
 }
 
@@ -360,9 +372,17 @@ impl Body<'_> {
     /// The connection broke off, the time is over, or the answer is too large.
     pub(super) async fn next(&mut self) -> Result<Option<Vec<u8>>> {
         let status = self.status();
-        let piece = match self.response.chunk().await {
-            Ok(piece) => piece,
-            Err(error) => {
+        let asked = Instant::now();
+        let left = self.longest.saturating_sub(self.waited);
+        let piece = timeout(left, self.response.chunk()).await;
+        self.waited += asked.elapsed();
+        let piece = match piece {
+            Ok(Ok(piece)) => piece,
+            Err(_) => {
+                self.request.client.was_too_slow();
+                return Err(self.request.timed_out(self.longest));
+            }
+            Ok(Err(error)) => {
                 let error = self.request.lost(error, Some((status, self.read)));
                 if matches!(error, Error::Timeout { .. }) {
                     self.request.client.was_too_slow();
@@ -371,7 +391,7 @@ impl Body<'_> {
             }
         };
         let Some(piece) = piece else {
-            if self.begun.elapsed() < self.request.timeout / 4 {
+            if self.waited < self.request.timeout / 4 {
                 self.request.client.was_quick();
             }
             return Ok(None);

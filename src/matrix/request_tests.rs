@@ -33,6 +33,39 @@ async fn a_body_that_hangs_is_a_time_out_too() {
 }
 
 #[tokio::test]
+async fn who_reads_piece_by_piece_may_take_their_time() {
+    let body = json!({"next_batch": "s1", "padding": "x".repeat(200_000)});
+    let stub = Stub::start(vec![json_reply(200, &body)]);
+    let client = stub.client_with(|settings| settings.request_timeout = Duration::from_millis(300));
+    let request = client.get(&["x"]);
+    let mut body = request.open().await.unwrap();
+    let mut read = 0;
+    while let Some(piece) = body.next().await.unwrap() {
+        if read == 0 {
+            // What came is being stored.
+            tokio::time::sleep(Duration::from_millis(600)).await;
+        }
+        read += piece.len();
+    }
+    assert_eq!(read, body.read());
+    assert!(read > 100_000);
+}
+
+#[tokio::test]
+async fn a_body_that_drips_is_given_up_when_the_time_is_over() {
+    let stub = Stub::start(vec![Reply::Drip(Duration::from_millis(50))]);
+    let client = stub.client_with(|settings| settings.request_timeout = Duration::from_millis(300));
+    let mut body = client.get(&["x"]).open().await.unwrap();
+    let error = loop {
+        match body.next().await {
+            Ok(piece) => assert!(piece.is_some(), "it has no end"),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, Error::Timeout { .. }), "{error:?}");
+}
+
+#[tokio::test]
 async fn an_endless_body_is_not_read_to_its_end() {
     let stub = Stub::start(vec![Reply::Endless]);
     let client = stub.client_with(|settings| settings.max_body_bytes = 1024 * 1024);

@@ -2,8 +2,10 @@
 
 use super::error::Result;
 use super::events::Events;
+use super::id::is_room_id;
 use super::split::{Found, Taker, Want};
 use super::stream::{EVENT_TEXT_MAX, Stream, event_of};
+use super::wire::Answer;
 use super::{Client, TYPES};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -153,7 +155,9 @@ impl Client {
             .send()
             .await?;
         let rooms = answer.take_list("joined_rooms")?;
-        Ok(texts(&rooms))
+        let mut rooms = texts(&rooms);
+        rooms.retain(|room_id| is_room_id(room_id));
+        Ok(rooms)
     }
 
     /// The current state of a room, raw: events of the types in [`TYPES`](super::TYPES), and what has no type. Of
@@ -229,7 +233,7 @@ impl Client {
             request = request.query("via", server).query("server_name", server);
         }
         let timeout = JOIN_TIMEOUT.max(self.settings().request_timeout);
-        request.within(timeout).send().await?.text("room_id")
+        room_id_of(&request.within(timeout).send().await?)
     }
 
     /// The room id that an alias stands for.
@@ -247,7 +251,7 @@ impl Client {
             .and_then(Value::as_array)
             .map_or_else(Vec::new, |list| texts(list));
         Ok(ResolvedAlias {
-            room_id: answer.text("room_id")?,
+            room_id: room_id_of(&answer)?,
             servers,
         })
     }
@@ -278,6 +282,16 @@ impl Client {
         .send()
         .await?;
         Ok(())
+    }
+}
+
+/// The room that an answer names.
+fn room_id_of(answer: &Answer) -> Result<String> {
+    let room_id = answer.text("room_id")?;
+    if is_room_id(&room_id) {
+        Ok(room_id)
+    } else {
+        Err(answer.not_matrix("`room_id` is no id of a room"))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Takes JSON apart while it comes: what is wanted of it is handed over value by value, the rest is passed over, and the
 //! whole is never kept. Only the way to what is wanted is read strictly; each value is for its taker to check.
 
+use super::json::text_of;
 use super::repair::repair;
 use memchr::memchr2;
 
@@ -296,7 +297,7 @@ impl Splitter {
 /// A key from what stands between its quotes; what a strict reader refuses is replaced.
 fn read_key(raw: &[u8]) -> String {
     let quoted = repair(&[b"\"", raw, b"\""].concat());
-    serde_json::from_str(&quoted).unwrap_or_default()
+    text_of(quoted.as_bytes()).unwrap_or_default()
 }
 
 #[cfg(test)]

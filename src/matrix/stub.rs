@@ -19,6 +19,8 @@ pub(super) enum Reply {
     Hang,
     /// A body without end.
     Endless,
+    /// A body without end, of which a byte comes each time.
+    Drip(Duration),
 }
 
 /// A reply with a body of any type.
@@ -121,6 +123,14 @@ fn answer(stream: &mut TcpStream, reply: Reply, sent: &AtomicUsize) {
             let _ = stream.shutdown(std::net::Shutdown::Write);
         }
         Reply::Hang => {}
+        Reply::Drip(pause) => {
+            let head =
+                b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n[";
+            let _ = stream.write_all(head);
+            while stream.write_all(b" ").is_ok() {
+                std::thread::sleep(pause);
+            }
+        }
         Reply::Endless => {
             let head =
                 "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n[\"";

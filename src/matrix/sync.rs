@@ -2,6 +2,8 @@
 
 use super::error::Result;
 use super::events::Events;
+use super::id::{POSITION_MAX, is_position, is_room_id};
+use super::json::text_of;
 use super::split::{Found, Taker, Want};
 use super::stream::{EVENT_TEXT_MAX, Stream, event_of};
 use super::wire::one_line;
@@ -16,8 +18,6 @@ const GRACE: Duration = Duration::from_secs(30);
 const PREPARING: Duration = Duration::from_mins(30);
 /// Who is asked to wait no longer than this is not held, but prepares, ms.
 const SHORT_MS: u64 = 1000;
-/// A longer position is none, in bytes.
-const POSITION_MAX: usize = 64 * 1024;
 /// The events of a room that take more memory than this are handed over before its end, in bytes.
 const PIECE: usize = 8 * 1024 * 1024;
 /// What a batch that is kept whole may take, in bytes.
@@ -302,8 +302,7 @@ impl SyncParts<'_> {
         if self.reader.is_other {
             return Err(self.stream.not_matrix("an object was expected"));
         }
-        let position = self.reader.next_batch.filter(|text| !text.is_empty());
-        let Some(next_batch) = position else {
+        let Some(next_batch) = self.reader.next_batch else {
             return Err(self.stream.not_matrix("`next_batch` is missing"));
         };
         Ok(SyncEnd {
@@ -391,14 +390,14 @@ impl Taker for Reader {
         }
         match (path.as_slice(), found) {
             (["next_batch"], Found::Text(text)) => {
-                self.next_batch = serde_json::from_slice(text).ok();
+                self.next_batch = text_of(text).filter(|text| is_position(text));
             }
             (["rooms", section, _], Found::End | Found::Other(_)) => self.hand_over(section, false),
             (["rooms", _, _, "timeline", "limited"], Found::Text(text)) => {
                 self.room.limited = text == b"true";
             }
             (["rooms", _, _, "timeline", "prev_batch"], Found::Text(text)) => {
-                self.room.prev_batch = serde_json::from_slice(text).ok();
+                self.room.prev_batch = text_of(text).filter(|text| is_position(text));
             }
             (["rooms", section, _, part, "events", _], Found::Text(text)) => {
                 self.add_event(section, part, text);
@@ -492,6 +491,10 @@ impl Reader {
         let room = std::mem::replace(&mut self.room, next);
         self.handed_over += self.events.used();
         self.events = Events::of(PIECE);
+        if !is_room_id(&room.room_id) {
+            self.complain(&room.room_id, "no id of a room, and is left out");
+            return;
+        }
         let part = match section {
             "join" => SyncPart::Joined(JoinedRoom { goes_on, ..room }),
             "leave" => SyncPart::Left(LeftRoom {

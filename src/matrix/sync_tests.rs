@@ -297,3 +297,43 @@ async fn an_answer_of_countless_nothings_is_no_sync() {
         .unwrap_err();
     assert!(error.to_string().contains("more small events"), "{error}");
 }
+
+#[tokio::test]
+async fn what_can_be_no_id_and_no_position_is_left_out_and_stops_nothing() {
+    let long = format!("!{}:x", "r".repeat(300));
+    let room = |prev_batch: &str| {
+        json!({"timeline": {"events": [{"type": "m.room.name", "content": {"a\u{0}": "b\u{0}"}}],
+        "limited": true, "prev_batch": prev_batch}})
+    };
+    let far = "p".repeat(20_000);
+    let answer = json!({"next_batch": "s1", "rooms": {
+        "join": {&long: room("p"), "!nul\u{0}:x": room(&far)}, "invite": {&long: {}}, "leave": {&long: room("p")}}});
+    let stub = Stub::start(vec![
+        json_reply(200, &answer),
+        json_reply(200, &json!({"next_batch": far})),
+        json_reply(200, &json!({"joined_rooms": [long, "", "!a:x"]})),
+        json_reply(200, &json!({"room_id": long})),
+        json_reply(200, &json!({"chunk": [], "end": far})),
+    ]);
+    let client = stub.client();
+    let batch = client.sync(FIRST).await.unwrap();
+    assert_eq!(batch.joined.len(), 1);
+    assert!(batch.invited.is_empty() && batch.left.is_empty());
+    assert_eq!(batch.malformed.len(), 3, "{:?}", batch.malformed);
+    let room = &batch.joined[0];
+    assert_eq!(room.room_id, "!nul\u{fffd}:x");
+    assert!(room.limited && room.prev_batch.is_none());
+    let text = serde_json::to_string(&room.timeline).unwrap();
+    assert!(
+        !text.contains("u0000") && text.contains("b\u{fffd}"),
+        "{text}"
+    );
+
+    let error = client.sync(FIRST).await.unwrap_err();
+    assert!(error.to_string().contains("next_batch"), "{error}");
+    assert_eq!(client.joined_rooms().await.unwrap(), ["!a:x"]);
+    let error = client.join("!a:x", &[]).await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    let page = client.messages("!a:x", None, 5).await.unwrap();
+    assert_eq!(page.end, None);
+}

@@ -24,6 +24,8 @@ const BREATH_MAX: Duration = Duration::from_secs(10);
 const STILL_SAID: u32 = 3;
 /// A large answer is written in pieces of about so many bytes, and its position with the last.
 pub(super) const PIECE: usize = 4 * 1024 * 1024;
+/// So are those of very many rooms, however small.
+pub(super) const ROOMS_OF_PIECE: usize = 500;
 /// After so many failures of a first answer the rooms are read one by one.
 const FAILURES_MAX: u32 = 6;
 
@@ -221,7 +223,7 @@ impl Observer {
         while let Some(part) = answer.next().await? {
             parts += 1;
             self.add_part(&mut batch, &part, &known);
-            if answer.bytes() - written > PIECE {
+            if answer.bytes() - written > PIECE || batch.rooms.len() >= ROOMS_OF_PIECE {
                 written = answer.bytes();
                 self.ingest(&batch).await?;
                 batch.rooms.clear();

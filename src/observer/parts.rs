@@ -1,6 +1,7 @@
 //! A homeserver whose answer does not come whole, because it is too large or breaks off again and again: its rooms are
 //! read one by one, each by the ways that there are, and one that cannot be read holds up no other.
 
+use super::follow::{PIECE, ROOMS_OF_PIECE};
 use super::{Error, Observer};
 use crate::changes::Change;
 use crate::matrix::{self, SyncRequest};
@@ -124,7 +125,8 @@ impl Observer {
                 read.insert(room.room_id.clone());
             }
             self.add_part(&mut batch, &part, known);
-            if answer.bytes() - written > super::follow::PIECE {
+            let is_large = answer.bytes() - written > PIECE;
+            if is_large || batch.rooms.len() >= ROOMS_OF_PIECE {
                 written = answer.bytes();
                 self.ingest(&batch).await?;
                 batch.rooms.clear();

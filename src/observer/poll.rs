@@ -15,6 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// One room is tried so often in one poll when the homeserver is busy.
 const TRIES: u32 = 3;
+/// Memberships of calls that are larger than this together are written before all of the state is read, in bytes.
+const PIECE: usize = 8 * 1024 * 1024;
 
 impl Observer {
     /// Polls whenever one is due, for ever; what falls due during a poll is one more poll.
@@ -113,8 +115,8 @@ impl Observer {
         Ok(false)
     }
 
-    /// Reads the state of a room as it comes and brings it into the store: who is in the room in pieces, where it is very
-    /// many, and what tells of calls with the last piece, which says that all of it was seen.
+    /// Reads the state of a room as it comes and brings it into the store, in pieces where it is very large. The last piece
+    /// says that all of it was seen.
     async fn read_state(&self, room_id: &str, watch: Watch, asked_ms: i64) -> Result<(), Error> {
         let mut parts = self.client.room_state_parts(room_id).await?;
         let (mut members, mut people) = (BTreeSet::new(), BTreeSet::new());
@@ -129,6 +131,13 @@ impl Observer {
             members.extend(of_calls.iter().filter_map(id));
             people.extend(others.iter().filter_map(user_in_room));
             add(&mut last, &of_calls, false, self.clock.now_ms());
+            if bytes_of(&last) > PIECE {
+                let next = RoomBatch::new(room_id, Source::Poll);
+                let mut piece = std::mem::replace(&mut last, next);
+                piece.watch = Some(watch);
+                last.watch = Some(watch);
+                self.ingest(&self.one(piece)).await?;
+            }
             if let Some(events) = waiting.replace(others) {
                 let mut piece = RoomBatch::new(room_id, Source::Poll);
                 piece.watch = Some(watch);
@@ -155,6 +164,11 @@ impl Observer {
         self.ingest(&self.one(last)).await?;
         Ok(())
     }
+}
+
+/// The size of what a batch brings, as text.
+fn bytes_of(room: &RoomBatch) -> usize {
+    room.arrivals.iter().map(|arrival| arrival.json.len()).sum()
 }
 
 fn kind(event: &Value) -> Kind {

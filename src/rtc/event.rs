@@ -7,6 +7,10 @@ use serde_json::Value;
 /// Contents larger than this are not kept: the specification's limit for a whole event is 64 KiB.
 const EVENT_MAX: usize = 256 * 1024;
 
+/// Ids, types and keys longer than this are no one's, in bytes: the specification allows 255, which old servers counted in
+/// characters. They are keys in the database, of which `PostgreSQL` takes none of more than 2704 bytes.
+const ID_MAX: usize = 4 * 255;
+
 /// Why an event says nothing about a call, or says it wrongly. The words are stored, counted and shown.
 pub type Reason = &'static str;
 
@@ -42,25 +46,26 @@ impl RoomEvent {
     /// # Errors
     /// The reason why this is not an event.
     pub fn from_json(json: &Value, received_ts: Option<i64>) -> Result<Self, Reason> {
-        let text = |key: &str| json.get(key).and_then(Value::as_str).map(tidy);
+        let text = |key: &str| json.get(key).and_then(Value::as_str);
+        let id = |key: &str, missing: Reason| within(text(key).ok_or(missing)?);
         let unsigned = |key: &str| json.pointer(&format!("/unsigned/{key}"));
         let stamp = |value: &Value| number(value).map(|ms| ms.clamp(0, LATEST_MS));
         let content = json.get("content").cloned().unwrap_or(Value::Null);
         let because = unsigned("redacted_because");
         Ok(Self {
-            event_id: text("event_id")
+            event_id: Some(id("event_id", "no_event_id")?)
                 .filter(|id| !id.is_empty())
                 .ok_or("no_event_id")?,
-            kind: text("type").ok_or("no_type")?,
+            kind: id("type", "no_type")?,
             state_key: state_key(json.get("state_key"))?,
-            sender: text("sender").ok_or("no_sender")?,
+            sender: id("sender", "no_sender")?,
             origin_server_ts: json
                 .get("origin_server_ts")
                 .and_then(stamp)
                 .ok_or("no_origin_server_ts")?,
             received_ts,
             sticky_ms: sticky_ms(json),
-            replaces_state: unsigned("replaces_state").and_then(Value::as_str).map(tidy),
+            replaces_state: unsigned("replaces_state").and_then(reference),
             readable: because.is_none(),
             redacts: redacts(json, &content),
             redacted_ts: because.map(|event| {
@@ -162,12 +167,25 @@ fn tidy(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
+/// An id, a type or a key that is not absurdly long.
+fn within(text: &str) -> Result<String, Reason> {
+    if text.len() > ID_MAX {
+        return Err("id_too_long");
+    }
+    Ok(tidy(text))
+}
+
+/// The id of another event; one that is too long names none.
+fn reference(value: &Value) -> Option<String> {
+    within(value.as_str()?).ok()
+}
+
 fn state_key(value: Option<&Value>) -> Result<Option<String>, Reason> {
     match value {
         None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(tidy(text))),
+        Some(Value::String(text)) => Ok(Some(within(text)?)),
         // The seed revision of MSC4143 only; no room version allows it, so nothing depends on it.
-        Some(array @ Value::Array(_)) => Ok(Some(array.to_string())),
+        Some(array @ Value::Array(_)) => Ok(Some(within(&array.to_string())?)),
         Some(_) => Err("bad_state_key"),
     }
 }
@@ -202,7 +220,7 @@ fn redacts(json: &Value, content: &Value) -> Option<String> {
     json.get("type")
         .filter(|kind| *kind == "m.room.redaction")?;
     let target = json.get("redacts").or_else(|| content.get("redacts"))?;
-    target.as_str().map(tidy)
+    reference(target)
 }
 
 /// What an event is to us, by its type on the wire (MATRIXRTC.md section 1).

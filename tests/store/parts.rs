@@ -3,6 +3,7 @@
 mod accounts;
 mod depth;
 pub mod holes;
+mod limits;
 mod lists;
 mod polls;
 mod redactions;
