@@ -113,7 +113,7 @@ impl RoomEvent {
         })
     }
 
-    /// When it happened, as far as we can know: no later than we first saw it (MATRIXRTC.md section 10, rule 3).
+    /// When it happened, as far as we can know: no later than we first saw it (docs/matrixrtc.md section 5, rule 1).
     #[must_use]
     pub fn time(&self) -> i64 {
         self.received_ts.map_or(self.origin_server_ts, |received| {
@@ -223,7 +223,7 @@ fn redacts(json: &Value, content: &Value) -> Option<String> {
     reference(target)
 }
 
-/// What an event is to us, by its type on the wire (MATRIXRTC.md section 1).
+/// What an event is to us, by its type on the wire (docs/matrixrtc.md section 2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A statement about being in a call.

@@ -137,7 +137,7 @@ fn expires(join: &Join, created: Option<i64>, time: i64, rules: &Rules) -> i64 {
 }
 
 /// Is the end of this join a guess? Flat contents without one were written by clients that never let one expire, and
-/// are read by clients that do after four hours (MATRIXRTC.md section 3, rule 7).
+/// are read by clients that do after four hours (docs/matrixrtc.md section 6.4).
 fn is_end_guessed(join: &Join) -> bool {
     join.format == member::Format::Session && join.expiry == Expiry::After(None)
 }

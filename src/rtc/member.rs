@@ -1,4 +1,4 @@
-//! `MemberEvent`: what one member event says, from any of the wire formats (MATRIXRTC.md section 2).
+//! `MemberEvent`: what one member event says, from any of the wire formats (docs/matrixrtc.md section 3).
 
 pub mod legacy;
 pub mod state;
@@ -60,7 +60,7 @@ const LENGTH_MAX: i64 = 100_000_000_000;
 
 impl Expiry {
     /// What a content states: the first of the lengths that is a number, else the time. A length beyond all sense is
-    /// a time, too (MATRIXRTC.md section 3, rule 4).
+    /// a time, too (docs/matrixrtc.md section 6.1).
     fn stated(lengths: [Option<&Value>; 2], time: Option<&Value>) -> Self {
         let length = lengths.into_iter().flatten().find_map(number);
         match (length, time.and_then(number)) {
@@ -159,7 +159,7 @@ pub fn parse(event: &RoomEvent) -> MemberEvent {
     parsed
 }
 
-/// Does this event say of a device what an earlier one said, but for the end (MATRIXRTC.md section 2.1, renewal)? `sub`
+/// Does this event say of a device what an earlier one said, but for the end (docs/matrixrtc.md section 7.3, rule 4)? `sub`
 /// is the device's sub-key. A content that bears `created_ts` is told apart by that, and is none.
 #[must_use]
 pub fn is_renewal(event: &RoomEvent, earlier: &RoomEvent, sub: &str) -> bool {
@@ -204,7 +204,7 @@ pub fn chain(event: &RoomEvent) -> Result<Option<String>, Reason> {
     }
 }
 
-/// The end reason that a leave content states (MATRIXRTC.md section 5).
+/// The end reason that a leave content states (docs/matrixrtc.md section 3.8).
 pub(super) fn leave_reason(content: &Value) -> EndReason {
     let stated = content
         .get("leave_reason")

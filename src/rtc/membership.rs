@@ -6,7 +6,7 @@ use super::slot::SlotId;
 use super::transport::{Selection, Transport};
 use serde::{Deserialize, Serialize};
 
-/// How a stay ended, as far as an observer can tell (MATRIXRTC.md section 5).
+/// How a stay ended, as far as an observer can tell (docs/matrixrtc.md section 11).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum EndReason {
     Left,

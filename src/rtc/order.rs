@@ -8,7 +8,7 @@ const SKEW_MS: i64 = 3_600_000;
 
 /// Events with their effective time, ms, in order: by event time, ties by event id, except that a
 /// state event never comes before the one its `replaces_state` names; it takes that one's time if its
-/// own is earlier (MATRIXRTC.md section 8, pitfall 4). But where the event that was replaced is the odd
+/// own is earlier (docs/matrixrtc.md section 5, rule 4). But where the event that was replaced is the odd
 /// one, stamped far later than both its neighbours, it is moved instead: else one stamp from the future
 /// would push everything after it there.
 #[must_use]

@@ -62,7 +62,7 @@ pub struct Related {
 }
 
 /// Reads a related event, flat as clients send it and nested in `application` as the newest text has it
-/// (MATRIXRTC.md section 7); `None` when it is none, or was redacted.
+/// (docs/matrixrtc.md section 14); `None` when it is none, or was redacted.
 #[must_use]
 pub fn read(event: &RoomEvent) -> Option<Related> {
     let content = &event.content;

@@ -48,7 +48,7 @@ pub enum Presence {
     Out(EndReason),
 }
 
-/// The conditions of one room, for [`super::membership::fold`].
+/// The conditions of one room, for [`super::fold::fold`].
 #[derive(Debug, Clone, Default)]
 pub struct Room {
     presence: HashMap<String, Steps<Presence>>,

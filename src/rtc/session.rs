@@ -33,7 +33,7 @@ pub struct Session {
 }
 
 /// The sessions of one slot: merged half-open intervals `[joined, until)`; touching stays are one
-/// session, stays without length are in none (MATRIXRTC.md section 4).
+/// session, stays without length are in none (docs/matrixrtc.md section 12).
 #[must_use]
 pub fn fold<'a>(room_id: &str, members: impl IntoIterator<Item = &'a Membership>) -> Vec<Session> {
     let members = members.into_iter().filter(|m| m.until_ms > m.joined_ms);

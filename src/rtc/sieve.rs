@@ -46,7 +46,7 @@ const fn only(kind: &'static str, keys: &'static [&'static str]) -> Ours {
     Ours { kind, keep }
 }
 
-/// **The one list of types** (MATRIXRTC.md section 8): what is asked for in `/sync` and `/messages`, and what is kept.
+/// **The one list of types** (docs/matrixrtc.md section 15): what is asked for in `/sync` and `/messages`, and what is kept.
 /// A new type is one line here.
 const OURS: &[Ours] = &[
     no_texts("org.matrix.msc3401.call"),

@@ -13,7 +13,7 @@ pub struct SlotId {
 
 impl SlotId {
     /// The slot of `application` and `call_id`. Only `m.call` has its empty id rewritten to `ROOM`,
-    /// as matrix-js-sdk does (slot id mapping, MATRIXRTC.md section 4).
+    /// as matrix-js-sdk does (docs/matrixrtc.md section 3.6).
     #[must_use]
     pub fn new(application: &str, call_id: &str) -> Self {
         let id = if application == "m.call" && call_id.is_empty() {

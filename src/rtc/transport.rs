@@ -80,7 +80,7 @@ pub fn host(url: &str) -> String {
     place[..port.unwrap_or(place.len())].to_lowercase()
 }
 
-/// Which transport of several is used (MATRIXRTC.md section 6).
+/// Which transport of several is used (docs/matrixrtc.md section 13).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Selection {

@@ -99,7 +99,7 @@ pub struct Member {
     pub joined_ms: i64,
     /// When it ends unless renewed, ms. Still here is `until_ms > now`.
     pub until_ms: i64,
-    /// `left`, `expired`, ... (PRODUCT words); meaningful only once `until_ms <= now`.
+    /// `left`, `expired`, ... (the words of [`crate::rtc::membership::EndReason`]); meaningful only once `until_ms <= now`.
     pub end_reason: String,
     pub updates: i64,
     pub join_event_id: String,

@@ -72,7 +72,7 @@ const OPEN: &str = "select distinct chain from memberships where room_id = $1 an
 const CHAIN: &str = "select * from events where room_id = $1 and chain = $2";
 
 /// Where the state holds another event of a key than the newest we know, or none (state resets and lost state
-/// resolution, MATRIXRTC.md section 8, pitfall 3): an event is appended that says so, marked as ours, so that
+/// resolution, docs/matrixrtc.md section 15, rule 7): an event is appended that says so, marked as ours, so that
 /// derivation stays a matter of events alone.
 async fn repair(
     tx: &mut Tx,

@@ -24,7 +24,7 @@ struct Current<'a> {
     was_live: bool,
 }
 
-/// What a join is to the stay that is live on its chain (MATRIXRTC.md section 4).
+/// What a join is to the stay that is live on its chain (docs/matrixrtc.md section 7.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Relation {
     /// It goes on with it; where it says so, under another identity from now on.

@@ -18,7 +18,7 @@ const LEAVE_KEYS: [&str; 7] = [
     "m.relates_to",
 ];
 
-/// Reads the content of a member state event (MATRIXRTC.md section 10, rule 4).
+/// Reads the content of a member state event (docs/matrixrtc.md section 3).
 #[must_use]
 pub fn parse(content: &Value) -> MemberEvent {
     let Some(object) = content.as_object() else {

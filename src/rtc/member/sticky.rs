@@ -42,7 +42,7 @@ pub fn parse(event: &RoomEvent) -> MemberEvent {
     join(event).map_or_else(MemberEvent::invalid, MemberEvent::join)
 }
 
-/// The union check of MATRIXRTC.md section 2.7: `application.type`, `slot_id`, `member.id`; everything
+/// The union check of docs/matrixrtc.md section 3.5: `application.type`, `slot_id`, `member.id`; everything
 /// else optional, but what is there must be right, and another user's id rejects.
 fn join(event: &RoomEvent) -> Result<Join, Reason> {
     let content = &event.content;
@@ -79,7 +79,7 @@ fn join(event: &RoomEvent) -> Result<Join, Reason> {
         stay: None,
         intent: hint(content.pointer("/application/m.call.intent")),
         transport: first(Some(transports(content)?)),
-        // A sticky member publishes on its own transport (MATRIXRTC.md section 6).
+        // A sticky member publishes on its own transport (docs/matrixrtc.md section 13).
         selection: Selection::MultiSfu,
     })
 }
