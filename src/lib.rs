@@ -64,8 +64,8 @@
 //!
 //! # The way of one event
 //!
-//! 1. `observer/follow` asks [`matrix::Client::sync`]; `matrix/request` owns token, time-out, size cap, 429 and 5xx.
-//! 2. `matrix/sync` makes a batch of raw events and the next position.
+//! 1. `observer/follow` asks [`matrix::Client::sync_parts`]; `matrix/request` owns token, time-out, size cap, 429 and 5xx.
+//! 2. `matrix/sync` gives the raw events of the answer, part by part, and the next position.
 //! 3. `observer/ingest` (the funnel; poll and back-fill call the same function) hands it to [`store::batch::write`], one
 //!    transaction: append the new events, note the sighting, fold the touched chains, replace what changed, move the
 //!    position. Position and effect move together, so a crash repeats work and never loses it.
@@ -74,7 +74,7 @@
 //! 4. After the commit, and never before, [`changes`] announces the slot, without data.
 //! 5. `web/live` tells browsers "changed"; `static/live.js` fetches the page again: one read path serves first load,
 //!    refresh and API.
-//! 6. `web/pages/calls` reads [`store::sessions`], makes one page struct of *facts* (ids, milliseconds, counts, never
+//! 6. `web/pages/calls` reads [`store::sorted`], makes one page struct of *facts* (ids, milliseconds, counts, never
 //!    prose), and `web/reply` turns it into HTML or JSON. Formatting is a template filter.
 //!
 //! # When something is wrong
@@ -87,6 +87,8 @@
 //! # Where to begin
 //!
 //! README, this page, [`rtc`], one vector of `tests/vectors`, `observer/ingest.rs`: half an hour.
+//! `docs/ARCHITECTURE.md` has the map of all files, the rules that hold everywhere, and where to start for a usual change.
+//! `docs/glossary.md` explains the words. `docs/matrixrtc.md` has the rules of `MatrixRTC` that comments cite by section.
 
 /// Rows go from the database's thread to another one, which frees them: the system's allocator is slow at that.
 #[global_allocator]
