@@ -1,4 +1,5 @@
-//! What `callscope check` says of rooms: each that the configuration names is tried, and each open invitation is judged.
+//! What `callscope check` says of rooms: each that the account is in or the configuration names is tried, and each open
+//! invitation is judged.
 
 use super::check::Faults;
 use super::look::say;
@@ -6,9 +7,18 @@ use crate::config::{Config, RoomSpec};
 use crate::matrix::{Client, Error, Invite, SyncRequest, invitations_filter};
 use crate::rtc::session::server_of;
 use crate::web::format as f;
+use futures_util::{StreamExt, stream};
 use std::collections::BTreeSet;
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
 
-/// Tries every room, alias and peek room of the configuration, and judges every open invitation.
+/// So many joined rooms are tried, so many at a time, and for so long; of others it is said that they were not.
+const JOINED_MOST: usize = 500;
+const AT_A_TIME: usize = 4;
+const JOINED_LONGEST: Duration = Duration::from_mins(5);
+
+/// Tries every room that the account is in, every room, alias and peek room of the configuration, and judges every open
+/// invitation.
 pub(super) async fn rooms(config: &Config, client: &Client, bot: &str, faults: &mut Faults) {
     let joined: BTreeSet<String> = match client.joined_rooms().await {
         Ok(joined) => joined.into_iter().collect(),
@@ -24,9 +34,13 @@ pub(super) async fn rooms(config: &Config, client: &Client, bot: &str, faults: &
         "Rooms: the account is in {}; all of them are watched.",
         joined.len()
     );
+    let mut tried = BTreeSet::new();
     for room in &config.rooms {
         match try_room(client, room, &joined, bot).await {
-            Ok(words) => say!("  {}: {words}.", f::tidy(&room.id_or_alias)),
+            Ok((room_id, words)) => {
+                say!("  {}: {words}.", f::tidy(&room.id_or_alias));
+                tried.insert(room_id);
+            }
             Err(why) => faults.add(&format!("{} (in rooms): {why}", f::tidy(&room.id_or_alias))),
         }
     }
@@ -39,11 +53,84 @@ pub(super) async fn rooms(config: &Config, client: &Client, bot: &str, faults: &
             )),
         }
     }
+    let others: Vec<&str> = joined
+        .iter()
+        .filter(|room_id| !tried.contains(*room_id))
+        .map(String::as_str)
+        .collect();
+    try_joined_rooms(client, &others, faults).await;
     let waiting = invitations(config, client, faults).await;
     if joined.is_empty() && config.rooms.is_empty() && config.peek_rooms.is_empty() && waiting == 0
     {
         say!("  Nothing to watch yet: invite {bot} to a room, or name rooms in CALLSCOPE_ROOMS.");
     }
+}
+
+/// Reads the state of rooms that the account is in, as the server's polls do, and names each that cannot be read.
+async fn try_joined_rooms(client: &Client, room_ids: &[&str], faults: &mut Faults) {
+    let until = Instant::now() + JOINED_LONGEST;
+    let look = |room_id: &str| {
+        let room_id = room_id.to_owned();
+        async move {
+            let read = timeout_at(until, read_state(client, &room_id)).await;
+            (room_id, read)
+        }
+    };
+    let looked = stream::iter(
+        room_ids
+            .iter()
+            .take(JOINED_MOST)
+            .map(|room_id| look(room_id)),
+    );
+    let mut looked = looked.buffered(AT_A_TIME);
+    let (mut readable, mut unread) = (0_usize, 0_usize);
+    while let Some((room_id, read)) = looked.next().await {
+        match read {
+            Ok(Ok(())) => readable += 1,
+            Ok(Err(error)) => {
+                unread += 1;
+                faults.add(&format!(
+                    "{}: the account is in it, and cannot read it: {error}. See in the homeserver’s log why, or let the \
+                     account leave the room",
+                    f::tidy(&room_id)
+                ));
+            }
+            Err(_) => break,
+        }
+    }
+    let tried = readable + unread;
+    if room_ids.is_empty() {
+        return;
+    }
+    say!(
+        "  {} {}: {} can be read.",
+        f::counted(tried, "joined room", "joined rooms"),
+        if tried == 1 {
+            "was tried"
+        } else {
+            "were tried"
+        },
+        f::count(readable)
+    );
+    if tried < room_ids.len() {
+        say!(
+            "  WARNING: {} not tried: a check tries {} at most, for {} min at most.",
+            f::counted(
+                room_ids.len() - tried,
+                "joined room was",
+                "joined rooms were"
+            ),
+            f::count(JOINED_MOST),
+            JOINED_LONGEST.as_secs() / 60
+        );
+    }
+}
+
+/// Reads the whole state of a room and keeps nothing of it.
+async fn read_state(client: &Client, room_id: &str) -> Result<(), Error> {
+    let mut parts = client.room_state_parts(room_id).await?;
+    while parts.next().await?.is_some() {}
+    parts.end()
 }
 
 /// The id of a room that is named by id or alias; else what is wrong, and what to do.
@@ -60,26 +147,28 @@ async fn id_of(client: &Client, room: &RoomSpec) -> Result<String, String> {
     }
 }
 
-/// How the account stands towards a room that it should be in; it joins where it is not, as the server would.
+/// The id of a room that the account should be in, and how it stands towards it; it joins where it is not, as the server
+/// would.
 async fn try_room(
     client: &Client,
     room: &RoomSpec,
     joined: &BTreeSet<String>,
     bot: &str,
-) -> Result<&'static str, String> {
+) -> Result<(String, &'static str), String> {
     let room_id = id_of(client, room).await?;
     let is_in = joined.contains(&room_id);
     if !is_in {
         let tried = client.join(&room.id_or_alias, &room.via).await;
         tried.map_err(|error| cannot_join(&error, room, bot))?;
     }
-    let read = client.room_state(&room_id).await;
+    let read = read_state(client, &room_id).await;
     read.map_err(|error| format!("the account is in it, and cannot read it: {error}"))?;
-    Ok(if is_in {
+    let words = if is_in {
         "the account is in it"
     } else {
         "the account has joined it now"
-    })
+    };
+    Ok((room_id, words))
 }
 
 fn cannot_join(error: &Error, room: &RoomSpec, bot: &str) -> String {

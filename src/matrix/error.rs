@@ -113,6 +113,12 @@ impl Error {
         }
     }
 
+    /// Did nobody answer?
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Timeout { .. })
+    }
+
     /// Would the same login be refused again, until somebody changes something?
     #[must_use]
     pub fn is_login_refused(&self) -> bool {
@@ -238,10 +244,11 @@ fn no_password(user_id: &str, offers: Option<&str>) -> String {
     let local = local.split(':').next().unwrap_or(local);
     let offers = offers.map_or(String::new(), |offers| format!(" (it offers {offers})"));
     format!(
-        "the homeserver does not let {user_id} sign in with a password{offers}. Give Callscope an access token instead: \
-         with the Matrix Authentication Service, `mas-cli manage issue-compatibility-token {local}` makes one; else \
-         sign in as this account in Element, copy the token from Settings, Help & About, Access Token, and do not sign \
-         out there. Set it as access_token (CALLSCOPE_ACCESS_TOKEN) in place of user_id and password, and restart"
+        "give Callscope an access token instead of user id and password: with the Matrix Authentication Service, \
+         `mas-cli manage issue-compatibility-token {local}` makes one; else sign in as this account in Element, copy the \
+         token from Settings, Help & About, Access Token, and do not sign out there. Set it as access_token \
+         (CALLSCOPE_ACCESS_TOKEN) in place of user_id and password, and restart. The homeserver does not let {user_id} \
+         sign in with a password{offers}"
     )
 }
 

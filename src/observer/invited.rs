@@ -1,17 +1,17 @@
-//! Invitations that the sync stream does not tell of: those of before versions that kept them, and, where somebody's are
-//! accepted, all that come without a stream.
+//! Invitations that the sync stream does not tell of: those of before versions that kept them, and without a stream all of
+//! them, whether or not they are accepted: the status page says what one that waits needs.
 
 use super::{Error, Mode, Observer};
 use crate::matrix::{SyncRequest, invitations_filter};
 use crate::store::{invitations, vantages};
 
 impl Observer {
-    /// Asks for the invitations that are open, where some were refused and none is kept: versions before this one only
-    /// counted them, and the stream does not tell of them again.
+    /// Asks for the invitations that are open where there is no stream, or where some were refused and none is kept:
+    /// versions before this one only counted them, and the stream does not tell of them again.
     pub(super) async fn look_for_forgotten_invitations(&self) {
         let wanted = async {
             if self.settings.mode == Mode::Poll {
-                return Ok::<_, Error>(self.accepts_some());
+                return Ok::<_, Error>(true);
             }
             let kept = invitations::open(&self.store, &self.vantage_id).await?;
             let refused = vantages::list(&self.store)
@@ -29,11 +29,6 @@ impl Observer {
             }
             Err(error) => tracing::warn!("reading which invitations are kept: {error}"),
         }
-    }
-
-    /// Does policy accept anybody's invitations?
-    pub(super) fn accepts_some(&self) -> bool {
-        !self.settings.invite_users.is_empty() || !self.settings.invite_servers.is_empty()
     }
 
     /// Asks for the invitations that are open. That it fails is no trouble: the rooms that are followed are followed.

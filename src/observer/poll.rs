@@ -71,7 +71,7 @@ impl Observer {
         for (room_id, watch) in todo {
             failed += usize::from(!self.poll(&room_id, watch).await?);
         }
-        if self.settings.mode == Mode::Poll && self.accepts_some() {
+        if self.settings.mode == Mode::Poll {
             self.look_for_invitations().await;
         }
         let every_ms = self.rhythm.every_ms();

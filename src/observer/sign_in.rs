@@ -58,16 +58,19 @@ impl Observer {
         let Error::Matrix(error) = error else {
             return "signing in";
         };
+        if matches!(error, matrix::Error::NoPassword { .. }) {
+            return "What to do";
+        }
         match &self.settings.account {
             Account::Token(_) if error.is_revoked() => {
-                "the access token is no longer accepted; make a new one and restart Callscope with it"
+                "Set CALLSCOPE_ACCESS_TOKEN to a new one and restart Callscope. The access token is no longer accepted"
             }
             Account::Password { .. } if error.is_login_refused() && error.is_forbidden() => {
-                "the homeserver does not accept user id and password. They are not tried again: correct \
-                 CALLSCOPE_USER_ID or CALLSCOPE_PASSWORD and restart Callscope"
+                "Correct CALLSCOPE_USER_ID or CALLSCOPE_PASSWORD and restart Callscope. The homeserver does not accept user id \
+                 and password. They are not tried again"
             }
             Account::Password { .. } if matches!(error, matrix::Error::LoginRefused(_)) => {
-                "the homeserver refuses this login. It is not tried again: mend the account and restart Callscope"
+                "Mend the account and restart Callscope. The homeserver refuses this login. It is not tried again"
             }
             _ => "signing in",
         }

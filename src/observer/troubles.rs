@@ -46,6 +46,18 @@ pub(super) struct Troubles {
     unwritten: BTreeSet<Work>,
 }
 
+/// What to do where the homeserver does not answer, or fails: pages say it before anything else.
+fn advice(error: &Error) -> Option<&'static str> {
+    let Error::Matrix(error) = error else {
+        return None;
+    };
+    if error.is_unreachable() {
+        return Some("See that the homeserver runs and that CALLSCOPE_HOMESERVER_URL is right");
+    }
+    let fails = error.status().is_some_and(|status| status >= 500);
+    fails.then_some("See in the homeserver’s log what is wrong with it")
+}
+
 impl Observer {
     /// Logs an error once, counts it and keeps it for the status page until this work succeeds.
     pub(super) async fn failed(&self, work: Work, doing: &str, error: &Error) {
@@ -53,7 +65,12 @@ impl Observer {
             return self.not_stored(work, doing, error).await;
         }
         tracing::warn!("{doing}: {error}");
-        self.trouble(work, &format!("{doing}: {error}")).await;
+        let what = format!("{doing}: {error}");
+        let told = match advice(error).filter(|_| work.hears()) {
+            Some(advice) => format!("{advice}. {what}"),
+            None => what,
+        };
+        self.trouble(work, &told).await;
     }
 
     /// Keeps a trouble that was logged already.

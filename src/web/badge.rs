@@ -5,7 +5,7 @@ use super::facts::{CallFacts, MemberFacts};
 use super::pages::{running, running_in_room};
 use super::query::Query;
 use super::reply::{self, Ask};
-use super::seen::Present;
+use super::seen::{Present, no_such_room};
 use super::{Web, format as f};
 use crate::rtc::present::Why;
 use crate::store::{crowds, rooms};
@@ -143,9 +143,7 @@ pub async fn server_json(
 async fn room(web: &Web, ask: &Ask, id: &str) -> Result<Badge, Error> {
     Query::read(&ask.query, &[])?;
     let Some(room) = rooms::named(&web.store, ask.viewer, id).await? else {
-        return Err(Error::NotFound(
-            "No room with this id or alias is watched.".to_owned(),
-        ));
+        return Err(no_such_room(web, ask.viewer, ask.now).await);
     };
     let present = Present::read(web, ask.viewer, ask.now).await?;
     let unknown = present.room(&room.room_id);

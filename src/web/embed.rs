@@ -5,7 +5,7 @@ use super::facts::{CallFacts, RoomFacts};
 use super::pages::running_in_room;
 use super::query::Query;
 use super::reply::{self, Ask};
-use super::seen::{Present, SeenFacts};
+use super::seen::{Present, SeenFacts, no_such_room};
 use super::{POLICY, Web, assets, format as f};
 use crate::store::rooms;
 use actix_web::http::header;
@@ -49,9 +49,7 @@ pub async fn room(req: HttpRequest, web: http::Data<Web>, id: http::Path<String>
 async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Html, Error> {
     Query::read(&ask.query, &[])?;
     let Some(room) = rooms::find(&web.store, ask.viewer, id, ask.now).await? else {
-        return Err(Error::NotFound(
-            "No room with this id or alias is watched.".to_owned(),
-        ));
+        return Err(no_such_room(web, ask.viewer, ask.now).await);
     };
     let calls = running_in_room(web, ask, &room.room.room_id).await?;
     let present = Present::read(web, ask.viewer, ask.now).await?;

@@ -5,7 +5,7 @@ use super::facts::{CallFacts, RoomRef, person};
 use super::pages::with_members;
 use super::query::Query;
 use super::reply::{self, Ask};
-use super::seen::{AllSeenFacts, Present, SeenFacts};
+use super::seen::{AllSeenFacts, Present, SeenFacts, no_such_room};
 use super::{Web, format as f, host};
 use crate::store::row::CallFilter;
 use crate::store::{rooms, sessions, vantages};
@@ -103,9 +103,7 @@ async fn load(web: &Web, ask: &Ask, req: &HttpRequest, room: Option<&str>) -> Re
     let mut id = format!("urn:callscope:{account}:calls");
     if let Some(room) = room {
         let Some(room) = rooms::named(&web.store, ask.viewer, room).await? else {
-            return Err(Error::NotFound(
-                "No room with this id or alias is watched.".to_owned(),
-            ));
+            return Err(no_such_room(web, ask.viewer, ask.now).await);
         };
         filter.room = Some(room.room_id.clone());
         seen = present.room(&room.room_id).into();

@@ -159,11 +159,18 @@ impl Shell {
             });
         }
         let vantages = self.vantages.as_ref()?;
-        if let Some(failing) = vantages.iter().find(|vantage| vantage.error.is_some()) {
+        let unheard = vantages
+            .iter()
+            .find(|vantage| vantage.unheard_since_ms.is_some());
+        if let Some(unheard) = unheard {
+            let words = match unheard.heard_ms() {
+                Some(_) => "Not in step since",
+                None => "Not connected since",
+            };
             return Some(Step {
                 class: "warn",
-                words: "Not in step since",
-                ms: failing.error_since_ms,
+                words,
+                ms: unheard.unheard_since_ms,
             });
         }
         if vantages.is_empty()
@@ -186,6 +193,13 @@ impl Shell {
                 class: "warn",
                 words: "Not heard since",
                 ms: heard,
+            });
+        }
+        if let Some(failing) = vantages.iter().find(|vantage| vantage.error.is_some()) {
+            return Some(Step {
+                class: "warn",
+                words: "Heard, with trouble since",
+                ms: failing.error_since_ms,
             });
         }
         Some(Step {

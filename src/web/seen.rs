@@ -4,6 +4,7 @@
 use super::Web;
 use super::error::Error;
 use super::facts::Stamp;
+use super::format as f;
 use crate::rtc::present::{self, Account, Sight, Unknown, Why};
 use crate::store::row::{Vantage, Viewer};
 use serde::Serialize;
@@ -84,6 +85,12 @@ impl AllSeenFacts {
         )
     }
 
+    /// Was nothing read yet, so that an empty page says nothing of calls?
+    #[must_use]
+    pub fn has_read_nothing(&self) -> bool {
+        self.seen.unknown_why == Some(Why::NotRead.as_str())
+    }
+
     /// So many rooms cannot be told, and the others can.
     #[must_use]
     pub fn hidden_rooms(&self) -> usize {
@@ -93,6 +100,74 @@ impl AllSeenFacts {
             self.unknown_rooms
         }
     }
+}
+
+/// How far anything was looked at: what stands behind a page that has nothing to show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ToSchema)]
+pub struct LookedFacts {
+    #[serde(flatten)]
+    pub seen: AllSeenFacts,
+    /// Rooms that are followed, and rooms that cannot be read now or whose last look failed.
+    pub rooms_followed: usize,
+    pub rooms_unread: usize,
+}
+
+impl LookedFacts {
+    /// What is known now.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn read(web: &Web, viewer: Viewer, now: i64) -> Result<Self, Error> {
+        Ok(Present::read(web, viewer, now).await?.looked())
+    }
+
+    /// Was nothing looked at, so that finding nothing is no answer?
+    #[must_use]
+    pub fn has_read_nothing(&self) -> bool {
+        self.seen.has_read_nothing()
+    }
+
+    /// What was looked at where no call was found, in a sentence. `calls_ever`: calls of other times.
+    #[must_use]
+    pub fn nothing_found(&self, calls_ever: impl f::Whole) -> String {
+        let found = match (calls_ever.whole(), self.rooms_unread) {
+            _ if self.rooms_followed == 0 => "so no call can be found.".to_owned(),
+            (0, 0) => "no call was found in any of them yet.".to_owned(),
+            (0, _) => "no call was found yet in those that can be read.".to_owned(),
+            (ever, _) => format!(
+                "{} known from other times. Choose a longer period.",
+                f::counted(ever, "call is", "calls are")
+            ),
+        };
+        let separator = if self.rooms_followed == 0 { "," } else { ";" };
+        format!("{}{separator} {found}", self.rooms_words())
+    }
+
+    /// `12 rooms are followed, 2 cannot be read`
+    #[must_use]
+    pub fn rooms_words(&self) -> String {
+        let followed = match self.rooms_followed {
+            0 => "No room is followed".to_owned(),
+            rooms => f::counted(rooms, "room is followed", "rooms are followed"),
+        };
+        match self.rooms_unread {
+            0 => followed,
+            rooms => format!("{followed}, {} cannot be read", f::count(rooms)),
+        }
+    }
+}
+
+/// That no room has this id or alias, as far as that can be said.
+pub async fn no_such_room(web: &Web, viewer: Viewer, now: i64) -> Error {
+    let words = match LookedFacts::read(web, viewer, now).await {
+        Ok(looked) if looked.has_read_nothing() => {
+            "No room with this id or alias is known: Callscope has not read its homeserver yet, so which rooms it watches is \
+             not known."
+        }
+        Ok(_) => "No room with this id or alias is watched.",
+        Err(error) => return error,
+    };
+    Error::NotFound(words.to_owned())
 }
 
 /// The present of everything and of each room.
@@ -108,6 +183,8 @@ struct RoomPresent {
     unknown: Option<Unknown>,
     /// The account left it: its own page says so, and answers about everything do not ask for it.
     is_left: bool,
+    /// It was asked for and cannot be read, or its last look failed.
+    is_unread: bool,
 }
 
 impl Present {
@@ -132,11 +209,29 @@ impl Present {
         let rooms = found.rooms.into_iter().map(|one| {
             let unknown = present::of_room(all, &one.room, polls_every_ms, now);
             let is_left = one.room.sight == Sight::Left;
-            (one.room_id, RoomPresent { unknown, is_left })
+            let is_unread = one.room.sight == Sight::Blind || (one.room.fails && !is_left);
+            let present = RoomPresent {
+                unknown,
+                is_left,
+                is_unread,
+            };
+            (one.room_id, present)
         });
         Self {
             all,
             rooms: rooms.collect(),
+        }
+    }
+
+    /// How far anything was looked at.
+    #[must_use]
+    pub fn looked(&self) -> LookedFacts {
+        let asked = || self.rooms.values().filter(|room| !room.is_left);
+        let unread = asked().filter(|room| room.is_unread).count();
+        LookedFacts {
+            seen: self.everything(),
+            rooms_followed: asked().count() - unread,
+            rooms_unread: unread,
         }
     }
 

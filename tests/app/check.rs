@@ -3,7 +3,8 @@
 use crate::alone::settings;
 use crate::bed::{Bed, now};
 use crate::operator::run;
-use callscope::sim::NewRoom;
+use callscope::sim::{Fault, FaultKind, NewRoom};
+use serde_json::json;
 use sqlx::{Connection, Executor, SqliteConnection};
 
 const ALICE: &str = "@alice:sim.example";
@@ -78,6 +79,35 @@ async fn each_thing_that_cannot_be_had_is_named_with_what_to_do() {
     assert!(
         code == Some(0) && said.contains("Everything that the configuration names can be had"),
         "{said}"
+    );
+}
+
+#[tokio::test]
+async fn a_joined_room_that_no_setting_names_is_tried_too() {
+    let bed = Bed::new().await;
+    bed.room(&[ALICE]);
+    let plain = settings(&bed);
+    let (code, said, why) = run(&plain, &["check"]).await;
+    assert!(
+        code == Some(0) && said.contains("1 joined room was tried: 1 can be read"),
+        "{said}{why}"
+    );
+    let unreadable = bed.room(&[ALICE]);
+    bed.hs.inject(Fault::lasting(
+        &format!("{}/state", &unreadable[1..]),
+        FaultKind::Status(
+            500,
+            json!({"errcode": "M_UNKNOWN", "error": "Internal server error"}),
+        ),
+    ));
+    let (code, said, why) = run(&plain, &["check"]).await;
+    let named = said.lines().find(|line| line.contains(&unreadable));
+    assert!(
+        code == Some(1)
+            && named.is_some_and(|line| line.contains("FAILS") && line.contains("cannot read it"))
+            && said.contains("2 joined rooms were tried: 1 can be read")
+            && why.contains("one thing is to be mended"),
+        "{said}{why}"
     );
 }
 

@@ -94,13 +94,15 @@ async fn one_that_was_withdrawn_is_forgotten() {
 async fn without_live_following_they_are_asked_for() {
     let bed = Bed::new().await;
     let room = invited(&bed, "Tree house");
-    let keys = [
-        ("MODE", "poll"),
-        ("POLL_SCHEDULE", "* * * * * *"),
-        ("INVITES_ALLOW_USERS", "@ann:good.example"),
-    ];
+    let keys = [("MODE", "poll"), ("POLL_SCHEDULE", "* * * * * *")];
     let app = bed.start_with(&keys).await;
-    waits(&app, 1).await;
+    let all = waits(&app, 1).await;
+    assert_eq!(all[0]["inviter"], EVE, "though nobody's are accepted");
+    assert_eq!(all[0]["allow_with"][0]["value"], EVE);
+    let page = app.page("/status").await;
+    for words in ["Tree house", EVE, "CALLSCOPE_INVITES_ALLOW_USERS"] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
     bed.hs.kick(&room, &bed.bot, EVE, now());
     waits(&app, 0).await;
     app.app.stop().await;

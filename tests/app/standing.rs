@@ -9,7 +9,7 @@ use serde_json::json;
 const ALICE: &str = "@alice:sim.example";
 
 /// What nobody may say who has seen nothing.
-const CLAIMS: [&str; 11] = [
+const CLAIMS: [&str; 18] = [
     "All is well",
     "is well and watching",
     "In step",
@@ -21,6 +21,13 @@ const CLAIMS: [&str; 11] = [
     "Every room answered",
     "could be understood",
     "Logged in<",
+    "No call",
+    "nobody is",
+    "Nobody",
+    "No room is watched",
+    "No server was seen",
+    "No transport was named",
+    "0 rooms",
 ];
 
 #[tokio::test]
@@ -35,11 +42,32 @@ async fn before_the_first_sign_in_nothing_is_said_to_be_well() {
         status["vantages"][0]["error"].is_string()
     })
     .await;
-    for path in ["/", "/status", "/rooms", "/calls", "/wall", "/servers"] {
+    for path in [
+        "/",
+        "/status",
+        "/rooms",
+        "/calls",
+        "/wall",
+        "/servers",
+        "/transports",
+        "/statistics",
+        "/embed/rooms/!any:sim.example",
+    ] {
         let page = app.page(path).await;
         for claim in CLAIMS {
             assert!(!page.contains(claim), "{path} says {claim:?}: {page}");
         }
+    }
+    for path in [
+        "calls",
+        "rooms",
+        "servers",
+        "transports",
+        "statistics",
+        "wall",
+    ] {
+        let answer = app.json(&format!("/api/v1/{path}")).await;
+        assert_eq!(answer["unknown_why"], "not_read", "{path}");
     }
     let page = app.page("/status").await;
     for words in [

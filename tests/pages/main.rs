@@ -452,12 +452,25 @@ async fn an_empty_store_is_explained() {
         (503, &json!("M_NOT_READY"))
     );
     assert!(site.html("/").await.contains("Not logged in yet"));
-    assert!(site.html("/calls").await.contains("No calls yet"));
-    assert!(site.html("/rooms").await.contains("No room is watched yet"));
+    assert!(
+        site.html("/calls")
+            .await
+            .contains("Nothing has been read yet")
+    );
+    assert!(
+        site.html("/rooms")
+            .await
+            .contains("Nothing has been read yet")
+    );
     assert!(site.html("/status").await.contains("Starting"));
+    let calls = site.json("/api/v1/calls").await;
     assert_eq!(
-        site.json("/api/v1/calls").await,
-        json!({ "data": [], "next": null, "next_url": null })
+        (&calls["data"], &calls["next"], &calls["next_url"]),
+        (&json!([]), &Value::Null, &Value::Null)
+    );
+    assert_eq!(
+        calls["unknown_why"], "not_read",
+        "an empty list says nothing where nothing was read"
     );
     let filled = Site::filled("ready").await;
     assert_eq!(filled.json("/readyz").await, json!({ "ready": true }));

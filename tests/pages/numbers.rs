@@ -417,11 +417,64 @@ async fn pages_of_numbers_are_small_and_escaped_and_lead_to_each_other() {
 
 #[tokio::test]
 async fn what_is_empty_says_what_was_looked_at() {
-    let site = Site::empty("nothing").await;
+    // Where nothing was read, that nothing is known says nothing.
+    let site = Site::empty("unread").await;
+    for path in [
+        "/statistics",
+        "/servers",
+        "/transports",
+        "/calls",
+        "/rooms",
+        "/wall",
+    ] {
+        let page = site.html(path).await;
+        assert!(page.contains("Nothing has been read yet"), "{path}: {page}");
+        for claim in [
+            "o call was found",
+            "No call",
+            "Nobody",
+            "o server was seen",
+            "o transport was named",
+            "No room",
+        ] {
+            assert!(!page.contains(claim), "{path} says {claim:?}: {page}");
+        }
+        let answer = site.json(&format!("/api/v1{path}")).await;
+        assert_eq!(answer["unknown_why"], "not_read", "{path}");
+    }
+    let frame = site.get("/embed/rooms/!any:example.org").await;
     assert!(
-        site.html("/statistics")
-            .await
-            .contains("no call was found in any of them yet")
+        frame.status == 404 && frame.text.contains("has not read its homeserver yet"),
+        "{}",
+        frame.text
+    );
+
+    let site = Site::empty("nothing").await;
+    let start = vantages::Start {
+        id: "v",
+        user_id: "@bot:example.org",
+        homeserver: "https://example.org",
+        device_id: None,
+        mode: "follow",
+        software: None,
+        delayed_events: true,
+        sticky_events: true,
+        now: NOW - 60 * MINUTE,
+    };
+    vantages::start(&site.store, &start).await.unwrap();
+    let name = event(
+        "$name",
+        "m.room.name",
+        "@a:h",
+        "",
+        9,
+        json!({ "name": "A" }),
+    );
+    site.write(vec![name]).await;
+    let page = site.html("/statistics").await;
+    assert!(
+        page.contains("1 room is followed; no call was found in any of them yet."),
+        "{page}"
     );
     assert!(
         site.html("/servers")
@@ -433,7 +486,6 @@ async fn what_is_empty_says_what_was_looked_at() {
             .await
             .contains("No transport was named")
     );
-    assert!(site.html("/wall").await.contains("No room is watched yet"));
 }
 
 #[tokio::test]

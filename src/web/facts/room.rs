@@ -243,6 +243,9 @@ pub struct VantageFacts {
     pub error: Option<String>,
     pub error_since_ms: Option<i64>,
     pub error_since_at: Option<Stamp>,
+    /// Since when it does not hear its homeserver; null where it does, whatever other work fails.
+    pub unheard_since_ms: Option<i64>,
+    pub unheard_since_at: Option<Stamp>,
     pub last_error: Option<String>,
     pub last_error_ms: Option<i64>,
     pub last_error_at: Option<Stamp>,
@@ -282,6 +285,8 @@ impl From<row::Vantage> for VantageFacts {
             error: row.error,
             error_since_ms: row.error_since_ms,
             error_since_at: row.error_since_ms.map(Stamp),
+            unheard_since_ms: row.unheard_since_ms,
+            unheard_since_at: row.unheard_since_ms.map(Stamp),
             last_error: row.last_error,
             last_error_ms: row.last_error_ms,
             last_error_at: row.last_error_ms.map(Stamp),

@@ -8,7 +8,7 @@ use crate::web::error::Error;
 use crate::web::facts::{CallFacts, List, NowFacts};
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
-use crate::web::seen::{AllSeenFacts, Present};
+use crate::web::seen::{AllSeenFacts, LookedFacts, Present};
 use crate::web::sort::{self, Chosen, Head};
 use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
@@ -51,6 +51,8 @@ const LIMIT: i64 = 50;
 pub struct Calls {
     #[serde(flatten)]
     pub list: List<CallFacts>,
+    #[serde(flatten)]
+    pub looked: LookedFacts,
     /// What the form above the list shows; counted for the page only.
     #[serde(skip)]
     pub form: Form,
@@ -169,6 +171,7 @@ async fn load(web: &Web, ask: &Ask) -> Result<Calls, Error> {
     };
     Ok(Calls {
         list,
+        looked: LookedFacts::read(web, viewer, now).await?,
         form: Form {
             query,
             chosen,

@@ -338,6 +338,7 @@ fn what_needs_a_look_comes_first_and_lists_say_so() {
     let list = List::whole(vec![troubled(), over, well(2)]);
     let page = html(&calls::Calls {
         list,
+        looked: crate::web::seen::LookedFacts::default(),
         form: calls::Form::default(),
     });
     for words in [

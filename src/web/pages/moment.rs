@@ -7,7 +7,7 @@ use crate::web::error::Error;
 use crate::web::facts::{Flip, List, Moment, RoomRef};
 use crate::web::query::Query;
 use crate::web::reply::{self, Ask};
-use crate::web::seen::Present;
+use crate::web::seen::{Present, no_such_room};
 use crate::web::{Web, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use serde::Serialize;
@@ -79,8 +79,10 @@ pub async fn flips(req: HttpRequest, web: http::Data<Web>, id: http::Path<String
 
 async fn room(web: &Web, ask: &Ask, id: &str) -> Result<RoomRef, Error> {
     let found = rooms::named(&web.store, ask.viewer, id).await?;
-    let missing = || Error::NotFound("No room with this id or alias is watched.".to_owned());
-    found.map(RoomRef::from).ok_or_else(missing)
+    match found {
+        Some(found) => Ok(RoomRef::from(found)),
+        None => Err(no_such_room(web, ask.viewer, ask.now).await),
+    }
 }
 
 /// The parameter `at`; the future is not known.

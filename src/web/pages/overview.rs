@@ -482,7 +482,13 @@ impl Overview {
             Standing::PartlyBlind => format!("Callscope is watching: {}.", self.rooms_words()),
             Standing::Well => {
                 let rooms = f::counted(self.watched.followed, "room", "rooms");
-                format!("Callscope is well and watching {rooms}.")
+                // Beside a stuck call "well" reads as if nothing were to be done.
+                let well = if self.stuck.is_empty() {
+                    "well and "
+                } else {
+                    ""
+                };
+                format!("Callscope is {well}watching {rooms}.")
             }
         }
     }

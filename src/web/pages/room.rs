@@ -20,7 +20,7 @@ use crate::web::facts::{
 };
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
-use crate::web::seen::Present;
+use crate::web::seen::{Present, no_such_room};
 use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
@@ -104,9 +104,7 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error>
     let walks = progress::of_room(store, viewer, id, WALKS).await?;
     let cover = super::coverage_of(web, ask, id).await?;
     let Some(room) = rooms::find(store, viewer, id, now).await? else {
-        return Err(Error::NotFound(
-            "No room with this id or alias is watched.".to_owned(),
-        ));
+        return Err(no_such_room(web, viewer, now).await);
     };
     let room_id = room.room.room_id.clone();
     if room_id != id {

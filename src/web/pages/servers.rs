@@ -14,7 +14,7 @@ use crate::web::facts::{
 use crate::web::kept::Kept;
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
-use crate::web::seen::{AllSeenFacts, Present};
+use crate::web::seen::LookedFacts;
 use crate::web::sort::{self, Chosen, Head, Key};
 use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
@@ -48,7 +48,9 @@ pub struct Servers {
     pub matching: usize,
     pub busy: usize,
     #[serde(flatten)]
-    pub seen: AllSeenFacts,
+    pub looked: LookedFacts,
+    /// Some of it is from older rules or other settings: calls are just being derived again.
+    pub older_rules: bool,
     /// Whether servers are asked if they are ready (`probe.enabled`).
     pub probing: bool,
     /// Of all servers of the period, on whatever page of the list.
@@ -97,9 +99,12 @@ pub(in crate::web) async fn all(
     query: &Query,
 ) -> Result<Servers, Error> {
     let (period, chosen) = (Period::of(query)?, sort::SERVERS.read(query)?);
-    let mut page = kept.get(period.word(), past(web, ask, period)).await?;
+    // What is computed while calls are derived again is not kept beyond that.
+    let older_rules = web.store.has_older_rules();
+    let kept_as = format!("{} {older_rules}", period.word());
+    let mut page = kept.get(&kept_as, past(web, ask, period)).await?;
     with_now(web, ask, &mut page.data).await?;
-    page.seen = Present::read(web, ask.viewer, ask.now).await?.everything();
+    page.looked = LookedFacts::read(web, ask.viewer, ask.now).await?;
     page.ready = ReadyFacts::of(page.data.iter().filter_map(|server| server.probe.as_ref()));
     page.busy = page
         .data
@@ -214,7 +219,8 @@ async fn past(web: &Web, ask: &Ask, period: Period) -> Result<Servers, Error> {
         matching: data.len(),
         clocks,
         busy: 0,
-        seen: AllSeenFacts::default(),
+        looked: LookedFacts::default(),
+        older_rules: store.has_older_rules(),
         probing: web.options.probing,
         ready: ReadyFacts::default(),
         data,
@@ -252,6 +258,34 @@ impl Servers {
     #[must_use]
     pub fn period(&self) -> Period {
         Period { days: self.days }
+    }
+
+    /// What may be said of now.
+    #[must_use]
+    pub fn now_words(&self) -> String {
+        let seen = &self.looked.seen;
+        let busy = || f::counted(self.busy, "server", "servers");
+        if seen.is_blind() {
+            return match self.busy {
+                0 => "Who is in a call now is not known.".to_owned(),
+                1 => "People of 1 server were in a call when last seen.".to_owned(),
+                _ => format!("People of {} were in a call when last seen.", busy()),
+            };
+        }
+        let here = match (self.busy, seen.hidden_rooms()) {
+            (0, 0) => "Nobody is in a call now, as far as we see.".to_owned(),
+            (0, _) => "Nobody is seen in a call now.".to_owned(),
+            (1, _) => "People of 1 server are in a call now.".to_owned(),
+            (_, _) => format!("People of {} are in a call now.", busy()),
+        };
+        match seen.hidden_rooms() {
+            0 => here,
+            rooms => format!(
+                "{here} In {} it is unknown: {}.",
+                f::counted(rooms, "room", "rooms"),
+                seen.seen.words()
+            ),
+        }
     }
 
     /// The head of a column that sorts.
@@ -293,13 +327,19 @@ impl Servers {
 struct Html<'a> {
     page: &'a Servers,
     shell: &'a Shell,
+    now: i64,
 }
 
 impl Page for Servers {
     const SECTION: Section = Section::Servers;
 
     fn html(&self, shell: &Shell) -> askama::Result<String> {
-        Html { page: self, shell }.render()
+        Html {
+            page: self,
+            shell,
+            now: shell.now_ms,
+        }
+        .render()
     }
 }
 

@@ -16,6 +16,7 @@ use crate::web::facts::{
 use crate::web::kept::Kept;
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
+use crate::web::seen::LookedFacts;
 use crate::web::{Web, assets, format as f};
 use actix_web::http::header::LOCATION;
 use actix_web::{HttpRequest, HttpResponse, web as http};
@@ -64,6 +65,8 @@ pub struct Statistics {
     pub rooms: Vec<RoomTime>,
     pub servers: Vec<ServerFacts>,
     pub rings: RingFacts,
+    #[serde(flatten)]
+    pub looked: LookedFacts,
     pub watched_rooms: usize,
     pub calls_ever: i64,
     #[serde(skip)]
@@ -123,6 +126,7 @@ pub async fn get(
         let key = format!("{} {} {older_rules}", period.word(), step.word());
         let mut page = kept.get(&key, load(&web, &ask, period, step)).await?;
         servers::with_now(&web, &ask, &mut page.servers).await?;
+        page.looked = LookedFacts::read(&web, ask.viewer, ask.now).await?;
         Ok(Answer::from(page))
     };
     let answer = answer.await;
@@ -174,6 +178,7 @@ async fn load(web: &Web, ask: &Ask, period: Period, step: Step) -> Result<Statis
         rings: rings::of(store, viewer, Scope::All, (span, now), RINGS)
             .await?
             .into(),
+        looked: LookedFacts::default(),
         watched_rooms: rooms::watched(store).await?.len(),
         calls_ever: ever::calls(store, viewer, now).await?,
         days_in_period: period.days,

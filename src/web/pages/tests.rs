@@ -237,7 +237,11 @@ fn calls() -> calls::Calls {
         next: Some("31".to_owned()),
         next_url: Some("/api/v1/calls?cursor=31".to_owned()),
     };
-    calls::Calls { list, form }
+    calls::Calls {
+        list,
+        looked: crate::web::seen::LookedFacts::default(),
+        form,
+    }
 }
 
 fn evidence(call: &CallFacts) -> Vec<Evidence> {
@@ -650,5 +654,19 @@ fn json_has_the_shape_that_was_promised() {
     );
     let list = serde_json::to_value(calls()).unwrap();
     let keys: Vec<_> = list.as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["data", "next", "next_url"]);
+    let present = [
+        "rooms_followed",
+        "rooms_unread",
+        "unknown",
+        "unknown_rooms",
+        "unknown_since_at",
+        "unknown_since_ms",
+        "unknown_why",
+    ];
+    assert_eq!(keys[..3], ["data", "next", "next_url"]);
+    assert_eq!(
+        keys[3..],
+        present,
+        "an empty list says whether it was looked at"
+    );
 }

@@ -10,6 +10,7 @@ use crate::web::facts::{CallFacts, SfuProbeFacts, Stamp};
 use crate::web::kept::Kept;
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
+use crate::web::seen::LookedFacts;
 use crate::web::sort::{self, Chosen, Head, Key};
 use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
@@ -43,6 +44,10 @@ pub struct Transports {
     pub usable: usize,
     pub busy: usize,
     pub together_ms: i64,
+    #[serde(flatten)]
+    pub looked: LookedFacts,
+    /// Some of it is from older rules or other settings: calls are just being derived again.
+    pub older_rules: bool,
     /// Whether SFUs are asked for their health (`probe.enabled`).
     pub probing: bool,
     #[serde(skip)]
@@ -73,7 +78,8 @@ pub struct TransportRow {
     pub together_ms: i64,
     /// Homeservers of the people.
     pub servers: Vec<String>,
-    /// Devices that use it now, each once however many calls it is in.
+    /// Devices that use it now, each once however many calls it is in; where nothing is heard, that used it when it was
+    /// seen last.
     pub devices_now: i64,
     pub last_ms: i64,
     pub last_at: Stamp,
@@ -137,17 +143,29 @@ pub(in crate::web) async fn all(
     query: &Query,
 ) -> Result<Transports, Error> {
     let (period, chosen) = (Period::of(query)?, sort::TRANSPORTS.read(query)?);
-    let mut page = kept.get(period.word(), load(web, ask, period)).await?;
+    // What is computed while calls are derived again is not kept beyond that.
+    let older_rules = web.store.has_older_rules();
+    let kept_as = format!("{} {older_rules}", period.word());
+    let mut page = kept.get(&kept_as, load(web, ask, period)).await?;
+    page.older_rules = older_rules;
+    page.looked = LookedFacts::read(web, ask.viewer, ask.now).await?;
     // Who uses them now is looked at anew each time.
     let calls = super::running(web, ask).await?.calls.clone();
     let now = now_of(&calls);
+    let seen = &page.looked.seen;
+    // Who is not heard was there when they were heard last, and no later.
+    let here_ms = match seen.seen.unknown_since_ms {
+        Some(since) if seen.is_blind() => since,
+        _ => ask.now,
+    };
     for row in &mut page.data {
         row.devices_now = now
             .get(&(row.kind.as_str(), row.service_url.as_deref()))
             .copied()
             .unwrap_or(0);
         if row.devices_now > 0 {
-            (row.last_ms, row.last_at) = (ask.now, Stamp(ask.now));
+            row.last_ms = row.last_ms.max(here_ms).min(ask.now);
+            row.last_at = Stamp(row.last_ms);
         }
     }
     page.busy = page.data.iter().filter(|row| row.devices_now > 0).count();
@@ -224,6 +242,8 @@ pub fn page(rows: Vec<Carried>, unknown_ms: i64, period: Period, now: i64) -> Tr
         busy: data.iter().filter(|row| row.devices_now > 0).count(),
         together_ms: data.iter().map(|row| row.together_ms).sum(),
         most_ms: data.iter().map(|row| row.together_ms).max().unwrap_or(0),
+        looked: LookedFacts::default(),
+        older_rules: false,
         probing: false,
         query: Query::default(),
         chosen: Chosen::default(),

@@ -34,6 +34,11 @@ pub struct Wall {
     pub people: usize,
     pub today: Numbers,
     pub watched_rooms: usize,
+    /// Of them, those that are followed, and those that cannot be read now or whose last look failed.
+    pub rooms_followed: usize,
+    pub rooms_unread: usize,
+    /// Some of it is from older rules or other settings: calls are just being derived again.
+    pub older_rules: bool,
     /// Why what is shown may be old, if so.
     pub error: Option<String>,
     pub error_since_ms: Option<i64>,
@@ -43,6 +48,9 @@ pub struct Wall {
     /// What stands above where no call runs.
     #[serde(skip)]
     nothing: String,
+    /// How many rooms are followed, and how many cannot be read.
+    #[serde(skip)]
+    rooms_words: String,
 }
 
 /// `GET /wall` and `GET /api/v1/wall`
@@ -71,6 +79,7 @@ pub fn page(overview: Overview) -> Wall {
         ),
     };
     let (heading, nothing) = (overview.heading(), overview.headline());
+    let rooms_words = overview.rooms_words();
     Wall {
         heading,
         nothing,
@@ -83,7 +92,11 @@ pub fn page(overview: Overview) -> Wall {
         numbers_now: overview.numbers_now,
         people: overview.people,
         today: overview.today,
+        rooms_words,
         watched_rooms: overview.watched.rooms,
+        rooms_followed: overview.watched.followed,
+        rooms_unread: overview.watched.unread,
+        older_rules: overview.older_rules,
         error,
         error_since_ms,
     }
