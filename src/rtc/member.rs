@@ -236,7 +236,7 @@ fn id(value: Option<&Value>, missing: Reason) -> Result<&str, Reason> {
 }
 
 /// A hint, cut to a bearable length.
-fn hint(value: Option<&Value>) -> Option<String> {
+pub(super) fn hint(value: Option<&Value>) -> Option<String> {
     value
         .and_then(Value::as_str)
         .map(|text| text.chars().take(64).collect())

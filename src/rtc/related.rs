@@ -1,6 +1,7 @@
 //! Events about a call that say nothing of who is in it: rings, notifications, declines, slots opened and closed.
 
 use super::event::{Kind, RoomEvent};
+use super::member::hint;
 use super::slot::{SlotId, is_open};
 use super::time::number;
 use serde_json::Value;
@@ -113,7 +114,11 @@ pub fn read(event: &RoomEvent) -> Option<Related> {
         .flatten();
     let sticky_key = STICKY_KEYS
         .iter()
-        .find_map(|key| content.get(key).and_then(Value::as_str));
+        .find_map(|key| content.get(key).and_then(Value::as_str))
+        .filter(is_id);
+    if what == What::Withdrawal && sticky_key.is_none() {
+        return None;
+    }
     let relation = content
         .get("m.relates_to")
         .or_else(|| content.get("m.relation"));
@@ -123,6 +128,7 @@ pub fn read(event: &RoomEvent) -> Option<Related> {
         who: event.sender.clone(),
         whom: mentioned
             .filter_map(Value::as_str)
+            .filter(is_id)
             .take(WHOM_MAX)
             .map(ToOwned::to_owned)
             .collect(),
@@ -132,19 +138,28 @@ pub fn read(event: &RoomEvent) -> Option<Related> {
             .and_then(number)
             .filter(|_| is_call)
             .map(|ms| ms.clamp(0, LIFETIME_MAX)),
-        intent: text("m.call.intent").map(ToOwned::to_owned),
+        intent: hint(nested("m.call.intent")),
         relates_to: relation
             .and_then(|to| to.get("event_id")?.as_str())
             // A sticky decline bears the id of the notification as its key.
             .or(sticky_key.filter(|_| what == What::Decline))
+            .filter(is_id)
             .map(ToOwned::to_owned),
         slot_id: if Kind::of(kind) == Kind::Slot {
             event.state_key.clone()
         } else {
-            slot_of(content).filter(|_| is_call)
+            slot_of(content).filter(|slot| is_call && is_id(&slot.as_str()))
         },
         sticky_key: sticky_key.map(ToOwned::to_owned),
     })
+}
+
+/// Bytes of an id at most, as Matrix bounds its own.
+const ID_MAX: usize = 255;
+
+/// Is this short enough for an id? A longer one names nothing that can exist.
+fn is_id(text: &&str) -> bool {
+    text.len() <= ID_MAX
 }
 
 /// The names of the sticky key (MSC4354).
@@ -178,6 +193,24 @@ mod tests {
             json["state_key"] = key.into();
         }
         read(&RoomEvent::from_json(&json, None).unwrap())
+    }
+
+    #[test]
+    fn long_texts_and_ids_are_bounded() {
+        let long = "x".repeat(1000);
+        let ring = json!({"notification_type": "ring", "m.call.intent": long, "slot_id": format!("m.call#{long}"),
+            "m.mentions": {"user_ids": [format!("@{long}:h"), "@b:h"]}, "m.relates_to": {"event_id": format!("${long}")},
+            "msc4354_sticky_key": long});
+        let read = of("m.rtc.notification", None, &ring).unwrap();
+        assert_eq!(read.intent.map(|text| text.len()), Some(64));
+        assert_eq!(read.whom, ["@b:h"]);
+        assert_eq!(
+            (read.relates_to, read.slot_id, read.sticky_key),
+            (None, None, None)
+        );
+
+        let withdrawal = json!({ "msc4354_sticky_key": long });
+        assert_eq!(of("m.rtc.notification", None, &withdrawal), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use super::batch::{Batch, RoomBatch, Source};
 use super::{Error, Store, Tx, int};
 use crate::rtc::reading::{Judge, Reading};
+use crate::rtc::session::server_of;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 use std::borrow::Cow;
@@ -80,10 +81,6 @@ fn stamps(room: &RoomBatch) -> impl Iterator<Item = (String, i64)> + '_ {
             let event = &arrival.event;
             (server_of(&event.sender).to_owned(), event.origin_server_ts)
         })
-}
-
-fn server_of(user: &str) -> &str {
-    user.split_once(':').map_or("", |(_, server)| server)
 }
 
 const READ: &str = "select stream, event_id, room_id, sender, origin_server_ts, received_ms, seen_ms, source, in_timeline
