@@ -17,6 +17,7 @@ pub mod format;
 mod fresh;
 mod health;
 pub mod host;
+mod indentation;
 pub mod kept;
 mod live;
 mod metrics;

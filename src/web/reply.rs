@@ -3,6 +3,7 @@
 use super::Web;
 use super::error::Error;
 use super::facts::{StorageTroubleFacts, VantageFacts};
+use super::indentation::without_indentation;
 use super::query::Query;
 use super::{assets, format as f, fresh};
 use crate::store::health::Health;
@@ -320,7 +321,7 @@ async fn html<P: Page>(web: &Web, ask: &Ask, page: &P) -> Result<Vec<u8>, Error>
 /// The template failed.
 pub fn short<P: Page>(page: &P, mut shell: Shell) -> askama::Result<String> {
     loop {
-        let text = page.html(&shell)?;
+        let text = without_indentation(&page.html(&shell)?);
         if text.len() <= PAGE_MAX || shell.spare == SPARE_MAX {
             return Ok(text);
         }
