@@ -140,12 +140,13 @@ async fn read(
 /// counts, and not what the last poll saw.
 fn calls_of_now(told: Vec<Value>, looked: &Looked) -> Vec<Value> {
     let ghosts = ghosts_in(&told);
+    let silent = silent_in(&told);
     let is_looked = |call: &Value| {
         let room_id = call["room"]["room_id"].as_str();
         room_id.is_some_and(|room_id| looked.rooms.contains(room_id))
     };
     let seen_now = looked.calls.iter().cloned();
-    let seen_now = seen_now.map(|call| mark_ghosts(call, &ghosts));
+    let seen_now = seen_now.map(|call| mark_silent(mark_ghosts(call, &ghosts), &silent));
     // The state holds no sticky memberships: of those the server's answer counts.
     told.into_iter()
         .filter(|call| !is_looked(call) || has_sticky_member(call))
@@ -163,6 +164,39 @@ fn ghosts_in(calls: &[Value]) -> Vec<[Value; 3]> {
             .collect()
     };
     calls.iter().flat_map(of_call).collect()
+}
+
+/// A device that is silent.
+struct SilentDevice {
+    /// Room, person and device.
+    device: [Value; 3],
+    since_ms: Value,
+}
+
+/// Who is silent, as the server says.
+fn silent_in(calls: &[Value]) -> Vec<SilentDevice> {
+    let of_call = |call: &Value| -> Vec<SilentDevice> {
+        entries(&call["members"])
+            .iter()
+            .filter(|member| member["left_ms"].is_null() && member["silent_since_ms"].is_i64())
+            .map(|member| SilentDevice {
+                device: device_in_room(call, member),
+                since_ms: member["silent_since_ms"].clone(),
+            })
+            .collect()
+    };
+    calls.iter().flat_map(of_call).collect()
+}
+
+fn mark_silent(mut call: Value, silent: &[SilentDevice]) -> Value {
+    let whole = call.clone();
+    for member in call["members"].as_array_mut().into_iter().flatten() {
+        let device = device_in_room(&whole, member);
+        if let Some(known) = silent.iter().find(|known| known.device == device) {
+            member["silent_since_ms"] = known.since_ms.clone();
+        }
+    }
+    call
 }
 
 fn device_in_room(call: &Value, member: &Value) -> [Value; 3] {
@@ -238,8 +272,9 @@ fn polled_rooms(status: &Value, rooms: &Value) -> Vec<Value> {
 fn judge(known: &Known, subject: &Subject, visible_only: bool) -> Verdict {
     let mut ghosts = Vec::new();
     let mut busy = Vec::new();
+    let now = known.status["now_ms"].as_i64().unwrap_or(0);
     for call in &known.calls {
-        match touch(call, subject) {
+        match touch(call, subject, now) {
             Some(touch) if touch.is_real => busy.push(touch.words),
             Some(touch) => ghosts.push(touch.words),
             None => {}
@@ -324,11 +359,12 @@ struct Touch {
 }
 
 /// What the server has to do with a call, if anything: it is in it or carries it.
-fn touch(call: &Value, subject: &Subject) -> Option<Touch> {
+fn touch(call: &Value, subject: &Subject, now: i64) -> Option<Touch> {
     let present = entries(&call["members"])
         .iter()
         .filter(|member| member["left_ms"].is_null());
     let (mut own, mut own_ghosts, mut all) = (0, 0, 0);
+    let mut silent = Vec::new();
     let (mut carried, mut carries_ghosts) = (false, false);
     for member in present {
         all += 1;
@@ -338,6 +374,8 @@ fn touch(call: &Value, subject: &Subject) -> Option<Touch> {
             .is_some_and(|server| server.eq_ignore_ascii_case(&subject.server));
         own += i32::from(is_of_server);
         own_ghosts += i32::from(is_of_server && is_ghost);
+        let silent_since = member["silent_since_ms"].as_i64();
+        silent.extend(silent_since.filter(|_| is_of_server && !is_ghost));
         let is_carried = ["service_url", "url", "sfu"]
             .iter()
             .filter_map(|key| member["transport"][key].as_str())
@@ -358,9 +396,10 @@ fn touch(call: &Value, subject: &Subject) -> Option<Touch> {
     } else {
         String::new()
     };
+    let perhaps = perhaps_gone(&silent, now);
     let id = call["id"].as_str().map(f::tidy);
     let words = format!(
-        "{}  {}: {own} of {all} devices{ghosts}{sfu}",
+        "{}  {}: {own} of {all} devices{perhaps}{ghosts}{sfu}",
         id.unwrap_or_else(|| "seen now".to_owned()),
         room(&call["room"])
     );
@@ -368,6 +407,19 @@ fn touch(call: &Value, subject: &Subject) -> Option<Touch> {
         is_real: own > own_ghosts || carried,
         words,
     })
+}
+
+/// Those of the server that are perhaps gone, in words: they are busy all the same. `silent`: since when each is silent, ms.
+fn perhaps_gone(silent: &[i64], now: i64) -> String {
+    let Some(last) = silent.iter().max() else {
+        return String::new();
+    };
+    let for_long = f::lasted(now.saturating_sub(*last));
+    let more = if silent.len() > 1 { " and more" } else { "" };
+    format!(
+        ", {} of them perhaps gone, silent for {for_long}{more}",
+        silent.len()
+    )
 }
 
 /// Is this device probably gone? A finding of the call says so, or the member itself.
@@ -538,6 +590,22 @@ mod tests {
             judged(&json!({ "data": [both] }), &well(), "a.example"),
             Verdict::Busy(_)
         ));
+    }
+
+    #[test]
+    fn devices_that_are_perhaps_gone_are_busy_and_said_to_be_silent() {
+        let mut calls = running("a.example", "sfu.b.example");
+        let mut status = well();
+        status["now_ms"] = json!(10_000_000);
+        status["vantages"][0]["last_sync_ms"] = json!(9_990_000);
+        calls["data"][0]["members"][1]["silent_since_ms"] = json!(10_000_000 - 2 * 3_600_000);
+        let Verdict::Busy(lines) = judged(&calls, &status, "a.example") else {
+            panic!("it may still be there");
+        };
+        assert!(
+            lines[0].contains("1 of them perhaps gone, silent for 2 h 00"),
+            "{lines:?}"
+        );
     }
 
     #[test]

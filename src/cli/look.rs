@@ -213,14 +213,22 @@ pub(super) fn troubles(status: &Value) -> Vec<String> {
         if let Some(error) = vantage["error"].as_str() {
             found.push(format!(
                 "{} since {}: {}",
-                text(&vantage["user_id"]),
+                account(vantage),
                 time(&vantage["error_since_at"]),
-                f::tidy(error)
+                f::sentence(error)
             ));
         }
     }
     found.extend(silent(status));
     found
+}
+
+/// An account by its user id, as soon as that is known.
+fn account(vantage: &Value) -> String {
+    match text(&vantage["user_id"]) {
+        unknown if unknown.is_empty() => "the account".to_owned(),
+        user_id => user_id,
+    }
 }
 
 /// Accounts that follow live and heard nothing for long, though no error says so.
@@ -237,7 +245,7 @@ fn silent(status: &Value) -> Vec<String> {
             }
             Some(_) => return None,
         };
-        (one["mode"] == "follow").then(|| format!("{} {why}", text(&one["user_id"])))
+        (one["mode"] == "follow").then(|| format!("{} {why}", account(one)))
     };
     entries(&status["vantages"])
         .iter()
@@ -284,16 +292,28 @@ fn in_words(status: &Value, troubles: &[String]) -> String {
     for one in entries(&status["invitations"]) {
         let _ = writeln!(said, "{}", invitation(one));
     }
-    for one in entries(&status["troubled"]) {
-        let _ = writeln!(
-            said,
-            "{}: {} {}",
-            room(one),
-            text(&one["watch"]),
-            text(&one["error"])
-        );
+    for one in entries(&status["rooms_to_look_at"]) {
+        said += &needs(one);
     }
     said
+}
+
+/// Why a room needs a look and what to do, a line each.
+fn needs(one: &Value) -> String {
+    let line = |need: &Value| {
+        let (remedy, why) = (long_text(&need["remedy"]), long_text(&need["why"]));
+        format!("{}: what to do: {remedy} Why: {why}\n", room(one))
+    };
+    match entries(&one["needs"]) {
+        // What a server of an earlier version says.
+        [] => format!(
+            "{}: {} {}\n",
+            room(one),
+            text(&one["watch"]),
+            long_text(&one["error"])
+        ),
+        needs => needs.iter().map(line).collect(),
+    }
 }
 
 /// What may be said where no trouble is known: that all is well only where everything is seen.
@@ -301,6 +321,13 @@ fn well_words(status: &Value) -> String {
     let encrypted = entries(&status["encrypted"]).len();
     let unread = status["rooms_unread"].as_u64().unwrap_or(0);
     let unknown = status["unknown_rooms"].as_u64().unwrap_or(0);
+    let short = status["history_short"].as_u64().unwrap_or(0);
+    if unread == 0 && unknown == 0 && short > 0 {
+        return format!(
+            "Now is seen, and history only in part: the homeserver is heard; of {short} rooms it gave the history only in \
+             part, and it is asked again.\n"
+        );
+    }
     if unread == 0 && unknown == 0 {
         return "All is well: the homeserver is heard.\n".to_owned();
     }
@@ -352,6 +379,11 @@ pub(super) fn text(value: &Value) -> String {
         Value::String(text) => f::tidy(text),
         other => other.to_string(),
     }
+}
+
+/// The same of an error in words, which says also what to do.
+fn long_text(value: &Value) -> String {
+    value.as_str().map(f::sentence).unwrap_or_default()
 }
 
 /// What to call a room: its name, else its alias, else its id.

@@ -9,6 +9,8 @@ use super::{Error, Store, Tx, clean};
 use crate::rtc::membership::Membership;
 use crate::rtc::session::{Stay, server_of};
 use crate::rtc::transport::{Selection, Transport};
+use sqlx::Row;
+use sqlx::any::AnyRow;
 use std::collections::BTreeMap;
 
 /// A membership as it is stored and as it is to be.
@@ -369,6 +371,46 @@ const WITH_NAMES: &str =
     ")) as m left join people p on p.room_id = m.room_id and p.user_id = m.user_id";
 pub(super) static OF_SESSIONS: Rows = Rows::new(members!("m.session_id in ("), "?", WITH_NAMES);
 pub(super) static BY_ID: Rows = Rows::new(members!("m.id in ("), "?", WITH_NAMES);
+
+/// A stay that ended with a goodbye.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndedStay {
+    pub call_id: String,
+    pub ended_ms: i64,
+    pub end_event_id: Option<String>,
+}
+
+pub(super) const ENDED_BEFORE: &str = "select p.session_id, p.until_ms, p.end_event_id from events e
+    join memberships p on p.room_id = e.room_id and p.chain = e.chain
+    where e.event_id = $1 and e.room_id = $2 and p.until_ms <= $3 and p.end_reason in ('left', 'delayed_leave')
+    order by p.opened_ms desc limit 1";
+
+/// The stay of the same key that had ended with a goodbye when another one began with this event, at `joined_ms`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn ended_before(
+    store: &Store,
+    viewer: Viewer,
+    room_id: &str,
+    join_event_id: &str,
+    joined_ms: i64,
+) -> Result<Option<EndedStay>, Error> {
+    let Viewer::Operator = viewer;
+    let query = sqlx::query(ENDED_BEFORE)
+        .bind(join_event_id)
+        .bind(room_id)
+        .bind(joined_ms);
+    let row = query.fetch_optional(&store.read).await?;
+    let stay = |row: AnyRow| {
+        Ok(EndedStay {
+            call_id: row.try_get("session_id")?,
+            ended_ms: row.try_get("until_ms")?,
+            end_event_id: row.try_get("end_event_id")?,
+        })
+    };
+    row.map(stay).transpose()
+}
 
 /// The members of these calls, by call, then by `joined_ms`, user and device.
 ///

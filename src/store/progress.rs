@@ -122,6 +122,27 @@ pub async fn short(store: &Store, viewer: Viewer, limit: i64) -> Result<Vec<Prog
         .collect()
 }
 
+pub(super) const ROOMS_SHORT: &str = "select w.room_id, min(r.name) as name, min(r.alias) as alias
+    from walks w left join rooms r on r.room_id = w.room_id where w.again_ms is not null
+    group by w.room_id order by w.room_id";
+
+/// The rooms with such walks.
+///
+/// # Errors
+/// When the database fails.
+pub async fn rooms_short(store: &Store, viewer: Viewer) -> Result<Vec<RoomName>, Error> {
+    let Viewer::Operator = viewer;
+    let rows = sqlx::query(ROOMS_SHORT).fetch_all(&store.read).await?;
+    let name = |row: &AnyRow| {
+        Ok(RoomName {
+            room_id: row.try_get("room_id")?,
+            name: row.try_get("name")?,
+            alias: row.try_get("alias")?,
+        })
+    };
+    rows.iter().map(name).collect()
+}
+
 /// The walks that are not done, in the order in which they have their turn.
 ///
 /// # Errors

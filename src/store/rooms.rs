@@ -10,7 +10,7 @@ use crate::rtc::power::Access;
 use serde_json::Value;
 use sqlx::Row;
 use sqlx::any::AnyRow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const NOTE: &str = "insert into rooms (room_id, watch, first_seen_ms) values ($1, $2, $3)
     on conflict (room_id) do nothing";
@@ -393,6 +393,46 @@ pub async fn find(
         Some(row) => room(store, &row).await.map(Some),
         None => Ok(None),
     }
+}
+
+const DISPLAY_NAME: &str =
+    "select name from people where room_id = $1 and user_id = $2 and name is not null";
+
+/// The display names of these users in a room, of those that have one there.
+///
+/// # Errors
+/// When the database fails.
+pub async fn display_names(
+    store: &Store,
+    viewer: Viewer,
+    room_id: &str,
+    user_ids: &BTreeSet<String>,
+) -> Result<BTreeMap<String, String>, Error> {
+    let Viewer::Operator = viewer;
+    let mut names = BTreeMap::new();
+    for user_id in user_ids {
+        let query = sqlx::query_scalar(DISPLAY_NAME).bind(room_id).bind(user_id);
+        let name: Option<String> = query.fetch_optional(&store.read).await?;
+        names.extend(name.map(|name| (user_id.clone(), name)));
+    }
+    Ok(names)
+}
+
+const REPLACED_BY: &str =
+    "select room_id from rooms where replaced_by = $1 order by replaced_ms, room_id limit 1";
+
+/// The room whose tombstone names this one as its successor, if one does.
+///
+/// # Errors
+/// When the database fails.
+pub async fn replaced_by(
+    store: &Store,
+    viewer: Viewer,
+    room_id: &str,
+) -> Result<Option<String>, Error> {
+    let Viewer::Operator = viewer;
+    let query = sqlx::query_scalar(REPLACED_BY).bind(room_id);
+    Ok(query.fetch_optional(&store.read).await?)
 }
 
 const NAMED: &str = "select room_id, name, alias from rooms where room_id = $1 or alias = $1

@@ -1,7 +1,7 @@
 //! Badges: how many are in a call of a room or a homeserver now, as a picture and in the JSON of Shields.
 
 use super::error::Error;
-use super::facts::{CallFacts, MemberFacts};
+use super::facts::{CallFacts, MemberFacts, PerhapsGone};
 use super::pages::{running, running_in_room};
 use super::query::Query;
 use super::reply::{self, Ask};
@@ -52,7 +52,7 @@ impl Badge {
     }
 
     /// Of those who are in calls now. `others_unknown`: there may be others whom nobody can see.
-    fn of(count: &Count, others_unknown: bool) -> Self {
+    fn of(count: &Count, others_unknown: bool, now: i64) -> Self {
         if count.people == 0 && others_unknown {
             return Self::unknown();
         }
@@ -61,11 +61,15 @@ impl Badge {
             0 => "nobody".to_owned(),
             people => format!("{at_least}{}", f::counted(people, "person", "people")),
         };
+        let people = match count.perhaps_gone.words(now) {
+            Some(words) => format!("{people}, {words}"),
+            None => people,
+        };
         let message = match count.ghosts {
             0 => people,
             ghosts => format!("{people}, {}", f::counted(ghosts, "ghost", "ghosts")),
         };
-        let color = if count.people > 0 {
+        let color = if count.people > 0 && !count.perhaps_gone.are_all {
             "brightgreen"
         } else {
             "lightgrey"
@@ -79,14 +83,21 @@ impl Badge {
 struct Count {
     people: usize,
     ghosts: usize,
+    /// Of the people: devices of them that are perhaps gone.
+    perhaps_gone: PerhapsGone,
 }
 
 impl Count {
     /// Those of one server, or of all.
-    fn of<'a>(calls: impl IntoIterator<Item = &'a CallFacts>, server: Option<&str>) -> Self {
+    fn of<'a>(
+        calls: impl IntoIterator<Item = &'a CallFacts> + Clone,
+        server: Option<&str>,
+    ) -> Self {
         let mut people: BTreeSet<&str> = BTreeSet::new();
         let mut ghosts: BTreeSet<(&str, &str)> = BTreeSet::new();
         let is_of = |member: &&MemberFacts| server.is_none_or(|name| member.server == name);
+        let present = calls.clone().into_iter().flat_map(CallFacts::present);
+        let perhaps_gone = PerhapsGone::among(present.filter(is_of));
         for call in calls {
             let here = call.present().filter(is_of);
             people.extend(here.map(|member| member.user_id.as_str()));
@@ -96,6 +107,7 @@ impl Count {
         Self {
             people: people.len(),
             ghosts: ghosts.len(),
+            perhaps_gone,
         }
     }
 }
@@ -154,8 +166,10 @@ async fn room(web: &Web, ask: &Ask, id: &str) -> Result<Badge, Error> {
     let calls = running_in_room(web, ask, &room.room_id).await?;
     let unlisted: i64 = calls.iter().map(|call| call.unlisted.people).sum();
     let mut count = Count::of(&calls, None);
-    count.people += usize::try_from(unlisted).unwrap_or(0);
-    Ok(Badge::of(&count, others_unknown))
+    let unlisted = usize::try_from(unlisted).unwrap_or(0);
+    count.people += unlisted;
+    count.perhaps_gone.are_all &= unlisted == 0;
+    Ok(Badge::of(&count, others_unknown, ask.now))
 }
 
 async fn server(web: &Web, ask: &Ask, name: &str) -> Result<Badge, Error> {
@@ -185,7 +199,7 @@ async fn server(web: &Web, ask: &Ask, name: &str) -> Result<Badge, Error> {
     }
     // Whoever is not seen may be where we cannot look.
     let is_hidden = count.people == 0 && seen.hidden_rooms() > 0;
-    Ok(Badge::of(&count, is_hidden))
+    Ok(Badge::of(&count, is_hidden, ask.now))
 }
 
 /// Has it the form of a server's name: a host, maybe with a port?

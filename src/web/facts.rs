@@ -28,6 +28,7 @@ mod probe;
 mod ring;
 mod room;
 mod room_look;
+mod room_needs;
 mod side_by_side;
 mod storage;
 mod sums;
@@ -42,7 +43,7 @@ pub use finding::room_state::remedy_of_levels;
 pub use finding::{ClearFacts, FindingFacts, LeftBehind, RoomStateFacts};
 pub use flood::FloodFacts;
 pub(in crate::web) use ghosts::overdue;
-pub use ghosts::{Ghosts, NowFacts, steps_without_ghosts};
+pub use ghosts::{Ghosts, NowFacts, PerhapsGone, steps_without_ghosts};
 pub use moment::{CallThen, Flip, Moment, RelatedFacts, ZombieFacts};
 pub use noun::{Noun, counted_by_noun, noun_of};
 pub use own::OwnFacts;
@@ -57,6 +58,7 @@ pub use room::{InvitationFacts, Pill, RoomFacts, SettingFacts, VantageFacts};
 pub use room_look::{
     AccessFacts, AccountFacts, RoomFindingFacts, RoomLink, RoomLook, StateResetFacts, looks,
 };
+pub use room_needs::RoomNeedFacts;
 pub use side_by_side::{SideBySideFacts, add_side_by_side, count_troubled};
 pub use storage::{StorageTroubleFacts, StorageWords, storage_words};
 pub use sums::{SumFacts, inferred, not_exact};
@@ -257,6 +259,12 @@ impl MemberFacts {
         person(self.name.as_deref(), &self.user_id)
     }
 
+    /// Is it here as far as we know, though a renewal is overdue and no sign tells whether its device is gone?
+    #[must_use]
+    pub fn is_perhaps_gone(&self) -> bool {
+        self.is_here() && self.silent_since_ms.is_some()
+    }
+
     /// Is it here now, and not probably gone?
     #[must_use]
     pub fn is_here(&self) -> bool {
@@ -334,6 +342,9 @@ pub struct CallFacts {
     pub devices_now: usize,
     /// Devices that still count though they are probably gone: in neither of the two numbers before.
     pub ghosts_now: usize,
+    /// Of `devices_now`: devices that are perhaps gone: a renewal is overdue, and no sign tells which client it is. Each has
+    /// its `silent_since_ms`.
+    pub perhaps_gone_now: usize,
     /// `running`; `stuck`: it counts as active, but only devices that are probably gone are in it; `unknown`: it ran when
     /// it was seen last; or `ended`.
     pub state: &'static str,
@@ -418,6 +429,7 @@ impl CallFacts {
             .map(MemberFacts::device)
             .collect::<BTreeSet<_>>()
             .len();
+        let perhaps_gone_now = PerhapsGone::among(members.iter()).devices;
         let is_active = call.is_active(now);
         let is_stuck = is_active && people_now == 0 && ghosts_now > 0;
         let stuck_since_ms = is_stuck
@@ -463,6 +475,7 @@ impl CallFacts {
             people_now,
             devices_now,
             ghosts_now,
+            perhaps_gone_now,
             state,
             stuck_since_ms,
             stuck_since_at: stuck_since_ms.map(Stamp),
@@ -595,6 +608,12 @@ impl CallFacts {
     #[must_use]
     pub fn ghost_words(&self) -> Option<String> {
         (self.ghosts_now > 0).then(|| format::counted(self.ghosts_now, "ghost", "ghosts"))
+    }
+
+    /// Those who are perhaps gone, in words: `1 perhaps gone, silent for 2 h 05`; nothing where there are none.
+    #[must_use]
+    pub fn perhaps_gone_words(&self, now: impl format::Whole) -> Option<String> {
+        PerhapsGone::among(self.members.iter()).words(now)
     }
 
     /// People who are in it now, each once, in order of arrival.

@@ -237,11 +237,12 @@ pub fn lasted(ms: impl Whole) -> String {
     }
 }
 
-/// A sum of time: `12 min`, `56 h 52`, `1,184 h`.
+/// A sum of time: `0 min`, `under 1 min`, `12 min`, `56 h 52`, `1,184 h`.
 #[must_use]
 pub fn sum(ms: impl Whole) -> String {
     let ms = ms.whole().max(0);
     match ms {
+        1..MINUTE => "under 1 min".to_owned(),
         ..HOUR => format!("{} min", ms / MINUTE),
         _ if ms < 100 * HOUR => format!("{} h {:02}", ms / HOUR, ms / MINUTE % 60),
         _ => format!("{} h", count(ms / HOUR)),

@@ -86,6 +86,24 @@ async fn a_homeserver_that_gives_no_more_hides_nothing_and_is_asked_again() {
         json!(room),
         "{status}"
     );
+    assert_eq!(status["history_short"], 1);
+    let page = app.page("/status").await;
+    assert!(
+        page.contains("Now is seen, and history only in part") && !page.contains("All is well"),
+        "{page}"
+    );
+    let overview = app.json("/api/v1/overview").await;
+    assert_eq!(overview["watched"]["history_short"], 1);
+    let kinds_of_unseen = overview["unseen"].to_string();
+    assert!(
+        kinds_of_unseen.contains("history_short"),
+        "{kinds_of_unseen}"
+    );
+    let page = app.page("/").await;
+    assert!(
+        page.contains("with only a part of the history") && !page.contains("is well and"),
+        "{page}"
+    );
     for path in ["/status".to_owned(), format!("/rooms/{}", quote(&room))] {
         let page = app.page(&path).await;
         assert!(

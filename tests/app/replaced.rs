@@ -172,9 +172,33 @@ async fn a_successor_that_asks_for_an_invitation() {
     );
     let overview = app.page("/").await;
     assert!(
-        overview.contains("the new one is not followed"),
+        overview.contains("the new one is not followed")
+            && overview.contains("that took the place of others")
+            && !overview.contains("where the configuration names")
+            && !overview.contains("out of the configuration"),
         "{overview}"
     );
+    let unseen = app.json("/api/v1/overview").await["unseen"].clone();
+    assert_eq!(unseen[0]["kind"], "successor", "{unseen}");
+    // Its own page names the room whose place it took, and says nothing of what nobody read.
+    let facts = app.room(&new).await;
+    assert_eq!(facts["replaces"], json!(old));
+    assert_eq!(
+        facts["needs"][0]["remedy"],
+        format!("invite {} to it.", bed.bot)
+    );
+    let page = app.page(&format!("/rooms/{}", quote(&new))).await;
+    assert!(
+        page.contains("This room took the place of") && page.contains(&old),
+        "{page}"
+    );
+    for claim in [
+        "Complete since",
+        "Watched since",
+        "where the configuration names",
+    ] {
+        assert!(!page.contains(claim), "{claim}: {page}");
+    }
     bed.hs.invite(&new, &bed.bot, ADA, now());
     room_until(&app, &new, "it is followed", |facts| {
         facts["watch"] == "joined"

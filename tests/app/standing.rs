@@ -3,6 +3,7 @@
 use crate::alone::settings;
 use crate::bed::{Bed, now};
 use crate::operator::run;
+use crate::support::http::quote;
 use callscope::sim::{Fault, FaultKind, NewRoom};
 use serde_json::json;
 
@@ -112,11 +113,50 @@ async fn while_a_room_cannot_be_read_not_all_is_well() {
             && !page.contains("All is well"),
         "{page}"
     );
+    let advice = format!("What to do: invite {}", bed.bot);
+    let troubled = &page[page.find("id=\"troubled\"").unwrap()..];
+    let troubled = &troubled[..troubled.find("</ul>").unwrap()];
+    assert!(
+        troubled.contains(&advice) && troubled.contains("M_FORBIDDEN"),
+        "{troubled}"
+    );
+    for list in ["troubled", "rooms_to_look_at"] {
+        let need = &status[list][0]["needs"][0];
+        assert_eq!(need["kind"], "not_readable", "{status}");
+        assert!(
+            need["remedy"].as_str().unwrap().contains(&bed.bot),
+            "{need}"
+        );
+    }
     let page = app.page("/").await;
     assert!(
         page.contains("1 room followed, 1 cannot be read") && !page.contains("is well and"),
         "{page}"
     );
+    let page = app.page("/wall").await;
+    assert!(
+        page.contains("1 room followed, 1 cannot be read") && !page.contains("Watching 2 rooms"),
+        "{page}"
+    );
+    let wall = app.json("/api/v1/wall").await;
+    assert_eq!(
+        (&wall["rooms_followed"], &wall["rooms_unread"]),
+        (&json!(1), &json!(1))
+    );
+    let page = app.page(&format!("/rooms/{}", quote(&hidden))).await;
+    assert!(
+        page.contains("Nothing of this room was ever read")
+            && page.contains(&advice.replace("What to do: ", "")),
+        "{page}"
+    );
+    for claim in [
+        "Complete since",
+        "Watched since",
+        "none since we watch",
+        "No call was found",
+    ] {
+        assert!(!page.contains(claim), "{claim}: {page}");
+    }
     let page = app.page("/rooms").await;
     assert!(
         page.contains("2 rooms, 1 followed, 1 cannot be read")
@@ -124,6 +164,15 @@ async fn while_a_room_cannot_be_read_not_all_is_well() {
         "{page}"
     );
     let (code, said, _) = run(&settings(&bed), &["status", "--url", &app.http.base]).await;
+    let line = said.lines().find(|line| line.starts_with(&hidden));
+    assert!(
+        line.is_some_and(
+            |line| line.contains(&format!("what to do: invite {}", bed.bot))
+                && line.contains("Why:")
+                && line.contains("M_FORBIDDEN")
+        ),
+        "{said}"
+    );
     assert!(
         code == Some(0)
             && said.contains("1 rooms followed, 1 cannot be read")

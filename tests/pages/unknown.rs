@@ -221,6 +221,65 @@ async fn where_nobody_hears_the_homeserver_or_nothing_was_read_yet() {
 }
 
 #[tokio::test]
+async fn what_ran_when_the_homeserver_was_heard_last_is_not_said_to_run() {
+    let site = Site::filled("unknown-running").await;
+    site.change(&[format!(
+        "update rooms set replaced_by = '!next:example.org', replaced_ms = {}",
+        NOW - 20 * MINUTE
+    )])
+    .await;
+    let room = format!("/rooms/{}", quote(ROOM));
+    assert!(site.html(&room).await.contains("A call still runs here"));
+    assert!(site.html("/transports").await.contains("1 in use now"));
+    vantages::stands(
+        &site.store,
+        "v",
+        Some(("it does not answer", NOW - MINUTE)),
+        Some(NOW - MINUTE),
+    )
+    .await
+    .unwrap();
+
+    let page = site.html(&room).await;
+    assert!(
+        page.contains("A call ran when last seen here") && !page.contains("still runs"),
+        "{page}"
+    );
+    let finding = site.json(&format!("/api/v1{room}")).await["findings"][0].clone();
+    assert_eq!(
+        (&finding["kind"], &finding["now_unknown"]),
+        (&json!("replaced"), &json!(true))
+    );
+    let page = site.html("/servers").await;
+    assert!(
+        page.contains("People of 1 server were in a call when last seen")
+            && page.contains("1 person when last seen")
+            && page.contains("unknown since"),
+        "{page}"
+    );
+    for claim in [">nobody<", "are in a call now", "Nobody"] {
+        assert!(!page.contains(claim), "{claim}: {page}");
+    }
+    let page = site.html("/transports").await;
+    assert!(
+        page.contains("1 in use when last seen") && page.contains("in use now is not known since"),
+        "{page}"
+    );
+    assert!(!page.contains("1 in use now"), "{page}");
+    let sfus = site.json("/api/v1/transports").await;
+    assert_eq!(
+        (&sfus["unknown_why"], &sfus["data"][0]["last_ms"]),
+        (&json!("not_heard"), &json!(NOW - MINUTE)),
+        "{sfus}"
+    );
+    let page = site.html("/").await;
+    assert!(
+        !page.contains("still runs") && page.contains("when last seen"),
+        "{page}"
+    );
+}
+
+#[tokio::test]
 async fn a_moment_that_nobody_watched_is_unknown() {
     let site = quiet("unknown-then").await;
     let path = format!("/api/v1/rooms/{}/members?at=", quote(ROOM));

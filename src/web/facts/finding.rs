@@ -46,6 +46,9 @@ pub struct FindingFacts {
     pub until_at: Option<Stamp>,
     /// Each of `users` was there together with each of `unheard`; at most 100 of each are named.
     pub users: Vec<String>,
+    /// Of `side_by_side`: the display names of `users` in their order, null where none is known. Of other kinds they are
+    /// among the members of the call.
+    pub user_names: Vec<Option<String>>,
     pub users_total: usize,
     pub unheard: Vec<String>,
     pub unheard_total: usize,
@@ -219,6 +222,7 @@ impl FindingFacts {
             until_ms: None,
             until_at: None,
             users: Vec::new(),
+            user_names: Vec::new(),
             users_total: 0,
             unheard: Vec::new(),
             unheard_total: 0,
@@ -377,9 +381,20 @@ impl FindingFacts {
         self.told(call, NAMED)
     }
 
+    /// Its `users` in words.
+    fn user_words(&self, call: &CallFacts, named: usize) -> String {
+        if self.kind != "side_by_side" {
+            return names(call, &self.users, self.users_total, named);
+        }
+        // Some of them are in other calls.
+        let known = self.users.iter().zip(&self.user_names);
+        let known = known.filter_map(|(user, name)| Some((user.as_str(), name.as_deref()?)));
+        listed(&known.collect(), &self.users, self.users_total, named)
+    }
+
     fn told(&self, call: &CallFacts, named: usize) -> String {
         let (users, unheard) = (
-            names(call, &self.users, self.users_total, named),
+            self.user_words(call, named),
             names(call, &self.unheard, self.unheard_total, named),
         );
         if let Some(title) = self.title_of_room_state(&users) {
@@ -391,7 +406,7 @@ impl FindingFacts {
         match (self.kind, self.sure) {
             ("apart", _) if self.mutual => format!("{users} and {unheard} {could} hear each other"),
             ("apart", _) => format!("{users} {could} hear {unheard}"),
-            ("side_by_side", _) if self.until_ms.is_some() => {
+            ("side_by_side", _) if is_over => {
                 format!("{users} were each alone, in calls side by side")
             }
             ("side_by_side", _) => format!("{users} each wait alone, in calls side by side"),
@@ -531,7 +546,7 @@ impl CallFacts {
         match all {
             0 if self.active && self.quiet().next().is_some() => {
                 let quiet = self.quiet().count();
-                let words = format!("{} silent", f::count(quiet));
+                let words = format!("{} perhaps gone", f::count(quiet));
                 Some(("", "clock", words))
             }
             0 => None,
@@ -558,6 +573,10 @@ fn names(call: &CallFacts, users: &[String], total: usize, named: usize) -> Stri
         .iter()
         .filter_map(|member| Some((member.user_id.as_str(), member.name.as_deref()?)))
         .collect();
+    listed(&known, users, total, named)
+}
+
+fn listed(known: &HashMap<&str, &str>, users: &[String], total: usize, named: usize) -> String {
     let mut told: Vec<String> = users
         .iter()
         .take(if total > named + 1 { named } else { named + 1 })

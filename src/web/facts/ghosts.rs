@@ -5,6 +5,7 @@ use crate::rtc::ghost::{self, Clues, Goodbyes, Silence};
 use crate::store::evidence::Origins;
 use crate::store::ghosts::Told;
 use crate::store::row;
+use crate::web::format as f;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use utoipa::ToSchema;
@@ -113,6 +114,58 @@ pub fn steps_without_ghosts<'a>(
         .collect()
 }
 
+/// Devices that count as present though they are perhaps gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PerhapsGone {
+    pub devices: usize,
+    /// When the one of them that was heard last was heard, ms.
+    pub silent_since_ms: Option<i64>,
+    /// Everybody who counts as present is one of them.
+    pub are_all: bool,
+}
+
+impl PerhapsGone {
+    /// Of these stays.
+    #[must_use]
+    pub fn among<'a>(members: impl Iterator<Item = &'a MemberFacts>) -> Self {
+        let mut silent: BTreeSet<(&str, &str)> = BTreeSet::new();
+        let mut others: BTreeSet<(&str, &str)> = BTreeSet::new();
+        let mut last_ms = None;
+        for member in members.filter(|member| member.is_here()) {
+            if member.is_perhaps_gone() {
+                silent.insert(member.device());
+                last_ms = last_ms.max(member.silent_since_ms);
+            } else {
+                others.insert(member.device());
+            }
+        }
+        let devices = silent.difference(&others).count();
+        Self {
+            devices,
+            silent_since_ms: last_ms.filter(|_| devices > 0),
+            are_all: devices > 0 && others.is_empty(),
+        }
+    }
+
+    /// `1 perhaps gone, silent for 2 h 05`; nothing where there are none.
+    #[must_use]
+    pub fn words(&self, now: impl f::Whole) -> Option<String> {
+        let silent_ms = now.whole().saturating_sub(self.silent_since_ms?);
+        let for_long = f::lasted(silent_ms);
+        Some(match (self.are_all, self.devices) {
+            (true, 1) => format!("perhaps gone, silent for {for_long}"),
+            (_, 1) => format!("1 perhaps gone, silent for {for_long}"),
+            (true, _) => format!("all perhaps gone, silent for {for_long} and more"),
+            (false, devices) => {
+                format!(
+                    "{} perhaps gone, silent for {for_long} and more",
+                    f::count(devices)
+                )
+            }
+        })
+    }
+}
+
 /// The numbers of now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ToSchema)]
 pub struct NowFacts {
@@ -127,6 +180,8 @@ pub struct NowFacts {
     pub servers_now: usize,
     /// Devices that still count in a call though they are probably gone.
     pub ghosts_now: usize,
+    /// Of `devices_now`: devices that are perhaps gone: a renewal is overdue, and no sign tells which client it is.
+    pub perhaps_gone_now: usize,
 }
 
 impl NowFacts {
@@ -149,11 +204,12 @@ impl NowFacts {
         let beyond = |number: i64| usize::try_from(number).unwrap_or(0);
         Self {
             calls_now: active.clone().filter(|call| call.is_running()).count(),
-            calls_stuck: active.filter(|call| call.is_stuck()).count(),
+            calls_stuck: active.clone().filter(|call| call.is_stuck()).count(),
             people_now: people.len() + beyond(unlisted_people),
             devices_now: devices.len() + beyond(unlisted_devices),
             servers_now: servers.len(),
             ghosts_now: gone.len(),
+            perhaps_gone_now: PerhapsGone::among(present()).devices,
         }
     }
 

@@ -127,6 +127,8 @@ pub struct RelatedFacts {
     pub name: Option<String>,
     /// Whom it mentions by name, and whether it means the whole room.
     pub whom: Vec<String>,
+    /// Their display names, in the same order; null where none is known.
+    pub whom_names: Vec<Option<String>>,
     pub whole_room: bool,
     pub at_ms: i64,
     pub at_at: Stamp,
@@ -149,6 +151,7 @@ impl From<related::Related> for RelatedFacts {
             event_id: event.event_id,
             user_id: event.who,
             name: None,
+            whom_names: vec![None; event.whom.len()],
             whom: event.whom,
             whole_room: event.room,
             at_ms: event.at_ms,
@@ -165,10 +168,14 @@ impl From<related::Related> for RelatedFacts {
 }
 
 impl RelatedFacts {
-    /// The same with the sender's display name.
+    /// The same with the display names of the sender and of those it mentions. `name_of`: the display name of a user.
     #[must_use]
-    pub fn with_name(self, name: Option<String>) -> Self {
-        Self { name, ..self }
+    pub fn with_names(self, name_of: impl Fn(&str) -> Option<String>) -> Self {
+        Self {
+            name: name_of(&self.user_id),
+            whom_names: self.whom.iter().map(|user_id| name_of(user_id)).collect(),
+            ..self
+        }
     }
 
     /// What to call the sender.
@@ -195,10 +202,11 @@ impl RelatedFacts {
     #[must_use]
     pub fn words(&self) -> String {
         let who = format::within(&self.title());
+        let name = self.whom_names.first().and_then(Option::as_deref);
         let first = self
             .whom
             .first()
-            .map(|whom| format::within(&person(None, whom)));
+            .map(|whom| format::within(&person(name, whom)));
         let whom = match (first, self.whom.len()) {
             _ if self.whole_room => "everybody in the room".to_owned(),
             (Some(whom), 1) => whom,

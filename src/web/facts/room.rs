@@ -1,7 +1,9 @@
 //! A watched room and a vantage as pages and JSON show them.
 
-use super::{CallFacts, NowFacts, OwnFacts, RoomFindingFacts, RoomLink, RoomRef, Stamp};
-use crate::rtc::present::Unknown;
+use super::{
+    CallFacts, NowFacts, OwnFacts, RoomFindingFacts, RoomLink, RoomNeedFacts, RoomRef, Stamp,
+};
+use crate::rtc::present::{Unknown, Why};
 use crate::rtc::session::server_of;
 use crate::store::invitations::Pending;
 use crate::store::row::{self, Watch};
@@ -27,8 +29,12 @@ pub struct RoomFacts {
     pub successor: Option<RoomLink>,
     /// The room that this one says it replaced.
     pub predecessor: Option<RoomLink>,
+    /// The room whose tombstone names this one as its successor, where this one does not name it or cannot be read.
+    pub replaces: Option<String>,
     /// What needs a look in the room itself.
     pub findings: Vec<RoomFindingFacts>,
+    /// Why it needs a look, findings among it, and what to do; empty where nothing does.
+    pub needs: Vec<RoomNeedFacts>,
     pub first_seen_ms: i64,
     pub first_seen_at: Stamp,
     pub polled_ms: Option<i64>,
@@ -73,7 +79,9 @@ impl From<row::Room> for RoomFacts {
             replaced_at: row.replaced_ms.map(Stamp),
             successor,
             predecessor,
+            replaces: None,
             findings,
+            needs: Vec::new(),
             first_seen_ms: row.first_seen_ms,
             first_seen_at: Stamp(row.first_seen_ms),
             polled_ms: row.polled_ms,
@@ -111,6 +119,12 @@ impl RoomFacts {
     #[must_use]
     pub fn with_now(self, unknown: Option<Unknown>, active: &[&CallFacts]) -> Self {
         let now = NowFacts::of(active.iter().copied());
+        // What is said to run ran when it was seen last.
+        let is_unseen = unknown.is_some_and(|unknown| unknown.why != Why::Encrypted);
+        let findings = self.findings.into_iter();
+        let findings = findings
+            .map(|finding| finding.with_now(is_unseen))
+            .collect();
         let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         Self {
             active_calls: count(now.calls_now),
@@ -118,7 +132,24 @@ impl RoomFacts {
             people_now: now.people_now,
             ghosts_now: now.ghosts_now,
             seen: unknown.into(),
+            findings,
             ..self
+        }
+    }
+
+    /// Was nothing of it ever read?
+    #[must_use]
+    pub fn is_never_read(&self) -> bool {
+        self.polled_ms.is_none() && self.oldest_event_ms.is_none() && self.calls == 0
+    }
+
+    /// A call runs in it, or ran when it was seen last?
+    #[must_use]
+    pub fn runs_words(&self) -> &'static str {
+        if self.seen.unknown && !self.seen.is_encrypted() {
+            "ran when last seen"
+        } else {
+            "still runs"
         }
     }
 

@@ -89,8 +89,10 @@ pub struct RoomFindingFacts {
     pub may_join: Option<i64>,
     /// The room that took the place of this one.
     pub replaced_by: Option<String>,
-    /// How many memberships, or people, it is about.
+    /// How many memberships, or people, it is about; of `replaced`: calls that still run in it.
     pub count: Option<i64>,
+    /// What runs in the room now is not known: its calls ran when it was seen last.
+    pub now_unknown: bool,
     /// What to change, ready to copy.
     pub remedy: Option<String>,
 }
@@ -107,7 +109,17 @@ impl RoomFindingFacts {
             may_join: None,
             replaced_by: None,
             count: None,
+            now_unknown: false,
             remedy: None,
+        }
+    }
+
+    /// The same where it is known whether the room is seen now.
+    #[must_use]
+    pub fn with_now(self, is_unseen: bool) -> Self {
+        Self {
+            now_unknown: is_unseen,
+            ..self
         }
     }
 
@@ -177,6 +189,9 @@ impl RoomFindingFacts {
                 f::count(self.may_join.unwrap_or_default()),
                 f::counted(self.accounts.unwrap_or_default(), "account", "accounts"),
             ),
+            "replaced" if count > 0 && self.now_unknown => {
+                "The room was replaced, and a call ran in it when it was last seen".to_owned()
+            }
             "replaced" if count > 0 => {
                 "The room was replaced, and a call still runs in it".to_owned()
             }
@@ -228,10 +243,16 @@ pub fn looks(rooms: &[row::Room], active: &[super::CallFacts]) -> Vec<RoomLook> 
             // What the overview says of rooms that it cannot see is enough.
             Watch::Left | Watch::Blind => Vec::new(),
         };
-        let calls = active
-            .iter()
-            .filter(|call| call.room.room_id == row.room.room_id);
-        findings.extend(RoomFindingFacts::of_calls(calls));
+        let calls = || {
+            let of_room = |call: &&super::CallFacts| call.room.room_id == row.room.room_id;
+            active.iter().filter(of_room)
+        };
+        let is_unseen = calls().any(|call| call.unknown_since_ms.is_some());
+        findings = findings
+            .into_iter()
+            .map(|finding| finding.with_now(is_unseen))
+            .collect();
+        findings.extend(RoomFindingFacts::of_calls(calls()));
         (!findings.is_empty()).then(|| RoomLook {
             room: row.room.clone().into(),
             findings,

@@ -15,8 +15,9 @@ const NAMED: usize = 3;
 pub struct SideBySideFacts {
     /// The calls, in order of their ids.
     pub call_ids: Vec<String>,
-    /// Who was alone in them.
+    /// Who was alone in them, and their display names in the same order, null where none is known.
     pub users: Vec<String>,
+    pub user_names: Vec<Option<String>>,
     pub from_ms: i64,
     pub from_at: Stamp,
     /// Null while it lasts.
@@ -38,6 +39,11 @@ impl CallFacts {
             .map(known)
             .max()
             .unwrap_or(self.started_ms)
+    }
+
+    /// The display name of who was in it alone.
+    fn lone_name(&self) -> Option<&str> {
+        self.members.first()?.name.as_deref()
     }
 
     /// Who was in it alone, from its beginning to its end.
@@ -76,7 +82,7 @@ pub fn add_side_by_side(calls: &mut [CallFacts], others: &[CallFacts], now: i64)
                 first.ended_ms.is_none() && second.ended_ms.is_none() && pair.until_ms >= now;
             let until_ms = (!lasts).then_some(pair.until_ms);
             for (call, other) in [(first, second), (second, first)] {
-                let users = [call, other].map(|call| call.lone_user().unwrap_or_default());
+                let users = [call, other].map(LonePerson::of_call);
                 let finding = FindingFacts::side_by_side(pair.from_ms, until_ms, users, &other.id);
                 found
                     .entry(call.id.clone())
@@ -100,15 +106,17 @@ impl FindingFacts {
     fn side_by_side(
         from_ms: i64,
         until_ms: Option<i64>,
-        users: [&str; 2],
+        users: [LonePerson<'_>; 2],
         other_call_id: &str,
     ) -> Self {
-        let users: BTreeSet<&str> = users.into();
+        let users: BTreeSet<LonePerson<'_>> = users.into();
+        let names = users.iter().map(|one| one.name.map(ToOwned::to_owned));
         Self {
+            user_names: names.collect(),
             until_ms,
             until_at: until_ms.map(Stamp),
             users_total: users.len(),
-            users: users.into_iter().map(ToOwned::to_owned).collect(),
+            users: users.iter().map(|one| one.user_id.to_owned()).collect(),
             other_call_ids: vec![other_call_id.to_owned()],
             ..Self::blank("side_by_side", from_ms)
         }
@@ -124,9 +132,11 @@ impl FindingFacts {
             .map(|(one, other)| one.max(other));
         self.until_at = self.until_ms.map(Stamp);
 
-        let users: BTreeSet<String> = self.users.iter().chain(&other.users).cloned().collect();
-        self.users_total = users.len();
-        self.users = users.into_iter().collect();
+        (self.users, self.user_names) = joined(
+            (&self.users, &self.user_names),
+            (&other.users, &other.user_names),
+        );
+        self.users_total = self.users.len();
         self.other_call_ids
             .extend(other.other_call_ids.iter().cloned());
     }
@@ -143,6 +153,38 @@ impl FindingFacts {
     pub fn other_calls(&self) -> Vec<String> {
         self.other_call_ids.iter().map(|id| call_href(id)).collect()
     }
+}
+
+/// Who was alone in a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct LonePerson<'a> {
+    user_id: &'a str,
+    name: Option<&'a str>,
+}
+
+impl<'a> LonePerson<'a> {
+    fn of_call(call: &'a CallFacts) -> Self {
+        Self {
+            user_id: call.lone_user().unwrap_or_default(),
+            name: call.lone_name(),
+        }
+    }
+}
+
+/// People of two lists, each once, and their names.
+fn joined(
+    one: (&[String], &[Option<String>]),
+    other: (&[String], &[Option<String>]),
+) -> (Vec<String>, Vec<Option<String>>) {
+    let mut names: BTreeMap<String, Option<String>> = BTreeMap::new();
+    for (users, known) in [one, other] {
+        for (at, user) in users.iter().enumerate() {
+            let name = known.get(at).cloned().flatten();
+            let entry = names.entry(user.clone()).or_default();
+            *entry = entry.take().or(name);
+        }
+    }
+    names.into_iter().unzip()
 }
 
 fn number_word(count: usize) -> String {
@@ -176,8 +218,12 @@ impl SideBySideFacts {
         let names: Vec<String> = self
             .users
             .iter()
+            .enumerate()
             .take(NAMED)
-            .map(|user| format::within(&person(None, user)))
+            .map(|(at, user)| {
+                let name = self.user_names.get(at).and_then(Option::as_deref);
+                format::within(&person(name, user))
+            })
             .collect();
         match self.users.len() - names.len() {
             0 => names.join(", "),
@@ -217,6 +263,7 @@ impl SideBySideFacts {
         Self {
             call_ids,
             users: finding.users.clone(),
+            user_names: finding.user_names.clone(),
             from_ms: finding.from_ms,
             from_at: finding.from_at,
             until_ms: finding.until_ms,
@@ -239,8 +286,10 @@ impl SideBySideFacts {
             .cloned()
             .collect();
         self.call_ids = ids.into_iter().collect();
-        let users: BTreeSet<String> = self.users.iter().chain(&other.users).cloned().collect();
-        self.users = users.into_iter().collect();
+        (self.users, self.user_names) = joined(
+            (&self.users, &self.user_names),
+            (&other.users, &other.user_names),
+        );
     }
 }
 

@@ -20,7 +20,8 @@ pub struct WalkFacts {
     /// How far back it has come.
     pub reached_ms: Option<i64>,
     pub reached_at: Option<Stamp>,
-    /// About how much of the time is still ahead, percent: calls are not spread evenly over it. 0 = done, null = not known.
+    /// About how much of the time is still ahead, percent: calls are not spread evenly over it. 0 = done, null = not known,
+    /// as long as the walk has found nothing by which that could be told.
     pub ahead_percent: Option<i64>,
     /// About how long it still takes at the pace so far; null = too early to say, or done.
     pub ahead_ms: Option<i64>,
@@ -40,10 +41,12 @@ pub struct WalkFacts {
 
 impl From<Progress> for WalkFacts {
     fn from(row: Progress) -> Self {
+        // A walk that has found nothing has made no way by which one could tell how much is ahead.
+        let is_measured = row.found > 0 || row.done_ms.is_some();
         Self {
-            ahead_percent: row.ahead_percent(),
-            ahead_ms: row.ahead_ms(),
-            events_per_second: row.events_per_second(),
+            ahead_percent: row.ahead_percent().filter(|_| is_measured),
+            ahead_ms: row.ahead_ms().filter(|_| is_measured),
+            events_per_second: row.events_per_second().filter(|_| is_measured),
             room: row.room.into(),
             reason: row.reason,
             opened_ms: row.opened_ms,
@@ -88,6 +91,9 @@ impl WalkFacts {
     pub fn ahead(&self) -> String {
         if !self.is_open() || self.pages == 0 {
             return String::new();
+        }
+        if self.events == 0 {
+            return "nothing new so far, so how much is ahead is not known".to_owned();
         }
         let percent = self
             .ahead_percent

@@ -3,7 +3,7 @@
 use crate::rtc::coverage::{Interval, Span};
 use crate::rtc::transport::host;
 use crate::store::row;
-use crate::store::{events, related, sessions};
+use crate::store::{events, memberships, related, rooms, sessions};
 use crate::web::draw::axis::Axis;
 use crate::web::draw::blind::{self, Band};
 use crate::web::draw::pin::{self, Pin};
@@ -13,7 +13,7 @@ use crate::web::draw::timeline::{self, Renewal, Timeline};
 use crate::web::error::Error;
 use crate::web::facts::{
     self, CallFacts, CoverageFacts, EvidenceFacts, FindingFacts, LinkedCallFacts, MemberFacts,
-    RelatedFacts,
+    RelatedFacts, Stamp,
 };
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
@@ -36,6 +36,10 @@ const STAYS: [usize; 2] = [20, 60];
 const EVENTS_SHOWN: [usize; 2] = [10, 30];
 /// Bytes of raw events there.
 const RAW_MAX: [usize; 2] = [6_000, 24_000];
+/// People who are rung and not in the call, whose names are looked up.
+const NAMES_MOST: usize = 100;
+/// Stays that came back whose earlier stay is told.
+const EARLIER_MOST: usize = 20;
 /// Rings and slot changes in the list.
 const MARKS: usize = 40;
 
@@ -54,6 +58,8 @@ pub struct CallPage {
     pub related: Vec<RelatedFacts>,
     /// Calls that belong to this one: a ring of the one was taken in the other.
     pub linked_calls: Vec<LinkedCallFacts>,
+    /// Of stays here that begin with a renewal after a goodbye: the stay that had ended; at most 20.
+    pub earlier_stays: Vec<EarlierStayFacts>,
     /// How the room is known over the time of the call.
     pub coverage: Vec<CoverageFacts>,
     #[serde(skip)]
@@ -143,6 +149,35 @@ impl<T> Shown<'_, T> {
     }
 }
 
+/// A stay that had ended with a goodbye before the same device came back by a renewal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct EarlierStayFacts {
+    /// The renewal with which it came back.
+    pub join_event_id: String,
+    pub user_id: String,
+    pub device_id: Option<String>,
+    /// The call of the stay that had ended, when it did, and its goodbye.
+    pub call_id: String,
+    pub ended_ms: i64,
+    pub ended_at: Stamp,
+    pub end_event_id: Option<String>,
+}
+
+impl EarlierStayFacts {
+    /// Its call.
+    #[must_use]
+    pub fn href(&self) -> String {
+        format!("/calls/{}", f::segment(&self.call_id))
+    }
+
+    /// Its goodbye, in the evidence of that call.
+    #[must_use]
+    pub fn goodbye_href(&self) -> Option<String> {
+        let event_id = self.end_event_id.as_deref()?;
+        Some(format!("{}#e-{}", self.href(), f::segment(event_id)))
+    }
+}
+
 /// What one transport carried of this call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct TransportFacts {
@@ -196,13 +231,23 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<CallPage>, Error>
         part,
         ..page(facts, evidence, total, cover, ask.now)
     };
-    let related = facts::with_outcomes(related, &page.call.members, ask.now).into_iter();
-    page.related = related
-        .map(|one| {
-            let name = page.name_of(&one.user_id);
-            one.with_name(name)
-        })
+    let related = facts::with_outcomes(related, &page.call.members, ask.now);
+    let unnamed: BTreeSet<String> = related
+        .iter()
+        .flat_map(|one| one.whom.iter().chain([&one.user_id]))
+        .filter(|user_id| page.name_of(user_id).is_none())
+        .take(NAMES_MOST)
+        .cloned()
         .collect();
+    let room_id = page.call.room.room_id.clone();
+    let names = rooms::display_names(&web.store, ask.viewer, &room_id, &unnamed).await?;
+    let name_of = |user_id: &str| {
+        let known = page.name_of(user_id);
+        known.or_else(|| names.get(user_id).cloned())
+    };
+    let related = related.into_iter().map(|one| one.with_names(name_of));
+    page.related = related.collect();
+    page.earlier_stays = earlier_stays(web, ask, &page.call).await?;
     page.say_whether_it_rang();
     page.linked_calls = late
         .into_iter()
@@ -289,10 +334,40 @@ pub fn page(
         window: None,
         related: Vec::new(),
         linked_calls: Vec::new(),
+        earlier_stays: Vec::new(),
         coverage,
         cover,
         part: Part::Whole,
     }
+}
+
+/// Of each stay that came back after a goodbye: the one that had ended.
+async fn earlier_stays(
+    web: &Web,
+    ask: &Ask,
+    call: &CallFacts,
+) -> Result<Vec<EarlierStayFacts>, Error> {
+    let back = call.members.iter();
+    let back = back.filter(|member| member.back_since_ms.is_some());
+    let mut found = Vec::new();
+    for member in back.take(EARLIER_MOST) {
+        let (join, room_id) = (&member.join_event_id, &call.room.room_id);
+        let earlier =
+            memberships::ended_before(&web.store, ask.viewer, room_id, join, member.joined_ms);
+        let Some(earlier) = earlier.await? else {
+            continue;
+        };
+        found.push(EarlierStayFacts {
+            join_event_id: join.clone(),
+            user_id: member.user_id.clone(),
+            device_id: member.device_id.clone(),
+            call_id: earlier.call_id,
+            ended_ms: earlier.ended_ms,
+            ended_at: Stamp(earlier.ended_ms),
+            end_event_id: earlier.end_event_id,
+        });
+    }
+    Ok(found)
 }
 
 fn transports(call: &CallFacts, now: i64) -> Vec<TransportFacts> {
@@ -374,6 +449,24 @@ impl CallPage {
     #[must_use]
     pub fn blind(&self, axis: &Axis) -> Vec<Band> {
         blind::bands(blind::spans(&self.cover), axis)
+    }
+
+    /// The stay that had ended before a stay came back with this event.
+    #[must_use]
+    pub fn earlier_of_event(&self, event_id: &str) -> Option<&EarlierStayFacts> {
+        let mut earlier = self.earlier_stays.iter();
+        earlier.find(|stay| stay.join_event_id == event_id)
+    }
+
+    /// The stay that had ended before the one came back that a finding is about.
+    #[must_use]
+    pub fn earlier_of_finding(&self, finding: &FindingFacts) -> Option<&EarlierStayFacts> {
+        let mut earlier = self.earlier_stays.iter();
+        earlier.find(|stay| {
+            finding.sign == Some("came_back")
+                && finding.users == [stay.user_id.as_str()]
+                && finding.device_id == stay.device_id
+        })
     }
 
     /// The findings that are shown, the gravest first.

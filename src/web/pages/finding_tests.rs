@@ -452,7 +452,7 @@ fn without_a_sign_the_word_is_weaker_and_the_call_needs_a_look_all_the_same() {
     assert!(finding.clear.is_some() && call.needs_look());
     let page = html(&call::page(call.clone(), Vec::new(), 0, Vec::new(), NOW));
     for words in [
-        "Running, 1 silent",
+        "Running, 1 perhaps gone",
         "Ada is perhaps gone",
         "nothing tells which one this is",
         "perhaps gone, silent since",

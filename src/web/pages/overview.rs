@@ -1,11 +1,11 @@
 //! `/`: calls running now, today's numbers, the last 24 hours, and what cannot be seen.
 
-use super::standing::{RoomCounts, Standing};
+use super::standing::{RoomCounts, Standing, refused_successors};
 use crate::rtc::coverage::Span;
 use crate::store::health::Trouble;
 use crate::store::invitations::Pending;
 use crate::store::row::{self, SpanNumbers, Watch};
-use crate::store::{coverage, invitations, rooms, sessions, stats, vantages};
+use crate::store::{coverage, invitations, progress, rooms, sessions, stats, vantages};
 use crate::web::draw::chart::{self, StepChart};
 use crate::web::draw::shape::{self, Shape};
 use crate::web::error::Error;
@@ -21,6 +21,7 @@ use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use utoipa::ToSchema;
 
 /// Running calls that have a card, and a line.
@@ -155,6 +156,10 @@ pub enum UnseenKind {
     SinceJoined,
     /// Asked for, and not readable.
     Blind,
+    /// They took the place of rooms that are followed, and cannot be joined: nobody asked for them.
+    Successor,
+    /// The homeserver gave their history only in part.
+    HistoryShort,
     /// The bot left or was removed.
     Left,
 }
@@ -167,6 +172,8 @@ pub struct Watched {
     pub followed: usize,
     pub unread: usize,
     pub history_open: usize,
+    /// Rooms of which the homeserver gave the history only in part, and which are asked for again.
+    pub history_short: usize,
     pub calls_ever: i64,
     pub unreadable: i64,
     pub oldest_event_ms: Option<i64>,
@@ -187,6 +194,8 @@ pub struct Rows {
     pub compared: bool,
     pub gaps: Vec<(Span, i64)>,
     pub rooms: Vec<row::Room>,
+    /// Rooms of which the homeserver gave the history only in part.
+    pub short: Vec<row::RoomName>,
     pub vantages: Vec<row::Vantage>,
     /// Whether this moment can be told.
     pub seen: AllSeenFacts,
@@ -252,6 +261,7 @@ pub(super) async fn load(web: &Web, ask: &Ask) -> Result<Overview, Error> {
         compared: coverage::is_span_known(store, viewer, week_before, now).await?,
         gaps: coverage::gaps(store, viewer, now - f::DAY, now).await?,
         rooms: rooms::list(store, viewer, now).await?,
+        short: progress::rooms_short(store, viewer).await?,
         seen: Present::read(web, viewer, now).await?.everything(),
         vantages: vantages::list(store).await?,
         older_rules: store.has_older_rules(),
@@ -296,12 +306,13 @@ pub fn page(mut rows: Rows, now: i64) -> Overview {
         concurrency_whole: rows.day.concurrency_whole,
         gaps: rows.gaps.into_iter().map(GapFacts::from).collect(),
         ended: rows.ended,
-        unseen: unseen(&rows.rooms),
+        unseen: unseen(&rows.rooms, &refused_successors(&facts), &rows.short),
         watched: Watched {
             rooms: rows.rooms.len(),
             followed: counts.followed,
             unread: counts.unread,
             history_open: rows.rooms.iter().filter(|room| room.history_open).count(),
+            history_short: rows.short.len(),
             calls_ever: rows.rooms.iter().map(|room| room.calls).sum(),
             unreadable: rows.rooms.iter().map(|room| room.unreadable).sum(),
             oldest_event_ms: rows
@@ -326,7 +337,8 @@ fn int(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn unseen(rooms: &[row::Room]) -> Vec<Unseen> {
+fn unseen(rooms: &[row::Room], refused: &BTreeSet<&str>, short: &[row::RoomName]) -> Vec<Unseen> {
+    let is_refused = |room: &row::Room| refused.contains(room.room.room_id.as_str());
     let late = |room: &row::Room| {
         room.watch == Watch::Joined && room.history_visibility.as_deref() == Some("joined")
     };
@@ -344,7 +356,20 @@ fn unseen(rooms: &[row::Room]) -> Vec<Unseen> {
     };
     let all = [
         of(UnseenKind::EncryptedMembers, &|room| room.unreadable > 0),
-        of(UnseenKind::Blind, &|room| room.watch == Watch::Blind),
+        of(UnseenKind::Blind, &|room| {
+            room.watch == Watch::Blind && !is_refused(room)
+        }),
+        of(UnseenKind::Successor, &is_refused),
+        Unseen {
+            kind: UnseenKind::HistoryShort,
+            count: short.len(),
+            rooms: short
+                .iter()
+                .take(NAMED)
+                .cloned()
+                .map(RoomRef::from)
+                .collect(),
+        },
         of(UnseenKind::Left, &|room| room.watch == Watch::Left),
         of(UnseenKind::SinceJoined, &late),
     ];
@@ -450,6 +475,7 @@ impl Overview {
             followed: self.watched.followed,
             unread: self.watched.unread,
             encrypted,
+            history_short: self.watched.history_short,
         };
         let trouble = self.watched.storage_trouble.as_ref();
         Standing::of(
@@ -480,6 +506,11 @@ impl Overview {
                 self.rooms_words()
             ),
             Standing::PartlyBlind => format!("Callscope is watching: {}.", self.rooms_words()),
+            Standing::PartOfHistory => format!(
+                "Callscope is watching: {}; of {} the homeserver gave the history only in part.",
+                self.rooms_words(),
+                f::counted(self.watched.history_short, "room", "rooms")
+            ),
             Standing::Well => {
                 let rooms = f::counted(self.watched.followed, "room", "rooms");
                 // Beside a stuck call "well" reads as if nothing were to be done.
@@ -499,7 +530,7 @@ impl Overview {
         let rooms = RoomCounts {
             followed: self.watched.followed,
             unread: self.watched.unread,
-            encrypted: 0,
+            ..RoomCounts::default()
         };
         rooms.words()
     }

@@ -15,8 +15,8 @@ use crate::web::draw::shape;
 use crate::web::error::Error;
 use crate::web::facts::{
     AccessFacts, CallFacts, CoverageFacts, Flip, FloodFacts, Moment, RejectedFacts, RingFacts,
-    RoomFacts, RoomFindingFacts, RoomLink, SideBySideFacts, StateResetFacts, SumFacts, WalkFacts,
-    ZombieFacts,
+    RoomFacts, RoomFindingFacts, RoomLink, RoomNeedFacts, SideBySideFacts, StateResetFacts,
+    SumFacts, WalkFacts, ZombieFacts,
 };
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
@@ -160,6 +160,10 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error>
     page.room
         .findings
         .extend(RoomFindingFacts::of_calls(page.recent.iter()));
+    if page.room.predecessor.is_none() {
+        page.room.replaces = rooms::replaced_by(store, viewer, &room_id).await?;
+    }
+    page.room = page.room.with_needs(page.observer_user_id.as_deref());
     page.walks = walks.into_iter().map(WalkFacts::from).collect();
     page.rings = rings::of(store, viewer, Scope::Room(&room_id), (month, now), RINGS)
         .await?
@@ -219,6 +223,11 @@ pub fn page(
 }
 
 impl RoomPage {
+    /// What keeps the room from being seen.
+    pub fn own_needs(&self) -> impl Iterator<Item = &RoomNeedFacts> {
+        self.room.needs.iter().filter(|need| need.is_of_sight())
+    }
+
     /// Is there nothing to be said of now, as the room cannot be read?
     #[must_use]
     pub fn is_unread(&self) -> bool {
@@ -331,6 +340,9 @@ impl RoomPage {
     /// From when on everything is known, but for later gaps.
     #[must_use]
     pub fn complete_since(&self) -> Option<i64> {
+        if self.room.is_never_read() {
+            return None;
+        }
         let known = || {
             self.coverage
                 .iter()

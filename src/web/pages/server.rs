@@ -13,7 +13,7 @@ use crate::web::draw::{Num, ratio};
 use crate::web::error::Error;
 use crate::web::facts::{
     self, CallFacts, ClockFacts, DelayedFacts, DriftFacts, GhostFacts, MemberFacts, OwnFacts,
-    PersonTime, Rate, RingFacts, ServerProbeFacts, SfuOfServer, Stamp, SumFacts,
+    PerhapsGone, PersonTime, Rate, RingFacts, ServerProbeFacts, SfuOfServer, Stamp, SumFacts,
 };
 use crate::web::kept::Kept;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
@@ -61,6 +61,11 @@ pub struct Now {
     /// Its people and their devices in calls now, each once, in however many calls.
     pub people: usize,
     pub devices: usize,
+    /// Of `devices`: those that are perhaps gone, and when the last of them was heard: a renewal is overdue, and no sign
+    /// tells which client it is.
+    pub perhaps_gone: usize,
+    pub silent_since_ms: Option<i64>,
+    pub silent_since_at: Option<Stamp>,
     /// Its devices that still count in a call though they are probably gone: in neither of the two numbers before.
     pub ghosts: usize,
     /// Calls with people of this server, and other calls that an SFU under its name carries.
@@ -247,6 +252,11 @@ async fn now(web: &Web, ask: &Ask, name: &str) -> Result<Now, Error> {
         people.insert(&member.user_id);
         devices.insert(member.device());
     }
+    let of_server = own
+        .iter()
+        .flat_map(CallFacts::present)
+        .filter(|member| member.server == name);
+    let perhaps_gone = PerhapsGone::among(of_server);
     let seen = Present::read(web, ask.viewer, ask.now).await?.everything();
     let carries = |call: &CallFacts| {
         call.present()
@@ -258,6 +268,9 @@ async fn now(web: &Web, ask: &Ask, name: &str) -> Result<Now, Error> {
         can_tell: !seen.seen.unknown,
         seen,
         ghosts,
+        perhaps_gone: perhaps_gone.devices,
+        silent_since_ms: perhaps_gone.silent_since_ms,
+        silent_since_at: perhaps_gone.silent_since_ms.map(Stamp),
         stuck,
         people: people.len(),
         devices: devices.len(),
@@ -358,6 +371,19 @@ fn weeks(period: Period, hours: &BTreeMap<i64, i64>, from: i64) -> Vec<WeekFacts
         }
     };
     (0..(period.days + step - 1) / step).map(week).collect()
+}
+
+impl Now {
+    /// Who of its people is perhaps gone, in words.
+    #[must_use]
+    pub fn perhaps_gone_words(&self) -> Option<String> {
+        let found = PerhapsGone {
+            devices: self.perhaps_gone,
+            silent_since_ms: self.silent_since_ms,
+            are_all: self.perhaps_gone > 0 && self.perhaps_gone == self.devices,
+        };
+        found.words(self.now_ms)
+    }
 }
 
 impl ServerPage {

@@ -16,6 +16,8 @@ pub struct RoomCounts {
     pub unread: usize,
     /// Of those followed: memberships came as ciphertext at some time.
     pub encrypted: usize,
+    /// The homeserver gave their history only in part.
+    pub history_short: usize,
 }
 
 impl RoomCounts {
@@ -48,6 +50,12 @@ impl RoomCounts {
         )];
         if self.unread > 0 {
             words.push(format!("{} cannot be read", f::count(self.unread)));
+        }
+        if self.history_short > 0 {
+            words.push(format!(
+                "of {} the homeserver gave the history only in part",
+                f::count(self.history_short)
+            ));
         }
         if self.encrypted > 0 {
             words.push(format!(
@@ -91,6 +99,8 @@ pub enum Standing {
     NoRooms,
     /// Some rooms cannot be read, or not wholly.
     PartlyBlind,
+    /// All of now is seen, and of some rooms not all of what was before.
+    PartOfHistory,
     Well,
 }
 
@@ -127,6 +137,9 @@ impl Standing {
         }
         if rooms.unread > 0 || seen.unknown_rooms > 0 {
             return Self::PartlyBlind;
+        }
+        if rooms.history_short > 0 {
+            return Self::PartOfHistory;
         }
         Self::Well
     }
@@ -223,6 +236,11 @@ mod tests {
         let blind = RoomCounts { unread: 1, ..rooms };
         assert_eq!(standing(vantage(), blind), Standing::PartlyBlind);
         assert_eq!(blind.words(), "3 rooms followed, 1 cannot be read");
+        let short = RoomCounts {
+            history_short: 1,
+            ..rooms
+        };
+        assert_eq!(standing(vantage(), short), Standing::PartOfHistory);
         let encrypted = RoomCounts {
             encrypted: 1,
             ..rooms

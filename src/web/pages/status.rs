@@ -82,6 +82,8 @@ pub struct Status {
     /// Rooms of which it is not known who is in a call now, each with the reason; at most 500.
     pub unknown_in: Vec<RoomFacts>,
     pub history_open: usize,
+    /// Rooms of which the homeserver gave the history only in part, and which are asked for again.
+    pub history_short: usize,
     /// All reading of history so far.
     pub history: HistoryFacts,
     /// Walks through history that are not done, in the order of their turns; at most 100.
@@ -238,6 +240,7 @@ pub struct Rows {
     pub trouble: Option<Trouble>,
     pub walks: Vec<Progress>,
     pub short: Vec<Progress>,
+    pub rooms_short: usize,
     pub walked: Sums,
     pub removed: Vec<Removed>,
     pub gaps: Vec<(Span, i64)>,
@@ -279,6 +282,7 @@ async fn load(web: &Web, ask: &Ask, kept: &Kept<Totals>) -> Result<Status, Error
         trouble: store.trouble(ask.now),
         walks: progress::open(store, viewer, WALKS).await?,
         short: progress::short(store, viewer, WALKS).await?,
+        rooms_short: progress::rooms_short(store, viewer).await?.len(),
         walked: progress::sums(store, viewer, None).await?,
         removed: retention::removed(store).await?,
         gaps: coverage::gaps(store, viewer, ask.now - 30 * f::DAY, ask.now).await?,
@@ -311,10 +315,15 @@ pub fn page(rows: Rows, now: i64) -> Status {
     }
     let is_refused = |room: &row::Room| refused.contains(room.room.room_id.as_str());
     let has_findings = |room: &row::Room| RoomFacts::from(room.clone()).needs_look();
+    let account = vantages
+        .iter()
+        .find(|vantage| vantage.is_signed_in())
+        .map(|vantage| vantage.user_id.clone());
     let facts = |room: &row::Room| {
         let (id, unknown) = (&room.room.room_id, rows.present.room(&room.room.room_id));
         let calls = calls.get(id.as_str()).map_or(&[][..], Vec::as_slice);
-        RoomFacts::from(room.clone()).with_now(unknown, calls)
+        let facts = RoomFacts::from(room.clone()).with_now(unknown, calls);
+        facts.with_needs(account.as_deref())
     };
     let some = |test: &dyn Fn(&row::Room) -> bool| {
         let rooms = rows.rooms.iter().filter(|room| test(room));
@@ -360,6 +369,7 @@ pub fn page(rows: Rows, now: i64) -> Status {
         seen: rows.present.everything(),
         unknown_in: unknown_in.take(UNKNOWN_ROOMS).map(facts).collect(),
         history_open: rows.rooms.iter().filter(|room| room.history_open).count(),
+        history_short: rows.rooms_short,
         history: HistoryFacts::new(rows.walked, &walks),
         walks,
         walks_short: rows.short.into_iter().map(WalkFacts::from).collect(),
@@ -400,6 +410,7 @@ impl Status {
             followed: self.rooms_followed,
             unread: self.rooms_unread,
             encrypted: self.encrypted.len(),
+            history_short: self.history_short,
         }
     }
 
@@ -451,6 +462,10 @@ impl Status {
             Standing::PartlyBlind => (
                 "Not everything can be seen",
                 format!("Callscope hears its homeserver; {}{}.", self.counts().words(), self.still_reading()),
+            ),
+            Standing::PartOfHistory => (
+                "Now is seen, and history only in part",
+                format!("Callscope hears its homeserver; {}{}. It is asked again by itself.", self.counts().words(), self.still_reading()),
             ),
             Standing::Well => (
                 "All is well",

@@ -203,6 +203,7 @@ fn overview() -> overview::Overview {
             )],
             seen: AllSeenFacts::default(),
             older_rules: false,
+            short: Vec::new(),
             compared: true,
             trouble: None,
             invitations: vec![invitation()],
@@ -338,6 +339,7 @@ fn related(kind: &'static str, who: &str) -> facts::RelatedFacts {
         user_id: who.to_owned(),
         name: Some(NASTY.to_owned()),
         whom: vec![NASTY.to_owned(), "@bob:matrix.example.net".to_owned()],
+        whom_names: vec![None, Some("Bob".to_owned())],
         whole_room: false,
         at_ms,
         at_at: facts::Stamp(at_ms),
@@ -468,6 +470,7 @@ fn status() -> status::Status {
         trouble: None,
         walks: vec![walks::gap(), walks::history()],
         short: vec![walks::short()],
+        rooms_short: 1,
         walked: crate::store::progress::Sums {
             rooms: 42,
             open: 2,

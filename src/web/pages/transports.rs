@@ -164,8 +164,7 @@ pub(in crate::web) async fn all(
             .copied()
             .unwrap_or(0);
         if row.devices_now > 0 {
-            row.last_ms = row.last_ms.max(here_ms).min(ask.now);
-            row.last_at = Stamp(row.last_ms);
+            (row.last_ms, row.last_at) = (here_ms, Stamp(here_ms));
         }
     }
     page.busy = page.data.iter().filter(|row| row.devices_now > 0).count();

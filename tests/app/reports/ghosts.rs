@@ -172,6 +172,22 @@ async fn who_came_back_after_the_goodbye_is_a_ghost_and_nobody_is_counted() {
         assert_eq!((stays.len(), &stays[0]["ghost"]), (1, &json!(true)));
 
         let page = report.call_page(&calls[1]).await;
+        // The renewal leads to the call before, and to the goodbye that it came after.
+        let earlier = &calls[1]["earlier_stays"][0];
+        assert_eq!(earlier["call_id"], calls[0]["id"], "{way:?} {earlier}");
+        assert_eq!(
+            earlier["end_event_id"],
+            calls[0]["members"][0]["end_event_id"]
+        );
+        let html = report.call_html(&calls[1]).await;
+        let goodbye = format!(
+            "{}#e-{}",
+            call_path(&calls[0]),
+            earlier["end_event_id"].as_str().unwrap()
+        );
+        assert_eq!(html.matches(&goodbye).count(), 2, "{html}");
+        let (findings, picture) = (html.find("id=\"h-find\""), html.find("id=\"h-tl\""));
+        assert!(findings < picture, "trouble and remedy come first");
         for words in [
             "Ada is probably gone",
             "came back with the start of a stay that had already ended",
@@ -214,7 +230,42 @@ async fn a_killed_client_is_perhaps_gone_where_no_sign_tells_and_says_why() {
         let overview = report.page("/").await;
         says(&overview, "One call needs a look");
         is_silent_of(&overview, "Healthy");
+        perhaps_gone_everywhere(&report).await;
         report.stop().await;
+    }
+}
+
+/// Every place that counts Ada says that she is perhaps gone, and for how long she is silent.
+async fn perhaps_gone_everywhere(report: &Served) {
+    let words = "perhaps gone, silent for 2 h 0";
+    let app = &report.app;
+    for path in [
+        format!("/badge/rooms/{}/active.json", quote(&report.room)),
+        "/badge/servers/ash.example/active.json".to_owned(),
+    ] {
+        let message = app.json(&path).await["message"].clone();
+        let message = message.as_str().unwrap();
+        assert!(
+            message.starts_with(&format!("1 person, {words}")),
+            "{path}: {message}"
+        );
+    }
+    for path in [
+        format!("/embed/rooms/{}", quote(&report.room)),
+        format!("/rooms/{}", quote(&report.room)),
+        "/servers/ash.example".to_owned(),
+    ] {
+        says(&text_of(&app.page(&path).await), words);
+    }
+    let now = app.json("/api/v1/servers/ash.example").await["now"].clone();
+    assert_eq!(
+        (&now["people"], &now["perhaps_gone"]),
+        (&json!(1), &json!(1)),
+        "{now}"
+    );
+    assert_eq!(now["silent_since_ms"], report.at(BEGIN));
+    for path in ["/api/v1/calls/active", "/api/v1/overview", "/api/v1/status"] {
+        assert_eq!(app.json(path).await["perhaps_gone_now"], 1, "{path}");
     }
 }
 

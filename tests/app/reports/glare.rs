@@ -40,6 +40,7 @@ async fn two_who_started_at_once_are_told_that_each_was_alone() {
             assert_eq!(found[0]["until_ms"], report.at(BEGIN + 20 * MINUTE));
             assert_eq!(found[0]["other_call_ids"], json!([other["id"]]));
             assert_eq!(found[0]["users"], json!([ADA, BEN]));
+            assert_eq!(found[0]["user_names"], json!(["Ada", "Ben"]));
 
             let html = report.call_html(call).await;
             says(&html, &format!("href=\"{}\"", call_path(other)));
@@ -53,6 +54,7 @@ async fn two_who_started_at_once_are_told_that_each_was_alone() {
                 ),
             );
             says(&page, "probably looking for each other");
+            says(&page, "Ada and Ben were each alone");
             is_silent_of(&page, "Healthy");
         }
 
@@ -73,6 +75,7 @@ async fn two_who_started_at_once_are_told_that_each_was_alone() {
             ),
         );
         assert_eq!(page.matches("side by side").count(), 1, "one line: {page}");
+        says(&page, "Ada, Ben, each alone");
         let html = report.app.page(&report.room_path()).await;
         for call in [ada, ben] {
             says(&html, &format!("href=\"{}\">call", call_path(call)));

@@ -43,7 +43,7 @@ async fn a_ring_that_is_taken_when_the_caller_has_gone_is_missed_everywhere() {
         }
 
         let page = report.call_page(ada).await;
-        says(&page, "not answered");
+        says(&page, "Ada rang Ben: not answered");
         says(&page, "Ben came 7 s after the end");
         says(
             &report.call_html(ada).await,

@@ -208,6 +208,7 @@ mod tests {
             user_id: who.to_owned(),
             name: None,
             whom: whom.iter().map(|user| (*user).to_owned()).collect(),
+            whom_names: Vec::new(),
             whole_room: false,
             at_ms,
             at_at: Stamp(at_ms),
@@ -237,7 +238,7 @@ mod tests {
     #[test]
     fn a_ring_stands_on_the_lane_of_whom_it_rang() {
         let plain = draw(&fixtures::war_room(), &[], &[], NOW, 0);
-        let declined = event("decline", ERIN, &[], 40).with_name(Some("Erin".to_owned()));
+        let declined = event("decline", ERIN, &[], 40).with_names(|_| Some("Erin".to_owned()));
         let related = [event("ring", ALICE, &[BOB, ERIN], 45), declined.clone()];
         let picture = draw(&fixtures::war_room(), &[], &related, NOW, 0);
         assert!(picture.marks.is_empty(), "all of them have a lane");
