@@ -76,6 +76,7 @@ macro_rules! origins {
             coalesce((select g.to_ms from signs g where g.membership_id = m.id and g.joined_ms = m.joined_ms
                 and g.until_ms = m.until_ms and g.updates = m.updates),
             (select max(s.origin_server_ts + 0) from events s where s.room_id = m.room_id and s.chain = m.chain
+                and s.time_ms >= m.opened_ms and s.time_ms < m.until_ms
                 and s.origin_server_ts + 0 >= m.joined_ms and s.origin_server_ts + 0 < m.until_ms)) end as last_sign
         from memberships m
         left join events j on j.event_id = m.join_event_id and j.room_id = m.room_id

@@ -14,12 +14,13 @@ macro_rules! first_sign {
     };
 }
 
-// `|| ''`: by time, from the end; a chain may be long, and the last sign is near.
+// A chain may be long, and so may the room's time: only the chain's events of the stay's own time are looked at. `+ 0` keeps
+// SQLite from the index of times.
 macro_rules! last_sign {
     () => {
-        "coalesce((select e.origin_server_ts from events e where e.room_id = m.room_id
-            and e.origin_server_ts >= m.joined_ms and e.origin_server_ts < m.until_ms and e.chain || '' = m.chain
-            order by e.origin_server_ts desc limit 1), m.joined_ms)"
+        "coalesce((select max(e.origin_server_ts + 0) from events e where e.room_id = m.room_id and e.chain = m.chain
+            and e.time_ms >= m.opened_ms and e.time_ms < m.until_ms
+            and e.origin_server_ts + 0 >= m.joined_ms and e.origin_server_ts + 0 < m.until_ms), m.joined_ms)"
     };
 }
 
