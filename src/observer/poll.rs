@@ -15,8 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// One room is tried so often in one poll when the homeserver is busy.
 const TRIES: u32 = 3;
-/// Memberships of calls that are larger than this together are written before all of the state is read, in bytes.
-const PIECE: usize = 8 * 1024 * 1024;
+/// Memberships of calls that are larger than this together are written before all of the state is read, in bytes: nobody else
+/// writes meanwhile.
+const PIECE: usize = 2 * 1024 * 1024;
 
 impl Observer {
     /// Polls whenever one is due, for ever; what falls due during a poll is one more poll.

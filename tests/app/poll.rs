@@ -132,3 +132,46 @@ async fn polls_alone_tell_that_the_bot_was_removed() {
     .await;
     app.app.stop().await;
 }
+
+#[tokio::test]
+async fn a_very_large_state_is_stored_as_it_comes_and_seen_as_a_whole() {
+    let bed = Bed::new().await;
+    let room = bed.room(&[ALICE]);
+    let padding = "x".repeat(50_000);
+    for device in 0..400 {
+        let device = format!("D{device:03}");
+        let mut content = join(&device);
+        content["padding"] = json!(padding);
+        let key = key(ALICE, &device);
+        bed.hs
+            .set_state_silently(&room, ALICE, MEMBER, &key, content, now());
+    }
+    // Half of it comes, again and again.
+    bed.hs
+        .inject(Fault::lasting("/state", FaultKind::Truncated));
+    let app = bed.start_with(&[("MODE", "poll"), OFTEN]).await;
+    let calls = app
+        .calls_until("what came so far", |calls| calls.len() == 1)
+        .await;
+    let devices = calls[0]["devices_now"].as_i64().unwrap();
+    assert!((1..=200).contains(&devices), "{devices}");
+    assert_eq!(
+        app.json("/api/v1/status").await["totals"]["snapshots"],
+        0,
+        "a part is no look"
+    );
+    bed.hs.clear_faults();
+    app.calls_until("all of it", |calls| {
+        calls.len() == 1 && calls[0]["devices_now"] == 400
+    })
+    .await;
+    let left = key(ALICE, "D007");
+    bed.hs.drop_state_silently(&room, MEMBER, &left);
+    app.calls_until("who vanished from it", |calls| {
+        calls.len() == 1 && calls[0]["devices_now"] == 399
+    })
+    .await;
+    let floods = app.room(&room).await["floods"].clone();
+    assert_eq!(floods, json!([]), "what the state holds is no flood");
+    app.app.stop().await;
+}
