@@ -192,9 +192,6 @@ pub(super) async fn status(server: &Server, json: bool) -> Result<ExitCode, Box<
 /// Why what is said of now may not be so; empty when all is well.
 pub(super) fn troubles(status: &Value) -> Vec<String> {
     let mut found = Vec::new();
-    if status["ready"] != true {
-        found.push("no homeserver account has been read for the first time yet".to_owned());
-    }
     let stored = &status["storage_trouble"];
     if let Some(kind) = stored["kind"].as_str() {
         let words = storage_words(kind);
@@ -219,15 +216,19 @@ pub(super) fn troubles(status: &Value) -> Vec<String> {
             ));
         }
     }
+    // What an error tells to do comes before what follows from it.
+    if status["ready"] != true {
+        found.push("no homeserver account has been read for the first time yet".to_owned());
+    }
     found.extend(silent(status));
     found
 }
 
 /// An account by its user id, as soon as that is known.
 fn account(vantage: &Value) -> String {
-    match text(&vantage["user_id"]) {
-        unknown if unknown.is_empty() => "the account".to_owned(),
-        user_id => user_id,
+    match vantage["user_id"].as_str() {
+        None | Some("") => "the account".to_owned(),
+        Some(user_id) => f::tidy(user_id),
     }
 }
 
@@ -262,7 +263,7 @@ fn in_words(status: &Value, troubles: &[String]) -> String {
     let rows = entries(&status["vantages"]);
     let rows = rows.iter().map(|one| {
         vec![
-            text(&one["user_id"]),
+            account(one),
             text(&one["mode"]),
             time(&one["last_sync_at"]),
             time(&one["last_poll_at"]),

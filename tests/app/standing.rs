@@ -86,7 +86,13 @@ async fn before_the_first_sign_in_nothing_is_said_to_be_well() {
             .contains("First, Callscope must hear its homeserver")
     );
     let (code, said, _) = run(&settings(&bed), &["status", "--url", &app.http.base]).await;
-    assert!(code == Some(1) && !said.contains("All is well"), "{said}");
+    assert!(
+        code == Some(1)
+            && !said.contains("All is well")
+            && said.starts_with("TROUBLE: the account since")
+            && !said.contains("no visible name"),
+        "{said}"
+    );
     app.app.stop().await;
 }
 

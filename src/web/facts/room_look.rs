@@ -1,6 +1,7 @@
 //! Why a room needs a look: who may not join its calls, where it was replaced, and what a state reset did.
 
-use super::{RoomFacts, RoomRef, Stamp, person, remedy_of_levels};
+use super::room_needs::account_words;
+use super::{RoomFacts, RoomNeedFacts, RoomRef, Stamp, person, remedy_of_levels};
 use crate::rtc::power::Access;
 use crate::store::access::{Account, Named};
 use crate::store::row::{self, Watch};
@@ -232,11 +233,26 @@ pub struct RoomLook {
     #[serde(flatten)]
     pub room: RoomRef,
     pub findings: Vec<RoomFindingFacts>,
+    /// Why each of `findings` needs a look, and what to do, in the same order.
+    pub needs: Vec<RoomNeedFacts>,
 }
 
-/// The rooms that need a look, by their rows and by the calls that run in them.
+impl RoomLook {
+    /// The findings and what each needs.
+    pub fn each(&self) -> impl Iterator<Item = (&RoomFindingFacts, &RoomNeedFacts)> {
+        self.findings.iter().zip(&self.needs)
+    }
+}
+
+/// The rooms that need a look, by their rows and by the calls that run in them. `account`: who would have to be invited,
+/// where that is known.
 #[must_use]
-pub fn looks(rooms: &[row::Room], active: &[super::CallFacts]) -> Vec<RoomLook> {
+pub fn looks(
+    rooms: &[row::Room],
+    active: &[super::CallFacts],
+    account: Option<&str>,
+) -> Vec<RoomLook> {
+    let account = account_words(account);
     let look = |row: &row::Room| {
         let mut findings = match row.watch {
             Watch::Joined | Watch::Peeked => RoomFindingFacts::of(row),
@@ -255,6 +271,10 @@ pub fn looks(rooms: &[row::Room], active: &[super::CallFacts]) -> Vec<RoomLook> 
         findings.extend(RoomFindingFacts::of_calls(calls()));
         (!findings.is_empty()).then(|| RoomLook {
             room: row.room.clone().into(),
+            needs: findings
+                .iter()
+                .map(|finding| finding.need(&account))
+                .collect(),
             findings,
         })
     };

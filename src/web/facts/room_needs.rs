@@ -20,7 +20,7 @@ impl RoomFacts {
     /// The same with what it needs. `account`: who would have to be invited, where that is known.
     #[must_use]
     pub fn with_needs(self, account: Option<&str>) -> Self {
-        let account = account.map_or_else(|| "the account".to_owned(), f::tidy);
+        let account = account_words(account);
         let of_findings = self
             .findings
             .iter()
@@ -94,8 +94,13 @@ impl RoomNeedFacts {
     }
 }
 
+/// What to call the account that we look from.
+pub(super) fn account_words(account: Option<&str>) -> String {
+    account.map_or_else(|| "the account".to_owned(), f::tidy)
+}
+
 impl RoomFindingFacts {
-    fn need(&self, account: &str) -> RoomNeedFacts {
+    pub(super) fn need(&self, account: &str) -> RoomNeedFacts {
         let by = f::tidy(self.replaced_by.as_deref().unwrap_or_default());
         let remedy = match (self.kind, &self.remedy) {
             ("replaced", _) if self.count.is_some() => {

@@ -43,6 +43,13 @@ const SILENT_MAX: usize = 500;
 /// How the stays of a server ended is counted over so many days.
 const HABIT_DAYS: i64 = 30;
 
+/// The account that we look from, by its user id, as soon as that is known.
+async fn account(web: &Web) -> Result<Option<String>, Error> {
+    let vantages = vantages::list(&web.store).await?;
+    let user_ids = vantages.into_iter().map(|vantage| vantage.user_id);
+    Ok(user_ids.into_iter().find(|user_id| !user_id.is_empty()))
+}
+
 /// How one room is known over time.
 async fn coverage_of(web: &Web, ask: &Ask, room_id: &str) -> Result<Vec<Interval>, Error> {
     let rooms = BTreeSet::from([room_id.to_owned()]);

@@ -278,7 +278,9 @@ pub fn page(mut rows: Rows, now: i64) -> Overview {
     let listed = rows.active.len();
     let active_total = rows.active_total.max(int(listed));
     let numbers_now = NowFacts::of(rows.active.iter()).with_total(active_total, listed);
-    let mut to_look_at = looks(&rows.rooms, &rows.active);
+    let mut user_ids = rows.vantages.iter().map(|vantage| vantage.user_id.as_str());
+    let account = user_ids.find(|user_id| !user_id.is_empty());
+    let mut to_look_at = looks(&rows.rooms, &rows.active, account);
     let rooms_to_look_at_total = to_look_at.len();
     to_look_at.truncate(LOOKS);
     let concurrency = steps_without_ghosts(rows.day.concurrency, rows.active.iter());

@@ -5,8 +5,7 @@ use crate::rtc::coverage::{Interval, Span};
 use crate::store::row::{self, CallFilter};
 use crate::store::sums::{self, Scope};
 use crate::store::{
-    access, events, progress, rings, rooms, sender_limit, sessions, state_resets, stats, vantages,
-    zombies,
+    access, events, progress, rings, rooms, sender_limit, sessions, state_resets, stats, zombies,
 };
 use crate::web::draw::blind;
 use crate::web::draw::chart::{self, ColumnChart};
@@ -156,7 +155,7 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error>
         .into_iter()
         .map(|named| AccessFacts::new(named, observer_counted))
         .collect();
-    page.observer_user_id = observer(&vantages::list(store).await?);
+    page.observer_user_id = super::account(web).await?;
     page.room
         .findings
         .extend(RoomFindingFacts::of_calls(page.recent.iter()));
@@ -179,12 +178,6 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error>
     }
     page.asked = asked;
     Ok(page.into())
-}
-
-/// The account that we look from.
-fn observer(vantages: &[row::Vantage]) -> Option<String> {
-    let user_ids = vantages.iter().map(|vantage| vantage.user_id.clone());
-    user_ids.into_iter().find(|user_id| !user_id.is_empty())
 }
 
 /// The page from its rows.

@@ -93,6 +93,9 @@ pub(in crate::web) async fn all(web: &Web, ask: &Ask, query: &Query) -> Result<R
     for room in &mut page.list.data {
         room.older_rules = web.store.is_from_older_rules(&room.room.room_id);
     }
+    let account = super::account(web).await?;
+    let with_needs = |room: RoomFacts| room.with_needs(account.as_deref());
+    page.list.data = page.list.data.into_iter().map(with_needs).collect();
     page.list.data.retain(|room| {
         let RoomRef {
             room_id,
