@@ -17,7 +17,7 @@ use serde_json::Value;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 /// What failed is tried again after this time, unless the homeserver named another.
@@ -74,12 +74,16 @@ struct Turn {
     tried: Instant,
     due: Instant,
     is_under_way: bool,
+    /// Which task does it, while it is under way.
+    task: Option<Id>,
     /// There was news since it began.
     has_news: bool,
 }
 
 /// What is being done now: a join over federation can take minutes and holds nothing else up.
-type UnderWay = JoinSet<(String, Result<Duration, Error>)>;
+type UnderWay = JoinSet<Done>;
+/// About which room it was, and how it ended.
+type Done = (String, Result<Duration, Error>);
 
 impl Observer {
     /// Follows replaced rooms to their successors, for ever.
@@ -100,7 +104,7 @@ impl Observer {
             let next = next.unwrap_or(now + AGAIN).clamp(now, now + AGAIN);
             tokio::select! {
                 () = sleep_until(next) => {}
-                Some(done) = under_way.join_next() => note_done(&mut turns, done),
+                Some(done) = under_way.join_next_with_id() => note_done(&mut turns, done),
                 () = self.replaced.notified() => {
                     // An invitation may open a door that was shut a moment ago.
                     for turn in turns.values_mut() {
@@ -128,16 +132,17 @@ impl Observer {
             }
             if let Entry::Vacant(free) = turns.entry(task.room_id().to_owned()) {
                 let tried = Instant::now();
+                let observer = self.clone();
+                let handle = under_way.spawn(async move {
+                    let done = observer.run_task(&task).await;
+                    (task.room_id().to_owned(), done)
+                });
                 free.insert(Turn {
                     tried,
                     due: tried,
                     is_under_way: true,
+                    task: Some(handle.id()),
                     has_news: false,
-                });
-                let observer = self.clone();
-                under_way.spawn(async move {
-                    let done = observer.run_task(&task).await;
-                    (task.room_id().to_owned(), done)
                 });
             }
         }
@@ -308,32 +313,33 @@ fn pause_after(error: &matrix::Error, age_ms: i64) -> Duration {
     if is_no && !is_young { LATER } else { AGAIN }
 }
 
-/// Notes when the next turn of what was done comes.
-fn note_done(
-    turns: &mut HashMap<String, Turn>,
-    done: Result<(String, Result<Duration, Error>), tokio::task::JoinError>,
-) {
-    let (room_id, done) = match done {
-        Ok(done) => done,
+/// Notes when the next turn of what was done comes. What broke off is tried again, and nothing else is forgotten for it:
+/// the others are still under way.
+fn note_done(turns: &mut HashMap<String, Turn>, done: Result<(Id, Done), JoinError>) {
+    let (task, pause) = match done {
+        Ok((task, (_, Ok(pause)))) => (task, pause),
+        Ok((task, (room_id, Err(error)))) => {
+            tracing::warn!(room = %quoted(&room_id), %error, "a room could not be followed or looked at");
+            (task, AGAIN)
+        }
         Err(error) => {
-            tracing::error!(%error, "following replaced rooms broke off");
-            turns.retain(|_, turn| !turn.is_under_way);
-            return;
+            tracing::error!(%error, "following a replaced room broke off");
+            (error.id(), AGAIN)
         }
     };
-    let pause = done.unwrap_or_else(|error| {
-        tracing::warn!(room = %quoted(&room_id), %error, "a room could not be followed or looked at");
-        AGAIN
-    });
-    if let Some(turn) = turns.get_mut(&room_id) {
+    let turn = turns.values_mut().find(|turn| turn.task == Some(task));
+    if let Some(turn) = turn {
         turn.is_under_way = false;
+        turn.task = None;
         // The answer may be older than the news.
         let pause = if turn.has_news {
             pause.min(SOON)
         } else {
             pause
         };
-        turn.due = Instant::now() + pause;
+        let now = Instant::now();
+        // A homeserver may name any pause.
+        turn.due = now.checked_add(pause).unwrap_or(now + LATER);
     }
 }
 
@@ -356,6 +362,37 @@ mod tests {
             retry_after: None,
             soft_logout: false,
         }))
+    }
+
+    fn under_way(task: Id) -> Turn {
+        Turn {
+            tried: Instant::now(),
+            due: Instant::now(),
+            is_under_way: true,
+            task: Some(task),
+            has_news: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_breaks_off_is_tried_again_later_and_the_others_go_on() {
+        let mut tasks = UnderWay::new();
+        let broken = tasks.spawn(async { std::future::pending().await });
+        let other = tokio::spawn(std::future::pending::<()>());
+        let mut turns = HashMap::from([
+            ("!broken".to_owned(), under_way(broken.id())),
+            ("!other".to_owned(), under_way(other.id())),
+        ]);
+        broken.abort();
+        let done = tasks.join_next_with_id().await.unwrap();
+        note_done(&mut turns, done);
+        assert!(turns["!other"].is_under_way);
+        let broken = &turns["!broken"];
+        assert!(!broken.is_under_way && broken.due > Instant::now() + AGAIN / 2);
+        let endless = ("!other".to_owned(), Ok(Duration::MAX));
+        note_done(&mut turns, Ok((other.id(), endless)));
+        assert!(turns["!other"].due > Instant::now());
+        other.abort();
     }
 
     #[test]
