@@ -247,11 +247,9 @@ pub async fn delete_snapshots(store: &Store, before: i64, now: i64) -> Result<bo
 
 /// What was noted beside the events: what looks and limits found, who is in a room no more, and rules that others replaced
 /// since. Who has a stay since then is still known to be in the room no more. Of our clock's doubts the last good reading counts, since the other one is wrong.
-const BESIDE: [&str; 6] = [
+const BESIDE: [&str; 5] = [
     "delete from state_resets where (room_id, made_event_id) in
         (select room_id, made_event_id from state_resets where noticed_ms < $1 limit $2)",
-    "delete from zombies where (room_id, made_event_id) in
-        (select room_id, made_event_id from zombies where noticed_ms < $1 limit $2)",
     "delete from set_aside where (room_id, sender, hour) in
         (select room_id, sender, hour from set_aside where (hour + 1) * 3600000 < $1 limit $2)",
     "delete from clock_doubts where from_stream in

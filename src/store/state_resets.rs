@@ -94,7 +94,8 @@ const OF_ROOM: &str = "select z.kind, z.user_id, p.name as person, z.holds_event
         (select max(m.session_id) from memberships m where m.room_id = z.room_id and m.user_id = z.user_id
             and (m.join_event_id = z.made_event_id or m.end_event_id = z.made_event_id
                 or (z.kind = 'room_member_vanished' and m.until_ms = z.noticed_ms))) as session_id
-    from (select * from state_resets where room_id = $1 order by noticed_ms desc, made_event_id limit $2) as z
+    from (select * from state_resets where room_id = $1 and ($3 = '' or kind = $3)
+        order by noticed_ms desc, made_event_id limit $2) as z
     left join people p on p.room_id = z.room_id and p.user_id = z.user_id
     order by z.noticed_ms desc, z.made_event_id";
 
@@ -118,10 +119,30 @@ pub async fn of_room(
     room_id: &str,
     limit: i64,
 ) -> Result<Vec<StateReset>, Error> {
+    of_room_of_kind(store, viewer, room_id, ("", limit)).await
+}
+
+/// Those of one kind.
+pub(super) async fn of_room_of(
+    store: &Store,
+    viewer: Viewer,
+    room_id: &str,
+    (what, limit): (What, i64),
+) -> Result<Vec<StateReset>, Error> {
+    of_room_of_kind(store, viewer, room_id, (what.as_str(), limit)).await
+}
+
+async fn of_room_of_kind(
+    store: &Store,
+    viewer: Viewer,
+    room_id: &str,
+    (kind, limit): (&str, i64),
+) -> Result<Vec<StateReset>, Error> {
     let Viewer::Operator = viewer;
     let rows: Vec<Row> = sqlx::query_as(OF_ROOM)
         .bind(room_id)
         .bind(limit)
+        .bind(kind)
         .fetch_all(&store.read)
         .await?;
     let reset = |(kind, user_id, name, holds, newest, noticed_ms, session_id): Row| StateReset {

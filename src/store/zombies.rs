@@ -1,9 +1,8 @@
-//! Zombies: memberships that a state reset brought back, seen by a poll and told by an event of our own.
+//! Zombies: of the state resets ([`super::state_resets`]) those that brought a membership of a call back.
 
-use super::batch::{Batch, RoomBatch};
 use super::row::Viewer;
-use super::snapshots::Repair;
-use super::{Error, Store, Tx};
+use super::state_resets::{self, What};
+use super::{Error, Store};
 use crate::rtc::event::RoomEvent;
 use crate::rtc::fold::{Rules, fold};
 use crate::rtc::room::Room;
@@ -22,53 +21,13 @@ pub struct Zombie {
     pub session_id: Option<String>,
 }
 
-const NOTE: &str =
-    "insert into zombies (room_id, made_event_id, event_id, newer_event_id, user_id, noticed_ms)
-    values ($1, $2, $3, $4, $5, $6) on conflict (room_id, made_event_id) do nothing";
-
-/// Notes a repair by which somebody is in a call again, though a newer event of the key is known.
-pub(super) async fn note(
-    tx: &mut Tx,
-    batch: &Batch,
-    room: &RoomBatch,
-    chain: &str,
-    repair: &Repair<'_>,
-) -> Result<(), Error> {
-    let made = &repair.arrival.event;
-    let Some(holds) = repair
-        .holds
-        .filter(|_| is_active(chain, made, batch.seen_ms))
-    else {
-        return Ok(());
-    };
-    sqlx::query(NOTE)
-        .bind(&room.room_id)
-        .bind(&made.event_id)
-        .bind(&holds.event_id)
-        .bind(&repair.newest.event_id)
-        .bind(&holds.sender)
-        .bind(batch.seen_ms)
-        .execute(&mut **tx)
-        .await?;
-    Ok(())
-}
-
 /// Would somebody be in a call by this event alone?
 pub(super) fn is_active(chain: &str, event: &RoomEvent, now: i64) -> bool {
     let (members, _) = fold(chain, [event], &Room::default(), &Rules::default());
     members.iter().any(|member| member.until_ms > now)
 }
 
-const OF_ROOM: &str =
-    "select z.event_id, z.newer_event_id, z.user_id, p.name as person, z.noticed_ms,
-        (select max(m.session_id) from memberships m where m.room_id = z.room_id
-            and m.join_event_id = z.made_event_id) as session_id
-    from zombies z left join people p on p.room_id = z.room_id and p.user_id = z.user_id
-    where z.room_id = $1 order by z.noticed_ms desc, z.event_id limit $2";
-
-type Row = (String, String, String, Option<String>, i64, Option<String>);
-
-/// The zombies of a room, newest first, at most `limit`.
+/// The zombies among the newest resets of a room, newest first, at most `limit`.
 ///
 /// # Errors
 /// When the database fails.
@@ -78,19 +37,17 @@ pub async fn of(
     room_id: &str,
     limit: i64,
 ) -> Result<Vec<Zombie>, Error> {
-    let Viewer::Operator = viewer;
-    let rows: Vec<Row> = sqlx::query_as(OF_ROOM)
-        .bind(room_id)
-        .bind(limit)
-        .fetch_all(&store.read)
-        .await?;
-    let zombie = |(event_id, newer_event_id, user_id, name, noticed_ms, session_id)| Zombie {
-        event_id,
-        newer_event_id,
-        user_id,
-        name,
-        noticed_ms,
-        session_id,
+    let resets =
+        state_resets::of_room_of(store, viewer, room_id, (What::CallMemberBack, limit)).await?;
+    let zombie = |reset: state_resets::StateReset| {
+        Some(Zombie {
+            event_id: reset.holds_event_id?,
+            newer_event_id: reset.newest_event_id,
+            user_id: reset.user_id,
+            name: reset.name,
+            noticed_ms: reset.noticed_ms,
+            session_id: reset.session_id,
+        })
     };
-    Ok(rows.into_iter().map(zombie).collect())
+    Ok(resets.into_iter().filter_map(zombie).collect())
 }

@@ -28,13 +28,15 @@ pub struct FindingFacts {
     /// device still counts, but its renewal did not come. `no_goodbye`: it was counted until it expired, long after the
     /// last that was heard of it, and did not go on from there. `side_by_side`: another call of the same kind ran in the
     /// room at the same time, `users` were each alone in theirs, and nobody met. `ran_out`: its client does not renew; it
-    /// ran out while the device was still there, which said goodbye or renewed it later. `reconciled`: no event told its
-    /// end, a look at the room's state did. `state_reset`: the room's state holds it again, without an event that says so.
+    /// ran out while the device was still there, which said goodbye or renewed it later. `reconciled` and `vanished`: a look
+    /// at the room's state found it gone, without an event that says so. `state_reset` and `came_back`: the state holds it
+    /// again, without an event that says so. Which of these it is `reset` says in the word that the room has for it.
     /// `room_replaced`: the room was replaced by another one, `users` are still in it. `nobody_could_come`: nobody but
     /// `users` had the power to join. `server_denied`: the room takes no events of the server of `users` any more.
-    /// `lost_power`: one of `users` has no power any more to say goodbye. `came_back`, `vanished`: a look at the room's
-    /// state found a stay again, or no more.
+    /// `lost_power`: one of `users` has no power any more to say goodbye.
     pub kind: &'static str,
+    /// What a state reset did: `call_member_back` or `call_member_vanished`; null of other kinds.
+    pub reset: Option<&'static str>,
     /// `computed`, `probably` or `perhaps`. A `silent` device is `probably` gone where `signs` say so; without a sign it is
     /// `perhaps` gone: older clients renew every four hours and some never, and nothing tells which one this is.
     pub sure: &'static str,
@@ -147,15 +149,6 @@ pub(super) fn of(
     let (mut found, resets) = room_state::of(members, ledger, room, upto);
     let (of_stays, doubts) = of_stays(call, members, used, ledger, upto);
     found.extend(of_stays);
-    // What looking back at the evidence tells already is told once.
-    let is_told = |reset: &FindingFacts| {
-        found.iter().any(|one| {
-            matches!(one.kind, "reconciled" | "state_reset")
-                && one.users == reset.users
-                && one.device_id == reset.device_id
-        })
-    };
-    let resets: Vec<FindingFacts> = resets.into_iter().filter(|one| !is_told(one)).collect();
     found.extend(resets);
     found.truncate(FINDINGS_MAX);
     (found, doubts)
@@ -237,6 +230,7 @@ impl FindingFacts {
             counts_until_ms: None,
             counts_until_at: None,
             clear: None,
+            reset: None,
             state: RoomStateFacts::default(),
         }
     }
@@ -369,8 +363,6 @@ impl FindingFacts {
             ("silent", "probably") => ("warn", "ghost", "Probably a ghost"),
             ("silent", _) => ("", "clock", "Quiet"),
             ("ran_out", _) => ("", "clock", "Ran out"),
-            ("reconciled", _) => ("", "eye-off", "Found later"),
-            ("state_reset", _) => ("", "alert", "State reset"),
             _ => ("", "clock", "No goodbye"),
         }
     }
@@ -412,8 +404,6 @@ impl FindingFacts {
             ("side_by_side", _) => format!("{users} each wait alone, in calls side by side"),
             ("silent", sure) => format!("{users} is {sure} gone"),
             ("ran_out", _) => format!("{users} ran out while the device was still there"),
-            ("reconciled", _) => format!("No event told the end of {users}"),
-            ("state_reset", _) => format!("The state of the room brought {users} back"),
             _ => format!("No goodbye came for {users}"),
         }
     }
@@ -450,15 +440,6 @@ impl FindingFacts {
             ("ran_out", _) => {
                 "Its client does not renew; it ran out while the device was still there, and others lost sight of it. Its \
                  homeserver lost no goodbye."
-                    .to_owned()
-            }
-            ("reconciled", _) => {
-                "It was gone at a look at the state of the room: the end lies between that look and the one before."
-                    .to_owned()
-            }
-            ("state_reset", _) => {
-                "At a look the state of the room held this membership again, though a newer event or none was known: a \
-                 state reset, or an event that the homeserver did not give."
                     .to_owned()
             }
             _ => "It was counted until the membership ran out; when they really went is not known.".to_owned(),

@@ -1,4 +1,4 @@
-//! Findings that looking back tells: what came after a stay had run out, and what only the state of the room told.
+//! Findings that looking back tells: what came after a stay had run out.
 
 use super::{FindingFacts, Ledger};
 use crate::store::row;
@@ -22,21 +22,6 @@ fn findings_of_stay(member: &row::Member, ledger: &Ledger, upto: i64) -> Vec<Fin
         let last_sign = origins.last_sign_ms.unwrap_or(member.joined_ms);
         let since = last_sign.max(member.joined_ms);
         found.push(FindingFacts::of_device("ran_out", member, since).until(member.until_ms));
-    }
-
-    let made_end = origins.end.and_then(|event| event.made_since_ms);
-    if let Some(since) = made_end.filter(|_| member.until_ms <= upto) {
-        let since = since.max(member.joined_ms);
-        found.push(FindingFacts::of_device("reconciled", member, since).until(member.until_ms));
-    }
-
-    let made_start = origins.join.filter(|event| event.made_since_ms.is_some());
-    if made_start.is_some() {
-        let came_back = FindingFacts::of_device("state_reset", member, member.joined_ms);
-        found.push(match member.left_ms(upto) {
-            Some(left_ms) => came_back.until(left_ms),
-            None => came_back,
-        });
     }
     found
 }

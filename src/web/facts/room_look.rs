@@ -1,5 +1,6 @@
 //! Why a room needs a look: who may not join its calls, where it was replaced, and what a state reset did.
 
+use super::reset::Reset;
 use super::room_needs::account_words;
 use super::{RoomFacts, RoomNeedFacts, RoomRef, Stamp, person, remedy_of_levels};
 use crate::rtc::power::Access;
@@ -432,47 +433,26 @@ impl StateResetFacts {
         person(self.name.as_deref(), &self.user_id)
     }
 
+    /// What it is.
+    fn reset(&self) -> Reset {
+        Reset::from_word(self.kind).unwrap_or(Reset::RoomMemberVanished)
+    }
+
     /// What happened to the person.
     #[must_use]
     pub fn what(&self) -> &'static str {
-        match self.kind {
-            "call_member_back" => "is in the call again",
-            "call_member_vanished" => "is in the call no more",
-            "room_member_back" => "is in the room again",
-            _ => "is in the room no more",
-        }
+        self.reset().what()
     }
 
     /// Why we think so.
     #[must_use]
     pub fn why(&self) -> &'static str {
-        match self.kind {
-            "call_member_back" => {
-                "the room’s state holds an older event than the newest that we know for this key. Nobody joined anew."
-            }
-            "call_member_vanished" => {
-                "the membership is gone from the room’s state, without an event. Whether they hung up is not known."
-            }
-            "room_member_back" => {
-                "the room’s state holds their membership of the room again, without an event."
-            }
-            _ => {
-                "their membership of the room is gone from its state, without an event. Clients count nobody who is not \
-                 in the room."
-            }
-        }
+        self.reset().why()
     }
 
     /// What to do about it.
     #[must_use]
     pub fn advice(&self) -> &'static str {
-        match self.kind {
-            "call_member_back" => {
-                "ask them to join and to hang up once, or let a moderator empty the membership event."
-            }
-            "call_member_vanished" => "ask them to join the call again if they are still there.",
-            "room_member_back" => "see whether they are meant to be in the room.",
-            _ => "ask them to join the room again.",
-        }
+        self.reset().advice()
     }
 }

@@ -5,6 +5,7 @@ use super::FindingFacts;
 use crate::rtc::power::JoinType;
 use crate::rtc::room_finding::{RoomFinding, RoomKnowledge, Stay, room_findings};
 use crate::store::row;
+use crate::web::facts::reset::Reset;
 use crate::web::facts::{CallFacts, Ledger, Stamp};
 use crate::web::format as f;
 use serde::Serialize;
@@ -72,12 +73,22 @@ pub(super) fn of(
         .collect();
     room_findings(&stays, room, upto)
         .into_iter()
-        .map(|found| FindingFacts::of_room_state(found, members, upto))
-        .partition(|finding| !finding.is_of_reset())
+        .map(|found| FindingFacts::of_room_state(found, members, ledger, upto))
+        .partition(|finding| finding.of_reset().is_none())
 }
 
 impl FindingFacts {
-    fn of_room_state(found: RoomFinding, members: &[row::Member], upto: i64) -> Self {
+    fn of_room_state(
+        found: RoomFinding,
+        members: &[row::Member],
+        ledger: &Ledger,
+        upto: i64,
+    ) -> Self {
+        // The look before the one that found it gone.
+        let looked_before = |member: &row::Member| {
+            let origins = ledger.origins.get(&member.id)?;
+            origins.end.and_then(|event| event.made_since_ms)
+        };
         let owned = |users: Vec<&str>| users.into_iter().map(ToOwned::to_owned).collect();
         let of_stay = |kind, stay: usize, from_ms: i64| {
             let member = &members[stay];
@@ -150,16 +161,18 @@ impl FindingFacts {
             },
             RoomFinding::CameBack { stay } => {
                 let member = &members[stay];
-                of_stay("came_back", stay, member.joined_ms).ended_by(member, upto)
+                of_stay("state_reset", stay, member.joined_ms).ended_by(member, upto)
             }
             RoomFinding::Vanished { stay } => {
                 let member = &members[stay];
-                of_stay("vanished", stay, member.until_ms).ended_by(member, upto)
+                let since_ms = looked_before(member).unwrap_or(member.until_ms);
+                of_stay("reconciled", stay, since_ms.max(member.joined_ms)).ended_by(member, upto)
             }
         };
 
         Self {
             users_total: told.users.len(),
+            reset: told.of_reset().map(Reset::as_str),
             ..told
         }
     }
@@ -175,8 +188,9 @@ impl FindingFacts {
         self.ended(Some(member.until_ms).filter(|until| *until <= upto))
     }
 
-    fn is_of_reset(&self) -> bool {
-        matches!(self.kind, "came_back" | "vanished")
+    /// What a state reset did, where it is about one.
+    pub(super) fn of_reset(&self) -> Option<Reset> {
+        Reset::from_word(self.kind)
     }
 
     /// Does the room's own state tell it?
@@ -189,11 +203,13 @@ impl FindingFacts {
     pub(super) fn is_loud_of_room_state(&self) -> bool {
         match self.kind {
             // Whoever was in a replaced room and went is in nobody's way.
-            "room_replaced" | "server_denied" | "lost_power" | "came_back" => {
-                self.until_ms.is_none()
-            }
-            "nobody_could_come" | "vanished" => true,
-            _ => false,
+            "room_replaced" | "server_denied" | "lost_power" => self.until_ms.is_none(),
+            "nobody_could_come" => true,
+            _ => match self.of_reset() {
+                Some(Reset::CallMemberBack) => self.until_ms.is_none(),
+                Some(_) => true,
+                None => false,
+            },
         }
     }
 
@@ -204,7 +220,7 @@ impl FindingFacts {
             "nobody_could_come" => ("bad", "stop", "Nobody could come"),
             "server_denied" => ("bad", "stop", "Server shut out"),
             "lost_power" => ("bad", "stop", "No power to leave"),
-            "came_back" | "vanished" => ("warn", "alert", "State reset"),
+            _ if self.of_reset().is_some() => ("warn", "alert", "State reset"),
             _ => return None,
         })
     }
@@ -225,9 +241,7 @@ impl FindingFacts {
                 format!("People of {} cannot say goodbye", f::within(&server))
             }
             "lost_power" => format!("{users} cannot say goodbye"),
-            "came_back" => format!("{users} came back by a state reset"),
-            "vanished" => format!("{users} was lost by a state reset"),
-            _ => return None,
+            _ => format!("{users} {}", self.of_reset()?.what()),
         })
     }
 
@@ -254,14 +268,7 @@ impl FindingFacts {
                 "Sending {event_type} needs power {needed} now, and they have less: their homeserver refuses the \
                  goodbye and every renewal."
             ),
-            "came_back" => {
-                "The room’s state holds an older membership again, without an event. Nobody joined anew.".to_owned()
-            }
-            "vanished" => {
-                "The membership is gone from the room’s state, without an event. Whether they went is not known."
-                    .to_owned()
-            }
-            _ => return None,
+            _ => self.of_reset()?.why().to_owned(),
         })
     }
 
@@ -277,13 +284,7 @@ impl FindingFacts {
             "lost_power" => {
                 "let a moderator empty the membership event; to let everybody join and leave, in the room’s state:"
             }
-            "came_back" => {
-                "ask them to join and to hang up once, or let a moderator empty the membership event."
-            }
-            "vanished" if self.until_ms.is_some() => {
-                "ask them to join again if they are still there."
-            }
-            _ => return None,
+            _ => self.of_reset()?.advice(),
         })
     }
 
