@@ -14,6 +14,8 @@ pub(super) enum Work {
     Polls,
     History,
     Retention,
+    /// Taking out what a ban took back, where that is much.
+    TakingBack,
     Wishes,
     Probe,
     /// Going on to the rooms that took the place of others.

@@ -40,6 +40,10 @@ pub(super) struct Touched {
     pub new_events: usize,
     /// Contents of redacted events were taken out.
     pub taken_back: bool,
+    /// Not all is taken out yet that a ban takes back.
+    pub has_open_bans: bool,
+    /// Whose display names went with redacted events.
+    pub unnamed: BTreeSet<String>,
     /// Somebody sent more than is stored.
     pub set_aside: bool,
     /// What the new events say.
@@ -220,7 +224,7 @@ async fn some(
     for copy in &copies {
         let is_redacted = redactions.because(&copy.event).is_some();
         touched.taken_back |= is_redacted || copy.event.redacted_ts.is_some();
-        news.extend(absorb(tx, room, copy, is_redacted, &mut touched.fresh).await?);
+        news.extend(absorb(tx, room, copy, is_redacted, touched).await?);
     }
     sightings::note(tx, batch, room, &other_ways).await?;
     touch(tx, &room.room_id, &news, touched).await?;
@@ -358,7 +362,7 @@ async fn absorb(
     room: &RoomBatch,
     arrival: &Arrival,
     is_redacted: bool,
-    fresh: &mut Fresh,
+    touched: &mut Touched,
 ) -> Result<Option<News>, Error> {
     let new = &arrival.event;
     let row = sqlx::query(STORED)
@@ -382,7 +386,11 @@ async fn absorb(
     if *merged == known && (was_in_timeline || !arrival.in_timeline) {
         return Ok(None);
     }
-    fresh.note(&merged);
+    touched.fresh.note(&merged);
+    if is_taken_back && Kind::of(&merged.kind) == Kind::Presence {
+        let unnamed = redactions::unname(tx, &room.room_id, &merged.event_id).await?;
+        touched.unnamed.extend(unnamed);
+    }
     let json = if is_taken_back && known.readable {
         let at_ms = merged.redacted_ts.unwrap_or(merged.origin_server_ts);
         redactions::emptied_since(row.try_get("json")?, &merged.kind, at_ms)
@@ -532,6 +540,7 @@ async fn redaction(
     let Some(row) = redact_stored(tx, room_id, target, &new.event).await? else {
         return Ok(());
     };
+    touched.unnamed.extend(row.unnamed);
     match Kind::of(&row.kind) {
         Kind::Slot => touched.slots.extend(row.state_key),
         Kind::Other => touched.facts = true,

@@ -10,7 +10,7 @@ use memchr::memmem::Finder;
 use sqlx::Row;
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::RwLock;
 
 /// Between two names: it is in none.
@@ -20,7 +20,27 @@ const MANY: i64 = 20_000;
 
 /// Shared by all who read a store.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Names(Arc<RwLock<Known>>);
+pub(super) struct Names {
+    known: Arc<RwLock<Known>>,
+    /// Whose display names were taken back since: of the old ones nothing is found any more.
+    taken_back: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl Names {
+    /// The display names of these people are no more, or not all of them.
+    pub fn forget(&self, users: &BTreeSet<String>) {
+        if !users.is_empty() {
+            self.lock().extend(users.iter().cloned());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        // Nothing that holds it can fail half-way.
+        self.taken_back
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 #[derive(Debug, Default)]
 struct Known {
@@ -77,6 +97,11 @@ pub(super) const DISPLAY: &str = concat!(
     from people p where p.name is not null and (exists (select 1 from memberships m where m.user_id = p.user_id)
         or exists (select 1 from chains c where c.room_id = p.room_id and c.sender = p.user_id))"
 );
+const NAMES_OF: &str = concat!(
+    "select ",
+    name_words!(),
+    " from people p where p.user_id = $1 and p.name is not null"
+);
 pub(super) const NEWS: &str = concat!(
     "select e.sender as user_id, lower(e.sender) as lowered, ",
     name_words!(),
@@ -102,15 +127,20 @@ pub(super) async fn find(store: &Store, word: &str, pattern: &str) -> Result<Hit
         .bind(pattern)
         .fetch_all(&store.read)
         .await?;
-    let known = store.names.0.read().await;
-    if known.upto.as_ref() == Some(&top) {
+    let known = store.names.known.read().await;
+    if known.upto.as_ref() == Some(&top) && store.names.lock().is_empty() {
         return Ok(Hits {
             rooms,
             ..known.with(word)
         });
     }
     drop(known);
-    let mut known = store.names.0.write().await;
+    let mut known = store.names.known.write().await;
+    let taken_back = std::mem::take(&mut *store.names.lock());
+    if let Err(error) = known.forget(store, &taken_back).await {
+        store.names.forget(&taken_back);
+        return Err(error);
+    }
     known.catch_up(store, top).await?;
     Ok(Hits {
         rooms,
@@ -149,6 +179,30 @@ impl Known {
             );
         }
         self.upto = Some(top);
+        Ok(())
+    }
+
+    /// Forgets the display names of these people but for those that they have now.
+    async fn forget(&mut self, store: &Store, users: &BTreeSet<String>) -> Result<(), Error> {
+        for user in users {
+            let Some(at) = self.people.get(user).copied() else {
+                continue;
+            };
+            let names: Vec<String> = sqlx::query_scalar(NAMES_OF)
+                .bind(user)
+                .fetch_all(&store.read)
+                .await?;
+            // The first is the id.
+            let gone = self.users[at].1.split_off(1);
+            for place in gone {
+                let nothing = APART.to_string().repeat(place.len());
+                self.text.replace_range(place, &nothing);
+            }
+            let lowered = self.text[self.users[at].1[0].clone()].to_owned();
+            for name in &names {
+                self.note(user, &lowered, Some(name));
+            }
+        }
         Ok(())
     }
 
@@ -288,5 +342,43 @@ impl Hits {
             found.into_iter().map(|(call, time)| (time, call)).collect();
         calls.sort_unstable_by(|one, other| other.cmp(one));
         Ok(calls)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::read_tests::Bed;
+
+    async fn users(bed: &Bed, word: &str) -> Vec<String> {
+        find(&bed.store, word, &format!("%{word}%"))
+            .await
+            .unwrap()
+            .users
+    }
+
+    #[tokio::test]
+    async fn a_name_that_was_taken_back_is_forgotten_at_once() {
+        let bed = Bed::new().await;
+        bed.stay("@a:h", "'D'", "one", 10, 20).await;
+        bed.event("$name", None, "m.room.member", 5).await;
+        for (room, name) in [("!r:h", "secret"), ("!o:h", "other")] {
+            bed.run(&format!(
+                "insert into people (room_id, user_id, name, folded, event_ms, event_id)
+                values ('{room}', '@a:h', '{name}', '{name}', 5, '$name')"
+            ))
+            .await;
+        }
+        assert_eq!(users(&bed, "secret").await, ["@a:h"]);
+        bed.run("update people set name = null, folded = null where room_id = '!r:h'")
+            .await;
+        bed.store.names.forget(&BTreeSet::from(["@a:h".to_owned()]));
+        assert_eq!(users(&bed, "secret").await, [""; 0]);
+        assert_eq!(
+            users(&bed, "other").await,
+            ["@a:h"],
+            "it has that one still"
+        );
+        assert_eq!(users(&bed, "@a").await, ["@a:h"]);
     }
 }

@@ -205,11 +205,12 @@ pub(super) fn emptied_since(text: &str, kind: &str, at_ms: i64) -> String {
 const STORED: &str = "select * from events where event_id = $1 and room_id = $2";
 const EMPTY: &str =
     "update events set json = $3, kept = $4, redacted_ms = $5 where event_id = $1 and room_id = $2";
-const UNNAME: &str =
-    "update people set name = null, folded = null where room_id = $1 and event_id = $2";
+const UNNAME: &str = "update people set name = null, folded = null where room_id = $1 and event_id = $2 returning user_id";
 
 /// A stored event that is redacted.
 pub(super) struct Target {
+    /// Whose display name went with it.
+    pub unnamed: Vec<String>,
     pub kind: String,
     pub state_key: Option<String>,
     pub chain: Option<String>,
@@ -227,8 +228,8 @@ pub(super) async fn redact_stored(
     let Some(row) = query.fetch_optional(&mut **tx).await? else {
         return Ok(None);
     };
-    empty(tx, room_id, &row, &Because::of(because)).await?;
     Ok(Some(Target {
+        unnamed: empty(tx, room_id, &row, &Because::of(because)).await?,
         kind: row.try_get("kind")?,
         state_key: row.try_get("state_key")?,
         chain: row.try_get("chain")?,
@@ -236,13 +237,19 @@ pub(super) async fn redact_stored(
     }))
 }
 
-async fn empty(tx: &mut Tx, room_id: &str, row: &AnyRow, because: &Because) -> Result<(), Error> {
+/// Takes the content out of a stored event; whose display name went with it.
+async fn empty(
+    tx: &mut Tx,
+    room_id: &str,
+    row: &AnyRow,
+    because: &Because,
+) -> Result<Vec<String>, Error> {
     let mut event = event(row)?;
     let was_taken_back = row.try_get::<Option<&str>, _>("kept")?.is_some() || !event.readable;
     if because.is_ban {
         event.redacted_ts = Some(earlier(event.redacted_ts, because.at_ms));
     } else if was_taken_back {
-        return Ok(());
+        return Ok(Vec::new());
     }
     take_back(&mut event);
     let (json, kept): (String, Option<String>) = if was_taken_back {
@@ -259,59 +266,164 @@ async fn empty(tx: &mut Tx, room_id: &str, row: &AnyRow, because: &Because) -> R
         .bind(event.redacted_ts)
         .execute(&mut **tx)
         .await?;
-    sqlx::query(UNNAME)
-        .bind(room_id)
-        .bind(&event.event_id)
-        .execute(&mut **tx)
-        .await?;
-    Ok(())
+    unname(tx, room_id, &event.event_id).await
 }
 
-const BAN: &str = "insert into redacting_bans (room_id, user_id, at_ms) values ($1, $2, $3)
+/// Forgets the display name that an event gave; whose it was.
+pub(super) async fn unname(
+    tx: &mut Tx,
+    room_id: &str,
+    event_id: &str,
+) -> Result<Vec<String>, Error> {
+    Ok(sqlx::query_scalar(UNNAME)
+        .bind(room_id)
+        .bind(event_id)
+        .fetch_all(&mut **tx)
+        .await?)
+}
+
+const BAN: &str =
+    "insert into redacting_bans (room_id, user_id, at_ms, reached) values ($1, $2, $3, $4)
     on conflict (room_id, user_id, at_ms) do nothing";
 // What an earlier ban took back is done.
 const SENT: &str = "select stream from events where room_id = $1 and sender = $2 and time_ms <= $3
-    and (redacted_ms is null or redacted_ms > $3) order by stream";
+    and (redacted_ms is null or redacted_ms > $3) and stream > $4 order by stream limit $5";
+const REACHED: &str =
+    "update redacting_bans set reached = $4 where room_id = $1 and user_id = $2 and at_ms = $3";
+/// So many events are emptied in one transaction; somebody may have sent any number of them.
+const BAN_PORTION: usize = 500;
+/// Before the first event.
+const FROM_THE_FIRST: i64 = i64::MIN;
 const BY_NUMBER: &str = "select * from events where stream = $1 and room_id = $2";
 
-/// Takes the contents out of all that a user sent until a ban which says so.
+/// A ban that takes back what was sent before it, and how far that is done.
+#[derive(Debug, Clone)]
+pub(super) struct OpenBan {
+    pub room_id: String,
+    user_id: String,
+    at_ms: i64,
+    reached: i64,
+    because: Because,
+}
+
+/// Begins to take the contents out of all that a user sent until a ban which says so; what does not fit into one
+/// transaction is left to [`redact_more`].
 pub(super) async fn redact_all_of(
     tx: &mut Tx,
     room_id: &str,
     ban: &RoomEvent,
     touched: &mut Touched,
 ) -> Result<(), Error> {
-    let Some((user, at_ms)) = takes_all_back(ban) else {
-        return Ok(());
+    if let Some(ban) = begin_ban(tx, room_id, ban).await? {
+        redact_more(tx, ban, touched).await?;
+    }
+    Ok(())
+}
+
+async fn begin_ban(tx: &mut Tx, room_id: &str, ban: &RoomEvent) -> Result<Option<OpenBan>, Error> {
+    let Some((user_id, at_ms)) = takes_all_back(ban) else {
+        return Ok(None);
     };
     sqlx::query(BAN)
         .bind(room_id)
-        .bind(user)
+        .bind(user_id)
         .bind(at_ms)
+        .bind(FROM_THE_FIRST)
         .execute(&mut **tx)
         .await?;
-    // Only their numbers are in memory at once: somebody may have sent any number of large events.
+    Ok(Some(OpenBan {
+        room_id: room_id.to_owned(),
+        user_id: user_id.to_owned(),
+        at_ms,
+        reached: FROM_THE_FIRST,
+        because: Because::of(ban),
+    }))
+}
+
+/// Takes the contents out of the next events of a user who was banned, and notes how far that came; how to go on, if
+/// there may be more.
+pub(super) async fn redact_more(
+    tx: &mut Tx,
+    ban: OpenBan,
+    touched: &mut Touched,
+) -> Result<Option<OpenBan>, Error> {
+    // Only their numbers are in memory at once: events may be large.
     let numbers: Vec<i64> = sqlx::query_scalar(SENT)
-        .bind(room_id)
-        .bind(user)
-        .bind(at_ms)
+        .bind(&ban.room_id)
+        .bind(&ban.user_id)
+        .bind(ban.at_ms)
+        .bind(ban.reached)
+        .bind(super::int(BAN_PORTION))
         .fetch_all(&mut **tx)
         .await?;
-    let because = Because::of(ban);
     for number in &numbers {
         let row = sqlx::query(BY_NUMBER)
             .bind(number)
-            .bind(room_id)
+            .bind(&ban.room_id)
             .fetch_one(&mut **tx)
             .await?;
-        empty(tx, room_id, &row, &because).await?;
+        let unnamed = empty(tx, &ban.room_id, &row, &ban.because).await?;
+        touched.unnamed.extend(unnamed);
         if let Some(chain) = row.try_get::<Option<&str>, _>("chain")? {
             touched.chain(chain, row.try_get("time_ms")?, i64::MAX);
         }
     }
     touched.facts |= !numbers.is_empty();
     touched.taken_back |= !numbers.is_empty();
-    Ok(())
+
+    let last = numbers
+        .last()
+        .copied()
+        .filter(|_| numbers.len() == BAN_PORTION);
+    touched.has_open_bans |= last.is_some();
+    sqlx::query(REACHED)
+        .bind(&ban.room_id)
+        .bind(&ban.user_id)
+        .bind(ban.at_ms)
+        .bind(last)
+        .execute(&mut **tx)
+        .await?;
+    Ok(last.map(|reached| OpenBan { reached, ..ban }))
+}
+
+const OPEN_BAN: &str =
+    "select room_id, user_id, at_ms, reached from redacting_bans where reached is not null
+    order by room_id, user_id, at_ms limit 1";
+const BAN_EVENT: &str =
+    "select * from events where room_id = $1 and kind = 'm.room.member' and state_key = $2
+    and time_ms = $3 order by event_id limit 1";
+
+/// A ban of which not all is taken back yet.
+pub(super) async fn open_ban(tx: &mut Tx) -> Result<Option<OpenBan>, Error> {
+    let row: Option<(String, String, i64, i64)> =
+        sqlx::query_as(OPEN_BAN).fetch_optional(&mut **tx).await?;
+    let Some((room_id, user_id, at_ms, reached)) = row else {
+        return Ok(None);
+    };
+    let row = sqlx::query(BAN_EVENT)
+        .bind(&room_id)
+        .bind(&user_id)
+        .bind(at_ms)
+        .fetch_optional(&mut **tx)
+        .await?;
+    let known = row.as_ref().map(event).transpose()?;
+    let because = known.as_ref().map_or_else(
+        || Because {
+            event_id: String::new(),
+            sender: String::new(),
+            kind: "m.room.member".to_owned(),
+            at_ms,
+            is_ban: true,
+        },
+        Because::of,
+    );
+    Ok(Some(OpenBan {
+        room_id,
+        user_id,
+        at_ms,
+        reached,
+        because,
+    }))
 }
 
 const OF_PORTION: &str = "select e.event_id, e.room_id, r.event_id as because from events e
@@ -365,7 +477,10 @@ pub(super) async fn redact_portion(tx: &mut Tx, from: i64, to: i64) -> Result<()
     for row in &rows {
         let room_id: &str = row.try_get("room_id")?;
         if let Some(ban) = stored(tx, room_id, row.try_get("event_id")?).await? {
-            redact_all_of(tx, room_id, &ban, &mut Touched::default()).await?;
+            let mut open = begin_ban(tx, room_id, &ban).await?;
+            while let Some(ban) = open {
+                open = redact_more(tx, ban, &mut Touched::default()).await?;
+            }
             rooms_changed.insert(room_id.to_owned());
         }
     }

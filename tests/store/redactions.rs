@@ -1,6 +1,8 @@
 //! Only a redaction redacts, and only what is new is counted as such, on each database.
 
 use crate::*;
+use callscope::store::batch::take_back_more;
+use callscope::store::events;
 
 /// How many events there are, and until when the only stay lasts and why it ends.
 async fn all(store: &Store) -> (i64, Vec<(i64, String)>) {
@@ -83,6 +85,65 @@ fn what_is_known_is_not_counted_again() {
                 .unwrap();
             assert_eq!(all(&store).await.0, 3);
         }
+        drop(place);
+    });
+}
+
+#[test]
+fn a_ban_takes_back_any_number_of_events_in_parts_and_goes_on_after_a_stop() {
+    block(async {
+        let (store, place) = open().await;
+        let events: Vec<Value> = (0..1200)
+            .map(|at| {
+                json!({"event_id": format!("$m{at}"), "type": "org.matrix.msc3401.call.member",
+                    "state_key": format!("_@m:h_D{}", at % 7), "sender": "@m:h", "origin_server_ts": 1000 + at,
+                    "content": {"application": "m.call", "call_id": "", "device_id": format!("D{}", at % 7),
+                        "focus_active": {"type": "livekit"}, "secret": "SECRET"}})
+            })
+            .collect();
+        write(&store, &Rules::default(), &batch(arrivals(&events)))
+            .await
+            .unwrap();
+        let ban = json!({"event_id": "$ban", "type": "m.room.member", "state_key": "@m:h", "sender": "@mod:h",
+            "origin_server_ts": 5000, "content": {"membership": "ban", "redact_events": true}});
+        let changed = write(&store, &Rules::default(), &batch(arrivals(&[ban])))
+            .await
+            .unwrap();
+        assert!(
+            changed.has_open_bans,
+            "one commit takes no more than a part"
+        );
+        let first = take_back_more(&store, &Rules::default()).await.unwrap();
+        assert!(first.is_some_and(|changed| changed.taken_back && changed.has_open_bans));
+        // As after a stop: only what is stored is known.
+        let mut parts = 0;
+        while take_back_more(&store, &Rules::default())
+            .await
+            .unwrap()
+            .is_some()
+        {
+            parts += 1;
+        }
+        assert_eq!(parts, 1);
+        let calls = sessions::page(
+            &store,
+            Viewer::Operator,
+            &CallFilter::default(),
+            None,
+            99,
+            LATER,
+        )
+        .await
+        .unwrap();
+        let mut texts = Vec::new();
+        for call in &calls {
+            let (found, _) = events::behind(&store, Viewer::Operator, &call.id, 5000)
+                .await
+                .unwrap();
+            texts.extend(found.into_iter().map(|event| event.json));
+        }
+        assert!(texts.len() >= 1200, "{}", texts.len());
+        assert!(texts.iter().all(|text| !text.contains("SECRET")));
         drop(place);
     });
 }

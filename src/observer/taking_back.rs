@@ -1,0 +1,38 @@
+//! Taking out of what is stored what a ban took back: of somebody who had sent much, in small parts between which live
+//! events go on, and after a stop from where it stood.
+
+use super::patience::Patience;
+use super::troubles::Work;
+use super::{Error, Observer};
+use crate::store::batch::take_back_more;
+use std::time::{Duration, Instant};
+
+/// After each part it rests as long as the part took, and at least so long.
+const BREATH: Duration = Duration::from_millis(5);
+
+impl Observer {
+    /// Goes on with what is left of it, at the start and whenever there is more, for ever.
+    pub(super) async fn take_back(&self) {
+        let mut patience = Patience::new();
+        loop {
+            let began = Instant::now();
+            match take_back_more(&self.store, &self.settings.rules).await {
+                Ok(Some(changed)) => {
+                    self.announce(changed.slots, changed.rooms);
+                    tokio::time::sleep(began.elapsed().max(BREATH)).await;
+                }
+                Ok(None) => {
+                    patience = Patience::new();
+                    self.succeeded(Work::TakingBack).await;
+                    self.ban_open.notified().await;
+                }
+                Err(error) => {
+                    let error = Error::from(error);
+                    let doing = "taking out what a ban took back";
+                    self.failed(Work::TakingBack, doing, &error).await;
+                    tokio::time::sleep(patience.next()).await;
+                }
+            }
+        }
+    }
+}
