@@ -98,7 +98,9 @@ impl App {
         } else {
             None
         };
-        let client = client(account, config.max_response_bytes)?;
+        let heard = clock.clone();
+        let client = client(account, config.max_response_bytes)?
+            .telling_time(move |server_ms| heard.told(server_ms));
         let observer = Observer::new(
             client,
             store.for_observer(),

@@ -1,8 +1,11 @@
-//! What time it is: the system's clock, or a clock that stands still until a test moves it.
+//! What time it is: the system's clock, the same watched for jumps, or a clock that stands still until a test moves it.
 
-use std::sync::Arc;
+pub mod steady;
+
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use steady::{Moment, Off, Steady};
 
 /// Where the time comes from. Clones of a fixed clock show the same time.
 #[derive(Debug, Clone, Default)]
@@ -12,6 +15,33 @@ pub enum Clock {
     System,
     /// A clock that moves only when told to.
     Fixed(Arc<AtomicI64>),
+    /// A machine whose clock may jump, which is then found. Clones are one clock.
+    Watched(Arc<Watched>),
+}
+
+/// The two clocks of a machine, and what is known of the one that may be set.
+#[derive(Debug)]
+pub struct Watched {
+    began: Instant,
+    /// The clock is set by so much, ms: by a test.
+    set_by_ms: AtomicI64,
+    known: Mutex<Steady>,
+}
+
+impl Watched {
+    fn moment(&self) -> Moment {
+        let counted = i64::try_from(self.began.elapsed().as_millis());
+        let set_by_ms = self.set_by_ms.load(Ordering::SeqCst);
+        Moment {
+            wall_ms: Clock::System.now_ms().saturating_add(set_by_ms),
+            counted_ms: counted.unwrap_or(i64::MAX),
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Steady> {
+        // Nothing that holds it can fail half-way.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Clock {
@@ -19,6 +49,49 @@ impl Clock {
     #[must_use]
     pub fn fixed(now_ms: i64) -> Self {
         Self::Fixed(Arc::new(AtomicI64::new(now_ms)))
+    }
+
+    /// The clock of the machine, watched for jumps.
+    #[must_use]
+    pub fn watched() -> Self {
+        Self::Watched(Arc::new(Watched {
+            began: Instant::now(),
+            set_by_ms: AtomicI64::new(0),
+            known: Mutex::default(),
+        }))
+    }
+
+    /// The homeserver says that it is this time now, ms since the Unix epoch.
+    pub fn told(&self, server_ms: i64) {
+        if let Self::Watched(clock) = self {
+            clock.known().told(server_ms, clock.moment());
+        }
+    }
+
+    /// How far the clock of the machine is off, ms, where what it says is not believed now.
+    #[must_use]
+    pub fn off_ms(&self) -> Option<i64> {
+        match self {
+            Self::Watched(clock) => {
+                let mut known = clock.known();
+                known.read(clock.moment());
+                known.off_ms()
+            }
+            _ => None,
+        }
+    }
+
+    /// The times at which it was found wrong since the start, oldest first; and a number that changes with them.
+    #[must_use]
+    pub fn offs(&self) -> (Vec<Off>, u64) {
+        match self {
+            Self::Watched(clock) => {
+                let known = clock.known();
+                let (offs, changes) = known.offs();
+                (offs.to_vec(), changes)
+            }
+            _ => (Vec::new(), 0),
+        }
     }
 
     /// The time now, milliseconds since the Unix epoch.
@@ -30,6 +103,7 @@ impl Clock {
                 Err(before) => -i64::try_from(before.duration().as_millis()).unwrap_or(i64::MAX),
             },
             Self::Fixed(now) => now.load(Ordering::SeqCst),
+            Self::Watched(clock) => clock.known().read(clock.moment()),
         }
     }
 
@@ -40,9 +114,14 @@ impl Clock {
         }
     }
 
-    /// Moves a fixed clock on by `ms` (backwards when negative).
+    /// Moves a fixed clock on by `ms` (backwards when negative). What a watched machine shows jumps by as much.
     pub fn advance(&self, ms: i64) {
-        self.set(self.now_ms().saturating_add(ms));
+        match self {
+            Self::Watched(clock) => {
+                clock.set_by_ms.fetch_add(ms, Ordering::SeqCst);
+            }
+            _ => self.set(self.now_ms().saturating_add(ms)),
+        }
     }
 }
 

@@ -41,7 +41,7 @@ pub use wellknown::WellKnown;
 pub use crate::rtc::sieve::TYPES;
 
 use request::Request;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use url::Url;
@@ -100,6 +100,20 @@ struct Inner {
     refused_token: RwLock<Option<Secret>>,
     /// How often time-outs are doubled now, because the last ones were too short.
     slowness: AtomicU32,
+    time: TimeListener,
+    has_dates: AtomicBool,
+}
+
+/// Who is told what time it is by the homeserver's clock, ms since the Unix epoch, whenever an answer says so.
+#[derive(Clone, Default)]
+struct TimeListener(Arc<RwLock<Option<Listener>>>);
+
+type Listener = Arc<dyn Fn(i64) + Send + Sync>;
+
+impl std::fmt::Debug for TimeListener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TimeListener")
+    }
 }
 
 impl Client {
@@ -125,10 +139,46 @@ impl Client {
             refresh_due_ms: RwLock::default(),
             refused_token: RwLock::default(),
             slowness: AtomicU32::new(0),
+            time: TimeListener::default(),
+            has_dates: AtomicBool::new(false),
         };
         Ok(Self {
             inner: Arc::new(inner),
         })
+    }
+
+    /// The client that tells `listener` what time it is by the homeserver's clock, ms since the Unix epoch.
+    #[must_use]
+    pub fn telling_time(self, listener: impl Fn(i64) + Send + Sync + 'static) -> Self {
+        let mut told = self
+            .inner
+            .time
+            .0
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *told = Some(Arc::new(listener));
+        drop(told);
+        self
+    }
+
+    /// Does the homeserver say in its answers what time it is?
+    #[must_use]
+    pub fn has_dates(&self) -> bool {
+        self.inner.has_dates.load(Ordering::Relaxed)
+    }
+
+    /// The homeserver says that it is this time now, ms.
+    pub fn heard_time(&self, server_ms: i64) {
+        let listener = self
+            .inner
+            .time
+            .0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        if let Some(listener) = listener {
+            listener(server_ms);
+        }
     }
 
     /// The client with an access token to send.

@@ -8,6 +8,7 @@ use super::wire::{Answer, Page, one_line};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use serde_json::Value;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use url::Url;
@@ -151,6 +152,10 @@ impl<'a> Request<'a> {
         let response = built.send().await.map_err(|error| self.lost(error, None))?;
         let status = response.status();
         tracing::debug!(asked = self.asked(), %status, "answer begins");
+        if let Some(server_ms) = date_header(&response) {
+            self.client.inner.has_dates.store(true, Ordering::Relaxed);
+            self.client.heard_time(server_ms);
+        }
         if status.is_success() {
             return Ok(response);
         }
@@ -434,6 +439,13 @@ fn retry_after_header(response: &Response) -> Option<Duration> {
         .ok()?
         .trim();
     seconds.parse().ok().map(Duration::from_secs)
+}
+
+/// What time it was at the other side when the answer began, ms since the Unix epoch: in the middle of its second.
+fn date_header(response: &Response) -> Option<i64> {
+    let text = response.headers().get(header::DATE)?.to_str().ok()?;
+    let at = jiff::fmt::rfc2822::parse(text).ok()?;
+    Some(at.timestamp().as_millisecond().saturating_add(500))
 }
 
 /// The innermost cause, without the URL: "connection refused" says more than "error sending request".

@@ -6,6 +6,8 @@ use super::troubles::Work;
 use super::{Error, Observer};
 use crate::changes::Change;
 use crate::matrix::{self, JoinedRoom, LeftRoom, SyncPart, SyncParts, SyncRequest};
+use crate::rtc::reading::time_by_age;
+use crate::rtc::session::server_of;
 use crate::store::batch::{Batch, RoomBatch, Source};
 use crate::store::row::Watch;
 use crate::store::{rooms, vantages};
@@ -281,7 +283,19 @@ impl Observer {
         }
     }
 
+    /// Where a homeserver's answers bear no date, the age of its own new events tells its time.
+    fn hear_time(&self, room: &JoinedRoom) {
+        if self.client.has_dates() {
+            return;
+        }
+        let user_id = self.client.user_id().unwrap_or_default();
+        if let Some(server_ms) = time_by_age(&room.timeline, server_of(&user_id)) {
+            self.client.heard_time(server_ms);
+        }
+    }
+
     fn joined(&self, room: &JoinedRoom, known: Option<Watch>, seen_ms: i64) -> RoomBatch {
+        self.hear_time(room);
         // A room that was only asked for so far is as new as one never heard of.
         let is_new = matches!(known, None | Some(Watch::Blind));
         let mut batch = RoomBatch::new(&room.room_id, Source::Sync);

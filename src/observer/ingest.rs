@@ -4,8 +4,11 @@ use super::{Error, Observer};
 use crate::changes::Change;
 use crate::rtc::event::{RoomEvent, fits};
 use crate::rtc::sieve::{Sifted, sift};
-use crate::store::batch::{Arrival, Batch, RoomBatch, Source, write};
+use crate::store::batch::{Arrival, Batch, RoomBatch, Source, write_seen};
+use crate::store::readings::{self, ClockOff};
 use serde_json::Value;
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 /// Adds raw events to a batch, through the sieve: what is not ours is counted by its type and thrown away. `now` is our clock, ms; a live look tells when an event was there at the latest. Of
 /// back-fill this counts only for stamps that are still to come: no event happened after it was seen.
@@ -70,12 +73,11 @@ fn has_neighbour(room: &RoomBatch) -> bool {
 impl Observer {
     /// Commits a batch and announces, after the commit and never before, what it changed. Returns how many events were new.
     pub(super) async fn ingest(&self, batch: &Batch) -> Result<usize, Error> {
-        let changed = write(&self.store, &self.settings.rules, batch).await?;
-        for (room_id, slot_id) in changed.slots {
-            self.changes.announce(Change::Slot { room_id, slot_id });
-        }
-        for room_id in changed.rooms {
-            self.changes.announce(Change::Room { room_id });
+        let off_ms = self.note_clock().await?;
+        let changed = write_seen(&self.store, &self.settings.rules, batch, off_ms).await?;
+        self.announce(changed.slots, changed.rooms);
+        if changed.has_open_bans {
+            self.ban_open.notify_one();
         }
         if !changed.set_aside.is_empty() {
             let mut flooded = self.flooded.lock().await;
@@ -95,6 +97,48 @@ impl Observer {
             self.history.notify_one();
         }
         Ok(changed.new_events)
+    }
+
+    /// Keeps what is found of our clock, where that changed; how far it is off now, ms.
+    async fn note_clock(&self) -> Result<Option<i64>, Error> {
+        let off_ms = self.clock.off_ms();
+        let (offs, changes) = self.clock.offs();
+        if self.clock_changes.load(Ordering::Relaxed) == changes {
+            return Ok(off_ms);
+        }
+        let mut noted = Vec::with_capacity(offs.len());
+        for off in offs {
+            if let Some(to_ms) = off.to_ms.filter(|_| off.was_believed) {
+                let span = (off.from_ms, to_ms);
+                readings::doubt_later(&self.store, span, off.off_ms).await?;
+            }
+            noted.push(ClockOff {
+                from_ms: off.from_ms,
+                to_ms: off.to_ms,
+                off_ms: off.off_ms,
+                found_by: off.found_by.as_str().to_owned(),
+            });
+        }
+        readings::note_offs(&self.store, &noted).await?;
+        self.clock_changes.store(changes, Ordering::Relaxed);
+        if let Some(off_ms) = off_ms {
+            tracing::warn!(
+                off_ms,
+                "the clock of this machine is wrong; it is not believed"
+            );
+        }
+        self.changes.announce(Change::Observer);
+        Ok(off_ms)
+    }
+
+    /// Announces what a commit changed: slots with their rooms, and rooms.
+    pub(super) fn announce(&self, slots: BTreeSet<(String, String)>, rooms: BTreeSet<String>) {
+        for (room_id, slot_id) in slots {
+            self.changes.announce(Change::Slot { room_id, slot_id });
+        }
+        for room_id in rooms {
+            self.changes.announce(Change::Room { room_id });
+        }
     }
 
     /// A batch of one room.

@@ -27,6 +27,7 @@ mod sign_in;
 mod signs;
 mod storage;
 mod successors;
+mod taking_back;
 mod troubles;
 mod watchdog;
 mod wishes;
@@ -41,9 +42,10 @@ use crate::changes::Changes;
 use crate::clock::Clock;
 use crate::matrix::{self, Client, Secret};
 use crate::rtc::fold::Rules;
-use crate::store::{self, Store, vantages};
+use crate::store::{self, Store, readings, vantages};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::sync::{Mutex, Notify};
 use troubles::Work;
@@ -146,6 +148,8 @@ pub struct Observer {
     storage_again: Arc<Notify>,
     /// Rings when a room was replaced by another one.
     replaced: Arc<Notify>,
+    /// Rings when a ban takes back more than was taken out at once.
+    ban_open: Arc<Notify>,
     /// What is wrong now.
     troubles: Arc<Mutex<troubles::Troubles>>,
     /// Since when the homeserver prepares its first answer, ms by our clock.
@@ -154,6 +158,8 @@ pub struct Observer {
     signing_in: Arc<Mutex<()>>,
     /// Rooms into which somebody sent more than is stored.
     flooded: Arc<Mutex<flooded::Flooded>>,
+    /// What was noted of our clock the last time.
+    clock_changes: Arc<AtomicU64>,
     /// Our clock when the observer was made, ms.
     started_ms: i64,
 }
@@ -184,10 +190,12 @@ impl Observer {
             accepted: Arc::default(),
             storage_again: Arc::default(),
             replaced: Arc::default(),
+            ban_open: Arc::default(),
             troubles: Arc::default(),
             preparing: Arc::default(),
             signing_in: Arc::default(),
             flooded: Arc::default(),
+            clock_changes: Arc::default(),
         }
     }
 
@@ -219,11 +227,15 @@ impl Observer {
         if let Err(error) = vantages::preparing(&self.store, &self.vantage_id, None).await {
             self.cannot_store("clearing the status", &error).await;
         }
+        if let Err(error) = readings::end_offs(&self.store).await {
+            self.cannot_store("clearing the status", &error).await;
+        }
         self.find_older_rules().await;
         // Deriving again needs no homeserver, and does not wait for one that is silent.
-        let (ended, ()) = tokio::join!(
+        let (ended, (), ()) = tokio::join!(
             self.observe_homeserver(),
-            self.keep(Work::Rederive, || self.rederive())
+            self.keep(Work::Rederive, || self.rederive()),
+            self.keep(Work::TakingBack, || self.take_back())
         );
         ended
     }

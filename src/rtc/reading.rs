@@ -4,6 +4,9 @@
 //! than it was first seen. Readings stand in the order in which they were taken. One that is earlier than the one before
 //! it means that one of the two is wrong; which one, the stamps of the events that came with it tell.
 
+use super::time::number;
+use serde_json::Value;
+
 /// A clock is set right by less than this now and then, ms.
 const SLACK_MS: i64 = 1000;
 /// Servers' clocks differ by less than this, as a rule, ms.
@@ -37,6 +40,24 @@ impl Reading {
         let limit = self.seen_ms.saturating_add(SKEW_MS);
         several && self.stamps.iter().all(|(_, at)| *at > limit)
     }
+}
+
+/// An event that is older than this, ms, tells no time: what it says of its age may be of another server.
+const AGE_MAX_MS: i64 = 60_000;
+
+/// What time it is at our homeserver by the age that it gives to new events of its own users (`unsigned.age`), ms.
+#[must_use]
+pub fn time_by_age(events: &[Value], server: &str) -> Option<i64> {
+    let of_event = |event: &Value| {
+        let sender = event.get("sender")?.as_str()?;
+        let age = event.pointer("/unsigned/age").and_then(number)?;
+        let stamp = event.get("origin_server_ts").and_then(number)?;
+        let is_own = sender.split_once(':').map(|(_, name)| name) == Some(server);
+        (is_own && (0..=AGE_MAX_MS).contains(&age)).then(|| stamp.saturating_add(age))
+    };
+    let mut times: Vec<i64> = events.iter().filter_map(of_event).collect();
+    times.sort_unstable();
+    times.get(times.len() / 2).copied()
 }
 
 /// Judges readings in the order in which they were taken.
@@ -99,6 +120,20 @@ mod tests {
     fn judged(readings: &[Reading]) -> Vec<bool> {
         let mut judge = Judge::default();
         readings.iter().map(|one| judge.believes(one)).collect()
+    }
+
+    #[test]
+    fn the_age_of_new_events_of_our_own_server_tells_its_time() {
+        let event = |sender: &str, stamp: i64, age: Value| serde_json::json!({"sender": sender, "origin_server_ts": stamp, "unsigned": {"age": age}});
+        let events = [
+            event("@a:h", NOW, 50.into()),
+            event("@b:other", NOW - HOUR, 10.into()),
+            event("@a:h", NOW - HOUR, HOUR.into()),
+            event("@a:h", NOW, "7".into()),
+            event("@a:h", NOW, (-5).into()),
+        ];
+        assert_eq!(time_by_age(&events, "h"), Some(NOW + 50));
+        assert_eq!(time_by_age(&events, "x"), None);
     }
 
     #[test]

@@ -8,8 +8,8 @@ use super::row::Watch;
 use super::sender_limit::Senders;
 use super::unasked::{self, Unasked};
 use super::{
-    Error, Grain, Store, access, coverage, readings, recount, rederive, refold, rooms, snapshots,
-    vantages, walks,
+    Error, Grain, Store, access, coverage, readings, recount, redactions, rederive, refold, rooms,
+    snapshots, vantages, walks,
 };
 use crate::rtc::event::{Reason, RoomEvent};
 use crate::rtc::fold::Rules;
@@ -133,6 +133,10 @@ pub struct Changed {
     pub heard_anew: bool,
     /// Contents of redacted events were taken out.
     pub taken_back: bool,
+    /// Not all is taken out yet that a ban takes back: [`take_back_more`] goes on.
+    pub has_open_bans: bool,
+    /// Whose display names went with redacted events.
+    pub unnamed: BTreeSet<String>,
     /// Rooms into which somebody sent more than is stored: their state should be looked at when that is over.
     pub set_aside: BTreeSet<String>,
 }
@@ -142,10 +146,23 @@ pub struct Changed {
 /// # Errors
 /// When the database fails; then nothing of the batch was written.
 pub async fn write(store: &Store, rules: &Rules, batch: &Batch) -> Result<Changed, Error> {
+    write_seen(store, rules, batch, None).await
+}
+
+/// The same; where our own clock is off, by so many ms: then its word on when something came is not believed.
+///
+/// # Errors
+/// When the database fails; then nothing of the batch was written.
+pub async fn write_seen(
+    store: &Store,
+    rules: &Rules,
+    batch: &Batch,
+    clock_off_ms: Option<i64>,
+) -> Result<Changed, Error> {
     let mut tx = store.writing().await?;
     let mut changed = Changed::default();
     let before = append::last_stream(&mut tx).await?;
-    let judged = readings::judged(&mut tx, batch, before).await?;
+    let judged = readings::judged(&mut tx, batch, (before, clock_off_ms)).await?;
     let batch = judged.as_ref();
     let mut senders = Senders::new(&store.limits);
     for room in &batch.rooms {
@@ -168,11 +185,50 @@ pub async fn write(store: &Store, rules: &Rules, batch: &Batch) -> Result<Change
         vantages::moved(&mut tx, &batch.vantage_id, position, batch.seen_ms).await?;
     }
     tx.commit().await?;
-    if changed.taken_back {
-        store.taken_back.store(true, Ordering::Relaxed);
-    }
+    changed.committed(store);
     senders.committed(batch.seen_ms);
     Ok(changed)
+}
+
+impl Changed {
+    /// What is in memory follows what is stored.
+    fn committed(&self, store: &Store) {
+        if self.taken_back {
+            store.taken_back.store(true, Ordering::Relaxed);
+        }
+        store.names.forget(&self.unnamed);
+    }
+}
+
+/// Takes out the next part of what a ban takes back, in one commit with what follows from it; `None` where nothing is
+/// left. A stop at any point loses nothing.
+///
+/// # Errors
+/// When the database fails; then nothing of this part was written.
+pub async fn take_back_more(store: &Store, rules: &Rules) -> Result<Option<Changed>, Error> {
+    let mut tx = store.writing().await?;
+    let Some(ban) = redactions::open_ban(&mut tx).await? else {
+        return Ok(None);
+    };
+    let room_id = ban.room_id.clone();
+    rooms::count_write(&mut tx, &room_id).await?;
+    let mut touched = Touched {
+        fresh: Fresh::since(append::last_stream(&mut tx).await?),
+        ..Touched::default()
+    };
+    redactions::redact_more(&mut tx, ban, &mut touched).await?;
+    let mut changed = Changed::default();
+    follow(
+        &mut tx,
+        (rules, store.grain),
+        &room_id,
+        &mut touched,
+        &mut changed,
+    )
+    .await?;
+    tx.commit().await?;
+    changed.committed(store);
+    Ok(Some(changed))
 }
 
 async fn write_room(
@@ -223,22 +279,38 @@ async fn write_room(
         walks::reached(tx, room, batch.seen_ms).await?;
     }
     changed.new_events += touched.new_events;
+    if is_new || room.watch.is_some() {
+        changed.rooms.insert(room_id.clone());
+    }
+    follow(tx, how, room_id, &mut touched, changed).await
+}
+
+/// Brings up to date what follows from what new or emptied events touch in a room.
+async fn follow(
+    tx: &mut super::Tx,
+    how: (&Rules, Grain),
+    room_id: &str,
+    touched: &mut Touched,
+    changed: &mut Changed,
+) -> Result<(), Error> {
     changed.taken_back |= touched.taken_back;
+    changed.has_open_bans |= touched.has_open_bans;
+    changed.unnamed.append(&mut touched.unnamed);
     if touched.facts {
         rooms::refresh(tx, room_id).await?;
     }
     if touched.facts || touched.accounts || !touched.presence.is_empty() {
         touched.facts |= access::refresh(tx, room_id).await?;
     }
-    if touched.facts || is_new || room.watch.is_some() {
-        changed.rooms.insert(room_id.clone());
+    if touched.facts {
+        changed.rooms.insert(room_id.to_owned());
     }
-    let stays = refold::refold(tx, how, room_id, &mut touched).await?;
+    let stays = refold::refold(tx, how, room_id, touched).await?;
     changed.slots.extend(
         settle(tx, how.1, room_id, &stays)
             .await?
             .into_iter()
-            .map(|slot| (room_id.clone(), slot)),
+            .map(|slot| (room_id.to_owned(), slot)),
     );
     Ok(())
 }

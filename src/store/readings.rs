@@ -19,7 +19,7 @@ const HIGH: &str = "select high_ms from clock where one = 1";
 const SET_HIGH: &str = "insert into clock (one, high_ms) values (1, $1)
     on conflict (one) do update set high_ms = excluded.high_ms";
 const DOUBT: &str =
-    "insert into clock_doubts (from_stream, to_stream, seen_ms, high_ms) values ($1, $2, $3, $4)
+    "insert into clock_doubts (from_stream, to_stream, seen_ms, high_ms, off_ms) values ($1, $2, $3, $4, $5)
     on conflict (from_stream) do nothing";
 
 /// The batch as it is to be stored: where our clock cannot be believed, its events bear no receive time, and that is
@@ -27,7 +27,7 @@ const DOUBT: &str =
 pub(super) async fn judged<'b>(
     tx: &mut Tx,
     batch: &'b Batch,
-    before: i64,
+    (before, off_ms): (i64, Option<i64>),
 ) -> Result<Cow<'b, Batch>, Error> {
     let high_ms: Option<i64> = sqlx::query_scalar(HIGH).fetch_optional(&mut **tx).await?;
     let mut judge = Judge { high_ms };
@@ -35,7 +35,7 @@ pub(super) async fn judged<'b>(
         seen_ms: batch.seen_ms,
         stamps: batch.rooms.iter().flat_map(stamps).collect(),
     };
-    let is_believed = judge.believes(&reading);
+    let is_believed = off_ms.is_none() && judge.believes(&reading);
     if judge.high_ms != high_ms
         && let Some(high_ms) = judge.high_ms
     {
@@ -50,7 +50,8 @@ pub(super) async fn judged<'b>(
     tracing::warn!(
         says_ms = batch.seen_ms,
         last_good_ms = high_ms,
-        "our own clock is behind; the times at which it says that events came are not believed"
+        off_ms,
+        "our own clock is wrong; the times at which it says that events came are not believed"
     );
     let arrivals: usize = batch.rooms.iter().map(|room| room.arrivals.len()).sum();
     if arrivals > 0 {
@@ -59,6 +60,7 @@ pub(super) async fn judged<'b>(
             .bind(before + int(arrivals))
             .bind(batch.seen_ms)
             .bind(high_ms)
+            .bind(off_ms)
             .execute(&mut **tx)
             .await?;
     }
@@ -86,6 +88,9 @@ fn stamps(room: &RoomBatch) -> impl Iterator<Item = (String, i64)> + '_ {
 const READ: &str = "select stream, event_id, room_id, sender, origin_server_ts, received_ms, seen_ms, source, in_timeline
     from events where stream > $1 order by stream limit $2";
 
+const OFF_EVENTS: &str =
+    "select from_stream, to_stream from clock_doubts where off_ms is not null order by from_stream";
+
 /// Where mending stands.
 #[derive(Debug, Default)]
 struct Mending {
@@ -93,12 +98,15 @@ struct Mending {
     /// The reading at hand: what our clock said, the stamps that came with it, and whom it concerns.
     reading: Reading,
     rows: Vec<StoredEvent>,
+    /// From which event to which it was found at the time, or later, that our clock was off.
+    off: Vec<(i64, i64)>,
     mended: usize,
 }
 
 /// A stored event that came live.
 #[derive(Debug)]
 struct StoredEvent {
+    stream: i64,
     event_id: String,
     room_id: String,
     origin_server_ts: i64,
@@ -113,7 +121,11 @@ struct StoredEvent {
 /// # Errors
 /// When the database fails.
 pub async fn mend(store: &Store, room_id: Option<&str>) -> Result<usize, Error> {
-    let mut mending = Mending::default();
+    let off = sqlx::query_as(OFF_EVENTS).fetch_all(&store.read).await?;
+    let mut mending = Mending {
+        off,
+        ..Mending::default()
+    };
     let mut from = 0;
     loop {
         let mut tx = store.writing().await?;
@@ -158,6 +170,7 @@ impl Mending {
             self.reading.stamps.push((server, origin_server_ts));
         }
         self.rows.push(StoredEvent {
+            stream: row.try_get("stream")?,
             event_id: row.try_get("event_id")?,
             room_id: row.try_get("room_id")?,
             origin_server_ts,
@@ -175,7 +188,12 @@ impl Mending {
         if rows.is_empty() {
             return Ok(());
         }
-        let is_believed = self.judge.believes(&reading);
+        let first = rows.first().map_or(0, |seen| seen.stream);
+        let was_off = self
+            .off
+            .iter()
+            .any(|(from, to)| (*from..=*to).contains(&first));
+        let is_believed = !was_off && self.judge.believes(&reading);
         let asked = |seen: &&StoredEvent| room_id.is_none_or(|room| room == seen.room_id);
         for seen in rows.iter().filter(asked) {
             let is_too_early = seen
@@ -226,6 +244,96 @@ async fn set(tx: &mut Tx, seen: &StoredEvent, received_ms: Option<i64>) -> Resul
         .bind(received_ms)
         .bind(time_ms)
         .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// A time at which the clock of this machine was wrong. Times in ms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClockOff {
+    pub from_ms: i64,
+    /// `None` while it goes on.
+    pub to_ms: Option<i64>,
+    /// Below zero, it was behind.
+    pub off_ms: i64,
+    /// `counting` or `homeserver`.
+    pub found_by: String,
+}
+
+const NOTE_OFF: &str =
+    "insert into clock_offs (from_ms, to_ms, off_ms, found_by) values ($1, $2, $3, $4)
+    on conflict (from_ms, found_by) do update set to_ms = excluded.to_ms, off_ms = excluded.off_ms";
+// What went on when the program stopped is over: it is found again if it still goes on.
+const END_OFFS: &str =
+    "update clock_offs set to_ms = coalesce((select high_ms from clock where one = 1
+    and high_ms > from_ms), from_ms) where to_ms is null";
+const OFFS: &str = "select from_ms, to_ms, off_ms, found_by from clock_offs order by from_ms desc, found_by limit $1";
+
+/// Notes times at which our clock was wrong.
+///
+/// # Errors
+/// When the database fails.
+pub async fn note_offs(store: &Store, offs: &[ClockOff]) -> Result<(), Error> {
+    let mut tx = store.writing().await?;
+    for off in offs {
+        sqlx::query(NOTE_OFF)
+            .bind(off.from_ms)
+            .bind(off.to_ms)
+            .bind(off.off_ms)
+            .bind(&off.found_by)
+            .execute(&mut *tx)
+            .await?;
+    }
+    Ok(tx.commit().await?)
+}
+
+/// Ends those that went on when the program before this one stopped.
+///
+/// # Errors
+/// When the database fails.
+pub async fn end_offs(store: &Store) -> Result<(), Error> {
+    sqlx::query(END_OFFS).execute(&store.write).await?;
+    Ok(())
+}
+
+/// When our clock was wrong, newest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn offs(store: &Store, limit: i64) -> Result<Vec<ClockOff>, Error> {
+    let rows: Vec<(i64, Option<i64>, i64, String)> = sqlx::query_as(OFFS)
+        .bind(limit)
+        .fetch_all(&store.read)
+        .await?;
+    let off = |(from_ms, to_ms, off_ms, found_by)| ClockOff {
+        from_ms,
+        to_ms,
+        off_ms,
+        found_by,
+    };
+    Ok(rows.into_iter().map(off).collect())
+}
+
+// What was believed then is not any more: a rebuild computes without it.
+const DOUBT_LATER: &str = "insert into clock_doubts (from_stream, to_stream, seen_ms, high_ms, off_ms)
+    select min(stream), max(stream), max(seen_ms), null, cast($3 as bigint) from events
+    where seen_ms >= $1 and seen_ms <= $2 and source <> 'backfill' having min(stream) is not null
+    on conflict (from_stream) do update set to_stream = excluded.to_stream, off_ms = excluded.off_ms";
+
+/// It was found that our clock had been wrong from then to then, ms by itself: a rebuild mends what was believed.
+///
+/// # Errors
+/// When the database fails.
+pub async fn doubt_later(
+    store: &Store,
+    (from_ms, to_ms): (i64, i64),
+    off_ms: i64,
+) -> Result<(), Error> {
+    sqlx::query(DOUBT_LATER)
+        .bind(from_ms)
+        .bind(to_ms)
+        .bind(off_ms)
+        .execute(&store.write)
         .await?;
     Ok(())
 }

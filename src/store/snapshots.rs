@@ -9,6 +9,8 @@ use crate::rtc::id::hash;
 use crate::rtc::member;
 use crate::rtc::order::in_order;
 use serde_json::{Value, json};
+use sqlx::Row;
+use sqlx::any::AnyRow;
 use std::collections::BTreeSet;
 
 /// One look at the full state of a room.
@@ -102,13 +104,30 @@ async fn repair(
             .fetch_all(&mut **tx)
             .await?;
         let events = rows.iter().map(event).collect::<Result<Vec<_>, _>>()?;
+        if !is_settled(&rows, look)? {
+            continue;
+        }
         if let Some(repair) = missing(&chain, &events, look, before_ms, batch.seen_ms) {
-            zombies::note(tx, batch, room, &chain, &repair).await?;
             note_reset(tx, batch, room, &chain, &repair).await?;
             repairs.arrivals.push(repair.arrival);
         }
     }
     append(tx, batch, &repairs, touched, None).await
+}
+
+/// Did all of these events come before the look was asked for? The answer may be older than what sync brought while we
+/// waited for it, also where our clock is not believed: it goes on as it was counted.
+fn is_settled(rows: &[AnyRow], look: &Look) -> Result<bool, Error> {
+    for row in rows {
+        let received_ms: Option<i64> = row.try_get("received_ms")?;
+        let is_live = row.try_get::<&str, _>("source")? != Source::Backfill.as_str();
+        let seen_ms: Option<i64> = row.try_get("seen_ms")?;
+        let came_ms = received_ms.or(seen_ms.filter(|_| is_live));
+        if came_ms.is_some_and(|came| came >= look.asked_ms) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Notes a repair by which a membership of a call counts again, or no more.
@@ -156,12 +175,6 @@ fn missing<'a>(
     before_ms: Option<i64>,
     seen_ms: i64,
 ) -> Option<Repair<'a>> {
-    // The answer may be older than what sync brought while we waited for it.
-    let settled = events.iter().all(|event| {
-        event
-            .received_ts
-            .is_none_or(|received| received < look.asked_ms)
-    });
     let newest = in_order(events).last()?.1;
     let holds = events
         .iter()
@@ -172,7 +185,7 @@ fn missing<'a>(
     // It was there at the look before, or when its last event came.
     let since_ms = before_ms.map_or(newest.time(), |before| before.max(newest.time()));
     let arrival = || ours(chain, holds.unwrap_or(newest), content, (since_ms, seen_ms));
-    (settled && !told).then(|| Repair {
+    (!told).then(|| Repair {
         arrival: arrival(),
         holds,
         newest,

@@ -98,3 +98,90 @@ async fn what_an_older_version_stored_by_a_wrong_clock_is_mended() {
     assert_eq!(spans(&app.calls().await), spans(&before));
     app.app.stop().await;
 }
+
+/// The spans of time at which our clock was off, as the status says: by how much, and whether it is over.
+fn offs(status: &Value) -> Vec<(i64, bool)> {
+    status["clock_offs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|off| (off["off_ms"].as_i64().unwrap(), off["to_ms"].is_i64()))
+        .collect()
+}
+
+/// A machine whose clock jumps, while the homeserver and its clock go on.
+async fn a_jump_leaves_no_trace(jump_ms: i64, more: &[(&str, &str)]) {
+    let bed = Bed::new().await;
+    let room = bed.room(&[ALICE]);
+    let clock = Clock::watched();
+    let app = bed.start_at(clock.clone(), more).await;
+    app.walked(&room).await;
+    let first = now() - 1000;
+    bed.joins(&room, ALICE, "AD", first);
+    app.calls_until("the call", |calls| calls.len() == 1).await;
+
+    clock.advance(jump_ms);
+    let left = now() - 100;
+    bed.leaves(&room, ALICE, "AD", left);
+    app.calls_until("its end", |calls| spans(calls) == [(first, Some(left))])
+        .await;
+    let again = now() - 100;
+    bed.joins(&room, ALICE, "BD", again);
+    let during = app.calls_until("the next", |calls| calls.len() == 2).await;
+    assert!(
+        during
+            .iter()
+            .all(|call| call["certainty"]["verdict"] != "exact"),
+        "{during:?}"
+    );
+    let status = app
+        .status_until("the jump is said", |status| !offs(status).is_empty())
+        .await;
+    let (off_ms, is_over) = offs(&status)[0];
+    assert!((off_ms - jump_ms).abs() < 2000 && !is_over, "{status}");
+    let said = app.page("/status").await;
+    let seconds = (off_ms.abs() / 1000).to_string();
+    let said = said.replace([',', '\u{202f}'], "");
+    assert!(said.contains(&format!("{seconds} s off")), "{said}");
+
+    clock.advance(-jump_ms);
+    let end = now() - 100;
+    bed.leaves(&room, ALICE, "BD", end);
+    let right = vec![(first, Some(left)), (again, Some(end))];
+    app.calls_until("both calls as they were", |calls| spans(calls) == right)
+        .await;
+    app.status_until("it is over", |status| offs(status)[0].1)
+        .await;
+    app.app.stop().await;
+
+    let program = crate::alone::settings(&bed);
+    tokio::task::spawn_blocking(move || program.run(&["rebuild"]))
+        .await
+        .unwrap();
+    let app = bed.start_at(clock, more).await;
+    app.ready().await;
+    assert_eq!(spans(&app.calls().await), right, "after a rebuild");
+    app.app.stop().await;
+}
+
+const POLLS: &[(&str, &str)] = &[("MODE", "poll"), ("POLL_SCHEDULE", "* * * * * *")];
+
+#[tokio::test]
+async fn a_clock_that_jumps_back_is_found_by_sync() {
+    a_jump_leaves_no_trace(-HOUR, &[]).await;
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_ahead_is_found_by_sync() {
+    a_jump_leaves_no_trace(HOUR, &[]).await;
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_back_is_found_by_polls() {
+    a_jump_leaves_no_trace(-90_000, POLLS).await;
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_ahead_is_found_by_polls() {
+    a_jump_leaves_no_trace(HOUR, POLLS).await;
+}

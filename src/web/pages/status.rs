@@ -7,7 +7,7 @@ use crate::store::health::{Trouble, TroubleKind};
 use crate::store::invitations::Pending;
 use crate::store::probes::{self, OwnResult, Probed};
 use crate::store::progress::{self, Progress, Sums};
-use crate::store::readings::{self, Doubts};
+use crate::store::readings::{self, ClockOff, Doubts};
 use crate::store::retention::{self, Removed};
 use crate::store::row::{self, Totals, Watch};
 use crate::store::sender_limit::{self, Flood};
@@ -38,6 +38,7 @@ const WALKS: i64 = 100;
 const INVITATIONS: i64 = 100;
 const INVITATIONS_SHOWN: usize = 10;
 const FLOODS: i64 = 20;
+const CLOCK_OFFS: i64 = 20;
 /// Walks in the list on the page.
 const WALKS_SHOWN: usize = 20;
 
@@ -55,6 +56,8 @@ pub struct Status {
     pub rejected: Vec<Reason>,
     /// Answers that came while our own clock was behind: their times were not believed.
     pub clock_doubts: ClockDoubtFacts,
+    /// When the clock of this machine was wrong, newest first; at most 20.
+    pub clock_offs: Vec<ClockOffFacts>,
     /// Calls that older rules or other settings derived are being derived again; null when all are from the present rules.
     pub rederiving: Option<RederivingFacts>,
     /// What the homeserver sent though nobody had asked for it, by type, most first. It was thrown away before anything
@@ -136,6 +139,49 @@ impl From<Doubts> for ClockDoubtFacts {
             readings: row.readings,
             last_ms: row.last_ms,
             behind_ms: row.behind_ms,
+        }
+    }
+}
+
+/// A time at which the clock of this machine was wrong: what it said of when something came is not believed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ClockOffFacts {
+    pub from_ms: i64,
+    pub from_at: Stamp,
+    /// Null while it goes on.
+    pub to_ms: Option<i64>,
+    pub to_at: Option<Stamp>,
+    /// Below zero, it was behind.
+    pub off_ms: i64,
+    /// `counting`: a clock that only counts went on. `homeserver`: it tells another time, and which of the two is wrong is
+    /// not known.
+    pub found_by: String,
+}
+
+impl From<ClockOff> for ClockOffFacts {
+    fn from(row: ClockOff) -> Self {
+        Self {
+            from_ms: row.from_ms,
+            from_at: Stamp(row.from_ms),
+            to_ms: row.to_ms,
+            to_at: row.to_ms.map(Stamp),
+            off_ms: row.off_ms,
+            found_by: row.found_by,
+        }
+    }
+}
+
+impl ClockOffFacts {
+    /// What is said of it.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let way = if self.off_ms < 0 { "behind" } else { "ahead" };
+        let seconds = self.off_ms.saturating_abs() / 1000;
+        let off = format!("{} s off ({way})", f::count(seconds));
+        if self.found_by == "homeserver" {
+            format!("Our clock and the homeserver's differ: ours was {off}")
+        } else {
+            format!("Our clock was {off}")
         }
     }
 }
@@ -232,6 +278,7 @@ pub struct Rows {
     pub totals: Totals,
     pub rejected: Vec<(String, i64)>,
     pub clock_doubts: Doubts,
+    pub clock_offs: Vec<ClockOff>,
     pub rederiving: Option<rederive::Progress>,
     pub unasked: Vec<Thrown>,
     pub rejected_events: Vec<row::Rejected>,
@@ -274,6 +321,7 @@ async fn load(web: &Web, ask: &Ask, kept: &Kept<Totals>) -> Result<Status, Error
         totals: kept.get("", stats::totals(store, viewer)).await?,
         rejected: events::rejected_counts(store, viewer).await?,
         clock_doubts: readings::doubts(store).await?,
+        clock_offs: readings::offs(store, CLOCK_OFFS).await?,
         rederiving: store.rederiving(),
         unasked: unasked::list(store, viewer).await?,
         rejected_events: events::rejected(store, viewer, None, REJECTED).await?,
@@ -347,6 +395,11 @@ pub fn page(rows: Rows, now: i64) -> Status {
             .map(|(reason, count)| Reason { reason, count })
             .collect(),
         clock_doubts: rows.clock_doubts.into(),
+        clock_offs: rows
+            .clock_offs
+            .into_iter()
+            .map(ClockOffFacts::from)
+            .collect(),
         rederiving: rows.rederiving.map(RederivingFacts::from),
         unasked_total: rows.unasked.iter().map(|row| row.events).sum(),
         unasked: rows.unasked.into_iter().map(UnaskedFacts::from).collect(),
