@@ -1,6 +1,8 @@
 //! What each transport carried within a span of time.
 
+use super::gone::Gone;
 use super::row::Viewer;
+use super::spans::{seen_from, seen_until};
 use super::{Error, Store};
 use crate::rtc::coverage::Span;
 use crate::rtc::transport::{Selection, Stay, Transport, in_use};
@@ -17,18 +19,25 @@ pub struct Carried {
     pub calls: i64,
     pub devices: i64,
     pub people: i64,
-    /// Device time, ms.
+    /// Device time, ms; and without what is after the last sign of a device that nobody ended.
     pub together_ms: i64,
+    pub together_seen_ms: i64,
     pub servers: BTreeSet<String>,
     /// Devices that use it now, and when it was last used, ms.
     pub now: i64,
     pub last_ms: i64,
 }
 
-const STAYS: &str = "select m.session_id, m.user_id, m.device_id, m.chain, m.server, m.joined_ms,
-        m.until_ms, m.transport_type, m.transport_url, m.selection
+const STAYS: &str = concat!(
+    "select m.session_id, m.room_id, m.user_id, m.device_id, m.chain, m.server, m.joined_ms, m.join_event_id,
+        m.until_ms, m.transport_type, m.transport_url, m.selection, ",
+    seen_from!(),
+    " as seen_from, ",
+    seen_until!("$3"),
+    " as seen_until
     from memberships m where m.until_ms > $1 and m.joined_ms < $2 and m.until_ms > m.joined_ms
-    and m.session_id is not null order by m.session_id, m.joined_ms, m.user_id, m.device_id, m.id";
+    and m.session_id is not null order by m.session_id, m.joined_ms, m.user_id, m.device_id, m.id"
+);
 
 /// Who used a transport, while it is being summed.
 #[derive(Debug, Default)]
@@ -50,19 +59,35 @@ pub async fn carried(
     span: Span,
     now: i64,
 ) -> Result<(Vec<Carried>, i64), Error> {
+    carried_by_present(store, viewer, (span, now), &Gone::default()).await
+}
+
+/// The same, where these still count though they are probably gone: an SFU carries nothing for them.
+///
+/// # Errors
+/// When the database fails.
+pub async fn carried_by_present(
+    store: &Store,
+    viewer: Viewer,
+    (span, now): (Span, i64),
+    gone: &Gone,
+) -> Result<(Vec<Carried>, i64), Error> {
     let Viewer::Operator = viewer;
     let mut found: BTreeMap<Option<(String, Option<String>)>, Using> = BTreeMap::new();
     let mut call: Vec<(String, StayOf)> = Vec::new();
     let mut rows = sqlx::query(STAYS)
         .bind(span.from)
         .bind(span.to)
+        .bind(now)
         .fetch(&store.read);
     while let Some(row) = rows.try_next().await? {
         let session: String = row.try_get("session_id")?;
         if call.first().is_some_and(|(known, _)| *known != session) {
             add(&mut found, &std::mem::take(&mut call), span, now);
         }
-        call.push((session, StayOf::read(&row)?));
+        let mut stay = StayOf::read(&row)?;
+        stay.hear(&row, gone)?;
+        call.push((session, stay));
     }
     add(&mut found, &call, span, now);
     let without = found
@@ -90,6 +115,9 @@ struct StayOf {
     chain: String,
     server: String,
     stay: Stay,
+    /// Since when and until when it was really seen, ms.
+    seen_from: i64,
+    seen_until: i64,
 }
 
 impl StayOf {
@@ -104,6 +132,8 @@ impl StayOf {
             device_id: row.try_get("device_id")?,
             chain: row.try_get("chain")?,
             server,
+            seen_from: row.try_get("seen_from")?,
+            seen_until: row.try_get("seen_until")?,
             stay: (
                 row.try_get("joined_ms")?,
                 row.try_get("until_ms")?,
@@ -111,6 +141,20 @@ impl StayOf {
                 selection,
             ),
         })
+    }
+
+    /// Of a stay that still counts though its device is probably gone, nothing was seen after it was heard last.
+    fn hear(&mut self, row: &sqlx::any::AnyRow, gone: &Gone) -> Result<(), Error> {
+        if gone.ghosts.is_empty() {
+            return Ok(());
+        }
+        let heard_ms = gone.heard_ms(
+            row.try_get("room_id")?,
+            row.try_get("join_event_id")?,
+            &self.user_id,
+        );
+        self.seen_until = heard_ms.map_or(self.seen_until, |ms| ms.min(self.seen_until));
+        Ok(())
     }
 }
 
@@ -131,6 +175,8 @@ fn add(
         let using = found.entry(key.clone()).or_default();
         let (from, until) = (of.stay.0.max(span.from), of.stay.1.min(span.to));
         using.carried.together_ms += (until - from).max(0);
+        let seen = (from.max(of.seen_from), until.min(of.seen_until));
+        using.carried.together_seen_ms += (seen.1 - seen.0).max(0);
         using.carried.last_ms = using.carried.last_ms.max(until);
         using.carried.servers.insert(of.server.clone());
         // Of those that name no device two at once are two; over time each join would be one more.

@@ -135,6 +135,29 @@ pub(super) fn limited_pool(
     pool_with(connections, cache, space, Some(limit))
 }
 
+/// One connection, in a transaction from its beginning on.
+pub(super) fn moment_pool(begin: &'static str, space: &Space) -> AnyPoolOptions {
+    let space = space.clone();
+    AnyPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(Duration::from_secs(30))
+        .after_connect(move |connection, _| {
+            let pages = space.pages();
+            Box::pin(async move {
+                set_up(connection, 24_000).await?;
+                if let Some(pages) = pages
+                    && is_sqlite(connection)
+                {
+                    connection
+                        .execute(sqlx::AssertSqlSafe(space::limited(pages)))
+                        .await?;
+                }
+                connection.execute(begin).await?;
+                Ok(())
+            })
+        })
+}
+
 fn pool_with(
     connections: u32,
     cache: u32,

@@ -21,6 +21,7 @@ pub mod evidence;
 mod fresh;
 pub mod gauges;
 pub mod ghosts;
+pub mod gone;
 pub mod health;
 pub mod hold;
 pub mod holes;
@@ -82,6 +83,7 @@ use health::{Health, Identity};
 use space::Space;
 use sqlx::Row;
 use sqlx::migrate::Migrator;
+use sqlx::pool::PoolConnection;
 use sqlx::{AnyPool, Executor};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -222,6 +224,21 @@ const DEAR_LIMIT: Duration = Duration::from_secs(20);
 /// Connections of the observer that read.
 const OBSERVER_MOST: u32 = 2;
 
+/// A store as it was at one moment.
+#[derive(Debug)]
+pub struct OneMoment {
+    store: Store,
+    _place: PoolConnection<Db>,
+}
+
+impl OneMoment {
+    /// What is read by it is of that moment.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+}
+
 /// How finely derived data is cut, so that the cost of an event follows the change, and how lists are read. The results
 /// never depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -333,6 +350,29 @@ impl Store {
         }
     }
 
+    /// The same store as it is at one moment: all that is read by it, however often, is of one state, in one transaction
+    /// that ends with it. It takes the place of one dear question, so of these no more are open than of those.
+    ///
+    /// # Errors
+    /// When there are too many of them, or the database fails.
+    pub async fn at_one_moment(&self) -> Result<OneMoment, Error> {
+        let place = self.pools.dear.acquire().await?;
+        let begin = if place.backend_name() == "SQLite" {
+            "begin"
+        } else {
+            "begin isolation level repeatable read read only"
+        };
+        let options = (*self.pools.dear.connect_options()).clone();
+        let read = connect::moment_pool(begin, &self.space).connect_lazy_with(options);
+        Ok(OneMoment {
+            store: Self {
+                read,
+                ..self.clone()
+            },
+            _place: place,
+        })
+    }
+
     /// The same store, read by the connections of pages.
     #[must_use]
     pub fn for_pages(&self) -> Self {
@@ -435,6 +475,26 @@ fn clean(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_is_read_at_one_moment_is_of_one_state() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("t.db").display());
+        let store = Store::open(&url).await.unwrap();
+        let moment = store.at_one_moment().await.unwrap();
+        assert_eq!(rooms::watched(moment.store()).await.unwrap(), []);
+        sqlx::query(
+            "insert into rooms (room_id, watch, first_seen_ms) values ('!r:h', 'joined', 1)",
+        )
+        .execute(&store.write)
+        .await
+        .unwrap();
+        assert_eq!(rooms::watched(moment.store()).await.unwrap(), []);
+        assert_eq!(rooms::watched(&store).await.unwrap().len(), 1);
+        drop(moment);
+        let later = store.at_one_moment().await.unwrap();
+        assert_eq!(rooms::watched(later.store()).await.unwrap().len(), 1);
+    }
 
     #[tokio::test]
     async fn pages_that_take_all_their_connections_keep_nobody_else_waiting() {

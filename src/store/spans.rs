@@ -84,6 +84,19 @@ macro_rules! is_late {
     };
 }
 
+/// Did this event come while our own clock could not be believed? SQL over an event.
+macro_rules! is_doubted {
+    ($event:literal) => {
+        concat!(
+            "(",
+            $event,
+            ".received_ms is null and ",
+            $event,
+            ".source <> 'backfill')"
+        )
+    };
+}
+
 /// Can what this stay claims of its start not be? No event of its key came before the one that it begins with: the
 /// homeserver names none, though it does for others (the newest are looked at), and history was read to the beginning.
 /// SQL over a membership `m`.
@@ -99,29 +112,55 @@ macro_rules! is_claim_refuted {
     };
 }
 
+/// Until when a stay was really seen, as known at a time: the last that was heard of it where it ran out and nobody was
+/// there any more. The one place where this is decided; who still counts though gone is in [`super::gone`]. SQL over a
+/// membership `m`.
+macro_rules! seen_until {
+    ($now:literal) => {
+        concat!(
+            "(case when m.until_ms <= ",
+            $now,
+            " and m.outlived_ms is null and ",
+            crate::store::signs::unsaid!(),
+            " then coalesce((select g.to_ms from signs g
+                    where g.membership_id = m.id and g.joined_ms = m.joined_ms and g.until_ms = m.until_ms
+                    and g.updates = m.updates), ",
+            crate::store::signs::last_sign!(),
+            ") else m.until_ms end)"
+        )
+    };
+}
+
+/// Since when a stay was really there: not before its first event where what it claims cannot be. SQL over a membership `m`.
+macro_rules! seen_from {
+    () => {
+        concat!(
+            "(case when ",
+            crate::store::spans::is_claim_refuted!(),
+            " then ",
+            crate::store::signs::first_sign!(),
+            " else m.joined_ms end)"
+        )
+    };
+}
+
 // The stays within [$1, $2) as known at $3: each cut to the span; of stays of one device that speak at once, what begins
 // later has only what goes beyond the earlier. `seen_from` to `seen_to` is the part that is not inferred by its events.
 macro_rules! spans {
     ($($filter:literal),*) => {
         concat!(
             "with stays as (select m.room_id, m.user_id, m.server, m.until_ms,
-                case when ",
-            crate::store::spans::is_claim_refuted!(),
-            " then ",
-            crate::store::signs::first_sign!(),
-            " else m.joined_ms end as joined_ms,
+                ",
+            crate::store::spans::seen_from!(),
+            " as joined_ms,
                 case when m.claimed = 1 and m.resumed = 0 then coalesce((select g.from_ms from signs g
                     where g.membership_id = m.id and g.joined_ms = m.joined_ms and g.until_ms = m.until_ms
                     and g.updates = m.updates), ",
             crate::store::signs::first_sign!(),
             ") else m.joined_ms end as sign_from,
-                case when m.until_ms <= $3 and ",
-            crate::store::signs::unsaid!(),
-            " then coalesce((select g.to_ms from signs g
-                    where g.membership_id = m.id and g.joined_ms = m.joined_ms and g.until_ms = m.until_ms
-                    and g.updates = m.updates), ",
-            crate::store::signs::last_sign!(),
-            ") else m.until_ms end as sign_to,
+                ",
+            crate::store::spans::seen_until!("$3"),
+            " as sign_to,
                 coalesce(max(m.until_ms) over (partition by m.room_id, m.user_id, coalesce(m.device_id, m.chain)
                     order by m.joined_ms, m.until_ms, m.id rows between unbounded preceding and 1 preceding),
                     m.joined_ms) as told_ms
@@ -150,6 +189,8 @@ macro_rules! unsure {
                         and e.room_id = m.room_id and (",
             crate::store::spans::is_late!("e"),
             " or ",
+            crate::store::spans::is_doubted!("e"),
+            " or ",
             crate::store::spans::is_predecessor_lost!("e"),
             "))))
             or (s.until_ms <= $3 and exists (select 1 from memberships m where m.until_ms = s.until_ms
@@ -158,10 +199,15 @@ macro_rules! unsure {
             " or exists (select 1 from events e where e.event_id = m.end_event_id and e.room_id = m.room_id and (",
             crate::store::spans::is_late!("e"),
             " or ",
+            crate::store::spans::is_doubted!("e"),
+            " or ",
             crate::store::spans::is_predecessor_lost!("e"),
             "))))))"
         )
     };
 }
 
-pub(super) use {is_claim_refuted, is_late, is_predecessor_lost, spans, touching, unsure};
+pub(super) use {
+    is_claim_refuted, is_doubted, is_late, is_predecessor_lost, seen_from, seen_until, spans,
+    touching, unsure,
+};

@@ -3,9 +3,10 @@
 //! Everything is counted when asked, by the indexes of time: the cost follows the calls and stays of the span, but for
 //! those of whole days that are counted already.
 
+use super::gone::Gone;
 use super::row::{RoomName, Viewer};
 use super::rows::Rows;
-use super::spans::{spans, touching};
+use super::spans::{is_claim_refuted, seen_from, spans, touching};
 use super::sums::{self, Scope};
 use super::{Error, Store};
 use crate::rtc::coverage::Span;
@@ -77,21 +78,91 @@ pub(super) async fn live_classes(store: &Store, span: Span, now: i64) -> Result<
         .bind(span.to)
         .bind(now);
     let rows: Vec<(i64, i64, i64, i64)> = query.fetch_all(&store.read).await?;
-    Ok(rows
+    let mut counted: BTreeMap<(i64, i64, i64), i64> = rows
         .into_iter()
-        .map(|(day, length_ms, people, calls)| Class {
-            day,
-            length_ms,
+        .map(|(day, length_ms, people, calls)| ((day, length_ms, people), calls))
+        .collect();
+    for call in refuted(store, span, now).await? {
+        let day = call.started_ms.div_euclid(DAY);
+        let people = class_of(&PEOPLE, call.people);
+        let stated = (day, class_of(&LENGTHS, call.stated_ms), people);
+        if let Some(calls) = counted.get_mut(&stated) {
+            *calls -= 1;
+            let seen = (day, class_of(&LENGTHS, call.seen_ms), people);
+            *counted.entry(seen).or_default() += 1;
+        }
+    }
+    let class = |((day, length_ms, people), calls)| Class {
+        day,
+        length_ms,
+        people,
+        calls,
+    };
+    counted.retain(|_, calls| *calls > 0);
+    Ok(counted.into_iter().map(class).collect())
+}
+
+const DAY: i64 = 86_400_000;
+
+/// Where the class of a number begins.
+fn class_of(bounds: &[i64], number: i64) -> i64 {
+    let after = bounds.partition_point(|bound| *bound <= number);
+    bounds[after.saturating_sub(1)]
+}
+
+/// A call whose first stay claims a start that cannot be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct RefutedCall {
+    started_ms: i64,
+    people: i64,
+    /// How long it was as claimed, and as it was seen.
+    stated_ms: i64,
+    seen_ms: i64,
+}
+
+// From the calls to their first stays, not the reverse.
+const REFUTED: &str = concat!(
+    "select s.started_ms, s.users, (case when s.until_ms < $3 then s.until_ms else $3 end) as upto_ms,
+        (select min(",
+    seen_from!(),
+    ") from memberships m where m.session_id = s.id and m.until_ms > m.joined_ms) as from_ms
+    from sessions s where s.started_ms >= $1 and s.started_ms < $2 and exists (select 1 from memberships m
+        where m.session_id = s.id and m.joined_ms + 0 = s.started_ms and ",
+    is_claim_refuted!(),
+    ")"
+);
+
+/// The calls that began within a span by a claim that cannot be.
+async fn refuted(store: &Store, span: Span, now: i64) -> Result<Vec<RefutedCall>, Error> {
+    let rows: Vec<(i64, i64, i64, Option<i64>)> = sqlx::query_as(REFUTED)
+        .bind(span.from)
+        .bind(span.to)
+        .bind(now)
+        .fetch_all(&store.read)
+        .await?;
+    let call = |(started_ms, people, upto_ms, from_ms): (i64, i64, i64, Option<i64>)| {
+        let from_ms = from_ms
+            .unwrap_or(started_ms)
+            .clamp(started_ms, upto_ms.max(started_ms));
+        RefutedCall {
+            started_ms,
             people,
-            calls,
-        })
-        .collect())
+            stated_ms: upto_ms - started_ms,
+            seen_ms: upto_ms - from_ms,
+        }
+    };
+    Ok(rows.into_iter().map(call).collect())
 }
 
 pub(super) const MIDDLE: &str =
     "select (case when until_ms < $3 then until_ms else $3 end) - started_ms from sessions
-    where started_ms >= $1 and started_ms < $2 order by 1 limit 1 offset
-    (select count(*) / 2 from sessions where started_ms >= $1 and started_ms < $2)";
+    where started_ms >= $1 and started_ms < $2 order by 1 limit 2 * $4 + 1 offset
+    (select case when count(*) / 2 > $4 then count(*) / 2 - $4 else 0 end
+        from sessions where started_ms >= $1 and started_ms < $2)";
+const BEGUN_CALLS: &str =
+    "select count(*) from sessions where started_ms >= $1 and started_ms < $2";
+/// More claims than these are not looked at: they move the middle no further.
+const REFUTED_MOST: usize = 2000;
 
 /// The length, ms, that half of the calls that began within a span do not reach.
 ///
@@ -104,11 +175,51 @@ pub async fn usual_length(
     now: i64,
 ) -> Result<Option<i64>, Error> {
     let Viewer::Operator = viewer;
-    let query = sqlx::query_scalar(MIDDLE)
+    let mut refuted = refuted(store, span, now).await?;
+    refuted.truncate(REFUTED_MOST);
+    let calls: i64 = sqlx::query_scalar(BEGUN_CALLS)
         .bind(span.from)
         .bind(span.to)
-        .bind(now);
-    Ok(query.fetch_optional(&store.read).await?)
+        .fetch_one(&store.read)
+        .await?;
+    let aside = super::int(refuted.len());
+    // In order; that of the middle, and as many around it as claims can move it.
+    let around: Vec<i64> = sqlx::query_scalar(MIDDLE)
+        .bind(span.from)
+        .bind(span.to)
+        .bind(now)
+        .bind(aside)
+        .fetch_all(&store.read)
+        .await?;
+    let middle = calls / 2;
+    Ok(middle_of(around, (middle - aside).max(0), middle, &refuted))
+}
+
+/// The number at place `middle` among all, of which `around` is a part that begins at place `first`, once the calls of
+/// `refuted` count by what was seen of them.
+fn middle_of(
+    mut around: Vec<i64>,
+    mut first: i64,
+    middle: i64,
+    refuted: &[RefutedCall],
+) -> Option<i64> {
+    let (low, high) = (*around.first()?, *around.last()?);
+    let is_from_the_first = first == 0;
+    for call in refuted {
+        if call.stated_ms < low {
+            first -= 1;
+        } else if let Ok(at) = around.binary_search(&call.stated_ms) {
+            around.remove(at);
+        }
+        if call.seen_ms < low && !is_from_the_first {
+            first += 1;
+        } else if call.seen_ms <= high {
+            let at = around.partition_point(|ms| *ms <= call.seen_ms);
+            around.insert(at, call.seen_ms);
+        }
+    }
+    let at = usize::try_from(middle - first).ok()?;
+    around.get(at).or(around.last()).copied()
 }
 
 static NAMES: Rows = Rows::new(
@@ -383,6 +494,27 @@ pub async fn persons(
     (span, now): (Span, i64),
     limit: i64,
 ) -> Result<Vec<PersonRow>, Error> {
+    persons_present(
+        store,
+        viewer,
+        server,
+        (span, now),
+        (limit, &Gone::default()),
+    )
+    .await
+}
+
+/// The same, where these still count though they are probably gone.
+///
+/// # Errors
+/// When the database fails.
+pub async fn persons_present(
+    store: &Store,
+    viewer: Viewer,
+    server: &str,
+    (span, now): (Span, i64),
+    (limit, gone): (i64, &Gone),
+) -> Result<Vec<PersonRow>, Error> {
     let Viewer::Operator = viewer;
     let query = sqlx::query(PERSONS)
         .bind(span.from)
@@ -390,12 +522,16 @@ pub async fn persons(
         .bind(now)
         .bind(server)
         .bind(limit);
+    let unseen = gone.unseen_of_people(server, span);
     let person = |row: &sqlx::any::AnyRow| {
+        let user_id: String = row.try_get("user_id")?;
+        let seen_ms: i64 = row.try_get("seen_ms")?;
+        let unseen_ms = unseen.get(user_id.as_str()).copied().unwrap_or(0);
         Ok(PersonRow {
-            user_id: row.try_get("user_id")?,
+            user_id,
             name: row.try_get("person")?,
             together_ms: row.try_get("together_ms")?,
-            together_seen_ms: row.try_get("seen_ms")?,
+            together_seen_ms: (seen_ms - unseen_ms).max(0),
         })
     };
     query
@@ -450,4 +586,46 @@ pub async fn named(
         })
     };
     rows.iter().map(named).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_middle_of_what_was_seen_needs_only_what_is_around_it(
+            calls in prop::collection::vec((0_i64..30, prop::option::of(0_i64..30)), 1..40),
+        ) {
+            let refuted: Vec<RefutedCall> = calls
+                .iter()
+                .filter_map(|(stated_ms, seen_ms)| {
+                    Some(RefutedCall {
+                        started_ms: 0,
+                        people: 1,
+                        stated_ms: *stated_ms,
+                        seen_ms: (*seen_ms)?.min(*stated_ms),
+                    })
+                })
+                .collect();
+            let mut stated: Vec<i64> = calls.iter().map(|(stated, _)| *stated).collect();
+            stated.sort_unstable();
+            let mut seen: Vec<i64> = calls
+                .iter()
+                .map(|(stated, seen)| seen.map_or(*stated, |seen| seen.min(*stated)))
+                .collect();
+            seen.sort_unstable();
+            let (middle, aside) = (calls.len() / 2, refuted.len());
+            let first = middle.saturating_sub(aside);
+            let around = stated.iter().skip(first).take(2 * aside + 1).copied().collect();
+            let found = middle_of(
+                around,
+                super::super::int(first),
+                super::super::int(middle),
+                &refuted,
+            );
+            prop_assert_eq!(found, Some(seen[middle]));
+        }
+    }
 }

@@ -1,23 +1,99 @@
 //! Numbers over spans of time, computed from memberships and sessions when asked.
 
+use super::gone::Gone;
 use super::packed::unpack;
-use super::row::{SpanNumbers, Totals, Viewer};
+use super::row::{Call, SpanNumbers, Totals, Viewer};
+use super::rows::{Rows, Statement};
 use super::sessions::{call, calls};
-use super::spans::{is_claim_refuted, touching};
+use super::spans::{seen_from, seen_until, touching};
 use super::sums::{self, Scope};
 use super::{Error, Store, ever};
 use crate::rtc::coverage::Span;
 use sqlx::Row;
+use std::collections::HashMap;
 
 const LONGEST: &str = calls!(
     " from ",
     touching!("sessions", "started_ms"),
     " as s join rooms r on r.room_id = s.room_id
-    where not exists (select 1 from memberships m where m.session_id = s.id and m.joined_ms = s.started_ms and ",
-    is_claim_refuted!(),
-    ")
-    order by (case when s.until_ms > $2 then $2 else s.until_ms end) - s.started_ms desc, s.id limit 1"
+    order by (case when s.until_ms > $2 then $2 else s.until_ms end) - s.started_ms desc, s.id limit $3 offset $4"
 );
+/// So many calls are looked at in one go, and so often.
+const LONG_CALLS: i64 = 64;
+const LONG_ROUNDS: i64 = 16;
+
+/// From when until when somebody was really seen in a call, in its parts.
+static SEEN: Rows = Rows::new(
+    concat!(
+        "select m.session_id, min(",
+        seen_from!(),
+        ") as from_ms, max(",
+        seen_until!("$1"),
+        ") as to_ms from memberships m where m.until_ms > m.joined_ms and m.session_id in ("
+    ),
+    "?",
+    ") group by m.session_id",
+);
+
+/// The call in which somebody was seen longest within a span, and how long, ms: not as long as its claims and expiries say.
+async fn longest(
+    store: &Store,
+    (span, now): (Span, i64),
+    gone: &Gone,
+) -> Result<Option<(Call, i64)>, Error> {
+    let mut best: Option<(Call, i64)> = None;
+    for round in 0..LONG_ROUNDS {
+        let rows = sqlx::query(LONGEST)
+            .bind(span.from)
+            .bind(span.to)
+            .bind(LONG_CALLS)
+            .bind(round * LONG_CALLS)
+            .fetch_all(&store.read)
+            .await?;
+        let mut calls = unpack(&rows, call)?;
+        let stated_ms = |call: &Call| call.until_ms.min(span.to) - call.started_ms;
+        calls.sort_by_key(|call| (std::cmp::Reverse(stated_ms(call)), call.id.clone()));
+        let is_last = super::int(calls.len()) < LONG_CALLS;
+        let ids: Vec<String> = calls.iter().map(|call| call.id.clone()).collect();
+        let seen = seen_of_calls(store, &ids, now).await?;
+        for call in calls {
+            // No other is longer than it says itself.
+            if best.as_ref().is_some_and(|(_, ms)| *ms >= stated_ms(&call)) {
+                return Ok(best);
+            }
+            let (from, to) = seen
+                .get(&call.id)
+                .copied()
+                .unwrap_or((call.started_ms, call.until_ms));
+            let to = gone.stuck.get(&call.id).map_or(to, |heard| to.min(*heard));
+            let seen_ms = (to.min(span.to) - from.max(call.started_ms)).max(0);
+            if best.as_ref().is_none_or(|(_, ms)| *ms < seen_ms) {
+                best = Some((call, seen_ms));
+            }
+        }
+        if is_last {
+            break;
+        }
+    }
+    Ok(best)
+}
+
+async fn seen_of_calls(
+    store: &Store,
+    ids: &[String],
+    now: i64,
+) -> Result<HashMap<String, (i64, i64)>, Error> {
+    let mut connection = store.read.acquire().await?;
+    let bind = |query: Statement, id: Option<&String>| query.bind(id.cloned());
+    let rows = SEEN
+        .read(&mut connection, ids, |query| query.bind(now), bind)
+        .await?;
+    let seen = |row: &sqlx::any::AnyRow| {
+        let span = (row.try_get("from_ms")?, row.try_get("to_ms")?);
+        Ok((row.try_get("session_id")?, span))
+    };
+    rows.iter().map(seen).collect()
+}
 
 /// The numbers of the span `[from, to)`, ms, as known at `now`. A stay that crosses a boundary counts with the part
 /// inside.
@@ -31,14 +107,22 @@ pub async fn numbers(
     to: i64,
     now: i64,
 ) -> Result<SpanNumbers, Error> {
-    let sums = sums::of(store, viewer, Scope::All, Span { from, to }, now).await?;
-    let longest = sqlx::query(LONGEST)
-        .bind(from)
-        .bind(to)
-        .fetch_all(&store.read)
-        .await?;
-    let longest = unpack(&longest, call)?.pop();
-    let (steps, stays) = changes_of_devices(store, viewer, from, to).await?;
+    numbers_of_present(store, viewer, (Span { from, to }, now), &Gone::default()).await
+}
+
+/// The same, where these still count though they are probably gone.
+///
+/// # Errors
+/// When the database fails.
+pub async fn numbers_of_present(
+    store: &Store,
+    viewer: Viewer,
+    (span, now): (Span, i64),
+    gone: &Gone,
+) -> Result<SpanNumbers, Error> {
+    let sums = sums::of_present(store, viewer, Scope::All, (span, now), gone).await?;
+    let (longest, longest_ms) = longest(store, (span, now), gone).await?.unzip();
+    let (steps, stays) = changes_of_devices(store, viewer, span, now).await?;
     let highest = steps
         .iter()
         .filter(|(_, devices)| *devices > 0)
@@ -49,9 +133,7 @@ pub async fn numbers(
         people: sums.people,
         together_ms: sums.together_ms,
         together_seen_ms: sums.together_seen_ms,
-        longest_ms: longest
-            .as_ref()
-            .map_or(0, |call| call.until_ms.min(to) - call.started_ms),
+        longest_ms: longest_ms.unwrap_or(0),
         longest_id: longest.as_ref().map(|call| call.id.clone()),
         longest_room: longest.map(|call| call.room),
         peak: highest.map_or(0, |(_, devices)| *devices),
@@ -63,9 +145,11 @@ pub async fn numbers(
 const SPANS: &str = concat!(
     "select ",
     packed!(text "user_id", text "device", number "joined_ms", number "until_ms"),
-    " from (select user_id, coalesce(device_id, room_id || ' ' || chain) as device, joined_ms, until_ms from ",
+    " from (select m.user_id, coalesce(m.device_id, m.room_id || ' ' || m.chain) as device, m.joined_ms, ",
+    seen_until!("$3"),
+    " as until_ms from ",
     touching!("memberships", "joined_ms"),
-    " as m where until_ms > joined_ms) as stays"
+    " as m where m.until_ms > m.joined_ms) as stays"
 );
 
 /// Devices in calls at once as steps `(time ms, devices)` from `from` to `to`; the first step is at `from`.
@@ -79,7 +163,7 @@ pub async fn concurrency(
     from: i64,
     to: i64,
 ) -> Result<Vec<(i64, i64)>, Error> {
-    let (steps, _) = changes_of_devices(store, viewer, from, to).await?;
+    let (steps, _) = changes_of_devices(store, viewer, Span { from, to }, to).await?;
     Ok(steps)
 }
 
@@ -113,13 +197,14 @@ pub fn thinned(
 async fn changes_of_devices(
     store: &Store,
     viewer: Viewer,
-    from: i64,
-    to: i64,
+    Span { from, to }: Span,
+    now: i64,
 ) -> Result<(Vec<(i64, i64)>, i64), Error> {
     let Viewer::Operator = viewer;
     let packed = sqlx::query(SPANS)
         .bind(from)
         .bind(to)
+        .bind(now)
         .fetch_all(&store.read)
         .await?;
     let mut rows: Vec<(String, String, i64, i64)> = unpack(&packed, |fields| {

@@ -6,6 +6,7 @@
 //! microseconds for each), but for those of whole days that are counted already.
 
 use super::days::Known;
+use super::gone::Gone;
 use super::packed::unpack;
 use super::row::Viewer;
 use super::spans::{spans, touching, unsure};
@@ -157,12 +158,27 @@ pub async fn of(
     span: Span,
     now: i64,
 ) -> Result<Sums, Error> {
+    of_present(store, viewer, scope, (span, now), &Gone::default()).await
+}
+
+/// The same, where these still count though they are probably gone: after they were heard last nobody saw them.
+///
+/// # Errors
+/// When the database fails.
+pub async fn of_present(
+    store: &Store,
+    viewer: Viewer,
+    scope: Scope<'_>,
+    (span, now): (Span, i64),
+    gone: &Gone,
+) -> Result<Sums, Error> {
     let Viewer::Operator = viewer;
     let days = known(store, scope, span).await?;
     let mut sums = counts(store, scope, &days, span, now).await?;
     sums.places = places(store, scope, &days, span, now).await?;
     let blind = blind::spans(store, viewer, &sums, span, now).await?;
     blind::subtract(store, scope, &days, &mut sums, &blind, (span, now)).await?;
+    gone.take_off(scope, &mut sums.places, &blind, span);
     sums.calls_exact -= blind::touched(store, scope, &days, &blind, (span, now)).await?;
     sums.together_ms = sums.places.iter().map(|place| place.together_ms).sum();
     sums.together_seen_ms = sums.places.iter().map(|place| place.together_seen_ms).sum();

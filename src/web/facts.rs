@@ -25,6 +25,7 @@ mod noun;
 mod own;
 mod places;
 mod probe;
+pub(in crate::web) mod reset;
 mod ring;
 mod room;
 mod room_look;
@@ -43,7 +44,7 @@ pub use finding::room_state::remedy_of_levels;
 pub use finding::{ClearFacts, FindingFacts, LeftBehind, RoomStateFacts};
 pub use flood::FloodFacts;
 pub(in crate::web) use ghosts::overdue;
-pub use ghosts::{Ghosts, NowFacts, PerhapsGone, steps_without_ghosts};
+pub use ghosts::{Ghosts, NowFacts, PerhapsGone, gone_of, steps_without_ghosts};
 pub use moment::{CallThen, Flip, Moment, RelatedFacts, ZombieFacts};
 pub use noun::{Noun, counted_by_noun, noun_of};
 pub use own::OwnFacts;
@@ -191,6 +192,11 @@ pub struct MemberFacts {
     /// When it was heard last, where a renewal is overdue: of a ghost, and of one that is perhaps gone.
     pub silent_since_ms: Option<i64>,
     pub silent_since_at: Option<Stamp>,
+    /// Until when it was really seen: the last that was heard of it where nobody ended it and it ran out, or where it is
+    /// probably gone; else its end, or null while it lasts. And how long that was.
+    pub seen_until_ms: Option<i64>,
+    pub seen_until_at: Option<Stamp>,
+    pub seen_ms: i64,
 }
 
 impl MemberFacts {
@@ -239,6 +245,9 @@ impl MemberFacts {
             ghost: false,
             silent_since_ms: None,
             silent_since_at: None,
+            seen_until_ms: left_ms,
+            seen_until_at: left_ms.map(Stamp),
+            seen_ms: (left_ms.unwrap_or(now) - member.joined_ms).max(0),
         }
     }
 
@@ -249,6 +258,27 @@ impl MemberFacts {
             ghost: doubt.is_some_and(Doubt::is_probable),
             silent_since_ms,
             silent_since_at: silent_since_ms.map(Stamp),
+            ..self
+        }
+    }
+
+    /// Nobody ended it, and it ran out or is probably gone: it was seen until it was heard last.
+    fn seen_until(self, heard_ms: Option<i64>) -> Self {
+        let ran_out = matches!(
+            self.end_reason.as_deref(),
+            Some("expired" | "sticky_expired")
+        );
+        let is_unseen =
+            self.ghost || (ran_out && self.end_event_id.is_none() && self.outlived_ms.is_none());
+        let Some(heard_ms) = heard_ms.filter(|_| is_unseen) else {
+            return self;
+        };
+        let latest_ms = self.left_ms.unwrap_or(i64::MAX).max(self.joined_ms);
+        let until_ms = heard_ms.clamp(self.joined_ms, latest_ms);
+        Self {
+            seen_until_ms: Some(until_ms),
+            seen_until_at: Some(Stamp(until_ms)),
+            seen_ms: until_ms - self.joined_ms,
             ..self
         }
     }
@@ -280,6 +310,14 @@ impl MemberFacts {
     /// Until when it was there for sure, ms: when it left, or, of a ghost, when it was heard last.
     fn there_until_ms(&self) -> Option<i64> {
         self.left_ms.or(self.silent_since_ms)
+    }
+
+    /// Was nobody seen in the last part of it?
+    #[must_use]
+    pub fn is_inferred(&self, now: impl format::Whole) -> bool {
+        let end_ms = self.end_ms(now);
+        self.seen_until_ms
+            .is_some_and(|seen_ms| end_ms.saturating_sub(seen_ms) >= 60_000)
     }
 
     /// Where its bar ends: when it left, or now.
@@ -410,6 +448,7 @@ impl CallFacts {
                 let heard_ms = origins.and_then(|origins| origins.last_sign_ms);
                 MemberFacts::new(member, used, ends, lost_ms, now)
                     .with_doubt(doubt.as_ref(), heard_ms)
+                    .seen_until(heard_ms)
             })
             .collect();
         let here = || members.iter().filter(|member| member.is_here());

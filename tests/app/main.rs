@@ -16,6 +16,7 @@ mod faults;
 mod follow;
 mod foreground;
 mod full;
+mod ghost_time;
 mod hostile;
 mod idle;
 mod invitations;

@@ -4,6 +4,7 @@ use super::{CallFacts, MemberFacts};
 use crate::rtc::ghost::{self, Clues, Goodbyes, Silence};
 use crate::store::evidence::Origins;
 use crate::store::ghosts::Told;
+use crate::store::gone::{Ghost, Gone};
 use crate::store::row;
 use crate::web::format as f;
 use serde::Serialize;
@@ -69,6 +70,33 @@ pub(in crate::web) fn overdue<'a>(
         ghost::is_overdue(&silence, now)
     };
     members.iter().filter(is_overdue).collect()
+}
+
+/// Those of these calls that run who still count though they are probably gone.
+#[must_use]
+pub fn gone_of<'a>(calls: impl Iterator<Item = &'a CallFacts>) -> Gone {
+    let mut gone = Gone::default();
+    for call in calls.filter(|call| call.active) {
+        let ghost = |member: &MemberFacts| Ghost {
+            room_id: call.room.room_id.clone(),
+            session_id: call.id.clone(),
+            user_id: member.user_id.clone(),
+            server: member.server.clone(),
+            device: member.device().1.to_owned(),
+            join_event_id: member.join_event_id.clone(),
+            heard_ms: member.gone_since().unwrap_or(member.joined_ms),
+        };
+        // A device that is there by another stay is there.
+        let here: BTreeSet<(&str, &str)> = call.present().map(MemberFacts::device).collect();
+        let ghosts = call
+            .ghosts()
+            .filter(|member| !here.contains(&member.device()));
+        gone.ghosts.extend(ghosts.map(ghost));
+        if let Some(since) = call.stuck_since_ms {
+            gone.stuck.insert(call.id.clone(), since);
+        }
+    }
+    gone
 }
 
 /// Steps of devices in calls, without those that are probably gone: each of them only up to the last that was heard of it.

@@ -32,6 +32,7 @@ use crate::rtc::coverage::Interval;
 use crate::rtc::session::server_of;
 use crate::rtc::side_by_side::{BEGAN_APART_MAX_MS, LoneCall, pairs_side_by_side};
 use crate::store::evidence::Origins;
+use crate::store::gone::Gone;
 use crate::store::{
     access, coverage, crowds, evidence, ghosts, memberships, row, sessions, vantages,
 };
@@ -266,6 +267,12 @@ pub(super) async fn running(web: &Web, ask: &Ask) -> Result<Arc<Running>, Error>
         Ok(Running { calls, total })
     };
     web.memory.running.get(|| web.stamp(), read).await
+}
+
+/// Who still counts in a call though probably gone.
+pub(super) async fn gone(web: &Web, ask: &Ask) -> Result<Gone, Error> {
+    let running = Box::pin(running(web, ask)).await?;
+    Ok(facts::gone_of(running.calls.iter()))
 }
 
 /// The calls of one room that run now.

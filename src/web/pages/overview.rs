@@ -2,6 +2,8 @@
 
 use super::standing::{RoomCounts, Standing, refused_successors};
 use crate::rtc::coverage::Span;
+use crate::store::Store;
+use crate::store::gone::Gone;
 use crate::store::health::Trouble;
 use crate::store::invitations::Pending;
 use crate::store::row::{self, SpanNumbers, Watch};
@@ -10,7 +12,7 @@ use crate::web::draw::chart::{self, StepChart};
 use crate::web::draw::shape::{self, Shape};
 use crate::web::error::Error;
 use crate::web::facts::{
-    CallFacts, GapFacts, InvitationFacts, NowFacts, RoomFacts, RoomLook, RoomRef, Stamp,
+    self, CallFacts, GapFacts, InvitationFacts, NowFacts, RoomFacts, RoomLook, RoomRef, Stamp,
     StorageTroubleFacts, VantageFacts, count_troubled, counted_by_noun, inferred, looks, not_exact,
     steps_without_ghosts,
 };
@@ -212,20 +214,32 @@ pub struct Day {
     pub last_week: SpanNumbers,
     pub concurrency: Vec<(i64, i64)>,
     pub concurrency_whole: bool,
+    /// Is the time known that last week's numbers are of?
+    pub compared: bool,
 }
 
 impl Day {
-    async fn read(web: &Web, ask: &Ask) -> Result<Self, Error> {
-        let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
+    async fn read(store: &Store, ask: &Ask, gone: &Gone) -> Result<Self, Error> {
+        let (viewer, now) = (ask.viewer, ask.now);
         let (midnight, yesterday) = (f::midnight(now), now - f::DAY);
+        let last_week = Span {
+            from: midnight - 7 * f::DAY,
+            to: now - 7 * f::DAY,
+        };
+        // First: what is known by then is counted after it.
+        let compared = coverage::is_span_known(store, viewer, last_week, now).await?;
         let steps = stats::concurrency(store, viewer, yesterday, now).await?;
         let (concurrency, concurrency_whole) = stats::thinned(steps, (yesterday, now), STEPS);
-        let (from, to) = (midnight - 7 * f::DAY, now - 7 * f::DAY);
+        let today = Span {
+            from: midnight,
+            to: now,
+        };
         Ok(Self {
-            today: stats::numbers(store, viewer, midnight, now, now).await?,
-            last_week: stats::numbers(store, viewer, from, to, now).await?,
+            today: stats::numbers_of_present(store, viewer, (today, now), gone).await?,
+            last_week: stats::numbers_of_present(store, viewer, (last_week, now), gone).await?,
             concurrency,
             concurrency_whole,
+            compared,
         })
     }
 
@@ -247,18 +261,20 @@ pub(super) async fn load(web: &Web, ask: &Ask) -> Result<Overview, Error> {
     let running = super::running(web, ask).await?;
     let midnight = f::midnight(now).to_string();
     let days = &web.memory.days;
-    let day = days.get_dear(&midnight, Day::is_dear, Box::pin(Day::read(web, ask)));
+    let gone = facts::gone_of(running.calls.iter());
+    let day = days.get_dear(
+        &midnight,
+        Day::is_dear,
+        Box::pin(Day::read(store, ask, &gone)),
+    );
     let ended = sessions::ended_last(store, viewer, now - f::DAY, now, ENDED).await?;
-    let week_before = Span {
-        from: f::midnight(now) - 7 * f::DAY,
-        to: now - 7 * f::DAY,
-    };
+    let day = day.await?;
     let rows = Rows {
         active: running.calls.clone(),
         active_total: running.total,
         ended: super::with_members(web, ask, ended).await?,
-        day: day.await?,
-        compared: coverage::is_span_known(store, viewer, week_before, now).await?,
+        compared: day.compared,
+        day,
         gaps: coverage::gaps(store, viewer, now - f::DAY, now).await?,
         rooms: rooms::list(store, viewer, now).await?,
         short: progress::rooms_short(store, viewer).await?,

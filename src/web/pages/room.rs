@@ -13,6 +13,7 @@ use crate::web::draw::heat::{self, Year};
 use crate::web::draw::shape;
 use crate::web::error::Error;
 use crate::web::facts::{
+    self,
     AccessFacts, CallFacts, CoverageFacts, Flip, FloodFacts, Moment, RejectedFacts, RingFacts,
     RoomFacts, RoomFindingFacts, RoomLink, RoomNeedFacts, SideBySideFacts, StateResetFacts,
     SumFacts, WalkFacts, ZombieFacts,
@@ -127,7 +128,9 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error>
         from: f::midnight(now) - 29 * f::DAY,
         to: now,
     };
-    let sums = sums::of(store, viewer, Scope::Room(&room_id), month, now).await?;
+    let gone = facts::gone_of(active.iter());
+    let scope = Scope::Room(&room_id);
+    let sums = sums::of_present(store, viewer, scope, (month, now), &gone).await?;
     let mut page = page(
         room,
         recent,

@@ -295,15 +295,19 @@ async fn past(web: &Web, ask: &Ask, name: &str, period: Period) -> Result<Past, 
     let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
     let (span, before) = (period.span(now), period.before(now));
     let scope = Scope::Server(name);
-    let sums = sums::of(store, viewer, scope, span, now).await?;
-    let sums_before = sums::of(store, viewer, scope, before, now).await?;
+    let gone = super::gone(web, ask).await?;
+    // First: what is known by then is counted after it.
+    let compared = coverage::is_known_from(store, viewer, before.from).await?;
+    let sums = sums::of_present(store, viewer, scope, (span, now), &gone).await?;
+    let sums_before = sums::of_present(store, viewer, scope, (before, now), &gone).await?;
     let hours = sums::by_hour(&sums::hours(store, viewer, scope, span, now).await?);
     let all = statistics::servers(store, viewer, span.from, now).await?;
     let (ended, expired) = all
         .iter()
         .find(|row| row.server == name)
         .map_or((0, 0), |row| (row.ended, row.expired));
-    let people = statistics::persons(store, viewer, name, (span, now), PEOPLE).await?;
+    let most = (PEOPLE, &gone);
+    let people = statistics::persons_present(store, viewer, name, (span, now), most).await?;
     let ghosts = statistics::ghosts(store, viewer, name, span, GHOSTS).await?;
     let ends = statistics::ends(store, viewer, name, span, now).await?;
     let delayed_events = DelayedFacts::new(&ends);
@@ -320,7 +324,7 @@ async fn past(web: &Web, ask: &Ask, name: &str, period: Period) -> Result<Past, 
         period: period.word(),
         this: SumFacts::new(&sums, span),
         before: SumFacts::new(&sums_before, before),
-        compared: coverage::is_known_from(store, viewer, before.from).await?,
+        compared,
         together_all_ms: sums::together(store, viewer, span, now).await?,
         ends: ends
             .into_iter()

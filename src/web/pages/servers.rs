@@ -3,6 +3,7 @@
 
 use super::period::{LIMIT, Period};
 use crate::rtc::coverage::Span;
+use crate::store::Store;
 use crate::store::probes::{self, ServerResult};
 use crate::store::statistics;
 use crate::store::sums::{self, Scope};
@@ -137,15 +138,15 @@ pub(super) async fn with_now(
 
 /// The clocks of those with most time.
 pub(super) async fn with_clocks(
-    web: &Web,
+    store: &Store,
     ask: &Ask,
     span: Span,
     servers: &mut [ServerFacts],
 ) -> Result<(), Error> {
-    let heard = skew::heard(&web.store).await?;
+    let heard = skew::heard(store).await?;
     for server in servers.iter_mut().take(CLOCKS) {
         server.clock = Some(
-            skew::of(&web.store, ask.viewer, &server.server, span, &heard)
+            skew::of(store, ask.viewer, &server.server, span, &heard)
                 .await?
                 .into(),
         );
@@ -204,12 +205,13 @@ pub(super) fn now_of(calls: &[CallFacts], server: &str) -> OfServer {
 async fn past(web: &Web, ask: &Ask, period: Period) -> Result<Servers, Error> {
     let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
     let span = period.span(now);
-    let sums = sums::of(store, viewer, Scope::All, span, now).await?;
+    let gone = super::gone(web, ask).await?;
+    let sums = sums::of_present(store, viewer, Scope::All, (span, now), &gone).await?;
     let mut data = facts::servers(
         &sums,
         statistics::servers(store, viewer, span.from, now).await?,
     );
-    with_clocks(web, ask, span, &mut data).await?;
+    with_clocks(store, ask, span, &mut data).await?;
     let clocks = clocks(&data);
     Ok(Servers {
         computed_ms: now,

@@ -3,6 +3,7 @@
 use super::period::{Period, Step};
 use super::servers;
 use crate::rtc::coverage::Span;
+use crate::store::Store;
 use crate::store::statistics::{self, Class, LENGTHS, PEOPLE};
 use crate::store::sums::{self, Scope};
 use crate::store::{coverage, ever, rings, rooms};
@@ -134,11 +135,15 @@ pub async fn get(
 }
 
 async fn load(web: &Web, ask: &Ask, period: Period, step: Step) -> Result<Statistics, Error> {
-    let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
+    let (viewer, now) = (ask.viewer, ask.now);
     let (span, before) = (period.span(now), period.before(now));
+    let gone = super::gone(web, ask).await?;
+    // What is said to be known was counted: both are of one moment.
+    let moment = web.store.at_one_moment().await?;
+    let store = moment.store();
     let (sums, sums_before) = tokio::try_join!(
-        sums::of(store, viewer, Scope::All, span, now),
-        sums::of(store, viewer, Scope::All, before, now)
+        sums::of_present(store, viewer, Scope::All, (span, now), &gone),
+        sums::of_present(store, viewer, Scope::All, (before, now), &gone)
     )?;
     let classes = statistics::classes(store, viewer, span, now).await?;
     let classes_before = statistics::classes(store, viewer, before, now).await?;
@@ -150,7 +155,7 @@ async fn load(web: &Web, ask: &Ask, period: Period, step: Step) -> Result<Statis
     let names = statistics::room_names(store, viewer, &top_room_ids(&sums, TOP)).await?;
     let mut top = facts::servers(&sums, rows);
     top.truncate(TOP);
-    servers::with_clocks(web, ask, span, &mut top).await?;
+    servers::with_clocks(store, ask, span, &mut top).await?;
     Ok(Statistics {
         now_ms: now,
         now_at: Stamp(now),
@@ -163,7 +168,7 @@ async fn load(web: &Web, ask: &Ask, period: Period, step: Step) -> Result<Statis
         usual_length_before_ms: statistics::usual_length(store, viewer, before, now).await?,
         step: step.word(),
         days: days(
-            web,
+            store,
             ask,
             (period, step),
             (&classes, &classes_before),
@@ -187,7 +192,7 @@ async fn load(web: &Web, ask: &Ask, period: Period, step: Step) -> Result<Statis
 
 /// What each step of the period came to.
 async fn days(
-    web: &Web,
+    store: &Store,
     ask: &Ask,
     (period, step): (Period, Step),
     (classes, before): (&[Class], &[Class]),
@@ -200,7 +205,7 @@ async fn days(
         to: span.to.min(days.end * f::DAY),
     };
     let spans: Vec<Span> = steps.iter().map(span_of).collect();
-    let people = sums::people(&web.store, ask.viewer, &spans).await?;
+    let people = sums::people(store, ask.viewer, &spans).await?;
     for ((days, span), people) in steps.into_iter().zip(spans).zip(people) {
         let calls = |classes: &[Class], days: &Range<i64>, most: i64| {
             let counts = |class: &&Class| days.contains(&class.day) && class.people <= most;

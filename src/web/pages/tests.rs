@@ -191,6 +191,7 @@ fn overview() -> overview::Overview {
                 last_week,
                 concurrency: counts.collect(),
                 concurrency_whole: true,
+                compared: true,
             },
             rooms: rooms(),
             vantages: vec![vantage()],
@@ -457,6 +458,7 @@ fn status() -> status::Status {
         totals,
         rejected: reasons,
         clock_doubts: Doubts::default(),
+        clock_offs: Vec::new(),
         rederiving: None,
         unasked: vec![crate::store::unasked::Thrown {
             kind: "m.room.message".into(),

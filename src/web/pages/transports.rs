@@ -44,6 +44,8 @@ pub struct Transports {
     pub usable: usize,
     pub busy: usize,
     pub together_ms: i64,
+    /// Of it what is not inferred.
+    pub together_seen_ms: i64,
     #[serde(flatten)]
     pub looked: LookedFacts,
     /// Some of it is from older rules or other settings: calls are just being derived again.
@@ -74,8 +76,9 @@ pub struct TransportRow {
     pub calls: i64,
     pub people: i64,
     pub devices: i64,
-    /// Device time.
+    /// Device time; and without what is only inferred: after the last sign of a device that is gone nobody is carried.
     pub together_ms: i64,
+    pub together_seen_ms: i64,
     /// Homeservers of the people.
     pub servers: Vec<String>,
     /// Devices that use it now, each once however many calls it is in; where nothing is heard, that used it when it was
@@ -99,6 +102,7 @@ impl From<Carried> for TransportRow {
             people: row.people,
             devices: row.devices,
             together_ms: row.together_ms,
+            together_seen_ms: row.together_seen_ms,
             servers: row.servers.into_iter().collect(),
             devices_now: row.now,
             last_ms: row.last_ms,
@@ -223,7 +227,9 @@ fn key(chosen: Chosen, row: &TransportRow) -> Key {
 
 async fn load(web: &Web, ask: &Ask, period: Period) -> Result<Transports, Error> {
     let span = period.span(ask.now);
-    let (rows, unknown_ms) = carried::carried(&web.store, ask.viewer, span, ask.now).await?;
+    let gone = super::gone(web, ask).await?;
+    let at = (span, ask.now);
+    let (rows, unknown_ms) = carried::carried_by_present(&web.store, ask.viewer, at, &gone).await?;
     Ok(page(rows, unknown_ms, period, ask.now))
 }
 
@@ -240,6 +246,7 @@ pub fn page(rows: Vec<Carried>, unknown_ms: i64, period: Period, now: i64) -> Tr
         carried_ms: usable().map(|row| row.together_ms).sum(),
         busy: data.iter().filter(|row| row.devices_now > 0).count(),
         together_ms: data.iter().map(|row| row.together_ms).sum(),
+        together_seen_ms: data.iter().map(|row| row.together_seen_ms).sum(),
         most_ms: data.iter().map(|row| row.together_ms).max().unwrap_or(0),
         looked: LookedFacts::default(),
         older_rules: false,
@@ -317,6 +324,12 @@ impl Transports {
 }
 
 impl TransportRow {
+    /// Device time after the last sign of devices that nobody ended, ms.
+    #[must_use]
+    pub fn inferred_ms(&self) -> i64 {
+        self.together_ms - self.together_seen_ms
+    }
+
     /// Its colour: that of a call where it is the only SFU, or the next that no other of the list has.
     #[must_use]
     pub fn paint(&self) -> Paint {
