@@ -3,7 +3,9 @@
 use super::{Error, Observer};
 use crate::changes::Change;
 use crate::rtc::event::{RoomEvent, fits};
+use crate::rtc::neighbours::refuted;
 use crate::rtc::sieve::{Sifted, sift};
+use crate::rtc::time::number;
 use crate::store::batch::{Arrival, Batch, RoomBatch, Source, write_seen};
 use crate::store::readings::{self, ClockOff};
 use serde_json::Value;
@@ -13,7 +15,12 @@ use std::sync::atomic::Ordering;
 /// Adds raw events to a batch, through the sieve: what is not ours is counted by its type and thrown away. `now` is our clock, ms; a live look tells when an event was there at the latest. Of
 /// back-fill this counts only for stamps that are still to come: no event happened after it was seen.
 pub(super) fn add(room: &mut RoomBatch, events: &[Value], in_timeline: bool, now: i64) {
-    for raw in events {
+    let told = if room.source == Source::Backfill && in_timeline {
+        refuted_by_neighbours(events)
+    } else {
+        Vec::new()
+    };
+    for (at, raw) in events.iter().enumerate() {
         let raw = match sift(raw) {
             Sifted::Kept(event) => event,
             Sifted::Foreign(kind) => {
@@ -24,7 +31,7 @@ pub(super) fn add(room: &mut RoomBatch, events: &[Value], in_timeline: bool, now
         match RoomEvent::from_json(&raw, Some(now)) {
             Ok(mut event) => {
                 if room.source == Source::Backfill && event.origin_server_ts <= now {
-                    event.received_ts = None;
+                    event.received_ts = told.get(at).copied().flatten();
                 }
                 let json = text(&raw, &event);
                 room.arrivals.push(Arrival {
@@ -44,6 +51,14 @@ pub(super) fn add(room: &mut RoomBatch, events: &[Value], in_timeline: bool, now
             }
         }
     }
+}
+
+/// Of a page of history, newest first: for each event whose stamp those beside it refute, the time that they give instead.
+fn refuted_by_neighbours(events: &[Value]) -> Vec<Option<i64>> {
+    let stamp = |event: &Value| event.get("origin_server_ts").and_then(number);
+    // One without a stamp is no event; it stands for nothing.
+    let stamps: Option<Vec<i64>> = events.iter().map(stamp).collect();
+    stamps.map_or_else(Vec::new, |stamps| refuted(&stamps))
 }
 
 /// The event as JSON text; of one that is too large only what tells it apart, with a content that is none.

@@ -252,6 +252,13 @@ fn by_event(event: &Origin, cover: &[Interval]) -> Boundary {
         (Way::Sync, Some(late_ms)) if was_heard(event, cover) => (By::Late, late_ms),
         (Way::Sync | Way::Backfill, _) => (By::Backfilled, 0),
     };
+    // What history tells bears a time of ours only where its stamp cannot be.
+    let is_refuted = event.way == Way::Backfill && event.received_ms.is_some();
+    let error_ms = match late_ms.filter(|_| is_refuted) {
+        Some(late_ms) => error_ms.max(late_ms.saturating_abs()),
+        None => error_ms,
+    };
+    let by = if is_refuted { By::Backfilled } else { by };
     // What came live always bears a time of ours, unless our clock was wrong then.
     let is_doubted = event.way != Way::Backfill && event.received_ms.is_none();
     let error_ms = if is_doubted { DOUBTED_MS } else { error_ms };

@@ -16,6 +16,7 @@ pub mod ghost;
 pub mod id;
 pub mod member;
 pub mod membership;
+pub mod neighbours;
 pub mod order;
 pub mod power;
 pub mod present;
@@ -44,7 +45,7 @@ use std::collections::BTreeMap;
 
 /// The version of the rules by which memberships and sessions follow from events. To be raised by whoever changes what
 /// [`derive`] says of the same events: what is stored is then derived again.
-pub const RULES_VERSION: u32 = 2;
+pub const RULES_VERSION: u32 = 3;
 
 /// Everything that follows from the events of one room.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -55,6 +55,16 @@ pub struct Room {
     slots: HashMap<String, Steps<bool>>,
     redactions: HashMap<String, i64>,
     created_ms: Option<i64>,
+    /// By user, the first known time in the room.
+    joins: HashMap<String, FirstJoin>,
+}
+
+/// When somebody is first known to be in the room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FirstJoin {
+    pub at_ms: i64,
+    /// It is the join itself, and not only a new name of somebody who was there before.
+    pub is_join: bool,
 }
 
 impl Room {
@@ -80,6 +90,10 @@ impl Room {
                 _ => {}
             }
         }
+        room.joins = presence
+            .iter()
+            .filter_map(|(user, list)| Some(((*user).to_owned(), first_join(list)?)))
+            .collect();
         room.presence = presence
             .into_iter()
             .map(|(user, list)| (user.to_owned(), presence_steps(&list)))
@@ -144,16 +158,31 @@ impl Room {
         stay.or(self.created_ms).unwrap_or(0).min(time)
     }
 
-    /// A bound for the start of a stay whose event bears a stamp that the room's creation refutes: when we first heard of
-    /// it, else the creation. Clocks of servers differ, and a creation may be stamped wrong itself.
+    /// When the user is first known to be in the room.
+    #[must_use]
+    pub fn first_join(&self, user: &str) -> Option<FirstJoin> {
+        self.joins.get(user).copied()
+    }
+
+    /// A bound for the start of a stay whose event bears a stamp that the room's creation refutes, or that the user joined
+    /// the room later: when we first heard of it, or what stands beside it in the stream tells, else the later of the two.
+    /// Clocks of servers differ, and a creation may be stamped wrong itself.
     #[must_use]
     pub fn bound_of(&self, event: &RoomEvent, joined_ms: i64) -> Option<i64> {
-        let created = self
-            .created_ms
-            .filter(|created| joined_ms < created.saturating_sub(REFUTED_MS))?;
+        let is_refuted_by = |at_ms: &i64| joined_ms < at_ms.saturating_sub(REFUTED_MS);
+        let join = self.first_join(&event.sender);
+        let created = self.created_ms.filter(is_refuted_by);
+        let joined = join
+            .filter(|join| join.is_join || created.is_some())
+            .map(|join| join.at_ms)
+            .filter(is_refuted_by);
+        let floor = created.max(joined)?;
+        // Both were stamped by the user's own server.
+        let is_proven = joined.is_some() && join.is_some_and(|join| join.is_join);
+        let is_absurd = joined_ms < MATRIX_BEGAN_MS && floor >= MATRIX_BEGAN_MS;
         match event.received_ts {
-            Some(received) => (created <= received).then_some(received),
-            None => (joined_ms < MATRIX_BEGAN_MS && created >= MATRIX_BEGAN_MS).then_some(created),
+            Some(received) => (floor <= received).then_some(received),
+            None => (is_proven || is_absurd).then_some(floor),
         }
     }
 
@@ -180,6 +209,31 @@ impl Room {
     }
 }
 
+/// The first known time in the room. It is the join itself where the user was not in the room before it, or where the
+/// homeserver names what an event replaced for others of this user, and for this one names nothing.
+fn first_join(events: &[&RoomEvent]) -> Option<FirstJoin> {
+    let is_in = |event: &RoomEvent| {
+        event
+            .content
+            .get("membership")
+            .and_then(serde_json::Value::as_str)
+            == Some("join")
+    };
+    let ordered = in_order(events.iter().copied());
+    let (at_ms, first) = ordered.iter().find(|(_, event)| is_in(event))?;
+    let before = first.replaces_state.as_ref();
+    let follows_absence = before.is_some_and(|id| {
+        events
+            .iter()
+            .any(|event| event.event_id == *id && !is_in(event))
+    });
+    let names_others = events.iter().any(|event| event.replaces_state.is_some());
+    Some(FirstJoin {
+        at_ms: *at_ms,
+        is_join: follows_absence || (before.is_none() && names_others),
+    })
+}
+
 fn presence_steps(events: &[&RoomEvent]) -> Steps<Presence> {
     let mut steps = Steps(Vec::new());
     for (time, event) in in_order(events.iter().copied()) {
@@ -199,4 +253,92 @@ fn presence_steps(events: &[&RoomEvent]) -> Steps<Presence> {
         steps.push(time, presence);
     }
     steps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    const CREATED: i64 = 1_600_000_000_000;
+    const JOINED: i64 = 1_700_000_000_000;
+    const HOUR: i64 = 3_600_000;
+
+    fn event(id: &str, kind: &str, key: &str, at: i64, more: &Value) -> RoomEvent {
+        let json = json!({"event_id": id, "type": kind, "state_key": key, "sender": "@a:h", "origin_server_ts": at,
+            "content": more["content"], "unsigned": more["unsigned"]});
+        RoomEvent::from_json(&json, None).unwrap()
+    }
+
+    fn membership(id: &str, at: i64, word: &str, replaces: Option<&str>) -> RoomEvent {
+        let more =
+            json!({"content": {"membership": word}, "unsigned": {"replaces_state": replaces}});
+        event(id, "m.room.member", "@a:h", at, &more)
+    }
+
+    /// How a stay is bounded that bears such a stamp.
+    fn bound(presence: Vec<RoomEvent>, stamp: i64) -> Option<i64> {
+        let create = event("$c", "m.room.create", "", CREATED, &json!({"content": {}}));
+        let room = Room::from_events(presence.iter().chain([&create]));
+        let member = event(
+            "$m",
+            "m.call.member",
+            "_@a:h_D",
+            stamp,
+            &json!({"content": {}}),
+        );
+        room.bound_of(&member, stamp)
+    }
+
+    #[test]
+    fn a_stamp_that_cannot_be_is_bounded_by_the_users_own_join() {
+        assert_eq!(bound(Vec::new(), 5), Some(CREATED));
+        let join = || membership("$1", JOINED, "join", None);
+        assert_eq!(bound(vec![join()], 5), Some(JOINED));
+        assert_eq!(
+            bound(vec![join()], CREATED + HOUR),
+            None,
+            "it may be a new name"
+        );
+        let invited = vec![
+            membership("$i", JOINED - 5, "invite", None),
+            membership("$j", JOINED, "join", Some("$i")),
+        ];
+        assert_eq!(bound(invited, CREATED + HOUR), Some(JOINED));
+        assert_eq!(
+            bound(vec![join()], JOINED - HOUR / 2),
+            None,
+            "clocks differ"
+        );
+    }
+
+    #[test]
+    fn a_stamp_of_1970_after_the_creation_of_a_room_of_1970_is_no_proof() {
+        let create = event("$c", "m.room.create", "", 5, &json!({"content": {}}));
+        let room = Room::from_events([&create]);
+        let member = event("$m", "m.call.member", "_@a:h_D", 0, &json!({"content": {}}));
+        assert_eq!(room.bound_of(&member, 0), None);
+    }
+
+    #[test]
+    fn the_first_join_is_told_from_a_new_name() {
+        let first = |events: &[RoomEvent]| Room::from_events(events).first_join("@a:h").unwrap();
+        let invited = [
+            membership("$i", JOINED - 5, "invite", None),
+            membership("$j", JOINED, "join", Some("$i")),
+        ];
+        assert!(first(&invited).is_join);
+        assert!(!first(&[membership("$n", JOINED, "join", Some("$gone"))]).is_join);
+        let named = [
+            membership("$j", JOINED, "join", None),
+            membership("$n", JOINED + 5, "join", Some("$j")),
+        ];
+        assert_eq!(
+            first(&named),
+            FirstJoin {
+                at_ms: JOINED,
+                is_join: true
+            }
+        );
+    }
 }

@@ -111,6 +111,20 @@ async fn by_presence(
             .filter(|event| !news.contains_key(&event.event_id));
         let before = Room::from_events(same.chain(news.values().flatten()));
         let now = Room::from_events(now);
+        let joins = [before.first_join(&user), now.first_join(&user)];
+        if joins[0] != joins[1] {
+            // Stays that begin before it are bounded by it.
+            let latest = joins.iter().flatten().map(|join| join.at_ms).max();
+            let early: Vec<String> = sqlx::query_scalar(EARLY)
+                .bind(room_id)
+                .bind(&user)
+                .bind(latest)
+                .fetch_all(&mut **tx)
+                .await?;
+            for chain in early {
+                wider.chain(&chain, WHOLE.0, WHOLE.1);
+            }
+        }
         if let Some(since) = difference(before.presence_changes(&user), now.presence_changes(&user))
         {
             for chain in chains {
@@ -120,6 +134,9 @@ async fn by_presence(
     }
     Ok(())
 }
+
+const EARLY: &str =
+    "select distinct chain from memberships where room_id = $1 and user_id = $2 and opened_ms < $3";
 
 /// The first time, ms, from which on two courses are not the same.
 fn difference(

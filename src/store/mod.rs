@@ -65,6 +65,8 @@ pub mod snapshots;
 pub mod sorted;
 mod space;
 mod spans;
+#[cfg(test)]
+mod spans_tests;
 pub mod state_resets;
 pub mod statistics;
 pub mod stats;

@@ -199,7 +199,12 @@ impl Mending {
             let is_too_early = seen
                 .received_ms
                 .is_some_and(|received| received < seen.seen_ms.saturating_sub(SLACK_MS));
-            if seen.received_ms.is_none() || (is_believed && !(seen.is_live && is_too_early)) {
+            // What history tells bears the time that those beside it in the stream give.
+            let is_told = !seen.is_live && is_too_early;
+            if is_told
+                || seen.received_ms.is_none()
+                || (is_believed && !(seen.is_live && is_too_early))
+            {
                 continue;
             }
             let received_ms = if is_believed {

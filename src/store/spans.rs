@@ -84,15 +84,20 @@ macro_rules! is_late {
     };
 }
 
-/// Did this event come while our own clock could not be believed? SQL over an event.
+/// Did this event come while our own clock could not be believed, or can its stamp not be? What history tells bears a time
+/// of ours only then. SQL over an event.
 macro_rules! is_doubted {
     ($event:literal) => {
         concat!(
             "(",
             $event,
-            ".received_ms is null and ",
+            ".source <> 'backfill' and ",
             $event,
-            ".source <> 'backfill')"
+            ".received_ms is null or ",
+            $event,
+            ".source = 'backfill' and ",
+            $event,
+            ".received_ms is not null)"
         )
     };
 }
@@ -131,11 +136,23 @@ macro_rules! seen_until {
     };
 }
 
-/// Since when a stay was really there: not before its first event where what it claims cannot be. SQL over a membership `m`.
+/// Can the stamp not be that this stay begins with? Then only a bound of its start is known, which lies after the stamp.
+/// SQL over a membership `m`.
+macro_rules! is_stamp_refuted {
+    () => {
+        "(m.claimed = 1 and m.opened_ms < m.joined_ms - 3600000 and exists (select 1 from events b
+            where b.event_id = m.join_event_id and b.room_id = m.room_id and b.source = 'backfill'))"
+    };
+}
+
+/// Since when a stay was really there: not before its first event where what it claims cannot be, and never where only a
+/// bound is known. SQL over a membership `m`.
 macro_rules! seen_from {
     () => {
         concat!(
             "(case when ",
+            crate::store::spans::is_stamp_refuted!(),
+            " then m.until_ms when ",
             crate::store::spans::is_claim_refuted!(),
             " then ",
             crate::store::signs::first_sign!(),
@@ -208,6 +225,6 @@ macro_rules! unsure {
 }
 
 pub(super) use {
-    is_claim_refuted, is_doubted, is_late, is_predecessor_lost, seen_from, seen_until, spans,
-    touching, unsure,
+    is_claim_refuted, is_doubted, is_late, is_predecessor_lost, is_stamp_refuted, seen_from,
+    seen_until, spans, touching, unsure,
 };

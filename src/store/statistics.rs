@@ -6,7 +6,7 @@
 use super::gone::Gone;
 use super::row::{RoomName, Viewer};
 use super::rows::Rows;
-use super::spans::{is_claim_refuted, seen_from, spans, touching};
+use super::spans::{is_claim_refuted, is_stamp_refuted, seen_from, spans, touching};
 use super::sums::{self, Scope};
 use super::{Error, Store};
 use crate::rtc::coverage::Span;
@@ -127,9 +127,11 @@ const REFUTED: &str = concat!(
     seen_from!(),
     ") from memberships m where m.session_id = s.id and m.until_ms > m.joined_ms) as from_ms
     from sessions s where s.started_ms >= $1 and s.started_ms < $2 and exists (select 1 from memberships m
-        where m.session_id = s.id and m.joined_ms + 0 = s.started_ms and ",
+        where m.session_id = s.id and m.joined_ms + 0 = s.started_ms and (",
+    is_stamp_refuted!(),
+    " or ",
     is_claim_refuted!(),
-    ")"
+    "))"
 );
 
 /// The calls that began within a span by a claim that cannot be.

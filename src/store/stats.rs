@@ -145,9 +145,13 @@ pub async fn numbers_of_present(
 const SPANS: &str = concat!(
     "select ",
     packed!(text "user_id", text "device", number "joined_ms", number "until_ms"),
-    " from (select m.user_id, coalesce(m.device_id, m.room_id || ' ' || m.chain) as device, m.joined_ms, ",
+    " from (select m.user_id, coalesce(m.device_id, m.room_id || ' ' || m.chain) as device, m.joined_ms,
+        case when ",
     seen_until!("$3"),
-    " as until_ms from ",
+    " > m.joined_ms then ",
+    seen_until!("$3"),
+    // Of one who was heard only once at least that moment is left.
+    " else m.joined_ms + 1 end as until_ms from ",
     touching!("memberships", "joined_ms"),
     " as m where m.until_ms > m.joined_ms) as stays"
 );

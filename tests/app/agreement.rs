@@ -5,7 +5,7 @@ use crate::bed::{Bed, Running};
 use crate::support::eventually;
 use crate::support::http::quote;
 use callscope::clock::Clock;
-use callscope::sim::{Homeserver, World};
+use callscope::sim::{Homeserver, NewRoom, World};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -718,23 +718,30 @@ async fn all_places_that_tell_one_number_tell_the_same() {
     })
     .await;
 
+    assert!(compare(&app).await > 100, "too little was compared");
+    app.app.stop().await;
+    hs.stop().await;
+}
+
+/// Asks all places of a running app and fails where they disagree; how many facts were told more than once.
+async fn compare(app: &Running) -> usize {
     let mut rooms = Vec::new();
-    for row in list(&app, "/api/v1/rooms?limit=7").await {
+    for row in list(app, "/api/v1/rooms?limit=7").await {
         rooms.push(
             app.json(&format!("/api/v1/rooms/{}", quote(text(&row["room_id"]))))
                 .await,
         );
     }
     let mut servers = Vec::new();
-    for row in list(&app, "/api/v1/servers").await {
+    for row in list(app, "/api/v1/servers").await {
         servers.push(
             app.json(&format!("/api/v1/servers/{}", quote(text(&row["server"]))))
                 .await,
         );
     }
-    let calls = list(&app, "/api/v1/calls?limit=100").await;
+    let calls = list(app, "/api/v1/calls?limit=100").await;
     let mut asked = Asked {
-        app: &app,
+        app,
         told: Told::default(),
         calls,
         rooms,
@@ -747,13 +754,142 @@ async fn all_places_that_tell_one_number_tell_the_same() {
     asked.sums().await;
 
     let disagreements = asked.told.disagreements();
-    assert!(asked.told.told_twice() > 100, "too little was compared");
     assert!(
         disagreements.is_empty(),
         "{} facts have more than one answer:\n{}",
         disagreements.len(),
         disagreements.join("\n")
     );
-    app.app.stop().await;
-    hs.stop().await;
+    asked.told.told_twice()
 }
+
+/// What clients and homeservers do at odd times, most of it when it should not be.
+#[tokio::test]
+async fn odd_times_are_told_alike_in_all_places() {
+    let bed = Bed::new().await;
+    let begin = crate::bed::now() / HOUR * HOUR - 10 * HOUR;
+    let at = |minutes: i64| begin + minutes * MINUTE;
+    let (alice, bob, eve) = (
+        "@alice:sim.example",
+        "@bob:other.example",
+        "@eve:third.example",
+    );
+    let room = || {
+        let room = bed.hs.create_room(NewRoom {
+            name: Some("A room".into()),
+            ts: begin - 24 * HOUR,
+            ..NewRoom::default()
+        });
+        for user in [bed.bot.as_str(), alice, bob, eve] {
+            bed.hs.join_user(&room, user, begin - 24 * HOUR);
+        }
+        room
+    };
+    let send = |room: &str, user: &str, device: &str, content: Value, ms: i64| {
+        let state_key = crate::bed::key(user, device);
+        bed.hs
+            .send_state(room, user, crate::bed::MEMBER, &state_key, content, ms)
+    };
+    let joins = |more: Value| {
+        let mut content = crate::bed::join("D");
+        for (key, value) in more.as_object().unwrap() {
+            content[key] = value.clone();
+        }
+        content
+    };
+
+    // A goodbye after it had run out, and a renewal after it.
+    let late = room();
+    send(
+        &late,
+        alice,
+        "D",
+        joins(json!({"expires": 30 * MINUTE})),
+        at(0),
+    );
+    send(&late, alice, "D", json!({}), at(45));
+    send(
+        &late,
+        bob,
+        "D",
+        joins(json!({"expires": 30 * MINUTE})),
+        at(5),
+    );
+    send(
+        &late,
+        bob,
+        "D",
+        joins(json!({"expires": 90 * MINUTE, "created_ts": at(5)})),
+        at(50),
+    );
+    send(&late, bob, "D", json!({}), at(60));
+
+    // Clocks a minute off, either way, of two servers.
+    let skewed = room();
+    send(&skewed, alice, "D", joins(json!({})), at(0));
+    send(&skewed, bob, "D", joins(json!({})), at(1) + MINUTE);
+    send(&skewed, eve, "D", joins(json!({})), at(2) - MINUTE);
+    send(&skewed, bob, "D", json!({}), at(20) + MINUTE);
+    send(&skewed, eve, "D", json!({}), at(21) - MINUTE);
+    send(&skewed, alice, "D", json!({}), at(22));
+
+    // Absolute expiry, a claim of an hour before, a stamp of 1970, one of a year ago.
+    let claimed = room();
+    send(
+        &claimed,
+        alice,
+        "D",
+        joins(json!({"expires": at(90)})),
+        at(0),
+    );
+    send(
+        &claimed,
+        bob,
+        "D",
+        joins(json!({"created_ts": at(-60)})),
+        at(10),
+    );
+    send(&claimed, bob, "D", json!({}), at(30));
+    let stamped = room();
+    send(&stamped, alice, "D", joins(json!({})), 5);
+    send(&stamped, alice, "D", json!({}), at(10));
+    send(
+        &stamped,
+        bob,
+        "D",
+        joins(json!({})),
+        at(0) - 365 * 24 * HOUR,
+    );
+    send(&stamped, bob, "D", json!({}), at(12));
+
+    // A slot that opens and closes around those who are in it.
+    let slotted = room();
+    let slot = "m.call#ROOM";
+    let kind = "org.matrix.msc4143.rtc.slot";
+    let open = json!({"status": "open", "application": {"type": "m.call"}});
+    bed.hs
+        .send_state(&slotted, alice, kind, slot, open.clone(), at(0));
+    send(&slotted, alice, "D", joins(json!({})), at(1));
+    bed.hs
+        .send_state(&slotted, alice, kind, slot, json!({}), at(5));
+    bed.hs.send_state(&slotted, alice, kind, slot, open, at(10));
+    send(&slotted, alice, "D", json!({}), at(15));
+
+    // One that runs.
+    let running = room();
+    send(&running, alice, "D", joins(json!({})), at(9 * 60 - 20));
+    send(&running, bob, "D", joins(json!({})), at(9 * 60 - 10));
+
+    let clock = Clock::fixed(begin + 9 * HOUR);
+    let app = bed.start_at(clock, &[]).await;
+    for room in [&late, &skewed, &claimed, &stamped, &slotted, &running] {
+        app.walked(room).await;
+    }
+    assert!(compare(&app).await > 30, "too little was compared");
+    let longest = app.json("/api/v1/overview").await["today"]["longest_ms"].clone();
+    assert!(longest.as_i64() < Some(24 * HOUR), "{longest}");
+    app.app.stop().await;
+}
+
+const MINUTE: i64 = 60_000;
+const HOUR: i64 = 3_600_000;

@@ -38,10 +38,10 @@ impl Reset {
     #[must_use]
     pub fn what(self) -> &'static str {
         match self {
-            Self::CallMemberBack => "came back to the call by a state reset",
-            Self::CallMemberVanished => "was lost from the call by a state reset",
-            Self::RoomMemberBack => "came back to the room by a state reset",
-            Self::RoomMemberVanished => "was lost from the room by a state reset",
+            Self::CallMemberBack => "is in the call again",
+            Self::CallMemberVanished => "is in the call no more",
+            Self::RoomMemberBack => "is in the room again",
+            Self::RoomMemberVanished => "is in the room no more",
         }
     }
 
