@@ -277,7 +277,7 @@ mod tests {
     }
 
     /// How a stay is bounded that bears such a stamp.
-    fn bound(presence: Vec<RoomEvent>, stamp: i64) -> Option<i64> {
+    fn bound(presence: &[RoomEvent], stamp: i64) -> Option<i64> {
         let create = event("$c", "m.room.create", "", CREATED, &json!({"content": {}}));
         let room = Room::from_events(presence.iter().chain([&create]));
         let member = event(
@@ -292,24 +292,20 @@ mod tests {
 
     #[test]
     fn a_stamp_that_cannot_be_is_bounded_by_the_users_own_join() {
-        assert_eq!(bound(Vec::new(), 5), Some(CREATED));
+        assert_eq!(bound(&[], 5), Some(CREATED));
         let join = || membership("$1", JOINED, "join", None);
-        assert_eq!(bound(vec![join()], 5), Some(JOINED));
+        assert_eq!(bound(&[join()], 5), Some(JOINED));
         assert_eq!(
-            bound(vec![join()], CREATED + HOUR),
+            bound(&[join()], CREATED + HOUR),
             None,
             "it may be a new name"
         );
-        let invited = vec![
+        let invited = [
             membership("$i", JOINED - 5, "invite", None),
             membership("$j", JOINED, "join", Some("$i")),
         ];
-        assert_eq!(bound(invited, CREATED + HOUR), Some(JOINED));
-        assert_eq!(
-            bound(vec![join()], JOINED - HOUR / 2),
-            None,
-            "clocks differ"
-        );
+        assert_eq!(bound(&invited, CREATED + HOUR), Some(JOINED));
+        assert_eq!(bound(&[join()], JOINED - HOUR / 2), None, "clocks differ");
     }
 
     #[test]

@@ -39,6 +39,7 @@ mod room_state;
 mod rules;
 mod sieve;
 mod sign_in;
+mod stamps;
 mod standing;
 mod stops;
 mod storage;

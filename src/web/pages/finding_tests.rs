@@ -1,11 +1,13 @@
 //! What pages say of findings, and of a moment that cannot be told.
 
 use super::{call, calls, overview, wall};
+use crate::rtc::evidence::{Origin, Way};
 use crate::rtc::present::{Unknown, Why};
 use crate::rtc::transport::Selection;
 use crate::store::evidence::Origins;
 use crate::store::ghosts::{Current, Told};
-use crate::web::facts::{CallFacts, Ledger, List};
+use crate::store::state_resets::{StateReset, What};
+use crate::web::facts::{CallFacts, Ledger, List, StateResetFacts};
 use crate::web::fixtures::{self, NOW};
 use crate::web::reply::{self, Page, Shell};
 use crate::web::seen::AllSeenFacts;
@@ -466,4 +468,103 @@ fn without_a_sign_the_word_is_weaker_and_the_call_needs_a_look_all_the_same() {
     };
     let text = html(&overview::page(rows, NOW));
     assert!(text.contains("One call needs a look"), "{text}");
+}
+
+/// Ada's stay of an hour, with what is known of the events at its ends.
+fn ended(origins: Origins, end_event_id: &str) -> CallFacts {
+    let mut ada = fixtures::member(
+        "a",
+        ("Ada", "@ada:ash.example", "AD"),
+        NOW - 2 * HOUR,
+        Some((NOW - HOUR, "left")),
+        "sfu.one.example",
+    );
+    ada.end_event_id = Some(end_event_id.to_owned());
+    let mut ledger = Ledger::default();
+    ledger.origins.insert(ada.id.clone(), origins);
+    let members = vec![ada];
+    let row = fixtures::call("a", fixtures::room("Ops", "#ops:one.example"), &members);
+    CallFacts::new(row, members, &ledger, NOW)
+}
+
+fn event(origin_ms: i64, received_ms: i64) -> Origin {
+    Origin {
+        origin_ms,
+        received_ms: Some(received_ms),
+        way: Way::Sync,
+        made_since_ms: None,
+        lost_since_ms: None,
+    }
+}
+
+#[test]
+fn a_state_reset_is_one_finding_in_the_words_of_its_room() {
+    let found = Origin {
+        made_since_ms: Some(NOW - HOUR - 5 * MINUTE),
+        way: Way::Poll,
+        ..event(NOW - HOUR, NOW - HOUR)
+    };
+    let origins = Origins {
+        join: Some(event(NOW - 2 * HOUR, NOW - 2 * HOUR + 200)),
+        end: Some(found),
+        ..Origins::default()
+    };
+    let call = ended(origins, "~made");
+    let resets: Vec<_> = call
+        .findings
+        .iter()
+        .filter(|finding| finding.reset.is_some())
+        .collect();
+    assert_eq!(resets.len(), 1, "{:?}", call.findings);
+    let told = StateResetFacts::from(StateReset {
+        what: What::CallMemberVanished,
+        user_id: "@ada:ash.example".to_owned(),
+        name: Some("Ada".to_owned()),
+        holds_event_id: None,
+        newest_event_id: "$1".to_owned(),
+        noticed_ms: NOW - HOUR,
+        session_id: Some("a".to_owned()),
+    });
+    let finding = resets[0];
+    assert_eq!(
+        (finding.reset, finding.kind),
+        (Some(told.kind), "reconciled")
+    );
+    assert_eq!(
+        finding.title(&call),
+        format!("{} {}", told.title(), told.what())
+    );
+    assert_eq!(finding.why(), told.why());
+    assert_eq!(finding.advice(), Some(told.advice()));
+    assert_eq!(finding.pill(), ("warn", "alert", "State reset"));
+    assert_eq!(finding.until_ms, Some(NOW - HOUR));
+}
+
+#[test]
+fn a_clock_that_is_off_is_told_on_the_call_by_live_events_alone() {
+    let of = |late_ms: i64, way: Way| {
+        let (join_ms, end_ms) = (NOW - 2 * HOUR, NOW - HOUR);
+        let origins = Origins {
+            join: Some(Origin {
+                way,
+                ..event(join_ms, join_ms + late_ms)
+            }),
+            end: Some(Origin {
+                way,
+                ..event(end_ms, end_ms + late_ms)
+            }),
+            ..Origins::default()
+        };
+        let clocks = ended(origins, "$end").clocks;
+        clocks
+            .into_iter()
+            .map(|clock| (clock.server, clock.behind_ms, clock.events))
+            .collect::<Vec<_>>()
+    };
+    let off = |ms| vec![("ash.example".to_owned(), ms, 2)];
+    assert_eq!(of(-3_000, Way::Sync), off(-3_000));
+    assert_eq!(of(30_000, Way::Sync), off(30_000));
+    assert_eq!(of(900, Way::Sync), []);
+    assert_eq!(of(-3_000, Way::Backfill), [], "history tells no clock");
+    assert_eq!(of(-3_000, Way::Poll), [], "nor does a look");
 }
