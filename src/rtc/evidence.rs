@@ -10,6 +10,9 @@ pub const SMALL_MS: i64 = 10_000;
 /// Of what came while our own clock could not be believed, the stamp alone tells the time: it may be off by so much, ms.
 pub const DOUBTED_MS: i64 = PROMPT_MS;
 
+/// Of what history tells a stamp is wrong that is further than this from the time that what stands beside it gives, ms.
+const REFUTED_MS: i64 = 3_600_000;
+
 /// How an event first came to us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
@@ -252,8 +255,9 @@ fn by_event(event: &Origin, cover: &[Interval]) -> Boundary {
         (Way::Sync, Some(late_ms)) if was_heard(event, cover) => (By::Late, late_ms),
         (Way::Sync | Way::Backfill, _) => (By::Backfilled, 0),
     };
-    // What history tells bears a time of ours only where its stamp cannot be.
-    let is_refuted = event.way == Way::Backfill && event.received_ms.is_some();
+    // What history tells bears a time of ours far from its stamp only where the stamp cannot be.
+    let is_refuted = event.way == Way::Backfill
+        && late_ms.is_some_and(|late_ms| late_ms.saturating_abs() > REFUTED_MS);
     let error_ms = match late_ms.filter(|_| is_refuted) {
         Some(late_ms) => error_ms.max(late_ms.saturating_abs()),
         None => error_ms,

@@ -85,7 +85,7 @@ macro_rules! is_late {
 }
 
 /// Did this event come while our own clock could not be believed, or can its stamp not be? What history tells bears a time
-/// of ours only then. SQL over an event.
+/// of ours far from its stamp only then. SQL over an event.
 macro_rules! is_doubted {
     ($event:literal) => {
         concat!(
@@ -97,7 +97,15 @@ macro_rules! is_doubted {
             $event,
             ".source = 'backfill' and ",
             $event,
-            ".received_ms is not null)"
+            ".received_ms is not null and (",
+            $event,
+            ".received_ms > ",
+            $event,
+            ".origin_server_ts + 3600000 or ",
+            $event,
+            ".received_ms < ",
+            $event,
+            ".origin_server_ts - 3600000))"
         )
     };
 }

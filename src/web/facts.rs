@@ -196,7 +196,7 @@ pub struct MemberFacts {
     /// probably gone; else its end, or null while it lasts. And how long that was.
     pub seen_until_ms: Option<i64>,
     pub seen_until_at: Option<Stamp>,
-    pub seen_ms: i64,
+    pub seen_ms: Option<i64>,
 }
 
 impl MemberFacts {
@@ -247,7 +247,7 @@ impl MemberFacts {
             silent_since_at: None,
             seen_until_ms: left_ms,
             seen_until_at: left_ms.map(Stamp),
-            seen_ms: (left_ms.unwrap_or(now) - member.joined_ms).max(0),
+            seen_ms: left_ms.map(|left_ms| (left_ms - member.joined_ms).max(0)),
         }
     }
 
@@ -278,7 +278,7 @@ impl MemberFacts {
         Self {
             seen_until_ms: Some(until_ms),
             seen_until_at: Some(Stamp(until_ms)),
-            seen_ms: until_ms - self.joined_ms,
+            seen_ms: Some(until_ms - self.joined_ms),
             ..self
         }
     }
