@@ -39,7 +39,7 @@
 //! through history and the room's history visibility follows how each time is known ([`rtc::coverage`]), and from that
 //! and from how events came, how sure each boundary is ([`rtc::evidence`]). Both are pure and asked when a page is
 //! written: nothing of it is derived state. Where no event tells of a change that a look at the state shows
-//! ([`store::snapshots`], [`store::zombies`]), an event of our own is appended; its id begins with `~`.
+//! ([`store::snapshots`], [`store::state_resets`]), an event of our own is appended; its id begins with `~`.
 //!
 //! # Who is there now
 //!
@@ -58,7 +58,8 @@
 //!
 //! # What is summed
 //!
-//! Sums come with and without what is inferred ([`store::sums`]). They are computed when asked, by the indexes of time; only
+//! Sums come with and without what is inferred ([`store::sums`]). Until when a stay was really seen is decided
+//! in one place ([`store::gone`]). They are computed when asked, by the indexes of time; only
 //! the signs of life of stays that nobody ended are kept ([`store::signs`]), and an answer that took a second is kept for
 //! a hundred ([`web::kept`]).
 //!
