@@ -7,9 +7,6 @@ pub const PROMPT_MS: i64 = 60_000;
 /// What came later than this bears a time that may be off by as much, ms: the way through the federation is shorter.
 pub const SMALL_MS: i64 = 10_000;
 
-/// Of what came while our own clock could not be believed, the stamp alone tells the time: it may be off by so much, ms.
-pub const DOUBTED_MS: i64 = PROMPT_MS;
-
 /// Of what history tells a stamp is wrong that is further than this from the time that what stands beside it gives, ms.
 const REFUTED_MS: i64 = 3_600_000;
 
@@ -263,9 +260,6 @@ fn by_event(event: &Origin, cover: &[Interval]) -> Boundary {
         None => error_ms,
     };
     let by = if is_refuted { By::Backfilled } else { by };
-    // What came live always bears a time of ours, unless our clock was wrong then.
-    let is_doubted = event.way != Way::Backfill && event.received_ms.is_none();
-    let error_ms = if is_doubted { DOUBTED_MS } else { error_ms };
     let lost_ms = event
         .lost_since_ms
         .map_or(0, |since| event.origin_ms.saturating_sub(since).max(0));
@@ -427,19 +421,6 @@ mod tests {
     fn ends(stay: Stay, cover: &[Interval]) -> (&'static str, Option<&'static str>) {
         let ends = of_stay(&stay, cover, NOW);
         (ends.start.by.as_str(), ends.end.map(|end| end.by.as_str()))
-    }
-
-    #[test]
-    fn what_came_while_our_clock_was_wrong_is_not_exact() {
-        for way in [Way::Sync, Way::Poll] {
-            let doubted = Stay {
-                end: Some(event(200, None, way)),
-                ..stay(100, 200)
-            };
-            let (certainty, error_ms, _) = verdict(doubted, &whole());
-            assert_ne!(certainty, "exact", "{way:?}");
-            assert_eq!(error_ms, DOUBTED_MS);
-        }
     }
 
     #[test]

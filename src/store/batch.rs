@@ -13,6 +13,7 @@ use super::{
 };
 use crate::rtc::event::{Reason, RoomEvent};
 use crate::rtc::fold::Rules;
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -163,6 +164,7 @@ pub async fn write_seen(
     let mut changed = Changed::default();
     let before = append::last_stream(&mut tx).await?;
     let judged = readings::judged(&mut tx, batch, (before, clock_off_ms)).await?;
+    let is_doubted = matches!(judged, Cow::Owned(_));
     let batch = judged.as_ref();
     let mut senders = Senders::new(&store.limits);
     for room in &batch.rooms {
@@ -171,6 +173,10 @@ pub async fn write_seen(
         if room.answers_invitation() {
             invitations::settle(&mut tx, &batch.vantage_id, &room.room_id).await?;
         }
+    }
+    if is_doubted {
+        let last = append::last_stream(&mut tx).await?;
+        readings::end_doubt(&mut tx, before, last).await?;
     }
     invitations::note(
         &mut tx,

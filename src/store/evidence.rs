@@ -3,7 +3,7 @@
 use super::packed::{Fields, unpack};
 use super::row::Viewer;
 use super::rows::Rows;
-use super::spans::{is_claim_refuted, is_predecessor_lost};
+use super::spans::{is_claim_refuted, is_doubted, is_predecessor_lost};
 use super::{Error, Store};
 use crate::rtc::coverage::Span;
 use crate::rtc::evidence::{Origin, Way};
@@ -37,6 +37,7 @@ macro_rules! last_known_before {
     };
 }
 
+// Of what came while our own clock was not believed only the stamp tells the time: it may be off by a minute.
 // `+ 0` keeps SQLite from looking for the latest time in the index of times of the whole room: what belongs to a stay is
 // found by its chain, from the time of its join on.
 macro_rules! origins {
@@ -53,11 +54,15 @@ macro_rules! origins {
         j.origin_server_ts as join_origin, j.received_ms as join_received, j.source as join_source,
         case when m.join_event_id like '~%' then j.json end as join_json,
         case when ",
+        is_doubted!("j"),
+        " then j.origin_server_ts - 60000 when ",
         is_predecessor_lost!("j"),
         " then ",
         last_known_before!("j", "j.time_ms"),
         " end as join_lost,
         case when ",
+        is_doubted!("e"),
+        " then e.origin_server_ts - 60000 when ",
         is_predecessor_lost!("e"),
         " then ",
         last_known_before!("e", "e.time_ms"),

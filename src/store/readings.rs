@@ -74,6 +74,18 @@ pub(super) async fn judged<'b>(
     Ok(Cow::Owned(batch))
 }
 
+const DOUBTED: &str = "update clock_doubts set to_stream = $2 where from_stream = $1";
+
+/// Says up to which number the events of a batch that is not believed reach: what was known before took none.
+pub(super) async fn end_doubt(tx: &mut Tx, before: i64, last: i64) -> Result<(), Error> {
+    sqlx::query(DOUBTED)
+        .bind(before + 1)
+        .bind(last)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
 fn stamps(room: &RoomBatch) -> impl Iterator<Item = (String, i64)> + '_ {
     let is_live = room.source == Source::Sync;
     room.arrivals

@@ -84,16 +84,28 @@ macro_rules! is_late {
     };
 }
 
-/// Did this event come while our own clock could not be believed, or can its stamp not be? What history tells bears a time
-/// of ours far from its stamp only then. SQL over an event.
+/// Did this event come while our own clock could not be believed? SQL over an event.
 macro_rules! is_doubted {
     ($event:literal) => {
         concat!(
+            "coalesce((select d.to_stream from clock_doubts d where d.from_stream <= ",
+            $event,
+            ".stream order by d.from_stream desc limit 1) >= ",
+            $event,
+            ".stream and ",
+            $event,
+            ".received_ms is null and ",
+            $event,
+            ".source <> 'backfill', false)"
+        )
+    };
+}
+
+/// Can the stamp of this event not be, as what stands beside it in history tells? SQL over an event.
+macro_rules! is_moved {
+    ($event:literal) => {
+        concat!(
             "(",
-            $event,
-            ".source <> 'backfill' and ",
-            $event,
-            ".received_ms is null or ",
             $event,
             ".source = 'backfill' and ",
             $event,
@@ -216,6 +228,8 @@ macro_rules! unsure {
             " or ",
             crate::store::spans::is_doubted!("e"),
             " or ",
+            crate::store::spans::is_moved!("e"),
+            " or ",
             crate::store::spans::is_predecessor_lost!("e"),
             "))))
             or (s.until_ms <= $3 and exists (select 1 from memberships m where m.until_ms = s.until_ms
@@ -226,6 +240,8 @@ macro_rules! unsure {
             " or ",
             crate::store::spans::is_doubted!("e"),
             " or ",
+            crate::store::spans::is_moved!("e"),
+            " or ",
             crate::store::spans::is_predecessor_lost!("e"),
             "))))))"
         )
@@ -233,6 +249,6 @@ macro_rules! unsure {
 }
 
 pub(super) use {
-    is_claim_refuted, is_doubted, is_late, is_predecessor_lost, is_stamp_refuted, seen_from,
-    seen_until, spans, touching, unsure,
+    is_claim_refuted, is_doubted, is_late, is_moved, is_predecessor_lost, is_stamp_refuted,
+    seen_from, seen_until, spans, touching, unsure,
 };

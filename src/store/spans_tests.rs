@@ -175,15 +175,17 @@ async fn an_event_is_late_where_we_listened_all_the_time() {
 
 #[tokio::test]
 async fn what_came_while_our_clock_was_wrong_is_no_proof() {
-    for id in ["$join", "$end"] {
+    for (id, stream) in [("$join", 0), ("$end", 1)] {
         let bed = bed().await;
+        bed.run("update events set received_ms = null").await;
+        assert!(is_exact(&bed).await, "nothing says that it was wrong");
         bed.run(&format!(
-            "update events set received_ms = null where event_id = '{id}'"
+            "insert into clock_doubts (from_stream, to_stream, seen_ms) values ({stream}, {stream}, 5)"
         ))
         .await;
         assert!(!is_exact(&bed).await, "{id}");
-        bed.run("update events set source = 'backfill', received_ms = null")
-            .await;
+        bed.run("delete from clock_doubts").await;
+        bed.run("update events set source = 'backfill'").await;
         assert!(is_exact(&bed).await, "history bears no time of ours");
         bed.run(&format!(
             "update events set received_ms = 5 where event_id = '{id}'"
