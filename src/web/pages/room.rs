@@ -13,10 +13,9 @@ use crate::web::draw::heat::{self, Year};
 use crate::web::draw::shape;
 use crate::web::error::Error;
 use crate::web::facts::{
-    self,
-    AccessFacts, CallFacts, CoverageFacts, Flip, FloodFacts, Moment, RejectedFacts, RingFacts,
-    RoomFacts, RoomFindingFacts, RoomLink, RoomNeedFacts, SideBySideFacts, StateResetFacts,
-    SumFacts, WalkFacts, ZombieFacts,
+    self, AccessFacts, CallFacts, CoverageFacts, Flip, FloodFacts, Moment, RejectedFacts,
+    RingFacts, RoomFacts, RoomFindingFacts, RoomLink, RoomNeedFacts, SideBySideFacts,
+    StateResetFacts, SumFacts, WalkFacts, ZombieFacts,
 };
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
