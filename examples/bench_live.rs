@@ -1,7 +1,8 @@
-//! Prints what many open browsers cost: memory and processor of a server, and how long a change takes to all of them.
+//! Prints what many open browsers cost: memory and processor of a server, and how long a change
+//! takes to all of them.
 //!
-//! `cargo run --release --example bench_live [BROWSERS]`, on Linux. Each browser holds the stream of `/api/v1/live` open
-//! and fetches `/` again after a change, as `static/live.js` does.
+//! `cargo run --release --example bench_live [BROWSERS]`, on Linux. Each browser holds the stream
+//! of `/api/v1/live` open and fetches `/` again after a change, as `static/live.js` does.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -34,6 +35,7 @@ async fn main() {
     if argument.as_deref() == Some("serve") {
         return server().await;
     }
+
     let browsers: usize =
         argument.map_or(400, |count| count.parse().expect("a number of browsers"));
     let mut child = Command::new(std::env::current_exe().unwrap());
@@ -69,6 +71,7 @@ async fn server() {
         rooms: (0..ROOMS).map(|n| room(n, now)).collect(),
         invitations: Vec::new(),
     };
+
     write(&store, &Rules::default(), &batch).await.unwrap();
     let (changes, listener) = (
         Changes::default(),
@@ -84,6 +87,7 @@ async fn server() {
         options: Options::default(),
         memory: Memory::default(),
     };
+
     std::thread::spawn(move || {
         for line in std::io::stdin().lines() {
             line.unwrap();
@@ -106,7 +110,9 @@ fn room(number: usize, now: i64) -> RoomBatch {
             in_timeline: true,
         }
     };
+
     let arrivals = (0..4).map(|person| join(number + person)).collect();
+
     RoomBatch {
         arrivals,
         watch: Some(Watch::Joined),
@@ -131,11 +137,13 @@ async fn browser(client: reqwest::Client, base: String, number: usize, say: Unbo
         .send()
         .await
         .unwrap();
+
     // It ends with the server.
     while let Ok(Some(chunk)) = stream.chunk().await {
         if chunk.starts_with(b"retry") {
             say.send(Said::Open).unwrap();
         }
+
         if chunk.starts_with(b"event: change") {
             say.send(Said::Heard).unwrap();
             tokio::time::sleep(Duration::from_millis(80 + number as u64 * 37 % 120)).await;
@@ -166,11 +174,13 @@ async fn all(
     } else {
         0
     };
+
     while count < browsers {
         let one = said.recv().await.unwrap();
         count += usize::from(one == what);
         *early += usize::from(one == Said::Fetched && what == Said::Heard);
     }
+
     since.elapsed().as_millis()
 }
 
@@ -192,6 +202,7 @@ async fn watch(child: &Child, base: &str, browsers: usize) {
             say.clone(),
         ));
     }
+
     let mut early = 0;
     let opened = all(&mut said, Said::Open, browsers, begun, &mut early).await;
     let open = kilobytes(child);
@@ -205,6 +216,7 @@ async fn watch(child: &Child, base: &str, browsers: usize) {
         "30 s without a change: {} ms of processor time",
         (ticks(child) - idle) * 1000 / TICKS
     );
+
     for _ in 0..CHANGES {
         let (used, changed) = (ticks(child), Instant::now());
         child.stdin.as_ref().unwrap().write_all(b"\n").unwrap();
@@ -227,6 +239,7 @@ fn kilobytes(child: &Child) -> u64 {
         .lines()
         .find(|line| line.starts_with("VmRSS"))
         .unwrap();
+
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
@@ -239,5 +252,6 @@ fn ticks(child: &Child) -> u64 {
         .unwrap()
         .split_whitespace()
         .collect();
+
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }

@@ -1,12 +1,14 @@
-//! Prints what the store costs: an event's ingest as history grows, back-fill against plain inserts, rebuild, size.
+//! Prints what the store costs: an event's ingest as history grows, back-fill against plain
+//! inserts, rebuild, size.
 //!
-//! `cargo run --release --example bench_store [EVENTS]`. The floor is Python's `executemany` of the same raw rows: all
-//! columns that the store has of a raw event and its primary key, none of the store's other indexes, as many rows in
-//! a commit. Rates are given by the clock and by the processor's time of the whole process, since all of it runs on
-//! one core: on a machine with other work the second is what can be compared. `taskset -c 0` before it keeps it on one.
+//! `cargo run --release --example bench_store [EVENTS]`. The floor is Python's `executemany` of the
+//! same raw rows: all columns that the store has of a raw event and its primary key, none of the
+//! store's other indexes, as many rows in a commit. Rates are given by the clock and by the
+//! processor's time of the whole process, since all of it runs on one core: on a machine with other
+//! work the second is what can be compared. `taskset -c 0` before it keeps it on one.
 //!
-//! `bench_store fill FILE EVENTS` makes a database of rooms of all shapes, `bench_store rebuild FILE` derives it again
-//! in a process of its own, so that its memory can be seen.
+//! `bench_store fill FILE EVENTS` makes a database of rooms of all shapes, `bench_store rebuild
+//! FILE` derives it again in a process of its own, so that its memory can be seen.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -40,6 +42,7 @@ fn event(at: usize, device: usize, time: i64, created: i64, joined: bool) -> Arr
     } else {
         json!({})
     };
+
     arrival(
         at,
         json!({"type": "org.matrix.msc3401.call.member", "sender": user, "origin_server_ts": time,
@@ -53,6 +56,7 @@ fn arrival(at: usize, mut json: Value) -> Arrival {
         format!("{:x}", at.wrapping_mul(0x9E37_79B9_7F4A_7C15))
     ));
     let event = RoomEvent::from_json(&json, None).unwrap();
+
     Arrival {
         json: json.to_string(),
         event: event.into(),
@@ -79,9 +83,11 @@ fn slots(at: usize) -> Arrival {
             content = json!({"slot_id": "m.call#ROOM", "application": {"type": "m.call"}, "msc4354_sticky_key": key,
                 "member": {"id": key, "user_id": user, "device_id": "DEVICE"}, "rtc_transports": [], "versions": []});
         }
+
         json!({"type": "org.matrix.msc4143.rtc.member", "sender": user, "origin_server_ts": time, "content": content,
             "msc4354_sticky": {"duration_ms": 3_600_000}})
     };
+
     arrival(at, json)
 }
 
@@ -90,6 +96,7 @@ fn gaps(at: usize) -> Arrival {
     let (round, step) = (at / 4, at % 4);
     let start = T0 + i64::try_from(round).unwrap() * 3_600_000;
     let device = (round * 2 + step % 2) % 40;
+
     event(
         at,
         device,
@@ -117,6 +124,7 @@ fn batch(arrivals: Vec<Arrival>, source: Source) -> Batch {
         arrivals,
         ..RoomBatch::new("!room:server0.example.org", source)
     };
+
     Batch {
         vantage_id: "bench".into(),
         seen_ms: T0,
@@ -154,6 +162,7 @@ async fn ingest(name: &str, make: fn(usize) -> Arrival, most: usize) {
             .unwrap();
             at = next;
         }
+
         let mut times = Vec::new();
         for _ in 0..101 {
             let batch = batch(vec![make(at)], Source::Backfill);
@@ -162,9 +171,11 @@ async fn ingest(name: &str, make: fn(usize) -> Arrival, most: usize) {
             times.push(begun.elapsed().as_secs_f64() * 1e3);
             at += 1;
         }
+
         times.sort_by(f64::total_cmp);
         figures.push(times[50]);
     }
+
     let ratio = figures.last().unwrap() / figures[0];
     let figures: Vec<String> = figures
         .iter()
@@ -230,6 +241,7 @@ fn floor(folder: &tempfile::TempDir, arrivals: &[Arrival]) -> Option<Rate> {
         ]);
         writeln!(file, "{row}").unwrap();
     }
+
     drop(file);
     let python = std::process::Command::new("python3")
         .arg("-c")
@@ -239,6 +251,7 @@ fn floor(folder: &tempfile::TempDir, arrivals: &[Arrival]) -> Option<Rate> {
         .output();
     let said = String::from_utf8(python.ok()?.stdout).ok()?;
     let (clock, processor) = said.trim().split_once(' ')?;
+
     Some((clock.parse().ok()?, processor.parse().ok()?))
 }
 
@@ -273,6 +286,7 @@ fn cpu() -> f64 {
             .and_then(|text| text.parse::<f64>().ok())
             .unwrap_or(0.0)
     };
+
     (ticks(11) + ticks(12)) / 100.0
 }
 
@@ -292,6 +306,7 @@ async fn rates(events: usize) {
     for batch in &batches {
         write(&store, &Rules::default(), batch).await.unwrap();
     }
+
     print_rate("back-fill", timer.rate(events), floor);
     drop(batches);
     let timer = Timer::new();
@@ -322,6 +337,7 @@ async fn rebuild_all(store: &Store) {
         {
             place = next;
         }
+
         rebuild::calls(store, &room_id).await.unwrap();
     }
 }
@@ -348,15 +364,18 @@ async fn fill(path: &str, events: usize) {
                     .event_id
                     .push_str(name);
             }
+
             let mut batch = batch(arrivals, Source::Backfill);
             batch.rooms[0].room_id = format!("!{name}:server0.example.org");
             write(&store, &Rules::default(), &batch).await.unwrap();
         }
+
         println!(
             "{name:<10} {:9.0} events/s by the processor",
             timer.rate(events / share).1
         );
     }
+
     store.close().await;
 }
 
@@ -403,6 +422,7 @@ async fn main() {
         ["rebuild", path] => return again(path).await,
         _ => {}
     }
+
     let events = arguments
         .first()
         .and_then(|text| text.parse().ok())
@@ -411,6 +431,7 @@ async fn main() {
     if arguments.len() > 1 {
         return;
     }
+
     println!("\nms for one event after     1,000   10,000  100,000 of one slot");
     ingest("slot with gaps", gaps, events).await;
     ingest("lounge, never empty", lounge, events).await;

@@ -1,12 +1,14 @@
-//! Prints how fast pages and JSON are, as shares of a handler of the same server that answers a constant body of the
-//! same size: with 10,000 and with 1,000,000 calls, 100 of them running.
+//! Prints how fast pages and JSON are, as shares of a handler of the same server that answers a
+//! constant body of the same size: with 10,000 and with 1,000,000 calls, 100 of them running.
 //!
-//! `cargo run --release --example bench_web [--keep FOLDER] [CALLS…]`; it drives `wrk`, which must be installed. To
-//! store a million calls takes minutes: with `--keep` the databases stay in the folder and are used again.
+//! `cargo run --release --example bench_web [--keep FOLDER] [CALLS…]`; it drives `wrk`, which must
+//! be installed. To store a million calls takes minutes: with `--keep` the databases stay in the
+//! folder and are used again.
 //!
-//! `bench_web hostile [DEVICES SLOTS NAMES [SECONDS]]` prints how long each address takes where one member of one room has
-//! so many running devices, slots and names, and then how long an event takes into the database and onto a page while 20
-//! viewers ask as fast as they can, first with 20 events a second and then with 1,000.
+//! `bench_web hostile [DEVICES SLOTS NAMES [SECONDS]]` prints how long each address takes where one
+//! member of one room has so many running devices, slots and names, and then how long an event
+//! takes into the database and onto a page while 20 viewers ask as fast as they can, first with 20
+//! events a second and then with 1,000.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -43,6 +45,7 @@ static BODIES: RwLock<Vec<(String, Bytes)>> = RwLock::new(Vec::new());
 async fn constant(at: Path<usize>) -> HttpResponse {
     let bodies = BODIES.read().unwrap();
     let (kind, body) = &bodies[*at];
+
     HttpResponse::Ok()
         .insert_header(("content-type", kind.as_str()))
         .body(body.clone())
@@ -75,10 +78,12 @@ fn call(number: usize, calls: usize) -> Vec<Arrival> {
             in_timeline: true,
         }
     };
+
     let mut events = vec![event("join", start, content)];
     if number + ACTIVE < calls {
         events.push(event("leave", start + MINUTE, json!({})));
     }
+
     events
 }
 
@@ -98,6 +103,7 @@ async fn fill(store: &Store, calls: usize) {
         sticky_events: true,
         now: NOW - 60 * MINUTE,
     };
+
     vantages::start(store, &start).await.unwrap();
     for from in (0..calls).step_by(20_000) {
         let upto = (from + 20_000).min(calls);
@@ -107,9 +113,11 @@ async fn fill(store: &Store, calls: usize) {
         for number in from..upto {
             rooms[number % ROOMS].arrivals.extend(call(number, calls));
         }
+
         for room in &mut rooms {
             room.watch = Some(Watch::Joined);
         }
+
         let batch = Batch {
             vantage_id: "bench".into(),
             seen_ms: NOW - MINUTE,
@@ -117,14 +125,16 @@ async fn fill(store: &Store, calls: usize) {
             rooms,
             invitations: vec![],
         };
+
         write(store, &Rules::default(), &batch).await.unwrap();
         eprint!("\r{upto} of {calls} calls stored ");
     }
+
     eprintln!();
 }
 
-/// A database with so many calls: a kept one where there is one, else made, by way of a name of its own, so that one
-/// which was not finished is never used.
+/// A database with so many calls: a kept one where there is one, else made, by way of a name of its
+/// own, so that one which was not finished is never used.
 async fn filled(folder: &std::path::Path, calls: usize) -> Store {
     let path = |name: String| folder.join(name);
     let url = |path: &std::path::Path| format!("sqlite://{}", path.display());
@@ -137,6 +147,7 @@ async fn filled(folder: &std::path::Path, calls: usize) -> Store {
         store.close().await;
         std::fs::rename(&making, &done).unwrap();
     }
+
     Store::open(&url(&done)).await.unwrap()
 }
 
@@ -162,6 +173,7 @@ fn wrk(base: &str, paths: &[String]) -> (f64, f64) {
             .and_then(|rest| rest.split_whitespace().next())
             .unwrap_or("0")
     };
+
     let p99 = text
         .lines()
         .find_map(|line| line.trim().strip_prefix("99%"))
@@ -175,6 +187,7 @@ fn wrk(base: &str, paths: &[String]) -> (f64, f64) {
         .iter()
         .find(|(unit, _)| p99.ends_with(unit))
         .map_or(1000.0, |(_, ms)| *ms);
+
     (after("Requests/sec:").parse().unwrap(), number * scale)
 }
 
@@ -225,6 +238,7 @@ fn filters() -> Vec<(&'static str, Vec<String>)> {
             .cloned()
             .collect::<Vec<_>>()
     };
+
     let all = [
         of(&rooms, 6),
         of(&times, 6),
@@ -233,6 +247,7 @@ fn filters() -> Vec<(&'static str, Vec<String>)> {
         others.clone(),
     ]
     .concat();
+
     vec![
         ("/api/v1/calls?limit=50, 40 filters", all),
         ("  by room and by time", [rooms, times].concat()),
@@ -242,8 +257,8 @@ fn filters() -> Vec<(&'static str, Vec<String>)> {
     ]
 }
 
-/// Three pairs: the constant bodies of the same sizes, then the real thing. The share of the middle one; and the lowest of
-/// the three p99, ms: whatever else runs on the machine only adds to it.
+/// Three pairs: the constant bodies of the same sizes, then the real thing. The share of the middle
+/// one; and the lowest of the three p99, ms: whatever else runs on the machine only adds to it.
 async fn measure(base: &str, name: &str, paths: &[String]) -> (f64, f64) {
     let mut constants = Vec::new();
     let mut size = 0;
@@ -266,12 +281,14 @@ async fn measure(base: &str, name: &str, paths: &[String]) -> (f64, f64) {
         constants.push(format!("/constant/{}", bodies.len()));
         bodies.push((kind, body));
     }
+
     let (base, asked) = (base.to_owned(), paths.to_vec());
     let pairs = move || {
         (0..3)
             .map(|_| (wrk(&base, &constants), wrk(&base, &asked)))
             .collect::<Vec<Pair>>()
     };
+
     let mut pairs = tokio::task::spawn_blocking(pairs).await.unwrap();
     pairs.sort_by(|(a_floor, a), (b_floor, b)| (a.0 / a_floor.0).total_cmp(&(b.0 / b_floor.0)));
     let ((floor, _), (rate, _)) = pairs[1];
@@ -285,6 +302,7 @@ async fn measure(base: &str, name: &str, paths: &[String]) -> (f64, f64) {
     for (ms, path) in first.iter().take(SLOWEST).filter(|_| paths.len() > SLOWEST) {
         println!("{ms:>12.1} ms the first time: {path}");
     }
+
     (share, p99)
 }
 
@@ -294,6 +312,7 @@ async fn count_days(store: &Store) {
     for day in days::missing(store, NOW).await.unwrap() {
         counted += usize::from(days::count(store, day, NOW).await.unwrap());
     }
+
     println!(
         "\n{counted} days counted in the background in {:.1} s",
         begun.elapsed().as_secs_f64()
@@ -313,6 +332,7 @@ async fn with(folder: &std::path::Path, calls: usize) -> Vec<(String, f64, f64)>
         options: Options::default(),
         memory: Memory::default(),
     };
+
     let server = serve_with(listener, web, constants).unwrap();
     let handle = server.handle();
     tokio::spawn(server);
@@ -338,6 +358,7 @@ async fn with(folder: &std::path::Path, calls: usize) -> Vec<(String, f64, f64)>
         let (share, p99) = measure(&base, name, &paths).await;
         tails.push((name.to_owned(), share, p99));
     }
+
     let pages = [
         "/statistics?period=365d",
         "/servers?period=365d",
@@ -359,8 +380,10 @@ async fn with(folder: &std::path::Path, calls: usize) -> Vec<(String, f64, f64)>
             begun.elapsed().as_secs_f64()
         );
     }
+
     handle.stop(false).await;
     store.close().await;
+
     tails
 }
 
@@ -384,6 +407,7 @@ fn join(id: &str, user: &str, device: &str, call: &str, time: i64) -> Arrival {
     let key = format!("_{user}_{device}_{call}");
     let json = json!({"event_id": format!("${id}"), "type": "org.matrix.msc3401.call.member", "sender": user,
         "origin_server_ts": time, "state_key": key, "content": content});
+
     arrival(&json, Some(time))
 }
 
@@ -412,6 +436,7 @@ fn mischief(now: i64, devices: usize, slots: usize, names: usize) -> Vec<Arrival
             ));
         }
     }
+
     for at in 0..slots {
         let time = now - 2 * 60 * MINUTE + spread(at, slots) / 3;
         events.push(join(
@@ -422,6 +447,7 @@ fn mischief(now: i64, devices: usize, slots: usize, names: usize) -> Vec<Arrival
             time,
         ));
     }
+
     for at in 0..names {
         let time = now - 3 * 60 * MINUTE + spread(at, names);
         let content = json!({"membership": "join", "displayname": format!("Name {at}")});
@@ -434,6 +460,7 @@ fn mischief(now: i64, devices: usize, slots: usize, names: usize) -> Vec<Arrival
             "sender": MALLORY, "origin_server_ts": time, "content": content});
         events.push(arrival(&json, Some(time)));
     }
+
     events
 }
 
@@ -448,6 +475,7 @@ async fn put(store: &Store, room_id: &str, arrivals: Vec<Arrival>, seen_ms: i64,
         rooms: vec![room],
         invitations: vec![],
     };
+
     write(store, &Rules::default(), &batch).await.unwrap();
 }
 
@@ -468,6 +496,7 @@ async fn ask_each(base: &str, changes: &Changes, paths: &[String]) {
             size = answer.bytes().await.unwrap().len();
             times.push(begun.elapsed().as_secs_f64() * 1000.0);
         }
+
         times.sort_by(f64::total_cmp);
         println!("{:>9.1} ms {size:>10} bytes  {status}  {path}", times[1]);
     }
@@ -497,12 +526,14 @@ async fn under_load(
             }
         }));
     }
+
     let writer = store.for_observer();
     let (batches, each) = if rate <= 20 {
         (rate, 1)
     } else {
         (20, rate / 20)
     };
+
     let (mut stored, mut shown) = (Vec::new(), Vec::new());
     let begun = std::time::Instant::now();
     for number in 0..batches * seconds {
@@ -520,6 +551,7 @@ async fn under_load(
                 now,
             )
         };
+
         let marked = number % (batches * 2) == batches;
         let device = format!("MARK{rate}_{number}");
         let mut arrivals: Vec<Arrival> = (0..each).map(one).collect();
@@ -532,6 +564,7 @@ async fn under_load(
                 now,
             ));
         }
+
         put(&writer, "!load:example.org", arrivals, now, Source::Sync).await;
         let came = std::time::Instant::now();
         stored.push((came - due.max(begun)).as_secs_f64() * 1000.0);
@@ -555,14 +588,17 @@ async fn under_load(
             }));
         }
     }
+
     let mut on_page = Vec::new();
     for one in shown {
         on_page.push(one.await.unwrap());
     }
+
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
     for viewer in viewers {
         viewer.await.unwrap();
     }
+
     stored.sort_by(f64::total_cmp);
     on_page.sort_by(f64::total_cmp);
     println!(
@@ -595,6 +631,7 @@ async fn hostile(devices: usize, slots: usize, names: usize, seconds: usize) {
         sticky_events: true,
         now: now - 12 * 60 * MINUTE,
     };
+
     vantages::start(&store, &start).await.unwrap();
     let begun = std::time::Instant::now();
     // The first answer of a room: no limit holds for it.
@@ -623,6 +660,7 @@ async fn hostile(devices: usize, slots: usize, names: usize, seconds: usize) {
         options: Options::default(),
         memory: Memory::default(),
     };
+
     let server = serve_with(listener, web, constants).unwrap();
     let handle = server.handle();
     tokio::spawn(server);
@@ -687,6 +725,7 @@ async fn hostile(devices: usize, slots: usize, names: usize, seconds: usize) {
     ] {
         paths.push(path.replace("CALL", call).replace("HALL", hall));
     }
+
     ask_each(&base, &changes, &paths).await;
     let looked_at: Vec<String> = [
         "/",
@@ -717,6 +756,7 @@ async fn main() {
         )
         .await;
     }
+
     let kept = words
         .iter()
         .position(|word| word == "--keep")
@@ -733,6 +773,7 @@ async fn main() {
     } {
         tables.push((calls, with(folder, calls).await));
     }
+
     if let [(few, first), .., (many, last)] = &tables[..] {
         println!("\np99 with {many} calls as a multiple of that with {few}");
         for ((name, _, p99), (_, _, p99_first)) in last.iter().zip(first) {

@@ -51,11 +51,12 @@ pub struct App {
 }
 
 impl App {
-    /// Starts everything and returns when the pages can be asked for; the first sync may still be going on.
+    /// Starts everything and returns when the pages can be asked for; the first sync may still be
+    /// going on.
     ///
     /// # Errors
-    /// When another process has the database, it cannot be opened, or the address is taken. A homeserver that does not answer is no
-    /// error: the status page says so, and it is tried again.
+    /// When another process has the database, it cannot be opened, or the address is taken. A
+    /// homeserver that does not answer is no error: the status page says so, and it is tried again.
     pub async fn start(config: &Config, clock: Clock) -> Result<Self, Error> {
         Self::start_with(config, clock, Prober::new).await
     }
@@ -70,11 +71,13 @@ impl App {
         prober: impl FnOnce() -> Result<Prober, matrix::Error>,
     ) -> Result<Self, Error> {
         let account = config.account.as_ref().ok_or(Error::NoAccount)?;
-        let hold = Hold::take(config.database_url.expose(), &who(&clock)).await?;
+        let hold =
+            Hold::acquire_lock(config.database_url.expose(), &describe_process(&clock)).await?;
         let listen = |source| Error::Listen {
             address: config.bind,
             source,
         };
+
         let listener = TcpListener::bind(config.bind).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let store = Store::open(config.database_url.expose()).await?;
@@ -91,6 +94,7 @@ impl App {
             },
             memory: web::Memory::default(),
         };
+
         let server = web::serve(listener, web).map_err(Error::Web)?;
         let handle = server.handle();
         let prober = if config.probe.enabled {
@@ -98,6 +102,7 @@ impl App {
         } else {
             None
         };
+
         let heard = clock.clone();
         let client = client(account, config.max_response_bytes)?
             .telling_time(move |server_ms| heard.told(server_ms));
@@ -112,6 +117,7 @@ impl App {
         tracing::info!("listening on http://{address}");
         warn_of_strangers(address);
         let (server, observer) = (tokio::spawn(server), tokio::spawn(observer.run()));
+
         Ok(Self {
             address,
             store,
@@ -133,11 +139,14 @@ impl App {
             ended = &mut self.server => Some(why_ended("the web server", ended, Error::Web)),
             ended = &mut self.observer => Some(why_ended("the observer", ended, Error::Observer)),
         };
+
         self.stop().await;
+
         failed.map_or(Ok(()), Err)
     }
 
-    /// Stops: the observer at once (what it had not committed comes again), pages in flight are answered.
+    /// Stops: the observer at once (what it had not committed comes again), pages in flight are
+    /// answered.
     pub async fn stop(self) {
         self.observer.abort();
         self.handle.stop(true).await;
@@ -159,10 +168,12 @@ fn why_ended<E>(
             Err(lost) => lost.to_string(),
         },
     };
+
     Error::Stopped { part, why }
 }
 
-/// Says in the log that whoever reaches this address may read everything, where that is more than this machine.
+/// Says in the log that whoever reaches this address may read everything, where that is more than
+/// this machine.
 fn warn_of_strangers(address: SocketAddr) {
     if !address.ip().is_loopback() {
         tracing::warn!(
@@ -196,14 +207,16 @@ pub(crate) fn observer(
 }
 
 /// What another process is told of this one.
-pub(crate) fn who(clock: &Clock) -> String {
+pub(crate) fn describe_process(clock: &Clock) -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host = if host.trim().is_empty() {
         "this machine"
     } else {
         host.trim()
     };
+
     let since = jiff::Timestamp::from_millisecond(clock.now_ms()).unwrap_or_default();
+
     format!("process {} on {host} since {since:.0}", std::process::id())
 }
 
@@ -227,6 +240,7 @@ fn settings(
         room: room.id_or_alias.clone(),
         via: room.via.clone(),
     };
+
     observer::Settings {
         account: match &account.login {
             Login::Token(token) => observer::Account::Token(token.clone()),
@@ -268,6 +282,7 @@ pub(crate) async fn asked_to_stop() {
     let Ok(mut terminate) = signal(SignalKind::terminate()) else {
         return std::future::pending().await;
     };
+
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}
         _ = terminate.recv() => {}

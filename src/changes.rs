@@ -38,13 +38,15 @@ impl Changes {
         let _ = self.sender.send(change);
     }
 
-    /// Everything announced from now on. A slow listener is told that it lagged and should look at everything.
+    /// Everything announced from now on. A slow listener is told that it lagged and should look at
+    /// everything.
     #[must_use]
     pub fn listen(&self) -> broadcast::Receiver<Change> {
         self.sender.subscribe()
     }
 
-    /// Grows with each announcement: what was read at one generation holds as long as it is the same.
+    /// Grows with each announcement: what was read at one generation holds as long as it is the
+    /// same.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.announced.load(Ordering::SeqCst)

@@ -35,11 +35,13 @@ Callscope is not configured yet. There are two ways on:
    CALLSCOPE_HOMESERVER_URL=https://matrix.example.org
    CALLSCOPE_USER_ID=@callscope:example.org   CALLSCOPE_PASSWORD=...   (or CALLSCOPE_ACCESS_TOKEN instead of both)";
 
-/// Watches MatrixRTC calls: who was in which call and when. Without a command it observes and serves its pages.
+/// Watches MatrixRTC calls: who was in which call and when. Without a command it observes and
+/// serves its pages.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
-    /// The configuration file (TOML); else CALLSCOPE_CONFIG, else callscope.toml where there is one.
+    /// The configuration file (TOML); else CALLSCOPE_CONFIG, else callscope.toml where there is
+    /// one.
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -61,7 +63,8 @@ enum Command {
     },
     /// Say what happened in a room: reads its events, prints memberships and calls as JSON.
     Derive {
-        /// Events of one room in client format: a JSON array, one event a line, or a /messages answer; "-" = standard input.
+        /// Events of one room in client format: a JSON array, one event a line, or a /messages
+        /// answer; "-" = standard input.
         #[arg(default_value = "-")]
         file: PathBuf,
         /// The time for which to answer, ms since 1970 (default: now).
@@ -71,7 +74,8 @@ enum Command {
         #[arg(long, default_value = "if_present")]
         slot_policy: SlotPolicy,
     },
-    /// Read the history of rooms in the foreground, with a progress bar; a running server does it by itself.
+    /// Read the history of rooms in the foreground, with a progress bar; a running server does it
+    /// by itself.
     Backfill {
         /// Rooms by id or alias; without any, all that are watched.
         rooms: Vec<String>,
@@ -81,7 +85,8 @@ enum Command {
         /// A file that is not there yet.
         file: PathBuf,
     },
-    /// Make a copy the database again; Callscope must not run. What was there before is kept under another name.
+    /// Make a copy the database again; Callscope must not run. What was there before is kept under
+    /// another name.
     Restore {
         /// What `callscope backup` wrote.
         file: PathBuf,
@@ -102,32 +107,38 @@ enum Command {
         #[command(flatten)]
         how: How,
     },
-    /// Say how the observer fares; asks the Callscope that runs. Exit code 1 when it is not in step.
+    /// Say how the observer fares; asks the Callscope that runs. Exit code 1 when it is not in
+    /// step.
     Status {
         #[command(flatten)]
         how: How,
     },
-    /// May a homeserver be restarted now? Exit code 0: no call with a member of it, nor on an SFU of it; 1: busy, and which
-    /// calls; 2: cannot be told, and why. Rooms that are only looked at by schedule are looked at now.
+    /// May a homeserver be restarted now? Exit code 0: no call with a member of it, nor on an SFU
+    /// of it; 1: busy, and which calls; 2: cannot be told, and why. Rooms that are only looked at
+    /// by schedule are looked at now.
     Idle {
-        /// The homeserver's name, as in user ids: example.org; the one of the bot's account where none is given.
+        /// The homeserver's name, as in user ids: example.org; the one of the bot's account where
+        /// none is given.
         #[arg(long, value_name = "NAME", value_parser = server_name)]
         server: Option<String>,
-        /// The host of an SFU of it, where that is not its name or a name below it; may be given several times.
+        /// The host of an SFU of it, where that is not its name or a name below it; may be given
+        /// several times.
         #[arg(long, value_name = "HOST")]
         sfu: Vec<String>,
         /// Be content with what can be seen: rooms that cannot be read do not make the answer 2.
         #[arg(long)]
         visible_only: bool,
-        /// Do not count devices that are probably gone without a goodbye; else they make the answer 1.
+        /// Do not count devices that are probably gone without a goodbye; else they make the answer
+        /// 1.
         #[arg(long)]
         ignore_ghosts: bool,
         /// Another Callscope than the one of this configuration.
         #[arg(long)]
         url: Option<String>,
     },
-    /// Check the configuration: try the database, the account, every room that is named (joining those that it is not in, as
-    /// the server would) and every open invitation. Exit code 1 when something fails, and what to do. No device is left behind.
+    /// Check the configuration: try the database, the account, every room that is named (joining
+    /// those that it is not in, as the server would) and every open invitation. Exit code 1 when
+    /// something fails, and what to do. No device is left behind.
     Check,
     /// Derive every call again from the stored events. The server may go on running meanwhile.
     Rebuild {
@@ -171,6 +182,7 @@ pub async fn run() -> ExitCode {
             Ok(config) => configured(command, config).await,
         },
     };
+
     match result {
         Ok(code) => code,
         Err(error) => {
@@ -201,14 +213,17 @@ async fn configured(
                 visible_only: *visible_only,
                 ignore_ghosts: *ignore_ghosts,
             };
+
             return idle::run(&config, url.as_deref(), &asked).await;
         }
+
         Some(Command::Calls { active, limit, how }) => {
             let asked = look::Calls {
                 active: *active,
                 limit: *limit,
                 json: how.json,
             };
+
             return look::calls(&ask::Server::new(&config, how.url.as_deref())?, asked).await;
         }
         Some(Command::Rooms { how }) => {
@@ -219,13 +234,16 @@ async fn configured(
         }
         _ => {}
     }
+
     if let Some(Command::Rebuild { room }) = &command {
         return rebuild::run(&config, room.as_deref()).await;
     }
+
     if config.is_empty() {
         eprintln!("{NOTHING_CONFIGURED}");
         return Ok(ExitCode::from(MISUSED));
     }
+
     match command {
         Some(Command::Check) => check::run(&config).await,
         Some(Command::Backfill { rooms }) => backfill::run(config, &rooms).await,

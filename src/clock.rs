@@ -1,4 +1,5 @@
-//! What time it is: the system's clock, the same watched for jumps, or a clock that stands still until a test moves it.
+//! What time it is: the system's clock, the same watched for jumps, or a clock that stands still
+//! until a test moves it.
 
 pub mod steady;
 
@@ -32,6 +33,7 @@ impl Watched {
     fn moment(&self) -> Moment {
         let counted = i64::try_from(self.began.elapsed().as_millis());
         let set_by_ms = self.set_by_ms.load(Ordering::SeqCst);
+
         Moment {
             wall_ms: Clock::System.now_ms().saturating_add(set_by_ms),
             counted_ms: counted.unwrap_or(i64::MAX),
@@ -81,7 +83,8 @@ impl Clock {
         }
     }
 
-    /// The times at which it was found wrong since the start, oldest first; and a number that changes with them.
+    /// The times at which it was found wrong since the start, oldest first; and a number that
+    /// changes with them.
     #[must_use]
     pub fn offs(&self) -> (Vec<Off>, u64) {
         match self {
@@ -114,7 +117,8 @@ impl Clock {
         }
     }
 
-    /// Moves a fixed clock on by `ms` (backwards when negative). What a watched machine shows jumps by as much.
+    /// Moves a fixed clock on by `ms` (backwards when negative). What a watched machine shows jumps
+    /// by as much.
     pub fn advance(&self, ms: i64) {
         match self {
             Self::Watched(clock) => {

@@ -1,5 +1,6 @@
-//! The configuration: a TOML file, every key also by environment (which wins), all faults reported at once.
-//! The reference for people is `callscope.sample.toml`; the table of keys is `config/keys.rs`.
+//! The configuration: a TOML file, every key also by environment (which wins), all faults reported
+//! at once. The reference for people is `callscope.sample.toml`; the table of keys is
+//! `config/keys.rs`.
 
 pub(crate) mod check;
 mod faults;
@@ -138,7 +139,8 @@ pub struct Retention {
     pub calls_days: Option<u32>,
 }
 
-/// The environment of this process; names and values that are not Unicode are shown with replacement characters.
+/// The environment of this process; names and values that are not Unicode are shown with
+/// replacement characters.
 pub fn process_environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().map(|(name, value)| (lossy(&name), lossy(&value)))
 }
@@ -148,8 +150,8 @@ fn lossy(text: &std::ffi::OsStr) -> String {
 }
 
 impl Config {
-    /// Reads the file at `path`, else the one that `CALLSCOPE_CONFIG` names, else `callscope.toml` where there is
-    /// one; and `env`, of which only `CALLSCOPE_*` counts and empty values do not.
+    /// Reads the file at `path`, else the one that `CALLSCOPE_CONFIG` names, else `callscope.toml`
+    /// where there is one; and `env`, of which only `CALLSCOPE_*` counts and empty values do not.
     ///
     /// # Errors
     /// Everything that is wrong, at once.
@@ -160,6 +162,7 @@ impl Config {
         let mut layers = Layers::read(path, env);
         let account = account(&mut layers);
         let config = Self::rest(&mut layers, account);
+
         match config {
             Some(config) if layers.faults.0.is_empty() => Ok(config),
             _ => Err(layers.faults),
@@ -172,7 +175,8 @@ impl Config {
         self.account.is_none()
     }
 
-    /// Reads every key, also after a fault: that is how all of them are found. `None` only with a fault.
+    /// Reads every key, also after a fault: that is how all of them are found. `None` only with a
+    /// fault.
     fn rest(layers: &mut Layers, account: Option<Account>) -> Option<Self> {
         let database_url = layers.secret("database_url");
         let database_url = database_url.filter(|url| check::database(layers, url));
@@ -198,6 +202,7 @@ impl Config {
         let log = layers.parsed("log", check::log);
         let max_response_mb = layers.number("max_response_mb", 1, 1024);
         let database_url = database_url?;
+
         Some(Self {
             account,
             credentials_file: credentials_file.unwrap_or_else(|| beside(&database_url)),
@@ -239,6 +244,7 @@ fn probe(layers: &mut Layers) -> Option<Probe> {
         layers.switch("probe.enabled"),
         layers.parsed("probe.schedule", check::schedule),
     );
+
     Some(Probe {
         enabled: enabled?,
         schedule: schedule?,
@@ -270,6 +276,7 @@ fn account(layers: &mut Layers) -> Option<Account> {
         (None, Some(user_id), Some(password)) => Login::Password { user_id, password },
         _ => return None,
     };
+
     Some(Account {
         homeserver_url: homeserver_url?,
         login,
@@ -284,6 +291,7 @@ fn complete(layers: &mut Layers) {
     if !url && (by_token || by_password || user) {
         layers.missing("homeserver_url", "it is not set, but an account is");
     }
+
     match (by_token, user, by_password) {
         (false, false, false) if url => {
             layers.missing(
@@ -298,6 +306,7 @@ fn complete(layers: &mut Layers) {
             } else {
                 "access_token_file"
             };
+
             let origin = layers.origin(name);
             layers.faults.add(name, &origin, both);
         }
@@ -317,6 +326,7 @@ fn beside(database_url: &Secret) -> PathBuf {
     let directory = file
         .and_then(|path| Path::new(path).parent())
         .unwrap_or(Path::new(""));
+
     directory.join("callscope.credentials.json")
 }
 

@@ -1,5 +1,6 @@
-//! The log: plain lines on standard error, which is what a terminal, a container and the journal all take.
-//! What strangers name (rooms, people, errors of homeservers) may hold anything: one record is one line, whatever is in it.
+//! The log: plain lines on standard error, which is what a terminal, a container and the journal
+//! all take. What strangers name (rooms, people, errors of homeservers) may hold anything: one
+//! record is one line, whatever is in it.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal};
@@ -13,8 +14,8 @@ const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 /// Checks a log directive such as `info` or `info,callscope=debug`.
 ///
 /// # Errors
-/// What is wrong with it, in words. A lone word that is no level counts as wrong: the filter would take
-/// `inof` for the name of a module, and hide everything else.
+/// What is wrong with it, in words. A lone word that is no level counts as wrong: the filter would
+/// take `inof` for the name of a module, and hide everything else.
 pub fn check(directive: &str) -> Result<(), String> {
     let alone = directive.split(',').map(str::trim).find(|part| {
         let word = !part.contains(['=', '[']);
@@ -23,13 +24,15 @@ pub fn check(directive: &str) -> Result<(), String> {
     if let Some(word) = alone {
         return Err(format!("{word:?} is not a log level"));
     }
+
     match EnvFilter::try_new(directive) {
         Ok(_) => Ok(()),
         Err(error) => Err(error.to_string()),
     }
 }
 
-/// Starts the log of the whole process. Under systemd the lines carry no time, because the journal has its own.
+/// Starts the log of the whole process. Under systemd the lines carry no time, because the journal
+/// has its own.
 ///
 /// # Errors
 /// The directive is wrong, or a log was started before.
@@ -57,6 +60,7 @@ where
     } else {
         lines.finish().try_init()
     };
+
     started.map_err(|error| format!("the log could not be started: {error}"))
 }
 
@@ -76,7 +80,8 @@ pub fn log_panics() {
 #[derive(Debug)]
 struct OneLine<W> {
     writer: W,
-    /// The formatter writes colours, which begin with an escape. Those in what it was given it has escaped already.
+    /// The formatter writes colours, which begin with an escape. Those in what it was given it has
+    /// escaped already.
     colours: bool,
 }
 
@@ -118,6 +123,7 @@ fn one_line(record: &str, colours: bool) -> String {
         Some(body) => (body, "\n"),
         None => (record, ""),
     };
+
     let mut line = String::with_capacity(record.len());
     for letter in body.chars() {
         match letter {
@@ -131,6 +137,7 @@ fn one_line(record: &str, colours: bool) -> String {
             letter => line.push(letter),
         }
     }
+
     line + end
 }
 
@@ -158,6 +165,7 @@ mod tests {
         ] {
             assert_eq!(check(good), Ok(()), "{good}");
         }
+
         for bad in ["inof", "", "callscope=loud", "info,,", "info,[{"] {
             assert!(check(bad).is_err(), "{bad}");
         }
@@ -186,6 +194,7 @@ mod tests {
             writer: move || to.clone(),
             colours: false,
         };
+
         let log = tracing_subscriber::fmt()
             .with_writer(writer)
             .with_ansi(false)

@@ -1,7 +1,8 @@
-//! Rooms recorded from a real Synapse and the real matrix-js-sdk: `callscope derive` says what the recorded script did.
+//! Rooms recorded from a real Synapse and the real matrix-js-sdk: `callscope derive` says what the
+//! recorded script did.
 //!
-//! The expectations were laid beside the times of the script's actions: joins, a crash with its delayed leave, an
-//! expiry, leaving the room, a slot that was closed.
+//! The expectations were laid beside the times of the script's actions: joins, a crash with its
+//! delayed leave, an expiry, leaving the room, a slot that was closed.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -27,6 +28,7 @@ fn derive(events: &Value, now: i64) -> Value {
         .unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());
+
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
@@ -40,5 +42,6 @@ fn recorded_rooms_are_read_as_they_were_played() {
         assert_eq!(got, file["expected"], "{}", path.display());
         stays += got["memberships"].as_array().unwrap().len();
     }
+
     assert_eq!(stays, 17);
 }

@@ -32,7 +32,9 @@ fn files(folder: &Path, end: &str) -> Vec<PathBuf> {
             found.push(path);
         }
     }
+
     found.sort();
+
     found
 }
 
@@ -45,10 +47,12 @@ fn module(path: &Path) -> String {
         .next()
         .unwrap();
     let name = first.as_os_str().to_string_lossy();
+
     name.strip_suffix(".rs").unwrap_or(&name).to_owned()
 }
 
-/// The module behind each `crate::` in the text, comments and all: a link in a comment is an arrow, too.
+/// The module behind each `crate::` in the text, comments and all: a link in a comment is an arrow,
+/// too.
 fn imports(text: &str) -> Vec<String> {
     let code = text
         .lines()
@@ -71,6 +75,7 @@ fn imports(text: &str) -> Vec<String> {
             );
         }
     }
+
     found
 }
 
@@ -79,15 +84,18 @@ fn wrong_arrows(path: &Path, text: &str) -> Vec<String> {
     if WIRING.contains(&own.as_str()) {
         return Vec::new();
     }
+
     let Some((_, may)) = MAY.iter().find(|(name, _)| *name == own) else {
         return vec![format!(
             "{}: the module {own} is not in the table",
             path.display()
         )];
     };
+
     let wrong = imports(text)
         .into_iter()
         .filter(|to| *to != own && !may.contains(&to.as_str()));
+
     wrong
         .map(|to| format!("{}: {own} may not import {to}", path.display()))
         .collect()
@@ -115,6 +123,7 @@ fn no_arrow_that_the_table_does_not_have() {
             &std::fs::read_to_string(&path).unwrap(),
         ));
     }
+
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

@@ -9,7 +9,7 @@ mod generate;
 #[path = "generate/ordinary.rs"]
 mod ordinary;
 
-use callscope::rtc::fold::{Rules, State, cuts, fold, resume};
+use callscope::rtc::fold::{KeyState, Rules, cuts, fold, resume};
 use callscope::rtc::membership::{Membership, Rejection};
 use callscope::rtc::{self, Derived, event::RoomEvent, room::Room};
 use proptest::prelude::*;
@@ -48,6 +48,7 @@ fn any_json() -> impl Strategy<Value = Value> {
         prop::sample::select(WORDS).prop_map(Value::from),
     ];
     let key = prop::sample::select(KEYS.split_whitespace().collect::<Vec<_>>());
+
     leaf.prop_recursive(4, 48, 8, move |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
@@ -66,7 +67,7 @@ fn in_parts(
     cuts: &[i64],
     room: &Room,
 ) -> (Vec<Membership>, Vec<Rejection>) {
-    let mut state = State::default();
+    let mut state = KeyState::default();
     let (mut members, mut rejected) = (Vec::new(), Vec::new());
     for until in cuts.iter().copied().map(Some).chain([None]) {
         let from = state;
@@ -74,6 +75,7 @@ fn in_parts(
             from.at_ms.is_none_or(|at| event.time() >= at)
                 && until.is_none_or(|until| event.time() < until)
         };
+
         let inside = events.iter().copied().filter(inside);
         let part = resume(chain, &from, inside, until, room, &Rules::default());
         members.extend(part.members);
@@ -81,9 +83,11 @@ fn in_parts(
         state = serde_json::from_str(&serde_json::to_string(&part.state).unwrap()).unwrap();
         assert_eq!(state, part.state);
     }
+
     members.sort_by(|a, b| (a.joined_ms, &a.id).cmp(&(b.joined_ms, &b.id)));
     rejected.sort();
     rejected.dedup_by(|a, b| a.0 == b.0);
+
     (members, rejected)
 }
 
@@ -112,6 +116,7 @@ proptest! {
                 chains.entry(chain).or_default().push(event);
             }
         }
+
         for (chain, events) in chains {
             let whole = fold(&chain, events.iter().copied(), &conditions, &Rules::default());
             let time = |id: &str| events.iter().find(|event| event.event_id == id).map(|event| event.time());
@@ -147,15 +152,18 @@ proptest! {
         for pair in derived.sessions.windows(2).filter(|pair| pair[0].slot_id == pair[1].slot_id) {
             prop_assert!(pair[0].until_ms < pair[1].started_ms, "{pair:?}");
         }
+
         for session in &derived.sessions {
             prop_assert!(session.started_ms < session.until_ms && session.peak >= 1 && session.peak <= session.devices);
             prop_assert!(session.peak_users <= session.users && session.users <= session.devices);
         }
+
         for member in derived.memberships.iter().filter(|m| m.until_ms > m.joined_ms) {
             let inside = derived.sessions.iter().filter(|s| s.slot_id == member.slot.as_str()
                 && s.started_ms <= member.joined_ms && member.until_ms <= s.until_ms);
             prop_assert_eq!(inside.count(), 1);
         }
+
         let mut ids: Vec<_> = derived.memberships.iter().map(|m| &m.id).collect();
         ids.sort();
         ids.dedup();
@@ -189,6 +197,7 @@ proptest! {
             if state {
                 event["state_key"] = serde_json::json!("k");
             }
+
             event
         }).collect();
         derive(events(&json));
@@ -200,7 +209,8 @@ proptest! {
     }
 }
 
-/// The stays of ordinary clients come out as they were: one for each, at its times but for the clocks.
+/// The stays of ordinary clients come out as they were: one for each, at its times but for the
+/// clocks.
 fn stays_are_the_script(told: &ordinary::Told, order: &[usize]) -> Result<(), TestCaseError> {
     // By how much a boundary may be off: its homeserver's clock, and the way to us.
     const OFF_MAX: i64 = 63_000;
@@ -213,6 +223,7 @@ fn stays_are_the_script(told: &ordinary::Told, order: &[usize]) -> Result<(), Te
             ordinary::End::Said => "left",
             ordinary::End::RanOut => "expired",
         };
+
         let place = left.iter().position(|member| {
             member.user_id == stay.user
                 && member.device_id.as_deref() == Some(&stay.device)
@@ -228,10 +239,13 @@ fn stays_are_the_script(told: &ordinary::Told, order: &[usize]) -> Result<(), Te
                 derived.memberships
             )));
         };
+
         left.remove(place);
     }
+
     prop_assert!(left.is_empty(), "never were: {left:#?}");
     prop_assert_eq!(&derived.rejected, &Vec::<Rejection>::new());
+
     Ok(())
 }
 

@@ -1,5 +1,6 @@
-//! Schemathesis makes up requests from the API's own document and holds the answers against it, over the demonstration:
-//! nothing breaks, nothing is answered that the document does not say, and what it allows is accepted.
+//! Schemathesis makes up requests from the API's own document and holds the answers against it,
+//! over the demonstration: nothing breaks, nothing is answered that the document does not say, and
+//! what it allows is accepted.
 //!
 //! `scripts/test schemathesis` installs it and runs this.
 #![allow(
@@ -16,7 +17,8 @@ use std::process::Command;
 use support::app::{App, Settings};
 use support::{eventually, project};
 
-/// Which things there are, so that not all made-up requests end with 404: a cursor and an id cannot be made up.
+/// Which things there are, so that not all made-up requests end with 404: a cursor and an id cannot
+/// be made up.
 async fn known(app: &App) -> String {
     let list = app
         .http
@@ -51,28 +53,30 @@ async fn known(app: &App) -> String {
         )
         .unwrap();
     }
+
     let feeds = ["feed/rooms/{id}/calls.atom", "feed/rooms/{id}/calls.ics"];
     let others = others.iter().chain(&feeds).map(|path| format!("/{path}"));
     let rooms: String = of_room
         .iter()
         .map(|path| (*path).to_owned())
         .chain(others)
-        .map(|path| of(&path, "path.id", room))
+        .map(|path| operation_parameter(&path, "path.id", room))
         .collect();
     let flips = "include-name = \"GET /api/v1/rooms/{id}/flips\"";
     let flips = format!(
         "[[operations]]\n{flips}\nparameters = {{ \"path.id\" = {room}, \"query.cursor\" = \"{at}\" }}\n"
     );
+
     // A moment must not lie in the future.
     format!(
         "[parameters]\n\"query.at\" = {at}\n{rooms}{lists}{flips}{}{}{}",
-        of("/api/v1/servers/{name}", "path.name", &"sim.example".into()),
-        of("/api/v1/calls/{id}", "path.id", id),
-        of("/api/v1/rejected", "query.cursor", &"1000".into()),
+        operation_parameter("/api/v1/servers/{name}", "path.name", &"sim.example".into()),
+        operation_parameter("/api/v1/calls/{id}", "path.id", id),
+        operation_parameter("/api/v1/rejected", "query.cursor", &"1000".into()),
     )
 }
 
-fn of(path: &str, parameter: &str, value: &serde_json::Value) -> String {
+fn operation_parameter(path: &str, parameter: &str, value: &serde_json::Value) -> String {
     format!(
         "[[operations]]\ninclude-name = \"GET {path}\"\nparameters = {{ \"{parameter}\" = {value} }}\n"
     )
@@ -117,5 +121,6 @@ async fn run(config: &Path, base: &str, folder: &Path) -> String {
         .await
         .unwrap()
         .expect("Schemathesis starts");
+
     String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
 }

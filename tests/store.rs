@@ -1,4 +1,5 @@
-//! The store: what it holds after any batches equals what the pure core derives, on each database it is given.
+//! The store: what it holds after any batches equals what the pure core derives, on each database
+//! it is given.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -39,6 +40,7 @@ fn arrivals(room: &[Value]) -> Vec<Arrival> {
         json: json.to_string(),
         in_timeline: true,
     };
+
     room.iter().map(arrival).collect()
 }
 
@@ -47,6 +49,7 @@ fn batch(arrivals: Vec<Arrival>) -> Batch {
         arrivals,
         ..RoomBatch::new(ROOM, Source::Backfill)
     };
+
     Batch {
         vantage_id: "v".into(),
         seen_ms: LATER,
@@ -76,6 +79,7 @@ async fn open() -> (Store, Place) {
             .unwrap();
         return (store, Place::Schema(url, schema));
     }
+
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&format!(
         "sqlite://{}",
@@ -83,6 +87,7 @@ async fn open() -> (Store, Place) {
     ))
     .await
     .unwrap();
+
     (store, Place::File(folder))
 }
 
@@ -149,12 +154,13 @@ async fn stored(store: &Store) -> Value {
     .await
     .unwrap();
     let ids: Vec<String> = calls.iter().map(|call| call.id.clone()).collect();
-    let members = memberships::of(store, Viewer::Operator, &ids)
+    let members = memberships::members_of_calls(store, Viewer::Operator, &ids)
         .await
         .unwrap();
     let rejected = events::rejected(store, Viewer::Operator, Some(ROOM), 10_000)
         .await
         .unwrap();
+
     json!({
         "members": sorted(members.iter().map(stored_member).collect()),
         "calls": sorted(calls.iter().map(stored_call).collect()),
@@ -167,6 +173,7 @@ fn derived(derived: &Derived) -> Value {
         .memberships
         .iter()
         .filter(|m| m.until_ms > m.joined_ms);
+
     json!({
         "members": sorted(members.map(|m| derived_member(m, &derived.sessions)).collect()),
         "calls": sorted(derived.sessions.iter().map(derived_call).collect()),
@@ -206,9 +213,12 @@ async fn rebuilt(store: &Store) -> Value {
         {
             place = next;
         }
+
         rebuild::calls(store, &room_id).await.unwrap();
     }
+
     assert!(rebuild::weight(store).await.unwrap().0 > 0);
+
     stored(store).await
 }
 
@@ -266,6 +276,7 @@ fn every_read_answers() {
             started_ms: now,
             id: "x".into(),
         };
+
         assert_eq!(
             sessions::page(&store, viewer, &filter, Some(&cursor), 5, now)
                 .await
@@ -293,7 +304,10 @@ fn every_read_answers() {
             1
         );
         assert_eq!(
-            events::behind(&store, viewer, &call.id, 9).await.unwrap().1,
+            events::events_behind_call(&store, viewer, &call.id, 9)
+                .await
+                .unwrap()
+                .1,
             1
         );
         assert!(
@@ -328,7 +342,7 @@ fn every_read_answers() {
             stats::starts(&store, viewer, ROOM, 0).await.unwrap(),
             [(call.started_ms, 1)]
         );
-        let origins = evidence::of(&store, viewer, std::slice::from_ref(&call.id))
+        let origins = evidence::origins_of_calls(&store, viewer, std::slice::from_ref(&call.id))
             .await
             .unwrap();
         assert!(
@@ -338,7 +352,7 @@ fn every_read_answers() {
             "{origins:?}"
         );
         assert_eq!(
-            coverage::of(&store, viewer, &[ROOM.to_owned()].into(), now)
+            coverage::coverage_of_rooms(&store, viewer, &[ROOM.to_owned()].into(), now)
                 .await
                 .unwrap()
                 .len(),
@@ -362,9 +376,14 @@ fn every_read_answers() {
                 .unwrap(),
             (calls.clone(), 0)
         );
-        assert!(related::of(&store, viewer, call).await.unwrap().is_empty());
         assert!(
-            zombies::of(&store, viewer, ROOM, 5)
+            related::related_of_call(&store, viewer, call)
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        assert!(
+            zombies::zombies_of_room(&store, viewer, ROOM, 5)
                 .await
                 .unwrap()
                 .is_empty()
@@ -439,6 +458,7 @@ fn searches_and_gauges_answer() {
                     from_ms,
                     ..CallFilter::default()
                 };
+
                 let calls = sessions::page(&store, viewer, &filter, None, 5, now)
                     .await
                     .unwrap();
@@ -451,6 +471,7 @@ fn searches_and_gauges_answer() {
                 );
             }
         }
+
         done(store, place).await;
     });
 }
@@ -470,6 +491,7 @@ fn every_write_of_the_observer_answers() {
             sticky_events: false,
             now: 1,
         };
+
         vantages::start(&store, &start).await.unwrap();
         let mut first = batch(arrivals(&[joined()]));
         first.position = Some("s1".into());
@@ -487,7 +509,9 @@ fn every_write_of_the_observer_answers() {
         );
         let walk = walks::todo(&store).await.unwrap().remove(0);
         assert!(
-            !walks::met(&store, &walk, ["$j"].into_iter()).await.unwrap(),
+            !walks::has_reached_known_events(&store, &walk, ["$j"].into_iter())
+                .await
+                .unwrap(),
             "it came with the walk"
         );
         let mut second = batch(Vec::new());
@@ -497,7 +521,7 @@ fn every_write_of_the_observer_answers() {
         of_the_walks(&store).await;
         of_the_ledger(&store).await;
         of_the_vantage(&store, start).await;
-        rooms::trouble(&store, "#a:h", Some(Watch::Blind), "gone", 5)
+        rooms::record_room_error(&store, "#a:h", Some(Watch::Blind), "gone", 5)
             .await
             .unwrap();
         rooms::forget_wish(&store, "#a:h").await.unwrap();
@@ -579,7 +603,9 @@ async fn of_the_sums(store: &Store, call: &Call) {
     );
     for _ in 0..2 {
         for scope in [Scope::All, Scope::Room(ROOM), Scope::Server("h")] {
-            let sums = sums::of(store, viewer, scope, span, LATER).await.unwrap();
+            let sums = sums::sums_of_span(store, viewer, scope, span, LATER)
+                .await
+                .unwrap();
             assert_eq!(
                 (sums.calls, sums.calls_exact, sums.people, sums.places.len()),
                 (1, 0, 1, 1)
@@ -589,8 +615,10 @@ async fn of_the_sums(store: &Store, call: &Call) {
                 (call.until_ms - call.started_ms, 0)
             );
         }
+
         assert!(!signs::note(store, LATER).await.unwrap());
     }
+
     let hours = sums::hours(store, viewer, Scope::All, span, LATER)
         .await
         .unwrap();
@@ -706,7 +734,7 @@ async fn of_the_ledger(store: &Store) {
 
 async fn of_the_vantage(store: &Store, start: vantages::Start<'_>) {
     vantages::failed(store, "v", "no", 2).await.unwrap();
-    vantages::polled(store, "v", 3).await.unwrap();
+    vantages::set_last_poll(store, "v", 3).await.unwrap();
     let mut invited = batch(Vec::new());
     invited.invitations = [
         ("!a:h", false),
@@ -735,12 +763,15 @@ async fn of_the_vantage(store: &Store, start: vantages::Start<'_>) {
             .map(|pending| (pending.room.room_id, pending.accepted))
             .collect()
     };
+
     let all = [("!a:h", false), ("!b:h", false), ("!c:h", true)];
     assert_eq!(
         kept().await,
         all.map(|(room, accepted)| (room.to_owned(), accepted))
     );
-    invitations::judge(store, "v", "!b:h", true).await.unwrap();
+    invitations::set_accepted(store, "v", "!b:h", true)
+        .await
+        .unwrap();
     let mut left = batch(Vec::new());
     left.rooms[0].room_id = "!a:h".into();
     left.rooms[0].source = Source::Sync;
@@ -757,7 +788,9 @@ async fn of_the_vantage(store: &Store, start: vantages::Start<'_>) {
         (seen.error.as_deref(), seen.errors, seen.invites_refused),
         (Some("no"), 1, 2)
     );
-    vantages::stands(store, "v", None, None).await.unwrap();
+    vantages::set_standing(store, "v", None, None)
+        .await
+        .unwrap();
     vantages::start(
         store,
         &vantages::Start {

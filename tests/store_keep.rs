@@ -1,4 +1,5 @@
-//! What is kept: raw events go by age and nothing that follows from them changes; calls go by age, whole.
+//! What is kept: raw events go by age and nothing that follows from them changes; calls go by age,
+//! whole.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -49,6 +50,7 @@ async fn open() -> Place {
         pool.close().await;
         url = format!("{server}?options=-csearch_path%3D{schema}");
     }
+
     Place {
         store: Store::open(&url).await.unwrap(),
         url,
@@ -70,10 +72,12 @@ fn batch(room: &[Value]) -> Batch {
         json: json.to_string(),
         in_timeline: true,
     };
+
     let room = RoomBatch {
         arrivals: room.iter().map(arrival).collect(),
         ..RoomBatch::new(ROOM, Source::Backfill)
     };
+
     Batch {
         vantage_id: "v".into(),
         seen_ms: LATER,
@@ -96,7 +100,7 @@ async fn shown(store: &Store) -> Vec<String> {
         .await
         .unwrap();
     let ids: Vec<String> = calls.iter().map(|call| call.id.clone()).collect();
-    let mut members = memberships::of(store, Viewer::Operator, &ids)
+    let mut members = memberships::members_of_calls(store, Viewer::Operator, &ids)
         .await
         .unwrap();
     // The event of the room by which somebody was removed is named as long as it is stored.
@@ -106,6 +110,7 @@ async fn shown(store: &Store) -> Vec<String> {
     {
         member.end_event_id = None;
     }
+
     calls
         .iter()
         .map(|call| format!("{call:?}"))
@@ -127,7 +132,10 @@ async fn forget(store: &Store, events: i64, calls: Option<i64>) -> usize {
         gone += old.len();
         retention::delete(store, ROOM, &old, LATER).await.unwrap();
     }
-    let loose = retention::loose(store, ROOM, events).await.unwrap();
+
+    let loose = retention::old_events_without_key(store, ROOM, events)
+        .await
+        .unwrap();
     gone += loose.len();
     retention::delete(store, ROOM, &loose.iter().collect::<Vec<_>>(), LATER)
         .await
@@ -145,13 +153,15 @@ async fn forget(store: &Store, events: i64, calls: Option<i64>) -> usize {
         .unwrap()
     {}
     while retention::give_back(store).await.unwrap() {}
+
     gone
 }
 
 proptest! {
     #![proptest_config(generate::config(120))]
 
-    /// Events go in two rounds, at any times; whatever comes back from the homeserver later changes nothing.
+    /// Events go in two rounds, at any times; whatever comes back from the homeserver later changes
+    /// nothing.
     #[test]
     fn nothing_that_follows_from_events_changes_when_they_go(
         room in generate::room(), first in 0..200_i64, second in 0..200_i64, again in 0..40_usize
@@ -176,6 +186,7 @@ proptest! {
                 take(store, &old).await;
                 assert_eq!(shown(store).await, before, "old events came back");
             }
+
             let events = stats::totals(store, Viewer::Operator).await.unwrap().events;
             forget(store, BEGIN + 100_000_000, Some(LATER)).await;
             assert!(shown(store).await.is_empty(), "calls go whole: {events} events were left");
@@ -193,7 +204,8 @@ fn join() -> Value {
         "focus_active": {"type": "livekit"}})
 }
 
-/// A new call after the old events went: the old call stays, the new one is there, its events are kept.
+/// A new call after the old events went: the old call stays, the new one is there, its events are
+/// kept.
 #[test]
 fn a_chain_goes_on_after_its_events_went() {
     block(async {
@@ -229,6 +241,7 @@ fn a_chain_goes_on_after_its_events_went() {
                 .find(|row| row.what == what)
                 .map(|row| row.total)
         };
+
         assert_eq!((total("events"), total("calls")), (Some(2), Some(1)));
     });
 }
@@ -272,6 +285,7 @@ fn deleted_space_is_given_back() {
                 .unwrap()
                 .database_bytes
         };
+
         let empty = bytes().await;
         let mut long = join();
         long["x"] = json!("x".repeat(20_000));
@@ -295,8 +309,10 @@ fn deleted_space_is_given_back() {
 fn one_process_has_a_database() {
     block(async {
         let place = open().await;
-        let first = Hold::take(&place.url, "process 1").await.unwrap();
-        let error = Hold::take(&place.url, "process 2").await.unwrap_err();
+        let first = Hold::acquire_lock(&place.url, "process 1").await.unwrap();
+        let error = Hold::acquire_lock(&place.url, "process 2")
+            .await
+            .unwrap_err();
         assert!(
             matches!(&error, Error::Held { by, .. } if by == "process 1"),
             "{error}"
@@ -304,11 +320,13 @@ fn one_process_has_a_database() {
         drop(first);
         // A server takes a moment to see that a connection is gone.
         for _ in 0..500 {
-            if Hold::take(&place.url, "process 3").await.is_ok() {
+            if Hold::acquire_lock(&place.url, "process 3").await.is_ok() {
                 return;
             }
+
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
+
         panic!("the hold was not given free");
     });
 }

@@ -1,4 +1,5 @@
-//! Vectors: events in, memberships and sessions out. One for each rule, one for each bug ever found.
+//! Vectors: events in, memberships and sessions out. One for each rule, one for each bug ever
+//! found.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -17,6 +18,7 @@ fn vectors() -> Vec<Value> {
         let file: Value = serde_json::from_str(&text).unwrap();
         all.extend(file["vectors"].as_array().unwrap().clone());
     }
+
     all
 }
 
@@ -30,6 +32,7 @@ fn membership(member: &Membership, now: i64) -> Value {
     if member.resumed {
         out["resumed"] = json!(true);
     }
+
     out
 }
 
@@ -49,6 +52,7 @@ fn evaluate(vector: &Value) -> Value {
     {
         rules.slot_policy = policy.parse().unwrap();
     }
+
     let now = vector["now"].as_i64().unwrap();
     let events = vector["events"]
         .as_array()
@@ -56,6 +60,7 @@ fn evaluate(vector: &Value) -> Value {
         .iter()
         .map(|event| RoomEvent::from_recorded(event).unwrap());
     let derived = rtc::derive("!r:a.example", events, &rules);
+
     json!({
         "memberships": derived.memberships.iter().map(|m| membership(m, now)).collect::<Vec<_>>(),
         "sessions": derived.sessions.iter().map(|s| session(s, now)).collect::<Vec<_>>(),
@@ -76,6 +81,7 @@ fn every_vector_holds() {
             ));
         }
     }
+
     assert!(
         vectors.len() >= 51,
         "only {} vectors were read",

@@ -1,5 +1,5 @@
-//! How the commands for operators get their facts: from the API of the Callscope that runs with the same configuration.
-//! They open no database: what is so now, only the one who watches knows.
+//! How the commands for operators get their facts: from the API of the Callscope that runs with the
+//! same configuration. They open no database: what is so now, only the one who watches knows.
 
 use crate::config::Config;
 use crate::config::check::web_address;
@@ -38,11 +38,13 @@ impl Server {
             Some(address) => address?,
             None => format!("http://{}", reachable(config.bind)),
         };
+
         // What is on this machine is not asked for through a proxy.
         let client = reqwest::Client::builder()
             .no_proxy()
             .timeout(Duration::from_secs(20))
             .build()?;
+
         Ok(Self { base, client })
     }
 
@@ -57,6 +59,7 @@ impl Server {
             answer.map_err(|error| Error::Silent(self.base.clone(), error.without_url()))?;
         let status = answer.status();
         let body: Result<Value, _> = answer.json().await;
+
         match body {
             Ok(body) if status.is_success() => Ok(body),
             Ok(body) => Err(Error::Refused(
@@ -81,9 +84,12 @@ impl Server {
             {
                 data.append(rows);
             }
+
             whole["next"] = more["next"].take();
         }
+
         whole["next_url"] = Value::Null;
+
         Ok(whole)
     }
 }
@@ -92,6 +98,7 @@ impl Server {
 fn address(text: &str) -> Result<String, &'static str> {
     // What is wrong with it may be a password: it is not said.
     let why = "--url takes the http(s) address of a Callscope, without user and password: http://127.0.0.1:8080";
+
     web_address(text)
         .map(|_| text.trim_end_matches('/').to_owned())
         .map_err(|_| why)
@@ -104,6 +111,7 @@ pub(super) fn reachable(bind: SocketAddr) -> SocketAddr {
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     };
+
     SocketAddr::new(ip, bind.port())
 }
 

@@ -38,22 +38,30 @@ pub(super) async fn run(config: Config, asked: &[String]) -> Result<ExitCode, Bo
     let Some(account) = &config.account else {
         return Ok(ExitCode::FAILURE);
     };
+
     let bar = bar()?;
     let above = bar.clone();
     telemetry::start_to(&config.log, move || Above(above.clone()))?;
     let clock = Clock::System;
-    let hold = match Hold::take(config.database_url.expose(), &app::who(&clock)).await {
+    let hold = match Hold::acquire_lock(
+        config.database_url.expose(),
+        &app::describe_process(&clock),
+    )
+    .await
+    {
         Err(error @ store::Error::Held { .. }) => {
             return Err(format!("{error}. {SERVER_DOES_IT}").into());
         }
         hold => hold?,
     };
+
     let store = Store::open(config.database_url.expose()).await?;
     // Who asks for it by hand wants it, whatever the server is told.
     let wanted = Config {
         backfill: true,
         ..config.clone()
     };
+
     let observer = app::observer(&wanted, account, &store, Changes::default(), clock)?;
     let (stop, stopped) = watch::channel(false);
     let scope = Scope {
@@ -61,15 +69,18 @@ pub(super) async fn run(config: Config, asked: &[String]) -> Result<ExitCode, Bo
         tries: TRIES,
         stop: stopped,
     };
+
     let ended = tokio::select! {
         ended = read(&observer, &store, asked, scope, &bar) => ended,
         () = stops(&stop, &bar) => Ok(ExitCode::from(STOPPED)),
         lost = hold.lost() => Err(lost.into()),
     };
+
     bar.finish_and_clear();
     drop(observer);
     store.close().await;
     drop(hold);
+
     ended
 }
 
@@ -97,10 +108,12 @@ async fn read(
         plan = observer.plan(asked, &scope) => plan?,
         never = prepares(store, bar) => match never {},
     };
+
     let Some(Plan { rooms, mut unread }) = plan else {
         return Ok(ExitCode::from(STOPPED));
     };
-    let look = Look::of(
+
+    let look = Look::read_progress(
         store,
         (!asked.is_empty()).then(|| rooms.iter().cloned().collect::<Vec<_>>()),
     )
@@ -109,17 +122,21 @@ async fn read(
         rooms: (!asked.is_empty()).then_some(rooms),
         ..scope
     };
+
     let failed = tokio::select! {
         failed = observer.backfill(&scope) => failed?,
         never = look.show(store, bar) => match never {},
     };
+
     unread.extend(failed);
     bar.finish_and_clear();
     let stopped = *scope.stop.borrow();
+
     finish(&look, store, &unread, stopped, begun).await
 }
 
-/// Shows how many rooms were looked at so far, for ever. What cannot be read now is read the next time.
+/// Shows how many rooms were looked at so far, for ever. What cannot be read now is read the next
+/// time.
 async fn prepares(store: &Store, bar: &ProgressBar) -> Infallible {
     loop {
         tokio::time::sleep(LOOK).await;
@@ -141,6 +158,7 @@ async fn finish(
     for (room, why) in unread {
         eprintln!("{room} could not be read: {why}");
     }
+
     let (pages, found) = (
         sums.pages - look.before.pages,
         sums.found - look.before.found,
@@ -156,17 +174,20 @@ async fn finish(
         say!("Stopped. All of it is kept; the same command, or the server, goes on from here.");
         return Ok(ExitCode::from(STOPPED));
     }
+
     if !unread.is_empty() || sums.open > 0 {
         say!(
             "What is missing can be tried again: the same command, or the server, goes on from here."
         );
         return Ok(ExitCode::FAILURE);
     }
+
     if pages == 0 {
         say!(
             "There was nothing to do. What happened since the server ran last, it reads at its next start."
         );
     }
+
     Ok(ExitCode::SUCCESS)
 }
 
@@ -180,14 +201,19 @@ struct Look {
 }
 
 impl Look {
-    async fn of(store: &Store, rooms: Option<Vec<String>>) -> Result<Self, store::Error> {
+    async fn read_progress(
+        store: &Store,
+        rooms: Option<Vec<String>>,
+    ) -> Result<Self, store::Error> {
         let mut look = Self {
             rooms,
             before: Sums::default(),
             ahead: 0.0,
         };
+
         look.before = look.sums(store).await?;
         look.ahead = ahead(&look.open(store).await?);
+
         Ok(look)
     }
 
@@ -195,10 +221,12 @@ impl Look {
         let Some(rooms) = &self.rooms else {
             return progress::sums(store, Viewer::Operator, None).await;
         };
+
         let mut sums = Sums::default();
         for room in rooms {
             sums += progress::sums(store, Viewer::Operator, Some(room)).await?;
         }
+
         Ok(sums)
     }
 
@@ -209,6 +237,7 @@ impl Look {
                 .as_ref()
                 .is_none_or(|rooms| rooms.contains(&walk.room.room_id))
         });
+
         Ok(open)
     }
 
@@ -220,6 +249,7 @@ impl Look {
             let (Ok(sums), Ok(open)) = (self.sums(store).await, self.open(store).await) else {
                 continue;
             };
+
             let (share, words) = self.words(&sums, ahead(&open), begun.elapsed().as_secs_f64());
             bar.set_position(share);
             bar.set_message(words.clone());
@@ -247,9 +277,11 @@ impl Look {
             words.push_str(", asking for single events that history did not give");
             return (WHOLE, words);
         }
+
         if ahead > 0.0 && done > self.ahead / 50.0 {
             let _ = write!(words, ", about {} left", about(seconds * ahead / done));
         }
+
         let _ = write!(
             words,
             ", {found} new events, {rate:.0}/s, {} pages",
@@ -260,6 +292,7 @@ impl Look {
         } else {
             0.0
         };
+
         (((share * WHOLE as f64) as u64).min(WHOLE - 1), words)
     }
 }
@@ -270,6 +303,7 @@ fn ahead(open: &[Progress]) -> f64 {
         .iter()
         .map(|walk| walk.ahead_percent().unwrap_or(50))
         .sum();
+
     f64::from(i32::try_from(percent).unwrap_or(i32::MAX)) / 100.0
 }
 
@@ -287,6 +321,7 @@ fn bar() -> Result<ProgressBar, Box<dyn Error>> {
     bar.set_style(ProgressStyle::with_template(
         "{bar:20} {percent:>3} % {wide_msg}",
     )?);
+
     Ok(bar)
 }
 
@@ -320,17 +355,20 @@ mod tests {
             pages: 10,
             found: 100,
         };
+
         let look = Look {
             rooms: None,
             before,
             ahead: 4.0,
         };
+
         let now = Sums {
             rooms: 4,
             open: 3,
             pages: 30,
             found: 1100,
         };
+
         let (share, words) = look.words(&now, 3.0, 10.0);
         assert_eq!(
             (share, words.as_str()),

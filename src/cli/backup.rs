@@ -16,8 +16,10 @@ pub(super) async fn backup(config: &Config, file: &Path) -> Result<ExitCode, Box
     if !url.starts_with("sqlite:") {
         return Err(ON_POSTGRES.into());
     }
-    let contents = backup::take(url, file).await?;
+
+    let contents = backup::copy_database(url, file).await?;
     say!("{}: {}", file.display(), words(&contents));
+
     Ok(ExitCode::SUCCESS)
 }
 
@@ -26,6 +28,7 @@ pub(super) async fn restore(config: &Config, file: &Path) -> Result<ExitCode, Bo
     if !url.starts_with("sqlite:") {
         return Err(ON_POSTGRES.into());
     }
+
     let now = jiff::Timestamp::now();
     let stamp = now.strftime("%Y%m%dT%H%M%SZ").to_string();
     let who = format!("process {}, which restores a backup", std::process::id());
@@ -42,7 +45,9 @@ pub(super) async fn restore(config: &Config, file: &Path) -> Result<ExitCode, Bo
             aside.display()
         );
     }
+
     say!("At its next start Callscope reads what happened since from the homeserver.");
+
     Ok(ExitCode::SUCCESS)
 }
 
@@ -54,5 +59,6 @@ fn words(contents: &Contents) -> String {
         calls,
         bytes,
     } = contents;
+
     format!("{rooms} rooms, {events} events, {memberships} stays, {calls} calls, {bytes} bytes")
 }

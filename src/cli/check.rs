@@ -33,10 +33,12 @@ pub(super) async fn run(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
     } else {
         faults.add("no homeserver account is configured");
     }
+
     if faults.0 == 0 {
         say!("Everything that the configuration names can be had.");
         return Ok(ExitCode::SUCCESS);
     }
+
     eprintln!(
         "callscope: {} to be mended; each stands above after FAILS",
         if faults.0 == 1 {
@@ -45,6 +47,7 @@ pub(super) async fn run(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
             format!("{} things are", faults.0)
         }
     );
+
     Ok(ExitCode::FAILURE)
 }
 
@@ -61,8 +64,8 @@ async fn database(config: &Config, faults: &mut Faults) {
     }
 }
 
-/// Who may read the pages. That it is everybody is no fault where a proxy with a login stands before them, which cannot be
-/// seen from here.
+/// Who may read the pages. That it is everybody is no fault where a proxy with a login stands
+/// before them, which cannot be seen from here.
 fn pages(config: &Config) {
     let bind = config.bind;
     if bind.ip().is_loopback() {
@@ -72,7 +75,8 @@ fn pages(config: &Config) {
     }
 }
 
-/// Asks the homeserver what it can do and whether the rooms can be had, and leaves no device behind.
+/// Asks the homeserver what it can do and whether the rooms can be had, and leaves no device
+/// behind.
 async fn homeserver(
     config: &Config,
     account: &Account,
@@ -87,6 +91,7 @@ async fn homeserver(
             return Ok(());
         }
     };
+
     let asked = ask(config, account, &client, &signed_in.who, faults).await;
     if signed_in.has_new_device
         && let Err(error) = client.logout().await
@@ -95,6 +100,7 @@ async fn homeserver(
             "the check could not log out again ({error}); its device is in the account's list and may be removed"
         ));
     }
+
     asked
 }
 
@@ -116,8 +122,8 @@ struct SignedIn {
     has_new_device: bool,
 }
 
-/// Signs in as the server does, but keeps nothing: the device that the server keeps is used where there is one, and left
-/// alone where it is not accepted any more.
+/// Signs in as the server does, but keeps nothing: the device that the server keeps is used where
+/// there is one, and left alone where it is not accepted any more.
 async fn sign_in(
     config: &Config,
     account: &Account,
@@ -134,6 +140,7 @@ async fn sign_in(
         }
         Login::Password { user_id, password } => (user_id, password),
     };
+
     let now_ms = Clock::System.now_ms();
     let kept = Credentials::load(&config.credentials_file)?;
     if let Some(kept) = kept.filter(|kept| kept.user_id == *user_id) {
@@ -149,6 +156,7 @@ async fn sign_in(
             Err(error) => return Err(error),
         }
     }
+
     client
         .login_where_offered(user_id, password, None, now_ms)
         .await?;
@@ -159,6 +167,7 @@ async fn sign_in(
             return Err(error);
         }
     };
+
     Ok(SignedIn {
         who,
         has_new_device: true,
@@ -182,6 +191,7 @@ async fn ask(
         Ok(can) => capabilities(&can),
         Err(error) => say!("Homeserver: what it can do is not told ({error})."),
     }
+
     rooms(config, client, &who.user_id, faults).await;
     match client.transports().await {
         Ok(list) if !list.is_empty() => say!("Transports: the homeserver offers {}.", list.len()),
@@ -190,6 +200,7 @@ async fn ask(
         ),
         Err(error) => say!("Transports: not told ({error})."),
     }
+
     Ok(())
 }
 

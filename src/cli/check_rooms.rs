@@ -1,5 +1,5 @@
-//! What `callscope check` says of rooms: each that the account is in or the configuration names is tried, and each open
-//! invitation is judged.
+//! What `callscope check` says of rooms: each that the account is in or the configuration names is
+//! tried, and each open invitation is judged.
 
 use super::check::Faults;
 use super::look::say;
@@ -12,13 +12,14 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// So many joined rooms are tried, so many at a time, and for so long; of others it is said that they were not.
+/// So many joined rooms are tried, so many at a time, and for so long; of others it is said that
+/// they were not.
 const JOINED_MOST: usize = 500;
 const AT_A_TIME: usize = 4;
 const JOINED_LONGEST: Duration = Duration::from_mins(5);
 
-/// Tries every room that the account is in, every room, alias and peek room of the configuration, and judges every open
-/// invitation.
+/// Tries every room that the account is in, every room, alias and peek room of the configuration,
+/// and judges every open invitation.
 pub(super) async fn rooms(config: &Config, client: &Client, bot: &str, faults: &mut Faults) {
     let joined: BTreeSet<String> = match client.joined_rooms().await {
         Ok(joined) => joined.into_iter().collect(),
@@ -30,6 +31,7 @@ pub(super) async fn rooms(config: &Config, client: &Client, bot: &str, faults: &
             return;
         }
     };
+
     say!(
         "Rooms: the account is in {}; all of them are watched.",
         joined.len()
@@ -44,6 +46,7 @@ pub(super) async fn rooms(config: &Config, client: &Client, bot: &str, faults: &
             Err(why) => faults.add(&format!("{} (in rooms): {why}", f::tidy(&room.id_or_alias))),
         }
     }
+
     for room in &config.peek_rooms {
         match try_peek_room(client, room).await {
             Ok(words) => say!("  {}: {words}.", f::tidy(&room.id_or_alias)),
@@ -53,6 +56,7 @@ pub(super) async fn rooms(config: &Config, client: &Client, bot: &str, faults: &
             )),
         }
     }
+
     let others: Vec<&str> = joined
         .iter()
         .filter(|room_id| !tried.contains(*room_id))
@@ -66,7 +70,8 @@ pub(super) async fn rooms(config: &Config, client: &Client, bot: &str, faults: &
     }
 }
 
-/// Reads the state of rooms that the account is in, as the server's polls do, and names each that cannot be read.
+/// Reads the state of rooms that the account is in, as the server's polls do, and names each that
+/// cannot be read.
 async fn try_joined_rooms(client: &Client, room_ids: &[&str], faults: &mut Faults) {
     let until = Instant::now() + JOINED_LONGEST;
     let look = |room_id: &str| {
@@ -76,6 +81,7 @@ async fn try_joined_rooms(client: &Client, room_ids: &[&str], faults: &mut Fault
             (room_id, read)
         }
     };
+
     let looked = stream::iter(
         room_ids
             .iter()
@@ -98,10 +104,12 @@ async fn try_joined_rooms(client: &Client, room_ids: &[&str], faults: &mut Fault
             Err(_) => break,
         }
     }
+
     let tried = readable + unread;
     if room_ids.is_empty() {
         return;
     }
+
     say!(
         "  {} {}: {} can be read.",
         f::counted(tried, "joined room", "joined rooms"),
@@ -112,6 +120,7 @@ async fn try_joined_rooms(client: &Client, room_ids: &[&str], faults: &mut Fault
         },
         f::count(readable)
     );
+
     if tried < room_ids.len() {
         say!(
             "  WARNING: {} not tried: a check tries {} at most, for {} min at most.",
@@ -138,6 +147,7 @@ async fn id_of(client: &Client, room: &RoomSpec) -> Result<String, String> {
     if !room.is_alias() {
         return Ok(room.id_or_alias.clone());
     }
+
     match client.resolve_alias(&room.id_or_alias).await {
         Ok(found) => Ok(found.room_id),
         Err(error) if error.is_not_found() => Err(format!(
@@ -147,8 +157,8 @@ async fn id_of(client: &Client, room: &RoomSpec) -> Result<String, String> {
     }
 }
 
-/// The id of a room that the account should be in, and how it stands towards it; it joins where it is not, as the server
-/// would.
+/// The id of a room that the account should be in, and how it stands towards it; it joins where it
+/// is not, as the server would.
 async fn try_room(
     client: &Client,
     room: &RoomSpec,
@@ -161,6 +171,7 @@ async fn try_room(
         let tried = client.join(&room.id_or_alias, &room.via).await;
         tried.map_err(|error| cannot_join(&error, room, bot))?;
     }
+
     let read = read_state(client, &room_id).await;
     read.map_err(|error| format!("the account is in it, and cannot read it: {error}"))?;
     let words = if is_in {
@@ -168,6 +179,7 @@ async fn try_room(
     } else {
         "the account has joined it now"
     };
+
     Ok((room_id, words))
 }
 
@@ -181,6 +193,7 @@ fn cannot_join(error: &Error, room: &RoomSpec, bot: &str) -> String {
     } else {
         "look for a slip, invite the account there, or take it out".to_owned()
     };
+
     format!("it cannot be joined; {to_do} ({error})")
 }
 
@@ -207,6 +220,7 @@ async fn invitations(config: &Config, client: &Client, faults: &mut Faults) -> u
         filter: &filter,
         full_state: false,
     };
+
     let open = match client.sync(ask).await {
         Ok(answer) => answer.invited,
         Err(error) => {
@@ -214,9 +228,11 @@ async fn invitations(config: &Config, client: &Client, faults: &mut Faults) -> u
             return 0;
         }
     };
+
     for invite in &open {
         judge(config, invite, faults);
     }
+
     open.len()
 }
 
@@ -227,6 +243,7 @@ fn judge(config: &Config, invite: &Invite, faults: &mut Faults) {
         Some(name) => format!("{} ({})", f::tidy(name), f::tidy(&invite.room_id)),
         None => f::tidy(&invite.room_id),
     };
+
     if config.invites.allow(inviter) {
         say!(
             "  {room}: invited by {}; the server accepts it.",
@@ -234,12 +251,14 @@ fn judge(config: &Config, invite: &Invite, faults: &mut Faults) {
         );
         return;
     }
+
     if inviter.is_empty() {
         faults.add(&format!(
             "invited to {room}, by whom is not told: name the room in CALLSCOPE_ROOMS, or decline the invitation"
         ));
         return;
     }
+
     faults.add(&format!(
         "invited to {room} by {who}, which the configuration does not allow: add {who} to CALLSCOPE_INVITES_ALLOW_USERS or \
          {server} to CALLSCOPE_INVITES_ALLOW_SERVERS (invites.allow_users, invites.allow_servers), or decline the invitation",

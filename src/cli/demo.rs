@@ -1,4 +1,5 @@
-//! `callscope demo`: the very same observer, store and pages, against a simulated homeserver with made-up calls.
+//! `callscope demo`: the very same observer, store and pages, against a simulated homeserver with
+//! made-up calls.
 
 use crate::app::App;
 use crate::clock::Clock;
@@ -30,6 +31,7 @@ pub(super) async fn run(bind: Option<SocketAddr>, seed: u64) -> Result<ExitCode,
     homeserver.stop().await;
     drop(folder);
     result?;
+
     Ok(ExitCode::SUCCESS)
 }
 
@@ -56,6 +58,7 @@ fn config(
         ),
         ("CALLSCOPE_PEEK_ROOMS", world.outside_room.clone()),
     ];
+
     Ok(Config::load(
         None,
         settings
@@ -64,12 +67,14 @@ fn config(
     )?)
 }
 
-/// The demo's own folder, under a name nobody can guess, for this user only; it goes when the demo ends.
+/// The demo's own folder, under a name nobody can guess, for this user only; it goes when the demo
+/// ends.
 fn folder() -> std::io::Result<TempDir> {
     let mut builder = tempfile::Builder::new();
     builder.prefix("callscope-demo-");
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+
     builder.tempdir()
 }
 

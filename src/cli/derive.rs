@@ -31,6 +31,7 @@ pub(super) fn run(
             ..Rules::default()
         },
     )?;
+
     print(&format!("{answer:#}\n"))
 }
 
@@ -38,8 +39,10 @@ fn read(file: &Path) -> std::io::Result<Vec<u8>> {
     if file.as_os_str() != "-" {
         return std::fs::read(file);
     }
+
     let mut text = Vec::new();
     std::io::stdin().read_to_end(&mut text)?;
+
     Ok(text)
 }
 
@@ -51,6 +54,7 @@ fn answer(text: &[u8], now: i64, rules: Rules) -> Result<Value, Box<dyn Error>> 
         if let Some(id) = json.get("room_id").and_then(Value::as_str) {
             id.clone_into(&mut room_id);
         }
+
         match RoomEvent::from_recorded(&json) {
             Ok(event) => events.push(event),
             Err(reason) => {
@@ -58,6 +62,7 @@ fn answer(text: &[u8], now: i64, rules: Rules) -> Result<Value, Box<dyn Error>> 
             }
         }
     }
+
     let Derived {
         memberships,
         sessions,
@@ -68,6 +73,7 @@ fn answer(text: &[u8], now: i64, rules: Rules) -> Result<Value, Box<dyn Error>> 
             .iter()
             .map(|(event_id, reason)| json!({"event_id": event_id, "reason": reason})),
     );
+
     Ok(json!({
         "memberships": memberships.iter().map(|member| membership(member, now)).collect::<Vec<_>>(),
         "sessions": sessions.iter().map(|call| session(call, now)).collect::<Vec<_>>(),
@@ -75,8 +81,9 @@ fn answer(text: &[u8], now: i64, rules: Rules) -> Result<Value, Box<dyn Error>> 
     }))
 }
 
-/// A JSON array, a `/messages` answer, or JSON values one after the other (NDJSON, or one event alone). What a strict
-/// reader refuses is repaired as the server does it: one hostile event must not hide the room.
+/// A JSON array, a `/messages` answer, or JSON values one after the other (NDJSON, or one event
+/// alone). What a strict reader refuses is repaired as the server does it: one hostile event must
+/// not hide the room.
 fn parse(bytes: &[u8]) -> Result<Vec<Value>, Box<dyn Error>> {
     let values = read_all(bytes).or_else(|error| {
         // Nothing that is missing can be put back.
@@ -94,6 +101,7 @@ fn parse(bytes: &[u8]) -> Result<Vec<Value>, Box<dyn Error>> {
             "there is nothing to read; give a JSON array of events, or a /messages answer".into(),
         );
     }
+
     // Without this, a refused question would look like a room without calls.
     let refused = |value: &&Value| value["errcode"].is_string() && value.get("event_id").is_none();
     if let Some(error) = values.iter().find(refused) {
@@ -104,6 +112,7 @@ fn parse(bytes: &[u8]) -> Result<Vec<Value>, Box<dyn Error>> {
         )
         .into());
     }
+
     Ok(values.into_iter().flat_map(events_of).collect())
 }
 
@@ -174,6 +183,7 @@ mod tests {
         let want = answer(array.as_bytes(), 5000, Rules::default()).unwrap();
         assert_eq!(want["sessions"][0]["users"], 1);
         assert_eq!(want["memberships"][0]["left_ms"], Value::Null);
+
         for text in [lines, messages, JOIN.to_owned()] {
             assert_eq!(
                 answer(text.as_bytes(), 5000, Rules::default()).unwrap(),
@@ -198,6 +208,7 @@ mod tests {
                 "{hostile}"
             );
         }
+
         assert!(
             parse(b"[{\"event_id\":")
                 .unwrap_err()

@@ -21,5 +21,6 @@ pub(super) async fn run(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
     if status.is_success() {
         return Ok(ExitCode::SUCCESS);
     }
+
     Err(format!("http://{address}/healthz answered {status}").into())
 }

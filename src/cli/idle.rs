@@ -1,5 +1,5 @@
-//! `callscope idle`: may a homeserver be restarted now? For scripts, by the exit code: 0 it may, 1 a call would be hit, 2 it
-//! cannot be told. What is not known is never 0.
+//! `callscope idle`: may a homeserver be restarted now? For scripts, by the exit code: 0 it may, 1
+//! a call would be hit, 2 it cannot be told. What is not known is never 0.
 
 use super::ask::{self, Server};
 use super::idle_look::{Looked, look_now};
@@ -74,7 +74,9 @@ pub(super) async fn run(
             return Ok(ExitCode::from(UNKNOWN));
         }
     };
+
     let name = f::tidy(&subject.server);
+
     match judge(&known, &subject, asked.visible_only) {
         Verdict::Idle => print(&format!(
             "idle: no call with a member of {name} or on an SFU of it\n"
@@ -104,7 +106,8 @@ pub(super) async fn run(
     }
 }
 
-/// Asks the Callscope that runs, and the homeserver about rooms that are only looked at by schedule.
+/// Asks the Callscope that runs, and the homeserver about rooms that are only looked at by
+/// schedule.
 async fn read(
     config: &Config,
     url: Option<&str>,
@@ -119,6 +122,7 @@ async fn read(
         )?,
         sfu: asked.sfu.clone(),
     };
+
     let is_own = own.is_some_and(|own| own.eq_ignore_ascii_case(&subject.server));
     let is_seen = is_own || is_seen(&server, &subject).await?;
     let rooms = server.all("/api/v1/rooms?limit=500").await?;
@@ -133,11 +137,12 @@ async fn read(
         looked: looked.rooms,
         is_seen,
     };
+
     Ok((subject, known))
 }
 
-/// The calls that run, of what the server says and of what was seen just now: in rooms that were looked at the latter
-/// counts, and not what the last poll saw.
+/// The calls that run, of what the server says and of what was seen just now: in rooms that were
+/// looked at the latter counts, and not what the last poll saw.
 fn calls_of_now(told: Vec<Value>, looked: &Looked) -> Vec<Value> {
     let ghosts = ghosts_in(&told);
     let silent = silent_in(&told);
@@ -145,8 +150,10 @@ fn calls_of_now(told: Vec<Value>, looked: &Looked) -> Vec<Value> {
         let room_id = call["room"]["room_id"].as_str();
         room_id.is_some_and(|room_id| looked.rooms.contains(room_id))
     };
+
     let seen_now = looked.calls.iter().cloned();
     let seen_now = seen_now.map(|call| mark_silent(mark_ghosts(call, &ghosts), &silent));
+
     // The state holds no sticky memberships: of those the server's answer counts.
     told.into_iter()
         .filter(|call| !is_looked(call) || has_sticky_member(call))
@@ -154,7 +161,8 @@ fn calls_of_now(told: Vec<Value>, looked: &Looked) -> Vec<Value> {
         .collect()
 }
 
-/// The room, person and device of each who is probably gone, as the server says: a look at the state cannot tell.
+/// The room, person and device of each who is probably gone, as the server says: a look at the
+/// state cannot tell.
 fn ghosts_in(calls: &[Value]) -> Vec<[Value; 3]> {
     let of_call = |call: &Value| -> Vec<[Value; 3]> {
         entries(&call["members"])
@@ -163,6 +171,7 @@ fn ghosts_in(calls: &[Value]) -> Vec<[Value; 3]> {
             .map(|member| device_in_room(call, member))
             .collect()
     };
+
     calls.iter().flat_map(of_call).collect()
 }
 
@@ -185,6 +194,7 @@ fn silent_in(calls: &[Value]) -> Vec<SilentDevice> {
             })
             .collect()
     };
+
     calls.iter().flat_map(of_call).collect()
 }
 
@@ -196,6 +206,7 @@ fn mark_silent(mut call: Value, silent: &[SilentDevice]) -> Value {
             member["silent_since_ms"] = known.since_ms.clone();
         }
     }
+
     call
 }
 
@@ -215,6 +226,7 @@ fn mark_ghosts(mut call: Value, ghosts: &[[Value; 3]]) -> Value {
             member["ghost"] = true.into();
         }
     }
+
     call
 }
 
@@ -235,8 +247,8 @@ fn own_server(status: &Value) -> Option<String> {
         .map(ToOwned::to_owned)
 }
 
-/// Was this server ever seen in a call, or named as an SFU? Of one that never was, nobody being there says nothing: its name
-/// may be wrong.
+/// Was this server ever seen in a call, or named as an SFU? Of one that never was, nobody being
+/// there says nothing: its name may be wrong.
 async fn is_seen(server: &Server, subject: &Subject) -> Result<bool, ask::Error> {
     for name in BTreeSet::from([subject.server.clone(), subject.server.to_lowercase()]) {
         let path = format!("/api/v1/servers/{}", f::segment(&name));
@@ -246,14 +258,17 @@ async fn is_seen(server: &Server, subject: &Subject) -> Result<bool, ask::Error>
             Err(error) => return Err(error),
         }
     }
+
     let sfus = server.get("/api/v1/transports?period=365d").await?;
+
     Ok(entries(&sfus["data"])
         .iter()
         .filter_map(|sfu| sfu["service_url"].as_str())
         .any(|url| is_own(f::host(url), subject)))
 }
 
-/// Rooms that nobody follows live: those that are looked into, and all where the account only polls.
+/// Rooms that nobody follows live: those that are looked into, and all where the account only
+/// polls.
 fn polled_rooms(status: &Value, rooms: &Value) -> Vec<Value> {
     let vantages = entries(&status["vantages"]);
     let follows = vantages.iter().any(|vantage| vantage["mode"] == "follow");
@@ -262,6 +277,7 @@ fn polled_rooms(status: &Value, rooms: &Value) -> Vec<Value> {
         Some("joined") => !follows,
         _ => false,
     };
+
     entries(&rooms["data"])
         .iter()
         .filter(is_polled)
@@ -280,13 +296,16 @@ fn judge(known: &Known, subject: &Subject, visible_only: bool) -> Verdict {
             None => {}
         }
     }
+
     if !busy.is_empty() {
         return Verdict::Busy(busy);
     }
+
     let reasons = doubts(known, subject, visible_only);
     if !reasons.is_empty() {
         return Verdict::Unknown(reasons);
     }
+
     if ghosts.is_empty() {
         Verdict::Idle
     } else {
@@ -303,6 +322,7 @@ fn doubts(known: &Known, subject: &Subject, visible_only: bool) -> Vec<String> {
             f::tidy(&subject.server)
         ));
     }
+
     let lost = known
         .calls
         .iter()
@@ -317,11 +337,13 @@ fn doubts(known: &Known, subject: &Subject, visible_only: bool) -> Vec<String> {
     if visible_only {
         return reasons;
     }
+
     reasons.extend(known.unlooked.iter().cloned());
     let is_looked = |one: &&Value| {
         let room_id = one["room_id"].as_str();
         room_id.is_some_and(|room_id| known.looked.contains(room_id))
     };
+
     let unknown = entries(&known.status["unknown_in"]).iter();
     reasons.extend(unknown.filter(|one| !is_looked(one)).map(|one| {
         format!(
@@ -330,10 +352,12 @@ fn doubts(known: &Known, subject: &Subject, visible_only: bool) -> Vec<String> {
             text(&one["unknown_why"])
         )
     }));
+
     reasons
 }
 
-/// The status without errors of accounts that hear their homeserver all the same: another work of theirs fails.
+/// The status without errors of accounts that hear their homeserver all the same: another work of
+/// theirs fails.
 fn without_side_errors(status: &Value) -> Value {
     let mut status = status.clone();
     let is_unheard = matches!(
@@ -343,9 +367,11 @@ fn without_side_errors(status: &Value) -> Value {
     if !status["unknown"].is_boolean() || is_unheard {
         return status;
     }
+
     for vantage in status["vantages"].as_array_mut().into_iter().flatten() {
         vantage["error"] = Value::Null;
     }
+
     status
 }
 
@@ -383,19 +409,23 @@ fn touch(call: &Value, subject: &Subject, now: i64) -> Option<Touch> {
         carried |= is_carried && !is_ghost;
         carries_ghosts |= is_carried && is_ghost;
     }
+
     if own == 0 && !carried && !carries_ghosts {
         return None;
     }
+
     let sfu = if carried || carries_ghosts {
         ", on its SFU"
     } else {
         ""
     };
+
     let ghosts = if own_ghosts > 0 {
         format!(", {own_ghosts} of them probably gone")
     } else {
         String::new()
     };
+
     let perhaps = perhaps_gone(&silent, now);
     let id = call["id"].as_str().map(f::tidy);
     let words = format!(
@@ -403,19 +433,23 @@ fn touch(call: &Value, subject: &Subject, now: i64) -> Option<Touch> {
         id.unwrap_or_else(|| "seen now".to_owned()),
         room(&call["room"])
     );
+
     Some(Touch {
         is_real: own > own_ghosts || carried,
         words,
     })
 }
 
-/// Those of the server that are perhaps gone, in words: they are busy all the same. `silent`: since when each is silent, ms.
+/// Those of the server that are perhaps gone, in words: they are busy all the same. `silent`: since
+/// when each is silent, ms.
 fn perhaps_gone(silent: &[i64], now: i64) -> String {
     let Some(last) = silent.iter().max() else {
         return String::new();
     };
+
     let for_long = f::lasted(now.saturating_sub(*last));
     let more = if silent.len() > 1 { " and more" } else { "" };
+
     format!(
         ", {} of them perhaps gone, silent for {for_long}{more}",
         silent.len()
@@ -431,6 +465,7 @@ fn is_ghost(call: &Value, member: &Value) -> bool {
             && finding["device_id"] == member["device_id"]
             && entries(&finding["users"]).contains(&member["user_id"])
     };
+
     member["ghost"] == true || entries(&call["findings"]).iter().any(|one| tells(&one))
 }
 
@@ -442,7 +477,9 @@ fn is_own(host: &str, subject: &Subject) -> bool {
             .map_or(name, |(name, _)| name)
             .to_lowercase()
     };
+
     let (host, server) = (bare(host), bare(&subject.server));
+
     host == server
         || host.ends_with(&format!(".{server}"))
         || subject.sfu.iter().any(|sfu| bare(f::host(sfu)) == host)
@@ -493,6 +530,7 @@ mod tests {
                 "{busy}"
             );
         }
+
         for idle in [
             "gone.example",
             "c.example",
@@ -502,10 +540,12 @@ mod tests {
         ] {
             assert_eq!(judged(&calls, &well(), idle), Verdict::Idle, "{idle}");
         }
+
         let named = Subject {
             sfu: vec!["https://sfu.b.example".to_owned()],
             ..subject("c.example")
         };
+
         let verdict = judge(&known(&calls, &well()), &named, false);
         assert!(matches!(verdict, Verdict::Busy(_)));
     }
@@ -518,8 +558,10 @@ mod tests {
             let Verdict::Ghosts(lines) = judged(&calls, &well(), server) else {
                 panic!("{server} is held by a ghost only");
             };
+
             assert_eq!(lines.len(), 1);
         }
+
         // As the finding says it.
         calls["data"][0]["members"][1]["ghost"] = Value::Null;
         calls["data"][0]["members"][1]["user_id"] = json!("@x:a.example");
@@ -566,12 +608,14 @@ mod tests {
                 failed: Vec::new(),
             }
         };
+
         let devices = |calls: &[Value]| -> Vec<(String, bool)> {
             let members = calls.iter().flat_map(|call| entries(&call["members"]));
             members
                 .map(|one| (text(&one["device_id"]), one["ghost"] == true))
                 .collect()
         };
+
         let owned = |device_id: &str, is_ghost| (device_id.to_owned(), is_ghost);
         let calls = calls_of_now(told.clone(), &looked(&["GONE"]));
         let rest = [owned("STICKY", false), owned("FOLLOWED", false)];
@@ -602,6 +646,7 @@ mod tests {
         let Verdict::Busy(lines) = judged(&calls, &status, "a.example") else {
             panic!("it may still be there");
         };
+
         assert!(
             lines[0].contains("1 of them perhaps gone, silent for 2 h 00"),
             "{lines:?}"
@@ -617,6 +662,7 @@ mod tests {
             status[key] = value;
             status
         };
+
         let old =
             json!([{ "mode": "follow", "error": null, "last_sync_ms": 1, "last_poll_ms": null }]);
         for (key, value) in [
@@ -648,6 +694,7 @@ mod tests {
                 "{key}"
             );
         }
+
         let unread = json!([{ "room_id": "!b", "unknown_why": "unreadable" }]);
         let unread = known(&none, &with("unknown_in", unread));
         assert_eq!(
@@ -693,14 +740,17 @@ mod tests {
             is_seen: false,
             ..known(&none, &well())
         };
+
         let Verdict::Unknown(reasons) = judge(&unseen, &subject("a.exmaple"), true) else {
             panic!("a name that nobody knows is never idle");
         };
+
         assert!(reasons[0].contains("a.exmaple") && reasons[0].contains("is the name right"));
         let unlooked = Known {
             unlooked: vec!["no".to_owned()],
             ..known(&none, &well())
         };
+
         assert!(matches!(
             judge(&unlooked, &subject("a.example"), false),
             Verdict::Unknown(_)
@@ -718,6 +768,7 @@ mod tests {
                 .map(|room| text(&room["room_id"]))
                 .collect()
         };
+
         assert_eq!(ids("follow"), ["!b"]);
         assert_eq!(ids("poll"), ["!a", "!b"]);
         assert_eq!(own_server(&well()).as_deref(), Some("h"));

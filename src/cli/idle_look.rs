@@ -1,5 +1,6 @@
-//! What `callscope idle` sees for itself: rooms that the server only looks at by schedule are looked at now, with the account of
-//! the configuration. Nothing is stored, and nobody is logged in for it.
+//! What `callscope idle` sees for itself: rooms that the server only looks at by schedule are
+//! looked at now, with the account of the configuration. Nothing is stored, and nobody is logged in
+//! for it.
 
 use super::look::room;
 use crate::app;
@@ -31,6 +32,7 @@ pub(super) async fn look_now(config: &Config, rooms: &[Value]) -> Looked {
     if rooms.is_empty() {
         return looked;
     }
+
     let client = match client(config) {
         Ok(client) => client,
         Err(why) => {
@@ -44,10 +46,12 @@ pub(super) async fn look_now(config: &Config, rooms: &[Value]) -> Looked {
             return looked;
         }
     };
+
     let rules = Rules {
         slot_policy: config.slot_policy,
         ..Rules::default()
     };
+
     for one in rooms {
         let room_id = one["room_id"].as_str().unwrap_or_default().to_owned();
         match client.room_state(&room_id).await {
@@ -61,11 +65,12 @@ pub(super) async fn look_now(config: &Config, rooms: &[Value]) -> Looked {
             )),
         }
     }
+
     looked
 }
 
-/// The client of the account, with the token that the server uses: a login of our own would make a device, or end the token
-/// of the server.
+/// The client of the account, with the token that the server uses: a login of our own would make a
+/// device, or end the token of the server.
 fn client(config: &Config) -> Result<Client, String> {
     let account: &Account = config
         .account
@@ -88,6 +93,7 @@ fn client(config: &Config) -> Result<Client, String> {
             client.set_token(Some(kept.access_token));
         }
     }
+
     Ok(client)
 }
 
@@ -107,6 +113,7 @@ fn running_call(room: &Value, state: &[Value], rules: &Rules) -> Option<Value> {
     if members.is_empty() {
         return None;
     }
+
     Some(json!({ "room": room, "members": members }))
 }
 

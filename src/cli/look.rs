@@ -29,10 +29,12 @@ pub(super) async fn calls(server: &Server, asked: Calls) -> Result<ExitCode, Box
     } else {
         format!("/api/v1/calls?limit={}", asked.limit)
     };
+
     let list = server.get(&path).await?;
     if asked.json {
         return print(&pretty(&list));
     }
+
     let calls = entries(&list["data"]);
     let head = [
         "STARTED (UTC)",
@@ -50,10 +52,12 @@ pub(super) async fn calls(server: &Server, asked: Calls) -> Result<ExitCode, Box
         [] => "No call is known.\n".to_owned(),
         _ => table(&head, calls.iter().map(call).collect()),
     };
+
     print(&said)?;
     if list["unknown"] != true {
         return Ok(ExitCode::SUCCESS);
     }
+
     let since = list["unknown_since_at"]
         .as_str()
         .map(|_| format!(" since {}", time(&list["unknown_since_at"])));
@@ -71,6 +75,7 @@ pub(super) async fn calls(server: &Server, asked: Calls) -> Result<ExitCode, Box
             f::tidy(why)
         );
     }
+
     Ok(ExitCode::FAILURE)
 }
 
@@ -82,16 +87,19 @@ fn call(call: &Value) -> Vec<String> {
         (Some(true), None) => "running",
         _ => "ended",
     };
+
     let lasted = if state == "running" {
         f::running(ms)
     } else {
         f::lasted(ms)
     };
+
     let here = match state {
         "unknown" => "?".to_owned(),
         "running" | "stuck" => people(call),
         _ => "-".to_owned(),
     };
+
     vec![
         time(&call["started_at"]),
         lasted,
@@ -112,6 +120,7 @@ fn people(call: &Value) -> String {
     } else {
         people
     };
+
     match call["ghosts_now"].as_i64().unwrap_or(0) {
         0 => people,
         ghosts => format!("{people}, {}", f::counted(ghosts, "ghost", "ghosts")),
@@ -132,10 +141,12 @@ pub(super) async fn rooms(server: &Server, json: bool) -> Result<ExitCode, Box<d
     if json {
         return print(&pretty(&list));
     }
+
     let rows: Vec<Vec<String>> = entries(&list["data"]).iter().map(watched).collect();
     if rows.is_empty() {
         return print("No room is watched yet.\n");
     }
+
     print(&table(
         &[
             "ROOM",
@@ -159,7 +170,9 @@ fn watched(one: &Value) -> Vec<String> {
         (false, true) => "stuck",
         (false, false) => "-",
     };
+
     let (last, trouble) = (time(&one["last_call_at"]), text(&one["error"]));
+
     vec![
         room(one),
         now.to_owned(),
@@ -180,12 +193,15 @@ pub(super) async fn status(server: &Server, json: bool) -> Result<ExitCode, Box<
     } else {
         ExitCode::FAILURE
     };
+
     let said = if json {
         pretty(&status)
     } else {
         in_words(&status, &troubles)
     };
+
     print(&said)?;
+
     Ok(code)
 }
 
@@ -206,6 +222,7 @@ pub(super) fn troubles(status: &Value) -> Vec<String> {
         // What a server of an earlier version says.
         found.push("the disk is full: nothing is stored".to_owned());
     }
+
     for vantage in entries(&status["vantages"]) {
         if let Some(error) = vantage["error"].as_str() {
             found.push(format!(
@@ -216,11 +233,14 @@ pub(super) fn troubles(status: &Value) -> Vec<String> {
             ));
         }
     }
+
     // What an error tells to do comes before what follows from it.
     if status["ready"] != true {
         found.push("no homeserver account has been read for the first time yet".to_owned());
     }
+
     found.extend(silent(status));
+
     found
 }
 
@@ -246,8 +266,10 @@ fn silent(status: &Value) -> Vec<String> {
             }
             Some(_) => return None,
         };
+
         (one["mode"] == "follow").then(|| format!("{} {why}", account(one)))
     };
+
     entries(&status["vantages"])
         .iter()
         .filter_map(old)
@@ -260,6 +282,7 @@ fn in_words(status: &Value, troubles: &[String]) -> String {
         [] => well_words(status),
         _ => format!("TROUBLE: {}\n", troubles.join("\nTROUBLE: ")),
     };
+
     let rows = entries(&status["vantages"]);
     let rows = rows.iter().map(|one| {
         vec![
@@ -293,9 +316,11 @@ fn in_words(status: &Value, troubles: &[String]) -> String {
     for one in entries(&status["invitations"]) {
         let _ = writeln!(said, "{}", invitation(one));
     }
+
     for one in entries(&status["rooms_to_look_at"]) {
         said += &needs(one);
     }
+
     said
 }
 
@@ -305,6 +330,7 @@ fn needs(one: &Value) -> String {
         let (remedy, why) = (long_text(&need["remedy"]), long_text(&need["why"]));
         format!("{}: what to do: {remedy} Why: {why}\n", room(one))
     };
+
     match entries(&one["needs"]) {
         // What a server of an earlier version says.
         [] => format!(
@@ -329,13 +355,16 @@ fn well_words(status: &Value) -> String {
              part, and it is asked again.\n"
         );
     }
+
     if unread == 0 && unknown == 0 {
         return "All is well: the homeserver is heard.\n".to_owned();
     }
+
     let hidden = match encrypted {
         0 => String::new(),
         rooms => format!("; in {rooms} rooms memberships came encrypted"),
     };
+
     format!(
         "Not everything can be seen: the homeserver is heard, {}{hidden}.\n",
         rooms_words(status)
@@ -348,10 +377,12 @@ pub(super) fn invitation(one: &Value) -> String {
     if one["allowed"] == true {
         return format!("{who}: joining");
     }
+
     let settings: Vec<String> = entries(&one["allow_with"])
         .iter()
         .map(|setting| format!("{} to {}", text(&setting["value"]), text(&setting["env"])))
         .collect();
+
     format!(
         "{who}, which the configuration does not allow: add {} and restart",
         settings.join(" or ")
@@ -363,6 +394,7 @@ fn rooms_words(status: &Value) -> String {
     let Some(followed) = status["rooms_followed"].as_u64() else {
         return format!("{} rooms", text(&status["totals"]["rooms"]));
     };
+
     match status["rooms_unread"].as_u64().unwrap_or(0) {
         0 => format!("{followed} rooms followed"),
         unread => format!("{followed} rooms followed, {unread} cannot be read"),
@@ -392,6 +424,7 @@ pub(super) fn room(room: &Value) -> String {
     let names = ["name", "alias", "room_id"]
         .iter()
         .filter_map(|key| room[key].as_str());
+
     names
         .into_iter()
         .find(|name| !name.trim().is_empty())
@@ -419,6 +452,7 @@ fn table(head: &[&str], mut rows: Vec<Vec<String>>) -> String {
             .unwrap_or(0)
             .min(WIDE)
     };
+
     let widths: Vec<usize> = (0..head.len()).map(wide).collect();
     let mut text = String::new();
     for row in &rows {
@@ -429,17 +463,21 @@ fn table(head: &[&str], mut rows: Vec<Vec<String>>) -> String {
             } else {
                 cell.chars().take(WIDE).collect()
             };
+
             let gap = if at == last {
                 0
             } else {
                 widths[at] + 2 - cell.chars().count()
             };
+
             text.push_str(&cell);
             text.extend(std::iter::repeat_n(' ', gap));
         }
+
         text.truncate(text.trim_end_matches(' ').len());
         text.push('\n');
     }
+
     text
 }
 

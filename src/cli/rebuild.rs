@@ -1,4 +1,5 @@
-//! `callscope rebuild`: derives every call again from the stored events, also beside a running server.
+//! `callscope rebuild`: derives every call again from the stored events, also beside a running
+//! server.
 
 use super::look::say;
 use crate::config::Config;
@@ -21,22 +22,27 @@ pub(super) async fn run(config: &Config, room: Option<&str>) -> Result<ExitCode,
         )
         .into());
     }
+
     let who = format!(
         "process {}, which begins to derive everything again",
         std::process::id()
     );
-    let store = match Hold::take(url, &who).await {
-        // Nobody serves: bring the database to our shape, then let a server begin whenever it likes.
+    let store = match Hold::acquire_lock(url, &who).await {
+        // Nobody serves: bring the database to our shape, then let a server begin whenever it
+        // likes.
         Ok(hold) => Store::open(url).await.inspect(|_| drop(hold))?,
-        Err(store::Error::Held { .. }) => Store::beside(url).await?,
+        Err(store::Error::Held { .. }) => Store::open_beside_server(url).await?,
         Err(error) => return Err(error.into()),
     };
+
     let rules = Rules {
         slot_policy: config.slot_policy,
         ..Rules::default()
     };
+
     let done = all(&store, &rules, room).await;
     store.close().await;
+
     done
 }
 
@@ -45,6 +51,7 @@ async fn all(store: &Store, rules: &Rules, room: Option<&str>) -> Result<ExitCod
     if mended > 0 {
         say!("{mended} receive times were wrong, because our own clock was; they are set right.");
     }
+
     let rooms = rebuild::sizes(store, room).await?;
     if let (Some(room), true) = (room, rooms.is_empty()) {
         return Err(format!(
@@ -52,6 +59,7 @@ async fn all(store: &Store, rules: &Rules, room: Option<&str>) -> Result<ExitCod
         )
         .into());
     }
+
     let events: i64 = rooms.iter().map(|(_, events)| events).sum();
     let bar =
         ProgressBar::new(events.unsigned_abs()).with_style(ProgressStyle::with_template(BAR)?);
@@ -62,9 +70,11 @@ async fn all(store: &Store, rules: &Rules, room: Option<&str>) -> Result<ExitCod
             bar.set_position(done + next.events.unsigned_abs());
             place = next;
         }
+
         rebuild::calls(store, room_id).await?;
         rederive::derived(store, rules, room_id).await?;
     }
+
     bar.finish();
     let (bytes, stays) = rebuild::weight(store).await?;
     let each = bytes
@@ -74,5 +84,6 @@ async fn all(store: &Store, rules: &Rules, room: Option<&str>) -> Result<ExitCod
         "Derived again: {} rooms, {events} member events. The database has {bytes} bytes and {stays} memberships{each}.",
         rooms.len()
     );
+
     Ok(ExitCode::SUCCESS)
 }

@@ -12,5 +12,6 @@ pub(super) async fn run(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
     telemetry::log_panics();
     let app = App::start(config, Clock::watched()).await?;
     app.run_until_stopped().await?;
+
     Ok(ExitCode::SUCCESS)
 }

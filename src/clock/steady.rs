@@ -1,16 +1,19 @@
-//! A clock of the machine that may jump, beside one that only counts and what the homeserver says the time is.
+//! A clock of the machine that may jump, beside one that only counts and what the homeserver says
+//! the time is.
 //!
-//! The two clocks of the machine part when somebody sets the one that shows the time, or while the machine sleeps. Which of
-//! both it was the homeserver tells: the reading that is nearer to its time is right. As long as nobody tells, time goes on
-//! as it was counted; after a while without a word the clock is believed again. Where nothing parted and the homeserver
-//! all the same tells another time than before, one of the two is wrong, and nobody can say which: such readings are not
-//! believed either.
+//! The two clocks of the machine part when somebody sets the one that shows the time, or while the
+//! machine sleeps. Which of both it was the homeserver tells: the reading that is nearer to its
+//! time is right. As long as nobody tells, time goes on as it was counted; after a while without a
+//! word the clock is believed again. Where nothing parted and the homeserver all the same tells
+//! another time than before, one of the two is wrong, and nobody can say which: such readings are
+//! not believed either.
 
 /// A clock is set right by less than this now and then, ms.
 const JUMP_MS: i64 = 1_000;
 /// What the homeserver says is this coarse, with its way to us, ms.
 const COARSE_MS: i64 = 1_500;
-/// So long nobody told which of two readings is right, ms: then the clock of the machine is believed.
+/// So long nobody told which of two readings is right, ms: then the clock of the machine is
+/// believed.
 const UNTOLD_MS: i64 = 600_000;
 /// The clocks of two machines differ by less than this, ms, as long as both are kept.
 const APART_MS: i64 = 90_000;
@@ -69,7 +72,8 @@ pub struct Steady {
     anchor: Option<Moment>,
     /// Since when, ms as counted, they have parted, and how far.
     parted: Option<Parted>,
-    /// How far the machine was from the homeserver when it told the time last, ms, while nothing had parted; and at first.
+    /// How far the machine was from the homeserver when it told the time last, ms, while nothing
+    /// had parted; and at first.
     apart_ms: Option<i64>,
     usual_ms: Option<i64>,
     offs: Vec<Off>,
@@ -93,6 +97,7 @@ impl Steady {
             self.anchor = Some(moment);
             return moment.wall_ms;
         };
+
         let counted = anchor
             .wall_ms
             .saturating_add(moment.counted_ms.saturating_sub(anchor.counted_ms));
@@ -101,9 +106,11 @@ impl Steady {
             if self.parted.take().is_some() {
                 self.end_off(counted, FoundBy::Counting);
             }
+
             self.anchor = Some(moment);
             return moment.wall_ms;
         }
+
         match self.parted {
             Some(parted) if parted.off_ms.abs_diff(off_ms) < JUMP_MS.unsigned_abs() => {
                 let untold_ms = moment.counted_ms.saturating_sub(parted.since_counted_ms);
@@ -122,6 +129,7 @@ impl Steady {
                 self.changes += 1;
             }
         }
+
         counted
     }
 
@@ -131,11 +139,13 @@ impl Steady {
         let Some(parted) = self.parted else {
             return self.compare(moment.wall_ms.saturating_sub(server_ms), now_ms);
         };
+
         let of_counted = now_ms.abs_diff(server_ms);
         let of_wall = moment.wall_ms.abs_diff(server_ms);
         let coarse = COARSE_MS
             .unsigned_abs()
             .min(of_counted.abs_diff(of_wall) / 2);
+
         if of_wall + coarse < of_counted {
             self.believe(moment, now_ms, Some(parted));
         } else if of_counted + coarse < of_wall && !parted.is_told {
@@ -172,9 +182,11 @@ impl Steady {
                 was_believed: true,
             });
         }
+
         self.begun_ms = Some(moment.wall_ms);
         self.apart_ms = None;
         self.usual_ms = None;
+
         moment.wall_ms
     }
 
@@ -185,6 +197,7 @@ impl Steady {
             Some(usual) => usual.abs_diff(apart_ms) < CHANGED_MS.unsigned_abs(),
             None => apart_ms.saturating_abs() < APART_MS,
         };
+
         if is_usual {
             self.usual_ms.get_or_insert(apart_ms);
             self.end_off(now_ms, FoundBy::Homeserver);
@@ -215,6 +228,7 @@ impl Steady {
         if self.offs.len() == OFFS_MAX {
             self.offs.remove(0);
         }
+
         self.offs.push(off);
         self.changes += 1;
     }
@@ -284,6 +298,7 @@ mod tests {
             wall_ms: NOW + 8 * HOUR,
             counted_ms: at(3000, 0).counted_ms,
         };
+
         steady.told(NOW + 8 * HOUR - 400, woken);
         assert_eq!(steady.read(woken), NOW + 8 * HOUR);
         assert_eq!((steady.off_ms(), steady.offs().0.len()), (None, 0));
@@ -306,6 +321,7 @@ mod tests {
         for (ms, off) in [(2000, 500), (3000, 1200), (4000, 1900), (5000, 2600)] {
             assert_eq!(steady.read(at(ms, off)), NOW + ms + off);
         }
+
         assert_eq!(steady.offs().0.len(), 0);
     }
 

@@ -1,4 +1,5 @@
-//! What the value of each key must look like. Every check answers with the value, or with what is wrong in words.
+//! What the value of each key must look like. Every check answers with the value, or with what is
+//! wrong in words.
 
 use super::faults::quoted;
 use super::layers::Layers;
@@ -18,12 +19,15 @@ pub(crate) fn web_address(text: &str) -> Checked<Url> {
     let Some(url) = url else {
         return Err(format!("{} is not a web address", quoted(text)));
     };
+
     if !url.username().is_empty() || url.password().is_some() {
         return Err("the address carries a user or a password".to_owned());
     }
+
     if url.query().is_some() || url.fragment().is_some() {
         return Err(format!("{} goes on after the path", quoted(text)));
     }
+
     Ok(url)
 }
 
@@ -36,6 +40,7 @@ pub(super) fn public_url(text: &str) -> Checked<Url> {
             quoted(text)
         ));
     }
+
     Ok(url)
 }
 
@@ -46,6 +51,7 @@ pub(super) fn origin(text: &str) -> Checked<String> {
         .filter(|url| matches!(url.scheme(), "http" | "https"));
     let origin = url.map(|url| url.origin().ascii_serialization());
     let given = text.trim_end_matches('/');
+
     match origin {
         _ if text == "*" => Ok(text.to_owned()),
         Some(origin) if origin.eq_ignore_ascii_case(given) => Ok(origin),
@@ -62,6 +68,7 @@ pub(super) fn homeserver(text: &str) -> Checked<Url> {
             quoted(text)
         ));
     }
+
     Ok(url)
 }
 
@@ -90,6 +97,7 @@ pub(super) fn room(text: &str) -> Checked<RoomSpec> {
             quoted(room)
         ));
     }
+
     let mut via = Vec::new();
     for part in query.split('&').filter(|part| !part.is_empty()) {
         let name = part.strip_prefix("via=");
@@ -97,6 +105,7 @@ pub(super) fn room(text: &str) -> Checked<RoomSpec> {
             format!("after the room {} is not via=SERVER", quoted(part))
         })?)?);
     }
+
     Ok(RoomSpec {
         id_or_alias: room.to_owned(),
         via,
@@ -152,5 +161,6 @@ pub(super) fn database(layers: &mut Layers, url: &Secret) -> bool {
             "it does not begin with sqlite: or postgres:",
         );
     }
+
     good
 }

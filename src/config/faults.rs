@@ -1,4 +1,5 @@
-//! Faults of a configuration: all at once, each with the key, where its value came from, and what to write.
+//! Faults of a configuration: all at once, each with the key, where its value came from, and what
+//! to write.
 
 use super::keys::Key;
 use std::fmt;
@@ -41,6 +42,7 @@ impl fmt::Display for Faults {
         for fault in &self.0 {
             write!(f, "\n  {fault}")?;
         }
+
         Ok(())
     }
 }
@@ -51,6 +53,7 @@ impl fmt::Display for Fault {
         if !self.origin.is_empty() && self.origin != self.key {
             write!(f, " ({})", self.origin)?;
         }
+
         write!(f, ": {}", self.problem)
     }
 }

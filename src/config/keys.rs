@@ -1,7 +1,7 @@
 //! Every key there is, with its default: what is not in this table is unknown.
 
-/// One setting. In the file it is called `name` (`invites.x` is `x` under `[invites]`), in the environment
-/// [`Key::env`].
+/// One setting. In the file it is called `name` (`invites.x` is `x` under `[invites]`), in the
+/// environment [`Key::env`].
 #[derive(Debug)]
 pub struct Key {
     pub name: &'static str,
@@ -124,5 +124,6 @@ pub(super) fn nearest(unknown: &str) -> Option<&'static Key> {
     let unknown = plain(unknown);
     let distance = |key: &&Key| strsim::osa_distance(&plain(key.name), &unknown);
     let best = KEYS.iter().min_by_key(distance)?;
+
     (distance(&best) <= 1 + unknown.len() / 6).then_some(best)
 }

@@ -55,6 +55,7 @@ impl Layers {
                 }
             }
         }
+
         layers
     }
 
@@ -68,6 +69,7 @@ impl Layers {
                 self.faults.add(&name, "environment", unknown(likely));
             }
         }
+
         Environment(known)
     }
 
@@ -147,7 +149,9 @@ impl Layers {
         if let ValueKind::String(text) = &self.values.get(name)?.kind {
             return Some(text.clone());
         }
+
         self.wrong(name, "a text in quotes is needed");
+
         None
     }
 
@@ -188,10 +192,12 @@ impl Layers {
                 return Vec::new();
             }
         };
+
         let texts = texts
             .iter()
             .map(|text| text.trim())
             .filter(|text| !text.is_empty());
+
         texts
             .filter_map(|text| parse(text).map_err(|what| self.wrong(name, &what)).ok())
             .collect()
@@ -204,10 +210,12 @@ impl Layers {
             ValueKind::String(text) => text.trim().parse().ok(),
             _ => None,
         };
+
         let inside = number.filter(|number| (from..=to).contains(number));
         if inside.is_none() {
             self.wrong(name, "it is not a number within the bounds");
         }
+
         inside
     }
 
@@ -218,9 +226,11 @@ impl Layers {
             ValueKind::String(text) => text.trim().parse().ok(),
             _ => None,
         };
+
         if switch.is_none() {
             self.wrong(name, "it is neither yes nor no");
         }
+
         switch
     }
 
@@ -238,14 +248,17 @@ impl Layers {
             );
             return None;
         }
+
         if file && (!plain || self.is_from_environment(&file_key)) {
             return self.secret_file(&file_key);
         }
+
         let text = self.text(name)?;
         if text.trim().is_empty() {
             self.wrong(name, "it is empty");
             return None;
         }
+
         Some(Secret::new(text))
     }
 
@@ -266,12 +279,13 @@ impl Layers {
                 &format!("the file {} cannot be read: {error}", quoted(&path)),
             ),
         }
+
         None
     }
 }
 
-/// Does Kubernetes say so where a service is named `callscope`, or begins with that (`callscope-db`)? It does by itself,
-/// and nobody can take it away.
+/// Does Kubernetes say so where a service is named `callscope`, or begins with that
+/// (`callscope-db`)? It does by itself, and nobody can take it away.
 /// <https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>
 fn is_service_link(name: &str, value: &str) -> bool {
     let name = format!("_{name}");
@@ -282,6 +296,7 @@ fn is_service_link(name: &str, value: &str) -> bool {
     let service = name.ends_with("_SERVICE_HOST")
         || name.ends_with("_SERVICE_PORT")
         || name.contains("_SERVICE_PORT_");
+
     service || port || (name.ends_with("_PORT") && value.contains("://"))
 }
 
@@ -300,10 +315,12 @@ fn merge(path: &str, text: &str, environment: &Environment) -> Result<Value, Con
             builder = builder.set_default(key.name, default)?;
         }
     }
+
     let file = config::Config::builder()
         .add_source(File::from_str(text, FileFormat::Toml))
         .build()?;
     let file = Environment(named(file.cache, path));
+
     Ok(builder
         .add_source(file)
         .add_source(environment.clone())
@@ -316,14 +333,17 @@ fn named(root: Value, path: &str) -> Map<String, Value> {
     let ValueKind::Table(table) = root.kind else {
         return Map::new();
     };
+
     let name = path.to_owned();
     let entry = |(key, value): (String, Value)| {
         let kind = match value.kind {
             ValueKind::Table(_) => ValueKind::Table(named(value, path)),
             kind => kind,
         };
+
         (key, Value::new(Some(&name), kind))
     };
+
     table.into_iter().map(entry).collect()
 }
 
@@ -335,5 +355,6 @@ fn without_source(error: &ConfigError) -> String {
         .map(str::trim)
         .filter(|line| !line.contains('|') && !line.is_empty())
         .collect();
+
     format!("this is not TOML: {}", lines.join(", "))
 }

@@ -11,6 +11,7 @@ impl Scratch {
             std::env::temp_dir().join(format!("callscope-config-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir_all(&path).unwrap();
+
         Self(path)
     }
 
@@ -32,6 +33,7 @@ fn env(pairs: &[(&str, &str)]) -> impl Iterator<Item = (String, String)> {
     let ours = pairs
         .iter()
         .map(|(name, value)| (format!("CALLSCOPE_{name}"), (*value).to_owned()));
+
     ours.chain([("PATH".to_owned(), "/bin".to_owned())])
         .collect::<Vec<_>>()
         .into_iter()
@@ -52,6 +54,7 @@ fn faults(toml: &str, pairs: &[(&str, &str)]) -> Vec<String> {
         let end = text.find("/callscope.toml").map_or(start, |at| at + 1);
         text[..start].to_owned() + &text[end..]
     };
+
     found.0.iter().map(short).collect()
 }
 
@@ -215,6 +218,7 @@ fn an_account_is_whole_or_a_fault() {
             "access_token (CALLSCOPE_ACCESS_TOKEN): it is set, and",
         ),
     ];
+
     for (pairs, start) in cases {
         let found = faults("", &pairs);
         assert!(found.len() == 1 && found[0].starts_with(start), "{found:?}");
@@ -300,15 +304,18 @@ fn the_sample_file_has_every_key_with_its_default_and_changes_nothing() {
         if let Some(name) = line.strip_prefix('[') {
             section = name.replace(']', ".");
         }
+
         let Some((name, value)) = line
             .strip_prefix('#')
             .and_then(|line| line.split_once(" = "))
         else {
             continue;
         };
+
         if name.starts_with(' ') {
             continue;
         }
+
         let name = format!("{section}{name}");
         let key = KEYS
             .iter()
@@ -324,6 +331,7 @@ fn the_sample_file_has_every_key_with_its_default_and_changes_nothing() {
         assert_eq!(value, key.default.unwrap_or(value), "{name}");
         found.push(name);
     }
+
     let known: Vec<&str> = KEYS.iter().map(|key| key.name).collect();
     assert_eq!(found, known);
 }
@@ -348,6 +356,7 @@ fn the_sample_with_everything_switched_on_is_understood() {
         }
         _ => line.to_owned(),
     };
+
     let all: Vec<String> = sample.lines().map(on).collect();
     let config = load(&all.join("\n"), &[]).unwrap();
     assert_eq!(
@@ -368,6 +377,7 @@ fn the_sample_with_everything_switched_on_is_understood() {
 fn environment_names_follow_one_rule_and_the_documented_ones_exist() {
     let names: Vec<String> = KEYS.iter().map(Key::env).collect();
     let documented = "HOMESERVER_URL ACCESS_TOKEN USER_ID PASSWORD ROOMS DATABASE_URL BIND LOG ACCESS_TOKEN_FILE PASSWORD_FILE MODE";
+
     for name in documented.split(' ') {
         assert!(names.contains(&format!("CALLSCOPE_{name}")), "{name}");
     }

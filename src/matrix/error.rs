@@ -6,8 +6,8 @@ use std::time::Duration;
 /// The result of asking a homeserver.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// A request that did not work out. The texts name what was asked (method and path, never the query or a
-/// token) in words for the person who runs the observer.
+/// A request that did not work out. The texts name what was asked (method and path, never the query
+/// or a token) in words for the person who runs the observer.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// The client itself cannot work with these settings; asking again does not help.
@@ -32,7 +32,8 @@ pub enum Error {
         /// What the homeserver offers instead, where it says so.
         offers: Option<String>,
     },
-    /// An answer that Matrix does not allow: a web page, broken JSON, a missing field, a body that broke off.
+    /// An answer that Matrix does not allow: a web page, broken JSON, a missing field, a body that
+    /// broke off.
     #[error("{asked}: the homeserver answered with something that is not Matrix: {why}")]
     NotMatrix {
         asked: String,
@@ -80,13 +81,16 @@ impl std::fmt::Display for Refusal {
             }
             _ => f.write_str("the homeserver refused")?,
         }
+
         write!(f, " ({}", self.status)?;
         if let Some(errcode) = &self.errcode {
             write!(f, " {errcode}")?;
         }
+
         if !self.message.is_empty() {
             write!(f, ": {}", self.message)?;
         }
+
         f.write_str(")")
     }
 }
@@ -125,7 +129,8 @@ impl Error {
         matches!(self, Self::LoginRefused(_) | Self::NoPassword { .. })
     }
 
-    /// Does the homeserver not know this kind of request at all? Then another way to the same end is tried.
+    /// Does the homeserver not know this kind of request at all? Then another way to the same end
+    /// is tried.
     #[must_use]
     pub fn is_unsupported(&self) -> bool {
         self.is("M_UNRECOGNIZED") || matches!(self.status(), Some(404 | 405 | 501))
@@ -143,6 +148,7 @@ impl Error {
             .any(|word| words.contains(word));
         let login = words.contains("login") || words.contains("password");
         let of_type = words.contains("login type") && !self.is_forbidden();
+
         self.is_unsupported() || of_type || (disabled && login)
     }
 
@@ -164,16 +170,18 @@ impl Error {
         self.is_revoked() && self.refusal().is_some_and(|no| no.soft_logout)
     }
 
-    /// Does the homeserver not know the position (`since`, `from`) that we gave? Then start without one.
-    /// Synapse says 400 `M_UNKNOWN` "Invalid stream token", others use words of their own.
+    /// Does the homeserver not know the position (`since`, `from`) that we gave? Then start without
+    /// one. Synapse says 400 `M_UNKNOWN` "Invalid stream token", others use words of their own.
     #[must_use]
     pub fn is_unknown_position(&self) -> bool {
         if self.is("M_UNKNOWN_POS") {
             return true;
         }
+
         let named = ["M_UNKNOWN", "M_INVALID_PARAM", "M_BAD_PARAM"]
             .iter()
             .any(|code| self.is(code));
+
         self.status() == Some(400)
             && named
             && self.refusal().is_some_and(|no| {
@@ -184,8 +192,8 @@ impl Error {
             })
     }
 
-    /// Does the homeserver not have the stored filter (any more)? Then upload it again. Synapse says 400
-    /// `M_INVALID_PARAM` "No such filter".
+    /// Does the homeserver not have the stored filter (any more)? Then upload it again. Synapse
+    /// says 400 `M_INVALID_PARAM` "No such filter".
     #[must_use]
     pub fn is_unknown_filter(&self) -> bool {
         matches!(self.status(), Some(400 | 404))
@@ -200,14 +208,16 @@ impl Error {
         self.is("M_FORBIDDEN") || self.is("M_GUEST_ACCESS_FORBIDDEN")
     }
 
-    /// Did the homeserver say, in Matrix's words, that there is no such thing? A 404 page of a proxy does not count.
+    /// Did the homeserver say, in Matrix's words, that there is no such thing? A 404 page of a
+    /// proxy does not count.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         self.is("M_NOT_FOUND") || (self.status() == Some(404) && self.is("M_UNRECOGNIZED"))
     }
 
-    /// Did the homeserver say that what is asked for is not there, or not for us? That it does not know the question
-    /// (`M_UNRECOGNIZED`, as of a proxy that leads astray) is another thing, and may pass.
+    /// Did the homeserver say that what is asked for is not there, or not for us? That it does not
+    /// know the question (`M_UNRECOGNIZED`, as of a proxy that leads astray) is another thing, and
+    /// may pass.
     #[must_use]
     pub fn is_hidden(&self) -> bool {
         self.is_forbidden() || self.is("M_NOT_FOUND")
@@ -243,6 +253,7 @@ fn no_password(user_id: &str, offers: Option<&str>) -> String {
     let local = user_id.trim_start_matches('@');
     let local = local.split(':').next().unwrap_or(local);
     let offers = offers.map_or(String::new(), |offers| format!(" (it offers {offers})"));
+
     format!(
         "give Callscope an access token instead of user id and password: with the Matrix Authentication Service, \
          `mas-cli manage issue-compatibility-token {local}` makes one; else sign in as this account in Element, copy the \

@@ -1,5 +1,5 @@
-//! Events of one answer, from text to values one at a time: what is too large, or costs too much memory for its
-//! size, is replaced by a stand-in that can still be counted.
+//! Events of one answer, from text to values one at a time: what is too large, or costs too much
+//! memory for its size, is replaced by a stand-in that can still be counted.
 
 use super::json::{Fields, build, each, fields, nodes, text, weight};
 use crate::rtc::sieve;
@@ -31,7 +31,8 @@ const KEPT: [&str; 5] = [
 const STICKY: [&str; 2] = ["msc4354_sticky", "sticky"];
 const STICKY_MAX: usize = 256;
 
-/// Even the stand-ins of an answer take too much memory: it is no answer of a homeserver that works.
+/// Even the stand-ins of an answer take too much memory: it is no answer of a homeserver that
+/// works.
 #[derive(Debug)]
 pub(super) struct Full;
 
@@ -47,7 +48,7 @@ pub(super) struct Events {
 
 impl Events {
     /// For an answer of `bytes` bytes.
-    pub(super) fn of(bytes: usize) -> Self {
+    pub(super) fn within_bytes(bytes: usize) -> Self {
         Self {
             budget: bytes.saturating_mul(RATIO).saturating_add(ANSWER_FREE),
             used: 0,
@@ -65,7 +66,8 @@ impl Events {
         self.list_where(raw, |_| true)
     }
 
-    /// The events of a list whose type is one of [`sieve::TYPES`], or which have none: these are kept and counted.
+    /// The events of a list whose type is one of [`sieve::TYPES`], or which have none: these are
+    /// kept and counted.
     pub(super) fn list_of_types(&mut self, raw: &RawValue) -> Result<Option<Vec<Value>>, Full> {
         self.list_where(raw, |raw| {
             let kind = fields(raw)
@@ -83,37 +85,45 @@ impl Events {
         if !raw.get().starts_with('[') {
             return Ok(None);
         }
+
         let mut events = Vec::new();
         let all = each(raw, |event| {
             if wanted(event) {
                 events.push(self.event(event));
             }
+
             self.used <= self.budget.saturating_mul(2)
         });
+
         all.map(|()| Some(events)).ok_or(Full)
     }
 
-    /// One event. Of one that was not asked for there is only what tells it apart: the sieve counts it.
+    /// One event. Of one that was not asked for there is only what tells it apart: the sieve counts
+    /// it.
     pub(super) fn event(&mut self, raw: &RawValue) -> Value {
         if let Some(event) = foreign(raw) {
             self.used += weight(&event);
             return event;
         }
-        if let Some(event) = self.whole(raw.get()) {
+
+        if let Some(event) = self.build_within_limits(raw.get()) {
             self.used += weight(&event);
             return event;
         }
+
         self.stand_ins += 1;
         let event = stand_in(raw);
         self.used += weight(&event);
+
         event
     }
 
-    fn whole(&self, text: &str) -> Option<Value> {
+    fn build_within_limits(&self, text: &str) -> Option<Value> {
         let fits = text.len() <= EVENT_MAX && nodes(text) <= NODES_MAX;
         let event = fits.then(|| build(text).ok())??;
         let weight = weight(&event);
         let light = weight <= WEIGHT_FREE.max(text.len().saturating_mul(RATIO));
+
         (light && self.used + weight <= self.budget).then_some(event)
     }
 
@@ -134,18 +144,22 @@ fn stand_in(raw: &RawValue) -> Value {
     let Some(fields) = fields(raw) else {
         return Value::String("too_large".to_owned());
     };
+
     let mut event = apart(&fields);
     event.insert("content".to_owned(), "too_large".into());
+
     Value::Object(event)
 }
 
-/// What tells an event apart whose type is not ours, and how long it is sticky; `None` for one that is ours.
+/// What tells an event apart whose type is not ours, and how long it is sticky; `None` for one that
+/// is ours.
 fn foreign(raw: &RawValue) -> Option<Value> {
     let fields = fields(raw)?;
     let kind = text(fields.get("type")?)?;
     if sieve::is_ours(&kind) {
         return None;
     }
+
     let mut event = apart(&fields);
     for key in STICKY {
         if let Some(sticky) = fields
@@ -155,6 +169,7 @@ fn foreign(raw: &RawValue) -> Option<Value> {
             event.insert(key.to_owned(), build(sticky.get()).ok()?);
         }
     }
+
     Some(Value::Object(event))
 }
 
@@ -164,6 +179,7 @@ fn apart(fields: &Fields<'_>) -> Map<String, Value> {
         let is_plain = part.len() <= PART_MAX && !part.starts_with(['{', '[']);
         is_plain.then(|| build(part).ok())?
     };
+
     KEPT.iter()
         .filter_map(|key| Some(((*key).to_owned(), part(key)?)))
         .collect()
@@ -186,7 +202,7 @@ mod tests {
     }
 
     fn read(text: &str) -> Value {
-        Events::of(text.len()).event(&raw(text))
+        Events::within_bytes(text.len()).event(&raw(text))
     }
 
     #[test]
@@ -201,6 +217,7 @@ mod tests {
         for content in [long, many, heavy] {
             assert_eq!(read(&event(&content)), small, "{} bytes", content.len());
         }
+
         assert_eq!(read(&format!("\"{}\"", "x".repeat(EVENT_MAX))), "too_large");
         let ids = format!(
             "{{\"event_id\":\"{}\",\"sender\":[{}]}}",
@@ -218,6 +235,7 @@ mod tests {
         );
         let text = format!("{{\"t\":\"{},\"}}", "x,".repeat(40_000));
         let list = format!("[{}\"\"]", "\"@user:example.org\",".repeat(3_000));
+
         for content in [member, text, list, "{}".to_owned(), "7".to_owned()] {
             let event = event(&content);
             assert_eq!(read(&event), serde_json::from_str::<Value>(&event).unwrap());
@@ -227,7 +245,7 @@ mod tests {
     #[test]
     fn of_a_state_only_what_is_asked_for_is_built() {
         let state = r#"[{"type":"m.room.pinned_events"},{"type":"m.room.create"},{"type":7},{"a":1},null,{"type":""}]"#;
-        let kept = Events::of(state.len())
+        let kept = Events::within_bytes(state.len())
             .list_of_types(&raw(state))
             .unwrap()
             .unwrap();
@@ -241,7 +259,7 @@ mod tests {
                 json!({"type": ""})
             ]
         );
-        assert!(Events::of(9).list(&raw("{}")).unwrap().is_none());
+        assert!(Events::within_bytes(9).list(&raw("{}")).unwrap().is_none());
     }
 
     #[test]
@@ -251,7 +269,7 @@ mod tests {
         let one = |inner: &str| event(&format!("[{}1]", inner.repeat(60_000 / inner.len())));
         let all: String = inner.iter().map(|inner| one(inner) + ",").collect();
         let list = format!("[{}7]", all.repeat(BYTES / all.len()));
-        let mut events = Events::of(list.len());
+        let mut events = Events::within_bytes(list.len());
         let kept = events.list(&raw(&list)).unwrap().unwrap();
         assert_eq!(kept.len(), BYTES / all.len() * inner.len() + 1);
         assert_eq!(events.stand_ins, kept.len() - 1);
@@ -267,8 +285,9 @@ mod tests {
                 let list = format!("[{}{one}]", format!("{one},").repeat(600_000 / one.len()));
                 let mut events = Events {
                     budget: list.len() * RATIO,
-                    ..Events::of(0)
+                    ..Events::within_bytes(0)
                 };
+
                 let kept = events.list(&raw(&list)).unwrap().unwrap();
                 assert_eq!(kept.len(), 600_000 / one.len() + 1);
                 assert!(
@@ -288,6 +307,6 @@ mod tests {
     #[test]
     fn a_list_of_endless_nothings_is_given_up() {
         let list = format!("[{}1]", "{\"a\":1},".repeat(1_000_000));
-        assert!(Events::of(list.len()).list(&raw(&list)).is_err());
+        assert!(Events::within_bytes(list.len()).list(&raw(&list)).is_err());
     }
 }

@@ -1,6 +1,6 @@
-//! Which addresses may be asked when a stranger names them: those of the public Internet, looked at after the name was
-//! resolved, on the very address that is connected to. So neither a name that leads inside nor one that leads elsewhere the
-//! second time is of use to anybody.
+//! Which addresses may be asked when a stranger names them: those of the public Internet, looked at
+//! after the name was resolved, on the very address that is connected to. So neither a name that
+//! leads inside nor one that leads elsewhere the second time is of use to anybody.
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -13,8 +13,9 @@ const ADDRESSES_MAX: usize = 8;
 #[error("it leads to an address that is not public")]
 pub struct NotPublic;
 
-/// Is it an address of the public Internet? Private, loopback, link-local, shared (CGNAT), multicast, reserved and
-/// documentation addresses are not (the registries of special addresses of IANA), nor are such inside of an IPv6 address.
+/// Is it an address of the public Internet? Private, loopback, link-local, shared (CGNAT),
+/// multicast, reserved and documentation addresses are not (the registries of special addresses of
+/// IANA), nor are such inside of an IPv6 address.
 #[must_use]
 pub fn is_public(ip: IpAddr) -> bool {
     match ip {
@@ -48,6 +49,7 @@ fn is_public_v4(ip: Ipv4Addr) -> bool {
     let within = |(network, length): &([u8; 4], u32)| {
         (ip.to_bits() ^ u32::from_be_bytes(*network)) >> (32 - length) == 0
     };
+
     !SPECIAL.iter().any(within)
 }
 
@@ -59,10 +61,12 @@ fn is_public_v6(ip: Ipv6Addr) -> bool {
             let [c, d] = low.to_be_bytes();
             is_public_v4(Ipv4Addr::new(a, b, c, d))
         }
-        // Of the addresses that are given out at all: not those for protocols (Teredo among them), 6to4, documentation.
+        // Of the addresses that are given out at all: not those for protocols (Teredo among them),
+        // 6to4, documentation.
         [0x2001, 0..=0x1ff | 0xdb8, ..] | [0x2002, ..] | [0x3fff, 0..=0xfff, ..] => false,
         [0x2000..=0x3fff, ..] => true,
-        // Loopback, link-local, private, multicast, and every way to write an IPv4 address in one of IPv6.
+        // Loopback, link-local, private, multicast, and every way to write an IPv4 address in one
+        // of IPv6.
         _ => false,
     }
 }
@@ -79,6 +83,7 @@ impl Resolve for Public {
             if public.is_empty() {
                 return Err(NotPublic.into());
             }
+
             Ok(Box::new(public.into_iter()) as Addrs)
         })
     }
@@ -112,6 +117,7 @@ mod tests {
             169.255.0.1 172.15.255.255 172.32.0.0 192.0.1.1 192.0.3.1 192.167.255.255 192.169.0.0 198.17.255.255 \
             198.20.0.0 203.0.112.255 203.0.114.0 223.255.255.255 2606:4700:4700::1111 2a01:4f8::1 2001:200::1 \
             2001:4860:4860::8888 2003::1 3ffe:ffff::1 64:ff9b::8.8.8.8";
+
         for text in public.split(' ') {
             assert!(is_public(text.parse().unwrap()), "{text}");
         }
@@ -128,14 +134,17 @@ mod tests {
              224.0.0.1 239.255.255.250 240.0.0.1 255.255.255.255",
             // The same in IPv6: loopback, unspecified, link-local, site-local, private, multicast.
             "::1 :: fe80::1 febf::1 fec0::1 fc00::1 fd12:3456::1 fd00:ec2::254 ff02::1 ff0e::1",
-            // IPv4 in IPv6: mapped, compatible, translated, 6to4, Teredo, NAT64 of private addresses and of own prefixes.
+            // IPv4 in IPv6: mapped, compatible, translated, 6to4, Teredo, NAT64 of private
+            // addresses and of own prefixes.
             "::ffff:127.0.0.1 ::ffff:10.0.0.1 ::ffff:8.8.8.8 ::127.0.0.1 ::ffff:0:127.0.0.1 2002:7f00:1:: \
              2002:808:808::1 2001::1 2001:0:53aa:64c:0:fbff:80ff:fffe 64:ff9b::127.0.0.1 64:ff9b::10.0.0.1 \
              64:ff9b::169.254.169.254 64:ff9b:1::8.8.8.8 64:ff9b:0:0:1::8.8.8.8",
-            // Protocols, benchmarks, ORCHID, documentation, discard, segment routing, never given out.
+            // Protocols, benchmarks, ORCHID, documentation, discard, segment routing, never given
+            // out.
             "2001:1::1 2001:2::1 2001:10::1 2001:20::1 2001:db8::1 3fff::1 3fff:fff::1 100::1 100:0:0:1::1 \
              5f00::1 4000::1 1fff::1 e000::1",
         ];
+
         for text in inside.iter().flat_map(|some| some.split(' ')) {
             assert!(!is_public(text.parse().unwrap()), "{text}");
         }

@@ -1,5 +1,6 @@
-//! Ids and positions of answers: what is too long for anything is none. They become parts of addresses and keys in the database,
-//! and one that no address and no index can take would stop everything that came with it.
+//! Ids and positions of answers: what is too long for anything is none. They become parts of
+//! addresses and keys in the database, and one that no address and no index can take would stop
+//! everything that came with it.
 
 /// The specification's limit for an id of a room, in bytes.
 const ROOM_ID_MAX: usize = 255;

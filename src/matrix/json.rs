@@ -1,4 +1,5 @@
-//! Reads strangers' JSON without becoming large: checks a text without keeping it, and builds small parts of it.
+//! Reads strangers' JSON without becoming large: checks a text without keeping it, and builds small
+//! parts of it.
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -6,15 +7,16 @@ use serde_json::{Map, Number, Value};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// A map of up to 11 entries is one block of this size, in bytes; of more, its blocks are half full.
+/// A map of up to 11 entries is one block of this size, in bytes; of more, its blocks are half
+/// full.
 const MAP_BLOCK: usize = 640;
 const MAP_BLOCK_FULL: usize = 11;
 /// What the allocator takes for a text on top of its bytes.
 const TEXT_EXTRA: usize = 16;
 /// What stands in for a character that is none.
 const NO_CHARACTER: &str = "\u{fffd}";
-/// Keys with this in front have a meaning for `serde_json` itself: it reads the text behind such a key as JSON
-/// of its own, uncounted, or refuses all.
+/// Keys with this in front have a meaning for `serde_json` itself: it reads the text behind such a
+/// key as JSON of its own, uncounted, or refuses all.
 const RESERVED: &str = "$serde_json::private::";
 
 /// The entries of an object, each still text. Of a key that comes twice the last one counts.
@@ -35,7 +37,8 @@ pub(super) fn text_of(json: &[u8]) -> Option<String> {
     serde_json::from_slice::<String>(json).ok().map(tidy)
 }
 
-/// NUL is no character of any text here: `PostgreSQL` would refuse it, and with it all that came in the same answer.
+/// NUL is no character of any text here: `PostgreSQL` would refuse it, and with it all that came in
+/// the same answer.
 fn tidy(text: String) -> String {
     if text.contains('\0') {
         text.replace('\0', NO_CHARACTER)
@@ -44,7 +47,8 @@ fn tidy(text: String) -> String {
     }
 }
 
-/// Is all of it JSON for a strict reader? (`RawValue` alone lets half surrogate pairs, endless numbers and any depth pass.)
+/// Is all of it JSON for a strict reader? (`RawValue` alone lets half surrogate pairs, endless
+/// numbers and any depth pass.)
 pub(super) fn check(text: &str) -> serde_json::Result<()> {
     serde_json::from_str::<Checked>(text).map(|_| ())
 }
@@ -54,7 +58,8 @@ pub(super) fn build(text: &str) -> serde_json::Result<Value> {
     serde_json::from_str::<Plain>(text).map(|plain| plain.0)
 }
 
-/// No fewer than the values in a text, containers included: every value begins it, or follows a comma or a bracket.
+/// No fewer than the values in a text, containers included: every value begins it, or follows a
+/// comma or a bracket.
 pub(super) fn nodes(text: &str) -> usize {
     let (mut count, mut in_text, mut escaped) = (1_usize, false, false);
     for byte in text.bytes() {
@@ -66,6 +71,7 @@ pub(super) fn nodes(text: &str) -> usize {
             _ => {}
         }
     }
+
     count
 }
 
@@ -83,6 +89,7 @@ pub(super) fn weight(value: &Value) -> usize {
             } else {
                 MAP_BLOCK_FULL / 2
             };
+
             let entries = map
                 .iter()
                 .map(|(key, value)| key.capacity() + TEXT_EXTRA + weight(value));
@@ -90,10 +97,12 @@ pub(super) fn weight(value: &Value) -> usize {
         }
         _ => 0,
     };
+
     size_of::<Value>() + inner
 }
 
-/// Hands each value of a list over, one at a time, until `take` says no. `None` when it said so, or for what is no list.
+/// Hands each value of a list over, one at a time, until `take` says no. `None` when it said so, or
+/// for what is no list.
 pub(super) fn each<'a>(raw: &'a RawValue, take: impl FnMut(&'a RawValue) -> bool) -> Option<()> {
     serde_json::Deserializer::from_str(raw.get())
         .deserialize_seq(Each(take))
@@ -115,6 +124,7 @@ impl<'de, F: FnMut(&'de RawValue) -> bool> Visitor<'de> for Each<F> {
                 return Err(A::Error::custom("enough"));
             }
         }
+
         Ok(())
     }
 }
@@ -217,6 +227,7 @@ impl<'de> Visitor<'de> for PlainVisitor {
         while let Some(Plain(value)) = list.next_element()? {
             values.push(value);
         }
+
         Ok(Value::Array(values))
     }
 
@@ -229,8 +240,10 @@ impl<'de> Visitor<'de> for PlainVisitor {
             } else {
                 tidy(key)
             };
+
             values.insert(key, value);
         }
+
         Ok(Value::Object(values))
     }
 }
@@ -263,6 +276,7 @@ mod tests {
         ] {
             assert!(!check(text).unwrap_err().is_eof(), "{text}");
         }
+
         assert!(check("{\"a\":[1").unwrap_err().is_eof());
         assert!(check(r#" {"a":[null,true,-1,1.5,"\ud83d\ude00"]} "#).is_ok());
     }

@@ -1,4 +1,5 @@
-//! Who we are: password login with one device for ever, `whoami`, and the file that keeps the token.
+//! Who we are: password login with one device for ever, `whoami`, and the file that keeps the
+//! token.
 
 use super::Client;
 use super::error::{Error, Result};
@@ -32,8 +33,8 @@ pub struct Whoami {
 }
 
 impl Client {
-    /// Logs in with a password and uses the new token from now on. Give the device id of an earlier login:
-    /// it is taken up again, where otherwise every login would leave one more device behind.
+    /// Logs in with a password and uses the new token from now on. Give the device id of an earlier
+    /// login: it is taken up again, where otherwise every login would leave one more device behind.
     ///
     /// `now_ms`: our clock, to know when a token runs out.
     ///
@@ -57,6 +58,7 @@ impl Client {
         if let Some(device_id) = device_id {
             body["device_id"] = json!(device_id);
         }
+
         let request = self.post(&["_matrix", "client", "v3", "login"], body);
         let answer = request.without_token().hiding(password).send().await?;
         let credentials = Credentials {
@@ -66,7 +68,9 @@ impl Client {
             refresh_token: answer.optional_text("refresh_token").map(Secret::new),
             expires_ms: expires_ms(&answer, now_ms),
         };
+
         self.use_credentials(&credentials, now_ms);
+
         Ok(credentials)
     }
 
@@ -78,6 +82,7 @@ impl Client {
         let Some(refresh_token) = &kept.refresh_token else {
             return Err(Error::Setup("there is no refresh token".to_owned()));
         };
+
         let body = json!({"refresh_token": refresh_token.expose()});
         let request = self.post(&["_matrix", "client", "v3", "refresh"], body);
         let request = request.without_token().hiding(refresh_token);
@@ -89,16 +94,18 @@ impl Client {
             expires_ms: expires_ms(&answer, now_ms),
             ..kept.clone()
         };
+
         self.use_credentials(&credentials, now_ms);
+
         Ok(credentials)
     }
 
-    /// Signs in with a password, as one device for ever: takes the token kept in `file` if it still works, else gets the
-    /// next one, else logs in as the same device; what came is kept.
+    /// Signs in with a password, as one device for ever: takes the token kept in `file` if it still
+    /// works, else gets the next one, else logs in as the same device; what came is kept.
     ///
     /// # Errors
-    /// As every request, and when the file cannot be read or written; `is_login_refused` when the same login would be
-    /// refused again.
+    /// As every request, and when the file cannot be read or written; `is_login_refused` when the
+    /// same login would be refused again.
     pub async fn sign_in(
         &self,
         user_id: &str,
@@ -112,7 +119,9 @@ impl Client {
         {
             return Ok(());
         }
+
         let device = kept.map(|kept| kept.device_id);
+
         self.login_where_offered(user_id, password, device.as_deref(), now_ms)
             .await?
             .save(file)
@@ -135,7 +144,8 @@ impl Client {
             .map_err(|error| login_error(error, user_id))
     }
 
-    /// Takes up what is kept in `file`, or gets the next token with it, and never logs in; false where that takes a login.
+    /// Takes up what is kept in `file`, or gets the next token with it, and never logs in; false
+    /// where that takes a login.
     ///
     /// # Errors
     /// As [`Self::sign_in`].
@@ -154,7 +164,8 @@ impl Client {
             match self.whoami().await {
                 Ok(_) => return Ok(true),
                 Err(error) if error.is_revoked() => {}
-                // Not every homeserver knows this question; other ones show whether the token is good.
+                // Not every homeserver knows this question; other ones show whether the token is
+                // good.
                 Err(error) if error.is_unsupported() => {
                     if !self.was_refused(&kept.access_token) {
                         return Ok(true);
@@ -163,10 +174,12 @@ impl Client {
                 Err(error) => return Err(error),
             }
         }
+
         if kept.refresh_token.is_none() {
             tracing::warn!("the kept token is no longer accepted; logging in");
             return Ok(false);
         }
+
         match self.refresh(kept, now_ms).await {
             Ok(credentials) => {
                 credentials.save(file)?;
@@ -189,9 +202,11 @@ impl Client {
             Err(error) if error.is_transient() && !error.is_unsupported() => return Err(error),
             Err(_) => return Ok(()),
         };
+
         let Some(flows) = answer.value.get("flows").and_then(Value::as_array) else {
             return Ok(());
         };
+
         let kinds: Vec<String> = flows
             .iter()
             .filter_map(|flow| flow.get("type")?.as_str())
@@ -201,11 +216,13 @@ impl Client {
         if kinds.iter().any(|kind| kind == "m.login.password") {
             return Ok(());
         }
+
         let offers = if kinds.is_empty() {
             "no login at all".to_owned()
         } else {
             kinds.join(", ")
         };
+
         Err(Error::NoPassword {
             user_id: user_id.to_owned(),
             offers: Some(offers),
@@ -243,16 +260,20 @@ impl Client {
             self.get(&["_matrix", "client", version, "account", "whoami"])
                 .send()
         };
+
         let answer = match ask("v3").await {
             // The name of this version in the years before.
             Err(error) if error.is_unsupported() => ask("r0").await?,
             answer => answer?,
         };
+
         let whoami = Whoami {
             user_id: answer.text("user_id")?,
             device_id: answer.optional_text("device_id"),
         };
+
         self.set_user_id(&whoami.user_id);
+
         Ok(whoami)
     }
 }
@@ -267,17 +288,20 @@ impl Credentials {
             path: path.to_owned(),
             why,
         };
+
         let body = match std::fs::read(path) {
             Ok(body) => body,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(fault(format!("cannot be read: {error}"))),
         };
+
         let json: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
         let text = |key: &str| {
             json.get(key)
                 .and_then(Value::as_str)
                 .filter(|text| !text.is_empty())
         };
+
         match (text("user_id"), text("device_id"), text("access_token")) {
             (Some(user_id), Some(device_id), Some(token)) => Ok(Some(Self {
                 user_id: user_id.to_owned(),
@@ -305,9 +329,11 @@ impl Credentials {
         if let Some(token) = &self.refresh_token {
             json["refresh_token"] = token.expose().into();
         }
+
         if let Some(expires_ms) = self.expires_ms {
             json["expires_ms"] = expires_ms.into();
         }
+
         write_private(path, format!("{json}\n").as_bytes()).map_err(|error| Error::Credentials {
             path: path.to_owned(),
             why: format!("cannot be written: {error}"),
@@ -329,7 +355,9 @@ fn login_error(error: Error, user_id: &str) -> Error {
             offers: None,
         };
     }
+
     let lasts = !error.is_transient();
+
     match error {
         Error::Refused(no) if lasts => Error::LoginRefused(no),
         other => other,
@@ -345,10 +373,12 @@ fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
+
     let written = write_draft(&draft, content).and_then(|()| std::fs::rename(&draft, path));
     if written.is_err() {
         let _ = std::fs::remove_file(&draft);
     }
+
     written
 }
 
@@ -359,6 +389,7 @@ fn write_draft(draft: &Path, content: &[u8]) -> std::io::Result<()> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(draft)?;
     file.write_all(content)?;
+
     file.sync_all()
 }
 

@@ -64,6 +64,7 @@ async fn a_login_takes_the_device_up_again_and_uses_the_new_token() {
     ] {
         assert!(asked[0].contains(part), "{}", asked[0]);
     }
+
     assert!(asked[1].contains("Bearer syt_new"));
 }
 
@@ -226,6 +227,7 @@ async fn a_soft_logout_logs_in_again_as_the_same_device() {
         refresh_token: Some(Secret::new("r1")),
         ..credentials("syt_old")
     };
+
     let scratch = scratch_with("soft", &kept);
     let secret = Secret::new("pass");
     stub.client()
@@ -250,6 +252,7 @@ async fn refusal_of(flows: serde_json::Value, answers: Vec<Reply>) -> (Error, us
         .client()
         .sign_in("@bot:x", &secret, &scratch.file(), 0)
         .await;
+
     (signed_in.unwrap_err(), stub.requests().len())
 }
 
@@ -269,8 +272,10 @@ async fn where_no_password_is_taken_it_is_said_what_to_do() {
     ] {
         assert!(text.contains(words), "{words}: {text}");
     }
+
     assert!(error.is_login_refused() && !error.is_transient());
     let password = || json!([{"type": "m.login.password"}]);
+
     for (status, errcode, words) in [
         (404, "M_UNRECOGNIZED", "Unrecognized request"),
         (400, "M_UNKNOWN", "Unknown login type m.login.password"),

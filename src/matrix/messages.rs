@@ -13,19 +13,22 @@ use serde_json::{Value, json};
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct MessagesPage {
     pub chunk: Vec<Value>,
-    /// Where the next page begins; `None` at the room's beginning, where history stops being visible, and where a homeserver
-    /// just gives no more.
+    /// Where the next page begins; `None` at the room's beginning, where history stops being
+    /// visible, and where a homeserver just gives no more.
     pub end: Option<String>,
-    /// Ids of events of other types, which were not asked for and are left out: they tell that the page goes on.
+    /// Ids of events of other types, which were not asked for and are left out: they tell that the
+    /// page goes on.
     pub others: Vec<String>,
 }
 
 impl Client {
-    /// One page of a room's history backwards, only of the types in [`TYPES`]. `from` is an `end` or
-    /// `prev_batch`, `None` for the newest. Only backwards does a homeserver fetch what it lacks from others.
+    /// One page of a room's history backwards, only of the types in [`TYPES`]. `from` is an `end`
+    /// or `prev_batch`, `None` for the newest. Only backwards does a homeserver fetch what it lacks
+    /// from others.
     ///
     /// # Errors
-    /// As every request; `is_forbidden` when the room is not ours to see, `is_unknown_position` for `from`.
+    /// As every request; `is_forbidden` when the room is not ours to see, `is_unknown_position` for
+    /// `from`.
     pub async fn messages(
         &self,
         room_id: &str,
@@ -37,13 +40,14 @@ impl Client {
             .messages_page(room_id, from, limit, Some(&filter))
             .await?;
         let fields = page.fields()?;
-        let mut events = Events::of(page.text.len());
+        let mut events = Events::within_bytes(page.text.len());
         let missing = || page.not_matrix("the list `chunk` is missing");
         let chunk = events
             .list(fields.get("chunk").ok_or_else(missing)?)
             .map_err(|full| page.full(full))?;
         events.tell(&page.asked);
         let chunk = chunk.ok_or_else(missing)?;
+
         Ok(MessagesPage {
             chunk,
             end: end_of_page(&fields, from),
@@ -51,7 +55,8 @@ impl Client {
         })
     }
 
-    /// The same without a filter, for a homeserver that gives no more with one. Of other types only ids are kept.
+    /// The same without a filter, for a homeserver that gives no more with one. Of other types only
+    /// ids are kept.
     ///
     /// # Errors
     /// As [`Self::messages`].
@@ -65,7 +70,7 @@ impl Client {
         let fields = page.fields()?;
         let missing = || page.not_matrix("the list `chunk` is missing");
         let list = fields.get("chunk").ok_or_else(missing)?;
-        let mut events = Events::of(page.text.len());
+        let mut events = Events::within_bytes(page.text.len());
         let chunk = events
             .list_of_types(list)
             .map_err(|full| page.full(full))?
@@ -75,6 +80,7 @@ impl Client {
             others.extend(id_of_other(raw));
             true
         });
+
         Ok(MessagesPage {
             chunk,
             end: end_of_page(&fields, from),
@@ -99,6 +105,7 @@ impl Client {
                 request = request.query(key, value);
             }
         }
+
         request.send_for_page().await
     }
 
@@ -117,7 +124,8 @@ impl Client {
             .and_then(|id| text(id))
             .filter(|id| !id.is_empty());
         id.ok_or_else(|| page.not_matrix("`event_id` is missing"))?;
-        Ok(Events::of(page.text.len()).event(page.raw()?))
+
+        Ok(Events::within_bytes(page.text.len()).event(page.raw()?))
     }
 }
 
@@ -134,6 +142,7 @@ fn id_of_other(raw: &RawValue) -> Option<String> {
     if TYPES.contains(&kind.as_str()) {
         return None;
     }
+
     text(fields.get("event_id")?)
 }
 

@@ -1,4 +1,5 @@
-//! The client towards homeservers: raw JSON events in, nothing lost on the way. It knows only `rtc`.
+//! The client towards homeservers: raw JSON events in, nothing lost on the way. It knows only
+//! `rtc`.
 //!
 //! `request` is the one place that sends; the others know an endpoint each. Loops own the retry:
 //! [`Error::is_transient`] and [`Error::retry_after`] are what they ask.
@@ -104,7 +105,8 @@ struct Inner {
     has_dates: AtomicBool,
 }
 
-/// Who is told what time it is by the homeserver's clock, ms since the Unix epoch, whenever an answer says so.
+/// Who is told what time it is by the homeserver's clock, ms since the Unix epoch, whenever an
+/// answer says so.
 #[derive(Clone, Default)]
 struct TimeListener(Arc<RwLock<Option<Listener>>>);
 
@@ -120,7 +122,8 @@ impl Client {
     /// A client without a token.
     ///
     /// # Errors
-    /// The URL is not an http(s) URL without user and password, or the TLS set-up of this machine failed.
+    /// The URL is not an http(s) URL without user and password, or the TLS set-up of this machine
+    /// failed.
     pub fn new(settings: Settings) -> Result<Self> {
         let url = &settings.homeserver_url;
         let plain = url.username().is_empty() && url.password().is_none();
@@ -128,6 +131,7 @@ impl Client {
             let fix = "the homeserver's address must look like https://matrix.example.org";
             return Err(Error::Setup(fix.to_owned()));
         }
+
         let http = http_client(&settings)?;
         let (token, user_id) = (RwLock::default(), RwLock::default());
         let inner = Inner {
@@ -142,12 +146,14 @@ impl Client {
             time: TimeListener::default(),
             has_dates: AtomicBool::new(false),
         };
+
         Ok(Self {
             inner: Arc::new(inner),
         })
     }
 
-    /// The client that tells `listener` what time it is by the homeserver's clock, ms since the Unix epoch.
+    /// The client that tells `listener` what time it is by the homeserver's clock, ms since the
+    /// Unix epoch.
     #[must_use]
     pub fn telling_time(self, listener: impl Fn(i64) + Send + Sync + 'static) -> Self {
         let mut told = self
@@ -158,6 +164,7 @@ impl Client {
             .unwrap_or_else(PoisonError::into_inner);
         *told = Some(Arc::new(listener));
         drop(told);
+
         self
     }
 
@@ -176,6 +183,7 @@ impl Client {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
+
         if let Some(listener) = listener {
             listener(server_ms);
         }
@@ -188,7 +196,8 @@ impl Client {
         self
     }
 
-    /// Replaces the access token of this client and of all its clones, for example after a new login.
+    /// Replaces the access token of this client and of all its clones, for example after a new
+    /// login.
     pub fn set_token(&self, token: Option<Secret>) {
         *self
             .inner
@@ -235,7 +244,8 @@ impl Client {
             .unwrap_or_else(PoisonError::into_inner) = Some(user_id.to_owned());
     }
 
-    /// When the next token should be got, ms since the Unix epoch; `None` = this one stays valid, or there is no next one.
+    /// When the next token should be got, ms since the Unix epoch; `None` = this one stays valid,
+    /// or there is no next one.
     #[must_use]
     pub fn refresh_due_ms(&self) -> Option<i64> {
         *self
@@ -267,6 +277,7 @@ impl Client {
             .refused_token
             .read()
             .unwrap_or_else(PoisonError::into_inner);
+
         refused.as_ref() == Some(token)
     }
 
@@ -316,6 +327,7 @@ fn http_client(settings: &Settings) -> Result<reqwest::Client> {
             attempt.stop()
         }
     });
+
     reqwest::Client::builder()
         .user_agent(&settings.user_agent)
         .connect_timeout(CONNECT_TIMEOUT)
@@ -328,15 +340,18 @@ fn http_client(settings: &Settings) -> Result<reqwest::Client> {
         .map_err(|error| Error::Setup(format!("the HTTP client could not be set up: {error}")))
 }
 
-/// Redirects are followed only at the same host: what we ask and tell is for the homeserver that was configured.
+/// Redirects are followed only at the same host: what we ask and tell is for the homeserver that
+/// was configured.
 fn may_follow(attempt: &reqwest::redirect::Attempt<'_>) -> bool {
     let Some(from) = attempt.previous().last() else {
         return false;
     };
+
     let to = attempt.url();
     let secure = to.scheme() == "https" || from.scheme() == "http";
     let same_port = from.port_or_known_default() == to.port_or_known_default();
     let to_https = from.port().is_none() && to.port().is_none();
     let same_place = from.host() == to.host() && (same_port || to_https);
+
     attempt.previous().len() <= REDIRECTS_MAX && secure && same_place
 }

@@ -1,7 +1,9 @@
-//! Asks other servers and SFUs whether they are ready: what anybody may ask, of addresses that strangers named.
+//! Asks other servers and SFUs whether they are ready: what anybody may ask, of addresses that
+//! strangers named.
 //!
-//! Only https, only addresses of the public Internet ([`super::guard`]), no redirects, no proxy, no cookies, no token, short
-//! waits, small answers. What comes back is a claim, and bounded. Never a token of an SFU is asked for: that makes rooms.
+//! Only https, only addresses of the public Internet ([`super::guard`]), no redirects, no proxy, no
+//! cookies, no token, short waits, small answers. What comes back is a claim, and bounded. Never a
+//! token of an SFU is asked for: that makes rooms.
 
 use super::error::{Error, Result};
 use super::guard::{NotPublic, Public, Towards, is_public};
@@ -89,13 +91,15 @@ impl Prober {
         let builder = reqwest::Client::builder()
             .dns_resolver(Arc::new(Public))
             .https_only(true);
+
         Ok(Self {
             http: built(builder)?,
             towards: None,
         })
     }
 
-    /// One that finds every name at this place, and asks without TLS: for tests. No setting leads here.
+    /// One that finds every name at this place, and asks without TLS: for tests. No setting leads
+    /// here.
     ///
     /// # Errors
     /// As [`Self::new`].
@@ -107,7 +111,8 @@ impl Prober {
         })
     }
 
-    /// Asks a server by its name for its well-known document, and at the address that this gives for its versions.
+    /// Asks a server by its name for its well-known document, and at the address that this gives
+    /// for its versions.
     pub async fn server(&self, name: &str) -> Server {
         // The document is at the name of the host, whatever port the server's name has.
         let host = ruma::ServerName::parse(name).map(|name| name.host().to_owned());
@@ -118,6 +123,7 @@ impl Prober {
                 versions: Asked::Refused(why()),
             };
         };
+
         let root = format!("https://{host}");
         let well_known = self
             .json(&root, ".well-known/matrix/client")
@@ -130,18 +136,20 @@ impl Prober {
             }) => url.clone(),
             _ => root,
         };
+
         let versions = self
             .json(&base, "_matrix/client/versions")
             .await
             .and_then(|json| features(&json));
+
         Server {
             well_known,
             versions,
         }
     }
 
-    /// Asks the service of an SFU for its health. Some proxies pass on only what clients need, and behind a homeserver there
-    /// is no such question: then whether the door for clients is there.
+    /// Asks the service of an SFU for its health. Some proxies pass on only what clients need, and
+    /// behind a homeserver there is no such question: then whether the door for clients is there.
     pub async fn sfu(&self, service_url: &str) -> Sfu {
         let begun = Instant::now();
         let took = |()| u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -151,19 +159,21 @@ impl Prober {
             Ok((status, _)) => Asked::Failed(format!("it answered {status}")),
             Err(fault) => fault.asked(),
         };
+
         Sfu {
             health: health.map(took),
         }
     }
 
-    /// Is the door for clients there? It answers a browser's question before the real one, or says that only the real one
-    /// is taken. A token is never asked for.
+    /// Is the door for clients there? It answers a browser's question before the real one, or says
+    /// that only the real one is taken. A token is never asked for.
     async fn door(&self, service_url: &str) -> Asked<()> {
         match self.ask(Method::OPTIONS, service_url, "sfu/get").await {
             Ok((status, _)) if status.is_success() => return Asked::Said(()),
             Ok(_) => {}
             Err(fault) => return fault.asked(),
         }
+
         match self.ask(Method::GET, service_url, "sfu/get").await {
             Ok((StatusCode::METHOD_NOT_ALLOWED, _)) => Asked::Said(()),
             Ok(_) => Asked::Missing,
@@ -171,12 +181,13 @@ impl Prober {
         }
     }
 
-    /// Does the service of an SFU say goodbye for clients that lost their connection (`/delegate_delayed_leave`)? `None`
-    /// where that cannot be told.
+    /// Does the service of an SFU say goodbye for clients that lost their connection
+    /// (`/delegate_delayed_leave`)? `None` where that cannot be told.
     pub async fn delegates(&self, service_url: &str) -> Option<bool> {
         let asked = self
             .ask(Method::GET, service_url, "delegate_delayed_leave")
             .await;
+
         match asked {
             Ok((StatusCode::METHOD_NOT_ALLOWED, _)) => Some(true),
             Ok((StatusCode::NOT_FOUND, _)) => Some(false),
@@ -210,19 +221,21 @@ impl Prober {
             .request(method, url)
             .send()
             .await
-            .map_err(Fault::of)?;
+            .map_err(Fault::from_request_error)?;
         let mut body = Vec::new();
-        while let Some(piece) = response.chunk().await.map_err(Fault::of)? {
+        while let Some(piece) = response.chunk().await.map_err(Fault::from_request_error)? {
             if body.len() + piece.len() > BODY_MAX {
                 return Err(Fault::Failed("its answer is too large".to_owned()));
             }
+
             body.extend_from_slice(&piece);
         }
+
         Ok((response.status(), body))
     }
 
-    /// The address to ask, if it may be asked. An address of numbers is not resolved, so it is looked at here; in whatever
-    /// form it is written, parsing made it an address.
+    /// The address to ask, if it may be asked. An address of numbers is not resolved, so it is
+    /// looked at here; in whatever form it is written, parsing made it an address.
     fn url(&self, base: &str, path: &str) -> std::result::Result<Url, Fault> {
         let refused = |why: &str| Fault::Refused(why.to_owned());
         let mut url = Url::parse(base).map_err(|_| refused("it is no web address"))?;
@@ -232,9 +245,11 @@ impl Prober {
         } else if url.scheme() != "https" {
             return Err(refused("it is no https address"));
         }
+
         if !url.username().is_empty() || url.password().is_some() {
             return Err(refused("it carries a user"));
         }
+
         let is_public = match url.host() {
             _ if self.towards.is_some() => true,
             Some(Host::Ipv4(ip)) => is_public(ip.into()),
@@ -242,17 +257,21 @@ impl Prober {
             Some(Host::Domain(_)) => true,
             None => false,
         };
+
         if !is_public {
             return Err(refused(&NotPublic.to_string()));
         }
+
         // Other services of a host are not knocked at.
         if url.port().is_some_and(|port| port < 1024) {
             return Err(refused("its port is one of other services"));
         }
+
         url.set_query(None);
         url.set_fragment(None);
         let path = format!("{}/{path}", url.path().trim_end_matches('/'));
         url.set_path(&path);
+
         Ok(url)
     }
 }
@@ -278,7 +297,7 @@ enum Fault {
 }
 
 impl Fault {
-    fn of(error: reqwest::Error) -> Self {
+    fn from_request_error(error: reqwest::Error) -> Self {
         let error = error.without_url();
         let timed_out = error.is_timeout();
         let mut cause: &dyn std::error::Error = &error;
@@ -286,16 +305,19 @@ impl Fault {
             if cause.is::<NotPublic>() {
                 return Self::Refused(NotPublic.to_string());
             }
+
             match cause.source() {
                 Some(source) => cause = source,
                 None => break,
             }
         }
+
         let why = if timed_out {
             "no answer in time".to_owned()
         } else {
             one_line(&cause.to_string(), 200)
         };
+
         Self::Failed(why)
     }
 
@@ -326,6 +348,7 @@ fn published(json: &Value) -> Asked<Published> {
     if !json.is_object() {
         return Asked::Failed("its well-known document is no object".to_owned());
     }
+
     let short = |text: &&str| text.len() <= URL_MAX;
     let foci = FOCI
         .iter()
@@ -339,11 +362,13 @@ fn published(json: &Value) -> Asked<Published> {
             .filter(short)
             .map(normalise)
     };
+
     let homeserver_url = json
         .pointer("/m.homeserver/base_url")
         .and_then(Value::as_str)
         .filter(short);
     let sfus = foci.filter_map(of).take(FOCI_MAX).collect();
+
     Asked::Said(Published {
         homeserver_url: homeserver_url.map(ToOwned::to_owned),
         sfus,
@@ -354,6 +379,7 @@ fn features(json: &Value) -> Asked<Features> {
     if !json.get("versions").is_some_and(Value::is_array) {
         return Asked::Failed("its answer names no versions".to_owned());
     }
+
     let has = |msc: &str| {
         let flag =
             |suffix: &str| json.pointer(&format!("/unstable_features/org.matrix.{msc}{suffix}"));
@@ -361,6 +387,7 @@ fn features(json: &Value) -> Asked<Features> {
             .iter()
             .any(|suffix| flag(suffix) == Some(&Value::Bool(true)))
     };
+
     Asked::Said(Features {
         delayed_events: has("msc4140"),
         sticky_events: has("msc4354"),

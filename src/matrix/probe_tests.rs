@@ -30,6 +30,7 @@ async fn a_server_is_asked_for_what_it_publishes_and_what_it_can_do() {
         delayed_events: true,
         ..Features::default()
     };
+
     assert_eq!(server.versions, Asked::Said(features));
     let asked = stub.requests();
     assert!(
@@ -108,6 +109,7 @@ async fn an_sfu_is_well_when_it_says_so_or_its_door_is_there() {
             "{asked:?}"
         );
     }
+
     let not_so = || reply(405, "text/plain", "");
     let stub = Stub::start(vec![none(), not_so(), none()]);
     assert_eq!(
@@ -125,6 +127,7 @@ async fn an_sfu_is_well_when_it_says_so_or_its_door_is_there() {
     for _ in 0..3 {
         delegates.push(prober.delegates("https://sfu.example/jwt").await);
     }
+
     assert_eq!(delegates, [Some(true), Some(false), None]);
     let stub = Stub::start(vec![reply(503, "text/plain", "")]);
     let health = towards(&stub).sfu("https://sfu.example").await.health;
@@ -159,8 +162,10 @@ fn addresses_inside_are_not_asked_however_they_are_written() {
         let Err(Fault::Refused(why)) = prober.url(base, "healthz") else {
             panic!("{base} would be asked")
         };
+
         assert_eq!(why, "it leads to an address that is not public", "{base}");
     }
+
     for (base, why) in [
         ("http://sfu.example", "it is no https address"),
         ("ftp://sfu.example", "it is no https address"),
@@ -176,8 +181,10 @@ fn addresses_inside_are_not_asked_however_they_are_written() {
         let Err(Fault::Refused(said)) = prober.url(base, "healthz") else {
             panic!("{base} would be asked")
         };
+
         assert_eq!(said, why, "{base}");
     }
+
     let url = prober
         .url("https://sfu.example:8443/jwt//?a=b", "healthz")
         .unwrap();

@@ -1,15 +1,16 @@
-//! Makes JSON readable that Matrix servers pass on but a strict reader refuses as a whole: without this, one
-//! hostile event in one room would stop every sync for good.
+//! Makes JSON readable that Matrix servers pass on but a strict reader refuses as a whole: without
+//! this, one hostile event in one room would stop every sync for good.
 
-/// Deeper values are replaced by `null`; the reader's own limit is 128. An event sits 7 levels deep in a sync.
+/// Deeper values are replaced by `null`; the reader's own limit is 128. An event sits 7 levels deep
+/// in a sync.
 const DEPTH_MAX: usize = 100;
 
 /// What stands in for a character that is none.
 const NO_CHARACTER: &str = "\u{fffd}";
 
-/// The body with what a strict reader refuses replaced: half surrogate pairs and control characters in
-/// strings, numbers beyond a 64 bit float, values nested too deep, bytes that are not UTF-8. Text that is
-/// not JSON at all stays so.
+/// The body with what a strict reader refuses replaced: half surrogate pairs and control characters
+/// in strings, numbers beyond a 64 bit float, values nested too deep, bytes that are not UTF-8.
+/// Text that is not JSON at all stays so.
 #[must_use]
 pub fn repair(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
@@ -18,6 +19,7 @@ pub fn repair(body: &[u8]) -> String {
         out: String::with_capacity(text.len()),
         depth: 0,
     };
+
     while let Some(next) = scan.rest.bytes().next() {
         match next {
             b'"' => scan.string(),
@@ -30,6 +32,7 @@ pub fn repair(body: &[u8]) -> String {
             _ => scan.copy_to(|byte| b"\"[]{}-0123456789".contains(&byte)),
         }
     }
+
     scan.out
 }
 
@@ -62,6 +65,7 @@ impl Scan<'_> {
             self.copy(1);
             return;
         }
+
         let kept = self.out.len();
         let mut open = 0_usize;
         while let Some(next) = self.rest.bytes().next() {
@@ -77,11 +81,13 @@ impl Scan<'_> {
                 }
                 _ => self.copy_to(|byte| b"\"[]{}".contains(&byte)),
             }
+
             self.out.truncate(kept);
             if open == 0 {
                 break;
             }
         }
+
         self.out.push_str("null");
     }
 
@@ -125,6 +131,7 @@ impl Scan<'_> {
         let infinite = self.rest[..length]
             .parse::<f64>()
             .is_ok_and(f64::is_infinite);
+
         if infinite {
             self.out.push_str(if self.rest.starts_with('-') {
                 "-1e308"
@@ -155,6 +162,7 @@ mod tests {
             serde_json::from_str::<Value>(text).is_err(),
             "the strict reader takes {text}"
         );
+
         serde_json::from_str(&repair(text.as_bytes())).unwrap()
     }
 
@@ -185,6 +193,7 @@ mod tests {
         while let Some(next) = inner.get(0) {
             inner = next;
         }
+
         assert_eq!(*inner, Value::Null);
     }
 

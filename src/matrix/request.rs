@@ -1,5 +1,5 @@
-//! The only place that sends: the token, time-outs, the size cap, and what an answer's status means. It never
-//! asks twice; waiting and asking again belongs to the loops that own the question.
+//! The only place that sends: the token, time-outs, the size cap, and what an answer's status
+//! means. It never asks twice; waiting and asking again belongs to the loops that own the question.
 
 use super::Client;
 use super::error::{Error, Refusal, Result};
@@ -17,14 +17,16 @@ use url::Url;
 const RETRY_DEFAULT: Duration = Duration::from_secs(5);
 /// No homeserver makes us wait longer than this.
 const RETRY_MAX: Duration = Duration::from_mins(10);
-/// An answer that is read piece by piece may be so many times as large as one that is kept in memory.
+/// An answer that is read piece by piece may be so many times as large as one that is kept in
+/// memory.
 const STREAM_FACTOR: usize = 16;
 /// The body of an error is read no further than this, in bytes.
 const ERROR_BODY_MAX: usize = 64 * 1024;
 /// A homeserver's own words are shortened to this many characters.
 const MESSAGE_MAX: usize = 300;
 
-/// In a part of a path everything is escaped that could end the part; what ids begin with stays readable.
+/// In a part of a path everything is escaped that could end the part; what ids begin with stays
+/// readable.
 const PATH_PART: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -64,8 +66,10 @@ impl Client {
             path.push('/');
             path.extend(utf8_percent_encode(part, PATH_PART));
         }
+
         url.set_path(&path);
         let timeout = self.settings().request_timeout;
+
         Request {
             client: self,
             method,
@@ -118,7 +122,7 @@ impl<'a> Request<'a> {
     /// # Errors
     /// Every way in which that can fail; nothing is tried twice.
     pub(super) async fn send(self) -> Result<Answer> {
-        Answer::of(self.send_for_page().await?)
+        Answer::parse_page(self.send_for_page().await?)
     }
 
     /// Sends the request; the answer stays text.
@@ -136,6 +140,7 @@ impl<'a> Request<'a> {
             _ if begun.elapsed() < self.timeout / 4 => self.client.was_quick(),
             _ => {}
         }
+
         answer
     }
 
@@ -144,6 +149,7 @@ impl<'a> Request<'a> {
         let response = self.begin(built, token).await?;
         let (status, limit) = (response.status(), self.client.settings().max_body_bytes);
         let body = self.body_of(response, limit, true).await?;
+
         Page::read(self.asked(), status.as_u16(), body)
     }
 
@@ -156,17 +162,21 @@ impl<'a> Request<'a> {
             self.client.inner.has_dates.store(true, Ordering::Relaxed);
             self.client.heard_time(server_ms);
         }
+
         if status.is_success() {
             return Ok(response);
         }
+
         if let Some(error) = self.leads_away(&response) {
             return Err(error);
         }
+
         let wait = retry_after_header(&response);
         let limit = self.client.settings().max_body_bytes;
         let body = self
             .body_of(response, ERROR_BODY_MAX.min(limit), false)
             .await?;
+
         Err(self.refused(status, wait, &body, token))
     }
 
@@ -180,11 +190,13 @@ impl<'a> Request<'a> {
         if !status.is_redirection() || is_same {
             return None;
         }
+
         let place = one_line(&to.origin().ascii_serialization(), 200);
         let why = format!(
             "status {status}: it sends us on to another place ({place}), which is not followed. If that is the \
              homeserver, set homeserver_url (CALLSCOPE_HOMESERVER_URL) to it"
         );
+
         Some(Error::NotMatrix {
             asked: self.asked(),
             status: status.as_u16(),
@@ -192,9 +204,9 @@ impl<'a> Request<'a> {
         })
     }
 
-    /// Sends the request; the answer's body is read piece by piece, and may have as many as [`STREAM_FACTOR`] times the
-    /// bytes of one that is kept in memory. Only what the homeserver lets us wait counts: who reads may take their time
-    /// between the pieces.
+    /// Sends the request; the answer's body is read piece by piece, and may have as many as
+    /// [`STREAM_FACTOR`] times the bytes of one that is kept in memory. Only what the homeserver
+    /// lets us wait counts: who reads may take their time between the pieces.
     ///
     /// # Errors
     /// As [`Self::send`].
@@ -214,10 +226,13 @@ impl<'a> Request<'a> {
                     error if error.is_revoked() => self.client.note_refused(token.as_ref()),
                     _ => {}
                 }
+
                 return Err(error);
             }
         };
+
         let limit = self.client.settings().max_body_bytes;
+
         Ok(Body {
             limit: limit.saturating_mul(STREAM_FACTOR),
             request: self,
@@ -234,9 +249,11 @@ impl<'a> Request<'a> {
         if let Some(token) = token {
             builder = builder.bearer_auth(token.expose());
         }
+
         if let Some(body) = &self.body {
             builder = builder.json(body);
         }
+
         builder
     }
 
@@ -247,10 +264,12 @@ impl<'a> Request<'a> {
             asked: self.asked(),
             limit,
         };
+
         let announced = response.content_length().unwrap_or(0);
         if whole && announced > limit as u64 {
             return Err(too_large());
         }
+
         let mut body = Vec::new();
         while let Some(piece) = response
             .chunk()
@@ -261,10 +280,13 @@ impl<'a> Request<'a> {
                 if whole {
                     return Err(too_large());
                 }
+
                 break;
             }
+
             body.extend_from_slice(&piece);
         }
+
         Ok(body)
     }
 
@@ -276,7 +298,8 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// The error for a connection that failed, or that broke off in the middle of a body (status, bytes so far).
+    /// The error for a connection that failed, or that broke off in the middle of a body (status,
+    /// bytes so far).
     fn lost(&self, error: reqwest::Error, begun: Option<(u16, usize)>) -> Error {
         let asked = self.asked();
         if error.is_builder() {
@@ -285,15 +308,18 @@ impl<'a> Request<'a> {
                 deepest(error)
             ));
         }
+
         if error.is_connect() && error.is_timeout() {
             return Error::Unreachable {
                 asked,
                 why: "no connection in time".to_owned(),
             };
         }
+
         if error.is_timeout() {
             return self.timed_out(self.limit());
         }
+
         match begun {
             Some((status, bytes)) => {
                 let why = format!(
@@ -332,12 +358,14 @@ impl<'a> Request<'a> {
                 why,
             };
         }
+
         let named = json
             .get("retry_after_ms")
             .and_then(Value::as_u64)
             .map(Duration::from_millis)
             .or(wait);
         let default = limited.then_some(RETRY_DEFAULT);
+
         Error::Refused(Box::new(Refusal {
             asked: self.asked(),
             status: code,
@@ -392,15 +420,19 @@ impl Body<'_> {
                 if matches!(error, Error::Timeout { .. }) {
                     self.request.client.was_too_slow();
                 }
+
                 return Err(error);
             }
         };
+
         let Some(piece) = piece else {
             if self.waited < self.request.timeout / 4 {
                 self.request.client.was_quick();
             }
+
             return Ok(None);
         };
+
         self.read += piece.len();
         if self.read > self.limit {
             return Err(Error::TooLarge {
@@ -408,6 +440,7 @@ impl Body<'_> {
                 limit: self.limit,
             });
         }
+
         Ok(Some(piece.to_vec()))
     }
 
@@ -438,23 +471,27 @@ fn retry_after_header(response: &Response) -> Option<Duration> {
         .to_str()
         .ok()?
         .trim();
+
     seconds.parse().ok().map(Duration::from_secs)
 }
 
-/// What time it was at the other side when the answer began, ms since the Unix epoch: in the middle of its second.
+/// What time it was at the other side when the answer began, ms since the Unix epoch: in the middle
+/// of its second.
 fn date_header(response: &Response) -> Option<i64> {
     let text = response.headers().get(header::DATE)?.to_str().ok()?;
     let at = jiff::fmt::rfc2822::parse(text).ok()?;
     Some(at.timestamp().as_millisecond().saturating_add(500))
 }
 
-/// The innermost cause, without the URL: "connection refused" says more than "error sending request".
+/// The innermost cause, without the URL: "connection refused" says more than "error sending
+/// request".
 fn deepest(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut cause: &dyn std::error::Error = &error;
     while let Some(source) = cause.source() {
         cause = source;
     }
+
     one_line(&cause.to_string(), MESSAGE_MAX)
 }
 

@@ -45,8 +45,10 @@ async fn who_reads_piece_by_piece_may_take_their_time() {
             // What came is being stored.
             tokio::time::sleep(Duration::from_millis(600)).await;
         }
+
         read += piece.len();
     }
+
     assert_eq!(read, body.read());
     assert!(read > 100_000);
 }
@@ -62,6 +64,7 @@ async fn a_body_that_drips_is_given_up_when_the_time_is_over() {
             Err(error) => break error,
         }
     };
+
     assert!(matches!(error, Error::Timeout { .. }), "{error:?}");
 }
 
@@ -110,7 +113,8 @@ async fn a_compressed_body_counts_with_its_real_size() {
     ));
 }
 
-/// A gzip body made by hand: stored blocks do not compress, so this one repeats a deflate match of 258 zeros.
+/// A gzip body made by hand: stored blocks do not compress, so this one repeats a deflate match of
+/// 258 zeros.
 fn bomb() -> Vec<u8> {
     let mut bits = Bits::default();
     bits.push(1, 1); // last block
@@ -120,6 +124,7 @@ fn bomb() -> Vec<u8> {
         bits.code(0b1100_0101, 8); // length 258
         bits.code(0, 5); // distance 1
     }
+
     bits.code(0, 7); // end of block
     let mut body = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
     body.extend(bits.bytes);
@@ -127,6 +132,7 @@ fn bomb() -> Vec<u8> {
     let length = body.len();
     let head =
         format!("HTTP/1.1 200 X\r\nContent-Encoding: gzip\r\nContent-Length: {length}\r\n\r\n");
+
     [head.into_bytes(), body].concat()
 }
 
@@ -142,6 +148,7 @@ impl Bits {
             if self.used.is_multiple_of(8) {
                 self.bytes.push(0);
             }
+
             *self.bytes.last_mut().unwrap() |= u8::from(value >> bit & 1 == 1) << (self.used % 8);
             self.used += 1;
         }
@@ -195,6 +202,7 @@ async fn what_is_not_matrix_is_said_and_transient() {
         ),
         (json_reply(418, &json!({})), "status 418"),
     ];
+
     for (stub_reply, words) in cases {
         assert_not_matrix(stub_reply, words).await;
     }
@@ -262,6 +270,7 @@ async fn a_429_carries_its_time() {
         ),
         (reply_with(503, "Retry-After: 3\r\n", ""), 3_000),
     ];
+
     for (stub_reply, wait) in cases {
         let error = error_of(stub_reply).await;
         assert_eq!(
@@ -303,6 +312,7 @@ async fn a_token_that_the_server_echoes_is_not_repeated() {
             "{text}"
         );
     }
+
     let client = Stub::start(Vec::new()).client();
     assert!(!format!("{client:?}").contains(TOKEN));
 }

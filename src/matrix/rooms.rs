@@ -45,12 +45,15 @@ impl StateParts<'_> {
                 break;
             }
         }
+
         if self.reader.is_other {
             return Err(self
                 .stream
                 .not_matrix("the list of state events is missing"));
         }
+
         let part = self.reader.hand_over();
+
         Ok((!part.is_empty()).then_some(part))
     }
 
@@ -59,8 +62,8 @@ impl StateParts<'_> {
     /// # Errors
     /// It lacks the room's creation.
     pub fn end(self) -> Result<()> {
-        // No room is without it: a proxy or a homeserver in trouble made this answer, and taken as it is
-        // it would end every call.
+        // No room is without it: a proxy or a homeserver in trouble made this answer, and taken as
+        // it is it would end every call.
         if self.reader.has_creation {
             Ok(())
         } else {
@@ -108,7 +111,7 @@ impl StateReader {
     fn new() -> Self {
         Self {
             found: Vec::new(),
-            events: Events::of(STATE_PIECE),
+            events: Events::within_bytes(STATE_PIECE),
             has_creation: false,
             is_other: false,
             handed_over: 0,
@@ -122,16 +125,18 @@ impl StateReader {
         if kind.is_some_and(|kind| !kind.is_empty() && !TYPES.contains(&kind.as_ref())) {
             return;
         }
+
         let Some(streamed) = event_of(&mut self.events, text) else {
             return;
         };
+
         self.has_creation |= is_create(&streamed.event);
         self.found.push(streamed.event);
     }
 
     fn hand_over(&mut self) -> Vec<Value> {
         self.handed_over += self.events.used();
-        self.events = Events::of(STATE_PIECE);
+        self.events = Events::within_bytes(STATE_PIECE);
         std::mem::take(&mut self.found)
     }
 }
@@ -145,7 +150,8 @@ pub struct ResolvedAlias {
 }
 
 impl Client {
-    /// The rooms we are in. A filtered sync leaves out rooms in which nothing matched: this is the list.
+    /// The rooms we are in. A filtered sync leaves out rooms in which nothing matched: this is the
+    /// list.
     ///
     /// # Errors
     /// As every request.
@@ -157,12 +163,14 @@ impl Client {
         let rooms = answer.take_list("joined_rooms")?;
         let mut rooms = texts(&rooms);
         rooms.retain(|room_id| is_room_id(room_id));
+
         Ok(rooms)
     }
 
-    /// The current state of a room, raw: events of the types in [`TYPES`](super::TYPES), and what has no type. Of
-    /// an event that is too large only what tells it apart comes, with the content `too_large`. Works in a world-readable room that we were never in, too.
-    /// After leaving, Synapse answers with the state at that time.
+    /// The current state of a room, raw: events of the types in [`TYPES`](super::TYPES), and what
+    /// has no type. Of an event that is too large only what tells it apart comes, with the content
+    /// `too_large`. Works in a world-readable room that we were never in, too. After leaving,
+    /// Synapse answers with the state at that time.
     ///
     /// # Errors
     /// As every request; `is_forbidden` when the room is not ours to see.
@@ -175,9 +183,12 @@ impl Client {
                     .stream
                     .not_matrix("more small events than fit into memory"));
             }
+
             state.extend(part);
         }
+
         parts.end()?;
+
         Ok(state)
     }
 
@@ -188,13 +199,15 @@ impl Client {
     pub async fn room_state_parts(&self, room_id: &str) -> Result<StateParts<'_>> {
         let parts = ["_matrix", "client", "v3", "rooms", room_id, "state"];
         let body = self.get(&parts).within(STATE_TIMEOUT).open().await?;
+
         Ok(StateParts {
             stream: Stream::new(body),
             reader: StateReader::new(),
         })
     }
 
-    /// One event of a room's present state, raw; `None` where the homeserver gives only its content, or has none.
+    /// One event of a room's present state, raw; `None` where the homeserver gives only its
+    /// content, or has none.
     ///
     /// # Errors
     /// As every request.
@@ -216,12 +229,14 @@ impl Client {
             Err(error) if error.is_not_found() => return Ok(None),
             page => page?,
         };
-        let event = Events::of(page.text.len()).event(page.raw()?);
+
+        let event = Events::within_bytes(page.text.len()).event(page.raw()?);
+
         Ok(event.get("event_id").is_some().then_some(event))
     }
 
-    /// Joins a room by id or alias and returns its id. `via` names servers that are in the room: an id of
-    /// room version 12 has no server in it, so it cannot be joined over federation without.
+    /// Joins a room by id or alias and returns its id. `via` names servers that are in the room: an
+    /// id of room version 12 has no server in it, so it cannot be joined over federation without.
     ///
     /// # Errors
     /// As every request; a 429 is likely, Synapse allows few joins.
@@ -232,7 +247,9 @@ impl Client {
             // The first name is the newer one; older homeservers know only the second.
             request = request.query("via", server).query("server_name", server);
         }
+
         let timeout = JOIN_TIMEOUT.max(self.settings().request_timeout);
+
         room_id_of(&request.within(timeout).send().await?)
     }
 
@@ -250,6 +267,7 @@ impl Client {
             .get("servers")
             .and_then(Value::as_array)
             .map_or_else(Vec::new, |list| texts(list));
+
         Ok(ResolvedAlias {
             room_id: room_id_of(&answer)?,
             servers,
@@ -267,6 +285,7 @@ impl Client {
         )
         .send()
         .await?;
+
         Ok(())
     }
 
@@ -281,6 +300,7 @@ impl Client {
         )
         .send()
         .await?;
+
         Ok(())
     }
 }
@@ -346,6 +366,7 @@ mod tests {
             client.room_state("!r:x").await.unwrap(),
             *state.as_array().unwrap()
         );
+
         for _ in odd {
             let error = client.room_state("!r:x").await.unwrap_err();
             assert!(

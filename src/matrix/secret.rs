@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// A text whose `Debug` is `***`. It has no `Display`: whoever needs the text says so with [`Secret::expose`].
+/// A text whose `Debug` is `***`. It has no `Display`: whoever needs the text says so with
+/// [`Secret::expose`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -19,12 +20,14 @@ impl Secret {
         &self.0
     }
 
-    /// `text` with every occurrence of this secret replaced by `***`: a server may echo what we sent.
+    /// `text` with every occurrence of this secret replaced by `***`: a server may echo what we
+    /// sent.
     #[must_use]
     pub fn hide_in(&self, text: &str) -> String {
         if self.0.is_empty() {
             return text.to_owned();
         }
+
         text.replace(&self.0, "***")
     }
 }

@@ -20,7 +20,8 @@ pub struct Capabilities {
     pub sticky_events: bool,
     /// The endpoint of RTC transports (MSC4143).
     pub rtc_transports: bool,
-    /// Name and version of the software, for example `Synapse 1.163.2`, when the homeserver tells it here.
+    /// Name and version of the software, for example `Synapse 1.163.2`, when the homeserver tells
+    /// it here.
     pub software: Option<String>,
 }
 
@@ -49,6 +50,7 @@ impl Client {
                 flag == Some(&Value::Bool(true))
             })
         };
+
         Ok(Capabilities {
             versions: versions
                 .iter()
@@ -82,7 +84,9 @@ impl Client {
                 .as_str()
                 .map(|text| one_line(text, 80))
         };
+
         let name = text("name")?;
+
         Some(text("version").map_or_else(|| name.clone(), |version| format!("{name} {version}")))
     }
 
@@ -99,14 +103,15 @@ impl Client {
                 .iter()
                 .find_map(|name| capabilities?.get(*name)?.get(key)?.as_i64())
         };
+
         Ok(DelayedLimits {
             max_delay_ms: number("max_delay_ms"),
             max_scheduled: number("max_scheduled"),
         })
     }
 
-    /// The RTC transports that our homeserver offers, raw, in order of preference. Empty when it has none or
-    /// does not know the endpoint.
+    /// The RTC transports that our homeserver offers, raw, in order of preference. Empty when it
+    /// has none or does not know the endpoint.
     ///
     /// # Errors
     /// As every request.
@@ -140,6 +145,7 @@ impl Client {
                 }
             }
         }
+
         Ok(None)
     }
 }
@@ -197,6 +203,7 @@ mod tests {
             max_delay_ms,
             max_scheduled,
         };
+
         assert_eq!(limits().await, of(Some(600_000), Some(10)));
         assert_eq!(limits().await, of(None, Some(100)));
         assert_eq!(limits().await, of(None, None));

@@ -1,5 +1,6 @@
-//! Takes JSON apart while it comes: what is wanted of it is handed over value by value, the rest is passed over, and the
-//! whole is never kept. Only the way to what is wanted is read strictly; each value is for its taker to check.
+//! Takes JSON apart while it comes: what is wanted of it is handed over value by value, the rest is
+//! passed over, and the whole is never kept. Only the way to what is wanted is read strictly; each
+//! value is for its taker to check.
 
 use super::json::text_of;
 use super::repair::repair;
@@ -116,9 +117,11 @@ impl Splitter {
                 _ if first.is_ascii_whitespace() => 1,
                 _ => self.step(*first, taker)?,
             };
+
             self.read += used;
             rest = rest.get(used..).unwrap_or_default();
         }
+
         Ok(())
     }
 
@@ -140,6 +143,7 @@ impl Splitter {
             (State::After, b']') if self.entered.last() == Some(&false) => self.close(taker),
             _ => return Err(Broken(self.read)),
         }
+
         Ok(1)
     }
 
@@ -151,6 +155,7 @@ impl Splitter {
         ) {
             return Err(Broken(self.read));
         }
+
         let want = taker.wants(&self.path);
         match (want, byte) {
             (Want::Object, b'{') => {
@@ -167,13 +172,16 @@ impl Splitter {
             (Want::Object | Want::List, _) => taker.takes(&self.path, Found::Other(byte)),
             (Want::Text(_) | Want::Nothing, _) => {}
         }
+
         self.limit = match want {
             Want::Text(limit) => Some(limit),
             _ => None,
         };
+
         (self.depth, self.in_text, self.escaped) = (0, false, false);
         self.too_long = false;
         self.state = State::Inside;
+
         Ok(0)
     }
 
@@ -187,6 +195,7 @@ impl Splitter {
             self.text
                 .extend_from_slice(bytes.get(..used.min(limit)).unwrap_or_default());
         }
+
         if ended {
             if self.limit.is_some() {
                 let found = if self.too_long {
@@ -194,11 +203,14 @@ impl Splitter {
                 } else {
                     Found::Text(&self.text)
                 };
+
                 taker.takes(&self.path, found);
             }
+
             self.text.clear();
             self.end_of_value();
         }
+
         used
     }
 
@@ -213,6 +225,7 @@ impl Splitter {
                 let Some(next) = memchr2(b'"', b'\\', &bytes[at..]) else {
                     return (bytes.len(), false);
                 };
+
                 at += next + 1;
                 self.escaped = bytes[at - 1] == b'\\';
                 self.in_text = self.escaped;
@@ -234,9 +247,11 @@ impl Splitter {
                     byte if self.depth == 0 && byte.is_ascii_whitespace() => return (at, true),
                     _ => {}
                 }
+
                 at += 1;
             }
         }
+
         (bytes.len(), false)
     }
 
@@ -250,24 +265,29 @@ impl Splitter {
                 at += 1;
                 continue;
             }
+
             let Some(next) = memchr2(b'"', b'\\', &bytes[at..]) else {
                 at = bytes.len();
                 break;
             };
+
             at += next + 1;
             self.escaped = bytes[at - 1] == b'\\';
             ended = !self.escaped;
         }
+
         self.key.extend_from_slice(&bytes[..at]);
         if self.key.len() > KEY_MAX {
             return Err(Broken(self.read));
         }
+
         if ended {
             self.key.pop();
             let key = read_key(&self.key);
             self.path.push(key);
             self.state = State::Colon;
         }
+
         Ok(at)
     }
 
@@ -279,6 +299,7 @@ impl Splitter {
                 self.path.pop();
             }
         }
+
         self.end_of_value();
     }
 
@@ -331,6 +352,7 @@ mod tests {
                 Found::Other(byte) => format!("other {}", char::from(byte)),
                 Found::End => "end".to_owned(),
             };
+
             self.taken.push(format!("{}={words}", path.join("/")));
         }
     }
@@ -341,6 +363,7 @@ mod tests {
         for bytes in text.as_bytes().chunks(piece) {
             splitter.feed(bytes, &mut rooms)?;
         }
+
         if splitter.is_done() {
             Ok(rooms.taken)
         } else {
@@ -368,6 +391,7 @@ mod tests {
             "rooms=end",
             "=end",
         ];
+
         for piece in [1, 2, 3, 7, 1000] {
             assert_eq!(taken(text, piece).unwrap(), want, "pieces of {piece}");
         }

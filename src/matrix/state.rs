@@ -5,11 +5,12 @@ use super::error::Result;
 use serde_json::Value;
 
 impl Client {
-    /// The content of one event of a room's current state, with the empty state key. Works in a world-readable room that
-    /// we were never in, too, where our homeserver is in it.
+    /// The content of one event of a room's current state, with the empty state key. Works in a
+    /// world-readable room that we were never in, too, where our homeserver is in it.
     ///
     /// # Errors
-    /// As every request; `is_forbidden` when the room is not ours to see, `is_not_found` when there is no such event.
+    /// As every request; `is_forbidden` when the room is not ours to see, `is_not_found` when there
+    /// is no such event.
     pub async fn state_content(&self, room_id: &str, event_type: &str) -> Result<Value> {
         let parts = [
             "_matrix", "client", "v3", "rooms", room_id, "state", event_type,

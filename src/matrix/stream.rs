@@ -1,4 +1,5 @@
-//! A JSON answer that is taken apart while it comes, so that memory holds a part of it and never the whole.
+//! A JSON answer that is taken apart while it comes, so that memory holds a part of it and never
+//! the whole.
 
 use super::error::{Error, Result};
 use super::events::Events;
@@ -9,7 +10,8 @@ use super::split::{Splitter, Taker};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// A longer event is left out, in bytes: the specification allows 64 KiB, and 100 KiB are kept whole.
+/// A longer event is left out, in bytes: the specification allows 64 KiB, and 100 KiB are kept
+/// whole.
 pub(super) const EVENT_TEXT_MAX: usize = 1024 * 1024;
 
 /// An answer on its way to a taker.
@@ -43,8 +45,10 @@ impl<'a> Stream<'a> {
                 Err(self.broken_off())
             };
         };
+
         let first = piece.iter().find(|byte| !byte.is_ascii_whitespace());
         self.head = self.head.or(first.copied());
+
         match self.splitter.feed(&piece, taker) {
             Ok(()) => Ok(true),
             Err(_) if self.head == Some(b'<') => Err(self.not_matrix("a web page (HTML)")),
@@ -56,7 +60,9 @@ impl<'a> Stream<'a> {
         if self.head.is_none() {
             return self.not_matrix("an empty answer");
         }
+
         let read = self.splitter.read();
+
         self.not_matrix(format!("JSON that breaks off after {read} bytes"))
     }
 
@@ -84,9 +90,11 @@ pub(super) fn event_of(events: &mut Events, text: &[u8]) -> Option<Streamed> {
             repaired: false,
         });
     }
+
     let text = repair(text);
     check(&text).ok()?;
     let raw: &RawValue = serde_json::from_str(&text).ok()?;
+
     Some(Streamed {
         event: events.event(raw),
         repaired: true,

@@ -1,4 +1,5 @@
-//! For the tests of the client: a server on loopback that answers the n-th request with the n-th prepared reply.
+//! For the tests of the client: a server on loopback that answers the n-th request with the n-th
+//! prepared reply.
 
 use super::{Client, Secret, Settings};
 use serde_json::Value;
@@ -39,6 +40,7 @@ pub(super) fn reply_with(status: u16, headers: &str, body: &str) -> Reply {
     let head = format!(
         "HTTP/1.1 {status} X\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n"
     );
+
     Reply::Bytes(format!("{head}{body}").into_bytes())
 }
 
@@ -58,6 +60,7 @@ impl Stub {
             asked: Arc::default(),
             sent: Arc::default(),
         };
+
         let (asked, sent) = (Arc::clone(&stub.asked), Arc::clone(&stub.sent));
         std::thread::spawn(move || {
             let mut held = Vec::new();
@@ -67,9 +70,11 @@ impl Stub {
                 answer(&mut stream, reply, &sent);
                 held.push(stream);
             }
+
             // Hanging connections hang until the test's process ends.
             std::thread::sleep(Duration::from_mins(1));
         });
+
         stub
     }
 
@@ -81,6 +86,7 @@ impl Stub {
     pub(super) fn client_with(&self, change: impl FnOnce(&mut Settings)) -> Client {
         let mut settings = Settings::new(self.url.parse().unwrap());
         change(&mut settings);
+
         Client::new(settings)
             .unwrap()
             .with_token(Secret::new(TOKEN))
@@ -107,12 +113,15 @@ fn read_request(stream: &mut TcpStream) -> String {
         if let Some(value) = line.strip_prefix("content-length:") {
             length = value.trim().parse().unwrap();
         }
+
         if line.trim().is_empty() {
             break;
         }
     }
+
     let mut body = vec![0; length];
     reader.read_exact(&mut body).unwrap();
+
     head + &String::from_utf8(body).unwrap()
 }
 

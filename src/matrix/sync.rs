@@ -30,8 +30,9 @@ const MALFORMED_MAX: usize = 100;
 pub struct SyncRequest<'a> {
     /// The position to go on from; `None` for a first sync.
     pub since: Option<&'a str>,
-    /// How long the homeserver may wait for news, ms; 0 asks for an answer that it may have to prepare for minutes.
-    /// Synapse answers a repeated question from a cache of two minutes: another number here asks anew.
+    /// How long the homeserver may wait for news, ms; 0 asks for an answer that it may have to
+    /// prepare for minutes. Synapse answers a repeated question from a cache of two minutes:
+    /// another number here asks anew.
     pub timeout_ms: u64,
     /// A filter id of [`Client::upload_filter`], or [`filter_json`] as text.
     pub filter: &'a str,
@@ -39,7 +40,8 @@ pub struct SyncRequest<'a> {
     pub full_state: bool,
 }
 
-/// The filter of a first sync that tells which invitations are open, and of rooms that we are in as little as can be.
+/// The filter of a first sync that tells which invitations are open, and of rooms that we are in as
+/// little as can be.
 #[must_use]
 pub fn invitations_filter() -> String {
     let nothing = json!({"types": []});
@@ -53,11 +55,12 @@ pub fn invitations_filter() -> String {
             "timeline": {"types": [], "limit": 1},
         },
     });
+
     filter.to_string()
 }
 
-/// One answer of `/sync`. Events are raw and may be any JSON; of one that is too large only what tells it apart is
-/// there, with the content `too_large`.
+/// One answer of `/sync`. Events are raw and may be any JSON; of one that is too large only what
+/// tells it apart is there, with the content `too_large`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SyncBatch {
     /// The position after this batch, never empty.
@@ -76,8 +79,8 @@ pub struct JoinedRoom {
     pub timeline: Vec<Value>,
     /// State before the timeline, or after it: see `state_is_after`.
     pub state: Vec<Value>,
-    /// `state` is how the state changed up to the end of the timeline (MSC4222): current state is to be
-    /// taken only from it. Otherwise the timeline's state events come after it.
+    /// `state` is how the state changed up to the end of the timeline (MSC4222): current state is
+    /// to be taken only from it. Otherwise the timeline's state events come after it.
     pub state_is_after: bool,
     /// Sticky events (MSC4354) that are not in the timeline.
     pub sticky: Vec<Value>,
@@ -157,6 +160,7 @@ pub fn filter_of_names() -> Value {
     filter["room"]["include_leave"] = false.into();
     filter["room"]["state"] = json!({"lazy_load_members": true, "types": ["m.room.create"]});
     filter["room"]["timeline"] = json!({"limit": 1, "types": ["m.room.create"]});
+
     filter
 }
 
@@ -168,10 +172,12 @@ pub fn filter_of_nothing() -> Value {
     filter["room"]["rooms"] = json!([]);
     filter["room"]["state"] = json!({"lazy_load_members": true, "types": []});
     filter["room"]["timeline"] = json!({"limit": 1, "types": []});
+
     filter
 }
 
-/// The filter for a `/sync` of one room. `sparing`: without the people of the room, and with little of its timeline.
+/// The filter for a `/sync` of one room. `sparing`: without the people of the room, and with little
+/// of its timeline.
 #[must_use]
 pub fn filter_of_room(room_id: &str, sparing: bool) -> Value {
     let mut filter = filter_json();
@@ -185,11 +191,13 @@ pub fn filter_of_room(room_id: &str, sparing: bool) -> Value {
         filter["room"]["state"] = json!({"lazy_load_members": true, "types": few});
         filter["room"]["timeline"] = json!({"limit": 10, "types": few});
     }
+
     filter
 }
 
 impl Client {
-    /// Stores [`filter_json`] on the homeserver for `user_id` (which must be ours) and returns its id.
+    /// Stores [`filter_json`] on the homeserver for `user_id` (which must be ours) and returns its
+    /// id.
     ///
     /// # Errors
     /// As every request.
@@ -201,8 +209,8 @@ impl Client {
             .text("filter_id")
     }
 
-    /// Asks for what happened since a position, all at once. Sections of the wrong shape are skipped and named in
-    /// `malformed`; `limited` and a later poll are how the gap heals.
+    /// Asks for what happened since a position, all at once. Sections of the wrong shape are
+    /// skipped and named in `malformed`; `limited` and a later poll are how the gap heals.
     ///
     /// # Errors
     /// As every request; also when the answer has no `next_batch`, or is too much to be kept whole.
@@ -215,10 +223,13 @@ impl Client {
                     .stream
                     .not_matrix("more small events than fit into memory"));
             }
+
             batch.add(part);
         }
+
         let end = parts.end()?;
         (batch.next_batch, batch.malformed) = (end.next_batch, end.malformed);
+
         Ok(batch)
     }
 
@@ -241,6 +252,7 @@ impl Client {
         } else {
             GRACE
         };
+
         let mut request = self
             .get(&["_matrix", "client", "v3", "sync"])
             .within(wait.saturating_add(more.max(self.settings().request_timeout)))
@@ -253,6 +265,7 @@ impl Client {
         if sync.full_state {
             request = request.query("full_state", "true");
         }
+
         match sync.since {
             Some(since) => request.query("since", since),
             None => request,
@@ -282,6 +295,7 @@ impl SyncParts<'_> {
             if let Some(part) = self.reader.parts.pop_front() {
                 return Ok(Some(part));
             }
+
             if !self.stream.next(&mut self.reader).await? {
                 return Ok(None);
             }
@@ -302,9 +316,11 @@ impl SyncParts<'_> {
         if self.reader.is_other {
             return Err(self.stream.not_matrix("an object was expected"));
         }
+
         let Some(next_batch) = self.reader.next_batch else {
             return Err(self.stream.not_matrix("`next_batch` is missing"));
         };
+
         Ok(SyncEnd {
             next_batch,
             malformed: self.reader.malformed,
@@ -388,6 +404,7 @@ impl Taker for Reader {
         if let Found::Other(byte) = found {
             self.complain_of(&path, byte);
         }
+
         match (path.as_slice(), found) {
             (["next_batch"], Found::Text(text)) => {
                 self.next_batch = text_of(text).filter(|text| is_position(text));
@@ -428,7 +445,7 @@ impl Reader {
             is_other: false,
             room: JoinedRoom::default(),
             parts: VecDeque::new(),
-            events: Events::of(PIECE),
+            events: Events::within_bytes(PIECE),
             handed_over: 0,
         }
     }
@@ -453,6 +470,7 @@ impl Reader {
             }
             path => (path.join("."), "an object"),
         };
+
         if byte != b'n' {
             self.complain(&place, &format!("{}, not {wanted}", shape(byte)));
         }
@@ -463,20 +481,25 @@ impl Reader {
             // Of an invitation the first events are enough.
             return;
         }
+
         let Some(streamed) = event_of(&mut self.events, text) else {
             let place = format!("an event in {part} of {}", self.room.room_id);
             self.complain(&place, "broken JSON, and is left out");
             return;
         };
+
         if streamed.repaired && !std::mem::replace(&mut self.repaired, true) {
             self.complain("the answer", "not JSON in places, which were replaced");
         }
+
         let events = match part {
             "timeline" => &mut self.room.timeline,
             part if STICKY.contains(&part) => &mut self.room.sticky,
             _ => &mut self.room.state,
         };
+
         events.push(streamed.event);
+
         if section != "invite" && self.events.used() > PIECE {
             self.hand_over(section, true);
         }
@@ -488,13 +511,15 @@ impl Reader {
             room_id: self.room.room_id.clone(),
             ..JoinedRoom::default()
         };
+
         let room = std::mem::replace(&mut self.room, next);
         self.handed_over += self.events.used();
-        self.events = Events::of(PIECE);
+        self.events = Events::within_bytes(PIECE);
         if !is_room_id(&room.room_id) {
             self.complain(&room.room_id, "no id of a room, and is left out");
             return;
         }
+
         let part = match section {
             "join" => SyncPart::Joined(JoinedRoom { goes_on, ..room }),
             "leave" => SyncPart::Left(LeftRoom {
@@ -508,7 +533,9 @@ impl Reader {
             }),
             _ => SyncPart::Invited(invite(room, self.own_user_id.as_deref())),
         };
+
         self.parts.push_back(part);
+
         if goes_on {
             // These come with the last part.
             let flags = self.parts.back_mut().and_then(|part| match part {
@@ -534,6 +561,7 @@ fn invite(room: JoinedRoom, own: Option<&str>) -> Invite {
         let mut texts = of_kind.filter_map(|event| event.pointer("/content")?.get(key)?.as_str());
         texts.next_back().map(ToOwned::to_owned)
     };
+
     Invite {
         inviter: inviter(&events, own),
         name: text("m.room.name", "name"),
@@ -543,8 +571,8 @@ fn invite(room: JoinedRoom, own: Option<&str>) -> Invite {
     }
 }
 
-/// Who sent our invite. Everything but the last such event was told by the inviter's server, and may name
-/// somebody whom our policy trusts; the last one is put there by our own homeserver.
+/// Who sent our invite. Everything but the last such event was told by the inviter's server, and
+/// may name somebody whom our policy trusts; the last one is put there by our own homeserver.
 fn inviter(events: &[Value], own: Option<&str>) -> Option<String> {
     let mut invites = events.iter().filter(|event| {
         let key = event.get("state_key").and_then(Value::as_str);
@@ -556,6 +584,7 @@ fn inviter(events: &[Value], own: Option<&str>) -> Option<String> {
                 .is_some_and(|word| word == "invite")
             && own.is_none_or(|own| key == Some(own))
     });
+
     invites
         .next_back()?
         .get("sender")?

@@ -41,6 +41,7 @@ async fn everything_that_is_needed_is_asked_for() {
     ] {
         assert!(asked[0].contains(part), "{part}: {}", asked[0]);
     }
+
     assert!(!asked[0].contains("since=") && !asked[0].contains("full_state"));
     assert!(
         asked[1].contains("&full_state=true&since=s%2F1%26 HTTP"),
@@ -86,6 +87,7 @@ async fn a_room_is_read_under_stable_and_unstable_names() {
             sticky: {"events": [{"event_id": "$k"}]},
         })
     };
+
     let rooms = json!({
         "!1": room("state_after", "sticky"),
         "!2": room("org.matrix.msc4222.state_after", "msc4354_sticky"),
@@ -104,6 +106,7 @@ async fn a_room_is_read_under_stable_and_unstable_names() {
         );
         assert!(room.limited && room.state_is_after && room.prev_batch.as_deref() == Some("p"));
     }
+
     assert!(!batch.joined[2].state_is_after && batch.joined[2].state.len() == 1);
     assert_eq!(
         batch.joined[3],
@@ -151,6 +154,7 @@ async fn sections_of_the_wrong_shape_are_named_and_the_rest_is_read() {
             batch.malformed
         );
     }
+
     assert_eq!(batch.malformed.len(), expected.len());
 }
 
@@ -180,6 +184,7 @@ async fn without_a_position_it_is_no_sync() {
             "{error:?}"
         );
     }
+
     let unknown = json!({"errcode": "M_UNKNOWN", "error": "Invalid stream token 's9_9'"});
     let stub = Stub::start(vec![json_reply(400, &unknown)]);
     let error = stub
@@ -277,6 +282,7 @@ async fn what_is_too_large_comes_without_its_content_in_every_section() {
             .await
             .unwrap();
     let (joined, left) = (&batch.joined[0], &batch.left[0]);
+
     for events in [
         &joined.timeline,
         &joined.state,
@@ -305,6 +311,7 @@ async fn what_can_be_no_id_and_no_position_is_left_out_and_stops_nothing() {
         json!({"timeline": {"events": [{"type": "m.room.name", "content": {"a\u{0}": "b\u{0}"}}],
         "limited": true, "prev_batch": prev_batch}})
     };
+
     let far = "p".repeat(20_000);
     let answer = json!({"next_batch": "s1", "rooms": {
         "join": {&long: room("p"), "!nul\u{0}:x": room(&far)}, "invite": {&long: {}}, "leave": {&long: room("p")}}});

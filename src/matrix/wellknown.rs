@@ -21,8 +21,8 @@ pub struct WellKnown {
 }
 
 impl Client {
-    /// The well-known document at the homeserver's own address. `None` when there is none: most homeservers
-    /// publish it at their server name instead.
+    /// The well-known document at the homeserver's own address. `None` when there is none: most
+    /// homeservers publish it at their server name instead.
     ///
     /// # Errors
     /// As every request.
@@ -32,12 +32,14 @@ impl Client {
             Err(error) if error.status() == Some(404) => return Ok(None),
             other => other?,
         };
+
         let document = answer.object()?;
         let foci = FOCI.iter().find_map(|name| document.get(*name)?.as_array());
         let base = answer
             .value
             .pointer("/m.homeserver/base_url")
             .and_then(Value::as_str);
+
         Ok(Some(WellKnown {
             homeserver_url: base.map(ToOwned::to_owned),
             rtc_foci: foci.cloned().unwrap_or_default(),

@@ -30,7 +30,8 @@ impl Page {
                         text,
                     });
                 }
-                // A body that broke off is not worth the walk: nothing that is missing can be put back.
+                // A body that broke off is not worth the walk: nothing that is missing can be put
+                // back.
                 Err(error) if error.is_eof() => {
                     return Err(Error::NotMatrix {
                         asked,
@@ -42,6 +43,7 @@ impl Page {
             },
             Err(bad) => repair(bad.as_bytes()),
         };
+
         match check(&text) {
             Ok(()) => Ok(Self {
                 asked,
@@ -92,12 +94,14 @@ pub(super) struct Answer {
 
 impl Answer {
     /// Builds an answer that has no events in it.
-    pub(super) fn of(page: Page) -> Result<Self> {
+    pub(super) fn parse_page(page: Page) -> Result<Self> {
         if nodes(&page.text) > NODES_MAX {
             return Err(page.not_matrix(format!("more than {NODES_MAX} values")));
         }
+
         let value =
             build(&page.text).map_err(|error| page.not_matrix(describe(&page.text, &error)))?;
+
         Ok(Self {
             asked: page.asked,
             status: page.status,
@@ -128,6 +132,7 @@ impl Answer {
             .get(key)
             .and_then(Value::as_str)
             .filter(|text| !text.is_empty());
+
         text.map(ToOwned::to_owned)
             .ok_or_else(|| self.not_matrix(format!("`{key}` is missing")))
     }
@@ -162,13 +167,15 @@ fn describe(body: &str, error: &serde_json::Error) -> String {
     }
 }
 
-/// A stranger's text as it may stand in a log line: no control characters, at most `max` characters.
+/// A stranger's text as it may stand in a log line: no control characters, at most `max`
+/// characters.
 pub(super) fn one_line(text: &str, max: usize) -> String {
     let clean = |c: char| if c.is_control() { ' ' } else { c };
     let mut line: String = text.chars().take(max).map(clean).collect();
     if text.chars().nth(max).is_some() {
         line.push('…');
     }
+
     line
 }
 
@@ -177,7 +184,7 @@ mod tests {
     use super::*;
 
     fn read(body: &str) -> Result<Answer> {
-        Answer::of(Page::read("GET /x".to_owned(), 200, body.into())?)
+        Answer::parse_page(Page::read("GET /x".to_owned(), 200, body.into())?)
     }
 
     fn why(body: &str) -> String {

@@ -1,7 +1,8 @@
-//! Back-fill: walks back through history page by page, over gaps to what is known, in new rooms to the beginning.
+//! Back-fill: walks back through history page by page, over gaps to what is known, in new rooms to
+//! the beginning.
 
 use super::course::{BARREN_FREE, BARREN_MAX, Course, Scope, what};
-use super::ingest::add;
+use super::ingest::add_events;
 use super::patience::Patience;
 use super::troubles::Work;
 use super::{Error, Observer};
@@ -29,7 +30,8 @@ const HIDDEN_MARGIN_MS: i64 = 60_000;
 const SMALL_PAGE: u32 = 10;
 /// Events asked for where a homeserver gave no more: the most there may be.
 const LARGE_PAGE: u32 = 1000;
-/// Walks that ended too early and are tried again, one after the other, before the open ones have their turn.
+/// Walks that ended too early and are tried again, one after the other, before the open ones have
+/// their turn.
 const AGAIN: i64 = 10;
 
 impl Observer {
@@ -38,10 +40,12 @@ impl Observer {
         let (scope, mut course) = (Scope::everything(), Course::default());
         let mut patience = Patience::new();
         let mut looked = false;
+
         loop {
             if !looked {
                 looked = self.look_at_ends().await;
             }
+
             match self.walk_round(&scope, &mut course).await {
                 Ok(walked) => {
                     patience = Patience::new();
@@ -77,7 +81,8 @@ impl Observer {
         let _ = tokio::time::timeout(wait, self.history.notified()).await;
     }
 
-    /// One page of each open walk that is due, so that no room waits for another; false when there was none.
+    /// One page of each open walk that is due, so that no room waits for another; false when there
+    /// was none.
     pub(super) async fn walk_round(
         &self,
         scope: &Scope,
@@ -90,14 +95,16 @@ impl Observer {
             if scope.stopped() {
                 break;
             }
+
             if !course.is_due(walk, scope) {
                 continue;
             }
+
             match self.walk(walk, course).await {
                 Ok(()) => {
                     walked = true;
                     if let Some(text) = course.overcome(walk) {
-                        rooms::overcome(&self.store, &walk.room_id, &text).await?;
+                        rooms::clear_room_error(&self.store, &walk.room_id, &text).await?;
                         self.changes.announce(Change::Room {
                             room_id: walk.room_id.clone(),
                         });
@@ -107,24 +114,30 @@ impl Observer {
                 Err(error) => return Err(error),
             }
         }
+
         if walked || scope.stopped() {
             return Ok(walked);
         }
+
         // A room whose walk fails again and again must not keep the others from these.
         let looked = self.look_again(scope).await?;
         let went_on = self.try_ended_again(scope).await?;
+
         Ok(self.fill_holes(scope).await? || looked || went_on)
     }
 
-    /// Says on the room that its history could not be read, and tries it again later; the others go on.
+    /// Says on the room that its history could not be read, and tries it again later; the others go
+    /// on.
     async fn put_off(&self, walk: &Walk, course: &mut Course, error: &Error) -> Result<(), Error> {
         let text = format!("{}{error}", rooms::HISTORY_TROUBLE);
         tracing::warn!("{}: {text}", walk.room_id);
-        rooms::trouble(&self.store, &walk.room_id, None, &text, self.clock.now_ms()).await?;
+        rooms::record_room_error(&self.store, &walk.room_id, None, &text, self.clock.now_ms())
+            .await?;
         course.put_off(walk, error, text);
         self.changes.announce(Change::Room {
             room_id: walk.room_id.clone(),
         });
+
         Ok(())
     }
 
@@ -144,14 +157,17 @@ impl Observer {
         } else {
             size
         };
+
         let ask = |size| {
             self.client
                 .messages(&walk.room_id, walk.token.as_deref(), size)
         };
+
         let answer = match ask(size).await {
             Err(matrix::Error::TooLarge { .. }) if size > SMALL_PAGE => ask(SMALL_PAGE).await,
             answer => answer,
         };
+
         let (mut step, mut events) = (step(walk, horizon), Vec::new());
         match answer {
             Ok(page) => {
@@ -164,17 +180,20 @@ impl Observer {
             Err(error) if error.is_hidden() => {
                 step.ended_by = Some(self.why_refused(walk).await?);
             }
-            // The server lost the token: from the newest event on, what is known comes again and does no harm.
+            // The server lost the token: from the newest event on, what is known comes again and
+            // does no harm.
             Err(error) if error.is_unknown_position() && walk.token.is_some() => {}
             Err(error) => return Err(error.into()),
         }
+
         step.took_ms = course.took(walk);
         self.write_step(walk, step, &events).await?;
+
         self.say_how_far(walk, course).await
     }
 
-    /// The page, or what comes without the filter of types where with it nothing more comes although the room's beginning
-    /// is not reached, or page after page is empty.
+    /// The page, or what comes without the filter of types where with it nothing more comes
+    /// although the room's beginning is not reached, or page after page is empty.
     async fn or_without_filter(
         &self,
         walk: &Walk,
@@ -186,27 +205,32 @@ impl Observer {
         if !gives_no_more && !is_barren {
             return Ok(page);
         }
+
         let size = if is_barren {
             self.settings.backfill_page
         } else {
             LARGE_PAGE
         };
+
         let unfiltered = self
             .client
             .messages_unfiltered(&walk.room_id, walk.token.as_deref(), size)
             .await;
+
         match unfiltered {
             Ok(other)
                 if is_barren || other.end.is_some() || other.chunk.len() > page.chunk.len() =>
             {
                 Ok(other)
             }
+
             Err(error) if error.is_revoked() => Err(error.into()),
             _ => Ok(page),
         }
     }
 
-    /// Why the walk ends with this page, if it does. What lies beyond the horizon is cut off the page.
+    /// Why the walk ends with this page, if it does. What lies beyond the horizon is cut off the
+    /// page.
     async fn ended_by(
         &self,
         walk: &Walk,
@@ -216,38 +240,44 @@ impl Observer {
     ) -> Result<Option<&'static str>, Error> {
         let seen = course.goes_on(walk, page.end.as_deref(), ids_of(page));
         let (read, created) = (page.chunk.len(), page.chunk.iter().any(is_creation));
-        let beyond = horizon.is_some_and(|horizon| cut(&mut page.chunk, horizon));
+        let beyond = horizon.is_some_and(|horizon| drop_older_than(&mut page.chunk, horizon));
         let shorter = page.chunk.len() < read;
         if shorter && (page.end.is_none() || (created && !page.chunk.iter().any(is_creation))) {
             // The room's beginning was read, and is older than what is wanted: nothing is hidden.
             return Ok(Some("horizon"));
         }
+
         if walk.reason == "gap" && ends_with_creation(page) {
-            // The next page would be empty and would not tell that this walk came so far: the creation may be known from
-            // long before the gap.
+            // The next page would be empty and would not tell that this walk came so far: the
+            // creation may be known from long before the gap.
             return Ok(Some("beginning"));
         }
+
         if page.end.is_none() {
             return self.last_page(walk, page).await.map(Some);
         }
+
         if seen.circle {
             // A server that turns in a circle must not hold us for ever.
             return Ok(Some("circle"));
         }
+
         if beyond {
             return Ok(Some("horizon"));
         }
+
         if walk.reason == "gap" {
             let ids = ids_of_ours(page);
-            if walks::met(&self.store, walk, ids).await? {
+            if walks::has_reached_known_events(&self.store, walk, ids).await? {
                 return Ok(Some("met"));
             }
         }
+
         Ok((seen.barren >= BARREN_MAX).then_some("endless"))
     }
 
-    /// The time, ms, behind which a walk need not go: it is not wanted, or it would be deleted again. Without
-    /// back-fill a gap begins where we last heard of the room.
+    /// The time, ms, behind which a walk need not go: it is not wanted, or it would be deleted
+    /// again. Without back-fill a gap begins where we last heard of the room.
     async fn horizon(&self, walk: &Walk) -> Result<Option<i64>, Error> {
         let (now, kept) = (self.clock.now_ms(), self.settings.retention);
         let is_gap = walk.reason == "gap";
@@ -261,34 +291,42 @@ impl Observer {
         if self.settings.backfill || !is_gap {
             return Ok(wanted);
         }
+
         let heard = walks::last_heard(&self.store, walk)
             .await?
             .unwrap_or(walk.opened_ms);
+
         Ok(Some(heard - MARGIN_MS).max(wanted))
     }
 
-    /// The homeserver gives nothing before this page: the room begins here, or what was before is hidden from us, as the
-    /// room's visibility says; else it may have more and just does not give it.
+    /// The homeserver gives nothing before this page: the room begins here, or what was before is
+    /// hidden from us, as the room's visibility says; else it may have more and just does not give
+    /// it.
     async fn last_page(&self, walk: &Walk, page: &MessagesPage) -> Result<&'static str, Error> {
         if page.chunk.iter().any(is_creation) {
             return Ok("beginning");
         }
+
         let is_gap = walk.reason == "gap";
         if !is_gap && walks::saw_creation(&self.store, &walk.room_id).await? {
             return Ok("beginning");
         }
+
         if is_gap {
             let ids = ids_of_ours(page);
-            if walks::met(&self.store, walk, ids).await? {
+            if walks::has_reached_known_events(&self.store, walk, ids).await? {
                 return Ok("met");
             }
         }
+
         let oldest = page.chunk.last().and_then(stamp).or(walk.reached_ms);
         let is_hidden = self
             .is_hidden_before(&walk.room_id, oldest.unwrap_or(walk.opened_ms))
             .await?;
+
         Ok(match (is_hidden, is_gap) {
-            // A gap may end at what we may see and be closed: a walk of the whole room tells what is hidden.
+            // A gap may end at what we may see and be closed: a walk of the whole room tells what
+            // is hidden.
             (true, true) => "beginning",
             (true, false) => "not_visible",
             (false, _) => "no_more",
@@ -300,12 +338,14 @@ impl Observer {
         let now = self.clock.now_ms();
         let hidden = coverage::hidden_from_us(&self.store, room_id, now).await?;
         let ends_there = |to: i64| to.saturating_add(HIDDEN_MARGIN_MS) >= at;
+
         Ok(hidden
             .iter()
             .any(|span| span.from < at && ends_there(span.to)))
     }
 
-    /// Why the homeserver does not let us read on: it is hidden, or we are not in the room; else it just refuses.
+    /// Why the homeserver does not let us read on: it is hidden, or we are not in the room; else it
+    /// just refuses.
     async fn why_refused(&self, walk: &Walk) -> Result<&'static str, Error> {
         let at = walk.reached_ms.unwrap_or(walk.opened_ms);
         let watched = rooms::watched(&self.store).await?;
@@ -313,11 +353,12 @@ impl Observer {
             .iter()
             .any(|(room_id, watch)| *room_id == walk.room_id && *watch == Watch::Joined);
         let is_hidden = !is_in || self.is_hidden_before(&walk.room_id, at).await?;
+
         Ok(if is_hidden { "not_visible" } else { "refused" })
     }
 
-    /// Opens walks where earlier ones ended at a horizon that is wider now, and corrects what an earlier version said of
-    /// ends; false when that is to be tried again.
+    /// Opens walks where earlier ones ended at a horizon that is wider now, and corrects what an
+    /// earlier version said of ends; false when that is to be tried again.
     pub(super) async fn look_at_ends(&self) -> bool {
         match self.try_look_at_ends().await {
             Ok(()) => true,
@@ -335,16 +376,19 @@ impl Observer {
                 walks::restate(&self.store, &ended, "no_more", Some(now)).await?;
             }
         }
+
         if !self.settings.backfill {
             return Ok(());
         }
+
         let kept = self.settings.retention;
         let asked = self.asked_since(now);
         for (reason, kept) in [
             ("history", kept.calls_before(now)),
             ("gap", kept.events_before(now)),
         ] {
-            for ended in walks::widened(&self.store, reason, asked.max(kept)).await? {
+            for ended in walks::cut_short_by_old_limit(&self.store, reason, asked.max(kept)).await?
+            {
                 tracing::info!(
                     "{}: more of the past is wanted now; reading goes on",
                     ended.room_id
@@ -355,9 +399,10 @@ impl Observer {
                     reason: ended.reason.clone(),
                     token: ended.token.clone(),
                 });
-                self.ingest(&self.one(room)).await?;
+                self.ingest(&self.batch_of_room(room)).await?;
             }
         }
+
         Ok(())
     }
 
@@ -373,16 +418,19 @@ impl Observer {
         if !self.settings.backfill {
             return Ok(false);
         }
+
         let mut tried = false;
-        for ended in walks::again(&self.store, self.clock.now_ms(), AGAIN).await? {
+        for ended in walks::due_for_retry(&self.store, self.clock.now_ms(), AGAIN).await? {
             if scope.stopped() {
                 break;
             }
+
             if scope.takes(&ended.room_id) {
                 self.try_again(&ended).await?;
                 tried = true;
             }
         }
+
         Ok(tried)
     }
 
@@ -391,12 +439,15 @@ impl Observer {
         if !self.settings.backfill {
             return Ok(None);
         }
+
         let now = self.clock.now_ms();
         let due = walks::next_again(&self.store, now).await?;
+
         Ok(due.map(|due| Duration::from_millis(due.saturating_sub(now).unsigned_abs())))
     }
 
-    /// Asks for the page again with which a walk ended. Where it brings more, a new walk goes on from there.
+    /// Asks for the page again with which a walk ended. Where it brings more, a new walk goes on
+    /// from there.
     async fn try_again(&self, ended: &Ended) -> Result<(), Error> {
         let (room_id, token) = (ended.room_id.as_str(), ended.token.as_deref());
         // By turns with the filter and without.
@@ -407,6 +458,7 @@ impl Observer {
                 .messages_unfiltered(room_id, token, LARGE_PAGE)
                 .await
         };
+
         let now = self.clock.now_ms();
         let page = match answer {
             Ok(page) => page,
@@ -416,16 +468,18 @@ impl Observer {
                 if !is_of_the_room(&error) {
                     return Err(error);
                 }
+
                 tracing::debug!("history of {room_id}: {error}; it is tried again later");
                 return Ok(walks::tried(&self.store, ended, token, now).await?);
             }
         };
+
         let brings_new = walks::is_any_new(&self.store, room_id, ids_of_ours(&page)).await?;
         let may_lead_on = page.end.is_some() && !ends_with_creation(&page);
         let leads_on = may_lead_on && (brings_new || ended.ended_by == "no_more");
         let begins = page.chunk.iter().any(is_creation);
         let mut room = RoomBatch::new(room_id, Source::Backfill);
-        add(&mut room, &page.chunk, true, now);
+        add_events(&mut room, &page.chunk, true, now);
         if leads_on {
             room.goes_on = Some(GoOn {
                 opened_ms: ended.opened_ms,
@@ -433,7 +487,8 @@ impl Observer {
                 token: page.end.clone(),
             });
         }
-        self.ingest(&self.one(room)).await?;
+
+        self.ingest(&self.batch_of_room(room)).await?;
         if leads_on {
             tracing::info!("history of {room_id}: the homeserver gives more now; reading goes on");
             self.history.notify_one();
@@ -442,19 +497,21 @@ impl Observer {
         } else {
             walks::tried(&self.store, ended, token, now).await?;
         }
+
         self.changes.announce(Change::Room {
             room_id: room_id.to_owned(),
         });
+
         Ok(())
     }
 
     /// The page's events and the walk's new place, in one commit.
     async fn write_step(&self, walk: &Walk, step: Step, events: &[Value]) -> Result<(), Error> {
         let mut room = RoomBatch::new(&walk.room_id, Source::Backfill);
-        add(&mut room, events, true, self.clock.now_ms());
+        add_events(&mut room, events, true, self.clock.now_ms());
         let done = step.ended_by;
         room.step = Some(step);
-        let new = self.ingest(&self.one(room)).await?;
+        let new = self.ingest(&self.batch_of_room(room)).await?;
         let (what, page) = (what(walk), walk.pages + 1);
         if let Some(why) = done {
             let found = walk
@@ -464,9 +521,11 @@ impl Observer {
         } else {
             tracing::debug!("{what}: page {page}, {new} new events");
         }
+
         self.changes.announce(Change::Room {
             room_id: walk.room_id.clone(),
         });
+
         Ok(())
     }
 }
@@ -477,6 +536,7 @@ fn ids_of(page: &MessagesPage) -> impl Iterator<Item = &str> {
         .chunk
         .iter()
         .filter_map(|event| event.get("event_id")?.as_str());
+
     ours.chain(page.others.iter().map(String::as_str))
 }
 
@@ -486,6 +546,7 @@ fn ids_of_ours(page: &MessagesPage) -> impl Iterator<Item = &str> {
         .chunk
         .iter()
         .filter(|event| kind_of(event).is_some_and(is_ours));
+
     ours.filter_map(|event| event.get("event_id")?.as_str())
 }
 
@@ -499,7 +560,8 @@ fn is_creation(event: &Value) -> bool {
         .is_some_and(|kind| kind == "m.room.create")
 }
 
-/// Does the page come to the room's beginning? Nothing comes before the creation, even where the page has an `end`.
+/// Does the page come to the room's beginning? Nothing comes before the creation, even where the
+/// page has an `end`.
 fn ends_with_creation(page: &MessagesPage) -> bool {
     page.chunk.last().is_some_and(is_creation)
 }
@@ -517,19 +579,21 @@ fn step(walk: &Walk, horizon_ms: Option<i64>) -> Step {
     }
 }
 
-/// Is it this room's trouble? A lost token, too many questions, an unreachable homeserver and the database are not.
+/// Is it this room's trouble? A lost token, too many questions, an unreachable homeserver and the
+/// database are not.
 pub(super) fn is_of_the_room(error: &Error) -> bool {
     let Error::Matrix(error) = error else {
         return false;
     };
+
     !error.is_revoked()
         && error.retry_after().is_none()
         && !matches!(error, matrix::Error::Unreachable { .. })
 }
 
-/// Cuts off the end of a page (newest first) that is wholly older than the horizon; true when nothing is left of
-/// it. A single event with an odd stamp cuts nothing.
-pub(super) fn cut(page: &mut Vec<Value>, horizon: i64) -> bool {
+/// Cuts off the end of a page (newest first) that is wholly older than the horizon; true when
+/// nothing is left of it. A single event with an odd stamp cuts nothing.
+pub(super) fn drop_older_than(page: &mut Vec<Value>, horizon: i64) -> bool {
     let was_empty = page.is_empty();
     let older = |event: &Value| {
         event
@@ -537,10 +601,12 @@ pub(super) fn cut(page: &mut Vec<Value>, horizon: i64) -> bool {
             .and_then(Value::as_i64)
             .is_some_and(|at| at < horizon)
     };
+
     let keep = page
         .iter()
         .rposition(|event| !older(event))
         .map_or(0, |last| last + 1);
     page.truncate(keep);
+
     !was_empty && page.is_empty()
 }

@@ -1,4 +1,5 @@
-//! What this process remembers of walks: which failed and when each is due again, and how each gets on.
+//! What this process remembers of walks: which failed and when each is due again, and how each gets
+//! on.
 
 use super::patience::Patience;
 use super::{Error, Observer};
@@ -15,8 +16,8 @@ const SAY_PAGES: i64 = 100;
 const SAY: Duration = Duration::from_secs(30);
 /// Walks through one room that are looked at for the log.
 const WALKS: i64 = 50;
-/// So many pages in a row may bring nothing that this walk has not seen: some homeservers choose after they cut. From then
-/// on each one waits longer than the one before ...
+/// So many pages in a row may bring nothing that this walk has not seen: some homeservers choose
+/// after they cut. From then on each one waits longer than the one before ...
 pub(super) const BARREN_FREE: u32 = 20;
 /// ... and after so many the walk ends.
 pub(super) const BARREN_MAX: u32 = 28;
@@ -66,6 +67,7 @@ impl Scope {
                 std::future::pending::<()>().await;
             }
         };
+
         let _ = tokio::time::timeout(time, stopped).await;
     }
 }
@@ -143,7 +145,8 @@ impl Course {
         self.trails.retain(|name, _| open.contains(name));
     }
 
-    /// A page came, asked for with the walk's token: is it new to the walk? One that is not makes the walk wait.
+    /// A page came, asked for with the walk's token: is it new to the walk? One that is not makes
+    /// the walk wait.
     pub fn goes_on<'a>(
         &mut self,
         walk: &Walk,
@@ -155,16 +158,19 @@ impl Course {
             trail.tokens.clear();
             trail.events.clear();
         }
+
         trail.tokens.extend(walk.token.as_deref().map(hash));
         let circle = end.is_some_and(|end| trail.tokens.contains(&hash(end)));
         let mut is_new = false;
         for event_id in event_ids {
             is_new |= trail.events.insert(hash(event_id));
         }
+
         trail.barren = if is_new { 0 } else { trail.barren + 1 };
         let over = trail.barren.saturating_sub(BARREN_FREE);
         let pause = BARREN_PAUSE.saturating_mul(1 << over.min(8));
         trail.due = (over > 0).then(|| Instant::now() + pause.min(BARREN_PAUSE_MAX));
+
         Seen {
             circle,
             barren: trail.barren,
@@ -181,6 +187,7 @@ impl Course {
         let (name, now) = (name(walk), Instant::now());
         let trail = self.trails.get(&name).and_then(|trail| trail.due);
         let late = self.late.get(&name);
+
         trail.is_none_or(|due| due <= now)
             && late.is_none_or(|late| late.due <= now && late.tries < scope.tries)
     }
@@ -189,6 +196,7 @@ impl Course {
     pub fn next_due(&self, scope: &Scope) -> Option<Duration> {
         let again = self.late.values().filter(|late| late.tries < scope.tries);
         let slow = self.trails.values().filter_map(|trail| trail.due);
+
         again
             .map(|late| late.due)
             .chain(slow)
@@ -205,6 +213,7 @@ impl Course {
             text: String::new(),
             tries: 0,
         };
+
         let late = self.late.entry(name(walk)).or_insert_with(new);
         late.due = Instant::now() + Observer::pause(error, &mut late.patience);
         late.text = text;
@@ -237,6 +246,7 @@ impl Course {
                 0 => tracing::info!("{}: reading begins", what(walk)),
                 pages => tracing::info!("{}: reading goes on after {pages} pages", what(walk)),
             }
+
             Pace {
                 last: now,
                 said: now,
@@ -250,7 +260,9 @@ impl Course {
         let Some(pace) = self.pace.get_mut(&name(walk)) else {
             return 0;
         };
+
         let since = std::mem::replace(&mut pace.last, Instant::now()).elapsed();
+
         i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
     }
 
@@ -259,10 +271,12 @@ impl Course {
         let Some(pace) = self.pace.get_mut(&name(walk)) else {
             return false;
         };
+
         let is_time = pace.said.elapsed() >= SAY || walk.pages + 1 - pace.said_pages >= SAY_PAGES;
         if is_time {
             (pace.said, pace.said_pages) = (Instant::now(), walk.pages + 1);
         }
+
         is_time
     }
 }
@@ -273,6 +287,7 @@ impl Observer {
         if !course.is_time(walk) {
             return Ok(());
         }
+
         let walks = progress::of_room(&self.store, Viewer::Operator, &walk.room_id, WALKS).await?;
         let this = walks
             .iter()
@@ -280,6 +295,7 @@ impl Observer {
         if let Some(this) = this {
             tracing::info!("{}: {}", what(walk), how_far(this));
         }
+
         Ok(())
     }
 }
@@ -296,13 +312,16 @@ fn how_far(walk: &Progress) -> String {
     {
         parts.push(format!("back to {}", at.strftime("%Y-%m-%d %H:%M UTC")));
     }
+
     if let Some(percent) = walk.ahead_percent() {
         parts.push(format!("about {percent} % still ahead"));
     }
+
     parts.extend(
         walk.events_per_second()
             .map(|rate| format!("{rate} events/s")),
     );
+
     parts.join(", ")
 }
 
@@ -358,6 +377,7 @@ mod tests {
             token: Some(token.to_owned()),
             ..walk(0)
         };
+
         let none = std::iter::empty;
         assert!(!course.goes_on(&at("t1"), Some("t2"), none()).circle);
         let seen = course.goes_on(&at("t2"), Some("t1"), none());
@@ -369,6 +389,7 @@ mod tests {
             assert_eq!(seen.barren, page, "it was there before");
             assert!(course.is_due(&walk(0), &scope));
         }
+
         course.goes_on(&at("b"), Some("x"), none());
         assert!(!course.is_due(&walk(0), &scope), "it slows down");
         assert!(course.next_due(&scope).is_some());
@@ -400,6 +421,7 @@ mod tests {
             stop: receiver,
             ..Scope::everything()
         };
+
         let waits = tokio::spawn({
             let scope = scope.clone();
             async move { scope.pause(Duration::from_hours(1)).await }
@@ -422,6 +444,7 @@ mod tests {
             spent_ms: 1500,
             ..Progress::default()
         };
+
         let want = "12 pages, 3000 new events, back to 2021-12-20 11:33 UTC, about 40 % still ahead, 2000 events/s";
         assert_eq!(how_far(&walk), want);
     }

@@ -23,7 +23,8 @@ impl Observer {
                         self.changes.announce(Change::Slot { room_id, slot_id });
                     }
                 }
-                // It only waited too long for a connection to read with: that says nothing of what can be stored.
+                // It only waited too long for a connection to read with: that says nothing of what
+                // can be stored.
                 Err(error) if error.is_busy() => {
                     tracing::warn!(%error, "looking for memberships that ran out takes long");
                 }

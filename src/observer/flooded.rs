@@ -1,5 +1,5 @@
-//! Rooms into which somebody sent more than is stored: when it is over, or has lasted long, the room's state is looked at, so
-//! that who is there now is right again.
+//! Rooms into which somebody sent more than is stored: when it is over, or has lasted long, the
+//! room's state is looked at, so that who is there now is right again.
 
 use super::Observer;
 use crate::store::rooms;
@@ -31,7 +31,7 @@ struct Flood {
 
 impl Flooded {
     /// Not everything that came for these rooms was stored.
-    pub fn note(&mut self, rooms: &BTreeSet<String>, now: i64) {
+    pub fn record_floods(&mut self, rooms: &BTreeSet<String>, now: i64) {
         for room_id in rooms {
             let flood = self.0.entry(room_id.clone()).or_insert(Flood {
                 since_ms: None,
@@ -51,6 +51,7 @@ impl Flooded {
             let Some(since_ms) = flood.since_ms else {
                 continue;
             };
+
             let is_over = now - flood.last_ms >= QUIET_MS;
             let is_long = now - since_ms >= PAUSE_LONGEST_MS;
             if (is_over || is_long) && now - flood.looked_ms >= flood.pause {
@@ -60,10 +61,12 @@ impl Flooded {
                 flood.pause = (2 * flood.pause).min(PAUSE_LONGEST_MS);
             }
         }
+
         // Who was quiet for long begins anew.
         self.0.retain(|_, flood| {
             flood.since_ms.is_some() || now - flood.last_ms < 4 * PAUSE_LONGEST_MS
         });
+
         due
     }
 }
@@ -78,13 +81,15 @@ impl Observer {
             if due.is_empty() {
                 continue;
             }
+
             let Ok(watched) = rooms::watched(&self.store).await else {
                 self.flooded
                     .lock()
                     .await
-                    .note(&due.into_iter().collect(), now);
+                    .record_floods(&due.into_iter().collect(), now);
                 continue;
             };
+
             // A room that was left meanwhile cannot be looked at.
             let is_joined = |room_id: &String| watched.contains(&(room_id.clone(), Watch::Joined));
             for room_id in due.into_iter().filter(is_joined) {
@@ -94,7 +99,10 @@ impl Observer {
                 );
                 let looked = self.poll(&room_id, Watch::Joined).await;
                 if !matches!(looked, Ok(true)) {
-                    self.flooded.lock().await.note(&[room_id].into(), now);
+                    self.flooded
+                        .lock()
+                        .await
+                        .record_floods(&[room_id].into(), now);
                 }
             }
         }
@@ -108,14 +116,14 @@ mod tests {
     #[test]
     fn a_flooded_room_is_looked_at_when_it_is_over_and_not_too_often() {
         let (mut flooded, room) = (Flooded::default(), BTreeSet::from(["!r:h".to_owned()]));
-        flooded.note(&room, 0);
+        flooded.record_floods(&room, 0);
         assert!(flooded.due(QUIET_MS - 1).is_empty());
         assert_eq!(flooded.due(QUIET_MS), ["!r:h"]);
         assert!(
             flooded.due(PAUSE_LONGEST_MS).is_empty(),
             "nothing came since"
         );
-        flooded.note(&room, QUIET_MS + 1);
+        flooded.record_floods(&room, QUIET_MS + 1);
         let pause = 2 * PAUSE_FIRST_MS;
         assert!(
             flooded.due(QUIET_MS + pause - 1).is_empty(),
@@ -126,7 +134,7 @@ mod tests {
         let begins = 10 * PAUSE_LONGEST_MS;
         let times = (0..=PAUSE_LONGEST_MS / 1000).map(|second| begins + second * 1000);
         let looks = times.filter(|now| {
-            flooded.note(&room, *now);
+            flooded.record_floods(&room, *now);
             !flooded.due(*now).is_empty()
         });
         assert_eq!(looks.count(), 1);

@@ -1,6 +1,6 @@
 //! Live following: the long poll, its position, and what to do when it breaks.
 
-use super::ingest::add;
+use super::ingest::add_events;
 use super::patience::Patience;
 use super::troubles::Work;
 use super::{Error, Observer};
@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 /// How long the homeserver may hold the long poll, ms.
 const WAIT_MS: u64 = 30_000;
 /// A long poll that brings nothing sooner than this was not held: some proxies answer at once.
-const HASTY: Duration = Duration::from_secs(1);
+const EARLY_ANSWER: Duration = Duration::from_secs(1);
 /// The pause after it, so that such a proxy makes no hot loop.
-const BREATH: Duration = Duration::from_millis(500);
+const PAUSE_AFTER_EARLY_ANSWER: Duration = Duration::from_millis(500);
 /// The longest pause, before a homeserver that gives the same position again and again.
 const BREATH_MAX: Duration = Duration::from_secs(10);
 /// So many answers with the same position are said to be odd.
@@ -33,13 +33,13 @@ const FAILURES_MAX: u32 = 6;
 
 /// What is remembered from one question to the next.
 #[derive(Debug)]
-struct Way {
+struct SyncMemory {
     /// The filter as it is given: the id of a stored one, or its text.
     filter: Option<String>,
     /// No answer came yet in this process.
     first: bool,
-    /// What a first question asks with, ms. It stays the same from try to try: a homeserver goes on preparing its answer
-    /// when the connection broke, and gives it to who asks the same again.
+    /// What a first question asks with, ms. It stays the same from try to try: a homeserver goes on
+    /// preparing its answer when the connection broke, and gives it to who asks the same again.
     first_timeout_ms: u64,
     /// Answers in a row that did not move the position.
     still: u32,
@@ -58,13 +58,14 @@ impl Observer {
     /// Follows for ever.
     pub(super) async fn follow(&self) {
         let mut patience = Patience::new();
-        let mut way = Way {
+        let mut way = SyncMemory {
             filter: None,
             first: true,
             first_timeout_ms: 0,
             still: 0,
             failures: 0,
         };
+
         loop {
             match self.follow_once(&mut way).await {
                 Ok(breath) => {
@@ -81,7 +82,9 @@ impl Observer {
                     if self.renewed(&error).await {
                         continue;
                     }
-                    // Signing in again ends a trouble with the token, and tells what it takes if it cannot.
+
+                    // Signing in again ends a trouble with the token, and tells what it takes if it
+                    // cannot.
                     let revoked = matches!(&error, Error::Matrix(error) if error.is_revoked());
                     let work = if revoked { Work::SignIn } else { Work::Sync };
                     self.failed(work, doing(&error), &error).await;
@@ -94,7 +97,7 @@ impl Observer {
     }
 
     /// What an error asks for besides waiting.
-    async fn mend(&self, error: &Error, way: &mut Way) {
+    async fn mend(&self, error: &Error, way: &mut SyncMemory) {
         let Error::Matrix(error) = error else { return };
         if error.is_revoked() {
             self.sign_in().await;
@@ -115,10 +118,11 @@ impl Observer {
     }
 
     /// Is it an answer that does not come whole, however often it is asked for?
-    async fn is_too_much(&self, error: &matrix::Error, way: &mut Way) -> bool {
+    async fn is_too_much(&self, error: &matrix::Error, way: &mut SyncMemory) -> bool {
         if matches!(error, matrix::Error::TooLarge { .. }) {
             return true;
         }
+
         let position = vantages::position(&self.store, &self.vantage_id).await;
         let is_first = position.is_ok_and(|position| position.is_none());
         let is_answer = error.status().is_some() || matches!(error, matrix::Error::Timeout { .. });
@@ -130,15 +134,17 @@ impl Observer {
         if is_too_much {
             way.failures = 0;
         }
+
         is_too_much
     }
 
     /// One question and its answer; how long to breathe before the next.
-    async fn follow_once(&self, way: &mut Way) -> Result<Duration, Error> {
+    async fn follow_once(&self, way: &mut SyncMemory) -> Result<Duration, Error> {
         let filter = match way.filter.take() {
             Some(filter) => filter,
             None => self.filter().await?,
         };
+
         let filter: &str = way.filter.insert(filter);
         let since = vantages::position(&self.store, &self.vantage_id).await?;
         let prepares = way.first || since.is_none();
@@ -148,31 +154,42 @@ impl Observer {
         } else {
             WAIT_MS
         };
+
         if prepares {
             self.note_preparing().await?;
         }
+
         let ask = SyncRequest {
             since: since.as_deref(),
             timeout_ms,
             filter,
             full_state: false,
         };
+
         let asked = Instant::now();
         let answer = self.client.sync_parts(ask).await?;
         let taken = self.take(answer, since.as_deref(), way.still).await?;
-        let hasty = timeout_ms == WAIT_MS && asked.elapsed() < HASTY;
+        let hasty = timeout_ms == WAIT_MS && asked.elapsed() < EARLY_ANSWER;
         if taken.moved || taken.nothing {
             way.still = 0;
             let breathes = hasty && (taken.nothing || !taken.moved);
-            return Ok(if breathes { BREATH } else { Duration::ZERO });
+            return Ok(if breathes {
+                PAUSE_AFTER_EARLY_ANSWER
+            } else {
+                Duration::ZERO
+            });
         }
+
         way.still += 1;
         if way.still == STILL_SAID {
             let text = "the homeserver answers with the same position again and again, so that everything comes again, too";
             tracing::warn!("{text}");
             self.trouble(Work::Sync, text).await;
         }
-        Ok(BREATH.saturating_mul(1 << way.still.min(8)).min(BREATH_MAX))
+
+        Ok(PAUSE_AFTER_EARLY_ANSWER
+            .saturating_mul(1 << way.still.min(8))
+            .min(BREATH_MAX))
     }
 
     /// The filter, stored at the homeserver; where it does not store filters, the filter itself.
@@ -181,6 +198,7 @@ impl Observer {
         let Some(user_id) = self.client.user_id().filter(|user_id| !user_id.is_empty()) else {
             return Ok(inline());
         };
+
         match self.client.upload_filter(&user_id).await {
             Ok(filter) => Ok(filter),
             Err(error)
@@ -190,6 +208,7 @@ impl Observer {
             {
                 Err(error.into())
             }
+
             Err(error) => {
                 tracing::info!(
                     "the homeserver does not store the filter: {error}; it is sent each time"
@@ -208,10 +227,12 @@ impl Observer {
             *since = Some(now);
             self.changes.announce(Change::Observer);
         }
+
         Ok(())
     }
 
-    /// Brings one answer into the store, a large one in pieces as it comes. The position moves with the last.
+    /// Brings one answer into the store, a large one in pieces as it comes. The position moves with
+    /// the last.
     async fn take(
         &self,
         mut answer: SyncParts<'_>,
@@ -232,6 +253,7 @@ impl Observer {
                 batch.invitations.clear();
             }
         }
+
         let end = answer.end()?;
         self.say_malformed(&end.malformed).await;
         let moved = since != Some(end.next_batch.as_str());
@@ -239,9 +261,11 @@ impl Observer {
             // The gaps that it tells of are those of the answer before.
             batch.rooms.iter_mut().for_each(|room| room.gap = None);
         }
+
         batch.position = Some(end.next_batch);
         self.ingest(&batch).await?;
         *self.preparing.lock().await = None;
+
         Ok(Taken {
             nothing: parts == 0,
             moved,
@@ -275,6 +299,7 @@ impl Observer {
                 "the homeserver sent something that is not Matrix, it was skipped: {complaint}"
             );
         }
+
         if let Some(complaint) = malformed.first() {
             let text =
                 format!("a part of a sync answer was not Matrix and was skipped: {complaint}");
@@ -288,7 +313,9 @@ impl Observer {
         if self.client.has_dates() {
             return;
         }
+
         let user_id = self.client.user_id().unwrap_or_default();
+
         if let Some(server_ms) = time_by_age(&room.timeline, server_of(&user_id)) {
             self.client.heard_time(server_ms);
         }
@@ -301,17 +328,19 @@ impl Observer {
         let mut batch = RoomBatch::new(&room.room_id, Source::Sync);
         batch.is_first_answer = is_new;
         batch.watch = Some(Watch::Joined);
-        add(&mut batch, &room.state, false, seen_ms);
-        add(&mut batch, &room.timeline, true, seen_ms);
-        add(&mut batch, &room.sticky, false, seen_ms);
+        add_events(&mut batch, &room.state, false, seen_ms);
+        add_events(&mut batch, &room.timeline, true, seen_ms);
+        add_events(&mut batch, &room.sticky, false, seen_ms);
         if room.goes_on {
             return batch;
         }
+
         if is_new && self.settings.backfill {
             batch.gap = Some(("history", room.prev_batch.clone()));
         } else if !is_new && room.limited && room.prev_batch.is_some() {
             batch.gap = Some(("gap", room.prev_batch.clone()));
         }
+
         batch
     }
 }
@@ -330,8 +359,8 @@ fn left(room: &LeftRoom, known: Option<Watch>, seen_ms: i64) -> RoomBatch {
     let mut batch = RoomBatch::new(&room.room_id, Source::Sync);
     batch.is_first_answer = known.is_none();
     batch.watch = Some(Watch::Left);
-    add(&mut batch, &room.state, false, seen_ms);
-    add(&mut batch, &room.timeline, true, seen_ms);
+    add_events(&mut batch, &room.state, false, seen_ms);
+    add_events(&mut batch, &room.timeline, true, seen_ms);
     if matches!(known, Some(Watch::Joined | Watch::Left))
         && !room.goes_on
         && room.limited
@@ -340,5 +369,6 @@ fn left(room: &LeftRoom, known: Option<Watch>, seen_ms: i64) -> RoomBatch {
         // Who was in a room may still read it up to the moment of leaving.
         batch.gap = Some(("gap", room.prev_batch.clone()));
     }
+
     batch
 }

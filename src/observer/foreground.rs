@@ -1,4 +1,5 @@
-//! Back-fill in the foreground: signs in, opens the walks that were never opened, and walks until nothing is left.
+//! Back-fill in the foreground: signs in, opens the walks that were never opened, and walks until
+//! nothing is left.
 
 use super::course::{Course, Scope};
 use super::patience::Patience;
@@ -20,12 +21,13 @@ pub struct Plan {
 }
 
 impl Observer {
-    /// Signs in, joins what the configuration names, and opens a walk through each room that never had one. Of all
-    /// watched rooms, or those asked for by id or alias. `None` when it was stopped before.
+    /// Signs in, joins what the configuration names, and opens a walk through each room that never
+    /// had one. Of all watched rooms, or those asked for by id or alias. `None` when it was stopped
+    /// before.
     ///
     /// # Errors
-    /// When the account is refused, a room asked for is not watched, or the database fails; a homeserver that is busy or
-    /// away is tried again.
+    /// When the account is refused, a room asked for is not watched, or the database fails; a
+    /// homeserver that is busy or away is tried again.
     pub async fn plan(&self, asked: &[String], scope: &Scope) -> Result<Option<Plan>, Error> {
         let mut patience = Patience::new();
         while !scope.stopped() {
@@ -37,6 +39,7 @@ impl Observer {
                 Err(error) if passes(&error) => error,
                 Err(error) => return Err(error),
             };
+
             self.failed(
                 Work::Rooms,
                 "asking which rooms we are in; it is tried again",
@@ -45,6 +48,7 @@ impl Observer {
             .await;
             scope.pause(Self::pause(&error, &mut patience)).await;
         }
+
         Ok(None)
     }
 
@@ -54,6 +58,7 @@ impl Observer {
             unread: self.wished(asked).await,
             ..Plan::default()
         };
+
         let mut watched: BTreeMap<String, Watch> =
             rooms::watched(&self.store).await?.into_iter().collect();
         watched.retain(|_, watch| *watch == Watch::Peeked);
@@ -68,10 +73,12 @@ impl Observer {
         } else {
             self.chosen(asked, &watched).await?
         };
+
         for (room_id, watch) in chosen {
             if scope.stopped() {
                 break;
             }
+
             if self.has_walk(&room_id).await? || self.poll(&room_id, watch).await? {
                 plan.rooms.insert(room_id);
             } else {
@@ -84,10 +91,12 @@ impl Observer {
                 );
             }
         }
+
         Ok(plan)
     }
 
-    /// Joins or looks into the rooms that the configuration names; those that cannot be had now, and why.
+    /// Joins or looks into the rooms that the configuration names; those that cannot be had now,
+    /// and why.
     async fn wished(&self, asked: &[String]) -> BTreeMap<String, String> {
         let mut unread = BTreeMap::new();
         let is_asked = |wish: &&RoomWish| asked.is_empty() || asked.contains(&wish.room);
@@ -96,11 +105,13 @@ impl Observer {
                 unread.insert(wish.room.clone(), error.to_string());
             }
         }
+
         for wish in self.settings.peek_rooms.iter().filter(is_asked) {
             if let Err(error) = self.peek(wish).await {
                 unread.insert(wish.room.clone(), error.to_string());
             }
         }
+
         unread
     }
 
@@ -115,6 +126,7 @@ impl Observer {
                 room: room.clone(),
                 why,
             };
+
             let room_id = if room.starts_with('#') {
                 match self.client.resolve_alias(room).await {
                     Ok(found) => found.room_id,
@@ -126,10 +138,12 @@ impl Observer {
             } else {
                 room.clone()
             };
+
             let watch = watched.get(&room_id).copied();
             let why = "the account is not in it; invite it, or name the room in CALLSCOPE_ROOMS, and try again";
             chosen.insert(room_id, watch.ok_or_else(|| no(why))?);
         }
+
         Ok(chosen)
     }
 
@@ -138,7 +152,8 @@ impl Observer {
         Ok(walks.first().is_some_and(progress::Progress::is_history))
     }
 
-    /// Walks until nothing is left that the scope takes, or it is stopped; then what could not be read, and why.
+    /// Walks until nothing is left that the scope takes, or it is stopped; then what could not be
+    /// read, and why.
     ///
     /// # Errors
     /// When the account is refused.
@@ -166,14 +181,16 @@ impl Observer {
                 }
             }
         }
+
         let mut unread = course.failed();
-        match progress::short(&self.store, Viewer::Operator, WALKS).await {
+        match progress::walks_ended_early(&self.store, Viewer::Operator, WALKS).await {
             Ok(short) => {
                 let taken = short.iter().filter(|walk| scope.takes(&walk.room.room_id));
                 unread.extend(taken.map(|walk| (walk.room.room_id.clone(), why_short(walk))));
             }
             Err(error) => tracing::error!("how walks ended could not be read: {error}"),
         }
+
         Ok(unread)
     }
 }
@@ -186,6 +203,7 @@ fn why_short(walk: &progress::Progress) -> String {
         Some("refused") => "the homeserver refuses more",
         _ => "the homeserver gave no more, though the room's beginning was not reached",
     };
+
     format!("{why}; a running Callscope asks again later")
 }
 

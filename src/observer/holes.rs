@@ -1,8 +1,9 @@
-//! Predecessors: a state event that replaced one we never saw shows a hole in what we know; it is asked for.
+//! Predecessors: a state event that replaced one we never saw shows a hole in what we know; it is
+//! asked for.
 
 use super::backfill::is_of_the_room;
 use super::course::Scope;
-use super::ingest::add;
+use super::ingest::add_events;
 use super::{Error, Observer};
 use crate::store::batch::{RoomBatch, Source};
 use crate::store::holes::{self, Hole};
@@ -18,6 +19,7 @@ impl Observer {
         if !self.settings.backfill {
             return Ok(false);
         }
+
         let now = self.clock.now_ms();
         holes::find(&self.store, self.wanted_since(now)).await?;
         let todo = holes::todo(&self.store, now, ROUND).await?;
@@ -25,12 +27,15 @@ impl Observer {
             if scope.stopped() {
                 break;
             }
+
             self.fill(hole).await?;
         }
+
         Ok(!todo.is_empty())
     }
 
-    /// The time, ms, from which on predecessors are wanted: what is deleted by age need not come back.
+    /// The time, ms, from which on predecessors are wanted: what is deleted by age need not come
+    /// back.
     fn wanted_since(&self, now: i64) -> Option<i64> {
         let kept = self.settings.retention;
         self.asked_since(now)
@@ -49,8 +54,8 @@ impl Observer {
         let outcome = match self.client.event(&hole.room_id, &hole.event_id).await {
             Ok(event) => {
                 let mut room = RoomBatch::new(&hole.room_id, Source::Backfill);
-                add(&mut room, &[event], false, self.clock.now_ms());
-                self.ingest(&self.one(room)).await?;
+                add_events(&mut room, &[event], false, self.clock.now_ms());
+                self.ingest(&self.batch_of_room(room)).await?;
                 tracing::debug!(
                     "found {} of {}, which was replaced unseen",
                     hole.event_id,
@@ -64,6 +69,7 @@ impl Observer {
                     let now = self.clock.now_ms();
                     late::newest(&self.store, &hole.room_id, self.wanted_since(now), now).await?;
                 }
+
                 "not_visible"
             }
             Err(error) => {
@@ -71,6 +77,7 @@ impl Observer {
                 if !is_of_the_room(&error) {
                     return Err(error);
                 }
+
                 // The others do not wait for it.
                 tracing::warn!(
                     "asking for {} of {}: {error}; it is tried again",
@@ -80,6 +87,7 @@ impl Observer {
                 "failed"
             }
         };
+
         Ok(holes::asked(&self.store, hole, outcome, self.clock.now_ms()).await?)
     }
 }

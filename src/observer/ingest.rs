@@ -1,25 +1,29 @@
-//! The funnel: raw events of one answer, from sync, poll or back-fill alike, into one commit; then the announcement.
+//! The funnel: raw events of one answer, from sync, poll or back-fill alike, into one commit; then
+//! the announcement.
 
 use super::{Error, Observer};
 use crate::changes::Change;
 use crate::rtc::event::{RoomEvent, fits};
 use crate::rtc::neighbours::refuted;
 use crate::rtc::sieve::{Sifted, sift};
-use crate::rtc::time::number;
+use crate::rtc::time::millis_of_json;
 use crate::store::batch::{Arrival, Batch, RoomBatch, Source, write_seen};
 use crate::store::readings::{self, ClockOff};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
-/// Adds raw events to a batch, through the sieve: what is not ours is counted by its type and thrown away. `now` is our clock, ms; a live look tells when an event was there at the latest. Of
-/// back-fill this counts only for stamps that are still to come: no event happened after it was seen.
-pub(super) fn add(room: &mut RoomBatch, events: &[Value], in_timeline: bool, now: i64) {
+/// Adds raw events to a batch, through the sieve: what is not ours is counted by its type and
+/// thrown away. `now` is our clock, ms; a live look tells when an event was there at the latest. Of
+/// back-fill this counts only for stamps that are still to come: no event happened after it was
+/// seen.
+pub(super) fn add_events(room: &mut RoomBatch, events: &[Value], in_timeline: bool, now: i64) {
     let told = if room.source == Source::Backfill && in_timeline {
         refuted_by_neighbours(events)
     } else {
         Vec::new()
     };
+
     for (at, raw) in events.iter().enumerate() {
         let raw = match sift(raw) {
             Sifted::Kept(event) => event,
@@ -28,11 +32,13 @@ pub(super) fn add(room: &mut RoomBatch, events: &[Value], in_timeline: bool, now
                 continue;
             }
         };
+
         match RoomEvent::from_json(&raw, Some(now)) {
             Ok(mut event) => {
                 if room.source == Source::Backfill && event.origin_server_ts <= now {
                     event.received_ts = told.get(at).copied().flatten();
                 }
+
                 let json = text(&raw, &event);
                 room.arrivals.push(Arrival {
                     event: event.into(),
@@ -47,26 +53,30 @@ pub(super) fn add(room: &mut RoomBatch, events: &[Value], in_timeline: bool, now
                 } else {
                     format!("\"too large: {} bytes\"", text.len())
                 };
+
                 room.malformed.push((reason, cut));
             }
         }
     }
 }
 
-/// Of a page of history, newest first: for each event whose stamp those beside it refute, the time that they give instead.
+/// Of a page of history, newest first: for each event whose stamp those beside it refute, the time
+/// that they give instead.
 fn refuted_by_neighbours(events: &[Value]) -> Vec<Option<i64>> {
-    let stamp = |event: &Value| event.get("origin_server_ts").and_then(number);
+    let stamp = |event: &Value| event.get("origin_server_ts").and_then(millis_of_json);
     // One without a stamp is no event; it stands for nothing.
     let stamps: Option<Vec<i64>> = events.iter().map(stamp).collect();
     stamps.map_or_else(Vec::new, |stamps| refuted(&stamps))
 }
 
-/// The event as JSON text; of one that is too large only what tells it apart, with a content that is none.
+/// The event as JSON text; of one that is too large only what tells it apart, with a content that
+/// is none.
 fn text(raw: &Value, event: &RoomEvent) -> String {
     let text = raw.to_string();
     if fits(&text) {
         return text;
     }
+
     let mut small = serde_json::json!({
         "event_id": event.event_id, "type": event.kind, "sender": event.sender,
         "origin_server_ts": event.origin_server_ts, "content": "too_large",
@@ -74,6 +84,7 @@ fn text(raw: &Value, event: &RoomEvent) -> String {
     if let Some(key) = &event.state_key {
         small["state_key"] = key.as_str().into();
     }
+
     small.to_string()
 }
 
@@ -86,7 +97,8 @@ fn has_neighbour(room: &RoomBatch) -> bool {
 }
 
 impl Observer {
-    /// Commits a batch and announces, after the commit and never before, what it changed. Returns how many events were new.
+    /// Commits a batch and announces, after the commit and never before, what it changed. Returns
+    /// how many events were new.
     pub(super) async fn ingest(&self, batch: &Batch) -> Result<usize, Error> {
         let off_ms = self.note_clock().await?;
         let changed = write_seen(&self.store, &self.settings.rules, batch, off_ms).await?;
@@ -94,23 +106,29 @@ impl Observer {
         if changed.has_open_bans {
             self.ban_open.notify_one();
         }
+
         if !changed.set_aside.is_empty() {
             let mut flooded = self.flooded.lock().await;
-            flooded.note(&changed.set_aside, self.clock.now_ms());
+            flooded.record_floods(&changed.set_aside, self.clock.now_ms());
         }
+
         if changed.heard_anew {
             // What ended while nobody watched, without an event that tells, is found in the state.
             self.poll_due.notify_one();
         }
+
         if batch.invitations.iter().any(|one| one.accepted) {
             self.accepted.notify_one();
         }
+
         if batch.rooms.iter().any(has_neighbour) || !batch.invitations.is_empty() {
             self.replaced.notify_one();
         }
+
         if batch.rooms.iter().any(|room| room.gap.is_some()) {
             self.history.notify_one();
         }
+
         Ok(changed.new_events)
     }
 
@@ -121,12 +139,14 @@ impl Observer {
         if self.clock_changes.load(Ordering::Relaxed) == changes {
             return Ok(off_ms);
         }
+
         let mut noted = Vec::with_capacity(offs.len());
         for off in offs {
             if let Some(to_ms) = off.to_ms.filter(|_| off.was_believed) {
                 let span = (off.from_ms, to_ms);
                 readings::doubt_later(&self.store, span, off.off_ms).await?;
             }
+
             noted.push(ClockOff {
                 from_ms: off.from_ms,
                 to_ms: off.to_ms,
@@ -134,6 +154,7 @@ impl Observer {
                 found_by: off.found_by.as_str().to_owned(),
             });
         }
+
         readings::note_offs(&self.store, &noted).await?;
         self.clock_changes.store(changes, Ordering::Relaxed);
         if let Some(off_ms) = off_ms {
@@ -142,7 +163,9 @@ impl Observer {
                 "the clock of this machine is wrong; it is not believed"
             );
         }
+
         self.changes.announce(Change::Observer);
+
         Ok(off_ms)
     }
 
@@ -151,13 +174,14 @@ impl Observer {
         for (room_id, slot_id) in slots {
             self.changes.announce(Change::Slot { room_id, slot_id });
         }
+
         for room_id in rooms {
             self.changes.announce(Change::Room { room_id });
         }
     }
 
     /// A batch of one room.
-    pub(super) fn one(&self, room: RoomBatch) -> Batch {
+    pub(super) fn batch_of_room(&self, room: RoomBatch) -> Batch {
         Batch {
             rooms: vec![room],
             ..self.empty_batch()

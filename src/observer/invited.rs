@@ -1,18 +1,21 @@
-//! Invitations that the sync stream does not tell of: those of before versions that kept them, and without a stream all of
-//! them, whether or not they are accepted: the status page says what one that waits needs.
+//! Invitations that the sync stream does not tell of: those of before versions that kept them, and
+//! without a stream all of them, whether or not they are accepted: the status page says what one
+//! that waits needs.
 
 use super::{Error, Mode, Observer};
 use crate::matrix::{SyncRequest, invitations_filter};
 use crate::store::{invitations, vantages};
 
 impl Observer {
-    /// Asks for the invitations that are open where there is no stream, or where some were refused and none is kept:
-    /// versions before this one only counted them, and the stream does not tell of them again.
+    /// Asks for the invitations that are open where there is no stream, or where some were refused
+    /// and none is kept: versions before this one only counted them, and the stream does not tell
+    /// of them again.
     pub(super) async fn look_for_forgotten_invitations(&self) {
         let wanted = async {
             if self.settings.mode == Mode::Poll {
                 return Ok::<_, Error>(true);
             }
+
             let kept = invitations::open(&self.store, &self.vantage_id).await?;
             let refused = vantages::list(&self.store)
                 .await?
@@ -20,6 +23,7 @@ impl Observer {
                 .any(|vantage| vantage.id == self.vantage_id && vantage.invites_refused > 0);
             Ok(kept.is_empty() && refused)
         };
+
         match wanted.await {
             Ok(true) => self.look_for_invitations().await,
             Ok(false) => {}
@@ -31,7 +35,8 @@ impl Observer {
         }
     }
 
-    /// Asks for the invitations that are open. That it fails is no trouble: the rooms that are followed are followed.
+    /// Asks for the invitations that are open. That it fails is no trouble: the rooms that are
+    /// followed are followed.
     pub(super) async fn look_for_invitations(&self) {
         if let Err(error) = self.try_look_for_invitations().await {
             tracing::warn!("asking which invitations are open: {error}");
@@ -46,6 +51,7 @@ impl Observer {
             filter: &filter,
             full_state: false,
         };
+
         let kept = invitations::open(&self.store, &self.vantage_id).await?;
         let answer = self.client.sync(ask).await?;
         let is_open = |room_id: &str| {
@@ -54,12 +60,14 @@ impl Observer {
                 .iter()
                 .any(|invite| invite.room_id == room_id)
         };
+
         for pending in kept {
             let room_id = &pending.room.room_id;
             if !is_open(room_id) {
                 invitations::close(&self.store, &self.vantage_id, room_id).await?;
             }
         }
+
         let mut batch = self.empty_batch();
         batch.invitations = answer
             .invited
@@ -69,6 +77,7 @@ impl Observer {
         if !batch.invitations.is_empty() {
             self.ingest(&batch).await?;
         }
+
         Ok(())
     }
 }

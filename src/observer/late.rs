@@ -1,7 +1,8 @@
-//! Late events: gaps are looked at again, for a homeserver that lags may have fetched more meanwhile.
+//! Late events: gaps are looked at again, for a homeserver that lags may have fetched more
+//! meanwhile.
 
 use super::course::Scope;
-use super::ingest::add;
+use super::ingest::add_events;
 use super::{Error, Observer, backfill};
 use crate::store::batch::{RoomBatch, Source};
 use crate::store::late::{self, Late};
@@ -17,6 +18,7 @@ impl Observer {
                 looked = true;
             }
         }
+
         Ok(looked)
     }
 
@@ -29,7 +31,7 @@ impl Observer {
         {
             Ok(page) => page,
             Err(error) if error.is_hidden() => {
-                return Ok(late::over(&self.store, late).await?);
+                return Ok(late::finish_recheck(&self.store, late).await?);
             }
             Err(error) => {
                 // The server lost the token: from the newest event on.
@@ -38,6 +40,7 @@ impl Observer {
                 if !from_newest && !backfill::is_of_the_room(&error) {
                     return Err(error);
                 }
+
                 tracing::debug!(
                     "a gap in {} could not be looked at again yet: {error}",
                     late.room_id
@@ -47,22 +50,25 @@ impl Observer {
                 );
             }
         };
+
         let beyond = late
             .horizon_ms
-            .is_some_and(|horizon| backfill::cut(&mut page.chunk, horizon));
+            .is_some_and(|horizon| backfill::drop_older_than(&mut page.chunk, horizon));
         let mut room = RoomBatch::new(&late.room_id, Source::Backfill);
-        add(&mut room, &page.chunk, true, self.clock.now_ms());
-        let new = self.ingest(&self.one(room)).await?;
+        add_events(&mut room, &page.chunk, true, self.clock.now_ms());
+        let new = self.ingest(&self.batch_of_room(room)).await?;
         if new > 0 {
             tracing::info!(
                 "{new} events came late to the homeserver and were found behind a gap of {}",
                 late.room_id
             );
         }
+
         let token = page
             .end
             .filter(|end| !beyond && Some(end) != late.token.as_ref());
         let new = i64::try_from(new).unwrap_or(i64::MAX);
+
         Ok(late::step(
             &self.store,
             late,

@@ -1,8 +1,9 @@
 //! The observer: looks from one vantage, by sync and by polls, and is the only writer of the store.
 //!
-//! Each loop owns its retries. An error is returned up to its loop, logged once there with context, counted
-//! and kept as that loop's standing trouble until its next success, then comes a back-off. No loop ends by an error; one
-//! that panics is begun again (`watchdog`). What the database refuses to store is known to the store itself (`storage`).
+//! Each loop owns its retries. An error is returned up to its loop, logged once there with context,
+//! counted and kept as that loop's standing trouble until its next success, then comes a back-off.
+//! No loop ends by an error; one that panics is begun again (`watchdog`). What the database refuses
+//! to store is known to the store itself (`storage`).
 
 mod backfill;
 mod course;
@@ -204,7 +205,7 @@ impl Observer {
     /// # Errors
     /// When the database fails.
     pub async fn retire_others(&self) -> Result<(), Error> {
-        Ok(vantages::only(&self.store, &self.vantage_id, self.started_ms).await?)
+        Ok(vantages::retire_all_but(&self.store, &self.vantage_id, self.started_ms).await?)
     }
 
     /// Looks until it is dropped. Ends only when a schedule cannot be set up.
@@ -212,7 +213,8 @@ impl Observer {
     /// # Errors
     /// When a schedule cannot be used.
     pub async fn run(self) -> Result<(), Error> {
-        // Whether anything can be stored is told from the beginning, however long the homeserver is silent.
+        // Whether anything can be stored is told from the beginning, however long the homeserver is
+        // silent.
         tokio::select! {
             ended = self.observe() => ended,
             () = self.keep(Work::Storage, || self.watch_storage()) => Ok(()),
@@ -221,15 +223,19 @@ impl Observer {
 
     async fn observe(&self) -> Result<(), Error> {
         // What troubled the process before this one is no trouble of ours.
-        if let Err(error) = vantages::stands(&self.store, &self.vantage_id, None, None).await {
+        if let Err(error) = vantages::set_standing(&self.store, &self.vantage_id, None, None).await
+        {
             self.cannot_store("clearing the status", &error).await;
         }
+
         if let Err(error) = vantages::preparing(&self.store, &self.vantage_id, None).await {
             self.cannot_store("clearing the status", &error).await;
         }
+
         if let Err(error) = readings::end_offs(&self.store).await {
             self.cannot_store("clearing the status", &error).await;
         }
+
         self.find_older_rules().await;
         // Deriving again needs no homeserver, and does not wait for one that is silent.
         let (ended, (), ()) = tokio::join!(
@@ -237,6 +243,7 @@ impl Observer {
             self.keep(Work::Rederive, || self.rederive()),
             self.keep(Work::TakingBack, || self.take_back())
         );
+
         ended
     }
 
@@ -245,7 +252,7 @@ impl Observer {
         self.keep(Work::Rooms, || self.settle_rooms()).await;
         let mut scheduler = self.schedule().await?;
         tokio::join!(
-            self.keep(Work::Sync, || self.look()),
+            self.keep(Work::Sync, || self.run_sync_or_first_poll()),
             self.keep(Work::Polls, || self.polls()),
             self.keep(Work::History, || self.walk_history()),
             self.keep(Work::Expiry, || self.watch_expiry()),
@@ -253,16 +260,17 @@ impl Observer {
             self.keep(Work::SignIn, || self.keep_token_fresh()),
             self.keep(Work::Rooms, || self.keep_asking_our_server()),
             self.keep(Work::Successors, || self.follow_successors()),
-            self.keep(Work::Retention, || self.forget()),
+            self.keep(Work::Retention, || self.delete_by_age_daily()),
             self.keep(Work::Signs, || self.keep_signs()),
             self.keep(Work::Polls, || self.repair_flooded()),
             self.keep(Work::Probe, || self.probes())
         );
+
         Ok(scheduler.shutdown().await?)
     }
 
     /// The first poll comes after the first sync; or at once, when polls are all there is.
-    async fn look(&self) {
+    async fn run_sync_or_first_poll(&self) {
         match self.settings.mode {
             Mode::Follow => self.follow().await,
             Mode::Poll => self.poll_due.notify_one(),

@@ -1,5 +1,6 @@
-//! Our own homeserver, asked again and again what it can do and what it offers for calls: the endpoint of transports answers
-//! only those who are signed in, and so it says more than anything that is published.
+//! Our own homeserver, asked again and again what it can do and what it offers for calls: the
+//! endpoint of transports answers only those who are signed in, and so it says more than anything
+//! that is published.
 
 use super::{Error, Observer};
 use crate::changes::Change;
@@ -28,6 +29,7 @@ impl Observer {
                     SOON
                 }
             };
+
             tokio::time::sleep(wait).await;
         }
     }
@@ -39,7 +41,7 @@ impl Observer {
         if let Ok(can) = &versions {
             let software = can.software.as_deref();
             let (delayed, sticky) = (can.delayed_events, can.sticky_events);
-            vantages::told(
+            vantages::set_capabilities(
                 &self.store,
                 &self.vantage_id,
                 delayed,
@@ -49,6 +51,7 @@ impl Observer {
             )
             .await?;
         }
+
         let (transports, offered) = told(self.client.offered_transports().await.transpose());
         let (capabilities, limits) = told(Some(self.client.delayed_limits().await));
         let limits = limits.unwrap_or_default();
@@ -62,8 +65,10 @@ impl Observer {
             max_delay_ms: limits.max_delay_ms,
             max_scheduled: limits.max_scheduled,
         };
-        probes::note(&self.store, &self.vantage_id, &result, now).await?;
+
+        probes::record_result(&self.store, &self.vantage_id, &result, now).await?;
         self.changes.announce(Change::Observer);
+
         Ok(is_whole && versions.is_ok())
     }
 }
@@ -76,10 +81,12 @@ fn told<T>(asked: Option<Result<T, matrix::Error>>) -> (Answer, Option<T>) {
         Some(Err(error)) if error.is_unsupported() => ("missing", None, None),
         Some(Err(error)) => ("failed", Some(error.to_string()), None),
     };
+
     let answer = Answer {
         state: state.to_owned(),
         why,
     };
+
     (answer, said)
 }
 
@@ -87,13 +94,15 @@ fn told<T>(asked: Option<Result<T, matrix::Error>>) -> (Answer, Option<T>) {
 fn sfus(offered: &[Value]) -> Vec<String> {
     let mut found = Vec::new();
     for one in offered {
-        let one = transport::first(Some(&Value::Array(vec![one.clone()])));
+        let one = transport::first_usable_transport(Some(&Value::Array(vec![one.clone()])));
         let Some(url) = one.and_then(|one| one.service_url.or(one.url)) else {
             continue;
         };
+
         if found.len() < SFUS_MAX && !found.contains(&url) {
             found.push(url);
         }
     }
+
     found
 }

@@ -1,5 +1,6 @@
-//! A homeserver whose answer does not come whole, because it is too large or breaks off again and again: its rooms are
-//! read one by one, each by the ways that there are, and one that cannot be read holds up no other.
+//! A homeserver whose answer does not come whole, because it is too large or breaks off again and
+//! again: its rooms are read one by one, each by the ways that there are, and one that cannot be
+//! read holds up no other.
 
 use super::follow::{PIECE, ROOMS_OF_PIECE};
 use super::{Error, Observer};
@@ -21,8 +22,8 @@ const FEW: [&str; 6] = [
 ];
 
 impl Observer {
-    /// Reads each room by itself and moves the position to before that: what happens meanwhile comes by sync. What was
-    /// left out of timelines is read later, as history.
+    /// Reads each room by itself and moves the position to before that: what happens meanwhile
+    /// comes by sync. What was left out of timelines is read later, as history.
     pub(super) async fn read_in_parts(&self, why: &matrix::Error) -> Result<(), Error> {
         tracing::warn!("the rooms are read one by one, because {why}");
         let known: HashMap<String, Watch> =
@@ -35,16 +36,19 @@ impl Observer {
             if read.contains(room_id) {
                 continue;
             }
+
             if !self.read_room(room_id, &known, &mut read).await? {
                 unread += 1;
             }
         }
+
         last.position = Some(position);
         self.ingest(&last).await?;
         tracing::info!(
             "{} rooms were read one by one, {unread} of them could not be read whole",
             room_ids.len()
         );
+
         Ok(())
     }
 
@@ -65,15 +69,18 @@ impl Observer {
                 return Ok((answer.next_batch, joined.into_iter().collect()));
             }
         };
+
         for invite in &answer.invited {
             batch.invitations.push(self.answered(invite));
         }
+
         let told = answer.joined.iter().map(|room| room.room_id.clone());
         let joined = known.iter().filter(|(_, watch)| **watch == Watch::Joined);
         let mut room_ids: BTreeSet<String> = told.collect();
         if room_ids.is_empty() {
             room_ids.extend(joined.map(|(room_id, _)| room_id.clone()));
         }
+
         Ok((answer.next_batch, room_ids))
     }
 
@@ -95,14 +102,17 @@ impl Observer {
                 Err(error) => return Err(error),
             }
         }
+
         let by_sync = read.contains(room_id);
         // The full state tells also who is there; a poll says on the room what went wrong.
         if self.poll(room_id, Watch::Joined).await? {
             return Ok(true);
         }
+
         if !by_sync {
             self.read_few(room_id).await?;
         }
+
         Ok(false)
     }
 
@@ -124,6 +134,7 @@ impl Observer {
             {
                 read.insert(room.room_id.clone());
             }
+
             self.add_part(&mut batch, &part, known);
             let is_large = answer.bytes() - written > PIECE;
             if is_large || batch.rooms.len() >= ROOMS_OF_PIECE {
@@ -132,9 +143,11 @@ impl Observer {
                 batch.rooms.clear();
             }
         }
+
         let end = answer.end()?;
         self.say_malformed(&end.malformed).await;
         self.ingest(&batch).await?;
+
         Ok(())
     }
 
@@ -145,6 +158,7 @@ impl Observer {
         if self.settings.backfill {
             room.gap = Some(("history", None));
         }
+
         let mut events = Vec::new();
         for kind in FEW {
             match self.client.state_event(room_id, kind, "").await {
@@ -153,11 +167,13 @@ impl Observer {
                 Err(error) => tracing::debug!("{kind} of {room_id}: {error}"),
             }
         }
-        super::ingest::add(&mut room, &events, false, self.clock.now_ms());
-        self.ingest(&self.one(room)).await?;
+
+        super::ingest::add_events(&mut room, &events, false, self.clock.now_ms());
+        self.ingest(&self.batch_of_room(room)).await?;
         self.changes.announce(Change::Room {
             room_id: room_id.to_owned(),
         });
+
         Ok(())
     }
 }

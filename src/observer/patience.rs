@@ -6,7 +6,8 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_mins(1);
 
-/// Waits that grow from half a second to a minute, with jitter, so that many observers do not knock at once.
+/// Waits that grow from half a second to a minute, with jitter, so that many observers do not knock
+/// at once.
 #[derive(Debug)]
 pub(super) struct Patience(ExponentialBackoff);
 
@@ -15,6 +16,7 @@ impl Patience {
         let builder = ExponentialBuilder::new()
             .with_min_delay(FIRST)
             .with_max_delay(LONGEST);
+
         Self(
             builder
                 .with_factor(2.0)

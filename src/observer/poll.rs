@@ -1,6 +1,7 @@
-//! Polls: the full state of each room, a snapshot of its member events, and the repair of what sync missed.
+//! Polls: the full state of each room, a snapshot of its member events, and the repair of what sync
+//! missed.
 
-use super::ingest::add;
+use super::ingest::add_events;
 use super::patience::Patience;
 use super::troubles::Work;
 use super::{Error, Mode, Observer};
@@ -15,8 +16,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// One room is tried so often in one poll when the homeserver is busy.
 const TRIES: u32 = 3;
-/// Memberships of calls that are larger than this together are written before all of the state is read, in bytes: nobody else
-/// writes meanwhile.
+/// Memberships of calls that are larger than this together are written before all of the state is
+/// read, in bytes: nobody else writes meanwhile.
 const PIECE: usize = 2 * 1024 * 1024;
 
 impl Observer {
@@ -45,7 +46,8 @@ impl Observer {
                     self.failed(Work::Polls, "polling the rooms' state", &error)
                         .await;
                     if error.is_of_storage() {
-                        // The schedule's next time may be far off, and what is read can be stored long before.
+                        // The schedule's next time may be far off, and what is read can be stored
+                        // long before.
                         self.rest_after(&error, patience.next()).await;
                         self.poll_due.notify_one();
                     }
@@ -54,7 +56,8 @@ impl Observer {
         }
     }
 
-    /// Polls every room once: those we are in, and those we only look into. Returns how many could not be read.
+    /// Polls every room once: those we are in, and those we only look into. Returns how many could
+    /// not be read.
     async fn poll_all(&self) -> Result<usize, Error> {
         let mut todo: BTreeMap<String, Watch> = BTreeMap::new();
         for (room_id, watch) in rooms::watched(&self.store).await? {
@@ -62,6 +65,7 @@ impl Observer {
                 todo.insert(room_id, watch);
             }
         }
+
         todo.extend(
             self.joined_now()
                 .await?
@@ -72,13 +76,16 @@ impl Observer {
         for (room_id, watch) in todo {
             failed += usize::from(!self.poll(&room_id, watch).await?);
         }
+
         if self.settings.mode == Mode::Poll {
             self.look_for_invitations().await;
         }
+
         let every_ms = self.rhythm.every_ms();
         vantages::polls_every(&self.store, &self.vantage_id, every_ms).await?;
-        vantages::polled(&self.store, &self.vantage_id, self.clock.now_ms()).await?;
+        vantages::set_last_poll(&self.store, &self.vantage_id, self.clock.now_ms()).await?;
         self.changes.announce(Change::Observer);
+
         Ok(failed)
     }
 
@@ -92,13 +99,15 @@ impl Observer {
                 Err(Error::Matrix(error)) => error,
                 Err(error) => return Err(error),
             };
+
             if error.is_revoked() {
                 return Err(error.into());
             }
+
             if try_ == TRIES || !error.is_transient() {
                 tracing::warn!("polling {room_id}: {error}");
                 let watch = error.is_forbidden().then_some(Watch::Blind);
-                rooms::trouble(
+                rooms::record_room_error(
                     &self.store,
                     room_id,
                     watch,
@@ -111,13 +120,15 @@ impl Observer {
                 });
                 return Ok(false);
             }
+
             tokio::time::sleep(Self::pause(&Error::Matrix(error), &mut patience)).await;
         }
+
         Ok(false)
     }
 
-    /// Reads the state of a room as it comes and brings it into the store, in pieces where it is very large. The last piece
-    /// says that all of it was seen.
+    /// Reads the state of a room as it comes and brings it into the store, in pieces where it is
+    /// very large. The last piece says that all of it was seen.
     async fn read_state(&self, room_id: &str, watch: Watch, asked_ms: i64) -> Result<(), Error> {
         let mut parts = self.client.room_state_parts(room_id).await?;
         let (mut members, mut people) = (BTreeSet::new(), BTreeSet::new());
@@ -131,23 +142,25 @@ impl Observer {
                 .partition(|event| kind(event) == Kind::Member);
             members.extend(of_calls.iter().filter_map(id));
             people.extend(others.iter().filter_map(user_in_room));
-            add(&mut last, &of_calls, false, self.clock.now_ms());
+            add_events(&mut last, &of_calls, false, self.clock.now_ms());
             if bytes_of(&last) > PIECE {
                 let next = RoomBatch::new(room_id, Source::Poll);
                 let mut piece = std::mem::replace(&mut last, next);
                 piece.watch = Some(watch);
                 last.watch = Some(watch);
-                self.ingest(&self.one(piece)).await?;
+                self.ingest(&self.batch_of_room(piece)).await?;
             }
+
             if let Some(events) = waiting.replace(others) {
                 let mut piece = RoomBatch::new(room_id, Source::Poll);
                 piece.watch = Some(watch);
-                add(&mut piece, &events, false, self.clock.now_ms());
-                self.ingest(&self.one(piece)).await?;
+                add_events(&mut piece, &events, false, self.clock.now_ms());
+                self.ingest(&self.batch_of_room(piece)).await?;
             }
         }
+
         parts.end()?;
-        add(
+        add_events(
             &mut last,
             &waiting.unwrap_or_default(),
             false,
@@ -162,7 +175,9 @@ impl Observer {
             // A room that is only polled has a history, too; it is walked once.
             last.gap = Some(("history", None));
         }
-        self.ingest(&self.one(last)).await?;
+
+        self.ingest(&self.batch_of_room(last)).await?;
+
         Ok(())
     }
 }
@@ -173,7 +188,7 @@ fn bytes_of(room: &RoomBatch) -> usize {
 }
 
 fn kind(event: &Value) -> Kind {
-    Kind::of(
+    Kind::of_event_type(
         event
             .get("type")
             .and_then(Value::as_str)

@@ -1,7 +1,9 @@
-//! Asking other servers and SFUs whether they are ready, by a schedule, where the operator switched it on.
+//! Asking other servers and SFUs whether they are ready, by a schedule, where the operator switched
+//! it on.
 //!
-//! Strangers name whom is asked. So each is asked once in an hour at most, one after the other with a pause between, few
-//! addresses of one host, and not more than so many in a round; what may be asked at all is for [`matrix::probe`].
+//! Strangers name whom is asked. So each is asked once in an hour at most, one after the other with
+//! a pause between, few addresses of one host, and not more than so many in a round; what may be
+//! asked at all is for [`matrix::probe`].
 
 use super::troubles::Work;
 use super::{Error, Observer};
@@ -14,7 +16,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 use url::Url;
 
-/// Those seen in a call within so many days are asked, and forgotten when they were not asked for three times as long, ms.
+/// Those seen in a call within so many days are asked, and forgotten when they were not asked for
+/// three times as long, ms.
 const SEEN_MS: i64 = 30 * 86_400_000;
 /// Nobody is asked again within this time, ms.
 const AGAIN_MS: i64 = 3_600_000;
@@ -45,6 +48,7 @@ impl Observer {
         let Some(probe) = &self.settings.probe else {
             return;
         };
+
         loop {
             let asked = self.probe_once(&probe.prober).await;
             match &asked {
@@ -54,13 +58,15 @@ impl Observer {
                         .await;
                 }
             }
+
             self.changes.announce(Change::Observer);
             let is_unstored = matches!(&asked, Err(Error::Store(_)));
             if asked.is_ok_and(|asked| asked > 0) {
                 self.probe_due.notified().await;
             } else {
-                // Nobody is known yet, or it failed: sooner than the next time. What could not be stored is tried again
-                // at once: as long as it was not, every page says that nothing can be.
+                // Nobody is known yet, or it failed: sooner than the next time. What could not be
+                // stored is tried again at once: as long as it was not, every page says that
+                // nothing can be.
                 let pause = if is_unstored { UNSTORED } else { SOON };
                 let _ = tokio::time::timeout(pause, self.probe_due.notified()).await;
             }
@@ -77,14 +83,16 @@ impl Observer {
         let mut count = servers.len();
         for name in servers {
             let result = of_server(prober.server(&name).await);
-            probes::note(&self.store, &name, &result, self.clock.now_ms()).await?;
+            probes::record_result(&self.store, &name, &result, self.clock.now_ms()).await?;
             for url in result.sfus {
                 if !sfus.contains(&url) && !probes::was_asked(&self.store, &url, asked).await? {
                     sfus.push(url);
                 }
             }
+
             tokio::time::sleep(BREATH).await;
         }
+
         // What our own homeserver offers comes first.
         let own = probes::all::<OwnResult>(&self.store, Viewer::Operator).await?;
         for url in own.into_values().flat_map(|own| own.result.sfus) {
@@ -92,20 +100,24 @@ impl Observer {
                 sfus.insert(0, url);
             }
         }
+
         let sfus = few_of_each_host(sfus);
         for url in sfus.into_iter().take(SFUS_MAX) {
             let mut result = of_sfu(prober.sfu(&url).await);
             if result.health.is_ok() {
                 result.delegates_leave = prober.delegates(&url).await;
             }
-            probes::note(&self.store, &url, &result, self.clock.now_ms()).await?;
+
+            probes::record_result(&self.store, &url, &result, self.clock.now_ms()).await?;
             count += 1;
             tokio::time::sleep(BREATH).await;
         }
+
         probes::forget(&self.store, now - 3 * SEEN_MS).await?;
         if count > 0 {
             tracing::info!("asked {count} servers and SFUs whether they are ready");
         }
+
         Ok(count)
     }
 }
@@ -118,11 +130,13 @@ fn few_of_each_host(urls: Vec<String>) -> Vec<String> {
             .ok()
             .and_then(|url| url.host_str().map(ToOwned::to_owned))
     };
+
     let mut is_one_of_few = |url: &String| {
         let known = hosts.entry(host(url).unwrap_or_default()).or_default();
         *known += 1;
         *known <= PER_HOST_MAX
     };
+
     urls.into_iter().filter(|url| is_one_of_few(url)).collect()
 }
 
@@ -131,10 +145,12 @@ fn of_server(server: Server) -> ServerResult {
         Asked::Said(published) => published.clone(),
         _ => matrix::probe::Published::default(),
     };
+
     let features = match &server.versions {
         Asked::Said(features) => Some(*features),
         _ => None,
     };
+
     ServerResult {
         well_known: answer(server.well_known),
         versions: answer(server.versions),
@@ -151,6 +167,7 @@ fn of_sfu(sfu: Sfu) -> SfuResult {
         Asked::Said(ms) => i64::try_from(*ms).ok(),
         _ => None,
     };
+
     SfuResult {
         health: answer(sfu.health),
         took_ms,
@@ -165,6 +182,7 @@ fn answer<T>(asked: Asked<T>) -> Answer {
         Asked::Failed(why) => ("failed", Some(why)),
         Asked::Refused(why) => ("refused", Some(why)),
     };
+
     Answer {
         state: state.to_owned(),
         why,

@@ -1,4 +1,5 @@
-//! Deriving again by itself what older rules or other settings derived, in small steps between which live events go on.
+//! Deriving again by itself what older rules or other settings derived, in small steps between
+//! which live events go on.
 
 use super::patience::Patience;
 use super::troubles::Work;
@@ -28,7 +29,9 @@ impl Observer {
             .await;
             tokio::time::sleep(patience.next()).await;
         }
+
         self.succeeded(Work::Rederive).await;
+
         if let Some(progress) = store.rederiving() {
             tracing::info!(
                 rooms = progress.rooms_total,
@@ -44,6 +47,7 @@ impl Observer {
         if !self.store.has_older_rules() {
             return;
         }
+
         match readings::mend(&self.store, None).await {
             Ok(0) => {}
             Ok(mended) => tracing::info!(
@@ -59,6 +63,7 @@ impl Observer {
                 .await;
             }
         }
+
         let mut patience = Patience::new();
         let mut told = Instant::now();
         loop {
@@ -79,12 +84,15 @@ impl Observer {
                     tokio::time::sleep(patience.next()).await;
                 }
             }
+
             if told.elapsed() > TELL {
                 told = Instant::now();
                 self.tell_progress();
             }
+
             tokio::time::sleep(began.elapsed().max(BREATH)).await;
         }
+
         tracing::info!("all calls are derived by the present rules");
         self.changes.announce(Change::Observer);
     }

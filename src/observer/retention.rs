@@ -45,10 +45,11 @@ fn before(now: i64, days: u32) -> i64 {
 
 impl Observer {
     /// Deletes what is too old, at the start and then every day, for ever.
-    pub(super) async fn forget(&self) {
+    pub(super) async fn delete_by_age_daily(&self) {
         if self.settings.retention == Retention::default() {
             return;
         }
+
         loop {
             let done = self.forget_once().await;
             match &done {
@@ -58,12 +59,14 @@ impl Observer {
                         .await;
                 }
             }
+
             let wait = match done {
                 Ok(true) => EVERY,
                 // Deleting is what makes space.
                 Err(error) if error.is_of_storage() => SOON,
                 _ => AGAIN,
             };
+
             self.changes.announce(Change::Observer);
             tokio::time::sleep(wait).await;
         }
@@ -75,8 +78,9 @@ impl Observer {
         let Some(events_before) = self.settings.retention.events_before(now) else {
             return Ok(true);
         };
+
         self.note_signs().await?;
-        let settled = retention::settled(&self.store).await?;
+        let settled = retention::rooms_without_open_walk(&self.store).await?;
         for room_id in &settled {
             self.forget_events(room_id, events_before, now).await?;
             if let Some(before) = self.settings.retention.calls_before(now) {
@@ -85,23 +89,29 @@ impl Observer {
                 }
             }
         }
+
         while retention::delete_snapshots(&self.store, events_before, now).await? {
             tokio::time::sleep(BREATH).await;
         }
+
         while retention::delete_beside(&self.store, events_before).await? {
             tokio::time::sleep(BREATH).await;
         }
+
         while signs::forget(&self.store).await? {
             tokio::time::sleep(BREATH).await;
         }
+
         while retention::give_back(&self.store).await? {
             tokio::time::sleep(BREATH).await;
         }
+
         let all = crate::store::rooms::watched(&self.store).await?.len();
         tracing::info!(
             "deleted what is too old in {} of {all} rooms",
             settled.len()
         );
+
         Ok(settled.len() == all)
     }
 
@@ -112,11 +122,14 @@ impl Observer {
             if !retention::seal(store, rules, room_id, &chain, before).await? {
                 tracing::debug!("{room_id}: a chain cannot be sealed yet and keeps its events");
             }
+
             let old = retention::behind_seal(store, room_id, &chain).await?;
             self.delete_events(room_id, &old, |id| in_state.contains(id), now)
                 .await?;
         }
-        let old = retention::loose(store, room_id, before).await?;
+
+        let old = retention::old_events_without_key(store, room_id, before).await?;
+
         self.delete_events(room_id, &old, |id| in_state.contains(id), now)
             .await
     }
@@ -133,6 +146,7 @@ impl Observer {
             retention::delete(&self.store, room_id, some, now).await?;
             tokio::time::sleep(BREATH).await;
         }
+
         Ok(())
     }
 }

@@ -15,8 +15,8 @@ use std::collections::HashSet;
 const TRIES: u32 = 3;
 
 impl Observer {
-    /// Marks the rooms that we are in no more. A homeserver that answers and fails is not waited for: sync tells of what
-    /// happens from now on, and each poll asks again.
+    /// Marks the rooms that we are in no more. A homeserver that answers and fails is not waited
+    /// for: sync tells of what happens from now on, and each poll asks again.
     pub(super) async fn settle_rooms(&self) {
         let mut patience = Patience::new();
         let mut answered = 0;
@@ -29,9 +29,11 @@ impl Observer {
             if answered == TRIES {
                 return;
             }
+
             let pause = Self::pause(&error, &mut patience);
             self.rest_after(&error, pause).await;
         }
+
         self.succeeded(Work::Rooms).await;
     }
 
@@ -43,7 +45,8 @@ impl Observer {
 
     /// The rooms we are in, as the homeserver says; those we were in before are marked as left.
     pub(super) async fn joined_now(&self) -> Result<HashSet<String>, Error> {
-        // Read before the question: what we join while it is under way is not in the answer and not left.
+        // Read before the question: what we join while it is under way is not in the answer and not
+        // left.
         let known = rooms::watched(&self.store).await?;
         let joined: HashSet<String> = match self.client.joined_rooms().await {
             Ok(joined) => joined.into_iter().collect(),
@@ -53,6 +56,7 @@ impl Observer {
             }
             Err(error) => return Err(error.into()),
         };
+
         self.succeeded(Work::Rooms).await;
         for (room_id, watch) in known {
             if watch == Watch::Joined && !joined.contains(&room_id) {
@@ -60,14 +64,16 @@ impl Observer {
                     watch: Some(Watch::Left),
                     ..RoomBatch::new(&room_id, Source::Poll)
                 };
-                self.ingest(&self.one(batch)).await?;
+
+                self.ingest(&self.batch_of_room(batch)).await?;
             }
         }
+
         Ok(joined)
     }
 
-    /// The rooms we are in by a first sync that says next to nothing of each, for a homeserver without that list. One that
-    /// nothing is said of may still be ours: it stays.
+    /// The rooms we are in by a first sync that says next to nothing of each, for a homeserver
+    /// without that list. One that nothing is said of may still be ours: it stays.
     async fn joined_by_sync(&self, known: &[(String, Watch)]) -> Result<HashSet<String>, Error> {
         let filter = matrix::filter_of_names().to_string();
         let ask = SyncRequest {
@@ -76,9 +82,11 @@ impl Observer {
             filter: &filter,
             full_state: false,
         };
+
         let answer = self.client.sync(ask).await?;
         let told = answer.joined.into_iter().map(|room| room.room_id);
         let known = known.iter().filter(|(_, watch)| *watch == Watch::Joined);
+
         Ok(told
             .chain(known.map(|(room_id, _)| room_id.clone()))
             .collect())
@@ -96,6 +104,7 @@ impl Observer {
                  what to set"
             );
         }
+
         Invitation {
             room: RoomName {
                 room_id: invite.room_id.clone(),

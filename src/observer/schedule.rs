@@ -30,8 +30,8 @@ impl Rhythm {
         self.to_first_ms.store(ms, Ordering::Relaxed);
     }
 
-    /// After a poll the next one comes in `ms`; of several the shortest counts. After a night or a weekend without polls the
-    /// last one is old, and what it saw is not known to be true still.
+    /// After a poll the next one comes in `ms`; of several the shortest counts. After a night or a
+    /// weekend without polls the last one is old, and what it saw is not known to be true still.
     fn next_is_in(&self, ms: i64) {
         let known = self.shortest_ms.load(Ordering::Relaxed);
         if ms > 0 && (known == 0 || ms < known) {
@@ -63,17 +63,20 @@ impl Observer {
                 .add(rings(&probe.schedule, &self.probe_due, &Arc::default())?)
                 .await?;
         }
+
         scheduler.start().await?;
         let next = scheduler.next_tick_for_job(polls).await?;
         if let Some(ms) = next.and_then(|next| from_now(next.timestamp_millis())) {
             self.rhythm.first_is_in(ms);
         }
+
         Ok(scheduler)
     }
 }
 
-/// Rings a bell by a schedule, and says how long it is until the next time. The scheduler has a task of its own that may
-/// outlive the observer, so it only knows the bell, and only while the observer holds it.
+/// Rings a bell by a schedule, and says how long it is until the next time. The scheduler has a
+/// task of its own that may outlive the observer, so it only knows the bell, and only while the
+/// observer holds it.
 fn rings(schedule: &str, bell: &Arc<Notify>, rhythm: &Arc<Rhythm>) -> Result<Job, Error> {
     let (bell, rhythm) = (Arc::downgrade(bell), Arc::downgrade(rhythm));
     Ok(Job::new_async(schedule, move |job, mut scheduler| {
@@ -82,6 +85,7 @@ fn rings(schedule: &str, bell: &Arc<Notify>, rhythm: &Arc<Rhythm>) -> Result<Job
             if let Some(bell) = bell {
                 bell.notify_one();
             }
+
             if let (Some(rhythm), Ok(next)) = (rhythm, scheduler.next_tick_for_job(job).await)
                 && let Some(ms) = next.and_then(|next| from_now(next.timestamp_millis()))
             {
@@ -102,6 +106,7 @@ mod tests {
         rhythm.first_is_in(10);
         assert_eq!(rhythm.every_ms(), Some(10));
         let weekend = 62 * 3_600_000;
+
         for (ms, every_ms) in [(weekend, weekend), (300_000, 300_000), (weekend, 300_000)] {
             rhythm.next_is_in(ms);
             assert_eq!(rhythm.every_ms(), Some(every_ms));

@@ -1,5 +1,5 @@
-//! Signing in: a token or a password, one device for ever. What may pass is tried until it works; what somebody has to
-//! change is said once and waited for.
+//! Signing in: a token or a password, one device for ever. What may pass is tried until it works;
+//! what somebody has to change is said once and waited for.
 
 use super::patience::Patience;
 use super::troubles::Work;
@@ -20,6 +20,7 @@ impl Observer {
     pub(super) async fn sign_in(&self) {
         let _one_at_a_time = self.signing_in.lock().await;
         let mut patience = Patience::new();
+
         loop {
             let error = match self.try_sign_in().await {
                 Ok(()) => {
@@ -28,7 +29,9 @@ impl Observer {
                 }
                 Err(error) => error,
             };
-            // Only so that the status page has somewhere to say it; what is known of the vantage stays.
+
+            // Only so that the status page has somewhere to say it; what is known of the vantage
+            // stays.
             self.note_vantage("", None, None).await;
             let refused = matches!(&error, Error::Matrix(error) if error.is_login_refused());
             self.note_needs_action(refused).await;
@@ -43,8 +46,8 @@ impl Observer {
         }
     }
 
-    /// The same login would be refused again: a password is not tried twice. Only whether passwords are taken at all may
-    /// be asked again, for that asks nothing of the account.
+    /// The same login would be refused again: a password is not tried twice. Only whether passwords
+    /// are taken at all may be asked again, for that asks nothing of the account.
     async fn wait_for_another_login(&self, error: &Error) {
         match error {
             Error::Matrix(matrix::Error::NoPassword {
@@ -58,9 +61,11 @@ impl Observer {
         let Error::Matrix(error) = error else {
             return "signing in";
         };
+
         if matches!(error, matrix::Error::NoPassword { .. }) {
             return "What to do";
         }
+
         match &self.settings.account {
             Account::Token(_) if error.is_revoked() => {
                 "Set CALLSCOPE_ACCESS_TOKEN to a new one and restart Callscope. The access token is no longer accepted"
@@ -88,6 +93,7 @@ impl Observer {
                 self.client.sign_in(user_id, password, file, now).await?;
             }
         }
+
         let who = self.who_we_are().await?;
         let can = self.what_it_can().await?;
         let device_id = who.device_id.as_deref();
@@ -101,11 +107,14 @@ impl Observer {
                 self.cannot_store("noting the start", &error).await;
             }
         }
+
         tracing::info!("signed in as {}", who.user_id);
+
         Ok(())
     }
 
-    /// Whose token we use. A homeserver that does not know the question is taken at the word of its login.
+    /// Whose token we use. A homeserver that does not know the question is taken at the word of its
+    /// login.
     async fn who_we_are(&self) -> Result<Whoami, Error> {
         match self.client.whoami().await {
             Ok(who) => Ok(who),
@@ -120,7 +129,8 @@ impl Observer {
         }
     }
 
-    /// What the homeserver says that it can do; `None` where it does not say so. Everything works without.
+    /// What the homeserver says that it can do; `None` where it does not say so. Everything works
+    /// without.
     async fn what_it_can(&self) -> Result<Option<Capabilities>, Error> {
         match self.client.versions().await {
             Ok(can) => Ok(Some(can)),
@@ -140,12 +150,14 @@ impl Observer {
                 tokio::time::sleep(TOKEN_LOOK).await;
                 continue;
             };
+
             let wait = due_ms.saturating_sub(self.clock.now_ms());
             if wait > 0 {
                 let wait = Duration::from_millis(wait.unsigned_abs());
                 tokio::time::sleep(wait.clamp(TOKEN_PAUSE, TOKEN_LOOK)).await;
                 continue;
             }
+
             match self.refresh().await {
                 Ok(()) => {
                     patience = Patience::new();
@@ -168,14 +180,18 @@ impl Observer {
         let Error::Matrix(error) = error else {
             return false;
         };
+
         if !error.is_revoked() || self.client.refresh_due_ms().is_none() {
             return false;
         }
+
         let _one_at_a_time = self.signing_in.lock().await;
         let Account::Password { user_id, file, .. } = &self.settings.account else {
             return false;
         };
+
         let now = self.clock.now_ms();
+
         self.client
             .renew(user_id, file, now)
             .await
@@ -186,16 +202,19 @@ impl Observer {
         let Account::Password { file, .. } = &self.settings.account else {
             return Ok(());
         };
+
         let _one_at_a_time = self.signing_in.lock().await;
         let now = self.clock.now_ms();
         if self.client.refresh_due_ms().is_none_or(|due| due > now) {
             // A sign-in got one meanwhile.
             return Ok(());
         }
+
         let kept = matrix::Credentials::load(file)?;
         let Some(kept) = kept.filter(|kept| kept.refresh_token.is_some()) else {
             return Err(matrix::Error::Setup("no refresh token is kept".to_owned()));
         };
+
         self.client.refresh(&kept, now).await?.save(file)
     }
 
@@ -216,8 +235,9 @@ impl Observer {
         let start = self.start(user_id, device_id, can);
         let noted = match can {
             Some(_) => vantages::start(&self.store, &start).await,
-            None => vantages::known(&self.store, &start).await,
+            None => vantages::ensure_known(&self.store, &start).await,
         };
+
         if let Err(error) = noted {
             self.cannot_store("noting the start", &error).await;
         }

@@ -1,4 +1,5 @@
-//! Keeping what sums over long spans need at hand: the signs of life of stays that nobody ended, and what days came to.
+//! Keeping what sums over long spans need at hand: the signs of life of stays that nobody ended,
+//! and what days came to.
 
 use super::troubles::Work;
 use super::{Error, Observer};
@@ -19,6 +20,7 @@ impl Observer {
                 self.note_signs().await?;
                 self.count_days().await
             };
+
             match kept.await {
                 Ok(()) => self.succeeded(Work::Signs).await,
                 Err(error) => {
@@ -34,16 +36,19 @@ impl Observer {
         while signs::note(&self.store, self.clock.now_ms()).await? {
             tokio::time::sleep(BREATH).await;
         }
+
         Ok(())
     }
 
-    /// Counts the days that are missing and over; once, as a day that changes meanwhile is soon missing again.
+    /// Counts the days that are missing and over; once, as a day that changes meanwhile is soon
+    /// missing again.
     async fn count_days(&self) -> Result<(), Error> {
         for day in days::missing(&self.store, self.clock.now_ms()).await? {
             if days::count(&self.store, day, self.clock.now_ms()).await? {
                 tokio::time::sleep(BREATH).await;
             }
         }
+
         Ok(())
     }
 }

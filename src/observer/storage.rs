@@ -1,4 +1,5 @@
-//! Can anything be stored? A few bytes are written again and again, so that it is known while nothing else happens.
+//! Can anything be stored? A few bytes are written again and again, so that it is known while
+//! nothing else happens.
 
 use super::troubles::Work;
 use super::{Error, Observer};
@@ -18,6 +19,7 @@ impl Observer {
     pub(super) async fn watch_storage(&self) {
         let mut was: Option<TroubleKind> = None;
         let mut look = tokio::time::interval(LOOK);
+
         loop {
             let beat = self.beat();
             tokio::pin!(beat);
@@ -27,6 +29,7 @@ impl Observer {
                     _ = look.tick() => self.tell_of_storage(&mut was),
                 }
             }
+
             self.tell_of_storage(&mut was);
         }
     }
@@ -44,6 +47,7 @@ impl Observer {
                 EVERY_IN_TROUBLE
             }
         };
+
         tokio::time::sleep(wait).await;
     }
 
@@ -54,6 +58,7 @@ impl Observer {
         if kind == *was {
             return;
         }
+
         *was = kind;
         if let Some(trouble) = trouble {
             tracing::error!(
@@ -65,6 +70,7 @@ impl Observer {
             tracing::info!("the database can be written again; observing goes on");
             self.storage_again.notify_waiters();
         }
+
         self.changes.announce(Change::Observer);
     }
 
@@ -73,11 +79,13 @@ impl Observer {
         self.not_stored(Work::Storage, doing, error).await;
     }
 
-    /// Waits after an error; no longer than until something can be stored again, where that was the error.
+    /// Waits after an error; no longer than until something can be stored again, where that was the
+    /// error.
     pub(super) async fn rest_after(&self, error: &Error, pause: Duration) {
         if !error.is_of_storage() {
             return tokio::time::sleep(pause).await;
         }
+
         let again = self.storage_again.notified();
         let _ = tokio::time::timeout(pause, again).await;
     }

@@ -1,9 +1,10 @@
-//! Rooms that were replaced: the observer goes on to the new one, by the same right by which it is in the old one, and
-//! reads what it may of the one before. Also: a room that is new to us is soon looked at as a whole.
+//! Rooms that were replaced: the observer goes on to the new one, by the same right by which it is
+//! in the old one, and reads what it may of the one before. Also: a room that is new to us is soon
+//! looked at as a whole.
 //!
-//! A tombstone is the word of one person with power in one room. So the new room must name the old one as its predecessor,
-//! or its sender must be one whose invitations are accepted; and who lays a trail of rooms is followed for a few steps a
-//! day only.
+//! A tombstone is the word of one person with power in one room. So the new room must name the old
+//! one as its predecessor, or its sender must be one whose invitations are accepted; and who lays a
+//! trail of rooms is followed for a few steps a day only.
 
 use super::troubles::Work;
 use super::{Error, Observer};
@@ -26,7 +27,8 @@ const AGAIN: Duration = Duration::from_mins(1);
 const SOON: Duration = Duration::from_secs(3);
 /// What will hardly change by itself is tried again after this time.
 const LATER: Duration = Duration::from_mins(30);
-/// A room that was replaced so short a time ago, ms, may still be on its way: its members may not be let in yet.
+/// A room that was replaced so short a time ago, ms, may still be on its way: its members may not
+/// be let in yet.
 const YOUNG_MS: i64 = 5 * 60_000;
 /// So many rooms of one trail are followed within a day.
 const TRAIL_MAX: usize = 5;
@@ -90,6 +92,7 @@ impl Observer {
     pub(super) async fn follow_successors(&self) {
         let mut turns: HashMap<String, Turn> = HashMap::new();
         let mut under_way = UnderWay::new();
+
         loop {
             match self.begin_due(&mut turns, &mut under_way).await {
                 Ok(()) => self.succeeded(Work::Successors).await,
@@ -98,6 +101,7 @@ impl Observer {
                     self.failed(Work::Successors, doing, &error).await;
                 }
             }
+
             let now = Instant::now();
             let waiting = turns.values().filter(|turn| !turn.is_under_way);
             let next = waiting.map(|turn| turn.due).min();
@@ -113,6 +117,7 @@ impl Observer {
                     }
                 }
             }
+
             let now = Instant::now();
             turns.retain(|_, turn| turn.is_under_way || turn.due > now);
         }
@@ -130,6 +135,7 @@ impl Observer {
             if under_way.len() >= AT_ONCE {
                 break;
             }
+
             if let Entry::Vacant(free) = turns.entry(task.room_id().to_owned()) {
                 let tried = Instant::now();
                 let observer = self.clone();
@@ -146,6 +152,7 @@ impl Observer {
                 });
             }
         }
+
         Ok(())
     }
 
@@ -168,6 +175,7 @@ impl Observer {
                 .into_iter()
                 .map(|room_id| Task::LookAt { room_id }),
         );
+
         Ok(tasks)
     }
 
@@ -194,19 +202,23 @@ impl Observer {
             self.cannot_follow(pending, why).await?;
             return Ok(LATER);
         }
+
         let trusted = self.trusts(pending);
         if self.named_by(new_room_id, &pending.old_room_id).await == Named::Another && !trusted {
             self.does_not_name(pending).await?;
             return Ok(LATER);
         }
+
         if pending.watch == Watch::Peeked {
             self.poll(new_room_id, Watch::Peeked).await?;
             return Ok(AGAIN);
         }
+
         match self.client.join(new_room_id, &pending.servers).await {
             Ok(_) => {}
             Err(error) => return self.not_joined(pending, &error).await,
         }
+
         tracing::info!(
             old = %quoted(&pending.old_room_id),
             new = %quoted(new_room_id),
@@ -217,10 +229,11 @@ impl Observer {
             if let Err(error) = self.client.leave(new_room_id).await {
                 tracing::warn!(room = %quoted(new_room_id), %error, "the room could not be left");
             }
+
             self.does_not_name(pending).await?;
             // Who left once does not come again by itself.
             let now_ms = self.clock.now_ms();
-            rooms::trouble(
+            rooms::record_room_error(
                 &self.store,
                 new_room_id,
                 Some(Watch::Left),
@@ -230,11 +243,14 @@ impl Observer {
             .await?;
             return Ok(LATER);
         }
+
         self.poll(new_room_id, Watch::Joined).await?;
+
         Ok(AGAIN)
     }
 
-    /// Would an invitation to the new room by who replaced the old one be accepted, or is it asked for?
+    /// Would an invitation to the new room by who replaced the old one be accepted, or is it asked
+    /// for?
     fn trusts(&self, pending: &Pending) -> bool {
         let is_asked_for = |wish: &super::RoomWish| wish.room == pending.new_room_id;
         self.allows(&pending.sender) || self.settings.rooms.iter().any(is_asked_for)
@@ -245,7 +261,9 @@ impl Observer {
         let Ok(creation) = self.client.state_content(room_id, "m.room.create").await else {
             return Named::Unknown;
         };
+
         let named = creation.pointer("/predecessor/room_id");
+
         if named.and_then(Value::as_str) == Some(predecessor) {
             Named::ThisRoom
         } else {
@@ -266,6 +284,7 @@ impl Observer {
         let age_ms = pending
             .replaced_ms
             .map_or(i64::MAX, |at_ms| self.clock.now_ms().saturating_sub(at_ms));
+
         Ok(pause_after(error, age_ms))
     }
 
@@ -283,38 +302,45 @@ impl Observer {
                 room_id: room_id.clone(),
             });
         }
+
         Ok(())
     }
 
-    /// Looks into the room that one of ours replaced, where anybody may and where that room says so, too.
+    /// Looks into the room that one of ours replaced, where anybody may and where that room says
+    /// so, too.
     async fn read_predecessor(&self, room_id: &str, before: &str) -> Result<(), Error> {
         let tombstone = self.client.state_content(before, "m.room.tombstone").await;
         let Ok(tombstone) = tombstone else {
             return Ok(());
         };
+
         let named = tombstone.get("replacement_room").and_then(Value::as_str);
         if named == Some(room_id) {
             self.poll(before, Watch::Peeked).await?;
         }
+
         Ok(())
     }
 }
 
-/// After what time to try again to join a room that did not let us in. `age_ms`: since when the old one is replaced.
+/// After what time to try again to join a room that did not let us in. `age_ms`: since when the old
+/// one is replaced.
 fn pause_after(error: &matrix::Error, age_ms: i64) -> Duration {
     if let Some(pause) = error.retry_after() {
         return pause.max(Duration::from_secs(1));
     }
+
     // What a homeserver does not know at all may be a proxy that leads astray for a moment.
     let is_no = error.refusal().is_some_and(|no| {
         matches!(no.status, 403 | 404) && no.errcode.as_deref() != Some("M_UNRECOGNIZED")
     });
     let is_young = (-YOUNG_MS..YOUNG_MS).contains(&age_ms);
+
     if is_no && !is_young { LATER } else { AGAIN }
 }
 
-/// Notes when the next turn of what was done comes. What broke off is tried again, and nothing else is forgotten for it:
-/// the others are still under way.
+/// Notes when the next turn of what was done comes. What broke off is tried again, and nothing else
+/// is forgotten for it: the others are still under way.
 fn note_done(turns: &mut HashMap<String, Turn>, done: Result<(Id, Done), JoinError>) {
     let (task, pause) = match done {
         Ok((task, (_, Ok(pause)))) => (task, pause),
@@ -327,7 +353,9 @@ fn note_done(turns: &mut HashMap<String, Turn>, done: Result<(Id, Done), JoinErr
             (error.id(), AGAIN)
         }
     };
+
     let turn = turns.values_mut().find(|turn| turn.task == Some(task));
+
     if let Some(turn) = turn {
         turn.is_under_way = false;
         turn.task = None;
@@ -337,6 +365,7 @@ fn note_done(turns: &mut HashMap<String, Turn>, done: Result<(Id, Done), JoinErr
         } else {
             pause
         };
+
         let now = Instant::now();
         // A homeserver may name any pause.
         turn.due = now.checked_add(pause).unwrap_or(now + LATER);
@@ -406,6 +435,7 @@ mod tests {
             assert_eq!(pause_after(&no, -DAY_MS), LATER, "a time that is to come");
             assert_eq!(pause_after(&no, 1000), AGAIN, "it may be made just now");
         }
+
         for failure in [refused(502, "M_UNKNOWN"), refused(404, "M_UNRECOGNIZED")] {
             assert_eq!(pause_after(&failure, DAY_MS), AGAIN, "{failure}");
         }

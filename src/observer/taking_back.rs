@@ -1,5 +1,5 @@
-//! Taking out of what is stored what a ban took back: of somebody who had sent much, in small parts between which live
-//! events go on, and after a stop from where it stood.
+//! Taking out of what is stored what a ban took back: of somebody who had sent much, in small parts
+//! between which live events go on, and after a stop from where it stood.
 
 use super::patience::Patience;
 use super::troubles::Work;

@@ -1,4 +1,5 @@
-//! Standing troubles: one for each kind of work, gone with that work's next success; the status page shows the oldest.
+//! Standing troubles: one for each kind of work, gone with that work's next success; the status
+//! page shows the oldest.
 
 use super::{Error, Observer};
 use crate::changes::Change;
@@ -29,8 +30,9 @@ pub(super) enum Work {
 }
 
 impl Work {
-    /// Does the present become known by this work? While another one fails, it is known all the same.
-    fn hears(self) -> bool {
+    /// Does the present become known by this work? While another one fails, it is known all the
+    /// same.
+    fn tells_of_now(self) -> bool {
         matches!(
             self,
             Self::SignIn | Self::Rooms | Self::Sync | Self::Polls | Self::Storage
@@ -43,8 +45,8 @@ impl Work {
 pub(super) struct Troubles {
     /// Plain words, and since when by our clock, ms.
     standing: BTreeMap<Work, (String, i64)>,
-    /// What could not write to the database and did not succeed since. A small write of another work may still pass,
-    /// and says nothing of theirs.
+    /// What could not write to the database and did not succeed since. A small write of another
+    /// work may still pass, and says nothing of theirs.
     unwritten: BTreeSet<Work>,
 }
 
@@ -53,10 +55,13 @@ fn advice(error: &Error) -> Option<&'static str> {
     let Error::Matrix(error) = error else {
         return None;
     };
+
     if error.is_unreachable() {
         return Some("See that the homeserver runs and that CALLSCOPE_HOMESERVER_URL is right");
     }
+
     let fails = error.status().is_some_and(|status| status >= 500);
+
     fails.then_some("See in the homeserver’s log what is wrong with it")
 }
 
@@ -66,12 +71,14 @@ impl Observer {
         if let Error::Store(error) = error {
             return self.not_stored(work, doing, error).await;
         }
+
         tracing::warn!("{doing}: {error}");
         let what = format!("{doing}: {error}");
-        let told = match advice(error).filter(|_| work.hears()) {
+        let told = match advice(error).filter(|_| work.tells_of_now()) {
             Some(advice) => format!("{advice}. {what}"),
             None => what,
         };
+
         self.trouble(work, &told).await;
     }
 
@@ -87,11 +94,13 @@ impl Observer {
         troubles.standing.insert(work, (text.to_owned(), since));
         let noted = async {
             vantages::failed(&self.store, &self.vantage_id, text, now).await?;
-            self.show(&troubles).await
+            self.write_oldest_trouble(&troubles).await
         };
+
         if let Err(error) = noted.await {
-            self.met(&mut troubles, Work::Storage, "keeping an error", &error);
+            self.record_storage_failure(&mut troubles, Work::Storage, "keeping an error", &error);
         }
+
         self.changes.announce(Change::Observer);
     }
 
@@ -104,46 +113,67 @@ impl Observer {
         {
             self.changes.announce(Change::Observer);
         }
+
         let Some(was) = troubles.standing.remove(&work) else {
             return;
         };
-        if let Err(error) = self.show(&troubles).await {
+
+        if let Err(error) = self.write_oldest_trouble(&troubles).await {
             // The next success writes it.
             troubles.standing.insert(work, was);
-            return self.met(&mut troubles, Work::Storage, "noting a recovery", &error);
+            return self.record_storage_failure(
+                &mut troubles,
+                Work::Storage,
+                "noting a recovery",
+                &error,
+            );
         }
+
         tracing::info!("over: {}", was.0);
         self.changes.announce(Change::Observer);
     }
 
-    /// Nothing could be stored: each loop pauses and tries again, and the position stays, so nothing is lost. It cannot be
-    /// written down either, so pages learn of it from the store itself.
+    /// Nothing could be stored: each loop pauses and tries again, and the position stays, so
+    /// nothing is lost. It cannot be written down either, so pages learn of it from the store
+    /// itself.
     pub(super) async fn not_stored(&self, work: Work, doing: &str, error: &store::Error) {
         let mut troubles = self.troubles.lock().await;
-        self.met(&mut troubles, work, doing, error);
+        self.record_storage_failure(&mut troubles, work, doing, error);
     }
 
-    fn met(&self, troubles: &mut Troubles, work: Work, doing: &str, error: &store::Error) {
+    fn record_storage_failure(
+        &self,
+        troubles: &mut Troubles,
+        work: Work,
+        doing: &str,
+        error: &store::Error,
+    ) {
         // Who has the lock ends that trouble by giving it free, whatever was waiting for it.
         if !error.is_locked() {
             troubles.unwritten.insert(work);
         }
+
         tracing::warn!("{doing}: {error}");
+
         if self.store.health().note_failure(error, self.clock.now_ms()) {
             self.changes.announce(Change::Observer);
         }
     }
 
     /// Without a valid token everything fails, so that comes first; else the oldest.
-    async fn show(&self, troubles: &Troubles) -> Result<(), store::Error> {
+    async fn write_oldest_trouble(&self, troubles: &Troubles) -> Result<(), store::Error> {
         let oldest = troubles.standing.values().min_by_key(|(_, since)| *since);
         let told = troubles
             .standing
             .get(&Work::SignIn)
             .or(oldest)
             .map(|(text, since)| (text.as_str(), *since));
-        let unheard = troubles.standing.iter().filter(|(work, _)| work.hears());
+        let unheard = troubles
+            .standing
+            .iter()
+            .filter(|(work, _)| work.tells_of_now());
         let unheard_since_ms = unheard.map(|(_, (_, since))| *since).min();
-        vantages::stands(&self.store, &self.vantage_id, told, unheard_since_ms).await
+
+        vantages::set_standing(&self.store, &self.vantage_id, told, unheard_since_ms).await
     }
 }

@@ -1,4 +1,5 @@
-//! Loops that panic are begun again: a fault of ours in one kind of work stops no other, and nobody believes it runs.
+//! Loops that panic are begun again: a fault of ours in one kind of work stops no other, and nobody
+//! believes it runs.
 
 use super::Observer;
 use super::patience::Patience;
@@ -8,15 +9,17 @@ use std::any::Any;
 use std::panic::AssertUnwindSafe;
 
 impl Observer {
-    /// Runs a kind of work until it ends by itself. A panic is logged, counted and shown as its trouble; then it is
-    /// begun again.
+    /// Runs a kind of work until it ends by itself. A panic is logged, counted and shown as its
+    /// trouble; then it is begun again.
     pub(super) async fn keep<F: Future<Output = ()>>(&self, work: Work, begin: impl Fn() -> F) {
         let mut patience = Patience::new();
         loop {
-            // What was half done stays in the database as the last commit left it, and every loop begins from there.
+            // What was half done stays in the database as the last commit left it, and every loop
+            // begins from there.
             let Err(panic) = AssertUnwindSafe(begin()).catch_unwind().await else {
                 return;
             };
+
             let words = words_of(panic.as_ref());
             tracing::error!(?work, panic = %words, "a fault in Callscope; this work is begun again");
             let text = format!(
@@ -34,6 +37,7 @@ pub(crate) fn words_of(panic: &(dyn Any + Send)) -> String {
     if let Some(words) = panic.downcast_ref::<&str>() {
         return (*words).to_owned();
     }
+
     panic
         .downcast_ref::<String>()
         .cloned()
@@ -67,11 +71,13 @@ mod tests {
             probe: None,
             rules: Rules::default(),
         };
+
         let nowhere = "http://127.0.0.1:1".parse().unwrap();
         let client = Client::new(matrix::Settings::new(nowhere)).unwrap();
         let (changes, clock) = (Changes::default(), Clock::fixed(1000));
         let observer = Observer::new(client, store.clone(), changes, clock, settings);
         observer.note_vantage("", None, None).await;
+
         observer
     }
 
@@ -88,6 +94,7 @@ mod tests {
                 "no such \u{1b}[2J thing"
             );
         };
+
         observer.keep(Work::History, run).await;
         assert_eq!(runs.load(Ordering::SeqCst), 2);
         let vantage = vantages::list(&store).await.unwrap().remove(0);

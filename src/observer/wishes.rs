@@ -1,5 +1,6 @@
-//! Rooms we are not in yet: those the configuration names, those to look into, and accepted invitations.
-//! They are tried until they are there, beside everything else: a join over federation can take minutes.
+//! Rooms we are not in yet: those the configuration names, those to look into, and accepted
+//! invitations. They are tried until they are there, beside everything else: a join over federation
+//! can take minutes.
 
 use super::troubles::Work;
 use super::{Error, Observer, RoomWish};
@@ -54,6 +55,7 @@ impl Observer {
             .map(|room| Wish::new(room.clone(), Way::Peek));
         let mut wishes: Vec<Wish> = join.chain(peek).collect();
         self.look_for_forgotten_invitations().await;
+
         loop {
             let again = self.add_accepted(&mut wishes).await;
             wishes = self.try_due(wishes).await;
@@ -64,6 +66,7 @@ impl Observer {
                     None => std::future::pending().await,
                 }
             };
+
             tokio::select! {
                 () = due => {}
                 () = self.accepted.notified() => {}
@@ -71,8 +74,8 @@ impl Observer {
         }
     }
 
-    /// Adds the invitations that the policy of now allows, also those of before the last stop; when to ask again if that
-    /// failed.
+    /// Adds the invitations that the policy of now allows, also those of before the last stop; when
+    /// to ask again if that failed.
     async fn add_accepted(&self, wishes: &mut Vec<Wish>) -> Option<Instant> {
         let open = match invitations::open(&self.store, &self.vantage_id).await {
             Ok(open) => open,
@@ -82,31 +85,37 @@ impl Observer {
                 return Some(Instant::now() + AGAIN);
             }
         };
+
         for pending in open {
             let room = pending.room.room_id;
             if wishes.iter().any(|wish| wish.room.room == room) {
                 continue;
             }
+
             let allowed = self.allows(&pending.inviter);
             if allowed != pending.accepted {
                 let inviter = &pending.inviter;
                 tracing::info!(%room, %inviter, allowed, "the policy for an invitation has changed");
                 self.judge_invitation(&room, allowed).await;
             }
+
             if allowed {
                 let via = vec![server_of(&pending.inviter).to_owned()];
                 wishes.push(Wish::new(RoomWish { room, via }, Way::Accept));
             }
         }
+
         None
     }
 
     async fn judge_invitation(&self, room_id: &str, allowed: bool) {
-        let noted = invitations::judge(&self.store, &self.vantage_id, room_id, allowed).await;
+        let noted =
+            invitations::set_accepted(&self.store, &self.vantage_id, room_id, allowed).await;
         if let Err(error) = noted {
             let doing = format!("noting what policy says of the invitation to {room_id}");
             self.cannot_store(&doing, &error).await;
         }
+
         self.changes.announce(Change::Observer);
     }
 
@@ -119,6 +128,7 @@ impl Observer {
             } else {
                 Some(self.try_one(&wish).await)
             };
+
             match again {
                 None => left.push(wish),
                 Some(Some(after)) => {
@@ -128,6 +138,7 @@ impl Observer {
                 Some(None) => {}
             }
         }
+
         left
     }
 
@@ -137,10 +148,11 @@ impl Observer {
         if wish.way == Way::Peek {
             return self.look_into(room).await;
         }
+
         match self.client.join(&room.room, &room.via).await {
             Ok(room_id) => {
                 tracing::info!("watching {} ({room_id})", room.room);
-                self.came_true(room).await;
+                self.clear_join_error(room).await;
                 self.close_invitation(&room.room).await;
                 self.succeeded(Work::Wishes).await;
                 None
@@ -149,11 +161,12 @@ impl Observer {
                 if wish.way == Way::Accept && (error.is_forbidden() || error.is_not_found()) =>
             {
                 tracing::warn!("the invitation to {} holds no more: {error}", room.room);
-                self.wish_came_true(room).await;
+                self.finish_pending_join(room).await;
                 self.close_invitation(&room.room).await;
                 self.succeeded(Work::Wishes).await;
                 None
             }
+
             Err(error) => {
                 self.not_there(room, &error).await;
                 Some(error.retry_after().unwrap_or(AGAIN))
@@ -168,8 +181,9 @@ impl Observer {
                 if !there {
                     return Some(AGAIN);
                 }
+
                 tracing::info!("looking into {} without joining", wish.room);
-                self.came_true(wish).await;
+                self.clear_join_error(wish).await;
                 return None;
             }
             Err(Error::Matrix(error)) => error,
@@ -179,7 +193,9 @@ impl Observer {
                 return Some(AGAIN);
             }
         };
+
         self.not_there(wish, &error).await;
+
         Some(error.retry_after().unwrap_or(AGAIN))
     }
 
@@ -189,17 +205,18 @@ impl Observer {
         } else {
             wish.room.clone()
         };
+
         self.poll(&room_id, Watch::Peeked).await
     }
 
     /// A room that was known only by its alias, as blind, is there now under its id.
-    async fn came_true(&self, wish: &RoomWish) {
+    async fn clear_join_error(&self, wish: &RoomWish) {
         if wish.room.starts_with('#') {
-            self.wish_came_true(wish).await;
+            self.finish_pending_join(wish).await;
         }
     }
 
-    async fn wish_came_true(&self, wish: &RoomWish) {
+    async fn finish_pending_join(&self, wish: &RoomWish) {
         if let Err(error) = rooms::forget_wish(&self.store, &wish.room).await {
             let doing = format!("forgetting that {} is not there", wish.room);
             self.cannot_store(&doing, &error).await;
@@ -211,6 +228,7 @@ impl Observer {
             let doing = format!("forgetting the invitation to {room_id}");
             self.cannot_store(&doing, &error).await;
         }
+
         self.changes.announce(Change::Observer);
     }
 
@@ -228,6 +246,7 @@ impl Observer {
                 .await;
             }
         }
+
         self.changes.announce(Change::Room {
             room_id: wish.room.clone(),
         });

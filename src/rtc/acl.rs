@@ -14,8 +14,8 @@ pub struct ServerAcl {
 }
 
 impl ServerAcl {
-    /// Reads the content of an `m.room.server_acl` event. One without a list of allowed servers denies everybody, as
-    /// servers read it too; of one whose content is gone nothing is known.
+    /// Reads the content of an `m.room.server_acl` event. One without a list of allowed servers
+    /// denies everybody, as servers read it too; of one whose content is gone nothing is known.
     #[must_use]
     pub fn read(content: &Value) -> Option<Self> {
         let content = content.as_object().filter(|content| !content.is_empty())?;
@@ -24,6 +24,7 @@ impl ServerAcl {
             let texts = list.into_iter().flatten().filter_map(Value::as_str);
             texts.take(PATTERNS_MAX).map(letters).collect()
         };
+
         Some(Self {
             allow: patterns("allow"),
             deny: patterns("deny"),
@@ -41,8 +42,10 @@ impl ServerAcl {
         if !self.allow_ip_literals && is_ip_literal(host) {
             return true;
         }
+
         let host = letters(host);
         let fits = |patterns: &[Vec<char>]| patterns.iter().any(|pattern| matches(pattern, &host));
+
         fits(&self.deny) || !fits(&self.allow)
     }
 }
@@ -61,6 +64,7 @@ fn without_port(server: &str) -> &str {
         {
             host
         }
+
         _ => server,
     }
 }
@@ -71,7 +75,8 @@ fn is_ip_literal(host: &str) -> bool {
     host.starts_with('[') || is_four_numbers
 }
 
-/// `*` stands for any letters, `?` for one. The last `*` is the only one that has to be tried again.
+/// `*` stands for any letters, `?` for one. The last `*` is the only one that has to be tried
+/// again.
 fn matches(pattern: &[char], text: &[char]) -> bool {
     let (mut at, mut in_text) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
@@ -89,12 +94,14 @@ fn matches(pattern: &[char], text: &[char]) -> bool {
                 let Some((after, taken)) = star else {
                     return false;
                 };
+
                 star = Some((after, taken + 1));
                 at = after + 1;
                 in_text = taken + 1;
             }
         }
     }
+
     pattern[at..].iter().all(|letter| *letter == '*')
 }
 
@@ -119,6 +126,7 @@ mod tests {
         ] {
             assert_eq!(denied(&evil, server), out, "{server}");
         }
+
         let only = json!({"allow": ["h?.example", "*.org"]});
         for (server, out) in [
             ("h1.example", false),
@@ -127,6 +135,7 @@ mod tests {
         ] {
             assert_eq!(denied(&only, server), out, "{server}");
         }
+
         assert!(
             denied(&json!({"allow": ["*"], "deny": ["*"]}), "a"),
             "denied before allowed"
@@ -141,6 +150,7 @@ mod tests {
             assert!(denied(&names, server), "{server}");
             assert!(!denied(&json!({"allow": ["*"]}), server), "{server}");
         }
+
         assert!(!denied(&names, "1.2.3.4.example"));
     }
 

@@ -1,4 +1,5 @@
-//! What an application id says about a slot: is it a call that people meet in, or something else that is shared?
+//! What an application id says about a slot: is it a call that people meet in, or something else
+//! that is shared?
 
 /// What a slot is for, by its application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,7 +12,8 @@ pub enum Purpose {
     Other,
 }
 
-/// The applications that we know. An id that is not here is [`Purpose::Other`]: ids come from strangers.
+/// The applications that we know. An id that is not here is [`Purpose::Other`]: ids come from
+/// strangers.
 const KNOWN: [(&str, Purpose); 5] = [
     ("m.call", Purpose::Call),
     ("org.matrix.msc3401.call", Purpose::Call),
@@ -37,6 +39,7 @@ mod tests {
     fn only_whole_ids_are_known() {
         assert_eq!(purpose_of("m.call"), Purpose::Call);
         assert_eq!(purpose_of("net.nordeck.whiteboard"), Purpose::Whiteboard);
+
         for unknown in [
             "",
             "M.CALL",

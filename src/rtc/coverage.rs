@@ -1,4 +1,5 @@
-//! What we know of a room at which time: watched live, polled, read from history, not watched, or not visible.
+//! What we know of a room at which time: watched live, polled, read from history, not watched, or
+//! not visible.
 
 /// A span of time, ms since the Unix epoch, half open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,8 +79,8 @@ pub struct Walked {
     pub reached_ms: Option<i64>,
     /// What is older than this was not wanted, ms.
     pub horizon_ms: Option<i64>,
-    /// `beginning`, `met`, `horizon`, `not_visible`; `no_more`, `circle`, `endless` or `refused`, where the homeserver did
-    /// not give all that there may be; `None` = it goes on.
+    /// `beginning`, `met`, `horizon`, `not_visible`; `no_more`, `circle`, `endless` or `refused`,
+    /// where the homeserver did not give all that there may be; `None` = it goes on.
     pub ended_by: Option<String>,
 }
 
@@ -106,10 +107,11 @@ pub struct Notes {
 /// A long poll answers within half a minute: so long after the last answer nothing is amiss.
 pub const GRACE_MS: i64 = 90_000;
 
-/// The room's time from its beginning, as far as known, until `now`: without holes, neighbours differ.
+/// The room's time from its beginning, as far as known, until `now`: without holes, neighbours
+/// differ.
 #[must_use]
 pub fn intervals(notes: &Notes, now: i64) -> Vec<Interval> {
-    let mut found = before(notes, now);
+    let mut found = coverage_before_first_seen(notes, now);
     let mut at = notes.first_seen_ms.min(now);
     for (span, cover) in watched(notes, now) {
         if span.from > at {
@@ -117,10 +119,12 @@ pub fn intervals(notes: &Notes, now: i64) -> Vec<Interval> {
                 from: at,
                 to: span.from,
             };
-            for (half, known) in halves(gap, read_from(notes, span.from)) {
+
+            for (half, known) in split_at_read_from(gap, read_from(notes, span.from)) {
                 push(&mut found, half, known);
             }
         }
+
         push(
             &mut found,
             Span {
@@ -131,13 +135,19 @@ pub fn intervals(notes: &Notes, now: i64) -> Vec<Interval> {
         );
         at = at.max(span.to);
     }
+
     push(&mut found, Span { from: at, to: now }, Cover::Gap);
-    veiled(pierced(found, &notes.walks), &notes.hidden)
+
+    with_hidden_spans(
+        with_gaps_of_limited_timelines(found, &notes.walks),
+        &notes.hidden,
+    )
 }
 
-/// A limited timeline leaves events out although the stream was heard: that time is known once its walk is done.
-fn pierced(intervals: Vec<Interval>, walks: &[Walked]) -> Vec<Interval> {
-    let mut holes: Vec<(Span, Cover)> = walks.iter().flat_map(Walked::hole).collect();
+/// A limited timeline leaves events out although the stream was heard: that time is known once its
+/// walk is done.
+fn with_gaps_of_limited_timelines(intervals: Vec<Interval>, walks: &[Walked]) -> Vec<Interval> {
+    let mut holes: Vec<(Span, Cover)> = walks.iter().flat_map(Walked::left_out_span).collect();
     holes.sort_by_key(|(span, _)| *span);
     let mut holes = holes.into_iter().peekable();
     let mut found = Vec::new();
@@ -162,15 +172,18 @@ fn pierced(intervals: Vec<Interval>, walks: &[Walked]) -> Vec<Interval> {
             if hole.to > span.to {
                 break;
             }
+
             holes.next();
         }
+
         push(&mut found, rest, cover);
     }
+
     found
 }
 
 /// What we were not allowed to see was not read either, whatever else was.
-fn veiled(intervals: Vec<Interval>, hidden: &[Span]) -> Vec<Interval> {
+fn with_hidden_spans(intervals: Vec<Interval>, hidden: &[Span]) -> Vec<Interval> {
     let mut found = Vec::new();
     for Interval { span, cover } in intervals {
         let mut rest = span;
@@ -189,8 +202,10 @@ fn veiled(intervals: Vec<Interval>, hidden: &[Span]) -> Vec<Interval> {
             push(&mut found, rest.within(veil), Cover::NotVisible);
             rest.from = rest.from.max(veil.to.min(rest.to));
         }
+
         push(&mut found, rest, cover);
     }
+
     found
 }
 
@@ -202,6 +217,7 @@ pub fn at(intervals: &[Interval], ms: i64) -> Cover {
         .iter()
         .find(|interval| (interval.span.from..interval.span.to).contains(&ms))
         .or(last);
+
     here.map_or(Cover::Gap, |interval| interval.cover)
 }
 
@@ -218,6 +234,7 @@ fn push(found: &mut Vec<Interval>, span: Span, cover: Cover) {
     if span.is_empty() {
         return;
     }
+
     match found
         .last_mut()
         .filter(|last| last.cover == cover && last.span.to >= span.from)
@@ -228,7 +245,7 @@ fn push(found: &mut Vec<Interval>, span: Span, cover: Cover) {
 }
 
 /// What was before we came, by the walk through the room's history.
-fn before(notes: &Notes, now: i64) -> Vec<Interval> {
+fn coverage_before_first_seen(notes: &Notes, now: i64) -> Vec<Interval> {
     let first = notes.first_seen_ms.min(now);
     // One begins where another ended: what was read stays read.
     let history: Vec<&Walked> = notes.walks.iter().filter(|walk| walk.history).collect();
@@ -241,6 +258,7 @@ fn before(notes: &Notes, now: i64) -> Vec<Interval> {
         let mut ends = history.iter().filter_map(|walk| walk.ended_by.as_deref());
         ends.any(|why| why == word)
     };
+
     let last = history.iter().max_by_key(|walk| walk.opened_ms);
     let is_hidden = last.is_some_and(|walk| walk.ended_by.as_deref() == Some("not_visible"));
     let beyond = if ended_by("beginning") {
@@ -250,6 +268,7 @@ fn before(notes: &Notes, now: i64) -> Vec<Interval> {
     } else {
         Cover::Gap
     };
+
     let mut found = Vec::new();
     push(
         &mut found,
@@ -267,6 +286,7 @@ fn before(notes: &Notes, now: i64) -> Vec<Interval> {
         },
         Cover::Backfilled,
     );
+
     found
 }
 
@@ -281,10 +301,12 @@ fn watched(notes: &Notes, now: i64) -> Vec<(Span, Cover)> {
     {
         last.to = now;
     }
+
     let whole = Span {
         from: notes.first_seen_ms,
         to: now,
     };
+
     let mut found = Vec::new();
     for (span, cover) in spans {
         let mut rest = span.within(&whole);
@@ -298,10 +320,13 @@ fn watched(notes: &Notes, now: i64) -> Vec<(Span, Cover)> {
             ));
             rest.from = rest.from.max(away.to);
         }
+
         found.push((rest, cover));
     }
+
     found.retain(|(span, _)| !span.is_empty());
     found.sort_by_key(|(span, _)| *span);
+
     found
 }
 
@@ -316,11 +341,12 @@ impl Walked {
     }
 
     /// The time that a limited timeline left out, and how it is known now.
-    fn hole(&self) -> Vec<(Span, Cover)> {
+    fn left_out_span(&self) -> Vec<(Span, Cover)> {
         let Some(from) = self.since_ms.filter(|_| !self.history) else {
             return Vec::new();
         };
-        let mut parts = halves(
+
+        let mut parts = split_at_read_from(
             Span {
                 from,
                 to: self.opened_ms,
@@ -329,15 +355,17 @@ impl Walked {
         )
         .to_vec();
         parts.retain(|(span, _)| !span.is_empty());
+
         parts
     }
 }
 
 /// A gap that was read from some time on, and how its parts are known; either may be empty.
-fn halves(gap: Span, read_from: Option<i64>) -> [(Span, Cover); 2] {
+fn split_at_read_from(gap: Span, read_from: Option<i64>) -> [(Span, Cover); 2] {
     let cut = read_from
         .unwrap_or(i64::MAX)
         .clamp(gap.from, gap.to.max(gap.from));
+
     [
         (
             Span {
@@ -356,15 +384,18 @@ fn halves(gap: Span, read_from: Option<i64>) -> [(Span, Cover); 2] {
     ]
 }
 
-/// From when on a gap that ended at `end` is known now: once a look at the full state came after it and its walk is done.
+/// From when on a gap that ended at `end` is known now: once a look at the full state came after it
+/// and its walk is done.
 fn read_from(notes: &Notes, end: i64) -> Option<i64> {
     if notes.polled_ms.is_none_or(|polled| polled < end) {
         return None;
     }
+
     let walks = notes
         .walks
         .iter()
         .filter(|walk| !walk.history && walk.opened_ms == end);
+
     walks
         .map(Walked::read_from)
         .try_fold(i64::MIN, |latest, from| Some(latest.max(from?)))

@@ -1,17 +1,19 @@
 //! `RoomEvent`: an event of a room as it was stored, its content unparsed, and the kinds we need.
 
-use super::time::{LATEST_MS, number};
+use super::time::{LATEST_MS, millis_of_json};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Contents larger than this are not kept: the specification's limit for a whole event is 64 KiB.
 const EVENT_MAX: usize = 256 * 1024;
 
-/// Ids, types and keys longer than this are no one's, in bytes: the specification allows 255, which old servers counted in
-/// characters. They are keys in the database, of which `PostgreSQL` takes none of more than 2704 bytes.
+/// Ids, types and keys longer than this are no one's, in bytes: the specification allows 255, which
+/// old servers counted in characters. They are keys in the database, of which `PostgreSQL` takes
+/// none of more than 2704 bytes.
 const ID_MAX: usize = 4 * 255;
 
-/// Why an event says nothing about a call, or says it wrongly. The words are stored, counted and shown.
+/// Why an event says nothing about a call, or says it wrongly. The words are stored, counted and
+/// shown.
 pub type Reason = &'static str;
 
 /// An event of one room. Two copies of one event are made one by [`RoomEvent::absorb`].
@@ -20,7 +22,8 @@ pub struct RoomEvent {
     pub event_id: String,
     /// The wire type, for example `org.matrix.msc3401.call.member`.
     pub kind: String,
-    /// `None` for an event that is not state. The seed revision's array key is kept as its compact JSON text.
+    /// `None` for an event that is not state. The seed revision's array key is kept as its compact
+    /// JSON text.
     pub state_key: Option<String>,
     pub sender: String,
     /// As the sender's server stamped it, ms since the Unix epoch; a claim.
@@ -36,12 +39,14 @@ pub struct RoomEvent {
     pub redacts: Option<String>,
     /// We saw its content, or it has none to hide; false when every copy came redacted.
     pub readable: bool,
-    /// This event came already redacted: when, by the redaction's `origin_server_ts` (`LATEST_MS` when not told).
+    /// This event came already redacted: when, by the redaction's `origin_server_ts` (`LATEST_MS`
+    /// when not told).
     pub redacted_ts: Option<i64>,
 }
 
 impl RoomEvent {
-    /// Reads an event in client format. Tolerant: only what is needed to tell events apart must be there.
+    /// Reads an event in client format. Tolerant: only what is needed to tell events apart must be
+    /// there.
     ///
     /// # Errors
     /// The reason why this is not an event.
@@ -49,9 +54,10 @@ impl RoomEvent {
         let text = |key: &str| json.get(key).and_then(Value::as_str);
         let id = |key: &str, missing: Reason| within(text(key).ok_or(missing)?);
         let unsigned = |key: &str| json.pointer(&format!("/unsigned/{key}"));
-        let stamp = |value: &Value| number(value).map(|ms| ms.clamp(0, LATEST_MS));
+        let stamp = |value: &Value| millis_of_json(value).map(|ms| ms.clamp(0, LATEST_MS));
         let content = json.get("content").cloned().unwrap_or(Value::Null);
         let because = unsigned("redacted_because");
+
         Ok(Self {
             event_id: Some(id("event_id", "no_event_id")?)
                 .filter(|id| !id.is_empty())
@@ -78,21 +84,22 @@ impl RoomEvent {
         })
     }
 
-    /// Reads an event of a file: as [`Self::from_json`], with our receive time in `_received_ts` where we noted one.
-    /// Never for what a homeserver sends: there the key would be a stranger's.
+    /// Reads an event of a file: as [`Self::from_json`], with our receive time in `_received_ts`
+    /// where we noted one. Never for what a homeserver sends: there the key would be a stranger's.
     ///
     /// # Errors
     /// The reason why this is not an event.
     pub fn from_recorded(json: &Value) -> Result<Self, Reason> {
         let received = json
             .get("_received_ts")
-            .and_then(number)
+            .and_then(millis_of_json)
             .map(|ms| ms.clamp(0, LATEST_MS));
+
         Self::from_json(json, received)
     }
 
-    /// Takes what only the text of an event tells: its content, its stickiness, whether it was readable. The rest is
-    /// not looked at, so this is quick.
+    /// Takes what only the text of an event tells: its content, its stickiness, whether it was
+    /// readable. The rest is not looked at, so this is quick.
     ///
     /// # Errors
     /// When the text is no JSON object.
@@ -105,6 +112,7 @@ impl RoomEvent {
         let readable = body
             .unsigned
             .is_none_or(|unsigned| unsigned.get("redacted_because").is_none());
+
         Ok(Self {
             content: body.content,
             sticky_ms,
@@ -113,7 +121,8 @@ impl RoomEvent {
         })
     }
 
-    /// When it happened, as far as we can know: no later than we first saw it (docs/matrixrtc.md section 5, rule 1).
+    /// When it happened, as far as we can know: no later than we first saw it (docs/matrixrtc.md
+    /// section 5, rule 1).
     #[must_use]
     pub fn time(&self) -> i64 {
         self.received_ts.map_or(self.origin_server_ts, |received| {
@@ -122,13 +131,15 @@ impl RoomEvent {
     }
 
     /// Takes what another copy of the same event knows and this one does not. The result does not
-    /// depend on which copy came first: a content beats a redacted one, the earliest sighting counts.
+    /// depend on which copy came first: a content beats a redacted one, the earliest sighting
+    /// counts.
     pub fn absorb(&mut self, other: &Self) {
         if other.readable && !self.readable {
             self.content = other.content.clone();
             self.sticky_ms = other.sticky_ms;
             self.readable = true;
         }
+
         self.received_ts = [self.received_ts, other.received_ts]
             .into_iter()
             .flatten()
@@ -141,6 +152,7 @@ impl RoomEvent {
         let first = |mine: Option<String>, theirs: &Option<String>| {
             mine.into_iter().chain(theirs.clone()).min()
         };
+
         self.replaces_state = first(self.replaces_state.take(), &other.replaces_state);
         self.redacts = first(self.redacts.take(), &other.redacts);
     }
@@ -172,6 +184,7 @@ fn within(text: &str) -> Result<String, Reason> {
     if text.len() > ID_MAX {
         return Err("id_too_long");
     }
+
     Ok(tidy(text))
 }
 
@@ -214,8 +227,8 @@ struct Body {
     unsigned: Option<Value>,
 }
 
-/// Room versions 1 to 10 name the target at the top level, later ones in the content. Anybody may write the same key
-/// into an event of another type: that redacts nothing.
+/// Room versions 1 to 10 name the target at the top level, later ones in the content. Anybody may
+/// write the same key into an event of another type: that redacts nothing.
 fn redacts(json: &Value, content: &Value) -> Option<String> {
     json.get("type")
         .filter(|kind| *kind == "m.room.redaction")?;
@@ -245,7 +258,7 @@ pub enum Kind {
 impl Kind {
     /// The kind of a wire type.
     #[must_use]
-    pub fn of(event_type: &str) -> Self {
+    pub fn of_event_type(event_type: &str) -> Self {
         match event_type {
             "org.matrix.msc3401.call.member"
             | "m.call.member"

@@ -4,10 +4,12 @@ use super::coverage::{Cover, Interval, Span, at, blind_since};
 
 /// An event that came later than this after the time it bears was not seen live, ms.
 pub const PROMPT_MS: i64 = 60_000;
-/// What came later than this bears a time that may be off by as much, ms: the way through the federation is shorter.
+/// What came later than this bears a time that may be off by as much, ms: the way through the
+/// federation is shorter.
 pub const SMALL_MS: i64 = 10_000;
 
-/// Of what history tells a stamp is wrong that is further than this from the time that what stands beside it gives, ms.
+/// Of what history tells a stamp is wrong that is further than this from the time that what stands
+/// beside it gives, ms.
 const REFUTED_MS: i64 = 3_600_000;
 
 /// How an event first came to us.
@@ -25,9 +27,11 @@ pub struct Origin {
     /// Our clock when the first live copy came, ms.
     pub received_ms: Option<i64>,
     pub way: Way,
-    /// We made it ourselves from a snapshot: the look before, ms, after which it must have happened.
+    /// We made it ourselves from a snapshot: the look before, ms, after which it must have
+    /// happened.
     pub made_since_ms: Option<i64>,
-    /// The homeserver names an event before it that nobody could get; the last that is known before both, ms.
+    /// The homeserver names an event before it that nobody could get; the last that is known before
+    /// both, ms.
     pub lost_since_ms: Option<i64>,
 }
 
@@ -47,7 +51,8 @@ pub struct Stay<'a> {
     pub end: Option<Origin>,
     /// The last event of the stay: it was still there then.
     pub last_sign_ms: Option<i64>,
-    /// Within it an event is missing that the homeserver names: what happened in this time is not known.
+    /// Within it an event is missing that the homeserver names: what happened in this time is not
+    /// known.
     pub lost: Option<Span>,
 }
 
@@ -165,6 +170,7 @@ pub fn of_stay(stay: &Stay, cover: &[Interval], now: i64) -> Ends {
             unknown_since_ms,
         };
     }
+
     Ends {
         start,
         end: Some(end(stay, cover)),
@@ -178,6 +184,7 @@ fn start(stay: &Stay, cover: &[Interval]) -> Boundary {
             .received_ms
             .map_or(event.origin_ms, |received| received.min(event.origin_ms))
     };
+
     match stay.join {
         _ if stay.resumed => by_cover(cover, stay.joined_ms),
         Some(event) if stay.refuted => Boundary {
@@ -211,6 +218,7 @@ fn end(stay: &Stay, cover: &[Interval]) -> Boundary {
         .last_sign_ms
         .unwrap_or(stay.joined_ms)
         .max(stay.joined_ms);
+
     match stay.end {
         Some(event) => by_event(&event, cover),
         None if matches!(stay.end_reason, "expired" | "sticky_expired") => {
@@ -237,6 +245,7 @@ fn by_event(event: &Origin, cover: &[Interval]) -> Boundary {
             error_ms: (event.origin_ms - since).max(0),
         };
     }
+
     let late_ms = event
         .received_ms
         .map(|received| received.saturating_sub(event.origin_ms));
@@ -248,10 +257,12 @@ fn by_event(event: &Origin, cover: &[Interval]) -> Boundary {
         {
             (By::Live, late_ms)
         }
+
         (Way::Sync | Way::Backfill, _) if is_prompt => (By::Live, 0),
         (Way::Sync, Some(late_ms)) if was_heard(event, cover) => (By::Late, late_ms),
         (Way::Sync | Way::Backfill, _) => (By::Backfilled, 0),
     };
+
     // What history tells bears a time of ours far from its stamp only where the stamp cannot be.
     let is_refuted = event.way == Way::Backfill
         && late_ms.is_some_and(|late_ms| late_ms.saturating_abs() > REFUTED_MS);
@@ -259,10 +270,12 @@ fn by_event(event: &Origin, cover: &[Interval]) -> Boundary {
         Some(late_ms) => error_ms.max(late_ms.saturating_abs()),
         None => error_ms,
     };
+
     let by = if is_refuted { By::Backfilled } else { by };
     let lost_ms = event
         .lost_since_ms
         .map_or(0, |since| event.origin_ms.saturating_sub(since).max(0));
+
     Boundary {
         by,
         error_ms: error_ms.max(lost_ms),
@@ -275,6 +288,7 @@ pub fn was_heard(event: &Origin, cover: &[Interval]) -> bool {
     let Some(received) = event.received_ms else {
         return false;
     };
+
     event.way == Way::Sync
         && cover.iter().any(|interval| {
             interval.cover == Cover::Live
@@ -283,7 +297,8 @@ pub fn was_heard(event: &Origin, cover: &[Interval]) -> bool {
         })
 }
 
-/// A boundary without an event of the member's own (it left the room, the slot was closed): as the time is known.
+/// A boundary without an event of the member's own (it left the room, the slot was closed): as the
+/// time is known.
 fn by_cover(cover: &[Interval], ms: i64) -> Boundary {
     let by = match at(cover, ms) {
         Cover::Live => By::Live,
@@ -291,6 +306,7 @@ fn by_cover(cover: &[Interval], ms: i64) -> Boundary {
         Cover::Backfilled => By::Backfilled,
         Cover::Gap | Cover::NotVisible => By::Gap,
     };
+
     Boundary { by, error_ms: 0 }
 }
 
@@ -312,14 +328,17 @@ pub fn of_call(stays: &[(Stay, Ends)], cover: &[Interval], now: i64) -> Option<V
     if let Some(gap) = blind_at(cover, from) {
         start.error_ms = start.error_ms.max(from - gap.from);
     }
+
     let gap_at_end = if end.is_some() {
         blind_at(cover, to)
     } else {
         None
     };
+
     if let (Some(end), Some(gap)) = (&mut end, gap_at_end) {
         end.error_ms = end.error_ms.max(gap.to - to);
     }
+
     let blind = cover.iter().filter(|interval| interval.cover.is_blind());
     let inside = blind
         .map(|interval| interval.span.within(&Span { from, to }))
@@ -339,6 +358,7 @@ pub fn of_call(stays: &[(Stay, Ends)], cover: &[Interval], now: i64) -> Option<V
                 By::Claimed | By::Gap | By::Renewed | By::Refuted | By::Reconciled
             ) && (boundary.error_ms > 0 || boundary.by != By::Reconciled)
     };
+
     let certainty = match &end {
         None if last_ends.unknown_since_ms.is_some() => Certainty::RightCensored,
         Some(end) if end.by == By::Gap || gap_at_end.is_some() => Certainty::RightCensored,
@@ -350,9 +370,11 @@ pub fn of_call(stays: &[(Stay, Ends)], cover: &[Interval], now: i64) -> Option<V
         Some(end) if end.error_ms > 0 => Certainty::Bounded,
         _ => Certainty::Exact,
     };
+
     let error_ms = start
         .error_ms
         .saturating_add(end.map_or(0, |end| end.error_ms));
+
     Some(Verdict {
         certainty,
         start,
@@ -409,7 +431,7 @@ mod tests {
             .collect()
     }
 
-    fn whole() -> Vec<Interval> {
+    fn live_all_the_time() -> Vec<Interval> {
         cover(&[(0, NOW, Cover::Live)])
     }
 
@@ -425,15 +447,22 @@ mod tests {
 
     #[test]
     fn a_boundary_rests_on_how_its_event_came() {
-        assert_eq!(ends(stay(100, 200), &whole()), ("live", Some("live")));
+        assert_eq!(
+            ends(stay(100, 200), &live_all_the_time()),
+            ("live", Some("live"))
+        );
         let late = Stay {
             join: Some(event(100, Some(100 + PROMPT_MS), Way::Sync)),
             end: Some(event(200, None, Way::Backfill)),
             ..stay(100, 200)
         };
-        assert_eq!(ends(late, &whole()), ("late", Some("backfilled")));
+
         assert_eq!(
-            verdict(late, &whole()),
+            ends(late, &live_all_the_time()),
+            ("late", Some("backfilled"))
+        );
+        assert_eq!(
+            verdict(late, &live_all_the_time()),
             ("bounded", PROMPT_MS, 0),
             "we listened, and it came later than it says"
         );
@@ -444,12 +473,17 @@ mod tests {
             join: Some(event(100, Some(900), Way::Poll)),
             ..stay(100, 200)
         };
-        assert_eq!(ends(polled, &whole()), ("reconciled", Some("live")));
+
+        assert_eq!(
+            ends(polled, &live_all_the_time()),
+            ("reconciled", Some("live"))
+        );
         let gone = Stay {
             end: None,
             end_reason: "room_left",
             ..stay(100, 200)
         };
+
         assert_eq!(
             ends(gone, &cover(&[(0, NOW, Cover::Backfilled)])),
             ("live", Some("backfilled"))
@@ -463,15 +497,23 @@ mod tests {
             join: Some(live(150)),
             ..stay(100, 200)
         };
-        assert_eq!(verdict(claimed, &whole()), ("left_censored", 50, 0));
+
+        assert_eq!(
+            verdict(claimed, &live_all_the_time()),
+            ("left_censored", 50, 0)
+        );
         let expired = Stay {
             end: None,
             end_reason: "expired",
             last_sign_ms: Some(130),
             ..stay(100, 200)
         };
+
         assert_eq!(
-            (ends(expired, &whole()).1, verdict(expired, &whole())),
+            (
+                ends(expired, &live_all_the_time()).1,
+                verdict(expired, &live_all_the_time())
+            ),
             (Some("computed"), ("inferred_end", 70, 0))
         );
         let made = Origin {
@@ -481,12 +523,17 @@ mod tests {
             made_since_ms: Some(160),
             lost_since_ms: None,
         };
+
         let vanished = Stay {
             end: Some(made),
             ..stay(100, 200)
         };
+
         assert_eq!(
-            (ends(vanished, &whole()).1, verdict(vanished, &whole())),
+            (
+                ends(vanished, &live_all_the_time()).1,
+                verdict(vanished, &live_all_the_time())
+            ),
             (Some("reconciled"), ("inferred_end", 40, 0))
         );
     }
@@ -497,8 +544,12 @@ mod tests {
             back_since_ms: Some(70),
             ..stay(100, 200)
         };
+
         assert_eq!(
-            (ends(back, &whole()).0, verdict(back, &whole())),
+            (
+                ends(back, &live_all_the_time()).0,
+                verdict(back, &live_all_the_time())
+            ),
             ("renewed", ("left_censored", 30, 0))
         );
         let refuted = Stay {
@@ -507,29 +558,37 @@ mod tests {
             join: Some(live(150)),
             ..stay(100, 200)
         };
+
         assert_eq!(
-            (ends(refuted, &whole()).0, verdict(refuted, &whole())),
+            (
+                ends(refuted, &live_all_the_time()).0,
+                verdict(refuted, &live_all_the_time())
+            ),
             ("refuted", ("left_censored", 50, 0))
         );
         let lost = |at: i64| Origin {
             lost_since_ms: Some(at - 15),
             ..live(at)
         };
+
         let ended = Stay {
             end: Some(lost(200)),
             ..stay(100, 200)
         };
-        assert_eq!(verdict(ended, &whole()), ("bounded", 15, 0));
+
+        assert_eq!(verdict(ended, &live_all_the_time()), ("bounded", 15, 0));
         let begun = Stay {
             join: Some(lost(100)),
             ..stay(100, 200)
         };
-        assert_eq!(verdict(begun, &whole()), ("bounded", 15, 0));
+
+        assert_eq!(verdict(begun, &live_all_the_time()), ("bounded", 15, 0));
         let holed = Stay {
             lost: Some(Span { from: 120, to: 150 }),
             ..stay(100, 200)
         };
-        assert_eq!(verdict(holed, &whole()), ("gapped", 0, 30));
+
+        assert_eq!(verdict(holed, &live_all_the_time()), ("gapped", 0, 30));
     }
 
     #[test]
@@ -541,6 +600,7 @@ mod tests {
                 (to, NOW, Cover::Live),
             ])
         };
+
         assert_eq!(verdict(stay(100, 200), &gap(120, 150)), ("gapped", 0, 30));
         assert_eq!(
             verdict(stay(100, 200), &gap(90, 150)),
@@ -552,6 +612,7 @@ mod tests {
             last_sign_ms: Some(130),
             ..stay(100, 200)
         };
+
         assert_eq!(
             (
                 ends(expired, &gap(150, 300)).1,
@@ -563,7 +624,8 @@ mod tests {
             end: None,
             ..stay(100, NOW + 5)
         };
-        assert_eq!(verdict(open, &whole()), ("exact", 0, 0));
+
+        assert_eq!(verdict(open, &live_all_the_time()), ("exact", 0, 0));
         let blind = cover(&[(0, 500, Cover::Live), (500, NOW, Cover::Gap)]);
         assert_eq!(verdict(open, &blind).0, "right_censored");
         assert_eq!(of_stay(&open, &blind, NOW).unknown_since_ms, Some(500));

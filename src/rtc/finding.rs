@@ -1,4 +1,5 @@
-//! Findings: what in a call needs a look, told from its stays alone: who could not hear whom, and who is probably gone.
+//! Findings: what in a call needs a look, told from its stays alone: who could not hear whom, and
+//! who is probably gone.
 
 use super::ghost::{self, Clues, Doubt, Silence};
 use super::transport::{Selection, Transport};
@@ -16,7 +17,8 @@ const GOES_ON_MS: i64 = 10_000;
 /// So many SFUs whose listeners are looked at, and so many findings: events come from strangers.
 const SFUS_MAX: usize = 8;
 const FINDINGS_MAX: usize = 50;
-/// So many pairs are told one by one, at so many different times; of more the spans in which anybody was apart.
+/// So many pairs are told one by one, at so many different times; of more the spans in which
+/// anybody was apart.
 const PAIRS_MAX: usize = 2500;
 const TIMES_MAX: usize = 20;
 /// People named in one finding; the others are counted.
@@ -53,9 +55,9 @@ pub struct People<'a> {
 /// What needs a look.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding<'a> {
-    /// Who follows the SFU of the oldest member is connected to that one only, and hears nobody who publishes on another.
-    /// Each of `deaf` was there together with each of `unheard` within that time; while it lasts, all of them are still
-    /// there.
+    /// Who follows the SFU of the oldest member is connected to that one only, and hears nobody who
+    /// publishes on another. Each of `deaf` was there together with each of `unheard` within that
+    /// time; while it lasts, all of them are still there.
     Apart {
         from_ms: i64,
         until_ms: i64,
@@ -118,6 +120,7 @@ pub fn findings<'a>(stays: &[Stay<'a>], now: i64) -> Findings<'a> {
                     there[*stay].until_ms = *since_ms;
                 }
             }
+
             Finding::NoGoodbye { stay, since_ms } => there[*stay].until_ms = *since_ms,
             Finding::Apart { .. } => {}
         }
@@ -127,6 +130,7 @@ pub fn findings<'a>(stays: &[Stay<'a>], now: i64) -> Findings<'a> {
     shown.extend(silent);
     shown.sort_by_key(|finding| (rank(finding, now), finding.from_ms()));
     shown.truncate(FINDINGS_MAX);
+
     Findings { shown, doubts }
 }
 
@@ -141,8 +145,8 @@ fn rank(finding: &Finding, now: i64) -> u8 {
     }
 }
 
-/// The newest arrivals of each person who is still here: of two devices at most, which is enough to know whether there is
-/// another one than a given one.
+/// The newest arrivals of each person who is still here: of two devices at most, which is enough to
+/// know whether there is another one than a given one.
 type Arrivals<'a> = BTreeMap<&'a str, Vec<(i64, Option<&'a str>)>>;
 
 fn arrivals<'a>(stays: &[Stay<'a>], now: i64) -> Arrivals<'a> {
@@ -153,9 +157,11 @@ fn arrivals<'a>(stays: &[Stay<'a>], now: i64) -> Arrivals<'a> {
             Some((joined_ms, _)) => *joined_ms = stay.joined_ms.max(*joined_ms),
             None => known.push((stay.joined_ms, stay.device)),
         }
+
         known.sort_by_key(|(joined_ms, _)| Reverse(*joined_ms));
         known.truncate(2);
     }
+
     arrivals
 }
 
@@ -166,7 +172,8 @@ fn is_elsewhere(stay: &Stay, arrivals: &Arrivals, since_ms: i64) -> bool {
         .iter()
         .any(|(joined_ms, device)| *device != stay.device && *joined_ms > since_ms)
 }
-/// The stays of each device in order of arrival: when one began, and until when any up to it lasted, ms.
+/// The stays of each device in order of arrival: when one began, and until when any up to it
+/// lasted, ms.
 type Reach<'a> = BTreeMap<(&'a str, Option<&'a str>), Vec<(i64, i64)>>;
 
 fn reach<'a>(stays: &[Stay<'a>]) -> Reach<'a> {
@@ -177,6 +184,7 @@ fn reach<'a>(stays: &[Stay<'a>]) -> Reach<'a> {
             .or_default()
             .push((stay.joined_ms, stay.until_ms));
     }
+
     for spans in reach.values_mut() {
         spans.sort_unstable();
         let mut latest = i64::MIN;
@@ -185,6 +193,7 @@ fn reach<'a>(stays: &[Stay<'a>]) -> Reach<'a> {
             *until = latest;
         }
     }
+
     reach
 }
 
@@ -193,8 +202,10 @@ fn goes_on(stay: &Stay, reach: &Reach) -> bool {
     let Some(spans) = reach.get(&(stay.user_id, stay.device)) else {
         return false;
     };
+
     let begun =
         spans.partition_point(|(joined, _)| *joined <= stay.until_ms.saturating_add(GOES_ON_MS));
+
     spans[..begun]
         .last()
         .is_some_and(|(_, until)| *until > stay.until_ms)
@@ -217,6 +228,7 @@ fn silence<'a>(
         let forgot = stay.until_ms - since_ms > LATE_MS && !goes_on(stay, reach);
         return forgot.then_some(Finding::NoGoodbye { stay: at, since_ms });
     }
+
     let silence = Silence {
         joined_ms: stay.joined_ms,
         until_ms: stay.until_ms,
@@ -225,6 +237,7 @@ fn silence<'a>(
         is_renewed_by_hours: stay.renewed_by_hours,
         is_elsewhere: is_elsewhere(stay, arrivals, since_ms),
     };
+
     ghost::doubt(&silence, &stay.clues, now).map(|doubt| Finding::Silent {
         stay: at,
         since_ms,
@@ -232,7 +245,8 @@ fn silence<'a>(
     })
 }
 
-/// Who was on another SFU than people who could hear only one (MSC4195; matrix-js-sdk `oldest_membership`).
+/// Who was on another SFU than people who could hear only one (MSC4195; matrix-js-sdk
+/// `oldest_membership`).
 fn apart<'a>(stays: &[Stay<'a>], now: i64) -> Vec<Finding<'a>> {
     // By the key of each SFU, what to call it.
     let mut sfus: Vec<(&'a str, &'a str)> = Vec::new();
@@ -246,6 +260,7 @@ fn apart<'a>(stays: &[Stay<'a>], now: i64) -> Vec<Finding<'a>> {
             sfus.push((key, address.unwrap_or(key)));
         }
     }
+
     let mut found = Vec::new();
     for (one, address) in sfus {
         let parts = parts(stays, one, now);
@@ -254,16 +269,19 @@ fn apart<'a>(stays: &[Stay<'a>], now: i64) -> Vec<Finding<'a>> {
             add(&mut found, finding);
         }
     }
+
     found
 }
 
-/// Each pair by the time that it was apart, those of the same time together; nothing where there are too many of them.
+/// Each pair by the time that it was apart, those of the same time together; nothing where there
+/// are too many of them.
 fn pairs_apart<'a>(parts: &[Part<'a>], sfu: &'a str) -> Option<Vec<Finding<'a>>> {
     let (deaf, unheard): (Vec<&Part>, Vec<&Part>) =
         parts.iter().partition(|part| part.side == Side::Deaf);
     if deaf.len().saturating_mul(unheard.len()) > PAIRS_MAX {
         return None;
     }
+
     let mut times: BTreeMap<(i64, i64), Pairs<'a>> = BTreeMap::new();
     for one in &deaf {
         for other in &unheard {
@@ -272,22 +290,26 @@ fn pairs_apart<'a>(parts: &[Part<'a>], sfu: &'a str) -> Option<Vec<Finding<'a>>>
             if until_ms.saturating_sub(from_ms) < HANDOVER_MS {
                 continue;
             }
+
             let pairs = times.entry((from_ms, until_ms)).or_default();
             pairs.deaf.push(one.user_id);
             pairs.unheard.push(other.user_id);
         }
     }
+
     if times.len() > TIMES_MAX {
         return None;
     }
+
     let finding = |((from_ms, until_ms), pairs): ((i64, i64), Pairs<'a>)| Finding::Apart {
         from_ms,
         until_ms,
         sfu,
-        deaf: People::of(pairs.deaf),
-        unheard: People::of(pairs.unheard),
+        deaf: People::sorted(pairs.deaf),
+        unheard: People::sorted(pairs.unheard),
         mutual: false,
     };
+
     Some(times.into_iter().map(finding).collect())
 }
 
@@ -298,12 +320,13 @@ struct Pairs<'a> {
     unheard: Vec<&'a str>,
 }
 
-/// The same of very many people by the spans in which anybody was apart. What lasts first, then what lasted longest: of
-/// many spans some are told.
+/// The same of very many people by the spans in which anybody was apart. What lasts first, then
+/// what lasted longest: of many spans some are told.
 fn many_apart<'a>(parts: &[Part<'a>], sfu: &'a str, now: i64) -> Vec<Finding<'a>> {
     let mut spans = spans_apart(parts, now);
     spans.sort_by_key(|span| Reverse((span.lasts, span.until_ms - span.from_ms)));
     spans.truncate(FINDINGS_MAX);
+
     spans
         .into_iter()
         .map(|span| span.told(parts, sfu))
@@ -332,18 +355,20 @@ struct Part<'a> {
     until_ms: i64,
 }
 
-/// On which side everybody was when. Handovers are left out: who is there for moments is on no side.
+/// On which side everybody was when. Handovers are left out: who is there for moments is on no
+/// side.
 fn parts<'a>(stays: &[Stay<'a>], one: &str, now: i64) -> Vec<Part<'a>> {
     let mut people: BTreeMap<&'a str, Vec<(i64, i64, Place)>> = BTreeMap::new();
     for stay in stays {
         let until_ms = stay.until_ms.min(now);
-        if let Some(place) = Place::of(stay, one).filter(|_| stay.joined_ms < until_ms) {
+        if let Some(place) = Place::side_of_stay(stay, one).filter(|_| stay.joined_ms < until_ms) {
             people
                 .entry(stay.user_id)
                 .or_default()
                 .push((stay.joined_ms, until_ms, place));
         }
     }
+
     let mut parts = Vec::new();
     for (user_id, stays) in people {
         let first = parts.len();
@@ -354,10 +379,13 @@ fn parts<'a>(stays: &[Stay<'a>], one: &str, now: i64) -> Vec<Part<'a>> {
                 from_ms,
                 until_ms,
             };
+
             extend(&mut parts, first, part);
         }
     }
+
     parts.retain(|part| part.start() < part.until_ms);
+
     parts
 }
 
@@ -367,6 +395,7 @@ fn extend<'a>(parts: &mut Vec<Part<'a>>, first: usize, part: Part<'a>) {
     let goes_on = last.filter(|last| {
         last.side == part.side && part.from_ms.saturating_sub(last.until_ms) <= BREAK_MS
     });
+
     match goes_on {
         Some(last) => last.until_ms = part.until_ms.max(last.until_ms),
         None => parts.push(part),
@@ -384,7 +413,7 @@ enum Place {
 }
 
 impl Place {
-    fn of(stay: &Stay, one: &str) -> Option<Self> {
+    fn side_of_stay(stay: &Stay, one: &str) -> Option<Self> {
         let is_here = sfu(stay)? == one;
         Some(match (is_here, stay.selection) {
             (true, Selection::OldestMembership) => Self::OnlyHere,
@@ -394,13 +423,15 @@ impl Place {
     }
 }
 
-/// The sides of one person over time, in order. With devices in several places a person hears and is heard.
+/// The sides of one person over time, in order. With devices in several places a person hears and
+/// is heard.
 fn sides(stays: &[(i64, i64, Place)]) -> Vec<(i64, i64, Side)> {
     let mut steps: Vec<(i64, i64, Place)> = Vec::with_capacity(2 * stays.len());
     for (from_ms, until_ms, place) in stays {
         steps.push((*from_ms, 1, *place));
         steps.push((*until_ms, -1, *place));
     }
+
     steps.sort_unstable_by_key(|(ms, ..)| *ms);
     let (mut only_here, mut here, mut elsewhere) = (0, 0, 0);
     let mut sides = Vec::new();
@@ -413,20 +444,25 @@ fn sides(stays: &[(i64, i64, Place)]) -> Vec<(i64, i64, Side)> {
                 Place::Here => here += change,
                 Place::Elsewhere => elsewhere += change,
             }
+
             at += 1;
         }
+
         let side = match (only_here > 0, here > 0, elsewhere > 0) {
             (true, false, false) => Some(Side::Deaf),
             (false, false, true) => Some(Side::Unheard),
             _ => None,
         };
+
         if open.map(|(_, side)| side) != side {
             if let Some((from_ms, side)) = open {
                 sides.push((from_ms, ms, side));
             }
+
             open = side.map(|side| (ms, side));
         }
     }
+
     sides
 }
 
@@ -439,14 +475,15 @@ struct SpanApart {
     lasts: bool,
 }
 
-/// The spans in which somebody was deaf for somebody. Who comes begins a new span where somebody of the other side has
-/// gone meanwhile, so that all of one span met.
+/// The spans in which somebody was deaf for somebody. Who comes begins a new span where somebody of
+/// the other side has gone meanwhile, so that all of one span met.
 fn spans_apart(parts: &[Part], now: i64) -> Vec<SpanApart> {
     let mut steps: Vec<(i64, bool, Side)> = Vec::with_capacity(2 * parts.len());
     for part in parts {
         steps.push((part.start(), true, part.side));
         steps.push((part.until_ms, false, part.side));
     }
+
     // Who goes at a moment goes before others come.
     steps.sort_unstable_by_key(|(ms, comes, _)| (*ms, *comes));
 
@@ -458,10 +495,12 @@ fn spans_apart(parts: &[Part], now: i64) -> Vec<SpanApart> {
         if !comes && ms >= now {
             break;
         }
+
         let (own, other) = match side {
             Side::Deaf => (0, 1),
             Side::Unheard => (1, 0),
         };
+
         if comes {
             here[own] += 1;
             if gone[other] > 0 && here[other] > 0 {
@@ -470,8 +509,10 @@ fn spans_apart(parts: &[Part], now: i64) -> Vec<SpanApart> {
             } else if open.is_none() && here[other] > 0 {
                 (open, gone) = (Some(ms), [0; 2]);
             }
+
             continue;
         }
+
         here[own] = here[own].saturating_sub(1);
         gone[own] += 1;
         if here[own] == 0 {
@@ -479,6 +520,7 @@ fn spans_apart(parts: &[Part], now: i64) -> Vec<SpanApart> {
             gone = [0; 2];
         }
     }
+
     if let Some(from_ms) = open {
         // What is over of it is told apart from what lasts.
         if gone != [0; 2] {
@@ -486,12 +528,14 @@ fn spans_apart(parts: &[Part], now: i64) -> Vec<SpanApart> {
             let last = ended.map(|part| part.until_ms).max();
             spans.extend(last.and_then(|ms| SpanApart::over(from_ms, ms)));
         }
+
         spans.push(SpanApart {
             from_ms,
             until_ms: now,
             lasts: true,
         });
     }
+
     spans
 }
 
@@ -517,6 +561,7 @@ impl SpanApart {
             let was = part.start() < self.until_ms && part.until_ms > self.from_ms;
             was && (!self.lasts || part.until_ms >= self.until_ms)
         };
+
         let (mut deaf, mut unheard) = (Vec::new(), Vec::new());
         let mut met = [i64::MAX; 2];
         for part in parts.iter().filter(is_of) {
@@ -524,31 +569,35 @@ impl SpanApart {
                 Side::Deaf => (&mut deaf, &mut met[0]),
                 Side::Unheard => (&mut unheard, &mut met[1]),
             };
+
             people.push(part.user_id);
             *first = part.from_ms.min(*first);
         }
+
         let from_ms = if self.lasts {
             met[0].max(met[1])
         } else {
             met[0].max(met[1]).max(self.from_ms - HANDOVER_MS)
         };
+
         Finding::Apart {
             from_ms,
             until_ms: self.until_ms,
             sfu,
-            deaf: People::of(deaf),
-            unheard: People::of(unheard),
+            deaf: People::sorted(deaf),
+            unheard: People::sorted(unheard),
             mutual: false,
         }
     }
 }
 
 impl<'a> People<'a> {
-    fn of(mut people: Vec<&'a str>) -> Self {
+    fn sorted(mut people: Vec<&'a str>) -> Self {
         people.sort_unstable();
         people.dedup();
         let total = people.len();
         people.truncate(NAMED_MAX);
+
         Self {
             named: people,
             total,
@@ -568,6 +617,7 @@ fn add<'a>(found: &mut Vec<Finding<'a>>, new: Finding<'a>) {
     else {
         return;
     };
+
     for known in found.iter_mut() {
         if let Finding::Apart {
             from_ms: from,
@@ -584,6 +634,7 @@ fn add<'a>(found: &mut Vec<Finding<'a>>, new: Finding<'a>) {
             return;
         }
     }
+
     found.push(new);
 }
 
@@ -614,7 +665,9 @@ mod tests {
         } else {
             Selection::MultiSfu
         };
+
         let transport = Some(transport);
+
         Stay {
             user_id,
             device: Some("D"),
@@ -637,7 +690,10 @@ mod tests {
         deaf: &[&'a str],
         unheard: &[&'a str],
     ) -> Vec<Finding<'a>> {
-        let (deaf, unheard) = (People::of(deaf.to_vec()), People::of(unheard.to_vec()));
+        let (deaf, unheard) = (
+            People::sorted(deaf.to_vec()),
+            People::sorted(unheard.to_vec()),
+        );
         vec![Finding::Apart {
             from_ms,
             until_ms,
@@ -694,6 +750,7 @@ mod tests {
             until_ms: 55 * MINUTE,
             ..new
         };
+
         assert_eq!(
             shown(&[old, gone], 60 * MINUTE),
             [],
@@ -731,6 +788,7 @@ mod tests {
             until_ms: 10 * MINUTE + HANDOVER_MS - 1,
             ..new
         };
+
         assert_eq!(shown(&[old, brief], 60 * MINUTE), [], "a handover");
     }
 
@@ -744,6 +802,7 @@ mod tests {
             until_ms: 400 * MINUTE,
             ..new
         };
+
         let now = 60 * MINUTE;
         assert_eq!(
             shown(&[old, new, again], now),
@@ -753,6 +812,7 @@ mod tests {
             joined_ms: again.joined_ms + 1,
             ..again
         };
+
         assert_eq!(shown(&[old, new, later], now).len(), 2);
     }
 
@@ -775,6 +835,7 @@ mod tests {
         else {
             panic!("{found:?}")
         };
+
         assert_eq!(
             (&deaf.named[..], &unheard.named[..], mutual),
             (&["@a:h"][..], &["@b:h"][..], &true)
@@ -790,12 +851,14 @@ mod tests {
             updates: 2,
             ..stay("@gone:h", (0, 12 * HOUR), &a, true)
         };
+
         let new = stay("@new:h", (3 * HOUR, 5 * HOUR), &b, false);
         let silent = Finding::Silent {
             stay: 0,
             since_ms: 2 * HOUR,
             doubt: Doubt::Probable(vec![Sign::RenewedHourly]),
         };
+
         assert_eq!(shown(&[gone, new], 6 * HOUR), [silent]);
         let expired = [Finding::NoGoodbye {
             stay: 0,
@@ -806,6 +869,7 @@ mod tests {
             last_sign_ms: Some(5 * HOUR),
             ..gone
         };
+
         assert_eq!(
             shown(&[heard, new], 6 * HOUR).len(),
             1,
@@ -821,6 +885,7 @@ mod tests {
             updates: 1,
             ..stay("@a:h", (0, 4 * HOUR), &a, false)
         };
+
         let found = |until_ms, last, now| {
             shown(
                 &[Stay {
@@ -831,12 +896,14 @@ mod tests {
                 now,
             )
         };
+
         assert_eq!(found(4 * HOUR, 0, HOUR + OVERDUE_MS), [], "not late yet");
         let perhaps = Finding::Silent {
             stay: 0,
             since_ms: 0,
             doubt: Doubt::Possible,
         };
+
         assert_eq!(
             found(4 * HOUR, 0, HOUR + OVERDUE_MS + 1),
             [perhaps],
@@ -847,6 +914,7 @@ mod tests {
             since_ms: HOUR,
             doubt: Doubt::Probable(vec![Sign::RenewedHourly]),
         };
+
         assert_eq!(
             found(8 * HOUR, HOUR, 3 * HOUR),
             [probably],
@@ -856,6 +924,7 @@ mod tests {
             stay: 0,
             since_ms: HOUR,
         };
+
         assert_eq!(
             found(8 * HOUR, HOUR, 8 * HOUR),
             [forgot],
@@ -871,12 +940,14 @@ mod tests {
             last_sign_ms: Some(0),
             ..base
         };
+
         assert_eq!(shown(&[said], 3 * HOUR), [], "its end has an event");
         let other = Stay {
             renewed_by_hours: false,
             last_sign_ms: Some(0),
             ..base
         };
+
         assert_eq!(
             shown(&[other], 3 * HOUR),
             [],
@@ -892,10 +963,12 @@ mod tests {
             last_sign_ms: Some(HOUR),
             ..stay("@a:h", (0, 2 * HOUR), &a, false)
         };
+
         let again = |joined_ms| Stay {
             last_sign_ms: Some(joined_ms),
             ..stay("@a:h", (joined_ms, 3 * HOUR), &a, false)
         };
+
         let forgot = [Finding::NoGoodbye {
             stay: 0,
             since_ms: HOUR,
@@ -966,6 +1039,7 @@ mod tests {
             let names = people.named.iter().map(|user| user.trim_start_matches('@'));
             names.collect::<Vec<_>>().join(" ")
         };
+
         let tell = |finding: Finding| match finding {
             Finding::Apart {
                 from_ms,
@@ -982,6 +1056,7 @@ mod tests {
             ),
             other => format!("{other:?}"),
         };
+
         shown(stays, now).into_iter().map(tell).collect()
     }
 
@@ -1017,6 +1092,7 @@ mod tests {
             device: Some("E"),
             ..stay("@", (0, HOUR), &b, false)
         };
+
         let ben = stay("@ben", (0, HOUR), &b, false);
         assert_eq!(told(&[old, second("@ada")], HOUR), [""; 0]);
         assert_eq!(
@@ -1028,6 +1104,7 @@ mod tests {
             user_id: "@ben",
             ..stay("@", (0, HOUR), &a, false)
         };
+
         assert_eq!(
             told(&[old, ben, ben_here], HOUR),
             [""; 0],
@@ -1059,6 +1136,7 @@ mod tests {
         else {
             panic!("{:?}", found[0])
         };
+
         assert_eq!(*until_ms, now, "what lasts comes first");
         assert!(deaf.total > 30 && unheard.total > 30);
         let is_here = |user: &&str| user[1..].parse::<i64>().unwrap() + 90 >= 16_000;
@@ -1084,6 +1162,7 @@ mod tests {
             .collect();
         let found = told(&stays, 100 * HOUR);
         assert!(found.len() > 20, "{found:?}");
+
         for one in &found {
             let (_, people) = one.split_once(": ").unwrap();
             let (deaf, unheard) = people.split_once(" | ").unwrap();
@@ -1100,14 +1179,17 @@ mod tests {
             last_sign_ms: Some(0),
             ..stay("@ada", (0, 4 * HOUR), &a, false)
         };
+
         let doubts = |others: &[Stay]| {
             let stays: Vec<Stay> = [&[gone], others].concat();
             findings(&stays, 2 * HOUR).doubts[0].clone()
         };
+
         let later = Stay {
             device: Some("E"),
             ..stay("@ada", (HOUR, 3 * HOUR), &a, false)
         };
+
         let probable = Some(Doubt::Probable(vec![Sign::OtherDevice]));
         assert_eq!(doubts(&[later]), probable);
         let somebody = stay("@ben", (HOUR, 3 * HOUR), &a, false);
@@ -1116,16 +1198,19 @@ mod tests {
             until_ms: HOUR + MINUTE,
             ..later
         };
+
         assert_eq!(doubts(&[left]), Some(Doubt::Possible), "and left again");
         let before = Stay {
             joined_ms: 0,
             ..later
         };
+
         assert_eq!(doubts(&[before]), Some(Doubt::Possible), "from the start");
         let same = Stay {
             device: Some("D"),
             ..later
         };
+
         assert_eq!(doubts(&[same]), Some(Doubt::Possible), "the same device");
     }
 }

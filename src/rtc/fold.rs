@@ -3,7 +3,7 @@
 mod part;
 mod stay;
 
-pub use part::{Part, State, cuts, resume};
+pub use part::{FoldedPart, KeyState, cuts, resume};
 
 use super::event::{Reason, RoomEvent};
 use super::member::{self, Expiry, Join, Otherwise};
@@ -11,7 +11,7 @@ use super::membership::{EndReason, Membership, Rejection};
 use super::order::in_order;
 use super::room::{Presence, Room};
 use super::slot::SlotPolicy;
-use super::time::{LATEST_MS, after};
+use super::time::{LATEST_MS, add_within_calendar};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is a matter of choice.
@@ -51,7 +51,7 @@ enum Says {
 }
 
 impl Says {
-    fn of(otherwise: Otherwise) -> Self {
+    fn from_otherwise(otherwise: Otherwise) -> Self {
         match otherwise {
             Otherwise::Left(reason) => Self::Left(reason),
             Otherwise::Invalid => Self::Invalid,
@@ -73,8 +73,8 @@ pub fn fold<'a>(
     (part.members, part.rejected)
 }
 
-/// The statements of a chain, by sub-key, in order. A device that an array no longer names is said to
-/// have left, once: the cost is what the events hold, not devices times events.
+/// The statements of a chain, by sub-key, in order. A device that an array no longer names is said
+/// to have left, once: the cost is what the events hold, not devices times events.
 fn statements<'a>(
     events: impl IntoIterator<Item = &'a RoomEvent>,
     sticky: bool,
@@ -82,25 +82,30 @@ fn statements<'a>(
     rejected: &mut Vec<Rejection>,
 ) -> BTreeMap<String, Vec<Statement<'a>>> {
     let mut subs: BTreeMap<String, Vec<Statement<'a>>> = BTreeMap::new();
-    // A leave counts in the contest of sticky events even when nobody is joined, so there each one is kept.
+    // A leave counts in the contest of sticky events even when nobody is joined, so there each one
+    // is kept.
     let always: BTreeSet<String> = if sticky {
         [String::new()].into()
     } else {
         BTreeSet::new()
     };
+
     if sticky {
         joined.clone_from(&always);
     }
+
     for (time, event) in in_order(events) {
         let parsed = member::parse(event);
         if let Some(reason) = parsed.rejected {
             rejected.push((event.event_id.clone(), reason));
         }
-        let says = Says::of(parsed.otherwise);
+
+        let says = Says::from_otherwise(parsed.otherwise);
         if !sticky && parsed.joins.is_empty() && joined.is_empty() && matches!(says, Says::Redacted)
         {
             rejected.push((event.event_id.clone(), "redacted"));
         }
+
         let now_joined: BTreeSet<String> =
             parsed.joins.iter().map(|(sub, _)| sub.clone()).collect();
         for sub in joined.difference(&now_joined).cloned() {
@@ -109,6 +114,7 @@ fn statements<'a>(
                 .or_default()
                 .push(Statement { time, event, says });
         }
+
         for (sub, join) in parsed.joins {
             subs.entry(sub).or_default().push(Statement {
                 time,
@@ -116,8 +122,10 @@ fn statements<'a>(
                 says: Says::Join(Box::new(join)),
             });
         }
+
         *joined = if sticky { always.clone() } else { now_joined };
     }
+
     subs
 }
 
@@ -129,34 +137,42 @@ fn expires(join: &Join, created: Option<i64>, time: i64, rules: &Rules) -> i64 {
     match join.expiry {
         Expiry::After(length) => {
             let start = created.unwrap_or(time).min(time);
-            after(start, length.unwrap_or(rules.default_expires_ms))
+            add_within_calendar(start, length.unwrap_or(rules.default_expires_ms))
         }
         Expiry::At(at) => at.min(LATEST_MS),
-        Expiry::Sticky(length) => after(time, length.min(rules.sticky_max_ms)),
+        Expiry::Sticky(length) => add_within_calendar(time, length.min(rules.sticky_max_ms)),
     }
 }
 
-/// Is the end of this join a guess? Flat contents without one were written by clients that never let one expire, and
-/// are read by clients that do after four hours (docs/matrixrtc.md section 6.4).
+/// Is the end of this join a guess? Flat contents without one were written by clients that never
+/// let one expire, and are read by clients that do after four hours (docs/matrixrtc.md section
+/// 6.4).
 fn is_end_guessed(join: &Join) -> bool {
     join.format == member::Format::Session && join.expiry == Expiry::After(None)
 }
 
-/// `created_ts`, where it counts. It is a stamp of the sender's server, and compared with the stamps of that server
-/// only: not later than the event, or close to the `identity` of the stay that it may speak of.
-fn created(join: &Join, event: &RoomEvent, time: i64, identity: Option<i64>) -> Option<i64> {
+/// `created_ts`, where it counts. It is a stamp of the sender's server, and compared with the
+/// stamps of that server only: not later than the event, or close to the `identity` of the stay
+/// that it may speak of.
+fn created_ts_if_it_counts(
+    join: &Join,
+    event: &RoomEvent,
+    time: i64,
+    identity: Option<i64>,
+) -> Option<i64> {
     let stamped = event.origin_server_ts.max(time);
     let is_near = |created: i64| {
         identity.is_some_and(|identity| {
             created.saturating_sub(identity).saturating_abs() <= SAME_JOIN_MS
         })
     };
+
     join.created_ts
         .filter(|created| *created <= stamped || is_near(*created))
 }
 
 /// Why this join does not hold at `time`, if so: its sender is not in the room, its slot is closed.
-fn failing(
+fn failed_condition(
     room: &Room,
     rules: &Rules,
     user: &str,
@@ -166,6 +182,7 @@ fn failing(
     if let Presence::Out(reason) = room.presence(user, time) {
         return Some((reason, "not_in_room"));
     }
+
     let bound = join.format == member::Format::Sticky;
     let open = match rules.slot_policy {
         _ if !bound => true,
@@ -173,5 +190,6 @@ fn failing(
         SlotPolicy::Required => room.slot(join.slot.as_str(), time).unwrap_or(false),
         SlotPolicy::IfPresent => room.slot(join.slot.as_str(), time).unwrap_or(true),
     };
+
     (!open).then_some((EndReason::SlotClosed, "slot_closed"))
 }

@@ -1,13 +1,16 @@
-//! Ghosts: a stay that still counts although its device is probably gone, and the signs that say so.
+//! Ghosts: a stay that still counts although its device is probably gone, and the signs that say
+//! so.
 //!
-//! A client that is killed says goodbye only where its homeserver does it for it (MSC4140). Otherwise the membership
-//! counts until it runs out, for hours. Silence alone proves nothing: clients renew a membership every hour since
-//! matrix-js-sdk 39.1, every four hours before, and some never. So silence is one thing, and a sign that this client
-//! would have renewed by now, or that nothing can say goodbye for it, is another.
+//! A client that is killed says goodbye only where its homeserver does it for it (MSC4140).
+//! Otherwise the membership counts until it runs out, for hours. Silence alone proves nothing:
+//! clients renew a membership every hour since matrix-js-sdk 39.1, every four hours before, and
+//! some never. So silence is one thing, and a sign that this client would have renewed by now, or
+//! that nothing can say goodbye for it, is another.
 
 use serde_json::Value;
 
-/// Clients renew a membership every hour at the latest since matrix-js-sdk 39.1, older ones every four hours.
+/// Clients renew a membership every hour at the latest since matrix-js-sdk 39.1, older ones every
+/// four hours.
 pub const RENEWED_MS: i64 = 3_600_000;
 /// A renewal that is no later than this, ms, is still on its way.
 pub const OVERDUE_MS: i64 = 300_000;
@@ -25,8 +28,8 @@ const LOST_ONE_OF: i64 = 5;
 /// What speaks for a device that is silent being gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Sign {
-    /// It came back with the start of a stay that had already ended: a renewal after a goodbye, so that no delayed
-    /// leave stands behind it.
+    /// It came back with the start of a stay that had already ended: a renewal after a goodbye, so
+    /// that no delayed leave stands behind it.
     CameBack,
     /// It renewed every hour until then.
     RenewedHourly,
@@ -117,7 +120,8 @@ pub struct Silence {
 /// How sure it is that a silent device is gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Doubt {
-    /// A renewal was due and did not come, and these signs say that this is no client which renews later.
+    /// A renewal was due and did not come, and these signs say that this is no client which renews
+    /// later.
     Probable(Vec<Sign>),
     /// Nothing came for so long, and no sign tells which client it is.
     Possible,
@@ -130,15 +134,18 @@ impl Doubt {
     }
 }
 
-/// What the silence of a stay that still counts tells at `now`; nothing where no renewal is overdue.
+/// What the silence of a stay that still counts tells at `now`; nothing where no renewal is
+/// overdue.
 #[must_use]
 pub fn doubt(stay: &Silence, clues: &Clues, now: i64) -> Option<Doubt> {
     if !is_overdue(stay, now) {
         return None;
     }
+
     if !stay.is_renewed_by_hours && !clues.is_hourly_client {
         return None;
     }
+
     let is_there = |sign: &Sign| match sign {
         Sign::CameBack => clues.came_back,
         Sign::RenewedHourly => renewed_hourly(stay),
@@ -147,7 +154,9 @@ pub fn doubt(stay: &Silence, clues: &Clues, now: i64) -> Option<Doubt> {
         Sign::OtherDevice => stay.is_elsewhere,
         Sign::LosesGoodbyes => clues.goodbyes.are_lost(),
     };
+
     let signs: Vec<Sign> = Sign::ALL.into_iter().filter(is_there).collect();
+
     if signs.is_empty() {
         Some(Doubt::Possible)
     } else {
@@ -168,7 +177,8 @@ pub fn is_overdue(stay: &Silence, now: i64) -> bool {
     stay.until_ms > now && now > due_ms(last).saturating_add(OVERDUE_MS)
 }
 
-/// With each renewal the end comes another term later: more than one term ahead is only who renews more often.
+/// With each renewal the end comes another term later: more than one term ahead is only who renews
+/// more often.
 fn renewed_hourly(stay: &Silence) -> bool {
     let last = stay.last_sign_ms.max(stay.joined_ms);
     let is_ahead = stay.until_ms.saturating_sub(last) > TERM_MS + OVERDUE_MS;
@@ -176,24 +186,29 @@ fn renewed_hourly(stay: &Silence) -> bool {
     is_ahead && stay.updates > 0 && is_often
 }
 
-/// Was this content written by a client that renews every hour? By what only such clients write: matrix-js-sdk since 40
-/// names its `membershipID`; since 38 its intent, beside a term of whole four hours (39.1 and later renew hourly, and no
-/// client of today is older); and by a term that is longer than its age allows for any other client.
+/// Was this content written by a client that renews every hour? By what only such clients write:
+/// matrix-js-sdk since 40 names its `membershipID`; since 38 its intent, beside a term of whole
+/// four hours (39.1 and later renew hourly, and no client of today is older); and by a term that is
+/// longer than its age allows for any other client.
 #[must_use]
 pub fn renews_hourly(content: &Value, origin_ms: i64) -> bool {
     let Some(expires) = content.get("expires").and_then(Value::as_i64) else {
         return false;
     };
+
     let has_text = |key: &str| content.get(key).is_some_and(Value::is_string);
     let has_form =
         has_text("application") && content.get("focus_active").is_some_and(Value::is_object);
     if !has_form || !(1..=LENGTH_MAX_MS).contains(&expires) {
         return false;
     }
+
     if has_text("membershipID") {
         return true;
     }
+
     let is_usual = expires % TERM_MS == 0;
+
     is_usual && (has_text("m.call.intent") || is_far_ahead(content, expires, origin_ms))
 }
 
@@ -202,12 +217,14 @@ fn is_far_ahead(content: &Value, expires: i64, origin_ms: i64) -> bool {
     let Some(created) = content.get("created_ts").and_then(Value::as_i64) else {
         return false;
     };
+
     let age = origin_ms.saturating_sub(created);
+
     age >= 0 && expires.saturating_sub(age) > TERM_MS + OVERDUE_MS
 }
 
-/// Did a stay that begins with this content begin with a renewal after a goodbye? `goodbye_ms`: when somebody said goodbye
-/// on the same key before it, if somebody did.
+/// Did a stay that begins with this content begin with a renewal after a goodbye? `goodbye_ms`:
+/// when somebody said goodbye on the same key before it, if somebody did.
 #[must_use]
 pub fn came_back(content: &Value, goodbye_ms: Option<i64>) -> bool {
     let created = content.get("created_ts").and_then(Value::as_i64);
@@ -252,6 +269,7 @@ mod tests {
             last_sign_ms: HOUR,
             ..killed()
         };
+
         assert_eq!(doubt(&heard, &nothing, 2 * HOUR), None, "it renewed");
     }
 
@@ -261,6 +279,7 @@ mod tests {
             ended: 30,
             missed: 6,
         };
+
         let clues = [
             (
                 Sign::CameBack,
@@ -298,10 +317,12 @@ mod tests {
             let soon = doubt(&killed(), &clues, due + 1);
             assert_eq!(soon, Some(Doubt::Probable(vec![sign])));
         }
+
         let elsewhere = Silence {
             is_elsewhere: true,
             ..killed()
         };
+
         assert_eq!(signs(elsewhere, Clues::default()), [Sign::OtherDevice]);
     }
 
@@ -313,6 +334,7 @@ mod tests {
             updates: 1,
             ..killed()
         };
+
         let found = |stay| doubt(&stay, &Clues::default(), 3 * HOUR);
         assert_eq!(
             found(renewed),
@@ -324,6 +346,7 @@ mod tests {
             updates: 0,
             ..renewed
         };
+
         assert_eq!(
             found(long),
             Some(Doubt::Possible),
@@ -334,6 +357,7 @@ mod tests {
             last_sign_ms: 24 * HOUR,
             ..renewed
         };
+
         assert_eq!(
             doubt(&daily, &Clues::default(), 27 * HOUR),
             Some(Doubt::Possible),
@@ -352,14 +376,17 @@ mod tests {
                 missed: 90,
             },
         };
+
         let all = Silence {
             until_ms: 12 * HOUR,
             updates: 3,
             is_elsewhere: true,
             ..killed()
         };
+
         assert_eq!(signs(all, clues), Sign::ALL);
         assert!(Sign::ALL.is_sorted());
+
         for sign in Sign::ALL {
             assert_eq!(Sign::from_word(sign.as_str()), Some(sign));
         }
@@ -371,15 +398,18 @@ mod tests {
             is_renewed_by_hours: false,
             ..killed()
         };
+
         let clues = Clues {
             has_no_delayed_events: true,
             ..Clues::default()
         };
+
         assert_eq!(doubt(&board, &clues, 3 * HOUR), None);
         let known = Clues {
             is_hourly_client: true,
             ..Clues::default()
         };
+
         assert_eq!(signs(board, known), [Sign::HourlyClient]);
     }
 
@@ -401,6 +431,7 @@ mod tests {
             content.as_object_mut().unwrap().extend(more);
             content
         };
+
         let hourly = |more| renews_hourly(&content(more), 10 * HOUR);
         assert!(hourly(json!({ "membershipID": "@a:h:D" })));
         assert!(hourly(json!({ "m.call.intent": "audio" })));
@@ -416,10 +447,12 @@ mod tests {
         let renewed = |expires: i64, created_ts: i64| {
             hourly(json!({ "expires": expires, "created_ts": created_ts }))
         };
+
         assert!(renewed(3 * TERM_MS, 8 * HOUR), "twelve hours after two");
         assert!(!renewed(2 * TERM_MS, 6 * HOUR), "renewed once in a term");
         assert!(!renewed(TERM_MS, 10 * HOUR));
         assert!(!renewed(2 * TERM_MS, 11 * HOUR), "a start in the future");
+
         for odd in [
             json!(null),
             json!([]),

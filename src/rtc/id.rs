@@ -11,7 +11,9 @@ pub fn hash(parts: &[&str], bytes: usize) -> String {
         digest.update((part.len() as u64).to_be_bytes());
         digest.update(part.as_bytes());
     }
+
     let digest = digest.finalize();
+
     HEXLOWER.encode(digest.get(..bytes).unwrap_or(&digest))
 }
 

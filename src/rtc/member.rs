@@ -1,4 +1,5 @@
-//! `MemberEvent`: what one member event says, from any of the wire formats (docs/matrixrtc.md section 3).
+//! `MemberEvent`: what one member event says, from any of the wire formats (docs/matrixrtc.md
+//! section 3).
 
 pub mod legacy;
 pub mod state;
@@ -7,10 +8,10 @@ pub mod sticky;
 use super::event::{Kind, Reason, RoomEvent};
 use super::id::hash;
 use super::membership::EndReason;
-use super::redaction::same_words;
+use super::redaction::equal_but_for_end;
 use super::session::server_of;
 use super::slot::SlotId;
-use super::time::number;
+use super::time::millis_of_json;
 use super::transport::{Selection, Transport};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -55,15 +56,16 @@ pub enum Expiry {
     Sticky(i64),
 }
 
-/// An `expires` above this is no length but a time, ms since the Unix epoch: three years as a length, 1973 as a time.
+/// An `expires` above this is no length but a time, ms since the Unix epoch: three years as a
+/// length, 1973 as a time.
 const LENGTH_MAX: i64 = 100_000_000_000;
 
 impl Expiry {
-    /// What a content states: the first of the lengths that is a number, else the time. A length beyond all sense is
-    /// a time, too (docs/matrixrtc.md section 6.1).
+    /// What a content states: the first of the lengths that is a number, else the time. A length
+    /// beyond all sense is a time, too (docs/matrixrtc.md section 6.1).
     fn stated(lengths: [Option<&Value>; 2], time: Option<&Value>) -> Self {
-        let length = lengths.into_iter().flatten().find_map(number);
-        match (length, time.and_then(number)) {
+        let length = lengths.into_iter().flatten().find_map(millis_of_json);
+        match (length, time.and_then(millis_of_json)) {
             (Some(at), _) if at > LENGTH_MAX => Self::At(at),
             (Some(length), _) => Self::After(Some(length)),
             (None, Some(at)) => Self::At(at),
@@ -81,8 +83,8 @@ pub struct Join {
     /// `created_ts` as stated, ms; a claim.
     pub created_ts: Option<i64>,
     pub expiry: Expiry,
-    /// The same over all events of one stay where the format has such a thing (mesh `session_id`, array
-    /// `membershipID`).
+    /// The same over all events of one stay where the format has such a thing (mesh `session_id`,
+    /// array `membershipID`).
     pub stay: Option<String>,
     pub intent: Option<String>,
     pub transport: Option<Transport>,
@@ -144,11 +146,13 @@ pub fn parse(event: &RoomEvent) -> MemberEvent {
             rejected: None,
         };
     }
+
     let mut parsed = if event.state_key.is_some() {
         state::parse(&event.content)
     } else {
         sticky::parse(event)
     };
+
     let server = server_of(&event.sender);
     for (_, join) in &mut parsed.joins {
         join.transport = join
@@ -156,17 +160,20 @@ pub fn parse(event: &RoomEvent) -> MemberEvent {
             .take()
             .map(|transport| transport.of_member(server));
     }
+
     parsed
 }
 
-/// Does this event say of a device what an earlier one said, but for the end (docs/matrixrtc.md section 7.3, rule 4)? `sub`
-/// is the device's sub-key. A content that bears `created_ts` is told apart by that, and is none.
+/// Does this event say of a device what an earlier one said, but for the end (docs/matrixrtc.md
+/// section 7.3, rule 4)? `sub` is the device's sub-key. A content that bears `created_ts` is told
+/// apart by that, and is none.
 #[must_use]
 pub fn is_renewal(event: &RoomEvent, earlier: &RoomEvent, sub: &str) -> bool {
     let (Some(now), Some(before)) = (said_of(event, sub), said_of(earlier, sub)) else {
         return false;
     };
-    !now.contains_key("created_ts") && same_words(now, before)
+
+    !now.contains_key("created_ts") && equal_but_for_end(now, before)
 }
 
 /// What the content says of one device.
@@ -176,16 +183,18 @@ fn said_of<'e>(event: &'e RoomEvent, sub: &str) -> Option<&'e Map<String, Value>
     } else {
         legacy::item(&event.content, sub)
     };
+
     content?.as_object()
 }
 
-/// The chain an event belongs to: for state its type and key, for sticky events its type, sender and
-/// sticky key (MSC4354). Type aliases are distinct chains. Hashed, because keys may be long.
+/// The chain an event belongs to: for state its type and key, for sticky events its type, sender
+/// and sticky key (MSC4354). Type aliases are distinct chains. Hashed, because keys may be long.
 ///
 /// # Errors
-/// Why a member event belongs to none, in which case it says nothing about anybody. `Ok(None)`: not a member event.
+/// Why a member event belongs to none, in which case it says nothing about anybody. `Ok(None)`: not
+/// a member event.
 pub fn chain(event: &RoomEvent) -> Result<Option<String>, Reason> {
-    match Kind::of(&event.kind) {
+    match Kind::of_event_type(&event.kind) {
         Kind::Encrypted if event.state_key.is_none() && event.sticky_ms.is_some() => {
             Err("encrypted")
         }
@@ -215,6 +224,7 @@ pub(super) fn leave_reason(content: &Value) -> EndReason {
             .or_else(|| reason.get("code")?.as_str())
             .or_else(|| reason.get("reason")?.as_str())
     });
+
     match word {
         Some(
             "CONNECTION_LOST" | "lost_connection" | "m.lost_connection" | "delayed_leave"

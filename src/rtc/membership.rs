@@ -72,12 +72,14 @@ pub struct Membership {
     pub end_event_id: Option<String>,
     /// It went on after a break without a new join.
     pub resumed: bool,
-    /// `joined_ms` is the member's own `created_ts`, or a bound: its event bears a stamp from before the room was there.
+    /// `joined_ms` is the member's own `created_ts`, or a bound: its event bears a stamp from
+    /// before the room was there.
     pub claimed: bool,
     /// Its first event speaks of a stay that had ended: since then, ms, it may be back.
     #[serde(default)]
     pub back_since_ms: Option<i64>,
-    /// It ran out, and then, at this time, ms, its device said goodbye or renewed it: it was still there.
+    /// It ran out, and then, at this time, ms, its device said goodbye or renewed it: it was still
+    /// there.
     #[serde(default)]
     pub outlived_ms: Option<i64>,
     pub intent: Option<String>,

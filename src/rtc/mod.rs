@@ -1,9 +1,11 @@
-//! The pure core: from the events of a room to memberships and sessions. No I/O, no clock, no async.
+//! The pure core: from the events of a room to memberships and sessions. No I/O, no clock, no
+//! async.
 //!
-//! The one interesting function is [`derive`]. It is made of two folds: the events of one *chain* (a state
-//! key, or a sender's sticky key) with what holds in the [`room`] into memberships ([`fold`]), and the
-//! memberships of one slot into sessions ([`session`]). Expiry is part of the result (`until_ms`), so the
-//! answer does not depend on when one asks, and never on the order in which events arrived.
+//! The one interesting function is [`derive`]. It is made of two folds: the events of one *chain*
+//! (a state key, or a sender's sticky key) with what holds in the [`room`] into memberships
+//! ([`fold`]), and the memberships of one slot into sessions ([`session`]). Expiry is part of the
+//! result (`until_ms`), so the answer does not depend on when one asks, and never on the order in
+//! which events arrived.
 
 pub mod acl;
 pub mod application;
@@ -43,8 +45,8 @@ use membership::{Membership, Rejection};
 use session::Session;
 use std::collections::BTreeMap;
 
-/// The version of the rules by which memberships and sessions follow from events. To be raised by whoever changes what
-/// [`derive`] says of the same events: what is stored is then derived again.
+/// The version of the rules by which memberships and sessions follow from events. To be raised by
+/// whoever changes what [`derive`] says of the same events: what is stored is then derived again.
 pub const RULES_VERSION: u32 = 3;
 
 /// Everything that follows from the events of one room.
@@ -54,7 +56,8 @@ pub struct Derived {
     pub memberships: Vec<Membership>,
     /// Sorted by `started_ms`, slot.
     pub sessions: Vec<Session>,
-    /// Events that tried to say something of a call and failed, with the reason; sorted by event id.
+    /// Events that tried to say something of a call and failed, with the reason; sorted by event
+    /// id.
     pub rejected: Vec<Rejection>,
 }
 
@@ -72,6 +75,7 @@ pub fn distinct(events: impl IntoIterator<Item = RoomEvent>) -> BTreeMap<String,
             }
         }
     }
+
     distinct
 }
 
@@ -94,14 +98,17 @@ pub fn derive(
             Err(reason) => derived.rejected.push((event.event_id.clone(), reason)),
         }
     }
+
     for (chain, events) in &chains {
         let (mut members, mut rejected) = fold::fold(chain, events.iter().copied(), &room, rules);
         derived.memberships.append(&mut members);
         derived.rejected.append(&mut rejected);
     }
+
     derived.sessions = sessions(room_id, &derived.memberships);
     derived.memberships.sort_by(|a, b| key(a).cmp(&key(b)));
     derived.rejected.sort();
+
     derived
 }
 
@@ -121,11 +128,13 @@ pub fn sessions(room_id: &str, members: &[Membership]) -> Vec<Session> {
     for member in members {
         slots.entry(member.slot.as_str()).or_default().push(member);
     }
+
     let mut sessions: Vec<Session> = slots
         .into_values()
         .flat_map(|members| session::fold(room_id, members))
         .collect();
     sessions.sort_by(|a, b| (a.started_ms, &a.slot_id).cmp(&(b.started_ms, &b.slot_id)));
+
     sessions
 }
 
@@ -141,6 +150,7 @@ mod tests {
                 "origin_server_ts": at, "content": content, "unsigned": {"replaces_state": link}});
             RoomEvent::from_recorded(&json).unwrap()
         };
+
         let join = json!({"application": "m.call", "call_id": "", "device_id": "D", "expires": 10_000_000,
             "focus_active": {"type": "livekit"}});
         let first = [
@@ -158,6 +168,7 @@ mod tests {
                 &Rules::default(),
             )
         };
+
         assert_eq!(derived([&one, &other]), derived([&other, &one]));
     }
 }

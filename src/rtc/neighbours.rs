@@ -1,13 +1,14 @@
-//! What stands beside an event in its room's history: the order in which homeservers put events tells when one happened,
-//! where its own stamp cannot be.
+//! What stands beside an event in its room's history: the order in which homeservers put events
+//! tells when one happened, where its own stamp cannot be.
 
-/// Servers that were apart for days put their events side by side; a stamp is refuted only by more than this, ms.
+/// Servers that were apart for days put their events side by side; a stamp is refuted only by more
+/// than this, ms.
 const APART_MS: i64 = 7 * 86_400_000;
 /// So many events before it are looked at.
 const OLDER: usize = 5;
 
-/// Of the stamps of one page of history, newest event first, ms: for each whose neighbours refute it, the time that they
-/// give instead.
+/// Of the stamps of one page of history, newest event first, ms: for each whose neighbours refute
+/// it, the time that they give instead.
 #[must_use]
 pub fn refuted(stamps: &[i64]) -> Vec<Option<i64>> {
     let mut newest_ms: Option<i64> = None;
@@ -17,6 +18,7 @@ pub fn refuted(stamps: &[i64]) -> Vec<Option<i64>> {
         found.push(instead_of(*stamp, older_ms, newest_ms));
         newest_ms = newest_ms.max(Some(*stamp));
     }
+
     found
 }
 
@@ -28,12 +30,15 @@ fn instead_of(stamp: i64, older_ms: Option<i64>, newest_ms: Option<i64>) -> Opti
     {
         return None;
     }
+
     let is_before = |older: &i64| stamp < older.saturating_sub(APART_MS);
     let is_after = |newest: &i64| stamp > newest.saturating_add(APART_MS);
+
     older_ms.filter(is_before).or(newest_ms.filter(is_after))
 }
 
-/// The stamp in the middle of the next few older ones: one odd clock among several does not move it.
+/// The stamp in the middle of the next few older ones: one odd clock among several does not move
+/// it.
 fn middle(older: &[i64]) -> Option<i64> {
     let mut near: Vec<i64> = older.iter().take(OLDER).copied().collect();
     near.sort_unstable();

@@ -7,10 +7,10 @@ use std::collections::HashMap;
 const SKEW_MS: i64 = 3_600_000;
 
 /// Events with their effective time, ms, in order: by event time, ties by event id, except that a
-/// state event never comes before the one its `replaces_state` names; it takes that one's time if its
-/// own is earlier (docs/matrixrtc.md section 5, rule 4). But where the event that was replaced is the odd
-/// one, stamped far later than both its neighbours, it is moved instead: else one stamp from the future
-/// would push everything after it there.
+/// state event never comes before the one its `replaces_state` names; it takes that one's time if
+/// its own is earlier (docs/matrixrtc.md section 5, rule 4). But where the event that was replaced
+/// is the odd one, stamped far later than both its neighbours, it is moved instead: else one stamp
+/// from the future would push everything after it there.
 #[must_use]
 pub fn in_order<'a>(events: impl IntoIterator<Item = &'a RoomEvent>) -> Vec<(i64, &'a RoomEvent)> {
     let mut events: Vec<&RoomEvent> = events.into_iter().collect();
@@ -30,17 +30,19 @@ pub fn in_order<'a>(events: impl IntoIterator<Item = &'a RoomEvent>) -> Vec<(i64
                 .and_then(|id| index.get(id).copied())
         })
         .collect();
-    let keys = keys(&events, &before);
+    let keys = sort_keys(&events, &before);
     let mut order: Vec<usize> = (0..events.len()).collect();
     order.sort_by(|&a, &b| (keys[a], &events[a].event_id).cmp(&(keys[b], &events[b].event_id)));
+
     order
         .into_iter()
         .map(|at| (keys[at].0, events[at]))
         .collect()
 }
 
-/// Each event's own time, but that of an event stamped far later than what came before and after it.
-fn own_times(events: &[&RoomEvent], before: &[Option<usize>]) -> Vec<i64> {
+/// Each event's own time, but that of an event stamped far later than what came before and after
+/// it.
+fn times_without_odd_stamps(events: &[&RoomEvent], before: &[Option<usize>]) -> Vec<i64> {
     let mut own: Vec<i64> = events.iter().map(|event| event.time()).collect();
     let stamped = own.clone();
     for (after, odd) in before
@@ -50,19 +52,21 @@ fn own_times(events: &[&RoomEvent], before: &[Option<usize>]) -> Vec<i64> {
     {
         // What was replaced was there before its successor was.
         own[odd] = own[odd].min(events[after].received_ts.unwrap_or(i64::MAX));
-        // One that it replaced and that is not at hand was earlier, as far as one can tell: so it is in a part of a chain.
+        // One that it replaced and that is not at hand was earlier, as far as one can tell: so it
+        // is in a part of a chain.
         let follows = events[odd].replaces_state.is_some()
             && before[odd].is_none_or(|first| stamped[first] <= stamped[after]);
         if follows && stamped[odd] > stamped[after].saturating_add(SKEW_MS) {
             own[odd] = own[odd].min(stamped[after]);
         }
     }
+
     own
 }
 
 /// For each event its effective time, and its rank behind predecessors that share this time.
-fn keys(events: &[&RoomEvent], before: &[Option<usize>]) -> Vec<(i64, u32)> {
-    let own_times = own_times(events, before);
+fn sort_keys(events: &[&RoomEvent], before: &[Option<usize>]) -> Vec<(i64, u32)> {
+    let own_times = times_without_odd_stamps(events, before);
     let mut keys: Vec<Option<(i64, u32)>> = vec![None; events.len()];
     let mut entered = vec![false; events.len()];
     for start in 0..events.len() {
@@ -74,6 +78,7 @@ fn keys(events: &[&RoomEvent], before: &[Option<usize>]) -> Vec<(i64, u32)> {
             path.push(at);
             next = before[at];
         }
+
         // A circle is cut at its first event by id, whichever way it was entered.
         if let Some(closes) = next.and_then(|at| path.iter().position(|&passed| passed == at)) {
             let circle = &mut path[closes..];
@@ -84,6 +89,7 @@ fn keys(events: &[&RoomEvent], before: &[Option<usize>]) -> Vec<(i64, u32)> {
                 .map_or(0, |(place, _)| place);
             circle.rotate_left((first + 1) % circle.len());
         }
+
         for &at in path.iter().rev() {
             let own = own_times[at];
             keys[at] = Some(match before[at].and_then(|previous| keys[previous]) {
@@ -92,6 +98,7 @@ fn keys(events: &[&RoomEvent], before: &[Option<usize>]) -> Vec<(i64, u32)> {
             });
         }
     }
+
     keys.into_iter()
         .zip(events)
         .map(|(key, event)| key.unwrap_or((event.time(), 0)))

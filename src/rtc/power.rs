@@ -1,7 +1,7 @@
 //! Power levels: who may send which event in a room, and so who may join a call in it.
 //!
-//! The rules are those of the Matrix specification (client-server API, `m.room.power_levels`; room versions 1 to 12).
-//! Contents come from strangers: what has an odd type is as good as absent.
+//! The rules are those of the Matrix specification (client-server API, `m.room.power_levels`; room
+//! versions 1 to 12). Contents come from strangers: what has an odd type is as good as absent.
 
 use super::event::Kind;
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,8 @@ pub const CREATOR: i64 = i64::MAX;
 pub struct Creation {
     /// `room_version`, "1" where it is not stated.
     pub version: String,
-    /// Who made it: its sender, in old versions the `creator` that it names; then `additional_creators`.
+    /// Who made it: its sender, in old versions the `creator` that it names; then
+    /// `additional_creators`.
     pub creators: Vec<String>,
     /// The room that this one replaced.
     pub predecessor: Option<String>,
@@ -39,11 +40,13 @@ impl Creation {
             let more = more.into_iter().flatten().filter_map(Value::as_str);
             creators.extend(more.take(USERS_MAX).map(ToOwned::to_owned));
         }
+
         let predecessor = content
             .pointer("/predecessor/room_id")
             .and_then(Value::as_str)
             .filter(|room_id| is_room_id(room_id))
             .map(ToOwned::to_owned);
+
         Self {
             version,
             creators,
@@ -59,7 +62,8 @@ pub fn is_room_id(text: &str) -> bool {
     text.len() > 1 && text.len() <= 255 && text.starts_with('!') && text.chars().all(plain)
 }
 
-/// The number of a room version; one that is no number is of somebody's own making and as new as the newest.
+/// The number of a room version; one that is no number is of somebody's own making and as new as
+/// the newest.
 fn number_of_version(version: &str) -> u32 {
     version.parse().unwrap_or(11)
 }
@@ -80,14 +84,17 @@ pub struct Levels {
 }
 
 impl Levels {
-    /// The levels of a room without an `m.room.power_levels` event: its creator has 100, everybody may send everything.
+    /// The levels of a room without an `m.room.power_levels` event: its creator has 100, everybody
+    /// may send everything.
     #[must_use]
     pub fn without_event(creation: &Creation) -> Self {
         let mut levels = Self::default();
         for creator in &creation.creators {
             levels.users.insert(creator.clone(), 100);
         }
+
         levels.raise_creators(creation);
+
         levels
     }
 
@@ -100,10 +107,12 @@ impl Levels {
             let stated = content.get(key).and_then(|value| level(value, texts));
             stated.unwrap_or(usual)
         };
+
         let map = |key: &str| {
             let entries = content.get(key).and_then(Value::as_object);
             read_map(entries, texts)
         };
+
         let mut levels = Self {
             users: map("users"),
             users_default: one("users_default", 0),
@@ -111,7 +120,9 @@ impl Levels {
             events_default: one("events_default", 0),
             state_default: one("state_default", 50),
         };
+
         levels.raise_creators(creation);
+
         levels
     }
 
@@ -144,6 +155,7 @@ impl Levels {
         } else {
             self.events_default
         };
+
         self.events.get(event_type).copied().unwrap_or(usual)
     }
 
@@ -207,7 +219,7 @@ impl JoinType {
     /// Does it join calls? Else it opens and closes their slots.
     #[must_use]
     pub fn joins(&self) -> bool {
-        Kind::of(&self.event_type) == Kind::Member
+        Kind::of_event_type(&self.event_type) == Kind::Member
     }
 }
 
@@ -221,8 +233,8 @@ pub struct Access {
     pub may: i64,
 }
 
-/// Counts who may send a type. `joined`: how many accounts are in the room, and which of those that [`Levels::named`]
-/// names.
+/// Counts who may send a type. `joined`: how many accounts are in the room, and which of those that
+/// [`Levels::named`] names.
 #[must_use]
 pub fn access(
     levels: &Levels,
@@ -237,11 +249,13 @@ pub fn access(
             .filter(|(user, level)| joined_named.contains(*user) && (*level >= needed) == may);
         i64::try_from(named.count()).unwrap_or(i64::MAX)
     };
+
     let may = if levels.of_others() >= needed {
         accounts.saturating_sub(named(false))
     } else {
         named(true)
     };
+
     Access {
         join_type: join_type.clone(),
         needed,
@@ -286,6 +300,7 @@ mod tests {
             (&odd, "11", "@ben:h", false),
             (&named, "12", "@ada:h", true),
         ];
+
         for (content, version, user, may) in cases {
             let levels = Levels::read(content, &made(version));
             assert_eq!(
@@ -310,6 +325,7 @@ mod tests {
             json!({"room_version": version, "creator": "@old:h",
             "additional_creators": ["@cleo:h", 5]})
         };
+
         let creators = |version: &str| Creation::read("@ada:h", &content(version)).creators;
         assert_eq!(creators("10"), ["@old:h"]);
         assert_eq!(creators("11"), ["@ada:h"]);
@@ -330,6 +346,7 @@ mod tests {
         for (user, may) in [("@ada:h", true), ("@cleo:h", true), ("@ben:h", false)] {
             assert_eq!(levels.may_send(user, MEMBER, true), may, "{user}");
         }
+
         let old = Levels::read(&json!({"events": {MEMBER: 1_000_000}}), &made("11"));
         assert!(!old.may_send("@ada:h", MEMBER, true), "only from 12 on");
     }
@@ -352,6 +369,7 @@ mod tests {
             let levels = Levels::read(&content, &made("11"));
             access(&levels, &JoinType::new(MEMBER, true), 4, &joined).may
         };
+
         assert_eq!(counted(50), 1);
         assert_eq!(counted(0), 3, "all but who has less than usual");
         assert_eq!(counted(-1), 4);
@@ -363,7 +381,9 @@ mod tests {
         let of = |room: Value| {
             Creation::read("@a:h", &json!({"predecessor": {"room_id": room}})).predecessor
         };
+
         assert_eq!(of(json!("!old:h")), Some("!old:h".to_owned()));
+
         for odd in [
             json!("old"),
             json!(5),

@@ -1,7 +1,8 @@
-//! Whether the present can be told: what nobody hears, or nobody can read, is not known, which is not the same as nobody
-//! being there. Everything that says who is in a call now asks here.
+//! Whether the present can be told: what nobody hears, or nobody can read, is not known, which is
+//! not the same as nobody being there. Everything that says who is in a call now asks here.
 
-/// Where nothing was heard from a homeserver for so long though it is followed live, the stream is not trusted, ms.
+/// Where nothing was heard from a homeserver for so long though it is followed live, the stream is
+/// not trusted, ms.
 pub const SILENT_MS: i64 = 5 * 60 * 1000;
 /// How often polls come where that is not known, and what is granted beyond two of them, ms.
 const POLLS_MS: i64 = 5 * 60 * 1000;
@@ -91,7 +92,7 @@ pub struct Room {
 
 /// Nothing of the present can be told: no account hears its homeserver, or nothing can be stored.
 #[must_use]
-pub fn of_accounts(
+pub fn unknown_by_accounts(
     accounts: &[Account],
     not_stored_since_ms: Option<i64>,
     now: i64,
@@ -105,12 +106,14 @@ pub fn of_accounts(
     if let Some(first) = first {
         return Some(Unknown { since_ms, ..first });
     }
+
     if accounts.is_empty() {
         return Some(Unknown {
             why: Why::NotRead,
             since_ms: None,
         });
     }
+
     not_stored_since_ms.map(|ms| Unknown {
         why: Why::NotStored,
         since_ms: Some(ms),
@@ -124,20 +127,24 @@ fn of_account(account: &Account, now: i64) -> Option<Unknown> {
             since_ms: account.fails_since_ms,
         });
     }
+
     if account.fails {
         return Some(Unknown {
             why: Why::NotHeard,
             since_ms: account.fails_since_ms,
         });
     }
+
     let granted_ms = if account.follows {
         SILENT_MS
     } else {
         granted(account.polls_every_ms)
     };
+
     let is_silent = account
         .heard_ms
         .is_none_or(|heard| now.saturating_sub(heard) > granted_ms);
+
     is_silent.then_some(Unknown {
         why: Why::NotHeard,
         since_ms: account.heard_ms,
@@ -150,9 +157,10 @@ fn granted(polls_every_ms: Option<i64>) -> i64 {
     every_ms.saturating_mul(2).saturating_add(GRANTED_MS)
 }
 
-/// Whether the present of a room can be told. `polls_every_ms`: how often rooms are polled, where that is known.
+/// Whether the present of a room can be told. `polls_every_ms`: how often rooms are polled, where
+/// that is known.
 #[must_use]
-pub fn of_room(
+pub fn unknown_in_room(
     accounts: Option<Unknown>,
     room: &Room,
     polls_every_ms: Option<i64>,
@@ -163,9 +171,11 @@ pub fn of_room(
         why: Why::Encrypted,
         since_ms: None,
     };
+
     if accounts.is_some() {
         return accounts;
     }
+
     match room.sight {
         Sight::Left => return because(Why::Left, room.looked_ms),
         Sight::Blind => return because(Why::Unreadable, room.looked_ms),
@@ -180,6 +190,7 @@ pub fn of_room(
         }
         Sight::Followed => {}
     }
+
     room.has_encrypted.then_some(encrypted)
 }
 
@@ -217,25 +228,31 @@ mod tests {
 
     #[test]
     fn nothing_is_known_where_an_account_hears_nothing() {
-        let of = |account| of_accounts(&[well(), account], None, NOW);
+        let of = |account| unknown_by_accounts(&[well(), account], None, NOW);
         assert_eq!(of(well()), None);
-        assert_eq!(of_accounts(&[], None, NOW), because(Why::NotRead, None));
+        assert_eq!(
+            unknown_by_accounts(&[], None, NOW),
+            because(Why::NotRead, None)
+        );
         let unread = Account {
             has_read: false,
             heard_ms: None,
             ..well()
         };
+
         assert_eq!(of(unread), because(Why::NotRead, None));
         let failing = Account {
             fails: true,
             fails_since_ms: Some(5),
             ..well()
         };
+
         assert_eq!(of(failing), because(Why::NotHeard, Some(5)));
         let heard = |ago| Account {
             heard_ms: Some(NOW - ago),
             ..well()
         };
+
         assert_eq!(of(heard(SILENT_MS)), None);
         let long = SILENT_MS + 1;
         assert_eq!(of(heard(long)), because(Why::NotHeard, Some(NOW - long)));
@@ -243,26 +260,29 @@ mod tests {
             follows: false,
             ..heard(ago)
         };
+
         assert_eq!(of(by_polls(12 * MINUTE)), None, "two polls and a little");
         let old = of(by_polls(12 * MINUTE + 1)).unwrap();
         assert_eq!(old.why, Why::NotHeard);
-        let full = of_accounts(&[well()], Some(7), NOW);
+        let full = unknown_by_accounts(&[well()], Some(7), NOW);
         assert_eq!(full, because(Why::NotStored, Some(7)));
     }
 
     #[test]
     fn a_room_is_known_only_if_it_can_be_read_now_and_whole() {
-        let of = |room| of_room(None, &room, Some(5 * MINUTE), NOW);
+        let of = |room| unknown_in_room(None, &room, Some(5 * MINUTE), NOW);
         assert_eq!(of(seen()), None);
         let failing = Room {
             fails: true,
             ..seen()
         };
+
         assert_eq!(of(failing), because(Why::Unreadable, None));
         let encrypted = Room {
             has_encrypted: true,
             ..seen()
         };
+
         assert_eq!(of(encrypted), because(Why::Encrypted, None));
         let by = |sight, looked_ms| {
             of(Room {
@@ -271,6 +291,7 @@ mod tests {
                 ..seen()
             })
         };
+
         assert_eq!(by(Sight::Blind, None), because(Why::Unreadable, None));
         assert_eq!(by(Sight::Left, Some(5)), because(Why::Left, Some(5)));
         let polled = |ago: Option<i64>| by(Sight::Polled, ago.map(|ago| NOW - ago));
@@ -280,7 +301,7 @@ mod tests {
         assert_eq!(polled(None), because(Why::OldPoll, None));
         let unheard = because(Why::NotHeard, Some(3));
         assert_eq!(
-            of_room(unheard, &encrypted, None, NOW),
+            unknown_in_room(unheard, &encrypted, None, NOW),
             unheard,
             "what concerns all comes first"
         );

@@ -1,10 +1,11 @@
 //! Readings of our own clock: whether the time at which we say that something came can be believed.
 //!
-//! A clock that is behind for seconds would make events look older than they are, for ever: an event happened no later
-//! than it was first seen. Readings stand in the order in which they were taken. One that is earlier than the one before
-//! it means that one of the two is wrong; which one, the stamps of the events that came with it tell.
+//! A clock that is behind for seconds would make events look older than they are, for ever: an
+//! event happened no later than it was first seen. Readings stand in the order in which they were
+//! taken. One that is earlier than the one before it means that one of the two is wrong; which one,
+//! the stamps of the events that came with it tell.
 
-use super::time::number;
+use super::time::millis_of_json;
 use serde_json::Value;
 
 /// A clock is set right by less than this now and then, ms.
@@ -19,7 +20,8 @@ const BEYOND_MS: i64 = 86_400_000;
 pub struct Reading {
     /// What our clock said, ms.
     pub seen_ms: i64,
-    /// How the events of timelines that came live with it were stamped, ms, each with its sender's server.
+    /// How the events of timelines that came live with it were stamped, ms, each with its sender's
+    /// server.
     pub stamps: Vec<(String, i64)>,
 }
 
@@ -36,27 +38,33 @@ impl Reading {
         let Some((first, _)) = self.stamps.first() else {
             return false;
         };
+
         let several = self.stamps.iter().any(|(server, _)| server != first);
         let limit = self.seen_ms.saturating_add(SKEW_MS);
+
         several && self.stamps.iter().all(|(_, at)| *at > limit)
     }
 }
 
-/// An event that is older than this, ms, tells no time: what it says of its age may be of another server.
+/// An event that is older than this, ms, tells no time: what it says of its age may be of another
+/// server.
 const AGE_MAX_MS: i64 = 60_000;
 
-/// What time it is at our homeserver by the age that it gives to new events of its own users (`unsigned.age`), ms.
+/// What time it is at our homeserver by the age that it gives to new events of its own users
+/// (`unsigned.age`), ms.
 #[must_use]
 pub fn time_by_age(events: &[Value], server: &str) -> Option<i64> {
     let of_event = |event: &Value| {
         let sender = event.get("sender")?.as_str()?;
-        let age = event.pointer("/unsigned/age").and_then(number)?;
-        let stamp = event.get("origin_server_ts").and_then(number)?;
+        let age = event.pointer("/unsigned/age").and_then(millis_of_json)?;
+        let stamp = event.get("origin_server_ts").and_then(millis_of_json)?;
         let is_own = sender.split_once(':').map(|(_, name)| name) == Some(server);
         (is_own && (0..=AGE_MAX_MS).contains(&age)).then(|| stamp.saturating_add(age))
     };
+
     let mut times: Vec<i64> = events.iter().filter_map(of_event).collect();
     times.sort_unstable();
+
     times.get(times.len() / 2).copied()
 }
 
@@ -76,13 +84,16 @@ impl Judge {
             self.high_ms = is_believed.then_some(seen_ms);
             return is_believed;
         };
+
         if seen_ms >= high_ms.saturating_sub(SLACK_MS) {
             let is_believed = !reading.is_before_all();
             if is_believed {
                 self.high_ms = Some(seen_ms.max(high_ms));
             }
+
             return is_believed;
         }
+
         // The clock went back: it is behind now, or it was ahead before.
         let off = high_ms.saturating_sub(seen_ms) / 2;
         let was_ahead = reading
@@ -91,10 +102,12 @@ impl Judge {
         if was_ahead {
             self.high_ms = Some(seen_ms);
         }
+
         was_ahead
     }
 
-    /// When an event came at the latest, ms, although our clock could not be believed; `None` = its own stamp may be right.
+    /// When an event came at the latest, ms, although our clock could not be believed; `None` = its
+    /// own stamp may be right.
     #[must_use]
     pub fn at_the_latest(&self, origin_server_ts: i64) -> Option<i64> {
         let high_ms = self.high_ms?;
@@ -114,6 +127,7 @@ mod tests {
             .iter()
             .map(|(server, at)| ((*server).to_owned(), *at))
             .collect();
+
         Reading { seen_ms, stamps }
     }
 

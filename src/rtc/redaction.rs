@@ -1,6 +1,6 @@
-//! Redactions: what is left of an event whose content was taken back. What people see of it is what Matrix leaves; what
-//! followed from it stays, so a form without the content is kept beside it: which call, which device, since and until
-//! when, and nothing that anybody wrote, named or chose.
+//! Redactions: what is left of an event whose content was taken back. What people see of it is what
+//! Matrix leaves; what followed from it stays, so a form without the content is kept beside it:
+//! which call, which device, since and until when, and nothing that anybody wrote, named or chose.
 
 use super::event::{Kind, RoomEvent};
 use super::id::hash;
@@ -9,7 +9,8 @@ use super::slot::is_open;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// In a content without its words: what tells whether another content says the same ([`same_words`]).
+/// In a content without its words: what tells whether another content says the same
+/// ([`same_words`]).
 pub const SAID: &str = "callscope.said";
 /// A ban or kick that takes back all that the user sent (MSC4293).
 const REDACT_EVENTS: [&str; 2] = ["redact_events", "org.matrix.msc4293.redact_events"];
@@ -18,7 +19,8 @@ const ID_MAX: usize = 255;
 /// More names than this are in no invitation that means well.
 const WHOM_MAX: usize = 100;
 
-/// Whose events a ban or kick takes back, all that were sent until then, and when that was, ms (MSC4293).
+/// Whose events a ban or kick takes back, all that were sent until then, and when that was, ms
+/// (MSC4293).
 #[must_use]
 pub fn takes_all_back(event: &RoomEvent) -> Option<(&str, i64)> {
     let user = event.state_key.as_deref()?;
@@ -28,7 +30,9 @@ pub fn takes_all_back(event: &RoomEvent) -> Option<(&str, i64)> {
     let all = REDACT_EVENTS
         .iter()
         .any(|key| content.get(*key) == Some(&Value::Bool(true)));
-    (Kind::of(&event.kind) == Kind::Presence && is_removal && all).then(|| (user, event.time()))
+
+    (Kind::of_event_type(&event.kind) == Kind::Presence && is_removal && all)
+        .then(|| (user, event.time()))
 }
 
 /// Takes back the contents of all events of a room that are redacted.
@@ -37,16 +41,19 @@ pub fn apply(events: &mut BTreeMap<String, RoomEvent>) {
     for (user, at) in events.values().filter_map(takes_all_back) {
         bans.entry(user.to_owned()).or_default().push(at);
     }
+
     let targets = events
         .values()
-        .filter(|event| Kind::of(&event.kind) == Kind::Redaction)
+        .filter(|event| Kind::of_event_type(&event.kind) == Kind::Redaction)
         .filter_map(|event| event.redacts.clone());
     let targets: HashSet<String> = targets.collect();
+
     for event in events.values_mut() {
         let banned = bans.get(&event.sender).into_iter().flatten().copied();
         if let Some(at) = banned.filter(|at| event.time() <= *at).min() {
             event.redacted_ts = Some(event.redacted_ts.map_or(at, |known| known.min(at)));
         }
+
         if event.redacted_ts.is_some() || targets.contains(&event.event_id) {
             take_back(event);
         }
@@ -56,13 +63,14 @@ pub fn apply(events: &mut BTreeMap<String, RoomEvent>) {
 /// Leaves of a redacted event what is needed for what followed from it.
 pub fn take_back(event: &mut RoomEvent) {
     if event.readable {
-        event.content = without_words(event).unwrap_or_else(|| left(&event.kind, &event.content));
+        event.content = derivation_relevant_content(event)
+            .unwrap_or_else(|| content_after_redaction(&event.kind, &event.content));
     }
 }
 
 /// The content as Matrix leaves it (room version 11).
 #[must_use]
-pub fn left(kind: &str, content: &Value) -> Value {
+pub fn content_after_redaction(kind: &str, content: &Value) -> Value {
     let keys: &[&str] = match kind {
         "m.room.create" => return content.clone(),
         "m.room.member" => &["membership", REDACT_EVENTS[0], REDACT_EVENTS[1]],
@@ -82,8 +90,10 @@ pub fn left(kind: &str, content: &Value) -> Value {
         ],
         _ => &[],
     };
+
     let kept = content.as_object().into_iter().flatten();
     let kept = kept.filter(|(key, _)| keys.contains(&key.as_str()));
+
     Value::Object(
         kept.map(|(key, value)| (key.clone(), value.clone()))
             .collect(),
@@ -92,8 +102,8 @@ pub fn left(kind: &str, content: &Value) -> Value {
 
 /// What is kept beside what Matrix leaves; `None` where that is enough.
 #[must_use]
-pub fn without_words(event: &RoomEvent) -> Option<Value> {
-    match Kind::of(&event.kind) {
+pub fn derivation_relevant_content(event: &RoomEvent) -> Option<Value> {
+    match Kind::of_event_type(&event.kind) {
         Kind::Member => Some(of_member(event)),
         Kind::Slot => Some(of_slot(event)),
         Kind::Related => Some(Value::Object(pick(
@@ -201,8 +211,10 @@ fn pick(from: &Map<String, Value>, parts: &[Part]) -> Map<String, Value> {
             }
             _ => continue,
         };
+
         kept.insert((*key).to_owned(), value);
     }
+
     kept
 }
 
@@ -227,6 +239,7 @@ fn of_member(event: &RoomEvent) -> Value {
     let Some(object) = event.content.as_object() else {
         return Value::Null;
     };
+
     let mut kept = pick(object, &MEMBER_PARTS);
     let before = member::parse(event);
     if before.joins.is_empty() {
@@ -234,17 +247,20 @@ fn of_member(event: &RoomEvent) -> Value {
         for key in ["msc4354_sticky_key", "sticky_key"] {
             rest.extend(kept.remove_entry(key));
         }
+
         let (key, value) = match before.otherwise {
             // No application is ever a number.
             Otherwise::Invalid => ("application", Value::from(0)),
             Otherwise::Left(reason) => ("leave_reason", Value::from(reason.as_str())),
             Otherwise::Redacted => return Value::Object(rest),
         };
+
         rest.insert(key.to_owned(), value);
         kept = rest;
     } else {
         kept.insert(SAID.to_owned(), Value::String(said(object)));
     }
+
     Value::Object(kept)
 }
 
@@ -255,18 +271,21 @@ fn of_slot(event: &RoomEvent) -> Value {
         let parts = [Plain("status"), Object("application", &[Plain("type")])];
         kept = pick(object, &parts);
     }
+
     Value::Object(kept)
 }
 
-/// Keys that may differ between a statement and its renewal: they say when it ends, and nothing else.
+/// Keys that may differ between a statement and its renewal: they say when it ends, and nothing
+/// else.
 const END_KEYS: [&str; 3] = ["expires", "expires_ts", "expires_after"];
 
 /// Do two contents say the same, but for the end? Of one that was redacted a fingerprint tells.
 #[must_use]
-pub fn same_words(a: &Map<String, Value>, b: &Map<String, Value>) -> bool {
+pub fn equal_but_for_end(a: &Map<String, Value>, b: &Map<String, Value>) -> bool {
     if a.contains_key(SAID) || b.contains_key(SAID) {
         return said(a) == said(b);
     }
+
     words(a).eq(words(b))
 }
 
@@ -280,7 +299,9 @@ fn said(object: &Map<String, Value>) -> String {
     if let Some(said) = object.get(SAID).and_then(Value::as_str) {
         return said.to_owned();
     }
+
     let words: BTreeMap<&String, &Value> = words(object).collect();
+
     hash(&[&serde_json::to_string(&words).unwrap_or_default()], 12)
 }
 
@@ -295,6 +316,7 @@ mod tests {
         if let Some(key) = key {
             json["state_key"] = key.into();
         }
+
         RoomEvent::from_json(&json, None).unwrap()
     }
 
@@ -310,6 +332,7 @@ mod tests {
         for (_, join) in &mut said.joins {
             (join.intent, join.transport) = (None, None);
         }
+
         format!("{:?} {:?}", said.joins, said.otherwise)
     }
 
@@ -340,6 +363,7 @@ mod tests {
             json!({"SECRET": "SECRET"}),
             json!(["SECRET"]),
         ];
+
         for content in contents {
             let before = event("m.call.member", Some("k"), &content);
             let after = taken_back(&before);
@@ -361,6 +385,7 @@ mod tests {
         let invalid = json!({"slot_id": "m.call#ROOM", "sticky_key": "M", "application": {"type": "m.call"},
             "member": {"id": "M", "user_id": "@SECRET:h"}});
         let leave = json!({"msc4354_sticky_key": "M", "leave_reason": {"code": "delayed_leave", "reason": "SECRET"}});
+
         for content in [join, invalid, leave] {
             let before = event("m.rtc.member", None, &content);
             let after = taken_back(&before);
@@ -380,16 +405,21 @@ mod tests {
             json!({"application": "m.call", "call_id": "", "device_id": "D",
             "expires": expires, "word": word, "focus_active": {"type": "livekit"}})
         };
+
         let fields = |content: &Value| content.as_object().unwrap().clone();
         let first = event("m.call.member", Some("k"), &content(1, "a"));
         let gone = fields(&taken_back(&first).content);
         let same = fields(&content(2, "a"));
         let other = fields(&content(1, "b"));
         assert!(
-            same_words(&fields(&first.content), &same)
-                && !same_words(&fields(&first.content), &other)
+            equal_but_for_end(&fields(&first.content), &same)
+                && !equal_but_for_end(&fields(&first.content), &other)
         );
-        assert!(same_words(&gone, &same) && same_words(&same, &gone) && !same_words(&gone, &other));
+        assert!(
+            equal_but_for_end(&gone, &same)
+                && equal_but_for_end(&same, &gone)
+                && !equal_but_for_end(&gone, &other)
+        );
     }
 
     #[test]
@@ -399,6 +429,7 @@ mod tests {
                 "content": content});
             (id.to_owned(), RoomEvent::from_json(&json, None).unwrap())
         };
+
         let name = json!({"membership": "join", "displayname": "SECRET"});
         let ban = json!({"membership": "ban", "org.matrix.msc4293.redact_events": true});
         let mut events: BTreeMap<String, RoomEvent> = [

@@ -1,9 +1,10 @@
-//! Events about a call that say nothing of who is in it: rings, notifications, declines, slots opened and closed.
+//! Events about a call that say nothing of who is in it: rings, notifications, declines, slots
+//! opened and closed.
 
 use super::event::{Kind, RoomEvent};
 use super::member::hint;
 use super::slot::{SlotId, is_open};
-use super::time::number;
+use super::time::millis_of_json;
 use serde_json::Value;
 
 /// Names beyond this many are not kept: a stranger may name a whole federation.
@@ -62,19 +63,20 @@ pub struct Related {
     pub sticky_key: Option<String>,
 }
 
-/// Reads a related event, flat as clients send it and nested in `application` as the newest text has it
-/// (docs/matrixrtc.md section 14); `None` when it is none, or was redacted.
+/// Reads a related event, flat as clients send it and nested in `application` as the newest text
+/// has it (docs/matrixrtc.md section 14); `None` when it is none, or was redacted.
 #[must_use]
-pub fn read(event: &RoomEvent) -> Option<Related> {
+pub fn parse_related(event: &RoomEvent) -> Option<Related> {
     let content = &event.content;
     let nested = |key: &str| {
         content
             .get(key)
             .or_else(|| content.pointer(&format!("/application/{key}")))
     };
+
     let text = |key: &str| nested(key).and_then(Value::as_str);
     let kind = event.kind.as_str();
-    let what = match Kind::of(kind) {
+    let what = match Kind::of_event_type(kind) {
         _ if event.is_unreadable_redaction() => return None,
         Kind::Slot
             if event
@@ -84,6 +86,7 @@ pub fn read(event: &RoomEvent) -> Option<Related> {
         {
             What::SlotOpened
         }
+
         Kind::Slot => What::SlotClosed,
         Kind::Related if kind.ends_with("rtc.decline") => What::Decline,
         Kind::Related if kind.ends_with("rtc.notification") && withdraws(content) => {
@@ -103,8 +106,11 @@ pub fn read(event: &RoomEvent) -> Option<Related> {
         },
         _ => return None,
     };
+
     let is_call = matches!(what, What::Ring | What::Notification);
-    let stated = nested("sender_ts").and_then(number).filter(|_| is_call);
+    let stated = nested("sender_ts")
+        .and_then(millis_of_json)
+        .filter(|_| is_call);
     let is_believed =
         |ms: &i64| (0..=event.origin_server_ts.saturating_add(AHEAD_MAX)).contains(ms);
     let mentioned = content
@@ -119,9 +125,11 @@ pub fn read(event: &RoomEvent) -> Option<Related> {
     if what == What::Withdrawal && sticky_key.is_none() {
         return None;
     }
+
     let relation = content
         .get("m.relates_to")
         .or_else(|| content.get("m.relation"));
+
     Some(Related {
         what,
         event_id: event.event_id.clone(),
@@ -135,7 +143,7 @@ pub fn read(event: &RoomEvent) -> Option<Related> {
         room: content.pointer("/m.mentions/room") == Some(&Value::Bool(true)),
         at_ms: stated.filter(is_believed).unwrap_or_else(|| event.time()),
         lifetime_ms: nested("lifetime")
-            .and_then(number)
+            .and_then(millis_of_json)
             .filter(|_| is_call)
             .map(|ms| ms.clamp(0, LIFETIME_MAX)),
         intent: hint(nested("m.call.intent")),
@@ -145,7 +153,7 @@ pub fn read(event: &RoomEvent) -> Option<Related> {
             .or(sticky_key.filter(|_| what == What::Decline))
             .filter(is_id)
             .map(ToOwned::to_owned),
-        slot_id: if Kind::of(kind) == Kind::Slot {
+        slot_id: if Kind::of_event_type(kind) == Kind::Slot {
             event.state_key.clone()
         } else {
             slot_of(content).filter(|slot| is_call && is_id(&slot.as_str()))
@@ -179,6 +187,7 @@ fn slot_of(content: &Value) -> Option<String> {
         Some(slot_id) => slot_id.split_once('#')?,
         None => (text("application")?, text("call_id")?),
     };
+
     Some(SlotId::new(application, call_id).as_str().to_owned())
 }
 
@@ -187,12 +196,13 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn of(kind: &str, key: Option<&str>, content: &Value) -> Option<Related> {
+    fn related_of_content(kind: &str, key: Option<&str>, content: &Value) -> Option<Related> {
         let mut json = json!({"event_id": "$e", "type": kind, "sender": "@a:h", "origin_server_ts": 100_000, "content": content});
         if let Some(key) = key {
             json["state_key"] = key.into();
         }
-        read(&RoomEvent::from_json(&json, None).unwrap())
+
+        parse_related(&RoomEvent::from_json(&json, None).unwrap())
     }
 
     #[test]
@@ -201,7 +211,7 @@ mod tests {
         let ring = json!({"notification_type": "ring", "m.call.intent": long, "slot_id": format!("m.call#{long}"),
             "m.mentions": {"user_ids": [format!("@{long}:h"), "@b:h"]}, "m.relates_to": {"event_id": format!("${long}")},
             "msc4354_sticky_key": long});
-        let read = of("m.rtc.notification", None, &ring).unwrap();
+        let read = related_of_content("m.rtc.notification", None, &ring).unwrap();
         assert_eq!(read.intent.map(|text| text.len()), Some(64));
         assert_eq!(read.whom, ["@b:h"]);
         assert_eq!(
@@ -210,7 +220,10 @@ mod tests {
         );
 
         let withdrawal = json!({ "msc4354_sticky_key": long });
-        assert_eq!(of("m.rtc.notification", None, &withdrawal), None);
+        assert_eq!(
+            related_of_content("m.rtc.notification", None, &withdrawal),
+            None
+        );
     }
 
     #[test]
@@ -219,8 +232,11 @@ mod tests {
             "m.mentions": {"user_ids": ["@b:h", 5], "room": true}, "m.relates_to": {"rel_type": "m.reference", "event_id": "$j"}});
         let nested = json!({"application": {"type": "m.call", "notification_type": "ring", "sender_ts": 95_000,
             "lifetime": 30_000, "m.call.intent": "audio"}, "m.mentions": flat["m.mentions"], "m.relates_to": flat["m.relates_to"]});
-        let read = of("org.matrix.msc4075.rtc.notification", None, &flat).unwrap();
-        assert_eq!(of("m.rtc.notification", None, &nested).unwrap(), read);
+        let read = related_of_content("org.matrix.msc4075.rtc.notification", None, &flat).unwrap();
+        assert_eq!(
+            related_of_content("m.rtc.notification", None, &nested).unwrap(),
+            read
+        );
         assert_eq!(
             (read.what, read.at_ms, read.lifetime_ms, read.room),
             (What::Ring, 95_000, Some(30_000), true)
@@ -229,7 +245,7 @@ mod tests {
             (read.whom, read.relates_to.as_deref()),
             (vec!["@b:h".to_owned()], Some("$j"))
         );
-        let old = of(
+        let old = related_of_content(
             "m.call.notify",
             None,
             &json!({"notify_type": "notify", "sender_ts": 120_001, "lifetime": i64::MAX,
@@ -248,23 +264,25 @@ mod tests {
         let kind = "org.matrix.msc4075.rtc.notification";
         let invitation = json!({"slot_id": "m.call#ROOM", "msc4354_sticky_key": "m.call#ROOM", "sender_ts": 5_000,
             "lifetime": 90_000, "m.mentions": {"user_ids": ["@b:h"]}});
-        let read = of(kind, None, &invitation).unwrap();
+        let read = related_of_content(kind, None, &invitation).unwrap();
         assert_eq!(
             (read.what, read.at_ms, read.lifetime_ms),
             (What::Ring, 5_000, Some(90_000)),
             "a clock that is behind is believed"
         );
         assert_eq!(read.slot_id.as_deref(), Some("m.call#ROOM"));
-        let withdrawn = of(kind, None, &json!({"msc4354_sticky_key": "m.call#ROOM"})).unwrap();
+        let withdrawn =
+            related_of_content(kind, None, &json!({"msc4354_sticky_key": "m.call#ROOM"})).unwrap();
         assert_eq!(
             (withdrawn.what, withdrawn.sticky_key.as_deref()),
             (What::Withdrawal, Some("m.call#ROOM"))
         );
         let at = |sender_ts: i64| {
-            of(kind, None, &json!({"sender_ts": sender_ts}))
+            related_of_content(kind, None, &json!({"sender_ts": sender_ts}))
                 .unwrap()
                 .at_ms
         };
+
         assert_eq!((at(120_000), at(120_001)), (120_000, 100_000));
     }
 
@@ -272,7 +290,7 @@ mod tests {
     fn declines_and_slots_are_told_apart_from_the_rest() {
         let decline = json!({"m.relates_to": {"rel_type": "m.reference", "event_id": "$n"}});
         assert_eq!(
-            of("org.matrix.msc4310.rtc.decline", None, &decline)
+            related_of_content("org.matrix.msc4310.rtc.decline", None, &decline)
                 .unwrap()
                 .relates_to
                 .as_deref(),
@@ -280,24 +298,26 @@ mod tests {
         );
         let open = json!({"status": "open", "application": {"type": "m.call"}});
         assert_eq!(
-            of("m.rtc.slot", Some("m.call#ROOM"), &open).unwrap().what,
+            related_of_content("m.rtc.slot", Some("m.call#ROOM"), &open)
+                .unwrap()
+                .what,
             What::SlotOpened
         );
         assert_eq!(
-            of("m.rtc.slot", Some("m.call#ROOM"), &json!({}))
+            related_of_content("m.rtc.slot", Some("m.call#ROOM"), &json!({}))
                 .unwrap()
                 .what,
             What::SlotClosed
         );
         let sticky = json!({"msc4354_sticky_key": "$n"});
         assert_eq!(
-            of("m.rtc.decline", None, &sticky)
+            related_of_content("m.rtc.decline", None, &sticky)
                 .unwrap()
                 .relates_to
                 .as_deref(),
             Some("$n")
         );
-        assert_eq!(of("m.call", Some("x"), &json!({})), None);
-        assert_eq!(of("m.room.message", None, &json!({})), None);
+        assert_eq!(related_of_content("m.call", Some("x"), &json!({})), None);
+        assert_eq!(related_of_content("m.room.message", None, &json!({})), None);
     }
 }

@@ -6,7 +6,8 @@ use super::related::{Related, What};
 const LIFETIME: i64 = 30_000;
 /// Who accepts at the last moment is in the call a little later, ms.
 pub const GRACE_MS: i64 = 30_000;
-/// Who came so long before was there already, and did not answer, ms: clocks of servers differ by less.
+/// Who came so long before was there already, and did not answer, ms: clocks of servers differ by
+/// less.
 pub const BEFORE_MS: i64 = 10_000;
 
 /// A clock may be off by so much when somebody declines, ms.
@@ -56,7 +57,8 @@ pub fn over_ms(ring: &Related) -> i64 {
     rings_until(ring).saturating_add(GRACE_MS)
 }
 
-/// Whoever was rung may answer: those it names, or everybody else where it means the room or names nobody.
+/// Whoever was rung may answer: those it names, or everybody else where it means the room or names
+/// nobody.
 #[must_use]
 pub fn is_rung(ring: &Related, user_id: &str) -> bool {
     let all = ring.room || ring.whom.is_empty();
@@ -84,8 +86,9 @@ pub fn reach_ms(ring: &Related) -> (i64, i64) {
     )
 }
 
-/// The call that a ring belongs to: of the slot that it names, where it names one. `referred` is the call of the event
-/// that it refers to. Else it is the one that ran when it rang, the one that began next, or the one that had just ended.
+/// The call that a ring belongs to: of the slot that it names, where it names one. `referred` is
+/// the call of the event that it refers to. Else it is the one that ran when it rang, the one that
+/// began next, or the one that had just ended.
 #[must_use]
 pub fn call_of_ring<'a>(
     ring: &Related,
@@ -97,9 +100,11 @@ pub fn call_of_ring<'a>(
             .as_ref()
             .is_none_or(|slot| *slot == call.slot_id)
     };
+
     if let Some(call) = referred.filter(is_for) {
         return Some(call);
     }
+
     let at = ring.at_ms;
     let near = || near.iter().filter(is_for);
     let running = near()
@@ -110,16 +115,19 @@ pub fn call_of_ring<'a>(
             .filter(|call| call.started_ms > at && call.started_ms - at <= NEAR_MS)
             .min_by_key(|call| call.started_ms)
     };
+
     let last = || {
         near()
             .filter(|call| call.until_ms <= at && at - call.until_ms <= NEAR_MS)
             .max_by_key(|call| call.until_ms)
     };
+
     running.or_else(next).or_else(last)
 }
 
-/// What became of a ring as known at `now`, ms, and when the first came who answered it. `came` are the stays of the call
-/// that it belongs to: whoever comes when that has ended has answered nobody. `related` are declines and withdrawals.
+/// What became of a ring as known at `now`, ms, and when the first came who answered it. `came` are
+/// the stays of the call that it belongs to: whoever comes when that has ended has answered nobody.
+/// `related` are declines and withdrawals.
 #[must_use]
 pub fn outcome<'a>(
     ring: &Related,
@@ -134,6 +142,7 @@ pub fn outcome<'a>(
             && one.sticky_key == ring.sticky_key
             && (ring.at_ms..rings_until(ring)).contains(&one.at_ms)
     };
+
     let taken_back_ms = related.iter().filter(takes_back).map(|one| one.at_ms).min();
     let over = taken_back_ms.map_or(over_ms(ring), |ms| ms.saturating_add(GRACE_MS));
     let over = over.min(over_ms(ring));
@@ -144,6 +153,7 @@ pub fn outcome<'a>(
     if let Some(first) = in_time.map(|(_, from, _)| from.max(ring.at_ms)).min() {
         return (Outcome::Answered, Some(first));
     }
+
     let answers = ring.at_ms.saturating_sub(OFF_MS)..over_ms(ring).saturating_add(OFF_MS);
     let says_no = |one: &Related| {
         one.what == What::Decline
@@ -151,12 +161,14 @@ pub fn outcome<'a>(
             && one.who != ring.who
             && one.relates_to.as_deref() == Some(&ring.event_id)
     };
+
     let outcome = match () {
         () if related.iter().any(says_no) => Outcome::Declined,
         () if taken_back_ms.is_some() => Outcome::Withdrawn,
         () if now < over => Outcome::Ringing,
         () => Outcome::Missed,
     };
+
     (outcome, None)
 }
 
@@ -188,6 +200,7 @@ mod tests {
             started_ms,
             until_ms,
         };
+
         let near = [
             call("first", "m.call#ROOM", 99_500, 108_000),
             call("second", "m.call#ROOM", 115_000, 160_000),
@@ -197,10 +210,12 @@ mod tests {
         let of = |ring: &Related, referred: Option<usize>| {
             call_of_ring(ring, referred.map(|at| &near[at]), &near).map(|call| call.id.clone())
         };
+
         let in_slot = |slot: &str| Related {
             slot_id: Some(slot.into()),
             ..ring.clone()
         };
+
         assert_eq!(of(&ring, Some(1)).as_deref(), Some("second"));
         assert_eq!(
             of(&in_slot("m.call#ROOM"), Some(2)).as_deref(),
@@ -212,6 +227,7 @@ mod tests {
             at_ms,
             ..in_slot("m.call#ROOM")
         };
+
         assert_eq!(of(&at(110_000), None).as_deref(), Some("second"));
         assert_eq!(of(&at(161_000), None).as_deref(), Some("second"));
         assert_eq!(of(&at(39_000), None), None);
@@ -224,11 +240,13 @@ mod tests {
             sticky_key: Some("m.call#ROOM".into()),
             ..event(what, who, None)
         };
+
         let ring = keyed(What::Ring, "@a:h", 100_000);
         let says = |came: &[Came<'_>], who: &str, at_ms: i64| {
             let back = [keyed(What::Withdrawal, who, at_ms)];
             outcome(&ring, came.iter().copied(), &back, 1_000_000).0
         };
+
         assert_eq!(says(&[], "@a:h", 120_000), Outcome::Withdrawn);
         assert_eq!(says(&[], "@c:h", 120_000), Outcome::Missed, "not its own");
         assert_eq!(says(&[], "@a:h", 140_000), Outcome::Missed, "it had ended");
@@ -276,6 +294,7 @@ mod tests {
             whom: vec!["@c:h".into()],
             ..ring.clone()
         };
+
         assert_eq!(
             says(&named, &[("@b:h", 130_000, 200_000)]).0,
             Outcome::Missed,
@@ -292,6 +311,7 @@ mod tests {
             room: true,
             ..named
         };
+
         assert_eq!(
             says(&room, &[("@b:h", 130_000, 200_000)]).0,
             Outcome::Answered
@@ -300,6 +320,7 @@ mod tests {
             lifetime_ms: None,
             ..ring
         };
+
         assert_eq!(
             (
                 over_ms(&unsaid),

@@ -21,6 +21,7 @@ impl<T: Copy + PartialEq> Steps<T> {
         if self.0.last().is_some_and(|last| last.0 >= time) {
             self.0.pop();
         }
+
         // A new display name is no change.
         if self.0.last().is_none_or(|last| last.1 != value) {
             self.0.push((time, value));
@@ -78,7 +79,8 @@ impl Room {
             if let Some(time) = event.redacted_ts {
                 room.redact(&event.event_id, time);
             }
-            match (Kind::of(&event.kind), &event.state_key) {
+
+            match (Kind::of_event_type(&event.kind), &event.state_key) {
                 (Kind::Presence, Some(user)) => presence.entry(user).or_default().push(event),
                 (Kind::Slot, Some(slot)) => slots.entry(slot).or_default().push(event),
                 (Kind::Create, Some(_)) => room.created_ms = Some(event.time()),
@@ -90,6 +92,7 @@ impl Room {
                 _ => {}
             }
         }
+
         room.joins = presence
             .iter()
             .filter_map(|(user, list)| Some(((*user).to_owned(), first_join(list)?)))
@@ -102,6 +105,7 @@ impl Room {
             .into_iter()
             .map(|(slot, list)| (slot.to_owned(), room.slot_steps(slot, &list)));
         room.slots = slots.collect();
+
         room
     }
 
@@ -125,7 +129,8 @@ impl Room {
         self.slots.get(slot_id).and_then(|steps| steps.at(time))
     }
 
-    /// Says how a slot changed, instead of its events: since when, ms, it is open or closed, in order.
+    /// Says how a slot changed, instead of its events: since when, ms, it is open or closed, in
+    /// order.
     pub fn set_slot(&mut self, slot_id: &str, changes: Vec<(i64, bool)>) {
         self.slots.insert(slot_id.to_owned(), Steps(changes));
     }
@@ -141,10 +146,10 @@ impl Room {
         self.redactions.get(event_id).copied()
     }
 
-    /// The earliest time at which the user can have been in a call, as seen from `time`: the start of
-    /// its present stay in the room, else the room's creation. `created_ts` cannot claim more.
+    /// The earliest time at which the user can have been in a call, as seen from `time`: the start
+    /// of its present stay in the room, else the room's creation. `created_ts` cannot claim more.
     #[must_use]
-    pub fn floor(&self, user: &str, time: i64) -> i64 {
+    pub fn earliest_possible_start(&self, user: &str, time: i64) -> i64 {
         let steps = self.presence.get(user).map_or(&[][..], |steps| &steps.0);
         let known = &steps[..steps.partition_point(|(start, _)| *start <= time)];
         let stay = known
@@ -155,6 +160,7 @@ impl Room {
         // A first known `join` may be a new display name; only a join after an absence is a start.
         let begins = known.iter().any(|(_, presence)| *presence != Presence::In);
         let stay = stay.filter(|_| begins).map(|(start, _)| *start);
+
         stay.or(self.created_ms).unwrap_or(0).min(time)
     }
 
@@ -164,11 +170,12 @@ impl Room {
         self.joins.get(user).copied()
     }
 
-    /// A bound for the start of a stay whose event bears a stamp that the room's creation refutes, or that the user joined
-    /// the room later: when we first heard of it, or what stands beside it in the stream tells, else the later of the two.
-    /// Clocks of servers differ, and a creation may be stamped wrong itself.
+    /// A bound for the start of a stay whose event bears a stamp that the room's creation refutes,
+    /// or that the user joined the room later: when we first heard of it, or what stands beside it
+    /// in the stream tells, else the later of the two. Clocks of servers differ, and a creation may
+    /// be stamped wrong itself.
     #[must_use]
-    pub fn bound_of(&self, event: &RoomEvent, joined_ms: i64) -> Option<i64> {
+    pub fn start_if_stamp_is_refuted(&self, event: &RoomEvent, joined_ms: i64) -> Option<i64> {
         let is_refuted_by = |at_ms: &i64| joined_ms < at_ms.saturating_sub(REFUTED_MS);
         let join = self.first_join(&event.sender);
         let created = self.created_ms.filter(is_refuted_by);
@@ -180,6 +187,7 @@ impl Room {
         // Both were stamped by the user's own server.
         let is_proven = joined.is_some() && join.is_some_and(|join| join.is_join);
         let is_absurd = joined_ms < MATRIX_BEGAN_MS && floor >= MATRIX_BEGAN_MS;
+
         match event.received_ts {
             Some(received) => (floor <= received).then_some(received),
             None => (is_proven || is_absurd).then_some(floor),
@@ -205,12 +213,14 @@ impl Room {
                 steps.push(redacted, false);
             }
         }
+
         steps
     }
 }
 
-/// The first known time in the room. It is the join itself where the user was not in the room before it, or where the
-/// homeserver names what an event replaced for others of this user, and for this one names nothing.
+/// The first known time in the room. It is the join itself where the user was not in the room
+/// before it, or where the homeserver names what an event replaced for others of this user, and for
+/// this one names nothing.
 fn first_join(events: &[&RoomEvent]) -> Option<FirstJoin> {
     let is_in = |event: &RoomEvent| {
         event
@@ -219,6 +229,7 @@ fn first_join(events: &[&RoomEvent]) -> Option<FirstJoin> {
             .and_then(serde_json::Value::as_str)
             == Some("join")
     };
+
     let ordered = in_order(events.iter().copied());
     let (at_ms, first) = ordered.iter().find(|(_, event)| is_in(event))?;
     let before = first.replaces_state.as_ref();
@@ -228,6 +239,7 @@ fn first_join(events: &[&RoomEvent]) -> Option<FirstJoin> {
             .any(|event| event.event_id == *id && !is_in(event))
     });
     let names_others = events.iter().any(|event| event.replaces_state.is_some());
+
     Some(FirstJoin {
         at_ms: *at_ms,
         is_join: follows_absence || (before.is_none() && names_others),
@@ -243,15 +255,18 @@ fn presence_steps(events: &[&RoomEvent]) -> Steps<Presence> {
             .get("membership")
             .and_then(serde_json::Value::as_str)
         {
-            // A server lets nobody but members send, so an invitation says nothing about who was in.
+            // A server lets nobody but members send, so an invitation says nothing about who was
+            // in.
             Some("invite" | "knock") => continue,
             Some("join") => Presence::In,
             Some("ban") => Presence::Out(EndReason::RoomBanned),
             _ if own => Presence::Out(EndReason::RoomLeft),
             _ => Presence::Out(EndReason::RoomKicked),
         };
+
         steps.push(time, presence);
     }
+
     steps
 }
 
@@ -287,7 +302,8 @@ mod tests {
             stamp,
             &json!({"content": {}}),
         );
-        room.bound_of(&member, stamp)
+
+        room.start_if_stamp_is_refuted(&member, stamp)
     }
 
     #[test]
@@ -313,7 +329,7 @@ mod tests {
         let create = event("$c", "m.room.create", "", 5, &json!({"content": {}}));
         let room = Room::from_events([&create]);
         let member = event("$m", "m.call.member", "_@a:h_D", 0, &json!({"content": {}}));
-        assert_eq!(room.bound_of(&member, 0), None);
+        assert_eq!(room.start_if_stamp_is_refuted(&member, 0), None);
     }
 
     #[test]

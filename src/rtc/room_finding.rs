@@ -1,5 +1,5 @@
-//! Findings that the room's own state explains: who could not come, who can no longer say goodbye, where a call was left
-//! behind by an upgrade, and what a state reset took or brought back.
+//! Findings that the room's own state explains: who could not come, who can no longer say goodbye,
+//! where a call was left behind by an upgrade, and what a state reset took or brought back.
 
 use super::power::JoinType;
 use super::room_rules::RoomRules;
@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// An event that came so soon after a rule changed was on its way, ms.
 const ON_ITS_WAY_MS: i64 = 60_000;
-/// So many servers of one call are compared with the room's ACL, and so many findings: events come from strangers.
+/// So many servers of one call are compared with the room's ACL, and so many findings: events come
+/// from strangers.
 const SERVERS_MAX: usize = 64;
 const FINDINGS_MAX: usize = 40;
 
@@ -57,7 +58,8 @@ pub struct RoomKnowledge {
 /// What needs a look. Times in ms.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RoomFinding<'a> {
-    /// The room was replaced while people were in the call. Clients hide it; a call in the other room is another one.
+    /// The room was replaced while people were in the call. Clients hide it; a call in the other
+    /// room is another one.
     Replaced {
         from_ms: i64,
         /// `None` while people are still here.
@@ -102,7 +104,7 @@ pub fn room_findings<'a>(
     room: &'a RoomKnowledge,
     upto: i64,
 ) -> Vec<RoomFinding<'a>> {
-    let call = CallSpan::of(stays, upto);
+    let call = CallSpan::around_stays(stays, upto);
     let mut found: Vec<RoomFinding<'a>> = Vec::new();
     found.extend(call.and_then(|call| replaced(stays, room, call)));
     found.extend(call.and_then(|call| nobody_could_come(stays, room, call)));
@@ -112,11 +114,14 @@ pub fn room_findings<'a>(
         if stay.found_begun {
             found.push(RoomFinding::CameBack { stay: at });
         }
+
         if stay.found_gone && stay.until_ms <= upto {
             found.push(RoomFinding::Vanished { stay: at });
         }
     }
+
     found.truncate(FINDINGS_MAX);
+
     found
 }
 
@@ -130,9 +135,10 @@ struct CallSpan {
 }
 
 impl CallSpan {
-    fn of(stays: &[Stay], upto: i64) -> Option<Self> {
+    fn around_stays(stays: &[Stay], upto: i64) -> Option<Self> {
         let from_ms = stays.iter().map(|stay| stay.joined_ms).min()?;
         let until_ms = stays.iter().map(|stay| stay.until_ms).max()?;
+
         Some(Self {
             from_ms,
             to_ms: until_ms.min(upto),
@@ -159,6 +165,7 @@ fn replaced<'a>(
     if from_ms >= call.to_ms {
         return None;
     }
+
     // Of a call that is over: those who were in it when the room was replaced.
     let moment = if call.runs { call.to_ms } else { from_ms };
     let here: Vec<&Stay> = stays
@@ -171,7 +178,9 @@ fn replaced<'a>(
         let last = left_behind.entry(stay.user_id).or_insert(heard);
         *last = (*last).max(heard);
     }
+
     left_behind.retain(|_, heard| *heard <= replacement.at_ms);
+
     Some(RoomFinding::Replaced {
         from_ms,
         until_ms: call.until(),
@@ -198,6 +207,7 @@ fn nobody_could_come<'a>(
     if others < 1 {
         return None;
     }
+
     let is_shut = |time_ms: i64| {
         let levels = room.rules.levels_at(time_ms)?;
         let needed = |one: &JoinType| levels.needed(&one.event_type, one.is_state);
@@ -212,9 +222,11 @@ fn nobody_could_come<'a>(
             let standing = room.named.get(user);
             standing.is_some_and(|standing| standing.joined || standing.since_ms > time_ms)
         };
+
         let nobody = others.into_iter().all(|(user, _)| !here(user));
         (shut && nobody).then(|| (lowest, needed(lowest)))
     };
+
     let (join_type, needed) = is_shut(call.from_ms)?;
     let opened = room
         .rules
@@ -223,6 +235,7 @@ fn nobody_could_come<'a>(
         .find(|from_ms| {
             (call.from_ms..call.to_ms).contains(from_ms) && is_shut(*from_ms).is_none()
         });
+
     Some(RoomFinding::NobodyCouldCome {
         from_ms: call.from_ms,
         until_ms: opened.or(call.until()),
@@ -232,12 +245,14 @@ fn nobody_could_come<'a>(
     })
 }
 
-/// Could a rule that came at this time have kept the stay from saying goodbye, and did nothing of it come since?
+/// Could a rule that came at this time have kept the stay from saying goodbye, and did nothing of
+/// it come since?
 fn is_muzzled(stay: &Stay, since_ms: i64, upto: i64) -> bool {
     let unsaid = stay.until_ms > upto || stay.expires;
     let silent = stay
         .last_sign_ms
         .is_none_or(|sign| sign <= since_ms.saturating_add(ON_ITS_WAY_MS));
+
     unsaid && silent && since_ms > stay.joined_ms && since_ms < stay.until_ms
 }
 
@@ -253,6 +268,7 @@ fn denied_servers<'a>(
             .or_default()
             .push(stay);
     }
+
     let mut found = Vec::new();
     for (server, stays) in servers.into_iter().take(SERVERS_MAX) {
         let until_ms = stays.iter().map(|stay| stay.until_ms).max().unwrap_or(upto);
@@ -260,6 +276,7 @@ fn denied_servers<'a>(
         let Some(since_ms) = room.rules.denied_since(server, at_ms) else {
             continue;
         };
+
         let users = distinct(
             stays
                 .iter()
@@ -275,6 +292,7 @@ fn denied_servers<'a>(
             });
         }
     }
+
     found
 }
 
@@ -296,6 +314,7 @@ fn lost_power<'a>(
         .iter()
         .min_by_key(|one| levels.needed(&one.event_type, one.is_state))?;
     let join_type = room.types.iter().find(|one| *one == lowest)?;
+
     Some(RoomFinding::LostPower {
         stay: at,
         from_ms,
@@ -321,6 +340,7 @@ mod tests {
                 RoomEvent::from_json(&json, None).unwrap()
             })
             .collect();
+
         RoomKnowledge {
             rules: RoomRules::from_events(&events),
             types: vec![JoinType::new(MEMBER, true)],
@@ -354,6 +374,7 @@ mod tests {
             expires: false,
             ..stay("@ada:a", 1000, 5000)
         };
+
         let found = |room: &RoomKnowledge, stays: &[Stay]| room_findings(stays, room, 9000).len();
         assert_eq!(
             room_findings(&[said], &shut, 9000),
@@ -376,11 +397,13 @@ mod tests {
             accounts: Some(2),
             ..shut.clone()
         };
+
         assert_eq!(found(&alone, &[said]), 0, "nobody else is in the room");
         let uncounted = RoomKnowledge {
             accounts: None,
             ..shut.clone()
         };
+
         assert_eq!(found(&uncounted, &[said]), 0);
     }
 
@@ -392,6 +415,7 @@ mod tests {
             named: BTreeMap::from([("@mod:a".to_owned(), Standing { joined, since_ms })]),
             ..base.clone()
         };
+
         let call = [stay("@ada:a", 1000, 5000)];
         let found = |room: &RoomKnowledge| room_findings(&call, room, 9000).len();
         assert_eq!(found(&base), 1, "the observer joins no call");
@@ -410,6 +434,7 @@ mod tests {
         let [RoomFinding::NobodyCouldCome { until_ms, .. }] = found[..] else {
             panic!("{found:?}")
         };
+
         assert_eq!(until_ms, Some(3000));
     }
 
@@ -425,6 +450,7 @@ mod tests {
             expires: false,
             ..stay("@ben:b", 1000, 4000)
         };
+
         let replaced = |until_ms, still, left_behind| RoomFinding::Replaced {
             from_ms: 3000,
             until_ms,
@@ -432,6 +458,7 @@ mod tests {
             still,
             left_behind,
         };
+
         assert_eq!(
             room_findings(&[ada, ben], &room, 9000),
             [replaced(None, vec!["@ada:a"], vec![("@ada:a", 1000)])]
@@ -440,6 +467,7 @@ mod tests {
             last_sign_ms: Some(3500),
             ..ada
         };
+
         assert_eq!(
             room_findings(&[heard], &room, 9000),
             [replaced(None, vec!["@ada:a"], vec![])]
@@ -468,6 +496,7 @@ mod tests {
             server: "b",
             users: vec!["@ben:b"],
         };
+
         let ada = stay("@ada:a", 1000, 50_000);
         assert_eq!(room_findings(&[ada, ben], &room, 9000), [denied(None)]);
         assert_eq!(
@@ -478,12 +507,14 @@ mod tests {
             expires: false,
             ..stay("@ben:b", 1000, 2500)
         };
+
         assert_eq!(room_findings(&[ada, gone], &room, 9000), [], "left before");
         let heard = Stay {
             last_sign_ms: Some(200_000),
             until_ms: 500_000,
             ..ben
         };
+
         assert_eq!(
             room_findings(&[heard], &room, 300_000),
             [],
@@ -513,6 +544,7 @@ mod tests {
             is_sticky: true,
             ..ben
         };
+
         assert_eq!(
             room_findings(&[ada, sticky], &room, 9000),
             [],
@@ -527,10 +559,12 @@ mod tests {
             found_begun: true,
             ..stay("@ada:a", 1000, 50_000)
         };
+
         let gone = Stay {
             found_gone: true,
             ..stay("@ben:b", 1000, 4000)
         };
+
         assert_eq!(
             room_findings(&[back, gone], &room, 9000),
             [

@@ -31,7 +31,8 @@ struct Since<T> {
     value: T,
 }
 
-/// What is known of a room's own state over time. Before the first event of a kind nothing is known of it.
+/// What is known of a room's own state over time. Before the first event of a kind nothing is known
+/// of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RoomRules {
     pub creation: Creation,
@@ -50,6 +51,7 @@ impl RoomRules {
                 .filter(|event| event.kind == wanted && event.state_key.as_deref() == Some(""));
             in_order(events)
         };
+
         let creation = of_type("m.room.create")
             .first()
             .map(|(_, event)| Creation::read(&event.sender, &event.content))
@@ -68,6 +70,7 @@ impl RoomRules {
                 value: ServerAcl::read(&event.content),
             })
             .collect();
+
         Self {
             replaced: replacement(&of_type("m.room.tombstone")),
             creation,
@@ -110,7 +113,8 @@ impl RoomRules {
         })
     }
 
-    /// Since when, ms, a server has been kept out, as seen at a time: the beginning of the present denial.
+    /// Since when, ms, a server has been kept out, as seen at a time: the beginning of the present
+    /// denial.
     #[must_use]
     pub fn denied_since(&self, server: &str, time_ms: i64) -> Option<i64> {
         let denies = |acl: &Option<ServerAcl>| acl.as_ref().is_some_and(|acl| acl.denies(server));
@@ -126,6 +130,7 @@ impl RoomRules {
                     .iter()
                     .any(|one| levels.may_send(user, &one.event_type, one.is_state))
         };
+
         start_of_run(&self.levels, time_ms, none)
     }
 }
@@ -137,6 +142,7 @@ fn start_of_run<T>(steps: &[Since<T>], time_ms: i64, fits: impl Fn(&T) -> bool) 
         .iter()
         .rev()
         .take_while(|step| fits(&step.value));
+
     run.last().map(|step| step.from_ms)
 }
 
@@ -148,6 +154,7 @@ fn replacement(tombstones: &[(i64, &RoomEvent)]) -> Option<Replacement> {
             .filter(|room_id| is_room_id(room_id))
             .map(ToOwned::to_owned)
     };
+
     let (_, newest) = tombstones.last()?;
     let room_id = named(newest)?;
     // Who says the same once more does not move the time.
@@ -156,6 +163,7 @@ fn replacement(tombstones: &[(i64, &RoomEvent)]) -> Option<Replacement> {
         .rev()
         .take_while(|(_, event)| named(event).as_ref() == Some(&room_id));
     let (at_ms, first) = same.last()?;
+
     Some(Replacement {
         at_ms: *at_ms,
         room_id,
@@ -235,6 +243,7 @@ mod tests {
                 sender: "@ada:h".to_owned(),
             })
         };
+
         let (one, again) = (
             tombstone("$1", 10, &json!("!new:h")),
             tombstone("$2", 20, &json!("!new:h")),
@@ -243,6 +252,7 @@ mod tests {
         assert_eq!(of(&[again.clone(), one.clone()]), found(10, "!new:h"));
         let other = tombstone("$3", 30, &json!("!other:h"));
         assert_eq!(of(&[one.clone(), other]), found(30, "!other:h"));
+
         for odd in [json!(null), json!(5), json!("#alias:h"), json!("!x\ny:h")] {
             assert_eq!(of(&[one.clone(), tombstone("$4", 40, &odd)]), None, "{odd}");
         }

@@ -1,4 +1,5 @@
-//! `Session`: the longest span in which one slot has at least one member; the fold from memberships to sessions.
+//! `Session`: the longest span in which one slot has at least one member; the fold from memberships
+//! to sessions.
 
 use super::id::hash;
 use super::membership::Membership;
@@ -37,7 +38,9 @@ pub struct Session {
 #[must_use]
 pub fn fold<'a>(room_id: &str, members: impl IntoIterator<Item = &'a Membership>) -> Vec<Session> {
     let members = members.into_iter().filter(|m| m.until_ms > m.joined_ms);
-    let mut stays: Vec<(&str, Stay)> = members.map(|m| (m.slot.as_str(), Stay::of(m))).collect();
+    let mut stays: Vec<(&str, Stay)> = members
+        .map(|m| (m.slot.as_str(), Stay::of_membership(m)))
+        .collect();
     stays.sort_by(|a, b| a.1.place().cmp(&b.1.place()));
     let mut sessions = Vec::new();
     let mut count = Count::default();
@@ -50,13 +53,16 @@ pub fn fold<'a>(room_id: &str, members: impl IntoIterator<Item = &'a Membership>
                 ..session
             }));
         }
+
         count.push(room_id, slot, stay);
         ids.push(stay.id.clone());
     }
+
     sessions.extend(count.end().map(|session| Session {
         membership_ids: ids,
         ..session
     }));
+
     sessions
 }
 
@@ -75,7 +81,7 @@ pub struct Stay {
 }
 
 impl Stay {
-    fn of(member: &Membership) -> Self {
+    fn of_membership(member: &Membership) -> Self {
         let (user, device) = member.device_key();
         Self {
             id: member.id.clone(),
@@ -96,8 +102,8 @@ impl Stay {
     }
 }
 
-/// Counts one session after the other from the stays of a slot in order; what it holds grows with who took part, not
-/// with how often.
+/// Counts one session after the other from the stays of a slot in order; what it holds grows with
+/// who took part, not with how often.
 #[derive(Debug, Default)]
 pub struct Count {
     session: Option<Session>,
@@ -130,9 +136,11 @@ impl Count {
             let Some(Reverse((_, user, device))) = self.ends.pop() else {
                 break;
             };
+
             less(&mut self.users_here, user.clone());
             less(&mut self.here, (user, device));
         }
+
         let device = (stay.user.clone(), stay.device.clone());
         *self.users_here.entry(stay.user.clone()).or_default() += 1;
         *self.here.entry(device.clone()).or_default() += 1;
@@ -146,6 +154,7 @@ impl Count {
         if let Some(intent) = &stay.intent {
             *self.intents.entry(intent.clone()).or_default() += 1;
         }
+
         let session = self
             .session
             .get_or_insert_with(|| begin(room_id, slot, stay));
@@ -176,6 +185,7 @@ impl Count {
             intent: intents.next().filter(|_| intents.next().is_none()),
             ..count.session?
         };
+
         Some(session)
     }
 }
@@ -187,6 +197,7 @@ fn begin(room_id: &str, slot: &str, first: &Stay) -> Session {
     } else {
         String::new()
     };
+
     Session {
         id: hash(&[room_id, slot, &first.join_event_id, &resumed], 8),
         slot_id: slot.to_owned(),
@@ -231,6 +242,7 @@ pub fn peak<'a>(
         .clone()
         .map(|(joined, until, stay)| (joined, until, (&*stay.user, &*stay.device)));
     let users = inside.map(|(joined, until, stay)| (joined, until, (&*stay.user, "")));
+
     (most(devices), most(users))
 }
 
@@ -247,7 +259,9 @@ fn most<'a>(spans: impl Iterator<Item = (i64, i64, (&'a str, &'a str))>) -> usiz
         if *count == 0 {
             here.remove(&key);
         }
+
         most = most.max(here.len());
     }
+
     most
 }

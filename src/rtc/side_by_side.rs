@@ -1,15 +1,18 @@
-//! Side by side: calls of one kind that ran at the same time in one room, in each of which somebody waited alone. They
-//! were probably looking for each other. Clients that give each call an id make such pairs when two press "call" at once.
+//! Side by side: calls of one kind that ran at the same time in one room, in each of which somebody
+//! waited alone. They were probably looking for each other. Clients that give each call an id make
+//! such pairs when two press "call" at once.
 
 use super::application::{Purpose, purpose_of};
 
-/// Calls that ran together for less than this say nothing: two started at once and settled on one of them.
+/// Calls that ran together for less than this say nothing: two started at once and settled on one
+/// of them.
 const TOGETHER_MIN_MS: i64 = 10_000;
 
 /// Who began so much later was not looking for the other.
 pub const BEGAN_APART_MAX_MS: i64 = 3_600_000;
 
-/// Of the calls that still run when one begins, so many of the newest are looked at: events come from strangers.
+/// Of the calls that still run when one begins, so many of the newest are looked at: events come
+/// from strangers.
 const LOOKED_AT_MAX: usize = 64;
 
 /// So many pairs of one room are told.
@@ -55,15 +58,18 @@ pub fn pairs_side_by_side(calls: &[LoneCall]) -> Vec<SideBySide> {
                 from_ms: call.from_ms,
                 until_ms: call.until_ms.min(calls[first].until_ms),
             };
+
             if pairs.len() < PAIRS_MAX && missed_each_other(&calls[first], call, &pair) {
                 pairs.push(pair);
             }
         }
+
         running.push(second);
         if running.len() > LOOKED_AT_MAX {
             running.remove(0);
         }
     }
+
     pairs
 }
 
@@ -106,6 +112,7 @@ mod tests {
             from_ms: 2000,
             until_ms: 20 * MINUTE,
         };
+
         assert_eq!(pairs_side_by_side(&[ADA, BEN]), [pair(0, 1)]);
         assert_eq!(
             pairs_side_by_side(&[BEN, ADA]),
@@ -122,6 +129,7 @@ mod tests {
             from_ms: 3000,
             ..BEN
         };
+
         assert_eq!(pairs_side_by_side(&[ADA, BEN, cleo]).len(), 3);
     }
 
@@ -182,6 +190,7 @@ mod tests {
             } else {
                 ADA
             };
+
             assert_eq!(pairs_side_by_side(&[ada, ben]), [], "{why}");
         }
 
@@ -189,11 +198,13 @@ mod tests {
             application: "net.nordeck.whiteboard",
             ..call
         };
+
         assert_eq!(pairs_side_by_side(&[board(ADA), board(BEN)]), [], "boards");
         let game = |call| LoneCall {
             application: "org.example.chess",
             ..call
         };
+
         assert_eq!(
             pairs_side_by_side(&[game(ADA), game(BEN)]).len(),
             1,

@@ -1,10 +1,10 @@
-//! The sieve: which event types are ours, and what of such an event is kept. Homeservers exist that ignore filters, so
-//! whatever a homeserver sends is sifted here before anything of it is stored.
+//! The sieve: which event types are ours, and what of such an event is kept. Homeservers exist that
+//! ignore filters, so whatever a homeserver sends is sifted here before anything of it is stored.
 
 use serde_json::{Map, Value};
 
-/// How a homeserver's encrypted events are called. They are asked for by nobody: of a sticky one, which comes all the
-/// same, it is kept that it was there.
+/// How a homeserver's encrypted events are called. They are asked for by nobody: of a sticky one,
+/// which comes all the same, it is kept that it was there.
 pub const ENCRYPTED: &str = "m.room.encrypted";
 /// What counts types together that are too many, or have names that are none.
 pub const OTHER: &str = "other";
@@ -31,7 +31,7 @@ struct Ours {
     keep: Keep,
 }
 
-const fn whole(kind: &'static str) -> Ours {
+const fn keep_whole(kind: &'static str) -> Ours {
     let keep = Keep::Whole;
     Ours { kind, keep }
 }
@@ -46,18 +46,18 @@ const fn only(kind: &'static str, keys: &'static [&'static str]) -> Ours {
     Ours { kind, keep }
 }
 
-/// **The one list of types** (docs/matrixrtc.md section 15): what is asked for in `/sync` and `/messages`, and what is kept.
-/// A new type is one line here.
+/// **The one list of types** (docs/matrixrtc.md section 15): what is asked for in `/sync` and
+/// `/messages`, and what is kept. A new type is one line here.
 const OURS: &[Ours] = &[
     no_texts("org.matrix.msc3401.call"),
     no_texts("m.call"),
-    whole("org.matrix.msc3401.call.member"),
-    whole("m.call.member"),
-    whole("com.famedly.call.member"),
-    whole("org.matrix.msc4143.rtc.member"),
-    whole("m.rtc.member"),
-    whole("org.matrix.msc4143.rtc.slot"),
-    whole("m.rtc.slot"),
+    keep_whole("org.matrix.msc3401.call.member"),
+    keep_whole("m.call.member"),
+    keep_whole("com.famedly.call.member"),
+    keep_whole("org.matrix.msc4143.rtc.member"),
+    keep_whole("m.rtc.member"),
+    keep_whole("org.matrix.msc4143.rtc.slot"),
+    keep_whole("m.rtc.slot"),
     no_texts("org.matrix.msc4075.rtc.notification"),
     no_texts("m.rtc.notification"),
     no_texts("org.matrix.msc4075.call.notify"),
@@ -111,6 +111,7 @@ const fn kinds() -> [&'static str; OURS.len()] {
         kinds[at] = OURS[at].kind;
         at += 1;
     }
+
     kinds
 }
 
@@ -177,20 +178,24 @@ pub fn sift(event: &Value) -> Sifted {
     let Some(parts) = event.as_object() else {
         return Sifted::Kept(without_text(event));
     };
+
     let Some(kind) = kind_of(event) else {
         // Nobody knows what it is, so its content is nobody's.
-        return Sifted::Kept(Value::Object(apart(parts)));
+        return Sifted::Kept(Value::Object(identifying_fields(parts)));
     };
+
     if let Some(ours) = OURS.iter().find(|ours| ours.kind == kind) {
         return Sifted::Kept(Value::Object(kept(parts, ours.keep)));
     }
+
     if kind == ENCRYPTED && parts.get("state_key").is_none() && is_sticky(parts) {
-        let mut there = apart(parts);
+        let mut there = identifying_fields(parts);
         there.extend(sticky(parts));
         there.insert("content".to_owned(), Value::Object(Map::new()));
         there.extend(unsigned(parts));
         return Sifted::Kept(Value::Object(there));
     }
+
     Sifted::Foreign(counted_as(kind))
 }
 
@@ -212,17 +217,22 @@ fn kept(parts: &Map<String, Value>, keep: Keep) -> Map<String, Value> {
                 }
                 other => without_text(other),
             };
+
             event.insert(key.to_owned(), part);
         }
     }
+
     if let Some(target @ Value::String(_)) = parts.get("redacts") {
         event.insert("redacts".to_owned(), target.clone());
     }
+
     event.extend(sticky(parts));
     if let Some(content) = parts.get("content") {
         event.insert("content".to_owned(), kept_content(content, keep));
     }
+
     event.extend(unsigned(parts));
+
     event
 }
 
@@ -230,6 +240,7 @@ fn kept_content(content: &Value, keep: Keep) -> Value {
     let Some(object) = content.as_object() else {
         return without_text(content);
     };
+
     match keep {
         Keep::Whole => content.clone(),
         Keep::NoTexts => {
@@ -246,12 +257,13 @@ fn kept_content(content: &Value, keep: Keep) -> Value {
 }
 
 /// What tells an event apart, where it is short and no structure.
-fn apart(parts: &Map<String, Value>) -> Map<String, Value> {
+fn identifying_fields(parts: &Map<String, Value>) -> Map<String, Value> {
     let is_plain = |part: &Value| match part {
         Value::String(text) => text.len() <= PART_MAX,
         Value::Number(_) | Value::Bool(_) => true,
         _ => false,
     };
+
     APART
         .iter()
         .filter_map(|key| {
@@ -271,6 +283,7 @@ fn sticky(parts: &Map<String, Value>) -> Map<String, Value> {
             kept.insert(key.to_owned(), Value::Object(sticky));
         }
     }
+
     kept
 }
 
@@ -281,7 +294,8 @@ fn is_sticky(parts: &Map<String, Value>) -> bool {
         .any(|duration| duration.as_u64().is_some())
 }
 
-/// Of what the homeserver adds to an event: no content of it or of others (`prev_content`, `m.relations`).
+/// Of what the homeserver adds to an event: no content of it or of others (`prev_content`,
+/// `m.relations`).
 fn unsigned(parts: &Map<String, Value>) -> Option<(String, Value)> {
     let parts = parts.get("unsigned")?.as_object()?;
     let mut kept: Map<String, Value> = UNSIGNED
@@ -292,9 +306,13 @@ fn unsigned(parts: &Map<String, Value>) -> Option<(String, Value)> {
         })
         .collect();
     if let Some(because) = parts.get("redacted_because") {
-        let because = because.as_object().map(apart).unwrap_or_default();
+        let because = because
+            .as_object()
+            .map(identifying_fields)
+            .unwrap_or_default();
         kept.insert("redacted_because".to_owned(), Value::Object(because));
     }
+
     (!kept.is_empty()).then(|| ("unsigned".to_owned(), Value::Object(kept)))
 }
 
@@ -335,9 +353,11 @@ mod tests {
                 "{kind}"
             );
         }
+
         for odd in ["", "a\nb", &"x".repeat(NAME_MAX + 1)] {
             assert_eq!(sift(&event(odd, &text)), Sifted::Foreign(OTHER.to_owned()));
         }
+
         let mut sticky = event("m.room.message", &text);
         sticky["msc4354_sticky"] = json!({"duration_ms": 600_000});
         assert_eq!(sift(&sticky), Sifted::Foreign("m.room.message".to_owned()));
@@ -357,6 +377,7 @@ mod tests {
             json!({"event_id": "$1", "type": ENCRYPTED, "sender": "@a:x", "origin_server_ts": 5, "content": {},
                 "msc4354_sticky": {"duration_ms": 600_000}, "unsigned": {"age": 7}})
         );
+
         for duration in [json!("SECRET"), json!(-1), json!(null)] {
             sticky["msc4354_sticky"] = json!({"duration_ms": duration});
             assert_eq!(sift(&sticky), Sifted::Foreign(ENCRYPTED.to_owned()));
@@ -412,6 +433,7 @@ mod tests {
                 json!({"notification_type": "ring"}),
             ),
         ];
+
         for (kind, content, left) in keeps {
             assert_eq!(kept(&event(kind, &content))["content"], left, "{kind}");
         }
@@ -436,6 +458,7 @@ mod tests {
                 kept(&text)
             );
         }
+
         assert_eq!(kept(&json!("too_large")), "too_large");
         assert_eq!(kept(&json!({"type": 7, "content": 1})), json!({"type": 7}));
         assert_eq!(

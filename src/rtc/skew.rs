@@ -1,8 +1,9 @@
 //! The clock of another server, as far as the stamps of its events tell it.
 //!
-//! An event is stamped by its server and takes some time to come to us. So `received − stamped` is how far that clock is behind
-//! ours, plus the way. The way is never less than nothing, and of many events a few come quickly: the lower end of these
-//! differences is the clock, nearly. Below zero, that clock is surely ahead.
+//! An event is stamped by its server and takes some time to come to us. So `received − stamped` is
+//! how far that clock is behind ours, plus the way. The way is never less than nothing, and of many
+//! events a few come quickly: the lower end of these differences is the clock, nearly. Below zero,
+//! that clock is surely ahead.
 
 /// Under so many events nothing is said.
 pub const FEW: usize = 10;
@@ -22,19 +23,23 @@ pub fn differences(mut all: Vec<i64>) -> Option<Differences> {
     if all.len() < FEW {
         return None;
     }
+
     all.sort_unstable();
+
     Some(Differences {
         low_ms: all[all.len() * LOW_PERCENT / 100],
         middle_ms: all[all.len() / 2],
     })
 }
 
-/// A clock that is ahead by less, or behind by less, is not spoken of on a call, ms. What is behind may be the way.
+/// A clock that is ahead by less, or behind by less, is not spoken of on a call, ms. What is behind
+/// may be the way.
 const AHEAD_MS: i64 = 1_000;
 const BEHIND_MS: i64 = 5_000;
 
-/// By how much a server's clock is off, ms, from when the live events of one call came less when it stamped them: more
-/// than nothing is behind ours. In the middle of them, so that one odd stamp says nothing.
+/// By how much a server's clock is off, ms, from when the live events of one call came less when it
+/// stamped them: more than nothing is behind ours. In the middle of them, so that one odd stamp
+/// says nothing.
 #[must_use]
 pub fn clock_off_ms(mut differences: Vec<i64>) -> Option<i64> {
     differences.sort_unstable();

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// A slot of a room. The seed revision's `application` + `call_id` is a slot: `m.call` + `""` is `m.call#ROOM`.
+/// A slot of a room. The seed revision's `application` + `call_id` is a slot: `m.call` + `""` is
+/// `m.call#ROOM`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SlotId {
     text: String,
@@ -21,6 +22,7 @@ impl SlotId {
         } else {
             call_id
         };
+
         Self {
             text: format!("{application}#{id}"),
             application: application.len(),
@@ -29,7 +31,7 @@ impl SlotId {
 
     /// The slot that a sticky member event names: `slot_id` must be `application`, one `#`, an id.
     #[must_use]
-    pub fn named(slot_id: &str, application: &str) -> Option<Self> {
+    pub fn parse_sticky_slot_id(slot_id: &str, application: &str) -> Option<Self> {
         let id = slot_id.strip_prefix(application)?.strip_prefix('#')?;
         (!id.contains('#')).then(|| Self::new(application, id))
     }
@@ -56,22 +58,25 @@ impl SlotId {
     }
 }
 
-/// Does an `m.rtc.slot` state event open the slot of its state key? Open iff `status` is `open`, `application.type` is a
-/// string, and the key starts with it and `#`. Anything else is closed, also a content without `status`: the newest
-/// MSC4143 and matrix-js-sdk 43 agree.
+/// Does an `m.rtc.slot` state event open the slot of its state key? Open iff `status` is `open`,
+/// `application.type` is a string, and the key starts with it and `#`. Anything else is closed,
+/// also a content without `status`: the newest MSC4143 and matrix-js-sdk 43 agree.
 #[must_use]
 pub fn is_open(state_key: &str, content: &Value) -> bool {
     let Some(application) = content.pointer("/application/type").and_then(Value::as_str) else {
         return false;
     };
+
     let status_open = content.get("status").is_some_and(|status| status == "open");
-    status_open && SlotId::named(state_key, application).is_some()
+
+    status_open && SlotId::parse_sticky_slot_id(state_key, application).is_some()
 }
 
 /// What a slot event means for the members of its slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SlotPolicy {
-    /// Honour a slot event if the room has one for the id, else assume open, as matrix-js-sdk 43 does.
+    /// Honour a slot event if the room has one for the id, else assume open, as matrix-js-sdk 43
+    /// does.
     #[default]
     IfPresent,
     /// No slot event, no call, as the newest MSC says.
@@ -105,11 +110,13 @@ mod tests {
         assert_eq!(SlotId::new("m.call", "").as_str(), "m.call#ROOM");
         assert_eq!(SlotId::new("com.x", "").as_str(), "com.x#");
         assert_eq!(
-            SlotId::named("m.call#", "m.call").unwrap().as_str(),
+            SlotId::parse_sticky_slot_id("m.call#", "m.call")
+                .unwrap()
+                .as_str(),
             "m.call#ROOM"
         );
-        assert_eq!(SlotId::named("m.call#a#b", "m.call"), None);
-        assert_eq!(SlotId::named("m.caller#a", "m.call"), None);
+        assert_eq!(SlotId::parse_sticky_slot_id("m.call#a#b", "m.call"), None);
+        assert_eq!(SlotId::parse_sticky_slot_id("m.caller#a", "m.call"), None);
         assert_eq!(SlotId::from_text("m.call#x").application(), "m.call");
     }
 

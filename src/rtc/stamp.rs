@@ -1,4 +1,5 @@
-//! By which rules something was derived: their version and the settings that enter them, as one text that is compared.
+//! By which rules something was derived: their version and the settings that enter them, as one
+//! text that is compared.
 
 use super::RULES_VERSION;
 use super::fold::Rules;
@@ -28,6 +29,7 @@ mod tests {
             slot_policy: SlotPolicy::Required,
             ..usual
         };
+
         assert_eq!(stamp(&usual), stamp(&usual));
         assert_ne!(stamp(&usual), stamp(&strict));
         assert_ne!(stamp(&usual), stamp_of(RULES_VERSION - 1, &usual));

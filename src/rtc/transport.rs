@@ -7,7 +7,8 @@ use utoipa::ToSchema;
 /// URLs longer than this are not kept: no real one is, and they come from strangers.
 const URL_MAX: usize = 2048;
 
-/// One transport of a member, as it stated it. The URLs are a stranger's text: shown, and asked by nobody but the guarded probe.
+/// One transport of a member, as it stated it. The URLs are a stranger's text: shown, and asked by
+/// nobody but the guarded probe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Transport {
     /// `livekit` in every client known today; `m.livekit` is the same.
@@ -15,10 +16,12 @@ pub struct Transport {
     pub kind: String,
     /// Base URL of the `LiveKit` JWT service, normalised (no trailing `/`, host in lower case).
     pub service_url: Option<String>,
-    /// The SFU's own address, where that is stated instead (MSC4195 since 2026-08), normalised alike.
+    /// The SFU's own address, where that is stated instead (MSC4195 since 2026-08), normalised
+    /// alike.
     #[serde(default)]
     pub url: Option<String>,
-    /// What tells SFUs apart: the host of `service_url`, else of `url`, else the member's homeserver.
+    /// What tells SFUs apart: the host of `service_url`, else of `url`, else the member's
+    /// homeserver.
     #[serde(default)]
     pub sfu: Option<String>,
 }
@@ -27,7 +30,8 @@ pub struct Transport {
 const LIVEKIT: [&str; 2] = ["livekit", "m.livekit"];
 
 impl Transport {
-    /// A transport as stored: one address, be it the JWT service's or, with a scheme of web sockets, the SFU's own.
+    /// A transport as stored: one address, be it the JWT service's or, with a scheme of web
+    /// sockets, the SFU's own.
     #[must_use]
     pub fn stored(kind: String, address: Option<String>, server: &str) -> Self {
         let is_own = address
@@ -38,12 +42,14 @@ impl Transport {
         } else {
             (address, None)
         };
+
         let transport = Self {
             kind,
             service_url,
             url,
             sfu: None,
         };
+
         transport.of_member(server)
     }
 
@@ -77,6 +83,7 @@ pub fn host(url: &str) -> String {
         .rsplit_once('@')
         .map_or(authority, |(_, place)| place);
     let port = place.rfind(':').filter(|at| !place[*at..].contains(']'));
+
     place[..port.unwrap_or(place.len())].to_lowercase()
 }
 
@@ -116,7 +123,7 @@ impl Selection {
 
 /// The first usable transport of a JSON array of transports.
 #[must_use]
-pub fn first(list: Option<&Value>) -> Option<Transport> {
+pub fn first_usable_transport(list: Option<&Value>) -> Option<Transport> {
     list?.as_array()?.iter().find_map(parse)
 }
 
@@ -126,11 +133,13 @@ fn parse(value: &Value) -> Option<Transport> {
         let text = value.get(key).and_then(Value::as_str);
         text.filter(|text| text.len() <= URL_MAX).map(normalise)
     };
+
     let kind = if LIVEKIT.contains(&kind) {
         LIVEKIT[0]
     } else {
         kind
     };
+
     Some(Transport {
         kind: kind.chars().take(64).collect(),
         service_url: address("livekit_service_url"),
@@ -146,15 +155,18 @@ pub fn normalise(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return url.to_owned();
     };
+
     let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+
     format!("{}://{}{path}", scheme.to_lowercase(), host.to_lowercase())
 }
 
-/// One stay, as far as it decides which transport is used: from, until (ms), what it names, how it selects.
+/// One stay, as far as it decides which transport is used: from, until (ms), what it names, how it
+/// selects.
 pub type Stay = (i64, i64, Option<Transport>, Selection);
 
-/// The transport that each member uses: its own first one, or with `oldest_membership` what the oldest
-/// member of the slot that was active at its join uses (matrix-js-sdk `getTransport`).
+/// The transport that each member uses: its own first one, or with `oldest_membership` what the
+/// oldest member of the slot that was active at its join uses (matrix-js-sdk `getTransport`).
 #[must_use]
 pub fn in_use(stays: &[Stay]) -> Vec<Option<Transport>> {
     let mut order: Vec<usize> = (0..stays.len()).collect();
@@ -170,13 +182,16 @@ pub fn in_use(stays: &[Stay]) -> Vec<Option<Transport>> {
         {
             active.pop_front();
         }
+
         used[at] = match (selection, active.front()) {
             (Selection::MultiSfu, _) | (Selection::OldestMembership, None) => own.clone(),
             (Selection::OldestMembership, Some(&oldest)) => used[oldest].clone(),
             (Selection::Unknown, _) => None,
         };
+
         active.push_back(at);
     }
+
     used
 }
 
@@ -198,16 +213,17 @@ mod tests {
     fn the_first_usable_transport_counts() {
         let list =
             json!([null, {"type": 3}, {"type": "livekit", "livekit_service_url": "https://a/"}]);
-        let found = first(Some(&list)).unwrap();
+        let found = first_usable_transport(Some(&list)).unwrap();
         assert_eq!(found.service_url.as_deref(), Some("https://a"));
     }
 
     #[test]
     fn an_sfu_is_known_by_its_host() {
         let key = |transport: &Value| {
-            let transport = first(Some(&json!([transport]))).unwrap();
+            let transport = first_usable_transport(Some(&json!([transport]))).unwrap();
             transport.of_member("Ash.example").sfu
         };
+
         let service = "https://Rtc.example:8443/livekit/jwt";
         assert_eq!(
             key(&json!({"type": "livekit", "livekit_service_url": service, "url": "wss://x"})),

@@ -1,4 +1,5 @@
-//! Which time of a room is hidden from us: by its history visibility then, and whether we were in it.
+//! Which time of a room is hidden from us: by its history visibility then, and whether we were in
+//! it.
 
 use super::coverage::Span;
 use super::event::{Kind, RoomEvent};
@@ -8,17 +9,19 @@ use std::collections::HashMap;
 
 const VISIBILITY: &str = "m.room.history_visibility";
 
-/// The spans in which the room's history was for members only (`joined`) or for invited people (`invited`) and none of
-/// `users` was that. In order, disjoint; the last may reach into the far future.
+/// The spans in which the room's history was for members only (`joined`) or for invited people
+/// (`invited`) and none of `users` was that. In order, disjoint; the last may reach into the far
+/// future.
 #[must_use]
 pub fn hidden<'a>(events: impl IntoIterator<Item = &'a RoomEvent>, users: &[String]) -> Vec<Span> {
     let concerns = |event: &&RoomEvent| match &event.state_key {
         Some(key) => {
             (event.kind == VISIBILITY && key.is_empty())
-                || (Kind::of(&event.kind) == Kind::Presence && users.contains(key))
+                || (Kind::of_event_type(&event.kind) == Kind::Presence && users.contains(key))
         }
         None => false,
     };
+
     let mut visibility = "shared";
     let mut standing: HashMap<&str, &str> = HashMap::new();
     let mut found: Vec<Span> = Vec::new();
@@ -32,12 +35,14 @@ pub fn hidden<'a>(events: impl IntoIterator<Item = &'a RoomEvent>, users: &[Stri
                 word("membership").unwrap_or("leave"),
             );
         }
+
         let enough = |words: &[&str]| standing.values().any(|standing| words.contains(standing));
         let is_hidden = match visibility {
             "joined" => !enough(&["join"]),
             "invited" => !enough(&["join", "invite"]),
             _ => false,
         };
+
         match found.last_mut().filter(|last| last.to == i64::MAX) {
             Some(last) if !is_hidden => last.to = time,
             None if is_hidden => found.push(Span {
@@ -47,7 +52,9 @@ pub fn hidden<'a>(events: impl IntoIterator<Item = &'a RoomEvent>, users: &[Stri
             _ => {}
         }
     }
+
     found.retain(|span| !span.is_empty());
+
     found
 }
 
@@ -70,7 +77,7 @@ mod tests {
         event(ts, "m.room.member", "@bot:h", &json!({"membership": word}))
     }
 
-    fn of(events: &[RoomEvent]) -> Vec<(i64, i64)> {
+    fn hidden_spans_of(events: &[RoomEvent]) -> Vec<(i64, i64)> {
         hidden(events, &["@bot:h".to_owned()])
             .iter()
             .map(|span| (span.from, span.to))
@@ -80,18 +87,21 @@ mod tests {
     #[test]
     fn members_only_hides_what_was_before_the_join_and_after_the_leave() {
         assert_eq!(
-            of(&[visibility(10, "joined"), bot(50, "invite"), bot(60, "join")]),
+            hidden_spans_of(&[visibility(10, "joined"), bot(50, "invite"), bot(60, "join")]),
             [(10, 60)]
         );
         assert_eq!(
-            of(&[
+            hidden_spans_of(&[
                 visibility(10, "invited"),
                 bot(50, "invite"),
                 bot(60, "join")
             ]),
             [(10, 50)]
         );
-        assert_eq!(of(&[visibility(10, "shared"), bot(60, "join")]), []);
+        assert_eq!(
+            hidden_spans_of(&[visibility(10, "shared"), bot(60, "join")]),
+            []
+        );
         let all = [
             visibility(10, "joined"),
             bot(20, "join"),
@@ -99,9 +109,9 @@ mod tests {
             bot(40, "join"),
             bot(70, "ban"),
         ];
-        assert_eq!(of(&all), [(10, 20), (30, 40), (70, i64::MAX)]);
+        assert_eq!(hidden_spans_of(&all), [(10, 20), (30, 40), (70, i64::MAX)]);
         assert_eq!(
-            of(&[
+            hidden_spans_of(&[
                 visibility(10, "joined"),
                 visibility(30, "shared"),
                 bot(60, "join")

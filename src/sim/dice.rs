@@ -1,4 +1,5 @@
-//! Repeatable chance: the same seed throws the same dice on every machine and with every version of every crate.
+//! Repeatable chance: the same seed throws the same dice on every machine and with every version of
+//! every crate.
 
 const URL_SAFE: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
@@ -13,7 +14,8 @@ impl Dice {
         Self(seed)
     }
 
-    /// Dice for a named part of a bigger whole, so that one part may change without moving the others.
+    /// Dice for a named part of a bigger whole, so that one part may change without moving the
+    /// others.
     #[must_use]
     pub fn for_part(seed: u64, part: &str) -> Self {
         let mixed = part
@@ -21,6 +23,7 @@ impl Dice {
             .fold(seed ^ 0xcbf2_9ce4_8422_2325, |hash, byte| {
                 (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
             });
+
         Self(mixed)
     }
 
@@ -30,6 +33,7 @@ impl Dice {
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+
         z ^ (z >> 31)
     }
 
@@ -39,6 +43,7 @@ impl Dice {
         let Ok(span @ 1..) = u64::try_from(span) else {
             return low;
         };
+
         low.saturating_add(i64::try_from(self.bits() % span).unwrap_or(0))
     }
 
@@ -62,6 +67,7 @@ impl Dice {
             let at = usize::try_from(self.range(0, len)).unwrap_or(0);
             taken.push(left.swap_remove(at));
         }
+
         taken
     }
 

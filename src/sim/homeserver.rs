@@ -33,7 +33,8 @@ pub use rooms::NewRoom;
 
 type Clock = Box<dyn Fn() -> i64 + Send + Sync>;
 
-/// A running simulated homeserver. Clones are handles of the same server, which runs until [`Homeserver::stop`].
+/// A running simulated homeserver. Clones are handles of the same server, which runs until
+/// [`Homeserver::stop`].
 #[derive(Clone)]
 pub struct Homeserver {
     inner: Arc<Inner>,
@@ -86,6 +87,7 @@ impl Homeserver {
                 server: Mutex::default(),
             }),
         };
+
         let shared = web::Data::new(hs.clone());
         let server = HttpServer::new(move || {
             App::new()
@@ -105,6 +107,7 @@ impl Homeserver {
         .run();
         *held(&hs.inner.server) = Some(server.handle());
         tokio::spawn(server);
+
         Ok(hs)
     }
 
@@ -128,12 +131,14 @@ impl Homeserver {
         self.ledger().server_name.clone()
     }
 
-    /// The server's own clock (ms since the Unix epoch), for ages, stickiness and what clients send over HTTP.
+    /// The server's own clock (ms since the Unix epoch), for ages, stickiness and what clients send
+    /// over HTTP.
     pub fn set_clock(&self, clock: impl Fn() -> i64 + Send + Sync + 'static) {
         *held(&self.inner.clock) = Box::new(clock);
     }
 
-    /// Switches a feature: `org.matrix.msc4140`, `…msc4143`, `…msc4222`, `…msc4354`; all are on at first.
+    /// Switches a feature: `org.matrix.msc4140`, `…msc4143`, `…msc4222`, `…msc4354`; all are on at
+    /// first.
     pub fn set_feature(&self, name: &str, on: bool) {
         self.ledger().features.insert(name.to_owned(), on);
     }
@@ -143,7 +148,8 @@ impl Homeserver {
         self.ledger().transports = transports;
     }
 
-    /// How many events a page of `/messages` walks over at most (1000): few make empty pages with an `end`.
+    /// How many events a page of `/messages` walks over at most (1000): few make empty pages with
+    /// an `end`.
     pub fn set_walk(&self, events: usize) {
         self.ledger().walk = events.max(1);
     }
@@ -173,7 +179,8 @@ impl Homeserver {
         held(&self.inner.odd).capabilities = Some(capabilities);
     }
 
-    /// Makes an account, or gives it a new password; answers user id and access token of a new device.
+    /// Makes an account, or gives it a new password; answers user id and access token of a new
+    /// device.
     pub fn register(&self, localpart: &str, password: &str) -> (String, String) {
         let mut ledger = self.ledger();
         let user_id = ledger.user_id(localpart);
@@ -227,6 +234,7 @@ impl Homeserver {
                 faults.remove(at);
             }
         }
+
         Some(kind)
     }
 

@@ -1,9 +1,10 @@
-//! A simulated homeserver that speaks the real client-server API over real HTTP on loopback: the demo and the tests
-//! use the same one.
+//! A simulated homeserver that speaks the real client-server API over real HTTP on loopback: the
+//! demo and the tests use the same one.
 //!
-//! [`Homeserver`] answers as Synapse does, takes events from a script at any time of the past or the present, and
-//! breaks in the ways of [`FaultKind`] when asked to. [`World`] is the demo's script: rooms, people, weeks of past
-//! calls, and calls that start and end while one watches. It imports nothing else of the program.
+//! [`Homeserver`] answers as Synapse does, takes events from a script at any time of the past or
+//! the present, and breaks in the ways of [`FaultKind`] when asked to. [`World`] is the demo's
+//! script: rooms, people, weeks of past calls, and calls that start and end while one watches. It
+//! imports nothing else of the program.
 
 #![allow(
     clippy::must_use_candidate,

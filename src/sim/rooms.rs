@@ -117,8 +117,10 @@ impl Scene {
         if self.version == "12" {
             return format!("!{}", dice.letters(43));
         }
+
         let server = self.alias.and_then(|alias| alias.split_once(':'));
         let server = server.map_or("sim.example", |(_, server)| server);
+
         format!("!{}:{server}", dice.letters(18).replace(['-', '_'], "x"))
     }
 
@@ -130,6 +132,7 @@ impl Scene {
         let (first, others) = everybody.split_at(1);
         let mut members = first.to_vec();
         members.extend(dice.some_of(others, self.size.saturating_sub(1)));
+
         members
     }
 

@@ -1,7 +1,8 @@
-//! The world of the demo: rooms and people, five weeks of past calls, and calls that start and end while one watches.
+//! The world of the demo: rooms and people, five weeks of past calls, and calls that start and end
+//! while one watches.
 //!
-//! What happens when is planned purely, from a time and a seed: [`past`] and [`live`]. This file only writes it to a
-//! homeserver.
+//! What happens when is planned purely, from a time and a seed: [`past`] and [`live`]. This file
+//! only writes it to a homeserver.
 
 mod act;
 mod hostile;
@@ -47,8 +48,8 @@ pub struct World {
 }
 
 impl World {
-    /// Fills an empty homeserver with everything up to `now_ms` (ms since the Unix epoch). The same time and seed make
-    /// the same events, ids included, on a server started with the same seed.
+    /// Fills an empty homeserver with everything up to `now_ms` (ms since the Unix epoch). The same
+    /// time and seed make the same events, ids included, on a server started with the same seed.
     #[must_use]
     pub fn build(hs: &Homeserver, now_ms: i64, seed: u64) -> Self {
         let begin_ms = now_ms - (past::DAYS + 2) * DAY_MS;
@@ -61,6 +62,7 @@ impl World {
         for person in &PEOPLE {
             hs.set_display_name(&person.user_id(), person.name);
         }
+
         let rooms = SCENES
             .iter()
             .map(|scene| (scene.key, make(hs, scene, begin_ms, seed, &bot_user)));
@@ -70,7 +72,9 @@ impl World {
         for act in &past.acts {
             act.play(hs, &mut names);
         }
+
         let outside = rooms.iter().find(|(key, _)| *key == OUTSIDE);
+
         Self {
             bot_user,
             bot_password,
@@ -82,15 +86,18 @@ impl World {
         }
     }
 
-    /// Keeps the world alive, by a clock in ms since the Unix epoch. Never ends by itself: abort the task to stop.
+    /// Keeps the world alive, by a clock in ms since the Unix epoch. Never ends by itself: abort
+    /// the task to stop.
     pub async fn play(self, hs: Homeserver, clock: impl Fn() -> i64 + Send) {
         let mut live = Live::new(self.running, clock(), self.seed);
         let mut names = Names::new();
+
         loop {
             for act in live.next_minute() {
                 wait_until(act.at_ms, &clock).await;
                 act.play(&hs, &mut names);
             }
+
             // After a long sleep of the machine many minutes are caught up without a pause.
             tokio::task::yield_now().await;
         }
@@ -115,10 +122,13 @@ fn make(hs: &Homeserver, scene: &Scene, begin_ms: i64, seed: u64, bot: &str) -> 
         if scene.alias.is_none() {
             hs.invite(&room, bot, &maker, begin_ms + 1000);
         }
+
         hs.join_user(&room, bot, begin_ms + 2000);
     }
+
     for (second, member) in (3..).zip(&members) {
         hs.join_user(&room, &member.user_id(), begin_ms + second * 1000);
     }
+
     room
 }

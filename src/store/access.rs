@@ -1,5 +1,5 @@
-//! Who may join a call in a room, counted by the accounts that the power levels name and never by all of them; and what
-//! else of a room's own state explains its calls.
+//! Who may join a call in a room, counted by the accounts that the power levels name and never by
+//! all of them; and what else of a room's own state explains its calls.
 
 use super::row::Viewer;
 use super::rows::Rows;
@@ -33,7 +33,8 @@ const COUNTED: &str = "select members_ms from rooms where room_id = $1";
 const SET: &str =
     "update rooms set access = $2 where room_id = $1 and coalesce(access, '') <> coalesce($2, '')";
 
-/// Counts anew who may join a call in the room, and keeps it where that is not everybody. True if it was another number.
+/// Counts anew who may join a call in the room, and keeps it where that is not everybody. True if
+/// it was another number.
 pub(super) async fn refresh(tx: &mut Tx, room_id: &str) -> Result<bool, Error> {
     let found = restricted(tx, room_id).await?;
     let text = if found.is_empty() {
@@ -41,11 +42,13 @@ pub(super) async fn refresh(tx: &mut Tx, room_id: &str) -> Result<bool, Error> {
     } else {
         Some(serde_json::to_string(&found).map_err(|error| Error::Content(error.to_string()))?)
     };
+
     let done = sqlx::query(SET)
         .bind(room_id)
         .bind(text)
         .execute(&mut **tx)
         .await?;
+
     Ok(done.rows_affected() > 0)
 }
 
@@ -66,11 +69,13 @@ async fn restricted(
     if types.is_empty() || counted.flatten().is_none() {
         return Ok(Vec::new());
     }
+
     let rules = room_rules::of_room(connection, room_id).await?;
     // A room whose state was read and holds no power levels lets everybody send everything.
     let Some(levels) = rules.levels() else {
         return Ok(Vec::new());
     };
+
     let types: Vec<JoinType> = types
         .iter()
         .map(|(kind, is_state)| JoinType::new(kind, *is_state != 0))
@@ -79,6 +84,7 @@ async fn restricted(
     if types.is_empty() {
         return Ok(Vec::new());
     }
+
     let observers = observers(connection).await?;
     let named: BTreeSet<&str> = levels
         .named()
@@ -103,9 +109,11 @@ async fn restricted(
         });
         found.accounts - found.may > super::int(shut_out.count())
     };
+
     let found = types
         .iter()
         .map(|one| access(levels, one, accounts, &joined));
+
     Ok(found.filter(is_restricted).collect())
 }
 
@@ -132,8 +140,10 @@ async fn standing(
             joined: row.try_get::<i64, _>("joined")? != 0,
             since_ms: row.try_get("event_ms")?,
         };
+
         found.insert(row.try_get("user_id")?, standing);
     }
+
     Ok(found)
 }
 
@@ -151,7 +161,7 @@ pub async fn of_rooms(
     let mut connection = store.read.acquire().await?;
     let rules = room_rules::of_rooms(&mut connection, &ids).await?;
     let mut types: HashMap<String, Vec<(JoinType, i64)>> = HashMap::new();
-    for row in TYPES_OF_ROOMS.of(&mut connection, &ids).await? {
+    for row in TYPES_OF_ROOMS.read_by_ids(&mut connection, &ids).await? {
         let kind: String = row.try_get("kind")?;
         let one = JoinType::new(&kind, row.try_get::<i64, _>("is_state")? != 0);
         types
@@ -159,6 +169,7 @@ pub async fn of_rooms(
             .or_default()
             .push((one, row.try_get("last_ms")?));
     }
+
     let observers = observers(&mut connection).await?;
     let mut found = HashMap::new();
     for (room_id, rules) in rules {
@@ -169,6 +180,7 @@ pub async fn of_rooms(
             observers: observers.clone(),
             ..RoomKnowledge::default()
         };
+
         if known.rules.restricts_calls(&known.types) {
             let named = with_power(&known.rules);
             if named.len() <= NAMED_MAX {
@@ -176,8 +188,10 @@ pub async fn of_rooms(
                 known.named = standing(&mut connection, &room_id, named).await?;
             }
         }
+
         found.insert(room_id, known);
     }
+
     Ok(found)
 }
 
@@ -196,6 +210,7 @@ fn with_power(rules: &RoomRules) -> BTreeSet<&str> {
         let usual = levels.of_others();
         levels.named().filter(move |(_, level)| *level > usual)
     });
+
     named.map(|(user, _)| user).collect()
 }
 
@@ -210,10 +225,12 @@ async fn counted_accounts(
     if counted.flatten().is_none() {
         return Ok(None);
     }
+
     let accounts = sqlx::query_scalar(ACCOUNTS)
         .bind(room_id)
         .fetch_one(&mut *connection)
         .await?;
+
     Ok(Some(accounts))
 }
 
@@ -240,8 +257,8 @@ const JOINED: &str = "select m.user_id, p.name from room_members m
     left join people p on p.room_id = m.room_id and p.user_id = m.user_id
     where m.room_id = $1 and m.joined = 1 order by m.user_id limit $2";
 
-/// Names those who may and those who may not, at most `limit` of each. Accounts beyond the first few thousand are not
-/// looked at: they are counted all the same.
+/// Names those who may and those who may not, at most `limit` of each. Accounts beyond the first
+/// few thousand are not looked at: they are counted all the same.
 ///
 /// # Errors
 /// When the database fails.
@@ -258,10 +275,12 @@ pub async fn named(
     if found.is_empty() {
         return Ok(Vec::new());
     }
+
     let rules = room_rules::of_room(&mut connection, room_id).await?;
     let Some(levels) = rules.levels() else {
         return Ok(Vec::new());
     };
+
     let observers = observers(&mut connection).await?;
     let joined: Vec<(String, Option<String>)> = sqlx::query_as(JOINED)
         .bind(room_id)
@@ -283,13 +302,16 @@ pub async fn named(
                 let power = account.power.unwrap_or(CREATOR);
                 (power >= access.needed) == may
             };
+
             accounts.iter().filter(fits).take(limit).cloned().collect()
         };
+
         Named {
             may: chosen(true),
             may_not: chosen(false),
             access,
         }
     });
+
     Ok(named.collect())
 }

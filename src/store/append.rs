@@ -1,5 +1,5 @@
-//! The insert path: new events are appended in statements of many rows, what another copy tells more is added,
-//! and what follows from it is noted.
+//! The insert path: new events are appended in statements of many rows, what another copy tells
+//! more is added, and what follows from it is noted.
 
 use super::batch::{Arrival, Batch, RoomBatch, Source};
 use super::events::event;
@@ -25,7 +25,8 @@ use std::sync::Arc;
 pub(super) struct Touched {
     /// For each chain the first and the last time at which something changed.
     pub chains: BTreeMap<String, (i64, i64)>,
-    /// For each user the events of its standing in the room that changed, by id, as they were before.
+    /// For each user the events of its standing in the room that changed, by id, as they were
+    /// before.
     pub presence: BTreeMap<String, BTreeMap<String, Option<RoomEvent>>>,
     /// Slots of which an event or its redaction came.
     pub slots: BTreeSet<String>,
@@ -76,11 +77,12 @@ struct New<'a> {
 }
 
 impl<'a> New<'a> {
-    fn of(arrival: &'a Arrival, kept: Option<&'a str>, stream: i64) -> Self {
+    fn from_arrival(arrival: &'a Arrival, kept: Option<&'a str>, stream: i64) -> Self {
         let (chain, rejected) = match member::chain(&arrival.event) {
             Ok(chain) => (chain, None),
             Err(reason) => (None, Some(reason)),
         };
+
         Self {
             arrival,
             kept,
@@ -106,11 +108,13 @@ impl News {
             self.event.time(),
             self.old.as_ref().map_or(self.event.time(), RoomEvent::time),
         );
+
         (now.min(before), now.max(before))
     }
 }
 
-/// Appends the events of one room that are not known yet, within the limits of their senders, and notes each sighting.
+/// Appends the events of one room that are not known yet, within the limits of their senders, and
+/// notes each sighting.
 pub(super) async fn append(
     tx: &mut Tx,
     batch: &Batch,
@@ -131,18 +135,21 @@ pub(super) async fn append(
         .map(|(_, arrival)| arrival)
         .collect();
     for arrivals in arrivals.chunks(512) {
-        let fresh = some(tx, batch, room, arrivals, &mut stream, touched).await?;
+        let fresh = append_chunk(tx, batch, room, arrivals, &mut stream, touched).await?;
         if let Some(senders) = &mut senders {
-            senders.note(room, fresh.iter().map(AsRef::as_ref));
+            senders.record_batch(room, fresh.iter().map(AsRef::as_ref));
         }
     }
+
     if let Some((_, aside)) = &limited {
         sender_limit::write(tx, &room.room_id, aside).await?;
         touched.set_aside = true;
     }
+
     for (reason, json) in &room.malformed {
         stream += malformed(tx, batch, room, reason, json, stream + 1).await?;
     }
+
     Ok(())
 }
 
@@ -150,7 +157,7 @@ pub(super) async fn append(
 type Stored<'a> = (&'a Arrival, Option<&'a str>);
 
 /// Appends some of them; those that were new.
-async fn some(
+async fn append_chunk(
     tx: &mut Tx,
     batch: &Batch,
     room: &RoomBatch,
@@ -173,13 +180,14 @@ async fn some(
         as_stored.partition(|(arrival, _)| ids.insert(&arrival.event.event_id));
     let numbered = first.into_iter().zip(*stream + 1..);
     let tried: Vec<New> = numbered
-        .map(|((arrival, kept), stream)| New::of(arrival, kept, stream))
+        .map(|((arrival, kept), stream)| New::from_arrival(arrival, kept, stream))
         .collect();
     // Most are new: which are not is asked only when some are not.
     let known = match insert(tx, batch, room, &tried).await? {
         inserted if inserted == int(tried.len()) => HashMap::new(),
-        _ => known(tx, batch, room, &tried, *stream).await?,
+        _ => load_stored_copies(tx, batch, room, &tried, *stream).await?,
     };
+
     let (mut fresh, old): (Vec<New>, Vec<New>) = tried
         .into_iter()
         .partition(|new| !known.contains_key(&new.arrival.event.event_id));
@@ -195,7 +203,7 @@ async fn some(
     let chains = fresh
         .iter()
         .filter_map(|new| Some((new.arrival.event.sender.as_str(), new.chain.as_deref()?)));
-    wrote(tx, room, chains).await?;
+    record_writers(tx, room, chains).await?;
     rooms::people(
         tx,
         &room.room_id,
@@ -214,20 +222,23 @@ async fn some(
     fresh
         .iter()
         .filter(|new| new.chain.is_some())
-        .for_each(|new| touched.fresh.note(&new.arrival.event));
+        .for_each(|new| touched.fresh.add_event(&new.arrival.event));
     let news = |new: New| News {
         event: Arc::clone(&new.arrival.event),
         old: None,
         chain: new.chain,
     };
+
     let mut news: Vec<News> = fresh.into_iter().map(news).collect();
     for copy in &copies {
         let is_redacted = redactions.because(&copy.event).is_some();
         touched.taken_back |= is_redacted || copy.event.redacted_ts.is_some();
         news.extend(absorb(tx, room, copy, is_redacted, touched).await?);
     }
-    sightings::note(tx, batch, room, &other_ways).await?;
+
+    sightings::record_sightings(tx, batch, room, &other_ways).await?;
     touch(tx, &room.room_id, &news, touched).await?;
+
     Ok(stored)
 }
 
@@ -237,8 +248,9 @@ static KNOWN: Rows = Rows::new(
     ")",
 );
 
-/// Which of these events were there before, and whether they had come from this vantage by this way.
-async fn known(
+/// Which of these events were there before, and whether they had come from this vantage by this
+/// way.
+async fn load_stored_copies(
     tx: &mut Tx,
     batch: &Batch,
     room: &RoomBatch,
@@ -258,12 +270,14 @@ async fn known(
             known.insert(row.try_get("event_id")?, by_this_way);
         }
     }
+
     Ok(known)
 }
 
 const NUMBER: &str = "update events set stream = $3 where event_id = $1 and room_id = $2";
 
-/// Numbers without gaps, so that the last one tells how many were ever stored: known ones took none.
+/// Numbers without gaps, so that the last one tells how many were ever stored: known ones took
+/// none.
 async fn number(
     tx: &mut Tx,
     room_id: &str,
@@ -281,6 +295,7 @@ async fn number(
             query.execute(&mut **tx).await?;
         }
     }
+
     Ok(())
 }
 
@@ -312,6 +327,7 @@ async fn insert(
             .bind(batch.vantage_id.clone())
             .bind(batch.seen_ms)
     };
+
     let bind = |query: Statement, new: &New| {
         let event = &new.arrival.event;
         query
@@ -332,11 +348,12 @@ async fn insert(
             .bind(event.time())
             .bind(new.kept.map(ToOwned::to_owned))
     };
+
     Ok(i64::try_from(INSERT.write(tx, events, shared, bind).await?).unwrap_or(i64::MAX))
 }
 
 /// Notes who writes on which chain.
-async fn wrote<'c>(
+async fn record_writers<'c>(
     tx: &mut Tx,
     room: &RoomBatch,
     chains: impl Iterator<Item = (&'c str, &'c str)>,
@@ -346,7 +363,9 @@ async fn wrote<'c>(
     let bind = |query: Statement, (sender, chain): &(&str, &str)| {
         query.bind((*sender).to_owned()).bind((*chain).to_owned())
     };
+
     WROTE.write(tx, &chains, shared, bind).await?;
+
     Ok(())
 }
 
@@ -356,7 +375,8 @@ const UPDATE: &str =
         in_timeline = $7, json = $8, time_ms = $9, chain = $10, rejected = $11, kept = $12
         where event_id = $1 and room_id = $2";
 
-/// Adds what this copy of a known event tells more; something when that can change what follows from it.
+/// Adds what this copy of a known event tells more; something when that can change what follows
+/// from it.
 async fn absorb(
     tx: &mut Tx,
     room: &RoomBatch,
@@ -381,16 +401,19 @@ async fn absorb(
         kept = redactions::kept(&merged);
         merged.readable = kept.is_some();
     }
+
     let merged = Arc::new(merged);
     let was_in_timeline = row.try_get::<i64, _>("in_timeline")? != 0;
     if *merged == known && (was_in_timeline || !arrival.in_timeline) {
         return Ok(None);
     }
-    touched.fresh.note(&merged);
-    if is_taken_back && Kind::of(&merged.kind) == Kind::Presence {
+
+    touched.fresh.add_event(&merged);
+    if is_taken_back && Kind::of_event_type(&merged.kind) == Kind::Presence {
         let unnamed = redactions::unname(tx, &room.room_id, &merged.event_id).await?;
         touched.unnamed.extend(unnamed);
     }
+
     let json = if is_taken_back && known.readable {
         let at_ms = merged.redacted_ts.unwrap_or(merged.origin_server_ts);
         redactions::emptied_since(row.try_get("json")?, &merged.kind, at_ms)
@@ -399,6 +422,7 @@ async fn absorb(
     } else {
         arrival.json.clone()
     };
+
     // A readable copy may tell the chain that a redacted one could not.
     let mut chain: Option<String> = row.try_get("chain")?;
     let mut rejected: Option<String> = row.try_get("rejected")?;
@@ -407,7 +431,8 @@ async fn absorb(
             Ok(chain) => (chain, None),
             Err(reason) => (None, Some(reason.to_owned())),
         };
-        wrote(
+
+        record_writers(
             tx,
             room,
             chain
@@ -416,6 +441,7 @@ async fn absorb(
         )
         .await?;
     }
+
     sqlx::query(UPDATE)
         .bind(&new.event_id)
         .bind(&room.room_id)
@@ -431,7 +457,8 @@ async fn absorb(
         .bind(&kept)
         .execute(&mut **tx)
         .await?;
-    Ok(decides(&known, &merged).then_some(News {
+
+    Ok(changes_the_fold(&known, &merged).then_some(News {
         event: merged,
         old: Some(known),
         chain,
@@ -439,7 +466,7 @@ async fn absorb(
 }
 
 /// Can what follows from an event change with what we know of it?
-fn decides(known: &RoomEvent, merged: &RoomEvent) -> bool {
+fn changes_the_fold(known: &RoomEvent, merged: &RoomEvent) -> bool {
     merged.content != known.content
         || merged.time() != known.time()
         || merged.received_ts != known.received_ts
@@ -461,7 +488,8 @@ static REPLACING: Rows = Rows::new(
     ")",
 );
 
-/// By id the first and the last time, ms, of linked events. Whether the one in between is odd, the one after it decides.
+/// By id the first and the last time, ms, of linked events. Whether the one in between is odd, the
+/// one after it decides.
 type Linked = HashMap<String, (i64, i64)>;
 
 async fn linked(tx: &mut Tx, sql: &Rows, room_id: &str, ids: &[&str]) -> Result<Linked, Error> {
@@ -471,6 +499,7 @@ async fn linked(tx: &mut Tx, sql: &Rows, room_id: &str, ids: &[&str]) -> Result<
         let known = times.entry(row.try_get("id")?).or_insert((time, time));
         *known = (known.0.min(time).min(next), known.1.max(time));
     }
+
     Ok(times)
 }
 
@@ -491,7 +520,8 @@ async fn touch(
     for new in news {
         let event = &new.event;
         if let Some(chain) = &new.chain {
-            // What is moved by links lies between linked events; whether one is odd its neighbours decide, too.
+            // What is moved by links lies between linked events; whether one is odd its neighbours
+            // decide, too.
             let before = event
                 .replaces_state
                 .as_ref()
@@ -505,7 +535,8 @@ async fn touch(
                 .fold(to, |to, (_, last)| to.max(*last));
             touched.chain(chain, from, to);
         }
-        match (Kind::of(&event.kind), &event.state_key) {
+
+        match (Kind::of_event_type(&event.kind), &event.state_key) {
             (Kind::Presence, Some(user)) => {
                 redactions::redact_all_of(tx, room_id, event, touched).await?;
                 let news = touched.presence.entry(user.clone()).or_default();
@@ -523,6 +554,7 @@ async fn touch(
             _ => {}
         }
     }
+
     Ok(())
 }
 
@@ -535,22 +567,27 @@ async fn redaction(
     let Some(target) = &new.event.redacts else {
         return Ok(());
     };
+
     touched.taken_back = true;
     // What is not known yet will itself be news.
     let Some(row) = redact_stored(tx, room_id, target, &new.event).await? else {
         return Ok(());
     };
+
     touched.unnamed.extend(row.unnamed);
-    match Kind::of(&row.kind) {
+    match Kind::of_event_type(&row.kind) {
         Kind::Slot => touched.slots.extend(row.state_key),
         Kind::Other => touched.facts = true,
         _ => {}
     }
+
     if let Some(chain) = row.chain {
-        // From the redacted event on: what a checkpoint after it carries does not know of the redaction.
+        // From the redacted event on: what a checkpoint after it carries does not know of the
+        // redaction.
         let (from, to) = new.span();
         touched.chain(&chain, from.min(row.time_ms), to.max(row.time_ms));
     }
+
     Ok(())
 }
 
@@ -577,11 +614,13 @@ async fn malformed(
         readable: true,
         redacted_ts: None,
     };
+
     let arrival = Arrival {
         event: Arc::new(event),
         json: json.to_owned(),
         in_timeline: false,
     };
+
     let fresh = New {
         arrival: &arrival,
         kept: None,
@@ -589,5 +628,6 @@ async fn malformed(
         rejected: Some(reason),
         stream,
     };
+
     insert(tx, batch, room, &[fresh]).await
 }

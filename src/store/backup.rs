@@ -1,4 +1,5 @@
-//! Copies of a `SQLite` database: taken while a server runs, and checked before they become the database again.
+//! Copies of a `SQLite` database: taken while a server runs, and checked before they become the
+//! database again.
 
 use super::hold::{Hold, beside, file_of, real};
 use super::{Error, MIGRATIONS};
@@ -28,12 +29,13 @@ pub struct Restored {
     pub database: PathBuf,
 }
 
-/// Writes a consistent copy of the database to `to`, also while it is being written. The copy can be read by
-/// this user only (0600); nothing is written over.
+/// Writes a consistent copy of the database to `to`, also while it is being written. The copy can
+/// be read by this user only (0600); nothing is written over.
 ///
 /// # Errors
-/// When there is no such database, the file is there already, or the disk is full; then nothing is left behind.
-pub async fn take(url: &str, to: &Path) -> Result<Contents, Error> {
+/// When there is no such database, the file is there already, or the disk is full; then nothing is
+/// left behind.
+pub async fn copy_database(url: &str, to: &Path) -> Result<Contents, Error> {
     let database = file_of(url)?.ok_or(Error::NoFile)?;
     let mut connection = open(&database, false).await?;
     counts(&mut connection, &database).await?;
@@ -44,28 +46,32 @@ pub async fn take(url: &str, to: &Path) -> Result<Contents, Error> {
     if done.is_err() {
         let _ = std::fs::remove_file(to);
     }
+
     let bytes = done?;
     let mut made = open(to, true).await?;
+
     Ok(Contents {
         bytes,
         ..counts(&mut made, to).await?
     })
 }
 
-/// Makes the copy at `from` the database, after a check, and keeps what was there before under another name
-/// that ends in `stamp`.
+/// Makes the copy at `from` the database, after a check, and keeps what was there before under
+/// another name that ends in `stamp`.
 ///
 /// # Errors
-/// When a server has the database, or the copy is damaged, not ours, or of a newer version; then nothing changed.
+/// When a server has the database, or the copy is damaged, not ours, or of a newer version; then
+/// nothing changed.
 pub async fn restore(url: &str, from: &Path, stamp: &str, who: &str) -> Result<Restored, Error> {
     let database = real(&file_of(url)?.ok_or(Error::NoFile)?);
-    let _hold = Hold::take(url, who).await?;
+    let _hold = Hold::acquire_lock(url, who).await?;
     if real(from) == database {
         return Err(Error::Backup(
             from.to_owned(),
             "it is the database itself".into(),
         ));
     }
+
     let mut connection = open(from, true).await?;
     let contents = check(&mut connection, from).await?;
     let new = beside(&database, "restoring");
@@ -78,18 +84,21 @@ pub async fn restore(url: &str, from: &Path, stamp: &str, who: &str) -> Result<R
             source,
         });
     }
+
     new_file(&new)?;
     let done = copy(&mut connection, &new).await;
     let _ = connection.close().await;
     if done.is_err() {
         let _ = std::fs::remove_file(&new);
     }
+
     let bytes = done?;
     let aside = set_aside(
         &database,
         &free(&database, &format!("before-restore-{stamp}")),
     )?;
     rename(&new, &database)?;
+
     Ok(Restored {
         contents: Contents { bytes, ..contents },
         aside,
@@ -104,11 +113,13 @@ async fn open(path: &Path, read_only: bool) -> Result<SqliteConnection, Error> {
         path: path.to_owned(),
         source,
     };
+
     File::open(path).map_err(cannot)?;
     let options = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(false)
         .read_only(read_only);
+
     Ok(options
         .busy_timeout(Duration::from_secs(30))
         .connect()
@@ -121,6 +132,7 @@ fn new_file(path: &Path) -> Result<(), Error> {
         .create_new(true)
         .mode(0o600)
         .open(path);
+
     made.map(drop).map_err(|source| Error::File {
         doing: "making",
         path: path.to_owned(),
@@ -134,18 +146,21 @@ fn rename(from: &Path, to: &Path) -> Result<(), Error> {
         path: from.to_owned(),
         source,
     };
+
     std::fs::rename(from, to).map_err(cannot)?;
     // So that the name, too, outlives a power cut.
     let folder = to
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
+
     File::open(folder)
         .and_then(|folder| folder.sync_all())
         .map_err(cannot)
 }
 
-/// Copies to a name that exists and is ours; it gets the content at once or not at all. Returns the size, bytes.
+/// Copies to a name that exists and is ours; it gets the content at once or not at all. Returns the
+/// size, bytes.
 async fn copy(connection: &mut SqliteConnection, to: &Path) -> Result<u64, Error> {
     let part = beside(to, "partial");
     new_file(&part)?;
@@ -155,11 +170,13 @@ async fn copy(connection: &mut SqliteConnection, to: &Path) -> Result<u64, Error
     if done.is_err() {
         let _ = std::fs::remove_file(&part);
     }
+
     done
 }
 
 async fn write(connection: &mut SqliteConnection, part: &Path) -> Result<u64, Error> {
-    // The copy gives space back in small steps, also when the original was made before that was usual.
+    // The copy gives space back in small steps, also when the original was made before that was
+    // usual.
     if sqlx::query_scalar::<_, i64>("pragma auto_vacuum")
         .fetch_one(&mut *connection)
         .await?
@@ -169,6 +186,7 @@ async fn write(connection: &mut SqliteConnection, part: &Path) -> Result<u64, Er
             .execute(&mut *connection)
             .await?;
     }
+
     let name = part
         .to_str()
         .ok_or_else(|| Error::Backup(part.to_owned(), "its name is not Unicode".into()))?;
@@ -182,19 +200,22 @@ async fn write(connection: &mut SqliteConnection, part: &Path) -> Result<u64, Er
         path: part.to_owned(),
         source,
     };
+
     Ok(file.map_err(cannot)?.len())
 }
 
 /// How the names of the files of a database end: itself, its log, and the log's index.
 const PARTS: [&str; 3] = ["", "-wal", "-shm"];
 
-/// A name beside the database that nothing has: two restores in one second must not overwrite what the first one kept.
+/// A name beside the database that nothing has: two restores in one second must not overwrite what
+/// the first one kept.
 fn free(database: &Path, word: &str) -> PathBuf {
     let (mut name, mut number) = (beside(database, word), 1);
     while PARTS.iter().any(|end| with(&name, end).exists()) {
         number += 1;
         name = beside(database, &format!("{word}-{number}"));
     }
+
     name
 }
 
@@ -214,6 +235,7 @@ fn set_aside(database: &Path, aside: &Path) -> Result<Option<PathBuf>, Error> {
             moved = moved.or(Some(aside.to_owned()));
         }
     }
+
     Ok(moved)
 }
 
@@ -228,6 +250,7 @@ async fn check(connection: &mut SqliteConnection, path: &Path) -> Result<Content
     if said != ["ok"] {
         return Err(bad(format!("it is damaged: {}", said.join("; "))));
     }
+
     counts(connection, path).await
 }
 
@@ -246,17 +269,21 @@ async fn counts(connection: &mut SqliteConnection, path: &Path) -> Result<Conten
                 "a newer version of Callscope made it; use that version",
             ));
         };
+
         if !success || known.checksum.as_ref() != checksum.as_slice() {
             return Err(bad("its shape is not one that Callscope made"));
         }
     }
+
     if applied.is_empty() {
         return Err(bad("it is not a database of Callscope"));
     }
+
     let text = "select (select count(*) from rooms), (select count(*) from events),
         (select count(*) from memberships), (select count(*) from sessions)";
     let (rooms, events, memberships, calls) =
         sqlx::query_as(text).fetch_one(&mut *connection).await?;
+
     Ok(Contents {
         rooms,
         events,

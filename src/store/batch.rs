@@ -1,4 +1,5 @@
-//! One batch from a homeserver: events, position and everything that follows from them, in one commit.
+//! One batch from a homeserver: events, position and everything that follows from them, in one
+//! commit.
 
 use super::append::{self, Touched};
 use super::fresh::Fresh;
@@ -68,7 +69,8 @@ pub struct RoomBatch {
     pub step: Option<walks::Step>,
     /// A walk that had ended goes on: with another one, which this page begins.
     pub goes_on: Option<walks::GoOn>,
-    /// It belongs to the first answer that tells of the room, which may be written in several pieces.
+    /// It belongs to the first answer that tells of the room, which may be written in several
+    /// pieces.
     pub is_first_answer: bool,
 }
 
@@ -98,8 +100,8 @@ impl RoomBatch {
 }
 
 impl RoomBatch {
-    /// Does it say that an invitation to this room is not open any more? That a room is not among those that we are in
-    /// says nothing: who was removed may be invited anew.
+    /// Does it say that an invitation to this room is not open any more? That a room is not among
+    /// those that we are in says nothing: who was removed may be invited anew.
     fn answers_invitation(&self) -> bool {
         match self.watch {
             Some(Watch::Joined) => true,
@@ -130,7 +132,8 @@ pub struct Changed {
     pub rooms: BTreeSet<String>,
     /// Events that were not known.
     pub new_events: usize,
-    /// The sync stream was heard for the first time after a stop or a break: states should be looked at.
+    /// The sync stream was heard for the first time after a stop or a break: states should be
+    /// looked at.
     pub heard_anew: bool,
     /// Contents of redacted events were taken out.
     pub taken_back: bool,
@@ -138,11 +141,13 @@ pub struct Changed {
     pub has_open_bans: bool,
     /// Whose display names went with redacted events.
     pub unnamed: BTreeSet<String>,
-    /// Rooms into which somebody sent more than is stored: their state should be looked at when that is over.
+    /// Rooms into which somebody sent more than is stored: their state should be looked at when
+    /// that is over.
     pub set_aside: BTreeSet<String>,
 }
 
-/// Writes a batch. **One commit**: position and effect move together, so a crash repeats work and never loses it.
+/// Writes a batch. **One commit**: position and effect move together, so a crash repeats work and
+/// never loses it.
 ///
 /// # Errors
 /// When the database fails; then nothing of the batch was written.
@@ -150,7 +155,8 @@ pub async fn write(store: &Store, rules: &Rules, batch: &Batch) -> Result<Change
     write_seen(store, rules, batch, None).await
 }
 
-/// The same; where our own clock is off, by so many ms: then its word on when something came is not believed.
+/// The same; where our own clock is off, by so many ms: then its word on when something came is not
+/// believed.
 ///
 /// # Errors
 /// When the database fails; then nothing of the batch was written.
@@ -174,25 +180,30 @@ pub async fn write_seen(
             invitations::settle(&mut tx, &batch.vantage_id, &room.room_id).await?;
         }
     }
+
     if is_doubted {
         let last = append::last_stream(&mut tx).await?;
         readings::end_doubt(&mut tx, before, last).await?;
     }
-    invitations::note(
+
+    invitations::record_invitations(
         &mut tx,
         &batch.vantage_id,
         &batch.invitations,
         batch.seen_ms,
     )
     .await?;
-    unasked::note(&mut tx, batch).await?;
+    unasked::record_unasked(&mut tx, batch).await?;
     if let Some(position) = &batch.position {
-        changed.heard_anew = coverage::heard(&mut tx, &batch.vantage_id, batch.seen_ms).await?;
-        vantages::moved(&mut tx, &batch.vantage_id, position, batch.seen_ms).await?;
+        changed.heard_anew =
+            coverage::record_stream_heard(&mut tx, &batch.vantage_id, batch.seen_ms).await?;
+        vantages::set_position(&mut tx, &batch.vantage_id, position, batch.seen_ms).await?;
     }
+
     tx.commit().await?;
     changed.committed(store);
     senders.committed(batch.seen_ms);
+
     Ok(changed)
 }
 
@@ -202,12 +213,13 @@ impl Changed {
         if self.taken_back {
             store.taken_back.store(true, Ordering::Relaxed);
         }
+
         store.names.forget(&self.unnamed);
     }
 }
 
-/// Takes out the next part of what a ban takes back, in one commit with what follows from it; `None` where nothing is
-/// left. A stop at any point loses nothing.
+/// Takes out the next part of what a ban takes back, in one commit with what follows from it;
+/// `None` where nothing is left. A stop at any point loses nothing.
 ///
 /// # Errors
 /// When the database fails; then nothing of this part was written.
@@ -216,12 +228,14 @@ pub async fn take_back_more(store: &Store, rules: &Rules) -> Result<Option<Chang
     let Some(ban) = redactions::open_ban(&mut tx).await? else {
         return Ok(None);
     };
+
     let room_id = ban.room_id.clone();
     rooms::count_write(&mut tx, &room_id).await?;
     let mut touched = Touched {
         fresh: Fresh::since(append::last_stream(&mut tx).await?),
         ..Touched::default()
     };
+
     redactions::redact_more(&mut tx, ban, &mut touched).await?;
     let mut changed = Changed::default();
     follow(
@@ -234,6 +248,7 @@ pub async fn take_back_more(store: &Store, rules: &Rules) -> Result<Option<Chang
     .await?;
     tx.commit().await?;
     changed.committed(store);
+
     Ok(Some(changed))
 }
 
@@ -246,23 +261,27 @@ async fn write_room(
     senders: &mut Senders<'_>,
 ) -> Result<(), Error> {
     let room_id = &room.room_id;
-    let is_new = rooms::note(tx, room_id, room.watch, batch.seen_ms).await?;
+    let is_new = rooms::upsert_room(tx, room_id, room.watch, batch.seen_ms).await?;
     if is_new {
         rederive::begin_room(tx, room_id, how.0).await?;
     }
+
     rooms::count_write(tx, room_id).await?;
     let before = append::last_stream(tx).await?;
     let mut touched = Touched {
         fresh: Fresh::since(before),
         ..Touched::default()
     };
-    // The first answer of a room has its state, of whatever size. So has a look, of which only the last part has the snapshot.
+
+    // The first answer of a room has its state, of whatever size. So has a look, of which only the
+    // last part has the snapshot.
     let is_of_state = is_new || room.is_first_answer || room.source == Source::Poll;
     let limits = (!is_of_state).then_some(senders);
     append::append(tx, batch, room, &mut touched, limits).await?;
     if touched.set_aside {
         changed.set_aside.insert(room_id.clone());
     }
+
     if let Some(look) = &room.snapshot {
         snapshots::record(tx, batch, room, look, &mut touched).await?;
         if coverage::polled(tx, &batch.vantage_id, room_id, batch.seen_ms).await?
@@ -270,24 +289,31 @@ async fn write_room(
         {
             walks::open(tx, room_id, "gap", None, before, batch.seen_ms).await?;
         }
+
         rooms::polled(tx, room_id, batch.seen_ms).await?;
     }
+
     if let Some((reason, token)) = &room.gap {
         walks::open(tx, room_id, reason, token.as_deref(), before, batch.seen_ms).await?;
     }
+
     if let Some(step) = &room.step {
         walks::step(tx, room_id, step, touched.new_events, batch.seen_ms).await?;
     }
+
     if let Some(on) = &room.goes_on {
         walks::go_on(tx, room_id, on, before, batch.seen_ms).await?;
     }
+
     if room.step.is_some() || room.gap.is_some() || room.goes_on.is_some() {
         walks::reached(tx, room, batch.seen_ms).await?;
     }
+
     changed.new_events += touched.new_events;
     if is_new || room.watch.is_some() {
         changed.rooms.insert(room_id.clone());
     }
+
     follow(tx, how, room_id, &mut touched, changed).await
 }
 
@@ -305,12 +331,15 @@ async fn follow(
     if touched.facts {
         rooms::refresh(tx, room_id).await?;
     }
+
     if touched.facts || touched.accounts || !touched.presence.is_empty() {
         touched.facts |= access::refresh(tx, room_id).await?;
     }
+
     if touched.facts {
         changed.rooms.insert(room_id.to_owned());
     }
+
     let stays = refold::refold(tx, how, room_id, touched).await?;
     changed.slots.extend(
         settle(tx, how.1, room_id, &stays)
@@ -318,6 +347,7 @@ async fn follow(
             .into_iter()
             .map(|slot| (room_id.to_owned(), slot)),
     );
+
     Ok(())
 }
 
@@ -328,7 +358,7 @@ pub(super) async fn settle(
     room_id: &str,
     stays: &[Change],
 ) -> Result<BTreeSet<String>, Error> {
-    let (slots, assigned) = recount::follow(tx, grain, room_id, stays).await?;
+    let (slots, assigned) = recount::update_sessions(tx, grain, room_id, stays).await?;
     memberships::write(tx, stays, assigned).await?;
     Ok(slots)
 }

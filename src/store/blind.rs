@@ -1,4 +1,5 @@
-//! Time that nobody watched, in sums over a span: what it takes from the seen time, and which calls are unsure for it.
+//! Time that nobody watched, in sums over a span: what it takes from the seen time, and which calls
+//! are unsure for it.
 
 use super::days::{self, Known};
 use super::row::Viewer;
@@ -30,7 +31,7 @@ pub(super) async fn spans(
         .map(|place| place.room_id.clone())
         .collect();
     let mut found = Blind::new();
-    for (room_id, intervals) in coverage::of(store, viewer, &rooms, now).await? {
+    for (room_id, intervals) in coverage::coverage_of_rooms(store, viewer, &rooms, now).await? {
         // One that ends where the span begins is not in it, one in which a call before it ended is.
         for blind in intervals
             .iter()
@@ -42,6 +43,7 @@ pub(super) async fn spans(
             }
         }
     }
+
     Ok(found)
 }
 
@@ -71,11 +73,13 @@ pub(super) async fn subtract(
     {
         seen.insert((room_id.clone(), server.clone()), together_seen_ms);
     }
+
     let mut take = |room_id: &str, server: &str, ms: i64| {
         if let Some(seen) = seen.get_mut(&(room_id.to_owned(), server.to_owned())) {
             **seen -= ms;
         }
     };
+
     for (gap, rooms) in blind {
         let (whole, rest) = days.split(within(gap, span));
         for (_, day) in whole {
@@ -88,12 +92,14 @@ pub(super) async fn subtract(
                 }
             }
         }
+
         for span in rest {
             for place in seen_in(store, scope, rooms, span, now).await? {
                 take(&place.room_id, &place.server, place.together_seen_ms);
             }
         }
     }
+
     Ok(())
 }
 
@@ -110,10 +116,13 @@ async fn seen_in(
         for room_id in rooms {
             places.extend(live_places(store, Scope::Room(room_id), span, now).await?);
         }
+
         return Ok(places);
     }
+
     places = live_places(store, scope, span, now).await?;
     places.retain(|place| rooms.contains(&place.room_id));
+
     Ok(places)
 }
 
@@ -159,6 +168,7 @@ pub(super) async fn touched(
             }
         }
     }
+
     let mut found: BTreeSet<String> = BTreeSet::new();
     for (gap, rooms) in blind {
         let mut rows = Vec::new();
@@ -174,15 +184,18 @@ pub(super) async fn touched(
         for rest in days.split(part).1 {
             rows.extend(began(store, scope, rooms, rest, (span, now)).await?);
         }
+
         for row in rows {
             let (room_id, servers): (&str, &str) =
                 (row.try_get("room_id")?, row.try_get("servers")?);
             let is_ours = rooms.contains(room_id) && is_in(scope, room_id, servers);
-            if is_ours && !begun.contains_key(&(days::of(row.try_get("started_ms")?), room_id)) {
+            if is_ours && !begun.contains_key(&(days::day_of(row.try_get("started_ms")?), room_id))
+            {
                 found.insert(row.try_get("id")?);
             }
         }
     }
+
     Ok(begun.values().sum::<i64>() + super::int(found.len()))
 }
 
@@ -201,15 +214,18 @@ async fn began(
             .bind(now)
             .bind(span.from)
     };
+
     if let Scope::Server(server) = scope {
         return Ok(ask(BEGAN[2])
             .bind(sums::pattern(server))
             .fetch_all(&store.read)
             .await?);
     }
+
     if rooms.len() > FEW {
         return Ok(ask(BEGAN[0]).fetch_all(&store.read).await?);
     }
+
     let mut rows = Vec::new();
     for room_id in rooms {
         rows.extend(
@@ -219,6 +235,7 @@ async fn began(
                 .await?,
         );
     }
+
     Ok(rows)
 }
 

@@ -10,8 +10,8 @@ use futures_util::TryStreamExt;
 use sqlx::Row;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-/// What one transport carried within a span. `service_url` is the address that members state, else the key of its SFU;
-/// null where a type has neither.
+/// What one transport carried within a span. `service_url` is the address that members state, else
+/// the key of its SFU; null where a type has neither.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Carried {
     pub kind: String,
@@ -48,8 +48,9 @@ struct Using {
     people: HashSet<String>,
 }
 
-/// What each transport carried within a span, as known at `now`, ms, most first; and the device time without one. What a
-/// member uses is told by the stays of its call, so they are read one by one: the cost follows the stays of the span.
+/// What each transport carried within a span, as known at `now`, ms, most first; and the device
+/// time without one. What a member uses is told by the stays of its call, so they are read one by
+/// one: the cost follows the stays of the span.
 ///
 /// # Errors
 /// When the database fails.
@@ -62,7 +63,8 @@ pub async fn carried(
     carried_by_present(store, viewer, (span, now), &Gone::default()).await
 }
 
-/// The same, where these still count though they are probably gone: an SFU carries nothing for them.
+/// The same, where these still count though they are probably gone: an SFU carries nothing for
+/// them.
 ///
 /// # Errors
 /// When the database fails.
@@ -85,10 +87,12 @@ pub async fn carried_by_present(
         if call.first().is_some_and(|(known, _)| *known != session) {
             add(&mut found, &std::mem::take(&mut call), span, now);
         }
+
         let mut stay = StayOf::read(&row)?;
         stay.hear(&row, gone)?;
         call.push((session, stay));
     }
+
     add(&mut found, &call, span, now);
     let without = found
         .remove(&None)
@@ -101,11 +105,13 @@ pub async fn carried_by_present(
         now: super::int(using.now.len()),
         ..using.carried
     };
+
     let mut list: Vec<Carried> = found
         .into_iter()
         .filter_map(|(key, using)| Some(done((key?, using))))
         .collect();
     list.sort_by(|a, b| (b.together_ms, &a.service_url).cmp(&(a.together_ms, &b.service_url)));
+
     Ok((list, without))
 }
 
@@ -127,6 +133,7 @@ impl StayOf {
         let server: String = row.try_get("server")?;
         let transport = kind.map(|kind| Transport::stored(kind, address, &server));
         let selection = Selection::from_word(row.try_get("selection")?);
+
         Ok(Self {
             user_id: row.try_get("user_id")?,
             device_id: row.try_get("device_id")?,
@@ -143,17 +150,20 @@ impl StayOf {
         })
     }
 
-    /// Of a stay that still counts though its device is probably gone, nothing was seen after it was heard last.
+    /// Of a stay that still counts though its device is probably gone, nothing was seen after it
+    /// was heard last.
     fn hear(&mut self, row: &sqlx::any::AnyRow, gone: &Gone) -> Result<(), Error> {
         if gone.ghosts.is_empty() {
             return Ok(());
         }
+
         let heard_ms = gone.heard_ms(
             row.try_get("room_id")?,
             row.try_get("join_event_id")?,
             &self.user_id,
         );
         self.seen_until = heard_ms.map_or(self.seen_until, |ms| ms.min(self.seen_until));
+
         Ok(())
     }
 }
@@ -167,6 +177,7 @@ fn add(
 ) {
     let stays: Vec<Stay> = call.iter().map(|(_, of)| of.stay.clone()).collect();
     let mut used: BTreeSet<Option<(String, Option<String>)>> = BTreeSet::new();
+
     for ((_, of), transport) in call.iter().zip(in_use(&stays)) {
         let key = transport.map(|transport| {
             let address = transport.address().map(ToOwned::to_owned);
@@ -186,9 +197,11 @@ fn add(
                 of.device_id.clone().unwrap_or_else(|| unnamed.to_owned()),
             )
         };
+
         if of.stay.0 <= now && of.stay.1 > now {
             using.now.insert(device(&of.chain));
         }
+
         using.devices.insert(device(""));
         using.people.insert(of.user_id.clone());
         using.carried.calls += i64::from(used.insert(key));

@@ -1,4 +1,5 @@
-//! The chains that news touch and since when; and what holds in the room for those who write on them.
+//! The chains that news touch and since when; and what holds in the room for those who write on
+//! them.
 
 use super::append::Touched;
 use super::events::{event, member_event};
@@ -20,13 +21,13 @@ pub(super) type Spans = BTreeMap<String, (i64, i64)>;
 const ALL: &str = "select distinct chain from chains where room_id = $1";
 const CREATIONS: &str =
     "select count(*) from events where room_id = $1 and chain is null and kind = 'm.room.create'";
-// Who claims to have joined before the room was there is taken by its creation, or whose event is stamped so, and nobody
-// else.
+// Who claims to have joined before the room was there is taken by its creation, or whose event is
+// stamped so, and nobody else.
 const CLAIMED: &str = "select distinct chain from memberships where room_id = $1
     and (claimed <> 0 and joined_ms < $2 or opened_ms < $2)";
 
 /// The chains that can have changed, and when.
-pub(super) async fn touched(
+pub(super) async fn find_touched_keys(
     tx: &mut Tx,
     room_id: &str,
     touched: &Touched,
@@ -37,6 +38,7 @@ pub(super) async fn touched(
         chains: touched.chains.clone(),
         ..Touched::default()
     };
+
     let mut everything = touched.everything;
     if let (Some(created_ms), false) = (touched.created_ms, everything) {
         let creations: i64 = sqlx::query_scalar(CREATIONS)
@@ -51,6 +53,7 @@ pub(super) async fn touched(
             wider.chain(&chain, WHOLE.0, WHOLE.1);
         }
     }
+
     if everything {
         for chain in sqlx::query_scalar::<_, String>(ALL)
             .bind(room_id)
@@ -60,15 +63,19 @@ pub(super) async fn touched(
             wider.chain(&chain, WHOLE.0, WHOLE.1);
         }
     }
+
     for slot_id in &touched.slots {
-        let Some(span) = slots::follow(tx, room_id, slot_id).await? else {
+        let Some(span) = slots::update_slots(tx, room_id, slot_id).await? else {
             continue;
         };
-        for chain in slots::concerned(tx, room_id, span, rules.sticky_max_ms).await? {
+
+        for chain in slots::sticky_keys_of_slot(tx, room_id, span, rules.sticky_max_ms).await? {
             wider.chain(&chain, span.0, span.1);
         }
     }
+
     by_presence(tx, room_id, touched, conditions, &mut wider).await?;
+
     Ok(wider.chains)
 }
 
@@ -78,8 +85,8 @@ static OF_SENDERS: Rows = Rows::new(
     ")",
 );
 
-/// The chains of users whose standing in the room changed, from the first difference on. Most events of this kind are
-/// new names or avatars, and most users are in no call.
+/// The chains of users whose standing in the room changed, from the first difference on. Most
+/// events of this kind are new names or avatars, and most users are in no call.
 async fn by_presence(
     tx: &mut Tx,
     room_id: &str,
@@ -95,6 +102,7 @@ async fn by_presence(
             .or_default()
             .push(row.try_get("chain")?);
     }
+
     conditions
         .know(tx, room_id, chains.keys().map(String::as_str))
         .await?;
@@ -102,6 +110,7 @@ async fn by_presence(
         let Some(news) = touched.presence.get(&user) else {
             continue;
         };
+
         let now = conditions
             .presence
             .get(&user)
@@ -125,6 +134,7 @@ async fn by_presence(
                 wider.chain(&chain, WHOLE.0, WHOLE.1);
             }
         }
+
         if let Some(since) = difference(before.presence_changes(&user), now.presence_changes(&user))
         {
             for chain in chains {
@@ -132,6 +142,7 @@ async fn by_presence(
             }
         }
     }
+
     Ok(())
 }
 
@@ -180,6 +191,7 @@ impl Conditions {
         {
             self.whole_room.push(event(&row)?);
         }
+
         Ok(())
     }
 
@@ -199,13 +211,14 @@ impl Conditions {
             .collect();
         slots.retain(|slot| self.slots.get(slot).is_none_or(|(known, _)| *known > from));
         let slots: Vec<&str> = slots.iter().map(String::as_str).collect();
-        let mut courses = slots::since(tx, room_id, &slots, from).await?;
+        let mut courses = slots::slot_changes_since(tx, room_id, &slots, from).await?;
         for slot in slots {
             self.slots.insert(
                 slot.to_owned(),
                 (from, courses.remove(slot).unwrap_or_default()),
             );
         }
+
         Ok(())
     }
 
@@ -227,9 +240,11 @@ impl Conditions {
                 .or_default()
                 .push(event);
         }
+
         for user in users {
             self.presence.entry(user.to_owned()).or_default();
         }
+
         Ok(())
     }
 
@@ -249,6 +264,7 @@ impl Conditions {
         for (slot, (_, course)) in &self.slots {
             room.set_slot(slot, course.clone());
         }
+
         room
     }
 }
@@ -257,7 +273,8 @@ const CHAIN: &str = "select e.*, (select min(r.time_ms) from events r where r.re
         and r.room_id = e.room_id) as redaction_ms
     from events e where e.room_id = $1 and e.chain = $2 and e.time_ms >= $3";
 
-/// What one chain is folded from at this moment: its events since the seal at `cut`, ms, and the conditions.
+/// What one chain is folded from at this moment: its events since the seal at `cut`, ms, and the
+/// conditions.
 pub(super) async fn read(
     tx: &mut Tx,
     room_id: &str,
@@ -274,6 +291,7 @@ pub(super) async fn read(
     {
         events.push(member_event(&row)?);
     }
+
     let mut conditions = Conditions::default();
     conditions.read(tx, room_id).await?;
     conditions
@@ -287,5 +305,6 @@ pub(super) async fn read(
         .know_slots(tx, room_id, events.iter(), i64::MIN)
         .await?;
     let room = conditions.room(&events.iter().collect::<Vec<_>>());
+
     Ok((events, room))
 }

@@ -1,9 +1,10 @@
-//! Checkpoints: how a chain stood at a cut. A fold begins at the newest one before the change and ends early at one
-//! after it that did not change. Derived: without them a fold begins at the chain's first event.
+//! Checkpoints: how a chain stood at a cut. A fold begins at the newest one before the change and
+//! ends early at one after it that did not change. Derived: without them a fold begins at the
+//! chain's first event.
 
 use super::rows::{Rows, Statement};
 use super::{Error, Tx};
-use crate::rtc::fold::State;
+use crate::rtc::fold::KeyState;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 use std::collections::HashMap;
@@ -15,9 +16,9 @@ pub(super) type Span<'a> = (&'a str, i64, i64);
 #[derive(Debug, Default)]
 pub(super) struct Around {
     /// The newest checkpoint at its beginning or before it.
-    pub before: Option<State>,
+    pub before: Option<KeyState>,
     /// The first one after its end.
-    pub after: Option<State>,
+    pub after: Option<KeyState>,
     /// The chain's seal, ms.
     pub seal: Option<i64>,
 }
@@ -35,7 +36,7 @@ static AROUND: Rows = Rows::new(
 );
 
 /// What is known around these spans, by chain.
-pub(super) async fn around(
+pub(super) async fn checkpoints_around(
     tx: &mut Tx,
     room_id: &str,
     spans: &[Span<'_>],
@@ -49,8 +50,10 @@ pub(super) async fn around(
             after: state(row, "later")?,
             seal: row.try_get("seal")?,
         };
+
         around.insert(row.try_get("chain")?, found);
     }
+
     Ok(around)
 }
 
@@ -62,15 +65,17 @@ pub(super) fn bind(query: Statement, span: Option<&Span<'_>>) -> Statement {
         .bind(span.map(|(.., to)| *to))
 }
 
-/// A checkpoint; `None` also when it cannot be read: an event nested so deep that it is too deep within a checkpoint
-/// must not stop what is written. The fold then begins before it, or goes on behind it.
-fn state(row: &AnyRow, column: &str) -> Result<Option<State>, Error> {
+/// A checkpoint; `None` also when it cannot be read: an event nested so deep that it is too deep
+/// within a checkpoint must not stop what is written. The fold then begins before it, or goes on
+/// behind it.
+fn state(row: &AnyRow, column: &str) -> Result<Option<KeyState>, Error> {
     let text: Option<&str> = row.try_get(column)?;
     let read = |text: &str| {
         serde_json::from_str(text).inspect_err(
             |error| tracing::debug!(why = ?error.classify(), "an unreadable checkpoint"),
         )
     };
+
     Ok(text.and_then(|text| read(text).ok()))
 }
 
@@ -83,11 +88,16 @@ static FORGET: Rows = Rows::new(
 );
 
 /// Forgets the checkpoints after the beginning of each span up to its end: something changed there.
-pub(super) async fn forget(tx: &mut Tx, room_id: &str, spans: &[Span<'_>]) -> Result<(), Error> {
+pub(super) async fn delete_checkpoints(
+    tx: &mut Tx,
+    room_id: &str,
+    spans: &[Span<'_>],
+) -> Result<(), Error> {
     let shared = |query: Statement| query.bind(room_id.to_owned());
     FORGET
         .write(tx, spans, shared, |query, span| bind(query, Some(span)))
         .await?;
+
     Ok(())
 }
 
@@ -100,6 +110,7 @@ pub(super) async fn forget_chain(tx: &mut Tx, room_id: &str, chain: &str) -> Res
         .bind(chain)
         .execute(&mut **tx)
         .await?;
+
     Ok(())
 }
 
@@ -111,6 +122,7 @@ pub(super) async fn forget_room(tx: &mut Tx, room_id: &str) -> Result<(), Error>
         .bind(room_id)
         .execute(&mut **tx)
         .await?;
+
     Ok(())
 }
 
@@ -121,10 +133,10 @@ static KEEP: Rows = Rows::new(
 );
 
 /// Keeps checkpoints, each with its chain.
-pub(super) async fn keep(
+pub(super) async fn store_checkpoints(
     tx: &mut Tx,
     room_id: &str,
-    states: &[(String, State)],
+    states: &[(String, KeyState)],
 ) -> Result<(), Error> {
     let mut rows = Vec::with_capacity(states.len());
     for (chain, state) in states {
@@ -132,10 +144,13 @@ pub(super) async fn keep(
             serde_json::to_string(state).map_err(|error| Error::Content(error.to_string()))?;
         rows.extend(state.at_ms.map(|at_ms| (chain, at_ms, text)));
     }
+
     let shared = |query: Statement| query.bind(room_id.to_owned());
     let bind = |query: Statement, (chain, at_ms, text): &(&String, i64, String)| {
         query.bind((*chain).clone()).bind(*at_ms).bind(text.clone())
     };
+
     KEEP.write(tx, &rows, shared, bind).await?;
+
     Ok(())
 }

@@ -11,12 +11,14 @@ use std::path::Path;
 use std::time::Duration;
 use url::Url;
 
-/// Connects once and lets go: a pool would try again for half a minute what can never be, and not say why.
+/// Connects once and lets go: a pool would try again for half a minute what can never be, and not
+/// say why.
 pub(super) async fn once(url: &str) -> Result<(), Error> {
     let mut connection = open(url).await?;
     set_up(&mut connection, 2000)
         .await
         .map_err(|source| cannot(url, source))?;
+
     Ok(connection.close().await?)
 }
 
@@ -35,8 +37,8 @@ fn cannot(url: &str, source: sqlx::Error) -> Error {
     }
 }
 
-/// Can the database be used? Gives its name, and whether it is there; a file that is not would be made by the server.
-/// What the address names is not written to, whatever it is.
+/// Can the database be used? Gives its name, and whether it is there; a file that is not would be
+/// made by the server. What the address names is not written to, whatever it is.
 ///
 /// # Errors
 /// When it cannot be opened or, as a file, not be written or made.
@@ -45,17 +47,20 @@ pub async fn check(url: &str) -> Result<(String, bool), Error> {
         open(url).await?.close().await?;
         return Ok((name(url), true));
     };
+
     let is_there = file.exists();
     let usable = if is_there {
         is_database(&file)
     } else {
         can_be_made(url, &file)
     };
+
     usable.map_err(|error| cannot(url, error.into()))?;
     if is_there {
         let tried = try_lock(url).await;
         tried.map_err(|source| cannot(url, source))?;
     }
+
     Ok((name(url), is_there))
 }
 
@@ -66,6 +71,7 @@ async fn try_lock(url: &str) -> Result<(), sqlx::Error> {
     connection.execute("pragma busy_timeout = 3000").await?;
     connection.execute("begin immediate").await?;
     connection.execute("rollback").await?;
+
     connection.close().await
 }
 
@@ -79,6 +85,7 @@ fn is_database(file: &Path) -> io::Result<()> {
         .open(file)?
         .take(16)
         .read_to_end(&mut head)?;
+
     if head.is_empty() || head == b"SQLite format 3\0" {
         Ok(())
     } else {
@@ -93,30 +100,36 @@ fn can_be_made(url: &str, file: &Path) -> io::Result<()> {
             "it is not there, and its address says (mode=) not to make it",
         ));
     }
+
     let probe = beside(file, &format!("check-{}", std::process::id()));
     File::create_new(&probe)?;
+
     std::fs::remove_file(&probe)
 }
 
-/// The file, or the server and its database: never a password, and so nothing of an address that may hold a part of one
-/// where the name stands.
+/// The file, or the server and its database: never a password, and so nothing of an address that
+/// may hold a part of one where the name stands.
 fn name(url: &str) -> String {
     if let Ok(Some(file)) = file_of(url) {
         return file.display().to_string();
     }
+
     let told = |address: &Url| {
         let signs_in = usize::from(!address.username().is_empty());
         url.matches('@').count() == signs_in
             && !address.path().trim_start_matches('/').contains('/')
     };
+
     let Some(url) = url.parse::<Url>().ok().filter(told) else {
         return "of that address".to_owned();
     };
+
     let port = url
         .port()
         .map(|port| format!(":{port}"))
         .unwrap_or_default();
     let name = format!("{}{port}{}", url.host_str().unwrap_or_default(), url.path());
+
     name.trim_start_matches('/').to_owned()
 }
 
@@ -125,7 +138,8 @@ pub(super) fn pool(connections: u32, cache: u32, space: &Space) -> AnyPoolOption
     pool_with(connections, cache, space, None)
 }
 
-/// The same, where a statement ends after a time. `SQLite` has no such limit: there it is the pool that is small.
+/// The same, where a statement ends after a time. `SQLite` has no such limit: there it is the pool
+/// that is small.
 pub(super) fn limited_pool(
     connections: u32,
     cache: u32,
@@ -152,6 +166,7 @@ pub(super) fn moment_pool(begin: &'static str, space: &Space) -> AnyPoolOptions 
                         .execute(sqlx::AssertSqlSafe(space::limited(pages)))
                         .await?;
                 }
+
                 connection.execute(begin).await?;
                 Ok(())
             })
@@ -168,12 +183,14 @@ fn pool_with(
     let options = AnyPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(30));
-    // SQLite ends a transaction by itself when the disk is full, and sqlx then counts one too many: what it would
-    // write from then on would never be committed. Such a connection is not used again.
+    // SQLite ends a transaction by itself when the disk is full, and sqlx then counts one too many:
+    // what it would write from then on would never be committed. Such a connection is not used
+    // again.
     let options = options.before_acquire(|connection, _| {
         let stuck = connection.is_in_transaction();
         Box::pin(async move { Ok(!stuck) })
     });
+
     options.after_connect(move |connection, _| {
         let pages = space.pages();
         Box::pin(async move {
@@ -184,6 +201,7 @@ fn pool_with(
                 let text = format!("set statement_timeout = {}", limit.as_millis());
                 connection.execute(sqlx::AssertSqlSafe(text)).await?;
             }
+
             if let Some(pages) = pages
                 && is_sqlite(connection)
             {
@@ -191,6 +209,7 @@ fn pool_with(
                     .execute(sqlx::AssertSqlSafe(space::limited(pages)))
                     .await?;
             }
+
             Ok(())
         })
     })
@@ -204,8 +223,9 @@ async fn set_up(connection: &mut AnyConnection, cache: u32) -> Result<(), sqlx::
     if !is_sqlite(connection) {
         return Ok(());
     }
-    // Only a database that is just being made takes it: deleted space can be given back in small steps.
-    // Where it is so already, even saying it would be a write.
+
+    // Only a database that is just being made takes it: deleted space can be given back in small
+    // steps. Where it is so already, even saying it would be a write.
     if connection
         .fetch_one("pragma auto_vacuum")
         .await?
@@ -216,6 +236,7 @@ async fn set_up(connection: &mut AnyConnection, cache: u32) -> Result<(), sqlx::
             .execute("pragma auto_vacuum = incremental")
             .await?;
     }
+
     // WAL: readers do not wait for the writer. NORMAL keeps every commit when the process dies.
     connection.execute("pragma journal_mode = wal").await?;
     connection.execute("pragma synchronous = normal").await?;
@@ -232,6 +253,7 @@ async fn set_up(connection: &mut AnyConnection, cache: u32) -> Result<(), sqlx::
     connection
         .execute("pragma wal_autocheckpoint = 8000")
         .await?;
+
     Ok(())
 }
 
@@ -243,18 +265,20 @@ pub(super) fn with_create(url: &str) -> String {
     }
 }
 
-/// Makes a new database file for its owner only: it tells who talked to whom. `SQLite` gives the log files
-/// beside it the same rights. One that is there keeps the rights it has.
+/// Makes a new database file for its owner only: it tells who talked to whom. `SQLite` gives the
+/// log files beside it the same rights. One that is there keeps the rights it has.
 pub(super) fn make_private(url: &str) -> Result<(), Error> {
     let Some(path) = file_of(url)?.filter(|_| url.contains("mode=rwc")) else {
         return Ok(());
     };
+
     let mut file = OpenOptions::new();
     file.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut file, 0o600);
     // It may be there already; and what is wrong with the place, the database says better.
     let _ = file.open(path);
+
     Ok(())
 }
 
@@ -343,6 +367,7 @@ mod tests {
         assert_eq!(name("postgres://host/db"), "host/db");
         assert_eq!(name("sqlite://callscope.db"), "callscope.db");
         assert_eq!(name("postgres:///db?host=/run/postgresql"), "db");
+
         for slip in [
             "me:/abc@host/db",
             "me:12/ab@host:5432/db",

@@ -1,4 +1,5 @@
-//! Coverage: the spans in which a room was watched, noted in the transaction of what was heard; read as intervals.
+//! Coverage: the spans in which a room was watched, noted in the transaction of what was heard;
+//! read as intervals.
 
 use super::events::event;
 use super::packed::{Fields, unpack};
@@ -13,7 +14,8 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Silence in the sync stream up to this length is a pause of the network, ms: the stream goes on where it was.
+/// Silence in the sync stream up to this length is a pause of the network, ms: the stream goes on
+/// where it was.
 const BREAK_MS: i64 = 60_000;
 /// A room's own rows have no vantage: what counts is that nobody is in it.
 const NO_VANTAGE: &str = "";
@@ -25,9 +27,13 @@ const BEGIN: &str =
     "insert into coverage (vantage_id, room_id, kind, from_ms, to_ms) values ($1, $2, $3, $4, $5)
     on conflict (vantage_id, room_id, kind, from_ms) do nothing";
 
-/// The sync stream was heard: the last span goes on, or a new one begins after a stop, a long silence or a lost position
-/// (then true).
-pub(super) async fn heard(tx: &mut Tx, vantage_id: &str, now: i64) -> Result<bool, Error> {
+/// The sync stream was heard: the last span goes on, or a new one begins after a stop, a long
+/// silence or a lost position (then true).
+pub(super) async fn record_stream_heard(
+    tx: &mut Tx,
+    vantage_id: &str,
+    now: i64,
+) -> Result<bool, Error> {
     let Some(row) = sqlx::query(HEARD_LAST)
         .bind(vantage_id)
         .fetch_optional(&mut **tx)
@@ -35,6 +41,7 @@ pub(super) async fn heard(tx: &mut Tx, vantage_id: &str, now: i64) -> Result<boo
     else {
         return Ok(true);
     };
+
     let position: Option<String> = row.try_get("position")?;
     let last: Option<i64> = row.try_get("last_sync_ms")?;
     let set_back = is_set_back(tx, vantage_id, &row, now).await?;
@@ -42,11 +49,13 @@ pub(super) async fn heard(tx: &mut Tx, vantage_id: &str, now: i64) -> Result<boo
     let goes_on = !set_back
         && position.is_some()
         && last.is_some_and(|last| last >= started && now - last < BREAK_MS);
-    note(tx, vantage_id, "", "live", goes_on, now).await?;
+    record_span(tx, vantage_id, "", "live", goes_on, now).await?;
+
     Ok(!goes_on)
 }
 
-// Our clock was set back to before our start: what it told till then is of a time that is still to come.
+// Our clock was set back to before our start: what it told till then is of a time that is still to
+// come.
 const FUTURE: [&str; 3] = [
     "delete from coverage where vantage_id = $1 and from_ms > $2",
     "update coverage set to_ms = $2 where vantage_id = $1 and to_ms > $2",
@@ -58,6 +67,7 @@ async fn is_set_back(tx: &mut Tx, vantage_id: &str, row: &AnyRow, now: i64) -> R
     if row.try_get::<i64, _>("started_ms")? <= now {
         return Ok(false);
     }
+
     for statement in FUTURE {
         sqlx::query(statement)
             .bind(vantage_id)
@@ -65,11 +75,12 @@ async fn is_set_back(tx: &mut Tx, vantage_id: &str, row: &AnyRow, now: i64) -> R
             .execute(&mut **tx)
             .await?;
     }
+
     Ok(true)
 }
 
 /// Extends the last span of this kind, or begins a new one.
-async fn note(
+async fn record_span(
     tx: &mut Tx,
     vantage: &str,
     room_id: &str,
@@ -87,6 +98,7 @@ async fn note(
             return Ok(());
         }
     }
+
     sqlx::query(BEGIN)
         .bind(vantage)
         .bind(room_id)
@@ -95,6 +107,7 @@ async fn note(
         .bind(now)
         .execute(&mut **tx)
         .await?;
+
     Ok(())
 }
 
@@ -103,7 +116,8 @@ const POLLED_LAST: &str =
         where c.vantage_id = v.id and c.room_id = r.room_id and c.kind = 'polled') as last_ms
     from rooms r, vantages v where r.room_id = $1 and v.id = $2";
 
-/// A room was polled. Where polls are all there is, they are its coverage; true when a gap lies before this one.
+/// A room was polled. Where polls are all there is, they are its coverage; true when a gap lies
+/// before this one.
 pub(super) async fn polled(
     tx: &mut Tx,
     vantage_id: &str,
@@ -120,13 +134,15 @@ pub(super) async fn polled(
     if mode != "poll" && Watch::from_word(&watch) != Watch::Peeked {
         return Ok(false);
     }
+
     let last: Option<i64> = row.try_get("last_ms")?;
     let set_back = is_set_back(tx, vantage_id, &row, now).await?;
     let started: i64 = row.try_get("started_ms")?;
     let goes_on = !set_back
         && !rooms::is_unread(row.try_get("error")?)
         && last.is_some_and(|last| last >= started);
-    note(tx, vantage_id, room_id, "polled", goes_on, now).await?;
+    record_span(tx, vantage_id, room_id, "polled", goes_on, now).await?;
+
     Ok(!goes_on && last.is_some())
 }
 
@@ -155,6 +171,7 @@ pub(super) async fn stands(
             .bind(i64::MAX);
         query.execute(&mut **tx).await?;
     }
+
     Ok(())
 }
 
@@ -166,7 +183,8 @@ static OF_ROOMS: Rows = Rows::new(
     "?",
     ") order by from_ms",
 );
-// `+ 0` keeps the creation from being looked for in order of time: a room without one would be read whole.
+// `+ 0` keeps the creation from being looked for in order of time: a room without one would be read
+// whole.
 pub(super) static ROOMS: Rows = Rows::new(
     concat!(
         "select ",
@@ -189,7 +207,7 @@ static WALKS: Rows = Rows::new(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn of(
+pub async fn coverage_of_rooms(
     store: &Store,
     viewer: Viewer,
     room_ids: &BTreeSet<String>,
@@ -200,6 +218,7 @@ pub async fn of(
     if room_ids.is_empty() {
         return Ok(found);
     }
+
     let wide = wide(store, now).await?;
     let ids: Vec<&String> = room_ids.iter().collect();
     let mut connection = store.read.acquire().await?;
@@ -210,8 +229,10 @@ pub async fn of(
             hidden: hidden_of(told, &wide.users),
             ..notes
         };
+
         found.insert(room_id, intervals(&notes, now));
     }
+
     Ok(found)
 }
 
@@ -233,6 +254,7 @@ pub async fn hidden_from_us(store: &Store, room_id: &str, now: i64) -> Result<Ve
     let mut connection = store.read.acquire().await?;
     let told = visibility(&mut connection, &[&room_id]).await?;
     let told = told.get(&room_id).map(Vec::as_slice).unwrap_or_default();
+
     Ok(hidden_of(told, &users))
 }
 
@@ -256,6 +278,7 @@ async fn wide(store: &Store, now: i64) -> Result<Wide, Error> {
         failing: false,
         users: Vec::new(),
     };
+
     for row in sqlx::query(VANTAGES).fetch_all(&store.read).await? {
         // Of an account that the homeserver does not name nothing can be said to be hidden.
         wide.users
@@ -263,6 +286,7 @@ async fn wide(store: &Store, now: i64) -> Result<Wide, Error> {
         if row.try_get::<Option<i64>, _>("retired_ms")?.is_some() {
             continue;
         }
+
         wide.failing |= row.try_get::<Option<String>, _>("error")?.is_some();
         if row.try_get::<String, _>("mode")? == "follow" {
             wide.follows = true;
@@ -271,11 +295,13 @@ async fn wide(store: &Store, now: i64) -> Result<Wide, Error> {
             wide.silent &= last.is_none_or(|last| last < started || now - last > GRACE_MS);
         }
     }
+
     let rows: Vec<(i64, i64)> = sqlx::query_as(WIDE).fetch_all(&store.read).await?;
     wide.heard = rows
         .into_iter()
         .map(|(from, to)| Span { from, to })
         .collect();
+
     Ok(wide)
 }
 
@@ -284,7 +310,7 @@ async fn notes(
     ids: &[&String],
     wide: &Wide,
 ) -> Result<BTreeMap<String, Notes>, Error> {
-    let of = |fields: &mut Fields<'_>| {
+    let notes_of_row = |fields: &mut Fields<'_>| {
         let room_id = fields.some_text()?;
         let watch = Watch::from_word(&fields.some_text()?);
         let followed = wide.follows && watch != Watch::Peeked;
@@ -294,6 +320,7 @@ async fn notes(
         } else {
             wide.failing || failing
         };
+
         let notes = Notes {
             heard: if watch == Watch::Peeked {
                 Vec::new()
@@ -306,26 +333,32 @@ async fn notes(
             silent,
             ..Notes::default()
         };
+
         Ok((room_id, notes))
     };
-    let mut found: BTreeMap<_, _> = unpack(&ROOMS.of(connection, ids).await?, of)?
-        .into_iter()
-        .collect();
-    for row in OF_ROOMS.of(connection, ids).await? {
+
+    let mut found: BTreeMap<_, _> =
+        unpack(&ROOMS.read_by_ids(connection, ids).await?, notes_of_row)?
+            .into_iter()
+            .collect();
+    for row in OF_ROOMS.read_by_ids(connection, ids).await? {
         let span = Span {
             from: row.try_get("from_ms")?,
             to: row.try_get("to_ms")?,
         };
+
         let Some(notes) = found.get_mut(row.try_get::<&str, _>("room_id")?) else {
             continue;
         };
+
         if row.try_get::<&str, _>("kind")? == "away" {
             notes.away.push(span);
         } else {
             notes.polled.push(span);
         }
     }
-    for row in WALKS.of(connection, ids).await? {
+
+    for row in WALKS.read_by_ids(connection, ids).await? {
         let walk = Walked {
             opened_ms: row.try_get("opened_ms")?,
             history: row.try_get::<&str, _>("reason")? == "history",
@@ -334,10 +367,12 @@ async fn notes(
             horizon_ms: row.try_get("horizon_ms")?,
             ended_by: row.try_get("ended_by")?,
         };
+
         if let Some(notes) = found.get_mut(row.try_get::<&str, _>("room_id")?) {
             notes.walks.push(walk);
         }
     }
+
     Ok(found)
 }
 
@@ -357,12 +392,13 @@ async fn visibility(
     ids: &[&String],
 ) -> Result<BTreeMap<String, Vec<RoomEvent>>, Error> {
     let mut found: BTreeMap<String, Vec<RoomEvent>> = BTreeMap::new();
-    for row in VISIBILITY.of(connection, ids).await? {
+    for row in VISIBILITY.read_by_ids(connection, ids).await? {
         found
             .entry(row.try_get("room_id")?)
             .or_default()
             .push(event(&row)?);
     }
+
     Ok(found)
 }
 
@@ -379,14 +415,15 @@ pub async fn is_known_from(store: &Store, viewer: Viewer, from: i64) -> Result<b
     let since: Option<i64> = sqlx::query_scalar(KNOWN_SINCE)
         .fetch_one(&store.read)
         .await?;
+
     Ok(since.is_some_and(|since| since <= from))
 }
 
 const STILL_READ: &str = "select count(*) from walks where reason = 'history' and done_ms is null
     and (reached_ms is null or reached_ms > $1)";
 
-/// Is this time of the past known: somebody watched or it was read from history, and no room's reading is still on its
-/// way there?
+/// Is this time of the past known: somebody watched or it was read from history, and no room's
+/// reading is still on its way there?
 ///
 /// # Errors
 /// When the database fails.
@@ -399,6 +436,7 @@ pub async fn is_span_known(
     if !is_known_from(store, viewer, span.from).await? {
         return Ok(false);
     }
+
     let still_read: i64 = sqlx::query_scalar(STILL_READ)
         .bind(span.from)
         .fetch_one(&store.read)
@@ -406,7 +444,9 @@ pub async fn is_span_known(
     if still_read > 0 {
         return Ok(false);
     }
+
     let gaps = gaps(store, viewer, span.from, now).await?;
+
     Ok(gaps
         .iter()
         .all(|(gap, unread)| *unread == 0 || gap.from >= span.to))
@@ -418,8 +458,8 @@ const UNREAD: &str =
         and w.reason <> 'history' and w.opened_ms = $1 and (w.done_ms is null
             or w.ended_by in ('not_visible', 'no_more', 'circle', 'endless', 'refused'))))";
 
-/// The spans since `from` in which no vantage heard its homeserver, and in how many followed rooms each is not read
-/// afterwards. The last one reaches until `now` while nobody is heard.
+/// The spans since `from` in which no vantage heard its homeserver, and in how many followed rooms
+/// each is not read afterwards. The last one reaches until `now` while nobody is heard.
 ///
 /// # Errors
 /// When the database fails.
@@ -435,6 +475,7 @@ pub async fn gaps(
     let Some(first) = wide.heard.first() else {
         return Ok(found);
     };
+
     let mut at = first.to;
     for span in wide.heard.iter().skip(1) {
         if span.from > at && span.from > from {
@@ -450,8 +491,10 @@ pub async fn gaps(
                 unread,
             ));
         }
+
         at = at.max(span.to);
     }
+
     if wide.follows && wide.silent && now > at {
         let unread: i64 = sqlx::query_scalar(UNREAD)
             .bind(now)
@@ -459,5 +502,6 @@ pub async fn gaps(
             .await?;
         found.push((Span { from: at, to: now }, unread));
     }
+
     Ok(found)
 }

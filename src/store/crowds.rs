@@ -1,5 +1,6 @@
-//! Calls of so many stays that they are not read whole: which of them are read, and how many people that leaves out. One
-//! member of a room can bring tens of thousands of devices into a call; what a page costs must not follow that.
+//! Calls of so many stays that they are not read whole: which of them are read, and how many people
+//! that leaves out. One member of a room can bring tens of thousands of devices into a call; what a
+//! page costs must not follow that.
 
 use super::row::Viewer;
 use super::{Error, Store};
@@ -25,8 +26,9 @@ pub(super) const PRESENT: &str = "select count(distinct user_id) as people,
 pub(super) const PRESENT_OF_SERVER: &str = "select count(distinct user_id) from memberships
     where session_id = $1 and until_ms > $2 and server || '' = $3";
 
-/// At most so many stays of a call: half of them those that came first, the others those that end last. So where the
-/// call begins and ends and who is there now is among them as far as there is room.
+/// At most so many stays of a call: half of them those that came first, the others those that end
+/// last. So where the call begins and ends and who is there now is among them as far as there is
+/// room.
 ///
 /// # Errors
 /// When the database fails.
@@ -46,6 +48,7 @@ pub async fn outline(
     ids.extend(last);
     ids.sort_unstable();
     ids.dedup();
+
     Ok(ids)
 }
 
@@ -65,6 +68,7 @@ pub async fn in_order(
         .bind(session_id)
         .bind(most)
         .bind(before);
+
     Ok(query.fetch_all(&store.read).await?)
 }
 
@@ -100,6 +104,7 @@ pub async fn people_of_server(
         .bind(session_id)
         .bind(now)
         .bind(server);
+
     Ok(query.fetch_one(&store.read).await?)
 }
 
@@ -112,7 +117,7 @@ pub struct Everybody {
     pub devices_by_room: HashMap<String, i64>,
 }
 
-macro_rules! everybody {
+macro_rules! people_now_in_all_calls {
     ($what:literal, $rest:literal) => {
         concat!(
             "select ",
@@ -123,11 +128,11 @@ macro_rules! everybody {
         )
     };
 }
-pub(super) const EVERYBODY: &str = everybody!(
+pub(super) const EVERYBODY: &str = people_now_in_all_calls!(
     "count(distinct m.user_id), count(distinct m.user_id || ' ' || coalesce(m.device_id, '')), count(distinct m.server)",
     ""
 );
-pub(super) const BY_ROOM: &str = everybody!(
+pub(super) const BY_ROOM: &str = people_now_in_all_calls!(
     "s.room_id, count(distinct m.user_id || ' ' || coalesce(m.device_id, ''))",
     " group by s.room_id"
 );
@@ -142,6 +147,7 @@ pub async fn everybody(store: &Store, viewer: Viewer, now: i64) -> Result<Everyb
     let (people, devices, servers) = all.fetch_one(&store.read).await?;
     let by_room = sqlx::query_as(BY_ROOM).bind(now);
     let by_room: Vec<(String, i64)> = by_room.fetch_all(&store.read).await?;
+
     Ok(Everybody {
         people,
         devices,
@@ -150,8 +156,9 @@ pub async fn everybody(store: &Store, viewer: Viewer, now: i64) -> Result<Everyb
     })
 }
 
-/// How many stays each of several calls gives to a reader who can take `most` of them in all: the same for each, but that
-/// what smaller ones leave goes to the larger ones. Never less than `least`, never more than it has.
+/// How many stays each of several calls gives to a reader who can take `most` of them in all: the
+/// same for each, but that what smaller ones leave goes to the larger ones. Never less than
+/// `least`, never more than it has.
 #[must_use]
 pub fn shares(sizes: &[i64], most: i64, least: i64) -> Vec<i64> {
     let mut order: Vec<usize> = (0..sizes.len()).collect();
@@ -164,6 +171,7 @@ pub fn shares(sizes: &[i64], most: i64, least: i64) -> Vec<i64> {
         shares[at] = share;
         left = (left - share).max(0);
     }
+
     shares
 }
 

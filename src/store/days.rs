@@ -1,6 +1,7 @@
-//! What each day (UTC) came to, so that sums over a year need not look at every stay of it. A day is counted in the
-//! background once all that touches it is over; whoever changes something of it takes it out in the same commit; and
-//! what is not there is counted when asked. What nobody watched is no part of it: that changes without any stay.
+//! What each day (UTC) came to, so that sums over a year need not look at every stay of it. A day
+//! is counted in the background once all that touches it is over; whoever changes something of it
+//! takes it out in the same commit; and what is not there is counted when asked. What nobody
+//! watched is no part of it: that changes without any stay.
 
 use super::rows::Rows;
 use super::sums::{self, Scope};
@@ -41,10 +42,11 @@ pub(super) const READ: &str =
 
 impl Known {
     /// The counted days within a span.
-    pub async fn of(store: &Store, span: Span) -> Result<Self, Error> {
+    pub async fn read_days(store: &Store, span: Span) -> Result<Self, Error> {
         let Some((first, end)) = whole(span) else {
             return Ok(Self::default());
         };
+
         let rows: Vec<(i64, String)> = sqlx::query_as(READ)
             .bind(first)
             .bind(end)
@@ -54,6 +56,7 @@ impl Known {
             Ok(facts) => Ok((day, facts)),
             Err(error) => Err(Error::Content(format!("what day {day} came to: {error}"))),
         };
+
         Ok(Self(rows.into_iter().map(day).collect::<Result<_, _>>()?))
     }
 
@@ -61,7 +64,7 @@ impl Known {
     pub fn people(&self, span: Span) -> Option<i64> {
         let is_day = span.from.rem_euclid(DAY) == 0 && span.to - span.from == DAY;
         is_day
-            .then(|| self.0.get(&of(span.from)))
+            .then(|| self.0.get(&day_of(span.from)))
             .flatten()
             .map(|day| day.people)
     }
@@ -79,10 +82,12 @@ impl Known {
                 at = (day + 1) * DAY;
             }
         }
+
         rest.extend((span.to > at).then_some(Span {
             from: at,
             to: span.to,
         }));
+
         (days, rest)
     }
 }
@@ -94,25 +99,27 @@ fn whole(span: Span) -> Option<(i64, i64)> {
 }
 
 /// The day in which a time, ms, lies.
-pub(super) fn of(ms: i64) -> i64 {
+pub(super) fn day_of(ms: i64) -> i64 {
     ms.div_euclid(DAY)
 }
 
 const COUNTED: &str = "select day from days where facts <> ''";
 const FORGET: &str = "delete from days where day < $1";
 
-/// The days before `now`, ms, that are not counted, the last first; older ones than pages ask for are forgotten.
+/// The days before `now`, ms, that are not counted, the last first; older ones than pages ask for
+/// are forgotten.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn missing(store: &Store, now: i64) -> Result<Vec<i64>, Error> {
-    let (first, today) = (of(now) - KEPT, of(now));
+    let (first, today) = (day_of(now) - KEPT, day_of(now));
     sqlx::query(FORGET)
         .bind(first)
         .execute(&store.write)
         .await?;
     let counted: Vec<i64> = sqlx::query_scalar(COUNTED).fetch_all(&store.read).await?;
     let counted: std::collections::BTreeSet<i64> = counted.into_iter().collect();
+
     Ok((first..today)
         .rev()
         .filter(|day| !counted.contains(day))
@@ -135,6 +142,7 @@ pub async fn count(store: &Store, day: i64, now: i64) -> Result<bool, Error> {
         from: day * DAY,
         to: (day + 1) * DAY,
     };
+
     let query = sqlx::query_scalar(OPEN)
         .bind(now)
         .bind(span.from)
@@ -143,6 +151,7 @@ pub async fn count(store: &Store, day: i64, now: i64) -> Result<bool, Error> {
     if span.to > now || open.is_some() {
         return Ok(false);
     }
+
     sqlx::query(BEGIN).bind(day).execute(&store.write).await?;
     let mut facts = Day::default();
     for place in sums::live_places(store, Scope::All, span, now).await? {
@@ -153,6 +162,7 @@ pub async fn count(store: &Store, day: i64, now: i64) -> Result<bool, Error> {
             .or_default()
             .insert(place.server, (together, seen));
     }
+
     facts.begun = sums::live_begun(store, span, now).await?;
     facts.servers = statistics::begun_by_servers(store, span).await?;
     facts.ends = statistics::live_ends(store, span).await?;
@@ -171,6 +181,7 @@ pub async fn count(store: &Store, day: i64, now: i64) -> Result<bool, Error> {
         .bind(facts)
         .execute(&store.write)
         .await?;
+
     Ok(done.rows_affected() == 1)
 }
 
@@ -182,11 +193,12 @@ const TAKE_ALL: &str = "delete from days";
 pub(super) async fn take_out(tx: &mut Tx, spans: &[(i64, i64)]) -> Result<(), Error> {
     let spans: Vec<(i64, i64)> = spans
         .iter()
-        .map(|(from, to)| (of(*from), of(*to)))
+        .map(|(from, to)| (day_of(*from), day_of(*to)))
         .collect();
     let Some(first) = spans.iter().map(|(from, _)| *from).min() else {
         return Ok(());
     };
+
     let last = spans.iter().map(|(_, to)| *to).max().unwrap_or(first);
     let mut days: Vec<i64> = sqlx::query_scalar(BETWEEN)
         .bind(first)
@@ -196,6 +208,7 @@ pub(super) async fn take_out(tx: &mut Tx, spans: &[(i64, i64)]) -> Result<(), Er
     days.retain(|day| spans.iter().any(|(from, to)| (from..=to).contains(&day)));
     TAKE.write(tx, &days, |query| query, |query, day| query.bind(*day))
         .await?;
+
     Ok(())
 }
 

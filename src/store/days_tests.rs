@@ -15,8 +15,9 @@ use serde_json::json;
 const HOUR: i64 = 3_600_000;
 const NOW: i64 = 40 * DAY + 9 * HOUR;
 
-/// Calls of forty days, in three rooms, of people of three servers: short ones and long ones, with devices that speak
-/// twice, stays that nobody ended or that claim an earlier start, and with spans that nobody watched.
+/// Calls of forty days, in three rooms, of people of three servers: short ones and long ones, with
+/// devices that speak twice, stays that nobody ended or that claim an earlier start, and with spans
+/// that nobody watched.
 async fn many() -> Bed {
     let bed = Bed::new().await;
     bed.run("insert into rooms (room_id, watch, first_seen_ms) values ('!q:h', 'joined', 1), ('!p:h', 'joined', 1)")
@@ -49,6 +50,7 @@ async fn many() -> Bed {
     )
     .await;
     watched(&bed).await;
+
     bed
 }
 
@@ -70,6 +72,7 @@ async fn watched(bed: &Bed) {
         ))
         .await;
     }
+
     let away = format!("('', '!q:h', 'away', {}, {})", 11 * DAY + 7, 15 * DAY + 5);
     bed.run(&format!(
         "insert into coverage (vantage_id, room_id, kind, from_ms, to_ms) values {away}"
@@ -98,7 +101,7 @@ async fn numbers(bed: &Bed) -> Numbers {
         (40 * DAY, NOW),
     ] {
         let span = Span { from, to };
-        let mut sums = sums::of(store, viewer, Scope::All, span, NOW)
+        let mut sums = sums::sums_of_span(store, viewer, Scope::All, span, NOW)
             .await
             .unwrap();
         sums.places
@@ -131,11 +134,13 @@ async fn numbers(bed: &Bed) -> Numbers {
                 })
                 .collect()
         };
+
         for step in [1, 7, 30] {
             found
                 .5
                 .push(sums::people(store, viewer, &cut(step)).await.unwrap());
         }
+
         let whole = sums::people(store, viewer, &[span]).await.unwrap();
         assert_eq!(
             whole,
@@ -143,6 +148,7 @@ async fn numbers(bed: &Bed) -> Numbers {
             "in whatever way they are counted"
         );
     }
+
     found
 }
 
@@ -151,6 +157,7 @@ async fn count_all(bed: &Bed, now: i64) -> usize {
     for day in missing(&bed.store, now).await.unwrap() {
         counted += usize::from(count(&bed.store, day, now).await.unwrap());
     }
+
     counted
 }
 
@@ -204,6 +211,7 @@ async fn a_day_is_counted_when_it_is_over() {
             "{day} at {now}"
         );
     }
+
     bed.run("delete from memberships").await;
     bed.run("update sessions set until_ms = 9 * 86400000").await;
     bed.run("delete from days").await;
@@ -230,6 +238,7 @@ async fn a_day_is_counted_when_it_is_over() {
 fn event(id: &str, user: &str, time: i64, content: &serde_json::Value) -> Arrival {
     let json = json!({"event_id": id, "type": "org.matrix.msc3401.call.member", "sender": user, "origin_server_ts": time,
         "state_key": format!("_{user}_D_m.call"), "content": content});
+
     Arrival {
         json: json.to_string(),
         event: RoomEvent::from_json(&json, Some(time)).unwrap().into(),
@@ -248,6 +257,7 @@ async fn store(bed: &Bed, arrivals: Vec<Arrival>) {
         arrivals,
         ..RoomBatch::new("!r:h", Source::Backfill)
     };
+
     let batch = Batch {
         vantage_id: "v".into(),
         seen_ms: NOW,
@@ -255,6 +265,7 @@ async fn store(bed: &Bed, arrivals: Vec<Arrival>) {
         rooms: vec![room],
         invitations: vec![],
     };
+
     write(&bed.store, &Rules::default(), &batch).await.unwrap();
 }
 
@@ -272,6 +283,7 @@ async fn past() -> Bed {
         sticky_events: true,
         now: 0,
     };
+
     vantages::start(&bed.store, &start).await.unwrap();
     let stay = |day: i64| {
         let at = day * DAY + HOUR;
@@ -280,9 +292,11 @@ async fn past() -> Bed {
             event(&format!("$l{day}"), "@a:h", at + HOUR, &json!({})),
         ]
     };
+
     store(&bed, (1..9).flat_map(stay).collect()).await;
     count_all(&bed, NOW).await;
     assert_eq!(counted(&bed).await.len(), 40);
+
     bed
 }
 
@@ -317,7 +331,7 @@ async fn what_changes_a_day_takes_it_out() {
     assert_eq!(counted(&bed).await, without(&[2, 3, 20]));
     count_all(&bed, NOW).await;
     let read = || {
-        sums::of(
+        sums::sums_of_span(
             &bed.store,
             Viewer::Operator,
             Scope::All,
@@ -325,6 +339,7 @@ async fn what_changes_a_day_takes_it_out() {
             NOW,
         )
     };
+
     let with = read().await.unwrap();
     bed.run("delete from days").await;
     assert_eq!(
@@ -381,6 +396,7 @@ async fn days_are_found_without_a_look_at_every_stay() {
         "{plan}"
     );
     let plan = bed.plan(sums::EVERYBODY).await;
+
     for index in [
         "memberships_user (user_id=? AND until_ms>? AND until_ms<?)",
         "memberships_long",

@@ -17,6 +17,7 @@ pub(super) fn event(row: &AnyRow) -> Result<RoomEvent, Error> {
         Some(kept) => kept,
         None => row.try_get("json")?,
     };
+
     let event = RoomEvent {
         event_id: row.try_get("event_id")?,
         kind: row.try_get("kind")?,
@@ -31,6 +32,7 @@ pub(super) fn event(row: &AnyRow) -> Result<RoomEvent, Error> {
         readable: true,
         redacted_ts: row.try_get("redacted_ms")?,
     };
+
     event.with_text(text).map_err(|error| unreadable(&error))
 }
 
@@ -40,8 +42,8 @@ fn unreadable(error: &serde_json::Error) -> Error {
     Error::Content(format!("an event is no event: {kind:?} error at {column}"))
 }
 
-/// The columns of [`packed_event`]; `$2`: events that were stored later are not read but for what the store adds to
-/// them. The largest comes last: what is packed so far is copied for each column.
+/// The columns of [`packed_event`]; `$2`: events that were stored later are not read but for what
+/// the store adds to them. The largest comes last: what is packed so far is copied for each column.
 macro_rules! event_columns {
     () => {
         concat!(
@@ -71,9 +73,11 @@ pub(super) fn packed_event(fields: &mut Fields<'_>, fresh: &Fresh) -> Result<OfC
             .get(event_id)
             .ok_or_else(|| Error::Content(format!("{event_id} is not at hand")))?,
     };
+
     if redaction_ms.is_some_and(|ms| event.redacted_ts.is_none_or(|known| ms < known)) {
         Arc::make_mut(&mut event).redacted_ts = redaction_ms;
     }
+
     Ok((event, mark, chain))
 }
 
@@ -92,12 +96,14 @@ fn packed_whole(event_id: &str, kind: String, fields: &mut Fields<'_>) -> Result
         readable: true,
         redacted_ts: fields.number()?,
     };
+
     event
         .with_text(fields.text()?.unwrap_or_default())
         .map_err(|error| unreadable(&error))
 }
 
-/// An event of a chain as it was stored, with `redaction_ms`, when it was redacted by an event that we have.
+/// An event of a chain as it was stored, with `redaction_ms`, when it was redacted by an event that
+/// we have.
 pub(super) fn member_event(row: &AnyRow) -> Result<RoomEvent, Error> {
     let mut event = event(row)?;
     let redaction_ms: Option<i64> = row.try_get("redaction_ms")?;
@@ -105,6 +111,7 @@ pub(super) fn member_event(row: &AnyRow) -> Result<RoomEvent, Error> {
         .into_iter()
         .flatten()
         .min();
+
     Ok(event)
 }
 
@@ -128,7 +135,8 @@ pub async fn rejected(
     rejected_before(store, viewer, room_id, i64::MAX, limit).await
 }
 
-/// The same as [`rejected`], and only those that came before the one with this `stream`: the next page.
+/// The same as [`rejected`], and only those that came before the one with this `stream`: the next
+/// page.
 ///
 /// # Errors
 /// When the database fails.
@@ -152,6 +160,7 @@ pub async fn rejected_before(
     } else {
         query
     };
+
     query
         .fetch_all(&store.read)
         .await?
@@ -193,9 +202,10 @@ pub async fn rejected_counts(store: &Store, viewer: Viewer) -> Result<Vec<(Strin
         .await?)
 }
 
-// A renewal lies between the first join and the last end of its chain; the events of those may not, when clocks or
-// claims differ. Each chain is read once, however many stays of the call it holds. `cross join` keeps SQLite from
-// beginning with the events; ids and times are sorted, whole events are read only for those that are shown.
+// A renewal lies between the first join and the last end of its chain; the events of those may not,
+// when clocks or claims differ. Each chain is read once, however many stays of the call it holds.
+// `cross join` keeps SQLite from beginning with the events; ids and times are sorted, whole events
+// are read only for those that are shown.
 pub(super) const BEHIND: &str = concat!(
     "with
     stays as (select room_id, chain, min(joined_ms) as from_ms, max(until_ms) as to_ms from memberships
@@ -231,8 +241,8 @@ pub(super) const BEHIND: &str = concat!(
     order by e.origin_server_ts, e.event_id"
 );
 
-// Of a very large call the events are not counted, and found by their time: so many that came from its start on are looked
-// at, whichever call they belong to.
+// Of a very large call the events are not counted, and found by their time: so many that came from
+// its start on are looked at, whichever call they belong to.
 pub(super) const BEHIND_LARGE: &str = "with
     near as (select * from events where room_id = $2 and origin_server_ts >= $3 and origin_server_ts <= $4
         order by origin_server_ts limit 20000),
@@ -248,8 +258,8 @@ pub(super) const BEHIND_LARGE: &str = "with
     where e.event_id = shown.event_id and e.room_id = $2
     order by e.origin_server_ts, e.event_id";
 
-/// The same as [`behind`], of a call with so many stays that its events are not counted: at most `limit` of those that came
-/// first, and whether there are no more.
+/// The same as [`behind`], of a call with so many stays that its events are not counted: at most
+/// `limit` of those that came first, and whether there are no more.
 ///
 /// # Errors
 /// When the database fails.
@@ -272,14 +282,16 @@ pub async fn behind_large(
     let is_whole = super::int(rows.len()) <= limit;
     let most = usize::try_from(limit).unwrap_or(0);
     let found: Result<Vec<Evidence>, Error> = rows.iter().take(most).map(evidence_row).collect();
+
     Ok((found?, is_whole))
 }
 
-/// The stored member events and related events behind one call, oldest first, at most `limit`; and how many there are.
+/// The stored member events and related events behind one call, oldest first, at most `limit`; and
+/// how many there are.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn behind(
+pub async fn events_behind_call(
     store: &Store,
     viewer: Viewer,
     session_id: &str,
@@ -288,6 +300,7 @@ pub async fn behind(
     let Some(call) = super::sessions::find(store, viewer, session_id).await? else {
         return Ok((Vec::new(), 0));
     };
+
     let query = sqlx::query(BEHIND)
         .bind(&call.id)
         .bind(&call.room.room_id)
@@ -298,6 +311,7 @@ pub async fn behind(
         .fetch_all(&store.read)
         .await?;
     let total = rows.first().map_or(Ok(0), |row| row.try_get("total"))?;
+
     Ok((
         rows.iter().map(evidence_row).collect::<Result<_, _>>()?,
         total,

@@ -1,11 +1,13 @@
-//! How many calls there ever were, room by room: counted anew only for rooms that were written to since.
+//! How many calls there ever were, room by room: counted anew only for rooms that were written to
+//! since.
 
 use super::row::Viewer;
 use super::{Error, Store};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// By room: how many commits it had when it was counted, and its calls, those from the future with them.
+/// By room: how many commits it had when it was counted, and its calls, those from the future with
+/// them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Counts(Arc<Mutex<HashMap<String, (i64, i64)>>>);
 
@@ -31,11 +33,13 @@ pub(super) async fn of_room(store: &Store, room_id: &str, writes: i64) -> Result
     if let Some(calls) = store.counts.known(room_id, writes) {
         return Ok(calls);
     }
+
     let calls = sqlx::query_scalar(OF_ROOM)
         .bind(room_id)
         .fetch_one(&store.read)
         .await?;
     store.counts.keep(room_id, writes, calls);
+
     Ok(calls)
 }
 
@@ -53,9 +57,11 @@ pub async fn calls(store: &Store, viewer: Viewer, now: i64) -> Result<i64, Error
     for (room_id, writes) in rooms {
         calls += of_room(store, &room_id, writes).await?;
     }
+
     let future: i64 = sqlx::query_scalar(FUTURE)
         .bind(now)
         .fetch_one(&store.read)
         .await?;
+
     Ok(calls - future)
 }

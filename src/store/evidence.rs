@@ -22,7 +22,8 @@ pub struct Origins {
     pub lost: Option<Span>,
 }
 
-/// The time of the last event of a chain that is known before a time: SQL over a row that names room and chain.
+/// The time of the last event of a chain that is known before a time: SQL over a row that names
+/// room and chain.
 macro_rules! last_known_before {
     ($of:literal, $time:literal) => {
         concat!(
@@ -37,9 +38,9 @@ macro_rules! last_known_before {
     };
 }
 
-// Of what came while our own clock was not believed only the stamp tells the time: it may be off by a minute.
-// `+ 0` keeps SQLite from looking for the latest time in the index of times of the whole room: what belongs to a stay is
-// found by its chain, from the time of its join on.
+// Of what came while our own clock was not believed only the stamp tells the time: it may be off by
+// a minute. `+ 0` keeps SQLite from looking for the latest time in the index of times of the whole
+// room: what belongs to a stay is found by its chain, from the time of its join on.
 macro_rules! origins {
     ($which:literal) => {
         concat!(
@@ -100,7 +101,7 @@ pub(super) static BY_ID: Rows = Rows::new(origins!("m.id in ("), "?", ")) as fou
 ///
 /// # Errors
 /// When the database fails.
-pub async fn of(
+pub async fn origins_of_calls(
     store: &Store,
     viewer: Viewer,
     session_ids: &[String],
@@ -128,19 +129,23 @@ async fn read(
 ) -> Result<HashMap<String, Origins>, Error> {
     let Viewer::Operator = viewer;
     let mut connection = store.read.acquire().await?;
-    let found = unpack(&statement.of(&mut connection, ids).await?, |fields| {
-        let id = fields.some_text()?;
-        Ok((
-            id,
-            Origins {
-                join: origin(fields)?,
-                end: origin(fields)?,
-                last_sign_ms: fields.number()?,
-                is_claim_refuted: fields.some_number()? != 0,
-                lost: lost(fields)?,
-            },
-        ))
-    })?;
+    let found = unpack(
+        &statement.read_by_ids(&mut connection, ids).await?,
+        |fields| {
+            let id = fields.some_text()?;
+            Ok((
+                id,
+                Origins {
+                    join: origin(fields)?,
+                    end: origin(fields)?,
+                    last_sign_ms: fields.number()?,
+                    is_claim_refuted: fields.some_number()? != 0,
+                    lost: lost(fields)?,
+                },
+            ))
+        },
+    )?;
+
     Ok(found.into_iter().collect())
 }
 
@@ -156,12 +161,15 @@ fn origin(fields: &mut Fields<'_>) -> Result<Option<Origin>, Error> {
         Some("poll") => Way::Poll,
         _ => Way::Backfill,
     };
+
     let made = fields.text()?;
     let lost_since_ms = fields.number()?;
     let Some(origin_ms) = origin_ms else {
         return Ok(None);
     };
+
     let made_since_ms = made.map(|json| super::snapshots::made_since(json).unwrap_or(origin_ms));
+
     Ok(Some(Origin {
         origin_ms,
         received_ms,

@@ -33,7 +33,7 @@ impl Fresh {
     }
 
     /// An event as it is stored now.
-    pub fn note(&mut self, event: &Arc<RoomEvent>) {
+    pub fn add_event(&mut self, event: &Arc<RoomEvent>) {
         self.events
             .insert(event.event_id.clone(), Arc::clone(event));
     }

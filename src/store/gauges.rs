@@ -1,4 +1,5 @@
-//! A few numbers that are cheap to count at any time: for metrics, which are asked for several times a minute.
+//! A few numbers that are cheap to count at any time: for metrics, which are asked for several
+//! times a minute.
 
 use super::row::Viewer;
 use super::{Error, Store, ever, stats};

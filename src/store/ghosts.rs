@@ -1,5 +1,6 @@
-//! What tells a ghost from somebody who is silent, and what would clear it: the events of stays that still count, and how
-//! the stays of their homeservers ended lately. Read for those alone whose renewal is overdue.
+//! What tells a ghost from somebody who is silent, and what would clear it: the events of stays
+//! that still count, and how the stays of their homeservers ended lately. Read for those alone
+//! whose renewal is overdue.
 
 use super::packed::{Fields, unpack};
 use super::row::Viewer;
@@ -31,7 +32,8 @@ pub struct Told {
     pub current: Option<Current>,
 }
 
-// The last event of a running stay is what its key holds. A goodbye is the one right before the stay.
+// The last event of a running stay is what its key holds. A goodbye is the one right before the
+// stay.
 static TOLD: Rows = Rows::new(
     concat!(
         "select ",
@@ -64,7 +66,7 @@ pub async fn told(
 ) -> Result<HashMap<String, Told>, Error> {
     let Viewer::Operator = viewer;
     let mut connection = store.read.acquire().await?;
-    let rows = TOLD.of(&mut connection, membership_ids).await?;
+    let rows = TOLD.read_by_ids(&mut connection, membership_ids).await?;
     Ok(unpack(&rows, told_of_stay)?.into_iter().collect())
 }
 
@@ -87,6 +89,7 @@ fn told_of_stay(fields: &mut Fields<'_>) -> Result<(String, Told), Error> {
         came_back: ghost::came_back(&join, goodbye_ms),
         current,
     };
+
     Ok((id, told))
 }
 
@@ -98,14 +101,16 @@ fn content(json: Option<&str>) -> Value {
     event.map_or(Value::Null, |mut event| event["content"].take())
 }
 
-// Of the newest only: a habit is what was done lately. A device that was still there when its stay ran out lost nothing.
+// Of the newest only: a habit is what was done lately. A device that was still there when its stay
+// ran out lost nothing.
 const GOODBYES: &str = "select count(*) as ended,
     count(case when o.end_event_id is null and o.end_reason = 'expired' and o.outlived_ms is null then 1 end) as missed
     from (select m.end_event_id, m.end_reason, m.outlived_ms from memberships m
         where m.server = $1 and m.until_ms > $2 and m.until_ms <= $3 and m.until_ms > m.joined_ms and m.kind = 'session'
         order by m.until_ms desc limit 500) as o";
 
-/// How the stays of these homeservers ended from `from` to `now`, ms, by server: of many servers of some.
+/// How the stays of these homeservers ended from `from` to `now`, ms, by server: of many servers of
+/// some.
 ///
 /// # Errors
 /// When the database fails.
@@ -126,5 +131,6 @@ pub async fn goodbyes(
         let (ended, missed): (i64, i64) = query.fetch_one(&store.read).await?;
         found.insert((*server).to_owned(), Goodbyes { ended, missed });
     }
+
     Ok(found)
 }

@@ -1,6 +1,6 @@
-//! Until when somebody was really seen: of a stay that nobody ended the last that was heard of it, also while it still
-//! counts. What ran out is told by the stored events; who still counts though probably gone is for the caller to say
-//! ([`crate::rtc::ghost`]), who knows the signs.
+//! Until when somebody was really seen: of a stay that nobody ended the last that was heard of it,
+//! also while it still counts. What ran out is told by the stored events; who still counts though
+//! probably gone is for the caller to say ([`crate::rtc::ghost`]), who knows the signs.
 
 use super::blind::Blind;
 use super::sums::{Place, Scope};
@@ -21,7 +21,8 @@ pub struct Ghost {
     pub heard_ms: i64,
 }
 
-/// All devices that still count though they are probably gone, and the calls in which nobody else is left.
+/// All devices that still count though they are probably gone, and the calls in which nobody else
+/// is left.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Gone {
     pub ghosts: Vec<Ghost>,
@@ -42,6 +43,7 @@ impl Gone {
                 && ghost.room_id == room_id
                 && ghost.user_id == user_id
         };
+
         self.ghosts
             .iter()
             .filter(is_it)
@@ -60,10 +62,12 @@ impl Gone {
                 *known = ghost;
             }
         }
+
         let part = |ghost: &Ghost| Span {
             from: ghost.heard_ms.max(span.from),
             to: span.to,
         };
+
         devices
             .into_values()
             .map(|ghost| (ghost, part(ghost)))
@@ -85,6 +89,7 @@ impl Gone {
                 Scope::Room(room_id) => ghost.room_id == room_id,
                 Scope::Server(server) => ghost.server == server,
             };
+
             let place = places.iter_mut().find(|place| {
                 is_ours && place.room_id == ghost.room_id && place.server == ghost.server
             });
@@ -103,6 +108,7 @@ impl Gone {
                 *found.entry(&ghost.user_id).or_default() += part.to - part.from;
             }
         }
+
         found
     }
 }
@@ -144,7 +150,9 @@ mod tests {
             ghosts,
             ..Gone::default()
         };
+
         gone.take_off(scope, &mut places, blind, Span { from: 0, to: 1000 });
+
         1000 - places[0].together_seen_ms
     }
 

@@ -1,5 +1,6 @@
-//! Whether the database can be written and read. What is wrong with it cannot be stored in it, so it is kept in memory,
-//! shared by all copies of a [`Store`]: the observer notes what its writes met, pages and metrics read it.
+//! Whether the database can be written and read. What is wrong with it cannot be stored in it, so
+//! it is kept in memory, shared by all copies of a [`Store`]: the observer notes what its writes
+//! met, pages and metrics read it.
 
 use super::{Error, Store};
 use std::path::{Path, PathBuf};
@@ -50,6 +51,7 @@ impl TroubleKind {
             Self::Gone,
             Self::Damaged,
         ];
+
         all.into_iter()
             .find(|kind| kind.as_str() == word)
             .unwrap_or(Self::Failing)
@@ -99,6 +101,7 @@ fn kind_of(error: &sqlx::Error) -> TroubleKind {
             _ => TroubleKind::Failing,
         };
     };
+
     let code = error.code().unwrap_or_default().into_owned();
     match code.as_str() {
         // SQLITE_IOERR_SHMSIZE is met where the disk is full, too; disk_full of PostgreSQL.
@@ -107,12 +110,14 @@ fn kind_of(error: &sqlx::Error) -> TroubleKind {
         "XX001" | "XX002" => return TroubleKind::Damaged,
         _ => {}
     }
+
     // The low byte of a SQLite code is its kind. Codes of PostgreSQL have five characters.
     let primary = code
         .parse::<u32>()
         .ok()
         .filter(|_| code.len() < 5)
         .map(|code| code & 0xff);
+
     match primary {
         Some(5 | 6) => TroubleKind::Locked,
         Some(8) => TroubleKind::ReadOnly,
@@ -149,9 +154,11 @@ impl Health {
         if let Some(damaged) = &inner.damaged {
             return Some(damaged.clone());
         }
+
         if let Some(unwritten) = &inner.unwritten {
             return Some(unwritten.clone());
         }
+
         if let Some(locked) = inner.locked {
             let waited = i64::try_from(locked.elapsed().as_millis()).unwrap_or(i64::MAX);
             return Some(Trouble {
@@ -160,6 +167,7 @@ impl Health {
                 error: "database is locked".to_owned(),
             });
         }
+
         inner
             .unread
             .as_ref()
@@ -176,6 +184,7 @@ impl Health {
             since_ms: now,
             error: error.to_string(),
         };
+
         let mut inner = self.inner();
         match trouble.kind {
             TroubleKind::Damaged => {
@@ -196,6 +205,7 @@ impl Health {
                 none => *none = Some(trouble),
             },
         }
+
         was_well
     }
 
@@ -213,9 +223,11 @@ impl Health {
             since_ms: now,
             error: error.to_string(),
         };
+
         // Where many ask at once, a connection may not be free in time: the database is well.
         let busy = error.is_busy() || matches!(error, Error::Database(sqlx::Error::PoolClosed));
         let mut inner = self.inner();
+
         match kind {
             TroubleKind::Damaged => {
                 inner.damaged.get_or_insert(trouble);
@@ -260,9 +272,10 @@ pub(super) struct Identity {
 
 impl Identity {
     /// Of the file that has this name now; `None` where there is none.
-    pub(super) fn of(path: &Path) -> Option<Self> {
+    pub(super) fn of_path(path: &Path) -> Option<Self> {
         use std::os::unix::fs::MetadataExt;
         let found = std::fs::metadata(path).ok()?;
+
         Some(Self {
             path: path.to_owned(),
             device: found.dev(),
@@ -271,9 +284,10 @@ impl Identity {
     }
 
     fn check(&self) -> Result<(), Error> {
-        if Self::of(&self.path).as_ref() == Some(self) {
+        if Self::of_path(&self.path).as_ref() == Some(self) {
             return Ok(());
         }
+
         Err(Error::Gone(self.path.clone()))
     }
 }
@@ -288,12 +302,14 @@ pub async fn beat(store: &Store, now: i64) -> Result<(), Error> {
     let mut tx = store.writing().await?;
     sqlx::query(BEAT).bind(now).execute(&mut *tx).await?;
     tx.commit().await?;
+
     // A file that was deleted can be written as long as it is open.
     store.file.as_ref().map_or(Ok(()), Identity::check)
 }
 
 impl Store {
-    /// Makes every write fail, as if the file could only be read; or lets them pass again. For tests.
+    /// Makes every write fail, as if the file could only be read; or lets them pass again. For
+    /// tests.
     ///
     /// # Errors
     /// When the database fails.
@@ -303,7 +319,9 @@ impl Store {
         } else {
             "pragma query_only = 0"
         };
+
         sqlx::query(statement).execute(&self.write).await?;
+
         Ok(())
     }
 }

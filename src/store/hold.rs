@@ -1,5 +1,5 @@
-//! One process for each database: whoever serves holds it, and a second one is told who that is. The system
-//! gives a hold free when its process ends, however it ends.
+//! One process for each database: whoever serves holds it, and a second one is told who that is.
+//! The system gives a hold free when its process ends, however it ends.
 
 use super::{Db, Error, connect};
 use sqlx::sqlite::SqliteConnectOptions;
@@ -37,7 +37,7 @@ impl Hold {
     ///
     /// # Errors
     /// [`Error::Held`] when another process has it; else when the lock cannot be asked for.
-    pub async fn take(url: &str, who: &str) -> Result<Self, Error> {
+    pub async fn acquire_lock(url: &str, who: &str) -> Result<Self, Error> {
         match file_of(url)? {
             Some(path) => file(&path, who).map(|file| Self(Kind::File { _file: file })),
             None if url.starts_with("sqlite:") => Ok(Self(Kind::Memory)),
@@ -52,8 +52,8 @@ impl Hold {
         }
     }
 
-    /// Looks after the hold, for ever: a server that was restarted forgot it, and it is taken again.
-    /// Ends only when another process was faster.
+    /// Looks after the hold, for ever: a server that was restarted forgot it, and it is taken
+    /// again. Ends only when another process was faster.
     pub async fn lost(&self) -> Error {
         let Kind::Server {
             url,
@@ -63,12 +63,14 @@ impl Hold {
         else {
             return std::future::pending().await;
         };
+
         loop {
             tokio::time::sleep(EVERY).await;
             let mut connection = connection.lock().await;
             if connection.ping().await.is_ok() {
                 continue;
             }
+
             match server(url, who).await {
                 Ok(again) => *connection = again,
                 Err(error @ Error::Held { .. }) => return error,
@@ -88,10 +90,12 @@ pub(super) fn file_of(url: &str) -> Result<Option<PathBuf>, Error> {
     if !url.starts_with("sqlite:") || url.contains(":memory:") || url.contains("mode=memory") {
         return Ok(None);
     }
+
     let cannot = |source| Error::Open {
         database: "of that address".to_owned(),
         source,
     };
+
     Ok(Some(
         SqliteConnectOptions::from_str(url)
             .map_err(cannot)?
@@ -114,6 +118,7 @@ pub(super) fn real(path: &Path) -> PathBuf {
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
+
     path.canonicalize()
         .unwrap_or_else(|_| match (folder.canonicalize(), path.file_name()) {
             (Ok(folder), Some(name)) => folder.join(name),
@@ -129,6 +134,7 @@ fn file(path: &Path, who: &str) -> Result<File, Error> {
         path: lock.clone(),
         source,
     };
+
     // Where its folder is not there, no database can be there either.
     let nowhere = |source: std::io::Error| match source.kind() {
         std::io::ErrorKind::NotFound => Error::Open {
@@ -137,6 +143,7 @@ fn file(path: &Path, who: &str) -> Result<File, Error> {
         },
         _ => cannot(source),
     };
+
     let mut options = OpenOptions::new();
     let options = options
         .read(true)
@@ -155,10 +162,12 @@ fn file(path: &Path, who: &str) -> Result<File, Error> {
         }
         Err(TryLockError::Error(source)) => return Err(cannot(source)),
     }
+
     // The words only help people; the lock is what counts, so a full disk is no obstacle.
     let _ = file
         .set_len(0)
         .and_then(|()| file.write_all(who.as_bytes()));
+
     Ok(file)
 }
 
@@ -168,6 +177,7 @@ fn held(database: String, by: &str) -> Error {
     } else {
         by
     };
+
     Error::Held {
         database,
         by: by.to_owned(),
@@ -194,8 +204,10 @@ async fn server(url: &str, who: &str) -> Result<sqlx::AnyConnection, Error> {
         sqlx::query(NAME).bind(who).execute(&mut connection).await?;
         return Ok(connection);
     }
+
     let row = sqlx::query(HOLDER).fetch_one(&mut connection).await?;
     let (name, by): (String, String) = (row.try_get("name")?, row.try_get("by")?);
+
     Err(held(format!("{name} on PostgreSQL"), &by))
 }
 
@@ -210,7 +222,7 @@ mod tests {
         let link = folder.path().join("link.db");
         File::create(&path).unwrap();
         std::os::unix::fs::symlink(&path, &link).unwrap();
-        let first = Hold::take(&format!("sqlite://{}", path.display()), "process 1")
+        let first = Hold::acquire_lock(&format!("sqlite://{}", path.display()), "process 1")
             .await
             .unwrap();
         let names = [
@@ -222,7 +234,7 @@ mod tests {
             ),
         ];
         for name in names {
-            let error = Hold::take(&name, "process 2").await.unwrap_err();
+            let error = Hold::acquire_lock(&name, "process 2").await.unwrap_err();
             assert!(
                 matches!(&error, Error::Held { by, .. } if by == "process 1"),
                 "{name}: {error}"
@@ -232,13 +244,14 @@ mod tests {
                 "{error}"
             );
         }
+
         drop(first);
-        Hold::take(&format!("sqlite://{}", link.display()), "process 3")
+        Hold::acquire_lock(&format!("sqlite://{}", link.display()), "process 3")
             .await
             .unwrap();
-        assert!(Hold::take("sqlite::memory:", "").await.is_ok());
+        assert!(Hold::acquire_lock("sqlite::memory:", "").await.is_ok());
         let gone = format!("sqlite://{}", folder.path().join("gone/x.db").display());
-        let said = Hold::take(&gone, "process 4")
+        let said = Hold::acquire_lock(&gone, "process 4")
             .await
             .unwrap_err()
             .to_string();

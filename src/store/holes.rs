@@ -1,4 +1,5 @@
-//! Holes: state events that a stored one replaced (`replaces_state`) and that are not stored themselves.
+//! Holes: state events that a stored one replaced (`replaces_state`) and that are not stored
+//! themselves.
 
 use super::{Error, Store};
 
@@ -7,8 +8,9 @@ const DEPTH_MAX: i64 = 64;
 /// Events looked at in one transaction.
 const SCAN: i64 = 2000;
 
-/// A refused event is asked for again after these times, ms. A homeserver that lags behind the others gives an event
-/// once it has fetched what lies before it; what is hidden from us stays hidden.
+/// A refused event is asked for again after these times, ms. A homeserver that lags behind the
+/// others gives an event once it has fetched what lies before it; what is hidden from us stays
+/// hidden.
 const AGAIN_MS: [i64; 3] = [10_000, 600_000, 86_400_000];
 
 /// An event to ask for.
@@ -37,7 +39,8 @@ const FIND: &str = "insert into holes (room_id, event_id, depth, due_ms)
 const FILLED: &str = "delete from holes where due_ms <= 0 and exists
     (select 1 from events p where p.event_id = holes.event_id and p.room_id = holes.room_id)";
 
-/// Looks through the events stored since the last time for holes; `horizon_ms`: what is older is left alone.
+/// Looks through the events stored since the last time for holes; `horizon_ms`: what is older is
+/// left alone.
 ///
 /// # Errors
 /// When the database fails.
@@ -57,6 +60,7 @@ pub async fn find(store: &Store, horizon_ms: Option<i64>) -> Result<(), Error> {
             sqlx::query(FILLED).execute(&mut *tx).await?;
             return Ok(tx.commit().await?);
         };
+
         sqlx::query(FIND)
             .bind(from)
             .bind(to)
@@ -80,6 +84,7 @@ const TODO: &str = "select room_id, event_id, tries from holes where due_ms <= $
 pub async fn todo(store: &Store, now: i64, limit: i64) -> Result<Vec<Hole>, Error> {
     let query = sqlx::query_as(TODO).bind(now).bind(DEPTH_MAX).bind(limit);
     let rows: Vec<(String, String, i64)> = query.fetch_all(&store.read).await?;
+
     Ok(rows
         .into_iter()
         .map(|(room_id, event_id, tries)| Hole {
@@ -106,7 +111,8 @@ pub async fn next(store: &Store, now: i64) -> Result<Option<i64>, Error> {
 const ASKED: &str = "update holes set asked_ms = $3, outcome = $4, tries = $5, due_ms = $6
     where room_id = $1 and event_id = $2";
 
-/// Notes the answer: `found`; or `not_visible` or `failed`, which is asked for again later, a few times.
+/// Notes the answer: `found`; or `not_visible` or `failed`, which is asked for again later, a few
+/// times.
 ///
 /// # Errors
 /// When the database fails.
@@ -121,6 +127,7 @@ pub async fn asked(
     } else {
         again(hole.tries, now)
     };
+
     let query = sqlx::query(ASKED)
         .bind(&hole.room_id)
         .bind(&hole.event_id)
@@ -131,6 +138,7 @@ pub async fn asked(
         .bind(due)
         .execute(&store.write)
         .await?;
+
     Ok(())
 }
 

@@ -1,5 +1,6 @@
-//! Invitations, kept until the room is joined or the invitation holds no more: those that policy allows to be accepted
-//! after a restart, the others to be shown, and looked at again when the policy changes.
+//! Invitations, kept until the room is joined or the invitation holds no more: those that policy
+//! allows to be accepted after a restart, the others to be shown, and looked at again when the
+//! policy changes.
 
 use super::row::RoomName;
 use super::{Error, Store, Tx, clean};
@@ -43,8 +44,9 @@ const KEEP: &str =
         seen_ms = case when invitations.inviter = excluded.inviter then invitations.seen_ms else excluded.seen_ms end";
 const REFUSED: &str = "update vantages set invites_refused = invites_refused + 1 where id = $1";
 
-/// Notes what one answer of sync brought, in the transaction of its position: none is lost and none counts twice.
-pub(super) async fn note(
+/// Notes what one answer of sync brought, in the transaction of its position: none is lost and none
+/// counts twice.
+pub(super) async fn record_invitations(
     tx: &mut Tx,
     vantage_id: &str,
     all: &[Invitation],
@@ -62,6 +64,7 @@ pub(super) async fn note(
                 .execute(&mut **tx)
                 .await?;
         }
+
         if known.is_none() && !one.accepted {
             let kept: i64 = sqlx::query_scalar(COUNT)
                 .bind(vantage_id)
@@ -71,8 +74,10 @@ pub(super) async fn note(
                 continue;
             }
         }
+
         keep(tx, vantage_id, one, now).await?;
     }
+
     Ok(())
 }
 
@@ -87,18 +92,21 @@ async fn keep(tx: &mut Tx, vantage_id: &str, one: &Invitation, now: i64) -> Resu
         .bind(one.room.name.as_ref().map(short))
         .bind(one.room.alias.as_ref().map(short));
     query.execute(&mut **tx).await?;
+
     Ok(())
 }
 
 const CLOSE: &str = "delete from invitations where vantage_id = $1 and room_id = $2";
 
-/// Forgets an invitation, in the transaction that says that the room is joined, or that we are not invited any more.
+/// Forgets an invitation, in the transaction that says that the room is joined, or that we are not
+/// invited any more.
 pub(super) async fn settle(tx: &mut Tx, vantage_id: &str, room_id: &str) -> Result<(), Error> {
     sqlx::query(CLOSE)
         .bind(vantage_id)
         .bind(room_id)
         .execute(&mut **tx)
         .await?;
+
     Ok(())
 }
 
@@ -115,6 +123,7 @@ pub async fn open(store: &Store, vantage_id: &str) -> Result<Vec<Pending>, Error
         .bind(vantage_id)
         .fetch_all(&store.read)
         .await?;
+
     rows.iter().map(pending).collect()
 }
 
@@ -132,6 +141,7 @@ pub async fn waiting(store: &Store, limit: i64) -> Result<Vec<Pending>, Error> {
         .bind(limit)
         .fetch_all(&store.read)
         .await?;
+
     rows.iter().map(pending).collect()
 }
 
@@ -154,7 +164,7 @@ const JUDGE: &str = "update invitations set accepted = $3 where vantage_id = $1 
 ///
 /// # Errors
 /// When the database fails.
-pub async fn judge(
+pub async fn set_accepted(
     store: &Store,
     vantage_id: &str,
     room_id: &str,
@@ -168,6 +178,7 @@ pub async fn judge(
         .execute(&mut *tx)
         .await?;
     tx.commit().await?;
+
     Ok(())
 }
 

@@ -1,5 +1,5 @@
-//! Late events: a homeserver that lags fetches what it missed by itself and does not say so, also behind a walk that
-//! has passed. So each gap is looked at again a little later.
+//! Late events: a homeserver that lags fetches what it missed by itself and does not say so, also
+//! behind a walk that has passed. So each gap is looked at again a little later.
 
 use super::{Error, Store, Tx};
 
@@ -39,7 +39,7 @@ const PLAN: &str = "insert into late (room_id, first_token, token, page, pages, 
 const TOO_FAR: &str = "update late set pages = $2 where room_id = $1 and pages > $2";
 
 /// A gap that begins at a token and took so many pages is to be looked at again.
-pub(super) async fn plan(
+pub(super) async fn schedule_recheck(
     tx: &mut Tx,
     room_id: &str,
     token: Option<&str>,
@@ -58,6 +58,7 @@ pub(super) async fn plan(
         .bind(PAGES_MAX)
         .execute(&mut **tx)
         .await?;
+
     Ok(())
 }
 
@@ -75,10 +76,12 @@ pub(super) async fn after_walk(
     let Some((token, pages, horizon)) = row else {
         return Ok(());
     };
-    plan(tx, room_id, token.as_deref(), pages, horizon, now).await
+
+    schedule_recheck(tx, room_id, token.as_deref(), pages, horizon, now).await
 }
 
-/// The newest part of a room's history is to be looked at again: an event in it is not given to us yet.
+/// The newest part of a room's history is to be looked at again: an event in it is not given to us
+/// yet.
 ///
 /// # Errors
 /// When the database fails.
@@ -89,7 +92,7 @@ pub async fn newest(
     now: i64,
 ) -> Result<(), Error> {
     let mut tx = store.writing().await?;
-    plan(&mut tx, room_id, None, 1, horizon_ms, now).await?;
+    schedule_recheck(&mut tx, room_id, None, 1, horizon_ms, now).await?;
     Ok(tx.commit().await?)
 }
 
@@ -127,6 +130,7 @@ pub async fn todo(store: &Store, now: i64) -> Result<Vec<Late>, Error> {
         found,
         horizon_ms,
     };
+
     Ok(rows.into_iter().map(late).collect())
 }
 
@@ -144,7 +148,8 @@ pub async fn next(store: &Store, now: i64) -> Result<Option<i64>, Error> {
 }
 
 impl Late {
-    /// How it goes on after a page that brought so many new events, and when, ms; `None` when it is over.
+    /// How it goes on after a page that brought so many new events, and when, ms; `None` when it is
+    /// over.
     fn after(&self, token: Option<&str>, new: i64, now: i64) -> Option<(Self, i64)> {
         let (page, found) = (self.page + 1, self.found + new);
         if let Some(token) = token.filter(|_| page < self.pages) {
@@ -158,6 +163,7 @@ impl Late {
                 now,
             ));
         }
+
         let round = self.round + 1;
         let after = usize::try_from(round)
             .ok()
@@ -170,6 +176,7 @@ impl Late {
             round,
             ..self.clone()
         };
+
         goes_on.then_some((again, now + after))
     }
 }
@@ -178,7 +185,8 @@ const PUT_OFF: &str = "update late set first_token = case when $2 = 1 then null 
     token = case when $2 = 1 then null else token end, due_ms = $3, tries = tries + 1 where room_id = $1 and due_ms <= $4";
 const IN_VAIN: &str = "delete from late where room_id = $1 and tries >= $2";
 
-/// The gap could not be read this time; it is tried again a minute later, if need be from the newest event on.
+/// The gap could not be read this time; it is tried again a minute later, if need be from the
+/// newest event on.
 ///
 /// # Errors
 /// When the database fails.
@@ -195,6 +203,7 @@ pub async fn put_off(store: &Store, late: &Late, from_newest: bool, now: i64) ->
         .bind(TRIES_MAX)
         .execute(&mut *tx)
         .await?;
+
     Ok(tx.commit().await?)
 }
 
@@ -202,12 +211,13 @@ pub async fn put_off(store: &Store, late: &Late, from_newest: bool, now: i64) ->
 ///
 /// # Errors
 /// When the database fails.
-pub async fn over(store: &Store, late: &Late) -> Result<(), Error> {
+pub async fn finish_recheck(store: &Store, late: &Late) -> Result<(), Error> {
     sqlx::query(OVER)
         .bind(&late.room_id)
         .bind(i64::MAX)
         .execute(&store.write)
         .await?;
+
     Ok(())
 }
 
@@ -238,7 +248,9 @@ pub async fn step(
         }
         None => sqlx::query(OVER).bind(&late.room_id).bind(now),
     };
+
     query.execute(&store.write).await?;
+
     Ok(())
 }
 

@@ -1,9 +1,10 @@
-//! Marks of rejection: which events of a chain were refused by the fold and are said to be, and which no more.
+//! Marks of rejection: which events of a chain were refused by the fold and are said to be, and
+//! which no more.
 
 use super::rows::{Rows, Statement};
 use super::{Error, Tx};
 use crate::rtc::event::RoomEvent;
-use crate::rtc::fold::State;
+use crate::rtc::fold::KeyState;
 use crate::rtc::membership::Rejection;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,7 +27,7 @@ static REJECT: Rows = Rows::new(
 
 impl Marks {
     /// Events before the first page whose marks later ones can change.
-    pub fn carry(&mut self, state: &State) {
+    pub fn carry(&mut self, state: &KeyState) {
         for event in state.carried().filter(|event| event.state_key.is_none()) {
             let known = state.rejected.get(&event.event_id).cloned();
             self.0
@@ -43,7 +44,7 @@ impl Marks {
     }
 
     /// What a part of the fold says; of two reasons the first by name counts.
-    pub fn note(&mut self, rejected: &[Rejection]) {
+    pub fn record_rejections(&mut self, rejected: &[Rejection]) {
         for (event_id, reason) in rejected {
             if let Some((_, mark)) = self.0.get_mut(event_id)
                 && mark.as_deref().is_none_or(|known| *reason < known)
@@ -54,7 +55,7 @@ impl Marks {
     }
 
     /// The fold ends here and goes on as it did before: what it carries on keeps its marks.
-    pub fn keep(&mut self, state: &State) {
+    pub fn keep(&mut self, state: &KeyState) {
         for event in state.carried() {
             self.0.remove(&event.event_id);
         }
@@ -65,10 +66,10 @@ impl Marks {
         &mut self,
         tx: &mut Tx,
         room_id: &str,
-        states: impl Iterator<Item = &'s State>,
+        states: impl Iterator<Item = &'s KeyState>,
     ) -> Result<(), Error> {
         let carried: BTreeSet<&str> = states
-            .flat_map(State::carried)
+            .flat_map(KeyState::carried)
             .map(|event| event.event_id.as_str())
             .collect();
         let settled: Vec<String> = self
@@ -82,16 +83,19 @@ impl Marks {
             let Some((stored, mark)) = self.0.remove(&id) else {
                 continue;
             };
+
             if stored != Stored::Mark(mark.clone()) {
                 changed.entry(mark).or_default().push(id);
             }
         }
+
         for (mark, ids) in changed {
             let shared = |query: Statement| query.bind(room_id.to_owned()).bind(mark.clone());
             REJECT
                 .write(tx, &ids, shared, |query, id| query.bind(id.clone()))
                 .await?;
         }
+
         Ok(())
     }
 }

@@ -23,7 +23,7 @@ pub(super) struct Change {
 
 impl Change {
     /// What is stored; it goes unless something else is said.
-    pub fn of(id: &str, old: Option<Facts>) -> Self {
+    pub fn new_change(id: &str, old: Option<Facts>) -> Self {
         Self {
             id: id.to_owned(),
             old,
@@ -31,12 +31,12 @@ impl Change {
         }
     }
 
-    pub fn becomes(&mut self, room_id: &str, member: &Membership) {
-        self.new = Some(Facts::of(room_id, member));
+    pub fn replace_with(&mut self, room_id: &str, member: &Membership) {
+        self.new = Some(Facts::facts_of_membership(room_id, member));
     }
 
     /// It is as it was, as far as we know.
-    pub fn stays(&mut self) {
+    pub fn keep(&mut self) {
         self.new.clone_from(&self.old);
     }
 
@@ -44,8 +44,8 @@ impl Change {
         &self.id
     }
 
-    /// Where it changes what a slot's calls are made of: slot, from and to, ms. A stay that only ends
-    /// at another time changes nothing before that.
+    /// Where it changes what a slot's calls are made of: slot, from and to, ms. A stay that only
+    /// ends at another time changes nothing before that.
     pub fn spans(&self) -> impl Iterator<Item = (&str, i64, i64)> {
         let both = self.old.as_ref().zip(self.new.as_ref());
         let both =
@@ -62,6 +62,7 @@ impl Change {
         });
         let whole = move |facts: &Facts| end.unwrap_or((facts.joined_ms, facts.until_ms));
         let old = self.old.iter().filter(move |_| end.is_none());
+
         old.chain(&self.new)
             .map(move |facts| (facts.slot_id.as_str(), whole(facts).0, whole(facts).1))
     }
@@ -116,7 +117,7 @@ static SOME: Rows = Rows::new(
 );
 
 /// Those of these memberships that are stored, by row id.
-pub(super) async fn some(
+pub(super) async fn read_by_row_ids(
     tx: &mut Tx,
     room_id: &str,
     ids: &[String],
@@ -179,10 +180,13 @@ pub(super) async fn write(
                 .map(|new| (change.id.as_str(), new, session)),
         );
     }
+
     let bind = |query: Statement, (id, facts, session): &(&str, &Facts, Option<String>)| {
         facts.bind(query.bind((*id).to_owned()).bind(session.clone()))
     };
+
     WRITE.write(tx, &rows, |query| query, bind).await?;
+
     assign(tx, assigned).await
 }
 
@@ -198,12 +202,14 @@ pub(super) async fn assign(tx: &mut Tx, assigned: Assigned) -> Result<(), Error>
     for (id, session) in assigned {
         sessions.entry(session).or_default().push(id);
     }
+
     for (session, ids) in sessions {
         let shared = |query: Statement| query.bind(session.clone());
         ASSIGN
             .write(tx, &ids, shared, |query, id| query.bind(id.clone()))
             .await?;
     }
+
     Ok(())
 }
 
@@ -239,7 +245,7 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    fn of(room_id: &str, member: &Membership) -> Self {
+    fn facts_of_membership(room_id: &str, member: &Membership) -> Self {
         let transport = member.transport.as_ref();
         Self {
             room_id: room_id.to_owned(),
@@ -292,6 +298,7 @@ impl Facts {
             back_since_ms: fields.number()?,
             outlived_ms: fields.number()?,
         };
+
         Ok((id, facts))
     }
 
@@ -341,7 +348,8 @@ impl Facts {
     }
 }
 
-/// Is `e` the event of the room, not of the call, by which the stay `m` ended: its user left the room, or was removed?
+/// Is `e` the event of the room, not of the call, by which the stay `m` ended: its user left the
+/// room, or was removed?
 macro_rules! ended_by_the_room {
     () => {
         "m.end_reason in ('room_left', 'room_kicked', 'room_banned') and e.chain is null and e.room_id = m.room_id
@@ -385,7 +393,8 @@ pub(super) const ENDED_BEFORE: &str = "select p.session_id, p.until_ms, p.end_ev
     where e.event_id = $1 and e.room_id = $2 and p.until_ms <= $3 and p.end_reason in ('left', 'delayed_leave')
     order by p.opened_ms desc limit 1";
 
-/// The stay of the same key that had ended with a goodbye when another one began with this event, at `joined_ms`.
+/// The stay of the same key that had ended with a goodbye when another one began with this event,
+/// at `joined_ms`.
 ///
 /// # Errors
 /// When the database fails.
@@ -409,6 +418,7 @@ pub async fn ended_before(
             end_event_id: row.try_get("end_event_id")?,
         })
     };
+
     row.map(stay).transpose()
 }
 
@@ -416,7 +426,7 @@ pub async fn ended_before(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn of(
+pub async fn members_of_calls(
     store: &Store,
     viewer: Viewer,
     session_ids: &[String],
@@ -440,7 +450,7 @@ async fn read(
 ) -> Result<Vec<Member>, Error> {
     let Viewer::Operator = viewer;
     let mut connection = store.read.acquire().await?;
-    let mut members = unpack(&statement.of(&mut connection, ids).await?, member)?;
+    let mut members = unpack(&statement.read_by_ids(&mut connection, ids).await?, member)?;
     members.sort_by(|one, other| {
         (
             &one.session_id,
@@ -457,6 +467,7 @@ async fn read(
                 &other.id,
             ))
     });
+
     Ok(members)
 }
 
@@ -467,6 +478,7 @@ fn member(fields: &mut Fields<'_>) -> Result<Member, Error> {
     let name = fields.maybe_text()?;
     let device_id = fields.maybe_text()?;
     let server = fields.some_text()?;
+
     Ok(Member {
         id,
         session_id,

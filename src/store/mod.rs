@@ -1,5 +1,5 @@
-//! The database: all SQL of the program is in this folder, as constant text that `SQLite` and `PostgreSQL`
-//! both run. A public function is a transaction or a read, a private one a query.
+//! The database: all SQL of the program is in this folder, as constant text that `SQLite` and
+//! `PostgreSQL` both run. A public function is a transaction or a read, a private one a query.
 
 #[macro_use]
 mod packed;
@@ -124,7 +124,8 @@ pub enum Error {
         "the database is served by a Callscope of another version; stop it, or use the same version"
     )]
     Shape,
-    /// The file was deleted, moved away or replaced while we have it open: what is written now is found by nobody.
+    /// The file was deleted, moved away or replaced while we have it open: what is written now is
+    /// found by nobody.
     #[error("the file {} was deleted, moved away or replaced", .0.display())]
     Gone(PathBuf),
     #[error("a database that is no file cannot be copied or restored")]
@@ -150,8 +151,10 @@ impl Error {
         let Self::Database(error) = self else {
             return false;
         };
+
         // `PostgreSQL` says query_canceled when the time of a statement is over.
         let is_over = |code: &str| code == "57014";
+
         matches!(error, sqlx::Error::PoolTimedOut)
             || error
                 .as_database_error()
@@ -165,9 +168,10 @@ const SHAPE: &str = "select count(*), max(version) from _sqlx_migrations";
 /// The shapes of the database, from the first to this version's.
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
-/// The database, open. Cheap to clone. One connection writes, so that writers wait for each other here
-/// and not in the database; several read. Readers of each kind have connections of their own, so that none of them can
-/// keep another waiting: pages, dear questions of pages, watchers over the process, and the observer.
+/// The database, open. Cheap to clone. One connection writes, so that writers wait for each other
+/// here and not in the database; several read. Readers of each kind have connections of their own,
+/// so that none of them can keep another waiting: pages, dear questions of pages, watchers over the
+/// process, and the observer.
 #[derive(Debug, Clone)]
 pub struct Store {
     /// The connections that this handle reads by.
@@ -218,7 +222,8 @@ impl Pools {
 /// Connections of pages, and how long a page waits for one.
 const PAGES_MOST: u32 = 4;
 const PAGES_WAIT: Duration = Duration::from_secs(10);
-/// Connections of dear questions: long spans, searches, exports; and how long such a question waits for one.
+/// Connections of dear questions: long spans, searches, exports; and how long such a question waits
+/// for one.
 const DEAR_MOST: u32 = 2;
 const DEAR_WAIT: Duration = Duration::from_secs(5);
 /// `PostgreSQL` ends a statement of a dear question after this time.
@@ -241,8 +246,8 @@ impl OneMoment {
     }
 }
 
-/// How finely derived data is cut, so that the cost of an event follows the change, and how lists are read. The results
-/// never depend on it.
+/// How finely derived data is cut, so that the cost of an event follows the change, and how lists
+/// are read. The results never depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grain {
     /// So many events of a chain lie between two checkpoints, or a few more.
@@ -267,7 +272,8 @@ impl Default for Grain {
 }
 
 impl Store {
-    /// Opens the database, makes it if it is a file that is not there, and brings it to this version's shape.
+    /// Opens the database, makes it if it is a file that is not there, and brings it to this
+    /// version's shape.
     ///
     /// # Errors
     /// When it cannot be opened or migrated.
@@ -277,6 +283,7 @@ impl Store {
         let store = Self::connect(&url).await?;
         MIGRATIONS.run(&store.write).await?;
         sift::sift_stored(&store).await?;
+
         Ok(store)
     }
 
@@ -284,7 +291,7 @@ impl Store {
     ///
     /// # Errors
     /// When it cannot be opened, or has not this version's shape.
-    pub async fn beside(url: &str) -> Result<Self, Error> {
+    pub async fn open_beside_server(url: &str) -> Result<Self, Error> {
         let store = Self::connect(url).await?;
         let (shapes, newest): (i64, i64) = sqlx::query_as(SHAPE).fetch_one(&store.write).await?;
         let known = MIGRATIONS.iter().map(|shape| shape.version).max();
@@ -292,6 +299,7 @@ impl Store {
         {
             return Err(Error::Shape);
         }
+
         Ok(store)
     }
 
@@ -303,19 +311,21 @@ impl Store {
         let space = Space::default();
         let write = connect::pool(1, 48_000, &space).connect(url).await?;
         let pools = Pools::new(url, &space)?;
-        // SQLite would find out only at the first write that what was read before is no more: another process may write.
+        // SQLite would find out only at the first write that what was read before is no more:
+        // another process may write.
         let begin = if url.starts_with("sqlite:") {
             "begin immediate"
         } else {
             "begin"
         };
+
         Ok(Self {
             read: pools.pages.clone(),
             write,
             pools,
             space,
             health: Health::default(),
-            file: hold::file_of(url)?.and_then(|path| Identity::of(&path)),
+            file: hold::file_of(url)?.and_then(|path| Identity::of_path(&path)),
             grain: Grain::default(),
             begin,
             counts: ever::Counts::default(),
@@ -342,7 +352,8 @@ impl Store {
         }
     }
 
-    /// The same store, for questions that may take long: they wait for each other and keep no other page waiting.
+    /// The same store, for questions that may take long: they wait for each other and keep no other
+    /// page waiting.
     #[must_use]
     pub fn for_dear_questions(&self) -> Self {
         let read = self.pools.dear.clone();
@@ -352,8 +363,9 @@ impl Store {
         }
     }
 
-    /// The same store as it is at one moment: all that is read by it, however often, is of one state, in one transaction
-    /// that ends with it. It takes the place of one dear question, so of these no more are open than of those.
+    /// The same store as it is at one moment: all that is read by it, however often, is of one
+    /// state, in one transaction that ends with it. It takes the place of one dear question, so of
+    /// these no more are open than of those.
     ///
     /// # Errors
     /// When there are too many of them, or the database fails.
@@ -364,8 +376,10 @@ impl Store {
         } else {
             "begin isolation level repeatable read read only"
         };
+
         let options = (*self.pools.dear.connect_options()).clone();
         let read = connect::moment_pool(begin, &self.space).connect_lazy_with(options);
+
         Ok(OneMoment {
             store: Self {
                 read,
@@ -385,7 +399,8 @@ impl Store {
         }
     }
 
-    /// The same store, for whoever watches over the process: it is answered however many ask for pages.
+    /// The same store, for whoever watches over the process: it is answered however many ask for
+    /// pages.
     #[must_use]
     pub fn for_watchers(&self) -> Self {
         let read = self.pools.watchers.clone();
@@ -395,7 +410,8 @@ impl Store {
         }
     }
 
-    /// Begins to write; others wait until the end. While another program has the lock, that is told meanwhile.
+    /// Begins to write; others wait until the end. While another program has the lock, that is told
+    /// meanwhile.
     async fn writing(&self) -> Result<Tx, Error> {
         for _ in 1..LOCK_TRIES {
             match self.try_writing().await {
@@ -403,6 +419,7 @@ impl Store {
                 done => return done,
             }
         }
+
         self.try_writing().await
     }
 
@@ -412,8 +429,9 @@ impl Store {
         Ok(tx)
     }
 
-    /// Folds the write-ahead log into the file and empties it, where contents were taken out since: the log holds pages as
-    /// they were before. Where readers stand in the way it is for the next time.
+    /// Folds the write-ahead log into the file and empties it, where contents were taken out since:
+    /// the log holds pages as they were before. Where readers stand in the way it is for the next
+    /// time.
     ///
     /// # Errors
     /// When the database fails.
@@ -421,6 +439,7 @@ impl Store {
         if !self.taken_back.load(Ordering::Relaxed) {
             return Ok(());
         }
+
         let mut connection = self.write.acquire().await?;
         if connection.backend_name() == "SQLite" {
             connection.execute("pragma busy_timeout = 100").await?;
@@ -432,20 +451,25 @@ impl Store {
                 return Ok(());
             }
         }
+
         self.taken_back.store(false, Ordering::Relaxed);
+
         Ok(())
     }
 
-    /// Writes all of the database to fresh pages, so that it holds no bytes of what was deleted before.
+    /// Writes all of the database to fresh pages, so that it holds no bytes of what was deleted
+    /// before.
     async fn write_anew(&self) -> Result<(), Error> {
         let mut connection = self.write.acquire().await?;
         let statements: &[&'static str] = match connection.backend_name() {
             "SQLite" => &["vacuum", "pragma wal_checkpoint(truncate)"],
             _ => &["vacuum full events", "vacuum full sightings"],
         };
+
         for statement in statements {
             connection.fetch_all(*statement).await?;
         }
+
         Ok(())
     }
 
@@ -460,6 +484,7 @@ impl Store {
         for readers in [pages, dear, watchers, observer] {
             readers.close().await;
         }
+
         self.write.close().await;
     }
 }
@@ -510,14 +535,17 @@ mod tests {
             {
                 taken.push(connection);
             }
+
             // A pool opens what it may have only when it is waited for.
             while pages.read.size() < pages.read.options().get_max_connections() {
                 taken.push(pages.read.acquire().await.unwrap());
             }
         }
+
         for others in [store.for_observer(), store.for_watchers()] {
             assert_eq!(rooms::watched(&others).await.unwrap(), []);
         }
+
         assert!(Error::from(sqlx::Error::PoolTimedOut).is_busy());
         assert!(!Error::from(sqlx::Error::RowNotFound).is_busy());
     }

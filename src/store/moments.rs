@@ -40,11 +40,12 @@ pub async fn calls_at(
         .bind(at)
         .fetch_all(&store.read)
         .await?;
+
     unpack(&rows, call)
 }
 
-/// The calls of a room that ran in the last part of `[from, to)`, ms, and where that part begins: there are not many more
-/// than `limit`. It is the whole span where it begins at `from`.
+/// The calls of a room that ran in the last part of `[from, to)`, ms, and where that part begins:
+/// there are not many more than `limit`. It is the whole span where it begins at `from`.
 ///
 /// # Errors
 /// When the database fails.
@@ -69,5 +70,6 @@ pub async fn calls_between(
         .bind(to)
         .fetch_all(&store.read)
         .await?;
+
     Ok((unpack(&rows, call)?, from))
 }

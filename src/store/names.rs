@@ -1,6 +1,7 @@
-//! Names in which a word can be: of people who were ever in a call, kept in the process; of rooms, looked at each time.
-//! New ones come with new events only, so that the list is brought up to date by reading what came since. One that is no
-//! more may stay in it: whoever searches looks at the calls themselves again.
+//! Names in which a word can be: of people who were ever in a call, kept in the process; of rooms,
+//! looked at each time. New ones come with new events only, so that the list is brought up to date
+//! by reading what came since. One that is no more may stay in it: whoever searches looks at the
+//! calls themselves again.
 
 use super::packed::unpack;
 use super::rows::{Rows, Statement};
@@ -44,7 +45,8 @@ impl Names {
 
 #[derive(Debug, Default)]
 struct Known {
-    /// The newest event that the list takes into account, its number and its id; `None` before the first reading.
+    /// The newest event that the list takes into account, its number and its id; `None` before the
+    /// first reading.
     upto: Option<Top>,
     /// By user id, which one it is.
     people: HashMap<String, usize>,
@@ -134,6 +136,7 @@ pub(super) async fn find(store: &Store, word: &str, pattern: &str) -> Result<Hit
             ..known.with(word)
         });
     }
+
     drop(known);
     let mut known = store.names.known.write().await;
     let taken_back = std::mem::take(&mut *store.names.lock());
@@ -141,7 +144,9 @@ pub(super) async fn find(store: &Store, word: &str, pattern: &str) -> Result<Hit
         store.names.forget(&taken_back);
         return Err(error);
     }
+
     known.catch_up(store, top).await?;
+
     Ok(Hits {
         rooms,
         ..known.downgrade().with(word)
@@ -167,18 +172,22 @@ impl Known {
             }
             _ => {}
         }
+
         *self = Self::default();
         for row in sqlx::query(USERS).fetch_all(&store.read).await? {
-            self.note(row.try_get("user_id")?, row.try_get("lowered")?, None);
+            self.add_name(row.try_get("user_id")?, row.try_get("lowered")?, None);
         }
+
         for row in sqlx::query(DISPLAY).fetch_all(&store.read).await? {
-            self.note(
+            self.add_name(
                 row.try_get("user_id")?,
                 row.try_get("lowered")?,
                 row.try_get("display")?,
             );
         }
+
         self.upto = Some(top);
+
         Ok(())
     }
 
@@ -188,6 +197,7 @@ impl Known {
             let Some(at) = self.people.get(user).copied() else {
                 continue;
             };
+
             let names: Vec<String> = sqlx::query_scalar(NAMES_OF)
                 .bind(user)
                 .fetch_all(&store.read)
@@ -198,11 +208,13 @@ impl Known {
                 let nothing = APART.to_string().repeat(place.len());
                 self.text.replace_range(place, &nothing);
             }
+
             let lowered = self.text[self.users[at].1[0].clone()].to_owned();
             for name in &names {
-                self.note(user, &lowered, Some(name));
+                self.add_name(user, &lowered, Some(name));
             }
         }
+
         Ok(())
     }
 
@@ -216,18 +228,20 @@ impl Known {
             let user: &str = row.try_get("user_id")?;
             // Most members of a room are in no call.
             if row.try_get::<i64, _>("calls")? == 1 || self.people.contains_key(user) {
-                self.note(user, row.try_get("lowered")?, row.try_get("display")?);
+                self.add_name(user, row.try_get("lowered")?, row.try_get("display")?);
             }
         }
+
         Ok(())
     }
 
-    fn note(&mut self, user: &str, lowered: &str, display: Option<&str>) {
+    fn add_name(&mut self, user: &str, lowered: &str, display: Option<&str>) {
         let next = self.users.len();
         let at = *self.people.entry(user.to_owned()).or_insert(next);
         if at == next {
             self.users.push((user.to_owned(), Vec::new()));
         }
+
         for name in [Some(lowered), display].into_iter().flatten() {
             let Self {
                 users, text, ends, ..
@@ -253,6 +267,7 @@ impl Known {
             let name = self.ends.partition_point(|(end, _)| *end <= at);
             found.extend(self.ends.get(name).map(|(_, who)| *who));
         }
+
         let (mut servers, mut users) = (BTreeSet::new(), Vec::new());
         for (user, places) in found.into_iter().map(|who| &self.users[who]) {
             if server_of(&self.text[places[0].clone()]).contains(word) {
@@ -261,6 +276,7 @@ impl Known {
                 users.push(user.clone());
             }
         }
+
         Hits {
             servers: servers.into_iter().collect(),
             users,
@@ -282,8 +298,8 @@ macro_rules! of {
     };
 }
 
-/// By rooms, servers and people: how many calls or stays there are, and which calls, each with a time, ms, before or at
-/// which it began.
+/// By rooms, servers and people: how many calls or stays there are, and which calls, each with a
+/// time, ms, before or at which it began.
 pub(super) static OF: [[Rows; 2]; 3] = [
     of!("sessions", "room_id", "id", "started_ms"),
     of!("memberships", "server", "session_id", "joined_ms"),
@@ -309,11 +325,13 @@ impl Hits {
                 {
                     count += row.try_get::<i64, _>(0)?;
                 }
+
                 if count > most {
                     return Ok(count);
                 }
             }
         }
+
         Ok(count)
     }
 
@@ -338,9 +356,11 @@ impl Hits {
                 *latest = time.max(*latest);
             }
         }
+
         let mut calls: Vec<(i64, String)> =
             found.into_iter().map(|(call, time)| (time, call)).collect();
         calls.sort_unstable_by(|one, other| other.cmp(one));
+
         Ok(calls)
     }
 }
@@ -369,6 +389,7 @@ mod tests {
             ))
             .await;
         }
+
         assert_eq!(users(&bed, "secret").await, ["@a:h"]);
         bed.run("update people set name = null, folded = null where room_id = '!r:h'")
             .await;

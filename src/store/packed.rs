@@ -1,5 +1,6 @@
-//! Many rows in one text: to hand a row over costs more than to read it. A statement packs each column as its length,
-//! a colon and itself, one after the other, so that nothing in a text can be taken for its end.
+//! Many rows in one text: to hand a row over costs more than to read it. A statement packs each
+//! column as its length, a colon and itself, one after the other, so that nothing in a text can be
+//! taken for its end.
 
 use super::Error;
 use sqlx::Row;
@@ -47,6 +48,7 @@ impl<'t> Fields<'t> {
     pub fn number(&mut self) -> Result<Option<i64>, Error> {
         let (head, rest) = self.0.split_once(':').ok_or_else(broken)?;
         self.0 = rest;
+
         if head.is_empty() {
             Ok(None)
         } else {
@@ -59,11 +61,13 @@ impl<'t> Fields<'t> {
         let Some(length) = self.number()? else {
             return Ok(None);
         };
+
         let parts = usize::try_from(length)
             .ok()
             .and_then(|length| self.0.split_at_checked(length));
         let (text, rest) = parts.ok_or_else(broken)?;
         self.0 = rest;
+
         Ok(Some(text))
     }
 
@@ -99,6 +103,7 @@ pub(super) fn unpack<T>(
             found.push(read(&mut fields)?);
         }
     }
+
     Ok(found)
 }
 

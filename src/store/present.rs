@@ -1,4 +1,5 @@
-//! What the answer to "is the present known?" rests on: how the accounts fare, and how each room can be read.
+//! What the answer to "is the present known?" rests on: how the accounts fare, and how each room
+//! can be read.
 
 use super::row::{Vantage, Viewer, Watch};
 use super::{Error, Store, rooms, vantages};
@@ -23,7 +24,8 @@ pub struct Present {
 /// A sticky event lasts so long at most, ms: who came by an older one is no longer there by it.
 const STICKY_MAX_MS: i64 = 60 * 60 * 1000;
 
-// A room that another one names as its successor, and that was never seen, was refused: nobody asked for its present.
+// A room that another one names as its successor, and that was never seen, was refused: nobody
+// asked for its present.
 const ROOMS: &str = "select r.room_id, r.watch, r.error, r.polled_ms,
     cast(case when exists (select 1 from events e where e.room_id = r.room_id and e.rejected = 'encrypted'
         and e.stream >= 0 and e.origin_server_ts > $1) then 1 else 0 end as bigint) as encrypted
@@ -54,6 +56,7 @@ pub async fn read(store: &Store, viewer: Viewer, now: i64) -> Result<Present, Er
             Watch::Left => Sight::Left,
             Watch::Blind => Sight::Blind,
         };
+
         rooms.push(RoomSight {
             room_id: row.try_get("room_id")?,
             room: Room {
@@ -64,6 +67,7 @@ pub async fn read(store: &Store, viewer: Viewer, now: i64) -> Result<Present, Er
             },
         });
     }
+
     Ok(Present {
         vantages,
         rooms,

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 /// What became of one question.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
-    /// `ok`, `missing` (it is not there), `failed`, or `refused` (it was not asked: the address may not be).
+    /// `ok`, `missing` (it is not there), `failed`, or `refused` (it was not asked: the address may
+    /// not be).
     pub state: String,
     /// What went wrong, in words.
     pub why: Option<String>,
@@ -108,7 +109,12 @@ const NOTE: &str =
 ///
 /// # Errors
 /// When the database fails.
-pub async fn note<T: Kind>(store: &Store, name: &str, result: &T, now: i64) -> Result<(), Error> {
+pub async fn record_result<T: Kind>(
+    store: &Store,
+    name: &str,
+    result: &T,
+    now: i64,
+) -> Result<(), Error> {
     let text = serde_json::to_string(result).map_err(|error| Error::Content(error.to_string()))?;
     let well_ms = result.is_well().then_some(now);
     let query = sqlx::query(NOTE)
@@ -118,12 +124,14 @@ pub async fn note<T: Kind>(store: &Store, name: &str, result: &T, now: i64) -> R
         .bind(well_ms)
         .bind(super::clean(&text));
     query.execute(&store.write).await?;
+
     Ok(())
 }
 
 const ALL: &str = "select name, asked_ms, well_ms, result from probes where kind = $1";
 
-/// The newest answers of all of a kind, by name or address. One that a newer version wrote in another form is none.
+/// The newest answers of all of a kind, by name or address. One that a newer version wrote in
+/// another form is none.
 ///
 /// # Errors
 /// When the database fails.
@@ -146,6 +154,7 @@ pub async fn all<T: Kind>(
             },
         ))
     };
+
     Ok(rows.into_iter().filter_map(read).collect())
 }
 
@@ -162,7 +171,8 @@ const SFUS_DUE: &str = "select name from (select m.transport_url as name, max(m.
     order by coalesce((select p.asked_ms from probes p where p.kind = 'sfu' and p.name = seen.name), 0), last_ms desc, name
     limit $3";
 
-/// The servers seen in a call after `since`, ms, that were not asked after `asked`, ms; those that wait longest first.
+/// The servers seen in a call after `since`, ms, that were not asked after `asked`, ms; those that
+/// wait longest first.
 ///
 /// # Errors
 /// When the database fails.
@@ -176,6 +186,7 @@ pub async fn servers_due(
         .bind(since)
         .bind(asked)
         .bind(limit);
+
     Ok(query.fetch_all(&store.read).await?)
 }
 
@@ -193,6 +204,7 @@ pub async fn sfus_due(
         .bind(since)
         .bind(asked)
         .bind(limit);
+
     Ok(query.fetch_all(&store.read).await?)
 }
 
@@ -209,6 +221,7 @@ pub async fn was_asked(store: &Store, url: &str, asked: i64) -> Result<bool, Err
         .bind(asked)
         .fetch_one(&store.read)
         .await?;
+
     Ok(found > 0)
 }
 
@@ -223,5 +236,6 @@ pub async fn forget(store: &Store, before: i64) -> Result<(), Error> {
         .bind(before)
         .execute(&store.write)
         .await?;
+
     Ok(())
 }

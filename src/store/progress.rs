@@ -1,4 +1,5 @@
-//! How walks through history get on: pages, events, how far back, and about how much is still ahead.
+//! How walks through history get on: pages, events, how far back, and about how much is still
+//! ahead.
 
 use super::row::{RoomName, Viewer};
 use super::{Error, Store};
@@ -38,37 +39,45 @@ impl Progress {
         self.reason == "history"
     }
 
-    /// Time still to walk through and time walked through, ms; `None` where the walk's end is not known.
+    /// Time still to walk through and time walked through, ms; `None` where the walk's end is not
+    /// known.
     fn way(&self) -> Option<(i64, i64)> {
         if self.done_ms.is_some() {
             return Some((0, 1));
         }
+
         let begins = if self.is_history() {
             self.created_ms
         } else {
             self.since_ms
         };
+
         let goal = begins.max(self.horizon_ms)?;
         let reached = self
             .reached_ms
             .unwrap_or(self.opened_ms)
             .clamp(goal.min(self.opened_ms), self.opened_ms);
+
         Some((reached - goal.min(self.opened_ms), self.opened_ms - reached))
     }
 
-    /// About how much of the way is still ahead, percent, by time: calls are not spread evenly over it. 0 = done.
+    /// About how much of the way is still ahead, percent, by time: calls are not spread evenly over
+    /// it. 0 = done.
     #[must_use]
     pub fn ahead_percent(&self) -> Option<i64> {
         if self.done_ms.is_some() {
             return Some(0);
         }
+
         let (ahead, behind) = self.way()?;
         let percent = i128::from(ahead) * 100 / i128::from((ahead + behind).max(1));
+
         // The beginning is not reached before it is seen.
         Some(i64::try_from(percent).unwrap_or(100).clamp(1, 100))
     }
 
-    /// About how long it still takes at the pace so far, ms; `None` until there is enough of it to say.
+    /// About how long it still takes at the pace so far, ms; `None` until there is enough of it to
+    /// say.
     #[must_use]
     pub fn ahead_ms(&self) -> Option<i64> {
         let (ahead, behind) = self
@@ -77,6 +86,7 @@ impl Progress {
         if behind == 0 || ahead / behind >= 100 {
             return None;
         }
+
         i64::try_from(i128::from(self.spent_ms) * i128::from(ahead) / i128::from(behind)).ok()
     }
 
@@ -87,8 +97,8 @@ impl Progress {
     }
 }
 
-// Matrix began in 2014: an older creation is a wrong clock or a joke. `+ 0` keeps it from being looked for in order of
-// time: a room without one would be read whole.
+// Matrix began in 2014: an older creation is a wrong clock or a joke. `+ 0` keeps it from being
+// looked for in order of time: a room without one would be read whole.
 pub(super) const OPEN: &str = "select w.*, r.name, r.alias, (select min(e.origin_server_ts + 0) from events e
         where e.room_id = w.room_id and e.chain is null and e.kind = 'm.room.create' and e.state_key = ''
         and e.origin_server_ts + 0 > 1388534400000) as created_ms
@@ -107,11 +117,16 @@ pub(super) const SHORT: &str = "select w.*, r.name, r.alias, (select min(e.origi
     from walks w left join rooms r on r.room_id = w.room_id where w.again_ms is not null
     order by w.again_ms, w.room_id, w.opened_ms limit $1";
 
-/// The walks that ended before the room's beginning because the homeserver gave no more, and are tried again.
+/// The walks that ended before the room's beginning because the homeserver gave no more, and are
+/// tried again.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn short(store: &Store, viewer: Viewer, limit: i64) -> Result<Vec<Progress>, Error> {
+pub async fn walks_ended_early(
+    store: &Store,
+    viewer: Viewer,
+    limit: i64,
+) -> Result<Vec<Progress>, Error> {
     let Viewer::Operator = viewer;
     sqlx::query(SHORT)
         .bind(limit)
@@ -140,6 +155,7 @@ pub async fn rooms_short(store: &Store, viewer: Viewer) -> Result<Vec<RoomName>,
             alias: row.try_get("alias")?,
         })
     };
+
     rows.iter().map(name).collect()
 }
 
@@ -213,6 +229,7 @@ pub async fn sums(store: &Store, viewer: Viewer, room_id: Option<&str>) -> Resul
         .bind(room_id.unwrap_or_default())
         .fetch_one(&store.read)
         .await?;
+
     Ok(Sums {
         rooms: row.try_get("rooms")?,
         open: row.try_get("open")?,
@@ -227,6 +244,7 @@ fn progress(row: &AnyRow) -> Result<Progress, Error> {
         name: row.try_get("name")?,
         alias: row.try_get("alias")?,
     };
+
     Ok(Progress {
         room,
         reason: row.try_get("reason")?,
@@ -253,6 +271,7 @@ mod tests {
         let reached_ms = Some(4_000);
         let (opened_ms, created_ms) = (10_000, Some(2_000));
         let (pages, found, spent_ms) = (6, 1500, 3000);
+
         Progress {
             reason: "history".into(),
             opened_ms,
@@ -271,6 +290,7 @@ mod tests {
             reached_ms: Some(6_000),
             ..walk()
         };
+
         assert_eq!(
             (
                 half.ahead_percent(),
@@ -288,6 +308,7 @@ mod tests {
             pages: 0,
             ..walk()
         };
+
         assert_eq!(
             (
                 begun.ahead_percent(),
@@ -300,6 +321,7 @@ mod tests {
             horizon_ms: Some(3_900),
             ..walk()
         };
+
         assert_eq!(
             horizon.ahead_percent(),
             Some(1),
@@ -309,6 +331,7 @@ mod tests {
             reached_ms: Some(-5),
             ..walk()
         };
+
         assert_eq!((odd.ahead_percent(), odd.ahead_ms()), (Some(1), Some(0)));
         assert_eq!(
             Progress {
@@ -324,6 +347,7 @@ mod tests {
             since_ms: Some(3_000),
             ..walk()
         };
+
         assert_eq!(
             gap.ahead_percent(),
             Some(14),
@@ -342,6 +366,7 @@ mod tests {
             created_ms: Some(20_000),
             ..walk()
         };
+
         assert_eq!(
             later.ahead_percent(),
             Some(1),

@@ -27,7 +27,9 @@ impl Bed {
             store,
             _folder: folder,
         };
+
         bed.run("insert into rooms (room_id, watch, first_seen_ms, polled_ms) values ('!r:h', 'joined', 1, 40)").await;
+
         bed
     }
 
@@ -71,6 +73,7 @@ impl Bed {
         let rows = sqlx::query(AssertSqlSafe(format!("explain query plan {sql}")))
             .fetch_all(&self.store.read)
             .await;
+
         rows.unwrap()
             .iter()
             .map(|row| row.get::<String, _>("detail") + "\n")
@@ -140,11 +143,12 @@ async fn evidence_is_counted_whole_and_read_in_part() {
     ] {
         bed.event(id, chain, kind, time).await;
     }
+
     let many = "with recursive n(n) as (select 11 union all select n + 1 from n where n < 11010)
         insert into events (event_id, room_id, kind, sender, origin_server_ts, chain, stream, source, in_timeline, json)
         select '$' || n, '!r:h', 'm.call.member', '@a:h', n, 'one', 100 + n, 'sync', 1, '{}' from n";
     bed.run(many).await;
-    let (shown, total) = events::behind(&bed.store, Viewer::Operator, "call", 4)
+    let (shown, total) = events::events_behind_call(&bed.store, Viewer::Operator, "call", 4)
         .await
         .unwrap();
     let ids: Vec<&str> = shown.iter().map(|event| event.event_id.as_str()).collect();
@@ -177,6 +181,7 @@ async fn lists_of_calls_are_found_by_the_index_that_ends_soonest() {
         let plan = bed.plan(sql).await;
         assert!(plan.contains("sessions_until (until_ms>?"), "{plan}");
     }
+
     for (sql, index) in search::WALKS.into_iter().zip([
         "sessions_started (",
         "sessions_room (",
@@ -219,6 +224,7 @@ async fn of_a_large_call_only_as_many_stays_are_looked_at_as_are_shown() {
             "{plan}"
         );
     }
+
     for sql in [crowds::PRESENT, crowds::PRESENT_OF_SERVER] {
         let plan = bed.plan(sql).await;
         assert!(
@@ -226,6 +232,7 @@ async fn of_a_large_call_only_as_many_stays_are_looked_at_as_are_shown() {
             "{plan}"
         );
     }
+
     let plan = bed.plan(events::BEHIND_LARGE).await;
     assert!(
         plan.contains("events_time (room_id=? AND origin_server_ts>?")
@@ -255,6 +262,7 @@ async fn what_is_rare_is_found_by_its_own_index() {
             } else {
                 bed.plan(sql).await
             };
+
             assert!(plan.contains(index), "{index}\n{plan}");
             assert!(
                 !plan.contains("SCAN s\n") && !plan.contains("sessions_started"),
@@ -262,6 +270,7 @@ async fn what_is_rare_is_found_by_its_own_index() {
             );
         }
     }
+
     let plan = bed.plan(search::LONG).await;
     assert!(plan.contains("sessions_long (until_ms>?"), "{plan}");
 }
@@ -293,6 +302,7 @@ async fn a_word_is_found_without_a_look_at_every_stay() {
             "each stay of somebody is looked at:\n{plan}"
         );
     }
+
     let plan = bed.plan(search::CALLS.one()).await;
     assert!(plan.contains("sqlite_autoindex_sessions_1 (id=?"), "{plan}");
 }
@@ -349,6 +359,7 @@ async fn everything_is_counted_by_indexes_only() {
             "{plan}"
         );
     }
+
     bed.event("$joke", None, "m.room.name", 5).await;
     assert_eq!(
         stats::totals(&bed.store, Viewer::Operator)
@@ -361,6 +372,7 @@ async fn everything_is_counted_by_indexes_only() {
         bed.event(&format!("${time}"), None, "m.room.name", time)
             .await;
     }
+
     let totals = stats::totals(&bed.store, Viewer::Operator).await.unwrap();
     assert_eq!(
         (totals.oldest_event_ms, totals.events),
@@ -378,6 +390,7 @@ async fn a_room_that_cannot_be_seen_has_no_running_call() {
         bed.run(&format!("update rooms set watch = '{word}'")).await;
         assert_eq!(active().await.unwrap(), [], "{word}");
     }
+
     bed.run("update rooms set watch = 'peeked'").await;
     assert_eq!(active().await.unwrap().len(), 1);
 }
@@ -399,6 +412,7 @@ async fn the_views_say_what_the_tables_hold() {
                 .get::<String, _>(0)
         }
     };
+
     let calls = "select call_id || ' ' || room_id || ' ' || length_ms || ' ' || people || ' ' || peak_users from view_calls";
     assert_eq!(text(calls).await, "call !r:h 20 1 1");
     let stays = "select call_id || ' ' || user_id || ' ' || device_id || ' ' || length_ms || ' ' || end_reason from view_stays";
@@ -412,6 +426,7 @@ async fn the_views_say_what_the_tables_hold() {
         "m.call.member {}"
     );
     let doc = include_str!("../../docs/database.md");
+
     for view in ["view_calls", "view_stays", "view_rooms", "view_events"] {
         assert!(doc.contains(view), "{view} is documented");
     }
@@ -427,6 +442,7 @@ async fn rings_and_stamps_are_found_without_a_look_at_every_event() {
             "{plan}"
         );
     }
+
     let plan = bed.plan(rings::RINGS[1]).await;
     assert!(
         plan.contains("events_kind (room_id=? AND kind=?)"),

@@ -1,5 +1,5 @@
-//! Receive times: what our clock said when something came stands in sightings and is never changed; what of it is
-//! believed decides about the time of an event, and is mended where it was wrong.
+//! Receive times: what our clock said when something came stands in sightings and is never changed;
+//! what of it is believed decides about the time of an event, and is mended where it was wrong.
 
 use super::batch::{Batch, RoomBatch, Source};
 use super::{Error, Store, Tx, int};
@@ -22,8 +22,8 @@ const DOUBT: &str =
     "insert into clock_doubts (from_stream, to_stream, seen_ms, high_ms, off_ms) values ($1, $2, $3, $4, $5)
     on conflict (from_stream) do nothing";
 
-/// The batch as it is to be stored: where our clock cannot be believed, its events bear no receive time, and that is
-/// noted. `before` is the number of the last event stored.
+/// The batch as it is to be stored: where our clock cannot be believed, its events bear no receive
+/// time, and that is noted. `before` is the number of the last event stored.
 pub(super) async fn judged<'b>(
     tx: &mut Tx,
     batch: &'b Batch,
@@ -35,6 +35,7 @@ pub(super) async fn judged<'b>(
         seen_ms: batch.seen_ms,
         stamps: batch.rooms.iter().flat_map(stamps).collect(),
     };
+
     let is_believed = off_ms.is_none() && judge.believes(&reading);
     if judge.high_ms != high_ms
         && let Some(high_ms) = judge.high_ms
@@ -44,9 +45,11 @@ pub(super) async fn judged<'b>(
             .execute(&mut **tx)
             .await?;
     }
+
     if is_believed {
         return Ok(Cow::Borrowed(batch));
     }
+
     tracing::warn!(
         says_ms = batch.seen_ms,
         last_good_ms = high_ms,
@@ -64,6 +67,7 @@ pub(super) async fn judged<'b>(
             .execute(&mut **tx)
             .await?;
     }
+
     let mut batch = batch.clone();
     for arrival in batch.rooms.iter_mut().flat_map(|room| &mut room.arrivals) {
         if arrival.event.received_ts.is_some() {
@@ -71,18 +75,21 @@ pub(super) async fn judged<'b>(
             event.received_ts = judge.at_the_latest(event.origin_server_ts);
         }
     }
+
     Ok(Cow::Owned(batch))
 }
 
 const DOUBTED: &str = "update clock_doubts set to_stream = $2 where from_stream = $1";
 
-/// Says up to which number the events of a batch that is not believed reach: what was known before took none.
+/// Says up to which number the events of a batch that is not believed reach: what was known before
+/// took none.
 pub(super) async fn end_doubt(tx: &mut Tx, before: i64, last: i64) -> Result<(), Error> {
     sqlx::query(DOUBTED)
         .bind(before + 1)
         .bind(last)
         .execute(&mut **tx)
         .await?;
+
     Ok(())
 }
 
@@ -107,7 +114,8 @@ const OFF_EVENTS: &str =
 #[derive(Debug, Default)]
 struct Mending {
     judge: Judge,
-    /// The reading at hand: what our clock said, the stamps that came with it, and whom it concerns.
+    /// The reading at hand: what our clock said, the stamps that came with it, and whom it
+    /// concerns.
     reading: Reading,
     rows: Vec<StoredEvent>,
     /// From which event to which it was found at the time, or later, that our clock was off.
@@ -127,8 +135,9 @@ struct StoredEvent {
     is_live: bool,
 }
 
-/// Computes again which receive times are believed, from the order in which all events were stored, and sets those right
-/// that are not; of one room or of all. How many were wrong. What follows from them is to be derived again.
+/// Computes again which receive times are believed, from the order in which all events were stored,
+/// and sets those right that are not; of one room or of all. How many were wrong. What follows from
+/// them is to be derived again.
 ///
 /// # Errors
 /// When the database fails.
@@ -138,7 +147,9 @@ pub async fn mend(store: &Store, room_id: Option<&str>) -> Result<usize, Error> 
         off,
         ..Mending::default()
     };
+
     let mut from = 0;
+
     loop {
         let mut tx = store.writing().await?;
         let rows = sqlx::query(READ)
@@ -150,11 +161,13 @@ pub async fn mend(store: &Store, room_id: Option<&str>) -> Result<usize, Error> 
             from = row.try_get("stream")?;
             mending.take(&mut tx, row, room_id).await?;
         }
+
         if rows.is_empty() {
             mending.settle(&mut tx, room_id).await?;
             tx.commit().await?;
             return Ok(mending.mended);
         }
+
         tx.commit().await?;
     }
 }
@@ -170,10 +183,12 @@ impl Mending {
         let Some(seen_ms) = row.try_get::<Option<i64>, _>("seen_ms")? else {
             return Ok(());
         };
+
         if seen_ms != self.reading.seen_ms {
             self.settle(tx, room_id).await?;
             self.reading.seen_ms = seen_ms;
         }
+
         let source: &str = row.try_get("source")?;
         let sender: &str = row.try_get("sender")?;
         let origin_server_ts: i64 = row.try_get("origin_server_ts")?;
@@ -181,6 +196,7 @@ impl Mending {
             let server = server_of(sender).to_owned();
             self.reading.stamps.push((server, origin_server_ts));
         }
+
         self.rows.push(StoredEvent {
             stream: row.try_get("stream")?,
             event_id: row.try_get("event_id")?,
@@ -190,6 +206,7 @@ impl Mending {
             seen_ms,
             is_live: source != Source::Backfill.as_str(),
         });
+
         Ok(())
     }
 
@@ -200,6 +217,7 @@ impl Mending {
         if rows.is_empty() {
             return Ok(());
         }
+
         let first = rows.first().map_or(0, |seen| seen.stream);
         let was_off = self
             .off
@@ -219,17 +237,20 @@ impl Mending {
             {
                 continue;
             }
+
             let received_ms = if is_believed {
                 Some(seen.seen_ms)
             } else {
                 let later = later_sighting(tx, seen).await?;
                 later.or_else(|| self.judge.at_the_latest(seen.origin_server_ts))
             };
+
             if received_ms != seen.received_ms {
                 set(tx, seen, received_ms).await?;
                 self.mended += 1;
             }
         }
+
         Ok(())
     }
 }
@@ -237,11 +258,13 @@ impl Mending {
 const LATER: &str = "select min(seen_ms) from sightings where event_id = $1 and room_id = $2 and source <> 'backfill'
     and seen_ms >= $3";
 
-/// When the event came once more, by another way, as far as that can be right: later than the last good reading.
+/// When the event came once more, by another way, as far as that can be right: later than the last
+/// good reading.
 async fn later_sighting(tx: &mut Tx, seen: &StoredEvent) -> Result<Option<i64>, Error> {
     let query = sqlx::query_scalar(LATER)
         .bind(&seen.event_id)
         .bind(&seen.room_id);
+
     Ok(query
         .bind(seen.origin_server_ts)
         .fetch_one(&mut **tx)
@@ -262,6 +285,7 @@ async fn set(tx: &mut Tx, seen: &StoredEvent, received_ms: Option<i64>) -> Resul
         .bind(time_ms)
         .execute(&mut **tx)
         .await?;
+
     Ok(())
 }
 
@@ -301,6 +325,7 @@ pub async fn note_offs(store: &Store, offs: &[ClockOff]) -> Result<(), Error> {
             .execute(&mut *tx)
             .await?;
     }
+
     Ok(tx.commit().await?)
 }
 
@@ -328,6 +353,7 @@ pub async fn offs(store: &Store, limit: i64) -> Result<Vec<ClockOff>, Error> {
         off_ms,
         found_by,
     };
+
     Ok(rows.into_iter().map(off).collect())
 }
 
@@ -337,7 +363,8 @@ const DOUBT_LATER: &str = "insert into clock_doubts (from_stream, to_stream, see
     where seen_ms >= $1 and seen_ms <= $2 and source <> 'backfill' having min(stream) is not null
     on conflict (from_stream) do update set to_stream = excluded.to_stream, off_ms = excluded.off_ms";
 
-/// It was found that our clock had been wrong from then to then, ms by itself: a rebuild mends what was believed.
+/// It was found that our clock had been wrong from then to then, ms by itself: a rebuild mends what
+/// was believed.
 ///
 /// # Errors
 /// When the database fails.
@@ -352,6 +379,7 @@ pub async fn doubt_later(
         .bind(off_ms)
         .execute(&store.write)
         .await?;
+
     Ok(())
 }
 
@@ -379,10 +407,12 @@ pub async fn doubts(store: &Store) -> Result<Doubts, Error> {
     let Some(last) = last else {
         return Ok(Doubts::default());
     };
+
     let (seen_ms, high_ms): (i64, Option<i64>) = sqlx::query_as(LAST_DOUBT)
         .bind(last)
         .fetch_one(&store.read)
         .await?;
+
     Ok(Doubts {
         readings,
         last_ms: Some(seen_ms),

@@ -1,5 +1,6 @@
-//! Rebuild: everything that follows from stored events is derived again in small transactions, so that a running
-//! server goes on writing in between and its readers never see a room without its calls.
+//! Rebuild: everything that follows from stored events is derived again in small transactions, so
+//! that a running server goes on writing in between and its readers never see a room without its
+//! calls.
 
 use super::chains::Conditions;
 use super::fresh::Fresh;
@@ -55,7 +56,8 @@ impl Place {
 const SOME: &str =
     "select distinct chain from events where room_id = $1 and chain > $2 order by chain limit $3";
 
-/// Derives the next part of a room again: a page of each of some chains. Returns where to go on; `None` at the end.
+/// Derives the next part of a room again: a page of each of some chains. Returns where to go on;
+/// `None` at the end.
 ///
 /// # Errors
 /// When the database fails; then nothing of this step was written.
@@ -81,8 +83,9 @@ pub(super) async fn step_in(
 ) -> Result<Option<Place>, Error> {
     rooms::count_write(tx, room_id).await?;
     if place == Place::default() {
-        slots::again(tx, room_id).await?;
+        slots::rebuild_slots(tx, room_id).await?;
     }
+
     let mut chains: Vec<(String, (i64, i64))> = place
         .open
         .drain(..)
@@ -97,18 +100,21 @@ pub(super) async fn step_in(
         if let Some(last) = next.last() {
             place.chain.clone_from(last);
         }
+
         chains.extend(next.into_iter().map(|chain| (chain, (i64::MIN, i64::MAX))));
     }
+
     if chains.is_empty() {
         rooms::refresh(tx, room_id).await?;
         return Ok(None);
     }
+
     let mut conditions = Conditions::default();
     conditions.read(tx, room_id).await?;
     let fresh = Fresh::default();
     let mut work = Work::new((rules, grain), room_id, &mut conditions, &fresh);
     let tasks = work.begin(tx, &chains).await?;
-    let tasks = work.round(tx, tasks).await?;
+    let tasks = work.fold_next_page(tx, tasks).await?;
     place.open = tasks
         .iter()
         .map(|task| (task.chain().to_owned(), task.reached()))
@@ -116,6 +122,7 @@ pub(super) async fn step_in(
     place.events += work.read();
     let changes = work.done(tx).await?;
     batch::settle(tx, grain, room_id, &changes).await?;
+
     Ok(Some(place))
 }
 
@@ -136,17 +143,20 @@ pub async fn calls(store: &Store, room_id: &str) -> Result<(), Error> {
             from = portion(store, room_id, &slot, begin).await?;
         }
     }
+
     let mut tx = store.writing().await?;
     days::take_out_all(&mut tx).await?;
     tx.commit().await?;
+
     Ok(())
 }
 
 /// So often a portion is read beside the writer; then the writer waits for once.
 const TRIES: usize = 5;
 
-/// Counts the next calls of a slot from this time on, ms. It is read beside the writer, who only waits while the
-/// result is noted; if the room was written to meanwhile, it is read again. Returns from when on there may be more.
+/// Counts the next calls of a slot from this time on, ms. It is read beside the writer, who only
+/// waits while the result is noted; if the room was written to meanwhile, it is read again. Returns
+/// from when on there may be more.
 async fn portion(
     store: &Store,
     room_id: &str,
@@ -160,22 +170,26 @@ async fn portion(
         if !portion.read(&mut connection, Some((store, writes))).await? {
             continue;
         }
+
         drop(connection);
         let mut tx = store.writing().await?;
         rooms::count_write(&mut tx, room_id).await?;
         if rooms::writes(&mut tx, room_id).await? == writes + 1 {
-            let more = portion.note(&mut tx).await?;
+            let more = portion.record_sessions(&mut tx).await?;
             tx.commit().await?;
             return Ok(more);
         }
+
         tx.rollback().await?;
     }
+
     let mut tx = store.writing().await?;
     rooms::count_write(&mut tx, room_id).await?;
     let mut portion = Portion::new(room_id, slot, from);
     portion.read(&mut tx, None).await?;
-    let more = portion.note(&mut tx).await?;
+    let more = portion.record_sessions(&mut tx).await?;
     tx.commit().await?;
+
     Ok(more)
 }
 
@@ -200,8 +214,8 @@ impl<'a> Portion<'a> {
         }
     }
 
-    /// Reads whole calls, until there are enough. Of a long one, who is in it is written on the way, if a store is
-    /// given and nobody wrote to the room since; false if somebody did.
+    /// Reads whole calls, until there are enough. Of a long one, who is in it is written on the
+    /// way, if a store is given and nobody wrote to the room since; false if somebody did.
     async fn read(
         &mut self,
         connection: &mut AnyConnection,
@@ -220,17 +234,20 @@ impl<'a> Portion<'a> {
                         .extend(session.map(|_| (stay.id, None)));
                     continue;
                 }
+
                 if count.is_over(&stay) {
                     self.outcome
                         .sessions
                         .extend(count.end().map(|session| (session, None)));
                 }
+
                 count.push(self.room_id, self.slot, &stay);
                 let is = count.session().map(|session| session.id.clone());
                 if is != session {
                     self.outcome.assigned.insert(stay.id, is);
                 }
             }
+
             let until = self
                 .outcome
                 .sessions
@@ -242,15 +259,18 @@ impl<'a> Portion<'a> {
                 self.let_go(count.session());
                 return Ok(true);
             }
+
             if let Some((store, writes)) = beside
                 && !self.assign(store, writes).await?
             {
                 return Ok(false);
             }
         }
+
         self.outcome
             .sessions
             .extend(count.end().map(|session| (session, None)));
+
         Ok(true)
     }
 
@@ -266,18 +286,21 @@ impl<'a> Portion<'a> {
         if self.outcome.assigned.is_empty() {
             return Ok(true);
         }
+
         let mut tx = store.writing().await?;
-        rooms::hold(&mut tx, self.room_id).await?;
+        rooms::lock_room(&mut tx, self.room_id).await?;
         let fresh = rooms::writes(&mut tx, self.room_id).await? == writes;
         if fresh {
             memberships::assign(&mut tx, std::mem::take(&mut self.outcome.assigned)).await?;
         }
+
         tx.commit().await?;
+
         Ok(fresh)
     }
 
     /// Writes the calls of the portion and lets go of those that are no more.
-    async fn note(mut self, tx: &mut Tx) -> Result<Option<i64>, Error> {
+    async fn record_sessions(mut self, tx: &mut Tx) -> Result<Option<i64>, Error> {
         let to = self.end.unwrap_or(i64::MAX);
         let query = sqlx::query(WITHIN)
             .bind(self.room_id)
@@ -288,6 +311,7 @@ impl<'a> Portion<'a> {
         for (session, tally) in unpack(&query.fetch_all(&mut **tx).await?, sessions::stored)? {
             old.insert(session.id.clone(), (session, tally));
         }
+
         let mut changed = Vec::new();
         for new in std::mem::take(&mut self.outcome.sessions) {
             match old.remove(&new.0.id) {
@@ -296,17 +320,21 @@ impl<'a> Portion<'a> {
                 Some((_, Some(tally))) => tally::end(tx, tally).await?,
                 _ => {}
             }
+
             changed.push(new);
         }
+
         for (_, tally) in old.values() {
             if let Some(tally) = tally {
                 tally::end(tx, *tally).await?;
             }
         }
+
         let gone: Vec<Session> = old.into_values().map(|(session, _)| session).collect();
         sessions::let_go(tx, self.room_id, &gone).await?;
         sessions::write(tx, self.room_id, &changed).await?;
         memberships::assign(tx, self.outcome.assigned).await?;
+
         Ok(self.end.map(|end| end + 1))
     }
 }

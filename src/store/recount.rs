@@ -1,5 +1,6 @@
-//! The second fold: from memberships that changed to the sessions of their slots. The cost follows the sessions that
-//! the changes touch; many are read at once, and one that is large keeps a tally and is not counted anew.
+//! The second fold: from memberships that changed to the sessions of their slots. The cost follows
+//! the sessions that the changes touch; many are read at once, and one that is large keeps a tally
+//! and is not counted anew.
 
 use super::memberships::{Assigned, Change};
 use super::packed::{Fields, unpack};
@@ -21,7 +22,8 @@ pub(super) struct Cluster<'a> {
     pub changes: Vec<&'a Change>,
 }
 
-/// A span of time of a slot, ms, outside of which nothing changes, and the sessions that were in it, by id.
+/// A span of time of a slot, ms, outside of which nothing changes, and the sessions that were in
+/// it, by id.
 struct Window<'a> {
     slot: &'a str,
     low: i64,
@@ -38,8 +40,9 @@ pub(super) struct Outcome {
     pub assigned: Assigned,
 }
 
-/// Follows changed memberships, which are not written yet: the slots concerned, and who is in which session now.
-pub(super) async fn follow(
+/// Follows changed memberships, which are not written yet: the slots concerned, and who is in which
+/// session now.
+pub(super) async fn update_sessions(
     tx: &mut Tx,
     grain: Grain,
     room_id: &str,
@@ -57,6 +60,7 @@ pub(super) async fn follow(
         if window.moves(tx, grain, &mut outcome).await? {
             continue;
         }
+
         let size = window.size();
         if size > PORTION {
             Recount::new(room_id, grain, &window)
@@ -64,16 +68,20 @@ pub(super) async fn follow(
                 .await?;
             continue;
         }
+
         if stays + size > PORTION {
             recount(tx, grain, room_id, &std::mem::take(&mut few), &mut outcome).await?;
             stays = 0;
         }
+
         stays += size;
         few.push(window);
     }
+
     recount(tx, grain, room_id, &few, &mut outcome).await?;
     sessions::let_go(tx, room_id, &outcome.gone).await?;
     sessions::write(tx, room_id, &outcome.sessions).await?;
+
     Ok((slots, outcome.assigned))
 }
 
@@ -98,6 +106,7 @@ fn clusters(changes: &[Change]) -> Vec<Cluster<'_>> {
             }),
         }
     }
+
     clusters
 }
 
@@ -114,8 +123,8 @@ static TOUCHING: Rows = Rows::new(
     ),
 );
 
-/// The windows of these clusters, which are in order: sessions are disjoint, so those that touch a cluster are all
-/// that it can change.
+/// The windows of these clusters, which are in order: sessions are disjoint, so those that touch a
+/// cluster are all that it can change.
 async fn windows<'a>(
     tx: &mut Tx,
     room_id: &str,
@@ -140,6 +149,7 @@ async fn windows<'a>(
             (session, tally),
         );
     }
+
     let mut windows: Vec<Window> = Vec::new();
     for cluster in clusters {
         let (slot, mut low, mut high) = (cluster.slot, cluster.from, cluster.to);
@@ -154,6 +164,7 @@ async fn windows<'a>(
             (low, high) = (low.min(session.started_ms), high.max(session.until_ms));
             old.insert(session.id.clone(), (session.clone(), *tally));
         }
+
         match windows.last_mut() {
             Some(last) if last.slot == slot && low <= last.high => {
                 last.high = last.high.max(high);
@@ -169,6 +180,7 @@ async fn windows<'a>(
             }),
         }
     }
+
     Ok(windows)
 }
 
@@ -180,6 +192,7 @@ impl Window<'_> {
             .iter()
             .map(|cluster| cluster.changes.len())
             .sum();
+
         self.old
             .values()
             .map(|(session, _)| session.memberships)
@@ -194,17 +207,21 @@ impl Window<'_> {
             .clusters
             .first()
             .is_some_and(|cluster| session.started_ms < cluster.from);
+
         (session.memberships >= grain.tally && later).then_some((session, *tally))
     }
 
-    /// Takes the changes into a tally, cluster by cluster; false when the window must be counted anew.
+    /// Takes the changes into a tally, cluster by cluster; false when the window must be counted
+    /// anew.
     async fn moves(&self, tx: &mut Tx, grain: Grain, outcome: &mut Outcome) -> Result<bool, Error> {
         let Some((session, Some(tally))) = self.large(grain) else {
             return Ok(false);
         };
+
         if !self.clusters.iter().all(Cluster::in_one_slot) {
             return Ok(false);
         }
+
         let mut now = session.clone();
         let mut assigned = Assigned::new();
         for at in 0..self.clusters.len() {
@@ -215,15 +232,19 @@ impl Window<'_> {
                 before,
                 cluster: &rest[0],
             };
+
             let Some(new) = step.apply(tx, &mut assigned).await? else {
                 return Ok(false);
             };
+
             now = new;
         }
+
         outcome.assigned.append(&mut assigned);
         if now != *session {
             outcome.sessions.push((now, Some(tally)));
         }
+
         Ok(true)
     }
 }
@@ -238,7 +259,9 @@ impl Cluster<'_> {
                 .zip(change.new.as_ref())
                 .is_none_or(|(a, b)| a.slot_id == b.slot_id)
         };
+
         let distinct: BTreeSet<&str> = self.changes.iter().map(|change| change.id()).collect();
+
         self.changes.iter().all(|change| slots(change)) && distinct.len() == self.changes.len()
     }
 }
@@ -273,6 +296,7 @@ pub(super) fn stay(fields: &mut Fields<'_>) -> Result<(String, Stored), Error> {
         resumed: fields.some_number()? != 0,
         intent: fields.maybe_text()?,
     };
+
     Ok((slot, (stay, fields.maybe_text()?)))
 }
 
@@ -317,8 +341,10 @@ async fn recount(
         {
             recount.row(tx, row, outcome).await?;
         }
+
         recount.end(tx, outcome).await?;
     }
+
     Ok(())
 }
 
@@ -344,8 +370,9 @@ const BETWEEN: &str = concat!(
     " from memberships m where m.room_id = $1 and m.slot_id = $2 and m.joined_ms >= $3 and m.joined_ms <= $4"
 );
 
-/// The next stored stays of a slot from a time on and up to `high`, ms, in order; and from when on there may be more.
-/// Those of one instant are not parted: their order is ours and not the database's.
+/// The next stored stays of a slot from a time on and up to `high`, ms, in order; and from when on
+/// there may be more. Those of one instant are not parted: their order is ours and not the
+/// database's.
 pub(super) async fn next(
     connection: &mut sqlx::AnyConnection,
     (room_id, slot): (&str, &str),
@@ -371,6 +398,7 @@ pub(super) async fn next(
         Ok(stay(fields)?.1)
     })?;
     stays.sort_unstable_by(|(a, _), (b, _)| a.place().cmp(&b.place()));
+
     Ok((stays, end.map(|_| to + 1)))
 }
 
@@ -382,6 +410,7 @@ impl<'w> Recount<'w> {
                 .iter()
                 .flat_map(|cluster| cluster.changes.iter().copied())
         };
+
         let mut new: BTreeMap<&str, Stay> = BTreeMap::new();
         for change in changes() {
             let facts = change
@@ -394,9 +423,11 @@ impl<'w> Recount<'w> {
                     .map(|stay| (change.id(), stay)),
             );
         }
+
         let mut new: Vec<Stay> = new.into_values().collect();
         new.sort_by(|a, b| a.place().cmp(&b.place()));
         let ids = changes().map(Change::id).collect();
+
         Self {
             room_id,
             grain,
@@ -418,6 +449,7 @@ impl<'w> Recount<'w> {
             for row in rows {
                 self.row(tx, row, outcome).await?;
             }
+
             // What is not written with its own changes need not wait.
             let (later, now) = std::mem::take(&mut outcome.assigned)
                 .into_iter()
@@ -425,6 +457,7 @@ impl<'w> Recount<'w> {
             outcome.assigned = later;
             memberships::assign(tx, now).await?;
         }
+
         self.end(tx, outcome).await
     }
 
@@ -437,15 +470,19 @@ impl<'w> Recount<'w> {
         if self.changed.contains(stay.id.as_str()) {
             return Ok(());
         }
+
         while let Some(new) = self.new.next_if(|new| new.place() < stay.place()) {
             self.push(tx, &new, None, outcome).await?;
         }
+
         if stay.until_ms > stay.joined_ms {
             return self.push(tx, &stay, session, outcome).await;
         }
+
         if session.is_some() {
             outcome.assigned.insert(stay.id, None);
         }
+
         Ok(())
     }
 
@@ -459,11 +496,13 @@ impl<'w> Recount<'w> {
         if self.count.is_over(stay) {
             self.close(tx, outcome).await?;
         }
+
         self.count.push(self.room_id, self.window.slot, stay);
         let session = self.count.session().map(|session| session.id.clone());
         if known != session {
             outcome.assigned.insert(stay.id.clone(), session);
         }
+
         Ok(())
     }
 
@@ -472,23 +511,28 @@ impl<'w> Recount<'w> {
             .count
             .session()
             .map_or(0, |session| session.memberships);
-        // A tally is begun when a large call goes on; one that grows at its beginning has another id each time.
+        // A tally is begun when a large call goes on; one that grows at its beginning has another
+        // id each time.
         let goes_on = self.window.large(self.grain).is_some();
         let tally = if goes_on && stays >= self.grain.tally {
             Some(tally::begin(tx, &self.count).await?)
         } else {
             None
         };
+
         let Some(session) = self.count.end() else {
             return Ok(());
         };
+
         let old = self.old.remove(&session.id);
         if let Some((_, Some(tally))) = &old {
             tally::end(tx, *tally).await?;
         }
+
         if old.as_ref() != Some(&(session.clone(), tally)) {
             outcome.sessions.push((session, tally));
         }
+
         Ok(())
     }
 
@@ -497,13 +541,16 @@ impl<'w> Recount<'w> {
         while let Some(new) = self.new.next() {
             self.push(tx, &new, None, outcome).await?;
         }
+
         self.close(tx, outcome).await?;
         for (session, tally) in self.old.into_values() {
             if let Some(tally) = tally {
                 tally::end(tx, tally).await?;
             }
+
             outcome.gone.push(session);
         }
+
         Ok(())
     }
 }

@@ -1,4 +1,5 @@
-//! Redacted events: their contents are taken out of what is stored, whichever came first, the event or its redaction.
+//! Redacted events: their contents are taken out of what is stored, whichever came first, the event
+//! or its redaction.
 
 use super::append::Touched;
 use super::batch::{Arrival, RoomBatch};
@@ -6,7 +7,9 @@ use super::events::event;
 use super::rows::Rows;
 use super::{Error, Tx, rooms};
 use crate::rtc::event::{Kind, RoomEvent};
-use crate::rtc::redaction::{left, take_back, takes_all_back, without_words};
+use crate::rtc::redaction::{
+    content_after_redaction, derivation_relevant_content, take_back, takes_all_back,
+};
 use serde_json::{Map, Value, json};
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -25,13 +28,13 @@ pub(super) struct Because {
 }
 
 impl Because {
-    fn of(event: &RoomEvent) -> Self {
+    fn from_event(event: &RoomEvent) -> Self {
         Self {
             event_id: event.event_id.clone(),
             sender: event.sender.clone(),
             kind: event.kind.clone(),
             at_ms: event.time(),
-            is_ban: Kind::of(&event.kind) == Kind::Presence,
+            is_ban: Kind::of_event_type(&event.kind) == Kind::Presence,
         }
     }
 
@@ -79,8 +82,10 @@ impl Redactions {
                 at_ms: row.try_get("time_ms")?,
                 is_ban: false,
             };
+
             known.note_target(row.try_get("redacts")?, because);
         }
+
         let bans: Vec<(String, i64)> = sqlx::query_as(BANS)
             .bind(&room.room_id)
             .fetch_all(&mut **tx)
@@ -93,20 +98,26 @@ impl Redactions {
                 at_ms,
                 is_ban: true,
             };
+
             known.bans.entry(user).or_default().push(because);
         }
+
         for arrival in &room.arrivals {
             let event = &arrival.event;
-            if let (Kind::Redaction, Some(target)) = (Kind::of(&event.kind), &event.redacts) {
-                known.note_target(target.clone(), Because::of(event));
+            if let (Kind::Redaction, Some(target)) =
+                (Kind::of_event_type(&event.kind), &event.redacts)
+            {
+                known.note_target(target.clone(), Because::from_event(event));
             }
+
             if let Some((user, at_ms)) = takes_all_back(event) {
                 let bans = known.bans.entry(user.to_owned()).or_default();
                 if bans.iter().all(|ban| ban.at_ms != at_ms) {
-                    bans.push(Because::of(event));
+                    bans.push(Because::from_event(event));
                 }
             }
         }
+
         Ok(known)
     }
 
@@ -115,6 +126,7 @@ impl Redactions {
             .targets
             .get(&target)
             .is_none_or(|known| because.at_ms < known.at_ms);
+
         if is_earlier {
             self.targets.insert(target, because);
         }
@@ -140,6 +152,7 @@ impl Redactions {
         if let Some(ban) = self.ban_of(&event) {
             event.redacted_ts = Some(earlier(event.redacted_ts, ban.at_ms));
         }
+
         let (mut json, mut kept_text) = (arrival.json.clone(), None);
         if event.readable {
             json = emptied(&arrival.json, &event.kind, because);
@@ -147,6 +160,7 @@ impl Redactions {
             kept_text = kept(&event);
             event.readable = kept_text.is_some();
         }
+
         Some(TakenBack {
             arrival: Arrival {
                 event: Arc::new(event),
@@ -165,17 +179,18 @@ fn earlier(known: Option<i64>, at_ms: i64) -> i64 {
 /// What is kept of a redacted event beside what Matrix leaves: a text that is read instead of it.
 pub(super) fn kept(event: &RoomEvent) -> Option<String> {
     let mut text = Map::new();
-    text.insert("content".to_owned(), without_words(event)?);
+    text.insert("content".to_owned(), derivation_relevant_content(event)?);
     if let Some(duration) = event.sticky_ms {
         text.insert("sticky".to_owned(), json!({"duration_ms": duration}));
     }
+
     Some(Value::Object(text).to_string())
 }
 
 /// The text of an event as Matrix leaves it, with what redacted it.
 fn emptied(text: &str, kind: &str, because: &Because) -> String {
     let mut event: Map<String, Value> = serde_json::from_str(text).unwrap_or_default();
-    let content = left(kind, event.get("content").unwrap_or(&Value::Null));
+    let content = content_after_redaction(kind, event.get("content").unwrap_or(&Value::Null));
     event.insert("content".to_owned(), content);
     event.retain(|key, _| !matches!(key.as_str(), "msc4354_sticky" | "sticky"));
     let mut unsigned = Map::new();
@@ -185,8 +200,10 @@ fn emptied(text: &str, kind: &str, because: &Because) -> String {
     {
         unsigned.insert("replaces_state".to_owned(), replaces.clone());
     }
+
     unsigned.insert("redacted_because".to_owned(), because.to_json());
     event.insert("unsigned".to_owned(), Value::Object(unsigned));
+
     Value::Object(event).to_string()
 }
 
@@ -199,6 +216,7 @@ pub(super) fn emptied_since(text: &str, kind: &str, at_ms: i64) -> String {
         at_ms,
         is_ban: false,
     };
+
     emptied(text, kind, &because)
 }
 
@@ -228,8 +246,9 @@ pub(super) async fn redact_stored(
     let Some(row) = query.fetch_optional(&mut **tx).await? else {
         return Ok(None);
     };
+
     Ok(Some(Target {
-        unnamed: empty(tx, room_id, &row, &Because::of(because)).await?,
+        unnamed: empty(tx, room_id, &row, &Because::from_event(because)).await?,
         kind: row.try_get("kind")?,
         state_key: row.try_get("state_key")?,
         chain: row.try_get("chain")?,
@@ -251,6 +270,7 @@ async fn empty(
     } else if was_taken_back {
         return Ok(Vec::new());
     }
+
     take_back(&mut event);
     let (json, kept): (String, Option<String>) = if was_taken_back {
         (row.try_get("json")?, row.try_get("kept")?)
@@ -258,6 +278,7 @@ async fn empty(
         let json = emptied(row.try_get("json")?, &event.kind, because);
         (json, kept(&event))
     };
+
     sqlx::query(EMPTY)
         .bind(&event.event_id)
         .bind(room_id)
@@ -266,6 +287,7 @@ async fn empty(
         .bind(event.redacted_ts)
         .execute(&mut **tx)
         .await?;
+
     unname(tx, room_id, &event.event_id).await
 }
 
@@ -306,8 +328,8 @@ pub(super) struct OpenBan {
     because: Because,
 }
 
-/// Begins to take the contents out of all that a user sent until a ban which says so; what does not fit into one
-/// transaction is left to [`redact_more`].
+/// Begins to take the contents out of all that a user sent until a ban which says so; what does not
+/// fit into one transaction is left to [`redact_more`].
 pub(super) async fn redact_all_of(
     tx: &mut Tx,
     room_id: &str,
@@ -317,6 +339,7 @@ pub(super) async fn redact_all_of(
     if let Some(ban) = begin_ban(tx, room_id, ban).await? {
         redact_more(tx, ban, touched).await?;
     }
+
     Ok(())
 }
 
@@ -324,6 +347,7 @@ async fn begin_ban(tx: &mut Tx, room_id: &str, ban: &RoomEvent) -> Result<Option
     let Some((user_id, at_ms)) = takes_all_back(ban) else {
         return Ok(None);
     };
+
     sqlx::query(BAN)
         .bind(room_id)
         .bind(user_id)
@@ -331,17 +355,18 @@ async fn begin_ban(tx: &mut Tx, room_id: &str, ban: &RoomEvent) -> Result<Option
         .bind(FROM_THE_FIRST)
         .execute(&mut **tx)
         .await?;
+
     Ok(Some(OpenBan {
         room_id: room_id.to_owned(),
         user_id: user_id.to_owned(),
         at_ms,
         reached: FROM_THE_FIRST,
-        because: Because::of(ban),
+        because: Because::from_event(ban),
     }))
 }
 
-/// Takes the contents out of the next events of a user who was banned, and notes how far that came; how to go on, if
-/// there may be more.
+/// Takes the contents out of the next events of a user who was banned, and notes how far that came;
+/// how to go on, if there may be more.
 pub(super) async fn redact_more(
     tx: &mut Tx,
     ban: OpenBan,
@@ -368,6 +393,7 @@ pub(super) async fn redact_more(
             touched.chain(chain, row.try_get("time_ms")?, i64::MAX);
         }
     }
+
     touched.facts |= !numbers.is_empty();
     touched.taken_back |= !numbers.is_empty();
 
@@ -383,6 +409,7 @@ pub(super) async fn redact_more(
         .bind(last)
         .execute(&mut **tx)
         .await?;
+
     Ok(last.map(|reached| OpenBan { reached, ..ban }))
 }
 
@@ -400,6 +427,7 @@ pub(super) async fn open_ban(tx: &mut Tx) -> Result<Option<OpenBan>, Error> {
     let Some((room_id, user_id, at_ms, reached)) = row else {
         return Ok(None);
     };
+
     let row = sqlx::query(BAN_EVENT)
         .bind(&room_id)
         .bind(&user_id)
@@ -415,8 +443,9 @@ pub(super) async fn open_ban(tx: &mut Tx) -> Result<Option<OpenBan>, Error> {
             at_ms,
             is_ban: true,
         },
-        Because::of,
+        Because::from_event,
     );
+
     Ok(Some(OpenBan {
         room_id,
         user_id,
@@ -451,6 +480,7 @@ pub(super) async fn redact_portion(tx: &mut Tx, from: i64, to: i64) -> Result<()
             redact_stored(tx, room_id, row.try_get("event_id")?, &because).await?;
         }
     }
+
     let rows = sqlx::query(CAME_REDACTED)
         .bind(from)
         .bind(to)
@@ -466,9 +496,11 @@ pub(super) async fn redact_portion(tx: &mut Tx, from: i64, to: i64) -> Result<()
             at_ms: row.try_get("redacted_ms")?,
             is_ban: false,
         };
+
         let stored = query.fetch_one(&mut **tx).await?;
         empty(tx, room_id, &stored, &because).await?;
     }
+
     let rows = sqlx::query(BANS_OF_PORTION)
         .bind(from)
         .bind(to)
@@ -481,13 +513,16 @@ pub(super) async fn redact_portion(tx: &mut Tx, from: i64, to: i64) -> Result<()
             while let Some(ban) = open {
                 open = redact_more(tx, ban, &mut Touched::default()).await?;
             }
+
             rooms_changed.insert(room_id.to_owned());
         }
     }
+
     // A room may have been named by what is gone.
     for room_id in &rooms_changed {
         rooms::refresh(tx, room_id).await?;
     }
+
     Ok(())
 }
 

@@ -1,5 +1,6 @@
-//! Rederive: derived state bears the stamp of the rules that made it. Where that is another than the running program's
-//! it is derived again, room by room, in small transactions that remember how far they came.
+//! Rederive: derived state bears the stamp of the rules that made it. Where that is another than
+//! the running program's it is derived again, room by room, in small transactions that remember how
+//! far they came.
 
 use super::rebuild::{self, Place};
 use super::{Error, Store, Tx, checkpoints};
@@ -15,7 +16,8 @@ pub(super) struct Rederiving(Arc<Mutex<Option<Progress>>>);
 /// How far it has come.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// The rooms of which stays and calls are from older rules, and how many member events each has.
+    /// The rooms of which stays and calls are from older rules, and how many member events each
+    /// has.
     pub rooms: BTreeMap<String, i64>,
     pub rooms_total: usize,
     pub events_done: i64,
@@ -64,6 +66,7 @@ pub(super) async fn begin_room(tx: &mut Tx, room_id: &str, rules: &Rules) -> Res
         .bind(stamp(rules))
         .execute(&mut **tx)
         .await?;
+
     Ok(())
 }
 
@@ -92,10 +95,12 @@ pub async fn begin(store: &Store, rules: &Rules, now: i64) -> Result<(), Error> 
     } else {
         rebuild::sizes(store, None).await?.into_iter().collect()
     };
+
     let mut progress = Progress {
         since_ms: now,
         ..Progress::default()
     };
+
     for (room_id, aim, place) in stale {
         let events = sizes.get(&room_id).copied().unwrap_or(0);
         let stays: i64 = sqlx::query_scalar(HAS_STAYS)
@@ -106,21 +111,25 @@ pub async fn begin(store: &Store, rules: &Rules, now: i64) -> Result<(), Error> 
             finish(store, &room_id, &target).await?;
             continue;
         }
+
         if aim.as_deref() != Some(&target) {
             aim_at(store, &room_id, &target).await?;
         } else if let Some(place) = place.as_deref().and_then(Place::from_text) {
             progress.events_done += place.events.min(events);
         }
+
         progress.events_total += events;
         progress.rooms.insert(room_id, events);
     }
+
     progress.rooms_total = progress.rooms.len();
     *store.held() = (progress.rooms_total > 0).then_some(progress);
+
     Ok(())
 }
 
-/// From now on the room is on its way to this stamp. What folds went on from is of other rules, and maybe of a form
-/// that is not read any more.
+/// From now on the room is on its way to this stamp. What folds went on from is of other rules, and
+/// maybe of a form that is not read any more.
 async fn aim_at(store: &Store, room_id: &str, target: &str) -> Result<(), Error> {
     let mut tx = store.writing().await?;
     checkpoints::forget_room(&mut tx, room_id).await?;
@@ -130,6 +139,7 @@ async fn aim_at(store: &Store, room_id: &str, target: &str) -> Result<(), Error>
         .execute(&mut *tx)
         .await?;
     tx.commit().await?;
+
     Ok(())
 }
 
@@ -139,6 +149,7 @@ async fn finish(store: &Store, room_id: &str, target: &str) -> Result<(), Error>
         .bind(target)
         .execute(&store.write)
         .await?;
+
     Ok(())
 }
 
@@ -169,6 +180,7 @@ pub async fn step(store: &Store, rules: &Rules) -> Result<Step, Error> {
         *store.held() = None;
         return Ok(Step::AllDone);
     };
+
     let target = stamp(rules);
     let mut tx = store.writing().await?;
     let row: Option<(Option<String>, Option<String>)> = sqlx::query_as(PLACE)
@@ -191,14 +203,17 @@ pub async fn step(store: &Store, rules: &Rules) -> Result<Step, Error> {
         if let Some(progress) = store.held().as_mut() {
             progress.events_done += place.events - before;
         }
+
         return Ok(Step::Went);
     }
+
     tx.commit().await?;
     rebuild::calls(store, &room_id).await?;
     finish(store, &room_id, &target).await?;
     if let Some(progress) = store.held().as_mut() {
         progress.rooms.remove(&room_id);
     }
+
     Ok(Step::RoomDone(room_id))
 }
 

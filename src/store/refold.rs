@@ -1,6 +1,7 @@
-//! The funnel's fold: from the stored events of touched chains to memberships. Each chain is folded from the checkpoint
-//! before the change to the one after it that comes out as it was, so the cost follows the change; many chains are
-//! folded at once, round by round, so it does not follow their number of statements.
+//! The funnel's fold: from the stored events of touched chains to memberships. Each chain is folded
+//! from the checkpoint before the change to the one after it that comes out as it was, so the cost
+//! follows the change; many chains are folded at once, round by round, so it does not follow their
+//! number of statements.
 
 use super::append::Touched;
 use super::chains::{self, Conditions};
@@ -13,7 +14,7 @@ use super::packed::unpack;
 use super::rows::{Rows, Statement};
 use super::{Error, Grain, Tx};
 use crate::rtc::event::RoomEvent;
-use crate::rtc::fold::{Rules, State, cuts, resume};
+use crate::rtc::fold::{KeyState, Rules, cuts, resume};
 use crate::rtc::room::Room;
 use sqlx::Row;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -30,10 +31,11 @@ pub(super) async fn refold(
     touched: &mut Touched,
 ) -> Result<Vec<Change>, Error> {
     let mut conditions = Conditions::default();
-    let spans = chains::touched(tx, room_id, touched, rules, &mut conditions).await?;
+    let spans = chains::find_touched_keys(tx, room_id, touched, rules, &mut conditions).await?;
     if spans.is_empty() {
         return Ok(Vec::new());
     }
+
     conditions.read(tx, room_id).await?;
     let mut changes = Vec::new();
     let spans: Vec<(String, (i64, i64))> = spans.into_iter().collect();
@@ -41,27 +43,29 @@ pub(super) async fn refold(
         let mut work = Work::new((rules, grain), room_id, &mut conditions, &touched.fresh);
         let mut tasks = work.begin(tx, some).await?;
         while !tasks.is_empty() {
-            tasks = work.round(tx, tasks).await?;
+            tasks = work.fold_next_page(tx, tasks).await?;
         }
+
         changes.extend(work.done(tx).await?);
     }
+
     Ok(changes)
 }
 
 /// Where the fold of a chain stands.
-pub(super) struct Task {
+pub(super) struct KeyFold {
     chain: String,
     /// Where something changed, ms.
     span: (i64, i64),
     /// What was folded so far.
-    from: State,
+    from: KeyState,
     /// The first checkpoint after the change.
-    next: Option<State>,
+    next: Option<KeyState>,
     /// Events before this time, ms, do not count.
     seal: i64,
 }
 
-impl Task {
+impl KeyFold {
     pub fn chain(&self) -> &str {
         &self.chain
     }
@@ -75,7 +79,8 @@ impl Task {
         self.from.at_ms.unwrap_or(i64::MIN)
     }
 
-    /// From when on, ms, it matters which slots are open; `None` = never. Before its first event a chain says nothing.
+    /// From when on, ms, it matters which slots are open; `None` = never. Before its first event a
+    /// chain says nothing.
     fn matters_from(&self, page: Option<&Page>) -> Option<i64> {
         let events = || page.into_iter().flat_map(|page| &page.events);
         // An event may be moved by a link; what is sticky has none.
@@ -86,6 +91,7 @@ impl Task {
                 event.time()
             }
         };
+
         self.from.at_ms.or_else(|| events().map(own).min())
     }
 
@@ -161,13 +167,13 @@ impl<'a> Work<'a> {
         &mut self,
         tx: &mut Tx,
         chains: &[(String, (i64, i64))],
-    ) -> Result<Vec<Task>, Error> {
+    ) -> Result<Vec<KeyFold>, Error> {
         let asked: Vec<checkpoints::Span> = chains
             .iter()
             .map(|(chain, (from, to))| (chain.as_str(), *from, *to))
             .collect();
-        let mut around = checkpoints::around(tx, self.room_id, &asked).await?;
-        checkpoints::forget(tx, self.room_id, &asked).await?;
+        let mut around = checkpoints::checkpoints_around(tx, self.room_id, &asked).await?;
+        checkpoints::delete_checkpoints(tx, self.room_id, &asked).await?;
         let mut tasks = Vec::with_capacity(chains.len());
         for (chain, span) in chains {
             let around = around.remove(chain).unwrap_or_default();
@@ -176,7 +182,7 @@ impl<'a> Work<'a> {
                 around.seal.unwrap_or(i64::MIN),
             );
             self.marks.carry(&from);
-            tasks.push(Task {
+            tasks.push(KeyFold {
                 chain: chain.clone(),
                 span: *span,
                 from,
@@ -184,11 +190,16 @@ impl<'a> Work<'a> {
                 seal,
             });
         }
+
         Ok(tasks)
     }
 
     /// Folds one page of each chain; what is still to be done.
-    pub async fn round(&mut self, tx: &mut Tx, tasks: Vec<Task>) -> Result<Vec<Task>, Error> {
+    pub async fn fold_next_page(
+        &mut self,
+        tx: &mut Tx,
+        tasks: Vec<KeyFold>,
+    ) -> Result<Vec<KeyFold>, Error> {
         let mut pages = self.pages(tx, &tasks).await?;
         let carried = tasks.iter().flat_map(|task| task.from.carried());
         let events: Vec<&RoomEvent> = pages
@@ -222,26 +233,30 @@ impl<'a> Work<'a> {
             let page = pages.remove(&task.chain).unwrap_or_default();
             let before = task.begins();
             if let Some(task) = self.fold(task, &page, &room, &mut states) {
-                // Many events at one time, or links that cross all of the page: it takes a larger one.
+                // Many events at one time, or links that cross all of the page: it takes a larger
+                // one.
                 stuck |= task.begins() == before;
                 rest.push(task);
             }
         }
+
         self.limit = if stuck {
             self.limit * 4
         } else {
             self.grain.page
         };
-        checkpoints::keep(tx, self.room_id, &states).await?;
+
+        checkpoints::store_checkpoints(tx, self.room_id, &states).await?;
         self.marks
             .settle(tx, self.room_id, rest.iter().map(|task| &task.from))
             .await?;
         self.look_on(tx, &mut rest).await?;
+
         Ok(rest)
     }
 
     /// Finds the next checkpoints of folds that were not over at the last ones.
-    async fn look_on(&self, tx: &mut Tx, tasks: &mut [Task]) -> Result<(), Error> {
+    async fn look_on(&self, tx: &mut Tx, tasks: &mut [KeyFold]) -> Result<(), Error> {
         let open = tasks
             .iter()
             .filter(|task| task.span.1 < i64::MAX && task.ends() <= task.begins());
@@ -254,12 +269,13 @@ impl<'a> Work<'a> {
                 )
             })
             .collect();
-        let mut around = checkpoints::around(tx, self.room_id, &asked).await?;
+        let mut around = checkpoints::checkpoints_around(tx, self.room_id, &asked).await?;
         for task in tasks {
             if let Some(around) = around.remove(&task.chain) {
                 task.next = around.after;
             }
         }
+
         Ok(())
     }
 
@@ -274,11 +290,11 @@ impl<'a> Work<'a> {
     /// Folds one page, cut by cut. Returns the task if it must go on.
     fn fold(
         &mut self,
-        task: Task,
+        task: KeyFold,
         page: &Page,
         room: &Room,
-        states: &mut Vec<(String, State)>,
-    ) -> Option<Task> {
+        states: &mut Vec<(String, KeyState)>,
+    ) -> Option<KeyFold> {
         let mut state = task.from.clone();
         let mut rest = page.events.as_slice();
         for cut in &page.cuts {
@@ -290,12 +306,14 @@ impl<'a> Work<'a> {
                 rest = later;
             }
         }
+
         if page.end.is_some() {
-            return Some(Task {
+            return Some(KeyFold {
                 from: state,
                 ..task
             });
         }
+
         let state = self.part(
             &task,
             &state,
@@ -308,8 +326,10 @@ impl<'a> Work<'a> {
             self.marks.keep(&state);
             return None;
         }
+
         states.push((task.chain.clone(), state.clone()));
-        Some(Task {
+
+        Some(KeyFold {
             from: state,
             ..task
         })
@@ -317,12 +337,12 @@ impl<'a> Work<'a> {
 
     fn part(
         &mut self,
-        task: &Task,
-        from: &State,
+        task: &KeyFold,
+        from: &KeyState,
         events: &[Arc<RoomEvent>],
         until: Option<i64>,
         room: &Room,
-    ) -> State {
+    ) -> KeyState {
         let mut part = resume(
             &task.chain,
             from,
@@ -336,18 +356,22 @@ impl<'a> Work<'a> {
             let id = memberships::row_id(self.room_id, &member.id);
             self.changes
                 .entry(id)
-                .or_insert_with_key(|id| Change::of(id, None))
-                .becomes(self.room_id, member);
+                .or_insert_with_key(|id| Change::new_change(id, None))
+                .replace_with(self.room_id, member);
         }
-        // What is open at the cut is a matter of the part after it; if there is none, nothing changed.
+
+        // What is open at the cut is a matter of the part after it; if there is none, nothing
+        // changed.
         for id in part
             .state
             .open_stays()
             .map(|id| memberships::row_id(self.room_id, id))
         {
-            self.changes.entry(id).and_modify(Change::stays);
+            self.changes.entry(id).and_modify(Change::keep);
         }
-        self.marks.note(&part.rejected);
+
+        self.marks.record_rejections(&part.rejected);
+
         part.state
     }
 }
@@ -380,11 +404,12 @@ impl Work<'_> {
     async fn pages(
         &mut self,
         tx: &mut Tx,
-        tasks: &[Task],
+        tasks: &[KeyFold],
     ) -> Result<BTreeMap<String, Page>, Error> {
-        let span = |task: &Task, end: Option<i64>| {
+        let span = |task: &KeyFold, end: Option<i64>| {
             (task.begins().max(task.seal), end.unwrap_or(task.ends()))
         };
+
         let asked: Vec<checkpoints::Span> = tasks
             .iter()
             .map(|task| (task.chain.as_str(), span(task, None).0, span(task, None).1))
@@ -398,6 +423,7 @@ impl Work<'_> {
         {
             pages.entry(row.try_get("chain")?).or_default().end = row.try_get("end_ms")?;
         }
+
         let asked: Vec<checkpoints::Span> = asked
             .iter()
             .map(|(chain, from, to)| {
@@ -415,10 +441,12 @@ impl Work<'_> {
                 page.events.push(event);
             }
         }
+
         for page in pages.values_mut() {
             page.events
                 .sort_unstable_by(|a, b| (a.time(), &a.event_id).cmp(&(b.time(), &b.event_id)));
         }
+
         Ok(pages)
     }
 
@@ -433,7 +461,9 @@ impl Work<'_> {
                 .bind(self.room_id.to_owned())
                 .bind(self.fresh.before())
         };
+
         let rows = PAGES.read(tx, asked, shared, checkpoints::bind).await?;
+
         unpack(&rows, |fields| packed_event(fields, self.fresh))
     }
 
@@ -441,7 +471,7 @@ impl Work<'_> {
     async fn cut(
         &self,
         tx: &mut Tx,
-        tasks: &[Task],
+        tasks: &[KeyFold],
         pages: &mut BTreeMap<String, Page>,
     ) -> Result<(), Error> {
         let mut times: HashMap<String, HashMap<String, i64>> = HashMap::new();
@@ -461,33 +491,39 @@ impl Work<'_> {
                 beyond.extend(links.filter(|id| !times.contains_key(*id)));
             }
         }
+
         let beyond: Vec<&str> = beyond.into_iter().collect();
         for row in TIMES.look_up(tx, self.room_id, &beyond).await? {
             if let Some(times) = times.get_mut(row.try_get::<&str, _>("chain")?) {
                 times.insert(row.try_get("event_id")?, row.try_get("time_ms")?);
             }
         }
+
         for task in tasks {
             let Some(page) = pages.get_mut(&task.chain) else {
                 continue;
             };
+
             let Some(times) = times.get(&task.chain) else {
                 continue;
             };
+
             page.cuts = cuts(
                 page.events.iter().map(AsRef::as_ref),
                 |id| times.get(id).copied(),
                 page.end,
             );
         }
+
         Ok(())
     }
 
-    /// Reads the stored memberships that these pages can change: what came to count in them, and what was open before.
+    /// Reads the stored memberships that these pages can change: what came to count in them, and
+    /// what was open before.
     async fn stored(
         &mut self,
         tx: &mut Tx,
-        tasks: &[Task],
+        tasks: &[KeyFold],
         pages: &BTreeMap<String, Page>,
     ) -> Result<(), Error> {
         let mut spans: Vec<checkpoints::Span> = Vec::with_capacity(tasks.len());
@@ -506,10 +542,11 @@ impl Work<'_> {
             open.extend(ids.filter(|id| !self.changes.contains_key(id)));
             seals.insert(task.chain.as_str(), task.seal);
         }
+
         let opened = memberships::opened(tx, self.room_id, &spans).await?;
         for (id, facts) in opened
             .into_iter()
-            .chain(memberships::some(tx, self.room_id, &open).await?)
+            .chain(memberships::read_by_row_ids(tx, self.room_id, &open).await?)
         {
             // What began before the seal is settled.
             if seals
@@ -518,14 +555,16 @@ impl Work<'_> {
             {
                 self.changes
                     .entry(id.clone())
-                    .or_insert_with(|| Change::of(&id, Some(facts)));
+                    .or_insert_with(|| Change::new_change(&id, Some(facts)));
             }
         }
+
         for id in open {
             self.changes
                 .entry(id.clone())
-                .or_insert_with(|| Change::of(&id, None));
+                .or_insert_with(|| Change::new_change(&id, None));
         }
+
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use super::events::event;
 use super::row::{Call, Viewer};
 use super::{Error, Store, rings};
-use crate::rtc::related::{Related, What, read};
+use crate::rtc::related::{Related, What, parse_related};
 use crate::rtc::ring::{NearCall, Outcome, is_rung, outcome, over_ms};
 
 /// A ring comes with the first join, give or take clocks, ms.
@@ -17,12 +17,16 @@ const AROUND: &str = "select * from events where room_id = $1 and origin_server_
         'm.call.notify', 'org.matrix.msc4310.rtc.decline', 'm.rtc.decline', 'org.matrix.msc4143.rtc.slot', 'm.rtc.slot')
     order by origin_server_ts, event_id limit $4";
 
-/// What was sent about one call, oldest first: the notifications that belong to it, their declines and withdrawals, and
-/// the changes of the call's slot.
+/// What was sent about one call, oldest first: the notifications that belong to it, their declines
+/// and withdrawals, and the changes of the call's slot.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn of(store: &Store, viewer: Viewer, call: &Call) -> Result<Vec<Related>, Error> {
+pub async fn related_of_call(
+    store: &Store,
+    viewer: Viewer,
+    call: &Call,
+) -> Result<Vec<Related>, Error> {
     let Viewer::Operator = viewer;
     around(
         store,
@@ -45,8 +49,9 @@ async fn around(store: &Store, call: &NearCall, room_id: &str) -> Result<Vec<Rel
         .bind(LIMIT);
     let mut all: Vec<Related> = Vec::new();
     for row in query.fetch_all(&store.read).await? {
-        all.extend(read(&event(&row)?));
+        all.extend(parse_related(&event(&row)?));
     }
+
     let referred = rings::referred(store, all.iter()).await?;
     let mut found: Vec<Related> = Vec::new();
     for related in all {
@@ -65,10 +70,12 @@ async fn around(store: &Store, call: &NearCall, room_id: &str) -> Result<Vec<Rel
                 related.slot_id.as_deref() == Some(&call.slot_id)
             }
         };
+
         if is_ours {
             found.push(related);
         }
     }
+
     Ok(found)
 }
 
@@ -99,8 +106,8 @@ const FIRST_STAYS: &str = "select m.user_id, p.name, m.joined_ms, m.until_ms fro
     left join people p on p.room_id = m.room_id and p.user_id = m.user_id
     where m.session_id = $1 and m.joined_ms <= $2 order by m.joined_ms, m.user_id limit 50";
 
-/// Who answered a ring of this call when it had ended, and of which ended call somebody here answered a ring; as known at
-/// `now`, ms.
+/// Who answered a ring of this call when it had ended, and of which ended call somebody here
+/// answered a ring; as known at `now`, ms.
 ///
 /// # Errors
 /// When the database fails.
@@ -118,6 +125,7 @@ pub async fn late_answers(
         started_ms: call.started_ms,
         until_ms: call.until_ms,
     };
+
     let read = async |sql: &'static str, from: i64, to: i64| -> Result<Vec<NearCall>, Error> {
         let query = sqlx::query(sql)
             .bind(room_id)
@@ -127,6 +135,7 @@ pub async fn late_answers(
         let rows = query.fetch_all(&store.read).await?;
         rows.iter().map(rings::near_call).collect()
     };
+
     let begun = call.started_ms;
     let before = read(BEFORE, begun, begun.saturating_sub(RING_MAX_MS)).await?;
     let mut pairs: Vec<(NearCall, NearCall)> = before
@@ -142,10 +151,12 @@ pub async fn late_answers(
         .await?;
         pairs.extend(after.into_iter().map(|late| (own.clone(), late)));
     }
+
     let mut found = Vec::new();
     for (ended, late) in pairs {
         found.extend(late_answers_between(store, room_id, &ended, &late).await?);
     }
+
     Ok(found)
 }
 
@@ -163,6 +174,7 @@ async fn late_answers_between(
     if rings.is_empty() {
         return Ok(Vec::new());
     }
+
     let at_latest = rings.iter().map(|ring| over_ms(ring)).max().unwrap_or(0);
     let stays = |id: &str| {
         sqlx::query_as(FIRST_STAYS)
@@ -170,6 +182,7 @@ async fn late_answers_between(
             .bind(at_latest)
             .fetch_all(&store.read)
     };
+
     let here: Vec<(String, Option<String>, i64, i64)> = stays(&ended.id).await?;
     let came: Vec<(String, Option<String>, i64, i64)> = stays(&late.id).await?;
     let mut found = Vec::new();
@@ -181,6 +194,7 @@ async fn late_answers_between(
         if matches!(outcome, Outcome::Answered | Outcome::Declined) {
             continue;
         }
+
         let first = came
             .iter()
             .find(|(user, _, joined_ms, _)| is_rung(ring, user) && *joined_ms < over_ms(ring));
@@ -194,5 +208,6 @@ async fn late_answers_between(
             came_ms: *came_ms,
         }));
     }
+
     Ok(found)
 }

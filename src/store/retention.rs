@@ -1,8 +1,10 @@
-//! Deleting by age. Each function is one short transaction; the caller goes on until there is nothing left.
+//! Deleting by age. Each function is one short transaction; the caller goes on until there is
+//! nothing left.
 //!
-//! Raw events go first, chain by chain: a chain is sealed where that changes nothing of what follows from it, and
-//! only then its older events are deleted. Calls go when all their stays are behind the seals of their chains. Rooms
-//! with an open walk are left out: the walk compares what it reads with what is stored.
+//! Raw events go first, chain by chain: a chain is sealed where that changes nothing of what
+//! follows from it, and only then its older events are deleted. Calls go when all their stays are
+//! behind the seals of their chains. Rooms with an open walk are left out: the walk compares what
+//! it reads with what is stored.
 
 use super::{Error, Store, chains, checkpoints, days, int, rooms, seals, tally};
 use crate::rtc::fold::{Rules, fold};
@@ -30,14 +32,15 @@ const SETTLED: &str = "select room_id from rooms r where not exists
 ///
 /// # Errors
 /// When the database fails.
-pub async fn settled(store: &Store) -> Result<Vec<String>, Error> {
+pub async fn rooms_without_open_walk(store: &Store) -> Result<Vec<String>, Error> {
     Ok(sqlx::query_scalar(SETTLED).fetch_all(&store.read).await?)
 }
 
 const IN_STATE: &str = "select members from snapshots s where room_id = $1 and taken_ms =
     (select max(n.taken_ms) from snapshots n where n.room_id = s.room_id and n.vantage_id = s.vantage_id)";
 
-/// The member events that are in the room's state, as last seen: the homeserver gives them again at every look.
+/// The member events that are in the room's state, as last seen: the homeserver gives them again at
+/// every look.
 ///
 /// # Errors
 /// When the database fails.
@@ -46,6 +49,7 @@ pub async fn in_state(store: &Store, room_id: &str) -> Result<BTreeSet<String>, 
         .bind(room_id)
         .fetch_all(&store.read)
         .await?;
+
     Ok(sets
         .iter()
         .flat_map(|set| set.lines())
@@ -71,8 +75,9 @@ pub async fn old_chains(store: &Store, room_id: &str, before: i64) -> Result<Vec
 const LATEST: &str = "select coalesce(max(stream), 0) from events";
 const SINCE: &str = "select count(*) from events where stream > $1 and room_id = $2";
 
-/// Seals a chain at `before`, ms, or at the start of the stay that lasts at that time; false where even that would
-/// change what is known. The fold is computed beside the writer, which only notes the result.
+/// Seals a chain at `before`, ms, or at the start of the stay that lasts at that time; false where
+/// even that would change what is known. The fold is computed beside the writer, which only notes
+/// the result.
 ///
 /// # Errors
 /// When the database fails.
@@ -98,6 +103,7 @@ pub async fn seal(
         seals::clamp(&mut members, cut);
         members
     };
+
     let known = members(old);
     let lasting = known
         .iter()
@@ -109,6 +115,7 @@ pub async fn seal(
     if cut <= old {
         return Ok(true);
     }
+
     let kept: Vec<&Membership> = known
         .iter()
         .filter(|member| member.joined_ms >= cut)
@@ -117,6 +124,7 @@ pub async fn seal(
     if kept != after.iter().collect::<Vec<_>>() {
         return Ok(false);
     }
+
     let mut tx = store.writing().await?;
     // The write comes first: beside another writing process a look would be of what is no more.
     seals::seal(&mut tx, room_id, chain, cut).await?;
@@ -130,9 +138,11 @@ pub async fn seal(
         tx.rollback().await?;
         return Ok(false);
     }
+
     // They stand for events that count no more.
     checkpoints::forget_chain(&mut tx, room_id, chain).await?;
     tx.commit().await?;
+
     Ok(true)
 }
 
@@ -152,7 +162,8 @@ pub async fn behind_seal(store: &Store, room_id: &str, chain: &str) -> Result<Ve
         .await?)
 }
 
-// Presence stays where it can still decide about a stay: the newest of each user, and all of a user with events.
+// Presence stays where it can still decide about a stay: the newest of each user, and all of a user
+// with events.
 const LOOSE: &str =
     "select e.event_id from events e where e.room_id = $1 and e.origin_server_ts < $2 and e.chain is null
     and (e.rejected is not null or e.kind in ('', 'm.room.encrypted', 'org.matrix.msc3401.call', 'm.call',
@@ -165,12 +176,17 @@ const LOOSE: &str =
         and not exists (select 1 from chains c where c.room_id = e.room_id and c.sender = e.state_key
             and exists (select 1 from events x where x.room_id = c.room_id and x.chain = c.chain))))";
 
-/// Events before this time, ms, that say nothing of a stay: rings, what could not be used, presence and redactions
-/// that decide nothing any more. Names and other facts of a room are never among them.
+/// Events before this time, ms, that say nothing of a stay: rings, what could not be used, presence
+/// and redactions that decide nothing any more. Names and other facts of a room are never among
+/// them.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn loose(store: &Store, room_id: &str, before: i64) -> Result<Vec<String>, Error> {
+pub async fn old_events_without_key(
+    store: &Store,
+    room_id: &str,
+    before: i64,
+) -> Result<Vec<String>, Error> {
     Ok(sqlx::query_scalar(LOOSE)
         .bind(room_id)
         .bind(before)
@@ -206,8 +222,10 @@ pub async fn delete(
             .execute(&mut *tx)
             .await?;
     }
+
     count(&mut tx, "events", gone, now).await?;
     tx.commit().await?;
+
     Ok(())
 }
 
@@ -222,6 +240,7 @@ async fn count(tx: &mut super::Tx, what: &str, more: u64, now: i64) -> Result<()
         .bind(now)
         .execute(&mut **tx)
         .await?;
+
     Ok(())
 }
 
@@ -229,7 +248,8 @@ const SNAPSHOTS: &str = "delete from snapshots where (room_id, vantage_id, taken
     (select s.room_id, s.vantage_id, s.taken_ms from snapshots s where s.last_seen_ms < $1 and s.taken_ms <
         (select max(n.taken_ms) from snapshots n where n.room_id = s.room_id and n.vantage_id = s.vantage_id) limit $2)";
 
-/// Deletes a batch of snapshots last seen before this time, ms, never the newest; false when none is left.
+/// Deletes a batch of snapshots last seen before this time, ms, never the newest; false when none
+/// is left.
 ///
 /// # Errors
 /// When the database fails.
@@ -242,11 +262,13 @@ pub async fn delete_snapshots(store: &Store, before: i64, now: i64) -> Result<bo
         .await?;
     count(&mut tx, "snapshots", done.rows_affected(), now).await?;
     tx.commit().await?;
+
     Ok(done.rows_affected() > 0)
 }
 
-/// What was noted beside the events: what looks and limits found, who is in a room no more, and rules that others replaced
-/// since. Who has a stay since then is still known to be in the room no more. Of our clock's doubts the last good reading counts, since the other one is wrong.
+/// What was noted beside the events: what looks and limits found, who is in a room no more, and
+/// rules that others replaced since. Who has a stay since then is still known to be in the room no
+/// more. Of our clock's doubts the last good reading counts, since the other one is wrong.
 const BESIDE: [&str; 5] = [
     "delete from state_resets where (room_id, made_event_id) in
         (select room_id, made_event_id from state_resets where noticed_ms < $1 limit $2)",
@@ -264,8 +286,8 @@ const BESIDE: [&str; 5] = [
                 and (n.time_ms, n.event_id) > (r.time_ms, r.event_id)) limit $2)",
 ];
 
-/// Deletes a batch of what was noted beside events before this time, ms; false when none is left. The rules that held at
-/// that time stay.
+/// Deletes a batch of what was noted beside events before this time, ms; false when none is left.
+/// The rules that held at that time stay.
 ///
 /// # Errors
 /// When the database fails.
@@ -280,7 +302,9 @@ pub async fn delete_beside(store: &Store, before: i64) -> Result<bool, Error> {
             .await?;
         gone += done.rows_affected();
     }
+
     tx.commit().await?;
+
     Ok(gone > 0)
 }
 
@@ -300,8 +324,8 @@ const FORMER: &str = "delete from former_calls where room_id = $1 and started_ms
 const CHAINS_LEFT: &str = "delete from chains where room_id = $1
     and not exists (select 1 from events e where e.room_id = chains.room_id and e.chain = chains.chain)";
 
-/// Deletes a batch of a room's calls that ended before this time, ms, with their stays, where all of them are
-/// sealed; false when none is left.
+/// Deletes a batch of a room's calls that ended before this time, ms, with their stays, where all
+/// of them are sealed; false when none is left.
 ///
 /// # Errors
 /// When the database fails.
@@ -326,6 +350,7 @@ pub async fn delete_calls(
             tally::end(&mut tx, tally).await?;
         }
     }
+
     days::take_out(&mut tx, &spans).await?;
     let empty = sqlx::query(EMPTY)
         .bind(room_id)
@@ -351,15 +376,18 @@ pub async fn delete_calls(
             .execute(&mut *tx)
             .await?;
     }
+
     count(&mut tx, "calls", rows.len() as u64, now).await?;
     tx.commit().await?;
+
     Ok(!rows.is_empty() || empty + seals > 0)
 }
 
 const FREE: &str =
     "select freelist_count from pragma_freelist_count, pragma_auto_vacuum where auto_vacuum = 2";
 
-/// Gives a batch of the file's free pages back to the system; false when there is none. `PostgreSQL` does so itself.
+/// Gives a batch of the file's free pages back to the system; false when there is none.
+/// `PostgreSQL` does so itself.
 ///
 /// # Errors
 /// When the database fails.
@@ -368,6 +396,7 @@ pub async fn give_back(store: &Store) -> Result<bool, Error> {
     if connection.backend_name() != "SQLite" {
         return Ok(false);
     }
+
     let free: Option<i64> = sqlx::query_scalar(FREE)
         .fetch_optional(&mut *connection)
         .await?;
@@ -377,9 +406,11 @@ pub async fn give_back(store: &Store) -> Result<bool, Error> {
             .await?;
         return Ok(false);
     }
+
     sqlx::query("pragma incremental_vacuum(500)")
         .fetch_all(&mut *connection)
         .await?;
+
     Ok(true)
 }
 
@@ -428,6 +459,7 @@ mod tests {
         ] {
             bed.run(sql).await;
         }
+
         assert!(delete_beside(&bed.store, 7_200_000 - 1).await.unwrap());
         assert!(!delete_beside(&bed.store, 7_200_000 - 1).await.unwrap());
         let kept = [
@@ -446,6 +478,7 @@ mod tests {
                 vec!["held", "new", "only"],
             ),
         ];
+
         for (sql, expected) in kept {
             assert_eq!(left(&bed, sql).await, expected, "{sql}");
         }

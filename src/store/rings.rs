@@ -1,6 +1,8 @@
-//! Rings of a span of time and what became of them, of all rooms, of one, or by the people of one homeserver.
+//! Rings of a span of time and what became of them, of all rooms, of one, or by the people of one
+//! homeserver.
 //!
-//! It is told when asked, from the events and the stays around each: the newest so many, each a few reads.
+//! It is told when asked, from the events and the stays around each: the newest so many, each a few
+//! reads.
 
 use super::events::event;
 use super::row::Viewer;
@@ -8,7 +10,7 @@ use super::rows::Rows;
 use super::sums::Scope;
 use super::{Error, Store};
 use crate::rtc::coverage::Span;
-use crate::rtc::related::{Related, What, read};
+use crate::rtc::related::{Related, What, parse_related};
 use crate::rtc::ring::{
     BEFORE_MS, NearCall, OFF_MS, Outcome, call_of_ring, outcome, over_ms, reach_ms,
 };
@@ -85,9 +87,10 @@ pub(super) async fn referred(
     let ids: Vec<&str> = ids.into_iter().collect();
     let mut connection = store.read.acquire().await?;
     let mut found = Referred::new();
-    for row in REFERRED.of(&mut connection, &ids).await? {
+    for row in REFERRED.read_by_ids(&mut connection, &ids).await? {
         found.insert(row.try_get("event_id")?, near_call(&row)?);
     }
+
     Ok(found)
 }
 
@@ -115,17 +118,21 @@ pub(super) async fn call_of(
     if let Some(call) = call_of_ring(ring, its, &[]) {
         return Ok(Some(call.clone()));
     }
+
     // What refers to something else, or to what nobody knows, is of no call here.
     if refers_to.is_some() && ring.slot_id.is_none() {
         return Ok(None);
     }
+
     let (begun_by, ended_after) = reach_ms(ring);
     let query = sqlx::query(NEAR).bind(room_id).bind(begun_by);
     let mut near = Vec::new();
     for row in query.fetch_all(&store.read).await? {
         near.push(near_call(&row)?);
     }
+
     near.retain(|call| call.until_ms >= ended_after);
+
     Ok(call_of_ring(ring, None, &near).cloned())
 }
 
@@ -142,7 +149,7 @@ const ANSWERS: &str = "select * from events where chain is null and room_id = $1
 ///
 /// # Errors
 /// When the database fails.
-pub async fn of(
+pub async fn rings_within(
     store: &Store,
     viewer: Viewer,
     scope: Scope<'_>,
@@ -155,23 +162,27 @@ pub async fn of(
         Scope::Room(room_id) => (RINGS[1], Some(room_id.to_owned())),
         Scope::Server(server) => (RINGS[2], Some(format!("%:{}", escaped(server)))),
     };
+
     let query = sqlx::query(sql).bind(span.from).bind(span.to).bind(limit);
     let query = if let Some(whose) = whose {
         query.bind(whose)
     } else {
         query
     };
+
     let rows = query.fetch_all(&store.read).await?;
     let mut found = Rings {
         whole: super::int(rows.len()) < limit,
         ..Rings::default()
     };
+
     let mut waits: Vec<i64> = Vec::new();
     let mut rings: Vec<(String, Related)> = Vec::with_capacity(rows.len());
     for row in &rows {
         let room_id: String = row.try_get("room_id")?;
-        rings.extend(read(&event(row)?).map(|ring| (room_id, ring)));
+        rings.extend(parse_related(&event(row)?).map(|ring| (room_id, ring)));
     }
+
     let referred = referred(store, rings.iter().map(|(_, ring)| ring)).await?;
     for (room_id, ring) in &rings {
         if let Scope::Server(server) = scope
@@ -179,6 +190,7 @@ pub async fn of(
         {
             continue;
         }
+
         match ring.what {
             What::Ring => found.sent += 1,
             What::Notification => {
@@ -187,6 +199,7 @@ pub async fn of(
             }
             _ => continue,
         }
+
         let call = call_of(store, room_id, ring, &referred).await?;
         let (outcome, answered_ms) = became(store, room_id, ring, call.as_ref(), now).await?;
         waits.extend(answered_ms.map(|ms| ms - ring.at_ms));
@@ -198,8 +211,10 @@ pub async fn of(
             Outcome::Ringing => &mut found.ringing,
         } += 1;
     }
+
     waits.sort_unstable();
     found.usual_answer_ms = waits.get(waits.len() / 2).copied();
+
     Ok(found)
 }
 
@@ -230,16 +245,19 @@ async fn became(
         }
         None => Vec::new(),
     };
+
     let query = sqlx::query(ANSWERS)
         .bind(room_id)
         .bind(ring.at_ms.saturating_sub(OFF_MS))
         .bind(over.saturating_add(OFF_MS));
     let mut answers = Vec::new();
     for row in query.fetch_all(&store.read).await? {
-        answers.extend(read(&event(&row)?));
+        answers.extend(parse_related(&event(&row)?));
     }
+
     let came = came
         .iter()
         .map(|(user, from, until)| (user.as_str(), *from, *until));
+
     Ok(outcome(ring, came, &answers, now))
 }

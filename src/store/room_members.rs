@@ -1,4 +1,5 @@
-//! Who is in which room: the newest membership of every account, and what a look at the full state puts right.
+//! Who is in which room: the newest membership of every account, and what a look at the full state
+//! puts right.
 
 use super::append::{Touched, append};
 use super::batch::{Batch, RoomBatch, Source};
@@ -56,7 +57,9 @@ async fn write(
             .bind(one.event.event_id.clone())
             .bind(one.event.replaces_state.clone())
     };
+
     how.write(tx, members, shared, bind).await?;
+
     Ok(())
 }
 
@@ -67,11 +70,12 @@ pub(super) async fn follow<'e>(
     events: impl Iterator<Item = &'e RoomEvent>,
 ) -> Result<(), Error> {
     let mut of_user: BTreeMap<&str, Vec<&RoomEvent>> = BTreeMap::new();
-    for event in events.filter(|event| Kind::of(&event.kind) == Kind::Presence) {
+    for event in events.filter(|event| Kind::of_event_type(&event.kind) == Kind::Presence) {
         if let Some(user_id) = &event.state_key {
             of_user.entry(user_id).or_default().push(event);
         }
     }
+
     // One statement must not name an account twice.
     let newest: Vec<Newest> = of_user
         .into_iter()
@@ -84,6 +88,7 @@ pub(super) async fn follow<'e>(
             })
         })
         .collect();
+
     write(tx, &FOLLOW, room_id, &newest).await
 }
 
@@ -92,8 +97,8 @@ const KNOWN: &str =
 const GONE: &str = "update room_members set joined = 0 where room_id = $1 and user_id = $2";
 const COUNTED: &str = "update rooms set members_ms = $2 where room_id = $1 and members_ms is null";
 
-/// Brings the list of accounts to what a look at the full state shows, and tells of those in a call who are in the room
-/// no more though no event says so, or are again.
+/// Brings the list of accounts to what a look at the full state shows, and tells of those in a call
+/// who are in the room no more though no event says so, or are again.
 pub(super) async fn reconcile(
     tx: &mut Tx,
     batch: &Batch,
@@ -104,10 +109,13 @@ pub(super) async fn reconcile(
     let mut state: HashMap<&str, &RoomEvent> = HashMap::new();
     for arrival in &room.arrivals {
         let event = arrival.event.as_ref();
-        if let (Kind::Presence, Some(user_id)) = (Kind::of(&event.kind), &event.state_key) {
+        if let (Kind::Presence, Some(user_id)) =
+            (Kind::of_event_type(&event.kind), &event.state_key)
+        {
             state.insert(user_id, event);
         }
     }
+
     reset_members(tx, batch, room, look, &state, touched).await?;
     let mut gone: Vec<String> = Vec::new();
     let mut same: BTreeSet<String> = BTreeSet::new();
@@ -130,10 +138,12 @@ pub(super) async fn reconcile(
             {
                 same.insert(user_id);
             }
+
             None if joined && !look.people.contains(&user_id) => gone.push(user_id),
             Some(_) | None => {}
         }
     }
+
     let changed: Vec<Newest> = state
         .iter()
         .filter(|(user_id, _)| !same.contains(**user_id))
@@ -152,12 +162,14 @@ pub(super) async fn reconcile(
             .execute(&mut **tx)
             .await?;
     }
+
     let counted = sqlx::query(COUNTED)
         .bind(&room.room_id)
         .bind(batch.seen_ms)
         .execute(&mut **tx)
         .await?;
     touched.accounts |= counted.rows_affected() > 0;
+
     Ok(())
 }
 
@@ -171,8 +183,8 @@ static PRESENCE: Rows = Rows::new(
     ")",
 );
 
-/// Where the state holds another membership of somebody in a call than the newest we know, an event of our own says so:
-/// clients count nobody who is not in the room.
+/// Where the state holds another membership of somebody in a call than the newest we know, an event
+/// of our own says so: clients count nobody who is not in the room.
 async fn reset_members(
     tx: &mut Tx,
     batch: &Batch,
@@ -198,6 +210,7 @@ async fn reset_members(
         let user_id = event.state_key.clone().unwrap_or_default();
         known.entry(user_id).or_default().push(event);
     }
+
     let mut repairs = RoomBatch::new(&room.room_id, Source::Poll);
     for (user_id, events) in &known {
         let settled = events.iter().all(|event| {
@@ -208,16 +221,19 @@ async fn reset_members(
         let Some((_, newest)) = in_order(events).last().copied().filter(|_| settled) else {
             continue;
         };
+
         let holds = state.get(user_id.as_str()).copied();
         // It came with an earlier part of this look, and was stored with that one.
         if holds.is_none() && look.people.contains(user_id) {
             continue;
         }
+
         let is_in = holds.is_some_and(|holds| is_join(&holds.content));
         let same = holds.is_some_and(|holds| holds.event_id == newest.event_id);
         if same || is_in == is_join(&newest.content) {
             continue;
         }
+
         let content = holds.map_or_else(
             || json!({"membership": "leave"}),
             |holds| holds.content.clone(),
@@ -230,6 +246,7 @@ async fn reset_members(
         } else {
             state_resets::What::RoomMemberVanished
         };
+
         let reset = state_resets::Reset {
             made: &arrival.event,
             what: kind,
@@ -237,8 +254,10 @@ async fn reset_members(
             holds,
             newest,
         };
+
         state_resets::note(tx, batch, &room.room_id, &reset).await?;
         repairs.arrivals.push(arrival);
     }
+
     append(tx, batch, &repairs, touched, None).await
 }

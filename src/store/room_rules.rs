@@ -1,5 +1,5 @@
-//! What a room's own state said over time, kept apart from the events so that it can be read at once: creation, power
-//! levels, server ACL and tombstone, the newest few of each.
+//! What a room's own state said over time, kept apart from the events so that it can be read at
+//! once: creation, power levels, server ACL and tombstone, the newest few of each.
 
 use super::events::event as stored_event;
 use super::rows::{Rows, Statement};
@@ -14,7 +14,8 @@ use std::collections::HashMap;
 const KEEP: &str =
     "insert into room_rules (room_id, kind, time_ms, event_id, sender, replaces, json)
     values ($1, $2, $3, $4, $5, $6, $7) on conflict (room_id, kind, time_ms, event_id) do nothing";
-// Eight of each: who changes the rules more often than that within one call wants to hide something.
+// Eight of each: who changes the rules more often than that within one call wants to hide
+// something.
 const TRIM: &str =
     "delete from room_rules where room_id = $1 and kind = $2 and (time_ms, event_id) <
     (select t.time_ms, t.event_id from room_rules t where t.room_id = $1 and t.kind = $2
@@ -29,16 +30,19 @@ pub(super) async fn keep<'e>(
     events: impl Iterator<Item = &'e RoomEvent>,
 ) -> Result<(), Error> {
     for event in events {
-        if let (Kind::Redaction, Some(target)) = (Kind::of(&event.kind), &event.redacts) {
+        if let (Kind::Redaction, Some(target)) = (Kind::of_event_type(&event.kind), &event.redacts)
+        {
             sqlx::query(EMPTY)
                 .bind(room_id)
                 .bind(target)
                 .execute(&mut **tx)
                 .await?;
         }
+
         if event.state_key.as_deref() != Some("") || !TYPES.contains(&event.kind.as_str()) {
             continue;
         }
+
         sqlx::query(KEEP)
             .bind(room_id)
             .bind(&event.kind)
@@ -55,6 +59,7 @@ pub(super) async fn keep<'e>(
             .execute(&mut **tx)
             .await?;
     }
+
     Ok(())
 }
 
@@ -68,9 +73,9 @@ const STORED: &str =
     "select * from events where room_id = $1 and chain is null and kind = $2 and state_key = ''
     order by time_ms desc, event_id desc limit 8";
 
-/// Fills in the rules of rooms from the events that an older version stored, as this version of the sieve left them, unless
-/// that was done. A stop costs nothing: it
-/// begins again when the database is opened again.
+/// Fills in the rules of rooms from the events that an older version stored, as this version of the
+/// sieve left them, unless that was done. A stop costs nothing: it begins again when the database
+/// is opened again.
 pub(super) async fn fill_once(store: &Store, sieve: &str) -> Result<(), Error> {
     let filled: i64 = sqlx::query_scalar(IS_FILLED)
         .bind(sieve)
@@ -79,7 +84,9 @@ pub(super) async fn fill_once(store: &Store, sieve: &str) -> Result<(), Error> {
     if filled > 0 {
         return Ok(());
     }
+
     let mut after = String::new();
+
     loop {
         let mut tx = store.writing().await?;
         let room_ids: Vec<String> = sqlx::query_scalar(ROOMS)
@@ -94,10 +101,12 @@ pub(super) async fn fill_once(store: &Store, sieve: &str) -> Result<(), Error> {
             tx.commit().await?;
             return Ok(());
         };
+
         after.clone_from(last);
         for room_id in &room_ids {
             fill_room(&mut tx, room_id).await?;
         }
+
         tx.commit().await?;
     }
 }
@@ -115,10 +124,12 @@ async fn fill_room(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
             events.push(stored_event(row)?);
         }
     }
+
     if !events.is_empty() {
         keep(tx, room_id, events.iter()).await?;
         rooms::refresh(tx, room_id).await?;
     }
+
     Ok(())
 }
 
@@ -127,21 +138,24 @@ fn essence(event: &RoomEvent) -> Value {
     if event.kind != "m.room.power_levels" {
         return event.content.clone();
     }
+
     let mut kept = Map::new();
     for key in ["users", "users_default", "events_default", "state_default"] {
         if let Some(value) = event.content.get(key) {
             kept.insert(key.to_owned(), value.clone());
         }
     }
+
     if let Some(events) = event.content.get("events").and_then(Value::as_object) {
         let calls = events
             .iter()
-            .filter(|(kind, _)| matches!(Kind::of(kind), Kind::Member | Kind::Slot));
+            .filter(|(kind, _)| matches!(Kind::of_event_type(kind), Kind::Member | Kind::Slot));
         let calls: Map<String, Value> = calls
             .map(|(kind, level)| (kind.clone(), level.clone()))
             .collect();
         kept.insert("events".to_owned(), calls.into());
     }
+
     kept.into()
 }
 
@@ -157,13 +171,15 @@ pub(super) async fn of_rooms(
     room_ids: &[&str],
 ) -> Result<HashMap<String, RoomRules>, Error> {
     let mut events: HashMap<String, Vec<RoomEvent>> = HashMap::new();
-    for row in OF_ROOMS.of(connection, room_ids).await? {
+    for row in OF_ROOMS.read_by_ids(connection, room_ids).await? {
         let room_id: String = row.try_get("room_id")?;
         events.entry(room_id).or_default().push(event(&row)?);
     }
+
     let rules = events
         .into_iter()
         .map(|(room_id, events)| (room_id, RoomRules::from_events(&events)));
+
     Ok(rules.collect())
 }
 
@@ -191,7 +207,9 @@ fn event(row: &AnyRow) -> Result<RoomEvent, Error> {
         readable: true,
         redacted_ts: None,
     };
+
     let text: &str = row.try_get("json")?;
+
     event
         .with_text(text)
         .map_err(|error| Error::Content(error.to_string()))
@@ -213,13 +231,14 @@ pub(super) async fn note_types<'e>(
 ) -> Result<bool, Error> {
     let mut used: HashMap<(&str, bool), i64> = HashMap::new();
     for event in events {
-        if matches!(Kind::of(&event.kind), Kind::Member | Kind::Slot) {
+        if matches!(Kind::of_event_type(&event.kind), Kind::Member | Kind::Slot) {
             let last = used
                 .entry((&event.kind, event.state_key.is_some()))
                 .or_insert(event.time());
             *last = (*last).max(event.time());
         }
     }
+
     let used: Vec<(&str, bool, i64)> = used
         .into_iter()
         .map(|((kind, is_state), last_ms)| (kind, is_state, last_ms))
@@ -231,5 +250,6 @@ pub(super) async fn note_types<'e>(
             .bind(i64::from(*is_state))
             .bind(*last_ms)
     };
+
     Ok(USED.write(tx, &used, shared, bind).await? > 0)
 }

@@ -17,7 +17,7 @@ const NOTE: &str = "insert into rooms (room_id, watch, first_seen_ms) values ($1
 const WATCH: &str = "update rooms set watch = $2, error = null where room_id = $1 and watch <> $2";
 
 /// Makes the room known; true if it was not.
-pub(super) async fn note(
+pub(super) async fn upsert_room(
     tx: &mut Tx,
     room_id: &str,
     watch: Option<Watch>,
@@ -33,6 +33,7 @@ pub(super) async fn note(
     if done.rows_affected() == 1 {
         return Ok(true);
     }
+
     if let Some(watch) = watch {
         let done = sqlx::query(WATCH)
             .bind(room_id)
@@ -43,6 +44,7 @@ pub(super) async fn note(
             coverage::stands(tx, room_id, watch, now).await?;
         }
     }
+
     Ok(false)
 }
 
@@ -54,6 +56,7 @@ pub(super) async fn polled(tx: &mut Tx, room_id: &str, now: i64) -> Result<(), E
         .bind(now)
         .execute(&mut **tx)
         .await?;
+
     Ok(())
 }
 
@@ -75,17 +78,20 @@ pub(super) async fn refresh(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
         let event = event(row)?;
         kinds.entry(event.kind.clone()).or_default().push(event);
     }
+
     let newest = |kind: &str| {
         kinds
             .get(kind)
             .and_then(|events| Some(in_order(events).last()?.1))
     };
+
     let text = |kind: &str, key: &str| {
         let text = newest(kind)?.content.get(key)?.as_str()?;
         // Room names are limited to 255 bytes by clients, not by servers.
         Some(clean(&text.chars().take(255).collect::<String>()))
             .filter(|text| !text.trim().is_empty())
     };
+
     let version = newest("m.room.create").map(|event| match event.content.get("room_version") {
         Some(Value::String(version)) => clean(&version.chars().take(64).collect::<String>()),
         _ => "1".to_owned(),
@@ -117,30 +123,33 @@ pub(super) async fn refresh(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
         .bind(rules.creation.predecessor.clone())
         .execute(&mut **tx)
         .await?;
+
     Ok(())
 }
 
-/// Words as a search compares them, where the database cannot tell: `lower` of `SQLite` knows ASCII only.
+/// Words as a search compares them, where the database cannot tell: `lower` of `SQLite` knows ASCII
+/// only.
 fn folded(words: &str) -> Option<String> {
     Some(words.to_lowercase()).filter(|folded| *folded != words.to_ascii_lowercase())
 }
 
 const COUNT_WRITE: &str = "update rooms set writes = writes + 1 where room_id = $1";
 
-/// Counts a commit that can change the room's stays. It comes before anything is read, so that of two processes one
-/// waits for the other, and what was read before can be told to be old.
+/// Counts a commit that can change the room's stays. It comes before anything is read, so that of
+/// two processes one waits for the other, and what was read before can be told to be old.
 pub(super) async fn count_write(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
     sqlx::query(COUNT_WRITE)
         .bind(room_id)
         .execute(&mut **tx)
         .await?;
+
     Ok(())
 }
 
 const HOLD: &str = "update rooms set writes = writes where room_id = $1";
 
 /// Keeps others from writing to the room until the commit.
-pub(super) async fn hold(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
+pub(super) async fn lock_room(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
     sqlx::query(HOLD).bind(room_id).execute(&mut **tx).await?;
     Ok(())
 }
@@ -173,7 +182,7 @@ pub(super) async fn people<'e>(
     events: impl Iterator<Item = &'e RoomEvent>,
 ) -> Result<(), Error> {
     let mut newest: BTreeMap<&str, &RoomEvent> = BTreeMap::new();
-    for event in events.filter(|event| Kind::of(&event.kind) == Kind::Presence) {
+    for event in events.filter(|event| Kind::of_event_type(&event.kind) == Kind::Presence) {
         let joined = event
             .content
             .get("membership")
@@ -181,11 +190,13 @@ pub(super) async fn people<'e>(
         let (true, Some(user)) = (joined, &event.state_key) else {
             continue;
         };
+
         let known = newest.entry(user).or_insert(event);
         if (event.time(), &event.event_id) > (known.time(), &known.event_id) {
             *known = event;
         }
     }
+
     let people: Vec<(&str, &RoomEvent)> = newest.into_iter().collect();
     let shared = |query: Statement| query.bind(room_id.to_owned());
     let bind = |query: Statement, (user, event): &(&str, &RoomEvent)| {
@@ -200,7 +211,9 @@ pub(super) async fn people<'e>(
             .bind(event.time())
             .bind(event.event_id.clone())
     };
+
     PEOPLE.write(tx, &people, shared, bind).await?;
+
     Ok(())
 }
 
@@ -215,11 +228,12 @@ pub fn is_unread(trouble: Option<&str>) -> bool {
 
 const TROUBLE: &str = "update rooms set error = $2 where room_id = $1";
 
-/// Notes that a room could not be read, in plain words, and how we stand towards it, if that changed.
+/// Notes that a room could not be read, in plain words, and how we stand towards it, if that
+/// changed.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn trouble(
+pub async fn record_room_error(
     store: &Store,
     room_id: &str,
     watch: Option<Watch>,
@@ -239,20 +253,21 @@ async fn troubled(
     error: &str,
     now: i64,
 ) -> Result<(), Error> {
-    note(tx, room_id, watch, now).await?;
+    upsert_room(tx, room_id, watch, now).await?;
     sqlx::query(TROUBLE)
         .bind(room_id)
         .bind(error)
         .execute(&mut **tx)
         .await?;
+
     Ok(())
 }
 
 const KNOWN: &str =
     "select count(*) from (select 1 from events where room_id = $1 limit 1) as known";
 
-/// Notes why a room that is asked for could not be joined or read. One of which there are events stays as it is: we may
-/// be in it all the same.
+/// Notes why a room that is asked for could not be joined or read. One of which there are events
+/// stays as it is: we may be in it all the same.
 ///
 /// # Errors
 /// When the database fails.
@@ -271,13 +286,15 @@ pub async fn not_there(store: &Store, room_id: &str, error: &str, now: i64) -> R
     )
     .await?;
     tx.commit().await?;
+
     Ok(())
 }
 
 const FORGET_BLIND: &str = "delete from rooms where watch = 'blind'
     and not exists (select 1 from events e where e.room_id = rooms.room_id)";
 
-/// Forgets rooms that were asked for and never seen: at each start, those still asked for come back.
+/// Forgets rooms that were asked for and never seen: at each start, those still asked for come
+/// back.
 ///
 /// # Errors
 /// When the database fails.
@@ -292,12 +309,13 @@ const OVERCOME: &str = "update rooms set error = null where room_id = $1 and err
 ///
 /// # Errors
 /// When the database fails.
-pub async fn overcome(store: &Store, room_id: &str, error: &str) -> Result<(), Error> {
+pub async fn clear_room_error(store: &Store, room_id: &str, error: &str) -> Result<(), Error> {
     sqlx::query(OVERCOME)
         .bind(room_id)
         .bind(error)
         .execute(&store.write)
         .await?;
+
     Ok(())
 }
 
@@ -313,6 +331,7 @@ pub async fn forget_wish(store: &Store, wish: &str) -> Result<(), Error> {
         .bind(wish)
         .execute(&store.write)
         .await?;
+
     Ok(())
 }
 
@@ -330,8 +349,8 @@ pub async fn watched(store: &Store) -> Result<Vec<(String, Watch)>, Error> {
         .collect())
 }
 
-// Matrix began in 2014: an older stamp is a wrong clock or a joke.
-// The inner select names the columns that the outer one sorts by: PostgreSQL wants it so. `+ 0` and `|| ''`: few calls run;
+// Matrix began in 2014: an older stamp is a wrong clock or a joke. The inner select names the
+// columns that the outer one sorts by: PostgreSQL wants it so. `+ 0` and `|| ''`: few calls run;
 // `stream`, which is never negative: few events are rejected, and they have an index of their own.
 pub(super) const LISTED: &str = "select * from (select r.*,
     n.watch as successor_watch, n.error as successor_error, n.predecessor as successor_predecessor,
@@ -367,6 +386,7 @@ pub async fn list(store: &Store, viewer: Viewer, now: i64) -> Result<Vec<Room>, 
     for row in &rows {
         rooms.push(room(store, row).await?);
     }
+
     Ok(rooms)
 }
 
@@ -384,11 +404,13 @@ pub async fn find(
     if id_or_alias.is_empty() {
         return Ok(None);
     }
+
     let row = sqlx::query(LISTED)
         .bind(now)
         .bind(id_or_alias)
         .fetch_optional(&store.read)
         .await?;
+
     match row {
         Some(row) => room(store, &row).await.map(Some),
         None => Ok(None),
@@ -415,6 +437,7 @@ pub async fn display_names(
         let name: Option<String> = query.fetch_optional(&store.read).await?;
         names.extend(name.map(|name| (user_id.clone(), name)));
     }
+
     Ok(names)
 }
 
@@ -459,6 +482,7 @@ pub async fn named(
             alias: row.try_get("alias")?,
         })
     };
+
     row.filter(|_| !id_or_alias.is_empty())
         .map(name)
         .transpose()
@@ -471,6 +495,7 @@ async fn room(store: &Store, row: &AnyRow) -> Result<Room, Error> {
         name: row.try_get("name")?,
         alias: row.try_get("alias")?,
     };
+
     Ok(Room {
         room: name,
         version: row.try_get("version")?,
@@ -508,6 +533,7 @@ fn neighbour(row: &AnyRow, watch: &str, error: &str) -> Result<Option<Neighbour>
     let Some(watch) = row.try_get::<Option<&str>, _>(watch)? else {
         return Ok(None);
     };
+
     Ok(Some(Neighbour {
         watch: Watch::from_word(watch),
         error: row.try_get(error)?,
@@ -518,5 +544,6 @@ fn access(row: &AnyRow) -> Result<Vec<Access>, Error> {
     let Some(text) = row.try_get::<Option<&str>, _>("access")? else {
         return Ok(Vec::new());
     };
+
     serde_json::from_str(text).map_err(|error| Error::Content(error.to_string()))
 }

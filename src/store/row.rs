@@ -1,4 +1,5 @@
-//! What reads of the store return: rows of facts (ids, milliseconds, counts), shared by pages and JSON.
+//! What reads of the store return: rows of facts (ids, milliseconds, counts), shared by pages and
+//! JSON.
 
 use crate::rtc::power::Access;
 use crate::rtc::transport::{Selection, Transport};
@@ -99,7 +100,8 @@ pub struct Member {
     pub joined_ms: i64,
     /// When it ends unless renewed, ms. Still here is `until_ms > now`.
     pub until_ms: i64,
-    /// `left`, `expired`, ... (the words of [`crate::rtc::membership::EndReason`]); meaningful only once `until_ms <= now`.
+    /// `left`, `expired`, ... (the words of [`crate::rtc::membership::EndReason`]); meaningful only
+    /// once `until_ms <= now`.
     pub end_reason: String,
     pub updates: i64,
     pub join_event_id: String,
@@ -160,7 +162,8 @@ pub struct More {
     pub min_people: Option<i64>,
     /// Just this call.
     pub id: Option<String>,
-    /// A word in the name, alias or id of the room, in the name or id of a person, or in a server's name.
+    /// A word in the name, alias or id of the room, in the name or id of a person, or in a server's
+    /// name.
     pub q: Option<String>,
 }
 
@@ -208,7 +211,8 @@ pub struct Rejected {
     pub sender: String,
     pub origin_server_ts: i64,
     pub reason: String,
-    /// Its place in the order in which events were stored, and when that was, ms: null for those of older versions.
+    /// Its place in the order in which events were stored, and when that was, ms: null for those of
+    /// older versions.
     pub stream: i64,
     pub seen_ms: Option<i64>,
     pub json: String,
@@ -273,7 +277,8 @@ pub struct Room {
     pub successor: Option<Neighbour>,
     /// The room that its creation names as the one before it.
     pub successor_names: Option<String>,
-    /// The room that this one says it replaced, how we stand towards that one, what it says replaced it, and since when, ms.
+    /// The room that this one says it replaced, how we stand towards that one, what it says
+    /// replaced it, and since when, ms.
     pub predecessor: Option<String>,
     pub predecessor_watch: Option<Watch>,
     pub predecessor_names: Option<String>,
@@ -337,7 +342,8 @@ pub struct Vantage {
     pub preparing_ms: Option<i64>,
     /// The account was refused: nothing is tried again until somebody changes something.
     pub needs_action: bool,
-    /// When the homeserver last told what it can do, ms; `None` = never, so that nothing is known of it.
+    /// When the homeserver last told what it can do, ms; `None` = never, so that nothing is known
+    /// of it.
     pub capabilities_ms: Option<i64>,
 }
 

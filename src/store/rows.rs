@@ -1,5 +1,5 @@
-//! Statements of many rows, to write or to ask for many things at once: a statement costs more than its rows. The
-//! texts are made once, from constant parts, in a few sizes.
+//! Statements of many rows, to write or to ask for many things at once: a statement costs more than
+//! its rows. The texts are made once, from constant parts, in a few sizes.
 
 use super::{Db, Tx};
 use sqlx::any::AnyRow;
@@ -7,15 +7,17 @@ use sqlx::query::Query;
 use std::fmt::Write as _;
 use std::sync::OnceLock;
 
-/// So many rows a statement takes. `SQLite` keeps a copy of each page that a statement of many rows changes, to undo
-/// it: that costs as much as the rows themselves, and less for each the more there are.
+/// So many rows a statement takes. `SQLite` keeps a copy of each page that a statement of many rows
+/// changes, to undo it: that costs as much as the rows themselves, and less for each the more there
+/// are.
 const SIZES: [usize; 4] = [512, 64, 8, 1];
 
 /// A statement that is being bound.
 pub(super) type Statement = Query<'static, Db, <Db as sqlx::Database>::Arguments>;
 
-/// The parts of a statement: `head`, as many times `row` as there are rows, `tail`. The first `shared` parameters are
-/// named by number and are common to all rows; each `?` of `row` is one of its own.
+/// The parts of a statement: `head`, as many times `row` as there are rows, `tail`. The first
+/// `shared` parameters are named by number and are common to all rows; each `?` of `row` is one of
+/// its own.
 pub(super) struct Rows {
     head: &'static str,
     row: &'static str,
@@ -51,9 +53,11 @@ impl Rows {
                             text.write_str("?")
                         };
                     }
+
                     text.push_str(part);
                 }
             }
+
             text.push_str(&shift(self.tail, own));
             // It lives as long as the program, once for each statement.
             Box::leak(text.into_boxed_str())
@@ -66,7 +70,8 @@ impl Rows {
         self.text(SIZES.len() - 1, false)
     }
 
-    /// Runs the statement for all rows; `shared` binds what all rows have in common, `bind` one row.
+    /// Runs the statement for all rows; `shared` binds what all rows have in common, `bind` one
+    /// row.
     pub async fn write<T>(
         &self,
         tx: &mut Tx,
@@ -85,10 +90,12 @@ impl Rows {
             let query = shared(now.iter().fold(sqlx::query(self.text(size, named)), &bind));
             done += query.execute(&mut **tx).await?.rows_affected();
         }
+
         Ok(done)
     }
 
-    /// What the statement answers to all rows. Rows that are missing to a size are bound as null, which matches nothing.
+    /// What the statement answers to all rows. Rows that are missing to a size are bound as null,
+    /// which matches nothing.
     pub async fn read<T>(
         &self,
         connection: &mut sqlx::AnyConnection,
@@ -106,11 +113,12 @@ impl Rows {
                 (0..SIZES[size]).fold(sqlx::query(text), |query, at| bind(query, now.get(at)));
             found.append(&mut shared(query).fetch_all(&mut *connection).await?);
         }
+
         Ok(found)
     }
 
     /// [`Self::read`] for ids, with nothing in common.
-    pub async fn of<T: AsRef<str>>(
+    pub async fn read_by_ids<T: AsRef<str>>(
         &self,
         connection: &mut sqlx::AnyConnection,
         ids: &[T],
@@ -144,6 +152,7 @@ fn roomy(rows: usize) -> usize {
         .iter()
         .position(|size| *size <= rows)
         .unwrap_or(enough);
+
     if SIZES[enough] > 64 && SIZES[enough] > 2 * rows {
         filled
     } else {
@@ -151,8 +160,8 @@ fn roomy(rows: usize) -> usize {
     }
 }
 
-/// Are parameters named? `PostgreSQL` knows no others; with `SQLite` what naming costs grows with the square of their
-/// number.
+/// Are parameters named? `PostgreSQL` knows no others; with `SQLite` what naming costs grows with
+/// the square of their number.
 fn named(connection: &sqlx::AnyConnection) -> bool {
     connection.backend_name() != "SQLite"
 }
@@ -167,6 +176,7 @@ fn shift(text: &str, by: usize) -> String {
         let number = number.parse().map_or(0, |number: usize| number + by);
         let _ = write!(shifted, "${number}{rest}");
     }
+
     shifted
 }
 

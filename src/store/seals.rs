@@ -1,4 +1,5 @@
-//! Seals: the time in a chain before which events count no more. What they gave stays, so they may be deleted.
+//! Seals: the time in a chain before which events count no more. What they gave stays, so they may
+//! be deleted.
 
 use super::{Error, Tx};
 use crate::rtc::event::RoomEvent;
@@ -13,10 +14,12 @@ pub(super) async fn cut(tx: &mut Tx, room_id: &str, chain: &str) -> Result<i64, 
         .bind(chain)
         .fetch_optional(&mut **tx)
         .await?;
+
     Ok(cut.unwrap_or(i64::MIN))
 }
 
-/// Does the event count, under this seal? One that comes back from a homeserver after it was deleted does not.
+/// Does the event count, under this seal? One that comes back from a homeserver after it was
+/// deleted does not.
 pub(super) fn counts(event: &RoomEvent, cut: i64) -> bool {
     event.time() >= cut
 }
@@ -39,5 +42,6 @@ pub(super) async fn seal(tx: &mut Tx, room_id: &str, chain: &str, cut: i64) -> R
         .bind(cut)
         .execute(&mut **tx)
         .await?;
+
     Ok(())
 }

@@ -1,6 +1,6 @@
-//! Lists of calls, newest first, by any filter. A page is found by what is rare in the filter, if something is: then all
-//! that it fits is looked at. Else the list is read in its order until the page is full, which is soon. So a page
-//! costs about the same however many calls there are.
+//! Lists of calls, newest first, by any filter. A page is found by what is rare in the filter, if
+//! something is: then all that it fits is looked at. Else the list is read in its order until the
+//! page is full, which is soon. So a page costs about the same however many calls there are.
 
 use super::names::{self, Hits, name_words, room_words};
 use super::packed::unpack;
@@ -14,7 +14,8 @@ use sqlx::Row;
 const LOOKED: i64 = 20_000;
 /// More matches than that are not told.
 pub const COUNTED: i64 = 1000;
-/// A call that is longer than this, ms, is a long one: there are few, and they have an index of their own.
+/// A call that is longer than this, ms, is a long one: there are few, and they have an index of
+/// their own.
 const LONG_MS: i64 = 86_400_000;
 
 // Everything that a filter can ask for, by no index: `+ 0` and `|| ''` see to that.
@@ -145,7 +146,8 @@ pub(super) static CALLS: Rows = Rows::new(
 );
 /// So many are looked at in one go: more than most pages have.
 const PORTION: usize = 64;
-/// What a word fits is found faster than what another filter does, so that it may be so many times as many.
+/// What a word fits is found faster than what another filter does, so that it may be so many times
+/// as many.
 const OF_WORD: i64 = 4;
 
 /// How a list is found.
@@ -182,6 +184,7 @@ impl<'a> Asked<'a> {
             Some(false) => (from, now),
             None => (from, i64::MAX),
         };
+
         Self {
             filter,
             before: cursor.min((before, "")),
@@ -209,14 +212,17 @@ impl<'a> Asked<'a> {
         } else {
             text(user)
         };
+
         let word = q.as_deref().map(pattern).unwrap_or_default();
         let (least, most) = people_at_once(*group);
-        // A call of a room that we cannot see any more does not count as running, nor as ended before its time.
+        // A call of a room that we cannot see any more does not count as running, nor as ended
+        // before its time.
         let seen_only = if self.filter.active == Some(true) {
             "yes"
         } else {
             ""
         };
+
         let query = query
             .bind(self.before.0)
             .bind(self.before.1.to_owned())
@@ -238,6 +244,7 @@ impl<'a> Asked<'a> {
             .bind(text(server))
             .bind(user)
             .bind(word);
+
         match by {
             Some((_, key)) if !key.is_empty() => query.bind(key.to_owned()),
             _ => query,
@@ -272,9 +279,10 @@ pub(super) async fn page(
     let asked = Asked::new(filter, cursor, now);
     match asked.way(store).await? {
         Some((0, _)) => return Ok(Vec::new()),
-        Some((_, way)) => return asked.by(store, &way, limit).await,
+        Some((_, way)) => return asked.read_by(store, &way, limit).await,
         None => {}
     }
+
     let (late, long) = asked.parts();
     let mut calls = late.read(store, WALKS[late.order()], limit, None).await?;
     if let Some(long) = long.filter(|_| super::int(calls.len()) < limit) {
@@ -283,6 +291,7 @@ pub(super) async fn page(
                 .await?,
         );
     }
+
     Ok(calls)
 }
 
@@ -293,10 +302,12 @@ pub(super) async fn count(store: &Store, filter: &CallFilter, now: i64) -> Resul
         calls: calls.min(COUNTED),
         more: more || calls > COUNTED,
     };
+
     if let Some((_, way)) = asked.way(store).await? {
-        let calls = asked.by(store, &way, COUNTED + 1).await?;
+        let calls = asked.read_by(store, &way, COUNTED + 1).await?;
         return Ok(matching(super::int(calls.len()), false));
     }
+
     let (late, long) = asked.parts();
     let query = late.bind(sqlx::query(COUNTS[late.order()]), LOOKED + 1, None);
     let row = query.fetch_one(&store.read).await?;
@@ -304,6 +315,7 @@ pub(super) async fn count(store: &Store, filter: &CallFilter, now: i64) -> Resul
     if let Some(long) = long.filter(|_| looked <= LOOKED) {
         calls += super::int(long.read(store, LONG, COUNTED + 1, None).await?.len());
     }
+
     Ok(matching(calls, looked > LOOKED))
 }
 
@@ -324,14 +336,15 @@ impl<'a> Asked<'a> {
         )
     }
 
-    async fn by(&self, store: &Store, way: &Way<'_>, limit: i64) -> Result<Vec<Call>, Error> {
+    async fn read_by(&self, store: &Store, way: &Way<'_>, limit: i64) -> Result<Vec<Call>, Error> {
         match way {
             Way::Rare(rare, key) => self.read(store, rare.page, limit, Some((rare, key))).await,
             Way::Word(hits) => self.of_word(store, hits, limit).await,
         }
     }
 
-    /// The first calls of those that a word fits: they are looked at from the latest on, until no other began as late.
+    /// The first calls of those that a word fits: they are looked at from the latest on, until no
+    /// other began as late.
     async fn of_word(&self, store: &Store, hits: &Hits, limit: i64) -> Result<Vec<Call>, Error> {
         let (mut calls, limit) = (Vec::new(), usize::try_from(limit).unwrap_or(usize::MAX));
         let hits = hits.calls(store).await?;
@@ -343,9 +356,11 @@ impl<'a> Asked<'a> {
             {
                 break;
             }
+
             let bind = |query: Statement, call: Option<&(i64, String)>| {
                 query.bind(call.map(|(_, id)| id.clone()))
             };
+
             let shared = |query: Statement| self.bind(query, i64::MAX, None);
             calls.extend(unpack(
                 &CALLS.read(&mut connection, some, shared, bind).await?,
@@ -355,7 +370,9 @@ impl<'a> Asked<'a> {
                 (other.started_ms, &other.id).cmp(&(one.started_ms, &one.id))
             });
         }
+
         calls.truncate(limit);
+
         Ok(calls)
     }
 
@@ -371,6 +388,7 @@ impl<'a> Asked<'a> {
         else {
             return Ok(rarest.map(|(count, rare, key)| (count, Way::Rare(rare, key))));
         };
+
         let most = rarest.map_or(store.grain.rare.saturating_mul(OF_WORD), |(count, ..)| {
             count
         });
@@ -379,15 +397,18 @@ impl<'a> Asked<'a> {
         if count <= most {
             return Ok(Some((count, Way::Word(hits))));
         }
+
         Ok(rarest.map(|(count, rare, key)| (count, Way::Rare(rare, key))))
     }
 
-    /// What in the filter fits least but for a word, if that is few: how many calls or stays, and its key.
+    /// What in the filter fits least but for a word, if that is few: how many calls or stays, and
+    /// its key.
     async fn rare(&self, store: &Store) -> Result<Option<(i64, Rare, &'a str)>, Error> {
         let more = &self.filter.more;
         if let Some(id) = &more.id {
             return Ok(Some((1, ONE, id)));
         }
+
         let mut rarest: Option<(i64, Rare, &str)> = None;
         let keys = [(USER, &more.user), (SERVER, &more.server)];
         let keys = keys
@@ -411,29 +432,35 @@ impl<'a> Asked<'a> {
             } else {
                 query.bind(key)
             };
+
             let query = if rare == PEAK {
                 query.bind(bounds.1)
             } else {
                 query
             };
+
             let count: i64 = query.fetch_one(&store.read).await?;
             if count <= most {
                 rarest = Some((count, rare, key));
             }
         }
+
         Ok(rarest)
     }
 
-    /// The list in two parts: what can have ended so late began within a day before that, or was long.
+    /// The list in two parts: what can have ended so late began within a day before that, or was
+    /// long.
     fn parts(self) -> (Self, Option<Self>) {
         if self.until.0 == i64::MIN {
             return (self, None);
         }
+
         let low = self.until.0.saturating_sub(LONG_MS);
         let long = Self {
             before: self.before.min((low, "")),
             ..self
         };
+
         (Self { low, ..self }, Some(long))
     }
 }
@@ -454,6 +481,7 @@ fn pattern(word: &str) -> String {
         .replace('\\', "\\\\")
         .replace('%', "\\%")
         .replace('_', "\\_");
+
     format!("%{word}%")
 }
 

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 const NOW: i64 = 1_000_000_000_000;
 const DAY: i64 = 86_400_000;
 
-/// 600 calls of three rooms, over 60 days, of all lengths and sizes; some run, some begin after now.
+/// 600 calls of three rooms, over 60 days, of all lengths and sizes; some run, some begin after
+/// now.
 async fn many() -> Bed {
     let bed = Bed::new().await;
     bed.run("update rooms set name = 'The Lounge', alias = '#lounge:h'")
@@ -39,6 +40,7 @@ async fn many() -> Bed {
         from sessions s cross join (select '' as d union all select '0') as d",
     )
     .await;
+
     bed
 }
 
@@ -63,6 +65,7 @@ fn filters() -> Vec<CallFilter> {
             }
         }
     }
+
     let text = |text: &str| Some(text.to_owned());
     let mores = [
         More {
@@ -127,6 +130,7 @@ fn filters() -> Vec<CallFilter> {
             });
         }
     }
+
     all
 }
 
@@ -161,7 +165,9 @@ fn fits(filter: &CallFilter, call: &Call, members: &[Member]) -> bool {
             .flatten()
             .any(|text| text.to_lowercase().contains(&q))
     };
+
     let runs = call.until_ms > NOW;
+
     call.started_ms <= NOW
         && is(&filter.room, &call.room.room_id)
         && filter.active.is_none_or(|active| {
@@ -203,6 +209,7 @@ async fn listed(store: &Store, filter: &CallFilter, portion: i64) -> Vec<Call> {
         let Some(last) = more.last() else {
             return calls;
         };
+
         cursor = Some(Cursor {
             started_ms: last.started_ms,
             id: last.id.clone(),
@@ -220,13 +227,14 @@ async fn a_list_is_the_same_however_it_is_found() {
             ..Grain::default()
         })
     };
+
     let all = listed(&store(0), &CallFilter::default(), 1000).await;
     assert!(
         all.len() > 550 && all.is_sorted_by(|a, b| (a.started_ms, &a.id) > (b.started_ms, &b.id))
     );
     let ids: Vec<String> = all.iter().map(|call| call.id.clone()).collect();
     let mut members: BTreeMap<String, Vec<Member>> = BTreeMap::new();
-    for member in memberships::of(&bed.store, Viewer::Operator, &ids)
+    for member in memberships::members_of_calls(&bed.store, Viewer::Operator, &ids)
         .await
         .unwrap()
     {
@@ -235,6 +243,7 @@ async fn a_list_is_the_same_however_it_is_found() {
             .or_default()
             .push(member);
     }
+
     for filter in filters() {
         let fitting = all
             .iter()
@@ -268,6 +277,7 @@ async fn what_a_room_did_comes_in_parts_that_fit() {
     ] {
         bed.call(id, from, until).await;
     }
+
     let (mut to, mut parts) = (NOW, Vec::new());
     loop {
         let (calls, from) =
@@ -280,8 +290,10 @@ async fn what_a_room_did_comes_in_parts_that_fit() {
         if from == 7 {
             break;
         }
+
         to = from;
     }
+
     let part = |from, ids: &str| (from, ids.to_owned());
     assert_eq!(
         parts,
@@ -304,6 +316,7 @@ async fn found(bed: &Bed, word: &str) -> Vec<String> {
         },
         ..CallFilter::default()
     };
+
     listed(&bed.store, &filter, 50)
         .await
         .into_iter()
@@ -333,6 +346,7 @@ async fn a_word_finds_who_is_new() {
         ))
         .await;
     }
+
     assert_eq!(found(&bed, "grace").await, ["call"]);
     // Who had another name when we looked is found by the new one only.
     bed.event("$four", None, "m.room.member", 12).await;
@@ -364,6 +378,7 @@ async fn an_event_that_takes_the_number_of_a_deleted_one_is_not_missed() {
         ))
         .await;
     }
+
     bed.stay("@new:h", "'D'", "one", 11, 20).await;
     bed.call("call", 11, 20).await;
     assert_eq!(found(&bed, "new").await, ["call"]);

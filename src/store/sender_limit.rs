@@ -1,10 +1,12 @@
-//! What one sender may add to one room in a time. Nobody's client comes near it; who floods a room is stored up to it, and the
-//! rest is counted and not stored, so that other rooms are not kept waiting and the disk does not fill.
+//! What one sender may add to one room in a time. Nobody's client comes near it; who floods a room
+//! is stored up to it, and the rest is counted and not stored, so that other rooms are not kept
+//! waiting and the disk does not fill.
 //!
-//! Of what comes live a sender has [`BURST`] events at once and [`A_SECOND`] a second after that; of history, which
-//! comes in whatever portions it is read, [`BURST`] events of each minute of their own time. Where one answer has more, the
-//! newest of each state key come first. A look at the whole state has no limit: it is what shows in the end who is there, and it
-//! is as large as the room's state. So what is lost is how things stood in between, during a flood.
+//! Of what comes live a sender has [`BURST`] events at once and [`A_SECOND`] a second after that;
+//! of history, which comes in whatever portions it is read, [`BURST`] events of each minute of
+//! their own time. Where one answer has more, the newest of each state key come first. A look at
+//! the whole state has no limit: it is what shows in the end who is there, and it is as large as
+//! the room's state. So what is lost is how things stood in between, during a flood.
 
 use super::batch::{RoomBatch, Source};
 use super::row::{RoomName, Viewer};
@@ -25,22 +27,25 @@ const HOUR: i64 = 60 * MINUTE;
 /// Whose events are counted together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Account {
-    /// Whose doing it is. Of a member event of the room it is whom it is about: a moderator may remove thousands.
+    /// Whose doing it is. Of a member event of the room it is whom it is about: a moderator may
+    /// remove thousands.
     user_id: String,
-    /// Redactions count apart: that somebody floods a room is no reason to keep what was taken back.
+    /// Redactions count apart: that somebody floods a room is no reason to keep what was taken
+    /// back.
     redacts: bool,
     /// The minute of history; `None` for what comes live.
     minute: Option<i64>,
 }
 
 impl Account {
-    fn of(event: &RoomEvent, source: Source) -> Self {
+    fn account_of_event(event: &RoomEvent, source: Source) -> Self {
         let is_member = event.kind == "m.room.member";
         let about = event.state_key.as_ref().filter(|_| is_member);
         let is_history = source == Source::Backfill;
+
         Self {
             user_id: about.unwrap_or(&event.sender).clone(),
-            redacts: Kind::of(&event.kind) == Kind::Redaction,
+            redacts: Kind::of_event_type(&event.kind) == Kind::Redaction,
             minute: is_history.then(|| event.origin_server_ts.div_euclid(MINUTE)),
         }
     }
@@ -60,8 +65,8 @@ impl Used {
     }
 }
 
-/// What senders have used of their limits. It is kept by the process that writes and begins anew with it. Cheap to clone:
-/// all clones are one.
+/// What senders have used of their limits. It is kept by the process that writes and begins anew
+/// with it. Cheap to clone: all clones are one.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Limits(Arc<Mutex<HashMap<String, HashMap<Account, Used>>>>);
 
@@ -75,6 +80,7 @@ impl Limits {
             (Some(used), Some(_)) => used.thousandths,
             (None, _) => 0,
         };
+
         BURST - used.div_euclid(1000)
     }
 
@@ -90,16 +96,19 @@ impl Limits {
                 } else {
                     used.thousandths
                 };
+
                 *used = Used {
                     thousandths: before.saturating_add(events.saturating_mul(1000)),
                     at_ms: now,
                 };
             }
         }
+
         if known.values().map(HashMap::len).sum::<usize>() > KNOWN_MOST {
             for room in known.values_mut() {
                 room.retain(|account, used| account.minute.is_none() && used.at(now) > 0);
             }
+
             known.retain(|_, room| !room.is_empty());
         }
     }
@@ -123,8 +132,12 @@ impl<'l> Senders<'l> {
         choose(self.limits, room, now)
     }
 
-    pub fn note<'a>(&mut self, room: &RoomBatch, events: impl Iterator<Item = &'a RoomEvent>) {
-        self.stored.note(room, events);
+    pub fn record_batch<'a>(
+        &mut self,
+        room: &RoomBatch,
+        events: impl Iterator<Item = &'a RoomEvent>,
+    ) {
+        self.stored.record_events(room, events);
     }
 
     /// The batch is committed.
@@ -138,13 +151,17 @@ impl<'l> Senders<'l> {
 struct Stored(BTreeMap<String, BTreeMap<Account, i64>>);
 
 impl Stored {
-    fn note<'a>(&mut self, room: &RoomBatch, events: impl Iterator<Item = &'a RoomEvent>) {
+    fn record_events<'a>(&mut self, room: &RoomBatch, events: impl Iterator<Item = &'a RoomEvent>) {
         if has_no_limit(room) {
             return;
         }
+
         let accounts = self.0.entry(room.room_id.clone()).or_default();
+
         for event in events {
-            *accounts.entry(Account::of(event, room.source)).or_default() += 1;
+            *accounts
+                .entry(Account::account_of_event(event, room.source))
+                .or_default() += 1;
         }
     }
 }
@@ -157,23 +174,27 @@ fn has_no_limit(room: &RoomBatch) -> bool {
 /// What of a batch is not stored: by sender and the hour in which it came or, of history, happened.
 pub(super) type Aside = BTreeMap<(String, i64), i64>;
 
-/// Which of the arrivals are stored, by their place, if not all are; and what is counted instead of those that are not.
+/// Which of the arrivals are stored, by their place, if not all are; and what is counted instead of
+/// those that are not.
 fn choose(limits: &Limits, room: &RoomBatch, now: i64) -> Option<(HashSet<usize>, Aside)> {
     if has_no_limit(room) {
         return None;
     }
+
     let mut by_account: HashMap<Account, Vec<usize>> = HashMap::new();
     for (at, arrival) in room.arrivals.iter().enumerate() {
         by_account
-            .entry(Account::of(&arrival.event, room.source))
+            .entry(Account::account_of_event(&arrival.event, room.source))
             .or_default()
             .push(at);
     }
+
     let left = |account: &Account| limits.left(&room.room_id, account, now).max(0);
     by_account.retain(|account, places| int(places.len()) > left(account));
     if by_account.is_empty() {
         return None;
     }
+
     let mut stored: HashSet<usize> = (0..room.arrivals.len()).collect();
     let mut aside = Aside::new();
     for (account, places) in by_account {
@@ -187,6 +208,7 @@ fn choose(limits: &Limits, room: &RoomBatch, now: i64) -> Option<(HashSet<usize>
             stored.remove(&at);
         }
     }
+
     Some((stored, aside))
 }
 
@@ -199,6 +221,7 @@ fn newest_first(room: &RoomBatch, mut places: Vec<usize>) -> Vec<usize> {
         known.insert((&event.kind, event.state_key.as_deref()))
     });
     last.extend(earlier);
+
     last
 }
 
@@ -216,6 +239,7 @@ pub(super) async fn write(tx: &mut Tx, room_id: &str, aside: &Aside) -> Result<(
             .execute(&mut **tx)
             .await?;
     }
+
     Ok(())
 }
 
@@ -224,7 +248,8 @@ pub(super) async fn write(tx: &mut Tx, room_id: &str, aside: &Aside) -> Result<(
 pub struct Flood {
     pub room: RoomName,
     pub user_id: String,
-    /// Events that were not stored. One that came twice counts twice: what is not stored is not known again.
+    /// Events that were not stored. One that came twice counts twice: what is not stored is not
+    /// known again.
     pub events: i64,
     /// The hours in which that was: from the start of the first to the end of the last, ms.
     pub from_ms: i64,
@@ -301,6 +326,7 @@ pub async fn since(
         .bind(from_ms.div_euclid(HOUR))
         .bind(limit);
     let rows: Vec<Row> = query.fetch_all(&store.read).await?;
+
     Ok(rows.into_iter().map(flood).collect())
 }
 
@@ -315,6 +341,7 @@ mod tests {
     fn arrival(at: i64, sender: &str, kind: &str, key: &str) -> Arrival {
         let json = json!({"event_id": format!("${at}{sender}{key}"), "type": kind, "sender": sender, "state_key": key,
             "origin_server_ts": NOW + at, "content": {}});
+
         Arrival {
             json: json.to_string(),
             event: RoomEvent::from_json(&json, None).unwrap().into(),
@@ -333,7 +360,7 @@ mod tests {
     fn store_all(limits: &Limits, room: &RoomBatch, chosen: &HashSet<usize>, now: i64) {
         let mut stored = Stored::default();
         let events = chosen.iter().map(|&at| room.arrivals[at].event.as_ref());
-        stored.note(room, events);
+        stored.record_events(room, events);
         limits.count(stored, now);
     }
 
@@ -384,6 +411,7 @@ mod tests {
             let all = (0..16).collect();
             store_all(&limits, &some, &all, NOW + second * 1000);
         }
+
         let mut kicks = RoomBatch::new("!r:h", Source::Sync);
         let kick = |at| arrival(at, "@mod:h", "m.room.member", &format!("@{at}:h"));
         kicks.arrivals = (0..2 * BURST).map(kick).collect();
@@ -393,6 +421,7 @@ mod tests {
         for (at, arrival) in history.arrivals.iter_mut().enumerate() {
             Arc::make_mut(&mut arrival.event).origin_server_ts = NOW - int(at) * MINUTE;
         }
+
         assert!(choose(&limits, &history, NOW).is_none());
         let minute = room(Source::Backfill, 2 * BURST, |at| at.to_string());
         assert!(choose(&limits, &minute, NOW).is_some());

@@ -1,4 +1,5 @@
-//! Sessions, which pages call calls: read as lists and one by one. What they are follows in `recount`.
+//! Sessions, which pages call calls: read as lists and one by one. What they are follows in
+//! `recount`.
 
 use super::packed::{Fields, unpack};
 use super::row::{Call, CallFilter, Cursor, LoneCall, Matching, RoomName, Viewer, Watch};
@@ -17,8 +18,9 @@ macro_rules! session_columns {
 }
 pub(super) use session_columns;
 
-/// One text for each call out of `sessions s` and `rooms r`, as [`call`] reads it, from there on; and all of them in one.
-/// The one text has them in the order of the statement: both databases feed an aggregate in the order of what it is of.
+/// One text for each call out of `sessions s` and `rooms r`, as [`call`] reads it, from there on;
+/// and all of them in one. The one text has them in the order of the statement: both databases feed
+/// an aggregate in the order of what it is of.
 macro_rules! calls {
     ($($from:expr),+) => {
         concat!(
@@ -47,6 +49,7 @@ pub(super) fn stored(fields: &mut Fields<'_>) -> Result<(Session, Option<i64>), 
             .some_number()
             .map(|number| usize::try_from(number).unwrap_or(0))
     };
+
     let session = Session {
         id: fields.some_text()?,
         slot_id: fields.some_text()?,
@@ -67,6 +70,7 @@ pub(super) fn stored(fields: &mut Fields<'_>) -> Result<(Session, Option<i64>), 
         first_event_id: fields.some_text()?,
         membership_ids: Vec::new(),
     };
+
     Ok((session, fields.number()?))
 }
 
@@ -86,7 +90,8 @@ pub(super) async fn write(
     room_id: &str,
     sessions: &[(Session, Option<i64>)],
 ) -> Result<(), Error> {
-    // A call counts for the day of its beginning; one that began at another time has another first stay.
+    // A call counts for the day of its beginning; one that began at another time has another first
+    // stay.
     let starts: Vec<(i64, i64)> = sessions
         .iter()
         .map(|(new, _)| (new.started_ms, new.started_ms))
@@ -116,7 +121,9 @@ pub(super) async fn write(
             .bind(session.first_event_id.clone())
             .bind(*tally)
     };
+
     WRITE.write(tx, sessions, shared, bind).await?;
+
     Ok(())
 }
 
@@ -150,7 +157,9 @@ pub(super) async fn let_go(tx: &mut Tx, room_id: &str, sessions: &[Session]) -> 
             .bind(session.started_ms);
         query.bind(session.first_event_id.clone())
     };
+
     FORMER.write(tx, sessions, shared, bind).await?;
+
     Ok(())
 }
 
@@ -161,8 +170,8 @@ macro_rules! running {
         where s.until_ms > $1 and s.started_ms + 0 <= $1 and r.watch in ('joined', 'peeked')"
     };
 }
-// Where there are more than fit, each room has its newest ones in the list before any other has its next: one member of
-// one room can have thousands of slots.
+// Where there are more than fit, each room has its newest ones in the list before any other has its
+// next: one member of one room can have thousands of slots.
 pub(super) const ACTIVE: &str = calls!(
     " from (select chosen.* from (select s.*, row_number() over (partition by s.room_id
             order by s.started_ms desc, s.id desc) as nth",
@@ -206,6 +215,7 @@ pub async fn active_in_room(
         .bind(now)
         .bind(room_id)
         .bind(ACTIVE_MOST);
+
     unpack(&query.fetch_all(&store.read).await?, call)
 }
 
@@ -292,6 +302,7 @@ pub async fn find(store: &Store, viewer: Viewer, id_or_event: &str) -> Result<Op
     if let Some(call) = by_id(store, id_or_event).await? {
         return Ok(Some(call));
     }
+
     match meant(store, id_or_event).await? {
         Some(id) => by_id(store, &id).await,
         None => Ok(None),
@@ -316,7 +327,8 @@ const LONE: &str = "select s.id, s.slot_id, s.application, s.started_ms, s.until
         order by started_ms desc, id desc limit 256) s
     where s.users = 1 and s.devices <= $4";
 
-/// Calls of a room in which one person was alone, of those that began within this span, both ends included.
+/// Calls of a room in which one person was alone, of those that began within this span, both ends
+/// included.
 ///
 /// # Errors
 /// When the database fails.
@@ -341,6 +353,7 @@ pub async fn lone_calls_begun_within(
         let Some(user_id) = row.try_get("user_id")? else {
             continue;
         };
+
         calls.push(LoneCall {
             id: row.try_get("id")?,
             slot_id: row.try_get("slot_id")?,
@@ -350,6 +363,7 @@ pub async fn lone_calls_begun_within(
             until_ms: row.try_get("until_ms")?,
         });
     }
+
     Ok(calls)
 }
 
@@ -376,8 +390,10 @@ async fn meant(store: &Store, former_or_event: &str) -> Result<Option<String>, E
         if let Some(id) = around(room_id, slot_id, started_ms).await? {
             return Ok(Some(id));
         }
+
         event_id = first_event_id;
     }
+
     let Some(stay) = sqlx::query(BY_EVENT)
         .bind(event_id)
         .fetch_optional(&store.read)
@@ -385,9 +401,11 @@ async fn meant(store: &Store, former_or_event: &str) -> Result<Option<String>, E
     else {
         return Ok(None);
     };
+
     if let Some(id) = stay.try_get("session_id")? {
         return Ok(Some(id));
     }
+
     // A stay without length is in no call itself, but may lie within one.
     around(
         stay.try_get("room_id")?,
@@ -405,11 +423,13 @@ pub(super) fn call(fields: &mut Fields<'_>) -> Result<Call, Error> {
         name: fields.maybe_text()?,
         alias: fields.maybe_text()?,
     };
+
     let is_lost = matches!(
         Watch::from_word(&fields.some_text()?),
         Watch::Left | Watch::Blind
     );
     let looked_ms = fields.some_number()?;
+
     Ok(Call {
         id,
         room,

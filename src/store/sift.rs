@@ -1,5 +1,5 @@
-//! What older versions stored and this one would not: taken out when the database is opened, before anybody reads it.
-//! The file keeps no bytes of it, nor does its write-ahead log.
+//! What older versions stored and this one would not: taken out when the database is opened, before
+//! anybody reads it. The file keeps no bytes of it, nor does its write-ahead log.
 
 use super::redactions::redact_portion;
 use super::{Error, Store, Tx, int, room_rules};
@@ -31,8 +31,8 @@ struct Tally {
     changed: usize,
 }
 
-/// Sifts what is stored, unless this version of the sieve did so before. A stop at any point costs nothing: it goes on
-/// from there when the database is opened again.
+/// Sifts what is stored, unless this version of the sieve did so before. A stop at any point costs
+/// nothing: it goes on from there when the database is opened again.
 pub(super) async fn sift_stored(store: &Store) -> Result<(), Error> {
     let done: Option<(String, Option<String>)> =
         sqlx::query_as(DONE).fetch_optional(&store.write).await?;
@@ -43,6 +43,7 @@ pub(super) async fn sift_stored(store: &Store) -> Result<(), Error> {
         Some((version, Some(place))) if version == VERSION => place.parse().unwrap_or(0),
         _ => 0,
     };
+
     let newest: i64 = sqlx::query_scalar(NEWEST).fetch_one(&store.write).await?;
     if newest > 0 {
         tracing::info!(
@@ -58,6 +59,7 @@ pub(super) async fn sift_stored(store: &Store) -> Result<(), Error> {
                 tracing::info!(done = from, of = newest, "still taking out");
             }
         }
+
         settle(store).await?;
         // Of what is sifted only, and before the file is written anew.
         room_rules::fill_once(store, VERSION).await?;
@@ -75,12 +77,14 @@ pub(super) async fn sift_stored(store: &Store) -> Result<(), Error> {
             return Ok(());
         }
     }
+
     room_rules::fill_once(store, VERSION).await?;
     sqlx::query(MOVE)
         .bind(VERSION)
         .bind(None::<String>)
         .execute(&store.write)
         .await?;
+
     Ok(())
 }
 
@@ -96,10 +100,12 @@ async fn portion(store: &Store, from: i64, total: &mut Tally) -> Result<Option<i
         tx.rollback().await?;
         return Ok(None);
     };
+
     let last: i64 = last.try_get("stream")?;
     for row in &rows {
         one(&mut tx, row, total).await?;
     }
+
     redact_portion(&mut tx, from, last).await?;
     sqlx::query(MOVE)
         .bind(VERSION)
@@ -107,6 +113,7 @@ async fn portion(store: &Store, from: i64, total: &mut Tally) -> Result<Option<i
         .execute(&mut *tx)
         .await?;
     tx.commit().await?;
+
     Ok(Some(last))
 }
 
@@ -120,10 +127,12 @@ async fn one(tx: &mut Tx, row: &AnyRow, total: &mut Tally) -> Result<(), Error> 
     if is_made_by_us(event_id, row.try_get("kind")?) {
         return Ok(());
     }
+
     let left = left_of(text);
     if left.as_deref() == Some(text) {
         return Ok(());
     }
+
     if let Some(left) = left {
         total.changed += 1;
         sqlx::query(CHANGE)
@@ -134,6 +143,7 @@ async fn one(tx: &mut Tx, row: &AnyRow, total: &mut Tally) -> Result<(), Error> 
             .await?;
         return Ok(());
     }
+
     total.deleted += 1;
     for sql in [DELETE, UNSEE] {
         sqlx::query(sql)
@@ -142,12 +152,14 @@ async fn one(tx: &mut Tx, row: &AnyRow, total: &mut Tally) -> Result<(), Error> 
             .execute(&mut **tx)
             .await?;
     }
+
     Ok(())
 }
 
-/// An event of our own says what a look at a room's state found, in the words of an event that was sifted.
+/// An event of our own says what a look at a room's state found, in the words of an event that was
+/// sifted.
 fn is_made_by_us(event_id: &str, kind: &str) -> bool {
-    event_id.starts_with('~') && Kind::of(kind) == Kind::Member
+    event_id.starts_with('~') && Kind::of_event_type(kind) == Kind::Member
 }
 
 /// What the sieve keeps of a stored event; `None` = nothing.
@@ -159,7 +171,8 @@ fn left_of(text: &str) -> Option<String> {
     }
 }
 
-// Numbers of events that are gone are given out again: what remembers one must not take a new event for an old one.
+// Numbers of events that are gone are given out again: what remembers one must not take a new event
+// for an old one.
 const SCANS: &str = "update scans set stream = $1 where stream > $1";
 const WALKS: &str = "update walks set before_stream = $1 where before_stream > $1";
 
@@ -169,5 +182,6 @@ async fn settle(store: &Store) -> Result<(), Error> {
     for sql in [SCANS, WALKS] {
         sqlx::query(sql).bind(newest).execute(&store.write).await?;
     }
+
     Ok(())
 }

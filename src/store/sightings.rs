@@ -1,4 +1,5 @@
-//! Sightings: an event that is known came from another vantage or by another way. The first one stands in its row.
+//! Sightings: an event that is known came from another vantage or by another way. The first one
+//! stands in its row.
 
 use super::Tx;
 use super::batch::{Arrival, Batch, RoomBatch};
@@ -11,7 +12,7 @@ static NOTE: Rows = Rows::new(
 );
 
 /// Notes that these came, if it is for the first time by this way.
-pub(super) async fn note(
+pub(super) async fn record_sightings(
     tx: &mut Tx,
     batch: &Batch,
     room: &RoomBatch,
@@ -25,7 +26,9 @@ pub(super) async fn note(
             .bind(source)
             .bind(batch.seen_ms)
     };
+
     let bind = |query: Statement, copy: &&Arrival| query.bind(copy.event.event_id.clone());
     NOTE.write(tx, copies, shared, bind).await?;
+
     Ok(())
 }

@@ -1,12 +1,14 @@
-//! Signs of life: between which times a stay was really seen, kept where its start is a claim or its end an expiry, so
-//! that sums are quick and stay what they are when the events behind them are deleted by age.
+//! Signs of life: between which times a stay was really seen, kept where its start is a claim or
+//! its end an expiry, so that sums are quick and stay what they are when the events behind them are
+//! deleted by age.
 
 use super::{Error, Store};
 
 /// So many are noted at once.
 pub const BATCH: usize = 500;
 
-/// What a stay's first and last sign are, from the events that are stored: SQL over a membership `m`.
+/// What a stay's first and last sign are, from the events that are stored: SQL over a membership
+/// `m`.
 macro_rules! first_sign {
     () => {
         "coalesce((select case when e.received_ms < e.origin_server_ts then e.received_ms else e.origin_server_ts end
@@ -14,8 +16,8 @@ macro_rules! first_sign {
     };
 }
 
-// A chain may be long, and so may the room's time: only the chain's events of the stay's own time are looked at. `+ 0` keeps
-// SQLite from the index of times.
+// A chain may be long, and so may the room's time: only the chain's events of the stay's own time
+// are looked at. `+ 0` keeps SQLite from the index of times.
 macro_rules! last_sign {
     () => {
         "coalesce((select max(e.origin_server_ts + 0) from events e where e.room_id = m.room_id and e.chain = m.chain
@@ -54,7 +56,8 @@ const NOTE: &str = "insert into signs (membership_id, joined_ms, until_ms, updat
     on conflict (membership_id) do update set joined_ms = excluded.joined_ms, until_ms = excluded.until_ms,
         updates = excluded.updates, from_ms = excluded.from_ms, to_ms = excluded.to_ms";
 
-/// Notes the signs of stays that were over by `now`, ms, a batch of them; true when there may be more.
+/// Notes the signs of stays that were over by `now`, ms, a batch of them; true when there may be
+/// more.
 ///
 /// # Errors
 /// When the database fails.
@@ -68,6 +71,7 @@ pub async fn note(store: &Store, now: i64) -> Result<bool, Error> {
     if rows.is_empty() {
         return Ok(false);
     }
+
     let mut tx = store.writing().await?;
     for (id, joined, until, updates, from, to) in &rows {
         // A stamp may lie outside of its stay where a clock was wrong.
@@ -81,7 +85,9 @@ pub async fn note(store: &Store, now: i64) -> Result<bool, Error> {
             .bind(to);
         query.execute(&mut *tx).await?;
     }
+
     tx.commit().await?;
+
     Ok(rows.len() == BATCH)
 }
 
@@ -101,10 +107,13 @@ pub async fn forget(store: &Store) -> Result<bool, Error> {
     if ids.is_empty() {
         return Ok(false);
     }
+
     let mut tx = store.writing().await?;
     for id in &ids {
         sqlx::query(DELETE).bind(id).execute(&mut *tx).await?;
     }
+
     tx.commit().await?;
+
     Ok(ids.len() == BATCH)
 }

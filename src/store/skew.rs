@@ -5,7 +5,7 @@ use super::{Error, Store};
 use crate::rtc::coverage::Span;
 use crate::rtc::session::server_of;
 use crate::rtc::skew::{Differences, differences};
-use crate::rtc::time::number;
+use crate::rtc::time::millis_of_json;
 use serde_json::Value;
 use sqlx::Row;
 use std::collections::BTreeSet;
@@ -25,7 +25,8 @@ pub struct Clock {
     pub stated: usize,
     /// When their server stamped them less what they state.
     pub after_stated: Option<Differences>,
-    /// Those that state a time after their own stamp: the clock of the device is ahead of its server's.
+    /// Those that state a time after their own stamp: the clock of the device is ahead of its
+    /// server's.
     pub stated_ahead: usize,
 }
 
@@ -43,7 +44,7 @@ const HEARD: &str = "select from_ms, to_ms from coverage where room_id = '' and 
 ///
 /// # Errors
 /// When the database fails.
-pub async fn heard(store: &Store) -> Result<Vec<Span>, Error> {
+pub async fn spans_heard(store: &Store) -> Result<Vec<Span>, Error> {
     let rows: Vec<(i64, i64)> = sqlx::query_as(HEARD).fetch_all(&store.read).await?;
     Ok(rows
         .into_iter()
@@ -55,7 +56,7 @@ pub async fn heard(store: &Store) -> Result<Vec<Span>, Error> {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn of(
+pub async fn clock_of_server(
     store: &Store,
     viewer: Viewer,
     server: &str,
@@ -76,21 +77,25 @@ pub async fn of(
         if server_of(sender) != server || !known.insert(row.try_get("event_id")?) {
             continue;
         }
+
         let stamp: i64 = row.try_get("origin_server_ts")?;
         let came: Option<i64> = row.try_get("received_ms")?;
         let is_sync = row.try_get::<&str, _>("source")? == "sync"
             && row.try_get::<i64, _>("in_timeline")? == 1;
-        // The first answer after a break brings what happened meanwhile; what comes later happened just then.
+        // The first answer after a break brings what happened meanwhile; what comes later happened
+        // just then.
         let is_live = |came: &i64| {
             is_sync
                 && heard
                     .iter()
                     .any(|span| span.from < *came && *came <= span.to)
         };
+
         behind.extend(came.filter(is_live).map(|came| came.saturating_sub(stamp)));
         after_stated
             .extend(stated(row.try_get("json")?).map(|stated| stamp.saturating_sub(stated)));
     }
+
     Ok(Clock {
         live: behind.len(),
         behind: differences(behind),
@@ -107,5 +112,6 @@ fn stated(json: &str) -> Option<i64> {
     } else {
         return None;
     };
-    json.pointer("/content/created_ts").and_then(number)
+
+    json.pointer("/content/created_ts").and_then(millis_of_json)
 }

@@ -1,5 +1,5 @@
-//! Slots: when each of a room was opened and closed. Derived from its events and kept, for they may be many and most
-//! folds need to know of the last change only.
+//! Slots: when each of a room was opened and closed. Derived from its events and kept, for they may
+//! be many and most folds need to know of the last change only.
 
 use super::events::event;
 use super::rows::{Rows, Statement};
@@ -22,8 +22,9 @@ static KEEP: Rows = Rows::new(
     "",
 );
 
-/// Follows the events of a slot: the span of time, ms, in which it is not what was kept; `None` when it is.
-pub(super) async fn follow(
+/// Follows the events of a slot: the span of time, ms, in which it is not what was kept; `None`
+/// when it is.
+pub(super) async fn update_slots(
     tx: &mut Tx,
     room_id: &str,
     slot_id: &str,
@@ -54,10 +55,12 @@ pub(super) async fn follow(
             |query: Statement, (time, open): &(i64, bool)| query.bind(*time).bind(i64::from(*open));
         KEEP.write(tx, new, shared, bind).await?;
     }
+
     Ok(span)
 }
 
-/// From the first time, ms, on at which two courses are not the same, up to the time from which on they are again.
+/// From the first time, ms, on at which two courses are not the same, up to the time from which on
+/// they are again.
 fn difference(a: &[(i64, bool)], b: &[(i64, bool)]) -> Option<(i64, i64)> {
     let same = a.iter().zip(b).take_while(|(a, b)| a == b).count();
     let (a, b) = (&a[same..], &b[same..]);
@@ -73,6 +76,7 @@ fn difference(a: &[(i64, bool)], b: &[(i64, bool)]) -> Option<(i64, i64)> {
         .zip(b.iter().rev())
         .take_while(|(a, b)| a == b)
         .last();
+
     Some((from, again.map_or(i64::MAX, |((time, _), _)| *time)))
 }
 
@@ -101,6 +105,7 @@ async fn course(
             events.push(event(&row)?);
         }
     }
+
     Ok(Room::from_events(&events).slot_changes(slot_id).collect())
 }
 
@@ -120,7 +125,7 @@ static HAVE_EVENTS: Rows = Rows::new(
 );
 
 /// How these slots stood at a time, ms, and every change since then.
-pub(super) async fn since(
+pub(super) async fn slot_changes_since(
     tx: &mut Tx,
     room_id: &str,
     slot_ids: &[&str],
@@ -137,6 +142,7 @@ pub(super) async fn since(
             .or_default()
             .push((row.try_get("time_ms")?, open));
     }
+
     let rest: Vec<&str> = slot_ids
         .iter()
         .copied()
@@ -147,6 +153,7 @@ pub(super) async fn since(
         let course = course(tx, room_id, &slot).await?;
         found.insert(slot, course);
     }
+
     Ok(found)
 }
 
@@ -155,7 +162,7 @@ const ALL: &str = "select distinct state_key from events where room_id = $1 and 
     and kind in ('org.matrix.msc4143.rtc.slot', 'm.rtc.slot') and state_key is not null";
 
 /// Derives all slots of a room again.
-pub(super) async fn again(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
+pub(super) async fn rebuild_slots(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
     sqlx::query(FORGET_ALL)
         .bind(room_id)
         .execute(&mut **tx)
@@ -165,8 +172,9 @@ pub(super) async fn again(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
         .fetch_all(&mut **tx)
         .await?
     {
-        follow(tx, room_id, &slot_id).await?;
+        update_slots(tx, room_id, &slot_id).await?;
     }
+
     Ok(())
 }
 
@@ -174,8 +182,9 @@ const CONCERNED: &str =
     "select distinct chain from events where room_id = $1 and substr(chain, 1, 1) = 'k'
     and time_ms >= $2 and time_ms < $3";
 
-/// The sticky chains on which something may have counted in this span, ms; nothing counts longer than `longest`, ms.
-pub(super) async fn concerned(
+/// The sticky chains on which something may have counted in this span, ms; nothing counts longer
+/// than `longest`, ms.
+pub(super) async fn sticky_keys_of_slot(
     tx: &mut Tx,
     room_id: &str,
     (from, to): (i64, i64),
@@ -185,6 +194,7 @@ pub(super) async fn concerned(
         .bind(room_id)
         .bind(from.saturating_sub(longest))
         .bind(to);
+
     Ok(query.fetch_all(&mut **tx).await?)
 }
 
@@ -199,6 +209,7 @@ mod tests {
                 .map(|word| (word[1..].parse().unwrap(), word.starts_with('o')))
                 .collect()
         };
+
         for (before, after, span) in [
             ("", "", None),
             ("o1 c2", "o1 c2", None),

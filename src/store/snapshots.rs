@@ -16,12 +16,13 @@ use std::collections::BTreeSet;
 /// One look at the full state of a room.
 #[derive(Debug, Clone)]
 pub struct Look {
-    /// Our clock when the question was sent, ms: what we learned since may be newer than the answer.
+    /// Our clock when the question was sent, ms: what we learned since may be newer than the
+    /// answer.
     pub asked_ms: i64,
     /// The ids of the member events in the state.
     pub members: BTreeSet<String>,
-    /// The users whose membership of the room the state holds, of all its parts: a large state comes in several, and only
-    /// the last one's events come with the look.
+    /// The users whose membership of the room the state holds, of all its parts: a large state
+    /// comes in several, and only the last one's events come with the look.
     pub people: BTreeSet<String>,
 }
 
@@ -65,17 +66,19 @@ pub(super) async fn record(
     } else {
         query.bind(&members)
     };
+
     query.execute(&mut **tx).await?;
     repair(tx, batch, room, look, before_ms, touched).await?;
+
     room_members::reconcile(tx, batch, room, look, touched).await
 }
 
 const OPEN: &str = "select distinct chain from memberships where room_id = $1 and until_ms > $2 and chain like 's%'";
 const CHAIN: &str = "select * from events where room_id = $1 and chain = $2";
 
-/// Where the state holds another event of a key than the newest we know, or none (state resets and lost state
-/// resolution, docs/matrixrtc.md section 15, rule 7): an event is appended that says so, marked as ours, so that
-/// derivation stays a matter of events alone.
+/// Where the state holds another event of a key than the newest we know, or none (state resets and
+/// lost state resolution, docs/matrixrtc.md section 15, rule 7): an event is appended that says so,
+/// marked as ours, so that derivation stays a matter of events alone.
 async fn repair(
     tx: &mut Tx,
     batch: &Batch,
@@ -93,7 +96,7 @@ async fn repair(
     // A join in the state whose chain has ended for us is looked at, too.
     let joins = room.arrivals.iter().map(|arrival| &arrival.event);
     let joins = joins.filter(|event| {
-        Kind::of(&event.kind) == Kind::Member && !member::parse(event).joins.is_empty()
+        Kind::of_event_type(&event.kind) == Kind::Member && !member::parse(event).joins.is_empty()
     });
     chains.extend(joins.filter_map(|event| member::chain(event).ok().flatten()));
     let mut repairs = RoomBatch::new(&room.room_id, Source::Poll);
@@ -107,16 +110,19 @@ async fn repair(
         if !is_settled(&rows, look)? {
             continue;
         }
+
         if let Some(repair) = missing(&chain, &events, look, before_ms, batch.seen_ms) {
             note_reset(tx, batch, room, &chain, &repair).await?;
             repairs.arrivals.push(repair.arrival);
         }
     }
+
     append(tx, batch, &repairs, touched, None).await
 }
 
-/// Did all of these events come before the look was asked for? The answer may be older than what sync brought while we
-/// waited for it, also where our clock is not believed: it goes on as it was counted.
+/// Did all of these events come before the look was asked for? The answer may be older than what
+/// sync brought while we waited for it, also where our clock is not believed: it goes on as it was
+/// counted.
 fn is_settled(rows: &[AnyRow], look: &Look) -> Result<bool, Error> {
     for row in rows {
         let received_ms: Option<i64> = row.try_get("received_ms")?;
@@ -127,6 +133,7 @@ fn is_settled(rows: &[AnyRow], look: &Look) -> Result<bool, Error> {
             return Ok(false);
         }
     }
+
     Ok(true)
 }
 
@@ -148,6 +155,7 @@ async fn note_reset(
         }
         _ => return Ok(()),
     };
+
     let reset = state_resets::Reset {
         made,
         what,
@@ -155,6 +163,7 @@ async fn note_reset(
         holds: repair.holds,
         newest: repair.newest,
     };
+
     state_resets::note(tx, batch, &room.room_id, &reset).await
 }
 
@@ -185,6 +194,7 @@ fn missing<'a>(
     // It was there at the look before, or when its last event came.
     let since_ms = before_ms.map_or(newest.time(), |before| before.max(newest.time()));
     let arrival = || ours(chain, holds.unwrap_or(newest), content, (since_ms, seen_ms));
+
     (!told).then(|| Repair {
         arrival: arrival(),
         holds,
@@ -192,7 +202,8 @@ fn missing<'a>(
     })
 }
 
-/// The content of an event that counts again. A join goes on with its first time, so it is no new one.
+/// The content of an event that counts again. A join goes on with its first time, so it is no new
+/// one.
 fn again(event: &RoomEvent) -> Value {
     let mut content = event.content.clone();
     if let Some(object) = content
@@ -201,6 +212,7 @@ fn again(event: &RoomEvent) -> Value {
     {
         object.entry("created_ts").or_insert(json!(event.time()));
     }
+
     content
 }
 
@@ -240,6 +252,7 @@ pub(super) fn ours(
     event.sticky_ms = None;
     event.redacted_ts = None;
     event.readable = true;
+
     Arrival {
         event: event.into(),
         json: json.to_string(),

@@ -1,7 +1,9 @@
-//! Lists of calls in another order than newest first: by length, by people, by how many were there at once, each both ways.
+//! Lists of calls in another order than newest first: by length, by people, by how many were there
+//! at once, each both ways.
 //!
-//! A place holds the moment of the first page. All further pages are of that moment: a call that ran then counts with the
-//! length that it had then, and calls that began later are not in the list. So nothing moves while somebody reads on.
+//! A place holds the moment of the first page. All further pages are of that moment: a call that
+//! ran then counts with the length that it had then, and calls that began later are not in the
+//! list. So nothing moves while somebody reads on.
 
 use super::names::{name_words, room_words};
 use super::packed::unpack;
@@ -46,10 +48,11 @@ pub struct Place {
     pub id: String,
 }
 
-/// So many calls are read and sorted at once; from more on, the list is read in the order of an index.
+/// So many calls are read and sorted at once; from more on, the list is read in the order of an
+/// index.
 const FEW: usize = 5000;
-/// The same where the list begins with the calls of fewest people: they are most of all calls, and the oldest come first, so
-/// that many would be passed over before those since a day.
+/// The same where the list begins with the calls of fewest people: they are most of all calls, and
+/// the oldest come first, so that many would be passed over before those since a day.
 const FEW_OF_MOST: usize = 200_000;
 
 /// So many calls of a person, a server or a word are sorted here.
@@ -90,8 +93,8 @@ macro_rules! list {
     };
 }
 
-// By the index of the key, one by one, until the page is full. Ended calls only where it is the length: the stored end of
-// one that runs is not its length.
+// By the index of the key, one by one, until the page is full. Ended calls only where it is the
+// length: the stored end of one that runs is not its length.
 macro_rules! wide {
     ($key:literal) => {
         [
@@ -113,7 +116,8 @@ const LENGTH: [&str; 2] = wide!("(s.until_ms - s.started_ms)");
 const PEOPLE: [&str; 2] = wide!("s.users");
 const PEAK: [&str; 2] = wide!("s.peak");
 
-// What few calls match is found by the filter, and sorted. A call whose room was lost is as long as it was seen.
+// What few calls match is found by the filter, and sorted. A call whose room was lost is as long as
+// it was seen.
 macro_rules! key {
     () => {
         "(case $20 when 'length' then (case when s.until_ms <= $13 then s.until_ms
@@ -192,6 +196,7 @@ pub async fn page(
             .map(swap)
             .collect());
     }
+
     let list = List::new(filter, order, place, limit, now);
     let More {
         server,
@@ -201,12 +206,14 @@ pub async fn page(
         ..
     } = &filter.more;
     if server.is_some() || user.is_some() || q.is_some() || id.is_some() {
-        // What is found by a name is found best where lists are searched; if it is few, it is sorted here.
+        // What is found by a name is found best where lists are searched; if it is few, it is
+        // sorted here.
         let few = sessions::page(store, viewer, filter, None, int(FEW_FOUND) + 1, now).await?;
         if few.len() <= FEW_FOUND {
             return Ok(list.sorted(few));
         }
     }
+
     let source = list.source(store).await?;
     let mut found = list.read(store, source, list.within).await?;
     if source == Source::Wide && order.by == By::Length {
@@ -216,6 +223,7 @@ pub async fn page(
         found.extend(list.read(store, Source::Late, running).await?);
         found = list.in_order(found);
     }
+
     Ok(found)
 }
 
@@ -227,6 +235,7 @@ fn bounds(filter: &CallFilter, now: i64) -> (i64, i64, i64) {
         Some(false) => (from, now),
         None => (from, i64::MAX),
     };
+
     (filter.to_ms.unwrap_or(i64::MAX), at_least, at_most)
 }
 
@@ -268,17 +277,20 @@ impl<'q> List<'q> {
             (By::Peak, Some(true)) => Some(2),
             _ => None,
         };
+
         let first = if order.descending {
             (i64::MAX, i64::MAX, "")
         } else {
             (least.unwrap_or(i64::MIN), i64::MIN, "")
         };
+
         let after = place.map_or(first, |place| {
             (place.key, place.started_ms, place.id.as_str())
         });
         let at_ms = place.map_or(now, |place| place.at_ms.min(now));
         let (before, at_least, at_most) = bounds(filter, now);
         let within = (before.min(at_ms.saturating_add(1)), at_least, at_most);
+
         Self {
             filter,
             order,
@@ -296,7 +308,9 @@ impl<'q> List<'q> {
         if self.order.descending {
             found.reverse();
         }
+
         found.truncate(usize::try_from(self.limit).unwrap_or(usize::MAX));
+
         found
     }
 
@@ -308,6 +322,7 @@ impl<'q> List<'q> {
             By::People => call.people,
             By::Peak => call.peak,
         };
+
         let found = calls
             .into_iter()
             .filter(|call| call.started_ms <= self.at_ms);
@@ -322,10 +337,12 @@ impl<'q> List<'q> {
                 order.is_gt()
             }
         };
+
         self.in_order(found.filter(|(_, place)| is_after(place)).collect())
     }
 
-    /// The way that reads least: all that the filter can match and sort it, or in the order of the list.
+    /// The way that reads least: all that the filter can match and sort it, or in the order of the
+    /// list.
     async fn source(&self, store: &Store) -> Result<Source, Error> {
         let begins_with_most =
             !self.order.descending && matches!(self.order.by, By::People | By::Peak);
@@ -343,18 +360,21 @@ impl<'q> List<'q> {
                 Source::Wide
             });
         }
+
         if self.filter.active != Some(true)
             && self.filter.from_ms.is_none()
             && self.filter.to_ms.is_none()
         {
             return Ok(Source::Wide);
         }
+
         let query = sqlx::query_scalar(MANY_LATE)
             .bind(at_least)
             .bind(at_most)
             .bind(before)
             .bind(most);
         let few: i64 = query.fetch_one(&store.read).await?;
+
         Ok(if few < most {
             Source::Late
         } else {
@@ -383,12 +403,14 @@ impl<'q> List<'q> {
             Some(true) => (2, i64::MAX),
             Some(false) => (0, 1),
         };
+
         // A call of a room that we cannot see any more does not count as running.
         let seen_only = if self.filter.active == Some(true) {
             "yes"
         } else {
             ""
         };
+
         let query = query
             .bind(self.after.1)
             .bind(self.after.2)
@@ -410,6 +432,7 @@ impl<'q> List<'q> {
             .bind(text(server))
             .bind(text(user))
             .bind(text(id));
+
         query.bind(q.as_deref().map(pattern).unwrap_or_default())
     }
 
@@ -426,14 +449,17 @@ impl<'q> List<'q> {
             By::People => ("people", PEOPLE[way]),
             By::Peak => ("peak", PEAK[way]),
         };
+
         let sql = match source {
             Source::Wide => wide,
             Source::Late => LATE[way],
             Source::Room => ROOM[way],
         };
+
         if source == Source::Wide && self.order.by == By::Length {
             at_most = at_most.min(self.at_ms);
         }
+
         let query = self
             .bind(sqlx::query(sql), (before, at_least, at_most))
             .bind(self.after.0);
@@ -442,6 +468,7 @@ impl<'q> List<'q> {
         } else {
             query.bind(word)
         };
+
         unpack(&query.fetch_all(&store.read).await?, |fields| {
             let (call, key) = (call(fields)?, fields.some_number()?);
             let place = placed(&call, key, self.at_ms);
@@ -457,6 +484,7 @@ fn pattern(word: &str) -> String {
         .replace('\\', "\\\\")
         .replace('%', "\\%")
         .replace('_', "\\_");
+
     format!("%{word}%")
 }
 

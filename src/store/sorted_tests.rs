@@ -1,4 +1,5 @@
-//! Sorted lists of calls: every call once, in order, also while calls go on, and each order by its own index.
+//! Sorted lists of calls: every call once, in order, also while calls go on, and each order by its
+//! own index.
 
 use super::*;
 use crate::store::read_tests::Bed;
@@ -28,6 +29,7 @@ async fn filled() -> Bed {
         )
         .await;
     }
+
     bed.call("run1", 9_000, 20_000).await;
     bed.call("run2", 9_900, 99_000).await;
     bed.run(
@@ -35,6 +37,7 @@ async fn filled() -> Bed {
     )
     .await;
     with_stays(&bed, "").await;
+
     bed
 }
 
@@ -64,6 +67,7 @@ async fn walk(
         if more.is_empty() {
             return found;
         }
+
         found.extend(more);
     }
 }
@@ -91,15 +95,18 @@ async fn every_order_has_every_call_once() {
         from_ms: Some(1_000),
         ..CallFilter::default()
     };
+
     let room = CallFilter {
         room: Some("!r:h".into()),
         to_ms: Some(9_500),
         ..CallFilter::default()
     };
+
     let running = CallFilter {
         active: Some(true),
         ..CallFilter::default()
     };
+
     let group = CallFilter {
         more: More {
             min_people: Some(2),
@@ -107,23 +114,28 @@ async fn every_order_has_every_call_once() {
         },
         ..CallFilter::default()
     };
+
     let more = More {
         server: Some("h".into()),
         ..More::default()
     };
+
     let server = CallFilter {
         more,
         ..CallFilter::default()
     };
+
     let more = More {
         min_ms: Some(150),
         group: Some(false),
         ..More::default()
     };
+
     let long = CallFilter {
         more,
         ..CallFilter::default()
     };
+
     for (filter, count) in [
         (CallFilter::default(), 20),
         (late, 11),
@@ -144,6 +156,7 @@ async fn every_order_has_every_call_once() {
                 if order.descending {
                     sorted.reverse();
                 }
+
                 assert_eq!(
                     (found.len(), &found),
                     (count, &sorted),
@@ -168,6 +181,7 @@ async fn many_calls_are_read_by_index_and_few_are_sorted() {
         from_ms: Some(-5),
         ..CallFilter::default()
     };
+
     for order in orders() {
         let list = List::new(&filter, order, None, 500, NOW);
         let sorts = !order.descending && matches!(order.by, By::People | By::Peak);
@@ -180,16 +194,19 @@ async fn many_calls_are_read_by_index_and_few_are_sorted() {
             if order.descending { a >= b } else { a <= b }
         }));
     }
+
     let more = More {
         server: Some("h".into()),
         q: Some("!R".into()),
         ..More::default()
     };
+
     let word = CallFilter {
         more,
         from_ms: Some(-5),
         ..CallFilter::default()
     };
+
     let found = walk(
         &bed,
         &word,
@@ -210,6 +227,7 @@ async fn many_calls_are_read_by_index_and_few_are_sorted() {
         from_ms: Some(1_700),
         ..CallFilter::default()
     };
+
     let list = List::new(
         &late,
         Order {
@@ -230,6 +248,7 @@ async fn a_call_that_ends_meanwhile_keeps_its_place() {
         by: By::Length,
         descending: true,
     };
+
     let first = page(
         &bed.store,
         Viewer::Operator,
@@ -287,9 +306,11 @@ async fn each_order_has_its_index() {
             );
         }
     }
+
     for sql in LATE {
         assert!(bed.plan(sql).await.contains("sessions_until (until_ms>?"));
     }
+
     for sql in ROOM {
         let plan = bed.plan(sql).await;
         assert!(plan.contains("(room_id=?"), "{plan}");

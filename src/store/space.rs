@@ -20,7 +20,8 @@ impl Space {
 const PAGES: &str = "select page_count from pragma_page_count";
 
 impl Store {
-    /// Lets a `SQLite` file grow by so many pages only, as if the disk were small; `None` lifts the limit. For tests.
+    /// Lets a `SQLite` file grow by so many pages only, as if the disk were small; `None` lifts the
+    /// limit. For tests.
     ///
     /// # Errors
     /// When the database fails.
@@ -35,10 +36,12 @@ impl Store {
             }
             None => NO_LIMIT,
         };
+
         self.space.0.store(limit, Ordering::Relaxed);
         sqlx::query(sqlx::AssertSqlSafe(limited(limit)))
             .fetch_all(&mut *connection)
             .await?;
+
         Ok(())
     }
 }

@@ -1,7 +1,8 @@
-//! What a span of time holds: SQL over the stays and the calls that touch it, by indexes, and over their parts within it.
+//! What a span of time holds: SQL over the stays and the calls that touch it, by indexes, and over
+//! their parts within it.
 
-// The stays or calls that touch [$1, $2), by their end: it is in the span, or within a day after it, or they are long,
-// and of those there are few. `+ 0` and `|| ''` keep other indexes out.
+// The stays or calls that touch [$1, $2), by their end: it is in the span, or within a day after
+// it, or they are long, and of those there are few. `+ 0` and `|| ''` keep other indexes out.
 macro_rules! touching {
     ($table:literal, $begin:literal) => {
         concat!(
@@ -101,7 +102,8 @@ macro_rules! is_doubted {
     };
 }
 
-/// Can the stamp of this event not be, as what stands beside it in history tells? SQL over an event.
+/// Can the stamp of this event not be, as what stands beside it in history tells? SQL over an
+/// event.
 macro_rules! is_moved {
     ($event:literal) => {
         concat!(
@@ -122,9 +124,9 @@ macro_rules! is_moved {
     };
 }
 
-/// Can what this stay claims of its start not be? No event of its key came before the one that it begins with: the
-/// homeserver names none, though it does for others (the newest are looked at), and history was read to the beginning.
-/// SQL over a membership `m`.
+/// Can what this stay claims of its start not be? No event of its key came before the one that it
+/// begins with: the homeserver names none, though it does for others (the newest are looked at),
+/// and history was read to the beginning. SQL over a membership `m`.
 macro_rules! is_claim_refuted {
     () => {
         "(m.claimed = 1 and m.resumed = 0
@@ -137,9 +139,9 @@ macro_rules! is_claim_refuted {
     };
 }
 
-/// Until when a stay was really seen, as known at a time: the last that was heard of it where it ran out and nobody was
-/// there any more. The one place where this is decided; who still counts though gone is in [`super::gone`]. SQL over a
-/// membership `m`.
+/// Until when a stay was really seen, as known at a time: the last that was heard of it where it
+/// ran out and nobody was there any more. The one place where this is decided; who still counts
+/// though gone is in [`super::gone`]. SQL over a membership `m`.
 macro_rules! seen_until {
     ($now:literal) => {
         concat!(
@@ -156,8 +158,8 @@ macro_rules! seen_until {
     };
 }
 
-/// Can the stamp not be that this stay begins with? Then only a bound of its start is known, which lies after the stamp.
-/// SQL over a membership `m`.
+/// Can the stamp not be that this stay begins with? Then only a bound of its start is known, which
+/// lies after the stamp. SQL over a membership `m`.
 macro_rules! is_stamp_refuted {
     () => {
         "(m.claimed = 1 and m.opened_ms < m.joined_ms - 3600000 and exists (select 1 from events b
@@ -165,8 +167,8 @@ macro_rules! is_stamp_refuted {
     };
 }
 
-/// Since when a stay was really there: not before its first event where what it claims cannot be, and never where only a
-/// bound is known. SQL over a membership `m`.
+/// Since when a stay was really there: not before its first event where what it claims cannot be,
+/// and never where only a bound is known. SQL over a membership `m`.
 macro_rules! seen_from {
     () => {
         concat!(
@@ -181,8 +183,9 @@ macro_rules! seen_from {
     };
 }
 
-// The stays within [$1, $2) as known at $3: each cut to the span; of stays of one device that speak at once, what begins
-// later has only what goes beyond the earlier. `seen_from` to `seen_to` is the part that is not inferred by its events.
+// The stays within [$1, $2) as known at $3: each cut to the span; of stays of one device that speak
+// at once, what begins later has only what goes beyond the earlier. `seen_from` to `seen_to` is the
+// part that is not inferred by its events.
 macro_rules! spans {
     ($($filter:literal),*) => {
         concat!(

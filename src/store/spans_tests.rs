@@ -1,5 +1,6 @@
-//! What makes a boundary of a stay no proof, in SQL, on rows made by hand: a claim that history refutes, an event that came
-//! late or while our own clock was wrong, a predecessor that nobody could get, a stamp that cannot be.
+//! What makes a boundary of a stay no proof, in SQL, on rows made by hand: a claim that history
+//! refutes, an event that came late or while our own clock was wrong, a predecessor that nobody
+//! could get, a stamp that cannot be.
 
 use super::evidence;
 use super::gone::{Ghost, Gone};
@@ -14,7 +15,8 @@ const MINUTE: i64 = 60_000;
 const HOUR: i64 = 3_600_000;
 const FROM: i64 = 10 * HOUR;
 
-/// A room watched live since ever, with one call of one stay from FROM on for an hour, both ends by events.
+/// A room watched live since ever, with one call of one stay from FROM on for an hour, both ends by
+/// events.
 async fn bed() -> Bed {
     let bed = Bed::new().await;
     for sql in [
@@ -25,6 +27,7 @@ async fn bed() -> Bed {
     ] {
         bed.run(sql).await;
     }
+
     bed.stay("@a:h", "'D'", "one", FROM, FROM + HOUR).await;
     bed.call("call", FROM, FROM + HOUR).await;
     bed.event("$join", Some("one"), "m.call.member", FROM).await;
@@ -34,6 +37,7 @@ async fn bed() -> Bed {
         .await;
     bed.run("update events set received_ms = origin_server_ts + 200, time_ms = origin_server_ts, state_key = 'k'")
         .await;
+
     bed
 }
 
@@ -55,7 +59,7 @@ async fn seen_ms(bed: &Bed) -> i64 {
 }
 
 async fn is_refuted(bed: &Bed) -> bool {
-    let found = evidence::of(&bed.store, Viewer::Operator, &["call".to_owned()])
+    let found = evidence::origins_of_calls(&bed.store, Viewer::Operator, &["call".to_owned()])
         .await
         .unwrap();
     found.values().next().unwrap().is_claim_refuted
@@ -110,6 +114,7 @@ async fn a_claim_is_refuted_only_where_nothing_came_before_its_event() {
         assert!(!is_refuted(&bed).await, "{spoils}");
         bed.run(mends).await;
     }
+
     assert!(is_refuted(&bed).await);
 
     // It is in no distribution, no median and no longest call.
@@ -152,6 +157,7 @@ async fn an_event_is_late_where_we_listened_all_the_time() {
         bed.run(sql).await;
         assert_eq!(is_exact(&bed).await, exact, "{sql}");
     }
+
     let bed = bed().await;
     bed.run("update events set received_ms = origin_server_ts + 20000 where event_id = '$join'")
         .await;
@@ -291,6 +297,7 @@ async fn who_still_counts_though_gone_was_seen_until_heard_last() {
         }],
         stuck: [("call".to_owned(), FROM + 5 * MINUTE)].into(),
     };
+
     assert_eq!(seen_ms(&bed).await, NOW - FROM, "as far as the store knows");
     let all = sums(&bed, &gone).await;
     assert_eq!(

@@ -1,5 +1,6 @@
-//! State resets: memberships of calls, and of rooms, that vanished from a room's state or came back to it without an
-//! event that says so. A poll sees them; an event of our own tells them to the fold.
+//! State resets: memberships of calls, and of rooms, that vanished from a room's state or came back
+//! to it without an event that says so. A poll sees them; an event of our own tells them to the
+//! fold.
 
 use super::batch::Batch;
 use super::row::Viewer;
@@ -73,6 +74,7 @@ pub(super) async fn note(
         .bind(batch.seen_ms)
         .execute(&mut **tx)
         .await?;
+
     Ok(())
 }
 
@@ -154,5 +156,6 @@ async fn of_room_of_kind(
         noticed_ms,
         session_id,
     };
+
     Ok(rows.into_iter().map(reset).collect())
 }

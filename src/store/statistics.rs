@@ -1,7 +1,8 @@
-//! Distributions, people and places over a span of time, for the pages of statistics and of servers.
+//! Distributions, people and places over a span of time, for the pages of statistics and of
+//! servers.
 //!
-//! Everything is counted when asked, by the indexes of time: the cost follows the calls and stays of the span, but for
-//! those of whole days that are counted already.
+//! Everything is counted when asked, by the indexes of time: the cost follows the calls and stays
+//! of the span, but for those of whole days that are counted already.
 
 use super::gone::Gone;
 use super::row::{RoomName, Viewer};
@@ -63,11 +64,14 @@ pub async fn classes(
             people: *people,
             calls: *calls,
         };
+
         found.extend(facts.classes.iter().map(class));
     }
+
     for span in rest {
         found.extend(live_classes(store, span, now).await?);
     }
+
     Ok(found)
 }
 
@@ -92,13 +96,16 @@ pub(super) async fn live_classes(store: &Store, span: Span, now: i64) -> Result<
             *counted.entry(seen).or_default() += 1;
         }
     }
+
     let class = |((day, length_ms, people), calls)| Class {
         day,
         length_ms,
         people,
         calls,
     };
+
     counted.retain(|_, calls| *calls > 0);
+
     Ok(counted.into_iter().map(class).collect())
 }
 
@@ -153,6 +160,7 @@ async fn refuted(store: &Store, span: Span, now: i64) -> Result<Vec<RefutedCall>
             seen_ms: upto_ms - from_ms,
         }
     };
+
     Ok(rows.into_iter().map(call).collect())
 }
 
@@ -194,11 +202,12 @@ pub async fn usual_length(
         .fetch_all(&store.read)
         .await?;
     let middle = calls / 2;
+
     Ok(middle_of(around, (middle - aside).max(0), middle, &refuted))
 }
 
-/// The number at place `middle` among all, of which `around` is a part that begins at place `first`, once the calls of
-/// `refuted` count by what was seen of them.
+/// The number at place `middle` among all, of which `around` is a part that begins at place
+/// `first`, once the calls of `refuted` count by what was seen of them.
 fn middle_of(
     mut around: Vec<i64>,
     mut first: i64,
@@ -213,6 +222,7 @@ fn middle_of(
         } else if let Ok(at) = around.binary_search(&call.stated_ms) {
             around.remove(at);
         }
+
         if call.seen_ms < low && !is_from_the_first {
             first += 1;
         } else if call.seen_ms <= high {
@@ -220,7 +230,9 @@ fn middle_of(
             around.insert(at, call.seen_ms);
         }
     }
+
     let at = usize::try_from(middle - first).ok()?;
+
     around.get(at).or(around.last()).copied()
 }
 
@@ -242,15 +254,17 @@ pub async fn room_names(
     let Viewer::Operator = viewer;
     let mut found = BTreeMap::new();
     let mut connection = store.read.acquire().await?;
-    for row in NAMES.of(&mut connection, room_ids).await? {
+    for row in NAMES.read_by_ids(&mut connection, room_ids).await? {
         let room_id: String = row.try_get("room_id")?;
         let name = RoomName {
             room_id: room_id.clone(),
             name: row.try_get("name")?,
             alias: row.try_get("alias")?,
         };
+
         found.insert(room_id, name);
     }
+
     Ok(found)
 }
 
@@ -300,11 +314,14 @@ pub async fn servers(
             ended: 0,
             expired: 0,
         };
+
         add(found.entry(server.to_owned()).or_insert_with(empty));
     };
+
     for server in sums::everybody(store, span).await? {
         row(&server, &|row| row.people += 1);
     }
+
     let ran: Vec<(String, i64)> = sqlx::query_as(RAN)
         .bind(from)
         .bind(from)
@@ -314,6 +331,7 @@ pub async fn servers(
     for (server, calls) in ran {
         row(&server, &|row| row.calls += calls);
     }
+
     let days = sums::known(store, Scope::All, span).await?;
     let (whole, rest) = days.split(span);
     let (mut begun, mut ends): (Vec<BTreeMap<String, i64>>, Vec<Ends>) = whole
@@ -324,16 +342,19 @@ pub async fn servers(
         begun.push(begun_by_servers(store, span).await?);
         ends.push(live_ends(store, span).await?);
     }
+
     for (servers, calls) in begun.iter().flatten() {
         servers
             .split_whitespace()
             .for_each(|server| row(server, &|row| row.calls += calls));
     }
+
     for (server, (ended, expired)) in ends.iter().flatten() {
         row(server, &|row| {
             (row.ended, row.expired) = (row.ended + ended, row.expired + expired);
         });
     }
+
     Ok(found.into_values().collect())
 }
 
@@ -350,6 +371,7 @@ pub(super) async fn begun_by_servers(
         .bind(span.to)
         .fetch_all(&store.read)
         .await?;
+
     Ok(rows.into_iter().collect())
 }
 
@@ -357,6 +379,7 @@ pub(super) async fn begun_by_servers(
 pub(super) async fn live_ends(store: &Store, span: Span) -> Result<Ends, Error> {
     let query = sqlx::query_as(ENDED).bind(span.from).bind(span.to);
     let rows: Vec<(String, i64, i64)> = query.fetch_all(&store.read).await?;
+
     Ok(rows
         .into_iter()
         .map(|(server, ended, expired)| (server, (ended, expired)))
@@ -375,6 +398,7 @@ pub async fn is_known_server(store: &Store, viewer: Viewer, server: &str) -> Res
         .bind(server)
         .fetch_optional(&store.read)
         .await?;
+
     Ok(found.is_some())
 }
 
@@ -399,6 +423,7 @@ pub async fn ends(
         .bind(span.to)
         .bind(now)
         .bind(server);
+
     Ok(query.fetch_all(&store.read).await?)
 }
 
@@ -460,6 +485,7 @@ pub async fn ghosts(
             until_ms: row.try_get("until_ms")?,
         })
     };
+
     query
         .fetch_all(&store.read)
         .await?
@@ -485,7 +511,8 @@ const PERSONS: &str = concat!(
     from spans s group by s.user_id order by 3 desc, 1 limit $5"
 );
 
-/// The people of a server with most time within a span. Time that nobody watched is not taken off here.
+/// The people of a server with most time within a span. Time that nobody watched is not taken off
+/// here.
 ///
 /// # Errors
 /// When the database fails.
@@ -536,6 +563,7 @@ pub async fn persons_present(
             together_seen_ms: (seen_ms - unseen_ms).max(0),
         })
     };
+
     query
         .fetch_all(&store.read)
         .await?
@@ -587,6 +615,7 @@ pub async fn named(
             last_ms: row.try_get("last_ms")?,
         })
     };
+
     rows.iter().map(named).collect()
 }
 

@@ -35,7 +35,8 @@ static SEEN: Rows = Rows::new(
     ") group by m.session_id",
 );
 
-/// The call in which somebody was seen longest within a span, and how long, ms: not as long as its claims and expiries say.
+/// The call in which somebody was seen longest within a span, and how long, ms: not as long as its
+/// claims and expiries say.
 async fn longest(
     store: &Store,
     (span, now): (Span, i64),
@@ -61,6 +62,7 @@ async fn longest(
             if best.as_ref().is_some_and(|(_, ms)| *ms >= stated_ms(&call)) {
                 return Ok(best);
             }
+
             let (from, to) = seen
                 .get(&call.id)
                 .copied()
@@ -71,10 +73,12 @@ async fn longest(
                 best = Some((call, seen_ms));
             }
         }
+
         if is_last {
             break;
         }
     }
+
     Ok(best)
 }
 
@@ -92,11 +96,12 @@ async fn seen_of_calls(
         let span = (row.try_get("from_ms")?, row.try_get("to_ms")?);
         Ok((row.try_get("session_id")?, span))
     };
+
     rows.iter().map(seen).collect()
 }
 
-/// The numbers of the span `[from, to)`, ms, as known at `now`. A stay that crosses a boundary counts with the part
-/// inside.
+/// The numbers of the span `[from, to)`, ms, as known at `now`. A stay that crosses a boundary
+/// counts with the part inside.
 ///
 /// # Errors
 /// When the database fails.
@@ -127,6 +132,7 @@ pub async fn numbers_of_present(
         .iter()
         .filter(|(_, devices)| *devices > 0)
         .max_by_key(|(time, devices)| (*devices, -time));
+
     Ok(SpanNumbers {
         calls: sums.calls,
         calls_exact: sums.calls_exact,
@@ -156,8 +162,9 @@ const SPANS: &str = concat!(
     " as m where m.until_ms > m.joined_ms) as stays"
 );
 
-/// Devices in calls at once as steps `(time ms, devices)` from `from` to `to`; the first step is at `from`.
-/// A device (user and device) of which several stays speak at once counts once: two event types, two slots, two rooms.
+/// Devices in calls at once as steps `(time ms, devices)` from `from` to `to`; the first step is at
+/// `from`. A device (user and device) of which several stays speak at once counts once: two event
+/// types, two slots, two rooms.
 ///
 /// # Errors
 /// When the database fails.
@@ -171,8 +178,8 @@ pub async fn concurrency(
     Ok(steps)
 }
 
-/// Steps as [`concurrency`] tells them, at most so many: of more, the time is cut into so many parts, and each has the
-/// most devices that were there at once in it.
+/// Steps as [`concurrency`] tells them, at most so many: of more, the time is cut into so many
+/// parts, and each has the most devices that were there at once in it.
 #[must_use]
 pub fn thinned(
     steps: Vec<(i64, i64)>,
@@ -182,6 +189,7 @@ pub fn thinned(
     if i64::try_from(steps.len()).is_ok_and(|steps| steps <= most) {
         return (steps, true);
     }
+
     let part = (to.saturating_sub(from) / most).max(1);
     let mut thin: Vec<(i64, i64)> = Vec::new();
     let mut before = 0;
@@ -192,8 +200,10 @@ pub fn thinned(
             // What was there when the part began was in it, too.
             _ => thin.push((begins, devices.max(if begins < time { before } else { 0 }))),
         }
+
         before = devices;
     }
+
     (thin, false)
 }
 
@@ -230,13 +240,16 @@ async fn changes_of_devices(
             if *until <= start || start >= to {
                 continue;
             }
+
             changes.push((start, 1));
             if *until < to {
                 changes.push((*until, -1));
             }
+
             end = *until;
         }
     }
+
     Ok((steps(changes, from), stays))
 }
 
@@ -254,6 +267,7 @@ fn steps(mut changes: Vec<(i64, i64)>, from: i64) -> Vec<(i64, i64)> {
             _ => {}
         }
     }
+
     steps
 }
 
@@ -278,7 +292,8 @@ pub async fn starts(
         .await?)
 }
 
-// Matrix began in 2014: an older stamp is a wrong clock or a joke. The first of each room is found by its index.
+// Matrix began in 2014: an older stamp is a wrong clock or a joke. The first of each room is found
+// by its index.
 pub(super) const TOTALS: &str = "select (select count(*) from rooms where watch <> 'blind') as rooms,
     (select count(*) from events) as events,
     (select count(*) from memberships) as memberships,

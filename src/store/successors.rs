@@ -37,8 +37,8 @@ const PENDING: &str = "select r.room_id, r.replaced_by, r.watch from rooms r
     where r.replaced_by is not null and r.watch in ('joined', 'peeked') and (n.room_id is null or n.watch = 'blind')
     order by r.replaced_ms desc, r.room_id limit $1";
 
-/// The replaced rooms whose successors are to be followed, some at a time, without those successors that are `waiting` for
-/// their turn. `recent_ms`: rooms that we know since then count in a chain.
+/// The replaced rooms whose successors are to be followed, some at a time, without those successors
+/// that are `waiting` for their turn. `recent_ms`: rooms that we know since then count in a chain.
 ///
 /// # Errors
 /// When the database fails.
@@ -71,12 +71,14 @@ pub async fn pending(
             replaced_ms,
         });
     }
+
     Ok(found)
 }
 
 const MEMBERS: &str = "select user_id from room_members where room_id = $1 and joined = 1 limit $2";
 
-/// The server of who replaced the room, that in the new room's id, then those with most members in the old one.
+/// The server of who replaced the room, that in the new room's id, then those with most members in
+/// the old one.
 async fn servers(
     store: &Store,
     old_room_id: &str,
@@ -92,6 +94,7 @@ async fn servers(
     for user_id in &members {
         *counted.entry(server_of(user_id)).or_default() += 1;
     }
+
     let mut by_members: Vec<(&str, usize)> = counted.into_iter().collect();
     by_members.sort_by_key(|(_, members)| std::cmp::Reverse(*members));
     let by_members = by_members.iter().map(|(server, _)| *server);
@@ -100,6 +103,7 @@ async fn servers(
         .into_iter()
         .chain(by_members);
     let named = all.filter(|server| !server.is_empty() && seen.insert(*server));
+
     Ok(named.take(SERVERS_MAX).map(ToOwned::to_owned).collect())
 }
 
@@ -118,9 +122,11 @@ async fn recent_chain(store: &Store, room_id: &str, recent_ms: i64) -> Result<us
         let Some((room_id, first_seen_ms)) = before else {
             break;
         };
+
         recent += usize::from(first_seen_ms > recent_ms);
         at = room_id;
     }
+
     Ok(recent)
 }
 
@@ -128,8 +134,8 @@ const BEFORE_OURS: &str = "select r.room_id, r.predecessor from rooms r
     where r.predecessor is not null and r.watch in ('joined', 'peeked')
     and not exists (select 1 from rooms o where o.room_id = r.predecessor) order by r.room_id limit $1";
 
-/// Rooms that say that they replaced one of which we know nothing and which is not `waiting`, some at a time: the room,
-/// and that one.
+/// Rooms that say that they replaced one of which we know nothing and which is not `waiting`, some
+/// at a time: the room, and that one.
 ///
 /// # Errors
 /// When the database fails.
@@ -143,14 +149,15 @@ pub async fn unknown_predecessors(
         .await?;
     rows.retain(|(_, before)| !waiting.contains(before));
     rows.truncate(AT_ONCE);
+
     Ok(rows)
 }
 
 const UNCOUNTED: &str = "select room_id from rooms where watch = 'joined' and members_ms is null
     and first_seen_ms < $1 order by first_seen_ms desc limit $2";
 
-/// Rooms we are in since before a time, ms, whose full state was never looked at and which are not `waiting`, at most
-/// `limit`.
+/// Rooms we are in since before a time, ms, whose full state was never looked at and which are not
+/// `waiting`, at most `limit`.
 ///
 /// # Errors
 /// When the database fails.
@@ -167,6 +174,7 @@ pub async fn never_looked_at(
         .await?;
     room_ids.retain(|room_id| !waiting.contains(room_id));
     room_ids.truncate(limit);
+
     Ok(room_ids)
 }
 
@@ -187,6 +195,7 @@ mod tests {
         let names = |prefix: &str| -> BTreeSet<String> {
             (100..399).map(|n| format!("!{prefix}{n}")).collect()
         };
+
         let found = pending(&bed.store, 0, &names("next")).await.unwrap();
         let new: Vec<&str> = found.iter().map(|one| one.new_room_id.as_str()).collect();
         assert_eq!(new, ["!next399"]);

@@ -1,9 +1,10 @@
 //! Sums over a span of time, with and without what is inferred.
 //!
-//! Inferred is time after the last sign of a stay that nobody ended, until its expiry; time before the event that claimed
-//! an earlier start; and time that nobody watched. A call is exact when neither its start nor its end is inferred and
-//! somebody watched all the time. It is computed when asked: the cost follows the stays of the span (about ten
-//! microseconds for each), but for those of whole days that are counted already.
+//! Inferred is time after the last sign of a stay that nobody ended, until its expiry; time before
+//! the event that claimed an earlier start; and time that nobody watched. A call is exact when
+//! neither its start nor its end is inferred and somebody watched all the time. It is computed when
+//! asked: the cost follows the stays of the span (about ten microseconds for each), but for those
+//! of whole days that are counted already.
 
 use super::days::Known;
 use super::gone::Gone;
@@ -151,7 +152,7 @@ const LONG: i64 = 14 * DAY;
 ///
 /// # Errors
 /// When the database fails.
-pub async fn of(
+pub async fn sums_of_span(
     store: &Store,
     viewer: Viewer,
     scope: Scope<'_>,
@@ -161,7 +162,8 @@ pub async fn of(
     of_present(store, viewer, scope, (span, now), &Gone::default()).await
 }
 
-/// The same, where these still count though they are probably gone: after they were heard last nobody saw them.
+/// The same, where these still count though they are probably gone: after they were heard last
+/// nobody saw them.
 ///
 /// # Errors
 /// When the database fails.
@@ -182,13 +184,14 @@ pub async fn of_present(
     sums.calls_exact -= blind::touched(store, scope, &days, &blind, (span, now)).await?;
     sums.together_ms = sums.places.iter().map(|place| place.together_ms).sum();
     sums.together_seen_ms = sums.places.iter().map(|place| place.together_seen_ms).sum();
+
     Ok(sums)
 }
 
 /// The days of a span that are counted already: those of all rooms and servers are.
 pub(super) async fn known(store: &Store, scope: Scope<'_>, span: Span) -> Result<Known, Error> {
     if scope == Scope::All {
-        Known::of(store, span).await
+        Known::read_days(store, span).await
     } else {
         Ok(Known::default())
     }
@@ -216,6 +219,7 @@ async fn counts(
         for span in rest {
             begun.extend(live_begun(store, span, now).await?.into_values());
         }
+
         calls += begun.iter().map(|(calls, _)| calls).sum::<i64>();
         unsure += begun.iter().map(|(_, unsure)| unsure).sum::<i64>();
         let people = if to - from < LONG {
@@ -223,6 +227,7 @@ async fn counts(
         } else {
             super::int(everybody(store, span).await?.len())
         };
+
         return Ok(Sums {
             calls,
             calls_exact: calls - unsure,
@@ -230,6 +235,7 @@ async fn counts(
             ..Sums::default()
         });
     };
+
     let calls = sqlx::query_as(calls).bind(from).bind(to).bind(now);
     let is_server = matches!(scope, Scope::Server(_));
     let calls = calls.bind(if is_server {
@@ -244,6 +250,7 @@ async fn counts(
         .bind(whose)
         .fetch_one(&store.read)
         .await?;
+
     Ok(Sums {
         calls: all,
         calls_exact: all - unsure,
@@ -259,6 +266,7 @@ pub(super) async fn everybody(store: &Store, span: Span) -> Result<Vec<String>, 
         .bind(span.to)
         .fetch_all(&store.read)
         .await?;
+
     unpack(&rows, |fields| {
         let user = fields.some_text()?;
         Ok(server_of(&user).to_owned())
@@ -276,14 +284,15 @@ pub(super) async fn live_begun(
         .bind(span.to)
         .bind(now);
     let rows: Vec<(String, i64, i64)> = query.fetch_all(&store.read).await?;
+
     Ok(rows
         .into_iter()
         .map(|(room_id, calls, unsure)| (room_id, (calls, unsure)))
         .collect())
 }
 
-/// How many different people were in calls within each of the steps that a span is cut into; of days that are counted it
-/// is known, of longer steps everybody is asked.
+/// How many different people were in calls within each of the steps that a span is cut into; of
+/// days that are counted it is known, of longer steps everybody is asked.
 ///
 /// # Errors
 /// When the database fails.
@@ -292,7 +301,8 @@ pub async fn people(store: &Store, viewer: Viewer, steps: &[Span]) -> Result<Vec
     let (Some(first), Some(last)) = (steps.first(), steps.last()) else {
         return Ok(Vec::new());
     };
-    let days = Known::of(
+
+    let days = Known::read_days(
         store,
         Span {
             from: first.from,
@@ -308,6 +318,7 @@ pub async fn people(store: &Store, viewer: Viewer, steps: &[Span]) -> Result<Vec
             (None, false) => super::int(everybody(store, *step).await?.len()),
         });
     }
+
     Ok(found)
 }
 
@@ -326,6 +337,7 @@ pub(super) fn pattern(server: &str) -> String {
         .replace('!', "!!")
         .replace('%', "!%")
         .replace('_', "!_");
+
     format!("% {name} %")
 }
 
@@ -350,6 +362,7 @@ async fn places(
             );
         }
     }
+
     for span in rest {
         for place in live_places(store, scope, span, now).await? {
             add(
@@ -360,14 +373,17 @@ async fn places(
             );
         }
     }
+
     let place = |((room_id, server), (together_ms, together_seen_ms))| Place {
         room_id,
         server,
         together_ms,
         together_seen_ms,
     };
+
     let mut places: Vec<Place> = found.into_iter().map(place).collect();
     places.sort_by_key(|place| -place.together_ms);
+
     Ok(places)
 }
 
@@ -395,6 +411,7 @@ pub(super) async fn live_places(
     } else {
         query
     };
+
     let place = |row: &sqlx::any::AnyRow| {
         Ok(Place {
             room_id: row.try_get("room_id")?,
@@ -403,6 +420,7 @@ pub(super) async fn live_places(
             together_seen_ms: row.try_get("seen_ms")?,
         })
     };
+
     query
         .fetch_all(&store.read)
         .await?
@@ -426,7 +444,8 @@ pub async fn hours(
     let days = known(store, scope, span).await?;
     let (whole, rest) = days.split(span);
     let counted = whole.into_iter().flat_map(|(_, day)| &day.hours);
-    // Of a day that is counted only the sum of each hour is known: as of one stay from the beginning of the hour on.
+    // Of a day that is counted only the sum of each hour is known: as of one stay from the
+    // beginning of the hour on.
     let hour = |(hour, ms): &(i64, i64)| Hours {
         from: *hour,
         to: *hour,
@@ -434,10 +453,12 @@ pub async fn hours(
         after_from_ms: 0,
         after_to_ms: *ms,
     };
+
     let mut found: Vec<Hours> = counted.map(hour).collect();
     for span in rest {
         found.extend(live_hours(store, scope, span, now).await?);
     }
+
     Ok(found)
 }
 
@@ -455,6 +476,7 @@ pub(super) async fn live_hours(
     } else {
         query
     };
+
     let rows: Vec<(i64, i64, i64, i64, i64)> = query.fetch_all(&store.read).await?;
     let hours = |(from, to, stays, after_from_ms, after_to_ms)| Hours {
         from,
@@ -463,6 +485,7 @@ pub(super) async fn live_hours(
         after_from_ms,
         after_to_ms,
     };
+
     Ok(rows.into_iter().map(hours).collect())
 }
 
@@ -476,12 +499,15 @@ pub fn by_hour(hours: &[Hours]) -> BTreeMap<i64, i64> {
             *found.entry(group.from).or_default() += group.after_to_ms - group.after_from_ms;
             continue;
         }
+
         *found.entry(group.from).or_default() += group.stays * HOUR - group.after_from_ms;
         for between in group.from + 1..group.to {
             *found.entry(between).or_default() += group.stays * HOUR;
         }
+
         *found.entry(group.to).or_default() += group.after_to_ms;
     }
+
     found
 }
 
@@ -510,5 +536,6 @@ pub async fn together(store: &Store, viewer: Viewer, span: Span, now: i64) -> Re
             .bind(now);
         sum += query.fetch_one(&store.read).await.map(|ms: i64| ms)?;
     }
+
     Ok(sum)
 }

@@ -19,6 +19,7 @@ async fn watched() -> Bed {
     bed.run("insert into coverage (vantage_id, room_id, kind, from_ms, to_ms) values ('v', '', 'live', 0, 10000)")
         .await;
     bed.run("update rooms set first_seen_ms = 0").await;
+
     bed
 }
 
@@ -37,7 +38,7 @@ async fn call(bed: &Bed, id: &str, (from, until): (i64, i64), words: &str) {
 }
 
 async fn sums(bed: &Bed, from: i64, to: i64, now: i64) -> Sums {
-    sums::of(
+    sums::sums_of_span(
         &bed.store,
         Viewer::Operator,
         Scope::All,
@@ -52,15 +53,15 @@ async fn sums(bed: &Bed, from: i64, to: i64, now: i64) -> Sums {
 async fn figures(bed: &Bed, from: i64, to: i64, now: i64) -> (i64, i64, i64, i64) {
     let all = sums(bed, from, to, now).await;
     let span = Span { from, to };
-    let room = sums::of(&bed.store, Viewer::Operator, Scope::Room(ROOM), span, now)
+    let room = sums::sums_of_span(&bed.store, Viewer::Operator, Scope::Room(ROOM), span, now)
         .await
         .unwrap();
     assert_eq!(all, room, "there is one room");
-    let server = sums::of(&bed.store, Viewer::Operator, Scope::Server("h"), span, now)
+    let server = sums::sums_of_span(&bed.store, Viewer::Operator, Scope::Server("h"), span, now)
         .await
         .unwrap();
     assert_eq!(all, server, "and one server");
-    let other = sums::of(&bed.store, Viewer::Operator, Scope::Server("_"), span, now)
+    let other = sums::sums_of_span(&bed.store, Viewer::Operator, Scope::Server("_"), span, now)
         .await
         .unwrap();
     assert_eq!(other, Sums::default(), "a name is no pattern");
@@ -68,6 +69,7 @@ async fn figures(bed: &Bed, from: i64, to: i64, now: i64) -> (i64, i64, i64, i64
         .await
         .unwrap();
     assert_eq!(sums::by_hour(&hours).values().sum::<i64>(), all.together_ms);
+
     (
         all.calls,
         all.calls_exact,
@@ -268,8 +270,8 @@ async fn a_span_is_found_by_its_index() {
     assert!(plan.contains("memberships_unsure"), "{plan}");
 }
 
-/// Thousands of devices that ran out must not cost a look at all events of their room's time each, nor a stay of a long
-/// chain one at all events of that chain.
+/// Thousands of devices that ran out must not cost a look at all events of their room's time each,
+/// nor a stay of a long chain one at all events of that chain.
 #[tokio::test]
 async fn the_last_sign_of_a_stay_is_found_by_its_chain_and_within_its_time() {
     let bed = Bed::new().await;

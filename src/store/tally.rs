@@ -1,5 +1,6 @@
-//! Tallies: a large call is not counted anew with each change. What changed is added to its counts or taken from them,
-//! and what can have changed in its peak and its length is looked at where it changed.
+//! Tallies: a large call is not counted anew with each change. What changed is added to its counts
+//! or taken from them, and what can have changed in its peak and its length is looked at where it
+//! changed.
 
 use super::memberships::{Assigned, Facts};
 use super::packed::unpack;
@@ -27,8 +28,8 @@ const PRESENT: &str = concat!(
 );
 
 impl Move<'_> {
-    /// The call after the changes; `None` when it must be counted anew: its beginning changed, it fell apart,
-    /// or its peak was where stays became shorter.
+    /// The call after the changes; `None` when it must be counted anew: its beginning changed, it
+    /// fell apart, or its peak was where stays became shorter.
     pub async fn apply(
         &self,
         tx: &mut Tx,
@@ -38,19 +39,23 @@ impl Move<'_> {
         if self.cluster.from <= old.started_ms {
             return Ok(None);
         }
+
         let present = self.present(tx).await?;
         let Some(until_ms) = self.until(&present) else {
             return Ok(None);
         };
+
         let Some((peak, peak_users)) = self.peaks(&present) else {
             return Ok(None);
         };
+
         let mut new = Session {
             until_ms,
             peak,
             peak_users,
             ..old.clone()
         };
+
         self.count(tx, &mut new).await?;
         for change in self
             .cluster
@@ -60,6 +65,7 @@ impl Move<'_> {
         {
             assigned.insert(change.id().to_owned(), Some(old.id.clone()));
         }
+
         Ok(Some(new))
     }
 
@@ -85,6 +91,7 @@ impl Move<'_> {
         for (_, (stay, _)) in unpack(&query.fetch_all(&mut **tx).await?, stay)? {
             present.insert(stay.id.clone(), stay);
         }
+
         for change in self
             .before
             .iter()
@@ -100,7 +107,9 @@ impl Move<'_> {
             let new = new.filter(|stay| stay.until_ms >= from && stay.joined_ms <= to);
             present.extend(new.map(|stay| (stay.id.clone(), stay)));
         }
+
         present.retain(|_, stay| stay.until_ms > stay.joined_ms);
+
         Ok(present)
     }
 
@@ -114,6 +123,7 @@ impl Move<'_> {
         if self.session.until_ms > self.cluster.to {
             pieces.push((self.cluster.to, self.session.until_ms));
         }
+
         // Nothing but the changed stays may have carried the call up to where the change begins.
         if !present
             .values()
@@ -121,16 +131,21 @@ impl Move<'_> {
         {
             return None;
         }
+
         pieces.sort_unstable();
         let mut until = pieces.first()?.1;
         for (joined, end) in pieces {
             if joined > until {
                 return None;
             }
+
             until = until.max(end);
         }
-        // The piece before the change ends where it begins; the call itself ends with its last stay.
+
+        // The piece before the change ends where it begins; the call itself ends with its last
+        // stay.
         let last = present.values().map(|stay| stay.until_ms).max()?;
+
         Some(if self.session.until_ms > self.cluster.to {
             until
         } else {
@@ -150,6 +165,7 @@ impl Move<'_> {
                 before.extend(old.stay(change.id()).map(|stay| (stay.id.clone(), stay)));
             }
         }
+
         let window = (self.cluster.from - 1, self.cluster.to);
         let (old, new) = (
             peak(before.values(), window),
@@ -160,6 +176,7 @@ impl Move<'_> {
             new if old < known || new >= old => Some(known),
             _ => None,
         };
+
         Some((
             settle(self.session.peak, old.0, new.0)?,
             settle(self.session.peak_users, old.1, new.1)?,
@@ -193,6 +210,7 @@ impl Move<'_> {
                 }
             }
         }
+
         session.memberships = add(session.memberships, stays);
         for ((what, key), delta) in deltas.into_iter().filter(|(_, delta)| *delta != 0) {
             let query = sqlx::query_scalar(ADD)
@@ -211,6 +229,7 @@ impl Move<'_> {
                 _ => {}
             }
         }
+
         let intents: Vec<String> = sqlx::query_scalar(INTENTS)
             .bind(self.tally)
             .fetch_all(&mut **tx)
@@ -220,6 +239,7 @@ impl Move<'_> {
         } else {
             None
         };
+
         Ok(())
     }
 }
@@ -239,6 +259,7 @@ fn keys(user: &str, device: &str, intent: Option<&str>) -> impl Iterator<Item = 
         ("d", format!("{user}\n{device}")),
         ("s", server_of(user).to_owned()),
     ];
+
     all.into_iter()
         .chain(intent.map(|intent| ("i", intent.to_owned())))
 }
@@ -260,6 +281,7 @@ pub(super) async fn begin(tx: &mut Tx, count: &Count) -> Result<i64, Error> {
             *counts.entry(key).or_default() += n;
         }
     }
+
     counts.extend(
         count
             .intents
@@ -270,9 +292,11 @@ pub(super) async fn begin(tx: &mut Tx, count: &Count) -> Result<i64, Error> {
     let bind = |query: Statement, ((what, key), n): &(Key, i64)| {
         query.bind(*what).bind(key.clone()).bind(*n)
     };
+
     BEGIN
         .write(tx, &counts, |query| query.bind(tally), bind)
         .await?;
+
     Ok(tally)
 }
 

@@ -1,5 +1,5 @@
-//! What homeservers sent that nobody had asked for: how many events of which type, for each account. Of the events
-//! themselves nothing is stored.
+//! What homeservers sent that nobody had asked for: how many events of which type, for each
+//! account. Of the events themselves nothing is stored.
 
 use super::batch::Batch;
 use super::row::Viewer;
@@ -7,7 +7,8 @@ use super::{Error, Store, Tx};
 use crate::rtc::sieve::OTHER;
 use std::collections::{BTreeMap, HashSet};
 
-/// So many types are counted by name in one answer, and for one account; the rest together. Strangers choose them.
+/// So many types are counted by name in one answer, and for one account; the rest together.
+/// Strangers choose them.
 const KINDS_MAX: usize = 40;
 
 /// How many events of which type.
@@ -25,10 +26,11 @@ const ADD: &str = "insert into unasked (vantage_id, kind, events, first_ms, last
     on conflict (vantage_id, kind) do update set events = unasked.events + excluded.events, last_ms = excluded.last_ms";
 
 /// Counts what this batch threw away.
-pub(super) async fn note(tx: &mut Tx, batch: &Batch) -> Result<(), Error> {
+pub(super) async fn record_unasked(tx: &mut Tx, batch: &Batch) -> Result<(), Error> {
     if batch.rooms.iter().all(|room| room.unasked.is_empty()) {
         return Ok(());
     }
+
     let known: HashSet<String> = sqlx::query_scalar(KNOWN)
         .bind(&batch.vantage_id)
         .fetch_all(&mut **tx)
@@ -44,6 +46,7 @@ pub(super) async fn note(tx: &mut Tx, batch: &Batch) -> Result<(), Error> {
         free -= usize::from(is_new && free > 0);
         *total.entry(kind.to_owned()).or_insert(0) += events;
     }
+
     for (kind, events) in total {
         sqlx::query(ADD)
             .bind(&batch.vantage_id)
@@ -53,6 +56,7 @@ pub(super) async fn note(tx: &mut Tx, batch: &Batch) -> Result<(), Error> {
             .execute(&mut **tx)
             .await?;
     }
+
     Ok(())
 }
 
@@ -83,5 +87,6 @@ pub async fn list(store: &Store, viewer: Viewer) -> Result<Vec<Thrown>, Error> {
         first_ms,
         last_ms,
     };
+
     Ok(rows.into_iter().map(thrown).collect())
 }

@@ -5,8 +5,8 @@ use super::{Error, Store, Tx};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-/// What a start of the observer tells of its vantage. A user id that differs from the known one makes the
-/// position worthless; an empty one means that we do not know yet.
+/// What a start of the observer tells of its vantage. A user id that differs from the known one
+/// makes the position worthless; an empty one means that we do not know yet.
 #[derive(Debug, Clone)]
 pub struct Start<'a> {
     pub id: &'a str,
@@ -68,6 +68,7 @@ async fn begin(store: &Store, start: &Start<'_>, told_ms: Option<i64>) -> Result
         .bind(told_ms)
         .execute(&store.write)
         .await?;
+
     Ok(())
 }
 
@@ -78,7 +79,7 @@ const TOLD: &str = "update vantages set delayed_events = $2, sticky_events = $3,
 ///
 /// # Errors
 /// When the database fails.
-pub async fn told(
+pub async fn set_capabilities(
     store: &Store,
     id: &str,
     delayed_events: bool,
@@ -94,6 +95,7 @@ pub async fn told(
         .bind(now)
         .execute(&store.write)
         .await?;
+
     Ok(())
 }
 
@@ -105,13 +107,14 @@ const KNOWN: &str =
 ///
 /// # Errors
 /// When the database fails.
-pub async fn known(store: &Store, start: &Start<'_>) -> Result<(), Error> {
+pub async fn ensure_known(store: &Store, start: &Start<'_>) -> Result<(), Error> {
     let query = sqlx::query(KNOWN)
         .bind(start.id)
         .bind(start.user_id)
         .bind(start.homeserver)
         .bind(start.mode);
     query.bind(start.now).execute(&store.write).await?;
+
     Ok(())
 }
 
@@ -119,13 +122,19 @@ const MOVED: &str = "update vantages set position = $2, last_sync_ms = $3, prepa
     first_sync_ms = coalesce(first_sync_ms, $3) where id = $1";
 
 /// Moves the position, in the transaction of what the answer brought.
-pub(super) async fn moved(tx: &mut Tx, id: &str, position: &str, now: i64) -> Result<(), Error> {
+pub(super) async fn set_position(
+    tx: &mut Tx,
+    id: &str,
+    position: &str,
+    now: i64,
+) -> Result<(), Error> {
     sqlx::query(MOVED)
         .bind(id)
         .bind(position)
         .bind(now)
         .execute(&mut **tx)
         .await?;
+
     Ok(())
 }
 
@@ -153,6 +162,7 @@ pub async fn needs_action(store: &Store, id: &str, needs_action: bool) -> Result
         .bind(id)
         .bind(i64::from(needs_action));
     query.execute(&store.write).await?;
+
     Ok(())
 }
 
@@ -167,6 +177,7 @@ pub async fn position(store: &Store, id: &str) -> Result<Option<String>, Error> 
         .bind(id)
         .fetch_optional(&store.read)
         .await?;
+
     Ok(position.flatten())
 }
 
@@ -197,18 +208,19 @@ pub async fn failed(store: &Store, id: &str, error: &str, now: i64) -> Result<()
         .bind(now)
         .execute(&store.write)
         .await?;
+
     Ok(())
 }
 
 const STANDS: &str =
     "update vantages set error = $2, error_since_ms = $3, unheard_since_ms = $4 where id = $1";
 
-/// Notes which trouble stands, and since when, ms; `None` when all is well: the last error stays known. Of the works in
-/// trouble, since when one by which the homeserver is heard, ms.
+/// Notes which trouble stands, and since when, ms; `None` when all is well: the last error stays
+/// known. Of the works in trouble, since when one by which the homeserver is heard, ms.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn stands(
+pub async fn set_standing(
     store: &Store,
     id: &str,
     trouble: Option<(&str, i64)>,
@@ -222,6 +234,7 @@ pub async fn stands(
         .bind(unheard_since_ms)
         .execute(&store.write)
         .await?;
+
     Ok(())
 }
 
@@ -231,12 +244,13 @@ const POLLED: &str = "update vantages set last_poll_ms = $2, first_sync_ms = coa
 ///
 /// # Errors
 /// When the database fails.
-pub async fn polled(store: &Store, id: &str, now: i64) -> Result<(), Error> {
+pub async fn set_last_poll(store: &Store, id: &str, now: i64) -> Result<(), Error> {
     sqlx::query(POLLED)
         .bind(id)
         .bind(now)
         .execute(&store.write)
         .await?;
+
     Ok(())
 }
 
@@ -252,6 +266,7 @@ pub async fn polls_every(store: &Store, id: &str, every_ms: Option<i64>) -> Resu
         .bind(every_ms)
         .execute(&store.write)
         .await?;
+
     Ok(())
 }
 
@@ -261,12 +276,13 @@ const ONLY: &str = "update vantages set retired_ms = case when id = $1 then null
 ///
 /// # Errors
 /// When the database fails.
-pub async fn only(store: &Store, id: &str, now: i64) -> Result<(), Error> {
+pub async fn retire_all_but(store: &Store, id: &str, now: i64) -> Result<(), Error> {
     sqlx::query(ONLY)
         .bind(id)
         .bind(now)
         .execute(&store.write)
         .await?;
+
     Ok(())
 }
 

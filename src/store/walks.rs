@@ -4,8 +4,8 @@ use super::batch::RoomBatch;
 use super::{Error, Store, Tx, int, late};
 use sqlx::Row;
 
-/// Why a walk ended although more may be before it: the homeserver gave no more, its pages turn in a circle, they bring
-/// nothing new without end, or it refuses.
+/// Why a walk ended although more may be before it: the homeserver gave no more, its pages turn in
+/// a circle, they bring nothing new without end, or it refuses.
 pub const SHORT: [&str; 4] = ["no_more", "circle", "endless", "refused"];
 /// Such a walk is tried again after these times, ms, and then always after the last.
 const AGAIN_MS: [i64; 7] = [
@@ -82,8 +82,8 @@ const OPEN: &str = "insert into walks (room_id, opened_ms, reason, token, first_
     on conflict (room_id, opened_ms, reason) do nothing";
 const HAD: &str = "select count(*) from walks where room_id = $1 and reason = 'history'";
 
-/// Opens a walk. A room's whole history is walked once: of one that was walked before and seems new (it could not be read
-/// for a while) only what was missed since.
+/// Opens a walk. A room's whole history is walked once: of one that was walked before and seems new
+/// (it could not be read for a while) only what was missed since.
 pub(super) async fn open(
     tx: &mut Tx,
     room_id: &str,
@@ -104,6 +104,7 @@ pub(super) async fn open(
             (_, None) => return Ok(()),
         }
     }
+
     let query = sqlx::query(OPEN)
         .bind(room_id)
         .bind(now)
@@ -114,6 +115,7 @@ pub(super) async fn open(
         .bind(i64::from(token.is_some()))
         .execute(&mut **tx)
         .await?;
+
     Ok(())
 }
 
@@ -159,18 +161,20 @@ pub(super) async fn step(
             .execute(&mut **tx)
             .await?;
     }
+
     if step.reason == "gap" && step.ended_by.is_some_and(|why| why != "not_visible") {
         late::after_walk(tx, room_id, step.opened_ms, now).await?;
     }
+
     Ok(())
 }
 
 const REACHED: &str =
     "update walks set reached_ms = $2 where room_id = $1 and reason = $3 and opened_ms = $4";
 
-/// Notes how far back a walk has come: to the oldest event of its page, and at first to the oldest of the timeline
-/// before which it begins. The oldest is the one at the page's end, and the next page corrects it: one stamp from long
-/// ago must not make all of history count as read.
+/// Notes how far back a walk has come: to the oldest event of its page, and at first to the oldest
+/// of the timeline before which it begins. The oldest is the one at the page's end, and the next
+/// page corrects it: one stamp from long ago must not make all of history count as read.
 pub(super) async fn reached(tx: &mut Tx, room: &RoomBatch, now: i64) -> Result<(), Error> {
     let mut stamps = room
         .arrivals
@@ -183,6 +187,7 @@ pub(super) async fn reached(tx: &mut Tx, room: &RoomBatch, now: i64) -> Result<(
         (None, None, Some(on)) => (stamps.next_back(), on.reason.as_str(), now),
         (None, None, None) => return Ok(()),
     };
+
     let Some(oldest) = oldest else { return Ok(()) };
     let query = sqlx::query(REACHED)
         .bind(&room.room_id)
@@ -190,6 +195,7 @@ pub(super) async fn reached(tx: &mut Tx, room: &RoomBatch, now: i64) -> Result<(
         .bind(reason)
         .bind(opened_ms);
     query.execute(&mut **tx).await?;
+
     Ok(())
 }
 
@@ -225,6 +231,7 @@ pub(super) async fn go_on(
         .bind(&on.reason)
         .execute(&mut **tx)
         .await?;
+
     Ok(())
 }
 
@@ -237,7 +244,7 @@ const AGAIN: &str =
 ///
 /// # Errors
 /// When the database fails.
-pub async fn again(store: &Store, now: i64, limit: i64) -> Result<Vec<Ended>, Error> {
+pub async fn due_for_retry(store: &Store, now: i64, limit: i64) -> Result<Vec<Ended>, Error> {
     let query = sqlx::query(AGAIN).bind(now).bind(limit);
     let rows = query.fetch_all(&store.read).await?;
     rows.iter().map(ended).collect()
@@ -268,7 +275,8 @@ pub async fn next_again(store: &Store, now: i64) -> Result<Option<i64>, Error> {
 const TRIED: &str = "update walks set tries = tries + 1, again_ms = $4, last_token = $5
     where room_id = $1 and opened_ms = $2 and reason = $3";
 
-/// Notes that it was tried in vain; the next pause is longer. `token`: with what to ask the next time.
+/// Notes that it was tried in vain; the next pause is longer. `token`: with what to ask the next
+/// time.
 ///
 /// # Errors
 /// When the database fails.
@@ -288,13 +296,15 @@ pub async fn tried(
         .bind(token)
         .execute(&store.write)
         .await?;
+
     Ok(())
 }
 
 const RESTATE: &str = "update walks set ended_by = $4, again_ms = $5
     where room_id = $1 and opened_ms = $2 and reason = $3";
 
-/// Corrects why a walk ended, and of a gap that was read in several walks also of the first, for which the gap stands.
+/// Corrects why a walk ended, and of a gap that was read in several walks also of the first, for
+/// which the gap stands.
 ///
 /// # Errors
 /// When the database fails.
@@ -321,6 +331,7 @@ pub async fn restate(
         .bind(None::<i64>)
         .execute(&mut *tx)
         .await?;
+
     Ok(tx.commit().await?)
 }
 
@@ -334,7 +345,7 @@ const OF_HORIZON: &str =
 ///
 /// # Errors
 /// When the database fails.
-pub async fn widened(
+pub async fn cut_short_by_old_limit(
     store: &Store,
     reason: &str,
     wanted_ms: Option<i64>,
@@ -343,6 +354,7 @@ pub async fn widened(
     let query = sqlx::query(OF_HORIZON).bind(wanted);
     let rows = query.fetch_all(&store.read).await?;
     let found: Vec<Ended> = rows.iter().map(ended).collect::<Result<_, _>>()?;
+
     Ok(found
         .into_iter()
         .filter(|one| one.reason == reason)
@@ -376,6 +388,7 @@ pub async fn saw_creation(store: &Store, room_id: &str) -> Result<bool, Error> {
         .bind(room_id)
         .fetch_one(&store.read)
         .await?;
+
     Ok(count > 0)
 }
 
@@ -400,14 +413,17 @@ pub async fn todo(store: &Store) -> Result<Vec<Walk>, Error> {
             reached_ms: row.try_get("reached_ms")?,
         })
     };
+
     let rows = sqlx::query(TODO).fetch_all(&store.read).await?;
+
     rows.iter().map(walk).collect()
 }
 
 const HEARD: &str =
     "select max(received_ms) from events where room_id = $1 and stream <= $2 and source = 'sync'";
 
-/// When sync last brought something of this room before the walk began, by our clock, ms: a gap begins there or later.
+/// When sync last brought something of this room before the walk began, by our clock, ms: a gap
+/// begins there or later.
 ///
 /// # Errors
 /// When the database fails.
@@ -421,12 +437,13 @@ pub async fn last_heard(store: &Store, walk: &Walk) -> Result<Option<i64>, Error
 const KNOWN: &str =
     "select count(*) from events where event_id = $1 and room_id = $2 and stream <= $3";
 
-/// Was every event of this page known before the walk began? Then the gap is closed. One known event is not
-/// enough: events of other servers arrive late and stand among those that came in time.
+/// Was every event of this page known before the walk began? Then the gap is closed. One known
+/// event is not enough: events of other servers arrive late and stand among those that came in
+/// time.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn met(
+pub async fn has_reached_known_events(
     store: &Store,
     walk: &Walk,
     event_ids: impl Iterator<Item = &str>,
@@ -441,8 +458,10 @@ pub async fn met(
         if known == 0 {
             return Ok(false);
         }
+
         any = true;
     }
+
     Ok(any)
 }
 
@@ -464,5 +483,6 @@ pub async fn is_any_new(
             return Ok(true);
         }
     }
+
     Ok(false)
 }

@@ -1,4 +1,5 @@
-//! Zombies: of the state resets ([`super::state_resets`]) those that brought a membership of a call back.
+//! Zombies: of the state resets ([`super::state_resets`]) those that brought a membership of a call
+//! back.
 
 use super::row::Viewer;
 use super::state_resets::{self, What};
@@ -31,7 +32,7 @@ pub(super) fn is_active(chain: &str, event: &RoomEvent, now: i64) -> bool {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn of(
+pub async fn zombies_of_room(
     store: &Store,
     viewer: Viewer,
     room_id: &str,
@@ -49,5 +50,6 @@ pub async fn of(
             session_id: reset.session_id,
         })
     };
+
     Ok(resets.into_iter().filter_map(zombie).collect())
 }

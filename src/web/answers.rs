@@ -1,6 +1,6 @@
-//! Answers kept for a second: however many ask, each page is made once for each change and each second. While the one
-//! of a new second is made, and nothing has changed, all but the first to ask have that of the second before: it is
-//! as old as a second and the time of this making.
+//! Answers kept for a second: however many ask, each page is made once for each change and each
+//! second. While the one of a new second is made, and nothing has changed, all but the first to ask
+//! have that of the second before: it is as old as a second and the time of this making.
 
 use super::error::Error;
 use super::reply::{self, Ask};
@@ -32,19 +32,23 @@ const ASKED_MAX: usize = 1024;
 /// So many answers are made at once, and so many questions wait for their turn.
 const MAKING_MOST: usize = 4;
 const WAITING_MOST: usize = 1000;
-/// A question waits for its turn no longer than this, and its answer is made in no longer than this.
+/// A question waits for its turn no longer than this, and its answer is made in no longer than
+/// this.
 const WAIT_LONGEST: Duration = Duration::from_secs(10);
 const MAKE_LONGEST: Duration = Duration::from_secs(20);
-/// After an answer was made the next one to the same question is not begun for as long as it took, but no longer than this:
-/// where much changes, no more than half of the time goes into any of them.
+/// After an answer was made the next one to the same question is not begun for as long as it took,
+/// but no longer than this: where much changes, no more than half of the time goes into any of
+/// them.
 const PAUSE_LONGEST: Duration = Duration::from_secs(1);
 /// Questions whose pace is known.
 const PACES_MOST: u64 = 4000;
 /// Answers in memory, those that are kept and those that somebody still reads: so many kB in all.
 const HELD_MOST_KB: usize = 96 * 1024;
-/// What is handed to a connection at once: a slow reader holds so much of its own, all else is shared.
+/// What is handed to a connection at once: a slow reader holds so much of its own, all else is
+/// shared.
 const SLICE: usize = 32 * 1024;
-/// An answer that is larger than this may stay with a slow reader for long; so many of them are read at once.
+/// An answer that is larger than this may stay with a slow reader for long; so many of them are
+/// read at once.
 const LARGE: usize = 64 * 1024;
 const LARGE_MOST: usize = 200;
 
@@ -115,7 +119,8 @@ impl Default for Answers {
     }
 }
 
-/// The turn of the one who makes the answer of a new second. If it ends without one, the next to ask has it.
+/// The turn of the one who makes the answer of a new second. If it ends without one, the next to
+/// ask has it.
 struct Renewal(Arc<Stored>);
 
 impl Drop for Renewal {
@@ -145,13 +150,15 @@ const TOO_LONG: Error = Error::Busy("the answer takes too long");
 const TOO_MUCH: Error = Error::Busy("too many large answers are being read");
 
 impl Answers {
-    /// Answers that take no more memory than so many kB, and no more large ones than so many being read.
+    /// Answers that take no more memory than so many kB, and no more large ones than so many being
+    /// read.
     fn holding(held_kb: usize, large: usize) -> Self {
         let weigh = |key: &Key, answer: &Arc<Stored>| {
             let asked = &key.question;
             let words = asked.address.len() + asked.base.len() + asked.encodings.len();
             u32::try_from(answer.body.len() + words + 1024).unwrap_or(u32::MAX)
         };
+
         Self {
             kept: Cache::builder()
                 .max_capacity(BYTES_MAX)
@@ -174,6 +181,7 @@ impl Answers {
         if self.kept.contains_key(key) {
             return Turn::New(None);
         }
+
         let Some(before) = self
             .kept
             .get(&Key {
@@ -184,6 +192,7 @@ impl Answers {
         else {
             return Turn::New(None);
         };
+
         if before.is_renewed.swap(true, Ordering::Relaxed) {
             Turn::Before(before)
         } else {
@@ -197,6 +206,7 @@ impl Answers {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             return Err(TOO_MANY);
         }
+
         Ok(Waiting(Arc::clone(&self.waiting)))
     }
 
@@ -213,10 +223,12 @@ impl Answers {
         if let Some(held) = free() {
             return Ok(held);
         }
+
         self.kept.invalidate_all();
         self.paces.invalidate_all();
         self.kept.run_pending_tasks().await;
         self.paces.run_pending_tasks().await;
+
         free().ok_or(TOO_MUCH)
     }
 
@@ -230,6 +242,7 @@ impl Answers {
         if let Some(kept) = self.kept.get(&key).await {
             return Ok(kept);
         }
+
         let (_waiting, asked) = (self.wait()?, Instant::now());
         let pace = self
             .paces
@@ -241,8 +254,10 @@ impl Answers {
             if let Some(known) = made.answers(&key, asked) {
                 return Ok(known);
             }
+
             sleep_until(made.ended + made.took.min(PAUSE_LONGEST)).await;
         }
+
         let _turn = self.turn_to_make().await?;
         // What is made now shows at least what had changed by now.
         let (generation, second) = at();
@@ -251,6 +266,7 @@ impl Answers {
             second,
             ..key
         };
+
         let begun = Instant::now();
         let stored = timeout(MAKE_LONGEST, make).await;
         let stored = Arc::new(stored.map_err(|_| TOO_LONG)??);
@@ -258,6 +274,7 @@ impl Answers {
         if !has_failed {
             self.kept.insert(key.clone(), Arc::clone(&stored)).await;
         }
+
         last.made = Some(Made {
             key,
             failed: has_failed.then(|| Arc::clone(&stored)),
@@ -265,23 +282,27 @@ impl Answers {
             ended: Instant::now(),
             took: begun.elapsed(),
         });
+
         Ok(stored)
     }
 }
 
 impl Made {
-    /// It, where it shows what there was to see when this was asked, and is of that second. A failure is for those only who
-    /// waited for it.
+    /// It, where it shows what there was to see when this was asked, and is of that second. A
+    /// failure is for those only who waited for it.
     fn answers(&self, key: &Key, asked: Instant) -> Option<Arc<Stored>> {
         if let Some(failed) = &self.failed {
             return (asked < self.ended).then(|| Arc::clone(failed));
         }
+
         let is_new = self.key.generation >= key.generation && self.key.second >= key.second;
+
         if is_new { self.stored.upgrade() } else { None }
     }
 }
 
-/// Answers from what is kept, or makes the answer and keeps it. Those who ask the same at the same time wait for one.
+/// Answers from what is kept, or makes the answer and keeps it. Those who ask the same at the same
+/// time wait for one.
 ///
 /// # Errors
 /// What the inner service fails with.
@@ -294,14 +315,16 @@ pub async fn keep(
     if is_free(req.path()) {
         return Ok(next.call(req).await?.map_into_boxed_body());
     }
+
     let at = || (web.changes.generation(), web.clock.now_ms() / 1000);
-    let ask = Ask::of(req.request(), &web);
+    let ask = Ask::of_request(req.request(), &web);
     // What is kept is the whole answer; whether the asker has it already is told afterwards.
     let known = fresh::known(req.request());
     let key = key(at(), &req);
     if key.is_some() {
         req.headers_mut().remove(header::IF_NONE_MATCH);
     }
+
     let _renewal = match &key {
         None => None,
         Some(key) => match answers.turn(key).await {
@@ -312,29 +335,35 @@ pub async fn keep(
             Turn::New(renewal) => renewal,
         },
     };
+
     if req.method() == Method::HEAD {
         // It has no body that would have to be held.
         let _turn = answers.turn_to_make().await.ok();
         return Ok(next.call(req).await?.map_into_boxed_body());
     }
+
     let mut asked = Some(req);
     let mut answered: Option<HttpRequest> = None;
     let make = async {
         let Some(req) = asked.take() else {
             return Ok(Stored::failure());
         };
-        let (request, stored) = whole(&answers, next.call(req).await).await;
+
+        let (request, stored) = collect_answer(&answers, next.call(req).await).await;
         answered = request;
         stored
     };
+
     let stored = match key {
         Some(key) => answers.answer(key, at, make).await,
         None => answers.once(make).await,
     };
+
     let response = match stored {
         Ok(stored) => answers.response(&stored, known.as_deref(), &ask),
         Err(error) => reply::failure(&ask, &error),
     };
+
     match (asked, answered) {
         (Some(req), _) => Ok(req.into_response(response)),
         (None, Some(request)) => Ok(ServiceResponse::new(request, response)),
@@ -344,8 +373,8 @@ pub async fn keep(
     }
 }
 
-/// What is always answered, however much else is asked: files, streams (which have limits of their own), and whatever
-/// watches over the process.
+/// What is always answered, however much else is asked: files, streams (which have limits of their
+/// own), and whatever watches over the process.
 fn is_free(path: &str) -> bool {
     let streams = matches!(
         path,
@@ -354,10 +383,12 @@ fn is_free(path: &str) -> bool {
     let own = ["/static/", "/api/docs/"]
         .iter()
         .any(|start| path.starts_with(start));
+
     streams || own || matches!(path, "/healthz" | "/readyz" | "/metrics")
 }
 
-/// What the answer belongs to; `None` where it is not kept: questions of unusual size, and those for the head only.
+/// What the answer belongs to; `None` where it is not kept: questions of unusual size, and those
+/// for the head only.
 fn key((generation, second): (u64, i64), req: &ServiceRequest) -> Option<Key> {
     let address = req.uri().path_and_query()?.as_str();
     let encodings = req
@@ -371,10 +402,12 @@ fn key((generation, second): (u64, i64), req: &ServiceRequest) -> Option<Key> {
     {
         return None;
     }
+
     let base = host::base(req.headers());
     if base.len() > ASKED_MAX {
         return None;
     }
+
     Some(Key {
         generation,
         second,
@@ -387,7 +420,7 @@ fn key((generation, second): (u64, i64), req: &ServiceRequest) -> Option<Key> {
 }
 
 /// An answer, read to its end, and the question that it was to.
-async fn whole(
+async fn collect_answer(
     answers: &Answers,
     answer: Result<ServiceResponse<impl MessageBody + 'static>, actix_web::Error>,
 ) -> (Option<HttpRequest>, Result<Stored, Error>) {
@@ -398,12 +431,14 @@ async fn whole(
         }
         Err(error) => (None, error.error_response()),
     };
-    let stored = Stored::of(response).await;
+
+    let stored = Stored::from_response(response).await;
     let held = answers.hold(stored.body.len()).await;
     let stored = held.map(|held| Stored {
         held: Some(held),
         ..stored
     });
+
     (request, stored)
 }
 
@@ -425,6 +460,7 @@ impl Answers {
         if response.status() == StatusCode::NOT_MODIFIED {
             return response;
         }
+
         let reader = if stored.body.len() > LARGE {
             match Arc::clone(&self.large).try_acquire_owned() {
                 Ok(reader) => Some(reader),
@@ -433,11 +469,13 @@ impl Answers {
         } else {
             None
         };
+
         response = response.set_body(BoxBody::new(Slices {
             stored: Arc::clone(stored),
             at: 0,
             reader,
         }));
+
         response
     }
 }
@@ -453,7 +491,7 @@ impl Stored {
         }
     }
 
-    async fn of(response: HttpResponse) -> Self {
+    async fn from_response(response: HttpResponse) -> Self {
         let (head, body) = response.into_parts();
         debug_assert!(
             body.size() != BodySize::Stream
@@ -462,6 +500,7 @@ impl Stored {
         let Ok(body) = to_bytes(body).await else {
             return Self::failure();
         };
+
         Self {
             status: head.status(),
             headers: head.headers().clone(),
@@ -495,11 +534,13 @@ impl Stored {
                 response.headers_mut().append(name.clone(), value.clone());
             }
         }
+
         response
     }
 }
 
-/// The body of an answer that all who read it share, slice by slice: a connection copies what it is about to send.
+/// The body of an answer that all who read it share, slice by slice: a connection copies what it is
+/// about to send.
 struct Slices {
     stored: Arc<Stored>,
     at: usize,
@@ -522,8 +563,10 @@ impl MessageBody for Slices {
         if from >= all {
             return Poll::Ready(None);
         }
+
         self.at = (from + SLICE).min(all);
         let slice = self.stored.body.slice(from..self.at);
+
         Poll::Ready(Some(Ok(slice)))
     }
 }
@@ -533,7 +576,7 @@ mod tests {
     use super::*;
     use actix_web::test::TestRequest;
 
-    fn of(address: &str, header: (&str, &str)) -> Option<Key> {
+    fn key_of_request(address: &str, header: (&str, &str)) -> Option<Key> {
         key(
             (1, 2),
             &TestRequest::with_uri(address)
@@ -545,21 +588,21 @@ mod tests {
     #[test]
     fn an_answer_is_for_its_address_encoding_and_host() {
         let plain = ("host", "a.example");
-        let one = of("/feed/calls.atom?limit=1", plain);
-        assert!(one.is_some() && one == of("/feed/calls.atom?limit=1", plain));
-        assert_ne!(one, of("/feed/calls.atom?limit=2", plain));
+        let one = key_of_request("/feed/calls.atom?limit=1", plain);
+        assert!(one.is_some() && one == key_of_request("/feed/calls.atom?limit=1", plain));
+        assert_ne!(one, key_of_request("/feed/calls.atom?limit=2", plain));
         assert_ne!(
-            of("/", ("accept-encoding", "gzip")),
-            of("/", ("accept-encoding", "br"))
+            key_of_request("/", ("accept-encoding", "gzip")),
+            key_of_request("/", ("accept-encoding", "br"))
         );
         assert_ne!(
             one,
-            of("/feed/calls.atom?limit=1", ("host", "b.example")),
+            key_of_request("/feed/calls.atom?limit=1", ("host", "b.example")),
             "a feed says where it is"
         );
         assert_ne!(
             one,
-            of("/feed/calls.atom?limit=1", ("x-forwarded-proto", "https"))
+            key_of_request("/feed/calls.atom?limit=1", ("x-forwarded-proto", "https"))
         );
     }
 
@@ -572,10 +615,11 @@ mod tests {
             "/metrics",
             "/healthz",
         ] {
-            assert_eq!(of(address, ("host", "a")), None, "{address}");
+            assert_eq!(key_of_request(address, ("host", "a")), None, "{address}");
         }
+
         assert_eq!(
-            of(
+            key_of_request(
                 &format!("/calls?q={}", "a".repeat(ASKED_MAX)),
                 ("host", "a")
             ),
@@ -593,6 +637,7 @@ mod tests {
             )
             .expect("an answer that is kept")
         };
+
         answers
             .kept
             .insert(key(1, 2), Arc::new(Stored::failure()))
@@ -609,6 +654,7 @@ mod tests {
             turns.push(answers.turn(&asked).await);
             gets_it.push(matches!(turns.last(), Some(Turn::Before(_))));
         }
+
         assert_eq!(
             gets_it,
             [false, false, false, true, false, true],
@@ -699,12 +745,14 @@ mod tests {
             )
             .unwrap()
         };
+
         let count = std::cell::Cell::new(0);
         let make = || async {
             count.set(count.get() + 1);
             tokio::time::sleep(Duration::from_millis(20)).await;
             Ok(of_size(count.get(), answers.hold(1).await?))
         };
+
         let at = || (generation.get(), 2);
         let ask = |generation| answers.answer(asked(generation), at, make());
         let (one, other) = tokio::join!(ask(1), ask(1));
@@ -728,6 +776,7 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(20)).await;
             Ok(Stored::failure())
         };
+
         let well = || async { Ok(of_size(1, answers.hold(1).await?)) };
         let (one, other) = tokio::join!(
             answers.answer(asked(), || (1, 2), fail()),

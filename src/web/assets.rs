@@ -1,4 +1,5 @@
-//! The static files, inside the binary; their addresses carry a hash, so browsers may keep them for ever.
+//! The static files, inside the binary; their addresses carry a hash, so browsers may keep them for
+//! ever.
 
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -19,6 +20,7 @@ pub fn href(name: &str) -> String {
             let _ = write!(address, "{byte:02x}");
         }
     }
+
     address
 }
 
@@ -30,21 +32,24 @@ pub async fn get(
 ) -> HttpResponse {
     let Some(file) = Files::get(&name) else {
         return super::reply::failure(
-            &super::reply::Ask::of(&req, &app),
+            &super::reply::Ask::of_request(&req, &app),
             &super::error::Error::Unrecognized,
         );
     };
+
     let keep = if req.query_string().is_empty() {
         "no-cache"
     } else {
         "public, max-age=31536000, immutable"
     };
+
     let kind = file.metadata.mimetype();
     let kind = if kind.starts_with("text/") {
         format!("{kind}; charset=utf-8")
     } else {
         kind.to_owned()
     };
+
     HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, kind))
         .insert_header((header::CACHE_CONTROL, keep))

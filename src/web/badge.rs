@@ -1,4 +1,5 @@
-//! Badges: how many are in a call of a room or a homeserver now, as a picture and in the JSON of Shields.
+//! Badges: how many are in a call of a room or a homeserver now, as a picture and in the JSON of
+//! Shields.
 
 use super::error::Error;
 use super::facts::{CallFacts, MemberFacts, PerhapsGone};
@@ -52,28 +53,33 @@ impl Badge {
     }
 
     /// Of those who are in calls now. `others_unknown`: there may be others whom nobody can see.
-    fn of(count: &Count, others_unknown: bool, now: i64) -> Self {
+    fn from_count(count: &Count, others_unknown: bool, now: i64) -> Self {
         if count.people == 0 && others_unknown {
             return Self::unknown();
         }
+
         let at_least = if others_unknown { "at least " } else { "" };
         let people = match count.people {
             0 => "nobody".to_owned(),
             people => format!("{at_least}{}", f::counted(people, "person", "people")),
         };
+
         let people = match count.perhaps_gone.words(now) {
             Some(words) => format!("{people}, {words}"),
             None => people,
         };
+
         let message = match count.ghosts {
             0 => people,
             ghosts => format!("{people}, {}", f::counted(ghosts, "ghost", "ghosts")),
         };
+
         let color = if count.people > 0 && !count.perhaps_gone.are_all {
             "brightgreen"
         } else {
             "lightgrey"
         };
+
         Self::new(message, color, false)
     }
 }
@@ -89,7 +95,7 @@ struct Count {
 
 impl Count {
     /// Those of one server, or of all.
-    fn of<'a>(
+    fn count_calls<'a>(
         calls: impl IntoIterator<Item = &'a CallFacts> + Clone,
         server: Option<&str>,
     ) -> Self {
@@ -104,6 +110,7 @@ impl Count {
             let gone = call.ghosts().filter(is_of);
             ghosts.extend(gone.map(MemberFacts::device));
         }
+
         Self {
             people: people.len(),
             ghosts: ghosts.len(),
@@ -118,7 +125,7 @@ pub async fn room_svg(
     web: http::Data<Web>,
     id: http::Path<String>,
 ) -> HttpResponse {
-    let ask = Ask::of(&req, &web);
+    let ask = Ask::of_request(&req, &web);
     picture(&ask, "unknown room", room(&web, &ask, &id).await)
 }
 
@@ -128,7 +135,7 @@ pub async fn room_json(
     web: http::Data<Web>,
     id: http::Path<String>,
 ) -> HttpResponse {
-    let ask = Ask::of(&req, &web);
+    let ask = Ask::of_request(&req, &web);
     reply::json(&ask, room(&web, &ask, &id).await)
 }
 
@@ -138,7 +145,7 @@ pub async fn server_svg(
     web: http::Data<Web>,
     name: http::Path<String>,
 ) -> HttpResponse {
-    let ask = Ask::of(&req, &web);
+    let ask = Ask::of_request(&req, &web);
     picture(&ask, "unknown server", server(&web, &ask, &name).await)
 }
 
@@ -148,7 +155,7 @@ pub async fn server_json(
     web: http::Data<Web>,
     name: http::Path<String>,
 ) -> HttpResponse {
-    let ask = Ask::of(&req, &web);
+    let ask = Ask::of_request(&req, &web);
     reply::json(&ask, server(&web, &ask, &name).await)
 }
 
@@ -157,19 +164,22 @@ async fn room(web: &Web, ask: &Ask, id: &str) -> Result<Badge, Error> {
     let Some(room) = rooms::named(&web.store, ask.viewer, id).await? else {
         return Err(no_such_room(web, ask.viewer, ask.now).await);
     };
+
     let present = Present::read(web, ask.viewer, ask.now).await?;
     let unknown = present.room(&room.room_id);
     let others_unknown = unknown.is_some_and(|unknown| unknown.why == Why::Encrypted);
     if unknown.is_some() && !others_unknown {
         return Ok(Badge::unknown());
     }
+
     let calls = running_in_room(web, ask, &room.room_id).await?;
     let unlisted: i64 = calls.iter().map(|call| call.unlisted.people).sum();
-    let mut count = Count::of(&calls, None);
+    let mut count = Count::count_calls(&calls, None);
     let unlisted = usize::try_from(unlisted).unwrap_or(0);
     count.people += unlisted;
     count.perhaps_gone.are_all &= unlisted == 0;
-    Ok(Badge::of(&count, others_unknown, ask.now))
+
+    Ok(Badge::from_count(&count, others_unknown, ask.now))
 }
 
 async fn server(web: &Web, ask: &Ask, name: &str) -> Result<Badge, Error> {
@@ -181,25 +191,29 @@ async fn server(web: &Web, ask: &Ask, name: &str) -> Result<Badge, Error> {
             "This is not the name of a homeserver.".to_owned(),
         ));
     }
+
     let seen = Present::read(web, ask.viewer, ask.now).await?.everything();
     if seen.is_blind() {
         return Ok(Badge::unknown());
     }
+
     let running = running(web, ask).await?;
     let of_server = |call: &&CallFacts| call.servers.iter().any(|server| server == name);
     let calls: Vec<&CallFacts> = running.calls.iter().filter(of_server).collect();
-    let mut count = Count::of(calls.iter().copied(), Some(name));
+    let mut count = Count::count_calls(calls.iter().copied(), Some(name));
     // Of a call that is not read whole they are counted; who is in two such calls counts twice.
     for call in calls.iter().filter(|call| call.unlisted.people > 0) {
         let (store, viewer) = (&web.store, ask.viewer);
         let all = crowds::people_of_server(store, viewer, &call.id, name, ask.now).await?;
-        let listed = Count::of([*call], Some(name));
+        let listed = Count::count_calls([*call], Some(name));
         let beyond = usize::try_from(all).unwrap_or(0);
         count.people += beyond.saturating_sub(listed.people + listed.ghosts);
     }
+
     // Whoever is not seen may be where we cannot look.
     let is_hidden = count.people == 0 && seen.hidden_rooms() > 0;
-    Ok(Badge::of(&count, is_hidden, ask.now))
+
+    Ok(Badge::from_count(&count, is_hidden, ask.now))
 }
 
 /// Has it the form of a server's name: a host, maybe with a port?
@@ -225,6 +239,7 @@ fn is_server_name(name: &str) -> bool {
                     .all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte))
         }
     };
+
     is_host && is_port && name.len() <= 255
 }
 
@@ -249,12 +264,14 @@ fn picture(ask: &Ask, unknown: &str, badge: Result<Badge, Error>) -> HttpRespons
         ),
         Err(error) => return reply::failure(ask, &error),
     };
+
     let width = |text: &str| 12 + text.chars().count() * 7;
     let fill = if badge.color == "brightgreen" {
         "#0a6a5c"
     } else {
         "#656a6e"
     };
+
     let (left, right) = (width(&badge.label), width(&badge.message));
     match (Svg {
         label: &badge.label,

@@ -1,5 +1,6 @@
-//! How many connections are taken at once: no more than the system lets the process have open, with enough left for the
-//! database and for homeservers. Else it would be strangers who decide whether the observer can work.
+//! How many connections are taken at once: no more than the system lets the process have open, with
+//! enough left for the database and for homeservers. Else it would be strangers who decide whether
+//! the observer can work.
 
 /// Files that the process needs besides connections of readers.
 const OTHERS: usize = 160;
@@ -16,7 +17,8 @@ pub fn of_worker(workers: usize) -> usize {
     share(open_files(&limits).unwrap_or(USUAL), workers)
 }
 
-/// Live streams that may be open at once: half of all connections, so that there are others for questions.
+/// Live streams that may be open at once: half of all connections, so that there are others for
+/// questions.
 #[must_use]
 pub fn streams() -> usize {
     of_worker(1) / 2
@@ -26,7 +28,8 @@ fn share(files: usize, workers: usize) -> usize {
     (files.saturating_sub(OTHERS) / workers.max(1)).clamp(LEAST, MOST)
 }
 
-/// The limit in force, from what Linux says of a process; `None` where it says nothing or there is no limit.
+/// The limit in force, from what Linux says of a process; `None` where it says nothing or there is
+/// no limit.
 fn open_files(limits: &str) -> Option<usize> {
     let line = limits
         .lines()

@@ -1,4 +1,5 @@
-//! Which web pages elsewhere may read the API from within a browser: none, unless the configuration names them.
+//! Which web pages elsewhere may read the API from within a browser: none, unless the configuration
+//! names them.
 
 use super::Web;
 use actix_web::HttpResponse;
@@ -19,9 +20,11 @@ fn allowed(origins: &[String], origin: &str) -> Option<HeaderValue> {
     if origins.iter().any(|known| known == "*") {
         return Some(HeaderValue::from_static("*"));
     }
+
     let is_known = origins
         .iter()
         .any(|known| known.eq_ignore_ascii_case(origin));
+
     is_known
         .then(|| HeaderValue::from_str(origin).ok())
         .flatten()
@@ -41,6 +44,7 @@ pub async fn allow(
     if !is_open {
         return Ok(next.call(req).await?.map_into_boxed_body());
     }
+
     let origin = req
         .headers()
         .get(header::ORIGIN)
@@ -56,7 +60,9 @@ pub async fn allow(
     } else {
         next.call(req).await?.map_into_boxed_body()
     };
+
     tell(response.headers_mut(), answer, asks_whether);
+
     Ok(response)
 }
 
@@ -68,6 +74,7 @@ fn tell(headers: &mut HeaderMap, answer: Option<HeaderValue>, asks_whether: bool
         header::ACCESS_CONTROL_EXPOSE_HEADERS,
         HeaderValue::from_static("etag, location"),
     );
+
     if asks_whether {
         headers.insert(
             header::ACCESS_CONTROL_ALLOW_METHODS,
@@ -94,6 +101,7 @@ mod tests {
         let answer = |origins: &[String], origin| {
             allowed(origins, origin).map(|value| value.to_str().unwrap().to_owned())
         };
+
         assert_eq!(
             answer(&named, "https://app.example").as_deref(),
             Some("https://app.example")
@@ -111,6 +119,7 @@ mod tests {
         ] {
             assert_eq!(answer(&named, foreign), None, "{foreign}");
         }
+
         assert_eq!(
             answer(&["*".to_owned()], "https://any.example").as_deref(),
             Some("*")

@@ -1,4 +1,5 @@
-//! `/embed/rooms/{id}`: one room's call as it runs, for a frame on another page. Only here may we be put into one.
+//! `/embed/rooms/{id}`: one room's call as it runs, for a frame on another page. Only here may we
+//! be put into one.
 
 use super::error::Error;
 use super::facts::{CallFacts, RoomFacts};
@@ -26,7 +27,7 @@ struct Html {
 
 /// `GET /embed/rooms/{id}`
 pub async fn room(req: HttpRequest, web: http::Data<Web>, id: http::Path<String>) -> HttpResponse {
-    let ask = Ask::of(&req, &web);
+    let ask = Ask::of_request(&req, &web);
     let html = load(&web, &ask, &id)
         .await
         .and_then(|page| Ok(page.render()?));
@@ -37,12 +38,14 @@ pub async fn room(req: HttpRequest, web: http::Data<Web>, id: http::Path<String>
             .body(html),
         Err(error) => reply::failure(&ask, &error),
     };
+
     let policy = POLICY.replace("frame-ancestors 'none'", "frame-ancestors *");
     if let Ok(policy) = header::HeaderValue::from_str(&policy) {
         response
             .headers_mut()
             .insert(header::CONTENT_SECURITY_POLICY, policy);
     }
+
     response
 }
 
@@ -51,10 +54,12 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Html, Error> {
     let Some(room) = rooms::find(&web.store, ask.viewer, id, ask.now).await? else {
         return Err(no_such_room(web, ask.viewer, ask.now).await);
     };
+
     let calls = running_in_room(web, ask, &room.room.room_id).await?;
     let present = Present::read(web, ask.viewer, ask.now).await?;
     let seen = present.room(&room.room.room_id).into();
     let (stuck, running) = calls.into_iter().partition(CallFacts::is_stuck);
+
     Ok(Html {
         room: RoomFacts::from(room),
         calls: running,
@@ -70,6 +75,7 @@ impl Html {
         if self.seen.unknown && !self.seen.is_encrypted() {
             return self.seen.unknown_since_ms;
         }
+
         call.unknown_since_ms
     }
 }

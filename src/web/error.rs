@@ -1,4 +1,5 @@
-//! The one error type of the web: a status, a Matrix-style code and a sentence; internal text stays in the log.
+//! The one error type of the web: a status, a Matrix-style code and a sentence; internal text stays
+//! in the log.
 
 use crate::store;
 use actix_web::http::StatusCode;
@@ -88,6 +89,7 @@ impl Error {
             _ if self.is_busy() => "M_LIMIT_EXCEEDED",
             _ => "M_UNKNOWN",
         };
+
         let error = if let (Self::Store(_), true) = (self, self.is_busy()) {
             "Too many questions are asked at once, or this one takes too long; ask again in a moment, or for less."
                 .to_owned()
@@ -96,6 +98,7 @@ impl Error {
         } else {
             self.to_string()
         };
+
         ErrorBody {
             errcode,
             error,

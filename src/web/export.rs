@@ -1,5 +1,5 @@
-//! `/api/v1/calls.csv` and `/api/v1/calls.ndjson`: every call of a filter, streamed, of any size: one page of calls is in
-//! memory at a time.
+//! `/api/v1/calls.csv` and `/api/v1/calls.ndjson`: every call of a filter, streamed, of any size:
+//! one page of calls is in memory at a time.
 
 use super::error::Error;
 use super::facts::CallFacts;
@@ -63,21 +63,25 @@ impl Form {
 }
 
 async fn send(req: &HttpRequest, web: http::Data<Web>, form: Form) -> HttpResponse {
-    let ask = Ask::of(req, &web);
+    let ask = Ask::of_request(req, &web);
     let asked = async {
         let query = Query::read(&ask.query, KNOWN)?;
         let order = sort::CALLS.read(&query)?.order();
         Ok((calls::filter(&web, &ask, &query).await?, order))
     };
+
     let asked = match asked.await {
         Ok(asked) => asked,
         Err(error) => return reply::failure(&ask, &error),
     };
+
     let Ok(turn) = Arc::clone(&web.memory.exports).try_acquire_owned() else {
         return reply::failure(&ask, &Error::Busy("too many files are being read"));
     };
+
     let base = host::outside(web.public_url.as_deref(), req.headers());
     let (kind, end, head) = form.words();
+
     HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, kind))
         .insert_header((header::CACHE_CONTROL, "no-cache"))
@@ -101,10 +105,12 @@ fn stream(
         if !head.is_empty() {
             yield http::Bytes::from(head);
         }
+
         let mut place = None;
         loop {
             let text = page(&web, &ask, (&filter, order), &mut place, (form, &base)).await.inspect_err(|error| {
-                // The answer has begun: the connection is cut, so that nobody takes a part for the whole.
+                // The answer has begun: the connection is cut, so that nobody takes a part for the
+                // whole.
                 tracing::error!(%error, "an export broke off");
             })?;
             let Some(text) = text else { break };
@@ -121,13 +127,14 @@ async fn page(
     place: &mut Option<Place>,
     (form, base): (Form, &str),
 ) -> Result<Option<String>, Error> {
-    // The order of an index for the whole way: what ended before `from` is passed over here, since the list that begins
-    // with the latest ends would be sorted anew for each page.
+    // The order of an index for the whole way: what ended before `from` is passed over here, since
+    // the list that begins with the latest ends would be sorted anew for each page.
     let keeps_from = order != Order::NEWEST || filter.active == Some(true);
     let ordered = CallFilter {
         from_ms: filter.from_ms.filter(|_| keeps_from),
         ..filter.clone()
     };
+
     let rows = sorted::page(
         &web.store,
         ask.viewer,
@@ -141,6 +148,7 @@ async fn page(
     let Some((_, last)) = rows.last() else {
         return Ok(None);
     };
+
     *place = Some(last.clone());
     let mut rows: Vec<_> = rows.into_iter().map(|(call, _)| call).collect();
     rows.retain(|call| filter.from_ms.is_none_or(|from| call.until_ms >= from));
@@ -151,6 +159,7 @@ async fn page(
             Form::Ndjson => text.push_str(&(serde_json::to_string(&call)? + "\n")),
         }
     }
+
     Ok(Some(text))
 }
 
@@ -222,10 +231,12 @@ fn row(base: &str, call: &CallFacts) -> String {
     ];
     let mut line = cells.join(",");
     line.push_str("\r\n");
+
     line
 }
 
-/// A text as a cell (RFC 4180). One that a spreadsheet would take for a formula gets a `'` before it.
+/// A text as a cell (RFC 4180). One that a spreadsheet would take for a formula gets a `'` before
+/// it.
 pub(super) fn cell(text: &str) -> String {
     let is_formula = text.trim_start().starts_with([
         '=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}',
@@ -234,8 +245,10 @@ pub(super) fn cell(text: &str) -> String {
     if !is_formula && !text.contains(['"', ',', '\n', '\r', ';', '\t']) {
         return text.to_owned();
     }
+
     let mut quoted = String::with_capacity(text.len() + 3);
     let _ = write!(quoted, "\"{guard}{}\"", text.replace('"', "\"\""));
+
     quoted
 }
 

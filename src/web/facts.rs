@@ -1,4 +1,5 @@
-//! The facts that pages and JSON share: one struct for each thing, with ids, milliseconds and counts, never prose.
+//! The facts that pages and JSON share: one struct for each thing, with ids, milliseconds and
+//! counts, never prose.
 
 use crate::rtc::evidence::Ends;
 use crate::rtc::ghost::Doubt;
@@ -78,6 +79,7 @@ impl PartialSchema for Stamp {
         let object = ObjectBuilder::new()
             .schema_type(Type::String)
             .format(Some(format));
+
         object
             .description(Some("The time of the `_ms` key beside it in RFC 3339, UTC"))
             .into()
@@ -97,6 +99,7 @@ fn cut(name: Option<String>) -> Option<String> {
     if name.chars().nth(NAME_MAX).is_none() {
         return Some(name);
     }
+
     Some(name.chars().take(NAME_MAX).chain(['…']).collect())
 }
 
@@ -147,16 +150,18 @@ pub struct MemberFacts {
     /// Null where the event names none.
     pub device_id: Option<String>,
     pub server: String,
-    /// The form of its events: `session` (a state event for each device, today's usual one), `sticky` (MSC4354), `legacy`
-    /// (a list of devices in one state event) or `mesh` (calls before `MatrixRTC`).
+    /// The form of its events: `session` (a state event for each device, today's usual one),
+    /// `sticky` (MSC4354), `legacy` (a list of devices in one state event) or `mesh` (calls before
+    /// `MatrixRTC`).
     pub kind: String,
     pub joined_ms: i64,
     pub joined_at: Stamp,
     pub left_ms: Option<i64>,
     pub left_at: Option<Stamp>,
-    /// Null while it lasts. `left`, `delayed_leave` (the homeserver said goodbye for a lost client, MSC4140), `expired`,
-    /// `sticky_expired`, `room_left`, `room_kicked`, `room_banned`, `superseded` (a new join took its place), `switched` (to
-    /// another call or SFU), `overwritten` (by somebody else), `slot_closed`, `redacted` or `invalid_content`.
+    /// Null while it lasts. `left`, `delayed_leave` (the homeserver said goodbye for a lost client,
+    /// MSC4140), `expired`, `sticky_expired`, `room_left`, `room_kicked`, `room_banned`,
+    /// `superseded` (a new join took its place), `switched` (to another call or SFU), `overwritten`
+    /// (by somebody else), `slot_closed`, `redacted` or `invalid_content`.
     pub end_reason: Option<String>,
     /// When it ends unless renewed; only while it lasts.
     pub expires_ms: Option<i64>,
@@ -164,14 +169,15 @@ pub struct MemberFacts {
     /// Renewals and other changes after the join.
     pub updates: i64,
     pub join_event_id: String,
-    /// The event that ended it: a leave, or the `m.room.member` of who left the room or was removed, as long as that is
-    /// stored. Null while it lasts, and where it ran out.
+    /// The event that ended it: a leave, or the `m.room.member` of who left the room or was
+    /// removed, as long as that is stored. Null while it lasts, and where it ran out.
     pub end_event_id: Option<String>,
     /// It goes on from an earlier join, without one of its own.
     pub resumed: bool,
     /// Its start is what the client claims (`created_ts`), earlier than the event.
     pub claimed: bool,
-    /// It begins with the renewal of a stay that had ended then: no goodbye may stand ready for it any more.
+    /// It begins with the renewal of a stay that had ended then: no goodbye may stand ready for it
+    /// any more.
     pub back_since_ms: Option<i64>,
     pub back_since_at: Option<Stamp>,
     /// It ran out, and at this time its device said goodbye or renewed it: it had still been there.
@@ -186,14 +192,16 @@ pub struct MemberFacts {
     /// It is here as far as we know, but nobody watches the room since then.
     pub unknown_since_ms: Option<i64>,
     pub unknown_since_at: Option<Stamp>,
-    /// It still counts, but its device is probably gone: a renewal did not come, and a sign says that one was due. The
-    /// finding of the call says which. It is not among `people_now`.
+    /// It still counts, but its device is probably gone: a renewal did not come, and a sign says
+    /// that one was due. The finding of the call says which. It is not among `people_now`.
     pub ghost: bool,
-    /// When it was heard last, where a renewal is overdue: of a ghost, and of one that is perhaps gone.
+    /// When it was heard last, where a renewal is overdue: of a ghost, and of one that is perhaps
+    /// gone.
     pub silent_since_ms: Option<i64>,
     pub silent_since_at: Option<Stamp>,
-    /// Until when it was really seen: the last that was heard of it where nobody ended it and it ran out, or where it is
-    /// probably gone; else its end, or null while it lasts. And how long that was.
+    /// Until when it was really seen: the last that was heard of it where nobody ended it and it
+    /// ran out, or where it is probably gone; else its end, or null while it lasts. And how long
+    /// that was.
     pub seen_until_ms: Option<i64>,
     pub seen_until_at: Option<Stamp>,
     pub seen_ms: Option<i64>,
@@ -212,6 +220,7 @@ impl MemberFacts {
         let unknown_since_ms = ends
             .unknown_since_ms
             .or(lost_ms.filter(|_| left_ms.is_none()));
+
         Self {
             user_id: member.user_id,
             name: cut(member.name),
@@ -273,8 +282,10 @@ impl MemberFacts {
         let Some(heard_ms) = heard_ms.filter(|_| is_unseen) else {
             return self;
         };
+
         let latest_ms = self.left_ms.unwrap_or(i64::MAX).max(self.joined_ms);
         let until_ms = heard_ms.clamp(self.joined_ms, latest_ms);
+
         Self {
             seen_until_ms: Some(until_ms),
             seen_until_at: Some(Stamp(until_ms)),
@@ -289,7 +300,8 @@ impl MemberFacts {
         person(self.name.as_deref(), &self.user_id)
     }
 
-    /// Is it here as far as we know, though a renewal is overdue and no sign tells whether its device is gone?
+    /// Is it here as far as we know, though a renewal is overdue and no sign tells whether its
+    /// device is gone?
     #[must_use]
     pub fn is_perhaps_gone(&self) -> bool {
         self.is_here() && self.silent_since_ms.is_some()
@@ -301,7 +313,8 @@ impl MemberFacts {
         self.left_ms.is_none() && !self.ghost
     }
 
-    /// When this device, which still counts, was heard last, ms; nothing where there is no reason to doubt it.
+    /// When this device, which still counts, was heard last, ms; nothing where there is no reason
+    /// to doubt it.
     #[must_use]
     pub fn gone_since(&self) -> Option<i64> {
         self.silent_since_ms.filter(|_| self.ghost)
@@ -326,7 +339,8 @@ impl MemberFacts {
         self.left_ms.unwrap_or(now.whole()).max(self.joined_ms)
     }
 
-    /// Tells its device from others, also of other calls at the same moment. Of one that is not named each stay is one.
+    /// Tells its device from others, also of other calls at the same moment. Of one that is not
+    /// named each stay is one.
     #[must_use]
     pub fn device(&self) -> (&str, &str) {
         (
@@ -349,6 +363,7 @@ pub fn person(name: Option<&str>, user_id: &str) -> String {
         .strip_prefix('@')
         .and_then(|id| id.split(':').next())
         .filter(|local| !local.is_empty());
+
     format::tidy(
         name.filter(|name| !name.trim().is_empty())
             .or(local)
@@ -374,19 +389,22 @@ pub struct CallFacts {
     pub devices: i64,
     pub peak: i64,
     pub peak_users: i64,
-    /// People and devices (user and device) in it now, 0 when it is over, without those that are probably gone. Where
-    /// `unknown_since_ms` is there: those who were in it when it was seen last.
+    /// People and devices (user and device) in it now, 0 when it is over, without those that are
+    /// probably gone. Where `unknown_since_ms` is there: those who were in it when it was seen
+    /// last.
     pub people_now: usize,
     pub devices_now: usize,
-    /// Devices that still count though they are probably gone: in neither of the two numbers before.
+    /// Devices that still count though they are probably gone: in neither of the two numbers
+    /// before.
     pub ghosts_now: usize,
-    /// Of `devices_now`: devices that are perhaps gone: a renewal is overdue, and no sign tells which client it is. Each has
-    /// its `silent_since_ms`.
+    /// Of `devices_now`: devices that are perhaps gone: a renewal is overdue, and no sign tells
+    /// which client it is. Each has its `silent_since_ms`.
     pub perhaps_gone_now: usize,
-    /// `running`; `stuck`: it counts as active, but only devices that are probably gone are in it; `unknown`: it ran when
-    /// it was seen last; or `ended`.
+    /// `running`; `stuck`: it counts as active, but only devices that are probably gone are in it;
+    /// `unknown`: it ran when it was seen last; or `ended`.
     pub state: &'static str,
-    /// Of a stuck call: when somebody who was there for sure was heard last. `duration_ms` goes up to then.
+    /// Of a stuck call: when somebody who was there for sure was heard last. `duration_ms` goes up
+    /// to then.
     pub stuck_since_ms: Option<i64>,
     pub stuck_since_at: Option<Stamp>,
     /// Memberships of this room come encrypted as well: others may be in it whom nobody can count.
@@ -396,8 +414,8 @@ pub struct CallFacts {
     pub certainty: CertaintyFacts,
     /// Homeservers whose clock is off by more than a second, as the events of this call tell.
     pub clocks: Vec<CallClockFacts>,
-    /// Nobody watches the room since then. A call that ran stays `active` while we are cut off for a while; where the
-    /// room itself was lost neither `active` nor an end says more than we know.
+    /// Nobody watches the room since then. A call that ran stays `active` while we are cut off for
+    /// a while; where the room itself was lost neither `active` nor an end says more than we know.
     pub unknown_since_ms: Option<i64>,
     pub unknown_since_at: Option<Stamp>,
     /// The room that took the place of this call's room, and since when: later calls are there.
@@ -406,8 +424,8 @@ pub struct CallFacts {
     pub room_replaced_at: Option<Stamp>,
     /// What needs a look, the gravest first; at most 50.
     pub findings: Vec<FindingFacts>,
-    /// Its stays. Of a very large call, or in a list of many large ones, only some: those who came first, and those who
-    /// are there now or left last.
+    /// Its stays. Of a very large call, or in a list of many large ones, only some: those who came
+    /// first, and those who are there now or left last.
     pub members: Vec<MemberFacts>,
     /// It was derived by older rules or other settings, and is just being derived again.
     pub older_rules: bool,
@@ -433,7 +451,7 @@ impl CallFacts {
             .and_then(|verdict| verdict.unknown_since_ms)
             .or(call.known_until_ms(now));
         let is_lost = call.known_until_ms(now).is_some();
-        let (findings, doubts) = finding::of(
+        let (findings, doubts) = finding::findings_of_call(
             &call,
             &members,
             &used,
@@ -479,21 +497,24 @@ impl CallFacts {
             (false, Some(since)) => (since - call.started_ms).max(0),
             (false, None) => call.duration_ms(now),
         };
+
         let state = match (ended_ms, unknown_since_ms) {
             (Some(_), _) => "ended",
             (None, Some(_)) => "unknown",
             (None, None) if is_stuck => "stuck",
             (None, None) => "running",
         };
+
         let replaced = ledger
             .rooms
             .get(&call.room.room_id)
             .and_then(|room| room.rules.replaced());
+
         Self {
             room_replaced_by: replaced.map(|replaced| replaced.room_id.clone()),
             room_replaced_ms: replaced.map(|replaced| replaced.at_ms),
             room_replaced_at: replaced.map(|replaced| Stamp(replaced.at_ms)),
-            certainty: CertaintyFacts::of(verdict),
+            certainty: CertaintyFacts::from_verdict(verdict),
             clocks,
             unknown_since_ms,
             unknown_since_at: unknown_since_ms.map(Stamp),
@@ -530,7 +551,8 @@ impl CallFacts {
         }
     }
 
-    /// Only some of its stays were read: it has so many, and so many people and devices are in it now.
+    /// Only some of its stays were read: it has so many, and so many people and devices are in it
+    /// now.
     pub fn is_part_of(&mut self, total: i64, present: Present) {
         // Those who are probably gone are among those who were counted.
         let here: Vec<&MemberFacts> = self.present().chain(self.ghosts()).collect();
@@ -540,6 +562,7 @@ impl CallFacts {
             let all = usize::try_from(all).unwrap_or(0);
             all.saturating_sub(listed)
         };
+
         let (people, devices) = (
             beyond(present.people, people.len()),
             beyond(present.devices, devices.len()),
@@ -549,15 +572,18 @@ impl CallFacts {
         if people > 0 && self.state == "stuck" {
             (self.state, self.stuck_since_ms, self.stuck_since_at) = ("running", None, None);
         }
+
         self.unlisted = Present {
             people: i64::try_from(people).unwrap_or(i64::MAX),
             devices: i64::try_from(devices).unwrap_or(i64::MAX),
         };
+
         self.members_total = total;
         self.members_whole = false;
     }
 
-    /// The present of its room is not known: it ran when we heard of it last, or others may be in it.
+    /// The present of its room is not known: it ran when we heard of it last, or others may be in
+    /// it.
     pub fn with_unknown(&mut self, unknown: Unknown, now: i64) {
         if unknown.why == Why::Encrypted {
             self.others_unknown = true;
@@ -566,7 +592,8 @@ impl CallFacts {
         }
     }
 
-    /// It ran when we heard of it last; whether it still does is not known since then, ms, or since now.
+    /// It ran when we heard of it last; whether it still does is not known since then, ms, or since
+    /// now.
     pub fn not_seen(&mut self, since_ms: Option<i64>, now: i64) {
         self.state = "unknown";
         let since = since_ms.unwrap_or(now).max(self.started_ms);
@@ -649,7 +676,8 @@ impl CallFacts {
         (self.ghosts_now > 0).then(|| format::counted(self.ghosts_now, "ghost", "ghosts"))
     }
 
-    /// Those who are perhaps gone, in words: `1 perhaps gone, silent for 2 h 05`; nothing where there are none.
+    /// Those who are perhaps gone, in words: `1 perhaps gone, silent for 2 h 05`; nothing where
+    /// there are none.
     #[must_use]
     pub fn perhaps_gone_words(&self, now: impl format::Whole) -> Option<String> {
         PerhapsGone::among(self.members.iter()).words(now)
@@ -683,6 +711,7 @@ fn in_use(members: &[row::Member]) -> Vec<Option<Transport>> {
             member.selection,
         )
     };
+
     transport::in_use(&members.iter().map(stay).collect::<Vec<_>>())
 }
 
@@ -701,6 +730,7 @@ pub fn calls(
             .or_default()
             .push(member);
     }
+
     calls
         .into_iter()
         .map(|call| {

@@ -1,4 +1,5 @@
-//! Feeds of calls that are over: Atom for feed readers, iCalendar for calendars; of all rooms, or of one.
+//! Feeds of calls that are over: Atom for feed readers, iCalendar for calendars; of all rooms, or
+//! of one.
 
 use super::error::Error;
 use super::facts::{CallFacts, RoomRef, person};
@@ -35,7 +36,7 @@ struct Feed {
 
 /// `GET /feed/calls.atom`
 pub async fn all_atom(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
-    let ask = Ask::of(&req, &web);
+    let ask = Ask::of_request(&req, &web);
     send(
         &ask,
         "application/atom+xml; charset=utf-8",
@@ -51,8 +52,9 @@ pub async fn room_atom(
     web: http::Data<Web>,
     id: http::Path<String>,
 ) -> HttpResponse {
-    let ask = Ask::of(&req, &web);
+    let ask = Ask::of_request(&req, &web);
     let feed = load(&web, &ask, &req, Some(&id)).await;
+
     send(
         &ask,
         "application/atom+xml; charset=utf-8",
@@ -62,7 +64,7 @@ pub async fn room_atom(
 
 /// `GET /feed/calls.ics`
 pub async fn all_ics(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
-    let ask = Ask::of(&req, &web);
+    let ask = Ask::of_request(&req, &web);
     send(
         &ask,
         "text/calendar; charset=utf-8",
@@ -76,7 +78,7 @@ pub async fn room_ics(
     web: http::Data<Web>,
     id: http::Path<String>,
 ) -> HttpResponse {
-    let ask = Ask::of(&req, &web);
+    let ask = Ask::of_request(&req, &web);
     send(
         &ask,
         "text/calendar; charset=utf-8",
@@ -96,6 +98,7 @@ async fn load(web: &Web, ask: &Ask, req: &HttpRequest, room: Option<&str>) -> Re
         active: Some(false),
         ..Default::default()
     };
+
     let (mut title, mut page) = ("Calls on Matrix".to_owned(), "/calls".to_owned());
     let account = account(web).await?;
     let present = Present::read(web, ask.viewer, ask.now).await?;
@@ -105,18 +108,21 @@ async fn load(web: &Web, ask: &Ask, req: &HttpRequest, room: Option<&str>) -> Re
         let Some(room) = rooms::named(&web.store, ask.viewer, room).await? else {
             return Err(no_such_room(web, ask.viewer, ask.now).await);
         };
+
         filter.room = Some(room.room_id.clone());
         seen = present.room(&room.room_id).into();
         id = format!("urn:callscope:{account}:room:{}", f::segment(&room.room_id));
         let room = RoomRef::from(room);
         (title, page) = (format!("Calls in {}", room.title()), room.href());
     }
+
     let calls = sessions::page(&web.store, ask.viewer, &filter, None, limit, ask.now).await?;
     let calls = with_members(web, ask, calls).await?;
     let (base, path) = (
         host::outside(web.public_url.as_deref(), req.headers()),
         req.path().to_owned(),
     );
+
     Ok(Feed {
         title,
         calls,
@@ -129,13 +135,15 @@ async fn load(web: &Web, ask: &Ask, req: &HttpRequest, room: Option<&str>) -> Re
     })
 }
 
-/// The account that looks: no two installations have the same, and it stays whatever they are called.
+/// The account that looks: no two installations have the same, and it stays whatever they are
+/// called.
 async fn account(web: &Web) -> Result<String, Error> {
     let accounts = vantages::list(&web.store).await?;
     let first = accounts
         .into_iter()
         .map(|account| (account.id, account.user_id))
         .min();
+
     Ok(first.map_or("nobody".to_owned(), |(_, user_id)| f::segment(&user_id)))
 }
 
@@ -148,6 +156,7 @@ fn words(call: &CallFacts) -> String {
             names.push(name);
         }
     }
+
     let more = names.len().saturating_sub(5);
     names.truncate(5);
     let more = if more > 0 {
@@ -155,7 +164,9 @@ fn words(call: &CallFacts) -> String {
     } else {
         String::new()
     };
+
     let people = f::counted(call.people, "person", "people");
+
     format!(
         "{people}, {}: {}{more}.",
         f::lasted(call.duration_ms),
@@ -199,6 +210,7 @@ impl Feed {
         if let Some(words) = self.unknown() {
             line(&format!("X-WR-CALDESC:{}", escape(&words)));
         }
+
         for call in &self.calls {
             let ended = call.ended_ms.unwrap_or(self.now);
             line("BEGIN:VEVENT");
@@ -216,7 +228,9 @@ impl Feed {
             line("TRANSP:TRANSPARENT");
             line("END:VEVENT");
         }
+
         line("END:VCALENDAR");
+
         text
     }
 }
@@ -234,6 +248,7 @@ fn escape(text: &str) -> String {
         .replace('\\', "\\\\")
         .replace(';', "\\;")
         .replace(',', "\\,");
+
     text.replace('\n', "\\n")
         .replace(|letter: char| letter.is_control(), "")
 }
@@ -246,9 +261,11 @@ fn fold(text: &mut String, line: &str) {
             text.push_str("\r\n ");
             room = 74;
         }
+
         room -= letter.len_utf8();
         text.push(letter);
     }
+
     text.push_str("\r\n");
 }
 
@@ -267,6 +284,7 @@ mod tests {
             "Calls; <all>, \"of them\"".to_owned(),
             "urn:callscope:calls".to_owned(),
         );
+
         Feed {
             title,
             calls,

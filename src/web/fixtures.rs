@@ -38,6 +38,7 @@ pub fn call(id: &str, room: RoomName, members: &[Member]) -> Call {
             .map(key)
             .collect::<std::collections::BTreeSet<_>>()
     };
+
     let people = distinct(|member| member.user_id.clone());
     let devices = distinct(|member| format!("{} {:?}", member.user_id, member.device_id));
     let started_ms = members
@@ -45,6 +46,7 @@ pub fn call(id: &str, room: RoomName, members: &[Member]) -> Call {
         .map(|member| member.joined_ms)
         .min()
         .unwrap_or(NOW);
+
     Call {
         id: id.to_owned(),
         room,
@@ -80,6 +82,7 @@ pub fn member(
 ) -> Member {
     let (name, user_id, device) = who;
     let (until_ms, end_reason) = until.unwrap_or((NOW + 3 * 60 * MINUTE, "expired"));
+
     Member {
         id: format!("{call} {user_id} {device} {from}"),
         session_id: call.to_owned(),
@@ -162,6 +165,7 @@ pub fn war_room_rows() -> (Call, Vec<Member>) {
             a,
         ),
     ];
+
     (
         call("war", room("Ops war room", "#ops:example.org"), &rows),
         rows,
@@ -190,6 +194,7 @@ pub fn crowd_rows(people: i64) -> (Call, Vec<Member>) {
             )
         })
         .collect();
+
     (
         call(
             "crowd",
@@ -241,6 +246,7 @@ pub fn two_more() -> Vec<CallFacts> {
         ),
         &one,
     );
+
     calls(
         vec![arabic, cafe],
         [two, one].concat(),
@@ -275,6 +281,7 @@ pub fn ended() -> Vec<CallFacts> {
             NOW,
         )
     };
+
     vec![
         call(
             "support",

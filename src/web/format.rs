@@ -1,4 +1,5 @@
-//! How facts become text: times, spans, counts and names as pages write them. The words follow one rule everywhere.
+//! How facts become text: times, spans, counts and names as pages write them. The words follow one
+//! rule everywhere.
 
 mod text;
 pub use text::{Coded, RawJson, code, host, raw_json, segment, sentence, tidy, within};
@@ -55,7 +56,8 @@ impl<T: Whole> Whole for &T {
     }
 }
 
-/// How a time is written on a page; the viewer's browser rewrites it in the same way in its own zone.
+/// How a time is written on a page; the viewer's browser rewrites it in the same way in its own
+/// zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
     /// `14:05`
@@ -94,6 +96,7 @@ impl Style {
         } else {
             "%-d %B %Y"
         };
+
         match self {
             Self::Clock => at.strftime("%H:%M").to_string(),
             Self::Stamp(true) if at.year() != today.year() => {
@@ -111,7 +114,8 @@ impl Style {
     }
 }
 
-/// A `<time>` element: UTC by the server; the viewer's browser writes its own zone, and this one in the title.
+/// A `<time>` element: UTC by the server; the viewer's browser writes its own zone, and this one in
+/// the title.
 #[derive(Debug, Clone, Copy)]
 pub struct TimeTag(i64, i64, Style);
 
@@ -124,6 +128,7 @@ impl fmt::Display for TimeTag {
             style.word(),
             style.text(ms, now),
         );
+
         write!(
             f,
             r#"<time datetime="{machine}" data-f="{word}">{text}</time>"#
@@ -143,7 +148,8 @@ pub fn seconds(ms: impl Whole) -> TimeTag {
     TimeTag(ms.whole(), ms.whole(), Style::Seconds)
 }
 
-/// With its day where `dated`: in a table that has times of several days. The browser decides anew for its zone.
+/// With its day where `dated`: in a table that has times of several days. The browser decides anew
+/// for its zone.
 #[must_use]
 pub fn stamp(ms: impl Whole, dated: impl std::borrow::Borrow<bool>, now: impl Whole) -> TimeTag {
     TimeTag(ms.whole(), now.whole(), Style::Stamp(*dated.borrow()))
@@ -169,8 +175,8 @@ pub fn day_name(ms: impl Whole, now: impl Whole) -> TimeTag {
     TimeTag(ms.whole(), now.whole(), Style::DayName)
 }
 
-/// A day of the calendar in UTC, by its midnight: no moment, so no browser may write it in another zone, where that
-/// midnight belongs to another day.
+/// A day of the calendar in UTC, by its midnight: no moment, so no browser may write it in another
+/// zone, where that midnight belongs to another day.
 #[derive(Debug, Clone, Copy)]
 pub struct DayTag(TimeTag);
 
@@ -200,7 +206,8 @@ pub fn utc_day_name(ms: impl Whole, now: impl Whole) -> DayTag {
     DayTag(day_name(ms, now))
 }
 
-/// A time for a `<title>` or an attribute, where no element can stand: `13:58:04`, with the date when `dated`.
+/// A time for a `<title>` or an attribute, where no element can stand: `13:58:04`, with the date
+/// when `dated`.
 #[must_use]
 pub fn plain_time(ms: impl Whole, dated: impl std::borrow::Borrow<bool>) -> String {
     let dated = *dated.borrow();
@@ -218,6 +225,7 @@ pub fn plain_time(ms: impl Whole, dated: impl std::borrow::Borrow<bool>) -> Stri
 pub fn running(ms: impl Whole) -> String {
     let seconds = ms.whole().max(0) / 1000;
     let (h, m, s) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+
     match h {
         0 => format!("{m}:{s:02}"),
         1..96 => format!("{h}:{m:02}:{s:02}"),
@@ -259,8 +267,10 @@ pub fn count(number: impl Whole) -> String {
         if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
+
         text.push(digit);
     }
+
     text
 }
 
@@ -307,12 +317,15 @@ pub fn bytes(number: impl Whole) -> String {
                 format!("{size:.1} {unit}")
             };
         }
+
         size /= 1000.0;
     }
+
     format!("{size:.1} TB")
 }
 
-/// A time that a server can have meant: Matrix began in September 2014, earlier stamps are mistakes or jokes.
+/// A time that a server can have meant: Matrix began in September 2014, earlier stamps are mistakes
+/// or jokes.
 #[must_use]
 pub fn plausible(ms: impl std::borrow::Borrow<Option<i64>>) -> Option<i64> {
     ms.borrow().filter(|ms| *ms >= 1_409_529_600_000)

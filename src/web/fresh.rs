@@ -6,12 +6,14 @@ use actix_web::http::header;
 use memchr::memmem;
 use std::hash::{DefaultHasher, Hasher};
 
-/// How the length of a running call begins in JSON. It moves with the clock alone and follows from `started_ms`, so it
-/// is not part of the tag, and the tag is a weak one: else no list with a running call would ever be the same again.
+/// How the length of a running call begins in JSON. It moves with the clock alone and follows from
+/// `started_ms`, so it is not part of the tag, and the tag is a weak one: else no list with a
+/// running call would ever be the same again.
 const RUNNING: &[u8] = b"\"active\":true,\"duration_ms\":";
 
-/// How an answer says when it was made. A time that is this moment, or a whole number of days before it, says nothing but
-/// when it was asked: periods end there, and charts begin so long before.
+/// How an answer says when it was made. A time that is this moment, or a whole number of days
+/// before it, says nothing but when it was asked: periods end there, and charts begin so long
+/// before.
 const MADE: [&[u8]; 2] = [b"\"now_ms\":", b"\"computed_ms\":"];
 /// Times of such an answer in words; each has a twin in milliseconds.
 const TWIN: &[u8] = b"_at\":\"";
@@ -41,6 +43,7 @@ pub fn tag(body: &[u8]) -> String {
         is_dated = true;
         parts.extend(moments(body, made));
     }
+
     if is_dated {
         parts.extend(memmem::find_iter(body, TWIN).map(|at| {
             let from = at + TWIN.len();
@@ -52,17 +55,21 @@ pub fn tag(body: &[u8]) -> String {
             }
         }));
     }
+
     parts.sort_unstable();
     let (mut hasher, mut from) = (DefaultHasher::new(), 0);
     for part in parts {
         if part.from < from || part.from == part.to {
             continue;
         }
+
         hasher.write(body.get(from..part.from).unwrap_or_default());
         hasher.write_i64(part.days);
         from = part.to;
     }
+
     hasher.write(body.get(from..).unwrap_or_default());
+
     format!("W/\"{:016x}\"", hasher.finish())
 }
 
@@ -74,6 +81,7 @@ fn run(body: &[u8], from: usize) -> Clocked {
         .iter()
         .take_while(|byte| byte.is_ascii_digit())
         .count();
+
     Clocked {
         from,
         to: from + digits,
@@ -93,10 +101,12 @@ fn number(body: &[u8], from: usize) -> Option<(i64, usize)> {
     ))
 }
 
-/// Numbers that are this moment or whole days before it. A day has no odd last five digits, so these tell where to look.
+/// Numbers that are this moment or whole days before it. A day has no odd last five digits, so
+/// these tell where to look.
 fn moments(body: &[u8], made: i64) -> impl Iterator<Item = Clocked> {
     let last = format!("{:05}", made.rem_euclid(100_000));
     let found: Vec<usize> = memmem::find_iter(body, last.as_bytes()).collect();
+
     found.into_iter().filter_map(move |at| {
         let before = body
             .get(..at)?
@@ -124,6 +134,7 @@ pub fn known(req: &HttpRequest) -> Option<String> {
         .get_all(header::IF_NONE_MATCH)
         .filter_map(|line| line.to_str().ok());
     let first = lines.next()?.to_owned();
+
     Some(lines.fold(first, |all, line| all + "," + line))
 }
 
@@ -147,6 +158,7 @@ mod tests {
                 "[{{\"active\":{active},\"duration_ms\":{ms},\"name\":{name:?}}},{{\"active\":true,\"duration_ms\":7}}]"
             )
         };
+
         let tag = |active: &str, ms: i64, name: &str| super::tag(body(active, ms, name).as_bytes());
         assert_eq!(tag("true", 1, "a"), tag("true", 2000, "a"));
         assert_ne!(tag("true", 1, "a"), tag("true", 1, "b"));
@@ -173,6 +185,7 @@ mod tests {
             );
             format!("{{\"now_ms\":{now},\"now_at\":\"{at}\",{spans},\"left_ms\":{left}}}")
         };
+
         let tag =
             |now, from, left| super::tag(body(now, from, left, &format!("at {now}")).as_bytes());
         let first = tag(NOW, NOW, 5);
@@ -185,6 +198,7 @@ mod tests {
                 format!("{{\"data\":[{{\"left_ms\":{at},\"left_at\":\"{at}\"}}]}}").as_bytes(),
             )
         };
+
         assert_ne!(list(NOW), list(NOW + 1));
         assert_ne!(
             super::tag(b"{\"now_ms\":7,\"a_at\":\""),
@@ -205,6 +219,7 @@ mod tests {
         ] {
             assert!(is_known(&tag, Some(&known)), "{known}");
         }
+
         assert!(
             !is_known(&tag, Some("\"x\"")) && !is_known(&tag, None) && !is_known(&tag, Some(""))
         );

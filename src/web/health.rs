@@ -22,7 +22,7 @@ pub struct Ready {
 }
 
 fn refused(req: &HttpRequest, web: &Web) -> Option<HttpResponse> {
-    let ask = Ask::of(req, web);
+    let ask = Ask::of_request(req, web);
     Query::read(&ask.query, &[])
         .err()
         .map(|error| reply::failure(&ask, &error))
@@ -33,20 +33,23 @@ pub async fn alive(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
     if let Some(refused) = refused(&req, &web) {
         return refused;
     }
+
     HttpResponse::Ok().json(Alive { alive: true })
 }
 
-/// `GET /readyz`: 200 once every account has read its homeserver for the first time, as long as the database can be
-/// written and read; else 503 with the reason.
+/// `GET /readyz`: 200 once every account has read its homeserver for the first time, as long as the
+/// database can be written and read; else 503 with the reason.
 pub async fn ready(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
     if let Some(refused) = refused(&req, &web) {
         return refused;
     }
+
     let now = web.clock.now_ms();
     if let Some(trouble) = web.store.trouble(now) {
         let words = storage_words(trouble.kind.as_str());
         return not_ready(format!("{}: {}", words.what, trouble.error));
     }
+
     let error = match crate::store::vantages::list(&web.store).await {
         Ok(vantages)
             if !vantages.is_empty()
@@ -56,6 +59,7 @@ pub async fn ready(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
         {
             return HttpResponse::Ok().json(Ready { ready: true });
         }
+
         Ok(vantages) => {
             let reason = vantages.into_iter().find_map(|vantage| vantage.error);
             reason.unwrap_or_else(|| {
@@ -68,6 +72,7 @@ pub async fn ready(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
             "the database does not answer".to_owned()
         }
     };
+
     not_ready(error)
 }
 

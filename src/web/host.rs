@@ -1,5 +1,6 @@
-//! Under which names the pages answer: without this, a web page anywhere could read them through the operator's browser
-//! (DNS rebinding: its name is made to point to our address, and the browser takes us for that page's own server).
+//! Under which names the pages answer: without this, a web page anywhere could read them through
+//! the operator's browser (DNS rebinding: its name is made to point to our address, and the browser
+//! takes us for that page's own server).
 
 use super::error::Error;
 use super::reply::{self, Ask};
@@ -29,6 +30,7 @@ impl Hosts {
     pub fn new(bind: SocketAddr, public_url: Option<&str>) -> Self {
         let public =
             public_url.and_then(|url| Url::parse(url).ok()?.host_str().map(ToOwned::to_owned));
+
         Self {
             bind: bind.ip().to_canonical(),
             public,
@@ -42,6 +44,7 @@ impl Hosts {
         if name.eq_ignore_ascii_case("localhost") {
             return true;
         }
+
         if self
             .public
             .as_deref()
@@ -49,17 +52,20 @@ impl Hosts {
         {
             return true;
         }
+
         let literal = name
             .strip_prefix('[')
             .and_then(|rest| rest.strip_suffix(']'))
             .unwrap_or(name);
+
         literal
             .parse::<IpAddr>()
             .is_ok_and(|ip| self.allow_ip(ip.to_canonical()))
     }
 
     fn allow_ip(&self, ip: IpAddr) -> bool {
-        // Who listens on every interface has more addresses than it knows; a literal was resolved by nobody.
+        // Who listens on every interface has more addresses than it knows; a literal was resolved
+        // by nobody.
         self.bind.is_unspecified()
             || ip == self.bind
             || [IpAddr::from([127, 0, 0, 1]), LOOPBACK_6].contains(&ip)
@@ -74,15 +80,18 @@ fn name(host: &str) -> Option<&str> {
         Some(bracket) => bracket + 1,
         None => host.find(':').unwrap_or(host.len()),
     };
+
     let (name, port) = host.split_at_checked(end)?;
     let is_port = port.is_empty()
         || port
             .strip_prefix(':')
             .is_some_and(|port| port.parse::<u16>().is_ok());
+
     is_port.then_some(name)
 }
 
-/// Answers 421 under a name that is not ours. `/healthz` says nothing that is worth keeping and answers always.
+/// Answers 421 under a name that is not ours. `/healthz` says nothing that is worth keeping and
+/// answers always.
 ///
 /// # Errors
 /// Those of what it guards.
@@ -103,14 +112,16 @@ pub async fn guard(
     else {
         return Ok(next.call(req).await?.map_into_boxed_body());
     };
+
     let name = format::tidy(&name.chars().take(NAME_MAX).collect::<String>());
     let error = Error::Misdirected(name);
-    let ask = Ask::of(req.request(), &web);
+    let ask = Ask::of_request(req.request(), &web);
+
     Ok(req.into_response(reply::failure(&ask, &error)))
 }
 
-/// What addresses of ours begin with, for one who asks so: the name was found to be ours, and of a proxy only the scheme
-/// is believed, for any other word of it names a host that nobody looked at.
+/// What addresses of ours begin with, for one who asks so: the name was found to be ours, and of a
+/// proxy only the scheme is believed, for any other word of it names a host that nobody looked at.
 #[must_use]
 pub fn base(headers: &HeaderMap) -> String {
     let said = |name: &str| {
@@ -119,6 +130,7 @@ pub fn base(headers: &HeaderMap) -> String {
             .and_then(|value| value.to_str().ok())
             .unwrap_or_default()
     };
+
     let scheme = if said("x-forwarded-proto")
         .trim()
         .eq_ignore_ascii_case("https")
@@ -127,6 +139,7 @@ pub fn base(headers: &HeaderMap) -> String {
     } else {
         "http"
     };
+
     format!("{scheme}://{}", said("host"))
 }
 
@@ -174,6 +187,7 @@ mod tests {
             "[::1]:8080",
             "[::1]",
         ];
+
         for bind in [
             "127.0.0.1:0",
             "[::1]:8080",
@@ -216,6 +230,7 @@ mod tests {
                 .fold(request, |request, header| request.insert_header(*header));
             base(request.to_http_request().headers())
         };
+
         assert_eq!(of(&[]), "http://localhost:8080");
         assert_eq!(
             of(&[

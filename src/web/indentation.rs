@@ -1,6 +1,8 @@
-//! Takes the indentation of the templates out of a page: it serves those who read templates, and no reader of the page.
+//! Takes the indentation of the templates out of a page: it serves those who read templates, and no
+//! reader of the page.
 
-/// The page without white space at the begin of its lines, and without empty lines. Lines within `<pre>` stay as they are.
+/// The page without white space at the begin of its lines, and without empty lines. Lines within
+/// `<pre>` stay as they are.
 #[must_use]
 pub fn without_indentation(page: &str) -> String {
     let mut short = String::with_capacity(page.len());
@@ -11,13 +13,16 @@ pub fn without_indentation(page: &str) -> String {
         } else {
             line.trim_start()
         };
+
         short.push_str(kept);
         is_preformatted = ends_preformatted(line, is_preformatted);
     }
+
     short
 }
 
-/// Is the text after this line preformatted? What strangers wrote is escaped, so each of these tags is ours.
+/// Is the text after this line preformatted? What strangers wrote is escaped, so each of these tags
+/// is ours.
 fn ends_preformatted(line: &str, before: bool) -> bool {
     match (line.rfind("<pre"), line.rfind("</pre>")) {
         (Some(begin), Some(end)) => begin > end,

@@ -1,5 +1,5 @@
-//! Answers that took long to compute are kept for a while: one that took a second serves a hundred seconds, so that
-//! no more than a hundredth of the time goes into any of them, however many ask.
+//! Answers that took long to compute are kept for a while: one that took a second serves a hundred
+//! seconds, so that no more than a hundredth of the time goes into any of them, however many ask.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,8 +31,8 @@ impl<T> Default for Kept<T> {
 }
 
 impl<T: Clone> Kept<T> {
-    /// The kept answer, or a new one. One is computed at a time: who asks meanwhile gets the old one, or waits for the
-    /// first.
+    /// The kept answer, or a new one. One is computed at a time: who asks meanwhile gets the old
+    /// one, or waits for the first.
     ///
     /// # Errors
     /// Those of the computation; an error is not kept.
@@ -45,18 +45,22 @@ impl<T: Clone> Kept<T> {
         if let Some(fresh) = place.known(true).await {
             return Ok(fresh);
         }
+
         let _turn = match (place.busy.try_lock(), place.known(false).await) {
             (Ok(turn), _) => turn,
             (Err(_), Some(old)) => return Ok(old),
             (Err(_), None) => place.busy.lock().await,
         };
+
         if let Some(fresh) = place.known(true).await {
             return Ok(fresh);
         }
+
         let begun = Instant::now();
         let answer = compute.await?;
         let until = Instant::now() + (begun.elapsed() * TIMES).min(LONGEST);
         *place.answer.write().await = Some((until, answer.clone()));
+
         Ok(answer)
     }
 
@@ -74,12 +78,14 @@ impl<T: Clone> Kept<T> {
         if place.known(false).await.is_some_and(|old| is_dear(&old)) {
             return self.get(key, compute).await;
         }
+
         let begun = Instant::now();
         let answer = compute.await?;
         if is_dear(&answer) {
             let until = Instant::now() + (begun.elapsed() * TIMES).min(LONGEST);
             *place.answer.write().await = Some((until, answer.clone()));
         }
+
         Ok(answer)
     }
 
@@ -88,12 +94,14 @@ impl<T: Clone> Kept<T> {
         if kept.len() >= MOST && !kept.contains_key(key) {
             kept.clear();
         }
+
         let empty = || {
             Arc::new(Place {
                 answer: RwLock::new(None),
                 busy: Mutex::new(()),
             })
         };
+
         kept.entry(key.to_owned()).or_insert_with(empty).clone()
     }
 }
@@ -108,7 +116,8 @@ impl<T: Clone> Place<T> {
     }
 }
 
-/// Something that all pages show and that costs: made once for each change and each second, however many ask.
+/// Something that all pages show and that costs: made once for each change and each second, however
+/// many ask.
 #[derive(Debug)]
 pub struct Shared<T>(Mutex<Option<(Stamp, Arc<T>)>>);
 
@@ -127,7 +136,8 @@ impl<T> Default for Shared<T> {
 }
 
 impl<T> Shared<T> {
-    /// What was made at this state of the world or a later one; else it is made now. Those who ask meanwhile wait.
+    /// What was made at this state of the world or a later one; else it is made now. Those who ask
+    /// meanwhile wait.
     ///
     /// # Errors
     /// Those of the computation; an error is not kept.
@@ -144,9 +154,11 @@ impl<T> Shared<T> {
         {
             return Ok(Arc::clone(known));
         }
+
         let begun = stamp();
         let made = Arc::new(compute.await?);
         *place = Some((begun, Arc::clone(&made)));
+
         Ok(made)
     }
 }
@@ -180,6 +192,7 @@ mod tests {
             generation: generation.get(),
             second: 7,
         };
+
         let (one, other) = tokio::join!(
             shared.get(stamp, slow(1)),
             shared.get(stamp, async { Err("made twice") })

@@ -1,4 +1,5 @@
-//! Server-sent events: tells browsers that something changed, never what; they fetch it by the one read path.
+//! Server-sent events: tells browsers that something changed, never what; they fetch it by the one
+//! read path.
 
 use super::Web;
 use super::error::Error;
@@ -61,7 +62,9 @@ impl Streams {
         if all >= self.most || own >= STREAMS_OF_ADDRESS {
             return None;
         }
+
         open.insert(address, own + 1);
+
         Some(Open {
             streams: self.clone(),
             address,
@@ -76,6 +79,7 @@ impl Drop for Open {
             .open
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+
         match open.get_mut(&self.address) {
             Some(own) if *own > 1 => *own -= 1,
             _ => {
@@ -85,7 +89,8 @@ impl Drop for Open {
     }
 }
 
-/// Whom a connection is from. A proxy of our own network says for whom it asks; anybody else is who he is.
+/// Whom a connection is from. A proxy of our own network says for whom it asks; anybody else is who
+/// he is.
 fn address_of(req: &HttpRequest) -> IpAddr {
     let peer = req
         .peer_addr()
@@ -94,17 +99,20 @@ fn address_of(req: &HttpRequest) -> IpAddr {
         IpAddr::V4(ip) => ip.is_loopback() || ip.is_private(),
         IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local(),
     };
+
     let told = req.headers().get("x-forwarded-for");
     let told = told.and_then(|told| told.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
+
     told.filter(|_| is_near).unwrap_or(peer)
 }
 
 /// `GET /api/v1/live`
 pub async fn get(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
-    let ask = Ask::of(&req, &web);
+    let ask = Ask::of_request(&req, &web);
     if let Err(error) = Query::read(&ask.query, &[]) {
         return reply::failure(&ask, &error);
     }
+
     let Some(open) = web.memory.streams.open(address_of(&req)) else {
         let mut refused = reply::failure(&ask, &Error::Busy("too many live streams are open"));
         // Who is refused shall not hold a connection all the same.
@@ -113,6 +121,7 @@ pub async fn get(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
             .set_connection_type(ConnectionType::Close);
         return refused;
     };
+
     HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, "text/event-stream"))
         .insert_header((header::CACHE_CONTROL, "no-store"))
@@ -164,11 +173,13 @@ fn events(first: Change, changes: &mut Receiver<Change>) -> web::Bytes {
             all.push(next);
         }
     }
+
     // Of too many the first is told, and that there are others.
     let others = all.len() > TOLD_MOST;
     if others {
         all.truncate(1);
     }
+
     let mut told: Vec<u8> = all
         .into_iter()
         .flat_map(|change| event(&told(change)))
@@ -176,6 +187,7 @@ fn events(first: Change, changes: &mut Receiver<Change>) -> web::Bytes {
     if others {
         told.extend(event(&json!({})));
     }
+
     web::Bytes::from(told)
 }
 
@@ -229,14 +241,17 @@ mod tests {
         let room = |index: usize| Change::Room {
             room_id: format!("!{index}"),
         };
+
         for index in [1, 2, 1] {
             changes.announce(room(index));
         }
+
         let told = next(&mut stream).await;
         assert_eq!(told.matches("event: change").count(), 2, "{told}");
         for index in 0..=TOLD_MOST {
             changes.announce(room(index));
         }
+
         let told = next(&mut stream).await;
         assert!(told.ends_with("event: change\ndata: {}\n\n"), "{told}");
         assert_eq!(told.matches("event: change").count(), 2, "{told}");
@@ -268,6 +283,7 @@ mod tests {
                 room_id: format!("!{index}"),
             });
         }
+
         assert_eq!(next(&mut stream).await, "event: change\ndata: {}\n\n");
         assert!(next(&mut stream).await.contains("room_id"));
     }

@@ -1,4 +1,5 @@
-//! `/metrics` for Prometheus: base units, and neither rooms nor people in labels unless the operator wants rooms there.
+//! `/metrics` for Prometheus: base units, and neither rooms nor people in labels unless the
+//! operator wants rooms there.
 
 use super::Web;
 use super::error::Error;
@@ -56,10 +57,11 @@ impl Rows {
 
 /// `GET /metrics`
 pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
-    let ask = Ask::of(&req, &web);
+    let ask = Ask::of_request(&req, &web);
     let Ok(Ok(_turn)) = timeout(PATIENCE, web.memory.metrics.acquire()).await else {
         return reply::failure(&ask, &Error::Busy("too many ask for the metrics"));
     };
+
     match load(&web, &ask).await {
         Ok(text) => HttpResponse::Ok()
             .insert_header((header::CONTENT_TYPE, KIND))
@@ -81,9 +83,11 @@ async fn load(web: &Web, ask: &Ask) -> Result<String, Error> {
         gauges: gauges::read(store, viewer).await?,
         trouble: store.trouble(ask.now),
     };
+
     let mut text = String::new();
     encode(&mut text, &registry(&rows, web.options.metrics_room_labels))
         .map_err(|_| Error::Metrics)?;
+
     Ok(text)
 }
 
@@ -98,10 +102,11 @@ fn registry(rows: &Rows, with_rooms: bool) -> Registry {
     if with_rooms {
         by_room(&mut registry, rows);
     }
+
     registry
 }
 
-fn whole(registry: &mut Registry, name: &str, help: &str, number: i64) {
+fn register_gauge(registry: &mut Registry, name: &str, help: &str, number: i64) {
     registry.register(name, help, ConstGauge::new(number));
 }
 
@@ -128,6 +133,7 @@ impl Gone {
         let only_people: BTreeSet<&str> = gone().map(|one| one.user_id.as_str()).collect();
         let only_devices: BTreeSet<(&str, &str)> = gone().map(MemberFacts::device).collect();
         let only_servers: BTreeSet<&str> = gone().map(|one| one.server.as_str()).collect();
+
         Self {
             people: count(only_people.difference(&people).count()),
             devices: count(only_devices.difference(&devices).count()),
@@ -138,20 +144,23 @@ impl Gone {
 
 fn now(registry: &mut Registry, rows: &Rows) {
     let known = i64::from(!rows.seen.seen.unknown);
-    whole(
+    register_gauge(
         registry,
         "now_known",
         "1 while all calls of now can be told; 0: what follows was seen last, or is not all",
         known,
     );
-    whole(
+    register_gauge(
         registry,
         "rooms_unknown",
         "Rooms of which it cannot be told who is in a call now",
         count(rows.seen.unknown_rooms),
     );
     let calls = &rows.running.calls;
-    let (gone, numbers) = (Gone::among(calls.iter()), NowFacts::of(calls.iter()));
+    let (gone, numbers) = (
+        Gone::among(calls.iter()),
+        NowFacts::count_members(calls.iter()),
+    );
     let stuck = count(numbers.calls_stuck);
     let all = &rows.everybody;
     let numbers = [
@@ -186,8 +195,9 @@ fn now(registry: &mut Registry, rows: &Rows) {
             count(numbers.ghosts_now),
         ),
     ];
+
     for (name, help, number) in numbers {
-        whole(registry, name, help, number.max(0));
+        register_gauge(registry, name, help, number.max(0));
     }
 }
 
@@ -200,16 +210,16 @@ fn stored(registry: &mut Registry, rows: &Rows) {
         database_bytes,
         ..
     } = rows.gauges;
-    whole(registry, "calls_stored", "Calls in the database", calls);
+    register_gauge(registry, "calls_stored", "Calls in the database", calls);
     let events = ConstCounter::new(u64::try_from(events).unwrap_or(0));
     registry.register("events_stored", "Events stored since the beginning", events);
-    whole(
+    register_gauge(
         registry,
         "events_rejected",
         "Stored events that could not be used",
         rejected,
     );
-    whole(
+    register_gauge(
         registry,
         "history_walks_open",
         "Walks through the history of rooms that are not done",
@@ -217,13 +227,13 @@ fn stored(registry: &mut Registry, rows: &Rows) {
     );
     let size = ConstGauge::new(database_bytes);
     registry.register_with_unit("database_size", "Size of the database", Unit::Bytes, size);
-    whole(
+    register_gauge(
         registry,
         "database_full",
         "1 while nothing can be stored because the disk is full",
         i64::from(rows.is_in_trouble(|kind| kind == TroubleKind::Full)),
     );
-    whole(
+    register_gauge(
         registry,
         "database_writable",
         "0 while nothing can be stored, whatever the cause",
@@ -239,8 +249,9 @@ fn watched(registry: &mut Registry, rows: &Rows) {
             .get_or_create(&vec![("watch", watch.as_str().to_owned())])
             .set(count(number));
     }
+
     registry.register("rooms", "Rooms by how we stand towards them", rooms);
-    whole(
+    register_gauge(
         registry,
         "rooms_failing",
         "Rooms whose last look failed",
@@ -264,6 +275,7 @@ fn accounts(registry: &mut Registry, rows: &Rows) {
             heard.get_or_create(&labels).set(seconds(ms));
         }
     }
+
     registry.register(
         "vantage_up",
         "1 while the homeserver is heard and what it says is stored",
@@ -298,6 +310,7 @@ fn by_room(registry: &mut Registry, rows: &Rows) {
             .get_or_create(&vec![("room_id", room_id.clone())])
             .set(all.unwrap_or(0).saturating_sub(gone.devices));
     }
+
     registry.register(
         "room_devices_active",
         "Devices in calls of the room now",
@@ -327,6 +340,7 @@ mod tests {
             options: Options::default(),
             memory: Memory::default(),
         };
+
         let app = App::new()
             .app_data(http::Data::new(web.clone()))
             .route("/metrics", http::get().to(get))

@@ -1,4 +1,5 @@
-//! Pages for people and JSON for programs, from the same facts; reads the store and never writes it.
+//! Pages for people and JSON for programs, from the same facts; reads the store and never writes
+//! it.
 
 pub mod answers;
 pub mod assets;
@@ -60,7 +61,8 @@ pub struct Web {
     pub store: Store,
     pub changes: Changes,
     pub clock: Clock,
-    /// Where browsers reach us; addresses in JSON are relative without it. Its host is one that is answered to.
+    /// Where browsers reach us; addresses in JSON are relative without it. Its host is one that is
+    /// answered to.
     pub public_url: Option<String>,
     pub options: Options,
     pub memory: Memory,
@@ -74,11 +76,13 @@ pub struct Memory {
     streams: live::Streams,
     /// One for each file that is being read.
     exports: Arc<Semaphore>,
-    /// For who reads the metrics: one at a time, since the readiness check reads by the same connection.
+    /// For who reads the metrics: one at a time, since the readiness check reads by the same
+    /// connection.
     metrics: Arc<Semaphore>,
 }
 
-/// Files of any length that are read at once: whoever reads slowly has a page of one in memory for as long.
+/// Files of any length that are read at once: whoever reads slowly has a page of one in memory for
+/// as long.
 const EXPORTS_MOST: usize = 16;
 
 impl Default for Memory {
@@ -135,7 +139,8 @@ impl Web {
     }
 }
 
-/// Serves on a bound socket until the returned server is stopped; it must be polled (spawned) to run.
+/// Serves on a bound socket until the returned server is stopped; it must be polled (spawned) to
+/// run.
 ///
 /// # Errors
 /// The socket cannot be used.
@@ -191,7 +196,8 @@ pub fn serve_with(
         let (answers, asked) = (answers.clone(), web.clone());
         let keep =
             from_fn(move |req, next| answers::keep(answers.clone(), asked.clone(), req, next));
-        // The first to be wrapped is the innermost: a kept answer is compressed already, but for no other origin or host.
+        // The first to be wrapped is the innermost: a kept answer is compressed already, but for no
+        // other origin or host.
         let app = app
             .wrap(Compress::default())
             .wrap(keep)
@@ -203,6 +209,7 @@ pub fn serve_with(
         app.configure(more)
             .configure(move |config| routes(config, &dear, &watched))
     };
+
     Ok(HttpServer::new(app)
         .workers(workers())
         .max_connections(connections)
@@ -217,8 +224,8 @@ fn workers() -> usize {
     std::thread::available_parallelism().map_or(2, std::num::NonZero::get)
 }
 
-/// All addresses. Questions that may be dear, and those of whoever watches over the process, read by connections of their
-/// own, so that neither waits for the pages or keeps them waiting.
+/// All addresses. Questions that may be dear, and those of whoever watches over the process, read
+/// by connections of their own, so that neither waits for the pages or keeps them waiting.
 fn routes(config: &mut ServiceConfig, dear: &Data<Web>, watched: &Data<Web>) {
     for_programs(config, dear, watched);
     api(config, dear);

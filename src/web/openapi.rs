@@ -1,8 +1,10 @@
-//! The `OpenAPI` document, made of the same structs and the same lists of parameters that answer the requests.
+//! The `OpenAPI` document, made of the same structs and the same lists of parameters that answer
+//! the requests.
 //!
-//! A new address of the API needs three things: its `at(…)` in `web/mod.rs`; its entry in [`table::ENTRIES`]; and
-//! `#[derive(ToSchema)]` on the structs it answers with. A parameter with a new name is described once, in [`params`].
-//! `tests/pages/contract.rs` fails as long as one of them is missing.
+//! A new address of the API needs three things: its `at(…)` in `web/mod.rs`; its entry in
+//! [`table::ENTRIES`]; and `#[derive(ToSchema)]` on the structs it answers with. A parameter with a
+//! new name is described once, in [`params`]. `tests/pages/contract.rs` fails as long as one of
+//! them is missing.
 
 pub mod params;
 pub mod table;
@@ -126,6 +128,7 @@ impl Entry {
             self.body,
             Body::Other("application/atom+xml" | "text/calendar")
         );
+
         is_feed
             || matches!(self.body, Body::Json(_)) && !matches!(self.path, "/healthz" | "/readyz")
     }
@@ -159,6 +162,7 @@ impl Entry {
             Some(when) => operation.response("503", error(when)),
             None => operation,
         };
+
         let moved = self.moves.then(|| {
             ResponseBuilder::new().description("It has another name: `Location` says which")
         });
@@ -166,6 +170,7 @@ impl Entry {
             Some(moved) => operation.response("303", moved.build()),
             None => operation,
         };
+
         let same = "Unchanged since the answer whose `ETag` was given in `If-None-Match`, but for how long running calls \
                     have lasted and for the moment of the answer";
         if self.has_tag() {
@@ -173,6 +178,7 @@ impl Entry {
                 .response("304", ResponseBuilder::new().description(same).build())
                 .build();
         }
+
         operation.build()
     }
 
@@ -201,10 +207,12 @@ impl Entry {
         } else {
             answer
         };
+
         let (kind, schema) = match self.body {
             Body::Json(schema) => ("application/json", schema(schemas)),
             Body::Other(kind) => (kind, text().into()),
         };
+
         answer
             .content(kind, ContentBuilder::new().schema(Some(schema)).build())
             .build()
@@ -225,6 +233,7 @@ const FAULTS: &[(&str, &str)] = &[
 fn error(description: &str) -> Response {
     let schema = RefOr::Ref(Ref::from_schema_name("ErrorBody"));
     let content = ContentBuilder::new().schema(Some(schema)).build();
+
     ResponseBuilder::new()
         .description(description)
         .content("application/json", content)
@@ -244,8 +253,10 @@ pub fn document() -> &'static Value {
         if let Some(Value::Object(schemas)) = document.pointer_mut("/components/schemas") {
             schemas.values_mut().for_each(complete);
         }
+
         document
     });
+
     &DOCUMENT
 }
 
@@ -273,6 +284,7 @@ fn write() -> utoipa::openapi::OpenApi {
         .title("Callscope")
         .version(Shell::VERSION)
         .description(Some(PROMISE));
+
     OpenApiBuilder::new()
         .info(info.license(Some(license)).build())
         .servers(Some([ServerBuilder::new().url("/").build()]))
@@ -281,7 +293,8 @@ fn write() -> utoipa::openapi::OpenApi {
         .build()
 }
 
-/// Every key of our structs is always there, null where there is nothing to say; the derived schemas do not know that.
+/// Every key of our structs is always there, null where there is nothing to say; the derived
+/// schemas do not know that.
 fn complete(schema: &mut Value) {
     match schema {
         Value::Object(object) => {
@@ -292,6 +305,7 @@ fn complete(schema: &mut Value) {
             if let Some(names) = names {
                 object.insert("required".to_owned(), names);
             }
+
             object.values_mut().for_each(complete);
         }
         Value::Array(list) => list.iter_mut().for_each(complete),

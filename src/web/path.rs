@@ -1,4 +1,5 @@
-//! What may stand in a path: no id and no name has control characters, and not every database takes them in a text.
+//! What may stand in a path: no id and no name has control characters, and not every database takes
+//! them in a text.
 
 use super::Web;
 use super::error::Error;
@@ -20,9 +21,11 @@ pub async fn guard(
     if !has_control(req.path()) {
         return Ok(next.call(req).await?.map_into_boxed_body());
     }
+
     let error =
         Error::NotFound("There is nothing at an address with control characters.".to_owned());
-    let ask = Ask::of(req.request(), &web);
+    let ask = Ask::of_request(req.request(), &web);
+
     Ok(req.into_response(reply::failure(&ask, &error)))
 }
 
@@ -32,6 +35,7 @@ fn has_control(path: &str) -> bool {
         .split('%')
         .skip(1)
         .filter_map(|rest| u8::from_str_radix(rest.get(..2)?, 16).ok());
+
     escaped
         .chain(path.bytes())
         .any(|byte| byte.is_ascii_control())
@@ -46,6 +50,7 @@ mod tests {
         for bad in ["/rooms/%00", "/rooms/a%0ab", "/%1F", "/%7f", "/a\u{1}"] {
             assert!(has_control(bad), "{bad}");
         }
+
         for good in [
             "/",
             "/rooms/%21a%3Ab",

@@ -24,7 +24,8 @@ impl Query {
     /// Reads a query string.
     ///
     /// # Errors
-    /// A parameter that is not in `known`, stands twice or is too long; the error names it and the known ones.
+    /// A parameter that is not in `known`, stands twice or is too long; the error names it and the
+    /// known ones.
     pub fn read(text: &str, known: &[&str]) -> Result<Self, Error> {
         let mut found: Vec<(String, String)> = Vec::new();
         for (name, value) in form_urlencoded::parse(text.as_bytes()) {
@@ -35,33 +36,41 @@ impl Query {
                 } else {
                     known.join(", ")
                 };
+
                 return Err(Error::Invalid(format!(
                     "unknown parameter {name:?}; known here: {known}"
                 )));
             }
+
             if found.iter().any(|(other, _)| *other == name) {
                 return Err(Error::Invalid(format!(
                     "the parameter {name:?} stands twice"
                 )));
             }
+
             if value.len() > VALUE_MAX {
                 return Err(Error::Invalid(format!(
                     "{name} is longer than {VALUE_MAX} bytes"
                 )));
             }
+
             if value.contains(char::is_control) {
                 return Err(Error::Invalid(format!(
                     "{name} must not contain control characters"
                 )));
             }
+
             let value = if FREE.contains(&name.as_ref()) {
                 value.trim()
             } else {
                 &value
             };
+
             found.push((name.into_owned(), value.to_owned()));
         }
+
         found.retain(|(_, value)| !value.is_empty());
+
         Ok(Self(found))
     }
 
@@ -79,6 +88,7 @@ impl Query {
         let Some(word) = self.get("q").map(str::to_lowercase) else {
             return true;
         };
+
         texts
             .iter()
             .flatten()
@@ -92,12 +102,14 @@ impl Query {
             .0
             .iter()
             .filter(|(name, _)| name != "q" && name != "cursor");
+
         others
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect()
     }
 
-    /// The same parameters without one and with another in its place, as a query string with its `?`, or empty.
+    /// The same parameters without one and with another in its place, as a query string with its
+    /// `?`, or empty.
     #[must_use]
     pub fn with(&self, without: &[&str], add: Option<(&str, &str)>) -> String {
         let mut text = form_urlencoded::Serializer::new(String::new());
@@ -107,10 +119,13 @@ impl Query {
                 text.append_pair(name, value);
             }
         }
+
         if let Some((name, value)) = add {
             text.append_pair(name, value);
         }
+
         let text = text.finish();
+
         if text.is_empty() {
             text
         } else {
@@ -126,10 +141,12 @@ impl Query {
         let Some(text) = self.get("limit") else {
             return Ok(otherwise);
         };
+
         let limit = text
             .parse()
             .ok()
             .filter(|limit| (1..=LIMIT_MAX).contains(limit));
+
         limit.ok_or_else(|| Error::Invalid("limit must be a whole number from 1 to 500".to_owned()))
     }
 
@@ -141,6 +158,7 @@ impl Query {
         let Some(text) = self.get(name) else {
             return Ok(None);
         };
+
         let parsed = text.parse::<i64>().ok().or_else(|| {
             let stamp = text
                 .parse::<jiff::Timestamp>()
@@ -148,6 +166,7 @@ impl Query {
                 .map(jiff::Timestamp::as_millisecond);
             stamp.or_else(|| date(text).map(|ms| if is_end { ms + DAY } else { ms }))
         });
+
         parsed.map(Some).ok_or_else(|| {
             Error::Invalid(format!(
                 "{name} must be milliseconds since 1970, an RFC 3339 time with its offset, or a day like 2026-11-22"
@@ -155,8 +174,8 @@ impl Query {
         })
     }
 
-    /// A moment, ms: as [`Self::time`] reads it, or without an offset, as the field of a form sends it and as people
-    /// write it. That is UTC then, as a day is.
+    /// A moment, ms: as [`Self::time`] reads it, or without an offset, as the field of a form sends
+    /// it and as people write it. That is UTC then, as a day is.
     ///
     /// # Errors
     /// None of these forms.
@@ -195,6 +214,7 @@ impl Query {
         let Some(text) = self.get(name) else {
             return Ok(None);
         };
+
         let number = text
             .parse()
             .ok()
@@ -204,6 +224,7 @@ impl Query {
                 "{name} must be a whole number from 0 to {NUMBER_MAX}"
             ))
         };
+
         number.map(Some).ok_or_else(fault)
     }
 
@@ -228,7 +249,9 @@ impl Query {
         let Some(text) = self.get("cursor") else {
             return Ok(None);
         };
+
         let place = text.parse().map(Some);
+
         place.map_err(|_| Error::Invalid("cursor must be the next of an earlier answer".to_owned()))
     }
 }
@@ -236,7 +259,9 @@ impl Query {
 /// A day as the start of that day in UTC, ms.
 fn date(text: &str) -> Option<i64> {
     let day: jiff::civil::Date = (text.len() == 10).then(|| text.parse().ok())??;
-    // Not by way of a timestamp: those end a day before the last date does, and 9999-12-31 is what people write for ever.
+
+    // Not by way of a timestamp: those end a day before the last date does, and 9999-12-31 is what
+    // people write for ever.
     i64::try_from(
         day.duration_since(jiff::civil::date(1970, 1, 1))
             .as_millis(),
@@ -250,6 +275,7 @@ fn without_offset(text: &str) -> Option<i64> {
         .get(10..)
         .is_some_and(|rest| !rest.is_empty() && !rest.contains(['+', '-', '[', 'Z', 'z']));
     let time: jiff::civil::DateTime = has_time.then(|| text.parse().ok())??;
+
     i64::try_from(
         time.duration_since(jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0))
             .as_millis(),
@@ -291,6 +317,7 @@ mod tests {
             read("status=%C2%A0").active().is_err(),
             "a blank is no word"
         );
+
         for bad in ["room=%00", "room=a%0Ab", "room=%C2%85", "limit=%7F"] {
             assert!(
                 fault(Query::read(bad, KNOWN)).ends_with("must not contain control characters"),
@@ -314,6 +341,7 @@ mod tests {
             Some(253_402_300_800_000)
         );
         assert_eq!(from("1969-12-31").unwrap(), Some(-DAY));
+
         for bad in [
             "yesterday",
             "2026-13-01",
@@ -337,6 +365,7 @@ mod tests {
         ] {
             assert_eq!(at(text).unwrap(), Some(five_past), "{text}");
         }
+
         assert_eq!(at("1970-01-01T14:05:07").unwrap(), Some(five_past + 7000));
         // With an offset it is that offset's, in either way of writing.
         assert_eq!(at("1970-01-01T15:05%2B01:00").unwrap(), Some(five_past));
@@ -349,6 +378,7 @@ mod tests {
             ),
             (Some(DAY), Some(DAY), None)
         );
+
         for bad in [
             "14:05",
             "2026-11-22T25:00",
@@ -370,6 +400,7 @@ mod tests {
         for bad in ["0", "501", "-1", "all", "1.5"] {
             assert!(read(&format!("limit={bad}")).limit(50).is_err(), "{bad}");
         }
+
         assert!(read("status=running").active().is_err());
         assert_eq!(read("status=ended").active().unwrap(), Some(false));
     }

@@ -29,7 +29,7 @@ pub struct Ask {
 
 impl Ask {
     #[must_use]
-    pub fn of(req: &HttpRequest, web: &Web) -> Self {
+    pub fn of_request(req: &HttpRequest, web: &Web) -> Self {
         Self {
             now: web.clock.now_ms(),
             viewer: Viewer::Operator,
@@ -54,6 +54,7 @@ impl Ask {
             );
             return Err(Error::Invalid(words));
         }
+
         Ok(query)
     }
 }
@@ -80,7 +81,8 @@ pub enum Section {
 }
 
 impl Section {
-    /// Those at the top; the observer's status and what is collected are linked beside them and at the bottom.
+    /// Those at the top; the observer's status and what is collected are linked beside them and at
+    /// the bottom.
     pub const TOP: [(Self, &'static str, &'static str); 6] = [
         (Self::Now, "/", "Now"),
         (Self::Calls, "/calls", "Calls"),
@@ -146,6 +148,7 @@ impl Shell {
         if name.chars().nth(most).is_none() {
             return name.to_owned();
         }
+
         name.chars().take(most).chain(['…']).collect()
     }
 
@@ -159,6 +162,7 @@ impl Shell {
                 ms: Some(trouble.since_ms),
             });
         }
+
         let vantages = self.vantages.as_ref()?;
         let unheard = vantages
             .iter()
@@ -168,12 +172,14 @@ impl Shell {
                 Some(_) => "Not in step since",
                 None => "Not connected since",
             };
+
             return Some(Step {
                 class: "warn",
                 words,
                 ms: unheard.unheard_since_ms,
             });
         }
+
         if vantages.is_empty()
             || vantages
                 .iter()
@@ -185,6 +191,7 @@ impl Shell {
                 ms: None,
             });
         }
+
         let heard = vantages.iter().filter_map(VantageFacts::heard_ms).min();
         if vantages
             .iter()
@@ -196,6 +203,7 @@ impl Shell {
                 ms: heard,
             });
         }
+
         if let Some(failing) = vantages.iter().find(|vantage| vantage.error.is_some()) {
             return Some(Step {
                 class: "warn",
@@ -203,6 +211,7 @@ impl Shell {
                 ms: failing.error_since_ms,
             });
         }
+
         Some(Step {
             class: "ok",
             words: "In step",
@@ -252,12 +261,14 @@ pub async fn send<P: Page>(web: &Web, ask: &Ask, answer: Result<Answer<P>, Error
             } else {
                 path
             };
+
             return HttpResponse::SeeOther()
                 .insert_header((header::LOCATION, path))
                 .finish();
         }
         Err(error) => Err(error),
     };
+
     match body {
         Ok(body) => HttpResponse::Ok()
             .insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8"))
@@ -283,6 +294,7 @@ pub fn tagged(ask: &Ask, kind: &'static str, body: Result<Vec<u8>, Error>) -> Ht
         Ok(body) => body,
         Err(error) => return failure(ask, &error),
     };
+
     let tag = fresh::tag(&body);
     let is_known = fresh::is_known(&tag, ask.known_tags.as_deref());
     let mut response = if is_known {
@@ -290,12 +302,14 @@ pub fn tagged(ask: &Ask, kind: &'static str, body: Result<Vec<u8>, Error>) -> Ht
     } else {
         HttpResponse::Ok()
     };
+
     response
         .insert_header((header::ETAG, tag))
         .insert_header((header::CACHE_CONTROL, "no-cache"));
     if is_known {
         return response.finish();
     }
+
     response
         .insert_header((header::CONTENT_TYPE, kind))
         .body(body)
@@ -312,10 +326,12 @@ async fn html<P: Page>(web: &Web, ask: &Ask, page: &P) -> Result<Vec<u8>, Error>
         storage_trouble: web.store.trouble(ask.now).map(StorageTroubleFacts::from),
         spare: 0,
     };
+
     Ok(short(page, shell)?.into_bytes())
 }
 
-/// The page with as many rows as keep it short: names and ids of strangers may be long, and lists longer.
+/// The page with as many rows as keep it short: names and ids of strangers may be long, and lists
+/// longer.
 ///
 /// # Errors
 /// The template failed.
@@ -325,6 +341,7 @@ pub fn short<P: Page>(page: &P, mut shell: Shell) -> askama::Result<String> {
         if text.len() <= PAGE_MAX || shell.spare == SPARE_MAX {
             return Ok(text);
         }
+
         shell.spare += 1;
     }
 }
@@ -348,22 +365,27 @@ pub fn failure(ask: &Ask, error: &Error) -> HttpResponse {
     if error.is_internal() {
         tracing::error!(error = %error, "a request failed");
     }
+
     if let Error::Store(error) = error {
         ask.storage.note_unread(error, ask.now);
     }
+
     let storage_trouble = ask.storage.trouble(ask.now).map(StorageTroubleFacts::from);
     if let (Error::Store(_), Some(trouble)) = (error, &storage_trouble) {
         let words = trouble.words();
         body.error = format!("{}. {}", words.what, words.to_do);
     }
+
     let mut response = HttpResponse::build(error.status());
     response.insert_header((header::CACHE_CONTROL, "no-store"));
     if error.is_busy() {
         response.insert_header((header::RETRY_AFTER, RETRY_AFTER_S));
     }
+
     if ask.api {
         return response.json(body);
     }
+
     let shell = Shell {
         section: None,
         now_ms: ask.now,
@@ -373,6 +395,7 @@ pub fn failure(ask: &Ask, error: &Error) -> HttpResponse {
         storage_trouble,
         spare: 0,
     };
+
     let heading = match body.status {
         400 => "This address is not understood",
         404 => "Nothing here",
@@ -381,12 +404,14 @@ pub fn failure(ask: &Ask, error: &Error) -> HttpResponse {
         503 => "Too much to do",
         _ => "Something broke",
     };
+
     let page = ErrorPage {
         shell: &shell,
         status: body.status,
         heading,
         text: body.error,
     };
+
     match page.render() {
         Ok(html) => response
             .insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8"))
@@ -397,7 +422,7 @@ pub fn failure(ask: &Ask, error: &Error) -> HttpResponse {
 
 /// Every address that nobody answers.
 pub async fn unknown(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
-    failure(&Ask::of(&req, &web), &Error::Unrecognized)
+    failure(&Ask::of_request(&req, &web), &Error::Unrecognized)
 }
 
 /// Every method but GET, where an answer has no end.
@@ -411,9 +436,10 @@ pub async fn not_allowed(req: HttpRequest, web: web::Data<Web>) -> HttpResponse 
 }
 
 fn allowed(req: &HttpRequest, web: &Web, methods: &'static str) -> HttpResponse {
-    let mut response = failure(&Ask::of(req, web), &Error::NotAllowed);
+    let mut response = failure(&Ask::of_request(req, web), &Error::NotAllowed);
     response
         .headers_mut()
         .insert(header::ALLOW, header::HeaderValue::from_static(methods));
+
     response
 }

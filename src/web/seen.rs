@@ -1,5 +1,6 @@
-//! Whether this moment can be told: what nobody hears is not known, which is not the same as nobody being there. Every
-//! page and every answer that says who is in a call now asks here; the rules are in [`crate::rtc::present`].
+//! Whether this moment can be told: what nobody hears is not known, which is not the same as nobody
+//! being there. Every page and every answer that says who is in a call now asks here; the rules are
+//! in [`crate::rtc::present`].
 
 use super::Web;
 use super::error::Error;
@@ -17,13 +18,15 @@ const SEVERAL: &str = "several";
 /// Whether the present is known, as answers say it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ToSchema)]
 pub struct SeenFacts {
-    /// The present is not known, or not all of it: nobody in a call is then no answer, and what is said to run may be what
-    /// was seen last. See `unknown_why`.
+    /// The present is not known, or not all of it: nobody in a call is then no answer, and what is
+    /// said to run may be what was seen last. See `unknown_why`.
     pub unknown: bool,
-    /// Null where it is known. `not_read` (no account has read its homeserver yet), `not_heard` (an account does not hear
-    /// its homeserver), `not_stored` (nothing can be stored), `unreadable` (the room cannot be read), `left` (the account is
-    /// no longer in it), `old_poll` (it is only looked at by polls, and the last one is too old), `encrypted` (memberships
-    /// come encrypted: there may be others whom we cannot count) or `several` (of several rooms: their reasons differ).
+    /// Null where it is known. `not_read` (no account has read its homeserver yet), `not_heard` (an
+    /// account does not hear its homeserver), `not_stored` (nothing can be stored), `unreadable`
+    /// (the room cannot be read), `left` (the account is no longer in it), `old_poll` (it is only
+    /// looked at by polls, and the last one is too old), `encrypted` (memberships come encrypted:
+    /// there may be others whom we cannot count) or `several` (of several rooms: their reasons
+    /// differ).
     pub unknown_why: Option<&'static str>,
     /// Since when, where that is known.
     pub unknown_since_ms: Option<i64>,
@@ -127,7 +130,8 @@ impl LookedFacts {
         self.seen.has_read_nothing()
     }
 
-    /// What was looked at where no call was found, in a sentence. `calls_ever`: calls of other times.
+    /// What was looked at where no call was found, in a sentence. `calls_ever`: calls of other
+    /// times.
     #[must_use]
     pub fn nothing_found(&self, calls_ever: impl f::Whole) -> String {
         let found = match (calls_ever.whole(), self.rooms_unread) {
@@ -139,7 +143,9 @@ impl LookedFacts {
                 f::counted(ever, "call is", "calls are")
             ),
         };
+
         let separator = if self.rooms_followed == 0 { "," } else { ";" };
+
         format!("{}{separator} {found}", self.rooms_words())
     }
 
@@ -150,6 +156,7 @@ impl LookedFacts {
             0 => "No room is followed".to_owned(),
             rooms => f::counted(rooms, "room is followed", "rooms are followed"),
         };
+
         match self.rooms_unread {
             0 => followed,
             rooms => format!("{followed}, {} cannot be read", f::count(rooms)),
@@ -167,6 +174,7 @@ pub async fn no_such_room(web: &Web, viewer: Viewer, now: i64) -> Error {
         Ok(_) => "No room with this id or alias is watched.",
         Err(error) => return error,
     };
+
     Error::NotFound(words.to_owned())
 }
 
@@ -194,12 +202,12 @@ impl Present {
     /// When the database fails.
     pub async fn read(web: &Web, viewer: Viewer, now: i64) -> Result<Self, Error> {
         let found = crate::store::present::read(&web.store, viewer, now).await?;
-        Ok(Self::of(found, now))
+        Ok(Self::from_rows(found, now))
     }
 
     /// From what the store knows.
     #[must_use]
-    pub fn of(found: crate::store::present::Present, now: i64) -> Self {
+    pub fn from_rows(found: crate::store::present::Present, now: i64) -> Self {
         let all = of_vantages(&found.vantages, found.not_stored_since_ms, now);
         let polls_every_ms = found
             .vantages
@@ -207,7 +215,7 @@ impl Present {
             .filter_map(|vantage| vantage.polls_every_ms)
             .max();
         let rooms = found.rooms.into_iter().map(|one| {
-            let unknown = present::of_room(all, &one.room, polls_every_ms, now);
+            let unknown = present::unknown_in_room(all, &one.room, polls_every_ms, now);
             let is_left = one.room.sight == Sight::Left;
             let is_unread = one.room.sight == Sight::Blind || (one.room.fails && !is_left);
             let present = RoomPresent {
@@ -215,8 +223,10 @@ impl Present {
                 is_left,
                 is_unread,
             };
+
             (one.room_id, present)
         });
+
         Self {
             all,
             rooms: rooms.collect(),
@@ -228,6 +238,7 @@ impl Present {
     pub fn looked(&self) -> LookedFacts {
         let asked = || self.rooms.values().filter(|room| !room.is_left);
         let unread = asked().filter(|room| room.is_unread).count();
+
         LookedFacts {
             seen: self.everything(),
             rooms_followed: asked().count() - unread,
@@ -248,6 +259,7 @@ impl Present {
             why: Why::Unreadable,
             since_ms: None,
         });
+
         self.rooms.get(room_id).map_or(nobody, |room| room.unknown)
     }
 
@@ -277,6 +289,7 @@ impl Present {
             seen.unknown_why = Some(SEVERAL);
             (seen.unknown_since_ms, seen.unknown_since_at) = (None, None);
         }
+
         AllSeenFacts {
             seen,
             unknown_rooms: hidden.len(),
@@ -293,7 +306,8 @@ fn of_vantages(
         .iter()
         .map(crate::store::present::account)
         .collect();
-    present::of_accounts(&accounts, not_stored_since_ms, now)
+
+    present::unknown_by_accounts(&accounts, not_stored_since_ms, now)
 }
 
 #[cfg(test)]
@@ -312,6 +326,7 @@ mod tests {
             looked_ms: Some(looked_ms),
             has_encrypted: false,
         };
+
         RoomSight {
             room_id: room_id.to_owned(),
             room,
@@ -330,7 +345,8 @@ mod tests {
             rooms,
             not_stored_since_ms: None,
         };
-        Present::of(found, NOW).everything()
+
+        Present::from_rows(found, NOW).everything()
     }
 
     #[test]

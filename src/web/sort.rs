@@ -1,5 +1,5 @@
-//! `sort`: the order of a list, the same word on the page, in JSON and in files; cursors of sorted lists; and the links in
-//! the heads of tables.
+//! `sort`: the order of a list, the same word on the page, in JSON and in files; cursors of sorted
+//! lists; and the links in the heads of tables.
 
 use super::error::Error;
 use super::query::Query;
@@ -98,7 +98,9 @@ impl Sorts {
                 self.words().join(", ")
             )));
         };
+
         let by_text = self.text_first && at == 0;
+
         Ok(Chosen {
             name: self.names[at],
             descending,
@@ -150,6 +152,7 @@ impl Chosen {
             "peak" => By::Peak,
             _ => By::Started,
         };
+
         Order {
             by,
             descending: self.descending,
@@ -168,6 +171,7 @@ impl Chosen {
             (true, true) => ("descending", " ↓"),
             (true, false) => ("ascending", " ↑"),
         };
+
         Head {
             href: format!("{path}{}", query.with(&["cursor", "sort"], add)),
             aria,
@@ -181,11 +185,13 @@ impl Chosen {
             (&a.name, &a.id).cmp(&(&b.name, &b.id)),
         );
         let turn = |order: Ordering, turned: bool| if turned { order.reverse() } else { order };
+
         turn(numbers, self.descending).then(turn(names, self.descending && self.by_text))
     }
 
-    /// One page of rows that are all in memory, in this order, after the cursor; and the cursor of the next page. Where
-    /// numbers change meanwhile a row may move past the place, but the place stays good.
+    /// One page of rows that are all in memory, in this order, after the cursor; and the cursor of
+    /// the next page. Where numbers change meanwhile a row may move past the place, but the place
+    /// stays good.
     ///
     /// # Errors
     /// The cursor is none of this order, or the limit is no number from 1 to 500.
@@ -213,6 +219,7 @@ impl Chosen {
             .last()
             .filter(|_| is_more)
             .map(|(key, _)| self.encode(key));
+
         Ok((rows.into_iter().map(|(_, row)| row).collect(), next))
     }
 
@@ -231,6 +238,7 @@ impl Chosen {
             .map(|row| (key(&row).short(), row))
             .collect();
         rows.sort_by(|(a, _), (b, _)| self.compare(a, b));
+
         rows
     }
 
@@ -242,7 +250,9 @@ impl Chosen {
         let Some(text) = query.get("cursor") else {
             return Ok(None);
         };
+
         let (at_ms, key, started_ms, id): (Option<i64>, _, _, _) = self.decode(text)?;
+
         Ok(Some(Place {
             at_ms: at_ms.unwrap_or(i64::MAX),
             key,
@@ -251,15 +261,17 @@ impl Chosen {
         }))
     }
 
-    /// A place in a list of calls as a cursor. It holds the moment of the first page only where running calls change their
-    /// places with the clock: a list that did not change has the cursor that it had.
+    /// A place in a list of calls as a cursor. It holds the moment of the first page only where
+    /// running calls change their places with the clock: a list that did not change has the cursor
+    /// that it had.
     #[must_use]
     pub fn cursor(self, place: &Place) -> String {
         let at_ms = (self.order().by == By::Length).then_some(place.at_ms);
         self.encode(&(at_ms, place.key, place.started_ms, &place.id))
     }
 
-    /// A cursor as text: what it holds, with the order that it is a place of. Its form is ours to change.
+    /// A cursor as text: what it holds, with the order that it is a place of. Its form is ours to
+    /// change.
     fn encode(self, place: &impl Serialize) -> String {
         let text = serde_json::to_string(&(self.word(), place)).unwrap_or_default();
         text.bytes()
@@ -267,6 +279,7 @@ impl Chosen {
                 for half in [byte >> 4, byte & 15] {
                     hex.push(char::from_digit(u32::from(half), 16).unwrap_or('0'));
                 }
+
                 hex
             })
     }
@@ -278,15 +291,19 @@ impl Chosen {
                     .to_digit(16)
                     .and_then(|digit| u8::try_from(digit).ok())
             };
+
             let digits: Vec<u8> = text.chars().map(digit).collect::<Option<_>>()?;
             let (pairs, []) = digits.as_chunks::<2>() else {
                 return None;
             };
+
             let plain: Vec<u8> = pairs.iter().map(|[high, low]| high << 4 | low).collect();
             let (word, place): (String, T) = serde_json::from_slice(&plain).ok()?;
             (word == self.word()).then_some(place)
         };
+
         let fault = "cursor must be the next of an earlier answer with the same sort";
+
         read().ok_or_else(|| Error::Invalid(fault.to_owned()))
     }
 }
@@ -308,6 +325,7 @@ pub fn pages(path: &str, query: &Query, next: Option<&str>) -> (Option<String>, 
     let first = query
         .get("cursor")
         .map(|_| format!("{path}{}", query.with(&["cursor"], None)));
+
     (
         first,
         next.map(|next| format!("{path}{}", query.with(&[], Some(("cursor", next))))),
@@ -330,6 +348,7 @@ impl Key {
                 text.truncate(at);
             }
         };
+
         cut(&mut self.name, LETTERS);
         if self.id.len() > ID_MAX {
             let mut rest = DefaultHasher::new();
@@ -337,6 +356,7 @@ impl Key {
             cut(&mut self.id, LETTERS);
             self.id = format!("{} {:x}", self.id, rest.finish());
         }
+
         self
     }
 }
@@ -400,6 +420,7 @@ mod tests {
             let key = |row: &(i64, &str)| {
                 Key::new(if word.ends_with("name") { 0 } else { row.0 }, row.1, row.1)
             };
+
             let (mut found, mut next) = (Vec::new(), String::new());
             loop {
                 let asked = query(&format!("limit=2&cursor={next}"));
@@ -408,6 +429,7 @@ mod tests {
                 let Some(more) = more else { break };
                 next = more;
             }
+
             assert_eq!(found.join(" "), want, "{word}");
             let other = ROOMS.read(&query("sort=known_since")).unwrap();
             assert!(
@@ -431,6 +453,7 @@ mod tests {
             chosen.cut(rows, &asked, 50, Clone::clone).unwrap().0,
             [Key::new(0, "a", "b")]
         );
+
         for bad in ["0", "zz", "5b5d", "é"] {
             assert!(
                 chosen.place(&query(&format!("cursor={bad}"))).is_err(),

@@ -1,4 +1,5 @@
-//! Rooms, servers and SFUs as CSV and NDJSON: the whole of the list that a page shows a part of, in its order.
+//! Rooms, servers and SFUs as CSV and NDJSON: the whole of the list that a page shows a part of, in
+//! its order.
 
 use super::Web;
 use super::error::Error;
@@ -84,13 +85,14 @@ const SFU_COLUMNS: &[&str] = &[
 
 /// `GET /api/v1/rooms.csv` and `.ndjson`
 pub async fn rooms(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
-    let ask = Ask::of(&req, &web);
+    let ask = Ask::of_request(&req, &web);
     let rows = async {
         Ok(rooms::all(&web, &ask, &Query::read(&ask.query, ROOMS)?)
             .await?
             .list
             .data)
     };
+
     send(&req, &ask, "rooms", ROOM_COLUMNS, rows.await)
 }
 
@@ -100,7 +102,7 @@ pub async fn servers(
     web: http::Data<Web>,
     kept: http::Data<Kept<Servers>>,
 ) -> HttpResponse {
-    let ask = Ask::of(&req, &web);
+    let ask = Ask::of_request(&req, &web);
     let rows = async {
         Ok(
             servers::all(&web, &ask, &kept, &Query::read(&ask.query, SERVERS)?)
@@ -108,6 +110,7 @@ pub async fn servers(
                 .data,
         )
     };
+
     send(&req, &ask, "servers", SERVER_COLUMNS, rows.await)
 }
 
@@ -117,7 +120,7 @@ pub async fn transports(
     web: http::Data<Web>,
     kept: http::Data<Kept<Transports>>,
 ) -> HttpResponse {
-    let ask = Ask::of(&req, &web);
+    let ask = Ask::of_request(&req, &web);
     let rows = async {
         Ok(
             transports::all(&web, &ask, &kept, &Query::read(&ask.query, OF_PERIOD)?)
@@ -125,6 +128,7 @@ pub async fn transports(
                 .data,
         )
     };
+
     send(&req, &ask, "transports", SFU_COLUMNS, rows.await)
 }
 
@@ -141,6 +145,7 @@ fn send<T: Serialize>(
     } else {
         ("application/x-ndjson", "ndjson")
     };
+
     let text = rows.and_then(|rows| {
         if is_table {
             table(columns, &rows)
@@ -148,6 +153,7 @@ fn send<T: Serialize>(
             lines(&rows)
         }
     });
+
     match text {
         Ok(text) => HttpResponse::Ok()
             .insert_header((header::CONTENT_TYPE, kind))
@@ -174,6 +180,7 @@ fn table<T: Serialize>(columns: &[&str], rows: &[T]) -> Result<String, Error> {
         text.push_str(&cells.join(","));
         text.push_str("\r\n");
     }
+
     Ok(text)
 }
 

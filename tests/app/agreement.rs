@@ -1,5 +1,5 @@
-//! One fact has one answer: all places that tell the same number are asked, over a world with all formats, ghosts, rings
-//! and rooms that cannot be read, and must say the same.
+//! One fact has one answer: all places that tell the same number are asked, over a world with all
+//! formats, ghosts, rings and rooms that cannot be read, and must say the same.
 
 use crate::bed::{Bed, Running};
 use crate::support::eventually;
@@ -39,6 +39,7 @@ impl Told {
                 found.push(format!("{fact}\n{}", lines.join("\n")));
             }
         }
+
         found
     }
 
@@ -76,12 +77,14 @@ fn sum(rows: &[Value], pointer: &str) -> i64 {
 async fn list(app: &Running, path: &str) -> Vec<Value> {
     let mut path = path.to_owned();
     let mut rows = Vec::new();
+
     loop {
         let page = app.json(&path).await;
         rows.extend(array(&page["data"]).iter().cloned());
         let Some(next) = page["next_url"].as_str() else {
             return rows;
         };
+
         next[next.find("/api/").unwrap()..].clone_into(&mut path);
     }
 }
@@ -91,10 +94,12 @@ fn number_before(page: &str, word: &str) -> String {
     let Some(at) = page.find(word) else {
         return format!("{word:?} is not there");
     };
+
     let before = page[..at].trim_end();
     let start = before
         .rfind(|letter: char| !letter.is_ascii_digit() && !matches!(letter, ',' | '.' | '\u{202f}'))
         .map_or(0, |at| at + before[at..].chars().next().unwrap().len_utf8());
+
     before[start..].replace([',', '\u{202f}'], "")
 }
 
@@ -150,6 +155,7 @@ impl Asked<'_> {
                     .flat_map(|call| array(&call["members"]))
                     .filter(|member| is_here(member))
             };
+
             let ghosts = calls
                 .iter()
                 .map(|call| call["ghosts_now"].as_i64().unwrap_or(0));
@@ -165,6 +171,7 @@ impl Asked<'_> {
                 distinct(here(), &["user_id", "device_id"]),
             );
         }
+
         for (place, page) in [("/api/v1/overview", &overview), ("/api/v1/wall", &wall)] {
             told.tell("people now", place, &page["people"]);
             told.tell(
@@ -177,12 +184,14 @@ impl Asked<'_> {
                 },
             );
         }
+
         told.tell("people now", "/metrics", gauge(&metrics, "people_active"));
         told.tell("calls now", "/metrics", gauge(&metrics, "calls_active"));
         let last = array(&overview["concurrency"]).last().cloned();
         if let Some(last) = last {
             told.tell("devices now", "/api/v1/overview concurrency", &last[1]);
         }
+
         told.tell("devices now", "/metrics", gauge(&metrics, "devices_active"));
         told.tell("devices now", "/api/v1/overview", &overview["devices"]);
         told.tell("servers now", "/metrics", gauge(&metrics, "servers_active"));
@@ -237,9 +246,11 @@ impl Asked<'_> {
         for call in &self.calls {
             whole.push(("/api/v1/calls".to_owned(), call));
         }
+
         for call in &exported {
             whole.push(("/api/v1/calls.ndjson".to_owned(), call));
         }
+
         for (place, page) in [("overview", &overview), ("wall", &wall)] {
             for list in ["active", "ended"] {
                 for call in page[list].as_array().unwrap_or(&Vec::new()) {
@@ -253,16 +264,19 @@ impl Asked<'_> {
                 }
             }
         }
+
         for room in &self.rooms {
             for call in array(&room["recent"]) {
                 whole.push((format!("room {}", room["room_id"]), call));
             }
         }
+
         for server in &self.servers {
             for call in array(&server["now"]["calls"]) {
                 whole.push((format!("server {}", server["server"]), call));
             }
         }
+
         for (place, call) in whole {
             let fact = format!("call {}", text(&call["id"]));
             self.told.tell(&fact, &place, facts_of(call));
@@ -286,6 +300,7 @@ impl Asked<'_> {
             })
             .cloned()
             .collect();
+
         for call in some {
             let path = format!("/calls/{}", text(&call["id"]));
             let own = self.app.json(&format!("/api/v1{path}")).await;
@@ -387,6 +402,7 @@ impl Asked<'_> {
                 self.told.tell(&fact, "/api/v1/rooms", &row[key]);
                 self.told.tell(&fact, "its JSON", &room[key]);
             }
+
             let own: Vec<&Value> = self
                 .calls
                 .iter()
@@ -428,6 +444,7 @@ impl Asked<'_> {
                 } else {
                     message.split(' ').next().unwrap()
                 };
+
                 self.told.tell(&fact, "badge", told);
                 let svg = self
                     .app
@@ -468,6 +485,7 @@ impl Asked<'_> {
                 if ring["at_ms"].as_i64().unwrap() < from {
                     continue;
                 }
+
                 let server = text(&ring["user_id"]).split_once(':').unwrap().1.to_owned();
                 let room = text(&call["room"]["room_id"]).to_owned();
                 for word in ["sent", text(&ring["outcome"])] {
@@ -485,6 +503,7 @@ impl Asked<'_> {
                 }
             }
         }
+
         let words = ["sent", "answered", "declined", "missed", "ringing"];
         let count = |rings: Option<&BTreeMap<String, i64>>, word: &str| {
             rings
@@ -492,6 +511,7 @@ impl Asked<'_> {
                 .copied()
                 .unwrap_or(0)
         };
+
         for word in words {
             let fact = format!("rings {word}");
             self.told
@@ -503,6 +523,7 @@ impl Asked<'_> {
                 let rooms = sum(&self.rooms, &format!("/rings/{word}"));
                 self.told.tell(&fact, "sum of rooms", rooms);
             }
+
             self.told.tell(
                 &fact,
                 "sum of servers",
@@ -520,6 +541,7 @@ impl Asked<'_> {
                     );
                 }
             }
+
             for server in &self.servers {
                 let name = text(&server["server"]);
                 self.told.tell(
@@ -545,6 +567,7 @@ impl Asked<'_> {
                 sum(&self.rooms, &format!("/last_30_days/{key}")),
             );
         }
+
         for key in ["together_ms", "together_seen_ms"] {
             let fact = format!("{key} of 30 days");
             self.told.tell(
@@ -553,6 +576,7 @@ impl Asked<'_> {
                 sum(&self.servers, &format!("/this/{key}")),
             );
         }
+
         self.told.tell(
             "together_ms of 30 days",
             "sum of days",
@@ -578,6 +602,7 @@ impl Asked<'_> {
                 sum(array(&statistics[classes]), "/calls"),
             );
         }
+
         let begun: Vec<&Value> = self
             .calls
             .iter()
@@ -601,6 +626,7 @@ impl Asked<'_> {
     async fn servers_now(&mut self) {
         let listed = list(self.app, "/api/v1/servers").await;
         let overview = self.app.json("/api/v1/overview").await;
+
         for row in &listed {
             let name = text(&row["server"]);
             let fact = format!("people now of {name}");
@@ -640,6 +666,7 @@ impl Asked<'_> {
                 } else {
                     message.split(' ').next().unwrap()
                 };
+
                 self.told.tell(&fact, "badge", told);
             }
         }
@@ -651,7 +678,9 @@ fn is_ghost(calls: &[Value], member: &Value) -> bool {
     if !member["ghost"].is_null() {
         return member["ghost"] == true;
     }
+
     let _ = calls;
+
     false
 }
 
@@ -681,6 +710,7 @@ fn facts_of(call: &Value) -> String {
     let text = json!(facts).to_string();
     // Lists of hundreds of calls are compared by what they come to.
     let short: Vec<Value> = keys[..16].iter().map(|key| call[*key].clone()).collect();
+
     format!("{} with {} characters in all", json!(short), text.len())
 }
 
@@ -689,6 +719,7 @@ fn number_after(page: &str, words: &str) -> String {
     let Some(at) = page.find(words) else {
         return format!("{words:?} is not there");
     };
+
     page[at + words.len()..]
         .chars()
         .take_while(char::is_ascii_digit)
@@ -706,6 +737,7 @@ async fn all_places_that_tell_one_number_tell_the_same() {
         token: world.bot_token.clone(),
         folder: tempfile::tempdir().unwrap(),
     };
+
     let app = bed
         .start_at(clock, &[("PEEK_ROOMS", &world.outside_room)])
         .await;
@@ -723,7 +755,8 @@ async fn all_places_that_tell_one_number_tell_the_same() {
     hs.stop().await;
 }
 
-/// Asks all places of a running app and fails where they disagree; how many facts were told more than once.
+/// Asks all places of a running app and fails where they disagree; how many facts were told more
+/// than once.
 async fn compare(app: &Running) -> usize {
     let mut rooms = Vec::new();
     for row in list(app, "/api/v1/rooms?limit=7").await {
@@ -732,6 +765,7 @@ async fn compare(app: &Running) -> usize {
                 .await,
         );
     }
+
     let mut servers = Vec::new();
     for row in list(app, "/api/v1/servers").await {
         servers.push(
@@ -739,6 +773,7 @@ async fn compare(app: &Running) -> usize {
                 .await,
         );
     }
+
     let calls = list(app, "/api/v1/calls?limit=100").await;
     let mut asked = Asked {
         app,
@@ -747,6 +782,7 @@ async fn compare(app: &Running) -> usize {
         rooms,
         servers,
     };
+
     asked.now().await;
     asked.calls().await;
     asked.rooms().await;
@@ -760,6 +796,7 @@ async fn compare(app: &Running) -> usize {
         disagreements.len(),
         disagreements.join("\n")
     );
+
     asked.told.told_twice()
 }
 
@@ -783,18 +820,22 @@ async fn odd_times_are_told_alike_in_all_places() {
         for user in [bed.bot.as_str(), alice, bob, eve] {
             bed.hs.join_user(&room, user, begin - 24 * HOUR);
         }
+
         room
     };
+
     let send = |room: &str, user: &str, device: &str, content: Value, ms: i64| {
         let state_key = crate::bed::key(user, device);
         bed.hs
             .send_state(room, user, crate::bed::MEMBER, &state_key, content, ms)
     };
+
     let joins = |more: Value| {
         let mut content = crate::bed::join("D");
         for (key, value) in more.as_object().unwrap() {
             content[key] = value.clone();
         }
+
         content
     };
 
@@ -885,6 +926,7 @@ async fn odd_times_are_told_alike_in_all_places() {
     for room in [&late, &skewed, &claimed, &stamped, &slotted, &running] {
         app.walked(room).await;
     }
+
     assert!(compare(&app).await > 30, "too little was compared");
     let longest = app.json("/api/v1/overview").await["today"]["longest_ms"].clone();
     assert!(longest.as_i64() < Some(24 * HOUR), "{longest}");

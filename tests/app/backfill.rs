@@ -15,6 +15,7 @@ async fn calls_from_before_the_bot_came_are_found() {
         bed.joins(&room, ALICE, "AD", begin + at * 50_000);
         bed.leaves(&room, ALICE, "AD", begin + at * 50_000 + 30_000);
     }
+
     let app = bed.start().await;
     let room = app.walked(&room).await;
     assert_eq!(room["calls"], 700);
@@ -31,6 +32,7 @@ async fn calls_from_before_the_bot_came_are_found() {
         );
         path = page["next_url"].as_str().map(ToOwned::to_owned);
     }
+
     let want: Vec<i64> = (0..700).rev().map(|at| begin + at * 50_000).collect();
     assert_eq!(seen, want, "newest first, nothing twice, nothing lost");
     app.app.stop().await;
@@ -43,6 +45,7 @@ async fn history_ends_where_it_is_not_visible() {
         history_visibility: "joined".into(),
         ..NewRoom::default()
     };
+
     let room = bed.hs.create_room(like);
     bed.hs.join_user(&room, ALICE, now() - 1_000_000);
     bed.joins(&room, ALICE, "AD", now() - 900_000);
@@ -91,6 +94,7 @@ async fn a_horizon_is_kept() {
             bed.leaves(&room, ALICE, "AD", at + n * 2000 + 1000);
         }
     }
+
     let app = bed.start_with(&[("BACKFILL_DAYS", "3")]).await;
     app.walked(&room).await;
     let calls = app.room(&room).await["calls"].as_i64().unwrap();
@@ -119,8 +123,8 @@ async fn without_backfill_only_the_time_since_the_last_look_is_read() {
     app.app.stop().await;
 }
 
-/// A homeserver that lags fetches what it missed from others by itself, and nothing tells: when the walk passed, it was
-/// not there yet.
+/// A homeserver that lags fetches what it missed from others by itself, and nothing tells: when the
+/// walk passed, it was not there yet.
 #[tokio::test]
 async fn what_the_homeserver_gets_late_is_found_behind_the_gap() {
     let bed = Bed::new().await;
@@ -179,6 +183,7 @@ async fn how_far_it_has_come_is_told_while_it_goes_on() {
         ts: now() - 1_000_000,
         ..NewRoom::default()
     };
+
     let room = bed.room_like(like, &[ALICE]);
     calls_at(&bed, &room, 300, now() - 700_000);
     // All pages but the first, which alone has no token.
@@ -217,6 +222,7 @@ async fn how_far_it_has_come_is_told_while_it_goes_on() {
             "{path}"
         );
     }
+
     bed.hs.clear_faults();
     app.walked(&room).await;
     let status = app.json("/api/v1/status").await;
@@ -235,6 +241,7 @@ async fn a_room_that_cannot_be_walked_holds_up_no_other() {
     for room in &rooms {
         calls_at(&bed, room, 300, now() - 9_000_000);
     }
+
     let broken = crate::support::http::quote(&rooms[0]);
     let path = format!("{}/messages", &broken[broken.len() - 10..]);
     bed.hs.inject(Fault::lasting(
@@ -245,6 +252,7 @@ async fn a_room_that_cannot_be_walked_holds_up_no_other() {
     for room in &rooms[1..] {
         assert_eq!(app.walked(room).await["calls"], 300);
     }
+
     let error = crate::support::eventually("it is said on the room", 60, async || {
         app.room(&rooms[0]).await["error"]
             .as_str()
@@ -281,6 +289,7 @@ async fn an_empty_page_is_not_the_end_and_a_busy_server_is_given_its_time() {
                 .send_event(&room, ALICE, "m.room.message", json!({"body": "talk"}), at);
         }
     }
+
     bed.hs.set_walk(3);
     bed.hs.inject(Fault::times(
         "/messages",

@@ -19,6 +19,7 @@ async fn run(settings: &Settings, command: &str, file: &Path) -> (Option<i32>, S
     let run = tokio::task::spawn_blocking(move || settings.run(&[&command, &file]));
     let output = run.await.unwrap();
     let said = [output.stdout, output.stderr].concat();
+
     (output.status.code(), String::from_utf8(said).unwrap())
 }
 
@@ -124,6 +125,7 @@ async fn what_is_no_copy_is_refused_and_nothing_changes() {
         sqlx::query(sql).execute(&pool).await.unwrap();
         pool.close().await;
     }
+
     for (name, why) in [
         ("none.db", "No such file"),
         ("empty.db", "not a database of Callscope"),
@@ -135,6 +137,7 @@ async fn what_is_no_copy_is_refused_and_nothing_changes() {
         let (code, said) = run(&settings, "restore", &at(name)).await;
         assert!(code == Some(1) && said.contains(why), "{name}: {said}");
     }
+
     assert!(
         std::fs::read(at("callscope.db")).unwrap() == before,
         "the database is as it was"
@@ -142,6 +145,7 @@ async fn what_is_no_copy_is_refused_and_nothing_changes() {
     let postgres = settings
         .without("CALLSCOPE_DATABASE_URL")
         .with("CALLSCOPE_DATABASE_URL", "postgres://h/x");
+
     for command in ["backup", "restore"] {
         let (code, said) = run(&postgres, command, &at("good.db")).await;
         assert!(
@@ -167,12 +171,14 @@ async fn what_a_restore_keeps_is_never_overwritten() {
             .map(|entry| entry.file_name())
             .collect::<Vec<_>>()
     };
+
     for _ in 0..4 {
         assert_eq!(
             run(&settings, "restore", &path.join("copy.db")).await.0,
             Some(0)
         );
     }
+
     let names = kept()
         .into_iter()
         .filter(|name| name.to_string_lossy().contains("before-restore"));

@@ -24,6 +24,7 @@ impl Bed {
     pub async fn new() -> Self {
         let hs = Homeserver::start(0).await.unwrap();
         let (bot, token) = hs.register("bot", "secret");
+
         Self {
             hs,
             bot,
@@ -49,6 +50,7 @@ impl Bed {
         for user in users {
             self.hs.join_user(&room, user, now() - 1_000_000);
         }
+
         room
     }
 
@@ -58,6 +60,7 @@ impl Bed {
         let logins = asked
             .iter()
             .filter(|(method, path)| method == "POST" && path.contains("/login"));
+
         logins.count()
     }
 
@@ -66,6 +69,7 @@ impl Bed {
             "sqlite://{}",
             self.folder.path().join("callscope.db").display()
         );
+
         [
             ("HOMESERVER_URL", self.hs.url()),
             ("ACCESS_TOKEN", self.token.clone()),
@@ -99,6 +103,7 @@ impl Bed {
             .unwrap()
             .parse()
             .unwrap();
+
         self.start_by(Clock::System, more, || Prober::towards(place))
             .await
     }
@@ -120,6 +125,7 @@ impl Bed {
             let _ =
                 callscope::telemetry::start("debug,hyper_util=info,h2=info,sqlx=info,reqwest=info");
         }
+
         // A process that another test starts has our locks for the moment between fork and exec.
         let app = eventually("the database is free", 10, async || match App::start_with(
             &config,
@@ -133,6 +139,7 @@ impl Bed {
         })
         .await;
         let http = Http::new(&format!("http://{}", app.address), None);
+
         Running { app, http }
     }
 }
@@ -153,6 +160,7 @@ impl Running {
         let ask = client
             .get(format!("{}{path}", self.http.base))
             .header("accept", "text/html");
+
         ask.send().await.unwrap().text().await.unwrap()
     }
 

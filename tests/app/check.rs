@@ -1,4 +1,5 @@
-//! `callscope check` with the real program: every room and invitation is tried, and no device is left behind.
+//! `callscope check` with the real program: every room and invitation is tried, and no device is
+//! left behind.
 
 use crate::alone::settings;
 use crate::bed::{Bed, now};
@@ -49,6 +50,7 @@ async fn each_thing_that_cannot_be_had_is_named_with_what_to_do() {
         let of_room = |line: &&str| line.contains(room);
         said.lines().find(of_room).unwrap_or_default().to_owned()
     };
+
     assert!(
         line(&hidden).contains("FAILS") && line(&hidden).contains(&format!("invite {}", bed.bot)),
         "{said}"

@@ -18,6 +18,7 @@ fn spans(calls: &[Value]) -> Vec<(i64, Option<i64>)> {
         })
         .collect();
     spans.sort_unstable();
+
     spans
 }
 
@@ -74,7 +75,8 @@ async fn what_an_older_version_stored_by_a_wrong_clock_is_mended() {
         .calls_until("its end", |calls| calls[0]["ended_ms"].is_i64())
         .await;
     app.app.stop().await;
-    // As if the end had come by a clock an hour behind, and a poll by such a clock had seen the join again.
+    // As if the end had come by a clock an hour behind, and a poll by such a clock had seen the
+    // join again.
     sqlx::any::install_default_drivers();
     let file = bed.folder.path().join("callscope.db");
     let pool = sqlx::AnyPool::connect(&format!("sqlite://{}", file.display()))
@@ -86,6 +88,7 @@ async fn what_an_older_version_stored_by_a_wrong_clock_is_mended() {
     ] {
         sqlx::query(sql).execute(&pool).await.unwrap();
     }
+
     pool.close().await;
     let program = crate::alone::settings(&bed);
     let said = tokio::task::spawn_blocking(move || program.run(&["rebuild"]))
@@ -99,7 +102,8 @@ async fn what_an_older_version_stored_by_a_wrong_clock_is_mended() {
     app.app.stop().await;
 }
 
-/// The spans of time at which our clock was off, as the status says: by how much, and whether it is over.
+/// The spans of time at which our clock was off, as the status says: by how much, and whether it is
+/// over.
 fn offs(status: &Value) -> Vec<(i64, bool)> {
     status["clock_offs"]
         .as_array()

@@ -1,4 +1,5 @@
-//! The homeserver misbehaves: the observer recovers each time, and the status page says what happened.
+//! The homeserver misbehaves: the observer recovers each time, and the status page says what
+//! happened.
 
 use crate::bed::{Bed, now};
 use callscope::sim::{Fault, FaultKind};
@@ -70,6 +71,7 @@ async fn each_fault_is_survived_and_said() {
         })
         .await;
     }
+
     assert!(
         resident_mb() < 400,
         "memory is bounded: {} MB",
@@ -85,6 +87,7 @@ fn resident_mb() -> u64 {
         .lines()
         .find(|line| line.starts_with("VmHWM"))
         .unwrap();
+
     line.split_whitespace()
         .nth(1)
         .unwrap()
@@ -102,6 +105,7 @@ async fn faults_of_polls_and_history_are_survived() {
         bed.hs.inject(Fault::once("/messages", kind.clone()));
         bed.hs.inject(Fault::once("/state", kind));
     }
+
     let app = bed.start().await;
     app.calls_until("the call", |calls| calls.len() == 1).await;
     app.walked(&room).await;
@@ -121,6 +125,7 @@ async fn an_unknown_position_loses_nothing() {
         bed.joins(&room, ALICE, "AD", begin + 2 * at);
         bed.leaves(&room, ALICE, "AD", begin + 2 * at + 1);
     }
+
     let calls = app
         .calls_until("all calls", |calls| calls.len() == 400)
         .await;

@@ -59,6 +59,7 @@ async fn a_call_begins_grows_and_ends() {
             "the id of any member event leads to the call"
         );
     }
+
     app.app.stop().await;
 }
 
@@ -115,6 +116,7 @@ async fn a_restart_goes_on_where_it_stopped_and_misses_nothing() {
         bed.joins(&room, ALICE, "PHONE", begin + 10 + 2 * at);
         bed.leaves(&room, ALICE, "PHONE", begin + 11 + 2 * at);
     }
+
     let syncs = bed.hs.count("/sync");
     let app = bed.start().await;
     let calls = app
@@ -141,6 +143,7 @@ async fn an_idle_cycle_is_one_request_with_ten_rooms_as_with_a_thousand() {
         for _ in 0..rooms {
             bed.room(&[]);
         }
+
         let app = bed
             .start_with(&[("POLL_SCHEDULE", "0 0 0 1 1 *"), ("BACKFILL", "false")])
             .await;
@@ -222,6 +225,7 @@ async fn an_expiry_is_announced_though_nothing_is_written() {
             ));
         }
     };
+
     tokio::time::timeout(std::time::Duration::from_mins(1), listen)
         .await
         .expect("the end is announced");

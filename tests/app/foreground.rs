@@ -1,4 +1,5 @@
-//! `callscope backfill`: the real program reads the past in the foreground, as the server would have done.
+//! `callscope backfill`: the real program reads the past in the foreground, as the server would
+//! have done.
 
 use crate::alone::settings;
 use crate::bed::{Bed, now};
@@ -19,6 +20,7 @@ fn room(bed: &Bed, calls: i64) -> String {
         bed.joins(&room, ALICE, "AD", now() - 9_000_000 + n * 2000);
         bed.leaves(&room, ALICE, "AD", now() - 9_000_000 + n * 2000 + 1000);
     }
+
     room
 }
 
@@ -47,6 +49,7 @@ async fn shown(bed: &Bed) -> Vec<String> {
     app.ready().await;
     let calls = plain(&app).await;
     app.app.stop().await;
+
     calls
 }
 
@@ -56,6 +59,7 @@ async fn it_reads_what_the_server_would_have_read_and_then_has_nothing_to_do() {
     for _ in 0..2 {
         room(&bed, CALLS);
     }
+
     let (code, out, err) = run(&settings(&bed), &["backfill"]).await;
     assert_eq!(code, 0, "{out}{err}");
     assert!(
@@ -123,6 +127,7 @@ async fn stopped_at_a_page_or_killed_it_goes_on_where_it_was() {
             );
         }
     }
+
     let (code, out, err) = run(&small, &["backfill"]).await;
     assert_eq!(code, 0, "{out}{err}");
     assert!(err.contains("reading goes on after"), "{err}");
@@ -163,6 +168,7 @@ async fn the_rooms_that_are_named_and_no_others() {
         let end = format!("{}/messages", &part[part.len() - 10..]);
         bed.hs.count(&end)
     };
+
     assert!(asked(&one) > 0 && asked(&other) == 0);
     for (wrong, fix) in [
         ("!no:sim.example", "CALLSCOPE_ROOMS"),
@@ -174,6 +180,7 @@ async fn the_rooms_that_are_named_and_no_others() {
             "{err}"
         );
     }
+
     let (code, _, err) = run(
         &settings.with("CALLSCOPE_ACCESS_TOKEN", "wrong"),
         &["backfill"],
@@ -213,6 +220,7 @@ async fn what_happens_between_it_and_the_server_is_read_too() {
         bed.joins(&room, ALICE, "AD", now() - 900_000 + n * 2000);
         bed.leaves(&room, ALICE, "AD", now() - 900_000 + n * 2000 + 1000);
     }
+
     let app = bed.start().await;
     let all = usize::try_from(CALLS).unwrap() + 20;
     app.calls_until("both", |calls| calls.len() == all).await;

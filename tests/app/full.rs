@@ -1,4 +1,5 @@
-//! The disk is full: live following and back-fill pause and say so, and nothing is lost when there is space again.
+//! The disk is full: live following and back-fill pause and say so, and nothing is lost when there
+//! is space again.
 
 use crate::bed::{Bed, MEMBER, join, key, now};
 use serde_json::json;
@@ -25,6 +26,7 @@ async fn observing_pauses_and_loses_nothing() {
     for at in 0..20 {
         stay(&bed, &room, begin + at * 1000);
     }
+
     let status = app
         .status_until("the full disk is said", |status| {
             status["full_since_ms"].is_i64()
@@ -65,6 +67,7 @@ async fn a_small_write_that_finds_space_does_not_say_that_all_is_well() {
     for at in 0..20 {
         stay(&bed, &room, now() - 500_000 + at * 1000);
     }
+
     let status = app
         .status_until("the full disk is said", |status| {
             status["full_since_ms"].is_i64()
@@ -103,6 +106,7 @@ async fn reading_history_pauses_and_goes_on() {
     for at in 0..200 {
         stay(&bed, &past, now() - 800_000 + at * 1000);
     }
+
     bed.hs.join_user(&past, &bed.bot, now() - 1000);
     app.status_until("the full disk is said", |status| {
         status["full_since_ms"].is_i64()

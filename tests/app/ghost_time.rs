@@ -22,16 +22,19 @@ async fn seen_everywhere(app: &Running, rooms: &[&str]) -> Vec<(&'static str, i6
         let path = format!("/api/v1/rooms/{}", quote(room));
         of_rooms += number(&app.json(&path).await["last_30_days"]["together_seen_ms"]);
     }
+
     let sum = |list: &Value, key: &str| {
         let list = list.as_array().unwrap();
         list.iter().map(|row| number(&row[key])).sum::<i64>()
     };
+
     let stays = app
         .calls()
         .await
         .iter()
         .map(|call| sum(&call["members"], "seen_ms"))
         .sum();
+
     vec![
         (
             "statistics",
@@ -69,12 +72,14 @@ async fn time_after_the_last_sign_of_a_ghost_is_seen_nowhere() {
         content["membershipID"] = "one".into();
         content
     };
+
     // Killed right after it renewed; nothing said goodbye.
     let send = |at| {
         let state_key = key(ALICE, "AD");
         bed.hs
             .send_state(&haunted, ALICE, MEMBER, &state_key, hourly("AD"), at)
     };
+
     send(begin - 3 * HOUR);
     bed.joins(&ordinary, BOB, "BD", begin - 2 * HOUR);
     bed.leaves(&ordinary, BOB, "BD", begin - 2 * HOUR + 20 * MINUTE);
@@ -95,6 +100,7 @@ async fn time_after_the_last_sign_of_a_ghost_is_seen_nowhere() {
     for (place, seen_ms) in seen_everywhere(&app, &[&haunted, &ordinary]).await {
         assert_eq!(seen_ms, 20 * MINUTE, "{place}, while it still counts");
     }
+
     let overview = app.json("/api/v1/overview").await;
     assert_eq!(
         overview["today"]["longest_ms"],
@@ -119,6 +125,7 @@ async fn time_after_the_last_sign_of_a_ghost_is_seen_nowhere() {
     for (place, seen_ms) in seen_everywhere(&app, &[&haunted, &ordinary]).await {
         assert_eq!(seen_ms, 20 * MINUTE, "{place}, when it ran out");
     }
+
     let overview = app.json("/api/v1/overview").await;
     assert_eq!(overview["today"]["longest_ms"], 20 * MINUTE);
     app.app.stop().await;

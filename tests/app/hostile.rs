@@ -34,6 +34,7 @@ fn vectors() -> Vec<Value> {
                     event
                 })
         });
+
     events.collect()
 }
 
@@ -42,6 +43,7 @@ fn odd(user: &str) -> Vec<Value> {
         json!({"event_id": format!("$odd{id}"), "type": MEMBER, "sender": user, "state_key": key(user, id),
             "origin_server_ts": ts, "content": content})
     };
+
     let long = "x".repeat(60_000);
     let mut markup = join(MARKUP);
     markup["call_id"] = json!(MARKUP);
@@ -52,6 +54,7 @@ fn odd(user: &str) -> Vec<Value> {
     numbers["created_ts"] = json!(-1.5e300);
     let mut control = join("CTL\u{0}\u{1b}[31m\u{202e}");
     control["call_id"] = json!("a\u{0}\nb\u{7}");
+
     vec![
         event("markup", json!(now()), markup),
         event("long", json!(now()), join(&long)),
@@ -73,6 +76,7 @@ async fn hostile_room() -> (Bed, Running, String) {
         name: Some(MARKUP.into()),
         ..NewRoom::default()
     };
+
     let room = bed.room_like(like, &[ALICE]);
     bed.hs.set_display_name(ALICE, MARKUP);
     let app = bed.start().await;
@@ -82,10 +86,12 @@ async fn hostile_room() -> (Bed, Running, String) {
         event["room_id"] = json!(room);
         bed.hs.send_raw(&room, event);
     }
+
     app.status_until("the rejected events", |status| {
         status["totals"]["rejected"].as_i64().unwrap() >= 21
     })
     .await;
+
     (bed, app, room)
 }
 
@@ -110,6 +116,7 @@ async fn everything_hostile_is_kept_and_counted_with_its_reason() {
             "{name} is not in {counts:?}"
         );
     }
+
     let listed = app.room(&room).await["rejected_events"]
         .as_array()
         .unwrap()
@@ -156,6 +163,7 @@ async fn everything_hostile_is_escaped() {
         );
         assert!(text.contains("</html>"), "{page} is whole");
     }
+
     app.app.stop().await;
 }
 
@@ -186,6 +194,7 @@ async fn a_line_break_in_a_name_makes_no_line_of_the_log() {
             "{line:?}"
         );
     }
+
     app.kill();
 }
 

@@ -135,6 +135,7 @@ async fn probable_ghosts_alone_are_said_and_a_flag_decides() {
             begin + n * hour,
         );
     }
+
     let app = bed.start().await;
     app.ready().await;
     // That it used to renew, only its history tells.

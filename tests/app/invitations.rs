@@ -1,4 +1,5 @@
-//! Invitations that policy does not allow are kept, named with what to set, and accepted once it is set.
+//! Invitations that policy does not allow are kept, named with what to set, and accepted once it is
+//! set.
 
 use crate::bed::{Bed, Running, now};
 use crate::support::eventually;
@@ -14,6 +15,7 @@ fn invited(bed: &Bed, name: &str) -> String {
     });
     bed.hs.join_user(&room, EVE, now());
     bed.hs.invite(&room, &bed.bot, EVE, now());
+
     room
 }
 
@@ -55,6 +57,7 @@ async fn one_that_waits_is_named_with_what_to_set_and_accepted_after_that() {
             assert!(page.contains(words), "{path}, {words}: {page}");
         }
     }
+
     let page = app.page("/").await;
     let waiting = page.find("The account was invited").unwrap();
     assert!(
@@ -103,6 +106,7 @@ async fn without_live_following_they_are_asked_for() {
     for words in ["Tree house", EVE, "CALLSCOPE_INVITES_ALLOW_USERS"] {
         assert!(page.contains(words), "{words}: {page}");
     }
+
     bed.hs.kick(&room, &bed.bot, EVE, now());
     waits(&app, 0).await;
     app.app.stop().await;

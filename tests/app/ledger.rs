@@ -80,6 +80,7 @@ async fn what_happened_while_we_were_down_is_found_and_said_to_be_read_later() {
             json!({"by": "backfilled", "error_ms": 0})
         );
     }
+
     app.app.stop().await;
 }
 
@@ -182,6 +183,7 @@ async fn polls_cover_a_room_that_is_only_looked_into() {
         history_visibility: "world_readable".into(),
         ..NewRoom::default()
     };
+
     let room = bed.hs.create_room(public);
     bed.hs.join_user(&room, ALICE, now() - 9 * MINUTE);
     bed.joins(&room, ALICE, "AD", now() - 8 * MINUTE);
@@ -210,6 +212,7 @@ async fn what_a_limited_timeline_left_out_is_a_gap_until_it_is_read() {
             FaultKind::Status(502, json!({"errcode": "M_UNKNOWN", "error": "gone"})),
         )
     };
+
     bed.hs.inject(gone("/messages"));
     bed.hs.inject(gone("/sync"));
     // It ends the waiting long poll.
@@ -222,6 +225,7 @@ async fn what_a_limited_timeline_left_out_is_a_gap_until_it_is_read() {
         bed.leaves(&room, ALICE, "AD", begin + 20 + 2 * n);
         bed.joins(&room, ALICE, "AD", begin + 21 + 2 * n);
     }
+
     clock.advance(MINUTE / 3);
     let end = clock.now_ms();
     bed.hs.clear_faults();

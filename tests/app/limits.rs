@@ -31,14 +31,17 @@ async fn a_flood_is_stored_up_to_a_limit_and_the_state_is_right_afterwards() {
             } else {
                 join(&format!("D{device}"))
             };
+
             let key = key(MALLORY, &format!("D{device}"));
             bed.hs
                 .send_state(&flooded, MALLORY, MEMBER, &key, content, now());
         }
     }
+
     for device in 0..200 {
         bed.leaves(&flooded, MALLORY, &format!("D{device}"), now());
     }
+
     bed.joins(&flooded, ALICE, "A", now());
     bed.joins(&quiet, ALICE, "A", now());
     app.calls_until("another room is not kept waiting", |calls| {
@@ -87,11 +90,13 @@ async fn many_streams_of_one_address_keep_nobody_else_out() {
             refused += 1;
         }
     }
+
     assert_eq!((open.len(), refused), (64, 16));
     for path in ["/healthz", "/readyz", "/metrics", "/api/v1/status"] {
         let answer = client.get(format!("{}{path}", app.http.base)).send().await;
         assert_eq!(answer.unwrap().status(), 200, "{path}");
     }
+
     let behind_proxy = client.get(&live).header("x-forwarded-for", "10.9.9.9");
     assert_eq!(
         behind_proxy.send().await.unwrap().status(),

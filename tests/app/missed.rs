@@ -1,4 +1,5 @@
-//! What a homeserver's bad moment, or a removal, must not make us miss: one error ends nothing for good.
+//! What a homeserver's bad moment, or a removal, must not make us miss: one error ends nothing for
+//! good.
 
 use crate::bed::{Bed, now};
 use crate::support::eventually;
@@ -31,6 +32,7 @@ async fn a_failed_join_of_a_room_that_we_are_in_makes_no_new_room_of_it() {
         bed.hs
             .inject(Fault::once(path, FaultKind::Status(502, json!({}))));
     }
+
     let app = bed.start_with(&settings).await;
     app.calls_until("all calls of the time when we were down", |calls| {
         calls.len() == 300
@@ -72,6 +74,7 @@ async fn one_event_that_cannot_be_asked_for_does_not_hold_up_the_others() {
                 .join_user(room, &format!("@guest{guest}:sim.example"), begin + 60_000);
         }
     }
+
     let no = json!({"errcode": "M_FORBIDDEN", "error": "no"});
     bed.hs
         .inject(Fault::lasting("/messages", FaultKind::Status(403, no)));
@@ -186,6 +189,7 @@ async fn a_clock_that_is_set_back_makes_no_gap_and_no_storm_of_polls() {
         app.calls_until("it is followed", |calls| calls[0]["devices"] == devices)
             .await;
     }
+
     let call = app.calls().await[0].clone();
     assert!(
         call["unknown_since_ms"].is_null() && call["certainty"]["gap_ms"] == 0,

@@ -1,4 +1,5 @@
-//! The same events by sync, by poll, by back-fill, in any mixture: the same calls, byte for byte, but for evidence.
+//! The same events by sync, by poll, by back-fill, in any mixture: the same calls, byte for byte,
+//! but for evidence.
 
 use crate::bed::{Bed, Running, now};
 use crate::support::eventually;
@@ -31,6 +32,7 @@ fn script() -> Vec<(usize, bool, i64)> {
         .flat_map(|&(who, from, to)| [(who, true, from), (who, false, to)])
         .collect();
     script.sort_by_key(|&(who, is_join, at)| (at, is_join, who));
+
     script
 }
 
@@ -46,7 +48,8 @@ fn play(bed: &Bed, room: &str, begin: i64, script: &[(usize, bool, i64)]) {
     }
 }
 
-/// The list of calls without what says how we know it, and without the names that this room alone has.
+/// The list of calls without what says how we know it, and without the names that this room alone
+/// has.
 pub async fn plain(app: &Running) -> Vec<String> {
     let mut calls = app.calls().await;
     for call in &mut calls {
@@ -54,14 +57,17 @@ pub async fn plain(app: &Running) -> Vec<String> {
         for key in ["certainty", "unknown_since_ms", "unknown_since_at"] {
             assert!(call.remove(key).is_some(), "{key}");
         }
+
         for member in call["members"].as_array_mut().unwrap() {
             assert!(member.as_object_mut().unwrap().remove("evidence").is_some());
         }
     }
+
     calls.iter().map(Value::to_string).collect()
 }
 
-/// Runs the app over parts of the script: each part is played while it runs (true) or before it starts.
+/// Runs the app over parts of the script: each part is played while it runs (true) or before it
+/// starts.
 async fn mixed(
     bed: &Bed,
     parts: &[(usize, bool, &str, &str)],
@@ -82,11 +88,13 @@ async fn mixed(
         if !while_it_runs {
             play(bed, room, begin, &part);
         }
+
         let app = bed.start_with(&settings).await;
         app.ready().await;
         if while_it_runs {
             play(bed, room, begin, &part);
         }
+
         let want = script().len() - rest.len();
         last = eventually(&format!("all of part {turn}"), 60, async || {
             let status = app.json("/api/v1/status").await;
@@ -110,7 +118,9 @@ async fn mixed(
         .await;
         app.app.stop().await;
     }
+
     assert!(rest.is_empty(), "all was played");
+
     last
 }
 
@@ -141,6 +151,7 @@ async fn every_way_gives_the_same_calls() {
         assert_eq!(calls.len(), 5, "{calls:#?}");
         seen.push(calls);
     }
+
     for calls in &seen[1..] {
         assert_eq!(calls, &seen[0]);
     }

@@ -1,5 +1,5 @@
-//! Homeservers as they are: history that ends too early or never, endpoints that are missing, logins of other kinds, first
-//! answers that take long or are too large.
+//! Homeservers as they are: history that ends too early or never, endpoints that are missing,
+//! logins of other kinds, first answers that take long or are too large.
 
 use crate::bed::{Bed, Running, join, key, now};
 use crate::support::eventually;
@@ -32,11 +32,13 @@ fn old_room(bed: &Bed) -> String {
         ts: now() - 20 * DAY,
         ..NewRoom::default()
     };
+
     let room = bed.hs.create_room(like);
     bed.hs.join_user(&room, ALICE, now() - 20 * DAY);
     calls_at(bed, &room, 100, now() - 19 * DAY);
     calls_at(bed, &room, 100, now() - DAY);
     bed.hs.join_user(&room, &bed.bot, now() - 1_000_000);
+
     room
 }
 
@@ -112,6 +114,7 @@ async fn a_homeserver_that_gives_no_more_hides_nothing_and_is_asked_again() {
         );
         assert!(!page.contains("as far as we may see"), "{path}");
     }
+
     bed.hs.set_pages(Pages::Right);
     let facts = ended(&app, &room, "beginning").await;
     assert_eq!(facts["calls"], 200);
@@ -171,6 +174,7 @@ async fn a_wider_horizon_reads_on_and_forgets_nothing() {
         let read = spans.iter().find(|span| span["kind"] == "backfilled");
         read.unwrap()["from_ms"].as_i64().unwrap()
     };
+
     // The first pages of the new walk are held up: what was read before stays read meanwhile.
     bed.hs.inject(Fault::times(
         "/messages",
@@ -219,6 +223,7 @@ async fn endpoints_that_are_missing_are_done_without() {
             if status == 500 && missing == "/whoami" {
                 continue;
             }
+
             let bed = Bed::new().await;
             let room = bed.room(&[ALICE]);
             bed.joins(&room, ALICE, "AD", now() - 5000);
@@ -233,6 +238,7 @@ async fn endpoints_that_are_missing_are_done_without() {
             if missing == "client/versions" {
                 assert!(vantage["capabilities_ms"].is_null(), "{vantage}");
             }
+
             app.app.stop().await;
         }
     }
@@ -285,6 +291,7 @@ async fn a_homeserver_without_passwords_is_said_with_what_to_do() {
     ] {
         assert!(error.contains(words), "{words}: {error}");
     }
+
     assert_eq!(bed.logins(), 0, "the password is not sent");
     assert!(app.page("/status").await.contains("mas-cli"));
     app.app.stop().await;
@@ -392,6 +399,7 @@ async fn a_first_answer_is_waited_for_and_asked_for_in_the_same_words() {
 fn large_state(bed: &Bed, room: &str, bytes: usize) {
     let mut content = join("AD");
     content["padding"] = json!("x".repeat(57_000));
+
     for n in 0..bytes / 57_000 {
         let key = key(ALICE, &format!("D{n}"));
         content["device_id"] = json!(format!("D{n}"));
@@ -414,6 +422,7 @@ async fn a_room_that_is_too_large_for_memory_holds_up_no_other() {
     for room in &small {
         bed.joins(room, ALICE, "AD", now() - 5000);
     }
+
     // Less than what is read in pieces, and more than what is kept in memory.
     large_state(&bed, &large, 6_000_000);
     let keys = [("MAX_RESPONSE_MB", "1"), ("BACKFILL", "false")];
@@ -441,6 +450,7 @@ async fn a_room_that_is_too_large_for_memory_holds_up_no_other() {
     for room in &small {
         bed.leaves(room, ALICE, "AD", now());
     }
+
     let app = bed.start_with(&keys).await;
     app.calls_until("the others go on", |calls| {
         let ended = calls.iter().filter(|call| call["active"] == false);
@@ -506,6 +516,7 @@ async fn what_our_own_homeserver_offers_comes_before_what_is_published() {
                 "m.delayed_events": {"max_delay_ms": 600_000, "max_scheduled": 50},
             }));
         }
+
         bed.hs
             .inject(Fault::lasting(".well-known", unrecognized(404)));
         let app = bed.start().await;
@@ -544,6 +555,7 @@ async fn what_our_own_homeserver_offers_comes_before_what_is_published() {
             assert_eq!(own["capabilities"]["state"], "missing");
             assert!(own["max_delay_ms"].is_null());
         }
+
         assert!(status["vantages"][0]["error"].is_null());
         app.app.stop().await;
     }

@@ -1,4 +1,5 @@
-//! The commands for operators, with the real program: what they print, and the exit codes that scripts rely on.
+//! The commands for operators, with the real program: what they print, and the exit codes that
+//! scripts rely on.
 
 use crate::alone::settings;
 use crate::bed::{Bed, now};
@@ -20,6 +21,7 @@ pub async fn run(settings: &Settings, arguments: &[&str]) -> (Option<i32>, Strin
     let run = move || settings.run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
     let output = tokio::task::spawn_blocking(run).await.unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
+
     (
         output.status.code(),
         text(output.stdout),
@@ -54,6 +56,7 @@ async fn the_facts_are_in_the_terminal_too() {
             "{said}"
         );
     }
+
     let (code, said, _) = run(&settings, &["calls", "--json", "--active", "--url", &url]).await;
     let json: Value = serde_json::from_str(&said).unwrap();
     assert_eq!(
@@ -75,6 +78,7 @@ async fn the_facts_are_in_the_terminal_too() {
         let settings = settings.clone();
         async move { run(&settings, &["idle", "--server", server, "--url", &url]).await }
     };
+
     let (code, said, _) = idle("sim.example", url.clone()).await;
     assert!(
         code == Some(1) && said.contains(&id) && said.contains("1 of 1 devices"),
@@ -126,6 +130,7 @@ async fn a_slip_is_refused_and_nothing_is_made() {
             "{slip:?}: {said}"
         );
     }
+
     for slip in ["ftp://x", "localhost:8080", "http://me:secret@localhost"] {
         let (code, _, said) = run(&settings, &["status", "--url", slip]).await;
         assert!(
@@ -133,6 +138,7 @@ async fn a_slip_is_refused_and_nothing_is_made() {
             "{slip}: {said}"
         );
     }
+
     let typo = bed.folder.path().join("typo.db");
     let other = settings.clone().without("CALLSCOPE_DATABASE_URL");
     let other = other.with(

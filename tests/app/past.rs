@@ -30,11 +30,13 @@ async fn replaced_events_are_followed_one_by_one_until_the_first_that_is_not_giv
         chain.push(bed.joins(&room, ALICE, "AD", begin + 2 * at * 1000));
         chain.push(bed.leaves(&room, ALICE, "AD", begin + (2 * at + 1) * 1000));
     }
+
     // More than a timeline holds, so that of the calls only the newest event is left, in the state.
     for n in 0..150 {
         bed.hs
             .join_user(&room, &format!("@guest{n}:sim.example"), begin + MINUTE);
     }
+
     let forbidden = json!({"errcode": "M_FORBIDDEN", "error": "no history for you"});
     bed.hs.inject(Fault::lasting(
         "/messages",
@@ -70,6 +72,7 @@ async fn replaced_events_are_followed_one_by_one_until_the_first_that_is_not_giv
     for (path, id) in asked.iter().zip(want) {
         assert!(path.contains(&quote(&id[1..])), "{path} is not {id}");
     }
+
     assert_eq!(
         app.calls().await.len(),
         6,
@@ -78,7 +81,8 @@ async fn replaced_events_are_followed_one_by_one_until_the_first_that_is_not_giv
     app.app.stop().await;
 }
 
-/// A homeserver under load knows of an event whose predecessors it fetches later, by itself: they never come by sync.
+/// A homeserver under load knows of an event whose predecessors it fetches later, by itself: they
+/// never come by sync.
 #[tokio::test]
 async fn what_the_homeserver_does_not_have_yet_is_asked_for_again() {
     let bed = Bed::new().await;
@@ -91,6 +95,7 @@ async fn what_the_homeserver_does_not_have_yet_is_asked_for_again() {
         bed.hs
             .join_user(&room, &format!("@guest{n}:sim.example"), begin + MINUTE);
     }
+
     let none = json!({"errcode": "M_NOT_FOUND", "error": "not yet"});
     bed.hs.inject(Fault::lasting(
         "/messages",
@@ -260,6 +265,7 @@ async fn who_was_here_at_a_moment_can_be_asked() {
             .map(|member: Value| member["user_id"].as_str().unwrap().to_owned())
             .collect::<Vec<_>>()
     };
+
     assert_eq!(people(begin - 1).await, Vec::<String>::new());
     assert_eq!(people(begin).await, [ALICE]);
     assert_eq!(people(begin + MINUTE).await, [ALICE, BOB]);
@@ -281,6 +287,7 @@ async fn who_was_here_at_a_moment_can_be_asked() {
             "{bad}"
         );
     }
+
     assert_eq!(
         app.http.get("/api/v1/rooms/%21none/members").await.status,
         404

@@ -1,4 +1,5 @@
-//! Polls: without any long poll, and as the repair of what sync missed; rooms looked into without joining.
+//! Polls: without any long poll, and as the repair of what sync missed; rooms looked into without
+//! joining.
 
 use crate::bed::{Bed, MEMBER, join, key, now};
 use callscope::sim::{Fault, FaultKind, NewRoom};
@@ -29,6 +30,7 @@ async fn polls_alone_are_enough() {
             "no long poll at all, only the question which invitations are open: {path}"
         );
     }
+
     let snapshots = app.json("/api/v1/status").await["totals"]["snapshots"]
         .as_i64()
         .unwrap();
@@ -68,6 +70,7 @@ async fn a_world_readable_room_is_polled_without_joining() {
         history_visibility: "world_readable".into(),
         ..NewRoom::default()
     };
+
     let room = bed.hs.create_room(public);
     bed.hs.join_user(&room, ALICE, now() - 9000);
     bed.joins(&room, ALICE, "AD", now() - 1000);
@@ -146,6 +149,7 @@ async fn a_very_large_state_is_stored_as_it_comes_and_seen_as_a_whole() {
         bed.hs
             .set_state_silently(&room, ALICE, MEMBER, &key, content, now());
     }
+
     // Half of it comes, again and again.
     bed.hs
         .inject(Fault::lasting("/state", FaultKind::Truncated));

@@ -39,6 +39,7 @@ async fn asking() -> (Bed, Running) {
         calls.len() == 1 && calls[0]["people"] == 2
     })
     .await;
+
     (bed, app)
 }
 
@@ -82,6 +83,7 @@ async fn a_server_is_asked_what_it_publishes_and_that_is_held_against_what_its_p
             sfu["probe"]["health"]["state"]
         ])
     };
+
     let sfus: Vec<Value> = page["sfus"].as_array().unwrap().iter().map(sfu).collect();
     let want = json!([
         ["https://new.example/jwt", true, false, "ok"],
@@ -97,6 +99,7 @@ async fn a_server_is_asked_what_it_publishes_and_that_is_held_against_what_its_p
     ] {
         assert!(html.contains(words), "{words}: {html}");
     }
+
     app.app.stop().await;
 }
 
@@ -123,8 +126,10 @@ async fn servers_and_sfus_of_calls_are_asked_once_each() {
         assert_eq!(sfu["probe"]["health"]["state"], "ok", "{sfu}");
         assert!(sfu["probe"]["took_ms"].is_i64());
     }
+
     assert!(app.page("/transports").await.contains("Answers in"));
-    // The schedule rings each second; three SFUs were asked, once each: one of them is published, and nobody names it.
+    // The schedule rings each second; three SFUs were asked, once each: one of them is published,
+    // and nobody names it.
     eventually("all were asked", 30, async || {
         (bed.hs.count("healthz") >= 3).then_some(())
     })
@@ -151,6 +156,7 @@ async fn what_leads_inside_is_not_asked() {
         bed.hs
             .send_state(&room, user, MEMBER, &key(user, "MD"), content, now());
     }
+
     app.calls_until("two people", |calls| {
         calls.len() == 1 && calls[0]["people"] == 2
     })
@@ -166,6 +172,7 @@ async fn what_leads_inside_is_not_asked() {
             "{server}"
         );
     }
+
     let list = probed(
         &app,
         "/api/v1/transports",
@@ -175,6 +182,7 @@ async fn what_leads_inside_is_not_asked() {
     for sfu in list["data"].as_array().unwrap() {
         assert_eq!(sfu["probe"]["health"]["state"], "refused", "{sfu}");
     }
+
     assert!(
         app.page("/transports")
             .await
@@ -213,5 +221,6 @@ async fn nobody_is_asked_unless_the_operator_wants_it() {
             "{path}"
         );
     }
+
     app.app.stop().await;
 }

@@ -23,6 +23,7 @@ async fn everything_is_derived_again_beside_a_server_that_goes_on() {
         bed.joins(&room, ALICE, "AD", begin + call * 10 * MINUTE);
         bed.leaves(&room, ALICE, "AD", begin + call * 10 * MINUTE + MINUTE);
     }
+
     let app = bed.start().await;
     let before = app.calls_until("the past", |calls| calls.len() == 20).await;
     // Somebody broke what was derived.
@@ -42,6 +43,7 @@ async fn everything_is_derived_again_beside_a_server_that_goes_on() {
     ] {
         sqlx::query(sql).execute(&database).await.unwrap();
     }
+
     app.calls_until("nothing", <[serde_json::Value]>::is_empty)
         .await;
     let program = settings(&bed);
@@ -57,6 +59,7 @@ async fn everything_is_derived_again_beside_a_server_that_goes_on() {
         bed.leaves(&room, BOB, "BD", at + MINUTE);
         crate::support::pause(50).await;
     }
+
     for output in rebuilt.await.unwrap() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(0), "{said}");
@@ -65,6 +68,7 @@ async fn everything_is_derived_again_beside_a_server_that_goes_on() {
             "{said}"
         );
     }
+
     let after = app
         .calls_until("all of it", |calls| calls.len() == 30)
         .await;
@@ -77,7 +81,8 @@ async fn everything_is_derived_again_beside_a_server_that_goes_on() {
     app.app.stop().await;
 }
 
-/// A call whose beginning we learn later, and two that prove to be one: a link that somebody kept still leads there.
+/// A call whose beginning we learn later, and two that prove to be one: a link that somebody kept
+/// still leads there.
 #[tokio::test]
 async fn old_links_lead_to_the_call_that_it_is_now() {
     let bed = Bed::new().await;
@@ -112,5 +117,6 @@ async fn old_links_lead_to_the_call_that_it_is_now() {
         let found = app.json(&format!("/api/v1/calls/{old}")).await;
         assert_eq!(found["id"], one["id"], "{old}: {found}");
     }
+
     app.app.stop().await;
 }

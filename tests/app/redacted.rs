@@ -1,4 +1,5 @@
-//! What was redacted is redacted here, too: pages, views and bytes of the database; stays remain as they were.
+//! What was redacted is redacted here, too: pages, views and bytes of the database; stays remain as
+//! they were.
 
 use crate::bed::{Bed, MEMBER, Running, join, key, now};
 use crate::sieve::files_with;
@@ -15,6 +16,7 @@ fn secret_join(device: &str) -> Value {
     content["m.call.intent"] = json!("SECRET-INTENT");
     content["foci_preferred"][0]["livekit_service_url"] =
         json!("https://secret-sfu.example/SECRET-PATH");
+
     content
 }
 
@@ -39,6 +41,7 @@ async fn spans(app: &Running) -> Vec<Value> {
         })
         .collect();
     spans.sort_by_key(Value::to_string);
+
     spans
 }
 
@@ -53,10 +56,12 @@ async fn shown(app: &Running, room: &str) -> String {
     for call in app.calls().await {
         paths.push(format!("/calls/{}", call["id"].as_str().unwrap()));
     }
+
     for path in paths {
         text += &app.page(&path).await;
         text += &app.json(&format!("/api/v1{path}")).await.to_string();
     }
+
     text
 }
 
@@ -85,6 +90,7 @@ async fn the_content_goes_and_the_stays_remain() {
     for (at, target) in (0_i64..).zip([&first, &ring, &rejected]) {
         bed.hs.redact(&room, ALICE, target, begin + 100_000 + at);
     }
+
     crate::support::eventually("nothing of it is shown", 60, async || {
         (!shown(&app, &room).await.contains("SECRET")).then_some(())
     })

@@ -1,4 +1,5 @@
-//! A room that was replaced by another one: it is followed, both are linked, and a call that was left behind says so.
+//! A room that was replaced by another one: it is followed, both are linked, and a call that was
+//! left behind says so.
 
 use crate::bed::{Bed, Running, now};
 use crate::support::eventually;
@@ -51,6 +52,7 @@ fn joins_of(bed: &Bed, room: &str) -> usize {
     let asked = format!("/join/{}", quote(room));
     let plain = format!("/join/{room}");
     let is_join = |path: &String| path.contains(&asked) || path.contains(&plain);
+
     bed.hs
         .requests()
         .iter()
@@ -157,6 +159,7 @@ async fn a_successor_that_asks_for_an_invitation() {
         join_rule: "invite".into(),
         ..NewRoom::default()
     };
+
     let new = bed.hs.upgrade_room_to(&old, ADA, like, now());
     let facts = room_until(&app, &old, "it cannot be followed", |facts| {
         facts["successor"]["error"].is_string()
@@ -199,6 +202,7 @@ async fn a_successor_that_asks_for_an_invitation() {
     ] {
         assert!(!page.contains(claim), "{claim}: {page}");
     }
+
     bed.hs.invite(&new, &bed.bot, ADA, now());
     room_until(&app, &new, "it is followed", |facts| {
         facts["watch"] == "joined"
@@ -221,6 +225,7 @@ async fn a_successor_that_lets_members_of_the_old_room_in() {
         join_rule: "restricted".into(),
         ..NewRoom::default()
     };
+
     let new = bed.hs.create_room(NewRoom {
         predecessor: Some(old.clone()),
         creator: ADA.into(),
@@ -246,6 +251,7 @@ async fn a_room_that_does_not_name_the_old_one_is_not_followed() {
         creator: BEN.into(),
         ..NewRoom::default()
     };
+
     let open = bed.hs.create_room(seen("world_readable"));
     let hidden = bed.hs.create_room(seen("shared"));
     let app = bed.start_with(&[OFTEN]).await;
@@ -304,6 +310,7 @@ async fn a_trail_of_rooms_is_not_followed_for_ever() {
         let last = trail.last().unwrap().clone();
         trail.push(bed.hs.upgrade_room(&last, ADA, now() - MINUTE));
     }
+
     // And back to the beginning.
     bed.hs
         .tombstone(trail.last().unwrap(), ADA, &trail[0], now());
@@ -323,6 +330,7 @@ async fn a_trail_of_rooms_is_not_followed_for_ever() {
                 return Some(());
             }
         }
+
         None
     })
     .await;

@@ -23,6 +23,7 @@ async fn raw_events_go_and_calls_stay_until_their_own_time() {
         bed.joins(&room, ALICE, "AD", now() - days * DAY);
         bed.leaves(&room, ALICE, "AD", now() - days * DAY + 60_000);
     }
+
     bed.joins(&room, BOB, "BD", now() - 60_000);
     let app = bed.start().await;
     app.calls_until("all calls", |calls| calls.len() == 6).await;
@@ -53,8 +54,10 @@ async fn raw_events_go_and_calls_stay_until_their_own_time() {
                 call["people"]
             ])
         };
+
         calls.iter().map(word).collect()
     };
+
     assert_eq!(words(&app.calls().await), words(&before));
     app.app.stop().await;
 
@@ -70,7 +73,8 @@ async fn raw_events_go_and_calls_stay_until_their_own_time() {
     app.app.stop().await;
 }
 
-/// What a walk over a gap should meet may be deleted: it ends there and does not bring everything back.
+/// What a walk over a gap should meet may be deleted: it ends there and does not bring everything
+/// back.
 #[tokio::test]
 async fn a_gap_is_not_walked_behind_what_was_deleted() {
     let bed = Bed::new().await;
@@ -79,6 +83,7 @@ async fn a_gap_is_not_walked_behind_what_was_deleted() {
         bed.joins(&room, ALICE, "AD", now() - 200 * DAY + at * 10_000);
         bed.leaves(&room, ALICE, "AD", now() - 200 * DAY + at * 10_000 + 5000);
     }
+
     let app = bed.start().await;
     let whole = |room: &Value| room["history_open"] == false && room["calls"] == 400;
     eventually("the history is read", 60, async || {
@@ -96,6 +101,7 @@ async fn a_gap_is_not_walked_behind_what_was_deleted() {
         bed.joins(&room, ALICE, "AD", now() - 500_000 + at * 1000);
         bed.leaves(&room, ALICE, "AD", now() - 500_000 + at * 1000 + 500);
     }
+
     let app = bed.start_with(&kept).await;
     let whole = |room: &Value| room["history_open"] == false && room["calls"] == 600;
     eventually("the gap is closed", 60, async || {

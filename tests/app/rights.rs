@@ -15,5 +15,6 @@ async fn the_database_is_for_its_owner_only() {
             .mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
+
     app.app.stop().await;
 }

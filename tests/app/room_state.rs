@@ -1,4 +1,5 @@
-//! What the room's own state explains: who may join a call, who can no longer say goodbye, what a state reset did.
+//! What the room's own state explains: who may join a call, who can no longer say goodbye, what a
+//! state reset did.
 
 use crate::bed::{Bed, MEMBER, Running, join, key, now};
 use crate::support::eventually;
@@ -66,6 +67,7 @@ fn vanished(facts: &Value) -> Vec<Value> {
         // By the state of the room, or by looking back at the evidence.
         finding["kind"] == "vanished" || finding["kind"] == "reconciled"
     });
+
     vanished
         .map(|finding| finding["users"][0].clone())
         .collect()
@@ -131,6 +133,7 @@ async fn only_the_moderator_can_join() {
         let named = word == "@ben" && page.contains("ben");
         assert!(named || page.contains(word), "{word}: {page}");
     }
+
     let rooms = app.json("/api/v1/rooms").await;
     assert_eq!(rooms["to_look_at"], 1);
     let overview = app.json("/api/v1/overview").await;
@@ -195,6 +198,7 @@ async fn a_room_in_which_all_may_join_says_nothing() {
         assert_eq!(facts["access"], json!([]));
         assert_eq!(facts["findings"], json!([]));
     }
+
     assert_eq!(call(&app).await["findings"], json!([]));
     assert!(!app.page("/").await.contains("Rooms that need a look"));
     app.app.stop().await;
@@ -329,6 +333,7 @@ async fn the_simulated_homeserver_refuses_what_has_no_power() {
             .body(join("D").to_string())
             .send()
     };
+
     let answer = put().await.unwrap();
     assert_eq!(answer.status(), 403);
     let text = answer.text().await.unwrap();

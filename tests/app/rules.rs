@@ -1,4 +1,5 @@
-//! Derived state knows by which rules it was made: other rules or settings derive it again, by themselves.
+//! Derived state knows by which rules it was made: other rules or settings derive it again, by
+//! themselves.
 
 use crate::bed::{Bed, now};
 use callscope::rtc::fold::Rules;
@@ -18,6 +19,7 @@ async fn execute(bed: &Bed, statements: &[&'static str]) {
     for sql in statements {
         sqlx::query(*sql).execute(&pool).await.unwrap();
     }
+
     pool.close().await;
 }
 
@@ -62,6 +64,7 @@ async fn what_older_rules_derived_is_mended_by_itself() {
         bed.joins(&room, ALICE, "AD", begin + call * 100_000);
         bed.leaves(&room, ALICE, "AD", begin + call * 100_000 + 50_000);
     }
+
     let app = bed.start().await;
     let before = app.calls_until("the past", |calls| calls.len() == 5).await;
     app.app.stop().await;
@@ -81,6 +84,7 @@ async fn what_older_rules_derived_is_mended_by_itself() {
         calls.sort();
         calls
     };
+
     app.calls_until("the past as it was", |calls| {
         sorted(calls) == sorted(&before)
     })
@@ -106,6 +110,7 @@ async fn until_it_is_done_answers_say_that_they_are_from_older_rules() {
         slot_policy: SlotPolicy::Required,
         ..Rules::default()
     };
+
     let store = app.app.store.clone();
     rederive::begin(&store, &other, now()).await.unwrap();
     for path in [
@@ -116,6 +121,7 @@ async fn until_it_is_done_answers_say_that_they_are_from_older_rules() {
     ] {
         assert_eq!(app.json(path).await["older_rules"], true, "{path}");
     }
+
     for path in [
         "/",
         "/calls",
@@ -126,6 +132,7 @@ async fn until_it_is_done_answers_say_that_they_are_from_older_rules() {
     ] {
         assert!(app.page(path).await.contains("from older rules"), "{path}");
     }
+
     let status = app.json("/api/v1/status").await;
     assert_eq!(
         (

@@ -1,4 +1,5 @@
-//! A homeserver that reads of a filter only the limit: nothing that was not asked for is kept, not a byte of it.
+//! A homeserver that reads of a filter only the limit: nothing that was not asked for is kept, not
+//! a byte of it.
 
 use crate::alone::settings;
 use crate::bed::{Bed, MEMBER, join, key, now};
@@ -44,6 +45,7 @@ fn say_secrets(bed: &Bed, room: &str, at: i64) {
         ring,
         at + 8,
     );
+
     // What cannot be read.
     for odd in [
         json!({"event_id": "$odd1", "type": {"SECRET-TYPE": 1}, "sender": ALICE, "content": {"body": "SECRET-BODY"}}),
@@ -69,6 +71,7 @@ pub fn files_with(folder: &Path, text: &str) -> Vec<String> {
             found.push(path.display().to_string());
         }
     }
+
     found
 }
 
@@ -90,6 +93,7 @@ async fn what_was_not_asked_for_is_thrown_away_and_counted() {
         bed.hs
             .send_event(&room, ALICE, "m.room.message", text, now() - 800_000 + at);
     }
+
     bed.joins(&room, ALICE, "AD", now() - 60_000);
     let left = bed.room_like(NewRoom::default(), &[ALICE]);
     say_secrets(&bed, &left, now() - 500_000);
@@ -120,6 +124,7 @@ async fn what_was_not_asked_for_is_thrown_away_and_counted() {
     ] {
         assert!(unasked(&status, kind) >= 2, "{kind}: {}", status["unasked"]);
     }
+
     let total: i64 = status["unasked"]
         .as_array()
         .unwrap()
@@ -182,6 +187,7 @@ async fn one_page_without_anything_of_ours_closes_no_gap() {
             begin + 70_000 + at,
         );
     }
+
     let app = bed.start().await;
     let calls = app
         .calls_until("the call in the gap", |calls| calls.len() == 1)
@@ -232,6 +238,7 @@ async fn old_database(file: &Path) {
             .await
             .unwrap();
     }
+
     for sql in [
         "insert into rooms (room_id, watch, first_seen_ms) values ('!r:h', 'joined', 1)",
         "insert into sightings (event_id, room_id, vantage_id, source, seen_ms) select event_id, room_id, 'v', 'poll', 9 from events",
@@ -242,6 +249,7 @@ async fn old_database(file: &Path) {
     ] {
         pool.execute(sql).await.unwrap();
     }
+
     pool.close().await;
 }
 
@@ -250,6 +258,7 @@ fn old_rows() -> Vec<Value> {
         json!({"event_id": format!("$old{id}"), "type": kind, "sender": ALICE, "origin_server_ts": 5, "content": content,
             "unsigned": {"prev_content": {"body": "SECRET-BEFORE"}, "age": 3}})
     };
+
     let row = |event: Value, rejected: Value| json!({"kind": event["type"], "event": event, "rejected": rejected});
     let mut rows: Vec<Value> = (0..50)
         .map(|at| {
@@ -320,6 +329,7 @@ fn old_rows() -> Vec<Value> {
     taken_back["sender"] = json!("@banned:h");
     taken_back["state_key"] = json!("");
     rows.push(row(taken_back, Value::Null));
+
     rows
 }
 

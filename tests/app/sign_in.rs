@@ -1,4 +1,5 @@
-//! Accounts: a password keeps its device, a revoked token is said and retried, invitations go by policy.
+//! Accounts: a password keeps its device, a revoked token is said and retried, invitations go by
+//! policy.
 
 use crate::bed::{Bed, now};
 use callscope::sim::{Fault, FaultKind, NewRoom};
@@ -26,6 +27,7 @@ async fn a_password_login_keeps_device_and_token() {
         devices.push(app.json("/api/v1/status").await["vantages"][0]["device_id"].clone());
         app.app.stop().await;
     }
+
     assert_eq!(devices[0], devices[1]);
     assert_eq!(bed.logins(), 1, "the second start used the kept token");
     assert_eq!(
@@ -139,6 +141,7 @@ async fn rooms_are_joined_by_id_and_alias_and_trouble_is_shown() {
         })
         .await;
     }
+
     crate::support::eventually("the wrong alias is shown", 30, async || {
         let rooms = app.json("/api/v1/rooms").await;
         let gone = rooms["data"]
@@ -194,6 +197,7 @@ async fn a_failing_sign_in_leaves_the_vantage_as_it_was() {
         let vantage = &status["vantages"][0];
         ["started_ms", "delayed_events", "sticky_events", "user_id"].map(|key| vantage[key].clone())
     };
+
     let before = facts(&app.json("/api/v1/status").await);
     assert_eq!(before[1], true);
     bed.hs.revoke(&bed.token);

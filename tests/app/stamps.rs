@@ -10,7 +10,8 @@ const BOB: &str = "@bob:sim.example";
 const HOUR: i64 = 3_600_000;
 const DAY: i64 = 24 * HOUR;
 
-/// A stay that begins with such a stamp and ends now, in a room of two years, whose members came three days ago.
+/// A stay that begins with such a stamp and ends now, in a room of two years, whose members came
+/// three days ago.
 async fn stamped(stamp: i64, others_between: bool) {
     let bed = Bed::new().await;
     let now = now();
@@ -23,6 +24,7 @@ async fn stamped(stamp: i64, others_between: bool) {
     for user in [bed.bot.as_str(), ALICE, BOB] {
         bed.hs.join_user(&room, user, came);
     }
+
     let mut earliest = came;
     if others_between {
         // New names, of which each is an event.
@@ -32,8 +34,10 @@ async fn stamped(stamp: i64, others_between: bool) {
             bed.hs
                 .send_state(&room, BOB, "m.room.member", BOB, named, at);
         }
+
         earliest = now - 9 * HOUR;
     }
+
     let mut content = join("AD");
     content["expires"] = (now + DAY).into();
     bed.hs

@@ -59,6 +59,7 @@ async fn before_the_first_sign_in_nothing_is_said_to_be_well() {
             assert!(!page.contains(claim), "{path} says {claim:?}: {page}");
         }
     }
+
     for path in [
         "calls",
         "rooms",
@@ -70,6 +71,7 @@ async fn before_the_first_sign_in_nothing_is_said_to_be_well() {
         let answer = app.json(&format!("/api/v1/{path}")).await;
         assert_eq!(answer["unknown_why"], "not_read", "{path}");
     }
+
     let page = app.page("/status").await;
     for words in [
         "Not connected to the homeserver",
@@ -80,6 +82,7 @@ async fn before_the_first_sign_in_nothing_is_said_to_be_well() {
     ] {
         assert!(page.contains(words), "{words}: {page}");
     }
+
     assert!(
         app.page("/")
             .await
@@ -134,6 +137,7 @@ async fn while_a_room_cannot_be_read_not_all_is_well() {
             "{need}"
         );
     }
+
     let page = app.page("/").await;
     assert!(
         page.contains("1 room followed, 1 cannot be read") && !page.contains("is well and"),
@@ -163,6 +167,7 @@ async fn while_a_room_cannot_be_read_not_all_is_well() {
     ] {
         assert!(!page.contains(claim), "{claim}: {page}");
     }
+
     let page = app.page("/rooms").await;
     assert!(
         page.contains("2 rooms, 1 followed, 1 cannot be read")

@@ -1,4 +1,5 @@
-//! A back-fill that is killed again and again at any point comes to the same as one that nobody stopped.
+//! A back-fill that is killed again and again at any point comes to the same as one that nobody
+//! stopped.
 
 use crate::alone::settings;
 use crate::bed::{Bed, now};
@@ -28,6 +29,7 @@ fn past(bed: &Bed) {
         for (turn, user) in (0..).zip(&USERS[..many]) {
             bed.joins(room, user, "D", at + turn * 1000);
         }
+
         for (turn, user) in (0..).zip(&USERS[..many]) {
             bed.leaves(room, user, "D", at + 30_000 + turn * 1000);
         }
@@ -41,6 +43,7 @@ async fn left(database: &str) -> Sums {
         .await
         .unwrap();
     store.close().await;
+
     sums
 }
 
@@ -82,6 +85,7 @@ async fn ten_kills_within_a_walk_change_nothing() {
         );
         last = sums.pages;
     }
+
     let whole = [("DATABASE_URL", database.as_str())];
     let app = bed.start_with(&whole).await;
     app.status_until("all", |status| {

@@ -1,5 +1,5 @@
-//! Nothing can be stored: every page, the metrics and `callscope idle` say so at once, though it cannot be written down, and
-//! it goes on by itself where that is possible.
+//! Nothing can be stored: every page, the metrics and `callscope idle` say so at once, though it
+//! cannot be written down, and it goes on by itself where that is possible.
 
 use crate::alone::settings;
 use crate::bed::{Bed, Running, now};
@@ -21,6 +21,7 @@ async fn lock(bed: &Bed) -> SqliteConnection {
     let mut other = SqliteConnection::connect(&url).await.unwrap();
     other.execute("pragma busy_timeout = 10000").await.unwrap();
     other.execute("begin exclusive").await.unwrap();
+
     other
 }
 
@@ -48,6 +49,7 @@ async fn assert_told(bed: &Bed, app: &Running, kind: &str, words: &str) {
             "{path}: {page}"
         );
     }
+
     let wall = app.page("/wall").await;
     assert!(wall.contains(words), "{wall}");
     let ready = app.http.get("/readyz").await;
@@ -61,6 +63,7 @@ async fn assert_told(bed: &Bed, app: &Running, kind: &str, words: &str) {
     ] {
         assert!(metrics.contains(line), "{line}: {metrics}");
     }
+
     let up = metrics
         .lines()
         .find(|line| line.starts_with("callscope_vantage_up{"));
@@ -126,7 +129,8 @@ async fn a_database_file_that_was_deleted_is_told() {
     let app = bed.start().await;
     app.ready().await;
     std::fs::remove_file(database(&bed)).unwrap();
-    // Pages may fail or not: connections that were open already go on with the file that has no name any more.
+    // Pages may fail or not: connections that were open already go on with the file that has no
+    // name any more.
     let words = "The database file is gone";
     eventually("it is told", 30, async || {
         let ready = app.http.get("/readyz").await;
@@ -157,6 +161,7 @@ async fn a_page_that_fails_for_a_damaged_file_makes_it_not_ready() {
         bed.joins(&room, ALICE, "AD", now() - 900_000 + n * 2000);
         bed.leaves(&room, ALICE, "AD", now() - 900_000 + n * 2000 + 1000);
     }
+
     let app = bed.start().await;
     app.calls_until("the calls", |calls| calls.len() == 200)
         .await;
@@ -168,6 +173,7 @@ async fn a_page_that_fails_for_a_damaged_file_makes_it_not_ready() {
     if Store::open(&url).await.is_err() {
         return;
     }
+
     let app = bed.start().await;
     let paths = [
         "/",
@@ -181,6 +187,7 @@ async fn a_page_that_fails_for_a_damaged_file_makes_it_not_ready() {
     for path in paths {
         failed |= app.http.get(path).await.status == 500;
     }
+
     assert!(failed, "the damage is where no page reads");
     let ready = app.http.get("/readyz").await;
     assert_eq!(ready.status, 503);

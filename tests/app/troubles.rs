@@ -45,6 +45,7 @@ async fn the_first_error_stays_while_it_lasts() {
         bed.joins(&room, ALICE, "AD", now() - 9_000_000 + n * 2000);
         bed.leaves(&room, ALICE, "AD", now() - 9_000_000 + n * 2000 + 1000);
     }
+
     bed.hs.inject(Fault::lasting("/messages", status(502)));
     let app = bed.start().await;
     app.ready().await;
@@ -64,6 +65,7 @@ async fn the_first_error_stays_while_it_lasts() {
         assert_eq!(later["error_since_ms"], first["error_since_ms"], "{later}");
         pause(20).await;
     }
+
     bed.hs.clear_faults();
     eventually("it is over", 60, async || {
         vantage(&app).await["error"].is_null().then_some(())
@@ -88,6 +90,7 @@ async fn an_account_at_another_address_is_the_only_one() {
             .map(|one| one["homeserver"].clone())
             .collect::<Vec<_>>()
     };
+
     let nowhere = "http://127.0.0.1:1/";
     let app = bed.start_with(&[("HOMESERVER_URL", nowhere)]).await;
     assert_eq!(app.http.get("/readyz").await.status, 503);
@@ -102,6 +105,7 @@ async fn an_account_at_another_address_is_the_only_one() {
         true
     );
     app.app.stop().await;
+
     for url in [bed.hs.url().replace("127.0.0.1", "localhost"), bed.hs.url()] {
         let app = bed.start_with(&[("HOMESERVER_URL", &url)]).await;
         app.ready().await;

@@ -1,4 +1,5 @@
-//! The pages in a real browser, over the demonstration: no fault, with JavaScript and without, live.
+//! The pages in a real browser, over the demonstration: no fault, with JavaScript and without,
+//! live.
 //!
 //! `scripts/test browser` installs what these tests need and runs them.
 #![allow(
@@ -28,6 +29,7 @@ async fn demo() -> App {
         (!app.active().await.is_empty()).then_some(())
     })
     .await;
+
     app
 }
 
@@ -40,6 +42,7 @@ fn text(value: &Value) -> String {
 async fn the_running_calls_are_on_the_first_page_either_way() {
     let app = demo().await;
     let mut browser = Browser::start().await;
+
     for js in [true, false] {
         // Calls come and go meanwhile: look until page and API agree.
         eventually("the first page shows the running calls", 60, async || {

@@ -49,6 +49,7 @@ pub async fn all(app: &App) -> Vec<Page> {
     let of_room = |room: &Value| format!("/rooms/{}", quote(&text(&room["room_id"])));
     let many = format!("/calls/{}", text(&ended["id"]));
     let room_page = format!("/rooms/{}", quote(&text(&room["room_id"])));
+
     vec![
         page("/", Vec::new()),
         page("/calls", newest),

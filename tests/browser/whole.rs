@@ -1,4 +1,5 @@
-//! Every page: whole with and without JavaScript, light, its own, on a phone, in the dark, for people who cannot see.
+//! Every page: whole with and without JavaScript, light, its own, on a phone, in the dark, for
+//! people who cannot see.
 
 use crate::demo;
 use crate::pages::{self, Page, page};
@@ -19,6 +20,7 @@ fn plain(text: &str) -> String {
 async fn every_page_is_whole_with_and_without_javascript() {
     let app = demo().await;
     let mut browser = Browser::start().await;
+
     for js in [true, false] {
         for Page { path, facts } in pages::all(&app).await {
             let url = format!("{}{path}", app.http.base);
@@ -31,6 +33,7 @@ async fn every_page_is_whole_with_and_without_javascript() {
                 let fact: String = plain(&fact).chars().take(120).collect();
                 assert!(seen.contains(&fact), "{path}, js {js}: no {fact} in {seen}");
             }
+
             assert!(
                 opened["bytes"].as_u64() < Some(BYTES_MAX),
                 "{path}: {} bytes",
@@ -59,6 +62,7 @@ async fn pages_fit_a_phone_and_follow_light_and_dark() {
     let app = demo().await;
     let mut browser = Browser::start().await;
     let colour = "getComputedStyle(document.body).backgroundColor";
+
     for Page { path, .. } in pages::all(&app).await {
         let url = format!("{}{path}", app.http.base);
         let mut colours = Vec::new();
@@ -71,11 +75,13 @@ async fn pages_fit_a_phone_and_follow_light_and_dark() {
             colours.push(browser.eval("page", colour).await);
             browser.close("page").await;
         }
+
         assert_ne!(colours[0], colours[1], "{path} is the same in the dark");
     }
 }
 
-/// What axe-core finds in these pages, in light and dark, on a desktop and on a phone; the minor things are left out.
+/// What axe-core finds in these pages, in light and dark, on a desktop and on a phone; the minor
+/// things are left out.
 async fn audited(browser: &mut Browser, app: &App, pages: &[Page]) -> Vec<String> {
     let mut found = Vec::new();
     for scheme in ["light", "dark"] {
@@ -94,9 +100,11 @@ async fn audited(browser: &mut Browser, app: &App, pages: &[Page]) -> Vec<String
                     grave.map(|one: &Value| format!("{path}, {scheme}, {width} px: {one:#}")),
                 );
             }
+
             browser.close("page").await;
         }
     }
+
     found
 }
 
@@ -163,6 +171,7 @@ async fn nobody_is_kept_out_where_nothing_was_seen_yet() {
         found.len(),
         found.join("\n")
     );
+
     for Page { path, .. } in &pages {
         browser
             .open("page", &format!("{}{path}", app.http.base), json!({}))
@@ -203,6 +212,7 @@ async fn a_bar_of_the_timeline_says_what_it_is_where_it_has_the_focus() {
         app.http.base,
         calls["data"][0]["id"].as_str().expect("an ended call")
     );
+
     for width in [1280, 360] {
         browser.open("page", &path, json!({"width": width})).await;
         let told = browser.eval("page", FOCUS).await;

@@ -1,4 +1,5 @@
-//! The viewer's zone: what is typed, the days, the ticks and the words of the shapes; and narrow screens.
+//! The viewer's zone: what is typed, the days, the ticks and the words of the shapes; and narrow
+//! screens.
 
 use crate::site::{MINUTE, NOW, Site, event, quote, text};
 use crate::support::chromium::Browser;
@@ -34,7 +35,9 @@ async fn room(site: &Site, name: &str, stays: &[(i64, i64)]) -> String {
             json!({}),
         ));
     }
+
     site.write_to(&room, events).await;
+
     room
 }
 
@@ -89,13 +92,15 @@ async fn times_have_a_date_where_the_call_has_two_days_there() {
         .map((time) => time.textContent)";
     const TITLE: &str = "document.querySelector('.tl-row svg title').textContent";
     let site = Site::filled("dates").await;
-    // 22:07 UTC of the 21st to 00:17 UTC of the 22nd: two days in UTC and in Berlin, one in Los Angeles.
+    // 22:07 UTC of the 21st to 00:17 UTC of the 22nd: two days in UTC and in Berlin, one in Los
+    // Angeles.
     let night = room(&site, "night", &[(1000, 870)]).await;
     let night = call_in(&site, &night).await;
     // 22:07 to 23:17 UTC: one day in UTC, two in Berlin.
     let late = room(&site, "late", &[(1000, 930)]).await;
     let late = call_in(&site, &late).await;
     let mut browser = Browser::start().await;
+
     for (url, zone, dated) in [
         (&night, "UTC", true),
         (&night, WEST, false),
@@ -131,6 +136,7 @@ async fn ticks_stand_on_round_local_times() {
     let long = room(&site, "long", &[(4000, 100)]).await;
     let week = room(&site, "week", &[(9000, 100)]).await;
     let mut browser = Browser::start().await;
+
     for (room, step) in [(&long, 12 * 60), (&week, 24 * 60)] {
         for zone in [WEST, "Europe/Berlin", "Asia/Kolkata", "UTC"] {
             let url = call_in(&site, room).await;
@@ -147,6 +153,7 @@ async fn ticks_stand_on_round_local_times() {
                     "a date means midnight: {zone}, {tick}"
                 );
             }
+
             let lines = browser.eval("page", LINES).await;
             let places: Vec<&Value> = ticks.iter().map(|tick| &tick[2]).collect();
             assert_eq!(
@@ -165,7 +172,8 @@ async fn a_day_has_its_own_calls_in_any_zone() {
     const HEADS: &str = "[...document.querySelectorAll('tr.day')]
         .map((row) => row.textContent.trim().replace(' 2026', ''))";
     let site = Site::empty("heads").await;
-    // 14:17, 09:17, 07:17 and 06:17 UTC today, 22:07 yesterday: in Los Angeles the last two are yesterday's.
+    // 14:17, 09:17, 07:17 and 06:17 UTC today, 22:07 yesterday: in Los Angeles the last two are
+    // yesterday's.
     room(
         &site,
         "heads",
@@ -173,6 +181,7 @@ async fn a_day_has_its_own_calls_in_any_zone() {
     )
     .await;
     let mut browser = Browser::start().await;
+
     for (path, zone, heads) in [
         (
             "",
@@ -223,6 +232,7 @@ async fn hours_by_weekday_move_by_parts_of_an_hour_too() {
     // 09:20 to 09:47 UTC on Sunday, and 18:10 to 18:30 on Saturday.
     room(&site, "hours", &[(327, 300), (1237, 1217)]).await;
     let mut browser = Browser::start().await;
+
     // Places by hundredths of an hour and days from Monday.
     for (zone, places, rows, most) in [
         (
@@ -288,6 +298,7 @@ async fn the_busiest_hour_is_the_viewers() {
         assert_eq!(browser.eval("page", BUSIEST).await, words, "{zone}");
         browser.close("page").await;
     }
+
     browser
         .open("plain", &url, json!({"js": false, "zone": WEST}))
         .await;
@@ -310,6 +321,7 @@ async fn the_field_for_a_moment_shows_all_of_it() {
     let site = Site::filled("field").await;
     let mut browser = Browser::start().await;
     let url = format!("{}/rooms/{}", site.base, quote(crate::site::ROOM));
+
     for width in [320, 390, 768, 900, 1280] {
         browser
             .open(
@@ -339,7 +351,8 @@ async fn a_day_of_the_calendar_is_the_same_west_of_greenwich() {
     assert!(text(&facts).contains("2, on 22 November"), "{facts}");
 }
 
-/// What is too wide, what breaks inside a word, and what is too small to hit, on the page that is open.
+/// What is too wide, what breaks inside a word, and what is too small to hit, on the page that is
+/// open.
 const NARROW: &str = "(() => { const wrong = [];
     const over = document.documentElement.scrollWidth - innerWidth;
     if (over > 0) wrong.push(`${over} px too wide`);
@@ -384,7 +397,9 @@ async fn the_clocks_of_servers_fit_a_narrow_phone() {
             site.write_live(vec![one], came).await;
         }
     }
+
     let mut browser = Browser::start().await;
+
     for width in [320, 360, 375] {
         browser
             .open(
@@ -439,7 +454,9 @@ async fn every_page_fits_the_narrowest_phone_a_tablet_half_a_screen_and_paper() 
                 wrong.push(format!("{path} at {width} px: {found}"));
             }
         }
+
         browser.close("page").await;
     }
+
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -1,11 +1,12 @@
-//! Rooms made by chance: a small world of users, devices, slots and times, so that events collide often.
+//! Rooms made by chance: a small world of users, devices, slots and times, so that events collide
+//! often.
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use serde_json::{Value, json};
 
-/// So many cases, the same on every run: a red build is then the change's own. `EXPLORE=N` runs N times as many
-/// with a new seed, to look for what nobody has seen yet.
+/// So many cases, the same on every run: a red build is then the change's own. `EXPLORE=N` runs N
+/// times as many with a new seed, to look for what nobody has seen yet.
 pub fn config(cases: u32) -> ProptestConfig {
     let explore: Option<u32> = std::env::var("EXPLORE")
         .ok()
@@ -15,7 +16,9 @@ pub fn config(cases: u32) -> ProptestConfig {
     } else {
         RngSeed::Fixed(4143)
     };
+
     let cases = cases * explore.unwrap_or(1);
+
     ProptestConfig {
         cases,
         rng_seed,
@@ -25,8 +28,9 @@ pub fn config(cases: u32) -> ProptestConfig {
 }
 
 const T0: i64 = 1_700_000_000_000;
-/// The step of the clock, ms: a hundred of them are longer than the four hours after which a stay without a stated end
-/// is taken to be over, and a minute, within which two stamps mean one join, is less than one.
+/// The step of the clock, ms: a hundred of them are longer than the four hours after which a stay
+/// without a stated end is taken to be over, and a minute, within which two stamps mean one join,
+/// is less than one.
 pub const UNIT: i64 = 240_000;
 
 /// A time in steps, and a little off it: as far as stamps of one join may differ, and just further.
@@ -60,10 +64,13 @@ fn flat(
     if let Some(created) = created {
         content["created_ts"] = json!(T0 + created);
     }
+
     if let Some(expires) = expires {
         content["expires"] = expires;
     }
+
     let key = format!("_@u{user}:h{user}_D{device}_m.call");
+
     json!({"type": "org.matrix.msc3401.call.member", "state_key": key, "content": content})
 }
 
@@ -76,6 +83,7 @@ fn state_member(user: usize, device: usize) -> BoxedStrategy<Value> {
         prop::option::of(stamp()),
         expires(),
     );
+
     prop_oneof![
         4 => join.prop_map(move |(call, created, expires)| flat(user, device, call, created, expires)),
         2 => Just(leave),
@@ -92,12 +100,15 @@ fn legacy(user: usize) -> BoxedStrategy<Value> {
         if let Some(created) = created {
             item["created_ts"] = json!(T0 + created);
         }
+
         if let Some(id) = id {
             item["membershipID"] = json!(format!("m{id}"));
         }
+
         item
     });
     let items = prop::collection::vec(item, 0..3);
+
     items
         .prop_map(move |items| {
             json!({"type": "org.matrix.msc3401.call.member", "state_key": format!("@u{user}:h{user}"),
@@ -118,12 +129,14 @@ fn sticky(user: usize) -> BoxedStrategy<Value> {
         if let Some(device) = device {
             event["content"]["member"]["device_id"] = json!(device);
         }
+
         event
     });
     let leave = (0..2_usize, 1..20_i64).prop_map(move |(key, duration)| {
         json!({"type": kind, "msc4354_sticky": {"duration_ms": duration * UNIT},
             "content": {"msc4354_sticky_key": format!("k{key}")}})
     });
+
     prop_oneof![3 => join, 1 => leave].boxed()
 }
 
@@ -137,6 +150,7 @@ fn body(user: usize) -> BoxedStrategy<Value> {
     });
     let redaction = (0..40_usize)
         .prop_map(|target| json!({"type": "m.room.redaction", "redacts": format!("$e{target}"), "content": {}}));
+
     prop_oneof![
         8 => (0..2_usize).prop_flat_map(move |device| state_member(user, device)),
         4 => sticky(user),
@@ -169,20 +183,25 @@ pub fn room() -> impl Strategy<Value = Vec<Value>> {
             if let Some(received) = received {
                 event["_received_ts"] = json!(T0 + received);
             }
+
             // A redaction's key in another event: it means nothing there.
             if chance == 9 && event.get("redacts").is_none() {
                 event["redacts"] = json!(format!("$e{replaces}"));
             }
+
             if chance < 8 && event.get("state_key").is_some() {
                 event["unsigned"] = json!({"replaces_state": format!("$e{replaces}")});
             }
+
             event
         })
     });
+
     prop::collection::vec(event, 1..40).prop_map(|mut events| {
         for (at, event) in events.iter_mut().enumerate() {
             event["event_id"] = json!(format!("$e{at}"));
         }
+
         events
     })
 }

@@ -1,5 +1,6 @@
-//! Rooms as ordinary clients make them: they join, renew every hour with the stamp of their join, leave or crash, and come
-//! back; and each homeserver's clock goes wrong by up to a minute. With it goes what really happened.
+//! Rooms as ordinary clients make them: they join, renew every hour with the stamp of their join,
+//! leave or crash, and come back; and each homeserver's clock goes wrong by up to a minute. With it
+//! goes what really happened.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -18,7 +19,8 @@ const RENEWED: i64 = HOUR - 5 * SECOND;
 /// Clocks of homeservers go wrong by so much.
 const SKEW: i64 = MINUTE;
 
-/// Who is not heard for so long after another event of the same client is told apart from it by any two clocks.
+/// Who is not heard for so long after another event of the same client is told apart from it by any
+/// two clocks.
 const APART: i64 = 2 * SKEW + 10 * SECOND;
 
 /// A stay as it was, by the true clock.
@@ -73,6 +75,7 @@ pub fn room(arrival: Arrival) -> impl Strategy<Value = Told> {
         Arrival::Live | Arrival::History => 5 * SECOND,
         Arrival::Mixed => APART,
     };
+
     let plan = (
         prop_oneof![least..10 * MINUTE, HOUR..9 * HOUR],
         prop_oneof![2 => least..20 * MINUTE, 1 => HOUR..10 * HOUR],
@@ -90,11 +93,13 @@ pub fn room(arrival: Arrival) -> impl Strategy<Value = Told> {
     let device = prop::collection::vec(plan, 1..5);
     let skews = prop::collection::vec(-SKEW..=SKEW, 3);
     let devices = prop::collection::vec((0..3_usize, device), 1..5);
+
     (skews, devices).prop_map(move |(skews, devices)| {
         let mut told = Told {
             events: Vec::new(),
             stays: Vec::new(),
         };
+
         for (number, (server, plans)) in devices.into_iter().enumerate() {
             let user = format!("@u{number}:h{server}");
             let client = Client {
@@ -103,8 +108,10 @@ pub fn room(arrival: Arrival) -> impl Strategy<Value = Told> {
                 skew: skews[server],
                 arrival,
             };
+
             client.play(&plans, &mut told);
         }
+
         told
     })
 }
@@ -128,6 +135,7 @@ impl Client {
     fn play(&self, plans: &[Plan], told: &mut Told) {
         let mut at = T0;
         let mut last: Option<String> = None;
+
         for plan in plans {
             at += plan.pause;
             let joined = at;
@@ -161,6 +169,7 @@ impl Client {
                 );
                 (left, End::Said)
             };
+
             told.stays.push(Stay {
                 user: self.user.clone(),
                 device: self.device.clone(),
@@ -180,11 +189,13 @@ impl Client {
         if renewals == 0 {
             return left;
         }
+
         let renewed = joined + RENEWED + (i64::from(renewals) - 1) * HOUR;
         let least = match self.arrival {
             Arrival::Mixed => APART,
             Arrival::Live | Arrival::History => 5 * SECOND,
         };
+
         left.max(renewed + least)
     }
 
@@ -195,6 +206,7 @@ impl Client {
             Arrival::History => false,
             Arrival::Mixed => plan.live[place],
         };
+
         Sent {
             at,
             latency: plan.latencies[place],
@@ -212,6 +224,7 @@ impl Client {
         if let Some(created) = created {
             content["created_ts"] = json!(created);
         }
+
         content
     }
 
@@ -225,9 +238,11 @@ impl Client {
         if let Some(last) = last.replace(event_id) {
             event["unsigned"] = json!({"replaces_state": last});
         }
+
         if sent.is_live {
             event["_received_ts"] = json!(sent.at + sent.latency);
         }
+
         told.events.push(event);
     }
 }

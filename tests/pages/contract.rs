@@ -1,4 +1,5 @@
-//! What the API promises: every address is in its document, every answer is as the document says, and none is sent twice.
+//! What the API promises: every address is in its document, every answer is as the document says,
+//! and none is sent twice.
 
 use crate::site::{CALL, MINUTE, NOW, ROOM, Site, event, quote, text};
 use serde_json::{Value, json};
@@ -42,6 +43,7 @@ fn schema(document: &Value, path: &str, status: u16) -> Value {
         Some(named) => document.pointer(named.trim_start_matches('#')).unwrap(),
         None => answer,
     };
+
     let schema = &answer["content"]["application/json"]["schema"];
     assert!(
         schema.is_object(),
@@ -51,6 +53,7 @@ fn schema(document: &Value, path: &str, status: u16) -> Value {
     for component in components["schemas"].as_object_mut().unwrap().values_mut() {
         close(component);
     }
+
     json!({ "$schema": "https://json-schema.org/draft/2020-12/schema", "components": components, "allOf": [schema],
         "unevaluatedProperties": path == "/api/v1/openapi.json" })
 }
@@ -237,6 +240,7 @@ async fn every_answer_is_as_the_document_says() {
         assert!(faults.is_empty(), "{asked}\n{}", faults.join("\n"));
         checked.insert(path.to_owned());
     }
+
     let paths = document["paths"].as_object().unwrap().iter();
     let json = paths.filter(|(_, item)| {
         item.pointer("/get/responses/200/content/application~1json")
@@ -256,6 +260,7 @@ async fn every_answer_is_as_the_document_says() {
 async fn no_address_takes_a_parameter_that_it_does_not_know() {
     let site = Site::filled("unknown").await;
     let document = site.json("/api/v1/openapi.json").await;
+
     for path in document["paths"].as_object().unwrap().keys() {
         let asked = path
             .replace("{id}", &quote(ROOM))
@@ -291,8 +296,10 @@ async fn what_did_not_change_is_not_sent_again() {
         } else {
             request
         };
+
         async move { request.send().await.unwrap() }
     };
+
     for path in [
         "/api/v1/calls/active",
         "/api/v1/calls?status=active",
@@ -321,6 +328,7 @@ async fn what_did_not_change_is_not_sent_again() {
             "{path}"
         );
     }
+
     let tag = |answer: &reqwest::Response| answer.headers()["etag"].to_str().unwrap().to_owned();
     let before = ask("/api/v1/calls/active", None).await;
     site.clock.advance(5000);
@@ -373,6 +381,7 @@ async fn a_call_that_is_over_is_not_sent_again_while_we_hear_on() {
             .unwrap();
         tags.push((answer.headers()["etag"].to_str().unwrap().to_owned(), known));
     }
+
     assert_eq!(tags[0].0, tags[1].0, "{}\n{}", tags[0].1, tags[1].1);
 }
 
@@ -383,6 +392,7 @@ async fn what_only_the_clock_moves_is_not_sent_again() {
         let key = format!("_{user}_{device}_m.call");
         event(&format!("$gone{device}"), CALL, user, &key, 0, json!({}))
     };
+
     let ask = |path: &'static str, tag: String| {
         let request = site
             .client
@@ -390,6 +400,7 @@ async fn what_only_the_clock_moves_is_not_sent_again() {
             .header("if-none-match", tag);
         async move { request.send().await.unwrap() }
     };
+
     let lists = [
         "/api/v1/calls?limit=1",
         "/api/v1/calls?limit=1&sort=-people",
@@ -405,6 +416,7 @@ async fn what_only_the_clock_moves_is_not_sent_again() {
         if !runs {
             site.write(vec![leave("@alice:example.org", "AA")]).await;
         }
+
         for path in paths {
             let first = ask(path, "\"none\"".to_owned()).await;
             let tag = first.headers()["etag"].to_str().unwrap().to_owned();
@@ -419,6 +431,7 @@ async fn what_only_the_clock_moves_is_not_sent_again() {
             );
         }
     }
+
     let tag = ask(pages[0], "\"none\"".to_owned()).await.headers()["etag"]
         .to_str()
         .unwrap()
@@ -450,12 +463,14 @@ async fn only_named_sites_may_read_through_a_browser() {
         let request = request.header("access-control-request-method", "GET");
         async move { request.send().await.unwrap() }
     };
+
     let says = |answer: &reqwest::Response, name: &str| {
         answer
             .headers()
             .get(name)
             .map(|value| value.to_str().unwrap().to_owned())
     };
+
     let allow = "access-control-allow-origin";
     let (get, options) = (reqwest::Method::GET, reqwest::Method::OPTIONS);
     for path in ["/api/v1/calls/active", "/api/v1/calls?x=1"] {
@@ -479,6 +494,7 @@ async fn only_named_sites_may_read_through_a_browser() {
             "{path}"
         );
     }
+
     let asked = ask(options.clone(), "/api/v1/calls", "https://app.example").await;
     assert_eq!(
         (asked.status().as_u16(), says(&asked, allow).as_deref()),
@@ -544,6 +560,7 @@ async fn the_documentation_is_a_page_like_any_other() {
     for path in document["paths"].as_object().unwrap().keys() {
         assert!(page.contains(&format!(">{path}<")), "{path}");
     }
+
     assert!(page.contains("href=\"/api/docs/Calls\"") && page.len() < 60_000);
     for name in document["components"]["schemas"]
         .as_object()
@@ -553,6 +570,7 @@ async fn the_documentation_is_a_page_like_any_other() {
         let page = site.html(&format!("/api/docs/{}", quote(name))).await;
         assert!(page.len() < 60_000, "{name}");
     }
+
     let call = site.html("/api/docs/CallFacts").await;
     assert!(call.contains("duration_ms") && call.contains("href=\"/api/docs/MemberFacts\""));
     let missing = site.get("/api/docs/Nothing").await;

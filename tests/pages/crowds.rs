@@ -1,4 +1,5 @@
-//! What one member can make large does not make pages large, and what is left out is said and can be asked for.
+//! What one member can make large does not make pages large, and what is left out is said and can
+//! be asked for.
 
 use crate::site::{CALL, MINUTE, NOW, Site, event, quote, text};
 use serde_json::{Value, json};
@@ -15,6 +16,7 @@ fn device(user: &str, device: &str, call: &str, minutes_ago: i64) -> Value {
         "foci_preferred": [{ "type": "livekit", "livekit_service_url": "https://sfu.example/jwt" }] });
     let id = format!("${user}{device}{call}");
     let key = format!("_{user}_{device}_{call}");
+
     event(&id, CALL, user, &key, minutes_ago, content)
 }
 
@@ -27,6 +29,7 @@ fn devices(count: usize) -> Vec<Value> {
         })
         .collect();
     events.push(device("@ada:example.org", "ADA", "", 2));
+
     events
 }
 
@@ -46,6 +49,7 @@ async fn a_call_of_thousands_of_devices_is_told_in_part_and_says_so() {
     let shown = |members: &[Value], device: &str| {
         members.iter().any(|member| member["device_id"] == device)
     };
+
     assert!(
         shown(members, "D0") && shown(members, "ADA"),
         "who came first, and who came last"
@@ -58,6 +62,7 @@ async fn a_call_of_thousands_of_devices_is_told_in_part_and_says_so() {
     ] {
         assert_eq!(call[key], want, "{key}");
     }
+
     let overview = site.json("/api/v1/overview").await;
     assert_eq!(
         (&overview["people"], &overview["devices"]),
@@ -94,6 +99,7 @@ async fn a_call_of_thousands_of_devices_is_told_in_part_and_says_so() {
         if members.is_empty() {
             break;
         }
+
         assert!(members.len() <= 1000);
         from += members.len();
         found.extend(
@@ -102,6 +108,7 @@ async fn a_call_of_thousands_of_devices_is_told_in_part_and_says_so() {
                 .map(|member| text(&member["device_id"]).to_owned()),
         );
     }
+
     assert_eq!((from, found.len()), (4201, 4201));
     // Events and stays each from a place of their own, in one answer.
     let both = site
@@ -135,8 +142,10 @@ async fn answers_do_not_grow_with_what_one_member_does() {
         ] {
             of_paths.push(site.get(path).await.text.len());
         }
+
         sizes.push(of_paths);
     }
+
     for (some, more) in sizes[0].iter().zip(&sizes[1]) {
         assert!(*more < some + some / 10 + 1000, "{sizes:?}");
     }
@@ -156,6 +165,7 @@ async fn thousands_of_slots_of_one_room_hide_no_other_room() {
     let page = site.html("/").await;
     assert!(page.contains("902 calls now, 3 people"), "{page}");
     assert!(page.contains("All 902 running calls"));
+
     for room in [OTHER, HALL] {
         let embed = site.html(&format!("/embed/rooms/{}", quote(room))).await;
         assert!(

@@ -1,4 +1,5 @@
-//! What needs a look in a call, who ended a stay, and what is told while nobody hears the homeserver.
+//! What needs a look in a call, who ended a stay, and what is told while nobody hears the
+//! homeserver.
 
 use crate::site::{MINUTE, NOW, ROOM, Site, event, member, text};
 use callscope::store::vantages;
@@ -89,6 +90,7 @@ async fn a_past_call_says_who_was_apart_who_was_removed_and_by_whom() {
         "{call}"
     );
     let page = site.html(&path).await;
+
     for words in [
         "Ended, 1 finding",
         "old could not hear new",
@@ -108,6 +110,7 @@ async fn while_nobody_hears_the_homeserver_no_page_says_that_a_call_runs() {
             site.get("/metrics").await.text,
         )
     };
+
     let (overview, metrics) = known().await;
     assert_eq!(
         (
@@ -117,7 +120,7 @@ async fn while_nobody_hears_the_homeserver_no_page_says_that_a_call_runs() {
         (&json!(false), &Value::Null)
     );
     assert!(metrics.contains("callscope_now_known 1"), "{metrics}");
-    vantages::stands(
+    vantages::set_standing(
         &site.store,
         "v",
         Some(("it does not answer", NOW - MINUTE)),

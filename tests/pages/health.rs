@@ -1,4 +1,5 @@
-//! What is known of a server besides its calls: its clock, how it says goodbye; and what became of rings.
+//! What is known of a server besides its calls: its clock, how it says goodbye; and what became of
+//! rings.
 
 use crate::site::{EVIL, MINUTE, NOW, ROOM, Site, member, quote, text};
 use callscope::store::probes::{self, Answer, ServerResult, SfuResult};
@@ -22,6 +23,7 @@ fn ringing(index: i64, at_ms: i64, whom: &[&str]) -> Vec<Value> {
     let ring = json!({ "notification_type": "ring", "sender_ts": at_ms, "lifetime": 30_000,
         "m.mentions": { "user_ids": whom, "room": false },
         "m.relates_to": { "rel_type": "m.reference", "event_id": format!("$c{index}") } });
+
     vec![
         join(&format!("$c{index}"), "@carol:c.example", at_ms),
         message(
@@ -47,6 +49,7 @@ async fn rung(name: &str) -> Site {
         site.write(ringing(index, at(index), &["@dan:d.example"]))
             .await;
     }
+
     let decline = json!({ "m.relates_to": { "rel_type": "m.reference", "event_id": "$ring1" } });
     let silent = json!({ "notification_type": "notification", "m.mentions": { "room": true } });
     site.write(vec![
@@ -68,6 +71,7 @@ async fn rung(name: &str) -> Site {
         message("$silent", RING, "@dan:d.example", at(3), &silent),
     ])
     .await;
+
     site
 }
 
@@ -125,8 +129,10 @@ async fn what_became_of_rings_is_told_by_call_room_server_and_in_all() {
             "missed" => ": not answered",
             _ => ": declined",
         };
+
         assert!(page.contains(said), "{page}");
     }
+
     for path in ["/statistics?period=7d", "/servers/c.example?period=7d"] {
         let page = site.html(path).await;
         assert!(
@@ -138,6 +144,7 @@ async fn what_became_of_rings_is_told_by_call_room_server_and_in_all() {
             "{path}"
         );
     }
+
     assert!(
         site.html(&format!("/rooms/{}", quote(ROOM)))
             .await
@@ -161,7 +168,8 @@ async fn a_ring_that_is_not_over_is_neither_missed_nor_answered() {
 /// Three servers: one whose clock is ahead, one that is well, one that is behind.
 async fn with_clocks(name: &str) -> Site {
     let site = Site::filled(name).await;
-    // The stream is heard since NOW - MINUTE; what the first answer brought is old and tells no clock.
+    // The stream is heard since NOW - MINUTE; what the first answer brought is old and tells no
+    // clock.
     let came = NOW - 50 * SECOND;
     let old = (0..20).flat_map(|index| {
         let at = NOW - (60 + index) * MINUTE;
@@ -185,8 +193,10 @@ async fn with_clocks(name: &str) -> Site {
                 joined["content"]["created_ts"] =
                     json!(came + ahead + if index < 4 { 50 } else { -50 });
             }
+
             site.write_live(vec![joined], came).await;
         }
+
         let came = came + SECOND;
         for (server, ahead) in [
             ("fast.example", 3400),
@@ -202,6 +212,7 @@ async fn with_clocks(name: &str) -> Site {
             site.write_live(vec![left], came).await;
         }
     }
+
     site
 }
 
@@ -213,6 +224,7 @@ async fn a_clock_is_read_from_what_came_live() {
             .await["clock"]
             .clone()
     };
+
     let fast = clock("fast.example").await;
     assert!(fast["live_events"].as_i64().unwrap() >= 10, "{fast}");
     assert_eq!(fast["behind_ms"], -3400, "{fast}");
@@ -256,6 +268,7 @@ async fn a_clock_is_read_from_what_came_live() {
             "the list and the page say the same"
         );
     }
+
     let page = site.html("/servers?period=7d").await;
     let table = &page[page.find("id=\"clocks\"").unwrap()..];
     let [slow, fast, well] =
@@ -280,6 +293,7 @@ async fn how_stays_end_says_whether_goodbyes_come() {
             } else {
                 json!({})
             };
+
             stay.push(member(
                 &format!("$l{index}-{server}"),
                 &user,
@@ -287,8 +301,10 @@ async fn how_stays_end_says_whether_goodbyes_come() {
                 why,
             ));
         }
+
         stay
     };
+
     site.write(
         (0..80)
             .flat_map(|index| stay(index, "good.example", true))
@@ -326,6 +342,7 @@ async fn asked(site: &Site) {
         state: state.into(),
         why: why.map(ToOwned::to_owned),
     };
+
     for index in 0..60 {
         let server = format!("a-long-name-of-a-server-{index:02}.matrix.example");
         let user = format!("@somebody:{server}");
@@ -356,16 +373,19 @@ async fn asked(site: &Site) {
             sticky_events: (index != 3).then_some(false),
             rtc_transports: (index != 3).then_some(true),
         };
-        probes::note(&site.store, &server, &result, NOW - MINUTE)
+
+        probes::record_result(&site.store, &server, &result, NOW - MINUTE)
             .await
             .unwrap();
     }
+
     let sfu = SfuResult {
         health: answer("failed", Some("it answered 502 Bad Gateway")),
         took_ms: None,
         delegates_leave: None,
     };
-    probes::note(&site.store, "https://sfu.example/jwt", &sfu, NOW - MINUTE)
+
+    probes::record_result(&site.store, "https://sfu.example/jwt", &sfu, NOW - MINUTE)
         .await
         .unwrap();
 }
@@ -387,6 +407,7 @@ async fn what_was_said_when_asked_is_on_the_pages_and_they_stay_small() {
             "{path}"
         );
     }
+
     let page = site.html("/servers?sort=server").await;
     assert!(
         page.contains("Client API: Not asked: it leads")

@@ -5,7 +5,8 @@ use callscope::store::rooms;
 use callscope::store::row::Watch;
 use serde_json::{Value, json};
 
-/// A call of some minutes and so many people, that began so many minutes ago; the people come one minute apart.
+/// A call of some minutes and so many people, that began so many minutes ago; the people come one
+/// minute apart.
 fn call(index: i64, minutes_ago: i64, length: i64, people: i64) -> Vec<Value> {
     let stay = |person: i64| {
         let (user, key) = (
@@ -35,6 +36,7 @@ fn call(index: i64, minutes_ago: i64, length: i64, people: i64) -> Vec<Value> {
             ),
         ]
     };
+
     (0..people).flat_map(stay).collect()
 }
 
@@ -52,6 +54,7 @@ async fn filled(name: &str) -> Site {
         site.write(call(i64::try_from(index).unwrap(), ago, length, people))
             .await;
     }
+
     site
 }
 
@@ -59,12 +62,14 @@ async fn filled(name: &str) -> Site {
 async fn all(site: &Site, path: &str) -> Vec<Value> {
     let mut found = Vec::new();
     let mut path = path.to_owned();
+
     loop {
         let list = site.json(&path).await;
         found.extend(list["data"].as_array().unwrap().iter().cloned());
         let Some(next) = list["next_url"].as_str() else {
             return found;
         };
+
         next.strip_prefix("https://calls.example")
             .unwrap()
             .clone_into(&mut path);
@@ -90,6 +95,7 @@ async fn calls_are_sorted_alike_on_the_page_in_json_and_in_files() {
             "{word}"
         );
     }
+
     for (sort, key) in [
         ("started", "started_ms"),
         ("duration", "duration_ms"),
@@ -114,6 +120,7 @@ async fn calls_are_sorted_alike_on_the_page_in_json_and_in_files() {
                 if minus == "-" {
                     want.reverse();
                 }
+
                 assert_eq!(keys, want, "{sort}{filter}");
                 let unsorted = site
                     .json(&format!("/api/v1/calls?{}", filter.trim_start_matches('&')))
@@ -170,6 +177,7 @@ async fn a_sorted_list_does_not_move_while_it_is_read() {
             .map(|call| text(&call["id"]).to_owned())
             .collect::<Vec<_>>()
     };
+
     assert_eq!(
         [ids(first["data"].as_array().unwrap()), ids(&rest)].concat(),
         ids(&before)
@@ -223,6 +231,7 @@ async fn the_heads_of_tables_sort() {
         let page = site.html(path).await;
         assert!(page.contains(head), "{path}: {page}");
     }
+
     let error = site.get("/api/v1/servers?sort=size").await.json();
     assert_eq!(
         error["error"],
@@ -235,7 +244,7 @@ async fn rooms_servers_and_sfus_come_a_page_at_a_time() {
     let site = filled("paged").await;
     for index in 0..7 {
         let room = format!("!r{index}:example.org");
-        rooms::trouble(
+        rooms::record_room_error(
             &site.store,
             &room,
             Some(Watch::Joined),
@@ -245,6 +254,7 @@ async fn rooms_servers_and_sfus_come_a_page_at_a_time() {
         .await
         .unwrap();
     }
+
     for (path, id, total) in [
         ("rooms", "room_id", 8),
         ("servers", "server", 6),
@@ -278,6 +288,7 @@ async fn rooms_servers_and_sfus_come_a_page_at_a_time() {
             "the headline counts all of them: {path}"
         );
     }
+
     let calls: Vec<Value> = all(&site, "/api/v1/servers?sort=calls&limit=2").await;
     assert!(
         calls.is_sorted_by_key(|server| server["calls"].as_i64()),
@@ -350,7 +361,7 @@ async fn rooms_and_servers_are_found_by_a_word() {
     let site = filled("words").await;
     for index in 0..3 {
         let room = format!("!far{index}:example.org");
-        rooms::trouble(
+        rooms::record_room_error(
             &site.store,
             &room,
             Some(Watch::Joined),
@@ -360,6 +371,7 @@ async fn rooms_and_servers_are_found_by_a_word() {
         .await
         .unwrap();
     }
+
     for (path, id, asked, want, total) in [
         ("rooms", "room_id", "q=FAR1", vec!["!far1:example.org"], 4),
         (
@@ -407,6 +419,7 @@ async fn rooms_and_servers_are_found_by_a_word() {
         } else {
             ["server", "fits"]
         };
+
         assert_eq!(
             page.contains(&format!("No {} fits your search", words[0])),
             want.is_empty(),
@@ -437,6 +450,7 @@ async fn the_form_keeps_the_word_and_what_else_was_asked() {
     ] {
         assert!(page.contains(field), "the rest stays as it is: {page}");
     }
+
     assert_eq!(site.get("/api/v1/transports?q=s1").await.status, 400);
     let alias = site.json("/api/v1/rooms?q=war").await;
     assert_eq!(alias["matching"], json!(1), "by its name");

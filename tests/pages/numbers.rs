@@ -42,6 +42,7 @@ async fn a_period_is_summed_and_compared() {
                 .map(|one| one[key].as_i64().unwrap())
                 .sum()
         };
+
         let days = &page["days"];
         assert_eq!(
             (sum(days, "calls"), sum(days, "calls_before")),
@@ -81,6 +82,7 @@ async fn a_period_is_summed_and_compared() {
             "half of two calls are shorter than the longer one"
         );
     }
+
     let days = site.json("/api/v1/statistics?period=30d").await["days"].clone();
     assert_eq!(
         (days.as_array().unwrap().len(), &days[29]["calls"]),
@@ -163,7 +165,7 @@ async fn a_server_says_whether_it_may_be_restarted() {
     );
     assert_eq!(site.get("/api/v1/servers/nobody.example").await.status, 404);
 
-    vantages::stands(&site.store, "v", Some(("gone", NOW)), Some(NOW))
+    vantages::set_standing(&site.store, "v", Some(("gone", NOW)), Some(NOW))
         .await
         .unwrap();
     assert!(
@@ -245,6 +247,7 @@ async fn a_device_in_two_calls_is_one_device_and_who_left_is_not_here() {
             "focus_active": { "type": "livekit", "focus_selection": "multi_sfu" },
             "foci_preferred": [{ "type": "livekit", "livekit_service_url": "https://sfu.example/jwt" }] })
     };
+
     let (alice, bob) = ("@alice:example.org", "@bob:other.example");
     let hall = "!hall:example.org";
     let events = vec![
@@ -343,6 +346,7 @@ async fn a_period_is_cut_into_days_weeks_or_months() {
             "{query}"
         );
     }
+
     let months = ask("period=90d&step=month").await["days"].clone();
     assert_eq!(
         (&months[0]["from_at"], &months[3]["from_at"]),
@@ -381,6 +385,7 @@ async fn pages_of_numbers_are_small_and_escaped_and_lead_to_each_other() {
         );
         assert!(json.is_object(), "{path}");
     }
+
     let wall = site.json("/api/v1/wall").await;
     let html = site.html("/wall").await;
     assert_eq!(
@@ -409,6 +414,7 @@ async fn pages_of_numbers_are_small_and_escaped_and_lead_to_each_other() {
     ] {
         assert!(page.contains(&format!("href=\"{href}\"")), "{href}");
     }
+
     assert!(
         page.contains("href=\"/servers/example.org\"")
             && page.contains("aria-current=\"page\">Stats")
@@ -439,9 +445,11 @@ async fn what_is_empty_says_what_was_looked_at() {
         ] {
             assert!(!page.contains(claim), "{path} says {claim:?}: {page}");
         }
+
         let answer = site.json(&format!("/api/v1{path}")).await;
         assert_eq!(answer["unknown_why"], "not_read", "{path}");
     }
+
     let frame = site.get("/embed/rooms/!any:example.org").await;
     assert!(
         frame.status == 404 && frame.text.contains("has not read its homeserver yet"),
@@ -461,6 +469,7 @@ async fn what_is_empty_says_what_was_looked_at() {
         sticky_events: true,
         now: NOW - 60 * MINUTE,
     };
+
     vantages::start(&site.store, &start).await.unwrap();
     let name = event(
         "$name",

@@ -13,6 +13,7 @@ fn short(index: i64, minutes_ago: i64) -> [Value; 2] {
     );
     let join = json!({ "application": "m.call", "call_id": "", "device_id": "ZZ", "expires": 14_400_000,
         "focus_active": { "type": "livekit", "focus_selection": "multi_sfu" }, "foci_preferred": [] });
+
     [
         event(&format!("$s{index}"), CALL, user, &key, minutes_ago, join),
         event(
@@ -56,11 +57,13 @@ async fn a_file_holds_every_call_of_the_filter() {
             let Some(next) = list["next_url"].as_str() else {
                 break;
             };
+
             path = next
                 .strip_prefix("https://calls.example")
                 .unwrap()
                 .to_owned();
         }
+
         let lines = site.get(&format!("/api/v1/calls.ndjson{filter}")).await;
         assert_eq!(
             (lines.status, lines.kind.as_str()),
@@ -87,6 +90,7 @@ async fn a_file_holds_every_call_of_the_filter() {
             );
         }
     }
+
     assert_eq!(site.get("/api/v1/calls.csv?limit=1").await.status, 400);
     let page = site
         .html(&format!("/calls?room={}&limit=1", quote(ROOM)))
@@ -128,6 +132,7 @@ async fn metrics_name_no_person() {
             answer.text
         );
     }
+
     assert!(
         answer
             .text
@@ -172,6 +177,7 @@ async fn badges_say_how_many_are_there_and_when_it_is_not_known() {
             "{server}"
         );
     }
+
     for server in [
         "%3Cscript%3E",
         "a%20b",
@@ -188,14 +194,18 @@ async fn badges_say_how_many_are_there_and_when_it_is_not_known() {
             "{server}"
         );
     }
+
     for hides in [true, false] {
         if hides {
-            rooms::trouble(&site.store, ROOM, None, "no", NOW)
+            rooms::record_room_error(&site.store, ROOM, None, "no", NOW)
                 .await
                 .unwrap();
         } else {
-            rooms::overcome(&site.store, ROOM, "no").await.unwrap();
+            rooms::clear_room_error(&site.store, ROOM, "no")
+                .await
+                .unwrap();
         }
+
         let nobody = if hides { "unknown" } else { "nobody" };
         for (server, message) in [("example.org", "1 person"), ("other.example", nobody)] {
             assert_eq!(
@@ -206,7 +216,8 @@ async fn badges_say_how_many_are_there_and_when_it_is_not_known() {
             );
         }
     }
-    rooms::trouble(&site.store, ROOM, Some(Watch::Left), "removed", NOW)
+
+    rooms::record_room_error(&site.store, ROOM, Some(Watch::Left), "removed", NOW)
         .await
         .unwrap();
     let badge = site.json(&format!("{room}.json")).await;
@@ -228,6 +239,7 @@ async fn a_badge_of_nothing_is_a_picture_that_says_so() {
         site.get("/badge/rooms/%21a/active.json").await.json()["errcode"],
         "M_NOT_FOUND"
     );
+
     for (path, says) in [
         ("rooms/%21a", "call: unknown room"),
         ("servers/a%20b", "call: unknown server"),
@@ -277,6 +289,7 @@ async fn feeds_hold_the_calls_that_are_over() {
         } else {
             "/calls".into()
         };
+
         assert!(
             atom.text
                 .contains(&format!("<link href=\"https://calls.example{page}\"/>")),
@@ -295,6 +308,7 @@ async fn feeds_hold_the_calls_that_are_over() {
             ics.text
         );
     }
+
     assert_eq!(
         site.get("/feed/rooms/%21none:x/calls.atom").await.status,
         404
@@ -312,6 +326,7 @@ async fn feeds_hold_the_calls_that_are_over() {
                 .header("if-none-match", tag)
                 .send()
         };
+
         let first = ask("\"none\"").await.unwrap();
         let tag = first.headers()["etag"].to_str().unwrap().to_owned();
         site.clock.advance(5000);
@@ -324,6 +339,7 @@ async fn feeds_hold_the_calls_that_are_over() {
             "{path}"
         );
     }
+
     site.write(short(0, 100).into()).await;
     let request = site.client.get(format!("{}/feed/calls.ics", site.base));
     assert_eq!(
@@ -359,6 +375,7 @@ async fn only_the_frame_may_be_framed() {
             .unwrap()
             .to_owned()
     };
+
     let framed = ask(format!("/embed/rooms/{}", quote(ROOM))).await.unwrap();
     assert!(
         policy(&framed).contains("frame-ancestors *")
@@ -375,7 +392,7 @@ async fn only_the_frame_may_be_framed() {
         ask("/embed/rooms/none".to_owned()).await.unwrap().status(),
         404
     );
-    rooms::trouble(&site.store, ROOM, Some(Watch::Left), "removed", NOW)
+    rooms::record_room_error(&site.store, ROOM, Some(Watch::Left), "removed", NOW)
         .await
         .unwrap();
     let lost = site
@@ -389,6 +406,7 @@ async fn only_the_frame_may_be_framed() {
 async fn the_frame_says_unknown_where_the_badge_does() {
     let path = format!("/embed/rooms/{}", quote(ROOM));
     let since = "datetime=\"2026-11-22T14:42:16Z\"";
+
     for (name, runs) in [("frame-runs", true), ("frame-quiet", false)] {
         let site = Site::filled(name).await;
         if !runs {
@@ -398,7 +416,8 @@ async fn the_frame_says_unknown_where_the_badge_does() {
                 .await;
             assert!(site.get(&path).await.text.contains("No call now"));
         }
-        rooms::trouble(&site.store, ROOM, None, "the last look failed", NOW)
+
+        rooms::record_room_error(&site.store, ROOM, None, "the last look failed", NOW)
             .await
             .unwrap();
         let page = site.get(&path).await.text;
@@ -406,10 +425,10 @@ async fn the_frame_says_unknown_where_the_badge_does() {
             page.contains(">Unknown<") && !page.contains("No call now") && !page.contains("Now<"),
             "{page}"
         );
-        rooms::overcome(&site.store, ROOM, "the last look failed")
+        rooms::clear_room_error(&site.store, ROOM, "the last look failed")
             .await
             .unwrap();
-        vantages::stands(
+        vantages::set_standing(
             &site.store,
             "v",
             Some(("gone", NOW - 5 * MINUTE)),
@@ -434,6 +453,7 @@ async fn the_frame_says_unknown_where_the_badge_does() {
 async fn what_the_rules_ask_for_is_there() {
     let site = Site::filled("rules").await;
     let metrics = site.get("/metrics").await.text;
+
     for text in [
         include_str!("../../contrib/alerts.yml"),
         include_str!("../../contrib/grafana.json"),

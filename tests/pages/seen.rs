@@ -14,6 +14,7 @@ async fn a_foreign_name_gets_nothing() {
             .header("host", host)
             .send()
     };
+
     for path in [
         "/",
         "/api/v1/calls/active",
@@ -34,6 +35,7 @@ async fn a_foreign_name_gets_nothing() {
             "{path}: {text}"
         );
     }
+
     let body: Value = ask("/api/v1/calls", "evil.example")
         .await
         .unwrap()
@@ -44,6 +46,7 @@ async fn a_foreign_name_gets_nothing() {
         (&body["errcode"], &body["status"]),
         (&json!("M_FORBIDDEN"), &json!(421))
     );
+
     for (path, host) in [
         ("/healthz", "evil.example"),
         ("/", "localhost:1"),
@@ -66,7 +69,7 @@ async fn a_room_that_we_left_is_not_reported_as_live() {
         (&call["active"], &call["unknown_since_ms"]),
         (&json!(true), &Value::Null)
     );
-    rooms::trouble(&site.store, ROOM, Some(Watch::Left), "removed", NOW)
+    rooms::record_room_error(&site.store, ROOM, Some(Watch::Left), "removed", NOW)
         .await
         .unwrap();
     assert_eq!(site.json("/api/v1/calls/active").await["data"], json!([]));
@@ -107,7 +110,7 @@ async fn an_answer_is_made_once_until_something_changes_or_a_second_passed() {
     let path = "/api/v1/calls/active";
     let first = site.get(path).await.json();
     assert_eq!(first["data"].as_array().unwrap().len(), 1);
-    rooms::trouble(&site.store, ROOM, Some(Watch::Left), "removed", NOW)
+    rooms::record_room_error(&site.store, ROOM, Some(Watch::Left), "removed", NOW)
         .await
         .unwrap();
     assert_eq!(
@@ -120,7 +123,7 @@ async fn an_answer_is_made_once_until_something_changes_or_a_second_passed() {
         json!([]),
         "a change was announced"
     );
-    rooms::trouble(&site.store, ROOM, Some(Watch::Joined), "back", NOW)
+    rooms::record_room_error(&site.store, ROOM, Some(Watch::Joined), "back", NOW)
         .await
         .unwrap();
     assert_eq!(site.get_kept(path).await.json()["data"], json!([]));
@@ -150,6 +153,7 @@ async fn every_rejected_event_can_be_reached() {
             json!({"a": 1}),
         )
     };
+
     site.write((1..=119).map(wrong).collect()).await;
     let (mut path, mut seen) = (
         format!("/api/v1/rejected?room={}&limit=50", quote(ROOM)),
@@ -167,11 +171,13 @@ async fn every_rejected_event_can_be_reached() {
         let Some(next) = list["next_url"].as_str() else {
             break;
         };
+
         path = next
             .strip_prefix("https://calls.example")
             .unwrap()
             .to_owned();
     }
+
     let distinct: std::collections::BTreeSet<&String> = seen.iter().collect();
     assert_eq!(
         (seen.len(), distinct.len(), seen.last().map(String::as_str)),

@@ -43,6 +43,7 @@ impl Answer {
             self.kind,
             self.text
         );
+
         serde_json::from_str(&self.text).unwrap()
     }
 }
@@ -70,6 +71,7 @@ impl Site {
             metrics_room_labels: true,
             probing: name == "probed",
         };
+
         let web = Web {
             store: store.clone(),
             changes: of_web,
@@ -78,12 +80,14 @@ impl Site {
             options,
             memory: Memory::default(),
         };
+
         tokio::spawn(web::serve(listener, web).unwrap());
         let client = Client::builder()
             .no_proxy()
             .redirect(Policy::none())
             .build()
             .unwrap();
+
         Self {
             base,
             client,
@@ -116,8 +120,10 @@ impl Site {
             sticky_events: false,
             now: NOW - 60 * MINUTE,
         };
+
         vantages::start(&site.store, &start).await.unwrap();
         site.write(events()).await;
+
         site
     }
 
@@ -140,12 +146,14 @@ impl Site {
             json: json.to_string(),
             in_timeline: true,
         };
+
         let arrivals = events.into_iter().map(arrival).collect();
         let room = RoomBatch {
             arrivals,
             watch: Some(Watch::Joined),
             ..RoomBatch::new(room, Source::Sync)
         };
+
         let batch = Batch {
             vantage_id: "v".into(),
             seen_ms,
@@ -153,6 +161,7 @@ impl Site {
             rooms: vec![room],
             invitations: vec![],
         };
+
         batch::write(&self.store, &Rules::default(), &batch)
             .await
             .unwrap();
@@ -179,6 +188,7 @@ impl Site {
                 .await
                 .unwrap();
         }
+
         database.close().await;
     }
 
@@ -203,6 +213,7 @@ impl Site {
                 .map(|value| value.to_str().unwrap().to_owned())
                 .unwrap_or_default()
         };
+
         let (kind, place, status) = (
             header("content-type"),
             header("location"),
@@ -213,6 +224,7 @@ impl Site {
             "{path}"
         );
         assert_eq!(header("x-content-type-options"), "nosniff", "{path}");
+
         Answer {
             status,
             kind,
@@ -236,6 +248,7 @@ impl Site {
             answer.text
         );
         let head = answer.text.find("<main").unwrap();
+
         answer.text[head..].to_owned()
     }
 }
@@ -279,9 +292,11 @@ fn events() -> Vec<Value> {
             "focus_active": { "type": "livekit", "focus_selection": "multi_sfu" },
             "foci_preferred": [{ "type": "livekit", "livekit_service_url": "https://sfu.example/jwt" }] })
     };
+
     let member = |name: &str| json!({ "membership": "join", "displayname": name });
     let key = |user: &str, device: &str| format!("_{user}_{device}_m.call");
     let bad = json!({ "application": EVIL, "device_id": 7 });
+
     vec![
         event(
             "$create",

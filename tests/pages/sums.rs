@@ -3,7 +3,8 @@
 use crate::site::{CALL, MINUTE, NOW, ROOM, Site, event, quote, text};
 use serde_json::{Value, json};
 
-/// A stay of Carol that never says goodbye: half an hour, renewed after ten minutes, in time that is watched.
+/// A stay of Carol that never says goodbye: half an hour, renewed after ten minutes, in time that
+/// is watched.
 async fn with_an_expired_stay(name: &str) -> Site {
     let site = Site::filled(name).await;
     let carol = "@carol:third.example";
@@ -12,6 +13,7 @@ async fn with_an_expired_stay(name: &str) -> Site {
             "created_ts": NOW - 55 * MINUTE, "focus_active": { "type": "livekit", "focus_selection": "multi_sfu" },
             "foci_preferred": [{ "type": "livekit", "livekit_service_url": "https://sfu.example/jwt" }] })
     };
+
     let key = format!("_{carol}_CC_m.call");
     site.write(vec![
         event(
@@ -26,6 +28,7 @@ async fn with_an_expired_stay(name: &str) -> Site {
         event("$more_c", CALL, carol, &key, 45, stay(30 * MINUTE)),
     ])
     .await;
+
     site
 }
 
@@ -61,6 +64,7 @@ async fn every_sum_comes_with_and_without_what_is_inferred() {
     ] {
         assert_eq!(month[key], today[key], "{key}");
     }
+
     let page = site.html(&path).await;
     assert!(
         page.contains("1 not exact") && page.contains("of which 20 min inferred"),
@@ -95,6 +99,7 @@ async fn sums_are_those_of_the_calls() {
         let time = |member: &Value| {
             member["left_ms"].as_i64().unwrap_or(NOW) - member["joined_ms"].as_i64().unwrap()
         };
+
         assert_eq!(
             today["together_ms"],
             members.map(time).sum::<i64>(),
@@ -135,6 +140,7 @@ async fn joins_that_name_no_device_are_one_over_time() {
             events.push(one);
         }
     }
+
     site.write(events).await;
     let sfu = site.json("/api/v1/transports").await["data"][0].clone();
     assert_eq!(

@@ -24,6 +24,7 @@ fn stays(of: &[(&str, i64, i64)]) -> Vec<Value> {
             ),
         ]
     };
+
     of.iter().flat_map(one).collect()
 }
 
@@ -31,6 +32,7 @@ async fn page_of_call(site: &Site, room: &str) -> String {
     let calls = site
         .json(&format!("/api/v1/calls?room={}", quote(room)))
         .await;
+
     site.html(&format!("/calls/{}", text(&calls["data"][0]["id"])))
         .await
 }
@@ -41,6 +43,7 @@ fn between<'a>(page: &'a str, begin: &str, end: &str) -> &'a str {
         .split_once(begin)
         .unwrap_or_else(|| panic!("no {begin} in {page}"))
         .1;
+
     rest.split_once(end)
         .unwrap_or_else(|| panic!("no {end} after {begin}"))
         .0
@@ -71,6 +74,7 @@ async fn a_moment_is_asked_for_as_people_write_it() {
             .await;
         assert_eq!(json["at_at"], "2026-11-22T10:00:00.000Z", "{at}");
     }
+
     for (at, field, says) in [
         (
             "2026-11-23 10:00",
@@ -117,6 +121,7 @@ async fn times_of_a_call_over_several_days_carry_their_day() {
             "{part}"
         );
     }
+
     let room = format!("!other:{}", "example.org");
     site.write_to(&room, stays(&[(ana, 80, 70)])).await;
     let page = page_of_call(&site, &room).await;
@@ -153,6 +158,7 @@ async fn the_sums_of_a_day_are_those_of_the_day_or_none() {
             })
             .collect()
     };
+
     let all: Vec<Option<String>> = heads("/calls").await;
     let sums = [
         "2 calls, 2 people",
@@ -215,6 +221,7 @@ async fn a_call_of_three_hundred_has_a_chart_with_labels() {
             "{label}: {picture}"
         );
     }
+
     assert!(
         picture.matches("data-ms=").count() >= 4 && !picture.contains(" UTC</text>"),
         "{picture}"

@@ -1,5 +1,5 @@
-//! Blind is not empty: every place that tells who is in a call now says "unknown" where that cannot be told, and the same
-//! of all of them.
+//! Blind is not empty: every place that tells who is in a call now says "unknown" where that cannot
+//! be told, and the same of all of them.
 
 use crate::site::{CALL, MINUTE, NOW, ROOM, Site, event, quote};
 use callscope::store::row::Watch;
@@ -20,6 +20,7 @@ async fn quiet(name: &str) -> Site {
     site.write(vec![gone]).await;
     site.change(&[format!("update rooms set polled_ms = {}", NOW - MINUTE)])
         .await;
+
     site
 }
 
@@ -43,6 +44,7 @@ async fn says_unknown(site: &Site, why: &str) {
             "{path}"
         );
     }
+
     let listed = site.json("/api/v1/rooms").await["data"][0].clone();
     let status = site.json("/api/v1/status").await["unknown_in"][0].clone();
     let now = site.json(&format!("/api/v1/servers/{server}")).await["now"].clone();
@@ -52,6 +54,7 @@ async fn says_unknown(site: &Site, why: &str) {
             (&json!(true), &json!(why))
         );
     }
+
     assert_eq!(now["can_tell"], false);
     for path in [
         format!("/badge/rooms/{room}/active.json"),
@@ -64,10 +67,12 @@ async fn says_unknown(site: &Site, why: &str) {
             "{path}"
         );
     }
+
     let metrics = site.get("/metrics").await.text;
     for line in ["callscope_now_known 0", "callscope_rooms_unknown 1"] {
         assert!(metrics.lines().any(|one| one == line), "{line}: {metrics}");
     }
+
     for path in [
         "/".to_owned(),
         "/wall".to_owned(),
@@ -86,6 +91,7 @@ async fn says_unknown(site: &Site, why: &str) {
             assert!(!text.contains(unsaid), "{path} says {unsaid}: {text}");
         }
     }
+
     let server = site.html(&format!("/servers/{server}")).await;
     assert!(server.contains("We cannot tell"), "{server}");
 }
@@ -137,15 +143,15 @@ async fn where_memberships_are_encrypted() {
 #[tokio::test]
 async fn where_the_room_cannot_be_read() {
     let site = quiet("unknown-unreadable").await;
-    rooms::trouble(&site.store, ROOM, None, "403", NOW)
+    rooms::record_room_error(&site.store, ROOM, None, "403", NOW)
         .await
         .unwrap();
     says_unknown(&site, "unreadable").await;
-    rooms::trouble(&site.store, ROOM, Some(Watch::Blind), "403", NOW)
+    rooms::record_room_error(&site.store, ROOM, Some(Watch::Blind), "403", NOW)
         .await
         .unwrap();
     says_unknown(&site, "unreadable").await;
-    rooms::trouble(&site.store, ROOM, Some(Watch::Left), "gone", NOW)
+    rooms::record_room_error(&site.store, ROOM, Some(Watch::Left), "gone", NOW)
         .await
         .unwrap();
     // The room says so; of the present of everything it is no part any more.
@@ -168,6 +174,7 @@ async fn where_the_poll_is_old() {
             NOW - ago * MINUTE
         )]
     };
+
     site.change(&polled(1)).await;
     assert_eq!(
         site.json("/api/v1/overview").await["unknown"],
@@ -188,7 +195,7 @@ async fn where_the_poll_is_old() {
 #[tokio::test]
 async fn where_nobody_hears_the_homeserver_or_nothing_was_read_yet() {
     let site = quiet("unknown-unheard").await;
-    vantages::stands(
+    vantages::set_standing(
         &site.store,
         "v",
         Some(("it does not answer", NOW - MINUTE)),
@@ -197,7 +204,7 @@ async fn where_nobody_hears_the_homeserver_or_nothing_was_read_yet() {
     .await
     .unwrap();
     says_unknown(&site, "not_heard").await;
-    vantages::stands(&site.store, "v", Some(("the probe fails", NOW)), None)
+    vantages::set_standing(&site.store, "v", Some(("the probe fails", NOW)), None)
         .await
         .unwrap();
     assert_eq!(
@@ -205,7 +212,7 @@ async fn where_nobody_hears_the_homeserver_or_nothing_was_read_yet() {
         false,
         "another work fails, and the homeserver is heard"
     );
-    vantages::stands(&site.store, "v", None, None)
+    vantages::set_standing(&site.store, "v", None, None)
         .await
         .unwrap();
     assert_eq!(site.json("/api/v1/overview").await["unknown"], false);
@@ -231,7 +238,7 @@ async fn what_ran_when_the_homeserver_was_heard_last_is_not_said_to_run() {
     let room = format!("/rooms/{}", quote(ROOM));
     assert!(site.html(&room).await.contains("A call still runs here"));
     assert!(site.html("/transports").await.contains("1 in use now"));
-    vantages::stands(
+    vantages::set_standing(
         &site.store,
         "v",
         Some(("it does not answer", NOW - MINUTE)),
@@ -260,6 +267,7 @@ async fn what_ran_when_the_homeserver_was_heard_last_is_not_said_to_run() {
     for claim in [">nobody<", "are in a call now", "Nobody"] {
         assert!(!page.contains(claim), "{claim}: {page}");
     }
+
     let page = site.html("/transports").await;
     assert!(
         page.contains("1 in use when last seen") && page.contains("in use now is not known since"),
@@ -314,6 +322,7 @@ async fn just_ended_are_those_that_ended_last() {
             events.push(event(&id, CALL, "@bob:other.example", key, at, content));
         }
     }
+
     let mut content = join.clone();
     content["call_id"] = json!("long");
     let key = "_@alice:example.org_LL_m.call";

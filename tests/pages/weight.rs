@@ -24,6 +24,7 @@ fn says(id: &str, (user, device): (&str, &str), ago: i64, joins: bool) -> Value 
         if joins { content } else { json!({}) },
     );
     event["origin_server_ts"] = json!(NOW - ago * 1000);
+
     event
 }
 
@@ -35,6 +36,7 @@ fn named(index: i64) -> Value {
     let user = person(index);
     let name =
         json!({ "membership": "join", "displayname": format!("Participant Number {index}") });
+
     event(
         &format!("$named{index}"),
         "m.room.member",
@@ -70,6 +72,7 @@ fn crowd(people: i64, stays: i64, minutes: i64) -> Vec<Value> {
             }
         }
     }
+
     events
 }
 
@@ -80,11 +83,13 @@ async fn light(site: &Site, name: &str, path: &str) -> String {
     if let Ok(folder) = std::env::var("CALLSCOPE_LOOK") {
         std::fs::write(format!("{folder}/{name}.html"), &page.text).unwrap();
     }
+
     assert!(
         page.text.len() < MAX,
         "{name}, {path}: {} bytes",
         page.text.len()
     );
+
     page.text
 }
 
@@ -142,8 +147,10 @@ async fn stays_and_events_are_all_reached_by_links() {
             let Some(next) = next else { break };
             next.clone_into(&mut path);
         }
+
         assert_eq!(seen, all, "{what}");
     }
+
     let later = site.json(&format!("/api/v1{call}?events_from=7")).await;
     assert_eq!(later["evidence"][0], json["evidence"][7]);
     assert_eq!(later["evidence_total"], json["evidence_total"]);
@@ -158,6 +165,7 @@ async fn stays_and_events_are_all_reached_by_links() {
             "{wrong}"
         );
     }
+
     assert!(
         light(&site, "behind", &format!("{call}?stays_from=9999"))
             .await
@@ -190,6 +198,7 @@ async fn a_hundred_running_calls_are_light() {
         }));
         site.write_to(&room_id, events).await;
     }
+
     let page = light(&site, "hundred", "/").await;
     assert!(page.contains("101 calls now") && page.contains("Working group number 99"));
     let calls = site.json("/api/v1/calls/active").await;
@@ -199,6 +208,7 @@ async fn a_hundred_running_calls_are_light() {
             "each call has a link"
         );
     }
+
     light(&site, "calls", "/calls").await;
     for path in [
         "/calls?limit=500",
@@ -214,6 +224,7 @@ async fn a_hundred_running_calls_are_light() {
             refused.text
         );
     }
+
     assert_eq!(
         light(&site, "calls-50", "/calls?limit=50")
             .await
@@ -242,6 +253,7 @@ async fn a_year_of_calls_is_light() {
             events.push(says(&format!("{id}_end"), (&user, "D"), ago - 600, false));
         }
     }
+
     site.write_to(HALL, events).await;
     let page = light(&site, "year", &format!("/rooms/{}", quote(HALL))).await;
     assert!(page.contains("364 of 364"), "there was a call on every day");
@@ -272,9 +284,11 @@ async fn statistics_of_busy_months_are_light() {
                 false,
             ));
         }
+
         site.write_to(&format!("!busy{room}:example.org"), events)
             .await;
     }
+
     for query in ["period=7d", "period=30d", "period=365d", "period=90d"] {
         let page = light(
             &site,
@@ -299,6 +313,7 @@ async fn statistics_of_busy_months_are_light() {
             "there was a call in each of them"
         );
     }
+
     light(&site, "busy-months", "/statistics?period=365d&step=month").await;
 }
 
@@ -334,6 +349,7 @@ async fn long_names_and_bad_events_make_no_page_heavy() {
             bad,
         ));
     }
+
     events.push(event(
         "$name",
         "m.room.name",
@@ -357,6 +373,7 @@ async fn long_names_and_bad_events_make_no_page_heavy() {
     ] {
         light(&site, "long", path).await;
     }
+
     light(&site, "long-call", &format!("/calls/{id}")).await;
     light(
         &site,
@@ -401,7 +418,7 @@ async fn many_rooms_with_long_names_make_no_page_heavy() {
             ),
         ];
         site.write_to(&room_id, events).await;
-        rooms::trouble(
+        rooms::record_room_error(
             &site.store,
             &room_id,
             None,
@@ -411,6 +428,7 @@ async fn many_rooms_with_long_names_make_no_page_heavy() {
         .await
         .unwrap();
     }
+
     let paths = [
         "/",
         "/calls",
@@ -428,6 +446,7 @@ async fn many_rooms_with_long_names_make_no_page_heavy() {
     ]) {
         light(&site, "long-rooms", path).await;
     }
+
     assert_eq!(
         site.html("/rooms").await.matches("<tr id=").count(),
         50,
@@ -454,6 +473,7 @@ async fn what_a_pointer_is_told_of_a_stay_the_keyboard_reaches() {
             false,
         ));
     }
+
     site.write_to(HALL, events).await;
     let picture = async |room: &str| {
         let page = light(
@@ -470,6 +490,7 @@ async fn what_a_pointer_is_told_of_a_stay_the_keyboard_reaches() {
             .0
             .to_owned()
     };
+
     let several = picture(HALL).await;
     assert_eq!(
         several

@@ -1,4 +1,5 @@
-//! What pages say to people: of events that could not be used, and of periods of which nothing is known.
+//! What pages say to people: of events that could not be used, and of periods of which nothing is
+//! known.
 
 use crate::site::{CALL, MINUTE, NOW, ROOM, Site, event, quote};
 use serde_json::json;
@@ -48,6 +49,7 @@ async fn what_could_not_be_used_is_told_in_a_sentence_and_when_it_came() {
             "{path}: {fold}"
         );
     }
+
     let list = site.json("/api/v1/rejected").await;
     assert_eq!(
         (&list["data"][0]["reason"], &list["data"][0]["seen_ms"]),
@@ -70,8 +72,10 @@ async fn what_is_not_known_is_not_compared() {
         let json = site.json(&format!("/api/v1{path}")).await;
         assert_eq!(json["compared"], false, "{path}");
     }
+
     let site = Site::filled("covered").await;
     site.watched_since(NOW - 20 * 24 * 60 * MINUTE).await;
+
     for path in ["/statistics?period=7d", "/servers/example.org?period=7d"] {
         assert_eq!(
             site.json(&format!("/api/v1{path}")).await["compared"],

@@ -27,6 +27,7 @@ impl Bot {
             .timeout(Duration::from_secs(30))
             .build()
             .unwrap();
+
         Self {
             hs,
             token,

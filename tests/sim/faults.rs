@@ -23,6 +23,7 @@ async fn body_of(kind: FaultKind) -> Result<Value, String> {
     let healthy: Value = ask(&hs).await.unwrap().json().await.unwrap();
     assert!(healthy["versions"].is_array(), "it strikes once");
     hs.stop().await;
+
     read.map_err(|error| format!("{error:?}"))
 }
 
@@ -36,6 +37,7 @@ async fn status_and_rate_limit_and_unknown_position() {
         retry_after_ms: 1500,
         header,
     };
+
     let (_hs, answer) = broken(limited(true)).await;
     let answer = answer.unwrap();
     assert_eq!(
@@ -125,6 +127,7 @@ async fn faults_match_paths_last_and_are_cleared_and_requests_are_logged() {
     for _ in 0..3 {
         seen.push(ask(&hs).await.unwrap().status().as_u16());
     }
+
     assert_eq!(seen, [500, 500, 200]);
     hs.inject(Fault::lasting("", FaultKind::Drop));
     assert!(ask(&hs).await.is_err());

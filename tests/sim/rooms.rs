@@ -39,6 +39,7 @@ async fn messages_end_where_the_room_begins_and_pages_may_be_empty() {
         bot.hs
             .send_event(&room, ALICE, "m.room.message", json!({}), T0);
     }
+
     bot.hs.set_walk(6);
     let (mut found, mut empty, mut from) = (Vec::new(), 0, String::new());
     loop {
@@ -53,8 +54,10 @@ async fn messages_end_where_the_room_begins_and_pages_may_be_empty() {
         let Some(end) = page["end"].as_str() else {
             break;
         };
+
         from = format!("&from={end}");
     }
+
     assert_eq!(found, [event_id]);
     assert!(empty > 2, "the walk of 20 others gives empty pages");
 }
@@ -67,6 +70,7 @@ async fn history_is_seen_as_far_as_its_visibility_goes() {
         ts: T0,
         ..NewRoom::default()
     };
+
     let room = bot.hs.create_room(hidden("joined"));
     let before = bot.call(&room, 1);
     assert_eq!(bot.status(&format!("/rooms/{room}/state")).await, 403);
@@ -95,6 +99,7 @@ async fn invites_joins_and_kicks_reach_the_right_section() {
         name: Some("Den".into()),
         ..NewRoom::default()
     };
+
     let room = bot.hs.create_room(secret);
     assert_eq!(
         bot.post(&format!("/join/{room}"), json!({})).await["errcode"],
@@ -136,6 +141,7 @@ async fn a_far_room_needs_via_and_an_alias_resolves() {
         alias: Some("#far:a.example".into()),
         ..NewRoom::default()
     };
+
     let room = bot.hs.create_room(far);
     assert_eq!(
         bot.post(&format!("/join/{room}"), json!({})).await["errcode"],
@@ -220,6 +226,7 @@ async fn the_server_says_what_it_can() {
         let request = client.get(at(path)).bearer_auth(&bot.token);
         request.send().await.unwrap().json().await.unwrap()
     };
+
     let versions = ask("/_matrix/client/versions").await;
     assert_eq!(versions["unstable_features"]["org.matrix.msc4354"], true);
     let transports = "/_matrix/client/unstable/org.matrix.msc4143/rtc/transports";

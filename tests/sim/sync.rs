@@ -36,9 +36,11 @@ async fn a_long_poll_wakes_for_an_event_and_not_for_a_foreign_room() {
         while bot.hs.count("timeout=600000") == 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
+
         bot.hs.create_room(NewRoom::default());
         bot.call(&room, 1)
     };
+
     let (sync, event_id) = tokio::join!(waiting, acting);
     assert_eq!(ids(joined(&sync, &room, "/timeline/events")), [event_id]);
     assert_eq!(sync["rooms"]["join"].as_object().unwrap().len(), 1);
@@ -132,6 +134,7 @@ async fn sticky_events_come_beside_the_filter_a_hundred_at_a_time() {
         bot.hs
             .send_sticky(&room, ALICE, "m.rtc.member", json!({"n": n}), 9_999_999, T0);
     }
+
     let filter = r#"filter={"room":{"timeline":{"types":["m.room.name"]}}}"#;
     let first = bot.get(&format!("/sync?{filter}")).await;
     let events = joined(&first, &room, "/msc4354_sticky/events");
@@ -185,8 +188,10 @@ async fn stopping_ends_a_waiting_sync() {
         while bot.hs.count("timeout=600000") == 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
+
         bot.hs.stop().await;
     };
+
     let (answer, ()) = tokio::join!(bot.ask(&path), stopping);
     assert!(answer.unwrap_err().is_request());
     let port = bot.hs.url().rsplit(':').next().unwrap().parse().unwrap();

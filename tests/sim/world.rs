@@ -19,6 +19,7 @@ async fn get(hs: &Homeserver, world: &World, path: &str) -> Value {
         .unwrap()
         .get(url)
         .bearer_auth(&world.bot_token);
+
     request.send().await.unwrap().json().await.unwrap()
 }
 
@@ -43,6 +44,7 @@ async fn history(hs: &Homeserver, world: &World, key: &str) -> Vec<Value> {
         let Some(end) = page["end"].as_str() else {
             return events;
         };
+
         from = format!("&from={end}");
     }
 }
@@ -104,6 +106,7 @@ async fn history_carries_its_own_times_over_five_weeks_and_every_format() {
             formats.extend(cipher.then_some("cipher"));
         }
     }
+
     assert_eq!(formats.len(), 7, "{formats:?}");
 }
 
@@ -130,5 +133,6 @@ async fn playing_makes_calls_appear_and_end() {
         );
         text(&sync, "/next_batch").clone_into(&mut since);
     }
+
     playing.abort();
 }

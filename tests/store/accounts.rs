@@ -141,6 +141,7 @@ fn a_room_replaced_since_a_time() {
                 &json!({"replacement_room": to}),
             )
         };
+
         learn(
             &store,
             &[
@@ -154,6 +155,7 @@ fn a_room_replaced_since_a_time() {
             let room = room.unwrap().unwrap();
             (room.replaced_by, room.replaced_ms)
         };
+
         assert_eq!(found(&store).await, (Some("!new:h".to_owned()), Some(t)));
         learn(&store, &[tombstone("$3", t + 9, ROOM)]).await;
         assert_eq!(

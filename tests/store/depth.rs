@@ -7,6 +7,7 @@ fn deep(at: i64) -> Value {
     let mut content = json!({"application": "m.call", "call_id": "", "device_id": "D", "expires": 14_400_000,
         "focus_active": {"type": "livekit"}});
     content["deep"] = (0..122).fold(json!(1), |inner, _| json!([inner]));
+
     json!({"event_id": format!("${at}"), "type": "m.call.member", "state_key": "k", "sender": "@a:h",
         "origin_server_ts": 1_700_000_000_000 + at * 1000, "content": content})
 }
@@ -23,6 +24,7 @@ fn a_checkpoint_that_is_too_deep_to_read_is_none() {
         for some in all.chunks(10) {
             write_all(&store, arrivals(some), &[10]).await;
         }
+
         let calls = sessions::page(
             &store,
             Viewer::Operator,

@@ -18,6 +18,7 @@ fn answer(devices: std::ops::Range<i64>, is_first_answer: bool) -> Batch {
     let mut batch = batch(arrivals(&joins));
     batch.rooms[0].source = Source::Sync;
     batch.rooms[0].is_first_answer = is_first_answer;
+
     batch
 }
 
@@ -41,6 +42,7 @@ fn the_first_answer_of_a_room_is_stored_whole_in_however_many_pieces_it_comes() 
             let changed = write(&store, &Rules::default(), &piece).await.unwrap();
             assert!(changed.set_aside.is_empty());
         }
+
         assert_eq!((stored(&store).await, floods(&store).await), (3 * half, 0));
         // The next answer is limited, and what came first does not count against it.
         let next = answer(3 * half..3 * half + BURST + 7, false);
@@ -66,6 +68,7 @@ fn what_no_index_takes_stops_nothing_that_came_with_it() {
             event[key] = json!(value);
             event
         };
+
         let mut odd: Vec<Value> = ["event_id", "sender", "type", "state_key"]
             .map(|key| with(key, &long))
             .into();
@@ -80,6 +83,7 @@ fn what_no_index_takes_stops_nothing_that_came_with_it() {
             event["content"][key] = json!(long);
             odd.push(event);
         }
+
         odd.push(join(1, LATER));
         let mut room = RoomBatch::new(ROOM, Source::Sync);
         for event in &odd {
@@ -88,6 +92,7 @@ fn what_no_index_takes_stops_nothing_that_came_with_it() {
                 Err(reason) => room.malformed.push((reason, event.to_string())),
             }
         }
+
         assert_eq!(room.malformed.len(), 4);
         assert!(
             room.malformed
@@ -98,6 +103,7 @@ fn what_no_index_takes_stops_nothing_that_came_with_it() {
             rooms: vec![room],
             ..batch(Vec::new())
         };
+
         write(&store, &Rules::default(), &all).await.unwrap();
         assert_eq!(stored(&store).await, 9);
         done(store, place).await;

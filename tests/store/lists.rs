@@ -18,19 +18,23 @@ fn sorted_lists_answer() {
             room: Some(crate::ROOM.into()),
             ..CallFilter::default()
         };
+
         let late = CallFilter {
             from_ms: Some(0),
             ..CallFilter::default()
         };
+
         let more = More {
             q: Some("r".into()),
             min_people: Some(1),
             ..More::default()
         };
+
         let search = CallFilter {
             more,
             ..CallFilter::default()
         };
+
         for by in [By::Started, By::Length, By::People, By::Peak] {
             for descending in [true, false] {
                 for filter in [&CallFilter::default(), &room, &late, &search] {
@@ -40,6 +44,7 @@ fn sorted_lists_answer() {
                             .await
                             .unwrap()
                     };
+
                     let found = page(None).await;
                     assert_eq!(found.len(), 1, "{order:?} {filter:?}");
                     assert!(
@@ -49,6 +54,7 @@ fn sorted_lists_answer() {
                 }
             }
         }
+
         done(store, place).await;
     });
 }
@@ -67,6 +73,7 @@ fn calls_come_in_the_order_of_their_list() {
             join["origin_server_ts"] = (begin + at).into();
             join
         };
+
         let joins: Vec<Value> = (0..40).map(|at| join(at * 7 % 40)).collect();
         write_all(&store, arrivals(&joins), &[9]).await;
         let (viewer, now) = (Viewer::Operator, begin + 1000);
@@ -76,6 +83,7 @@ fn calls_come_in_the_order_of_their_list() {
                 .map(|call| call.started_ms - begin)
                 .collect::<Vec<_>>()
         };
+
         let newest_first: Vec<i64> = (0..40).rev().collect();
         let oldest_first: Vec<i64> = (0..40).collect();
         assert_eq!(
@@ -103,6 +111,7 @@ fn calls_come_in_the_order_of_their_list() {
             by: By::Started,
             descending: false,
         };
+
         let sorted = sorted::page(&store, viewer, &all, order, None, 40, now)
             .await
             .unwrap();
@@ -127,7 +136,7 @@ fn rings_and_clocks_answer() {
             (Scope::Server("hx1"), 0),
         ] {
             assert_eq!(
-                rings::of(&store, viewer, scope, (span, LATER), 9)
+                rings::rings_within(&store, viewer, scope, (span, LATER), 9)
                     .await
                     .unwrap()
                     .sent,
@@ -135,9 +144,10 @@ fn rings_and_clocks_answer() {
                 "{scope:?}"
             );
         }
-        let heard = skew::heard(&store).await.unwrap();
+
+        let heard = skew::spans_heard(&store).await.unwrap();
         assert_eq!(
-            skew::of(&store, viewer, "h", span, &heard)
+            skew::clock_of_server(&store, viewer, "h", span, &heard)
                 .await
                 .unwrap()
                 .live,
@@ -160,6 +170,7 @@ fn probes_answer() {
             state: state.into(),
             why: None,
         };
+
         let server = |state: &str| ServerResult {
             well_known: answer("missing"),
             versions: answer(state),
@@ -169,7 +180,8 @@ fn probes_answer() {
             sticky_events: None,
             rtc_transports: None,
         };
-        probes::note(&store, &due[0], &server("ok"), 10)
+
+        probes::record_result(&store, &due[0], &server("ok"), 10)
             .await
             .unwrap();
         assert!(
@@ -180,10 +192,10 @@ fn probes_answer() {
             "it was asked after that"
         );
         assert_eq!(probes::servers_due(&store, 0, 10, 9).await.unwrap(), due);
-        probes::note(&store, &due[0], &server("failed"), 20)
+        probes::record_result(&store, &due[0], &server("failed"), 20)
             .await
             .unwrap();
-        probes::note(
+        probes::record_result(
             &store,
             "https://a.example",
             &SfuResult {

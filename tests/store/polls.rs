@@ -37,7 +37,7 @@ async fn stays(store: &Store, now: i64) -> Vec<(i64, Option<i64>, String)> {
     .await
     .unwrap();
     let ids: Vec<String> = calls.iter().map(|call| call.id.clone()).collect();
-    let members = memberships::of(store, Viewer::Operator, &ids)
+    let members = memberships::members_of_calls(store, Viewer::Operator, &ids)
         .await
         .unwrap();
     let mut stays: Vec<_> = members
@@ -45,6 +45,7 @@ async fn stays(store: &Store, now: i64) -> Vec<(i64, Option<i64>, String)> {
         .map(|m| (m.joined_ms, m.left_ms(now), m.end_reason.clone()))
         .collect();
     stays.sort();
+
     stays
 }
 
@@ -79,6 +80,7 @@ fn a_poll_repairs_what_no_event_told() {
                 "a state reset brought the join back; it is said once"
             );
         }
+
         poll(&store, &[], t + 50).await;
         let gone = (t + 30, Some(t + 50), "left".to_owned());
         assert_eq!(

@@ -17,10 +17,11 @@ async fn all(store: &Store) -> (i64, Vec<(i64, String)>) {
     .await
     .unwrap();
     let ids: Vec<String> = calls.iter().map(|call| call.id.clone()).collect();
-    let members = memberships::of(store, Viewer::Operator, &ids)
+    let members = memberships::members_of_calls(store, Viewer::Operator, &ids)
         .await
         .unwrap();
     let events = gauges::read(store, Viewer::Operator).await.unwrap().events;
+
     (
         events,
         members
@@ -40,6 +41,7 @@ fn a_stranger_s_key_redacts_nothing() {
             json!({"event_id": id, "type": kind, "sender": "@m:h", "origin_server_ts": joins["origin_server_ts"].as_i64().unwrap() + 1,
                 "redacts": target, "content": {"redacts": target}})
         };
+
         let ring = claim("$ring", "org.matrix.msc4075.rtc.notification");
         write(
             &store,
@@ -74,6 +76,7 @@ fn what_is_known_is_not_counted_again() {
             json!({"event_id": id, "type": "m.room.topic", "state_key": "", "sender": "@a:h",
             "origin_server_ts": 1, "content": {}})
         };
+
         let known = [other("$1"), other("$2")];
         write(&store, &Rules::default(), &batch(arrivals(&known)))
             .await
@@ -85,6 +88,7 @@ fn what_is_known_is_not_counted_again() {
                 .unwrap();
             assert_eq!(all(&store).await.0, 3);
         }
+
         drop(place);
     });
 }
@@ -124,6 +128,7 @@ fn a_ban_takes_back_any_number_of_events_in_parts_and_goes_on_after_a_stop() {
         {
             parts += 1;
         }
+
         assert_eq!(parts, 1);
         let calls = sessions::page(
             &store,
@@ -137,11 +142,12 @@ fn a_ban_takes_back_any_number_of_events_in_parts_and_goes_on_after_a_stop() {
         .unwrap();
         let mut texts = Vec::new();
         for call in &calls {
-            let (found, _) = events::behind(&store, Viewer::Operator, &call.id, 5000)
+            let (found, _) = events::events_behind_call(&store, Viewer::Operator, &call.id, 5000)
                 .await
                 .unwrap();
             texts.extend(found.into_iter().map(|event| event.json));
         }
+
         assert!(texts.len() >= 1200, "{}", texts.len());
         assert!(texts.iter().all(|text| !text.contains("SECRET")));
         drop(place);

@@ -1,4 +1,5 @@
-//! A ring has one answer wherever it is asked for, and a call says what speaks against its times, on each database.
+//! A ring has one answer wherever it is asked for, and a call says what speaks against its times,
+//! on each database.
 
 use crate::*;
 use callscope::rtc::ring::{Outcome, outcome};
@@ -34,6 +35,7 @@ async fn calls_of(store: &Store) -> Vec<Call> {
         .await
         .unwrap();
     calls.sort_by_key(|call| call.started_ms);
+
     calls
 }
 
@@ -43,14 +45,17 @@ async fn answer(store: &Store) -> Rings {
         from: BEGIN - HOUR,
         to: BEGIN + HOUR,
     };
+
     let ask = async |scope: Scope<'_>| {
-        rings::of(store, Viewer::Operator, scope, (span, LATER), 100)
+        rings::rings_within(store, Viewer::Operator, scope, (span, LATER), 100)
             .await
             .unwrap()
     };
+
     let room = ask(Scope::Room(ROOM)).await;
     assert_eq!(ask(Scope::All).await, room);
     assert_eq!(ask(Scope::Server("h")).await, room);
+
     room
 }
 
@@ -58,15 +63,19 @@ async fn answer(store: &Store) -> Rings {
 async fn outcomes(store: &Store) -> Vec<Vec<Outcome>> {
     let mut all = Vec::new();
     for call in calls_of(store).await {
-        let found = related::of(store, Viewer::Operator, &call).await.unwrap();
-        let members = memberships::of(store, Viewer::Operator, std::slice::from_ref(&call.id))
+        let found = related::related_of_call(store, Viewer::Operator, &call)
             .await
             .unwrap();
+        let members =
+            memberships::members_of_calls(store, Viewer::Operator, std::slice::from_ref(&call.id))
+                .await
+                .unwrap();
         let stays = || {
             members
                 .iter()
                 .map(|stay| (stay.user_id.as_str(), stay.joined_ms, stay.until_ms))
         };
+
         let ringing = found.iter().filter(|one| one.what.as_str() == "ring");
         all.push(
             ringing
@@ -74,6 +83,7 @@ async fn outcomes(store: &Store) -> Vec<Vec<Outcome>> {
                 .collect(),
         );
     }
+
     all
 }
 
@@ -82,6 +92,7 @@ async fn with(events: &[Value]) -> (Store, Place) {
     write(&store, &Rules::default(), &batch(arrivals(events)))
         .await
         .unwrap();
+
     (store, place)
 }
 
@@ -112,6 +123,7 @@ fn a_ring_taken_when_its_call_had_ended_is_missed_everywhere() {
                     .unwrap(),
             );
         }
+
         assert_eq!(told[0], told[1], "both calls tell of each other");
         let late = &told[0][0];
         assert_eq!((late.user_id.as_str(), told[0].len()), ("@ben:b", 1));
@@ -170,12 +182,15 @@ async fn only_origins(store: &Store) -> (Member, evidence::Origins) {
         .into_iter()
         .map(|call| call.id)
         .collect();
-    let member = memberships::of(store, Viewer::Operator, &ids)
+    let member = memberships::members_of_calls(store, Viewer::Operator, &ids)
         .await
         .unwrap()
         .remove(0);
-    let origins = evidence::of(store, Viewer::Operator, &ids).await.unwrap();
+    let origins = evidence::origins_of_calls(store, Viewer::Operator, &ids)
+        .await
+        .unwrap();
     let of_member = origins[&member.id];
+
     (member, of_member)
 }
 
@@ -192,7 +207,8 @@ fn an_event_that_nobody_could_get_makes_the_end_a_span() {
             from: BEGIN - HOUR,
             to: BEGIN + 2 * HOUR,
         };
-        let all = sums::of(&store, Viewer::Operator, Scope::All, span, LATER)
+
+        let all = sums::sums_of_span(&store, Viewer::Operator, Scope::All, span, LATER)
             .await
             .unwrap();
         assert_eq!((all.calls, all.calls_exact), (1, 0));
@@ -216,13 +232,15 @@ fn a_goodbye_after_it_ran_out_is_a_sign_of_life_and_no_ghost() {
             from: BEGIN - HOUR,
             to: BEGIN + 3 * HOUR,
         };
+
         let ghosts = statistics::ghosts(&store, Viewer::Operator, "h", span, 9)
             .await
             .unwrap();
         assert!(ghosts.is_empty(), "{ghosts:?}");
-        let (shown, _) = events::behind(&store, Viewer::Operator, &member.session_id, 9)
-            .await
-            .unwrap();
+        let (shown, _) =
+            events::events_behind_call(&store, Viewer::Operator, &member.session_id, 9)
+                .await
+                .unwrap();
         assert_eq!(shown.len(), 2, "the goodbye is shown");
         done(store, place).await;
     });

@@ -6,7 +6,8 @@ use callscope::store::rederive::{self, Step};
 
 const DEVICES: usize = 150;
 
-/// So many devices in one call, by sticky events: whether they count is a matter of the slot's policy.
+/// So many devices in one call, by sticky events: whether they count is a matter of the slot's
+/// policy.
 fn sticky_joins() -> Vec<Value> {
     let join = |at: usize| {
         let (user, member) = (format!("@u{at}:h"), format!("M{at}"));
@@ -15,6 +16,7 @@ fn sticky_joins() -> Vec<Value> {
             "content": {"slot_id": "m.call#ROOM", "sticky_key": member, "application": {"type": "m.call"},
                 "rtc_transports": [], "member": {"id": member, "device_id": "D", "user_id": user}}})
     };
+
     (0..DEVICES).map(join).collect()
 }
 
@@ -29,6 +31,7 @@ async fn devices(store: &Store) -> i64 {
     )
     .await
     .unwrap();
+
     calls.iter().map(|call| call.devices).sum()
 }
 
@@ -70,6 +73,7 @@ fn a_stop_in_the_midst_goes_on_where_it_was() {
         while rederive::step(&store, &strict).await.unwrap() != Step::AllDone {
             steps += 1;
         }
+
         assert!(steps <= 3, "{steps} steps: it began anew");
         assert_eq!((devices(&store).await, store.rederiving()), (0, None));
 

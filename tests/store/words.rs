@@ -8,10 +8,12 @@ async fn found(store: &Store, word: &str) -> usize {
         q: Some(word.to_owned()),
         ..More::default()
     };
+
     let filter = CallFilter {
         more,
         ..CallFilter::default()
     };
+
     let calls = sessions::page(store, Viewer::Operator, &filter, None, 99, LATER)
         .await
         .unwrap();
@@ -19,10 +21,12 @@ async fn found(store: &Store, word: &str) -> usize {
         by: sorted::By::Length,
         descending: true,
     };
+
     let sorted = sorted::page(store, Viewer::Operator, &filter, by_length, None, 99, LATER)
         .await
         .unwrap();
     assert_eq!(calls.len(), sorted.len(), "{word}: in both orders");
+
     calls.len()
 }
 
@@ -39,6 +43,7 @@ fn names_of_any_alphabet_are_found_however_they_are_written() {
             json!({"event_id": id, "type": kind, "state_key": key, "sender": sender, "origin_server_ts": at - 1,
                 "content": content})
         };
+
         let room = state("$name", "m.room.name", "", json!({"name": "ÜBER uns"}));
         let person = state(
             "$person",
@@ -56,6 +61,7 @@ fn names_of_any_alphabet_are_found_however_they_are_written() {
         for word in ["ÜBER", "über UNS", "Яна", "яНА ё", ROOM, sender] {
             assert_eq!(found(&store, word).await, 1, "{word}");
         }
+
         assert_eq!(found(&store, "Öber").await, 0);
         let (room, person) = (
             json!({"name": "Ærø"}),
@@ -69,12 +75,14 @@ fn names_of_any_alphabet_are_found_however_they_are_written() {
         for event in &mut later {
             event["origin_server_ts"] = json!(at);
         }
+
         write(&store, &Rules::default(), &batch(arrivals(&later)))
             .await
             .unwrap();
         for (word, count) in [("ÜBER", 0), ("яна", 0), ("ÆRØ", 1), ("aDA", 1)] {
             assert_eq!(found(&store, word).await, count, "{word}");
         }
+
         drop(place);
     });
 }

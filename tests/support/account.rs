@@ -18,6 +18,7 @@ impl Account {
     pub fn new(url: &str, answer: &Value, password: String) -> Self {
         let text = |key: &str| answer[key].as_str().expect(key).to_owned();
         let token = text("access_token");
+
         Self {
             http: Http::new(url, Some(&token)),
             user_id: text("user_id"),
@@ -34,6 +35,7 @@ impl Account {
             "identifier": {"type": "m.id.user", "user": self.user_id},
         });
         let answer = self.http.post("/_matrix/client/v3/login", &body).await;
+
         Self::new(&self.http.base, &answer.ok(), self.password.clone())
     }
 
@@ -53,8 +55,10 @@ impl Account {
         let Value::Object(options) = options else {
             panic!("options are an object")
         };
+
         body.as_object_mut().unwrap().extend(options);
         let answer = self.http.post("/_matrix/client/v3/createRoom", &body).await;
+
         answer.ok()["room_id"].as_str().unwrap().to_owned()
     }
 
@@ -86,6 +90,7 @@ impl Account {
         let path = format!(
             "/_matrix/client/v3/rooms/{room}/send/{kind}/{transaction}?org.matrix.msc4354.sticky_duration_ms={ms}"
         );
+
         event_id(self.http.put(&path, content).await)
     }
 
@@ -102,9 +107,12 @@ impl Account {
             let Some(end) = page["end"].as_str() else {
                 break;
             };
+
             from = format!("&from={}", quote(end));
         }
+
         all.reverse();
+
         all
     }
 

@@ -68,6 +68,7 @@ impl Settings {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+
         command.spawn().expect("the program starts")
     }
 
@@ -77,9 +78,11 @@ impl Settings {
         for key in foreign.filter(|k| k.to_string_lossy().starts_with("CALLSCOPE_")) {
             command.env_remove(key);
         }
+
         command
             .args(&self.arguments)
             .envs(self.environment.iter().cloned());
+
         command
     }
 }
@@ -106,6 +109,7 @@ impl App {
         let (from, to) = (child.stderr.take().unwrap(), Arc::clone(&log));
         std::thread::spawn(move || read(from, &to));
         let http = Http::new("", None);
+
         Self { http, child, log }
     }
 
@@ -123,6 +127,7 @@ impl App {
             if let Some(status) = child.try_wait().unwrap() {
                 panic!("the program ended, {status}:\n{}", said.join("\n"));
             }
+
             said.iter().find_map(|line| address_in(line))
         })
         .await
@@ -136,6 +141,7 @@ impl App {
             (answer.status == 200).then_some(())
         })
         .await;
+
         app
     }
 
@@ -175,12 +181,14 @@ impl App {
     pub async fn list(&self, path: &str) -> Vec<Value> {
         let mut path = path.to_owned();
         let mut all = Vec::new();
+
         loop {
             let page = self.http.get(&path).await.ok();
             all.extend(page["data"].as_array().expect("data").iter().cloned());
             let Some(next) = page["next_url"].as_str() else {
                 return all;
             };
+
             next.trim_start_matches(&self.http.base)
                 .clone_into(&mut path);
         }
@@ -207,6 +215,7 @@ fn read(from: ChildStderr, log: &Mutex<Vec<String>>) {
 fn address_in(line: &str) -> Option<String> {
     let (_, rest) = line.split_once("listening on ")?;
     let end = rest.find(|c: char| c.is_whitespace() || c.is_control());
+
     Some(
         rest[..end.unwrap_or(rest.len())]
             .trim_end_matches('/')
@@ -230,5 +239,6 @@ pub fn derive(events: &[Value], now_ms: i64) -> Value {
     drop(input);
     let Output { status, stdout, .. } = child.wait_with_output().unwrap();
     assert!(status.success(), "derive: {status}");
+
     serde_json::from_slice(&stdout).expect("derive prints JSON")
 }

@@ -18,7 +18,8 @@ impl Browser {
         Self { lines }
     }
 
-    /// Opens an address in a page, with a profile, of its own. Options: `js`, `width`, `height`, `scheme`, `zone`, `locale`.
+    /// Opens an address in a page, with a profile, of its own. Options: `js`, `width`, `height`,
+    /// `scheme`, `zone`, `locale`.
     pub async fn open(&mut self, page: &str, url: &str, mut options: Value) -> Value {
         options["page"] = json!(page);
         options["url"] = json!(url);
@@ -57,7 +58,8 @@ impl Browser {
         self.ask("wait", page, json!({"selector": selector})).await;
     }
 
-    /// What went wrong in the page so far: console errors, exceptions, failed requests, error statuses.
+    /// What went wrong in the page so far: console errors, exceptions, failed requests, error
+    /// statuses.
     pub async fn faults(&mut self, page: &str) -> Vec<String> {
         let faults = self.ask("faults", page, json!({})).await;
         serde_json::from_value(faults).unwrap()
@@ -69,7 +71,8 @@ impl Browser {
         serde_json::from_value(asked).unwrap()
     }
 
-    /// What axe-core finds in the page (it must have JavaScript), worst first: `impact`, `rule`, `help`, `at`.
+    /// What axe-core finds in the page (it must have JavaScript), worst first: `impact`, `rule`,
+    /// `help`, `at`.
     pub async fn audit(&mut self, page: &str) -> Vec<Value> {
         let violations = self.ask("audit", page, json!({})).await;
         serde_json::from_value(violations).unwrap()
@@ -80,7 +83,8 @@ impl Browser {
         self.ask("screenshot", page, picture).await;
     }
 
-    /// Lays what is open out anew, in a window so wide and high or, with the medium `print`, on paper.
+    /// Lays what is open out anew, in a window so wide and high or, with the medium `print`, on
+    /// paper.
     pub async fn resize(&mut self, page: &str, width: u64, media: &str) {
         self.ask(
             "resize",

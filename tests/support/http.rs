@@ -21,6 +21,7 @@ impl Answer {
             self.status,
             self.body
         );
+
         self.body
     }
 }
@@ -40,6 +41,7 @@ impl Http {
             .timeout(Duration::from_mins(1))
             .build()
             .unwrap();
+
         Self {
             client,
             base: base.trim_end_matches('/').to_owned(),
@@ -58,12 +60,15 @@ impl Http {
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
         }
+
         if let Some(body) = body {
             request = request.json(body);
         }
+
         let answer = request.send().await?;
         let status = answer.status().as_u16();
         let body = serde_json::from_slice(&answer.bytes().await?).unwrap_or(Value::Null);
+
         Ok(Answer { status, body })
     }
 
@@ -89,6 +94,7 @@ pub fn quote(text: &str) -> String {
         } else {
             write!(out, "%{b:02X}").unwrap();
         }
+
         out
     })
 }

@@ -50,10 +50,12 @@ impl Lines {
             waiting,
             told,
         };
+
         eventually(script, 60, async || {
             (!lines.told().is_empty()).then_some(())
         })
         .await;
+
         lines
     }
 
@@ -70,6 +72,7 @@ impl Lines {
             .unwrap_or_else(|_| panic!("{} {name}: no answer", self.script))
             .unwrap_or_else(|_| panic!("{} {name}: the process ended", self.script));
         assert_eq!(answer["ok"], true, "{} {name}: {answer}", self.script);
+
         answer["result"].clone()
     }
 
@@ -96,6 +99,7 @@ fn read(output: ChildStdout, waiting: &Waiting, told: &Mutex<Vec<Value>>) {
         let Ok(said) = serde_json::from_str::<Value>(&line) else {
             continue;
         };
+
         let asked = said["id"]
             .as_u64()
             .and_then(|id| waiting.lock().unwrap().remove(&id));
@@ -104,6 +108,7 @@ fn read(output: ChildStdout, waiting: &Waiting, told: &Mutex<Vec<Value>>) {
             None => told.lock().unwrap().push(said),
         }
     }
+
     // Dropped senders tell whoever still waits that the process ended.
     waiting.lock().unwrap().clear();
 }

@@ -1,4 +1,5 @@
-//! What the tests with real software stand on: Synapse, matrix-js-sdk, Chromium and the program itself.
+//! What the tests with real software stand on: Synapse, matrix-js-sdk, Chromium and the program
+//! itself.
 #![allow(dead_code, reason = "each test program uses its own part of it")]
 
 pub mod account;
@@ -30,7 +31,8 @@ pub async fn pause(ms: u64) {
 
 /// Asks `probe` again and again until it answers something; ends the test after `seconds`.
 ///
-/// The limit is only there so that a broken program ends the test: it is far above what is expected.
+/// The limit is only there so that a broken program ends the test: it is far above what is
+/// expected.
 pub async fn eventually<T>(
     what: &str,
     seconds: u64,
@@ -41,6 +43,7 @@ pub async fn eventually<T>(
         if let Some(found) = probe().await {
             return found;
         }
+
         assert!(Instant::now() < end, "not within {seconds} s: {what}");
         pause(10).await;
     }

@@ -26,6 +26,7 @@ impl Device {
             "user_id": account.user_id, "device_id": account.device_id,
         });
         lines.call("start", credentials).await;
+
         Self {
             account: account.clone(),
             lines,
@@ -45,6 +46,7 @@ impl Device {
                 options[name] = json!(ms);
             }
         }
+
         self.lines.call("join", options).await
     }
 

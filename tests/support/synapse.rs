@@ -70,10 +70,12 @@ impl Bed {
         for server in &servers {
             server.launch();
         }
+
         let bed = Self { servers, folder };
         for server in &bed.servers {
             server.healthy().await;
         }
+
         bed
     }
 
@@ -136,6 +138,7 @@ impl Homeserver {
             child: Mutex::new(None),
             folder,
         };
+
         // 32 bytes are 43 characters of base64, the last of which carries four bits only.
         let key = format!("ed25519 a_test {}A\n", random_text(42));
         let file = |name: &str, text: String| fs::write(server.folder.join(name), text).unwrap();
@@ -144,6 +147,7 @@ impl Homeserver {
         let settings = config::homeserver(&server, root, client, federation);
         // JSON is YAML.
         file("homeserver.yaml", settings.to_string());
+
         server
     }
 
@@ -152,12 +156,14 @@ impl Homeserver {
         let output = File::create(self.folder.join("output.log")).unwrap();
         let mut command = Command::new(python());
         if self.ahead_s > 0 {
-            // Only the clock on the wall is wrong: what waits for a time to pass goes by the other one.
+            // Only the clock on the wall is wrong: what waits for a time to pass goes by the other
+            // one.
             command
                 .env("LD_PRELOAD", libfaketime())
                 .env("FAKETIME", format!("+{}s", self.ahead_s))
                 .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
         }
+
         let child = command
             .args(["-c", LIFELINE, "-c"])
             .arg(self.folder.join("homeserver.yaml"))
@@ -182,6 +188,7 @@ impl Homeserver {
                 let said = fs::read_to_string(self.folder.join("output.log")).unwrap();
                 panic!("Synapse ended, {status}: {said}");
             }
+
             let answer = http.send(reqwest::Method::GET, "/health", None).await;
             answer.is_ok_and(|a| a.status == 200).then_some(())
         })
@@ -207,6 +214,7 @@ impl Homeserver {
             "mac": sign(&self.secret, &parts.join("\0")),
         });
         let answer = http.post(path, &body).await.ok();
+
         Account::new(&self.url, &answer, password)
     }
 
@@ -223,6 +231,7 @@ fn sign(secret: &str, text: &str) -> String {
     let mut mac = Hmac::<sha1::Sha1>::new_from_slice(secret.as_bytes()).unwrap();
     mac.update(text.as_bytes());
     let bytes = mac.finalize().into_bytes();
+
     bytes.iter().fold(String::new(), |mut out, b| {
         write!(out, "{b:02x}").unwrap();
         out
@@ -240,6 +249,7 @@ fn python() -> PathBuf {
         "no Synapse at {}: `scripts/test synapse` installs it",
         path.display()
     );
+
     path
 }
 
@@ -263,6 +273,7 @@ fn random_text(length: usize) -> String {
 fn free_ports() -> (u16, u16) {
     let one = TcpListener::bind("127.0.0.1:0").unwrap();
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
+
     (
         one.local_addr().unwrap().port(),
         other.local_addr().unwrap().port(),

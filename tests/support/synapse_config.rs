@@ -42,13 +42,16 @@ pub fn homeserver(server: &Homeserver, root: &Path, client: u16, federation: u16
         let Value::Object(part) = part else { continue };
         all.as_object_mut().unwrap().extend(part);
     }
+
     all
 }
 
-/// Delayed events (MSC4140), sticky events (MSC4354), `state_after` (MSC4222), transports (MSC4143).
+/// Delayed events (MSC4140), sticky events (MSC4354), `state_after` (MSC4222), transports
+/// (MSC4143).
 fn calls() -> Value {
     let transport =
         json!([{"type": "livekit", "livekit_service_url": "https://livekit.invalid/jwt"}]);
+
     json!({
         "max_event_delay_duration": "24h",
         "experimental_features": {

@@ -87,6 +87,7 @@ impl Script {
     pub fn check(&self, members: &[Value], events: &[Value]) {
         assert_eq!(members.len(), self.stays.len(), "{members:#?}");
         let mut unmatched: Vec<&Value> = members.iter().collect();
+
         for stay in &self.stays {
             let (joined, left) = times(stay, events);
             let of = unmatched.iter().enumerate().filter(|(_, m)| {
@@ -128,6 +129,7 @@ fn times(stay: &Stay, events: &[Value]) -> (i64, Option<i64>) {
     let end = events[at + 1..]
         .iter()
         .find(|e| chain(e) == chain(&events[at]) && e["content"].get("application").is_none());
+
     (time(&events[at]), end.map(time))
 }
 
@@ -153,10 +155,12 @@ pub fn members(calls: &[Value]) -> Vec<Value> {
             all.push(member);
         }
     }
+
     all
 }
 
-/// Memberships of the API or of `callscope derive` in a form that can be compared: one line each, sorted.
+/// Memberships of the API or of `callscope derive` in a form that can be compared: one line each,
+/// sorted.
 pub fn plain(memberships: &[Value]) -> Vec<String> {
     const FACTS: [&str; 8] = [
         "slot_id",
@@ -175,5 +179,6 @@ pub fn plain(memberships: &[Value]) -> Vec<String> {
         .map(|m| json!(FACTS.map(|fact| m[fact].clone())).to_string())
         .collect();
     lines.sort();
+
     lines
 }

@@ -1,5 +1,5 @@
-//! Years before the bot came: 200 calls in rooms of different versions are found, also by a program that is killed
-//! in the middle; where history is for members only, exactly those since the join.
+//! Years before the bot came: 200 calls in rooms of different versions are found, also by a program
+//! that is killed in the middle; where history is for members only, exactly those since the join.
 
 use crate::support::account::Account;
 use crate::support::app::{App, Settings};
@@ -26,6 +26,7 @@ async fn says(account: &Account, room: &str, is_join: bool) -> String {
         "expires": 14_400_000, "focus_active": {"type": "livekit", "focus_selection": "multi_sfu"},
         "foci_preferred": [{"type": "livekit", "livekit_alias": room, "livekit_service_url": "https://livekit.invalid/jwt"}],
     });
+
     account
         .state(
             room,
@@ -47,9 +48,11 @@ async fn make(room: &str, (alice, bob): (&Account, &Account), calls: usize) -> T
             people.push(bob.user_id.clone());
             says(bob, room, false).await;
         }
+
         says(alice, room, false).await;
         truth.push((first, people));
     }
+
     truth
 }
 
@@ -69,6 +72,7 @@ async fn shown(app: &App, room: &str) -> Truth {
             people,
         )
     };
+
     calls.iter().map(call).collect()
 }
 
@@ -100,6 +104,7 @@ async fn newest(account: &Account) -> String {
         .filter_map(|(version, _)| version.parse().ok());
     let newest: u32 = stable.max().unwrap();
     println!("the newest room version here is {newest}");
+
     newest.to_string()
 }
 
@@ -115,6 +120,7 @@ async fn left(folder: &Path) -> Sums {
         .await
         .unwrap();
     store.close().await;
+
     sums
 }
 
@@ -161,6 +167,7 @@ async fn in_the_foreground(bed: &Bed, watcher: &Account, rooms: &[(String, Strin
     for (room, _, truth) in rooms {
         assert_eq!(&shown(&app, room).await, truth, "read in the foreground");
     }
+
     app.kill();
 }
 
@@ -180,6 +187,7 @@ async fn all_calls_from_before_the_bot_came_are_found_and_no_stop_changes_that()
         watcher.join(&room, &alice).await;
         rooms.push((room, version, truth));
     }
+
     let settings = Settings::observe(&watcher, &bed.folder("whole"));
     let app = App::ready(&settings).await;
     for (room, version, truth) in &rooms {
@@ -196,6 +204,7 @@ async fn all_calls_from_before_the_bot_came_are_found_and_no_stop_changes_that()
         );
         assert_eq!(facts["coverage"][0]["kind"], "backfilled");
     }
+
     app.kill();
     in_the_foreground(&bed, &watcher, &rooms).await;
     let folder = bed.folder("stopped");
@@ -206,6 +215,7 @@ async fn all_calls_from_before_the_bot_came_are_found_and_no_stop_changes_that()
     )
     .await;
     let app = App::ready(&settings).await;
+
     for (room, _, truth) in &rooms {
         read(&app, room).await;
         assert_eq!(&shown(&app, room).await, truth, "killed ten times");

@@ -1,4 +1,5 @@
-//! Real calls over two servers: what the program says of them is what happened, and it says it soon.
+//! Real calls over two servers: what the program says of them is what happened, and it says it
+//! soon.
 
 use crate::support::account::Account;
 use crate::support::app::{App, Settings};
@@ -27,6 +28,7 @@ async fn watching(bed: &Bed, watcher: &Account, room: &str, alias: &str) -> App 
         (membership.as_deref() == Some("join")).then_some(())
     })
     .await;
+
     app
 }
 
@@ -54,7 +56,7 @@ async fn what_it_says_of_a_call_is_what_happened() {
     script.join(&mut desk, json!({})).await;
     let calls = settled(&app, &script).await;
     script.check(&members(&calls), &watcher.messages(&room).await);
-    whole(&app, &calls).await;
+    check_calls(&app, &calls).await;
 }
 
 /// Joins, overlap, a leave and a rejoin, two devices of one user, a crash, a sticky member.
@@ -91,7 +93,7 @@ async fn first_call(app: &App, script: &mut Script, users: [&Account; 3], desk: 
 }
 
 /// The two calls of the story as a whole, and that the id of a member event leads to its call.
-async fn whole(app: &App, calls: &[Value]) {
+async fn check_calls(app: &App, calls: &[Value]) {
     assert_eq!(calls.len(), 2, "{calls:#?}");
     let (second, first) = (&calls[0], &calls[1]);
     assert_eq!(
@@ -107,6 +109,7 @@ async fn whole(app: &App, calls: &[Value]) {
     ] {
         assert_eq!(first[fact], value, "{fact} of {first:#?}");
     }
+
     let updates: i64 = members(calls)
         .iter()
         .filter_map(|m| m["updates"].as_i64())
@@ -149,6 +152,7 @@ async fn twenty_joins_are_shown_soon() {
         // Not in step with anything.
         pause(40 + 17 * n).await;
     }
+
     took.sort_unstable();
     println!(
         "20 joins, from the homeserver's answer to the API: median {} ms, max {} ms, all {took:?}",

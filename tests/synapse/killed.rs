@@ -41,6 +41,7 @@ fn within(from: u64, to: u64) -> u64 {
 async fn by_hand(account: Account, room: String, traffic: Arc<Traffic>) {
     let key = format!("_{}_{}_m.call", account.user_id, account.device_id);
     let kind = "org.matrix.msc3401.call.member";
+
     while traffic.goes_on() {
         let mut content = json!({
             "application": "m.call", "call_id": "", "scope": "m.room",
@@ -62,6 +63,7 @@ async fn by_hand(account: Account, room: String, traffic: Arc<Traffic>) {
             traffic.count();
             pause(within(10, 120)).await;
         }
+
         account.state(&room, kind, &key, &json!({})).await;
         traffic.count();
         pause(within(10, 160)).await;
@@ -123,6 +125,7 @@ async fn killed_while_events_flow() {
     for member in [&bob, &carol, &watcher] {
         member.join(&room, &alice).await;
     }
+
     let settings = Settings::observe(&watcher, &bed.folder("killed"));
     App::ready(&settings).await.kill();
 
@@ -132,6 +135,7 @@ async fn killed_while_events_flow() {
         let device = alice.device(name).await;
         running.spawn_local(by_hand(device, room.clone(), Arc::clone(&traffic)));
     }
+
     let far = carol.device("FAR").await;
     running.spawn_local(by_hand(far, room.clone(), Arc::clone(&traffic)));
     running.spawn_local(by_sdk(bob, room.clone(), false, Arc::clone(&traffic)));
@@ -142,6 +146,7 @@ async fn killed_while_events_flow() {
     while let Some(ended) = running.join_next().await {
         ended.expect("the traffic ends well");
     }
+
     same_in_the_end(&app, &watcher, &room, traffic.sent()).await;
 }
 
@@ -153,6 +158,7 @@ async fn same_in_the_end(app: &App, watcher: &Account, room: &str, sent: usize) 
         is = stored(app, room).await;
         shall = truth(watcher, room).await;
     }
+
     println!("{sent} events, {} memberships, 20 kills", shall.len());
     let lost: Vec<_> = shall.iter().filter(|m| !is.contains(m)).collect();
     let made_up: Vec<_> = is.iter().filter(|m| !shall.contains(m)).collect();

@@ -1,4 +1,5 @@
-//! What a real homeserver does on its odd days: a room that is upgraded during a call, and no login by password.
+//! What a real homeserver does on its odd days: a room that is upgraded during a call, and no login
+//! by password.
 
 use crate::support::app::{App, Settings};
 use crate::support::eventually;
@@ -13,6 +14,7 @@ async fn page(http: &Http, path: &str) -> String {
     let ask = client
         .get(format!("{}{path}", http.base))
         .header("accept", "text/html");
+
     ask.send().await.unwrap().text().await.unwrap()
 }
 
@@ -86,6 +88,7 @@ async fn a_room_that_is_upgraded_during_a_call_is_followed_within_a_minute() {
         let address = there.trim_start_matches('!');
         assert!(html.contains(address), "{here} says nothing of {there}");
     }
+
     desk.leave(&old).await;
     bobs.leave(&new).await;
 }
@@ -119,5 +122,6 @@ async fn where_nobody_can_log_in_by_password_the_way_to_a_token_is_told() {
         );
         assert!(!text.contains(&watcher.password), "no secret: {text}");
     }
+
     assert_eq!(app.http.get("/readyz").await.status, 503);
 }

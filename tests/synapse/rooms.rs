@@ -77,6 +77,7 @@ async fn invites_of_strangers_are_not_accepted() {
         (!app.calls(&known).await.is_empty()).then_some(())
     })
     .await;
+
     for room in [before, after] {
         let membership = mallory.membership(&room, &watcher).await;
         assert_eq!(membership.as_deref(), Some("invite"));

@@ -77,6 +77,7 @@ async fn a_login_by_password_is_done_once() {
     for _ in 0..3 {
         App::ready(&settings).await.kill();
     }
+
     let devices = watcher.http.get("/_matrix/client/v3/devices").await.ok();
     let count = devices["devices"].as_array().map(Vec::len);
     assert_eq!(count, Some(2), "our own and the program's: {devices}");

@@ -48,6 +48,7 @@ fn a_gap_is_read_after_a_look_at_the_state_and_its_walk() {
             (300, 400, "live"),
         ]
     };
+
     assert_eq!(words(&notes, 400), with("gap"));
     notes.polled_ms = Some(301);
     assert_eq!(words(&notes, 400), with("backfilled"));
@@ -65,10 +66,12 @@ fn a_limited_timeline_is_a_gap_until_its_walk_has_met() {
         heard: vec![span(100, 390)],
         ..followed()
     };
+
     let limited = |from, to, why| Walked {
         since_ms: Some(from),
         ..walk(to, false, to, why)
     };
+
     notes
         .walks
         .extend([limited(350, 360, None), limited(150, 170, None)]);
@@ -82,6 +85,7 @@ fn a_limited_timeline_is_a_gap_until_its_walk_has_met() {
         want.extend([(170, 350, "live"), (350, 360, two), (360, 400, "live")]);
         want
     };
+
     assert_eq!(words(&notes, 400), with("gap", "gap"));
     assert_eq!(
         blind_since(&intervals(&notes, 400)),
@@ -100,6 +104,7 @@ fn a_limited_timeline_is_a_gap_until_its_walk_has_met() {
         notes.walks[1].ended_by = Some(why.into());
         assert_eq!(words(&notes, 400), with("gap", want), "{why}");
     }
+
     // Where nobody watched at all, the break itself says how it is known.
     notes = followed();
     notes.walks.push(limited(200, 300, None));
@@ -122,10 +127,12 @@ fn what_lies_beyond_the_horizon_was_not_read() {
         horizon_ms: Some(at),
         ..walk(300, false, at, Some("horizon"))
     };
+
     let mut notes = Notes {
         polled_ms: Some(301),
         ..followed()
     };
+
     notes.walks.push(horizon(200, 260));
     assert_eq!(
         words(&notes, 400)[3..],
@@ -145,6 +152,7 @@ fn what_lies_beyond_the_horizon_was_not_read() {
         heard: vec![span(100, 390)],
         ..followed()
     };
+
     notes.walks.push(horizon(200, 260));
     assert_eq!(
         words(&notes, 400)[2..5],
@@ -162,6 +170,7 @@ fn history_says_where_it_ended() {
         heard: vec![span(100, 390)],
         ..followed()
     };
+
     for (why, want) in [
         (
             "beginning",
@@ -191,6 +200,7 @@ fn history_says_where_it_ended() {
         notes.walks = vec![walk(100, true, 40, Some(why))];
         assert_eq!(words(&notes, 400), want, "{why}");
     }
+
     notes.walks.clear();
     assert_eq!(words(&notes, 400), [(10, 100, "gap"), (100, 400, "live")]);
 }
@@ -201,11 +211,13 @@ fn a_walk_that_goes_on_from_another_one_forgets_nothing() {
         heard: vec![span(100, 390)],
         ..followed()
     };
+
     let first = walk(100, true, 40, Some("horizon"));
     let fresh = Walked {
         reached_ms: None,
         ..walk(300, true, 0, None)
     };
+
     notes.walks = vec![first.clone(), fresh];
     let known = [(10, 40, "gap"), (40, 100, "backfilled"), (100, 400, "live")];
     assert_eq!(words(&notes, 400), known);
@@ -226,6 +238,7 @@ fn silence_and_absence_are_blind() {
         walks: vec![],
         ..followed()
     };
+
     assert_eq!(words(&notes, 400), [(100, 390, "live"), (390, 400, "gap")]);
     assert_eq!(blind_since(&intervals(&notes, 400)), Some(390));
     notes.silent = false;
@@ -251,6 +264,7 @@ fn silence_and_absence_are_blind() {
         away: vec![],
         ..notes
     };
+
     assert_eq!(words(&notes, 400), [(100, 400, "polled")]);
 }
 
@@ -314,6 +328,7 @@ proptest::proptest! {
         let limited = |(from, long, met): &(i64, i64, bool)| Walked {
             since_ms: Some(*from), ..walk(from + long, false, *from, met.then_some("met"))
         };
+
         let walks: Vec<Walked> = holes.iter().map(limited).collect();
         let hidden = hidden.iter().map(|(from, long)| span(*from, from + long)).collect();
         let notes = Notes { heard: spans, first_seen_ms: 5, walks, hidden, ..Notes::default() };
@@ -321,7 +336,9 @@ proptest::proptest! {
         for pair in found.windows(2) {
             proptest::prop_assert!(pair[0].span.to == pair[1].span.from && pair[0].cover != pair[1].cover);
         }
+
         proptest::prop_assert_eq!((found[0].span.from, found[found.len() - 1].span.to), (5, 450));
+
         for (from, long, met) in holes {
             let watched = (from.max(5)..from + long).any(|ms| at(&found, ms) == Cover::Live);
             proptest::prop_assert!(met || !watched, "{:?}", found);

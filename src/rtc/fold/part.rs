@@ -1,7 +1,8 @@
-//! A fold in parts: the state in which a chain stands at a cut, and the fold from there on. Stored states make
-//! the cost of an event follow the change and not the chain; the parts together say what one fold of the whole says.
+//! A fold in parts: the state in which a chain stands at a cut, and the fold from there on. Stored
+//! states make the cost of an event follow the change and not the chain; the parts together say
+//! what one fold of the whole says.
 
-use super::stay::{Span, Stay};
+use super::stay::{DeviceFold, Span};
 use super::{Rules, Says, Statement, statements};
 use crate::rtc::event::RoomEvent;
 use crate::rtc::member;
@@ -10,21 +11,22 @@ use crate::rtc::room::Room;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How a chain stands when everything before `at_ms` was folded. A cut is one that [`cuts`] offers: no event
-/// before it is moved to a time at or after it by its links, and none after it to one before.
+/// How a chain stands when everything before `at_ms` was folded. A cut is one that [`cuts`] offers:
+/// no event before it is moved to a time at or after it by its links, and none after it to one
+/// before.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct State {
+pub struct KeyState {
     /// The cut, ms; `None` before the first event.
     pub at_ms: Option<i64>,
     /// The devices that the last event named.
     joined: BTreeSet<String>,
-    subs: BTreeMap<String, Sub>,
+    subs: BTreeMap<String, DeviceState>,
     /// Of the events that are carried: which are rejected so far, and why.
     pub rejected: BTreeMap<String, String>,
 }
 
 /// How every chain begins.
-pub(super) static BEGINNING: State = State {
+pub(super) static BEGINNING: KeyState = KeyState {
     at_ms: None,
     joined: BTreeSet::new(),
     subs: BTreeMap::new(),
@@ -33,8 +35,8 @@ pub(super) static BEGINNING: State = State {
 
 /// How one device of a chain stands.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Sub {
-    pub current: Option<Said>,
+pub(super) struct DeviceState {
+    pub current: Option<PastStatement>,
     /// When the current statement runs out, ms, and the identity of the stay it speaks of.
     #[serde(default)]
     pub current_until: Option<i64>,
@@ -44,20 +46,20 @@ pub(super) struct Sub {
     #[serde(default)]
     pub current_was_live: bool,
     pub live: Option<OpenStay>,
-    /// The stay that ran out last, as long as the next event may tell more of it: take a guessed end back, or show that
-    /// the device was still there.
+    /// The stay that ran out last, as long as the next event may tell more of it: take a guessed
+    /// end back, or show that the device was still there.
     #[serde(default)]
     pub ran_out: Option<OpenStay>,
     pub last_end: Option<i64>,
-    pub candidates: Vec<Said>,
+    pub candidates: Vec<PastStatement>,
 }
 
 /// A stay that later events can still change.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct OpenStay {
     pub member: Membership,
-    /// What tells it apart from the stays before and after it: the `created_ts` of its first event, else that event's
-    /// stamp, both as the sender's server gave them, ms.
+    /// What tells it apart from the stays before and after it: the `created_ts` of its first event,
+    /// else that event's stamp, both as the sender's server gave them, ms.
     pub identity: i64,
     /// Its end is stated by no content.
     #[serde(default)]
@@ -66,19 +68,20 @@ pub(super) struct OpenStay {
 
 /// A statement that may still matter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Said {
+pub(super) struct PastStatement {
     pub time: i64,
     pub event: RoomEvent,
 }
 
-impl Said {
+impl PastStatement {
     pub fn statement(&self, sub: &str) -> Statement<'_> {
         let parsed = member::parse(&self.event);
         let join = parsed.joins.into_iter().find(|(key, _)| key == sub);
         let says = join.map_or_else(
-            || Says::of(parsed.otherwise),
+            || Says::from_otherwise(parsed.otherwise),
             |(_, join)| Says::Join(Box::new(join)),
         );
+
         Statement {
             time: self.time,
             event: &self.event,
@@ -87,7 +90,7 @@ impl Said {
     }
 }
 
-impl State {
+impl KeyState {
     /// The ids of stays that later events can still change: open ones, and those that ran out.
     pub fn open_stays(&self) -> impl Iterator<Item = &str> {
         self.subs
@@ -109,27 +112,28 @@ impl State {
 
 /// What one part says.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Part {
-    /// Stays of which this part tells the last; without a cut at its end, all that were or came open. Sorted by
-    /// `joined_ms`.
+pub struct FoldedPart {
+    /// Stays of which this part tells the last; without a cut at its end, all that were or came
+    /// open. Sorted by `joined_ms`.
     pub members: Vec<Membership>,
     /// Rejected events, sorted. Of one that is carried in, only what this part has against it.
     pub rejected: Vec<Rejection>,
     /// How the chain stands at the cut where this part ends.
-    pub state: State,
+    pub state: KeyState,
 }
 
-/// Folds the events of a chain from one cut to the next, or to the end. `events` are those with a time in between.
+/// Folds the events of a chain from one cut to the next, or to the end. `events` are those with a
+/// time in between.
 #[must_use]
 pub fn resume<'a>(
     chain: &str,
-    from: &'a State,
+    from: &'a KeyState,
     events: impl IntoIterator<Item = &'a RoomEvent>,
     until: Option<i64>,
     room: &Room,
     rules: &Rules,
-) -> Part {
-    let mut part = Part::default();
+) -> FoldedPart {
+    let mut part = FoldedPart::default();
     let mut joined = from.joined.clone();
     let mut said = statements(
         events,
@@ -146,8 +150,9 @@ pub fn resume<'a>(
     {
         said.insert(sub, Vec::new());
     }
+
     for (sub, new) in said {
-        let mut stay = Stay::new(chain, &sub, room, rules);
+        let mut stay = DeviceFold::new(chain, &sub, room, rules);
         let mut statements = from
             .subs
             .get(&sub)
@@ -158,6 +163,7 @@ pub fn resume<'a>(
             until,
             carried: statements.len(),
         };
+
         statements.extend(new);
         stay.run(&statements, &span);
         part.members.append(&mut stay.members);
@@ -168,21 +174,26 @@ pub fn resume<'a>(
                 .insert(sub.clone(), stay.state(&statements, until));
         }
     }
+
     // One event may be rejected on behalf of several devices of an array: once is enough.
     part.rejected.sort();
     part.rejected.dedup_by(|a, b| a.0 == b.0);
     part.members
         .sort_by(|a, b| (a.joined_ms, &a.id).cmp(&(b.joined_ms, &b.id)));
-    part.state.subs.retain(|_, sub| *sub != Sub::default());
+    part.state
+        .subs
+        .retain(|_, sub| *sub != DeviceState::default());
     part.state.at_ms = until;
     part.state.joined = joined;
-    part.state.rejected = against(&part.state, &from.rejected, &part.rejected);
+    part.state.rejected = rejections_of_carried(&part.state, &from.rejected, &part.rejected);
+
     part
 }
 
-/// What there is against the carried events, from before and from this part; of two reasons the first by name.
-fn against(
-    state: &State,
+/// What there is against the carried events, from before and from this part; of two reasons the
+/// first by name.
+fn rejections_of_carried(
+    state: &KeyState,
     before: &BTreeMap<String, String>,
     new: &[Rejection],
 ) -> BTreeMap<String, String> {
@@ -200,12 +211,14 @@ fn against(
             }
         }
     }
+
     against
 }
 
-/// Where these events of one chain can be cut, ms, ascending; with an `end`, ms, it is one of the places if it can be.
-/// Everything out of order lies between an event and an earlier one that replaces it (`rtc::order` moves events
-/// nowhere else), so a cut is where no link crosses it backwards. `times` knows the time of what they replace.
+/// Where these events of one chain can be cut, ms, ascending; with an `end`, ms, it is one of the
+/// places if it can be. Everything out of order lies between an event and an earlier one that
+/// replaces it (`rtc::order` moves events nowhere else), so a cut is where no link crosses it
+/// backwards. `times` knows the time of what they replace.
 #[must_use]
 pub fn cuts<'a>(
     events: impl IntoIterator<Item = &'a RoomEvent>,
@@ -219,6 +232,7 @@ pub fn cuts<'a>(
             .and_then(&times)
             .unwrap_or(i64::MIN)
     };
+
     let mut reaches: Vec<(i64, i64)> = events
         .into_iter()
         .map(|event| (event.time(), reach(event)))
@@ -230,7 +244,9 @@ pub fn cuts<'a>(
         if latest < own && cuts.last() != Some(&own) {
             cuts.push(own);
         }
+
         latest = latest.max(own).max(reach);
     }
+
     cuts
 }

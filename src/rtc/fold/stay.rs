@@ -1,18 +1,22 @@
-//! The stays of one device on one chain: statements and changed conditions, one after the other in time.
+//! The stays of one device on one chain: statements and changed conditions, one after the other in
+//! time.
 
-use super::part::{OpenStay, Said, Sub};
-use super::{Rules, SAME_JOIN_MS, Says, Statement, created, expires, failing, is_end_guessed};
+use super::part::{DeviceState, OpenStay, PastStatement};
+use super::{
+    Rules, SAME_JOIN_MS, Says, Statement, created_ts_if_it_counts, expires, failed_condition,
+    is_end_guessed,
+};
 use crate::rtc::event::RoomEvent;
 use crate::rtc::id::hash;
 use crate::rtc::member::{Format, Join, is_renewal};
 use crate::rtc::membership::{EndReason, Membership, Rejection};
 use crate::rtc::room::{Presence, Room};
-use crate::rtc::time::after;
+use crate::rtc::time::add_within_calendar;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The join that is current on the chain, whether or not its conditions hold.
 #[derive(Debug, Clone)]
-struct Current<'a> {
+struct CurrentJoin<'a> {
     join: Join,
     event: &'a RoomEvent,
     /// The time of the statement.
@@ -55,23 +59,24 @@ pub(super) struct Span {
     pub carried: usize,
 }
 
-pub(super) struct Stay<'a> {
+pub(super) struct DeviceFold<'a> {
     chain: &'a str,
     sub: &'a str,
     room: &'a Room,
     rules: &'a Rules,
-    current: Option<Current<'a>>,
+    current: Option<CurrentJoin<'a>>,
     live: Option<OpenStay>,
     /// The stay that ran out last, as long as the next statement may tell more of it.
     ran_out: Option<OpenStay>,
     last_end: i64,
-    /// Sticky statements in the order of MSC4354 (raw end, event id), by index; expired ones go lazily.
+    /// Sticky statements in the order of MSC4354 (raw end, event id), by index; expired ones go
+    /// lazily.
     candidates: BTreeMap<(i64, &'a str), usize>,
     pub members: Vec<Membership>,
     pub rejected: Vec<Rejection>,
 }
 
-impl<'a> Stay<'a> {
+impl<'a> DeviceFold<'a> {
     pub fn new(chain: &'a str, sub: &'a str, room: &'a Room, rules: &'a Rules) -> Self {
         let (members, rejected, candidates) = (Vec::new(), Vec::new(), BTreeMap::new());
         Self {
@@ -89,8 +94,9 @@ impl<'a> Stay<'a> {
         }
     }
 
-    /// Takes up where an earlier part ended; the statements that may still matter, to be run with the new ones.
-    pub fn carry(&mut self, from: &'a Sub) -> Vec<Statement<'a>> {
+    /// Takes up where an earlier part ended; the statements that may still matter, to be run with
+    /// the new ones.
+    pub fn carry(&mut self, from: &'a DeviceState) -> Vec<Statement<'a>> {
         self.last_end = from.last_end.unwrap_or(i64::MIN);
         self.live.clone_from(&from.live);
         self.ran_out.clone_from(&from.ran_out);
@@ -107,8 +113,8 @@ impl<'a> Stay<'a> {
         if let Some(said) = &from.current {
             let statement = said.statement(self.sub);
             if let Says::Join(join) = &statement.says {
-                let created = created(join, statement.event, statement.time, None);
-                self.current = Some(Current {
+                let created = created_ts_if_it_counts(join, statement.event, statement.time, None);
+                self.current = Some(CurrentJoin {
                     join: Join::clone(join),
                     event: statement.event,
                     stated: statement.time,
@@ -122,16 +128,18 @@ impl<'a> Stay<'a> {
                     was_live: from.current_was_live,
                 });
             }
+
             // On a sticky chain the current statement is a candidate, too.
             if statements.is_empty() {
                 statements.push(statement);
             }
         }
+
         statements
     }
 
     /// What later parts need to know; `until` is where this one ended.
-    pub fn state(self, statements: &[Statement<'a>], until: i64) -> Sub {
+    pub fn state(self, statements: &[Statement<'a>], until: i64) -> DeviceState {
         let rules = self.rules;
         let alive = self.live.is_some() || self.ran_out.is_some();
         let current = self
@@ -139,9 +147,10 @@ impl<'a> Stay<'a> {
             .filter(|current| alive || current.until >= until);
         let candidates = self.candidates.values().map(|&at| &statements[at]);
         let candidates = candidates.filter(|said| sticky_until(said, rules) > until);
-        Sub {
+
+        DeviceState {
             candidates: candidates
-                .map(|said| Said {
+                .map(|said| PastStatement {
                     time: said.time,
                     event: said.event.clone(),
                 })
@@ -149,7 +158,7 @@ impl<'a> Stay<'a> {
             current_was_live: current.as_ref().is_some_and(|current| current.was_live),
             current_until: current.as_ref().map(|current| current.until),
             current_identity: current.as_ref().map(|current| current.identity),
-            current: current.map(|current| Said {
+            current: current.map(|current| PastStatement {
                 time: current.stated,
                 event: current.event.clone(),
             }),
@@ -159,24 +168,27 @@ impl<'a> Stay<'a> {
         }
     }
 
-    /// Runs through the steps of this span and closes what runs out in it; without an end, what is still open
-    /// closes at its own expiry. `statements` begins with those that were carried over, as [`Self::carry`] said.
+    /// Runs through the steps of this span and closes what runs out in it; without an end, what is
+    /// still open closes at its own expiry. `statements` begins with those that were carried over,
+    /// as [`Self::carry`] said.
     pub fn run(&mut self, statements: &[Statement<'a>], span: &Span) {
         let sticky = self.chain.starts_with('k');
         for (time, step) in self.steps(statements, span) {
             self.expire(time);
             match step {
-                Step::Holds => self.resume(time),
-                Step::Fails => self.check(time),
-                Step::Statement(at) if sticky => self.sticky(statements, at),
-                Step::Statement(at) => self.say(&statements[at], statements[at].time),
+                Step::Holds => self.resume_if_conditions_hold(time),
+                Step::Fails => self.end_if_condition_failed(time),
+                Step::Statement(at) if sticky => self.apply_sticky(statements, at),
+                Step::Statement(at) => self.apply_statement(&statements[at], statements[at].time),
                 Step::Redaction(at) if sticky => self.redact_sticky(statements, at, time),
                 Step::Redaction(at) => self.redact(statements[at].event, time),
             }
         }
+
         self.expire(span.until.map_or(i64::MAX, |until| until - 1));
+
         if span.until.is_none() {
-            self.let_go();
+            self.settle_ran_out();
         }
     }
 
@@ -189,9 +201,11 @@ impl<'a> Stay<'a> {
             if at >= span.carried {
                 steps.insert((statement.time, Step::Statement(at)));
             }
+
             if let Some(time) = self.room.redacted(&statement.event.event_id) {
                 steps.insert((time.max(statement.time), Step::Redaction(at)));
             }
+
             if let Says::Join(join) = &statement.says {
                 senders.insert(&statement.event.sender);
                 if join.format == Format::Sticky {
@@ -199,10 +213,12 @@ impl<'a> Stay<'a> {
                 }
             }
         }
+
         for open in self.live.iter().chain(&self.ran_out) {
             senders.insert(&open.member.user_id);
             slots.insert(open.member.slot.as_str());
         }
+
         let presence = senders
             .iter()
             .flat_map(|user| self.room.presence_changes(user));
@@ -214,6 +230,7 @@ impl<'a> Stay<'a> {
                 .map(|(time, holds)| (time, if holds { Step::Holds } else { Step::Fails })),
         );
         let inside = |time: i64| time >= span.from && span.until.is_none_or(|until| time < until);
+
         steps
             .into_iter()
             .filter(|(time, _)| inside(*time))
@@ -225,10 +242,12 @@ impl<'a> Stay<'a> {
         let Some(open) = self.live.take_if(|open| open.member.until_ms <= time) else {
             return;
         };
-        self.let_go();
+
+        self.settle_ran_out();
         self.last_end = self.last_end.max(open.member.until_ms);
-        // An array may name any number of devices: of those that it names no more nothing is kept. What is sticky ends
-        // when others stop showing it, too.
+
+        // An array may name any number of devices: of those that it names no more nothing is kept.
+        // What is sticky ends when others stop showing it, too.
         if self.sub.is_empty() && open.member.format != Format::Sticky {
             self.ran_out = Some(open);
         } else {
@@ -237,17 +256,19 @@ impl<'a> Stay<'a> {
     }
 
     /// Nothing can change the stay any more that ran out.
-    fn let_go(&mut self) {
+    fn settle_ran_out(&mut self) {
         self.members
             .extend(self.ran_out.take().map(|open| open.member));
     }
 
-    /// What a statement tells of the stay that ran out before: the same user says goodbye or renews it, so it was still
-    /// there. Where its end was a guess, the stay goes on; where it was stated, others had let go of it.
-    fn look_back(&mut self, statement: &Statement<'a>) {
+    /// What a statement tells of the stay that ran out before: the same user says goodbye or renews
+    /// it, so it was still there. Where its end was a guess, the stay goes on; where it was stated,
+    /// others had let go of it.
+    fn judge_ran_out_stay(&mut self, statement: &Statement<'a>) {
         let Some(mut open) = self.ran_out.take() else {
             return;
         };
+
         let event = statement.event;
         let renews = |join: &Join| {
             let is_renewal = !open.is_end_guessed
@@ -255,23 +276,27 @@ impl<'a> Stay<'a> {
                     .current
                     .as_ref()
                     .is_some_and(|current| is_renewal(event, current.event, self.sub));
-            let created = created(join, event, statement.time, Some(open.identity));
+            let created = created_ts_if_it_counts(join, event, statement.time, Some(open.identity));
             let updates = created
                 .is_some_and(|created| created <= open.identity.saturating_add(SAME_JOIN_MS));
             is_same_place(&open.member, join, event) && (updates || is_renewal)
         };
+
         let was_there = match &statement.says {
             Says::Left(_) => open.member.user_id == event.sender,
             Says::Join(join) => renews(join),
             Says::Invalid | Says::Redacted => false,
         };
+
         if was_there && open.is_end_guessed {
             self.live = Some(open);
             return;
         }
+
         if was_there {
             open.member.outlived_ms = Some(statement.time);
         }
+
         self.members.push(open.member);
     }
 
@@ -279,6 +304,7 @@ impl<'a> Stay<'a> {
         let Some(OpenStay { mut member, .. }) = self.live.take() else {
             return;
         };
+
         // What began as late as we heard of it did not begin after its end.
         member.joined_ms = member.joined_ms.min(time.max(member.opened_ms));
         member.until_ms = time.max(member.joined_ms);
@@ -289,19 +315,21 @@ impl<'a> Stay<'a> {
     }
 
     /// The membership of a join that begins now.
-    fn open(&mut self, current: &Current<'a>, times: (i64, i64), resumed: bool, claimed: bool) {
+    fn open(&mut self, current: &CurrentJoin<'a>, times: (i64, i64), resumed: bool, claimed: bool) {
         let (joined_ms, opened_ms) = times;
-        let Current {
+        let CurrentJoin {
             join, event, until, ..
         } = current;
-        let bound = self.room.bound_of(event, joined_ms);
+        let bound = self.room.start_if_stamp_is_refuted(event, joined_ms);
         let joined_ms = bound.unwrap_or(joined_ms);
         let begun = if resumed {
             joined_ms.to_string()
         } else {
             String::new()
         };
-        // At one instant a stay may begin, end without length and begin again: ids stay apart by counting.
+
+        // At one instant a stay may begin, end without length and begin again: ids stay apart by
+        // counting.
         let recent = self
             .members
             .iter()
@@ -315,6 +343,7 @@ impl<'a> Stay<'a> {
         } else {
             twins.to_string()
         };
+
         let parts = [self.chain, self.sub, &event.event_id, &begun, &twin];
         let sticky = join.format == Format::Sticky;
         let member = Membership {
@@ -343,6 +372,7 @@ impl<'a> Stay<'a> {
             transport: join.transport.clone(),
             selection: join.selection,
         };
+
         self.live = Some(OpenStay {
             member,
             identity: current.identity,
@@ -351,41 +381,45 @@ impl<'a> Stay<'a> {
     }
 
     /// One statement of a state chain, or the winning one of a sticky chain, applied at `time`.
-    fn say(&mut self, statement: &Statement<'a>, time: i64) {
+    fn apply_statement(&mut self, statement: &Statement<'a>, time: i64) {
         let event = statement.event;
-        self.look_back(statement);
+        self.judge_ran_out_stay(statement);
         let foreign = self
             .live
             .as_ref()
             .is_some_and(|open| open.member.user_id != event.sender);
         let join = match &statement.says {
             Says::Join(join) => join,
-            Says::Left(_) if foreign => return self.leave(time, EndReason::Overwritten, event),
-            Says::Left(reason) => return self.leave(time, *reason, event),
-            Says::Invalid => return self.leave(time, EndReason::InvalidContent, event),
+            Says::Left(_) if foreign => {
+                return self.apply_leave(time, EndReason::Overwritten, event);
+            }
+            Says::Left(reason) => return self.apply_leave(time, *reason, event),
+            Says::Invalid => return self.apply_leave(time, EndReason::InvalidContent, event),
             Says::Redacted => {
                 if self.live.is_none() {
                     self.rejected.push((event.event_id.clone(), "redacted"));
                 }
-                return self.leave(time, EndReason::Redacted, event);
+
+                return self.apply_leave(time, EndReason::Redacted, event);
             }
         };
-        self.joins(join, event, time, statement.time);
+
+        self.apply_join(join, event, time, statement.time);
     }
 
-    fn leave(&mut self, time: i64, reason: EndReason, event: &RoomEvent) {
+    fn apply_leave(&mut self, time: i64, reason: EndReason, event: &RoomEvent) {
         self.close(time, reason, Some(event));
         self.current = None;
     }
 
     /// A join over a live or a dead chain.
-    fn joins(&mut self, join: &Join, event: &'a RoomEvent, time: i64, stated: i64) {
+    fn apply_join(&mut self, join: &Join, event: &'a RoomEvent, time: i64, stated: i64) {
         let near = self
             .live
             .as_ref()
             .filter(|open| is_same_place(&open.member, join, event))
             .map(|open| open.identity);
-        let created = created(join, event, stated, near);
+        let created = created_ts_if_it_counts(join, event, stated, near);
         let relation = self
             .live
             .as_ref()
@@ -396,7 +430,8 @@ impl<'a> Stay<'a> {
             // It shows that the stay lasts until now at least.
             until = until.max(time);
         }
-        let mut current = Current {
+
+        let mut current = CurrentJoin {
             join: Join::clone(join),
             event,
             stated,
@@ -404,18 +439,21 @@ impl<'a> Stay<'a> {
             identity: created.unwrap_or(event.origin_server_ts),
             was_live: false,
         };
+
         let is_born_expired = until <= time && !(updates && is_end_guessed(join));
-        let fails = failing(self.room, self.rules, &event.sender, join, time);
+        let fails = failed_condition(self.room, self.rules, &event.sender, join, time);
         match (relation, fails) {
             _ if is_born_expired => self.expire_by(event, updates, time),
             (_, Some((reason, why))) => {
                 if join.format != Format::Sticky {
                     self.rejected.push((event.event_id.clone(), why));
                 }
+
                 self.close(time, reason, Some(event));
             }
             (Some(Relation::Update(identity)), None) => self.renew(&current, identity),
-            // A redaction made an earlier statement current again: no new join, the old one goes on.
+            // A redaction made an earlier statement current again: no new join, the old one goes
+            // on.
             (Some(Relation::Switched), None) => {
                 self.close(time, EndReason::Switched, Some(event));
                 self.open(&current, (time, time), time != stated, false);
@@ -438,28 +476,32 @@ impl<'a> Stay<'a> {
                 }
             }
         }
+
         if let Some(open) = &self.live {
             current.identity = open.identity;
             current.was_live = true;
         }
+
         self.current = Some(current);
     }
 
-    /// When a stay began whose first event we see is an update, ms: as it claims, but not before the user was in the
-    /// room; `None` where an earlier stay of the chain ended later than that.
+    /// When a stay began whose first event we see is an update, ms: as it claims, but not before
+    /// the user was in the room; `None` where an earlier stay of the chain ended later than that.
     fn claimed_start(&self, event: &RoomEvent, created: Option<i64>, time: i64) -> Option<i64> {
-        let floor = self.room.floor(&event.sender, time);
+        let floor = self.room.earliest_possible_start(&event.sender, time);
         created
             .map(|created| created.max(floor).min(time))
             .filter(|start| *start >= self.last_end)
     }
 
-    /// A join that is over before it begins. Other clients drop the member at that moment (a quirk of intent updates).
+    /// A join that is over before it begins. Other clients drop the member at that moment (a quirk
+    /// of intent updates).
     fn expire_by(&mut self, event: &RoomEvent, updates: bool, time: i64) {
         match &mut self.live {
             Some(open) if updates => open.member.updates += 1,
             _ => self.rejected.push((event.event_id.clone(), "born_expired")),
         }
+
         self.close(time, EndReason::Expired, Some(event));
     }
 
@@ -474,10 +516,12 @@ impl<'a> Stay<'a> {
         if !is_same_place(&open.member, join, event) {
             return Relation::Switched;
         }
+
         // A sticky key is one membership, whatever its events say.
         if join.format == Format::Sticky {
             return Relation::Update(None);
         }
+
         let stamped = event.origin_server_ts;
         let same_id = join.stay.is_some()
             && self
@@ -487,6 +531,7 @@ impl<'a> Stay<'a> {
         if same_id {
             return Relation::Update(Some(stamped).filter(|_| created.is_none()));
         }
+
         let Some(created) = created else {
             let renews = self
                 .current
@@ -498,10 +543,13 @@ impl<'a> Stay<'a> {
                 Relation::Superseded
             };
         };
+
         if created <= open.identity.saturating_add(SAME_JOIN_MS) {
             return Relation::Update(None);
         }
+
         let start = created.min(time);
+
         if start > open.member.joined_ms {
             Relation::Missed(start)
         } else {
@@ -509,10 +557,11 @@ impl<'a> Stay<'a> {
         }
     }
 
-    fn renew(&mut self, current: &Current<'a>, identity: Option<i64>) {
+    fn renew(&mut self, current: &CurrentJoin<'a>, identity: Option<i64>) {
         let Some(open) = &mut self.live else {
             return;
         };
+
         open.identity = identity.unwrap_or(open.identity);
         open.is_end_guessed = is_end_guessed(&current.join);
         let member = &mut open.member;
@@ -521,43 +570,52 @@ impl<'a> Stay<'a> {
         member.intent.clone_from(&current.join.intent);
         member.transport.clone_from(&current.join.transport);
         member.selection = current.join.selection;
+
         if member.device_id.is_none() {
             member.device_id.clone_from(&current.join.device_id);
         }
     }
 
-    /// A condition began to hold: the current join counts again, if all others hold too. It may be for the first time.
-    fn resume(&mut self, time: i64) {
+    /// A condition began to hold: the current join counts again, if all others hold too. It may be
+    /// for the first time.
+    fn resume_if_conditions_hold(&mut self, time: i64) {
         if self.live.is_some() {
             return;
         }
+
         let Some(mut current) = self.current.take() else {
             return;
         };
+
         let user = &current.event.sender;
-        let fails = failing(self.room, self.rules, user, &current.join, time);
+        let fails = failed_condition(self.room, self.rules, user, &current.join, time);
         if current.until > time && fails.is_none() {
             self.open(&current, (time, time), current.was_live, false);
             current.was_live = true;
         }
+
         self.current = Some(current);
     }
 
     /// A condition failed: the live stay ends if it depends on it.
-    fn check(&mut self, time: i64) {
+    fn end_if_condition_failed(&mut self, time: i64) {
         let left = |user: &str| self.room.presence(user, time) != Presence::In;
         if self
             .ran_out
             .as_ref()
             .is_some_and(|open| left(&open.member.user_id))
         {
-            self.let_go();
+            self.settle_ran_out();
         }
+
         let (Some(current), Some(open)) = (&self.current, &self.live) else {
             return;
         };
+
         let user = &open.member.user_id;
-        if let Some((reason, _)) = failing(self.room, self.rules, user, &current.join, time) {
+        if let Some((reason, _)) =
+            failed_condition(self.room, self.rules, user, &current.join, time)
+        {
             self.close(time, reason, None);
         }
     }
@@ -569,38 +627,44 @@ impl<'a> Stay<'a> {
             .as_ref()
             .is_some_and(|current| current.event.event_id == event.event_id)
         {
-            self.let_go();
+            self.settle_ran_out();
             self.close(time, EndReason::Redacted, None);
             self.current = None;
         }
     }
 
-    /// MSC4354: of the events of one key that are still sticky, the one whose stickiness ends last is
-    /// current, by raw origin time; ties by event id. A loser says nothing while the winner stands.
-    fn sticky(&mut self, statements: &[Statement<'a>], at: usize) {
+    /// MSC4354: of the events of one key that are still sticky, the one whose stickiness ends last
+    /// is current, by raw origin time; ties by event id. A loser says nothing while the winner
+    /// stands.
+    fn apply_sticky(&mut self, statements: &[Statement<'a>], at: usize) {
         let statement = &statements[at];
         self.candidates
             .insert(sticky_key(statement, self.rules), at);
+
         if self.winner(statements, statement.time) == Some(at) {
-            self.say(statement, statement.time);
+            self.apply_statement(statement, statement.time);
         } else {
             self.rejected
                 .push((statement.event.event_id.clone(), "loses_to_longer"));
         }
     }
 
-    /// The statement that is current at `time`. Each expired one is dropped once, so all of them cost little.
+    /// The statement that is current at `time`. Each expired one is dropped once, so all of them
+    /// cost little.
     fn winner(&mut self, statements: &[Statement<'a>], time: i64) -> Option<usize> {
         while let Some(last) = self.candidates.last_entry() {
             if sticky_until(&statements[*last.get()], self.rules) > time {
                 return Some(*last.get());
             }
+
             last.remove();
         }
+
         None
     }
 
-    /// The next event of the key becomes current (matrix-js-sdk falls back, too), else the stay ends.
+    /// The next event of the key becomes current (matrix-js-sdk falls back, too), else the stay
+    /// ends.
     fn redact_sticky(&mut self, statements: &[Statement<'a>], at: usize, time: i64) {
         let was_current = self.winner(statements, time) == Some(at);
         self.candidates
@@ -608,8 +672,9 @@ impl<'a> Stay<'a> {
         if !was_current {
             return;
         }
+
         if let Some(next) = self.winner(statements, time) {
-            self.say(&statements[next], time);
+            self.apply_statement(&statements[next], time);
         } else {
             self.close(time, EndReason::Redacted, None);
             self.current = None;
@@ -626,14 +691,15 @@ fn sticky_length(statement: &Statement, rules: &Rules) -> i64 {
 }
 
 fn sticky_until(statement: &Statement, rules: &Rules) -> i64 {
-    after(statement.time, sticky_length(statement, rules))
+    add_within_calendar(statement.time, sticky_length(statement, rules))
 }
 
 fn sticky_key<'a>(statement: &Statement<'a>, rules: &Rules) -> (i64, &'a str) {
-    let raw = after(
+    let raw = add_within_calendar(
         statement.event.origin_server_ts,
         sticky_length(statement, rules),
     );
+
     (raw, &statement.event.event_id)
 }
 
@@ -641,6 +707,7 @@ fn sticky_key<'a>(statement: &Statement<'a>, rules: &Rules) -> (i64, &'a str) {
 fn is_same_place(member: &Membership, join: &Join, event: &RoomEvent) -> bool {
     let unnamed =
         join.format == Format::Sticky && (member.device_id.is_none() || join.device_id.is_none());
+
     member.slot == join.slot
         && member.user_id == event.sender
         && (unnamed || member.device_id == join.device_id)

@@ -1,19 +1,22 @@
-//! Array contents, one event for all devices of a user: `memberships` (2023 to 2024) and mesh `m.calls` (MSC3401).
+//! Array contents, one event for all devices of a user: `memberships` (2023 to 2024) and mesh
+//! `m.calls` (MSC3401).
 
 use super::{Expiry, Format, Join, MemberEvent, Otherwise, hint, id};
 use crate::rtc::event::Reason;
 use crate::rtc::membership::EndReason;
 use crate::rtc::slot::SlotId;
-use crate::rtc::time::number;
-use crate::rtc::transport::{Selection, first};
+use crate::rtc::time::millis_of_json;
+use crate::rtc::transport::{Selection, first_usable_transport};
 use serde_json::Value;
 
-/// The `memberships` array: one item a device; a device that is missing has left. Bad items are skipped.
+/// The `memberships` array: one item a device; a device that is missing has left. Bad items are
+/// skipped.
 #[must_use]
 pub fn memberships(content: &Value) -> MemberEvent {
     let Some(items) = content.get("memberships").and_then(Value::as_array) else {
         return MemberEvent::invalid("bad_memberships");
     };
+
     collect(items.iter().map(membership).collect())
 }
 
@@ -23,6 +26,7 @@ fn membership(item: &Value) -> Result<(String, Join), Reason> {
         None => "m.call",
         some => super::state::application(some)?,
     };
+
     let call_id = super::state::call_id(item.get("call_id"))?;
     let device_id = id(item.get("device_id"), "no_device_id")?;
     let slot = SlotId::new(application, call_id);
@@ -31,16 +35,17 @@ fn membership(item: &Value) -> Result<(String, Join), Reason> {
         slot,
         device_id: Some(device_id.to_owned()),
         format: Format::Legacy,
-        created_ts: item.get("created_ts").and_then(number),
+        created_ts: item.get("created_ts").and_then(millis_of_json),
         expiry: Expiry::stated(
             [item.get("expires"), item.get("expires_after")],
             item.get("expires_ts"),
         ),
         stay: hint_of_stay(item.get("membershipID")),
         intent: hint(item.get("m.call.intent")),
-        transport: first(item.get("foci_active")),
+        transport: first_usable_transport(item.get("foci_active")),
         selection: Selection::OldestMembership,
     };
+
     Ok((sub, join))
 }
 
@@ -49,7 +54,8 @@ fn hint_of_stay(value: Option<&Value>) -> Option<String> {
     id(value, "no_membership_id").ok().map(ToOwned::to_owned)
 }
 
-/// The item of a `memberships` array that speaks of the device with this sub-key; of several the last.
+/// The item of a `memberships` array that speaks of the device with this sub-key; of several the
+/// last.
 #[must_use]
 pub fn item<'a>(content: &'a Value, sub: &str) -> Option<&'a Value> {
     let items = content.get("memberships")?.as_array()?;
@@ -63,8 +69,10 @@ pub fn mesh(content: &Value) -> MemberEvent {
     let Some(calls) = content.get("m.calls").and_then(Value::as_array) else {
         return MemberEvent::invalid("bad_m_calls");
     };
+
     // In 2022 the end stood once, at the top, for all devices.
-    let expires_ts = content.get("m.expires_ts").and_then(number);
+    let expires_ts = content.get("m.expires_ts").and_then(millis_of_json);
+
     collect(
         calls
             .iter()
@@ -78,6 +86,7 @@ fn mesh_call(call: &Value, expires_ts: Option<i64>) -> Vec<Result<(String, Join)
         Ok(call_id) => call_id,
         Err(reason) => return vec![Err(reason)],
     };
+
     match call.get("m.devices").and_then(Value::as_array) {
         Some(devices) => devices
             .iter()
@@ -96,7 +105,7 @@ fn mesh_device(
     let session_id = id(device.get("session_id"), "no_session_id")?;
     let expires_ts = device
         .get("expires_ts")
-        .and_then(number)
+        .and_then(millis_of_json)
         .or(expires_ts)
         .ok_or("no_expires_ts")?;
     let slot = SlotId::new("m.call", call_id);
@@ -112,10 +121,12 @@ fn mesh_device(
         transport: None,
         selection: Selection::Unknown,
     };
+
     Ok((sub, join))
 }
 
-/// The good items; of two for one device the last. An event is rejected when none of its items is good.
+/// The good items; of two for one device the last. An event is rejected when none of its items is
+/// good.
 fn collect(items: Vec<Result<(String, Join), Reason>>) -> MemberEvent {
     let mut joins = std::collections::BTreeMap::new();
     let mut rejected = None;
@@ -127,8 +138,10 @@ fn collect(items: Vec<Result<(String, Join), Reason>>) -> MemberEvent {
             Err(reason) => rejected = rejected.or(Some(reason)),
         }
     }
+
     let otherwise = Otherwise::Left(EndReason::Left);
     let rejected = rejected.filter(|_| joins.is_empty());
+
     MemberEvent {
         joins: joins.into_iter().collect(),
         otherwise,

@@ -1,10 +1,11 @@
-//! Member events in room state: the flat session content, the nested 2025 draft, and what is a leave.
+//! Member events in room state: the flat session content, the nested 2025 draft, and what is a
+//! leave.
 
 use super::{Expiry, Format, Join, MemberEvent, hint, id, leave_reason, legacy};
 use crate::rtc::event::Reason;
 use crate::rtc::slot::SlotId;
-use crate::rtc::time::number;
-use crate::rtc::transport::{Selection, first};
+use crate::rtc::time::millis_of_json;
+use crate::rtc::transport::{Selection, first_usable_transport};
 use serde_json::{Map, Value};
 
 /// Keys that may stand in a leave.
@@ -24,16 +25,21 @@ pub fn parse(content: &Value) -> MemberEvent {
     let Some(object) = content.as_object() else {
         return MemberEvent::invalid("content_not_an_object");
     };
+
     if object.contains_key("memberships") && !object.contains_key("application") {
         return legacy::memberships(content);
     }
+
     if object.contains_key("m.calls") && !object.contains_key("application") {
         return legacy::mesh(content);
     }
-    // Application data lies at the top level, too: only without an application is `session` the draft's.
+
+    // Application data lies at the top level, too: only without an application is `session` the
+    // draft's.
     if let (Some(session), None) = (object.get("session"), object.get("application")) {
         return joined(nested(session, object));
     }
+
     if !object.contains_key("application") {
         let leave = object.keys().all(|key| LEAVE_KEYS.contains(&key.as_str()));
         return if leave {
@@ -42,6 +48,7 @@ pub fn parse(content: &Value) -> MemberEvent {
             MemberEvent::invalid("no_application")
         };
     }
+
     joined(flat(object))
 }
 
@@ -59,6 +66,7 @@ fn flat(object: &Map<String, Value>) -> Result<Join, Reason> {
         .get("type")
         .and_then(Value::as_str)
         .ok_or("bad_focus_active")?;
+
     Ok(Join {
         slot: SlotId::new(application, call_id),
         device_id: Some(device_id.to_owned()),
@@ -66,15 +74,18 @@ fn flat(object: &Map<String, Value>) -> Result<Join, Reason> {
     })
 }
 
-/// The nested draft of 2025: `session` and `member` objects; never shipped, mapped onto the flat form.
+/// The nested draft of 2025: `session` and `member` objects; never shipped, mapped onto the flat
+/// form.
 fn nested(session: &Value, object: &Map<String, Value>) -> Result<Join, Reason> {
     let application = application(session.get("application"))?;
     let call_id = match session.get("id") {
         None => "",
         some => free_of_hash(id(some, "bad_session_id")?, "bad_call_id")?,
     };
+
     let member = object.get("member").ok_or("no_member")?;
     let device_id = id(member.get("device_id"), "no_device_id")?;
+
     Ok(Join {
         slot: SlotId::new(application, call_id),
         device_id: Some(device_id.to_owned()),
@@ -111,15 +122,18 @@ fn shared(object: &Map<String, Value>) -> Result<Join, Reason> {
     if !text_or_absent("scope") {
         return Err("bad_scope");
     }
+
     if !text_or_absent("m.call.intent") {
         return Err("bad_intent");
     }
+
     if object
         .get("created_ts")
         .is_some_and(|value| !value.is_number())
     {
         return Err("bad_created_ts");
     }
+
     let foci = object.get("foci_preferred");
     let is_focus = |focus: &Value| focus.get("type").is_some_and(Value::is_string);
     if foci.is_some_and(|list| {
@@ -128,14 +142,16 @@ fn shared(object: &Map<String, Value>) -> Result<Join, Reason> {
     }) {
         return Err("bad_foci_preferred");
     }
+
     let selection = object
         .get("focus_active")
         .and_then(|focus| focus.get("focus_selection"));
+
     Ok(Join {
         slot: SlotId::new("", ""),
         device_id: None,
         format: Format::Session,
-        created_ts: object.get("created_ts").and_then(number),
+        created_ts: object.get("created_ts").and_then(millis_of_json),
         // matrix-js-sdk does not check the type of `expires`; what is no number is not stated.
         expiry: Expiry::stated(
             [object.get("expires"), object.get("expires_after")],
@@ -143,7 +159,7 @@ fn shared(object: &Map<String, Value>) -> Result<Join, Reason> {
         ),
         stay: None,
         intent: hint(object.get("m.call.intent")),
-        transport: first(foci),
+        transport: first_usable_transport(foci),
         selection: selection
             .and_then(Value::as_str)
             .map_or(Selection::Unknown, Selection::from_word),

@@ -1,9 +1,10 @@
-//! Sticky member events (MSC4354): the js-sdk's form, the drafts of 2025 and the newest MSC, as their union.
+//! Sticky member events (MSC4354): the js-sdk's form, the drafts of 2025 and the newest MSC, as
+//! their union.
 
 use super::{Expiry, Format, Join, MemberEvent, hint, id, leave_reason};
 use crate::rtc::event::{Reason, RoomEvent};
 use crate::rtc::slot::SlotId;
-use crate::rtc::transport::{Selection, first};
+use crate::rtc::transport::{Selection, first_usable_transport};
 use serde_json::Value;
 
 /// The sticky key: at least one of the two names, strings, equal if both.
@@ -14,11 +15,13 @@ pub fn key(event: &RoomEvent) -> Result<&str, Reason> {
     if event.sticky_ms.is_none() {
         return Err("not_sticky");
     }
+
     let text = |name: &str| match event.content.get(name) {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.as_str())),
         Some(_) => Err("bad_sticky_key"),
     };
+
     match (text("msc4354_sticky_key")?, text("sticky_key")?) {
         (Some(unstable), Some(stable)) if unstable != stable => Err("two_sticky_keys"),
         (Some(key), _) | (None, Some(key)) => Ok(key),
@@ -33,17 +36,19 @@ pub fn parse(event: &RoomEvent) -> MemberEvent {
     if !content.is_object() {
         return MemberEvent::invalid("content_not_an_object");
     }
+
     let leaves = content
         .pointer("/member/membership")
         .is_some_and(|word| word == "leave");
     if leaves || content.get("application").is_none() {
         return MemberEvent::left(leave_reason(content));
     }
+
     join(event).map_or_else(MemberEvent::invalid, MemberEvent::join)
 }
 
-/// The union check of docs/matrixrtc.md section 3.5: `application.type`, `slot_id`, `member.id`; everything
-/// else optional, but what is there must be right, and another user's id rejects.
+/// The union check of docs/matrixrtc.md section 3.5: `application.type`, `slot_id`, `member.id`;
+/// everything else optional, but what is there must be right, and another user's id rejects.
 fn join(event: &RoomEvent) -> Result<Join, Reason> {
     let content = &event.content;
     let member = content
@@ -58,10 +63,11 @@ fn join(event: &RoomEvent) -> Result<Join, Reason> {
             return Err("foreign_user_id");
         }
     }
+
     id(member.get("id"), "no_member_id")?;
     let application = super::state::application(content.pointer("/application/type"))?;
     let slot_id = id(content.get("slot_id"), "no_slot_id")?;
-    let slot = SlotId::named(slot_id, application).ok_or("bad_slot_id")?;
+    let slot = SlotId::parse_sticky_slot_id(slot_id, application).ok_or("bad_slot_id")?;
     let device_id = match member
         .get("device_id")
         .or_else(|| member.get("claimed_device_id"))
@@ -69,6 +75,7 @@ fn join(event: &RoomEvent) -> Result<Join, Reason> {
         None => None,
         some => Some(id(some, "bad_device_id")?.to_owned()),
     };
+
     Ok(Join {
         slot,
         device_id,
@@ -78,7 +85,7 @@ fn join(event: &RoomEvent) -> Result<Join, Reason> {
         // The sticky key is the membership.
         stay: None,
         intent: hint(content.pointer("/application/m.call.intent")),
-        transport: first(Some(transports(content)?)),
+        transport: first_usable_transport(Some(transports(content)?)),
         // A sticky member publishes on its own transport (docs/matrixrtc.md section 13).
         selection: Selection::MultiSfu,
     })
@@ -90,6 +97,7 @@ fn transports(content: &Value) -> Result<&Value, Reason> {
         .or_else(|| content.get("rtc_transports"));
     let list = list.unwrap_or(&Value::Null);
     let is_transport = |item: &Value| item.get("type").is_some_and(Value::is_string);
+
     match list {
         Value::Null => Ok(list),
         Value::Array(items) if items.iter().all(is_transport) => Ok(list),

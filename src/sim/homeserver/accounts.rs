@@ -49,8 +49,8 @@ impl Accounts {
         self.open_device(user_id, None)
     }
 
-    /// The caller of a new login, `None` where user or password are wrong. A named device is kept and its old
-    /// token ends, as Synapse does it.
+    /// The caller of a new login, `None` where user or password are wrong. A named device is kept
+    /// and its old token ends, as Synapse does it.
     pub fn login(&mut self, user_id: &str, password: &str, device: Option<&str>) -> Option<Caller> {
         let account = self.by_user.get(user_id)?;
         (account.password == password).then(|| self.open_device(user_id, device))
@@ -75,7 +75,9 @@ impl Accounts {
             token: token.clone(),
             expires_ms: None,
         };
+
         self.callers.insert(token, caller.clone());
+
         caller
     }
 
@@ -86,6 +88,7 @@ impl Accounts {
         let refresh = format!("syr_{}", self.dice.letters(40));
         let whose = (caller.user_id.clone(), caller.device_id.clone());
         self.refresh.insert(refresh.clone(), whose);
+
         Some(refresh)
     }
 
@@ -112,6 +115,7 @@ impl Accounts {
             account.filters.push(filter);
             account.filters.len() - 1
         });
+
         at.to_string()
     }
 

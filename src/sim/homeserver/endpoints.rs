@@ -16,6 +16,7 @@ use super::{Homeserver, room_endpoints};
 pub(super) async fn answer(hs: &Homeserver, call: &Call) -> Answer {
     let path: Vec<&str> = call.path.iter().map(String::as_str).collect();
     let method = call.method.as_str();
+
     match path.as_slice() {
         [".well-known", "matrix", "client"] if method == "GET" => Ok(well_known(hs)),
         // As if the service of an SFU were here, too.
@@ -32,6 +33,7 @@ pub(super) async fn answer(hs: &Homeserver, call: &Call) -> Answer {
             call.caller(hs)?;
             transports(&hs.ledger())
         }
+
         ["_matrix", "client", "v3" | "r0" | "v1", rest @ ..] => match (method, rest) {
             ("GET", ["login"]) => {
                 let password = || vec![json!({"type": "m.login.password"})];
@@ -82,6 +84,7 @@ fn well_known(hs: &Homeserver) -> Value {
     if !transports.is_empty() {
         body["org.matrix.msc4143.rtc_foci"] = json!(transports);
     }
+
     body
 }
 
@@ -90,6 +93,7 @@ fn versions(ledger: &Ledger) -> Value {
     let mut features = ledger.features.clone();
     // Synapse has it and does not say so.
     features.remove("org.matrix.msc4222");
+
     json!({"versions": versions, "unstable_features": features})
 }
 
@@ -97,6 +101,7 @@ fn transports(ledger: &Ledger) -> Answer {
     if !ledger.has("org.matrix.msc4143") {
         return Err(Refusal::unrecognized());
     }
+
     // Synapse leaves the key out where it has none.
     Ok(if ledger.transports.is_empty() {
         json!({})
@@ -110,6 +115,7 @@ fn login(hs: &Homeserver, body: &Value) -> Answer {
     if text("/type") != Some("m.login.password") {
         return Err(Refusal::new(400, "M_UNKNOWN", "Unknown login type"));
     }
+
     let name = text("/identifier/user").or_else(|| text("/user"));
     let wants_next = body.get("refresh_token") == Some(&json!(true));
     let life_ms = hs.odd().token_life_ms.filter(|_| wants_next);
@@ -117,6 +123,7 @@ fn login(hs: &Homeserver, body: &Value) -> Answer {
     let user = ledger.user_id(name.unwrap_or_default());
     let password = text("/password").unwrap_or_default();
     let caller = ledger.accounts.login(&user, password, text("/device_id"));
+
     match caller {
         Some(caller) => {
             let mut answer = json!({"user_id": caller.user_id, "access_token": caller.token,
@@ -126,6 +133,7 @@ fn login(hs: &Homeserver, body: &Value) -> Answer {
                 answer["refresh_token"] = json!(next);
                 answer["expires_in_ms"] = json!(life_ms);
             }
+
             Ok(answer)
         }
         None => Err(Refusal::new(
@@ -149,7 +157,9 @@ fn refresh(hs: &Homeserver, body: &Value) -> Answer {
             "refresh token does not exist",
         ));
     };
+
     let next = ledger.accounts.limit(&caller.token, hs.now_ms() + life_ms);
+
     Ok(json!({"access_token": caller.token, "refresh_token": next, "expires_in_ms": life_ms}))
 }
 
@@ -158,6 +168,7 @@ fn directory(ledger: &Ledger, alias: &str) -> Answer {
         let text = format!("Room alias {alias} not found");
         return Err(Refusal::new(404, "M_NOT_FOUND", text));
     };
+
     Ok(json!({"room_id": room.id, "servers": room_endpoints::servers(ledger, room)}))
 }
 
@@ -177,13 +188,16 @@ async fn sync(hs: &Homeserver, call: &Call, caller: &Caller) -> Answer {
                 .ok_or_else(|| Refusal::new(400, "M_UNKNOWN", "Invalid stream token"))?,
         ),
     };
+
     let filter = sync_filter(hs, call, caller)?;
     let state_after = call.is_set("org.matrix.msc4222.use_state_after");
     let wait = call.number("timeout").unwrap_or(0).min(600_000);
     let deadline = Instant::now() + Duration::from_millis(wait);
     let mut news = hs.news();
+
     loop {
-        // Marks as seen before reading, so that an event between reading and waiting is not slept through.
+        // Marks as seen before reading, so that an event between reading and waiting is not slept
+        // through.
         news.borrow_and_update();
         // A token that was revoked while we waited tells nothing more.
         call.caller(hs)?;
@@ -197,12 +211,15 @@ async fn sync(hs: &Homeserver, call: &Call, caller: &Caller) -> Answer {
                 state_after: state_after && ledger.has("org.matrix.msc4222"),
                 now_ms: hs.now_ms(),
             };
+
             sync::answer(&ledger, &question)
         };
+
         let answer_now = since.is_none() || !response.is_empty || Instant::now() >= deadline;
         if answer_now {
             return Ok(response.body);
         }
+
         // Time over or server gone: the loop looks once more and answers.
         if let Ok(Err(_)) = tokio::time::timeout_at(deadline, news.changed()).await {
             return Ok(response.body);
@@ -214,6 +231,7 @@ fn sync_filter(hs: &Homeserver, call: &Call, caller: &Caller) -> Result<SyncFilt
     let Some(text) = call.param("filter") else {
         return Ok(SyncFilter::read(None));
     };
+
     let ledger = hs.ledger();
     let filter = if text.starts_with('{') {
         serde_json::from_str(text)
@@ -222,6 +240,8 @@ fn sync_filter(hs: &Homeserver, call: &Call, caller: &Caller) -> Result<SyncFilt
         let stored = ledger.accounts.filter(&caller.user_id, text).cloned();
         stored.ok_or_else(|| Refusal::new(400, "M_INVALID_PARAM", "No such filter"))?
     };
+
     let filter = filter::understood(Some(filter), ledger.ignores_filters);
+
     Ok(SyncFilter::read(filter.as_ref()))
 }

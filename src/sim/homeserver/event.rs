@@ -38,6 +38,7 @@ impl Stored {
             .filter(|duration| *duration >= 0);
         // MSC4354: counted from the earlier of both clocks, so that a future stamp gains nothing.
         let start = ts.map_or(received_ms, |ts| ts.min(received_ms));
+
         Self {
             pos,
             id,
@@ -70,11 +71,13 @@ impl Stored {
         self.redacted_by = Some(by);
         self.sticky_until = None;
         let kept = kept_fields(&self.kind);
+
         if let Some(event) = self.raw.as_object_mut() {
             event.remove("msc4354_sticky");
             if self.kind == "m.room.create" {
                 return;
             }
+
             let content = event.get("content").and_then(Value::as_object);
             let rest: Map<String, Value> = content
                 .into_iter()

@@ -1,4 +1,5 @@
-//! Faults to inject: what a bad day of a homeserver, its proxy or the network looks like to a client.
+//! Faults to inject: what a bad day of a homeserver, its proxy or the network looks like to a
+//! client.
 
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
@@ -152,6 +153,7 @@ fn rate_limited(retry_after_ms: u64, header: bool) -> HttpResponse {
         let seconds = retry_after_ms.div_ceil(1000);
         response.insert_header(("Retry-After", seconds.to_string()));
     }
+
     response.json(
         json!({"errcode": "M_LIMIT_EXCEEDED", "error": "Too Many Requests",
                          "retry_after_ms": retry_after_ms}),
@@ -163,6 +165,7 @@ fn half(body: &str) -> &str {
     while !body.is_char_boundary(middle) {
         middle += 1;
     }
+
     &body[..middle]
 }
 
@@ -171,11 +174,13 @@ async fn say(request: &HttpRequest, length: usize, body: &str) {
     let Some(line) = request.conn_data::<Line>() else {
         return;
     };
+
     let head = format!(
         "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
     );
     let whole = [head.as_bytes(), body.as_bytes()].concat();
     let mut rest = whole.as_slice();
+
     while !rest.is_empty() {
         match (&**line).write(rest) {
             Ok(0) => return,
@@ -194,6 +199,7 @@ fn close(request: &HttpRequest) -> HttpResponse {
         // It may be closed by the other side already: that is as good.
         let _ = line.shutdown(Shutdown::Both);
     }
+
     HttpResponse::ServiceUnavailable().force_close().finish()
 }
 
@@ -213,6 +219,7 @@ fn huge(bytes: u64) -> HttpResponse {
     let tail = stream::iter([Ok(Bytes::from_static(TAIL))]);
     let body = futures_util::StreamExt::chain(head, middle);
     let body = futures_util::StreamExt::chain(body, tail);
+
     HttpResponse::Ok()
         .content_type("application/json")
         .streaming(body)

@@ -48,10 +48,12 @@ impl EventFilter {
             let texts = items.iter().filter_map(Value::as_str).map(str::to_owned);
             Some(texts.collect::<Vec<_>>())
         };
+
         let limit = filter
             .and_then(|f| f.get("limit"))
             .and_then(Value::as_u64)
             .and_then(|limit| usize::try_from(limit).ok());
+
         Self {
             types: list("types"),
             not_types: list("not_types").unwrap_or_default(),
@@ -75,6 +77,7 @@ impl EventFilter {
     pub fn takes(&self, event: &Stored) -> bool {
         let of_type = |list: &[String]| list.iter().any(|pattern| fits(pattern, &event.kind));
         let of_sender = |list: &[String]| list.contains(&event.sender);
+
         self.types.as_deref().is_none_or(of_type)
             && !of_type(&self.not_types)
             && self.senders.as_deref().is_none_or(of_sender)

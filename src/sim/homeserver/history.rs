@@ -81,6 +81,7 @@ impl<'a> Reader<'a> {
         let fits = |event: &&Stored| event.kind == kind && event.state_key.as_deref() == Some(key);
         let events = self.state_events();
         let mut found = events.iter().map(|at| &self.room.events[*at]);
+
         match found.find(fits) {
             Some(event) if whole => Ok(self.view(false).show(self.room, event)),
             Some(event) => Ok(event.content().clone()),
@@ -95,6 +96,7 @@ impl<'a> Reader<'a> {
             .by_id
             .get(event_id)
             .map(|at| &self.room.events[*at]);
+
         match found.filter(|event| self.room.may_see(self.viewer, event)) {
             Some(event) => Ok(self.view(false).show(self.room, event)),
             None => Err(Refusal::new(404, "M_NOT_FOUND", "Event not found.")),
@@ -107,31 +109,36 @@ impl<'a> Reader<'a> {
             let membership = event.field("membership");
             only.is_none_or(|only| membership == Some(only)) && (not.is_none() || membership != not)
         };
+
         let members = self.room.members().filter(wanted);
         let chunk: Vec<Value> = members
             .map(|event| self.view(false).show(self.room, event))
             .collect();
+
         json!({"chunk": chunk})
     }
 
-    /// `/messages`: walks at most `walk` events, so a page may be empty and still have an `end`. There is no
-    /// `end` where there was nothing left to walk.
+    /// `/messages`: walks at most `walk` events, so a page may be empty and still have an `end`.
+    /// There is no `end` where there was nothing left to walk.
     pub fn messages(&self, page: &Page) -> Value {
         let newest = match self.access {
             Access::Until(pos) => pos,
             _ => self.ledger.pos,
         };
+
         let start = page.from.unwrap_or(if page.backward { newest } else { 0 });
         let span = if page.backward {
             self.room.span(page.to.unwrap_or(0), start.min(newest))
         } else {
             self.room.span(start, page.to.unwrap_or(newest).min(newest))
         };
+
         let order: Box<dyn Iterator<Item = usize>> = if page.backward {
             Box::new(span.rev())
         } else {
             Box::new(span)
         };
+
         let mut found = Vec::new();
         let mut end = None;
         for at in order.take(self.ledger.walk) {
@@ -139,6 +146,7 @@ impl<'a> Reader<'a> {
             if found.len() >= page.filter.limit {
                 break;
             }
+
             end = Some(if page.backward {
                 event.pos - 1
             } else {
@@ -148,6 +156,7 @@ impl<'a> Reader<'a> {
                 found.push(at);
             }
         }
+
         // As Synapse does: what may not be seen is taken out afterwards, so it makes pages short.
         found.retain(|at| self.room.may_see(self.viewer, &self.room.events[*at]));
         let chunk = self.view(true).show_all(self.room, &found);
@@ -155,6 +164,7 @@ impl<'a> Reader<'a> {
         if let Some(end) = end {
             body["end"] = json!(format!("t{end}"));
         }
+
         body
     }
 }

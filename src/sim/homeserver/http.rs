@@ -70,9 +70,11 @@ impl Call {
             body,
             token: bearer,
         };
+
         if call.token.is_none() {
             call.token = call.param("access_token").map(str::to_owned);
         }
+
         call
     }
 
@@ -99,7 +101,9 @@ impl Call {
         if self.body.is_empty() {
             return Ok(json!({}));
         }
+
         let parsed = serde_json::from_slice(&self.body).ok();
+
         parsed
             .filter(Value::is_object)
             .ok_or_else(|| Refusal::new(400, "M_NOT_JSON", "Content not JSON."))
@@ -111,6 +115,7 @@ impl Call {
             let text = "Missing access token";
             return Err(Refusal::new(401, "M_MISSING_TOKEN", text));
         };
+
         let now_ms = hs.now_ms();
         let caller = hs.ledger().accounts.caller(token);
         if caller
@@ -119,6 +124,7 @@ impl Call {
         {
             return Err(Refusal::run_out());
         }
+
         caller.ok_or_else(|| Refusal::new(401, "M_UNKNOWN_TOKEN", "Invalid access token passed."))
     }
 }
@@ -133,6 +139,7 @@ fn decoded(segment: &str) -> String {
         bytes.push(code.unwrap_or(*first));
         rest = if code.is_some() { &tail[2..] } else { tail };
     }
+
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
@@ -149,6 +156,7 @@ pub(super) async fn answer(
     hs.note_request(request.method().as_str(), target);
     let fault = hs.take_fault(target);
     let call = Call::read(&request, body);
+
     match fault {
         Some(kind) if faults::needs_answer(&kind) => {
             let right = endpoints::answer(&hs, &call).await.unwrap_or(Value::Null);
@@ -165,6 +173,7 @@ impl Refusal {
         if self.soft {
             body["soft_logout"] = json!(true);
         }
+
         body
     }
 }

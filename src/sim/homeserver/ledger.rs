@@ -1,4 +1,5 @@
-//! What the simulated homeserver knows: rooms, aliases, accounts, and one stream of positions over all rooms.
+//! What the simulated homeserver knows: rooms, aliases, accounts, and one stream of positions over
+//! all rooms.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -98,9 +99,11 @@ impl Ledger {
         if let Some(at) = self.by_room_id.get(room_id) {
             return *at;
         }
+
         self.rooms.push(Room::new(room_id));
         let at = self.rooms.len() - 1;
         self.by_room_id.insert(room_id.to_owned(), at);
+
         at
     }
 
@@ -113,11 +116,13 @@ impl Ledger {
         self.names.insert(user_id.to_owned(), name.to_owned());
     }
 
-    /// Writes an event as Synapse does: state equal to what is there, from the same sender, makes no event.
+    /// Writes an event as Synapse does: state equal to what is there, from the same sender, makes
+    /// no event.
     pub fn write(&mut self, draft: Draft<'_>, sticky_ms: Option<i64>, now_ms: i64) -> String {
         if let Some(same) = self.unchanged(&draft) {
             return same;
         }
+
         let event_id = format!("${}", self.dice.letters(43));
         let mut raw = Map::new();
         raw.insert("type".to_owned(), json!(draft.kind));
@@ -128,9 +133,11 @@ impl Ledger {
         if let Some(key) = draft.state_key {
             raw.insert("state_key".to_owned(), json!(key));
         }
+
         if let (Some(ms), true) = (sticky_ms, self.has("org.matrix.msc4354")) {
             raw.insert("msc4354_sticky".to_owned(), json!({"duration_ms": ms}));
         }
+
         self.append(draft.room, Value::Object(raw), event_id, now_ms)
     }
 
@@ -147,8 +154,10 @@ impl Ledger {
         if let Some(event) = raw.as_object_mut() {
             event.entry("event_id").or_insert_with(|| json!(made));
         }
+
         let named = raw.get("event_id").and_then(Value::as_str);
         let event_id = named.map_or(made, str::to_owned);
+
         self.append(room, raw, event_id, now_ms)
     }
 
@@ -163,6 +172,7 @@ impl Ledger {
         if is_sticky {
             self.sticky.push((self.pos, room, at));
         }
+
         id
     }
 
@@ -170,6 +180,7 @@ impl Ledger {
         if event.kind != "m.room.member" {
             return;
         }
+
         if let Some(user) = &event.state_key {
             let rooms = self.rooms_of.entry(user.clone()).or_default();
             if !rooms.contains(&room) {
@@ -188,6 +199,7 @@ impl Ledger {
         event.silent = true;
         self.note_membership(room, &event);
         self.rooms[room].append(event);
+
         event_id
     }
 
@@ -202,9 +214,11 @@ impl Ledger {
             // Synapse writes the target at both places, whatever the room version.
             raw.insert("redacts".to_owned(), json!(target));
         }
+
         if let Some(at) = room.by_id.get(target).copied() {
             room.events[at].prune(by);
         }
+
         event_id
     }
 
@@ -223,8 +237,10 @@ impl Ledger {
         if let Some(event_id) = self.txns.get(&txn) {
             return event_id.clone();
         }
+
         let event_id = send(self);
         self.txns.insert(txn, event_id.clone());
+
         event_id
     }
 }

@@ -1,4 +1,5 @@
-//! Homeservers that are not as Synapse: history that ends too early or never, other logins, tokens that run out.
+//! Homeservers that are not as Synapse: history that ends too early or never, other logins, tokens
+//! that run out.
 
 use serde_json::{Value, json};
 
@@ -43,6 +44,7 @@ impl Odd {
     pub fn made_up_page(&mut self, from: Option<&str>) -> Option<Value> {
         let start = from.unwrap_or_default();
         let page = |end: String| Some(json!({"chunk": [], "start": start, "end": end}));
+
         match &mut self.pages {
             Pages::Circle => page(if start == "t1" { "t2" } else { "t1" }.to_owned()),
             Pages::Endless => {
@@ -84,6 +86,7 @@ impl Odd {
             }
             _ => {}
         }
+
         page
     }
 }

@@ -1,4 +1,5 @@
-//! One room of the simulated homeserver: its events in stream order, its current state, and who may see what.
+//! One room of the simulated homeserver: its events in stream order, its current state, and who may
+//! see what.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -64,11 +65,14 @@ impl Room {
                 _ => {}
             }
         }
+
         if !event.silent {
             self.last_pos = event.pos;
         }
+
         self.by_id.insert(event.id.clone(), at);
         self.events.push(event);
+
         at
     }
 
@@ -95,6 +99,7 @@ impl Room {
                 };
             }
         }
+
         state.values().flat_map(BTreeMap::values).copied().collect()
     }
 
@@ -114,6 +119,7 @@ impl Room {
                 newest.insert((event.kind.as_str(), key.as_str()), at);
             }
         }
+
         newest.into_values().collect()
     }
 
@@ -126,6 +132,7 @@ impl Room {
     fn membership_at(&self, user_id: &str, pos: u64) -> Option<&str> {
         let stays = self.stays.get(user_id)?;
         let upto = stays.partition_point(|(at, _)| *at <= pos);
+
         stays[..upto]
             .last()
             .map(|(_, membership)| membership.as_str())
@@ -164,6 +171,7 @@ impl Room {
             // The position of what ended the last stay; `None` while it lasts.
             Some(stays.get(joined + 1).map(|(pos, _)| *pos))
         });
+
         match was_in {
             Some(None) => Access::Present,
             Some(Some(left)) => Access::Until(left),
@@ -183,12 +191,15 @@ impl Room {
         if event.state_key.as_deref() == Some(user_id) && event.kind == "m.room.member" {
             return true;
         }
+
         let until = match self.access(user_id) {
             Access::Forbidden => return false,
             Access::Present => u64::MAX,
             Access::Until(pos) => pos,
         };
+
         let then = self.membership_at(user_id, event.pos);
+
         match self.visibility_at(event.pos) {
             "world_readable" => true,
             "shared" => event.pos <= until && self.stays.contains_key(user_id),

@@ -46,6 +46,7 @@ fn read(hs: &Homeserver, call: &Call, user: &str, room: &str, rest: &[&str]) -> 
     let ledger = hs.ledger();
     let open = || Reader::open(&ledger, room, user, hs.now_ms());
     let whole = call.param("format") == Some("event");
+
     match rest {
         ["state"] => Ok(open()?.state()),
         ["state", kind] => open()?.one_state(kind, "", whole),
@@ -61,6 +62,7 @@ fn read(hs: &Homeserver, call: &Call, user: &str, room: &str, rest: &[&str]) -> 
             if let Some(page) = odd.made_up_page(call.param("from")) {
                 return Ok(page);
             }
+
             let ignores_types = reader.ledger.ignores_filters;
             let page = page(call, ignores_types, odd.is_always_newest())?;
             Ok(odd.bend(reader.messages(&page)))
@@ -78,11 +80,13 @@ fn page(call: &Call, ignores_types: bool, from_newest: bool) -> Result<Page, Ref
             .map(Some)
             .ok_or_else(|| invalid("Invalid stream token")),
     };
+
     let backward = match call.param("dir") {
         Some("b") => true,
         Some("f") | None => false,
         Some(_) => return Err(invalid("Query parameter 'dir' must be one of ['b', 'f']")),
     };
+
     let filter: Option<Value> = match call.param("filter") {
         None => None,
         Some(text) => Some(
@@ -90,10 +94,12 @@ fn page(call: &Call, ignores_types: bool, from_newest: bool) -> Result<Page, Ref
                 .map_err(|_| Refusal::new(400, "M_NOT_JSON", "Invalid filter JSON"))?,
         ),
     };
+
     let filter = filter::understood(filter, ignores_types);
     let limit = call.number("limit").unwrap_or(10).clamp(1, 1000);
     let mut filter = EventFilter::read(filter.as_ref(), 1000);
     filter.limit = filter.limit.min(usize::try_from(limit).unwrap_or(10));
+
     Ok(Page {
         backward,
         from: token("from")?,
@@ -117,6 +123,7 @@ fn write(hs: &Homeserver, call: &Call, caller: &Caller, room: &str, target: Targ
         content: call.json()?,
         ts: now_ms,
     };
+
     rules::must_have_power(&hs.ledger(), &draft)?;
     let sticky = call
         .number("org.matrix.msc4354.sticky_duration_ms")
@@ -128,6 +135,7 @@ fn write(hs: &Homeserver, call: &Call, caller: &Caller, room: &str, target: Targ
         }
         None => ledger.write(draft, sticky, now_ms),
     });
+
     Ok(json!({"event_id": event_id}))
 }
 
@@ -136,11 +144,14 @@ fn must_be_joined(ledger: &Ledger, user: &str, room: &str) -> Result<(), Refusal
     if membership == Some("join") {
         return Ok(());
     }
+
     let text = format!("User {user} not in room {room}");
+
     Err(Refusal::new(403, "M_FORBIDDEN", text))
 }
 
-/// Joins by id or alias. A room that nobody of ours is in needs a server that is (`via`, once `server_name`).
+/// Joins by id or alias. A room that nobody of ours is in needs a server that is (`via`, once
+/// `server_name`).
 pub(super) fn join(hs: &Homeserver, call: &Call, user: &str, id_or_alias: &str) -> Answer {
     let room_id = {
         let ledger = hs.ledger();
@@ -151,25 +162,32 @@ pub(super) fn join(hs: &Homeserver, call: &Call, user: &str, id_or_alias: &str) 
         } else {
             ledger.room(id_or_alias)
         };
+
         let Some(room) = found else {
             let text = "Can't join remote room because no servers that are in the room have been provided.";
             return Err(Refusal::new(404, "M_NOT_FOUND", text));
         };
+
         let named = |via: &str| {
             let mut params = call.params("via").chain(call.params("server_name"));
             params.any(|server| server == via)
         };
+
         let reachable = room.via.as_deref().is_none_or(named);
         if !by_alias && !reachable && !is_ours(&ledger, room) {
             let text = "Can't join remote room because no servers that are in the room have been provided.";
             return Err(Refusal::new(404, "M_NOT_FOUND", text));
         }
+
         if !rules::is_let_in_by_another(&ledger, room, user) {
             must_be_welcome(room, user)?;
         }
+
         room.id.clone()
     };
+
     hs.join_user(&room_id, user, hs.now_ms());
+
     Ok(json!({"room_id": room_id}))
 }
 
@@ -200,6 +218,7 @@ pub(super) fn servers(ledger: &Ledger, room: &Room) -> Vec<String> {
     for user in room.joined() {
         *counted.entry(server_of(user)).or_default() += 1;
     }
+
     let mut servers: Vec<(&str, usize)> = counted.into_iter().collect();
     servers.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     let mut names: Vec<String> = servers
@@ -209,5 +228,6 @@ pub(super) fn servers(ledger: &Ledger, room: &Room) -> Vec<String> {
     if names.is_empty() {
         names.push(ledger.server_name.clone());
     }
+
     names
 }

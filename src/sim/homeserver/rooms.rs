@@ -1,14 +1,16 @@
-//! Filling the simulated homeserver: rooms, people, events. No rule of a room holds here; a script may do all.
+//! Filling the simulated homeserver: rooms, people, events. No rule of a room holds here; a script
+//! may do all.
 //!
-//! Every time is `origin_server_ts` in ms since the Unix epoch; every event method answers the event id. An
-//! unknown room comes into being, empty.
+//! Every time is `origin_server_ts` in ms since the Unix epoch; every event method answers the
+//! event id. An unknown room comes into being, empty.
 
 use serde_json::{Value, json};
 
 use super::Homeserver;
 use super::ledger::{Draft, Ledger};
 
-/// A room to make. All but the name has a usual value: `NewRoom { name: Some("Lobby".into()), ..NewRoom::default() }`.
+/// A room to make. All but the name has a usual value: `NewRoom { name: Some("Lobby".into()),
+/// ..NewRoom::default() }`.
 #[derive(Debug, Clone)]
 pub struct NewRoom {
     /// A given id, else one is made (`!` and 43 characters, as room version 12 has it).
@@ -65,10 +67,12 @@ impl Homeserver {
         let set = |kind: &str, content: Value| {
             self.send_state(&room, creator, kind, "", content, new.ts);
         };
+
         let mut creation = json!({"room_version": new.version, "creator": creator});
         if let Some(predecessor) = &new.predecessor {
             creation["predecessor"] = json!({"room_id": predecessor});
         }
+
         set("m.room.create", creation);
         self.join_user(&room, creator, new.ts);
         set("m.room.power_levels", power_levels(creator));
@@ -78,18 +82,22 @@ impl Homeserver {
         if let Some(name) = &new.name {
             set("m.room.name", json!({"name": name}));
         }
+
         if let Some(topic) = &new.topic {
             set("m.room.topic", json!({"topic": topic}));
         }
+
         if let Some(alias) = &new.alias {
             set("m.room.canonical_alias", json!({"alias": alias}));
         }
+
         if new.encrypted {
             set(
                 "m.room.encryption",
                 json!({"algorithm": "m.megolm.v1.aes-sha2"}),
             );
         }
+
         self.change(|ledger| {
             let at = ledger.room_index(&room);
             ledger.rooms[at].via = new.via;
@@ -97,6 +105,7 @@ impl Homeserver {
                 ledger.aliases.insert(alias, at);
             }
         });
+
         room
     }
 
@@ -135,7 +144,8 @@ impl Homeserver {
         self.send_state(room, by, "m.room.member", user, content, ts)
     }
 
-    /// A state event. The same content from the same sender makes none: the old id is answered, as by Synapse.
+    /// A state event. The same content from the same sender makes none: the old id is answered, as
+    /// by Synapse.
     pub fn send_state(
         &self,
         room: &str,
@@ -153,7 +163,9 @@ impl Homeserver {
             content,
             ts,
         };
+
         let now_ms = self.now_ms();
+
         self.change(|ledger| ledger.write(draft, None, now_ms))
     }
 
@@ -199,7 +211,9 @@ impl Homeserver {
             content,
             ts,
         };
+
         let now_ms = self.now_ms();
+
         self.change(|ledger| ledger.write(draft, sticky_ms, now_ms))
     }
 
@@ -213,18 +227,22 @@ impl Homeserver {
             content: json!({"redacts": target}),
             ts,
         };
+
         let now_ms = self.now_ms();
+
         self.change(|ledger| ledger.redact(draft, target, now_ms))
     }
 
-    /// Any JSON as an event, as it is: hostile or malformed ones. It comes in the timeline and, where it has a text
-    /// `type` and `state_key`, in the state. An `event_id` is added only where an object has no such key at all.
+    /// Any JSON as an event, as it is: hostile or malformed ones. It comes in the timeline and,
+    /// where it has a text `type` and `state_key`, in the state. An `event_id` is added only where
+    /// an object has no such key at all.
     pub fn send_raw(&self, room: &str, event: Value) -> String {
         let now_ms = self.now_ms();
         self.change(|ledger| ledger.write_raw(room, event, now_ms))
     }
 
-    /// Changes the state with no event in any timeline, as a state reset does: only `/state` (and a full sync) shows it.
+    /// Changes the state with no event in any timeline, as a state reset does: only `/state` (and a
+    /// full sync) shows it.
     pub fn set_state_silently(
         &self,
         room: &str,
@@ -242,7 +260,9 @@ impl Homeserver {
             content,
             ts,
         };
+
         let now_ms = self.now_ms();
+
         self.change(|ledger| ledger.write_silently(&draft, now_ms))
     }
 
@@ -264,6 +284,7 @@ impl Homeserver {
             let Some(&index) = room.by_id.get(event_id) else {
                 return;
             };
+
             let event = &room.events[index];
             if let Some(state_key) = event.state_key.clone() {
                 room.state
@@ -294,5 +315,6 @@ fn power_levels(creator: &str) -> Value {
         },
     });
     levels["users"][creator] = json!(100);
+
     levels
 }

@@ -1,5 +1,5 @@
-//! The rules of a room that the simulated homeserver keeps towards its clients, and changes: power levels, server ACL,
-//! upgrades. Scripts may do all; these hold for what comes over HTTP.
+//! The rules of a room that the simulated homeserver keeps towards its clients, and changes: power
+//! levels, server ACL, upgrades. Scripts may do all; these hold for what comes over HTTP.
 
 use serde_json::{Value, json};
 
@@ -36,8 +36,8 @@ impl Homeserver {
         self.send_state(room, by, "m.room.tombstone", "", content, ts)
     }
 
-    /// Replaces a room as a client does: a new room that names the old one, with what it takes along, then the tombstone.
-    /// Answers the id of the new room.
+    /// Replaces a room as a client does: a new room that names the old one, with what it takes
+    /// along, then the tombstone. Answers the id of the new room.
     pub fn upgrade_room(&self, room: &str, by: &str, ts: i64) -> String {
         self.upgrade_room_to(room, by, NewRoom::default(), ts)
     }
@@ -59,7 +59,9 @@ impl Homeserver {
         for (kind, content) in taken_along {
             self.send_state(&new, by, kind, "", content, ts);
         }
+
         self.tombstone(room, by, &new, ts);
+
         new
     }
 }
@@ -69,6 +71,7 @@ pub(super) fn must_have_power(ledger: &Ledger, draft: &Draft<'_>) -> Result<(), 
     let Some(room) = ledger.room(draft.room) else {
         return Ok(());
     };
+
     let (has, needs) = (
         power_of(room, draft.sender),
         power_for(room, draft.kind, draft.state_key.is_some()),
@@ -76,9 +79,11 @@ pub(super) fn must_have_power(ledger: &Ledger, draft: &Draft<'_>) -> Result<(), 
     if has >= needs {
         return Ok(());
     }
+
     let text = format!(
         "You don't have permission to post that to the room. user_level ({has}) < send_level ({needs})"
     );
+
     Err(Refusal::new(403, "M_FORBIDDEN", text))
 }
 
@@ -93,11 +98,14 @@ fn power_of(room: &Room, user: &str) -> i64 {
     if is_creator && newest {
         return i64::MAX;
     }
+
     let Some(levels) = levels(room) else {
         return if is_creator { 100 } else { 0 };
     };
+
     let named = levels.get("users").and_then(|users| users.get(user));
     let usual = levels.get("users_default");
+
     named.or(usual).and_then(Value::as_i64).unwrap_or(0)
 }
 
@@ -105,13 +113,16 @@ fn power_for(room: &Room, kind: &str, is_state: bool) -> i64 {
     let Some(levels) = levels(room) else {
         return 0;
     };
+
     let named = levels.get("events").and_then(|events| events.get(kind));
     let (usual, otherwise) = if is_state {
         ("state_default", 50)
     } else {
         ("events_default", 0)
     };
+
     let level = named.or_else(|| levels.get(usual));
+
     level.and_then(Value::as_i64).unwrap_or(otherwise)
 }
 
@@ -125,6 +136,7 @@ pub(super) fn upgrade(hs: &Homeserver, call: &Call, user: &str, room: &str) -> A
         content: json!({}),
         ts: hs.now_ms(),
     };
+
     must_have_power(&hs.ledger(), &draft)?;
     let version = call.json()?;
     let version = version.get("new_version").and_then(Value::as_str);
@@ -132,11 +144,14 @@ pub(super) fn upgrade(hs: &Homeserver, call: &Call, user: &str, room: &str) -> A
         version: version.unwrap_or("12").to_owned(),
         ..NewRoom::default()
     };
+
     let new = hs.upgrade_room_to(room, user, like, hs.now_ms());
+
     Ok(json!({"replacement_room": new}))
 }
 
-/// Does the room let everybody in who is in one of the rooms that its join rules name, and is this user?
+/// Does the room let everybody in who is in one of the rooms that its join rules name, and is this
+/// user?
 pub(super) fn is_let_in_by_another(ledger: &Ledger, room: &Room, user: &str) -> bool {
     let rule = room.state_text("m.room.join_rules", "join_rule");
     let Some(rules) = room
@@ -145,11 +160,13 @@ pub(super) fn is_let_in_by_another(ledger: &Ledger, room: &Room, user: &str) -> 
     else {
         return false;
     };
+
     let allowed = rules.content().get("allow").and_then(Value::as_array);
     let mut allowed = allowed
         .into_iter()
         .flatten()
         .filter_map(|one| one.get("room_id")?.as_str());
+
     allowed.any(|other| {
         let membership = ledger.room(other).and_then(|room| room.membership(user));
         membership == Some("join")

@@ -27,6 +27,7 @@ impl Since {
             pos: pos.parse().ok()?,
             sticky: sticky.parse().ok()?,
         };
+
         (since.pos <= newest && since.sticky <= newest).then_some(since)
     }
 
@@ -71,6 +72,7 @@ pub(super) fn answer(ledger: &Ledger, question: &Question<'_>) -> Response {
         if !question.filter.room.takes_room(&room.id) {
             continue;
         }
+
         match room.membership(question.viewer) {
             Some("join") => {
                 if let Some((body, events)) = joined(ledger, room, question) {
@@ -87,18 +89,21 @@ pub(super) fn answer(ledger: &Ledger, question: &Question<'_>) -> Response {
             _ => {}
         }
     }
+
     let sticky = add_sticky(ledger, question, &mut join, &shown);
     let is_empty = join.is_empty() && invite.is_empty() && leave.is_empty();
     let next = Since {
         pos: ledger.pos,
         sticky,
     };
+
     let mut body = json!({"next_batch": next.write(), "device_one_time_keys_count": {"signed_curve25519": 0},
                           "device_unused_fallback_key_types": []});
     let sections = [("join", join), ("invite", invite), ("leave", leave)];
     for (name, rooms) in sections.into_iter().filter(|(_, rooms)| !rooms.is_empty()) {
         body["rooms"][name] = Value::Object(rooms);
     }
+
     Response { body, is_empty }
 }
 
@@ -107,6 +112,7 @@ fn is_new(room: &Room, question: &Question<'_>) -> bool {
     let Some(since) = question.since else {
         return true;
     };
+
     room.membership_since(question.viewer)
         .is_none_or(|pos| pos > since.pos)
 }
@@ -115,11 +121,13 @@ fn is_left_shown(room: &Room, question: &Question<'_>) -> bool {
     if question.since.is_some() {
         return is_new(room, question);
     }
+
     // A first sync tells of kicks and bans always, of own leaves only when asked.
     let by_other = |sender: &str| sender != question.viewer;
     let forced = room
         .member_event(question.viewer)
         .is_some_and(|e| by_other(&e.sender));
+
     question.filter.include_leave || forced
 }
 
@@ -140,28 +148,33 @@ fn joined(ledger: &Ledger, room: &Room, question: &Question<'_>) -> Option<(Valu
         Some(since) if !is_new(room, question) => Some(since.pos),
         _ => None,
     };
+
     if let (Some(pos), false) = (since, question.full_state) {
         // What makes an idle sync cheap, whatever the number of rooms and events.
         if room.last_pos <= pos {
             return None;
         }
     }
+
     let timeline = timeline(room, question, since, u64::MAX);
     let state = state(room, question, since, &timeline);
     if timeline.events.is_empty() && state.is_empty() {
         return None;
     }
+
     let key = if question.state_after {
         "org.matrix.msc4222.state_after"
     } else {
         "state"
     };
+
     let body = json!({
         "timeline": show_timeline(ledger, room, question, &timeline),
         key: {"events": view(ledger, question, false).show_all(room, &state)},
         "account_data": {"events": []}, "ephemeral": {"events": []}, "summary": {},
         "unread_notifications": {"notification_count": 0, "highlight_count": 0},
     });
+
     Some((body, timeline.events))
 }
 
@@ -180,15 +193,19 @@ fn timeline(room: &Room, question: &Question<'_>, since: Option<u64>, until: u64
         if event.silent || !filter.takes(event) || !room.may_see(question.viewer, event) {
             continue;
         }
+
         if events.len() == filter.limit {
             limited = true;
             break;
         }
+
         events.push(at);
     }
+
     events.reverse();
     let first = events.first().map(|at| room.events[*at].pos - 1);
     let newest = room.last_pos.min(until);
+
     Timeline {
         events,
         limited,
@@ -196,7 +213,8 @@ fn timeline(room: &Room, question: &Question<'_>, since: Option<u64>, until: u64
     }
 }
 
-/// The state section: full at first, changes later; before the timeline, or after it where asked (MSC4222).
+/// The state section: full at first, changes later; before the timeline, or after it where asked
+/// (MSC4222).
 fn state(
     room: &Room,
     question: &Question<'_>,
@@ -211,6 +229,7 @@ fn state(
         (false, true) => room.state_changes(from, u64::MAX),
         (false, false) => room.state_changes(from, timeline.start),
     };
+
     let filter = &question.filter.state;
     if filter.lazy_members {
         let speaks = |user: &str| {
@@ -219,6 +238,7 @@ fn state(
                 .iter()
                 .any(|at| room.events[*at].sender == user)
         };
+
         state.retain(|at| {
             let event = &room.events[*at];
             let member = event
@@ -228,7 +248,9 @@ fn state(
             member.is_none_or(|user| user == question.viewer || speaks(user))
         });
     }
+
     state.retain(|at| filter.takes(&room.events[*at]));
+
     state
 }
 
@@ -247,6 +269,7 @@ fn invited(room: &Room, viewer: &str) -> Value {
         .chain(room.member_event(viewer))
         .map(super::event::Stored::stripped)
         .collect();
+
     json!({"invite_state": {"events": events}})
 }
 
@@ -258,7 +281,9 @@ fn left(ledger: &Ledger, room: &Room, question: &Question<'_>) -> Value {
         Some(pos) => room.state_changes(pos, timeline.start),
         None => room.state_at(timeline.start),
     };
+
     state.retain(|at| question.filter.state.takes(&room.events[*at]));
+
     json!({
         "timeline": show_timeline(ledger, room, question, &timeline),
         "state": {"events": view(ledger, question, false).show_all(room, &state)},
@@ -266,8 +291,8 @@ fn left(ledger: &Ledger, room: &Room, question: &Question<'_>) -> Value {
     })
 }
 
-/// Adds the sticky sections (MSC4354): no filter holds for them, what the timeline has is left out, at most
-/// 100 a response, oldest first. Returns the position up to which they were told.
+/// Adds the sticky sections (MSC4354): no filter holds for them, what the timeline has is left out,
+/// at most 100 a response, oldest first. Returns the position up to which they were told.
 fn add_sticky(
     ledger: &Ledger,
     question: &Question<'_>,
@@ -277,6 +302,7 @@ fn add_sticky(
     if !ledger.has("org.matrix.msc4354") {
         return ledger.pos;
     }
+
     let since = question.since.map_or(0, |since| since.sticky);
     // One who joined just now is told also of older ones, apart from the limit.
     let is_late = |room: &usize| is_new(&ledger.rooms[*room], question);
@@ -293,9 +319,11 @@ fn add_sticky(
         {
             continue;
         }
+
         if taken == STICKY_LIMIT && !late {
             return pos - 1;
         }
+
         taken += usize::from(!late);
         if shown
             .get(room_at)
@@ -303,6 +331,7 @@ fn add_sticky(
         {
             continue;
         }
+
         let event = view(ledger, question, true).show(room, &room.events[*at]);
         let section = join.entry(room.id.clone()).or_insert_with(|| json!({}));
         match section.pointer_mut("/msc4354_sticky/events") {
@@ -310,5 +339,6 @@ fn add_sticky(
             _ => section["msc4354_sticky"] = json!({"events": [event]}),
         }
     }
+
     ledger.pos
 }

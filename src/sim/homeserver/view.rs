@@ -29,13 +29,16 @@ impl View<'_> {
         let Value::Object(mut shown) = event.raw.clone() else {
             return event.raw.clone();
         };
+
         if self.names_room {
             shown.entry("room_id").or_insert_with(|| json!(room.id));
         }
+
         let unsigned = shown.entry("unsigned").or_insert_with(|| json!({}));
         if let Some(unsigned) = unsigned.as_object_mut() {
             self.add_unsigned(unsigned, room, event);
         }
+
         Value::Object(shown)
     }
 
@@ -45,6 +48,7 @@ impl View<'_> {
         if let (Some(ts), true) = (ts, server_of(&event.sender) == self.server_name) {
             unsigned.insert("age".to_owned(), json!(self.now_ms.saturating_sub(ts)));
         }
+
         if let Some(old) = event.replaces.and_then(|at| room.events.get(at)) {
             unsigned.insert("replaces_state".to_owned(), json!(old.id));
             if self.timeline {
@@ -52,14 +56,17 @@ impl View<'_> {
                 unsigned.insert("prev_sender".to_owned(), json!(old.sender));
             }
         }
+
         if self.timeline {
             let membership = room.membership_then(self.viewer, event);
             unsigned.insert("membership".to_owned(), json!(membership));
         }
+
         if let Some(until) = event.sticky_until.filter(|until| *until > self.now_ms) {
             let left = until - self.now_ms;
             unsigned.insert("msc4354_sticky_duration_ttl_ms".to_owned(), json!(left));
         }
+
         if let Some(by) = event.redacted_by.and_then(|at| room.events.get(at)) {
             unsigned.insert("redacted_by".to_owned(), json!(by.id));
             unsigned.insert("redacted_because".to_owned(), self.show(room, by));

@@ -66,8 +66,10 @@ impl Act {
             if let Some(event_id) = &about {
                 content["m.relates_to"] = json!({"rel_type": "m.reference", "event_id": event_id});
             }
+
             content
         };
+
         let event_id = match &self.what {
             What::State(kind, key, content) => {
                 hs.send_state(room, sender, kind, key, related(content), at)
@@ -83,6 +85,7 @@ impl Act {
             What::Redaction => hs.redact(room, sender, about.as_deref().unwrap_or_default(), at),
             What::Raw(event) => hs.send_raw(room, event.clone()),
         };
+
         if let Some(name) = self.name {
             names.insert(name, event_id);
         }

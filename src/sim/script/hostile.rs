@@ -1,4 +1,5 @@
-//! What a room may hold that no client of good faith would send: the observer has to show it and stay right.
+//! What a room may hold that no client of good faith would send: the observer has to show it and
+//! stay right.
 
 use serde_json::{Value, json};
 
@@ -23,6 +24,7 @@ pub fn acts(room: &str, now_ms: i64) -> Vec<Act> {
             What::State(MEMBER, key, content),
         ));
     }
+
     for (i, (key, content)) in nasty_but_valid().into_iter().enumerate() {
         let at_ms = start + DAY_MS + i64::try_from(i).unwrap_or(0) * 10 * MINUTE_MS;
         let state = |content| What::State(MEMBER, key.to_owned(), content);
@@ -34,11 +36,14 @@ pub fn acts(room: &str, now_ms: i64) -> Vec<Act> {
             state(json!({})),
         ));
     }
+
     for (i, raw) in raw(start + 2 * DAY_MS).into_iter().enumerate() {
         let at_ms = start + 2 * DAY_MS + i64::try_from(i).unwrap_or(0) * MINUTE_MS;
         acts.push(Act::new(at_ms, room, MALLORY, What::Raw(raw)));
     }
+
     acts.extend(redacted(room, start + 3 * DAY_MS));
+
     acts
 }
 
@@ -72,6 +77,7 @@ fn malformed() -> Vec<(String, Value)> {
         json!({"leave_reason": 12}),
     ];
     let keys = (0..).map(|n| format!("_{MALLORY}_MALFORMED{n}"));
+
     keys.zip(contents).collect()
 }
 
@@ -83,6 +89,7 @@ fn nasty_but_valid() -> Vec<(&'static str, Value)> {
     endless["expires"] = json!(1e308);
     let mut scripted = flat("SCRIPT", "");
     scripted["foci_preferred"] = json!([{"type": "livekit", "livekit_service_url": "javascript:alert(3)", "livekit_alias": "x"}]);
+
     vec![
         ("_markup", flat("<img src=x onerror=alert(1)>", "")),
         ("_markup_id", flat("MARKUP", "\"><script>alert(2)</script>")),
@@ -105,7 +112,9 @@ fn raw(at_ms: i64) -> Vec<Value> {
         json!({"type": MEMBER, "sender": MALLORY, "origin_server_ts": ts, "state_key": key,
                "content": content})
     };
+
     let no_join = with("application", json!(false));
+
     vec![
         event(
             json!(at_ms),
@@ -142,5 +151,6 @@ fn redacted(room: &str, at_ms: i64) -> [Act; 2] {
     join.name = Some(u64::MAX);
     let mut redaction = Act::new(at_ms + 2 * MINUTE_MS, room, MALLORY, What::Redaction);
     redaction.about = join.name;
+
     [join, redaction]
 }

@@ -1,7 +1,7 @@
 //! What happens from now on, minute by minute, planned from the running calls and a seed.
 //!
-//! In every minute one call appears (15 to 20 s after its begin) and one ends (after 30 to 40 s); in the long calls
-//! people come and go every few seconds; who stays renews hourly.
+//! In every minute one call appears (15 to 20 s after its begin) and one ends (after 30 to 40 s);
+//! in the long calls people come and go every few seconds; who stays renews hourly.
 
 use serde_json::json;
 
@@ -50,6 +50,7 @@ impl Live {
         let (lasting, short) = running
             .into_iter()
             .partition(|stay| rooms.contains(&stay.room));
+
         Self {
             seed,
             dice: Dice::for_part(seed, "live"),
@@ -69,6 +70,7 @@ impl Live {
         self.come_and_go(from, &mut acts);
         self.minute += 1;
         acts.sort_by_key(|act| act.at_ms);
+
         acts
     }
 
@@ -81,6 +83,7 @@ impl Live {
                 acts.push(renewal);
             }
         }
+
         acts
     }
 
@@ -101,20 +104,24 @@ impl Live {
         let begin = from + self.dice.range(15_000, 19_000);
         let count = usize::try_from(self.dice.range(1, 5)).unwrap_or(1);
         let people = self.dice.some_of(&scene.members(self.seed), count);
+
         for (i, person) in people.into_iter().enumerate() {
             let late = if i == 0 {
                 0
             } else {
                 self.dice.range(1500, 10_000)
             };
+
             let mut stay = Stay::new(&room, person, form, begin + late);
             if matches!(key, "support" | "dm") {
                 stay.intent = "audio";
             }
+
             acts.push(stay.join());
             if i == 0 && matches!(key, "support" | "dm") {
                 acts.push(ring(&stay));
             }
+
             self.short.push(stay);
         }
     }
@@ -128,6 +135,7 @@ impl Live {
             } else {
                 self.go(at_ms, from, acts);
             }
+
             at_ms += self.dice.range(3000, 6500);
         }
     }
@@ -143,12 +151,15 @@ impl Live {
         let Some((key, room, _, most)) = self.pick_call() else {
             return;
         };
+
         let present: Vec<&Person> = self.in_room(&room).map(|stay| stay.person).collect();
         let Some(scene) = scene_of(key).filter(|_| present.len() < most) else {
             return;
         };
+
         let mut absent = scene.members(self.seed);
         absent.retain(|person| !present.contains(person) && !self.was_ghost(key, person));
+
         if let Some(person) = self.dice.pick(&absent).copied() {
             let stay = Stay::new(&room, person, Form::Flat, at_ms);
             acts.push(stay.join());
@@ -166,10 +177,12 @@ impl Live {
         let Some((_, room, least, _)) = self.pick_call() else {
             return;
         };
+
         let renews = |stay: &Stay| {
             let n = (minute_ms - stay.from_ms + 5000).div_euclid(HOUR_MS) + 1;
             stay.renewal(n).at_ms < minute_ms + MINUTE_MS
         };
+
         // A stay begun in this minute lasts into the next.
         let free = |stay: &Stay| stay.room == room && stay.from_ms < minute_ms && !renews(stay);
         let candidates: Vec<usize> = (0..self.lasting.len())
@@ -178,6 +191,7 @@ impl Live {
         if self.in_room(&room).count() <= least {
             return;
         }
+
         if let Some(at) = self.dice.pick(&candidates).copied() {
             let stay = self.lasting.swap_remove(at);
             let end = if self.dice.chance(10) {
@@ -185,6 +199,7 @@ impl Live {
             } else {
                 End::Leave
             };
+
             acts.extend(stay.leave(at_ms, end, ""));
         }
     }
@@ -205,5 +220,6 @@ fn ring(stay: &Stay) -> Act {
         "notification_type": "ring", "m.call.intent": stay.intent,
     });
     let what = What::Event("org.matrix.msc4075.rtc.notification", content);
+
     Act::new(at_ms, &stay.room, &stay.person.user_id(), what)
 }

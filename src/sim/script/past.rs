@@ -1,4 +1,5 @@
-//! Five weeks that have been: the calls of the demo before it starts, planned from a time and a seed.
+//! Five weeks that have been: the calls of the demo before it starts, planned from a time and a
+//! seed.
 
 use serde_json::json;
 
@@ -76,10 +77,12 @@ pub fn plan(now_ms: i64, seed: u64) -> Past {
         },
         names: 0,
     };
+
     writer.all();
     let mut past = writer.past;
     past.acts.retain(|act| act.at_ms <= now_ms);
     past.acts.sort_by_key(|act| act.at_ms);
+
     past
 }
 
@@ -106,8 +109,10 @@ impl Writer {
                     self.repeat(pattern, day);
                 }
             }
+
             self.drop_ins(day);
         }
+
         self.slot();
         self.incidents();
         self.present();
@@ -136,8 +141,10 @@ impl Writer {
             let calls = self.dice.range(5, 10);
             self.spread("support", day, (8, 17), calls, (3, 18), (1, 2));
         }
+
         let (from, calls) = if working { (11, 5) } else { (9, 7) };
         self.spread("lounge", day, (from, 23), calls, (15, 90), (2, 6));
+
         if self.dice.chance(45) {
             let calls = self.dice.range(1, 3);
             self.spread("dm", day, (17, 22), calls, (4, 40), (1, 3));
@@ -156,6 +163,7 @@ impl Writer {
         let close = day * DAY_MS + hours.1 * 60 * MINUTE_MS;
         let mut free = day * DAY_MS + hours.0 * 60 * MINUTE_MS;
         let gap = (hours.1 - hours.0) * 60 * MINUTE_MS / calls;
+
         for _ in 0..calls {
             let start = free + self.dice.range(MINUTE_MS, gap.max(2 * MINUTE_MS));
             let people = self.dice.range(people.0, people.1 + 1);
@@ -165,6 +173,7 @@ impl Writer {
             if start + length > close {
                 return;
             }
+
             self.call(room, start, length, people);
             free = start + length + 3 * MINUTE_MS;
         }
@@ -179,6 +188,7 @@ impl Writer {
             "board" => 70,
             _ => 20,
         };
+
         self.now_ms - minutes * MINUTE_MS
     }
 
@@ -188,6 +198,7 @@ impl Writer {
         if end + 2 * MINUTE_MS > self.kept_free_from(key) {
             return;
         }
+
         let form = form(key, (self.now_ms - start) / DAY_MS);
         let room = scene.room_id(self.seed);
         let count = usize::try_from(people).unwrap_or(1);
@@ -199,14 +210,17 @@ impl Writer {
             if audio {
                 stay.intent = "audio";
             }
+
             if i > 0 {
                 self.vary(&mut stay, start, end);
             } else if matches!(key, "support" | "dm" | "community") {
                 self.ring(scene, &stay, people == 1);
                 continue;
             }
+
             self.tell(&stay);
         }
+
         if !scene.encrypted && self.dice.chance(60) {
             let what = What::Event("m.room.message", json!({"msgtype": "m.text", "body": "👋"}));
             let sender = self.maker(scene);
@@ -216,7 +230,8 @@ impl Writer {
         }
     }
 
-    /// What makes stays of one call differ: late, early, back again, a second device, another SFU, a crash.
+    /// What makes stays of one call differ: late, early, back again, a second device, another SFU,
+    /// a crash.
     fn vary(&mut self, stay: &mut Stay, start: i64, end: i64) {
         let third = (end - start) / 3;
         stay.from_ms = start + self.dice.range(4000, third.min(6 * MINUTE_MS));
@@ -224,9 +239,11 @@ impl Writer {
         if self.dice.chance(15) {
             leave = self.dice.range(stay.from_ms + MINUTE_MS / 2, end - 1000);
         }
+
         stay.end = Some((leave.max(stay.from_ms + 5000), End::Leave));
         let is_flat = matches!(stay.form, Form::Flat | Form::Plain | Form::Owned);
         let middle = stay.from_ms.midpoint(leave);
+
         match self.dice.range(0, 100) {
             0..4 if is_flat && leave - stay.from_ms > 5 * MINUTE_MS => {
                 let mut first = stay.clone();
@@ -261,6 +278,7 @@ impl Writer {
             .find(|scene| scene.room_id(self.seed) == stay.room);
         let maker = scene.map(|scene| self.maker(scene)).unwrap_or_default();
         self.past.acts.extend(stay.acts(self.now_ms, &maker));
+
         if stay.end.is_none() {
             self.past.running.push(stay.clone());
         }
@@ -276,6 +294,7 @@ impl Writer {
         if let Some(first) = acts.first_mut() {
             first.name = Some(join);
         }
+
         let loud = scene.key != "community";
         let content = json!({
             "m.mentions": {"user_ids": [], "room": true}, "sender_ts": at_ms, "lifetime": 30_000,
@@ -294,7 +313,9 @@ impl Writer {
             decline.about = Some(notice);
             acts.push(decline);
         }
+
         self.past.acts.extend(acts);
+
         if stay.end.is_none() {
             self.past.running.push(stay.clone());
         }
@@ -305,6 +326,7 @@ impl Writer {
         let Some(scene) = scene_of("mods") else {
             return;
         };
+
         let content = json!({"status": "open", "application": {"type": "m.call"}});
         let what = What::State(
             "org.matrix.msc4143.rtc.slot",

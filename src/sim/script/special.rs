@@ -1,4 +1,5 @@
-//! What the calendar of the past does not have: the incidents, and the calls that run when the demo starts.
+//! What the calendar of the past does not have: the incidents, and the calls that run when the demo
+//! starts.
 
 use super::act::{Act, What};
 use super::past::Writer;
@@ -8,13 +9,14 @@ use crate::sim::people::SFUS;
 use crate::sim::rooms::scene_of;
 
 impl Writer {
-    /// One stay apart from the calendar, on a device that is used for nothing else (an equal content on the same
-    /// key would make no event).
+    /// One stay apart from the calendar, on a device that is used for nothing else (an equal
+    /// content on the same key would make no event).
     fn apart(&self, key: &str, member: usize, device: u32, from_ms: i64) -> Option<Stay> {
         let members = scene_of(key)?.members(self.seed);
         let person = members.get(member % members.len().max(1))?;
         let mut stay = Stay::new(&self.room(key), person, Form::Flat, from_ms);
         stay.device = person.device(device);
+
         Some(stay)
     }
 
@@ -29,22 +31,26 @@ impl Writer {
             ("arabic", 2, 6, End::Ghost),
         ];
         let begun = plans.map(|(key, member, days, end)| (key, member, evening(days), end));
+
         for (i, (key, member, from, end)) in begun.into_iter().enumerate() {
             let device = 20 + u32::try_from(i).unwrap_or(0);
             let until = from + 23 * MINUTE_MS;
             let Some(mut stay) = self.apart(key, member, device, from) else {
                 continue;
             };
+
             stay.end = Some((until, end));
             self.tell(&stay);
             if matches!(end, End::Kicked | End::RoomLeft) {
-                // Back in the room after the membership expired (else it would count again), before the next day's calls.
+                // Back in the room after the membership expired (else it would count again), before
+                // the next day's calls.
                 let user = stay.person.user_id();
                 let what = What::Member(user.clone(), "join");
                 self.past
                     .acts
                     .push(Act::new(from + 8 * HOUR_MS, &stay.room, &user, what));
             }
+
             if let Some(mut other) = self.apart(key, member + 1, device, from + 40_000) {
                 other.end = Some((until + 4 * MINUTE_MS, End::Leave));
                 self.tell(&other);
@@ -52,18 +58,21 @@ impl Writer {
         }
     }
 
-    /// The calls that run when the demo starts: 1, 2, 6 and 30 people; and encrypted signalling in the board's room.
+    /// The calls that run when the demo starts: 1, 2, 6 and 30 people; and encrypted signalling in
+    /// the board's room.
     pub fn present(&mut self) {
         let waiting = self.apart("support", 2, 0, self.ago(3));
         if let (Some(mut stay), Some(scene)) = (waiting, scene_of("support")) {
             stay.intent = "audio";
             self.ring(scene, &stay, false);
         }
+
         for (member, minutes) in [(1, 47), (6, 31)] {
             if let Some(stay) = self.apart("lounge", member, 0, self.ago(minutes)) {
                 self.tell(&stay);
             }
         }
+
         self.on_call();
         for member in 0..30_usize {
             let minutes = 95 - 3 * i64::try_from(member).unwrap_or(0);
@@ -72,6 +81,7 @@ impl Writer {
                 self.tell(&stay);
             }
         }
+
         for member in 0..4 {
             let from = self.ago(65) + self.dice.range(0, 9 * MINUTE_MS);
             if let Some(mut stay) = self.apart("board", member, 0, from) {
@@ -81,7 +91,8 @@ impl Writer {
         }
     }
 
-    /// A long call with a ghost in it, one whose old client hears the ghost's SFU only, and one who changed the SFU.
+    /// A long call with a ghost in it, one whose old client hears the ghost's SFU only, and one who
+    /// changed the SFU.
     fn on_call(&mut self) {
         let begin = self.ago(11 * 60);
         if let Some(mut ghost) = self.apart("ops", 1, 29, begin) {
@@ -89,12 +100,14 @@ impl Writer {
             ghost.end = Some((begin + 7 * 60 * MINUTE_MS + 1, End::Ghost));
             self.tell(&ghost);
         }
+
         for (member, minutes) in [(2, 66), (3, 58), (4, 40), (5, 25), (6, 9)] {
             let from = self.ago(minutes);
             if let Some(mut stay) = self.apart("ops", member, 0, from) {
                 if member == 3 {
                     stay.form = Form::Plain;
                 }
+
                 stay.moved = (member == 4).then_some((from + 11 * MINUTE_MS, SFUS[0]));
                 self.tell(&stay);
             }

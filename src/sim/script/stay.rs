@@ -1,4 +1,5 @@
-//! One stay of one device in a call, and the events that each wire format makes of it (MSC4143 and its ancestors).
+//! One stay of one device in a call, and the events that each wire format makes of it (MSC4143 and
+//! its ancestors).
 
 use serde_json::{Value, json};
 
@@ -104,11 +105,14 @@ impl Stay {
         if let Some((at, _)) = self.moved {
             acts.push(self.update(self.renewals_before(at), at));
         }
+
         acts.sort_by_key(|act| act.at_ms);
         if let Some((at, end)) = self.end {
             acts.extend(self.leave(at, end, kicker));
         }
+
         acts.retain(|act| act.at_ms <= until_ms);
+
         acts
     }
 
@@ -183,6 +187,7 @@ impl Stay {
             Form::Sticky | Form::Slot => What::Sticky(STICKY_MEMBER, content),
             Form::Cipher => What::Sticky("m.room.encrypted", content),
         };
+
         Act::new(at_ms, &self.room, &user, what)
     }
 
@@ -211,10 +216,12 @@ impl Stay {
             Form::Nested => self.nested(),
             Form::Plain | Form::Owned | Form::Flat => self.flat(n),
         };
+
         content["foci_preferred"] = json!([self.focus(sfu)]);
         if at_ms.is_some() {
             content["created_ts"] = json!(self.from_ms);
         }
+
         content
     }
 
@@ -230,6 +237,7 @@ impl Stay {
         } else {
             "oldest_membership"
         };
+
         json!({
             "application": "m.call", "call_id": "", "scope": "m.room", "device_id": self.device,
             "expires": EXPIRES_MS * (n + 1), "m.call.intent": self.intent,
@@ -254,6 +262,7 @@ impl Stay {
         if n > 0 {
             item["created_ts"] = json!(self.from_ms);
         }
+
         json!({"memberships": [item]})
     }
 
@@ -295,6 +304,7 @@ impl Stay {
         let part = format!("{} {} {}", self.room, self.device, self.from_ms);
         let mut dice = crate::sim::dice::Dice::for_part(5, &part);
         let (a, b) = (dice.bits(), dice.bits());
+
         format!(
             "{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}",
             a >> 32,

@@ -17,11 +17,12 @@ const SEED: u64 = 1;
 struct Calls(BTreeMap<String, BTreeSet<String>>);
 
 impl Calls {
-    fn of<'a>(acts: impl Iterator<Item = &'a Act>) -> Self {
+    fn count_acts<'a>(acts: impl Iterator<Item = &'a Act>) -> Self {
         let mut calls = Self::default();
         for act in acts {
             calls.take(act);
         }
+
         calls
     }
 
@@ -38,10 +39,12 @@ impl Calls {
                 } else {
                     key
                 };
+
                 (format!("{} {key}", act.sender), content)
             }
             _ => return (0, 0),
         };
+
         let members = self.0.entry(act.room.clone()).or_default();
         let before = members.len();
         if Stay::is_join(content) && content["member"]["membership"] != "leave" {
@@ -49,6 +52,7 @@ impl Calls {
         } else {
             members.remove(&key);
         }
+
         (before, members.len())
     }
 
@@ -82,7 +86,7 @@ fn four_calls_run_at_the_end_of_the_past_of_one_two_six_and_thirty() {
             .acts
             .iter()
             .filter(|act| act.at_ms > now - 12 * HOUR_MS);
-        let calls = Calls::of(recent);
+        let calls = Calls::count_acts(recent);
         let lasting = ["support", "lounge", "ops", "hallway"];
         assert_eq!(
             lasting.map(|key| calls.size(key)),
@@ -104,6 +108,7 @@ fn four_calls_run_at_the_end_of_the_past_of_one_two_six_and_thirty() {
 fn no_state_content_of_the_past_repeats_on_its_key() {
     // The homeserver would drop it, and the stay would be lost.
     let mut current = BTreeMap::new();
+
     for act in past::plan(NOW, SEED).acts {
         if let What::State(kind, key, content) = act.what {
             let old = current.insert((act.room, kind, key.clone()), content.clone());
@@ -120,6 +125,7 @@ fn the_past_has_a_rhythm_and_every_manner_of_ending() {
         let day = usize::try_from((act.at_ms / DAY_MS + 3) % 7).unwrap();
         per_weekday[day] += 1;
     }
+
     assert!(
         per_weekday[..5].iter().all(|count| *count > 20),
         "{per_weekday:?}"
@@ -144,8 +150,9 @@ fn the_past_has_a_rhythm_and_every_manner_of_ending() {
 fn in_each_minute_a_call_appears_and_one_ends() {
     let past = past::plan(NOW, SEED);
     let joins: Vec<Act> = past.running.iter().map(Stay::join).collect();
-    let mut calls = Calls::of(joins.iter());
+    let mut calls = Calls::count_acts(joins.iter());
     let mut live = Live::new(past.running, NOW, SEED);
+
     for minute in 0..180 {
         let from = NOW + minute * MINUTE_MS;
         let (mut appeared, mut ended) = (Vec::new(), Vec::new());
@@ -157,6 +164,7 @@ fn in_each_minute_a_call_appears_and_one_ends() {
                 _ => {}
             }
         }
+
         assert!(
             appeared.iter().any(|at| (15_000..=20_000).contains(at)),
             "{minute}: {appeared:?}"
@@ -218,5 +226,6 @@ fn nobody_joins_a_call_of_a_room_that_they_have_left() {
             ),
         }
     }
+
     assert!(outside.is_empty());
 }

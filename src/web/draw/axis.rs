@@ -76,18 +76,20 @@ impl Axis {
         while self.span() / (step * MINUTE) > TICKS_MAX {
             step *= 2;
         }
+
         step * MINUTE
     }
 
-    /// What the browser needs to put the ticks on round times of its own zone: beginning, end and step, ms, and now.
+    /// What the browser needs to put the ticks on round times of its own zone: beginning, end and
+    /// step, ms, and now.
     #[must_use]
     pub fn data(&self, now: Option<i64>) -> String {
         let now = now.map(|now| format!(" {now}")).unwrap_or_default();
         format!("{} {} {}{now}", self.from, self.to, self.step())
     }
 
-    /// The ticks, on round times in UTC; those too near to `now` are left out. `static/time.js` does the same for the
-    /// viewer's zone.
+    /// The ticks, on round times in UTC; those too near to `now` are left out. `static/time.js`
+    /// does the same for the viewer's zone.
     #[must_use]
     pub fn ticks(&self, now: Option<i64>) -> Vec<Tick> {
         let step = self.step();
@@ -100,6 +102,7 @@ impl Axis {
         let times = std::iter::successors(Some(first), |ms| ms.checked_add(step))
             .take_while(|ms| *ms < self.to);
         let free = |ms: &i64| now_x.is_none_or(|now_x| (now_x - self.x(*ms)).abs() >= NOW_ROOM);
+
         times
             .filter(free)
             .enumerate()
@@ -111,6 +114,7 @@ impl Axis {
                     }
                     _ => ("clock", "%H:%M"),
                 };
+
                 let label = civil(ms).strftime(pattern).to_string();
                 Tick {
                     x: Num(self.x(ms)),
@@ -183,6 +187,7 @@ mod tests {
             from: SUNDAY,
             to: SUNDAY + DAY,
         };
+
         assert_eq!(
             axis.data(None),
             format!("{SUNDAY} {} {}", SUNDAY + DAY, 4 * HOUR)
@@ -196,6 +201,7 @@ mod tests {
             from: SUNDAY,
             to: SUNDAY + DAY,
         };
+
         assert_eq!(
             axis.ticks(Some(SUNDAY + 20 * HOUR)).last().unwrap().label,
             "16:00"

@@ -41,7 +41,8 @@ pub struct Label {
     pub second: bool,
 }
 
-/// Draws columns that share the width. Lines stand on round numbers of `unit`, and are written by `name`.
+/// Draws columns that share the width. Lines stand on round numbers of `unit`, and are written by
+/// `name`.
 #[must_use]
 pub fn bars(slots: &[Slot], height: i64, unit: i64, name: impl Fn(i64) -> String) -> Bars {
     let tall = ratio(height, 1);
@@ -55,6 +56,7 @@ pub fn bars(slots: &[Slot], height: i64, unit: i64, name: impl Fn(i64) -> String
     for (line, value) in lines.iter_mut().zip(line_values(units)) {
         line.label = name(value);
     }
+
     let top = units.saturating_mul(unit);
     let width = 100.0 / float(slots.len().max(1));
     let tall_of = |value: i64| {
@@ -64,6 +66,7 @@ pub fn bars(slots: &[Slot], height: i64, unit: i64, name: impl Fn(i64) -> String
             (tall * ratio(value, top)).max(1.0)
         }
     };
+
     let column = |(at, slot): (usize, &Slot)| Column {
         x: Num(width * (float(at) + 0.14)),
         w: Num(width * 0.72),
@@ -72,6 +75,7 @@ pub fn bars(slots: &[Slot], height: i64, unit: i64, name: impl Fn(i64) -> String
         title: slot.title.clone(),
         today: slot.now,
     };
+
     let labelled = slots
         .iter()
         .enumerate()
@@ -82,6 +86,7 @@ pub fn bars(slots: &[Slot], height: i64, unit: i64, name: impl Fn(i64) -> String
     } else {
         0.0
     };
+
     let label = |(index, (at, text)): (usize, (usize, String))| {
         let x = width * (float(at) + 0.5);
         Label {
@@ -90,6 +95,7 @@ pub fn bars(slots: &[Slot], height: i64, unit: i64, name: impl Fn(i64) -> String
             second: index % 2 == 1 || x > 100.0 - end,
         }
     };
+
     Bars {
         height,
         columns: slots.iter().enumerate().map(column).collect(),
@@ -118,6 +124,7 @@ fn before(slots: &[Slot], tall: f64, top: i64) -> Option<String> {
             write!(path, "V{y}H{end}")
         };
     }
+
     (!path.is_empty()).then_some(path)
 }
 
@@ -142,6 +149,7 @@ mod tests {
             let labels = bars(slots, 100, 1, |value| value.to_string()).labels;
             labels.iter().map(|label| label.second).collect::<Vec<_>>()
         };
+
         assert_eq!(seconds(&slots)[6..], [false, true, false]);
         slots[8].now = true;
         assert_eq!(seconds(&slots)[6..], [false, true, true]);

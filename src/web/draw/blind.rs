@@ -31,6 +31,7 @@ pub fn bands(spans: impl Iterator<Item = Span>, axis: &Axis) -> Vec<Band> {
         from: axis.from,
         to: axis.to,
     };
+
     let inside = spans
         .map(|span| span.within(&whole))
         .filter(|span| !span.is_empty());
@@ -38,6 +39,7 @@ pub fn bands(spans: impl Iterator<Item = Span>, axis: &Axis) -> Vec<Band> {
         x: Num(axis.x(span.from)),
         w: Num((axis.x(span.to) - axis.x(span.from)).max(WIDTH_MIN)),
     };
+
     inside.take(BANDS_MAX).map(band).collect()
 }
 
@@ -51,6 +53,7 @@ mod tests {
             from: 1000,
             to: 2000,
         };
+
         let spans = [
             Span { from: 0, to: 900 },
             Span { from: 0, to: 1100 },

@@ -56,7 +56,8 @@ pub struct Column {
     pub today: bool,
 }
 
-/// Grid lines from 0 to at least `highest`: 3 or 4 of them on 1, 2, 5 times a power of ten. The top value comes second.
+/// Grid lines from 0 to at least `highest`: 3 or 4 of them on 1, 2, 5 times a power of ten. The top
+/// value comes second.
 #[must_use]
 pub fn lines(highest: i64, height: f64) -> (Vec<Line>, i64) {
     let highest = highest.max(2);
@@ -75,6 +76,7 @@ pub fn lines(highest: i64, height: f64) -> (Vec<Line>, i64) {
             label: crate::web::format::count(value),
         }
     };
+
     ((0..=count).map(line).collect(), top)
 }
 
@@ -103,6 +105,7 @@ pub fn over(
         .max_by_key(|(ms, count)| (*count, -ms));
     let most = highest.map_or(0, |(_, count)| *count);
     let (lines, top) = lines(most, STEPS_HEIGHT);
+
     StepChart {
         lines,
         steps: steps(counts, axis.from, axis.to, 1000, top, STEPS_HEIGHT),
@@ -131,6 +134,7 @@ pub fn columns(
             *slot = (*slot).max(*value);
         }
     }
+
     let most = highest.iter().copied().max().unwrap_or(0);
     let (lines, top) = lines(most, COLUMNS_HEIGHT);
     let slot = 100.0 / float(days.max(1));
@@ -145,6 +149,7 @@ pub fn columns(
             } else {
                 (COLUMNS_HEIGHT * ratio(*value, top)).max(1.0)
             };
+
             Column {
                 x: Num(slot * (float(index) + 0.14)),
                 w: Num(slot * 0.72),
@@ -165,6 +170,7 @@ pub fn columns(
             to: today + DAY,
         },
     );
+
     ColumnChart {
         lines,
         columns: columns.collect(),

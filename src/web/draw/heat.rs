@@ -1,4 +1,5 @@
-//! A year of days as two half-year calendars: a column a week, a row a weekday, a colour for the number of calls.
+//! A year of days as two half-year calendars: a column a week, a row a weekday, a colour for the
+//! number of calls.
 
 use crate::rtc::coverage::Span;
 use crate::web::format::{DAY, civil, counted, midnight};
@@ -22,15 +23,16 @@ pub struct Half {
 pub struct Cell {
     pub x: i64,
     pub y: i64,
-    /// `h0` to `h4`: 0, 1, 2, 3 to 4, 5 or more calls; `hx`: no call known, and nobody watched most of the day. A day before
-    /// all that is known has no cell.
+    /// `h0` to `h4`: 0, 1, 2, 3 to 4, 5 or more calls; `hx`: no call known, and nobody watched most
+    /// of the day. A day before all that is known has no cell.
     pub class: &'static str,
     /// Only where a call was.
     pub title: Option<String>,
 }
 
 impl Half {
-    /// The days of which there is nothing to tell, as one path for each class: squares of 11 px with round corners.
+    /// The days of which there is nothing to tell, as one path for each class: squares of 11 px
+    /// with round corners.
     #[must_use]
     pub fn plain(&self) -> BTreeMap<&'static str, String> {
         let mut paths: BTreeMap<&'static str, String> = BTreeMap::new();
@@ -38,11 +40,13 @@ impl Half {
             let square = format!("M{} {}h7v7h-7z", cell.x + 2, cell.y + 2);
             paths.entry(cell.class).or_default().push_str(&square);
         }
+
         paths
     }
 }
 
-/// The year in two halves and a few numbers of it; a first half of which nothing is known is left out.
+/// The year in two halves and a few numbers of it; a first half of which nothing is known is left
+/// out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Year {
     pub halves: Vec<Half>,
@@ -65,8 +69,8 @@ pub fn first_day(now: i64) -> i64 {
     today - DAY * (weekday + 7 * (2 * WEEKS - 1))
 }
 
-/// Draws the calls that started at these times. `known_ms`: when what we know begins; `blind`: the spans after it that
-/// nobody watched, in order, disjoint.
+/// Draws the calls that started at these times. `known_ms`: when what we know begins; `blind`: the
+/// spans after it that nobody watched, in order, disjoint.
 #[must_use]
 pub fn year(starts: impl Iterator<Item = i64>, known_ms: i64, blind: &[Span], now: i64) -> Year {
     let (first, today) = (first_day(now), midnight(now));
@@ -74,6 +78,7 @@ pub fn year(starts: impl Iterator<Item = i64>, known_ms: i64, blind: &[Span], no
     for start in starts.filter(|ms| (first..today + DAY).contains(ms)) {
         *by_day.entry(midnight(start)).or_default() += 1;
     }
+
     let half = |index: i64| {
         half(
             first + index * WEEKS * 7 * DAY,
@@ -82,6 +87,7 @@ pub fn year(starts: impl Iterator<Item = i64>, known_ms: i64, blind: &[Span], no
             (midnight(known_ms), blind),
         )
     };
+
     let busy: Vec<i64> = by_day.keys().copied().collect();
     // Days that nobody watched are no pause.
     let watched = |pair: &&[i64]| {
@@ -93,6 +99,7 @@ pub fn year(starts: impl Iterator<Item = i64>, known_ms: i64, blind: &[Span], no
             .is_empty()
         })
     };
+
     let pauses = busy
         .windows(2)
         .filter(|pair| pair[1] - pair[0] > DAY)
@@ -102,7 +109,9 @@ pub fn year(starts: impl Iterator<Item = i64>, known_ms: i64, blind: &[Span], no
     if halves[0].cells.is_empty() {
         halves.remove(0);
     }
+
     let hatched = |half: &Half| half.cells.iter().filter(|cell| cell.class == "hx").count();
+
     Year {
         blind: halves.iter().any(|half| hatched(half) > 0),
         days: halves
@@ -125,10 +134,12 @@ fn is_blind(day: i64, blind: &[Span]) -> bool {
         from: day,
         to: day + DAY,
     };
+
     let inside = blind
         .iter()
         .map(|span| span.within(&day))
         .filter(|span| !span.is_empty());
+
     inside.map(|span| span.to - span.from).sum::<i64>() > DAY / 2
 }
 
@@ -155,6 +166,7 @@ fn half(
             3 | 4 => "h3",
             _ => "h4",
         };
+
         let title = (calls > 0).then(|| {
             format!(
                 "{}: {}",
@@ -175,6 +187,7 @@ fn half(
         civil(first).strftime("%B %Y"),
         civil(last).strftime("%B %Y")
     );
+
     Half {
         title,
         cells: cells.collect(),
@@ -195,9 +208,11 @@ fn months(first: i64, last: i64) -> Vec<(i64, String)> {
             if all.last().is_some_and(|(before, _)| x - before < 30) {
                 all.pop();
             }
+
             all.push((x, civil(ms).strftime("%b").to_string()));
         }
     }
+
     all
 }
 

@@ -1,4 +1,5 @@
-//! Findings in a timeline: a numeral for each, on the bar it is about or in the axis, and a band where people were apart.
+//! Findings in a timeline: a numeral for each, on the bar it is about or in the axis, and a band
+//! where people were apart.
 
 use super::Num;
 use super::axis::Axis;
@@ -7,11 +8,13 @@ use crate::web::facts::{CallFacts, FindingFacts, MemberFacts};
 
 /// Findings in the picture and below it.
 pub const MOST: usize = 9;
-/// Numerals nearer than this, in percent, would cover each other: they are 18 px wide, on a phone too.
+/// Numerals nearer than this, in percent, would cover each other: they are 18 px wide, on a phone
+/// too.
 const APART: f64 = 5.8;
 /// A band is at least so wide, in percent.
 const WIDTH_MIN: f64 = 0.3;
-/// A numeral on a bar has so much of it to the right, in percent, also on a phone with a glyph at its end.
+/// A numeral on a bar has so much of it to the right, in percent, also on a phone with a glyph at
+/// its end.
 const BAR_ROOM: f64 = 9.0;
 /// Nearer than this to the bar's start, in percent, it stands right of the letter there.
 const CHIP_ROOM: f64 = 6.0;
@@ -41,7 +44,8 @@ pub struct BarPin {
     pub y: i64,
 }
 
-/// The marks in the axis: of all findings that have none on a bar. `upto`: until when the call is known, ms.
+/// The marks in the axis: of all findings that have none on a bar. `upto`: until when the call is
+/// known, ms.
 #[must_use]
 pub fn pins(findings: &[FindingFacts], picture: &Timeline, upto: i64) -> Vec<Pin> {
     let axis = &picture.axis;
@@ -55,6 +59,7 @@ pub fn pins(findings: &[FindingFacts], picture: &Timeline, upto: i64) -> Vec<Pin
         .iter()
         .enumerate()
         .filter(|(at, _)| !on_bars.contains(&(at + 1)));
+
     drawn
         .map(|(at, finding)| {
             let from = axis.x(finding.from_ms);
@@ -87,6 +92,7 @@ pub fn apart(findings: &[FindingFacts]) -> Option<&'static str> {
         .filter(|finding| finding.kind == "apart")
         .peekable();
     apart.peek()?;
+
     Some(if apart.all(|finding| finding.mutual) {
         "Could not hear each other"
     } else {
@@ -94,8 +100,8 @@ pub fn apart(findings: &[FindingFacts]) -> Option<&'static str> {
     })
 }
 
-/// The mark of the finding about this stay, where its bar, from and until in percent, has room for it. `chip`: a letter
-/// stands at the start of the bar.
+/// The mark of the finding about this stay, where its bar, from and until in percent, has room for
+/// it. `chip`: a letter stands at the start of the bar.
 #[must_use]
 pub fn on_bar(
     call: &CallFacts,
@@ -109,6 +115,7 @@ pub fn on_bar(
     let x = axis.x(finding.from_ms).max(bar.0);
     let beside = chip && x - bar.0 < CHIP_ROOM;
     let room = BAR_ROOM + if beside { CHIP_ROOM } else { 0.0 };
+
     (bar.1 - x >= room).then(|| BarPin {
         number: at + 1,
         class: finding.pill().0,
@@ -125,6 +132,7 @@ fn free(taken: &[f64], wanted: f64) -> f64 {
     let right = steps()
         .map(|step| wanted + step)
         .find(|x| !covered(*x) && *x <= 99.0);
+
     right
         .or_else(|| steps().map(|step| wanted - step).find(|x| !covered(*x)))
         .unwrap_or(wanted)

@@ -11,7 +11,8 @@ pub struct Sfu {
     pub paint: Paint,
 }
 
-/// A colour slot 1 to 8, or the grey of what has none; hollow and dashed for what is no longer believed.
+/// A colour slot 1 to 8, or the grey of what has none; hollow and dashed for what is no longer
+/// believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Paint {
     slot: Option<u8>,
@@ -39,7 +40,8 @@ impl Paint {
         )
     }
 
-    /// What follows `s` (plain), `w` (woven) and `l` (a line) in the class names of the style sheet.
+    /// What follows `s` (plain), `w` (woven) and `l` (a line) in the class names of the style
+    /// sheet.
     #[must_use]
     pub fn slot(self) -> String {
         format!(
@@ -55,14 +57,16 @@ impl Paint {
 pub struct Sfus(pub Vec<Sfu>);
 
 impl Sfus {
-    /// From the service URLs in order of first use: a hash picks the slot, the next free one is taken if it is gone.
+    /// From the service URLs in order of first use: a hash picks the slot, the next free one is
+    /// taken if it is gone.
     #[must_use]
-    pub fn of<'a>(urls: impl Iterator<Item = &'a str>) -> Self {
+    pub fn from_urls<'a>(urls: impl Iterator<Item = &'a str>) -> Self {
         let mut found: Vec<Sfu> = Vec::new();
         for url in urls {
             if found.iter().any(|sfu| host(&sfu.url) == host(url)) {
                 continue;
             }
+
             let taken: Vec<u8> = found.iter().filter_map(|sfu| sfu.paint.slot).collect();
             let wish = (fnv1a(url) % 8) as u8;
             let slot = (0..8)
@@ -79,6 +83,7 @@ impl Sfus {
                 paint: Paint { slot, gone: false },
             });
         }
+
         Self(found)
     }
 
@@ -127,7 +132,7 @@ mod tests {
         let urls: Vec<String> = (0..30)
             .map(|index| format!("https://sfu{index}.example"))
             .collect();
-        let sfus = Sfus::of(urls.iter().chain(&urls).map(String::as_str));
+        let sfus = Sfus::from_urls(urls.iter().chain(&urls).map(String::as_str));
         assert_eq!(sfus.0.len(), 30);
         let slots: std::collections::BTreeSet<_> =
             sfus.0.iter().filter_map(|sfu| sfu.paint.slot).collect();

@@ -1,4 +1,5 @@
-//! The shape of a call: overlapping bars for a few devices, a stepped area for many; the mark that all pages share.
+//! The shape of a call: overlapping bars for a few devices, a stepped area for many; the mark that
+//! all pages share.
 
 use super::sfu::{Paint, Sfus};
 use super::{Num, float, ratio};
@@ -45,7 +46,8 @@ pub fn card(call: &CallFacts, now: impl Whole) -> Shape {
     if lanes.len() > LANES_MAX || call.members.len() > BARS_MAX {
         return Shape::Area(area(call, now, 500));
     }
-    let sfus = Sfus::of(call.members.iter().filter_map(MemberFacts::sfu));
+
+    let sfus = Sfus::from_urls(call.members.iter().filter_map(MemberFacts::sfu));
     let (start, end) = (call.started_ms, call.end_ms(now));
     let pitch = (HEIGHT / float(lanes.len().max(1))).min(14.0);
     let height = (pitch / 2.0).min(7.0);
@@ -68,6 +70,7 @@ pub fn card(call: &CallFacts, now: impl Whole) -> Shape {
                     paint,
                 });
             };
+
             let gone = member
                 .gone_since()
                 .map(|since| percent(since, start, end).clamp(x, until));
@@ -77,11 +80,12 @@ pub fn card(call: &CallFacts, now: impl Whole) -> Shape {
             }
         }
     }
+
     Shape::Lanes(bars)
 }
 
-/// The small shape in a list: always the area, as one path from its beginning to its end. What runs has its end outside
-/// the picture.
+/// The small shape in a list: always the area, as one path from its beginning to its end. What runs
+/// has its end outside the picture.
 #[must_use]
 pub fn spark(call: &CallFacts, now: impl Whole) -> String {
     let edge = area(call, now.whole(), 100).edge;
@@ -89,6 +93,7 @@ pub fn spark(call: &CallFacts, now: impl Whole) -> String {
         .strip_prefix("M0 ")
         .unwrap_or_default()
         .trim_end_matches("H1000");
+
     format!(
         "M0 100V{line}H{}V100",
         if call.active { 1020 } else { 1000 }
@@ -100,7 +105,7 @@ pub fn spark(call: &CallFacts, now: impl Whole) -> String {
 pub fn label(call: &CallFacts) -> String {
     use crate::web::format::counted;
     let stays = counted(call.members_total, "stay", "stays");
-    let sfus = Sfus::of(call.members.iter().filter_map(MemberFacts::sfu))
+    let sfus = Sfus::from_urls(call.members.iter().filter_map(MemberFacts::sfu))
         .0
         .len();
     let on = if sfus == 0 {
@@ -108,6 +113,7 @@ pub fn label(call: &CallFacts) -> String {
     } else {
         format!(", on {}", counted(sfus, "SFU", "SFUs"))
     };
+
     format!(
         "{stays} of {}{on}, at most {} at once",
         counted(call.devices, "device", "devices"),
@@ -128,12 +134,14 @@ fn lanes(members: &[MemberFacts]) -> Vec<Vec<&MemberFacts>> {
                 && lane[0].user_id == member.user_id
                 && lane[0].device_id == member.device_id
         };
+
         match lanes.iter().position(same) {
             Some(place) => lanes[place].push(member),
             None if lanes.len() > LANES_MAX => break,
             None => lanes.push(vec![member]),
         }
     }
+
     lanes
 }
 
@@ -145,6 +153,7 @@ fn area(call: &CallFacts, now: i64, cells: usize) -> Steps {
         .max()
         .unwrap_or(1)
         .max(1);
+
     steps(
         &counts,
         call.started_ms,
@@ -166,6 +175,7 @@ pub fn counts(call: &CallFacts, now: i64) -> Vec<(i64, i64)> {
             edges.push((member.end_ms(now).max(start), -1));
         }
     }
+
     // At one moment those who come are counted before those who go: touching stays are one.
     edges.sort_unstable_by_key(|(ms, change)| (*ms, -change));
     let mut devices = 0;
@@ -173,10 +183,12 @@ pub fn counts(call: &CallFacts, now: i64) -> Vec<(i64, i64)> {
         devices += change;
         (ms, devices)
     };
+
     edges.into_iter().map(count).collect()
 }
 
-/// Path data of counts over time; inside one cell the highest count stands, so that no short peak is lost.
+/// Path data of counts over time; inside one cell the highest count stands, so that no short peak
+/// is lost.
 #[must_use]
 pub fn steps(
     counts: &[(i64, i64)],
@@ -193,6 +205,7 @@ pub fn steps(
         if last == Some(*count) {
             continue;
         }
+
         let y = Num(height - height * ratio(*count, most.max(1)).clamp(0.0, 1.0));
         let _ = match last {
             None => write!(edge, "{y}"),
@@ -202,10 +215,13 @@ pub fn steps(
                 Num(1000.0 * float(cell) / float(cells.max(1)))
             ),
         };
+
         last = Some(*count);
     }
+
     edge.push_str("H1000");
     let area = format!("{edge}V{}H0Z", Num(height));
+
     Steps { edge, area }
 }
 
@@ -216,12 +232,14 @@ fn highest_by_cell(counts: &[(i64, i64)], from: i64, to: i64, cells: usize) -> V
             i128::from(ms.clamp(from, to.max(from)).saturating_sub(from)) * (cells as i128) / span;
         usize::try_from(at).unwrap_or(0)
     };
+
     let mut highest = vec![0; cells.max(1)];
     for (index, (ms, count)) in counts.iter().enumerate() {
         let next = counts.get(index + 1).map_or(to, |(ms, _)| *ms);
         if *ms >= next && index + 1 < counts.len() {
             continue;
         }
+
         let first = cell_of(*ms).min(highest.len() - 1);
         // A count holds up to the next one, which may begin exactly where a cell does.
         let last = cell_of(next.saturating_sub(1)).clamp(first, highest.len() - 1);
@@ -229,6 +247,7 @@ fn highest_by_cell(counts: &[(i64, i64)], from: i64, to: i64, cells: usize) -> V
             *cell = (*count).max(*cell);
         }
     }
+
     highest
 }
 
@@ -243,11 +262,13 @@ mod tests {
         let Shape::Lanes(bars) = card(&fixtures::war_room(), now) else {
             panic!("not lanes")
         };
+
         assert_eq!(bars.len(), 8);
         assert!((bars[0].w.0 - 100.0).abs() < 0.01);
         let Shape::Area(steps) = card(&fixtures::crowd(42), now) else {
             panic!("not an area")
         };
+
         assert!(steps.area.starts_with("M0 ") && steps.area.ends_with("V100H0Z"));
     }
 

@@ -1,4 +1,5 @@
-//! The timeline of one call: a row a person, a lane a device, a bar a stay, a glyph for how it ended.
+//! The timeline of one call: a row a person, a lane a device, a bar a stay, a glyph for how it
+//! ended.
 
 mod dense;
 mod lane;
@@ -72,7 +73,8 @@ pub struct Row {
     pub notes: Vec<Note>,
     /// Rings and declines.
     pub marks: Vec<Mark>,
-    /// The letters of its SFUs, in order of use: where bars are small, colour alone would tell them apart.
+    /// The letters of its SFUs, in order of use: where bars are small, colour alone would tell them
+    /// apart.
     pub sfus: Vec<String>,
     /// Numerals of findings on its bars.
     pub pins: Vec<BarPin>,
@@ -143,7 +145,7 @@ pub enum Ending {
 impl Ending {
     /// The kind of an end reason; one we do not know is a plain end.
     #[must_use]
-    pub fn of(reason: &str) -> Self {
+    pub fn of_reason(reason: &str) -> Self {
         match reason {
             "delayed_leave" => Self::Lost,
             "expired" | "sticky_expired" => Self::Computed,
@@ -230,6 +232,7 @@ pub fn words(reason: &str) -> String {
         "invalid_content" => "event not readable",
         other => return format::tidy(other),
     };
+
     words.to_owned()
 }
 
@@ -254,8 +257,8 @@ struct Canvas<'a> {
     renewals: &'a [Renewal],
 }
 
-/// Draws a call. The sparer the page has to be, the smaller: 0 as is, 1 with small rows always, 2 with
-/// nothing to read in them but names, from 3 on an area.
+/// Draws a call. The sparer the page has to be, the smaller: 0 as is, 1 with small rows always, 2
+/// with nothing to read in them but names, from 3 on an area.
 #[must_use]
 pub fn draw(
     call: &CallFacts,
@@ -271,8 +274,9 @@ pub fn draw(
         // Steps after now would say something of the future.
         axis.to = now.max(axis.from + 1);
     }
+
     let dense = people.len() > ROOMY_MAX || spare > 0;
-    let sfus = Sfus::of(call.members.iter().filter_map(MemberFacts::sfu));
+    let sfus = Sfus::from_urls(call.members.iter().filter_map(MemberFacts::sfu));
     let dated =
         axis.span() > format::DAY || format::midnight(axis.from) != format::midnight(axis.to);
     let mark = call.active.then_some(now);
@@ -291,6 +295,7 @@ pub fn draw(
         marks: Vec::new(),
         sfus: Sfus::default(),
     };
+
     if is_area {
         picture.area = Some(chart::over(
             &shape::counts(call, now),
@@ -310,6 +315,7 @@ pub fn draw(
             sfus: &sfus,
             renewals,
         };
+
         picture.add_rows(&canvas, people);
         if spare > 1 {
             picture
@@ -318,9 +324,12 @@ pub fn draw(
                 .flat_map(|group| &mut group.rows)
                 .for_each(|row| row.title.clear());
         }
+
         picture.add_marks(related, &axis, dated);
     }
+
     picture.sfus = sfus;
+
     picture
 }
 
@@ -339,6 +348,7 @@ impl Timeline {
             } else {
                 String::new()
             };
+
             let all = stays.len();
             let row = row(canvas, stays, &mut left);
             self.hidden += all - row.1;
@@ -348,11 +358,13 @@ impl Timeline {
             self.seams |= row.0.bars.iter().any(|bar| bar.seams);
             by_server.entry(server).or_default().push(row.0);
         }
+
         let group = |(server, rows)| Group {
             server: canvas.dense.then_some(server),
             rows,
             height: 0,
         };
+
         self.groups = by_server.into_iter().map(group).collect();
     }
 }
@@ -370,6 +382,7 @@ fn people(members: &[MemberFacts]) -> Vec<Vec<&MemberFacts>> {
             None => people.push(vec![member]),
         }
     }
+
     people
 }
 
@@ -387,6 +400,7 @@ fn row(canvas: &Canvas<'_>, stays: Vec<&MemberFacts>, left: &mut usize) -> (Row,
         title,
         ..Row::default()
     };
+
     row.sfus = stays
         .iter()
         .filter_map(|stay| canvas.sfus.letter(stay.sfu()))
@@ -400,6 +414,7 @@ fn row(canvas: &Canvas<'_>, stays: Vec<&MemberFacts>, left: &mut usize) -> (Row,
     } else {
         (8, 14, 22)
     };
+
     let (mut y, mut drawn) = (top, 0);
     for (index, lane) in lanes
         .into_iter()
@@ -410,11 +425,13 @@ fn row(canvas: &Canvas<'_>, stays: Vec<&MemberFacts>, left: &mut usize) -> (Row,
         if lane.is_empty() {
             break;
         }
+
         *left -= lane.len();
         drawn += lane.len();
         y = top + pitch * i64::try_from(index).unwrap_or(0);
         lane::draw(canvas, &lane, (y, bar), many, &mut row);
     }
+
     row.height = y + bar + top;
     // The hollow part of a bar has no title of its own.
     if let Some(bar) = row.bars.first_mut()
@@ -423,6 +440,7 @@ fn row(canvas: &Canvas<'_>, stays: Vec<&MemberFacts>, left: &mut usize) -> (Row,
     {
         row.title = std::mem::take(&mut bar.title);
     }
+
     (row, drawn)
 }
 
@@ -431,11 +449,13 @@ fn summary(canvas: &Canvas<'_>, stays: &[&MemberFacts]) -> String {
     let Some(last) = stays.iter().max_by_key(|stay| stay.end_ms(canvas.now)) else {
         return String::new();
     };
+
     let times = if stays.len() == 1 {
         String::new()
     } else {
         format!(", {} stays", stays.len())
     };
+
     format!("{}{times}", span(canvas, stays[0].joined_ms, last))
 }
 
@@ -443,6 +463,7 @@ fn summary(canvas: &Canvas<'_>, stays: &[&MemberFacts]) -> String {
 fn span(canvas: &Canvas<'_>, from: i64, stay: &MemberFacts) -> String {
     let time = |ms: i64| format::plain_time(ms, canvas.dated);
     let from = time(from);
+
     match (stay.left_ms, stay.end_reason.as_deref(), stay.gone_since()) {
         (Some(ms), Some(reason), _) => format!("{from} to {} UTC, {}", time(ms), words(reason)),
         (.., Some(since)) => format!("{from} UTC, last heard {} UTC, probably gone", time(since)),

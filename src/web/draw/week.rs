@@ -31,7 +31,8 @@ pub struct Cell {
     /// Hundredths of a percent, and px.
     pub x: usize,
     pub y: usize,
-    /// `h0` (nothing), and `h1` to `h4` for the quarters of the hours in which something is, by how much.
+    /// `h0` (nothing), and `h1` to `h4` for the quarters of the hours in which something is, by how
+    /// much.
     pub class: &'static str,
     /// Only where something is.
     pub sum: Option<String>,
@@ -66,6 +67,7 @@ pub fn week(hours: &[i64]) -> Week {
         },
         sum: (*ms > 0).then(|| f::sum(*ms)),
     };
+
     Week {
         cells: hours.iter().take(168).enumerate().map(cell).collect(),
         highest: hours.iter().position(|ms| *ms == most).filter(|_| most > 0),

@@ -12,14 +12,16 @@ use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use utoipa::ToSchema;
 
-/// What a boundary rests on (`live`, `backfilled`, `late`, `claimed`, `renewed`, `refuted`, `computed`, `reconciled`, `gap`),
-/// and how far off it can be.
+/// What a boundary rests on (`live`, `backfilled`, `late`, `claimed`, `renewed`, `refuted`,
+/// `computed`, `reconciled`, `gap`), and how far off it can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct BoundaryFacts {
-    /// `live` (seen as it happened), `backfilled` (read from history), `late` (the event came long after the time it bears,
-    /// though we listened: it happened in between), `claimed` (from `created_ts`), `renewed` (a renewal after the stay had
-    /// ended: it came back in between), `refuted` (`created_ts` claims more than a complete history allows: it began with
-    /// its event), `computed` (an expiry), `reconciled` (found by comparing with the state) or `gap` (nobody watched).
+    /// `live` (seen as it happened), `backfilled` (read from history), `late` (the event came long
+    /// after the time it bears, though we listened: it happened in between), `claimed` (from
+    /// `created_ts`), `renewed` (a renewal after the stay had ended: it came back in between),
+    /// `refuted` (`created_ts` claims more than a complete history allows: it began with its
+    /// event), `computed` (an expiry), `reconciled` (found by comparing with the state) or `gap`
+    /// (nobody watched).
     pub by: &'static str,
     /// How far off it can be.
     pub error_ms: i64,
@@ -45,8 +47,8 @@ pub struct EndsFacts {
 /// How sure a call is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct CertaintyFacts {
-    /// `exact`, `left_censored`, `right_censored`, `gapped`, `inferred_end` or `bounded` (a time is known to lie within a
-    /// span only).
+    /// `exact`, `left_censored`, `right_censored`, `gapped`, `inferred_end` or `bounded` (a time is
+    /// known to lie within a span only).
     pub verdict: &'static str,
     pub start: Option<BoundaryFacts>,
     pub end: Option<BoundaryFacts>,
@@ -75,6 +77,7 @@ impl CallClockFacts {
     pub fn words(&self) -> String {
         let server = f::tidy(&self.server);
         let off = super::clock::length(self.behind_ms.saturating_abs());
+
         if self.behind_ms < 0 {
             format!(
                 "The clock of {server} is {off} ahead of ours; its times are told as its events came."
@@ -109,6 +112,7 @@ impl Ledger {
             },
             cover: Cover::Live,
         };
+
         self.coverage
             .get(room_id)
             .cloned()
@@ -126,8 +130,10 @@ impl Ledger {
             let stay = self.stay(member);
             (stay, evidence::of_stay(&stay, cover, now))
         };
+
         let stays: Vec<_> = members.iter().map(stay).collect();
         let verdict = evidence::of_call(&stays, cover, now);
+
         (stays.into_iter().map(|(_, ends)| ends).collect(), verdict)
     }
 
@@ -148,7 +154,8 @@ impl Ledger {
         }
     }
 
-    /// The clocks of servers that are off, as the live events at the boundaries of these stays tell.
+    /// The clocks of servers that are off, as the live events at the boundaries of these stays
+    /// tell.
     pub(super) fn clocks(
         &self,
         members: &[row::Member],
@@ -159,12 +166,14 @@ impl Ledger {
             let Some(origins) = self.origins.get(&member.id) else {
                 continue;
             };
+
             let live = [origins.join, origins.end].into_iter().flatten();
             for event in live.filter(|event| evidence::was_heard(event, cover)) {
                 let late_ms = event.received_ms.unwrap_or(event.origin_ms) - event.origin_ms;
                 heard.entry(&member.server).or_default().push(late_ms);
             }
         }
+
         let clocks = heard.into_iter().filter_map(|(server, late)| {
             Some(CallClockFacts {
                 server: server.to_owned(),
@@ -172,12 +181,13 @@ impl Ledger {
                 behind_ms: clock_off_ms(late)?,
             })
         });
+
         clocks.take(CLOCKS_MAX).collect()
     }
 }
 
 impl CertaintyFacts {
-    pub(super) fn of(verdict: Option<evidence::Verdict>) -> Self {
+    pub(super) fn from_verdict(verdict: Option<evidence::Verdict>) -> Self {
         let Some(verdict) = verdict else {
             return Self {
                 verdict: Certainty::Exact.as_str(),
@@ -187,6 +197,7 @@ impl CertaintyFacts {
                 gap_ms: 0,
             };
         };
+
         Self {
             verdict: verdict.certainty.as_str(),
             start: Some(verdict.start.into()),
@@ -209,7 +220,8 @@ impl CertaintyFacts {
         self.end.is_some_and(|end| end.by == by.as_str())
     }
 
-    /// The words of a pill and of the number, and below the number what it means. The first is short.
+    /// The words of a pill and of the number, and below the number what it means. The first is
+    /// short.
     #[must_use]
     pub fn words(&self) -> (String, &'static str) {
         let (short, long) = match self.verdict {
@@ -246,6 +258,7 @@ impl CertaintyFacts {
             _ if self.end.is_none() => ("Exact", "start from an event"),
             _ => ("Exact", "start and end from events"),
         };
+
         (short.to_owned(), long)
     }
 
@@ -293,10 +306,12 @@ pub fn boundary_words(by: &str) -> &'static str {
     }
 }
 
-/// A span of time of a room and how it is known: `live`, `polled`, `backfilled`, `gap` or `not_visible`.
+/// A span of time of a room and how it is known: `live`, `polled`, `backfilled`, `gap` or
+/// `not_visible`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct CoverageFacts {
-    /// `live`, `polled`, `backfilled`, `gap` (nobody watched) or `not_visible` (history is hidden from the account).
+    /// `live`, `polled`, `backfilled`, `gap` (nobody watched) or `not_visible` (history is hidden
+    /// from the account).
     pub kind: &'static str,
     pub from_ms: i64,
     pub from_at: Stamp,

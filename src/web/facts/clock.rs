@@ -1,4 +1,5 @@
-//! The clock of a homeserver, and how well it says goodbye for devices that are gone, as pages and JSON show them.
+//! The clock of a homeserver, and how well it says goodbye for devices that are gone, as pages and
+//! JSON show them.
 
 use super::Rate;
 use crate::store::skew::Clock;
@@ -10,21 +11,22 @@ use utoipa::ToSchema;
 const AHEAD: i64 = 2_000;
 const BEHIND: i64 = 10_000;
 
-/// What the stamps of a server's member events tell of its clock, against the clock of Callscope. The newest are looked at;
-/// under ten events of a kind nothing is said.
+/// What the stamps of a server's member events tell of its clock, against the clock of Callscope.
+/// The newest are looked at; under ten events of a kind nothing is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ToSchema)]
 pub struct ClockFacts {
     /// Events that came as they happened; on these the next two rest.
     pub live_events: usize,
-    /// When an event came less its `origin_server_ts`: of twenty events one is below. Less than zero: the clock is ahead by
-    /// so much at least. More: it is behind, or its events take so long to come.
+    /// When an event came less its `origin_server_ts`: of twenty events one is below. Less than
+    /// zero: the clock is ahead by so much at least. More: it is behind, or its events take so long
+    /// to come.
     pub behind_ms: Option<i64>,
     /// The same of the event in the middle: with the usual way.
     pub usual_behind_ms: Option<i64>,
     /// Events that state when their stay began; on these the next two rest.
     pub stated_events: usize,
-    /// `origin_server_ts` less `created_ts`: of twenty events one is below. Less than zero: clocks of devices are ahead of
-    /// their server's.
+    /// `origin_server_ts` less `created_ts`: of twenty events one is below. Less than zero: clocks
+    /// of devices are ahead of their server's.
     pub after_created_ms: Option<i64>,
     /// Events that state a beginning after their own stamp.
     pub created_ahead: usize,
@@ -76,6 +78,7 @@ pub fn length(ms: impl Whole) -> String {
     let ms = ms.whole();
     let sign = if ms < 0 { "−" } else { "" };
     let ms = ms.saturating_abs();
+
     match ms {
         0..10_000 => format!("{sign}{}.{} s", ms / 1000, ms % 1000 / 100),
         10_000..120_000 => format!("{sign}{} s", ms / 1000),
@@ -83,11 +86,13 @@ pub fn length(ms: impl Whole) -> String {
     }
 }
 
-/// How the stays of a server ended, as a sign of whether it sends delayed events (MSC4140). A client's delayed leave often
-/// says no more than a plain one, so that `left` holds both: what counts is how many only ran out.
+/// How the stays of a server ended, as a sign of whether it sends delayed events (MSC4140). A
+/// client's delayed leave often says no more than a plain one, so that `left` holds both: what
+/// counts is how many only ran out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct DelayedFacts {
-    /// Stays that ended with a goodbye; of them those that say that the connection was lost; and those that ran out.
+    /// Stays that ended with a goodbye; of them those that say that the connection was lost; and
+    /// those that ran out.
     pub left: i64,
     pub delayed_leave: i64,
     pub expired: i64,
@@ -105,14 +110,16 @@ impl DelayedFacts {
                 .map(|(_, stays)| stays)
                 .sum::<i64>()
         };
+
         let (left, delayed_leave) = (of(&["left", "delayed_leave"]), of(&["delayed_leave"]));
         let expired = of(&["expired", "sticky_expired"]);
-        let verdict = match Rate::of(expired, left + expired) {
+        let verdict = match Rate::with_bounds(expired, left + expired) {
             None => "too_few",
             Some(rate) if rate.high_permille <= 50 => "works",
             Some(rate) if rate.low_permille >= 50 => "fails",
             Some(_) => "unclear",
         };
+
         Self {
             left,
             delayed_leave,
@@ -150,6 +157,7 @@ mod tests {
             .verdict()
             .2
         };
+
         assert_eq!(at(Some(-3400)), "At least 3.4 s ahead of ours");
         assert_eq!(
             at(Some(-2000)),
@@ -179,6 +187,7 @@ mod tests {
             ];
             DelayedFacts::new(&ends.map(|(reason, stays)| (reason.to_owned(), stays))).verdict
         };
+
         assert_eq!(verdict(300, 20, 2), "works");
         assert_eq!(verdict(200, 0, 60), "fails");
         assert_eq!(verdict(40, 0, 2), "unclear");
@@ -190,6 +199,7 @@ mod tests {
             let ends = [("left", left), ("expired", expired)];
             DelayedFacts::new(&ends.map(|(reason, stays)| (reason.to_owned(), stays))).words()
         };
+
         assert_eq!(
             words(62, 0),
             ("faint", "unknown", "All goodbyes came; too few to be sure")

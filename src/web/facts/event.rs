@@ -32,9 +32,10 @@ pub struct EvidenceFacts {
     pub rejected: Option<String>,
     /// It was redacted: its content is stored no more, what followed from it stays.
     pub redacted: bool,
-    /// What a member event told of the call: `join`, `renewal` (or another change), `renewal_after_end` (a stay begins with
-    /// the renewal of one that had ended), `goodbye`, or `goodbye_after_end` (the membership had run out, and the device was
-    /// still there); null of all else.
+    /// What a member event told of the call: `join`, `renewal` (or another change),
+    /// `renewal_after_end` (a stay begins with the renewal of one that had ended), `goodbye`, or
+    /// `goodbye_after_end` (the membership had run out, and the device was still there); null of
+    /// all else.
     pub told: Option<&'static str>,
     pub event: Value,
 }
@@ -69,9 +70,13 @@ impl EvidenceFacts {
     /// The same with what it told of the call of these members.
     #[must_use]
     pub fn among(mut self, members: &[MemberFacts]) -> Self {
-        if self.rejected.is_some() || self.redacted || Kind::of(&self.kind) != Kind::Member {
+        if self.rejected.is_some()
+            || self.redacted
+            || Kind::of_event_type(&self.kind) != Kind::Member
+        {
             return self;
         }
+
         let time = self
             .received_ms
             .map_or(self.origin_server_ts, |ms| ms.min(self.origin_server_ts));
@@ -79,6 +84,7 @@ impl EvidenceFacts {
         let outlives = |member: &MemberFacts| {
             member.user_id == self.sender && member.outlived_ms == Some(time)
         };
+
         self.told = Some(match members.iter().find(begins) {
             Some(member) if member.back_since_ms.is_some() => "renewal_after_end",
             Some(_) => "join",
@@ -86,6 +92,7 @@ impl EvidenceFacts {
             None if members.iter().any(outlives) => "goodbye_after_end",
             None => "goodbye",
         });
+
         self
     }
 
@@ -99,12 +106,14 @@ impl EvidenceFacts {
         self.event.get("content")?.get(key)
     }
 
-    /// The devices that it says are in a call, read as calls are; `None` for one that it does not name.
+    /// The devices that it says are in a call, read as calls are; `None` for one that it does not
+    /// name.
     #[must_use]
     pub fn devices(&self) -> Vec<Option<String>> {
         let event = RoomEvent::from_json(&self.event, None)
             .ok()
-            .filter(|event| Kind::of(&event.kind) == Kind::Member);
+            .filter(|event| Kind::of_event_type(&event.kind) == Kind::Member);
+
         event.map_or_else(Vec::new, |event| {
             member::parse(&event)
                 .joins
@@ -123,7 +132,8 @@ impl EvidenceFacts {
                 super::super::format::tidy(reason)
             );
         }
-        let deed = match Kind::of(&self.kind) {
+
+        let deed = match Kind::of_event_type(&self.kind) {
             Kind::Member if is_join && self.redacted => "joined; the event was redacted since",
             Kind::Member | Kind::Slot | Kind::Related if self.redacted => {
                 "sent an event that was redacted since"
@@ -147,6 +157,7 @@ impl EvidenceFacts {
             {
                 "closed the slot"
             }
+
             Kind::Slot => "opened or changed the slot",
             Kind::Presence => self.presence(),
             Kind::Redaction => "redacted an event",
@@ -155,6 +166,7 @@ impl EvidenceFacts {
             Kind::Related if self.kind.contains("noti") => "rang",
             Kind::Create | Kind::Related | Kind::Other => "sent a related event",
         };
+
         deed.to_owned()
     }
 
@@ -165,6 +177,7 @@ impl EvidenceFacts {
             .map(ToString::to_string)
             .unwrap_or_default()
             .to_lowercase();
+
         reason.contains("lost") || reason.contains("delayed")
     }
 
@@ -173,6 +186,7 @@ impl EvidenceFacts {
             .state_key
             .as_ref()
             .is_some_and(|key| *key != self.sender);
+
         match self.content("membership").and_then(Value::as_str) {
             Some("join") => "is in the room",
             Some("leave") if other => "removed somebody from the room",
@@ -252,6 +266,7 @@ mod tests {
         let kind = "org.matrix.msc4143.rtc.member";
         let event = json!({ "type": kind, "event_id": "$e", "sender": "@a:h", "origin_server_ts": 1, "content": content,
             "msc4354_sticky": { "duration_ms": 3_600_000 } });
+
         EvidenceFacts::from(row::Evidence {
             event_id: "$e".to_owned(),
             kind: kind.to_owned(),

@@ -1,4 +1,5 @@
-//! Findings of a call as pages and JSON show them: what needs a look, how sure it is, and what to do.
+//! Findings of a call as pages and JSON show them: what needs a look, how sure it is, and what to
+//! do.
 
 use super::{CallFacts, Ledger, MemberFacts, Stamp, ghosts, person};
 use crate::rtc::finding::{self, Finding, People, Stay};
@@ -24,21 +25,24 @@ const NAMED_SHORT: usize = 1;
 /// Something in a call that needs a look.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FindingFacts {
-    /// `apart`: `users` were connected to one SFU only and could not hear `unheard`, who were on others. `silent`: a
-    /// device still counts, but its renewal did not come. `no_goodbye`: it was counted until it expired, long after the
-    /// last that was heard of it, and did not go on from there. `side_by_side`: another call of the same kind ran in the
-    /// room at the same time, `users` were each alone in theirs, and nobody met. `ran_out`: its client does not renew; it
-    /// ran out while the device was still there, which said goodbye or renewed it later. `reconciled` and `vanished`: a look
-    /// at the room's state found it gone, without an event that says so. `state_reset` and `came_back`: the state holds it
-    /// again, without an event that says so. Which of these it is `reset` says in the word that the room has for it.
-    /// `room_replaced`: the room was replaced by another one, `users` are still in it. `nobody_could_come`: nobody but
-    /// `users` had the power to join. `server_denied`: the room takes no events of the server of `users` any more.
-    /// `lost_power`: one of `users` has no power any more to say goodbye.
+    /// `apart`: `users` were connected to one SFU only and could not hear `unheard`, who were on
+    /// others. `silent`: a device still counts, but its renewal did not come. `no_goodbye`: it was
+    /// counted until it expired, long after the last that was heard of it, and did not go on from
+    /// there. `side_by_side`: another call of the same kind ran in the room at the same time,
+    /// `users` were each alone in theirs, and nobody met. `ran_out`: its client does not renew; it
+    /// ran out while the device was still there, which said goodbye or renewed it later.
+    /// `reconciled` and `vanished`: a look at the room's state found it gone, without an event that
+    /// says so. `state_reset` and `came_back`: the state holds it again, without an event that says
+    /// so. Which of these it is `reset` says in the word that the room has for it. `room_replaced`:
+    /// the room was replaced by another one, `users` are still in it. `nobody_could_come`: nobody
+    /// but `users` had the power to join. `server_denied`: the room takes no events of the server
+    /// of `users` any more. `lost_power`: one of `users` has no power any more to say goodbye.
     pub kind: &'static str,
     /// What a state reset did: `call_member_back` or `call_member_vanished`; null of other kinds.
     pub reset: Option<&'static str>,
-    /// `computed`, `probably` or `perhaps`. A `silent` device is `probably` gone where `signs` say so; without a sign it is
-    /// `perhaps` gone: older clients renew every four hours and some never, and nothing tells which one this is.
+    /// `computed`, `probably` or `perhaps`. A `silent` device is `probably` gone where `signs` say
+    /// so; without a sign it is `perhaps` gone: older clients renew every four hours and some
+    /// never, and nothing tells which one this is.
     pub sure: &'static str,
     /// Since when; of a device: when it was heard last.
     pub from_ms: i64,
@@ -48,8 +52,8 @@ pub struct FindingFacts {
     pub until_at: Option<Stamp>,
     /// Each of `users` was there together with each of `unheard`; at most 100 of each are named.
     pub users: Vec<String>,
-    /// Of `side_by_side`: the display names of `users` in their order, null where none is known. Of other kinds they are
-    /// among the members of the call.
+    /// Of `side_by_side`: the display names of `users` in their order, null where none is known. Of
+    /// other kinds they are among the members of the call.
     pub user_names: Vec<Option<String>>,
     pub users_total: usize,
     pub unheard: Vec<String>,
@@ -61,12 +65,14 @@ pub struct FindingFacts {
     pub service_url: Option<String>,
     /// The calls that ran side by side with this one.
     pub other_call_ids: Vec<String>,
-    /// What says that a silent device is gone, the strongest first: `came_back` (it came back with the start of a stay
-    /// that had already ended: a renewal after a goodbye, so that no delayed leave stands behind it), `renewed_hourly` (it
-    /// renewed every hour before), `hourly_client` (its event has fields that only clients write which renew every hour),
-    /// `no_delayed_events` (its homeserver has none, so nothing says goodbye for a client that is killed), `other_device`
-    /// (the same person came later with another device) or `loses_goodbyes` (many stays of its homeserver only run out).
-    /// Empty where it is only `perhaps` gone, and of other kinds.
+    /// What says that a silent device is gone, the strongest first: `came_back` (it came back with
+    /// the start of a stay that had already ended: a renewal after a goodbye, so that no delayed
+    /// leave stands behind it), `renewed_hourly` (it renewed every hour before), `hourly_client`
+    /// (its event has fields that only clients write which renew every hour), `no_delayed_events`
+    /// (its homeserver has none, so nothing says goodbye for a client that is killed),
+    /// `other_device` (the same person came later with another device) or `loses_goodbyes` (many
+    /// stays of its homeserver only run out). Empty where it is only `perhaps` gone, and of other
+    /// kinds.
     pub signs: Vec<&'static str>,
     /// The first of them.
     pub sign: Option<&'static str>,
@@ -82,8 +88,8 @@ pub struct FindingFacts {
     pub state: RoomStateFacts,
 }
 
-/// How to clear a membership that still counts: its own account can, or a moderator of the room whose power suffices for
-/// state events of this type, by putting an empty content in its place.
+/// How to clear a membership that still counts: its own account can, or a moderator of the room
+/// whose power suffices for state events of this type, by putting an empty content in its place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ClearFacts {
     pub room_id: String,
@@ -93,7 +99,8 @@ pub struct ClearFacts {
     pub event_id: String,
     /// Whose account can do it without power in the room.
     pub user_id: String,
-    /// The whole command for a terminal; `YOUR_HOMESERVER` and `YOUR_ACCESS_TOKEN` are to be replaced.
+    /// The whole command for a terminal; `YOUR_HOMESERVER` and `YOUR_ACCESS_TOKEN` are to be
+    /// replaced.
     pub curl: String,
 }
 
@@ -110,6 +117,7 @@ impl ClearFacts {
             "curl -X PUT -H 'Authorization: Bearer YOUR_ACCESS_TOKEN' -H 'Content-Type: application/json' -d '{{}}' \
              'https://YOUR_HOMESERVER{path}'"
         );
+
         Some(Self {
             room_id: room_id.to_owned(),
             event_type: current.kind.clone(),
@@ -121,7 +129,8 @@ impl ClearFacts {
     }
 }
 
-/// A text as one part of a path: everything that could mean something to a shell or a server is encoded.
+/// A text as one part of a path: everything that could mean something to a shell or a server is
+/// encoded.
 fn in_path(text: &str) -> String {
     use std::fmt::Write as _;
     let mut path = String::with_capacity(text.len());
@@ -132,12 +141,13 @@ fn in_path(text: &str) -> String {
             let _ = write!(path, "%{byte:02X}");
         }
     }
+
     path
 }
 
-/// The findings of a call, and of each member whether it is still there, where that is in doubt. `used`: the transport of
-/// each member; `upto`: until when the call is known, ms.
-pub(super) fn of(
+/// The findings of a call, and of each member whether it is still there, where that is in doubt.
+/// `used`: the transport of each member; `upto`: until when the call is known, ms.
+pub(super) fn findings_of_call(
     call: &row::Call,
     members: &[row::Member],
     used: &[Option<Transport>],
@@ -146,11 +156,12 @@ pub(super) fn of(
 ) -> (Vec<FindingFacts>, Vec<Option<Doubt>>) {
     let unknown = RoomKnowledge::default();
     let room = ledger.rooms.get(&call.room.room_id).unwrap_or(&unknown);
-    let (mut found, resets) = room_state::of(members, ledger, room, upto);
+    let (mut found, resets) = room_state::findings_of_room_state(members, ledger, room, upto);
     let (of_stays, doubts) = of_stays(call, members, used, ledger, upto);
     found.extend(of_stays);
     found.extend(resets);
     found.truncate(FINDINGS_MAX);
+
     (found, doubts)
 }
 
@@ -187,6 +198,7 @@ fn of_stays(
         .into_iter()
         .map(|found| FindingFacts::new(found, call, members, ledger, upto));
     let shown = told.chain(super::look_back::findings(members, ledger, upto));
+
     (shown.take(FINDINGS_MAX).collect(), doubts)
 }
 
@@ -253,6 +265,7 @@ impl FindingFacts {
                 ..base.clone()
             }
         };
+
         match found {
             Finding::Apart {
                 until_ms,
@@ -267,6 +280,7 @@ impl FindingFacts {
                 } else {
                     base
                 };
+
                 Self {
                     users: owned(&deaf),
                     users_total: deaf.total,
@@ -277,6 +291,7 @@ impl FindingFacts {
                     ..base
                 }
             }
+
             Finding::Silent { stay, doubt, .. } => {
                 of(stay).silent(&members[stay], &doubt, &call.room.room_id, ledger)
             }
@@ -296,9 +311,11 @@ impl FindingFacts {
             }
             Doubt::Possible => ("perhaps", Vec::new()),
         };
+
         let due_ms = ghost::due_ms(self.from_ms);
         let told = ledger.ghosts.told.get(&member.id);
         let current = told.and_then(|told| told.current.as_ref());
+
         Self {
             kind: "silent",
             sure,
@@ -357,6 +374,7 @@ impl FindingFacts {
         if let Some(pill) = self.pill_of_room_state() {
             return pill;
         }
+
         match (self.kind, self.sure) {
             ("apart", _) => ("bad", "split", "Split SFUs"),
             ("side_by_side", _) => ("warn", "split", "Side by side"),
@@ -378,9 +396,11 @@ impl FindingFacts {
         if self.kind != "side_by_side" {
             return names(call, &self.users, self.users_total, named);
         }
+
         // Some of them are in other calls.
         let known = self.users.iter().zip(&self.user_names);
         let known = known.filter_map(|(user, name)| Some((user.as_str(), name.as_deref()?)));
+
         listed(&known.collect(), &self.users, self.users_total, named)
     }
 
@@ -392,9 +412,11 @@ impl FindingFacts {
         if let Some(title) = self.title_of_room_state(&users) {
             return title;
         }
+
         // Of now only where now is known.
         let is_over = self.until_ms.is_some() || call.unknown_since_ms.is_some();
         let could = if is_over { "could not" } else { "cannot" };
+
         match (self.kind, self.sure) {
             ("apart", _) if self.mutual => format!("{users} and {unheard} {could} hear each other"),
             ("apart", _) => format!("{users} {could} hear {unheard}"),
@@ -414,7 +436,9 @@ impl FindingFacts {
         if let Some(why) = self.why_of_room_state() {
             return why;
         }
+
         let sfu = f::tidy(f::host(self.service_url.as_deref().unwrap_or_default()));
+
         match (self.kind, self.sure) {
             ("apart", _) if self.mutual => format!(
                 "Each of their clients connects only to the SFU of whoever was there first, and those differ: {sfu} for some."
@@ -458,6 +482,7 @@ impl FindingFacts {
         if self.is_of_room_state() {
             return self.advice_of_room_state();
         }
+
         match (self.kind, self.sure) {
             ("apart", _) => Some(
                 "update those clients to a version that connects to every SFU (multi-SFU), or let all their homeservers \
@@ -506,7 +531,8 @@ impl CallFacts {
             .all(|member| member.silent_since_ms.is_some())
     }
 
-    /// What the findings come to: the class, icon and words of a pill; nothing where there are none.
+    /// What the findings come to: the class, icon and words of a pill; nothing where there are
+    /// none.
     #[must_use]
     pub fn trouble(&self) -> Option<(&'static str, &'static str, String)> {
         let (all, ghosts) = (
@@ -524,6 +550,7 @@ impl CallFacts {
                 ),
             });
         }
+
         match all {
             0 if self.active && self.quiet().next().is_some() => {
                 let quiet = self.quiet().count();
@@ -554,6 +581,7 @@ fn names(call: &CallFacts, users: &[String], total: usize, named: usize) -> Stri
         .iter()
         .filter_map(|member| Some((member.user_id.as_str(), member.name.as_deref()?)))
         .collect();
+
     listed(&known, users, total, named)
 }
 
@@ -567,6 +595,7 @@ fn listed(known: &HashMap<&str, &str>, users: &[String], total: usize, named: us
     if more > 0 {
         told.push(f::counted(more, "more person", "more people"));
     }
+
     match told.split_last() {
         Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
         _ => told.concat(),

@@ -5,8 +5,9 @@ use crate::store::sender_limit::Flood;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// A sender of more events into one room than any client sends. Up to a limit they are stored, the rest is only counted:
-/// how things stood in between is then not known, and who is there now is read from the room's state.
+/// A sender of more events into one room than any client sends. Up to a limit they are stored, the
+/// rest is only counted: how things stood in between is then not known, and who is there now is
+/// read from the room's state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FloodFacts {
     pub room: RoomRef,
@@ -41,6 +42,7 @@ impl FloodFacts {
         if self.user_id.is_empty() {
             return "Somebody".to_owned();
         }
+
         person(None, &self.user_id)
     }
 }

@@ -1,4 +1,5 @@
-//! Who still counts though probably gone: what the signs are read from, and the numbers of now without them.
+//! Who still counts though probably gone: what the signs are read from, and the numbers of now
+//! without them.
 
 use super::{CallFacts, MemberFacts};
 use crate::rtc::ghost::{self, Clues, Goodbyes, Silence};
@@ -59,6 +60,7 @@ pub(in crate::web) fn overdue<'a>(
         else {
             return false;
         };
+
         let silence = Silence {
             joined_ms: member.joined_ms,
             until_ms: member.until_ms,
@@ -67,8 +69,10 @@ pub(in crate::web) fn overdue<'a>(
             is_renewed_by_hours: true,
             is_elsewhere: false,
         };
+
         ghost::is_overdue(&silence, now)
     };
+
     members.iter().filter(is_overdue).collect()
 }
 
@@ -86,6 +90,7 @@ pub fn gone_of<'a>(calls: impl Iterator<Item = &'a CallFacts>) -> Gone {
             join_event_id: member.join_event_id.clone(),
             heard_ms: member.gone_since().unwrap_or(member.joined_ms),
         };
+
         // A device that is there by another stay is there.
         let here: BTreeSet<(&str, &str)> = call.present().map(MemberFacts::device).collect();
         let ghosts = call
@@ -96,11 +101,12 @@ pub fn gone_of<'a>(calls: impl Iterator<Item = &'a CallFacts>) -> Gone {
             gone.stuck.insert(call.id.clone(), since);
         }
     }
+
     gone
 }
 
-/// Steps of devices in calls, without those that are probably gone: each of them only up to the last that was heard of it.
-/// `steps` are `(time ms, devices)` in order of time.
+/// Steps of devices in calls, without those that are probably gone: each of them only up to the
+/// last that was heard of it. `steps` are `(time ms, devices)` in order of time.
 pub fn steps_without_ghosts<'a>(
     steps: Vec<(i64, i64)>,
     calls: impl Iterator<Item = &'a CallFacts> + Clone,
@@ -123,6 +129,7 @@ pub fn steps_without_ghosts<'a>(
     let Some(begin) = steps.first().map(|(time, _)| *time) else {
         return steps;
     };
+
     let mut left: Vec<i64> = gone.into_values().map(|ms| ms.max(begin)).collect();
     left.sort_unstable();
     let times: BTreeSet<i64> = steps
@@ -136,6 +143,7 @@ pub fn steps_without_ghosts<'a>(
         let ghosts = left.partition_point(|ms| *ms <= time);
         (counted - i64::try_from(ghosts).unwrap_or(0)).max(0)
     };
+
     times
         .iter()
         .map(|time| (*time, devices_at(*time)))
@@ -167,7 +175,9 @@ impl PerhapsGone {
                 others.insert(member.device());
             }
         }
+
         let devices = silent.difference(&others).count();
+
         Self {
             devices,
             silent_since_ms: last_ms.filter(|_| devices > 0),
@@ -180,6 +190,7 @@ impl PerhapsGone {
     pub fn words(&self, now: impl f::Whole) -> Option<String> {
         let silent_ms = now.whole().saturating_sub(self.silent_since_ms?);
         let for_long = f::lasted(silent_ms);
+
         Some(match (self.are_all, self.devices) {
             (true, 1) => format!("perhaps gone, silent for {for_long}"),
             (_, 1) => format!("1 perhaps gone, silent for {for_long}"),
@@ -201,21 +212,22 @@ pub struct NowFacts {
     pub calls_now: usize,
     /// Calls in which only devices are left that are probably gone.
     pub calls_stuck: usize,
-    /// People, devices (user and device) and homeservers in calls now, each once, in however many calls; without those
-    /// that are probably gone.
+    /// People, devices (user and device) and homeservers in calls now, each once, in however many
+    /// calls; without those that are probably gone.
     pub people_now: usize,
     pub devices_now: usize,
     pub servers_now: usize,
     /// Devices that still count in a call though they are probably gone.
     pub ghosts_now: usize,
-    /// Of `devices_now`: devices that are perhaps gone: a renewal is overdue, and no sign tells which client it is.
+    /// Of `devices_now`: devices that are perhaps gone: a renewal is overdue, and no sign tells
+    /// which client it is.
     pub perhaps_gone_now: usize,
 }
 
 impl NowFacts {
     /// Of these calls, those that are over among them.
     #[must_use]
-    pub fn of<'a>(calls: impl Iterator<Item = &'a CallFacts> + Clone) -> Self {
+    pub fn count_members<'a>(calls: impl Iterator<Item = &'a CallFacts> + Clone) -> Self {
         let active = calls.filter(|call| call.active);
         let present = || active.clone().flat_map(CallFacts::present);
         let ghosts = active.clone().flat_map(CallFacts::ghosts);
@@ -229,7 +241,9 @@ impl NowFacts {
             unlisted_people = unlisted_people.saturating_add(call.unlisted.people);
             unlisted_devices = unlisted_devices.saturating_add(call.unlisted.devices);
         }
+
         let beyond = |number: i64| usize::try_from(number).unwrap_or(0);
+
         Self {
             calls_now: active.clone().filter(|call| call.is_running()).count(),
             calls_stuck: active.clone().filter(|call| call.is_stuck()).count(),

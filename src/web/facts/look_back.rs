@@ -23,5 +23,6 @@ fn findings_of_stay(member: &row::Member, ledger: &Ledger, upto: i64) -> Vec<Fin
         let since = last_sign.max(member.joined_ms);
         found.push(FindingFacts::of_device("ran_out", member, since).until(member.until_ms));
     }
+
     found
 }

@@ -26,8 +26,8 @@ pub struct Moment {
     pub coverage: &'static str,
     /// Who was there then is not known, or not all of it: nobody in `data` is then no answer.
     pub unknown: bool,
-    /// Null where it is known. `not_watched` (nobody watched then, or history is hidden from the account), or one of the
-    /// reasons for which the present of a room is not known.
+    /// Null where it is known. `not_watched` (nobody watched then, or history is hidden from the
+    /// account), or one of the reasons for which the present of a room is not known.
     pub unknown_why: Option<&'static str>,
     pub data: Vec<CallThen>,
 }
@@ -49,16 +49,19 @@ impl Moment {
                     .or(member.expires_ms)
                     .is_none_or(|until| until > at_ms)
         };
+
         let then = |call: CallFacts| CallThen {
             call_id: call.id,
             slot_id: call.slot_id,
             members: call.members.into_iter().filter(here).collect(),
         };
+
         let data = calls
             .into_iter()
             .map(then)
             .filter(|call| !call.members.is_empty())
             .collect();
+
         Self {
             room,
             at_ms,
@@ -92,7 +95,7 @@ pub struct Flip {
 impl Flip {
     /// The flips of these calls within `[from, to)` and until now, newest first.
     #[must_use]
-    pub fn of(calls: &[row::Call], (from, to): (i64, i64), now: i64) -> Vec<Self> {
+    pub fn flips_of_calls(calls: &[row::Call], (from, to): (i64, i64), now: i64) -> Vec<Self> {
         let flip = |call: &row::Call, at_ms: i64, on: bool| Self {
             at_ms,
             at_at: Stamp(at_ms),
@@ -100,13 +103,16 @@ impl Flip {
             call_id: call.id.clone(),
             slot_id: call.slot_id.clone(),
         };
+
         let both = |call: &row::Call| {
             let off = call.ended_ms(now).map(|ended| flip(call, ended, false));
             [Some(flip(call, call.started_ms, true)), off]
         };
+
         let mut flips: Vec<Self> = calls.iter().flat_map(both).flatten().collect();
         flips.retain(|flip| (from..to).contains(&flip.at_ms));
         flips.sort_by(|a, b| (b.at_ms, a.on, &b.call_id).cmp(&(a.at_ms, b.on, &a.call_id)));
+
         flips
     }
 
@@ -137,7 +143,8 @@ pub struct RelatedFacts {
     pub relates_to: Option<String>,
     /// The slot that it is for, where it names one.
     pub slot_id: Option<String>,
-    /// What became of a ring: `answered`, `declined`, `withdrawn`, `missed`, or `ringing` while it does; null of all else.
+    /// What became of a ring: `answered`, `declined`, `withdrawn`, `missed`, or `ringing` while it
+    /// does; null of all else.
     pub outcome: Option<&'static str>,
     /// When the first came who answered it.
     pub answered_ms: Option<i64>,
@@ -168,7 +175,8 @@ impl From<related::Related> for RelatedFacts {
 }
 
 impl RelatedFacts {
-    /// The same with the display names of the sender and of those it mentions. `name_of`: the display name of a user.
+    /// The same with the display names of the sender and of those it mentions. `name_of`: the
+    /// display name of a user.
     #[must_use]
     pub fn with_names(self, name_of: impl Fn(&str) -> Option<String>) -> Self {
         Self {
@@ -213,6 +221,7 @@ impl RelatedFacts {
             (Some(whom), more) => format!("{whom} and {} more", more - 1),
             (None, _) => "the room".to_owned(),
         };
+
         match self.kind {
             "ring" => format!("{who} rang {whom}{}", self.end()),
             "notification" => format!("{who} told {whom} of the call"),

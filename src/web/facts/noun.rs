@@ -22,6 +22,7 @@ pub fn noun_of(application: &str) -> Noun {
         Purpose::Whiteboard => ("whiteboard", "whiteboards", "Whiteboard"),
         Purpose::Other => ("session", "sessions", "Session"),
     };
+
     Noun {
         singular,
         plural,
@@ -49,8 +50,8 @@ impl Flip {
     }
 }
 
-/// How many they are, in words: `2 calls`, `1 whiteboard`, and `3 sessions` where they are of several kinds. `all` of them may be
-/// more than those that are at hand.
+/// How many they are, in words: `2 calls`, `1 whiteboard`, and `3 sessions` where they are of
+/// several kinds. `all` of them may be more than those that are at hand.
 #[must_use]
 pub fn counted_by_noun(calls: &[CallFacts], all: usize) -> String {
     let first = calls
@@ -61,5 +62,6 @@ pub fn counted_by_noun(calls: &[CallFacts], all: usize) -> String {
     } else {
         noun_of("")
     };
+
     format::counted(all, noun.singular, noun.plural)
 }

@@ -15,16 +15,18 @@ const HOUR_MS: i64 = 3_600_000;
 pub struct OwnFacts {
     pub asked_ms: i64,
     pub asked_at: Stamp,
-    /// The endpoint of transports (MSC4143), which answers only those who are signed in, and the SFUs that it offers. Where it
-    /// answers, this is what clients go by; the well-known document is the older way.
+    /// The endpoint of transports (MSC4143), which answers only those who are signed in, and the
+    /// SFUs that it offers. Where it answers, this is what clients go by; the well-known document
+    /// is the older way.
     pub transports: AnswerFacts,
     pub sfus: Vec<String>,
-    /// `/capabilities`, and its limits of delayed events (MSC4140): the longest delay, and how many one user may have
-    /// scheduled at a time; null where it does not say.
+    /// `/capabilities`, and its limits of delayed events (MSC4140): the longest delay, and how many
+    /// one user may have scheduled at a time; null where it does not say.
     pub capabilities: AnswerFacts,
     pub max_delay_ms: Option<i64>,
     pub max_scheduled: Option<i64>,
-    /// Whether a client may leave its goodbye to the SFU, which takes a delay of an hour; null where no limit is told.
+    /// Whether a client may leave its goodbye to the SFU, which takes a delay of an hour; null
+    /// where no limit is told.
     pub delegated_leave_possible: Option<bool>,
 }
 
@@ -55,7 +57,9 @@ impl OwnFacts {
                 f::counted(count, "SFU", "SFUs")
             ),
         };
+
         let missing = "Has no endpoint of transports (MSC4143): clients go by the well-known document or their configuration";
+
         self.transports.words(&ok, missing)
     }
 
@@ -69,6 +73,7 @@ impl OwnFacts {
             .max_scheduled
             .map(|most| format!("at most {} at a time for each user", f::count(most)));
         let limits: Vec<String> = delay.into_iter().chain(scheduled).collect();
+
         limits.join(", ")
     }
 
@@ -104,6 +109,7 @@ mod tests {
             state: state.to_owned(),
             why: None,
         };
+
         let result = OwnResult {
             transports: answer(),
             sfus: (0..sfus)
@@ -113,7 +119,9 @@ mod tests {
             max_delay_ms,
             max_scheduled: max_delay_ms.map(|_| 100),
         };
+
         let (asked_ms, well_ms) = (5, None);
+
         Probed {
             asked_ms,
             well_ms,

@@ -37,7 +37,8 @@ pub struct ServerFacts {
     pub calls_now: usize,
     /// Its devices that still count in a call though they are probably gone.
     pub ghosts_now: usize,
-    /// Its clock; null for those with little time in calls, where it was not looked at: see its own page.
+    /// Its clock; null for those with little time in calls, where it was not looked at: see its own
+    /// page.
     pub clock: Option<ClockFacts>,
     /// What it said when it was asked whether it is ready; null where it was not asked.
     pub probe: Option<ServerProbeFacts>,
@@ -77,10 +78,11 @@ pub struct Rate {
 impl Rate {
     /// Nothing where there are too few to say.
     #[must_use]
-    pub fn of(expired: i64, ended: i64) -> Option<Self> {
+    pub fn with_bounds(expired: i64, ended: i64) -> Option<Self> {
         if ended < FEW {
             return None;
         }
+
         let (n, share) = (
             crate::web::draw::ratio(ended, 1),
             crate::web::draw::ratio(expired, ended),
@@ -89,6 +91,7 @@ impl Rate {
         let middle = share + z * z / (2.0 * n);
         let reach = z * (share * (1.0 - share) / n + z * z / (4.0 * n * n)).sqrt();
         let permille = |part: f64| thousandths((part / (1.0 + z * z / n)).clamp(0.0, 1.0));
+
         Some(Self {
             permille: thousandths(share),
             low_permille: permille(middle - reach),
@@ -121,6 +124,7 @@ pub fn top_rooms(sums: &Sums, names: &BTreeMap<String, RoomName>, most: usize) -
         let room = rooms.entry(&place.room_id).or_default();
         *room = (room.0 + place.together_ms, room.1 + place.together_seen_ms);
     }
+
     let room = |(room_id, (together_ms, together_seen_ms)): (&str, (i64, i64))| {
         let room = names.get(room_id).cloned();
         let room = room
@@ -135,9 +139,11 @@ pub fn top_rooms(sums: &Sums, names: &BTreeMap<String, RoomName>, most: usize) -
             together_seen_ms,
         }
     };
+
     let mut found: Vec<RoomTime> = rooms.into_iter().map(room).collect();
     found.sort_by_key(|room| std::cmp::Reverse(room.together_ms));
     found.truncate(most);
+
     found
 }
 
@@ -150,7 +156,8 @@ pub fn top_room_ids(sums: &Sums, most: usize) -> Vec<String> {
         .collect()
 }
 
-/// The homeservers with their time, most first; who of them is in a call now, their clocks and probes are still to be added.
+/// The homeservers with their time, most first; who of them is in a call now, their clocks and
+/// probes are still to be added.
 #[must_use]
 pub fn servers(sums: &Sums, rows: Vec<ServerRow>) -> Vec<ServerFacts> {
     let mut times: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
@@ -161,6 +168,7 @@ pub fn servers(sums: &Sums, rows: Vec<ServerRow>) -> Vec<ServerFacts> {
             server.1 + place.together_seen_ms,
         );
     }
+
     let server = |row: ServerRow| {
         let (together_ms, together_seen_ms) =
             times.get(row.server.as_str()).copied().unwrap_or_default();
@@ -179,8 +187,10 @@ pub fn servers(sums: &Sums, rows: Vec<ServerRow>) -> Vec<ServerFacts> {
             probe: None,
         }
     };
+
     let mut found: Vec<ServerFacts> = rows.into_iter().map(server).collect();
     found.sort_by(|a, b| (b.together_ms, &a.server).cmp(&(a.together_ms, &b.server)));
+
     found
 }
 
@@ -194,7 +204,7 @@ impl ServerFacts {
     /// How often its stays only run out.
     #[must_use]
     pub fn rate(&self) -> Option<Rate> {
-        Rate::of(self.expired, self.ended)
+        Rate::with_bounds(self.expired, self.ended)
     }
 
     /// How much of its time is inferred, in words, if any.
@@ -212,6 +222,7 @@ impl From<PersonRow> for PersonTime {
             together_ms,
             together_seen_ms,
         } = row;
+
         Self {
             user_id,
             name: super::cut(name),
@@ -265,13 +276,13 @@ mod tests {
 
     #[test]
     fn a_rate_has_its_interval_and_few_stays_have_none() {
-        assert_eq!(Rate::of(5, 29), None);
-        let rate = Rate::of(38, 412).unwrap();
+        assert_eq!(Rate::with_bounds(5, 29), None);
+        let rate = Rate::with_bounds(38, 412).unwrap();
         assert_eq!(
             (rate.permille, rate.low_permille, rate.high_permille),
             (92, 68, 124)
         );
-        let none = Rate::of(0, 30).unwrap();
+        let none = Rate::with_bounds(0, 30).unwrap();
         assert_eq!((none.permille, none.low_permille), (0, 0));
         assert!(none.high_permille > 100);
         assert_eq!(

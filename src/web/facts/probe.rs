@@ -1,4 +1,5 @@
-//! What servers and SFUs said when they were asked whether they are ready, as pages and JSON show them.
+//! What servers and SFUs said when they were asked whether they are ready, as pages and JSON show
+//! them.
 
 use super::Stamp;
 use crate::rtc::transport::normalise;
@@ -11,7 +12,8 @@ use utoipa::ToSchema;
 /// What became of one question.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct AnswerFacts {
-    /// `ok`, `missing` (it is not there), `failed`, or `refused` (it was not asked: the address may not be).
+    /// `ok`, `missing` (it is not there), `failed`, or `refused` (it was not asked: the address may
+    /// not be).
     pub state: String,
     /// What went wrong, in words.
     pub why: Option<String>,
@@ -29,8 +31,8 @@ pub struct ServerProbeFacts {
     pub well_known: AnswerFacts,
     pub homeserver_url: Option<String>,
     pub sfus: Vec<String>,
-    /// `/_matrix/client/versions`, and what it says of delayed events (MSC4140), sticky events (MSC4354) and the endpoint
-    /// of transports (MSC4143); null where it did not answer.
+    /// `/_matrix/client/versions`, and what it says of delayed events (MSC4140), sticky events
+    /// (MSC4354) and the endpoint of transports (MSC4143); null where it did not answer.
     pub versions: AnswerFacts,
     pub delayed_events: Option<bool>,
     pub sticky_events: Option<bool>,
@@ -50,8 +52,8 @@ pub struct SfuProbeFacts {
     pub health: AnswerFacts,
     /// How long it took to answer.
     pub took_ms: Option<i64>,
-    /// Whether it takes over the goodbye of clients that lost their connection (delegated leave); null where that is not
-    /// known.
+    /// Whether it takes over the goodbye of clients that lost their connection (delegated leave);
+    /// null where that is not known.
     pub delegates_leave: Option<bool>,
 }
 
@@ -70,7 +72,7 @@ pub struct ReadyFacts {
 impl ReadyFacts {
     /// Counts what was said.
     #[must_use]
-    pub fn of<'a>(probes: impl Iterator<Item = &'a ServerProbeFacts>) -> Self {
+    pub fn count_probes<'a>(probes: impl Iterator<Item = &'a ServerProbeFacts>) -> Self {
         probes.fold(Self::default(), |count, probe| Self {
             asked: count.asked + 1,
             answer: count.answer + usize::from(probe.versions.state == "ok"),
@@ -103,9 +105,11 @@ impl SfuOfServer {
         for url in published {
             found.entry(normalise(url)).or_default().0 = true;
         }
+
         for url in named {
             found.entry(normalise(url)).or_default().1 = true;
         }
+
         let sfu = |(service_url, (published, named)): (String, (bool, bool))| {
             let probe = probed.remove(&service_url).map(SfuProbeFacts::from);
             Self {
@@ -115,6 +119,7 @@ impl SfuOfServer {
                 probe,
             }
         };
+
         found.into_iter().map(sfu).collect()
     }
 
@@ -202,6 +207,7 @@ impl AnswerFacts {
                 .map(|why| format!(": {}", f::tidy(why)))
                 .unwrap_or_default()
         };
+
         match self.state.as_str() {
             "ok" => ok.to_owned(),
             "missing" => missing.to_owned(),
@@ -229,6 +235,7 @@ impl ServerProbeFacts {
             0 => "Names no SFU".to_owned(),
             count => format!("Names {}", f::counted(count, "SFU", "SFUs")),
         };
+
         self.well_known
             .words(&ok, "No well-known document, which is the older way")
     }
@@ -278,17 +285,21 @@ impl ServerProbeFacts {
                 self.sfus.push(url.clone());
             }
         }
+
         self.is_offered = true;
     }
 
-    /// The SFUs that it publishes against those that its people named; nothing where it could not be asked.
+    /// The SFUs that it publishes against those that its people named; nothing where it could not
+    /// be asked.
     #[must_use]
     pub fn drift<'a>(&self, named: impl Iterator<Item = &'a str>) -> Option<DriftFacts> {
         if self.well_known.state != "ok" && !self.is_offered {
             return None;
         }
+
         let published: BTreeSet<String> = self.sfus.iter().map(|url| normalise(url)).collect();
         let named: BTreeSet<String> = named.map(normalise).collect();
+
         Some(DriftFacts {
             published_only: published.difference(&named).cloned().collect(),
             named_only: named.difference(&published).cloned().collect(),
@@ -307,6 +318,7 @@ impl SfuProbeFacts {
             Some(true) => format!("{ok}, and says goodbye for clients that are lost"),
             _ => ok,
         };
+
         self.health.words(&ok, "Nothing at this address")
     }
 }
@@ -320,6 +332,7 @@ mod tests {
             state: state.into(),
             why: why.map(ToOwned::to_owned),
         };
+
         let result = ServerResult {
             well_known: answer(Some("it answered 500")),
             versions: answer(None),
@@ -329,6 +342,7 @@ mod tests {
             sticky_events: None,
             rtc_transports: None,
         };
+
         Probed {
             asked_ms: 5,
             well_ms: None,
@@ -382,7 +396,7 @@ mod tests {
         );
         let all = [asked("ok", &["https://a.example"]), asked("failed", &[])];
         assert_eq!(
-            ReadyFacts::of(all.iter()),
+            ReadyFacts::count_probes(all.iter()),
             ReadyFacts {
                 asked: 2,
                 answer: 1,

@@ -1,5 +1,5 @@
-//! What a look at a room's state showed and no event told: one fact, with the same words wherever it is told: on the call,
-//! on the room and in lists.
+//! What a look at a room's state showed and no event told: one fact, with the same words wherever
+//! it is told: on the call, on the room and in lists.
 
 /// What happened to a membership.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

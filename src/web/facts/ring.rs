@@ -10,8 +10,8 @@ use crate::web::format as f;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Rings of a span of time, and what became of them: somebody came to the call who was rung, else somebody declined, else
-/// the caller took it back, else nobody did anything while it rang.
+/// Rings of a span of time, and what became of them: somebody came to the call who was rung, else
+/// somebody declined, else the caller took it back, else nobody did anything while it rang.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ToSchema)]
 pub struct RingFacts {
     pub sent: i64,
@@ -43,6 +43,7 @@ impl From<Rings> for RingFacts {
             usual_answer_ms,
             whole,
         } = rings;
+
         Self {
             sent,
             answered,
@@ -58,7 +59,8 @@ impl From<Rings> for RingFacts {
 }
 
 impl RingFacts {
-    /// What became of them: words, how many, where its part begins and how wide it is (percent), the class of its colour.
+    /// What became of them: words, how many, where its part begins and how wide it is (percent),
+    /// the class of its colour.
     #[must_use]
     pub fn bands(&self) -> Vec<(&'static str, i64, Num, Num, &'static str)> {
         let parts = [
@@ -80,6 +82,7 @@ impl RingFacts {
                 class,
             )
         };
+
         parts
             .into_iter()
             .filter(|(_, rings, _)| *rings > 0)
@@ -101,6 +104,7 @@ impl RingFacts {
                 f::counted(self.silent, "more notification", "more notifications")
             ),
         };
+
         format!(
             "Of {which}{} {} answered{}{silent}.",
             f::counted(self.sent, "ring", "rings"),
@@ -127,6 +131,7 @@ pub fn with_outcomes(
             .iter()
             .map(move |member| (member.user_id.as_str(), member.joined_ms, until(member)))
     };
+
     let outcomes: Vec<Option<(Outcome, Option<i64>)>> = related
         .iter()
         .map(|one| (one.what == What::Ring).then(|| ring::outcome(one, came(), &related, now)))
@@ -138,20 +143,24 @@ pub fn with_outcomes(
             facts.answered_ms = answered_ms;
             facts.answered_at = answered_ms.map(Stamp);
         }
+
         facts
     };
+
     let told = related
         .into_iter()
         .zip(outcomes)
         .filter(|(one, _)| one.what != What::Withdrawal);
+
     told.map(said).collect()
 }
 
 /// Somebody took a ring when its call had ended: it and the call of who came belong together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct LinkedCallFacts {
-    /// `answered_after_end`: somebody answered a ring of this call when it had ended, and was in the other call.
-    /// `answers_ended_ring`: somebody of this call answered a ring of the other one, which had ended.
+    /// `answered_after_end`: somebody answered a ring of this call when it had ended, and was in
+    /// the other call. `answers_ended_ring`: somebody of this call answered a ring of the other
+    /// one, which had ended.
     pub kind: &'static str,
     /// The other call.
     pub call_id: String,
@@ -176,6 +185,7 @@ impl LinkedCallFacts {
         } else {
             ("answers_ended_ring", late.ended_call_id)
         };
+
         Self {
             kind,
             call_id: other,

@@ -25,11 +25,13 @@ pub struct RoomFacts {
     /// Since when it is replaced.
     pub replaced_ms: Option<i64>,
     pub replaced_at: Option<Stamp>,
-    /// The room that took the place of this one: how we stand towards it, and whether it names this one.
+    /// The room that took the place of this one: how we stand towards it, and whether it names this
+    /// one.
     pub successor: Option<RoomLink>,
     /// The room that this one says it replaced.
     pub predecessor: Option<RoomLink>,
-    /// The room whose tombstone names this one as its successor, where this one does not name it or cannot be read.
+    /// The room whose tombstone names this one as its successor, where this one does not name it or
+    /// cannot be read.
     pub replaces: Option<String>,
     /// What needs a look in the room itself.
     pub findings: Vec<RoomFindingFacts>,
@@ -41,7 +43,8 @@ pub struct RoomFacts {
     pub polled_at: Option<Stamp>,
     pub error: Option<String>,
     pub calls: i64,
-    /// Calls that run now; those in which only devices are left that are probably gone are `stuck_calls`.
+    /// Calls that run now; those in which only devices are left that are probably gone are
+    /// `stuck_calls`.
     pub active_calls: i64,
     pub stuck_calls: i64,
     /// People in its calls now, without those that are probably gone; those are `ghosts_now`.
@@ -67,7 +70,8 @@ impl From<row::Room> for RoomFacts {
         let is_seen = matches!(row.watch, Watch::Joined | Watch::Peeked);
         let successor = RoomLink::successor(&row);
         let predecessor = RoomLink::predecessor(&row);
-        let findings = RoomFindingFacts::of(&row);
+        let findings = RoomFindingFacts::findings_of_room(&row);
+
         Self {
             room: row.room.into(),
             version: row.version,
@@ -118,7 +122,7 @@ impl RoomFacts {
     /// The same with what is known of now: the calls that run, and whether that can be told.
     #[must_use]
     pub fn with_now(self, unknown: Option<Unknown>, active: &[&CallFacts]) -> Self {
-        let now = NowFacts::of(active.iter().copied());
+        let now = NowFacts::count_members(active.iter().copied());
         // What is said to run ran when it was seen last.
         let is_unseen = unknown.is_some_and(|unknown| unknown.why != Why::Encrypted);
         let findings = self.findings.into_iter();
@@ -126,6 +130,7 @@ impl RoomFacts {
             .map(|finding| finding.with_now(is_unseen))
             .collect();
         let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+
         Self {
             active_calls: count(now.calls_now),
             stuck_calls: count(now.calls_stuck),
@@ -182,6 +187,7 @@ impl RoomFacts {
             Watch::Peeked => ("ok", "check", "Polled"),
             Watch::Joined => ("ok", "check", "Following"),
         };
+
         Pill { class, icon, words }
     }
 }
@@ -197,8 +203,8 @@ pub struct InvitationFacts {
     pub server: String,
     pub since_ms: i64,
     pub since_at: Stamp,
-    /// The configuration allows it and the room is being joined; else it waits until one of the settings in `allow_with` has the
-    /// value beside it, and a restart.
+    /// The configuration allows it and the room is being joined; else it waits until one of the
+    /// settings in `allow_with` has the value beside it, and a restart.
     pub allowed: bool,
     pub allow_with: Vec<SettingFacts>,
 }
@@ -221,6 +227,7 @@ impl From<Pending> for InvitationFacts {
             env,
             value: value.to_owned(),
         };
+
         let allow_with = if pending.accepted {
             Vec::new()
         } else if server.is_empty() {
@@ -239,6 +246,7 @@ impl From<Pending> for InvitationFacts {
                 ),
             ]
         };
+
         Self {
             room: pending.room.into(),
             inviter: pending.inviter,
@@ -282,12 +290,15 @@ pub struct VantageFacts {
     pub last_error_at: Option<Stamp>,
     pub errors: i64,
     pub invites_refused: i64,
-    /// Since when the homeserver prepares its first answer, which may take minutes; null when it came.
+    /// Since when the homeserver prepares its first answer, which may take minutes; null when it
+    /// came.
     pub preparing_since_ms: Option<i64>,
     pub preparing_since_at: Option<Stamp>,
-    /// The homeserver refused the account: nothing is tried again until somebody changes something. `error` says what.
+    /// The homeserver refused the account: nothing is tried again until somebody changes something.
+    /// `error` says what.
     pub needs_action: bool,
-    /// When the homeserver last told what it can do; null = it never did: `delayed_events` and `sticky_events` say nothing.
+    /// When the homeserver last told what it can do; null = it never did: `delayed_events` and
+    /// `sticky_events` say nothing.
     pub capabilities_ms: Option<i64>,
     pub capabilities_at: Option<Stamp>,
     /// What the homeserver offers for calls; null where it was not asked yet.

@@ -1,4 +1,5 @@
-//! Why a room needs a look: who may not join its calls, where it was replaced, and what a state reset did.
+//! Why a room needs a look: who may not join its calls, where it was replaced, and what a state
+//! reset did.
 
 use super::reset::Reset;
 use super::room_needs::account_words;
@@ -15,7 +16,8 @@ use utoipa::ToSchema;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RoomLink {
     pub room_id: String,
-    /// How we stand towards it: `joined`, `peeked`, `left` or `blind`; null where we know nothing of it.
+    /// How we stand towards it: `joined`, `peeked`, `left` or `blind`; null where we know nothing
+    /// of it.
     pub watch: Option<&'static str>,
     /// Does it name this room in turn? Null while that is not known.
     pub names_this_room: Option<bool>,
@@ -33,6 +35,7 @@ impl RoomLink {
         let is_seen = |watch: Watch| matches!(watch, Watch::Joined | Watch::Peeked | Watch::Left);
         let watch = row.successor.as_ref().map(|successor| successor.watch);
         let names = row.successor_names.as_deref() == Some(row.room.room_id.as_str());
+
         Some(Self {
             names_this_room: (names || watch.is_some_and(is_seen)).then_some(names),
             watch: watch.map(Watch::as_str),
@@ -50,6 +53,7 @@ impl RoomLink {
     pub(super) fn predecessor(row: &row::Room) -> Option<Self> {
         let room_id = row.predecessor.clone()?;
         let names = row.predecessor_names.as_deref() == Some(row.room.room_id.as_str());
+
         Some(Self {
             names_this_room: row.predecessor_watch.map(|_| names),
             watch: row.predecessor_watch.map(Watch::as_str),
@@ -76,15 +80,17 @@ impl RoomLink {
 /// Something in a room that needs a look.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RoomFindingFacts {
-    /// `few_may_join`: not every account may join a call. `replaced`: it was replaced, and the new room is not followed,
-    /// or people are still in a call here. `state_reset`: within the last 24 hours memberships vanished, or came back.
-    /// `server_denied`, `lost_power`: people in a call here can no longer say goodbye.
+    /// `few_may_join`: not every account may join a call. `replaced`: it was replaced, and the new
+    /// room is not followed, or people are still in a call here. `state_reset`: within the last 24
+    /// hours memberships vanished, or came back. `server_denied`, `lost_power`: people in a call
+    /// here can no longer say goodbye.
     pub kind: &'static str,
     /// Since when, where that is known.
     pub from_ms: Option<i64>,
     pub from_at: Option<Stamp>,
-    /// Of `few_may_join`: the type of event that joins a call, the power that it needs, how many accounts are in the room
-    /// (our own among them where we are in it), and how many of them have that power.
+    /// Of `few_may_join`: the type of event that joins a call, the power that it needs, how many
+    /// accounts are in the room (our own among them where we are in it), and how many of them have
+    /// that power.
     pub event_type: Option<String>,
     pub needed_power: Option<i64>,
     pub accounts: Option<i64>,
@@ -126,7 +132,7 @@ impl RoomFindingFacts {
     }
 
     /// What the row of a room tells.
-    pub(super) fn of(row: &row::Room) -> Vec<Self> {
+    pub(super) fn findings_of_room(row: &row::Room) -> Vec<Self> {
         let mut found = Vec::new();
         let link = RoomLink::successor(row);
         if let Some(link) = &link {
@@ -143,12 +149,14 @@ impl RoomFindingFacts {
             let joins = row.access.iter().filter(|access| access.join_type.joins());
             found.extend(joins.map(Self::few_may_join));
         }
+
         if row.resets > 0 {
             found.push(Self {
                 count: Some(row.resets),
                 ..Self::new("state_reset", None)
             });
         }
+
         found
     }
 
@@ -178,6 +186,7 @@ impl RoomFindingFacts {
             remedy: finding.state.remedy.clone(),
             ..Self::new(finding.kind, Some(finding.from_ms))
         });
+
         found.take(20).collect()
     }
 
@@ -214,6 +223,7 @@ impl RoomFindingFacts {
     pub fn why(&self) -> String {
         let event_type = f::tidy(self.event_type.as_deref().unwrap_or_default());
         let needed = self.needed_power.unwrap_or_default();
+
         match self.kind {
             "few_may_join" => format!("{event_type} needs power {needed} here."),
             "replaced" => {
@@ -245,8 +255,8 @@ impl RoomLook {
     }
 }
 
-/// The rooms that need a look, by their rows and by the calls that run in them. `account`: who would have to be invited,
-/// where that is known.
+/// The rooms that need a look, by their rows and by the calls that run in them. `account`: who
+/// would have to be invited, where that is known.
 #[must_use]
 pub fn looks(
     rooms: &[row::Room],
@@ -256,14 +266,16 @@ pub fn looks(
     let account = account_words(account);
     let look = |row: &row::Room| {
         let mut findings = match row.watch {
-            Watch::Joined | Watch::Peeked => RoomFindingFacts::of(row),
+            Watch::Joined | Watch::Peeked => RoomFindingFacts::findings_of_room(row),
             // What the overview says of rooms that it cannot see is enough.
             Watch::Left | Watch::Blind => Vec::new(),
         };
+
         let calls = || {
             let of_room = |call: &&super::CallFacts| call.room.room_id == row.room.room_id;
             active.iter().filter(of_room)
         };
+
         let is_unseen = calls().any(|call| call.unknown_since_ms.is_some());
         findings = findings
             .into_iter()
@@ -279,6 +291,7 @@ pub fn looks(
             findings,
         })
     };
+
     rooms.iter().filter_map(look).collect()
 }
 
@@ -354,6 +367,7 @@ impl AccessFacts {
             may,
             may_not,
         } = named;
+
         Self {
             remedy: remedy_of_levels(&access.join_type, 0),
             joins: access.join_type.joins(),
@@ -386,9 +400,11 @@ fn listed(accounts: &[AccountFacts], all: i64) -> String {
     if names.is_empty() {
         return "nobody".to_owned();
     }
+
     if more > 0 {
         names.push(format!("{} more", f::count(more)));
     }
+
     match names.split_last() {
         Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
         _ => names.concat(),

@@ -1,4 +1,5 @@
-//! Why a room needs a look and what to do about it, in words: the same on pages, in JSON and in a terminal.
+//! Why a room needs a look and what to do about it, in words: the same on pages, in JSON and in a
+//! terminal.
 
 use super::{RoomFacts, RoomFindingFacts};
 use crate::store::rooms::is_unread;
@@ -9,8 +10,9 @@ use utoipa::ToSchema;
 /// Why a room needs a look, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RoomNeedFacts {
-    /// `not_readable` (it was asked for, and cannot be read), `left` (the account is no longer in it), `look_failed` (the
-    /// last look at it failed), `history_failed` (its history could not be read), or the kind of one of its `findings`.
+    /// `not_readable` (it was asked for, and cannot be read), `left` (the account is no longer in
+    /// it), `look_failed` (the last look at it failed), `history_failed` (its history could not be
+    /// read), or the kind of one of its `findings`.
     pub kind: &'static str,
     pub why: String,
     pub remedy: String,
@@ -27,6 +29,7 @@ impl RoomFacts {
             .map(|finding| finding.need(&account))
             .collect::<Vec<_>>();
         let needs = self.sight_need(&account).into_iter().chain(of_findings);
+
         Self {
             needs: needs.collect(),
             ..self
@@ -69,6 +72,7 @@ impl RoomFacts {
             ),
             _ => return None,
         };
+
         Some(RoomNeedFacts { kind, why, remedy })
     }
 }
@@ -113,6 +117,7 @@ impl RoomFindingFacts {
             }
             (_, None) => "see the room’s page.".to_owned(),
         };
+
         RoomNeedFacts {
             kind: self.kind,
             why: format!("{}. {}", self.title(), self.why()),

@@ -1,4 +1,5 @@
-//! Calls that ran side by side in one room while nobody met: as findings of the calls, and as lines of the room.
+//! Calls that ran side by side in one room while nobody met: as findings of the calls, and as lines
+//! of the room.
 
 use super::{CallFacts, FindingFacts, Stamp, person};
 use crate::rtc::side_by_side::{LoneCall, pairs_side_by_side};
@@ -26,7 +27,8 @@ pub struct SideBySideFacts {
 }
 
 impl CallFacts {
-    /// Until when somebody is known to have been in it, ms: whoever is probably gone was there until the last sign.
+    /// Until when somebody is known to have been in it, ms: whoever is probably gone was there
+    /// until the last sign.
     fn known_until_ms(&self, now: i64) -> i64 {
         let known = |stay: &super::MemberFacts| {
             self.findings
@@ -34,6 +36,7 @@ impl CallFacts {
                 .find(|finding| finding.is_silence() && finding.is_of(stay))
                 .map_or(stay.end_ms(self.upto(now)), |finding| finding.from_ms)
         };
+
         self.members
             .iter()
             .map(known)
@@ -54,7 +57,8 @@ impl CallFacts {
     }
 }
 
-/// Adds to each of `calls` what ran side by side with it, among them and `others`, calls of the same rooms.
+/// Adds to each of `calls` what ran side by side with it, among them and `others`, calls of the
+/// same rooms.
 pub fn add_side_by_side(calls: &mut [CallFacts], others: &[CallFacts], now: i64) {
     let mut by_room: BTreeMap<&str, Vec<&CallFacts>> = BTreeMap::new();
     let mut seen = BTreeSet::new();
@@ -111,6 +115,7 @@ impl FindingFacts {
     ) -> Self {
         let users: BTreeSet<LonePerson<'_>> = users.into();
         let names = users.iter().map(|one| one.name.map(ToOwned::to_owned));
+
         Self {
             user_names: names.collect(),
             until_ms,
@@ -184,6 +189,7 @@ fn joined(
             *entry = entry.take().or(name);
         }
     }
+
     names.into_iter().unzip()
 }
 
@@ -225,6 +231,7 @@ impl SideBySideFacts {
                 format::within(&person(name, user))
             })
             .collect();
+
         match self.users.len() - names.len() {
             0 => names.join(", "),
             more => format!("{} and {more} more", names.join(", ")),
@@ -247,12 +254,15 @@ impl SideBySideFacts {
                     if same {
                         new.join(known);
                     }
+
                     !same
                 });
                 groups.push(new);
             }
         }
+
         groups.sort_by_key(|group| std::cmp::Reverse(group.from_ms));
+
         groups
     }
 
@@ -260,6 +270,7 @@ impl SideBySideFacts {
         let mut call_ids = vec![call.id.clone()];
         call_ids.extend(finding.other_call_ids.iter().cloned());
         call_ids.sort_unstable();
+
         Self {
             call_ids,
             users: finding.users.clone(),
@@ -293,7 +304,8 @@ impl SideBySideFacts {
     }
 }
 
-/// How many troubles these calls have, calls that ran side by side being one, and the first call that has one.
+/// How many troubles these calls have, calls that ran side by side being one, and the first call
+/// that has one.
 #[must_use]
 pub fn count_troubled(calls: &[CallFacts]) -> (usize, Option<&CallFacts>) {
     let troubled: Vec<&CallFacts> = calls.iter().filter(|call| call.needs_look()).collect();
@@ -307,8 +319,10 @@ pub fn count_troubled(calls: &[CallFacts]) -> (usize, Option<&CallFacts>) {
         if !is_told {
             count += 1;
         }
+
         let others = call.loud().flat_map(|finding| &finding.other_call_ids);
         told.extend(others.map(String::as_str));
     }
+
     (count, troubled.first().copied())
 }

@@ -8,8 +8,8 @@ use utoipa::ToSchema;
 /// The database cannot be written or read as it should be, so that nothing of now is known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct StorageTroubleFacts {
-    /// `full` (the disk), `locked` (by another program), `read_only`, `gone` (the file was deleted or replaced), `damaged` or
-    /// `failing`.
+    /// `full` (the disk), `locked` (by another program), `read_only`, `gone` (the file was deleted
+    /// or replaced), `damaged` or `failing`.
     pub kind: &'static str,
     pub since_ms: i64,
     pub since_at: Stamp,
@@ -78,5 +78,6 @@ pub fn storage_words(kind: &str) -> StorageWords {
             "See what the error says of the disk or the database server; when that is mended it goes on by itself.",
         ),
     };
+
     StorageWords { what, to_do }
 }

@@ -7,7 +7,8 @@ use crate::web::format as f;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// The sums of a span of time. Inferred is what rests on expiry, on a member's own claim, or on time that nobody watched.
+/// The sums of a span of time. Inferred is what rests on expiry, on a member's own claim, or on
+/// time that nobody watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct SumFacts {
     pub from_ms: i64,

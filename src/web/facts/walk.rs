@@ -1,4 +1,5 @@
-//! A walk through a room's history as pages and JSON show it: how far it has come, and about how much is ahead.
+//! A walk through a room's history as pages and JSON show it: how far it has come, and about how
+//! much is ahead.
 
 use super::{RoomRef, Stamp};
 use crate::store::progress::{Progress, Sums};
@@ -20,8 +21,8 @@ pub struct WalkFacts {
     /// How far back it has come.
     pub reached_ms: Option<i64>,
     pub reached_at: Option<Stamp>,
-    /// About how much of the time is still ahead, percent: calls are not spread evenly over it. 0 = done, null = not known,
-    /// as long as the walk has found nothing by which that could be told.
+    /// About how much of the time is still ahead, percent: calls are not spread evenly over it. 0 =
+    /// done, null = not known, as long as the walk has found nothing by which that could be told.
     pub ahead_percent: Option<i64>,
     /// About how long it still takes at the pace so far; null = too early to say, or done.
     pub ahead_ms: Option<i64>,
@@ -29,11 +30,13 @@ pub struct WalkFacts {
     pub events_per_second: Option<i64>,
     pub done_ms: Option<i64>,
     pub done_at: Option<Stamp>,
-    /// `beginning`, `met` (what was known), `horizon` (as far as configured) or `not_visible` (hidden, as the room's history
-    /// visibility says); where the homeserver did not give what there may be before: `no_more` (it gave no further page),
-    /// `circle` (its pages turn in a circle), `endless` (page after page with nothing new) or `refused`; null while it goes on.
+    /// `beginning`, `met` (what was known), `horizon` (as far as configured) or `not_visible`
+    /// (hidden, as the room's history visibility says); where the homeserver did not give what
+    /// there may be before: `no_more` (it gave no further page), `circle` (its pages turn in a
+    /// circle), `endless` (page after page with nothing new) or `refused`; null while it goes on.
     pub ended_by: Option<String>,
-    /// When a walk that ended too early is tried again, and how often it was. Where that brings more, a new walk goes on.
+    /// When a walk that ended too early is tried again, and how often it was. Where that brings
+    /// more, a new walk goes on.
     pub again_ms: Option<i64>,
     pub again_at: Option<Stamp>,
     pub tries: i64,
@@ -43,6 +46,7 @@ impl From<Progress> for WalkFacts {
     fn from(row: Progress) -> Self {
         // A walk that has found nothing has made no way by which one could tell how much is ahead.
         let is_measured = row.found > 0 || row.done_ms.is_some();
+
         Self {
             ahead_percent: row.ahead_percent().filter(|_| is_measured),
             ahead_ms: row.ahead_ms().filter(|_| is_measured),
@@ -92,9 +96,11 @@ impl WalkFacts {
         if !self.is_open() || self.pages == 0 {
             return String::new();
         }
+
         if self.events == 0 {
             return "nothing new so far, so how much is ahead is not known".to_owned();
         }
+
         let percent = self
             .ahead_percent
             .map(|percent| format!("about {percent} % of the time still ahead"));
@@ -104,6 +110,7 @@ impl WalkFacts {
         let rate = self
             .events_per_second
             .map(|rate| format!("{} a second", f::counted(rate, "event", "events")));
+
         [percent, time, rate]
             .into_iter()
             .flatten()
@@ -145,7 +152,8 @@ pub struct HistoryFacts {
     pub rooms_open: i64,
     pub pages: i64,
     pub events: i64,
-    /// New events for each second, of all walks that are not done; they have their turns one after the other.
+    /// New events for each second, of all walks that are not done; they have their turns one after
+    /// the other.
     pub events_per_second: i64,
 }
 

@@ -99,6 +99,7 @@ fn every_number_is_some_time() {
         rfc3339(crate::rtc::time::LATEST_MS),
         "9999-12-31T23:59:59.999Z"
     );
+
     for ms in [i64::MIN, i64::MAX, 0, -1] {
         assert!(moment(ms, NOW).to_string().ends_with("</time>"));
         let _ = (running(ms), lasted(ms), sum(ms), midnight(ms));

@@ -17,7 +17,8 @@ fn is_trick(letter: char) -> bool {
             | '\u{2028}' | '\u{2029}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// A stranger's text made harmless for one line: no control characters, no direction overrides, not endless.
+/// A stranger's text made harmless for one line: no control characters, no direction overrides, not
+/// endless.
 #[must_use]
 pub fn tidy(text: &str) -> String {
     harmless(text, NAME_MAX)
@@ -41,6 +42,7 @@ fn harmless(text: &str, most: usize) -> String {
     if letters.any(|letter| !is_trick(letter)) {
         clean.push('…');
     }
+
     if clean.trim().is_empty() {
         "(no visible name)".to_owned()
     } else {
@@ -48,14 +50,15 @@ fn harmless(text: &str, most: usize) -> String {
     }
 }
 
-/// A name within a sentence of plain text. One that is written from right to left stays together, so that what
-/// follows it, a time, does not move to its other side (UAX #9, isolates).
+/// A name within a sentence of plain text. One that is written from right to left stays together,
+/// so that what follows it, a time, does not move to its other side (UAX #9, isolates).
 #[must_use]
 pub fn within(name: &str) -> String {
     let leftwards = |letter: char| {
         matches!(letter, '\u{590}'..='\u{8ff}' | '\u{fb1d}'..='\u{fdff}' | '\u{fe70}'..='\u{feff}'
             | '\u{10800}'..='\u{10fff}' | '\u{1e800}'..='\u{1efff}')
     };
+
     if name.chars().any(leftwards) {
         format!("\u{2068}{name}\u{2069}")
     } else {
@@ -77,6 +80,7 @@ impl fmt::Display for Coded {
                 write!(f, "{part}")?;
             }
         }
+
         Ok(())
     }
 }
@@ -89,7 +93,8 @@ pub fn code(text: &str) -> Coded {
     Coded(text.to_owned())
 }
 
-/// JSON as text of an element: only what HTML reads is escaped, so that quotes do not make it three times as long.
+/// JSON as text of an element: only what HTML reads is escaped, so that quotes do not make it three
+/// times as long.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawJson(String);
 
@@ -103,6 +108,7 @@ impl fmt::Display for RawJson {
                 _ => f.write_char(letter)?,
             }
         }
+
         Ok(())
     }
 }
@@ -122,6 +128,7 @@ pub fn raw_json(event: &serde_json::Value) -> RawJson {
             clean.push_str("\n… cut here: the event is longer");
             break;
         }
+
         match letter {
             '\n' => clean.push(letter),
             _ if is_trick(letter) => {
@@ -130,6 +137,7 @@ pub fn raw_json(event: &serde_json::Value) -> RawJson {
             _ => clean.push(letter),
         }
     }
+
     RawJson(clean)
 }
 
@@ -157,6 +165,7 @@ pub fn segment(text: &str) -> String {
             }
         }
     }
+
     path
 }
 

@@ -86,6 +86,7 @@ pub fn in_query(path: &str, name: &str) -> Parameter {
         .name(name)
         .parameter_in(ParameterIn::Query)
         .required(Required::False);
+
     parameter
         .description(words(QUERY, name))
         .schema(Some(schema(shape(path, name))))
@@ -99,6 +100,7 @@ pub fn in_path(name: &str) -> Parameter {
         .name(name)
         .parameter_in(ParameterIn::Path)
         .required(Required::True);
+
     parameter
         .description(words(PATH, name))
         .schema(Some(schema(json!({ "type": "string", "minLength": 1 }))))

@@ -17,12 +17,13 @@ pub struct About {
 
 /// `GET /about`
 pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
-    let ask = Ask::of(&req, &web);
+    let ask = Ask::of_request(&req, &web);
     let answer: Result<_, Error> = Query::read(&ask.query, &[]).map(|_| {
         Answer::from(About {
             version: Shell::VERSION,
         })
     });
+
     reply::send(&web, &ask, answer).await
 }
 

@@ -58,7 +58,8 @@ pub struct CallPage {
     pub related: Vec<RelatedFacts>,
     /// Calls that belong to this one: a ring of the one was taken in the other.
     pub linked_calls: Vec<LinkedCallFacts>,
-    /// Of stays here that begin with a renewal after a goodbye: the stay that had ended; at most 20.
+    /// Of stays here that begin with a renewal after a goodbye: the stay that had ended; at most
+    /// 20.
     pub earlier_stays: Vec<EarlierStayFacts>,
     /// How the room is known over the time of the call.
     pub coverage: Vec<CoverageFacts>,
@@ -141,10 +142,12 @@ impl<T> Shown<'_, T> {
         if self.rows.len() == self.total {
             return String::new();
         }
+
         let (first, last) = (
             f::count(self.before + 1),
             f::count(self.before + self.rows.len()),
         );
+
         format!("{first} to {last} of {}", f::count(self.total))
     }
 }
@@ -192,7 +195,7 @@ pub struct TransportFacts {
 
 /// `GET /calls/{id}` and `GET /api/v1/calls/{id}`
 pub async fn get(req: HttpRequest, web: http::Data<Web>, id: http::Path<String>) -> HttpResponse {
-    let ask = Ask::of(&req, &web);
+    let ask = Ask::of_request(&req, &web);
     reply::send(&web, &ask, load(&web, &ask, &id).await).await
 }
 
@@ -205,12 +208,14 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<CallPage>, Error>
             "No call has this id, and no event with this id belongs to a call.".to_owned(),
         ));
     };
+
     if call.id != id {
         return Ok(Answer::Elsewhere(format!(
             "/calls/{}",
             f::segment(&call.id)
         )));
     }
+
     let upto = i64::try_from(before + EVENTS).unwrap_or(i64::MAX);
     let is_large = call.memberships > super::STAYS_OF_CALL;
     let (mut evidence, total, evidence_whole) = if is_large {
@@ -218,19 +223,21 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<CallPage>, Error>
         let total = i64::try_from(found.len()).unwrap_or(i64::MAX);
         (found, total + i64::from(!is_whole), is_whole)
     } else {
-        let (found, total) = events::behind(&web.store, ask.viewer, id, upto).await?;
+        let (found, total) = events::events_behind_call(&web.store, ask.viewer, id, upto).await?;
         (found, total, true)
     };
+
     evidence.drain(..before.min(evidence.len()));
     let cover = super::coverage_of(web, ask, &call.room.room_id).await?;
     let (facts, window) = super::with_window(web, ask, call.clone(), part.stays_from()).await?;
-    let related = related::of(&web.store, ask.viewer, &call).await?;
+    let related = related::related_of_call(&web.store, ask.viewer, &call).await?;
     let late = related::late_answers(&web.store, ask.viewer, &call, ask.now).await?;
     let mut page = CallPage {
         evidence_whole,
         part,
         ..page(facts, evidence, total, cover, ask.now)
     };
+
     let related = facts::with_outcomes(related, &page.call.members, ask.now);
     let unnamed: BTreeSet<String> = related
         .iter()
@@ -245,6 +252,7 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<CallPage>, Error>
         let known = page.name_of(user_id);
         known.or_else(|| names.get(user_id).cloned())
     };
+
     let related = related.into_iter().map(|one| one.with_names(name_of));
     page.related = related.collect();
     page.earlier_stays = earlier_stays(web, ask, &page.call).await?;
@@ -260,6 +268,7 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<CallPage>, Error>
             page.window = Some(window);
         }
     }
+
     Ok(page.into())
 }
 
@@ -270,6 +279,7 @@ fn part_of_query(query: &Query) -> Result<Part, Error> {
     } else {
         "stays_from"
     };
+
     let stays_from = place_of_query(query, stays, STAYS_FROM_MAX)?;
     let events_from = place_of_query(query, "events_from", EVENTS_FROM_MAX)?;
 
@@ -292,9 +302,11 @@ fn place_of_query(query: &Query, name: &str, most: i64) -> Result<Option<usize>,
     let Some(before) = query.number(name)? else {
         return Ok(None);
     };
+
     if before > most {
         return Err(Error::Invalid(format!("{name} goes up to {most}")));
     }
+
     Ok(Some(usize::try_from(before).unwrap_or(0)))
 }
 
@@ -316,6 +328,7 @@ pub fn page(
         from: call.started_ms,
         to: call.end_ms(now).max(call.started_ms + 1),
     };
+
     // Of each only what concerns the call: what goes on after it would change the answer for ever.
     let within = cover.iter().map(|interval| Interval {
         span: interval.span.within(&here),
@@ -325,6 +338,7 @@ pub fn page(
         .filter(|interval| !interval.span.is_empty())
         .map(|interval| (&interval).into())
         .collect();
+
     CallPage {
         call,
         transports,
@@ -357,6 +371,7 @@ async fn earlier_stays(
         let Some(earlier) = earlier.await? else {
             continue;
         };
+
         found.push(EarlierStayFacts {
             join_event_id: join.clone(),
             user_id: member.user_id.clone(),
@@ -367,6 +382,7 @@ async fn earlier_stays(
             end_event_id: earlier.end_event_id,
         });
     }
+
     Ok(found)
 }
 
@@ -377,6 +393,7 @@ fn transports(call: &CallFacts, now: i64) -> Vec<TransportFacts> {
         let Some(transport) = &member.transport else {
             continue;
         };
+
         let address = transport.address();
         let place = found.iter().position(|known| {
             let same = |known: &String| address.is_some_and(|address| host(known) == host(address));
@@ -405,6 +422,7 @@ fn transports(call: &CallFacts, now: i64) -> Vec<TransportFacts> {
             known.servers.insert(index, member.server.clone());
         }
     }
+
     found
 }
 
@@ -413,6 +431,7 @@ impl CallPage {
     fn say_whether_it_rang(&mut self) {
         let rang = |one: &RelatedFacts| one.kind == "ring" && one.whole_room;
         let rang = self.related.iter().any(rang);
+
         for finding in &mut self.call.findings {
             if finding.kind == "nobody_could_come" {
                 finding.state.rang_everybody = Some(rang);
@@ -436,6 +455,7 @@ impl CallPage {
             .iter()
             .flat_map(|event| self.renewals(event))
             .collect();
+
         timeline::draw(
             &self.call,
             &renewals,
@@ -494,6 +514,7 @@ impl CallPage {
             .evidence
             .iter()
             .find(|event| Some(&event.event_id) == stay.end_event_id.as_ref())?;
+
         (event.sender != stay.user_id).then(|| event.title())
     }
 
@@ -514,6 +535,7 @@ impl CallPage {
             .iter()
             .map(|event| event.origin_server_ts)
             .chain(rings.iter().map(|ring| ring.at_ms));
+
         told.fold(self.span(now), |span, ms| Times {
             from: span.from.min(ms),
             to: span.to.max(ms),
@@ -530,6 +552,7 @@ impl CallPage {
         if event.rejected.is_some() || self.is_join(&event.event_id) {
             return Vec::new();
         }
+
         let ms = event
             .received_ms
             .map_or(event.origin_server_ts, |ms| ms.min(event.origin_server_ts));
@@ -538,6 +561,7 @@ impl CallPage {
             device_id,
             ms,
         };
+
         event.devices().into_iter().map(of).collect()
     }
 
@@ -549,13 +573,15 @@ impl CallPage {
             .iter()
             .filter(|member| member.user_id == user_id);
         let senders = self.evidence.iter().filter(|event| event.sender == user_id);
+
         members
             .map(|member| &member.name)
             .chain(senders.map(|event| &event.name))
             .find_map(Clone::clone)
     }
 
-    /// How many lines of the evidence have their raw event on the page: as many as keep it small; the JSON has all.
+    /// How many lines of the evidence have their raw event on the page: as many as keep it small;
+    /// the JSON has all.
     #[must_use]
     pub fn raws(&self, shell: &Shell) -> usize {
         let (mut bytes, most) = (
@@ -566,6 +592,7 @@ impl CallPage {
             bytes += f::raw_json(&event.event).to_string().len();
             bytes <= most
         };
+
         self.events_shown(shell)
             .rows
             .iter()
@@ -585,7 +612,7 @@ impl CallPage {
     /// The SFUs of this call with their letters.
     #[must_use]
     pub fn sfus(&self) -> Sfus {
-        Sfus::of(self.call.members.iter().filter_map(MemberFacts::sfu))
+        Sfus::from_urls(self.call.members.iter().filter_map(MemberFacts::sfu))
     }
 
     /// The stays of the table, in order of arrival; none where only the events are asked for.
@@ -596,8 +623,10 @@ impl CallPage {
             Part::Stays(stays) | Part::Both { stays, .. } => (stays, STAYS[1]),
             Part::Events(_) => (0, 0),
         };
+
         let rows = self.window.as_ref().unwrap_or(&self.call.members);
         let total = usize::try_from(self.call.members_total).unwrap_or(0);
+
         Shown {
             rows: &rows[..rows.len().min(shell.at_most(most))],
             before,
@@ -613,7 +642,9 @@ impl CallPage {
             Part::Stays(_) => (0, 0),
             Part::Events(events) | Part::Both { events, .. } => (events, EVENTS_SHOWN[1]),
         };
+
         let total = usize::try_from(self.evidence_total).unwrap_or(0);
+
         Shown {
             rows: &self.evidence[..self.evidence.len().min(shell.at_most(most))],
             before,

@@ -1,4 +1,5 @@
-//! `/calls`: every call, newest first or in another order, filtered and paged; and the list of those that run now.
+//! `/calls`: every call, newest first or in another order, filtered and paged; and the list of
+//! those that run now.
 
 use crate::store::row::{self, CallFilter, Matching, More};
 use crate::store::sorted::{self, Place};
@@ -58,7 +59,8 @@ pub struct Calls {
     pub form: Form,
 }
 
-/// The calls that run now, and whether that can be told. Those that are stuck are among them: their `state` is `stuck`.
+/// The calls that run now, and whether that can be told. Those that are stuck are among them: their
+/// `state` is `stuck`.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Active {
     #[serde(flatten)]
@@ -67,8 +69,8 @@ pub struct Active {
     pub seen: AllSeenFacts,
     #[serde(flatten)]
     pub numbers_now: NowFacts,
-    /// How many calls run now, stuck ones among them. Where it is more than `data` holds, `data` has some of each room, the
-    /// newest first.
+    /// How many calls run now, stuck ones among them. Where it is more than `data` holds, `data`
+    /// has some of each room, the newest first.
     pub active_total: i64,
 }
 
@@ -88,7 +90,8 @@ pub struct Form {
 pub struct Day<'a> {
     pub ms: Option<i64>,
     pub calls: Vec<&'a CallFacts>,
-    /// All calls of that day that fit the filter are here: none is on the page before or after this one.
+    /// All calls of that day that fit the filter are here: none is on the page before or after this
+    /// one.
     pub whole: bool,
 }
 
@@ -113,13 +116,13 @@ pub struct Chip {
 
 /// `GET /calls` and `GET /api/v1/calls`
 pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
-    let ask = Ask::of(&req, &web);
+    let ask = Ask::of_request(&req, &web);
     reply::send(&web, &ask, load(&web, &ask).await.map(Answer::from)).await
 }
 
 /// `GET /api/v1/calls/active`
 pub async fn active(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
-    let ask = Ask::of(&req, &web);
+    let ask = Ask::of_request(&req, &web);
     let answer = async {
         Query::read(&ask.query, &[])?;
         let running = super::running(&web, &ask).await?;
@@ -131,6 +134,7 @@ pub async fn active(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
             list: List::whole(running.calls.clone()),
         })
     };
+
     reply::json(&ask, answer.await)
 }
 
@@ -158,6 +162,7 @@ async fn load(web: &Web, ask: &Ask) -> Result<Calls, Error> {
     } else {
         form(web, ask, &query, &filter).await?
     };
+
     let next_url = next.as_ref().map(|next| {
         web.url(&format!(
             "/api/v1/calls{}",
@@ -169,6 +174,7 @@ async fn load(web: &Web, ask: &Ask) -> Result<Calls, Error> {
         next,
         next_url,
     };
+
     Ok(Calls {
         list,
         looked: LookedFacts::read(web, viewer, now).await?,
@@ -193,11 +199,13 @@ pub(in crate::web) async fn filter(
         to_ms: query.time("to", true)?,
         more: more(web, ask, query).await?,
     };
+
     if let Some(room) = &mut filter.room
         && let Some(found) = rooms::named(&web.store, ask.viewer, room).await?
     {
         *room = found.room_id;
     }
+
     Ok(filter)
 }
 
@@ -213,11 +221,13 @@ async fn more(web: &Web, ask: &Ask, query: &Query) -> Result<More, Error> {
         id: None,
         q: text("q"),
     };
+
     // Nobody is called like an event.
     if let Some(event_id) = more.q.take_if(|q| q.starts_with('$')) {
         let found = sessions::find(&web.store, ask.viewer, &event_id).await?;
         more.id = Some(found.map_or(event_id, |call| call.id));
     }
+
     Ok(more)
 }
 
@@ -230,6 +240,7 @@ fn next(mut calls: Vec<(row::Call, Place)>, limit: i64) -> (Vec<row::Call>, Opti
         .last()
         .filter(|_| is_more)
         .map(|(_, place)| place.clone());
+
     (calls.into_iter().map(|(call, _)| call).collect(), next)
 }
 
@@ -242,12 +253,15 @@ async fn form(web: &Web, ask: &Ask, query: &Query, filter: &CallFilter) -> Resul
         calls: all,
         more: false,
     };
+
     let matching = if filtered {
         sessions::count(store, viewer, filter, now).await?
     } else {
         all_match
     };
+
     let since_ms = rooms.iter().filter_map(|room| room.oldest_event_ms).min();
+
     Ok(Form {
         query: query.clone(),
         chosen: Chosen::default(),
@@ -274,12 +288,15 @@ impl Calls {
                 }),
             }
         }
+
         if let Some(first) = days.first_mut().filter(|_| self.newest().is_some()) {
             first.whole = false;
         }
+
         if let Some(last) = days.last_mut().filter(|_| self.list.next.is_some()) {
             last.whole = false;
         }
+
         days
     }
 
@@ -405,6 +422,7 @@ impl Form {
                 without: self.query.with(&[name, "cursor"], None),
             })
         };
+
         words.into_iter().filter_map(chip).collect()
     }
 

@@ -1,4 +1,5 @@
-//! `/api/docs`: the `OpenAPI` document for people, page by page, with nothing fetched from anywhere else.
+//! `/api/docs`: the `OpenAPI` document for people, page by page, with nothing fetched from anywhere
+//! else.
 
 use crate::web::error::Error;
 use crate::web::openapi::params::{self, PATH, QUERY};
@@ -62,7 +63,7 @@ pub struct Key {
 
 /// `GET /api/v1/openapi.json`
 pub async fn document(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
-    let ask = Ask::of(&req, &web);
+    let ask = Ask::of_request(&req, &web);
     reply::json(
         &ask,
         Query::read(&ask.query, &[]).map(|_| openapi::document()),
@@ -71,7 +72,7 @@ pub async fn document(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
 
 /// `GET /api/docs`
 pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
-    let ask = Ask::of(&req, &web);
+    let ask = Ask::of_request(&req, &web);
     let answer: Result<_, Error> = Query::read(&ask.query, &[]).map(|_| Answer::from(docs()));
     reply::send(&web, &ask, answer).await
 }
@@ -82,10 +83,11 @@ pub async fn shape(
     web: http::Data<Web>,
     name: http::Path<String>,
 ) -> HttpResponse {
-    let ask = Ask::of(&req, &web);
+    let ask = Ask::of_request(&req, &web);
     let missing = || Error::NotFound("Nothing in the JSON has this name.".to_owned());
     let answer = Query::read(&ask.query, &[])
         .and_then(|_| shape_of(&name).map(Answer::from).ok_or_else(missing));
+
     reply::send(&web, &ask, answer).await
 }
 
@@ -100,6 +102,7 @@ fn docs() -> Docs {
             }),
         }
     }
+
     Docs { groups }
 }
 
@@ -115,6 +118,7 @@ fn address(entry: &Entry) -> Address {
             name: None,
         }),
     };
+
     Address {
         path: entry.path,
         summary: entry.summary,
@@ -140,6 +144,7 @@ fn kind(schema: &Value) -> Kind {
         words: words.to_owned(),
         name: None,
     };
+
     if let Some(name) = reference(schema) {
         return match name.as_str() {
             "Stamp" => plain("RFC 3339 time"),
@@ -150,6 +155,7 @@ fn kind(schema: &Value) -> Kind {
             },
         };
     }
+
     if let Some(choices) = schema.get("oneOf").and_then(Value::as_array) {
         let some = choices
             .iter()
@@ -160,6 +166,7 @@ fn kind(schema: &Value) -> Kind {
         } else {
             ""
         };
+
         return Kind {
             words: format!("{}{or_null}", some.words)
                 .trim_start_matches(", ")
@@ -167,14 +174,17 @@ fn kind(schema: &Value) -> Kind {
             name: some.name,
         };
     }
+
     let types: Vec<&str> = match &schema["type"] {
         Value::Array(types) => types.iter().filter_map(Value::as_str).collect(),
         one => one.as_str().into_iter().collect(),
     };
+
     let words = types
         .join(" or ")
         .replace("integer", "whole number")
         .replace("boolean", "true or false");
+
     match (schema.get("items"), schema.get("prefixItems")) {
         (Some(items), None) => {
             let of = kind(items);
@@ -203,6 +213,7 @@ fn shape_of(name: &str) -> Option<ShapePage> {
         parts: Vec::new(),
         keys: Vec::new(),
     };
+
     let parts = schema["allOf"].as_array().map_or(&[][..], Vec::as_slice);
     page.parts = parts.iter().filter_map(reference).collect();
     for properties in parts
@@ -216,6 +227,7 @@ fn shape_of(name: &str) -> Option<ShapePage> {
             description: text(value),
         }));
     }
+
     Some(page)
 }
 

@@ -25,10 +25,12 @@ fn html<P: Page>(page: &P) -> String {
         storage_trouble: None,
         spare: 0,
     };
+
     reply::short(page, shell).unwrap()
 }
 
-/// Alice's client knows one SFU, Carol sends to another; Dan renewed every hour until two hours ago.
+/// Alice's client knows one SFU, Carol sends to another; Dan renewed every hour until two hours
+/// ago.
 fn troubled() -> CallFacts {
     let sfu = ["sfu.one.example", "sfu.two.example"];
     let mut alice = fixtures::member(
@@ -59,6 +61,7 @@ fn troubled() -> CallFacts {
         last_sign_ms: Some(ms),
         ..Origins::default()
     };
+
     ledger
         .origins
         .insert(alice.id.clone(), last(NOW - 10 * MINUTE));
@@ -68,6 +71,7 @@ fn troubled() -> CallFacts {
         .insert(carol.id.clone(), last(NOW - 30 * MINUTE));
     let members = vec![alice, dan, carol];
     let row = fixtures::call("c", fixtures::room("Ops", "#ops:one.example"), &members);
+
     CallFacts::new(row, members, &ledger, NOW)
 }
 
@@ -99,6 +103,7 @@ fn a_call_says_who_cannot_hear_whom_and_who_is_probably_gone() {
     ] {
         assert!(page.contains(words), "{words}: {page}");
     }
+
     assert!(!page.contains("Healthy"));
     let mut well = troubled();
     well.findings.clear();
@@ -119,6 +124,7 @@ fn who_is_probably_gone_is_drawn_as_no_longer_believed() {
     ] {
         assert!(page.contains(words), "{words}: {page}");
     }
+
     let axis =
         &page[page.find("tl-row axis").unwrap()..page.find("<ul><li class=\"tl-row").unwrap()];
     assert!(
@@ -148,6 +154,7 @@ fn each_finding_below_the_picture_has_its_numeral_in_it() {
             "sfu.one.example",
         )
     };
+
     let members = vec![
         gone("Dan", "@dan:one.example", 60),
         gone("Eve", "@eve:one.example", 230),
@@ -158,8 +165,10 @@ fn each_finding_below_the_picture_has_its_numeral_in_it() {
             last_sign_ms: Some(NOW - minutes * MINUTE),
             ..Origins::default()
         };
+
         ledger.origins.insert(member.id.clone(), origins);
     }
+
     let row = fixtures::call("c", fixtures::room("Ops", "#ops:one.example"), &members);
     let facts = CallFacts::new(row, members, &ledger, NOW);
     assert_eq!(
@@ -203,6 +212,7 @@ fn numerals_keep_clear_of_the_times_wherever_those_stand() {
             .parse()
             .unwrap()
     };
+
     let labels: Vec<i64> = axis
         .split("<text class=\"t ")
         .skip(1)
@@ -260,6 +270,7 @@ fn the_first_page_and_the_wall_lead_to_what_needs_a_look() {
         active: vec![troubled()],
         ..overview::Rows::default()
     };
+
     let page = overview::page(rows(), NOW);
     assert!(
         html(&page)
@@ -271,10 +282,12 @@ fn the_first_page_and_the_wall_lead_to_what_needs_a_look() {
         why: Why::NotHeard,
         since_ms: Some(NOW - MINUTE),
     };
+
     let seen = AllSeenFacts {
         seen: Some(unknown).into(),
         unknown_rooms: 1,
     };
+
     // Dan is probably gone: he is none of the people.
     let cases = [
         (
@@ -288,6 +301,7 @@ fn the_first_page_and_the_wall_lead_to_what_needs_a_look() {
             "Not known whether there are calls",
         ),
     ];
+
     for (active, first, large) in cases {
         let page = overview::page(
             overview::Rows {
@@ -322,10 +336,12 @@ fn what_needs_a_look_comes_first_and_lists_say_so() {
         call.people_now = people;
         call
     };
+
     let rows = overview::Rows {
         active: vec![well(1), well(9), troubled(), well(4)],
         ..overview::Rows::default()
     };
+
     let page = overview::page(rows, NOW);
     let order =
         |calls: &[CallFacts]| -> Vec<usize> { calls.iter().map(|call| call.people_now).collect() };
@@ -343,6 +359,7 @@ fn what_needs_a_look_comes_first_and_lists_say_so() {
         looked: crate::web::seen::LookedFacts::default(),
         form: calls::Form::default(),
     });
+
     for words in [
         "</svg>Now, 2 findings</span>",
         "</svg>2 findings</span>",
@@ -366,6 +383,7 @@ fn alone(hourly: bool) -> CallFacts {
         last_sign_ms: Some(ada.joined_ms),
         ..Origins::default()
     };
+
     ledger.origins.insert(ada.id.clone(), origins);
     let told = Told {
         is_hourly_client: hourly,
@@ -376,9 +394,11 @@ fn alone(hourly: bool) -> CallFacts {
             state_key: Some("_@ada:ash.example_AD_m.call'; rm".to_owned()),
         }),
     };
+
     ledger.ghosts.told.insert(ada.id.clone(), told);
     let members = vec![ada];
     let row = fixtures::call("a", fixtures::room("Ops", "#ops:one.example"), &members);
+
     CallFacts::new(row, members, &ledger, NOW)
 }
 
@@ -423,11 +443,13 @@ fn a_call_of_ghosts_alone_is_stuck_and_says_how_to_clear_it() {
     ] {
         assert!(page.contains(words), "{words}: {page}");
     }
+
     assert!(!page.contains("Healthy") && !page.contains("Running for"));
     let rows = overview::Rows {
         active: vec![call],
         ..overview::Rows::default()
     };
+
     let page = overview::page(rows, NOW);
     assert_eq!(
         (page.active.len(), page.stuck.len(), page.people),
@@ -461,11 +483,13 @@ fn without_a_sign_the_word_is_weaker_and_the_call_needs_a_look_all_the_same() {
     ] {
         assert!(page.contains(words), "{words}: {page}");
     }
+
     assert!(!page.contains("Healthy"));
     let rows = overview::Rows {
         active: vec![call],
         ..overview::Rows::default()
     };
+
     let text = html(&overview::page(rows, NOW));
     assert!(text.contains("One call needs a look"), "{text}");
 }
@@ -484,6 +508,7 @@ fn ended(origins: Origins, end_event_id: &str) -> CallFacts {
     ledger.origins.insert(ada.id.clone(), origins);
     let members = vec![ada];
     let row = fixtures::call("a", fixtures::room("Ops", "#ops:one.example"), &members);
+
     CallFacts::new(row, members, &ledger, NOW)
 }
 
@@ -504,11 +529,13 @@ fn a_state_reset_is_one_finding_in_the_words_of_its_room() {
         way: Way::Poll,
         ..event(NOW - HOUR, NOW - HOUR)
     };
+
     let origins = Origins {
         join: Some(event(NOW - 2 * HOUR, NOW - 2 * HOUR + 200)),
         end: Some(found),
         ..Origins::default()
     };
+
     let call = ended(origins, "~made");
     let resets: Vec<_> = call
         .findings
@@ -555,12 +582,14 @@ fn a_clock_that_is_off_is_told_on_the_call_by_live_events_alone() {
             }),
             ..Origins::default()
         };
+
         let clocks = ended(origins, "$end").clocks;
         clocks
             .into_iter()
             .map(|clock| (clock.server, clock.behind_ms, clock.events))
             .collect::<Vec<_>>()
     };
+
     let off = |ms| vec![("ash.example".to_owned(), ms, 2)];
     assert_eq!(of(-3_000, Way::Sync), off(-3_000));
     assert_eq!(of(30_000, Way::Sync), off(30_000));

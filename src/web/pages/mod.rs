@@ -54,7 +54,7 @@ async fn account(web: &Web) -> Result<Option<String>, Error> {
 /// How one room is known over time.
 async fn coverage_of(web: &Web, ask: &Ask, room_id: &str) -> Result<Vec<Interval>, Error> {
     let rooms = BTreeSet::from([room_id.to_owned()]);
-    let mut found = coverage::of(&web.store, ask.viewer, &rooms, ask.now).await?;
+    let mut found = coverage::coverage_of_rooms(&web.store, ask.viewer, &rooms, ask.now).await?;
     Ok(found.remove(room_id).unwrap_or_default())
 }
 
@@ -80,7 +80,8 @@ async fn add_side_by_side(web: &Web, ask: &Ask, calls: &mut [CallFacts]) -> Resu
     Ok(())
 }
 
-/// The calls that are not among `calls` and may have run side by side with one of them while nobody met.
+/// The calls that are not among `calls` and may have run side by side with one of them while nobody
+/// met.
 async fn calls_side_by_side(
     web: &Web,
     ask: &Ask,
@@ -91,6 +92,7 @@ async fn calls_side_by_side(
         if call.lone_user().is_none() || call.devices > sessions::LONE_DEVICES_MAX {
             continue;
         }
+
         let started = call.started_ms;
         let span = spans
             .entry(&call.room.room_id)
@@ -113,6 +115,7 @@ async fn calls_side_by_side(
     for id in ids.into_iter().filter(|id| !known(id)).take(BESIDE_MAX) {
         beside.extend(sessions::find(&web.store, ask.viewer, &id).await?);
     }
+
     Ok(beside)
 }
 
@@ -127,6 +130,7 @@ fn ids_in_pairs(calls: &[row::LoneCall]) -> Vec<String> {
             until_ms: call.until_ms,
         })
         .collect();
+
     pairs_side_by_side(&lone)
         .into_iter()
         .flat_map(|pair| [pair.first, pair.second])
@@ -153,16 +157,18 @@ async fn read_members(
             most,
         })
         .collect();
+
     with_parts(web, ask, calls, parts, Vec::new()).await
 }
 
-/// Stays that are read of all calls of a list together, of one call at most, and of one call at least.
+/// Stays that are read of all calls of a list together, of one call at most, and of one call at
+/// least.
 const STAYS_OF_LIST: i64 = 4000;
 pub(super) const STAYS_OF_CALL: i64 = 2000;
 const STAYS_LEAST: i64 = 20;
 
-/// One call with its members, however large it is; of a very large one also the stays in order of arrival after so many,
-/// which are given by themselves, too.
+/// One call with its members, however large it is; of a very large one also the stays in order of
+/// arrival after so many, which are given by themselves, too.
 pub(super) async fn with_window(
     web: &Web,
     ask: &Ask,
@@ -181,6 +187,7 @@ pub(super) async fn with_window(
             window = crowds::in_order(store, viewer, &call.id, int(before), most).await?;
         }
     }
+
     let read = with_parts(web, ask, vec![call], parts, window.clone());
     let mut calls = read.await?;
     add_side_by_side(web, ask, &mut calls).await?;
@@ -188,11 +195,14 @@ pub(super) async fn with_window(
     let Some(before) = before else {
         return Ok((facts, None));
     };
+
     if is_whole {
         let rows = facts.members.get(before..).unwrap_or_default().to_vec();
         return Ok((facts, Some(rows)));
     }
-    // What stays of a large call really use depends on those who were there before; so they are told together.
+
+    // What stays of a large call really use depends on those who were there before; so they are
+    // told together.
     let rows = memberships::by_id(store, viewer, &window).await?;
     let asked: HashSet<_> = rows
         .iter()
@@ -214,9 +224,11 @@ pub(super) async fn with_window(
         );
         asked.contains(&key)
     };
+
     let shown = facts.members.iter().filter(|stay| is_asked(stay));
     let shown: Vec<MemberFacts> = shown.cloned().collect();
     facts.members_whole = false;
+
     Ok((facts, Some(shown)))
 }
 
@@ -244,7 +256,7 @@ impl Running {
     /// The numbers of now, also of those that are not in the list.
     #[must_use]
     pub fn numbers(&self) -> NowFacts {
-        NowFacts::of(self.calls.iter()).with_total(self.total, self.calls.len())
+        NowFacts::count_members(self.calls.iter()).with_total(self.total, self.calls.len())
     }
 }
 
@@ -255,6 +267,7 @@ pub(super) async fn running(web: &Web, ask: &Ask) -> Result<Arc<Running>, Error>
         store: web.store.for_pages(),
         ..web.clone()
     };
+
     let (store, viewer) = (&pages.store, ask.viewer);
     let read = async {
         let calls = sessions::active(store, viewer, ask.now).await?;
@@ -263,9 +276,11 @@ pub(super) async fn running(web: &Web, ask: &Ask) -> Result<Arc<Running>, Error>
         } else {
             sessions::running(store, viewer, ask.now).await?
         };
+
         let calls = with_members(&pages, ask, calls).await?;
         Ok(Running { calls, total })
     };
+
     web.memory.running.get(|| web.stamp(), read).await
 }
 
@@ -286,7 +301,9 @@ pub(super) async fn running_in_room(
         let of_room = |call: &&CallFacts| call.room.room_id == room_id;
         return Ok(running.calls.iter().filter(of_room).cloned().collect());
     }
+
     let calls = sessions::active_in_room(&web.store, ask.viewer, room_id, ask.now).await?;
+
     with_members(web, ask, calls).await
 }
 
@@ -294,7 +311,8 @@ fn int(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// Calls with their members; of `parts` only some, and those of `besides`, ids of stays, in any case.
+/// Calls with their members; of `parts` only some, and those of `besides`, ids of stays, in any
+/// case.
 async fn with_parts(
     web: &Web,
     ask: &Ask,
@@ -306,6 +324,7 @@ async fn with_parts(
     if calls.is_empty() {
         return Ok(Vec::new());
     }
+
     let in_part: HashSet<&str> = parts.iter().map(|part| part.id.as_str()).collect();
     let whole: Vec<String> = calls
         .iter()
@@ -316,27 +335,31 @@ async fn with_parts(
     for part in &parts {
         some.extend(crowds::outline(store, viewer, &part.id, part.most).await?);
     }
+
     some.sort_unstable();
     some.dedup();
     let rooms: BTreeSet<String> = calls.iter().map(|call| call.room.room_id.clone()).collect();
     // Before the stays: none of them may be missing from a time that is said to be read.
-    let coverage = coverage::of(store, viewer, &rooms, ask.now).await?;
-    let mut members = memberships::of(store, viewer, &whole).await?;
-    let mut origins = evidence::of(store, viewer, &whole).await?;
+    let coverage = coverage::coverage_of_rooms(store, viewer, &rooms, ask.now).await?;
+    let mut members = memberships::members_of_calls(store, viewer, &whole).await?;
+    let mut origins = evidence::origins_of_calls(store, viewer, &whole).await?;
     if !some.is_empty() {
         members.extend(memberships::by_id(store, viewer, &some).await?);
         origins.extend(evidence::by_id(store, viewer, &some).await?);
     }
+
     let ledger = Ledger {
         ghosts: ghosts_among(web, ask, &members, &origins).await?,
         origins,
         coverage,
         rooms: access::of_rooms(store, viewer, &rooms).await?,
     };
+
     let mut calls = facts::calls(calls, members, &ledger, ask.now);
     for call in &mut calls {
         call.older_rules = store.is_from_older_rules(&call.room.room_id);
     }
+
     for part in &parts {
         let present = crowds::present(store, viewer, &part.id, ask.now).await?;
         let call = calls.iter_mut().find(|call| call.id == part.id);
@@ -344,6 +367,7 @@ async fn with_parts(
             call.is_part_of(part.total, present);
         }
     }
+
     if calls.iter().any(|call| call.active) {
         let present = Present::read(web, viewer, ask.now).await?;
         for call in calls.iter_mut().filter(|call| call.active) {
@@ -352,6 +376,7 @@ async fn with_parts(
             }
         }
     }
+
     Ok(calls)
 }
 
@@ -366,6 +391,7 @@ async fn ghosts_among(
     if silent.is_empty() {
         return Ok(Ghosts::default());
     }
+
     let (store, viewer) = (&web.store, ask.viewer);
     let ids = silent.iter().take(SILENT_MAX);
     let ids: Vec<String> = ids.map(|member| member.id.clone()).collect();
@@ -376,6 +402,7 @@ async fn ghosts_among(
         let has_said = vantage.capabilities_ms.is_some();
         has_said && !vantage.delayed_events
     });
+
     Ok(Ghosts {
         told: ghosts::told(store, viewer, &ids).await?,
         goodbyes: ghosts::goodbyes(store, viewer, &servers, from, ask.now).await?,

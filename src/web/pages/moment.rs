@@ -1,4 +1,5 @@
-//! The time machine of a room in JSON: who was in which call at a moment, and when its calls went on and off.
+//! The time machine of a room in JSON: who was in which call at a moment, and when its calls went
+//! on and off.
 
 use crate::rtc::coverage::{Cover, at};
 use crate::rtc::present::{Unknown, Why};
@@ -33,7 +34,7 @@ pub async fn members(
     web: http::Data<Web>,
     id: http::Path<String>,
 ) -> HttpResponse {
-    let ask = Ask::of(&req, &web);
+    let ask = Ask::of_request(&req, &web);
     let answer = async {
         let query = Query::read(&ask.query, MEMBERS)?;
         let room = room(&web, &ask, &id).await?;
@@ -45,12 +46,13 @@ pub async fn members(
         )
         .await
     };
+
     reply::json(&ask, answer.await)
 }
 
 /// `GET /api/v1/rooms/{id}/flips?from=&to=`
 pub async fn flips(req: HttpRequest, web: http::Data<Web>, id: http::Path<String>) -> HttpResponse {
-    let ask = Ask::of(&req, &web);
+    let ask = Ask::of_request(&req, &web);
     let answer = async {
         let query = Query::read(&ask.query, FLIPS)?;
         let room = room(&web, &ask, &id).await?;
@@ -66,6 +68,7 @@ pub async fn flips(req: HttpRequest, web: http::Data<Web>, id: http::Path<String
                 query.with(&[], Some(("cursor", next)))
             ))
         };
+
         Ok(Flips {
             list: List {
                 data,
@@ -74,6 +77,7 @@ pub async fn flips(req: HttpRequest, web: http::Data<Web>, id: http::Path<String
             },
         })
     };
+
     reply::json(&ask, answer.await)
 }
 
@@ -117,6 +121,7 @@ impl Asked {
                 Some("This is not a time that we understand. Write it like 2026-11-22 14:05."),
             ),
         };
+
         Self { text, at_ms, fault }
     }
 
@@ -141,6 +146,7 @@ impl Asked {
         let Some(ms) = self.at_ms else {
             return self.text.clone();
         };
+
         f::civil(ms)
             .strftime(if ms % 60_000 == 0 {
                 "%Y-%m-%dT%H:%M"
@@ -159,19 +165,23 @@ pub(super) async fn then(web: &Web, ask: &Ask, room: RoomRef, at_ms: i64) -> Res
     let how = at(&cover, at_ms);
     let present = Present::read(web, ask.viewer, ask.now).await?;
     let unknown_why = why_unknown(how, present.room(&room.room_id), at_ms, ask.now);
+
     Ok(Moment::new(room, at_ms, how.as_str(), unknown_why, calls))
 }
 
-/// Why it is not known who was there at a moment, if so: nobody watched, or what hides the present hid it then.
+/// Why it is not known who was there at a moment, if so: nobody watched, or what hides the present
+/// hid it then.
 fn why_unknown(how: Cover, present: Option<Unknown>, at_ms: i64, now: i64) -> Option<&'static str> {
     let hidden = present.filter(|unknown| {
         unknown.why == Why::Encrypted || at_ms >= unknown.since_ms.unwrap_or(now)
     });
     let unwatched = how.is_blind().then_some("not_watched");
+
     hidden.map(|unknown| unknown.why.as_str()).or(unwatched)
 }
 
-/// The flips of a room in the last part of `[from, to)`, newest first, and where that part begins if it is not all.
+/// The flips of a room in the last part of `[from, to)`, newest first, and where that part begins
+/// if it is not all.
 pub(super) async fn flips_of(
     web: &Web,
     ask: &Ask,
@@ -182,8 +192,9 @@ pub(super) async fn flips_of(
     let to = to.min(ask.now.saturating_add(1));
     let (calls, first) =
         moments::calls_between(&web.store, ask.viewer, room_id, (from, to), CALLS).await?;
+
     Ok((
-        Flip::of(&calls, (first, to), ask.now),
+        Flip::flips_of_calls(&calls, (first, to), ask.now),
         Some(first).filter(|first| *first > from),
     ))
 }

@@ -57,20 +57,23 @@ pub struct Overview {
     pub seen: AllSeenFacts,
     #[serde(flatten)]
     pub numbers_now: NowFacts,
-    /// People, devices (user and device) and homeservers in calls now, each once, in however many calls; without those
-    /// that are probably gone, as `people_now`, `devices_now` and `servers_now`.
+    /// People, devices (user and device) and homeservers in calls now, each once, in however many
+    /// calls; without those that are probably gone, as `people_now`, `devices_now` and
+    /// `servers_now`.
     pub people: usize,
     pub devices: usize,
     pub servers: usize,
-    /// How many calls run now. Where it is more than `active` holds, `active` has some of each room.
+    /// How many calls run now. Where it is more than `active` holds, `active` has some of each
+    /// room.
     pub active_total: i64,
     pub today: Numbers,
     /// The same weekday last week, up to the same time of day.
     pub last_week: Numbers,
     /// Whether that day is known, so that it may be compared with.
     pub compared: bool,
-    /// Devices in calls at once over the last 24 hours, each once however many calls it is in, as steps of
-    /// `[time ms, devices]`. Those that are probably gone count up to the last that was heard of them.
+    /// Devices in calls at once over the last 24 hours, each once however many calls it is in, as
+    /// steps of `[time ms, devices]`. Those that are probably gone count up to the last that was
+    /// heard of them.
     pub concurrency: Vec<(i64, i64)>,
     /// False where there were too many steps: then each is the most of about half a minute.
     pub concurrency_whole: bool,
@@ -102,7 +105,8 @@ pub struct Numbers {
     pub longest_ms: i64,
     pub longest_id: Option<String>,
     pub longest_room: Option<RoomRef>,
-    /// Most devices in calls at once, each once however many calls it was in; and when that was first.
+    /// Most devices in calls at once, each once however many calls it was in; and when that was
+    /// first.
     pub peak: i64,
     pub peak_ms: Option<i64>,
 }
@@ -170,7 +174,8 @@ pub enum UnseenKind {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Watched {
     pub rooms: usize,
-    /// Of the rooms, those that are followed, and those that cannot be read now or whose last look failed.
+    /// Of the rooms, those that are followed, and those that cannot be read now or whose last look
+    /// failed.
     pub followed: usize,
     pub unread: usize,
     pub history_open: usize,
@@ -226,6 +231,7 @@ impl Day {
             from: midnight - 7 * f::DAY,
             to: now - 7 * f::DAY,
         };
+
         // First: what is known by then is counted after it.
         let compared = coverage::is_span_known(store, viewer, last_week, now).await?;
         let steps = stats::concurrency(store, viewer, yesterday, now).await?;
@@ -234,6 +240,7 @@ impl Day {
             from: midnight,
             to: now,
         };
+
         Ok(Self {
             today: stats::numbers_of_present(store, viewer, (today, now), gone).await?,
             last_week: stats::numbers_of_present(store, viewer, (last_week, now), gone).await?,
@@ -251,7 +258,7 @@ impl Day {
 
 /// `GET /` and `GET /api/v1/overview`
 pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
-    let ask = Ask::of(&req, &web);
+    let ask = Ask::of_request(&req, &web);
     reply::send(&web, &ask, load(&web, &ask).await.map(Answer::from)).await
 }
 
@@ -284,6 +291,7 @@ pub(super) async fn load(web: &Web, ask: &Ask) -> Result<Overview, Error> {
         trouble: store.trouble(now),
         invitations: invitations::waiting(store, INVITATIONS).await?,
     };
+
     Ok(page(rows, now))
 }
 
@@ -293,7 +301,7 @@ pub fn page(mut rows: Rows, now: i64) -> Overview {
     rows.active.sort_by_key(CallFacts::rank);
     let listed = rows.active.len();
     let active_total = rows.active_total.max(int(listed));
-    let numbers_now = NowFacts::of(rows.active.iter()).with_total(active_total, listed);
+    let numbers_now = NowFacts::count_members(rows.active.iter()).with_total(active_total, listed);
     let mut user_ids = rows.vantages.iter().map(|vantage| vantage.user_id.as_str());
     let account = user_ids.find(|user_id| !user_id.is_empty());
     let mut to_look_at = looks(&rows.rooms, &rows.active, account);
@@ -303,7 +311,8 @@ pub fn page(mut rows: Rows, now: i64) -> Overview {
     let (stuck, active): (Vec<_>, Vec<_>) = rows.active.into_iter().partition(CallFacts::is_stuck);
     let midnight = f::midnight(now);
     let facts: Vec<RoomFacts> = rows.rooms.iter().cloned().map(RoomFacts::from).collect();
-    let counts = RoomCounts::of(&facts);
+    let counts = RoomCounts::count_rooms(&facts);
+
     Overview {
         rooms_to_look_at: to_look_at,
         rooms_to_look_at_total,
@@ -360,6 +369,7 @@ fn unseen(rooms: &[row::Room], refused: &BTreeSet<&str>, short: &[row::RoomName]
     let late = |room: &row::Room| {
         room.watch == Watch::Joined && room.history_visibility.as_deref() == Some("joined")
     };
+
     let of = |kind, test: &dyn Fn(&row::Room) -> bool| {
         let found = || rooms.iter().filter(|room| test(room));
         let rooms = found()
@@ -372,6 +382,7 @@ fn unseen(rooms: &[row::Room], refused: &BTreeSet<&str>, short: &[row::RoomName]
             rooms,
         }
     };
+
     let all = [
         of(UnseenKind::EncryptedMembers, &|room| room.unreadable > 0),
         of(UnseenKind::Blind, &|room| {
@@ -391,6 +402,7 @@ fn unseen(rooms: &[row::Room], refused: &BTreeSet<&str>, short: &[row::RoomName]
         of(UnseenKind::Left, &|room| room.watch == Watch::Left),
         of(UnseenKind::SinceJoined, &late),
     ];
+
     all.into_iter().filter(|unseen| unseen.count > 0).collect()
 }
 
@@ -402,6 +414,7 @@ impl Unseen {
         if self.count > self.rooms.len() {
             names.push(format!("{} more", self.count - self.rooms.len()));
         }
+
         match names.split_last() {
             Some((last, [])) => last.clone(),
             Some((last, others)) => format!("{} and {last}", others.join(", ")),
@@ -451,6 +464,7 @@ impl Overview {
         let calls = || self.counted_active();
         let people = || f::counted(self.people, "person", "people");
         let hidden = self.seen.hidden_rooms() > 0;
+
         match (self.active.is_empty(), self.seen.is_blind()) {
             (true, true) => "Not known whether there are calls".to_owned(),
             (false, true) => format!("{} when last seen, {}", calls(), people()),
@@ -480,6 +494,7 @@ impl Overview {
             .iter()
             .filter(|gap| gap.unread_rooms > 0)
             .map(GapFacts::span);
+
         chart::concurrency(&self.concurrency, blind, self.now_ms - f::DAY, self.now_ms)
     }
 
@@ -495,8 +510,10 @@ impl Overview {
             encrypted,
             history_short: self.watched.history_short,
         };
+
         let trouble = self.watched.storage_trouble.as_ref();
-        Standing::of(
+
+        Standing::judge(
             &self.watched.vantages,
             trouble,
             rooms,
@@ -537,6 +554,7 @@ impl Overview {
                 } else {
                     ""
                 };
+
                 format!("Callscope is {well}watching {rooms}.")
             }
         }
@@ -550,6 +568,7 @@ impl Overview {
             unread: self.watched.unread,
             ..RoomCounts::default()
         };
+
         rooms.words()
     }
 

@@ -1,4 +1,5 @@
-//! The period that a page of numbers is about: 7, 30, 90 or 365 days that end today, and the one before.
+//! The period that a page of numbers is about: 7, 30, 90 or 365 days that end today, and the one
+//! before.
 
 use crate::rtc::coverage::Span;
 use crate::web::error::Error;
@@ -32,18 +33,20 @@ impl Period {
     /// # Errors
     /// An unknown parameter, or any other word.
     pub fn read(query: &str) -> Result<Self, Error> {
-        Self::of(&Query::read(query, KNOWN)?)
+        Self::period_of_query(&Query::read(query, KNOWN)?)
     }
 
     /// The period among other parameters.
     ///
     /// # Errors
     /// Any other word.
-    pub fn of(query: &Query) -> Result<Self, Error> {
+    pub fn period_of_query(query: &Query) -> Result<Self, Error> {
         let Some(word) = query.get("period") else {
             return Ok(Self { days: 30 });
         };
+
         let found = ALL.iter().find(|(_, known, _)| *known == word);
+
         found.map(|(days, ..)| Self { days: *days }).ok_or_else(|| {
             Error::Invalid(format!(
                 "period must be one of {}",
@@ -111,16 +114,17 @@ impl Step {
     /// A longer period has too many days for a picture of them.
     const MOST_DAYS: i64 = 90;
 
-    /// The step that a query asks for; days where it does not. A year has too many days: there it is weeks, which the
-    /// answer says.
+    /// The step that a query asks for; days where it does not. A year has too many days: there it
+    /// is weeks, which the answer says.
     ///
     /// # Errors
     /// Any other word.
-    pub fn of(query: &Query, period: Period) -> Result<Self, Error> {
+    pub fn step_of_query(query: &Query, period: Period) -> Result<Self, Error> {
         let is_long = period.days > Self::MOST_DAYS;
         let Some(word) = query.get("step") else {
             return Ok(if is_long { Self::Week } else { Self::Day });
         };
+
         match Self::of_word(word) {
             Some(Self::Day) if is_long => Ok(Self::Week),
             Some(step) => Ok(step),
@@ -162,6 +166,7 @@ impl Step {
         let fits = |step: &Self| *step != Self::Day || period.days <= Self::MOST_DAYS;
         let href =
             |step: Self| format!("/statistics?period={}&step={}", period.word(), step.word());
+
         Self::ALL
             .into_iter()
             .filter(fits)
@@ -182,9 +187,11 @@ impl Step {
                     at + i64::from(day.days_in_month() - day.day() + 1)
                 }
             };
+
             found.push(at..next.min(end));
             at = next;
         }
+
         found
     }
 
@@ -223,7 +230,7 @@ mod tests {
         assert_eq!(Step::Week.cut(3, 9), [3..10, 10..12]);
         assert_eq!(Step::Day.cut(3, 2), [3..4, 4..5]);
         let year = Period { days: 365 };
-        let of = |text: &str| Step::of(&Query::read(text, &["step"]).unwrap(), year);
+        let of = |text: &str| Step::step_of_query(&Query::read(text, &["step"]).unwrap(), year);
         assert_eq!(
             (of("").unwrap(), of("step=month").unwrap()),
             (Step::Week, Step::Month)

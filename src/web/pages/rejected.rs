@@ -36,7 +36,7 @@ pub struct Form {
 
 /// `GET /rejected` and `GET /api/v1/rejected`
 pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
-    let ask = Ask::of(&req, &web);
+    let ask = Ask::of_request(&req, &web);
     reply::send(&web, &ask, load(&web, &ask).await.map(Answer::from)).await
 }
 
@@ -49,12 +49,14 @@ async fn load(web: &Web, ask: &Ask) -> Result<Rejected, Error> {
         Some(room) => rooms::find(store, viewer, room, ask.now).await?,
         None => None,
     };
+
     let room_id = room
         .as_ref()
         .map(|room| room.room.room_id.as_str())
         .or(asked);
     let mut rows = events::rejected_before(store, viewer, room_id, before, limit + 1).await?;
-    // One more than asked was read: if it is there, the last one shown is where the next page begins.
+    // One more than asked was read: if it is there, the last one shown is where the next page
+    // begins.
     let shown = usize::try_from(limit).unwrap_or(0);
     let has_more = rows.len() > shown;
     rows.truncate(shown);
@@ -77,12 +79,14 @@ async fn load(web: &Web, ask: &Ask) -> Result<Rejected, Error> {
             .map(|(_, count)| count)
             .sum(),
     };
+
     let data = rows.into_iter().map(RejectedFacts::from).collect();
     let form = Form {
         query,
         room: room.map(|room| room.room.into()),
         total,
     };
+
     Ok(Rejected {
         list: List {
             data,

@@ -1,4 +1,5 @@
-//! `/rooms/{id}`: one room: now, a year of calls, the last ones, and what we know and do not know of it.
+//! `/rooms/{id}`: one room: now, a year of calls, the last ones, and what we know and do not know
+//! of it.
 
 use super::{moment, status};
 use crate::rtc::coverage::{Interval, Span};
@@ -68,9 +69,11 @@ pub struct RoomPage {
     pub zombies: Vec<ZombieFacts>,
     /// Who sent more events than are stored, the last first; at most 20.
     pub floods: Vec<FloodFacts>,
-    /// All that a state reset did: memberships of calls and of the room that vanished or came back, newest first.
+    /// All that a state reset did: memberships of calls and of the room that vanished or came back,
+    /// newest first.
     pub state_resets: Vec<StateResetFacts>,
-    /// Types of events in use by which not everybody may join a call here, or open its slot; empty where all may.
+    /// Types of events in use by which not everybody may join a call here, or open its slot; empty
+    /// where all may.
     pub access: Vec<AccessFacts>,
     /// The account that would have to be invited, where a successor cannot be followed.
     pub observer_user_id: Option<String>,
@@ -87,7 +90,7 @@ pub struct RoomPage {
 
 /// `GET /rooms/{id}` and `GET /api/v1/rooms/{id}`
 pub async fn get(req: HttpRequest, web: http::Data<Web>, id: http::Path<String>) -> HttpResponse {
-    let ask = Ask::of(&req, &web);
+    let ask = Ask::of_request(&req, &web);
     reply::send(&web, &ask, load(&web, &ask, &id).await).await
 }
 
@@ -97,14 +100,16 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error>
     if ask.api {
         moment::moment(&query, ask.now)?;
     }
+
     let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
-    // How far history is read comes first: what is read meanwhile may be missing there, but no calls may be missing
-    // from a history that is said to be read.
+    // How far history is read comes first: what is read meanwhile may be missing there, but no
+    // calls may be missing from a history that is said to be read.
     let walks = progress::of_room(store, viewer, id, WALKS).await?;
     let cover = super::coverage_of(web, ask, id).await?;
     let Some(room) = rooms::find(store, viewer, id, now).await? else {
         return Err(no_such_room(web, viewer, now).await);
     };
+
     let room_id = room.room.room_id.clone();
     if room_id != id {
         return Ok(Answer::Elsewhere(format!(
@@ -112,10 +117,12 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error>
             f::segment(&room_id)
         )));
     }
+
     let filter = CallFilter {
         room: Some(room_id.clone()),
         ..Default::default()
     };
+
     let recent = sessions::page(store, viewer, &filter, None, RECENT, now).await?;
     let recent = super::with_members(web, ask, recent).await?;
     let active = super::running_in_room(web, ask, &room_id).await?;
@@ -127,6 +134,7 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error>
         from: f::midnight(now) - 29 * f::DAY,
         to: now,
     };
+
     let gone = facts::gone_of(active.iter());
     let scope = Scope::Room(&room_id);
     let sums = sums::of_present(store, viewer, scope, (month, now), &gone).await?;
@@ -141,7 +149,7 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error>
     let active: Vec<&CallFacts> = active.iter().collect();
     page.room = page.room.with_now(present.room(&room_id), &active);
     page.room.older_rules = store.is_from_older_rules(&room_id);
-    page.zombies = zombies::of(store, viewer, &room_id, ZOMBIES)
+    page.zombies = zombies::zombies_of_room(store, viewer, &room_id, ZOMBIES)
         .await?
         .into_iter()
         .map(ZombieFacts::from)
@@ -164,9 +172,10 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error>
     if page.room.predecessor.is_none() {
         page.room.replaces = rooms::replaced_by(store, viewer, &room_id).await?;
     }
+
     page.room = page.room.with_needs(page.observer_user_id.as_deref());
     page.walks = walks.into_iter().map(WalkFacts::from).collect();
-    page.rings = rings::of(store, viewer, Scope::Room(&room_id), (month, now), RINGS)
+    page.rings = rings::rings_within(store, viewer, Scope::Room(&room_id), (month, now), RINGS)
         .await?
         .into();
     page.floods = sender_limit::of_room(store, viewer, &room_id, FLOODS)
@@ -178,7 +187,9 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error>
     if let Some(at) = asked.moment() {
         page.then = Some(moment::then(web, ask, page.room.room.clone(), at).await?);
     }
+
     page.asked = asked;
+
     Ok(page.into())
 }
 
@@ -195,6 +206,7 @@ pub fn page(
     let rejected_events = rejected.into_iter().map(RejectedFacts::from).collect();
     let coverage = cover.iter().map(CoverageFacts::from).collect();
     let (walks, zombies, flips) = (Vec::new(), Vec::new(), Vec::new());
+
     RoomPage {
         room: room.into(),
         side_by_side: SideBySideFacts::of_calls(&recent),
@@ -272,6 +284,7 @@ impl RoomPage {
             .cover
             .first()
             .map_or(now.whole(), |first| first.span.from);
+
         heat::year(
             self.year.iter().map(|(started, _)| *started),
             known,
@@ -301,13 +314,14 @@ impl RoomPage {
             .max()
     }
 
-    /// The weekday with most calls, by name, and its hour in which most begin, as hour of the week from Monday, in UTC; from
-    /// ten calls on.
+    /// The weekday with most calls, by name, and its hour in which most begin, as hour of the week
+    /// from Monday, in UTC; from ten calls on.
     #[must_use]
     pub fn busiest(&self) -> Option<(String, i64)> {
         if self.year.len() < 10 {
             return None;
         }
+
         let mut days: BTreeMap<i8, (usize, BTreeMap<i8, usize>)> = BTreeMap::new();
         for (started, _) in &self.year {
             let at = f::civil(*started);
@@ -317,6 +331,7 @@ impl RoomPage {
             day.0 += 1;
             *day.1.entry(at.hour()).or_default() += 1;
         }
+
         let (day, (_, hours)) = days.into_iter().max_by_key(|(_, (calls, _))| *calls)?;
         let (hour, _) = hours.into_iter().max_by_key(|(_, calls)| *calls)?;
         let names = [
@@ -329,6 +344,7 @@ impl RoomPage {
             "Sunday",
         ];
         let name = names.get(usize::try_from(day).ok()?)?;
+
         Some(((*name).to_owned(), i64::from(day) * 24 + i64::from(hour)))
     }
 
@@ -338,38 +354,44 @@ impl RoomPage {
         if self.room.is_never_read() {
             return None;
         }
+
         let known = || {
             self.coverage
                 .iter()
                 .find(|interval| !interval.is_blind())
                 .map(|interval| interval.from_ms)
         };
+
         self.hidden_until().or_else(known)
     }
 
-    /// The room's history is hidden from us up to this time. That it was so for a part of one day, between its creation and
-    /// the setting of its visibility or our coming, is not worth a word.
+    /// The room's history is hidden from us up to this time. That it was so for a part of one day,
+    /// between its creation and the setting of its visibility or our coming, is not worth a word.
     #[must_use]
     pub fn hidden_until(&self) -> Option<i64> {
         let days =
             |interval: &CoverageFacts| f::midnight(interval.from_ms) < f::midnight(interval.to_ms);
         let hidden = |interval: &&CoverageFacts| interval.kind == "not_visible" && days(interval);
+
         self.coverage
             .iter()
             .rfind(hidden)
             .map(|interval| interval.to_ms)
     }
 
-    /// How the walk through the whole room ended. Who comes to the beginning past hidden time has not read it all.
+    /// How the walk through the whole room ended. Who comes to the beginning past hidden time has
+    /// not read it all.
     #[must_use]
     pub fn history_end(&self, walk: &WalkFacts) -> &'static str {
         if self.hidden_until().is_some() && walk.ended_by.as_deref() == Some("beginning") {
             return "read as far as we may see";
         }
+
         walk.end()
     }
 
-    /// Breaks in our watching since we came: their number and length, ms; `read`: those that were filled later.
+    /// Breaks in our watching since we came: their number and length, ms; `read`: those that were
+    /// filled later.
     fn breaks(&self, read: bool) -> (usize, i64) {
         let kind = if read { "backfilled" } else { "gap" };
         let since = self.room.first_seen_ms;
@@ -380,6 +402,7 @@ impl RoomPage {
         let lengths: Vec<i64> = found
             .map(|one| one.to_ms - one.from_ms.max(since))
             .collect();
+
         (lengths.len(), lengths.iter().sum())
     }
 

@@ -30,8 +30,8 @@ pub struct Rooms {
     pub total: usize,
     /// Those of them that `q` fits; without it, all.
     pub matching: usize,
-    /// Of all of them: those in which a call runs now, those that are not fully visible, and those whose history is still
-    /// being read.
+    /// Of all of them: those in which a call runs now, those that are not fully visible, and those
+    /// whose history is still being read.
     pub busy: usize,
     /// Those in which a call is stuck: only devices are left that are probably gone.
     pub stuck: usize,
@@ -39,7 +39,8 @@ pub struct Rooms {
     pub seen: AllSeenFacts,
     pub troubled: usize,
     pub reading: usize,
-    /// Those of which `findings` tells something, and those in whose place there is another one that we follow.
+    /// Those of which `findings` tells something, and those in whose place there is another one
+    /// that we follow.
     pub to_look_at: usize,
     pub moved: usize,
     /// Those that are followed, and those that cannot be read now or whose last look failed.
@@ -55,7 +56,7 @@ pub struct Rooms {
 
 /// `GET /rooms` and `GET /api/v1/rooms`
 pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
-    let ask = Ask::of(&req, &web);
+    let ask = Ask::of_request(&req, &web);
     reply::send(&web, &ask, load(&web, &ask).await.map(Answer::from)).await
 }
 
@@ -80,6 +81,7 @@ async fn load(web: &Web, ask: &Ask) -> Result<Rooms, Error> {
         next,
         next_url,
     };
+
     Ok(Rooms { query, ..page })
 }
 
@@ -93,6 +95,7 @@ pub(in crate::web) async fn all(web: &Web, ask: &Ask, query: &Query) -> Result<R
     for room in &mut page.list.data {
         room.older_rules = web.store.is_from_older_rules(&room.room.room_id);
     }
+
     let account = super::account(web).await?;
     let with_needs = |room: RoomFacts| room.with_needs(account.as_deref());
     page.list.data = page.list.data.into_iter().map(with_needs).collect();
@@ -107,6 +110,7 @@ pub(in crate::web) async fn all(web: &Web, ask: &Ask, query: &Query) -> Result<R
     });
     page.matching = page.list.data.len();
     page.list.data = chosen.all(page.list.data, |room| key(chosen, room));
+
     Ok(Rooms { chosen, ..page })
 }
 
@@ -121,6 +125,7 @@ fn key(chosen: Chosen, room: &RoomFacts) -> Key {
         "known_since" => room.oldest_event_ms.unwrap_or(room.first_seen_ms),
         _ => 0,
     };
+
     Key::new(number, &room.room.title(), &room.room.room_id)
 }
 
@@ -131,14 +136,17 @@ pub fn page(rooms: Vec<row::Room>, active: &[CallFacts], present: &Present) -> R
     for call in active {
         by_room.entry(&call.room.room_id).or_default().push(call);
     }
+
     let room = |room: row::Room| {
         let unknown = present.room(&room.room.room_id);
         let calls = by_room.get(room.room.room_id.as_str());
         RoomFacts::from(room).with_now(unknown, calls.map_or(&[][..], Vec::as_slice))
     };
+
     let data: Vec<RoomFacts> = rooms.into_iter().map(room).collect();
-    let counts = RoomCounts::of(&data);
+    let counts = RoomCounts::count_rooms(&data);
     let count = |is: fn(&RoomFacts) -> bool| data.iter().filter(|room| is(room)).count();
+
     Rooms {
         seen: present.everything(),
         stuck: count(|room| room.stuck_calls > 0),
@@ -165,26 +173,31 @@ impl Rooms {
         if self.seen.is_blind() {
             return "In which of them a call runs now is not known.".to_owned();
         }
+
         let runs = match (self.busy, self.unread > 0, self.seen.seen.unknown) {
             (0, true, _) => "No call runs now in those that can be read.".to_owned(),
             (0, false, true) => "No call is seen now.".to_owned(),
             (0, false, false) => "No call runs now.".to_owned(),
             (busy, ..) => format!("A call runs in {}.", f::counted(busy, "room", "rooms")),
         };
+
         let mut words = vec![runs];
         if self.stuck > 0 {
             let rooms = f::counted(self.stuck, "room", "rooms");
             words.push(format!("In {rooms} a call is probably stuck."));
         }
+
         if self.seen.unknown_rooms > 0 {
             let rooms = f::counted(self.seen.unknown_rooms, "room", "rooms");
             let why = self.seen.seen.words();
             words.push(format!("In {rooms} it is unknown: {why}."));
         }
+
         words.join(" ")
     }
 
-    /// The rows of the page: a room and the one that took its place stand as one, where both are on it.
+    /// The rows of the page: a room and the one that took its place stand as one, where both are on
+    /// it.
     #[must_use]
     pub fn rows(&self) -> Vec<&RoomFacts> {
         let is_told = |room: &RoomFacts| {
@@ -196,6 +209,7 @@ impl Rooms {
                     .any(|one| one.room.room_id == link.room_id)
             })
         };
+
         self.list
             .data
             .iter()
@@ -223,12 +237,15 @@ impl Rooms {
                         .iter()
                         .any(|known| known.room.room_id == one.room.room_id)
             };
+
             let Some(before) = before.filter(is_new) else {
                 break;
             };
+
             found.push(before);
             at = before;
         }
+
         found
     }
 

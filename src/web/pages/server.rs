@@ -1,4 +1,5 @@
-//! `/servers/{name}`: one homeserver: may it be restarted now, its people, how its stays end, what it leaves behind.
+//! `/servers/{name}`: one homeserver: may it be restarted now, its people, how its stays end, what
+//! it leaves behind.
 
 use super::period::{Period, Step};
 use super::statistics::RINGS;
@@ -36,12 +37,13 @@ const NAME_MAX: usize = 255;
 pub struct ServerPage {
     pub server: String,
     pub now: Now,
-    /// Whether servers are asked if they are ready (`probe.enabled`); what this one said; and what it publishes against what
-    /// its people name, null where it is not known.
+    /// Whether servers are asked if they are ready (`probe.enabled`); what this one said; and what
+    /// it publishes against what its people name, null where it is not known.
     pub probing: bool,
     pub probe: Option<ServerProbeFacts>,
     pub drift: Option<DriftFacts>,
-    /// Of the homeserver that we look from, what it offers to those who are signed in: this comes before what is published.
+    /// Of the homeserver that we look from, what it offers to those who are signed in: this comes
+    /// before what is published.
     pub own: Option<OwnFacts>,
     /// The SFUs that it publishes or its people name, with their health.
     pub sfus: Vec<SfuOfServer>,
@@ -61,12 +63,13 @@ pub struct Now {
     /// Its people and their devices in calls now, each once, in however many calls.
     pub people: usize,
     pub devices: usize,
-    /// Of `devices`: those that are perhaps gone, and when the last of them was heard: a renewal is overdue, and no sign
-    /// tells which client it is.
+    /// Of `devices`: those that are perhaps gone, and when the last of them was heard: a renewal is
+    /// overdue, and no sign tells which client it is.
     pub perhaps_gone: usize,
     pub silent_since_ms: Option<i64>,
     pub silent_since_at: Option<Stamp>,
-    /// Its devices that still count in a call though they are probably gone: in neither of the two numbers before.
+    /// Its devices that still count in a call though they are probably gone: in neither of the two
+    /// numbers before.
     pub ghosts: usize,
     /// Calls with people of this server, and other calls that an SFU under its name carries.
     pub calls: Vec<CallFacts>,
@@ -84,7 +87,8 @@ pub struct Past {
     pub period: &'static str,
     pub this: SumFacts,
     pub before: SumFacts,
-    /// Whether anything is known of all of these days. If not, no page compares with them: they count less than there was.
+    /// Whether anything is known of all of these days. If not, no page compares with them: they
+    /// count less than there was.
     pub compared: bool,
     /// The time in calls of people of all servers.
     pub together_all_ms: i64,
@@ -92,7 +96,8 @@ pub struct Past {
     pub ends: Vec<EndFacts>,
     pub ended: i64,
     pub expired: i64,
-    /// How often stays only run out; null under 30 stays. And the median of all servers that have a rate.
+    /// How often stays only run out; null under 30 stays. And the median of all servers that have a
+    /// rate.
     pub rate: Option<Rate>,
     pub median_permille: Option<i64>,
     /// Time in calls by week, from the first day of the period.
@@ -144,6 +149,7 @@ impl From<NamedRow> for NamedFacts {
             stays,
             last_ms,
         } = row;
+
         Self {
             kind,
             service_url,
@@ -162,7 +168,7 @@ pub async fn get(
     kept: http::Data<Kept<Past>>,
     name: http::Path<String>,
 ) -> HttpResponse {
-    let ask = Ask::of(&req, &web);
+    let ask = Ask::of_request(&req, &web);
     reply::send(
         &web,
         &ask,
@@ -178,6 +184,7 @@ async fn load(web: &Web, ask: &Ask, kept: &Kept<Past>, name: &str) -> Result<Ser
             "Nobody of a server with this name was seen in a call.".to_owned(),
         ));
     }
+
     let key = format!("{} {name}", period.word());
     let past = kept.get(&key, past(web, ask, name, period)).await?;
     let own = own(web, ask, name).await?;
@@ -190,22 +197,26 @@ async fn load(web: &Web, ask: &Ask, kept: &Kept<Past>, name: &str) -> Result<Ser
         // What clients go by is the endpoint; the well-known document is for old ones.
         probe.offer(&own.sfus);
     }
+
     let named = || {
         let known = past.transports.iter().filter(|sfu| sfu.kind == "livekit");
         known.filter_map(|sfu| sfu.service_url.as_deref())
     };
+
     let drift = probe.as_ref().and_then(|probe| probe.drift(named()));
     let published = match (&probe, offered) {
         (Some(probe), _) => probe.sfus.clone(),
         (None, Some(own)) => own.sfus.clone(),
         (None, None) => Vec::new(),
     };
+
     let sfus = SfuOfServer::all(
         &published,
         named(),
         probes::all::<SfuResult>(&web.store, ask.viewer).await?,
     );
     let (now, probing) = (now(web, ask, name).await?, web.options.probing);
+
     Ok(ServerPage {
         server: name.to_owned(),
         now,
@@ -224,7 +235,9 @@ async fn own(web: &Web, ask: &Ask, name: &str) -> Result<Option<OwnFacts>, Error
     let Some(ours) = ours.iter().find(|one| server_of(&one.user_id) == name) else {
         return Ok(None);
     };
+
     let mut all = probes::all::<OwnResult>(&web.store, ask.viewer).await?;
+
     Ok(all.remove(&ours.id).map(OwnFacts::from))
 }
 
@@ -238,6 +251,7 @@ async fn now(web: &Web, ask: &Ask, name: &str) -> Result<Now, Error> {
         let ghosts = call.ghosts().filter(|member| member.server == name);
         gone.extend(ghosts.map(MemberFacts::device));
     }
+
     let ghosts = gone.len();
     let is_stuck =
         |call: &&CallFacts| call.is_stuck() && call.ghosts().any(|member| member.server == name);
@@ -252,6 +266,7 @@ async fn now(web: &Web, ask: &Ask, name: &str) -> Result<Now, Error> {
         people.insert(&member.user_id);
         devices.insert(member.device());
     }
+
     let of_server = own
         .iter()
         .flat_map(CallFacts::present)
@@ -262,6 +277,7 @@ async fn now(web: &Web, ask: &Ask, name: &str) -> Result<Now, Error> {
         call.present()
             .any(|member| member.sfu().is_some_and(|url| is_under(url, name)))
     };
+
     Ok(Now {
         now_ms: ask.now,
         now_at: Stamp(ask.now),
@@ -285,6 +301,7 @@ fn is_under(url: &str, server: &str) -> bool {
         .rsplit_once(':')
         .map_or(f::host(url), |(host, _)| host);
     let server = server.rsplit_once(':').map_or(server, |(host, _)| host);
+
     host == server
         || host
             .strip_suffix(server)
@@ -314,10 +331,11 @@ async fn past(web: &Web, ask: &Ask, name: &str, period: Period) -> Result<Past, 
     let transports = statistics::named(store, viewer, name, span).await?;
     let mut rates: Vec<i64> = all
         .iter()
-        .filter_map(|row| Rate::of(row.expired, row.ended))
+        .filter_map(|row| Rate::with_bounds(row.expired, row.ended))
         .map(|r| r.permille)
         .collect();
     rates.sort_unstable();
+
     Ok(Past {
         computed_ms: now,
         computed_at: Stamp(now),
@@ -332,17 +350,17 @@ async fn past(web: &Web, ask: &Ask, name: &str, period: Period) -> Result<Past, 
             .collect(),
         ended,
         expired,
-        rate: Rate::of(expired, ended),
+        rate: Rate::with_bounds(expired, ended),
         median_permille: rates.get(rates.len() / 2).copied(),
         weeks: weeks(period, &hours, span.from),
         transports: transports.into_iter().map(NamedFacts::from).collect(),
         people: people.into_iter().map(PersonTime::from).collect(),
         ghosts: ghosts.into_iter().map(GhostFacts::from).collect(),
         delayed_events,
-        clock: skew::of(store, viewer, name, span, &skew::heard(store).await?)
+        clock: skew::clock_of_server(store, viewer, name, span, &skew::spans_heard(store).await?)
             .await?
             .into(),
-        rings: rings::of(store, viewer, scope, (span, now), RINGS)
+        rings: rings::rings_within(store, viewer, scope, (span, now), RINGS)
             .await?
             .into(),
         days: period.days,
@@ -374,6 +392,7 @@ fn weeks(period: Period, hours: &BTreeMap<i64, i64>, from: i64) -> Vec<WeekFacts
             together_ms,
         }
     };
+
     (0..(period.days + step - 1) / step).map(week).collect()
 }
 
@@ -386,6 +405,7 @@ impl Now {
             silent_since_ms: self.silent_since_ms,
             are_all: self.perhaps_gone > 0 && self.perhaps_gone == self.devices,
         };
+
         found.words(self.now_ms)
     }
 }
@@ -425,6 +445,7 @@ impl ServerPage {
                 .then(|| f::civil(week.from_ms).strftime("%-d %b").to_string()),
             now: at + 1 == weeks.len(),
         };
+
         let slots: Vec<Slot> = weeks.iter().enumerate().map(slot).collect();
         let most = weeks.iter().map(|week| week.together_ms).max().unwrap_or(0);
         if most < 2 * HOUR {
@@ -432,6 +453,7 @@ impl ServerPage {
                 format!("{} min", f::count(minutes))
             });
         }
+
         bars::bars(&slots, 130, HOUR, |hours| format!("{} h", f::count(hours)))
     }
 
@@ -454,6 +476,7 @@ impl ServerPage {
                 "expired" | "sticky_expired" => "warned",
                 _ => "h1",
             };
+
             let from = Num(100.0 * ratio(at, all));
             at += end.stays;
             (
@@ -464,6 +487,7 @@ impl ServerPage {
                 class,
             )
         };
+
         self.past.ends.iter().map(band).collect()
     }
 
@@ -494,6 +518,7 @@ impl ServerPage {
             .rate
             .map_or(0, |rate| rate.high_permille)
             .max(self.past.median_permille.unwrap_or(0));
+
         if most <= 200 { 200 } else { 1000 }
     }
 }

@@ -1,5 +1,5 @@
-//! `/servers`: every homeserver seen in a call within a period, its people, their time, and how often its stays only
-//! run out.
+//! `/servers`: every homeserver seen in a call within a period, its people, their time, and how
+//! often its stays only run out.
 
 use super::period::{LIMIT, Period};
 use crate::rtc::coverage::Span;
@@ -74,7 +74,7 @@ pub async fn get(
     web: http::Data<Web>,
     kept: http::Data<Kept<Servers>>,
 ) -> HttpResponse {
-    let ask = Ask::of(&req, &web);
+    let ask = Ask::of_request(&req, &web);
     reply::send(&web, &ask, load(&web, &ask, &kept).await.map(Answer::from)).await
 }
 
@@ -89,6 +89,7 @@ async fn load(web: &Web, ask: &Ask, kept: &Kept<Servers>) -> Result<Servers, Err
             query.with(&[], Some(("cursor", next)))
         ))
     });
+
     Ok(Servers { query, ..page })
 }
 
@@ -99,14 +100,15 @@ pub(in crate::web) async fn all(
     kept: &Kept<Servers>,
     query: &Query,
 ) -> Result<Servers, Error> {
-    let (period, chosen) = (Period::of(query)?, sort::SERVERS.read(query)?);
+    let (period, chosen) = (Period::period_of_query(query)?, sort::SERVERS.read(query)?);
     // What is computed while calls are derived again is not kept beyond that.
     let older_rules = web.store.has_older_rules();
     let kept_as = format!("{} {older_rules}", period.word());
     let mut page = kept.get(&kept_as, past(web, ask, period)).await?;
     with_now(web, ask, &mut page.data).await?;
     page.looked = LookedFacts::read(web, ask.viewer, ask.now).await?;
-    page.ready = ReadyFacts::of(page.data.iter().filter_map(|server| server.probe.as_ref()));
+    page.ready =
+        ReadyFacts::count_probes(page.data.iter().filter_map(|server| server.probe.as_ref()));
     page.busy = page
         .data
         .iter()
@@ -116,6 +118,7 @@ pub(in crate::web) async fn all(
         .retain(|server| query.fits(&[Some(server.server.as_str())]));
     page.matching = page.data.len();
     page.data = chosen.all(page.data, |server| key(chosen, server));
+
     Ok(Servers { chosen, ..page })
 }
 
@@ -133,6 +136,7 @@ pub(super) async fn with_now(
         (server.calls_now, server.people_now) = (now.calls, now.people);
         server.ghosts_now = now.ghosts;
     }
+
     Ok(())
 }
 
@@ -143,14 +147,15 @@ pub(super) async fn with_clocks(
     span: Span,
     servers: &mut [ServerFacts],
 ) -> Result<(), Error> {
-    let heard = skew::heard(store).await?;
+    let heard = skew::spans_heard(store).await?;
     for server in servers.iter_mut().take(CLOCKS) {
         server.clock = Some(
-            skew::of(store, ask.viewer, &server.server, span, &heard)
+            skew::clock_of_server(store, ask.viewer, &server.server, span, &heard)
                 .await?
                 .into(),
         );
     }
+
     Ok(())
 }
 
@@ -167,6 +172,7 @@ fn key(chosen: Chosen, server: &ServerFacts) -> Key {
         "time" => server.together_ms,
         _ => 0,
     };
+
     Key::new(number, &server.server, &server.server)
 }
 
@@ -195,6 +201,7 @@ pub(super) fn now_of(calls: &[CallFacts], server: &str) -> OfServer {
         let gone = call.ghosts().filter(|member| member.server == server);
         ghosts.extend(gone.map(MemberFacts::device));
     }
+
     OfServer {
         calls: count,
         people: people.len(),
@@ -213,6 +220,7 @@ async fn past(web: &Web, ask: &Ask, period: Period) -> Result<Servers, Error> {
     );
     with_clocks(store, ask, span, &mut data).await?;
     let clocks = clocks(&data);
+
     Ok(Servers {
         computed_ms: now,
         computed_at: Stamp(now),
@@ -244,13 +252,16 @@ fn clocks(data: &[ServerFacts]) -> Vec<ServerFacts> {
             .and_then(|clock| clock.behind_ms)
             .map(i64::saturating_abs)
     };
+
     let mut known: Vec<&ServerFacts> = data.iter().filter(|server| off(server).is_some()).collect();
     known.sort_by_key(|server| std::cmp::Reverse(off(server)));
+
     known.into_iter().take(CLOCKS_SHOWN).cloned().collect()
 }
 
 impl Servers {
-    /// The clocks that are most off, of all pages of the list; and how many of them somebody should look at.
+    /// The clocks that are most off, of all pages of the list; and how many of them somebody should
+    /// look at.
     #[must_use]
     pub fn clocks(&self) -> (&[ServerFacts], usize) {
         let is_off = |server: &&ServerFacts| server.clock.is_some_and(|clock| clock.is_off());
@@ -274,12 +285,14 @@ impl Servers {
                 _ => format!("People of {} were in a call when last seen.", busy()),
             };
         }
+
         let here = match (self.busy, seen.hidden_rooms()) {
             (0, 0) => "Nobody is in a call now, as far as we see.".to_owned(),
             (0, _) => "Nobody is seen in a call now.".to_owned(),
             (1, _) => "People of 1 server are in a call now.".to_owned(),
             (_, _) => format!("People of {} are in a call now.", busy()),
         };
+
         match seen.hidden_rooms() {
             0 => here,
             rooms => format!(
@@ -361,6 +374,7 @@ mod tests {
             ended: 0,
             expired: 0,
         };
+
         let mut servers = facts::servers(&Sums::default(), ["a", "b", "c", "d"].map(row).into());
         for (server, (people_now, together_ms)) in
             servers
@@ -370,6 +384,7 @@ mod tests {
             (server.people_now, server.calls_now, server.together_ms) =
                 (people_now, people_now.min(1), together_ms);
         }
+
         let chosen = sort::SERVERS
             .read(&Query::read("sort=-now", &["sort"]).unwrap())
             .unwrap();

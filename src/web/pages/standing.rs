@@ -1,4 +1,5 @@
-//! How the observer stands, from which follows what a page may say of now: never well what was not seen.
+//! How the observer stands, from which follows what a page may say of now: never well what was not
+//! seen.
 
 use crate::rtc::present::{SILENT_MS, Why};
 use crate::store::rooms::is_unread;
@@ -21,15 +22,17 @@ pub struct RoomCounts {
 }
 
 impl RoomCounts {
-    /// Of all these rooms; one that the account left is none of them any more, and a refused successor never was.
+    /// Of all these rooms; one that the account left is none of them any more, and a refused
+    /// successor never was.
     #[must_use]
-    pub fn of(rooms: &[RoomFacts]) -> Self {
+    pub fn count_rooms(rooms: &[RoomFacts]) -> Self {
         let refused = refused_successors(rooms);
         let mut counts = Self::default();
         for room in rooms {
             if refused.contains(room.room.room_id.as_str()) {
                 continue;
             }
+
             let fails = is_unread(room.error.as_deref());
             if room.watch == "blind" || (room.watch != "left" && fails) {
                 counts.unread += 1;
@@ -38,6 +41,7 @@ impl RoomCounts {
                 counts.encrypted += usize::from(room.unreadable > 0);
             }
         }
+
         counts
     }
 
@@ -51,18 +55,21 @@ impl RoomCounts {
         if self.unread > 0 {
             words.push(format!("{} cannot be read", f::count(self.unread)));
         }
+
         if self.history_short > 0 {
             words.push(format!(
                 "of {} the homeserver gave the history only in part",
                 f::count(self.history_short)
             ));
         }
+
         if self.encrypted > 0 {
             words.push(format!(
                 "in {} memberships came encrypted",
                 f::count(self.encrypted)
             ));
         }
+
         words.join(", ")
     }
 }
@@ -74,6 +81,7 @@ pub fn refused_successors(rooms: &[RoomFacts]) -> BTreeSet<&str> {
         .iter()
         .filter_map(|room| room.replaced_by.as_deref())
         .collect();
+
     rooms
         .iter()
         .filter(|room| room.watch == "blind")
@@ -106,7 +114,7 @@ pub enum Standing {
 
 impl Standing {
     #[must_use]
-    pub fn of(
+    pub fn judge(
         vantages: &[VantageFacts],
         trouble: Option<&StorageTroubleFacts>,
         rooms: RoomCounts,
@@ -119,28 +127,36 @@ impl Standing {
         if trouble.is_some() {
             return Self::NotStored;
         }
+
         if has_error && !is_heard {
             return Self::Failing;
         }
+
         let is_new = |vantage: &VantageFacts| vantage.first_sync_ms.is_none();
         if vantages.is_empty() || vantages.iter().any(is_new) {
             return Self::Starting;
         }
+
         if !is_heard || vantages.iter().any(|vantage| vantage.is_silent(now)) {
             return Self::Silent;
         }
+
         if has_error {
             return Self::Troubled;
         }
+
         if rooms.followed == 0 && rooms.unread == 0 {
             return Self::NoRooms;
         }
+
         if rooms.unread > 0 || seen.unknown_rooms > 0 {
             return Self::PartlyBlind;
         }
+
         if rooms.history_short > 0 {
             return Self::PartOfHistory;
         }
+
         Self::Well
     }
 }
@@ -199,6 +215,7 @@ mod tests {
             needs_action: false,
             capabilities_ms: None,
         };
+
         row.into()
     }
 
@@ -217,8 +234,10 @@ mod tests {
                 storage_trouble: None,
                 spare: 0,
             };
+
             shell.step().map(|step| step.words)
         };
+
         assert_eq!(words(Some(NOW - 2000)), Some("In step"));
         assert_eq!(words(Some(NOW - SILENT_MS - 1)), Some("Not heard since"));
     }
@@ -229,9 +248,10 @@ mod tests {
             followed: 3,
             ..RoomCounts::default()
         };
+
         let known = AllSeenFacts::default();
         let standing =
-            |vantage: VantageFacts, rooms| Standing::of(&[vantage], None, rooms, &known, NOW);
+            |vantage: VantageFacts, rooms| Standing::judge(&[vantage], None, rooms, &known, NOW);
         assert_eq!(standing(vantage(), rooms), Standing::Well);
         let blind = RoomCounts { unread: 1, ..rooms };
         assert_eq!(standing(vantage(), blind), Standing::PartlyBlind);
@@ -240,22 +260,26 @@ mod tests {
             history_short: 1,
             ..rooms
         };
+
         assert_eq!(standing(vantage(), short), Standing::PartOfHistory);
         let encrypted = RoomCounts {
             encrypted: 1,
             ..rooms
         };
+
         let hidden = |rooms: usize, why: Option<&'static str>| {
             let mut seen = AllSeenFacts {
                 unknown_rooms: rooms,
                 ..AllSeenFacts::default()
             };
+
             seen.seen.unknown_why = why;
             seen
         };
+
         let partly = hidden(1, Some("encrypted"));
         assert_eq!(
-            Standing::of(&[vantage()], None, encrypted, &partly, NOW),
+            Standing::judge(&[vantage()], None, encrypted, &partly, NOW),
             Standing::PartlyBlind
         );
         assert_eq!(
@@ -265,7 +289,7 @@ mod tests {
         );
         let unheard = hidden(3, Some("not_heard"));
         assert_eq!(
-            Standing::of(&[vantage()], None, rooms, &unheard, NOW),
+            Standing::judge(&[vantage()], None, rooms, &unheard, NOW),
             Standing::Silent
         );
         assert_eq!(
@@ -276,22 +300,25 @@ mod tests {
             last_sync_ms: Some(NOW - SILENT_MS - 1),
             ..vantage()
         };
+
         assert_eq!(standing(silent, rooms), Standing::Silent);
         let new = VantageFacts {
             first_sync_ms: None,
             ..vantage()
         };
+
         assert_eq!(standing(new, rooms), Standing::Starting);
         assert_eq!(
-            Standing::of(&[], None, rooms, &known, NOW),
+            Standing::judge(&[], None, rooms, &known, NOW),
             Standing::Starting
         );
         let failing = VantageFacts {
             error: Some("down".into()),
             ..vantage()
         };
+
         assert_eq!(
-            Standing::of(std::slice::from_ref(&failing), None, rooms, &unheard, NOW),
+            Standing::judge(std::slice::from_ref(&failing), None, rooms, &unheard, NOW),
             Standing::Failing
         );
         assert_eq!(
@@ -305,8 +332,9 @@ mod tests {
             since_at: crate::web::facts::Stamp(1),
             error: "database is locked".into(),
         };
+
         assert_eq!(
-            Standing::of(&[failing], Some(&trouble), rooms, &known, NOW),
+            Standing::judge(&[failing], Some(&trouble), rooms, &known, NOW),
             Standing::NotStored
         );
     }

@@ -1,4 +1,5 @@
-//! `/statistics`: calls, people and time over a period, compared with the one before; how long, how many, when, where.
+//! `/statistics`: calls, people and time over a period, compared with the one before; how long, how
+//! many, when, where.
 
 use super::period::{Period, Step};
 use super::servers;
@@ -48,15 +49,16 @@ pub struct Statistics {
     pub this: SumFacts,
     /// As many days before, up to the same time of day.
     pub before: SumFacts,
-    /// Whether anything is known of all of these days. If not, no page compares with them: they count less than there was.
+    /// Whether anything is known of all of these days. If not, no page compares with them: they
+    /// count less than there was.
     pub compared: bool,
     /// Half of the calls that began in the period are shorter.
     pub usual_length_ms: Option<i64>,
     pub usual_length_before_ms: Option<i64>,
     /// What `days` are: `day`, `week` (the default in a year) or `month`.
     pub step: &'static str,
-    /// The period in days (UTC), weeks from its first day on, or months of the calendar, of which the first and the last
-    /// are cut by the period.
+    /// The period in days (UTC), weeks from its first day on, or months of the calendar, of which
+    /// the first and the last are cut by the period.
     pub days: Vec<DayFacts>,
     /// Calls by length, and by the number of different people.
     pub lengths: Vec<ClassFacts>,
@@ -106,6 +108,7 @@ pub async fn moved(req: HttpRequest) -> HttpResponse {
         to.push('?');
         to.push_str(req.query_string());
     }
+
     HttpResponse::PermanentRedirect()
         .insert_header((LOCATION, to))
         .finish()
@@ -117,11 +120,11 @@ pub async fn get(
     web: http::Data<Web>,
     kept: http::Data<Kept<Statistics>>,
 ) -> HttpResponse {
-    let ask = Ask::of(&req, &web);
+    let ask = Ask::of_request(&req, &web);
     let answer = async {
         let query = Query::read(&ask.query, KNOWN)?;
-        let period = Period::of(&query)?;
-        let step = Step::of(&query, period)?;
+        let period = Period::period_of_query(&query)?;
+        let step = Step::step_of_query(&query, period)?;
         // What is computed while calls are derived again is not kept beyond that.
         let older_rules = web.store.has_older_rules();
         let key = format!("{} {} {older_rules}", period.word(), step.word());
@@ -130,7 +133,9 @@ pub async fn get(
         page.looked = LookedFacts::read(&web, ask.viewer, ask.now).await?;
         Ok(Answer::from(page))
     };
+
     let answer = answer.await;
+
     reply::send(&web, &ask, answer).await
 }
 
@@ -156,6 +161,7 @@ async fn load(web: &Web, ask: &Ask, period: Period, step: Step) -> Result<Statis
     let mut top = facts::servers(&sums, rows);
     top.truncate(TOP);
     servers::with_clocks(store, ask, span, &mut top).await?;
+
     Ok(Statistics {
         now_ms: now,
         now_at: Stamp(now),
@@ -180,7 +186,7 @@ async fn load(web: &Web, ask: &Ask, period: Period, step: Step) -> Result<Statis
         hours: week::sums(&hours),
         rooms: top_rooms(&sums, &names, TOP),
         servers: top,
-        rings: rings::of(store, viewer, Scope::All, (span, now), RINGS)
+        rings: rings::rings_within(store, viewer, Scope::All, (span, now), RINGS)
             .await?
             .into(),
         looked: LookedFacts::default(),
@@ -204,6 +210,7 @@ async fn days(
         from: days.start * f::DAY,
         to: span.to.min(days.end * f::DAY),
     };
+
     let spans: Vec<Span> = steps.iter().map(span_of).collect();
     let people = sums::people(store, ask.viewer, &spans).await?;
     for ((days, span), people) in steps.into_iter().zip(spans).zip(people) {
@@ -211,6 +218,7 @@ async fn days(
             let counts = |class: &&Class| days.contains(&class.day) && class.people <= most;
             classes.iter().filter(counts).map(|class| class.calls).sum()
         };
+
         let earlier = days.start - period.days..days.end - period.days;
         found.push(DayFacts {
             from_ms: span.from,
@@ -225,6 +233,7 @@ async fn days(
                 .sum(),
         });
     }
+
     Ok(found)
 }
 
@@ -238,6 +247,7 @@ fn by_class(bounds: &[i64], classes: &[Class], key: impl Fn(&Class) -> i64) -> V
             .map(|class| class.calls)
             .sum(),
     };
+
     bounds.iter().enumerate().map(class).collect()
 }
 
@@ -265,6 +275,7 @@ impl Statistics {
             } else {
                 ""
             };
+
             let name = self.step().name(day.from_ms);
             let label =
                 (at % every == 0 && at + every / 2 < last).then(|| self.step().label(day.from_ms));
@@ -275,6 +286,7 @@ impl Statistics {
             } else {
                 String::new()
             };
+
             Slot {
                 title: format!("{of}{name}: {calls}{before}"),
                 value: day.calls,
@@ -283,6 +295,7 @@ impl Statistics {
                 now: at == last,
             }
         };
+
         bars::bars(
             &self.days.iter().enumerate().map(slot).collect::<Vec<_>>(),
             170,
@@ -334,6 +347,7 @@ impl Statistics {
         } else {
             self.servers.first().map(|server| server.together_ms)
         };
+
         Num(100.0 * ratio(part.whole(), first.unwrap_or(0)))
     }
 }
@@ -346,6 +360,7 @@ fn distribution(classes: &[ClassFacts], names: &[&str]) -> Bars {
         label: Some((*name).to_owned()),
         now: true,
     };
+
     bars::bars(
         &classes.iter().zip(names).map(slot).collect::<Vec<_>>(),
         120,

@@ -1,4 +1,5 @@
-//! `/status`: the observer itself: accounts, errors, what could not be used or read, and the size of the database.
+//! `/status`: the observer itself: accounts, errors, what could not be used or read, and the size
+//! of the database.
 
 use super::standing::{RoomCounts, Standing, refused_successors};
 use super::status;
@@ -58,10 +59,11 @@ pub struct Status {
     pub clock_doubts: ClockDoubtFacts,
     /// When the clock of this machine was wrong, newest first; at most 20.
     pub clock_offs: Vec<ClockOffFacts>,
-    /// Calls that older rules or other settings derived are being derived again; null when all are from the present rules.
+    /// Calls that older rules or other settings derived are being derived again; null when all are
+    /// from the present rules.
     pub rederiving: Option<RederivingFacts>,
-    /// What the homeserver sent though nobody had asked for it, by type, most first. It was thrown away before anything
-    /// of it was stored.
+    /// What the homeserver sent though nobody had asked for it, by type, most first. It was thrown
+    /// away before anything of it was stored.
     pub unasked: Vec<UnaskedFacts>,
     /// How many such events there were.
     pub unasked_total: i64,
@@ -74,9 +76,11 @@ pub struct Status {
     pub rooms_unread: usize,
     /// Rooms that cannot be read now, or whose last look failed.
     pub troubled: Vec<RoomFacts>,
-    /// The same, and rooms with findings of their own: who may join, where it went on, what a state reset did.
+    /// The same, and rooms with findings of their own: who may join, where it went on, what a state
+    /// reset did.
     pub rooms_to_look_at: Vec<RoomFacts>,
-    /// Invitations of the account that are open, those that the configuration does not allow first; at most 100.
+    /// Invitations of the account that are open, those that the configuration does not allow first;
+    /// at most 100.
     pub invitations: Vec<InvitationFacts>,
     #[serde(flatten)]
     pub numbers_now: NowFacts,
@@ -91,8 +95,8 @@ pub struct Status {
     pub history: HistoryFacts,
     /// Walks through history that are not done, in the order of their turns; at most 100.
     pub walks: Vec<WalkFacts>,
-    /// Walks that ended before the room's beginning because the homeserver gave no more, refused, or turned in a circle, and
-    /// are tried again; the next first, at most 100.
+    /// Walks that ended before the room's beginning because the homeserver gave no more, refused,
+    /// or turned in a circle, and are tried again; the next first, at most 100.
     pub walks_short: Vec<WalkFacts>,
     /// Since when nothing can be stored because the disk is full.
     pub full_since_ms: Option<i64>,
@@ -102,7 +106,8 @@ pub struct Status {
     pub removed: Vec<RemovedFacts>,
     /// Breaks of the last 30 days in which no homeserver was heard, newest first.
     pub gaps: Vec<GapFacts>,
-    /// Who sent more events into a room than are stored, in the last 30 days, the last first; at most 20.
+    /// Who sent more events into a room than are stored, in the last 30 days, the last first; at
+    /// most 20.
     pub floods: Vec<FloodFacts>,
 }
 
@@ -143,7 +148,8 @@ impl From<Doubts> for ClockDoubtFacts {
     }
 }
 
-/// A time at which the clock of this machine was wrong: what it said of when something came is not believed.
+/// A time at which the clock of this machine was wrong: what it said of when something came is not
+/// believed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ClockOffFacts {
     pub from_ms: i64,
@@ -153,8 +159,8 @@ pub struct ClockOffFacts {
     pub to_at: Option<Stamp>,
     /// Below zero, it was behind.
     pub off_ms: i64,
-    /// `counting`: a clock that only counts went on. `homeserver`: it tells another time, and which of the two is wrong is
-    /// not known.
+    /// `counting`: a clock that only counts went on. `homeserver`: it tells another time, and which
+    /// of the two is wrong is not known.
     pub found_by: String,
 }
 
@@ -178,6 +184,7 @@ impl ClockOffFacts {
         let way = if self.off_ms < 0 { "behind" } else { "ahead" };
         let seconds = self.off_ms.saturating_abs() / 1000;
         let off = format!("{} s off ({way})", f::count(seconds));
+
         if self.found_by == "homeserver" {
             format!("Our clock and the homeserver's differ: ours was {off}")
         } else {
@@ -212,7 +219,8 @@ impl From<rederive::Progress> for RederivingFacts {
     }
 }
 
-/// Events of one type that were thrown away. Types that are too many are counted together, as `other`.
+/// Events of one type that were thrown away. Types that are too many are counted together, as
+/// `other`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct UnaskedFacts {
     #[serde(rename = "type")]
@@ -304,7 +312,7 @@ pub async fn get(
     web: http::Data<Web>,
     kept: http::Data<Kept<Totals>>,
 ) -> HttpResponse {
-    let ask = Ask::of(&req, &web);
+    let ask = Ask::of_request(&req, &web);
     reply::send(&web, &ask, load(&web, &ask, &kept).await.map(Answer::from)).await
 }
 
@@ -329,13 +337,14 @@ async fn load(web: &Web, ask: &Ask, kept: &Kept<Totals>) -> Result<Status, Error
         invitations: invitations::waiting(store, INVITATIONS).await?,
         trouble: store.trouble(ask.now),
         walks: progress::open(store, viewer, WALKS).await?,
-        short: progress::short(store, viewer, WALKS).await?,
+        short: progress::walks_ended_early(store, viewer, WALKS).await?,
         rooms_short: progress::rooms_short(store, viewer).await?.len(),
         walked: progress::sums(store, viewer, None).await?,
         removed: retention::removed(store).await?,
         gaps: coverage::gaps(store, viewer, ask.now - 30 * f::DAY, ask.now).await?,
         floods: sender_limit::since(store, viewer, ask.now - 30 * f::DAY, FLOODS).await?,
     };
+
     Ok(page(rows, ask.now))
 }
 
@@ -350,17 +359,19 @@ pub fn page(rows: Rows, now: i64) -> Status {
             ..VantageFacts::from(row)
         }
     };
+
     let vantages: Vec<_> = rows.vantages.into_iter().map(with_own).collect();
     let walks: Vec<_> = rows.walks.into_iter().map(WalkFacts::from).collect();
     let troubled =
         |room: &row::Room| room.error.is_some() || matches!(room.watch, Watch::Blind | Watch::Left);
     let all: Vec<RoomFacts> = rows.rooms.iter().cloned().map(RoomFacts::from).collect();
-    let counts = RoomCounts::of(&all);
+    let counts = RoomCounts::count_rooms(&all);
     let refused = refused_successors(&all);
     let mut calls: HashMap<&str, Vec<&CallFacts>> = HashMap::new();
     for call in &rows.active {
         calls.entry(&call.room.room_id).or_default().push(call);
     }
+
     let is_refused = |room: &row::Room| refused.contains(room.room.room_id.as_str());
     let has_findings = |room: &row::Room| RoomFacts::from(room.clone()).needs_look();
     let account = vantages
@@ -373,12 +384,15 @@ pub fn page(rows: Rows, now: i64) -> Status {
         let facts = RoomFacts::from(room.clone()).with_now(unknown, calls);
         facts.with_needs(account.as_deref())
     };
+
     let some = |test: &dyn Fn(&row::Room) -> bool| {
         let rooms = rows.rooms.iter().filter(|room| test(room));
         rooms.map(facts).collect::<Vec<_>>()
     };
+
     let is_unknown = |room: &&row::Room| rows.present.is_hidden(&room.room.room_id);
     let unknown_in = rows.rooms.iter().filter(is_unknown);
+
     Status {
         now_ms: now,
         now_at: Stamp(now),
@@ -470,7 +484,7 @@ impl Status {
     #[must_use]
     pub fn standing(&self) -> Standing {
         let trouble = self.storage_trouble.as_ref();
-        Standing::of(
+        Standing::judge(
             &self.vantages,
             trouble,
             self.counts(),
@@ -493,6 +507,7 @@ impl Status {
                 } else {
                     "Not connected to the homeserver"
                 };
+
                 (title, f::sentence(error.unwrap_or_default()))
             }
             Standing::Starting => (
@@ -525,6 +540,7 @@ impl Status {
                 format!("Callscope hears its homeserver; {}{}.", self.counts().words(), self.still_reading()),
             ),
         };
+
         Headline {
             title: title.to_owned(),
             since_ms: None,
@@ -540,7 +556,9 @@ impl Status {
                 text: String::new(),
             };
         };
+
         let words = trouble.words();
+
         Headline {
             title: words.what.to_owned(),
             since_ms: Some(trouble.since_ms),
@@ -556,7 +574,9 @@ impl Status {
         if self.history_open == 0 {
             return String::new();
         }
+
         let rooms = f::counted(self.history_open, "room", "rooms");
+
         format!("; the history of {rooms} is still being read")
     }
 
@@ -566,13 +586,16 @@ impl Status {
         if !self.ready || self.rooms_followed == 0 {
             return "Not known: no room has been read yet.";
         }
+
         if !self.vantages.iter().all(|vantage| vantage.sticky_events) {
             return "No encrypted sticky event was seen. The homeserver does not offer sticky events, so they would not come \
                     to us, encrypted or not.";
         }
+
         if self.rooms_unread > 0 {
             return "No encrypted sticky event was seen in the rooms that can be read.";
         }
+
         "No encrypted sticky event was seen in any room."
     }
 
@@ -582,9 +605,11 @@ impl Status {
         if !self.ready {
             return "Not known: no room has been read yet.";
         }
+
         if self.rooms_followed == 0 {
             return "None, as no room is followed.";
         }
+
         "None. Every room answered when it was last looked at."
     }
 
@@ -598,12 +623,15 @@ impl Status {
         let Some(first) = heard.min() else {
             return HeardSince::Never;
         };
+
         if self.vantages.iter().all(|vantage| vantage.mode != "follow") {
             return HeardSince::PollsOnly;
         }
+
         if first > self.now_ms - 30 * f::DAY {
             return HeardSince::Time(first);
         }
+
         HeardSince::Always
     }
 
@@ -647,8 +675,8 @@ impl Status {
     }
 }
 
-/// What a reason for rejection means, for an admin: a sentence without its end. A word that is not known here stands as
-/// it is.
+/// What a reason for rejection means, for an admin: a sentence without its end. A word that is not
+/// known here stands as it is.
 #[must_use]
 pub fn reason_words(reason: &str) -> String {
     let words = match reason {
@@ -692,6 +720,7 @@ pub fn reason_words(reason: &str) -> String {
         "two_sticky_keys" => "It has two sticky keys that differ",
         _ => return f::tidy(reason),
     };
+
     words.to_owned()
 }
 

@@ -1,4 +1,5 @@
-//! Pages made of hand-made rows, without a store: they render, they are escaped, and both ways say the same.
+//! Pages made of hand-made rows, without a store: they render, they are escaped, and both ways say
+//! the same.
 
 use super::*;
 use crate::rtc::coverage::{Cover, Interval, Span};
@@ -77,12 +78,14 @@ fn seen(rooms: &[Room]) -> Present {
             has_encrypted: room.unreadable > 0,
         },
     };
+
     let found = crate::store::present::Present {
         vantages: vec![vantage()],
         rooms: rooms.iter().map(sight).collect(),
         not_stored_since_ms: None,
     };
-    Present::of(found, NOW)
+
+    Present::from_rows(found, NOW)
 }
 
 fn room(name: RoomName) -> Room {
@@ -136,6 +139,7 @@ fn rooms() -> Vec<Room> {
     ) = (0, 0, 0, None);
     rooms[3].history_visibility = Some("joined".to_owned());
     rooms[3].history_open = true;
+
     rooms
 }
 
@@ -175,12 +179,14 @@ fn overview() -> overview::Overview {
         peak_ms: Some(at(14, 44, 0)),
         stays: 140,
     };
+
     let last_week = SpanNumbers {
         calls: 19,
         people: 118,
         together_ms: 47 * HOUR,
         ..today.clone()
     };
+
     overview::page(
         overview::Rows {
             active_total: 4,
@@ -234,11 +240,13 @@ fn calls() -> calls::Calls {
         since_ms: Some(1_678_752_000_000),
         rooms: 42,
     };
+
     let list = List {
         data,
         next: Some("31".to_owned()),
         next_url: Some("/api/v1/calls?cursor=31".to_owned()),
     };
+
     calls::Calls {
         list,
         looked: crate::web::seen::LookedFacts::default(),
@@ -271,6 +279,7 @@ fn evidence(call: &CallFacts) -> Vec<Evidence> {
         rejected: None,
         json: format!(r#"{{"type":"org.matrix.msc3401.call.member","content":{content}}}"#),
     };
+
     let content = r#"{"application":"m.call","call_id":"","device_id":"X","expires":14400000}"#;
     let mut events: Vec<_> = call
         .members
@@ -280,6 +289,7 @@ fn evidence(call: &CallFacts) -> Vec<Evidence> {
         .collect();
     events.push(event(9, &call.members[1], "{}"));
     events.sort_by_key(|event| event.origin_server_ts);
+
     events
 }
 
@@ -312,6 +322,7 @@ fn cover() -> Vec<Interval> {
         span: Span { from, to },
         cover,
     };
+
     vec![
         part(NOW - 300 * DAY, NOW - 200 * DAY, Cover::NotVisible),
         part(NOW - 200 * DAY, NOW - 5 * DAY, Cover::Backfilled),
@@ -329,6 +340,7 @@ fn one_call(call: CallFacts) -> call::CallPage {
         related("ring", "@grace:matrix.example.net"),
         related("decline", NASTY),
     ];
+
     page
 }
 
@@ -366,6 +378,7 @@ fn month() -> SumFacts {
         together_seen_ms,
         places: Vec::new(),
     };
+
     SumFacts::new(
         &sums,
         Span {
@@ -392,6 +405,7 @@ fn with_past(mut page: room::RoomPage) -> room::RoomPage {
         call_id: "war".to_owned(),
         slot_id: NASTY.to_owned(),
     };
+
     page.walks = vec![walks::history().into(), walks::gap().into()];
     page.flips = vec![flip(NOW - HOUR, true), flip(NOW - 5 * HOUR, false)];
     let calls = vec![CallFacts {
@@ -405,6 +419,7 @@ fn with_past(mut page: room::RoomPage) -> room::RoomPage {
         Some("not_watched"),
         calls,
     ));
+
     page
 }
 
@@ -423,6 +438,7 @@ fn one_room() -> room::RoomPage {
         rejected("bad_device_id", "{\"type\":3}"),
         rejected("foreign_sender", NASTY),
     ];
+
     with_past(room::page(
         list.remove(1),
         calls().list.data,
@@ -445,6 +461,7 @@ fn status() -> status::Status {
         database_bytes: 18_400_000,
         oldest_event_ms: Some(1_678_752_000_000),
     };
+
     let reasons = vec![
         ("bad_device_id".to_owned(), 12),
         ("foreign_sender".to_owned(), 5),
@@ -508,6 +525,7 @@ fn status() -> status::Status {
             until_ms: NOW,
         }],
     };
+
     status::page(rows, NOW)
 }
 
@@ -552,6 +570,7 @@ fn every_page_renders() {
             }),
         ),
     ];
+
     for (name, page) in &pages {
         assert!(
             page.starts_with("<!doctype html>") && page.trim_end().ends_with("</html>"),
@@ -587,6 +606,7 @@ fn text_of_strangers_is_escaped_cut_and_stripped_of_tricks() {
             transport.service_url = Some(format!("javascript:{NASTY}{long}"));
         }
     }
+
     let mut evil = room(RoomName {
         room_id: NASTY.to_owned(),
         name: Some(NASTY.to_owned()),
@@ -617,6 +637,7 @@ fn text_of_strangers_is_escaped_cut_and_stripped_of_tricks() {
         html(&rooms::page(vec![evil.clone()], &[], &seen(&[evil]))),
         hidden,
     ];
+
     for (index, page) in pages.iter().enumerate() {
         assert!(
             !page.contains("<script>") && !page.contains("<b><b>"),
@@ -641,6 +662,7 @@ fn json_has_the_shape_that_was_promised() {
     for key in keys.split(' ').chain(["started_at", "ended_at"]) {
         assert!(call.get(key).is_some(), "{key}");
     }
+
     assert_eq!(call["started_at"], "2026-11-22T13:58:04.000Z");
     assert!(
         call["ended_ms"].is_null()

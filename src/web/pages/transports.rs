@@ -1,4 +1,5 @@
-//! `/transports`: what carried the calls of a period: by SFU its calls, devices, time, and the homeservers it served.
+//! `/transports`: what carried the calls of a period: by SFU its calls, devices, time, and the
+//! homeservers it served.
 
 use super::period::{LIMIT, OF_LIST, Period};
 use crate::store::carried::{self, Carried};
@@ -38,8 +39,8 @@ pub struct Transports {
     pub next_url: Option<String>,
     /// Device time whose transport is not known: the members named none that we know of.
     pub unknown_ms: i64,
-    /// All of them, on whatever page of the list; those that can carry somebody (a known type with an address of the web);
-    /// those that carry somebody now; and the device time of all.
+    /// All of them, on whatever page of the list; those that can carry somebody (a known type with
+    /// an address of the web); those that carry somebody now; and the device time of all.
     pub total: usize,
     pub usable: usize,
     pub busy: usize,
@@ -70,19 +71,21 @@ pub struct Transports {
 pub struct TransportRow {
     #[serde(rename = "type")]
     pub kind: String,
-    /// False for a type that no client of this time uses: it is counted, and nobody can be heard by it.
+    /// False for a type that no client of this time uses: it is counted, and nobody can be heard by
+    /// it.
     pub known_type: bool,
     pub service_url: Option<String>,
     pub calls: i64,
     pub people: i64,
     pub devices: i64,
-    /// Device time; and without what is only inferred: after the last sign of a device that is gone nobody is carried.
+    /// Device time; and without what is only inferred: after the last sign of a device that is gone
+    /// nobody is carried.
     pub together_ms: i64,
     pub together_seen_ms: i64,
     /// Homeservers of the people.
     pub servers: Vec<String>,
-    /// Devices that use it now, each once however many calls it is in; where nothing is heard, that used it when it was
-    /// seen last.
+    /// Devices that use it now, each once however many calls it is in; where nothing is heard, that
+    /// used it when it was seen last.
     pub devices_now: i64,
     pub last_ms: i64,
     pub last_at: Stamp,
@@ -119,7 +122,7 @@ pub async fn get(
     web: http::Data<Web>,
     kept: http::Data<Kept<Transports>>,
 ) -> HttpResponse {
-    let ask = Ask::of(&req, &web);
+    let ask = Ask::of_request(&req, &web);
     reply::send(&web, &ask, cut(&web, &ask, &kept).await.map(Answer::from)).await
 }
 
@@ -135,7 +138,9 @@ async fn cut(web: &Web, ask: &Ask, kept: &Kept<Transports>) -> Result<Transports
             query.with(&[], Some(("cursor", next)))
         ))
     };
+
     page.next_url = page.next.as_ref().map(address);
+
     Ok(Transports { query, ..page })
 }
 
@@ -146,7 +151,10 @@ pub(in crate::web) async fn all(
     kept: &Kept<Transports>,
     query: &Query,
 ) -> Result<Transports, Error> {
-    let (period, chosen) = (Period::of(query)?, sort::TRANSPORTS.read(query)?);
+    let (period, chosen) = (
+        Period::period_of_query(query)?,
+        sort::TRANSPORTS.read(query)?,
+    );
     // What is computed while calls are derived again is not kept beyond that.
     let older_rules = web.store.has_older_rules();
     let kept_as = format!("{} {older_rules}", period.word());
@@ -162,6 +170,7 @@ pub(in crate::web) async fn all(
         Some(since) if seen.is_blind() => since,
         _ => ask.now,
     };
+
     for row in &mut page.data {
         row.devices_now = now
             .get(&(row.kind.as_str(), row.service_url.as_deref()))
@@ -171,6 +180,7 @@ pub(in crate::web) async fn all(
             (row.last_ms, row.last_at) = (here_ms, Stamp(here_ms));
         }
     }
+
     page.busy = page.data.iter().filter(|row| row.devices_now > 0).count();
     page.data = chosen.all(page.data, |row| key(chosen, row));
     let mut probed = probes::all::<SfuResult>(&web.store, ask.viewer).await?;
@@ -180,7 +190,9 @@ pub(in crate::web) async fn all(
             .and_then(|url| probed.remove(url))
             .map(SfuProbeFacts::from);
     }
+
     page.probing = web.options.probing;
+
     Ok(Transports { chosen, ..page })
 }
 
@@ -200,6 +212,7 @@ fn now_of(calls: &[CallFacts]) -> HashMap<(&str, Option<&str>), i64> {
     for (transport, _) in using.collect::<BTreeSet<_>>() {
         *found.entry(transport).or_insert(0) += 1;
     }
+
     found
 }
 
@@ -214,6 +227,7 @@ fn key(chosen: Chosen, row: &TransportRow) -> Key {
         "now" => row.devices_now,
         _ => 0,
     };
+
     Key::new(
         number,
         &row.title(),
@@ -230,6 +244,7 @@ async fn load(web: &Web, ask: &Ask, period: Period) -> Result<Transports, Error>
     let gone = super::gone(web, ask).await?;
     let at = (span, ask.now);
     let (rows, unknown_ms) = carried::carried_by_present(&web.store, ask.viewer, at, &gone).await?;
+
     Ok(page(rows, unknown_ms, period, ask.now))
 }
 
@@ -240,6 +255,7 @@ pub fn page(rows: Vec<Carried>, unknown_ms: i64, period: Period, now: i64) -> Tr
     let mut data: Vec<TransportRow> = rows.into_iter().map(TransportRow::from).collect();
     paint(&mut data);
     let usable = || data.iter().filter(|row| row.doubt().is_none());
+
     Transports {
         total: data.len(),
         usable: usable().count(),
@@ -266,13 +282,15 @@ pub fn page(rows: Vec<Carried>, unknown_ms: i64, period: Period, now: i64) -> Tr
     }
 }
 
-/// Each SFU has the colour that it wishes for in a call, or the next free one: most time first, whatever the list's order.
+/// Each SFU has the colour that it wishes for in a call, or the next free one: most time first,
+/// whatever the list's order.
 fn paint(rows: &mut [TransportRow]) {
-    let sfus = Sfus::of(
+    let sfus = Sfus::from_urls(
         rows.iter()
             .filter(|row| row.doubt().is_none())
             .filter_map(|row| row.service_url.as_deref()),
     );
+
     for row in rows {
         row.paint = sfus.paint(row.service_url.as_deref());
     }
@@ -330,7 +348,8 @@ impl TransportRow {
         self.together_ms - self.together_seen_ms
     }
 
-    /// Its colour: that of a call where it is the only SFU, or the next that no other of the list has.
+    /// Its colour: that of a call where it is the only SFU, or the next that no other of the list
+    /// has.
     #[must_use]
     pub fn paint(&self) -> Paint {
         self.paint

@@ -28,13 +28,15 @@ pub struct Wall {
     pub seen: AllSeenFacts,
     #[serde(flatten)]
     pub numbers_now: NowFacts,
-    /// How many calls run now. Where it is more than `active` holds, `active` has some of each room.
+    /// How many calls run now. Where it is more than `active` holds, `active` has some of each
+    /// room.
     pub active_total: i64,
     /// People in calls now, each once; without those that are probably gone.
     pub people: usize,
     pub today: Numbers,
     pub watched_rooms: usize,
-    /// Of them, those that are followed, and those that cannot be read now or whose last look failed.
+    /// Of them, those that are followed, and those that cannot be read now or whose last look
+    /// failed.
     pub rooms_followed: usize,
     pub rooms_unread: usize,
     /// Some of it is from older rules or other settings: calls are just being derived again.
@@ -55,7 +57,7 @@ pub struct Wall {
 
 /// `GET /wall` and `GET /api/v1/wall`
 pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
-    let ask = Ask::of(&req, &web);
+    let ask = Ask::of_request(&req, &web);
     reply::send(&web, &ask, load(&web, &ask).await.map(Answer::from)).await
 }
 
@@ -78,8 +80,10 @@ pub fn page(overview: Overview) -> Wall {
             failing.and_then(|v| v.error_since_ms),
         ),
     };
+
     let (heading, nothing) = (overview.heading(), overview.headline());
     let rooms_words = overview.rooms_words();
+
     Wall {
         heading,
         nothing,

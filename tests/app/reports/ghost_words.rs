@@ -15,6 +15,7 @@ fn ghost(call: &Value) -> Value {
         .filter(|finding| finding["users"] == json!([ADA]) && finding["device_id"] == "AD")
         .collect();
     assert_eq!(ghosts.len(), 1, "{findings:#?}");
+
     ghosts[0].clone()
 }
 
@@ -28,6 +29,7 @@ async fn is_counted_apart(report: &Served, call: &Value) {
         assert_eq!(told["people"], 0, "{path}: {told}");
         assert_eq!(told["ghosts_now"], 1, "{path}: {told}");
     }
+
     let room = report.room_json().await;
     assert_eq!(room["recent"][0]["people_now"], 0);
 

@@ -1,4 +1,5 @@
-//! Who is counted though nobody is there: told as a ghost, with the sign on which that rests and with what clears it.
+//! Who is counted though nobody is there: told as a ghost, with the sign on which that rests and
+//! with what clears it.
 
 use super::page::{is_silent_of, says, text_of};
 use super::served::{BEGIN, BOTH, HOUR, MINUTE, Served, Way, call_path, events_of, moved};
@@ -18,6 +19,7 @@ fn silent(call: &Value) -> Value {
         .filter(|finding| finding["kind"] == "silent")
         .collect();
     assert_eq!(found.len(), 1, "{}", call["findings"]);
+
     found[0].clone()
 }
 
@@ -28,6 +30,7 @@ fn curl(room: &str) -> String {
             .replace(':', "%3A")
             .replace('@', "%40")
     };
+
     format!(
         "curl -X PUT -H 'Authorization: Bearer YOUR_ACCESS_TOKEN' -H 'Content-Type: application/json' -d '{{}}' \
          'https://YOUR_HOMESERVER/_matrix/client/v3/rooms/{}/state/org.matrix.msc3401.call.member/{}'",
@@ -44,6 +47,7 @@ async fn nobody_but_a_ghost(app: &Running, room: &str) {
     for key in ["people", "people_now", "devices_now", "calls_now"] {
         assert_eq!(overview[key], 0, "{key}");
     }
+
     assert_eq!(
         (&overview["ghosts_now"], &overview["calls_stuck"]),
         (&json!(1), &json!(1))
@@ -82,6 +86,7 @@ async fn nobody_but_a_ghost(app: &Running, room: &str) {
             (&json!(0), &json!(1))
         );
     }
+
     let server = app.json("/api/v1/servers/ash.example").await;
     assert_eq!(
         (&server["now"]["people"], &server["now"]["ghosts"]),
@@ -107,6 +112,7 @@ async fn nobody_but_a_ghost(app: &Running, room: &str) {
             "{path}"
         );
     }
+
     let metrics = app.page("/metrics").await;
     for line in [
         "callscope_calls_active 0",
@@ -197,6 +203,7 @@ async fn who_came_back_after_the_goodbye_is_a_ghost_and_nobody_is_counted() {
         ] {
             says(&page, words);
         }
+
         says(&page, &format!("Last heard {}", report.moment(heard)));
         is_silent_of(&page, "Healthy");
         nobody_but_a_ghost(&report.app, &report.room).await;
@@ -226,6 +233,7 @@ async fn a_killed_client_is_perhaps_gone_where_no_sign_tells_and_says_why() {
         ] {
             says(&page, words);
         }
+
         is_silent_of(&page, "Healthy");
         let overview = report.page("/").await;
         says(&overview, "One call needs a look");
@@ -250,6 +258,7 @@ async fn perhaps_gone_everywhere(report: &Served) {
             "{path}: {message}"
         );
     }
+
     for path in [
         format!("/embed/rooms/{}", quote(&report.room)),
         format!("/rooms/{}", quote(&report.room)),
@@ -257,6 +266,7 @@ async fn perhaps_gone_everywhere(report: &Served) {
     ] {
         says(&text_of(&app.page(&path).await), words);
     }
+
     let now = app.json("/api/v1/servers/ash.example").await["now"].clone();
     assert_eq!(
         (&now["people"], &now["perhaps_gone"]),
@@ -264,12 +274,14 @@ async fn perhaps_gone_everywhere(report: &Served) {
         "{now}"
     );
     assert_eq!(now["silent_since_ms"], report.at(BEGIN));
+
     for path in ["/api/v1/calls/active", "/api/v1/overview", "/api/v1/status"] {
         assert_eq!(app.json(path).await["perhaps_gone_now"], 1, "{path}");
     }
 }
 
-/// The same on our own homeserver, which has no delayed events, with Ada's content as `change` makes it.
+/// The same on our own homeserver, which has no delayed events, with Ada's content as `change`
+/// makes it.
 async fn served_at_home(
     change: impl Fn(&mut Value),
     has_delayed_events: bool,
@@ -284,6 +296,7 @@ async fn served_at_home(
         token,
         folder,
     };
+
     let room = "!tree:ash.example".to_owned();
     let by = now() - STUCK.now_ms;
     for event in events_of(STUCK.name) {
@@ -294,11 +307,14 @@ async fn served_at_home(
         if event["event_id"] == "$a1" {
             change(&mut event["content"]);
         }
+
         bed.hs.send_raw(&room, event);
     }
+
     let app = bed.start().await;
     app.ready().await;
     app.walked(&room).await;
+
     (bed, app, room)
 }
 
@@ -310,11 +326,13 @@ async fn a_killed_client_is_probably_gone_by_the_signs_that_there_are() {
                 content["membershipID"] = json!("@ada:ash.example:AD");
             }
         };
+
         let (bed, app, room) = served_at_home(change, has_delayed_events).await;
         let ben_left = |calls: &[Value]| {
             let members = calls.first().and_then(|call| call["members"].as_array());
             members.is_some_and(|all| all.iter().any(|one| one["left_ms"].is_i64()))
         };
+
         let listed = app.calls_until("the call", ben_left).await;
         let call = app.json(&format!("/api/v1{}", call_path(&listed[0]))).await;
         let finding = silent(&call);
@@ -343,6 +361,7 @@ async fn who_is_heard_is_no_ghost() {
         let members = calls.first().and_then(|call| call["members"].as_array());
         members.is_some_and(|all| all.iter().any(|one| one["left_ms"].is_i64()))
     };
+
     let calls = report.calls(ben_left).await;
     assert_eq!(calls[0]["findings"], json!([]));
     assert_eq!(

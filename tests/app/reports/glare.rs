@@ -22,6 +22,7 @@ fn changed(change: impl Fn(&str, &mut Value)) -> Vec<Value> {
         let id = event["event_id"].as_str().unwrap().to_owned();
         change(&id, event);
     }
+
     events
 }
 
@@ -105,6 +106,7 @@ async fn two_who_wait_now_are_one_trouble_and_it_ends_when_they_meet() {
         );
         says(&page, "What to do: tell them of each other");
     }
+
     let overview = report.page("/").await;
     says(&overview, "One call needs a look");
     assert_eq!(overview.matches("side by side").count(), 3, "{overview}");
@@ -137,6 +139,7 @@ async fn calls_that_run_side_by_side_on_purpose_are_no_trouble() {
             } else {
                 (BEN, "BD", "222")
             };
+
             match id {
                 "$a1" | "$b1" => {
                     event["content"] = crate::bed::join(device);
@@ -146,9 +149,11 @@ async fn calls_that_run_side_by_side_on_purpose_are_no_trouble() {
                 "$a2" | "$b2" => event["content"] = json!({}),
                 _ => return,
             }
+
             event["state_key"] = json!(crate::bed::key(user, device));
         })
     };
+
     let mixed = {
         let mut events = of_application("m.call");
         for event in &mut events {
@@ -156,8 +161,10 @@ async fn calls_that_run_side_by_side_on_purpose_are_no_trouble() {
                 event["content"]["application"] = json!("org.example.chess");
             }
         }
+
         events
     };
+
     // Cleo and Dora come into the two calls: two meetings at once.
     let meetings = {
         let mut events = of_application("m.call");
@@ -181,6 +188,7 @@ async fn calls_that_run_side_by_side_on_purpose_are_no_trouble() {
                 }));
             }
         }
+
         events.sort_by_key(|event| event["origin_server_ts"].as_i64());
         events
     };
@@ -199,6 +207,7 @@ async fn calls_that_run_side_by_side_on_purpose_are_no_trouble() {
                 assert_eq!(side_by_side(call), Vec::<Value>::new(), "{name}");
                 is_silent_of(&report.call_page(call).await, "side by side");
             }
+
             is_silent_of(&report.room_page().await, "side by side");
             report.stop().await;
         }

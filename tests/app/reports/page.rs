@@ -26,14 +26,18 @@ pub fn text_of(html: &str) -> String {
         } else {
             rest.find('>').map(|end| end + 1)
         };
+
         if !INLINE.contains(&name.trim_start_matches('/')) {
             text.push(' ');
         }
+
         rest = end.map_or("", |end| &rest[end..]);
     }
+
     text.push_str(rest);
 
     let text = unescape(&text);
+
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 

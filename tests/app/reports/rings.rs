@@ -12,6 +12,7 @@ async fn a_ring_that_is_taken_when_the_caller_has_gone_is_missed_everywhere() {
         let [ada, ben] = &calls[..] else {
             panic!("{calls:#?}")
         };
+
         let ring = &ada["related"][0];
         assert_eq!(ring["outcome"], "missed", "{ring}");
         assert_eq!(ring["answered_ms"], Value::Null);
@@ -29,6 +30,7 @@ async fn a_ring_that_is_taken_when_the_caller_has_gone_is_missed_everywhere() {
             assert_eq!(rings["missed"], 1, "{place}: {rings}");
             assert_eq!(rings["usual_answer_ms"], Value::Null, "{place}: {rings}");
         }
+
         let birch = report.app.json("/api/v1/servers/birch.example").await;
         assert_eq!(birch["rings"]["answered"], 0, "{birch}");
 
@@ -62,6 +64,7 @@ async fn a_ring_that_is_taken_when_the_caller_has_gone_is_missed_everywhere() {
                 .count();
             assert!(linked > 0, "{call} has no link to {}", other["id"]);
         }
+
         report.stop().await;
     }
 }
@@ -74,7 +77,9 @@ async fn a_ring_that_is_answered_while_the_caller_is_there_stays_answered() {
             event["origin_server_ts"] = json!(BEGIN + 20 * SECOND);
         }
     }
+
     events.sort_by_key(|event| event["origin_server_ts"].as_i64());
+
     for way in BOTH {
         let report = Served::start_events(
             "answered",

@@ -1,4 +1,5 @@
-//! What the room's own state explains: only the moderator may join; the room was replaced while people talked.
+//! What the room's own state explains: only the moderator may join; the room was replaced while
+//! people talked.
 
 use super::page::{is_silent_of, says};
 use super::served::{BEGIN, BOTH, MINUTE, Served};
@@ -49,6 +50,7 @@ async fn only_the_moderator_could_join() {
         for path in ["/", "/rooms", "/status"] {
             says(&report.page(path).await, "Tree house");
         }
+
         says(&report.page("/").await, "1 of 4 accounts may join a call");
         says(&report.page("/rooms").await, "Needs a look");
         is_silent_of(&report.page("/rooms").await, "Following");

@@ -23,6 +23,7 @@ async fn a_whiteboard_ends_when_its_absolute_time_says() {
             assert_eq!(told["active"], json!([]), "{path}");
             assert_eq!(told["people"], 0, "{path}");
         }
+
         let badge = format!("/badge{}/active.json", report.room_path());
         assert_eq!(report.app.json(&badge).await["message"], "nobody");
         says(
@@ -61,6 +62,7 @@ async fn a_whiteboard_ends_when_its_absolute_time_says() {
         ] {
             is_silent_of(&report.page(path).await, "2083");
         }
+
         report.stop().await;
     }
 }
@@ -95,6 +97,7 @@ async fn a_running_whiteboard_is_not_called_a_call() {
         says(&page, "Whiteboard");
         is_silent_of(&page, "1 call now");
     }
+
     let page = report.call_page(&boards[0]).await;
     says(&page, "whiteboard, slot net.nordeck.whiteboard#wb1");
     let room = report.room_page().await;
@@ -116,6 +119,7 @@ async fn calls_under_the_type_of_the_dart_sdk_are_calls_like_any_other() {
         for user in [ADA, BEN] {
             says(&page, user);
         }
+
         let month = report.app.json("/api/v1/statistics").await;
         assert_eq!(month["this"]["calls"], 1, "{month}");
         assert_eq!(month["this"]["together_ms"], 24 * MINUTE, "{month}");
@@ -124,6 +128,7 @@ async fn calls_under_the_type_of_the_dart_sdk_are_calls_like_any_other() {
             is_silent_of(&page, "Every call membership of this room is readable");
             is_silent_of(&page, "nothing is hidden from us");
         }
+
         let about = report.page("/about").await;
         for kind in [
             "org.matrix.msc3401.call.member",
@@ -133,8 +138,10 @@ async fn calls_under_the_type_of_the_dart_sdk_are_calls_like_any_other() {
         ] {
             says(&about, kind);
         }
+
         report.stop().await;
     }
+
     let readme = std::fs::read_to_string(crate::support::project().join("README.md")).unwrap();
     says(&readme, "com.famedly.call.member");
     says(&readme, "m.call.invite");
@@ -186,6 +193,7 @@ async fn a_bot_that_notes_its_own_clock_stays_once() {
         if way == Way::History {
             assert!(is_exact, "all of it is read: {}", call["certainty"]);
         }
+
         report.stop().await;
     }
 }

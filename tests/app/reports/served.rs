@@ -1,4 +1,5 @@
-//! A report as a room of the simulated homeserver, moved in time so that its present is ours, with the app beside it.
+//! A report as a room of the simulated homeserver, moved in time so that its present is ours, with
+//! the app beside it.
 
 use super::page::text_of;
 use crate::bed::{Bed, Running, now};
@@ -73,6 +74,7 @@ impl Served {
             token,
             folder,
         };
+
         let room = format!("!{name}:ash.example");
         let moved_by = now() - now_ms;
 
@@ -93,6 +95,7 @@ impl Served {
                 for event in calls {
                     bed.hs.send_raw(&room, event);
                 }
+
                 app
             }
             Way::History => {
@@ -103,18 +106,21 @@ impl Served {
                 for event in calls {
                     bed.hs.send_raw(&room, event);
                 }
+
                 for number in 0..FILLER {
                     let topic = json!({"topic": format!("Day {number}")});
                     let at = last.unwrap_or(BEGIN + moved_by);
                     bed.hs
                         .send_state(&room, "@ada:ash.example", "m.room.topic", "", topic, at);
                 }
+
                 let app = bed.start_with(settings).await;
                 app.ready().await;
                 app.walked(&room).await;
                 app
             }
         };
+
         Self {
             bed,
             app,
@@ -140,9 +146,11 @@ impl Served {
         if day(self.at(report_ms)) == day(now()) {
             return self.clock(report_ms);
         }
+
         let date = jiff::Timestamp::from_millisecond(self.at(report_ms))
             .unwrap()
             .strftime("%-d %B");
+
         format!("{date}, {}", self.clock(report_ms))
     }
 
@@ -152,7 +160,8 @@ impl Served {
         format!("{}:{second:02}", self.clock(report_ms))
     }
 
-    /// The calls with all that their own pages say in JSON, oldest first, as soon as `right` accepts them.
+    /// The calls with all that their own pages say in JSON, oldest first, as soon as `right`
+    /// accepts them.
     pub async fn calls(&self, right: impl Fn(&[Value]) -> bool) -> Vec<Value> {
         let listed = self.app.calls_until("the report's calls", right).await;
         let mut calls = Vec::new();
@@ -160,6 +169,7 @@ impl Served {
             let path = format!("/api/v1/calls/{}", call["id"].as_str().unwrap());
             calls.push(self.app.json(&path).await);
         }
+
         calls
     }
 
@@ -202,6 +212,7 @@ pub fn events_of(report: &str) -> Vec<Value> {
     let Value::Array(events) = events_in(report) else {
         panic!("{report} is no list of events")
     };
+
     events
 }
 
@@ -233,7 +244,8 @@ pub fn moved(value: Value, by: i64) -> Value {
     }
 }
 
-/// Is the number under this key a point in time? An `expires` is one only where it cannot be a length.
+/// Is the number under this key a point in time? An `expires` is one only where it cannot be a
+/// length.
 fn is_time(key: &str, ms: i64) -> bool {
     match key {
         "origin_server_ts" | "created_ts" | "sender_ts" | "expires_ts" | "m.expires_ts" => true,

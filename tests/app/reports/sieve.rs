@@ -19,6 +19,7 @@ const OBSERVER: &str = "@scope:fake.example";
 fn events() -> Vec<Value> {
     let answer = events_in(REPORT);
     let room = &answer["rooms"]["join"][ROOM];
+
     ["state", "timeline", "msc4354_sticky"]
         .iter()
         .flat_map(|section| room[section]["events"].as_array().unwrap().clone())
@@ -44,6 +45,7 @@ fn holds_secret(folder: &Path) -> Vec<String> {
             found.push(path.display().to_string());
         }
     }
+
     found
 }
 
@@ -78,13 +80,16 @@ async fn what_was_not_asked_for_is_not_kept_from_anywhere() {
                 hs.send_raw(ROOM, event.clone());
             }
         };
+
         if !is_live {
             send();
         }
+
         let app = App::ready(&settings).await;
         if is_live {
             send();
         }
+
         let calls = eventually("the call", 60, async || {
             Some(app.active().await).filter(|calls| calls.len() == 1)
         })
@@ -109,6 +114,7 @@ async fn what_was_not_asked_for_is_not_kept_from_anywhere() {
         for kind in ["m.room.message", "m.room.encrypted", "m.room.pinned_events"] {
             says(&told, kind);
         }
+
         let page = super::page::text_of(&html(&app, "/status").await);
         says(&page, "sends what was not asked for");
         says(&page, "m.room.message");
@@ -138,5 +144,6 @@ async fn html(app: &App, path: &str) -> String {
     let ask = client
         .get(format!("{}{path}", app.http.base))
         .header("accept", "text/html");
+
     ask.send().await.unwrap().text().await.unwrap()
 }

@@ -62,6 +62,7 @@ async fn a_room_in_which_all_may_join_says_nothing_of_it() {
             event["content"]["events"] = json!({MEMBER: 0});
         }
     }
+
     for way in BOTH {
         let report =
             Served::start_events("all-may", events.clone(), POWER_LEVELS.now_ms, way, &[]).await;
@@ -137,6 +138,7 @@ async fn the_successor_of_a_room_is_followed() {
     ] {
         report.bed.hs.send_state(new, ADA, kind, key, content, made);
     }
+
     let tombstone = json!({"body": "This room has been replaced", "replacement_room": new});
     report
         .bed

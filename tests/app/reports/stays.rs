@@ -33,7 +33,8 @@ const fn stay(user: &'static str, device: &'static str, from: i64, until: Until)
     }
 }
 
-/// A report: its file, its present, and its calls, oldest first, with the slot and the most people at once.
+/// A report: its file, its present, and its calls, oldest first, with the slot and the most people
+/// at once.
 pub struct Report {
     pub name: &'static str,
     pub now_ms: i64,
@@ -186,7 +187,8 @@ pub const BOTS_OWN_CLOCK: Report = Report {
 };
 
 impl Report {
-    /// Serves it in this way and waits until its calls are as they must come out; gives them oldest first.
+    /// Serves it in this way and waits until its calls are as they must come out; gives them oldest
+    /// first.
     pub async fn served(&self, way: super::served::Way) -> (Served, Vec<Value>) {
         let served = Served::start(self.name, self.now_ms, way).await;
         let calls = self.calls_of(&served).await;
@@ -220,6 +222,7 @@ impl Report {
             })
             .collect();
         assert_eq!(outcome, wanted, "{}", self.name);
+
         calls
     }
 }
@@ -232,6 +235,7 @@ fn outcome(call: &Value) -> (String, i64, Vec<String>) {
             Some(reason) => format!("{} {reason}", stay["left_ms"]),
             None => format!("expires {}", stay["expires_ms"]),
         };
+
         format!(
             "{} {} from {} until {until}, renewed {} times",
             stay["user_id"].as_str().unwrap(),
@@ -240,6 +244,7 @@ fn outcome(call: &Value) -> (String, i64, Vec<String>) {
             stay["updates"]
         )
     });
+
     (
         call["slot_id"].as_str().unwrap().to_owned(),
         call["peak_users"].as_i64().unwrap(),
@@ -252,6 +257,7 @@ fn in_words(stay: &Stay, served: &Served) -> String {
         Until::Ended(at, reason) => format!("{} {reason}", served.at(BEGIN + at)),
         Until::Expires(at) => format!("expires {}", served.at(BEGIN + at)),
     };
+
     format!(
         "{} {} from {} until {until}, renewed {} times",
         stay.user,

@@ -1,4 +1,5 @@
-//! Small rows: those of one server are one drawing, 1000 wide and as high as its rows; a device is a stroke in it.
+//! Small rows: those of one server are one drawing, 1000 wide and as high as its rows; a device is
+//! a stroke in it.
 
 use super::{Glyph, Group, Row};
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ impl Group {
         let [letter] = first.sfus.as_slice() else {
             return None;
         };
+
         self.rows
             .iter()
             .all(|row| row.sfus == first.sfus)
@@ -42,13 +44,14 @@ impl Row {
     pub fn strokes(&self) -> BTreeMap<String, String> {
         let mut strokes: BTreeMap<String, String> = BTreeMap::new();
         for bar in &self.bars {
-            let (x, y) = (whole(bar.x.0), self.top + bar.y + bar.h / 2);
-            let length = whole(bar.x.0 + bar.w.0) - x;
+            let (x, y) = (permille(bar.x.0), self.top + bar.y + bar.h / 2);
+            let length = permille(bar.x.0 + bar.w.0) - x;
             let _ = write!(
                 strokes.entry(bar.paint.slot()).or_default(),
                 "M{x} {y}h{length}"
             );
         }
+
         strokes
     }
 
@@ -87,8 +90,9 @@ impl Row {
             .bars
             .iter()
             .flat_map(|bar| bar.ticks.iter().map(move |x| (x, bar)));
+
         ticks.fold(String::new(), |mut path, (x, bar)| {
-            let _ = write!(path, "M{} {}v{}", whole(x.0), bar.y + 3, bar.h - 6);
+            let _ = write!(path, "M{} {}v{}", permille(x.0), bar.y + 3, bar.h - 6);
             path
         })
     }
@@ -96,7 +100,7 @@ impl Row {
 
 /// Percent as a thousandth.
 #[expect(clippy::cast_possible_truncation, reason = "a place in the picture")]
-fn whole(percent: f64) -> i64 {
+fn permille(percent: f64) -> i64 {
     (percent * 10.0).round() as i64
 }
 
@@ -136,6 +140,7 @@ mod tests {
                 .find(|row| row.name == name)
                 .unwrap()
         };
+
         assert_eq!(
             (row("Alice Moreau").lanes(), row("Bob").lanes()),
             (Some(2), None)

@@ -1,4 +1,5 @@
-//! One lane of the timeline: the stays of one device as bars, their ends as glyphs, and what may be written beside them.
+//! One lane of the timeline: the stays of one device as bars, their ends as glyphs, and what may be
+//! written beside them.
 
 use super::{Bar, Canvas, Ending, Glyph, MemberFacts, Note, Num, Row, span, words};
 use crate::web::draw::pin::{self, BarPin};
@@ -14,12 +15,14 @@ const CHIP_ROOM: f64 = 3.0;
 const TICK_ROOM: f64 = 0.7;
 /// A bar is at least so wide, roomy and small, in percent.
 const WIDTH_MIN: [f64; 2] = [0.3, 0.4];
-/// A silence has room for words from this length on, in percent: a numeral, 15 letters and a glyph at 700 px.
+/// A silence has room for words from this length on, in percent: a numeral, 15 letters and a glyph
+/// at 700 px.
 const SILENT_ROOM: f64 = 24.0;
 /// Stays with less between them are one: some clients leave and join in the same breath, ms.
 const TOUCHING_MS: i64 = 0;
 
-/// Stays by device, in order of arrival. Without device ids, whatever does not overlap shares a lane.
+/// Stays by device, in order of arrival. Without device ids, whatever does not overlap shares a
+/// lane.
 pub(super) fn by_device(stays: Vec<&MemberFacts>, now: i64) -> Vec<Vec<&MemberFacts>> {
     let mut lanes: Vec<Vec<&MemberFacts>> = Vec::new();
     for stay in stays {
@@ -30,11 +33,13 @@ pub(super) fn by_device(stays: Vec<&MemberFacts>, now: i64) -> Vec<Vec<&MemberFa
                     .is_some_and(|last| last.end_ms(now) <= stay.joined_ms);
             lane[0].device_id == stay.device_id && free
         };
+
         match lanes.iter_mut().find(|lane| fits(lane)) {
             Some(lane) => lane.push(stay),
             None => lanes.push(vec![stay]),
         }
     }
+
     lanes
 }
 
@@ -69,6 +74,7 @@ pub(super) fn draw(
         add_glyph(canvas, last, place, first_glyph, row);
         sfu = Some(here);
     }
+
     if !canvas.dense {
         add_notes(canvas, &bars, place, (first_glyph, many), row);
     }
@@ -84,11 +90,13 @@ fn join_touching<'a>(lane: &[&'a MemberFacts], now: i64) -> Vec<Vec<&'a MemberFa
                     && stay.joined_ms.saturating_sub(last.end_ms(now)) <= TOUCHING_MS
             })
         };
+
         match bars.last_mut().filter(touches) {
             Some(bar) => bar.push(stay),
             None => bars.push(vec![stay]),
         }
     }
+
     bars
 }
 
@@ -113,6 +121,7 @@ fn bar(canvas: &Canvas<'_>, stays: &[&MemberFacts], (y, h): (i64, i64), chip: Op
         .take(4)
         .map(|stay| title(canvas, stay))
         .collect();
+
     Bar {
         x: Num(x),
         w: Num(w),
@@ -138,17 +147,20 @@ fn title(canvas: &Canvas<'_>, stay: &MemberFacts) -> String {
         .as_deref()
         .map(|id| format!("device {}, ", format::tidy(id)))
         .unwrap_or_default();
+
     format!("{on}{device}{}", span(canvas, stay.joined_ms, stay))
 }
 
 impl Bar {
-    /// Cuts it where the device was heard last, in percent; gives the rest, which is no longer believed.
+    /// Cuts it where the device was heard last, in percent; gives the rest, which is no longer
+    /// believed.
     fn cut(&mut self, x: f64) -> Self {
         let end = self.x.0 + self.w.0;
         let x = x.clamp(self.x.0, end);
         self.w = Num(x - self.x.0);
         let (x, w, paint) = (Num(x), Num(end - x), self.paint.gone());
         let (title, ticks, renewed, seams) = (String::new(), Vec::new(), false, false);
+
         Self {
             x,
             w,
@@ -176,8 +188,10 @@ fn add_pin(canvas: &Canvas<'_>, stay: &MemberFacts, bar: &Bar, row: &mut Row) {
     let Some(pin) = pin.filter(|_| !canvas.dense) else {
         return;
     };
+
     let y = bar.y + bar.h / 2;
     row.pins.push(BarPin { y, ..pin });
+
     if stay.gone_since().is_some() && until - pin.x.0 >= SILENT_ROOM {
         let text = "no sign of life".to_owned();
         row.notes.push(Note {
@@ -220,6 +234,7 @@ fn ticks(
             drawn.push(Num(x));
         }
     }
+
     (drawn, renewed)
 }
 
@@ -234,7 +249,7 @@ fn add_glyph(
     let (ms, ending, title) = match (stay.left_ms, stay.end_reason.as_deref(), stay.gone_since()) {
         (Some(ms), Some(reason), _) => (
             ms,
-            Ending::of(reason),
+            Ending::of_reason(reason),
             format!("{} UTC, {}", time(ms), words(reason)),
         ),
         (.., Some(since)) => (
@@ -244,6 +259,7 @@ fn add_glyph(
         ),
         _ => return,
     };
+
     let x = canvas.axis.x(ms);
     let mut glyph = Glyph {
         x: Num(x),
@@ -252,6 +268,7 @@ fn add_glyph(
         title,
         merged: false,
     };
+
     let near = row.glyphs.len() > first
         && row
             .glyphs
@@ -262,6 +279,7 @@ fn add_glyph(
         glyph.title = cut(format!("{}; {}", before.title, glyph.title));
         glyph.merged = true;
     }
+
     row.glyphs.push(glyph);
 }
 
@@ -291,12 +309,14 @@ fn add_notes(
         let Some(reason) = ended.and_then(|stay| stay.end_reason.as_deref()) else {
             continue;
         };
+
         let text = words(reason);
         let text = if many && reason == "left" {
             "this device left".to_owned()
         } else {
             text
         };
+
         let room = GLYPH_ROOM + LETTER_ROOM * super::super::float(text.chars().count());
         // The next bar is in the way, and so is the line of now.
         let next = bars

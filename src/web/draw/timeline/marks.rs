@@ -1,4 +1,5 @@
-//! Marks of rings, notifications and declines: on the lane of whom they concern; above all lanes what concerns the room.
+//! Marks of rings, notifications and declines: on the lane of whom they concern; above all lanes
+//! what concerns the room.
 
 use super::{Group, ROOMY_MAX, Row, Timeline};
 use crate::web::draw::Num;
@@ -54,6 +55,7 @@ impl Timeline {
                 event_id: event.event_id.clone(),
                 note: None,
             };
+
             let whom = concerned(event, if self.dense { SMALL_MAX } else { usize::MAX });
             let placed = whom
                 .iter()
@@ -63,6 +65,7 @@ impl Timeline {
                 put(&mut self.marks, mark);
             }
         }
+
         let rows = self
             .groups
             .iter_mut()
@@ -71,6 +74,7 @@ impl Timeline {
         for row in rows.filter(|_| !self.dense) {
             row.make_room();
         }
+
         self.groups.iter_mut().for_each(Group::stack);
     }
 
@@ -92,8 +96,10 @@ impl Timeline {
                 row.name = event.title();
                 row.title = format!("{}, declined and did not come", format::within(&row.name));
             }
+
             return true;
         }
+
         let people: usize = self.groups.iter().map(|group| group.rows.len()).sum();
         let absent = self
             .groups
@@ -108,9 +114,11 @@ impl Timeline {
         else {
             return false;
         };
+
         if people >= ROOMY_MAX || absent >= ABSENT_MAX {
             return false;
         }
+
         let note = (mark.x.0 + NOTE_ROOM <= 100.0).then_some(match event.kind {
             "decline" => "declined",
             "ring" => "rung, did not come",
@@ -121,6 +129,7 @@ impl Timeline {
         } else {
             person(None, user_id)
         };
+
         let title = format!(
             "{}, {}",
             format::within(&name),
@@ -144,6 +153,7 @@ impl Timeline {
             absent: true,
             ..Row::default()
         });
+
         true
     }
 }
@@ -162,6 +172,7 @@ impl Row {
                 .for_each(|mark| mark.note = None);
             return;
         }
+
         self.bars.iter_mut().for_each(|bar| bar.y += ROOM);
         self.glyphs.iter_mut().for_each(|glyph| glyph.y += ROOM);
         self.notes.iter_mut().for_each(|note| note.y += ROOM);
@@ -190,6 +201,7 @@ fn put(marks: &mut Vec<Mark>, mut mark: Mark) {
             .collect();
         mark.note = mark.note.or(before.note);
     }
+
     marks.push(mark);
 }
 
@@ -302,6 +314,7 @@ mod tests {
             whole_room: true,
             ..event("ring", ALICE, &[BOB], 45)
         };
+
         let related = [
             ring,
             event("slot_closed", ALICE, &[], 20),

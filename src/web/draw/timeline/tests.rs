@@ -1,4 +1,5 @@
-//! The geometry of the timeline: rows, lanes, bars, glyphs, notes, and what happens when there is too much.
+//! The geometry of the timeline: rows, lanes, bars, glyphs, notes, and what happens when there is
+//! too much.
 
 use super::*;
 use crate::web::fixtures;
@@ -67,6 +68,7 @@ fn glyphs_that_would_touch_become_one_that_tells_both() {
         stay.end_reason = Some(reason.to_owned());
         call.members.push(stay.clone());
     }
+
     let picture = timeline(&call);
     let row = &picture.groups[0].rows[0];
     assert_eq!((row.bars.len(), row.glyphs.len()), (2, 1));
@@ -142,6 +144,7 @@ fn renewals_are_ticks_with_room_between_them() {
         device_id: alice.device_id.clone(),
         ms: alice.joined_ms + seconds * 1000,
     };
+
     let renewals: Vec<_> = [-5, 0, 600, 601, 1200, 999_999].map(renewal).into();
     let picture = draw(&call, &renewals, &[], fixtures::NOW, 0);
     assert_eq!(row(&picture, "Alice Moreau").bars[0].ticks.len(), 2);
@@ -216,6 +219,7 @@ fn times_at_the_ends_of_the_calendar_stay_in_the_picture() {
     {
         assert!((0.0..=100.0).contains(&bar.x.0) && (0.0..=100.0).contains(&(bar.x.0 + bar.w.0)));
     }
+
     assert!(picture.ticks.len() <= 9);
 }
 

@@ -1,5 +1,5 @@
-//! Findings of a call that the room's own state explains: who could not come, who can no longer say goodbye, a room that
-//! was replaced, and what a state reset did.
+//! Findings of a call that the room's own state explains: who could not come, who can no longer say
+//! goodbye, a room that was replaced, and what a state reset did.
 
 use super::FindingFacts;
 use crate::rtc::power::JoinType;
@@ -31,7 +31,8 @@ pub struct RoomStateFacts {
     pub left_behind: Vec<LeftBehind>,
     /// The homeserver whose events the room takes no more.
     pub denied_server: Option<String>,
-    /// Of `nobody_could_come`: did it ring for everybody? Null in lists, where that is not looked at.
+    /// Of `nobody_could_come`: did it ring for everybody? Null in lists, where that is not looked
+    /// at.
     pub rang_everybody: Option<bool>,
     /// What to change, ready to copy.
     pub remedy: Option<String>,
@@ -46,9 +47,9 @@ pub fn remedy_of_levels(join_type: &JoinType, usual_power: i64) -> String {
     )
 }
 
-/// What is known of the call's members and of their room, as findings: those that come before the others, and those
-/// that come after.
-pub(super) fn of(
+/// What is known of the call's members and of their room, as findings: those that come before the
+/// others, and those that come after.
+pub(super) fn findings_of_room_state(
     members: &[row::Member],
     ledger: &Ledger,
     room: &RoomKnowledge,
@@ -71,6 +72,7 @@ pub(super) fn of(
             found_gone: member.end_event_id.as_deref().is_some_and(is_ours),
         })
         .collect();
+
     room_findings(&stays, room, upto)
         .into_iter()
         .map(|found| FindingFacts::of_room_state(found, members, ledger, upto))
@@ -89,6 +91,7 @@ impl FindingFacts {
             let origins = ledger.origins.get(&member.id)?;
             origins.end.and_then(|event| event.made_since_ms)
         };
+
         let owned = |users: Vec<&str>| users.into_iter().map(ToOwned::to_owned).collect();
         let of_stay = |kind, stay: usize, from_ms: i64| {
             let member = &members[stay];
@@ -99,6 +102,7 @@ impl FindingFacts {
                 ..base
             }
         };
+
         let told = match found {
             RoomFinding::Replaced {
                 from_ms,
@@ -249,6 +253,7 @@ impl FindingFacts {
         let state = &self.state;
         let event_type = f::tidy(state.event_type.as_deref().unwrap_or_default());
         let needed = state.needed_power.unwrap_or_default();
+
         Some(match self.kind {
             "room_replaced" => {
                 "Clients hide a replaced room: whoever is still here is in a room that others do not see, and a call in \
@@ -297,6 +302,7 @@ impl FindingFacts {
             .iter()
             .map(|one| one.user_id.clone())
             .collect();
+
         (!users.is_empty()).then(|| super::names(call, &users, users.len(), super::NAMED))
     }
 

@@ -39,6 +39,7 @@ fn no_two_sfus_of_the_list_have_one_colour_while_others_are_free() {
             "{colours:?}"
         );
     }
+
     page.data.drain(..3);
     assert_eq!(
         page.data.iter().map(colour).collect::<Vec<_>>(),
@@ -84,6 +85,7 @@ fn days_before_the_room_are_no_days_without_a_call() {
         span: Span { from, to },
         cover,
     };
+
     let page = html(&known(vec![part(NOW - 37 * DAY, NOW, Cover::Live)]));
     assert!(page.contains("2 of 38"), "{page}");
     assert_eq!(
@@ -107,10 +109,12 @@ fn history_is_hidden_or_read_to_its_beginning_and_never_both() {
         span: Span { from, to },
         cover,
     };
+
     let walk = || crate::store::progress::Progress {
         ended_by: Some("beginning".to_owned()),
         ..walks::history()
     };
+
     let hidden = "before it, history is hidden from us";
     let page = |until| {
         let mut page = known(vec![
@@ -120,6 +124,7 @@ fn history_is_hidden_or_read_to_its_beginning_and_never_both() {
         page.walks = vec![walk().into()];
         html(&page)
     };
+
     let moments = page(NOW - 37 * DAY + MINUTE);
     assert!(
         !moments.contains(hidden) && moments.contains("read to the room’s beginning"),

@@ -38,6 +38,7 @@ pub fn short() -> Progress {
 pub fn gap() -> Progress {
     let (opened_ms, since_ms) = (NOW - 2000, Some(NOW - HOUR));
     let room = fixtures::room("Lobby", "#lobby:example.org");
+
     Progress {
         room,
         reason: "gap".to_owned(),
@@ -85,6 +86,7 @@ fn a_walk_that_is_done_says_why() {
     let mut page = one_room();
     // Nothing is hidden: else the beginning was not read.
     page.coverage.retain(|interval| !interval.is_blind());
+
     for (why, words) in [
         ("beginning", "read to the room’s beginning, 40 pages"),
         ("horizon", "read as far back as configured"),
@@ -99,6 +101,7 @@ fn a_walk_that_is_done_says_why() {
             ended_by: Some(why.to_owned()),
             ..history()
         };
+
         page.walks = vec![WalkFacts::from(done)];
         let html = html(&page);
         assert!(
