@@ -1,4 +1,5 @@
-//! The pages over real HTTP from a filled store: HTML and JSON say the same, errors have one shape, nothing is unescaped.
+//! The pages over real HTTP from a filled store: HTML and JSON say the same, errors have one shape,
+//! nothing is unescaped.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -8,6 +9,7 @@
 mod contract;
 mod crowds;
 mod findings;
+mod goldens;
 mod health;
 mod lists;
 mod numbers;
@@ -65,17 +67,20 @@ async fn both_ways_give_the_same_facts() {
         for key in call.as_object().unwrap().keys() {
             assert_eq!(json[key], call[key], "{key}");
         }
+
         for member in json["members"].as_array().unwrap() {
             assert!(
                 page.contains(text(&member["device_id"]))
                     && page.contains("https://sfu.example/jwt")
             );
         }
+
         assert!(
             page.contains(&format!("{} event", json["evidence_total"])),
             "{page}"
         );
     }
+
     assert_eq!(
         site.json("/api/v1/calls/active").await["data"],
         json!([calls[0]])
@@ -197,6 +202,7 @@ async fn the_id_of_any_member_event_leads_to_its_call() {
             }
         }
     }
+
     let answer = site
         .get(&format!("/api/v1/rooms/{}", quote("#war:example.org")))
         .await;
@@ -224,6 +230,7 @@ async fn lists_are_filtered_and_paged() {
     );
     let alias = quote("#war:example.org");
     let (day, minutes) = (NOW - 600 * MINUTE, NOW - 200 * MINUTE);
+
     for (filter, want) in [
         (format!("room={alias}"), json!([all[0], all[1]])),
         (format!("room={}", quote(ROOM)), json!([all[0], all[1]])),
@@ -258,6 +265,7 @@ async fn calls_are_searched_by_all_that_is_known_of_them() {
     let site = Site::filled("search").await;
     let all = site.json("/api/v1/calls").await["data"].clone();
     let alias = quote("#war:example.org");
+
     for (filter, want) in [
         ("server=Other.Example".to_owned(), json!([all[1]])),
         ("server=example".to_owned(), json!([])),
@@ -350,6 +358,7 @@ async fn errors_have_one_shape_and_the_routes_way() {
             "{path}"
         );
     }
+
     let unknown = site.get("/api/v1/calls?rom=1").await.json();
     assert_eq!(
         unknown["error"],
@@ -398,6 +407,7 @@ async fn each_address_says_which_methods_it_answers() {
         ),
         (405, "GET")
     );
+
     for query in ["", "?period=7d"] {
         let (short, long) = (format!("/stats{query}"), format!("/statistics{query}"));
         let answer = site
@@ -422,6 +432,7 @@ async fn what_strangers_wrote_is_text() {
     let site = Site::filled("hostile").await;
     let past = site.json("/api/v1/calls?status=ended").await["data"][0]["id"].clone();
     let call = format!("/calls/{}", text(&past));
+
     for path in [
         "/",
         "/calls",
@@ -522,5 +533,6 @@ async fn changes_are_told_at_once_and_files_are_kept() {
             "{name}"
         );
     }
+
     assert_eq!(site.get("/static/nothing.css").await.status, 404);
 }
