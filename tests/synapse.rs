@@ -21,5 +21,7 @@ mod killed;
 mod odd;
 #[path = "synapse/rooms.rs"]
 mod rooms;
+#[path = "synapse/skewed.rs"]
+mod skewed;
 #[path = "synapse/ways.rs"]
 mod ways;

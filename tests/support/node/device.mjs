@@ -74,6 +74,7 @@ function joinOptions(c) {
     if (c.delay_ms) o.delayedLeaveEventDelayMs = c.delay_ms;
     if (c.restart_ms) o.delayedLeaveEventRestartMs = c.restart_ms;
     if (c.expires_ms) o.membershipEventExpiryMs = c.expires_ms;
+    if (c.headroom_ms) o.membershipEventExpiryHeadroomMs = c.headroom_ms;
     if (c.intent) o.callIntent = c.intent;
     return o;
 }
