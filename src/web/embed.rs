@@ -3,6 +3,7 @@
 
 use super::error::Error;
 use super::facts::{CallFacts, RoomFacts};
+use super::indentation::without_indentation;
 use super::pages::running_in_room;
 use super::query::Query;
 use super::reply::{self, Ask};
@@ -30,7 +31,7 @@ pub async fn room(req: HttpRequest, web: http::Data<Web>, id: http::Path<String>
     let ask = Ask::of_request(&req, &web);
     let html = load(&web, &ask, &id)
         .await
-        .and_then(|page| Ok(page.render()?));
+        .and_then(|page| Ok(without_indentation(&page.render()?)));
     let mut response = match html {
         Ok(html) => HttpResponse::Ok()
             .insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8"))

@@ -415,7 +415,7 @@ pub fn failure(ask: &Ask, error: &Error) -> HttpResponse {
     match page.render() {
         Ok(html) => response
             .insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8"))
-            .body(html),
+            .body(without_indentation(&html)),
         Err(error) => response.body(error.to_string()),
     }
 }
