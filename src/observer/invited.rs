@@ -5,6 +5,14 @@
 use super::{Error, Mode, Observer};
 use crate::matrix::{SyncRequest, invitations_filter};
 use crate::store::{invitations, vantages};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Without a stream the homeserver is asked for invitations this often where none is accepted, ms.
+const ASKED_EVERY_MS: i64 = 3_600_000;
+
+/// Such a question is given up after this.
+const ASKED_AT_MOST: Duration = Duration::from_mins(1);
 
 impl Observer {
     /// Asks for the invitations that are open where there is no stream, or where some were refused
@@ -33,6 +41,30 @@ impl Observer {
             }
             Err(error) => tracing::warn!("reading which invitations are kept: {error}"),
         }
+    }
+
+    /// Asks for the invitations that are open after each poll where somebody's are accepted, else
+    /// once an hour: the question is dear for the homeserver.
+    pub(super) async fn look_for_invitations_now_and_then(&self) {
+        let now_ms = self.clock.now_ms();
+        let last_ms = self.invitations_asked_ms.load(Ordering::Relaxed);
+        let is_due = now_ms.saturating_sub(last_ms) >= ASKED_EVERY_MS;
+        if !is_due && !self.accepts_anybody() {
+            return;
+        }
+
+        self.invitations_asked_ms.store(now_ms, Ordering::Relaxed);
+        let asked = tokio::time::timeout(ASKED_AT_MOST, self.look_for_invitations());
+        if asked.await.is_err() {
+            tracing::warn!(
+                seconds = ASKED_AT_MOST.as_secs(),
+                "the homeserver did not say in time which invitations are open"
+            );
+        }
+    }
+
+    fn accepts_anybody(&self) -> bool {
+        !self.settings.invite_users.is_empty() || !self.settings.invite_servers.is_empty()
     }
 
     /// Asks for the invitations that are open. That it fails is no trouble: the rooms that are

@@ -46,7 +46,7 @@ use crate::rtc::fold::Rules;
 use crate::store::{self, Store, readings, vantages};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 use tokio::sync::{Mutex, Notify};
 use troubles::Work;
@@ -163,6 +163,8 @@ pub struct Observer {
     clock_changes: Arc<AtomicU64>,
     /// Our clock when the observer was made, ms.
     started_ms: i64,
+    /// Our clock when the homeserver was asked for open invitations last, ms.
+    invitations_asked_ms: Arc<AtomicI64>,
 }
 
 impl Observer {
@@ -178,6 +180,7 @@ impl Observer {
         let vantage_id = crate::rtc::id::hash(&[client.settings().homeserver_url.as_str()], 8);
         Self {
             started_ms: clock.now_ms(),
+            invitations_asked_ms: Arc::default(),
             client,
             store,
             changes,

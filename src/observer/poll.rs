@@ -77,14 +77,13 @@ impl Observer {
             failed += usize::from(!self.poll(&room_id, watch).await?);
         }
 
-        if self.settings.mode == Mode::Poll {
-            self.look_for_invitations().await;
-        }
-
         let every_ms = self.rhythm.every_ms();
         vantages::polls_every(&self.store, &self.vantage_id, every_ms).await?;
         vantages::set_last_poll(&self.store, &self.vantage_id, self.clock.now_ms()).await?;
         self.changes.announce(Change::Observer);
+        if self.settings.mode == Mode::Poll {
+            self.look_for_invitations_now_and_then().await;
+        }
 
         Ok(failed)
     }

@@ -32,7 +32,12 @@ fn instead_of(stamp: i64, older_ms: Option<i64>, newest_ms: Option<i64>) -> Opti
     }
 
     let is_before = |older: &i64| stamp < older.saturating_sub(APART_MS);
-    let is_after = |newest: &i64| stamp > newest.saturating_add(APART_MS);
+    // Who sends newer events with early stamps must not move what others sent before: the older ones
+    // have to say the same.
+    let is_after = |newest: &i64| {
+        stamp > newest.saturating_add(APART_MS)
+            && older_ms.is_some_and(|older| stamp > older.saturating_add(APART_MS))
+    };
 
     older_ms.filter(is_before).or(newest_ms.filter(is_after))
 }
@@ -70,6 +75,7 @@ mod tests {
     fn a_stranger_who_stamps_the_newest_events_moves_no_others() {
         let page = [0, 0, 0, NOW, NOW - DAY, NOW - 2 * DAY];
         assert_eq!(refuted(&page)[3..], [None; 3]);
+        assert_eq!(refuted(&[0, NOW]), [Some(NOW), None]);
         assert_eq!(refuted(&[]), []);
         assert_eq!(refuted(&[5]), [None]);
     }

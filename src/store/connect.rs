@@ -150,7 +150,7 @@ pub(super) fn limited_pool(
 }
 
 /// One connection, in a transaction from its beginning on.
-pub(super) fn moment_pool(begin: &'static str, space: &Space) -> AnyPoolOptions {
+pub(super) fn moment_pool(begin: &'static str, space: &Space, limit: Duration) -> AnyPoolOptions {
     let space = space.clone();
     AnyPoolOptions::new()
         .max_connections(1)
@@ -165,6 +165,11 @@ pub(super) fn moment_pool(begin: &'static str, space: &Space) -> AnyPoolOptions 
                     connection
                         .execute(sqlx::AssertSqlSafe(space::limited(pages)))
                         .await?;
+                }
+
+                if !is_sqlite(connection) {
+                    let text = format!("set statement_timeout = {}", limit.as_millis());
+                    connection.execute(sqlx::AssertSqlSafe(text)).await?;
                 }
 
                 connection.execute(begin).await?;

@@ -378,7 +378,7 @@ impl Store {
         };
 
         let options = (*self.pools.dear.connect_options()).clone();
-        let read = connect::moment_pool(begin, &self.space).connect_lazy_with(options);
+        let read = connect::moment_pool(begin, &self.space, DEAR_LIMIT).connect_lazy_with(options);
 
         Ok(OneMoment {
             store: Self {

@@ -345,6 +345,12 @@ impl From<row::Vantage> for VantageFacts {
 }
 
 impl VantageFacts {
+    /// Since when it does not hear its homeserver; where it does, since when other work fails.
+    #[must_use]
+    pub fn troubled_since_ms(&self) -> Option<i64> {
+        self.unheard_since_ms.or(self.error_since_ms)
+    }
+
     /// The last time anything was heard.
     #[must_use]
     pub fn heard_ms(&self) -> Option<i64> {

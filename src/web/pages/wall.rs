@@ -3,7 +3,7 @@
 use super::overview::{Numbers, Overview};
 use crate::web::draw::shape::{self, Shape};
 use crate::web::error::Error;
-use crate::web::facts::{CallFacts, NowFacts, Stamp, counted_by_noun};
+use crate::web::facts::{CallFacts, NowFacts, Stamp, VantageFacts, counted_by_noun};
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
 use crate::web::seen::AllSeenFacts;
 use crate::web::{Web, assets, format as f};
@@ -77,7 +77,7 @@ pub fn page(overview: Overview) -> Wall {
         ),
         None => (
             failing.and_then(|v| v.error.clone()),
-            failing.and_then(|v| v.error_since_ms),
+            failing.and_then(VantageFacts::troubled_since_ms),
         ),
     };
 
