@@ -8,8 +8,10 @@ use crate::store::{invitations, vantages};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// Without a stream the homeserver is asked for invitations this often where none is accepted, ms.
-const ASKED_EVERY_MS: i64 = 3_600_000;
+/// The homeserver is left alone for so many times as long as such a question took it,
+const PAUSE_BY_DURATION: i64 = 60;
+/// and for this at most, ms.
+const PAUSE_MAX_MS: i64 = 3_600_000;
 
 /// Such a question is given up after this.
 const ASKED_AT_MOST: Duration = Duration::from_mins(1);
@@ -43,17 +45,13 @@ impl Observer {
         }
     }
 
-    /// Asks for the invitations that are open after each poll where somebody's are accepted, else
-    /// once an hour: the question is dear for the homeserver.
+    /// Asks for the invitations that are open, unless the question was dear and was asked lately.
     pub(super) async fn look_for_invitations_now_and_then(&self) {
-        let now_ms = self.clock.now_ms();
-        let last_ms = self.invitations_asked_ms.load(Ordering::Relaxed);
-        let is_due = now_ms.saturating_sub(last_ms) >= ASKED_EVERY_MS;
-        if !is_due && !self.accepts_anybody() {
+        let begun_ms = self.clock.now_ms();
+        if begun_ms < self.invitations_due_ms.load(Ordering::Relaxed) {
             return;
         }
 
-        self.invitations_asked_ms.store(now_ms, Ordering::Relaxed);
         let asked = tokio::time::timeout(ASKED_AT_MOST, self.look_for_invitations());
         if asked.await.is_err() {
             tracing::warn!(
@@ -61,10 +59,12 @@ impl Observer {
                 "the homeserver did not say in time which invitations are open"
             );
         }
-    }
 
-    fn accepts_anybody(&self) -> bool {
-        !self.settings.invite_users.is_empty() || !self.settings.invite_servers.is_empty()
+        let now_ms = self.clock.now_ms();
+        let took_ms = now_ms.saturating_sub(begun_ms).clamp(0, PAUSE_MAX_MS);
+        let pause_ms = took_ms.saturating_mul(PAUSE_BY_DURATION).min(PAUSE_MAX_MS);
+        let due_ms = now_ms.saturating_add(pause_ms);
+        self.invitations_due_ms.store(due_ms, Ordering::Relaxed);
     }
 
     /// Asks for the invitations that are open. That it fails is no trouble: the rooms that are

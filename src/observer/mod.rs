@@ -163,8 +163,8 @@ pub struct Observer {
     clock_changes: Arc<AtomicU64>,
     /// Our clock when the observer was made, ms.
     started_ms: i64,
-    /// Our clock when the homeserver was asked for open invitations last, ms.
-    invitations_asked_ms: Arc<AtomicI64>,
+    /// From when on the homeserver may be asked for open invitations again, ms by our clock.
+    invitations_due_ms: Arc<AtomicI64>,
 }
 
 impl Observer {
@@ -180,7 +180,7 @@ impl Observer {
         let vantage_id = crate::rtc::id::hash(&[client.settings().homeserver_url.as_str()], 8);
         Self {
             started_ms: clock.now_ms(),
-            invitations_asked_ms: Arc::default(),
+            invitations_due_ms: Arc::default(),
             client,
             store,
             changes,

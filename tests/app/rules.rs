@@ -2,6 +2,7 @@
 //! themselves.
 
 use crate::bed::{Bed, now};
+use crate::support::eventually;
 use callscope::rtc::fold::Rules;
 use callscope::rtc::slot::SlotPolicy;
 use callscope::store::rederive::{self, Step};
@@ -153,6 +154,10 @@ async fn until_it_is_done_answers_say_that_they_are_from_older_rules() {
         calls[0]["older_rules"] == false
     })
     .await;
-    assert_eq!(app.json("/api/v1/overview").await["older_rules"], false);
+    eventually("an overview of the present rules", 30, async || {
+        let overview = app.json("/api/v1/overview").await;
+        (overview["older_rules"] == false).then_some(())
+    })
+    .await;
     app.app.stop().await;
 }
