@@ -114,9 +114,10 @@ async fn a_server_that_is_three_seconds_ahead_has_one_stay_for_each() {
     let often = json!({"expires_ms": TERM_MS, "headroom_ms": HEADROOM_MS, "delay_ms": DELAY_MS});
     let play = async {
         script.join(&mut carols, often.clone()).await;
+        // In its first term: the SDK states one term from the join, which is over later on.
+        carols.intent(&room, "video").await;
         pause(2 * TERM_MS - 2000).await;
         script.join(&mut desk, often.clone()).await;
-        carols.intent(&room, "video").await;
         pause(TERM_MS - 2000).await;
         script.join(&mut tablet, json!({})).await;
         script.leave(&mut carols).await;
