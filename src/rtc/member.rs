@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// Ids longer than this are no one's: the specification's limit for Matrix ids is 255 bytes.
-const ID_MAX: usize = 255;
+pub(super) const ID_MAX: usize = 255;
 
 /// The wire format a stay was stated in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

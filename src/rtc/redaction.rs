@@ -4,7 +4,7 @@
 
 use super::event::{Kind, RoomEvent};
 use super::id::hash;
-use super::member::{self, Otherwise};
+use super::member::{self, ID_MAX, Otherwise};
 use super::slot::is_open;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -14,8 +14,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 pub const SAID: &str = "callscope.said";
 /// A ban or kick that takes back all that the user sent (MSC4293).
 const REDACT_EVENTS: [&str; 2] = ["redact_events", "org.matrix.msc4293.redact_events"];
-/// A longer text is no id, in bytes.
-const ID_MAX: usize = 255;
 /// More names than this are in no invitation that means well.
 const WHOM_MAX: usize = 100;
 

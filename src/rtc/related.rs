@@ -2,7 +2,7 @@
 //! opened and closed.
 
 use super::event::{Kind, RoomEvent};
-use super::member::hint;
+use super::member::{ID_MAX, hint};
 use super::slot::{SlotId, is_open};
 use super::time::millis_of_json;
 use serde_json::Value;
@@ -161,9 +161,6 @@ pub fn parse_related(event: &RoomEvent) -> Option<Related> {
         sticky_key: sticky_key.map(ToOwned::to_owned),
     })
 }
-
-/// Bytes of an id at most, as Matrix bounds its own.
-const ID_MAX: usize = 255;
 
 /// Is this short enough for an id? A longer one names nothing that can exist.
 fn is_id(text: &&str) -> bool {
