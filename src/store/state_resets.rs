@@ -32,12 +32,15 @@ impl What {
         }
     }
 
-    fn from_word(word: &str) -> Self {
+    /// By its word.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
         match word {
-            "call_member_back" => Self::CallMemberBack,
-            "call_member_vanished" => Self::CallMemberVanished,
-            "room_member_back" => Self::RoomMemberBack,
-            _ => Self::RoomMemberVanished,
+            "call_member_back" => Some(Self::CallMemberBack),
+            "call_member_vanished" => Some(Self::CallMemberVanished),
+            "room_member_back" => Some(Self::RoomMemberBack),
+            "room_member_vanished" => Some(Self::RoomMemberVanished),
+            _ => None,
         }
     }
 }
@@ -148,7 +151,7 @@ async fn of_room_of_kind(
         .fetch_all(&store.read)
         .await?;
     let reset = |(kind, user_id, name, holds, newest, noticed_ms, session_id): Row| StateReset {
-        what: What::from_word(&kind),
+        what: What::from_word(&kind).unwrap_or(What::RoomMemberVanished),
         user_id,
         name,
         holds_event_id: holds,

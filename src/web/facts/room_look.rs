@@ -1,13 +1,13 @@
 //! Why a room needs a look: who may not join its calls, where it was replaced, and what a state
 //! reset did.
 
-use super::reset::Reset;
+use super::reset::{advice_on_reset, deed_of_reset, reason_of_reset};
 use super::room_needs::account_words;
 use super::{RoomFacts, RoomNeedFacts, RoomRef, Stamp, person, remedy_of_levels};
 use crate::rtc::power::Access;
 use crate::store::access::{Account, Named};
 use crate::store::row::{self, Watch};
-use crate::store::state_resets::StateReset;
+use crate::store::state_resets::{StateReset, What};
 use crate::web::format as f;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -416,6 +416,8 @@ fn listed(accounts: &[AccountFacts], all: i64) -> String {
 pub struct StateResetFacts {
     /// `call_member_back`, `call_member_vanished`, `room_member_back` or `room_member_vanished`.
     pub kind: &'static str,
+    #[serde(skip)]
+    what: What,
     pub user_id: String,
     pub name: Option<String>,
     /// The event that the state holds, null for none, and the newest that we know of its key.
@@ -431,6 +433,7 @@ impl From<StateReset> for StateResetFacts {
     fn from(row: StateReset) -> Self {
         Self {
             kind: row.what.as_str(),
+            what: row.what,
             user_id: row.user_id,
             name: super::cut(row.name),
             holds_event_id: row.holds_event_id,
@@ -449,26 +452,21 @@ impl StateResetFacts {
         person(self.name.as_deref(), &self.user_id)
     }
 
-    /// What it is.
-    fn reset(&self) -> Reset {
-        Reset::from_word(self.kind).unwrap_or(Reset::RoomMemberVanished)
-    }
-
     /// What happened to the person.
     #[must_use]
     pub fn what(&self) -> &'static str {
-        self.reset().what()
+        deed_of_reset(self.what)
     }
 
     /// Why we think so.
     #[must_use]
     pub fn why(&self) -> &'static str {
-        self.reset().why()
+        reason_of_reset(self.what)
     }
 
     /// What to do about it.
     #[must_use]
     pub fn advice(&self) -> &'static str {
-        self.reset().advice()
+        advice_on_reset(self.what)
     }
 }

@@ -5,7 +5,8 @@ use super::FindingFacts;
 use crate::rtc::power::JoinType;
 use crate::rtc::room_finding::{RoomFinding, RoomKnowledge, Stay, room_findings};
 use crate::store::row;
-use crate::web::facts::reset::Reset;
+use crate::store::state_resets::What as Reset;
+use crate::web::facts::reset::{advice_on_reset, deed_of_reset, reason_of_reset, reset_of_finding};
 use crate::web::facts::{CallFacts, Ledger, Stamp};
 use crate::web::format as f;
 use serde::Serialize;
@@ -194,7 +195,7 @@ impl FindingFacts {
 
     /// What a state reset did, where it is about one.
     pub(super) fn of_reset(&self) -> Option<Reset> {
-        Reset::from_word(self.kind)
+        reset_of_finding(self.kind)
     }
 
     /// Does the room's own state tell it?
@@ -245,7 +246,7 @@ impl FindingFacts {
                 format!("People of {} cannot say goodbye", f::within(&server))
             }
             "lost_power" => format!("{users} cannot say goodbye"),
-            _ => format!("{users} {}", self.of_reset()?.what()),
+            _ => format!("{users} {}", deed_of_reset(self.of_reset()?)),
         })
     }
 
@@ -273,7 +274,7 @@ impl FindingFacts {
                 "Sending {event_type} needs power {needed} now, and they have less: their homeserver refuses the \
                  goodbye and every renewal."
             ),
-            _ => self.of_reset()?.why().to_owned(),
+            _ => reason_of_reset(self.of_reset()?).to_owned(),
         })
     }
 
@@ -289,7 +290,7 @@ impl FindingFacts {
             "lost_power" => {
                 "let a moderator empty the membership event; to let everybody join and leave, in the room’s state:"
             }
-            _ => self.of_reset()?.advice(),
+            _ => advice_on_reset(self.of_reset()?),
         })
     }
 
