@@ -73,35 +73,21 @@ pub struct CallPage {
     window: Option<Vec<MemberFacts>>,
 }
 
-/// What the page shows.
+/// What the page shows: rows from a place of each list that is asked for; all of it, from the
+/// beginning, where none is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Part {
-    /// The picture, and the first stays and events.
-    #[default]
-    Whole,
-    /// Stays after so many.
-    Stays(usize),
-    /// Events after so many.
-    Events(usize),
-    /// Both lists, each from a place of its own: in JSON only.
-    Both { stays: usize, events: usize },
+pub struct Part {
+    /// Stays before the first one that is shown.
+    stays_from: Option<usize>,
+    /// Events before the first one that is shown.
+    events_from: Option<usize>,
 }
 
 impl Part {
-    /// Stays before the first one that is asked for; `None` where none is asked for.
-    fn stays_from(self) -> Option<usize> {
-        match self {
-            Self::Stays(stays) | Self::Both { stays, .. } => Some(stays),
-            Self::Whole | Self::Events(_) => None,
-        }
-    }
-
-    /// Events before the first one that is asked for; `None` where none is asked for.
-    fn events_from(self) -> Option<usize> {
-        match self {
-            Self::Events(events) | Self::Both { events, .. } => Some(events),
-            Self::Whole | Self::Stays(_) => None,
-        }
+    /// The picture, and the first stays and events.
+    #[must_use]
+    pub fn is_whole(self) -> bool {
+        self == Self::default()
     }
 }
 
@@ -202,7 +188,7 @@ pub async fn get(req: HttpRequest, web: http::Data<Web>, id: http::Path<String>)
 async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<CallPage>, Error> {
     let query = Query::read(&ask.query, if ask.api { KNOWN } else { KNOWN_TO_PAGE })?;
     let part = part_of_query(&query)?;
-    let before = part.events_from().unwrap_or(0);
+    let before = part.events_from.unwrap_or(0);
     let Some(call) = sessions::find(&web.store, ask.viewer, id).await? else {
         return Err(Error::NotFound(
             "No call has this id, and no event with this id belongs to a call.".to_owned(),
@@ -229,7 +215,7 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<CallPage>, Error>
 
     evidence.drain(..before.min(evidence.len()));
     let cover = super::coverage_of(web, ask, &call.room.room_id).await?;
-    let (facts, window) = super::with_window(web, ask, call.clone(), part.stays_from()).await?;
+    let (facts, window) = super::with_window(web, ask, call.clone(), part.stays_from).await?;
     let related = related::related_of_call(&web.store, ask.viewer, &call).await?;
     let late = related::late_answers(&web.store, ask.viewer, &call, ask.now).await?;
     let mut page = CallPage {
@@ -283,17 +269,16 @@ fn part_of_query(query: &Query) -> Result<Part, Error> {
     let stays_from = place_of_query(query, stays, STAYS_FROM_MAX)?;
     let events_from = place_of_query(query, "events_from", EVENTS_FROM_MAX)?;
 
-    Ok(match (stays_from, events_from) {
-        // A page shows one list at a time: both would make it too heavy.
-        (Some(_), Some(_)) if stays == "stays_from" => {
-            return Err(Error::Invalid(
-                "stays_from and events_from are two pages: ask for one of them".to_owned(),
-            ));
-        }
-        (Some(stays), Some(events)) => Part::Both { stays, events },
-        (Some(stays), None) => Part::Stays(stays),
-        (None, Some(events)) => Part::Events(events),
-        (None, None) => Part::Whole,
+    // A page shows one list at a time: both would make it too heavy.
+    if stays == "stays_from" && stays_from.is_some() && events_from.is_some() {
+        return Err(Error::Invalid(
+            "stays_from and events_from are two pages: ask for one of them".to_owned(),
+        ));
+    }
+
+    Ok(Part {
+        stays_from,
+        events_from,
     })
 }
 
@@ -351,7 +336,7 @@ pub fn page(
         earlier_stays: Vec::new(),
         coverage,
         cover,
-        part: Part::Whole,
+        part: Part::default(),
     }
 }
 
@@ -586,7 +571,7 @@ impl CallPage {
     pub fn raws(&self, shell: &Shell) -> usize {
         let (mut bytes, most) = (
             0,
-            shell.at_most(RAW_MAX[usize::from(self.part != Part::Whole)]),
+            shell.at_most(RAW_MAX[usize::from(!self.part.is_whole())]),
         );
         let fits = |event: &&EvidenceFacts| {
             bytes += f::raw_json(&event.event).to_string().len();
@@ -615,14 +600,20 @@ impl CallPage {
         Sfus::from_urls(self.call.members.iter().filter_map(MemberFacts::sfu))
     }
 
+    /// Rows before those of a list, and how many there are at most: below the picture, and on a page
+    /// of their own.
+    fn window_of(&self, from: Option<usize>, most: [usize; 2]) -> (usize, usize) {
+        match from {
+            Some(before) => (before, most[1]),
+            None if self.part.is_whole() => (0, most[0]),
+            None => (0, 0),
+        }
+    }
+
     /// The stays of the table, in order of arrival; none where only the events are asked for.
     #[must_use]
     pub fn stays(&self, shell: &Shell) -> Shown<'_, MemberFacts> {
-        let (before, most) = match self.part {
-            Part::Whole => (0, STAYS[0]),
-            Part::Stays(stays) | Part::Both { stays, .. } => (stays, STAYS[1]),
-            Part::Events(_) => (0, 0),
-        };
+        let (before, most) = self.window_of(self.part.stays_from, STAYS);
 
         let rows = self.window.as_ref().unwrap_or(&self.call.members);
         let total = usize::try_from(self.call.members_total).unwrap_or(0);
@@ -637,11 +628,7 @@ impl CallPage {
     /// The events of the list; none where only the stays are asked for.
     #[must_use]
     pub fn events_shown(&self, shell: &Shell) -> Shown<'_, EvidenceFacts> {
-        let (before, most) = match self.part {
-            Part::Whole => (0, EVENTS_SHOWN[0]),
-            Part::Stays(_) => (0, 0),
-            Part::Events(events) | Part::Both { events, .. } => (events, EVENTS_SHOWN[1]),
-        };
+        let (before, most) = self.window_of(self.part.events_from, EVENTS_SHOWN);
 
         let total = usize::try_from(self.evidence_total).unwrap_or(0);
 
