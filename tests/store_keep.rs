@@ -7,6 +7,7 @@
 )]
 
 mod generate;
+mod support;
 
 use callscope::rtc::event::RoomEvent;
 use callscope::rtc::fold::Rules;
@@ -17,44 +18,24 @@ use callscope::store::snapshots::Look;
 use callscope::store::{Error, Store, memberships, retention, sessions, stats};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use std::sync::atomic::{AtomicU32, Ordering};
+use support::database::Database;
 
 const ROOM: &str = "!r:h0";
 /// After everything in the generated rooms, which begin at `BEGIN` and last a tenth of a second.
 const LATER: i64 = 1_800_000_000_000;
 const BEGIN: i64 = 1_700_000_000_000;
 
-/// A database of its own: a file, or with `TEST_POSTGRES_URL` a schema there.
 struct Place {
     store: Store,
-    url: String,
-    _folder: tempfile::TempDir,
+    database: Database,
 }
 
 async fn open() -> Place {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let folder = tempfile::tempdir().unwrap();
-    let mut url = format!("sqlite://{}", folder.path().join("callscope.db").display());
-    if let Ok(server) = std::env::var("TEST_POSTGRES_URL") {
-        let schema = format!(
-            "keep_{}_{}",
-            std::process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        );
-        sqlx::any::install_default_drivers();
-        let pool = sqlx::AnyPool::connect(&server).await.unwrap();
-        sqlx::query(sqlx::AssertSqlSafe(format!("create schema {schema}")))
-            .execute(&pool)
-            .await
-            .unwrap();
-        pool.close().await;
-        url = format!("{server}?options=-csearch_path%3D{schema}");
-    }
+    let database = Database::new().await;
 
     Place {
-        store: Store::open(&url).await.unwrap(),
-        url,
-        _folder: folder,
+        store: Store::open(database.url()).await.unwrap(),
+        database,
     }
 }
 
@@ -299,7 +280,7 @@ fn deleted_space_is_given_back() {
         let after = bytes().await;
         // PostgreSQL does so in its own time.
         assert!(
-            after < empty + 1_000_000 || !place.url.starts_with("sqlite"),
+            after < empty + 1_000_000 || !place.database.is_file(),
             "{empty} {full} {after}"
         );
     });
@@ -309,8 +290,10 @@ fn deleted_space_is_given_back() {
 fn one_process_has_a_database() {
     block(async {
         let place = open().await;
-        let first = Hold::acquire_lock(&place.url, "process 1").await.unwrap();
-        let error = Hold::acquire_lock(&place.url, "process 2")
+        let first = Hold::acquire_lock(place.database.url(), "process 1")
+            .await
+            .unwrap();
+        let error = Hold::acquire_lock(place.database.url(), "process 2")
             .await
             .unwrap_err();
         assert!(
@@ -320,7 +303,10 @@ fn one_process_has_a_database() {
         drop(first);
         // A server takes a moment to see that a connection is gone.
         for _ in 0..500 {
-            if Hold::acquire_lock(&place.url, "process 3").await.is_ok() {
+            if Hold::acquire_lock(place.database.url(), "process 3")
+                .await
+                .is_ok()
+            {
                 return;
             }
 

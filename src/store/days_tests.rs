@@ -23,12 +23,12 @@ async fn many() -> Bed {
     bed.run("insert into rooms (room_id, watch, first_seen_ms) values ('!q:h', 'joined', 1), ('!p:h', 'joined', 1)")
         .await;
     let stays = format!(
-        "with recursive n(n) as (select 0 union all select n + 1 from n where n < 499),
+        "with recursive n(n) as (select cast(0 as bigint) union all select n + 1 from n where n < 499),
             rows as (select n, n * 6800000 + (n % 7) * 1000003 as joined, case when n % 61 = 5 then 3 * {DAY}
                 when n % 13 = 0 then 30 * {HOUR} else 60000 * (n % 50 + 1) end as length from n)
         insert into memberships (id, room_id, chain, slot_id, user_id, device_id, server, kind, joined_ms, until_ms,
             end_event_id, end_reason, updates, join_event_id, resumed, claimed, selection, session_id)
-        select 'm' || n, '!' || substr('rqp', n % 3 + 1, 1) || ':h', 'm' || n, 's' || n, '@u' || (n % 20) || ':s' || (n % 20 % 3),
+        select 'm' || n, '!' || substr('rqp', cast(n % 3 + 1 as integer), 1) || ':h', 'm' || n, 's' || n, '@u' || (n % 20) || ':s' || (n % 20 % 3),
             'D', 's' || (n % 20 % 3), 'session', joined, joined + length, case when n % 9 = 0 then null else '$end' end,
             case when n % 9 = 0 then 'expired' else 'left' end, 0, case when n % 17 = 4 then '~j' else '$j' end || n, 0,
             n % 11 / 10, 'unknown', 'c' || (n - n % 2) from rows"

@@ -75,6 +75,11 @@ pub mod sums;
 #[cfg(test)]
 mod sums_tests;
 mod tally;
+/// The same file as the tests of `tests/` open their databases by.
+#[cfg(test)]
+#[path = "../../tests/support/database.rs"]
+#[allow(dead_code, reason = "each test program uses its own part of it")]
+mod test_database;
 pub mod unasked;
 pub mod vantages;
 pub mod walks;
@@ -505,9 +510,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_read_at_one_moment_is_of_one_state() {
-        let folder = tempfile::tempdir().unwrap();
-        let url = format!("sqlite://{}", folder.path().join("t.db").display());
-        let store = Store::open(&url).await.unwrap();
+        let database = test_database::Database::new().await;
+        let store = Store::open(database.url()).await.unwrap();
         let moment = store.at_one_moment().await.unwrap();
         assert_eq!(rooms::watched(moment.store()).await.unwrap(), []);
         sqlx::query(
@@ -525,9 +529,8 @@ mod tests {
 
     #[tokio::test]
     async fn pages_that_take_all_their_connections_keep_nobody_else_waiting() {
-        let folder = tempfile::tempdir().unwrap();
-        let url = format!("sqlite://{}", folder.path().join("t.db").display());
-        let store = Store::open(&url).await.unwrap();
+        let database = test_database::Database::new().await;
+        let store = Store::open(database.url()).await.unwrap();
         let mut taken = Vec::new();
         for pages in [store.for_pages(), store.for_dear_questions()] {
             while taken.len() < 100

@@ -110,6 +110,7 @@ pub(super) fn unpack<T>(
 #[cfg(test)]
 mod tests {
     use super::super::Store;
+    use super::super::test_database::Database;
     use super::unpack;
 
     const PACKED: &str = concat!(
@@ -120,7 +121,8 @@ mod tests {
 
     #[tokio::test]
     async fn whatever_a_text_holds_it_comes_out_as_it_was() {
-        let store = Store::open("sqlite::memory:").await.unwrap();
+        let database = Database::new().await;
+        let store = Store::open(database.url()).await.unwrap();
         for hostile in ["", ":", "3:abc", "Zoë\u{1f}\u{1e}\n:7:", "𝕏"] {
             let query = sqlx::query(PACKED).bind(hostile).bind(i64::MIN);
             let rows = query.fetch_all(&store.write).await.unwrap();

@@ -1,6 +1,7 @@
 //! What reads count, and by which index they find it, on a database filled by hand.
 
 use super::row::Viewer;
+use super::test_database::Database;
 use super::{
     Store, coverage, crowds, events, evidence, memberships, names, progress, rings, rooms, search,
     sessions, skew, stats,
@@ -11,21 +12,15 @@ pub(super) const ROOM: &str = "!r:h";
 
 pub(super) struct Bed {
     pub(super) store: Store,
-    _folder: tempfile::TempDir,
+    database: Database,
 }
 
 impl Bed {
     pub(super) async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&format!(
-            "sqlite://{}",
-            folder.path().join("t.db").display()
-        ))
-        .await
-        .unwrap();
+        let database = Database::new().await;
         let bed = Self {
-            store,
-            _folder: folder,
+            store: Store::open(database.url()).await.unwrap(),
+            database,
         };
 
         bed.run("insert into rooms (room_id, watch, first_seen_ms, polled_ms) values ('!r:h', 'joined', 1, 40)").await;
@@ -68,17 +63,28 @@ impl Bed {
         .await;
     }
 
-    /// How the database goes about it, one step a line.
+    /// How `SQLite` goes about it, one step a line, wherever the rows are. What `PostgreSQL` looks at
+    /// is in `plan_tests`.
     pub(super) async fn plan(&self, sql: &str) -> String {
-        let rows = sqlx::query(AssertSqlSafe(format!("explain query plan {sql}")))
-            .fetch_all(&self.store.read)
-            .await;
+        if self.database.is_file() {
+            return plan_on_sqlite(&self.store, sql).await;
+        }
 
-        rows.unwrap()
-            .iter()
-            .map(|row| row.get::<String, _>("detail") + "\n")
-            .collect()
+        let file = Database::file();
+        let store = Store::open(file.url()).await.unwrap();
+        plan_on_sqlite(&store, sql).await
     }
+}
+
+async fn plan_on_sqlite(store: &Store, sql: &str) -> String {
+    let rows = sqlx::query(AssertSqlSafe(format!("explain query plan {sql}")))
+        .fetch_all(&store.read)
+        .await
+        .unwrap();
+
+    rows.iter()
+        .map(|row| row.get::<String, _>("detail") + "\n")
+        .collect()
 }
 
 #[tokio::test]
@@ -458,10 +464,11 @@ async fn rings_and_stamps_are_found_without_a_look_at_every_event() {
 
 #[tokio::test]
 async fn sqlite_is_built_as_the_project_says() {
-    let bed = Bed::new().await;
+    let file = Database::file();
+    let store = Store::open(file.url()).await.unwrap();
     let options: Vec<String> =
         sqlx::query_scalar("select compile_options from pragma_compile_options")
-            .fetch_all(&bed.store.read)
+            .fetch_all(&store.read)
             .await
             .unwrap();
     let has = |name: &str| options.iter().any(|option| option == name);

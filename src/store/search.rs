@@ -18,14 +18,18 @@ pub const COUNTED: i64 = 1000;
 /// their own.
 const LONG_MS: i64 = 86_400_000;
 
-// Everything that a filter can ask for, by no index: `+ 0` and `|| ''` see to that.
+// Everything that a filter can ask for, by no index: `+ 0` and `|| ''` see to that. What is not asked for is said by
+// its parameter alone: PostgreSQL would guess for each comparison that it leaves a third or less, would expect an
+// empty list, and would read all calls for a page of them.
 macro_rules! fits {
     () => {
         concat!(
-            "s.until_ms + 0 >= $4 and s.until_ms + 0 <= $5 and ($7 = '' or r.watch in ('joined', 'peeked'))
+            "($4 < -9000000000000000000 or s.until_ms + 0 >= $4)
+        and ($5 > 9000000000000000000 or s.until_ms + 0 <= $5) and ($7 = '' or r.watch in ('joined', 'peeked'))
         and ($8 = '' or s.room_id || '' = $8) and ($9 = '' or s.application || '' = $9)
-        and s.users + 0 >= $10 and s.peak_users + 0 >= $11 and s.peak_users + 0 <= $12
-        and (case when s.until_ms > $13 then $13 else s.until_ms end) - s.started_ms >= $14
+        and ($10 <= 0 or s.users + 0 >= $10) and ($11 <= 0 or s.peak_users + 0 >= $11)
+        and ($12 > 9000000000000000000 or s.peak_users + 0 <= $12)
+        and ($14 <= 0 or (case when s.until_ms > $13 then $13 else s.until_ms end) - s.started_ms >= $14)
         and ($15 = '' or replace(' ' || s.servers || ' ', ' ' || $15 || ' ', '') <> ' ' || s.servers || ' ')
         and ($16 = '' or exists (select 1 from memberships m where m.session_id = s.id and m.user_id || '' = $16))
         and ($17 = '' or ",

@@ -58,7 +58,8 @@ const FEW_OF_MOST: usize = 200_000;
 /// So many calls of a person, a server or a word are sorted here.
 const FEW_FOUND: usize = 2000;
 
-// Everything that a filter can ask for, by no index: `+ 0` and `|| ''` see to that.
+// Everything that a filter can ask for, by no index: `+ 0` and `|| ''` see to that. What is not asked for is said by
+// its parameter alone, as in `search`.
 macro_rules! list {
     ($key:expr, $after:expr, $order:expr) => {
         concat!(
@@ -68,11 +69,13 @@ macro_rules! list {
             $key,
             " || ':' from sessions s cross join rooms r where r.room_id = s.room_id and ",
             $after,
-            " and s.started_ms + 0 < $3 and s.until_ms + 0 >= $4 and s.until_ms + 0 <= $5
+            " and s.started_ms + 0 < $3 and ($4 < -9000000000000000000 or s.until_ms + 0 >= $4)
+            and ($5 > 9000000000000000000 or s.until_ms + 0 <= $5)
             and ($7 = '' or r.watch in ('joined', 'peeked'))
             and ($8 = '' or s.room_id || '' = $8) and ($9 = '' or s.application || '' = $9)
-            and s.users + 0 >= $10 and s.peak_users + 0 >= $11 and s.peak_users + 0 <= $12
-            and (case when s.until_ms > $13 then $13 else s.until_ms end) - s.started_ms >= $14
+            and ($10 <= 0 or s.users + 0 >= $10) and ($11 <= 0 or s.peak_users + 0 >= $11)
+            and ($12 > 9000000000000000000 or s.peak_users + 0 <= $12)
+            and ($14 <= 0 or (case when s.until_ms > $13 then $13 else s.until_ms end) - s.started_ms >= $14)
             and ($15 = '' or replace(' ' || s.servers || ' ', ' ' || $15 || ' ', '') <> ' ' || s.servers || ' ')
             and ($16 = '' or exists (select 1 from memberships m where m.session_id = s.id and m.user_id || '' = $16))
             and ($17 = '' or s.id = $17)

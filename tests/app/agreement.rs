@@ -731,12 +731,7 @@ async fn all_places_that_tell_one_number_tell_the_same() {
     let clock = Clock::fixed(crate::bed::now());
     let hs = Homeserver::start_as("sim.example", 0, SEED).await.unwrap();
     let world = World::build(&hs, clock.now_ms(), SEED);
-    let bed = Bed {
-        hs: hs.clone(),
-        bot: world.bot_user.clone(),
-        token: world.bot_token.clone(),
-        folder: tempfile::tempdir().unwrap(),
-    };
+    let bed = Bed::at(hs.clone(), world.bot_user.clone(), world.bot_token.clone()).await;
 
     let app = bed
         .start_at(clock, &[("PEEK_ROOMS", &world.outside_room)])

@@ -1,5 +1,6 @@
 //! The real app on port 0 against the simulated homeserver, both in this process, over real HTTP.
 
+use crate::support::database::Database;
 use crate::support::eventually;
 use crate::support::http::{Http, quote};
 use callscope::app::App;
@@ -18,6 +19,8 @@ pub struct Bed {
     pub bot: String,
     pub token: String,
     pub folder: TempDir,
+    /// A file in the folder, or on the server of the tests.
+    pub database: Database,
 }
 
 impl Bed {
@@ -25,11 +28,20 @@ impl Bed {
         let hs = Homeserver::start(0).await.unwrap();
         let (bot, token) = hs.register("bot", "secret");
 
+        Self::at(hs, bot, token).await
+    }
+
+    /// At a homeserver where the bot has its account already.
+    pub async fn at(hs: Homeserver, bot: String, token: String) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::in_folder(folder.path()).await;
+
         Self {
             hs,
             bot,
             token,
-            folder: tempfile::tempdir().unwrap(),
+            folder,
+            database,
         }
     }
 
@@ -65,15 +77,10 @@ impl Bed {
     }
 
     pub fn settings(&self) -> Vec<(String, String)> {
-        let database = format!(
-            "sqlite://{}",
-            self.folder.path().join("callscope.db").display()
-        );
-
         [
             ("HOMESERVER_URL", self.hs.url()),
             ("ACCESS_TOKEN", self.token.clone()),
-            ("DATABASE_URL", database),
+            ("DATABASE_URL", self.database.url().to_owned()),
             ("BIND", "127.0.0.1:0".into()),
         ]
         .map(|(key, value)| (format!("CALLSCOPE_{key}"), value))

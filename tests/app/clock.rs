@@ -77,19 +77,13 @@ async fn what_an_older_version_stored_by_a_wrong_clock_is_mended() {
     app.app.stop().await;
     // As if the end had come by a clock an hour behind, and a poll by such a clock had seen the
     // join again.
-    sqlx::any::install_default_drivers();
-    let file = bed.folder.path().join("callscope.db");
-    let pool = sqlx::AnyPool::connect(&format!("sqlite://{}", file.display()))
-        .await
-        .unwrap();
     for sql in [
         "update events set received_ms = received_ms - 3600000, time_ms = received_ms - 3600000 where chain is not null",
         "update events set seen_ms = seen_ms - 3600000 where chain is not null and stream = (select max(stream) from events)",
     ] {
-        sqlx::query(sql).execute(&pool).await.unwrap();
+        bed.database.execute(sql).await;
     }
 
-    pool.close().await;
     let program = crate::alone::settings(&bed);
     let said = tokio::task::spawn_blocking(move || program.run(&["rebuild"]))
         .await

@@ -2,6 +2,7 @@
 //! but for evidence.
 
 use crate::bed::{Bed, Running, now};
+use crate::support::database::Database;
 use crate::support::eventually;
 use serde_json::Value;
 
@@ -74,14 +75,13 @@ async fn mixed(
     room: &str,
     begin: i64,
 ) -> Vec<String> {
-    let folder = tempfile::tempdir().unwrap();
-    let database = format!("sqlite://{}", folder.path().join("callscope.db").display());
+    let database = Database::new().await;
     let mut rest = script();
     let mut last = Vec::new();
     for (turn, &(length, while_it_runs, mode, polls)) in parts.iter().enumerate() {
         let part: Vec<_> = rest.drain(..length.min(rest.len())).collect();
         let settings = [
-            ("DATABASE_URL", database.as_str()),
+            ("DATABASE_URL", database.url()),
             ("MODE", mode),
             ("POLL_SCHEDULE", polls),
         ];

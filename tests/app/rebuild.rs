@@ -27,21 +27,12 @@ async fn everything_is_derived_again_beside_a_server_that_goes_on() {
     let app = bed.start().await;
     let before = app.calls_until("the past", |calls| calls.len() == 20).await;
     // Somebody broke what was derived.
-    sqlx::any::install_default_drivers();
-    let url = bed
-        .settings()
-        .iter()
-        .find(|(key, _)| key.ends_with("DATABASE_URL"))
-        .unwrap()
-        .1
-        .clone();
-    let database = sqlx::AnyPool::connect(&url).await.unwrap();
     for sql in [
         "delete from sessions",
         "update memberships set until_ms = joined_ms + 5",
         "delete from checkpoints",
     ] {
-        sqlx::query(sql).execute(&database).await.unwrap();
+        bed.database.execute(sql).await;
     }
 
     app.calls_until("nothing", <[serde_json::Value]>::is_empty)

@@ -12,16 +12,9 @@ const ALICE: &str = "@alice:sim.example";
 const STICKY_MEMBER: &str = "org.matrix.msc4143.rtc.member";
 
 async fn execute(bed: &Bed, statements: &[&'static str]) {
-    sqlx::any::install_default_drivers();
-    let file = bed.folder.path().join("callscope.db");
-    let pool = sqlx::AnyPool::connect(&format!("sqlite://{}", file.display()))
-        .await
-        .unwrap();
     for sql in statements {
-        sqlx::query(*sql).execute(&pool).await.unwrap();
+        bed.database.execute(sql).await;
     }
-
-    pool.close().await;
 }
 
 fn joins_sticky(bed: &Bed, room: &str) {

@@ -18,6 +18,11 @@ pub fn config(cases: u32) -> ProptestConfig {
     };
 
     let cases = cases * explore.unwrap_or(1);
+    // A database on a server takes longer to make than a file; a third of the cases has all texts run.
+    let cases = match std::env::var_os("TEST_POSTGRES_URL") {
+        Some(_) => cases.div_ceil(3),
+        None => cases,
+    };
 
     ProptestConfig {
         cases,

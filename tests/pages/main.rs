@@ -18,6 +18,8 @@ mod places;
 mod seen;
 mod site;
 mod sums;
+#[path = "../support/mod.rs"]
+mod support;
 mod times;
 mod unknown;
 mod weight;

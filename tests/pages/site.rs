@@ -1,5 +1,6 @@
 //! A running site on a database of its own, and what is asked of it.
 
+use crate::support::database::Database;
 use callscope::changes::{Change, Changes};
 use callscope::clock::Clock;
 use callscope::rtc::event::RoomEvent;
@@ -25,7 +26,7 @@ pub struct Site {
     pub store: Store,
     pub changes: Changes,
     pub clock: Clock,
-    folder: std::path::PathBuf,
+    database: Database,
 }
 
 pub struct Answer {
@@ -54,13 +55,8 @@ impl Site {
     }
 
     async fn at(name: &str, public_url: Option<&str>) -> Self {
-        let folder =
-            std::env::temp_dir().join(format!("callscope-pages-{}-{name}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&folder);
-        std::fs::create_dir_all(&folder).unwrap();
-        let store = Store::open(&format!("sqlite://{}", folder.join("pages.db").display()))
-            .await
-            .unwrap();
+        let database = Database::new().await;
+        let store = Store::open(database.url()).await.unwrap();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let changes = Changes::default();
@@ -94,7 +90,7 @@ impl Site {
             store,
             changes,
             clock: of_site,
-            folder,
+            database,
         }
     }
 
@@ -180,16 +176,9 @@ impl Site {
 
     /// Changes what is stored, past all code of ours.
     pub async fn change(&self, statements: &[String]) {
-        let url = format!("sqlite://{}", self.folder.join("pages.db").display());
-        let database = sqlx::AnyPool::connect(&url).await.unwrap();
         for sql in statements {
-            sqlx::query(sqlx::AssertSqlSafe(sql.clone()))
-                .execute(&database)
-                .await
-                .unwrap();
+            self.database.execute(sql).await;
         }
-
-        database.close().await;
     }
 
     /// Asks after a change, so that nothing kept from before it is answered.
@@ -250,12 +239,6 @@ impl Site {
         let head = answer.text.find("<main").unwrap();
 
         answer.text[head..].to_owned()
-    }
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 

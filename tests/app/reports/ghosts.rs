@@ -289,13 +289,7 @@ async fn served_at_home(
     let hs = Homeserver::start_as("ash.example", 0, 1).await.unwrap();
     hs.set_feature("org.matrix.msc4140", has_delayed_events);
     let (bot, token) = hs.register("@scope:ash.example", "secret");
-    let folder = tempfile::tempdir().unwrap();
-    let bed = Bed {
-        hs,
-        bot,
-        token,
-        folder,
-    };
+    let bed = Bed::at(hs, bot, token).await;
 
     let room = "!tree:ash.example".to_owned();
     let by = now() - STUCK.now_ms;

@@ -67,13 +67,7 @@ impl Served {
     ) -> Self {
         let hs = Homeserver::start_as("fake.example", 0, 1).await.unwrap();
         let (bot, token) = hs.register(OBSERVER, "secret");
-        let folder = tempfile::tempdir().unwrap();
-        let bed = Bed {
-            hs,
-            bot,
-            token,
-            folder,
-        };
+        let bed = Bed::at(hs, bot, token).await;
 
         let room = format!("!{name}:ash.example");
         let moved_by = now() - now_ms;

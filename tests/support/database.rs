@@ -1,0 +1,176 @@
+//! A database of its own for a test: a file, or with `TEST_POSTGRES_URL` one on the `PostgreSQL` that
+//! it names. `scripts/with-postgres` starts one and says where it is.
+
+use sqlx::migrate::Migrator;
+use sqlx::{AnyPool, AssertSqlSafe};
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use tempfile::TempDir;
+use tokio::sync::OnceCell;
+use url::Url;
+
+/// Gone when this is dropped.
+#[derive(Debug)]
+pub struct Database {
+    url: String,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    /// In a folder that somebody else keeps.
+    Folder,
+    OwnFolder {
+        _folder: TempDir,
+    },
+    Server {
+        server: Url,
+        name: String,
+    },
+}
+
+impl Database {
+    /// On a server it has the newest shape already: to copy that takes less time than to make it.
+    pub async fn new() -> Self {
+        match server() {
+            Some(server) => Self::on(server, Some(template().await)).await,
+            None => Self::file(),
+        }
+    }
+
+    /// The same, as a file in this folder.
+    pub async fn in_folder(folder: &Path) -> Self {
+        match server() {
+            Some(server) => Self::on(server, Some(template().await)).await,
+            None => Self {
+                url: url_of_file(folder),
+                place: Place::Folder,
+            },
+        }
+    }
+
+    /// Without any table.
+    pub async fn empty() -> Self {
+        match server() {
+            Some(server) => Self::on(server, None).await,
+            None => Self::file(),
+        }
+    }
+
+    /// A file, wherever the other databases are: for what only files have.
+    pub fn file() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+
+        Self {
+            url: url_of_file(folder.path()),
+            place: Place::OwnFolder { _folder: folder },
+        }
+    }
+
+    /// Are the databases of this run files?
+    pub fn are_files() -> bool {
+        server().is_none()
+    }
+
+    async fn on(server: Url, template: Option<&str>) -> Self {
+        let name = next_name();
+        let template = template.unwrap_or("template0");
+        execute(
+            server.as_str(),
+            &format!("create database {name} template {template}"),
+        )
+        .await;
+
+        Self {
+            url: url_on(&server, &name),
+            place: Place::Server { server, name },
+        }
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub fn is_file(&self) -> bool {
+        !matches!(self.place, Place::Server { .. })
+    }
+
+    /// Runs a statement by a connection of its own.
+    pub async fn execute(&self, sql: &str) {
+        execute(&self.url, sql).await;
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let Place::Server { server, name } = &self.place else {
+            return;
+        };
+
+        let (server, sql) = (
+            server.to_string(),
+            format!("drop database {name} with (force)"),
+        );
+        // A test's runtime cannot wait within itself.
+        let dropping = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(execute(&server, &sql));
+        });
+        let _ = dropping.join();
+    }
+}
+
+fn server() -> Option<Url> {
+    let url = std::env::var("TEST_POSTGRES_URL").ok()?;
+
+    Some(url.parse().unwrap())
+}
+
+fn url_of_file(folder: &Path) -> String {
+    format!("sqlite://{}", folder.join("callscope.db").display())
+}
+
+fn url_on(server: &Url, name: &str) -> String {
+    let mut url = server.clone();
+    url.set_path(name);
+
+    url.into()
+}
+
+fn next_name() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+
+    format!("callscope_{}_{number}", std::process::id())
+}
+
+/// A database of the newest shape and nothing in it, one for all tests of this process.
+async fn template() -> &'static str {
+    static NAME: OnceCell<String> = OnceCell::const_new();
+    let make = async || {
+        let (server, name) = (server().unwrap(), next_name());
+        execute(server.as_str(), &format!("create database {name}")).await;
+        let pool = AnyPool::connect(&url_on(&server, &name)).await.unwrap();
+        let migrations = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+        let migrator = Migrator::new(migrations).await.unwrap();
+        migrator.run(&pool).await.unwrap();
+        pool.close().await;
+
+        name
+    };
+
+    NAME.get_or_init(make).await
+}
+
+async fn execute(url: &str, sql: &str) {
+    sqlx::any::install_default_drivers();
+    let pool = AnyPool::connect(url).await.unwrap();
+    sqlx::query(AssertSqlSafe(sql.to_owned()))
+        .execute(&pool)
+        .await
+        .unwrap();
+    pool.close().await;
+}
