@@ -9,6 +9,9 @@
 //! member of one room has so many running devices, slots and names, and then how long an event
 //! takes into the database and onto a page while 20 viewers ask as fast as they can, first with 20
 //! events a second and then with 1,000.
+//!
+//! `bench_web ingest [BATCHES]` prints how many events a second are stored when nobody asks: batches
+//! of 50 into one call of 7,500 devices.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -389,6 +392,7 @@ async fn with(folder: &std::path::Path, calls: usize) -> Vec<(String, f64, f64)>
 
 /// The room of the hostile member, and the member.
 const HALL: &str = "!hall:example.org";
+const LOAD: &str = "!load:example.org";
 const MALLORY: &str = "@mallory:evil.example";
 
 fn arrival(json: &serde_json::Value, received: Option<i64>) -> Arrival {
@@ -540,21 +544,9 @@ async fn under_load(
         let due = begun + std::time::Duration::from_millis((number * 1000 / batches) as u64);
         tokio::time::sleep_until(due.into()).await;
         let now = Clock::System.now_ms();
-        let one = |at: usize| {
-            let person = (number * each + at) % 300;
-            let user = format!("@user{person}:server{}.example.org", person % 40);
-            join(
-                &format!("load{rate}_{number}_{at}"),
-                &user,
-                &format!("L{}", number % 50),
-                "",
-                now,
-            )
-        };
-
         let marked = number % (batches * 2) == batches;
         let device = format!("MARK{rate}_{number}");
-        let mut arrivals: Vec<Arrival> = (0..each).map(one).collect();
+        let mut arrivals = load(&format!("load{rate}"), number, each, now);
         if marked {
             arrivals.push(join(
                 &format!("mark{rate}_{number}"),
@@ -565,11 +557,11 @@ async fn under_load(
             ));
         }
 
-        put(&writer, "!load:example.org", arrivals, now, Source::Sync).await;
+        put(&writer, LOAD, arrivals, now, Source::Sync).await;
         let came = std::time::Instant::now();
         stored.push((came - due.max(begun)).as_secs_f64() * 1000.0);
         changes.announce(callscope::changes::Change::Slot {
-            room_id: "!load:example.org".into(),
+            room_id: LOAD.into(),
             slot_id: "m.call#ROOM".into(),
         });
         if marked {
@@ -613,6 +605,53 @@ async fn under_load(
     );
 }
 
+/// How many events a second are stored when nobody asks.
+async fn ingest(batches: usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ingest.db");
+    let store = Store::open(&format!("sqlite://{}", file.display()))
+        .await
+        .unwrap();
+    let first = Clock::System.now_ms();
+    put(&store, LOAD, Vec::new(), first, Source::Sync).await;
+
+    let mut begun = std::time::Instant::now();
+    for number in 0..batches {
+        let now = first + 50 * number as i64;
+        let arrivals = load("ingest", number, 50, now);
+        put(&store, LOAD, arrivals, now, Source::Sync).await;
+
+        if (number + 1) % 100 == 0 {
+            println!(
+                "{:>8} events stored, the last 5,000 at {:.0} events/s",
+                (number + 1) * 50,
+                5000.0 / begun.elapsed().as_secs_f64()
+            );
+            begun = std::time::Instant::now();
+        }
+    }
+
+    store.close().await;
+}
+
+/// The events of one batch under load: of 300 people with 25 devices each.
+fn load(prefix: &str, number: usize, each: usize, now: i64) -> Vec<Arrival> {
+    let one = |at: usize| {
+        let person = (number * each + at) % 300;
+        let user = format!("@user{person}:server{}.example.org", person % 40);
+
+        join(
+            &format!("{prefix}_{number}_{at}"),
+            &user,
+            &format!("L{}", number % 50),
+            "",
+            now,
+        )
+    };
+
+    (0..each).map(one).collect()
+}
+
 async fn hostile(devices: usize, slots: usize, names: usize, seconds: usize) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("hostile.db");
@@ -643,7 +682,7 @@ async fn hostile(devices: usize, slots: usize, names: usize, seconds: usize) {
         Source::Sync,
     )
     .await;
-    put(&store, "!load:example.org", Vec::new(), now, Source::Sync).await;
+    put(&store, LOAD, Vec::new(), now, Source::Sync).await;
     println!(
         "{devices} devices, {slots} slots, {names} names and rings stored in {:.1} s; {} MB",
         begun.elapsed().as_secs_f64(),
@@ -755,6 +794,11 @@ async fn main() {
             number(3, 30),
         )
         .await;
+    }
+
+    if words.first().is_some_and(|word| word == "ingest") {
+        let batches = words.get(1).and_then(|text| text.parse().ok());
+        return ingest(batches.unwrap_or(1000)).await;
     }
 
     let kept = words

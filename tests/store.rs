@@ -7,6 +7,10 @@
 )]
 
 mod generate;
+#[path = "store/large.rs"]
+mod large;
+#[path = "store/moved.rs"]
+mod moved;
 #[path = "store/parts.rs"]
 mod parts;
 

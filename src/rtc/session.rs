@@ -102,6 +102,15 @@ impl Stay {
     }
 }
 
+/// How many are present at one time.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Present {
+    /// ms since the Unix epoch.
+    pub at_ms: i64,
+    pub devices: usize,
+    pub users: usize,
+}
+
 /// Counts one session after the other from the stays of a slot in order; what it holds grows with
 /// who took part, not with how often.
 #[derive(Debug, Default)]
@@ -111,6 +120,8 @@ pub struct Count {
     pub users: HashMap<String, i64>,
     pub devices: HashMap<(String, String), i64>,
     pub intents: BTreeMap<String, i64>,
+    /// The last join, ms.
+    last_join_ms: i64,
     /// Who is here at the last join, and until when.
     ends: BinaryHeap<Reverse<(i64, String, String)>>,
     here: HashMap<(String, String), i64>,
@@ -155,6 +166,7 @@ impl Count {
             *self.intents.entry(intent.clone()).or_default() += 1;
         }
 
+        self.last_join_ms = stay.joined_ms;
         let session = self
             .session
             .get_or_insert_with(|| begin(room_id, slot, stay));
@@ -168,6 +180,16 @@ impl Count {
     #[must_use]
     pub fn session(&self) -> Option<&Session> {
         self.session.as_ref()
+    }
+
+    /// How many are present at the last join.
+    #[must_use]
+    pub fn present(&self) -> Present {
+        Present {
+            at_ms: self.last_join_ms,
+            devices: self.here.len(),
+            users: self.users_here.len(),
+        }
     }
 
     /// The session, whole. Its `membership_ids` are for the caller to collect.

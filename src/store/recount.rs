@@ -2,11 +2,11 @@
 //! the sessions that the changes touch; many are read at once, and one that is large keeps a tally
 //! and is not counted anew.
 
-use super::memberships::{Assigned, Change};
+use super::memberships::{Assigned, Change, Facts};
 use super::packed::{Fields, unpack};
 use super::rows::{Rows, Statement};
 use super::sessions::{self, session_columns};
-use super::tally::{self, Move};
+use super::tally::{self, Update};
 use super::{Error, Grain, Tx, int, memberships};
 use crate::rtc::session::{Count, Session, Stay};
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,11 +15,11 @@ use std::collections::{BTreeMap, BTreeSet};
 const PORTION: usize = 2048;
 
 /// Changes of one slot that touch each other, and their span of time, ms.
-pub(super) struct Cluster<'a> {
+struct Cluster<'a> {
     slot: &'a str,
-    pub from: i64,
-    pub to: i64,
-    pub changes: Vec<&'a Change>,
+    from: i64,
+    to: i64,
+    changes: Vec<&'a Change>,
 }
 
 /// A span of time of a slot, ms, outside of which nothing changes, and the sessions that were in
@@ -57,7 +57,7 @@ pub(super) async fn update_sessions(
     let mut few: Vec<Window> = Vec::new();
     let mut stays = 0;
     for window in windows(tx, room_id, clusters).await? {
-        if window.moves(tx, grain, &mut outcome).await? {
+        if window.update_tally(tx, grain, &mut outcome).await? {
             continue;
         }
 
@@ -200,6 +200,22 @@ impl Window<'_> {
             + changes
     }
 
+    /// A stay that changes its slot, or lies apart from where it was, is rare, and counted anew.
+    fn is_moved_only_inside(&self, changes: &[&Change]) -> bool {
+        let ids: BTreeSet<&str> = changes.iter().map(|change| change.id()).collect();
+
+        ids.len() == changes.len()
+            && changes
+                .iter()
+                .flat_map(|change| change.old.iter().chain(&change.new))
+                .all(|facts| self.contains(facts))
+    }
+
+    /// Does this stay begin in the window?
+    fn contains(&self, facts: &Facts) -> bool {
+        facts.slot_id == self.slot && facts.joined_ms >= self.low && facts.joined_ms <= self.high
+    }
+
     /// The one session of the window, if it is large and began before the changes.
     fn large(&self, grain: Grain) -> Option<(&Session, Option<i64>)> {
         let (session, tally) = self.old.values().next().filter(|_| self.old.len() == 1)?;
@@ -211,34 +227,41 @@ impl Window<'_> {
         (session.memberships >= grain.tally && later).then_some((session, *tally))
     }
 
-    /// Takes the changes into a tally, cluster by cluster; false when the window must be counted
-    /// anew.
-    async fn moves(&self, tx: &mut Tx, grain: Grain, outcome: &mut Outcome) -> Result<bool, Error> {
+    /// Takes the changes into a tally; false when the window must be counted anew.
+    async fn update_tally(
+        &self,
+        tx: &mut Tx,
+        grain: Grain,
+        outcome: &mut Outcome,
+    ) -> Result<bool, Error> {
         let Some((session, Some(tally))) = self.large(grain) else {
             return Ok(false);
         };
 
-        if !self.clusters.iter().all(Cluster::in_one_slot) {
+        let changes: Vec<&Change> = self
+            .clusters
+            .iter()
+            .flat_map(|cluster| cluster.changes.iter().copied())
+            .collect();
+        if !self.is_moved_only_inside(&changes) {
             return Ok(false);
         }
 
-        let mut now = session.clone();
+        let Some(from) = self.clusters.first().map(|cluster| cluster.from) else {
+            return Ok(false);
+        };
+
+        let update = Update {
+            session,
+            tally,
+            changes,
+            from,
+        };
+
         let mut assigned = Assigned::new();
-        for at in 0..self.clusters.len() {
-            let (before, rest) = self.clusters.split_at(at);
-            let step = Move {
-                session: &now,
-                tally,
-                before,
-                cluster: &rest[0],
-            };
-
-            let Some(new) = step.apply(tx, &mut assigned).await? else {
-                return Ok(false);
-            };
-
-            now = new;
-        }
+        let Some(now) = update.apply(tx, &mut assigned).await? else {
+            return Ok(false);
+        };
 
         outcome.assigned.append(&mut assigned);
         if now != *session {
@@ -246,23 +269,6 @@ impl Window<'_> {
         }
 
         Ok(true)
-    }
-}
-
-impl Cluster<'_> {
-    /// A stay that changes its slot is news in two: rare, and counted anew.
-    fn in_one_slot(&self) -> bool {
-        let slots = |change: &Change| {
-            change
-                .old
-                .as_ref()
-                .zip(change.new.as_ref())
-                .is_none_or(|(a, b)| a.slot_id == b.slot_id)
-        };
-
-        let distinct: BTreeSet<&str> = self.changes.iter().map(|change| change.id()).collect();
-
-        self.changes.iter().all(|change| slots(change)) && distinct.len() == self.changes.len()
     }
 }
 
@@ -413,10 +419,8 @@ impl<'w> Recount<'w> {
 
         let mut new: BTreeMap<&str, Stay> = BTreeMap::new();
         for change in changes() {
-            let facts = change
-                .new
-                .as_ref()
-                .filter(|facts| facts.slot_id == window.slot);
+            // A stay that lies apart from where it was belongs to the window where it is now.
+            let facts = change.new.as_ref().filter(|facts| window.contains(facts));
             new.extend(
                 facts
                     .and_then(|facts| facts.stay(change.id()))
