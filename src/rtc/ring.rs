@@ -8,7 +8,7 @@ const LIFETIME: i64 = 30_000;
 pub const GRACE_MS: i64 = 30_000;
 /// Who came so long before was there already, and did not answer, ms: clocks of servers differ by
 /// less.
-pub const BEFORE_MS: i64 = 10_000;
+const BEFORE_MS: i64 = 10_000;
 
 /// A clock may be off by so much when somebody declines, ms.
 pub const OFF_MS: i64 = 60_000;
@@ -55,6 +55,12 @@ fn rings_until(ring: &Related) -> i64 {
 #[must_use]
 pub fn over_ms(ring: &Related) -> i64 {
     rings_until(ring).saturating_add(GRACE_MS)
+}
+
+/// When somebody can have come who answered a ring: from, and until before, ms.
+#[must_use]
+pub fn came_within(ring: &Related) -> (i64, i64) {
+    (ring.at_ms.saturating_sub(BEFORE_MS), over_ms(ring))
 }
 
 /// Whoever was rung may answer: those it names, or everybody else where it means the room or names

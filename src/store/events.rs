@@ -3,6 +3,7 @@
 use super::fresh::Fresh;
 use super::memberships::ended_by_the_room;
 use super::packed::Fields;
+use super::rings::is_related;
 use super::row::{Call, Evidence, Rejected, RoomName, Viewer};
 use super::{Error, Store};
 use crate::rtc::event::RoomEvent;
@@ -230,10 +231,12 @@ pub(super) const BEHIND: &str = concat!(
     ended_by_the_room!(),
     "
         union
-        select e.event_id, e.origin_server_ts from events e where e.room_id = $2 and e.chain is null
+        select e.event_id, e.origin_server_ts from events e where e.room_id = $2 and ",
+    is_related!("e"),
+    "
             and e.kind in ('org.matrix.msc4075.rtc.notification', 'm.rtc.notification',
                 'org.matrix.msc4075.call.notify', 'm.call.notify', 'org.matrix.msc4310.rtc.decline', 'm.rtc.decline')
-            and e.origin_server_ts + 0 >= $3 and e.origin_server_ts + 0 <= $4),
+            and e.origin_server_ts >= $3 and e.origin_server_ts <= $4),
     shown as (select event_id, sent_ms, count(*) over () as total from found order by sent_ms, event_id limit $5)
     select e.*, p.name as person, shown.total as total from shown
     cross join events e left join people p on p.room_id = e.room_id and p.user_id = e.sender

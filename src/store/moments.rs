@@ -5,10 +5,26 @@ use super::row::{Call, Viewer};
 use super::sessions::{call, call_columns, calls};
 use super::{Error, Store};
 
-const AT: &str = calls!(
-    " from sessions s join rooms r on r.room_id = s.room_id
-    where s.room_id = $1 and s.started_ms <= $2 and s.until_ms > $2 order by s.started_ms, s.id"
+// What ran at a moment began within a day before it, or is long. Where more ran than fit, those
+// with most people are read: one member of a room can have thousands of slots.
+macro_rules! ran_at {
+    () => {
+        "(select * from sessions where room_id = $1 and started_ms <= $2 and started_ms > $3 and until_ms + 0 > $2
+            union all select * from sessions where room_id || '' = $1 and until_ms - started_ms > 86400000
+                and until_ms > $2 and started_ms + 0 <= $3)"
+    };
+}
+pub(super) const AT: &str = calls!(
+    " from (select * from ",
+    ran_at!(),
+    " as ran order by users desc, started_ms, id limit $4) as s join rooms r on r.room_id = s.room_id
+    order by s.started_ms, s.id"
 );
+pub(super) const COUNT_AT: &str = concat!("select count(*) from ", ran_at!(), " as ran");
+const DAY_MS: i64 = 86_400_000;
+/// So many calls of one moment are read at most.
+pub const AT_MOST: i64 = 500;
+
 const FIRST: &str =
     "select started_ms from sessions where room_id = $1 and started_ms >= $2 and started_ms < $3
     order by started_ms desc limit 1 offset $4";
@@ -24,7 +40,8 @@ pub(super) const BETWEEN: &str = calls!(
         and s.started_ms + 0 < $2 - 86400000"
 );
 
-/// The calls of a room that ran at `at`, ms, oldest first.
+/// The calls of a room that ran at `at`, ms, oldest first; where more ran than [`AT_MOST`], those
+/// with most people.
 ///
 /// # Errors
 /// When the database fails.
@@ -38,10 +55,26 @@ pub async fn calls_at(
     let rows = sqlx::query(AT)
         .bind(room_id)
         .bind(at)
+        .bind(at.saturating_sub(DAY_MS))
+        .bind(AT_MOST)
         .fetch_all(&store.read)
         .await?;
 
     unpack(&rows, call)
+}
+
+/// How many calls of a room ran at `at`, ms, however many of them are read.
+///
+/// # Errors
+/// When the database fails.
+pub async fn count_at(store: &Store, viewer: Viewer, room_id: &str, at: i64) -> Result<i64, Error> {
+    let Viewer::Operator = viewer;
+    let query = sqlx::query_scalar(COUNT_AT)
+        .bind(room_id)
+        .bind(at)
+        .bind(at.saturating_sub(DAY_MS));
+
+    Ok(query.fetch_one(&store.read).await?)
 }
 
 /// The calls of a room that ran in the last part of `[from, to)`, ms, and where that part begins:

@@ -3,8 +3,8 @@
 use super::row::Viewer;
 use super::test_database::Database;
 use super::{
-    Store, coverage, crowds, events, evidence, memberships, names, progress, rings, rooms, search,
-    sessions, skew, stats,
+    Store, coverage, crowds, events, evidence, memberships, moments, names, progress, related,
+    rings, rooms, search, sessions, skew, stats, sums,
 };
 use sqlx::{AssertSqlSafe, Row};
 
@@ -449,9 +449,17 @@ async fn rings_and_stamps_are_found_without_a_look_at_every_event() {
         );
     }
 
+    for sql in [rings::RINGS[1], rings::ANSWERS, related::AROUND] {
+        let plan = bed.plan(sql).await;
+        let index = "events_related (room_id=? AND origin_server_ts>? AND origin_server_ts<?)";
+        assert!(plan.contains(index), "all that ever rang:\n{plan}");
+    }
+
     let plan = bed.plan(rings::RINGS[1]).await;
+    assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+    let plan = bed.plan(events::BEHIND).await;
     assert!(
-        plan.contains("events_kind (room_id=? AND kind=?)"),
+        plan.contains("events_related (room_id=? AND origin_server_ts>?"),
         "{plan}"
     );
     let plan = bed.plan(skew::SAMPLE).await;
@@ -460,6 +468,55 @@ async fn rings_and_stamps_are_found_without_a_look_at_every_event() {
             && plan.contains("events_chain (room_id=? AND chain=?"),
         "{plan}"
     );
+}
+
+#[tokio::test]
+async fn a_moment_of_a_room_is_found_without_a_look_at_all_its_calls() {
+    let bed = Bed::new().await;
+    for sql in [moments::AT, moments::COUNT_AT] {
+        let plan = bed.plan(sql).await;
+        assert!(
+            plan.contains("(room_id=? AND started_ms>? AND started_ms<?)")
+                && plan.contains("sessions_long (until_ms>?"),
+            "{plan}"
+        );
+    }
+
+    let (minute, day) = (60_000, 86_400_000);
+    let at = 10 * day;
+    for (id, started, until) in [
+        ("long", at - 3 * day, at + minute),
+        ("just over a day", at - day - 1, at + 1),
+        ("a day", at - day, at + 1),
+        ("now", at, at + minute),
+        ("over", at - minute, at),
+        ("long ago", minute, 2 * minute),
+        ("later", at + 1, at + minute),
+    ] {
+        bed.call(id, started, until).await;
+    }
+
+    let found = moments::calls_at(&bed.store, Viewer::Operator, ROOM, at).await;
+    let found = found.unwrap();
+    let ids: Vec<&str> = found.iter().map(|call| call.id.as_str()).collect();
+    assert_eq!(ids, ["long", "just over a day", "a day", "now"]);
+    let count = moments::count_at(&bed.store, Viewer::Operator, ROOM, at).await;
+    assert_eq!(count.unwrap(), 4);
+    let first = moments::calls_at(&bed.store, Viewer::Operator, ROOM, i64::MIN).await;
+    assert_eq!(first.unwrap(), []);
+}
+
+/// Thousands of stays may end at one moment.
+#[tokio::test]
+async fn how_a_call_ended_is_found_without_a_look_at_what_ended_at_the_same_time() {
+    let bed = Bed::new().await;
+    for sql in sums::CALLS {
+        let plan = bed.plan(sql).await;
+        assert!(
+            plan.contains("memberships_session_until (session_id=? AND until_ms=?)"),
+            "{plan}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Rings, declines and slot changes around a call.
 
 use super::events::event;
+use super::rings::{NearCalls, is_related};
 use super::row::{Call, Viewer};
 use super::{Error, Store, rings};
 use crate::rtc::related::{Related, What, parse_related};
@@ -12,10 +13,12 @@ const BEFORE_MS: i64 = 60_000;
 const AFTER_MS: i64 = 120_000;
 const LIMIT: i64 = 500;
 
-const AROUND: &str = "select * from events where room_id = $1 and origin_server_ts >= $2 and origin_server_ts <= $3
-    and kind in ('org.matrix.msc4075.rtc.notification', 'm.rtc.notification', 'org.matrix.msc4075.call.notify',
-        'm.call.notify', 'org.matrix.msc4310.rtc.decline', 'm.rtc.decline', 'org.matrix.msc4143.rtc.slot', 'm.rtc.slot')
-    order by origin_server_ts, event_id limit $4";
+pub(super) const AROUND: &str = concat!(
+    "select e.* from events e where e.room_id = $1 and ",
+    is_related!("e"),
+    " and e.origin_server_ts >= $2 and e.origin_server_ts <= $3
+    order by e.origin_server_ts, e.event_id limit $4"
+);
 
 /// What was sent about one call, oldest first: the notifications that belong to it, their declines
 /// and withdrawals, and the changes of the call's slot.
@@ -53,11 +56,12 @@ async fn around(store: &Store, call: &NearCall, room_id: &str) -> Result<Vec<Rel
     }
 
     let referred = rings::referred(store, all.iter()).await?;
+    let near = NearCalls::read(store, room_id, all.iter()).await?;
     let mut found: Vec<Related> = Vec::new();
     for related in all {
         let is_ours = match related.what {
             What::Ring | What::Notification => {
-                let its = rings::call_of(store, room_id, &related, &referred).await?;
+                let its = rings::call_of(store, room_id, &related, &referred, &near).await?;
                 its.is_some_and(|its| its.id == call.id)
             }
             What::Decline => found

@@ -12,7 +12,7 @@ use super::{Error, Store};
 use crate::rtc::coverage::Span;
 use crate::rtc::related::{Related, What, parse_related};
 use crate::rtc::ring::{
-    BEFORE_MS, NearCall, OFF_MS, Outcome, call_of_ring, outcome, over_ms, reach_ms,
+    NearCall, OFF_MS, Outcome, call_of_ring, came_within, outcome, over_ms, reach_ms,
 };
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -37,29 +37,38 @@ pub struct Rings {
     pub whole: bool,
 }
 
-// The list of kinds is that of the index.
-macro_rules! rings {
-    ($time:literal, $filter:literal) => {
+/// Rings, declines and slot changes, of which the index of a room has the times. `SQLite` takes it
+/// only where a statement has the very list of the index. SQL over an event.
+macro_rules! is_related {
+    ($event:literal) => {
         concat!(
-            "select * from events where chain is null and kind in ('org.matrix.msc4075.rtc.notification',
-                'm.rtc.notification', 'org.matrix.msc4075.call.notify', 'm.call.notify')
-            and ",
-            $time,
-            " >= $1 and ",
-            $time,
-            " < $2",
-            $filter,
-            " order by ",
-            $time,
-            " desc limit $3"
+            $event,
+            ".chain is null and ",
+            $event,
+            ".kind in ('org.matrix.msc4075.rtc.notification', 'm.rtc.notification', 'org.matrix.msc4075.call.notify',
+                'm.call.notify', 'org.matrix.msc4310.rtc.decline', 'm.rtc.decline', 'org.matrix.msc4143.rtc.slot',
+                'm.rtc.slot')"
         )
     };
 }
-// `+ 0`: of one room by the kind; there are many other events at that time.
+pub(super) use is_related;
+
+// The list of kinds is that of the index of all rooms.
+macro_rules! rings {
+    ($filter:expr) => {
+        concat!(
+            "select e.* from events e where e.chain is null and e.kind in ('org.matrix.msc4075.rtc.notification',
+                'm.rtc.notification', 'org.matrix.msc4075.call.notify', 'm.call.notify')
+            and e.origin_server_ts >= $1 and e.origin_server_ts < $2",
+            $filter,
+            " order by e.origin_server_ts desc limit $3"
+        )
+    };
+}
 pub(super) const RINGS: [&str; 3] = [
-    rings!("origin_server_ts", ""),
-    rings!("origin_server_ts + 0", " and room_id = $4"),
-    rings!("origin_server_ts", " and sender like $4 escape '!'"),
+    rings!(""),
+    rings!(concat!(" and e.room_id = $4 and ", is_related!("e"))),
+    rings!(" and e.sender like $4 escape '!'"),
 ];
 
 // The call of the stay that was the last to begin on the chain when the event was sent.
@@ -95,7 +104,12 @@ pub(super) async fn referred(
 }
 
 const NEAR: &str = "select id, slot_id, started_ms, until_ms from sessions where room_id = $1
-    and started_ms <= $2 order by started_ms desc limit 20";
+    and started_ms <= $2 order by started_ms desc, id desc limit 20";
+const BEGUN: &str = "select id, slot_id, started_ms, until_ms from sessions where room_id = $1
+    and started_ms > $2 and started_ms <= $3 order by started_ms desc, id desc limit $4";
+/// So many calls are looked at for one ring, and so many are read for all together.
+const NEAR_MOST: usize = 20;
+const BEGUN_MOST: usize = 2000;
 
 pub(super) fn near_call(row: &AnyRow) -> Result<NearCall, Error> {
     Ok(NearCall {
@@ -106,12 +120,74 @@ pub(super) fn near_call(row: &AnyRow) -> Result<NearCall, Error> {
     })
 }
 
-/// The call that a ring belongs to.
+/// The calls of a room around rings, read once for all of them.
+#[derive(Debug, Default)]
+pub(super) struct NearCalls {
+    /// The last to begin first.
+    calls: Vec<NearCall>,
+    /// So many began that not all were read: of earlier rings it is asked one by one.
+    is_cut: bool,
+}
+
+impl NearCalls {
+    /// Those around these rings of one room.
+    pub(super) async fn read<'a>(
+        store: &Store,
+        room_id: &str,
+        rings: impl Iterator<Item = &'a Related>,
+    ) -> Result<Self, Error> {
+        let is_ring = |ring: &&Related| matches!(ring.what, What::Ring | What::Notification);
+        let times: Vec<i64> = rings.filter(is_ring).map(|ring| reach_ms(ring).0).collect();
+        let (Some(first_ms), Some(last_ms)) = (times.iter().min(), times.iter().max()) else {
+            return Ok(Self::default());
+        };
+
+        let begun = sqlx::query(BEGUN)
+            .bind(room_id)
+            .bind(first_ms)
+            .bind(last_ms)
+            .bind(super::int(BEGUN_MOST));
+        let mut rows = begun.fetch_all(&store.read).await?;
+        let is_cut = rows.len() >= BEGUN_MOST;
+        if !is_cut {
+            rows.extend(rows_before(store, room_id, *first_ms).await?);
+        }
+
+        let calls: Result<Vec<NearCall>, Error> = rows.iter().map(near_call).collect();
+
+        Ok(Self {
+            calls: calls?,
+            is_cut,
+        })
+    }
+
+    /// The last that had begun by then, ms; nothing where not all of them were read.
+    fn begun_by(&self, begun_by_ms: i64) -> Option<&[NearCall]> {
+        let later = |call: &NearCall| call.started_ms > begun_by_ms;
+        let first = self.calls.partition_point(later);
+        let rest = self.calls.get(first..).unwrap_or_default();
+        let near = rest.get(..NEAR_MOST);
+
+        match near {
+            Some(near) => Some(near),
+            None if self.is_cut => None,
+            None => Some(rest),
+        }
+    }
+}
+
+async fn rows_before(store: &Store, room_id: &str, begun_by_ms: i64) -> Result<Vec<AnyRow>, Error> {
+    let query = sqlx::query(NEAR).bind(room_id).bind(begun_by_ms);
+    Ok(query.fetch_all(&store.read).await?)
+}
+
+/// The call that a ring belongs to. `near` are the calls of its room.
 pub(super) async fn call_of(
     store: &Store,
     room_id: &str,
     ring: &Related,
     referred: &Referred,
+    near: &NearCalls,
 ) -> Result<Option<NearCall>, Error> {
     let refers_to = ring.relates_to.as_ref();
     let its = refers_to.and_then(|id| referred.get(id));
@@ -125,25 +201,126 @@ pub(super) async fn call_of(
     }
 
     let (begun_by, ended_after) = reach_ms(ring);
-    let query = sqlx::query(NEAR).bind(room_id).bind(begun_by);
-    let mut near = Vec::new();
-    for row in query.fetch_all(&store.read).await? {
-        near.push(near_call(&row)?);
-    }
+    let own: Vec<NearCall>;
+    let near = if let Some(near) = near.begun_by(begun_by) {
+        near
+    } else {
+        let rows = rows_before(store, room_id, begun_by).await?;
+        own = rows.iter().map(near_call).collect::<Result<_, _>>()?;
+        &own
+    };
 
-    near.retain(|call| call.until_ms >= ended_after);
+    let is_near = |call: &&NearCall| call.until_ms >= ended_after;
+    let near: Vec<NearCall> = near.iter().filter(is_near).cloned().collect();
 
     Ok(call_of_ring(ring, None, &near).cloned())
 }
 
-// Who came to the call while it rang.
+// Who came to the call while it rang; whoever rang answers nothing.
 const CAME: &str = "select m.user_id, m.joined_ms, m.until_ms from memberships m
-    where m.session_id = $1 and m.joined_ms >= $2 and m.joined_ms < $3 and m.until_ms > m.joined_ms";
+    where m.session_id = $1 and m.joined_ms >= $2 and m.joined_ms < $3 and m.until_ms > m.joined_ms
+    and m.user_id <> $4 order by m.joined_ms limit $5";
+/// So many stays of one call are read for all rings of a group; of more it is asked for each ring.
+const CAME_MOST: usize = 5000;
 // Declines, and notifications that take another back.
-const ANSWERS: &str = "select * from events where chain is null and room_id = $1
-    and kind in ('org.matrix.msc4310.rtc.decline', 'm.rtc.decline', 'org.matrix.msc4075.rtc.notification',
+pub(super) const ANSWERS: &str = concat!(
+    "select e.* from events e where e.room_id = $1 and ",
+    is_related!("e"),
+    " and e.kind in ('org.matrix.msc4310.rtc.decline', 'm.rtc.decline', 'org.matrix.msc4075.rtc.notification',
         'm.rtc.notification')
-    and origin_server_ts >= $2 and origin_server_ts < $3 limit 500";
+    and e.origin_server_ts >= $2 and e.origin_server_ts < $3 order by e.origin_server_ts, e.event_id limit $4"
+);
+/// So many answers are looked at of one ring, and of rings together whose answers may be the same.
+const ANSWERS_MOST: usize = 500;
+const ANSWERS_TOGETHER_MOST: usize = 10_000;
+
+/// Rings of one room, of which each may have been answered while the next rang: the times of their
+/// answers touch. They are read once, and not for each ring.
+struct Together<'a> {
+    room_id: &'a str,
+    /// Between which times answers are looked for, ms.
+    from_ms: i64,
+    to_ms: i64,
+    rings: Vec<&'a Related>,
+}
+
+/// When answers to a ring can have been sent, from and to, ms.
+fn answer_span(ring: &Related) -> Span {
+    Span {
+        from: ring.at_ms.saturating_sub(OFF_MS),
+        to: over_ms(ring).saturating_add(OFF_MS),
+    }
+}
+
+/// These rings in groups.
+fn rings_together(rings: &[(String, Related)]) -> Vec<Together<'_>> {
+    let mut in_order: Vec<&(String, Related)> = rings
+        .iter()
+        .filter(|(_, ring)| ring.what == What::Ring)
+        .collect();
+    in_order.sort_by_key(|(room_id, ring)| (room_id, ring.at_ms));
+    let mut groups: Vec<Together<'_>> = Vec::new();
+    for (room_id, ring) in in_order {
+        let span = answer_span(ring);
+        let last = groups
+            .last_mut()
+            .filter(|last| last.room_id == room_id && last.to_ms >= span.from);
+        match last {
+            Some(last) => {
+                last.to_ms = last.to_ms.max(span.to);
+                last.rings.push(ring);
+            }
+            None => groups.push(Together {
+                room_id,
+                from_ms: span.from,
+                to_ms: span.to,
+                rings: vec![ring],
+            }),
+        }
+    }
+
+    groups
+}
+
+/// Answers in the order in which they were sent, and when each was, ms.
+#[derive(Debug, Default)]
+struct Answers {
+    sent_ms: Vec<i64>,
+    answers: Vec<Related>,
+}
+
+/// What can have answered these rings.
+async fn answers_of(store: &Store, together: &Together<'_>) -> Result<Answers, Error> {
+    let most = ANSWERS_MOST.saturating_mul(together.rings.len());
+    let query = sqlx::query(ANSWERS)
+        .bind(together.room_id)
+        .bind(together.from_ms)
+        .bind(together.to_ms)
+        .bind(super::int(most.min(ANSWERS_TOGETHER_MOST)));
+    let mut found = Answers::default();
+    for row in query.fetch_all(&store.read).await? {
+        let event = event(&row)?;
+        let is_answer = |one: &Related| matches!(one.what, What::Decline | What::Withdrawal);
+        if let Some(answer) = parse_related(&event).filter(is_answer) {
+            found.sent_ms.push(event.origin_server_ts);
+            found.answers.push(answer);
+        }
+    }
+
+    Ok(found)
+}
+
+impl Answers {
+    /// Those that can be to this ring.
+    fn of_ring(&self, ring: &Related) -> &[Related] {
+        let span = answer_span(ring);
+        let first = self.sent_ms.partition_point(|ms| *ms < span.from);
+        let upto = self.sent_ms.partition_point(|ms| *ms < span.to);
+        let most = upto.min(first.saturating_add(ANSWERS_MOST));
+
+        self.answers.get(first..most).unwrap_or_default()
+    }
+}
 
 /// The newest `limit` notifications of a span, as known at `now`, ms.
 ///
@@ -183,33 +360,38 @@ pub async fn rings_within(
         rings.extend(parse_related(&event(row)?).map(|ring| (room_id, ring)));
     }
 
+    if let Scope::Server(server) = scope {
+        rings.retain(|(_, ring)| crate::rtc::session::server_of(&ring.who) == server);
+    }
+
+    let is_silent = |ring: &&(String, Related)| ring.1.what == What::Notification;
+    found.silent = super::int(rings.iter().filter(is_silent).count());
     let referred = referred(store, rings.iter().map(|(_, ring)| ring)).await?;
-    for (room_id, ring) in &rings {
-        if let Scope::Server(server) = scope
-            && crate::rtc::session::server_of(&ring.who) != server
-        {
-            continue;
+    for together in rings_together(&rings) {
+        let (room_id, rings) = (together.room_id, &together.rings);
+        let near = NearCalls::read(store, room_id, rings.iter().copied()).await?;
+        let answers = answers_of(store, &together).await?;
+        let mut with_calls = Vec::with_capacity(rings.len());
+        for ring in rings {
+            let call = call_of(store, room_id, ring, &referred, &near).await?;
+            with_calls.push((*ring, call));
         }
 
-        match ring.what {
-            What::Ring => found.sent += 1,
-            What::Notification => {
-                found.silent += 1;
-                continue;
-            }
-            _ => continue,
+        let came = CameByCall::read(store, &with_calls).await?;
+        for (ring, call) in &with_calls {
+            let answers = answers.of_ring(ring);
+            let became = came.outcome(store, ring, call.as_ref(), answers, now);
+            let (outcome, answered_ms) = became.await?;
+            found.sent += 1;
+            waits.extend(answered_ms.map(|ms| ms - ring.at_ms));
+            *match outcome {
+                Outcome::Answered => &mut found.answered,
+                Outcome::Declined => &mut found.declined,
+                Outcome::Withdrawn => &mut found.withdrawn,
+                Outcome::Missed => &mut found.missed,
+                Outcome::Ringing => &mut found.ringing,
+            } += 1;
         }
-
-        let call = call_of(store, room_id, ring, &referred).await?;
-        let (outcome, answered_ms) = became(store, room_id, ring, call.as_ref(), now).await?;
-        waits.extend(answered_ms.map(|ms| ms - ring.at_ms));
-        *match outcome {
-            Outcome::Answered => &mut found.answered,
-            Outcome::Declined => &mut found.declined,
-            Outcome::Withdrawn => &mut found.withdrawn,
-            Outcome::Missed => &mut found.missed,
-            Outcome::Ringing => &mut found.ringing,
-        } += 1;
     }
 
     waits.sort_unstable();
@@ -225,39 +407,192 @@ fn escaped(server: &str) -> String {
         .replace('_', "!_")
 }
 
-/// What became of one ring, by who came to the call that it belongs to.
-async fn became(
-    store: &Store,
-    room_id: &str,
-    ring: &Related,
-    call: Option<&NearCall>,
-    now: i64,
-) -> Result<(Outcome, Option<i64>), Error> {
-    let over = over_ms(ring);
-    let came: Vec<(String, i64, i64)> = match call {
-        Some(call) => {
-            sqlx::query_as(CAME)
-                .bind(&call.id)
-                .bind(ring.at_ms.saturating_sub(BEFORE_MS))
-                .bind(over)
-                .fetch_all(&store.read)
-                .await?
-        }
-        None => Vec::new(),
-    };
+/// A stay of somebody who may have answered a ring.
+struct StayThatCame {
+    user_id: String,
+    from_ms: i64,
+    until_ms: i64,
+}
 
-    let query = sqlx::query(ANSWERS)
-        .bind(room_id)
-        .bind(ring.at_ms.saturating_sub(OFF_MS))
-        .bind(over.saturating_add(OFF_MS));
-    let mut answers = Vec::new();
-    for row in query.fetch_all(&store.read).await? {
-        answers.extend(parse_related(&event(&row)?));
+/// Who came to the calls of some rings while they rang, by call in order of arrival; nothing where
+/// very many did.
+#[derive(Default)]
+struct CameByCall(HashMap<String, Option<Vec<StayThatCame>>>);
+
+/// When somebody can have come who answered a ring, ms.
+fn came_span(ring: &Related) -> Span {
+    let (from, to) = came_within(ring);
+    Span { from, to }
+}
+
+impl CameByCall {
+    /// Of these rings, each with the call that it belongs to.
+    async fn read(store: &Store, rings: &[(&Related, Option<NearCall>)]) -> Result<Self, Error> {
+        let mut by_call: HashMap<&str, Vec<&Related>> = HashMap::new();
+        for (ring, call) in rings {
+            if let Some(call) = call {
+                by_call.entry(&call.id).or_default().push(ring);
+            }
+        }
+
+        let mut found = Self::default();
+        for (call_id, rings) in by_call {
+            let spans = || rings.iter().map(|ring| came_span(ring));
+            let span = Span {
+                from: spans().map(|span| span.from).min().unwrap_or(0),
+                to: spans().map(|span| span.to).max().unwrap_or(0),
+            };
+
+            let callers: BTreeSet<&str> = rings.iter().map(|ring| ring.who.as_str()).collect();
+            let caller = callers.first().filter(|_| callers.len() == 1);
+            let caller = caller.copied().unwrap_or_default();
+            let stays = came_to(store, call_id, span, caller, CAME_MOST + 1).await?;
+            let stays = Some(stays).filter(|stays| stays.len() <= CAME_MOST);
+            found.0.insert(call_id.to_owned(), stays);
+        }
+
+        Ok(found)
     }
 
-    let came = came
-        .iter()
-        .map(|(user, from, until)| (user.as_str(), *from, *until));
+    /// What became of a ring.
+    async fn outcome(
+        &self,
+        store: &Store,
+        ring: &Related,
+        call: Option<&NearCall>,
+        answers: &[Related],
+        now: i64,
+    ) -> Result<(Outcome, Option<i64>), Error> {
+        let span = came_span(ring);
+        let own: Vec<StayThatCame>;
+        let stays = match call.and_then(|call| Some((call, self.0.get(&call.id)?))) {
+            None => &[][..],
+            Some((_, Some(stays))) => {
+                let first = stays.partition_point(|stay| stay.from_ms < span.from);
+                let upto = stays.partition_point(|stay| stay.from_ms < span.to);
+                stays.get(first..upto).unwrap_or_default()
+            }
+            Some((call, None)) => {
+                own = came_to(store, &call.id, span, &ring.who, CAME_MOST).await?;
+                &own
+            }
+        };
 
-    Ok(outcome(ring, came, &answers, now))
+        let stays = stays
+            .iter()
+            .map(|stay| (stay.user_id.as_str(), stay.from_ms, stay.until_ms));
+
+        Ok(outcome(ring, stays, answers, now))
+    }
+}
+
+/// Who came to a call within a span, but for whoever rang, in order of arrival.
+async fn came_to(
+    store: &Store,
+    call_id: &str,
+    span: Span,
+    caller: &str,
+    most: usize,
+) -> Result<Vec<StayThatCame>, Error> {
+    let query = sqlx::query(CAME)
+        .bind(call_id)
+        .bind(span.from)
+        .bind(span.to)
+        .bind(caller)
+        .bind(super::int(most));
+    let stay = |row: &AnyRow| {
+        Ok(StayThatCame {
+            user_id: row.try_get("user_id")?,
+            from_ms: row.try_get("joined_ms")?,
+            until_ms: row.try_get("until_ms")?,
+        })
+    };
+
+    query
+        .fetch_all(&store.read)
+        .await?
+        .iter()
+        .map(stay)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::read_tests::{Bed, ROOM};
+
+    fn ring(room_id: &str, at_ms: i64) -> (String, Related) {
+        let ring = Related {
+            what: What::Ring,
+            event_id: format!("$ring{at_ms}"),
+            who: "@a:h".to_owned(),
+            whom: Vec::new(),
+            room: true,
+            at_ms,
+            lifetime_ms: Some(30_000),
+            intent: None,
+            relates_to: None,
+            slot_id: None,
+            sticky_key: None,
+        };
+
+        (room_id.to_owned(), ring)
+    }
+
+    #[test]
+    fn rings_whose_answers_may_be_the_same_are_read_together() {
+        let hour = 3_600_000;
+        let mut rings: Vec<(String, Related)> =
+            (0..100).rev().map(|at| ring("!r:h", at * 1000)).collect();
+        rings.push(ring("!r:h", hour));
+        rings.push(ring("!other:h", 1000));
+        let groups = rings_together(&rings);
+        let sizes: Vec<(&str, usize)> = groups
+            .iter()
+            .map(|group| (group.room_id, group.rings.len()))
+            .collect();
+        assert_eq!(sizes, [("!other:h", 1), ("!r:h", 100), ("!r:h", 1)]);
+        assert_eq!(
+            (groups[1].from_ms, groups[1].to_ms),
+            (-OFF_MS, 99_000 + 30_000 + 30_000 + OFF_MS)
+        );
+    }
+
+    #[tokio::test]
+    async fn the_calls_around_many_rings_are_those_around_each() {
+        let bed = Bed::new().await;
+        for at in 0..60_i64 {
+            let started = at * 10_000;
+            bed.call(&format!("c{at}"), started, started + 600_000)
+                .await;
+        }
+
+        let rings: Vec<(String, Related)> = [0, 200_000, 290_500, 590_000, 5_000_000]
+            .map(|at_ms| ring(ROOM, at_ms))
+            .into();
+        let all = rings.iter().map(|(_, ring)| ring);
+        let near = NearCalls::read(&bed.store, ROOM, all).await.unwrap();
+        let cut = NearCalls {
+            calls: near.calls[..25].to_vec(),
+            is_cut: true,
+        };
+
+        for (_, ring) in &rings {
+            let own = NearCalls::read(&bed.store, ROOM, std::iter::once(ring));
+            let own = own.await.unwrap();
+            let begun_by = reach_ms(ring).0;
+            assert!(own.calls.len() <= NEAR_MOST);
+            assert_eq!(near.begun_by(begun_by), Some(&own.calls[..]));
+            let none = Referred::new();
+            let mut found = Vec::new();
+            for near in [&near, &cut] {
+                let call = call_of(&bed.store, ROOM, ring, &none, near).await;
+                found.push(call.unwrap().map(|call| call.id));
+            }
+
+            assert_eq!(found[0], found[1], "beyond what was read each is asked for");
+        }
+
+        assert_eq!(cut.begun_by(60_000), None);
+    }
 }

@@ -235,8 +235,8 @@ macro_rules! unsure {
             " or ",
             crate::store::spans::is_predecessor_lost!("e"),
             "))))
-            or (s.until_ms <= $3 and exists (select 1 from memberships m where m.until_ms = s.until_ms
-                and m.session_id || '' = s.id and (substr(m.end_event_id, 1, 1) = '~' or ",
+            or (s.until_ms <= $3 and exists (select 1 from memberships m where m.session_id = s.id
+                and m.until_ms = s.until_ms and (substr(m.end_event_id, 1, 1) = '~' or ",
             crate::store::signs::unsaid!(),
             " or exists (select 1 from events e where e.event_id = m.end_event_id and e.room_id = m.room_id and (",
             crate::store::spans::is_late!("e"),

@@ -260,7 +260,10 @@ async fn a_span_is_found_by_its_index() {
         plan.contains("memberships_session (session_id=? AND joined_ms=?)"),
         "{plan}"
     );
-    assert!(plan.contains("memberships_until (until_ms=?)"), "{plan}");
+    assert!(
+        plan.contains("memberships_session_until (session_id=? AND until_ms=?)"),
+        "{plan}"
+    );
     let plan = bed.plan(sums::PLACES[2]).await;
     assert!(
         plan.contains("memberships_server (server=? AND until_ms>?"),

@@ -30,6 +30,11 @@ pub struct Moment {
     /// account), or one of the reasons for which the present of a room is not known.
     pub unknown_why: Option<&'static str>,
     pub data: Vec<CallThen>,
+    /// How many calls ran then. Where very many did, `data` has those with most people.
+    pub calls_total: i64,
+    /// `data` holds everybody who was there, as far as is known. Else there were more calls, or one
+    /// of them is very large and only some of its stays were looked at.
+    pub whole: bool,
 }
 
 impl Moment {
@@ -50,6 +55,8 @@ impl Moment {
                     .is_none_or(|until| until > at_ms)
         };
 
+        let calls_total = i64::try_from(calls.len()).unwrap_or(i64::MAX);
+        let whole = calls.iter().all(|call| call.members_whole);
         let then = |call: CallFacts| CallThen {
             call_id: call.id,
             slot_id: call.slot_id,
@@ -70,6 +77,18 @@ impl Moment {
             unknown: unknown_why.is_some(),
             unknown_why,
             data,
+            calls_total,
+            whole,
+        }
+    }
+
+    /// The same where so many calls ran, of which some were read.
+    #[must_use]
+    pub fn with_total(self, calls_total: i64) -> Self {
+        Self {
+            whole: self.whole && calls_total <= self.calls_total,
+            calls_total,
+            ..self
         }
     }
 }

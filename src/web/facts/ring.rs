@@ -125,16 +125,25 @@ pub fn with_outcomes(
     members: &[MemberFacts],
     now: i64,
 ) -> Vec<RelatedFacts> {
-    let came = || {
-        let until = |member: &MemberFacts| member.left_ms.or(member.expires_ms).unwrap_or(i64::MAX);
-        members
-            .iter()
-            .map(move |member| (member.user_id.as_str(), member.joined_ms, until(member)))
+    let until = |member: &MemberFacts| member.left_ms.or(member.expires_ms).unwrap_or(i64::MAX);
+    let mut came: Vec<ring::Came> = members
+        .iter()
+        .map(|member| (member.user_id.as_str(), member.joined_ms, until(member)))
+        .collect();
+    came.sort_unstable_by_key(|(_, joined_ms, _)| *joined_ms);
+    let outcome_of = |one: &Related| {
+        // Of many rings and stays only those are compared that are near each other.
+        let (from_ms, to_ms) = ring::came_within(one);
+        let first = came.partition_point(|(_, joined_ms, _)| *joined_ms < from_ms);
+        let upto = came.partition_point(|(_, joined_ms, _)| *joined_ms < to_ms);
+        let near = came.get(first..upto).unwrap_or_default();
+
+        ring::outcome(one, near.iter().copied(), &related, now)
     };
 
     let outcomes: Vec<Option<(Outcome, Option<i64>)>> = related
         .iter()
-        .map(|one| (one.what == What::Ring).then(|| ring::outcome(one, came(), &related, now)))
+        .map(|one| (one.what == What::Ring).then(|| outcome_of(one)))
         .collect();
     let said = |(one, outcome): (Related, Option<(Outcome, Option<i64>)>)| {
         let mut facts = RelatedFacts::from(one);

@@ -159,14 +159,22 @@ impl Asked {
 
 /// A room at one moment.
 pub(super) async fn then(web: &Web, ask: &Ask, room: RoomRef, at_ms: i64) -> Result<Moment, Error> {
-    let calls = moments::calls_at(&web.store, ask.viewer, &room.room_id, at_ms).await?;
+    let (store, viewer) = (&web.store, ask.viewer);
+    let calls = moments::calls_at(store, viewer, &room.room_id, at_ms).await?;
+    let mut total = i64::try_from(calls.len()).unwrap_or(i64::MAX);
+    if total >= moments::AT_MOST {
+        total = moments::count_at(store, viewer, &room.room_id, at_ms).await?;
+    }
+
     let calls = super::with_members(web, ask, calls).await?;
     let cover = super::coverage_of(web, ask, &room.room_id).await?;
     let how = at(&cover, at_ms);
     let present = Present::read(web, ask.viewer, ask.now).await?;
     let unknown_why = why_unknown(how, present.room(&room.room_id), at_ms, ask.now);
 
-    Ok(Moment::new(room, at_ms, how.as_str(), unknown_why, calls))
+    let moment = Moment::new(room, at_ms, how.as_str(), unknown_why, calls);
+
+    Ok(moment.with_total(total))
 }
 
 /// Why it is not known who was there at a moment, if so: nobody watched, or what hides the present
