@@ -493,7 +493,8 @@ async fn ask_each(base: &str, changes: &Changes, paths: &[String]) {
         let (mut times, mut size, mut status) = (Vec::new(), 0, 0);
         for _ in 0..3 {
             changes.announce(callscope::changes::Change::Observer);
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            // After an answer that took long the next one is not begun at once.
+            tokio::time::sleep(std::time::Duration::from_millis(1050)).await;
             let begun = std::time::Instant::now();
             let answer = reqwest::get(format!("{base}{path}")).await.unwrap();
             status = answer.status().as_u16();

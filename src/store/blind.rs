@@ -74,13 +74,22 @@ pub(super) async fn subtract(
         seen.insert((room_id.clone(), server.clone()), together_seen_ms);
     }
 
+    // Where nobody watched at all nothing was seen, and none of it is counted once more.
+    let is_all = |gap: &Span| within(gap, span) == span;
+    for (_, rooms) in blind.iter().filter(|(gap, _)| is_all(gap)) {
+        let of_rooms = seen
+            .iter_mut()
+            .filter(|((room_id, _), _)| rooms.contains(room_id));
+        of_rooms.for_each(|(_, seen_ms)| **seen_ms = 0);
+    }
+
     let mut take = |room_id: &str, server: &str, ms: i64| {
         if let Some(seen) = seen.get_mut(&(room_id.to_owned(), server.to_owned())) {
             **seen -= ms;
         }
     };
 
-    for (gap, rooms) in blind {
+    for (gap, rooms) in blind.iter().filter(|(gap, _)| !is_all(gap)) {
         let (whole, rest) = days.split(within(gap, span));
         for (_, day) in whole {
             for (room_id, servers) in rooms

@@ -108,22 +108,22 @@ pub async fn people_of_server(
     Ok(query.fetch_one(&store.read).await?)
 }
 
-/// Who is in calls now, in however many: people, devices and homeservers, and devices by room.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// Who is in calls now, in however many: people, devices and homeservers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Everybody {
     pub people: i64,
     pub devices: i64,
     pub servers: i64,
-    pub devices_by_room: HashMap<String, i64>,
 }
 
+// `cross join`: from the calls to their stays, and not from each stay to its call.
 macro_rules! people_now_in_all_calls {
     ($what:literal, $rest:literal) => {
         concat!(
             "select ",
             $what,
-            " from sessions s join rooms r on r.room_id = s.room_id join memberships m on m.session_id = s.id
-            where s.until_ms > $1 and s.started_ms + 0 <= $1 and r.watch in ('joined', 'peeked') and m.until_ms > $1",
+            " from sessions s join rooms r on r.room_id = s.room_id cross join memberships m
+            where m.session_id = s.id and s.until_ms > $1 and s.started_ms + 0 <= $1 and r.watch in ('joined', 'peeked') and m.until_ms > $1",
             $rest
         )
     };
@@ -145,15 +145,28 @@ pub async fn everybody(store: &Store, viewer: Viewer, now: i64) -> Result<Everyb
     let Viewer::Operator = viewer;
     let all = sqlx::query_as(EVERYBODY).bind(now);
     let (people, devices, servers) = all.fetch_one(&store.read).await?;
-    let by_room = sqlx::query_as(BY_ROOM).bind(now);
-    let by_room: Vec<(String, i64)> = by_room.fetch_all(&store.read).await?;
 
     Ok(Everybody {
         people,
         devices,
         servers,
-        devices_by_room: by_room.into_iter().collect(),
     })
+}
+
+/// Devices in calls at `now`, ms, by room, counted by the database.
+///
+/// # Errors
+/// When the database fails.
+pub async fn devices_by_room(
+    store: &Store,
+    viewer: Viewer,
+    now: i64,
+) -> Result<HashMap<String, i64>, Error> {
+    let Viewer::Operator = viewer;
+    let query = sqlx::query_as(BY_ROOM).bind(now);
+    let rows: Vec<(String, i64)> = query.fetch_all(&store.read).await?;
+
+    Ok(rows.into_iter().collect())
 }
 
 /// How many stays each of several calls gives to a reader who can take `most` of them in all: the

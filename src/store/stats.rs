@@ -125,9 +125,25 @@ pub async fn numbers_of_present(
     (span, now): (Span, i64),
     gone: &Gone,
 ) -> Result<SpanNumbers, Error> {
+    let devices = DevicesOfSpan::read(store, viewer, span, now).await?;
+
+    numbers_with_devices(store, viewer, (span, now), gone, &devices).await
+}
+
+/// The same, where the devices of this span or a longer one were read.
+///
+/// # Errors
+/// When the database fails.
+pub async fn numbers_with_devices(
+    store: &Store,
+    viewer: Viewer,
+    (span, now): (Span, i64),
+    gone: &Gone,
+    devices: &DevicesOfSpan,
+) -> Result<SpanNumbers, Error> {
     let sums = sums::of_present(store, viewer, Scope::All, (span, now), gone).await?;
     let (longest, longest_ms) = longest(store, (span, now), gone).await?.unzip();
-    let (steps, stays) = changes_of_devices(store, viewer, span, now).await?;
+    let (steps, stays) = (devices.steps(span), devices.count(span));
     let highest = steps
         .iter()
         .filter(|(_, devices)| *devices > 0)
@@ -150,21 +166,106 @@ pub async fn numbers_of_present(
 
 const SPANS: &str = concat!(
     "select ",
-    packed!(text "user_id", text "device", number "joined_ms", number "until_ms"),
-    " from (select m.user_id, coalesce(m.device_id, m.room_id || ' ' || m.chain) as device, m.joined_ms,
-        case when ",
+    packed!(text "user_id", text "device", number "joined_ms", number "seen_ms"),
+    " from (select m.user_id, coalesce(m.device_id, m.room_id || ' ' || m.chain) as device, m.joined_ms, ",
     seen_until!("$3"),
-    " > m.joined_ms then ",
-    seen_until!("$3"),
-    // Of one who was heard only once at least that moment is left.
-    " else m.joined_ms + 1 end as until_ms from ",
+    " as seen_ms from ",
     touching!("memberships", "joined_ms"),
     " as m where m.until_ms > m.joined_ms) as stays"
 );
 
-/// Devices in calls at once as steps `(time ms, devices)` from `from` to `to`; the first step is at
-/// `from`. A device (user and device) of which several stays speak at once counts once: two event
-/// types, two slots, two rooms.
+/// Stays of devices in a span of time, of which the devices at once are told, also in parts of it.
+#[derive(Debug, Clone, Default)]
+pub struct DevicesOfSpan {
+    /// In order of user and device, then of arrival.
+    stays: Vec<StayOfDevice>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct StayOfDevice {
+    user_id: String,
+    device: String,
+    joined_ms: i64,
+    /// Until when it was seen.
+    until_ms: i64,
+}
+
+impl DevicesOfSpan {
+    /// Those of a span, as known at `now`, ms.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn read(
+        store: &Store,
+        viewer: Viewer,
+        Span { from, to }: Span,
+        now: i64,
+    ) -> Result<Self, Error> {
+        let Viewer::Operator = viewer;
+        let packed = sqlx::query(SPANS)
+            .bind(from)
+            .bind(to)
+            .bind(now)
+            .fetch_all(&store.read)
+            .await?;
+        let mut stays = unpack(&packed, |fields| {
+            let (user_id, device) = (fields.some_text()?, fields.some_text()?);
+            let joined_ms = fields.some_number()?;
+            // Of one who was heard only once at least that moment is left.
+            let until_ms = fields.some_number()?.max(joined_ms.saturating_add(1));
+
+            Ok(StayOfDevice {
+                user_id,
+                device,
+                joined_ms,
+                until_ms,
+            })
+        })?;
+        stays.sort_unstable();
+
+        Ok(Self { stays })
+    }
+
+    /// Devices in calls at once as steps `(time ms, devices)` within a part of the span; the first
+    /// step is at its beginning. A device (user and device) of which several stays speak at once
+    /// counts once: two event types, two slots, two rooms.
+    #[must_use]
+    pub fn steps(&self, Span { from, to }: Span) -> Vec<(i64, i64)> {
+        let mut changes: Vec<(i64, i64)> = Vec::with_capacity(self.stays.len() * 2);
+        let is_one = |one: &StayOfDevice, next: &StayOfDevice| {
+            (&one.user_id, &one.device) == (&next.user_id, &next.device)
+        };
+
+        for stays in self.stays.chunk_by(is_one) {
+            // In order of arrival: what begins later adds only what goes beyond the end known so
+            // far.
+            let mut end = i64::MIN;
+            for stay in stays {
+                let start = stay.joined_ms.max(from).max(end);
+                if stay.until_ms <= start || start >= to {
+                    continue;
+                }
+
+                changes.push((start, 1));
+                if stay.until_ms < to {
+                    changes.push((stay.until_ms, -1));
+                }
+
+                end = stay.until_ms;
+            }
+        }
+
+        steps(changes, from)
+    }
+
+    /// How many stays touch a part of the span.
+    fn count(&self, span: Span) -> i64 {
+        let touches = |stay: &&StayOfDevice| stay.until_ms > span.from && stay.joined_ms < span.to;
+        super::int(self.stays.iter().filter(touches).count())
+    }
+}
+
+/// Devices in calls at once from `from` to `to`, see [`DevicesOfSpan::steps`].
 ///
 /// # Errors
 /// When the database fails.
@@ -174,8 +275,10 @@ pub async fn concurrency(
     from: i64,
     to: i64,
 ) -> Result<Vec<(i64, i64)>, Error> {
-    let (steps, _) = changes_of_devices(store, viewer, Span { from, to }, to).await?;
-    Ok(steps)
+    let span = Span { from, to };
+    let devices = DevicesOfSpan::read(store, viewer, span, to).await?;
+
+    Ok(devices.steps(span))
 }
 
 /// Steps as [`concurrency`] tells them, at most so many: of more, the time is cut into so many
@@ -205,52 +308,6 @@ pub fn thinned(
     }
 
     (thin, false)
-}
-
-/// The steps, and how many stays they are made of.
-async fn changes_of_devices(
-    store: &Store,
-    viewer: Viewer,
-    Span { from, to }: Span,
-    now: i64,
-) -> Result<(Vec<(i64, i64)>, i64), Error> {
-    let Viewer::Operator = viewer;
-    let packed = sqlx::query(SPANS)
-        .bind(from)
-        .bind(to)
-        .bind(now)
-        .fetch_all(&store.read)
-        .await?;
-    let mut rows: Vec<(String, String, i64, i64)> = unpack(&packed, |fields| {
-        Ok((
-            fields.some_text()?,
-            fields.some_text()?,
-            fields.some_number()?,
-            fields.some_number()?,
-        ))
-    })?;
-    rows.sort_unstable();
-    let stays = super::int(rows.len());
-    let mut changes: Vec<(i64, i64)> = Vec::with_capacity(rows.len() * 2);
-    for stays in rows.chunk_by(|one, next| (&one.0, &one.1) == (&next.0, &next.1)) {
-        // In order of arrival: what begins later adds only what goes beyond the end known so far.
-        let mut end = i64::MIN;
-        for (.., joined, until) in stays {
-            let start = (*joined).max(from).max(end);
-            if *until <= start || start >= to {
-                continue;
-            }
-
-            changes.push((start, 1));
-            if *until < to {
-                changes.push((*until, -1));
-            }
-
-            end = *until;
-        }
-    }
-
-    Ok((steps(changes, from), stays))
 }
 
 /// Changes of a number as steps; what cancels out at one instant is none.

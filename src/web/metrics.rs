@@ -21,7 +21,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -39,6 +39,8 @@ type Seconds = Family<Labels, Gauge<f64, AtomicU64>>;
 #[derive(Debug, Default)]
 struct Rows {
     everybody: Everybody,
+    /// Read only where rooms are labels.
+    devices_by_room: Option<HashMap<String, i64>>,
     running: Arc<Running>,
     seen: AllSeenFacts,
     watched: Vec<(String, Watch)>,
@@ -74,8 +76,15 @@ pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
 async fn load(web: &Web, ask: &Ask) -> Result<String, Error> {
     Query::read(&ask.query, &[])?;
     let (store, viewer) = (&web.store, ask.viewer);
+    let devices_by_room = if web.options.metrics_room_labels {
+        Some(crowds::devices_by_room(store, viewer, ask.now).await?)
+    } else {
+        None
+    };
+
     let rows = Rows {
         everybody: crowds::everybody(store, viewer, ask.now).await?,
+        devices_by_room,
         running: running(web, ask).await?,
         seen: Present::read(web, viewer, ask.now).await?.everything(),
         watched: rooms::watched(store).await?,
@@ -85,13 +94,12 @@ async fn load(web: &Web, ask: &Ask) -> Result<String, Error> {
     };
 
     let mut text = String::new();
-    encode(&mut text, &registry(&rows, web.options.metrics_room_labels))
-        .map_err(|_| Error::Metrics)?;
+    encode(&mut text, &registry(&rows)).map_err(|_| Error::Metrics)?;
 
     Ok(text)
 }
 
-fn registry(rows: &Rows, with_rooms: bool) -> Registry {
+fn registry(rows: &Rows) -> Registry {
     let mut registry = Registry::with_prefix("callscope");
     let version = vec![("version", Shell::VERSION)];
     registry.register("build", "The program that answers", Info::new(version));
@@ -99,8 +107,8 @@ fn registry(rows: &Rows, with_rooms: bool) -> Registry {
     stored(&mut registry, rows);
     watched(&mut registry, rows);
     accounts(&mut registry, rows);
-    if with_rooms {
-        by_room(&mut registry, rows);
+    if let Some(devices_by_room) = &rows.devices_by_room {
+        by_room(&mut registry, rows, devices_by_room);
     }
 
     registry
@@ -299,16 +307,20 @@ fn seconds(ms: i64) -> f64 {
     ms as f64 / 1000.0
 }
 
-fn by_room(registry: &mut Registry, rows: &Rows) {
+fn by_room(registry: &mut Registry, rows: &Rows, devices_by_room: &HashMap<String, i64>) {
+    let mut calls: HashMap<&str, Vec<&CallFacts>> = HashMap::new();
+    for call in &rows.running.calls {
+        calls.entry(&call.room.room_id).or_default().push(call);
+    }
+
     let devices = Family::<Labels, Gauge>::default();
     for (room_id, _) in &rows.watched {
-        let all = rows.everybody.devices_by_room.get(room_id).copied();
-        let calls = &rows.running.calls;
-        let of_room = calls.iter().filter(|call| call.room.room_id == *room_id);
+        let all = devices_by_room.get(room_id).copied().unwrap_or(0);
+        let of_room = calls.get(room_id.as_str()).into_iter().flatten().copied();
         let gone = Gone::among(of_room);
         devices
             .get_or_create(&vec![("room_id", room_id.clone())])
-            .set(all.unwrap_or(0).saturating_sub(gone.devices));
+            .set(all.saturating_sub(gone.devices));
     }
 
     registry.register(

@@ -146,7 +146,9 @@ async fn read_members(
 ) -> Result<Vec<CallFacts>, Error> {
     let sizes: Vec<i64> = calls.iter().map(|call| call.memberships).collect();
     let shares = crowds::shares(&sizes, STAYS_OF_LIST, STAYS_LEAST);
-    let shares = shares.into_iter().map(|share| share.min(STAYS_OF_CALL));
+    let shares = shares
+        .into_iter()
+        .map(|share| share.min(STAYS_OF_LISTED_CALL));
     let parts: Vec<CallPart> = calls
         .iter()
         .zip(shares)
@@ -161,10 +163,13 @@ async fn read_members(
     with_parts(web, ask, calls, parts, Vec::new()).await
 }
 
-/// Stays that are read of all calls of a list together, of one call at most, and of one call at
-/// least.
-const STAYS_OF_LIST: i64 = 4000;
+/// Stays that are read of all calls of a list together, of one call in a list at most, and of one
+/// call at least.
+const STAYS_OF_LIST: i64 = 2000;
+const STAYS_OF_LISTED_CALL: i64 = 1000;
+/// A call by itself is read whole up to so many stays, and of a larger one so many are read.
 pub(super) const STAYS_OF_CALL: i64 = 2000;
+const STAYS_OF_LARGE_CALL: i64 = 1000;
 const STAYS_LEAST: i64 = 20;
 
 /// One call with its members, however large it is; of a very large one also the stays in order of
@@ -180,10 +185,9 @@ pub(super) async fn with_window(
     let is_whole = total <= STAYS_OF_CALL;
     let (mut parts, mut window) = (Vec::new(), Vec::new());
     if !is_whole {
-        let most = STAYS_OF_CALL;
+        let most = STAYS_OF_LARGE_CALL;
         parts.push(CallPart { id, total, most });
         if let Some(before) = before {
-            let most = STAYS_OF_CALL / 2;
             window = crowds::in_order(store, viewer, &call.id, int(before), most).await?;
         }
     }
@@ -248,11 +252,6 @@ pub struct Running {
 }
 
 impl Running {
-    #[must_use]
-    pub fn is_whole(&self) -> bool {
-        self.total <= i64::try_from(self.calls.len()).unwrap_or(i64::MAX)
-    }
-
     /// The numbers of now, also of those that are not in the list.
     #[must_use]
     pub fn numbers(&self) -> NowFacts {
@@ -296,8 +295,10 @@ pub(super) async fn running_in_room(
     ask: &Ask,
     room_id: &str,
 ) -> Result<Vec<CallFacts>, Error> {
-    let running = running(web, ask).await?;
-    if running.is_whole() {
+    // Of more than fit those of all rooms are not read for the sake of one.
+    let total = sessions::running(&web.store, ask.viewer, ask.now).await?;
+    if total < sessions::ACTIVE_MOST {
+        let running = running(web, ask).await?;
         let of_room = |call: &&CallFacts| call.room.room_id == room_id;
         return Ok(running.calls.iter().filter(of_room).cloned().collect());
     }

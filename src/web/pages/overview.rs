@@ -234,7 +234,14 @@ impl Day {
 
         // First: what is known by then is counted after it.
         let compared = coverage::is_span_known(store, viewer, last_week, now).await?;
-        let steps = stats::concurrency(store, viewer, yesterday, now).await?;
+        let last_hours = Span {
+            from: yesterday,
+            to: now,
+        };
+
+        // Those of today are among them.
+        let devices = stats::DevicesOfSpan::read(store, viewer, last_hours, now).await?;
+        let steps = devices.steps(last_hours);
         let (concurrency, concurrency_whole) = stats::thinned(steps, (yesterday, now), STEPS);
         let today = Span {
             from: midnight,
@@ -242,7 +249,7 @@ impl Day {
         };
 
         Ok(Self {
-            today: stats::numbers_of_present(store, viewer, (today, now), gone).await?,
+            today: stats::numbers_with_devices(store, viewer, (today, now), gone, &devices).await?,
             last_week: stats::numbers_of_present(store, viewer, (last_week, now), gone).await?,
             concurrency,
             concurrency_whole,
