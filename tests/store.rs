@@ -13,6 +13,7 @@ mod large;
 mod moved;
 #[path = "store/parts.rs"]
 mod parts;
+mod support;
 
 use callscope::rtc::coverage::Span;
 use callscope::rtc::event::RoomEvent;
@@ -32,7 +33,7 @@ use callscope::store::{
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use std::sync::atomic::{AtomicU32, Ordering};
+use support::database::Database;
 
 const ROOM: &str = "!r:h0";
 /// After everything in the generated rooms.
@@ -63,56 +64,16 @@ fn batch(arrivals: Vec<Arrival>) -> Batch {
     }
 }
 
-/// Where a test's database is: a file, or with `TEST_POSTGRES_URL` a schema of its own there.
-enum Place {
-    File(tempfile::TempDir),
-    Schema(String, String),
+async fn open() -> (Store, Database) {
+    let database = Database::new().await;
+    let store = Store::open(database.url()).await.unwrap();
+
+    (store, database)
 }
 
-async fn open() -> (Store, Place) {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    if let Ok(url) = std::env::var("TEST_POSTGRES_URL") {
-        let schema = format!(
-            "callscope_{}_{}",
-            std::process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        );
-        on_postgres(&url, &format!("create schema {schema}")).await;
-        let store = Store::open(&format!("{url}?options=-csearch_path%3D{schema}"))
-            .await
-            .unwrap();
-        return (store, Place::Schema(url, schema));
-    }
-
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&format!(
-        "sqlite://{}",
-        folder.path().join("callscope.db").display()
-    ))
-    .await
-    .unwrap();
-
-    (store, Place::File(folder))
-}
-
-async fn on_postgres(url: &str, sql: &str) {
-    sqlx::any::install_default_drivers();
-    let pool = sqlx::AnyPool::connect(url).await.unwrap();
-    sqlx::query(sqlx::AssertSqlSafe(sql.to_owned()))
-        .execute(&pool)
-        .await
-        .unwrap();
-    pool.close().await;
-}
-
-async fn done(store: Store, place: Place) {
+async fn done(store: Store, database: Database) {
     store.close().await;
-    match place {
-        Place::File(folder) => folder.close().unwrap(),
-        Place::Schema(url, schema) => {
-            on_postgres(&url, &format!("drop schema {schema} cascade")).await;
-        }
-    }
+    drop(database);
 }
 
 fn sorted(mut rows: Vec<Value>) -> Vec<Value> {
@@ -147,6 +108,11 @@ fn derived_member(m: &Membership, sessions: &[Session]) -> Value {
 
 /// What the store shows, in the words of the core.
 async fn stored(store: &Store) -> Value {
+    stored_of_room(store, ROOM).await
+}
+
+/// The same, where the room is another one.
+async fn stored_of_room(store: &Store, room_id: &str) -> Value {
     let calls = sessions::page(
         store,
         Viewer::Operator,
@@ -161,7 +127,7 @@ async fn stored(store: &Store) -> Value {
     let members = memberships::members_of_calls(store, Viewer::Operator, &ids)
         .await
         .unwrap();
-    let rejected = events::rejected(store, Viewer::Operator, Some(ROOM), 10_000)
+    let rejected = events::rejected(store, Viewer::Operator, Some(room_id), 10_000)
         .await
         .unwrap();
 

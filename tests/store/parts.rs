@@ -2,9 +2,11 @@
 
 mod accounts;
 mod depth;
+mod filled;
 pub mod holes;
 mod limits;
 mod lists;
+mod plans;
 mod polls;
 mod redactions;
 mod rings;

@@ -87,7 +87,7 @@ async fn outcomes(store: &Store) -> Vec<Vec<Outcome>> {
     all
 }
 
-async fn with(events: &[Value]) -> (Store, Place) {
+async fn with(events: &[Value]) -> (Store, Database) {
     let (store, place) = open().await;
     write(&store, &Rules::default(), &batch(arrivals(events)))
         .await
