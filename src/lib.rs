@@ -18,7 +18,7 @@
 //! | [`config`] | `rtc`, `matrix`, `telemetry` | the configuration file and the environment |
 //! | [`app`], [`cli`] | all | start and stop, the command line |
 //!
-//! `tests/layers.rs` holds it: it fails on any other arrow, on SQL outside `store`, on `async` in
+//! `tests/it/layers.rs` holds it: it fails on any other arrow, on SQL outside `store`, on `async` in
 //! `rtc`.
 //!
 //! # The one idea

@@ -63,8 +63,8 @@ impl Bed {
         .await;
     }
 
-    /// How `SQLite` goes about it, one step a line, wherever the rows are. What `PostgreSQL` looks at
-    /// is in `plan_tests`.
+    /// How `SQLite` goes about it, one step a line, wherever the rows are. `tests/it/store/plans.rs`
+    /// counts what `PostgreSQL` looks at.
     pub(super) async fn plan(&self, sql: &str) -> String {
         if self.database.is_file() {
             return plan_on_sqlite(&self.store, sql).await;

@@ -3,7 +3,7 @@
 //!
 //! A new address of the API needs three things: its `at(…)` in `web/mod.rs`; its entry in
 //! [`table::ENTRIES`]; and `#[derive(ToSchema)]` on the structs it answers with. A parameter with a
-//! new name is described once, in [`params`]. `tests/pages/contract.rs` fails as long as one of
+//! new name is described once, in [`params`]. `tests/it/pages/contract.rs` fails as long as one of
 //! them is missing.
 
 pub mod params;

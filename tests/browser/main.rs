@@ -10,7 +10,7 @@
 
 mod pages;
 #[allow(dead_code, reason = "each test program uses its own part of it")]
-#[path = "../pages/site.rs"]
+#[path = "../it/pages/site.rs"]
 mod site;
 #[path = "../support/mod.rs"]
 mod support;

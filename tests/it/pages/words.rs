@@ -1,0 +1,90 @@
+//! What pages say to people: of events that could not be used, and of periods of which nothing is
+//! known.
+
+use crate::pages::site::{CALL, MINUTE, NOW, ROOM, Site, event, quote};
+use serde_json::json;
+
+#[tokio::test]
+async fn what_could_not_be_used_is_told_in_a_sentence_and_when_it_came() {
+    let site = Site::filled("sentence").await;
+    let eve = "@eve:evil.example";
+    // Its sender claims that it is of next year.
+    let bad = json!({ "application": "m.call", "call_id": "", "device_id": "D", "created_ts": "soon",
+        "focus_active": { "type": "livekit" }, "foci_preferred": [] });
+    site.write(vec![event("$soon", CALL, eve, "_late", -600_000, bad)])
+        .await;
+    let came = NOW - MINUTE;
+    for path in [
+        "/status".to_owned(),
+        "/rejected".to_owned(),
+        format!("/rooms/{}", quote(ROOM)),
+    ] {
+        let page = site.html(&path).await;
+        assert!(
+            !page.contains("bad created ts") && !page.contains("bad application"),
+            "{path}"
+        );
+        assert!(
+            page.contains("The time at which it says that it began is no number"),
+            "{path}"
+        );
+        assert!(
+            page.contains("<code>bad_created_ts</code>"),
+            "{path}: the word of the JSON"
+        );
+        let row = &page[page.find("id=\"e-$soon\"").unwrap()..];
+        let summary = &row[..row.find("</summary>").unwrap()];
+        assert!(
+            summary.contains(">14:46<"),
+            "{path}: when it came: {summary}"
+        );
+        assert_eq!(
+            summary.contains("War"),
+            !path.starts_with("/rooms"),
+            "{path}: the room's name: {summary}"
+        );
+        let fold = &row[..row.find("</details>").unwrap()][summary.len()..];
+        assert!(
+            fold.contains("its sender’s server claims <time datetime=\"2028-"),
+            "{path}: {fold}"
+        );
+    }
+
+    let list = site.json("/api/v1/rejected").await;
+    assert_eq!(
+        (&list["data"][0]["reason"], &list["data"][0]["seen_ms"]),
+        (&json!("bad_created_ts"), &json!(came))
+    );
+}
+
+#[tokio::test]
+async fn what_is_not_known_is_not_compared() {
+    let site = Site::filled("compared").await;
+    // The room begins 15 hours ago, so nothing is known of the days before.
+    for path in ["/statistics?period=7d", "/servers/example.org?period=7d"] {
+        let page = site.html(path).await;
+        assert!(
+            !page.contains("2 more") && !page.contains("1 more"),
+            "{path}: {page}"
+        );
+        assert!(page.contains("earlier days are not known"), "{path}");
+        assert!(!page.contains("class=\"prev\""), "{path}: no line at 0");
+        let json = site.json(&format!("/api/v1{path}")).await;
+        assert_eq!(json["compared"], false, "{path}");
+    }
+
+    let site = Site::filled("covered").await;
+    site.watched_since(NOW - 20 * 24 * 60 * MINUTE).await;
+
+    for path in ["/statistics?period=7d", "/servers/example.org?period=7d"] {
+        assert_eq!(
+            site.json(&format!("/api/v1{path}")).await["compared"],
+            true,
+            "{path}"
+        );
+        assert!(
+            !site.html(path).await.contains("earlier days are not known"),
+            "{path}"
+        );
+    }
+}

@@ -1,0 +1,42 @@
+//! Events nested as deep as an answer may be do not stop what is written after them.
+
+use crate::store::*;
+
+/// A join whose content is nested so deep that its text can just be read.
+fn deep(at: i64) -> Value {
+    let mut content = json!({"application": "m.call", "call_id": "", "device_id": "D", "expires": 14_400_000,
+        "focus_active": {"type": "livekit"}});
+    content["deep"] = (0..122).fold(json!(1), |inner, _| json!([inner]));
+
+    json!({"event_id": format!("${at}"), "type": "m.call.member", "state_key": "k", "sender": "@a:h",
+        "origin_server_ts": 1_700_000_000_000 + at * 1000, "content": content})
+}
+
+#[test]
+fn a_checkpoint_that_is_too_deep_to_read_is_none() {
+    block(async {
+        let (store, _place) = open().await;
+        let all: Vec<Value> = (0..100).map(deep).collect();
+        assert!(
+            serde_json::from_str::<Value>(&all[0].to_string()).is_ok(),
+            "it comes through an answer"
+        );
+        for some in all.chunks(10) {
+            write_all(&store, arrivals(some), &[10]).await;
+        }
+
+        let calls = sessions::page(
+            &store,
+            Viewer::Operator,
+            &CallFilter::default(),
+            None,
+            9,
+            LATER,
+        )
+        .await
+        .unwrap();
+        assert_eq!(calls.len(), 1);
+        // What came first and is older changes the same fold.
+        write_all(&store, arrivals(&[deep(-1)]), &[1]).await;
+    });
+}

@@ -1,0 +1,788 @@
+//! The store: what it holds after any batches equals what the pure core derives, on each database
+//! it is given.
+
+mod accounts;
+mod depth;
+mod filled;
+mod keep;
+mod large;
+mod limits;
+mod lists;
+mod moved;
+mod plans;
+mod polls;
+mod redactions;
+mod rings;
+mod rules;
+mod unseen;
+mod words;
+
+use crate::generate;
+use crate::support::database::Database;
+use callscope::rtc::coverage::Span;
+use callscope::rtc::event::RoomEvent;
+use callscope::rtc::fold::Rules;
+use callscope::rtc::membership::Membership;
+use callscope::rtc::session::Session;
+use callscope::rtc::{self, Derived};
+use callscope::store::batch::{Arrival, Batch, RoomBatch, Source, write};
+use callscope::store::invitations::{self, Invitation};
+use callscope::store::row::{Call, CallFilter, Cursor, Member, More, RoomName, Viewer, Watch};
+use callscope::store::snapshots::Look;
+use callscope::store::sums::Scope;
+use callscope::store::{
+    Grain, Store, carried, coverage, events, ever, evidence, gauges, holes, memberships, moments,
+    progress, rebuild, related, rooms, sessions, signs, statistics, stats, sums, vantages, walks,
+    zombies,
+};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+const ROOM: &str = "!r:h0";
+/// After everything in the generated rooms.
+const LATER: i64 = 1_800_000_000_000;
+
+fn arrivals(room: &[Value]) -> Vec<Arrival> {
+    let arrival = |json: &Value| Arrival {
+        event: RoomEvent::from_recorded(json).unwrap().into(),
+        json: json.to_string(),
+        in_timeline: true,
+    };
+
+    room.iter().map(arrival).collect()
+}
+
+fn batch(arrivals: Vec<Arrival>) -> Batch {
+    let room = RoomBatch {
+        arrivals,
+        ..RoomBatch::new(ROOM, Source::Backfill)
+    };
+
+    Batch {
+        vantage_id: "v".into(),
+        seen_ms: LATER,
+        position: None,
+        rooms: vec![room],
+        invitations: vec![],
+    }
+}
+
+async fn open() -> (Store, Database) {
+    let database = Database::new().await;
+    let store = Store::open(database.url()).await.unwrap();
+
+    (store, database)
+}
+
+async fn done(store: Store, database: Database) {
+    store.close().await;
+    drop(database);
+}
+
+fn sorted(mut rows: Vec<Value>) -> Vec<Value> {
+    rows.sort_by_key(Value::to_string);
+    rows
+}
+
+#[rustfmt::skip]
+fn stored_call(c: &Call) -> Value {
+    json!([c.id, c.slot_id, c.started_ms, c.until_ms, c.memberships, c.people, c.devices, c.peak, c.peak_users,
+        c.servers, c.intent, c.first_event_id])
+}
+
+#[rustfmt::skip]
+fn derived_call(s: &Session) -> Value {
+    json!([s.id, s.slot_id, s.started_ms, s.until_ms, s.memberships, s.users, s.devices, s.peak, s.peak_users,
+        s.servers, s.intent, s.first_event_id])
+}
+
+#[rustfmt::skip]
+fn stored_member(m: &Member) -> Value {
+    json!([m.joined_ms, m.user_id, m.device_id, m.until_ms, m.end_reason, m.updates, m.join_event_id, m.kind,
+        m.resumed, m.session_id, m.back_since_ms, m.outlived_ms])
+}
+
+#[rustfmt::skip]
+fn derived_member(m: &Membership, sessions: &[Session]) -> Value {
+    let session = sessions.iter().find(|s| s.membership_ids.contains(&m.id)).unwrap();
+    json!([m.joined_ms, m.user_id, m.device_id, m.until_ms, m.end_reason.as_str(), m.updates, m.join_event_id,
+        m.format.as_str(), m.resumed, session.id, m.back_since_ms, m.outlived_ms])
+}
+
+/// What the store shows, in the words of the core.
+async fn stored(store: &Store) -> Value {
+    stored_of_room(store, ROOM).await
+}
+
+/// The same, where the room is another one.
+async fn stored_of_room(store: &Store, room_id: &str) -> Value {
+    let calls = sessions::page(
+        store,
+        Viewer::Operator,
+        &CallFilter::default(),
+        None,
+        10_000,
+        LATER,
+    )
+    .await
+    .unwrap();
+    let ids: Vec<String> = calls.iter().map(|call| call.id.clone()).collect();
+    let members = memberships::members_of_calls(store, Viewer::Operator, &ids)
+        .await
+        .unwrap();
+    let rejected = events::rejected(store, Viewer::Operator, Some(room_id), 10_000)
+        .await
+        .unwrap();
+
+    json!({
+        "members": sorted(members.iter().map(stored_member).collect()),
+        "calls": sorted(calls.iter().map(stored_call).collect()),
+        "rejected": sorted(rejected.iter().map(|r| json!([r.event_id, r.reason])).collect()),
+    })
+}
+
+fn derived(derived: &Derived) -> Value {
+    let members = derived
+        .memberships
+        .iter()
+        .filter(|m| m.until_ms > m.joined_ms);
+
+    json!({
+        "members": sorted(members.map(|m| derived_member(m, &derived.sessions)).collect()),
+        "calls": sorted(derived.sessions.iter().map(derived_call).collect()),
+        "rejected": sorted(derived.rejected.iter().map(|(id, reason)| json!([id, reason])).collect()),
+    })
+}
+
+/// Writes the events in batches of these sizes, each twice: the second time changes nothing.
+async fn write_all(store: &Store, mut rest: Vec<Arrival>, sizes: &[usize]) {
+    let mut sizes = sizes.iter().copied().cycle();
+    while !rest.is_empty() {
+        let tail = rest.split_off(sizes.next().unwrap().min(rest.len()));
+        write(store, &Rules::default(), &batch(rest.clone()))
+            .await
+            .unwrap();
+        let again = write(store, &Rules::default(), &batch(rest)).await.unwrap();
+        assert!(again.slots.is_empty() && again.new_events == 0, "{again:?}");
+        rest = tail;
+    }
+}
+
+fn block<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
+}
+
+/// What the store shows after everything was derived again.
+async fn rebuilt(store: &Store) -> Value {
+    for (room_id, _) in rebuild::sizes(store, None).await.unwrap() {
+        let mut place = rebuild::Place::default();
+        while let Some(next) = rebuild::step(store, &Rules::default(), &room_id, place)
+            .await
+            .unwrap()
+        {
+            place = next;
+        }
+
+        rebuild::calls(store, &room_id).await.unwrap();
+    }
+
+    assert!(rebuild::weight(store).await.unwrap().0 > 0);
+
+    stored(store).await
+}
+
+proptest! {
+    #![proptest_config(generate::config(120))]
+
+    #[test]
+    fn batch_boundaries_and_order_never_count(
+        fine in any::<bool>(),
+        (room, order, sizes) in generate::room().prop_flat_map(|room| {
+            let order = Just((0..room.len()).collect::<Vec<_>>()).prop_shuffle();
+            (Just(room), order, prop::collection::vec(1..6_usize, 1..12))
+        })
+    ) {
+        let want = derived(&rtc::derive(ROOM, arrivals(&room).into_iter().map(|a| (*a.event).clone()), &Rules::default()));
+        let got = block(async {
+            let (store, place) = open().await;
+            let store = if fine { store.with_grain(Grain { checkpoint: 2, page: 5, tally: 2, rare: 0 }) } else { store };
+            let shuffled: Vec<Value> = order.iter().map(|&at| room[at].clone()).collect();
+            write_all(&store, arrivals(&shuffled), &sizes).await;
+            let got = stored(&store).await;
+            let again = if fine { rebuilt(&store).await } else { got.clone() };
+            done(store, place).await;
+            (got, again)
+        });
+        prop_assert_eq!(&got.0, &want);
+        prop_assert_eq!(&got.1, &want, "after a rebuild");
+    }
+}
+
+/// Every read runs on the database; a text that one of the two does not know fails here.
+fn ended_by(now: i64) -> CallFilter {
+    let (from_ms, to_ms) = (Some(0), Some(now));
+    CallFilter {
+        room: Some(ROOM.into()),
+        active: Some(false),
+        from_ms,
+        to_ms,
+        ..Default::default()
+    }
+}
+
+#[test]
+fn every_read_answers() {
+    block(async {
+        let (store, place) = open().await;
+        let (viewer, now) = (Viewer::Operator, LATER);
+        write_all(&store, arrivals(&[joined()]), &[1]).await;
+        let calls = sessions::page(&store, viewer, &CallFilter::default(), None, 5, now)
+            .await
+            .unwrap();
+        let call = &calls[0];
+        let filter = ended_by(now);
+        let cursor = Cursor {
+            started_ms: now,
+            id: "x".into(),
+        };
+
+        assert_eq!(
+            sessions::page(&store, viewer, &filter, Some(&cursor), 5, now)
+                .await
+                .unwrap(),
+            calls
+        );
+        assert_eq!(
+            sessions::count(&store, viewer, &filter, now)
+                .await
+                .unwrap()
+                .calls,
+            1
+        );
+        assert_eq!(ever::calls(&store, viewer, now).await.unwrap(), 1);
+        assert_eq!(
+            sessions::find(&store, viewer, "$j").await.unwrap().as_ref(),
+            Some(call)
+        );
+        assert_eq!(sessions::find(&store, viewer, "$none").await.unwrap(), None);
+        assert_eq!(
+            sessions::active(&store, viewer, call.started_ms)
+                .await
+                .unwrap()
+                .len(),
+            1
+        );
+        assert_eq!(
+            events::events_behind_call(&store, viewer, &call.id, 9)
+                .await
+                .unwrap()
+                .1,
+            1
+        );
+        assert!(
+            events::rejected(&store, viewer, None, 9)
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        assert!(
+            events::rejected_counts(&store, viewer)
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        assert_eq!(rooms::list(&store, viewer, now).await.unwrap().len(), 1);
+        assert_eq!(
+            rooms::find(&store, viewer, ROOM, now)
+                .await
+                .unwrap()
+                .unwrap()
+                .calls,
+            1
+        );
+        assert_eq!(rooms::watched(&store).await.unwrap().len(), 1);
+        let numbers = stats::numbers(&store, viewer, call.started_ms, call.until_ms, now)
+            .await
+            .unwrap();
+        assert_eq!((numbers.calls, numbers.people, numbers.peak), (1, 1, 1));
+        assert_eq!(numbers.together_ms, call.until_ms - call.started_ms);
+        of_the_sums(&store, call).await;
+        assert_eq!(
+            stats::starts(&store, viewer, ROOM, 0).await.unwrap(),
+            [(call.started_ms, 1)]
+        );
+        let origins = evidence::origins_of_calls(&store, viewer, std::slice::from_ref(&call.id))
+            .await
+            .unwrap();
+        assert!(
+            origins
+                .values()
+                .all(|origins| origins.join.is_some() && origins.last_sign_ms.is_some()),
+            "{origins:?}"
+        );
+        assert_eq!(
+            coverage::coverage_of_rooms(&store, viewer, &[ROOM.to_owned()].into(), now)
+                .await
+                .unwrap()
+                .len(),
+            1
+        );
+        assert!(
+            coverage::gaps(&store, viewer, 0, now)
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        assert_eq!(
+            moments::calls_at(&store, viewer, ROOM, call.started_ms)
+                .await
+                .unwrap(),
+            calls
+        );
+        assert_eq!(
+            moments::calls_between(&store, viewer, ROOM, (0, now), 5)
+                .await
+                .unwrap(),
+            (calls.clone(), 0)
+        );
+        assert!(
+            related::related_of_call(&store, viewer, call)
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        assert!(
+            zombies::zombies_of_room(&store, viewer, ROOM, 5)
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        assert_eq!(stats::totals(&store, viewer).await.unwrap().calls, 1);
+        done(store, place).await;
+    });
+}
+
+#[test]
+fn searches_and_gauges_answer() {
+    block(async {
+        let (store, place) = open().await;
+        let (viewer, now) = (Viewer::Operator, LATER);
+        write_all(&store, arrivals(&[joined()]), &[1]).await;
+        let gauges = gauges::read(&store, viewer).await.unwrap();
+        assert_eq!((gauges.calls, gauges.events, gauges.rejected), (1, 1, 0));
+        for (more, found) in [
+            (
+                More {
+                    q: Some(ROOM.to_uppercase()),
+                    ..More::default()
+                },
+                1,
+            ),
+            (
+                More {
+                    q: Some("%".into()),
+                    ..More::default()
+                },
+                0,
+            ),
+            (
+                More {
+                    server: Some("none.example".into()),
+                    ..More::default()
+                },
+                0,
+            ),
+            (
+                More {
+                    user: Some("@none:h".into()),
+                    ..More::default()
+                },
+                0,
+            ),
+            (
+                More {
+                    group: Some(false),
+                    min_people: Some(1),
+                    min_ms: Some(0),
+                    ..More::default()
+                },
+                1,
+            ),
+            (
+                More {
+                    id: Some("none".into()),
+                    application: Some("m.call".into()),
+                    ..More::default()
+                },
+                0,
+            ),
+        ] {
+            for (rare, from_ms) in [(4000, None), (0, None), (4000, Some(0)), (0, Some(0))] {
+                let store = store.clone().with_grain(Grain {
+                    rare,
+                    ..Grain::default()
+                });
+                let filter = CallFilter {
+                    more: more.clone(),
+                    from_ms,
+                    ..CallFilter::default()
+                };
+
+                let calls = sessions::page(&store, viewer, &filter, None, 5, now)
+                    .await
+                    .unwrap();
+                assert_eq!(calls.len(), found, "{filter:?}");
+                let counted = sessions::count(&store, viewer, &filter, now).await.unwrap();
+                assert_eq!(
+                    (usize::try_from(counted.calls).unwrap(), counted.more),
+                    (found, false),
+                    "{filter:?}"
+                );
+            }
+        }
+
+        done(store, place).await;
+    });
+}
+
+#[test]
+fn every_write_of_the_observer_answers() {
+    block(async {
+        let (store, place) = open().await;
+        let start = vantages::Start {
+            id: "v",
+            user_id: "@b:h",
+            homeserver: "http://h/",
+            device_id: Some("D"),
+            mode: "follow",
+            software: None,
+            delayed_events: true,
+            sticky_events: false,
+            now: 1,
+        };
+
+        vantages::start(&store, &start).await.unwrap();
+        let mut first = batch(arrivals(&[joined()]));
+        first.position = Some("s1".into());
+        first.rooms[0].watch = Some(Watch::Joined);
+        first.rooms[0].gap = Some(("history", Some("t1".into())));
+        first.rooms[0].snapshot = Some(Look {
+            asked_ms: 5,
+            members: ["$j".to_owned()].into(),
+            people: std::collections::BTreeSet::new(),
+        });
+        write(&store, &Rules::default(), &first).await.unwrap();
+        assert_eq!(
+            vantages::position(&store, "v").await.unwrap().as_deref(),
+            Some("s1")
+        );
+        let walk = walks::todo(&store).await.unwrap().remove(0);
+        assert!(
+            !walks::has_reached_known_events(&store, &walk, ["$j"].into_iter())
+                .await
+                .unwrap(),
+            "it came with the walk"
+        );
+        let mut second = batch(Vec::new());
+        second.rooms[0].step = Some(last(&walk));
+        write(&store, &Rules::default(), &second).await.unwrap();
+        assert!(walks::todo(&store).await.unwrap().is_empty());
+        of_the_walks(&store).await;
+        of_the_ledger(&store).await;
+        of_the_vantage(&store, start).await;
+        rooms::record_room_error(&store, "#a:h", Some(Watch::Blind), "gone", 5)
+            .await
+            .unwrap();
+        rooms::forget_wish(&store, "#a:h").await.unwrap();
+        rooms::forget_blind(&store).await.unwrap();
+        assert_eq!(
+            memberships::ended_between(&store, 0, LATER)
+                .await
+                .unwrap()
+                .len(),
+            1
+        );
+        done(store, place).await;
+    });
+}
+
+/// The walk that is done says how it went; that of a limited timeline begins at the answer before.
+async fn of_the_walks(store: &Store) {
+    let walk = progress::of_room(store, Viewer::Operator, ROOM, 5)
+        .await
+        .unwrap()
+        .remove(0);
+    assert_eq!(
+        (walk.ended_by.as_deref(), walk.horizon_ms, walk.spent_ms),
+        (Some("beginning"), Some(5), 7)
+    );
+    assert_eq!(
+        (walk.since_ms, walk.reached_ms),
+        (None, Some(1_700_000_000_000))
+    );
+    let mut limited = batch(Vec::new());
+    limited.seen_ms = LATER + 9;
+    limited.rooms[0].gap = Some(("gap", Some("t2".into())));
+    write(store, &Rules::default(), &limited).await.unwrap();
+    let open = progress::open(store, Viewer::Operator, 5).await.unwrap();
+    assert_eq!(
+        open.iter().map(|walk| walk.since_ms).collect::<Vec<_>>(),
+        [Some(LATER)]
+    );
+    let sums = progress::sums(store, Viewer::Operator, None).await.unwrap();
+    assert_eq!(
+        sums,
+        progress::Sums {
+            rooms: 1,
+            open: 1,
+            pages: 1,
+            found: 0
+        }
+    );
+    assert_eq!(
+        progress::sums(store, Viewer::Operator, Some(ROOM))
+            .await
+            .unwrap(),
+        sums
+    );
+}
+
+/// The step that ends a walk.
+fn last(walk: &walks::Walk) -> walks::Step {
+    let (opened_ms, reason, ended_by) = (walk.opened_ms, walk.reason.clone(), Some("beginning"));
+    walks::Step {
+        opened_ms,
+        reason,
+        token: None,
+        ended_by,
+        horizon_ms: Some(5),
+        took_ms: 7,
+        cut: false,
+    }
+}
+
+/// A stay that expired, in a room that nobody watched: nothing of it was seen.
+async fn of_the_sums(store: &Store, call: &Call) {
+    let (viewer, span) = (
+        Viewer::Operator,
+        Span {
+            from: call.started_ms,
+            to: call.until_ms,
+        },
+    );
+    for _ in 0..2 {
+        for scope in [Scope::All, Scope::Room(ROOM), Scope::Server("h")] {
+            let sums = sums::sums_of_span(store, viewer, scope, span, LATER)
+                .await
+                .unwrap();
+            assert_eq!(
+                (sums.calls, sums.calls_exact, sums.people, sums.places.len()),
+                (1, 0, 1, 1)
+            );
+            assert_eq!(
+                (sums.together_ms, sums.together_seen_ms),
+                (call.until_ms - call.started_ms, 0)
+            );
+        }
+
+        assert!(!signs::note(store, LATER).await.unwrap());
+    }
+
+    let hours = sums::hours(store, viewer, Scope::All, span, LATER)
+        .await
+        .unwrap();
+    assert_eq!(hours.iter().map(|hours| hours.stays).sum::<i64>(), 1);
+    assert!(!signs::forget(store).await.unwrap());
+    assert_eq!(
+        sums::together(store, viewer, span, LATER).await.unwrap(),
+        call.until_ms - call.started_ms
+    );
+    let classes = statistics::classes(store, viewer, span, LATER)
+        .await
+        .unwrap();
+    assert_eq!(
+        (classes.len(), classes[0].people, classes[0].calls),
+        (1, 1, 1)
+    );
+    let usual = statistics::usual_length(store, viewer, span, LATER)
+        .await
+        .unwrap();
+    assert_eq!(usual, Some(call.until_ms - call.started_ms));
+    assert_eq!(
+        statistics::room_names(store, viewer, &[ROOM.to_owned()])
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+    let servers = statistics::servers(store, viewer, span.from, LATER)
+        .await
+        .unwrap();
+    assert_eq!(
+        (
+            servers[0].server.as_str(),
+            servers[0].ended,
+            servers[0].expired
+        ),
+        ("h", 1, 1)
+    );
+    assert!(
+        statistics::is_known_server(store, viewer, "h")
+            .await
+            .unwrap()
+    );
+    assert!(
+        !statistics::is_known_server(store, viewer, "g")
+            .await
+            .unwrap()
+    );
+    assert_eq!(
+        statistics::ends(store, viewer, "h", span, LATER)
+            .await
+            .unwrap(),
+        [("expired".to_owned(), 1)]
+    );
+    assert_eq!(
+        statistics::ghosts(store, viewer, "h", span, 5)
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+    assert_eq!(
+        statistics::persons(store, viewer, "h", (span, LATER), 5)
+            .await
+            .unwrap()[0]
+            .together_seen_ms,
+        0
+    );
+    assert!(
+        statistics::named(store, viewer, "h", span)
+            .await
+            .unwrap()
+            .is_empty(),
+        "it named none"
+    );
+    let (carried, without_ms) = carried::carried(store, viewer, span, LATER).await.unwrap();
+    assert_eq!(
+        (carried.len(), without_ms),
+        (0, call.until_ms - call.started_ms)
+    );
+}
+
+async fn of_the_ledger(store: &Store) {
+    unseen::of_the_holes(store).await;
+    assert!(!walks::saw_creation(store, ROOM).await.unwrap());
+    let mut third = batch(Vec::new());
+    (third.seen_ms, third.position) = (LATER + 90_000, Some("s2".into()));
+    assert!(
+        write(store, &Rules::default(), &third)
+            .await
+            .unwrap()
+            .heard_anew,
+        "after a long silence"
+    );
+    third.seen_ms += 30_000;
+    assert!(
+        !write(store, &Rules::default(), &third)
+            .await
+            .unwrap()
+            .heard_anew,
+        "it goes on"
+    );
+    let gaps = coverage::gaps(store, Viewer::Operator, 0, third.seen_ms)
+        .await
+        .unwrap();
+    assert_eq!(
+        gaps.iter()
+            .map(|(span, _)| span.to - span.from)
+            .collect::<Vec<_>>(),
+        [90_000]
+    );
+}
+
+async fn of_the_vantage(store: &Store, start: vantages::Start<'_>) {
+    vantages::failed(store, "v", "no", 2).await.unwrap();
+    vantages::set_last_poll(store, "v", 3).await.unwrap();
+    let mut invited = batch(Vec::new());
+    invited.invitations = [
+        ("!a:h", false),
+        ("!c:h", true),
+        ("!b:h", false),
+        ("!c:h", true),
+        ("!d:h", true),
+    ]
+    .map(|(room, accepted)| Invitation {
+        room: RoomName {
+            room_id: room.into(),
+            ..RoomName::default()
+        },
+        inviter: "@i:h".into(),
+        accepted,
+    })
+    .into();
+    write(store, &Rules::default(), &invited).await.unwrap();
+    invitations::close(store, "v", "!d:h").await.unwrap();
+    // Told again, as after a lost position: nothing counts twice, and those that wait are kept.
+    invited.invitations.truncate(1);
+    write(store, &Rules::default(), &invited).await.unwrap();
+    let kept = async || -> Vec<(String, bool)> {
+        let open = invitations::open(store, "v").await.unwrap();
+        open.into_iter()
+            .map(|pending| (pending.room.room_id, pending.accepted))
+            .collect()
+    };
+
+    let all = [("!a:h", false), ("!b:h", false), ("!c:h", true)];
+    assert_eq!(
+        kept().await,
+        all.map(|(room, accepted)| (room.to_owned(), accepted))
+    );
+    invitations::set_accepted(store, "v", "!b:h", true)
+        .await
+        .unwrap();
+    let mut left = batch(Vec::new());
+    left.rooms[0].room_id = "!a:h".into();
+    left.rooms[0].source = Source::Sync;
+    left.rooms[0].watch = Some(Watch::Left);
+    write(store, &Rules::default(), &left).await.unwrap();
+    let rest = [("!b:h", true), ("!c:h", true)];
+    assert_eq!(
+        kept().await,
+        rest.map(|(room, accepted)| (room.to_owned(), accepted)),
+        "one that was withdrawn is forgotten"
+    );
+    let seen = vantages::list(store).await.unwrap().remove(0);
+    assert_eq!(
+        (seen.error.as_deref(), seen.errors, seen.invites_refused),
+        (Some("no"), 1, 2)
+    );
+    vantages::set_standing(store, "v", None, None)
+        .await
+        .unwrap();
+    vantages::start(
+        store,
+        &vantages::Start {
+            user_id: "@c:h",
+            ..start
+        },
+    )
+    .await
+    .unwrap();
+    assert_eq!(
+        vantages::position(store, "v").await.unwrap(),
+        None,
+        "another account knows no such position"
+    );
+    vantages::forget_position(store, "v").await.unwrap();
+}
+
+fn joined() -> Value {
+    json!({"event_id": "$j", "type": "m.call.member", "state_key": "k", "sender": "@a:h",
+        "origin_server_ts": 1_700_000_000_000_i64, "content": {"application": "m.call", "call_id": "",
+        "device_id": "D", "focus_active": {"type": "livekit"}}})
+}

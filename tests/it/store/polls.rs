@@ -1,0 +1,106 @@
+//! What a poll repairs, on each database.
+
+use crate::store::*;
+
+fn member(id: &str, at: i64, content: &Value) -> Value {
+    json!({"event_id": id, "type": "m.call.member", "state_key": "k", "sender": "@a:h", "origin_server_ts": at,
+        "content": content})
+}
+
+/// A poll that finds these events in the room's state.
+async fn poll(store: &Store, state: &[Value], at: i64) {
+    let members = state
+        .iter()
+        .map(|event| event["event_id"].as_str().unwrap().to_owned())
+        .collect();
+    let mut look = batch(arrivals(state));
+    look.seen_ms = at;
+    look.rooms[0].source = Source::Poll;
+    look.rooms[0].snapshot = Some(Look {
+        asked_ms: at,
+        members,
+        people: std::collections::BTreeSet::new(),
+    });
+    write(store, &Rules::default(), &look).await.unwrap();
+}
+
+/// Start, end and reason of every stay, as far as it was over at `now`.
+async fn stays(store: &Store, now: i64) -> Vec<(i64, Option<i64>, String)> {
+    let calls = sessions::page(
+        store,
+        Viewer::Operator,
+        &CallFilter::default(),
+        None,
+        99,
+        LATER,
+    )
+    .await
+    .unwrap();
+    let ids: Vec<String> = calls.iter().map(|call| call.id.clone()).collect();
+    let members = memberships::members_of_calls(store, Viewer::Operator, &ids)
+        .await
+        .unwrap();
+    let mut stays: Vec<_> = members
+        .iter()
+        .map(|m| (m.joined_ms, m.left_ms(now), m.end_reason.clone()))
+        .collect();
+    stays.sort();
+
+    stays
+}
+
+#[test]
+fn a_poll_repairs_what_no_event_told() {
+    block(async {
+        let (store, place) = open().await;
+        let t = 1_700_000_000_000;
+        let join = joined()["content"].clone();
+        let (joins, leaves) = (member("$1", t, &join), member("$2", t + 10, &json!({})));
+        let open_stay = |from: i64| (from, None, "expired".to_owned());
+        write(
+            &store,
+            &Rules::default(),
+            &batch(arrivals(&[joins.clone(), leaves.clone()])),
+        )
+        .await
+        .unwrap();
+        poll(&store, std::slice::from_ref(&leaves), t + 20).await;
+        let left = (t, Some(t + 10), "left".to_owned());
+        assert_eq!(
+            stays(&store, t + 20).await,
+            std::slice::from_ref(&left),
+            "nothing to repair"
+        );
+        for at in [t + 30, t + 40] {
+            poll(&store, std::slice::from_ref(&joins), at).await;
+            let back = [left.clone(), open_stay(t + 30)];
+            assert_eq!(
+                stays(&store, at).await,
+                back,
+                "a state reset brought the join back; it is said once"
+            );
+        }
+
+        poll(&store, &[], t + 50).await;
+        let gone = (t + 30, Some(t + 50), "left".to_owned());
+        assert_eq!(
+            stays(&store, t + 50).await,
+            [left.clone(), gone.clone()],
+            "the key vanished"
+        );
+        poll(&store, std::slice::from_ref(&joins), t + 60).await;
+        assert_eq!(
+            stays(&store, t + 60).await,
+            [left.clone(), gone.clone(), open_stay(t + 60)],
+            "and is there again"
+        );
+        poll(&store, std::slice::from_ref(&leaves), t + 70).await;
+        let reset = (t + 60, Some(t + 70), "left".to_owned());
+        assert_eq!(
+            stays(&store, t + 70).await,
+            [left, gone, reset],
+            "reset to the older leave"
+        );
+        done(store, place).await;
+    });
+}

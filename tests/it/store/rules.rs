@@ -1,0 +1,89 @@
+//! What older rules derived is derived again in steps, and a stop between them costs nothing.
+
+use crate::store::*;
+use callscope::rtc::slot::SlotPolicy;
+use callscope::store::rederive::{self, Step};
+
+const DEVICES: usize = 150;
+
+/// So many devices in one call, by sticky events: whether they count is a matter of the slot's
+/// policy.
+fn sticky_joins() -> Vec<Value> {
+    let join = |at: usize| {
+        let (user, member) = (format!("@u{at}:h"), format!("M{at}"));
+        json!({"event_id": format!("$s{at}"), "type": "m.rtc.member", "sender": user,
+            "origin_server_ts": 1_700_000_000_000_i64 + i64::try_from(at).unwrap(), "msc4354_sticky": {"duration_ms": 3_600_000},
+            "content": {"slot_id": "m.call#ROOM", "sticky_key": member, "application": {"type": "m.call"},
+                "rtc_transports": [], "member": {"id": member, "device_id": "D", "user_id": user}}})
+    };
+
+    (0..DEVICES).map(join).collect()
+}
+
+async fn devices(store: &Store) -> i64 {
+    let calls = sessions::page(
+        store,
+        Viewer::Operator,
+        &CallFilter::default(),
+        None,
+        9,
+        LATER,
+    )
+    .await
+    .unwrap();
+
+    calls.iter().map(|call| call.devices).sum()
+}
+
+#[test]
+fn a_stop_in_the_midst_goes_on_where_it_was() {
+    block(async {
+        let (store, place) = open().await;
+        let (usual, strict) = (
+            Rules::default(),
+            Rules {
+                slot_policy: SlotPolicy::Required,
+                ..Rules::default()
+            },
+        );
+        write_all(&store, arrivals(&sticky_joins()), &[DEVICES]).await;
+        assert_eq!(devices(&store).await, 150);
+        rederive::begin(&store, &usual, LATER).await.unwrap();
+        assert_eq!(store.rederiving(), None, "it is from these rules");
+
+        rederive::begin(&store, &strict, LATER).await.unwrap();
+        assert!(store.is_from_older_rules(ROOM));
+        assert_eq!(rederive::step(&store, &strict).await.unwrap(), Step::Went);
+        let halfway = store.rederiving().unwrap();
+        assert!(
+            halfway.events_done > 0 && halfway.events_done < 150,
+            "{halfway:?}"
+        );
+        let left = devices(&store).await;
+        assert!(left > 0 && left < 150, "{left} devices left");
+
+        // The process is gone; another one finds where it was.
+        rederive::begin(&store, &strict, LATER).await.unwrap();
+        let again = store.rederiving().unwrap();
+        assert_eq!(
+            (again.events_done, again.events_total),
+            (halfway.events_done, 150)
+        );
+        let mut steps = 0;
+        while rederive::step(&store, &strict).await.unwrap() != Step::AllDone {
+            steps += 1;
+        }
+
+        assert!(steps <= 3, "{steps} steps: it began anew");
+        assert_eq!((devices(&store).await, store.rederiving()), (0, None));
+
+        // Back to the rules before, with a stop on a way that is not gone to its end.
+        rederive::begin(&store, &usual, LATER).await.unwrap();
+        rederive::step(&store, &usual).await.unwrap();
+        rederive::begin(&store, &strict, LATER).await.unwrap();
+        assert!(store.is_from_older_rules(ROOM), "it is a mixture");
+        while rederive::step(&store, &strict).await.unwrap() != Step::AllDone {}
+        assert_eq!(devices(&store).await, 0);
+        done(store, place).await;
+    });
+}
