@@ -2,6 +2,7 @@
 
 use crate::changes::Changes;
 use crate::clock::Clock;
+use crate::clock::steady::Word;
 use crate::config::{self, Config, Login};
 use crate::matrix::probe::Prober;
 use crate::matrix::{self, Client};
@@ -105,7 +106,7 @@ impl App {
 
         let heard = clock.clone();
         let client = client(account, config.max_response_bytes)?
-            .telling_time(move |server_ms| heard.told(server_ms));
+            .telling_time(move |time| heard.told(word_of_homeserver(time)));
         let observer = Observer::new(
             client,
             store.for_observer(),
@@ -204,6 +205,15 @@ pub(crate) fn observer(
         clock,
         settings(config, account, None),
     ))
+}
+
+/// What the homeserver says of the time, as the clock takes it.
+fn word_of_homeserver(heard: matrix::HeardTime) -> Word {
+    let elapsed_ms = i64::try_from(heard.elapsed.as_millis());
+    Word {
+        date_ms: heard.date_ms,
+        elapsed_ms: elapsed_ms.unwrap_or(i64::MAX),
+    }
 }
 
 /// What another process is told of this one.

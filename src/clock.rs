@@ -6,7 +6,7 @@ pub mod steady;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
-use steady::{Moment, Off, Steady};
+use steady::{Doubt, Moment, Off, Steady, Word};
 
 /// Where the time comes from. Clones of a fixed clock show the same time.
 #[derive(Debug, Clone, Default)]
@@ -63,23 +63,30 @@ impl Clock {
         }))
     }
 
-    /// The homeserver says that it is this time now, ms since the Unix epoch.
-    pub fn told(&self, server_ms: i64) {
+    /// The homeserver says what time it is.
+    pub fn told(&self, word: Word) {
         if let Self::Watched(clock) = self {
-            clock.known().told(server_ms, clock.moment());
+            // The moment is taken while no other one can be: they come in order.
+            let mut known = clock.known();
+            known.told(word, clock.moment());
         }
     }
 
-    /// How far the clock of the machine is off, ms, where what it says is not believed now.
+    /// Whether what the clock of the machine says is not believed now.
     #[must_use]
-    pub fn off_ms(&self) -> Option<i64> {
+    pub fn doubt(&self) -> Option<Doubt> {
         match self {
-            Self::Watched(clock) => {
-                let mut known = clock.known();
-                known.read(clock.moment());
-                known.off_ms()
-            }
+            Self::Watched(clock) => clock.known().doubt(clock.moment()),
             _ => None,
+        }
+    }
+
+    /// Does the homeserver say that it is about this time, too?
+    #[must_use]
+    pub fn is_confirmed(&self) -> bool {
+        match self {
+            Self::Watched(clock) => clock.known().is_confirmed(clock.moment()),
+            _ => false,
         }
     }
 

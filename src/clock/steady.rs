@@ -1,24 +1,34 @@
 //! A clock of the machine that may jump, beside one that only counts and what the homeserver says
 //! the time is.
 //!
-//! The two clocks of the machine part when somebody sets the one that shows the time, or while the
-//! machine sleeps. Which of both it was the homeserver tells: the reading that is nearer to its
-//! time is right. As long as nobody tells, time goes on as it was counted; after a while without a
-//! word the clock is believed again. Where nothing parted and the homeserver all the same tells
-//! another time than before, one of the two is wrong, and nobody can say which: such readings are
-//! not believed either.
+//! Two things can be seen. **A step**: the clock that shows the time and the one that counts part.
+//! Somebody set the first, or the machine slept and the second stood still. **Another distance**:
+//! nothing parted, but the homeserver is not as far from us as usual: its clock was set, or both of
+//! ours stood still.
+//!
+//! A step is decided by the homeserver. Its time comes with each answer, as an interval. Right is
+//! the reading that is as far from it as usual; or the clock that was set, where that brought us to
+//! where the homeserver is. Each word of it decides anew. Until the first one, time goes on as it
+//! was counted. After ten minutes without a word that confirms a verdict, it lapses: the clock of
+//! the machine is believed.
+//!
+//! Of another distance nobody can say who is wrong. It is doubted for ten minutes; then it is the
+//! usual one.
 
-/// A clock is set right by less than this now and then, ms.
-const JUMP_MS: i64 = 1_000;
-/// What the homeserver says is this coarse, with its way to us, ms.
-const COARSE_MS: i64 = 1_500;
-/// So long nobody told which of two readings is right, ms: then the clock of the machine is
-/// believed.
-const UNTOLD_MS: i64 = 600_000;
-/// The clocks of two machines differ by less than this, ms, as long as both are kept.
+/// Steps up to this are ordinary, ms: a clock is set right so now and then.
+const STEP_MS: i64 = 3_000;
+/// The usual distance to the homeserver changes by less than this, ms, as long as no clock is set.
+const NEAR_MS: i64 = 10_000;
+/// A homeserver of which nothing was heard yet is as far from us as this, ms, or something is
+/// wrong.
 const APART_MS: i64 = 90_000;
-/// What was told once changes by less than this, ms, unless one of the two clocks was set.
-const CHANGED_MS: i64 = 30_000;
+/// So long without a word that confirms it, ms, and a verdict lapses: ten minutes with the two long
+/// polls that it may take to hear of it.
+const LAPSE_MS: i64 = 540_000;
+/// One reading is nearer to the usual distance than the other one by this at least, ms.
+const CLEAR_MS: i64 = 1_000;
+/// As far from the homeserver as this, ms, is where it is.
+const THERE_MS: i64 = 2_000;
 /// So many times at which the clock was wrong are remembered.
 const OFFS_MAX: usize = 100;
 
@@ -53,6 +63,10 @@ pub struct Off {
     pub found_by: FoundBy,
     /// It was found afterwards: what was read meanwhile had been believed.
     pub was_believed: bool,
+    /// The clock was not wrong at all: what was read meanwhile is right, plus so many ms.
+    pub withdrawn_by_ms: Option<i64>,
+    /// The number of the last change, see [`Steady::offs`].
+    pub change: u64,
 }
 
 /// Both clocks of the machine at one moment, ms.
@@ -64,151 +78,399 @@ pub struct Moment {
     pub counted_ms: i64,
 }
 
-/// What is known of the clock so far.
-#[derive(Debug, Clone, Default)]
-pub struct Steady {
-    begun_ms: Option<i64>,
-    /// When both clocks went on alike last.
-    anchor: Option<Moment>,
-    /// Since when, ms as counted, they have parted, and how far.
-    parted: Option<Parted>,
-    /// How far the machine was from the homeserver when it told the time last, ms, while nothing
-    /// had parted; and at first.
-    apart_ms: Option<i64>,
-    usual_ms: Option<i64>,
-    offs: Vec<Off>,
-    changes: u64,
+/// What the homeserver says of the time in an answer. Some say when the request came, which with a
+/// long poll is long ago.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Word {
+    /// The beginning of the second that it names, ms.
+    pub date_ms: i64,
+    /// How long the request took until now, ms as counted.
+    pub elapsed_ms: i64,
 }
 
+/// What our clock says is not believed now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Doubt {
+    /// How far it is off, ms.
+    pub off_ms: i64,
+    /// It is no later than this, ms.
+    pub latest_ms: i64,
+}
+
+/// Our time less the homeserver's, ms: between these two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Distance {
+    least_ms: i64,
+    most_ms: i64,
+}
+
+impl Distance {
+    fn from_server(our_ms: i64, word: Word, slept_ms: i64) -> Self {
+        let passed_ms = word.elapsed_ms.max(0).saturating_add(slept_ms);
+        let most_ms = our_ms.saturating_sub(word.date_ms);
+
+        Self {
+            least_ms: most_ms.saturating_sub(passed_ms).saturating_sub(1_000),
+            most_ms,
+        }
+    }
+
+    /// How far the two are from each other; 0 where they may be the same.
+    fn gap_ms(self, other: Self) -> i64 {
+        let above = self.least_ms.saturating_sub(other.most_ms);
+        let below = other.least_ms.saturating_sub(self.most_ms);
+        above.max(below).max(0)
+    }
+
+    /// Both are true, or only the new one.
+    fn narrowed_by(self, new: Self) -> Self {
+        if self.gap_ms(new) > 0 {
+            return new;
+        }
+
+        Self {
+            least_ms: self.least_ms.max(new.least_ms),
+            most_ms: self.most_ms.min(new.most_ms),
+        }
+    }
+
+    fn farthest_ms(self) -> i64 {
+        let least = self.least_ms.saturating_abs();
+        least.max(self.most_ms.saturating_abs())
+    }
+
+    fn nearest_ms(self) -> i64 {
+        self.least_ms.max(self.most_ms.saturating_neg()).max(0)
+    }
+
+    fn middle_ms(self) -> i64 {
+        self.least_ms / 2 + self.most_ms / 2
+    }
+}
+
+/// The two clocks of the machine have parted.
 #[derive(Debug, Clone, Copy)]
-struct Parted {
+struct Step {
     since_ms: i64,
     since_counted_ms: i64,
     off_ms: i64,
-    /// The homeserver said that it is the machine's clock that is wrong.
-    is_told: bool,
+    /// When the homeserver said last, ms as counted, that it is the machine's clock that is wrong.
+    told_ms: Option<i64>,
+    /// The distance of the machine's clock since then.
+    distance: Option<Distance>,
+}
+
+impl Step {
+    fn is_lapsed(&self, counted_ms: i64) -> bool {
+        // One that is hardly more than an ordinary one is believed in any case.
+        let is_small = self.off_ms.saturating_abs() <= NEAR_MS;
+        let told_ms = self.told_ms.filter(|_| !is_small);
+        let last_ms = told_ms.unwrap_or(self.since_counted_ms);
+        counted_ms.saturating_sub(last_ms) > LAPSE_MS
+    }
+}
+
+/// The homeserver is not as far from us as usual, though nothing parted.
+#[derive(Debug, Clone, Copy)]
+struct Apart {
+    since_counted_ms: i64,
+    off_ms: i64,
+    distance: Distance,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    CountedIsRight,
+    WallIsRight,
+    Unknown,
+}
+
+/// What is known of the clock so far.
+#[derive(Debug, Clone, Default)]
+pub struct Steady {
+    /// Since when time is counted from the anchor without a break, ms.
+    begun_ms: Option<i64>,
+    /// When both clocks went on alike last.
+    anchor: Option<Moment>,
+    step: Option<Step>,
+    /// How far the homeserver is from us as a rule.
+    usual: Option<Distance>,
+    apart: Option<Apart>,
+    /// When the homeserver said last, ms as counted, that it is the usual distance.
+    usual_ms: Option<i64>,
+    offs: Vec<Off>,
+    changes: u64,
 }
 
 impl Steady {
     /// The time, ms, as well as it is known.
     pub fn read(&mut self, moment: Moment) -> i64 {
         self.begun_ms.get_or_insert(moment.wall_ms);
-        let Some(anchor) = self.anchor else {
+        let counted_ms = self.count(moment);
+        let off_ms = moment.wall_ms.saturating_sub(counted_ms);
+        if off_ms.saturating_abs() <= STEP_MS {
+            self.end_step(moment, counted_ms);
             self.anchor = Some(moment);
-            return moment.wall_ms;
-        };
-
-        let counted = anchor
-            .wall_ms
-            .saturating_add(moment.counted_ms.saturating_sub(anchor.counted_ms));
-        let off_ms = moment.wall_ms.saturating_sub(counted);
-        if off_ms.saturating_abs() < JUMP_MS {
-            if self.parted.take().is_some() {
-                self.end_off(counted, FoundBy::Counting);
-            }
-
-            self.anchor = Some(moment);
+            self.adopt_after_a_while(moment);
             return moment.wall_ms;
         }
 
-        match self.parted {
-            Some(parted) if parted.off_ms.abs_diff(off_ms) < JUMP_MS.unsigned_abs() => {
-                let untold_ms = moment.counted_ms.saturating_sub(parted.since_counted_ms);
-                if !parted.is_told && untold_ms > UNTOLD_MS {
-                    return self.believe(moment, counted, None);
-                }
+        let step = match self.step {
+            // It is corrected little by little.
+            Some(step) if step.off_ms.abs_diff(off_ms) <= STEP_MS.unsigned_abs() => {
+                Step { off_ms, ..step }
             }
             _ => {
-                self.end_off(counted, FoundBy::Counting);
-                self.parted = Some(Parted {
-                    since_ms: counted,
+                self.end_off(counted_ms, FoundBy::Counting);
+                Step {
+                    since_ms: counted_ms,
                     since_counted_ms: moment.counted_ms,
                     off_ms,
-                    is_told: false,
-                });
-                self.changes += 1;
+                    told_ms: None,
+                    distance: None,
+                }
+            }
+        };
+
+        self.step = Some(step);
+        if step.is_lapsed(moment.counted_ms) {
+            self.end_off(counted_ms, FoundBy::Counting);
+            return moment.wall_ms;
+        }
+
+        counted_ms
+    }
+
+    /// The time by the clock that only counts, ms.
+    fn count(&self, moment: Moment) -> i64 {
+        self.anchor.map_or(moment.wall_ms, |anchor| {
+            let passed_ms = moment.counted_ms.saturating_sub(anchor.counted_ms);
+            anchor.wall_ms.saturating_add(passed_ms)
+        })
+    }
+
+    /// Both clocks are together again: the one that shows the time was wrong meanwhile.
+    fn end_step(&mut self, moment: Moment, counted_ms: i64) {
+        let Some(step) = self.step.take() else {
+            return;
+        };
+
+        if self.open(FoundBy::Counting).is_none() && !step.is_lapsed(moment.counted_ms) {
+            self.note(Off {
+                from_ms: step.since_ms,
+                to_ms: Some(counted_ms),
+                off_ms: step.off_ms,
+                found_by: FoundBy::Counting,
+                was_believed: false,
+                withdrawn_by_ms: None,
+                change: 0,
+            });
+        }
+
+        self.end_off(counted_ms, FoundBy::Counting);
+    }
+
+    /// The homeserver says that it is this time now.
+    pub fn told(&mut self, word: Word, moment: Moment) {
+        let now_ms = self.read(moment);
+        let Some(step) = self.step else {
+            let distance = Distance::from_server(moment.wall_ms, word, 0);
+            return self.compare(distance, moment.counted_ms, moment, now_ms);
+        };
+
+        let counted_ms = self.count(moment);
+        // The machine may have slept while the request was under way: then the time that passed is
+        // not all counted.
+        let begun_ms = moment.counted_ms.saturating_sub(word.elapsed_ms);
+        let slept_ms = if begun_ms <= step.since_counted_ms {
+            step.off_ms.max(0)
+        } else {
+            0
+        };
+
+        let of_counted = Distance::from_server(counted_ms, word, slept_ms);
+        let of_wall = Distance::from_server(moment.wall_ms, word, slept_ms);
+        let of_wall = step
+            .distance
+            .filter(|distance| distance.gap_ms(of_wall) <= NEAR_MS)
+            .map_or(of_wall, |distance| distance.narrowed_by(of_wall));
+        let mut step = Step {
+            distance: Some(of_wall),
+            ..step
+        };
+
+        match self.decide(of_counted, of_wall) {
+            Verdict::WallIsRight => {
+                self.withdraw(step, counted_ms);
+                self.believe(step, of_counted, moment);
+                return self.compare(of_wall, step.since_counted_ms, moment, moment.wall_ms);
+            }
+            Verdict::CountedIsRight => {
+                step.told_ms = Some(moment.counted_ms);
+                if self.open(FoundBy::Counting).is_none() && !step.is_lapsed(moment.counted_ms) {
+                    self.note(Off {
+                        from_ms: step.since_ms,
+                        to_ms: None,
+                        off_ms: step.off_ms,
+                        found_by: FoundBy::Counting,
+                        was_believed: false,
+                        withdrawn_by_ms: None,
+                        change: 0,
+                    });
+                }
+            }
+            Verdict::Unknown => {}
+        }
+
+        self.step = Some(step);
+        // It was heard, and all the same nobody knows: the homeserver is where it is now.
+        if step.is_lapsed(moment.counted_ms) {
+            self.believe(step, of_counted, moment);
+            self.usual = Some(of_wall);
+            self.compare(of_wall, step.since_counted_ms, moment, moment.wall_ms);
+        }
+    }
+
+    fn decide(&self, of_counted: Distance, of_wall: Distance) -> Verdict {
+        let usual = self.usual;
+        // What is known of the usual distance makes that of the counted time more exact.
+        let before = usual
+            .filter(|usual| usual.gap_ms(of_counted) <= NEAR_MS)
+            .map_or(of_counted, |usual| usual.narrowed_by(of_counted));
+        if brings_to_the_homeserver(before, of_wall) {
+            return Verdict::WallIsRight;
+        }
+
+        if let Some(usual) = usual {
+            let counted_gap = usual.gap_ms(of_counted);
+            let wall_gap = usual.gap_ms(of_wall);
+            if wall_gap <= NEAR_MS && wall_gap + CLEAR_MS < counted_gap {
+                return Verdict::WallIsRight;
+            }
+
+            if counted_gap <= NEAR_MS && counted_gap + CLEAR_MS < wall_gap {
+                return Verdict::CountedIsRight;
             }
         }
 
-        counted
+        if brings_to_the_homeserver(of_wall, of_counted) {
+            return Verdict::CountedIsRight;
+        }
+
+        Verdict::Unknown
     }
 
-    /// The homeserver says that it is this time now, ms.
-    pub fn told(&mut self, server_ms: i64, moment: Moment) {
-        let now_ms = self.read(moment);
-        let Some(parted) = self.parted else {
-            return self.compare(moment.wall_ms.saturating_sub(server_ms), now_ms);
-        };
-
-        let of_counted = now_ms.abs_diff(server_ms);
-        let of_wall = moment.wall_ms.abs_diff(server_ms);
-        let coarse = COARSE_MS
-            .unsigned_abs()
-            .min(of_counted.abs_diff(of_wall) / 2);
-
-        if of_wall + coarse < of_counted {
-            self.believe(moment, now_ms, Some(parted));
-        } else if of_counted + coarse < of_wall && !parted.is_told {
-            self.parted = Some(Parted {
-                is_told: true,
-                ..parted
-            });
-            self.note(Off {
-                from_ms: parted.since_ms,
-                to_ms: None,
-                off_ms: parted.off_ms,
-                found_by: FoundBy::Counting,
-                was_believed: false,
-            });
+    /// The machine's clock had been right since the step: what was counted was not.
+    fn withdraw(&mut self, step: Step, counted_ms: i64) {
+        let withdrawn_by_ms = Some(step.off_ms);
+        let change = self.changes + 1;
+        if let Some(off) = self.open(FoundBy::Counting) {
+            off.to_ms = Some(counted_ms);
+            off.withdrawn_by_ms = withdrawn_by_ms;
+            off.change = change;
+            self.changes = change;
+            return;
         }
+
+        self.note(Off {
+            from_ms: step.since_ms,
+            to_ms: Some(counted_ms),
+            off_ms: step.off_ms,
+            found_by: FoundBy::Counting,
+            was_believed: false,
+            withdrawn_by_ms,
+            change: 0,
+        });
     }
 
     /// The machine shows the right time. It slept, or it had shown a wrong one before.
-    fn believe(&mut self, moment: Moment, counted_ms: i64, parted: Option<Parted>) -> i64 {
-        self.parted = None;
+    fn believe(&mut self, step: Step, of_counted: Distance, moment: Moment) {
+        self.step = None;
         self.anchor = Some(moment);
-        self.changes += 1;
-        let was_off_ms = counted_ms.saturating_sub(moment.wall_ms);
-        // Before it parted it was as far from the homeserver as it is now set right by.
-        let was_off = self
-            .apart_ms
-            .is_some_and(|apart| apart.abs_diff(was_off_ms) <= COARSE_MS.unsigned_abs() * 2);
-        if let Some(parted) = parted.filter(|_| was_off) {
+        self.end_off(step.since_ms, FoundBy::Counting);
+        self.apart = None;
+        self.end_off(step.since_ms, FoundBy::Homeserver);
+        let slept = |usual: Distance| {
+            step.distance
+                .is_some_and(|wall| usual.gap_ms(wall) <= NEAR_MS)
+        };
+        let was_wrong = self
+            .usual
+            .is_some_and(|usual| usual.gap_ms(of_counted) <= NEAR_MS && !slept(usual));
+        if was_wrong {
+            self.usual = None;
             self.note(Off {
-                from_ms: self.begun_ms.unwrap_or(parted.since_ms),
-                to_ms: Some(parted.since_ms),
-                off_ms: was_off_ms,
+                from_ms: self.begun_ms.unwrap_or(step.since_ms),
+                to_ms: Some(step.since_ms),
+                off_ms: step.off_ms.saturating_neg(),
                 found_by: FoundBy::Homeserver,
                 was_believed: true,
+                withdrawn_by_ms: None,
+                change: 0,
             });
         }
 
         self.begun_ms = Some(moment.wall_ms);
-        self.apart_ms = None;
-        self.usual_ms = None;
-
-        moment.wall_ms
     }
 
-    /// Nothing parted: is the machine as far from the homeserver as ever?
-    fn compare(&mut self, apart_ms: i64, now_ms: i64) {
-        self.apart_ms = Some(apart_ms);
-        let is_usual = match self.usual_ms {
-            Some(usual) => usual.abs_diff(apart_ms) < CHANGED_MS.unsigned_abs(),
-            None => apart_ms.saturating_abs() < APART_MS,
-        };
+    /// Nothing parted: is the homeserver as far from us as ever? If not, it is not since then, ms as
+    /// counted.
+    fn compare(&mut self, distance: Distance, since_counted_ms: i64, moment: Moment, now_ms: i64) {
+        let is_usual = self.usual.map_or_else(
+            || distance.nearest_ms() <= APART_MS,
+            |usual| usual.gap_ms(distance) <= NEAR_MS,
+        );
 
         if is_usual {
-            self.usual_ms.get_or_insert(apart_ms);
-            self.end_off(now_ms, FoundBy::Homeserver);
-        } else if self.open(FoundBy::Homeserver).is_none() {
-            self.note(Off {
-                from_ms: now_ms,
-                to_ms: None,
-                off_ms: apart_ms.saturating_sub(self.usual_ms.unwrap_or(0)),
-                found_by: FoundBy::Homeserver,
-                was_believed: false,
-            });
+            let usual = self.usual.unwrap_or(distance);
+            self.usual = Some(usual.narrowed_by(distance));
+            self.usual_ms = Some(moment.counted_ms);
+            self.apart = None;
+            return self.end_off(now_ms, FoundBy::Homeserver);
+        }
+
+        if let Some(apart) = &mut self.apart {
+            apart.distance = apart.distance.narrowed_by(distance);
+            return self.adopt_after_a_while(moment);
+        }
+
+        let usual_ms = self.usual.map_or(0, Distance::middle_ms);
+        let off_ms = distance.middle_ms().saturating_sub(usual_ms);
+        self.apart = Some(Apart {
+            since_counted_ms,
+            off_ms,
+            distance,
+        });
+        self.note(Off {
+            from_ms: now_ms,
+            to_ms: None,
+            off_ms,
+            found_by: FoundBy::Homeserver,
+            was_believed: false,
+            withdrawn_by_ms: None,
+            change: 0,
+        });
+    }
+
+    /// Another distance than usual is the usual one after a while.
+    fn adopt_after_a_while(&mut self, moment: Moment) {
+        let Some(apart) = self.apart else {
+            return;
+        };
+
+        if moment.counted_ms.saturating_sub(apart.since_counted_ms) <= LAPSE_MS {
+            return;
+        }
+
+        self.apart = None;
+        self.usual = Some(apart.distance);
+        self.usual_ms = Some(moment.counted_ms);
+        let change = self.changes + 1;
+        if let Some(off) = self.open(FoundBy::Homeserver) {
+            off.to_ms = Some(moment.wall_ms);
+            off.withdrawn_by_ms = Some(0);
+            off.change = change;
+            self.changes = change;
         }
     }
 
@@ -218,27 +480,61 @@ impl Steady {
     }
 
     fn end_off(&mut self, now_ms: i64, found_by: FoundBy) {
+        let change = self.changes + 1;
         if let Some(off) = self.open(found_by) {
-            off.to_ms = Some(now_ms);
-            self.changes += 1;
+            off.to_ms = Some(now_ms.max(off.from_ms));
+            off.change = change;
+            self.changes = change;
         }
     }
 
     fn note(&mut self, off: Off) {
-        if self.offs.len() == OFFS_MAX {
-            self.offs.remove(0);
+        if self.offs.len() >= OFFS_MAX
+            && let Some(at) = self.offs.iter().position(|off| off.to_ms.is_some())
+        {
+            self.offs.remove(at);
         }
 
-        self.offs.push(off);
         self.changes += 1;
+        self.offs.push(Off {
+            change: self.changes,
+            ..off
+        });
     }
 
-    /// How far the clock of the machine is off, ms, where what it says is not believed now.
-    #[must_use]
-    pub fn off_ms(&self) -> Option<i64> {
-        let open = self.offs.iter().rev().find(|off| off.to_ms.is_none());
-        let parted = self.parted.map(|parted| parted.off_ms);
-        parted.or(open.map(|off| off.off_ms))
+    /// Whether what the clock of the machine says is not believed now.
+    pub fn doubt(&mut self, moment: Moment) -> Option<Doubt> {
+        let now_ms = self.read(moment);
+        if let Some(step) = self.step {
+            let is_refuted = step.told_ms.is_some();
+            let latest_ms = if is_refuted {
+                now_ms
+            } else {
+                now_ms.max(moment.wall_ms)
+            };
+
+            return (!step.is_lapsed(moment.counted_ms)).then_some(Doubt {
+                off_ms: step.off_ms,
+                latest_ms,
+            });
+        }
+
+        self.apart.map(|apart| Doubt {
+            off_ms: apart.off_ms,
+            latest_ms: now_ms.max(now_ms.saturating_sub(apart.distance.least_ms)),
+        })
+    }
+
+    /// Did the homeserver say a while ago that it is about this time, too?
+    pub fn is_confirmed(&mut self, moment: Moment) -> bool {
+        let is_fresh = |told_ms: i64| moment.counted_ms.saturating_sub(told_ms) <= LAPSE_MS;
+
+        self.doubt(moment).is_none()
+            && self.step.is_none()
+            && self.usual_ms.is_some_and(is_fresh)
+            && self
+                .usual
+                .is_some_and(|usual| usual.nearest_ms() <= APART_MS)
     }
 
     /// The times at which it was wrong, oldest first; and a number that changes with them.
@@ -248,104 +544,12 @@ impl Steady {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HOUR: i64 = 3_600_000;
-    const NOW: i64 = 1_700_000_000_000;
-
-    /// After so many ms, with the machine's clock off by so much.
-    fn at(ms: i64, off_ms: i64) -> Moment {
-        Moment {
-            wall_ms: NOW + ms + off_ms,
-            counted_ms: 77 + ms,
-        }
-    }
-
-    fn begun() -> Steady {
-        let mut steady = Steady::default();
-        steady.told(NOW, at(0, 0));
-        steady.told(NOW + 1000, at(1500, 0));
-        steady
-    }
-
-    fn spans(steady: &Steady) -> Vec<(i64, Option<i64>, i64)> {
-        let span = |off: &Off| (off.from_ms - NOW, off.to_ms.map(|to| to - NOW), off.off_ms);
-        steady.offs().0.iter().map(span).collect()
-    }
-
-    #[test]
-    fn a_jump_that_the_homeserver_refutes_moves_no_time() {
-        for off in [HOUR, -HOUR, 3000, -3000] {
-            let mut steady = begun();
-            assert_eq!(steady.read(at(2000, off)), NOW + 2000, "{off}");
-            assert_eq!(steady.off_ms(), Some(off));
-            steady.told(NOW + 2000, at(2500, off));
-            assert_eq!(steady.read(at(2 * UNTOLD_MS, off)), NOW + 2 * UNTOLD_MS);
-            let end = 2 * UNTOLD_MS + 1000;
-            assert_eq!(steady.read(at(end, 0)), NOW + end);
-            assert_eq!(steady.off_ms(), None);
-            assert_eq!(spans(&steady), [(2000, Some(end), off)]);
-        }
-    }
-
-    #[test]
-    fn a_machine_that_slept_is_right_afterwards() {
-        let mut steady = begun();
-        // Only the clock that shows the time goes on.
-        let woken = Moment {
-            wall_ms: NOW + 8 * HOUR,
-            counted_ms: at(3000, 0).counted_ms,
-        };
-
-        steady.told(NOW + 8 * HOUR - 400, woken);
-        assert_eq!(steady.read(woken), NOW + 8 * HOUR);
-        assert_eq!((steady.off_ms(), steady.offs().0.len()), (None, 0));
-    }
-
-    #[test]
-    fn a_clock_that_is_set_right_was_wrong_before() {
-        let mut steady = Steady::default();
-        steady.told(NOW, at(0, -50_000));
-        steady.told(NOW + 1000, at(1500, -50_000));
-        steady.told(NOW + 2500, at(3000, 0));
-        assert_eq!(steady.read(at(4000, 0)), NOW + 4000);
-        assert_eq!(spans(&steady), [(-50_000, Some(3000 - 50_000), -50_000)]);
-        assert!(steady.offs().0[0].was_believed);
-    }
-
-    #[test]
-    fn small_corrections_are_followed() {
-        let mut steady = begun();
-        for (ms, off) in [(2000, 500), (3000, 1200), (4000, 1900), (5000, 2600)] {
-            assert_eq!(steady.read(at(ms, off)), NOW + ms + off);
-        }
-
-        assert_eq!(steady.offs().0.len(), 0);
-    }
-
-    #[test]
-    fn without_a_word_the_clock_is_believed_after_a_while() {
-        let mut steady = begun();
-        assert_eq!(steady.read(at(2000, HOUR)), NOW + 2000);
-        let later = 2001 + UNTOLD_MS;
-        assert_eq!(steady.read(at(later, HOUR)), NOW + later + HOUR);
-        assert_eq!(steady.off_ms(), None);
-    }
-
-    #[test]
-    fn where_nothing_parted_and_the_homeserver_tells_another_time_nobody_knows() {
-        let mut steady = begun();
-        steady.told(NOW + 5000 - HOUR, at(5000, 0));
-        assert_eq!(steady.off_ms(), Some(HOUR));
-        assert_eq!(steady.read(at(6000, 0)), NOW + 6000);
-        steady.told(NOW + 9000, at(9000, 0));
-        assert_eq!(steady.off_ms(), None);
-        assert_eq!(spans(&steady)[0].1, Some(9000));
-        // A homeserver whose clock is a minute off was so from the beginning.
-        let mut other = Steady::default();
-        other.told(NOW - 60_000, at(0, 0));
-        assert_eq!(other.off_ms(), None);
-    }
+/// Did the clock that was set bring us from elsewhere to where the homeserver is?
+fn brings_to_the_homeserver(before: Distance, after: Distance) -> bool {
+    let near_ms = THERE_MS.max(before.nearest_ms() / 4);
+    before.nearest_ms() > THERE_MS && after.farthest_ms() <= near_ms.min(before.nearest_ms())
 }
+
+#[cfg(test)]
+#[path = "steady_tests.rs"]
+mod tests;

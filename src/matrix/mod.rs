@@ -105,12 +105,21 @@ struct Inner {
     has_dates: AtomicBool,
 }
 
-/// Who is told what time it is by the homeserver's clock, ms since the Unix epoch, whenever an
-/// answer says so.
+/// What time it is by the homeserver's clock, as an answer says. Some homeservers say when the
+/// request came: now it is between that and that plus what the request took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeardTime {
+    /// The second that the answer names, ms since the Unix epoch.
+    pub date_ms: i64,
+    /// How long the request took until the answer began.
+    pub elapsed: Duration,
+}
+
+/// Who is told what time it is by the homeserver's clock, whenever an answer says so.
 #[derive(Clone, Default)]
 struct TimeListener(Arc<RwLock<Option<Listener>>>);
 
-type Listener = Arc<dyn Fn(i64) + Send + Sync>;
+type Listener = Arc<dyn Fn(HeardTime) + Send + Sync>;
 
 impl std::fmt::Debug for TimeListener {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -152,10 +161,9 @@ impl Client {
         })
     }
 
-    /// The client that tells `listener` what time it is by the homeserver's clock, ms since the
-    /// Unix epoch.
+    /// The client that tells `listener` what time it is by the homeserver's clock.
     #[must_use]
-    pub fn telling_time(self, listener: impl Fn(i64) + Send + Sync + 'static) -> Self {
+    pub fn telling_time(self, listener: impl Fn(HeardTime) + Send + Sync + 'static) -> Self {
         let mut told = self
             .inner
             .time
@@ -174,8 +182,8 @@ impl Client {
         self.inner.has_dates.load(Ordering::Relaxed)
     }
 
-    /// The homeserver says that it is this time now, ms.
-    pub fn heard_time(&self, server_ms: i64) {
+    /// The homeserver says what time it is.
+    pub fn heard_time(&self, heard: HeardTime) {
         let listener = self
             .inner
             .time
@@ -185,7 +193,7 @@ impl Client {
             .clone();
 
         if let Some(listener) = listener {
-            listener(server_ms);
+            listener(heard);
         }
     }
 

@@ -1,10 +1,10 @@
 //! The only place that sends: the token, time-outs, the size cap, and what an answer's status
 //! means. It never asks twice; waiting and asking again belongs to the loops that own the question.
 
-use super::Client;
 use super::error::{Error, Refusal, Result};
 use super::secret::Secret;
 use super::wire::{Answer, Page, one_line};
+use super::{Client, HeardTime};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use serde_json::Value;
@@ -155,12 +155,16 @@ impl<'a> Request<'a> {
 
     /// Sends the request and waits until the answer begins, which is a success.
     async fn begin(&self, built: RequestBuilder, token: Option<&Secret>) -> Result<Response> {
+        let begun = Instant::now();
         let response = built.send().await.map_err(|error| self.lost(error, None))?;
         let status = response.status();
         tracing::debug!(asked = self.asked(), %status, "answer begins");
-        if let Some(server_ms) = date_header(&response) {
+        if let Some(date_ms) = date_header(&response) {
             self.client.inner.has_dates.store(true, Ordering::Relaxed);
-            self.client.heard_time(server_ms);
+            self.client.heard_time(HeardTime {
+                date_ms,
+                elapsed: begun.elapsed(),
+            });
         }
 
         if status.is_success() {
@@ -475,12 +479,11 @@ fn retry_after_header(response: &Response) -> Option<Duration> {
     seconds.parse().ok().map(Duration::from_secs)
 }
 
-/// What time it was at the other side when the answer began, ms since the Unix epoch: in the middle
-/// of its second.
+/// What time it was at the other side, ms since the Unix epoch: the beginning of its second.
 fn date_header(response: &Response) -> Option<i64> {
     let text = response.headers().get(header::DATE)?.to_str().ok()?;
     let at = jiff::fmt::rfc2822::parse(text).ok()?;
-    Some(at.timestamp().as_millisecond().saturating_add(500))
+    Some(at.timestamp().as_millisecond())
 }
 
 /// The innermost cause, without the URL: "connection refused" says more than "error sending

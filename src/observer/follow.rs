@@ -5,7 +5,7 @@ use super::patience::Patience;
 use super::troubles::Work;
 use super::{Error, Observer};
 use crate::changes::Change;
-use crate::matrix::{self, JoinedRoom, LeftRoom, SyncPart, SyncParts, SyncRequest};
+use crate::matrix::{self, HeardTime, JoinedRoom, LeftRoom, SyncPart, SyncParts, SyncRequest};
 use crate::rtc::reading::time_by_age;
 use crate::rtc::session::server_of;
 use crate::store::batch::{Batch, RoomBatch, Source};
@@ -316,8 +316,11 @@ impl Observer {
 
         let user_id = self.client.user_id().unwrap_or_default();
 
-        if let Some(server_ms) = time_by_age(&room.timeline, server_of(&user_id)) {
-            self.client.heard_time(server_ms);
+        if let Some(date_ms) = time_by_age(&room.timeline, server_of(&user_id)) {
+            self.client.heard_time(HeardTime {
+                date_ms,
+                elapsed: Duration::ZERO,
+            });
         }
     }
 

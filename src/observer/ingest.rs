@@ -5,10 +5,11 @@ use super::{Error, Observer};
 use crate::changes::Change;
 use crate::rtc::event::{RoomEvent, fits};
 use crate::rtc::neighbours::refuted;
+use crate::rtc::reading::{ClockDoubt, OurClock};
 use crate::rtc::sieve::{Sifted, sift};
 use crate::rtc::time::millis_of_json;
 use crate::store::batch::{Arrival, Batch, RoomBatch, Source, write_seen};
-use crate::store::readings::{self, ClockOff};
+use crate::store::readings::{self, ClockOff, ReadSpan};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -100,8 +101,8 @@ impl Observer {
     /// Commits a batch and announces, after the commit and never before, what it changed. Returns
     /// how many events were new.
     pub(super) async fn ingest(&self, batch: &Batch) -> Result<usize, Error> {
-        let off_ms = self.note_clock().await?;
-        let changed = write_seen(&self.store, &self.settings.rules, batch, off_ms).await?;
+        let clock = self.note_clock().await?;
+        let changed = write_seen(&self.store, &self.settings.rules, batch, clock).await?;
         self.announce(changed.slots, changed.rooms);
         if changed.has_open_bans {
             self.ban_open.notify_one();
@@ -132,22 +133,43 @@ impl Observer {
         Ok(changed.new_events)
     }
 
-    /// Keeps what is found of our clock, where that changed; how far it is off now, ms.
-    async fn note_clock(&self) -> Result<Option<i64>, Error> {
-        let off_ms = self.clock.off_ms();
-        let (offs, changes) = self.clock.offs();
-        if self.clock_changes.load(Ordering::Relaxed) == changes {
-            return Ok(off_ms);
+    /// Keeps what is found of our clock, where that changed; what it knows of itself now.
+    async fn note_clock(&self) -> Result<OurClock, Error> {
+        let doubt = self.clock.doubt();
+        let known = OurClock {
+            doubt: doubt.map(|doubt| ClockDoubt {
+                off_ms: doubt.off_ms,
+                latest_ms: doubt.latest_ms,
+            }),
+            is_confirmed: self.clock.is_confirmed(),
+        };
+
+        let (mut offs, changes) = self.clock.offs();
+        let noted = self.clock_changes.load(Ordering::Relaxed);
+        if noted == changes {
+            return Ok(known);
         }
 
-        let mut noted = Vec::with_capacity(offs.len());
+        offs.retain(|off| off.change > noted);
+        offs.sort_by_key(|off| off.change);
+        let mut standing = Vec::with_capacity(offs.len());
         for off in offs {
-            if let Some(to_ms) = off.to_ms.filter(|_| off.was_believed) {
-                let span = (off.from_ms, to_ms);
+            let span = ReadSpan {
+                from_ms: off.from_ms,
+                to_ms: off.to_ms.unwrap_or(i64::MAX),
+                after_stream: self.first_stream.load(Ordering::Relaxed),
+            };
+            if let Some(back_by_ms) = off.withdrawn_by_ms {
+                let found_by = off.found_by.as_str();
+                readings::withdraw_doubt(&self.store, span, back_by_ms, found_by).await?;
+                continue;
+            }
+
+            if off.was_believed {
                 readings::doubt_later(&self.store, span, off.off_ms).await?;
             }
 
-            noted.push(ClockOff {
+            standing.push(ClockOff {
                 from_ms: off.from_ms,
                 to_ms: off.to_ms,
                 off_ms: off.off_ms,
@@ -155,18 +177,18 @@ impl Observer {
             });
         }
 
-        readings::note_offs(&self.store, &noted).await?;
+        readings::note_offs(&self.store, &standing).await?;
         self.clock_changes.store(changes, Ordering::Relaxed);
-        if let Some(off_ms) = off_ms {
+        if let Some(doubt) = doubt {
             tracing::warn!(
-                off_ms,
+                off_ms = doubt.off_ms,
                 "the clock of this machine is wrong; it is not believed"
             );
         }
 
         self.changes.announce(Change::Observer);
 
-        Ok(off_ms)
+        Ok(known)
     }
 
     /// Announces what a commit changed: slots with their rooms, and rooms.

@@ -46,7 +46,7 @@ use crate::rtc::fold::Rules;
 use crate::store::{self, Store, readings, vantages};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Mutex, Notify};
 use troubles::Work;
@@ -161,6 +161,8 @@ pub struct Observer {
     flooded: Arc<Mutex<flooded::Flooded>>,
     /// What was noted of our clock the last time.
     clock_changes: Arc<AtomicU64>,
+    /// The number of the last event that was stored before this observer began.
+    first_stream: Arc<AtomicI64>,
     /// Our clock when the observer was made, ms.
     started_ms: i64,
     /// From when on the homeserver may be asked for open invitations again, ms by our clock.
@@ -200,6 +202,7 @@ impl Observer {
             signing_in: Arc::default(),
             flooded: Arc::default(),
             clock_changes: Arc::default(),
+            first_stream: Arc::default(),
         }
     }
 
@@ -237,6 +240,11 @@ impl Observer {
 
         if let Err(error) = readings::end_offs(&self.store).await {
             self.cannot_store("clearing the status", &error).await;
+        }
+
+        match readings::last_stream(&self.store).await {
+            Ok(stream) => self.first_stream.store(stream, Ordering::Relaxed),
+            Err(error) => self.cannot_store("reading the last event", &error).await,
         }
 
         self.find_older_rules().await;

@@ -23,6 +23,34 @@ pub struct Reading {
     /// How the events of timelines that came live with it were stamped, ms, each with its sender's
     /// server.
     pub stamps: Vec<(String, i64)>,
+    /// Our homeserver says that it is about this time, too.
+    pub is_confirmed: bool,
+}
+
+/// What the clock of the machine knows of itself when something is stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OurClock {
+    /// It is off, and not believed.
+    pub doubt: Option<ClockDoubt>,
+    /// Our homeserver says that it is about this time, too.
+    pub is_confirmed: bool,
+}
+
+/// Our clock is not believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockDoubt {
+    /// How far it is off, ms.
+    pub off_ms: i64,
+    /// It is no later than this, ms.
+    pub latest_ms: i64,
+}
+
+impl ClockDoubt {
+    /// When an event came at the latest, ms; `None` = its own stamp may be right.
+    #[must_use]
+    pub fn at_the_latest(&self, origin_server_ts: i64) -> Option<i64> {
+        (origin_server_ts > self.latest_ms).then_some(self.latest_ms)
+    }
 }
 
 impl Reading {
@@ -73,11 +101,42 @@ pub fn time_by_age(events: &[Value], server: &str) -> Option<i64> {
 pub struct Judge {
     /// The latest reading that is believed, ms.
     pub high_ms: Option<i64>,
+    /// The same and the time that passed since then, ms, as far as readings tell.
+    pub latest_ms: Option<i64>,
+    /// The last reading, believed or not, ms.
+    pub read_ms: Option<i64>,
 }
 
 impl Judge {
     /// Is this reading believed?
     pub fn believes(&mut self, reading: &Reading) -> bool {
+        let is_believed = self.judge(reading);
+        if is_believed {
+            self.latest_ms = self.high_ms;
+        } else {
+            let read_ms = self.read_ms.unwrap_or(reading.seen_ms);
+            let passed_ms = reading.seen_ms.saturating_sub(read_ms).max(0);
+            let latest_ms = self.latest_ms.or(self.high_ms);
+            self.latest_ms = latest_ms.map(|latest_ms| latest_ms.saturating_add(passed_ms));
+        }
+
+        self.read_ms = Some(reading.seen_ms);
+
+        is_believed
+    }
+
+    /// Would it not be believed but for the word of our homeserver?
+    #[must_use]
+    pub fn needs_confirmation(mut self, reading: &Reading) -> bool {
+        let unconfirmed = Reading {
+            is_confirmed: false,
+            ..reading.clone()
+        };
+
+        reading.is_confirmed && !self.judge(&unconfirmed)
+    }
+
+    fn judge(&mut self, reading: &Reading) -> bool {
         let seen_ms = reading.seen_ms;
         let Some(high_ms) = self.high_ms else {
             let is_believed = !reading.is_before_all();
@@ -99,19 +158,20 @@ impl Judge {
         let was_ahead = reading
             .middle()
             .is_some_and(|at| at.saturating_sub(seen_ms).saturating_abs() < off.max(SLACK_MS));
-        if was_ahead {
+        if was_ahead || reading.is_confirmed {
             self.high_ms = Some(seen_ms);
+            return true;
         }
 
-        was_ahead
+        false
     }
 
     /// When an event came at the latest, ms, although our clock could not be believed; `None` = its
     /// own stamp may be right.
     #[must_use]
     pub fn at_the_latest(&self, origin_server_ts: i64) -> Option<i64> {
-        let high_ms = self.high_ms?;
-        (origin_server_ts > high_ms.saturating_add(BEYOND_MS)).then_some(high_ms)
+        let latest_ms = self.latest_ms.or(self.high_ms)?;
+        (origin_server_ts > latest_ms.saturating_add(BEYOND_MS)).then_some(latest_ms)
     }
 }
 
@@ -128,7 +188,11 @@ mod tests {
             .map(|(server, at)| ((*server).to_owned(), *at))
             .collect();
 
-        Reading { seen_ms, stamps }
+        Reading {
+            seen_ms,
+            stamps,
+            is_confirmed: false,
+        }
     }
 
     fn judged(readings: &[Reading]) -> Vec<bool> {
@@ -199,8 +263,40 @@ mod tests {
 
     #[test]
     fn an_event_from_the_far_future_came_with_the_last_good_reading() {
-        let judge = Judge { high_ms: Some(NOW) };
+        let judge = Judge {
+            high_ms: Some(NOW),
+            ..Judge::default()
+        };
         assert_eq!(judge.at_the_latest(NOW + HOUR), None);
         assert_eq!(judge.at_the_latest(NOW + 48 * HOUR), Some(NOW));
+    }
+
+    #[test]
+    fn events_of_a_long_doubt_are_not_put_on_one_moment() {
+        let week = 168 * HOUR;
+        let mut judge = Judge::default();
+        assert!(judge.believes(&reading(NOW, &[])));
+        assert!(!judge.believes(&reading(NOW - week, &[])));
+        for hours in 1..100 {
+            assert!(!judge.believes(&reading(NOW - week + hours * HOUR, &[])));
+            // Stamped as it came, and far in the future.
+            assert_eq!(judge.at_the_latest(NOW + hours * HOUR), None);
+            let latest_ms = NOW + hours * HOUR;
+            assert_eq!(judge.at_the_latest(NOW + 10 * week), Some(latest_ms));
+        }
+    }
+
+    #[test]
+    fn what_our_homeserver_confirms_is_believed() {
+        let mut judge = Judge::default();
+        judge.believes(&reading(NOW + 24 * HOUR, &[]));
+        let confirmed = Reading {
+            is_confirmed: true,
+            ..reading(NOW, &[])
+        };
+        assert!(judge.needs_confirmation(&confirmed));
+        assert!(judge.believes(&confirmed));
+        assert!(!judge.needs_confirmation(&confirmed));
+        assert!(judge.believes(&reading(NOW + 1000, &[])));
     }
 }

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::rtc::event::{Reason, RoomEvent};
 use crate::rtc::fold::Rules;
+use crate::rtc::reading::OurClock;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -152,11 +153,11 @@ pub struct Changed {
 /// # Errors
 /// When the database fails; then nothing of the batch was written.
 pub async fn write(store: &Store, rules: &Rules, batch: &Batch) -> Result<Changed, Error> {
-    write_seen(store, rules, batch, None).await
+    write_seen(store, rules, batch, OurClock::default()).await
 }
 
-/// The same; where our own clock is off, by so many ms: then its word on when something came is not
-/// believed.
+/// The same, with what our own clock knows of itself: where it is off, its word on when something
+/// came is not believed.
 ///
 /// # Errors
 /// When the database fails; then nothing of the batch was written.
@@ -164,12 +165,12 @@ pub async fn write_seen(
     store: &Store,
     rules: &Rules,
     batch: &Batch,
-    clock_off_ms: Option<i64>,
+    clock: OurClock,
 ) -> Result<Changed, Error> {
     let mut tx = store.writing().await?;
     let mut changed = Changed::default();
     let before = append::last_stream(&mut tx).await?;
-    let judged = readings::judged(&mut tx, batch, (before, clock_off_ms)).await?;
+    let judged = readings::judged(&mut tx, batch, before, clock).await?;
     let is_doubted = matches!(judged, Cow::Owned(_));
     let batch = judged.as_ref();
     let mut senders = Senders::new(&store.limits);

@@ -3,7 +3,7 @@
 
 use super::batch::{Batch, RoomBatch, Source};
 use super::{Error, Store, Tx, int};
-use crate::rtc::reading::{Judge, Reading};
+use crate::rtc::reading::{ClockDoubt, Judge, OurClock, Reading};
 use crate::rtc::session::server_of;
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -12,58 +12,74 @@ use std::sync::Arc;
 
 /// A receive time is that of its first sighting, give or take, ms.
 const SLACK_MS: i64 = 1000;
+/// So many times at which our clock was wrong are kept.
+const OFFS_MAX: i64 = 1000;
 /// So many events are looked at in one transaction.
 const PORTION: usize = 4000;
 
-const HIGH: &str = "select high_ms from clock where one = 1";
-const SET_HIGH: &str = "insert into clock (one, high_ms) values (1, $1)
-    on conflict (one) do update set high_ms = excluded.high_ms";
+const CLOCK: &str = "select high_ms, latest_ms, read_ms from clock where one = 1";
+const SET_CLOCK: &str =
+    "insert into clock (one, high_ms, latest_ms, read_ms) values (1, $1, $2, $3) on conflict (one)
+    do update set high_ms = excluded.high_ms, latest_ms = excluded.latest_ms, read_ms = excluded.read_ms";
 const DOUBT: &str =
-    "insert into clock_doubts (from_stream, to_stream, seen_ms, high_ms, off_ms) values ($1, $2, $3, $4, $5)
-    on conflict (from_stream) do nothing";
+    "insert into clock_doubts (from_stream, to_stream, seen_ms, high_ms, off_ms, latest_ms, back_by_ms)
+    values ($1, $2, $3, $4, $5, $6, $7) on conflict (from_stream) do nothing";
 
 /// The batch as it is to be stored: where our clock cannot be believed, its events bear no receive
 /// time, and that is noted. `before` is the number of the last event stored.
 pub(super) async fn judged<'b>(
     tx: &mut Tx,
     batch: &'b Batch,
-    (before, off_ms): (i64, Option<i64>),
+    before: i64,
+    clock: OurClock,
 ) -> Result<Cow<'b, Batch>, Error> {
-    let high_ms: Option<i64> = sqlx::query_scalar(HIGH).fetch_optional(&mut **tx).await?;
-    let mut judge = Judge { high_ms };
+    let known = judge_so_far(tx).await?;
     let reading = Reading {
         seen_ms: batch.seen_ms,
         stamps: batch.rooms.iter().flat_map(stamps).collect(),
+        is_confirmed: clock.is_confirmed,
     };
 
-    let is_believed = off_ms.is_none() && judge.believes(&reading);
-    if judge.high_ms != high_ms
-        && let Some(high_ms) = judge.high_ms
-    {
-        sqlx::query(SET_HIGH)
-            .bind(high_ms)
-            .execute(&mut **tx)
-            .await?;
+    let mut judge = known;
+    let is_believed = clock.doubt.is_none() && judge.believes(&reading);
+    if judge != known {
+        keep_judge(tx, &judge).await?;
     }
 
+    let arrivals: usize = batch.rooms.iter().map(|room| room.arrivals.len()).sum();
+    let numbers = (before + 1, before + int(arrivals));
     if is_believed {
+        // Who mends later knows nothing of what the homeserver said.
+        if arrivals > 0 && known.needs_confirmation(&reading) {
+            let doubt = sqlx::query(DOUBT).bind(numbers.0).bind(numbers.1);
+            doubt
+                .bind(batch.seen_ms)
+                .bind(known.high_ms)
+                .bind(Some(0_i64))
+                .bind(None::<i64>)
+                .bind(Some(0_i64))
+                .execute(&mut **tx)
+                .await?;
+        }
+
         return Ok(Cow::Borrowed(batch));
     }
 
+    let off_ms = clock.doubt.map(|doubt| doubt.off_ms);
     tracing::warn!(
         says_ms = batch.seen_ms,
-        last_good_ms = high_ms,
+        last_good_ms = known.high_ms,
         off_ms,
         "our own clock is wrong; the times at which it says that events came are not believed"
     );
-    let arrivals: usize = batch.rooms.iter().map(|room| room.arrivals.len()).sum();
     if arrivals > 0 {
-        sqlx::query(DOUBT)
-            .bind(before + 1)
-            .bind(before + int(arrivals))
+        let doubt = sqlx::query(DOUBT).bind(numbers.0).bind(numbers.1);
+        doubt
             .bind(batch.seen_ms)
-            .bind(high_ms)
+            .bind(known.high_ms)
             .bind(off_ms)
+            .bind(clock.doubt.map(|doubt| doubt.latest_ms))
+            .bind(None::<i64>)
             .execute(&mut **tx)
             .await?;
     }
@@ -72,11 +88,41 @@ pub(super) async fn judged<'b>(
     for arrival in batch.rooms.iter_mut().flat_map(|room| &mut room.arrivals) {
         if arrival.event.received_ts.is_some() {
             let event = Arc::make_mut(&mut arrival.event);
-            event.received_ts = judge.at_the_latest(event.origin_server_ts);
+            event.received_ts = match clock.doubt {
+                Some(doubt) => doubt.at_the_latest(event.origin_server_ts),
+                None => judge.at_the_latest(event.origin_server_ts),
+            };
         }
     }
 
     Ok(Cow::Owned(batch))
+}
+
+async fn judge_so_far(tx: &mut Tx) -> Result<Judge, Error> {
+    let Some(row) = sqlx::query(CLOCK).fetch_optional(&mut **tx).await? else {
+        return Ok(Judge::default());
+    };
+
+    Ok(Judge {
+        high_ms: row.try_get("high_ms")?,
+        latest_ms: row.try_get("latest_ms")?,
+        read_ms: row.try_get("read_ms")?,
+    })
+}
+
+async fn keep_judge(tx: &mut Tx, judge: &Judge) -> Result<(), Error> {
+    let Some(high_ms) = judge.high_ms else {
+        return Ok(());
+    };
+
+    sqlx::query(SET_CLOCK)
+        .bind(high_ms)
+        .bind(judge.latest_ms)
+        .bind(judge.read_ms)
+        .execute(&mut **tx)
+        .await?;
+
+    Ok(())
 }
 
 const DOUBTED: &str = "update clock_doubts set to_stream = $2 where from_stream = $1";
@@ -108,7 +154,32 @@ const READ: &str = "select stream, event_id, room_id, sender, origin_server_ts, 
     from events where stream > $1 order by stream limit $2";
 
 const OFF_EVENTS: &str =
-    "select from_stream, to_stream from clock_doubts where off_ms is not null order by from_stream";
+    "select from_stream, to_stream, off_ms, latest_ms, back_by_ms from clock_doubts
+    where off_ms is not null order by from_stream";
+
+/// What the clock knew of itself, at the time or later, when these events came.
+#[derive(Debug, sqlx::FromRow)]
+struct OffEvents {
+    from_stream: i64,
+    to_stream: i64,
+    off_ms: i64,
+    latest_ms: Option<i64>,
+    /// It was right, plus so many ms.
+    back_by_ms: Option<i64>,
+}
+
+impl OffEvents {
+    /// When an event came at the latest, ms, of which our clock said this time.
+    fn at_the_latest(&self, seen: &StoredEvent) -> Option<i64> {
+        let right_ms = seen.seen_ms.saturating_sub(self.off_ms);
+        let doubt = ClockDoubt {
+            off_ms: self.off_ms,
+            latest_ms: self.latest_ms.unwrap_or(right_ms),
+        };
+
+        doubt.at_the_latest(seen.origin_server_ts)
+    }
+}
 
 /// Where mending stands.
 #[derive(Debug, Default)]
@@ -118,8 +189,7 @@ struct Mending {
     /// concerns.
     reading: Reading,
     rows: Vec<StoredEvent>,
-    /// From which event to which it was found at the time, or later, that our clock was off.
-    off: Vec<(i64, i64)>,
+    off: Vec<OffEvents>,
     mended: usize,
 }
 
@@ -219,27 +289,34 @@ impl Mending {
         }
 
         let first = rows.first().map_or(0, |seen| seen.stream);
-        let was_off = self
-            .off
-            .iter()
-            .any(|(from, to)| (*from..=*to).contains(&first));
-        let is_believed = !was_off && self.judge.believes(&reading);
+        let off = self.off_events(first);
+        let doubt = off.filter(|off| off.back_by_ms.is_none());
+        let back_by_ms = off.and_then(|off| off.back_by_ms);
+        let reading = Reading {
+            seen_ms: reading.seen_ms.saturating_add(back_by_ms.unwrap_or(0)),
+            is_confirmed: back_by_ms.is_some(),
+            ..reading
+        };
+
+        let is_believed = doubt.is_none() && self.judge.believes(&reading);
         let asked = |seen: &&StoredEvent| room_id.is_none_or(|room| room == seen.room_id);
         for seen in rows.iter().filter(asked) {
             let is_too_early = seen
                 .received_ms
-                .is_some_and(|received| received < seen.seen_ms.saturating_sub(SLACK_MS));
+                .is_some_and(|received| received < reading.seen_ms.saturating_sub(SLACK_MS));
             // What history tells bears the time that those beside it in the stream give.
             let is_told = !seen.is_live && is_too_early;
-            if is_told
-                || seen.received_ms.is_none()
-                || (is_believed && !(seen.is_live && is_too_early))
-            {
+            let is_given_back = back_by_ms.is_some() && seen.is_live && is_believed;
+            let has_none = seen.received_ms.is_none() && !is_given_back;
+            let is_right = is_believed && !is_given_back && !(seen.is_live && is_too_early);
+            if is_told || has_none || is_right {
                 continue;
             }
 
             let received_ms = if is_believed {
-                Some(seen.seen_ms)
+                Some(reading.seen_ms)
+            } else if let Some(doubt) = self.off_events(first) {
+                doubt.at_the_latest(seen)
             } else {
                 let later = later_sighting(tx, seen).await?;
                 later.or_else(|| self.judge.at_the_latest(seen.origin_server_ts))
@@ -252,6 +329,11 @@ impl Mending {
         }
 
         Ok(())
+    }
+
+    fn off_events(&self, stream: i64) -> Option<&OffEvents> {
+        let mut all = self.off.iter().rev();
+        all.find(|off| (off.from_stream..=off.to_stream).contains(&stream))
     }
 }
 
@@ -308,6 +390,8 @@ const NOTE_OFF: &str =
 const END_OFFS: &str =
     "update clock_offs set to_ms = coalesce((select high_ms from clock where one = 1
     and high_ms > from_ms), from_ms) where to_ms is null";
+const PRUNE_OFFS: &str = "delete from clock_offs where from_ms <
+    (select from_ms from clock_offs order by from_ms desc limit 1 offset $1)";
 const OFFS: &str = "select from_ms, to_ms, off_ms, found_by from clock_offs order by from_ms desc, found_by limit $1";
 
 /// Notes times at which our clock was wrong.
@@ -325,6 +409,11 @@ pub async fn note_offs(store: &Store, offs: &[ClockOff]) -> Result<(), Error> {
             .execute(&mut *tx)
             .await?;
     }
+
+    sqlx::query(PRUNE_OFFS)
+        .bind(OFFS_MAX)
+        .execute(&mut *tx)
+        .await?;
 
     Ok(tx.commit().await?)
 }
@@ -357,30 +446,93 @@ pub async fn offs(store: &Store, limit: i64) -> Result<Vec<ClockOff>, Error> {
     Ok(rows.into_iter().map(off).collect())
 }
 
-// What was believed then is not any more: a rebuild computes without it.
-const DOUBT_LATER: &str = "insert into clock_doubts (from_stream, to_stream, seen_ms, high_ms, off_ms)
-    select min(stream), max(stream), max(seen_ms), null, cast($3 as bigint) from events
-    where seen_ms >= $1 and seen_ms <= $2 and source <> 'backfill' having min(stream) is not null
-    on conflict (from_stream) do update set to_stream = excluded.to_stream, off_ms = excluded.off_ms";
+// What was believed then is not any more: a rebuild computes without it. One doubt takes the place
+// of those within it.
+const FIND_LATER: &str = "select min(stream), max(stream) from events
+    where seen_ms >= $1 and seen_ms <= $2 and stream > $3 and source <> 'backfill'";
+const DROP_DOUBTS: &str = "delete from clock_doubts where from_stream >= $1 and from_stream <= $2";
+const DOUBT_LATER: &str = "insert into clock_doubts (from_stream, to_stream, seen_ms, high_ms, off_ms) values ($1, $2, $3, null, $4)";
 
-/// It was found that our clock had been wrong from then to then, ms by itself: a rebuild mends what
-/// was believed.
+/// A span of time by our clock, ms, and the number of the last event that was stored before this
+/// process began: an earlier one may have read the same times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadSpan {
+    pub from_ms: i64,
+    pub to_ms: i64,
+    pub after_stream: i64,
+}
+
+/// It was found that our clock had been wrong in a span: a rebuild mends what was believed.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn doubt_later(
-    store: &Store,
-    (from_ms, to_ms): (i64, i64),
-    off_ms: i64,
-) -> Result<(), Error> {
+pub async fn doubt_later(store: &Store, span: ReadSpan, off_ms: i64) -> Result<(), Error> {
+    let mut tx = store.writing().await?;
+    let found: (Option<i64>, Option<i64>) = sqlx::query_as(FIND_LATER)
+        .bind(span.from_ms)
+        .bind(span.to_ms)
+        .bind(span.after_stream)
+        .fetch_one(&mut *tx)
+        .await?;
+    let (Some(first), Some(last)) = found else {
+        return Ok(());
+    };
+
+    sqlx::query(DROP_DOUBTS)
+        .bind(first)
+        .bind(last)
+        .execute(&mut *tx)
+        .await?;
     sqlx::query(DOUBT_LATER)
-        .bind(from_ms)
-        .bind(to_ms)
+        .bind(first)
+        .bind(last)
+        .bind(span.to_ms)
         .bind(off_ms)
-        .execute(&store.write)
+        .execute(&mut *tx)
         .await?;
 
-    Ok(())
+    Ok(tx.commit().await?)
+}
+
+const WITHDRAW: &str = "update clock_doubts set back_by_ms = $4
+    where seen_ms >= $1 and seen_ms <= $2 and from_stream > $3 and off_ms is not null";
+const DROP_OFF: &str = "delete from clock_offs where from_ms = $1 and found_by = $2";
+
+/// Our clock had been right in a span in which it was doubted, plus so many ms: a rebuild gives the
+/// receive times back.
+///
+/// # Errors
+/// When the database fails.
+pub async fn withdraw_doubt(
+    store: &Store,
+    span: ReadSpan,
+    back_by_ms: i64,
+    found_by: &str,
+) -> Result<(), Error> {
+    let mut tx = store.writing().await?;
+    sqlx::query(WITHDRAW)
+        .bind(span.from_ms)
+        .bind(span.to_ms)
+        .bind(span.after_stream)
+        .bind(back_by_ms)
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query(DROP_OFF)
+        .bind(span.from_ms)
+        .bind(found_by)
+        .execute(&mut *tx)
+        .await?;
+
+    Ok(tx.commit().await?)
+}
+
+/// The number of the last event that is stored.
+///
+/// # Errors
+/// When the database fails.
+pub async fn last_stream(store: &Store) -> Result<i64, Error> {
+    let query = sqlx::query_scalar("select coalesce(max(stream), 0) from events");
+    Ok(query.fetch_one(&store.read).await?)
 }
 
 /// Times of our own clock that were not believed.
@@ -394,7 +546,8 @@ pub struct Doubts {
     pub behind_ms: Option<i64>,
 }
 
-const DOUBTS: &str = "select count(*) as readings, max(from_stream) as last from clock_doubts";
+const DOUBTS: &str = "select count(*) as readings, max(from_stream) as last from clock_doubts
+    where back_by_ms is null";
 const LAST_DOUBT: &str = "select seen_ms, high_ms from clock_doubts where from_stream = $1";
 
 /// How often our own clock was not believed.

@@ -269,13 +269,15 @@ pub async fn delete_snapshots(store: &Store, before: i64, now: i64) -> Result<bo
 /// What was noted beside the events: what looks and limits found, who is in a room no more, and
 /// rules that others replaced since. Who has a stay since then is still known to be in the room no
 /// more. Of our clock's doubts the last good reading counts, since the other one is wrong.
-const BESIDE: [&str; 5] = [
+const BESIDE: [&str; 6] = [
     "delete from state_resets where (room_id, made_event_id) in
         (select room_id, made_event_id from state_resets where noticed_ms < $1 limit $2)",
     "delete from set_aside where (room_id, sender, hour) in
         (select room_id, sender, hour from set_aside where (hour + 1) * 3600000 < $1 limit $2)",
     "delete from clock_doubts where from_stream in
-        (select from_stream from clock_doubts where high_ms < $1 limit $2)",
+        (select from_stream from clock_doubts where high_ms < $1 or (high_ms is null and seen_ms < $1) limit $2)",
+    "delete from clock_offs where (from_ms, found_by) in
+        (select from_ms, found_by from clock_offs where to_ms < $1 limit $2)",
     "delete from room_members where (room_id, user_id) in
         (select m.room_id, m.user_id from room_members m where m.joined = 0 and m.event_ms < $1 and not exists
             (select 1 from walks w where w.room_id = m.room_id and w.done_ms is null) and not exists
@@ -451,7 +453,8 @@ mod tests {
             "insert into state_resets (room_id, made_event_id, kind, user_id, newest_event_id, noticed_ms)
                 values ('!r:h', 'old', 'call_member_back', '@a:h', '$1', 99), ('!r:h', 'new', 'call_member_back', '@a:h', '$1', 7200000)",
             "insert into set_aside (room_id, sender, hour, events) values ('!r:h', 'old', 0, 1), ('!r:h', 'new', 1, 1)",
-            "insert into clock_doubts (from_stream, to_stream, seen_ms, high_ms) values (1, 1, 1, 99), (2, 2, 1, 7200000)",
+            "insert into clock_doubts (from_stream, to_stream, seen_ms, high_ms) values (1, 1, 1, 99), (2, 2, 1, 7200000), (3, 3, 1, null)",
+            "insert into clock_offs (from_ms, to_ms, off_ms, found_by) values (1, 99, 5, 'counting'), (2, 7200000, 5, 'counting')",
             "insert into room_members (room_id, user_id, joined, event_ms, event_id) values ('!r:h', 'old', 0, 99, '$1'),
                 ('!r:h', 'here', 1, 99, '$2'), ('!r:h', 'new', 0, 7200000, '$3')",
             "insert into room_rules (room_id, kind, time_ms, event_id, sender, json) values ('!r:h', 'p', 98, 'old', '@a:h', '{}'),
@@ -469,6 +472,7 @@ mod tests {
                 "select cast(from_stream as text) from clock_doubts",
                 vec!["2"],
             ),
+            ("select cast(from_ms as text) from clock_offs", vec!["2"]),
             (
                 "select user_id from room_members order by user_id",
                 vec!["here", "new"],
