@@ -1,3 +1,5 @@
+//! Worlds through which a clock lives: what it says, and what it is not believed.
+
 use super::*;
 
 const SECOND: i64 = 1_000;
