@@ -4,8 +4,9 @@
 use super::{Error, Observer};
 use crate::changes::Change;
 use crate::rtc::event::{RoomEvent, fits};
-use crate::rtc::neighbours::refuted;
+use crate::rtc::neighbours::{Stamp, refuted};
 use crate::rtc::reading::{ClockDoubt, OurClock};
+use crate::rtc::session::server_of;
 use crate::rtc::sieve::{Sifted, sift};
 use crate::rtc::time::millis_of_json;
 use crate::store::batch::{Arrival, Batch, RoomBatch, Source, write_seen};
@@ -64,9 +65,17 @@ pub(super) fn add_events(room: &mut RoomBatch, events: &[Value], in_timeline: bo
 /// Of a page of history, newest first: for each event whose stamp those beside it refute, the time
 /// that they give instead.
 fn refuted_by_neighbours(events: &[Value]) -> Vec<Option<i64>> {
-    let stamp = |event: &Value| event.get("origin_server_ts").and_then(millis_of_json);
+    let stamp = |event| {
+        let event: &Value = event;
+        let sender = event.get("sender").and_then(Value::as_str);
+        let at_ms = event.get("origin_server_ts").and_then(millis_of_json)?;
+        Some(Stamp {
+            server: sender.map_or("", server_of),
+            at_ms,
+        })
+    };
     // One without a stamp is no event; it stands for nothing.
-    let stamps: Option<Vec<i64>> = events.iter().map(stamp).collect();
+    let stamps: Option<Vec<Stamp<'_>>> = events.iter().map(stamp).collect();
     stamps.map_or_else(Vec::new, |stamps| refuted(&stamps))
 }
 

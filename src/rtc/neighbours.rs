@@ -1,53 +1,96 @@
 //! What stands beside an event in its room's history: the order in which homeservers put events
 //! tells when one happened, where its own stamp cannot be.
 
+use std::collections::BTreeMap;
+
 /// Servers that were apart for days put their events side by side; a stamp is refuted only by more
 /// than this, ms.
 const APART_MS: i64 = 7 * 86_400_000;
 /// So many events before it are looked at.
 const OLDER: usize = 5;
 
-/// Of the stamps of one page of history, newest event first, ms: for each whose neighbours refute
-/// it, the time that they give instead.
+/// The stamp of an event, ms, and the server of its sender.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp<'e> {
+    pub server: &'e str,
+    pub at_ms: i64,
+}
+
+/// Of the stamps of one page of history, newest event first: for each whose neighbours refute it,
+/// the time that they give instead, ms.
+///
+/// One server alone does not move the event of another one: what counts is what the same server
+/// says beside it, or what at least two others say.
 #[must_use]
-pub fn refuted(stamps: &[i64]) -> Vec<Option<i64>> {
-    let mut newest_ms: Option<i64> = None;
+pub fn refuted(stamps: &[Stamp<'_>]) -> Vec<Option<i64>> {
+    let mut newer: BTreeMap<&str, i64> = BTreeMap::new();
     let mut found = Vec::with_capacity(stamps.len());
     for (at, stamp) in stamps.iter().enumerate() {
-        let older_ms = middle(stamps.get(at + 1..).unwrap_or_default());
-        found.push(instead_of(*stamp, older_ms, newest_ms));
-        newest_ms = newest_ms.max(Some(*stamp));
+        let next = stamps.get(at + 1..).unwrap_or_default();
+        let near = next.get(..OLDER).unwrap_or(next);
+        let older = older_side(near, stamp.server);
+        let instead = older
+            .into_iter()
+            .find_map(|older_ms| instead_of(*stamp, older_ms, newest_side(&newer, stamp.server)));
+        found.push(instead);
+        let newest_ms = newer.entry(stamp.server).or_insert(stamp.at_ms);
+        *newest_ms = stamp.at_ms.max(*newest_ms);
     }
 
     found
 }
 
-fn instead_of(stamp: i64, older_ms: Option<i64>, newest_ms: Option<i64>) -> Option<i64> {
+/// The times that the older events beside one give: what its own server says, and what several
+/// others say.
+fn older_side(near: &[Stamp<'_>], server: &str) -> Vec<i64> {
+    let of_own = near.iter().filter(|one| one.server == server);
+    let own_ms = middle(of_own.map(|one| one.at_ms).collect());
+    let mut by_server: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
+    for one in near.iter().filter(|one| one.server != server) {
+        by_server.entry(one.server).or_default().push(one.at_ms);
+    }
+
+    let has_several = by_server.len() > 1;
+    let others_ms = earlier_middle(by_server.into_values().filter_map(middle).collect());
+
+    own_ms
+        .into_iter()
+        .chain(others_ms.filter(|_| has_several))
+        .collect()
+}
+
+/// The latest that the newer events say, where they may say anything of an event of this server.
+fn newest_side(newer: &BTreeMap<&str, i64>, server: &str) -> Option<i64> {
+    let may_tell = newer.contains_key(server) || newer.len() > 1;
+    newer.values().max().copied().filter(|_| may_tell)
+}
+
+fn instead_of(stamp: Stamp<'_>, older_ms: i64, newest_ms: Option<i64>) -> Option<i64> {
     // Neighbours that contradict each other tell nothing.
-    if older_ms
-        .zip(newest_ms)
-        .is_some_and(|(older, newest)| older > newest)
-    {
+    if newest_ms.is_some_and(|newest_ms| older_ms > newest_ms) {
         return None;
     }
 
-    let is_before = |older: &i64| stamp < older.saturating_sub(APART_MS);
+    if stamp.at_ms < older_ms.saturating_sub(APART_MS) {
+        return Some(older_ms);
+    }
+
     // Who sends newer events with early stamps must not move what others sent before: the older ones
     // have to say the same.
-    let is_after = |newest: &i64| {
-        stamp > newest.saturating_add(APART_MS)
-            && older_ms.is_some_and(|older| stamp > older.saturating_add(APART_MS))
-    };
-
-    older_ms.filter(is_before).or(newest_ms.filter(is_after))
+    let is_after = |other_ms: i64| stamp.at_ms > other_ms.saturating_add(APART_MS);
+    newest_ms.filter(|newest_ms| is_after(*newest_ms) && is_after(older_ms))
 }
 
-/// The stamp in the middle of the next few older ones: one odd clock among several does not move
-/// it.
-fn middle(older: &[i64]) -> Option<i64> {
-    let mut near: Vec<i64> = older.iter().take(OLDER).copied().collect();
-    near.sort_unstable();
-    near.get(near.len() / 2).copied()
+/// The stamp in the middle: one odd clock among several does not move it.
+fn middle(mut stamps: Vec<i64>) -> Option<i64> {
+    stamps.sort_unstable();
+    stamps.get(stamps.len() / 2).copied()
+}
+
+/// The same, of two the earlier one.
+fn earlier_middle(mut stamps: Vec<i64>) -> Option<i64> {
+    stamps.sort_unstable();
+    stamps.get(stamps.len().checked_sub(1)? / 2).copied()
 }
 
 #[cfg(test)]
@@ -56,6 +99,16 @@ mod tests {
 
     const DAY: i64 = 86_400_000;
     const NOW: i64 = 1_700_000_000_000;
+
+    fn of_servers(stamps: &[(&str, i64)]) -> Vec<Option<i64>> {
+        let stamp = |(server, at_ms)| Stamp { server, at_ms };
+        super::refuted(&stamps.iter().copied().map(stamp).collect::<Vec<_>>())
+    }
+
+    fn refuted(stamps: &[i64]) -> Vec<Option<i64>> {
+        let all: Vec<_> = stamps.iter().map(|at_ms| ("h", *at_ms)).collect();
+        of_servers(&all)
+    }
 
     #[test]
     fn a_stamp_far_from_those_beside_it_is_refuted() {
@@ -78,5 +131,24 @@ mod tests {
         assert_eq!(refuted(&[0, NOW]), [Some(NOW), None]);
         assert_eq!(refuted(&[]), []);
         assert_eq!(refuted(&[5]), [None]);
+    }
+    #[test]
+    fn one_server_alone_moves_no_event_of_another() {
+        for odd in [0, NOW + 400 * DAY] {
+            // On both sides of it, and on either.
+            for page in [
+                [("evil", odd), ("h", NOW), ("evil", odd), ("evil", odd)],
+                [("x", NOW + 1), ("h", NOW), ("evil", odd), ("evil", odd)],
+                [("evil", odd), ("h", NOW), ("x", NOW - DAY), ("evil", odd)],
+            ] {
+                assert_eq!(of_servers(&page)[1], None, "{page:?}");
+            }
+        }
+
+        // Two others, or the same server, may.
+        let page = [("x", NOW), ("h", 0), ("x", NOW - DAY), ("y", NOW - 2 * DAY)];
+        assert_eq!(of_servers(&page)[1], Some(NOW - 2 * DAY));
+        let page = [("x", NOW), ("h", 0), ("x", NOW - DAY), ("h", NOW - DAY)];
+        assert_eq!(of_servers(&page)[1], Some(NOW - DAY));
     }
 }
