@@ -384,6 +384,10 @@ impl Store {
 
         let options = (*self.pools.dear.connect_options()).clone();
         let read = connect::moment_pool(begin, &self.space, DEAR_LIMIT).connect_lazy_with(options);
+        drop(read.acquire().await?);
+        // A second connection would read another moment. There is no driver for this: where the
+        // first one breaks, what is read fails.
+        read.set_connect_options("moment://over".parse()?);
 
         Ok(OneMoment {
             store: Self {
@@ -525,6 +529,22 @@ mod tests {
         drop(moment);
         let later = store.at_one_moment().await.unwrap();
         assert_eq!(rooms::watched(later.store()).await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_moment_that_breaks_is_not_begun_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("t.db").display());
+        let store = Store::open(&url).await.unwrap();
+        let moment = store.at_one_moment().await.unwrap();
+        assert_eq!(rooms::watched(moment.store()).await.unwrap(), []);
+        let connection = moment.store().read.acquire().await.unwrap();
+        connection.close().await.unwrap();
+        let answer = tokio::time::timeout(
+            std::time::Duration::from_secs(5),
+            rooms::watched(moment.store()),
+        );
+        assert!(answer.await.unwrap().is_err());
     }
 
     #[tokio::test]

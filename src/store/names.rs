@@ -43,6 +43,28 @@ impl Names {
     }
 }
 
+/// Names that are just being forgotten. Who stops half-way, by an error or because nobody waits any
+/// more, leaves them to the next one.
+struct TakenBack<'n> {
+    names: &'n Names,
+    users: BTreeSet<String>,
+}
+
+impl<'n> TakenBack<'n> {
+    fn take(names: &'n Names) -> Self {
+        Self {
+            users: std::mem::take(&mut *names.lock()),
+            names,
+        }
+    }
+}
+
+impl Drop for TakenBack<'_> {
+    fn drop(&mut self) {
+        self.names.forget(&self.users);
+    }
+}
+
 #[derive(Debug, Default)]
 struct Known {
     /// The newest event that the list takes into account, its number and its id; `None` before the
@@ -139,12 +161,9 @@ pub(super) async fn find(store: &Store, word: &str, pattern: &str) -> Result<Hit
 
     drop(known);
     let mut known = store.names.known.write().await;
-    let taken_back = std::mem::take(&mut *store.names.lock());
-    if let Err(error) = known.forget(store, &taken_back).await {
-        store.names.forget(&taken_back);
-        return Err(error);
-    }
-
+    let mut taken_back = TakenBack::take(&store.names);
+    known.forget(store, &taken_back.users).await?;
+    taken_back.users.clear();
     known.catch_up(store, top).await?;
 
     Ok(Hits {
@@ -401,5 +420,21 @@ mod tests {
             "it has that one still"
         );
         assert_eq!(users(&bed, "@a").await, ["@a:h"]);
+    }
+
+    #[tokio::test]
+    async fn a_search_that_is_given_up_half_way_forgets_none_of_what_was_taken_back() {
+        let bed = Bed::new().await;
+        let user = "@a:h".to_owned();
+        bed.stay(&user, "'D'", "one", 10, 20).await;
+        bed.event("$name", None, "m.room.member", 5).await;
+        users(&bed, "nobody").await;
+        for micros in 0..150 {
+            bed.store.names.forget(&BTreeSet::from([user.clone()]));
+            let wait = std::time::Duration::from_micros(micros * 20);
+            let search = tokio::time::timeout(wait, users(&bed, "nobody"));
+            let is_left = search.await.is_err();
+            assert_eq!(is_left, !bed.store.names.lock().is_empty(), "{wait:?}");
+        }
     }
 }
