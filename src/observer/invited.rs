@@ -4,6 +4,7 @@
 
 use super::{Error, Mode, Observer};
 use crate::matrix::{SyncRequest, invitations_filter};
+use crate::store::row::Viewer;
 use crate::store::{invitations, vantages};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -27,7 +28,7 @@ impl Observer {
             }
 
             let kept = invitations::open(&self.store, &self.vantage_id).await?;
-            let refused = vantages::list(&self.store)
+            let refused = vantages::list(&self.store, Viewer::Operator)
                 .await?
                 .into_iter()
                 .any(|vantage| vantage.id == self.vantage_id && vantage.invites_refused > 0);

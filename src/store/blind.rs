@@ -31,17 +31,33 @@ pub(super) async fn spans(
         .map(|place| place.room_id.clone())
         .collect();
     let mut found = Blind::new();
-    for (room_id, intervals) in coverage::coverage_of_rooms(store, viewer, &rooms, now).await? {
+    for (room_id, gaps) in spans_by_room(store, viewer, &rooms, (span, now)).await? {
+        for gap in gaps {
+            found.entry(gap).or_default().insert(room_id.clone());
+        }
+    }
+
+    Ok(found)
+}
+
+/// What nobody watched of each of these rooms, in order, as far as it is in a span.
+pub(super) async fn spans_by_room(
+    store: &Store,
+    viewer: Viewer,
+    rooms: &BTreeSet<String>,
+    (span, now): (Span, i64),
+) -> Result<BTreeMap<String, Vec<Span>>, Error> {
+    let mut found: BTreeMap<String, Vec<Span>> = BTreeMap::new();
+    for (room_id, intervals) in coverage::coverage_of_rooms(store, viewer, rooms, now).await? {
         // One that ends where the span begins is not in it, one in which a call before it ended is.
-        for blind in intervals
+        let gaps = intervals
             .iter()
             .filter(|interval| interval.cover.is_blind())
             .map(|interval| interval.span)
-        {
-            if blind.to > span.from && blind.from < span.to {
-                found.entry(blind).or_default().insert(room_id.clone());
-            }
-        }
+            .filter(|gap| gap.to > span.from && gap.from < span.to);
+        let mut gaps: Vec<Span> = gaps.collect();
+        gaps.sort_unstable_by_key(|gap| gap.from);
+        found.insert(room_id, gaps);
     }
 
     Ok(found)

@@ -1,8 +1,9 @@
 //! What each transport carried within a span of time.
 
+use super::blind;
 use super::gone::Gone;
 use super::row::Viewer;
-use super::spans::{seen_from, seen_until};
+use super::spans::{seen_from, seen_until, sign_from};
 use super::{Error, Store};
 use crate::rtc::coverage::Span;
 use crate::rtc::transport::{Selection, Stay, Transport, in_use};
@@ -28,11 +29,15 @@ pub struct Carried {
     pub last_ms: i64,
 }
 
+const ROOMS: &str = "select distinct m.room_id from memberships m
+    where m.until_ms > $1 and m.joined_ms < $2 and m.until_ms > m.joined_ms";
 const STAYS: &str = concat!(
     "select m.session_id, m.room_id, m.user_id, m.device_id, m.chain, m.server, m.joined_ms, m.join_event_id,
         m.until_ms, m.transport_type, m.transport_url, m.selection, ",
     seen_from!(),
     " as seen_from, ",
+    sign_from!(),
+    " as sign_from, ",
     seen_until!("$3"),
     " as seen_until
     from memberships m where m.until_ms > $1 and m.joined_ms < $2 and m.until_ms > m.joined_ms
@@ -75,6 +80,13 @@ pub async fn carried_by_present(
     gone: &Gone,
 ) -> Result<(Vec<Carried>, i64), Error> {
     let Viewer::Operator = viewer;
+    let rooms: Vec<String> = sqlx::query_scalar(ROOMS)
+        .bind(span.from)
+        .bind(span.to)
+        .fetch_all(&store.read)
+        .await?;
+    let rooms: BTreeSet<String> = rooms.into_iter().collect();
+    let blind = blind::spans_by_room(store, viewer, &rooms, (span, now)).await?;
     let mut found: BTreeMap<Option<(String, Option<String>)>, Using> = BTreeMap::new();
     let mut call: Vec<(String, StayOf)> = Vec::new();
     let mut rows = sqlx::query(STAYS)
@@ -85,7 +97,7 @@ pub async fn carried_by_present(
     while let Some(row) = rows.try_next().await? {
         let session: String = row.try_get("session_id")?;
         if call.first().is_some_and(|(known, _)| *known != session) {
-            add(&mut found, &std::mem::take(&mut call), span, now);
+            add(&mut found, &std::mem::take(&mut call), &blind, (span, now));
         }
 
         let mut stay = StayOf::read(&row)?;
@@ -93,7 +105,7 @@ pub async fn carried_by_present(
         call.push((session, stay));
     }
 
-    add(&mut found, &call, span, now);
+    add(&mut found, &call, &blind, (span, now));
     let without = found
         .remove(&None)
         .map_or(0, |using| using.carried.together_ms);
@@ -116,6 +128,7 @@ pub async fn carried_by_present(
 }
 
 struct StayOf {
+    room_id: String,
     user_id: String,
     device_id: Option<String>,
     chain: String,
@@ -133,13 +146,16 @@ impl StayOf {
         let server: String = row.try_get("server")?;
         let transport = kind.map(|kind| Transport::stored(kind, address, &server));
         let selection = Selection::from_word(row.try_get("selection")?);
+        let seen_from: i64 = row.try_get("seen_from")?;
+        let sign_from: i64 = row.try_get("sign_from")?;
 
         Ok(Self {
+            room_id: row.try_get("room_id")?,
             user_id: row.try_get("user_id")?,
             device_id: row.try_get("device_id")?,
             chain: row.try_get("chain")?,
             server,
-            seen_from: row.try_get("seen_from")?,
+            seen_from: seen_from.max(sign_from),
             seen_until: row.try_get("seen_until")?,
             stay: (
                 row.try_get("joined_ms")?,
@@ -157,23 +173,32 @@ impl StayOf {
             return Ok(());
         }
 
-        let heard_ms = gone.heard_ms(
-            row.try_get("room_id")?,
-            row.try_get("join_event_id")?,
-            &self.user_id,
-        );
+        let heard_ms = gone.heard_ms(&self.room_id, row.try_get("join_event_id")?, &self.user_id);
         self.seen_until = heard_ms.map_or(self.seen_until, |ms| ms.min(self.seen_until));
 
         Ok(())
     }
 }
 
+/// How much of a span somebody watched, ms. Blind spans are in order and do not overlap.
+fn watched_ms(blind: Option<&Vec<Span>>, seen: Span) -> i64 {
+    let blind = blind.map(Vec::as_slice).unwrap_or_default();
+    let first = blind.partition_point(|gap| gap.to <= seen.from);
+    let unseen_ms: i64 = blind[first..]
+        .iter()
+        .take_while(|gap| gap.from < seen.to)
+        .map(|gap| gap.to.min(seen.to) - gap.from.max(seen.from))
+        .sum();
+
+    (seen.to - seen.from - unseen_ms).max(0)
+}
+
 /// Adds the stays of one call to what carried them.
 fn add(
     found: &mut BTreeMap<Option<(String, Option<String>)>, Using>,
     call: &[(String, StayOf)],
-    span: Span,
-    now: i64,
+    blind: &BTreeMap<String, Vec<Span>>,
+    (span, now): (Span, i64),
 ) {
     let stays: Vec<Stay> = call.iter().map(|(_, of)| of.stay.clone()).collect();
     let mut used: BTreeSet<Option<(String, Option<String>)>> = BTreeSet::new();
@@ -186,8 +211,11 @@ fn add(
         let using = found.entry(key.clone()).or_default();
         let (from, until) = (of.stay.0.max(span.from), of.stay.1.min(span.to));
         using.carried.together_ms += (until - from).max(0);
-        let seen = (from.max(of.seen_from), until.min(of.seen_until));
-        using.carried.together_seen_ms += (seen.1 - seen.0).max(0);
+        let seen = Span {
+            from: from.max(of.seen_from),
+            to: until.min(of.seen_until),
+        };
+        using.carried.together_seen_ms += watched_ms(blind.get(&of.room_id), seen);
         using.carried.last_ms = using.carried.last_ms.max(until);
         using.carried.servers.insert(of.server.clone());
         // Of those that name no device two at once are two; over time each join would be one more.

@@ -2,7 +2,7 @@
 //! allows to be accepted after a restart, the others to be shown, and looked at again when the
 //! policy changes.
 
-use super::row::RoomName;
+use super::row::{RoomName, Viewer};
 use super::{Error, Store, Tx, clean};
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -136,7 +136,8 @@ const WAITING: &str =
 ///
 /// # Errors
 /// When the database fails.
-pub async fn waiting(store: &Store, limit: i64) -> Result<Vec<Pending>, Error> {
+pub async fn waiting(store: &Store, viewer: Viewer, limit: i64) -> Result<Vec<Pending>, Error> {
+    let Viewer::Operator = viewer;
     let rows = sqlx::query(WAITING)
         .bind(limit)
         .fetch_all(&store.read)

@@ -2,6 +2,7 @@
 //! what of it is believed decides about the time of an event, and is mended where it was wrong.
 
 use super::batch::{Batch, RoomBatch, Source};
+use super::row::Viewer;
 use super::{Error, Store, Tx, int};
 use crate::rtc::reading::{ClockDoubt, Judge, OurClock, Reading};
 use crate::rtc::session::server_of;
@@ -431,7 +432,8 @@ pub async fn end_offs(store: &Store) -> Result<(), Error> {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn offs(store: &Store, limit: i64) -> Result<Vec<ClockOff>, Error> {
+pub async fn offs(store: &Store, viewer: Viewer, limit: i64) -> Result<Vec<ClockOff>, Error> {
+    let Viewer::Operator = viewer;
     let rows: Vec<(i64, Option<i64>, i64, String)> = sqlx::query_as(OFFS)
         .bind(limit)
         .fetch_all(&store.read)
@@ -554,7 +556,8 @@ const LAST_DOUBT: &str = "select seen_ms, high_ms from clock_doubts where from_s
 ///
 /// # Errors
 /// When the database fails.
-pub async fn doubts(store: &Store) -> Result<Doubts, Error> {
+pub async fn doubts(store: &Store, viewer: Viewer) -> Result<Doubts, Error> {
+    let Viewer::Operator = viewer;
     let (readings, last): (i64, Option<i64>) =
         sqlx::query_as(DOUBTS).fetch_one(&store.read).await?;
     let Some(last) = last else {

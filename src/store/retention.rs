@@ -6,6 +6,7 @@
 //! behind the seals of their chains. Rooms with an open walk are left out: the walk compares what
 //! it reads with what is stored.
 
+use super::row::Viewer;
 use super::{Error, Store, chains, checkpoints, days, int, rooms, seals, tally};
 use crate::rtc::fold::{Rules, fold};
 use crate::rtc::membership::Membership;
@@ -422,7 +423,8 @@ const REMOVED: &str = "select what, total, last_ms from removed order by what";
 ///
 /// # Errors
 /// When the database fails.
-pub async fn removed(store: &Store) -> Result<Vec<Removed>, Error> {
+pub async fn removed(store: &Store, viewer: Viewer) -> Result<Vec<Removed>, Error> {
+    let Viewer::Operator = viewer;
     let rows: Vec<(String, i64, i64)> = sqlx::query_as(REMOVED).fetch_all(&store.read).await?;
     Ok(rows
         .into_iter()

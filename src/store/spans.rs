@@ -183,6 +183,20 @@ macro_rules! seen_from {
     };
 }
 
+/// Since when there are signs of a stay: what is claimed of the time before nobody saw. SQL over a
+/// membership `m`.
+macro_rules! sign_from {
+    () => {
+        concat!(
+            "(case when m.claimed = 1 and m.resumed = 0 then coalesce((select g.from_ms from signs g
+                    where g.membership_id = m.id and g.joined_ms = m.joined_ms and g.until_ms = m.until_ms
+                    and g.updates = m.updates), ",
+            crate::store::signs::first_sign!(),
+            ") else m.joined_ms end)"
+        )
+    };
+}
+
 // The stays within [$1, $2) as known at $3: each cut to the span; of stays of one device that speak
 // at once, what begins later has only what goes beyond the earlier. `seen_from` to `seen_to` is the
 // part that is not inferred by its events.
@@ -193,11 +207,9 @@ macro_rules! spans {
                 ",
             crate::store::spans::seen_from!(),
             " as joined_ms,
-                case when m.claimed = 1 and m.resumed = 0 then coalesce((select g.from_ms from signs g
-                    where g.membership_id = m.id and g.joined_ms = m.joined_ms and g.until_ms = m.until_ms
-                    and g.updates = m.updates), ",
-            crate::store::signs::first_sign!(),
-            ") else m.joined_ms end as sign_from,
+                ",
+            crate::store::spans::sign_from!(),
+            " as sign_from,
                 ",
             crate::store::spans::seen_until!("$3"),
             " as sign_to,
@@ -253,5 +265,5 @@ macro_rules! unsure {
 
 pub(super) use {
     is_claim_refuted, is_doubted, is_late, is_moved, is_predecessor_lost, is_stamp_refuted,
-    seen_from, seen_until, spans, touching, unsure,
+    seen_from, seen_until, sign_from, spans, touching, unsure,
 };

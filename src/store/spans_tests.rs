@@ -321,3 +321,95 @@ async fn who_still_counts_though_gone_was_seen_until_heard_last() {
         .unwrap();
     assert_eq!(found[0].together_seen_ms, 5 * MINUTE);
 }
+
+#[tokio::test]
+async fn what_an_sfu_carried_was_seen_only_from_the_first_sign_and_while_watched() {
+    let bed = bed().await;
+    bed.run("update memberships set transport_type = 'livekit', transport_url = 'https://sfu', selection = 'multi_sfu'")
+        .await;
+    let (store, viewer) = (&bed.store, Viewer::Operator);
+    let span = Span { from: 0, to: NOW };
+    let seen = async || {
+        let (found, _) = carried::carried(store, viewer, span, NOW).await.unwrap();
+        (found[0].together_ms, found[0].together_seen_ms)
+    };
+
+    assert_eq!(seen().await, (HOUR, HOUR));
+    // It claims to have begun half an hour before its first event; nothing refutes that.
+    bed.run("update memberships set claimed = 1, joined_ms = joined_ms - 1800000")
+        .await;
+    bed.run("update sessions set started_ms = started_ms - 1800000")
+        .await;
+    assert_eq!(seen().await, (HOUR + 30 * MINUTE, HOUR));
+    assert_eq!(seen_ms(&bed).await, HOUR);
+    // Nobody watched for ten minutes of it.
+    bed.run(&format!(
+        "update coverage set to_ms = {} where kind = 'live'",
+        FROM + 20 * MINUTE
+    ))
+    .await;
+    bed.run(&format!(
+        "insert into coverage (vantage_id, room_id, kind, from_ms, to_ms) values ('v', '', 'live', {}, {NOW})",
+        FROM + 30 * MINUTE
+    ))
+    .await;
+    assert_eq!(seen().await, (HOUR + 30 * MINUTE, 50 * MINUTE));
+    assert_eq!(seen_ms(&bed).await, 50 * MINUTE);
+}
+
+#[tokio::test]
+async fn beyond_so_many_refuted_claims_lengths_are_not_known() {
+    let bed = bed().await;
+    bed.run("update memberships set claimed = 1, joined_ms = joined_ms - 1800000")
+        .await;
+    bed.run("update sessions set started_ms = started_ms - 1800000")
+        .await;
+    bed.run(&format!(
+        "insert into walks (room_id, opened_ms, reason, before_stream, done_ms, ended_by)
+        values ('{ROOM}', 1, 'history', 0, 2, 'beginning')"
+    ))
+    .await;
+    bed.run("update events set replaces_state = '$join' where event_id = '$end'")
+        .await;
+    let span = Span { from: 0, to: NOW };
+    let (store, viewer) = (&bed.store, Viewer::Operator);
+    let usual = async || {
+        statistics::usual_length(store, viewer, span, NOW)
+            .await
+            .unwrap()
+    };
+    assert_eq!(usual().await, Some(HOUR));
+    let numbers =
+        "with recursive n(at) as (select 1 union all select at + 1 from n where at < 2001)";
+    for (table, columns) in [
+        ("sessions", &["id"][..]),
+        ("memberships", &["id", "session_id"]),
+    ] {
+        let all: Vec<(String,)> = sqlx::query_as("select name from pragma_table_info($1)")
+            .bind(table)
+            .fetch_all(&store.read)
+            .await
+            .unwrap();
+        let names: Vec<&str> = all.iter().map(|(name,)| name.as_str()).collect();
+        let values: Vec<String> = names
+            .iter()
+            .map(|name| {
+                if columns.contains(name) {
+                    format!("o.{name} || n.at")
+                } else {
+                    format!("o.{name}")
+                }
+            })
+            .collect();
+        bed.run(&format!(
+            "insert into {table} ({}) {numbers} select {} from {table} o, n",
+            names.join(", "),
+            values.join(", ")
+        ))
+        .await;
+    }
+
+    assert_eq!(usual().await, None, "2,002 calls claim what cannot be");
+    let classes = statistics::classes(store, viewer, span, NOW).await.unwrap();
+    assert_eq!(classes.iter().map(|class| class.calls).sum::<i64>(), 2002);
+}

@@ -43,7 +43,8 @@ const CLASSES: &str = "with calls as (select started_ms, users,
             when users < 50 then 20 else 50 end, count(*)
     from calls group by 1, 2, 3 order by 1, 2, 3";
 
-/// The calls that began within a span, by day and class, as known at `now`, ms.
+/// The calls that began within a span, by day and class, as known at `now`, ms. Where too many of
+/// them claim a start that cannot be, they count as long as they say: [`usual_length`] is `None`.
 ///
 /// # Errors
 /// When the database fails.
@@ -86,7 +87,7 @@ pub(super) async fn live_classes(store: &Store, span: Span, now: i64) -> Result<
         .into_iter()
         .map(|(day, length_ms, people, calls)| ((day, length_ms, people), calls))
         .collect();
-    for call in refuted(store, span, now).await? {
+    for call in refuted(store, span, now).await?.unwrap_or_default() {
         let day = call.started_ms.div_euclid(DAY);
         let people = class_of(&PEOPLE, call.people);
         let stated = (day, class_of(&LENGTHS, call.stated_ms), people);
@@ -138,17 +139,23 @@ const REFUTED: &str = concat!(
     is_stamp_refuted!(),
     " or ",
     is_claim_refuted!(),
-    "))"
+    ")) limit $4"
 );
 
-/// The calls that began within a span by a claim that cannot be.
-async fn refuted(store: &Store, span: Span, now: i64) -> Result<Vec<RefutedCall>, Error> {
+/// The calls that began within a span by a claim that cannot be; `None` where there are more than
+/// are looked at.
+async fn refuted(store: &Store, span: Span, now: i64) -> Result<Option<Vec<RefutedCall>>, Error> {
     let rows: Vec<(i64, i64, i64, Option<i64>)> = sqlx::query_as(REFUTED)
         .bind(span.from)
         .bind(span.to)
         .bind(now)
+        .bind(super::int(REFUTED_MOST) + 1)
         .fetch_all(&store.read)
         .await?;
+    if rows.len() > REFUTED_MOST {
+        return Ok(None);
+    }
+
     let call = |(started_ms, people, upto_ms, from_ms): (i64, i64, i64, Option<i64>)| {
         let from_ms = from_ms
             .unwrap_or(started_ms)
@@ -161,7 +168,7 @@ async fn refuted(store: &Store, span: Span, now: i64) -> Result<Vec<RefutedCall>
         }
     };
 
-    Ok(rows.into_iter().map(call).collect())
+    Ok(Some(rows.into_iter().map(call).collect()))
 }
 
 pub(super) const MIDDLE: &str =
@@ -171,10 +178,11 @@ pub(super) const MIDDLE: &str =
         from sessions where started_ms >= $1 and started_ms < $2)";
 const BEGUN_CALLS: &str =
     "select count(*) from sessions where started_ms >= $1 and started_ms < $2";
-/// More claims than these are not looked at: they move the middle no further.
+/// Of more calls than these that claim a start which cannot be, lengths are not known.
 const REFUTED_MOST: usize = 2000;
 
-/// The length, ms, that half of the calls that began within a span do not reach.
+/// The length, ms, that half of the calls that began within a span do not reach; `None` where none
+/// began, or where too many claim a start that cannot be.
 ///
 /// # Errors
 /// When the database fails.
@@ -185,8 +193,10 @@ pub async fn usual_length(
     now: i64,
 ) -> Result<Option<i64>, Error> {
     let Viewer::Operator = viewer;
-    let mut refuted = refuted(store, span, now).await?;
-    refuted.truncate(REFUTED_MOST);
+    let Some(refuted) = refuted(store, span, now).await? else {
+        return Ok(None);
+    };
+
     let calls: i64 = sqlx::query_scalar(BEGUN_CALLS)
         .bind(span.from)
         .bind(span.to)

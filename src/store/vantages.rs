@@ -1,6 +1,6 @@
 //! Vantages: the accounts we look from, their place in the sync stream and how they fare.
 
-use super::row::Vantage;
+use super::row::{Vantage, Viewer};
 use super::{Error, Store, Tx};
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -292,7 +292,8 @@ const LIST: &str = "select * from vantages where retired_ms is null order by sta
 ///
 /// # Errors
 /// When the database fails.
-pub async fn list(store: &Store) -> Result<Vec<Vantage>, Error> {
+pub async fn list(store: &Store, viewer: Viewer) -> Result<Vec<Vantage>, Error> {
+    let Viewer::Operator = viewer;
     sqlx::query(LIST)
         .fetch_all(&store.read)
         .await?

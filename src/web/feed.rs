@@ -100,7 +100,7 @@ async fn load(web: &Web, ask: &Ask, req: &HttpRequest, room: Option<&str>) -> Re
     };
 
     let (mut title, mut page) = ("Calls on Matrix".to_owned(), "/calls".to_owned());
-    let account = account(web).await?;
+    let account = account(web, ask).await?;
     let present = Present::read(web, ask.viewer, ask.now).await?;
     let AllSeenFacts { mut seen, .. } = present.everything();
     let mut id = format!("urn:callscope:{account}:calls");
@@ -137,8 +137,8 @@ async fn load(web: &Web, ask: &Ask, req: &HttpRequest, room: Option<&str>) -> Re
 
 /// The account that looks: no two installations have the same, and it stays whatever they are
 /// called.
-async fn account(web: &Web) -> Result<String, Error> {
-    let accounts = vantages::list(&web.store).await?;
+async fn account(web: &Web, ask: &Ask) -> Result<String, Error> {
+    let accounts = vantages::list(&web.store, ask.viewer).await?;
     let first = accounts
         .into_iter()
         .map(|account| (account.id, account.user_id))

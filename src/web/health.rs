@@ -5,6 +5,8 @@ use super::error::ErrorBody;
 use super::facts::storage_words;
 use super::query::Query;
 use super::reply::{self, Ask};
+use crate::store::row::Viewer;
+use crate::store::vantages;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -50,7 +52,7 @@ pub async fn ready(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
         return not_ready(format!("{}: {}", words.what, trouble.error));
     }
 
-    let error = match crate::store::vantages::list(&web.store).await {
+    let error = match vantages::list(&web.store, Viewer::Operator).await {
         Ok(vantages)
             if !vantages.is_empty()
                 && vantages

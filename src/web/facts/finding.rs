@@ -1,6 +1,7 @@
 //! Findings of a call as pages and JSON show them: what needs a look, how sure it is, and what to
 //! do.
 
+use super::finding_group::groups_of_findings;
 use super::{CallFacts, Ledger, MemberFacts, Stamp, ghosts, person};
 use crate::rtc::finding::{self, Finding, People, Stay};
 use crate::rtc::ghost::{self, Doubt, Sign};
@@ -535,10 +536,7 @@ impl CallFacts {
     /// none.
     #[must_use]
     pub fn trouble(&self) -> Option<(&'static str, &'static str, String)> {
-        let (all, ghosts) = (
-            self.loud().count(),
-            self.loud().filter(|finding| finding.is_ghost()).count(),
-        );
+        let (all, ghosts) = self.loud_groups();
         if let Some(replaced) = self.replaced() {
             let (class, icon, words) = replaced.pill();
             return Some(match all {
@@ -567,10 +565,12 @@ impl CallFacts {
     #[must_use]
     pub fn first_finding(&self) -> Option<String> {
         let quiet = self.quiet().filter(|_| self.is_quiet());
-        self.loud()
-            .chain(quiet)
-            .next()
-            .map(|finding| finding.told(self, NAMED_SHORT))
+        let found: Vec<FindingFacts> = self.loud().chain(quiet).cloned().collect();
+        let groups = groups_of_findings(&found);
+
+        groups
+            .first()
+            .map(|group| group.told.told(self, NAMED_SHORT))
     }
 }
 

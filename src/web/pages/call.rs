@@ -12,8 +12,8 @@ use crate::web::draw::shape;
 use crate::web::draw::timeline::{self, Renewal, Timeline};
 use crate::web::error::Error;
 use crate::web::facts::{
-    self, CallFacts, CoverageFacts, EvidenceFacts, FindingFacts, LinkedCallFacts, MemberFacts,
-    RelatedFacts, Stamp,
+    self, CallFacts, CoverageFacts, EvidenceFacts, FindingFacts, FindingGroup, LinkedCallFacts,
+    MemberFacts, RelatedFacts, Stamp, groups_of_findings,
 };
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
@@ -478,6 +478,12 @@ impl CallPage {
     #[must_use]
     pub fn findings(&self, shell: &Shell) -> &[FindingFacts] {
         shell.first(&self.call.findings, pin::MOST)
+    }
+
+    /// The same; what is one thing to look at is told as one.
+    #[must_use]
+    pub fn finding_groups(&self, shell: &Shell) -> Vec<FindingGroup<'_>> {
+        groups_of_findings(self.findings(shell))
     }
 
     /// Their numerals in the axis of the timeline; the others are on bars.

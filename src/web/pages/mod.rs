@@ -45,8 +45,8 @@ const SILENT_MAX: usize = 500;
 const HABIT_DAYS: i64 = 30;
 
 /// The account that we look from, by its user id, as soon as that is known.
-async fn account(web: &Web) -> Result<Option<String>, Error> {
-    let vantages = vantages::list(&web.store).await?;
+async fn account(web: &Web, ask: &Ask) -> Result<Option<String>, Error> {
+    let vantages = vantages::list(&web.store, ask.viewer).await?;
     let user_ids = vantages.into_iter().map(|vantage| vantage.user_id);
     Ok(user_ids.into_iter().find(|user_id| !user_id.is_empty()))
 }
@@ -399,10 +399,13 @@ async fn ghosts_among(
     let servers: BTreeSet<&str> = silent.iter().map(|member| member.server.as_str()).collect();
     let from = ask.now - HABIT_DAYS * DAY;
     // What a homeserver never said is not known.
-    let without = vantages::list(store).await?.into_iter().filter(|vantage| {
-        let has_said = vantage.capabilities_ms.is_some();
-        has_said && !vantage.delayed_events
-    });
+    let without = vantages::list(store, viewer)
+        .await?
+        .into_iter()
+        .filter(|vantage| {
+            let has_said = vantage.capabilities_ms.is_some();
+            has_said && !vantage.delayed_events
+        });
 
     Ok(Ghosts {
         told: ghosts::told(store, viewer, &ids).await?,

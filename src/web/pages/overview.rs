@@ -293,10 +293,10 @@ pub(super) async fn load(web: &Web, ask: &Ask) -> Result<Overview, Error> {
         rooms: rooms::list(store, viewer, now).await?,
         short: progress::rooms_short(store, viewer).await?,
         seen: Present::read(web, viewer, now).await?.everything(),
-        vantages: vantages::list(store).await?,
+        vantages: vantages::list(store, viewer).await?,
         older_rules: store.has_older_rules(),
         trouble: store.trouble(now),
-        invitations: invitations::waiting(store, INVITATIONS).await?,
+        invitations: invitations::waiting(store, viewer, INVITATIONS).await?,
     };
 
     Ok(page(rows, now))

@@ -165,7 +165,7 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error>
         .into_iter()
         .map(|named| AccessFacts::new(named, observer_counted))
         .collect();
-    page.observer_user_id = super::account(web).await?;
+    page.observer_user_id = super::account(web, ask).await?;
     page.room
         .findings
         .extend(RoomFindingFacts::of_calls(page.recent.iter()));

@@ -63,7 +63,7 @@ pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
 async fn load(web: &Web, ask: &Ask) -> Result<Rooms, Error> {
     let query = ask.of_list(KNOWN)?;
     let mut page = all(web, ask, &query).await?;
-    page.invitations = invitations::waiting(&web.store, 100)
+    page.invitations = invitations::waiting(&web.store, ask.viewer, 100)
         .await?
         .iter()
         .filter(|pending| !pending.accepted)
@@ -96,7 +96,7 @@ pub(in crate::web) async fn all(web: &Web, ask: &Ask, query: &Query) -> Result<R
         room.older_rules = web.store.is_from_older_rules(&room.room.room_id);
     }
 
-    let account = super::account(web).await?;
+    let account = super::account(web, ask).await?;
     let with_needs = |room: RoomFacts| room.with_needs(account.as_deref());
     page.list.data = page.list.data.into_iter().map(with_needs).collect();
     page.list.data.retain(|room| {

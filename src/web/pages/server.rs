@@ -231,7 +231,7 @@ async fn load(web: &Web, ask: &Ask, kept: &Kept<Past>, name: &str) -> Result<Ser
 
 /// What the homeserver of this name told, if it is the one that we look from.
 async fn own(web: &Web, ask: &Ask, name: &str) -> Result<Option<OwnFacts>, Error> {
-    let ours = vantages::list(&web.store).await?;
+    let ours = vantages::list(&web.store, ask.viewer).await?;
     let Some(ours) = ours.iter().find(|one| server_of(&one.user_id) == name) else {
         return Ok(None);
     };
@@ -357,9 +357,15 @@ async fn past(web: &Web, ask: &Ask, name: &str, period: Period) -> Result<Past, 
         people: people.into_iter().map(PersonTime::from).collect(),
         ghosts: ghosts.into_iter().map(GhostFacts::from).collect(),
         delayed_events,
-        clock: skew::clock_of_server(store, viewer, name, span, &skew::spans_heard(store).await?)
-            .await?
-            .into(),
+        clock: skew::clock_of_server(
+            store,
+            viewer,
+            name,
+            span,
+            &skew::spans_heard(store, viewer).await?,
+        )
+        .await?
+        .into(),
         rings: rings::rings_within(store, viewer, scope, (span, now), RINGS)
             .await?
             .into(),

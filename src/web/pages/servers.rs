@@ -147,7 +147,7 @@ pub(super) async fn with_clocks(
     span: Span,
     servers: &mut [ServerFacts],
 ) -> Result<(), Error> {
-    let heard = skew::spans_heard(store).await?;
+    let heard = skew::spans_heard(store, ask.viewer).await?;
     for server in servers.iter_mut().take(CLOCKS) {
         server.clock = Some(
             skew::clock_of_server(store, ask.viewer, &server.server, span, &heard)

@@ -48,29 +48,38 @@ impl RoomCounts {
     /// `12 rooms followed, 2 cannot be read`
     #[must_use]
     pub fn words(&self) -> String {
-        let mut words = vec![format!(
-            "{} followed",
-            f::counted(self.followed, "room", "rooms")
-        )];
-        if self.unread > 0 {
-            words.push(format!("{} cannot be read", f::count(self.unread)));
+        let followed = f::counted(self.followed, "room", "rooms");
+        if self.unread == 0 {
+            return format!("{followed} followed");
         }
 
+        format!(
+            "{followed} followed, {} cannot be read",
+            f::count(self.unread)
+        )
+    }
+
+    /// What is missing of the rooms that are followed, in a sentence: `Missing: history of 2 rooms,
+    /// encrypted memberships of 1 room.`
+    #[must_use]
+    pub fn missing_words(&self) -> Option<String> {
+        let rooms = |rooms| f::counted(rooms, "room", "rooms");
+        let mut missing = Vec::new();
         if self.history_short > 0 {
-            words.push(format!(
-                "of {} the homeserver gave the history only in part",
-                f::count(self.history_short)
+            missing.push(format!(
+                "part of the history of {}",
+                rooms(self.history_short)
             ));
         }
 
         if self.encrypted > 0 {
-            words.push(format!(
-                "in {} memberships came encrypted",
-                f::count(self.encrypted)
+            missing.push(format!(
+                "encrypted memberships of {}",
+                rooms(self.encrypted)
             ));
         }
 
-        words.join(", ")
+        (!missing.is_empty()).then(|| format!("Missing: {}.", missing.join(", ")))
     }
 }
 
@@ -256,6 +265,17 @@ mod tests {
         let blind = RoomCounts { unread: 1, ..rooms };
         assert_eq!(standing(vantage(), blind), Standing::PartlyBlind);
         assert_eq!(blind.words(), "3 rooms followed, 1 cannot be read");
+        assert_eq!(blind.missing_words(), None);
+        let missing = RoomCounts {
+            history_short: 1,
+            encrypted: 2,
+            ..rooms
+        };
+        assert_eq!(missing.words(), "3 rooms followed");
+        assert_eq!(
+            missing.missing_words().as_deref(),
+            Some("Missing: part of the history of 1 room, encrypted memberships of 2 rooms.")
+        );
         let short = RoomCounts {
             history_short: 1,
             ..rooms

@@ -37,6 +37,10 @@ pub(super) const RINGS: i64 = 2000;
 const ROOMS_SHOWN: usize = 6;
 
 /// The page.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a key of the JSON of its own"
+)]
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Statistics {
     /// When this was computed: what took long is kept for a while.
@@ -55,6 +59,10 @@ pub struct Statistics {
     /// Half of the calls that began in the period are shorter.
     pub usual_length_ms: Option<i64>,
     pub usual_length_before_ms: Option<i64>,
+    /// False where more calls claim a start that cannot be than are looked at: then the usual length
+    /// is not known, and `lengths` are as claimed.
+    pub lengths_known: bool,
+    pub lengths_before_known: bool,
     /// What `days` are: `day`, `week` (the default in a year) or `month`.
     pub step: &'static str,
     /// The period in days (UTC), weeks from its first day on, or months of the calendar, of which
@@ -152,6 +160,8 @@ async fn load(web: &Web, ask: &Ask, period: Period, step: Step) -> Result<Statis
     )?;
     let classes = statistics::classes(store, viewer, span, now).await?;
     let classes_before = statistics::classes(store, viewer, before, now).await?;
+    let usual_length_ms = statistics::usual_length(store, viewer, span, now).await?;
+    let usual_length_before_ms = statistics::usual_length(store, viewer, before, now).await?;
     let (hours, rows) = tokio::try_join!(
         sums::hours(store, viewer, Scope::All, span, now),
         statistics::servers(store, viewer, span.from, now)
@@ -170,8 +180,11 @@ async fn load(web: &Web, ask: &Ask, period: Period, step: Step) -> Result<Statis
         this: SumFacts::new(&sums, span),
         before: SumFacts::new(&sums_before, before),
         compared: coverage::is_known_from(store, viewer, before.from).await?,
-        usual_length_ms: statistics::usual_length(store, viewer, span, now).await?,
-        usual_length_before_ms: statistics::usual_length(store, viewer, before, now).await?,
+        usual_length_ms,
+        usual_length_before_ms,
+        // Where calls began, half of them are shorter than some length.
+        lengths_known: usual_length_ms.is_some() || classes.is_empty(),
+        lengths_before_known: usual_length_before_ms.is_some() || classes_before.is_empty(),
         step: step.word(),
         days: days(
             store,

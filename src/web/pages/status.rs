@@ -324,23 +324,23 @@ async fn load(web: &Web, ask: &Ask, kept: &Kept<Totals>) -> Result<Status, Error
         active: running.calls.clone(),
         numbers_now: running.numbers(),
         present: Present::read(web, viewer, ask.now).await?,
-        vantages: vantages::list(store).await?,
+        vantages: vantages::list(store, viewer).await?,
         own: probes::all(store, viewer).await?,
         totals: kept.get("", stats::totals(store, viewer)).await?,
         rejected: events::rejected_counts(store, viewer).await?,
-        clock_doubts: readings::doubts(store).await?,
-        clock_offs: readings::offs(store, CLOCK_OFFS).await?,
+        clock_doubts: readings::doubts(store, viewer).await?,
+        clock_offs: readings::offs(store, viewer, CLOCK_OFFS).await?,
         rederiving: store.rederiving(),
         unasked: unasked::list(store, viewer).await?,
         rejected_events: events::rejected(store, viewer, None, REJECTED).await?,
         rooms: rooms::list(store, viewer, ask.now).await?,
-        invitations: invitations::waiting(store, INVITATIONS).await?,
+        invitations: invitations::waiting(store, viewer, INVITATIONS).await?,
         trouble: store.trouble(ask.now),
         walks: progress::open(store, viewer, WALKS).await?,
         short: progress::walks_ended_early(store, viewer, WALKS).await?,
         rooms_short: progress::rooms_short(store, viewer).await?.len(),
         walked: progress::sums(store, viewer, None).await?,
-        removed: retention::removed(store).await?,
+        removed: retention::removed(store, viewer).await?,
         gaps: coverage::gaps(store, viewer, ask.now - 30 * f::DAY, ask.now).await?,
         floods: sender_limit::since(store, viewer, ask.now - 30 * f::DAY, FLOODS).await?,
     };
@@ -529,15 +529,15 @@ impl Status {
             }
             Standing::PartlyBlind => (
                 "Not everything can be seen",
-                format!("Callscope hears its homeserver; {}{}.", self.counts().words(), self.still_reading()),
+                self.rooms_sentences(),
             ),
             Standing::PartOfHistory => (
                 "Now is seen, and history only in part",
-                format!("Callscope hears its homeserver; {}{}. It is asked again by itself.", self.counts().words(), self.still_reading()),
+                format!("{} It is asked again by itself.", self.rooms_sentences()),
             ),
             Standing::Well => (
                 "All is well",
-                format!("Callscope hears its homeserver; {}{}.", self.counts().words(), self.still_reading()),
+                self.rooms_sentences(),
             ),
         };
 
@@ -545,6 +545,21 @@ impl Status {
             title: title.to_owned(),
             since_ms: None,
             text,
+        }
+    }
+
+    /// What is followed, and what is missing of it: two short sentences.
+    fn rooms_sentences(&self) -> String {
+        let counts = self.counts();
+        let followed = format!(
+            "Callscope hears its homeserver; {}{}.",
+            counts.words(),
+            self.still_reading()
+        );
+
+        match counts.missing_words() {
+            Some(missing) => format!("{followed} {missing}"),
+            None => followed,
         }
     }
 

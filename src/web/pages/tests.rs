@@ -530,6 +530,22 @@ fn status() -> status::Status {
 }
 
 #[test]
+fn beside_a_stuck_call_nothing_is_said_to_be_well() {
+    let mut page = overview();
+    (page.watched.unread, page.watched.history_short) = (0, 0);
+    (page.watched.followed, page.seen) = (3, AllSeenFacts::default());
+    page.watched.vantages.truncate(1);
+    page.watched.vantages[0].error = None;
+    page.stuck.clear();
+    assert_eq!(
+        page.watching_words(),
+        "Callscope is well and watching 3 rooms."
+    );
+    page.stuck = vec![fixtures::war_room()];
+    assert_eq!(page.watching_words(), "Callscope is watching 3 rooms.");
+}
+
+#[test]
 fn the_status_says_what_went_by_age_and_that_the_disk_is_full() {
     let mut page = status();
     assert!(html(&page).contains("0 calls and 0 snapshots were deleted so far"));

@@ -110,6 +110,8 @@ async fn until_it_is_done_answers_say_that_they_are_from_older_rules() {
     for path in [
         "/api/v1/overview",
         "/api/v1/statistics",
+        "/api/v1/servers",
+        "/api/v1/transports",
         &format!("/api/v1/calls/{call}"),
         &format!("/api/v1/rooms/{room}"),
     ] {
@@ -122,10 +124,14 @@ async fn until_it_is_done_answers_say_that_they_are_from_older_rules() {
         "/rooms",
         "/statistics",
         "/servers",
+        "/transports",
         &format!("/calls/{call}"),
     ] {
         assert!(app.page(path).await.contains("from older rules"), "{path}");
     }
+
+    let wall = app.page("/wall").await;
+    assert!(wall.contains("Calls are being derived again"), "{wall}");
 
     let status = app.json("/api/v1/status").await;
     assert_eq!(

@@ -208,7 +208,7 @@ fn a_chain_goes_on_after_its_events_went() {
             left.len() == 2 && left.iter().all(|line| !was.contains(line)),
             "{left:?}"
         );
-        let removed = retention::removed(store).await.unwrap();
+        let removed = retention::removed(store, Viewer::Operator).await.unwrap();
         let total = |what: &str| {
             removed
                 .iter()

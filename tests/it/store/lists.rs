@@ -145,7 +145,7 @@ fn rings_and_clocks_answer() {
             );
         }
 
-        let heard = skew::spans_heard(&store).await.unwrap();
+        let heard = skew::spans_heard(&store, Viewer::Operator).await.unwrap();
         assert_eq!(
             skew::clock_of_server(&store, viewer, "h", span, &heard)
                 .await

@@ -1,0 +1,201 @@
+//! Findings of a call that are told as one: five people whom the same person cannot hear are one
+//! thing to look at, though each has its own time.
+
+use super::finding::FindingFacts;
+use super::{CallFacts, Stamp};
+
+/// Findings that are told as one, in their order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FindingGroup<'f> {
+    /// What is said of all together; of one alone it is that one.
+    pub told: FindingFacts,
+    pub parts: Vec<NumberedFinding<'f>>,
+}
+
+/// A finding and its number among all of the call, from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NumberedFinding<'f> {
+    pub number: usize,
+    pub finding: &'f FindingFacts,
+}
+
+impl FindingGroup<'_> {
+    #[must_use]
+    pub fn number(&self) -> usize {
+        self.parts.first().map_or(1, |part| part.number)
+    }
+
+    /// Its parts, where there are several.
+    #[must_use]
+    pub fn list(&self) -> &[NumberedFinding<'_>] {
+        if self.parts.len() > 1 {
+            &self.parts
+        } else {
+            &[]
+        }
+    }
+}
+
+/// Which of two sides findings have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    /// The same person hears nobody of several.
+    Listener,
+    /// The same person is heard by nobody of several.
+    Speaker,
+}
+
+impl Side {
+    fn person(self, finding: &FindingFacts) -> Option<&str> {
+        let (people, total) = match self {
+            Self::Listener => (&finding.users, finding.users_total),
+            Self::Speaker => (&finding.unheard, finding.unheard_total),
+        };
+
+        let is_told_so = finding.kind == "apart" && !finding.mutual && total == 1;
+        people.first().filter(|_| is_told_so).map(String::as_str)
+    }
+
+    fn is_same(self, one: &FindingFacts, other: &FindingFacts) -> bool {
+        let person = self.person(one);
+        person.is_some() && person == self.person(other)
+    }
+}
+
+/// The findings in groups, each where its first one is.
+#[must_use]
+pub fn groups_of_findings(findings: &[FindingFacts]) -> Vec<FindingGroup<'_>> {
+    let mut left: Vec<NumberedFinding<'_>> = findings
+        .iter()
+        .zip(1..)
+        .map(|(finding, number)| NumberedFinding { number, finding })
+        .collect();
+    let mut groups = Vec::new();
+    while let Some(first) = left.first().copied() {
+        let count = |side: Side| {
+            let others = left.iter();
+            others
+                .filter(|one| side.is_same(first.finding, one.finding))
+                .count()
+        };
+        let side = if count(Side::Listener) > 1 || count(Side::Speaker) < 2 {
+            Side::Listener
+        } else {
+            Side::Speaker
+        };
+
+        let is_in = |one: &NumberedFinding<'_>| {
+            one.number == first.number || side.is_same(first.finding, one.finding)
+        };
+        let (parts, others) = left.into_iter().partition(is_in);
+        left = others;
+        groups.push(FindingGroup {
+            told: told_together(&parts),
+            parts,
+        });
+    }
+
+    groups
+}
+
+/// One finding that says what all of these do.
+fn told_together(parts: &[NumberedFinding<'_>]) -> FindingFacts {
+    let mut findings = parts.iter().map(|part| part.finding);
+    let mut told = findings
+        .next()
+        .cloned()
+        .unwrap_or_else(|| FindingFacts::blank("apart", 0));
+    for finding in findings {
+        told.from_ms = told.from_ms.min(finding.from_ms);
+        told.until_ms = told
+            .until_ms
+            .zip(finding.until_ms)
+            .map(|(one, other)| one.max(other));
+        add_people(&mut told.users, &finding.users);
+        add_people(&mut told.unheard, &finding.unheard);
+        told.users_total = told.users.len().max(told.users_total);
+        told.unheard_total = told.unheard.len().max(told.unheard_total);
+    }
+
+    told.from_at = Stamp(told.from_ms);
+    told.until_at = told.until_ms.map(Stamp);
+
+    told
+}
+
+fn add_people(known: &mut Vec<String>, more: &[String]) {
+    for user in more {
+        if !known.contains(user) {
+            known.push(user.clone());
+        }
+    }
+}
+
+impl CallFacts {
+    /// How many things need a look, and how many of them are ghosts.
+    pub(super) fn loud_groups(&self) -> (usize, usize) {
+        let loud: Vec<FindingFacts> = self.loud().cloned().collect();
+        let groups = groups_of_findings(&loud);
+        let ghosts = groups.iter().filter(|group| group.told.is_ghost()).count();
+
+        (groups.len(), ghosts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn apart(user: &str, unheard: &str, from_ms: i64, until_ms: Option<i64>) -> FindingFacts {
+        FindingFacts {
+            users: vec![user.to_owned()],
+            users_total: 1,
+            unheard: vec![unheard.to_owned()],
+            unheard_total: 1,
+            until_ms,
+            ..FindingFacts::blank("apart", from_ms)
+        }
+    }
+
+    fn numbers(groups: &[FindingGroup<'_>]) -> Vec<Vec<usize>> {
+        let of_group =
+            |group: &FindingGroup<'_>| group.parts.iter().map(|part| part.number).collect();
+        groups.iter().map(of_group).collect()
+    }
+
+    #[test]
+    fn what_one_person_cannot_hear_is_one_finding() {
+        let findings = [
+            apart("@q:h", "@x:h", 20, None),
+            FindingFacts::blank("silent", 5),
+            apart("@q:h", "@y:h", 10, Some(30)),
+            apart("@z:h", "@x:h", 40, Some(50)),
+            apart("@z:h", "@y:h", 60, Some(70)),
+        ];
+        let groups = groups_of_findings(&findings);
+        assert_eq!(numbers(&groups), [vec![1, 3], vec![2], vec![4, 5]]);
+        let told = &groups[0].told;
+        assert_eq!((told.from_ms, told.until_ms), (10, None));
+        assert_eq!((told.users.len(), told.users_total), (1, 1));
+        assert_eq!((told.unheard.len(), told.unheard_total), (2, 2));
+        let told = &groups[2].told;
+        assert_eq!((told.from_ms, told.until_ms), (40, Some(70)));
+        assert!(groups[1].list().is_empty() && groups[0].list().len() == 2);
+    }
+
+    #[test]
+    fn whom_nobody_hears_is_one_finding() {
+        let findings = [
+            apart("@a:h", "@x:h", 1, None),
+            apart("@b:h", "@x:h", 2, None),
+        ];
+        let groups = groups_of_findings(&findings);
+        assert_eq!(numbers(&groups), [vec![1, 2]]);
+        assert_eq!(groups[0].told.users_total, 2);
+        let both = FindingFacts {
+            mutual: true,
+            ..apart("@a:h", "@x:h", 1, None)
+        };
+        assert_eq!(groups_of_findings(&[both.clone(), both]).len(), 2);
+    }
+}
