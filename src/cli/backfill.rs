@@ -1,6 +1,7 @@
 //! `callscope backfill`: reads the history of rooms in the foreground and shows how it gets on.
 
 use super::look::say;
+use super::plural;
 use crate::app;
 use crate::changes::Changes;
 use crate::clock::Clock;
@@ -164,11 +165,13 @@ async fn finish(
         sums.found - look.before.found,
     );
     say!(
-        "{} of {} rooms read; {pages} pages and {found} new events in {seconds:.1} s, {} pages and {} events with all runs before.",
+        "{} of {} read; {} and {} in {seconds:.1} s, {} and {} with all runs before.",
         sums.rooms - sums.open,
-        sums.rooms,
-        sums.pages,
-        sums.found
+        plural(sums.rooms, "room", "rooms"),
+        plural(pages, "page", "pages"),
+        plural(found, "new event", "new events"),
+        plural(sums.pages, "page", "pages"),
+        plural(sums.found, "event", "events")
     );
     if stopped {
         say!("Stopped. All of it is kept; the same command, or the server, goes on from here.");
@@ -272,7 +275,7 @@ impl Look {
         let rate = found as f64 / seconds.max(0.001);
         let (done, rooms) = (self.ahead - ahead, sums.rooms - sums.open);
         // The end of it may not fit into the terminal: what counts comes first.
-        let mut words = format!("{rooms} of {} rooms", sums.rooms);
+        let mut words = format!("{rooms} of {}", plural(sums.rooms, "room", "rooms"));
         if sums.open == 0 {
             words.push_str(", asking for single events that history did not give");
             return (WHOLE, words);
@@ -284,8 +287,9 @@ impl Look {
 
         let _ = write!(
             words,
-            ", {found} new events, {rate:.0}/s, {} pages",
-            sums.pages - self.before.pages
+            ", {}, {rate:.0}/s, {}",
+            plural(found, "new event", "new events"),
+            plural(sums.pages - self.before.pages, "page", "pages")
         );
         let share = if self.ahead > 0.0 {
             done.max(0.0) / self.ahead

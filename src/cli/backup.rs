@@ -1,6 +1,7 @@
 //! `callscope backup` and `callscope restore`: a copy of the database, and back.
 
 use super::look::say;
+use super::plural;
 use crate::config::Config;
 use crate::store::backup::{self, Contents};
 use std::error::Error;
@@ -60,5 +61,13 @@ fn words(contents: &Contents) -> String {
         bytes,
     } = contents;
 
-    format!("{rooms} rooms, {events} events, {memberships} stays, {calls} calls, {bytes} bytes")
+    let counts = [
+        plural(*rooms, "room", "rooms"),
+        plural(*events, "event", "events"),
+        plural(*memberships, "stay", "stays"),
+        plural(*calls, "call", "calls"),
+        plural(*bytes, "byte", "bytes"),
+    ];
+
+    counts.join(", ")
 }

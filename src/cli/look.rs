@@ -303,15 +303,16 @@ fn in_words(status: &Value, troubles: &[String]) -> String {
         ],
         rows.collect(),
     );
-    let open = status["history_open"].as_u64().unwrap_or(0);
+    let open = status["history_open"].as_i64().unwrap_or(0);
     let bytes = f::bytes(totals["database_bytes"].as_i64().unwrap_or(0));
     let _ = writeln!(
         said,
-        "{}, {} calls, {} events ({} not used), database {bytes}; history still being read: {open} rooms",
+        "{}, {}, {} ({} not used), database {bytes}; history still being read: {}",
         rooms_words(status),
-        text(&totals["calls"]),
-        text(&totals["events"]),
+        counted(&totals["calls"], "call", "calls"),
+        counted(&totals["events"], "event", "events"),
         text(&totals["rejected"]),
+        f::counted(open, "room", "rooms"),
     );
     for one in entries(&status["invitations"]) {
         let _ = writeln!(said, "{}", invitation(one));
@@ -348,11 +349,21 @@ fn well_words(status: &Value) -> String {
     let encrypted = entries(&status["encrypted"]).len();
     let unread = status["rooms_unread"].as_u64().unwrap_or(0);
     let unknown = status["unknown_rooms"].as_u64().unwrap_or(0);
-    let short = status["history_short"].as_u64().unwrap_or(0);
+    let short = status["history_short"].as_i64().unwrap_or(0);
+    let to_look_at = entries(&status["rooms_to_look_at"]).len();
     if unread == 0 && unknown == 0 && short > 0 {
         return format!(
-            "Now is seen, and history only in part: the homeserver is heard; of {short} rooms it gave the history only in \
-             part, and it is asked again.\n"
+            "Now is seen, and history only in part: the homeserver is heard; of {} it gave the history only in part, \
+             and it is asked again.\n",
+            f::counted(short, "room", "rooms")
+        );
+    }
+
+    if unread == 0 && unknown == 0 && to_look_at > 0 {
+        let need = if to_look_at == 1 { "needs" } else { "need" };
+        return format!(
+            "Everything is seen: the homeserver is heard. {} {need} a look.\n",
+            f::counted(to_look_at, "room", "rooms")
         );
     }
 
@@ -362,7 +373,10 @@ fn well_words(status: &Value) -> String {
 
     let hidden = match encrypted {
         0 => String::new(),
-        rooms => format!("; in {rooms} rooms memberships came encrypted"),
+        rooms => format!(
+            "; in {} memberships came encrypted",
+            f::counted(rooms, "room", "rooms")
+        ),
     };
 
     format!(
@@ -391,14 +405,21 @@ pub(super) fn invitation(one: &Value) -> String {
 
 /// How many rooms are followed, and how many cannot be read.
 fn rooms_words(status: &Value) -> String {
-    let Some(followed) = status["rooms_followed"].as_u64() else {
-        return format!("{} rooms", text(&status["totals"]["rooms"]));
+    let Some(followed) = status["rooms_followed"].as_i64() else {
+        return counted(&status["totals"]["rooms"], "room", "rooms");
     };
 
+    let followed = f::counted(followed, "room", "rooms");
     match status["rooms_unread"].as_u64().unwrap_or(0) {
-        0 => format!("{followed} rooms followed"),
-        unread => format!("{followed} rooms followed, {unread} cannot be read"),
+        0 => format!("{followed} followed"),
+        unread => format!("{followed} followed, {unread} cannot be read"),
     }
+}
+
+/// A number of the answer with its noun.
+fn counted(number: &Value, one: &str, more: &str) -> String {
+    let noun = if *number == 1 { one } else { more };
+    format!("{} {noun}", text(number))
 }
 
 pub(super) fn entries(list: &Value) -> &[Value] {
@@ -540,6 +561,23 @@ mod tests {
             room(&json!({ "name": " ", "alias": null, "room_id": "!a" })),
             "!a"
         );
+    }
+
+    #[test]
+    fn all_is_well_only_where_no_room_needs_a_look() {
+        let mut status = json!({ "rooms_followed": 1, "rooms_unread": 0, "unknown_rooms": 0, "history_short": 0,
+            "encrypted": [], "rooms_to_look_at": [], "totals": { "calls": 1, "events": 1000, "rejected": 0 } });
+        assert!(well_words(&status).starts_with("All is well"));
+        let said = in_words(&status, &[]);
+        assert!(
+            said.contains("1 room followed, 1 call, 1000 events"),
+            "{said}"
+        );
+        assert!(said.contains("history still being read: 0 rooms"), "{said}");
+        status["rooms_to_look_at"] = json!([{ "room_id": "!r:h", "needs": [] }]);
+        let words = well_words(&status);
+        assert!(!words.contains("well"), "{words}");
+        assert!(words.contains("1 room needs a look"), "{words}");
     }
 
     #[test]

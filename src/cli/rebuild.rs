@@ -2,6 +2,7 @@
 //! server.
 
 use super::look::say;
+use super::plural;
 use crate::config::Config;
 use crate::rtc::fold::Rules;
 use crate::store::hold::Hold;
@@ -49,7 +50,8 @@ pub(super) async fn run(config: &Config, room: Option<&str>) -> Result<ExitCode,
 async fn all(store: &Store, rules: &Rules, room: Option<&str>) -> Result<ExitCode, Box<dyn Error>> {
     let mended = readings::mend(store, room).await?;
     if mended > 0 {
-        say!("{mended} receive times were wrong, because our own clock was; they are set right.");
+        let times = plural(mended, "receive time was", "receive times were");
+        say!("{times} wrong, because our own clock was; set right.");
     }
 
     let rooms = rebuild::sizes(store, room).await?;
@@ -81,8 +83,10 @@ async fn all(store: &Store, rules: &Rules, room: Option<&str>) -> Result<ExitCod
         .checked_div(stays)
         .map_or_else(String::new, |each| format!(", {each} bytes for each"));
     say!(
-        "Derived again: {} rooms, {events} member events. The database has {bytes} bytes and {stays} memberships{each}.",
-        rooms.len()
+        "Derived again: {}, {}. The database has {bytes} bytes and {}{each}.",
+        plural(rooms.len(), "room", "rooms"),
+        plural(events, "member event", "member events"),
+        plural(stays, "membership", "memberships")
     );
 
     Ok(ExitCode::SUCCESS)

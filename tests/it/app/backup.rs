@@ -44,7 +44,7 @@ async fn a_copy_of_a_running_server_is_taken_back() {
     let (code, said) = run(&settings, "backup", &copy).await;
     assert_eq!(code, Some(0), "{said}");
     assert!(
-        said.contains("1 rooms") && said.contains("1 calls"),
+        said.contains("1 room, ") && said.contains("1 call, "),
         "{said}"
     );
     assert_eq!(copy.metadata().unwrap().permissions().mode() & 0o777, 0o600);

@@ -121,7 +121,7 @@ async fn stopped_at_a_page_or_killed_it_goes_on_where_it_was() {
             let (code, out, _) = words(&output);
             assert!(
                 code == 130
-                    && out.contains("0 of 1 rooms read")
+                    && out.contains("0 of 1 room read")
                     && out.contains("goes on from here"),
                 "{code} {out}"
             );
@@ -162,7 +162,7 @@ async fn the_rooms_that_are_named_and_no_others() {
     let settings = settings(&bed);
     let name: &'static str = one.clone().leak();
     let (code, out, err) = run(&settings, vec!["backfill", name].leak()).await;
-    assert!(code == 0 && out.contains("1 of 1 rooms read"), "{out}{err}");
+    assert!(code == 0 && out.contains("1 of 1 room read"), "{out}{err}");
     let asked = |room: &str| {
         let part = crate::support::http::quote(room);
         let end = format!("{}/messages", &part[part.len() - 10..]);

@@ -55,7 +55,7 @@ async fn everything_is_derived_again_beside_a_server_that_goes_on() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(0), "{said}");
         assert!(
-            String::from_utf8_lossy(&output.stdout).contains("Derived again: 1 rooms"),
+            String::from_utf8_lossy(&output.stdout).contains("Derived again: 1 room,"),
             "{said}"
         );
     }

@@ -186,7 +186,7 @@ async fn while_a_room_cannot_be_read_not_all_is_well() {
     );
     assert!(
         code == Some(0)
-            && said.contains("1 rooms followed, 1 cannot be read")
+            && said.contains("1 room followed, 1 cannot be read")
             && !said.contains("All is well"),
         "{said}"
     );
