@@ -575,3 +575,7 @@ pub async fn doubts(store: &Store, viewer: Viewer) -> Result<Doubts, Error> {
         behind_ms: high_ms.map(|high_ms| high_ms.saturating_sub(seen_ms)),
     })
 }
+
+#[cfg(test)]
+#[path = "readings_tests.rs"]
+mod tests;

@@ -1,0 +1,151 @@
+//! Receive times that were doubted, given back, or doubted later; on stored events.
+
+use super::super::batch::{Arrival, write_seen};
+use super::super::read_tests::{Bed, ROOM};
+use super::*;
+use crate::rtc::event::RoomEvent;
+use crate::rtc::fold::Rules;
+use serde_json::json;
+
+const NOW: i64 = 1_700_000_000_000;
+const HOUR: i64 = 3_600_000;
+
+/// An answer that came at this time by our clock, with one event.
+fn answer(seen_ms: i64, event_id: &str, stamp: i64) -> Batch {
+    let raw = json!({
+        "event_id": event_id, "type": "org.matrix.msc3401.call.member", "sender": "@a:h", "state_key": event_id,
+        "origin_server_ts": stamp,
+        "content": { "application": "m.call", "call_id": "", "device_id": event_id, "focus_active": { "type": "livekit" } },
+    });
+    let mut room = RoomBatch::new(ROOM, Source::Sync);
+    room.arrivals.push(Arrival {
+        event: RoomEvent::from_json(&raw, Some(seen_ms)).unwrap().into(),
+        json: raw.to_string(),
+        in_timeline: true,
+    });
+
+    Batch {
+        vantage_id: "v".to_owned(),
+        seen_ms,
+        position: None,
+        rooms: vec![room],
+        invitations: Vec::new(),
+    }
+}
+
+async fn store(bed: &Bed, batch: &Batch, clock: OurClock) {
+    write_seen(&bed.store, &Rules::default(), batch, clock)
+        .await
+        .unwrap();
+}
+
+async fn received(bed: &Bed, event_id: &str) -> Option<i64> {
+    sqlx::query_scalar("select received_ms from events where event_id = $1")
+        .bind(event_id)
+        .fetch_one(&bed.store.read)
+        .await
+        .unwrap()
+}
+
+async fn mended(bed: &Bed) -> usize {
+    mend(&bed.store, None).await.unwrap()
+}
+
+async fn doubted_readings(bed: &Bed) -> i64 {
+    let doubts = doubts(&bed.store, Viewer::Operator).await.unwrap();
+    doubts.readings
+}
+
+const SPAN: ReadSpan = ReadSpan {
+    from_ms: NOW,
+    to_ms: NOW + 10,
+    after_stream: 0,
+};
+
+#[tokio::test]
+async fn what_was_doubted_wrongly_gets_its_receive_time_back() {
+    let bed = Bed::new().await;
+    let doubted = OurClock {
+        doubt: Some(ClockDoubt {
+            off_ms: HOUR,
+            latest_ms: NOW + 1000,
+        }),
+        is_confirmed: false,
+    };
+    store(&bed, &answer(NOW, "$a", NOW - 100), doubted).await;
+    store(&bed, &answer(NOW + 1, "$future", NOW + 10 * HOUR), doubted).await;
+    assert_eq!(received(&bed, "$a").await, None);
+    assert_eq!(received(&bed, "$future").await, Some(NOW + 1000));
+    assert_eq!(mended(&bed).await, 0, "a rebuild changes nothing of it");
+    assert_eq!(doubted_readings(&bed).await, 2);
+
+    // The machine had slept: it was an hour later.
+    withdraw_doubt(&bed.store, SPAN, HOUR, "counting")
+        .await
+        .unwrap();
+    assert_eq!(mended(&bed).await, 2);
+    assert_eq!(received(&bed, "$a").await, Some(NOW + HOUR));
+    assert_eq!(received(&bed, "$future").await, Some(NOW + 1 + HOUR));
+    assert_eq!(mended(&bed).await, 0);
+    assert_eq!(doubted_readings(&bed).await, 0);
+
+    // And all the same it had been an hour ahead.
+    doubt_later(&bed.store, SPAN, HOUR).await.unwrap();
+    assert_eq!(mended(&bed).await, 2);
+    assert_eq!(received(&bed, "$a").await, Some(NOW - HOUR));
+    assert_eq!(received(&bed, "$future").await, Some(NOW + 1 - HOUR));
+}
+
+#[tokio::test]
+async fn a_reading_that_only_the_homeserver_confirms_stays_believed_in_a_rebuild() {
+    let bed = Bed::new().await;
+    let confirmed = OurClock {
+        doubt: None,
+        is_confirmed: true,
+    };
+    store(
+        &bed,
+        &answer(NOW + 24 * HOUR, "$ahead", NOW),
+        OurClock::default(),
+    )
+    .await;
+    // Its stamp tells nothing: that server's clock is off.
+    store(&bed, &answer(NOW, "$a", NOW + 23 * HOUR), confirmed).await;
+    store(&bed, &answer(NOW + 5, "$b", NOW), OurClock::default()).await;
+    assert_eq!(received(&bed, "$a").await, Some(NOW));
+    assert_eq!(mended(&bed).await, 0);
+    assert_eq!(received(&bed, "$b").await, Some(NOW + 5));
+}
+
+#[tokio::test]
+async fn what_an_earlier_process_read_is_not_doubted_with_this_one() {
+    let bed = Bed::new().await;
+    let clock = OurClock::default();
+    store(&bed, &answer(NOW, "$before", NOW - 100), clock).await;
+    let after_stream = last_stream(&bed.store).await.unwrap();
+    store(&bed, &answer(NOW + 5, "$now", NOW - 100), clock).await;
+    let span = ReadSpan {
+        after_stream,
+        ..SPAN
+    };
+    doubt_later(&bed.store, span, -HOUR).await.unwrap();
+    assert_eq!(mended(&bed).await, 1);
+    assert_eq!(received(&bed, "$before").await, Some(NOW));
+    assert_eq!(received(&bed, "$now").await, None);
+}
+
+#[tokio::test]
+async fn the_newest_times_at_which_our_clock_was_wrong_are_kept() {
+    let bed = Bed::new().await;
+    let off = |from_ms| ClockOff {
+        from_ms,
+        to_ms: Some(from_ms + 1),
+        off_ms: 5,
+        found_by: "counting".to_owned(),
+    };
+    let all: Vec<ClockOff> = (0..OFFS_MAX + 7).map(off).collect();
+    note_offs(&bed.store, &all).await.unwrap();
+    let kept = offs(&bed.store, Viewer::Operator, i64::MAX).await.unwrap();
+    assert_eq!(kept.len(), usize::try_from(OFFS_MAX).unwrap() + 1);
+    assert_eq!(kept[0].from_ms, OFFS_MAX + 6);
+}
