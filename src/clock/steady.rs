@@ -24,7 +24,7 @@ const NEAR_MS: i64 = 10_000;
 const APART_MS: i64 = 90_000;
 /// So long without a word that confirms it, ms, and a verdict lapses: ten minutes with the two long
 /// polls that it may take to hear of it.
-const LAPSE_MS: i64 = 540_000;
+const LAPSE_MS: i64 = 530_000;
 /// One reading is nearer to the usual distance than the other one by this at least, ms.
 const CLEAR_MS: i64 = 1_000;
 /// As far from the homeserver as this, ms, is where it is.

@@ -442,3 +442,27 @@ fn small_corrections_are_followed() {
 
     assert_eq!(steady.offs().0.len(), 0);
 }
+
+#[test]
+fn a_machine_that_slept_is_believed_at_the_next_word() {
+    for server_off_ms in [0, 60_000, 5 * MINUTE, -5 * MINUTE] {
+        for slept_ms in [MINUTE, HOUR] {
+            let mut steady = Steady::default();
+            let at = |ms: i64, slept_ms: i64| Moment {
+                wall_ms: NOW + ms + slept_ms,
+                counted_ms: ms,
+            };
+            let word = |ms: i64| at_once(NOW + server_off_ms + ms);
+            for second in 0..700 {
+                steady.told(word(second * 1_000), at(second * 1_000, 0));
+            }
+
+            assert_eq!(steady.doubt(at(700_000, 0)), None);
+            assert!(steady.doubt(at(700_000, slept_ms)).is_some());
+            steady.told(word(701_000 + slept_ms), at(701_000, slept_ms));
+            let doubt = steady.doubt(at(702_000, slept_ms));
+            assert_eq!(doubt, None, "{server_off_ms} {slept_ms}");
+            assert_eq!(steady.read(at(702_000, slept_ms)), NOW + 702_000 + slept_ms);
+        }
+    }
+}
