@@ -171,7 +171,7 @@ pub async fn write_seen(
     let mut changed = Changed::default();
     let before = append::last_stream(&mut tx).await?;
     let judged = readings::judged(&mut tx, batch, before, clock).await?;
-    let is_doubted = matches!(judged, Cow::Owned(_));
+    let is_noted = clock.is_confirmed || matches!(judged, Cow::Owned(_));
     let batch = judged.as_ref();
     let mut senders = Senders::new(&store.limits);
     for room in &batch.rooms {
@@ -182,7 +182,7 @@ pub async fn write_seen(
         }
     }
 
-    if is_doubted {
+    if is_noted {
         let last = append::last_stream(&mut tx).await?;
         readings::end_doubt(&mut tx, before, last).await?;
     }

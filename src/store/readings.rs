@@ -24,7 +24,9 @@ const SET_CLOCK: &str =
     do update set high_ms = excluded.high_ms, latest_ms = excluded.latest_ms, read_ms = excluded.read_ms";
 const DOUBT: &str =
     "insert into clock_doubts (from_stream, to_stream, seen_ms, high_ms, off_ms, latest_ms, back_by_ms)
-    values ($1, $2, $3, $4, $5, $6, $7) on conflict (from_stream) do nothing";
+    values ($1, $2, $3, $4, $5, $6, $7) on conflict (from_stream)
+    do update set to_stream = excluded.to_stream, seen_ms = excluded.seen_ms, high_ms = excluded.high_ms,
+        off_ms = excluded.off_ms, latest_ms = excluded.latest_ms, back_by_ms = excluded.back_by_ms";
 
 /// The batch as it is to be stored: where our clock cannot be believed, its events bear no receive
 /// time, and that is noted. `before` is the number of the last event stored.

@@ -113,8 +113,20 @@ async fn a_reading_that_only_the_homeserver_confirms_stays_believed_in_a_rebuild
     store(&bed, &answer(NOW, "$a", NOW + 23 * HOUR), confirmed).await;
     store(&bed, &answer(NOW + 5, "$b", NOW), OurClock::default()).await;
     assert_eq!(received(&bed, "$a").await, Some(NOW));
-    assert_eq!(mended(&bed).await, 0);
     assert_eq!(received(&bed, "$b").await, Some(NOW + 5));
+    assert_eq!(mended(&bed).await, 0);
+    // An answer that brings nothing new says nothing of the next one.
+    store(&bed, &answer(NOW - HOUR, "$b", NOW), confirmed).await;
+    let doubted = OurClock {
+        doubt: Some(ClockDoubt {
+            off_ms: HOUR,
+            latest_ms: NOW + 10,
+        }),
+        is_confirmed: false,
+    };
+    store(&bed, &answer(NOW + 9, "$c", NOW), doubted).await;
+    mended(&bed).await;
+    assert_eq!(received(&bed, "$c").await, None);
 }
 
 #[tokio::test]
