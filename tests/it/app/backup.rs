@@ -64,7 +64,7 @@ async fn a_copy_of_a_running_server_is_taken_back() {
     let (code, said) = run(&settings, "restore", &copy).await;
     assert_eq!(code, Some(0), "{said}");
     assert!(
-        said.contains("1 calls") && said.contains("before-restore-"),
+        said.contains("1 call,") && said.contains("before-restore-"),
         "{said}"
     );
     let names = std::fs::read_dir(path)

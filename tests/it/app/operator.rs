@@ -70,7 +70,7 @@ async fn the_facts_are_in_the_terminal_too() {
     );
     let (code, said, _) = run(&settings, &["status", "--url", &url]).await;
     assert!(
-        code == Some(0) && said.contains("All is well") && said.contains("1 calls"),
+        code == Some(0) && said.contains("All is well") && said.contains("1 call,"),
         "{said}"
     );
 
