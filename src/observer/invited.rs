@@ -4,7 +4,6 @@
 
 use super::{Error, Mode, Observer};
 use crate::matrix::{SyncRequest, invitations_filter};
-use crate::store::row::Viewer;
 use crate::store::{invitations, vantages};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -28,7 +27,7 @@ impl Observer {
             }
 
             let kept = invitations::open(&self.store, &self.vantage_id).await?;
-            let refused = vantages::list(&self.store, Viewer::Operator)
+            let refused = vantages::list(&self.store)
                 .await?
                 .into_iter()
                 .any(|vantage| vantage.id == self.vantage_id && vantage.invites_refused > 0);

@@ -39,7 +39,7 @@ const ROOMS: &str = "select r.room_id, r.watch, r.error, r.polled_ms,
 /// When the database fails.
 pub async fn read(store: &Store, viewer: Viewer, now: i64) -> Result<Present, Error> {
     let Viewer::Operator = viewer;
-    let vantages = vantages::list(store, viewer).await?;
+    let vantages = vantages::list_for(store, viewer).await?;
     let follows = vantages.iter().any(|vantage| vantage.mode == "follow");
     let mut rooms = Vec::new();
     let rows = sqlx::query(ROOMS)

@@ -138,7 +138,7 @@ async fn load(web: &Web, ask: &Ask, req: &HttpRequest, room: Option<&str>) -> Re
 /// The account that looks: no two installations have the same, and it stays whatever they are
 /// called.
 async fn account(web: &Web, ask: &Ask) -> Result<String, Error> {
-    let accounts = vantages::list(&web.store, ask.viewer).await?;
+    let accounts = vantages::list_for(&web.store, ask.viewer).await?;
     let first = accounts
         .into_iter()
         .map(|account| (account.id, account.user_id))

@@ -52,7 +52,7 @@ pub async fn ready(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
         return not_ready(format!("{}: {}", words.what, trouble.error));
     }
 
-    let error = match vantages::list(&web.store, Viewer::Operator).await {
+    let error = match vantages::list_for(&web.store, Viewer::Operator).await {
         Ok(vantages)
             if !vantages.is_empty()
                 && vantages

@@ -88,7 +88,7 @@ async fn load(web: &Web, ask: &Ask) -> Result<String, Error> {
         running: running(web, ask).await?,
         seen: Present::read(web, viewer, ask.now).await?.everything(),
         watched: rooms::watched(store).await?,
-        vantages: vantages::list(store, viewer).await?,
+        vantages: vantages::list_for(store, viewer).await?,
         gauges: gauges::read(store, viewer).await?,
         trouble: store.trouble(ask.now),
     };

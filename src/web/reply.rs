@@ -316,7 +316,7 @@ pub fn tagged(ask: &Ask, kind: &'static str, body: Result<Vec<u8>, Error>) -> Ht
 }
 
 async fn html<P: Page>(web: &Web, ask: &Ask, page: &P) -> Result<Vec<u8>, Error> {
-    let vantages = crate::store::vantages::list(&web.store, ask.viewer).await?;
+    let vantages = crate::store::vantages::list_for(&web.store, ask.viewer).await?;
     let shell = Shell {
         section: Some(P::SECTION),
         now_ms: ask.now,

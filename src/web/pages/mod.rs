@@ -46,7 +46,7 @@ const HABIT_DAYS: i64 = 30;
 
 /// The account that we look from, by its user id, as soon as that is known.
 async fn account(web: &Web, ask: &Ask) -> Result<Option<String>, Error> {
-    let vantages = vantages::list(&web.store, ask.viewer).await?;
+    let vantages = vantages::list_for(&web.store, ask.viewer).await?;
     let user_ids = vantages.into_iter().map(|vantage| vantage.user_id);
     Ok(user_ids.into_iter().find(|user_id| !user_id.is_empty()))
 }
@@ -399,7 +399,7 @@ async fn ghosts_among(
     let servers: BTreeSet<&str> = silent.iter().map(|member| member.server.as_str()).collect();
     let from = ask.now - HABIT_DAYS * DAY;
     // What a homeserver never said is not known.
-    let without = vantages::list(store, viewer)
+    let without = vantages::list_for(store, viewer)
         .await?
         .into_iter()
         .filter(|vantage| {

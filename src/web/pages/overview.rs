@@ -293,7 +293,7 @@ pub(super) async fn load(web: &Web, ask: &Ask) -> Result<Overview, Error> {
         rooms: rooms::list(store, viewer, now).await?,
         short: progress::rooms_short(store, viewer).await?,
         seen: Present::read(web, viewer, now).await?.everything(),
-        vantages: vantages::list(store, viewer).await?,
+        vantages: vantages::list_for(store, viewer).await?,
         older_rules: store.has_older_rules(),
         trouble: store.trouble(now),
         invitations: invitations::waiting(store, viewer, INVITATIONS).await?,

@@ -231,7 +231,7 @@ async fn load(web: &Web, ask: &Ask, kept: &Kept<Past>, name: &str) -> Result<Ser
 
 /// What the homeserver of this name told, if it is the one that we look from.
 async fn own(web: &Web, ask: &Ask, name: &str) -> Result<Option<OwnFacts>, Error> {
-    let ours = vantages::list(&web.store, ask.viewer).await?;
+    let ours = vantages::list_for(&web.store, ask.viewer).await?;
     let Some(ours) = ours.iter().find(|one| server_of(&one.user_id) == name) else {
         return Ok(None);
     };

@@ -324,7 +324,7 @@ async fn load(web: &Web, ask: &Ask, kept: &Kept<Totals>) -> Result<Status, Error
         active: running.calls.clone(),
         numbers_now: running.numbers(),
         present: Present::read(web, viewer, ask.now).await?,
-        vantages: vantages::list(store, viewer).await?,
+        vantages: vantages::list_for(store, viewer).await?,
         own: probes::all(store, viewer).await?,
         totals: kept.get("", stats::totals(store, viewer)).await?,
         rejected: events::rejected_counts(store, viewer).await?,

@@ -756,10 +756,7 @@ async fn of_the_vantage(store: &Store, start: vantages::Start<'_>) {
         rest.map(|(room, accepted)| (room.to_owned(), accepted)),
         "one that was withdrawn is forgotten"
     );
-    let seen = vantages::list(store, Viewer::Operator)
-        .await
-        .unwrap()
-        .remove(0);
+    let seen = vantages::list(store).await.unwrap().remove(0);
     assert_eq!(
         (seen.error.as_deref(), seen.errors, seen.invites_refused),
         (Some("no"), 1, 2)
