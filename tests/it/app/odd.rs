@@ -5,6 +5,7 @@ use crate::app::bed::{Bed, Running, join, key, now};
 use crate::support::eventually;
 use crate::support::http::quote;
 use callscope::sim::{Fault, FaultKind, NewRoom, Pages};
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -139,11 +140,13 @@ async fn pages_that_end_where_they_began_are_no_end() {
 
 #[tokio::test]
 async fn circles_and_pages_without_end_slow_down_and_stop() {
-    for (pages, why) in [
+    let kinds_of_pages = [
         (Pages::Circle, "circle"),
         (Pages::Endless, "endless"),
         (Pages::EndlessSame, "endless"),
-    ] {
+    ];
+    // Side by side, as they mostly wait until they may ask again.
+    join_all(kinds_of_pages.map(async |(pages, why)| {
         let bed = Bed::new().await;
         let room = old_room(&bed);
         bed.hs.set_pages(pages);
@@ -158,7 +161,8 @@ async fn circles_and_pages_without_end_slow_down_and_stop() {
         let page = app.page(&format!("/rooms/{}", quote(&room))).await;
         assert!(page.contains("not read to its end"), "{pages:?}: {page}");
         app.app.stop().await;
-    }
+    }))
+    .await;
 }
 
 #[tokio::test]
