@@ -1,8 +1,8 @@
-//! Server ACLs: which homeservers a room takes no events from any more (`m.room.server_acl`).
+//! Server ACLs: homeservers whose events a room no longer accepts (`m.room.server_acl`).
 
 use serde_json::Value;
 
-/// So many patterns of one event are read: an event of 64 KiB holds few more.
+/// Maximum number of patterns read from one event; an event of 64 KiB holds hardly more.
 const PATTERNS_MAX: usize = 8_000;
 
 /// Which homeservers may take part in a room.
@@ -14,8 +14,9 @@ pub struct ServerAcl {
 }
 
 impl ServerAcl {
-    /// Reads the content of an `m.room.server_acl` event. One without a list of allowed servers
-    /// denies everybody, as servers read it too; of one whose content is gone nothing is known.
+    /// Reads the content of an `m.room.server_acl` event. A content without a list of allowed
+    /// servers denies all servers, as homeservers read it, too. `None` for a redacted (empty)
+    /// content: nothing is known.
     #[must_use]
     pub fn read(content: &Value) -> Option<Self> {
         let content = content.as_object().filter(|content| !content.is_empty())?;
@@ -35,7 +36,7 @@ impl ServerAcl {
         })
     }
 
-    /// Is this server kept out? Its port does not count.
+    /// Is this server denied? Its port is ignored.
     #[must_use]
     pub fn denies(&self, server: &str) -> bool {
         let host = without_port(server);
@@ -75,8 +76,7 @@ fn is_ip_literal(host: &str) -> bool {
     host.starts_with('[') || is_four_numbers
 }
 
-/// `*` stands for any letters, `?` for one. The last `*` is the only one that has to be tried
-/// again.
+/// `*` matches any characters, `?` exactly one. Backtracking to the last `*` is enough.
 fn matches(pattern: &[char], text: &[char]) -> bool {
     let (mut at, mut in_text) = (0, 0);
     let mut star: Option<(usize, usize)> = None;

@@ -1,19 +1,18 @@
-//! What an application id says about a slot: is it a call that people meet in, or something else
-//! that is shared?
+//! The purpose of a slot, by its application id: a call in which people meet, or something else
+//! that is shared.
 
-/// What a slot is for, by its application.
+/// The purpose of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// People talk with each other.
     Call,
     /// People draw on one board.
     Whiteboard,
-    /// Not known to us: nothing is claimed about it.
+    /// Unknown application: nothing is assumed about it.
     Other,
 }
 
-/// The applications that we know. An id that is not here is [`Purpose::Other`]: ids come from
-/// strangers.
+/// The known applications. Any other id is [`Purpose::Other`]: ids come from strangers.
 const KNOWN: [(&str, Purpose); 5] = [
     ("m.call", Purpose::Call),
     ("org.matrix.msc3401.call", Purpose::Call),
@@ -22,7 +21,7 @@ const KNOWN: [(&str, Purpose); 5] = [
     ("org.matrix.whiteboard", Purpose::Whiteboard),
 ];
 
-/// What slots of this application are for.
+/// The purpose of slots of this application.
 #[must_use]
 pub fn purpose_of(application: &str) -> Purpose {
     KNOWN

@@ -1,5 +1,5 @@
-//! What we know of a room at which time: watched live, polled, read from history, not watched, or
-//! not visible.
+//! Coverage of a room over time: when it was watched live, polled, read from history, not watched,
+//! or not visible.
 
 /// A span of time, ms since the Unix epoch, half open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -9,13 +9,12 @@ pub struct Span {
 }
 
 impl Span {
-    /// Nothing of it is there.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.to <= self.from
     }
 
-    /// The part that both have.
+    /// The intersection of both spans.
     #[must_use]
     pub fn within(&self, other: &Self) -> Self {
         Self {
@@ -30,11 +29,11 @@ impl Span {
 pub enum Cover {
     /// The sync stream was followed.
     Live,
-    /// The state was looked at again and again.
+    /// The state was polled repeatedly.
     Polled,
-    /// Nobody watched; what happened was read later from history and state.
+    /// Nobody watched, but history and state were read later.
     Backfilled,
-    /// Nobody watched, and it is not read (yet).
+    /// Nobody watched, and the time has not been read later (yet).
     Gap,
     /// History is hidden from us.
     NotVisible,
@@ -53,7 +52,7 @@ impl Cover {
         }
     }
 
-    /// Do we know nothing of it?
+    /// Is nothing known of this time?
     #[must_use]
     pub fn is_blind(self) -> bool {
         matches!(self, Self::Gap | Self::NotVisible)
@@ -67,48 +66,51 @@ pub struct Interval {
     pub cover: Cover,
 }
 
-/// A walk back through history.
+/// A walk: the observer reads a room's history backwards (back-fill).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Walked {
     pub opened_ms: i64,
-    /// The walk of the whole room, not of one gap.
+    /// The walk covers the whole room, not one gap.
     pub history: bool,
-    /// Of a gap that a limited timeline told of: when the sync stream had answered before, ms.
+    /// For a gap reported by a limited timeline: the time of the previous answer of the sync
+    /// stream, ms.
     pub since_ms: Option<i64>,
-    /// How far back it came, ms.
+    /// The oldest time it has reached, ms.
     pub reached_ms: Option<i64>,
-    /// What is older than this was not wanted, ms.
+    /// The limit of the walk, ms: nothing older is read.
     pub horizon_ms: Option<i64>,
-    /// `beginning`, `met`, `horizon`, `not_visible`; `no_more`, `circle`, `endless` or `refused`,
-    /// where the homeserver did not give all that there may be; `None` = it goes on.
+    /// Why it ended: `beginning`, `met`, `horizon` or `not_visible`; or `no_more`, `circle`,
+    /// `endless` or `refused`, if the homeserver did not return all the history that may exist;
+    /// `None` = still running.
     pub ended_by: Option<String>,
 }
 
-/// What the observer noted of one room.
+/// The observer's records about one room.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Notes {
-    /// When the sync stream was heard, in order; only where the room is followed.
+    /// When the sync stream was received, in order; only if the room is followed.
     pub heard: Vec<Span>,
     /// When the room was polled, in order.
     pub polled: Vec<Span>,
     /// When we were not in the room or could not read it; an end in the far future = still.
     pub away: Vec<Span>,
     pub first_seen_ms: i64,
-    /// The last look at its full state, ms.
+    /// The last read of its full state, ms.
     pub polled_ms: Option<i64>,
     pub created_ms: Option<i64>,
     pub walks: Vec<Walked>,
     /// When the room's history was hidden from us ([`super::visibility`]), in order.
     pub hidden: Vec<Span>,
-    /// The source fell silent: its last span does not reach until now.
+    /// The source is silent: its last span does not reach until now.
     pub silent: bool,
 }
 
-/// A long poll answers within half a minute: so long after the last answer nothing is amiss.
+/// Maximum time since the last answer that still counts as live, ms. A long poll answers within
+/// half a minute.
 pub const GRACE_MS: i64 = 90_000;
 
-/// The room's time from its beginning, as far as known, until `now`: without holes, neighbours
-/// differ.
+/// The intervals from the room's known beginning until `now`. They are contiguous, and neighbours
+/// have different coverage.
 #[must_use]
 pub fn intervals(notes: &Notes, now: i64) -> Vec<Interval> {
     let mut found = coverage_before_first_seen(notes, now);
@@ -144,8 +146,8 @@ pub fn intervals(notes: &Notes, now: i64) -> Vec<Interval> {
     )
 }
 
-/// A limited timeline leaves events out although the stream was heard: that time is known once its
-/// walk is done.
+/// Marks the spans that limited timelines left out although the stream was received. Such a span is
+/// known once its walk has finished.
 fn with_gaps_of_limited_timelines(intervals: Vec<Interval>, walks: &[Walked]) -> Vec<Interval> {
     let mut holes: Vec<(Span, Cover)> = walks.iter().flat_map(Walked::left_out_span).collect();
     holes.sort_by_key(|(span, _)| *span);
@@ -182,7 +184,7 @@ fn with_gaps_of_limited_timelines(intervals: Vec<Interval>, walks: &[Walked]) ->
     found
 }
 
-/// What we were not allowed to see was not read either, whatever else was.
+/// Marks hidden spans. They count as not visible, whatever else was read.
 fn with_hidden_spans(intervals: Vec<Interval>, hidden: &[Span]) -> Vec<Interval> {
     let mut found = Vec::new();
     for Interval { span, cover } in intervals {
@@ -209,7 +211,7 @@ fn with_hidden_spans(intervals: Vec<Interval>, hidden: &[Span]) -> Vec<Interval>
     found
 }
 
-/// How the moment `ms` is known; before everything we know of, it is a gap.
+/// The coverage at `ms`; a time before all intervals is a gap.
 #[must_use]
 pub fn at(intervals: &[Interval], ms: i64) -> Cover {
     let last = intervals.last().filter(|last| ms >= last.span.to);
@@ -221,7 +223,7 @@ pub fn at(intervals: &[Interval], ms: i64) -> Cover {
     here.map_or(Cover::Gap, |interval| interval.cover)
 }
 
-/// Since when nobody watches, if nobody watches now.
+/// Since when the room has not been watched; `None` if it is watched now.
 #[must_use]
 pub fn blind_since(intervals: &[Interval]) -> Option<i64> {
     intervals
@@ -244,15 +246,15 @@ fn push(found: &mut Vec<Interval>, span: Span, cover: Cover) {
     }
 }
 
-/// What was before we came, by the walk through the room's history.
+/// Coverage before we first saw the room, by the walk through its history.
 fn coverage_before_first_seen(notes: &Notes, now: i64) -> Vec<Interval> {
     let first = notes.first_seen_ms.min(now);
-    // One begins where another ended: what was read stays read.
+    // A walk begins where an earlier one ended, so what was read stays read.
     let history: Vec<&Walked> = notes.walks.iter().filter(|walk| walk.history).collect();
     let reached = history.iter().filter_map(|walk| walk.reached_ms).min();
     let reached = reached.unwrap_or(first);
     let created = notes.created_ms.unwrap_or(reached).min(first);
-    // A stamp from before the room was made is a wrong clock or a joke.
+    // A timestamp before the room's creation is a wrong clock or a joke.
     let reached = reached.clamp(created, first);
     let ended_by = |word: &str| {
         let mut ends = history.iter().filter_map(|walk| walk.ended_by.as_deref());
@@ -290,7 +292,7 @@ fn coverage_before_first_seen(notes: &Notes, now: i64) -> Vec<Interval> {
     found
 }
 
-/// The spans in which somebody watched, in order, disjoint.
+/// The spans in which the room was watched, in order, disjoint.
 fn watched(notes: &Notes, now: i64) -> Vec<(Span, Cover)> {
     let live = notes.heard.iter().map(|span| (*span, Cover::Live));
     let polled = notes.polled.iter().map(|span| (*span, Cover::Polled));
@@ -331,7 +333,7 @@ fn watched(notes: &Notes, now: i64) -> Vec<(Span, Cover)> {
 }
 
 impl Walked {
-    /// From when on the gap was read, ms.
+    /// The time from which on the gap was read, ms.
     fn read_from(&self) -> Option<i64> {
         match self.ended_by.as_deref()? {
             "not_visible" | "no_more" | "circle" | "endless" | "refused" => None,
@@ -340,7 +342,7 @@ impl Walked {
         }
     }
 
-    /// The time that a limited timeline left out, and how it is known now.
+    /// The span that a limited timeline left out, and its coverage now.
     fn left_out_span(&self) -> Vec<(Span, Cover)> {
         let Some(from) = self.since_ms.filter(|_| !self.history) else {
             return Vec::new();
@@ -360,7 +362,8 @@ impl Walked {
     }
 }
 
-/// A gap that was read from some time on, and how its parts are known; either may be empty.
+/// Splits a gap at the time from which on it was read, with the coverage of both parts; either part
+/// may be empty.
 fn split_at_read_from(gap: Span, read_from: Option<i64>) -> [(Span, Cover); 2] {
     let cut = read_from
         .unwrap_or(i64::MAX)
@@ -384,8 +387,8 @@ fn split_at_read_from(gap: Span, read_from: Option<i64>) -> [(Span, Cover); 2] {
     ]
 }
 
-/// From when on a gap that ended at `end` is known now: once a look at the full state came after it
-/// and its walk is done.
+/// The time from which on a gap that ended at `end` is known. The gap is known once the full state
+/// was read after it and its walk has finished.
 fn read_from(notes: &Notes, end: i64) -> Option<i64> {
     if notes.polled_ms.is_none_or(|polled| polled < end) {
         return None;

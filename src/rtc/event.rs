@@ -1,22 +1,23 @@
-//! `RoomEvent`: an event of a room as it was stored, its content unparsed, and the kinds we need.
+//! `RoomEvent`: an event of a room as it was stored, with unparsed content; and the kinds of events
+//! that we use.
 
 use super::time::{LATEST_MS, millis_of_json};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Contents larger than this are not kept: the specification's limit for a whole event is 64 KiB.
+/// Events whose JSON text is larger than this are not kept whole, bytes. The specification allows
+/// 64 KiB for an event.
 const EVENT_MAX: usize = 256 * 1024;
 
-/// Ids, types and keys longer than this are no one's, in bytes: the specification allows 255, which
-/// old servers counted in characters. They are keys in the database, of which `PostgreSQL` takes
-/// none of more than 2704 bytes.
+/// Maximum length of ids, types and keys, bytes. The specification allows 255, which old servers
+/// counted in characters. They are keys in the database, and `PostgreSQL` accepts keys of at most
+/// 2704 bytes.
 const ID_MAX: usize = 4 * 255;
 
-/// Why an event says nothing about a call, or says it wrongly. The words are stored, counted and
-/// shown.
+/// Why an event says nothing about a call, or is invalid. The words are stored, counted and shown.
 pub type Reason = &'static str;
 
-/// An event of one room. Two copies of one event are made one by [`RoomEvent::absorb`].
+/// An event of one room. [`RoomEvent::absorb`] merges two copies of the same event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RoomEvent {
     pub event_id: String,
@@ -26,9 +27,9 @@ pub struct RoomEvent {
     /// JSON text.
     pub state_key: Option<String>,
     pub sender: String,
-    /// As the sender's server stamped it, ms since the Unix epoch; a claim.
+    /// The timestamp of the sender's server, ms since the Unix epoch. It can be wrong.
     pub origin_server_ts: i64,
-    /// Our clock when the first live copy reached us, ms; `None` when only back-fill brought it.
+    /// Our clock when the first live copy arrived, ms; `None` if the event came only by back-fill.
     pub received_ts: Option<i64>,
     pub content: Value,
     /// Requested stickiness in ms (MSC4354), not clamped; `None` = not sticky.
@@ -37,16 +38,17 @@ pub struct RoomEvent {
     pub replaces_state: Option<String>,
     /// For a redaction: the event it redacts.
     pub redacts: Option<String>,
-    /// We saw its content, or it has none to hide; false when every copy came redacted.
+    /// We saw its content, or it has no content to hide. `false` if every copy was already redacted
+    /// when it arrived.
     pub readable: bool,
-    /// This event came already redacted: when, by the redaction's `origin_server_ts` (`LATEST_MS`
-    /// when not told).
+    /// Set if the event was already redacted when it arrived: the redaction's `origin_server_ts`,
+    /// or `LATEST_MS` if that is unknown.
     pub redacted_ts: Option<i64>,
 }
 
 impl RoomEvent {
-    /// Reads an event in client format. Tolerant: only what is needed to tell events apart must be
-    /// there.
+    /// Reads an event in client format. Tolerant: only the fields that identify an event are
+    /// required.
     ///
     /// # Errors
     /// The reason why this is not an event.
@@ -84,8 +86,9 @@ impl RoomEvent {
         })
     }
 
-    /// Reads an event of a file: as [`Self::from_json`], with our receive time in `_received_ts`
-    /// where we noted one. Never for what a homeserver sends: there the key would be a stranger's.
+    /// Reads an event of a file. Like [`Self::from_json`], but takes our receive time from
+    /// `_received_ts` if present. Never use it for events from a homeserver: a stranger could set
+    /// that key.
     ///
     /// # Errors
     /// The reason why this is not an event.
@@ -98,11 +101,11 @@ impl RoomEvent {
         Self::from_json(json, received)
     }
 
-    /// Takes what only the text of an event tells: its content, its stickiness, whether it was
-    /// readable. The rest is not looked at, so this is quick.
+    /// Sets the fields that only the event's JSON text has: content, stickiness, readability. It
+    /// parses nothing else, so it is fast.
     ///
     /// # Errors
-    /// When the text is no JSON object.
+    /// If the text is not a JSON object.
     pub fn with_text(self, text: &str) -> Result<Self, serde_json::Error> {
         let body: Body = serde_json::from_str(text)?;
         let sticky_ms = [body.msc4354_sticky, body.sticky]
@@ -121,8 +124,8 @@ impl RoomEvent {
         })
     }
 
-    /// When it happened, as far as we can know: no later than we first saw it (docs/matrixrtc.md
-    /// section 5, rule 1).
+    /// When the event happened, as far as we can know: at the latest when we first saw it
+    /// (docs/matrixrtc.md section 5, rule 1).
     #[must_use]
     pub fn time(&self) -> i64 {
         self.received_ts.map_or(self.origin_server_ts, |received| {
@@ -130,9 +133,9 @@ impl RoomEvent {
         })
     }
 
-    /// Takes what another copy of the same event knows and this one does not. The result does not
-    /// depend on which copy came first: a content beats a redacted one, the earliest sighting
-    /// counts.
+    /// Adds what another copy of the same event has and this one lacks. The result does not depend
+    /// on which copy came first: a readable content wins over a redacted one, and the earliest
+    /// receive time counts.
     pub fn absorb(&mut self, other: &Self) {
         if other.readable && !self.readable {
             self.content = other.content.clone();
@@ -148,7 +151,7 @@ impl RoomEvent {
             .into_iter()
             .flatten()
             .min();
-        // Two servers may name two events: the link is the server's view of its own branch.
+        // Two servers may name different events, because each reports its own branch of the room.
         let first = |mine: Option<String>, theirs: &Option<String>| {
             mine.into_iter().chain(theirs.clone()).min()
         };
@@ -174,12 +177,12 @@ pub fn fits(json_text: &str) -> bool {
     json_text.len() <= EVENT_MAX
 }
 
-/// NUL is no character of any id, and `PostgreSQL` has no text with it.
+/// Replaces NUL: no valid id contains it, and `PostgreSQL` cannot store it in a text.
 fn tidy(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
-/// An id, a type or a key that is not absurdly long.
+/// Checks the length of an id, a type or a key.
 fn within(text: &str) -> Result<String, Reason> {
     if text.len() > ID_MAX {
         return Err("id_too_long");
@@ -188,7 +191,7 @@ fn within(text: &str) -> Result<String, Reason> {
     Ok(tidy(text))
 }
 
-/// The id of another event; one that is too long names none.
+/// The id of another event; `None` if it is too long.
 fn reference(value: &Value) -> Option<String> {
     within(value.as_str()?).ok()
 }
@@ -197,7 +200,8 @@ fn state_key(value: Option<&Value>) -> Result<Option<String>, Reason> {
     match value {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(within(text)?)),
-        // The seed revision of MSC4143 only; no room version allows it, so nothing depends on it.
+        // Only in the first revision of MSC4143; no room version allows it, so nothing depends on
+        // it.
         Some(array @ Value::Array(_)) => Ok(Some(within(&array.to_string())?)),
         Some(_) => Err("bad_state_key"),
     }
@@ -217,7 +221,8 @@ fn duration_ms(sticky: &Value) -> Option<i64> {
         .filter(|ms| *ms >= 0)
 }
 
-/// The parts of an event that only its text tells. What has an odd type is as good as absent.
+/// The parts of an event that only its JSON text has. A value of an unexpected type counts as
+/// absent.
 #[derive(Deserialize)]
 struct Body {
     #[serde(default)]
@@ -227,8 +232,9 @@ struct Body {
     unsigned: Option<Value>,
 }
 
-/// Room versions 1 to 10 name the target at the top level, later ones in the content. Anybody may
-/// write the same key into an event of another type: that redacts nothing.
+/// Room versions 1 to 10 name the target at the top level, later ones in the content. The key is
+/// read only in redactions: anybody may write it into an event of another type, where it redacts
+/// nothing.
 fn redacts(json: &Value, content: &Value) -> Option<String> {
     json.get("type")
         .filter(|kind| *kind == "m.room.redaction")?;
@@ -247,11 +253,12 @@ pub enum Kind {
     Presence,
     Redaction,
     Create,
-    /// An encrypted event: opaque, and of interest only when it is sticky.
+    /// An encrypted event: unreadable, and of interest only if it is sticky.
     Encrypted,
-    /// Ring, notification, decline, legacy `m.call`: kept, shown, no statement about membership.
+    /// Ring, notification, decline, legacy `m.call`: stored and shown, but no statement about
+    /// membership.
     Related,
-    /// Everything else of a room that pages show: name, alias, encryption, tombstone.
+    /// All other room state that pages show: name, alias, encryption, tombstone.
     Other,
 }
 

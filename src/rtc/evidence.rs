@@ -1,15 +1,15 @@
-//! How sure we are: what each boundary of a stay and of a call rests on, and how far off it can be.
+//! Evidence: the basis of each boundary of a stay and of a call, and its maximum error.
 
 use super::coverage::{Cover, Interval, Span, at, blind_since};
 
-/// An event that came later than this after the time it bears was not seen live, ms.
+/// An event received later than this after its timestamp was not seen live, ms.
 pub const PROMPT_MS: i64 = 60_000;
-/// What came later than this bears a time that may be off by as much, ms: the way through the
-/// federation is shorter.
+/// If an event was received later than this after its timestamp, the delay counts as the error of
+/// its time, ms. Federation alone is faster than this.
 pub const SMALL_MS: i64 = 10_000;
 
-/// Of what history tells a stamp is wrong that is further than this from the time that what stands
-/// beside it gives, ms.
+/// The timestamp of a back-filled event is wrong if it differs by more than this from the time that
+/// its neighbours suggest, ms.
 const REFUTED_MS: i64 = 3_600_000;
 
 /// How an event first came to us.
@@ -20,62 +20,62 @@ pub enum Way {
     Backfill,
 }
 
-/// What is known of the event at a boundary.
+/// The origin of the event at a boundary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Origin {
     pub origin_ms: i64,
     /// Our clock when the first live copy came, ms.
     pub received_ms: Option<i64>,
     pub way: Way,
-    /// We made it ourselves from a snapshot: the look before, ms, after which it must have
-    /// happened.
+    /// Set if we created the event from a poll of the room's state: the time of the previous poll,
+    /// ms. The change happened after it.
     pub made_since_ms: Option<i64>,
-    /// The homeserver names an event before it that nobody could get; the last that is known before
-    /// both, ms.
+    /// Set if the homeserver names a preceding event that we could not get: the time of the last
+    /// known event before both, ms.
     pub lost_since_ms: Option<i64>,
 }
 
-/// One stay, as far as evidence is concerned. Times in ms.
+/// The properties of a stay that evidence needs. Times in ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stay<'a> {
     pub joined_ms: i64,
     pub until_ms: i64,
     pub end_reason: &'a str,
     pub claimed: bool,
-    /// Its claim cannot be: no event of its key came before the one that it begins with.
+    /// Its claimed start is impossible: its key has no event before the stay's first one.
     pub refuted: bool,
     pub resumed: bool,
-    /// It begins with the renewal of a stay that had ended then, ms.
+    /// Set if it begins with the renewal of an ended stay: when that one ended, ms.
     pub back_since_ms: Option<i64>,
     pub join: Option<Origin>,
     pub end: Option<Origin>,
-    /// The last event of the stay: it was still there then.
+    /// The last event of the stay: the device was still there then.
     pub last_sign_ms: Option<i64>,
-    /// Within it an event is missing that the homeserver names: what happened in this time is not
-    /// known.
+    /// The span within the stay where an event is missing that the homeserver names; what happened
+    /// in this span is not known.
     pub lost: Option<Span>,
 }
 
-/// What a boundary rests on.
+/// The basis of a boundary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
     /// An event that we received when it happened.
     Live,
-    /// An event read later; its time is the server's.
+    /// An event read later; its time is the server's timestamp.
     Backfilled,
-    /// An event that came long after the time it bears, though we listened: it happened in between.
+    /// An event received long after its timestamp although we listened: it happened in between.
     Late,
-    /// The renewal of a stay that had ended: it came back between that end and this event.
+    /// The renewal of an ended stay: the device came back between that end and this event.
     Renewed,
-    /// The member's own word, which the whole history refutes: it began with its event.
+    /// The member's own claim, refuted by the complete history: the stay began with its event.
     Refuted,
-    /// The member's own word (`created_ts`).
+    /// The member's own claim (`created_ts`).
     Claimed,
     /// Expiry: nobody said goodbye.
     Computed,
-    /// A look at the room's state.
+    /// A poll of the room's state.
     Reconciled,
-    /// Nobody watched, and nothing tells.
+    /// Nobody watched, and there is no other evidence.
     Gap,
 }
 
@@ -97,7 +97,7 @@ impl By {
     }
 }
 
-/// A boundary: what it rests on, and how far off it can be, ms.
+/// The basis of a boundary, and its maximum error, ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Boundary {
     pub by: By,
@@ -110,11 +110,11 @@ pub struct Ends {
     pub start: Boundary,
     /// `None` while it lasts.
     pub end: Option<Boundary>,
-    /// It lasts as far as we know, but nobody watches since this time.
+    /// The stay lasts as far as we know, but the room has not been watched since this time.
     pub unknown_since_ms: Option<i64>,
 }
 
-/// How sure a call is as a whole.
+/// How certain the times of a call are as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Certainty {
     Exact,
@@ -122,11 +122,11 @@ pub enum Certainty {
     LeftCensored,
     /// It may have ended earlier or later, or may be over.
     RightCensored,
-    /// In its midst nobody watched.
+    /// For a time within it nobody watched.
     Gapped,
     /// Nobody said goodbye; the end is from expiry.
     InferredEnd,
-    /// Its start or its end is known to lie within a span of time only.
+    /// Its start or its end is known only as a span of time.
     Bounded,
 }
 
@@ -145,20 +145,20 @@ impl Certainty {
     }
 }
 
-/// How sure one call is.
+/// How certain the times of one call are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verdict {
     pub certainty: Certainty,
     pub start: Boundary,
     pub end: Option<Boundary>,
-    /// How far off its length can be, ms.
+    /// Maximum error of its length, ms.
     pub error_ms: i64,
-    /// Time within it in which nobody watched, and which was not read later, ms.
+    /// Time within it that nobody watched and that was not read later, ms.
     pub gap_ms: i64,
     pub unknown_since_ms: Option<i64>,
 }
 
-/// What the boundaries of a stay rest on. `cover` is the room's coverage until `now`.
+/// The evidence for the boundaries of a stay. `cover` is the room's coverage until `now`.
 #[must_use]
 pub fn of_stay(stay: &Stay, cover: &[Interval], now: i64) -> Ends {
     let start = start(stay, cover);
@@ -199,7 +199,7 @@ fn start(stay: &Stay, cover: &[Interval]) -> Boundary {
             by: By::Claimed,
             error_ms: 0,
         },
-        // What a look at the state told lies between two looks.
+        // A change found by a poll happened between two polls.
         Some(event) if event.made_since_ms.is_some() => by_event(&event, cover),
         _ if stay.back_since_ms.is_some() => {
             let since = stay.back_since_ms.unwrap_or(stay.joined_ms);
@@ -237,7 +237,7 @@ fn end(stay: &Stay, cover: &[Interval]) -> Boundary {
     }
 }
 
-/// The event bears the time itself; how it came says what that is worth.
+/// The boundary of an event with its own time. Its basis and error depend on how the event came.
 fn by_event(event: &Origin, cover: &[Interval]) -> Boundary {
     if let Some(since) = event.made_since_ms {
         return Boundary {
@@ -263,7 +263,8 @@ fn by_event(event: &Origin, cover: &[Interval]) -> Boundary {
         (Way::Sync | Way::Backfill, _) => (By::Backfilled, 0),
     };
 
-    // What history tells bears a time of ours far from its stamp only where the stamp cannot be.
+    // A back-filled event gets a receive time far from its timestamp only if the timestamp is
+    // impossible.
     let is_refuted = event.way == Way::Backfill
         && late_ms.is_some_and(|late_ms| late_ms.saturating_abs() > REFUTED_MS);
     let error_ms = match late_ms.filter(|_| is_refuted) {
@@ -282,7 +283,7 @@ fn by_event(event: &Origin, cover: &[Interval]) -> Boundary {
     }
 }
 
-/// Did we listen without a break from the time that an event bears until it came?
+/// Did we listen without a break from the event's timestamp until it arrived?
 #[must_use]
 pub fn was_heard(event: &Origin, cover: &[Interval]) -> bool {
     let Some(received) = event.received_ms else {
@@ -297,8 +298,8 @@ pub fn was_heard(event: &Origin, cover: &[Interval]) -> bool {
         })
 }
 
-/// A boundary without an event of the member's own (it left the room, the slot was closed): as the
-/// time is known.
+/// A boundary without an event of the member itself (it left the room, or the slot was closed): its
+/// basis is the coverage of that time.
 fn by_cover(cover: &[Interval], ms: i64) -> Boundary {
     let by = match at(cover, ms) {
         Cover::Live => By::Live,
@@ -310,7 +311,7 @@ fn by_cover(cover: &[Interval], ms: i64) -> Boundary {
     Boundary { by, error_ms: 0 }
 }
 
-/// The blind span around a moment.
+/// The unwatched span around a moment.
 fn blind_at(cover: &[Interval], ms: i64) -> Option<Span> {
     let mut blind = cover.iter().filter(|interval| interval.cover.is_blind());
     blind
@@ -318,7 +319,8 @@ fn blind_at(cover: &[Interval], ms: i64) -> Option<Span> {
         .map(|interval| interval.span)
 }
 
-/// How sure a call is, from its stays with their ends. A call has at least one stay.
+/// How certain a call is, from its stays with their boundaries. A call has at least one stay;
+/// `None` without any.
 #[must_use]
 pub fn of_call(stays: &[(Stay, Ends)], cover: &[Interval], now: i64) -> Option<Verdict> {
     let (first, first_ends) = stays.iter().min_by_key(|(stay, _)| stay.joined_ms)?;

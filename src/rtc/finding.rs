@@ -1,63 +1,66 @@
-//! Findings: what in a call needs a look, told from its stays alone: who could not hear whom, and
-//! who is probably gone.
+//! Findings: problems in a call, derived from its stays alone: who could not hear whom, and who is
+//! probably gone.
 
 use super::ghost::{self, Clues, Doubt, Silence};
 use super::transport::{Selection, Transport};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-/// Who was counted no longer than this after the last that was heard of him, ms, needed no goodbye.
+/// Maximum time for which a device may be counted after its last event without a finding of a
+/// missing goodbye, ms.
 pub const LATE_MS: i64 = 600_000;
-/// While a call goes from one SFU to another nobody is told apart, ms.
+/// During this time after a change of SFU nobody counts as unable to hear others, ms: the call is
+/// moving.
 const HANDOVER_MS: i64 = 10_000;
-/// Breaks shorter than this do not make two findings of one, ms.
+/// Breaks shorter than this do not split a finding, ms.
 const BREAK_MS: i64 = 60_000;
-/// A device that is back so soon after a stay ran out never went, ms.
+/// A device that is back within this time after a stay expired had not gone, ms.
 const GOES_ON_MS: i64 = 10_000;
-/// So many SFUs whose listeners are looked at, and so many findings: events come from strangers.
+/// Maximum number of SFUs whose listeners are examined, and of findings: events come from
+/// strangers.
 const SFUS_MAX: usize = 8;
 const FINDINGS_MAX: usize = 50;
-/// So many pairs are told one by one, at so many different times; of more the spans in which
-/// anybody was apart.
+/// Maximum number of pairs reported one by one, and of their different times. If there are more,
+/// the spans in which anybody was affected are reported.
 const PAIRS_MAX: usize = 2500;
 const TIMES_MAX: usize = 20;
-/// People named in one finding; the others are counted.
+/// Maximum number of people named in one finding; the others are only counted.
 const NAMED_MAX: usize = 100;
 
-/// One stay, as far as findings are concerned. Times in ms.
+/// The properties of a stay that findings need. Times in ms.
 #[derive(Debug, Clone, Copy)]
 pub struct Stay<'a> {
     pub user_id: &'a str,
     pub device: Option<&'a str>,
     pub joined_ms: i64,
     pub until_ms: i64,
-    /// Nobody said goodbye: it ends, or ended, by its own expiry.
+    /// Nobody said goodbye: it ends or ended by its own expiry.
     pub expires: bool,
-    /// Its format is renewed by hours (`session`), so that silence tells something.
+    /// Clients renew its format every few hours (`session`), so silence is a sign.
     pub renewed_by_hours: bool,
     pub last_sign_ms: Option<i64>,
     /// Renewals so far.
     pub updates: i64,
-    /// What else is known of it, while it still counts.
+    /// More evidence about it, while it still counts.
     pub clues: Clues,
     /// The transport it uses, see [`super::transport::in_use`].
     pub transport: Option<&'a Transport>,
     pub selection: Selection,
 }
 
-/// People in order of their ids, each once: the first of them, and how many there are.
+/// People in order of their ids, without duplicates: the first of them, and the total number.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct People<'a> {
     pub named: Vec<&'a str>,
     pub total: usize,
 }
 
-/// What needs a look.
+/// A problem in a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding<'a> {
-    /// Who follows the SFU of the oldest member is connected to that one only, and hears nobody who
-    /// publishes on another. Each of `deaf` was there together with each of `unheard` within that
-    /// time; while it lasts, all of them are still there.
+    /// A device that uses the SFU of the oldest member is connected only to that SFU. It cannot
+    /// hear people who publish on another one. Each of `deaf` was there at the same time as each of
+    /// `unheard` within this span; if the span lasts, all of them are still there.
     Apart {
         from_ms: i64,
         until_ms: i64,
@@ -66,13 +69,13 @@ pub enum Finding<'a> {
         unheard: People<'a>,
         mutual: bool,
     },
-    /// It still counts, but the renewal that was due did not come.
+    /// It still counts, but its renewal is overdue.
     Silent {
         stay: usize,
         since_ms: i64,
         doubt: Doubt,
     },
-    /// It was counted until its expiry, long after the last that was heard of it.
+    /// It was counted until its expiry, long after its last event.
     NoGoodbye { stay: usize, since_ms: i64 },
 }
 
@@ -87,12 +90,12 @@ impl Finding<'_> {
     }
 }
 
-/// What a call comes to.
+/// All findings of a call.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Findings<'a> {
-    /// What is wrong now first, then what was; each by time, and not all of very many.
+    /// Present problems first, then past ones; each group by time. Not all if there are very many.
     pub shown: Vec<Finding<'a>>,
-    /// Of each stay, in their order: whether its device is still there, where that is in doubt.
+    /// For each stay, in the given order: whether its device is still there, if that is in doubt.
     pub doubts: Vec<Option<Doubt>>,
 }
 
@@ -108,7 +111,7 @@ pub fn findings<'a>(stays: &[Stay<'a>], now: i64) -> Findings<'a> {
     let mut doubts = vec![None; stays.len()];
     let mut there = stays.to_vec();
     for finding in &silent {
-        // Who is not known to be there any more hears and misses nobody.
+        // A device that is not known to be there any more neither hears nor misses anybody.
         match finding {
             Finding::Silent {
                 stay,
@@ -134,7 +137,7 @@ pub fn findings<'a>(stays: &[Stay<'a>], now: i64) -> Findings<'a> {
     Findings { shown, doubts }
 }
 
-/// What is wrong now comes before what was.
+/// The sort rank: present problems come before past ones.
 fn rank(finding: &Finding, now: i64) -> u8 {
     match finding {
         Finding::Apart { until_ms, .. } if *until_ms >= now => 0,
@@ -145,8 +148,8 @@ fn rank(finding: &Finding, now: i64) -> u8 {
     }
 }
 
-/// The newest arrivals of each person who is still here: of two devices at most, which is enough to
-/// know whether there is another one than a given one.
+/// The newest arrivals of each person who is still here, for at most two devices. Two are enough to
+/// know whether there is a device other than a given one.
 type Arrivals<'a> = BTreeMap<&'a str, Vec<(i64, Option<&'a str>)>>;
 
 fn arrivals<'a>(stays: &[Stay<'a>], now: i64) -> Arrivals<'a> {
@@ -165,15 +168,15 @@ fn arrivals<'a>(stays: &[Stay<'a>], now: i64) -> Arrivals<'a> {
     arrivals
 }
 
-/// Is the person here with a device that came later than `since_ms`, and not this one?
+/// Is the person here with another device that came later than `since_ms`?
 fn is_elsewhere(stay: &Stay, arrivals: &Arrivals, since_ms: i64) -> bool {
     let known = arrivals.get(stay.user_id).map_or(&[][..], Vec::as_slice);
     known
         .iter()
         .any(|(joined_ms, device)| *device != stay.device && *joined_ms > since_ms)
 }
-/// The stays of each device in order of arrival: when one began, and until when any up to it
-/// lasted, ms.
+/// The stays of each device in order of arrival: the start of each, and the latest end of all stays
+/// up to it, ms.
 type Reach<'a> = BTreeMap<(&'a str, Option<&'a str>), Vec<(i64, i64)>>;
 
 fn reach<'a>(stays: &[Stay<'a>]) -> Reach<'a> {
@@ -197,7 +200,7 @@ fn reach<'a>(stays: &[Stay<'a>]) -> Reach<'a> {
     reach
 }
 
-/// Was the device still there, or back at once, when this stay ended?
+/// Was the device still there when this stay ended, or back within [`GOES_ON_MS`]?
 fn goes_on(stay: &Stay, reach: &Reach) -> bool {
     let Some(spans) = reach.get(&(stay.user_id, stay.device)) else {
         return false;
@@ -211,7 +214,7 @@ fn goes_on(stay: &Stay, reach: &Reach) -> bool {
         .is_some_and(|(_, until)| *until > stay.until_ms)
 }
 
-/// What the silence of one stay tells.
+/// The finding about the silence of one stay, if any.
 fn silence<'a>(
     stays: &[Stay<'a>],
     at: usize,
@@ -245,10 +248,10 @@ fn silence<'a>(
     })
 }
 
-/// Who was on another SFU than people who could hear only one (MSC4195; matrix-js-sdk
+/// Finds people who were on another SFU than people who could hear only one (MSC4195; matrix-js-sdk
 /// `oldest_membership`).
 fn apart<'a>(stays: &[Stay<'a>], now: i64) -> Vec<Finding<'a>> {
-    // By the key of each SFU, what to call it.
+    // The key and the name of each SFU.
     let mut sfus: Vec<(&'a str, &'a str)> = Vec::new();
     for stay in stays
         .iter()
@@ -273,8 +276,8 @@ fn apart<'a>(stays: &[Stay<'a>], now: i64) -> Vec<Finding<'a>> {
     found
 }
 
-/// Each pair by the time that it was apart, those of the same time together; nothing where there
-/// are too many of them.
+/// Each pair by the span in which it was apart; pairs with the same span together. `None` if there
+/// are more than [`PAIRS_MAX`].
 fn pairs_apart<'a>(parts: &[Part<'a>], sfu: &'a str) -> Option<Vec<Finding<'a>>> {
     let (deaf, unheard): (Vec<&Part>, Vec<&Part>) =
         parts.iter().partition(|part| part.side == Side::Deaf);
@@ -313,15 +316,15 @@ fn pairs_apart<'a>(parts: &[Part<'a>], sfu: &'a str) -> Option<Vec<Finding<'a>>>
     Some(times.into_iter().map(finding).collect())
 }
 
-/// Pairs that were apart at one time.
+/// Pairs that were apart in the same span.
 #[derive(Debug, Default)]
 struct Pairs<'a> {
     deaf: Vec<&'a str>,
     unheard: Vec<&'a str>,
 }
 
-/// The same of very many people by the spans in which anybody was apart. What lasts first, then
-/// what lasted longest: of many spans some are told.
+/// The same for very many people: the spans in which anybody was apart. If there are too many
+/// spans, those that last come first, then the longest.
 fn many_apart<'a>(parts: &[Part<'a>], sfu: &'a str, now: i64) -> Vec<Finding<'a>> {
     let mut spans = spans_apart(parts, now);
     spans.sort_by_key(|span| Reverse((span.lasts, span.until_ms - span.from_ms)));
@@ -337,7 +340,7 @@ fn sfu<'a>(stay: &Stay<'a>) -> Option<&'a str> {
     stay.transport?.sfu.as_deref()
 }
 
-/// On which side of an SFU somebody was.
+/// Which role a person had, seen from one SFU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Side {
     /// All devices are connected to this SFU only.
@@ -346,7 +349,7 @@ enum Side {
     Unheard,
 }
 
-/// The time that one person was on one side.
+/// A span in which one person was on one side.
 #[derive(Debug, Clone, Copy)]
 struct Part<'a> {
     user_id: &'a str,
@@ -355,8 +358,8 @@ struct Part<'a> {
     until_ms: i64,
 }
 
-/// On which side everybody was when. Handovers are left out: who is there for moments is on no
-/// side.
+/// The sides of all people over time. Handovers are left out: a person who is there only for
+/// moments is on no side.
 fn parts<'a>(stays: &[Stay<'a>], one: &str, now: i64) -> Vec<Part<'a>> {
     let mut people: BTreeMap<&'a str, Vec<(i64, i64, Place)>> = BTreeMap::new();
     for stay in stays {
@@ -389,7 +392,8 @@ fn parts<'a>(stays: &[Stay<'a>], one: &str, now: i64) -> Vec<Part<'a>> {
     parts
 }
 
-/// Adds a part of one person, whose parts begin at `first`; a short break on the same side is none.
+/// Adds a part of one person, whose parts begin at index `first`. A short break on the same side is
+/// ignored.
 fn extend<'a>(parts: &mut Vec<Part<'a>>, first: usize, part: Part<'a>) {
     let last = parts[first..].last_mut();
     let goes_on = last.filter(|last| {
@@ -402,7 +406,7 @@ fn extend<'a>(parts: &mut Vec<Part<'a>>, first: usize, part: Part<'a>) {
     }
 }
 
-/// Where a device is, seen from one SFU.
+/// The place of a device, seen from one SFU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     /// On it, and connected to no other.
@@ -423,8 +427,8 @@ impl Place {
     }
 }
 
-/// The sides of one person over time, in order. With devices in several places a person hears and
-/// is heard.
+/// The sides of one person over time, in order. A person with devices in several places hears and
+/// is heard, so is on no side.
 fn sides(stays: &[(i64, i64, Place)]) -> Vec<(i64, i64, Side)> {
     let mut steps: Vec<(i64, i64, Place)> = Vec::with_capacity(2 * stays.len());
     for (from_ms, until_ms, place) in stays {
@@ -466,17 +470,17 @@ fn sides(stays: &[(i64, i64, Place)]) -> Vec<(i64, i64, Side)> {
     sides
 }
 
-/// A span in which people were apart, and what was so when it ended.
+/// A span in which people were apart, and whether it lasts.
 #[derive(Debug, Clone, Copy)]
 struct SpanApart {
     from_ms: i64,
     until_ms: i64,
-    /// Only those who are still there are told of.
+    /// The span lasts; only people who are still there are reported.
     lasts: bool,
 }
 
-/// The spans in which somebody was deaf for somebody. Who comes begins a new span where somebody of
-/// the other side has gone meanwhile, so that all of one span met.
+/// The spans in which somebody could not hear somebody. An arrival begins a new span if somebody of
+/// the other side has gone meanwhile. So all people of one span were there at the same time.
 fn spans_apart(parts: &[Part], now: i64) -> Vec<SpanApart> {
     let mut steps: Vec<(i64, bool, Side)> = Vec::with_capacity(2 * parts.len());
     for part in parts {
@@ -484,14 +488,14 @@ fn spans_apart(parts: &[Part], now: i64) -> Vec<SpanApart> {
         steps.push((part.until_ms, false, part.side));
     }
 
-    // Who goes at a moment goes before others come.
+    // At the same time, departures come before arrivals.
     steps.sort_unstable_by_key(|(ms, comes, _)| (*ms, *comes));
 
     let (mut here, mut gone) = ([0_usize; 2], [0_usize; 2]);
     let mut open: Option<i64> = None;
     let mut spans = Vec::new();
     for (ms, comes, side) in steps {
-        // Those who are there at the end of what is known are still there.
+        // People who are there at the end of the known time are still there.
         if !comes && ms >= now {
             break;
         }
@@ -522,7 +526,7 @@ fn spans_apart(parts: &[Part], now: i64) -> Vec<SpanApart> {
     }
 
     if let Some(from_ms) = open {
-        // What is over of it is told apart from what lasts.
+        // The part that is over is reported separately from the part that lasts.
         if gone != [0; 2] {
             let ended = parts.iter().filter(|part| part.until_ms < now);
             let last = ended.map(|part| part.until_ms).max();
@@ -540,7 +544,7 @@ fn spans_apart(parts: &[Part], now: i64) -> Vec<SpanApart> {
 }
 
 impl Part<'_> {
-    /// Who meets only during a handover does not meet.
+    /// People who meet only during a handover do not count as having met.
     fn start(&self) -> i64 {
         self.from_ms.saturating_add(HANDOVER_MS)
     }
@@ -555,7 +559,8 @@ impl SpanApart {
         })
     }
 
-    /// The finding: with those who were there within it, or, if it lasts, with those who still are.
+    /// The finding, with the people who were there within the span; if it lasts, with those who
+    /// still are.
     fn told<'a>(&self, parts: &[Part<'a>], sfu: &'a str) -> Finding<'a> {
         let is_of = |part: &&Part| {
             let was = part.start() < self.until_ms && part.until_ms > self.from_ms;
@@ -605,7 +610,7 @@ impl<'a> People<'a> {
     }
 }
 
-/// Two findings that say the same of each other's people are one.
+/// Two findings for the same span with both sides exchanged become one mutual finding.
 fn add<'a>(found: &mut Vec<Finding<'a>>, new: Finding<'a>) {
     let Finding::Apart {
         from_ms,
@@ -1011,7 +1016,7 @@ mod tests {
     #[test]
     fn a_stranger_cannot_make_it_costly() {
         let places: Vec<Transport> = (0..400).map(|n| sfu(&n.to_string())).collect();
-        // Each has one device: who has another one elsewhere hears there.
+        // Each person has one device; with another one elsewhere the person would hear there.
         let names: Vec<String> = (0..400).map(|n| format!("@a{n}:h")).collect();
         let stays: Vec<Stay> = places
             .iter()

@@ -1,4 +1,5 @@
-//! The first fold: the events of one chain, with what holds in the room, into memberships.
+//! The first fold: turns the events of one member key, with the conditions of the room, into
+//! memberships.
 
 mod part;
 mod stay;
@@ -14,13 +15,13 @@ use super::slot::SlotPolicy;
 use super::time::{LATEST_MS, add_within_calendar};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What is a matter of choice.
+/// Settings that change what is derived from the same events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
     pub slot_policy: SlotPolicy,
     /// Lifetime of a state membership that states none, ms (matrix-js-sdk: 4 h).
     pub default_expires_ms: i64,
-    /// The longest stickiness that counts, ms (MSC4354: 1 h).
+    /// Maximum stickiness, ms; a longer one is cut to this (MSC4354: 1 h).
     pub sticky_max_ms: i64,
 }
 
@@ -34,7 +35,7 @@ impl Default for Rules {
     }
 }
 
-/// One thing that one event says of one device.
+/// What one event says about one device.
 #[derive(Debug, Clone)]
 struct Statement<'a> {
     time: i64,
@@ -60,8 +61,8 @@ impl Says {
     }
 }
 
-/// Folds one chain. `events` are its member events, each once; `room` holds the conditions.
-/// The result depends on the set of events only, not on their order.
+/// Folds one member key. `events` are its member events without duplicates; `room` holds the
+/// conditions. The result depends only on the set of events, not on their order.
 #[must_use]
 pub fn fold<'a>(
     chain: &str,
@@ -73,8 +74,9 @@ pub fn fold<'a>(
     (part.members, part.rejected)
 }
 
-/// The statements of a chain, by sub-key, in order. A device that an array no longer names is said
-/// to have left, once: the cost is what the events hold, not devices times events.
+/// The statements of a member key, by device key, in order. A device that an array no longer names
+/// gets one leave statement. So the cost is linear in the content of the events, not devices times
+/// events.
 fn statements<'a>(
     events: impl IntoIterator<Item = &'a RoomEvent>,
     sticky: bool,
@@ -82,8 +84,8 @@ fn statements<'a>(
     rejected: &mut Vec<Rejection>,
 ) -> BTreeMap<String, Vec<Statement<'a>>> {
     let mut subs: BTreeMap<String, Vec<Statement<'a>>> = BTreeMap::new();
-    // A leave counts in the contest of sticky events even when nobody is joined, so there each one
-    // is kept.
+    // A leave of a sticky key competes with its other events even if nobody is joined, so each
+    // leave is kept there.
     let always: BTreeSet<String> = if sticky {
         [String::new()].into()
     } else {
@@ -129,10 +131,11 @@ fn statements<'a>(
     subs
 }
 
-/// A client that notes its own clock may be so far from its server's stamp of the same join, ms.
+/// Maximum difference between a client's own clock (`created_ts`) and its server's timestamp of the
+/// same join, ms.
 const SAME_JOIN_MS: i64 = 60_000;
 
-/// When a join runs out, ms. `created` is its claim, where it counts.
+/// When a join expires, ms. `created` is its claimed start, if that claim counts.
 fn expires(join: &Join, created: Option<i64>, time: i64, rules: &Rules) -> i64 {
     match join.expiry {
         Expiry::After(length) => {
@@ -144,16 +147,15 @@ fn expires(join: &Join, created: Option<i64>, time: i64, rules: &Rules) -> i64 {
     }
 }
 
-/// Is the end of this join a guess? Flat contents without one were written by clients that never
-/// let one expire, and are read by clients that do after four hours (docs/matrixrtc.md section
-/// 6.4).
+/// Is the end of this join a guess? Clients that write flat contents without an expiry never let a
+/// membership expire. Clients that read them apply four hours (docs/matrixrtc.md section 6.4).
 fn is_end_guessed(join: &Join) -> bool {
     join.format == member::Format::Session && join.expiry == Expiry::After(None)
 }
 
-/// `created_ts`, where it counts. It is a stamp of the sender's server, and compared with the
-/// stamps of that server only: not later than the event, or close to the `identity` of the stay
-/// that it may speak of.
+/// `created_ts`, if it counts. It is a timestamp of the sender's server, so it is compared only
+/// with timestamps of that server. It counts if it is not later than the event, or if it is close
+/// to the `identity` of the stay that it may belong to.
 fn created_ts_if_it_counts(
     join: &Join,
     event: &RoomEvent,
@@ -171,7 +173,8 @@ fn created_ts_if_it_counts(
         .filter(|created| *created <= stamped || is_near(*created))
 }
 
-/// Why this join does not hold at `time`, if so: its sender is not in the room, its slot is closed.
+/// Why this join does not count at `time`: its sender is not in the room, or its slot is closed.
+/// `None` if it counts.
 fn failed_condition(
     room: &Room,
     rules: &Rules,

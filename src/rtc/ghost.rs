@@ -1,45 +1,45 @@
-//! Ghosts: a stay that still counts although its device is probably gone, and the signs that say
-//! so.
+//! Ghosts: stays that still count although the device is probably gone, and the signs of that.
 //!
-//! A client that is killed says goodbye only where its homeserver does it for it (MSC4140).
-//! Otherwise the membership counts until it runs out, for hours. Silence alone proves nothing:
-//! clients renew a membership every hour since matrix-js-sdk 39.1, every four hours before, and
-//! some never. So silence is one thing, and a sign that this client would have renewed by now, or
-//! that nothing can say goodbye for it, is another.
+//! A client that is killed says goodbye only if its homeserver does it for it (MSC4140). Otherwise
+//! the membership counts until it expires, for hours. Silence alone proves nothing: clients renew a
+//! membership every hour since matrix-js-sdk 39.1, every four hours before, and some never. So two
+//! things are needed: silence, and a sign that this client would have renewed by now or that
+//! nothing can say goodbye for it.
 
 use serde_json::Value;
 
 /// Clients renew a membership every hour at the latest since matrix-js-sdk 39.1, older ones every
 /// four hours.
 pub const RENEWED_MS: i64 = 3_600_000;
-/// A renewal that is no later than this, ms, is still on its way.
+/// A renewal that is late by no more than this, ms, may still be on its way.
 pub const OVERDUE_MS: i64 = 300_000;
 /// How long a membership of the clients in use lasts unless renewed, ms.
 const TERM_MS: i64 = 4 * RENEWED_MS;
-/// A longer term is no length but a time, ms; and no client that renews hourly writes it so.
+/// A longer term is a time, ms, not a length; and no client that renews hourly writes it so.
 const LENGTH_MAX_MS: i64 = 100_000_000_000;
-/// Two renewals of a client that renews every hour are no further apart on average, ms.
+/// Maximum average time between two renewals of a client that renews every hour, ms.
 const HOURLY_MS: i64 = 2 * RENEWED_MS;
-/// Under so many stays a server's habit is not known.
+/// Minimum number of ended stays for a statement about a server.
 const ENDED_MIN: i64 = 30;
-/// Where this share of stays had no goodbye, a server is known to lose them: one of so many.
+/// A server counts as losing goodbyes if at least one of this many stays had none.
 const LOST_ONE_OF: i64 = 5;
 
-/// What speaks for a device that is silent being gone.
+/// A sign that a silent device is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Sign {
     /// It came back with the start of a stay that had already ended: a renewal after a goodbye, so
-    /// that no delayed leave stands behind it.
+    /// no delayed leave is set up for it.
     CameBack,
     /// It renewed every hour until then.
     RenewedHourly,
-    /// Its event has fields that only clients write which renew every hour.
+    /// Its event has fields that only clients with hourly renewal write.
     HourlyClient,
-    /// Its homeserver has no delayed events: nothing says goodbye for a client that is killed.
+    /// Its homeserver does not support delayed events: nothing says goodbye for a client that is
+    /// killed.
     NoDelayedEvents,
-    /// The same person came later with another device, and is still here with that one.
+    /// The same person joined later with another device, which is still here.
     OtherDevice,
-    /// Its homeserver is known to lose goodbyes: many of its stays only ran out.
+    /// Its homeserver is known to lose goodbyes: many of its stays ended only by expiry.
     LosesGoodbyes,
 }
 
@@ -74,7 +74,7 @@ impl Sign {
     }
 }
 
-/// How the stays of a homeserver ended lately: how many, and how many of them only ran out.
+/// How the stays of a homeserver ended lately: their number, and how many ended only by expiry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Goodbyes {
     pub ended: i64,
@@ -89,41 +89,40 @@ impl Goodbyes {
     }
 }
 
-/// What is known of a stay beside itself. What is not known is `false`.
+/// Evidence about a stay from outside it. Unknown facts are `false`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Clues {
-    /// [`renews_hourly`] of the last event.
+    /// The result of [`renews_hourly`] for the last event.
     pub is_hourly_client: bool,
-    /// [`came_back`].
+    /// The result of [`came_back`].
     pub came_back: bool,
-    /// It is on our own homeserver, which said that it has no delayed events.
+    /// It is on our own homeserver, which reported that it does not support delayed events.
     pub has_no_delayed_events: bool,
     pub goodbyes: Goodbyes,
 }
 
-/// A stay, as far as its silence is concerned. Times in ms.
+/// The properties of a stay that decide about its silence. Times in ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Silence {
     pub joined_ms: i64,
-    /// When it runs out unless renewed.
+    /// When it expires unless renewed.
     pub until_ms: i64,
-    /// The last event of it.
+    /// Its last event.
     pub last_sign_ms: i64,
     /// Renewals so far.
     pub updates: i64,
-    /// It is of a kind that usual clients renew by the hour: a call in the form of today.
+    /// Its format is one that usual clients renew every few hours: the call format of today.
     pub is_renewed_by_hours: bool,
-    /// The same person is here with a device that came after the last sign of this one.
+    /// The same person is here with a device that joined after the last sign of this one.
     pub is_elsewhere: bool,
 }
 
 /// How sure it is that a silent device is gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Doubt {
-    /// A renewal was due and did not come, and these signs say that this is no client which renews
-    /// later.
+    /// A renewal is overdue, and these signs show that the client is not one that renews later.
     Probable(Vec<Sign>),
-    /// Nothing came for so long, and no sign tells which client it is.
+    /// A renewal is overdue, but no sign tells which client it is.
     Possible,
 }
 
@@ -134,8 +133,7 @@ impl Doubt {
     }
 }
 
-/// What the silence of a stay that still counts tells at `now`; nothing where no renewal is
-/// overdue.
+/// The doubt about a stay that still counts at `now`; `None` if no renewal is overdue.
 #[must_use]
 pub fn doubt(stay: &Silence, clues: &Clues, now: i64) -> Option<Doubt> {
     if !is_overdue(stay, now) {
@@ -164,21 +162,21 @@ pub fn doubt(stay: &Silence, clues: &Clues, now: i64) -> Option<Doubt> {
     }
 }
 
-/// When the renewal was due that did not come, ms: of a client that renews every hour.
+/// When the missing renewal was due, ms, for a client that renews every hour.
 #[must_use]
 pub fn due_ms(last_sign_ms: i64) -> i64 {
     last_sign_ms.saturating_add(RENEWED_MS)
 }
 
-/// Does it still count, though a client that renews every hour would have done so by now?
+/// Does it still count although a client that renews every hour would have renewed by now?
 #[must_use]
 pub fn is_overdue(stay: &Silence, now: i64) -> bool {
     let last = stay.last_sign_ms.max(stay.joined_ms);
     stay.until_ms > now && now > due_ms(last).saturating_add(OVERDUE_MS)
 }
 
-/// With each renewal the end comes another term later: more than one term ahead is only who renews
-/// more often.
+/// Each renewal moves the end by one term. So only a client that renews more often is more than one
+/// term ahead.
 fn renewed_hourly(stay: &Silence) -> bool {
     let last = stay.last_sign_ms.max(stay.joined_ms);
     let is_ahead = stay.until_ms.saturating_sub(last) > TERM_MS + OVERDUE_MS;
@@ -186,10 +184,11 @@ fn renewed_hourly(stay: &Silence) -> bool {
     is_ahead && stay.updates > 0 && is_often
 }
 
-/// Was this content written by a client that renews every hour? By what only such clients write:
-/// matrix-js-sdk since 40 names its `membershipID`; since 38 its intent, beside a term of whole
-/// four hours (39.1 and later renew hourly, and no client of today is older); and by a term that is
-/// longer than its age allows for any other client.
+/// Was this content written by a client that renews every hour? Three signs tell, each written only
+/// by such clients. (1) `membershipID`: matrix-js-sdk since 40. (2) An intent beside a term of a
+/// multiple of four hours: the intent is written since 38, hourly renewal came with 39.1, and no
+/// client of today is older. (3) Such a term that is longer than the age of the membership allows
+/// for any other client.
 #[must_use]
 pub fn renews_hourly(content: &Value, origin_ms: i64) -> bool {
     let Some(expires) = content.get("expires").and_then(Value::as_i64) else {
@@ -212,7 +211,7 @@ pub fn renews_hourly(content: &Value, origin_ms: i64) -> bool {
     is_usual && (has_text("m.call.intent") || is_far_ahead(content, expires, origin_ms))
 }
 
-/// Who renews once in a term is never more than one term ahead of its last renewal.
+/// A client that renews once per term is never more than one term ahead of its last renewal.
 fn is_far_ahead(content: &Value, expires: i64, origin_ms: i64) -> bool {
     let Some(created) = content.get("created_ts").and_then(Value::as_i64) else {
         return false;
@@ -223,8 +222,8 @@ fn is_far_ahead(content: &Value, expires: i64, origin_ms: i64) -> bool {
     age >= 0 && expires.saturating_sub(age) > TERM_MS + OVERDUE_MS
 }
 
-/// Did a stay that begins with this content begin with a renewal after a goodbye? `goodbye_ms`:
-/// when somebody said goodbye on the same key before it, if somebody did.
+/// Did a stay with this first content begin with a renewal after a goodbye? `goodbye_ms`: the last
+/// goodbye on the same key before it, if any.
 #[must_use]
 pub fn came_back(content: &Value, goodbye_ms: Option<i64>) -> bool {
     let created = content.get("created_ts").and_then(Value::as_i64);

@@ -1,9 +1,11 @@
-//! Natural keys: short hashes, so that a rebuild gives the same ids and links live on.
+//! Natural keys: short hashes of content, so that a rebuild gives the same ids and links stay
+//! valid.
 
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
-/// A hash of some texts, `bytes` long, in hex. Unambiguous: each text goes in with its length.
+/// A hash of some texts, `bytes` long, in hex. Each text is hashed with its length, so that the
+/// concatenation is unambiguous.
 #[must_use]
 pub fn hash(parts: &[&str], bytes: usize) -> String {
     let mut digest = Sha256::new();

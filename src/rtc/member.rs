@@ -16,7 +16,7 @@ use super::transport::{Selection, Transport};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// Ids longer than this are no one's: the specification's limit for Matrix ids is 255 bytes.
+/// Maximum length of Matrix ids, bytes, by the specification.
 pub(super) const ID_MAX: usize = 255;
 
 /// The wire format a stay was stated in.
@@ -48,21 +48,22 @@ impl Format {
 /// When a join runs out by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expiry {
-    /// So many ms after `created_ts`, else after the event's time; `None` = the rules' default.
+    /// This long after `created_ts`, else after the event's time, ms; `None` = the default of the
+    /// rules.
     After(Option<i64>),
     /// At this time, ms.
     At(i64),
-    /// So many ms after the event's time (MSC4354), not yet clamped.
+    /// This long after the event's time, ms (MSC4354), not yet clamped.
     Sticky(i64),
 }
 
-/// An `expires` above this is no length but a time, ms since the Unix epoch: three years as a
-/// length, 1973 as a time.
+/// An `expires` above this is a time, ms since the Unix epoch, not a length: as a length it would
+/// be three years, as a time it is in 1973.
 const LENGTH_MAX: i64 = 100_000_000_000;
 
 impl Expiry {
-    /// What a content states: the first of the lengths that is a number, else the time. A length
-    /// beyond all sense is a time, too (docs/matrixrtc.md section 6.1).
+    /// The expiry that a content states: the first length that is a number, else the time. A length
+    /// above `LENGTH_MAX` is read as a time (docs/matrixrtc.md section 6.1).
     fn stated(lengths: [Option<&Value>; 2], time: Option<&Value>) -> Self {
         let length = lengths.into_iter().flatten().find_map(millis_of_json);
         match (length, time.and_then(millis_of_json)) {
@@ -80,10 +81,10 @@ pub struct Join {
     pub slot: SlotId,
     pub device_id: Option<String>,
     pub format: Format,
-    /// `created_ts` as stated, ms; a claim.
+    /// `created_ts` as stated, ms. It can be wrong.
     pub created_ts: Option<i64>,
     pub expiry: Expiry,
-    /// The same over all events of one stay where the format has such a thing (mesh `session_id`,
+    /// An id that is the same in all events of one stay, if the format has one (mesh `session_id`,
     /// array `membershipID`).
     pub stay: Option<String>,
     pub intent: Option<String>,
@@ -91,19 +92,20 @@ pub struct Join {
     pub selection: Selection,
 }
 
-/// What an event says of all devices that it does not name as joined.
+/// What an event says about all devices that it does not list as joined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Otherwise {
     Left(EndReason),
     Invalid,
-    /// The content was gone before we could read it.
+    /// The content was redacted before we could read it.
     Redacted,
 }
 
 /// One parsed statement of joining or leaving.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberEvent {
-    /// The joined ones, each with its sub-key: empty but for arrays, which hold many devices.
+    /// The joined devices, each with its device key. The key is empty except in arrays, which list
+    /// many devices.
     pub joins: Vec<(String, Join)>,
     pub otherwise: Otherwise,
     /// Why the event, or an item in it, could not be used.
@@ -136,7 +138,7 @@ impl MemberEvent {
     }
 }
 
-/// Parses a member event of a chain.
+/// Parses a member event.
 #[must_use]
 pub fn parse(event: &RoomEvent) -> MemberEvent {
     if event.is_unreadable_redaction() {
@@ -164,9 +166,9 @@ pub fn parse(event: &RoomEvent) -> MemberEvent {
     parsed
 }
 
-/// Does this event say of a device what an earlier one said, but for the end (docs/matrixrtc.md
-/// section 7.3, rule 4)? `sub` is the device's sub-key. A content that bears `created_ts` is told
-/// apart by that, and is none.
+/// Is this event a renewal: does it say the same about a device as an earlier one, except for the
+/// expiry (docs/matrixrtc.md section 7.3, rule 4)? `sub` is the device key. A content with
+/// `created_ts` is never a renewal in this sense: its `created_ts` identifies the stay.
 #[must_use]
 pub fn is_renewal(event: &RoomEvent, earlier: &RoomEvent, sub: &str) -> bool {
     let (Some(now), Some(before)) = (said_of(event, sub), said_of(earlier, sub)) else {
@@ -176,7 +178,7 @@ pub fn is_renewal(event: &RoomEvent, earlier: &RoomEvent, sub: &str) -> bool {
     !now.contains_key("created_ts") && equal_but_for_end(now, before)
 }
 
-/// What the content says of one device.
+/// The part of the content about one device.
 fn said_of<'e>(event: &'e RoomEvent, sub: &str) -> Option<&'e Map<String, Value>> {
     let content = if sub.is_empty() {
         Some(&event.content)
@@ -187,12 +189,13 @@ fn said_of<'e>(event: &'e RoomEvent, sub: &str) -> Option<&'e Map<String, Value>
     content?.as_object()
 }
 
-/// The chain an event belongs to: for state its type and key, for sticky events its type, sender
-/// and sticky key (MSC4354). Type aliases are distinct chains. Hashed, because keys may be long.
+/// The member key of an event: for state, its type and state key; for sticky events, its type,
+/// sender and sticky key (MSC4354). Aliases of a type have distinct member keys. The key is hashed
+/// because its parts may be long.
 ///
 /// # Errors
-/// Why a member event belongs to none, in which case it says nothing about anybody. `Ok(None)`: not
-/// a member event.
+/// Why a member event has no member key; it then says nothing about anybody. `Ok(None)`: not a
+/// member event.
 pub fn chain(event: &RoomEvent) -> Result<Option<String>, Reason> {
     match Kind::of_event_type(&event.kind) {
         Kind::Encrypted if event.state_key.is_none() && event.sticky_ms.is_some() => {
@@ -235,7 +238,7 @@ pub(super) fn leave_reason(content: &Value) -> EndReason {
     }
 }
 
-/// A required id: a string that is not absurdly long.
+/// A required id: a string of at most `ID_MAX` bytes.
 fn id(value: Option<&Value>, missing: Reason) -> Result<&str, Reason> {
     let text = value.and_then(Value::as_str).ok_or(missing)?;
     if text.len() > ID_MAX {
@@ -245,7 +248,7 @@ fn id(value: Option<&Value>, missing: Reason) -> Result<&str, Reason> {
     }
 }
 
-/// A hint, cut to a bearable length.
+/// A hint, cut to 64 characters.
 pub(super) fn hint(value: Option<&Value>) -> Option<String> {
     value
         .and_then(Value::as_str)

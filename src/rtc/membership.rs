@@ -49,7 +49,7 @@ impl EndReason {
 /// One stay of one device in one slot. Times in ms since the Unix epoch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Membership {
-    /// Natural key: the same after every rebuild.
+    /// A natural key: it is the same after every rebuild.
     pub id: String,
     pub chain: String,
     pub slot: SlotId,
@@ -58,28 +58,29 @@ pub struct Membership {
     pub device_id: Option<String>,
     pub format: Format,
     pub joined_ms: i64,
-    /// When the event that begins it came to count, ms; `joined_ms` may be claimed to be earlier.
+    /// When the event that begins it took effect, ms; `joined_ms` may be claimed to be earlier.
     pub opened_ms: i64,
-    /// When it ends unless renewed; never before `joined_ms`. "Active" is `until_ms > now`.
+    /// When it ends unless renewed; never before `joined_ms`. A stay is active if `until_ms > now`.
     pub until_ms: i64,
     /// Why it ends at `until_ms`.
     pub end_reason: EndReason,
     /// Events that renewed or changed it.
     pub updates: u32,
-    /// The first event of the stay; for a resumed one the event that is current.
+    /// The first event of the stay; for a resumed stay the current event.
     pub join_event_id: String,
-    /// The event that ended it, where there is one.
+    /// The event that ended it, if any.
     pub end_event_id: Option<String>,
-    /// It went on after a break without a new join.
+    /// It continued after a break without a new join.
     pub resumed: bool,
-    /// `joined_ms` is the member's own `created_ts`, or a bound: its event bears a stamp from
-    /// before the room was there.
+    /// `joined_ms` is not the time of an event: it is the member's own `created_ts`, or a bound
+    /// because the event's timestamp is before the room existed.
     pub claimed: bool,
-    /// Its first event speaks of a stay that had ended: since then, ms, it may be back.
+    /// Set if its first event renews an ended stay: when that one ended, ms. The device may have
+    /// been back since then.
     #[serde(default)]
     pub back_since_ms: Option<i64>,
-    /// It ran out, and then, at this time, ms, its device said goodbye or renewed it: it was still
-    /// there.
+    /// Set if its device said goodbye or renewed it after its expiry: when, ms. So the device was
+    /// still there.
     #[serde(default)]
     pub outlived_ms: Option<i64>,
     pub intent: Option<String>,
@@ -88,7 +89,7 @@ pub struct Membership {
 }
 
 impl Membership {
-    /// Tells devices apart: where a format names none, each chain is one.
+    /// Identifies a device. If a format names no device, each member key counts as one.
     #[must_use]
     pub fn device_key(&self) -> (&str, &str) {
         (
@@ -98,5 +99,5 @@ impl Membership {
     }
 }
 
-/// An event that produced no join though it tried, with the reason.
+/// An event that could not be used, with the reason.
 pub type Rejection = (String, Reason);

@@ -1,11 +1,11 @@
 //! The pure core: from the events of a room to memberships and sessions. No I/O, no clock, no
 //! async.
 //!
-//! The one interesting function is [`derive`]. It is made of two folds: the events of one *chain*
-//! (a state key, or a sender's sticky key) with what holds in the [`room`] into memberships
-//! ([`fold`]), and the memberships of one slot into sessions ([`session`]). Expiry is part of the
-//! result (`until_ms`), so the answer does not depend on when one asks, and never on the order in
-//! which events arrived.
+//! The main function is [`derive`]. It consists of two folds. The first ([`fold`]) turns the events
+//! of one *member key* (a state key, or a sender's sticky key) into memberships; it also takes the
+//! conditions of the [`room`]. The second ([`session`]) turns the memberships of one slot into
+//! sessions. Expiry is part of the result (`until_ms`). So the result depends neither on the time
+//! of the query nor on the order in which events arrived.
 
 pub mod acl;
 pub mod application;
@@ -45,8 +45,8 @@ use membership::{Membership, Rejection};
 use session::Session;
 use std::collections::BTreeMap;
 
-/// The version of the rules by which memberships and sessions follow from events. To be raised by
-/// whoever changes what [`derive`] says of the same events: what is stored is then derived again.
+/// The version of the rules that derive memberships and sessions from events. Raise it when you
+/// change what [`derive`] returns for the same events: everything stored is then derived again.
 pub const RULES_VERSION: u32 = 3;
 
 /// Everything that follows from the events of one room.
@@ -56,12 +56,11 @@ pub struct Derived {
     pub memberships: Vec<Membership>,
     /// Sorted by `started_ms`, slot.
     pub sessions: Vec<Session>,
-    /// Events that tried to say something of a call and failed, with the reason; sorted by event
-    /// id.
+    /// Events about a call that could not be used, with the reason; sorted by event id.
     pub rejected: Vec<Rejection>,
 }
 
-/// Copies of one event made one, by event id.
+/// Merges copies of the same event; by event id.
 #[must_use]
 pub fn distinct(events: impl IntoIterator<Item = RoomEvent>) -> BTreeMap<String, RoomEvent> {
     let mut distinct: BTreeMap<String, RoomEvent> = BTreeMap::new();

@@ -1,12 +1,12 @@
-//! What stands beside an event in its room's history: the order in which homeservers put events
-//! tells when one happened, where its own stamp cannot be.
+//! The neighbours of an event in its room's history. If an event's timestamp is impossible, the
+//! order in which homeservers return events tells when it happened.
 
 use std::collections::BTreeMap;
 
-/// Servers that were apart for days put their events side by side; a stamp is refuted only by more
-/// than this, ms.
+/// How far a timestamp must be from its neighbours to be refuted, ms. Servers that could not reach
+/// each other for days put their events side by side, so smaller differences are normal.
 const APART_MS: i64 = 7 * 86_400_000;
-/// So many events before it are looked at.
+/// Maximum number of older neighbours considered.
 const OLDER: usize = 5;
 
 /// The stamp of an event, ms, and the server of its sender.
@@ -16,11 +16,11 @@ pub struct Stamp<'e> {
     pub at_ms: i64,
 }
 
-/// Of the stamps of one page of history, newest event first: for each whose neighbours refute it,
-/// the time that they give instead, ms.
+/// Takes the timestamps of one page of history, newest event first. For each timestamp that its
+/// neighbours refute, returns the time that they suggest instead, ms; for all others `None`.
 ///
-/// One server alone does not move the event of another one: what counts is what the same server
-/// says beside it, or what at least two others say.
+/// One server alone cannot move an event of another server. Only neighbours of the event's own
+/// server count, or those of at least two other servers.
 #[must_use]
 pub fn refuted(stamps: &[Stamp<'_>]) -> Vec<Option<i64>> {
     let mut newer: BTreeMap<&str, i64> = BTreeMap::new();
@@ -40,8 +40,8 @@ pub fn refuted(stamps: &[Stamp<'_>]) -> Vec<Option<i64>> {
     found
 }
 
-/// The times that the older events beside one give: what its own server says, and what several
-/// others say.
+/// The times that older neighbours suggest: that of its own server, and that of several other
+/// servers.
 fn older_side(near: &[Stamp<'_>], server: &str) -> Vec<i64> {
     let of_own = near.iter().filter(|one| one.server == server);
     let own_ms = middle(of_own.map(|one| one.at_ms).collect());
@@ -59,14 +59,14 @@ fn older_side(near: &[Stamp<'_>], server: &str) -> Vec<i64> {
         .collect()
 }
 
-/// The latest that the newer events say, where they may say anything of an event of this server.
+/// The latest timestamp of the newer events; `None` if they may not judge an event of this server.
 fn newest_side(newer: &BTreeMap<&str, i64>, server: &str) -> Option<i64> {
     let may_tell = newer.contains_key(server) || newer.len() > 1;
     newer.values().max().copied().filter(|_| may_tell)
 }
 
 fn instead_of(stamp: Stamp<'_>, older_ms: i64, newest_ms: Option<i64>) -> Option<i64> {
-    // Neighbours that contradict each other tell nothing.
+    // Neighbours that contradict each other prove nothing.
     if newest_ms.is_some_and(|newest_ms| older_ms > newest_ms) {
         return None;
     }
@@ -75,19 +75,19 @@ fn instead_of(stamp: Stamp<'_>, older_ms: i64, newest_ms: Option<i64>) -> Option
         return Some(older_ms);
     }
 
-    // Who sends newer events with early stamps must not move what others sent before: the older ones
-    // have to say the same.
+    // A sender of newer events with early timestamps must not move older events of others. So the
+    // older neighbours must agree.
     let is_after = |other_ms: i64| stamp.at_ms > other_ms.saturating_add(APART_MS);
     newest_ms.filter(|newest_ms| is_after(*newest_ms) && is_after(older_ms))
 }
 
-/// The stamp in the middle: one odd clock among several does not move it.
+/// The median timestamp: one wrong clock among several does not move it.
 fn middle(mut stamps: Vec<i64>) -> Option<i64> {
     stamps.sort_unstable();
     stamps.get(stamps.len() / 2).copied()
 }
 
-/// The same, of two the earlier one.
+/// The median timestamp; with an even number, the earlier of the two in the middle.
 fn earlier_middle(mut stamps: Vec<i64>) -> Option<i64> {
     stamps.sort_unstable();
     stamps.get(stamps.len().checked_sub(1)? / 2).copied()
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn one_server_alone_moves_no_event_of_another() {
         for odd in [0, NOW + 400 * DAY] {
-            // On both sides of it, and on either.
+            // The other server's events are on both sides, or on one side only.
             for page in [
                 [("evil", odd), ("h", NOW), ("evil", odd), ("evil", odd)],
                 [("x", NOW + 1), ("h", NOW), ("evil", odd), ("evil", odd)],
@@ -145,7 +145,7 @@ mod tests {
             }
         }
 
-        // Two others, or the same server, may.
+        // Two other servers, or the event's own server, can move it.
         let page = [("x", NOW), ("h", 0), ("x", NOW - DAY), ("y", NOW - 2 * DAY)];
         assert_eq!(of_servers(&page)[1], Some(NOW - 2 * DAY));
         let page = [("x", NOW), ("h", 0), ("x", NOW - DAY), ("h", NOW - DAY)];

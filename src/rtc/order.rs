@@ -3,18 +3,19 @@
 use super::event::RoomEvent;
 use std::collections::HashMap;
 
-/// A clock that is wrong by more than this is called wrong, ms.
+/// A timestamp later than its successor's by more than this is treated as a wrong clock, ms.
 const SKEW_MS: i64 = 3_600_000;
 
-/// Events with their effective time, ms, in order: by event time, ties by event id, except that a
-/// state event never comes before the one its `replaces_state` names; it takes that one's time if
-/// its own is earlier (docs/matrixrtc.md section 5, rule 4). But where the event that was replaced
-/// is the odd one, stamped far later than both its neighbours, it is moved instead: else one stamp
-/// from the future would push everything after it there.
+/// Sorts events by their effective time and returns that time with each, ms (docs/matrixrtc.md
+/// section 5, rule 4). The order is by event time, then by event id, with two exceptions. (1) A
+/// state event never comes before the event that its `replaces_state` names; if its own time is
+/// earlier, it takes that event's time. (2) If the replaced event is stamped far later than both
+/// its predecessor and its successor, the replaced event is moved instead. Otherwise one timestamp
+/// from the future would move all later events there.
 #[must_use]
 pub fn in_order<'a>(events: impl IntoIterator<Item = &'a RoomEvent>) -> Vec<(i64, &'a RoomEvent)> {
     let mut events: Vec<&RoomEvent> = events.into_iter().collect();
-    // Where links go in a circle, the place of the cut must not depend on arrival.
+    // If links form a cycle, the place where it is cut must not depend on the order of arrival.
     events.sort_by(|a, b| a.event_id.cmp(&b.event_id));
     let index: HashMap<&str, usize> = events
         .iter()
@@ -40,8 +41,8 @@ pub fn in_order<'a>(events: impl IntoIterator<Item = &'a RoomEvent>) -> Vec<(i64
         .collect()
 }
 
-/// Each event's own time, but that of an event stamped far later than what came before and after
-/// it.
+/// Each event's own time. An event that is stamped far later than the ones before and after it gets
+/// an earlier time.
 fn times_without_odd_stamps(events: &[&RoomEvent], before: &[Option<usize>]) -> Vec<i64> {
     let mut own: Vec<i64> = events.iter().map(|event| event.time()).collect();
     let stamped = own.clone();
@@ -50,10 +51,10 @@ fn times_without_odd_stamps(events: &[&RoomEvent], before: &[Option<usize>]) -> 
         .enumerate()
         .filter_map(|(after, odd)| Some((after, (*odd)?)))
     {
-        // What was replaced was there before its successor was.
+        // A replaced event existed before we received its successor.
         own[odd] = own[odd].min(events[after].received_ts.unwrap_or(i64::MAX));
-        // One that it replaced and that is not at hand was earlier, as far as one can tell: so it
-        // is in a part of a chain.
+        // If its predecessor is not among these events, we assume that the predecessor was earlier.
+        // This happens when only a part of a member key is folded.
         let follows = events[odd].replaces_state.is_some()
             && before[odd].is_none_or(|first| stamped[first] <= stamped[after]);
         if follows && stamped[odd] > stamped[after].saturating_add(SKEW_MS) {
@@ -64,7 +65,7 @@ fn times_without_odd_stamps(events: &[&RoomEvent], before: &[Option<usize>]) -> 
     own
 }
 
-/// For each event its effective time, and its rank behind predecessors that share this time.
+/// For each event, its effective time and its rank after predecessors with the same time.
 fn sort_keys(events: &[&RoomEvent], before: &[Option<usize>]) -> Vec<(i64, u32)> {
     let own_times = times_without_odd_stamps(events, before);
     let mut keys: Vec<Option<(i64, u32)>> = vec![None; events.len()];
@@ -72,14 +73,14 @@ fn sort_keys(events: &[&RoomEvent], before: &[Option<usize>]) -> Vec<(i64, u32)>
     for start in 0..events.len() {
         let mut path = Vec::new();
         let mut next = Some(start);
-        // Down the links to one whose key is known, or to the first.
+        // Follow the links to an event whose key is known, or to the first event.
         while let Some(at) = next.filter(|&at| keys[at].is_none() && !entered[at]) {
             entered[at] = true;
             path.push(at);
             next = before[at];
         }
 
-        // A circle is cut at its first event by id, whichever way it was entered.
+        // A cycle is cut at its first event by id, wherever we entered it.
         if let Some(closes) = next.and_then(|at| path.iter().position(|&passed| passed == at)) {
             let circle = &mut path[closes..];
             let first = circle

@@ -1,25 +1,25 @@
 //! Power levels: who may send which event in a room, and so who may join a call in it.
 //!
 //! The rules are those of the Matrix specification (client-server API, `m.room.power_levels`; room
-//! versions 1 to 12). Contents come from strangers: what has an odd type is as good as absent.
+//! versions 1 to 12). Contents come from strangers: a value of an unexpected type counts as absent.
 
 use super::event::Kind;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// So many users of one event are read: an event of 64 KiB holds fewer.
+/// Maximum number of users read from one event; an event of 64 KiB holds fewer.
 const USERS_MAX: usize = 4_000;
 
 /// The power of creators in room version 12 and later: no level is above it.
 pub const CREATOR: i64 = i64::MAX;
 
-/// What the room's first event says.
+/// The content of the room's first event.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Creation {
-    /// `room_version`, "1" where it is not stated.
+    /// `room_version`; "1" if not stated.
     pub version: String,
-    /// Who made it: its sender, in old versions the `creator` that it names; then
+    /// The creators: the sender (in old versions the `creator` that the event names), then
     /// `additional_creators`.
     pub creators: Vec<String>,
     /// The room that this one replaced.
@@ -32,7 +32,7 @@ impl Creation {
     pub fn read(sender: &str, content: &Value) -> Self {
         let text = |key: &str| content.get(key).and_then(Value::as_str);
         let version = text("room_version").unwrap_or("1").to_owned();
-        // From version 11 on the sender is the creator, and the key means nothing.
+        // From version 11 on the sender is the creator, and `creator` is ignored.
         let named = text("creator").filter(|_| number_of_version(&version) < 11);
         let mut creators = vec![named.unwrap_or(sender).to_owned()];
         if has_creators(&version) {
@@ -62,13 +62,12 @@ pub fn is_room_id(text: &str) -> bool {
     text.len() > 1 && text.len() <= 255 && text.starts_with('!') && text.chars().all(plain)
 }
 
-/// The number of a room version; one that is no number is of somebody's own making and as new as
-/// the newest.
+/// The number of a room version. A version that is not a number is custom and counts as 11.
 fn number_of_version(version: &str) -> u32 {
     version.parse().unwrap_or(11)
 }
 
-/// From version 12 on creators stand above all levels.
+/// From version 12 on creators are above all levels.
 fn has_creators(version: &str) -> bool {
     number_of_version(version) >= 12 || version.starts_with("org.matrix.hydra")
 }
@@ -101,7 +100,7 @@ impl Levels {
     /// Reads the content of an `m.room.power_levels` event.
     #[must_use]
     pub fn read(content: &Value, creation: &Creation) -> Self {
-        // Up to version 9 servers took numbers that were written as text.
+        // Up to version 9 servers accepted numbers written as strings.
         let texts = number_of_version(&creation.version) < 10;
         let one = |key: &str, usual: i64| {
             let stated = content.get(key).and_then(|value| level(value, texts));
@@ -141,13 +140,13 @@ impl Levels {
         stated.unwrap_or(self.users_default)
     }
 
-    /// The power of whoever is not named.
+    /// The power of users that are not named.
     #[must_use]
     pub fn of_others(&self) -> i64 {
         self.users_default
     }
 
-    /// The power that an event of this type needs.
+    /// The power needed to send an event of this type.
     #[must_use]
     pub fn needed(&self, event_type: &str, is_state: bool) -> i64 {
         let usual = if is_state {
@@ -180,7 +179,7 @@ fn read_map(entries: Option<&Map<String, Value>>, texts: bool) -> BTreeMap<Strin
         .collect()
 }
 
-/// One level. Old servers took `"50"`, `" +50 "` and `50.9`, the last cut to a whole number.
+/// One level. Old servers accepted `"50"`, `" +50 "` and `50.9`; the last is truncated.
 fn level(value: &Value, texts: bool) -> Option<i64> {
     match value {
         Value::Number(number) => number.as_i64().or_else(|| {
@@ -199,11 +198,11 @@ fn level(value: &Value, texts: bool) -> Option<i64> {
     }
 }
 
-/// A type of event by which people join calls, as it is sent in one room.
+/// An event type by which people join calls, as sent in one room.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct JoinType {
     pub event_type: String,
-    /// Sent as room state; else as a (sticky) message.
+    /// Sent as room state, not as a (sticky) message.
     pub is_state: bool,
 }
 
@@ -216,25 +215,25 @@ impl JoinType {
         }
     }
 
-    /// Does it join calls? Else it opens and closes their slots.
+    /// Does this type join calls? If not, it opens and closes slots.
     #[must_use]
     pub fn joins(&self) -> bool {
         Kind::of_event_type(&self.event_type) == Kind::Member
     }
 }
 
-/// Who of the accounts in a room may send one type of event.
+/// How many accounts in a room may send one event type.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Access {
     pub join_type: JoinType,
     pub needed: i64,
-    /// Accounts in the room, and those of them that may.
+    /// The number of accounts in the room, and of those that may send it.
     pub accounts: i64,
     pub may: i64,
 }
 
-/// Counts who may send a type. `joined`: how many accounts are in the room, and which of those that
-/// [`Levels::named`] names.
+/// Counts the accounts that may send a type. `accounts`: the number of accounts in the room;
+/// `joined_named`: those of them that [`Levels::named`] names.
 #[must_use]
 pub fn access(
     levels: &Levels,
@@ -279,7 +278,7 @@ mod tests {
 
     #[test]
     fn who_may_send_state() {
-        // Content, room version, user, does it may send a call membership.
+        // Content, room version, user, whether the user may send a call membership.
         let named = json!({"users": {"@ada:h": 100}});
         let open = json!({"users": {"@ada:h": 100}, "events": {MEMBER: 0}});
         let texts = json!({"users": {"@ben:h": " +50 "}, "state_default": "50"});

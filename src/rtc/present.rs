@@ -1,10 +1,11 @@
-//! Whether the present can be told: what nobody hears, or nobody can read, is not known, which is
-//! not the same as nobody being there. Everything that says who is in a call now asks here.
+//! Decides whether the present is known. If nobody receives or can read a room, it is unknown who
+//! is in a call; that is not the same as nobody being there. All code that shows who is in a call
+//! now asks this module.
 
-/// Where nothing was heard from a homeserver for so long though it is followed live, the stream is
-/// not trusted, ms.
+/// Maximum silence of a homeserver that is followed live, ms. After that the stream is not trusted.
 pub const SILENT_MS: i64 = 5 * 60 * 1000;
-/// How often polls come where that is not known, and what is granted beyond two of them, ms.
+/// The assumed interval of polls if it is unknown, ms; and the extra time granted beyond two
+/// intervals, ms.
 const POLLS_MS: i64 = 5 * 60 * 1000;
 const GRANTED_MS: i64 = 2 * 60 * 1000;
 
@@ -13,7 +14,7 @@ const GRANTED_MS: i64 = 2 * 60 * 1000;
 pub enum Why {
     /// No account has read its homeserver yet.
     NotRead,
-    /// An account does not hear its homeserver.
+    /// An account receives nothing from its homeserver.
     NotHeard,
     /// Nothing can be stored.
     NotStored,
@@ -21,9 +22,9 @@ pub enum Why {
     Unreadable,
     /// The account left the room, or was removed.
     Left,
-    /// The room is only looked at by polls, and the last one is too old.
+    /// The room is only polled, and the last poll is too old.
     OldPoll,
-    /// Memberships come encrypted: that there are some is seen, and not whose.
+    /// Memberships are encrypted: we see that there are some, but not whose.
     Encrypted,
 }
 
@@ -47,50 +48,51 @@ impl Why {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unknown {
     pub why: Why,
-    /// Since when, ms, where that is known.
+    /// Since when, ms, if known.
     pub since_ms: Option<i64>,
 }
 
-/// An account that looks, as far as the present is concerned. Times in ms.
+/// The state of an observing account that decides about the present. Times in ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Account {
-    /// By live sync, not by polls only.
+    /// The account follows by live sync, not only by polls.
     pub follows: bool,
     pub has_read: bool,
     pub fails: bool,
     pub fails_since_ms: Option<i64>,
-    /// When it heard its homeserver last.
+    /// When it last received something from its homeserver.
     pub heard_ms: Option<i64>,
-    /// How often it polls, where that is known.
+    /// The interval of its polls, if known.
     pub polls_every_ms: Option<i64>,
 }
 
-/// How a room is looked at.
+/// How a room is observed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sight {
-    /// By sync, as it happens.
+    /// By live sync.
     Followed,
-    /// By polls alone.
+    /// By polls only.
     Polled,
-    /// It was asked for and cannot be read.
+    /// It was requested, but cannot be read.
     Blind,
     /// The account is no longer in it.
     Left,
 }
 
-/// A room, as far as the present is concerned.
+/// The state of a room that decides about the present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
     pub sight: Sight,
-    /// The last look at it failed.
+    /// The last attempt to read it failed.
     pub fails: bool,
-    /// When it was looked at last with success, ms.
+    /// When it was last read successfully, ms.
     pub looked_ms: Option<i64>,
-    /// Memberships came encrypted, and so lately that they may still count.
+    /// Encrypted memberships came so lately that they may still count.
     pub has_encrypted: bool,
 }
 
-/// Nothing of the present can be told: no account hears its homeserver, or nothing can be stored.
+/// Why nothing about the present is known: no account receives from its homeserver, or nothing can
+/// be stored. `None` if the present is known.
 #[must_use]
 pub fn unknown_by_accounts(
     accounts: &[Account],
@@ -151,14 +153,14 @@ fn of_account(account: &Account, now: i64) -> Option<Unknown> {
     })
 }
 
-/// How old a poll may be.
+/// Maximum age of a poll, ms.
 fn granted(polls_every_ms: Option<i64>) -> i64 {
     let every_ms = polls_every_ms.unwrap_or(POLLS_MS).max(0);
     every_ms.saturating_mul(2).saturating_add(GRANTED_MS)
 }
 
-/// Whether the present of a room can be told. `polls_every_ms`: how often rooms are polled, where
-/// that is known.
+/// Why the present of a room is unknown; `None` if it is known. `polls_every_ms`: the interval of
+/// polls, if known.
 #[must_use]
 pub fn unknown_in_room(
     accounts: Option<Unknown>,

@@ -1,52 +1,52 @@
-//! Readings of our own clock: whether the time at which we say that something came can be believed.
+//! Readings of our own clock: can we believe the time at which an event arrived?
 //!
-//! A clock that is behind for seconds would make events look older than they are, for ever: an
-//! event happened no later than it was first seen. Readings stand in the order in which they were
-//! taken. One that is earlier than the one before it means that one of the two is wrong; which one,
-//! the stamps of the events that came with it tell.
+//! An event happened no later than it was first seen. So if our clock is behind even for seconds,
+//! events look older than they are, for ever. Readings are kept in the order in which they were
+//! taken. If one is earlier than the one before it, one of the two is wrong. The timestamps of the
+//! events that came with it tell which.
 
 use super::time::millis_of_json;
 use serde_json::Value;
 
-/// A clock is set right by less than this now and then, ms.
+/// Usual size of clock corrections, ms. A step back by less is ignored.
 const SLACK_MS: i64 = 1000;
-/// Servers' clocks differ by less than this, as a rule, ms.
+/// The clocks of servers usually differ by less than this, ms.
 const SKEW_MS: i64 = 10_000;
-/// So far beyond our last good reading no event can be, ms.
+/// No event can be later than our last good reading by more than this, ms.
 const BEYOND_MS: i64 = 86_400_000;
 
-/// One reading, and what came with it.
+/// One reading of our clock, and the evidence that came with it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reading {
-    /// What our clock said, ms.
+    /// The time of our clock, ms.
     pub seen_ms: i64,
-    /// How the events of timelines that came live with it were stamped, ms, each with its sender's
+    /// The timestamps of the timeline events that came live with it, ms, each with its sender's
     /// server.
     pub stamps: Vec<(String, i64)>,
     /// Our homeserver says that it is about this time, too.
     pub is_confirmed: bool,
 }
 
-/// What the clock of the machine knows of itself when something is stored.
+/// What is known about our own clock when something is stored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct OurClock {
-    /// It is off, and not believed.
+    /// Set if our clock is wrong and therefore not believed.
     pub doubt: Option<ClockDoubt>,
     /// Our homeserver says that it is about this time, too.
     pub is_confirmed: bool,
 }
 
-/// Our clock is not believed.
+/// Our clock is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClockDoubt {
-    /// How far it is off, ms.
+    /// By how much our clock is wrong, ms.
     pub off_ms: i64,
-    /// It is no later than this, ms.
+    /// The true time is at most this, ms.
     pub latest_ms: i64,
 }
 
 impl ClockDoubt {
-    /// When an event came at the latest, ms; `None` = its own stamp may be right.
+    /// The latest possible arrival of an event, ms; `None` = its own timestamp may be right.
     #[must_use]
     pub fn at_the_latest(&self, origin_server_ts: i64) -> Option<i64> {
         (origin_server_ts > self.latest_ms).then_some(self.latest_ms)
@@ -54,14 +54,15 @@ impl ClockDoubt {
 }
 
 impl Reading {
-    /// The stamp in the middle: one odd clock among several does not move it.
+    /// The median timestamp: one wrong clock among several does not move it.
     fn middle(&self) -> Option<i64> {
         let mut stamps: Vec<i64> = self.stamps.iter().map(|(_, at)| *at).collect();
         stamps.sort_unstable();
         stamps.get(stamps.len() / 2).copied()
     }
 
-    /// Several servers say that all of it happened after our clock says that it came.
+    /// Do several servers agree that all of these events happened after our clock says they
+    /// arrived?
     fn is_before_all(&self) -> bool {
         let Some((first, _)) = self.stamps.first() else {
             return false;
@@ -74,11 +75,11 @@ impl Reading {
     }
 }
 
-/// An event that is older than this, ms, tells no time: what it says of its age may be of another
+/// Events older than this, ms, are not used to tell the time: their age may come from another
 /// server.
 const AGE_MAX_MS: i64 = 60_000;
 
-/// What time it is at our homeserver by the age that it gives to new events of its own users
+/// The time of our homeserver, computed from the age that it gives to new events of its own users
 /// (`unsigned.age`), ms.
 #[must_use]
 pub fn time_by_age(events: &[Value], server: &str) -> Option<i64> {
@@ -101,7 +102,7 @@ pub fn time_by_age(events: &[Value], server: &str) -> Option<i64> {
 pub struct Judge {
     /// The latest reading that is believed, ms.
     pub high_ms: Option<i64>,
-    /// The same and the time that passed since then, ms, as far as readings tell.
+    /// `high_ms` plus the time that has passed since then according to the readings, ms.
     pub latest_ms: Option<i64>,
     /// The last reading, believed or not, ms.
     pub read_ms: Option<i64>,
@@ -125,7 +126,7 @@ impl Judge {
         is_believed
     }
 
-    /// Would it not be believed but for the word of our homeserver?
+    /// Would this reading be believed only because our homeserver confirms it?
     #[must_use]
     pub fn needs_confirmation(mut self, reading: &Reading) -> bool {
         let unconfirmed = Reading {
@@ -153,7 +154,7 @@ impl Judge {
             return is_believed;
         }
 
-        // The clock went back: it is behind now, or it was ahead before.
+        // The clock went back: either it is behind now, or it was ahead before.
         let off = high_ms.saturating_sub(seen_ms) / 2;
         let was_ahead = reading
             .middle()
@@ -166,8 +167,8 @@ impl Judge {
         false
     }
 
-    /// When an event came at the latest, ms, although our clock could not be believed; `None` = its
-    /// own stamp may be right.
+    /// The latest possible arrival of an event, ms, while our clock is not believed; `None` = its
+    /// own timestamp may be right.
     #[must_use]
     pub fn at_the_latest(&self, origin_server_ts: i64) -> Option<i64> {
         let latest_ms = self.latest_ms.or(self.high_ms)?;
@@ -219,7 +220,7 @@ mod tests {
         let readings = [
             reading(NOW, &[("a", NOW - 100)]),
             reading(NOW + 500 - HOUR, &[("a", NOW + 400)]),
-            // Nothing came with it: it is earlier than the one before all the same.
+            // No events came with it, but it is still earlier than the one before.
             reading(NOW + 800 - HOUR, &[]),
             reading(NOW + 1000, &[("a", NOW + 900)]),
         ];
@@ -279,7 +280,7 @@ mod tests {
         assert!(!judge.believes(&reading(NOW - week, &[])));
         for hours in 1..100 {
             assert!(!judge.believes(&reading(NOW - week + hours * HOUR, &[])));
-            // Stamped as it came, and far in the future.
+            // One event is stamped at its arrival, one far in the future.
             assert_eq!(judge.at_the_latest(NOW + hours * HOUR), None);
             let latest_ms = NOW + hours * HOUR;
             assert_eq!(judge.at_the_latest(NOW + 10 * week), Some(latest_ms));

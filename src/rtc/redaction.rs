@@ -1,5 +1,5 @@
-//! Redactions: what is left of an event whose content was taken back. What people see of it is what
-//! Matrix leaves; what followed from it stays, so a form without the content is kept beside it:
+//! Redactions: what is kept of an event whose content was removed. People see only what Matrix
+//! leaves. But what was derived from the event stays, so we also keep a form without the content:
 //! which call, which device, since and until when, and nothing that anybody wrote, named or chose.
 
 use super::event::{Kind, RoomEvent};
@@ -9,16 +9,16 @@ use super::slot::is_open;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// In a content without its words: what tells whether another content says the same
-/// ([`same_words`]).
+/// The key of a fingerprint in a reduced content. It tells whether another content says the same
+/// ([`equal_but_for_end`]).
 pub const SAID: &str = "callscope.said";
-/// A ban or kick that takes back all that the user sent (MSC4293).
+/// The key by which a ban or kick redacts everything that the user sent (MSC4293).
 const REDACT_EVENTS: [&str; 2] = ["redact_events", "org.matrix.msc4293.redact_events"];
-/// More names than this are in no invitation that means well.
+/// Maximum number of names in an invitation; more is abuse.
 const WHOM_MAX: usize = 100;
 
-/// Whose events a ban or kick takes back, all that were sent until then, and when that was, ms
-/// (MSC4293).
+/// For a ban or kick that redacts everything that the user had sent until then: the user and the
+/// time of the ban or kick, ms (MSC4293).
 #[must_use]
 pub fn takes_all_back(event: &RoomEvent) -> Option<(&str, i64)> {
     let user = event.state_key.as_deref()?;
@@ -33,7 +33,7 @@ pub fn takes_all_back(event: &RoomEvent) -> Option<(&str, i64)> {
         .then(|| (user, event.time()))
 }
 
-/// Takes back the contents of all events of a room that are redacted.
+/// Reduces the contents of all redacted events of a room.
 pub fn apply(events: &mut BTreeMap<String, RoomEvent>) {
     let mut bans: HashMap<String, Vec<i64>> = HashMap::new();
     for (user, at) in events.values().filter_map(takes_all_back) {
@@ -58,7 +58,7 @@ pub fn apply(events: &mut BTreeMap<String, RoomEvent>) {
     }
 }
 
-/// Leaves of a redacted event what is needed for what followed from it.
+/// Reduces a redacted event to what is needed for the data derived from it.
 pub fn take_back(event: &mut RoomEvent) {
     if event.readable {
         event.content = derivation_relevant_content(event)
@@ -98,7 +98,7 @@ pub fn content_after_redaction(kind: &str, content: &Value) -> Value {
     )
 }
 
-/// What is kept beside what Matrix leaves; `None` where that is enough.
+/// What is kept in addition to what Matrix leaves; `None` if that is enough.
 #[must_use]
 pub fn derivation_relevant_content(event: &RoomEvent) -> Option<Value> {
     match Kind::of_event_type(&event.kind) {
@@ -112,13 +112,13 @@ pub fn derivation_relevant_content(event: &RoomEvent) -> Option<Value> {
     }
 }
 
-/// What of an object is kept: plain values, or parts of an object in it.
+/// Which parts of an object are kept: plain values, or parts of a nested object.
 enum Part {
     /// An id, a word of the protocol or a number.
     Plain(&'static str),
-    /// Parts of the object there.
+    /// Parts of the object at this key.
     Object(&'static str, &'static [Part]),
-    /// Parts of each object of the list there.
+    /// Parts of each object in the list at this key.
     List(&'static str, &'static [Part]),
 }
 
@@ -216,7 +216,8 @@ fn pick(from: &Map<String, Value>, parts: &[Part]) -> Map<String, Value> {
     kept
 }
 
-/// An item of a list that speaks of one device is compared by itself.
+/// Reduces a list item about one device. Such an item is compared by itself, so it gets its own
+/// fingerprint.
 fn pick_item(item: &Map<String, Value>, parts: &[Part]) -> Map<String, Value> {
     let mut kept = pick(item, parts);
     kept.insert(SAID.to_owned(), Value::String(said(item)));
@@ -227,7 +228,7 @@ fn is_plain(value: &Value) -> bool {
     match value {
         Value::String(text) => text.len() <= ID_MAX,
         Value::Number(_) | Value::Bool(_) => true,
-        // Whom an invitation names.
+        // The users that an invitation names.
         Value::Array(list) => list.len() <= WHOM_MAX && list.iter().all(Value::is_string),
         _ => false,
     }
@@ -247,7 +248,7 @@ fn of_member(event: &RoomEvent) -> Value {
         }
 
         let (key, value) = match before.otherwise {
-            // No application is ever a number.
+            // A number is never a valid application.
             Otherwise::Invalid => ("application", Value::from(0)),
             Otherwise::Left(reason) => ("leave_reason", Value::from(reason.as_str())),
             Otherwise::Redacted => return Value::Object(rest),
@@ -273,11 +274,11 @@ fn of_slot(event: &RoomEvent) -> Value {
     Value::Object(kept)
 }
 
-/// Keys that may differ between a statement and its renewal: they say when it ends, and nothing
-/// else.
+/// Keys that may differ between a statement and its renewal: they state only when it ends.
 const END_KEYS: [&str; 3] = ["expires", "expires_ts", "expires_after"];
 
-/// Do two contents say the same, but for the end? Of one that was redacted a fingerprint tells.
+/// Are two contents equal except for the expiry? For redacted contents the fingerprints are
+/// compared.
 #[must_use]
 pub fn equal_but_for_end(a: &Map<String, Value>, b: &Map<String, Value>) -> bool {
     if a.contains_key(SAID) || b.contains_key(SAID) {
@@ -324,7 +325,7 @@ mod tests {
         event
     }
 
-    /// What an event says of who is in a call, but for what was named or chosen.
+    /// What an event states about who is in a call, without anything named or chosen.
     fn says(event: &RoomEvent) -> String {
         let mut said = member::parse(event);
         for (_, join) in &mut said.joins {
@@ -457,7 +458,7 @@ mod tests {
                 &json!({"membership": "join", "displayname": "C"}),
             ),
             at("$5", "@m:h", 30, "m.room.member", "@b:h", &ban),
-            // Nobody takes back his own events by leaving.
+            // A user who leaves does not redact their own events.
             at(
                 "$6",
                 "@c:h",

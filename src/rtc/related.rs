@@ -1,5 +1,5 @@
-//! Events about a call that say nothing of who is in it: rings, notifications, declines, slots
-//! opened and closed.
+//! Events about a call that do not state who is in it: rings, notifications, declines, slots opened
+//! and closed.
 
 use super::event::{Kind, RoomEvent};
 use super::member::{ID_MAX, hint};
@@ -7,19 +7,20 @@ use super::slot::{SlotId, is_open};
 use super::time::millis_of_json;
 use serde_json::Value;
 
-/// Names beyond this many are not kept: a stranger may name a whole federation.
+/// Maximum number of stored names: a stranger may name a whole federation.
 const WHOM_MAX: usize = 100;
-/// A stated time that is further than this ahead of the event's own does not count, ms (MSC4075).
+/// A stated time that is later than the event's own time by more than this is ignored, ms
+/// (MSC4075).
 const AHEAD_MAX: i64 = 20_000;
-/// The longest that somebody is rung, ms (MSC4075).
+/// Maximum time for which somebody is rung, ms (MSC4075).
 const LIFETIME_MAX: i64 = 120_000;
 
-/// What kind of statement it is.
+/// The kind of a related event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum What {
     Ring,
     Notification,
-    /// The invitation of this sender and sticky key holds no more.
+    /// The sender withdraws the invitation with this sticky key.
     Withdrawal,
     Decline,
     SlotOpened,
@@ -41,13 +42,13 @@ impl What {
     }
 }
 
-/// One such event, read.
+/// A parsed related event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Related {
     pub what: What,
     pub event_id: String,
     pub who: String,
-    /// Whom it mentions, and whether it means the whole room.
+    /// The users it mentions, and whether it mentions the whole room.
     pub whom: Vec<String>,
     pub room: bool,
     /// When it began, ms.
@@ -59,12 +60,13 @@ pub struct Related {
     pub relates_to: Option<String>,
     /// The slot that an invitation is for, or that was opened or closed.
     pub slot_id: Option<String>,
-    /// What a withdrawal has in common with its invitation.
+    /// The sticky key, which a withdrawal shares with its invitation.
     pub sticky_key: Option<String>,
 }
 
-/// Reads a related event, flat as clients send it and nested in `application` as the newest text
-/// has it (docs/matrixrtc.md section 14); `None` when it is none, or was redacted.
+/// Parses a related event, either flat as clients send it or nested in `application` as in the
+/// newest MSC (docs/matrixrtc.md section 14). `None` if it is another kind of event, or was
+/// redacted.
 #[must_use]
 pub fn parse_related(event: &RoomEvent) -> Option<Related> {
     let content = &event.content;
@@ -93,7 +95,7 @@ pub fn parse_related(event: &RoomEvent) -> Option<Related> {
             What::Withdrawal
         }
         Kind::Related if kind.ends_with("rtc.notification") => {
-            // An invitation of today states no type, and rings.
+            // Today's invitations state no type, and ring.
             match nested("notification_type") {
                 None => What::Ring,
                 Some(word) if word == "ring" => What::Ring,
@@ -149,7 +151,7 @@ pub fn parse_related(event: &RoomEvent) -> Option<Related> {
         intent: hint(nested("m.call.intent")),
         relates_to: relation
             .and_then(|to| to.get("event_id")?.as_str())
-            // A sticky decline bears the id of the notification as its key.
+            // A sticky decline has the id of the notification as its key.
             .or(sticky_key.filter(|_| what == What::Decline))
             .filter(is_id)
             .map(ToOwned::to_owned),
@@ -162,7 +164,7 @@ pub fn parse_related(event: &RoomEvent) -> Option<Related> {
     })
 }
 
-/// Is this short enough for an id? A longer one names nothing that can exist.
+/// Is this short enough for an id? A longer text cannot be the id of anything.
 fn is_id(text: &&str) -> bool {
     text.len() <= ID_MAX
 }
@@ -170,14 +172,15 @@ fn is_id(text: &&str) -> bool {
 /// The names of the sticky key (MSC4354).
 const STICKY_KEYS: [&str; 2] = ["msc4354_sticky_key", "sticky_key"];
 
-/// Does this content hold nothing but a sticky key?
+/// Does this content have only a sticky key?
 fn withdraws(content: &Value) -> bool {
     content.as_object().is_some_and(|fields| {
         !fields.is_empty() && fields.keys().all(|key| STICKY_KEYS.contains(&key.as_str()))
     })
 }
 
-/// The slot that a notification names: by its id, or in the oldest form by application and call id.
+/// The slot that a notification names: by slot id, or in the oldest form by application and call
+/// id.
 fn slot_of(content: &Value) -> Option<String> {
     let text = |key: &str| content.get(key).and_then(Value::as_str);
     let (application, call_id) = match text("slot_id") {

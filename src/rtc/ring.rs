@@ -1,28 +1,29 @@
-//! What became of a ring: somebody came, somebody declined, or nobody did either in time.
+//! The outcome of a ring: somebody came, somebody declined, or nobody did either in time.
 
 use super::related::{Related, What};
 
-/// How long it rings where the notification does not say, ms (MSC4075).
+/// How long it rings if the notification does not state it, ms (MSC4075).
 const LIFETIME: i64 = 30_000;
-/// Who accepts at the last moment is in the call a little later, ms.
+/// Extra time after the ring stops, ms: a person who accepts at the last moment joins a little
+/// later.
 pub const GRACE_MS: i64 = 30_000;
-/// Who came so long before was there already, and did not answer, ms: clocks of servers differ by
-/// less.
+/// A person who joined earlier than this before the ring was already there and did not answer, ms.
+/// Clocks of servers differ by less.
 const BEFORE_MS: i64 = 10_000;
 
-/// A clock may be off by so much when somebody declines, ms.
+/// Maximum clock error assumed when somebody declines, ms.
 pub const OFF_MS: i64 = 60_000;
 
-/// What became of a ring.
+/// The outcome of a ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// Somebody who was rung came before it stopped.
     Answered,
     /// Nobody came, and somebody said no.
     Declined,
-    /// Nobody came or said no until the caller took it back.
+    /// Nobody came or declined before the caller withdrew it.
     Withdrawn,
-    /// Nobody came while it rang, or not before the call had ended.
+    /// Nobody came in time: while it rang, and before the call had ended.
     Missed,
     /// It still rings.
     Ringing,
@@ -42,29 +43,29 @@ impl Outcome {
     }
 }
 
-/// A stay of somebody in the call that a ring belongs to: who, from, until, ms.
+/// A stay in the call that a ring belongs to: user, from, until, ms.
 pub type Came<'a> = (&'a str, i64, i64);
 
-/// Until when it rings, ms.
+/// When it stops ringing, ms.
 fn rings_until(ring: &Related) -> i64 {
     let lifetime = ring.lifetime_ms.filter(|ms| *ms > 0).unwrap_or(LIFETIME);
     ring.at_ms.saturating_add(lifetime)
 }
 
-/// Until when somebody who comes has answered, ms.
+/// The time until which a join counts as an answer, ms.
 #[must_use]
 pub fn over_ms(ring: &Related) -> i64 {
     rings_until(ring).saturating_add(GRACE_MS)
 }
 
-/// When somebody can have come who answered a ring: from, and until before, ms.
+/// The span in which a join counts as an answer: from, and until (exclusive), ms.
 #[must_use]
 pub fn came_within(ring: &Related) -> (i64, i64) {
     (ring.at_ms.saturating_sub(BEFORE_MS), over_ms(ring))
 }
 
-/// Whoever was rung may answer: those it names, or everybody else where it means the room or names
-/// nobody.
+/// Was this user rung? A ring is for the users that it names; if it means the room or names nobody,
+/// for everybody but the caller.
 #[must_use]
 pub fn is_rung(ring: &Related, user_id: &str) -> bool {
     let all = ring.room || ring.whom.is_empty();
@@ -80,10 +81,11 @@ pub struct NearCall {
     pub until_ms: i64,
 }
 
-/// So long before a call somebody may have rung for it, and so long after one, ms: clocks differ.
+/// Maximum time by which a ring may come before its call begins or after it has ended, ms: clocks
+/// differ.
 const NEAR_MS: i64 = 60_000;
 
-/// When calls that a ring can belong to begin at the latest and end at the earliest, ms.
+/// The latest start and the earliest end of calls that a ring can belong to, ms.
 #[must_use]
 pub fn reach_ms(ring: &Related) -> (i64, i64) {
     (
@@ -92,9 +94,9 @@ pub fn reach_ms(ring: &Related) -> (i64, i64) {
     )
 }
 
-/// The call that a ring belongs to: of the slot that it names, where it names one. `referred` is
-/// the call of the event that it refers to. Else it is the one that ran when it rang, the one that
-/// began next, or the one that had just ended.
+/// The call that a ring belongs to. If the ring names a slot, only calls of that slot count.
+/// `referred` is the call of the event that the ring refers to. Without it, the choice is the call
+/// that ran when it rang, then the next one that began, then the one that had just ended.
 #[must_use]
 pub fn call_of_ring<'a>(
     ring: &Related,
@@ -131,8 +133,8 @@ pub fn call_of_ring<'a>(
     running.or_else(next).or_else(last)
 }
 
-/// What became of a ring as known at `now`, ms, and when the first came who answered it. `came` are
-/// the stays of the call that it belongs to: whoever comes when that has ended has answered nobody.
+/// The outcome of a ring as known at `now`, ms, and when the first person came who answered it.
+/// `came` are the stays of its call; a person who comes after the call's end has answered nobody.
 /// `related` are declines and withdrawals.
 #[must_use]
 pub fn outcome<'a>(

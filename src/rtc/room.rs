@@ -1,4 +1,4 @@
-//! What holds in a room over time: who is in it, which slots are open, what was redacted.
+//! The conditions of a room over time: who is in it, which slots are open, what was redacted.
 
 use super::event::{Kind, RoomEvent};
 use super::membership::EndReason;
@@ -6,23 +6,24 @@ use super::order::in_order;
 use super::slot::is_open;
 use std::collections::{BTreeMap, HashMap};
 
-/// So long before the room's creation, ms, a stamp is wrong for sure: no clock is off by less.
+/// A timestamp that is earlier than the room's creation (or the user's join) by more than this is
+/// certainly wrong, ms. Smaller differences are clock skew.
 const REFUTED_MS: i64 = 3_600_000;
 /// Nothing was sent over Matrix before September 2014, ms.
 const MATRIX_BEGAN_MS: i64 = 1_409_529_600_000;
 
-/// A value that changes at points in time, ms; at most one value for each point.
+/// A value that changes at points in time, ms; at most one change per time.
 #[derive(Debug, Clone, Default)]
 pub struct Steps<T>(Vec<(i64, T)>);
 
 impl<T: Copy + PartialEq> Steps<T> {
-    /// Adds the next value; of several at one time the last counts.
+    /// Adds the next value. If several have the same time, the last one counts.
     fn push(&mut self, time: i64, value: T) {
         if self.0.last().is_some_and(|last| last.0 >= time) {
             self.0.pop();
         }
 
-        // A new display name is no change.
+        // An equal value is not a change: a new display name, for example.
         if self.0.last().is_none_or(|last| last.1 != value) {
             self.0.push((time, value));
         }
@@ -41,11 +42,11 @@ impl<T: Copy + PartialEq> Steps<T> {
     }
 }
 
-/// A user's standing in the room.
+/// Whether a user is in the room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
     In,
-    /// Not in it, and how that came.
+    /// Not in the room, and why.
     Out(EndReason),
 }
 
@@ -56,20 +57,20 @@ pub struct Room {
     slots: HashMap<String, Steps<bool>>,
     redactions: HashMap<String, i64>,
     created_ms: Option<i64>,
-    /// By user, the first known time in the room.
+    /// For each user, the first known time in the room.
     joins: HashMap<String, FirstJoin>,
 }
 
-/// When somebody is first known to be in the room.
+/// When a user is first known to be in the room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FirstJoin {
     pub at_ms: i64,
-    /// It is the join itself, and not only a new name of somebody who was there before.
+    /// The event is the join itself, not only a new display name of a user who was already there.
     pub is_join: bool,
 }
 
 impl Room {
-    /// Reads the conditions out of a room's events; all other kinds are passed over.
+    /// Reads the conditions from a room's events; ignores all other kinds.
     #[must_use]
     pub fn from_events<'a>(events: impl IntoIterator<Item = &'a RoomEvent>) -> Self {
         let mut room = Self::default();
@@ -109,7 +110,7 @@ impl Room {
         room
     }
 
-    /// Was the user in the room? Unknown counts as in: a server lets nobody else send.
+    /// Was the user in the room? Unknown counts as yes: a server lets only members send events.
     #[must_use]
     pub fn presence(&self, user: &str, time: i64) -> Presence {
         self.presence
@@ -118,7 +119,7 @@ impl Room {
             .unwrap_or(Presence::In)
     }
 
-    /// Every known change of a user's standing.
+    /// Every known change of a user's presence in the room.
     pub fn presence_changes(&self, user: &str) -> impl Iterator<Item = (i64, Presence)> + '_ {
         self.presence.get(user).into_iter().flat_map(Steps::changes)
     }
@@ -129,8 +130,8 @@ impl Room {
         self.slots.get(slot_id).and_then(|steps| steps.at(time))
     }
 
-    /// Says how a slot changed, instead of its events: since when, ms, it is open or closed, in
-    /// order.
+    /// Sets the changes of a slot directly, instead of from its events: the time of each change,
+    /// ms, and whether the slot is open from then on; in order.
     pub fn set_slot(&mut self, slot_id: &str, changes: Vec<(i64, bool)>) {
         self.slots.insert(slot_id.to_owned(), Steps(changes));
     }
@@ -146,8 +147,9 @@ impl Room {
         self.redactions.get(event_id).copied()
     }
 
-    /// The earliest time at which the user can have been in a call, as seen from `time`: the start
-    /// of its present stay in the room, else the room's creation. `created_ts` cannot claim more.
+    /// The earliest time at which the user can have been in a call, seen from `time`: the start of
+    /// the user's present time in the room, else the room's creation. `created_ts` cannot claim an
+    /// earlier time.
     #[must_use]
     pub fn earliest_possible_start(&self, user: &str, time: i64) -> i64 {
         let steps = self.presence.get(user).map_or(&[][..], |steps| &steps.0);
@@ -157,7 +159,8 @@ impl Room {
             .rev()
             .take_while(|(_, presence)| *presence == Presence::In)
             .last();
-        // A first known `join` may be a new display name; only a join after an absence is a start.
+        // The first known `join` may be a new display name; only a join after an absence is a
+        // start.
         let begins = known.iter().any(|(_, presence)| *presence != Presence::In);
         let stay = stay.filter(|_| begins).map(|(start, _)| *start);
 
@@ -170,10 +173,11 @@ impl Room {
         self.joins.get(user).copied()
     }
 
-    /// A bound for the start of a stay whose event bears a stamp that the room's creation refutes,
-    /// or that the user joined the room later: when we first heard of it, or what stands beside it
-    /// in the stream tells, else the later of the two. Clocks of servers differ, and a creation may
-    /// be stamped wrong itself.
+    /// A bound for the start of a stay whose timestamp is refuted: by the room's creation, or by a
+    /// later join of the user. The bound is when we first heard of the event, or what its
+    /// neighbours in the stream suggest; else the later of creation and join. Clocks of servers
+    /// differ, and the creation's own timestamp may be wrong. So `None` if the refutation is not
+    /// certain.
     #[must_use]
     pub fn start_if_stamp_is_refuted(&self, event: &RoomEvent, joined_ms: i64) -> Option<i64> {
         let is_refuted_by = |at_ms: &i64| joined_ms < at_ms.saturating_sub(REFUTED_MS);
@@ -184,7 +188,7 @@ impl Room {
             .map(|join| join.at_ms)
             .filter(is_refuted_by);
         let floor = created.max(joined)?;
-        // Both were stamped by the user's own server.
+        // The user's own server stamped both events.
         let is_proven = joined.is_some() && join.is_some_and(|join| join.is_join);
         let is_absurd = joined_ms < MATRIX_BEGAN_MS && floor >= MATRIX_BEGAN_MS;
 
@@ -205,7 +209,7 @@ impl Room {
         for (at, (time, event)) in ordered.iter().enumerate() {
             steps.push(*time, is_open(slot, &event.content));
             let next = ordered.get(at + 1).map_or(i64::MAX, |(next, _)| *next);
-            // Redacting the current slot event empties it, and an empty one is closed.
+            // Redacting the current slot event empties it, and an empty slot is closed.
             if let Some(redacted) = self
                 .redacted(&event.event_id)
                 .filter(|redacted| (*time..next).contains(redacted))
@@ -218,9 +222,9 @@ impl Room {
     }
 }
 
-/// The first known time in the room. It is the join itself where the user was not in the room
-/// before it, or where the homeserver names what an event replaced for others of this user, and for
-/// this one names nothing.
+/// The first known time in the room. It is the join itself in two cases: the user was not in the
+/// room before; or the homeserver states what other events of this user replaced, but states
+/// nothing for this one.
 fn first_join(events: &[&RoomEvent]) -> Option<FirstJoin> {
     let is_in = |event: &RoomEvent| {
         event
@@ -255,8 +259,8 @@ fn presence_steps(events: &[&RoomEvent]) -> Steps<Presence> {
             .get("membership")
             .and_then(serde_json::Value::as_str)
         {
-            // A server lets nobody but members send, so an invitation says nothing about who was
-            // in.
+            // A server lets only members send events, so an invitation does not say who was in the
+            // room.
             Some("invite" | "knock") => continue,
             Some("join") => Presence::In,
             Some("ban") => Presence::Out(EndReason::RoomBanned),
@@ -291,7 +295,7 @@ mod tests {
         event(id, "m.room.member", "@a:h", at, &more)
     }
 
-    /// How a stay is bounded that bears such a stamp.
+    /// The bound for a stay with such a timestamp.
     fn bound(presence: &[RoomEvent], stamp: i64) -> Option<i64> {
         let create = event("$c", "m.room.create", "", CREATED, &json!({"content": {}}));
         let room = Room::from_events(presence.iter().chain([&create]));

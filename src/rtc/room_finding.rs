@@ -1,19 +1,19 @@
-//! Findings that the room's own state explains: who could not come, who can no longer say goodbye,
-//! where a call was left behind by an upgrade, and what a state reset took or brought back.
+//! Findings from the room's own state: who could not join, who can no longer send a leave, where an
+//! upgrade left a call behind, and what a state reset removed or restored.
 
 use super::power::JoinType;
 use super::room_rules::RoomRules;
 use super::session::server_of;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// An event that came so soon after a rule changed was on its way, ms.
+/// An event within this time after a change of rules may have been sent before it, ms.
 const ON_ITS_WAY_MS: i64 = 60_000;
-/// So many servers of one call are compared with the room's ACL, and so many findings: events come
-/// from strangers.
+/// Maximum number of servers of one call that are compared with the room's ACL, and of findings:
+/// events come from strangers.
 const SERVERS_MAX: usize = 64;
 const FINDINGS_MAX: usize = 40;
 
-/// One stay, as far as these findings are concerned. Times in ms.
+/// The properties of a stay that these findings need. Times in ms.
 #[derive(Debug, Clone, Copy)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -23,17 +23,17 @@ pub struct Stay<'a> {
     pub user_id: &'a str,
     pub joined_ms: i64,
     pub until_ms: i64,
-    /// Nobody said goodbye: it ends, or ended, by its own expiry.
+    /// Nobody said goodbye: it ends or ended by its own expiry.
     pub expires: bool,
-    /// Its events are sticky messages and no state.
+    /// Its events are sticky messages, not state.
     pub is_sticky: bool,
     pub last_sign_ms: Option<i64>,
-    /// It began, or ended, by what a look at the state found, without an event that says so.
+    /// A poll of the state found its begin or its end; no event states it.
     pub found_begun: bool,
     pub found_gone: bool,
 }
 
-/// Where an account stands in the room.
+/// The membership of an account in the room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
     pub joined: bool,
@@ -41,7 +41,7 @@ pub struct Standing {
     pub since_ms: i64,
 }
 
-/// What is known of a call's room.
+/// The facts about a call's room.
 #[derive(Debug, Clone, Default)]
 pub struct RoomKnowledge {
     pub rules: RoomRules,
@@ -49,27 +49,27 @@ pub struct RoomKnowledge {
     pub types: Vec<JoinType>,
     /// Accounts in the room; `None` = nobody counted them yet.
     pub accounts: Option<i64>,
-    /// Where those stand whom the power levels name.
+    /// The membership of the users that the power levels name.
     pub named: BTreeMap<String, Standing>,
     /// Our own accounts, which join no call.
     pub observers: BTreeSet<String>,
 }
 
-/// What needs a look. Times in ms.
+/// A problem. Times in ms.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RoomFinding<'a> {
-    /// The room was replaced while people were in the call. Clients hide it; a call in the other
-    /// room is another one.
+    /// The room was replaced while people were in the call. Clients hide the old room; a call in
+    /// the new room is another one.
     Replaced {
         from_ms: i64,
         /// `None` while people are still here.
         until_ms: Option<i64>,
         by: &'a str,
         still: Vec<&'a str>,
-        /// Those of them of whom nothing came since, and when they were heard last.
+        /// Those of them without an event since, and the time of their last event.
         left_behind: Vec<(&'a str, i64)>,
     },
-    /// One person is alone, and nobody else in the room had the power to join.
+    /// One person is alone, and nobody else in the room has the power to join.
     NobodyCouldCome {
         from_ms: i64,
         until_ms: Option<i64>,
@@ -77,27 +77,27 @@ pub enum RoomFinding<'a> {
         join_type: &'a JoinType,
         needed: i64,
     },
-    /// The room takes no events of this server any more: its people cannot say goodbye.
+    /// The room no longer accepts events of this server: its people cannot say goodbye.
     ServerDenied {
         from_ms: i64,
         until_ms: Option<i64>,
         server: &'a str,
         users: Vec<&'a str>,
     },
-    /// This person may send no membership any more, and so no goodbye.
+    /// This person may no longer send a membership, and so no goodbye.
     LostPower {
         stay: usize,
         from_ms: i64,
         join_type: &'a JoinType,
         needed: i64,
     },
-    /// A state reset brought this stay back: nobody joined anew.
+    /// A state reset restored this stay: nobody joined again.
     CameBack { stay: usize },
-    /// A state reset took it out of the room's state: nobody said goodbye.
+    /// A state reset removed it from the room's state: nobody said goodbye.
     Vanished { stay: usize },
 }
 
-/// The findings of one call, the gravest first. `upto`: until when the call is known, ms.
+/// The findings of one call, the most serious first. `upto`: until when the call is known, ms.
 #[must_use]
 pub fn room_findings<'a>(
     stays: &[Stay<'a>],
@@ -125,7 +125,7 @@ pub fn room_findings<'a>(
     found
 }
 
-/// From when until when a call is known, ms.
+/// The span for which a call is known, ms.
 #[derive(Debug, Clone, Copy)]
 struct CallSpan {
     from_ms: i64,
@@ -166,7 +166,7 @@ fn replaced<'a>(
         return None;
     }
 
-    // Of a call that is over: those who were in it when the room was replaced.
+    // If the call is over, take those who were in it when the room was replaced.
     let moment = if call.runs { call.to_ms } else { from_ms };
     let here: Vec<&Stay> = stays
         .iter()
@@ -190,7 +190,7 @@ fn replaced<'a>(
     })
 }
 
-/// The types by which such a stay can be stated in this room.
+/// The event types that can state such a stay in this room.
 fn types_of(room: &RoomKnowledge, is_sticky: bool) -> Vec<JoinType> {
     let fits = |one: &&JoinType| one.joins() && one.is_state != is_sticky;
     room.types.iter().filter(fits).cloned().collect()
@@ -217,7 +217,7 @@ fn nobody_could_come<'a>(
         let others = levels.named().filter(|(user, level)| {
             *user != caller && !room.observers.contains(*user) && *level >= needed(lowest)
         });
-        // Whose standing changed since may have been here then.
+        // A user whose membership has changed since may have been here then.
         let here = |user: &str| {
             let standing = room.named.get(user);
             standing.is_some_and(|standing| standing.joined || standing.since_ms > time_ms)
@@ -245,8 +245,7 @@ fn nobody_could_come<'a>(
     })
 }
 
-/// Could a rule that came at this time have kept the stay from saying goodbye, and did nothing of
-/// it come since?
+/// Could a rule of this time have prevented a goodbye of this stay, and has it sent no event since?
 fn is_muzzled(stay: &Stay, since_ms: i64, upto: i64) -> bool {
     let unsaid = stay.until_ms > upto || stay.expires;
     let silent = stay

@@ -1,4 +1,5 @@
-//! What a room's own state said over time: power levels, server ACL, and the room that replaced it.
+//! The rules of a room over time, from its own state: power levels, server ACL, and the room that
+//! replaced it.
 
 use super::acl::ServerAcl;
 use super::event::RoomEvent;
@@ -6,7 +7,7 @@ use super::order::in_order;
 use super::power::{Creation, JoinType, Levels, is_room_id};
 use serde_json::Value;
 
-/// The types of events that this is read from, each with an empty state key.
+/// The event types that this module reads, each with an empty state key.
 pub const TYPES: [&str; 4] = [
     "m.room.create",
     "m.room.power_levels",
@@ -24,15 +25,14 @@ pub struct Replacement {
     pub sender: String,
 }
 
-/// A value and since when it holds, ms.
+/// A value and the time since which it holds, ms.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Since<T> {
     from_ms: i64,
     value: T,
 }
 
-/// What is known of a room's own state over time. Before the first event of a kind nothing is known
-/// of it.
+/// The known rules of a room over time. Before the first event of a type nothing is known about it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RoomRules {
     pub creation: Creation,
@@ -42,7 +42,7 @@ pub struct RoomRules {
 }
 
 impl RoomRules {
-    /// Reads the rules out of a room's events, in any order; all other types are passed over.
+    /// Reads the rules from a room's events, in any order; ignores all other types.
     #[must_use]
     pub fn from_events(events: &[RoomEvent]) -> Self {
         let of_type = |wanted: &str| {
@@ -79,7 +79,7 @@ impl RoomRules {
         }
     }
 
-    /// The room that took the place of this one, by the newest tombstone.
+    /// The room that replaced this one, by the newest tombstone.
     #[must_use]
     pub fn replaced(&self) -> Option<&Replacement> {
         self.replaced.as_ref()
@@ -92,7 +92,7 @@ impl RoomRules {
         Some(&self.levels[known.checked_sub(1)?].value)
     }
 
-    /// The power levels of now.
+    /// The current power levels.
     #[must_use]
     pub fn levels(&self) -> Option<&Levels> {
         self.levels_at(i64::MAX)
@@ -103,7 +103,7 @@ impl RoomRules {
         self.levels.iter().map(|step| (step.from_ms, &step.value))
     }
 
-    /// Does anything here keep anybody from anything?
+    /// Can any of these rules prevent anybody from joining calls?
     #[must_use]
     pub fn restricts_calls(&self, types: &[JoinType]) -> bool {
         self.levels.iter().any(|step| {
@@ -113,15 +113,15 @@ impl RoomRules {
         })
     }
 
-    /// Since when, ms, a server has been kept out, as seen at a time: the beginning of the present
-    /// denial.
+    /// Since when a server has been denied, ms, as of a given time: the start of the denial in
+    /// force then.
     #[must_use]
     pub fn denied_since(&self, server: &str, time_ms: i64) -> Option<i64> {
         let denies = |acl: &Option<ServerAcl>| acl.as_ref().is_some_and(|acl| acl.denies(server));
         start_of_run(&self.acls, time_ms, denies)
     }
 
-    /// Since when, ms, a user may send none of these types, as seen at a time.
+    /// Since when a user may send none of these types, ms, as of a given time.
     #[must_use]
     pub fn powerless_since(&self, user: &str, types: &[JoinType], time_ms: i64) -> Option<i64> {
         let none = |levels: &Levels| {
@@ -135,7 +135,8 @@ impl RoomRules {
     }
 }
 
-/// Where the run of steps that fit, up to a time, begins; nothing when the last does not fit.
+/// The start of the last run of matching steps up to a time; `None` if the last step does not
+/// match.
 fn start_of_run<T>(steps: &[Since<T>], time_ms: i64, fits: impl Fn(&T) -> bool) -> Option<i64> {
     let known = steps.partition_point(|step| step.from_ms <= time_ms);
     let run = steps[..known]
@@ -157,7 +158,7 @@ fn replacement(tombstones: &[(i64, &RoomEvent)]) -> Option<Replacement> {
 
     let (_, newest) = tombstones.last()?;
     let room_id = named(newest)?;
-    // Who says the same once more does not move the time.
+    // Repeating the same tombstone does not change the time.
     let same = tombstones
         .iter()
         .rev()

@@ -1,5 +1,5 @@
-//! `Session`: the longest span in which one slot has at least one member; the fold from memberships
-//! to sessions.
+//! `Session`: a maximal span in which one slot has at least one member. Also the fold from
+//! memberships to sessions.
 
 use super::id::hash;
 use super::membership::Membership;
@@ -16,17 +16,17 @@ pub struct Session {
     pub slot_id: String,
     pub application: String,
     pub started_ms: i64,
-    /// When the last member goes unless renewed.
+    /// When the last member leaves or expires, unless it renews.
     pub until_ms: i64,
-    /// Stays, distinct people, distinct devices.
+    /// Numbers of stays, distinct people and distinct devices.
     pub memberships: usize,
     pub users: usize,
     pub devices: usize,
-    /// Most devices, most people at once.
+    /// Maximum number of devices, and of people, at the same time.
     pub peak: usize,
     pub peak_users: usize,
     pub servers: BTreeSet<String>,
-    /// The intent, if all who state one agree.
+    /// The intent, if all members that state one agree.
     pub intent: Option<String>,
     pub first_event_id: String,
     /// The ids of its memberships.
@@ -66,12 +66,12 @@ pub fn fold<'a>(room_id: &str, members: impl IntoIterator<Item = &'a Membership>
     sessions
 }
 
-/// A stay, as far as it counts towards a session. Times in ms.
+/// The properties of a stay that sessions need. Times in ms.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stay {
     pub id: String,
     pub user: String,
-    /// Tells the devices of a user apart, as [`Membership::device_key`].
+    /// Distinguishes the devices of a user, as [`Membership::device_key`].
     pub device: String,
     pub joined_ms: i64,
     pub until_ms: i64,
@@ -95,7 +95,7 @@ impl Stay {
         }
     }
 
-    /// Where it stands in the order in which [`Count`] takes the stays of a slot.
+    /// Its sort key in the order in which [`Count`] takes the stays of a slot.
     #[must_use]
     pub fn place(&self) -> (i64, &str, &str) {
         (self.joined_ms, &self.join_event_id, &self.id)
@@ -111,25 +111,25 @@ pub struct Present {
     pub users: usize,
 }
 
-/// Counts one session after the other from the stays of a slot in order; what it holds grows with
-/// who took part, not with how often.
+/// Counts one session after the other from the stays of a slot in order. Its memory grows with the
+/// number of participants, not with the number of their stays.
 #[derive(Debug, Default)]
 pub struct Count {
     session: Option<Session>,
-    /// Stays by user, by user and device, by intent.
+    /// The number of stays by user, by user and device, and by intent.
     pub users: HashMap<String, i64>,
     pub devices: HashMap<(String, String), i64>,
     pub intents: BTreeMap<String, i64>,
     /// The last join, ms.
     last_join_ms: i64,
-    /// Who is here at the last join, and until when.
+    /// Who is present at the last join, and until when.
     ends: BinaryHeap<Reverse<(i64, String, String)>>,
     here: HashMap<(String, String), i64>,
     users_here: HashMap<String, i64>,
 }
 
 impl Count {
-    /// Does this stay, the next one, begin another session?
+    /// Does this next stay begin another session?
     #[must_use]
     pub fn is_over(&self, next: &Stay) -> bool {
         self.session
@@ -137,7 +137,7 @@ impl Count {
             .is_some_and(|session| next.joined_ms > session.until_ms)
     }
 
-    /// Takes the next stay of the session, one that has a length.
+    /// Adds the next stay of the session; its length must not be zero.
     pub fn push(&mut self, room_id: &str, slot: &str, stay: &Stay) {
         while self
             .ends
@@ -176,7 +176,7 @@ impl Count {
         session.peak_users = session.peak_users.max(self.users_here.len());
     }
 
-    /// The session as far as it is known by the stays taken; who took part is counted at its end.
+    /// The session so far, from the stays added. Participants are counted only at its end.
     #[must_use]
     pub fn session(&self) -> Option<&Session> {
         self.session.as_ref()
@@ -192,7 +192,7 @@ impl Count {
         }
     }
 
-    /// The session, whole. Its `membership_ids` are for the caller to collect.
+    /// The complete session. The caller has to fill its `membership_ids`.
     pub fn end(&mut self) -> Option<Session> {
         let count = std::mem::take(self);
         let mut intents = count.intents.into_keys();
@@ -213,7 +213,7 @@ impl Count {
 }
 
 fn begin(room_id: &str, slot: &str, first: &Stay) -> Session {
-    // A stay that resumed shares its event with the one before, so its start tells the two apart.
+    // A resumed stay has the same event as the one before, so its start distinguishes the two.
     let resumed = if first.resumed {
         first.joined_ms.to_string()
     } else {
@@ -253,7 +253,8 @@ pub fn server_of(user_id: &str) -> &str {
     user_id.split_once(':').map_or("", |(_, server)| server)
 }
 
-/// Most distinct devices and most distinct users at once within `[from, to)`, ms.
+/// Maximum number of distinct devices, and of distinct users, at the same time within `[from, to)`,
+/// ms.
 pub fn peak<'a>(
     stays: impl Iterator<Item = &'a Stay> + Clone,
     (from, to): (i64, i64),
@@ -268,7 +269,8 @@ pub fn peak<'a>(
     (most(devices), most(users))
 }
 
-/// Most distinct keys at once. At one instant leaves come before joins: intervals are half-open.
+/// Maximum number of distinct keys at the same time. At one instant leaves come before joins:
+/// intervals are half-open.
 fn most<'a>(spans: impl Iterator<Item = (i64, i64, (&'a str, &'a str))>) -> usize {
     let steps = spans.flat_map(|(joined, until, key)| [(joined, 1, key), (until, -1, key)]);
     let mut steps: Vec<(i64, i32, (&str, &str))> = steps.collect();

@@ -1,21 +1,22 @@
-//! Side by side: calls of one kind that ran at the same time in one room, in each of which somebody
-//! waited alone. They were probably looking for each other. Clients that give each call an id make
-//! such pairs when two press "call" at once.
+//! Side by side: calls of one kind that ran at the same time in one room while one person waited
+//! alone in each. They were probably looking for each other. Clients that give each call an id
+//! create such pairs when two people press "call" at once.
 
 use super::application::{Purpose, purpose_of};
 
-/// Calls that ran together for less than this say nothing: two started at once and settled on one
-/// of them.
+/// Minimum time that two calls must run together, ms. Below it, two people started at once and then
+/// settled on one call.
 const TOGETHER_MIN_MS: i64 = 10_000;
 
-/// Who began so much later was not looking for the other.
+/// Maximum time between the starts of both calls, ms. A person who began later was not looking for
+/// the other.
 pub const BEGAN_APART_MAX_MS: i64 = 3_600_000;
 
-/// Of the calls that still run when one begins, so many of the newest are looked at: events come
-/// from strangers.
+/// When a call begins, it is compared with at most this many of the newest running calls: events
+/// come from strangers.
 const LOOKED_AT_MAX: usize = 64;
 
-/// So many pairs of one room are told.
+/// Maximum number of pairs reported for one room.
 const PAIRS_MAX: usize = 200;
 
 /// A call in which one person was alone, from its beginning to its end. Times in ms.
@@ -25,21 +26,21 @@ pub struct LoneCall<'a> {
     pub slot_id: &'a str,
     pub user_id: &'a str,
     pub from_ms: i64,
-    /// Its end, or until when its member is known to have been there.
+    /// Its end, or the time until which its member is known to have been there.
     pub until_ms: i64,
 }
 
 /// Two calls that ran side by side. Times in ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SideBySide {
-    /// Places of the two among the calls that were given; the one that began first is `first`.
+    /// The indices of the two calls in the given list; `first` is the one that began first.
     pub first: usize,
     pub second: usize,
     pub from_ms: i64,
     pub until_ms: i64,
 }
 
-/// The pairs of calls of one room that ran side by side while nobody met, in order of time.
+/// The pairs of calls of one room that ran side by side without a meeting, in order of time.
 #[must_use]
 pub fn pairs_side_by_side(calls: &[LoneCall]) -> Vec<SideBySide> {
     let mut order: Vec<usize> = (0..calls.len()).collect();
@@ -77,7 +78,7 @@ fn missed_each_other(first: &LoneCall, second: &LoneCall, pair: &SideBySide) -> 
     first.application == second.application
         && first.slot_id != second.slot_id
         && first.user_id != second.user_id
-        // Boards and the like are opened by one person on purpose.
+        // Whiteboards and the like are opened by one person on purpose.
         && purpose_of(first.application) != Purpose::Whiteboard
         && second.from_ms.saturating_sub(first.from_ms) <= BEGAN_APART_MAX_MS
         && pair.until_ms.saturating_sub(pair.from_ms) >= TOGETHER_MIN_MS

@@ -1,27 +1,30 @@
-//! The sieve: which event types are ours, and what of such an event is kept. Homeservers exist that
-//! ignore filters, so whatever a homeserver sends is sifted here before anything of it is stored.
+//! The sieve: which event types are ours, and which parts of such an event are kept. Some
+//! homeservers ignore filters, so everything that a homeserver sends is filtered here before it is
+//! stored.
 
 use serde_json::{Map, Value};
 
-/// How a homeserver's encrypted events are called. They are asked for by nobody: of a sticky one,
-/// which comes all the same, it is kept that it was there.
+/// The type of encrypted events. We do not request them. Sticky ones come anyway; only their
+/// existence is stored.
 pub const ENCRYPTED: &str = "m.room.encrypted";
-/// What counts types together that are too many, or have names that are none.
+/// The name under which foreign types are counted if there are too many or if their name is
+/// invalid.
 pub const OTHER: &str = "other";
 
-/// A longer part of an event that we cannot read is no id, in bytes.
+/// Maximum length of an identifying field of an event without a type, bytes; a longer one is not an
+/// id.
 const PART_MAX: usize = 255;
-/// A longer name is none of an event type, in bytes.
+/// Maximum length of an event type's name, bytes.
 const NAME_MAX: usize = 128;
 
-/// What of an event's content is kept.
+/// Which part of an event's content is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Keep {
-    /// All of it: it says who is in a call, and rules compare it as a whole.
+    /// All of it: it states who is in a call, and the rules compare it as a whole.
     Whole,
-    /// All but what clients show as a text.
+    /// All except what clients show as text.
     NoTexts,
-    /// These keys.
+    /// Only these keys.
     Only(&'static [&'static str]),
 }
 
@@ -46,8 +49,8 @@ const fn only(kind: &'static str, keys: &'static [&'static str]) -> Ours {
     Ours { kind, keep }
 }
 
-/// **The one list of types** (docs/matrixrtc.md section 15): what is asked for in `/sync` and
-/// `/messages`, and what is kept. A new type is one line here.
+/// **The one list of types** (docs/matrixrtc.md section 15): the types that are requested from
+/// `/sync` and `/messages` and stored. A new type is one line here.
 const OURS: &[Ours] = &[
     no_texts("org.matrix.msc3401.call"),
     no_texts("m.call"),
@@ -120,7 +123,7 @@ const KINDS: [&str; OURS.len()] = kinds();
 /// The names of the types that are ours.
 pub const TYPES: &[&str] = &KINDS;
 
-/// What clients show as a text, or would decrypt to one.
+/// Keys whose values clients show as text or would decrypt to text.
 const TEXTS: [&str; 11] = [
     "body",
     "formatted_body",
@@ -135,7 +138,7 @@ const TEXTS: [&str; 11] = [
     "reason",
 ];
 
-/// What tells an event apart; none of it is content.
+/// Fields that identify an event; none of them is content.
 const APART: [&str; 5] = [
     "event_id",
     "type",
@@ -151,12 +154,12 @@ const UNSIGNED: [&str; 4] = [
     "msc4354_sticky_duration_ttl_ms",
 ];
 
-/// What the sieve says of one event.
+/// The result of the sieve for one event.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Sifted {
-    /// Ours, or nothing that can be told to be an event: what is kept of it.
+    /// Of one of our types, or not recognisable as an event: what is kept of it.
     Kept(Value),
-    /// Not ours: of this type, by the name under which it is counted.
+    /// Of a foreign type: the name under which it is counted.
     Foreign(String),
 }
 
@@ -166,13 +169,13 @@ pub fn is_ours(kind: &str) -> bool {
     TYPES.contains(&kind)
 }
 
-/// The type of an event as it came; `None` where it has none.
+/// The type of an event as received; `None` if it has none.
 #[must_use]
 pub fn kind_of(event: &Value) -> Option<&str> {
     event.get("type")?.as_str()
 }
 
-/// What is kept of an event as a homeserver sent it.
+/// Reduces an event as a homeserver sent it to what is kept.
 #[must_use]
 pub fn sift(event: &Value) -> Sifted {
     let Some(parts) = event.as_object() else {
@@ -180,7 +183,7 @@ pub fn sift(event: &Value) -> Sifted {
     };
 
     let Some(kind) = kind_of(event) else {
-        // Nobody knows what it is, so its content is nobody's.
+        // The type is unknown, so no content is kept.
         return Sifted::Kept(Value::Object(identifying_fields(parts)));
     };
 
@@ -199,7 +202,8 @@ pub fn sift(event: &Value) -> Sifted {
     Sifted::Foreign(counted_as(kind))
 }
 
-/// The name under which a foreign type is counted. It is a stranger's text: short, and of one line.
+/// The name under which a foreign type is counted. It comes from strangers, so it must be short and
+/// on one line.
 fn counted_as(kind: &str) -> String {
     let is_name = !kind.is_empty() && kind.len() <= NAME_MAX && !kind.contains(char::is_control);
     if is_name { kind } else { OTHER }.to_owned()
@@ -211,7 +215,7 @@ fn kept(parts: &Map<String, Value>, keep: Keep) -> Map<String, Value> {
         if let Some(part) = parts.get(key) {
             let part = match part {
                 Value::String(_) => part.clone(),
-                // The seed revision's array key.
+                // The array state key of the first revision of MSC4143.
                 Value::Array(list) if key == "state_key" && list.iter().all(Value::is_string) => {
                     part.clone()
                 }
@@ -256,7 +260,7 @@ fn kept_content(content: &Value, keep: Keep) -> Value {
     }
 }
 
-/// What tells an event apart, where it is short and no structure.
+/// The identifying fields of an event, if they are short and not structured.
 fn identifying_fields(parts: &Map<String, Value>) -> Map<String, Value> {
     let is_plain = |part: &Value| match part {
         Value::String(text) => text.len() <= PART_MAX,
@@ -273,7 +277,7 @@ fn identifying_fields(parts: &Map<String, Value>) -> Map<String, Value> {
         .collect()
 }
 
-/// How long it is sticky, and nothing else of that part.
+/// The sticky duration, and nothing else of that field.
 fn sticky(parts: &Map<String, Value>) -> Map<String, Value> {
     let mut kept = Map::new();
     for key in STICKY {
@@ -294,8 +298,8 @@ fn is_sticky(parts: &Map<String, Value>) -> bool {
         .any(|duration| duration.as_u64().is_some())
 }
 
-/// Of what the homeserver adds to an event: no content of it or of others (`prev_content`,
-/// `m.relations`).
+/// The kept part of `unsigned`, which the homeserver adds: no content of this or of other events
+/// (`prev_content`, `m.relations`).
 fn unsigned(parts: &Map<String, Value>) -> Option<(String, Value)> {
     let parts = parts.get("unsigned")?.as_object()?;
     let mut kept: Map<String, Value> = UNSIGNED
@@ -316,7 +320,7 @@ fn unsigned(parts: &Map<String, Value>) -> Option<(String, Value)> {
     (!kept.is_empty()).then(|| ("unsigned".to_owned(), Value::Object(kept)))
 }
 
-/// Of what should be something else: its shape, so that it is still not what it should be.
+/// Replaces a value of an unexpected type: keeps its shape but no text, so that it stays invalid.
 fn without_text(value: &Value) -> Value {
     match value {
         Value::String(text) if text == "too_large" => value.clone(),

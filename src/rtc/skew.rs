@@ -1,23 +1,23 @@
-//! The clock of another server, as far as the stamps of its events tell it.
+//! The clock of another server, estimated from the timestamps of its events.
 //!
-//! An event is stamped by its server and takes some time to come to us. So `received − stamped` is
-//! how far that clock is behind ours, plus the way. The way is never less than nothing, and of many
-//! events a few come quickly: the lower end of these differences is the clock, nearly. Below zero,
-//! that clock is surely ahead.
+//! An event is stamped by its server and then travels to us. So `received − stamped` is the time by
+//! which that clock is behind ours, plus the delay. The delay is never negative, and among many
+//! events a few arrive quickly. So the low percentile of these differences is nearly the clock
+//! difference. If it is negative, that clock is certainly ahead.
 
-/// Under so many events nothing is said.
+/// Minimum number of events for an estimate.
 pub const FEW: usize = 10;
-/// The lower end: so many percent of the events are below.
+/// The low percentile: this many percent of the events are below it.
 const LOW_PERCENT: usize = 5;
 
-/// Differences in time, ms, in two numbers.
+/// Time differences, summarised by two numbers, ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Differences {
     pub low_ms: i64,
     pub middle_ms: i64,
 }
 
-/// The lower end and the middle; nothing where there are too few.
+/// The low percentile and the median; `None` if there are fewer than [`FEW`] events.
 #[must_use]
 pub fn differences(mut all: Vec<i64>) -> Option<Differences> {
     if all.len() < FEW {
@@ -32,14 +32,14 @@ pub fn differences(mut all: Vec<i64>) -> Option<Differences> {
     })
 }
 
-/// A clock that is ahead by less, or behind by less, is not spoken of on a call, ms. What is behind
-/// may be the way.
+/// A clock that is ahead or behind by less than these is not reported on a call, ms. The bound for
+/// "behind" is higher, because the cause may be network delay.
 const AHEAD_MS: i64 = 1_000;
 const BEHIND_MS: i64 = 5_000;
 
-/// By how much a server's clock is off, ms, from when the live events of one call came less when it
-/// stamped them: more than nothing is behind ours. In the middle of them, so that one odd stamp
-/// says nothing.
+/// The median of `received − stamped` over the live events of one call, ms; the median, so that one
+/// odd timestamp has no effect. Positive: the server is behind our clock. `None` if the difference
+/// is too small to report.
 #[must_use]
 pub fn clock_off_ms(mut differences: Vec<i64>) -> Option<i64> {
     differences.sort_unstable();

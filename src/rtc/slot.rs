@@ -1,10 +1,11 @@
-//! Slots: the place in a room where a call happens, `TYPE#ID` (MSC4143), and whether one is open.
+//! Slots: a slot is the place in a room where a call happens, `TYPE#ID` (MSC4143). Also: whether a
+//! slot is open.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// A slot of a room. The seed revision's `application` + `call_id` is a slot: `m.call` + `""` is
-/// `m.call#ROOM`.
+/// A slot of a room. The first revision of MSC4143 has `application` and `call_id` instead:
+/// `m.call` and `""` is the slot `m.call#ROOM`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SlotId {
     text: String,
@@ -13,8 +14,8 @@ pub struct SlotId {
 }
 
 impl SlotId {
-    /// The slot of `application` and `call_id`. Only `m.call` has its empty id rewritten to `ROOM`,
-    /// as matrix-js-sdk does (docs/matrixrtc.md section 3.6).
+    /// The slot of `application` and `call_id`. An empty id becomes `ROOM`, but only for `m.call`,
+    /// as in matrix-js-sdk (docs/matrixrtc.md section 3.6).
     #[must_use]
     pub fn new(application: &str, call_id: &str) -> Self {
         let id = if application == "m.call" && call_id.is_empty() {
@@ -58,9 +59,9 @@ impl SlotId {
     }
 }
 
-/// Does an `m.rtc.slot` state event open the slot of its state key? Open iff `status` is `open`,
-/// `application.type` is a string, and the key starts with it and `#`. Anything else is closed,
-/// also a content without `status`: the newest MSC4143 and matrix-js-sdk 43 agree.
+/// Does an `m.rtc.slot` state event open the slot of its state key? It does if and only if `status`
+/// is `open`, `application.type` is a string, and the key starts with that type and `#`. Everything
+/// else is closed, also a content without `status`: the newest MSC4143 and matrix-js-sdk 43 agree.
 #[must_use]
 pub fn is_open(state_key: &str, content: &Value) -> bool {
     let Some(application) = content.pointer("/application/type").and_then(Value::as_str) else {
@@ -72,16 +73,16 @@ pub fn is_open(state_key: &str, content: &Value) -> bool {
     status_open && SlotId::parse_sticky_slot_id(state_key, application).is_some()
 }
 
-/// What a slot event means for the members of its slot.
+/// How slot events affect the members of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SlotPolicy {
-    /// Honour a slot event if the room has one for the id, else assume open, as matrix-js-sdk 43
-    /// does.
+    /// If the room has a slot event for the id, it decides; else the slot is open, as in
+    /// matrix-js-sdk 43.
     #[default]
     IfPresent,
-    /// No slot event, no call, as the newest MSC says.
+    /// Without a slot event there is no call, as in the newest MSC.
     Required,
-    /// Slot events mean nothing.
+    /// Slot events are ignored.
     Ignore,
 }
 

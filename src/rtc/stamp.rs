@@ -1,10 +1,10 @@
-//! By which rules something was derived: their version and the settings that enter them, as one
-//! text that is compared.
+//! Identifies the rules by which something was derived: their version and the settings that affect
+//! them, as one text that can be compared.
 
 use super::RULES_VERSION;
 use super::fold::Rules;
 
-/// What derived state bears.
+/// The stamp that is stored with derived data.
 #[must_use]
 pub fn stamp(rules: &Rules) -> String {
     stamp_of(RULES_VERSION, rules)
@@ -13,7 +13,7 @@ pub fn stamp(rules: &Rules) -> String {
 /// The same for another version of the rules.
 #[must_use]
 pub fn stamp_of(version: u32, rules: &Rules) -> String {
-    // All settings enter, also those that are added later.
+    // All settings are included, also those added later.
     format!("{version} {rules:?}")
 }
 

@@ -3,8 +3,7 @@
 
 use serde_json::Value;
 
-/// The latest time that is kept: the end of the year 9999, so that every time can be shown as a
-/// date.
+/// The latest time that is stored: the end of the year 9999. So every time can be shown as a date.
 pub const LATEST_MS: i64 = 253_402_300_799_999;
 
 /// A JSON number as a whole number of milliseconds; floats (room versions up to 5) are truncated,

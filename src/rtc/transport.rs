@@ -1,10 +1,10 @@
-//! Where a member's media flows: the transports a member event names (their old name is foci).
+//! Transports: where a member's media is sent, as its member event states (old name: foci).
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-/// URLs longer than this are not kept: no real one is, and they come from strangers.
+/// Maximum length of a stored URL, bytes. No real one is longer, and they come from strangers.
 const URL_MAX: usize = 2048;
 
 /// One transport of a member, as it stated it. The URLs are a stranger's text: shown, and asked by
@@ -30,8 +30,8 @@ pub struct Transport {
 const LIVEKIT: [&str; 2] = ["livekit", "m.livekit"];
 
 impl Transport {
-    /// A transport as stored: one address, be it the JWT service's or, with a scheme of web
-    /// sockets, the SFU's own.
+    /// A transport as stored, with one address: either that of the JWT service, or, if its scheme
+    /// is `ws` or `wss`, that of the SFU itself.
     #[must_use]
     pub fn stored(kind: String, address: Option<String>, server: &str) -> Self {
         let is_own = address
@@ -53,7 +53,7 @@ impl Transport {
         transport.of_member(server)
     }
 
-    /// The same with its key, as a member of this homeserver stated it.
+    /// The same transport with its SFU key, for a member of this homeserver.
     #[must_use]
     pub fn of_member(self, server: &str) -> Self {
         let own = || (self.kind == LIVEKIT[0]).then(|| server.to_lowercase());
@@ -67,14 +67,15 @@ impl Transport {
         self.service_url.as_deref().or(self.url.as_deref())
     }
 
-    /// What to call its SFU: the address that it states, else its key.
+    /// The name of its SFU: the stated address, else its key.
     #[must_use]
     pub fn address(&self) -> Option<&str> {
         self.stated().or(self.sfu.as_deref())
     }
 }
 
-/// The host of an address in lower case, without user and port; of what is no URL its first part.
+/// The host of an address in lower case, without user and port. If the text is not a URL, its first
+/// part.
 #[must_use]
 pub fn host(url: &str) -> String {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
@@ -87,7 +88,7 @@ pub fn host(url: &str) -> String {
     place[..port.unwrap_or(place.len())].to_lowercase()
 }
 
-/// Which transport of several is used (docs/matrixrtc.md section 13).
+/// How a client chooses among several transports (docs/matrixrtc.md section 13).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Selection {
@@ -95,7 +96,7 @@ pub enum Selection {
     MultiSfu,
     /// The member uses the first transport of the oldest active member of the slot.
     OldestMembership,
-    /// Stated by nobody, or a word we do not know: not determinable.
+    /// Not stated, or an unknown word: not determinable.
     Unknown,
 }
 
@@ -148,7 +149,8 @@ fn parse(value: &Value) -> Option<Transport> {
     })
 }
 
-/// Strips a trailing `/` and lowers scheme and host, so that one service is one text.
+/// Strips trailing `/` and converts scheme and host to lower case, so that each service has one
+/// text.
 #[must_use]
 pub fn normalise(url: &str) -> String {
     let url = url.trim_end_matches('/');
@@ -161,18 +163,20 @@ pub fn normalise(url: &str) -> String {
     format!("{}://{}{path}", scheme.to_lowercase(), host.to_lowercase())
 }
 
-/// One stay, as far as it decides which transport is used: from, until (ms), what it names, how it
-/// selects.
+/// The properties of a stay that decide which transport is used: from, until (ms), the transport
+/// that it states, how it selects.
 pub type Stay = (i64, i64, Option<Transport>, Selection);
 
-/// The transport that each member uses: its own first one, or with `oldest_membership` what the
-/// oldest member of the slot that was active at its join uses (matrix-js-sdk `getTransport`).
+/// The transport that each member uses: its own first one. With `oldest_membership`, it is the
+/// transport of the oldest member of the slot that was active when this one joined (matrix-js-sdk
+/// `getTransport`).
 #[must_use]
 pub fn in_use(stays: &[Stay]) -> Vec<Option<Transport>> {
     let mut order: Vec<usize> = (0..stays.len()).collect();
     order.sort_by_key(|&at| (stays[at].0, at));
     let mut used: Vec<Option<Transport>> = vec![None; stays.len()];
-    // The oldest active member, found in one pass: those that have gone are dropped from the front.
+    // Finds the oldest active member in one pass: members that have gone are removed from the
+    // front.
     let mut active: std::collections::VecDeque<usize> = std::collections::VecDeque::new();
     for at in order {
         let (joined, _, own, selection) = &stays[at];

@@ -1,5 +1,5 @@
-//! Which time of a room is hidden from us: by its history visibility then, and whether we were in
-//! it.
+//! Finds which times of a room are hidden from us. That depends on the history visibility at that
+//! time and on whether we were in the room.
 
 use super::coverage::Span;
 use super::event::{Kind, RoomEvent};
@@ -9,9 +9,9 @@ use std::collections::HashMap;
 
 const VISIBILITY: &str = "m.room.history_visibility";
 
-/// The spans in which the room's history was for members only (`joined`) or for invited people
-/// (`invited`) and none of `users` was that. In order, disjoint; the last may reach into the far
-/// future.
+/// The spans in which the room's history was visible only to members (`joined`) or to invited
+/// people (`invited`), and none of `users` was that. In order, disjoint; the last may extend into
+/// the far future.
 #[must_use]
 pub fn hidden<'a>(events: impl IntoIterator<Item = &'a RoomEvent>, users: &[String]) -> Vec<Span> {
     let concerns = |event: &&RoomEvent| match &event.state_key {

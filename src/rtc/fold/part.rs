@@ -1,6 +1,6 @@
-//! A fold in parts: the state in which a chain stands at a cut, and the fold from there on. Stored
-//! states make the cost of an event follow the change and not the chain; the parts together say
-//! what one fold of the whole says.
+//! A fold in parts: stores the state of a member key at a cut and continues the fold from there. So
+//! the cost of a new event depends on the change, not on the length of the history. Folding the
+//! parts one after the other gives the same result as one fold of all events.
 
 use super::stay::{DeviceFold, Span};
 use super::{Rules, Says, Statement, statements};
@@ -11,9 +11,8 @@ use crate::rtc::room::Room;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How a chain stands when everything before `at_ms` was folded. A cut is one that [`cuts`] offers:
-/// no event before it is moved to a time at or after it by its links, and none after it to one
-/// before.
+/// The state of a member key after folding everything before `at_ms`. The cut must be one that
+/// [`cuts`] returns: no link moves an event across it, in either direction.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct KeyState {
     /// The cut, ms; `None` before the first event.
@@ -21,11 +20,11 @@ pub struct KeyState {
     /// The devices that the last event named.
     joined: BTreeSet<String>,
     subs: BTreeMap<String, DeviceState>,
-    /// Of the events that are carried: which are rejected so far, and why.
+    /// Rejected events among the carried ones, with the reason so far; by event id.
     pub rejected: BTreeMap<String, String>,
 }
 
-/// How every chain begins.
+/// The initial state of every member key.
 pub(super) static BEGINNING: KeyState = KeyState {
     at_ms: None,
     joined: BTreeSet::new(),
@@ -33,21 +32,21 @@ pub(super) static BEGINNING: KeyState = KeyState {
     rejected: BTreeMap::new(),
 };
 
-/// How one device of a chain stands.
+/// The state of one device of a member key.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct DeviceState {
     pub current: Option<PastStatement>,
-    /// When the current statement runs out, ms, and the identity of the stay it speaks of.
+    /// When the current statement expires, ms, and the identity of its stay.
     #[serde(default)]
     pub current_until: Option<i64>,
     #[serde(default)]
     pub current_identity: Option<i64>,
-    /// A stay began with the current statement, or it goes on with one.
+    /// The current statement began or continued a stay.
     #[serde(default)]
     pub current_was_live: bool,
     pub live: Option<OpenStay>,
-    /// The stay that ran out last, as long as the next event may tell more of it: take a guessed
-    /// end back, or show that the device was still there.
+    /// The stay that expired last, while the next event can still change it: extend a guessed end,
+    /// or show that the device was still there.
     #[serde(default)]
     pub ran_out: Option<OpenStay>,
     pub last_end: Option<i64>,
@@ -58,15 +57,15 @@ pub(super) struct DeviceState {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct OpenStay {
     pub member: Membership,
-    /// What tells it apart from the stays before and after it: the `created_ts` of its first event,
-    /// else that event's stamp, both as the sender's server gave them, ms.
+    /// Distinguishes it from the stays before and after it: the `created_ts` of its first event,
+    /// else that event's timestamp; ms, both by the sender's server.
     pub identity: i64,
-    /// Its end is stated by no content.
+    /// No content states its end, so the end is assumed.
     #[serde(default)]
     pub is_end_guessed: bool,
 }
 
-/// A statement that may still matter.
+/// An earlier statement that can still affect the result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct PastStatement {
     pub time: i64,
@@ -91,7 +90,7 @@ impl PastStatement {
 }
 
 impl KeyState {
-    /// The ids of stays that later events can still change: open ones, and those that ran out.
+    /// The ids of stays that later events can still change: open ones and expired ones.
     pub fn open_stays(&self) -> impl Iterator<Item = &str> {
         self.subs
             .values()
@@ -99,7 +98,7 @@ impl KeyState {
             .map(|open| open.member.id.as_str())
     }
 
-    /// Events before the cut that later ones can still change the meaning of.
+    /// Events before the cut whose meaning later events can still change.
     pub fn carried(&self) -> impl Iterator<Item = &RoomEvent> {
         self.subs.values().flat_map(|sub| {
             sub.candidates
@@ -110,20 +109,20 @@ impl KeyState {
     }
 }
 
-/// What one part says.
+/// The result of one part.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FoldedPart {
-    /// Stays of which this part tells the last; without a cut at its end, all that were or came
-    /// open. Sorted by `joined_ms`.
+    /// Stays that this part completes. If the part has no end, also all stays that are still open.
+    /// Sorted by `joined_ms`.
     pub members: Vec<Membership>,
-    /// Rejected events, sorted. Of one that is carried in, only what this part has against it.
+    /// Rejected events, sorted. A carried event appears only with the reason found in this part.
     pub rejected: Vec<Rejection>,
-    /// How the chain stands at the cut where this part ends.
+    /// The state of the member key at the cut where this part ends.
     pub state: KeyState,
 }
 
-/// Folds the events of a chain from one cut to the next, or to the end. `events` are those with a
-/// time in between.
+/// Folds the events of a member key from one cut to the next, or to the end. `events` are those
+/// with a time in between.
 #[must_use]
 pub fn resume<'a>(
     chain: &str,
@@ -175,7 +174,7 @@ pub fn resume<'a>(
         }
     }
 
-    // One event may be rejected on behalf of several devices of an array: once is enough.
+    // One event may be rejected for several devices of an array; it is listed once.
     part.rejected.sort();
     part.rejected.dedup_by(|a, b| a.0 == b.0);
     part.members
@@ -190,8 +189,8 @@ pub fn resume<'a>(
     part
 }
 
-/// What there is against the carried events, from before and from this part; of two reasons the
-/// first by name.
+/// The rejections of carried events, from earlier parts and from this one. If an event has two
+/// reasons, the alphabetically first one counts.
 fn rejections_of_carried(
     state: &KeyState,
     before: &BTreeMap<String, String>,
@@ -215,10 +214,11 @@ fn rejections_of_carried(
     against
 }
 
-/// Where these events of one chain can be cut, ms, ascending; with an `end`, ms, it is one of the
-/// places if it can be. Everything out of order lies between an event and an earlier one that
-/// replaces it (`rtc::order` moves events nowhere else), so a cut is where no link crosses it
-/// backwards. `times` knows the time of what they replace.
+/// The times at which the events of one member key can be cut, ms, ascending. A cut is a time at
+/// which a fold may stop and continue later, because no event moves across it. `rtc::order` moves
+/// events only between an event and the one that it replaces, so a cut is a time that no such link
+/// crosses backwards. `end`, ms, is included if it is a possible cut. `times` returns the time of a
+/// replaced event.
 #[must_use]
 pub fn cuts<'a>(
     events: impl IntoIterator<Item = &'a RoomEvent>,

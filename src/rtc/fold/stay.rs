@@ -1,4 +1,4 @@
-//! The stays of one device on one chain: statements and changed conditions, one after the other in
+//! The stays of one device of one member key: applies statements and changed conditions in order of
 //! time.
 
 use super::part::{DeviceState, OpenStay, PastStatement};
@@ -14,7 +14,7 @@ use crate::rtc::room::{Presence, Room};
 use crate::rtc::time::add_within_calendar;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The join that is current on the chain, whether or not its conditions hold.
+/// The current join of the member key, whether or not its conditions hold.
 #[derive(Debug, Clone)]
 struct CurrentJoin<'a> {
     join: Join,
@@ -22,27 +22,28 @@ struct CurrentJoin<'a> {
     /// The time of the statement.
     stated: i64,
     until: i64,
-    /// That of the stay it speaks of.
+    /// The identity of the stay that it belongs to.
     identity: i64,
-    /// A stay began with it, or it goes on with one.
+    /// It began or continued a stay.
     was_live: bool,
 }
 
-/// What a join is to the stay that is live on its chain (docs/matrixrtc.md section 7.3).
+/// How a join relates to the open stay of its member key (docs/matrixrtc.md section 7.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Relation {
-    /// It goes on with it; where it says so, under another identity from now on.
+    /// It continues the stay. `Some` = the stay has this identity from now on.
     Update(Option<i64>),
     /// Another slot, device or sender.
     Switched,
-    /// Another stay, which began at this time, ms: we missed its join.
+    /// Another stay, which began at this time, ms; we missed its join.
     Missed(i64),
     /// Another stay, which begins now.
     Superseded,
 }
 
-/// What happens to a device at one time. The order is the order at one instant: a condition that
-/// begins to hold comes before statements, one that fails after them, redactions last.
+/// What happens to a device at one time. The variants are in the order in which they apply at the
+/// same instant: conditions that begin to hold, then statements, then conditions that fail, then
+/// redactions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Step {
     Holds,
@@ -51,11 +52,11 @@ enum Step {
     Redaction(usize),
 }
 
-/// The span of time of one run: from `from`, up to `until` and without it, ms.
+/// The time span of one run, ms: `from` inclusive, `until` exclusive.
 pub(super) struct Span {
     pub from: i64,
     pub until: Option<i64>,
-    /// So many of the statements came before.
+    /// The number of statements carried over from earlier parts.
     pub carried: usize,
 }
 
@@ -66,11 +67,11 @@ pub(super) struct DeviceFold<'a> {
     rules: &'a Rules,
     current: Option<CurrentJoin<'a>>,
     live: Option<OpenStay>,
-    /// The stay that ran out last, as long as the next statement may tell more of it.
+    /// The stay that expired last, while the next statement can still change it.
     ran_out: Option<OpenStay>,
     last_end: i64,
-    /// Sticky statements in the order of MSC4354 (raw end, event id), by index; expired ones go
-    /// lazily.
+    /// Indices of sticky statements, in the order of MSC4354 (unclamped end, event id). Expired
+    /// ones are removed lazily.
     candidates: BTreeMap<(i64, &'a str), usize>,
     pub members: Vec<Membership>,
     pub rejected: Vec<Rejection>,
@@ -94,8 +95,8 @@ impl<'a> DeviceFold<'a> {
         }
     }
 
-    /// Takes up where an earlier part ended; the statements that may still matter, to be run with
-    /// the new ones.
+    /// Restores the state at the end of an earlier part. Returns the statements that can still
+    /// matter; they must be run together with the new ones.
     pub fn carry(&mut self, from: &'a DeviceState) -> Vec<Statement<'a>> {
         self.last_end = from.last_end.unwrap_or(i64::MIN);
         self.live.clone_from(&from.live);
@@ -129,7 +130,7 @@ impl<'a> DeviceFold<'a> {
                 });
             }
 
-            // On a sticky chain the current statement is a candidate, too.
+            // For a sticky key, the current statement is also a candidate.
             if statements.is_empty() {
                 statements.push(statement);
             }
@@ -138,7 +139,7 @@ impl<'a> DeviceFold<'a> {
         statements
     }
 
-    /// What later parts need to know; `until` is where this one ended.
+    /// The state that later parts need; `until` is where this part ended.
     pub fn state(self, statements: &[Statement<'a>], until: i64) -> DeviceState {
         let rules = self.rules;
         let alive = self.live.is_some() || self.ran_out.is_some();
@@ -168,9 +169,9 @@ impl<'a> DeviceFold<'a> {
         }
     }
 
-    /// Runs through the steps of this span and closes what runs out in it; without an end, what is
-    /// still open closes at its own expiry. `statements` begins with those that were carried over,
-    /// as [`Self::carry`] said.
+    /// Applies the steps of this span and closes stays that expire in it. If the span has no end,
+    /// open stays close at their own expiry. `statements` must begin with those that
+    /// [`Self::carry`] returned.
     pub fn run(&mut self, statements: &[Statement<'a>], span: &Span) {
         let sticky = self.chain.starts_with('k');
         for (time, step) in self.steps(statements, span) {
@@ -237,7 +238,7 @@ impl<'a> DeviceFold<'a> {
             .collect()
     }
 
-    /// Expiry is applied at its own time, before anything later.
+    /// Applies an expiry at its own time, before anything later.
     fn expire(&mut self, time: i64) {
         let Some(open) = self.live.take_if(|open| open.member.until_ms <= time) else {
             return;
@@ -246,8 +247,8 @@ impl<'a> DeviceFold<'a> {
         self.settle_ran_out();
         self.last_end = self.last_end.max(open.member.until_ms);
 
-        // An array may name any number of devices: of those that it names no more nothing is kept.
-        // What is sticky ends when others stop showing it, too.
+        // An array may name any number of devices, so no state is kept for expired stays of its
+        // devices. A sticky stay ends for good: others stop showing it at that time, too.
         if self.sub.is_empty() && open.member.format != Format::Sticky {
             self.ran_out = Some(open);
         } else {
@@ -255,15 +256,15 @@ impl<'a> DeviceFold<'a> {
         }
     }
 
-    /// Nothing can change the stay any more that ran out.
+    /// The expired stay is final: nothing can change it any more.
     fn settle_ran_out(&mut self) {
         self.members
             .extend(self.ran_out.take().map(|open| open.member));
     }
 
-    /// What a statement tells of the stay that ran out before: the same user says goodbye or renews
-    /// it, so it was still there. Where its end was a guess, the stay goes on; where it was stated,
-    /// others had let go of it.
+    /// Decides what a statement means for the stay that expired before it. If the same user says
+    /// goodbye or renews the stay, the device was still there. If the end was a guess, the stay
+    /// continues. If the end was stated, it stays closed, because others had dropped it.
     fn judge_ran_out_stay(&mut self, statement: &Statement<'a>) {
         let Some(mut open) = self.ran_out.take() else {
             return;
@@ -305,7 +306,7 @@ impl<'a> DeviceFold<'a> {
             return;
         };
 
-        // What began as late as we heard of it did not begin after its end.
+        // If the start is only the time when we heard of it, it must not be after the end.
         member.joined_ms = member.joined_ms.min(time.max(member.opened_ms));
         member.until_ms = time.max(member.joined_ms);
         member.end_reason = reason;
@@ -314,7 +315,7 @@ impl<'a> DeviceFold<'a> {
         self.members.push(member);
     }
 
-    /// The membership of a join that begins now.
+    /// Opens the membership of a join that begins now.
     fn open(&mut self, current: &CurrentJoin<'a>, times: (i64, i64), resumed: bool, claimed: bool) {
         let (joined_ms, opened_ms) = times;
         let CurrentJoin {
@@ -328,8 +329,8 @@ impl<'a> DeviceFold<'a> {
             String::new()
         };
 
-        // At one instant a stay may begin, end without length and begin again: ids stay apart by
-        // counting.
+        // A stay may begin, end without length and begin again at the same instant. A counter keeps
+        // the ids distinct.
         let recent = self
             .members
             .iter()
@@ -380,7 +381,7 @@ impl<'a> DeviceFold<'a> {
         });
     }
 
-    /// One statement of a state chain, or the winning one of a sticky chain, applied at `time`.
+    /// Applies one statement of a state key, or the winning one of a sticky key, at `time`.
     fn apply_statement(&mut self, statement: &Statement<'a>, time: i64) {
         let event = statement.event;
         self.judge_ran_out_stay(statement);
@@ -412,7 +413,7 @@ impl<'a> DeviceFold<'a> {
         self.current = None;
     }
 
-    /// A join over a live or a dead chain.
+    /// Applies a join, with or without an open stay.
     fn apply_join(&mut self, join: &Join, event: &'a RoomEvent, time: i64, stated: i64) {
         let near = self
             .live
@@ -427,7 +428,7 @@ impl<'a> DeviceFold<'a> {
         let updates = matches!(relation, Some(Relation::Update(_)));
         let mut until = expires(join, created, stated, self.rules);
         if updates && is_end_guessed(join) {
-            // It shows that the stay lasts until now at least.
+            // The update shows that the stay lasts at least until now.
             until = until.max(time);
         }
 
@@ -452,8 +453,8 @@ impl<'a> DeviceFold<'a> {
                 self.close(time, reason, Some(event));
             }
             (Some(Relation::Update(identity)), None) => self.renew(&current, identity),
-            // A redaction made an earlier statement current again: no new join, the old one goes
-            // on.
+            // A redaction made an earlier statement current again. This is not a new join; the old
+            // one continues.
             (Some(Relation::Switched), None) => {
                 self.close(time, EndReason::Switched, Some(event));
                 self.open(&current, (time, time), time != stated, false);
@@ -485,8 +486,9 @@ impl<'a> DeviceFold<'a> {
         self.current = Some(current);
     }
 
-    /// When a stay began whose first event we see is an update, ms: as it claims, but not before
-    /// the user was in the room; `None` where an earlier stay of the chain ended later than that.
+    /// The start of a stay whose first visible event is an update, ms. It is the claimed start, but
+    /// not before the user was in the room. `None` if an earlier stay of the member key ended after
+    /// it.
     fn claimed_start(&self, event: &RoomEvent, created: Option<i64>, time: i64) -> Option<i64> {
         let floor = self.room.earliest_possible_start(&event.sender, time);
         created
@@ -494,8 +496,8 @@ impl<'a> DeviceFold<'a> {
             .filter(|start| *start >= self.last_end)
     }
 
-    /// A join that is over before it begins. Other clients drop the member at that moment (a quirk
-    /// of intent updates).
+    /// Applies a join that has expired before it begins. Other clients drop the member at that
+    /// moment (a quirk of intent updates).
     fn expire_by(&mut self, event: &RoomEvent, updates: bool, time: i64) {
         match &mut self.live {
             Some(open) if updates => open.member.updates += 1,
@@ -517,7 +519,7 @@ impl<'a> DeviceFold<'a> {
             return Relation::Switched;
         }
 
-        // A sticky key is one membership, whatever its events say.
+        // All events of a sticky key belong to one membership.
         if join.format == Format::Sticky {
             return Relation::Update(None);
         }
@@ -576,8 +578,8 @@ impl<'a> DeviceFold<'a> {
         }
     }
 
-    /// A condition began to hold: the current join counts again, if all others hold too. It may be
-    /// for the first time.
+    /// A condition began to hold. The current join counts again if all other conditions hold too;
+    /// it may count for the first time.
     fn resume_if_conditions_hold(&mut self, time: i64) {
         if self.live.is_some() {
             return;
@@ -597,7 +599,7 @@ impl<'a> DeviceFold<'a> {
         self.current = Some(current);
     }
 
-    /// A condition failed: the live stay ends if it depends on it.
+    /// A condition failed: the open stay ends if it depends on it.
     fn end_if_condition_failed(&mut self, time: i64) {
         let left = |user: &str| self.room.presence(user, time) != Presence::In;
         if self
@@ -633,9 +635,9 @@ impl<'a> DeviceFold<'a> {
         }
     }
 
-    /// MSC4354: of the events of one key that are still sticky, the one whose stickiness ends last
-    /// is current, by raw origin time; ties by event id. A loser says nothing while the winner
-    /// stands.
+    /// MSC4354: among the events of one key that are still sticky, the current one is that whose
+    /// stickiness ends last, by its unchanged origin time; ties are broken by event id. The others
+    /// have no effect while the current one exists.
     fn apply_sticky(&mut self, statements: &[Statement<'a>], at: usize) {
         let statement = &statements[at];
         self.candidates
@@ -649,8 +651,8 @@ impl<'a> DeviceFold<'a> {
         }
     }
 
-    /// The statement that is current at `time`. Each expired one is dropped once, so all of them
-    /// cost little.
+    /// The statement that is current at `time`. Each expired statement is removed once, so the
+    /// total cost is small.
     fn winner(&mut self, statements: &[Statement<'a>], time: i64) -> Option<usize> {
         while let Some(last) = self.candidates.last_entry() {
             if sticky_until(&statements[*last.get()], self.rules) > time {
@@ -663,8 +665,8 @@ impl<'a> DeviceFold<'a> {
         None
     }
 
-    /// The next event of the key becomes current (matrix-js-sdk falls back, too), else the stay
-    /// ends.
+    /// The next event of the key becomes current (matrix-js-sdk does the same); if there is none,
+    /// the stay ends.
     fn redact_sticky(&mut self, statements: &[Statement<'a>], at: usize, time: i64) {
         let was_current = self.winner(statements, time) == Some(at);
         self.candidates
@@ -703,7 +705,7 @@ fn sticky_key<'a>(statement: &Statement<'a>, rules: &Rules) -> (i64, &'a str) {
     (raw, &statement.event.event_id)
 }
 
-/// The same slot, device and sender. A sticky event that names no device is not of another one.
+/// Do slot, device and sender match? A sticky event without a device matches any device.
 fn is_same_place(member: &Membership, join: &Join, event: &RoomEvent) -> bool {
     let unnamed =
         join.format == Format::Sticky && (member.device_id.is_none() || join.device_id.is_none());

@@ -1,5 +1,5 @@
-//! Array contents, one event for all devices of a user: `memberships` (2023 to 2024) and mesh
-//! `m.calls` (MSC3401).
+//! Array contents, where one event lists all devices of a user: `memberships` (2023 to 2024) and
+//! mesh `m.calls` (MSC3401).
 
 use super::{Expiry, Format, Join, MemberEvent, Otherwise, hint, id};
 use crate::rtc::event::Reason;
@@ -9,8 +9,8 @@ use crate::rtc::time::millis_of_json;
 use crate::rtc::transport::{Selection, first_usable_transport};
 use serde_json::Value;
 
-/// The `memberships` array: one item a device; a device that is missing has left. Bad items are
-/// skipped.
+/// The `memberships` array: one item per device; a device that is missing has left. Invalid items
+/// are skipped.
 #[must_use]
 pub fn memberships(content: &Value) -> MemberEvent {
     let Some(items) = content.get("memberships").and_then(Value::as_array) else {
@@ -22,7 +22,7 @@ pub fn memberships(content: &Value) -> MemberEvent {
 
 fn membership(item: &Value) -> Result<(String, Join), Reason> {
     let application = match item.get("application") {
-        // The first version had none: all were calls.
+        // The first version had no application: all were calls.
         None => "m.call",
         some => super::state::application(some)?,
     };
@@ -49,13 +49,13 @@ fn membership(item: &Value) -> Result<(String, Join), Reason> {
     Ok((sub, join))
 }
 
-/// The random id of a join (`membershipID`), where one is given.
+/// The random id of a join (`membershipID`), if present.
 fn hint_of_stay(value: Option<&Value>) -> Option<String> {
     id(value, "no_membership_id").ok().map(ToOwned::to_owned)
 }
 
-/// The item of a `memberships` array that speaks of the device with this sub-key; of several the
-/// last.
+/// The item of a `memberships` array for the device with this key; the last one if there are
+/// several.
 #[must_use]
 pub fn item<'a>(content: &'a Value, sub: &str) -> Option<&'a Value> {
     let items = content.get("memberships")?.as_array()?;
@@ -63,14 +63,14 @@ pub fn item<'a>(content: &'a Value, sub: &str) -> Option<&'a Value> {
     items.iter().rev().find(speaks_of_it)
 }
 
-/// The `m.calls` array of full-mesh calls: every device of every call in it.
+/// The `m.calls` array of full-mesh calls: all devices of all calls in it.
 #[must_use]
 pub fn mesh(content: &Value) -> MemberEvent {
     let Some(calls) = content.get("m.calls").and_then(Value::as_array) else {
         return MemberEvent::invalid("bad_m_calls");
     };
 
-    // In 2022 the end stood once, at the top, for all devices.
+    // In 2022 the expiry was stated once, at the top level, for all devices.
     let expires_ts = content.get("m.expires_ts").and_then(millis_of_json);
 
     collect(
@@ -125,8 +125,8 @@ fn mesh_device(
     Ok((sub, join))
 }
 
-/// The good items; of two for one device the last. An event is rejected when none of its items is
-/// good.
+/// The valid items; if a device has two, the last one. An event is rejected if none of its items is
+/// valid.
 fn collect(items: Vec<Result<(String, Join), Reason>>) -> MemberEvent {
     let mut joins = std::collections::BTreeMap::new();
     let mut rejected = None;

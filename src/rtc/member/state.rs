@@ -1,5 +1,4 @@
-//! Member events in room state: the flat session content, the nested 2025 draft, and what is a
-//! leave.
+//! Member events in room state: the flat session content, the nested 2025 draft, and leaves.
 
 use super::{Expiry, Format, Join, MemberEvent, hint, id, leave_reason, legacy};
 use crate::rtc::event::Reason;
@@ -8,7 +7,7 @@ use crate::rtc::time::millis_of_json;
 use crate::rtc::transport::{Selection, first_usable_transport};
 use serde_json::{Map, Value};
 
-/// Keys that may stand in a leave.
+/// Keys that a leave may have.
 const LEAVE_KEYS: [&str; 7] = [
     "reason",
     "leave_reason",
@@ -34,8 +33,8 @@ pub fn parse(content: &Value) -> MemberEvent {
         return legacy::mesh(content);
     }
 
-    // Application data lies at the top level, too: only without an application is `session` the
-    // draft's.
+    // Application data is at the top level, too. So `session` belongs to the 2025 draft only if
+    // there is no `application`.
     if let (Some(session), None) = (object.get("session"), object.get("application")) {
         return joined(nested(session, object));
     }
@@ -74,8 +73,8 @@ fn flat(object: &Map<String, Value>) -> Result<Join, Reason> {
     })
 }
 
-/// The nested draft of 2025: `session` and `member` objects; never shipped, mapped onto the flat
-/// form.
+/// The nested draft of 2025, with `session` and `member` objects. It was never released. It is
+/// mapped to the flat form.
 fn nested(session: &Value, object: &Map<String, Value>) -> Result<Join, Reason> {
     let application = application(session.get("application"))?;
     let call_id = match session.get("id") {
@@ -107,7 +106,7 @@ pub(super) fn call_id(value: Option<&Value>) -> Result<&str, Reason> {
     free_of_hash(id(value, "no_call_id")?, "bad_call_id")
 }
 
-/// MSC4143: neither part of a slot id may hold `#`, which stands between them.
+/// MSC4143: neither part of a slot id may contain `#`, which separates them.
 fn free_of_hash(text: &str, otherwise: Reason) -> Result<&str, Reason> {
     if text.contains('#') {
         Err(otherwise)
@@ -116,7 +115,7 @@ fn free_of_hash(text: &str, otherwise: Reason) -> Result<&str, Reason> {
     }
 }
 
-/// What both forms share; slot and device are the caller's.
+/// The fields that both forms share; the caller sets slot and device.
 fn shared(object: &Map<String, Value>) -> Result<Join, Reason> {
     let text_or_absent = |key: &str| object.get(key).is_none_or(Value::is_string);
     if !text_or_absent("scope") {
@@ -152,7 +151,8 @@ fn shared(object: &Map<String, Value>) -> Result<Join, Reason> {
         device_id: None,
         format: Format::Session,
         created_ts: object.get("created_ts").and_then(millis_of_json),
-        // matrix-js-sdk does not check the type of `expires`; what is no number is not stated.
+        // matrix-js-sdk does not check the type of `expires`; a value that is not a number counts
+        // as absent.
         expiry: Expiry::stated(
             [object.get("expires"), object.get("expires_after")],
             object.get("expires_ts"),

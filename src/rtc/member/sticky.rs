@@ -1,5 +1,5 @@
-//! Sticky member events (MSC4354): the js-sdk's form, the drafts of 2025 and the newest MSC, as
-//! their union.
+//! Sticky member events (MSC4354): accepts the union of the js-sdk's form, the drafts of 2025 and
+//! the newest MSC.
 
 use super::{Expiry, Format, Join, MemberEvent, hint, id, leave_reason};
 use crate::rtc::event::{Reason, RoomEvent};
@@ -7,7 +7,8 @@ use crate::rtc::slot::SlotId;
 use crate::rtc::transport::{Selection, first_usable_transport};
 use serde_json::Value;
 
-/// The sticky key: at least one of the two names, strings, equal if both.
+/// The sticky key. At least one of its two names must be present; the values must be strings, and
+/// equal if both are present.
 ///
 /// # Errors
 /// Why the event is not a sticky event with a key.
@@ -29,7 +30,7 @@ pub fn key(event: &RoomEvent) -> Result<&str, Reason> {
     }
 }
 
-/// Reads a sticky member event. Anything without an application, or that says `leave`, is a leave.
+/// Reads a sticky member event. A content without an application, or with `leave`, is a leave.
 #[must_use]
 pub fn parse(event: &RoomEvent) -> MemberEvent {
     let content = &event.content;
@@ -47,8 +48,9 @@ pub fn parse(event: &RoomEvent) -> MemberEvent {
     join(event).map_or_else(MemberEvent::invalid, MemberEvent::join)
 }
 
-/// The union check of docs/matrixrtc.md section 3.5: `application.type`, `slot_id`, `member.id`;
-/// everything else optional, but what is there must be right, and another user's id rejects.
+/// The check of docs/matrixrtc.md section 3.5: `application.type`, `slot_id` and `member.id` are
+/// required. Everything else is optional, but must be valid if present; the id of another user is
+/// rejected.
 fn join(event: &RoomEvent) -> Result<Join, Reason> {
     let content = &event.content;
     let member = content
@@ -82,7 +84,7 @@ fn join(event: &RoomEvent) -> Result<Join, Reason> {
         format: Format::Sticky,
         created_ts: None,
         expiry: Expiry::Sticky(event.sticky_ms.unwrap_or(0)),
-        // The sticky key is the membership.
+        // The sticky key identifies the membership.
         stay: None,
         intent: hint(content.pointer("/application/m.call.intent")),
         transport: first_usable_transport(Some(transports(content)?)),
