@@ -1,6 +1,7 @@
-//! Answers kept for a second: however many ask, each page is made once for each change and each
-//! second. While the one of a new second is made, and nothing has changed, all but the first to ask
-//! have that of the second before: it is as old as a second and the time of this making.
+//! Caches all answers for one second: however many requests come, each page is made once per change
+//! and per second. While the answer of a new second is being made and nothing has changed, other
+//! requests get that of the previous second. So it is at most one second old, plus the time of this
+//! making.
 
 use super::error::Error;
 use super::reply::{self, Ask};
@@ -23,45 +24,43 @@ use std::time::Duration;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep_until, timeout};
 
-/// Its own second, and the next while a new one is made.
+/// How long an answer is kept: its own second, and the next one while a new answer is made.
 const KEPT: Duration = Duration::from_secs(2);
 const BYTES_MAX: u64 = 32 * 1024 * 1024;
-/// Longer questions are answered, but not kept.
+/// Maximum length of a cached request, bytes. Longer ones are answered, but not cached.
 const ASKED_MAX: usize = 1024;
 
-/// So many answers are made at once, and so many questions wait for their turn.
+/// Maximum number of answers made at the same time, and of requests waiting for their turn.
 const MAKING_MOST: usize = 4;
 const WAITING_MOST: usize = 1000;
-/// A question waits for its turn no longer than this, and its answer is made in no longer than
-/// this.
+/// Maximum time that a request waits for its turn, and maximum time for making its answer.
 const WAIT_LONGEST: Duration = Duration::from_secs(10);
 const MAKE_LONGEST: Duration = Duration::from_secs(20);
-/// After an answer was made the next one to the same question is not begun for as long as it took,
-/// but no longer than this: where much changes, no more than half of the time goes into any of
-/// them.
+/// Maximum pause between two makings of the same answer. The pause is as long as the previous
+/// making took, up to this. So at most half of the time goes into one answer, even if much changes.
 const PAUSE_LONGEST: Duration = Duration::from_secs(1);
-/// Questions whose pace is known.
+/// Maximum number of requests whose last making is remembered.
 const PACES_MOST: u64 = 4000;
-/// Answers in memory, those that are kept and those that somebody still reads: so many kB in all.
+/// Maximum memory for answers, cached ones and those still being sent, kB in all.
 const HELD_MOST_KB: usize = 96 * 1024;
-/// What is handed to a connection at once: a slow reader holds so much of its own, all else is
-/// shared.
+/// Maximum size of one slice handed to a connection, bytes. Only this much is copied for a slow
+/// reader; the rest is shared.
 const SLICE: usize = 32 * 1024;
-/// An answer that is larger than this may stay with a slow reader for long; so many of them are
-/// read at once.
+/// Size above which an answer counts as large, bytes, because it may stay with a slow reader for
+/// long; and the maximum number of large answers being sent at the same time.
 const LARGE: usize = 64 * 1024;
 const LARGE_MOST: usize = 200;
 
-/// What is asked, and in which form it is answered.
+/// A request, and the form of its answer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Question {
     encodings: String,
-    /// Feeds say where they are.
+    /// The base of our own addresses, which feeds contain.
     base: String,
     address: String,
 }
 
-/// What an answer belongs to. A change or another second makes it a new one.
+/// The key of a cached answer. A change or another second makes a new key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Key {
     generation: u64,
@@ -69,20 +68,20 @@ struct Key {
     question: Question,
 }
 
-/// A whole answer.
+/// A complete answer.
 #[derive(Debug)]
 struct Stored {
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
-    /// Is somebody making the one of the next second?
+    /// Is the answer of the next second being made?
     is_renewed: AtomicBool,
-    /// The memory that it takes, given back when nobody reads it any more.
+    /// The memory that it takes; released when nobody reads it any more.
     #[expect(dead_code, reason = "it is held, and given back when this is dropped")]
     held: Option<OwnedSemaphorePermit>,
 }
 
-/// The last answer that was made to a question.
+/// The last answer made for a request.
 #[derive(Debug, Default)]
 struct Last {
     made: Option<Made>,
@@ -90,19 +89,19 @@ struct Last {
 
 #[derive(Debug)]
 struct Made {
-    /// The state of the world that it shows.
+    /// The state of the data that it shows.
     key: Key,
-    /// As long as it is kept or somebody reads it; a failure until the next one.
+    /// The answer, while it is cached or being read. A failure is kept until the next answer.
     stored: Weak<Stored>,
     failed: Option<Arc<Stored>>,
     ended: Instant,
     took: Duration,
 }
 
-/// Whose turn it is to make the answer to a question.
+/// A lock: its holder may make the answer to a request.
 type Pace = Arc<Mutex<Last>>;
 
-/// The answers of the last seconds, and what is used to make and to hold them.
+/// The answers of the last seconds, and the limits for making and holding them.
 #[derive(Debug, Clone)]
 pub struct Answers {
     kept: Cache<Key, Arc<Stored>>,
@@ -119,8 +118,8 @@ impl Default for Answers {
     }
 }
 
-/// The turn of the one who makes the answer of a new second. If it ends without one, the next to
-/// ask has it.
+/// The right to make the answer of a new second. If it is dropped without an answer, the next
+/// request gets it.
 struct Renewal(Arc<Stored>);
 
 impl Drop for Renewal {
@@ -130,13 +129,13 @@ impl Drop for Renewal {
 }
 
 enum Turn {
-    /// Somebody else makes the new one: the one of the second before.
+    /// Another request makes the new answer: use that of the previous second.
     Before(Arc<Stored>),
-    /// Ask for it, or make it.
+    /// Wait for the new answer, or make it.
     New(Option<Renewal>),
 }
 
-/// One of those who wait.
+/// A waiting request.
 struct Waiting(Arc<AtomicUsize>);
 
 impl Drop for Waiting {
@@ -150,8 +149,8 @@ const TOO_LONG: Error = Error::Busy("the answer takes too long");
 const TOO_MUCH: Error = Error::Busy("too many large answers are being read");
 
 impl Answers {
-    /// Answers that take no more memory than so many kB, and no more large ones than so many being
-    /// read.
+    /// Limits the memory for answers, kB, and the number of large answers being sent at the same
+    /// time.
     fn holding(held_kb: usize, large: usize) -> Self {
         let weigh = |key: &Key, answer: &Arc<Stored>| {
             let asked = &key.question;
@@ -200,7 +199,7 @@ impl Answers {
         }
     }
 
-    /// Waits among the others, if there are not too many.
+    /// Joins the waiting requests, unless there are too many.
     fn wait(&self) -> Result<Waiting, Error> {
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= WAITING_MOST {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
@@ -210,13 +209,14 @@ impl Answers {
         Ok(Waiting(Arc::clone(&self.waiting)))
     }
 
-    /// The right to make an answer, when it is one's turn.
+    /// Waits for the right to make an answer.
     async fn turn_to_make(&self) -> Result<SemaphorePermit<'_>, Error> {
         let turn = timeout(WAIT_LONGEST, self.making.acquire()).await;
         turn.map_err(|_| TOO_MANY)?.map_err(|_| TOO_MANY)
     }
 
-    /// The right to hold an answer of so many bytes; what is only kept is let go for it.
+    /// Reserves memory for an answer of this size, bytes; evicts answers that are only cached if
+    /// necessary.
     async fn hold(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Error> {
         let kb = u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX);
         let free = || Arc::clone(&self.held).try_acquire_many_owned(kb).ok();
@@ -232,7 +232,8 @@ impl Answers {
         free().ok_or(TOO_MUCH)
     }
 
-    /// The answer to a question, made by `make` unless somebody has made one that is as new.
+    /// The answer to a request. It is made by `make`, unless another request has made one that is
+    /// as new.
     async fn answer(
         &self,
         key: Key,
@@ -259,7 +260,7 @@ impl Answers {
         }
 
         let _turn = self.turn_to_make().await?;
-        // What is made now shows at least what had changed by now.
+        // An answer made now shows at least everything that has changed by now.
         let (generation, second) = at();
         let key = Key {
             generation,
@@ -288,8 +289,8 @@ impl Answers {
 }
 
 impl Made {
-    /// It, where it shows what there was to see when this was asked, and is of that second. A
-    /// failure is for those only who waited for it.
+    /// The last answer, if it shows everything there was when the request came and is of that
+    /// second. A failure is only for requests that waited for it.
     fn answers(&self, key: &Key, asked: Instant) -> Option<Arc<Stored>> {
         if let Some(failed) = &self.failed {
             return (asked < self.ended).then(|| Arc::clone(failed));
@@ -301,11 +302,11 @@ impl Made {
     }
 }
 
-/// Answers from what is kept, or makes the answer and keeps it. Those who ask the same at the same
-/// time wait for one.
+/// Answers from the cache, or makes the answer and caches it. Requests for the same at the same
+/// time wait for one making.
 ///
 /// # Errors
-/// What the inner service fails with.
+/// Those of the inner service.
 pub async fn keep(
     answers: Answers,
     web: Data<Web>,
@@ -318,7 +319,8 @@ pub async fn keep(
 
     let at = || (web.changes.generation(), web.clock.now_ms() / 1000);
     let ask = Ask::of_request(req.request(), &web);
-    // What is kept is the whole answer; whether the asker has it already is told afterwards.
+    // The cache has the complete answer. Whether the client already has it (304) is decided
+    // afterwards.
     let known = fresh::known(req.request());
     let key = key(at(), &req);
     if key.is_some() {
@@ -337,7 +339,7 @@ pub async fn keep(
     };
 
     if req.method() == Method::HEAD {
-        // It has no body that would have to be held.
+        // A HEAD request has no body to hold in memory.
         let _turn = answers.turn_to_make().await.ok();
         return Ok(next.call(req).await?.map_into_boxed_body());
     }
@@ -373,8 +375,8 @@ pub async fn keep(
     }
 }
 
-/// What is always answered, however much else is asked: files, streams (which have limits of their
-/// own), and whatever watches over the process.
+/// Requests that are always answered, whatever the load: files, streams (which have their own
+/// limits), and health checks.
 fn is_free(path: &str) -> bool {
     let streams = matches!(
         path,
@@ -387,8 +389,7 @@ fn is_free(path: &str) -> bool {
     streams || own || matches!(path, "/healthz" | "/readyz" | "/metrics")
 }
 
-/// What the answer belongs to; `None` where it is not kept: questions of unusual size, and those
-/// for the head only.
+/// The key of the answer. `None` if it is not cached: unusually long requests, and HEAD requests.
 fn key((generation, second): (u64, i64), req: &ServiceRequest) -> Option<Key> {
     let address = req.uri().path_and_query()?.as_str();
     let encodings = req
@@ -419,7 +420,7 @@ fn key((generation, second): (u64, i64), req: &ServiceRequest) -> Option<Key> {
     })
 }
 
-/// An answer, read to its end, and the question that it was to.
+/// Reads an answer to its end; returns it with its request.
 async fn collect_answer(
     answers: &Answers,
     answer: Result<ServiceResponse<impl MessageBody + 'static>, actix_web::Error>,
@@ -443,7 +444,7 @@ async fn collect_answer(
 }
 
 impl Answers {
-    /// An answer that nobody else asked for.
+    /// Makes an answer that is not shared with other requests.
     async fn once(
         &self,
         make: impl Future<Output = Result<Stored, Error>>,
@@ -454,7 +455,8 @@ impl Answers {
         Ok(Arc::new(stored.map_err(|_| TOO_LONG)??))
     }
 
-    /// The answer to one who knows these tags, if there is room for one more who reads.
+    /// The answer for a client that has these entity tags, unless too many large answers are being
+    /// sent.
     fn response(&self, stored: &Arc<Stored>, known: Option<&str>, ask: &Ask) -> HttpResponse {
         let mut response = stored.head(known);
         if response.status() == StatusCode::NOT_MODIFIED {
@@ -510,7 +512,7 @@ impl Stored {
         }
     }
 
-    /// The answer to one who knows these tags, without its body.
+    /// The answer for a client that has these entity tags, without its body.
     fn head(&self, known: Option<&str>) -> HttpResponse {
         let tag = self
             .headers
@@ -539,8 +541,8 @@ impl Stored {
     }
 }
 
-/// The body of an answer that all who read it share, slice by slice: a connection copies what it is
-/// about to send.
+/// The body of an answer, shared by all its readers slice by slice: a connection copies only what
+/// it is about to send.
 struct Slices {
     stored: Arc<Stored>,
     at: usize,
@@ -729,7 +731,7 @@ mod tests {
         assert_eq!(answers.response(&small, None, &asks()).status(), 200);
         drop(first);
         assert_eq!(answers.response(&large, None, &asks()).status(), 200);
-        // All of it, slice by slice.
+        // The complete body arrives, slice by slice.
         let read = to_bytes(second.into_body()).await.unwrap();
         assert_eq!(read, large.body);
     }

@@ -1,5 +1,5 @@
-//! The static files, inside the binary; their addresses carry a hash, so browsers may keep them for
-//! ever.
+//! The static files, embedded in the binary. Their addresses contain a hash, so browsers may cache
+//! them for ever.
 
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};

@@ -1,5 +1,5 @@
-//! Badges: how many are in a call of a room or a homeserver now, as a picture and in the JSON of
-//! Shields.
+//! Badges: the number of people in a call of a room or a homeserver now, as a picture and in the
+//! JSON format of Shields.
 
 use super::error::Error;
 use super::facts::{CallFacts, MemberFacts, PerhapsGone};
@@ -17,7 +17,7 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 use utoipa::ToSchema;
 
-/// Pictures are kept by whoever shows them, for so long.
+/// How long a badge may be cached by whoever shows it.
 const KEEP: &str = "public, max-age=60";
 
 /// A badge in the form that Shields reads (its endpoint badge).
@@ -31,7 +31,7 @@ pub struct Badge {
     pub color: String,
     /// Seconds for which it may be kept.
     pub cache_seconds: i64,
-    /// It says that nothing is known.
+    /// Nothing is known.
     pub is_error: bool,
 }
 
@@ -52,7 +52,8 @@ impl Badge {
         Self::new("unknown".to_owned(), "lightgrey", true)
     }
 
-    /// Of those who are in calls now. `others_unknown`: there may be others whom nobody can see.
+    /// The badge for those who are in calls now. `others_unknown`: there may be others whom nobody
+    /// can see.
     fn from_count(count: &Count, others_unknown: bool, now: i64) -> Self {
         if count.people == 0 && others_unknown {
             return Self::unknown();
@@ -84,17 +85,17 @@ impl Badge {
     }
 }
 
-/// Who is in calls now: people, each once, and devices that are probably gone.
+/// The number of distinct people in calls now, and of devices that are probably gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Count {
     people: usize,
     ghosts: usize,
-    /// Of the people: devices of them that are perhaps gone.
+    /// Devices of these people that are perhaps gone.
     perhaps_gone: PerhapsGone,
 }
 
 impl Count {
-    /// Those of one server, or of all.
+    /// Counts the people of one server, or of all.
     fn count_calls<'a>(
         calls: impl IntoIterator<Item = &'a CallFacts> + Clone,
         server: Option<&str>,
@@ -184,7 +185,7 @@ async fn room(web: &Web, ask: &Ask, id: &str) -> Result<Badge, Error> {
 
 async fn server(web: &Web, ask: &Ask, name: &str) -> Result<Badge, Error> {
     Query::read(&ask.query, &[])?;
-    // As clients of every kind write it: names of servers are lower case.
+    // Accept any case: names of servers are lower case.
     let name = &name.to_lowercase();
     if !is_server_name(name) {
         return Err(Error::NotFound(
@@ -201,7 +202,8 @@ async fn server(web: &Web, ask: &Ask, name: &str) -> Result<Badge, Error> {
     let of_server = |call: &&CallFacts| call.servers.iter().any(|server| server == name);
     let calls: Vec<&CallFacts> = running.calls.iter().filter(of_server).collect();
     let mut count = Count::count_calls(calls.iter().copied(), Some(name));
-    // Of a call that is not read whole they are counted; who is in two such calls counts twice.
+    // For a call that was not read completely, the other people are counted in the database. A
+    // person in two such calls counts twice.
     for call in calls.iter().filter(|call| call.unlisted.people > 0) {
         let (store, viewer) = (&web.store, ask.viewer);
         let all = crowds::people_of_server(store, viewer, &call.id, name, ask.now).await?;
@@ -210,13 +212,13 @@ async fn server(web: &Web, ask: &Ask, name: &str) -> Result<Badge, Error> {
         count.people += beyond.saturating_sub(listed.people + listed.ghosts);
     }
 
-    // Whoever is not seen may be where we cannot look.
+    // If nobody is seen, there may be people in rooms that we cannot read.
     let is_hidden = count.people == 0 && seen.hidden_rooms() > 0;
 
     Ok(Badge::from_count(&count, is_hidden, ask.now))
 }
 
-/// Has it the form of a server's name: a host, maybe with a port?
+/// Is it a valid server name: a host, maybe with a port?
 fn is_server_name(name: &str) -> bool {
     let end = name.rfind(']').map_or_else(
         || name.find(':').unwrap_or(name.len()),
@@ -249,12 +251,13 @@ struct Svg<'a> {
     label: &'a str,
     message: &'a str,
     fill: &'static str,
-    /// Widths of the two halves, and their middles.
+    /// Widths of the two halves, and their centres.
     left: usize,
     right: usize,
 }
 
-/// The badge as a picture; a page that shows it has no place for an error but the picture itself.
+/// The badge as a picture. An error is a picture too, because the page that shows it has no other
+/// place for one.
 fn picture(ask: &Ask, unknown: &str, badge: Result<Badge, Error>) -> HttpResponse {
     let (status, badge) = match badge {
         Ok(badge) => (StatusCode::OK, badge),

@@ -1,24 +1,23 @@
-//! How many connections are taken at once: no more than the system lets the process have open, with
-//! enough left for the database and for homeservers. Else it would be strangers who decide whether
-//! the observer can work.
+//! Limits the number of connections, so that enough of the process's open files are left for the
+//! database and for homeservers. Without the limit, strangers could keep the observer from working.
 
-/// Files that the process needs besides connections of readers.
+/// Open files that the process needs besides client connections.
 const OTHERS: usize = 160;
-/// Connections of one worker at least and at most.
+/// Minimum and maximum number of connections per worker.
 const LEAST: usize = 32;
 const MOST: usize = 4096;
-/// What a process may have open where it is not said.
+/// The assumed limit of open files if the system states none.
 const USUAL: usize = 1024;
 
-/// Connections that each of so many workers may have.
+/// Maximum number of connections per worker, for this number of workers.
 #[must_use]
 pub fn of_worker(workers: usize) -> usize {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     share(open_files(&limits).unwrap_or(USUAL), workers)
 }
 
-/// Live streams that may be open at once: half of all connections, so that there are others for
-/// questions.
+/// Maximum number of open live streams: half of all connections, so that the others are left for
+/// requests.
 #[must_use]
 pub fn streams() -> usize {
     of_worker(1) / 2
@@ -28,8 +27,7 @@ fn share(files: usize, workers: usize) -> usize {
     (files.saturating_sub(OTHERS) / workers.max(1)).clamp(LEAST, MOST)
 }
 
-/// The limit in force, from what Linux says of a process; `None` where it says nothing or there is
-/// no limit.
+/// The soft limit of open files, from `/proc/self/limits`; `None` if it is missing or unlimited.
 fn open_files(limits: &str) -> Option<usize> {
     let line = limits
         .lines()

@@ -1,4 +1,4 @@
-//! Which web pages elsewhere may read the API from within a browser: none, unless the configuration
+//! CORS: which other web pages may read the API from a browser; none, unless the configuration
 //! names them.
 
 use super::Web;
@@ -10,12 +10,12 @@ use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 
-/// Seconds for which a browser need not ask again whether it may ask.
+/// How long a browser may cache the answer to a preflight request, s.
 const ASK_AGAIN_S: HeaderValue = HeaderValue::from_static("86400");
-/// Addresses that are there for programs.
+/// The path prefixes that are meant for programs.
 const OPEN: [&str; 4] = ["/api/", "/badge/", "/feed/", "/healthz"];
 
-/// What `Access-Control-Allow-Origin` says to a page of this origin, if anything.
+/// The value of `Access-Control-Allow-Origin` for a page of this origin; `None` if it may not read.
 fn allowed(origins: &[String], origin: &str) -> Option<HeaderValue> {
     if origins.iter().any(|known| known == "*") {
         return Some(HeaderValue::from_static("*"));
@@ -30,10 +30,10 @@ fn allowed(origins: &[String], origin: &str) -> Option<HeaderValue> {
         .flatten()
 }
 
-/// Says to browsers which origins may read.
+/// Adds the CORS headers, which tell browsers the allowed origins.
 ///
 /// # Errors
-/// Those of what it wraps.
+/// Those of the wrapped service.
 pub async fn allow(
     web: Data<Web>,
     req: ServiceRequest,

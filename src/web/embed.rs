@@ -1,5 +1,5 @@
-//! `/embed/rooms/{id}`: one room's call as it runs, for a frame on another page. Only here may we
-//! be put into one.
+//! `/embed/rooms/{id}`: the running call of one room, to be embedded in another page. Only this
+//! address allows framing.
 
 use super::error::Error;
 use super::facts::{CallFacts, RoomFacts};
@@ -21,7 +21,7 @@ struct Html {
     calls: Vec<CallFacts>,
     /// Calls in which only devices are left that are probably gone.
     stuck: Vec<CallFacts>,
-    /// Whether anybody is there now can be said.
+    /// Whether the present is known.
     seen: SeenFacts,
     now: i64,
 }
@@ -71,7 +71,7 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Html, Error> {
 }
 
 impl Html {
-    /// Since when it is not known whether this call runs, where that is known.
+    /// Since when it is unknown whether this call runs, ms, if that time is known.
     fn since(&self, call: &CallFacts) -> Option<i64> {
         if self.seen.unknown && !self.seen.is_encrypted() {
             return self.seen.unknown_since_ms;

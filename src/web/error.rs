@@ -19,13 +19,13 @@ pub enum Error {
     Unrecognized,
     #[error("this address answers only GET")]
     NotAllowed,
-    /// The request names a host that is not us.
+    /// The request's `Host` is not one of our names.
     #[error(
         "Callscope does not answer under the name \"{0}\". If people are to reach it so, \
          set CALLSCOPE_PUBLIC_URL to that address, for example https://calls.example.org, and restart"
     )]
     Misdirected(String),
-    /// There is too much to do; another try may do. The text says of what there is too much.
+    /// The server is overloaded; a retry may succeed. The text says which limit was reached.
     #[error("{0}; ask again in a moment")]
     Busy(&'static str),
     #[error("the store failed: {0}")]
@@ -62,7 +62,7 @@ impl Error {
         }
     }
 
-    /// Is there only too much to do?
+    /// Is it only an overload?
     #[must_use]
     pub fn is_busy(&self) -> bool {
         match self {
@@ -72,13 +72,13 @@ impl Error {
         }
     }
 
-    /// Is the fault ours? Then its text is for the log only.
+    /// Is it an internal error? Its text is only for the log then.
     #[must_use]
     pub fn is_internal(&self) -> bool {
         self.status().is_server_error() && !self.is_busy()
     }
 
-    /// What the reader is told.
+    /// The error as the client gets it.
     #[must_use]
     pub fn body(&self) -> ErrorBody {
         let errcode = match self {

@@ -1,5 +1,5 @@
-//! `/api/v1/calls.csv` and `/api/v1/calls.ndjson`: every call of a filter, streamed, of any size:
-//! one page of calls is in memory at a time.
+//! `/api/v1/calls.csv` and `/api/v1/calls.ndjson`: all calls of a filter, streamed, of any size.
+//! Only one page of calls is in memory at a time.
 
 use super::error::Error;
 use super::facts::CallFacts;
@@ -32,7 +32,7 @@ pub const KNOWN: &[&str] = &[
     "min_people",
     "sort",
 ];
-/// Calls read at once.
+/// Calls read per page.
 const PAGE: i64 = 200;
 
 /// `GET /api/v1/calls.csv`
@@ -45,7 +45,7 @@ pub async fn ndjson(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     send(&req, web, Form::Ndjson).await
 }
 
-/// How calls are written.
+/// The file format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Csv,
@@ -53,7 +53,7 @@ enum Form {
 }
 
 impl Form {
-    /// Media type, end of the file's name, and what stands before the first call.
+    /// Media type, file extension, and the text before the first call.
     fn words(self) -> (&'static str, &'static str, String) {
         match self {
             Self::Csv => ("text/csv; charset=utf-8", "csv", HEAD.join(",") + "\r\n"),
@@ -109,8 +109,8 @@ fn stream(
         let mut place = None;
         loop {
             let text = page(&web, &ask, (&filter, order), &mut place, (form, &base)).await.inspect_err(|error| {
-                // The answer has begun: the connection is cut, so that nobody takes a part for the
-                // whole.
+                // The answer has already begun. Cut the connection, so that nobody takes a part for
+                // the whole.
                 tracing::error!(%error, "an export broke off");
             })?;
             let Some(text) = text else { break };
@@ -119,7 +119,7 @@ fn stream(
     }
 }
 
-/// The calls after the place as text, and the place moved on; `None` after the last.
+/// The calls after this place as text; also advances the place. `None` after the last call.
 async fn page(
     web: &Web,
     ask: &Ask,
@@ -127,8 +127,8 @@ async fn page(
     place: &mut Option<Place>,
     (form, base): (Form, &str),
 ) -> Result<Option<String>, Error> {
-    // The order of an index for the whole way: what ended before `from` is passed over here, since
-    // the list that begins with the latest ends would be sorted anew for each page.
+    // Use the order of an index for the complete export. Calls that ended before `from` are skipped
+    // here: the list that begins with the latest ends would have to be sorted again for each page.
     let keeps_from = order != Order::NEWEST || filter.active == Some(true);
     let ordered = CallFilter {
         from_ms: filter.from_ms.filter(|_| keeps_from),
@@ -235,8 +235,8 @@ fn row(base: &str, call: &CallFacts) -> String {
     line
 }
 
-/// A text as a cell (RFC 4180). One that a spreadsheet would take for a formula gets a `'` before
-/// it.
+/// A text as a CSV cell (RFC 4180). A text that a spreadsheet would read as a formula gets a
+/// leading `'`.
 pub(super) fn cell(text: &str) -> String {
     let is_formula = text.trim_start().starts_with([
         '=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}',

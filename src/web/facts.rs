@@ -1,5 +1,5 @@
-//! The facts that pages and JSON share: one struct for each thing, with ids, milliseconds and
-//! counts, never prose.
+//! The facts that pages and JSON share: one struct per thing, with ids, milliseconds and counts,
+//! but no prose.
 
 use crate::rtc::evidence::Ends;
 use crate::rtc::ghost::Doubt;
@@ -68,10 +68,11 @@ pub use storage::{StorageTroubleFacts, StorageWords, storage_words};
 pub use sums::{SumFacts, inferred, not_exact};
 pub use walk::{HistoryFacts, WalkFacts};
 
-/// Display names longer than this are cut, in characters: some strangers send a whole event of it.
+/// Maximum length of a display name, characters; longer ones are cut. Some strangers fill a whole
+/// event with one.
 const NAME_MAX: usize = 500;
 
-/// A time that is written as RFC 3339 in JSON, beside its `_ms` twin.
+/// A time that JSON writes as RFC 3339, beside the same time in a field `…_ms`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp(pub i64);
 
@@ -124,14 +125,14 @@ impl From<RoomName> for RoomRef {
 }
 
 impl RoomRef {
-    /// What to call it: its name, else its alias, else its id.
+    /// The room's title: its name, else its alias, else its id.
     #[must_use]
     pub fn title(&self) -> String {
         let name = self.name.as_deref().filter(|name| !name.trim().is_empty());
         format::tidy(name.or(self.alias.as_deref()).unwrap_or(&self.room_id))
     }
 
-    /// What stands beneath the title: alias or id.
+    /// The line below the title: alias or id.
     #[must_use]
     pub fn address(&self) -> String {
         format::tidy(self.alias.as_deref().unwrap_or(&self.room_id))
@@ -262,7 +263,7 @@ impl MemberFacts {
         }
     }
 
-    /// It is silent since then, and maybe its device is gone.
+    /// Notes the silence of a stay whose device may be gone.
     fn with_doubt(self, doubt: Option<&Doubt>, heard_ms: Option<i64>) -> Self {
         let silent_since_ms = doubt.and(heard_ms).map(|ms| ms.max(self.joined_ms));
         Self {
@@ -273,7 +274,8 @@ impl MemberFacts {
         }
     }
 
-    /// Nobody ended it, and it ran out or is probably gone: it was seen until it was heard last.
+    /// Sets until when the stay was really seen: if it expired or is probably gone, until its last
+    /// event.
     fn seen_until(self, heard_ms: Option<i64>) -> Self {
         let ran_out = matches!(
             self.end_reason.as_deref(),
@@ -296,14 +298,14 @@ impl MemberFacts {
         }
     }
 
-    /// What to call this person: the display name, else the local part of the id.
+    /// The person's title: the display name, else the local part of the id.
     #[must_use]
     pub fn title(&self) -> String {
         person(self.name.as_deref(), &self.user_id)
     }
 
-    /// Is it here as far as we know, though a renewal is overdue and no sign tells whether its
-    /// device is gone?
+    /// Does it count as here, although a renewal is overdue and no sign tells whether its device is
+    /// gone?
     #[must_use]
     pub fn is_perhaps_gone(&self) -> bool {
         self.is_here() && self.silent_since_ms.is_some()
@@ -315,19 +317,18 @@ impl MemberFacts {
         self.left_ms.is_none() && !self.ghost
     }
 
-    /// When this device, which still counts, was heard last, ms; nothing where there is no reason
-    /// to doubt it.
+    /// The last event of a ghost, ms; `None` if the device is not probably gone.
     #[must_use]
     pub fn gone_since(&self) -> Option<i64> {
         self.silent_since_ms.filter(|_| self.ghost)
     }
 
-    /// Until when it was there for sure, ms: when it left, or, of a ghost, when it was heard last.
+    /// Until when it was certainly there, ms: when it left, or the last event of a silent device.
     fn there_until_ms(&self) -> Option<i64> {
         self.left_ms.or(self.silent_since_ms)
     }
 
-    /// Was nobody seen in the last part of it?
+    /// Is its last part only inferred?
     #[must_use]
     pub fn is_inferred(&self, now: impl format::Whole) -> bool {
         let end_ms = self.end_ms(now);
@@ -335,14 +336,14 @@ impl MemberFacts {
             .is_some_and(|seen_ms| end_ms.saturating_sub(seen_ms) >= 60_000)
     }
 
-    /// Where its bar ends: when it left, or now.
+    /// The end of its bar: when it left, or now.
     #[must_use]
     pub fn end_ms(&self, now: impl format::Whole) -> i64 {
         self.left_ms.unwrap_or(now.whole()).max(self.joined_ms)
     }
 
-    /// Tells its device from others, also of other calls at the same moment. Of one that is not
-    /// named each stay is one.
+    /// Identifies its device, also across calls at the same moment. If no device is named, each
+    /// stay counts as one.
     #[must_use]
     pub fn device(&self) -> (&str, &str) {
         (
@@ -351,7 +352,7 @@ impl MemberFacts {
         )
     }
 
-    /// The address of its SFU, else what tells it apart.
+    /// The address of its SFU, else the SFU's key.
     #[must_use]
     pub fn sfu(&self) -> Option<&str> {
         self.transport.as_ref()?.address()
@@ -441,7 +442,7 @@ pub struct CallFacts {
 }
 
 impl CallFacts {
-    /// A call of its row, the rows of its members and what the ledger holds of them.
+    /// A call from its row, the rows of its members, and the ledger's facts about them.
     #[must_use]
     pub fn new(call: row::Call, members: Vec<row::Member>, ledger: &Ledger, now: i64) -> Self {
         let ended_ms = call.ended_ms(now);
@@ -553,10 +554,10 @@ impl CallFacts {
         }
     }
 
-    /// Only some of its stays were read: it has so many, and so many people and devices are in it
-    /// now.
+    /// Notes that only some of its stays were read. `total`: the number of all its stays;
+    /// `present`: all people and devices in it now.
     pub fn is_part_of(&mut self, total: i64, present: Present) {
-        // Those who are probably gone are among those who were counted.
+        // The counts include those who are probably gone.
         let here: Vec<&MemberFacts> = self.present().chain(self.ghosts()).collect();
         let people: BTreeSet<&str> = here.iter().map(|member| member.user_id.as_str()).collect();
         let devices: BTreeSet<(&str, &str)> = here.iter().map(|member| member.device()).collect();
@@ -584,8 +585,8 @@ impl CallFacts {
         self.members_whole = false;
     }
 
-    /// The present of its room is not known: it ran when we heard of it last, or others may be in
-    /// it.
+    /// Notes that the present of its room is unknown: the call ran when we last heard of it, or
+    /// others may be in it.
     pub fn with_unknown(&mut self, unknown: Unknown, now: i64) {
         if unknown.why == Why::Encrypted {
             self.others_unknown = true;
@@ -594,8 +595,8 @@ impl CallFacts {
         }
     }
 
-    /// It ran when we heard of it last; whether it still does is not known since then, ms, or since
-    /// now.
+    /// Notes that the call ran when we last heard of it, and that since then (or since now) it is
+    /// unknown whether it still runs.
     pub fn not_seen(&mut self, since_ms: Option<i64>, now: i64) {
         self.state = "unknown";
         let since = since_ms.unwrap_or(now).max(self.started_ms);
@@ -622,13 +623,13 @@ impl CallFacts {
         format!("/calls/{}", format::segment(&self.id))
     }
 
-    /// The moment up to which it is known: its end, when its room was lost, or now.
+    /// The time up to which it is known, ms: its end, the time when its room was lost, or now.
     #[must_use]
     pub fn end_ms(&self, now: impl format::Whole) -> i64 {
         self.ended_ms.unwrap_or(self.upto(now)).max(self.started_ms)
     }
 
-    /// Its room was lost while it ran: whether it went on is not observed.
+    /// Was its room lost while it ran? It was not observed whether it went on.
     #[must_use]
     pub fn is_lost(&self) -> bool {
         self.ended_ms.is_none() && !self.active
@@ -650,42 +651,42 @@ impl CallFacts {
             .unwrap_or(now.whole())
     }
 
-    /// Those who are in it now, in order of arrival; without those who are probably gone.
+    /// The members in it now, in order of arrival, without those who are probably gone.
     pub fn present(&self) -> impl Iterator<Item = &MemberFacts> {
         self.members.iter().filter(|member| member.is_here())
     }
 
-    /// Those who still count though they are probably gone.
+    /// The members who still count although they are probably gone.
     pub fn ghosts(&self) -> impl Iterator<Item = &MemberFacts> {
         self.members.iter().filter(|member| member.ghost)
     }
 
-    /// Are only those left in it who are probably gone?
+    /// Are all remaining members probably gone?
     #[must_use]
     pub fn is_stuck(&self) -> bool {
         self.active && self.people_now == 0 && self.ghosts_now > 0
     }
 
-    /// Does somebody who is there for sure run it, as far as is known?
+    /// Does it run with at least one member who is not probably gone?
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.active && !self.is_stuck()
     }
 
-    /// The people who are probably gone in words: `1 ghost`; nothing where there are none.
+    /// The number of members who are probably gone in words, `1 ghost`; `None` if there are none.
     #[must_use]
     pub fn ghost_words(&self) -> Option<String> {
         (self.ghosts_now > 0).then(|| format::counted(self.ghosts_now, "ghost", "ghosts"))
     }
 
-    /// Those who are perhaps gone, in words: `1 perhaps gone, silent for 2 h 05`; nothing where
+    /// The members who are perhaps gone, in words: `1 perhaps gone, silent for 2 h 05`; `None` if
     /// there are none.
     #[must_use]
     pub fn perhaps_gone_words(&self, now: impl format::Whole) -> Option<String> {
         PerhapsGone::among(self.members.iter()).words(now)
     }
 
-    /// People who are in it now, each once, in order of arrival.
+    /// The distinct people in it now, in order of arrival.
     #[must_use]
     pub fn present_people(&self) -> Vec<&MemberFacts> {
         let mut seen = BTreeSet::new();
@@ -694,7 +695,7 @@ impl CallFacts {
             .collect()
     }
 
-    /// Homeservers of those who are in it now.
+    /// The homeservers of the members in it now.
     #[must_use]
     pub fn present_servers(&self) -> BTreeSet<&str> {
         self.present()
@@ -703,7 +704,7 @@ impl CallFacts {
     }
 }
 
-/// What each member of one call really uses.
+/// The transport that each member of one call really uses.
 fn in_use(members: &[row::Member]) -> Vec<Option<Transport>> {
     let stay = |member: &row::Member| {
         (
@@ -751,7 +752,7 @@ pub struct List<T> {
 }
 
 impl<T> List<T> {
-    /// A list with nothing after it.
+    /// A complete list: there is no next page.
     #[must_use]
     pub fn whole(data: Vec<T>) -> Self {
         Self {

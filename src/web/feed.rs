@@ -1,5 +1,4 @@
-//! Feeds of calls that are over: Atom for feed readers, iCalendar for calendars; of all rooms, or
-//! of one.
+//! Feeds of ended calls, of all rooms or of one: Atom for feed readers, iCalendar for calendars.
 
 use super::error::Error;
 use super::facts::{CallFacts, RoomRef, person};
@@ -13,23 +12,24 @@ use crate::store::{rooms, sessions, vantages};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 
-/// How many of the newest calls.
+/// Default number of calls, the newest ones.
 pub const KNOWN: &[&str] = &["limit"];
 const LIMIT: i64 = 50;
 
-/// The calls of a feed, and how it is called.
+/// The calls of a feed, and its title.
 #[derive(Debug)]
 struct Feed {
     title: String,
     calls: Vec<CallFacts>,
-    /// What addresses begin with.
+    /// The beginning of our addresses.
     base: String,
     path: String,
-    /// The page that shows the same.
+    /// The HTML page with the same calls.
     page: String,
-    /// The same for ever and under whatever name it is asked for, and another one elsewhere.
+    /// A stable id: independent of the host name in the request, and different for each
+    /// installation.
     id: String,
-    /// Whether calls of now are known; those that are over are in the feed all the same.
+    /// Whether running calls are known. Ended calls are in the feed in any case.
     seen: SeenFacts,
     now: i64,
 }
@@ -135,8 +135,7 @@ async fn load(web: &Web, ask: &Ask, req: &HttpRequest, room: Option<&str>) -> Re
     })
 }
 
-/// The account that looks: no two installations have the same, and it stays whatever they are
-/// called.
+/// The observing account. It is unique to an installation, and does not change with the host name.
 async fn account(web: &Web, ask: &Ask) -> Result<String, Error> {
     let accounts = vantages::list_for(&web.store, ask.viewer).await?;
     let first = accounts
@@ -147,7 +146,7 @@ async fn account(web: &Web, ask: &Ask) -> Result<String, Error> {
     Ok(first.map_or("nobody".to_owned(), |(_, user_id)| f::segment(&user_id)))
 }
 
-/// A call in a line: who, how many, how long.
+/// A call in one line: who, how many, how long.
 fn words(call: &CallFacts) -> String {
     let mut names: Vec<String> = Vec::new();
     for member in &call.members {
@@ -182,7 +181,7 @@ struct Atom<'a> {
 }
 
 impl Feed {
-    /// What is not in it, and why; nothing where all is known.
+    /// What is missing from the feed, and why; `None` if everything is known.
     fn unknown(&self) -> Option<String> {
         let why = self.seen.words();
         self.seen
@@ -224,7 +223,7 @@ impl Feed {
             ));
             line(&format!("DESCRIPTION:{}", escape(&words(call))));
             line(&format!("URL:{}{}", self.base, call.href()));
-            // It is over: nobody is busy by it.
+            // The call is over, so the event does not mark anybody as busy.
             line("TRANSP:TRANSPARENT");
             line("END:VEVENT");
         }
@@ -253,7 +252,7 @@ fn escape(text: &str) -> String {
         .replace(|letter: char| letter.is_control(), "")
 }
 
-/// Adds a line, broken after at most 75 bytes (RFC 5545, 3.1), never within a letter.
+/// Adds a line, folded after at most 75 bytes (RFC 5545, 3.1), never within a character.
 fn fold(text: &mut String, line: &str) {
     let mut room = 75;
     for letter in line.chars() {

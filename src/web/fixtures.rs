@@ -1,4 +1,4 @@
-//! Rows made by hand for tests: the calls of the page mocks.
+//! Handwritten rows for tests: the calls of the page mocks.
 
 use crate::rtc::session::server_of;
 use crate::rtc::transport::{Selection, Transport};
@@ -30,7 +30,7 @@ pub fn room(name: &str, alias: &str) -> RoomName {
     }
 }
 
-/// A call with the counts that its members give.
+/// A call with counts computed from its members.
 pub fn call(id: &str, room: RoomName, members: &[Member]) -> Call {
     let distinct = |key: fn(&Member) -> String| {
         members
@@ -72,7 +72,7 @@ pub fn call(id: &str, room: RoomName, members: &[Member]) -> Call {
     }
 }
 
-/// One stay; `until` of `None` runs.
+/// One stay; it is open if `until` is `None`.
 pub fn member(
     call: &str,
     who: (&str, &str, &str),
@@ -255,7 +255,7 @@ pub fn two_more() -> Vec<CallFacts> {
     )
 }
 
-/// Three that are over.
+/// Three ended calls.
 pub fn ended() -> Vec<CallFacts> {
     let call = |id: &str, name: &str, from: i64, to: i64, reason: &str| {
         let members: Vec<_> = (0..3)

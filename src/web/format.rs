@@ -1,5 +1,4 @@
-//! How facts become text: times, spans, counts and names as pages write them. The words follow one
-//! rule everywhere.
+//! Formats facts as text: times, spans, counts and names, in the same way on all pages.
 
 mod text;
 pub use text::{Coded, RawJson, code, host, raw_json, segment, sentence, tidy, within};
@@ -13,7 +12,7 @@ const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
 pub const DAY: i64 = 24 * HOUR;
 
-/// The calendar in UTC; every `i64` has a place in it.
+/// The date and time in UTC; works for every `i64`.
 #[must_use]
 pub fn civil(ms: impl Whole) -> DateTime {
     date(1970, 1, 1)
@@ -56,19 +55,20 @@ impl<T: Whole> Whole for &T {
     }
 }
 
-/// How a time is written on a page; the viewer's browser rewrites it in the same way in its own
-/// zone.
+/// How a time is written on a page. The viewer's browser rewrites it in the same style in its own
+/// time zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
     /// `14:05`
     Clock,
     /// `14:05:12`
     Seconds,
-    /// Like `Seconds`, or where the times beside it are of several days `22 Nov, 14:05:12`.
+    /// Like `Seconds`; with the day (`22 Nov, 14:05:12`) if the times beside it are of several
+    /// days.
     Stamp(bool),
     /// `14:05` today, `12 March` this year, else `14 March 2023`
     When,
-    /// Like `When`, with the time always.
+    /// Like `When`, but always with the time.
     Moment,
     /// `12 March`, or `14 March 2023`
     Day,
@@ -114,8 +114,8 @@ impl Style {
     }
 }
 
-/// A `<time>` element: UTC by the server; the viewer's browser writes its own zone, and this one in
-/// the title.
+/// A `<time>` element. The server writes UTC; the viewer's browser replaces it by its own time zone
+/// and puts the UTC time into the title.
 #[derive(Debug, Clone, Copy)]
 pub struct TimeTag(i64, i64, Style);
 
@@ -148,8 +148,8 @@ pub fn seconds(ms: impl Whole) -> TimeTag {
     TimeTag(ms.whole(), ms.whole(), Style::Seconds)
 }
 
-/// With its day where `dated`: in a table that has times of several days. The browser decides anew
-/// for its zone.
+/// A time, with its day if `dated`: in a table that has times of several days. The browser decides
+/// again for its time zone.
 #[must_use]
 pub fn stamp(ms: impl Whole, dated: impl std::borrow::Borrow<bool>, now: impl Whole) -> TimeTag {
     TimeTag(ms.whole(), now.whole(), Style::Stamp(*dated.borrow()))
@@ -175,8 +175,8 @@ pub fn day_name(ms: impl Whole, now: impl Whole) -> TimeTag {
     TimeTag(ms.whole(), now.whole(), Style::DayName)
 }
 
-/// A day of the calendar in UTC, by its midnight: no moment, so no browser may write it in another
-/// zone, where that midnight belongs to another day.
+/// A calendar day in UTC, given by its midnight. It is not a moment, so the browser must not
+/// convert it to another time zone, where that midnight belongs to another day.
 #[derive(Debug, Clone, Copy)]
 pub struct DayTag(TimeTag);
 
@@ -206,8 +206,8 @@ pub fn utc_day_name(ms: impl Whole, now: impl Whole) -> DayTag {
     DayTag(day_name(ms, now))
 }
 
-/// A time for a `<title>` or an attribute, where no element can stand: `13:58:04`, with the date
-/// when `dated`.
+/// A time for a `<title>` or an attribute, which cannot contain an element: `13:58:04`, with the
+/// date if `dated`.
 #[must_use]
 pub fn plain_time(ms: impl Whole, dated: impl std::borrow::Borrow<bool>) -> String {
     let dated = *dated.borrow();
@@ -220,7 +220,7 @@ pub fn plain_time(ms: impl Whole, dated: impl std::borrow::Borrow<bool>) -> Stri
         .to_string()
 }
 
-/// How long something that runs has lasted: `3:47`, `1:12:09`, from four days on `5 d 4 h`.
+/// The duration of something that still runs: `3:47`, `1:12:09`, from four days on `5 d 4 h`.
 #[must_use]
 pub fn running(ms: impl Whole) -> String {
     let seconds = ms.whole().max(0) / 1000;
@@ -233,7 +233,7 @@ pub fn running(ms: impl Whole) -> String {
     }
 }
 
-/// How long something that is over lasted: `under 1 min`, `12 min`, `1 h 40`, `2 d 3 h`.
+/// The duration of something that has ended: `under 1 min`, `12 min`, `1 h 40`, `2 d 3 h`.
 #[must_use]
 pub fn lasted(ms: impl Whole) -> String {
     let ms = ms.whole().max(0);
@@ -245,7 +245,7 @@ pub fn lasted(ms: impl Whole) -> String {
     }
 }
 
-/// A sum of time: `0 min`, `under 1 min`, `12 min`, `56 h 52`, `1,184 h`.
+/// A total duration: `0 min`, `under 1 min`, `12 min`, `56 h 52`, `1,184 h`.
 #[must_use]
 pub fn sum(ms: impl Whole) -> String {
     let ms = ms.whole().max(0);
@@ -294,7 +294,7 @@ pub fn change(now: impl Whole, before: impl Whole) -> String {
     }
 }
 
-/// A change of a sum of time in words: `9 h 10 more`, `12 min less`.
+/// A change of a total duration in words: `9 h 10 more`, `12 min less`.
 #[must_use]
 pub fn change_of_time(now: impl Whole, before: impl Whole) -> String {
     match now.whole().saturating_sub(before.whole()) / MINUTE {
@@ -324,7 +324,7 @@ pub fn bytes(number: impl Whole) -> String {
     format!("{size:.1} TB")
 }
 
-/// A time that a server can have meant: Matrix began in September 2014, earlier stamps are mistakes
+/// Filters out impossible times: Matrix began in September 2014, so earlier timestamps are mistakes
 /// or jokes.
 #[must_use]
 pub fn plausible(ms: impl std::borrow::Borrow<Option<i64>>) -> Option<i64> {

@@ -1,4 +1,4 @@
-//! Entity tags: who has the answer already is told so with 304, and no body.
+//! Entity tags: a client that already has the answer gets 304 without a body.
 
 use super::format::DAY;
 use actix_web::HttpRequest;
@@ -6,30 +6,30 @@ use actix_web::http::header;
 use memchr::memmem;
 use std::hash::{DefaultHasher, Hasher};
 
-/// How the length of a running call begins in JSON. It moves with the clock alone and follows from
-/// `started_ms`, so it is not part of the tag, and the tag is a weak one: else no list with a
-/// running call would ever be the same again.
+/// The JSON text before the duration of a running call. The duration only follows the clock and
+/// `started_ms`, so it is not part of the tag, and the tag is a weak one. Otherwise a list with a
+/// running call would never have the same tag twice.
 const RUNNING: &[u8] = b"\"active\":true,\"duration_ms\":";
 
-/// How an answer says when it was made. A time that is this moment, or a whole number of days
-/// before it, says nothing but when it was asked: periods end there, and charts begin so long
-/// before.
+/// The JSON keys for the time when an answer was made. Times that are equal to it, or a whole
+/// number of days before it, are not part of the tag: they only follow the time of the request, as
+/// ends of periods and starts of charts do.
 const MADE: [&[u8]; 2] = [b"\"now_ms\":", b"\"computed_ms\":"];
-/// Times of such an answer in words; each has a twin in milliseconds.
+/// The JSON text before the same times in RFC 3339; each has a twin in milliseconds.
 const TWIN: &[u8] = b"_at\":\"";
-/// No period is longer, days.
+/// Maximum length of a period, days.
 const DAYS_MAX: i64 = 1000;
 
-/// A part of a body that the clock alone moves.
+/// A part of a body that changes only with the clock.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Clocked {
     from: usize,
     to: usize,
-    /// Days before the moment of the answer.
+    /// Days before the time of the answer.
     days: i64,
 }
 
-/// The tag of a body of JSON.
+/// The entity tag of a JSON body.
 #[must_use]
 pub fn tag(body: &[u8]) -> String {
     let mut parts: Vec<Clocked> = memmem::find_iter(body, RUNNING)
@@ -73,7 +73,7 @@ pub fn tag(body: &[u8]) -> String {
     format!("W/\"{:016x}\"", hasher.finish())
 }
 
-/// The digits that begin here.
+/// The run of digits that begins here.
 fn run(body: &[u8], from: usize) -> Clocked {
     let digits = body
         .get(from..)
@@ -101,8 +101,8 @@ fn number(body: &[u8], from: usize) -> Option<(i64, usize)> {
     ))
 }
 
-/// Numbers that are this moment or whole days before it. A day has no odd last five digits, so
-/// these tell where to look.
+/// Numbers that are this time, or whole days before it. A day in ms ends in five zeros, so all of
+/// them have the same last five digits; those are searched for.
 fn moments(body: &[u8], made: i64) -> impl Iterator<Item = Clocked> {
     let last = format!("{:05}", made.rem_euclid(100_000));
     let found: Vec<usize> = memmem::find_iter(body, last.as_bytes()).collect();
@@ -126,7 +126,7 @@ fn moments(body: &[u8], made: i64) -> impl Iterator<Item = Clocked> {
     })
 }
 
-/// The tags that the asker knows, as it sent them.
+/// The entity tags that the client sent.
 #[must_use]
 pub fn known(req: &HttpRequest) -> Option<String> {
     let mut lines = req
@@ -138,7 +138,7 @@ pub fn known(req: &HttpRequest) -> Option<String> {
     Some(lines.fold(first, |all, line| all + "," + line))
 }
 
-/// Is this tag among those? Weak ones are the same as strong ones here (RFC 9110, 13.1.2).
+/// Is this tag among those? Weak and strong tags count as equal here (RFC 9110, 13.1.2).
 #[must_use]
 pub fn is_known(tag: &str, known: Option<&str>) -> bool {
     let plain = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();

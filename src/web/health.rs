@@ -1,4 +1,4 @@
-//! For whoever starts and watches the process: does it serve, and does it know anything yet?
+//! Health checks for whoever starts and watches the process: does it serve, and has it data yet?
 
 use super::Web;
 use super::error::ErrorBody;

@@ -1,6 +1,6 @@
-//! Under which names the pages answer: without this, a web page anywhere could read them through
-//! the operator's browser (DNS rebinding: its name is made to point to our address, and the browser
-//! takes us for that page's own server).
+//! Checks the `Host` of requests. Without this, any web page could read our pages through the
+//! operator's browser by DNS rebinding: the page's name is made to point to our address, and the
+//! browser takes us for that page's own server.
 
 use super::error::Error;
 use super::reply::{self, Ask};
@@ -13,10 +13,10 @@ use actix_web::web::Data;
 use std::net::{IpAddr, SocketAddr};
 use url::Url;
 
-/// A refused name is repeated up to this many characters.
+/// Maximum number of characters of a refused name that the error repeats.
 const NAME_MAX: usize = 80;
 
-/// The names. Ports do not matter: what an attacker chooses is the name.
+/// The allowed names. Ports are ignored: an attacker chooses the name.
 #[derive(Debug, Clone)]
 pub struct Hosts {
     bind: IpAddr,
@@ -25,7 +25,7 @@ pub struct Hosts {
 }
 
 impl Hosts {
-    /// The names for a bound address and the address that people use, if it is another.
+    /// The allowed names for a bound address and for the public URL, if there is one.
     #[must_use]
     pub fn new(bind: SocketAddr, public_url: Option<&str>) -> Self {
         let public =
@@ -64,8 +64,8 @@ impl Hosts {
     }
 
     fn allow_ip(&self, ip: IpAddr) -> bool {
-        // Who listens on every interface has more addresses than it knows; a literal was resolved
-        // by nobody.
+        // A server that listens on all interfaces does not know all its addresses. An IP literal
+        // needs no name resolution, so it is safe.
         self.bind.is_unspecified()
             || ip == self.bind
             || [IpAddr::from([127, 0, 0, 1]), LOOPBACK_6].contains(&ip)
@@ -74,7 +74,7 @@ impl Hosts {
 
 const LOOPBACK_6: IpAddr = IpAddr::V6(std::net::Ipv6Addr::LOCALHOST);
 
-/// The host without its port; `None` where what follows it is no port.
+/// The host without its port; `None` if the rest is not a port.
 fn name(host: &str) -> Option<&str> {
     let end = match host.rfind(']') {
         Some(bracket) => bracket + 1,
@@ -90,11 +90,10 @@ fn name(host: &str) -> Option<&str> {
     is_port.then_some(name)
 }
 
-/// Answers 421 under a name that is not ours. `/healthz` says nothing that is worth keeping and
-/// answers always.
+/// Answers 421 if the `Host` is not ours. `/healthz` is always answered: it reveals nothing.
 ///
 /// # Errors
-/// Those of what it guards.
+/// Those of the guarded service.
 pub async fn guard(
     hosts: Hosts,
     web: Data<Web>,
@@ -120,8 +119,8 @@ pub async fn guard(
     Ok(req.into_response(reply::failure(&ask, &error)))
 }
 
-/// What addresses of ours begin with, for one who asks so: the name was found to be ours, and of a
-/// proxy only the scheme is believed, for any other word of it names a host that nobody looked at.
+/// The base of our addresses, for this client. The `Host` has been checked. Of a proxy's headers
+/// only the scheme is believed: its other headers name a host that nobody has checked.
 #[must_use]
 pub fn base(headers: &HeaderMap) -> String {
     let said = |name: &str| {
@@ -143,7 +142,7 @@ pub fn base(headers: &HeaderMap) -> String {
     format!("{scheme}://{}", said("host"))
 }
 
-/// The same, or the address that people use, where that is known.
+/// The public URL if configured, else the same as [`base`].
 #[must_use]
 pub fn outside(public_url: Option<&str>, headers: &HeaderMap) -> String {
     public_url.map_or_else(|| base(headers), |url| url.trim_end_matches('/').to_owned())

@@ -1,8 +1,7 @@
-//! Takes the line breaks and the indentation of the templates out of a page: they serve those who
-//! read templates, and no reader of the page.
+//! Removes the line breaks and the indentation of the templates from a page. They are only for
+//! people who read templates.
 
-/// White space beside these shows nowhere: what stands on lines of its own in a page, and the parts
-/// of an SVG.
+/// Tags beside which white space is not visible: block elements of a page, and the parts of an SVG.
 const ON_LINES_OF_THEIR_OWN: &[&str] = &[
     "html", "head", "body", "main", "header", "footer", "nav", "section", "article", "aside",
     "div", "p", "h1", "h2", "h3", "h4", "ul", "ol", "li", "dl", "dt", "dd", "table", "caption",
@@ -11,7 +10,7 @@ const ON_LINES_OF_THEIR_OWN: &[&str] = &[
     "circle", "polyline", "polygon", "text", "use", "pattern", "desc", "!doctype",
 ];
 
-/// The page without what only its templates need. Lines within `<pre>` stay as they are.
+/// The page without the templates' indentation. Lines within `<pre>` stay as they are.
 #[must_use]
 pub fn without_indentation(page: &str) -> String {
     let mut short = String::with_capacity(page.len());
@@ -37,7 +36,7 @@ pub fn without_indentation(page: &str) -> String {
 
 /// Would the page look different without white space between these?
 fn is_space_needed(before: &str, after: &str) -> bool {
-    // The end of a tag whose attributes stand on lines of their own.
+    // The end of a tag whose attributes are on lines of their own.
     if before.is_empty() || after.starts_with('>') || after.starts_with("/>") {
         return false;
     }
@@ -52,7 +51,7 @@ fn is_space_needed(before: &str, after: &str) -> bool {
     !is_beside
 }
 
-/// Is this text, which begins with a tag, one of those that stand on lines of their own?
+/// Does this text begin with one of the tags in [`ON_LINES_OF_THEIR_OWN`]?
 fn stands_on_lines_of_its_own(tag: &str) -> bool {
     let name = tag.trim_start_matches('<').trim_start_matches('/');
     let end = name
@@ -61,8 +60,8 @@ fn stands_on_lines_of_its_own(tag: &str) -> bool {
     ON_LINES_OF_THEIR_OWN.contains(&&name[..end])
 }
 
-/// Is the text after this line preformatted? What strangers wrote is escaped, so each of these tags
-/// is ours.
+/// Is the text after this line preformatted? Text of strangers is escaped, so each of these tags is
+/// ours.
 fn ends_preformatted(line: &str, before: bool) -> bool {
     match (line.rfind("<pre"), line.rfind("</pre>")) {
         (Some(begin), Some(end)) => begin > end,

@@ -1,23 +1,24 @@
-//! Answers that took long to compute are kept for a while: one that took a second serves a hundred
-//! seconds, so that no more than a hundredth of the time goes into any of them, however many ask.
+//! Caches answers that took long to compute, in proportion to their cost: one that took a second is
+//! used for a hundred seconds. So at most one percent of the time goes into each of them, however
+//! many requests come.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, RwLock};
 
-/// How many times as long as it took.
+/// How long an answer is kept, as a multiple of the time that it took.
 const TIMES: u32 = 100;
-/// Never longer than this.
+/// Maximum time that an answer is kept.
 const LONGEST: Duration = Duration::from_hours(1);
-/// Kept at once.
+/// Maximum number of kept answers.
 const MOST: usize = 64;
 
-/// One kind of answer, by what was asked.
+/// The kept answers of one kind, by request.
 #[derive(Debug)]
 pub struct Kept<T>(Mutex<HashMap<String, Arc<Place<T>>>>);
 
-/// One answer, until when it serves, and whether somebody computes the next one.
+/// One answer, its expiry, and whether the next one is being computed.
 #[derive(Debug)]
 struct Place<T> {
     answer: RwLock<Option<(Instant, T)>>,
@@ -31,8 +32,8 @@ impl<T> Default for Kept<T> {
 }
 
 impl<T: Clone> Kept<T> {
-    /// The kept answer, or a new one. One is computed at a time: who asks meanwhile gets the old
-    /// one, or waits for the first.
+    /// The kept answer, or a new one. Only one is computed at a time: other requests get the old
+    /// one meanwhile, or wait if it is the first.
     ///
     /// # Errors
     /// Those of the computation; an error is not kept.
@@ -64,7 +65,7 @@ impl<T: Clone> Kept<T> {
         Ok(answer)
     }
 
-    /// The same, but that the answer is kept only if it is one of those that cost much.
+    /// The same, but an answer is kept only if it was expensive.
     ///
     /// # Errors
     /// Those of the computation; an error is not kept.
@@ -116,12 +117,13 @@ impl<T: Clone> Place<T> {
     }
 }
 
-/// Something that all pages show and that costs: made once for each change and each second, however
-/// many ask.
+/// An expensive value that all pages show: computed once per change and per second, however many
+/// requests come.
 #[derive(Debug)]
 pub struct Shared<T>(Mutex<Option<(Stamp, Arc<T>)>>);
 
-/// A state of the world: what was made at one holds for all that ask at the same or an earlier one.
+/// A state of the data. A value made at one state is valid for all requests of the same state or an
+/// earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     /// See [`crate::changes::Changes::generation`].
@@ -136,8 +138,8 @@ impl<T> Default for Shared<T> {
 }
 
 impl<T> Shared<T> {
-    /// What was made at this state of the world or a later one; else it is made now. Those who ask
-    /// meanwhile wait.
+    /// The value made at this state or a later one; if there is none, it is made now. Other
+    /// requests wait meanwhile.
     ///
     /// # Errors
     /// Those of the computation; an error is not kept.
@@ -176,7 +178,7 @@ mod tests {
     async fn what_took_long_is_kept_and_an_error_is_not() {
         let kept = Kept::default();
         assert_eq!(kept.get("a", async { Err::<u8, _>("no") }).await, Err("no"));
-        // Kept for five seconds at least; who asks while the first is computed waits for it.
+        // It is kept for at least five seconds; requests during the first computation wait for it.
         assert_eq!(
             tokio::join!(kept.get("a", slow(1)), kept.get("a", slow(9))),
             (Ok(1), Ok(1))

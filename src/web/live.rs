@@ -1,5 +1,5 @@
-//! Server-sent events: tells browsers that something changed, never what; they fetch it by the one
-//! read path.
+//! Server-sent events: tell browsers that something changed, but not the new content; they fetch it
+//! like any other request.
 
 use super::Web;
 use super::error::Error;
@@ -20,26 +20,27 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, interval_at};
 
-/// How often a comment is sent, so that proxies and browsers know that the stream lives.
+/// How often a comment is sent to keep the stream alive for proxies and browsers.
 const PING: Duration = Duration::from_secs(15);
 
-/// A stream is told of changes at most so often; what changes meanwhile is told together.
+/// Minimum time between two messages of a stream; changes in between are sent together.
 const PAUSE: Duration = Duration::from_millis(200);
-/// More changes than this at once are told as: look at everything.
+/// Maximum number of changes in one message; if there are more, the message means "reload
+/// everything".
 const TOLD_MOST: usize = 32;
 
-/// Streams of one address that are open at once.
+/// Maximum number of open streams per address.
 const STREAMS_OF_ADDRESS: usize = 64;
 
-/// The streams that are open, by address. Cheap to clone: all clones are one.
+/// The open streams, by address. Cheap to clone: all clones share the same data.
 #[derive(Debug, Clone)]
 pub struct Streams {
     open: Arc<Mutex<HashMap<IpAddr, usize>>>,
-    /// Of all addresses together.
+    /// Maximum number of streams of all addresses together.
     most: usize,
 }
 
-/// One open stream; dropped, there is room for another.
+/// One open stream; dropping it makes room for another.
 #[derive(Debug)]
 struct Open {
     streams: Streams,
@@ -47,14 +48,14 @@ struct Open {
 }
 
 impl Streams {
-    /// Room for so many streams: each holds a connection.
+    /// Limits the number of streams, because each holds a connection.
     #[must_use]
     pub fn at_most(most: usize) -> Self {
         let open = Arc::default();
         Self { open, most }
     }
 
-    /// Room for one more stream to this address, if there is any.
+    /// Opens one more stream to this address; `None` if a limit is reached.
     fn open(&self, address: IpAddr) -> Option<Open> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let all: usize = open.values().sum();
@@ -89,8 +90,8 @@ impl Drop for Open {
     }
 }
 
-/// Whom a connection is from. A proxy of our own network says for whom it asks; anybody else is who
-/// he is.
+/// The address of a client. A proxy in our own network states the client's address; otherwise it is
+/// the peer's own.
 fn address_of(req: &HttpRequest) -> IpAddr {
     let peer = req
         .peer_addr()
@@ -115,7 +116,7 @@ pub async fn get(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
 
     let Some(open) = web.memory.streams.open(address_of(&req)) else {
         let mut refused = reply::failure(&ask, &Error::Busy("too many live streams are open"));
-        // Who is refused shall not hold a connection all the same.
+        // A refused client must not hold the connection.
         refused
             .head_mut()
             .set_connection_type(ConnectionType::Close);
@@ -125,13 +126,13 @@ pub async fn get(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, "text/event-stream"))
         .insert_header((header::CACHE_CONTROL, "no-store"))
-        // A compressor would keep events back until it has enough of them; so would nginx.
+        // A compressor would delay events until it has enough of them; so would nginx.
         .insert_header(ContentEncoding::Identity)
         .insert_header(("x-accel-buffering", "no"))
         .streaming(held(stream(web.changes.listen()), open))
 }
 
-/// The stream, with the room that it takes.
+/// The stream, which holds its slot among the open streams.
 fn held(
     events: impl Stream<Item = Result<web::Bytes, Infallible>>,
     open: Open,
@@ -155,7 +156,7 @@ fn stream(mut changes: Receiver<Change>) -> impl Stream<Item = Result<web::Bytes
                         yield Ok(events(change, &mut changes));
                         tokio::time::sleep(PAUSE).await;
                     }
-                    // It missed some: it should look at everything.
+                    // The stream missed some changes: the browser should reload everything.
                     Err(RecvError::Lagged(_)) => yield Ok(event(&json!({}))),
                     Err(RecvError::Closed) => break,
                 },
@@ -165,7 +166,7 @@ fn stream(mut changes: Receiver<Change>) -> impl Stream<Item = Result<web::Bytes
     }
 }
 
-/// This change and those that came with it, each once.
+/// This change and those that came with it, without duplicates.
 fn events(first: Change, changes: &mut Receiver<Change>) -> web::Bytes {
     let mut all = vec![first];
     while let Ok(next) = changes.try_recv() {
@@ -174,7 +175,7 @@ fn events(first: Change, changes: &mut Receiver<Change>) -> web::Bytes {
         }
     }
 
-    // Of too many the first is told, and that there are others.
+    // If there are too many, only the first is sent, with a note that there are others.
     let others = all.len() > TOLD_MOST;
     if others {
         all.truncate(1);
@@ -200,7 +201,7 @@ fn told(change: Change) -> Value {
 }
 
 fn event(data: &Value) -> web::Bytes {
-    // JSON has no raw line breaks, so one data line holds it whatever a room id contains.
+    // JSON has no raw line breaks, so it fits in one data line whatever a room id contains.
     web::Bytes::from(format!("event: change\ndata: {data}\n\n"))
 }
 

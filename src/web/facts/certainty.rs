@@ -1,4 +1,4 @@
-//! How sure a call and a stay are, as pages and JSON show it.
+//! How certain the times of a call and of a stay are, as pages and JSON show it.
 
 use super::{Ghosts, Stamp};
 use crate::rtc::coverage::{Cover, Interval, Span};
@@ -12,16 +12,16 @@ use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use utoipa::ToSchema;
 
-/// What a boundary rests on (`live`, `backfilled`, `late`, `claimed`, `renewed`, `refuted`,
-/// `computed`, `reconciled`, `gap`), and how far off it can be.
+/// The basis of a boundary (`live`, `backfilled`, `late`, `claimed`, `renewed`, `refuted`,
+/// `computed`, `reconciled`, `gap`), and its maximum error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct BoundaryFacts {
-    /// `live` (seen as it happened), `backfilled` (read from history), `late` (the event came long
-    /// after the time it bears, though we listened: it happened in between), `claimed` (from
-    /// `created_ts`), `renewed` (a renewal after the stay had ended: it came back in between),
-    /// `refuted` (`created_ts` claims more than a complete history allows: it began with its
-    /// event), `computed` (an expiry), `reconciled` (found by comparing with the state) or `gap`
-    /// (nobody watched).
+    /// `live` (seen as it happened), `backfilled` (read from history), `late` (received long after
+    /// its timestamp, though we listened: it happened in between), `claimed` (from `created_ts`),
+    /// `renewed` (a renewal after the stay had ended: the device came back in between), `refuted`
+    /// (`created_ts` claims more than a complete history allows: the stay began with its event),
+    /// `computed` (an expiry), `reconciled` (found by comparing with the state) or `gap` (nobody
+    /// watched).
     pub by: &'static str,
     /// How far off it can be.
     pub error_ms: i64,
@@ -44,7 +44,7 @@ pub struct EndsFacts {
     pub end: Option<BoundaryFacts>,
 }
 
-/// How sure a call is.
+/// How certain the times of a call are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct CertaintyFacts {
     /// `exact`, `left_censored`, `right_censored`, `gapped`, `inferred_end` or `bounded` (a time is
@@ -58,16 +58,16 @@ pub struct CertaintyFacts {
     pub gap_ms: i64,
 }
 
-/// So many clocks of servers are told on a call.
+/// Maximum number of server clocks reported on a call.
 const CLOCKS_MAX: usize = 8;
 
-/// The clock of a homeserver, where it is off, as the events of one call tell.
+/// The clock of a homeserver that is wrong according to the events of one call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct CallClockFacts {
     pub server: String,
-    /// How far it is behind ours, or its events are late; less than nothing where it is ahead.
+    /// How far it is behind our clock, or how late its events arrive; negative if it is ahead.
     pub behind_ms: i64,
-    /// Events that tell it.
+    /// The number of events that this is based on.
     pub events: usize,
 }
 
@@ -88,21 +88,21 @@ impl CallClockFacts {
     }
 }
 
-/// What the store knows beyond the rows of calls and members.
+/// Additional facts from the store, beyond the rows of calls and members.
 #[derive(Debug, Clone, Default)]
 pub struct Ledger {
     /// By membership.
     pub origins: HashMap<String, Origins>,
-    /// What tells ghosts from others: of those whose renewal is overdue.
+    /// Evidence about ghosts: for stays whose renewal is overdue.
     pub ghosts: Ghosts,
     /// By room.
     pub coverage: BTreeMap<String, Vec<Interval>>,
-    /// What the rooms' own state says, by room.
+    /// Facts from the rooms' own state, by room.
     pub rooms: HashMap<String, RoomKnowledge>,
 }
 
 impl Ledger {
-    /// The coverage of a room; of one that is not in the ledger, as if it was watched always.
+    /// The coverage of a room. A room that is not in the ledger counts as always watched.
     #[must_use]
     pub fn cover(&self, room_id: &str) -> Vec<Interval> {
         let whole = Interval {
@@ -119,7 +119,7 @@ impl Ledger {
             .unwrap_or_else(|| vec![whole])
     }
 
-    /// The ends of each member, and the verdict on their call.
+    /// The boundaries of each member, and the verdict on their call.
     pub(super) fn judge(
         &self,
         members: &[row::Member],
@@ -154,8 +154,8 @@ impl Ledger {
         }
     }
 
-    /// The clocks of servers that are off, as the live events at the boundaries of these stays
-    /// tell.
+    /// The server clocks that are wrong according to the live events at the boundaries of these
+    /// stays.
     pub(super) fn clocks(
         &self,
         members: &[row::Member],
@@ -220,8 +220,7 @@ impl CertaintyFacts {
         self.end.is_some_and(|end| end.by == by.as_str())
     }
 
-    /// The words of a pill and of the number, and below the number what it means. The first is
-    /// short.
+    /// The words of the pill, which are short, and an explanation below the number.
     #[must_use]
     pub fn words(&self) -> (String, &'static str) {
         let (short, long) = match self.verdict {
@@ -290,7 +289,7 @@ impl EndsFacts {
     }
 }
 
-/// A kind of evidence in words.
+/// A basis of a boundary in words.
 #[must_use]
 pub fn boundary_words(by: &str) -> &'static str {
     match by {
@@ -306,7 +305,7 @@ pub fn boundary_words(by: &str) -> &'static str {
     }
 }
 
-/// A span of time of a room and how it is known: `live`, `polled`, `backfilled`, `gap` or
+/// A span of time of a room and its coverage: `live`, `polled`, `backfilled`, `gap` or
 /// `not_visible`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct CoverageFacts {
@@ -351,14 +350,14 @@ impl CoverageFacts {
     }
 }
 
-/// A break in which no vantage heard its homeserver.
+/// A break in which no account received anything from its homeserver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct GapFacts {
     pub from_ms: i64,
     pub from_at: Stamp,
     pub to_ms: i64,
     pub to_at: Stamp,
-    /// Followed rooms of which it was not read afterwards, or not yet.
+    /// Followed rooms in which the break was not read afterwards, or not yet.
     pub unread_rooms: i64,
 }
 

@@ -1,5 +1,5 @@
-//! The clock of a homeserver, and how well it says goodbye for devices that are gone, as pages and
-//! JSON show them.
+//! The clock of a homeserver, and how reliably it says goodbye for devices that are gone, as pages
+//! and JSON show them.
 
 use super::Rate;
 use crate::store::skew::Clock;
@@ -7,28 +7,28 @@ use crate::web::format::{self as f, Whole};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// A clock so far ahead, or so far behind, is worth a word, ms. Behind, the way counts, too.
+/// A clock that is ahead or behind by more than this is reported, ms. The bound for "behind" is
+/// higher, because it includes the network delay.
 const AHEAD: i64 = 2_000;
 const BEHIND: i64 = 10_000;
 
-/// What the stamps of a server's member events tell of its clock, against the clock of Callscope.
-/// The newest are looked at; under ten events of a kind nothing is said.
+/// A server's clock, estimated from the timestamps of its newest member events, compared with the
+/// clock of Callscope. With fewer than ten events of a kind nothing is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ToSchema)]
 pub struct ClockFacts {
-    /// Events that came as they happened; on these the next two rest.
+    /// Events that arrived as they happened; the next two values are based on them.
     pub live_events: usize,
-    /// When an event came less its `origin_server_ts`: of twenty events one is below. Less than
-    /// zero: the clock is ahead by so much at least. More: it is behind, or its events take so long
-    /// to come.
+    /// Receive time minus `origin_server_ts`: the 5th percentile. Negative: the clock is ahead by
+    /// at least this much. Positive: the clock is behind, or its events take this long to arrive.
     pub behind_ms: Option<i64>,
-    /// The same of the event in the middle: with the usual way.
+    /// The same as median: it includes the usual delay.
     pub usual_behind_ms: Option<i64>,
-    /// Events that state when their stay began; on these the next two rest.
+    /// Events that state when their stay began; the next two values are based on them.
     pub stated_events: usize,
-    /// `origin_server_ts` less `created_ts`: of twenty events one is below. Less than zero: clocks
-    /// of devices are ahead of their server's.
+    /// `origin_server_ts` minus `created_ts`: the 5th percentile. Negative: the clocks of devices
+    /// are ahead of their server's.
     pub after_created_ms: Option<i64>,
-    /// Events that state a beginning after their own stamp.
+    /// Events that state a beginning after their own timestamp.
     pub created_ahead: usize,
 }
 
@@ -46,7 +46,7 @@ impl From<Clock> for ClockFacts {
 }
 
 impl ClockFacts {
-    /// What it comes to: class, icon, words.
+    /// The verdict: class, icon, words.
     #[must_use]
     pub fn verdict(&self) -> (&'static str, &'static str, String) {
         match self.behind_ms {
@@ -65,14 +65,14 @@ impl ClockFacts {
         }
     }
 
-    /// Is it so far off that somebody should look?
+    /// Is the clock wrong enough that somebody should look?
     #[must_use]
     pub fn is_off(&self) -> bool {
         self.verdict().0 == "warn"
     }
 }
 
-/// A length of time as one reads a clock by: `0.3 s`, `12 s`, `4 min`.
+/// The size of a clock error in words: `0.3 s`, `12 s`, `4 min`.
 #[must_use]
 pub fn length(ms: impl Whole) -> String {
     let ms = ms.whole();
@@ -101,7 +101,7 @@ pub struct DelayedFacts {
 }
 
 impl DelayedFacts {
-    /// From the stays by the reason of their end.
+    /// Computes it from the number of stays per end reason.
     #[must_use]
     pub fn new(ends: &[(String, i64)]) -> Self {
         let of = |reasons: &[&str]| {
@@ -128,7 +128,7 @@ impl DelayedFacts {
         }
     }
 
-    /// What it comes to: class, icon, words.
+    /// The verdict: class, icon, words.
     #[must_use]
     pub fn words(&self) -> (&'static str, &'static str, &'static str) {
         match self.verdict {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-/// A stored event: as JSON where it is JSON, else its text.
+/// A stored event: as JSON if it parses, else as text.
 fn raw(text: String) -> Value {
     serde_json::from_str(&text).unwrap_or(Value::String(text))
 }
@@ -23,19 +23,19 @@ pub struct EvidenceFacts {
     pub name: Option<String>,
     pub state_key: Option<String>,
     pub origin_server_ts: i64,
-    /// When our first live copy came; null when only back-fill brought it.
+    /// When our first live copy arrived; null if the event came only by back-fill.
     pub received_ms: Option<i64>,
     pub received_at: Option<Stamp>,
     /// How it first came: `sync`, `poll` or `backfill`.
     pub source: String,
     /// Why it says nothing about a call, if so.
     pub rejected: Option<String>,
-    /// It was redacted: its content is stored no more, what followed from it stays.
+    /// It was redacted: its content is no longer stored, but what was derived from it stays.
     pub redacted: bool,
-    /// What a member event told of the call: `join`, `renewal` (or another change),
-    /// `renewal_after_end` (a stay begins with the renewal of one that had ended), `goodbye`, or
-    /// `goodbye_after_end` (the membership had run out, and the device was still there); null of
-    /// all else.
+    /// What a member event meant for the call: `join`, `renewal` (or another change),
+    /// `renewal_after_end` (a stay begins with the renewal of an ended one), `goodbye`, or
+    /// `goodbye_after_end` (the membership had expired, but the device was still there); null for
+    /// all other events.
     pub told: Option<&'static str>,
     pub event: Value,
 }
@@ -67,7 +67,7 @@ impl From<row::Evidence> for EvidenceFacts {
 }
 
 impl EvidenceFacts {
-    /// The same with what it told of the call of these members.
+    /// The same, with what it meant for the call of these members.
     #[must_use]
     pub fn among(mut self, members: &[MemberFacts]) -> Self {
         if self.rejected.is_some()
@@ -106,8 +106,7 @@ impl EvidenceFacts {
         self.event.get("content")?.get(key)
     }
 
-    /// The devices that it says are in a call, read as calls are; `None` for one that it does not
-    /// name.
+    /// The devices that it states as being in a call; `None` for a device without a name.
     #[must_use]
     pub fn devices(&self) -> Vec<Option<String>> {
         let event = RoomEvent::from_json(&self.event, None)
@@ -123,7 +122,7 @@ impl EvidenceFacts {
         })
     }
 
-    /// What it did, in words. `is_join`: a stay begins with it.
+    /// What the event did, in words. `is_join`: a stay begins with it.
     #[must_use]
     pub fn deed(&self, is_join: bool) -> String {
         if let Some(reason) = &self.rejected {
@@ -170,7 +169,7 @@ impl EvidenceFacts {
         deed.to_owned()
     }
 
-    /// The homeserver said it for a device that had gone.
+    /// Did the homeserver send it for a device that had lost its connection?
     fn is_lost_connection(&self) -> bool {
         let reason = self
             .content("leave_reason")
@@ -196,7 +195,7 @@ impl EvidenceFacts {
         }
     }
 
-    /// How we know it, in words.
+    /// How the event came to us, in words.
     #[must_use]
     pub fn learned(&self) -> String {
         match (self.source.as_str(), self.received_ms) {
@@ -224,9 +223,9 @@ pub struct RejectedFacts {
     #[serde(rename = "type")]
     pub kind: String,
     pub sender: String,
-    /// What the sender's server claims.
+    /// The timestamp of the sender's server.
     pub origin_server_ts: i64,
-    /// When it came to us, the order of the list; null where an older version did not note it.
+    /// When it came to us; the list is in this order. Null if an older version did not record it.
     pub seen_ms: Option<i64>,
     pub seen_at: Option<Stamp>,
     pub reason: String,
@@ -234,7 +233,7 @@ pub struct RejectedFacts {
 }
 
 impl RejectedFacts {
-    /// When it came to us, or where nobody noted that when it was sent, as its server claims.
+    /// When it came to us, ms; if that was not recorded, its server's timestamp.
     #[must_use]
     pub fn came_ms(&self) -> i64 {
         self.seen_ms.unwrap_or(self.origin_server_ts)

@@ -1,5 +1,4 @@
-//! Findings of a call as pages and JSON show them: what needs a look, how sure it is, and what to
-//! do.
+//! Findings of a call as pages and JSON show them: the problem, how certain it is, and what to do.
 
 use super::finding_group::groups_of_findings;
 use super::{CallFacts, Ledger, MemberFacts, Stamp, ghosts, person};
@@ -19,11 +18,12 @@ use utoipa::ToSchema;
 pub mod room_state;
 pub use room_state::{LeftBehind, RoomStateFacts};
 
-/// So many people are named on the call's page, and in a line of text; others are counted.
+/// Maximum number of people named in a finding, on the call's page and in a line of text; others
+/// are counted.
 const NAMED: usize = 3;
 const NAMED_SHORT: usize = 1;
 
-/// Something in a call that needs a look.
+/// A problem in a call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FindingFacts {
     /// `apart`: `users` were connected to one SFU only and could not hear `unheard`, who were on
@@ -41,11 +41,11 @@ pub struct FindingFacts {
     pub kind: &'static str,
     /// What a state reset did: `call_member_back` or `call_member_vanished`; null of other kinds.
     pub reset: Option<&'static str>,
-    /// `computed`, `probably` or `perhaps`. A `silent` device is `probably` gone where `signs` say
-    /// so; without a sign it is `perhaps` gone: older clients renew every four hours and some
-    /// never, and nothing tells which one this is.
+    /// `computed`, `probably` or `perhaps`. A `silent` device is `probably` gone if `signs` say so.
+    /// Without a sign it is `perhaps` gone: older clients renew every four hours and some never,
+    /// and we do not know which client this is.
     pub sure: &'static str,
-    /// Since when; of a device: when it was heard last.
+    /// Since when; for a device, the time of its last event.
     pub from_ms: i64,
     pub from_at: Stamp,
     /// Null while it lasts.
@@ -53,7 +53,7 @@ pub struct FindingFacts {
     pub until_at: Option<Stamp>,
     /// Each of `users` was there together with each of `unheard`; at most 100 of each are named.
     pub users: Vec<String>,
-    /// Of `side_by_side`: the display names of `users` in their order, null where none is known. Of
+    /// For `side_by_side`: the display names of `users` in the same order, null if unknown. For
     /// other kinds they are among the members of the call.
     pub user_names: Vec<Option<String>>,
     pub users_total: usize,
@@ -66,24 +66,24 @@ pub struct FindingFacts {
     pub service_url: Option<String>,
     /// The calls that ran side by side with this one.
     pub other_call_ids: Vec<String>,
-    /// What says that a silent device is gone, the strongest first: `came_back` (it came back with
-    /// the start of a stay that had already ended: a renewal after a goodbye, so that no delayed
-    /// leave stands behind it), `renewed_hourly` (it renewed every hour before), `hourly_client`
-    /// (its event has fields that only clients write which renew every hour), `no_delayed_events`
-    /// (its homeserver has none, so nothing says goodbye for a client that is killed),
-    /// `other_device` (the same person came later with another device) or `loses_goodbyes` (many
-    /// stays of its homeserver only run out). Empty where it is only `perhaps` gone, and of other
-    /// kinds.
+    /// The signs that a silent device is gone, the strongest first: `came_back` (it came back with
+    /// the start of a stay that had already ended: a renewal after a goodbye, so no delayed leave
+    /// is set up for it), `renewed_hourly` (it renewed every hour before), `hourly_client` (its
+    /// event has fields that only clients with hourly renewal write), `no_delayed_events` (its
+    /// homeserver does not support them, so nothing says goodbye for a client that is killed),
+    /// `other_device` (the same person joined later with another device) or `loses_goodbyes` (many
+    /// stays of its homeserver end only by expiry). Empty if it is only `perhaps` gone, and for
+    /// other kinds.
     pub signs: Vec<&'static str>,
     /// The first of them.
     pub sign: Option<&'static str>,
-    /// When the renewal was due that did not come.
+    /// When the missing renewal was due.
     pub due_ms: Option<i64>,
     pub due_at: Option<Stamp>,
-    /// Until when a silent device counts unless somebody clears it.
+    /// When a silent device stops counting unless somebody clears it before.
     pub counts_until_ms: Option<i64>,
     pub counts_until_at: Option<Stamp>,
-    /// How to clear it; null of other kinds.
+    /// How to clear it; null for other kinds.
     pub clear: Option<ClearFacts>,
     #[serde(flatten)]
     pub state: RoomStateFacts,
@@ -130,7 +130,7 @@ impl ClearFacts {
     }
 }
 
-/// A text as one part of a path: everything that could mean something to a shell or a server is
+/// A text as one segment of a path: every character with a meaning for a shell or a server is
 /// encoded.
 fn in_path(text: &str) -> String {
     use std::fmt::Write as _;
@@ -146,7 +146,7 @@ fn in_path(text: &str) -> String {
     path
 }
 
-/// The findings of a call, and of each member whether it is still there, where that is in doubt.
+/// The findings of a call, and for each member whether it is still there, if that is in doubt.
 /// `used`: the transport of each member; `upto`: until when the call is known, ms.
 pub(super) fn findings_of_call(
     call: &row::Call,
@@ -203,11 +203,11 @@ fn of_stays(
     (shown.take(FINDINGS_MAX).collect(), doubts)
 }
 
-/// So many findings of a call are told.
+/// Maximum number of findings reported for a call.
 const FINDINGS_MAX: usize = 50;
 
 impl FindingFacts {
-    /// One that is sure and told of one device.
+    /// A finding about one device that is certain.
     pub(super) fn of_device(kind: &'static str, member: &row::Member, from_ms: i64) -> Self {
         let base = Self::blank(kind, from_ms);
         Self {
@@ -218,7 +218,7 @@ impl FindingFacts {
         }
     }
 
-    /// A finding of this kind that says nothing yet, and lasts.
+    /// An empty finding of this kind that still lasts.
     pub(super) fn blank(kind: &'static str, from_ms: i64) -> Self {
         Self {
             kind,
@@ -304,7 +304,7 @@ impl FindingFacts {
         }
     }
 
-    /// It is about a device that is silent.
+    /// Fills in a finding about a silent device.
     fn silent(self, member: &row::Member, doubt: &Doubt, room_id: &str, ledger: &Ledger) -> Self {
         let (sure, signs) = match doubt {
             Doubt::Probable(signs) => {
@@ -386,7 +386,7 @@ impl FindingFacts {
         }
     }
 
-    /// What it is, in a few words, without its times.
+    /// The finding in a few words, without its times.
     #[must_use]
     pub fn title(&self, call: &CallFacts) -> String {
         self.told(call, NAMED)
@@ -414,7 +414,7 @@ impl FindingFacts {
             return title;
         }
 
-        // Of now only where now is known.
+        // Use the present tense only if the present is known.
         let is_over = self.until_ms.is_some() || call.unknown_since_ms.is_some();
         let could = if is_over { "could not" } else { "cannot" };
 
@@ -507,7 +507,7 @@ impl CallFacts {
         self.findings.iter().filter(|finding| finding.is_loud())
     }
 
-    /// Where it stands among those that run: what needs a look first, then by people.
+    /// The sort key among running calls: calls that need a look first, then by number of people.
     #[must_use]
     pub fn rank(&self) -> Reverse<(bool, usize)> {
         Reverse((self.needs_look(), self.people_now))
@@ -518,22 +518,21 @@ impl CallFacts {
         self.findings.iter().filter(|finding| finding.is_quiet())
     }
 
-    /// Should somebody look at it? Also where everybody in it is perhaps gone.
+    /// Should somebody look at it? Yes also if everybody in it is perhaps gone.
     #[must_use]
     pub fn needs_look(&self) -> bool {
         let is_quiet = || self.quiet().next().is_some() && self.is_quiet();
         self.loud().next().is_some() || is_quiet()
     }
 
-    /// Is everybody perhaps gone who is not probably gone?
+    /// Are all its members perhaps gone or probably gone?
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         self.present()
             .all(|member| member.silent_since_ms.is_some())
     }
 
-    /// What the findings come to: the class, icon and words of a pill; nothing where there are
-    /// none.
+    /// The findings summarised as a pill: class, icon and words; `None` if there are none.
     #[must_use]
     pub fn trouble(&self) -> Option<(&'static str, &'static str, String)> {
         let (all, ghosts) = self.loud_groups();

@@ -1,13 +1,13 @@
-//! Findings of a call that are told as one: five people whom the same person cannot hear are one
-//! thing to look at, though each has its own time.
+//! Groups findings of a call that belong together: if one person cannot hear five others, that is
+//! one problem, though each pair has its own time.
 
 use super::finding::FindingFacts;
 use super::{CallFacts, Stamp};
 
-/// Findings that are told as one, in their order.
+/// Findings that are shown as one, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FindingGroup<'f> {
-    /// What is said of all together; of one alone it is that one.
+    /// The summary of all of them; of a single finding, the finding itself.
     pub told: FindingFacts,
     pub parts: Vec<NumberedFinding<'f>>,
 }
@@ -25,7 +25,7 @@ impl FindingGroup<'_> {
         self.parts.first().map_or(1, |part| part.number)
     }
 
-    /// Its parts, where there are several.
+    /// Its parts, if there are several.
     #[must_use]
     pub fn list(&self) -> &[NumberedFinding<'_>] {
         if self.parts.len() > 1 {
@@ -36,12 +36,12 @@ impl FindingGroup<'_> {
     }
 }
 
-/// Which of two sides findings have in common.
+/// Which side the findings of a group have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Side {
-    /// The same person hears nobody of several.
+    /// One person cannot hear several others.
     Listener,
-    /// The same person is heard by nobody of several.
+    /// Several people cannot hear one person.
     Speaker,
 }
 
@@ -62,7 +62,7 @@ impl Side {
     }
 }
 
-/// The findings in groups, each where its first one is.
+/// The findings in groups; each group is at the position of its first finding.
 #[must_use]
 pub fn groups_of_findings(findings: &[FindingFacts]) -> Vec<FindingGroup<'_>> {
     let mut left: Vec<NumberedFinding<'_>> = findings
@@ -98,7 +98,7 @@ pub fn groups_of_findings(findings: &[FindingFacts]) -> Vec<FindingGroup<'_>> {
     groups
 }
 
-/// One finding that says what all of these do.
+/// One finding that summarises all of these.
 fn told_together(parts: &[NumberedFinding<'_>]) -> FindingFacts {
     let mut findings = parts.iter().map(|part| part.finding);
     let mut told = findings

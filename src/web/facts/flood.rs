@@ -1,13 +1,13 @@
-//! Who sent more into a room than is stored, as pages and JSON show it.
+//! Senders of more events than are stored, as pages and JSON show them.
 
 use super::{RoomRef, Stamp, person};
 use crate::store::sender_limit::Flood;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// A sender of more events into one room than any client sends. Up to a limit they are stored, the
-/// rest is only counted: how things stood in between is then not known, and who is there now is
-/// read from the room's state.
+/// A sender of more events into one room than any client sends. Up to a limit they are stored; the
+/// rest is only counted. The state in between is then unknown; who is there now is read from the
+/// room's state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FloodFacts {
     pub room: RoomRef,
@@ -36,7 +36,7 @@ impl From<Flood> for FloodFacts {
 }
 
 impl FloodFacts {
-    /// What to call the sender.
+    /// The sender's title.
     #[must_use]
     pub fn title(&self) -> String {
         if self.user_id.is_empty() {

@@ -1,5 +1,5 @@
-//! Who still counts though probably gone: what the signs are read from, and the numbers of now
-//! without them.
+//! Ghosts: stays that still count though the device is probably gone. Reads the evidence for them,
+//! and counts the numbers of now without them.
 
 use super::{CallFacts, MemberFacts};
 use crate::rtc::ghost::{self, Clues, Goodbyes, Silence};
@@ -12,19 +12,19 @@ use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use utoipa::ToSchema;
 
-/// What tells ghosts from others.
+/// The evidence about ghosts.
 #[derive(Debug, Clone, Default)]
 pub struct Ghosts {
-    /// By membership: of those whose renewal is overdue.
+    /// By membership; only of those whose renewal is overdue.
     pub told: HashMap<String, Told>,
     /// How the stays of homeservers ended lately.
     pub goodbyes: BTreeMap<String, Goodbyes>,
-    /// Homeservers that said that they have no delayed events: our own.
+    /// Homeservers that report no support for delayed events; only our own.
     pub without_delayed_events: BTreeSet<String>,
 }
 
 impl Ghosts {
-    /// What is known of a stay beside itself.
+    /// The evidence about a stay from outside it.
     pub(super) fn clues(&self, member: &row::Member) -> Clues {
         let told = self.told.get(&member.id);
         Clues {
@@ -40,13 +40,13 @@ impl Ghosts {
     }
 }
 
-/// Does it end by its own expiry, as far as is known, and was its device not heard after that?
+/// Does it end by its own expiry as far as is known, without a later sign of its device?
 pub(super) fn expires(member: &row::Member) -> bool {
     let by_expiry = matches!(member.end_reason.as_str(), "expired" | "sticky_expired");
     by_expiry && member.outlived_ms.is_none()
 }
 
-/// Those of these stays whose renewal is overdue: few, mostly none.
+/// The stays among these whose renewal is overdue: few, mostly none.
 pub(in crate::web) fn overdue<'a>(
     members: &'a [row::Member],
     origins: &HashMap<String, Origins>,
@@ -76,7 +76,7 @@ pub(in crate::web) fn overdue<'a>(
     members.iter().filter(is_overdue).collect()
 }
 
-/// Those of these calls that run who still count though they are probably gone.
+/// The members of running calls who still count though they are probably gone.
 #[must_use]
 pub fn gone_of<'a>(calls: impl Iterator<Item = &'a CallFacts>) -> Gone {
     let mut gone = Gone::default();
@@ -91,7 +91,7 @@ pub fn gone_of<'a>(calls: impl Iterator<Item = &'a CallFacts>) -> Gone {
             heard_ms: member.gone_since().unwrap_or(member.joined_ms),
         };
 
-        // A device that is there by another stay is there.
+        // A device with another stay in the call is still there.
         let here: BTreeSet<(&str, &str)> = call.present().map(MemberFacts::device).collect();
         let ghosts = call
             .ghosts()
@@ -105,8 +105,8 @@ pub fn gone_of<'a>(calls: impl Iterator<Item = &'a CallFacts>) -> Gone {
     gone
 }
 
-/// Steps of devices in calls, without those that are probably gone: each of them only up to the
-/// last that was heard of it. `steps` are `(time ms, devices)` in order of time.
+/// The number of devices in calls over time, without ghosts: each of them counts only up to its
+/// last event. `steps` are `(time ms, devices)` in order of time.
 pub fn steps_without_ghosts<'a>(
     steps: Vec<(i64, i64)>,
     calls: impl Iterator<Item = &'a CallFacts> + Clone,
@@ -154,14 +154,14 @@ pub fn steps_without_ghosts<'a>(
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PerhapsGone {
     pub devices: usize,
-    /// When the one of them that was heard last was heard, ms.
+    /// The time of the newest last event among them, ms.
     pub silent_since_ms: Option<i64>,
     /// Everybody who counts as present is one of them.
     pub are_all: bool,
 }
 
 impl PerhapsGone {
-    /// Of these stays.
+    /// Counts them among these stays.
     #[must_use]
     pub fn among<'a>(members: impl Iterator<Item = &'a MemberFacts>) -> Self {
         let mut silent: BTreeSet<(&str, &str)> = BTreeSet::new();
@@ -185,7 +185,7 @@ impl PerhapsGone {
         }
     }
 
-    /// `1 perhaps gone, silent for 2 h 05`; nothing where there are none.
+    /// `1 perhaps gone, silent for 2 h 05`; `None` if there are none.
     #[must_use]
     pub fn words(&self, now: impl f::Whole) -> Option<String> {
         let silent_ms = now.whole().saturating_sub(self.silent_since_ms?);
@@ -225,7 +225,7 @@ pub struct NowFacts {
 }
 
 impl NowFacts {
-    /// Of these calls, those that are over among them.
+    /// Counts over these calls; ended calls are ignored.
     #[must_use]
     pub fn count_members<'a>(calls: impl Iterator<Item = &'a CallFacts> + Clone) -> Self {
         let active = calls.filter(|call| call.active);
@@ -235,7 +235,7 @@ impl NowFacts {
         let devices: BTreeSet<(&str, &str)> = present().map(MemberFacts::device).collect();
         let servers: BTreeSet<&str> = present().map(|member| member.server.as_str()).collect();
         let gone: BTreeSet<(&str, &str)> = ghosts.map(MemberFacts::device).collect();
-        // Those of very large calls who were counted and not read.
+        // Members of very large calls that were counted, but not read.
         let (mut unlisted_people, mut unlisted_devices) = (0_i64, 0_i64);
         for call in active.clone() {
             unlisted_people = unlisted_people.saturating_add(call.unlisted.people);
@@ -255,7 +255,7 @@ impl NowFacts {
         }
     }
 
-    /// The same where `total` calls run, of which `listed` were looked at.
+    /// The same if `total` calls run, but only `listed` of them were read.
     #[must_use]
     pub fn with_total(self, total: i64, listed: usize) -> Self {
         let total = usize::try_from(total).unwrap_or(0);

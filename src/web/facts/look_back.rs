@@ -1,4 +1,4 @@
-//! Findings that looking back tells: what came after a stay had run out.
+//! Findings in hindsight: events that came after a stay had expired.
 
 use super::{FindingFacts, Ledger};
 use crate::store::row;

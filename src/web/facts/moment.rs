@@ -1,4 +1,4 @@
-//! What the time machine, the ring marks and the zombies show.
+//! The facts for the time machine, the ring marks and the zombies.
 
 use super::{CallFacts, MemberFacts, RoomRef, Stamp, person};
 use crate::rtc::related;
@@ -24,21 +24,22 @@ pub struct Moment {
     pub at_at: Stamp,
     /// How that moment is known: `live`, `polled`, `backfilled`, `gap` or `not_visible`.
     pub coverage: &'static str,
-    /// Who was there then is not known, or not all of it: nobody in `data` is then no answer.
+    /// It is not known, or not completely, who was there then. An empty `data` then does not mean
+    /// that nobody was there.
     pub unknown: bool,
     /// Null where it is known. `not_watched` (nobody watched then, or history is hidden from the
     /// account), or one of the reasons for which the present of a room is not known.
     pub unknown_why: Option<&'static str>,
     pub data: Vec<CallThen>,
-    /// How many calls ran then. Where very many did, `data` has those with most people.
+    /// How many calls ran then. If they are very many, `data` has those with most people.
     pub calls_total: i64,
-    /// `data` holds everybody who was there, as far as is known. Else there were more calls, or one
-    /// of them is very large and only some of its stays were looked at.
+    /// `data` has everybody who was there, as far as is known. If false, there were more calls, or
+    /// one of them is very large and only some of its stays were read.
     pub whole: bool,
 }
 
 impl Moment {
-    /// The calls that ran then, cut down to the stays of that moment.
+    /// The calls that ran then, reduced to the stays of that moment.
     #[must_use]
     pub fn new(
         room: RoomRef,
@@ -82,7 +83,7 @@ impl Moment {
         }
     }
 
-    /// The same where so many calls ran, of which some were read.
+    /// The same if this many calls ran, but only some of them were read.
     #[must_use]
     pub fn with_total(self, calls_total: i64) -> Self {
         Self {
@@ -101,7 +102,7 @@ impl CallThen {
     }
 }
 
-/// A call of a slot went on or off.
+/// A call of a slot began or ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Flip {
     pub at_ms: i64,
@@ -112,7 +113,7 @@ pub struct Flip {
 }
 
 impl Flip {
-    /// The flips of these calls within `[from, to)` and until now, newest first.
+    /// The flips (begins and ends) of these calls within `[from, to)` and until now, newest first.
     #[must_use]
     pub fn flips_of_calls(calls: &[row::Call], (from, to): (i64, i64), now: i64) -> Vec<Self> {
         let flip = |call: &row::Call, at_ms: i64, on: bool| Self {
@@ -150,7 +151,7 @@ pub struct RelatedFacts {
     pub event_id: String,
     pub user_id: String,
     pub name: Option<String>,
-    /// Whom it mentions by name, and whether it means the whole room.
+    /// The users it mentions by name, and whether it mentions the whole room.
     pub whom: Vec<String>,
     /// Their display names, in the same order; null where none is known.
     pub whom_names: Vec<Option<String>>,
@@ -160,12 +161,12 @@ pub struct RelatedFacts {
     pub lifetime_ms: Option<i64>,
     pub intent: Option<String>,
     pub relates_to: Option<String>,
-    /// The slot that it is for, where it names one.
+    /// The slot that it is for, if it names one.
     pub slot_id: Option<String>,
-    /// What became of a ring: `answered`, `declined`, `withdrawn`, `missed`, or `ringing` while it
-    /// does; null of all else.
+    /// The outcome of a ring: `answered`, `declined`, `withdrawn`, `missed`, or `ringing` while it
+    /// lasts; null for all other kinds.
     pub outcome: Option<&'static str>,
-    /// When the first came who answered it.
+    /// When the first person who answered it came.
     pub answered_ms: Option<i64>,
     pub answered_at: Option<Stamp>,
 }
@@ -205,13 +206,13 @@ impl RelatedFacts {
         }
     }
 
-    /// What to call the sender.
+    /// The sender's title.
     #[must_use]
     pub fn title(&self) -> String {
         person(self.name.as_deref(), &self.user_id)
     }
 
-    /// What became of a ring, in words.
+    /// The outcome of a ring, in words.
     fn end(&self) -> String {
         match (self.outcome, self.answered_ms) {
             (Some("answered"), Some(ms)) => {
@@ -262,10 +263,10 @@ impl RelatedFacts {
     }
 }
 
-/// A membership that a state reset brought back.
+/// A membership that a state reset restored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ZombieFacts {
-    /// The call that runs again by it, if it can be told.
+    /// The call that runs again because of it, if known.
     pub call_id: Option<String>,
     pub user_id: String,
     pub name: Option<String>,
@@ -291,7 +292,7 @@ impl From<Zombie> for ZombieFacts {
 }
 
 impl ZombieFacts {
-    /// What to call the person.
+    /// The person's title.
     #[must_use]
     pub fn title(&self) -> String {
         person(self.name.as_deref(), &self.user_id)

@@ -1,20 +1,20 @@
-//! What to call a session on a page: a whiteboard is not a call.
+//! The noun for a session on a page: a whiteboard is not a call.
 
 use super::{CallFacts, Flip};
 use crate::rtc::application::{Purpose, purpose_of};
 use crate::rtc::slot::SlotId;
 use crate::web::format;
 
-/// The words for what people meet in.
+/// The noun for a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Noun {
     pub singular: &'static str,
     pub plural: &'static str,
-    /// The first at the beginning of a line.
+    /// The singular with a capital letter.
     pub title: &'static str,
 }
 
-/// The words for sessions of this application; neutral ones where we do not know it.
+/// The noun for sessions of this application; a neutral one if it is unknown.
 #[must_use]
 pub fn noun_of(application: &str) -> Noun {
     let (singular, plural, title) = match purpose_of(application) {
@@ -36,7 +36,7 @@ impl CallFacts {
         noun_of(&self.application)
     }
 
-    /// Is it what pages are mostly about?
+    /// Is it a call in the narrow sense?
     #[must_use]
     pub fn is_call(&self) -> bool {
         purpose_of(&self.application) == Purpose::Call
@@ -50,8 +50,8 @@ impl Flip {
     }
 }
 
-/// How many they are, in words: `2 calls`, `1 whiteboard`, and `3 sessions` where they are of
-/// several kinds. `all` of them may be more than those that are at hand.
+/// The number of sessions in words: `2 calls`, `1 whiteboard`, or `3 sessions` if they are of
+/// several kinds. `all` may be larger than the number of given calls.
 #[must_use]
 pub fn counted_by_noun(calls: &[CallFacts], all: usize) -> String {
     let first = calls

@@ -1,4 +1,4 @@
-//! What our own homeserver offers for calls, as pages and JSON show it.
+//! The features of our own homeserver for calls, as pages and JSON show them.
 
 use super::{AnswerFacts, Stamp};
 use crate::store::probes::{OwnResult, Probed};
@@ -10,14 +10,13 @@ use utoipa::ToSchema;
 const DELEGATED_MS: i64 = HOUR_MS;
 const HOUR_MS: i64 = 3_600_000;
 
-/// What our own homeserver told the account that we look from.
+/// The answers of our own homeserver to the observing account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct OwnFacts {
     pub asked_ms: i64,
     pub asked_at: Stamp,
-    /// The endpoint of transports (MSC4143), which answers only those who are signed in, and the
-    /// SFUs that it offers. Where it answers, this is what clients go by; the well-known document
-    /// is the older way.
+    /// The endpoint of transports (MSC4143), which answers only signed-in users, and the SFUs that
+    /// it offers. If it answers, clients use it; the well-known document is the older way.
     pub transports: AnswerFacts,
     pub sfus: Vec<String>,
     /// `/capabilities`, and its limits of delayed events (MSC4140): the longest delay, and how many
@@ -47,7 +46,7 @@ impl From<Probed<OwnResult>> for OwnFacts {
 }
 
 impl OwnFacts {
-    /// What it offers, in words.
+    /// The offered transports, in words.
     #[must_use]
     pub fn offers(&self) -> String {
         let ok = match self.sfus.len() {
@@ -63,7 +62,7 @@ impl OwnFacts {
         self.transports.words(&ok, missing)
     }
 
-    /// The limits of delayed events, in words; empty where none is told.
+    /// The limits of delayed events, in words; empty if none is stated.
     #[must_use]
     pub fn limits(&self) -> String {
         let delay = self
@@ -77,7 +76,7 @@ impl OwnFacts {
         limits.join(", ")
     }
 
-    /// What the limits mean for goodbyes that are left to the SFU, in words.
+    /// What the limits mean for goodbyes delegated to the SFU, in words.
     #[must_use]
     pub fn delegation(&self) -> Option<&'static str> {
         self.delegated_leave_possible.map(|possible| {
@@ -90,7 +89,7 @@ impl OwnFacts {
     }
 }
 
-/// A delay as it is configured: whole hours as such.
+/// A delay in words; whole hours are written as hours.
 fn words_of_delay(ms: i64) -> String {
     if ms >= HOUR_MS && ms % HOUR_MS == 0 {
         format!("{} h", ms / HOUR_MS)

@@ -9,7 +9,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
-/// Under so many stays no rate is given.
+/// Minimum number of stays for a rate.
 const FEW: i64 = 30;
 
 /// A room and the time in its calls.
@@ -21,7 +21,7 @@ pub struct RoomTime {
     pub together_seen_ms: i64,
 }
 
-/// A homeserver and what its people did.
+/// A homeserver with the sums of its people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ServerFacts {
     pub server: String,
@@ -37,8 +37,8 @@ pub struct ServerFacts {
     pub calls_now: usize,
     /// Its devices that still count in a call though they are probably gone.
     pub ghosts_now: usize,
-    /// Its clock; null for those with little time in calls, where it was not looked at: see its own
-    /// page.
+    /// Its clock; null for servers with little time in calls, whose clock was not computed here:
+    /// see their own page.
     pub clock: Option<ClockFacts>,
     /// What it said when it was asked whether it is ready; null where it was not asked.
     pub probe: Option<ServerProbeFacts>,
@@ -76,7 +76,7 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// Nothing where there are too few to say.
+    /// The rate; `None` if there are fewer than [`FEW`] ended stays.
     #[must_use]
     pub fn with_bounds(expired: i64, ended: i64) -> Option<Self> {
         if ended < FEW {
@@ -156,8 +156,8 @@ pub fn top_room_ids(sums: &Sums, most: usize) -> Vec<String> {
         .collect()
 }
 
-/// The homeservers with their time, most first; who of them is in a call now, their clocks and
-/// probes are still to be added.
+/// The homeservers with their time, most first. The caller adds who of them is in a call now, their
+/// clocks and probes.
 #[must_use]
 pub fn servers(sums: &Sums, rows: Vec<ServerRow>) -> Vec<ServerFacts> {
     let mut times: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
@@ -201,7 +201,7 @@ impl ServerFacts {
         format!("/servers/{}", crate::web::format::segment(&self.server))
     }
 
-    /// How often its stays only run out.
+    /// How often its stays end only by expiry.
     #[must_use]
     pub fn rate(&self) -> Option<Rate> {
         Rate::with_bounds(self.expired, self.ended)

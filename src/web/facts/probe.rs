@@ -1,5 +1,4 @@
-//! What servers and SFUs said when they were asked whether they are ready, as pages and JSON show
-//! them.
+//! Results of probes: whether servers and SFUs are ready, as pages and JSON show them.
 
 use super::Stamp;
 use crate::rtc::transport::normalise;
@@ -24,7 +23,7 @@ pub struct AnswerFacts {
 pub struct ServerProbeFacts {
     pub asked_ms: i64,
     pub asked_at: Stamp,
-    /// When its versions were last told.
+    /// When it last answered with its versions.
     pub well_ms: Option<i64>,
     pub well_at: Option<Stamp>,
     /// `/.well-known/matrix/client`, and the addresses in it: of the homeserver, and of its SFUs.
@@ -37,12 +36,12 @@ pub struct ServerProbeFacts {
     pub delayed_events: Option<bool>,
     pub sticky_events: Option<bool>,
     pub rtc_transports: Option<bool>,
-    /// The addresses are also those of the endpoint of transports.
+    /// The addresses include those of the endpoint of transports.
     #[serde(skip)]
     pub is_offered: bool,
 }
 
-/// An SFU, asked for its health.
+/// The result of probing an SFU's health.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct SfuProbeFacts {
     pub asked_ms: i64,
@@ -65,12 +64,12 @@ pub struct ReadyFacts {
     pub answer: usize,
     /// They publish at least one SFU.
     pub publish: usize,
-    /// They say that they have delayed events.
+    /// They report support for delayed events.
     pub delayed_events: usize,
 }
 
 impl ReadyFacts {
-    /// Counts what was said.
+    /// Counts the results.
     #[must_use]
     pub fn count_probes<'a>(probes: impl Iterator<Item = &'a ServerProbeFacts>) -> Self {
         probes.fold(Self::default(), |count, probe| Self {
@@ -123,7 +122,7 @@ impl SfuOfServer {
         found.into_iter().map(sfu).collect()
     }
 
-    /// Who says so, in words.
+    /// Whether the server, its people or both state this SFU, in words.
     #[must_use]
     pub fn said(&self, known: bool) -> &'static str {
         match (self.published, self.named) {
@@ -135,7 +134,7 @@ impl SfuOfServer {
     }
 }
 
-/// What a server publishes against what its people really name.
+/// Differences between the SFUs that a server publishes and those that its people really name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct DriftFacts {
     /// SFUs that it publishes and none of its people named in the period.
@@ -199,7 +198,7 @@ impl From<Probed<SfuResult>> for SfuProbeFacts {
 }
 
 impl AnswerFacts {
-    /// In words, with `ok` and `missing` for those two states.
+    /// The result in words; `ok` and `missing` are the words for those two states.
     pub(super) fn words(&self, ok: &str, missing: &str) -> String {
         let why = || {
             self.why
@@ -246,7 +245,7 @@ impl ServerProbeFacts {
         self.versions.words("Answers", "Not at this address")
     }
 
-    /// All in a line, and its class: what is amiss first.
+    /// A summary in one line, and its class; problems come first.
     #[must_use]
     pub fn summary(&self) -> (&'static str, String) {
         match (self.well_known.state.as_str(), self.versions.state.as_str()) {
@@ -262,13 +261,13 @@ impl ServerProbeFacts {
         }
     }
 
-    /// When all was last well, if it is not now.
+    /// When everything last worked, if it does not now.
     #[must_use]
     pub fn well_before(&self) -> Option<i64> {
         self.well_ms.filter(|ms| *ms != self.asked_ms)
     }
 
-    /// Whether it says that it has delayed events, in words.
+    /// Whether it reports support for delayed events, in words.
     #[must_use]
     pub fn delayed(&self) -> &'static str {
         match self.delayed_events {
@@ -278,7 +277,7 @@ impl ServerProbeFacts {
         }
     }
 
-    /// Takes also what the homeserver offers to those who are signed in for published.
+    /// Adds the SFUs that the homeserver offers to signed-in users to the published ones.
     pub fn offer(&mut self, sfus: &[String]) {
         for url in sfus {
             if !self.sfus.contains(url) {
@@ -289,8 +288,8 @@ impl ServerProbeFacts {
         self.is_offered = true;
     }
 
-    /// The SFUs that it publishes against those that its people named; nothing where it could not
-    /// be asked.
+    /// The differences between the SFUs that it publishes and those that its people named; `None`
+    /// if it could not be asked.
     #[must_use]
     pub fn drift<'a>(&self, named: impl Iterator<Item = &'a str>) -> Option<DriftFacts> {
         if self.well_known.state != "ok" && !self.is_offered {

@@ -1,9 +1,9 @@
-//! What a look at a room's state showed and no event told: one fact, with the same words wherever
-//! it is told: on the call, on the room and in lists.
+//! State resets: changes that a poll of a room's state showed without an event. One set of words
+//! for the call, the room and lists.
 
 use crate::store::state_resets::What as Reset;
 
-/// The reset that a finding of this kind tells.
+/// The reset that a finding of this kind reports.
 #[must_use]
 pub fn reset_of_finding(kind: &str) -> Option<Reset> {
     match kind {

@@ -1,4 +1,4 @@
-//! Rings and what became of them, as pages and JSON show them.
+//! Rings and their outcomes, as pages and JSON show them.
 
 use super::{MemberFacts, RelatedFacts, Stamp};
 use crate::rtc::related::{Related, What};
@@ -10,8 +10,8 @@ use crate::web::format as f;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Rings of a span of time, and what became of them: somebody came to the call who was rung, else
-/// somebody declined, else the caller took it back, else nobody did anything while it rang.
+/// Rings of a span of time and their outcomes. The first that applies: a person who was rung joined
+/// the call; somebody declined; the caller withdrew it; nobody did anything while it rang.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ToSchema)]
 pub struct RingFacts {
     pub sent: i64,
@@ -59,8 +59,7 @@ impl From<Rings> for RingFacts {
 }
 
 impl RingFacts {
-    /// What became of them: words, how many, where its part begins and how wide it is (percent),
-    /// the class of its colour.
+    /// The outcomes as bands: words, number, start and width (percent), class of the colour.
     #[must_use]
     pub fn bands(&self) -> Vec<(&'static str, i64, Num, Num, &'static str)> {
         let parts = [
@@ -90,7 +89,7 @@ impl RingFacts {
             .collect()
     }
 
-    /// The whole in a sentence.
+    /// A summary in one sentence.
     #[must_use]
     pub fn words(&self) -> String {
         let which = if self.whole { "" } else { "the newest " };
@@ -118,7 +117,7 @@ impl RingFacts {
     }
 }
 
-/// Says of each ring of a call what became of it.
+/// Adds the outcome to each ring of a call.
 #[must_use]
 pub fn with_outcomes(
     related: Vec<Related>,
@@ -132,7 +131,7 @@ pub fn with_outcomes(
         .collect();
     came.sort_unstable_by_key(|(_, joined_ms, _)| *joined_ms);
     let outcome_of = |one: &Related| {
-        // Of many rings and stays only those are compared that are near each other.
+        // If there are many rings and stays, only those near each other are compared.
         let (from_ms, to_ms) = ring::came_within(one);
         let first = came.partition_point(|(_, joined_ms, _)| *joined_ms < from_ms);
         let upto = came.partition_point(|(_, joined_ms, _)| *joined_ms < to_ms);
@@ -164,7 +163,8 @@ pub fn with_outcomes(
     told.map(said).collect()
 }
 
-/// Somebody took a ring when its call had ended: it and the call of who came belong together.
+/// A link between two calls: a person answered a ring after its call had ended, so it belongs to
+/// the call that the person joined.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct LinkedCallFacts {
     /// `answered_after_end`: somebody answered a ring of this call when it had ended, and was in
@@ -185,7 +185,7 @@ pub struct LinkedCallFacts {
 }
 
 impl LinkedCallFacts {
-    /// As it is told on the page of this call.
+    /// The link as seen from this call.
     #[must_use]
     pub fn of_call(call_id: &str, late: LateAnswer) -> Self {
         let is_ended_one = late.ended_call_id == call_id;
@@ -228,7 +228,7 @@ impl LinkedCallFacts {
     }
 }
 
-/// How much too late somebody came, in words: to the second where it was not long.
+/// How late somebody came, in words; with seconds if it was not long.
 fn late_words(ms: i64) -> String {
     match ms {
         0..120_000 => format!("{} s", (ms + 500) / 1000),

@@ -30,12 +30,12 @@ pub struct RoomFacts {
     pub successor: Option<RoomLink>,
     /// The room that this one says it replaced.
     pub predecessor: Option<RoomLink>,
-    /// The room whose tombstone names this one as its successor, where this one does not name it or
+    /// The room whose tombstone names this one as its successor, if this one does not name it or
     /// cannot be read.
     pub replaces: Option<String>,
-    /// What needs a look in the room itself.
+    /// Problems of the room itself.
     pub findings: Vec<RoomFindingFacts>,
-    /// Why it needs a look, findings among it, and what to do; empty where nothing does.
+    /// Why it needs a look and what to do, including the findings; empty if there is nothing.
     pub needs: Vec<RoomNeedFacts>,
     pub first_seen_ms: i64,
     pub first_seen_at: Stamp,
@@ -119,11 +119,11 @@ pub struct Pill {
 }
 
 impl RoomFacts {
-    /// The same with what is known of now: the calls that run, and whether that can be told.
+    /// Adds what is known about the present: the running calls, or that it is unknown.
     #[must_use]
     pub fn with_now(self, unknown: Option<Unknown>, active: &[&CallFacts]) -> Self {
         let now = NowFacts::count_members(active.iter().copied());
-        // What is said to run ran when it was seen last.
+        // These calls ran when the room was last seen.
         let is_unseen = unknown.is_some_and(|unknown| unknown.why != Why::Encrypted);
         let findings = self.findings.into_iter();
         let findings = findings
@@ -142,13 +142,13 @@ impl RoomFacts {
         }
     }
 
-    /// Was nothing of it ever read?
+    /// Has it never been read?
     #[must_use]
     pub fn is_never_read(&self) -> bool {
         self.polled_ms.is_none() && self.oldest_event_ms.is_none() && self.calls == 0
     }
 
-    /// A call runs in it, or ran when it was seen last?
+    /// The words for "a call runs", or "a call ran" if the present is unknown.
     #[must_use]
     pub fn runs_words(&self) -> &'static str {
         if self.seen.unknown && !self.seen.is_encrypted() {
@@ -158,13 +158,13 @@ impl RoomFacts {
         }
     }
 
-    /// Can it not be seen as a whole?
+    /// Is some of it hidden from us?
     #[must_use]
     pub fn is_hidden(&self) -> bool {
         !matches!(self.watch, "joined" | "peeked") || self.error.is_some() || self.unreadable > 0
     }
 
-    /// Is there another room in its place, where we are, and which says so, too?
+    /// Has it been replaced by a room that we follow and that names this one?
     #[must_use]
     pub fn has_moved(&self) -> bool {
         self.successor
@@ -259,7 +259,7 @@ impl From<Pending> for InvitationFacts {
     }
 }
 
-/// A homeserver account we look from.
+/// A homeserver account that observes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct VantageFacts {
     pub id: String,
@@ -282,7 +282,8 @@ pub struct VantageFacts {
     pub error: Option<String>,
     pub error_since_ms: Option<i64>,
     pub error_since_at: Option<Stamp>,
-    /// Since when it does not hear its homeserver; null where it does, whatever other work fails.
+    /// Since when it receives nothing from its homeserver; null if it does, even if other work
+    /// fails.
     pub unheard_since_ms: Option<i64>,
     pub unheard_since_at: Option<Stamp>,
     pub last_error: Option<String>,
@@ -290,18 +291,18 @@ pub struct VantageFacts {
     pub last_error_at: Option<Stamp>,
     pub errors: i64,
     pub invites_refused: i64,
-    /// Since when the homeserver prepares its first answer, which may take minutes; null when it
-    /// came.
+    /// Since when the homeserver has been preparing its first answer, which may take minutes; null
+    /// once it came.
     pub preparing_since_ms: Option<i64>,
     pub preparing_since_at: Option<Stamp>,
-    /// The homeserver refused the account: nothing is tried again until somebody changes something.
+    /// The homeserver refused the account. There is no retry until somebody changes something;
     /// `error` says what.
     pub needs_action: bool,
-    /// When the homeserver last told what it can do; null = it never did: `delayed_events` and
-    /// `sticky_events` say nothing.
+    /// When the homeserver last reported its capabilities. Null if it never did: then
+    /// `delayed_events` and `sticky_events` mean nothing.
     pub capabilities_ms: Option<i64>,
     pub capabilities_at: Option<Stamp>,
-    /// What the homeserver offers for calls; null where it was not asked yet.
+    /// What the homeserver offers for calls; null if it has not been asked yet.
     pub own: Option<OwnFacts>,
 }
 
@@ -345,13 +346,13 @@ impl From<row::Vantage> for VantageFacts {
 }
 
 impl VantageFacts {
-    /// Since when it does not hear its homeserver; where it does, since when other work fails.
+    /// Since when it receives nothing from its homeserver; else since when other work fails.
     #[must_use]
     pub fn troubled_since_ms(&self) -> Option<i64> {
         self.unheard_since_ms.or(self.error_since_ms)
     }
 
-    /// The last time anything was heard.
+    /// The last time it received anything, ms.
     #[must_use]
     pub fn heard_ms(&self) -> Option<i64> {
         self.last_sync_ms.max(self.last_poll_ms)

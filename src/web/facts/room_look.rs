@@ -1,5 +1,5 @@
-//! Why a room needs a look: who may not join its calls, where it was replaced, and what a state
-//! reset did.
+//! Findings of a room: who may not join its calls, whether it was replaced, and what a state reset
+//! did.
 
 use super::reset::{advice_on_reset, deed_of_reset, reason_of_reset};
 use super::room_needs::account_words;
@@ -16,10 +16,9 @@ use utoipa::ToSchema;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RoomLink {
     pub room_id: String,
-    /// How we stand towards it: `joined`, `peeked`, `left` or `blind`; null where we know nothing
-    /// of it.
+    /// Our relation to it: `joined`, `peeked`, `left` or `blind`; null if unknown.
     pub watch: Option<&'static str>,
-    /// Does it name this room in turn? Null while that is not known.
+    /// Does it name this room as well? Null while unknown.
     pub names_this_room: Option<bool>,
     /// When the later of the two took the place of the earlier.
     pub at_ms: Option<i64>,
@@ -64,7 +63,7 @@ impl RoomLink {
         })
     }
 
-    /// Do we see it?
+    /// Do we follow it?
     #[must_use]
     pub fn is_followed(&self) -> bool {
         matches!(self.watch, Some("joined" | "peeked"))
@@ -77,7 +76,7 @@ impl RoomLink {
     }
 }
 
-/// Something in a room that needs a look.
+/// A problem of a room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RoomFindingFacts {
     /// `few_may_join`: not every account may join a call. `replaced`: it was replaced, and the new
@@ -88,18 +87,19 @@ pub struct RoomFindingFacts {
     /// Since when, where that is known.
     pub from_ms: Option<i64>,
     pub from_at: Option<Stamp>,
-    /// Of `few_may_join`: the type of event that joins a call, the power that it needs, how many
-    /// accounts are in the room (our own among them where we are in it), and how many of them have
-    /// that power.
+    /// For `few_may_join`: the event type that joins a call, the power that it needs, the number of
+    /// accounts in the room (including our own if it is there), and how many of them have that
+    /// power.
     pub event_type: Option<String>,
     pub needed_power: Option<i64>,
     pub accounts: Option<i64>,
     pub may_join: Option<i64>,
     /// The room that took the place of this one.
     pub replaced_by: Option<String>,
-    /// How many memberships, or people, it is about; of `replaced`: calls that still run in it.
+    /// The number of memberships or people it is about; for `replaced`, the number of calls that
+    /// still run in it.
     pub count: Option<i64>,
-    /// What runs in the room now is not known: its calls ran when it was seen last.
+    /// It is unknown what runs in the room now: its calls ran when it was last seen.
     pub now_unknown: bool,
     /// What to change, ready to copy.
     pub remedy: Option<String>,
@@ -122,7 +122,7 @@ impl RoomFindingFacts {
         }
     }
 
-    /// The same where it is known whether the room is seen now.
+    /// Notes whether the present of the room is unknown.
     #[must_use]
     pub fn with_now(self, is_unseen: bool) -> Self {
         Self {
@@ -131,7 +131,7 @@ impl RoomFindingFacts {
         }
     }
 
-    /// What the row of a room tells.
+    /// The findings from the row of a room.
     pub(super) fn findings_of_room(row: &row::Room) -> Vec<Self> {
         let mut found = Vec::new();
         let link = RoomLink::successor(row);
@@ -145,7 +145,7 @@ impl RoomFindingFacts {
                 });
             }
         } else {
-            // Nobody is to call in a room that was replaced.
+            // A replaced room should have no calls, so it does not matter who may join.
             let joins = row.access.iter().filter(|access| access.join_type.joins());
             found.extend(joins.map(Self::few_may_join));
         }
@@ -171,7 +171,7 @@ impl RoomFindingFacts {
         }
     }
 
-    /// What the findings of the calls that run in a room tell of the room.
+    /// The findings of a room from the findings of its running calls.
     pub fn of_calls<'a>(calls: impl Iterator<Item = &'a super::CallFacts>) -> Vec<Self> {
         let findings = calls
             .filter(|call| call.active)
@@ -190,7 +190,7 @@ impl RoomFindingFacts {
         found.take(20).collect()
     }
 
-    /// What it is, in a few words.
+    /// The finding in a few words.
     #[must_use]
     pub fn title(&self) -> String {
         let count = self.count.unwrap_or_default();
@@ -255,8 +255,8 @@ impl RoomLook {
     }
 }
 
-/// The rooms that need a look, by their rows and by the calls that run in them. `account`: who
-/// would have to be invited, where that is known.
+/// The rooms that need a look, from their rows and their running calls. `account`: the account to
+/// invite, if known.
 #[must_use]
 pub fn looks(
     rooms: &[row::Room],
@@ -267,7 +267,7 @@ pub fn looks(
     let look = |row: &row::Room| {
         let mut findings = match row.watch {
             Watch::Joined | Watch::Peeked => RoomFindingFacts::findings_of_room(row),
-            // What the overview says of rooms that it cannot see is enough.
+            // The overview already reports rooms that cannot be seen.
             Watch::Left | Watch::Blind => Vec::new(),
         };
 
@@ -296,7 +296,7 @@ pub fn looks(
 }
 
 impl RoomFacts {
-    /// Does the room stand among those that need a look?
+    /// Does the room need a look?
     #[must_use]
     pub fn needs_look(&self) -> bool {
         !self.findings.is_empty()
@@ -308,7 +308,7 @@ impl RoomFacts {
 pub struct AccountFacts {
     pub user_id: String,
     pub name: Option<String>,
-    /// Its power level; null for a creator, whom no level binds.
+    /// Its power level; null for a creator, who is above all levels.
     pub power: Option<i64>,
     /// It is our own account.
     pub is_observer: bool,
@@ -326,7 +326,7 @@ impl From<Account> for AccountFacts {
 }
 
 impl AccountFacts {
-    /// What to call it.
+    /// The account's title.
     #[must_use]
     pub fn title(&self) -> String {
         let name = f::within(&person(self.name.as_deref(), &self.user_id));
@@ -338,13 +338,13 @@ impl AccountFacts {
     }
 }
 
-/// Who may send a type of event that joins calls, or opens their slots, in a room.
+/// Who may send an event type that joins calls, or opens their slots, in a room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct AccessFacts {
     pub event_type: String,
     /// Sent as room state; else as a message.
     pub is_state: bool,
-    /// It joins calls; else it opens and closes their slots.
+    /// It joins calls. If false, it opens and closes their slots.
     pub joins: bool,
     pub needed_power: i64,
     /// Accounts in the room, and those of them that may send it.
@@ -411,7 +411,7 @@ fn listed(accounts: &[AccountFacts], all: i64) -> String {
     }
 }
 
-/// A membership of a call, or of the room, that a state reset took or brought back.
+/// A membership of a call, or of the room, that a state reset removed or restored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct StateResetFacts {
     /// `call_member_back`, `call_member_vanished`, `room_member_back` or `room_member_vanished`.
@@ -446,7 +446,7 @@ impl From<StateReset> for StateResetFacts {
 }
 
 impl StateResetFacts {
-    /// What to call the person.
+    /// The person's title.
     #[must_use]
     pub fn title(&self) -> String {
         person(self.name.as_deref(), &self.user_id)

@@ -19,7 +19,7 @@ pub struct RoomNeedFacts {
 }
 
 impl RoomFacts {
-    /// The same with what it needs. `account`: who would have to be invited, where that is known.
+    /// Adds what the room needs. `account`: the account to invite, if known.
     #[must_use]
     pub fn with_needs(self, account: Option<&str>) -> Self {
         let account = account_words(account);
@@ -36,7 +36,7 @@ impl RoomFacts {
         }
     }
 
-    /// What keeps the room from being seen.
+    /// Why the room cannot be seen, and what to do.
     fn sight_need(&self, account: &str) -> Option<RoomNeedFacts> {
         let error = self.error.as_deref();
         let because = |words: &str| error.map_or_else(|| words.to_owned(), f::sentence);
@@ -90,7 +90,7 @@ impl RoomNeedFacts {
         }
     }
 
-    /// Is it that the room cannot be seen?
+    /// Is the problem that the room cannot be seen?
     #[must_use]
     pub fn is_of_sight(&self) -> bool {
         let words = ["not_readable", "left", "look_failed", "history_failed"];
@@ -98,7 +98,7 @@ impl RoomNeedFacts {
     }
 }
 
-/// What to call the account that we look from.
+/// The name of the observing account.
 pub(super) fn account_words(account: Option<&str>) -> String {
     account.map_or_else(|| "the account".to_owned(), f::tidy)
 }

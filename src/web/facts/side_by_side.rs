@@ -1,5 +1,5 @@
-//! Calls that ran side by side in one room while nobody met: as findings of the calls, and as lines
-//! of the room.
+//! Calls that ran side by side in one room without a meeting: as findings of the calls, and as
+//! lines of the room.
 
 use super::{CallFacts, FindingFacts, Stamp, person};
 use crate::rtc::side_by_side::{LoneCall, pairs_side_by_side};
@@ -8,7 +8,7 @@ use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use utoipa::ToSchema;
 
-/// So many people are named in a line.
+/// Maximum number of people named in a line.
 const NAMED: usize = 3;
 
 /// Calls of one kind that ran at the same time in one room, each with one person in it.
@@ -16,7 +16,7 @@ const NAMED: usize = 3;
 pub struct SideBySideFacts {
     /// The calls, in order of their ids.
     pub call_ids: Vec<String>,
-    /// Who was alone in them, and their display names in the same order, null where none is known.
+    /// Who was alone in them, and their display names in the same order; null if unknown.
     pub users: Vec<String>,
     pub user_names: Vec<Option<String>>,
     pub from_ms: i64,
@@ -27,8 +27,7 @@ pub struct SideBySideFacts {
 }
 
 impl CallFacts {
-    /// Until when somebody is known to have been in it, ms: whoever is probably gone was there
-    /// until the last sign.
+    /// Until when somebody is known to have been in it, ms. A ghost was there until its last event.
     fn known_until_ms(&self, now: i64) -> i64 {
         let known = |stay: &super::MemberFacts| {
             self.findings
@@ -44,12 +43,12 @@ impl CallFacts {
             .unwrap_or(self.started_ms)
     }
 
-    /// The display name of who was in it alone.
+    /// The display name of the person who was alone in it.
     fn lone_name(&self) -> Option<&str> {
         self.members.first()?.name.as_deref()
     }
 
-    /// Who was in it alone, from its beginning to its end.
+    /// The person who was alone in it from its beginning to its end, if so.
     #[must_use]
     pub fn lone_user(&self) -> Option<&str> {
         let first = self.members.first()?;
@@ -57,8 +56,8 @@ impl CallFacts {
     }
 }
 
-/// Adds to each of `calls` what ran side by side with it, among them and `others`, calls of the
-/// same rooms.
+/// Adds to each of `calls` the calls that ran side by side with it. They may be among `calls` or
+/// among `others`, calls of the same rooms.
 pub fn add_side_by_side(calls: &mut [CallFacts], others: &[CallFacts], now: i64) {
     let mut by_room: BTreeMap<&str, Vec<&CallFacts>> = BTreeMap::new();
     let mut seen = BTreeSet::new();
@@ -102,7 +101,7 @@ pub fn add_side_by_side(calls: &mut [CallFacts], others: &[CallFacts], now: i64)
 }
 
 impl FindingFacts {
-    /// Does it say that nothing more was heard of a device?
+    /// Is it about the silence of a device?
     fn is_silence(&self) -> bool {
         matches!(self.kind, "silent" | "no_goodbye")
     }
@@ -127,7 +126,7 @@ impl FindingFacts {
         }
     }
 
-    /// Takes in what ran side by side with the same call.
+    /// Merges another finding about the same call.
     fn join(&mut self, other: &Self) {
         self.from_ms = self.from_ms.min(other.from_ms);
         self.from_at = Stamp(self.from_ms);
@@ -153,14 +152,14 @@ impl FindingFacts {
         format!("{number} {} of one kind", call.noun().plural)
     }
 
-    /// Where the calls are that ran side by side with this one.
+    /// The addresses of the calls that ran side by side with this one.
     #[must_use]
     pub fn other_calls(&self) -> Vec<String> {
         self.other_call_ids.iter().map(|id| call_href(id)).collect()
     }
 }
 
-/// Who was alone in a call.
+/// A person who was alone in a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct LonePerson<'a> {
     user_id: &'a str,
@@ -176,7 +175,7 @@ impl<'a> LonePerson<'a> {
     }
 }
 
-/// People of two lists, each once, and their names.
+/// The people of two lists without duplicates, and their names.
 fn joined(
     one: (&[String], &[Option<String>]),
     other: (&[String], &[Option<String>]),
@@ -206,13 +205,13 @@ fn call_href(id: &str) -> String {
 }
 
 impl SideBySideFacts {
-    /// How many they are, in words.
+    /// The number of calls, in words.
     #[must_use]
     pub fn number(&self) -> String {
         number_word(self.call_ids.len())
     }
 
-    /// Where the calls are.
+    /// The addresses of the calls.
     #[must_use]
     pub fn hrefs(&self) -> Vec<String> {
         self.call_ids.iter().map(|id| call_href(id)).collect()
@@ -238,7 +237,7 @@ impl SideBySideFacts {
         }
     }
 
-    /// What these calls of one room say, each group of calls once; the newest first.
+    /// The groups of calls of one room that ran side by side, without duplicates; the newest first.
     #[must_use]
     pub fn of_calls(calls: &[CallFacts]) -> Vec<Self> {
         let mut groups: Vec<Self> = Vec::new();
@@ -304,8 +303,8 @@ impl SideBySideFacts {
     }
 }
 
-/// How many troubles these calls have, calls that ran side by side being one, and the first call
-/// that has one.
+/// The number of calls with a problem, and the first of them. Calls that ran side by side count as
+/// one.
 #[must_use]
 pub fn count_troubled(calls: &[CallFacts]) -> (usize, Option<&CallFacts>) {
     let troubled: Vec<&CallFacts> = calls.iter().filter(|call| call.needs_look()).collect();

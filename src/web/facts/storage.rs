@@ -1,11 +1,11 @@
-//! What is wrong with the database, as pages and JSON show it, and what to do about it.
+//! Problems with the database, as pages and JSON show them, and what to do about them.
 
 use super::Stamp;
 use crate::store::health::{Trouble, TroubleKind};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// The database cannot be written or read as it should be, so that nothing of now is known.
+/// The database cannot be written or read properly, so nothing about the present is known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct StorageTroubleFacts {
     /// `full` (the disk), `locked` (by another program), `read_only`, `gone` (the file was deleted
@@ -38,14 +38,14 @@ pub struct StorageWords {
 }
 
 impl StorageTroubleFacts {
-    /// What it is and what to do, in words.
+    /// The problem and what to do, in words.
     #[must_use]
     pub fn words(&self) -> StorageWords {
         storage_words(self.kind)
     }
 }
 
-/// The words for a kind of trouble, by its word in JSON.
+/// The words for a kind of problem, by its word in JSON.
 #[must_use]
 pub fn storage_words(kind: &str) -> StorageWords {
     let (what, to_do) = match TroubleKind::from_word(kind) {

@@ -1,4 +1,4 @@
-//! Sums over a span of time as pages and JSON show them: each with and without what is inferred.
+//! Sums over a span of time as pages and JSON show them: with and without inferred time.
 
 use super::Stamp;
 use crate::rtc::coverage::Span;
@@ -54,13 +54,13 @@ impl SumFacts {
     }
 }
 
-/// `3 not exact`; nothing when all are.
+/// `3 not exact`; `None` if all are exact.
 #[must_use]
 pub fn not_exact(calls: i64, exact: i64) -> Option<String> {
     (calls > exact).then(|| format!("{} not exact", f::count(calls - exact)))
 }
 
-/// `of which 3 h 12 inferred`; nothing below a minute.
+/// `of which 3 h 12 inferred`; `None` if it is less than a minute.
 #[must_use]
 pub fn inferred(all_ms: impl f::Whole, seen_ms: impl f::Whole) -> Option<String> {
     let rest = all_ms.whole() - seen_ms.whole();

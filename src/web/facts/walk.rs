@@ -1,5 +1,5 @@
-//! A walk through a room's history as pages and JSON show it: how far it has come, and about how
-//! much is ahead.
+//! A walk (reading a room's history backwards) as pages and JSON show it: how far it has come, and
+//! about how much is left.
 
 use super::{RoomRef, Stamp};
 use crate::store::progress::{Progress, Sums};
@@ -7,7 +7,7 @@ use crate::web::format as f;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// A walk back through the history of a room, done or not.
+/// A walk back through the history of a room, finished or not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct WalkFacts {
     pub room: RoomRef,
@@ -18,13 +18,13 @@ pub struct WalkFacts {
     pub pages: i64,
     /// Events that were not known before.
     pub events: i64,
-    /// How far back it has come.
+    /// The oldest time it has reached.
     pub reached_ms: Option<i64>,
     pub reached_at: Option<Stamp>,
-    /// About how much of the time is still ahead, percent: calls are not spread evenly over it. 0 =
-    /// done, null = not known, as long as the walk has found nothing by which that could be told.
+    /// About how much of the time is left, percent; calls are not spread evenly over it. 0 =
+    /// finished. Null = unknown, as long as the walk has found nothing to estimate it from.
     pub ahead_percent: Option<i64>,
-    /// About how long it still takes at the pace so far; null = too early to say, or done.
+    /// About how long it still takes at the present pace; null = too early to say, or finished.
     pub ahead_ms: Option<i64>,
     /// New events for each second spent reading.
     pub events_per_second: Option<i64>,
@@ -44,7 +44,7 @@ pub struct WalkFacts {
 
 impl From<Progress> for WalkFacts {
     fn from(row: Progress) -> Self {
-        // A walk that has found nothing has made no way by which one could tell how much is ahead.
+        // Without any event found, it is unknown how much is left.
         let is_measured = row.found > 0 || row.done_ms.is_some();
 
         Self {
@@ -80,7 +80,7 @@ impl WalkFacts {
         self.done_ms.is_none()
     }
 
-    /// What was read so far.
+    /// What has been read so far.
     #[must_use]
     pub fn so_far(&self) -> String {
         format!(
@@ -90,7 +90,7 @@ impl WalkFacts {
         )
     }
 
-    /// About how much is still ahead; empty when there is nothing to say.
+    /// About how much is left; empty if there is nothing to say.
     #[must_use]
     pub fn ahead(&self) -> String {
         if !self.is_open() || self.pages == 0 {
@@ -118,7 +118,7 @@ impl WalkFacts {
             .join(", ")
     }
 
-    /// Did it end although more may be before it?
+    /// Did it end although there may be older history?
     #[must_use]
     pub fn is_short(&self) -> bool {
         let is_short = |why: &str| crate::store::walks::SHORT.contains(&why);
@@ -152,13 +152,12 @@ pub struct HistoryFacts {
     pub rooms_open: i64,
     pub pages: i64,
     pub events: i64,
-    /// New events for each second, of all walks that are not done; they have their turns one after
-    /// the other.
+    /// New events per second, of all unfinished walks together; they take turns.
     pub events_per_second: i64,
 }
 
 impl HistoryFacts {
-    /// From the sums of all walks and the walks that are not done.
+    /// Computes it from the sums of all walks and the unfinished walks.
     #[must_use]
     pub fn new(sums: Sums, open: &[WalkFacts]) -> Self {
         let events_per_second = open.iter().filter_map(|walk| walk.events_per_second).sum();

@@ -1,5 +1,5 @@
-//! Findings of a call that the room's own state explains: who could not come, who can no longer say
-//! goodbye, a room that was replaced, and what a state reset did.
+//! Findings of a call from the room's own state: who could not join, who can no longer say goodbye,
+//! a replaced room, and what a state reset did.
 
 use super::FindingFacts;
 use crate::rtc::power::JoinType;
@@ -12,7 +12,7 @@ use crate::web::format as f;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Somebody who is still in a room that was replaced, and of whom nothing came since.
+/// A person who is still in a call of a replaced room, without an event since.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct LeftBehind {
     pub user_id: String,
@@ -20,20 +20,20 @@ pub struct LeftBehind {
     pub last_heard_at: Stamp,
 }
 
-/// What only findings of a room's own state have.
+/// Fields of findings from a room's own state.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RoomStateFacts {
-    /// The type of event that joins a call here, and the power that sending it needs.
+    /// The event type that joins a call here, and the power needed to send it.
     pub event_type: Option<String>,
     pub needed_power: Option<i64>,
     /// The room that took the place of this one.
     pub replaced_by: Option<String>,
-    /// Of `room_replaced`: who is still here though nothing came from them since.
+    /// For `room_replaced`: people who are still here without an event since.
     pub left_behind: Vec<LeftBehind>,
-    /// The homeserver whose events the room takes no more.
+    /// The homeserver whose events the room no longer accepts.
     pub denied_server: Option<String>,
-    /// Of `nobody_could_come`: did it ring for everybody? Null in lists, where that is not looked
-    /// at.
+    /// For `nobody_could_come`: did it ring for everybody? Null in lists, where this is not
+    /// checked.
     pub rang_everybody: Option<bool>,
     /// What to change, ready to copy.
     pub remedy: Option<String>,
@@ -48,8 +48,8 @@ pub fn remedy_of_levels(join_type: &JoinType, usual_power: i64) -> String {
     )
 }
 
-/// What is known of the call's members and of their room, as findings: those that come before the
-/// others, and those that come after.
+/// Findings about the call's members and their room: those shown before the other findings, and
+/// those shown after them.
 pub(super) fn findings_of_room_state(
     members: &[row::Member],
     ledger: &Ledger,
@@ -87,7 +87,7 @@ impl FindingFacts {
         ledger: &Ledger,
         upto: i64,
     ) -> Self {
-        // The look before the one that found it gone.
+        // The poll before the one that found it gone.
         let looked_before = |member: &row::Member| {
             let origins = ledger.origins.get(&member.id)?;
             origins.end.and_then(|event| event.made_since_ms)
@@ -193,12 +193,12 @@ impl FindingFacts {
         self.ended(Some(member.until_ms).filter(|until| *until <= upto))
     }
 
-    /// What a state reset did, where it is about one.
+    /// The state reset that it is about, if any.
     pub(super) fn of_reset(&self) -> Option<Reset> {
         reset_of_finding(self.kind)
     }
 
-    /// Does the room's own state tell it?
+    /// Is it a finding from the room's own state?
     #[must_use]
     pub fn is_of_room_state(&self) -> bool {
         self.pill_of_room_state().is_some()
@@ -207,7 +207,7 @@ impl FindingFacts {
     /// Does it count on the pill of its call?
     pub(super) fn is_loud_of_room_state(&self) -> bool {
         match self.kind {
-            // Whoever was in a replaced room and went is in nobody's way.
+            // A person who has left a replaced room is no longer a problem.
             "room_replaced" | "server_denied" | "lost_power" => self.until_ms.is_none(),
             "nobody_could_come" => true,
             _ => match self.of_reset() {
@@ -294,7 +294,7 @@ impl FindingFacts {
         })
     }
 
-    /// Those who are still in a replaced room, though nothing came from them since.
+    /// The people still in a replaced room without an event since, in words.
     #[must_use]
     pub fn left_behind(&self, call: &CallFacts) -> Option<String> {
         let users: Vec<String> = self
@@ -307,7 +307,7 @@ impl FindingFacts {
         (!users.is_empty()).then(|| super::names(call, &users, users.len(), super::NAMED))
     }
 
-    /// When the last of those left behind was heard, ms.
+    /// The newest last event of those left behind, ms.
     #[must_use]
     pub fn left_behind_since(&self) -> Option<i64> {
         let heard = self.state.left_behind.iter();
