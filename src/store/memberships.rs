@@ -44,15 +44,20 @@ impl Change {
         &self.id
     }
 
-    /// Where it changes what a slot's calls are made of: slot, from and to, ms. A stay that only
-    /// ends at another time changes nothing before that.
+    /// Where it changes what a slot's calls are made of: slot, from and to, ms. A stay of the same
+    /// device that only ends at another time changes nothing before that. A renewal can name the
+    /// device of a stay that had no name for it.
     pub fn spans(&self) -> impl Iterator<Item = (&str, i64, i64)> {
         let both = self.old.as_ref().zip(self.new.as_ref());
         let both =
             both.filter(|(old, new)| old.slot_id == new.slot_id && old.joined_ms == new.joined_ms);
         let longer = |facts: &Facts| facts.until_ms > facts.joined_ms;
         let both = both.filter(|(old, new)| {
-            longer(old) && longer(new) && old.join_event_id == new.join_event_id
+            longer(old)
+                && longer(new)
+                && old.join_event_id == new.join_event_id
+                && old.user_id == new.user_id
+                && old.device() == new.device()
         });
         let end = both.map(|(old, new)| {
             (

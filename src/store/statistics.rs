@@ -231,6 +231,9 @@ fn middle_of(
             first -= 1;
         } else if let Ok(at) = around.binary_search(&call.stated_ms) {
             around.remove(at);
+        } else if call.stated_ms == low {
+            // As long as the first of the part: it is one of those before the part.
+            first -= 1;
         }
 
         if call.seen_ms < low && !is_from_the_first {
@@ -633,6 +636,20 @@ pub async fn named(
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// Two calls stated 12, of which the part holds one: both count by what was seen.
+    #[test]
+    fn a_call_as_long_as_the_first_of_the_part_may_lie_before_it() {
+        let refuted = [3, 10].map(|seen_ms| RefutedCall {
+            started_ms: 0,
+            people: 1,
+            stated_ms: 12,
+            seen_ms,
+        });
+
+        let found = middle_of(vec![12, 14, 16, 17, 18], 3, 5, &refuted);
+        assert_eq!(found, Some(16));
+    }
 
     proptest! {
         #[test]

@@ -14,8 +14,10 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What is counted, and for whom: a user, a device, a server or an intent.
 type Key = (&'static str, String);
 
-/// Maximum users whose stays are read for one update; beyond it the call is counted anew.
-const MOST_USERS: usize = 4096;
+/// Maximum users whose stays are read for one update, and maximum stays of theirs. Beyond these the
+/// call is counted again, portion by portion.
+const MOST_USERS: usize = 1024;
+const MOST_STAYS: usize = 32_768;
 
 /// Changes of one large call.
 pub(super) struct Update<'a> {
@@ -186,6 +188,10 @@ impl Update<'_> {
         }
 
         let users: Vec<String> = users.into_iter().collect();
+        if self.has_too_many_stays(tx, &users, low, high).await? {
+            return Ok(None);
+        }
+
         let shared = |query: Statement| query.bind(self.session.id.clone()).bind(low).bind(high);
         let bind = |query: Statement, user: Option<&String>| query.bind(user.cloned());
         let rows = OF_USERS.read(tx, &users, shared, bind).await?;
@@ -206,6 +212,29 @@ impl Update<'_> {
         after.extend(new.map(|stay| (stay.id.clone(), stay)));
 
         Ok(Some(Stays { before, after }))
+    }
+
+    /// Do these users have more stays between these times, ms, than are read for one update?
+    async fn has_too_many_stays(
+        &self,
+        tx: &mut Tx,
+        users: &[String],
+        low: i64,
+        high: i64,
+    ) -> Result<bool, Error> {
+        // Nobody has more stays in the call than the call has.
+        if self.session.memberships <= MOST_STAYS {
+            return Ok(false);
+        }
+
+        let shared = |query: Statement| query.bind(self.session.id.clone()).bind(low).bind(high);
+        let bind = |query: Statement, user: Option<&String>| query.bind(user.cloned());
+        let mut stays = 0;
+        for row in COUNT_OF_USERS.read(tx, users, shared, bind).await? {
+            stays += row.try_get::<i64, _>("n")?;
+        }
+
+        Ok(stays > int(MOST_STAYS))
     }
 
     /// Is somebody there all the time from just before the first change to the last join? Asked
@@ -317,6 +346,12 @@ static OF_USERS: Rows = Rows::new(
         " from asked a cross join memberships m
         where m.user_id = a.user_id and m.session_id || '' = $1 and m.until_ms > $2 and m.joined_ms + 0 <= $3"
     ),
+);
+static COUNT_OF_USERS: Rows = Rows::new(
+    "with asked(user_id) as (values ",
+    "(cast(? as text))",
+    ") select count(*) as n from asked a cross join memberships m
+        where m.user_id = a.user_id and m.session_id || '' = $1 and m.until_ms > $2 and m.joined_ms + 0 <= $3",
 );
 const LAST_ENDS: &str = "select id, until_ms from memberships where session_id = $1
     order by until_ms desc limit $2";

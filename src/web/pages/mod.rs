@@ -165,7 +165,7 @@ async fn read_members(
 
 /// Stays that are read of all calls of a list together, of one call in a list at most, and of one
 /// call at least.
-const STAYS_OF_LIST: i64 = 2000;
+const STAYS_OF_LIST: i64 = 4000;
 const STAYS_OF_LISTED_CALL: i64 = 1000;
 /// A call by itself is read whole up to so many stays, and of a larger one so many are read.
 pub(super) const STAYS_OF_CALL: i64 = 2000;

@@ -98,3 +98,60 @@ proptest! {
         prop_assert_eq!(got, want);
     }
 }
+
+/// A sticky event of a device; it has a name where it says so.
+fn sticky(number: usize, user: &str, key: &str, device: Option<&str>, at_ms: i64) -> Value {
+    let mut member = json!({ "id": key, "user_id": user });
+    if let Some(device) = device {
+        member["device_id"] = device.into();
+    }
+
+    json!({
+        "type": "org.matrix.msc4143.rtc.member",
+        "event_id": format!("$s{number}"),
+        "sender": user,
+        "origin_server_ts": at_ms,
+        "_received_ts": at_ms,
+        "msc4354_sticky": { "duration_ms": 3_600_000 },
+        "content": {
+            "application": { "type": "m.call" },
+            "member": member,
+            "msc4354_sticky_key": key,
+            "rtc_transports": [],
+            "slot_id": "m.call#ROOM",
+            "versions": [],
+        },
+    })
+}
+
+/// A renewal names the device of a stay: two devices of one user are one.
+#[test]
+fn a_device_that_is_named_later_is_counted_once() {
+    let minute = |number: i64| FIRST + number * 60_000;
+    let came = vec![
+        event(0, "@u0:h0", 9, FIRST, 600),
+        event(1, "@u1:h1", 1, minute(1), 600),
+        sticky(2, "@u1:h1", "k", None, minute(2)),
+        event(3, "@u2:h2", 2, minute(3), 600),
+        sticky(4, "@u1:h1", "k", Some("D1"), minute(4)),
+        event(5, "@u3:h0", 3, minute(5), 600),
+        event(6, "@u4:h1", 4, minute(6), 600),
+    ];
+
+    block(async {
+        let (store, place) = open().await;
+        let grain = Grain {
+            tally: 2,
+            ..Grain::default()
+        };
+        let store = store.with_grain(grain);
+        write_all(&store, arrivals(&came), &[1]).await;
+        let events = arrivals(&came)
+            .into_iter()
+            .map(|arrival| (*arrival.event).clone());
+        let want = derived(&rtc::derive(ROOM, events, &Rules::default()));
+
+        assert_eq!(stored(&store).await, want);
+        done(store, place).await;
+    });
+}
