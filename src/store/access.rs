@@ -1,5 +1,5 @@
-//! Who may join a call in a room, counted by the accounts that the power levels name and never by
-//! all of them; and what else of a room's own state explains its calls.
+//! Who may join a call in a room. Only the accounts that the power levels name are counted, never
+//! all members. Also other facts of a room's own state that explain its calls.
 
 use super::row::Viewer;
 use super::rows::Rows;
@@ -10,9 +10,11 @@ use crate::rtc::room_rules::RoomRules;
 use sqlx::Row;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// A type that was used last so much earlier than the newest one is in use no more, ms: 90 days.
+/// A type of event is no longer in use if it was last used this much earlier than the newest one,
+/// ms: 90 days.
 const OUT_OF_USE_MS: i64 = 90 * 86_400_000;
-/// Where more accounts than this are named with power, nobody asks which of them were there.
+/// If the power levels name more accounts than this, we do not look up which of them are in the
+/// room.
 const NAMED_MAX: usize = 500;
 
 const TYPES: &str = "select kind, is_state from call_types t where t.room_id = $1
@@ -33,8 +35,8 @@ const COUNTED: &str = "select members_ms from rooms where room_id = $1";
 const SET: &str =
     "update rooms set access = $2 where room_id = $1 and coalesce(access, '') <> coalesce($2, '')";
 
-/// Counts anew who may join a call in the room, and keeps it where that is not everybody. True if
-/// it was another number.
+/// Counts again who may join a call in the room, and stores the result unless everybody may.
+/// Returns true if the result changed.
 pub(super) async fn refresh(tx: &mut Tx, room_id: &str) -> Result<bool, Error> {
     let found = restricted(tx, room_id).await?;
     let text = if found.is_empty() {
@@ -52,7 +54,7 @@ pub(super) async fn refresh(tx: &mut Tx, room_id: &str) -> Result<bool, Error> {
     Ok(done.rows_affected() > 0)
 }
 
-/// The types of events in use by which not everybody may join a call, or open its slot.
+/// The types of events in use that not everybody may send to join a call or to open its slot.
 async fn restricted(
     connection: &mut sqlx::AnyConnection,
     room_id: &str,
@@ -71,7 +73,7 @@ async fn restricted(
     }
 
     let rules = room_rules::of_room(connection, room_id).await?;
-    // A room whose state was read and holds no power levels lets everybody send everything.
+    // If the state of a room was read and holds no power levels, everybody may send everything.
     let Some(levels) = rules.levels() else {
         return Ok(Vec::new());
     };
@@ -102,7 +104,7 @@ async fn restricted(
         .fetch_one(&mut *connection)
         .await?;
     let is_restricted = |found: &Access| {
-        // That the observer may not join is nobody's trouble.
+        // It is no problem that the observer's own account may not join.
         let shut_out = observers.iter().filter(|user| {
             joined.contains(*user)
                 && !levels.may_send(user, &found.join_type.event_type, found.join_type.is_state)
@@ -117,7 +119,7 @@ async fn restricted(
     Ok(found.filter(is_restricted).collect())
 }
 
-/// Is there anybody who may not send this type, in the room or not?
+/// Is there any account, in the room or not, that may not send this type?
 fn may_be_restricted(levels: &Levels, one: &JoinType) -> bool {
     let needed = levels.needed(&one.event_type, one.is_state);
     levels.of_others() < needed || levels.named().any(|(_, level)| level < needed)
@@ -147,7 +149,8 @@ async fn standing(
     Ok(found)
 }
 
-/// What is known of the rooms of some calls, by room; of those of which nothing is, nothing.
+/// What is known of the rooms of these calls, by room. Rooms of which nothing is known are left
+/// out.
 ///
 /// # Errors
 /// When the database fails.
@@ -204,7 +207,7 @@ fn in_use(types: Vec<(JoinType, i64)>) -> Vec<JoinType> {
         .collect()
 }
 
-/// Those who were named with more power than others at any time.
+/// Accounts that had more power than the others at any time.
 fn with_power(rules: &RoomRules) -> BTreeSet<&str> {
     let named = rules.levels_changes().flat_map(|(_, levels)| {
         let usual = levels.of_others();
@@ -257,8 +260,8 @@ const JOINED: &str = "select m.user_id, p.name from room_members m
     left join people p on p.room_id = m.room_id and p.user_id = m.user_id
     where m.room_id = $1 and m.joined = 1 order by m.user_id limit $2";
 
-/// Names those who may and those who may not, at most `limit` of each. Accounts beyond the first
-/// few thousand are not looked at: they are counted all the same.
+/// Names the accounts that may join and those that may not, at most `limit` of each. Only the first
+/// few thousand accounts are looked at for names; the others are only counted.
 ///
 /// # Errors
 /// When the database fails.

@@ -1,5 +1,5 @@
-//! The insert path: new events are appended in statements of many rows, what another copy tells
-//! more is added, and what follows from it is noted.
+//! The insert path. New events are appended in statements of many rows. What another copy of a
+//! known event adds is merged into it. The consequences are noted in [`Touched`].
 
 use super::batch::{Arrival, Batch, RoomBatch, Source};
 use super::events::event;
@@ -23,36 +23,37 @@ use std::sync::Arc;
 )]
 #[derive(Debug, Clone, Default)]
 pub(super) struct Touched {
-    /// For each chain the first and the last time at which something changed.
+    /// For each member key the first and the last time at which something changed.
     pub chains: BTreeMap<String, (i64, i64)>,
-    /// For each user the events of its standing in the room that changed, by id, as they were
-    /// before.
+    /// For each user the changed events of the user's membership of the room, by id, with the event
+    /// as it was before.
     pub presence: BTreeMap<String, BTreeMap<String, Option<RoomEvent>>>,
-    /// Slots of which an event or its redaction came.
+    /// Slots for which an event or its redaction came.
     pub slots: BTreeSet<String>,
-    /// The room's creation came, ms: stays that claim to have begun before it change.
+    /// The room's creation event came; its time, ms. Stays that claim to have begun before it
+    /// change.
     pub created_ms: Option<i64>,
-    /// The room's creation is another one than we knew: all chains may change.
+    /// The room's creation event is not the one we knew: all member keys may change.
     pub everything: bool,
     /// Name, alias or state of the room may have changed.
     pub facts: bool,
     /// Who is in the room, or by which types of events calls are joined, may have changed.
     pub accounts: bool,
     pub new_events: usize,
-    /// Contents of redacted events were taken out.
+    /// Contents of redacted events were deleted.
     pub taken_back: bool,
-    /// Not all is taken out yet that a ban takes back.
+    /// A ban that redacts all events of a user is not fully applied yet.
     pub has_open_bans: bool,
-    /// Whose display names went with redacted events.
+    /// Users whose display names were deleted with redacted events.
     pub unnamed: BTreeSet<String>,
-    /// Somebody sent more than is stored.
+    /// Somebody sent more events than the limits allow to be stored.
     pub set_aside: bool,
     /// What the new events say.
     pub fresh: Fresh,
 }
 
 impl Touched {
-    /// Something changed on a chain between these times.
+    /// Notes that something changed for a member key between these times.
     pub fn chain(&mut self, chain: &str, from: i64, to: i64) {
         let span = self.chains.entry(chain.to_owned()).or_insert((from, to));
         *span = (span.0.min(from), span.1.max(to));
@@ -69,7 +70,7 @@ pub(super) async fn last_stream(tx: &mut Tx) -> Result<i64, Error> {
 /// An event to be inserted.
 struct New<'a> {
     arrival: &'a Arrival,
-    /// What is kept beside what a redaction left of it.
+    /// The part of a redacted event's content that is kept.
     kept: Option<&'a str>,
     chain: Option<String>,
     rejected: Option<Reason>,
@@ -93,16 +94,16 @@ impl<'a> New<'a> {
     }
 }
 
-/// An event that is new or tells more than before.
+/// An event that is new, or of which we now know more.
 struct News {
     event: Arc<RoomEvent>,
-    /// As it was before.
+    /// The event as it was before.
     old: Option<RoomEvent>,
     chain: Option<String>,
 }
 
 impl News {
-    /// Its old and its new time, ms, the earlier one first.
+    /// The old and the new time of the event, ms, the earlier one first.
     fn span(&self) -> (i64, i64) {
         let (now, before) = (
             self.event.time(),
@@ -153,10 +154,10 @@ pub(super) async fn append(
     Ok(())
 }
 
-/// An event as it is stored, and what is kept beside it.
+/// An event to be stored, and the part of its content that is kept if it is redacted.
 type Stored<'a> = (&'a Arrival, Option<&'a str>);
 
-/// Appends some of them; those that were new.
+/// Appends one chunk of events. Returns those that were new.
 async fn append_chunk(
     tx: &mut Tx,
     batch: &Batch,
@@ -182,7 +183,8 @@ async fn append_chunk(
     let tried: Vec<New> = numbered
         .map(|((arrival, kept), stream)| New::from_arrival(arrival, kept, stream))
         .collect();
-    // Most are new: which are not is asked only when some are not.
+    // Most events are new. The known ones are looked up only if fewer rows were inserted than
+    // tried.
     let known = match insert(tx, batch, room, &tried).await? {
         inserted if inserted == int(tried.len()) => HashMap::new(),
         _ => load_stored_copies(tx, batch, room, &tried, *stream).await?,
@@ -248,8 +250,8 @@ static KNOWN: Rows = Rows::new(
     ")",
 );
 
-/// Which of these events were there before, and whether they had come from this vantage by this
-/// way.
+/// Which of these events were stored before, and whether they had already come from this vantage in
+/// this way.
 async fn load_stored_copies(
     tx: &mut Tx,
     batch: &Batch,
@@ -276,8 +278,8 @@ async fn load_stored_copies(
 
 const NUMBER: &str = "update events set stream = $3 where event_id = $1 and room_id = $2";
 
-/// Numbers without gaps, so that the last one tells how many were ever stored: known ones took
-/// none.
+/// Numbers the events without gaps, so that the last number tells how many were ever stored. Events
+/// that were known take no number.
 async fn number(
     tx: &mut Tx,
     room_id: &str,
@@ -312,7 +314,7 @@ static WROTE: Rows = Rows::new(
     " on conflict (room_id, sender, chain) do nothing",
 );
 
-/// Inserts those that are not there; how many that were.
+/// Inserts the events that are not stored yet. Returns how many there were.
 async fn insert(
     tx: &mut Tx,
     batch: &Batch,
@@ -352,7 +354,7 @@ async fn insert(
     Ok(i64::try_from(INSERT.write(tx, events, shared, bind).await?).unwrap_or(i64::MAX))
 }
 
-/// Notes who writes on which chain.
+/// Notes which users write under which member key.
 async fn record_writers<'c>(
     tx: &mut Tx,
     room: &RoomBatch,
@@ -375,8 +377,7 @@ const UPDATE: &str =
         in_timeline = $7, json = $8, time_ms = $9, chain = $10, rejected = $11, kept = $12
         where event_id = $1 and room_id = $2";
 
-/// Adds what this copy of a known event tells more; something when that can change what follows
-/// from it.
+/// Merges what this copy of a known event adds. Returns something if that can change derived data.
 async fn absorb(
     tx: &mut Tx,
     room: &RoomBatch,
@@ -423,7 +424,7 @@ async fn absorb(
         arrival.json.clone()
     };
 
-    // A readable copy may tell the chain that a redacted one could not.
+    // A readable copy may tell the member key that a redacted copy could not.
     let mut chain: Option<String> = row.try_get("chain")?;
     let mut rejected: Option<String> = row.try_get("rejected")?;
     if merged.readable != known.readable && chain.is_none() {
@@ -465,7 +466,7 @@ async fn absorb(
     }))
 }
 
-/// Can what follows from an event change with what we know of it?
+/// Can this change of an event change what is derived from it?
 fn changes_the_fold(known: &RoomEvent, merged: &RoomEvent) -> bool {
     merged.content != known.content
         || merged.time() != known.time()
@@ -488,8 +489,8 @@ static REPLACING: Rows = Rows::new(
     ")",
 );
 
-/// By id the first and the last time, ms, of linked events. Whether the one in between is odd, the
-/// one after it decides.
+/// The first and the last time of linked events, ms, by id. Whether the event in between has an odd
+/// stamp is decided by the one after it.
 type Linked = HashMap<String, (i64, i64)>;
 
 async fn linked(tx: &mut Tx, sql: &Rows, room_id: &str, ids: &[&str]) -> Result<Linked, Error> {
@@ -503,7 +504,7 @@ async fn linked(tx: &mut Tx, sql: &Rows, room_id: &str, ids: &[&str]) -> Result<
     Ok(times)
 }
 
-/// Notes what the news can change.
+/// Notes what the new events can change.
 async fn touch(
     tx: &mut Tx,
     room_id: &str,
@@ -520,8 +521,8 @@ async fn touch(
     for new in news {
         let event = &new.event;
         if let Some(chain) = &new.chain {
-            // What is moved by links lies between linked events; whether one is odd its neighbours
-            // decide, too.
+            // The time of an event that is moved by links depends on the linked events. Its
+            // neighbours decide whether its stamp is odd.
             let before = event
                 .replaces_state
                 .as_ref()
@@ -569,7 +570,7 @@ async fn redaction(
     };
 
     touched.taken_back = true;
-    // What is not known yet will itself be news.
+    // The redaction of an event that is not stored yet is applied when that event comes.
     let Some(row) = redact_stored(tx, room_id, target, &new.event).await? else {
         return Ok(());
     };
@@ -582,7 +583,7 @@ async fn redaction(
     }
 
     if let Some(chain) = row.chain {
-        // From the redacted event on: what a checkpoint after it carries does not know of the
+        // The change begins at the redacted event: checkpoints after it do not know of the
         // redaction.
         let (from, to) = new.span();
         touched.chain(&chain, from.min(row.time_ms), to.max(row.time_ms));
@@ -591,7 +592,8 @@ async fn redaction(
     Ok(())
 }
 
-/// Stores what is no event, under a hash of itself: nothing is dropped silently. How many are new.
+/// Stores malformed events under a hash of their text, so that nothing is dropped silently. Returns
+/// how many are new.
 async fn malformed(
     tx: &mut Tx,
     batch: &Batch,

@@ -20,17 +20,17 @@ pub struct Contents {
     pub bytes: u64,
 }
 
-/// What became of a restore.
+/// The result of a restore.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restored {
     pub contents: Contents,
-    /// The database that was replaced, where there was one.
+    /// The database that was replaced, if there was one.
     pub aside: Option<PathBuf>,
     pub database: PathBuf,
 }
 
-/// Writes a consistent copy of the database to `to`, also while it is being written. The copy can
-/// be read by this user only (0600); nothing is written over.
+/// Writes a consistent copy of the database to `to`, even while a server writes to it. Only the
+/// user of this process can read the copy (0600). An existing file is not overwritten.
 ///
 /// # Errors
 /// When there is no such database, the file is there already, or the disk is full; then nothing is
@@ -39,7 +39,7 @@ pub async fn copy_database(url: &str, to: &Path) -> Result<Contents, Error> {
     let database = file_of(url)?.ok_or(Error::NoFile)?;
     let mut connection = open(&database, false).await?;
     counts(&mut connection, &database).await?;
-    // The name is ours from here on; a copy that is not whole never bears it.
+    // The name is reserved from here on. A file with this name is always a complete copy.
     new_file(to)?;
     let done = copy(&mut connection, to).await;
     let _ = connection.close().await;
@@ -148,7 +148,7 @@ fn rename(from: &Path, to: &Path) -> Result<(), Error> {
     };
 
     std::fs::rename(from, to).map_err(cannot)?;
-    // So that the name, too, outlives a power cut.
+    // Sync the folder, so that the file name also survives a power cut.
     let folder = to
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
@@ -159,8 +159,8 @@ fn rename(from: &Path, to: &Path) -> Result<(), Error> {
         .map_err(cannot)
 }
 
-/// Copies to a name that exists and is ours; it gets the content at once or not at all. Returns the
-/// size, bytes.
+/// Copies to a name that exists and is ours. The content appears there at once or not at all.
+/// Returns the size, bytes.
 async fn copy(connection: &mut SqliteConnection, to: &Path) -> Result<u64, Error> {
     let part = beside(to, "partial");
     new_file(&part)?;
@@ -175,8 +175,8 @@ async fn copy(connection: &mut SqliteConnection, to: &Path) -> Result<u64, Error
 }
 
 async fn write(connection: &mut SqliteConnection, part: &Path) -> Result<u64, Error> {
-    // The copy gives space back in small steps, also when the original was made before that was
-    // usual.
+    // Makes the copy release free pages in small steps, even if the original was made before that
+    // was the default.
     if sqlx::query_scalar::<_, i64>("pragma auto_vacuum")
         .fetch_one(&mut *connection)
         .await?
@@ -207,8 +207,8 @@ async fn write(connection: &mut SqliteConnection, part: &Path) -> Result<u64, Er
 /// How the names of the files of a database end: itself, its log, and the log's index.
 const PARTS: [&str; 3] = ["", "-wal", "-shm"];
 
-/// A name beside the database that nothing has: two restores in one second must not overwrite what
-/// the first one kept.
+/// A file name beside the database that is not in use. Two restores within one second must not
+/// overwrite what the first one kept.
 fn free(database: &Path, word: &str) -> PathBuf {
     let (mut name, mut number) = (beside(database, word), 1);
     while PARTS.iter().any(|end| with(&name, end).exists()) {
@@ -225,7 +225,8 @@ fn with(path: &Path, end: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Moves the database away with what belongs to it: a log not yet folded in is part of it.
+/// Moves the database away with its other files: a write-ahead log that is not checkpointed yet is
+/// part of it.
 fn set_aside(database: &Path, aside: &Path) -> Result<Option<PathBuf>, Error> {
     let mut moved = None;
     for end in PARTS {
@@ -239,7 +240,7 @@ fn set_aside(database: &Path, aside: &Path) -> Result<Option<PathBuf>, Error> {
     Ok(moved)
 }
 
-/// Is this a whole database of ours, and not newer than we are?
+/// Checks that this is an intact Callscope database whose version is not newer than this program.
 async fn check(connection: &mut SqliteConnection, path: &Path) -> Result<Contents, Error> {
     let bad = |why: String| Error::Backup(path.to_owned(), why);
     let query = sqlx::query_scalar("pragma integrity_check(3)");

@@ -56,21 +56,21 @@ pub struct RoomBatch {
     pub room_id: String,
     pub source: Source,
     pub arrivals: Vec<Arrival>,
-    /// What is no event at all: reason and JSON text.
+    /// Entries that are not valid events: reason and JSON text.
     pub malformed: Vec<(Reason, String)>,
-    /// What was thrown away because nobody had asked for it: how many events of which type.
+    /// Events that were discarded because we did not request their type: number by type.
     pub unasked: Unasked,
-    /// How we stand towards the room now, if this answer tells.
+    /// How we now stand towards the room, if this answer says so.
     pub watch: Option<Watch>,
     /// A full state was read.
     pub snapshot: Option<snapshots::Look>,
     /// Events are missing before this token: a walk through history is needed, and why.
     pub gap: Option<(&'static str, Option<String>)>,
-    /// A walk took a step.
+    /// A page of a walk through the room's history (back-fill).
     pub step: Option<walks::Step>,
-    /// A walk that had ended goes on: with another one, which this page begins.
+    /// This page is the first of a new walk that continues one that had ended.
     pub goes_on: Option<walks::GoOn>,
-    /// It belongs to the first answer that tells of the room, which may be written in several
+    /// This batch belongs to the first answer about the room, which may be written in several
     /// pieces.
     pub is_first_answer: bool,
 }
@@ -94,15 +94,15 @@ impl RoomBatch {
         }
     }
 
-    /// Counts an event that was not asked for.
+    /// Counts an event that we did not request.
     pub fn count_unasked(&mut self, kind: String) {
         unasked::count(&mut self.unasked, kind, 1);
     }
 }
 
 impl RoomBatch {
-    /// Does it say that an invitation to this room is not open any more? That a room is not among
-    /// those that we are in says nothing: who was removed may be invited anew.
+    /// Does the answer say that an invitation to this room is no longer open? That we are not in
+    /// the room says nothing: a user who was removed may be invited again.
     fn answers_invitation(&self) -> bool {
         match self.watch {
             Some(Watch::Joined) => true,
@@ -133,17 +133,18 @@ pub struct Changed {
     pub rooms: BTreeSet<String>,
     /// Events that were not known.
     pub new_events: usize,
-    /// The sync stream was heard for the first time after a stop or a break: states should be
-    /// looked at.
+    /// The sync stream was heard for the first time after a stop or a break: the state of the rooms
+    /// should be polled.
     pub heard_anew: bool,
-    /// Contents of redacted events were taken out.
+    /// Contents of redacted events were deleted.
     pub taken_back: bool,
-    /// Not all is taken out yet that a ban takes back: [`take_back_more`] goes on.
+    /// A ban that redacts all events of a user is not fully applied yet: [`take_back_more`]
+    /// continues.
     pub has_open_bans: bool,
-    /// Whose display names went with redacted events.
+    /// Users whose display names were deleted with redacted events.
     pub unnamed: BTreeSet<String>,
-    /// Rooms into which somebody sent more than is stored: their state should be looked at when
-    /// that is over.
+    /// Rooms into which somebody sent more events than are stored. Their state should be polled
+    /// when that is over.
     pub set_aside: BTreeSet<String>,
 }
 
@@ -156,8 +157,8 @@ pub async fn write(store: &Store, rules: &Rules, batch: &Batch) -> Result<Change
     write_seen(store, rules, batch, OurClock::default()).await
 }
 
-/// The same, with what our own clock knows of itself: where it is off, its word on when something
-/// came is not believed.
+/// Like [`write()`], with what is known of our own clock. While our clock is off, its receive times
+/// are not believed.
 ///
 /// # Errors
 /// When the database fails; then nothing of the batch was written.
@@ -209,7 +210,7 @@ pub async fn write_seen(
 }
 
 impl Changed {
-    /// What is in memory follows what is stored.
+    /// Updates what is kept in memory after the commit.
     fn committed(&self, store: &Store) {
         if self.taken_back {
             store.taken_back.store(true, Ordering::Relaxed);
@@ -219,8 +220,8 @@ impl Changed {
     }
 }
 
-/// Takes out the next part of what a ban takes back, in one commit with what follows from it;
-/// `None` where nothing is left. A stop at any point loses nothing.
+/// Redacts the next part of the events of a banned user, in one commit with everything derived from
+/// them. `None` if nothing is left. A stop at any point loses nothing.
 ///
 /// # Errors
 /// When the database fails; then nothing of this part was written.
@@ -274,8 +275,8 @@ async fn write_room(
         ..Touched::default()
     };
 
-    // The first answer of a room has its state, of whatever size. So has a look, of which only the
-    // last part has the snapshot.
+    // The first answer about a room holds its state, which may be of any size. So does a poll of
+    // the state, of which only the last part has the snapshot.
     let is_of_state = is_new || room.is_first_answer || room.source == Source::Poll;
     let limits = (!is_of_state).then_some(senders);
     append::append(tx, batch, room, &mut touched, limits).await?;
@@ -318,7 +319,7 @@ async fn write_room(
     follow(tx, how, room_id, &mut touched, changed).await
 }
 
-/// Brings up to date what follows from what new or emptied events touch in a room.
+/// Updates everything that is derived from the new or redacted events of a room.
 async fn follow(
     tx: &mut super::Tx,
     how: (&Rules, Grain),
@@ -352,7 +353,8 @@ async fn follow(
     Ok(())
 }
 
-/// Writes changed memberships and the sessions that follow from them; the slots concerned.
+/// Writes changed memberships and updates the sessions derived from them. Returns the slots
+/// concerned.
 pub(super) async fn settle(
     tx: &mut super::Tx,
     grain: Grain,

@@ -1,5 +1,5 @@
-//! Time that nobody watched, in sums over a span: what it takes from the seen time, and which calls
-//! are unsure for it.
+//! Unobserved time in sums over a span: how much seen time it removes, and which calls are unsure
+//! because of it.
 
 use super::days::{self, Known};
 use super::row::Viewer;
@@ -11,13 +11,14 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// What nobody watched, each span with its rooms.
+/// Unobserved spans, each with the rooms that were not observed.
 pub(super) type Blind = BTreeMap<Span, BTreeSet<String>>;
 
-/// So many rooms are looked at one by one, more at once.
+/// Maximum number of rooms that are queried one by one. If there are more, they are queried
+/// together.
 const FEW: usize = 16;
 
-/// What nobody watched of the rooms in which somebody was.
+/// The unobserved spans of the rooms in which somebody was in a call.
 pub(super) async fn spans(
     store: &Store,
     viewer: Viewer,
@@ -40,7 +41,7 @@ pub(super) async fn spans(
     Ok(found)
 }
 
-/// What nobody watched of each of these rooms, in order, as far as it is in a span.
+/// The unobserved spans of each of these rooms, in order, cut to a span.
 pub(super) async fn spans_by_room(
     store: &Store,
     viewer: Viewer,
@@ -49,7 +50,8 @@ pub(super) async fn spans_by_room(
 ) -> Result<BTreeMap<String, Vec<Span>>, Error> {
     let mut found: BTreeMap<String, Vec<Span>> = BTreeMap::new();
     for (room_id, intervals) in coverage::coverage_of_rooms(store, viewer, rooms, now).await? {
-        // One that ends where the span begins is not in it, one in which a call before it ended is.
+        // A gap that ends where the span begins does not count, unless a call in it had not ended
+        // before.
         let gaps = intervals
             .iter()
             .filter(|interval| interval.cover.is_blind())
@@ -70,7 +72,7 @@ fn within(gap: &Span, span: Span) -> Span {
     }
 }
 
-/// Takes from the seen time what nobody watched.
+/// Subtracts unobserved time from the seen time.
 pub(super) async fn subtract(
     store: &Store,
     scope: Scope<'_>,
@@ -90,7 +92,7 @@ pub(super) async fn subtract(
         seen.insert((room_id.clone(), server.clone()), together_seen_ms);
     }
 
-    // Where nobody watched at all nothing was seen, and none of it is counted once more.
+    // A room that was unobserved during the whole span has no seen time; no query is needed.
     let is_all = |gap: &Span| within(gap, span) == span;
     for (_, rooms) in blind.iter().filter(|(gap, _)| is_all(gap)) {
         let of_rooms = seen
@@ -128,7 +130,7 @@ pub(super) async fn subtract(
     Ok(())
 }
 
-/// What was seen of these rooms in a span.
+/// The seen time of these rooms within a span.
 async fn seen_in(
     store: &Store,
     scope: Scope<'_>,
@@ -161,7 +163,7 @@ macro_rules! sure {
         )
     };
 }
-/// The calls that ran at a time and are sure but for what nobody watched, ...
+/// The calls that ran in a span and that only unobserved time can make unsure, ...
 const RAN: &str = sure!(concat!(
     touching!("sessions", "started_ms"),
     " as s where 1 = 1"
@@ -175,7 +177,7 @@ const BEGAN: [&str; 3] = [
     ),
 ];
 
-/// How many calls are unsure only because nobody watched.
+/// How many calls are unsure only because of unobserved time.
 pub(super) async fn touched(
     store: &Store,
     scope: Scope<'_>,
@@ -183,7 +185,7 @@ pub(super) async fn touched(
     blind: &Blind,
     (span, now): (Span, i64),
 ) -> Result<i64, Error> {
-    // Those that began in a blind day.
+    // Calls that began in an unobserved day.
     let mut begun: BTreeMap<(i64, &str), i64> = BTreeMap::new();
     for (gap, rooms) in blind {
         for (day, facts) in days.split(within(gap, span)).0 {
@@ -198,7 +200,7 @@ pub(super) async fn touched(
     for (gap, rooms) in blind {
         let mut rows = Vec::new();
         let part = within(gap, span);
-        // One that ended as the gap began is touched by it.
+        // A call that ended exactly when the gap began is touched by it.
         let after = part.from - i64::from(gap.from > span.from);
         let query = sqlx::query(RAN)
             .bind(after)

@@ -1,4 +1,4 @@
-//! What each transport carried within a span of time.
+//! How much each transport was used within a span of time.
 
 use super::blind;
 use super::gone::Gone;
@@ -11,8 +11,8 @@ use futures_util::TryStreamExt;
 use sqlx::Row;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-/// What one transport carried within a span. `service_url` is the address that members state, else
-/// the key of its SFU; null where a type has neither.
+/// How much one transport was used within a span. `service_url` is the address that members state,
+/// or else the key of its SFU. It is null if a type has neither.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Carried {
     pub kind: String,
@@ -20,7 +20,8 @@ pub struct Carried {
     pub calls: i64,
     pub devices: i64,
     pub people: i64,
-    /// Device time, ms; and without what is after the last sign of a device that nobody ended.
+    /// Device time, ms; and the same without the time after the last sign of a device that never
+    /// left.
     pub together_ms: i64,
     pub together_seen_ms: i64,
     pub servers: BTreeSet<String>,
@@ -44,7 +45,7 @@ const STAYS: &str = concat!(
     and m.session_id is not null order by m.session_id, m.joined_ms, m.user_id, m.device_id, m.id"
 );
 
-/// Who used a transport, while it is being summed.
+/// The users of a transport, while it is being summed.
 #[derive(Debug, Default)]
 struct Using {
     carried: Carried,
@@ -53,9 +54,9 @@ struct Using {
     people: HashSet<String>,
 }
 
-/// What each transport carried within a span, as known at `now`, ms, most first; and the device
-/// time without one. What a member uses is told by the stays of its call, so they are read one by
-/// one: the cost follows the stays of the span.
+/// How much each transport was used within a span, as known at `now`, ms, most used first; and the
+/// device time without a transport. The transport of a member depends on all stays of its call, so
+/// they are read one by one: the cost follows the number of stays in the span.
 ///
 /// # Errors
 /// When the database fails.
@@ -68,8 +69,8 @@ pub async fn carried(
     carried_by_present(store, viewer, (span, now), &Gone::default()).await
 }
 
-/// The same, where these still count though they are probably gone: an SFU carries nothing for
-/// them.
+/// Like [`carried`], but with devices that still count though they are probably gone: an SFU
+/// carries nothing for them.
 ///
 /// # Errors
 /// When the database fails.
@@ -134,7 +135,7 @@ struct StayOf {
     chain: String,
     server: String,
     stay: Stay,
-    /// Since when and until when it was really seen, ms.
+    /// The span in which it was really seen, ms.
     seen_from: i64,
     seen_until: i64,
 }
@@ -166,8 +167,8 @@ impl StayOf {
         })
     }
 
-    /// Of a stay that still counts though its device is probably gone, nothing was seen after it
-    /// was heard last.
+    /// If a stay still counts though its device is probably gone, nothing was seen after the device
+    /// was last heard.
     fn hear(&mut self, row: &sqlx::any::AnyRow, gone: &Gone) -> Result<(), Error> {
         if gone.ghosts.is_empty() {
             return Ok(());
@@ -180,7 +181,7 @@ impl StayOf {
     }
 }
 
-/// How much of a span somebody watched, ms. Blind spans are in order and do not overlap.
+/// How much of a span was observed, ms. Unobserved spans are in order and do not overlap.
 fn watched_ms(blind: Option<&Vec<Span>>, seen: Span) -> i64 {
     let blind = blind.map(Vec::as_slice).unwrap_or_default();
     let first = blind.partition_point(|gap| gap.to <= seen.from);
@@ -193,7 +194,7 @@ fn watched_ms(blind: Option<&Vec<Span>>, seen: Span) -> i64 {
     (seen.to - seen.from - unseen_ms).max(0)
 }
 
-/// Adds the stays of one call to what carried them.
+/// Adds the stays of one call to the transports that they used.
 fn add(
     found: &mut BTreeMap<Option<(String, Option<String>)>, Using>,
     call: &[(String, StayOf)],
@@ -218,7 +219,8 @@ fn add(
         using.carried.together_seen_ms += watched_ms(blind.get(&of.room_id), seen);
         using.carried.last_ms = using.carried.last_ms.max(until);
         using.carried.servers.insert(of.server.clone());
-        // Of those that name no device two at once are two; over time each join would be one more.
+        // Two stays without a device id at the same time are two devices. Over time, each new join
+        // would be counted as another device.
         let device = |unnamed: &str| {
             (
                 of.user_id.clone(),

@@ -1,5 +1,5 @@
-//! The chains that news touch and since when; and what holds in the room for those who write on
-//! them.
+//! The member keys that new events touch, and from when on; and the conditions in the room for the
+//! users who write to them.
 
 use super::append::Touched;
 use super::events::{event, member_event};
@@ -15,18 +15,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 const WHOLE: (i64, i64) = (i64::MIN, i64::MAX);
 
-/// For each chain the first and the last time, ms, at which something changed.
+/// For each member key the first and the last time, ms, at which something changed.
 pub(super) type Spans = BTreeMap<String, (i64, i64)>;
 
 const ALL: &str = "select distinct chain from chains where room_id = $1";
 const CREATIONS: &str =
     "select count(*) from events where room_id = $1 and chain is null and kind = 'm.room.create'";
-// Who claims to have joined before the room was there is taken by its creation, or whose event is
-// stamped so, and nobody else.
+// The creation of the room affects only member keys that claim a join before the room existed, or
+// whose event is stamped before it.
 const CLAIMED: &str = "select distinct chain from memberships where room_id = $1
     and (claimed <> 0 and joined_ms < $2 or opened_ms < $2)";
 
-/// The chains that can have changed, and when.
+/// The member keys that can have changed, and when.
 pub(super) async fn find_touched_keys(
     tx: &mut Tx,
     room_id: &str,
@@ -85,8 +85,8 @@ static OF_SENDERS: Rows = Rows::new(
     ")",
 );
 
-/// The chains of users whose standing in the room changed, from the first difference on. Most
-/// events of this kind are new names or avatars, and most users are in no call.
+/// The member keys of users whose membership of the room changed, from the first difference on.
+/// Most events of this kind are new names or avatars, and most users are in no call.
 async fn by_presence(
     tx: &mut Tx,
     room_id: &str,
@@ -122,7 +122,7 @@ async fn by_presence(
         let now = Room::from_events(now);
         let joins = [before.first_join(&user), now.first_join(&user)];
         if joins[0] != joins[1] {
-            // Stays that begin before it are bounded by it.
+            // Stays that begin before the creation of the room are bounded by it.
             let latest = joins.iter().flatten().map(|join| join.at_ms).max();
             let early: Vec<String> = sqlx::query_scalar(EARLY)
                 .bind(room_id)
@@ -149,7 +149,7 @@ async fn by_presence(
 const EARLY: &str =
     "select distinct chain from memberships where room_id = $1 and user_id = $2 and opened_ms < $3";
 
-/// The first time, ms, from which on two courses are not the same.
+/// The first time, ms, from which on two histories of a membership differ.
 fn difference(
     mut a: impl Iterator<Item = (i64, Presence)>,
     mut b: impl Iterator<Item = (i64, Presence)>,
@@ -163,13 +163,13 @@ fn difference(
     }
 }
 
-/// What holds in one room, as far as the chains at hand need it.
+/// The conditions in one room, as far as the member keys at hand need them.
 #[derive(Debug, Default)]
 pub(super) struct Conditions {
     whole_room: Vec<RoomEvent>,
-    /// For each user who was asked for the events of its standing in the room.
+    /// For each user who was asked for: the events of the user's membership of the room.
     presence: HashMap<String, Vec<RoomEvent>>,
-    /// For each slot that was asked for, from when on it is known, ms, and its changes.
+    /// For each slot that was asked for: the time from which on it is known, ms, and its changes.
     slots: HashMap<String, (i64, Course)>,
 }
 
@@ -182,7 +182,7 @@ static PRESENCE: Rows = Rows::new(
 );
 
 impl Conditions {
-    /// Reads what holds for the whole room.
+    /// Reads the conditions of the whole room.
     pub async fn read(&mut self, tx: &mut Tx, room_id: &str) -> Result<(), Error> {
         for row in sqlx::query(CREATION)
             .bind(room_id)
@@ -195,7 +195,8 @@ impl Conditions {
         Ok(())
     }
 
-    /// Reads how the slots that these sticky events name stood at a time, ms, and changed since.
+    /// Reads the state at a time, ms, and the later changes of the slots that these sticky events
+    /// name.
     pub async fn know_slots<'e>(
         &mut self,
         tx: &mut Tx,
@@ -222,7 +223,7 @@ impl Conditions {
         Ok(())
     }
 
-    /// Reads what tells of these users' standing in the room, where that was not done yet.
+    /// Reads the events of these users' membership of the room, unless that was done before.
     pub async fn know<'u>(
         &mut self,
         tx: &mut Tx,
@@ -248,7 +249,8 @@ impl Conditions {
         Ok(())
     }
 
-    /// What holds for these events of chains, all of whose senders were asked for.
+    /// The conditions for these events of member keys. All their senders must have been read
+    /// before.
     pub fn room(&self, events: &[&RoomEvent]) -> Room {
         let senders: BTreeSet<&str> = events.iter().map(|event| event.sender.as_str()).collect();
         let presence = senders
@@ -273,7 +275,7 @@ const CHAIN: &str = "select e.*, (select min(r.time_ms) from events r where r.re
         and r.room_id = e.room_id) as redaction_ms
     from events e where e.room_id = $1 and e.chain = $2 and e.time_ms >= $3";
 
-/// What one chain is folded from at this moment: its events since the seal at `cut`, ms, and the
+/// The input for folding one member key now: its events since the seal at `cut`, ms, and the
 /// conditions.
 pub(super) async fn read(
     tx: &mut Tx,

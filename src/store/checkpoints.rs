@@ -1,6 +1,6 @@
-//! Checkpoints: how a chain stood at a cut. A fold begins at the newest one before the change and
-//! ends early at one after it that did not change. Derived: without them a fold begins at the
-//! chain's first event.
+//! Checkpoints: the state of a member key at a cut. A fold begins at the newest checkpoint before
+//! the change and ends early at a later checkpoint that did not change. They are derived data:
+//! without them a fold begins at the first event of the key.
 
 use super::rows::{Rows, Statement};
 use super::{Error, Tx};
@@ -9,17 +9,17 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 use std::collections::HashMap;
 
-/// A span of time of a chain, ms.
+/// A span of time of a member key, ms.
 pub(super) type Span<'a> = (&'a str, i64, i64);
 
-/// What is known of a chain around a span.
+/// The checkpoints of a member key around a span.
 #[derive(Debug, Default)]
 pub(super) struct Around {
-    /// The newest checkpoint at its beginning or before it.
+    /// The newest checkpoint at the beginning of the span or before it.
     pub before: Option<KeyState>,
-    /// The first one after its end.
+    /// The first checkpoint after the end of the span.
     pub after: Option<KeyState>,
-    /// The chain's seal, ms.
+    /// The seal of the member key, ms.
     pub seal: Option<i64>,
 }
 
@@ -35,7 +35,7 @@ static AROUND: Rows = Rows::new(
     from asked a where a.chain is not null",
 );
 
-/// What is known around these spans, by chain.
+/// The checkpoints around these spans, by member key.
 pub(super) async fn checkpoints_around(
     tx: &mut Tx,
     room_id: &str,
@@ -57,7 +57,7 @@ pub(super) async fn checkpoints_around(
     Ok(around)
 }
 
-/// Binds a span of a chain.
+/// Binds a span of a member key.
 pub(super) fn bind(query: Statement, span: Option<&Span<'_>>) -> Statement {
     query
         .bind(span.map(|(chain, ..)| (*chain).to_owned()))
@@ -65,9 +65,9 @@ pub(super) fn bind(query: Statement, span: Option<&Span<'_>>) -> Statement {
         .bind(span.map(|(.., to)| *to))
 }
 
-/// A checkpoint; `None` also when it cannot be read: an event nested so deep that it is too deep
-/// within a checkpoint must not stop what is written. The fold then begins before it, or goes on
-/// behind it.
+/// A checkpoint. `None` also if it cannot be read: an event may be nested so deeply that it exceeds
+/// the depth limit once it is inside a checkpoint. That must not stop writing. The fold then begins
+/// at an earlier checkpoint, or continues past this one.
 fn state(row: &AnyRow, column: &str) -> Result<Option<KeyState>, Error> {
     let text: Option<&str> = row.try_get(column)?;
     let read = |text: &str| {
@@ -87,7 +87,8 @@ static FORGET: Rows = Rows::new(
     where c.room_id = $1 and c.chain = a.chain and c.at_ms > a.from_ms and c.at_ms <= a.to_ms)",
 );
 
-/// Forgets the checkpoints after the beginning of each span up to its end: something changed there.
+/// Deletes the checkpoints after the beginning of each span up to its end, because something
+/// changed there.
 pub(super) async fn delete_checkpoints(
     tx: &mut Tx,
     room_id: &str,
@@ -103,7 +104,7 @@ pub(super) async fn delete_checkpoints(
 
 const FORGET_CHAIN: &str = "delete from checkpoints where room_id = $1 and chain = $2";
 
-/// Forgets all checkpoints of a chain.
+/// Deletes all checkpoints of a member key.
 pub(super) async fn forget_chain(tx: &mut Tx, room_id: &str, chain: &str) -> Result<(), Error> {
     sqlx::query(FORGET_CHAIN)
         .bind(room_id)
@@ -116,7 +117,7 @@ pub(super) async fn forget_chain(tx: &mut Tx, room_id: &str, chain: &str) -> Res
 
 const FORGET_ROOM: &str = "delete from checkpoints where room_id = $1";
 
-/// Forgets all checkpoints of a room.
+/// Deletes all checkpoints of a room.
 pub(super) async fn forget_room(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
     sqlx::query(FORGET_ROOM)
         .bind(room_id)
@@ -132,7 +133,7 @@ static KEEP: Rows = Rows::new(
     " on conflict (room_id, chain, at_ms) do update set state = excluded.state",
 );
 
-/// Keeps checkpoints, each with its chain.
+/// Stores checkpoints, each with its member key.
 pub(super) async fn store_checkpoints(
     tx: &mut Tx,
     room_id: &str,

@@ -11,8 +11,8 @@ use std::path::Path;
 use std::time::Duration;
 use url::Url;
 
-/// Connects once and lets go: a pool would try again for half a minute what can never be, and not
-/// say why.
+/// Connects once and closes the connection. A pool would retry for half a minute even if that is
+/// hopeless, and would not say why.
 pub(super) async fn once(url: &str) -> Result<(), Error> {
     let mut connection = open(url).await?;
     set_up(&mut connection, 2000)
@@ -37,8 +37,8 @@ fn cannot(url: &str, source: sqlx::Error) -> Error {
     }
 }
 
-/// Can the database be used? Gives its name, and whether it is there; a file that is not would be
-/// made by the server. What the address names is not written to, whatever it is.
+/// Can the database be used? Returns its name and whether it exists; a missing file would be made
+/// by the server. Nothing is written to an existing database.
 ///
 /// # Errors
 /// When it cannot be opened or, as a file, not be written or made.
@@ -64,7 +64,7 @@ pub async fn check(url: &str) -> Result<(String, bool), Error> {
     Ok((name(url), is_there))
 }
 
-/// Can we have the lock that every write needs? Nothing is written with it.
+/// Can we take the lock that every write needs? Nothing is written with it.
 async fn try_lock(url: &str) -> Result<(), sqlx::Error> {
     install_default_drivers();
     let mut connection = AnyConnection::connect(url).await?;
@@ -75,7 +75,8 @@ async fn try_lock(url: &str) -> Result<(), sqlx::Error> {
     connection.close().await
 }
 
-/// May the file be written, and does it begin as the format says? An empty one becomes a database.
+/// May the file be written, and does it begin with the magic string of the format? An empty file
+/// becomes a database.
 /// <https://sqlite.org/fileformat.html#magic_header_string>
 fn is_database(file: &Path) -> io::Result<()> {
     let mut head = Vec::new();
@@ -93,7 +94,7 @@ fn is_database(file: &Path) -> io::Result<()> {
     }
 }
 
-/// Is there a folder in which a file can be made? One is, and is taken away again.
+/// Is there a folder in which the file can be made? A file is made and deleted again to find out.
 fn can_be_made(url: &str, file: &Path) -> io::Result<()> {
     if !with_create(url).contains("mode=rwc") {
         return Err(io::Error::other(
@@ -107,8 +108,8 @@ fn can_be_made(url: &str, file: &Path) -> io::Result<()> {
     std::fs::remove_file(&probe)
 }
 
-/// The file, or the server and its database: never a password, and so nothing of an address that
-/// may hold a part of one where the name stands.
+/// The file, or the server and its database. It never shows a password, so no part of an address
+/// that may hold a piece of one.
 fn name(url: &str) -> String {
     if let Ok(Some(file)) = file_of(url) {
         return file.display().to_string();
@@ -138,8 +139,8 @@ pub(super) fn pool(connections: u32, cache: u32, space: &Space) -> AnyPoolOption
     pool_with(connections, cache, space, None)
 }
 
-/// The same, where a statement ends after a time. `SQLite` has no such limit: there it is the pool
-/// that is small.
+/// Like `pool`, with a time limit for each statement. `SQLite` has no such limit; there the small
+/// size of the pool limits the load.
 pub(super) fn limited_pool(
     connections: u32,
     cache: u32,
@@ -149,7 +150,7 @@ pub(super) fn limited_pool(
     pool_with(connections, cache, space, Some(limit))
 }
 
-/// One connection, in a transaction from its beginning on.
+/// A pool of one connection that is in a transaction from its beginning.
 pub(super) fn moment_pool(begin: &'static str, space: &Space, limit: Duration) -> AnyPoolOptions {
     let space = space.clone();
     AnyPoolOptions::new()
@@ -188,9 +189,9 @@ fn pool_with(
     let options = AnyPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(30));
-    // SQLite ends a transaction by itself when the disk is full, and sqlx then counts one too many:
-    // what it would write from then on would never be committed. Such a connection is not used
-    // again.
+    // SQLite ends a transaction by itself when the disk is full. sqlx then counts one transaction
+    // too many, and later writes of the connection would never be committed. Such a connection is
+    // not used again.
     let options = options.before_acquire(|connection, _| {
         let stuck = connection.is_in_transaction();
         Box::pin(async move { Ok(!stuck) })
@@ -229,8 +230,8 @@ async fn set_up(connection: &mut AnyConnection, cache: u32) -> Result<(), sqlx::
         return Ok(());
     }
 
-    // Only a database that is just being made takes it: deleted space can be given back in small
-    // steps. Where it is so already, even saying it would be a write.
+    // Only a new database accepts this setting: free pages can be released in small steps. Setting
+    // it where it is set already would still be a write.
     if connection
         .fetch_one("pragma auto_vacuum")
         .await?
@@ -245,16 +246,17 @@ async fn set_up(connection: &mut AnyConnection, cache: u32) -> Result<(), sqlx::
     // WAL: readers do not wait for the writer. NORMAL keeps every commit when the process dies.
     connection.execute("pragma journal_mode = wal").await?;
     connection.execute("pragma synchronous = normal").await?;
-    // Each wait for another program's lock is short, so that it can be told while it lasts.
+    // Each wait for another program's lock is short, so that we can report it while it lasts.
     connection.execute("pragma busy_timeout = 2000").await?;
     connection
         .execute(sqlx::AssertSqlSafe(format!("pragma cache_size = -{cache}")))
         .await?;
-    // What a statement of many rows would undo is kept here, and not in a file.
+    // Temporary data of large statements is kept in memory, not in a file.
     connection.execute("pragma temp_store = memory").await?;
-    // What is deleted leaves no bytes behind: it may be what somebody took back.
+    // Deleted data is overwritten with zeros: somebody may have taken it back.
     connection.execute("pragma secure_delete = on").await?;
-    // A page that changes often is written from the log to its place less often.
+    // A larger log before each checkpoint: pages that change often are copied to the database less
+    // often.
     connection
         .execute("pragma wal_autocheckpoint = 8000")
         .await?;
@@ -270,8 +272,9 @@ pub(super) fn with_create(url: &str) -> String {
     }
 }
 
-/// Makes a new database file for its owner only: it tells who talked to whom. `SQLite` gives the
-/// log files beside it the same rights. One that is there keeps the rights it has.
+/// Makes a new database file with access for its owner only, because it tells who talked to whom.
+/// `SQLite` gives the log files beside it the same permissions. An existing file keeps its
+/// permissions.
 pub(super) fn make_private(url: &str) -> Result<(), Error> {
     let Some(path) = file_of(url)?.filter(|_| url.contains("mode=rwc")) else {
         return Ok(());
@@ -281,7 +284,7 @@ pub(super) fn make_private(url: &str) -> Result<(), Error> {
     file.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut file, 0o600);
-    // It may be there already; and what is wrong with the place, the database says better.
+    // The file may exist already. The database reports other errors better.
     let _ = file.open(path);
 
     Ok(())
@@ -342,7 +345,7 @@ mod tests {
             said.contains("gone/new.db cannot be opened: ") && said.contains("No such file"),
             "{said}"
         );
-        // Another program's database: its journal would stay changed.
+        // The database of another program: it would keep a changed journal mode.
         let rollback = SqliteConnectOptions::from_str(&url)
             .unwrap()
             .create_if_missing(true);

@@ -1,5 +1,5 @@
-//! Coverage: the spans in which a room was watched, noted in the transaction of what was heard;
-//! read as intervals.
+//! Coverage: the spans in which a room was watched. They are stored in the transaction of what was
+//! heard, and read as intervals.
 
 use super::events::event;
 use super::packed::{Fields, unpack};
@@ -14,10 +14,10 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Silence in the sync stream up to this length is a pause of the network, ms: the stream goes on
-/// where it was.
+/// A silence of the sync stream up to this length is a pause of the network, ms: the stream
+/// continues where it was.
 const BREAK_MS: i64 = 60_000;
-/// A room's own rows have no vantage: what counts is that nobody is in it.
+/// Rows of the room itself have no vantage: they say that none of our accounts is in it.
 const NO_VANTAGE: &str = "";
 
 const HEARD_LAST: &str = "select position, last_sync_ms, started_ms from vantages where id = $1";
@@ -27,8 +27,8 @@ const BEGIN: &str =
     "insert into coverage (vantage_id, room_id, kind, from_ms, to_ms) values ($1, $2, $3, $4, $5)
     on conflict (vantage_id, room_id, kind, from_ms) do nothing";
 
-/// The sync stream was heard: the last span goes on, or a new one begins after a stop, a long
-/// silence or a lost position (then true).
+/// The sync stream was heard. The last span is extended; after a stop, a long silence or a lost
+/// position a new one begins, and the result is true.
 pub(super) async fn record_stream_heard(
     tx: &mut Tx,
     vantage_id: &str,
@@ -54,15 +54,14 @@ pub(super) async fn record_stream_heard(
     Ok(!goes_on)
 }
 
-// Our clock was set back to before our start: what it told till then is of a time that is still to
-// come.
+// Our clock was set back to before our start: the coverage noted until then lies in the future.
 const FUTURE: [&str; 3] = [
     "delete from coverage where vantage_id = $1 and from_ms > $2",
     "update coverage set to_ms = $2 where vantage_id = $1 and to_ms > $2",
     "update vantages set started_ms = $2 where id = $1",
 ];
 
-/// Was our clock set back? Then the account, of which this is the row, begins anew.
+/// Was our clock set back? Then the account of this row begins again.
 async fn is_set_back(tx: &mut Tx, vantage_id: &str, row: &AnyRow, now: i64) -> Result<bool, Error> {
     if row.try_get::<i64, _>("started_ms")? <= now {
         return Ok(false);
@@ -116,8 +115,8 @@ const POLLED_LAST: &str =
         where c.vantage_id = v.id and c.room_id = r.room_id and c.kind = 'polled') as last_ms
     from rooms r, vantages v where r.room_id = $1 and v.id = $2";
 
-/// A room was polled. Where polls are all there is, they are its coverage; true when a gap lies
-/// before this one.
+/// A room was polled. If the room is only polled, the polls are its coverage. Returns true if there
+/// is a gap before this poll.
 pub(super) async fn polled(
     tx: &mut Tx,
     vantage_id: &str,
@@ -149,7 +148,7 @@ pub(super) async fn polled(
 const COME_BACK: &str =
     "update coverage set to_ms = $2 where room_id = $1 and kind = 'away' and to_ms = $3";
 
-/// How we stand towards a room changed.
+/// Our membership of a room changed.
 pub(super) async fn stands(
     tx: &mut Tx,
     room_id: &str,
@@ -183,8 +182,8 @@ static OF_ROOMS: Rows = Rows::new(
     "?",
     ") order by from_ms",
 );
-// `+ 0` keeps the creation from being looked for in order of time: a room without one would be read
-// whole.
+// `+ 0` keeps SQLite from looking for the creation in the index of times: a room without one would
+// be read completely.
 pub(super) static ROOMS: Rows = Rows::new(
     concat!(
         "select ",
@@ -203,7 +202,7 @@ static WALKS: Rows = Rows::new(
     ") order by opened_ms",
 );
 
-/// How each of these rooms is known over time, until `now`.
+/// The coverage of each of these rooms over time, until `now`.
 ///
 /// # Errors
 /// When the database fails.
@@ -244,7 +243,8 @@ fn hidden_of(told: &[RoomEvent], users: &[String]) -> Vec<Span> {
     }
 }
 
-/// When the history of this room was hidden from us, as its visibility and our own standing say.
+/// The spans in which the history of this room was hidden from us, by its visibility and our own
+/// membership.
 ///
 /// # Errors
 /// When the database fails.
@@ -258,11 +258,11 @@ pub async fn hidden_from_us(store: &Store, room_id: &str, now: i64) -> Result<Ve
     Ok(hidden_of(told, &users))
 }
 
-/// What goes for every followed room.
+/// What applies to every followed room.
 #[derive(Debug)]
 struct Wide {
     heard: Vec<Span>,
-    /// Some vantage follows; it fell silent.
+    /// Some vantage follows by sync; `silent`: none of those is heard now.
     follows: bool,
     silent: bool,
     /// A vantage that polls has an error.
@@ -280,7 +280,7 @@ async fn wide(store: &Store, now: i64) -> Result<Wide, Error> {
     };
 
     for row in sqlx::query(VANTAGES).fetch_all(&store.read).await? {
-        // Of an account that the homeserver does not name nothing can be said to be hidden.
+        // If the homeserver does not name the account, nothing can be said to be hidden from it.
         wide.users
             .extend(Some(row.try_get::<String, _>("user_id")?).filter(|user| !user.is_empty()));
         if row.try_get::<Option<i64>, _>("retired_ms")?.is_some() {
@@ -386,7 +386,7 @@ static VISIBILITY: Rows = Rows::new(
         and e.chain is null and e.kind = 'm.room.member' and e.state_key = v.user_id",
 );
 
-/// What tells which time of a room is hidden from us, by room.
+/// The events that tell which time of a room is hidden from us, by room.
 async fn visibility(
     connection: &mut AnyConnection,
     ids: &[&String],
@@ -422,8 +422,7 @@ pub async fn is_known_from(store: &Store, viewer: Viewer, from: i64) -> Result<b
 const STILL_READ: &str = "select count(*) from walks where reason = 'history' and done_ms is null
     and (reached_ms is null or reached_ms > $1)";
 
-/// Is this time of the past known: somebody watched or it was read from history, and no room's
-/// reading is still on its way there?
+/// Is this past span known: was it watched or read from history, and has no walk still to reach it?
 ///
 /// # Errors
 /// When the database fails.
@@ -458,8 +457,9 @@ const UNREAD: &str =
         and w.reason <> 'history' and w.opened_ms = $1 and (w.done_ms is null
             or w.ended_by in ('not_visible', 'no_more', 'circle', 'endless', 'refused'))))";
 
-/// The spans since `from` in which no vantage heard its homeserver, and in how many followed rooms
-/// each is not read afterwards. The last one reaches until `now` while nobody is heard.
+/// The spans since `from` in which no vantage heard its homeserver, each with the number of
+/// followed rooms whose history was not read afterwards. The last span reaches until `now` while
+/// nobody is heard.
 ///
 /// # Errors
 /// When the database fails.

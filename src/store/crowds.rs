@@ -1,12 +1,12 @@
-//! Calls of so many stays that they are not read whole: which of them are read, and how many people
-//! that leaves out. One member of a room can bring tens of thousands of devices into a call; what a
-//! page costs must not follow that.
+//! Calls with so many stays that only a part of them is read: which stays are read, and how many
+//! people are left out. One member of a room can bring tens of thousands of devices into a call;
+//! the cost of a page must not follow that number.
 
 use super::row::Viewer;
 use super::{Error, Store};
 use std::collections::HashMap;
 
-/// Who is in a call now, counted and not read.
+/// The number of people and devices in a call now, counted by the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Present {
     pub people: i64,
@@ -17,18 +17,19 @@ pub(super) const FIRST: &str =
     "select id from memberships where session_id = $1 order by joined_ms limit $2 offset $3";
 pub(super) const LAST: &str =
     "select id from memberships where session_id = $1 order by until_ms desc limit $2";
-// Devices as pages tell them apart: one that is not named is one with each join.
+// Devices are counted as pages tell them apart: without a device id, each join is a device.
 pub(super) const PRESENT: &str = "select count(distinct user_id) as people,
     count(distinct user_id || ' ' || coalesce(device_id, join_event_id)) as devices
     from memberships where session_id = $1 and until_ms > $2";
 
-// `|| ''`: by the call; a server may have many stays in others.
+// `|| ''` keeps the database from using the index of servers: it must search by call, since a
+// server may have many stays in other calls.
 pub(super) const PRESENT_OF_SERVER: &str = "select count(distinct user_id) from memberships
     where session_id = $1 and until_ms > $2 and server || '' = $3";
 
-/// At most so many stays of a call: half of them those that came first, the others those that end
-/// last. So where the call begins and ends and who is there now is among them as far as there is
-/// room.
+/// At most this many stays of a call: half of them those that came first, the other half those that
+/// end last. So they show where the call begins and ends and, as far as there is room, who is there
+/// now.
 ///
 /// # Errors
 /// When the database fails.
@@ -108,7 +109,7 @@ pub async fn people_of_server(
     Ok(query.fetch_one(&store.read).await?)
 }
 
-/// Who is in calls now, in however many: people, devices and homeservers.
+/// The number of people, devices and homeservers in all calls now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Everybody {
     pub people: i64,
@@ -116,7 +117,7 @@ pub struct Everybody {
     pub servers: i64,
 }
 
-// `cross join`: from the calls to their stays, and not from each stay to its call.
+// `cross join` makes SQLite go from the calls to their stays, not from each stay to its call.
 macro_rules! people_now_in_all_calls {
     ($what:literal, $rest:literal) => {
         concat!(
@@ -169,9 +170,9 @@ pub async fn devices_by_room(
     Ok(rows.into_iter().collect())
 }
 
-/// How many stays each of several calls gives to a reader who can take `most` of them in all: the
-/// same for each, but that what smaller ones leave goes to the larger ones. Never less than
-/// `least`, never more than it has.
+/// How many stays are read of each of several calls if `most` can be read in all. Each call gets
+/// the same share; what small calls do not need goes to larger ones. Never less than `least`, never
+/// more than the call has.
 #[must_use]
 pub fn shares(sizes: &[i64], most: i64, least: i64) -> Vec<i64> {
     let mut order: Vec<usize> = (0..sizes.len()).collect();

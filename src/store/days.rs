@@ -1,7 +1,7 @@
-//! What each day (UTC) came to, so that sums over a year need not look at every stay of it. A day
-//! is counted in the background once all that touches it is over; whoever changes something of it
-//! takes it out in the same commit; and what is not there is counted when asked. What nobody
-//! watched is no part of it: that changes without any stay.
+//! The totals of each day (UTC), so that sums over a year need not read every stay of it. A day is
+//! counted in the background once everything that touches it is over. Whoever changes something of
+//! a day deletes its totals in the same commit. A day without totals is counted when somebody asks.
+//! Unobserved time is not part of the totals: it changes without any stay.
 
 use super::rows::Rows;
 use super::sums::{self, Scope};
@@ -11,29 +11,29 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 const DAY: i64 = 86_400_000;
-/// So many days back are kept: two periods of a year.
+/// Maximum age of the days that are kept, in days: two periods of a year.
 const KEPT: i64 = 732;
 
-/// What a day came to. Times in ms.
+/// The totals of a day. Times in ms.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Day {
-    /// By room and server: device time, and what of it was seen.
+    /// By room and server: device time, and the part of it that was seen.
     pub places: BTreeMap<String, BTreeMap<String, (i64, i64)>>,
     /// By room: calls that began, and those whose start or end is inferred.
     pub begun: BTreeMap<String, (i64, i64)>,
-    /// The same calls by their servers, with blanks between them.
+    /// Calls that began, by their servers (separated by spaces).
     pub servers: BTreeMap<String, i64>,
     /// By server: stays that ended, and those that nobody ended.
     pub ends: BTreeMap<String, (i64, i64)>,
     /// Hours since the Unix epoch and their device time.
     pub hours: Vec<(i64, i64)>,
-    /// Calls that began, by shortest length and fewest people of their classes.
+    /// Calls that began, by class: shortest length and fewest people of the class.
     pub classes: Vec<(i64, i64, i64)>,
     /// Different people in calls.
     pub people: i64,
 }
 
-/// Days that are counted.
+/// The days that are counted.
 #[derive(Debug, Default)]
 pub(super) struct Known(BTreeMap<i64, Day>);
 
@@ -60,7 +60,7 @@ impl Known {
         Ok(Self(rows.into_iter().map(day).collect::<Result<_, _>>()?))
     }
 
-    /// How many people were in calls on the day that a span is, if it is one that is counted.
+    /// How many people were in calls on the day that equals this span, if that day is counted.
     pub fn people(&self, span: Span) -> Option<i64> {
         let is_day = span.from.rem_euclid(DAY) == 0 && span.to - span.from == DAY;
         is_day
@@ -69,7 +69,7 @@ impl Known {
             .map(|day| day.people)
     }
 
-    /// The counted days within a span, and the spans that are left of it.
+    /// The counted days within a span, and the rest of the span.
     pub fn split(&self, span: Span) -> (Vec<(i64, &Day)>, Vec<Span>) {
         let (mut days, mut rest, mut at) = (Vec::new(), Vec::new(), span.from);
         if let Some((first, end)) = whole(span) {
@@ -92,7 +92,7 @@ impl Known {
     }
 }
 
-/// The first whole day of a span, and the one after the last.
+/// The first whole day of a span, and the day after the last one.
 fn whole(span: Span) -> Option<(i64, i64)> {
     let (first, end) = (-(-span.from).div_euclid(DAY), span.to.div_euclid(DAY));
     (first < end).then_some((first, end))
@@ -106,8 +106,8 @@ pub(super) fn day_of(ms: i64) -> i64 {
 const COUNTED: &str = "select day from days where facts <> ''";
 const FORGET: &str = "delete from days where day < $1";
 
-/// The days before `now`, ms, that are not counted, the last first; older ones than pages ask for
-/// are forgotten.
+/// The days before `now`, ms, that are not counted, the last first. Days older than pages ask for
+/// are deleted.
 ///
 /// # Errors
 /// When the database fails.
@@ -126,14 +126,14 @@ pub async fn missing(store: &Store, now: i64) -> Result<Vec<i64>, Error> {
         .collect())
 }
 
-// Something of the day goes on: a stay, or a call that began in it.
+// Something of the day still runs: a stay, or a call that began in it.
 pub(super) const OPEN: &str = "select 1 from memberships where until_ms > $1 and joined_ms < $3
     union all select 1 from sessions where until_ms > $1 and started_ms >= $2 and started_ms < $3 limit 1";
 const BEGIN: &str = "insert into days (day, facts) values ($1, '') on conflict (day) do nothing";
-// Whoever changes something of the day meanwhile takes it out.
+// If something of the day changed meanwhile, its row was deleted, and this updates nothing.
 const NOTE: &str = "update days set facts = $2 where day = $1 and facts = ''";
 
-/// Counts a day, as known at `now`, ms; false when it is not over yet, or changed meanwhile.
+/// Counts a day, as known at `now`, ms. Returns false if it is not over yet, or changed meanwhile.
 ///
 /// # Errors
 /// When the database fails.
@@ -189,7 +189,8 @@ const BETWEEN: &str = "select day from days where day >= $1 and day <= $2";
 static TAKE: Rows = Rows::new("delete from days where day in (", "?", ")");
 const TAKE_ALL: &str = "delete from days";
 
-/// Takes out the days that these spans touch, from and to, ms: something of them changes.
+/// Deletes the totals of the days that these spans (from and to, ms) touch: something of them
+/// changes.
 pub(super) async fn take_out(tx: &mut Tx, spans: &[(i64, i64)]) -> Result<(), Error> {
     let spans: Vec<(i64, i64)> = spans
         .iter()
@@ -212,7 +213,7 @@ pub(super) async fn take_out(tx: &mut Tx, spans: &[(i64, i64)]) -> Result<(), Er
     Ok(())
 }
 
-/// Takes out all: everything is derived again.
+/// Deletes all totals: everything is derived again.
 pub(super) async fn take_out_all(tx: &mut Tx) -> Result<(), Error> {
     sqlx::query(TAKE_ALL).execute(&mut **tx).await?;
     Ok(())

@@ -1,4 +1,4 @@
-//! Days that are counted give the same sums as all stays looked at anew, and change with them.
+//! Counted days give the same sums as counting all stays, and change with the stays.
 
 use super::*;
 use crate::rtc::event::RoomEvent;
@@ -15,9 +15,9 @@ use serde_json::json;
 const HOUR: i64 = 3_600_000;
 const NOW: i64 = 40 * DAY + 9 * HOUR;
 
-/// Calls of forty days, in three rooms, of people of three servers: short ones and long ones, with
-/// devices that speak twice, stays that nobody ended or that claim an earlier start, and with spans
-/// that nobody watched.
+/// Calls of forty days, in three rooms, of people of three servers: short and long ones, with
+/// devices that have overlapping stays, stays without an end event or with a claimed earlier start,
+/// and unobserved spans.
 async fn many() -> Bed {
     let bed = Bed::new().await;
     bed.run("insert into rooms (room_id, watch, first_seen_ms) values ('!q:h', 'joined', 1), ('!p:h', 'joined', 1)")
@@ -43,7 +43,7 @@ async fn many() -> Bed {
     )
     .await;
     bed.run("update memberships set room_id = (select s.room_id from sessions s where s.id = session_id)").await;
-    // Signs of life in half of the time of each.
+    // Signs of life within half of the time of each stay.
     bed.run(
         "insert into signs (membership_id, joined_ms, until_ms, updates, from_ms, to_ms) select id, joined_ms, until_ms,
             updates, joined_ms + (until_ms - joined_ms) / 4, joined_ms + (until_ms - joined_ms) / 2 from memberships",
@@ -54,7 +54,7 @@ async fn many() -> Bed {
     bed
 }
 
-/// When somebody watched.
+/// The observed spans.
 async fn watched(bed: &Bed) {
     bed.run(
         "insert into vantages (id, user_id, homeserver, mode, started_ms, last_sync_ms)
@@ -89,7 +89,7 @@ type Numbers = (
     Vec<Vec<i64>>,
 );
 
-/// What pages ask for, over spans that begin and end anywhere.
+/// The numbers that pages ask for, over spans that begin and end anywhere.
 async fn numbers(bed: &Bed) -> Numbers {
     let mut found = Numbers::default();
     let (store, viewer) = (&bed.store, Viewer::Operator);
@@ -185,7 +185,7 @@ async fn counted_days_give_the_same_sums() {
     assert_eq!(numbers(&bed).await, live, "some are being counted");
     assert!(count_all(&bed, NOW).await > 10);
     assert_eq!(counted(&bed).await, days);
-    // They are really looked at: what stands there counts.
+    // The totals of the days are really used: a changed total counts.
     bed.run("update days set facts = replace(facts, '[1,', '[2,')")
         .await;
     assert_ne!(numbers(&bed).await, live);
@@ -234,7 +234,7 @@ async fn a_day_is_counted_when_it_is_over() {
     assert_eq!(left, 0);
 }
 
-/// A member comes or goes.
+/// An event of a member who comes or goes.
 fn event(id: &str, user: &str, time: i64, content: &serde_json::Value) -> Arrival {
     let json = json!({"event_id": id, "type": "org.matrix.msc3401.call.member", "sender": user, "origin_server_ts": time,
         "state_key": format!("_{user}_D_m.call"), "content": content});
@@ -269,7 +269,7 @@ async fn store(bed: &Bed, arrivals: Vec<Arrival>) {
     write(&bed.store, &Rules::default(), &batch).await.unwrap();
 }
 
-/// Some days of which everything was stored before.
+/// Some past days, from events that were all stored before.
 async fn past() -> Bed {
     let bed = Bed::new().await;
     let start = vantages::Start {
@@ -307,7 +307,7 @@ fn without(gone: &[i64]) -> Vec<i64> {
 #[tokio::test]
 async fn what_changes_a_day_takes_it_out() {
     let bed = past().await;
-    // One that was in no call yet, over midnight; and a day of which nothing was known.
+    // A stay that was in no call yet, over midnight; and a day of which nothing was known.
     store(
         &bed,
         vec![
@@ -326,7 +326,7 @@ async fn what_changes_a_day_takes_it_out() {
     )
     .await;
     assert_eq!(counted(&bed).await, without(&[2, 3, 20]));
-    // A name or an event that is known changes nothing.
+    // A known event changes nothing, nor does a name.
     store(&bed, vec![join("$j5", "@a:h", 5 * DAY + HOUR)]).await;
     assert_eq!(counted(&bed).await, without(&[2, 3, 20]));
     count_all(&bed, NOW).await;

@@ -37,14 +37,15 @@ pub(super) fn event(row: &AnyRow) -> Result<RoomEvent, Error> {
     event.with_text(text).map_err(|error| unreadable(&error))
 }
 
-/// Why a stored event cannot be read. The words of the parser would quote it.
+/// Why a stored event cannot be read. The parser's own message would quote the event.
 fn unreadable(error: &serde_json::Error) -> Error {
     let (kind, column) = (error.classify(), error.column());
     Error::Content(format!("an event is no event: {kind:?} error at {column}"))
 }
 
-/// The columns of [`packed_event`]; `$2`: events that were stored later are not read but for what
-/// the store adds to them. The largest comes last: what is packed so far is copied for each column.
+/// The columns of [`packed_event`]. Events that were stored after number `$2` are at hand: only
+/// what the store adds to them is read. The largest column comes last, because the text packed so
+/// far is copied for each column.
 macro_rules! event_columns {
     () => {
         concat!(
@@ -61,10 +62,10 @@ macro_rules! event_columns {
 }
 pub(super) use event_columns;
 
-/// An event of a chain as it was stored, how it is marked, and the chain.
+/// An event of a member key as it was stored, its mark of rejection, and the key.
 pub(super) type OfChain = (Arc<RoomEvent>, Option<String>, String);
 
-/// Reads an event of a chain; one that was not read is at hand.
+/// Reads an event of a member key. An event whose text was not read is at hand.
 pub(super) fn packed_event(fields: &mut Fields<'_>, fresh: &Fresh) -> Result<OfChain, Error> {
     let event_id = fields.text()?.unwrap_or_default();
     let (mark, chain, redaction_ms) = (fields.maybe_text()?, fields.some_text()?, fields.number()?);
@@ -103,8 +104,8 @@ fn packed_whole(event_id: &str, kind: String, fields: &mut Fields<'_>) -> Result
         .map_err(|error| unreadable(&error))
 }
 
-/// An event of a chain as it was stored, with `redaction_ms`, when it was redacted by an event that
-/// we have.
+/// An event of a member key as it was stored. `redaction_ms` is the time of its redaction, if we
+/// have the redacting event.
 pub(super) fn member_event(row: &AnyRow) -> Result<RoomEvent, Error> {
     let mut event = event(row)?;
     let redaction_ms: Option<i64> = row.try_get("redaction_ms")?;
@@ -136,8 +137,7 @@ pub async fn rejected(
     rejected_before(store, viewer, room_id, i64::MAX, limit).await
 }
 
-/// The same as [`rejected`], and only those that came before the one with this `stream`: the next
-/// page.
+/// Like [`rejected`], but only events that came before the one with this `stream`: the next page.
 ///
 /// # Errors
 /// When the database fails.
@@ -203,10 +203,10 @@ pub async fn rejected_counts(store: &Store, viewer: Viewer) -> Result<Vec<(Strin
         .await?)
 }
 
-// A renewal lies between the first join and the last end of its chain; the events of those may not,
-// when clocks or claims differ. Each chain is read once, however many stays of the call it holds.
-// `cross join` keeps SQLite from beginning with the events; ids and times are sorted, whole events
-// are read only for those that are shown.
+// A renewal lies between the first join and the last end of its member key. The events of joins and
+// ends may lie outside of that if clocks or claims differ. Each key is read once, however many
+// stays of the call it has. `cross join` keeps SQLite from beginning with the events. Ids and times
+// are sorted first; whole events are read only if they are shown.
 pub(super) const BEHIND: &str = concat!(
     "with
     stays as (select room_id, chain, min(joined_ms) as from_ms, max(until_ms) as to_ms from memberships
@@ -244,8 +244,8 @@ pub(super) const BEHIND: &str = concat!(
     order by e.origin_server_ts, e.event_id"
 );
 
-// Of a very large call the events are not counted, and found by their time: so many that came from
-// its start on are looked at, whichever call they belong to.
+// The events of a very large call are not counted. They are found by time: the first events after
+// its start are looked at, whichever call they belong to.
 pub(super) const BEHIND_LARGE: &str = "with
     near as (select * from events where room_id = $2 and origin_server_ts >= $3 and origin_server_ts <= $4
         order by origin_server_ts limit 20000),
@@ -261,8 +261,8 @@ pub(super) const BEHIND_LARGE: &str = "with
     where e.event_id = shown.event_id and e.room_id = $2
     order by e.origin_server_ts, e.event_id";
 
-/// The same as [`behind`], of a call with so many stays that its events are not counted: at most
-/// `limit` of those that came first, and whether there are no more.
+/// Like [`events_behind_call`], for a call with so many stays that its events are not counted: at
+/// most `limit` of those that came first, and whether these are all.
 ///
 /// # Errors
 /// When the database fails.

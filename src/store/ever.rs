@@ -1,4 +1,4 @@
-//! How many calls there ever were, room by room: counted anew only for rooms that were written to
+//! The number of calls ever, room by room. It is counted again only for rooms that were written to
 //! since.
 
 use super::row::Viewer;
@@ -6,8 +6,8 @@ use super::{Error, Store};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// By room: how many commits it had when it was counted, and its calls, those from the future with
-/// them.
+/// By room: the number of commits when it was counted, and its number of calls, including calls in
+/// the future.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Counts(Arc<Mutex<HashMap<String, (i64, i64)>>>);
 
@@ -28,7 +28,7 @@ impl Counts {
 
 pub(super) const OF_ROOM: &str = "select count(*) from sessions where room_id = $1";
 
-/// The calls of a room that had so many commits when it was read.
+/// The number of calls of a room that had this many commits when it was read.
 pub(super) async fn of_room(store: &Store, room_id: &str, writes: i64) -> Result<i64, Error> {
     if let Some(calls) = store.counts.known(room_id, writes) {
         return Ok(calls);
@@ -46,7 +46,7 @@ pub(super) async fn of_room(store: &Store, room_id: &str, writes: i64) -> Result
 const ROOMS: &str = "select room_id, writes from rooms";
 const FUTURE: &str = "select count(*) from sessions where started_ms > $1";
 
-/// The calls of all rooms that had begun by `now`, ms.
+/// The number of calls of all rooms that had begun by `now`, ms.
 ///
 /// # Errors
 /// When the database fails.

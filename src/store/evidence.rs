@@ -1,4 +1,4 @@
-//! What the boundaries of memberships rest on: their events, and how those first came.
+//! The basis of the boundaries of memberships: their events, and how those first came.
 
 use super::packed::{Fields, unpack};
 use super::row::Viewer;
@@ -14,16 +14,16 @@ use std::collections::HashMap;
 pub struct Origins {
     pub join: Option<Origin>,
     pub end: Option<Origin>,
-    /// The last event of a stay that nobody ended, ms.
+    /// The last event of a stay without an end event, ms.
     pub last_sign_ms: Option<i64>,
-    /// What it claims of its start cannot be.
+    /// The start that the membership claims is impossible.
     pub is_claim_refuted: bool,
-    /// Within it an event is missing that the homeserver names.
+    /// The span of the membership in which an event is missing that the homeserver names.
     pub lost: Option<Span>,
 }
 
-/// The time of the last event of a chain that is known before a time: SQL over a row that names
-/// room and chain.
+/// The time of the last event of a member key that is known before a time: SQL over a row that
+/// names room and key.
 macro_rules! last_known_before {
     ($of:literal, $time:literal) => {
         concat!(
@@ -38,9 +38,9 @@ macro_rules! last_known_before {
     };
 }
 
-// Of what came while our own clock was not believed only the stamp tells the time: it may be off by
-// a minute. `+ 0` keeps SQLite from looking for the latest time in the index of times of the whole
-// room: what belongs to a stay is found by its chain, from the time of its join on.
+// If an event came while our own clock was not believed, only its stamp tells the time, which may
+// be off by a minute. `+ 0` keeps SQLite from looking for the latest time in the room's index of
+// times: the events of a stay are found by its member key, from the time of its join on.
 macro_rules! origins {
     ($which:literal) => {
         concat!(

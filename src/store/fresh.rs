@@ -1,10 +1,10 @@
-//! Events that this transaction stores: they are at hand, so they are not read back to be folded.
+//! Events that this transaction stores. They are in memory, so they are not read back for the fold.
 
 use crate::rtc::event::RoomEvent;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Events stored after a certain one, by event id.
+/// Events stored after a certain number, by event id.
 #[derive(Debug, Clone)]
 pub(super) struct Fresh {
     before: i64,
@@ -12,14 +12,14 @@ pub(super) struct Fresh {
 }
 
 impl Default for Fresh {
-    /// Nothing is at hand.
+    /// No event is in memory.
     fn default() -> Self {
         Self::since(i64::MAX)
     }
 }
 
 impl Fresh {
-    /// Those stored with a higher number than this.
+    /// The events stored with a higher number than this.
     pub fn since(before: i64) -> Self {
         Self {
             before,
@@ -32,13 +32,13 @@ impl Fresh {
         self.before
     }
 
-    /// An event as it is stored now.
+    /// Adds an event as it is stored now.
     pub fn add_event(&mut self, event: &Arc<RoomEvent>) {
         self.events
             .insert(event.event_id.clone(), Arc::clone(event));
     }
 
-    /// The event of this id; `None` when it is not at hand.
+    /// The event of this id; `None` if it is not in memory.
     pub fn get(&self, event_id: &str) -> Option<Arc<RoomEvent>> {
         self.events.get(event_id).map(Arc::clone)
     }

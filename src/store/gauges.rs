@@ -1,5 +1,4 @@
-//! A few numbers that are cheap to count at any time: for metrics, which are asked for several
-//! times a minute.
+//! A few numbers for metrics that are cheap to count: metrics are read several times a minute.
 
 use super::row::Viewer;
 use super::{Error, Store, ever, stats};
@@ -9,7 +8,7 @@ use sqlx::Row;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Gauges {
     pub calls: i64,
-    /// Events stored since the beginning; those that age deleted are among them.
+    /// Events stored since the beginning, including those that were deleted by age.
     pub events: i64,
     pub rejected: i64,
     pub walks_open: i64,

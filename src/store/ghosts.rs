@@ -1,6 +1,6 @@
-//! What tells a ghost from somebody who is silent, and what would clear it: the events of stays
-//! that still count, and how the stays of their homeservers ended lately. Read for those alone
-//! whose renewal is overdue.
+//! What distinguishes a ghost from a silent device, and what would clear it: the events of stays
+//! that still count, and how the stays of their homeservers ended lately. Only stays whose renewal
+//! is overdue are read.
 
 use super::packed::{Fields, unpack};
 use super::row::Viewer;
@@ -10,12 +10,12 @@ use crate::rtc::ghost::{self, Goodbyes};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// Longer events tell nothing: no client writes them.
+/// Maximum length of an event's JSON that is parsed, bytes: no client writes longer ones.
 const JSON_MAX: usize = 16 * 1024;
-/// Servers whose habits are looked up at once.
+/// Maximum number of servers whose usual ends are looked up at once.
 const SERVERS_MAX: usize = 50;
 
-/// The event that a key holds now.
+/// The event that is the current state of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Current {
     pub event_id: String,
@@ -24,7 +24,7 @@ pub struct Current {
     pub state_key: Option<String>,
 }
 
-/// What the events of one stay tell.
+/// What the events of one stay say.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Told {
     pub is_hourly_client: bool,
@@ -32,8 +32,8 @@ pub struct Told {
     pub current: Option<Current>,
 }
 
-// The last event of a running stay is what its key holds. A goodbye is the one right before the
-// stay.
+// The last event of a running stay is the current state of its key. A goodbye is the event right
+// before the stay.
 static TOLD: Rows = Rows::new(
     concat!(
         "select ",
@@ -55,7 +55,7 @@ static TOLD: Rows = Rows::new(
     ")) as o left join events l on l.event_id = o.last_id and l.room_id = o.room_id",
 );
 
-/// What the events of these memberships tell, by membership.
+/// What the events of these memberships say, by membership.
 ///
 /// # Errors
 /// When the database fails.
@@ -93,7 +93,7 @@ fn told_of_stay(fields: &mut Fields<'_>) -> Result<(String, Told), Error> {
     Ok((id, told))
 }
 
-/// The content of a stored event; null where there is none.
+/// The content of a stored event; null if there is none.
 fn content(json: Option<&str>) -> Value {
     let event = json
         .filter(|json| json.len() <= JSON_MAX)
@@ -101,16 +101,16 @@ fn content(json: Option<&str>) -> Value {
     event.map_or(Value::Null, |mut event| event["content"].take())
 }
 
-// Of the newest only: a habit is what was done lately. A device that was still there when its stay
-// ran out lost nothing.
+// Only the newest stays count, because a habit is what was done lately. A device that was still
+// there when its stay ran out did not miss a goodbye.
 const GOODBYES: &str = "select count(*) as ended,
     count(case when o.end_event_id is null and o.end_reason = 'expired' and o.outlived_ms is null then 1 end) as missed
     from (select m.end_event_id, m.end_reason, m.outlived_ms from memberships m
         where m.server = $1 and m.until_ms > $2 and m.until_ms <= $3 and m.until_ms > m.joined_ms and m.kind = 'session'
         order by m.until_ms desc limit 500) as o";
 
-/// How the stays of these homeservers ended from `from` to `now`, ms, by server: of many servers of
-/// some.
+/// How the stays of these homeservers ended from `from` to `now`, ms, by server. If there are more
+/// than `SERVERS_MAX` servers, only some are looked up.
 ///
 /// # Errors
 /// When the database fails.

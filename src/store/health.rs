@@ -1,13 +1,13 @@
-//! Whether the database can be written and read. What is wrong with it cannot be stored in it, so
-//! it is kept in memory, shared by all copies of a [`Store`]: the observer notes what its writes
-//! met, pages and metrics read it.
+//! Whether the database can be written and read. A problem with the database cannot be stored in
+//! it, so it is kept in memory, shared by all copies of a [`Store`]. The observer notes the errors
+//! of its writes; pages and metrics show them.
 
 use super::{Error, Store};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A page that met an error of the disk is remembered for so long: the next one may be read well.
+/// How long an error of a page's read is shown: the next read may succeed.
 const READ_TROUBLE_LASTS: Duration = Duration::from_mins(1);
 
 /// What is wrong with the database.
@@ -21,14 +21,14 @@ pub enum TroubleKind {
     ReadOnly,
     /// It was deleted, moved away or replaced by another file.
     Gone,
-    /// What is in it cannot be read any more.
+    /// Its content can no longer be read.
     Damaged,
-    /// Anything else: an error of the disk, a server that does not answer.
+    /// Anything else: a disk error, a server that does not answer.
     Failing,
 }
 
 impl TroubleKind {
-    /// The word in JSON.
+    /// The value in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -41,7 +41,7 @@ impl TroubleKind {
         }
     }
 
-    /// The kind of a word in JSON.
+    /// The kind for a value in JSON.
     #[must_use]
     pub fn from_word(word: &str) -> Self {
         let all = [
@@ -58,30 +58,30 @@ impl TroubleKind {
     }
 }
 
-/// The database cannot be used as it should be.
+/// A problem with the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
     pub kind: TroubleKind,
-    /// Since when, ms.
+    /// Since when the problem lasts, ms.
     pub since_ms: i64,
-    /// What the database said.
+    /// The error message of the database.
     pub error: String,
 }
 
 impl Error {
-    /// Is it that the disk, or what we may use of it, is full?
+    /// Does the error mean that the disk, or our quota of it, is full?
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.kind() == TroubleKind::Full
     }
 
-    /// Is it that another program holds the database locked?
+    /// Does the error mean that another program holds the database locked?
     #[must_use]
     pub fn is_locked(&self) -> bool {
         self.kind() == TroubleKind::Locked
     }
 
-    /// What is wrong with the database, by this error.
+    /// The kind of problem that this error means.
     #[must_use]
     pub fn kind(&self) -> TroubleKind {
         match self {
@@ -104,7 +104,7 @@ fn kind_of(error: &sqlx::Error) -> TroubleKind {
 
     let code = error.code().unwrap_or_default().into_owned();
     match code.as_str() {
-        // SQLITE_IOERR_SHMSIZE is met where the disk is full, too; disk_full of PostgreSQL.
+        // SQLITE_IOERR_SHMSIZE also occurs when the disk is full; 53100 is disk_full of PostgreSQL.
         "13" | "4874" | "53100" => return TroubleKind::Full,
         "25006" => return TroubleKind::ReadOnly,
         "XX001" | "XX002" => return TroubleKind::Damaged,
@@ -128,17 +128,17 @@ fn kind_of(error: &sqlx::Error) -> TroubleKind {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// A write failed, and none of its kind succeeded since.
+    /// A write failed, and none of its kind succeeded since then.
     unwritten: Option<Trouble>,
-    /// Since when another program has the lock that we wait for.
+    /// Since when another program has held the lock that we wait for.
     locked: Option<Instant>,
-    /// It was damaged: that does not go away while we run.
+    /// The database was found damaged. That stays so until the process ends.
     damaged: Option<Trouble>,
     /// A read failed, and when that was.
     unread: Option<(Trouble, Instant)>,
 }
 
-/// How the database fares. Cheap to clone; all clones are one.
+/// The state of the database. Cheap to clone; all clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Health(Arc<Mutex<Inner>>);
 
@@ -147,7 +147,7 @@ impl Health {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is wrong with the database at `now`, ms; `None` while it can be written and read.
+    /// The problem of the database at `now`, ms; `None` while it can be written and read.
     #[must_use]
     pub fn trouble(&self, now: i64) -> Option<Trouble> {
         let inner = self.inner();
@@ -175,7 +175,7 @@ impl Health {
             .map(|(trouble, _)| trouble.clone())
     }
 
-    /// Notes what a write met at `now`, ms; true where nothing was wrong before.
+    /// Notes the error of a write at `now`, ms. Returns true if there was no problem before.
     #[must_use]
     pub fn note_failure(&self, error: &Error, now: i64) -> bool {
         let was_well = self.trouble(now).is_none();
@@ -194,7 +194,8 @@ impl Health {
                 inner.locked.get_or_insert_with(Instant::now);
             }
             _ => match &mut inner.unwritten {
-                // What is met now is what is to be mended now; it began with the first.
+                // The newest kind of error is what must be fixed now. The time of the first error
+                // stays.
                 Some(known) if known.kind != trouble.kind => {
                     *known = Trouble {
                         since_ms: known.since_ms,
@@ -209,13 +210,14 @@ impl Health {
         was_well
     }
 
-    /// Notes that all that failed could be written since; true when before it could not.
+    /// Notes that everything that failed has been written since. Returns true if there was a write
+    /// problem.
     #[must_use]
     pub fn note_success(&self) -> bool {
         self.inner().unwritten.take().is_some()
     }
 
-    /// Notes what a page met when it read.
+    /// Notes the error of a page's read.
     pub fn note_unread(&self, error: &Error, now: i64) {
         let kind = error.kind();
         let trouble = Trouble {
@@ -224,7 +226,8 @@ impl Health {
             error: error.to_string(),
         };
 
-        // Where many ask at once, a connection may not be free in time: the database is well.
+        // If many requests come at once, a connection may not be free in time. That is no problem
+        // of the database.
         let busy = error.is_busy() || matches!(error, Error::Database(sqlx::Error::PoolClosed));
         let mut inner = self.inner();
 
@@ -237,32 +240,32 @@ impl Health {
         }
     }
 
-    /// Another program has the lock that we wait for.
+    /// Another program holds the lock that we wait for.
     pub(super) fn note_locked(&self) {
         self.inner().locked.get_or_insert_with(Instant::now);
     }
 
-    /// We had the lock.
+    /// We got the lock.
     pub(super) fn note_unlocked(&self) {
         self.inner().locked = None;
     }
 }
 
 impl Store {
-    /// How the database fares, for those who note it.
+    /// The state of the database, for those who note errors.
     #[must_use]
     pub fn health(&self) -> &Health {
         &self.health
     }
 
-    /// What is wrong with the database at `now`, ms; `None` while it can be written and read.
+    /// The problem of the database at `now`, ms; `None` while it can be written and read.
     #[must_use]
     pub fn trouble(&self, now: i64) -> Option<Trouble> {
         self.health.trouble(now)
     }
 }
 
-/// A file of the database, and what tells it from another one of the same name.
+/// A file of the database, and what distinguishes it from another file of the same name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Identity {
     path: PathBuf,
@@ -271,7 +274,7 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// Of the file that has this name now; `None` where there is none.
+    /// The identity of the file that has this name now; `None` if there is none.
     pub(super) fn of_path(path: &Path) -> Option<Self> {
         use std::os::unix::fs::MetadataExt;
         let found = std::fs::metadata(path).ok()?;
@@ -294,7 +297,7 @@ impl Identity {
 
 const BEAT: &str = "update pulse set at_ms = $1 where one = 1";
 
-/// Writes a few bytes, which tells whether the database can be written while nothing else happens.
+/// Writes a few bytes. That shows whether the database can be written while nothing else happens.
 ///
 /// # Errors
 /// When they cannot be written, or what is written would not be found by the next start.
@@ -303,13 +306,13 @@ pub async fn beat(store: &Store, now: i64) -> Result<(), Error> {
     sqlx::query(BEAT).bind(now).execute(&mut *tx).await?;
     tx.commit().await?;
 
-    // A file that was deleted can be written as long as it is open.
+    // A deleted file can be written as long as it is open, so check that the file is still there.
     store.file.as_ref().map_or(Ok(()), Identity::check)
 }
 
 impl Store {
-    /// Makes every write fail, as if the file could only be read; or lets them pass again. For
-    /// tests.
+    /// For tests. Makes every write fail, as if the file were read-only; or lets writes succeed
+    /// again.
     ///
     /// # Errors
     /// When the database fails.

@@ -1,5 +1,5 @@
-//! One process for each database: whoever serves holds it, and a second one is told who that is.
-//! The system gives a hold free when its process ends, however it ends.
+//! One process for each database. The serving process holds a lock, and a second process is told
+//! who holds it. The operating system releases the lock when its process ends, however it ends.
 
 use super::{Db, Error, connect};
 use sqlx::sqlite::SqliteConnectOptions;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-/// How often a hold on a server is looked after.
+/// How often the lock on a database server is checked.
 const EVERY: Duration = Duration::from_secs(10);
 
 /// The right to be the one process that observes into a database; it ends when this is dropped.
@@ -28,12 +28,12 @@ enum Kind {
         who: String,
         connection: tokio::sync::Mutex<sqlx::AnyConnection>,
     },
-    /// A database in memory is nobody else's.
+    /// A database in memory belongs to this process alone.
     Memory,
 }
 
 impl Hold {
-    /// Takes the hold. `who` is what another process is told of this one.
+    /// Takes the lock. `who` describes this process to another one that wants the lock.
     ///
     /// # Errors
     /// [`Error::Held`] when another process has it; else when the lock cannot be asked for.
@@ -52,8 +52,8 @@ impl Hold {
         }
     }
 
-    /// Looks after the hold, for ever: a server that was restarted forgot it, and it is taken
-    /// again. Ends only when another process was faster.
+    /// Checks the lock for ever. A server that was restarted has lost it; then it is taken again.
+    /// Returns only if another process took it first.
     pub async fn lost(&self) -> Error {
         let Kind::Server {
             url,
@@ -85,7 +85,7 @@ impl Hold {
     }
 }
 
-/// The file of a `SQLite` database, `None` where there is none.
+/// The file of a `SQLite` database, `None` if it has none.
 pub(super) fn file_of(url: &str) -> Result<Option<PathBuf>, Error> {
     if !url.starts_with("sqlite:") || url.contains(":memory:") || url.contains("mode=memory") {
         return Ok(None);
@@ -104,7 +104,7 @@ pub(super) fn file_of(url: &str) -> Result<Option<PathBuf>, Error> {
     ))
 }
 
-/// The path with a word behind its name: `callscope.db` and `lock` are `callscope.db.lock`.
+/// The path with a suffix after its name: `callscope.db` and `lock` give `callscope.db.lock`.
 pub(super) fn beside(path: &Path, word: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".");
@@ -112,7 +112,7 @@ pub(super) fn beside(path: &Path, word: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// One name for each file, by whatever way it was named.
+/// One canonical path for each file, however it was named.
 pub(super) fn real(path: &Path) -> PathBuf {
     let folder = path
         .parent()
@@ -135,7 +135,7 @@ fn file(path: &Path, who: &str) -> Result<File, Error> {
         source,
     };
 
-    // Where its folder is not there, no database can be there either.
+    // If the folder does not exist, no database can exist in it.
     let nowhere = |source: std::io::Error| match source.kind() {
         std::io::ErrorKind::NotFound => Error::Open {
             database: path.display().to_string(),
@@ -163,7 +163,7 @@ fn file(path: &Path, who: &str) -> Result<File, Error> {
         Err(TryLockError::Error(source)) => return Err(cannot(source)),
     }
 
-    // The words only help people; the lock is what counts, so a full disk is no obstacle.
+    // The text only helps people. The lock is what counts, so a full disk is no obstacle.
     let _ = file
         .set_len(0)
         .and_then(|()| file.write_all(who.as_bytes()));
@@ -200,7 +200,7 @@ async fn server(url: &str, who: &str) -> Result<sqlx::AnyConnection, Error> {
         .fetch_one(&mut connection)
         .await?
     {
-        // PostgreSQL keeps 63 bytes of it.
+        // PostgreSQL keeps 63 bytes of this text.
         sqlx::query(NAME).bind(who).execute(&mut connection).await?;
         return Ok(connection);
     }

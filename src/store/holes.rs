@@ -1,16 +1,17 @@
-//! Holes: state events that a stored one replaced (`replaces_state`) and that are not stored
-//! themselves.
+//! Holes: missing events. A stored state event names an event that it replaced (`replaces_state`),
+//! and that event is not stored.
 
 use super::{Error, Store};
 
-/// A chain of predecessors is followed so far: more is a server that tells stories.
+/// Maximum length of a chain of predecessors that is followed: a longer one means that the server
+/// makes them up.
 const DEPTH_MAX: i64 = 64;
 /// Events looked at in one transaction.
 const SCAN: i64 = 2000;
 
-/// A refused event is asked for again after these times, ms. A homeserver that lags behind the
-/// others gives an event once it has fetched what lies before it; what is hidden from us stays
-/// hidden.
+/// Delays after which a refused event is asked for again, ms. A homeserver that lags behind the
+/// others returns an event once it has fetched what lies before it. An event that is hidden from us
+/// stays hidden.
 const AGAIN_MS: [i64; 3] = [10_000, 600_000, 86_400_000];
 
 /// An event to ask for.
@@ -26,7 +27,7 @@ const CURSOR: &str = "select stream from scans where name = 'holes'";
 const MOVE: &str = "insert into scans (name, stream) values ('holes', $1)
     on conflict (name) do update set stream = excluded.stream";
 const END: &str = "select max(stream) from (select stream from events where stream > $1 order by stream limit $2) as span";
-// Only what tells of calls: of every other state the newest is enough.
+// Only events about calls are looked for. For all other state the newest event is enough.
 const FIND: &str = "insert into holes (room_id, event_id, depth, due_ms)
     select e.room_id, e.replaces_state, coalesce((select h.depth + 1 from holes h
         where h.room_id = e.room_id and h.event_id = e.event_id), 1), 0
@@ -35,12 +36,12 @@ const FIND: &str = "insert into holes (room_id, event_id, depth, due_ms)
         and not exists (select 1 from events p where p.event_id = e.replaces_state and p.room_id = e.room_id)
     on conflict (room_id, event_id) do nothing";
 
-// What a walk brought meanwhile is no hole.
+// An event that a walk brought meanwhile is no longer missing.
 const FILLED: &str = "delete from holes where due_ms <= 0 and exists
     (select 1 from events p where p.event_id = holes.event_id and p.room_id = holes.room_id)";
 
-/// Looks through the events stored since the last time for holes; `horizon_ms`: what is older is
-/// left alone.
+/// Looks for missing events in what was stored since the last time. Predecessors older than
+/// `horizon_ms` are ignored.
 ///
 /// # Errors
 /// When the database fails.
@@ -72,7 +73,7 @@ pub async fn find(store: &Store, horizon_ms: Option<i64>) -> Result<(), Error> {
     }
 }
 
-// What an open walk may yet bring is not asked for.
+// An event that an open walk may still bring is not asked for.
 const TODO: &str = "select room_id, event_id, tries from holes where due_ms <= $1 and depth <= $2
     and not exists (select 1 from walks w where w.room_id = holes.room_id and w.done_ms is null)
     order by depth, room_id, event_id limit $3";
@@ -97,7 +98,7 @@ pub async fn todo(store: &Store, now: i64, limit: i64) -> Result<Vec<Hole>, Erro
 
 const NEXT: &str = "select min(due_ms) from holes where due_ms > $1";
 
-/// When the next hole is to be asked for that is not due at `now`, ms.
+/// When the next missing event is due that is not due at `now`, ms.
 ///
 /// # Errors
 /// When the database fails.
@@ -111,8 +112,8 @@ pub async fn next(store: &Store, now: i64) -> Result<Option<i64>, Error> {
 const ASKED: &str = "update holes set asked_ms = $3, outcome = $4, tries = $5, due_ms = $6
     where room_id = $1 and event_id = $2";
 
-/// Notes the answer: `found`; or `not_visible` or `failed`, which is asked for again later, a few
-/// times.
+/// Notes the answer: `found`, or `not_visible` or `failed`. After the last two the event is asked
+/// for again later, a few times.
 ///
 /// # Errors
 /// When the database fails.
@@ -142,7 +143,7 @@ pub async fn asked(
     Ok(())
 }
 
-/// When an event that was refused after so many tries is to be asked for again.
+/// When an event that was refused this many times is asked for again.
 fn again(tries: i64, now: i64) -> Option<i64> {
     usize::try_from(tries)
         .ok()

@@ -1,18 +1,18 @@
-//! Invitations, kept until the room is joined or the invitation holds no more: those that policy
-//! allows to be accepted after a restart, the others to be shown, and looked at again when the
-//! policy changes.
+//! Invitations. They are kept until the room is joined or the invitation is no longer valid. Those
+//! that policy allows are accepted, also after a restart. The others are shown, and judged again
+//! when the policy changes.
 
 use super::row::{RoomName, Viewer};
 use super::{Error, Store, Tx, clean};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-/// So many invitations are kept; whoever invites to more rooms is only counted.
+/// Maximum number of stored invitations. Further ones are only counted.
 const MOST: i64 = 1000;
-/// The longest id, name and alias that are kept, in characters.
+/// Maximum length of a stored id, name or alias, in characters.
 const LONGEST: usize = 255;
 
-/// One invitation and what policy says of it.
+/// One invitation and the decision of the policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invitation {
     /// The room as the inviter's server names it.
@@ -22,7 +22,7 @@ pub struct Invitation {
     pub accepted: bool,
 }
 
-/// An invitation that is kept.
+/// A stored invitation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pending {
     pub room: RoomName,
@@ -44,8 +44,8 @@ const KEEP: &str =
         seen_ms = case when invitations.inviter = excluded.inviter then invitations.seen_ms else excluded.seen_ms end";
 const REFUSED: &str = "update vantages set invites_refused = invites_refused + 1 where id = $1";
 
-/// Notes what one answer of sync brought, in the transaction of its position: none is lost and none
-/// counts twice.
+/// Notes the invitations of one sync answer, in the transaction of its position: none is lost and
+/// none counts twice.
 pub(super) async fn record_invitations(
     tx: &mut Tx,
     vantage_id: &str,
@@ -98,8 +98,8 @@ async fn keep(tx: &mut Tx, vantage_id: &str, one: &Invitation, now: i64) -> Resu
 
 const CLOSE: &str = "delete from invitations where vantage_id = $1 and room_id = $2";
 
-/// Forgets an invitation, in the transaction that says that the room is joined, or that we are not
-/// invited any more.
+/// Deletes an invitation, in the transaction that says that the room is joined or that we are no
+/// longer invited.
 pub(super) async fn settle(tx: &mut Tx, vantage_id: &str, room_id: &str) -> Result<(), Error> {
     sqlx::query(CLOSE)
         .bind(vantage_id)
@@ -114,7 +114,7 @@ const OPEN: &str =
     "select room_id, inviter, accepted, seen_ms, name, alias from invitations where vantage_id = $1
     order by seen_ms, room_id";
 
-/// All invitations that are kept, oldest first; for the observer.
+/// All stored invitations, oldest first; for the observer.
 ///
 /// # Errors
 /// When the database fails.
@@ -132,7 +132,7 @@ const WAITING: &str =
     join vantages v on v.id = i.vantage_id where v.retired_ms is null
     order by i.accepted, i.seen_ms desc, i.room_id limit $1";
 
-/// The invitations that are kept, those that policy does not allow first, newest first.
+/// The stored invitations: those that policy does not allow first, then newest first.
 ///
 /// # Errors
 /// When the database fails.
@@ -161,7 +161,7 @@ fn pending(row: &AnyRow) -> Result<Pending, Error> {
 
 const JUDGE: &str = "update invitations set accepted = $3 where vantage_id = $1 and room_id = $2 and accepted <> $3";
 
-/// Notes what the policy of now says of an invitation.
+/// Notes the decision of the current policy about an invitation.
 ///
 /// # Errors
 /// When the database fails.
@@ -183,7 +183,7 @@ pub async fn set_accepted(
     Ok(())
 }
 
-/// Forgets an invitation: the room is joined, or the invitation holds no more.
+/// Deletes an invitation: the room is joined, or the invitation is no longer valid.
 ///
 /// # Errors
 /// When the database fails.

@@ -1,35 +1,36 @@
-//! Late events: a homeserver that lags fetches what it missed by itself and does not say so, also
-//! behind a walk that has passed. So each gap is looked at again a little later.
+//! Late events. A homeserver that lags adds events to a part of the history that we have already
+//! read, and does not say so. So each gap is read again a little later.
 
 use super::{Error, Store, Tx};
 
-/// After these times, ms, a gap is looked at again: twice, and as long as something new is found.
+/// Delays after which a gap is read again, ms: twice, and then as long as something new is found.
 const AGAIN_MS: [i64; 3] = [10_000, 60_000, 600_000];
-/// So often a gap that cannot be read is tried.
+/// Maximum number of attempts to read a gap that cannot be read.
 const TRIES_MAX: i64 = 20;
-/// More pages are not read again: what lags is near the gap's end.
+/// Maximum number of pages that are read again: late events are near the end of the gap.
 const PAGES_MAX: i64 = 20;
 
-/// A gap to look at again.
+/// A gap that is to be read again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Late {
     pub room_id: String,
-    /// Where it begins; `None` = at the newest event.
+    /// Where the gap begins; `None` = at the newest event.
     pub first_token: Option<String>,
-    /// Where to go on.
+    /// Where to continue.
     pub token: Option<String>,
-    /// Pages read this time, of so many.
+    /// Pages read in this round, and the number of pages to read.
     pub page: i64,
     pub pages: i64,
-    /// How often it was looked at.
+    /// How many times the gap was read again.
     pub round: i64,
-    /// Events that this time found.
+    /// New events that this round found.
     pub found: i64,
-    /// What is older than this, ms, is not wanted.
+    /// Events older than this, ms, are not wanted.
     pub horizon_ms: Option<i64>,
 }
 
-// Of two gaps of a room the newer begins nearer to now; what was between them is read with it.
+// A room has one row. A newer gap takes the place of an older one, because it begins nearer to now;
+// their pages are added, so that the older gap is read with it.
 const PLAN: &str = "insert into late (room_id, first_token, token, page, pages, round, found, horizon_ms, due_ms)
     values ($1, $2, $2, 0, $3, 0, 0, $4, $5)
     on conflict (room_id) do update set first_token = excluded.first_token, token = excluded.token, page = 0,
@@ -38,7 +39,7 @@ const PLAN: &str = "insert into late (room_id, first_token, token, page, pages, 
             then late.horizon_ms else excluded.horizon_ms end, due_ms = excluded.due_ms";
 const TOO_FAR: &str = "update late set pages = $2 where room_id = $1 and pages > $2";
 
-/// A gap that begins at a token and took so many pages is to be looked at again.
+/// Schedules reading a gap again. It begins at a token and took this many pages.
 pub(super) async fn schedule_recheck(
     tx: &mut Tx,
     room_id: &str,
@@ -64,7 +65,7 @@ pub(super) async fn schedule_recheck(
 
 const WALK: &str = "select first_token, pages, horizon_ms from walks where room_id = $1 and opened_ms = $2 and reason = 'gap'";
 
-/// A walk over a gap is done: the gap is to be looked at again.
+/// A walk over a gap is done: schedules reading the gap again.
 pub(super) async fn after_walk(
     tx: &mut Tx,
     room_id: &str,
@@ -80,8 +81,8 @@ pub(super) async fn after_walk(
     schedule_recheck(tx, room_id, token.as_deref(), pages, horizon, now).await
 }
 
-/// The newest part of a room's history is to be looked at again: an event in it is not given to us
-/// yet.
+/// Schedules reading the newest part of a room's history again, because the homeserver does not
+/// give us an event in it yet.
 ///
 /// # Errors
 /// When the database fails.
@@ -111,7 +112,7 @@ type Row = (
     Option<i64>,
 );
 
-/// Gaps to look at again at `now`, ms.
+/// Gaps that are due at `now`, ms.
 ///
 /// # Errors
 /// When the database fails.
@@ -136,7 +137,7 @@ pub async fn todo(store: &Store, now: i64) -> Result<Vec<Late>, Error> {
 
 const NEXT: &str = "select min(due_ms) from late where due_ms > $1";
 
-/// When the next gap is to be looked at again that is not due at `now`, ms.
+/// When the next gap is due that is not due at `now`, ms.
 ///
 /// # Errors
 /// When the database fails.
@@ -148,8 +149,8 @@ pub async fn next(store: &Store, now: i64) -> Result<Option<i64>, Error> {
 }
 
 impl Late {
-    /// How it goes on after a page that brought so many new events, and when, ms; `None` when it is
-    /// over.
+    /// What to do after a page that brought this many new events, and when, ms; `None` when the gap
+    /// is done.
     fn after(&self, token: Option<&str>, new: i64, now: i64) -> Option<(Self, i64)> {
         let (page, found) = (self.page + 1, self.found + new);
         if let Some(token) = token.filter(|_| page < self.pages) {
@@ -185,8 +186,8 @@ const PUT_OFF: &str = "update late set first_token = case when $2 = 1 then null 
     token = case when $2 = 1 then null else token end, due_ms = $3, tries = tries + 1 where room_id = $1 and due_ms <= $4";
 const IN_VAIN: &str = "delete from late where room_id = $1 and tries >= $2";
 
-/// The gap could not be read this time; it is tried again a minute later, if need be from the
-/// newest event on.
+/// The gap could not be read this time. It is tried again a minute later, from the newest event if
+/// `from_newest`.
 ///
 /// # Errors
 /// When the database fails.
@@ -207,7 +208,7 @@ pub async fn put_off(store: &Store, late: &Late, from_newest: bool, now: i64) ->
     Ok(tx.commit().await?)
 }
 
-/// The gap is hidden from us now: that was all.
+/// The gap is hidden from us now: it is not read again.
 ///
 /// # Errors
 /// When the database fails.
@@ -225,7 +226,7 @@ const STEP: &str = "update late set token = $2, page = $3, round = $4, found = $
     where room_id = $1 and due_ms <= $7";
 const OVER: &str = "delete from late where room_id = $1 and due_ms <= $2";
 
-/// A page was read: the next token, if there is one, and how many events were new.
+/// Notes that a page was read: the next token, if there is one, and how many events were new.
 ///
 /// # Errors
 /// When the database fails.
@@ -236,7 +237,7 @@ pub async fn step(
     new: i64,
     now: i64,
 ) -> Result<(), Error> {
-    // If meanwhile another gap was noted, this one is part of it.
+    // If another gap was noted meanwhile, it includes this one.
     let query = match late.after(token, new, now) {
         Some((next, due)) => {
             let query = sqlx::query(STEP)

@@ -1,5 +1,4 @@
-//! Marks of rejection: which events of a chain were refused by the fold and are said to be, and
-//! which no more.
+//! Marks of rejection. Keeps `events.rejected` equal to what the fold rejects.
 
 use super::rows::{Rows, Statement};
 use super::{Error, Tx};
@@ -8,7 +7,7 @@ use crate::rtc::fold::KeyState;
 use crate::rtc::membership::Rejection;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// For each event at hand the stored mark and the one that follows.
+/// For each event that was read: the stored mark and the new one.
 #[derive(Debug, Default)]
 pub(super) struct Marks(BTreeMap<String, (Stored, Option<String>)>);
 
@@ -26,7 +25,7 @@ static REJECT: Rows = Rows::new(
 );
 
 impl Marks {
-    /// Events before the first page whose marks later ones can change.
+    /// Adds the events from before the first page whose marks later events can still change.
     pub fn carry(&mut self, state: &KeyState) {
         for event in state.carried().filter(|event| event.state_key.is_none()) {
             let known = state.rejected.get(&event.event_id).cloned();
@@ -35,7 +34,7 @@ impl Marks {
         }
     }
 
-    /// An event as it was read.
+    /// Adds an event as it was read.
     pub fn stored(&mut self, event: &RoomEvent, mark: Option<String>) {
         self.0
             .entry(event.event_id.clone())
@@ -43,7 +42,8 @@ impl Marks {
             .0 = Stored::Mark(mark);
     }
 
-    /// What a part of the fold says; of two reasons the first by name counts.
+    /// Notes what a part of the fold rejects. If an event has two reasons, the first by name
+    /// counts.
     pub fn record_rejections(&mut self, rejected: &[Rejection]) {
         for (event_id, reason) in rejected {
             if let Some((_, mark)) = self.0.get_mut(event_id)
@@ -54,14 +54,15 @@ impl Marks {
         }
     }
 
-    /// The fold ends here and goes on as it did before: what it carries on keeps its marks.
+    /// The fold ends here and continues as it did before: the events that it still carries keep
+    /// their marks.
     pub fn keep(&mut self, state: &KeyState) {
         for event in state.carried() {
             self.0.remove(&event.event_id);
         }
     }
 
-    /// Writes the marks that changed, but for events that the fold still carries.
+    /// Writes the marks that changed, except for events that the fold still carries.
     pub async fn settle<'s>(
         &mut self,
         tx: &mut Tx,

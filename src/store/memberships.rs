@@ -1,4 +1,4 @@
-//! Memberships: derived from events, replaced chain by chain; read by call.
+//! Memberships: derived from events, replaced member key by member key, read by call.
 
 use super::checkpoints::{self, Span};
 use super::days;
@@ -13,7 +13,7 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 use std::collections::BTreeMap;
 
-/// A membership as it is stored and as it is to be.
+/// A membership as it is stored and as it will be.
 #[derive(Debug)]
 pub(super) struct Change {
     id: String,
@@ -22,7 +22,7 @@ pub(super) struct Change {
 }
 
 impl Change {
-    /// What is stored; it goes unless something else is said.
+    /// A stored membership. It is deleted unless a new state is set.
     pub fn new_change(id: &str, old: Option<Facts>) -> Self {
         Self {
             id: id.to_owned(),
@@ -35,7 +35,7 @@ impl Change {
         self.new = Some(Facts::facts_of_membership(room_id, member));
     }
 
-    /// It is as it was, as far as we know.
+    /// Keeps the membership as it is stored.
     pub fn keep(&mut self) {
         self.new.clone_from(&self.old);
     }
@@ -44,9 +44,9 @@ impl Change {
         &self.id
     }
 
-    /// Where it changes what a slot's calls are made of: slot, from and to, ms. A stay of the same
-    /// device that only ends at another time changes nothing before that. A renewal can name the
-    /// device of a stay that had no name for it.
+    /// The spans in which this changes what the calls of a slot consist of: slot, from and to, ms.
+    /// If only the end of a stay of the same device moves, the span is between its old and its new
+    /// end. A renewal can name the device of a stay that had no name for it.
     pub fn spans(&self) -> impl Iterator<Item = (&str, i64, i64)> {
         let both = self.old.as_ref().zip(self.new.as_ref());
         let both =
@@ -100,7 +100,7 @@ static OPENED: Rows = Rows::new(
     ),
 );
 
-/// The stored memberships of chains that came to count in a span of time, by row id.
+/// The stored memberships of member keys that began to count in a span of time, by row id.
 pub(super) async fn opened(
     tx: &mut Tx,
     room_id: &str,
@@ -147,10 +147,11 @@ static WRITE: Rows = Rows::new(
         selection = excluded.selection, back_since_ms = excluded.back_since_ms, outlived_ms = excluded.outlived_ms",
 );
 
-/// The session of each membership that is to have another one than it has, or none, by row id.
+/// For each membership that changes its session: the new session, or `None` if it has none; by row
+/// id.
 pub(super) type Assigned = BTreeMap<String, Option<String>>;
 
-/// Writes what changed, and who is in which session.
+/// Writes the changed memberships, and which session each belongs to.
 pub(super) async fn write(
     tx: &mut Tx,
     changes: &[Change],
@@ -201,7 +202,7 @@ static ASSIGN: Rows = Rows::new(
     ")",
 );
 
-/// Writes who is in which session.
+/// Writes which session each membership belongs to.
 pub(super) async fn assign(tx: &mut Tx, assigned: Assigned) -> Result<(), Error> {
     let mut sessions: BTreeMap<Option<String>, Vec<String>> = BTreeMap::new();
     for (id, session) in assigned {
@@ -218,7 +219,7 @@ pub(super) async fn assign(tx: &mut Tx, assigned: Assigned) -> Result<(), Error>
     Ok(())
 }
 
-/// Ids are natural within a room; with the room they are so everywhere.
+/// Ids are unique within a room; together with the room id they are unique everywhere.
 pub(super) fn row_id(room_id: &str, member_id: &str) -> String {
     crate::rtc::id::hash(&[room_id, member_id], 12)
 }
@@ -307,12 +308,12 @@ impl Facts {
         Ok((id, facts))
     }
 
-    /// Tells devices apart, as the core does.
+    /// Distinguishes devices, in the same way as `rtc`.
     pub fn device(&self) -> &str {
         self.device_id.as_deref().unwrap_or(&self.chain)
     }
 
-    /// What counts of it towards a session; nothing if it has no length.
+    /// The part that counts towards a session; `None` if it has no length.
     pub fn stay(&self, id: &str) -> Option<Stay> {
         (self.until_ms > self.joined_ms).then(|| Stay {
             id: id.to_owned(),
@@ -353,8 +354,8 @@ impl Facts {
     }
 }
 
-/// Is `e` the event of the room, not of the call, by which the stay `m` ended: its user left the
-/// room, or was removed?
+/// Is `e` the event of the room, not of the call, that ended the stay `m`: did its user leave the
+/// room, or was the user removed?
 macro_rules! ended_by_the_room {
     () => {
         "m.end_reason in ('room_left', 'room_kicked', 'room_banned') and e.chain is null and e.room_id = m.room_id

@@ -129,13 +129,13 @@ pub enum Error {
         "the database is served by a Callscope of another version; stop it, or use the same version"
     )]
     Shape,
-    /// The file was deleted, moved away or replaced while we have it open: what is written now is
-    /// found by nobody.
+    /// The file was deleted, moved away or replaced while we have it open: nobody would find what
+    /// is written now.
     #[error("the file {} was deleted, moved away or replaced", .0.display())]
     Gone(PathBuf),
     #[error("a database that is no file cannot be copied or restored")]
     NoFile,
-    /// A copy that cannot be used, and why.
+    /// A backup that cannot be used, and why.
     #[error("{0} cannot be used: {1}")]
     Backup(PathBuf, String),
     #[error("{doing} {path} failed: {source}")]
@@ -146,18 +146,18 @@ pub enum Error {
     },
 }
 
-/// Another program's lock is waited for so many times, each as long as `connect` says.
+/// How many times we wait for another program's lock. `connect` sets how long each wait is.
 const LOCK_TRIES: u32 = 6;
 
 impl Error {
-    /// All connections were taken, or the answer took too long: another try may do.
+    /// All connections were taken, or the answer took too long: another attempt may succeed.
     #[must_use]
     pub fn is_busy(&self) -> bool {
         let Self::Database(error) = self else {
             return false;
         };
 
-        // `PostgreSQL` says query_canceled when the time of a statement is over.
+        // `PostgreSQL` reports query_canceled when a statement exceeds its time limit.
         let is_over = |code: &str| code == "57014";
 
         matches!(error, sqlx::Error::PoolTimedOut)
@@ -170,16 +170,16 @@ impl Error {
 
 const SHAPE: &str = "select count(*), max(version) from _sqlx_migrations";
 
-/// The shapes of the database, from the first to this version's.
+/// The migrations, from the first schema to this version's.
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// The database, open. Cheap to clone. One connection writes, so that writers wait for each other
-/// here and not in the database; several read. Readers of each kind have connections of their own,
-/// so that none of them can keep another waiting: pages, dear questions of pages, watchers over the
-/// process, and the observer.
+/// here and not in the database. Several connections read. Each kind of reader has its own
+/// connections, so that none can block another: pages, expensive queries of pages, watchers over
+/// the process, and the observer.
 #[derive(Debug, Clone)]
 pub struct Store {
-    /// The connections that this handle reads by.
+    /// The connections that this handle reads with.
     pub(crate) read: AnyPool,
     pub(crate) write: AnyPool,
     pools: Pools,
@@ -192,12 +192,12 @@ pub struct Store {
     counts: ever::Counts,
     names: names::Names,
     rederiving: rederive::Rederiving,
-    /// Contents were taken out that the write-ahead log may still hold.
+    /// Contents were deleted that the write-ahead log may still hold.
     taken_back: Arc<AtomicBool>,
     limits: sender_limit::Limits,
 }
 
-/// The connections that read, by who reads.
+/// The connections that read, by kind of reader.
 #[derive(Debug, Clone)]
 struct Pools {
     pages: AnyPool,
@@ -207,7 +207,7 @@ struct Pools {
 }
 
 impl Pools {
-    /// Opens the connections when they are needed.
+    /// Connections are opened when they are needed.
     fn new(url: &str, space: &Space) -> Result<Self, sqlx::Error> {
         Ok(Self {
             pages: connect::pool(PAGES_MOST, 24_000, space)
@@ -224,19 +224,19 @@ impl Pools {
     }
 }
 
-/// Connections of pages, and how long a page waits for one.
+/// Maximum connections for pages, and how long a page waits for one.
 const PAGES_MOST: u32 = 4;
 const PAGES_WAIT: Duration = Duration::from_secs(10);
-/// Connections of dear questions: long spans, searches, exports; and how long such a question waits
-/// for one.
+/// Maximum connections for expensive queries (long spans, searches, exports), and how long such a
+/// query waits for one.
 const DEAR_MOST: u32 = 2;
 const DEAR_WAIT: Duration = Duration::from_secs(5);
-/// `PostgreSQL` ends a statement of a dear question after this time.
+/// Time limit of an expensive query's statement in `PostgreSQL`.
 const DEAR_LIMIT: Duration = Duration::from_secs(20);
-/// Connections of the observer that read.
+/// Maximum reading connections of the observer.
 const OBSERVER_MOST: u32 = 2;
 
-/// A store as it was at one moment.
+/// The store as it was at one moment.
 #[derive(Debug)]
 pub struct OneMoment {
     store: Store,
@@ -244,24 +244,25 @@ pub struct OneMoment {
 }
 
 impl OneMoment {
-    /// What is read by it is of that moment.
+    /// Everything read through it is of that moment.
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.store
     }
 }
 
-/// How finely derived data is cut, so that the cost of an event follows the change, and how lists
-/// are read. The results never depend on it.
+/// The portions in which data is derived and lists are read. They keep the cost of an event
+/// proportional to the change. The results never depend on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grain {
-    /// So many events of a chain lie between two checkpoints, or a few more.
+    /// Events of a member key between two checkpoints; it may be a few more.
     pub checkpoint: usize,
-    /// So many events of a chain are in memory at once, or a few more.
+    /// Maximum events of a member key in memory at once; it may be a few more.
     pub page: usize,
-    /// From so many stays on a call keeps a tally and is not counted anew.
+    /// A call with at least this many stays keeps a tally and is not recounted from its stays.
     pub tally: usize,
-    /// What of a filter fits so many calls or stays at most is rare: all that it fits is looked at.
+    /// A condition of a filter that matches at most this many calls or stays is rare: all its
+    /// matches are read.
     pub rare: i64,
 }
 
@@ -277,8 +278,8 @@ impl Default for Grain {
 }
 
 impl Store {
-    /// Opens the database, makes it if it is a file that is not there, and brings it to this
-    /// version's shape.
+    /// Opens the database, makes the file if it does not exist, and migrates it to this version's
+    /// schema.
     ///
     /// # Errors
     /// When it cannot be opened or migrated.
@@ -292,7 +293,8 @@ impl Store {
         Ok(store)
     }
 
-    /// Opens a database that another process serves, as it is. Writers of both wait for each other.
+    /// Opens a database that another process serves, without migrating it. Writers of both
+    /// processes wait for each other.
     ///
     /// # Errors
     /// When it cannot be opened, or has not this version's shape.
@@ -310,14 +312,14 @@ impl Store {
 
     async fn connect(url: &str) -> Result<Self, Error> {
         connect::once(url).await?;
-        // From here on a file that is gone is a trouble, and no new database.
+        // From here on a missing file is an error; no new database is made.
         let lasting = url.replace("mode=rwc", "mode=rw");
         let url = lasting.as_str();
         let space = Space::default();
         let write = connect::pool(1, 48_000, &space).connect(url).await?;
         let pools = Pools::new(url, &space)?;
-        // SQLite would find out only at the first write that what was read before is no more:
-        // another process may write.
+        // With a plain `begin`, SQLite would find out only at the first write that data read before
+        // is outdated, because another process may write.
         let begin = if url.starts_with("sqlite:") {
             "begin immediate"
         } else {
@@ -341,13 +343,13 @@ impl Store {
         })
     }
 
-    /// The same store, deriving in other portions.
+    /// The same store, but deriving in other portions.
     #[must_use]
     pub fn with_grain(self, grain: Grain) -> Self {
         Self { grain, ..self }
     }
 
-    /// The same store, read by connections that no page can use up.
+    /// The same store, with reading connections that pages cannot use up.
     #[must_use]
     pub fn for_observer(&self) -> Self {
         let read = self.pools.observer.clone();
@@ -357,8 +359,8 @@ impl Store {
         }
     }
 
-    /// The same store, for questions that may take long: they wait for each other and keep no other
-    /// page waiting.
+    /// The same store, for queries that may take long: they wait for each other and do not block
+    /// other pages.
     #[must_use]
     pub fn for_dear_questions(&self) -> Self {
         let read = self.pools.dear.clone();
@@ -368,9 +370,9 @@ impl Store {
         }
     }
 
-    /// The same store as it is at one moment: all that is read by it, however often, is of one
-    /// state, in one transaction that ends with it. It takes the place of one dear question, so of
-    /// these no more are open than of those.
+    /// The same store as it is at one moment. Everything read through it, however often, is of one
+    /// state, in one transaction that ends with it. It takes a connection of the expensive queries,
+    /// so no more moments than those can be open.
     ///
     /// # Errors
     /// When there are too many of them, or the database fails.
@@ -385,8 +387,8 @@ impl Store {
         let options = (*self.pools.dear.connect_options()).clone();
         let read = connect::moment_pool(begin, &self.space, DEAR_LIMIT).connect_lazy_with(options);
         drop(read.acquire().await?);
-        // A second connection would read another moment. There is no driver for this: where the
-        // first one breaks, what is read fails.
+        // A second connection would read another moment. No driver exists for this address, so that
+        // a read fails if the first connection breaks.
         read.set_connect_options("moment://over".parse()?);
 
         Ok(OneMoment {
@@ -398,7 +400,7 @@ impl Store {
         })
     }
 
-    /// The same store, read by the connections of pages.
+    /// The same store, read through the connections of pages.
     #[must_use]
     pub fn for_pages(&self) -> Self {
         let read = self.pools.pages.clone();
@@ -408,8 +410,7 @@ impl Store {
         }
     }
 
-    /// The same store, for whoever watches over the process: it is answered however many ask for
-    /// pages.
+    /// The same store, for monitoring of the process: it is answered however many ask for pages.
     #[must_use]
     pub fn for_watchers(&self) -> Self {
         let read = self.pools.watchers.clone();
@@ -419,8 +420,8 @@ impl Store {
         }
     }
 
-    /// Begins to write; others wait until the end. While another program has the lock, that is told
-    /// meanwhile.
+    /// Begins a write transaction; other writers wait until its end. While another program has the
+    /// lock, that is reported.
     async fn writing(&self) -> Result<Tx, Error> {
         for _ in 1..LOCK_TRIES {
             match self.try_writing().await {
@@ -438,9 +439,9 @@ impl Store {
         Ok(tx)
     }
 
-    /// Folds the write-ahead log into the file and empties it, where contents were taken out since:
-    /// the log holds pages as they were before. Where readers stand in the way it is for the next
-    /// time.
+    /// Checkpoints the write-ahead log into the file and empties it, if contents were deleted
+    /// since: the log holds earlier versions of pages. If readers prevent it, the next call tries
+    /// again.
     ///
     /// # Errors
     /// When the database fails.
@@ -466,8 +467,7 @@ impl Store {
         Ok(())
     }
 
-    /// Writes all of the database to fresh pages, so that it holds no bytes of what was deleted
-    /// before.
+    /// Rewrites the whole database, so that no bytes of deleted data remain.
     async fn write_anew(&self) -> Result<(), Error> {
         let mut connection = self.write.acquire().await?;
         let statements: &[&'static str] = match connection.backend_name() {
@@ -482,7 +482,7 @@ impl Store {
         Ok(())
     }
 
-    /// Closes all connections; `SQLite` then folds its write-ahead log into the file.
+    /// Closes all connections; `SQLite` then checkpoints its write-ahead log into the file.
     pub async fn close(&self) {
         let Pools {
             pages,
@@ -498,12 +498,12 @@ impl Store {
     }
 }
 
-/// A number of the program as the database stores it.
+/// A number as the database stores it.
 fn int(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// `PostgreSQL` has no text with NUL, and no id has one either.
+/// `PostgreSQL` cannot store NUL in a text, and no valid id has one.
 fn clean(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
@@ -559,7 +559,7 @@ mod tests {
                 taken.push(connection);
             }
 
-            // A pool opens what it may have only when it is waited for.
+            // A pool opens its maximum of connections only when somebody waits for them.
             while pages.read.size() < pages.read.options().get_max_connections() {
                 taken.push(pages.read.acquire().await.unwrap());
             }

@@ -1,12 +1,12 @@
-//! The time machine: which calls of a room ran at a moment, and when they went on and off.
+//! The time machine: which calls of a room ran at a moment, and when calls began and ended.
 
 use super::packed::unpack;
 use super::row::{Call, Viewer};
 use super::sessions::{call, call_columns, calls};
 use super::{Error, Store};
 
-// What ran at a moment began within a day before it, or is long. Where more ran than fit, those
-// with most people are read: one member of a room can have thousands of slots.
+// A call that ran at a moment began within a day before it, or is longer than a day. If there are
+// too many, those with most people are read: one member of a room can have thousands of slots.
 macro_rules! ran_at {
     () => {
         "(select * from sessions where room_id = $1 and started_ms <= $2 and started_ms > $3 and until_ms + 0 > $2
@@ -22,13 +22,13 @@ pub(super) const AT: &str = calls!(
 );
 pub(super) const COUNT_AT: &str = concat!("select count(*) from ", ran_at!(), " as ran");
 const DAY_MS: i64 = 86_400_000;
-/// So many calls of one moment are read at most.
+/// Maximum calls of one moment that are read.
 pub const AT_MOST: i64 = 500;
 
 const FIRST: &str =
     "select started_ms from sessions where room_id = $1 and started_ms >= $2 and started_ms < $3
     order by started_ms desc limit 1 offset $4";
-// What touches a span began in it or within a day before it, or is long.
+// A call that touches a span began in it or within a day before it, or is longer than a day.
 pub(super) const BETWEEN: &str = calls!(
     " from rooms r cross join sessions s
     where r.room_id = $1 and s.room_id = $1 and s.started_ms >= $2 - 86400000 and s.started_ms < $3
@@ -40,8 +40,8 @@ pub(super) const BETWEEN: &str = calls!(
         and s.started_ms + 0 < $2 - 86400000"
 );
 
-/// The calls of a room that ran at `at`, ms, oldest first; where more ran than [`AT_MOST`], those
-/// with most people.
+/// The calls of a room that ran at `at`, ms, oldest first. If more than [`AT_MOST`] ran, those with
+/// most people.
 ///
 /// # Errors
 /// When the database fails.
@@ -77,8 +77,9 @@ pub async fn count_at(store: &Store, viewer: Viewer, room_id: &str, at: i64) -> 
     Ok(query.fetch_one(&store.read).await?)
 }
 
-/// The calls of a room that ran in the last part of `[from, to)`, ms, and where that part begins:
-/// there are not many more than `limit`. It is the whole span where it begins at `from`.
+/// The calls of a room that ran in the last part of `[from, to)`, ms, and where that part begins.
+/// The part is chosen so that there are not many more calls than `limit`. If it begins at `from`,
+/// it is the whole span.
 ///
 /// # Errors
 /// When the database fails.

@@ -1,7 +1,7 @@
-//! Names in which a word can be: of people who were ever in a call, kept in the process; of rooms,
-//! looked at each time. New ones come with new events only, so that the list is brought up to date
-//! by reading what came since. One that is no more may stay in it: whoever searches looks at the
-//! calls themselves again.
+//! Search in the names of people and rooms. The names of people who were ever in a call are kept in
+//! memory; the names of rooms are read each time. New names come only with new events, so the list
+//! is updated by reading the events since the last update. It may hold names that are no longer in
+//! use, so the search checks the calls themselves afterwards.
 
 use super::packed::unpack;
 use super::rows::{Rows, Statement};
@@ -14,21 +14,22 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::RwLock;
 
-/// Between two names: it is in none.
+/// Separates two names; it occurs in none.
 const APART: char = '\0';
-/// After more new events than this all is read again: that is quicker.
+/// If there are more new events than this, the whole list is read again, because that is faster.
 const MANY: i64 = 20_000;
 
 /// Shared by all who read a store.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Names {
     known: Arc<RwLock<Known>>,
-    /// Whose display names were taken back since: of the old ones nothing is found any more.
+    /// Users whose display names were deleted by redactions since the last search: their old names
+    /// must not be found.
     taken_back: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Names {
-    /// The display names of these people are no more, or not all of them.
+    /// Notes that display names of these users were deleted; maybe not all of them.
     pub fn forget(&self, users: &BTreeSet<String>) {
         if !users.is_empty() {
             self.lock().extend(users.iter().cloned());
@@ -36,15 +37,15 @@ impl Names {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        // Nothing that holds it can fail half-way.
+        // A poisoned lock is harmless: no holder can fail half-way.
         self.taken_back
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Names that are just being forgotten. Who stops half-way, by an error or because nobody waits any
-/// more, leaves them to the next one.
+/// Users whose old names are being removed. If that stops half-way, by an error or because the
+/// request was cancelled, they are left for the next search.
 struct TakenBack<'n> {
     names: &'n Names,
     users: BTreeSet<String>,
@@ -67,26 +68,26 @@ impl Drop for TakenBack<'_> {
 
 #[derive(Debug, Default)]
 struct Known {
-    /// The newest event that the list takes into account, its number and its id; `None` before the
-    /// first reading.
+    /// The newest event that the list includes: its number and its id. `None` before the first
+    /// reading.
     upto: Option<Top>,
-    /// By user id, which one it is.
+    /// By user id: the index of the user.
     people: HashMap<String, usize>,
-    /// Of each: the id, and whatever stands in `text` of it already.
+    /// For each user: the id, and the ranges of `text` that hold names of the user.
     users: Vec<(String, Vec<Range<usize>>)>,
     /// Ids and display names in lower case, one after the other, ...
     text: String,
-    /// ... where each ends, and whose it is.
+    /// ... where each ends, and the index of its user.
     ends: Vec<(usize, usize)>,
 }
 
 /// The newest event; none in a database without events.
 type Top = Option<(i64, String)>;
 
-/// Where a word is found.
+/// The matches of a word.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Hits {
-    /// Homeservers, and people of others.
+    /// Homeservers, and people of other homeservers.
     pub servers: Vec<String>,
     pub users: Vec<String>,
     pub rooms: Vec<String>,
@@ -107,7 +108,7 @@ pub(super) use {name_words, room_words};
 
 pub(super) const TOP: &str = "select stream, event_id from events order by stream desc limit 1";
 const AT: &str = "select event_id from events where stream = $1";
-// From each id to the next by jumps, so that not every stay is looked at.
+// Jumps from each id to the next, so that not every stay is read.
 pub(super) const USERS: &str =
     "with recursive next(user_id) as (select min(user_id) from memberships
         union all select (select min(o.user_id) from memberships o where o.user_id > n.user_id)
@@ -144,7 +145,7 @@ pub(super) const ROOMS: &str = concat!(
     " like $1 escape '\\'"
 );
 
-/// Where this word is, in lower case; `pattern` is the same for `like`.
+/// The matches of this word, which is in lower case; `pattern` is the same word for `like`.
 pub(super) async fn find(store: &Store, word: &str, pattern: &str) -> Result<Hits, Error> {
     let top: Top = sqlx::query_as(TOP).fetch_optional(&store.read).await?;
     let rooms = sqlx::query_scalar(ROOMS)
@@ -173,12 +174,12 @@ pub(super) async fn find(store: &Store, word: &str, pattern: &str) -> Result<Hit
 }
 
 impl Known {
-    /// Takes into account what was stored up to `top`.
+    /// Updates the list with what was stored up to `top`.
     async fn catch_up(&mut self, store: &Store, top: Top) -> Result<(), Error> {
         match (&self.upto, &top) {
             (Some(upto), top) if upto == top => return Ok(()),
             (Some(Some((from, id))), Some((to, _))) if *from < *to && *to - *from <= MANY => {
-                // An event may have been deleted by age, and its number given to another.
+                // The event may have been deleted by age, and its number used again for another.
                 let there: Option<String> = sqlx::query_scalar(AT)
                     .bind(*from)
                     .fetch_optional(&store.read)
@@ -210,7 +211,8 @@ impl Known {
         Ok(())
     }
 
-    /// Forgets the display names of these people but for those that they have now.
+    /// Removes the display names of these people from the list, except for those that they have
+    /// now.
     async fn forget(&mut self, store: &Store, users: &BTreeSet<String>) -> Result<(), Error> {
         for user in users {
             let Some(at) = self.people.get(user).copied() else {
@@ -221,7 +223,7 @@ impl Known {
                 .bind(user)
                 .fetch_all(&store.read)
                 .await?;
-            // The first is the id.
+            // The first range is the id.
             let gone = self.users[at].1.split_off(1);
             for place in gone {
                 let nothing = APART.to_string().repeat(place.len());
@@ -278,7 +280,7 @@ impl Known {
     /// The people in whose names a word is.
     fn with(&self, word: &str) -> Hits {
         let mut found: BTreeSet<usize> = BTreeSet::new();
-        // What stands in two names is in none of them.
+        // A word with a separator in it would match across two names.
         for at in Finder::new(word)
             .find_iter(self.text.as_bytes())
             .filter(|_| !word.contains(APART))
@@ -317,8 +319,8 @@ macro_rules! of {
     };
 }
 
-/// By rooms, servers and people: how many calls or stays there are, and which calls, each with a
-/// time, ms, before or at which it began.
+/// For rooms, servers and people: how many calls or stays there are, and which calls, each with a
+/// time, ms, that is its start or later.
 pub(super) static OF: [[Rows; 2]; 3] = [
     of!("sessions", "room_id", "id", "started_ms"),
     of!("memberships", "server", "session_id", "joined_ms"),
@@ -330,7 +332,7 @@ impl Hits {
         [&self.rooms, &self.servers, &self.users]
     }
 
-    /// How many calls or stays these are; once there are more than `most`, it is not gone on.
+    /// The number of these calls or stays. Counting stops once there are more than `most`.
     pub async fn count(&self, store: &Store, most: i64) -> Result<i64, Error> {
         let (mut connection, mut count) = (store.read.acquire().await?, 0);
         for ([rows, _], keys) in OF.iter().zip(self.keys()) {
@@ -354,7 +356,7 @@ impl Hits {
         Ok(count)
     }
 
-    /// The calls, each once, with a time before or at which it began, the latest first.
+    /// The calls, each once, with a time that is its start or later, the latest first.
     pub async fn calls(&self, store: &Store) -> Result<Vec<(i64, String)>, Error> {
         let mut connection = store.read.acquire().await?;
         let mut found: HashMap<String, i64> = HashMap::new();

@@ -1,6 +1,6 @@
-//! Many rows in one text: to hand a row over costs more than to read it. A statement packs each
-//! column as its length, a colon and itself, one after the other, so that nothing in a text can be
-//! taken for its end.
+//! Many rows in one text, because fetching a row costs more than reading it. A statement packs each
+//! column as its length, a colon and its text, one after the other, so that no text can be mistaken
+//! for a separator.
 
 use super::Error;
 use sqlx::Row;
@@ -40,7 +40,7 @@ macro_rules! packed {
     };
 }
 
-/// What is left of a packed text.
+/// The rest of a packed text.
 pub(super) struct Fields<'t>(&'t str);
 
 impl<'t> Fields<'t> {
@@ -91,7 +91,7 @@ fn broken() -> Error {
     Error::Content("a row that the database packed is broken".to_owned())
 }
 
-/// Reads what is packed in the first column of each of these rows; null packs nothing.
+/// Reads what is packed in the first column of each of these rows; null holds nothing.
 pub(super) fn unpack<T>(
     rows: &[AnyRow],
     mut read: impl FnMut(&mut Fields<'_>) -> Result<T, Error>,

@@ -1,5 +1,5 @@
-//! What the answer to "is the present known?" rests on: how the accounts fare, and how each room
-//! can be read.
+//! The data behind the answer to "is the present known?": the state of the accounts, and how each
+//! room can be read.
 
 use super::row::{Vantage, Viewer, Watch};
 use super::{Error, Store, rooms, vantages};
@@ -21,11 +21,11 @@ pub struct Present {
     pub not_stored_since_ms: Option<i64>,
 }
 
-/// A sticky event lasts so long at most, ms: who came by an older one is no longer there by it.
+/// Maximum lifetime of a sticky event, ms: an older one no longer keeps a device in a call.
 const STICKY_MAX_MS: i64 = 60 * 60 * 1000;
 
-// A room that another one names as its successor, and that was never seen, was refused: nobody
-// asked for its present.
+// A room that another room names as its successor, and that was never seen, was refused to us.
+// Nobody asked for its state.
 const ROOMS: &str = "select r.room_id, r.watch, r.error, r.polled_ms,
     cast(case when exists (select 1 from events e where e.room_id = r.room_id and e.rejected = 'encrypted'
         and e.stream >= 0 and e.origin_server_ts > $1) then 1 else 0 end as bigint) as encrypted
@@ -33,7 +33,7 @@ const ROOMS: &str = "select r.room_id, r.watch, r.error, r.polled_ms,
     where not (r.watch = 'blind' and exists (select 1 from rooms o where o.replaced_by = r.room_id))
     order by r.room_id";
 
-/// What is known now.
+/// What is known at `now`, ms.
 ///
 /// # Errors
 /// When the database fails.

@@ -1,4 +1,4 @@
-//! What other servers and SFUs said when they were asked, and whom to ask next.
+//! The answers of other servers and SFUs that were probed, and which are to be probed next.
 
 use super::row::Viewer;
 use super::{Error, Store};
@@ -6,17 +6,17 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// What became of one question.
+/// The result of one request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
-    /// `ok`, `missing` (it is not there), `failed`, or `refused` (it was not asked: the address may
-    /// not be).
+    /// `ok`, `missing` (it does not exist there), `failed`, or `refused` (it was not sent, because
+    /// the address is not allowed).
     pub state: String,
-    /// What went wrong, in words.
+    /// The error, in words.
     pub why: Option<String>,
 }
 
-/// A server, asked.
+/// The result of probing a server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerResult {
     pub well_known: Answer,
@@ -24,23 +24,25 @@ pub struct ServerResult {
     pub homeserver_url: Option<String>,
     /// Addresses of the SFUs that its well-known document names, normalised.
     pub sfus: Vec<String>,
-    /// MSC4140, MSC4354, MSC4143; `None` where it did not say.
+    /// MSC4140, MSC4354, MSC4143; `None` if the server did not say.
     pub delayed_events: Option<bool>,
     pub sticky_events: Option<bool>,
     pub rtc_transports: Option<bool>,
 }
 
-/// An SFU, asked.
+/// The result of probing an SFU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SfuResult {
     pub health: Answer,
     pub took_ms: Option<i64>,
-    /// It says goodbye for clients that lost their connection; `None` where that could not be told.
+    /// It sends the leave event for clients that lost their connection; `None` if that is not
+    /// known.
     #[serde(default)]
     pub delegates_leave: Option<bool>,
 }
 
-/// Our own homeserver, asked by the account that we look from; its name is that of the vantage.
+/// The result of asking our own homeserver, with the account that we observe from. Its name is that
+/// of the vantage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnResult {
     /// The endpoint of transports (MSC4143), and the SFUs that it offers.
@@ -52,7 +54,7 @@ pub struct OwnResult {
     pub max_scheduled: Option<i64>,
 }
 
-/// A kind of what is asked.
+/// A kind of probe.
 pub trait Kind: Serialize + DeserializeOwned {
     const WORD: &'static str;
 
@@ -91,11 +93,11 @@ impl Answer {
     }
 }
 
-/// The newest answer, and when.
+/// The newest answer, and when it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Probed<T> {
     pub asked_ms: i64,
-    /// When all was last well, ms.
+    /// When everything was last well, ms.
     pub well_ms: Option<i64>,
     pub result: T,
 }
@@ -105,7 +107,7 @@ const NOTE: &str =
     on conflict (kind, name) do update set asked_ms = excluded.asked_ms,
         well_ms = coalesce(excluded.well_ms, probes.well_ms), result = excluded.result";
 
-/// Notes what became of asking `name`.
+/// Stores the result of probing `name`.
 ///
 /// # Errors
 /// When the database fails.
@@ -130,8 +132,8 @@ pub async fn record_result<T: Kind>(
 
 const ALL: &str = "select name, asked_ms, well_ms, result from probes where kind = $1";
 
-/// The newest answers of all of a kind, by name or address. One that a newer version wrote in
-/// another form is none.
+/// The newest answers of one kind, by name or address. An answer that a newer version stored in
+/// another form is left out.
 ///
 /// # Errors
 /// When the database fails.
@@ -158,7 +160,7 @@ pub async fn all<T: Kind>(
     Ok(rows.into_iter().filter_map(read).collect())
 }
 
-// Those first that were never asked, then those that waited longest.
+// Servers that were never asked come first, then those that have waited longest.
 const SERVERS_DUE: &str = "select name from (select m.server as name, max(m.until_ms) as last_ms from memberships m
         where m.until_ms > $1 group by m.server) as seen
     where not exists (select 1 from probes p where p.kind = 'server' and p.name = seen.name and p.asked_ms > $2)
@@ -172,7 +174,7 @@ const SFUS_DUE: &str = "select name from (select m.transport_url as name, max(m.
     limit $3";
 
 /// The servers seen in a call after `since`, ms, that were not asked after `asked`, ms; those that
-/// wait longest first.
+/// have waited longest first.
 ///
 /// # Errors
 /// When the database fails.
@@ -190,7 +192,7 @@ pub async fn servers_due(
     Ok(query.fetch_all(&store.read).await?)
 }
 
-/// The same of the addresses of SFUs.
+/// Like [`servers_due`], for the addresses of SFUs.
 ///
 /// # Errors
 /// When the database fails.
@@ -227,7 +229,7 @@ pub async fn was_asked(store: &Store, url: &str, asked: i64) -> Result<bool, Err
 
 const FORGET: &str = "delete from probes where asked_ms < $1";
 
-/// Forgets what was last asked before `before`, ms.
+/// Deletes results that are older than `before`, ms.
 ///
 /// # Errors
 /// When the database fails.

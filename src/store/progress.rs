@@ -1,12 +1,12 @@
-//! How walks through history get on: pages, events, how far back, and about how much is still
-//! ahead.
+//! Progress of walks through history (back-fill): pages, events, how far back they are, and roughly
+//! how much is left.
 
 use super::row::{RoomName, Viewer};
 use super::{Error, Store};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-/// A walk, done or not.
+/// A walk through a room's history, done or not.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Progress {
     pub room: RoomName,
@@ -16,19 +16,20 @@ pub struct Progress {
     pub pages: i64,
     /// Events that were not known.
     pub found: i64,
-    /// How far back it has come, ms.
+    /// How far back the walk has come, ms.
     pub reached_ms: Option<i64>,
-    /// Where a gap of live following begins, ms.
+    /// When live sync last heard before the gap, ms, if it is a gap of live sync.
     pub since_ms: Option<i64>,
-    /// What is older is not wanted, ms.
+    /// Events older than this, ms, are not wanted.
     pub horizon_ms: Option<i64>,
-    /// When the room was made, ms, where that is known and can be.
+    /// When the room was created, ms, if that is known and plausible.
     pub created_ms: Option<i64>,
     /// Time spent reading, without stops, ms.
     pub spent_ms: i64,
     pub done_ms: Option<i64>,
     pub ended_by: Option<String>,
-    /// When it is tried again, ms, where it ended before the beginning; and how often it was.
+    /// When the walk is tried again, ms, if it ended before the room's beginning; and how often it
+    /// was tried again.
     pub again_ms: Option<i64>,
     pub tries: i64,
 }
@@ -39,8 +40,7 @@ impl Progress {
         self.reason == "history"
     }
 
-    /// Time still to walk through and time walked through, ms; `None` where the walk's end is not
-    /// known.
+    /// Time still to read and time already read, ms; `None` if the walk's end is not known.
     fn way(&self) -> Option<(i64, i64)> {
         if self.done_ms.is_some() {
             return Some((0, 1));
@@ -61,8 +61,8 @@ impl Progress {
         Some((reached - goal.min(self.opened_ms), self.opened_ms - reached))
     }
 
-    /// About how much of the way is still ahead, percent, by time: calls are not spread evenly over
-    /// it. 0 = done.
+    /// Roughly how much is left, percent of the time span: calls are not spread evenly over it. 0 =
+    /// done.
     #[must_use]
     pub fn ahead_percent(&self) -> Option<i64> {
         if self.done_ms.is_some() {
@@ -72,12 +72,12 @@ impl Progress {
         let (ahead, behind) = self.way()?;
         let percent = i128::from(ahead) * 100 / i128::from((ahead + behind).max(1));
 
-        // The beginning is not reached before it is seen.
+        // At least 1 percent is left until the room's beginning was read.
         Some(i64::try_from(percent).unwrap_or(100).clamp(1, 100))
     }
 
-    /// About how long it still takes at the pace so far, ms; `None` until there is enough of it to
-    /// say.
+    /// Roughly how long the walk still takes at its pace so far, ms; `None` until enough was read
+    /// to tell.
     #[must_use]
     pub fn ahead_ms(&self) -> Option<i64> {
         let (ahead, behind) = self
@@ -97,8 +97,8 @@ impl Progress {
     }
 }
 
-// Matrix began in 2014: an older creation is a wrong clock or a joke. `+ 0` keeps it from being
-// looked for in order of time: a room without one would be read whole.
+// Matrix began in 2014: an older creation is a wrong clock or a joke. `+ 0` keeps SQLite from
+// looking for the creation in the index of times: a room without one would be read completely.
 pub(super) const OPEN: &str = "select w.*, r.name, r.alias, (select min(e.origin_server_ts + 0) from events e
         where e.room_id = w.room_id and e.chain is null and e.kind = 'm.room.create' and e.state_key = ''
         and e.origin_server_ts + 0 > 1388534400000) as created_ms
@@ -110,7 +110,7 @@ pub(super) const OF_ROOM: &str = "select w.*, r.name, r.alias, (select min(e.ori
     from walks w left join rooms r on r.room_id = w.room_id where w.room_id = $1
     order by case when w.reason = 'history' then 0 else 1 end, w.opened_ms desc limit $2";
 
-// A walk that goes on from one says how that one went on.
+// A walk that another one continues has no `again_ms`: only the continuing walk is listed.
 pub(super) const SHORT: &str = "select w.*, r.name, r.alias, (select min(e.origin_server_ts + 0) from events e
         where e.room_id = w.room_id and e.chain is null and e.kind = 'm.room.create' and e.state_key = ''
         and e.origin_server_ts + 0 > 1388534400000) as created_ms
@@ -141,7 +141,7 @@ pub(super) const ROOMS_SHORT: &str = "select w.room_id, min(r.name) as name, min
     from walks w left join rooms r on r.room_id = w.room_id where w.again_ms is not null
     group by w.room_id order by w.room_id";
 
-/// The rooms with such walks.
+/// The rooms with walks that ended early.
 ///
 /// # Errors
 /// When the database fails.
@@ -159,7 +159,7 @@ pub async fn rooms_short(store: &Store, viewer: Viewer) -> Result<Vec<RoomName>,
     rows.iter().map(name).collect()
 }
 
-/// The walks that are not done, in the order in which they have their turn.
+/// The walks that are not done, in the order in which they are processed.
 ///
 /// # Errors
 /// When the database fails.

@@ -1,4 +1,4 @@
-//! What reads count, and by which index they find it, on a database filled by hand.
+//! What reads count, and which index they use, on a database filled by hand.
 
 use super::row::Viewer;
 use super::test_database::Database;
@@ -63,8 +63,8 @@ impl Bed {
         .await;
     }
 
-    /// How `SQLite` goes about it, one step a line, wherever the rows are. `tests/it/store/plans.rs`
-    /// counts what `PostgreSQL` looks at.
+    /// The query plan of `SQLite`, one step per line, wherever the rows are.
+    /// `tests/it/store/plans.rs` counts the rows that `PostgreSQL` reads.
     pub(super) async fn plan(&self, sql: &str) -> String {
         if self.database.is_file() {
             return plan_on_sqlite(&self.store, sql).await;
@@ -202,7 +202,7 @@ async fn lists_of_calls_are_found_by_the_index_that_ends_soonest() {
     }
 }
 
-/// One device of thousands that ran out must not cost a look at all events of its room.
+/// Thousands of devices that ran out must not each cost a scan of all events of the room.
 #[tokio::test]
 async fn the_last_sign_of_a_stay_is_found_by_its_chain() {
     let bed = Bed::new().await;
@@ -401,7 +401,7 @@ async fn a_room_that_cannot_be_seen_has_no_running_call() {
     assert_eq!(active().await.unwrap().len(), 1);
 }
 
-/// The columns that docs/database.md promises to people with tools of their own.
+/// The columns that docs/database.md promises to users with tools of their own.
 #[tokio::test]
 async fn the_views_say_what_the_tables_hold() {
     let bed = Bed::new().await;

@@ -1,5 +1,6 @@
-//! Receive times: what our clock said when something came stands in sightings and is never changed;
-//! what of it is believed decides about the time of an event, and is mended where it was wrong.
+//! Receive times. Sightings hold what our clock said when an event came; they are never changed.
+//! Which of these readings are believed decides about the time of an event, and is corrected if it
+//! was wrong.
 
 use super::batch::{Batch, RoomBatch, Source};
 use super::row::Viewer;
@@ -11,11 +12,11 @@ use sqlx::any::AnyRow;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-/// A receive time is that of its first sighting, give or take, ms.
+/// Tolerance between a receive time and the time of the first sighting, ms.
 const SLACK_MS: i64 = 1000;
-/// So many times at which our clock was wrong are kept.
+/// Maximum number of stored spans in which our clock was wrong.
 const OFFS_MAX: i64 = 1000;
-/// So many events are looked at in one transaction.
+/// Maximum events per transaction.
 const PORTION: usize = 4000;
 
 const CLOCK: &str = "select high_ms, latest_ms, read_ms from clock where one = 1";
@@ -28,7 +29,7 @@ const DOUBT: &str =
     do update set to_stream = excluded.to_stream, seen_ms = excluded.seen_ms, high_ms = excluded.high_ms,
         off_ms = excluded.off_ms, latest_ms = excluded.latest_ms, back_by_ms = excluded.back_by_ms";
 
-/// The batch as it is to be stored: where our clock cannot be believed, its events bear no receive
+/// The batch as it is to be stored. If our clock cannot be believed, its events get no receive
 /// time, and that is noted. `before` is the number of the last event stored.
 pub(super) async fn judged<'b>(
     tx: &mut Tx,
@@ -52,7 +53,8 @@ pub(super) async fn judged<'b>(
     let arrivals: usize = batch.rooms.iter().map(|room| room.arrivals.len()).sum();
     let numbers = (before + 1, before + int(arrivals));
     if is_believed {
-        // Who mends later knows nothing of what the homeserver said.
+        // A later correction does not know what the homeserver said about the time, so the doubt is
+        // stored.
         if arrivals > 0 && known.needs_confirmation(&reading) {
             let doubt = sqlx::query(DOUBT).bind(numbers.0).bind(numbers.1);
             doubt
@@ -130,8 +132,8 @@ async fn keep_judge(tx: &mut Tx, judge: &Judge) -> Result<(), Error> {
 
 const DOUBTED: &str = "update clock_doubts set to_stream = $2 where from_stream = $1";
 
-/// Says up to which number the events of a batch that is not believed reach: what was known before
-/// took none.
+/// Notes the last number of the events in a batch that is not believed. Events that were known
+/// before took no number.
 pub(super) async fn end_doubt(tx: &mut Tx, before: i64, last: i64) -> Result<(), Error> {
     sqlx::query(DOUBTED)
         .bind(before + 1)
@@ -160,19 +162,19 @@ const OFF_EVENTS: &str =
     "select from_stream, to_stream, off_ms, latest_ms, back_by_ms from clock_doubts
     where off_ms is not null order by from_stream";
 
-/// What the clock knew of itself, at the time or later, when these events came.
+/// What was known of our clock, at the time or later, when these events came.
 #[derive(Debug, sqlx::FromRow)]
 struct OffEvents {
     from_stream: i64,
     to_stream: i64,
     off_ms: i64,
     latest_ms: Option<i64>,
-    /// It was right, plus so many ms.
+    /// If the doubt was withdrawn: the clock was right, plus this many ms.
     back_by_ms: Option<i64>,
 }
 
 impl OffEvents {
-    /// When an event came at the latest, ms, of which our clock said this time.
+    /// The latest possible time, ms, at which an event came for which our clock showed this time.
     fn at_the_latest(&self, seen: &StoredEvent) -> Option<i64> {
         let right_ms = seen.seen_ms.saturating_sub(self.off_ms);
         let doubt = ClockDoubt {
@@ -184,12 +186,12 @@ impl OffEvents {
     }
 }
 
-/// Where mending stands.
+/// The state of a correction run.
 #[derive(Debug, Default)]
 struct Mending {
     judge: Judge,
-    /// The reading at hand: what our clock said, the stamps that came with it, and whom it
-    /// concerns.
+    /// The current reading: what our clock said, the stamps that came with it, and the events
+    /// concerned.
     reading: Reading,
     rows: Vec<StoredEvent>,
     off: Vec<OffEvents>,
@@ -209,8 +211,8 @@ struct StoredEvent {
 }
 
 /// Computes again which receive times are believed, from the order in which all events were stored,
-/// and sets those right that are not; of one room or of all. How many were wrong. What follows from
-/// them is to be derived again.
+/// and corrects those of one room or of all. Returns how many were wrong. What is derived from them
+/// must be derived again.
 ///
 /// # Errors
 /// When the database fails.
@@ -252,7 +254,7 @@ impl Mending {
         row: &AnyRow,
         room_id: Option<&str>,
     ) -> Result<(), Error> {
-        // What older versions stored bears no reading.
+        // Events stored by older versions have no reading.
         let Some(seen_ms) = row.try_get::<Option<i64>, _>("seen_ms")? else {
             return Ok(());
         };
@@ -283,7 +285,7 @@ impl Mending {
         Ok(())
     }
 
-    /// Judges the reading at hand and mends its events.
+    /// Judges the current reading and corrects its events.
     async fn settle(&mut self, tx: &mut Tx, room_id: Option<&str>) -> Result<(), Error> {
         let reading = std::mem::take(&mut self.reading);
         let rows = std::mem::take(&mut self.rows);
@@ -307,7 +309,7 @@ impl Mending {
             let is_too_early = seen
                 .received_ms
                 .is_some_and(|received| received < reading.seen_ms.saturating_sub(SLACK_MS));
-            // What history tells bears the time that those beside it in the stream give.
+            // A back-filled event has the time of its neighbours in the stream.
             let is_told = !seen.is_live && is_too_early;
             let is_given_back = back_by_ms.is_some() && seen.is_live && is_believed;
             let has_none = seen.received_ms.is_none() && !is_given_back;
@@ -343,8 +345,8 @@ impl Mending {
 const LATER: &str = "select min(seen_ms) from sightings where event_id = $1 and room_id = $2 and source <> 'backfill'
     and seen_ms >= $3";
 
-/// When the event came once more, by another way, as far as that can be right: later than the last
-/// good reading.
+/// When the event came again by another way, if that time can be right: later than the last good
+/// reading.
 async fn later_sighting(tx: &mut Tx, seen: &StoredEvent) -> Result<Option<i64>, Error> {
     let query = sqlx::query_scalar(LATER)
         .bind(&seen.event_id)
@@ -374,13 +376,13 @@ async fn set(tx: &mut Tx, seen: &StoredEvent, received_ms: Option<i64>) -> Resul
     Ok(())
 }
 
-/// A time at which the clock of this machine was wrong. Times in ms.
+/// A span of time in which the clock of this machine was wrong. Times in ms.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClockOff {
     pub from_ms: i64,
     /// `None` while it goes on.
     pub to_ms: Option<i64>,
-    /// Below zero, it was behind.
+    /// How far it was off, ms; negative = behind.
     pub off_ms: i64,
     /// `counting` or `homeserver`.
     pub found_by: String,
@@ -389,7 +391,7 @@ pub struct ClockOff {
 const NOTE_OFF: &str =
     "insert into clock_offs (from_ms, to_ms, off_ms, found_by) values ($1, $2, $3, $4)
     on conflict (from_ms, found_by) do update set to_ms = excluded.to_ms, off_ms = excluded.off_ms";
-// What went on when the program stopped is over: it is found again if it still goes on.
+// A span that was open when the program stopped is closed. It is found again if it still lasts.
 const END_OFFS: &str =
     "update clock_offs set to_ms = coalesce((select high_ms from clock where one = 1
     and high_ms > from_ms), from_ms) where to_ms is null";
@@ -397,7 +399,7 @@ const PRUNE_OFFS: &str = "delete from clock_offs where from_ms <
     (select from_ms from clock_offs order by from_ms desc limit 1 offset $1)";
 const OFFS: &str = "select from_ms, to_ms, off_ms, found_by from clock_offs order by from_ms desc, found_by limit $1";
 
-/// Notes times at which our clock was wrong.
+/// Stores spans in which our clock was wrong.
 ///
 /// # Errors
 /// When the database fails.
@@ -421,7 +423,7 @@ pub async fn note_offs(store: &Store, offs: &[ClockOff]) -> Result<(), Error> {
     Ok(tx.commit().await?)
 }
 
-/// Ends those that went on when the program before this one stopped.
+/// Closes the spans that were open when the previous process stopped.
 ///
 /// # Errors
 /// When the database fails.
@@ -450,15 +452,15 @@ pub async fn offs(store: &Store, viewer: Viewer, limit: i64) -> Result<Vec<Clock
     Ok(rows.into_iter().map(off).collect())
 }
 
-// What was believed then is not any more: a rebuild computes without it. One doubt takes the place
-// of those within it.
+// The readings that were believed then are no longer believed: a rebuild computes without them. One
+// doubt replaces those within it.
 const FIND_LATER: &str = "select min(stream), max(stream) from events
     where seen_ms >= $1 and seen_ms <= $2 and stream > $3 and source <> 'backfill'";
 const DROP_DOUBTS: &str = "delete from clock_doubts where from_stream >= $1 and from_stream <= $2";
 const DOUBT_LATER: &str = "insert into clock_doubts (from_stream, to_stream, seen_ms, high_ms, off_ms) values ($1, $2, $3, null, $4)";
 
-/// A span of time by our clock, ms, and the number of the last event that was stored before this
-/// process began: an earlier one may have read the same times.
+/// A span of time by our clock, ms, and the number of the last event stored before this process
+/// began, because an earlier process may have read the same times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadSpan {
     pub from_ms: i64,
@@ -466,7 +468,7 @@ pub struct ReadSpan {
     pub after_stream: i64,
 }
 
-/// It was found that our clock had been wrong in a span: a rebuild mends what was believed.
+/// Notes that our clock had been wrong in a span. A rebuild corrects what was believed.
 ///
 /// # Errors
 /// When the database fails.
@@ -502,8 +504,8 @@ const WITHDRAW: &str = "update clock_doubts set back_by_ms = $4
     where seen_ms >= $1 and seen_ms <= $2 and from_stream > $3 and off_ms is not null";
 const DROP_OFF: &str = "delete from clock_offs where from_ms = $1 and found_by = $2";
 
-/// Our clock had been right in a span in which it was doubted, plus so many ms: a rebuild gives the
-/// receive times back.
+/// Notes that our clock had been right, plus this many ms, in a span in which it was doubted. A
+/// rebuild restores the receive times.
 ///
 /// # Errors
 /// When the database fails.
@@ -539,12 +541,12 @@ pub async fn last_stream(store: &Store) -> Result<i64, Error> {
     Ok(query.fetch_one(&store.read).await?)
 }
 
-/// Times of our own clock that were not believed.
+/// Times at which our own clock was not believed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Doubts {
-    /// How many answers came then.
+    /// How many answers came at such times.
     pub readings: i64,
-    /// What our clock said the last time, ms.
+    /// What our clock said at the last one, ms.
     pub last_ms: Option<i64>,
     /// How far it was behind then, ms.
     pub behind_ms: Option<i64>,

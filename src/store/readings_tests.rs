@@ -1,4 +1,4 @@
-//! Receive times that were doubted, given back, or doubted later; on stored events.
+//! Receive times that were doubted, restored, or doubted afterwards; on stored events.
 
 use super::super::batch::{Arrival, write_seen};
 use super::super::read_tests::{Bed, ROOM};
@@ -79,7 +79,7 @@ async fn what_was_doubted_wrongly_gets_its_receive_time_back() {
     assert_eq!(mended(&bed).await, 0, "a rebuild changes nothing of it");
     assert_eq!(doubted_readings(&bed).await, 2);
 
-    // The machine had slept: it was an hour later.
+    // The machine had slept: the right time was an hour later.
     withdraw_doubt(&bed.store, SPAN, HOUR, "counting")
         .await
         .unwrap();
@@ -89,7 +89,7 @@ async fn what_was_doubted_wrongly_gets_its_receive_time_back() {
     assert_eq!(mended(&bed).await, 0);
     assert_eq!(doubted_readings(&bed).await, 0);
 
-    // And all the same it had been an hour ahead.
+    // After all the clock had been an hour ahead.
     doubt_later(&bed.store, SPAN, HOUR).await.unwrap();
     assert_eq!(mended(&bed).await, 2);
     assert_eq!(received(&bed, "$a").await, Some(NOW - HOUR));
@@ -109,13 +109,13 @@ async fn a_reading_that_only_the_homeserver_confirms_stays_believed_in_a_rebuild
         OurClock::default(),
     )
     .await;
-    // Its stamp tells nothing: that server's clock is off.
+    // The event's stamp proves nothing: that server's clock is wrong.
     store(&bed, &answer(NOW, "$a", NOW + 23 * HOUR), confirmed).await;
     store(&bed, &answer(NOW + 5, "$b", NOW), OurClock::default()).await;
     assert_eq!(received(&bed, "$a").await, Some(NOW));
     assert_eq!(received(&bed, "$b").await, Some(NOW + 5));
     assert_eq!(mended(&bed).await, 0);
-    // An answer that brings nothing new says nothing of the next one.
+    // An answer without new events says nothing about the next one.
     store(&bed, &answer(NOW - HOUR, "$b", NOW), confirmed).await;
     let doubted = OurClock {
         doubt: Some(ClockDoubt {

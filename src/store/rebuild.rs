@@ -1,6 +1,5 @@
-//! Rebuild: everything that follows from stored events is derived again in small transactions, so
-//! that a running server goes on writing in between and its readers never see a room without its
-//! calls.
+//! Rebuild. All derived data is derived again from the stored events, in small transactions. A
+//! running server can write in between, and its readers never see a room without its calls.
 
 use super::chains::Conditions;
 use super::fresh::Fresh;
@@ -30,12 +29,12 @@ pub async fn sizes(store: &Store, room_id: Option<&str>) -> Result<Vec<(String, 
         .await?)
 }
 
-/// How far the chains of a room were derived again.
+/// How far the member keys of a room are derived again.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
-    /// The last chain that was begun.
+    /// The last member key that was begun.
     chain: String,
-    /// Chains that are long, and up to when they are done, ms.
+    /// Long member keys that are not finished, and up to which time they are done, ms.
     open: Vec<(String, i64)>,
     /// The member events read so far.
     pub events: i64,
@@ -47,7 +46,7 @@ impl Place {
         serde_json::from_str(text).ok()
     }
 
-    /// The place as it is stored, so that a stop costs nothing.
+    /// The place as it is stored, so that a stop loses no work.
     pub(super) fn to_text(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
@@ -56,8 +55,8 @@ impl Place {
 const SOME: &str =
     "select distinct chain from events where room_id = $1 and chain > $2 order by chain limit $3";
 
-/// Derives the next part of a room again: a page of each of some chains. Returns where to go on;
-/// `None` at the end.
+/// Derives the next part of a room again: one page of each of several member keys. Returns where to
+/// continue; `None` at the end.
 ///
 /// # Errors
 /// When the database fails; then nothing of this step was written.
@@ -73,7 +72,7 @@ pub async fn step(
     Ok(place)
 }
 
-/// The same in a transaction that the caller commits.
+/// Like [`step`], in a transaction that the caller commits.
 pub(super) async fn step_in(
     tx: &mut Tx,
     grain: Grain,
@@ -151,12 +150,12 @@ pub async fn calls(store: &Store, room_id: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// So often a portion is read beside the writer; then the writer waits for once.
+/// How many times a portion is read without blocking the writer; after that the writer waits once.
 const TRIES: usize = 5;
 
-/// Counts the next calls of a slot from this time on, ms. It is read beside the writer, who only
-/// waits while the result is noted; if the room was written to meanwhile, it is read again. Returns
-/// from when on there may be more.
+/// Counts the next calls of a slot from this time on, ms. They are read without blocking the
+/// writer, who waits only while the result is written. If the room was written to meanwhile, they
+/// are read again. Returns from when on there may be more.
 async fn portion(
     store: &Store,
     room_id: &str,
@@ -193,12 +192,12 @@ async fn portion(
     Ok(more)
 }
 
-/// Some calls of a slot, one after the other.
+/// Some consecutive calls of a slot.
 struct Portion<'a> {
     room_id: &'a str,
     slot: &'a str,
     from: i64,
-    /// Up to where they reach, ms, if more follow.
+    /// Where the portion ends, ms, if more calls follow.
     end: Option<i64>,
     outcome: Outcome,
 }
@@ -214,8 +213,9 @@ impl<'a> Portion<'a> {
         }
     }
 
-    /// Reads whole calls, until there are enough. Of a long one, who is in it is written on the
-    /// way, if a store is given and nobody wrote to the room since; false if somebody did.
+    /// Reads whole calls until there are enough. For a long call, its memberships are assigned on
+    /// the way, if a store is given and nobody wrote to the room since. Returns false if somebody
+    /// did.
     async fn read(
         &mut self,
         connection: &mut AnyConnection,
@@ -254,7 +254,7 @@ impl<'a> Portion<'a> {
                 .last()
                 .map(|(session, _)| session.until_ms);
             if let (Some(_), Some(until)) = (from, until) {
-                // What was begun is read again with the next portion.
+                // A call that was begun is read again with the next portion.
                 self.end = Some(until);
                 self.let_go(count.session());
                 return Ok(true);
@@ -274,14 +274,14 @@ impl<'a> Portion<'a> {
         Ok(true)
     }
 
-    /// Forgets who is in a call that is not of this portion.
+    /// Removes the assignments to a call that is not part of this portion.
     fn let_go(&mut self, session: Option<&Session>) {
         self.outcome
             .assigned
             .retain(|_, id| id.as_deref() != session.map(|session| session.id.as_str()));
     }
 
-    /// Notes who is in a call before the call itself is noted.
+    /// Writes the assignments to a call before the call itself is written.
     async fn assign(&mut self, store: &Store, writes: i64) -> Result<bool, Error> {
         if self.outcome.assigned.is_empty() {
             return Ok(true);
@@ -299,7 +299,7 @@ impl<'a> Portion<'a> {
         Ok(fresh)
     }
 
-    /// Writes the calls of the portion and lets go of those that are no more.
+    /// Writes the calls of the portion and deletes those that no longer exist.
     async fn record_sessions(mut self, tx: &mut Tx) -> Result<Option<i64>, Error> {
         let to = self.end.unwrap_or(i64::MAX);
         let query = sqlx::query(WITHIN)
@@ -316,7 +316,8 @@ impl<'a> Portion<'a> {
         for new in std::mem::take(&mut self.outcome.sessions) {
             match old.remove(&new.0.id) {
                 Some(known) if known == new => continue,
-                // A tally is begun anew when it is needed: it may be what is wrong.
+                // The tally is deleted and begun again when it is needed, because it may be what is
+                // wrong.
                 Some((_, Some(tally))) => tally::end(tx, tally).await?,
                 _ => {}
             }

@@ -1,6 +1,6 @@
-//! The second fold: from memberships that changed to the sessions of their slots. The cost follows
-//! the sessions that the changes touch; many are read at once, and one that is large keeps a tally
-//! and is not counted anew.
+//! The second fold: from changed memberships to the sessions of their slots. The cost follows the
+//! sessions that the changes touch. Many are read at once. A large session keeps a tally and is not
+//! recounted from its stays.
 
 use super::memberships::{Assigned, Change, Facts};
 use super::packed::{Fields, unpack};
@@ -11,10 +11,10 @@ use super::{Error, Grain, Tx, int, memberships};
 use crate::rtc::session::{Count, Session, Stay};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// So many stays are in memory at once, or a few more.
+/// Maximum stays in memory at once; it may be a few more.
 const PORTION: usize = 2048;
 
-/// Changes of one slot that touch each other, and their span of time, ms.
+/// Changes of one slot that overlap in time, and their span of time, ms.
 struct Cluster<'a> {
     slot: &'a str,
     from: i64,
@@ -22,8 +22,8 @@ struct Cluster<'a> {
     changes: Vec<&'a Change>,
 }
 
-/// A span of time of a slot, ms, outside of which nothing changes, and the sessions that were in
-/// it, by id.
+/// The clusters between two gaps of a slot: a span of time, ms, outside of which nothing changes,
+/// and the sessions that were in it, by id.
 struct Window<'a> {
     slot: &'a str,
     low: i64,
@@ -32,7 +32,7 @@ struct Window<'a> {
     clusters: Vec<Cluster<'a>>,
 }
 
-/// What changes.
+/// The result: sessions to write with their tallies, sessions to delete, and memberships to assign.
 #[derive(Default)]
 pub(super) struct Outcome {
     pub sessions: Vec<(Session, Option<i64>)>,
@@ -40,8 +40,8 @@ pub(super) struct Outcome {
     pub assigned: Assigned,
 }
 
-/// Follows changed memberships, which are not written yet: the slots concerned, and who is in which
-/// session now.
+/// Updates the sessions from changed memberships that are not written yet. Returns the slots
+/// concerned, and which session each membership belongs to now.
 pub(super) async fn update_sessions(
     tx: &mut Tx,
     grain: Grain,
@@ -123,8 +123,8 @@ static TOUCHING: Rows = Rows::new(
     ),
 );
 
-/// The windows of these clusters, which are in order: sessions are disjoint, so those that touch a
-/// cluster are all that it can change.
+/// The windows of these clusters, which are in order. Sessions do not overlap, so a cluster can
+/// change only the sessions that it touches.
 async fn windows<'a>(
     tx: &mut Tx,
     room_id: &str,
@@ -154,7 +154,7 @@ async fn windows<'a>(
     for cluster in clusters {
         let (slot, mut low, mut high) = (cluster.slot, cluster.from, cluster.to);
         let mut old = BTreeMap::new();
-        // Of those that began before the cluster only the last can reach it.
+        // Only the last of the sessions that began before the cluster can reach it.
         let begun = stored
             .range((slot.to_owned(), i64::MIN)..=(slot.to_owned(), cluster.to))
             .rev();
@@ -200,7 +200,8 @@ impl Window<'_> {
             + changes
     }
 
-    /// A stay that changes its slot, or lies apart from where it was, is rare, and counted anew.
+    /// Do all changes stay within the window? A stay that changes its slot or moves out of the
+    /// window is rare; then the window is recounted.
     fn is_moved_only_inside(&self, changes: &[&Change]) -> bool {
         let ids: BTreeSet<&str> = changes.iter().map(|change| change.id()).collect();
 
@@ -227,7 +228,7 @@ impl Window<'_> {
         (session.memberships >= grain.tally && later).then_some((session, *tally))
     }
 
-    /// Takes the changes into a tally; false when the window must be counted anew.
+    /// Adds the changes to a tally. Returns false if the window must be recounted.
     async fn update_tally(
         &self,
         tx: &mut Tx,
@@ -285,7 +286,7 @@ macro_rules! stay_columns {
 }
 pub(super) use stay_columns;
 
-/// As much of a stored membership as a session is counted from, and its slot.
+/// The part of a stored membership from which a session is counted, and its slot.
 pub(super) fn stay(fields: &mut Fields<'_>) -> Result<(String, Stored), Error> {
     let (id, slot, chain) = (
         fields.some_text()?,
@@ -317,7 +318,7 @@ static MEMBERS: Rows = Rows::new(
     ),
 );
 
-/// Counts anew what is in these windows, which are in order.
+/// Recounts these windows, which are in order.
 async fn recount(
     tx: &mut Tx,
     grain: Grain,
@@ -354,15 +355,15 @@ async fn recount(
     Ok(())
 }
 
-/// The count of one window, from stored stays in order and those that changed.
+/// The recount of one window, from stored stays in order and the changed stays.
 struct Recount<'w> {
     room_id: &'w str,
     grain: Grain,
     window: &'w Window<'w>,
     count: Count,
-    /// What changed: these ids are not as they are stored, ...
+    /// These ids have changed, so their stored stays do not count, ...
     changed: BTreeSet<&'w str>,
-    /// ... but these stays, in order.
+    /// ... but these stays do, in order.
     new: std::iter::Peekable<std::vec::IntoIter<Stay>>,
     old: BTreeMap<String, (Session, Option<i64>)>,
 }
@@ -377,8 +378,8 @@ const BETWEEN: &str = concat!(
 );
 
 /// The next stored stays of a slot from a time on and up to `high`, ms, in order; and from when on
-/// there may be more. Those of one instant are not parted: their order is ours and not the
-/// database's.
+/// there may be more. Stays of the same instant are not split between portions, because we order
+/// them, not the database.
 pub(super) async fn next(
     connection: &mut sqlx::AnyConnection,
     (room_id, slot): (&str, &str),
@@ -419,7 +420,7 @@ impl<'w> Recount<'w> {
 
         let mut new: BTreeMap<&str, Stay> = BTreeMap::new();
         for change in changes() {
-            // A stay that lies apart from where it was belongs to the window where it is now.
+            // A stay that moved out of the window belongs to the window where it is now.
             let facts = change.new.as_ref().filter(|facts| window.contains(facts));
             new.extend(
                 facts
@@ -454,7 +455,8 @@ impl<'w> Recount<'w> {
                 self.row(tx, row, outcome).await?;
             }
 
-            // What is not written with its own changes need not wait.
+            // Assignments of unchanged memberships are written now; the changed ones are written
+            // with their changes.
             let (later, now) = std::mem::take(&mut outcome.assigned)
                 .into_iter()
                 .partition(|(id, _)| self.changed.contains(id.as_str()));
@@ -515,8 +517,8 @@ impl<'w> Recount<'w> {
             .count
             .session()
             .map_or(0, |session| session.memberships);
-        // A tally is begun when a large call goes on; one that grows at its beginning has another
-        // id each time.
+        // A tally is begun when a large call continues. A call that grows at its beginning has a
+        // new id each time.
         let goes_on = self.window.large(self.grain).is_some();
         let tally = if goes_on && stays >= self.grain.tally {
             Some(tally::begin(tx, &self.count).await?)
@@ -540,7 +542,7 @@ impl<'w> Recount<'w> {
         Ok(())
     }
 
-    /// Takes what is left, and lets go of what is no more.
+    /// Counts the remaining stays and deletes sessions that no longer exist.
     async fn end(mut self, tx: &mut Tx, outcome: &mut Outcome) -> Result<(), Error> {
         while let Some(new) = self.new.next() {
             self.push(tx, &new, None, outcome).await?;

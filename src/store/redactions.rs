@@ -1,5 +1,5 @@
-//! Redacted events: their contents are taken out of what is stored, whichever came first, the event
-//! or its redaction.
+//! Redacted events: their contents are removed from what is stored, whether the event or its
+//! redaction came first.
 
 use super::append::Touched;
 use super::batch::{Arrival, RoomBatch};
@@ -16,14 +16,15 @@ use sqlx::any::AnyRow;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-/// What redacts an event, as far as it is shown.
+/// The redacting event, as far as it is shown.
 #[derive(Debug, Clone)]
 pub(super) struct Because {
     event_id: String,
     sender: String,
     kind: String,
     at_ms: i64,
-    /// The event itself does not name what it redacts: the time is to be noted with that.
+    /// The redacting event is a ban. It does not name what it redacts, so the time is stored as
+    /// well.
     is_ban: bool,
 }
 
@@ -50,7 +51,7 @@ static TARGETS: Rows = Rows::new(
 );
 const BANS: &str = "select user_id, at_ms from redacting_bans where room_id = $1";
 
-/// The redactions that concern some events which are about to be stored.
+/// The redactions of some events that are about to be stored.
 #[derive(Debug, Default)]
 pub(super) struct Redactions {
     /// By event.
@@ -59,15 +60,15 @@ pub(super) struct Redactions {
     bans: HashMap<String, Vec<Because>>,
 }
 
-/// An event whose content was taken back.
+/// An event whose content was removed.
 pub(super) struct TakenBack {
     pub arrival: Arrival,
-    /// What is kept beside what is left.
+    /// The part of its content that is kept for derivation.
     pub kept: Option<String>,
 }
 
 impl Redactions {
-    /// Reads those that are stored and those of this batch.
+    /// Reads the redactions that are stored and those of this batch.
     pub async fn know(tx: &mut Tx, room: &RoomBatch, some: &[&Arrival]) -> Result<Self, Error> {
         let mut known = Self::default();
         let ids: Vec<&str> = some
@@ -132,20 +133,20 @@ impl Redactions {
         }
     }
 
-    /// What redacts this event, if it is known.
+    /// The event that redacts this event, if it is known.
     pub fn because(&self, event: &RoomEvent) -> Option<&Because> {
         let by_itself = self.targets.get(&event.event_id);
         by_itself.or_else(|| self.ban_of(event))
     }
 
-    /// The first ban that took back what its sender had sent, this among it.
+    /// The first ban that redacts all events of its sender, this event among them.
     fn ban_of(&self, event: &RoomEvent) -> Option<&Because> {
         let bans = self.bans.get(&event.sender)?.iter();
         bans.filter(|ban| event.time() <= ban.at_ms)
             .min_by_key(|ban| ban.at_ms)
     }
 
-    /// The event as it is stored, if it is redacted.
+    /// The event as it is to be stored, if it is redacted.
     pub fn take_back(&self, arrival: &Arrival) -> Option<TakenBack> {
         let because = self.because(&arrival.event)?;
         let mut event = RoomEvent::clone(&arrival.event);
@@ -176,7 +177,8 @@ fn earlier(known: Option<i64>, at_ms: i64) -> i64 {
     known.map_or(at_ms, |known| known.min(at_ms))
 }
 
-/// What is kept of a redacted event beside what Matrix leaves: a text that is read instead of it.
+/// The part of a redacted event's content that derivation needs, as a text that is read instead of
+/// the event's own content.
 pub(super) fn kept(event: &RoomEvent) -> Option<String> {
     let mut text = Map::new();
     text.insert("content".to_owned(), derivation_relevant_content(event)?);
@@ -187,7 +189,7 @@ pub(super) fn kept(event: &RoomEvent) -> Option<String> {
     Some(Value::Object(text).to_string())
 }
 
-/// The text of an event as Matrix leaves it, with what redacted it.
+/// The text of an event after redaction by the rules of Matrix, with the redacting event.
 fn emptied(text: &str, kind: &str, because: &Because) -> String {
     let mut event: Map<String, Value> = serde_json::from_str(text).unwrap_or_default();
     let content = content_after_redaction(kind, event.get("content").unwrap_or(&Value::Null));
@@ -207,7 +209,7 @@ fn emptied(text: &str, kind: &str, because: &Because) -> String {
     Value::Object(event).to_string()
 }
 
-/// The text of an event that was stored with its content, now that it is redacted since a time, ms.
+/// The text of an event that was stored with its content and is now redacted, since a time, ms.
 pub(super) fn emptied_since(text: &str, kind: &str, at_ms: i64) -> String {
     let because = Because {
         event_id: String::new(),
@@ -227,7 +229,7 @@ const UNNAME: &str = "update people set name = null, folded = null where room_id
 
 /// A stored event that is redacted.
 pub(super) struct Target {
-    /// Whose display name went with it.
+    /// The user whose display name was deleted with it.
     pub unnamed: Vec<String>,
     pub kind: String,
     pub state_key: Option<String>,
@@ -235,7 +237,7 @@ pub(super) struct Target {
     pub time_ms: i64,
 }
 
-/// Takes the content out of a stored event; `None` where there is no such event.
+/// Removes the content of a stored event; `None` if there is no such event.
 pub(super) async fn redact_stored(
     tx: &mut Tx,
     room_id: &str,
@@ -256,7 +258,7 @@ pub(super) async fn redact_stored(
     }))
 }
 
-/// Takes the content out of a stored event; whose display name went with it.
+/// Removes the content of a stored event. Returns the user whose display name was deleted with it.
 async fn empty(
     tx: &mut Tx,
     room_id: &str,
@@ -291,7 +293,7 @@ async fn empty(
     unname(tx, room_id, &event.event_id).await
 }
 
-/// Forgets the display name that an event gave; whose it was.
+/// Deletes the display name that an event gave. Returns whose it was.
 pub(super) async fn unname(
     tx: &mut Tx,
     room_id: &str,
@@ -307,18 +309,18 @@ pub(super) async fn unname(
 const BAN: &str =
     "insert into redacting_bans (room_id, user_id, at_ms, reached) values ($1, $2, $3, $4)
     on conflict (room_id, user_id, at_ms) do nothing";
-// What an earlier ban took back is done.
+// Events that an earlier ban redacted are left out.
 const SENT: &str = "select stream from events where room_id = $1 and sender = $2 and time_ms <= $3
     and (redacted_ms is null or redacted_ms > $3) and stream > $4 order by stream limit $5";
 const REACHED: &str =
     "update redacting_bans set reached = $4 where room_id = $1 and user_id = $2 and at_ms = $3";
-/// So many events are emptied in one transaction; somebody may have sent any number of them.
+/// Maximum events redacted in one transaction; somebody may have sent any number of them.
 const BAN_PORTION: usize = 500;
 /// Before the first event.
 const FROM_THE_FIRST: i64 = i64::MIN;
 const BY_NUMBER: &str = "select * from events where stream = $1 and room_id = $2";
 
-/// A ban that takes back what was sent before it, and how far that is done.
+/// A ban that redacts what was sent before it, and how far that is done.
 #[derive(Debug, Clone)]
 pub(super) struct OpenBan {
     pub room_id: String,
@@ -328,8 +330,8 @@ pub(super) struct OpenBan {
     because: Because,
 }
 
-/// Begins to take the contents out of all that a user sent until a ban which says so; what does not
-/// fit into one transaction is left to [`redact_more`].
+/// Begins to redact everything that a user sent before a ban that says so. What does not fit into
+/// one transaction is left to [`redact_more`].
 pub(super) async fn redact_all_of(
     tx: &mut Tx,
     room_id: &str,
@@ -365,14 +367,14 @@ async fn begin_ban(tx: &mut Tx, room_id: &str, ban: &RoomEvent) -> Result<Option
     }))
 }
 
-/// Takes the contents out of the next events of a user who was banned, and notes how far that came;
-/// how to go on, if there may be more.
+/// Redacts the next events of a banned user and notes how far that came. Returns how to continue,
+/// if there may be more.
 pub(super) async fn redact_more(
     tx: &mut Tx,
     ban: OpenBan,
     touched: &mut Touched,
 ) -> Result<Option<OpenBan>, Error> {
-    // Only their numbers are in memory at once: events may be large.
+    // Only the numbers of the events are in memory at once, because events may be large.
     let numbers: Vec<i64> = sqlx::query_scalar(SENT)
         .bind(&ban.room_id)
         .bind(&ban.user_id)
@@ -420,7 +422,7 @@ const BAN_EVENT: &str =
     "select * from events where room_id = $1 and kind = 'm.room.member' and state_key = $2
     and time_ms = $3 order by event_id limit 1";
 
-/// A ban of which not all is taken back yet.
+/// A ban that is not fully applied yet.
 pub(super) async fn open_ban(tx: &mut Tx) -> Result<Option<OpenBan>, Error> {
     let row: Option<(String, String, i64, i64)> =
         sqlx::query_as(OPEN_BAN).fetch_optional(&mut **tx).await?;
@@ -465,7 +467,8 @@ const BANS_OF_PORTION: &str =
     "select event_id, room_id from events where stream > $1 and stream <= $2 and chain is null
     and kind = 'm.room.member' and json like '%redact_events%'";
 
-/// Takes back what older versions left of redacted events, of those with numbers in this span.
+/// Removes contents of redacted events that older versions left, in events with numbers in this
+/// span.
 pub(super) async fn redact_portion(tx: &mut Tx, from: i64, to: i64) -> Result<(), Error> {
     let rows = sqlx::query(OF_PORTION)
         .bind(from)
@@ -518,7 +521,7 @@ pub(super) async fn redact_portion(tx: &mut Tx, from: i64, to: i64) -> Result<()
         }
     }
 
-    // A room may have been named by what is gone.
+    // The name of a room may come from a deleted content.
     for room_id in &rooms_changed {
         rooms::refresh(tx, room_id).await?;
     }

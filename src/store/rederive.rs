@@ -1,6 +1,6 @@
-//! Rederive: derived state bears the stamp of the rules that made it. Where that is another than
-//! the running program's it is derived again, room by room, in small transactions that remember how
-//! far they came.
+//! Rederive. Derived state has the stamp of the rules that made it. If the stamp differs from that
+//! of the running program, the state is derived again, room by room, in small transactions that
+//! store their progress.
 
 use super::rebuild::{self, Place};
 use super::{Error, Store, Tx, checkpoints};
@@ -9,15 +9,15 @@ use crate::rtc::stamp::stamp;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What of the stored state is from older rules, shared by all copies of a [`Store`].
+/// The derived state that is from older rules, shared by all copies of a [`Store`].
 #[derive(Debug, Clone, Default)]
 pub(super) struct Rederiving(Arc<Mutex<Option<Progress>>>);
 
-/// How far it has come.
+/// The progress of deriving again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// The rooms of which stays and calls are from older rules, and how many member events each
-    /// has.
+    /// The rooms whose stays and calls are from older rules, and the number of member events of
+    /// each.
     pub rooms: BTreeMap<String, i64>,
     pub rooms_total: usize,
     pub events_done: i64,
@@ -27,7 +27,7 @@ pub struct Progress {
 }
 
 impl Store {
-    /// What is being derived again; `None` when all is from the present rules.
+    /// What is being derived again; `None` if everything is from the current rules.
     #[must_use]
     pub fn rederiving(&self) -> Option<Progress> {
         self.held().clone()
@@ -48,7 +48,7 @@ impl Store {
     }
 
     fn held(&self) -> std::sync::MutexGuard<'_, Option<Progress>> {
-        // A panic elsewhere leaves a number that is a little old.
+        // After a panic elsewhere a number may be slightly outdated; that is harmless.
         self.rederiving
             .0
             .lock()
@@ -59,7 +59,7 @@ impl Store {
 const SET: &str =
     "insert into derivations (room_id, stamp) values ($1, $2) on conflict (room_id) do nothing";
 
-/// Notes by which rules a room that is new is derived.
+/// Notes the rules by which a new room is derived.
 pub(super) async fn begin_room(tx: &mut Tx, room_id: &str, rules: &Rules) -> Result<(), Error> {
     sqlx::query(SET)
         .bind(room_id)
@@ -80,7 +80,7 @@ const AIM: &str = "insert into derivations (room_id, stamp, target) values ($1, 
 const HAS_STAYS: &str =
     "select count(*) from (select 1 from memberships where room_id = $1 limit 1) as stays";
 
-/// Finds what is from other rules than these, before anything is derived by these.
+/// Finds state from other rules than these, before anything is derived by these.
 ///
 /// # Errors
 /// When the database fails.
@@ -128,8 +128,8 @@ pub async fn begin(store: &Store, rules: &Rules, now: i64) -> Result<(), Error> 
     Ok(())
 }
 
-/// From now on the room is on its way to this stamp. What folds went on from is of other rules, and
-/// maybe of a form that is not read any more.
+/// From now on the room is being derived for this stamp. Its checkpoints are deleted: they are from
+/// other rules, and maybe of a form that is no longer read.
 async fn aim_at(store: &Store, room_id: &str, target: &str) -> Result<(), Error> {
     let mut tx = store.writing().await?;
     checkpoints::forget_room(&mut tx, room_id).await?;
@@ -156,18 +156,18 @@ async fn finish(store: &Store, room_id: &str, target: &str) -> Result<(), Error>
 const PLACE: &str = "select target, place from derivations where room_id = $1";
 const MOVE: &str = "update derivations set place = $2 where room_id = $1";
 
-/// What a step was about.
+/// The result of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Some chains of a room, and there is more to do.
+    /// Some member keys of a room were derived; there is more to do.
     Went,
-    /// This room is from the present rules now.
+    /// This room is now from the current rules.
     RoomDone(String),
-    /// Everything is.
+    /// Everything is from the current rules.
     AllDone,
 }
 
-/// Does the next part: a few chains of a room, or when all are done its calls.
+/// Derives the next part: a few member keys of a room or, when all are done, its calls.
 ///
 /// # Errors
 /// When the database fails; then nothing of this step was written.
@@ -217,7 +217,7 @@ pub async fn step(store: &Store, rules: &Rules) -> Result<Step, Error> {
     Ok(Step::RoomDone(room_id))
 }
 
-/// Notes that a room was derived again from its beginning to its end, in the foreground.
+/// Notes that a room was completely derived again in the foreground.
 ///
 /// # Errors
 /// When the database fails.

@@ -1,7 +1,7 @@
-//! The funnel's fold: from the stored events of touched chains to memberships. Each chain is folded
-//! from the checkpoint before the change to the one after it that comes out as it was, so the cost
-//! follows the change; many chains are folded at once, round by round, so it does not follow their
-//! number of statements.
+//! The first fold: from the stored events of touched member keys to memberships. Each key is folded
+//! from the checkpoint before the change to the first later one that did not change, so the cost
+//! follows the change. Many keys are folded at once, page by page, so the number of statements does
+//! not grow with the number of keys.
 
 use super::append::Touched;
 use super::chains::{self, Conditions};
@@ -20,10 +20,10 @@ use sqlx::Row;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-/// So many chains are folded at once.
+/// Maximum member keys folded at once.
 pub(super) const GROUP: usize = 64;
 
-/// Folds every touched chain again and returns the memberships that changed.
+/// Folds every touched member key again and returns the memberships that changed.
 pub(super) async fn refold(
     tx: &mut Tx,
     (rules, grain): (&Rules, Grain),
@@ -52,12 +52,12 @@ pub(super) async fn refold(
     Ok(changes)
 }
 
-/// Where the fold of a chain stands.
+/// The progress of the fold of one member key.
 pub(super) struct KeyFold {
     chain: String,
     /// Where something changed, ms.
     span: (i64, i64),
-    /// What was folded so far.
+    /// The folded state so far.
     from: KeyState,
     /// The first checkpoint after the change.
     next: Option<KeyState>,
@@ -80,10 +80,10 @@ impl KeyFold {
     }
 
     /// From when on, ms, it matters which slots are open; `None` = never. Before its first event a
-    /// chain says nothing.
+    /// member key says nothing.
     fn matters_from(&self, page: Option<&Page>) -> Option<i64> {
         let events = || page.into_iter().flat_map(|page| &page.events);
-        // An event may be moved by a link; what is sticky has none.
+        // A link can move an event. Sticky events have no links.
         let own = |event: &Arc<RoomEvent>| {
             if event.replaces_state.is_some() {
                 i64::MIN
@@ -103,13 +103,13 @@ impl KeyFold {
     }
 }
 
-/// Some events of a chain, ascending by their own time.
+/// Some events of a member key, ascending by their own time.
 #[derive(Default)]
 struct Page {
     events: Vec<Arc<RoomEvent>>,
     /// More follow, from this time on, ms.
     end: Option<i64>,
-    /// Where it can be cut, ms.
+    /// The cuts: times, ms, at which the page can be cut.
     cuts: Vec<i64>,
 }
 
@@ -120,17 +120,17 @@ impl Page {
     }
 }
 
-/// The fold of some chains of a room.
+/// The fold of several member keys of a room.
 pub(super) struct Work<'a> {
     rules: &'a Rules,
     grain: Grain,
     room_id: &'a str,
     conditions: &'a mut Conditions,
-    /// So many events of each chain are read at once.
+    /// Maximum events of each member key read at once.
     limit: usize,
     /// The events read so far.
     read: i64,
-    /// By row id: what was stored and what is to be.
+    /// By row id: the stored membership and the new one.
     changes: BTreeMap<String, Change>,
     marks: Marks,
     fresh: &'a Fresh,
@@ -162,7 +162,7 @@ impl<'a> Work<'a> {
         self.read
     }
 
-    /// Finds where the folds begin, and forgets what is no more.
+    /// Finds where the folds begin, and deletes checkpoints that are no longer valid.
     pub async fn begin(
         &mut self,
         tx: &mut Tx,
@@ -194,7 +194,7 @@ impl<'a> Work<'a> {
         Ok(tasks)
     }
 
-    /// Folds one page of each chain; what is still to be done.
+    /// Folds one page of each member key. Returns those that are not done.
     pub async fn fold_next_page(
         &mut self,
         tx: &mut Tx,
@@ -233,8 +233,8 @@ impl<'a> Work<'a> {
             let page = pages.remove(&task.chain).unwrap_or_default();
             let before = task.begins();
             if let Some(task) = self.fold(task, &page, &room, &mut states) {
-                // Many events at one time, or links that cross all of the page: it takes a larger
-                // one.
+                // Many events have the same time, or links cross the whole page: read a larger
+                // page.
                 stuck |= task.begins() == before;
                 rest.push(task);
             }
@@ -255,7 +255,7 @@ impl<'a> Work<'a> {
         Ok(rest)
     }
 
-    /// Finds the next checkpoints of folds that were not over at the last ones.
+    /// Finds the next checkpoints for folds that did not end at the last ones.
     async fn look_on(&self, tx: &mut Tx, tasks: &mut [KeyFold]) -> Result<(), Error> {
         let open = tasks
             .iter()
@@ -279,7 +279,7 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// All that changed; what is carried on keeps the marks it has so far.
+    /// All changed memberships. Events that the fold still carries keep their current marks.
     pub async fn done(mut self, tx: &mut Tx) -> Result<Vec<Change>, Error> {
         self.marks
             .settle(tx, self.room_id, std::iter::empty())
@@ -287,7 +287,7 @@ impl<'a> Work<'a> {
         Ok(self.changes.into_values().filter(Change::is_one).collect())
     }
 
-    /// Folds one page, cut by cut. Returns the task if it must go on.
+    /// Folds one page, cut by cut. Returns the task if it must continue.
     fn fold(
         &mut self,
         task: KeyFold,
@@ -360,8 +360,8 @@ impl<'a> Work<'a> {
                 .replace_with(self.room_id, member);
         }
 
-        // What is open at the cut is a matter of the part after it; if there is none, nothing
-        // changed.
+        // A stay that is open at the cut is decided by the part after it. If there is no such part,
+        // the stay did not change.
         for id in part
             .state
             .open_stays()
@@ -400,7 +400,7 @@ static TIMES: Rows = Rows::new(
 );
 
 impl Work<'_> {
-    /// The next page of each chain.
+    /// The next page of each member key.
     async fn pages(
         &mut self,
         tx: &mut Tx,
@@ -450,7 +450,7 @@ impl Work<'_> {
         Ok(pages)
     }
 
-    /// The events of chains between these times; those that are at hand are not read.
+    /// The events of member keys between these times. Events in memory are not read.
     async fn events(
         &self,
         tx: &mut Tx,
@@ -467,7 +467,7 @@ impl Work<'_> {
         unpack(&rows, |fields| packed_event(fields, self.fresh))
     }
 
-    /// Finds where the pages may be cut: everything that their events link to is known by then.
+    /// Finds the cuts of the pages: everything that the events link to is known there.
     async fn cut(
         &self,
         tx: &mut Tx,
@@ -518,8 +518,8 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Reads the stored memberships that these pages can change: what came to count in them, and
-    /// what was open before.
+    /// Reads the stored memberships that these pages can change: those that began to count in them,
+    /// and those that were open before.
     async fn stored(
         &mut self,
         tx: &mut Tx,
@@ -548,7 +548,7 @@ impl Work<'_> {
             .into_iter()
             .chain(memberships::read_by_row_ids(tx, self.room_id, &open).await?)
         {
-            // What began before the seal is settled.
+            // A stay that began before the seal is final.
             if seals
                 .get(facts.chain.as_str())
                 .is_none_or(|seal| facts.joined_ms >= *seal)

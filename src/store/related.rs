@@ -7,9 +7,9 @@ use super::{Error, Store, rings};
 use crate::rtc::related::{Related, What, parse_related};
 use crate::rtc::ring::{NearCall, Outcome, is_rung, outcome, over_ms};
 
-/// A ring comes with the first join, give or take clocks, ms.
+/// A ring is sent with the first join; tolerance for clocks, ms.
 const BEFORE_MS: i64 = 60_000;
-/// A decline may come a little after all have gone, ms.
+/// A decline may come a little after everybody has left, ms.
 const AFTER_MS: i64 = 120_000;
 const LIMIT: i64 = 500;
 
@@ -20,7 +20,7 @@ pub(super) const AROUND: &str = concat!(
     order by e.origin_server_ts, e.event_id limit $4"
 );
 
-/// What was sent about one call, oldest first: the notifications that belong to it, their declines
+/// The events around one call, oldest first: the notifications that belong to it, their declines
 /// and withdrawals, and the changes of the call's slot.
 ///
 /// # Errors
@@ -83,21 +83,21 @@ async fn around(store: &Store, call: &NearCall, room_id: &str) -> Result<Vec<Rel
     Ok(found)
 }
 
-/// Somebody took a ring when its call had ended, and so was in another one.
+/// Somebody answered a ring after its call had ended, and so came into another call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LateAnswer {
     pub ring_event_id: String,
     /// The call that had ended, and when, ms.
     pub ended_call_id: String,
     pub ended_ms: i64,
-    /// The call of who came, and when, ms.
+    /// The call of the late user, and when that user came, ms.
     pub late_call_id: String,
     pub user_id: String,
     pub name: Option<String>,
     pub came_ms: i64,
 }
 
-/// A ring lasts no longer than this, with what is given to who takes it at the last moment, ms.
+/// Maximum duration of a ring including the grace for somebody who answers at the last moment, ms.
 const RING_MAX_MS: i64 = 150_000;
 
 const BEFORE: &str =
@@ -110,8 +110,8 @@ const FIRST_STAYS: &str = "select m.user_id, p.name, m.joined_ms, m.until_ms fro
     left join people p on p.room_id = m.room_id and p.user_id = m.user_id
     where m.session_id = $1 and m.joined_ms <= $2 order by m.joined_ms, m.user_id limit 50";
 
-/// Who answered a ring of this call when it had ended, and of which ended call somebody here
-/// answered a ring; as known at `now`, ms.
+/// Who answered a ring of this call after it had ended, and which ended call's ring somebody in
+/// this call answered; as known at `now`, ms.
 ///
 /// # Errors
 /// When the database fails.

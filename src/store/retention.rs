@@ -1,10 +1,10 @@
-//! Deleting by age. Each function is one short transaction; the caller goes on until there is
-//! nothing left.
+//! Deletion by age. Each function is one short transaction; the caller repeats it until nothing is
+//! left.
 //!
-//! Raw events go first, chain by chain: a chain is sealed where that changes nothing of what
-//! follows from it, and only then its older events are deleted. Calls go when all their stays are
-//! behind the seals of their chains. Rooms with an open walk are left out: the walk compares what
-//! it reads with what is stored.
+//! Raw events are deleted first, member key by member key. A key is sealed where that changes
+//! nothing that is derived from it, and only then its older events are deleted. A call is deleted
+//! when all its stays are before the seals of their keys. Rooms with an open walk are left out,
+//! because the walk compares what it reads with what is stored.
 
 use super::row::Viewer;
 use super::{Error, Store, chains, checkpoints, days, int, rooms, seals, tally};
@@ -13,7 +13,7 @@ use crate::rtc::membership::Membership;
 use sqlx::Row;
 use std::collections::BTreeSet;
 
-/// So much is deleted at once.
+/// Maximum rows deleted at once.
 pub const BATCH: usize = 500;
 
 /// What was deleted by age so far.
@@ -22,7 +22,7 @@ pub struct Removed {
     /// `events`, `calls` or `snapshots`.
     pub what: String,
     pub total: i64,
-    /// When it was last looked for, ms.
+    /// When deletion last ran, ms.
     pub last_ms: i64,
 }
 
@@ -40,8 +40,8 @@ pub async fn rooms_without_open_walk(store: &Store) -> Result<Vec<String>, Error
 const IN_STATE: &str = "select members from snapshots s where room_id = $1 and taken_ms =
     (select max(n.taken_ms) from snapshots n where n.room_id = s.room_id and n.vantage_id = s.vantage_id)";
 
-/// The member events that are in the room's state, as last seen: the homeserver gives them again at
-/// every look.
+/// The member events in the room's state at the last poll: the homeserver sends them again at every
+/// poll.
 ///
 /// # Errors
 /// When the database fails.
@@ -61,7 +61,7 @@ pub async fn in_state(store: &Store, room_id: &str) -> Result<BTreeSet<String>, 
 const CHAINS: &str = "select distinct chain from events where room_id = $1 and chain is not null
     and origin_server_ts < $2 order by chain";
 
-/// The chains of a room with events before this time, ms.
+/// The member keys of a room with events before this time, ms.
 ///
 /// # Errors
 /// When the database fails.
@@ -76,9 +76,9 @@ pub async fn old_chains(store: &Store, room_id: &str, before: i64) -> Result<Vec
 const LATEST: &str = "select coalesce(max(stream), 0) from events";
 const SINCE: &str = "select count(*) from events where stream > $1 and room_id = $2";
 
-/// Seals a chain at `before`, ms, or at the start of the stay that lasts at that time; false where
-/// even that would change what is known. The fold is computed beside the writer, which only notes
-/// the result.
+/// Seals a member key at `before`, ms, or at the start of the stay that lasts at that time. Returns
+/// false if even that would change derived data. The fold is computed without blocking the writer,
+/// which only stores the result.
 ///
 /// # Errors
 /// When the database fails.
@@ -127,7 +127,7 @@ pub async fn seal(
     }
 
     let mut tx = store.writing().await?;
-    // The write comes first: beside another writing process a look would be of what is no more.
+    // The write comes first: otherwise another process could write between our read and our write.
     seals::seal(&mut tx, room_id, chain, cut).await?;
     let since: i64 = sqlx::query_scalar(SINCE)
         .bind(latest)
@@ -135,12 +135,12 @@ pub async fn seal(
         .fetch_one(&mut *tx)
         .await?;
     if since > 0 {
-        // Something came meanwhile; the next time is soon enough.
+        // Something came meanwhile; the next run will do.
         tx.rollback().await?;
         return Ok(false);
     }
 
-    // They stand for events that count no more.
+    // The checkpoints stand for events that no longer count.
     checkpoints::forget_chain(&mut tx, room_id, chain).await?;
     tx.commit().await?;
 
@@ -151,7 +151,7 @@ const BEHIND_SEAL: &str =
     "select e.event_id from events e join seals s on s.room_id = e.room_id and s.chain = e.chain
     where e.room_id = $1 and e.chain = $2 and e.time_ms < s.cut_ms";
 
-/// The events behind a chain's seal.
+/// The events before the seal of a member key.
 ///
 /// # Errors
 /// When the database fails.
@@ -163,8 +163,8 @@ pub async fn behind_seal(store: &Store, room_id: &str, chain: &str) -> Result<Ve
         .await?)
 }
 
-// Presence stays where it can still decide about a stay: the newest of each user, and all of a user
-// with events.
+// Membership events of the room are kept while they can still decide about a stay: the newest of
+// each user, and all of a user with member events.
 const LOOSE: &str =
     "select e.event_id from events e where e.room_id = $1 and e.origin_server_ts < $2 and e.chain is null
     and (e.rejected is not null or e.kind in ('', 'm.room.encrypted', 'org.matrix.msc3401.call', 'm.call',
@@ -177,9 +177,9 @@ const LOOSE: &str =
         and not exists (select 1 from chains c where c.room_id = e.room_id and c.sender = e.state_key
             and exists (select 1 from events x where x.room_id = c.room_id and x.chain = c.chain))))";
 
-/// Events before this time, ms, that say nothing of a stay: rings, what could not be used, presence
-/// and redactions that decide nothing any more. Names and other facts of a room are never among
-/// them.
+/// Events before this time, ms, that decide about no stay: rings, events that could not be used,
+/// and membership events of the room and redactions that no longer decide anything. Names and other
+/// facts of a room are never among them.
 ///
 /// # Errors
 /// When the database fails.
@@ -198,7 +198,7 @@ pub async fn old_events_without_key(
 const DELETE: &str = "delete from events where event_id = $1 and room_id = $2";
 const UNSEE: &str = "delete from sightings where event_id = $1 and room_id = $2";
 
-/// Deletes these events of a room; at most [`BATCH`] at once, please.
+/// Deletes these events of a room. The caller passes at most [`BATCH`].
 ///
 /// # Errors
 /// When the database fails.
@@ -249,8 +249,8 @@ const SNAPSHOTS: &str = "delete from snapshots where (room_id, vantage_id, taken
     (select s.room_id, s.vantage_id, s.taken_ms from snapshots s where s.last_seen_ms < $1 and s.taken_ms <
         (select max(n.taken_ms) from snapshots n where n.room_id = s.room_id and n.vantage_id = s.vantage_id) limit $2)";
 
-/// Deletes a batch of snapshots last seen before this time, ms, never the newest; false when none
-/// is left.
+/// Deletes a batch of snapshots last seen before this time, ms, but never the newest. Returns false
+/// if none is left.
 ///
 /// # Errors
 /// When the database fails.
@@ -267,9 +267,9 @@ pub async fn delete_snapshots(store: &Store, before: i64, now: i64) -> Result<bo
     Ok(done.rows_affected() > 0)
 }
 
-/// What was noted beside the events: what looks and limits found, who is in a room no more, and
-/// rules that others replaced since. Who has a stay since then is still known to be in the room no
-/// more. Of our clock's doubts the last good reading counts, since the other one is wrong.
+/// Records other than events: what polls and limits found, who is no longer in a room, and rules
+/// that were replaced since. A user with a later stay stays known as no longer in the room. A doubt
+/// about our clock is dated by its last good reading, because the doubted reading is wrong.
 const BESIDE: [&str; 6] = [
     "delete from state_resets where (room_id, made_event_id) in
         (select room_id, made_event_id from state_resets where noticed_ms < $1 limit $2)",
@@ -289,8 +289,8 @@ const BESIDE: [&str; 6] = [
                 and (n.time_ms, n.event_id) > (r.time_ms, r.event_id)) limit $2)",
 ];
 
-/// Deletes a batch of what was noted beside events before this time, ms; false when none is left.
-/// The rules that held at that time stay.
+/// Deletes a batch of such records from before this time, ms. Returns false if none is left. The
+/// rules in force at that time are kept.
 ///
 /// # Errors
 /// When the database fails.
@@ -327,8 +327,8 @@ const FORMER: &str = "delete from former_calls where room_id = $1 and started_ms
 const CHAINS_LEFT: &str = "delete from chains where room_id = $1
     and not exists (select 1 from events e where e.room_id = chains.room_id and e.chain = chains.chain)";
 
-/// Deletes a batch of a room's calls that ended before this time, ms, with their stays, where all
-/// of them are sealed; false when none is left.
+/// Deletes a batch of a room's calls that ended before this time, ms, with their stays, if all of
+/// these are sealed. Returns false if none is left.
 ///
 /// # Errors
 /// When the database fails.
@@ -389,8 +389,8 @@ pub async fn delete_calls(
 const FREE: &str =
     "select freelist_count from pragma_freelist_count, pragma_auto_vacuum where auto_vacuum = 2";
 
-/// Gives a batch of the file's free pages back to the system; false when there is none.
-/// `PostgreSQL` does so itself.
+/// Returns a batch of the file's free pages to the operating system. Returns false if there are
+/// none. `PostgreSQL` does so itself.
 ///
 /// # Errors
 /// When the database fails.
@@ -419,7 +419,7 @@ pub async fn give_back(store: &Store) -> Result<bool, Error> {
 
 const REMOVED: &str = "select what, total, last_ms from removed order by what";
 
-/// What was deleted by age so far; nothing where no age was ever configured.
+/// What was deleted by age so far; empty if no age was ever configured.
 ///
 /// # Errors
 /// When the database fails.

@@ -1,8 +1,8 @@
-//! Rings of a span of time and what became of them, of all rooms, of one, or by the people of one
+//! Rings of a span of time and their outcomes: of all rooms, of one room, or by the people of one
 //! homeserver.
 //!
-//! It is told when asked, from the events and the stays around each: the newest so many, each a few
-//! reads.
+//! They are computed when asked, from the events and the stays around each ring: at most a number
+//! of the newest, with a few reads for each.
 
 use super::events::event;
 use super::row::Viewer;
@@ -18,7 +18,7 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 use std::collections::{BTreeSet, HashMap};
 
-/// Rings and what became of them.
+/// The number of rings by outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Rings {
     pub sent: i64,
@@ -31,14 +31,14 @@ pub struct Rings {
     pub ringing: i64,
     /// Notifications that do not ring.
     pub silent: i64,
-    /// Half of those that were answered were so within this time, ms.
+    /// Median time until a ring was answered, ms.
     pub usual_answer_ms: Option<i64>,
-    /// These are all of the span; else the newest.
+    /// True if these are all rings of the span; else they are the newest.
     pub whole: bool,
 }
 
-/// Rings, declines and slot changes, of which the index of a room has the times. `SQLite` takes it
-/// only where a statement has the very list of the index. SQL over an event.
+/// Rings, declines and slot changes, whose times are in an index of the room. `SQLite` uses that
+/// index only if a statement has exactly the list of kinds of the index. SQL over an event.
 macro_rules! is_related {
     ($event:literal) => {
         concat!(
@@ -53,7 +53,7 @@ macro_rules! is_related {
 }
 pub(super) use is_related;
 
-// The list of kinds is that of the index of all rooms.
+// This list of kinds is that of the index over all rooms.
 macro_rules! rings {
     ($filter:expr) => {
         concat!(
@@ -71,7 +71,7 @@ pub(super) const RINGS: [&str; 3] = [
     rings!(" and e.sender like $4 escape '!'"),
 ];
 
-// The call of the stay that was the last to begin on the chain when the event was sent.
+// The call of the last stay that had begun under the member key when the event was sent.
 static REFERRED: Rows = Rows::new(
     "select e.event_id, s.id, s.slot_id, s.started_ms, s.until_ms from events e join sessions s on s.id =
         (select m.session_id from memberships m where m.room_id = e.room_id and m.chain = e.chain
@@ -81,7 +81,7 @@ static REFERRED: Rows = Rows::new(
     ")",
 );
 
-/// By the id of a member event its call.
+/// By the id of a member event: its call.
 pub(super) type Referred = HashMap<String, NearCall>;
 
 /// The calls of the events that these rings refer to.
@@ -107,7 +107,7 @@ const NEAR: &str = "select id, slot_id, started_ms, until_ms from sessions where
     and started_ms <= $2 order by started_ms desc, id desc limit 20";
 const BEGUN: &str = "select id, slot_id, started_ms, until_ms from sessions where room_id = $1
     and started_ms > $2 and started_ms <= $3 order by started_ms desc, id desc limit $4";
-/// So many calls are looked at for one ring, and so many are read for all together.
+/// Maximum calls looked at for one ring, and maximum calls read for all rings together.
 const NEAR_MOST: usize = 20;
 const BEGUN_MOST: usize = 2000;
 
@@ -125,12 +125,12 @@ pub(super) fn near_call(row: &AnyRow) -> Result<NearCall, Error> {
 pub(super) struct NearCalls {
     /// The last to begin first.
     calls: Vec<NearCall>,
-    /// So many began that not all were read: of earlier rings it is asked one by one.
+    /// Not all calls were read, because too many began: earlier rings are looked up one by one.
     is_cut: bool,
 }
 
 impl NearCalls {
-    /// Those around these rings of one room.
+    /// Reads the calls around these rings of one room.
     pub(super) async fn read<'a>(
         store: &Store,
         room_id: &str,
@@ -161,7 +161,7 @@ impl NearCalls {
         })
     }
 
-    /// The last that had begun by then, ms; nothing where not all of them were read.
+    /// The last calls that had begun by then, ms; `None` if not all of them were read.
     fn begun_by(&self, begun_by_ms: i64) -> Option<&[NearCall]> {
         let later = |call: &NearCall| call.started_ms > begun_by_ms;
         let first = self.calls.partition_point(later);
@@ -195,7 +195,7 @@ pub(super) async fn call_of(
         return Ok(Some(call.clone()));
     }
 
-    // What refers to something else, or to what nobody knows, is of no call here.
+    // A ring that refers to something else, or to an unknown event, belongs to no call here.
     if refers_to.is_some() && ring.slot_id.is_none() {
         return Ok(None);
     }
@@ -216,13 +216,15 @@ pub(super) async fn call_of(
     Ok(call_of_ring(ring, None, &near).cloned())
 }
 
-// Who came to the call while it rang; whoever rang answers nothing.
+// Users who came to the call while it rang. The caller is left out: a caller does not answer the
+// own ring.
 const CAME: &str = "select m.user_id, m.joined_ms, m.until_ms from memberships m
     where m.session_id = $1 and m.joined_ms >= $2 and m.joined_ms < $3 and m.until_ms > m.joined_ms
     and m.user_id <> $4 order by m.joined_ms limit $5";
-/// So many stays of one call are read for all rings of a group; of more it is asked for each ring.
+/// Maximum stays of one call that are read for all rings of a group. If there are more, each ring
+/// is looked up separately.
 const CAME_MOST: usize = 5000;
-// Declines, and notifications that take another back.
+// Declines, and notifications that withdraw another one.
 pub(super) const ANSWERS: &str = concat!(
     "select e.* from events e where e.room_id = $1 and ",
     is_related!("e"),
@@ -230,12 +232,12 @@ pub(super) const ANSWERS: &str = concat!(
         'm.rtc.notification')
     and e.origin_server_ts >= $2 and e.origin_server_ts < $3 order by e.origin_server_ts, e.event_id limit $4"
 );
-/// So many answers are looked at of one ring, and of rings together whose answers may be the same.
+/// Maximum answers looked at for one ring, and for a group of rings that may share answers.
 const ANSWERS_MOST: usize = 500;
 const ANSWERS_TOGETHER_MOST: usize = 10_000;
 
-/// Rings of one room, of which each may have been answered while the next rang: the times of their
-/// answers touch. They are read once, and not for each ring.
+/// Rings of one room whose spans for answers overlap, because each may have been answered while the
+/// next rang. Their answers are read once, not for each ring.
 struct Together<'a> {
     room_id: &'a str,
     /// Between which times answers are looked for, ms.
@@ -252,7 +254,7 @@ fn answer_span(ring: &Related) -> Span {
     }
 }
 
-/// These rings in groups.
+/// Groups these rings.
 fn rings_together(rings: &[(String, Related)]) -> Vec<Together<'_>> {
     let mut in_order: Vec<&(String, Related)> = rings
         .iter()
@@ -282,14 +284,14 @@ fn rings_together(rings: &[(String, Related)]) -> Vec<Together<'_>> {
     groups
 }
 
-/// Answers in the order in which they were sent, and when each was, ms.
+/// Answers in the order in which they were sent, and the time of each, ms.
 #[derive(Debug, Default)]
 struct Answers {
     sent_ms: Vec<i64>,
     answers: Vec<Related>,
 }
 
-/// What can have answered these rings.
+/// The possible answers to the rings of a group.
 async fn answers_of(store: &Store, together: &Together<'_>) -> Result<Answers, Error> {
     let most = ANSWERS_MOST.saturating_mul(together.rings.len());
     let query = sqlx::query(ANSWERS)
@@ -311,7 +313,7 @@ async fn answers_of(store: &Store, together: &Together<'_>) -> Result<Answers, E
 }
 
 impl Answers {
-    /// Those that can be to this ring.
+    /// The possible answers to this ring.
     fn of_ring(&self, ring: &Related) -> &[Related] {
         let span = answer_span(ring);
         let first = self.sent_ms.partition_point(|ms| *ms < span.from);
@@ -414,19 +416,19 @@ struct StayThatCame {
     until_ms: i64,
 }
 
-/// Who came to the calls of some rings while they rang, by call in order of arrival; nothing where
-/// very many did.
+/// The users who came to the calls of some rings while they rang, by call in order of arrival;
+/// `None` if there were too many.
 #[derive(Default)]
 struct CameByCall(HashMap<String, Option<Vec<StayThatCame>>>);
 
-/// When somebody can have come who answered a ring, ms.
+/// The span in which a user who answered a ring can have come, ms.
 fn came_span(ring: &Related) -> Span {
     let (from, to) = came_within(ring);
     Span { from, to }
 }
 
 impl CameByCall {
-    /// Of these rings, each with the call that it belongs to.
+    /// Reads the users who came for these rings, each given with the call that it belongs to.
     async fn read(store: &Store, rings: &[(&Related, Option<NearCall>)]) -> Result<Self, Error> {
         let mut by_call: HashMap<&str, Vec<&Related>> = HashMap::new();
         for (ring, call) in rings {
@@ -454,7 +456,7 @@ impl CameByCall {
         Ok(found)
     }
 
-    /// What became of a ring.
+    /// The outcome of a ring.
     async fn outcome(
         &self,
         store: &Store,
@@ -486,7 +488,7 @@ impl CameByCall {
     }
 }
 
-/// Who came to a call within a span, but for whoever rang, in order of arrival.
+/// The users who came to a call within a span, without the caller, in order of arrival.
 async fn came_to(
     store: &Store,
     call_id: &str,

@@ -1,5 +1,5 @@
-//! Who is in which room: the newest membership of every account, and what a look at the full state
-//! puts right.
+//! Who is in which room: the newest membership of every account, corrected by polls of the full
+//! state.
 
 use super::append::{Touched, append};
 use super::batch::{Batch, RoomBatch, Source};
@@ -18,7 +18,8 @@ fn is_join(content: &Value) -> bool {
     content.get("membership").is_some_and(|word| word == "join")
 }
 
-// What replaces the known event is newer, and what it replaced is older, whatever their clocks say.
+// An event that replaces the known one is newer, and an event that the known one replaced is older,
+// whatever their clocks say.
 static FOLLOW: Rows = Rows::new(
     "insert into room_members (room_id, user_id, joined, event_ms, event_id, replaces) values ",
     "($1, ?, ?, ?, ?, ?)",
@@ -63,7 +64,7 @@ async fn write(
     Ok(())
 }
 
-/// Follows new membership events of the room.
+/// Adds new membership events of the room.
 pub(super) async fn follow<'e>(
     tx: &mut Tx,
     room_id: &str,
@@ -97,8 +98,8 @@ const KNOWN: &str =
 const GONE: &str = "update room_members set joined = 0 where room_id = $1 and user_id = $2";
 const COUNTED: &str = "update rooms set members_ms = $2 where room_id = $1 and members_ms is null";
 
-/// Brings the list of accounts to what a look at the full state shows, and tells of those in a call
-/// who are in the room no more though no event says so, or are again.
+/// Corrects the list of accounts by a poll of the full state. Reports users in a call who are no
+/// longer in the room, or are in it again, without an event that says so.
 pub(super) async fn reconcile(
     tx: &mut Tx,
     batch: &Batch,
@@ -183,8 +184,8 @@ static PRESENCE: Rows = Rows::new(
     ")",
 );
 
-/// Where the state holds another membership of somebody in a call than the newest we know, an event
-/// of our own says so: clients count nobody who is not in the room.
+/// If the state holds another membership than the newest we know for a user in a call, an event of
+/// our own records that: clients do not count users who are not in the room.
 async fn reset_members(
     tx: &mut Tx,
     batch: &Batch,
@@ -223,7 +224,7 @@ async fn reset_members(
         };
 
         let holds = state.get(user_id.as_str()).copied();
-        // It came with an earlier part of this look, and was stored with that one.
+        // The event came with an earlier part of this poll, and was stored with that part.
         if holds.is_none() && look.people.contains(user_id) {
             continue;
         }

@@ -1,5 +1,5 @@
-//! What a room's own state said over time, kept apart from the events so that it can be read at
-//! once: creation, power levels, server ACL and tombstone, the newest few of each.
+//! The history of a room's own state, stored apart from the events so that it can be read at once:
+//! creation, power levels, server ACL and tombstone, the newest few of each.
 
 use super::events::event as stored_event;
 use super::rows::{Rows, Statement};
@@ -14,7 +14,7 @@ use std::collections::HashMap;
 const KEEP: &str =
     "insert into room_rules (room_id, kind, time_ms, event_id, sender, replaces, json)
     values ($1, $2, $3, $4, $5, $6, $7) on conflict (room_id, kind, time_ms, event_id) do nothing";
-// Eight of each: who changes the rules more often than that within one call wants to hide
+// Eight of each are kept: whoever changes the rules more often within one call wants to hide
 // something.
 const TRIM: &str =
     "delete from room_rules where room_id = $1 and kind = $2 and (time_ms, event_id) <
@@ -23,7 +23,7 @@ const TRIM: &str =
 const EMPTY: &str = "update room_rules set json = '{}' where room_id = $1 and event_id = $2
     and kind in ('m.room.server_acl', 'm.room.tombstone')";
 
-/// Keeps those of the new events that are rules of the room, and empties those that were redacted.
+/// Stores the new events that are rules of the room, and empties those that were redacted.
 pub(super) async fn keep<'e>(
     tx: &mut Tx,
     room_id: &str,
@@ -73,9 +73,9 @@ const STORED: &str =
     "select * from events where room_id = $1 and chain is null and kind = $2 and state_key = ''
     order by time_ms desc, event_id desc limit 8";
 
-/// Fills in the rules of rooms from the events that an older version stored, as this version of the
-/// sieve left them, unless that was done. A stop costs nothing: it begins again when the database
-/// is opened again.
+/// Fills in the rules of rooms from events stored by an older version, as this version's sieve left
+/// them, unless that was done before. A stop loses nothing: it begins again when the database is
+/// opened again.
 pub(super) async fn fill_once(store: &Store, sieve: &str) -> Result<(), Error> {
     let filled: i64 = sqlx::query_scalar(IS_FILLED)
         .bind(sieve)
@@ -133,7 +133,8 @@ async fn fill_room(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Of power levels only what is about calls; of all else the whole content.
+/// The part of the content that is kept: for power levels only what is about calls, for all others
+/// everything.
 fn essence(event: &RoomEvent) -> Value {
     if event.kind != "m.room.power_levels" {
         return event.content.clone();
@@ -218,12 +219,12 @@ fn event(row: &AnyRow) -> Result<RoomEvent, Error> {
 static USED: Rows = Rows::new(
     "insert into call_types (room_id, kind, is_state, last_ms) values ",
     "($1, ?, ?, ?)",
-    // A later use within the same day says nothing new.
+    // A later use within the same day is not stored.
     " on conflict (room_id, kind, is_state) do update set last_ms = excluded.last_ms
     where excluded.last_ms > call_types.last_ms + 86400000",
 );
 
-/// Notes by which types calls are joined in the room; true when that says something new.
+/// Notes by which types of events calls are joined in the room. Returns true if that is new.
 pub(super) async fn note_types<'e>(
     tx: &mut Tx,
     room_id: &str,

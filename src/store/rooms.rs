@@ -1,4 +1,4 @@
-//! Rooms: how we stand towards each, its name, and the names of people in it.
+//! Rooms: our membership of each, its name, and the names of people in it.
 
 use super::events::event;
 use super::row::{Neighbour, Room, RoomName, Viewer, Watch};
@@ -16,7 +16,7 @@ const NOTE: &str = "insert into rooms (room_id, watch, first_seen_ms) values ($1
     on conflict (room_id) do nothing";
 const WATCH: &str = "update rooms set watch = $2, error = null where room_id = $1 and watch <> $2";
 
-/// Makes the room known; true if it was not.
+/// Adds the room. Returns true if it was not known.
 pub(super) async fn upsert_room(
     tx: &mut Tx,
     room_id: &str,
@@ -67,7 +67,7 @@ const SET_FACTS: &str =
     "update rooms set name = $2, alias = $3, version = $4, encrypted = $5, history_visibility = $6,
     replaced_by = $7, folded = $8, replaced_ms = $9, predecessor = $10 where room_id = $1";
 
-/// Reads name, alias and the rest again from the newest stored event of each kind.
+/// Reads name, alias and other facts again from the newest stored event of each kind.
 pub(super) async fn refresh(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
     let rows = sqlx::query(FACTS)
         .bind(room_id)
@@ -127,16 +127,16 @@ pub(super) async fn refresh(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Words as a search compares them, where the database cannot tell: `lower` of `SQLite` knows ASCII
-/// only.
+/// The text in the form in which a search compares it, if the database cannot compute that: `lower`
+/// of `SQLite` knows ASCII only.
 fn folded(words: &str) -> Option<String> {
     Some(words.to_lowercase()).filter(|folded| *folded != words.to_ascii_lowercase())
 }
 
 const COUNT_WRITE: &str = "update rooms set writes = writes + 1 where room_id = $1";
 
-/// Counts a commit that can change the room's stays. It comes before anything is read, so that of
-/// two processes one waits for the other, and what was read before can be told to be old.
+/// Counts a commit that can change the room's stays. It is done before anything is read: of two
+/// processes one then waits for the other, and earlier reads can be recognised as outdated.
 pub(super) async fn count_write(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
     sqlx::query(COUNT_WRITE)
         .bind(room_id)
@@ -148,7 +148,7 @@ pub(super) async fn count_write(tx: &mut Tx, room_id: &str) -> Result<(), Error>
 
 const HOLD: &str = "update rooms set writes = writes where room_id = $1";
 
-/// Keeps others from writing to the room until the commit.
+/// Prevents others from writing to the room until the commit.
 pub(super) async fn lock_room(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
     sqlx::query(HOLD).bind(room_id).execute(&mut **tx).await?;
     Ok(())
@@ -156,7 +156,7 @@ pub(super) async fn lock_room(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
 
 const WRITES: &str = "select coalesce(max(writes), 0) from rooms where room_id = $1";
 
-/// How many such commits there were.
+/// The number of such commits.
 pub(super) async fn writes(
     connection: &mut sqlx::AnyConnection,
     room_id: &str,
@@ -217,10 +217,10 @@ pub(super) async fn people<'e>(
     Ok(())
 }
 
-/// How the trouble of a room begins whose history cannot be read: its state still can.
+/// Prefix of the error of a room whose history cannot be read, although its state can.
 pub const HISTORY_TROUBLE: &str = "reading its history: ";
 
-/// Can the room itself not be read now?
+/// Is the state of the room unreadable now?
 #[must_use]
 pub fn is_unread(trouble: Option<&str>) -> bool {
     trouble.is_some_and(|trouble| !trouble.starts_with(HISTORY_TROUBLE))
@@ -228,8 +228,7 @@ pub fn is_unread(trouble: Option<&str>) -> bool {
 
 const TROUBLE: &str = "update rooms set error = $2 where room_id = $1";
 
-/// Notes that a room could not be read, in plain words, and how we stand towards it, if that
-/// changed.
+/// Notes that a room could not be read, in plain words, and our membership of it if that changed.
 ///
 /// # Errors
 /// When the database fails.
@@ -266,8 +265,8 @@ async fn troubled(
 const KNOWN: &str =
     "select count(*) from (select 1 from events where room_id = $1 limit 1) as known";
 
-/// Notes why a room that is asked for could not be joined or read. One of which there are events
-/// stays as it is: we may be in it all the same.
+/// Notes why a requested room could not be joined or read. A room with stored events is left
+/// unchanged: we may be in it all the same.
 ///
 /// # Errors
 /// When the database fails.
@@ -293,8 +292,8 @@ pub async fn not_there(store: &Store, room_id: &str, error: &str, now: i64) -> R
 const FORGET_BLIND: &str = "delete from rooms where watch = 'blind'
     and not exists (select 1 from events e where e.room_id = rooms.room_id)";
 
-/// Forgets rooms that were asked for and never seen: at each start, those still asked for come
-/// back.
+/// Deletes rooms that were requested and never seen. At each start, those that are still requested
+/// are added again.
 ///
 /// # Errors
 /// When the database fails.
@@ -305,7 +304,7 @@ pub async fn forget_blind(store: &Store) -> Result<(), Error> {
 
 const OVERCOME: &str = "update rooms set error = null where room_id = $1 and error = $2";
 
-/// Notes that just this trouble with a room is over.
+/// Notes that exactly this error of a room is over.
 ///
 /// # Errors
 /// When the database fails.
@@ -322,7 +321,7 @@ pub async fn clear_room_error(store: &Store, room_id: &str, error: &str) -> Resu
 const FORGET_WISH: &str = "delete from rooms where room_id = $1 and watch = 'blind'
     and not exists (select 1 from events e where e.room_id = rooms.room_id)";
 
-/// Forgets a wish that came true under another name, or never will.
+/// Deletes a requested room that was joined under another name, or that never will be.
 ///
 /// # Errors
 /// When the database fails.
@@ -337,7 +336,7 @@ pub async fn forget_wish(store: &Store, wish: &str) -> Result<(), Error> {
 
 const WATCHED: &str = "select room_id, watch from rooms order by room_id";
 
-/// Every known room and how we stand towards it; for the observer.
+/// Every known room and our membership of it; for the observer.
 ///
 /// # Errors
 /// When the database fails.
@@ -350,8 +349,9 @@ pub async fn watched(store: &Store) -> Result<Vec<(String, Watch)>, Error> {
 }
 
 // Matrix began in 2014: an older stamp is a wrong clock or a joke. The inner select names the
-// columns that the outer one sorts by: PostgreSQL wants it so. `+ 0` and `|| ''`: few calls run;
-// `stream`, which is never negative: few events are rejected, and they have an index of their own.
+// columns that the outer one sorts by, as PostgreSQL requires. `+ 0` and `|| ''` make the database
+// begin with the running calls, which are few. `stream`, which is never negative, makes it use the
+// index of rejected events, which are few.
 pub(super) const LISTED: &str = "select * from (select r.*,
     n.watch as successor_watch, n.error as successor_error, n.predecessor as successor_predecessor,
     o.watch as predecessor_watch, o.replaced_by as predecessor_replaced_by, o.replaced_ms as predecessor_replaced_ms,
@@ -420,7 +420,7 @@ pub async fn find(
 const DISPLAY_NAME: &str =
     "select name from people where room_id = $1 and user_id = $2 and name is not null";
 
-/// The display names of these users in a room, of those that have one there.
+/// The display names of these users in a room; users without one are left out.
 ///
 /// # Errors
 /// When the database fails.
@@ -444,7 +444,7 @@ pub async fn display_names(
 const REPLACED_BY: &str =
     "select room_id from rooms where replaced_by = $1 order by replaced_ms, room_id limit 1";
 
-/// The room whose tombstone names this one as its successor, if one does.
+/// The room whose tombstone names this one as its successor, if there is one.
 ///
 /// # Errors
 /// When the database fails.

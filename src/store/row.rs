@@ -4,8 +4,8 @@
 use crate::rtc::power::Access;
 use crate::rtc::transport::{Selection, Transport};
 
-/// Who asks. Every read that returns calls, rooms, people or counts of them takes one, and the SQL
-/// honours it, so that a new page cannot forget to. At first there is one kind.
+/// Who asks. Every read that returns calls, rooms, people or counts of them takes a viewer, and the
+/// SQL respects it, so that a new page cannot forget it. So far there is one kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Viewer {
     /// The operator, on loopback: sees everything.
@@ -34,39 +34,41 @@ pub struct Call {
     pub people: i64,
     pub devices: i64,
     pub memberships: i64,
-    /// Most devices, most people at once.
+    /// Maximum devices at once, and maximum people at once.
     pub peak: i64,
     pub peak_users: i64,
     /// Homeservers of the people, sorted.
     pub servers: Vec<String>,
-    /// What all who state an intent agree on: `audio`, `video`, ...
+    /// The intent that all members who state one agree on: `audio`, `video`, ...
     pub intent: Option<String>,
     pub first_event_id: String,
-    /// The last full look at the room, ms, when it can no longer be seen; `None` while it can.
+    /// The last poll of the room's full state, ms, if the room can no longer be seen; `None` while
+    /// it can.
     pub lost_ms: Option<i64>,
 }
 
 impl Call {
-    /// Does it run, as far as can be seen?
+    /// Does the call run, as far as can be seen?
     #[must_use]
     pub fn is_active(&self, now: i64) -> bool {
         self.until_ms > now && self.lost_ms.is_none()
     }
 
-    /// Up to when it is known, ms, if its room was lost while it ran; `None` = it is known.
+    /// Until when the call is known, ms, if its room was lost while it ran; `None` = it is fully
+    /// known.
     #[must_use]
     pub fn known_until_ms(&self, now: i64) -> Option<i64> {
         let lost_ms = self.lost_ms.filter(|_| self.until_ms > now)?;
         Some(lost_ms.max(self.started_ms))
     }
 
-    /// When it ended, ms; `None` while it lasts.
+    /// When the call ended, ms; `None` while it runs.
     #[must_use]
     pub fn ended_ms(&self, now: i64) -> Option<i64> {
         (self.until_ms <= now).then_some(self.until_ms)
     }
 
-    /// How long it lasted, or has lasted until `now`, ms.
+    /// The length of the call, or its length until `now`, ms.
     #[must_use]
     pub fn duration_ms(&self, now: i64) -> i64 {
         (self.until_ms.min(self.known_until_ms(now).unwrap_or(now)) - self.started_ms).max(0)
@@ -109,15 +111,16 @@ pub struct Member {
     pub end_event_id: Option<String>,
     /// It went on after a break without a new join: the room was re-joined or the slot re-opened.
     pub resumed: bool,
-    /// `joined_ms` is the member's own word (`created_ts`), we did not see the join.
+    /// `joined_ms` is the member's own statement (`created_ts`); we did not see the join.
     pub claimed: bool,
     pub intent: Option<String>,
-    /// What the member itself names; see [`crate::rtc::transport::in_use`] for what it uses.
+    /// The transport that the member itself names; see [`crate::rtc::transport::in_use`] for what
+    /// it uses.
     pub transport: Option<Transport>,
     pub selection: Selection,
-    /// Its first event speaks of a stay that had ended then, ms.
+    /// The first event says that an earlier stay had ended at this time, ms.
     pub back_since_ms: Option<i64>,
-    /// It ran out, and then, at this time, ms, its device said goodbye or renewed it.
+    /// The stay ran out; then, at this time, ms, its device left or renewed it.
     pub outlived_ms: Option<i64>,
 }
 
@@ -146,28 +149,28 @@ pub struct CallFilter {
     pub more: More,
 }
 
-/// What else a list of calls may ask for.
+/// Further conditions of a list of calls.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct More {
     pub application: Option<String>,
-    /// A homeserver somebody of which was in it.
+    /// Calls with somebody of this homeserver.
     pub server: Option<String>,
-    /// Somebody who was in it.
+    /// Calls with this user.
     pub user: Option<String>,
-    /// Were two people or more in it at once?
+    /// True: two or more people were in it at once; false: never more than one.
     pub group: Option<bool>,
-    /// It lasted so long, ms, or has lasted so long by now.
+    /// Minimum length of the call, or its length so far, ms.
     pub min_ms: Option<i64>,
-    /// So many people came, over the whole call.
+    /// Minimum number of people over the whole call.
     pub min_people: Option<i64>,
-    /// Just this call.
+    /// Only this call.
     pub id: Option<String>,
     /// A word in the name, alias or id of the room, in the name or id of a person, or in a server's
     /// name.
     pub q: Option<String>,
 }
 
-/// How many calls match a filter; with `more`, at least so many.
+/// How many calls match a filter; if `more`, at least this many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Matching {
     pub calls: i64,
@@ -211,23 +214,23 @@ pub struct Rejected {
     pub sender: String,
     pub origin_server_ts: i64,
     pub reason: String,
-    /// Its place in the order in which events were stored, and when that was, ms: null for those of
-    /// older versions.
+    /// Its number in the order in which events were stored, and when it was stored, ms: null for
+    /// events stored by older versions.
     pub stream: i64,
     pub seen_ms: Option<i64>,
     pub json: String,
 }
 
-/// How we stand towards a room.
+/// Our membership of a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Watch {
-    /// The bot is in it: sync and polls.
+    /// The bot is in it: it is followed by sync and polls.
     Joined,
     /// World-readable, polled without joining.
     Peeked,
-    /// The bot left or was removed: what is known is stale.
+    /// The bot left or was removed: what is known is outdated.
     Left,
-    /// It was asked for, and cannot be read.
+    /// The room was requested and cannot be read.
     Blind,
 }
 
@@ -242,7 +245,7 @@ impl Watch {
         }
     }
 
-    /// Reads the stored word; an unknown one is `Blind`.
+    /// Reads the stored value; an unknown one is `Blind`.
     #[must_use]
     pub fn from_word(word: &str) -> Self {
         match word {
@@ -254,7 +257,7 @@ impl Watch {
     }
 }
 
-/// The room before or after one.
+/// The predecessor or successor of a room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Neighbour {
     pub watch: Watch,
@@ -273,40 +276,40 @@ pub struct Room {
     /// The room that replaced this one, if it was upgraded, and since when, ms.
     pub replaced_by: Option<String>,
     pub replaced_ms: Option<i64>,
-    /// How we stand towards it; `None` = not at all so far.
+    /// Our membership of it; `None` = none so far.
     pub successor: Option<Neighbour>,
-    /// The room that its creation names as the one before it.
+    /// The room that the successor's creation names as its predecessor.
     pub successor_names: Option<String>,
-    /// The room that this one says it replaced, how we stand towards that one, what it says
-    /// replaced it, and since when, ms.
+    /// The room that this one names as its predecessor, our membership of that room, the room that
+    /// the predecessor names as its successor, and since when, ms.
     pub predecessor: Option<String>,
     pub predecessor_watch: Option<Watch>,
     pub predecessor_names: Option<String>,
     pub predecessor_replaced_ms: Option<i64>,
-    /// Types of events in use by which not everybody may join a call, or open its slot.
+    /// Types of events in use that not everybody may send to join a call or to open its slot.
     pub access: Vec<Access>,
-    /// Memberships that a state reset took or brought back within the last 24 hours.
+    /// Memberships that a state reset removed or brought back within the last 24 hours.
     pub resets: i64,
     pub first_seen_ms: i64,
     /// The last poll of its full state, ms.
     pub polled_ms: Option<i64>,
-    /// Why the last look at it failed, in plain words.
+    /// Why the last poll of the room failed, in plain words.
     pub error: Option<String>,
-    /// Calls ever, calls running, start of the newest call (ms).
+    /// Number of calls ever, number of running calls, start of the newest call (ms).
     pub calls: i64,
     pub active: i64,
     pub last_call_ms: Option<i64>,
-    /// Sticky member events that came as ciphertext: seen, not countable.
+    /// Sticky member events that came encrypted: they were seen, but cannot be counted.
     pub unreadable: i64,
     pub rejected: i64,
-    /// Walks back through history: pages read so far, and whether one is still going on.
+    /// Walks back through history: pages read so far, and whether a walk is still open.
     pub history_pages: i64,
     pub history_open: bool,
     /// The oldest event stored, ms.
     pub oldest_event_ms: Option<i64>,
 }
 
-/// A homeserver account we look from, and how it fares.
+/// A homeserver account that we observe from, and its state.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Vantage {
     pub id: String,
@@ -315,35 +318,35 @@ pub struct Vantage {
     pub device_id: Option<String>,
     /// `follow` or `poll`.
     pub mode: String,
-    /// Server software and version, where it told.
+    /// Server software and version, if known.
     pub software: Option<String>,
-    /// What it can do: MSC4140, MSC4354.
+    /// Its features: MSC4140, MSC4354.
     pub delayed_events: bool,
     pub sticky_events: bool,
-    /// How often it polls, where that is known.
+    /// The interval of its polls, if known.
     pub polls_every_ms: Option<i64>,
     pub started_ms: i64,
     pub first_sync_ms: Option<i64>,
     pub last_sync_ms: Option<i64>,
     pub last_poll_ms: Option<i64>,
-    /// The last error, in plain words, and since when it lasts; `None` = all is well.
+    /// The current error, in plain words, and since when it lasts; `None` = no error.
     pub error: Option<String>,
     pub error_since_ms: Option<i64>,
-    /// Since when it does not hear its homeserver; `None` where it does, whatever other work fails.
+    /// Since when it does not hear its homeserver; `None` if it does, even if other work fails.
     pub unheard_since_ms: Option<i64>,
-    /// The last error that was overcome, and when it began.
+    /// The last error that is over, and when it began.
     pub last_error: Option<String>,
     pub last_error_ms: Option<i64>,
     /// Errors since the observer was installed.
     pub errors: i64,
-    /// Invitations not accepted because policy says so.
+    /// Invitations that policy did not accept.
     pub invites_refused: i64,
-    /// Since when the homeserver prepares its first answer, ms.
+    /// Since when the homeserver has been preparing its first answer, ms.
     pub preparing_ms: Option<i64>,
     /// The account was refused: nothing is tried again until somebody changes something.
     pub needs_action: bool,
-    /// When the homeserver last told what it can do, ms; `None` = never, so that nothing is known
-    /// of it.
+    /// When the homeserver last reported its features, ms; `None` = never, so nothing is known of
+    /// them.
     pub capabilities_ms: Option<i64>,
 }
 
@@ -365,18 +368,18 @@ pub struct Totals {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SpanNumbers {
     pub calls: i64,
-    /// Calls of which start, end and everything between were seen.
+    /// Calls that were seen completely: start, end and everything between.
     pub calls_exact: i64,
     pub people: i64,
     /// Device time in calls within the span, ms: ten devices for six minutes are one hour.
     pub together_ms: i64,
-    /// The same without what is inferred ([`super::sums`]).
+    /// The same without its inferred part ([`super::sums`]).
     pub together_seen_ms: i64,
     pub longest_ms: i64,
     pub longest_id: Option<String>,
     pub longest_room: Option<RoomName>,
     pub peak: i64,
     pub peak_ms: Option<i64>,
-    /// Stays that touch the span: what it costs to tell.
+    /// Stays that touch the span: a measure of the cost.
     pub stays: i64,
 }

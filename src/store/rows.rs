@@ -1,4 +1,4 @@
-//! Statements of many rows, to write or to ask for many things at once: a statement costs more than
+//! Statements of many rows, to write or to query many things at once: a statement costs more than
 //! its rows. The texts are made once, from constant parts, in a few sizes.
 
 use super::{Db, Tx};
@@ -7,17 +7,18 @@ use sqlx::query::Query;
 use std::fmt::Write as _;
 use std::sync::OnceLock;
 
-/// So many rows a statement takes. `SQLite` keeps a copy of each page that a statement of many rows
-/// changes, to undo it: that costs as much as the rows themselves, and less for each the more there
-/// are.
+/// Rows per statement, in four sizes. `SQLite` keeps a copy of each page that a statement of many
+/// rows changes, to undo it. That costs as much as the rows themselves, and less per row the more
+/// rows there are.
 const SIZES: [usize; 4] = [512, 64, 8, 1];
 
 /// A statement that is being bound.
 pub(super) type Statement = Query<'static, Db, <Db as sqlx::Database>::Arguments>;
 
-/// The parts of a statement: `head`, as many times `row` as there are rows, `tail`. The first
-/// `shared` parameters are named by number and are common to all rows; each `?` of `row` is one of
-/// its own.
+/// The parts of a statement: `head`, then `row` once for each row, then `tail`. The parameters
+/// named by number (`$1`, ...) are common to all rows. Each `?` of `row` is a parameter of its own,
+/// and these come first. For example `"update t set a = $1 where b in ("`, `"?"` and `")"` give,
+/// for 8 rows, `update t set a = $9 where b in ($1, $2, $3, $4, $5, $6, $7, $8)`.
 pub(super) struct Rows {
     head: &'static str,
     row: &'static str,
@@ -35,7 +36,7 @@ impl Rows {
         }
     }
 
-    /// The text in one of its sizes: the rows' own parameters first, then those that they share.
+    /// The text in one of its sizes: the rows' own parameters first, then the shared ones.
     fn text(&self, size: usize, named: bool) -> &'static str {
         self.texts[usize::from(named)][size].get_or_init(|| {
             let own = self.row.matches('?').count() * SIZES[size];
@@ -59,7 +60,7 @@ impl Rows {
             }
 
             text.push_str(&shift(self.tail, own));
-            // It lives as long as the program, once for each statement.
+            // It lives as long as the program; there is one for each statement and size.
             Box::leak(text.into_boxed_str())
         })
     }
@@ -94,8 +95,8 @@ impl Rows {
         Ok(done)
     }
 
-    /// What the statement answers to all rows. Rows that are missing to a size are bound as null,
-    /// which matches nothing.
+    /// The rows that the statement returns. If there are fewer rows than the size of the statement,
+    /// the others are bound as null, which matches nothing.
     pub async fn read<T>(
         &self,
         connection: &mut sqlx::AnyConnection,
@@ -117,7 +118,7 @@ impl Rows {
         Ok(found)
     }
 
-    /// [`Self::read`] for ids, with nothing in common.
+    /// [`Self::read`] for ids, without shared parameters.
     pub async fn read_by_ids<T: AsRef<str>>(
         &self,
         connection: &mut sqlx::AnyConnection,
@@ -128,7 +129,7 @@ impl Rows {
         self.read(connection, ids, |query| query, bind).await
     }
 
-    /// [`Self::read`] for texts, with the room as what they have in common.
+    /// [`Self::read`] for texts, with the room as the shared parameter.
     pub async fn look_up(
         &self,
         connection: &mut sqlx::AnyConnection,
@@ -145,7 +146,8 @@ impl Rows {
     }
 }
 
-/// The size for so many rows: one that takes them all, unless most of it would be empty.
+/// The index of the size for this many rows: one that holds them all, unless most of it would be
+/// empty.
 fn roomy(rows: usize) -> usize {
     let enough = SIZES.iter().rposition(|size| *size >= rows).unwrap_or(0);
     let filled = SIZES
@@ -160,13 +162,13 @@ fn roomy(rows: usize) -> usize {
     }
 }
 
-/// Are parameters named? `PostgreSQL` knows no others; with `SQLite` what naming costs grows with
-/// the square of their number.
+/// Are parameters numbered? `PostgreSQL` knows only numbered ones. In `SQLite` the cost of numbered
+/// parameters grows with the square of their number.
 fn named(connection: &sqlx::AnyConnection) -> bool {
     connection.backend_name() != "SQLite"
 }
 
-/// A text whose named parameters come after so many others.
+/// The text with its numbered parameters moved up by this many.
 fn shift(text: &str, by: usize) -> String {
     let mut parts = text.split('$');
     let mut shifted = parts.next().unwrap_or_default().to_owned();

@@ -1,5 +1,5 @@
-//! Seals: the time in a chain before which events count no more. What they gave stays, so they may
-//! be deleted.
+//! Seals: the time of a member key before which events no longer count. What was derived from them
+//! is kept, so they may be deleted.
 
 use super::{Error, Tx};
 use crate::rtc::event::RoomEvent;
@@ -7,7 +7,7 @@ use crate::rtc::membership::Membership;
 
 const CUT: &str = "select cut_ms from seals where room_id = $1 and chain = $2";
 
-/// The seal of a chain, ms; `i64::MIN` where there is none.
+/// The seal of a member key, ms; `i64::MIN` if there is none.
 pub(super) async fn cut(tx: &mut Tx, room_id: &str, chain: &str) -> Result<i64, Error> {
     let cut = sqlx::query_scalar(CUT)
         .bind(room_id)
@@ -18,13 +18,13 @@ pub(super) async fn cut(tx: &mut Tx, room_id: &str, chain: &str) -> Result<i64, 
     Ok(cut.unwrap_or(i64::MIN))
 }
 
-/// Does the event count, under this seal? One that comes back from a homeserver after it was
+/// Does the event count under this seal? An event that a homeserver sends again after it was
 /// deleted does not.
 pub(super) fn counts(event: &RoomEvent, cut: i64) -> bool {
     event.time() >= cut
 }
 
-/// A later stay cannot claim to have begun before the seal: what was then is settled.
+/// A later stay cannot claim to have begun before the seal: that time is final.
 pub(super) fn clamp(members: &mut [Membership], cut: i64) {
     for member in members {
         member.joined_ms = member.joined_ms.max(cut);

@@ -1,6 +1,6 @@
-//! Lists of calls, newest first, by any filter. A page is found by what is rare in the filter, if
-//! something is: then all that it fits is looked at. Else the list is read in its order until the
-//! page is full, which is soon. So a page costs about the same however many calls there are.
+//! Lists of calls, newest first, by any filter. If a condition of the filter is rare, all its
+//! matches are read and sorted. Else the list is read in its order until the page is full, which
+//! happens soon. So a page costs about the same however many calls there are.
 
 use super::names::{self, Hits, name_words, room_words};
 use super::packed::unpack;
@@ -10,16 +10,17 @@ use super::sessions::{call, call_columns, calls};
 use super::{Error, Store};
 use sqlx::Row;
 
-/// So many of the newest calls are looked at to tell how many match.
+/// Maximum number of newest calls that are read to count the matches.
 const LOOKED: i64 = 20_000;
-/// More matches than that are not told.
+/// Maximum number of matches that is shown; beyond it the count says "more".
 pub const COUNTED: i64 = 1000;
-/// A call that is longer than this, ms, is a long one: there are few, and they have an index of
-/// their own.
+/// A call that is longer than this, ms, is a long one. Long calls are few and have their own index.
 const LONG_MS: i64 = 86_400_000;
 
-// Everything that a filter can ask for, by no index: `+ 0` and `|| ''` see to that. What is not asked for is said by
-// its parameter alone: PostgreSQL would guess for each comparison that it leaves a third or less, would expect an
+// All conditions of a filter, written so that no index is used: `+ 0` and `|| ''` see to that.
+// Whether a condition is asked for depends on its parameter alone: otherwise PostgreSQL would guess
+// that each comparison leaves a third or less, would expect an empty list, and would read all calls
+// for a page of them.
 // empty list, and would read all calls for a page of them.
 macro_rules! fits {
     () => {
@@ -59,7 +60,7 @@ macro_rules! walk {
     };
 }
 
-// ... how many of the first so many of it fit; ...
+// ... the number of matches among its first rows; ...
 macro_rules! walk_count {
     ($of:literal) => {
         concat!(
@@ -72,7 +73,7 @@ macro_rules! walk_count {
     };
 }
 
-// ... and all that something rare fits, then put in order.
+// ... and all matches of a rare condition, sorted afterwards.
 macro_rules! rare {
     ($what:literal) => {
         calls!(
@@ -86,7 +87,7 @@ macro_rules! rare {
     };
 }
 
-/// In which order a list is read: all calls, those of one room, those of one application.
+/// The order in which a list is read: all calls, those of one room, those of one application.
 pub(super) const WALKS: [&str; 3] = [
     walk!(""),
     walk!(" and s.room_id = $8"),
@@ -98,7 +99,7 @@ const COUNTS: [&str; 3] = [
     walk_count!(" and s.application = $9"),
 ];
 
-/// Something in a filter that may be rare: how to count what it fits, and how to read it.
+/// A condition of a filter that may be rare: how to count its matches, and how to read them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Rare {
     pub count: &'static str,
@@ -135,7 +136,7 @@ pub(super) const SERVER: Rare = Rare {
     page: rare!("s.id in (select m.session_id from memberships m where m.server = $18)"),
 };
 
-/// Calls by their ids: what a word is found by.
+/// Calls by their ids, for the matches of a word.
 pub(super) static CALLS: Rows = Rows::new(
     concat!(
         "select string_agg(",
@@ -148,21 +149,22 @@ pub(super) static CALLS: Rows = Rows::new(
     "?",
     ")",
 );
-/// So many are looked at in one go: more than most pages have.
+/// Calls read at once: more than most pages have.
 const PORTION: usize = 64;
-/// What a word fits is found faster than what another filter does, so that it may be so many times
-/// as many.
+/// The matches of a word are read faster than those of another condition, so this many times as
+/// many still count as rare.
 const OF_WORD: i64 = 4;
 
-/// How a list is found.
+/// The access path of a list.
 enum Way<'a> {
-    /// By what is rare, with its key.
+    /// By a rare condition, with its key.
     Rare(Rare, &'a str),
-    /// By a word: these calls, each with a time before or at which it began, the latest first.
+    /// By a word: the calls that it matches, each with a time that is its start or later, the
+    /// latest first.
     Word(Hits),
 }
 
-/// What a list asks for, with its bounds in time.
+/// The request of a list, with its bounds in time.
 #[derive(Clone, Copy)]
 struct Asked<'a> {
     filter: &'a CallFilter,
@@ -177,7 +179,7 @@ struct Asked<'a> {
 
 impl<'a> Asked<'a> {
     fn new(filter: &'a CallFilter, cursor: Option<&'a Cursor>, now: i64) -> Self {
-        // A stamp from the future is no call yet.
+        // A call that starts in the future does not count yet.
         let before = filter.to_ms.unwrap_or(i64::MAX).min(now.saturating_add(1));
         let cursor = cursor.map_or((i64::MAX, ""), |cursor| {
             (cursor.started_ms, cursor.id.as_str())
@@ -210,7 +212,7 @@ impl<'a> Asked<'a> {
             q,
         } = &self.filter.more;
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
-        // What is found by a person needs no second look for it.
+        // If the calls are found by a person, the condition on the person is not checked again.
         let user = if by.is_some_and(|(by, _)| *by == USER) {
             String::new()
         } else {
@@ -219,8 +221,8 @@ impl<'a> Asked<'a> {
 
         let word = q.as_deref().map(pattern).unwrap_or_default();
         let (least, most) = people_at_once(*group);
-        // A call of a room that we cannot see any more does not count as running, nor as ended
-        // before its time.
+        // A call of a room that we can no longer see counts neither as running nor, before its end,
+        // as ended.
         let seen_only = if self.filter.active == Some(true) {
             "yes"
         } else {
@@ -255,7 +257,7 @@ impl<'a> Asked<'a> {
         }
     }
 
-    /// In which order the list is read.
+    /// The index in `WALKS` of the order in which the list is read.
     fn order(&self) -> usize {
         match self.filter {
             CallFilter { room: Some(_), .. } => 1,
@@ -299,7 +301,7 @@ pub(super) async fn page(
     Ok(calls)
 }
 
-/// How many calls match, if they are few or the newest calls tell.
+/// The number of matching calls, if they are few or the newest calls show it.
 pub(super) async fn count(store: &Store, filter: &CallFilter, now: i64) -> Result<Matching, Error> {
     let asked = Asked::new(filter, None, now);
     let matching = |calls: i64, more: bool| Matching {
@@ -347,8 +349,8 @@ impl<'a> Asked<'a> {
         }
     }
 
-    /// The first calls of those that a word fits: they are looked at from the latest on, until no
-    /// other began as late.
+    /// The first of the calls that a word matches. They are read from the latest on, until no other
+    /// can have begun as late.
     async fn of_word(&self, store: &Store, hits: &Hits, limit: i64) -> Result<Vec<Call>, Error> {
         let (mut calls, limit) = (Vec::new(), usize::try_from(limit).unwrap_or(usize::MAX));
         let hits = hits.calls(store).await?;
@@ -380,7 +382,8 @@ impl<'a> Asked<'a> {
         Ok(calls)
     }
 
-    /// What in the filter fits least, if that is few: how many calls or stays, and the way to them.
+    /// The rarest condition of the filter: the number of its calls or stays, and the access path;
+    /// `None` if none is rare.
     async fn way(&self, store: &Store) -> Result<Option<(i64, Way<'a>)>, Error> {
         let rarest = self.rare(store).await?;
         let Some(word) = self
@@ -405,8 +408,8 @@ impl<'a> Asked<'a> {
         Ok(rarest.map(|(count, rare, key)| (count, Way::Rare(rare, key))))
     }
 
-    /// What in the filter fits least but for a word, if that is few: how many calls or stays, and
-    /// its key.
+    /// The rarest condition of the filter other than a word: the number of its calls or stays, and
+    /// its key; `None` if none is rare.
     async fn rare(&self, store: &Store) -> Result<Option<(i64, Rare, &'a str)>, Error> {
         let more = &self.filter.more;
         if let Some(id) = &more.id {
@@ -452,8 +455,8 @@ impl<'a> Asked<'a> {
         Ok(rarest)
     }
 
-    /// The list in two parts: what can have ended so late began within a day before that, or was
-    /// long.
+    /// Splits the list in two: a call that ended this late either began within a day before that,
+    /// or is long.
     fn parts(self) -> (Self, Option<Self>) {
         if self.until.0 == i64::MIN {
             return (self, None);
@@ -469,7 +472,7 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// Most people at once, from and to: alone, or with somebody.
+/// Bounds of the maximum number of people at once: alone, or with somebody.
 fn people_at_once(group: Option<bool>) -> (i64, i64) {
     match group {
         None => (0, i64::MAX),

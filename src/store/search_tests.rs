@@ -1,4 +1,4 @@
-//! Whatever is rare in a filter, and in whatever portions it is read, a list of calls is the same.
+//! A list of calls is the same whatever is rare in its filter, and in whatever portions it is read.
 
 use super::read_tests::Bed;
 use super::row::{Call, CallFilter, Cursor, Member, More, Viewer};
@@ -134,7 +134,7 @@ fn filters() -> Vec<CallFilter> {
     all
 }
 
-/// The same question, asked of each call by itself.
+/// Does the call match? Computed for each call separately.
 fn fits(filter: &CallFilter, call: &Call, members: &[Member]) -> bool {
     let More {
         application,
@@ -307,7 +307,7 @@ async fn what_a_room_did_comes_in_parts_that_fit() {
     );
 }
 
-/// What a word finds, by id.
+/// The ids of the calls that a word finds.
 async fn found(bed: &Bed, word: &str) -> Vec<String> {
     let filter = CallFilter {
         more: More {
@@ -328,13 +328,13 @@ async fn found(bed: &Bed, word: &str) -> Vec<String> {
 async fn a_word_finds_who_is_new() {
     let bed = Bed::new().await;
     assert_eq!(found(&bed, "new").await, [""; 0]);
-    // What comes with an event: its sender, ...
+    // New names that come with an event: its sender, ...
     bed.event("$one", Some("one"), "m.call.member", 10).await;
     bed.run("update events set sender = '@New:h'").await;
     bed.stay("@New:h", "'D'", "one", 10, 20).await;
     bed.call("call", 10, 20).await;
     assert_eq!(found(&bed, "nEw").await, ["call"]);
-    // ... and another display name, of one who was in a call; others are not kept.
+    // ... and another display name of a user who was in a call; names of others are not kept.
     for (id, user, name) in [("$two", "@New:h", "Grace"), ("$three", "@other:h", "Grace")] {
         bed.event(id, None, "m.room.member", 11).await;
         bed.run(&format!(
@@ -348,7 +348,7 @@ async fn a_word_finds_who_is_new() {
     }
 
     assert_eq!(found(&bed, "grace").await, ["call"]);
-    // Who had another name when we looked is found by the new one only.
+    // A user whose name changed is found only by the new name.
     bed.event("$four", None, "m.room.member", 12).await;
     bed.run("update events set state_key = '@New:h' where event_id = '$four'")
         .await;
@@ -360,7 +360,7 @@ async fn a_word_finds_who_is_new() {
         ),
         (0, 1)
     );
-    // Rooms are looked at each time.
+    // The names of rooms are read each time.
     bed.run("update rooms set alias = '#Lounge:h'").await;
     assert_eq!(found(&bed, "lounge").await, ["call"]);
 }

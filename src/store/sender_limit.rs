@@ -1,12 +1,12 @@
-//! What one sender may add to one room in a time. Nobody's client comes near it; who floods a room
-//! is stored up to it, and the rest is counted and not stored, so that other rooms are not kept
-//! waiting and the disk does not fill.
+//! Limits how much one sender may add to one room in a span of time. No ordinary client comes near
+//! the limit. If somebody floods a room, events up to the limit are stored; the others are counted
+//! and not stored, so that other rooms are not delayed and the disk does not fill up.
 //!
-//! Of what comes live a sender has [`BURST`] events at once and [`A_SECOND`] a second after that;
-//! of history, which comes in whatever portions it is read, [`BURST`] events of each minute of
-//! their own time. Where one answer has more, the newest of each state key come first. A look at
-//! the whole state has no limit: it is what shows in the end who is there, and it is as large as
-//! the room's state. So what is lost is how things stood in between, during a flood.
+//! A sender may send [`BURST`] live events at once and [`A_SECOND`] per second after that. History
+//! comes in portions of any size, so its limit is [`BURST`] events for each minute of the events'
+//! own time. If one answer has more, the newest event of each state key comes first. A poll of the
+//! whole state has no limit: it shows in the end who is there, and it is as large as the room's
+//! state. So only intermediate states during a flood are lost.
 
 use super::batch::{RoomBatch, Source};
 use super::row::{RoomName, Viewer};
@@ -15,25 +15,25 @@ use crate::rtc::event::{Kind, RoomEvent};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Events of one sender in one room that are stored at once, live or of one minute of history.
+/// Maximum events of one sender in one room that are stored at once, live or for one minute of
+/// history.
 pub const BURST: i64 = 3000;
-/// And so many more each second.
+/// Events that are allowed in addition per second.
 pub const A_SECOND: i64 = 20;
-/// Senders and minutes that are known at once; of more, those that say least are forgotten.
+/// Maximum number of senders and minutes in memory. Beyond it, those that used least are dropped.
 const KNOWN_MOST: usize = 50_000;
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
 
-/// Whose events are counted together.
+/// The sender whose events are counted together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Account {
-    /// Whose doing it is. Of a member event of the room it is whom it is about: a moderator may
-    /// remove thousands.
+    /// The responsible user. For a member event of the room it is the user that the event is about,
+    /// because a moderator may remove thousands.
     user_id: String,
-    /// Redactions count apart: that somebody floods a room is no reason to keep what was taken
-    /// back.
+    /// Redactions count separately: a flood is no reason to keep content that was redacted.
     redacts: bool,
-    /// The minute of history; `None` for what comes live.
+    /// The minute of history; `None` for live events.
     minute: Option<i64>,
 }
 
@@ -51,7 +51,7 @@ impl Account {
     }
 }
 
-/// How much of its limit an account has used, in thousandths of an event; it grows less with time.
+/// How much of its limit an account has used, in thousandths of an event. It decreases with time.
 #[derive(Debug, Clone, Copy, Default)]
 struct Used {
     thousandths: i64,
@@ -65,13 +65,13 @@ impl Used {
     }
 }
 
-/// What senders have used of their limits. It is kept by the process that writes and begins anew
-/// with it. Cheap to clone: all clones are one.
+/// How much of their limits senders have used. It is in memory of the process that writes, and
+/// starts empty. Cheap to clone: all clones share it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Limits(Arc<Mutex<HashMap<String, HashMap<Account, Used>>>>);
 
 impl Limits {
-    /// How many events more an account may add now.
+    /// How many more events an account may add now.
     fn left(&self, room_id: &str, account: &Account, now: i64) -> i64 {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let used = known.get(room_id).and_then(|room| room.get(account));
@@ -84,7 +84,7 @@ impl Limits {
         BURST - used.div_euclid(1000)
     }
 
-    /// What was stored counts, once it is committed.
+    /// Counts stored events, once they are committed.
     fn count(&self, stored: Stored, now: i64) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for (room_id, accounts) in stored.0 {
@@ -114,7 +114,7 @@ impl Limits {
     }
 }
 
-/// The limits while a batch is written: what it stores counts only once it is committed.
+/// The limits while a batch is written: stored events count only after the commit.
 #[derive(Debug)]
 pub(super) struct Senders<'l> {
     limits: &'l Limits,
@@ -140,13 +140,13 @@ impl<'l> Senders<'l> {
         self.stored.record_events(room, events);
     }
 
-    /// The batch is committed.
+    /// The batch was committed.
     pub fn committed(self, now: i64) {
         self.limits.count(self.stored, now);
     }
 }
 
-/// How many events were stored, by room and account.
+/// The number of stored events, by room and account.
 #[derive(Debug, Clone, Default)]
 struct Stored(BTreeMap<String, BTreeMap<Account, i64>>);
 
@@ -166,16 +166,17 @@ impl Stored {
     }
 }
 
-/// A look at the whole state.
+/// Is it a poll of the whole state?
 fn has_no_limit(room: &RoomBatch) -> bool {
     room.snapshot.is_some()
 }
 
-/// What of a batch is not stored: by sender and the hour in which it came or, of history, happened.
+/// The events of a batch that are not stored: their number by sender and by the hour in which they
+/// came or, for history, happened.
 pub(super) type Aside = BTreeMap<(String, i64), i64>;
 
-/// Which of the arrivals are stored, by their place, if not all are; and what is counted instead of
-/// those that are not.
+/// The places of the arrivals that are stored, and the counts of those that are not. `None` if all
+/// are stored.
 fn choose(limits: &Limits, room: &RoomBatch, now: i64) -> Option<(HashSet<usize>, Aside)> {
     if has_no_limit(room) {
         return None;
@@ -212,7 +213,7 @@ fn choose(limits: &Limits, room: &RoomBatch, now: i64) -> Option<(HashSet<usize>
     Some((stored, aside))
 }
 
-/// The last event of each state key, then all others, each from the newest on.
+/// The last event of each state key, then all others, each newest first.
 fn newest_first(room: &RoomBatch, mut places: Vec<usize>) -> Vec<usize> {
     places.sort_by_key(|&at| std::cmp::Reverse((room.arrivals[at].event.time(), at)));
     let mut known: HashSet<(&str, Option<&str>)> = HashSet::new();
@@ -228,7 +229,7 @@ fn newest_first(room: &RoomBatch, mut places: Vec<usize>) -> Vec<usize> {
 const NOTE: &str = "insert into set_aside (room_id, sender, hour, events) values ($1, $2, $3, $4)
     on conflict (room_id, sender, hour) do update set events = set_aside.events + excluded.events";
 
-/// Counts what is not stored.
+/// Counts events that are not stored.
 pub(super) async fn write(tx: &mut Tx, room_id: &str, aside: &Aside) -> Result<(), Error> {
     for ((sender, hour), events) in aside {
         sqlx::query(NOTE)
@@ -248,10 +249,10 @@ pub(super) async fn write(tx: &mut Tx, room_id: &str, aside: &Aside) -> Result<(
 pub struct Flood {
     pub room: RoomName,
     pub user_id: String,
-    /// Events that were not stored. One that came twice counts twice: what is not stored is not
-    /// known again.
+    /// Events that were not stored. An event that came twice counts twice, because it cannot be
+    /// recognised.
     pub events: i64,
-    /// The hours in which that was: from the start of the first to the end of the last, ms.
+    /// The hours of the flood: from the start of the first to the end of the last, ms.
     pub from_ms: i64,
     pub until_ms: i64,
 }
@@ -311,7 +312,7 @@ pub async fn of_room(
     Ok(rows.into_iter().map(flood).collect())
 }
 
-/// Who did so in any room since a time, ms.
+/// Senders who did so in any room since a time, ms.
 ///
 /// # Errors
 /// When the database fails.

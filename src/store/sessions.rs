@@ -1,5 +1,4 @@
-//! Sessions, which pages call calls: read as lists and one by one. What they are follows in
-//! `recount`.
+//! Sessions, which pages call calls: read as lists and one by one. `recount` derives them.
 
 use super::packed::{Fields, unpack};
 use super::row::{Call, CallFilter, Cursor, LoneCall, Matching, RoomName, Viewer, Watch};
@@ -18,9 +17,9 @@ macro_rules! session_columns {
 }
 pub(super) use session_columns;
 
-/// One text for each call out of `sessions s` and `rooms r`, as [`call`] reads it, from there on;
-/// and all of them in one. The one text has them in the order of the statement: both databases feed
-/// an aggregate in the order of what it is of.
+/// One text for each call out of `sessions s` and `rooms r`, in the form that [`call`] reads, with
+/// everything from `from` on; and all of them in one text. That text has the order of the
+/// statement, because both databases feed an aggregate in the order of its subquery.
 macro_rules! calls {
     ($($from:expr),+) => {
         concat!(
@@ -42,7 +41,7 @@ macro_rules! call_columns {
 }
 pub(super) use {call_columns, calls};
 
-/// A session as it was packed, and its tally.
+/// A session from its packed form, and its tally.
 pub(super) fn stored(fields: &mut Fields<'_>) -> Result<(Session, Option<i64>), Error> {
     let count = |fields: &mut Fields<'_>| {
         fields
@@ -90,8 +89,8 @@ pub(super) async fn write(
     room_id: &str,
     sessions: &[(Session, Option<i64>)],
 ) -> Result<(), Error> {
-    // A call counts for the day of its beginning; one that began at another time has another first
-    // stay.
+    // A call counts for the day of its start. A call that starts at another time has another first
+    // stay, and so another id.
     let starts: Vec<(i64, i64)> = sessions
         .iter()
         .map(|(new, _)| (new.started_ms, new.started_ms))
@@ -99,7 +98,7 @@ pub(super) async fn write(
     days::take_out(tx, &starts).await?;
     let shared = |query: Statement| query.bind(room_id.to_owned());
     let bind = |query: Statement, (session, tally): &(Session, Option<i64>)| {
-        // A server name holds no white space, so that one can part them.
+        // A server name has no white space, so a space can separate names.
         let servers: Vec<String> = session
             .servers
             .iter()
@@ -134,7 +133,8 @@ static FORMER: Rows = Rows::new(
     " on conflict (id) do update set started_ms = excluded.started_ms, first_event_id = excluded.first_event_id",
 );
 
-/// Lets go of sessions that are no more; links to them will lead to what took their place.
+/// Deletes sessions that no longer exist. Links to them will lead to the sessions that replaced
+/// them.
 pub(super) async fn let_go(tx: &mut Tx, room_id: &str, sessions: &[Session]) -> Result<(), Error> {
     let starts: Vec<(i64, i64)> = sessions
         .iter()
@@ -163,15 +163,15 @@ pub(super) async fn let_go(tx: &mut Tx, room_id: &str, sessions: &[Session]) -> 
     Ok(())
 }
 
-// `+ 0` keeps a column from being looked for in an index: few calls run, and many have begun.
+// `+ 0` keeps the database from using an index for a column: few calls run, but many have begun.
 macro_rules! running {
     () => {
         " from sessions s join rooms r on r.room_id = s.room_id
         where s.until_ms > $1 and s.started_ms + 0 <= $1 and r.watch in ('joined', 'peeked')"
     };
 }
-// Where there are more than fit, each room has its newest ones in the list before any other has its
-// next: one member of one room can have thousands of slots.
+// If there are too many, the newest calls of each room come before the next ones of any room: one
+// member of one room can have thousands of slots.
 pub(super) const ACTIVE: &str = calls!(
     " from (select chosen.* from (select s.*, row_number() over (partition by s.room_id
             order by s.started_ms desc, s.id desc) as nth",
@@ -180,17 +180,18 @@ pub(super) const ACTIVE: &str = calls!(
     join rooms r on r.room_id = s.room_id
     order by s.started_ms + 0 desc, s.id desc"
 );
-// `|| ''`: by what runs, which is little; a room may have had many calls.
+// `|| ''` makes the database begin with the running calls, which are few; a room may have had many
+// calls.
 pub(super) const ACTIVE_IN_ROOM: &str = calls!(
     running!(),
     " and s.room_id || '' = $2 order by s.started_ms + 0 desc, s.id desc limit $3"
 );
 pub(super) const RUNNING: &str = concat!("select count(*)", running!());
 
-/// So many running calls are read at most.
+/// Maximum running calls that are read.
 pub const ACTIVE_MOST: i64 = 500;
 
-/// Calls active at `now`, newest first; at most [`ACTIVE_MOST`], which are of all rooms.
+/// Calls active at `now`, newest first; at most [`ACTIVE_MOST`], taken from all rooms.
 ///
 /// # Errors
 /// When the database fails.
@@ -229,7 +230,7 @@ pub async fn running(store: &Store, viewer: Viewer, now: i64) -> Result<i64, Err
     Ok(query.fetch_one(&store.read).await?)
 }
 
-// Those that ended last: by the index of ends.
+// Calls that ended last, by the index of ends.
 pub(super) const ENDED_LAST: &str = calls!(
     " from (select id from sessions where until_ms > $1 and until_ms <= $2 order by until_ms desc, id desc limit $3) as l
     join sessions s on s.id = l.id join rooms r on r.room_id = s.room_id order by s.until_ms desc, s.id desc"
@@ -267,7 +268,7 @@ pub async fn page(
     search::page(store, filter, cursor, limit, now).await
 }
 
-/// How many calls match, as far as that is told.
+/// The number of matching calls, up to the limit of counting.
 ///
 /// # Errors
 /// When the database fails.
@@ -283,7 +284,8 @@ pub async fn count(
 
 const BY_ID: &str =
     calls!(" from sessions s join rooms r on r.room_id = s.room_id where s.id = $1");
-// The stay that the event began or ended, else the last one of its chain that had begun by then.
+// The stay that the event began or ended, or else the last stay of its member key that had begun by
+// then.
 const BY_EVENT: &str = "select m.room_id, m.slot_id, m.joined_ms, m.session_id from events e
     join memberships m on m.room_id = e.room_id and m.chain = e.chain
     where e.event_id = $1
@@ -317,17 +319,17 @@ async fn by_id(store: &Store, id: &str) -> Result<Option<Call>, Error> {
     .pop())
 }
 
-/// Who has more devices in a call is not waiting in it.
+/// A user with more devices than this in a call is not waiting alone in it.
 pub const LONE_DEVICES_MAX: i64 = 8;
 
-// Of a room in which very many begin, the newest are enough.
+// If very many calls begin in a room, the newest are enough.
 const LONE: &str = "select s.id, s.slot_id, s.application, s.started_ms, s.until_ms,
         (select m.user_id from memberships m where m.session_id = s.id limit 1) as user_id
     from (select * from sessions where room_id = $1 and started_ms >= $2 and started_ms <= $3
         order by started_ms desc, id desc limit 256) s
     where s.users = 1 and s.devices <= $4";
 
-/// Calls of a room in which one person was alone, of those that began within this span, both ends
+/// Calls of a room in which one person was alone, if they began within this span, both ends
 /// included.
 ///
 /// # Errors
@@ -370,7 +372,7 @@ pub async fn lone_calls_begun_within(
 const FORMERLY: &str =
     "select room_id, slot_id, started_ms, first_event_id from former_calls where id = $1";
 
-/// The id of the call that a former id or the id of an event leads to.
+/// The id of the call that a former call id or an event id leads to.
 async fn meant(store: &Store, former_or_event: &str) -> Result<Option<String>, Error> {
     let around =
         async |room_id: String, slot_id: String, at_ms: i64| -> Result<Option<String>, Error> {
@@ -406,7 +408,7 @@ async fn meant(store: &Store, former_or_event: &str) -> Result<Option<String>, E
         return Ok(Some(id));
     }
 
-    // A stay without length is in no call itself, but may lie within one.
+    // A stay without length is in no call itself, but it may lie within one.
     around(
         stay.try_get("room_id")?,
         stay.try_get("slot_id")?,
@@ -415,7 +417,7 @@ async fn meant(store: &Store, former_or_event: &str) -> Result<Option<String>, E
     .await
 }
 
-/// A call as [`call_columns`] packs it.
+/// A call from the form in which [`call_columns`] packs it.
 pub(super) fn call(fields: &mut Fields<'_>) -> Result<Call, Error> {
     let id = fields.some_text()?;
     let room = RoomName {

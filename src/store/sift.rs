@@ -1,5 +1,6 @@
-//! What older versions stored and this one would not: taken out when the database is opened, before
-//! anybody reads it. The file keeps no bytes of it, nor does its write-ahead log.
+//! Sift: deletes events that older versions stored and this one would not. It runs when the
+//! database is opened, before anybody reads it. Afterwards neither the file nor its write-ahead log
+//! holds a byte of them.
 
 use super::redactions::redact_portion;
 use super::{Error, Store, Tx, int, room_rules};
@@ -10,11 +11,11 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 use std::time::{Duration, Instant};
 
-/// The version of the sieve: another one sifts once more what is stored.
+/// The version of the sieve. Stored events are sifted again if it differs from the stored one.
 const VERSION: &str = "2";
-/// So many events are looked at in one transaction.
+/// Maximum events per transaction.
 const PORTION: usize = 1000;
-/// How often the log tells how far it has come.
+/// The interval of progress messages in the log.
 const TELL: Duration = Duration::from_secs(10);
 
 const DONE: &str = "select version, place from versions where name = 'sieve'";
@@ -24,15 +25,15 @@ const EVENTS: &str = "select event_id, room_id, kind, json, stream from events w
     order by stream limit $2";
 const NEWEST: &str = "select coalesce(max(stream), 0) from events";
 
-/// What was done with stored events.
+/// The number of stored events that were deleted and changed.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Tally {
     deleted: usize,
     changed: usize,
 }
 
-/// Sifts what is stored, unless this version of the sieve did so before. A stop at any point costs
-/// nothing: it goes on from there when the database is opened again.
+/// Sifts the stored events, unless this version of the sieve did so before. A stop at any point
+/// loses nothing: sifting continues when the database is opened again.
 pub(super) async fn sift_stored(store: &Store) -> Result<(), Error> {
     let done: Option<(String, Option<String>)> =
         sqlx::query_as(DONE).fetch_optional(&store.write).await?;
@@ -61,7 +62,7 @@ pub(super) async fn sift_stored(store: &Store) -> Result<(), Error> {
         }
 
         settle(store).await?;
-        // Of what is sifted only, and before the file is written anew.
+        // The rules are filled from sifted events only, and before the file is rewritten.
         room_rules::fill_once(store, VERSION).await?;
         tracing::info!(
             deleted = total.deleted,
@@ -69,7 +70,7 @@ pub(super) async fn sift_stored(store: &Store) -> Result<(), Error> {
             "what was not asked for is taken out"
         );
         if let Err(error) = store.write_anew().await {
-            // Not done: the next start tries it again.
+            // It failed; the next start tries it again.
             tracing::warn!(
                 "the database could not be written anew, and may hold bytes of what was taken out ({error}); \
                  make as much free space on its disk as it is large, and start again"
@@ -88,7 +89,7 @@ pub(super) async fn sift_stored(store: &Store) -> Result<(), Error> {
     Ok(())
 }
 
-/// Sifts the next events; up to which it came, `None` at the end.
+/// Sifts the next events. Returns the number of the last one, `None` at the end.
 async fn portion(store: &Store, from: i64, total: &mut Tally) -> Result<Option<i64>, Error> {
     let mut tx = store.writing().await?;
     let rows = sqlx::query(EVENTS)
@@ -156,13 +157,13 @@ async fn one(tx: &mut Tx, row: &AnyRow, total: &mut Tally) -> Result<(), Error> 
     Ok(())
 }
 
-/// An event of our own says what a look at a room's state found, in the words of an event that was
-/// sifted.
+/// Is it an event of our own, which records what a poll of a room's state found, with the content
+/// of an event that was sifted?
 fn is_made_by_us(event_id: &str, kind: &str) -> bool {
     event_id.starts_with('~') && Kind::of_event_type(kind) == Kind::Member
 }
 
-/// What the sieve keeps of a stored event; `None` = nothing.
+/// The part of a stored event that the sieve keeps; `None` = nothing.
 fn left_of(text: &str) -> Option<String> {
     let event = serde_json::from_str(text).unwrap_or(Value::Null);
     match sift(&event) {
@@ -171,12 +172,12 @@ fn left_of(text: &str) -> Option<String> {
     }
 }
 
-// Numbers of events that are gone are given out again: what remembers one must not take a new event
-// for an old one.
+// Numbers of deleted events are used again. Stored positions must not refer to a new event under an
+// old number.
 const SCANS: &str = "update scans set stream = $1 where stream > $1";
 const WALKS: &str = "update walks set before_stream = $1 where before_stream > $1";
 
-/// Brings what remembers numbers of events in step with what is left.
+/// Adjusts stored positions to the events that are left.
 async fn settle(store: &Store) -> Result<(), Error> {
     let newest: i64 = sqlx::query_scalar(NEWEST).fetch_one(&store.write).await?;
     for sql in [SCANS, WALKS] {

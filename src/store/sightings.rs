@@ -1,5 +1,5 @@
-//! Sightings: an event that is known came from another vantage or by another way. The first one
-//! stands in its row.
+//! Sightings: a known event came from another vantage or by another way. Its first sighting is in
+//! the row of the event.
 
 use super::Tx;
 use super::batch::{Arrival, Batch, RoomBatch};
@@ -11,7 +11,7 @@ static NOTE: Rows = Rows::new(
     " on conflict (event_id, room_id, vantage_id, source) do nothing",
 );
 
-/// Notes that these came, if it is for the first time by this way.
+/// Notes that these events came, if they came by this way for the first time.
 pub(super) async fn record_sightings(
     tx: &mut Tx,
     batch: &Batch,

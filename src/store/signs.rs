@@ -1,14 +1,13 @@
-//! Signs of life: between which times a stay was really seen, kept where its start is a claim or
-//! its end an expiry, so that sums are quick and stay what they are when the events behind them are
-//! deleted by age.
+//! Signs of life: the times between which a stay was really seen. They are stored if the start of
+//! the stay is a claim or its end an expiry. So sums are fast, and do not change when the events
+//! are deleted by age.
 
 use super::{Error, Store};
 
-/// So many are noted at once.
+/// Maximum number of stays per transaction.
 pub const BATCH: usize = 500;
 
-/// What a stay's first and last sign are, from the events that are stored: SQL over a membership
-/// `m`.
+/// The first and the last sign of a stay, from the stored events: SQL over a membership `m`.
 macro_rules! first_sign {
     () => {
         "coalesce((select case when e.received_ms < e.origin_server_ts then e.received_ms else e.origin_server_ts end
@@ -16,8 +15,8 @@ macro_rules! first_sign {
     };
 }
 
-// A chain may be long, and so may the room's time: only the chain's events of the stay's own time
-// are looked at. `+ 0` keeps SQLite from the index of times.
+// A member key may have many events, and so may the room at that time: only events of the key
+// within the stay are read. `+ 0` keeps SQLite from using the index of times.
 macro_rules! last_sign {
     () => {
         "coalesce((select max(e.origin_server_ts + 0) from events e where e.room_id = m.room_id and e.chain = m.chain
@@ -26,7 +25,7 @@ macro_rules! last_sign {
     };
 }
 
-/// Nobody said goodbye: SQL over a membership `m`.
+/// Did the stay end without a goodbye? SQL over a membership `m`.
 macro_rules! unsaid {
     () => {
         "(m.end_event_id is null and m.end_reason in ('expired', 'sticky_expired'))"
@@ -56,7 +55,7 @@ const NOTE: &str = "insert into signs (membership_id, joined_ms, until_ms, updat
     on conflict (membership_id) do update set joined_ms = excluded.joined_ms, until_ms = excluded.until_ms,
         updates = excluded.updates, from_ms = excluded.from_ms, to_ms = excluded.to_ms";
 
-/// Notes the signs of stays that were over by `now`, ms, a batch of them; true when there may be
+/// Stores the signs of a batch of stays that were over by `now`, ms. Returns true if there may be
 /// more.
 ///
 /// # Errors
@@ -74,7 +73,7 @@ pub async fn note(store: &Store, now: i64) -> Result<bool, Error> {
 
     let mut tx = store.writing().await?;
     for (id, joined, until, updates, from, to) in &rows {
-        // A stamp may lie outside of its stay where a clock was wrong.
+        // If a clock was wrong, a stamp may lie outside of its stay.
         let (from, to) = ((*from).clamp(*joined, *until), (*to).clamp(*joined, *until));
         let query = sqlx::query(NOTE)
             .bind(id)
@@ -95,7 +94,7 @@ const LOOSE: &str = "select g.membership_id from signs g where not exists
     (select 1 from memberships m where m.id = g.membership_id) limit $1";
 const DELETE: &str = "delete from signs where membership_id = $1";
 
-/// Deletes the signs of stays that are no more, a batch of them; true when there may be more.
+/// Deletes the signs of a batch of stays that no longer exist. Returns true if there may be more.
 ///
 /// # Errors
 /// When the database fails.

@@ -1,4 +1,4 @@
-//! What the stamps of a server's member events tell of its clock and of the clocks of its devices.
+//! What the stamps of a server's member events say about its clock and the clocks of its devices.
 
 use super::row::Viewer;
 use super::{Error, Store};
@@ -10,27 +10,27 @@ use serde_json::Value;
 use sqlx::Row;
 use std::collections::BTreeSet;
 
-/// Stays and events looked at, the newest.
+/// Maximum stays and events that are read, newest first.
 const STAYS: i64 = 100;
 const EVENTS: i64 = 400;
 
 /// The clock of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Clock {
-    /// Events that came to us as they happened.
+    /// Number of events that came live.
     pub live: usize,
-    /// When they came less when their server stamped them.
+    /// Time when they came minus the stamp of their server.
     pub behind: Option<Differences>,
-    /// Events that state when their stay began (`created_ts`).
+    /// Number of events that state when their stay began (`created_ts`).
     pub stated: usize,
-    /// When their server stamped them less what they state.
+    /// The stamp of their server minus the stated time.
     pub after_stated: Option<Differences>,
-    /// Those that state a time after their own stamp: the clock of the device is ahead of its
-    /// server's.
+    /// Number of events that state a time after their own stamp: the clock of the device is ahead
+    /// of its server's.
     pub stated_ahead: usize,
 }
 
-// `cross join`: from the stays to their events, not the reverse.
+// `cross join` makes SQLite go from the stays to their events, not the reverse.
 pub(super) const SAMPLE: &str = "with stays as (select room_id, chain, joined_ms, until_ms from memberships
         where server = $1 and until_ms > $2 and joined_ms < $3 and until_ms > joined_ms order by until_ms desc limit $4)
     select e.event_id, e.sender, e.origin_server_ts, e.received_ms, e.source, e.in_timeline, e.json
@@ -53,7 +53,7 @@ pub async fn spans_heard(store: &Store, viewer: Viewer) -> Result<Vec<Span>, Err
         .collect())
 }
 
-/// The clock of a server within a span of time; `heard` is what [`heard`] gave.
+/// The clock of a server within a span of time. `heard` is the result of [`spans_heard`].
 ///
 /// # Errors
 /// When the database fails.
@@ -83,8 +83,8 @@ pub async fn clock_of_server(
         let came: Option<i64> = row.try_get("received_ms")?;
         let is_sync = row.try_get::<&str, _>("source")? == "sync"
             && row.try_get::<i64, _>("in_timeline")? == 1;
-        // The first answer after a break brings what happened meanwhile; what comes later happened
-        // just then.
+        // The first answer after a break brings earlier events. Later answers bring events that
+        // just happened.
         let is_live = |came: &i64| {
             is_sync
                 && heard

@@ -1,5 +1,5 @@
-//! Slots: when each of a room was opened and closed. Derived from its events and kept, for they may
-//! be many and most folds need to know of the last change only.
+//! Slots: when each of a room was opened and closed. This is derived from its events and stored,
+//! because there may be many events and most folds need only the last change.
 
 use super::events::event;
 use super::rows::{Rows, Statement};
@@ -9,7 +9,7 @@ use crate::rtc::room::Room;
 use sqlx::Row;
 use std::collections::BTreeMap;
 
-/// Changes of a slot, in order: since when, ms, it is open or closed.
+/// Changes of a slot, in order: the time, ms, and whether it is open from then on.
 pub(super) type Course = Vec<(i64, bool)>;
 
 const KEPT: &str =
@@ -22,8 +22,8 @@ static KEEP: Rows = Rows::new(
     "",
 );
 
-/// Follows the events of a slot: the span of time, ms, in which it is not what was kept; `None`
-/// when it is.
+/// Updates a slot from its events. Returns the span of time, ms, in which it differs from what was
+/// stored; `None` if it does not.
 pub(super) async fn update_slots(
     tx: &mut Tx,
     room_id: &str,
@@ -59,8 +59,8 @@ pub(super) async fn update_slots(
     Ok(span)
 }
 
-/// From the first time, ms, on at which two courses are not the same, up to the time from which on
-/// they are again.
+/// The first time, ms, at which two histories of a slot differ, and the time from which on they are
+/// equal again.
 fn difference(a: &[(i64, bool)], b: &[(i64, bool)]) -> Option<(i64, i64)> {
     let same = a.iter().zip(b).take_while(|(a, b)| a == b).count();
     let (a, b) = (&a[same..], &b[same..]);
@@ -82,13 +82,13 @@ fn difference(a: &[(i64, bool)], b: &[(i64, bool)]) -> Option<(i64, i64)> {
 
 const EVENTS: &str = "select * from events where room_id = $1 and chain is null
     and kind in ('org.matrix.msc4143.rtc.slot', 'm.rtc.slot') and state_key = $2";
-// `cross join`: SQLite then keeps this order, and does not read the whole room for redactions.
+// `cross join` keeps this order in SQLite, so that it does not read the whole room for redactions.
 const REDACTIONS: &str =
     "select r.* from events s cross join events r where r.redacts = s.event_id and r.room_id = s.room_id
     and s.room_id = $1 and s.chain is null and s.kind in ('org.matrix.msc4143.rtc.slot', 'm.rtc.slot')
     and s.state_key = $2";
 
-/// The changes of a slot, from all of its events.
+/// The changes of a slot, computed from all its events.
 async fn course(
     connection: &mut sqlx::AnyConnection,
     room_id: &str,
@@ -124,7 +124,7 @@ static HAVE_EVENTS: Rows = Rows::new(
     ")",
 );
 
-/// How these slots stood at a time, ms, and every change since then.
+/// The state of these slots at a time, ms, and every change since then.
 pub(super) async fn slot_changes_since(
     tx: &mut Tx,
     room_id: &str,
@@ -182,7 +182,7 @@ const CONCERNED: &str =
     "select distinct chain from events where room_id = $1 and substr(chain, 1, 1) = 'k'
     and time_ms >= $2 and time_ms < $3";
 
-/// The sticky chains on which something may have counted in this span, ms; nothing counts longer
+/// The member keys of sticky events that may have counted in this span, ms. No event counts longer
 /// than `longest`, ms.
 pub(super) async fn sticky_keys_of_slot(
     tx: &mut Tx,

@@ -1,4 +1,5 @@
-//! Snapshots: the set of member events in a room's state as one poll saw it, and what they repair.
+//! Snapshots: the set of member events in a room's state as one poll saw it, and the repairs that
+//! follow from it.
 
 use super::append::{Touched, append};
 use super::batch::{Arrival, Batch, RoomBatch, Source};
@@ -13,16 +14,16 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 use std::collections::BTreeSet;
 
-/// One look at the full state of a room.
+/// One poll of the full state of a room.
 #[derive(Debug, Clone)]
 pub struct Look {
-    /// Our clock when the question was sent, ms: what we learned since may be newer than the
+    /// Our clock when the request was sent, ms: what we learned since then may be newer than the
     /// answer.
     pub asked_ms: i64,
     /// The ids of the member events in the state.
     pub members: BTreeSet<String>,
-    /// The users whose membership of the room the state holds, of all its parts: a large state
-    /// comes in several, and only the last one's events come with the look.
+    /// The users whose membership of the room is in the state, from all parts of the answer: a
+    /// large state comes in several parts, and only the events of the last part are in the batch.
     pub people: BTreeSet<String>,
 }
 
@@ -35,8 +36,8 @@ const TAKE: &str = "insert into snapshots (room_id, vantage_id, taken_ms, last_s
     values ($1, $2, $3, $3, $4) on conflict (room_id, vantage_id, taken_ms) do update
     set members = excluded.members, last_seen_ms = excluded.last_seen_ms";
 
-/// Records a snapshot: a new row only when the set changed. What the state
-/// says and no event told is repaired.
+/// Stores a snapshot; a new row only if the set changed. If the state differs from the known
+/// events, that is repaired.
 pub(super) async fn record(
     tx: &mut Tx,
     batch: &Batch,
@@ -76,9 +77,9 @@ pub(super) async fn record(
 const OPEN: &str = "select distinct chain from memberships where room_id = $1 and until_ms > $2 and chain like 's%'";
 const CHAIN: &str = "select * from events where room_id = $1 and chain = $2";
 
-/// Where the state holds another event of a key than the newest we know, or none (state resets and
-/// lost state resolution, docs/matrixrtc.md section 15, rule 7): an event is appended that says so,
-/// marked as ours, so that derivation stays a matter of events alone.
+/// If the state holds another event of a key than the newest we know, or none (state resets and
+/// lost state resolution, docs/matrixrtc.md section 15, rule 7), an event that records this is
+/// appended and marked as ours. So derivation depends on events alone.
 async fn repair(
     tx: &mut Tx,
     batch: &Batch,
@@ -93,7 +94,7 @@ async fn repair(
         .fetch_all(&mut **tx)
         .await?;
     let mut chains: BTreeSet<String> = open.into_iter().collect();
-    // A join in the state whose chain has ended for us is looked at, too.
+    // Also checks the member keys that have ended for us although the state holds a join.
     let joins = room.arrivals.iter().map(|arrival| &arrival.event);
     let joins = joins.filter(|event| {
         Kind::of_event_type(&event.kind) == Kind::Member && !member::parse(event).joins.is_empty()
@@ -120,9 +121,9 @@ async fn repair(
     append(tx, batch, &repairs, touched, None).await
 }
 
-/// Did all of these events come before the look was asked for? The answer may be older than what
-/// sync brought while we waited for it, also where our clock is not believed: it goes on as it was
-/// counted.
+/// Did all of these events come before the poll was requested? The answer may be older than what
+/// sync brought while we waited for it. If our clock is not believed, its reading still shows the
+/// order.
 fn is_settled(rows: &[AnyRow], look: &Look) -> Result<bool, Error> {
     for row in rows {
         let received_ms: Option<i64> = row.try_get("received_ms")?;
@@ -137,7 +138,7 @@ fn is_settled(rows: &[AnyRow], look: &Look) -> Result<bool, Error> {
     Ok(true)
 }
 
-/// Notes a repair by which a membership of a call counts again, or no more.
+/// Stores a repair by which a membership of a call counts again, or no longer counts.
 async fn note_reset(
     tx: &mut Tx,
     batch: &Batch,
@@ -167,16 +168,16 @@ async fn note_reset(
     state_resets::note(tx, batch, &room.room_id, &reset).await
 }
 
-/// What a look at the state tells of a key that no event told.
+/// A difference between the state and the known events of a key.
 pub(super) struct Repair<'a> {
-    /// The event of our own that says so.
+    /// The event of our own that records it.
     pub arrival: Arrival,
-    /// What the state holds, and the newest event that we know.
+    /// The event in the state, and the newest event that we know.
     pub holds: Option<&'a RoomEvent>,
     pub newest: &'a RoomEvent,
 }
 
-/// The event that brings a chain to what the state says, if it does not say so itself.
+/// The event that brings a member key to what the state says; `None` if its events say so already.
 fn missing<'a>(
     chain: &str,
     events: &'a [RoomEvent],
@@ -191,7 +192,7 @@ fn missing<'a>(
     let content = holds.map_or_else(|| json!({}), again);
     let told =
         holds.is_some_and(|holds| holds.event_id == newest.event_id) || content == newest.content;
-    // It was there at the look before, or when its last event came.
+    // The state was right at the previous poll, or when the last event came.
     let since_ms = before_ms.map_or(newest.time(), |before| before.max(newest.time()));
     let arrival = || ours(chain, holds.unwrap_or(newest), content, (since_ms, seen_ms));
 
@@ -202,8 +203,8 @@ fn missing<'a>(
     })
 }
 
-/// The content of an event that counts again. A join goes on with its first time, so it is no new
-/// one.
+/// The content of an event that counts again. A join keeps its first time, so that it is no new
+/// join.
 fn again(event: &RoomEvent) -> Value {
     let mut content = event.content.clone();
     if let Some(object) = content
@@ -216,7 +217,8 @@ fn again(event: &RoomEvent) -> Value {
     content
 }
 
-/// The look before an event that we made ourselves, ms: what it tells happened after it.
+/// The time of the previous poll before an event that we made ourselves, ms: the change happened
+/// after it.
 pub(super) fn made_since(json: &str) -> Option<i64> {
     serde_json::from_str::<Value>(json)
         .ok()?
@@ -224,7 +226,7 @@ pub(super) fn made_since(json: &str) -> Option<i64> {
         .as_i64()
 }
 
-/// An event of our own about a key, which says what the state says.
+/// An event of our own about a key, which records what the state says.
 pub(super) fn ours(
     key: &str,
     like: &RoomEvent,

@@ -1,9 +1,9 @@
-//! Lists of calls in another order than newest first: by length, by people, by how many were there
-//! at once, each both ways.
+//! Lists of calls in other orders than newest first: by length, by people, by the maximum number at
+//! once, each ascending or descending.
 //!
 //! A place holds the moment of the first page. All further pages are of that moment: a call that
 //! ran then counts with the length that it had then, and calls that began later are not in the
-//! list. So nothing moves while somebody reads on.
+//! list. So nothing moves while a user pages through the list.
 
 use super::names::{name_words, room_words};
 use super::packed::unpack;
@@ -13,17 +13,17 @@ use super::{Db, Error, Store, int, sessions};
 use sqlx::any::AnyArguments;
 use sqlx::query::Query;
 
-/// What a list of calls is sorted by.
+/// The sort key of a list of calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
     Started,
     Length,
     People,
-    /// Most devices at once.
+    /// Maximum devices at once.
     Peak,
 }
 
-/// An order of a list of calls. What is equal is sorted by start.
+/// The order of a list of calls. Calls with equal keys are sorted by start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Order {
     pub by: By,
@@ -41,25 +41,25 @@ impl Order {
 /// A place in a sorted list: the last call already shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// The moment that the list is of, ms; one to come is taken for now.
+    /// The moment of the list, ms; a moment in the future is replaced by now.
     pub at_ms: i64,
     pub key: i64,
     pub started_ms: i64,
     pub id: String,
 }
 
-/// So many calls are read and sorted at once; from more on, the list is read in the order of an
-/// index.
+/// Up to this many calls are read and sorted at once; more are read in the order of an index.
 const FEW: usize = 5000;
-/// The same where the list begins with the calls of fewest people: they are most of all calls, and
-/// the oldest come first, so that many would be passed over before those since a day.
+/// The same limit if the list begins with the calls of fewest people. Most calls have few people,
+/// and the oldest of them come first, so that in the order of the index very many would be skipped
+/// before the recent ones.
 const FEW_OF_MOST: usize = 200_000;
 
-/// So many calls of a person, a server or a word are sorted here.
+/// Maximum number of calls of a person, a server or a word that are sorted here.
 const FEW_FOUND: usize = 2000;
 
-// Everything that a filter can ask for, by no index: `+ 0` and `|| ''` see to that. What is not asked for is said by
-// its parameter alone, as in `search`.
+// All conditions of a filter, written so that no index is used: `+ 0` and `|| ''` see to that.
+// Whether a condition is asked for depends on its parameter alone, as in `search`.
 macro_rules! list {
     ($key:expr, $after:expr, $order:expr) => {
         concat!(
@@ -96,8 +96,8 @@ macro_rules! list {
     };
 }
 
-// By the index of the key, one by one, until the page is full. Ended calls only where it is the
-// length: the stored end of one that runs is not its length.
+// By the index of the key, one by one, until the page is full. By length, only ended calls are read
+// this way, because the stored end of a running call is not its end.
 macro_rules! wide {
     ($key:literal) => {
         [
@@ -119,8 +119,8 @@ const LENGTH: [&str; 2] = wide!("(s.until_ms - s.started_ms)");
 const PEOPLE: [&str; 2] = wide!("s.users");
 const PEAK: [&str; 2] = wide!("s.peak");
 
-// What few calls match is found by the filter, and sorted. A call whose room was lost is as long as
-// it was seen.
+// If the filter matches few calls, they are found by the filter, and sorted. A call whose room was
+// lost counts with the length that was seen.
 macro_rules! key {
     () => {
         "(case $20 when 'length' then (case when s.until_ms <= $13 then s.until_ms
@@ -165,7 +165,7 @@ const MANY_LATE: &str =
 const MANY_ROOM: &str =
     "select count(*) from (select 1 from sessions where room_id = $1 limit $2) as few";
 
-/// Where the calls of a page come from.
+/// The index by which the calls of a page are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
     Wide,
@@ -209,7 +209,7 @@ pub async fn page(
         ..
     } = &filter.more;
     if server.is_some() || user.is_some() || q.is_some() || id.is_some() {
-        // What is found by a name is found best where lists are searched; if it is few, it is
+        // The calls of a name are found by the code of unsorted lists. If they are few, they are
         // sorted here.
         let few = sessions::page(store, viewer, filter, None, int(FEW_FOUND) + 1, now).await?;
         if few.len() <= FEW_FOUND {
@@ -220,7 +220,7 @@ pub async fn page(
     let source = list.source(store).await?;
     let mut found = list.read(store, source, list.within).await?;
     if source == Source::Wide && order.by == By::Length {
-        // Those that ran at that moment are few, and as long as they had lasted then.
+        // The calls that ran at that moment are few. They count with their length until then.
         let (before, at_least, at_most) = list.within;
         let running = (before, at_least.max(list.at_ms.saturating_add(1)), at_most);
         found.extend(list.read(store, Source::Late, running).await?);
@@ -255,7 +255,7 @@ fn placed(call: &Call, key: i64, at_ms: i64) -> Place {
     }
 }
 
-/// What is asked for.
+/// The request of a list.
 struct List<'q> {
     filter: &'q CallFilter,
     order: Order,
@@ -317,7 +317,7 @@ impl<'q> List<'q> {
         found
     }
 
-    /// The page of a list of which these are all calls.
+    /// A page of the list, if these are all its calls.
     fn sorted(&self, calls: Vec<Call>) -> Vec<(Call, Place)> {
         let key = |call: &Call| match self.order.by {
             By::Started => call.started_ms,
@@ -344,8 +344,8 @@ impl<'q> List<'q> {
         self.in_order(found.filter(|(_, place)| is_after(place)).collect())
     }
 
-    /// The way that reads least: all that the filter can match and sort it, or in the order of the
-    /// list.
+    /// The cheapest source: either all matches of the filter, sorted, or the list in the order of
+    /// its index.
     async fn source(&self, store: &Store) -> Result<Source, Error> {
         let begins_with_most =
             !self.order.descending && matches!(self.order.by, By::People | By::Peak);
@@ -407,7 +407,7 @@ impl<'q> List<'q> {
             Some(false) => (0, 1),
         };
 
-        // A call of a room that we cannot see any more does not count as running.
+        // A call of a room that we can no longer see does not count as running.
         let seen_only = if self.filter.active == Some(true) {
             "yes"
         } else {

@@ -1,5 +1,5 @@
-//! Sorted lists of calls: every call once, in order, also while calls go on, and each order by its
-//! own index.
+//! Sorted lists of calls: every call once, in order, also while calls are running; and each order
+//! by its own index.
 
 use super::*;
 use crate::store::read_tests::Bed;
@@ -7,7 +7,7 @@ use crate::store::row::More;
 
 const NOW: i64 = 10_000;
 
-/// One stay for each call whose id begins so.
+/// One stay for each call whose id begins with this.
 async fn with_stays(bed: &Bed, ids: &str) {
     bed.run(&format!(
         "insert into memberships (id, room_id, chain, slot_id, user_id, device_id, server, kind, joined_ms, until_ms, end_reason,
@@ -18,7 +18,7 @@ async fn with_stays(bed: &Bed, ids: &str) {
     .await;
 }
 
-/// Twenty calls of which many are equal, the last two of which run.
+/// Twenty calls, many of them with equal keys; the last two are running.
 async fn filled() -> Bed {
     let bed = Bed::new().await;
     for index in 0..18 {
@@ -51,7 +51,7 @@ async fn walk(
     let mut found: Vec<(Call, Place)> = Vec::new();
     loop {
         let place = found.last().map(|(_, place)| place);
-        // Time goes on between pages.
+        // Time passes between two pages.
         let later = now + 7 * int(found.len());
         let more = page(
             &bed.store,

@@ -1,13 +1,13 @@
-//! A way for tests to have no space: how far a `SQLite` file may grow.
+//! Limits how far a `SQLite` file may grow. For tests of a full disk.
 
 use super::{Error, Store};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-/// As many pages as a `SQLite` file may have anyway.
+/// The maximum number of pages of any `SQLite` file.
 const NO_LIMIT: i64 = 1_073_741_823;
 
-/// Most pages of the file, shared by all copies of a [`Store`]; 0 = no limit.
+/// Maximum pages of the file, shared by all copies of a [`Store`]; 0 = no limit.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Space(Arc<AtomicI64>);
 
@@ -20,8 +20,8 @@ impl Space {
 const PAGES: &str = "select page_count from pragma_page_count";
 
 impl Store {
-    /// Lets a `SQLite` file grow by so many pages only, as if the disk were small; `None` lifts the
-    /// limit. For tests.
+    /// For tests. Limits the growth of a `SQLite` file to this many pages, as if the disk were
+    /// small; `None` removes the limit.
     ///
     /// # Errors
     /// When the database fails.

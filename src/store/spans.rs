@@ -1,8 +1,9 @@
-//! What a span of time holds: SQL over the stays and the calls that touch it, by indexes, and over
-//! their parts within it.
+//! SQL for a span of time: over the stays and calls that touch it, by indexes, and over their parts
+//! within it.
 
-// The stays or calls that touch [$1, $2), by their end: it is in the span, or within a day after
-// it, or they are long, and of those there are few. `+ 0` and `|| ''` keep other indexes out.
+// The stays or calls that touch [$1, $2), found by their end: it is within the span, or within a
+// day after it, or they are long (there are few of those). `+ 0` and `|| ''` keep other indexes
+// out.
 macro_rules! touching {
     ($table:literal, $begin:literal) => {
         concat!(
@@ -44,7 +45,8 @@ macro_rules! touching {
     };
 }
 
-/// Does the homeserver name an event before this one that nobody could get? SQL over an event.
+/// Is an event that the homeserver names as the predecessor of this one impossible to get? SQL over
+/// an event.
 macro_rules! is_predecessor_lost {
     ($event:literal) => {
         concat!(
@@ -65,7 +67,7 @@ macro_rules! is_predecessor_lost {
     };
 }
 
-/// Did this event come long after the time that it bears, though we listened? SQL over an event.
+/// Did this event come long after its stamp, although we were listening? SQL over an event.
 macro_rules! is_late {
     ($event:literal) => {
         concat!(
@@ -85,7 +87,7 @@ macro_rules! is_late {
     };
 }
 
-/// Did this event come while our own clock could not be believed? SQL over an event.
+/// Did this event come while our own clock was not believed? SQL over an event.
 macro_rules! is_doubted {
     ($event:literal) => {
         concat!(
@@ -102,8 +104,7 @@ macro_rules! is_doubted {
     };
 }
 
-/// Can the stamp of this event not be, as what stands beside it in history tells? SQL over an
-/// event.
+/// Do the neighbours of this event in history show that its stamp is impossible? SQL over an event.
 macro_rules! is_moved {
     ($event:literal) => {
         concat!(
@@ -124,8 +125,8 @@ macro_rules! is_moved {
     };
 }
 
-/// Can what this stay claims of its start not be? No event of its key came before the one that it
-/// begins with: the homeserver names none, though it does for others (the newest are looked at),
+/// Is the start that this stay claims impossible? No event of its key came before its first event:
+/// the homeserver names no predecessor, though it does for other events (the newest are checked),
 /// and history was read to the beginning. SQL over a membership `m`.
 macro_rules! is_claim_refuted {
     () => {
@@ -139,9 +140,9 @@ macro_rules! is_claim_refuted {
     };
 }
 
-/// Until when a stay was really seen, as known at a time: the last that was heard of it where it
-/// ran out and nobody was there any more. The one place where this is decided; who still counts
-/// though gone is in [`super::gone`]. SQL over a membership `m`.
+/// Until when a stay was really seen, as known at a time. If the stay ran out and nobody was there
+/// any more, it is the time of its last sign. This is decided only here; devices that still count
+/// though they are gone are in [`super::gone`]. SQL over a membership `m`.
 macro_rules! seen_until {
     ($now:literal) => {
         concat!(
@@ -158,8 +159,8 @@ macro_rules! seen_until {
     };
 }
 
-/// Can the stamp not be that this stay begins with? Then only a bound of its start is known, which
-/// lies after the stamp. SQL over a membership `m`.
+/// Is the stamp of the first event of this stay impossible? Then only a bound of its start is
+/// known, which lies after the stamp. SQL over a membership `m`.
 macro_rules! is_stamp_refuted {
     () => {
         "(m.claimed = 1 and m.opened_ms < m.joined_ms - 3600000 and exists (select 1 from events b
@@ -167,8 +168,8 @@ macro_rules! is_stamp_refuted {
     };
 }
 
-/// Since when a stay was really there: not before its first event where what it claims cannot be,
-/// and never where only a bound is known. SQL over a membership `m`.
+/// Since when a stay was really there. If its claim is impossible, not before its first event; if
+/// only a bound of its start is known, never. SQL over a membership `m`.
 macro_rules! seen_from {
     () => {
         concat!(
@@ -183,8 +184,8 @@ macro_rules! seen_from {
     };
 }
 
-/// Since when there are signs of a stay: what is claimed of the time before nobody saw. SQL over a
-/// membership `m`.
+/// Since when there are signs of a stay. Nobody saw the time before, which is only claimed. SQL
+/// over a membership `m`.
 macro_rules! sign_from {
     () => {
         concat!(
@@ -197,9 +198,9 @@ macro_rules! sign_from {
     };
 }
 
-// The stays within [$1, $2) as known at $3: each cut to the span; of stays of one device that speak
-// at once, what begins later has only what goes beyond the earlier. `seen_from` to `seen_to` is the
-// part that is not inferred by its events.
+// The stays within [$1, $2) as known at $3, each cut to the span. If stays of one device overlap,
+// the later one has only the part after the end of the earlier. `seen_from` to `seen_to` is the
+// part that the events prove.
 macro_rules! spans {
     ($($filter:literal),*) => {
         concat!(

@@ -1,5 +1,5 @@
-//! State resets: memberships of calls, and of rooms, that vanished from a room's state or came back
-//! to it without an event that says so. A poll sees them; an event of our own tells them to the
+//! State resets: memberships of calls and of rooms that vanished from a room's state, or came back
+//! to it, without an event that says so. A poll finds them. An event of our own passes them to the
 //! fold.
 
 use super::batch::Batch;
@@ -7,7 +7,7 @@ use super::row::Viewer;
 use super::{Error, Store, Tx};
 use crate::rtc::event::RoomEvent;
 
-/// What a look at the state showed.
+/// The finding of a poll of the state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum What {
     /// An older membership of a call counts again.
@@ -16,12 +16,12 @@ pub enum What {
     CallMemberVanished,
     /// Somebody is in the room again.
     RoomMemberBack,
-    /// Somebody is in the room no more.
+    /// Somebody is no longer in the room.
     RoomMemberVanished,
 }
 
 impl What {
-    /// The word as stored and shown.
+    /// The value as stored and shown.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -32,7 +32,7 @@ impl What {
         }
     }
 
-    /// By its word.
+    /// The variant for a stored value.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
         match word {
@@ -47,11 +47,11 @@ impl What {
 
 /// A reset that was just found.
 pub(super) struct Reset<'a> {
-    /// The event of our own that tells it.
+    /// The event of our own that records it.
     pub made: &'a RoomEvent,
     pub what: What,
     pub user_id: &'a str,
-    /// What the state holds, and the newest event that we know.
+    /// The event in the state, and the newest event that we know.
     pub holds: Option<&'a RoomEvent>,
     pub newest: &'a RoomEvent,
 }
@@ -60,7 +60,7 @@ const NOTE: &str = "insert into state_resets
     (room_id, made_event_id, kind, user_id, holds_event_id, newest_event_id, noticed_ms)
     values ($1, $2, $3, $4, $5, $6, $7) on conflict (room_id, made_event_id) do nothing";
 
-/// Notes one reset.
+/// Stores one reset.
 pub(super) async fn note(
     tx: &mut Tx,
     batch: &Batch,
@@ -91,7 +91,7 @@ pub struct StateReset {
     pub holds_event_id: Option<String>,
     pub newest_event_id: String,
     pub noticed_ms: i64,
-    /// The call of the stay that ended or began by it, where there is one.
+    /// The call of the stay that ended or began by it, if there is one.
     pub session_id: Option<String>,
 }
 
@@ -127,7 +127,7 @@ pub async fn of_room(
     of_room_of_kind(store, viewer, room_id, ("", limit)).await
 }
 
-/// Those of one kind.
+/// Like [`of_room`], for one kind.
 pub(super) async fn of_room_of(
     store: &Store,
     viewer: Viewer,

@@ -1,8 +1,8 @@
 //! Distributions, people and places over a span of time, for the pages of statistics and of
 //! servers.
 //!
-//! Everything is counted when asked, by the indexes of time: the cost follows the calls and stays
-//! of the span, but for those of whole days that are counted already.
+//! Everything is counted on request, by the indexes of time: the cost follows the calls and stays
+//! of the span, except for whole days that are counted already.
 
 use super::gone::Gone;
 use super::row::{RoomName, Viewer};
@@ -14,19 +14,20 @@ use crate::rtc::coverage::Span;
 use sqlx::Row;
 use std::collections::BTreeMap;
 
-/// Calls that began on one day, of one class of length and one number of people.
+/// Calls that began on one day, of one class of length and one class of number of people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Class {
     /// Days since the Unix epoch.
     pub day: i64,
-    /// The shortest length of the class, ms; of those that run, their length so far.
+    /// The minimum length of the class, ms. Running calls count with their length so far.
     pub length_ms: i64,
-    /// The fewest people of the class.
+    /// The minimum number of people of the class.
     pub people: i64,
     pub calls: i64,
 }
 
-/// Where the classes of length begin, ms, and those of people: as the query has them.
+/// Lower bounds of the classes of length, ms, and of the classes of people; the query uses the
+/// same.
 pub const LENGTHS: [i64; 8] = [
     0, 60_000, 300_000, 900_000, 1_800_000, 3_600_000, 7_200_000, 14_400_000,
 ];
@@ -43,8 +44,8 @@ const CLASSES: &str = "with calls as (select started_ms, users,
             when users < 50 then 20 else 50 end, count(*)
     from calls group by 1, 2, 3 order by 1, 2, 3";
 
-/// The calls that began within a span, by day and class, as known at `now`, ms. Where too many of
-/// them claim a start that cannot be, they count as long as they say: [`usual_length`] is `None`.
+/// The calls that began within a span, by day and class, as known at `now`, ms. If too many of them
+/// claim an impossible start, they count with the claimed length, and [`usual_length`] is `None`.
 ///
 /// # Errors
 /// When the database fails.
@@ -76,7 +77,7 @@ pub async fn classes(
     Ok(found)
 }
 
-/// The same, counted anew.
+/// The same, counted from the stored calls.
 pub(super) async fn live_classes(store: &Store, span: Span, now: i64) -> Result<Vec<Class>, Error> {
     let query = sqlx::query_as(CLASSES)
         .bind(span.from)
@@ -112,18 +113,18 @@ pub(super) async fn live_classes(store: &Store, span: Span, now: i64) -> Result<
 
 const DAY: i64 = 86_400_000;
 
-/// Where the class of a number begins.
+/// The lower bound of the class of a number.
 fn class_of(bounds: &[i64], number: i64) -> i64 {
     let after = bounds.partition_point(|bound| *bound <= number);
     bounds[after.saturating_sub(1)]
 }
 
-/// A call whose first stay claims a start that cannot be.
+/// A call whose first stay claims an impossible start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct RefutedCall {
     started_ms: i64,
     people: i64,
-    /// How long it was as claimed, and as it was seen.
+    /// Its length as claimed, and as seen, ms.
     stated_ms: i64,
     seen_ms: i64,
 }
@@ -142,8 +143,8 @@ const REFUTED: &str = concat!(
     ")) limit $4"
 );
 
-/// The calls that began within a span by a claim that cannot be; `None` where there are more than
-/// are looked at.
+/// The calls that began within a span with an impossible claim; `None` if there are more than
+/// `REFUTED_MOST`.
 async fn refuted(store: &Store, span: Span, now: i64) -> Result<Option<Vec<RefutedCall>>, Error> {
     let rows: Vec<(i64, i64, i64, Option<i64>)> = sqlx::query_as(REFUTED)
         .bind(span.from)
@@ -178,11 +179,12 @@ pub(super) const MIDDLE: &str =
         from sessions where started_ms >= $1 and started_ms < $2)";
 const BEGUN_CALLS: &str =
     "select count(*) from sessions where started_ms >= $1 and started_ms < $2";
-/// Of more calls than these that claim a start which cannot be, lengths are not known.
+/// Maximum number of calls with an impossible start that are read. If there are more, lengths are
+/// not known.
 const REFUTED_MOST: usize = 2000;
 
-/// The length, ms, that half of the calls that began within a span do not reach; `None` where none
-/// began, or where too many claim a start that cannot be.
+/// The median length, ms, of the calls that began within a span; `None` if none began, or if too
+/// many claim an impossible start.
 ///
 /// # Errors
 /// When the database fails.
@@ -203,7 +205,7 @@ pub async fn usual_length(
         .fetch_one(&store.read)
         .await?;
     let aside = super::int(refuted.len());
-    // In order; that of the middle, and as many around it as claims can move it.
+    // The lengths in order: the middle one, and as many around it as corrected claims can move it.
     let around: Vec<i64> = sqlx::query_scalar(MIDDLE)
         .bind(span.from)
         .bind(span.to)
@@ -216,8 +218,8 @@ pub async fn usual_length(
     Ok(middle_of(around, (middle - aside).max(0), middle, &refuted))
 }
 
-/// The number at place `middle` among all, of which `around` is a part that begins at place
-/// `first`, once the calls of `refuted` count by what was seen of them.
+/// The number at place `middle` of all lengths. `around` is the part of them that begins at place
+/// `first`; the calls of `refuted` count with their seen length.
 fn middle_of(
     mut around: Vec<i64>,
     mut first: i64,
@@ -287,7 +289,7 @@ pub struct ServerRow {
     pub server: String,
     pub people: i64,
     pub calls: i64,
-    /// Stays that ended within the span, and those of them that nobody ended.
+    /// Stays that ended within the span, and those of them without an end event.
     pub ended: i64,
     pub expired: i64,
 }
@@ -298,7 +300,7 @@ const ENDED: &str =
             and outlived_ms is null then 1 end) as expired
     from memberships where until_ms > $1 and until_ms <= $2 and until_ms > joined_ms group by server || '', server";
 const BEGUN: &str = "select servers, count(*) from sessions where started_ms >= $1 and started_ms < $2 group by servers";
-// The calls that ran when the span began, by those who stayed in them.
+// The calls that ran when the span began, by the servers of those who stayed in them.
 const RAN: &str = concat!(
     "select m.server, count(distinct m.session_id) from ",
     touching!("sessions", "started_ms"),
@@ -371,10 +373,10 @@ pub async fn servers(
     Ok(found.into_values().collect())
 }
 
-/// By server: stays that ended, and those that nobody ended.
+/// By server: stays that ended, and those without an end event.
 type Ends = BTreeMap<String, (i64, i64)>;
 
-/// The calls that began in a span by their servers, with blanks between them.
+/// The calls that began in a span, by their servers (separated by spaces).
 pub(super) async fn begun_by_servers(
     store: &Store,
     span: Span,
@@ -419,7 +421,7 @@ const ENDS: &str = "select end_reason, count(*) from memberships
     where server = $4 and until_ms > $1 and until_ms <= $3 and joined_ms < $2 and until_ms > joined_ms
     group by end_reason order by 2 desc, 1";
 
-/// How the stays of a server ended that ended within a span, most first.
+/// How the stays of a server that ended within a span ended, most frequent first.
 ///
 /// # Errors
 /// When the database fails.
@@ -440,7 +442,7 @@ pub async fn ends(
     Ok(query.fetch_all(&store.read).await?)
 }
 
-/// A stay that nobody ended.
+/// A stay without an end event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GhostRow {
     pub room: RoomName,
@@ -524,8 +526,7 @@ const PERSONS: &str = concat!(
     from spans s group by s.user_id order by 3 desc, 1 limit $5"
 );
 
-/// The people of a server with most time within a span. Time that nobody watched is not taken off
-/// here.
+/// The people of a server with most time within a span. Unobserved time is not subtracted here.
 ///
 /// # Errors
 /// When the database fails.
@@ -546,7 +547,7 @@ pub async fn persons(
     .await
 }
 
-/// The same, where these still count though they are probably gone.
+/// The same, with devices that still count though they are probably gone.
 ///
 /// # Errors
 /// When the database fails.

@@ -1,34 +1,35 @@
-//! Rooms that were replaced by another one, and whether we are there yet.
+//! Rooms that were replaced by another one, and whether we are in the new one.
 
 use super::row::Watch;
 use super::{Error, Store, room_rules};
 use crate::rtc::session::server_of;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// So many rooms are looked through for those that do not wait.
+/// Maximum rooms that are searched for those that do not wait.
 const ROOMS_MAX: i64 = 10_000;
-/// And so many of them are dealt with in one turn.
+/// Maximum rooms that are processed in one turn.
 const AT_ONCE: usize = 20;
-/// Members whose servers are asked for a way into the new room, and so many servers.
+/// Maximum members whose servers are considered for joining the new room, and maximum servers.
 const MEMBERS_MAX: i64 = 500;
 const SERVERS_MAX: usize = 5;
-/// A chain of replacements is followed back so far.
+/// Maximum length of a chain of replacements that is followed back.
 const CHAIN_MAX: usize = 32;
 
-/// A room whose place another one took, where we are not there yet.
+/// A room that was replaced by another one, where we are not in the new one yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pending {
     pub old_room_id: String,
-    /// How we stand towards the old one: joined or peeked.
+    /// Our membership of the old room: joined or peeked.
     pub watch: Watch,
     pub new_room_id: String,
     /// Who sent the tombstone.
     pub sender: String,
-    /// When it was sent, ms, as its sender says.
+    /// When the tombstone was sent, ms, by its own stamp.
     pub replaced_ms: Option<i64>,
     /// Servers that are probably in the new room: the sender's first.
     pub servers: Vec<String>,
-    /// How many rooms before it came to us since a given time, each by replacing the one before it.
+    /// The length of the chain of replacements before this room: how many rooms came to us since a
+    /// given time, each by replacing the one before it.
     pub recent_chain: usize,
 }
 
@@ -37,8 +38,8 @@ const PENDING: &str = "select r.room_id, r.replaced_by, r.watch from rooms r
     where r.replaced_by is not null and r.watch in ('joined', 'peeked') and (n.room_id is null or n.watch = 'blind')
     order by r.replaced_ms desc, r.room_id limit $1";
 
-/// The replaced rooms whose successors are to be followed, some at a time, without those successors
-/// that are `waiting` for their turn. `recent_ms`: rooms that we know since then count in a chain.
+/// The replaced rooms whose successors are to be followed, some at a time, without successors that
+/// are `waiting` for their turn. Rooms that we have known only since `recent_ms` count in a chain.
 ///
 /// # Errors
 /// When the database fails.
@@ -77,8 +78,8 @@ pub async fn pending(
 
 const MEMBERS: &str = "select user_id from room_members where room_id = $1 and joined = 1 limit $2";
 
-/// The server of who replaced the room, that in the new room's id, then those with most members in
-/// the old one.
+/// The server of the user who replaced the room, the server in the new room's id, then the servers
+/// with most members in the old room.
 async fn servers(
     store: &Store,
     old_room_id: &str,
@@ -134,8 +135,8 @@ const BEFORE_OURS: &str = "select r.room_id, r.predecessor from rooms r
     where r.predecessor is not null and r.watch in ('joined', 'peeked')
     and not exists (select 1 from rooms o where o.room_id = r.predecessor) order by r.room_id limit $1";
 
-/// Rooms that say that they replaced one of which we know nothing and which is not `waiting`, some
-/// at a time: the room, and that one.
+/// Rooms whose predecessor is unknown and not `waiting`, some at a time: the room, and its
+/// predecessor.
 ///
 /// # Errors
 /// When the database fails.
@@ -156,8 +157,8 @@ pub async fn unknown_predecessors(
 const UNCOUNTED: &str = "select room_id from rooms where watch = 'joined' and members_ms is null
     and first_seen_ms < $1 order by first_seen_ms desc limit $2";
 
-/// Rooms we are in since before a time, ms, whose full state was never looked at and which are not
-/// `waiting`, at most `limit`.
+/// Rooms that we have been in since before a time, ms, whose full state was never polled and which
+/// are not `waiting`, at most `limit`.
 ///
 /// # Errors
 /// When the database fails.

@@ -1,10 +1,10 @@
-//! Sums over a span of time, with and without what is inferred.
+//! Sums over a span of time, with and without inferred time.
 //!
-//! Inferred is time after the last sign of a stay that nobody ended, until its expiry; time before
-//! the event that claimed an earlier start; and time that nobody watched. A call is exact when
-//! neither its start nor its end is inferred and somebody watched all the time. It is computed when
-//! asked: the cost follows the stays of the span (about ten microseconds for each), but for those
-//! of whole days that are counted already.
+//! Inferred time is the time after the last sign of a stay without an end event, until its expiry;
+//! the time before the event that claimed an earlier start; and unobserved time. A call is exact if
+//! neither its start nor its end is inferred and it was observed all the time. Sums are computed on
+//! request: the cost follows the stays of the span (about ten microseconds for each), except for
+//! whole days that are counted already.
 
 use super::days::Known;
 use super::gone::Gone;
@@ -17,7 +17,7 @@ use crate::rtc::session::server_of;
 use sqlx::Row;
 use std::collections::BTreeMap;
 
-/// What is summed.
+/// The calls that are summed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope<'a> {
     All,
@@ -27,7 +27,7 @@ pub enum Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
-    /// Which of three texts, and what to bind to it.
+    /// Selects one of three SQL texts, and the value to bind to it.
     pub(super) fn pick(self, sql: [&'static str; 3]) -> (&'static str, Option<&'a str>) {
         match self {
             Self::All => (sql[0], None),
@@ -41,7 +41,7 @@ impl<'a> Scope<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Sums {
     pub calls: i64,
-    /// Calls of which start, end and everything between were seen.
+    /// Calls that were seen completely: start, end and everything between.
     pub calls_exact: i64,
     pub people: i64,
     /// Device time in calls, ms; and without its inferred part.
@@ -66,7 +66,7 @@ pub struct Hours {
     pub from: i64,
     pub to: i64,
     pub stays: i64,
-    /// Sums of their starts and ends, ms after the beginning of those hours.
+    /// Sums of their starts and ends, each relative to the beginning of its hour, ms.
     pub after_from_ms: i64,
     pub after_to_ms: i64,
 }
@@ -112,7 +112,7 @@ macro_rules! calls {
 pub(super) const CALLS: [&str; 3] = [
     calls!(""),
     calls!(" and s.room_id = $4"),
-    // Names of servers stand with blanks between them.
+    // Server names are separated by spaces.
     calls!(" and ' ' || s.servers || ' ' like $4 escape '!'"),
 ];
 /// The calls that began in a span, by room, and those whose start or end is inferred.
@@ -131,7 +131,7 @@ macro_rules! people {
     };
 }
 const PEOPLE: [&str; 3] = [people!(), people!("room_id", "$3"), people!("server", "$3")];
-// From each person to the next by jumps: of a long span not every stay is looked at.
+// Jumps from each person to the next: in a long span not every stay is read.
 pub(super) const EVERYBODY: &str = concat!(
     "with recursive next(user_id) as (select min(user_id) from memberships
         union all select (select min(o.user_id) from memberships o where o.user_id > n.user_id)
@@ -145,7 +145,7 @@ pub(super) const EVERYBODY: &str = concat!(
             and joined_ms + 0 < $2) as people"
 );
 const DAY: i64 = 86_400_000;
-/// From such a span on, ms, people are found one by one.
+/// From this length of a span on, ms, people are found one by one.
 const LONG: i64 = 14 * DAY;
 
 /// The sums of a span, as known at `now`, ms; the span ends at `now` or before.
@@ -162,8 +162,8 @@ pub async fn sums_of_span(
     of_present(store, viewer, scope, (span, now), &Gone::default()).await
 }
 
-/// The same, where these still count though they are probably gone: after they were heard last
-/// nobody saw them.
+/// The same, with devices that still count though they are probably gone: nobody saw them after
+/// they were last heard.
 ///
 /// # Errors
 /// When the database fails.
@@ -188,7 +188,7 @@ pub async fn of_present(
     Ok(sums)
 }
 
-/// The days of a span that are counted already: those of all rooms and servers are.
+/// The days of a span that are counted already: only the totals of all rooms and servers are.
 pub(super) async fn known(store: &Store, scope: Scope<'_>, span: Span) -> Result<Known, Error> {
     if scope == Scope::All {
         Known::read_days(store, span).await
@@ -197,7 +197,7 @@ pub(super) async fn known(store: &Store, scope: Scope<'_>, span: Span) -> Result
     }
 }
 
-/// Calls and people; `calls_exact` without regard to what nobody watched.
+/// Calls and people; unobserved time is not considered in `calls_exact`.
 async fn counts(
     store: &Store,
     scope: Scope<'_>,
@@ -208,7 +208,7 @@ async fn counts(
     let Span { from, to } = span;
     let ((calls, whose), (people, _)) = (scope.pick(CALLS), scope.pick(PEOPLE));
     let Some(whose) = whose else {
-        // Those that ran when the span began, and those that began in it.
+        // The calls that ran when the span began, and those that began in it.
         let query = sqlx::query_as(calls).bind(from).bind(from).bind(now);
         let (mut calls, mut unsure): (i64, i64) = query.fetch_one(&store.read).await?;
         let (counted, rest) = days.split(span);
@@ -273,7 +273,8 @@ pub(super) async fn everybody(store: &Store, span: Span) -> Result<Vec<String>, 
     })
 }
 
-/// By room, the calls that began in a span, and those whose start or end is inferred, counted anew.
+/// By room: the calls that began in a span, and those whose start or end is inferred, counted from
+/// the stored calls.
 pub(super) async fn live_begun(
     store: &Store,
     span: Span,
@@ -291,8 +292,8 @@ pub(super) async fn live_begun(
         .collect())
 }
 
-/// How many different people were in calls within each of the steps that a span is cut into; of
-/// days that are counted it is known, of longer steps everybody is asked.
+/// The number of different people in calls within each of the steps that a span is cut into. For
+/// counted days it is known; for longer steps all people are looked up.
 ///
 /// # Errors
 /// When the database fails.
@@ -322,7 +323,7 @@ pub async fn people(store: &Store, viewer: Viewer, steps: &[Span]) -> Result<Vec
     Ok(found)
 }
 
-/// How many different people were in calls within a short span, counted anew.
+/// The number of different people in calls within a short span, counted from the stays.
 pub(super) async fn live_people(store: &Store, span: Span) -> Result<i64, Error> {
     Ok(sqlx::query_scalar(PEOPLE[0])
         .bind(span.from)
@@ -331,7 +332,7 @@ pub(super) async fn live_people(store: &Store, span: Span) -> Result<i64, Error>
         .await?)
 }
 
-/// The name of a server as one among others, for `like`.
+/// A pattern for `like` that finds the name of a server among others.
 pub(super) fn pattern(server: &str) -> String {
     let name = server
         .replace('!', "!!")
@@ -341,7 +342,7 @@ pub(super) fn pattern(server: &str) -> String {
     format!("% {name} %")
 }
 
-/// The time together by room and server, most first; what nobody watched is not taken off.
+/// The device time by room and server, most first. Unobserved time is not subtracted.
 async fn places(
     store: &Store,
     scope: Scope<'_>,
@@ -353,7 +354,7 @@ async fn places(
     let mut found: BTreeMap<(String, String), (i64, i64)> = BTreeMap::new();
     for (room_id, servers) in whole.into_iter().flat_map(|(_, day)| &day.places) {
         for (server, (together, seen)) in servers {
-            // Most are there already, and to look is cheaper than to copy.
+            // Most keys are there already, and a look-up is cheaper than a copy.
             add(
                 &mut found,
                 room_id.clone(),
@@ -397,7 +398,7 @@ fn add(
     *sum = (sum.0 + more.0, sum.1 + more.1);
 }
 
-/// The same, counted anew from the stays.
+/// The same, counted from the stays.
 pub(super) async fn live_places(
     store: &Store,
     scope: Scope<'_>,
@@ -429,7 +430,7 @@ pub(super) async fn live_places(
         .collect()
 }
 
-/// The time together by hours, as known at `now`, ms.
+/// The device time by hours, as known at `now`, ms.
 ///
 /// # Errors
 /// When the database fails.
@@ -444,8 +445,8 @@ pub async fn hours(
     let days = known(store, scope, span).await?;
     let (whole, rest) = days.split(span);
     let counted = whole.into_iter().flat_map(|(_, day)| &day.hours);
-    // Of a day that is counted only the sum of each hour is known: as of one stay from the
-    // beginning of the hour on.
+    // For a counted day only the sum of each hour is known: it is given as one stay from the
+    // beginning of the hour.
     let hour = |(hour, ms): &(i64, i64)| Hours {
         from: *hour,
         to: *hour,
@@ -462,7 +463,7 @@ pub async fn hours(
     Ok(found)
 }
 
-/// The same, counted anew from the stays.
+/// The same, counted from the stays.
 pub(super) async fn live_hours(
     store: &Store,
     scope: Scope<'_>,
@@ -516,7 +517,7 @@ const TOGETHER: &str = concat!(
     "select cast(coalesce(sum(end_ms - start_ms), 0) as bigint) from spans"
 );
 
-/// The device time of a span, ms, whoever it was.
+/// The device time of a span, ms, of everybody.
 ///
 /// # Errors
 /// When the database fails.

@@ -1,4 +1,4 @@
-//! What is counted as inferred, on rows made by hand.
+//! Which time counts as inferred, on rows made by hand.
 
 use super::read_tests::{Bed, ROOM};
 use super::row::Viewer;
@@ -8,7 +8,7 @@ use crate::rtc::coverage::Span;
 
 const NOW: i64 = 10_000;
 
-/// A room that is watched live since ever.
+/// A room that has been watched live from the beginning.
 async fn watched() -> Bed {
     let bed = Bed::new().await;
     bed.run(
@@ -23,7 +23,7 @@ async fn watched() -> Bed {
     bed
 }
 
-/// A call of one stay, with the words of its membership.
+/// A call of one stay, with further columns of its membership.
 async fn call(bed: &Bed, id: &str, (from, until): (i64, i64), words: &str) {
     bed.stay(&format!("@{id}:h"), "'D'", id, from, until).await;
     bed.call(id, from, until).await;
@@ -49,7 +49,7 @@ async fn sums(bed: &Bed, from: i64, to: i64, now: i64) -> Sums {
     .unwrap()
 }
 
-/// Calls, exact ones, time, seen time.
+/// Calls, exact calls, time, seen time.
 async fn figures(bed: &Bed, from: i64, to: i64, now: i64) -> (i64, i64, i64, i64) {
     let all = sums(bed, from, to, now).await;
     let span = Span { from, to };
@@ -135,7 +135,7 @@ async fn time_that_nobody_watched_is_inferred() {
     let parts = "insert into coverage (vantage_id, room_id, kind, from_ms, to_ms) values ('v', '', 'live', 1500, 10000)";
     bed.run(parts).await;
     let want_ms = 1000 + 199 + 100 + 250 + 100;
-    // Of the one that expired nothing was seen but its beginning.
+    // Of the expired stay only the beginning was seen.
     assert_eq!(
         figures(&bed, 0, NOW, NOW).await,
         (5, 2, want_ms, want_ms - 300 - 250)
@@ -273,8 +273,8 @@ async fn a_span_is_found_by_its_index() {
     assert!(plan.contains("memberships_unsure"), "{plan}");
 }
 
-/// Thousands of devices that ran out must not cost a look at all events of their room's time each,
-/// nor a stay of a long chain one at all events of that chain.
+/// Thousands of devices that ran out must not each cost a scan of all events of their room within
+/// their time, nor a stay of a member key with many events a scan of all its events.
 #[tokio::test]
 async fn the_last_sign_of_a_stay_is_found_by_its_chain_and_within_its_time() {
     let bed = Bed::new().await;

@@ -1,6 +1,6 @@
-//! Tallies: a large call is not counted anew with each change. What changed is added to its counts
-//! or taken from them. What can have changed in its peak and its length is looked at from the
-//! first change on, and only of those users who came, went or changed since.
+//! Tallies: a large call is not recounted with each change. Changes are added to its counts or
+//! subtracted from them. Its peak and its end are checked from the first change on, and only for
+//! the users who came, went or changed since.
 
 use super::memberships::{Assigned, Change, Facts};
 use super::packed::unpack;
@@ -25,7 +25,7 @@ pub(super) struct Update<'a> {
     pub tally: i64,
     /// Each membership at most once.
     pub changes: Vec<&'a Change>,
-    /// Before this time nothing changed, ms.
+    /// Nothing changed before this time, ms.
     pub from: i64,
 }
 
@@ -35,7 +35,7 @@ struct Stays {
     after: BTreeMap<String, Stay>,
 }
 
-/// What the joins of an update change.
+/// The peaks after an update.
 struct Peaks {
     peak: usize,
     peak_users: usize,
@@ -43,8 +43,8 @@ struct Peaks {
 }
 
 impl Update<'_> {
-    /// The call after the changes; `None` when it must be counted anew: its beginning changed, it
-    /// fell apart, or its peak was where stays became shorter.
+    /// The call after the changes. `None` if it must be recounted: its beginning changed, it fell
+    /// into several calls, or its peak was where stays became shorter.
     pub async fn apply(
         &self,
         tx: &mut Tx,
@@ -88,7 +88,7 @@ impl Update<'_> {
         Ok(Some(new))
     }
 
-    /// Is this stay in the call? The call's other boundary is where its stays end.
+    /// Is this stay in the call? Only the start is checked: the call ends where its stays end.
     fn is_in(&self, facts: Option<&Facts>) -> bool {
         facts.is_some_and(|facts| {
             facts.until_ms > facts.joined_ms && facts.joined_ms >= self.session.started_ms
@@ -99,7 +99,7 @@ impl Update<'_> {
         self.is_in(facts) && facts.is_some_and(|facts| facts.joined_ms <= self.session.until_ms)
     }
 
-    /// The changed stays as they are now, as far as they are in the call.
+    /// The changed stays as they are now, if they are in the call.
     fn new_stays(&self) -> impl Iterator<Item = Stay> {
         self.changes.iter().filter_map(|change| {
             let new = change.new.as_ref().filter(|new| self.is_in(Some(new)))?;
@@ -108,15 +108,15 @@ impl Update<'_> {
         })
     }
 
-    /// The peaks after the changes, and who is present at the last join; `None` when that cannot
-    /// be told from what changed.
+    /// The peaks after the changes, and who is present at the last join. `None` if that cannot be
+    /// derived from the changes.
     async fn update_peaks(&self, tx: &mut Tx, present: Present) -> Result<Option<Peaks>, Error> {
         let last_join = self
             .new_stays()
             .map(|stay| stay.joined_ms)
             .fold(present.at_ms, i64::max);
-        // After the last join the number of those present only falls. So what changes after it is
-        // never more than what was there just before.
+        // After the last join the number of those present only falls. So a change after it never
+        // raises the peak.
         if self.from > last_join {
             return Ok(Some(Peaks {
                 peak: self.session.peak,
@@ -130,7 +130,7 @@ impl Update<'_> {
             return Ok(None);
         };
 
-        // All others neither come nor go from `low` to the last join.
+        // All other users neither come nor go from `low` to the last join.
         let (devices, users) = count_present(stays.before.values(), present.at_ms);
         let (Some(devices), Some(users)) = (
             present.devices.checked_sub(devices),
@@ -168,8 +168,8 @@ impl Update<'_> {
         }))
     }
 
-    /// Reads the stays between these times, ms, of the users who come, go or change in them;
-    /// `None` when they are too many.
+    /// Reads the stays between these times, ms, of the users who come, go or change between them;
+    /// `None` if there are too many users.
     async fn read_touched(&self, tx: &mut Tx, low: i64, high: i64) -> Result<Option<Stays>, Error> {
         let query = sqlx::query_scalar(MOVING)
             .bind(&self.session.id)
@@ -222,7 +222,7 @@ impl Update<'_> {
         low: i64,
         high: i64,
     ) -> Result<bool, Error> {
-        // Nobody has more stays in the call than the call has.
+        // No user has more stays in the call than the call has.
         if self.session.memberships <= MOST_STAYS {
             return Ok(false);
         }
@@ -237,8 +237,8 @@ impl Update<'_> {
         Ok(stays > int(MOST_STAYS))
     }
 
-    /// Is somebody there all the time from just before the first change to the last join? Asked
-    /// only where these stays are all there are.
+    /// Is somebody present all the time from just before the first change to the last join? Asked
+    /// only if these are all the stays.
     fn is_unbroken(&self, stays: &Stays) -> bool {
         let mut spans: Vec<(i64, i64)> = stays
             .after
@@ -277,7 +277,7 @@ impl Update<'_> {
         Ok(last)
     }
 
-    /// Counts the changed stays in, and writes the counts.
+    /// Adds the changed stays to the counts, and writes them.
     async fn count(&self, tx: &mut Tx, session: &mut Session) -> Result<(), Error> {
         let mut steps: BTreeMap<Key, i64> = BTreeMap::new();
         for change in &self.changes {
@@ -331,7 +331,7 @@ impl Update<'_> {
     }
 }
 
-/// Users who join or go after the first time and up to the second, ms.
+/// Users who join or leave after the first time and up to the second, ms.
 const MOVING: &str = "select user_id from memberships
         where session_id = $1 and joined_ms > $2 and joined_ms <= $3
     union select user_id from memberships
@@ -370,8 +370,8 @@ fn count_present<'a>(stays: impl Iterator<Item = &'a Stay>, at_ms: i64) -> (usiz
     (devices.len(), users.len())
 }
 
-/// The peak of a call, of which a part had this peak before and has that after; `None` when it
-/// was in this part and no more is.
+/// The peak of a call, if the peak of a part of it changed from `before` to `after`. `None` if the
+/// old peak was in this part and is gone, so that it is not known.
 fn settle(known: usize, before: usize, after: usize) -> Option<usize> {
     if after >= known {
         Some(after)
@@ -453,7 +453,8 @@ const STORE_PRESENT: &str = "insert into tallies_present (tally, at_ms, devices,
     on conflict (tally) do update set at_ms = excluded.at_ms, devices = excluded.devices,
         users = excluded.users";
 
-/// Who is present at the last join; `None` for a tally of before this was kept.
+/// The devices and users present at the last join; `None` for a tally of a version that did not
+/// store them.
 async fn read_present(tx: &mut Tx, tally: i64) -> Result<Option<Present>, Error> {
     let row = sqlx::query(PRESENT)
         .bind(tally)
@@ -487,7 +488,7 @@ async fn store_present(tx: &mut Tx, tally: i64, present: Present) -> Result<(), 
     Ok(())
 }
 
-/// Begins the tally of a call that was counted anew.
+/// Begins the tally of a call that was recounted.
 pub(super) async fn begin(tx: &mut Tx, count: &Count) -> Result<i64, Error> {
     let tally: i64 = sqlx::query_scalar(NEXT).fetch_one(&mut **tx).await?;
     let mut counts: BTreeMap<Key, i64> = BTreeMap::new();
@@ -513,7 +514,7 @@ pub(super) async fn begin(tx: &mut Tx, count: &Count) -> Result<i64, Error> {
 const END_PRESENT: &str = "delete from tallies_present where tally = $1";
 const END: &str = "delete from tallies where tally = $1";
 
-/// Throws a tally away.
+/// Deletes a tally.
 pub(super) async fn end(tx: &mut Tx, tally: i64) -> Result<(), Error> {
     sqlx::query(END).bind(tally).execute(&mut **tx).await?;
     sqlx::query(END_PRESENT)

@@ -1,5 +1,5 @@
-//! What homeservers sent that nobody had asked for: how many events of which type, for each
-//! account. Of the events themselves nothing is stored.
+//! Events that homeservers sent without a request: their number by type, for each account. The
+//! events themselves are not stored.
 
 use super::batch::Batch;
 use super::row::Viewer;
@@ -7,14 +7,14 @@ use super::{Error, Store, Tx};
 use crate::rtc::sieve::OTHER;
 use std::collections::{BTreeMap, HashSet};
 
-/// So many types are counted by name in one answer, and for one account; the rest together.
-/// Strangers choose them.
+/// Maximum number of types counted by name in one answer, and for one account; the others are
+/// counted together. Strangers choose the types.
 const KINDS_MAX: usize = 40;
 
-/// How many events of which type.
+/// Number of events by type.
 pub type Unasked = BTreeMap<String, i64>;
 
-/// Adds events of a type, by its name as long as there are few.
+/// Counts events of a type, by its name while there are few types.
 pub(super) fn count(unasked: &mut Unasked, kind: String, events: i64) {
     let is_named = unasked.len() < KINDS_MAX || unasked.contains_key(&kind);
     let kind = if is_named { kind } else { OTHER.to_owned() };
@@ -25,7 +25,7 @@ const KNOWN: &str = "select kind from unasked where vantage_id = $1";
 const ADD: &str = "insert into unasked (vantage_id, kind, events, first_ms, last_ms) values ($1, $2, $3, $4, $4)
     on conflict (vantage_id, kind) do update set events = unasked.events + excluded.events, last_ms = excluded.last_ms";
 
-/// Counts what this batch threw away.
+/// Counts the events that were discarded from this batch.
 pub(super) async fn record_unasked(tx: &mut Tx, batch: &Batch) -> Result<(), Error> {
     if batch.rooms.iter().all(|room| room.unasked.is_empty()) {
         return Ok(());
@@ -60,7 +60,7 @@ pub(super) async fn record_unasked(tx: &mut Tx, batch: &Batch) -> Result<(), Err
     Ok(())
 }
 
-/// Events of one type that were thrown away.
+/// Discarded events of one type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Thrown {
     /// The type, or `other`.
@@ -74,7 +74,7 @@ const LIST: &str =
     "select kind, cast(sum(events) as bigint), min(first_ms), max(last_ms) from unasked group by kind
     order by sum(events) desc, kind";
 
-/// What was thrown away so far, most first.
+/// The discarded events so far, most first.
 ///
 /// # Errors
 /// When the database fails.

@@ -1,12 +1,12 @@
-//! Vantages: the accounts we look from, their place in the sync stream and how they fare.
+//! Vantages: the accounts we observe from, their position in the sync stream and their state.
 
 use super::row::{Vantage, Viewer};
 use super::{Error, Store, Tx};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-/// What a start of the observer tells of its vantage. A user id that differs from the known one
-/// makes the position worthless; an empty one means that we do not know yet.
+/// What the observer says of its vantage at its start. If the user id differs from the known one,
+/// the position is worthless; an empty user id means that we do not know it yet.
 #[derive(Debug, Clone)]
 pub struct Start<'a> {
     pub id: &'a str,
@@ -46,7 +46,7 @@ pub async fn start(store: &Store, start: &Start<'_>) -> Result<(), Error> {
     begin(store, start, Some(start.now)).await
 }
 
-/// The same, of a homeserver that does not say what it can do: what is known of that stays.
+/// Like [`start`], if the homeserver did not report its features: what is known of them is kept.
 ///
 /// # Errors
 /// When the database fails.
@@ -75,7 +75,8 @@ async fn begin(store: &Store, start: &Start<'_>, told_ms: Option<i64>) -> Result
 const TOLD: &str = "update vantages set delayed_events = $2, sticky_events = $3, software = coalesce($4, software),
     capabilities_ms = $5 where id = $1";
 
-/// Notes what the homeserver says that it can do: delayed events, sticky events, and its software.
+/// Stores the features that the homeserver reports: delayed events, sticky events, and its
+/// software.
 ///
 /// # Errors
 /// When the database fails.
@@ -103,7 +104,7 @@ const KNOWN: &str =
     "insert into vantages (id, user_id, homeserver, mode, started_ms) values ($1, $2, $3, $4, $5)
     on conflict (id) do nothing";
 
-/// Makes the vantage known before anything could be asked; one that is known stays as it is.
+/// Adds the vantage before anything could be requested. A known one is not changed.
 ///
 /// # Errors
 /// When the database fails.
@@ -121,7 +122,7 @@ pub async fn ensure_known(store: &Store, start: &Start<'_>) -> Result<(), Error>
 const MOVED: &str = "update vantages set position = $2, last_sync_ms = $3, preparing_ms = null,
     first_sync_ms = coalesce(first_sync_ms, $3) where id = $1";
 
-/// Moves the position, in the transaction of what the answer brought.
+/// Moves the position, in the transaction of the events of the answer.
 pub(super) async fn set_position(
     tx: &mut Tx,
     id: &str,
@@ -140,7 +141,8 @@ pub(super) async fn set_position(
 
 const PREPARING: &str = "update vantages set preparing_ms = $2 where id = $1";
 
-/// Notes since when the homeserver prepares its first answer, ms; gone with that answer.
+/// Stores since when the homeserver has been preparing its first answer, ms. The value is cleared
+/// with that answer.
 ///
 /// # Errors
 /// When the database fails.
@@ -153,7 +155,7 @@ pub async fn preparing(store: &Store, id: &str, since: Option<i64>) -> Result<()
 const NEEDS_ACTION: &str =
     "update vantages set needs_action = $2 where id = $1 and needs_action <> $2";
 
-/// Notes whether nothing is tried again until somebody changes something.
+/// Stores whether nothing is tried again until somebody changes something.
 ///
 /// # Errors
 /// When the database fails.
@@ -168,7 +170,7 @@ pub async fn needs_action(store: &Store, id: &str, needs_action: bool) -> Result
 
 const POSITION: &str = "select position from vantages where id = $1";
 
-/// Where to go on with sync; `None` = from the beginning.
+/// The position at which sync continues; `None` = from the beginning.
 ///
 /// # Errors
 /// When the database fails.
@@ -183,7 +185,7 @@ pub async fn position(store: &Store, id: &str) -> Result<Option<String>, Error> 
 
 const FORGET: &str = "update vantages set position = null where id = $1";
 
-/// Forgets a position that the homeserver no longer knows.
+/// Deletes a position that the homeserver no longer knows.
 ///
 /// # Errors
 /// When the database fails.
@@ -192,7 +194,8 @@ pub async fn forget_position(store: &Store, id: &str) -> Result<(), Error> {
     Ok(())
 }
 
-// A first failure begins a trouble; which of several is told is for `stands`.
+// The first failure sets the error. If there are several, `set_standing` chooses the one that is
+// shown.
 const FAILED: &str =
     "update vantages set error = coalesce(error, $2), error_since_ms = coalesce(error_since_ms, $3), last_error = $2,
     last_error_ms = $3, errors = errors + 1 where id = $1";
@@ -215,8 +218,9 @@ pub async fn failed(store: &Store, id: &str, error: &str, now: i64) -> Result<()
 const STANDS: &str =
     "update vantages set error = $2, error_since_ms = $3, unheard_since_ms = $4 where id = $1";
 
-/// Notes which trouble stands, and since when, ms; `None` when all is well: the last error stays
-/// known. Of the works in trouble, since when one by which the homeserver is heard, ms.
+/// Stores the current error and since when it lasts, ms; `None` if all is well, and the last error
+/// stays known. `unheard_since_ms` is since when a task fails through which the homeserver is
+/// heard, ms.
 ///
 /// # Errors
 /// When the database fails.
@@ -240,7 +244,7 @@ pub async fn set_standing(
 
 const POLLED: &str = "update vantages set last_poll_ms = $2, first_sync_ms = coalesce(first_sync_ms, $2) where id = $1";
 
-/// Notes that a poll of all rooms was done. Without a long poll this counts as the first sync, too.
+/// Notes that a poll of all rooms was done. Without a long poll this also counts as the first sync.
 ///
 /// # Errors
 /// When the database fails.
@@ -256,7 +260,7 @@ pub async fn set_last_poll(store: &Store, id: &str, now: i64) -> Result<(), Erro
 
 const POLLS_EVERY: &str = "update vantages set polls_every_ms = $2 where id = $1";
 
-/// Notes how often it polls, ms, where that is known.
+/// Stores the interval of its polls, ms, if known.
 ///
 /// # Errors
 /// When the database fails.
@@ -272,7 +276,8 @@ pub async fn polls_every(store: &Store, id: &str, every_ms: Option<i64>) -> Resu
 
 const ONLY: &str = "update vantages set retired_ms = case when id = $1 then null else coalesce(retired_ms, $2) end";
 
-/// Notes that we look from this one and from no other any more: what the others saw stays.
+/// Notes that we observe from this vantage and no longer from any other. What the others saw is
+/// kept.
 ///
 /// # Errors
 /// When the database fails.
@@ -288,7 +293,7 @@ pub async fn retire_all_but(store: &Store, id: &str, now: i64) -> Result<(), Err
 
 const LIST: &str = "select * from vantages where retired_ms is null order by started_ms, id";
 
-/// All vantages that we look from, for somebody who asks.
+/// All vantages that we observe from, for a viewer.
 ///
 /// # Errors
 /// When the database fails.
@@ -297,7 +302,7 @@ pub async fn list_for(store: &Store, viewer: Viewer) -> Result<Vec<Vantage>, Err
     list(store).await
 }
 
-/// The same, for the observer, whose they are: no page asks for it.
+/// The same, for the observer, which owns them. Pages must not use it.
 ///
 /// # Errors
 /// When the database fails.

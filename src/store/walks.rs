@@ -1,13 +1,14 @@
-//! Walks back through a room's history: where each stands, so that it goes on after a stop.
+//! Walks back through a room's history (back-fill): the position of each, so that it continues
+//! after a stop.
 
 use super::batch::RoomBatch;
 use super::{Error, Store, Tx, int, late};
 use sqlx::Row;
 
-/// Why a walk ended although more may be before it: the homeserver gave no more, its pages turn in
-/// a circle, they bring nothing new without end, or it refuses.
+/// Reasons for which a walk ended although there may be more before it: the homeserver gave no
+/// more, its pages go in a circle, they endlessly bring nothing new, or it refuses.
 pub const SHORT: [&str; 4] = ["no_more", "circle", "endless", "refused"];
-/// Such a walk is tried again after these times, ms, and then always after the last.
+/// Delays after which such a walk is tried again, ms; the last one repeats.
 const AGAIN_MS: [i64; 7] = [
     5_000,
     30_000,
@@ -17,7 +18,8 @@ const AGAIN_MS: [i64; 7] = [
     24 * 3_600_000,
     7 * 24 * 3_600_000,
 ];
-/// Clocks and a start that is a moment later make no horizon wider, ms.
+/// Tolerance for clocks and for a start that is a moment later: a horizon that moved back by less
+/// than this, ms, is not wider.
 const WIDER_MS: i64 = 3_600_000;
 
 /// A walk that is not done.
@@ -25,16 +27,17 @@ const WIDER_MS: i64 = 3_600_000;
 pub struct Walk {
     pub room_id: String,
     pub opened_ms: i64,
-    /// `history` (from now to the beginning) or `gap` (what a limited timeline left out).
+    /// `history` (from now to the beginning) or `gap` (the events that a limited timeline left
+    /// out).
     pub reason: String,
-    /// Where to go on; `None` = at the newest event.
+    /// Where to continue; `None` = at the newest event.
     pub token: Option<String>,
     /// Events stored before the walk began have a smaller number.
     pub before_stream: i64,
     pub pages: i64,
-    /// Events that were not known, so far.
+    /// New events so far.
     pub found: i64,
-    /// How far back it has come, ms.
+    /// How far back the walk has come, ms.
     pub reached_ms: Option<i64>,
 }
 
@@ -45,9 +48,9 @@ pub struct Ended {
     pub opened_ms: i64,
     pub reason: String,
     pub ended_by: String,
-    /// With what its last page was asked for; `None` = the newest.
+    /// The token of its last request; `None` = the newest event.
     pub token: Option<String>,
-    /// How often it was tried again.
+    /// How many times it was tried again.
     pub tries: i64,
 }
 
@@ -64,26 +67,26 @@ pub struct GoOn {
 pub struct Step {
     pub opened_ms: i64,
     pub reason: String,
-    /// Where to go on; `None` = the walk is done.
+    /// Where to continue; `None` = the walk is done.
     pub token: Option<String>,
     /// Why it is done: `beginning`, `met`, `horizon`, `not_visible`, or one of [`SHORT`].
     pub ended_by: Option<&'static str>,
-    /// What is older than this, ms, is not wanted.
+    /// Events older than this, ms, are not wanted.
     pub horizon_ms: Option<i64>,
-    /// How long it took, ms.
+    /// The duration of the request, ms.
     pub took_ms: i64,
-    /// Events at the page's end were too old and were cut off.
+    /// Events at the page's end were too old and were dropped.
     pub cut: bool,
 }
 
-// Only sync has a token to begin with: its gap begins with the answer before.
+// Only a gap of sync has a token. It begins at the answer before.
 const OPEN: &str = "insert into walks (room_id, opened_ms, reason, token, first_token, before_stream, since_ms)
     values ($1, $2, $3, $4, $4, $5, (select max(last_sync_ms) from vantages where mode = 'follow' and $6 = 1))
     on conflict (room_id, opened_ms, reason) do nothing";
 const HAD: &str = "select count(*) from walks where room_id = $1 and reason = 'history'";
 
-/// Opens a walk. A room's whole history is walked once: of one that was walked before and seems new
-/// (it could not be read for a while) only what was missed since.
+/// Opens a walk. A room's whole history is read once. If a room was read before and seems new (it
+/// could not be read for a while), only what was missed since is read.
 pub(super) async fn open(
     tx: &mut Tx,
     room_id: &str,
@@ -123,12 +126,13 @@ const STEP: &str = "update walks set
     last_token = case when $11 = 1 and cut = 1 then last_token else token end, cut = $11, token = $4, pages = pages + 1, found = found + $5, done_ms = $6,
     ended_by = $7, horizon_ms = $8, spent_ms = spent_ms + $9, again_ms = $10
     where room_id = $1 and opened_ms = $2 and reason = $3";
-// How a gap that was read in two walks ended is said of the first, for which the gap stands.
+// If a gap was read in two walks, how it ended is stored in the first walk, which stands for the
+// gap.
 const CONTINUED: &str = "update walks set ended_by = $4, horizon_ms = $5, again_ms = null
     where room_id = $1 and reason = 'gap' and reason = $3
     and opened_ms = (select n.continues_ms from walks n where n.room_id = $1 and n.opened_ms = $2 and n.reason = $3)";
 
-/// Moves a walk on, in the transaction of the events that its page brought.
+/// Moves a walk on, in the transaction of the events of its page.
 pub(super) async fn step(
     tx: &mut Tx,
     room_id: &str,
@@ -173,8 +177,8 @@ const REACHED: &str =
     "update walks set reached_ms = $2 where room_id = $1 and reason = $3 and opened_ms = $4";
 
 /// Notes how far back a walk has come: to the oldest event of its page, and at first to the oldest
-/// of the timeline before which it begins. The oldest is the one at the page's end, and the next
-/// page corrects it: one stamp from long ago must not make all of history count as read.
+/// event of the timeline before which it begins. The oldest event is the one at the page's end, and
+/// the next page corrects it: one stamp from long ago must not make all of history count as read.
 pub(super) async fn reached(tx: &mut Tx, room: &RoomBatch, now: i64) -> Result<(), Error> {
     let mut stamps = room
         .arrivals
@@ -240,7 +244,7 @@ const AGAIN: &str =
     and not exists (select 1 from walks o where o.room_id = walks.room_id and o.done_ms is null)
     order by again_ms, room_id limit $2";
 
-/// Walks that ended too early and are to be tried again at `now`.
+/// Walks that ended too early and are due to be tried again at `now`.
 ///
 /// # Errors
 /// When the database fails.
@@ -263,7 +267,7 @@ fn ended(row: &sqlx::any::AnyRow) -> Result<Ended, Error> {
 
 const NEXT_AGAIN: &str = "select min(again_ms) from walks where again_ms > $1";
 
-/// When the next walk is to be tried again that is not due at `now`, ms.
+/// When the next walk is due that is not due at `now`, ms.
 ///
 /// # Errors
 /// When the database fails.
@@ -275,8 +279,7 @@ pub async fn next_again(store: &Store, now: i64) -> Result<Option<i64>, Error> {
 const TRIED: &str = "update walks set tries = tries + 1, again_ms = $4, last_token = $5
     where room_id = $1 and opened_ms = $2 and reason = $3";
 
-/// Notes that it was tried in vain; the next pause is longer. `token`: with what to ask the next
-/// time.
+/// Notes that another attempt failed; the next delay is longer. `token` is for the next attempt.
 ///
 /// # Errors
 /// When the database fails.
@@ -303,8 +306,8 @@ pub async fn tried(
 const RESTATE: &str = "update walks set ended_by = $4, again_ms = $5
     where room_id = $1 and opened_ms = $2 and reason = $3";
 
-/// Corrects why a walk ended, and of a gap that was read in several walks also of the first, for
-/// which the gap stands.
+/// Corrects why a walk ended. If a gap was read in several walks, the first is corrected as well,
+/// because it stands for the gap.
 ///
 /// # Errors
 /// When the database fails.
@@ -341,7 +344,8 @@ const OF_HORIZON: &str =
         and n.opened_ms > walks.opened_ms and n.continues_ms = coalesce(walks.continues_ms, walks.opened_ms))
     order by room_id, opened_ms";
 
-/// Walks that ended at a horizon that is wider now: `wanted_ms`; `None` = all is wanted.
+/// Walks that ended at an old horizon, if the wanted one (`wanted_ms`) is wider; `None` =
+/// everything is wanted.
 ///
 /// # Errors
 /// When the database fails.
@@ -361,7 +365,7 @@ pub async fn cut_short_by_old_limit(
         .collect())
 }
 
-// What ended as hidden before the last token was kept was not looked at closely.
+// A walk that ended as hidden before the last token was stored was not checked closely.
 const OF_HIDDEN: &str =
     "select room_id, opened_ms, reason, ended_by, last_token, tries from walks where ended_by = 'not_visible'
     and reason = 'history' and last_token is null and again_ms is null order by room_id";
@@ -379,7 +383,7 @@ const SAW_CREATION: &str =
     "select count(*) from events where room_id = $1 and chain is null and kind = 'm.room.create' and state_key = ''
     and in_timeline = 1";
 
-/// Did the room's creation come in a timeline? Where history is hidden it comes in the state only.
+/// Did the room's creation come in a timeline? If history is hidden, it comes only in the state.
 ///
 /// # Errors
 /// When the database fails.
@@ -422,7 +426,7 @@ pub async fn todo(store: &Store) -> Result<Vec<Walk>, Error> {
 const HEARD: &str =
     "select max(received_ms) from events where room_id = $1 and stream <= $2 and source = 'sync'";
 
-/// When sync last brought something of this room before the walk began, by our clock, ms: a gap
+/// When sync last brought something of this room before the walk began, by our clock, ms. A gap
 /// begins there or later.
 ///
 /// # Errors
@@ -438,8 +442,8 @@ const KNOWN: &str =
     "select count(*) from events where event_id = $1 and room_id = $2 and stream <= $3";
 
 /// Was every event of this page known before the walk began? Then the gap is closed. One known
-/// event is not enough: events of other servers arrive late and stand among those that came in
-/// time.
+/// event is not enough, because events of other servers arrive late and lie among those that came
+/// in time.
 ///
 /// # Errors
 /// When the database fails.

@@ -1,5 +1,4 @@
-//! Zombies: of the state resets ([`super::state_resets`]) those that brought a membership of a call
-//! back.
+//! Zombies: state resets ([`super::state_resets`]) that brought a membership of a call back.
 
 use super::row::Viewer;
 use super::state_resets::{self, What};
@@ -11,18 +10,18 @@ use crate::rtc::room::Room;
 /// A membership that came back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Zombie {
-    /// The event that the state holds again, and the newer one that it should hold.
+    /// The event that is in the state again, and the newer one that should be there.
     pub event_id: String,
     pub newer_event_id: String,
     pub user_id: String,
     /// Display name in the room, where known.
     pub name: Option<String>,
     pub noticed_ms: i64,
-    /// The call that runs again by it, where there is one.
+    /// The call that runs again because of it, if there is one.
     pub session_id: Option<String>,
 }
 
-/// Would somebody be in a call by this event alone?
+/// Would somebody be in a call because of this event alone?
 pub(super) fn is_active(chain: &str, event: &RoomEvent, now: i64) -> bool {
     let (members, _) = fold(chain, [event], &Room::default(), &Rules::default());
     members.iter().any(|member| member.until_ms > now)
