@@ -1,4 +1,4 @@
-//! Wires the parts: store, observer and pages of one configuration, started and stopped together.
+//! Wires the parts: store, observer and pages of one configuration, which start and stop together.
 
 use crate::changes::Changes;
 use crate::clock::Clock;
@@ -33,7 +33,7 @@ pub enum Error {
     },
     #[error("the web server failed: {0}")]
     Web(std::io::Error),
-    /// A part of the program is no longer there, without a word or by a panic.
+    /// A part of the program ended, by itself or by a panic.
     #[error("{part} stopped by itself ({why}); this is a fault in Callscope, please report it")]
     Stopped { part: &'static str, why: String },
 }
@@ -41,19 +41,19 @@ pub enum Error {
 /// The running program.
 #[derive(Debug)]
 pub struct App {
-    /// Where the pages are served; the port is known even when it was asked for as 0.
+    /// Where the pages are served, with the actual port if it was configured as 0.
     pub address: SocketAddr,
     pub store: Store,
     server: JoinHandle<std::io::Result<()>>,
     handle: ServerHandle,
     observer: JoinHandle<Result<(), observer::Error>>,
-    /// Given free last, after the store was closed.
+    /// Released last, after the store was closed.
     hold: Hold,
 }
 
 impl App {
-    /// Starts everything and returns when the pages can be asked for; the first sync may still be
-    /// going on.
+    /// Starts everything and returns when the pages are served. The first sync may still be
+    /// running.
     ///
     /// # Errors
     /// When another process has the database, it cannot be opened, or the address is taken. A
@@ -62,7 +62,7 @@ impl App {
         Self::start_with(config, clock, Prober::new).await
     }
 
-    /// The same; where the configuration has other servers asked, they are by the given prober.
+    /// Like [`Self::start`]. If the configuration enables probing, the given prober is used.
     ///
     /// # Errors
     /// As [`Self::start`], and when the prober could not be made.
@@ -129,7 +129,7 @@ impl App {
         })
     }
 
-    /// Runs until SIGTERM, Ctrl-C, or a failure that cannot be mended.
+    /// Runs until SIGTERM, Ctrl-C, or a failure that cannot be recovered.
     ///
     /// # Errors
     /// What failed.
@@ -146,8 +146,8 @@ impl App {
         failed.map_or(Ok(()), Err)
     }
 
-    /// Stops: the observer at once (what it had not committed comes again), pages in flight are
-    /// answered.
+    /// Stops. The observer stops at once: what it had not committed comes again. Page requests that
+    /// are being processed are still answered.
     pub async fn stop(self) {
         self.observer.abort();
         self.handle.stop(true).await;
@@ -155,7 +155,7 @@ impl App {
     }
 }
 
-/// Why a part ended that should run until it is told to stop: never well, whatever it says.
+/// Why a part ended that should run until it is stopped: always an error, whatever it returned.
 fn why_ended<E>(
     part: &'static str,
     ended: Result<Result<(), E>, JoinError>,
@@ -173,8 +173,8 @@ fn why_ended<E>(
     Error::Stopped { part, why }
 }
 
-/// Says in the log that whoever reaches this address may read everything, where that is more than
-/// this machine.
+/// Warns in the log that everybody who reaches this address may read everything, if it is reachable
+/// from other machines.
 fn warn_of_strangers(address: SocketAddr) {
     if !address.ip().is_loopback() {
         tracing::warn!(
@@ -184,12 +184,12 @@ fn warn_of_strangers(address: SocketAddr) {
     }
 }
 
-/// What it means to listen on more than this machine.
+/// The warning about listening for other machines.
 pub(crate) const OPEN_TO_OTHERS: &str = "the pages are open to everybody who reaches this address: Callscope asks nobody for a \
      login. Put a proxy that does before it and let nobody else reach this port (in a container: publish it on 127.0.0.1 \
      only), or set CALLSCOPE_BIND=127.0.0.1:8080 and restart";
 
-/// The observer of an account, which has not begun and asks no other servers.
+/// The observer of an account. It is not started, and probes no other servers.
 pub(crate) fn observer(
     config: &Config,
     account: &config::Account,
@@ -207,7 +207,7 @@ pub(crate) fn observer(
     ))
 }
 
-/// What the homeserver says of the time, as the clock takes it.
+/// The homeserver's time in the form that the clock takes.
 fn word_of_homeserver(heard: matrix::HeardTime) -> Word {
     let elapsed_ms = i64::try_from(heard.elapsed.as_millis());
     Word {
@@ -216,7 +216,7 @@ fn word_of_homeserver(heard: matrix::HeardTime) -> Word {
     }
 }
 
-/// What another process is told of this one.
+/// The description of this process for other processes.
 pub(crate) fn describe_process(clock: &Clock) -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host = if host.trim().is_empty() {

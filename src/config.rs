@@ -1,6 +1,6 @@
-//! The configuration: a TOML file, every key also by environment (which wins), all faults reported
-//! at once. The reference for people is `callscope.sample.toml`; the table of keys is
-//! `config/keys.rs`.
+//! The configuration: a TOML file, with every key also as an environment variable (which takes
+//! precedence). All faults are reported at once. The reference for users is
+//! `callscope.sample.toml`; the table of keys is `config/keys.rs`.
 
 pub(crate) mod check;
 mod faults;
@@ -20,23 +20,23 @@ use url::Url;
 /// A configuration without faults.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Which homeserver as whom; `None` when nothing of it is configured.
+    /// The homeserver and the login; `None` if none of their keys is set.
     pub account: Option<Account>,
-    /// Where device and token of a password login are kept.
+    /// The file with the device and token of a password login.
     pub credentials_file: PathBuf,
     /// Rooms to join and to watch, on top of those the account is in already.
     pub rooms: Vec<RoomSpec>,
     /// World-readable rooms to poll without joining.
     pub peek_rooms: Vec<RoomSpec>,
     pub mode: Mode,
-    /// When to read the whole state of the rooms: cron with seconds, UTC; it was checked.
+    /// When to read the whole state of the rooms: cron with seconds, UTC; already checked.
     pub poll_schedule: String,
     pub slot_policy: SlotPolicy,
-    /// Read the past of rooms.
+    /// Whether to read the history of rooms.
     pub backfill: bool,
     /// How far back; `None` = to the beginning.
     pub backfill_days: Option<u32>,
-    /// Events asked for in one page of history.
+    /// Events per page of history.
     pub backfill_page: u32,
     pub invites: Invites,
     pub retention: Retention,
@@ -48,13 +48,13 @@ pub struct Config {
     /// The address under which people reach the pages.
     pub public_url: Option<Url>,
     pub programs: Programs,
-    /// What to log: a level, or directives for modules; it was checked.
+    /// What to log: a level, or directives for modules; already checked.
     pub log: String,
-    /// Answers of the homeserver larger than this many bytes are refused.
+    /// Maximum size of an answer of the homeserver, bytes. Larger ones are refused.
     pub max_response_bytes: usize,
 }
 
-/// The account that we look from.
+/// The account that we observe from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
     /// The base URL of the client-server API.
@@ -62,7 +62,7 @@ pub struct Account {
     pub login: Login,
 }
 
-/// How the account shows who it is.
+/// The credentials of the account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Login {
     Token(Secret),
@@ -115,20 +115,20 @@ impl Invites {
     }
 }
 
-/// Whether other servers and SFUs are asked if they are ready, and when.
+/// Whether other servers and SFUs are probed, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Probe {
     pub enabled: bool,
-    /// Cron with seconds, UTC; it was checked.
+    /// Cron with seconds, UTC; already checked.
     pub schedule: String,
 }
 
-/// What other programs may have.
+/// What other programs may use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Programs {
     /// Origins whose web pages may read the API; `*` is all.
     pub cors_origins: Vec<String>,
-    /// Metrics name rooms.
+    /// Metrics have room names as labels.
     pub metrics_room_labels: bool,
 }
 
@@ -150,8 +150,8 @@ fn lossy(text: &std::ffi::OsStr) -> String {
 }
 
 impl Config {
-    /// Reads the file at `path`, else the one that `CALLSCOPE_CONFIG` names, else `callscope.toml`
-    /// where there is one; and `env`, of which only `CALLSCOPE_*` counts and empty values do not.
+    /// Reads the file at `path`, or else the one that `CALLSCOPE_CONFIG` names, or else
+    /// `callscope.toml` if it exists; and the variables `CALLSCOPE_*` of `env` that are not empty.
     ///
     /// # Errors
     /// Everything that is wrong, at once.
@@ -169,13 +169,13 @@ impl Config {
         }
     }
 
-    /// Is there no account, so that all that can be done is to explain how to give one?
+    /// Is there no account? Then the program can only explain how to configure one.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.account.is_none()
     }
 
-    /// Reads every key, also after a fault: that is how all of them are found. `None` only with a
+    /// Reads every key, even after a fault, so that all faults are found. `None` only if there is a
     /// fault.
     fn rest(layers: &mut Layers, account: Option<Account>) -> Option<Self> {
         let database_url = layers.secret("database_url");
@@ -264,7 +264,7 @@ fn days(layers: &mut Layers, name: &str) -> Option<u32> {
     u32::try_from(layers.number(name, 1, 100_000)?).ok()
 }
 
-/// The account, when any of its keys is set; what is missing then is a fault.
+/// The account, if any of its keys is set. Missing keys are then faults.
 fn account(layers: &mut Layers) -> Option<Account> {
     let homeserver_url = layers.parsed("homeserver_url", check::homeserver);
     let token = layers.secret("access_token");
@@ -283,7 +283,7 @@ fn account(layers: &mut Layers) -> Option<Account> {
     })
 }
 
-/// Notes what an account lacks, or has too much of.
+/// Notes keys that the account lacks, and keys that exclude each other.
 fn complete(layers: &mut Layers) {
     let by_token = layers.is_set("access_token") || layers.is_set("access_token_file");
     let by_password = layers.is_set("password") || layers.is_set("password_file");
@@ -316,7 +316,7 @@ fn complete(layers: &mut Layers) {
     }
 }
 
-/// The place of the credentials: beside the database's file, else where the program runs.
+/// The default credentials file: beside the database file, or else in the current directory.
 fn beside(database_url: &Secret) -> PathBuf {
     let url = database_url.expose();
     let file = url

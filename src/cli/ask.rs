@@ -1,5 +1,6 @@
 //! How the commands for operators get their facts: from the API of the Callscope that runs with the
-//! same configuration. They open no database: what is so now, only the one who watches knows.
+//! same configuration. They open no database, because only the running process knows the present
+//! state.
 
 use crate::config::Config;
 use crate::config::check::web_address;
@@ -7,14 +8,14 @@ use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-/// A Callscope that runs, and how it is reached.
+/// A running Callscope, and how it is reached.
 #[derive(Debug)]
 pub(super) struct Server {
     base: String,
     client: reqwest::Client,
 }
 
-/// Why there is no answer, in words for a terminal.
+/// The error of a request, in words for a terminal.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     #[error("no Callscope answers at {0} ({1}); start it, or name another with --url")]
@@ -26,10 +27,10 @@ pub(super) enum Error {
 }
 
 impl Server {
-    /// The one at `url`, else the one that listens where the configuration says.
+    /// The server at `url`, or else the one that listens where the configuration says.
     ///
     /// # Errors
-    /// The address is none, or no HTTP client could be made.
+    /// The address is invalid, or no HTTP client could be made.
     pub(super) fn new(
         config: &Config,
         url: Option<&str>,
@@ -39,7 +40,7 @@ impl Server {
             None => format!("http://{}", reachable(config.bind)),
         };
 
-        // What is on this machine is not asked for through a proxy.
+        // A server on this machine is not reached through a proxy.
         let client = reqwest::Client::builder()
             .no_proxy()
             .timeout(Duration::from_secs(20))
@@ -94,9 +95,9 @@ impl Server {
     }
 }
 
-/// An address as it can be asked, and said in an error.
+/// An address that can be requested and shown in an error.
 fn address(text: &str) -> Result<String, &'static str> {
-    // What is wrong with it may be a password: it is not said.
+    // The invalid part may be a password, so the message does not repeat the address.
     let why = "--url takes the http(s) address of a Callscope, without user and password: http://127.0.0.1:8080";
 
     web_address(text)
@@ -104,7 +105,7 @@ fn address(text: &str) -> Result<String, &'static str> {
         .map_err(|_| why)
 }
 
-/// A server that listens everywhere is reached on loopback.
+/// The address at which a server is reached: loopback, if it listens on all addresses.
 pub(super) fn reachable(bind: SocketAddr) -> SocketAddr {
     let ip = match bind.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

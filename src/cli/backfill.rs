@@ -1,4 +1,4 @@
-//! `callscope backfill`: reads the history of rooms in the foreground and shows how it gets on.
+//! `callscope backfill`: reads the history of rooms in the foreground and shows the progress.
 
 use super::look::say;
 use super::plural;
@@ -22,14 +22,14 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// A room that fails so often in a row is left for the next time.
+/// A room that fails this many times in a row is left for the next run.
 const TRIES: u32 = 5;
-/// How often the bar moves, and how often a line is written where there is no bar.
+/// The interval of the bar, and of lines if there is no bar.
 const LOOK: Duration = Duration::from_millis(500);
 const LINE: Duration = Duration::from_secs(10);
-/// The bar's length: per mille.
+/// The bar's full length: per mille.
 const WHOLE: u64 = 1000;
-/// What a shell calls a program that Ctrl-C ended.
+/// The exit code of a program that Ctrl-C ended.
 const STOPPED: u8 = 130;
 const WALKS: i64 = 100_000;
 
@@ -57,7 +57,7 @@ pub(super) async fn run(config: Config, asked: &[String]) -> Result<ExitCode, Bo
     };
 
     let store = Store::open(config.database_url.expose()).await?;
-    // Who asks for it by hand wants it, whatever the server is told.
+    // The command was given explicitly, so it runs even if the configuration disables back-fill.
     let wanted = Config {
         backfill: true,
         ..config.clone()
@@ -85,7 +85,7 @@ pub(super) async fn run(config: Config, asked: &[String]) -> Result<ExitCode, Bo
     ended
 }
 
-/// Asks to stop at the end of the page in hand; ends when it is asked for once more.
+/// Requests a stop at the end of the current page. Returns when a stop is requested a second time.
 async fn stops(stop: &watch::Sender<bool>, bar: &ProgressBar) {
     app::asked_to_stop().await;
     let _ = stop.send(true);
@@ -136,8 +136,7 @@ async fn read(
     finish(&look, store, &unread, stopped, begun).await
 }
 
-/// Shows how many rooms were looked at so far, for ever. What cannot be read now is read the next
-/// time.
+/// Shows how many rooms were checked so far, for ever. A failed read is tried again the next time.
 async fn prepares(store: &Store, bar: &ProgressBar) -> Infallible {
     loop {
         tokio::time::sleep(LOOK).await;
@@ -147,7 +146,7 @@ async fn prepares(store: &Store, bar: &ProgressBar) -> Infallible {
     }
 }
 
-/// The last words, and the exit code.
+/// The last lines, and the exit code.
 async fn finish(
     look: &Look,
     store: &Store,
@@ -194,12 +193,12 @@ async fn finish(
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is looked at while it goes on.
+/// The progress display.
 struct Look {
     /// `None` = every room.
     rooms: Option<Vec<String>>,
     before: Sums,
-    /// What was ahead at the beginning, in walks.
+    /// The walks that were left at the beginning.
     ahead: f64,
 }
 
@@ -244,7 +243,7 @@ impl Look {
         Ok(open)
     }
 
-    /// Shows how it gets on, for ever.
+    /// Shows the progress, for ever.
     async fn show(&self, store: &Store, bar: &ProgressBar) -> Infallible {
         let (begun, mut said) = (Instant::now(), Instant::now());
         loop {
@@ -263,7 +262,7 @@ impl Look {
         }
     }
 
-    /// The bar's place in per mille, and what is said beside it.
+    /// The bar's position in per mille, and the text beside it.
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -274,7 +273,7 @@ impl Look {
         let found = sums.found - self.before.found;
         let rate = found as f64 / seconds.max(0.001);
         let (done, rooms) = (self.ahead - ahead, sums.rooms - sums.open);
-        // The end of it may not fit into the terminal: what counts comes first.
+        // The end may not fit into the terminal, so the most important comes first.
         let mut words = format!("{rooms} of {}", plural(sums.rooms, "room", "rooms"));
         if sums.open == 0 {
             words.push_str(", asking for single events that history did not give");
@@ -301,7 +300,7 @@ impl Look {
     }
 }
 
-/// What is ahead, in walks; one that nobody can measure counts half.
+/// The number of walks that are left. A walk whose length is not known counts half.
 fn ahead(open: &[Progress]) -> f64 {
     let percent: i64 = open
         .iter()
@@ -311,7 +310,7 @@ fn ahead(open: &[Progress]) -> f64 {
     f64::from(i32::try_from(percent).unwrap_or(i32::MAX)) / 100.0
 }
 
-/// A time in words, coarse.
+/// A rough duration in words.
 fn about(seconds: f64) -> String {
     match seconds {
         s if s < 90.0 => format!("{s:.0} s"),
@@ -329,12 +328,12 @@ fn bar() -> Result<ProgressBar, Box<dyn Error>> {
     Ok(bar)
 }
 
-/// A line above the bar, or alone where standard error is no terminal.
+/// Prints a line above the bar, or alone if standard error is no terminal.
 fn say(bar: &ProgressBar, line: &str) {
     bar.suspend(|| eprintln!("{line}"));
 }
 
-/// Lines of the log above the bar.
+/// Prints lines of the log above the bar.
 struct Above(ProgressBar);
 
 impl Write for Above {

@@ -1,4 +1,4 @@
-//! `callscope check`: is the configuration right, and can everything that it names be had?
+//! `callscope check`: is the configuration right, and can everything that it names be reached?
 
 use super::check_rooms::rooms;
 use super::look::say;
@@ -11,12 +11,12 @@ use crate::web::facts::storage_words;
 use std::error::Error;
 use std::process::ExitCode;
 
-/// How many things are to be mended.
+/// The number of faults.
 #[derive(Debug, Default)]
 pub(super) struct Faults(usize);
 
 impl Faults {
-    /// Says what is wrong and what to do, and counts it.
+    /// Prints what is wrong and what to do, and counts it.
     pub(super) fn add(&mut self, what: &str) {
         self.0 += 1;
         say!("  FAILS: {what}");
@@ -55,7 +55,7 @@ async fn database(config: &Config, faults: &mut Faults) {
     match store::check(config.database_url.expose()).await {
         Ok((name, true)) => say!("Database: {name} can be opened and written."),
         Ok((name, false)) => say!("Database: {name} is not there yet; the server makes it."),
-        // Not the end: what is wrong with the homeserver is worth knowing, too.
+        // Continue: problems with the homeserver are worth knowing, too.
         Err(error) => {
             say!("Database:");
             let words = storage_words(error.kind().as_str());
@@ -64,8 +64,8 @@ async fn database(config: &Config, faults: &mut Faults) {
     }
 }
 
-/// Who may read the pages. That it is everybody is no fault where a proxy with a login stands
-/// before them, which cannot be seen from here.
+/// Who may read the pages. Access for everybody is no fault if a proxy with a login is in front of
+/// them, which cannot be seen from here.
 fn pages(config: &Config) {
     let bind = config.bind;
     if bind.ip().is_loopback() {
@@ -75,7 +75,7 @@ fn pages(config: &Config) {
     }
 }
 
-/// Asks the homeserver what it can do and whether the rooms can be had, and leaves no device
+/// Asks the homeserver what it can do and whether the rooms can be reached. Leaves no device
 /// behind.
 async fn homeserver(
     config: &Config,
@@ -104,7 +104,7 @@ async fn homeserver(
     asked
 }
 
-/// What to set where the account is refused.
+/// What to configure if the account is refused.
 fn account_to_do(account: &Account) -> &'static str {
     match &account.login {
         Login::Token(_) => "See that CALLSCOPE_HOMESERVER_URL and CALLSCOPE_ACCESS_TOKEN are right",
@@ -114,16 +114,16 @@ fn account_to_do(account: &Account) -> &'static str {
     }
 }
 
-/// Who we are for the time of the check.
+/// The account during the check.
 #[derive(Debug)]
 struct SignedIn {
     who: Whoami,
-    /// A login was needed, which made a device.
+    /// It needed a login, which made a new device.
     has_new_device: bool,
 }
 
-/// Signs in as the server does, but keeps nothing: the device that the server keeps is used where
-/// there is one, and left alone where it is not accepted any more.
+/// Signs in as the server does, but stores nothing. The stored device of the server is used if
+/// there is one; if it is no longer accepted, it is left alone.
 async fn sign_in(
     config: &Config,
     account: &Account,

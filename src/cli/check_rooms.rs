@@ -1,5 +1,5 @@
-//! What `callscope check` says of rooms: each that the account is in or the configuration names is
-//! tried, and each open invitation is judged.
+//! The part of `callscope check` about rooms: each room that the account is in or that the
+//! configuration names is tried, and each open invitation is judged.
 
 use super::check::Faults;
 use super::look::say;
@@ -12,8 +12,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// So many joined rooms are tried, so many at a time, and for so long; of others it is said that
-/// they were not.
+/// Maximum joined rooms that are tried, number tried in parallel, and maximum duration. Other rooms
+/// are reported as not tried.
 const JOINED_MOST: usize = 500;
 const AT_A_TIME: usize = 4;
 const JOINED_LONGEST: Duration = Duration::from_mins(5);
@@ -70,8 +70,8 @@ pub(super) async fn rooms(config: &Config, client: &Client, bot: &str, faults: &
     }
 }
 
-/// Reads the state of rooms that the account is in, as the server's polls do, and names each that
-/// cannot be read.
+/// Reads the state of the rooms that the account is in, as the server's polls do, and names those
+/// that cannot be read.
 async fn try_joined_rooms(client: &Client, room_ids: &[&str], faults: &mut Faults) {
     let until = Instant::now() + JOINED_LONGEST;
     let look = |room_id: &str| {
@@ -135,14 +135,14 @@ async fn try_joined_rooms(client: &Client, room_ids: &[&str], faults: &mut Fault
     }
 }
 
-/// Reads the whole state of a room and keeps nothing of it.
+/// Reads the whole state of a room and discards it.
 async fn read_state(client: &Client, room_id: &str) -> Result<(), Error> {
     let mut parts = client.room_state_parts(room_id).await?;
     while parts.next().await?.is_some() {}
     parts.end()
 }
 
-/// The id of a room that is named by id or alias; else what is wrong, and what to do.
+/// The id of a room given by id or alias; or what is wrong, and what to do.
 async fn id_of(client: &Client, room: &RoomSpec) -> Result<String, String> {
     if !room.is_alias() {
         return Ok(room.id_or_alias.clone());
@@ -157,8 +157,8 @@ async fn id_of(client: &Client, room: &RoomSpec) -> Result<String, String> {
     }
 }
 
-/// The id of a room that the account should be in, and how it stands towards it; it joins where it
-/// is not, as the server would.
+/// The id of a room that the account should be in, and the account's membership of it. If the
+/// account is not in the room, it joins, as the server would.
 async fn try_room(
     client: &Client,
     room: &RoomSpec,
@@ -197,7 +197,7 @@ fn cannot_join(error: &Error, room: &RoomSpec, bot: &str) -> String {
     format!("it cannot be joined; {to_do} ({error})")
 }
 
-/// Can everybody read this room?
+/// Can everybody read this room? Returns the result in words, or what is wrong.
 async fn try_peek_room(client: &Client, room: &RoomSpec) -> Result<&'static str, String> {
     let room_id = id_of(client, room).await?;
     match client.room_state(&room_id).await {
@@ -211,7 +211,7 @@ async fn try_peek_room(client: &Client, room: &RoomSpec) -> Result<&'static str,
     }
 }
 
-/// Says of each open invitation whether it will be accepted; how many there are.
+/// Prints for each open invitation whether it will be accepted. Returns how many there are.
 async fn invitations(config: &Config, client: &Client, faults: &mut Faults) -> usize {
     let filter = invitations_filter();
     let ask = SyncRequest {

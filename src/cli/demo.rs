@@ -1,5 +1,5 @@
-//! `callscope demo`: the very same observer, store and pages, against a simulated homeserver with
-//! made-up calls.
+//! `callscope demo`: the same observer, store and pages as in production, with a simulated
+//! homeserver and made-up calls.
 
 use crate::app::App;
 use crate::clock::Clock;
@@ -48,7 +48,7 @@ fn config(
             "CALLSCOPE_DATABASE_URL",
             format!("sqlite://{}", folder.path().join("demo.db").display()),
         ),
-        // Empty is not set: then it is the default.
+        // An empty value counts as not set, so the default is used.
         (
             "CALLSCOPE_BIND",
             bind.map_or_else(
@@ -67,8 +67,8 @@ fn config(
     )?)
 }
 
-/// The demo's own folder, under a name nobody can guess, for this user only; it goes when the demo
-/// ends.
+/// The demo's own folder, under a random name, with access for this user only. It is deleted when
+/// the demo ends.
 fn folder() -> std::io::Result<TempDir> {
     let mut builder = tempfile::Builder::new();
     builder.prefix("callscope-demo-");

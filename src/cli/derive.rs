@@ -81,12 +81,12 @@ fn answer(text: &[u8], now: i64, rules: Rules) -> Result<Value, Box<dyn Error>> 
     }))
 }
 
-/// A JSON array, a `/messages` answer, or JSON values one after the other (NDJSON, or one event
-/// alone). What a strict reader refuses is repaired as the server does it: one hostile event must
-/// not hide the room.
+/// Reads a JSON array, a `/messages` answer, or JSON values one after the other (NDJSON, or a
+/// single event). Invalid JSON is repaired as the server does it: one hostile event must not hide
+/// the room.
 fn parse(bytes: &[u8]) -> Result<Vec<Value>, Box<dyn Error>> {
     let values = read_all(bytes).or_else(|error| {
-        // Nothing that is missing can be put back.
+        // A truncated input cannot be repaired.
         if error.is_eof() {
             Err(error)
         } else {
@@ -102,7 +102,7 @@ fn parse(bytes: &[u8]) -> Result<Vec<Value>, Box<dyn Error>> {
         );
     }
 
-    // Without this, a refused question would look like a room without calls.
+    // Without this check, an error answer would look like a room without calls.
     let refused = |value: &&Value| value["errcode"].is_string() && value.get("event_id").is_none();
     if let Some(error) = values.iter().find(refused) {
         return Err(format!(

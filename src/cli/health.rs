@@ -1,4 +1,4 @@
-//! `callscope health`: asks the server that runs with the same configuration whether it is well.
+//! `callscope health`: asks the server that runs with the same configuration whether it is healthy.
 
 use super::ask::reachable;
 use crate::config::Config;

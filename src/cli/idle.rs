@@ -1,5 +1,5 @@
 //! `callscope idle`: may a homeserver be restarted now? For scripts, by the exit code: 0 it may, 1
-//! a call would be hit, 2 it cannot be told. What is not known is never 0.
+//! a call would be interrupted, 2 unknown. If something is not known, the code is never 0.
 
 use super::ask::{self, Server};
 use super::idle_look::{Looked, look_now};
@@ -12,25 +12,25 @@ use std::collections::BTreeSet;
 use std::error::Error;
 use std::process::ExitCode;
 
-/// A call would be hit.
+/// A call would be interrupted.
 const BUSY: u8 = 1;
-/// What is not known is not idle.
+/// It is not known, so the server does not count as idle.
 const UNKNOWN: u8 = 2;
 
-/// What was asked.
+/// The options of the command.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Asked {
-    /// The homeserver's name; the account's own where none is given.
+    /// The homeserver's name; without it the account's own homeserver.
     pub server: Option<String>,
-    /// Hosts of its SFUs, where their names do not end with the server's.
+    /// Hosts of its SFUs, if their names do not end with the server's.
     pub sfu: Vec<String>,
-    /// What can be seen is enough.
+    /// Calls that can be seen are enough.
     pub visible_only: bool,
     /// Devices that are probably gone do not count.
     pub ignore_ghosts: bool,
 }
 
-/// The homeserver that is asked about.
+/// The homeserver in question.
 #[derive(Debug, Clone)]
 struct Subject {
     server: String,
@@ -40,23 +40,23 @@ struct Subject {
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     Idle,
-    /// The calls, one a line.
+    /// The calls, one per line.
     Busy(Vec<String>),
-    /// Calls with nobody of it but devices that are probably gone.
+    /// Calls in which the server has only devices that are probably gone.
     Ghosts(Vec<String>),
-    /// Why it cannot be told.
+    /// Why it is unknown.
     Unknown(Vec<String>),
 }
 
-/// What is known of now, as the API says it.
+/// What is known of the present, as the API returns it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Known {
     /// Calls that run.
     pub calls: Vec<Value>,
     pub status: Value,
-    /// Rooms that are only looked at by schedule and could not be looked at now, and why.
+    /// Rooms that are only polled by schedule and could not be polled now, and why.
     pub unlooked: Vec<String>,
-    /// Rooms that were looked at now, whatever the server knows of them.
+    /// Rooms that were polled now, whatever the server knows of them.
     pub looked: BTreeSet<String>,
     /// Was the server ever seen, in a call or as the name of an SFU?
     pub is_seen: bool,
@@ -106,8 +106,7 @@ pub(super) async fn run(
     }
 }
 
-/// Asks the Callscope that runs, and the homeserver about rooms that are only looked at by
-/// schedule.
+/// Asks the running Callscope, and the homeserver about rooms that are only polled by schedule.
 async fn read(
     config: &Config,
     url: Option<&str>,
@@ -131,7 +130,7 @@ async fn read(
     let calls = server.get("/api/v1/calls/active").await?;
     let known = Known {
         calls: calls_of_now(entries(&calls["data"]).to_vec(), &looked),
-        // It comes last: a trouble that begins meanwhile is in it.
+        // The status comes last, so that it contains a trouble that begins meanwhile.
         status: server.get("/api/v1/status").await?,
         unlooked: looked.failed,
         looked: looked.rooms,
@@ -141,8 +140,8 @@ async fn read(
     Ok((subject, known))
 }
 
-/// The calls that run, of what the server says and of what was seen just now: in rooms that were
-/// looked at the latter counts, and not what the last poll saw.
+/// The running calls, from the server's answer and from the polls just now. In rooms that were
+/// polled now, the new poll counts, not the server's last one.
 fn calls_of_now(told: Vec<Value>, looked: &Looked) -> Vec<Value> {
     let ghosts = ghosts_in(&told);
     let silent = silent_in(&told);
@@ -154,15 +153,15 @@ fn calls_of_now(told: Vec<Value>, looked: &Looked) -> Vec<Value> {
     let seen_now = looked.calls.iter().cloned();
     let seen_now = seen_now.map(|call| mark_silent(mark_ghosts(call, &ghosts), &silent));
 
-    // The state holds no sticky memberships: of those the server's answer counts.
+    // The state holds no sticky memberships, so for these the server's answer counts.
     told.into_iter()
         .filter(|call| !is_looked(call) || has_sticky_member(call))
         .chain(seen_now)
         .collect()
 }
 
-/// The room, person and device of each who is probably gone, as the server says: a look at the
-/// state cannot tell.
+/// Room, person and device of each device that is probably gone, as the server says. A poll of the
+/// state cannot show that.
 fn ghosts_in(calls: &[Value]) -> Vec<[Value; 3]> {
     let of_call = |call: &Value| -> Vec<[Value; 3]> {
         entries(&call["members"])
@@ -182,7 +181,7 @@ struct SilentDevice {
     since_ms: Value,
 }
 
-/// Who is silent, as the server says.
+/// The silent devices, as the server says.
 fn silent_in(calls: &[Value]) -> Vec<SilentDevice> {
     let of_call = |call: &Value| -> Vec<SilentDevice> {
         entries(&call["members"])
@@ -230,7 +229,7 @@ fn mark_ghosts(mut call: Value, ghosts: &[[Value; 3]]) -> Value {
     call
 }
 
-/// Is somebody in this call by a sticky event, which no look at the state shows?
+/// Is somebody in this call by a sticky event? A poll of the state does not show that.
 fn has_sticky_member(call: &Value) -> bool {
     entries(&call["members"])
         .iter()
@@ -247,8 +246,8 @@ fn own_server(status: &Value) -> Option<String> {
         .map(ToOwned::to_owned)
 }
 
-/// Was this server ever seen in a call, or named as an SFU? Of one that never was, nobody being
-/// there says nothing: its name may be wrong.
+/// Was this server ever seen in a call, or named as an SFU? If not, an empty result means nothing:
+/// its name may be wrong.
 async fn is_seen(server: &Server, subject: &Subject) -> Result<bool, ask::Error> {
     for name in BTreeSet::from([subject.server.clone(), subject.server.to_lowercase()]) {
         let path = format!("/api/v1/servers/{}", f::segment(&name));
@@ -267,8 +266,8 @@ async fn is_seen(server: &Server, subject: &Subject) -> Result<bool, ask::Error>
         .any(|url| is_own(f::host(url), subject)))
 }
 
-/// Rooms that nobody follows live: those that are looked into, and all where the account only
-/// polls.
+/// Rooms that are not followed live: those that are only peeked into, and all rooms if the account
+/// only polls.
 fn polled_rooms(status: &Value, rooms: &Value) -> Vec<Value> {
     let vantages = entries(&status["vantages"]);
     let follows = vantages.iter().any(|vantage| vantage["mode"] == "follow");
@@ -313,7 +312,7 @@ fn judge(known: &Known, subject: &Subject, visible_only: bool) -> Verdict {
     }
 }
 
-/// Why it cannot be told.
+/// Why it is unknown.
 fn doubts(known: &Known, subject: &Subject, visible_only: bool) -> Vec<String> {
     let mut reasons = troubles(&without_side_errors(&known.status));
     if !known.is_seen {
@@ -356,7 +355,7 @@ fn doubts(known: &Known, subject: &Subject, visible_only: bool) -> Vec<String> {
     reasons
 }
 
-/// The status without errors of accounts that hear their homeserver all the same: another work of
+/// The status without errors of accounts that still hear their homeserver: only other work of
 /// theirs fails.
 fn without_side_errors(status: &Value) -> Value {
     let mut status = status.clone();
@@ -375,16 +374,16 @@ fn without_side_errors(status: &Value) -> Value {
     status
 }
 
-/// What a server has to do with a call.
+/// How a call concerns a server.
 #[derive(Debug)]
 struct Touch {
-    /// Somebody is there who is not probably gone.
+    /// Somebody is in it who is probably not gone.
     is_real: bool,
-    /// The call in a line.
+    /// The call in one line.
     words: String,
 }
 
-/// What the server has to do with a call, if anything: it is in it or carries it.
+/// How the call concerns the server, if at all: its people are in it, or it carries the call.
 fn touch(call: &Value, subject: &Subject, now: i64) -> Option<Touch> {
     let present = entries(&call["members"])
         .iter()
@@ -440,8 +439,8 @@ fn touch(call: &Value, subject: &Subject, now: i64) -> Option<Touch> {
     })
 }
 
-/// Those of the server that are perhaps gone, in words: they are busy all the same. `silent`: since
-/// when each is silent, ms.
+/// Describes devices of the server that may be gone; they count as busy all the same. `silent`:
+/// since when each is silent, ms.
 fn perhaps_gone(silent: &[i64], now: i64) -> String {
     let Some(last) = silent.iter().max() else {
         return String::new();
@@ -469,7 +468,8 @@ fn is_ghost(call: &Value, member: &Value) -> bool {
     member["ghost"] == true || entries(&call["findings"]).iter().any(|one| tells(&one))
 }
 
-/// Is this host one of the server's SFUs: its own name, a name below it, or one that was named?
+/// Is this host one of the server's SFUs: its own name, a subdomain of it, or one given as an
+/// option?
 fn is_own(host: &str, subject: &Subject) -> bool {
     let bare = |name: &str| {
         name.rsplit_once(':')
@@ -562,7 +562,7 @@ mod tests {
             assert_eq!(lines.len(), 1);
         }
 
-        // As the finding says it.
+        // The same as a finding.
         calls["data"][0]["members"][1]["ghost"] = Value::Null;
         calls["data"][0]["members"][1]["user_id"] = json!("@x:a.example");
         calls["data"][0]["members"][1]["device_id"] = json!("D");
@@ -596,7 +596,7 @@ mod tests {
             call_in("!b:h", &[member("STICKY", "sticky", false)]),
             call_in("!c:h", &[member("FOLLOWED", "session", false)]),
         ];
-        // A look at the state cannot tell a ghost, and shows no sticky membership.
+        // A poll of the state cannot show a ghost or a sticky membership.
         let looked = |devices: &[&str]| {
             let members: Vec<Value> = devices
                 .iter()

@@ -1,6 +1,5 @@
-//! What `callscope idle` sees for itself: rooms that the server only looks at by schedule are
-//! looked at now, with the account of the configuration. Nothing is stored, and nobody is logged in
-//! for it.
+//! What `callscope idle` reads itself: rooms that the server only polls by schedule are polled now,
+//! with the account of the configuration. Nothing is stored, and there is no new login.
 
 use super::look::room;
 use crate::app;
@@ -15,18 +14,18 @@ use crate::rtc::session::server_of;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// What was seen.
+/// The result of the polls.
 #[derive(Debug, Default)]
 pub(super) struct Looked {
     /// The rooms that were read.
     pub rooms: BTreeSet<String>,
-    /// Calls that run in them, as the API says them.
+    /// Running calls in them, in the form of the API.
     pub calls: Vec<Value>,
-    /// Why a room was not read, a line each.
+    /// Why a room was not read, one line each.
     pub failed: Vec<String>,
 }
 
-/// Reads the state of these rooms as it is now.
+/// Reads the current state of these rooms.
 pub(super) async fn look_now(config: &Config, rooms: &[Value]) -> Looked {
     let mut looked = Looked::default();
     if rooms.is_empty() {
@@ -70,7 +69,7 @@ pub(super) async fn look_now(config: &Config, rooms: &[Value]) -> Looked {
 }
 
 /// The client of the account, with the token that the server uses: a login of our own would make a
-/// device, or end the token of the server.
+/// device, or end the server's token.
 fn client(config: &Config) -> Result<Client, String> {
     let account: &Account = config
         .account

@@ -9,12 +9,12 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-/// Where nothing was heard from the homeserver for so long, the stream is not trusted, ms.
+/// The stream is not trusted if the homeserver was not heard for this long, ms.
 const SILENT_MS: i64 = 5 * 60 * 1000;
-/// Columns are no wider than this, in characters.
+/// Maximum width of a column, in characters.
 const WIDE: usize = 48;
 
-/// What `callscope calls` was asked for.
+/// The options of `callscope calls`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Calls {
     pub active: bool,
@@ -112,7 +112,7 @@ fn call(call: &Value) -> Vec<String> {
     ]
 }
 
-/// Who is in it: people, and devices that are probably gone.
+/// Who is in the call: people, and devices that are probably gone.
 fn people(call: &Value) -> String {
     let (people, others) = (text(&call["people_now"]), call["others_unknown"] == true);
     let people = if others {
@@ -184,7 +184,7 @@ fn watched(one: &Value) -> Vec<String> {
     ]
 }
 
-/// Says how the observer fares; exit code 1 where it is not in step.
+/// Prints the state of the observer. The exit code is 1 if there is a problem.
 pub(super) async fn status(server: &Server, json: bool) -> Result<ExitCode, Box<dyn Error>> {
     let status = server.get("/api/v1/status").await?;
     let troubles = troubles(&status);
@@ -205,7 +205,7 @@ pub(super) async fn status(server: &Server, json: bool) -> Result<ExitCode, Box<
     Ok(code)
 }
 
-/// Why what is said of now may not be so; empty when all is well.
+/// Reasons why the present state may be wrong; empty if all is well.
 pub(super) fn troubles(status: &Value) -> Vec<String> {
     let mut found = Vec::new();
     let stored = &status["storage_trouble"];
@@ -219,7 +219,7 @@ pub(super) fn troubles(status: &Value) -> Vec<String> {
             words.to_do
         ));
     } else if !status["full_since_ms"].is_null() {
-        // What a server of an earlier version says.
+        // The form of an earlier version's answer.
         found.push("the disk is full: nothing is stored".to_owned());
     }
 
@@ -234,7 +234,7 @@ pub(super) fn troubles(status: &Value) -> Vec<String> {
         }
     }
 
-    // What an error tells to do comes before what follows from it.
+    // An error that says what to do comes before its consequences.
     if status["ready"] != true {
         found.push("no homeserver account has been read for the first time yet".to_owned());
     }
@@ -244,7 +244,7 @@ pub(super) fn troubles(status: &Value) -> Vec<String> {
     found
 }
 
-/// An account by its user id, as soon as that is known.
+/// An account by its user id, once that is known.
 fn account(vantage: &Value) -> String {
     match vantage["user_id"].as_str() {
         None | Some("") => "the account".to_owned(),
@@ -252,7 +252,7 @@ fn account(vantage: &Value) -> String {
     }
 }
 
-/// Accounts that follow live and heard nothing for long, though no error says so.
+/// Accounts that follow live and were not heard for long, although there is no error.
 fn silent(status: &Value) -> Vec<String> {
     let now = status["now_ms"].as_i64().unwrap_or(i64::MAX);
     let old = |one: &Value| {
@@ -325,7 +325,7 @@ fn in_words(status: &Value, troubles: &[String]) -> String {
     said
 }
 
-/// Why a room needs a look and what to do, a line each.
+/// Why a room needs attention and what to do, one line each.
 fn needs(one: &Value) -> String {
     let line = |need: &Value| {
         let (remedy, why) = (long_text(&need["remedy"]), long_text(&need["why"]));
@@ -333,7 +333,7 @@ fn needs(one: &Value) -> String {
     };
 
     match entries(&one["needs"]) {
-        // What a server of an earlier version says.
+        // The form of an earlier version's answer.
         [] => format!(
             "{}: {} {}\n",
             room(one),
@@ -344,7 +344,7 @@ fn needs(one: &Value) -> String {
     }
 }
 
-/// What may be said where no trouble is known: that all is well only where everything is seen.
+/// The words if no problem is known: "all is well" only if everything can be seen.
 fn well_words(status: &Value) -> String {
     let encrypted = entries(&status["encrypted"]).len();
     let unread = status["rooms_unread"].as_u64().unwrap_or(0);
@@ -385,7 +385,7 @@ fn well_words(status: &Value) -> String {
     )
 }
 
-/// An invitation that is open, and what it waits for.
+/// An open invitation, and what it waits for.
 pub(super) fn invitation(one: &Value) -> String {
     let who = format!("invited to {} by {}", room(one), text(&one["inviter"]));
     if one["allowed"] == true {
@@ -426,7 +426,7 @@ pub(super) fn entries(list: &Value) -> &[Value] {
     list.as_array().map_or(&[], Vec::as_slice)
 }
 
-/// A value as one line that cannot steer the terminal; empty for null.
+/// A value as one line without control characters; empty for null.
 pub(super) fn text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
@@ -435,12 +435,12 @@ pub(super) fn text(value: &Value) -> String {
     }
 }
 
-/// The same of an error in words, which says also what to do.
+/// Like `text`, for an error message, which also says what to do.
 fn long_text(value: &Value) -> String {
     value.as_str().map(f::sentence).unwrap_or_default()
 }
 
-/// What to call a room: its name, else its alias, else its id.
+/// The display name of a room: its name, or else its alias, or else its id.
 pub(super) fn room(room: &Value) -> String {
     let names = ["name", "alias", "room_id"]
         .iter()
@@ -478,7 +478,7 @@ fn table(head: &[&str], mut rows: Vec<Vec<String>>) -> String {
     let mut text = String::new();
     for row in &rows {
         for (at, cell) in row.iter().enumerate() {
-            // The last column is an id, and whole.
+            // The last column is an id, and is not cut.
             let cell: String = if at == last {
                 cell.clone()
             } else {
@@ -502,7 +502,7 @@ fn table(head: &[&str], mut rows: Vec<Vec<String>>) -> String {
     text
 }
 
-/// A line on standard output, as `println!`; a reader that has had enough is no fault.
+/// Prints a line on standard output, like `println!`. A closed pipe is no error.
 macro_rules! say {
     ($($words:tt)*) => {{
         let _ = $crate::cli::look::print(&(format!($($words)*) + "\n"));
@@ -510,7 +510,7 @@ macro_rules! say {
 }
 pub(super) use say;
 
-/// Prints; a reader that has had enough, such as `head`, is no fault.
+/// Prints a text. A closed pipe, such as with `head`, is no error.
 pub(in crate::cli) fn print(text: &str) -> Result<ExitCode, Box<dyn Error>> {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),

@@ -29,8 +29,7 @@ pub(super) async fn run(config: &Config, room: Option<&str>) -> Result<ExitCode,
         std::process::id()
     );
     let store = match Hold::acquire_lock(url, &who).await {
-        // Nobody serves: bring the database to our shape, then let a server begin whenever it
-        // likes.
+        // No server runs: migrate the database, then release the lock, so that a server may start.
         Ok(hold) => Store::open(url).await.inspect(|_| drop(hold))?,
         Err(store::Error::Held { .. }) => Store::open_beside_server(url).await?,
         Err(error) => return Err(error.into()),

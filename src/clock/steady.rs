@@ -1,48 +1,47 @@
-//! A clock of the machine that may jump, beside one that only counts and what the homeserver says
-//! the time is.
+//! A clock that withstands jumps of the machine's clock. It compares the wall clock, which may be
+//! set, with a monotonic clock and with the time of the homeserver.
 //!
-//! Two things can be seen. **A step**: the clock that shows the time and the one that counts part.
-//! Somebody set the first, or the machine slept and the second stood still. **Another distance**:
-//! nothing parted, but the homeserver is not as far from us as usual: its clock was set, or both of
-//! ours stood still.
+//! Two events can be detected. **A step**: the wall clock and the monotonic clock diverge. Somebody
+//! set the wall clock, or the machine slept and the monotonic clock stood still. **A changed
+//! distance**: the two clocks agree, but the distance to the homeserver's clock is not the usual
+//! one. The homeserver's clock was set, or both of our clocks stood still.
 //!
-//! A step is decided by the homeserver. Its time comes with each answer, as an interval. Right is
-//! the reading that is as far from it as usual; or the clock that was set, where that brought us to
-//! where the homeserver is. Each word of it decides anew. Until the first one, time goes on as it
-//! was counted. After ten minutes without a word that confirms a verdict, it lapses: the clock of
-//! the machine is believed.
+//! The homeserver decides a step. Its time comes with each answer, as an interval. The clock at the
+//! usual distance from it is right; or the wall clock, if setting it brought us to the homeserver's
+//! time. Each answer decides again. Until the first answer, time goes on by the monotonic clock. A
+//! verdict that no answer confirms for ten minutes lapses: then the wall clock is believed.
 //!
-//! Of another distance nobody can say who is wrong. It is doubted for ten minutes; then it is the
-//! usual one.
+//! If only the distance changed, nobody can say which side is wrong. Our clock is doubted for ten
+//! minutes; then the new distance becomes the usual one.
 
-/// Steps up to this are ordinary, ms: a clock is set right so now and then.
+/// Maximum size of an ordinary step, ms: clocks are corrected by this much now and then.
 const STEP_MS: i64 = 3_000;
-/// The usual distance to the homeserver changes by less than this, ms, as long as no clock is set.
+/// Maximum change of the usual distance to the homeserver, ms, while no clock is set.
 const NEAR_MS: i64 = 10_000;
-/// A homeserver of which nothing was heard yet is as far from us as this, ms, or something is
-/// wrong.
+/// Maximum distance to a homeserver that is heard for the first time, ms. If it is larger,
+/// something is wrong.
 const APART_MS: i64 = 90_000;
-/// So long without a word that confirms it, ms, and a verdict lapses: ten minutes with the two long
-/// polls that it may take to hear of it.
+/// A verdict lapses after this time without an answer that confirms it, ms: ten minutes, less the
+/// two long polls that it may take to notice that.
 const LAPSE_MS: i64 = 530_000;
-/// One reading is nearer to the usual distance than the other one by this at least, ms.
+/// One clock is right if it is nearer to the usual distance than the other by at least this, ms.
 const CLEAR_MS: i64 = 1_000;
-/// As far from the homeserver as this, ms, is where it is.
+/// A clock that is at most this far from the homeserver, ms, counts as being at its time.
 const THERE_MS: i64 = 2_000;
-/// So many times at which the clock was wrong are remembered.
+/// Maximum number of stored spans in which the clock was wrong.
 const OFFS_MAX: usize = 100;
 
-/// How it was found that the clock was wrong.
+/// How a wrong clock was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FoundBy {
-    /// The clock that only counts went on as before.
+    /// By the monotonic clock, which went on as before.
     Counting,
-    /// The homeserver tells another time. Which of the two is wrong is not known.
+    /// By the homeserver, which reports another time. Which of the two is wrong is not known.
     Homeserver,
 }
 
 impl FoundBy {
-    /// The word as stored and shown.
+    /// The value as stored and shown.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -52,18 +51,18 @@ impl FoundBy {
     }
 }
 
-/// A time during which the clock of the machine was wrong. Times in ms, as they were counted.
+/// A span of time in which the wall clock was wrong. Times in ms by the monotonic clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Off {
     pub from_ms: i64,
-    /// `None` while it goes on.
+    /// `None` while it lasts.
     pub to_ms: Option<i64>,
-    /// What it said less what was right: below zero, it was behind.
+    /// The wall clock minus the right time; negative = it was behind.
     pub off_ms: i64,
     pub found_by: FoundBy,
-    /// It was found afterwards: what was read meanwhile had been believed.
+    /// It was found afterwards: the readings of the span had been believed.
     pub was_believed: bool,
-    /// The clock was not wrong at all: what was read meanwhile is right, plus so many ms.
+    /// The clock was not wrong after all: the readings of the span are right, plus this many ms.
     pub withdrawn_by_ms: Option<i64>,
     /// The number of the last change, see [`Steady::offs`].
     pub change: u64,
@@ -72,32 +71,32 @@ pub struct Off {
 /// Both clocks of the machine at one moment, ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
-    /// What shows the time and may be set.
+    /// The wall clock, which may be set.
     pub wall_ms: i64,
-    /// What only counts, from some beginning.
+    /// The monotonic clock, from an arbitrary beginning.
     pub counted_ms: i64,
 }
 
-/// What the homeserver says of the time in an answer. Some say when the request came, which with a
+/// The homeserver's time in an answer. Some homeservers give the time of the request, which for a
 /// long poll is long ago.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Word {
-    /// The beginning of the second that it names, ms.
+    /// The beginning of the second in the answer's date, ms.
     pub date_ms: i64,
-    /// How long the request took until now, ms as counted.
+    /// How long the request took, ms by the monotonic clock.
     pub elapsed_ms: i64,
 }
 
-/// What our clock says is not believed now.
+/// Our wall clock is not believed now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Doubt {
-    /// How far it is off, ms.
+    /// How far the wall clock is off, ms.
     pub off_ms: i64,
-    /// It is no later than this, ms.
+    /// The latest possible time now, ms.
     pub latest_ms: i64,
 }
 
-/// Our time less the homeserver's, ms: between these two.
+/// Our time minus the homeserver's, ms, as an interval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Distance {
     least_ms: i64,
@@ -115,14 +114,14 @@ impl Distance {
         }
     }
 
-    /// How far the two are from each other; 0 where they may be the same.
+    /// The gap between the two intervals, ms; 0 if they overlap.
     fn gap_ms(self, other: Self) -> i64 {
         let above = self.least_ms.saturating_sub(other.most_ms);
         let below = other.least_ms.saturating_sub(self.most_ms);
         above.max(below).max(0)
     }
 
-    /// Both are true, or only the new one.
+    /// The intersection of both, or the new one if they do not overlap.
     fn narrowed_by(self, new: Self) -> Self {
         if self.gap_ms(new) > 0 {
             return new;
@@ -148,21 +147,21 @@ impl Distance {
     }
 }
 
-/// The two clocks of the machine have parted.
+/// The wall clock and the monotonic clock have diverged.
 #[derive(Debug, Clone, Copy)]
 struct Step {
     since_ms: i64,
     since_counted_ms: i64,
     off_ms: i64,
-    /// When the homeserver said last, ms as counted, that it is the machine's clock that is wrong.
+    /// When the homeserver last said that the wall clock is wrong, ms by the monotonic clock.
     told_ms: Option<i64>,
-    /// The distance of the machine's clock since then.
+    /// The distance of the wall clock since the step.
     distance: Option<Distance>,
 }
 
 impl Step {
     fn is_lapsed(&self, counted_ms: i64) -> bool {
-        // One that is hardly more than an ordinary one is believed in any case.
+        // A small step, hardly larger than an ordinary one, is believed in any case.
         let is_small = self.off_ms.saturating_abs() <= NEAR_MS;
         let told_ms = self.told_ms.filter(|_| !is_small);
         let last_ms = told_ms.unwrap_or(self.since_counted_ms);
@@ -170,7 +169,7 @@ impl Step {
     }
 }
 
-/// The homeserver is not as far from us as usual, though nothing parted.
+/// The distance to the homeserver is not the usual one, although the two clocks agree.
 #[derive(Debug, Clone, Copy)]
 struct Apart {
     since_counted_ms: i64,
@@ -190,20 +189,20 @@ enum Verdict {
 pub struct Steady {
     /// Since when time is counted from the anchor without a break, ms.
     begun_ms: Option<i64>,
-    /// When both clocks went on alike last.
+    /// The last moment at which both clocks agreed.
     anchor: Option<Moment>,
     step: Option<Step>,
-    /// How far the homeserver is from us as a rule.
+    /// The usual distance to the homeserver.
     usual: Option<Distance>,
     apart: Option<Apart>,
-    /// When the homeserver said last, ms as counted, that it is the usual distance.
+    /// When the homeserver last confirmed the usual distance, ms by the monotonic clock.
     usual_ms: Option<i64>,
     offs: Vec<Off>,
     changes: u64,
 }
 
 impl Steady {
-    /// The time, ms, as well as it is known.
+    /// The best known time, ms.
     pub fn read(&mut self, moment: Moment) -> i64 {
         self.begun_ms.get_or_insert(moment.wall_ms);
         let counted_ms = self.count(moment);
@@ -216,7 +215,7 @@ impl Steady {
         }
 
         let step = match self.step {
-            // It is corrected little by little.
+            // The wall clock is being corrected little by little.
             Some(step) if step.off_ms.abs_diff(off_ms) <= STEP_MS.unsigned_abs() => {
                 Step { off_ms, ..step }
             }
@@ -241,7 +240,7 @@ impl Steady {
         counted_ms
     }
 
-    /// The time by the clock that only counts, ms.
+    /// The time by the monotonic clock, ms.
     fn count(&self, moment: Moment) -> i64 {
         self.anchor.map_or(moment.wall_ms, |anchor| {
             let passed_ms = moment.counted_ms.saturating_sub(anchor.counted_ms);
@@ -249,7 +248,7 @@ impl Steady {
         })
     }
 
-    /// Both clocks are together again: the one that shows the time was wrong meanwhile.
+    /// Both clocks agree again: the wall clock was wrong meanwhile.
     fn end_step(&mut self, moment: Moment, counted_ms: i64) {
         let Some(step) = self.step.take() else {
             return;
@@ -270,7 +269,7 @@ impl Steady {
         self.end_off(counted_ms, FoundBy::Counting);
     }
 
-    /// The homeserver says that it is this time now.
+    /// Takes the time that a homeserver reported.
     pub fn told(&mut self, word: Word, moment: Moment) {
         let now_ms = self.read(moment);
         let Some(step) = self.step else {
@@ -279,8 +278,8 @@ impl Steady {
         };
 
         let counted_ms = self.count(moment);
-        // The machine may have slept while the request was under way: then the time that passed is
-        // not all counted.
+        // The machine may have slept while the request was under way. Then the monotonic clock did
+        // not count all of the time.
         let begun_ms = moment.counted_ms.saturating_sub(word.elapsed_ms);
         let slept_ms = if begun_ms <= step.since_counted_ms {
             step.off_ms.max(0)
@@ -323,7 +322,8 @@ impl Steady {
         }
 
         self.step = Some(step);
-        // It was heard, and all the same nobody knows: the homeserver is where it is now.
+        // The homeserver was heard, but no verdict was possible: its present distance becomes the
+        // usual one.
         if step.is_lapsed(moment.counted_ms) {
             self.believe(step, of_counted, moment);
             self.usual = Some(of_wall);
@@ -333,7 +333,7 @@ impl Steady {
 
     fn decide(&self, of_counted: Distance, of_wall: Distance) -> Verdict {
         let usual = self.usual;
-        // What is known of the usual distance makes that of the counted time more exact.
+        // The usual distance narrows the distance of the monotonic time.
         let before = usual
             .filter(|usual| usual.gap_ms(of_counted) <= NEAR_MS)
             .map_or(of_counted, |usual| usual.narrowed_by(of_counted));
@@ -360,7 +360,7 @@ impl Steady {
         Verdict::Unknown
     }
 
-    /// The machine's clock had been right since the step: what was counted was not.
+    /// The wall clock had been right since the step, and the monotonic time was wrong.
     fn withdraw(&mut self, step: Step, counted_ms: i64) {
         let withdrawn_by_ms = Some(step.off_ms);
         let change = self.changes + 1;
@@ -383,7 +383,7 @@ impl Steady {
         });
     }
 
-    /// The machine shows the right time. It slept, or it had shown a wrong one before.
+    /// The wall clock is right now. The machine slept, or the wall clock was wrong before.
     fn believe(&mut self, step: Step, of_counted: Distance, moment: Moment) {
         self.step = None;
         self.anchor = Some(moment);
@@ -413,8 +413,8 @@ impl Steady {
         self.begun_ms = Some(moment.wall_ms);
     }
 
-    /// Nothing parted: is the homeserver as far from us as ever? If not, it is not since then, ms as
-    /// counted.
+    /// The clocks agree: is the distance to the homeserver the usual one? If not, it changed at
+    /// `since_counted_ms`, ms by the monotonic clock.
     fn compare(&mut self, distance: Distance, since_counted_ms: i64, moment: Moment, now_ms: i64) {
         let is_usual = self.usual.map_or_else(
             || distance.nearest_ms() <= APART_MS,
@@ -452,7 +452,7 @@ impl Steady {
         });
     }
 
-    /// Another distance than usual is the usual one after a while.
+    /// A changed distance becomes the usual one after `LAPSE_MS`.
     fn adopt_after_a_while(&mut self, moment: Moment) {
         let Some(apart) = self.apart else {
             return;
@@ -502,7 +502,7 @@ impl Steady {
         });
     }
 
-    /// Whether what the clock of the machine says is not believed now.
+    /// Is the wall clock not believed now, and how far is it off?
     pub fn doubt(&mut self, moment: Moment) -> Option<Doubt> {
         let now_ms = self.read(moment);
         if let Some(step) = self.step {
@@ -525,7 +525,7 @@ impl Steady {
         })
     }
 
-    /// Did the homeserver say a while ago that it is about this time, too?
+    /// Did the homeserver confirm our time within `LAPSE_MS`?
     pub fn is_confirmed(&mut self, moment: Moment) -> bool {
         let is_fresh = |told_ms: i64| moment.counted_ms.saturating_sub(told_ms) <= LAPSE_MS;
 
@@ -537,14 +537,14 @@ impl Steady {
                 .is_some_and(|usual| usual.nearest_ms() <= APART_MS)
     }
 
-    /// The times at which it was wrong, oldest first; and a number that changes with them.
+    /// The spans in which the clock was wrong, oldest first; and a number that changes with them.
     #[must_use]
     pub fn offs(&self) -> (&[Off], u64) {
         (&self.offs, self.changes)
     }
 }
 
-/// Did the clock that was set bring us from elsewhere to where the homeserver is?
+/// Did setting the wall clock bring us from elsewhere to the homeserver's time?
 fn brings_to_the_homeserver(before: Distance, after: Distance) -> bool {
     let near_ms = THERE_MS.max(before.nearest_ms() / 4);
     before.nearest_ms() > THERE_MS && after.farthest_ms() <= near_ms.min(before.nearest_ms())

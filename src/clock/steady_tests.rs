@@ -1,4 +1,4 @@
-//! Worlds through which a clock lives: what it says, and what it is not believed.
+//! Scenarios for a clock: the time that it shows, and when that is not believed.
 
 use super::*;
 
@@ -7,20 +7,20 @@ const MINUTE: i64 = 60 * SECOND;
 const HOUR: i64 = 60 * MINUTE;
 const NOW: i64 = 1_700_000_000_000;
 
-/// A change of a world, at so many ms of true time since its beginning.
+/// A change in a scenario, at a true time in ms since its beginning.
 #[derive(Debug, Clone, Copy)]
 enum Event {
-    /// The machine's clock is set by so much.
+    /// The machine's clock is set forward by this much.
     SetBy(i64),
-    /// The machine sleeps so long: only the clock that shows the time goes on.
+    /// The machine sleeps for this long: only the wall clock goes on.
     Sleep(i64),
-    /// The machine stands still so long with both of its clocks.
+    /// Both clocks of the machine stand still for this long.
     Freeze(i64),
-    /// The homeserver's clock is set by so much.
+    /// The homeserver's clock is set forward by this much.
     ServerSetBy(i64),
 }
 
-/// How the homeserver is asked.
+/// How often the homeserver is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Asking {
     /// Every five seconds; it answers at once.
@@ -35,7 +35,7 @@ enum Asking {
 #[derive(Debug, Clone)]
 struct World {
     name: &'static str,
-    /// The machine's clock less the true time at first.
+    /// The machine's clock minus the true time at the beginning.
     wall_off_ms: i64,
     server_off_ms: i64,
     events: Vec<(i64, Event)>,
@@ -43,20 +43,20 @@ struct World {
     lasts_ms: i64,
 }
 
-/// What the clock said at a moment of true time.
+/// The reading of the clock at a moment of true time.
 #[derive(Debug, Clone, Copy)]
 struct Seen {
     true_ms: i64,
     said_ms: i64,
     doubt: Option<Doubt>,
-    /// How far the machine's clock is off, in truth.
+    /// The true error of the machine's clock.
     wall_off_ms: i64,
-    /// Since when it is as it is.
+    /// Since when nothing has changed.
     settled_ms: i64,
 }
 
 impl Seen {
-    /// The time that an event stamped long after that gets.
+    /// The receive time of an event that is stamped long after that.
     fn bound_ms(&self) -> i64 {
         self.doubt.map_or(self.said_ms, |doubt| doubt.latest_ms)
     }
@@ -77,7 +77,8 @@ fn live_through(world: &World) -> (Vec<Seen>, Steady) {
     let mut asleep_until = 0;
     let mut seen = Vec::new();
     let mut events = world.events.iter().peekable();
-    // Of the long poll under way: when it came by the homeserver's clock, and by ours that counts.
+    // For the current long poll: when it was requested by the homeserver's clock, and by the
+    // monotonic clock.
     let mut poll: Option<(i64, i64)> = None;
 
     for true_ms in (0..world.lasts_ms).step_by(1_000) {
@@ -104,7 +105,7 @@ fn live_through(world: &World) -> (Vec<Seen>, Steady) {
             continue;
         }
 
-        // A little after the second, so that the second that the homeserver names has begun.
+        // A little after the full second, so that the second in the answer's date has begun.
         let at_ms = true_ms + 7 * (true_ms / 1_000 % 91);
         let moment = Moment {
             wall_ms: NOW + at_ms + wall_off,
@@ -146,10 +147,10 @@ fn live_through(world: &World) -> (Vec<Seen>, Steady) {
     (seen, steady)
 }
 
-/// A name, how far the machine's clock is off at first, and what happens.
+/// A name, the error of the machine's clock at the beginning, and the events.
 type Story = (&'static str, i64, Vec<(i64, Event)>);
 
-/// What may happen; but for one clock, which stays behind, all are right at the end.
+/// All scenarios. At the end all clocks are right, except one that stays behind.
 fn worlds() -> Vec<Story> {
     let begin = 20 * MINUTE;
     vec![
@@ -253,7 +254,7 @@ fn ten_minutes_after_a_clock_is_right_nothing_is_doubted() {
         for one in seen {
             let is_right = one.wall_off_ms.abs() <= STEP_MS;
             let is_settled = one.true_ms > one.settled_ms + 10 * MINUTE;
-            // Asked once an hour, a new distance is heard once in an hour.
+            // If the homeserver is asked once an hour, a new distance is noticed once an hour.
             let hour = one.true_ms / HOUR;
             if is_right && is_settled && one.doubt.is_some() && world.asking == Asking::Hourly {
                 assert!(
@@ -290,7 +291,7 @@ fn no_two_moments_that_came_apart_are_one() {
     }
 }
 
-/// What the homeserver's word refutes is not believed: as far as one clock can refute another one.
+/// A time that the homeserver refutes is not believed, as far as one clock can refute another one.
 #[test]
 fn no_wrong_time_is_believed_that_the_homeserver_refutes() {
     for world in all_worlds() {
@@ -298,8 +299,8 @@ fn no_wrong_time_is_believed_that_the_homeserver_refutes() {
             continue;
         }
 
-        // Which of two clocks is wrong that were so from the beginning nobody can say: that is
-        // believed after ten minutes.
+        // If two clocks differ from the beginning, nobody can say which is wrong: after ten minutes
+        // the machine's clock is believed.
         if world.wall_off_ms != 0 && world.name != "an hour behind at first" {
             continue;
         }
@@ -307,13 +308,13 @@ fn no_wrong_time_is_believed_that_the_homeserver_refutes() {
         let (seen, _) = live_through(&world);
         let first_ms = seen[0].true_ms;
         for one in seen {
-            // Until the first word.
+            // Until the first answer.
             if one.true_ms < first_ms + 31_000 && world.wall_off_ms != 0 {
                 continue;
             }
 
             let wrong_ms = (one.said_ms - one.true_ms).abs();
-            // Where both clocks stood still only the next word tells.
+            // If both clocks stood still, only the next answer shows it.
             if world.name.starts_with("stood still") && one.true_ms < one.settled_ms + 61_000 {
                 continue;
             }
@@ -384,7 +385,7 @@ fn a_clock_that_is_set_right_was_wrong_before() {
         (NOW - HOUR) / 1000 + 1200
     );
 
-    // At first it was doubted, and so never believed.
+    // It was doubted from the beginning, and so never believed.
     let (_, steady) = live_through(&world("an hour behind at first", Asking::Often));
     assert!(steady.offs().0.iter().all(|off| !off.was_believed));
 }
@@ -400,7 +401,7 @@ fn a_doubt_that_lapses_is_withdrawn_and_says_by_how_much() {
         .collect();
     assert_eq!(by, [Some(0)]);
 
-    // The word of a poll that slept with us tells nothing; the next one does.
+    // The answer of a poll during which the machine slept shows nothing; the next one does.
     let (_, steady) = live_through(&world("slept", Asking::LongPolls));
     let by = steady.offs().0[0].withdrawn_by_ms.unwrap();
     assert!((by - HOUR).abs() < 1_000, "{by}");
@@ -419,7 +420,7 @@ fn a_verdict_is_taken_back_by_the_next_word() {
     };
     steady.told(word(0), at(0, 0));
     steady.read(at(1_500, HOUR));
-    // It slept; the first answer is an old one that a proxy kept.
+    // The machine slept. The first answer is an old one from a proxy's cache.
     steady.told(word(2_000), at(2_000, HOUR));
     assert!(spans(&steady)[0].1.is_none());
     steady.told(word(3_000 + HOUR), at(3_000, HOUR));

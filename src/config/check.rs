@@ -1,5 +1,5 @@
-//! What the value of each key must look like. Every check answers with the value, or with what is
-//! wrong in words.
+//! The syntax check of each key's value. Every check returns the parsed value, or what is wrong in
+//! words.
 
 use super::faults::quoted;
 use super::layers::Layers;
@@ -31,7 +31,7 @@ pub(crate) fn web_address(text: &str) -> Checked<Url> {
     Ok(url)
 }
 
-/// The address of these pages, which are at the root of their name.
+/// The public address of the pages, which must be at the root of a host name.
 pub(super) fn public_url(text: &str) -> Checked<Url> {
     let url = web_address(text)?;
     if url.path() != "/" {
@@ -121,7 +121,7 @@ pub(super) fn mode(text: &str) -> Checked<Mode> {
     }
 }
 
-/// A schedule as the scheduler itself reads it.
+/// A schedule, checked by the scheduler's own parser.
 pub(super) fn schedule(text: &str) -> Checked<String> {
     match tokio_cron_scheduler::Job::new(text, |_, _| ()) {
         Ok(_) => Ok(text.to_owned()),

@@ -1,5 +1,5 @@
-//! Faults of a configuration: all at once, each with the key, where its value came from, and what
-//! to write.
+//! Faults of a configuration, reported together. Each names the key, the origin of its value, and
+//! what to write.
 
 use super::keys::Key;
 use std::fmt;
@@ -7,9 +7,9 @@ use std::fmt;
 /// One thing to change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// The key or variable as the administrator wrote it, or would have to write it.
+    /// The key or variable as the administrator wrote it, or must write it.
     pub key: String,
-    /// Where the value came from: a file, an environment variable; empty when it came from nowhere.
+    /// The origin of the value: a file or an environment variable; empty if there is no value.
     pub origin: String,
     /// What is wrong, and what to write instead. Never a secret.
     pub problem: String,
@@ -58,7 +58,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// What was written, as it may be shown: quoted, control characters escaped, not endless.
+/// A value as it may be shown: quoted, shortened, control characters escaped.
 pub(super) fn quoted(text: &str) -> String {
     let short: String = text.chars().take(80).collect();
     let more = if short.len() < text.len() { "…" } else { "" };

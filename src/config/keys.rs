@@ -1,13 +1,13 @@
-//! Every key there is, with its default: what is not in this table is unknown.
+//! All keys with their defaults. A key that is not in this table is unknown.
 
 /// One setting. In the file it is called `name` (`invites.x` is `x` under `[invites]`), in the
 /// environment [`Key::env`].
 #[derive(Debug)]
 pub struct Key {
     pub name: &'static str,
-    /// The default as one would write it into the environment; `None` = not set.
+    /// The default in the form of an environment variable; `None` = not set.
     pub default: Option<&'static str>,
-    /// What to write, shown where what was written is wrong.
+    /// What to write; shown when a value is wrong.
     pub write: &'static str,
 }
 
@@ -100,9 +100,9 @@ pub const KEYS: &[Key] = &[
     ),
 ];
 
-/// What every environment variable of ours begins with.
+/// The prefix of all our environment variables.
 pub const PREFIX: &str = "CALLSCOPE_";
-/// Names the file itself; the one variable that is no key.
+/// The variable that names the configuration file; it is the only variable that is no key.
 pub const CONFIG_VARIABLE: &str = "CALLSCOPE_CONFIG";
 
 impl Key {
@@ -118,7 +118,7 @@ pub(super) fn find(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.name == name)
 }
 
-/// The known key that an unknown name was probably meant to be.
+/// The known key that is most similar to an unknown name.
 pub(super) fn nearest(unknown: &str) -> Option<&'static Key> {
     let plain = |name: &str| name.to_lowercase().replace(['.', '-', '_'], "");
     let unknown = plain(unknown);

@@ -1,4 +1,4 @@
-//! The layers of a configuration (defaults, file, environment) made one, and read key by key.
+//! Merges the layers of a configuration (defaults, file, environment), and reads it key by key.
 
 use super::faults::{Faults, quoted};
 use super::keys::{CONFIG_VARIABLE, KEYS, Key, PREFIX, find, nearest};
@@ -7,17 +7,18 @@ use config::{ConfigError, File, FileFormat, Map, Source, Value, ValueKind};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// The file that is read when none is named.
+/// The file that is read by default.
 const DEFAULT_FILE: &str = "callscope.toml";
 
-/// The merged values and the faults found so far. Readers take a fault note and go on with nothing.
+/// The merged values and the faults found so far. A reader that finds a fault notes it and returns
+/// `None`.
 #[derive(Debug, Default)]
 pub(super) struct Layers {
     values: BTreeMap<String, Value>,
     pub faults: Faults,
 }
 
-/// The environment as one layer: known variables only, each the origin of its value.
+/// The environment as one layer: only known variables, each as the origin of its value.
 #[derive(Debug, Clone, Default)]
 struct Environment(Map<String, Value>);
 
@@ -32,10 +33,10 @@ impl Source for Environment {
 }
 
 impl Layers {
-    /// Reads file and environment and notes every key that is not known.
+    /// Reads file and environment and notes every unknown key.
     pub(super) fn read(path: Option<&Path>, env: impl Iterator<Item = (String, String)>) -> Self {
         let mut layers = Self::default();
-        // Compose files pass variables that are not set as empty ones.
+        // Compose files pass unset variables as empty ones.
         let env = env.filter(|(name, value)| name.starts_with(PREFIX) && !value.is_empty());
         let mut env: BTreeMap<String, String> = env.collect();
         let named = path
@@ -73,7 +74,7 @@ impl Layers {
         Environment(known)
     }
 
-    /// The file's text; the default file need not be there.
+    /// The file's text. The default file may be missing.
     pub(super) fn file(&mut self, path: &Path, is_named: bool) -> String {
         match std::fs::read_to_string(path) {
             Ok(text) => text,
@@ -119,14 +120,14 @@ impl Layers {
         }
     }
 
-    /// Notes a key that should have a value.
+    /// Notes a key that must have a value.
     pub(super) fn missing(&mut self, name: &str, what: &str) {
         if let Some(key) = find(name) {
             self.faults.wrong(key, &format!("or {}", key.env()), what);
         }
     }
 
-    /// Where the value of a key came from; empty for a default.
+    /// The origin of a key's value; empty for a default.
     pub(super) fn origin(&self, name: &str) -> String {
         self.values
             .get(name)
@@ -139,7 +140,7 @@ impl Layers {
         self.origin(name).starts_with(PREFIX)
     }
 
-    /// Has the key a value, right or wrong?
+    /// Does the key have a value, valid or not?
     pub(super) fn is_set(&self, name: &str) -> bool {
         self.values.contains_key(name)
     }
@@ -234,7 +235,8 @@ impl Layers {
         switch
     }
 
-    /// A secret, given itself or as the file `NAME_file` that holds it. The environment's one wins.
+    /// A secret, given directly or as the file `NAME_file` that holds it. The one in the
+    /// environment takes precedence.
     pub(super) fn secret(&mut self, name: &str) -> Option<Secret> {
         let file_key = format!("{name}_file");
         let (plain, file) = (self.is_given(name), self.is_given(&file_key));
@@ -262,7 +264,7 @@ impl Layers {
         Some(Secret::new(text))
     }
 
-    /// Has the key a value that is not its default?
+    /// Does the key have a value that is not its default?
     fn is_given(&self, name: &str) -> bool {
         !self.origin(name).is_empty()
     }
@@ -284,8 +286,8 @@ impl Layers {
     }
 }
 
-/// Does Kubernetes say so where a service is named `callscope`, or begins with that
-/// (`callscope-db`)? It does by itself, and nobody can take it away.
+/// Is it a variable that Kubernetes sets for a service named `callscope`, or with a name that
+/// begins so (`callscope-db`)? Kubernetes sets it by itself, and nobody can remove it.
 /// <https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>
 fn is_service_link(name: &str, value: &str) -> bool {
     let name = format!("_{name}");
@@ -328,7 +330,8 @@ fn merge(path: &str, text: &str, environment: &Environment) -> Result<Value, Con
         .cache)
 }
 
-/// The values of the file, each with the file as its origin: a text given to the parser has none.
+/// The values of the file, each with the file as its origin, because a text given to the parser has
+/// none.
 fn named(root: Value, path: &str) -> Map<String, Value> {
     let ValueKind::Table(table) = root.kind else {
         return Map::new();
@@ -347,7 +350,8 @@ fn named(root: Value, path: &str) -> Map<String, Value> {
     table.into_iter().map(entry).collect()
 }
 
-/// What the parser said, without the line of the file that it shows: there may be a secret in it.
+/// The parser's message without the line of the file that it quotes, because that may hold a
+/// secret.
 fn without_source(error: &ConfigError) -> String {
     let text = error.to_string();
     let lines: Vec<&str> = text

@@ -1,4 +1,4 @@
-//! The configuration as an administrator meets it: values, faults, the sample file.
+//! The configuration as an administrator uses it: values, faults, the sample file.
 
 use super::*;
 
@@ -45,7 +45,7 @@ fn load(toml: &str, pairs: &[(&str, &str)]) -> Result<Config, Faults> {
     Config::load(Some(&scratch.file("callscope.toml", toml)), env(pairs))
 }
 
-/// The faults as shown, with the file's directory cut off.
+/// The faults as shown, without the file's directory.
 fn faults(toml: &str, pairs: &[(&str, &str)]) -> Vec<String> {
     let found = load(toml, pairs).unwrap_err();
     let short = |fault: &Fault| {
@@ -156,7 +156,7 @@ fn all_faults_come_at_once_each_with_its_place_and_its_remedy() {
         ("BACKFILL_DAYS", "0"),
         ("WHATEVER_THIS_IS", "1"),
         ("PUBLIC_URL", "https://example.org/calls/"),
-        // What Kubernetes says by itself beside a service of our name is nobody's fault.
+        // Variables that Kubernetes sets beside a service of our name are no fault.
         ("SERVICE_HOST", "10.0.0.1"),
         ("SERVICE_PORT_HTTP", "8080"),
         ("PORT", "tcp://10.0.0.1:8080"),

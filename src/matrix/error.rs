@@ -1,46 +1,47 @@
-//! What can go wrong between us and a homeserver, and the few questions that are asked about it.
+//! The errors between us and a homeserver, and the questions that callers ask about them.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The result of asking a homeserver.
+/// The result of a request to a homeserver.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// A request that did not work out. The texts name what was asked (method and path, never the query
-/// or a token) in words for the person who runs the observer.
+/// A failed request. The texts name the request (method and path, never the query or a token) in
+/// words for the operator.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
-    /// The client itself cannot work with these settings; asking again does not help.
+    /// The client cannot work with these settings; a retry does not help.
     #[error("{0}")]
     Setup(String),
-    /// No connection, or it was lost before the answer began.
+    /// There was no connection, or it was lost before the answer began.
     #[error("{asked}: cannot reach the homeserver: {why}")]
     Unreachable { asked: String, why: String },
-    /// No whole answer within the time that the request was given.
+    /// There was no complete answer within the request's timeout.
     #[error("{asked}: the homeserver did not answer within {} s", .after.as_secs_f32())]
     Timeout { asked: String, after: Duration },
-    /// The homeserver said no, in Matrix's words or with a server error (5xx).
+    /// The homeserver refused, with a Matrix error or a server error (5xx).
     #[error("{0}")]
     Refused(Box<Refusal>),
-    /// The homeserver does not accept this login, and will not as long as nobody changes something.
+    /// The homeserver does not accept this login, and a retry does not help until somebody changes
+    /// something.
     #[error("{0}")]
     LoginRefused(Box<Refusal>),
-    /// Nobody can sign in with a password at this homeserver.
+    /// This homeserver has no login by password.
     #[error("{}", no_password(.user_id, .offers.as_deref()))]
     NoPassword {
         user_id: String,
-        /// What the homeserver offers instead, where it says so.
+        /// The logins that the homeserver offers instead, if it says so.
         offers: Option<String>,
     },
-    /// An answer that Matrix does not allow: a web page, broken JSON, a missing field, a body that
-    /// broke off.
+    /// An answer that Matrix does not allow: a web page, invalid JSON, a missing field, a truncated
+    /// body.
     #[error("{asked}: the homeserver answered with something that is not Matrix: {why}")]
     NotMatrix {
         asked: String,
         status: u16,
         why: String,
     },
-    /// The answer was larger than we are ready to keep in memory; it was not read to its end.
+    /// The answer was larger than the limit in memory; it was not read to its end.
     #[error("{asked}: the answer is larger than {} and was not read (max_response_mb)", size(*.limit))]
     TooLarge { asked: String, limit: usize },
     /// The file with device and token could not be read or written.
@@ -48,7 +49,7 @@ pub enum Error {
     Credentials { path: PathBuf, why: String },
 }
 
-/// A homeserver's "no".
+/// A refusal of a homeserver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// Method and path of the request.
@@ -57,11 +58,11 @@ pub struct Refusal {
     pub status: u16,
     /// Matrix's error code, for example `M_FORBIDDEN`; `None` when a 5xx came without one.
     pub errcode: Option<String>,
-    /// The homeserver's own words, shortened and without control characters.
+    /// The homeserver's message, shortened and without control characters.
     pub message: String,
-    /// How long the homeserver asks us to wait.
+    /// The wait that the homeserver asks for.
     pub retry_after: Option<Duration>,
-    /// With a 401: the device still exists, a new login with its id keeps it.
+    /// With a 401: the device still exists; a new login with its id keeps it.
     pub soft_logout: bool,
 }
 
@@ -96,7 +97,7 @@ impl std::fmt::Display for Refusal {
 }
 
 impl Error {
-    /// May the same request succeed later without anybody changing anything?
+    /// May the same request succeed later without any change by the operator?
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
@@ -117,20 +118,19 @@ impl Error {
         }
     }
 
-    /// Did nobody answer?
+    /// Was there no answer?
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Timeout { .. })
     }
 
-    /// Would the same login be refused again, until somebody changes something?
+    /// Would the same login be refused again until somebody changes something?
     #[must_use]
     pub fn is_login_refused(&self) -> bool {
         matches!(self, Self::LoginRefused(_) | Self::NoPassword { .. })
     }
 
-    /// Does the homeserver not know this kind of request at all? Then another way to the same end
-    /// is tried.
+    /// Does the homeserver not know this kind of request at all? Then the caller tries another way.
     #[must_use]
     pub fn is_unsupported(&self) -> bool {
         self.is("M_UNRECOGNIZED") || matches!(self.status(), Some(404 | 405 | 501))
@@ -152,7 +152,7 @@ impl Error {
         self.is_unsupported() || of_type || (disabled && login)
     }
 
-    /// How long to wait before asking again, where the homeserver said so. A 429 always has a time.
+    /// How long to wait before a retry, if the homeserver said so. A 429 always has a time.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.refusal().and_then(|no| no.retry_after)
@@ -192,8 +192,8 @@ impl Error {
             })
     }
 
-    /// Does the homeserver not have the stored filter (any more)? Then upload it again. Synapse
-    /// says 400 `M_INVALID_PARAM` "No such filter".
+    /// Does the homeserver no longer have the stored filter? Then upload it again. Synapse says 400
+    /// `M_INVALID_PARAM` "No such filter".
     #[must_use]
     pub fn is_unknown_filter(&self) -> bool {
         matches!(self.status(), Some(400 | 404))
@@ -202,28 +202,28 @@ impl Error {
                 .is_some_and(|no| no.message.to_lowercase().contains("filter"))
     }
 
-    /// Did the homeserver say that we may not?
+    /// Did the homeserver say that we are not allowed?
     #[must_use]
     pub fn is_forbidden(&self) -> bool {
         self.is("M_FORBIDDEN") || self.is("M_GUEST_ACCESS_FORBIDDEN")
     }
 
-    /// Did the homeserver say, in Matrix's words, that there is no such thing? A 404 page of a
+    /// Did the homeserver say, with a Matrix error, that the object does not exist? A 404 page of a
     /// proxy does not count.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         self.is("M_NOT_FOUND") || (self.status() == Some(404) && self.is("M_UNRECOGNIZED"))
     }
 
-    /// Did the homeserver say that what is asked for is not there, or not for us? That it does not
-    /// know the question (`M_UNRECOGNIZED`, as of a proxy that leads astray) is another thing, and
-    /// may pass.
+    /// Did the homeserver say that the object does not exist or that we are not allowed? An unknown
+    /// endpoint (`M_UNRECOGNIZED`, for example from a misconfigured proxy) is another case, and may
+    /// be temporary.
     #[must_use]
     pub fn is_hidden(&self) -> bool {
         self.is_forbidden() || self.is("M_NOT_FOUND")
     }
 
-    /// The HTTP status of the answer, when there was one.
+    /// The HTTP status of the answer, if there was one.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         match self {
@@ -233,7 +233,7 @@ impl Error {
         }
     }
 
-    /// The homeserver's "no", when it is one.
+    /// The homeserver's refusal, if it is one.
     #[must_use]
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {
@@ -248,7 +248,7 @@ impl Error {
     }
 }
 
-/// What to do where nobody can sign in with a password.
+/// What to do if there is no login by password.
 fn no_password(user_id: &str, offers: Option<&str>) -> String {
     let local = user_id.trim_start_matches('@');
     let local = local.split(':').next().unwrap_or(local);

@@ -1,24 +1,25 @@
-//! Events of one answer, from text to values one at a time: what is too large, or costs too much
-//! memory for its size, is replaced by a stand-in that can still be counted.
+//! The events of one answer, from text to values, one at a time. An event that is too large, or
+//! takes too much memory for its size, is replaced by a stand-in that can still be counted.
 
 use super::json::{Fields, build, each, fields, nodes, text, weight};
 use crate::rtc::sieve;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-/// The specification's limit for a whole event is 64 KiB; servers add `unsigned` to it. In bytes.
+/// Maximum text of an event, bytes. The specification's limit is 64 KiB; servers add `unsigned` to
+/// it.
 const EVENT_MAX: usize = 100 * 1024;
-/// More values than this are in no event that means well.
+/// Maximum values in an event. No honest event has more.
 const NODES_MAX: usize = 5_000;
-/// As a value an event may take this many times its text ...
+/// Maximum memory of an event as a multiple of its text ...
 const RATIO: usize = 12;
-/// ... or this many bytes, if that is more; usual events take 5 to 10 times their text.
+/// ... or this many bytes, if that is more. Usual events take 5 to 10 times their text.
 const WEIGHT_FREE: usize = 8 * 1024;
-/// What the events of one answer may take on top of `RATIO` times its text, in bytes.
+/// Memory that the events of one answer may take in addition to `RATIO` times its text, bytes.
 const ANSWER_FREE: usize = 16 * 1024 * 1024;
-/// A longer part of an id is none.
+/// Maximum length of an id, bytes. A longer one is dropped.
 const PART_MAX: usize = 2 * 1024;
-/// What a stand-in keeps.
+/// The fields of a stand-in.
 const KEPT: [&str; 5] = [
     "event_id",
     "type",
@@ -27,21 +28,21 @@ const KEPT: [&str; 5] = [
     "origin_server_ts",
 ];
 
-/// Where an event says that it is sticky; a longer such part is none, in bytes.
+/// The fields that make an event sticky, and their maximum length, bytes. A longer one is ignored.
 const STICKY: [&str; 2] = ["msc4354_sticky", "sticky"];
 const STICKY_MAX: usize = 256;
 
-/// Even the stand-ins of an answer take too much memory: it is no answer of a homeserver that
-/// works.
+/// Even the stand-ins of an answer take too much memory: no working homeserver sends such an
+/// answer.
 #[derive(Debug)]
 pub(super) struct Full;
 
 /// Builds the events of one answer.
 #[derive(Debug)]
 pub(super) struct Events {
-    /// Events are built whole up to here, in bytes of memory ...
+    /// Events are built completely up to this many bytes of memory ...
     budget: usize,
-    /// ... of which this is used.
+    /// ... of which this many are used.
     used: usize,
     stand_ins: usize,
 }
@@ -61,13 +62,13 @@ impl Events {
         self.used
     }
 
-    /// The events of a list; `None` when it is none.
+    /// The events of a list; `None` if it is no list.
     pub(super) fn list(&mut self, raw: &RawValue) -> Result<Option<Vec<Value>>, Full> {
         self.list_where(raw, |_| true)
     }
 
-    /// The events of a list whose type is one of [`sieve::TYPES`], or which have none: these are
-    /// kept and counted.
+    /// The events of a list whose type is one of [`sieve::TYPES`], or that have no type: these are
+    /// stored and counted.
     pub(super) fn list_of_types(&mut self, raw: &RawValue) -> Result<Option<Vec<Value>>, Full> {
         self.list_where(raw, |raw| {
             let kind = fields(raw)
@@ -98,8 +99,8 @@ impl Events {
         all.map(|()| Some(events)).ok_or(Full)
     }
 
-    /// One event. Of one that was not asked for there is only what tells it apart: the sieve counts
-    /// it.
+    /// One event. If its type was not requested, only its identifying fields are kept: the sieve
+    /// counts it.
     pub(super) fn event(&mut self, raw: &RawValue) -> Value {
         if let Some(event) = foreign(raw) {
             self.used += weight(&event);
@@ -127,7 +128,7 @@ impl Events {
         (light && self.used + weight <= self.budget).then_some(event)
     }
 
-    /// Leaves a word in the log when there are stand-ins among the events.
+    /// Logs the number of stand-ins among the events, if there are any.
     pub(super) fn tell(&self, asked: &str) {
         if self.stand_ins > 0 {
             tracing::info!(
@@ -139,7 +140,7 @@ impl Events {
     }
 }
 
-/// What tells an event apart, with a content that is none.
+/// The identifying fields of an event, with a content that marks it as too large.
 fn stand_in(raw: &RawValue) -> Value {
     let Some(fields) = fields(raw) else {
         return Value::String("too_large".to_owned());
@@ -151,8 +152,8 @@ fn stand_in(raw: &RawValue) -> Value {
     Value::Object(event)
 }
 
-/// What tells an event apart whose type is not ours, and how long it is sticky; `None` for one that
-/// is ours.
+/// The identifying fields of an event whose type is not ours, and how long it is sticky; `None` if
+/// the type is ours.
 fn foreign(raw: &RawValue) -> Option<Value> {
     let fields = fields(raw)?;
     let kind = text(fields.get("type")?)?;

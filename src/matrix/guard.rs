@@ -1,14 +1,15 @@
-//! Which addresses may be asked when a stranger names them: those of the public Internet, looked at
-//! after the name was resolved, on the very address that is connected to. So neither a name that
-//! leads inside nor one that leads elsewhere the second time is of use to anybody.
+//! Decides which addresses may be contacted if a stranger names them: only those of the public
+//! Internet. The check is made after name resolution, on the very address that is connected to. So
+//! neither a name that resolves to an internal address, nor one that resolves differently the
+//! second time, gets past it.
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Addresses of one name beyond these are not tried.
+/// Maximum addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 8;
 
-/// The name, or the address itself, leads to no public address.
+/// The name or address is not public.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("it leads to an address that is not public")]
 pub struct NotPublic;
@@ -24,7 +25,7 @@ pub fn is_public(ip: IpAddr) -> bool {
     }
 }
 
-/// The networks of IPv4 that are not: address and length of the prefix.
+/// The IPv4 networks that are not public: address and length of the prefix.
 const SPECIAL: [([u8; 4], u32); 15] = [
     ([0, 0, 0, 0], 8),
     ([10, 0, 0, 0], 8),
@@ -55,23 +56,23 @@ fn is_public_v4(ip: Ipv4Addr) -> bool {
 
 fn is_public_v6(ip: Ipv6Addr) -> bool {
     match ip.segments() {
-        // NAT64: what counts is where it comes out.
+        // NAT64: the embedded IPv4 address is what counts.
         [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
             let [a, b] = high.to_be_bytes();
             let [c, d] = low.to_be_bytes();
             is_public_v4(Ipv4Addr::new(a, b, c, d))
         }
-        // Of the addresses that are given out at all: not those for protocols (Teredo among them),
-        // 6to4, documentation.
+        // Of the allocated addresses, these are not public: protocol assignments (Teredo among
+        // them), 6to4, documentation.
         [0x2001, 0..=0x1ff | 0xdb8, ..] | [0x2002, ..] | [0x3fff, 0..=0xfff, ..] => false,
         [0x2000..=0x3fff, ..] => true,
-        // Loopback, link-local, private, multicast, and every way to write an IPv4 address in one
-        // of IPv6.
+        // Not public: loopback, link-local, private, multicast, and every form of an IPv4 address
+        // within an IPv6 one.
         _ => false,
     }
 }
 
-/// Resolves names as the system does and keeps public addresses only.
+/// Resolves names with the system's resolver and keeps only public addresses.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Public;
 
@@ -96,7 +97,7 @@ fn only_public(found: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
         .collect()
 }
 
-/// Every name is at one place: for tests, which have no Internet.
+/// For tests without Internet: resolves every name to one address.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Towards(pub SocketAddr);
 

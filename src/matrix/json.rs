@@ -1,4 +1,4 @@
-//! Reads strangers' JSON without becoming large: checks a text without keeping it, and builds small
+//! Reads untrusted JSON with bounded memory: checks a text without keeping it, and builds small
 //! parts of it.
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -7,38 +7,38 @@ use serde_json::{Map, Number, Value};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// A map of up to 11 entries is one block of this size, in bytes; of more, its blocks are half
+/// The memory of a map with up to 11 entries, bytes: one block. The blocks of a larger map are half
 /// full.
 const MAP_BLOCK: usize = 640;
 const MAP_BLOCK_FULL: usize = 11;
-/// What the allocator takes for a text on top of its bytes.
+/// Memory of a text in addition to its bytes.
 const TEXT_EXTRA: usize = 16;
-/// What stands in for a character that is none.
+/// Replaces an invalid character.
 const NO_CHARACTER: &str = "\u{fffd}";
-/// Keys with this in front have a meaning for `serde_json` itself: it reads the text behind such a
-/// key as JSON of its own, uncounted, or refuses all.
+/// Keys with this prefix have a special meaning for `serde_json`: it reads the value as JSON of its
+/// own, uncounted, or rejects everything.
 const RESERVED: &str = "$serde_json::private::";
 
-/// The entries of an object, each still text. Of a key that comes twice the last one counts.
+/// The entries of an object, each still as text. If a key occurs twice, the last entry counts.
 pub(super) type Fields<'a> = BTreeMap<String, &'a RawValue>;
 
-/// The entries of an object; `None` for what is none.
+/// The entries of an object; `None` if it is no object.
 pub(super) fn fields(raw: &RawValue) -> Option<Fields<'_>> {
     serde_json::from_str(raw.get()).ok()
 }
 
-/// The text, if it is one.
+/// The value as a text, if it is one.
 pub(super) fn text(raw: &RawValue) -> Option<String> {
     text_of(raw.get().as_bytes())
 }
 
-/// The text that these bytes of JSON are, if they are one.
+/// The text in these bytes of JSON, if they are one.
 pub(super) fn text_of(json: &[u8]) -> Option<String> {
     serde_json::from_slice::<String>(json).ok().map(tidy)
 }
 
-/// NUL is no character of any text here: `PostgreSQL` would refuse it, and with it all that came in
-/// the same answer.
+/// Replaces NUL, which is not a valid character in any text here: `PostgreSQL` would reject it, and
+/// with it everything in the same answer.
 fn tidy(text: String) -> String {
     if text.contains('\0') {
         text.replace('\0', NO_CHARACTER)
@@ -47,19 +47,19 @@ fn tidy(text: String) -> String {
     }
 }
 
-/// Is all of it JSON for a strict reader? (`RawValue` alone lets half surrogate pairs, endless
-/// numbers and any depth pass.)
+/// Is all of it valid for a strict reader? (`RawValue` alone accepts half surrogate pairs, numbers
+/// out of range and any depth.)
 pub(super) fn check(text: &str) -> serde_json::Result<()> {
     serde_json::from_str::<Checked>(text).map(|_| ())
 }
 
-/// Builds a text that was checked and counted.
+/// Builds the value of a text that was checked and counted.
 pub(super) fn build(text: &str) -> serde_json::Result<Value> {
     serde_json::from_str::<Plain>(text).map(|plain| plain.0)
 }
 
-/// No fewer than the values in a text, containers included: every value begins it, or follows a
-/// comma or a bracket.
+/// An upper bound of the number of values in a text, containers included: each value is at the
+/// beginning or follows a comma or a bracket.
 pub(super) fn nodes(text: &str) -> usize {
     let (mut count, mut in_text, mut escaped) = (1_usize, false, false);
     for byte in text.bytes() {
@@ -75,7 +75,7 @@ pub(super) fn nodes(text: &str) -> usize {
     count
 }
 
-/// About how many bytes of memory a value takes.
+/// Roughly how many bytes of memory a value takes.
 pub(super) fn weight(value: &Value) -> usize {
     let inner = match value {
         Value::String(text) => text.capacity() + TEXT_EXTRA,
@@ -101,8 +101,8 @@ pub(super) fn weight(value: &Value) -> usize {
     size_of::<Value>() + inner
 }
 
-/// Hands each value of a list over, one at a time, until `take` says no. `None` when it said so, or
-/// for what is no list.
+/// Passes each value of a list to `take`, one at a time, until it returns false. `None` if it did,
+/// or if it is no list.
 pub(super) fn each<'a>(raw: &'a RawValue, take: impl FnMut(&'a RawValue) -> bool) -> Option<()> {
     serde_json::Deserializer::from_str(raw.get())
         .deserialize_seq(Each(take))
@@ -129,7 +129,7 @@ impl<'de, F: FnMut(&'de RawValue) -> bool> Visitor<'de> for Each<F> {
     }
 }
 
-/// Any JSON, of which nothing is kept.
+/// Parses any JSON and keeps nothing.
 struct Checked;
 
 impl<'de> Deserialize<'de> for Checked {
@@ -180,7 +180,7 @@ impl<'de> Visitor<'de> for Checked {
     }
 }
 
-/// A value, built without `serde_json`'s reserved keys.
+/// A value, built without the special meaning of `serde_json`'s reserved keys.
 struct Plain(Value);
 
 impl<'de> Deserialize<'de> for Plain {
@@ -234,7 +234,7 @@ impl<'de> Visitor<'de> for PlainVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut values = Map::new();
         while let Some((key, Plain(value))) = map.next_entry::<String, Plain>()? {
-            // Renamed, so that nobody stumbles who reads it again from the store.
+            // The key is renamed, so that it has no special meaning when it is read from the store.
             let key = if key.starts_with(RESERVED) {
                 key.replacen('$', NO_CHARACTER, 1)
             } else {

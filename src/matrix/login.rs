@@ -1,5 +1,4 @@
-//! Who we are: password login with one device for ever, `whoami`, and the file that keeps the
-//! token.
+//! Login: with a password as one permanent device, `whoami`, and the file that stores the token.
 
 use super::Client;
 use super::error::{Error, Result};
@@ -9,22 +8,23 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::path::Path;
 
-/// Ways to sign in that are named, of those that a homeserver offers.
+/// Maximum logins named of those that a homeserver offers.
 const FLOWS_MAX: usize = 10;
 
-/// What a password login gave, kept so that the next start needs no login and makes no new device.
+/// The result of a password login, stored so that the next start needs no login and makes no new
+/// device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials {
     pub user_id: String,
     pub device_id: String,
     pub access_token: Secret,
-    /// With it the next token is got when this one runs out.
+    /// Gets the next token when this one expires.
     pub refresh_token: Option<Secret>,
-    /// When the access token runs out, ms since the Unix epoch; `None` = it stays valid.
+    /// When the access token expires, ms since the Unix epoch; `None` = it does not expire.
     pub expires_ms: Option<i64>,
 }
 
-/// Whose token we use.
+/// The owner of our token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Whoami {
     pub user_id: String,
@@ -33,10 +33,11 @@ pub struct Whoami {
 }
 
 impl Client {
-    /// Logs in with a password and uses the new token from now on. Give the device id of an earlier
-    /// login: it is taken up again, where otherwise every login would leave one more device behind.
+    /// Logs in with a password and uses the new token from now on. Pass the device id of an earlier
+    /// login: the device is used again, while otherwise every login would leave one more device
+    /// behind.
     ///
-    /// `now_ms`: our clock, to know when a token runs out.
+    /// `now_ms`: our clock, to compute when a token expires.
     ///
     /// # Errors
     /// As every request; `is_forbidden` when user or password is wrong.
@@ -52,7 +53,8 @@ impl Client {
             "identifier": {"type": "m.id.user", "user": user_id},
             "password": password.expose(),
             "initial_device_display_name": "Callscope",
-            // A homeserver whose tokens run out gives one to get the next with; others do not care.
+            // A homeserver with expiring tokens then also returns a refresh token; others ignore
+            // this.
             "refresh_token": true,
         });
         if let Some(device_id) = device_id {
@@ -74,7 +76,7 @@ impl Client {
         Ok(credentials)
     }
 
-    /// Gets the next token of these credentials, and uses it from now on.
+    /// Gets the next token for these credentials, and uses it from now on.
     ///
     /// # Errors
     /// As every request; also when there is nothing to get one with.
@@ -100,8 +102,8 @@ impl Client {
         Ok(credentials)
     }
 
-    /// Signs in with a password, as one device for ever: takes the token kept in `file` if it still
-    /// works, else gets the next one, else logs in as the same device; what came is kept.
+    /// Signs in with a password, always as one device. Uses the token in `file` if it still works,
+    /// or else refreshes it, or else logs in as the same device. New credentials are stored.
     ///
     /// # Errors
     /// As every request, and when the file cannot be read or written; `is_login_refused` when the
@@ -127,7 +129,7 @@ impl Client {
             .save(file)
     }
 
-    /// Logs in with a password where the homeserver takes one.
+    /// Logs in with a password, if the homeserver offers that.
     ///
     /// # Errors
     /// As every request; `is_login_refused` when the same login would be refused again.
@@ -144,8 +146,8 @@ impl Client {
             .map_err(|error| login_error(error, user_id))
     }
 
-    /// Takes up what is kept in `file`, or gets the next token with it, and never logs in; false
-    /// where that takes a login.
+    /// Uses the token in `file`, or refreshes it, but never logs in. Returns false if a login is
+    /// needed.
     ///
     /// # Errors
     /// As [`Self::sign_in`].
@@ -156,7 +158,7 @@ impl Client {
         }
     }
 
-    /// Does what was kept still work, or did it give the next token?
+    /// Does the stored token still work, or could it be refreshed?
     async fn take_up(&self, kept: &Credentials, file: &Path, now_ms: i64) -> Result<bool> {
         self.use_credentials(kept, now_ms);
         let is_over = kept.expires_ms.is_some_and(|expires| expires <= now_ms);
@@ -164,8 +166,8 @@ impl Client {
             match self.whoami().await {
                 Ok(_) => return Ok(true),
                 Err(error) if error.is_revoked() => {}
-                // Not every homeserver knows this question; other ones show whether the token is
-                // good.
+                // Not every homeserver knows this endpoint. Then other requests show whether the
+                // token is valid.
                 Err(error) if error.is_unsupported() => {
                     if !self.was_refused(&kept.access_token) {
                         return Ok(true);
@@ -194,7 +196,7 @@ impl Client {
         }
     }
 
-    /// Asks how one may sign in. A homeserver that does not say is simply tried.
+    /// Asks which logins are offered. If the homeserver does not say, the login is simply tried.
     async fn check_that_password_is_offered(&self, user_id: &str) -> Result<()> {
         let request = self.get(&["_matrix", "client", "v3", "login"]);
         let answer = match request.without_token().send().await {
@@ -229,7 +231,7 @@ impl Client {
         })
     }
 
-    /// Ends the login whose token we use, and with it its device.
+    /// Logs out the token, and deletes its device.
     ///
     /// # Errors
     /// As every request.
@@ -247,11 +249,11 @@ impl Client {
         let due = credentials
             .expires_ms
             .filter(|_| credentials.refresh_token.is_some());
-        // In good time: a request that is under way when the token runs out may be refused.
+        // Refresh early: a request that is being processed when the token expires may be refused.
         self.set_refresh_due(due.map(|expires| now_ms + (expires - now_ms).max(0) / 4 * 3));
     }
 
-    /// Asks whose token this is, and remembers the user id for reading invites.
+    /// Asks who owns this token, and remembers the user id for reading invites.
     ///
     /// # Errors
     /// As every request; `is_revoked` when the token is no longer valid.
@@ -262,7 +264,7 @@ impl Client {
         };
 
         let answer = match ask("v3").await {
-            // The name of this version in the years before.
+            // The name of this version in earlier years.
             Err(error) if error.is_unsupported() => ask("r0").await?,
             answer => answer?,
         };
@@ -316,7 +318,7 @@ impl Credentials {
         }
     }
 
-    /// Writes the file so that it is whole or not there at all, readable by its owner only.
+    /// Writes the file atomically, readable by its owner only.
     ///
     /// # Errors
     /// The directory cannot be written.
@@ -341,13 +343,13 @@ impl Credentials {
     }
 }
 
-/// When the token of this answer runs out, ms since the Unix epoch.
+/// When the token of this answer expires, ms since the Unix epoch.
 fn expires_ms(answer: &Answer, now_ms: i64) -> Option<i64> {
     let expires_in = answer.value.get("expires_in_ms").and_then(Value::as_i64)?;
     now_ms.checked_add(expires_in.max(0))
 }
 
-/// What a refused login means: whether it is worth trying again without a change.
+/// The error for a refused login: it tells whether a retry without a change makes sense.
 fn login_error(error: Error, user_id: &str) -> Error {
     if error.is_no_password_login() && error.retry_after().is_none() {
         return Error::NoPassword {
@@ -368,7 +370,7 @@ fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.new", std::process::id()));
     let draft = path.with_file_name(name);
-    // What a crash left behind may have been made with other rights.
+    // A file left by a crash may have other permissions.
     match std::fs::remove_file(&draft) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         _ => {}

@@ -184,7 +184,7 @@ async fn a_token_that_runs_out_is_followed_by_the_next_one() {
         .await
         .unwrap();
     assert_eq!(client.refresh_due_ms(), Some(13_000), "before it runs out");
-    // At the next start it has run out: nobody logs in for that.
+    // At the next start the token has expired: it is refreshed without a login.
     client
         .sign_in("@bot:x", &secret, &scratch.file(), 20_000)
         .await

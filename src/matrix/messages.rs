@@ -1,4 +1,4 @@
-//! The past of a room: `/messages` backwards with the type filter, and single events.
+//! The history of a room: `/messages` backwards with the type filter, and single events.
 
 use super::error::Result;
 use super::events::Events;
@@ -9,22 +9,22 @@ use super::{Client, TYPES};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-/// One page of a room's history, newest first. It may be empty and still not the last one.
+/// One page of a room's history, newest first. An empty page need not be the last one.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct MessagesPage {
     pub chunk: Vec<Value>,
-    /// Where the next page begins; `None` at the room's beginning, where history stops being
+    /// Where the next page begins. `None` at the room's beginning, where history stops being
     /// visible, and where a homeserver just gives no more.
     pub end: Option<String>,
-    /// Ids of events of other types, which were not asked for and are left out: they tell that the
-    /// page goes on.
+    /// Ids of events of other types, which were not requested and are left out: they show that the
+    /// page is not empty.
     pub others: Vec<String>,
 }
 
 impl Client {
     /// One page of a room's history backwards, only of the types in [`TYPES`]. `from` is an `end`
-    /// or `prev_batch`, `None` for the newest. Only backwards does a homeserver fetch what it lacks
-    /// from others.
+    /// or `prev_batch`, `None` for the newest. Backwards is the only direction in which a
+    /// homeserver fetches missing events from others.
     ///
     /// # Errors
     /// As every request; `is_forbidden` when the room is not ours to see, `is_unknown_position` for
@@ -55,8 +55,8 @@ impl Client {
         })
     }
 
-    /// The same without a filter, for a homeserver that gives no more with one. Of other types only
-    /// ids are kept.
+    /// Like [`Self::messages`] without a filter, for a homeserver that gives no more with one. For
+    /// other types only the ids are kept.
     ///
     /// # Errors
     /// As [`Self::messages`].
@@ -109,7 +109,7 @@ impl Client {
         request.send_for_page().await
     }
 
-    /// One event, raw; of one that is too large only what tells it apart.
+    /// One event, raw. If it is too large, only its identifying fields.
     ///
     /// # Errors
     /// As every request; `is_not_found` when it does not exist or we may not see it.
@@ -129,7 +129,8 @@ impl Client {
     }
 }
 
-/// Where the next page begins. One that ends where it began would be asked for again for ever.
+/// Where the next page begins. A page that ends where it began counts as the last, because it would
+/// be requested again for ever.
 fn end_of_page(fields: &Fields<'_>, from: Option<&str>) -> Option<String> {
     let end = fields.get("end").and_then(|end| text(end));
     end.filter(|end| is_position(end) && Some(end.as_str()) != from)

@@ -1,8 +1,8 @@
-//! The client towards homeservers: raw JSON events in, nothing lost on the way. It knows only
-//! `rtc`.
+//! The client for homeservers: it returns raw JSON events, and loses nothing on the way. It depends
+//! only on `rtc`.
 //!
-//! `request` is the one place that sends; the others know an endpoint each. Loops own the retry:
-//! [`Error::is_transient`] and [`Error::retry_after`] are what they ask.
+//! Only `request` sends; each of the other files knows one kind of endpoint. The loops own retries:
+//! they use [`Error::is_transient`] and [`Error::retry_after`].
 
 mod error;
 mod events;
@@ -47,30 +47,30 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use url::Url;
 
-/// A connection is made within this time or not at all.
+/// Timeout for making a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// More redirects than this are not followed, and none from https to http or to another host.
+/// Maximum redirects that are followed; none from https to http or to another host.
 const REDIRECTS_MAX: usize = 3;
-/// How often one connection that says nothing is asked whether the other side is still there.
+/// Interval of keep-alive probes on an idle connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
-/// Time-outs are doubled at most so often for a homeserver that is slow.
+/// Maximum number of times that timeouts are doubled for a slow homeserver.
 const SLOWNESS_MAX: u32 = 4;
 
-/// How to talk to one homeserver.
+/// The settings for one homeserver.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The base URL of the client-server API, `https://matrix.example.org`.
     pub homeserver_url: Url,
-    /// How long one request may take, its answer included. A long poll gets its own time on top.
+    /// Timeout of one request, including its answer. A long poll gets its own time in addition.
     pub request_timeout: Duration,
-    /// An answer larger than this (in bytes, decompressed) is refused while it is read.
+    /// Maximum size of an answer, bytes, decompressed. A larger one is refused while it is read.
     pub max_body_bytes: usize,
     /// The `User-Agent` header.
     pub user_agent: String,
 }
 
 impl Settings {
-    /// The settings for a homeserver: 30 s a request, 64 MiB an answer.
+    /// The settings for a homeserver: 30 s per request, 64 MiB per answer.
     #[must_use]
     pub fn new(homeserver_url: Url) -> Self {
         Self {
@@ -82,7 +82,7 @@ impl Settings {
     }
 }
 
-/// A client of one homeserver. Clones share connections, token and count.
+/// A client of one homeserver. Clones share connections, token and counters.
 #[derive(Debug, Clone)]
 pub struct Client {
     inner: Arc<Inner>,
@@ -95,27 +95,27 @@ struct Inner {
     token: RwLock<Option<Secret>>,
     user_id: RwLock<Option<String>>,
     requests: AtomicU64,
-    /// When the next token should be got, ms since the Unix epoch.
+    /// When to refresh the token, ms since the Unix epoch.
     refresh_due_ms: RwLock<Option<i64>>,
     /// The last token that the homeserver did not accept.
     refused_token: RwLock<Option<Secret>>,
-    /// How often time-outs are doubled now, because the last ones were too short.
+    /// How many times timeouts are doubled now, because the last ones were too short.
     slowness: AtomicU32,
     time: TimeListener,
     has_dates: AtomicBool,
 }
 
-/// What time it is by the homeserver's clock, as an answer says. Some homeservers say when the
-/// request came: now it is between that and that plus what the request took.
+/// The homeserver's time in an answer. Some homeservers give the time of the request: then the
+/// present time is between that and that plus the duration of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeardTime {
-    /// The second that the answer names, ms since the Unix epoch.
+    /// The second in the answer's date, ms since the Unix epoch.
     pub date_ms: i64,
     /// How long the request took until the answer began.
     pub elapsed: Duration,
 }
 
-/// Who is told what time it is by the homeserver's clock, whenever an answer says so.
+/// The listener for the homeserver's time, called for each answer that has one.
 #[derive(Clone, Default)]
 struct TimeListener(Arc<RwLock<Option<Listener>>>);
 
@@ -161,7 +161,7 @@ impl Client {
         })
     }
 
-    /// The client that tells `listener` what time it is by the homeserver's clock.
+    /// The client that passes the homeserver's time to `listener`.
     #[must_use]
     pub fn telling_time(self, listener: impl Fn(HeardTime) + Send + Sync + 'static) -> Self {
         let mut told = self
@@ -176,13 +176,13 @@ impl Client {
         self
     }
 
-    /// Does the homeserver say in its answers what time it is?
+    /// Do the homeserver's answers have a date?
     #[must_use]
     pub fn has_dates(&self) -> bool {
         self.inner.has_dates.load(Ordering::Relaxed)
     }
 
-    /// The homeserver says what time it is.
+    /// Passes a time of the homeserver to the listener.
     pub fn heard_time(&self, heard: HeardTime) {
         let listener = self
             .inner
@@ -214,7 +214,7 @@ impl Client {
             .unwrap_or_else(PoisonError::into_inner) = token;
     }
 
-    /// Our own user id, once `whoami` or a login told it.
+    /// Our own user id, once `whoami` or a login returned it.
     #[must_use]
     pub fn user_id(&self) -> Option<String> {
         self.inner
@@ -252,8 +252,8 @@ impl Client {
             .unwrap_or_else(PoisonError::into_inner) = Some(user_id.to_owned());
     }
 
-    /// When the next token should be got, ms since the Unix epoch; `None` = this one stays valid,
-    /// or there is no next one.
+    /// When to refresh the token, ms since the Unix epoch; `None` = this token does not expire, or
+    /// there is no refresh token.
     #[must_use]
     pub fn refresh_due_ms(&self) -> Option<i64> {
         *self
@@ -297,7 +297,7 @@ impl Client {
         self.inner.requests.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A time-out, longer where the last ones were too short for this homeserver.
+    /// A timeout, longer if the last ones were too short for this homeserver.
     fn stretched(&self, timeout: Duration) -> Duration {
         timeout.saturating_mul(
             1 << self
@@ -308,7 +308,7 @@ impl Client {
         )
     }
 
-    /// A request was given up: the next ones are given more time.
+    /// A request timed out: the next ones get more time.
     fn was_too_slow(&self) {
         let more = |slowness: u32| (slowness < SLOWNESS_MAX).then_some(slowness + 1);
         let _ = self
@@ -317,7 +317,7 @@ impl Client {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
     }
 
-    /// A request was answered long before its time: the next ones are given less again.
+    /// A request was answered long before its timeout: the next ones get less time again.
     fn was_quick(&self) {
         let less = |slowness: u32| slowness.checked_sub(1);
         let _ = self
@@ -342,14 +342,14 @@ fn http_client(settings: &Settings) -> Result<reqwest::Client> {
         .tcp_keepalive(KEEP_ALIVE)
         .redirect(redirect)
         .referer(false)
-        // A proxy variable left in the environment must not see tokens.
+        // A proxy from the environment must not see tokens.
         .no_proxy()
         .build()
         .map_err(|error| Error::Setup(format!("the HTTP client could not be set up: {error}")))
 }
 
-/// Redirects are followed only at the same host: what we ask and tell is for the homeserver that
-/// was configured.
+/// Redirects are followed only within the same host: our requests are meant for the configured
+/// homeserver.
 fn may_follow(attempt: &reqwest::redirect::Attempt<'_>) -> bool {
     let Some(from) = attempt.previous().last() else {
         return false;

@@ -1,9 +1,8 @@
-//! Asks other servers and SFUs whether they are ready: what anybody may ask, of addresses that
-//! strangers named.
+//! Probes other servers and SFUs for readiness: public requests, to addresses that strangers named.
 //!
 //! Only https, only addresses of the public Internet ([`super::guard`]), no redirects, no proxy, no
-//! cookies, no token, short waits, small answers. What comes back is a claim, and bounded. Never a
-//! token of an SFU is asked for: that makes rooms.
+//! cookies, no token, short timeouts, small answers. An answer is only a claim, and its size is
+//! limited. A token of an SFU is never requested, because that makes rooms.
 
 use super::error::{Error, Result};
 use super::guard::{NotPublic, Public, Towards, is_public};
@@ -19,9 +18,9 @@ use url::{Host, Url};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Bytes of an answer, decompressed.
+/// Maximum size of an answer, bytes, decompressed.
 const BODY_MAX: usize = 64 * 1024;
-/// Transports of one server, and letters of an address.
+/// Maximum transports of one server, and maximum characters of an address.
 const FOCI_MAX: usize = 16;
 const URL_MAX: usize = 500;
 /// The names of the list of transports, the specified one first (MSC4158 and its drafts).
@@ -31,19 +30,19 @@ const FOCI: [&str; 3] = [
     "org.matrix.msc4143.rtc_foci",
 ];
 
-/// What became of one question.
+/// The result of one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Asked<T> {
     Said(T),
-    /// It is not there (404).
+    /// It does not exist there (404).
     Missing,
-    /// It did not answer, or not with what was asked for; in words.
+    /// It did not answer, or not with what was requested; in words.
     Failed(String),
-    /// It was not asked: the address is not one of the public Internet, or not https; in words.
+    /// No request was sent: the address is not of the public Internet, or not https; in words.
     Refused(String),
 }
 
-/// What the well-known document of a server says for clients.
+/// The relevant content of a server's well-known document for clients.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Published {
     pub homeserver_url: Option<String>,
@@ -51,7 +50,7 @@ pub struct Published {
     pub sfus: Vec<String>,
 }
 
-/// What a homeserver says that it can do.
+/// The features that a homeserver reports.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Features {
     /// MSC4140, MSC4354, MSC4143.
@@ -60,30 +59,30 @@ pub struct Features {
     pub rtc_transports: bool,
 }
 
-/// A server, asked.
+/// The result of probing a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
     pub well_known: Asked<Published>,
     pub versions: Asked<Features>,
 }
 
-/// An SFU, asked.
+/// The result of probing an SFU.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sfu {
     /// How long the answer took, ms.
     pub health: Asked<u64>,
 }
 
-/// Asks. Cheap to clone.
+/// Sends the probes. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Prober {
     http: reqwest::Client,
-    /// In tests everything is at one place, without TLS.
+    /// In tests: the one address of everything, without TLS.
     towards: Option<SocketAddr>,
 }
 
 impl Prober {
-    /// One that asks only what is public.
+    /// A prober that contacts only public addresses.
     ///
     /// # Errors
     /// The TLS set-up of this machine failed.
@@ -98,8 +97,8 @@ impl Prober {
         })
     }
 
-    /// One that finds every name at this place, and asks without TLS: for tests. No setting leads
-    /// here.
+    /// For tests: a prober that resolves every name to this address, and uses no TLS. No setting
+    /// enables this.
     ///
     /// # Errors
     /// As [`Self::new`].
@@ -111,10 +110,10 @@ impl Prober {
         })
     }
 
-    /// Asks a server by its name for its well-known document, and at the address that this gives
-    /// for its versions.
+    /// Requests the well-known document of a server by its name, and the versions at the address in
+    /// that document.
     pub async fn server(&self, name: &str) -> Server {
-        // The document is at the name of the host, whatever port the server's name has.
+        // The document is at the host of the server's name, without its port.
         let host = ruma::ServerName::parse(name).map(|name| name.host().to_owned());
         let Ok(host) = host else {
             let why = || "it is not the name of a server".to_owned();
@@ -148,8 +147,9 @@ impl Prober {
         }
     }
 
-    /// Asks the service of an SFU for its health. Some proxies pass on only what clients need, and
-    /// behind a homeserver there is no such question: then whether the door for clients is there.
+    /// Requests the health endpoint of an SFU's service. Some proxies forward only what clients
+    /// need, and behind a homeserver this endpoint does not exist. Then it checks whether the
+    /// endpoint for clients exists.
     pub async fn sfu(&self, service_url: &str) -> Sfu {
         let begun = Instant::now();
         let took = |()| u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -165,8 +165,8 @@ impl Prober {
         }
     }
 
-    /// Is the door for clients there? It answers a browser's question before the real one, or says
-    /// that only the real one is taken. A token is never asked for.
+    /// Does the endpoint for clients exist? It answers a CORS preflight request, or says that only
+    /// POST is allowed. A token is never requested.
     async fn door(&self, service_url: &str) -> Asked<()> {
         match self.ask(Method::OPTIONS, service_url, "sfu/get").await {
             Ok((status, _)) if status.is_success() => return Asked::Said(()),
@@ -181,8 +181,8 @@ impl Prober {
         }
     }
 
-    /// Does the service of an SFU say goodbye for clients that lost their connection
-    /// (`/delegate_delayed_leave`)? `None` where that cannot be told.
+    /// Does the service of an SFU send the leave event for clients that lost their connection
+    /// (`/delegate_delayed_leave`)? `None` if that is not known.
     pub async fn delegates(&self, service_url: &str) -> Option<bool> {
         let asked = self
             .ask(Method::GET, service_url, "delegate_delayed_leave")
@@ -207,7 +207,8 @@ impl Prober {
         }
     }
 
-    /// One request; the status and at most so much of the body.
+    /// Sends one request. Returns the status and the body, which is at most `BODY_MAX` bytes
+    /// long.
     async fn ask(
         &self,
         method: Method,
@@ -234,8 +235,8 @@ impl Prober {
         Ok((response.status(), body))
     }
 
-    /// The address to ask, if it may be asked. An address of numbers is not resolved, so it is
-    /// looked at here; in whatever form it is written, parsing made it an address.
+    /// The URL to request, if it is allowed. An IP address is not resolved later, so it is checked
+    /// here. Parsing has turned every way to write it into an address.
     fn url(&self, base: &str, path: &str) -> std::result::Result<Url, Fault> {
         let refused = |why: &str| Fault::Refused(why.to_owned());
         let mut url = Url::parse(base).map_err(|_| refused("it is no web address"))?;
@@ -262,7 +263,7 @@ impl Prober {
             return Err(refused(&NotPublic.to_string()));
         }
 
-        // Other services of a host are not knocked at.
+        // Ports of other services on a host are not contacted.
         if url.port().is_some_and(|port| port < 1024) {
             return Err(refused("its port is one of other services"));
         }

@@ -1,4 +1,4 @@
-//! The probe against prepared answers, and what it must never ask.
+//! Probes with prepared answers, and the requests that a probe must never send.
 
 use super::super::stub::{Reply, Stub, json_reply, reply, reply_with};
 use super::*;
@@ -68,7 +68,7 @@ async fn what_is_wrong_with_an_answer_is_said() {
             Reply::Endless,
             Asked::Failed("its answer is too large".to_owned()),
         ),
-        // Redirects lead wherever a stranger wants.
+        // A stranger's redirect may lead anywhere.
         (
             reply_with(302, "Location: http://127.0.0.1:1/\r\n", ""),
             Asked::Failed("it answered 302 Found".to_owned()),
@@ -116,7 +116,7 @@ async fn an_sfu_is_well_when_it_says_so_or_its_door_is_there() {
         towards(&stub).sfu("https://sfu.example/jwt").await.health,
         Asked::Missing
     );
-    // A proxy that forbids all but the one door, which takes only the real question.
+    // A proxy that forbids everything but the endpoint for clients, which accepts only POST.
     let stub = Stub::start(vec![reply(403, "text/plain", ""), none(), not_so()]);
     let sfu = towards(&stub).sfu("https://sfu.example/jwt").await;
     assert!(matches!(sfu.health, Asked::Said(_)), "{sfu:?}");

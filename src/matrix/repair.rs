@@ -1,16 +1,16 @@
-//! Makes JSON readable that Matrix servers pass on but a strict reader refuses as a whole: without
-//! this, one hostile event in one room would stop every sync for good.
+//! Repairs JSON that Matrix servers forward but a strict reader rejects as a whole. Without this,
+//! one hostile event in one room would stop every sync for good.
 
-/// Deeper values are replaced by `null`; the reader's own limit is 128. An event sits 7 levels deep
-/// in a sync.
+/// Maximum depth; deeper values are replaced by `null`. The reader's own limit is 128. An event is
+/// 7 levels deep in a sync.
 const DEPTH_MAX: usize = 100;
 
-/// What stands in for a character that is none.
+/// Replaces an invalid character.
 const NO_CHARACTER: &str = "\u{fffd}";
 
-/// The body with what a strict reader refuses replaced: half surrogate pairs and control characters
-/// in strings, numbers beyond a 64 bit float, values nested too deep, bytes that are not UTF-8.
-/// Text that is not JSON at all stays so.
+/// The body with everything replaced that a strict reader rejects: half surrogate pairs and control
+/// characters in strings, numbers beyond a 64 bit float, values nested too deep, bytes that are not
+/// UTF-8. Text that is not JSON at all stays invalid.
 #[must_use]
 pub fn repair(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
@@ -43,7 +43,8 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    /// Takes `bytes` bytes as they are. They end at a character's end, or nothing is left.
+    /// Copies `bytes` bytes unchanged. If they do not end at the end of a character, all the rest
+    /// is copied.
     fn copy(&mut self, bytes: usize) {
         let (now, later) = self.rest.split_at_checked(bytes).unwrap_or((self.rest, ""));
         self.out.push_str(now);

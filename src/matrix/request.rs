@@ -1,5 +1,5 @@
-//! The only place that sends: the token, time-outs, the size cap, and what an answer's status
-//! means. It never asks twice; waiting and asking again belongs to the loops that own the question.
+//! The only place that sends: the token, timeouts, the size limit, and the meaning of an answer's
+//! status. It never retries: waiting and retrying are up to the loops that own the request.
 
 use super::error::{Error, Refusal, Result};
 use super::secret::Secret;
@@ -13,19 +13,19 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use url::Url;
 
-/// The wait after a 429 that names none, as matrix-js-sdk has it.
+/// The wait after a 429 without a time, as in matrix-js-sdk.
 const RETRY_DEFAULT: Duration = Duration::from_secs(5);
-/// No homeserver makes us wait longer than this.
+/// Maximum wait that a homeserver can impose.
 const RETRY_MAX: Duration = Duration::from_mins(10);
-/// An answer that is read piece by piece may be so many times as large as one that is kept in
+/// An answer that is read piece by piece may be this many times as large as one that is kept in
 /// memory.
 const STREAM_FACTOR: usize = 16;
-/// The body of an error is read no further than this, in bytes.
+/// Maximum bytes that are read of an error's body.
 const ERROR_BODY_MAX: usize = 64 * 1024;
-/// A homeserver's own words are shortened to this many characters.
+/// Maximum characters of a homeserver's message.
 const MESSAGE_MAX: usize = 300;
 
-/// In a part of a path everything is escaped that could end the part; what ids begin with stays
+/// Characters escaped in a part of a path: all that could end the part. The sigils of ids stay
 /// readable.
 const PATH_PART: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
@@ -37,7 +37,7 @@ const PATH_PART: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b':')
     .remove(b'@');
 
-/// One request about to be sent.
+/// A request that is not sent yet.
 pub(super) struct Request<'a> {
     client: &'a Client,
     method: Method,
@@ -89,7 +89,7 @@ impl<'a> Request<'a> {
         self
     }
 
-    /// Gives the whole request, answer included, this long.
+    /// Sets the timeout of the whole request, including the answer.
     pub(super) fn within(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
@@ -101,23 +101,23 @@ impl<'a> Request<'a> {
         self
     }
 
-    /// Keeps a secret of the body out of error texts, should the homeserver echo it.
+    /// Keeps a secret of the body out of error texts, because the homeserver may echo it.
     pub(super) fn hiding(mut self, secret: &Secret) -> Self {
         self.hidden = Some(secret.clone());
         self
     }
 
-    /// How long the whole request may take, as this homeserver is.
+    /// The timeout of the whole request, adapted to the speed of this homeserver.
     pub(super) fn limit(&self) -> Duration {
         self.client.stretched(self.timeout)
     }
 
-    /// Method and path: what error texts and the log call this request.
+    /// Method and path: the name of this request in error texts and the log.
     fn asked(&self) -> String {
         format!("{} {}", self.method, one_line(self.url.path(), 200))
     }
 
-    /// Sends the request and reads the JSON answer, which has no events in it.
+    /// Sends the request and reads the JSON answer, which must contain no events.
     ///
     /// # Errors
     /// Every way in which that can fail; nothing is tried twice.
@@ -125,7 +125,7 @@ impl<'a> Request<'a> {
         Answer::parse_page(self.send_for_page().await?)
     }
 
-    /// Sends the request; the answer stays text.
+    /// Sends the request and returns the answer as text.
     ///
     /// # Errors
     /// As [`Self::send`].
@@ -153,7 +153,7 @@ impl<'a> Request<'a> {
         Page::read(self.asked(), status.as_u16(), body)
     }
 
-    /// Sends the request and waits until the answer begins, which is a success.
+    /// Sends the request and waits until a successful answer begins.
     async fn begin(&self, built: RequestBuilder, token: Option<&Secret>) -> Result<Response> {
         let begun = Instant::now();
         let response = built.send().await.map_err(|error| self.lost(error, None))?;
@@ -184,7 +184,7 @@ impl<'a> Request<'a> {
         Err(self.refused(status, wait, &body, token))
     }
 
-    /// The error for a redirect to another place, which is not followed.
+    /// The error for a redirect to another host, which is not followed.
     fn leads_away(&self, response: &Response) -> Option<Error> {
         let location = response.headers().get(header::LOCATION)?.to_str().ok()?;
         let to = self.url.join(location).ok()?;
@@ -208,9 +208,9 @@ impl<'a> Request<'a> {
         })
     }
 
-    /// Sends the request; the answer's body is read piece by piece, and may have as many as
-    /// [`STREAM_FACTOR`] times the bytes of one that is kept in memory. Only what the homeserver
-    /// lets us wait counts: who reads may take their time between the pieces.
+    /// Sends the request. The answer's body is read piece by piece, and may have up to
+    /// [`STREAM_FACTOR`] times the bytes of one that is kept in memory. Only the time that we wait
+    /// for the homeserver counts: the reader may take any time between the pieces.
     ///
     /// # Errors
     /// As [`Self::send`].
@@ -294,7 +294,7 @@ impl<'a> Request<'a> {
         Ok(body)
     }
 
-    /// The error for an answer that was waited for as long as this.
+    /// The error for a timeout after this time.
     fn timed_out(&self, after: Duration) -> Error {
         Error::Timeout {
             asked: self.asked(),
@@ -339,7 +339,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// What an answer that is not a success means.
+    /// The error that an unsuccessful answer means.
     fn refused(
         &self,
         status: StatusCode,
@@ -396,7 +396,7 @@ pub(super) struct Body<'a> {
     request: Request<'a>,
     response: Response,
     limit: usize,
-    /// How long we wait for the homeserver in all, and how long we did so far.
+    /// Maximum total wait for the homeserver, and the wait so far.
     longest: Duration,
     waited: Duration,
     read: usize,
@@ -448,7 +448,7 @@ impl Body<'_> {
         Ok(Some(piece.to_vec()))
     }
 
-    /// Bytes that came so far, decompressed.
+    /// Bytes received so far, decompressed.
     pub(super) fn read(&self) -> usize {
         self.read
     }
@@ -457,7 +457,7 @@ impl Body<'_> {
         self.response.status().as_u16()
     }
 
-    /// The error for an answer that is not what Matrix says it must be.
+    /// The error for an answer that does not conform to Matrix.
     pub(super) fn not_matrix(&self, why: impl Into<String>) -> Error {
         Error::NotMatrix {
             asked: self.request.asked(),
@@ -467,7 +467,7 @@ impl Body<'_> {
     }
 }
 
-/// `Retry-After` in seconds. Its other form, a date, depends on two clocks and is not read.
+/// `Retry-After` in seconds. The form with a date depends on two clocks and is ignored.
 fn retry_after_header(response: &Response) -> Option<Duration> {
     let seconds = response
         .headers()
@@ -479,7 +479,7 @@ fn retry_after_header(response: &Response) -> Option<Duration> {
     seconds.parse().ok().map(Duration::from_secs)
 }
 
-/// What time it was at the other side, ms since the Unix epoch: the beginning of its second.
+/// The answer's date, ms since the Unix epoch: the beginning of its second.
 fn date_header(response: &Response) -> Option<i64> {
     let text = response.headers().get(header::DATE)?.to_str().ok()?;
     let at = jiff::fmt::rfc2822::parse(text).ok()?;

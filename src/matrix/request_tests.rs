@@ -1,4 +1,4 @@
-//! How the client takes answers that no good homeserver gives.
+//! How the client handles answers that no good homeserver gives.
 
 use super::super::stub::{Reply, Stub, TOKEN, json_reply, reply, reply_with};
 use super::*;
@@ -42,7 +42,7 @@ async fn who_reads_piece_by_piece_may_take_their_time() {
     let mut read = 0;
     while let Some(piece) = body.next().await.unwrap() {
         if read == 0 {
-            // What came is being stored.
+            // Storing the piece takes time.
             tokio::time::sleep(Duration::from_millis(600)).await;
         }
 
@@ -154,7 +154,7 @@ impl Bits {
         }
     }
 
-    /// Huffman codes go in with their first bit first.
+    /// Huffman codes are written with their first bit first.
     fn code(&mut self, value: u32, length: usize) {
         for bit in (0..length).rev() {
             self.push(value >> bit & 1, 1);

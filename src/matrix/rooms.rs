@@ -12,17 +12,17 @@ use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::time::Duration;
 
-/// A join over federation asks several servers in turn and takes its time.
+/// Timeout of a join: over federation it asks several servers in turn.
 const JOIN_TIMEOUT: Duration = Duration::from_mins(3);
 
-/// The state of a room with very many people takes its time.
+/// Timeout of a room's state: with very many people it takes long.
 const STATE_TIMEOUT: Duration = Duration::from_mins(5);
-/// A state that is kept whole may take so much memory, in bytes.
+/// Maximum memory of a state that is kept whole, bytes.
 const STATE_MAX: usize = 512 * 1024 * 1024;
-/// A part of it is handed over from so much memory on, in bytes.
+/// A part of the state is returned once it takes this much memory, bytes.
 const STATE_PIECE: usize = 8 * 1024 * 1024;
 
-/// The present state of a room as it comes.
+/// The current state of a room, as it comes.
 pub struct StateParts<'a> {
     stream: Stream<'a>,
     reader: StateReader,
@@ -57,13 +57,13 @@ impl StateParts<'_> {
         Ok((!part.is_empty()).then_some(part))
     }
 
-    /// Was all of it the state of a room?
+    /// Was the answer the complete state of a room?
     ///
     /// # Errors
     /// It lacks the room's creation.
     pub fn end(self) -> Result<()> {
-        // No room is without it: a proxy or a homeserver in trouble made this answer, and taken as
-        // it is it would end every call.
+        // Every room has a creation event. An answer without it comes from a proxy or a failing
+        // homeserver, and to believe it would end every call.
         if self.reader.has_creation {
             Ok(())
         } else {
@@ -118,7 +118,7 @@ impl StateReader {
         }
     }
 
-    /// Keeps what is of our types, and what has none: that is counted.
+    /// Keeps events of our types, and those without a type, which are counted.
     fn add(&mut self, text: &[u8]) {
         let kind = serde_json::from_slice::<Kind<'_>>(text);
         let kind = kind.ok().and_then(|kind| kind.kind);
@@ -141,17 +141,17 @@ impl StateReader {
     }
 }
 
-/// What an alias stands for.
+/// The room of an alias.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResolvedAlias {
     pub room_id: String,
-    /// Servers that are in the room: what to give as `via`.
+    /// Servers that are in the room, to use as `via`.
     pub servers: Vec<String>,
 }
 
 impl Client {
-    /// The rooms we are in. A filtered sync leaves out rooms in which nothing matched: this is the
-    /// list.
+    /// The rooms we are in. A filtered sync leaves out rooms in which nothing matched; this list is
+    /// complete.
     ///
     /// # Errors
     /// As every request.
@@ -167,10 +167,10 @@ impl Client {
         Ok(rooms)
     }
 
-    /// The current state of a room, raw: events of the types in [`TYPES`](super::TYPES), and what
-    /// has no type. Of an event that is too large only what tells it apart comes, with the content
-    /// `too_large`. Works in a world-readable room that we were never in, too. After leaving,
-    /// Synapse answers with the state at that time.
+    /// The current state of a room, raw: events of the types in [`TYPES`](super::TYPES), and events
+    /// without a type. If an event is too large, only its identifying fields are returned, with the
+    /// content `too_large`. This also works in a world-readable room that we were never in. After
+    /// leaving, Synapse returns the state at that time.
     ///
     /// # Errors
     /// As every request; `is_forbidden` when the room is not ours to see.
@@ -192,7 +192,7 @@ impl Client {
         Ok(state)
     }
 
-    /// The same, in parts as the answer comes, however large it is.
+    /// Like [`Self::room_state`], in parts as the answer comes, however large it is.
     ///
     /// # Errors
     /// As every request.
@@ -206,8 +206,8 @@ impl Client {
         })
     }
 
-    /// One event of a room's present state, raw; `None` where the homeserver gives only its
-    /// content, or has none.
+    /// One event of a room's current state, raw; `None` if the homeserver gives only its content,
+    /// or has none.
     ///
     /// # Errors
     /// As every request.
@@ -236,7 +236,8 @@ impl Client {
     }
 
     /// Joins a room by id or alias and returns its id. `via` names servers that are in the room: an
-    /// id of room version 12 has no server in it, so it cannot be joined over federation without.
+    /// id of room version 12 contains no server, so it cannot be joined over federation without
+    /// `via`.
     ///
     /// # Errors
     /// As every request; a 429 is likely, Synapse allows few joins.
@@ -253,7 +254,7 @@ impl Client {
         room_id_of(&request.within(timeout).send().await?)
     }
 
-    /// The room id that an alias stands for.
+    /// The room id of an alias.
     ///
     /// # Errors
     /// As every request; `is_not_found` when nobody has the alias.
@@ -305,7 +306,7 @@ impl Client {
     }
 }
 
-/// The room that an answer names.
+/// The room id in an answer.
 fn room_id_of(answer: &Answer) -> Result<String> {
     let room_id = answer.text("room_id")?;
     if is_room_id(&room_id) {

@@ -1,4 +1,5 @@
-//! What a homeserver can do: versions, unstable features, its software, the transports it offers.
+//! The features of a homeserver: versions, unstable features, its software, the transports it
+//! offers.
 
 use super::Client;
 use super::error::Result;
@@ -6,7 +7,7 @@ use super::wire::one_line;
 use serde_json::Value;
 use std::time::Duration;
 
-/// Name and version of the software are nice to have: they are not waited for long.
+/// Timeout for name and version of the software, which are not essential.
 const SOFTWARE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a homeserver says about itself.
@@ -14,28 +15,29 @@ const SOFTWARE_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Capabilities {
     /// Versions of the client-server API, for example `v1.11`.
     pub versions: Vec<String>,
-    /// Delayed events (MSC4140): clients can leave calls they crashed out of.
+    /// Delayed events (MSC4140): they let clients leave a call even after a crash.
     pub delayed_events: bool,
     /// Sticky events (MSC4354).
     pub sticky_events: bool,
     /// The endpoint of RTC transports (MSC4143).
     pub rtc_transports: bool,
-    /// Name and version of the software, for example `Synapse 1.163.2`, when the homeserver tells
-    /// it here.
+    /// Name and version of the software, for example `Synapse 1.163.2`, if the homeserver's
+    /// federation API answers here.
     pub software: Option<String>,
 }
 
-/// What `/capabilities` says of delayed events (MSC4140); `None` where it does not.
+/// The limits of delayed events in `/capabilities` (MSC4140); `None` where it has none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DelayedLimits {
-    /// The longest delay, ms.
+    /// Maximum delay, ms.
     pub max_delay_ms: Option<i64>,
-    /// The most that one user may have scheduled at a time.
+    /// Maximum number of scheduled events per user.
     pub max_scheduled: Option<i64>,
 }
 
 impl Client {
-    /// What the homeserver can do. Unstable features may depend on the user, so the token is sent.
+    /// The features of the homeserver. Unstable features may depend on the user, so the token is
+    /// sent.
     ///
     /// # Errors
     /// As every request; that the software is not told is no error.
@@ -65,7 +67,7 @@ impl Client {
         })
     }
 
-    /// The federation API tells it; on many homeservers it answers on the same address.
+    /// The federation API returns it; on many homeservers it is at the same address.
     async fn software(&self) -> Option<String> {
         let parts = ["_matrix", "federation", "v1", "version"];
         let timeout = SOFTWARE_TIMEOUT.min(self.settings().request_timeout);
@@ -90,7 +92,7 @@ impl Client {
         Some(text("version").map_or_else(|| name.clone(), |version| format!("{name} {version}")))
     }
 
-    /// The limits of delayed events for our account, as the homeserver tells them.
+    /// The limits of delayed events for our account, as the homeserver reports them.
     ///
     /// # Errors
     /// As every request; `is_unsupported` where it does not know the question.
@@ -119,7 +121,7 @@ impl Client {
         Ok(self.offered_transports().await?.unwrap_or_default())
     }
 
-    /// The same; `None` when it does not know the endpoint.
+    /// Like [`Self::transports`]; `None` if it does not know the endpoint.
     ///
     /// # Errors
     /// As every request.
@@ -138,7 +140,7 @@ impl Client {
             match self.get(parts).send().await {
                 Err(error) if error.is_unsupported() => {}
                 Err(error) => return Err(error),
-                // Synapse leaves the list out when it has nothing to offer.
+                // Synapse leaves the list out if it has nothing to offer.
                 Ok(mut answer) => {
                     let list = answer.take_list("rtc_transports");
                     return Ok(Some(list.unwrap_or_default()));

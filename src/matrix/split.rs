@@ -1,62 +1,62 @@
-//! Takes JSON apart while it comes: what is wanted of it is handed over value by value, the rest is
-//! passed over, and the whole is never kept. Only the way to what is wanted is read strictly; each
-//! value is for its taker to check.
+//! Splits JSON while it comes: wanted values are passed on one by one, the rest is skipped, and the
+//! whole is never kept. The structure on the path to wanted values must be valid JSON. Each value
+//! is passed on unchecked.
 
 use super::json::text_of;
 use super::repair::repair;
 use memchr::memchr2;
 
-/// A longer key on the way to what is wanted is none, in bytes.
+/// Maximum length of a key on the path to wanted values, bytes. A longer one is an error.
 const KEY_MAX: usize = 64 * 1024;
 
-/// What is wanted of a value.
+/// What the taker wants of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Want {
-    /// It is an object, and something in it is wanted.
+    /// Enter it as an object: something in it is wanted.
     Object,
-    /// It is a list, and its values are wanted: their path has one empty key more.
+    /// Enter it as a list: its values are wanted, and their path has one more, empty key.
     List,
-    /// Its text, up to so many bytes.
+    /// Its text, up to this many bytes.
     Text(usize),
     Nothing,
 }
 
-/// What was met.
+/// What was found.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found<'a> {
     Text(&'a [u8]),
-    /// A value with more bytes than were wanted.
+    /// The value has more bytes than were wanted.
     TooLong,
-    /// Not the object or list that was expected; its first byte.
+    /// It is not the expected object or list; its first byte.
     Other(u8),
-    /// An object that was entered is at its end.
+    /// The end of an object that was entered.
     End,
 }
 
-/// Says what is wanted, and takes it.
+/// Decides what is wanted, and receives it.
 pub(super) trait Taker {
     fn wants(&mut self, path: &[String]) -> Want;
     fn takes(&mut self, path: &[String], found: Found<'_>);
 }
 
-/// The text is no JSON, from this byte on.
+/// The text is not valid JSON from this byte on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Broken(pub usize);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// A value is to come; in a new list also its end.
+    /// A value is expected; in a new list (`FirstValue`) also its end.
     Value,
     FirstValue,
-    /// A key is to come; in a new object also its end.
+    /// A key is expected; in a new object (`FirstKey`) also its end.
     Key,
     FirstKey,
-    /// Within a key.
+    /// Within the text of a key.
     KeyText,
     Colon,
-    /// A comma or an end is to come.
+    /// A comma or an end is expected.
     After,
-    /// Within a value that is taken or passed over.
+    /// Within a value that is wanted or skipped.
     Inside,
     Done,
 }
@@ -66,15 +66,15 @@ enum State {
 pub(super) struct Splitter {
     state: State,
     path: Vec<String>,
-    /// The containers that were entered; true for an object.
+    /// The containers that were entered; true = object.
     entered: Vec<bool>,
     read: usize,
     key: Vec<u8>,
-    /// Of the value within: how deep, in a text, after a backslash.
+    /// Position within the current value: its depth, whether in a text, whether after a backslash.
     depth: usize,
     in_text: bool,
     escaped: bool,
-    /// Bytes that are wanted of it; `None` = it is passed over.
+    /// Maximum wanted bytes of the current value; `None` = it is skipped.
     limit: Option<usize>,
     too_long: bool,
     text: Vec<u8>,
@@ -102,12 +102,12 @@ impl Splitter {
         self.read
     }
 
-    /// Is the text at its end?
+    /// Is the text complete?
     pub(super) fn is_done(&self) -> bool {
         self.state == State::Done
     }
 
-    /// Reads on.
+    /// Reads the next bytes.
     pub(super) fn feed(&mut self, bytes: &[u8], taker: &mut impl Taker) -> Result<(), Broken> {
         let mut rest = bytes;
         while let Some(first) = rest.first() {
@@ -125,7 +125,7 @@ impl Splitter {
         Ok(())
     }
 
-    /// One byte of the way; how many of it were used.
+    /// Processes one byte outside of values and keys. Returns how many bytes were used.
     fn step(&mut self, byte: u8, taker: &mut impl Taker) -> Result<usize, Broken> {
         match (self.state, byte) {
             (State::FirstKey, b'}') | (State::FirstValue, b']') => self.close(taker),
@@ -147,7 +147,7 @@ impl Splitter {
         Ok(1)
     }
 
-    /// A value begins: it is entered, taken or passed over.
+    /// A value begins: it is entered, collected or skipped.
     fn value(&mut self, byte: u8, taker: &mut impl Taker) -> Result<usize, Broken> {
         if !matches!(
             byte,
@@ -185,7 +185,7 @@ impl Splitter {
         Ok(0)
     }
 
-    /// On within a value, to its end or that of the bytes.
+    /// Continues within a value, to its end or to the end of the bytes.
     fn inside(&mut self, bytes: &[u8], taker: &mut impl Taker) -> usize {
         let (used, ended) = self.pass(bytes);
         if let Some(limit) = self.limit
@@ -242,7 +242,7 @@ impl Splitter {
                             return (at + 1, true);
                         }
                     }
-                    // The end of a number or a word is what follows it.
+                    // The end of a number or a word is recognised by the byte after it.
                     b'}' | b']' | b',' if self.depth == 0 => return (at, true),
                     byte if self.depth == 0 && byte.is_ascii_whitespace() => return (at, true),
                     _ => {}
@@ -255,7 +255,7 @@ impl Splitter {
         (bytes.len(), false)
     }
 
-    /// On within a key, to its end or that of the bytes.
+    /// Continues within a key, to its end or to the end of the bytes.
     fn key_text(&mut self, bytes: &[u8]) -> Result<usize, Broken> {
         let mut at = 0;
         let mut ended = false;
@@ -291,7 +291,7 @@ impl Splitter {
         Ok(at)
     }
 
-    /// A container that was entered is at its end.
+    /// The end of a container that was entered.
     fn close(&mut self, taker: &mut impl Taker) {
         match self.entered.pop() {
             Some(true) => taker.takes(&self.path, Found::End),
@@ -315,7 +315,7 @@ impl Splitter {
     }
 }
 
-/// A key from what stands between its quotes; what a strict reader refuses is replaced.
+/// A key from the bytes between its quotes. Invalid parts are replaced.
 fn read_key(raw: &[u8]) -> String {
     let quoted = repair(&[b"\"", raw, b"\""].concat());
     text_of(quoted.as_bytes()).unwrap_or_default()
@@ -357,7 +357,7 @@ mod tests {
         }
     }
 
-    /// What is taken of a text that comes in pieces of so many bytes.
+    /// The results for a text that comes in pieces of this many bytes.
     fn taken(text: &str, piece: usize) -> Result<Vec<String>, Broken> {
         let (mut splitter, mut rooms) = (Splitter::new(), Rooms::default());
         for bytes in text.as_bytes().chunks(piece) {

@@ -5,8 +5,8 @@ use super::error::Result;
 use serde_json::Value;
 
 impl Client {
-    /// The content of one event of a room's current state, with the empty state key. Works in a
-    /// world-readable room that we were never in, too, where our homeserver is in it.
+    /// The content of one event of a room's current state, with the empty state key. This also
+    /// works in a world-readable room that we were never in, if our homeserver is in it.
     ///
     /// # Errors
     /// As every request; `is_forbidden` when the room is not ours to see, `is_not_found` when there

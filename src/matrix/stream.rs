@@ -1,5 +1,4 @@
-//! A JSON answer that is taken apart while it comes, so that memory holds a part of it and never
-//! the whole.
+//! A JSON answer that is split while it comes, so that only a part of it is in memory.
 
 use super::error::{Error, Result};
 use super::events::Events;
@@ -10,15 +9,15 @@ use super::split::{Splitter, Taker};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// A longer event is left out, in bytes: the specification allows 64 KiB, and 100 KiB are kept
-/// whole.
+/// Maximum length of an event, bytes. A longer one is left out. The specification allows 64 KiB,
+/// and up to 100 KiB are kept whole.
 pub(super) const EVENT_TEXT_MAX: usize = 1024 * 1024;
 
-/// An answer on its way to a taker.
+/// An answer that is passed to a taker as it comes.
 pub(super) struct Stream<'a> {
     body: Body<'a>,
     splitter: Splitter,
-    /// What it begins with, to tell a web page from broken JSON.
+    /// Its first byte, to distinguish a web page from invalid JSON.
     head: Option<u8>,
 }
 
@@ -31,12 +30,12 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// Bytes that came so far.
+    /// Bytes received so far.
     pub(super) fn read(&self) -> usize {
         self.body.read()
     }
 
-    /// Gives the taker the next piece; false at the end of a whole answer.
+    /// Passes the next piece to the taker. Returns false at the end of a complete answer.
     pub(super) async fn next(&mut self, taker: &mut impl Taker) -> Result<bool> {
         let Some(piece) = self.body.next().await? else {
             return if self.splitter.is_done() {
@@ -66,7 +65,7 @@ impl<'a> Stream<'a> {
         self.not_matrix(format!("JSON that breaks off after {read} bytes"))
     }
 
-    /// The error for an answer that is JSON and still not what Matrix says it must be.
+    /// The error for an answer that is JSON but does not conform to Matrix.
     pub(super) fn not_matrix(&self, why: impl Into<String>) -> Error {
         self.body.not_matrix(why)
     }
@@ -75,11 +74,11 @@ impl<'a> Stream<'a> {
 /// An event that came in a stream.
 pub(super) struct Streamed {
     pub event: Value,
-    /// Parts of it were not JSON for a strict reader and were replaced.
+    /// Invalid parts of it were replaced.
     pub repaired: bool,
 }
 
-/// Builds an event from its text; `None` for what is no JSON even after repair.
+/// Builds an event from its text; `None` if it is no JSON even after repair.
 pub(super) fn event_of(events: &mut Events, text: &[u8]) -> Option<Streamed> {
     if let Ok(text) = std::str::from_utf8(text)
         && check(text).is_ok()

@@ -1,4 +1,4 @@
-//! For the tests of the client: a server on loopback that answers the n-th request with the n-th
+//! For tests of the client: a server on loopback that answers the n-th request with the n-th
 //! prepared reply.
 
 use super::{Client, Secret, Settings};
@@ -9,18 +9,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// What the client of [`Stub::client`] sends as its token.
+/// The token of the client of [`Stub::client`].
 pub(super) const TOKEN: &str = "syt_stub_token";
 
 /// How a request is answered.
 pub(super) enum Reply {
-    /// These bytes, head and body, and then the connection ends.
+    /// These bytes, head and body; then the connection is closed.
     Bytes(Vec<u8>),
-    /// Nothing, ever.
+    /// No answer at all.
     Hang,
     /// A body without end.
     Endless,
-    /// A body without end, of which a byte comes each time.
+    /// An endless body, one byte at each interval.
     Drip(Duration),
 }
 
@@ -97,7 +97,7 @@ impl Stub {
         self.asked.lock().unwrap().clone()
     }
 
-    /// Bytes of endless bodies that went out so far.
+    /// Bytes of endless bodies that were sent so far.
     pub(super) fn sent(&self) -> usize {
         self.sent.load(Ordering::SeqCst)
     }

@@ -12,27 +12,29 @@ use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// A long poll may take this much longer than it was asked to wait.
+/// Time that a long poll may take in addition to its requested wait.
 const GRACE: Duration = Duration::from_secs(30);
-/// An answer that has to be prepared first, of many rooms or of long ago, may take this long.
+/// Time for an answer that has to be prepared, because it is of many rooms or covers a long time.
 const PREPARING: Duration = Duration::from_mins(30);
-/// Who is asked to wait no longer than this is not held, but prepares, ms.
+/// With a wait shorter than this, ms, the homeserver does not hold the request: if it takes time,
+/// it prepares the answer.
 const SHORT_MS: u64 = 1000;
-/// The events of a room that take more memory than this are handed over before its end, in bytes.
+/// Once the events of a room take more memory than this, bytes, they are returned before the room's
+/// end.
 const PIECE: usize = 8 * 1024 * 1024;
-/// What a batch that is kept whole may take, in bytes.
+/// Maximum memory of a batch that is kept whole, bytes.
 const BATCH_MAX: usize = 96 * 1024 * 1024;
-/// No more complaints than this are kept of one answer.
+/// Maximum complaints kept of one answer.
 const MALFORMED_MAX: usize = 100;
 
-/// What to ask `/sync` for.
+/// The parameters of a `/sync` request.
 #[derive(Debug, Clone, Copy)]
 pub struct SyncRequest<'a> {
-    /// The position to go on from; `None` for a first sync.
+    /// The position to continue from; `None` for a first sync.
     pub since: Option<&'a str>,
-    /// How long the homeserver may wait for news, ms; 0 asks for an answer that it may have to
-    /// prepare for minutes. Synapse answers a repeated question from a cache of two minutes:
-    /// another number here asks anew.
+    /// How long the homeserver may wait for news, ms; 0 requests an answer at once, though the
+    /// homeserver may need minutes to prepare it. Synapse answers a repeated request from a cache
+    /// of two minutes: another number here avoids the cache.
     pub timeout_ms: u64,
     /// A filter id of [`Client::upload_filter`], or [`filter_json`] as text.
     pub filter: &'a str,
@@ -40,8 +42,8 @@ pub struct SyncRequest<'a> {
     pub full_state: bool,
 }
 
-/// The filter of a first sync that tells which invitations are open, and of rooms that we are in as
-/// little as can be.
+/// The filter of a first sync that returns open invitations, and as little as possible of joined
+/// rooms.
 #[must_use]
 pub fn invitations_filter() -> String {
     let nothing = json!({"types": []});
@@ -59,8 +61,8 @@ pub fn invitations_filter() -> String {
     filter.to_string()
 }
 
-/// One answer of `/sync`. Events are raw and may be any JSON; of one that is too large only what
-/// tells it apart is there, with the content `too_large`.
+/// One answer of `/sync`. Events are raw and may be any JSON. If an event is too large, only its
+/// identifying fields are there, with the content `too_large`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SyncBatch {
     /// The position after this batch, never empty.
@@ -68,7 +70,7 @@ pub struct SyncBatch {
     pub joined: Vec<JoinedRoom>,
     pub invited: Vec<Invite>,
     pub left: Vec<LeftRoom>,
-    /// What had to be skipped because it was not of the right shape, in words.
+    /// Descriptions of what had to be skipped because it had the wrong form.
     pub malformed: Vec<String>,
 }
 
@@ -77,10 +79,10 @@ pub struct SyncBatch {
 pub struct JoinedRoom {
     pub room_id: String,
     pub timeline: Vec<Value>,
-    /// State before the timeline, or after it: see `state_is_after`.
+    /// The state before the timeline, or after it: see `state_is_after`.
     pub state: Vec<Value>,
-    /// `state` is how the state changed up to the end of the timeline (MSC4222): current state is
-    /// to be taken only from it. Otherwise the timeline's state events come after it.
+    /// `state` is how the state changed up to the end of the timeline (MSC4222), and only it gives
+    /// the current state. Otherwise the timeline's state events come after it.
     pub state_is_after: bool,
     /// Sticky events (MSC4354) that are not in the timeline.
     pub sticky: Vec<Value>,
@@ -104,7 +106,7 @@ pub enum SyncPart {
 pub struct SyncEnd {
     /// The position after this answer, never empty.
     pub next_batch: String,
-    /// What had to be skipped because it was not of the right shape, in words.
+    /// Descriptions of what had to be skipped because it had the wrong form.
     pub malformed: Vec<String>,
 }
 
@@ -112,9 +114,9 @@ pub struct SyncEnd {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Invite {
     pub room_id: String,
-    /// Who invited us, as our own homeserver says; `None` when it did not.
+    /// Who invited us, as our own homeserver says; `None` if it did not say.
     pub inviter: Option<String>,
-    /// The room's name as the inviter's server tells it: a claim.
+    /// The room's name as the inviter's server says: a claim.
     pub name: Option<String>,
     /// The room's main alias, a claim too.
     pub alias: Option<String>,
@@ -129,10 +131,10 @@ pub struct LeftRoom {
     pub timeline: Vec<Value>,
     pub state: Vec<Value>,
     pub state_is_after: bool,
-    /// The timeline leaves events out; those before `prev_batch`.
+    /// The timeline left out events, which are before `prev_batch`.
     pub limited: bool,
     pub prev_batch: Option<String>,
-    /// As of a joined room.
+    /// As for a joined room.
     pub goes_on: bool,
 }
 
@@ -164,7 +166,7 @@ pub fn filter_of_names() -> Value {
     filter
 }
 
-/// The filter for a `/sync` of which only the position is wanted.
+/// The filter for a `/sync` that only returns the position.
 #[must_use]
 pub fn filter_of_nothing() -> Value {
     let mut filter = filter_json();
@@ -176,8 +178,8 @@ pub fn filter_of_nothing() -> Value {
     filter
 }
 
-/// The filter for a `/sync` of one room. `sparing`: without the people of the room, and with little
-/// of its timeline.
+/// The filter for a `/sync` of one room. `sparing`: without the people of the room, and with a
+/// short timeline.
 #[must_use]
 pub fn filter_of_room(room_id: &str, sparing: bool) -> Value {
     let mut filter = filter_json();
@@ -209,8 +211,8 @@ impl Client {
             .text("filter_id")
     }
 
-    /// Asks for what happened since a position, all at once. Sections of the wrong shape are
-    /// skipped and named in `malformed`; `limited` and a later poll are how the gap heals.
+    /// Requests what happened since a position, all at once. Sections of the wrong form are skipped
+    /// and named in `malformed`; `limited` and a later poll repair the gap.
     ///
     /// # Errors
     /// As every request; also when the answer has no `next_batch`, or is too much to be kept whole.
@@ -233,7 +235,7 @@ impl Client {
         Ok(batch)
     }
 
-    /// The same, room by room as the answer comes, however large it is.
+    /// Like [`Self::sync`], room by room as the answer comes, however large it is.
     ///
     /// # Errors
     /// As every request.
@@ -260,7 +262,7 @@ impl Client {
             .query("filter", sync.filter)
             .query("set_presence", "offline")
             .query("use_state_after", "true")
-            // Synapse reads only this name of it.
+            // Synapse reads only this unstable name.
             .query("org.matrix.msc4222.use_state_after", "true");
         if sync.full_state {
             request = request.query("full_state", "true");
@@ -302,7 +304,7 @@ impl SyncParts<'_> {
         }
     }
 
-    /// Bytes of the answer that came so far.
+    /// Bytes of the answer received so far.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.stream.read()
@@ -357,20 +359,20 @@ impl SyncBatch {
     }
 }
 
-/// Takes an answer apart and notes what does not fit.
+/// Splits an answer and notes what has the wrong form.
 struct Reader {
     own_user_id: Option<String>,
     next_batch: Option<String>,
     malformed: Vec<String>,
-    /// Something was replaced, which is said once.
+    /// Something was replaced; this is reported once.
     repaired: bool,
     /// The answer is no object.
     is_other: bool,
-    /// The room that is being read; of an invitation its events are the state.
+    /// The room that is being read. For an invitation, its events are the state.
     room: JoinedRoom,
     parts: VecDeque<SyncPart>,
     events: Events,
-    /// Memory that was handed over in all, in bytes.
+    /// Memory of all parts returned so far, bytes.
     handed_over: usize,
 }
 
@@ -457,7 +459,7 @@ impl Reader {
         }
     }
 
-    /// Something is not of the shape that it should have; that nothing is there is well.
+    /// Something has the wrong form. A null is accepted.
     fn complain_of(&mut self, path: &[&str], byte: u8) {
         let (place, wanted) = match path {
             [] => {
@@ -478,7 +480,7 @@ impl Reader {
 
     fn add_event(&mut self, section: &str, part: &str, text: &[u8]) {
         if section == "invite" && self.events.used() > PIECE {
-            // Of an invitation the first events are enough.
+            // The first events of an invitation are enough.
             return;
         }
 
@@ -505,7 +507,7 @@ impl Reader {
         }
     }
 
-    /// The room, or what there is of it so far, is for who asked.
+    /// Queues the room, or the part of it so far, for the caller.
     fn hand_over(&mut self, section: &str, goes_on: bool) {
         let next = JoinedRoom {
             room_id: self.room.room_id.clone(),
@@ -537,7 +539,7 @@ impl Reader {
         self.parts.push_back(part);
 
         if goes_on {
-            // These come with the last part.
+            // The flags belong to the last part.
             let flags = self.parts.back_mut().and_then(|part| match part {
                 SyncPart::Joined(room) => Some((&mut room.limited, &mut room.prev_batch)),
                 SyncPart::Left(room) => Some((&mut room.limited, &mut room.prev_batch)),
@@ -571,8 +573,8 @@ fn invite(room: JoinedRoom, own: Option<&str>) -> Invite {
     }
 }
 
-/// Who sent our invite. Everything but the last such event was told by the inviter's server, and
-/// may name somebody whom our policy trusts; the last one is put there by our own homeserver.
+/// Who sent our invite. All such events but the last come from the inviter's server, and may name
+/// somebody whom our policy trusts. The last one is added by our own homeserver.
 fn inviter(events: &[Value], own: Option<&str>) -> Option<String> {
     let mut invites = events.iter().filter(|event| {
         let key = event.get("state_key").and_then(Value::as_str);
@@ -592,7 +594,7 @@ fn inviter(events: &[Value], own: Option<&str>) -> Option<String> {
         .map(ToOwned::to_owned)
 }
 
-/// What kind of value begins with this byte.
+/// The kind of value that begins with this byte.
 fn shape(byte: u8) -> &'static str {
     match byte {
         b'n' => "null",

@@ -1,4 +1,4 @@
-//! How `/sync` is asked and how its answer is taken apart.
+//! The request of `/sync`, and how its answer is split.
 
 use super::super::Error;
 use super::super::stub::{Reply, Stub, json_reply, reply};

@@ -1,4 +1,4 @@
-//! What a server publishes about itself for clients: `/.well-known/matrix/client`.
+//! The information that a server publishes for clients: `/.well-known/matrix/client`.
 
 use super::Client;
 use super::error::Result;
@@ -21,7 +21,7 @@ pub struct WellKnown {
 }
 
 impl Client {
-    /// The well-known document at the homeserver's own address. `None` when there is none: most
+    /// The well-known document at the homeserver's own address. `None` if there is none: most
     /// homeservers publish it at their server name instead.
     ///
     /// # Errors

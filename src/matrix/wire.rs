@@ -1,4 +1,4 @@
-//! Answers as they came over the wire.
+//! Answers as they were received.
 
 use super::error::{Error, Result};
 use super::events::Full;
@@ -7,10 +7,10 @@ use super::repair::repair;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-/// An answer with more values than this, its events not counted, is none of a homeserver.
+/// Maximum values in an answer, its events not counted. No homeserver sends more.
 const NODES_MAX: usize = 500_000;
 
-/// An answer that is JSON, as text: what may be large is taken out of it piece by piece.
+/// A JSON answer as text, from which large parts are taken one by one.
 #[derive(Debug)]
 pub(super) struct Page {
     pub asked: String,
@@ -19,7 +19,7 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// Checks that a body is JSON; what a strict reader refuses is repaired where that is possible.
+    /// Checks that a body is JSON. Invalid parts are repaired if possible.
     pub(super) fn read(asked: String, status: u16, body: Vec<u8>) -> Result<Self> {
         let text = match String::from_utf8(body) {
             Ok(text) => match check(&text) {
@@ -30,8 +30,7 @@ impl Page {
                         text,
                     });
                 }
-                // A body that broke off is not worth the walk: nothing that is missing can be put
-                // back.
+                // A truncated body is not repaired, because the missing part cannot be restored.
                 Err(error) if error.is_eof() => {
                     return Err(Error::NotMatrix {
                         asked,
@@ -58,7 +57,7 @@ impl Page {
         }
     }
 
-    /// The error for an answer that is JSON and still not what Matrix says it must be.
+    /// The error for an answer that is JSON but does not conform to Matrix.
     pub(super) fn not_matrix(&self, why: impl Into<String>) -> Error {
         Error::NotMatrix {
             asked: self.asked.clone(),
@@ -78,13 +77,13 @@ impl Page {
         fields(self.raw()?).ok_or_else(|| self.not_matrix("an object was expected"))
     }
 
-    /// The error for an answer of which even the stand-ins are too much.
+    /// The error for an answer of which even the stand-ins take too much memory.
     pub(super) fn full(&self, _: Full) -> Error {
         self.not_matrix("more small events than fit into memory")
     }
 }
 
-/// A JSON answer with what is needed to complain about it.
+/// A JSON answer with the data for error texts.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub asked: String,
@@ -109,7 +108,7 @@ impl Answer {
         })
     }
 
-    /// The error for an answer that is JSON and still not what Matrix says it must be.
+    /// The error for an answer that is JSON but does not conform to Matrix.
     pub(super) fn not_matrix(&self, why: impl Into<String>) -> Error {
         Error::NotMatrix {
             asked: self.asked.clone(),
@@ -145,7 +144,7 @@ impl Answer {
             .map(ToOwned::to_owned)
     }
 
-    /// The list under `key`, which must be there; it is taken out of the answer.
+    /// Takes the list under `key`, which must be there, out of the answer.
     pub(super) fn take_list(&mut self, key: &str) -> Result<Vec<Value>> {
         match self.value.get_mut(key).map(Value::take) {
             Some(Value::Array(list)) => Ok(list),
@@ -167,8 +166,7 @@ fn describe(body: &str, error: &serde_json::Error) -> String {
     }
 }
 
-/// A stranger's text as it may stand in a log line: no control characters, at most `max`
-/// characters.
+/// A stranger's text, made safe for a log line: no control characters, at most `max` characters.
 pub(super) fn one_line(text: &str, max: usize) -> String {
     let clean = |c: char| if c.is_control() { ' ' } else { c };
     let mut line: String = text.chars().take(max).map(clean).collect();

@@ -1,5 +1,5 @@
-//! Back-fill: walks back through history page by page, over gaps to what is known, in new rooms to
-//! the beginning.
+//! Back-fill: walks back through history page by page, over a gap to known events, and in a new
+//! room to its beginning.
 
 use super::course::{BARREN_FREE, BARREN_MAX, Course, Scope, what};
 use super::ingest::add_events;
@@ -16,26 +16,28 @@ use crate::store::{coverage, rooms};
 use serde_json::Value;
 use std::time::Duration;
 
-/// Without a ring, look for work after this time.
+/// Without a notification, look for work after this time.
 const IDLE: Duration = Duration::from_mins(1);
-/// One page in which all is known closes a gap: it must be long enough to be no chance.
+/// Events per page over a gap. A page of only known events closes the gap, so it must be long
+/// enough that this is no coincidence.
 pub(super) const GAP_PAGE: u32 = 250;
 const DAY_MS: i64 = 86_400_000;
 
-/// An hour: clocks differ between servers.
+/// Tolerance for differences between clocks of servers, ms: an hour.
 const MARGIN_MS: i64 = 3_600_000;
-/// So near before the oldest event that was given hidden time must end to be why no more came, ms.
+/// Hidden time explains why no more events came if it ends at most this long before the oldest
+/// event, ms.
 const HIDDEN_MARGIN_MS: i64 = 60_000;
-/// Events asked for where a page was too large.
+/// Events per request after a page that was too large.
 const SMALL_PAGE: u32 = 10;
-/// Events asked for where a homeserver gave no more: the most there may be.
+/// Events per request if a homeserver gave no more: as many as possible.
 const LARGE_PAGE: u32 = 1000;
-/// Walks that ended too early and are tried again, one after the other, before the open ones have
+/// Maximum number of walks that ended too early and are tried again before the open walks have
 /// their turn.
 const AGAIN: i64 = 10;
 
 impl Observer {
-    /// Walks whatever there is to walk, one request at a time, for ever.
+    /// Processes all walks, one request at a time, for ever.
     pub(super) async fn walk_history(&self) {
         let (scope, mut course) = (Scope::everything(), Course::default());
         let mut patience = Patience::new();
@@ -64,7 +66,7 @@ impl Observer {
         }
     }
 
-    /// Waits for work: a ring, a walk or a hole that is due again.
+    /// Waits for work: a notification, or a walk or hole that is due again.
     async fn rest(&self, scope: &Scope, course: &Course) {
         let (hole, look) = (
             self.next_hole().await.ok().flatten(),
@@ -81,8 +83,8 @@ impl Observer {
         let _ = tokio::time::timeout(wait, self.history.notified()).await;
     }
 
-    /// One page of each open walk that is due, so that no room waits for another; false when there
-    /// was none.
+    /// Reads one page of each open walk that is due, so that no room waits for another. Returns
+    /// false if there was none.
     pub(super) async fn walk_round(
         &self,
         scope: &Scope,
@@ -119,15 +121,15 @@ impl Observer {
             return Ok(walked);
         }
 
-        // A room whose walk fails again and again must not keep the others from these.
+        // A room whose walk fails again and again must not block this work for the others.
         let looked = self.look_again(scope).await?;
         let went_on = self.try_ended_again(scope).await?;
 
         Ok(self.fill_holes(scope).await? || looked || went_on)
     }
 
-    /// Says on the room that its history could not be read, and tries it again later; the others go
-    /// on.
+    /// Records on the room that its history could not be read, and schedules another attempt. The
+    /// other walks continue.
     async fn put_off(&self, walk: &Walk, course: &mut Course, error: &Error) -> Result<(), Error> {
         let text = format!("{}{error}", rooms::HISTORY_TROUBLE);
         tracing::warn!("{}: {text}", walk.room_id);
@@ -141,7 +143,7 @@ impl Observer {
         Ok(())
     }
 
-    /// The time, ms, from which on history is wanted by the configuration; `None` = all of it.
+    /// The time, ms, from which on the configuration wants history; `None` = all of it.
     pub(super) fn asked_since(&self, now: i64) -> Option<i64> {
         self.settings
             .backfill_days
@@ -180,8 +182,8 @@ impl Observer {
             Err(error) if error.is_hidden() => {
                 step.ended_by = Some(self.why_refused(walk).await?);
             }
-            // The server lost the token: from the newest event on, what is known comes again and
-            // does no harm.
+            // The server lost the token: the walk begins again at the newest event. Known events
+            // come again, which does no harm.
             Err(error) if error.is_unknown_position() && walk.token.is_some() => {}
             Err(error) => return Err(error.into()),
         }
@@ -192,8 +194,9 @@ impl Observer {
         self.say_how_far(walk, course).await
     }
 
-    /// The page, or what comes without the filter of types where with it nothing more comes
-    /// although the room's beginning is not reached, or page after page is empty.
+    /// The page, or the page without the filter of types. It is requested without the filter if no
+    /// more comes although the room's beginning is not reached, or if page after page brings
+    /// nothing new.
     async fn or_without_filter(
         &self,
         walk: &Walk,
@@ -229,7 +232,7 @@ impl Observer {
         }
     }
 
-    /// Why the walk ends with this page, if it does. What lies beyond the horizon is cut off the
+    /// Why the walk ends with this page, if it does. Events beyond the horizon are removed from the
     /// page.
     async fn ended_by(
         &self,
@@ -243,13 +246,13 @@ impl Observer {
         let beyond = horizon.is_some_and(|horizon| drop_older_than(&mut page.chunk, horizon));
         let shorter = page.chunk.len() < read;
         if shorter && (page.end.is_none() || (created && !page.chunk.iter().any(is_creation))) {
-            // The room's beginning was read, and is older than what is wanted: nothing is hidden.
+            // The room's beginning was read and is older than wanted: nothing is hidden.
             return Ok(Some("horizon"));
         }
 
         if walk.reason == "gap" && ends_with_creation(page) {
-            // The next page would be empty and would not tell that this walk came so far: the
-            // creation may be known from long before the gap.
+            // The next page would be empty and would not show that this walk reached the beginning:
+            // the creation may be known from long before the gap.
             return Ok(Some("beginning"));
         }
 
@@ -258,7 +261,7 @@ impl Observer {
         }
 
         if seen.circle {
-            // A server that turns in a circle must not hold us for ever.
+            // A server whose pages go in a circle must not keep us busy for ever.
             return Ok(Some("circle"));
         }
 
@@ -276,13 +279,13 @@ impl Observer {
         Ok((seen.barren >= BARREN_MAX).then_some("endless"))
     }
 
-    /// The time, ms, behind which a walk need not go: it is not wanted, or it would be deleted
-    /// again. Without back-fill a gap begins where we last heard of the room.
+    /// The time, ms, before which a walk need not go: earlier events are not wanted, or would be
+    /// deleted again. Without back-fill a walk over a gap ends where we last heard of the room.
     async fn horizon(&self, walk: &Walk) -> Result<Option<i64>, Error> {
         let (now, kept) = (self.clock.now_ms(), self.settings.retention);
         let is_gap = walk.reason == "gap";
         let asked = self.asked_since(now);
-        // What a gap should meet may be deleted already.
+        // The events that would close a gap may be deleted already.
         let wanted = asked.max(if is_gap {
             kept.events_before(now)
         } else {
@@ -299,9 +302,8 @@ impl Observer {
         Ok(Some(heard - MARGIN_MS).max(wanted))
     }
 
-    /// The homeserver gives nothing before this page: the room begins here, or what was before is
-    /// hidden from us, as the room's visibility says; else it may have more and just does not give
-    /// it.
+    /// Why the homeserver gives nothing before this page. The room begins here; or what was before
+    /// is hidden from us by the room's visibility; or there may be more that it just does not give.
     async fn last_page(&self, walk: &Walk, page: &MessagesPage) -> Result<&'static str, Error> {
         if page.chunk.iter().any(is_creation) {
             return Ok("beginning");
@@ -325,8 +327,8 @@ impl Observer {
             .await?;
 
         Ok(match (is_hidden, is_gap) {
-            // A gap may end at what we may see and be closed: a walk of the whole room tells what
-            // is hidden.
+            // A gap may end where our access begins, and is then closed. Only a walk through the
+            // whole room reports hidden history.
             (true, true) => "beginning",
             (true, false) => "not_visible",
             (false, _) => "no_more",
@@ -344,8 +346,8 @@ impl Observer {
             .any(|span| span.from < at && ends_there(span.to)))
     }
 
-    /// Why the homeserver does not let us read on: it is hidden, or we are not in the room; else it
-    /// just refuses.
+    /// Why the homeserver does not let us read on: the history is hidden, we are not in the room,
+    /// or it just refuses.
     async fn why_refused(&self, walk: &Walk) -> Result<&'static str, Error> {
         let at = walk.reached_ms.unwrap_or(walk.opened_ms);
         let watched = rooms::watched(&self.store).await?;
@@ -357,8 +359,8 @@ impl Observer {
         Ok(if is_hidden { "not_visible" } else { "refused" })
     }
 
-    /// Opens walks where earlier ones ended at a horizon that is wider now, and corrects what an
-    /// earlier version said of ends; false when that is to be tried again.
+    /// Opens walks where earlier ones ended at a horizon that is wider now, and corrects ends that
+    /// an earlier version recorded. Returns false if that must be tried again.
     pub(super) async fn look_at_ends(&self) -> bool {
         match self.try_look_at_ends().await {
             Ok(()) => true,
@@ -413,7 +415,8 @@ impl Observer {
         }))
     }
 
-    /// Tries walks again that ended because the homeserver gave no more; false when none was due.
+    /// Tries walks again that ended because the homeserver gave no more. Returns false if none was
+    /// due.
     async fn try_ended_again(&self, scope: &Scope) -> Result<bool, Error> {
         if !self.settings.backfill {
             return Ok(false);
@@ -446,11 +449,11 @@ impl Observer {
         Ok(due.map(|due| Duration::from_millis(due.saturating_sub(now).unsigned_abs())))
     }
 
-    /// Asks for the page again with which a walk ended. Where it brings more, a new walk goes on
-    /// from there.
+    /// Requests the last page of an ended walk again. If it brings more, a new walk continues from
+    /// there.
     async fn try_again(&self, ended: &Ended) -> Result<(), Error> {
         let (room_id, token) = (ended.room_id.as_str(), ended.token.as_deref());
-        // By turns with the filter and without.
+        // Alternates between requests with and without the filter.
         let answer = if ended.tries % 2 == 0 {
             self.client.messages(room_id, token, LARGE_PAGE).await
         } else {
@@ -505,7 +508,7 @@ impl Observer {
         Ok(())
     }
 
-    /// The page's events and the walk's new place, in one commit.
+    /// Writes the page's events and the walk's new position, in one commit.
     async fn write_step(&self, walk: &Walk, step: Step, events: &[Value]) -> Result<(), Error> {
         let mut room = RoomBatch::new(&walk.room_id, Source::Backfill);
         add_events(&mut room, events, true, self.clock.now_ms());
@@ -530,7 +533,7 @@ impl Observer {
     }
 }
 
-/// The ids of all events that a page tells of.
+/// The ids of all events on a page.
 fn ids_of(page: &MessagesPage) -> impl Iterator<Item = &str> {
     let ours = page
         .chunk
@@ -540,7 +543,7 @@ fn ids_of(page: &MessagesPage) -> impl Iterator<Item = &str> {
     ours.chain(page.others.iter().map(String::as_str))
 }
 
-/// The ids of those that are of our types, and so are stored.
+/// The ids of the events that are of our types, and so are stored.
 fn ids_of_ours(page: &MessagesPage) -> impl Iterator<Item = &str> {
     let ours = page
         .chunk
@@ -560,13 +563,13 @@ fn is_creation(event: &Value) -> bool {
         .is_some_and(|kind| kind == "m.room.create")
 }
 
-/// Does the page come to the room's beginning? Nothing comes before the creation, even where the
-/// page has an `end`.
+/// Does the page reach the room's beginning? Nothing comes before the creation, even if the page
+/// has an `end`.
 fn ends_with_creation(page: &MessagesPage) -> bool {
     page.chunk.last().is_some_and(is_creation)
 }
 
-/// A step that reads nothing and begins anew, until the answer says more.
+/// A step that read nothing and begins at the newest event again, until the answer changes that.
 fn step(walk: &Walk, horizon_ms: Option<i64>) -> Step {
     Step {
         opened_ms: walk.opened_ms,
@@ -579,8 +582,8 @@ fn step(walk: &Walk, horizon_ms: Option<i64>) -> Step {
     }
 }
 
-/// Is it this room's trouble? A lost token, too many questions, an unreachable homeserver and the
-/// database are not.
+/// Does the error concern only this room? A lost token, rate limits, an unreachable homeserver and
+/// the database do not.
 pub(super) fn is_of_the_room(error: &Error) -> bool {
     let Error::Matrix(error) = error else {
         return false;
@@ -591,8 +594,8 @@ pub(super) fn is_of_the_room(error: &Error) -> bool {
         && !matches!(error, matrix::Error::Unreachable { .. })
 }
 
-/// Cuts off the end of a page (newest first) that is wholly older than the horizon; true when
-/// nothing is left of it. A single event with an odd stamp cuts nothing.
+/// Removes the end of a page (newest first) where all events are older than the horizon. Returns
+/// true if nothing is left. A single event with an odd stamp removes nothing.
 pub(super) fn drop_older_than(page: &mut Vec<Value>, horizon: i64) -> bool {
     let was_empty = page.is_empty();
     let older = |event: &Value| {

@@ -1,5 +1,5 @@
-//! What this process remembers of walks: which failed and when each is due again, and how each gets
-//! on.
+//! The state of walks in this process: which failed and when each is due again, and how each
+//! progresses.
 
 use super::patience::Patience;
 use super::{Error, Observer};
@@ -11,30 +11,30 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// A line in the log after so many pages or so much time.
+/// The log has a line after this many pages or this much time.
 const SAY_PAGES: i64 = 100;
 const SAY: Duration = Duration::from_secs(30);
-/// Walks through one room that are looked at for the log.
+/// Maximum walks through one room that are searched for the line in the log.
 const WALKS: i64 = 50;
-/// So many pages in a row may bring nothing that this walk has not seen: some homeservers choose
-/// after they cut. From then on each one waits longer than the one before ...
+/// Maximum pages in a row that bring nothing new to a walk without a penalty: some homeservers
+/// filter a page after they cut it. After that each page waits longer than the one before ...
 pub(super) const BARREN_FREE: u32 = 20;
-/// ... and after so many the walk ends.
+/// ... and after this many pages in a row the walk ends.
 pub(super) const BARREN_MAX: u32 = 28;
 const BARREN_PAUSE: Duration = Duration::from_millis(250);
 const BARREN_PAUSE_MAX: Duration = Duration::from_secs(8);
-/// Tokens and events of a walk that are remembered, to know them again.
+/// Maximum tokens and events of a walk that are kept, to recognise them.
 const TRAIL_MAX: usize = 50_000;
 
-/// A walk's name: room, opening and reason.
+/// The key of a walk: room, opening and reason.
 pub(super) type Name = (String, i64, String);
 
-/// Which walks are taken, and whether to stop after the page in hand.
+/// Which walks are processed, and whether to stop after the current page.
 #[derive(Debug, Clone)]
 pub struct Scope {
     /// `None` = every room.
     pub rooms: Option<BTreeSet<String>>,
-    /// How often a room that fails is tried.
+    /// Maximum attempts for a room that fails.
     pub tries: u32,
     pub stop: watch::Receiver<bool>,
 }
@@ -59,7 +59,7 @@ impl Scope {
         *self.stop.borrow()
     }
 
-    /// Waits so long, or until it is time to stop.
+    /// Waits this long, or until it is time to stop.
     pub(super) async fn pause(&self, time: Duration) {
         let mut stop = self.stop.clone();
         let stopped = async {
@@ -77,12 +77,12 @@ impl Scope {
 struct Late {
     patience: Patience,
     due: Instant,
-    /// What is said on its room.
+    /// The error recorded on its room.
     text: String,
     tries: u32,
 }
 
-/// How a walk gets on in this process.
+/// The progress of a walk in this process, for the log.
 #[derive(Debug)]
 struct Pace {
     last: Instant,
@@ -90,23 +90,23 @@ struct Pace {
     said_pages: i64,
 }
 
-/// Where a walk has been in this process: hashes of tokens and of ids of events.
+/// What a walk has read in this process: hashes of tokens and of event ids.
 #[derive(Debug, Default)]
 struct Trail {
     tokens: HashSet<u64>,
     events: HashSet<u64>,
-    /// Pages in a row that brought nothing that the walk had not seen.
+    /// Pages in a row that brought nothing new to the walk.
     barren: u32,
-    /// When the next page may be asked for.
+    /// When the next page may be requested.
     due: Option<Instant>,
 }
 
-/// What a page is to its walk.
+/// How a page relates to the pages before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Seen {
-    /// Its end is where the walk was before.
+    /// Its end is a token that the walk had before.
     pub circle: bool,
-    /// It is the so manyth page in a row that brings nothing that the walk has not seen.
+    /// The number of pages in a row, this one included, that brought nothing new to the walk.
     pub barren: u32,
 }
 
@@ -127,7 +127,7 @@ pub(super) fn name(walk: &Walk) -> Name {
     (walk.room_id.clone(), walk.opened_ms, walk.reason.clone())
 }
 
-/// What is read, for the log.
+/// Describes what is read, for the log.
 pub(super) fn what(walk: &Walk) -> String {
     if walk.reason == "gap" {
         format!("gap in {}", walk.room_id)
@@ -137,7 +137,7 @@ pub(super) fn what(walk: &Walk) -> String {
 }
 
 impl Course {
-    /// Forgets walks that are done.
+    /// Drops walks that are done.
     pub fn keep(&mut self, todo: &[Walk]) {
         let open: BTreeSet<Name> = todo.iter().map(name).collect();
         self.late.retain(|name, _| open.contains(name));
@@ -145,8 +145,8 @@ impl Course {
         self.trails.retain(|name, _| open.contains(name));
     }
 
-    /// A page came, asked for with the walk's token: is it new to the walk? One that is not makes
-    /// the walk wait.
+    /// Notes a page that was requested with the walk's token, and compares it with the pages
+    /// before. Pages that bring nothing new make the walk wait.
     pub fn goes_on<'a>(
         &mut self,
         walk: &Walk,
@@ -177,7 +177,7 @@ impl Course {
         }
     }
 
-    /// Pages in a row that brought nothing that this walk had not seen.
+    /// Pages in a row that brought nothing new to this walk.
     pub fn barren(&self, walk: &Walk) -> u32 {
         self.trails.get(&name(walk)).map_or(0, |trail| trail.barren)
     }
@@ -192,7 +192,7 @@ impl Course {
             && late.is_none_or(|late| late.due <= now && late.tries < scope.tries)
     }
 
-    /// When the next of the late ones is due that is tried again; `None` when there is none.
+    /// When the next failed or delayed walk is due; `None` if there is none.
     pub fn next_due(&self, scope: &Scope) -> Option<Duration> {
         let again = self.late.values().filter(|late| late.tries < scope.tries);
         let slow = self.trails.values().filter_map(|trail| trail.due);
@@ -220,12 +220,12 @@ impl Course {
         late.tries += 1;
     }
 
-    /// The walk goes on again: what was said on its room.
+    /// The walk succeeded again. Returns the error that was recorded on its room.
     pub fn overcome(&mut self, walk: &Walk) -> Option<String> {
         self.late.remove(&name(walk)).map(|late| late.text)
     }
 
-    /// Rooms whose walks failed, and what is said of them.
+    /// Rooms whose walks failed, and the recorded errors.
     pub fn failed(&self) -> BTreeMap<String, String> {
         self.late
             .iter()
@@ -233,12 +233,12 @@ impl Course {
             .collect()
     }
 
-    /// Nothing went on for a while: that time is not spent reading.
+    /// Nothing was read for a while: that time does not count as reading.
     pub fn broke(&mut self) {
         self.pace.clear();
     }
 
-    /// A page is asked for; the first of this process is said.
+    /// A page is requested. The first one of this process is logged.
     pub fn begins(&mut self, walk: &Walk) {
         let now = Instant::now();
         self.pace.entry(name(walk)).or_insert_with(|| {
@@ -255,7 +255,7 @@ impl Course {
         });
     }
 
-    /// A page came: the time since the one before, ms.
+    /// A page came. Returns the time since the one before, ms.
     pub fn took(&mut self, walk: &Walk) -> i64 {
         let Some(pace) = self.pace.get_mut(&name(walk)) else {
             return 0;
@@ -282,7 +282,7 @@ impl Course {
 }
 
 impl Observer {
-    /// Says now and then in the log how far a walk has come.
+    /// Logs now and then how far a walk is.
     pub(super) async fn say_how_far(&self, walk: &Walk, course: &mut Course) -> Result<(), Error> {
         if !course.is_time(walk) {
             return Ok(());
@@ -300,7 +300,7 @@ impl Observer {
     }
 }
 
-/// How far a walk has come, in words.
+/// How far a walk is, in words.
 fn how_far(walk: &Progress) -> String {
     let mut parts = vec![
         format!("{} pages", walk.pages),

@@ -1,4 +1,4 @@
-//! Expiry writes nothing; this only tells open pages that a membership's time has come.
+//! Expiry writes nothing. This only notifies open pages that a membership has run out.
 
 use super::Observer;
 use super::troubles::Work;
@@ -23,8 +23,7 @@ impl Observer {
                         self.changes.announce(Change::Slot { room_id, slot_id });
                     }
                 }
-                // It only waited too long for a connection to read with: that says nothing of what
-                // can be stored.
+                // It only waited too long for a reading connection. That is no problem of storing.
                 Err(error) if error.is_busy() => {
                     tracing::warn!(%error, "looking for memberships that ran out takes long");
                 }

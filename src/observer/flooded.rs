@@ -1,5 +1,5 @@
-//! Rooms into which somebody sent more than is stored: when it is over, or has lasted long, the
-//! room's state is looked at, so that who is there now is right again.
+//! Rooms into which somebody sent more than is stored. When the flood is over, or has lasted long,
+//! the room's state is polled, so that it is right again who is there.
 
 use super::Observer;
 use crate::store::rooms;
@@ -7,11 +7,11 @@ use crate::store::row::Watch;
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-/// How often it is seen whether a look is due.
+/// How often to check whether a poll is due.
 const EVERY: Duration = Duration::from_secs(2);
-/// A flood is over when nothing of it came for so long, ms.
+/// A flood is over when none of its events came for this long, ms.
 const QUIET_MS: i64 = 8_000;
-/// Between two looks at one room, ms: at first, and at most. It doubles with each.
+/// Pause between two polls of one room, ms: at first, and at most. It doubles with each poll.
 const PAUSE_FIRST_MS: i64 = 20_000;
 const PAUSE_LONGEST_MS: i64 = 15 * 60_000;
 
@@ -21,16 +21,16 @@ pub(super) struct Flooded(HashMap<String, Flood>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Flood {
-    /// Since when something was not stored that no look has repaired, ms.
+    /// Since when events have been dropped that no poll has repaired yet, ms.
     since_ms: Option<i64>,
     last_ms: i64,
     looked_ms: i64,
-    /// Until the next look, ms.
+    /// Minimum time between the last poll and the next, ms.
     pause: i64,
 }
 
 impl Flooded {
-    /// Not everything that came for these rooms was stored.
+    /// Some events of these rooms were not stored.
     pub fn record_floods(&mut self, rooms: &BTreeSet<String>, now: i64) {
         for room_id in rooms {
             let flood = self.0.entry(room_id.clone()).or_insert(Flood {
@@ -44,7 +44,7 @@ impl Flooded {
         }
     }
 
-    /// The rooms that are to be looked at now.
+    /// The rooms that are to be polled now.
     fn due(&mut self, now: i64) -> Vec<String> {
         let mut due = Vec::new();
         for (room_id, flood) in &mut self.0 {
@@ -62,7 +62,7 @@ impl Flooded {
             }
         }
 
-        // Who was quiet for long begins anew.
+        // A room that was quiet for long starts with the first pause again.
         self.0.retain(|_, flood| {
             flood.since_ms.is_some() || now - flood.last_ms < 4 * PAUSE_LONGEST_MS
         });
@@ -72,7 +72,7 @@ impl Flooded {
 }
 
 impl Observer {
-    /// Looks at rooms after floods, for ever.
+    /// Polls rooms after floods, for ever.
     pub(super) async fn repair_flooded(&self) {
         loop {
             tokio::time::sleep(EVERY).await;
@@ -90,7 +90,7 @@ impl Observer {
                 continue;
             };
 
-            // A room that was left meanwhile cannot be looked at.
+            // A room that was left meanwhile cannot be polled.
             let is_joined = |room_id: &String| watched.contains(&(room_id.clone(), Watch::Joined));
             for room_id in due.into_iter().filter(is_joined) {
                 tracing::warn!(
@@ -130,7 +130,7 @@ mod tests {
             "not so soon again"
         );
         assert_eq!(flooded.due(QUIET_MS + pause), ["!r:h"]);
-        // One that does not end is looked at all the same.
+        // A flood that does not end is polled all the same.
         let begins = 10 * PAUSE_LONGEST_MS;
         let times = (0..=PAUSE_LONGEST_MS / 1000).map(|second| begins + second * 1000);
         let looks = times.filter(|now| {

@@ -14,48 +14,49 @@ use crate::store::{rooms, vantages};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// How long the homeserver may hold the long poll, ms.
+/// Timeout of the long poll at the homeserver, ms.
 const WAIT_MS: u64 = 30_000;
-/// A long poll that brings nothing sooner than this was not held: some proxies answer at once.
+/// A long poll that returns nothing sooner than this was not held: some proxies answer at once.
 const EARLY_ANSWER: Duration = Duration::from_secs(1);
-/// The pause after it, so that such a proxy makes no hot loop.
+/// The pause after such an answer, so that the proxy causes no busy loop.
 const PAUSE_AFTER_EARLY_ANSWER: Duration = Duration::from_millis(500);
-/// The longest pause, before a homeserver that gives the same position again and again.
+/// Maximum pause, if a homeserver returns the same position again and again.
 const BREATH_MAX: Duration = Duration::from_secs(10);
-/// So many answers with the same position are said to be odd.
+/// Answers with the same position before that is logged.
 const STILL_SAID: u32 = 3;
-/// A large answer is written in pieces of about so many bytes, and its position with the last.
+/// A large answer is written in pieces of about this many bytes, and its position with the last
+/// piece.
 pub(super) const PIECE: usize = 4 * 1024 * 1024;
-/// So are those of very many rooms, however small.
+/// Maximum rooms in a piece, however small they are.
 pub(super) const ROOMS_OF_PIECE: usize = 500;
-/// After so many failures of a first answer the rooms are read one by one.
+/// Failures of the first answer before the rooms are read one by one.
 const FAILURES_MAX: u32 = 6;
 
-/// What is remembered from one question to the next.
+/// What is remembered from one sync request to the next.
 #[derive(Debug)]
 struct SyncMemory {
-    /// The filter as it is given: the id of a stored one, or its text.
+    /// The filter of the requests: the id of a stored one, or its text.
     filter: Option<String>,
-    /// No answer came yet in this process.
+    /// No answer has come yet in this process.
     first: bool,
-    /// What a first question asks with, ms. It stays the same from try to try: a homeserver goes on
-    /// preparing its answer when the connection broke, and gives it to who asks the same again.
+    /// The timeout of a first request, ms. It stays the same for each attempt: when the connection
+    /// breaks, a homeserver goes on preparing its answer, and returns it to the same request.
     first_timeout_ms: u64,
-    /// Answers in a row that did not move the position.
+    /// Answers in a row with the same position.
     still: u32,
     /// Failures in a row.
     failures: u32,
 }
 
-/// What an answer came to.
+/// The result of an answer.
 struct Taken {
-    /// It told of no room.
+    /// It contained no room.
     nothing: bool,
     moved: bool,
 }
 
 impl Observer {
-    /// Follows for ever.
+    /// Follows the sync stream for ever.
     pub(super) async fn follow(&self) {
         let mut patience = Patience::new();
         let mut way = SyncMemory {
@@ -83,8 +84,8 @@ impl Observer {
                         continue;
                     }
 
-                    // Signing in again ends a trouble with the token, and tells what it takes if it
-                    // cannot.
+                    // Signing in again ends a problem with the token. If it fails, it reports what
+                    // is needed.
                     let revoked = matches!(&error, Error::Matrix(error) if error.is_revoked());
                     let work = if revoked { Work::SignIn } else { Work::Sync };
                     self.failed(work, doing(&error), &error).await;
@@ -96,7 +97,7 @@ impl Observer {
         }
     }
 
-    /// What an error asks for besides waiting.
+    /// Does what an error needs besides waiting.
     async fn mend(&self, error: &Error, way: &mut SyncMemory) {
         let Error::Matrix(error) = error else { return };
         if error.is_revoked() {
@@ -104,7 +105,8 @@ impl Observer {
         } else if error.is_unknown_filter() {
             way.filter = None;
         } else if error.is_unknown_position() {
-            // The answer that gave it may be kept: another question brings another one.
+            // The homeserver may have cached the answer with this position. A different request
+            // brings another answer.
             way.first_timeout_ms = 1 + self.clock.now_ms().unsigned_abs() % 98;
             if let Err(error) = vantages::forget_position(&self.store, &self.vantage_id).await {
                 self.cannot_store("forgetting the position", &error).await;
@@ -117,7 +119,7 @@ impl Observer {
         }
     }
 
-    /// Is it an answer that does not come whole, however often it is asked for?
+    /// Is it an answer that never comes completely, however often it is requested?
     async fn is_too_much(&self, error: &matrix::Error, way: &mut SyncMemory) -> bool {
         if matches!(error, matrix::Error::TooLarge { .. }) {
             return true;
@@ -138,7 +140,7 @@ impl Observer {
         is_too_much
     }
 
-    /// One question and its answer; how long to breathe before the next.
+    /// Sends one request and processes its answer. Returns the pause before the next request.
     async fn follow_once(&self, way: &mut SyncMemory) -> Result<Duration, Error> {
         let filter = match way.filter.take() {
             Some(filter) => filter,
@@ -192,7 +194,7 @@ impl Observer {
             .min(BREATH_MAX))
     }
 
-    /// The filter, stored at the homeserver; where it does not store filters, the filter itself.
+    /// The filter, stored at the homeserver; or its text, if the homeserver does not store filters.
     async fn filter(&self) -> Result<String, Error> {
         let inline = || matrix::filter_json().to_string();
         let Some(user_id) = self.client.user_id().filter(|user_id| !user_id.is_empty()) else {
@@ -218,7 +220,7 @@ impl Observer {
         }
     }
 
-    /// The homeserver may prepare its first answer for minutes: since when is on the status page.
+    /// The homeserver may prepare its first answer for minutes. The status page shows since when.
     async fn note_preparing(&self) -> Result<(), Error> {
         let mut since = self.preparing.lock().await;
         if since.is_none() {
@@ -231,8 +233,8 @@ impl Observer {
         Ok(())
     }
 
-    /// Brings one answer into the store, a large one in pieces as it comes. The position moves with
-    /// the last.
+    /// Writes one answer to the store, a large one in pieces as it comes. The position moves with
+    /// the last piece.
     async fn take(
         &self,
         mut answer: SyncParts<'_>,
@@ -258,7 +260,7 @@ impl Observer {
         self.say_malformed(&end.malformed).await;
         let moved = since != Some(end.next_batch.as_str());
         if !moved && still > 0 {
-            // The gaps that it tells of are those of the answer before.
+            // The answer repeats the gaps of the answer before.
             batch.rooms.iter_mut().for_each(|room| room.gap = None);
         }
 
@@ -303,12 +305,12 @@ impl Observer {
         if let Some(complaint) = malformed.first() {
             let text =
                 format!("a part of a sync answer was not Matrix and was skipped: {complaint}");
-            // Counted and told; it is over with this answer, which is in step all the same.
+            // The error is counted and shown. It is over with this answer, which counts as success.
             self.trouble(Work::Sync, &text).await;
         }
     }
 
-    /// Where a homeserver's answers bear no date, the age of its own new events tells its time.
+    /// If the homeserver's answers have no date, the age of its own new events gives its time.
     fn hear_time(&self, room: &JoinedRoom) {
         if self.client.has_dates() {
             return;
@@ -326,7 +328,7 @@ impl Observer {
 
     fn joined(&self, room: &JoinedRoom, known: Option<Watch>, seen_ms: i64) -> RoomBatch {
         self.hear_time(room);
-        // A room that was only asked for so far is as new as one never heard of.
+        // A room that was only requested so far counts as new.
         let is_new = matches!(known, None | Some(Watch::Blind));
         let mut batch = RoomBatch::new(&room.room_id, Source::Sync);
         batch.is_first_answer = is_new;
@@ -348,7 +350,7 @@ impl Observer {
     }
 }
 
-/// What the status page says before the error itself.
+/// The words of the status page before the error itself.
 fn doing(error: &Error) -> &'static str {
     match error {
         Error::Matrix(error) if error.is_unknown_position() => {
@@ -369,7 +371,7 @@ fn left(room: &LeftRoom, known: Option<Watch>, seen_ms: i64) -> RoomBatch {
         && room.limited
         && room.prev_batch.is_some()
     {
-        // Who was in a room may still read it up to the moment of leaving.
+        // A user who left a room may still read it up to the moment of leaving.
         batch.gap = Some(("gap", room.prev_batch.clone()));
     }
 

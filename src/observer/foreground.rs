@@ -1,4 +1,4 @@
-//! Back-fill in the foreground: signs in, opens the walks that were never opened, and walks until
+//! Back-fill in the foreground: signs in, opens walks in rooms that never had one, and reads until
 //! nothing is left.
 
 use super::course::{Course, Scope};
@@ -9,7 +9,7 @@ use crate::store::row::{Viewer, Watch};
 use crate::store::{progress, rooms};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Walks that are told of, of those that ended too early.
+/// Maximum number of walks that ended too early and are reported.
 const WALKS: i64 = 10_000;
 
 /// The rooms whose history is read.
@@ -21,9 +21,9 @@ pub struct Plan {
 }
 
 impl Observer {
-    /// Signs in, joins what the configuration names, and opens a walk through each room that never
-    /// had one. Of all watched rooms, or those asked for by id or alias. `None` when it was stopped
-    /// before.
+    /// Signs in, joins the rooms that the configuration names, and opens a walk in each room that
+    /// never had one: in all watched rooms, or in those given by id or alias. `None` if it was
+    /// stopped before it was done.
     ///
     /// # Errors
     /// When the account is refused, a room asked for is not watched, or the database fails; a
@@ -95,8 +95,8 @@ impl Observer {
         Ok(plan)
     }
 
-    /// Joins or looks into the rooms that the configuration names; those that cannot be had now,
-    /// and why.
+    /// Joins or peeks into the rooms that the configuration names. Returns those that could not be
+    /// reached, and why.
     async fn wished(&self, asked: &[String]) -> BTreeMap<String, String> {
         let mut unread = BTreeMap::new();
         let is_asked = |wish: &&RoomWish| asked.is_empty() || asked.contains(&wish.room);
@@ -152,8 +152,8 @@ impl Observer {
         Ok(walks.first().is_some_and(progress::Progress::is_history))
     }
 
-    /// Walks until nothing is left that the scope takes, or it is stopped; then what could not be
-    /// read, and why.
+    /// Processes the walks of the scope until none is left, or until it is stopped. Returns what
+    /// could not be read, and why.
     ///
     /// # Errors
     /// When the account is refused.
@@ -195,7 +195,7 @@ impl Observer {
     }
 }
 
-/// Why not all of a room's history is read.
+/// Why a room's history is incomplete.
 fn why_short(walk: &progress::Progress) -> String {
     let why = match walk.ended_by.as_deref() {
         Some("circle") => "the homeserver's pages turn in a circle",
@@ -207,7 +207,7 @@ fn why_short(walk: &progress::Progress) -> String {
     format!("{why}; a running Callscope asks again later")
 }
 
-/// Is it worth trying again?
+/// Is another attempt worth it?
 fn passes(error: &Error) -> bool {
     match error {
         Error::Matrix(error) => error.is_transient(),

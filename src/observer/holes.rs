@@ -1,5 +1,5 @@
-//! Predecessors: a state event that replaced one we never saw shows a hole in what we know; it is
-//! asked for.
+//! Predecessors: if a state event replaced an event that we never saw, that event is missing (a
+//! hole). It is requested.
 
 use super::backfill::is_of_the_room;
 use super::course::Scope;
@@ -10,11 +10,11 @@ use crate::store::holes::{self, Hole};
 use crate::store::late;
 use std::time::Duration;
 
-/// Events asked for, one after the other, before the walks have their turn again.
+/// Maximum events requested, one after the other, before the walks have their turn again.
 const ROUND: i64 = 20;
 
 impl Observer {
-    /// Asks for some predecessors; false when there was none.
+    /// Requests some predecessors. Returns false if there were none.
     pub(super) async fn fill_holes(&self, scope: &Scope) -> Result<bool, Error> {
         if !self.settings.backfill {
             return Ok(false);
@@ -34,7 +34,7 @@ impl Observer {
         Ok(!todo.is_empty())
     }
 
-    /// The time, ms, from which on predecessors are wanted: what is deleted by age need not come
+    /// The time, ms, from which on predecessors are wanted: events deleted by age need not come
     /// back.
     fn wanted_since(&self, now: i64) -> Option<i64> {
         let kept = self.settings.retention;
@@ -43,7 +43,7 @@ impl Observer {
             .max(kept.calls_before(now))
     }
 
-    /// How long until a refused predecessor is to be asked for again.
+    /// How long until a refused predecessor is to be requested again.
     pub(super) async fn next_hole(&self) -> Result<Option<Duration>, Error> {
         let now = self.clock.now_ms();
         let due = holes::next(&self.store, now).await?;
@@ -65,7 +65,8 @@ impl Observer {
             }
             Err(error) if error.is_hidden() => {
                 if hole.tries == 0 {
-                    // More than this event may be missing: the homeserver may be about to fetch it.
+                    // More than this event may be missing: the homeserver may be fetching it just
+                    // now.
                     let now = self.clock.now_ms();
                     late::newest(&self.store, &hole.room_id, self.wanted_since(now), now).await?;
                 }
@@ -78,7 +79,7 @@ impl Observer {
                     return Err(error);
                 }
 
-                // The others do not wait for it.
+                // The other predecessors do not wait for this one.
                 tracing::warn!(
                     "asking for {} of {}: {error}; it is tried again",
                     hole.event_id,

@@ -1,5 +1,5 @@
-//! The funnel: raw events of one answer, from sync, poll or back-fill alike, into one commit; then
-//! the announcement.
+//! The funnel: the raw events of one answer (of sync, poll or back-fill) go into one commit; then
+//! the changes are announced.
 
 use super::{Error, Observer};
 use crate::changes::Change;
@@ -15,10 +15,10 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
-/// Adds raw events to a batch, through the sieve: what is not ours is counted by its type and
-/// thrown away. `now` is our clock, ms; a live look tells when an event was there at the latest. Of
-/// back-fill this counts only for stamps that are still to come: no event happened after it was
-/// seen.
+/// Adds raw events to a batch, through the sieve. Events of types that we do not use are counted by
+/// type and discarded. `now` is our clock, ms. It is the receive time of a live event, which
+/// happened no later. A back-filled event keeps it only if its timestamp is in the future, because
+/// no event happened after it was seen.
 pub(super) fn add_events(room: &mut RoomBatch, events: &[Value], in_timeline: bool, now: i64) {
     let told = if room.source == Source::Backfill && in_timeline {
         refuted_by_neighbours(events)
@@ -62,7 +62,7 @@ pub(super) fn add_events(room: &mut RoomBatch, events: &[Value], in_timeline: bo
     }
 }
 
-/// Of a page of history, newest first: for each event whose stamp those beside it refute, the time
+/// For each event of a page of history (newest first): if its neighbours refute its stamp, the time
 /// that they give instead.
 fn refuted_by_neighbours(events: &[Value]) -> Vec<Option<i64>> {
     let stamp = |event| {
@@ -74,13 +74,13 @@ fn refuted_by_neighbours(events: &[Value]) -> Vec<Option<i64>> {
             at_ms,
         })
     };
-    // One without a stamp is no event; it stands for nothing.
+    // An event without a stamp is no valid event and refutes nothing.
     let stamps: Option<Vec<Stamp<'_>>> = events.iter().map(stamp).collect();
     stamps.map_or_else(Vec::new, |stamps| refuted(&stamps))
 }
 
-/// The event as JSON text; of one that is too large only what tells it apart, with a content that
-/// is none.
+/// The event as JSON text. If it is too large, only the fields that identify it, with an empty
+/// content.
 fn text(raw: &Value, event: &RoomEvent) -> String {
     let text = raw.to_string();
     if fits(&text) {
@@ -98,7 +98,7 @@ fn text(raw: &Value, event: &RoomEvent) -> String {
     small.to_string()
 }
 
-/// May the room have another one before it or after it, of which we did not know?
+/// May the room have a predecessor or successor that we did not know?
 fn has_neighbour(room: &RoomBatch) -> bool {
     let arrivals = room.arrivals.iter();
     arrivals
@@ -107,8 +107,8 @@ fn has_neighbour(room: &RoomBatch) -> bool {
 }
 
 impl Observer {
-    /// Commits a batch and announces, after the commit and never before, what it changed. Returns
-    /// how many events were new.
+    /// Commits a batch and then announces what it changed, never before the commit. Returns how
+    /// many events were new.
     pub(super) async fn ingest(&self, batch: &Batch) -> Result<usize, Error> {
         let clock = self.note_clock().await?;
         let changed = write_seen(&self.store, &self.settings.rules, batch, clock).await?;
@@ -123,7 +123,7 @@ impl Observer {
         }
 
         if changed.heard_anew {
-            // What ended while nobody watched, without an event that tells, is found in the state.
+            // Changes that happened unobserved, without an event for them, are found in the state.
             self.poll_due.notify_one();
         }
 
@@ -142,7 +142,7 @@ impl Observer {
         Ok(changed.new_events)
     }
 
-    /// Keeps what is found of our clock, where that changed; what it knows of itself now.
+    /// Stores newly found errors of our clock. Returns what the clock knows of itself now.
     async fn note_clock(&self) -> Result<OurClock, Error> {
         let doubt = self.clock.doubt();
         let known = OurClock {
@@ -219,7 +219,7 @@ impl Observer {
         }
     }
 
-    /// A batch of this vantage and moment with nothing in it yet.
+    /// An empty batch of this vantage and moment.
     pub(super) fn empty_batch(&self) -> Batch {
         Batch {
             vantage_id: self.vantage_id.clone(),

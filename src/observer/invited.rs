@@ -1,6 +1,6 @@
-//! Invitations that the sync stream does not tell of: those of before versions that kept them, and
-//! without a stream all of them, whether or not they are accepted: the status page says what one
-//! that waits needs.
+//! Invitations that the sync stream does not report: those from before the versions that store them
+//! and, without a stream, all of them. It does not matter whether policy accepts them: the status
+//! page says what a waiting one needs.
 
 use super::{Error, Mode, Observer};
 use crate::matrix::{SyncRequest, invitations_filter};
@@ -8,18 +8,17 @@ use crate::store::{invitations, vantages};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// The homeserver is left alone for so many times as long as such a question took it,
+/// The pause after such a request is this many times its duration,
 const PAUSE_BY_DURATION: i64 = 60;
-/// and for this at most, ms.
+/// and at most this long, ms.
 const PAUSE_MAX_MS: i64 = 3_600_000;
 
-/// Such a question is given up after this.
+/// Timeout of such a request.
 const ASKED_AT_MOST: Duration = Duration::from_mins(1);
 
 impl Observer {
-    /// Asks for the invitations that are open where there is no stream, or where some were refused
-    /// and none is kept: versions before this one only counted them, and the stream does not tell
-    /// of them again.
+    /// Requests the open invitations if there is no stream, or if some were refused and none is
+    /// stored: earlier versions only counted them, and the stream does not report them again.
     pub(super) async fn look_for_forgotten_invitations(&self) {
         let wanted = async {
             if self.settings.mode == Mode::Poll {
@@ -45,7 +44,7 @@ impl Observer {
         }
     }
 
-    /// Asks for the invitations that are open, unless the question was dear and was asked lately.
+    /// Requests the open invitations, unless the last request was expensive and recent.
     pub(super) async fn look_for_invitations_now_and_then(&self) {
         let begun_ms = self.clock.now_ms();
         if begun_ms < self.invitations_due_ms.load(Ordering::Relaxed) {
@@ -67,8 +66,7 @@ impl Observer {
         self.invitations_due_ms.store(due_ms, Ordering::Relaxed);
     }
 
-    /// Asks for the invitations that are open. That it fails is no trouble: the rooms that are
-    /// followed are followed.
+    /// Requests the open invitations. A failure is no problem for the rooms that are followed.
     pub(super) async fn look_for_invitations(&self) {
         if let Err(error) = self.try_look_for_invitations().await {
             tracing::warn!("asking which invitations are open: {error}");

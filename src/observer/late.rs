@@ -1,4 +1,4 @@
-//! Late events: gaps are looked at again, for a homeserver that lags may have fetched more
+//! Late events: gaps are read again, because a homeserver that lags may have fetched more
 //! meanwhile.
 
 use super::course::Scope;
@@ -9,7 +9,7 @@ use crate::store::late::{self, Late};
 use std::time::Duration;
 
 impl Observer {
-    /// Reads one page of each gap that is due; false when there was none.
+    /// Reads one page of each gap that is due. Returns false if there was none.
     pub(super) async fn look_again(&self, scope: &Scope) -> Result<bool, Error> {
         let mut looked = false;
         for late in late::todo(&self.store, self.clock.now_ms()).await? {
@@ -34,7 +34,7 @@ impl Observer {
                 return Ok(late::finish_recheck(&self.store, late).await?);
             }
             Err(error) => {
-                // The server lost the token: from the newest event on.
+                // The server lost the token: the gap is read again from the newest event.
                 let from_newest = error.is_unknown_position();
                 let error = Error::Matrix(error);
                 if !from_newest && !backfill::is_of_the_room(&error) {
@@ -79,7 +79,7 @@ impl Observer {
         .await?)
     }
 
-    /// How long until a gap is to be looked at again.
+    /// How long until a gap is to be read again.
     pub(super) async fn next_look(&self) -> Result<Option<Duration>, Error> {
         let now = self.clock.now_ms();
         let due = late::next(&self.store, now).await?;

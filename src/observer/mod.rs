@@ -1,9 +1,10 @@
-//! The observer: looks from one vantage, by sync and by polls, and is the only writer of the store.
+//! The observer: observes from one vantage, by sync and by polls, and is the only writer of the
+//! store.
 //!
-//! Each loop owns its retries. An error is returned up to its loop, logged once there with context,
-//! counted and kept as that loop's standing trouble until its next success, then comes a back-off.
-//! No loop ends by an error; one that panics is begun again (`watchdog`). What the database refuses
-//! to store is known to the store itself (`storage`).
+//! Each loop owns its retries. An error is returned up to its loop, logged there once with context,
+//! counted, and kept as the current trouble of that loop until its next success; then the loop
+//! backs off. No error ends a loop. A loop that panics is restarted (`watchdog`). The store itself
+//! knows what the database refuses to store (`storage`).
 
 mod backfill;
 mod course;
@@ -64,7 +65,7 @@ pub enum Mode {
 #[derive(Debug, Clone)]
 pub enum Account {
     Token(Secret),
-    /// The device and its token are kept in the file, so that every start is the same device.
+    /// The device and its token are stored in the file, so that every start uses the same device.
     Password {
         user_id: String,
         password: Secret,
@@ -72,14 +73,14 @@ pub enum Account {
     },
 }
 
-/// A room to be in or to look into, by id or alias, and servers to reach it by.
+/// A room to join or to peek into, by id or alias, and servers to reach it through.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoomWish {
     pub room: String,
     pub via: Vec<String>,
 }
 
-/// What the operator decides.
+/// The operator's settings.
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub account: Account,
@@ -96,22 +97,22 @@ pub struct Settings {
     pub backfill: bool,
     /// How far back, days; `None` = to the beginning.
     pub backfill_days: Option<u32>,
-    /// Events asked for in one page of history.
+    /// Events per page of history.
     pub backfill_page: u32,
     pub retention: Retention,
-    /// Other servers and SFUs are asked whether they are ready; `None` = nobody is.
+    /// Other servers and SFUs are probed; `None` = none is.
     pub probe: Option<Probe>,
     pub rules: Rules,
 }
 
-/// What can go wrong in a loop.
+/// The errors of a loop.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
     Matrix(#[from] matrix::Error),
     #[error(transparent)]
     Store(#[from] store::Error),
-    /// A room that somebody asked for is not one that we watch, and what to do.
+    /// A requested room is not watched; and what to do.
     #[error("{room} is not watched: {why}")]
     NotWatched { room: String, why: &'static str },
     #[error("the schedule of polls or probes cannot be used: {0}")]
@@ -119,7 +120,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Is it the database that cannot be written or read?
+    /// Is the error that the database cannot be written or read?
     fn is_of_storage(&self) -> bool {
         matches!(self, Self::Store(_))
     }
@@ -135,42 +136,42 @@ pub struct Observer {
     settings: Arc<Settings>,
     /// Natural key of the vantage: a hash of the homeserver's address.
     vantage_id: String,
-    /// Rings when there is history to walk.
+    /// Notified when there is history to read.
     history: Arc<Notify>,
-    /// Rings when a poll of all rooms is due.
+    /// Notified when a poll of all rooms is due.
     poll_due: Arc<Notify>,
-    /// How often that is.
+    /// The interval of the polls.
     rhythm: Arc<schedule::Rhythm>,
-    /// Rings when it is time to ask other servers.
+    /// Notified when it is time to probe other servers.
     probe_due: Arc<Notify>,
-    /// Rings when there is a new invitation to accept.
+    /// Notified when there is a new invitation to accept.
     accepted: Arc<Notify>,
-    /// Rings when the database can be written again.
+    /// Notified when the database can be written again.
     storage_again: Arc<Notify>,
-    /// Rings when a room was replaced by another one.
+    /// Notified when a room was replaced by another one.
     replaced: Arc<Notify>,
-    /// Rings when a ban takes back more than was taken out at once.
+    /// Notified when a ban redacts more than was deleted at once.
     ban_open: Arc<Notify>,
-    /// What is wrong now.
+    /// The current troubles.
     troubles: Arc<Mutex<troubles::Troubles>>,
-    /// Since when the homeserver prepares its first answer, ms by our clock.
+    /// Since when the homeserver has been preparing its first answer, ms by our clock.
     preparing: Arc<Mutex<Option<i64>>>,
-    /// One sign-in at a time: a second login of the same device ends the token of the first.
+    /// Allows one sign-in at a time: a second login of the same device ends the token of the first.
     signing_in: Arc<Mutex<()>>,
     /// Rooms into which somebody sent more than is stored.
     flooded: Arc<Mutex<flooded::Flooded>>,
-    /// What was noted of our clock the last time.
+    /// The number of the last clock change that was stored.
     clock_changes: Arc<AtomicU64>,
     /// The number of the last event that was stored before this observer began.
     first_stream: Arc<AtomicI64>,
     /// Our clock when the observer was made, ms.
     started_ms: i64,
-    /// From when on the homeserver may be asked for open invitations again, ms by our clock.
+    /// When the homeserver may be asked for open invitations again, ms by our clock.
     invitations_due_ms: Arc<AtomicI64>,
 }
 
 impl Observer {
-    /// An observer that has not begun.
+    /// An observer that has not started.
     #[must_use]
     pub fn new(
         client: Client,
@@ -206,7 +207,7 @@ impl Observer {
         }
     }
 
-    /// Makes this the only account that we look from, before anybody is told how accounts fare.
+    /// Makes this the only account that we observe from, before the state of accounts is shown.
     ///
     /// # Errors
     /// When the database fails.
@@ -214,13 +215,13 @@ impl Observer {
         Ok(vantages::retire_all_but(&self.store, &self.vantage_id, self.started_ms).await?)
     }
 
-    /// Looks until it is dropped. Ends only when a schedule cannot be set up.
+    /// Runs until it is dropped. Returns only if a schedule cannot be set up.
     ///
     /// # Errors
     /// When a schedule cannot be used.
     pub async fn run(self) -> Result<(), Error> {
-        // Whether anything can be stored is told from the beginning, however long the homeserver is
-        // silent.
+        // Whether anything can be stored is known from the beginning, however long the homeserver
+        // is silent.
         tokio::select! {
             ended = self.observe() => ended,
             () = self.keep(Work::Storage, || self.watch_storage()) => Ok(()),
@@ -228,7 +229,7 @@ impl Observer {
     }
 
     async fn observe(&self) -> Result<(), Error> {
-        // What troubled the process before this one is no trouble of ours.
+        // Troubles of the previous process are not ours.
         if let Err(error) = vantages::set_standing(&self.store, &self.vantage_id, None, None).await
         {
             self.cannot_store("clearing the status", &error).await;
@@ -248,7 +249,7 @@ impl Observer {
         }
 
         self.find_older_rules().await;
-        // Deriving again needs no homeserver, and does not wait for one that is silent.
+        // Deriving again needs no homeserver, and does not wait for a silent one.
         let (ended, (), ()) = tokio::join!(
             self.observe_homeserver(),
             self.keep(Work::Rederive, || self.rederive()),
@@ -280,7 +281,7 @@ impl Observer {
         Ok(scheduler.shutdown().await?)
     }
 
-    /// The first poll comes after the first sync; or at once, when polls are all there is.
+    /// The first poll comes after the first sync, or at once in poll mode.
     async fn run_sync_or_first_poll(&self) {
         match self.settings.mode {
             Mode::Follow => self.follow().await,
@@ -288,7 +289,7 @@ impl Observer {
         }
     }
 
-    /// How long to wait after this error: what the homeserver says, else what patience says.
+    /// How long to wait after this error: as the homeserver says, or else by the back-off.
     fn pause(error: &Error, patience: &mut patience::Patience) -> Duration {
         let own = patience.next();
         match error {

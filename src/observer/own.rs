@@ -1,6 +1,5 @@
-//! Our own homeserver, asked again and again what it can do and what it offers for calls: the
-//! endpoint of transports answers only those who are signed in, and so it says more than anything
-//! that is published.
+//! Our own homeserver is asked regularly what it can do and what it offers for calls. The endpoint
+//! of transports answers only signed-in users, so it says more than anything that is published.
 
 use super::{Error, Observer};
 use crate::changes::Change;
@@ -12,13 +11,13 @@ use serde_json::Value;
 use std::time::Duration;
 
 const EVERY: Duration = Duration::from_hours(1);
-/// After a question that failed.
+/// The pause after a failed request.
 const SOON: Duration = Duration::from_mins(2);
-/// SFUs of a homeserver that are kept.
+/// Maximum SFUs of a homeserver that are stored.
 const SFUS_MAX: usize = 16;
 
 impl Observer {
-    /// Asks at once and then each hour, for ever.
+    /// Asks at once and then every hour, for ever.
     pub(super) async fn keep_asking_our_server(&self) {
         loop {
             let wait = match self.ask_our_server().await {
@@ -34,7 +33,7 @@ impl Observer {
         }
     }
 
-    /// True where it answered all, or said that it does not know the question.
+    /// Returns true if it answered everything, or said that it does not know the endpoint.
     async fn ask_our_server(&self) -> Result<bool, Error> {
         let versions = self.client.versions().await;
         let now = self.clock.now_ms();
@@ -73,7 +72,7 @@ impl Observer {
     }
 }
 
-/// What became of a question, and what was said; `None` = the homeserver does not know it.
+/// The result of a request, and its answer; `None` = the homeserver does not know the endpoint.
 fn told<T>(asked: Option<Result<T, matrix::Error>>) -> (Answer, Option<T>) {
     let (state, why, said) = match asked {
         Some(Ok(said)) => ("ok", None, Some(said)),

@@ -1,6 +1,6 @@
-//! A homeserver whose answer does not come whole, because it is too large or breaks off again and
-//! again: its rooms are read one by one, each by the ways that there are, and one that cannot be
-//! read holds up no other.
+//! A homeserver whose answer never comes completely, because it is too large or breaks off each
+//! time. Its rooms are read one by one, each by all available ways, and a room that cannot be read
+//! does not block the others.
 
 use super::follow::{PIECE, ROOMS_OF_PIECE};
 use super::{Error, Observer};
@@ -11,7 +11,7 @@ use crate::store::rooms;
 use crate::store::row::Watch;
 use std::collections::{BTreeSet, HashMap};
 
-/// What is asked for one by one where the state of a room cannot be had whole.
+/// The state that is requested piece by piece if the whole state of a room is not available.
 const FEW: [&str; 6] = [
     "m.room.create",
     "m.room.name",
@@ -22,8 +22,8 @@ const FEW: [&str; 6] = [
 ];
 
 impl Observer {
-    /// Reads each room by itself and moves the position to before that: what happens meanwhile
-    /// comes by sync. What was left out of timelines is read later, as history.
+    /// Reads each room separately, and moves the position to before that: later events come by
+    /// sync. What timelines left out is read later, as history.
     pub(super) async fn read_in_parts(&self, why: &matrix::Error) -> Result<(), Error> {
         tracing::warn!("the rooms are read one by one, because {why}");
         let known: HashMap<String, Watch> =
@@ -52,7 +52,8 @@ impl Observer {
         Ok(())
     }
 
-    /// Where sync goes on afterwards, and the rooms there are; invitations go into the batch.
+    /// The position at which sync continues afterwards, and the list of rooms. Invitations are
+    /// added to the batch.
     async fn rooms_and_position(
         &self,
         batch: &mut Batch,
@@ -84,7 +85,8 @@ impl Observer {
         Ok((answer.next_batch, room_ids))
     }
 
-    /// Reads one room; false where not all of it could be had, which is said on the room.
+    /// Reads one room. Returns false if it could not be read completely, which is recorded on the
+    /// room.
     async fn read_room(
         &self,
         room_id: &str,
@@ -93,7 +95,7 @@ impl Observer {
     ) -> Result<bool, Error> {
         for sparing in [false, true] {
             match self.sync_room(room_id, sparing, known, read).await {
-                // A homeserver may leave out a room of which it has nothing to say.
+                // A homeserver may leave out a room that has nothing new.
                 Ok(()) if read.contains(room_id) => break,
                 Ok(()) => {}
                 Err(Error::Matrix(error)) if !error.is_revoked() => {
@@ -104,7 +106,7 @@ impl Observer {
         }
 
         let by_sync = read.contains(room_id);
-        // The full state tells also who is there; a poll says on the room what went wrong.
+        // The full state also shows who is there. A poll records on the room what went wrong.
         if self.poll(room_id, Watch::Joined).await? {
             return Ok(true);
         }
@@ -116,7 +118,7 @@ impl Observer {
         Ok(false)
     }
 
-    /// One room by a first sync of its own.
+    /// Reads one room by a first sync of its own.
     async fn sync_room(
         &self,
         room_id: &str,
@@ -151,7 +153,7 @@ impl Observer {
         Ok(())
     }
 
-    /// The little that is needed to show a room whose state cannot be had.
+    /// Reads the minimum that is needed to show a room whose state is not available.
     async fn read_few(&self, room_id: &str) -> Result<(), Error> {
         let mut room = RoomBatch::new(room_id, Source::Poll);
         room.watch = Some(Watch::Joined);

@@ -6,8 +6,8 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_mins(1);
 
-/// Waits that grow from half a second to a minute, with jitter, so that many observers do not knock
-/// at once.
+/// Waits that grow from half a second to a minute, with jitter, so that many observers do not send
+/// requests at the same moment.
 #[derive(Debug)]
 pub(super) struct Patience(ExponentialBackoff);
 

@@ -14,14 +14,14 @@ use crate::store::{rooms, vantages};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// One room is tried so often in one poll when the homeserver is busy.
+/// Maximum attempts for one room in one poll while the homeserver is busy.
 const TRIES: u32 = 3;
-/// Memberships of calls that are larger than this together are written before all of the state is
-/// read, in bytes: nobody else writes meanwhile.
+/// If the call memberships read so far are larger than this together, in bytes, they are written
+/// before the whole state is read, because nobody else can write during a write.
 const PIECE: usize = 2 * 1024 * 1024;
 
 impl Observer {
-    /// Polls whenever one is due, for ever; what falls due during a poll is one more poll.
+    /// Polls whenever a poll is due, for ever. If polls become due during a poll, one more follows.
     pub(super) async fn polls(&self) {
         let mut patience = Patience::new();
         loop {
@@ -46,8 +46,8 @@ impl Observer {
                     self.failed(Work::Polls, "polling the rooms' state", &error)
                         .await;
                     if error.is_of_storage() {
-                        // The schedule's next time may be far off, and what is read can be stored
-                        // long before.
+                        // The schedule's next time may be far away, and storing may work long
+                        // before.
                         self.rest_after(&error, patience.next()).await;
                         self.poll_due.notify_one();
                     }
@@ -56,7 +56,7 @@ impl Observer {
         }
     }
 
-    /// Polls every room once: those we are in, and those we only look into. Returns how many could
+    /// Polls every room once: those we are in, and those we only peek into. Returns how many could
     /// not be read.
     async fn poll_all(&self) -> Result<usize, Error> {
         let mut todo: BTreeMap<String, Watch> = BTreeMap::new();
@@ -88,7 +88,7 @@ impl Observer {
         Ok(failed)
     }
 
-    /// Polls one room; false when it could not be read, which is then said on the room.
+    /// Polls one room. Returns false if it could not be read, which is then recorded on the room.
     pub(super) async fn poll(&self, room_id: &str, watch: Watch) -> Result<bool, Error> {
         let mut patience = Patience::new();
         for try_ in 1..=TRIES {
@@ -126,14 +126,14 @@ impl Observer {
         Ok(false)
     }
 
-    /// Reads the state of a room as it comes and brings it into the store, in pieces where it is
-    /// very large. The last piece says that all of it was seen.
+    /// Reads the state of a room as it comes and writes it to the store, in pieces if it is very
+    /// large. The last piece says that the state is complete.
     async fn read_state(&self, room_id: &str, watch: Watch, asked_ms: i64) -> Result<(), Error> {
         let mut parts = self.client.room_state_parts(room_id).await?;
         let (mut members, mut people) = (BTreeSet::new(), BTreeSet::new());
         let mut last = RoomBatch::new(room_id, Source::Poll);
         last.watch = Some(watch);
-        // What was read before is written when more comes: a small state is one commit.
+        // A part is written when the next one comes: so a small state is one commit.
         let mut waiting: Option<Vec<Value>> = None;
         while let Some(part) = parts.next().await? {
             let (of_calls, others): (Vec<_>, Vec<_>) = part
@@ -171,7 +171,7 @@ impl Observer {
             people,
         });
         if self.settings.backfill {
-            // A room that is only polled has a history, too; it is walked once.
+            // A room that is only polled has a history, too. It is read once.
             last.gap = Some(("history", None));
         }
 
@@ -181,7 +181,7 @@ impl Observer {
     }
 }
 
-/// The size of what a batch brings, as text.
+/// The size of a batch's events, as text.
 fn bytes_of(room: &RoomBatch) -> usize {
     room.arrivals.iter().map(|arrival| arrival.json.len()).sum()
 }
@@ -195,7 +195,7 @@ fn kind(event: &Value) -> Kind {
     )
 }
 
-/// Whose membership of the room this event states.
+/// The user whose membership of the room this event states.
 fn user_in_room(event: &Value) -> Option<String> {
     let user_id = event.get("state_key")?.as_str()?;
     (kind(event) == Kind::Presence).then(|| user_id.to_owned())

@@ -1,9 +1,9 @@
-//! Asking other servers and SFUs whether they are ready, by a schedule, where the operator switched
-//! it on.
+//! Probes: asks other servers and SFUs by a schedule whether they are ready, if the operator
+//! enabled it.
 //!
-//! Strangers name whom is asked. So each is asked once in an hour at most, one after the other with
-//! a pause between, few addresses of one host, and not more than so many in a round; what may be
-//! asked at all is for [`matrix::probe`].
+//! Strangers determine whom we ask. So each is asked at most once per hour, one after the other
+//! with a pause, only a few addresses of one host, and a limited number per round.
+//! [`matrix::probe`] decides which addresses are allowed at all.
 
 use super::troubles::Work;
 use super::{Error, Observer};
@@ -16,25 +16,25 @@ use std::collections::HashMap;
 use std::time::Duration;
 use url::Url;
 
-/// Those seen in a call within so many days are asked, and forgotten when they were not asked for
-/// three times as long, ms.
+/// Servers seen in a call within this time, ms, are asked. Results that are three times as old are
+/// deleted.
 const SEEN_MS: i64 = 30 * 86_400_000;
-/// Nobody is asked again within this time, ms.
+/// Minimum time between two probes of the same server, ms.
 const AGAIN_MS: i64 = 3_600_000;
-/// Between two that are asked.
+/// Pause between two probes.
 const BREATH: Duration = Duration::from_millis(250);
-/// After a round in which nobody was asked.
+/// Pause after a round in which nothing was asked.
 const SOON: Duration = Duration::from_mins(10);
-/// After a round whose results could not be stored.
+/// Pause after a round whose results could not be stored.
 const UNSTORED: Duration = Duration::from_secs(5);
-/// In one round.
+/// Maximum per round.
 const SERVERS_MAX: i64 = 300;
 const SFUS_MAX: usize = 200;
-/// Of so many addresses a few of each host are taken.
+/// Maximum addresses considered, of which a few of each host are asked.
 const SFUS_SEEN_MAX: i64 = 5000;
 const PER_HOST_MAX: usize = 4;
 
-/// What is asked, and when.
+/// The settings of probing.
 #[derive(Debug, Clone)]
 pub struct Probe {
     /// Cron expression with seconds.
@@ -43,7 +43,7 @@ pub struct Probe {
 }
 
 impl Observer {
-    /// Asks at the start and by the schedule, for ever; never where it is switched off.
+    /// Probes at the start and by the schedule, for ever; never if it is disabled.
     pub(super) async fn probes(&self) {
         let Some(probe) = &self.settings.probe else {
             return;
@@ -64,16 +64,16 @@ impl Observer {
             if asked.is_ok_and(|asked| asked > 0) {
                 self.probe_due.notified().await;
             } else {
-                // Nobody is known yet, or it failed: sooner than the next time. What could not be
-                // stored is tried again at once: as long as it was not, every page says that
-                // nothing can be.
+                // There is nobody to ask yet, or it failed: try sooner than the schedule says. A
+                // failed write is tried again soon, because until then every page says that nothing
+                // can be stored.
                 let pause = if is_unstored { UNSTORED } else { SOON };
                 let _ = tokio::time::timeout(pause, self.probe_due.notified()).await;
             }
         }
     }
 
-    /// How many were asked.
+    /// Runs one round. Returns how many were asked.
     async fn probe_once(&self, prober: &Prober) -> Result<usize, Error> {
         let now = self.clock.now_ms();
         let (since, asked) = (now - SEEN_MS, now - AGAIN_MS);
@@ -93,7 +93,7 @@ impl Observer {
             tokio::time::sleep(BREATH).await;
         }
 
-        // What our own homeserver offers comes first.
+        // The SFUs that our own homeserver offers come first.
         let own = probes::all::<OwnResult>(&self.store, Viewer::Operator).await?;
         for url in own.into_values().flat_map(|own| own.result.sfus) {
             if !sfus.contains(&url) && !probes::was_asked(&self.store, &url, asked).await? {
@@ -122,7 +122,8 @@ impl Observer {
     }
 }
 
-/// Whoever names a thousand addresses of one host does not send a thousand questions there.
+/// Limits the addresses per host: a stranger who names a thousand addresses of one host must not
+/// cause a thousand requests to it.
 fn few_of_each_host(urls: Vec<String>) -> Vec<String> {
     let mut hosts: HashMap<String, usize> = HashMap::new();
     let host = |url: &String| {

@@ -1,5 +1,5 @@
-//! Deriving again by itself what older rules or other settings derived, in small steps between
-//! which live events go on.
+//! Derives again what older rules or other settings derived, in small steps between which live
+//! events are processed.
 
 use super::patience::Patience;
 use super::troubles::Work;
@@ -9,13 +9,13 @@ use crate::store::readings;
 use crate::store::rederive::{self, Step};
 use std::time::{Duration, Instant};
 
-/// After each step it rests as long as the step took, and at least so long.
+/// Minimum pause after each step. Otherwise the pause is as long as the step took.
 const BREATH: Duration = Duration::from_millis(5);
-/// How often the log tells how far it has come.
+/// The interval of progress messages in the log.
 const TELL: Duration = Duration::from_secs(10);
 
 impl Observer {
-    /// Finds what is from other rules, before anything new is derived.
+    /// Finds state of other rules, before anything new is derived.
     pub(super) async fn find_older_rules(&self) {
         let (store, rules) = (&self.store, &self.settings.rules);
         let mut patience = Patience::new();
@@ -42,7 +42,7 @@ impl Observer {
         }
     }
 
-    /// Derives it again, to the end.
+    /// Derives it again, until everything is done.
     pub(super) async fn rederive(&self) {
         if !self.store.has_older_rules() {
             return;

@@ -1,4 +1,4 @@
-//! Deleting by age, once a day and in small batches, between which others write.
+//! Deletion by age, once a day and in small batches, between which others write.
 
 use super::troubles::Work;
 use super::{Error, Observer};
@@ -8,24 +8,24 @@ use crate::store::signs;
 use std::time::Duration;
 
 const EVERY: Duration = Duration::from_hours(24);
-/// After a failure, and for rooms whose history was still being read.
+/// Pause after a failure, and before rooms whose history was still being read are tried again.
 const AGAIN: Duration = Duration::from_hours(1);
 const SOON: Duration = Duration::from_mins(1);
-/// Between two batches, so that whoever waits for the writer has his turn.
+/// Pause between two batches, so that others get to write.
 const BREATH: Duration = Duration::from_millis(20);
 const DAY_MS: i64 = 86_400_000;
 
 /// The ages after which things are deleted, days; `None` = never.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Retention {
-    /// Raw events. What follows from them stays.
+    /// Raw events. What is derived from them is kept.
     pub events: Option<u32>,
-    /// Calls, and with them the events behind them.
+    /// Calls, and the events behind them.
     pub calls: Option<u32>,
 }
 
 impl Retention {
-    /// The time, ms, before which events go: those of a deleted call always do.
+    /// The time, ms, before which events are deleted; the events of a deleted call always are.
     pub(super) fn events_before(&self, now: i64) -> Option<i64> {
         self.events
             .into_iter()
@@ -62,7 +62,7 @@ impl Observer {
 
             let wait = match done {
                 Ok(true) => EVERY,
-                // Deleting is what makes space.
+                // Deletion is what frees space, so it is tried again soon.
                 Err(error) if error.is_of_storage() => SOON,
                 _ => AGAIN,
             };
@@ -72,7 +72,7 @@ impl Observer {
         }
     }
 
-    /// One round; false when some rooms had to wait.
+    /// Runs one round. Returns false if some rooms had to wait.
     async fn forget_once(&self) -> Result<bool, Error> {
         let now = self.clock.now_ms();
         let Some(events_before) = self.settings.retention.events_before(now) else {

@@ -11,12 +11,12 @@ use crate::store::rooms;
 use crate::store::row::{RoomName, Watch};
 use std::collections::HashSet;
 
-/// A homeserver that answers so often with an error is not asked again before the next poll.
+/// Error answers after which a homeserver is not asked again before the next poll.
 const TRIES: u32 = 3;
 
 impl Observer {
-    /// Marks the rooms that we are in no more. A homeserver that answers and fails is not waited
-    /// for: sync tells of what happens from now on, and each poll asks again.
+    /// Marks the rooms that we are no longer in. If the homeserver answers with errors, we do not
+    /// wait for it: sync reports later changes, and each poll asks again.
     pub(super) async fn settle_rooms(&self) {
         let mut patience = Patience::new();
         let mut answered = 0;
@@ -43,10 +43,11 @@ impl Observer {
         Ok(())
     }
 
-    /// The rooms we are in, as the homeserver says; those we were in before are marked as left.
+    /// The rooms we are in, as the homeserver says. Rooms that we were in before are marked as
+    /// left.
     pub(super) async fn joined_now(&self) -> Result<HashSet<String>, Error> {
-        // Read before the question: what we join while it is under way is not in the answer and not
-        // left.
+        // Read before the request: a room that we join meanwhile is not in the answer, and must not
+        // be marked as left.
         let known = rooms::watched(&self.store).await?;
         let joined: HashSet<String> = match self.client.joined_rooms().await {
             Ok(joined) => joined.into_iter().collect(),
@@ -72,8 +73,8 @@ impl Observer {
         Ok(joined)
     }
 
-    /// The rooms we are in by a first sync that says next to nothing of each, for a homeserver
-    /// without that list. One that nothing is said of may still be ours: it stays.
+    /// The rooms we are in, by a first sync with a minimal filter, for a homeserver without that
+    /// list. A room that is not in the answer may still be ours: it is kept.
     async fn joined_by_sync(&self, known: &[(String, Watch)]) -> Result<HashSet<String>, Error> {
         let filter = matrix::filter_of_names().to_string();
         let ask = SyncRequest {
@@ -92,7 +93,7 @@ impl Observer {
             .collect())
     }
 
-    /// What policy says of an invitation; one that it does not allow stays open.
+    /// The decision of the policy about an invitation. One that policy does not allow stays open.
     pub(super) fn answered(&self, invite: &Invite) -> Invitation {
         let inviter = invite.inviter.clone().unwrap_or_default();
         let accepted = self.allows(&inviter);

@@ -7,17 +7,17 @@ use std::time::SystemTime;
 use tokio::sync::Notify;
 use tokio_cron_scheduler::{Job, JobScheduler};
 
-/// How long it is from one poll to the next by the schedule, ms; 0 while that is not known.
+/// The interval of the schedule's polls, ms; 0 while it is not known.
 #[derive(Debug, Default)]
 pub(super) struct Rhythm {
-    /// From the start to the first poll: it says little, so any other counts before it.
+    /// From the start to the first poll. It says little, so a known interval replaces it.
     to_first_ms: AtomicI64,
-    /// The shortest from one poll to the next.
+    /// The shortest time from one poll to the next.
     shortest_ms: AtomicI64,
 }
 
 impl Rhythm {
-    /// How often it polls, where that is known, ms.
+    /// The interval of polls, ms, if known.
     pub fn every_ms(&self) -> Option<i64> {
         [&self.shortest_ms, &self.to_first_ms]
             .into_iter()
@@ -30,8 +30,8 @@ impl Rhythm {
         self.to_first_ms.store(ms, Ordering::Relaxed);
     }
 
-    /// After a poll the next one comes in `ms`; of several the shortest counts. After a night or a
-    /// weekend without polls the last one is old, and what it saw is not known to be true still.
+    /// After a poll the next one comes in `ms`. The shortest interval counts: after a night or a
+    /// weekend without polls the last poll is old, and what it saw may no longer be true.
     fn next_is_in(&self, ms: i64) {
         let known = self.shortest_ms.load(Ordering::Relaxed);
         if ms > 0 && (known == 0 || ms < known) {
@@ -40,7 +40,7 @@ impl Rhythm {
     }
 }
 
-/// How long it is until this moment, ms.
+/// The time until this moment, ms.
 fn from_now(next_ms: i64) -> Option<i64> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let now = i64::try_from(now.ok()?.as_millis()).ok()?;
@@ -48,7 +48,7 @@ fn from_now(next_ms: i64) -> Option<i64> {
 }
 
 impl Observer {
-    /// Rings for a poll, and for a probe where that is switched on, by their schedules.
+    /// Notifies for polls, and for probes if they are enabled, by their schedules.
     pub(super) async fn schedule(&self) -> Result<JobScheduler, Error> {
         let mut scheduler = JobScheduler::new().await?;
         let polls = scheduler
@@ -74,9 +74,8 @@ impl Observer {
     }
 }
 
-/// Rings a bell by a schedule, and says how long it is until the next time. The scheduler has a
-/// task of its own that may outlive the observer, so it only knows the bell, and only while the
-/// observer holds it.
+/// Notifies by a schedule, and notes how long it is until the next time. The scheduler has a task
+/// of its own that may outlive the observer, so it holds the notifier only weakly.
 fn rings(schedule: &str, bell: &Arc<Notify>, rhythm: &Arc<Rhythm>) -> Result<Job, Error> {
     let (bell, rhythm) = (Arc::downgrade(bell), Arc::downgrade(rhythm));
     Ok(Job::new_async(schedule, move |job, mut scheduler| {

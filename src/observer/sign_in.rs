@@ -1,5 +1,5 @@
-//! Signing in: a token or a password, one device for ever. What may pass is tried until it works;
-//! what somebody has to change is said once and waited for.
+//! Signing in: with a token or a password, always as the same device. Transient errors are retried
+//! until it works. An error that somebody has to fix is reported once, and then it waits.
 
 use super::patience::Patience;
 use super::troubles::Work;
@@ -8,15 +8,15 @@ use crate::matrix::{self, Capabilities, Whoami};
 use crate::store::vantages::{self, Start};
 use std::time::Duration;
 
-/// A homeserver that takes no passwords is asked again after this time whether it does now.
+/// Interval at which a homeserver that takes no passwords is asked again whether it does.
 const OFFERS_AGAIN: Duration = Duration::from_mins(10);
-/// Without a token that runs out: look so often whether there is one by now.
+/// Interval of checks for a token that expires, while there is none.
 const TOKEN_LOOK: Duration = Duration::from_mins(1);
-/// The shortest pause between two tokens, whatever the homeserver says of their lives.
+/// Minimum pause between two tokens, whatever lifetime the homeserver says.
 const TOKEN_PAUSE: Duration = Duration::from_millis(500);
 
 impl Observer {
-    /// Signs in, and tries until it works. What is wrong is said in the log and on the status page.
+    /// Signs in, and tries until it works. Errors are shown in the log and on the status page.
     pub(super) async fn sign_in(&self) {
         let _one_at_a_time = self.signing_in.lock().await;
         let mut patience = Patience::new();
@@ -30,8 +30,8 @@ impl Observer {
                 Err(error) => error,
             };
 
-            // Only so that the status page has somewhere to say it; what is known of the vantage
-            // stays.
+            // This only gives the status page a row for the error. What is known of the vantage is
+            // kept.
             self.note_vantage("", None, None).await;
             let refused = matches!(&error, Error::Matrix(error) if error.is_login_refused());
             self.note_needs_action(refused).await;
@@ -46,8 +46,8 @@ impl Observer {
         }
     }
 
-    /// The same login would be refused again: a password is not tried twice. Only whether passwords
-    /// are taken at all may be asked again, for that asks nothing of the account.
+    /// The same login would be refused again, so a password is not tried twice. Only whether
+    /// passwords are accepted at all may be asked again, because that does not touch the account.
     async fn wait_for_another_login(&self, error: &Error) {
         match error {
             Error::Matrix(matrix::Error::NoPassword {
@@ -101,7 +101,7 @@ impl Observer {
             self.note_vantage(&who.user_id, device_id, can.as_ref())
                 .await;
         } else {
-            // What is known of the homeserver stays.
+            // What is known of the homeserver is kept.
             let start = self.start(&who.user_id, device_id, None);
             if let Err(error) = vantages::start_untold(&self.store, &start).await {
                 self.cannot_store("noting the start", &error).await;
@@ -113,8 +113,8 @@ impl Observer {
         Ok(())
     }
 
-    /// Whose token we use. A homeserver that does not know the question is taken at the word of its
-    /// login.
+    /// The owner of our token. If the homeserver does not know that endpoint, the answer to the
+    /// login is believed.
     async fn who_we_are(&self) -> Result<Whoami, Error> {
         match self.client.whoami().await {
             Ok(who) => Ok(who),
@@ -129,7 +129,7 @@ impl Observer {
         }
     }
 
-    /// What the homeserver says that it can do; `None` where it does not say so. Everything works
+    /// The features that the homeserver reports; `None` if it does not say. Everything works
     /// without.
     async fn what_it_can(&self) -> Result<Option<Capabilities>, Error> {
         match self.client.versions().await {
@@ -142,7 +142,8 @@ impl Observer {
         }
     }
 
-    /// Gets the next token before the present one runs out, for ever; of accounts with such tokens.
+    /// Gets the next token before the present one expires, for ever; for accounts with expiring
+    /// tokens.
     pub(super) async fn keep_token_fresh(&self) {
         let mut patience = Patience::new();
         loop {
@@ -169,13 +170,13 @@ impl Observer {
                     );
                     tokio::time::sleep(Self::pause(&error.into(), &mut patience)).await;
                 }
-                // Only a login helps; it knows the device.
+                // Only a new login helps; it uses the same device.
                 Err(_) => self.sign_in().await,
             }
         }
     }
 
-    /// Did the token only run out, and is the next one there?
+    /// Did the token only expire, and do we have the next one?
     pub(super) async fn renewed(&self, error: &Error) -> bool {
         let Error::Matrix(error) = error else {
             return false;
@@ -206,7 +207,7 @@ impl Observer {
         let _one_at_a_time = self.signing_in.lock().await;
         let now = self.clock.now_ms();
         if self.client.refresh_due_ms().is_none_or(|due| due > now) {
-            // A sign-in got one meanwhile.
+            // Another sign-in got one meanwhile.
             return Ok(());
         }
 

@@ -1,5 +1,5 @@
-//! Keeping what sums over long spans need at hand: the signs of life of stays that nobody ended,
-//! and what days came to.
+//! Prepares data for sums over long spans: the signs of life of stays without an end event, and the
+//! totals of days.
 
 use super::troubles::Work;
 use super::{Error, Observer};
@@ -7,11 +7,11 @@ use crate::store::{days, signs};
 use std::time::Duration;
 
 const EVERY: Duration = Duration::from_mins(1);
-/// Between two batches, so that whoever waits for the writer has his turn.
+/// Pause between two batches, so that others get to write.
 const BREATH: Duration = Duration::from_millis(20);
 
 impl Observer {
-    /// Notes signs as stays run out and counts days as they are over, for ever.
+    /// Stores signs when stays run out, and counts days when they are over, for ever.
     pub(super) async fn keep_signs(&self) {
         loop {
             tokio::time::sleep(EVERY).await;
@@ -31,7 +31,7 @@ impl Observer {
         }
     }
 
-    /// Notes all that are missing; before events are deleted, too.
+    /// Stores all missing signs. Also called before events are deleted.
     pub(super) async fn note_signs(&self) -> Result<(), Error> {
         while signs::note(&self.store, self.clock.now_ms()).await? {
             tokio::time::sleep(BREATH).await;
@@ -40,8 +40,8 @@ impl Observer {
         Ok(())
     }
 
-    /// Counts the days that are missing and over; once, as a day that changes meanwhile is soon
-    /// missing again.
+    /// Counts the days that are over and not counted. Each is tried once, because a day that
+    /// changes meanwhile is missing again.
     async fn count_days(&self) -> Result<(), Error> {
         for day in days::missing(&self.store, self.clock.now_ms()).await? {
             if days::count(&self.store, day, self.clock.now_ms()).await? {

@@ -1,5 +1,5 @@
-//! Can anything be stored? A few bytes are written again and again, so that it is known while
-//! nothing else happens.
+//! Can anything be stored? A few bytes are written regularly, so that the answer is known even
+//! while nothing else happens.
 
 use super::troubles::Work;
 use super::{Error, Observer};
@@ -7,15 +7,15 @@ use crate::changes::Change;
 use crate::store::health::{self, TroubleKind};
 use std::time::Duration;
 
-/// Between two writes of these bytes.
+/// Interval of these writes.
 const EVERY: Duration = Duration::from_secs(2);
-/// The same while something is wrong, so that it is soon known to be over.
+/// The interval while there is a problem, so that its end is noticed soon.
 const EVERY_IN_TROUBLE: Duration = Duration::from_secs(1);
-/// How often it is looked whether something changed, also while a write waits.
+/// Interval of checks for a change, also while a write waits.
 const LOOK: Duration = Duration::from_millis(250);
 
 impl Observer {
-    /// Writes to the database, for ever, and tells when it stops or begins again to be of use.
+    /// Writes to the database, for ever, and reports when that stops or begins to work.
     pub(super) async fn watch_storage(&self) {
         let mut was: Option<TroubleKind> = None;
         let mut look = tokio::time::interval(LOOK);
@@ -51,7 +51,7 @@ impl Observer {
         tokio::time::sleep(wait).await;
     }
 
-    /// Tells pages and the log what changed since the last look.
+    /// Announces to pages and the log what changed since the last check.
     fn tell_of_storage(&self, was: &mut Option<TroubleKind>) {
         let trouble = self.store.trouble(self.clock.now_ms());
         let kind = trouble.as_ref().map(|trouble| trouble.kind);
@@ -74,13 +74,13 @@ impl Observer {
         self.changes.announce(Change::Observer);
     }
 
-    /// A write failed that is not tried again: the next one that succeeds ends the trouble.
+    /// A write failed that is not tried again: the next successful write ends the trouble.
     pub(super) async fn cannot_store(&self, doing: &str, error: &crate::store::Error) {
         self.not_stored(Work::Storage, doing, error).await;
     }
 
-    /// Waits after an error; no longer than until something can be stored again, where that was the
-    /// error.
+    /// Waits after an error. If the error was that nothing can be stored, the wait ends as soon as
+    /// storing works again.
     pub(super) async fn rest_after(&self, error: &Error, pause: Duration) {
         if !error.is_of_storage() {
             return tokio::time::sleep(pause).await;

@@ -1,10 +1,10 @@
-//! Rooms that were replaced: the observer goes on to the new one, by the same right by which it is
-//! in the old one, and reads what it may of the one before. Also: a room that is new to us is soon
-//! looked at as a whole.
+//! Rooms that were replaced. The observer follows to the new room, by the same right by which it is
+//! in the old one, and reads what it may of the predecessor. In addition, the full state of a room
+//! that is new to us is soon polled.
 //!
-//! A tombstone is the word of one person with power in one room. So the new room must name the old
-//! one as its predecessor, or its sender must be one whose invitations are accepted; and who lays a
-//! trail of rooms is followed for a few steps a day only.
+//! A tombstone is a statement of one person with power in one room. So the new room must name the
+//! old one as its predecessor, or the sender of the tombstone must be one whose invitations are
+//! accepted. A trail of many replacements is followed for only a few steps a day.
 
 use super::troubles::Work;
 use super::{Error, Observer};
@@ -21,33 +21,34 @@ use std::time::Duration;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
-/// What failed is tried again after this time, unless the homeserver named another.
+/// Pause before another attempt, unless the homeserver named another one.
 const AGAIN: Duration = Duration::from_mins(1);
-/// When there is news, it is tried so long after the last time.
+/// Minimum pause between two attempts, if there is news.
 const SOON: Duration = Duration::from_secs(3);
-/// What will hardly change by itself is tried again after this time.
+/// Pause before another attempt if a change is unlikely.
 const LATER: Duration = Duration::from_mins(30);
-/// A room that was replaced so short a time ago, ms, may still be on its way: its members may not
-/// be let in yet.
+/// A room that was replaced less than this long ago, ms, may still be in transition: its members
+/// may not be allowed in yet.
 const YOUNG_MS: i64 = 5 * 60_000;
-/// So many rooms of one trail are followed within a day.
+/// Maximum rooms of one trail that are followed within a day.
 const TRAIL_MAX: usize = 5;
-/// Why a room is not followed that does not know of the one before it.
+/// The error of a room that does not name the room before it.
 const NOT_NAMED: &str = "it does not name the old room as the one it replaced, so it is not followed: anybody could have been meant";
 const DAY_MS: i64 = 86_400_000;
-/// A room that came so long ago, ms, and whose state nobody looked at yet is looked at alone.
+/// A room that came at least this long ago, ms, and whose state was not polled yet is polled
+/// separately.
 const SETTLED_MS: i64 = 10_000;
-/// So many things are done at once.
+/// Maximum tasks at once.
 const AT_ONCE: usize = 8;
-/// So many of them in one turn.
+/// Maximum polls of new rooms in one turn.
 const LOOKS_MAX: usize = 5;
 
-/// What the creation of a room says of the room before it.
+/// What the creation of a room says about its predecessor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Named {
     ThisRoom,
     Another,
-    /// We may not see it.
+    /// We are not allowed to see it.
     Unknown,
 }
 
@@ -60,7 +61,7 @@ enum Task {
 }
 
 impl Task {
-    /// The room that it is about.
+    /// The room that the task is about.
     fn room_id(&self) -> &str {
         match self {
             Self::Follow(pending) => &pending.new_room_id,
@@ -70,21 +71,21 @@ impl Task {
     }
 }
 
-/// When something was tried last, and when it is tried again.
+/// When something was last tried, and when it is tried again.
 #[derive(Debug, Clone, Copy)]
 struct Turn {
     tried: Instant,
     due: Instant,
     is_under_way: bool,
-    /// Which task does it, while it is under way.
+    /// The task that does it, while it is running.
     task: Option<Id>,
     /// There was news since it began.
     has_news: bool,
 }
 
-/// What is being done now: a join over federation can take minutes and holds nothing else up.
+/// The running tasks: a join over federation can take minutes and blocks nothing else.
 type UnderWay = JoinSet<Done>;
-/// About which room it was, and how it ended.
+/// The room of a task, and its result.
 type Done = (String, Result<Duration, Error>);
 
 impl Observer {
@@ -110,7 +111,7 @@ impl Observer {
                 () = sleep_until(next) => {}
                 Some(done) = under_way.join_next_with_id() => note_done(&mut turns, done),
                 () = self.replaced.notified() => {
-                    // An invitation may open a door that was shut a moment ago.
+                    // An invitation may allow a join that was refused a moment ago.
                     for turn in turns.values_mut() {
                         turn.due = turn.due.min(turn.tried + SOON);
                         turn.has_news = turn.is_under_way;
@@ -123,13 +124,13 @@ impl Observer {
         }
     }
 
-    /// Begins what is due, as far as not too much is under way.
+    /// Starts what is due, up to the maximum of running tasks.
     async fn begin_due(
         &self,
         turns: &mut HashMap<String, Turn>,
         under_way: &mut UnderWay,
     ) -> Result<(), Error> {
-        // Those that wait keep no place from others.
+        // Rooms that wait do not take the place of others.
         let waiting: BTreeSet<String> = turns.keys().cloned().collect();
         for task in self.tasks(&waiting).await? {
             if under_way.len() >= AT_ONCE {
@@ -156,7 +157,7 @@ impl Observer {
         Ok(())
     }
 
-    /// What could be done now, successors first.
+    /// The possible tasks, successors first.
     async fn tasks(&self, waiting: &BTreeSet<String>) -> Result<Vec<Task>, Error> {
         let now_ms = self.clock.now_ms();
         let pending = successors::pending(&self.store, now_ms - DAY_MS, waiting).await?;
@@ -179,7 +180,7 @@ impl Observer {
         Ok(tasks)
     }
 
-    /// Does one thing; after what time to do it again, if it is still to be done then.
+    /// Runs one task. Returns after what time to run it again, if it is still to be done then.
     async fn run_task(&self, task: &Task) -> Result<Duration, Error> {
         match task {
             Task::Follow(pending) => self.follow_one(pending).await,
@@ -194,7 +195,7 @@ impl Observer {
         }
     }
 
-    /// Tries to get into one successor; after what time to look again.
+    /// Tries to join one successor. Returns after what time to check again.
     async fn follow_one(&self, pending: &Pending) -> Result<Duration, Error> {
         let new_room_id = pending.new_room_id.as_str();
         if !is_room_id(new_room_id) || pending.recent_chain >= TRAIL_MAX {
@@ -224,14 +225,14 @@ impl Observer {
             new = %quoted(new_room_id),
             "a replaced room is followed to its successor"
         );
-        // Only from inside can it be seen for sure.
+        // Only from inside the room its creation can be seen for sure.
         if !trusted && self.named_by(new_room_id, &pending.old_room_id).await == Named::Another {
             if let Err(error) = self.client.leave(new_room_id).await {
                 tracing::warn!(room = %quoted(new_room_id), %error, "the room could not be left");
             }
 
             self.does_not_name(pending).await?;
-            // Who left once does not come again by itself.
+            // Having left the room once, we do not join it again on our own.
             let now_ms = self.clock.now_ms();
             rooms::record_room_error(
                 &self.store,
@@ -249,14 +250,14 @@ impl Observer {
         Ok(AGAIN)
     }
 
-    /// Would an invitation to the new room by who replaced the old one be accepted, or is it asked
-    /// for?
+    /// Would an invitation to the new room by the user who replaced the old one be accepted, or
+    /// does the configuration name the new room?
     fn trusts(&self, pending: &Pending) -> bool {
         let is_asked_for = |wish: &super::RoomWish| wish.room == pending.new_room_id;
         self.allows(&pending.sender) || self.settings.rooms.iter().any(is_asked_for)
     }
 
-    /// What a room's creation says of the room before it.
+    /// What a room's creation says about its predecessor.
     async fn named_by(&self, room_id: &str, predecessor: &str) -> Named {
         let Ok(creation) = self.client.state_content(room_id, "m.room.create").await else {
             return Named::Unknown;
@@ -306,8 +307,8 @@ impl Observer {
         Ok(())
     }
 
-    /// Looks into the room that one of ours replaced, where anybody may and where that room says
-    /// so, too.
+    /// Peeks into the predecessor of one of our rooms, if anybody may and if that room names ours
+    /// as its successor.
     async fn read_predecessor(&self, room_id: &str, before: &str) -> Result<(), Error> {
         let tombstone = self.client.state_content(before, "m.room.tombstone").await;
         let Ok(tombstone) = tombstone else {
@@ -323,14 +324,15 @@ impl Observer {
     }
 }
 
-/// After what time to try again to join a room that did not let us in. `age_ms`: since when the old
-/// one is replaced.
+/// After what time to try again to join a room that refused us. `age_ms`: how long ago the old room
+/// was replaced.
 fn pause_after(error: &matrix::Error, age_ms: i64) -> Duration {
     if let Some(pause) = error.retry_after() {
         return pause.max(Duration::from_secs(1));
     }
 
-    // What a homeserver does not know at all may be a proxy that leads astray for a moment.
+    // If the homeserver does not know the endpoint at all, the answer may come from a proxy with a
+    // temporary fault.
     let is_no = error.refusal().is_some_and(|no| {
         matches!(no.status, 403 | 404) && no.errcode.as_deref() != Some("M_UNRECOGNIZED")
     });
@@ -339,8 +341,8 @@ fn pause_after(error: &matrix::Error, age_ms: i64) -> Duration {
     if is_no && !is_young { LATER } else { AGAIN }
 }
 
-/// Notes when the next turn of what was done comes. What broke off is tried again, and nothing else
-/// is forgotten for it: the others are still under way.
+/// Notes when a finished task has its next turn. A task that broke off is tried again; the running
+/// tasks are not affected.
 fn note_done(turns: &mut HashMap<String, Turn>, done: Result<(Id, Done), JoinError>) {
     let (task, pause) = match done {
         Ok((task, (_, Ok(pause)))) => (task, pause),
@@ -367,12 +369,12 @@ fn note_done(turns: &mut HashMap<String, Turn>, done: Result<(Id, Done), JoinErr
         };
 
         let now = Instant::now();
-        // A homeserver may name any pause.
+        // A homeserver may name any pause, even one that overflows.
         turn.due = now.checked_add(pause).unwrap_or(now + LATER);
     }
 }
 
-/// A stranger's text as it may stand in a log line.
+/// A stranger's text, escaped for a log line.
 fn quoted(text: &str) -> String {
     text.escape_debug().to_string()
 }

@@ -1,5 +1,5 @@
-//! Taking out of what is stored what a ban took back: of somebody who had sent much, in small parts
-//! between which live events go on, and after a stop from where it stood.
+//! Redacts stored events of a banned user, if the ban says so. If there are many, it works in small
+//! parts between which live events are processed, and continues after a stop where it was.
 
 use super::patience::Patience;
 use super::troubles::Work;
@@ -7,11 +7,11 @@ use super::{Error, Observer};
 use crate::store::batch::take_back_more;
 use std::time::{Duration, Instant};
 
-/// After each part it rests as long as the part took, and at least so long.
+/// Minimum pause after each part. Otherwise the pause is as long as the part took.
 const BREATH: Duration = Duration::from_millis(5);
 
 impl Observer {
-    /// Goes on with what is left of it, at the start and whenever there is more, for ever.
+    /// Redacts what is left, at the start and whenever there is more, for ever.
     pub(super) async fn take_back(&self) {
         let mut patience = Patience::new();
         loop {

@@ -1,4 +1,4 @@
-//! Standing troubles: one for each kind of work, gone with that work's next success; the status
+//! Current troubles: one for each kind of work, ended by the next success of that work. The status
 //! page shows the oldest.
 
 use super::{Error, Observer};
@@ -6,7 +6,7 @@ use crate::changes::Change;
 use crate::store::{self, vantages};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A kind of work that can be in trouble by itself.
+/// A kind of work that can have a trouble of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Work {
     SignIn,
@@ -15,23 +15,23 @@ pub(super) enum Work {
     Polls,
     History,
     Retention,
-    /// Taking out what a ban took back, where that is much.
+    /// Redacting the events of a banned user, if there are many.
     TakingBack,
     Wishes,
     Probe,
-    /// Going on to the rooms that took the place of others.
+    /// Following to the rooms that replaced others.
     Successors,
     Rederive,
     /// Small writes that only show whether the database can be written.
     Storage,
     Expiry,
-    /// What sums over long spans need at hand.
+    /// Data that sums over long spans need.
     Signs,
 }
 
 impl Work {
-    /// Does the present become known by this work? While another one fails, it is known all the
-    /// same.
+    /// Does this work tell the present state of rooms? If only other work fails, the present is
+    /// known all the same.
     fn tells_of_now(self) -> bool {
         matches!(
             self,
@@ -40,17 +40,17 @@ impl Work {
     }
 }
 
-/// What is wrong now.
+/// The current troubles.
 #[derive(Debug, Default)]
 pub(super) struct Troubles {
-    /// Plain words, and since when by our clock, ms.
+    /// The error in plain words, and since when by our clock, ms.
     standing: BTreeMap<Work, (String, i64)>,
-    /// What could not write to the database and did not succeed since. A small write of another
-    /// work may still pass, and says nothing of theirs.
+    /// Works that could not write to the database and did not succeed since. A small write of
+    /// another work may still succeed; that says nothing about these.
     unwritten: BTreeSet<Work>,
 }
 
-/// What to do where the homeserver does not answer, or fails: pages say it before anything else.
+/// What to do if the homeserver does not answer, or fails. Pages show it before the error.
 fn advice(error: &Error) -> Option<&'static str> {
     let Error::Matrix(error) = error else {
         return None;
@@ -82,10 +82,11 @@ impl Observer {
         self.trouble(work, &told).await;
     }
 
-    /// Keeps a trouble that was logged already.
+    /// Keeps a trouble that is logged already.
     pub(super) async fn trouble(&self, work: Work, text: &str) {
         let now = self.clock.now_ms();
-        // Held until the database knows it, so that it cannot be overtaken by another loop's news.
+        // The lock is held until the database is written, so that another loop's news cannot
+        // overtake it.
         let mut troubles = self.troubles.lock().await;
         let since = troubles
             .standing
@@ -133,8 +134,8 @@ impl Observer {
         self.changes.announce(Change::Observer);
     }
 
-    /// Nothing could be stored: each loop pauses and tries again, and the position stays, so
-    /// nothing is lost. It cannot be written down either, so pages learn of it from the store
+    /// Nothing could be stored. Each loop pauses and tries again, and the position does not move,
+    /// so nothing is lost. The trouble cannot be stored either, so pages get it from the store
     /// itself.
     pub(super) async fn not_stored(&self, work: Work, doing: &str, error: &store::Error) {
         let mut troubles = self.troubles.lock().await;
@@ -148,7 +149,7 @@ impl Observer {
         doing: &str,
         error: &store::Error,
     ) {
-        // Who has the lock ends that trouble by giving it free, whatever was waiting for it.
+        // A lock ends when its holder releases it, whatever was waiting for it.
         if !error.is_locked() {
             troubles.unwritten.insert(work);
         }
@@ -160,7 +161,7 @@ impl Observer {
         }
     }
 
-    /// Without a valid token everything fails, so that comes first; else the oldest.
+    /// Without a valid token everything fails, so that trouble comes first; else the oldest.
     async fn write_oldest_trouble(&self, troubles: &Troubles) -> Result<(), store::Error> {
         let oldest = troubles.standing.values().min_by_key(|(_, since)| *since);
         let told = troubles

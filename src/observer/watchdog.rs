@@ -1,5 +1,5 @@
-//! Loops that panic are begun again: a fault of ours in one kind of work stops no other, and nobody
-//! believes it runs.
+//! Loops that panic are restarted: a bug in one kind of work stops no other, and the status shows
+//! that it does not run.
 
 use super::Observer;
 use super::patience::Patience;
@@ -10,12 +10,12 @@ use std::panic::AssertUnwindSafe;
 
 impl Observer {
     /// Runs a kind of work until it ends by itself. A panic is logged, counted and shown as its
-    /// trouble; then it is begun again.
+    /// trouble; then the work is restarted.
     pub(super) async fn keep<F: Future<Output = ()>>(&self, work: Work, begin: impl Fn() -> F) {
         let mut patience = Patience::new();
         loop {
-            // What was half done stays in the database as the last commit left it, and every loop
-            // begins from there.
+            // Half-done work is in the database as the last commit left it, and every loop begins
+            // from there.
             let Err(panic) = AssertUnwindSafe(begin()).catch_unwind().await else {
                 return;
             };
@@ -31,7 +31,7 @@ impl Observer {
     }
 }
 
-/// What a panic said.
+/// The message of a panic.
 #[must_use]
 pub(crate) fn words_of(panic: &(dyn Any + Send)) -> String {
     if let Some(words) = panic.downcast_ref::<&str>() {

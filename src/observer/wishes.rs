@@ -1,6 +1,6 @@
-//! Rooms we are not in yet: those the configuration names, those to look into, and accepted
-//! invitations. They are tried until they are there, beside everything else: a join over federation
-//! can take minutes.
+//! Rooms we are not in yet: those that the configuration wants to join or peek into, and accepted
+//! invitations. Each is tried until it works, in parallel to everything else, because a join over
+//! federation can take minutes.
 
 use super::troubles::Work;
 use super::{Error, Observer, RoomWish};
@@ -12,13 +12,13 @@ use crate::store::{invitations, rooms};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
-/// A wish that failed is tried again after this time, unless the homeserver named another.
+/// Pause before a failed wish is tried again, unless the homeserver named another.
 const AGAIN: Duration = Duration::from_mins(1);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
     Join,
-    /// A join by invitation; no wish any more when the homeserver says that we may not.
+    /// A join by invitation. The wish ends when the homeserver says that we are not allowed.
     Accept,
     Peek,
 }
@@ -74,8 +74,8 @@ impl Observer {
         }
     }
 
-    /// Adds the invitations that the policy of now allows, also those of before the last stop; when
-    /// to ask again if that failed.
+    /// Adds the invitations that the current policy allows, also those from before the last stop.
+    /// Returns when to ask again if that failed.
     async fn add_accepted(&self, wishes: &mut Vec<Wish>) -> Option<Instant> {
         let open = match invitations::open(&self.store, &self.vantage_id).await {
             Ok(open) => open,
@@ -119,7 +119,7 @@ impl Observer {
         self.changes.announce(Change::Observer);
     }
 
-    /// Tries those that are due; what is left is still wished for.
+    /// Tries the wishes that are due. Returns those that are left.
     async fn try_due(&self, wishes: Vec<Wish>) -> Vec<Wish> {
         let mut left = Vec::new();
         for mut wish in wishes {
@@ -142,7 +142,7 @@ impl Observer {
         left
     }
 
-    /// After what time to try again; `None` when there is nothing more to try.
+    /// Returns after what time to try again; `None` if there is nothing more to try.
     async fn try_one(&self, wish: &Wish) -> Option<Duration> {
         let room = &wish.room;
         if wish.way == Way::Peek {
@@ -209,7 +209,7 @@ impl Observer {
         self.poll(&room_id, Watch::Peeked).await
     }
 
-    /// A room that was known only by its alias, as blind, is there now under its id.
+    /// A room that was known only by its alias, as blind, is now known by its id.
     async fn clear_join_error(&self, wish: &RoomWish) {
         if wish.room.starts_with('#') {
             self.finish_pending_join(wish).await;
