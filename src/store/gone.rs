@@ -51,6 +51,18 @@ impl Gone {
             .max()
     }
 
+    /// When the device of each stay was heard last, ms, by room, join event and person.
+    pub(super) fn last_heard(&self) -> HashMap<(&str, &str, &str), i64> {
+        let mut found: HashMap<(&str, &str, &str), i64> = HashMap::new();
+        for ghost in &self.ghosts {
+            let stay = (&*ghost.room_id, &*ghost.join_event_id, &*ghost.user_id);
+            let heard_ms = found.entry(stay).or_insert(ghost.heard_ms);
+            *heard_ms = ghost.heard_ms.max(*heard_ms);
+        }
+
+        found
+    }
+
     /// The time of each device within a span in which it counted though it was not heard any more.
     fn unseen(&self, span: Span) -> Vec<(&Ghost, Span)> {
         // Two stays of one device are one device: it was heard by either.

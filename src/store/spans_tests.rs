@@ -310,6 +310,20 @@ async fn who_still_counts_though_gone_was_seen_until_heard_last() {
         .await
         .unwrap();
     assert_eq!(numbers.longest_ms, 5 * MINUTE);
+    // The chart and the highest number of a day are one answer.
+    let heard_ms = FROM + 5 * MINUTE;
+    let devices = stats::DevicesOfSpan::read(store, viewer, (span, NOW), &gone)
+        .await
+        .unwrap();
+    assert_eq!(devices.steps(span), [(0, 0), (FROM, 1), (heard_ms, 0)]);
+    let after = Span {
+        from: heard_ms,
+        to: NOW,
+    };
+    let later = stats::numbers_of_present(store, viewer, (after, NOW), &gone)
+        .await
+        .unwrap();
+    assert_eq!((numbers.peak, later.peak), (1, 0));
     let persons = statistics::persons_present(store, viewer, "h", (span, NOW), (5, &gone))
         .await
         .unwrap();

@@ -125,7 +125,7 @@ pub async fn numbers_of_present(
     (span, now): (Span, i64),
     gone: &Gone,
 ) -> Result<SpanNumbers, Error> {
-    let devices = DevicesOfSpan::read(store, viewer, span, now).await?;
+    let devices = DevicesOfSpan::read(store, viewer, (span, now), gone).await?;
 
     numbers_with_devices(store, viewer, (span, now), gone, &devices).await
 }
@@ -166,8 +166,10 @@ pub async fn numbers_with_devices(
 
 const SPANS: &str = concat!(
     "select ",
-    packed!(text "user_id", text "device", number "joined_ms", number "seen_ms"),
-    " from (select m.user_id, coalesce(m.device_id, m.room_id || ' ' || m.chain) as device, m.joined_ms, ",
+    packed!(
+        text "user_id", text "device", number "joined_ms", number "seen_ms", text "room_id", text "join_event_id"
+    ),
+    " from (select m.room_id, m.join_event_id, m.user_id, coalesce(m.device_id, m.room_id || ' ' || m.chain) as device, m.joined_ms, ",
     seen_until!("$3"),
     " as seen_ms from ",
     touching!("memberships", "joined_ms"),
@@ -191,17 +193,20 @@ struct StayOfDevice {
 }
 
 impl DevicesOfSpan {
-    /// Those of a span, as known at `now`, ms.
+    /// Those of a span, as known at `now`, ms. A device that still counts though it is probably
+    /// gone is there until it was heard last.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn read(
         store: &Store,
         viewer: Viewer,
-        Span { from, to }: Span,
-        now: i64,
+        (span, now): (Span, i64),
+        gone: &Gone,
     ) -> Result<Self, Error> {
         let Viewer::Operator = viewer;
+        let Span { from, to } = span;
+        let last_heard = gone.last_heard();
         let packed = sqlx::query(SPANS)
             .bind(from)
             .bind(to)
@@ -212,7 +217,13 @@ impl DevicesOfSpan {
             let (user_id, device) = (fields.some_text()?, fields.some_text()?);
             let joined_ms = fields.some_number()?;
             // Of one who was heard only once at least that moment is left.
-            let until_ms = fields.some_number()?.max(joined_ms.saturating_add(1));
+            let least_ms = joined_ms.saturating_add(1);
+            let seen_ms = fields.some_number()?;
+            let (room_id, join_event_id) = (fields.some_text()?, fields.some_text()?);
+            let heard_ms = last_heard.get(&(&*room_id, &*join_event_id, &*user_id));
+            let until_ms = heard_ms
+                .map_or(seen_ms, |heard_ms| seen_ms.min(*heard_ms))
+                .max(least_ms);
 
             Ok(StayOfDevice {
                 user_id,
@@ -276,7 +287,7 @@ pub async fn concurrency(
     to: i64,
 ) -> Result<Vec<(i64, i64)>, Error> {
     let span = Span { from, to };
-    let devices = DevicesOfSpan::read(store, viewer, span, to).await?;
+    let devices = DevicesOfSpan::read(store, viewer, (span, to), &Gone::default()).await?;
 
     Ok(devices.steps(span))
 }

@@ -47,7 +47,7 @@ pub use finding::{ClearFacts, FindingFacts, LeftBehind, RoomStateFacts};
 pub use finding_group::{FindingGroup, groups_of_findings};
 pub use flood::FloodFacts;
 pub(in crate::web) use ghosts::overdue;
-pub use ghosts::{Ghosts, NowFacts, PerhapsGone, gone_of, steps_without_ghosts};
+pub use ghosts::{Ghosts, NowFacts, PerhapsGone, gone_of};
 pub use moment::{CallThen, Flip, Moment, RelatedFacts, ZombieFacts};
 pub use noun::{Noun, counted_by_noun, noun_of};
 pub use own::OwnFacts;

@@ -105,51 +105,6 @@ pub fn gone_of<'a>(calls: impl Iterator<Item = &'a CallFacts>) -> Gone {
     gone
 }
 
-/// The number of devices in calls over time, without ghosts: each of them counts only up to its
-/// last event. `steps` are `(time ms, devices)` in order of time.
-pub fn steps_without_ghosts<'a>(
-    steps: Vec<(i64, i64)>,
-    calls: impl Iterator<Item = &'a CallFacts> + Clone,
-) -> Vec<(i64, i64)> {
-    let active = calls.filter(|call| call.active);
-    let here: BTreeSet<(&str, &str)> = active
-        .clone()
-        .flat_map(CallFacts::present)
-        .map(MemberFacts::device)
-        .collect();
-    let mut gone: BTreeMap<(&str, &str), i64> = BTreeMap::new();
-    for ghost in active.flat_map(CallFacts::ghosts) {
-        let heard_ms = ghost.silent_since_ms.unwrap_or(ghost.joined_ms);
-        if !here.contains(&ghost.device()) {
-            let last = gone.entry(ghost.device()).or_insert(heard_ms);
-            *last = heard_ms.max(*last);
-        }
-    }
-
-    let Some(begin) = steps.first().map(|(time, _)| *time) else {
-        return steps;
-    };
-
-    let mut left: Vec<i64> = gone.into_values().map(|ms| ms.max(begin)).collect();
-    left.sort_unstable();
-    let times: BTreeSet<i64> = steps
-        .iter()
-        .map(|(time, _)| *time)
-        .chain(left.iter().copied())
-        .collect();
-    let devices_at = |time: i64| {
-        let step = steps.partition_point(|(at, _)| *at <= time);
-        let counted = step.checked_sub(1).map_or(0, |last| steps[last].1);
-        let ghosts = left.partition_point(|ms| *ms <= time);
-        (counted - i64::try_from(ghosts).unwrap_or(0)).max(0)
-    };
-
-    times
-        .iter()
-        .map(|time| (*time, devices_at(*time)))
-        .collect()
-}
-
 /// Devices that count as present though they are perhaps gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PerhapsGone {

@@ -14,7 +14,6 @@ use crate::web::error::Error;
 use crate::web::facts::{
     self, CallFacts, GapFacts, InvitationFacts, NowFacts, RoomFacts, RoomLook, RoomRef, Stamp,
     StorageTroubleFacts, VantageFacts, count_troubled, counted_by_noun, inferred, looks, not_exact,
-    steps_without_ghosts,
 };
 use crate::web::query::Query;
 use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
@@ -240,7 +239,7 @@ impl Day {
         };
 
         // Those of today are among them.
-        let devices = stats::DevicesOfSpan::read(store, viewer, last_hours, now).await?;
+        let devices = stats::DevicesOfSpan::read(store, viewer, (last_hours, now), gone).await?;
         let steps = devices.steps(last_hours);
         let (concurrency, concurrency_whole) = stats::thinned(steps, (yesterday, now), STEPS);
         let today = Span {
@@ -314,7 +313,6 @@ pub fn page(mut rows: Rows, now: i64) -> Overview {
     let mut to_look_at = looks(&rows.rooms, &rows.active, account);
     let rooms_to_look_at_total = to_look_at.len();
     to_look_at.truncate(LOOKS);
-    let concurrency = steps_without_ghosts(rows.day.concurrency, rows.active.iter());
     let (stuck, active): (Vec<_>, Vec<_>) = rows.active.into_iter().partition(CallFacts::is_stuck);
     let midnight = f::midnight(now);
     let facts: Vec<RoomFacts> = rows.rooms.iter().cloned().map(RoomFacts::from).collect();
@@ -336,7 +334,7 @@ pub fn page(mut rows: Rows, now: i64) -> Overview {
         today: Numbers::new(rows.day.today, midnight, now),
         last_week: Numbers::new(rows.day.last_week, midnight - 7 * f::DAY, now - 7 * f::DAY),
         compared: rows.compared,
-        concurrency,
+        concurrency: rows.day.concurrency,
         concurrency_whole: rows.day.concurrency_whole,
         gaps: rows.gaps.into_iter().map(GapFacts::from).collect(),
         ended: rows.ended,
