@@ -40,7 +40,7 @@ impl Client {
     /// sent.
     ///
     /// # Errors
-    /// As every request; that the software is not told is no error.
+    /// As every request; an unknown software is no error.
     pub async fn versions(&self) -> Result<Capabilities> {
         let mut answer = self.get(&["_matrix", "client", "versions"]).send().await?;
         let versions = answer.take_list("versions")?;
@@ -95,7 +95,7 @@ impl Client {
     /// The limits of delayed events for our account, as the homeserver reports them.
     ///
     /// # Errors
-    /// As every request; `is_unsupported` where it does not know the question.
+    /// As every request; `is_unsupported` if it does not know the endpoint.
     pub async fn delayed_limits(&self) -> Result<DelayedLimits> {
         let parts = ["_matrix", "client", "v3", "capabilities"];
         let answer = self.get(&parts).send().await?;

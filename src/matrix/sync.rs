@@ -553,7 +553,7 @@ impl Reader {
     }
 }
 
-/// An invitation from the stripped state that comes with it.
+/// An invitation from its stripped state.
 fn invite(room: JoinedRoom, own: Option<&str>) -> Invite {
     let events = room.state;
     let text = |kind: &str, key: &str| {

@@ -9,7 +9,7 @@ use std::time::Duration;
 const EVERY: Duration = Duration::from_secs(1);
 
 impl Observer {
-    /// Announces the slots whose memberships ran out since the last look, for ever.
+    /// Announces the slots whose memberships ran out since the last check, for ever.
     pub(super) async fn watch_expiry(&self) {
         let mut from = self.clock.now_ms();
         loop {

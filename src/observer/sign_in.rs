@@ -1,5 +1,6 @@
 //! Signing in: with a token or a password, always as the same device. Transient errors are retried
-//! until it works. An error that somebody has to fix is reported once, and then it waits.
+//! until it works. An error that somebody has to fix is reported once; then the loop waits for the
+//! fix.
 
 use super::patience::Patience;
 use super::troubles::Work;

@@ -60,7 +60,7 @@ pub struct RoomBatch {
     pub malformed: Vec<(Reason, String)>,
     /// Events that were discarded because we did not request their type: number by type.
     pub unasked: Unasked,
-    /// How we now stand towards the room, if this answer says so.
+    /// Our membership of the room now, if this answer states it.
     pub watch: Option<Watch>,
     /// A full state was read.
     pub snapshot: Option<snapshots::Look>,

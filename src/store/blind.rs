@@ -50,8 +50,7 @@ pub(super) async fn spans_by_room(
 ) -> Result<BTreeMap<String, Vec<Span>>, Error> {
     let mut found: BTreeMap<String, Vec<Span>> = BTreeMap::new();
     for (room_id, intervals) in coverage::coverage_of_rooms(store, viewer, rooms, now).await? {
-        // A gap that ends where the span begins does not count, unless a call in it had not ended
-        // before.
+        // A gap that ends where the span begins is not part of it.
         let gaps = intervals
             .iter()
             .filter(|interval| interval.cover.is_blind())

@@ -1,4 +1,4 @@
-//! Connections to the database: how each is set up, and what is said when there can be none.
+//! Connections to the database: how each is set up, and the error if none is possible.
 
 use super::Error;
 use super::hold::{beside, file_of};

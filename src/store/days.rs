@@ -23,7 +23,7 @@ pub(super) struct Day {
     pub begun: BTreeMap<String, (i64, i64)>,
     /// Calls that began, by their servers (separated by spaces).
     pub servers: BTreeMap<String, i64>,
-    /// By server: stays that ended, and those that nobody ended.
+    /// By server: stays that ended, and those without an end event.
     pub ends: BTreeMap<String, (i64, i64)>,
     /// Hours since the Unix epoch and their device time.
     pub hours: Vec<(i64, i64)>,

@@ -43,7 +43,7 @@ fn unreadable(error: &serde_json::Error) -> Error {
     Error::Content(format!("an event is no event: {kind:?} error at {column}"))
 }
 
-/// The columns of [`packed_event`]. Events that were stored after number `$2` are at hand: only
+/// The columns of [`packed_event`]. Events that were stored after number `$2` are in memory: only
 /// what the store adds to them is read. The largest column comes last, because the text packed so
 /// far is copied for each column.
 macro_rules! event_columns {
@@ -65,7 +65,7 @@ pub(super) use event_columns;
 /// An event of a member key as it was stored, its mark of rejection, and the key.
 pub(super) type OfChain = (Arc<RoomEvent>, Option<String>, String);
 
-/// Reads an event of a member key. An event whose text was not read is at hand.
+/// Reads an event of a member key. If its text was not read, the event is taken from memory.
 pub(super) fn packed_event(fields: &mut Fields<'_>, fresh: &Fresh) -> Result<OfChain, Error> {
     let event_id = fields.text()?.unwrap_or_default();
     let (mark, chain, redaction_ms) = (fields.maybe_text()?, fields.some_text()?, fields.number()?);

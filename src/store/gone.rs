@@ -1,6 +1,7 @@
-//! Until when somebody was really seen: of a stay that nobody ended the last that was heard of it,
-//! also while it still counts. What ran out is told by the stored events; who still counts though
-//! probably gone is for the caller to say ([`crate::rtc::ghost`]), who knows the signs.
+//! Until when a device was really seen. A stay without an end event counts as seen until the last
+//! sign of its device, even while it still counts. For stays that ran out, the stored events tell
+//! that. For devices that still count though they are probably gone, the caller says it
+//! ([`crate::rtc::ghost`]), because it knows the signs.
 
 use super::blind::Blind;
 use super::sums::{Place, Scope};
@@ -14,24 +15,24 @@ pub struct Ghost {
     pub session_id: String,
     pub user_id: String,
     pub server: String,
-    /// What tells the device from others of the same person.
+    /// Distinguishes the device from others of the same person.
     pub device: String,
     pub join_event_id: String,
-    /// When it was heard last, ms.
+    /// When the device was last heard, ms.
     pub heard_ms: i64,
 }
 
-/// All devices that still count though they are probably gone, and the calls in which nobody else
-/// is left.
+/// All devices that still count though they are probably gone, and the calls in which only such
+/// devices are left.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Gone {
     pub ghosts: Vec<Ghost>,
-    /// By call, when somebody in it was heard last, ms.
+    /// By call: when somebody in it was last heard, ms.
     pub stuck: BTreeMap<String, i64>,
 }
 
 impl Gone {
-    /// When the device of a stay was heard last, ms, if it is probably gone.
+    /// When the device of a stay was last heard, ms, if it is probably gone.
     pub(super) fn heard_ms(
         &self,
         room_id: &str,
@@ -51,7 +52,7 @@ impl Gone {
             .max()
     }
 
-    /// When the device of each stay was heard last, ms, by room, join event and person.
+    /// When the device of each stay was last heard, ms, by room, join event and person.
     pub(super) fn last_heard(&self) -> HashMap<(&str, &str, &str), i64> {
         let mut found: HashMap<(&str, &str, &str), i64> = HashMap::new();
         for ghost in &self.ghosts {
@@ -63,9 +64,9 @@ impl Gone {
         found
     }
 
-    /// The time of each device within a span in which it counted though it was not heard any more.
+    /// For each device the part of a span in which it counted though it was no longer heard.
     fn unseen(&self, span: Span) -> Vec<(&Ghost, Span)> {
-        // Two stays of one device are one device: it was heard by either.
+        // Two stays of one device are one device: it was last heard at the later of the two.
         let mut devices: HashMap<(&str, &str, &str), &Ghost> = HashMap::new();
         for ghost in &self.ghosts {
             let key = (&*ghost.room_id, &*ghost.user_id, &*ghost.device);
@@ -87,7 +88,8 @@ impl Gone {
             .collect()
     }
 
-    /// Takes what nobody was heard in from the seen time. `blind` is taken off already.
+    /// Subtracts the time in which a device was not heard from the seen time. `blind` is subtracted
+    /// already.
     pub(super) fn take_off(
         &self,
         scope: Scope<'_>,
@@ -112,7 +114,7 @@ impl Gone {
         }
     }
 
-    /// How much of a span a person of a server counted without being heard, ms, by person.
+    /// How long within a span each person of a server counted without being heard, ms, by person.
     pub(super) fn unseen_of_people(&self, server: &str, span: Span) -> HashMap<&str, i64> {
         let mut found: HashMap<&str, i64> = HashMap::new();
         for (ghost, part) in self.unseen(span) {
@@ -125,7 +127,7 @@ impl Gone {
     }
 }
 
-/// How much of a span nobody watched the room, ms. Blind spans of one room do not overlap.
+/// How much of a span the room was unobserved, ms. Unobserved spans of one room do not overlap.
 fn blind_within(blind: &Blind, room_id: &str, span: Span) -> i64 {
     blind
         .iter()
@@ -177,7 +179,7 @@ mod tests {
         assert_eq!(taken_off(twice, &nothing, Scope::Room("!r:h")), 300);
         assert_eq!(taken_off(one.clone(), &nothing, Scope::Server("h")), 600);
         assert_eq!(taken_off(one.clone(), &nothing, Scope::Server("x")), 0);
-        // What nobody watched is taken off only once.
+        // Unobserved time is subtracted only once.
         let rooms = BTreeSet::from(["!r:h".to_owned()]);
         let blind = Blind::from([(Span { from: 300, to: 500 }, rooms)]);
         assert_eq!(taken_off(one, &blind, Scope::All), 500);

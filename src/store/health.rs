@@ -13,7 +13,7 @@ const READ_TROUBLE_LASTS: Duration = Duration::from_mins(1);
 /// What is wrong with the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TroubleKind {
-    /// The disk, or what we may use of it, is full.
+    /// The disk, or our quota of it, is full.
     Full,
     /// Another program holds it locked.
     Locked,

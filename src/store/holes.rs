@@ -6,7 +6,7 @@ use super::{Error, Store};
 /// Maximum length of a chain of predecessors that is followed: a longer one means that the server
 /// makes them up.
 const DEPTH_MAX: i64 = 64;
-/// Events looked at in one transaction.
+/// Maximum events per transaction.
 const SCAN: i64 = 2000;
 
 /// Delays after which a refused event is asked for again, ms. A homeserver that lags behind the

@@ -3,7 +3,8 @@
 
 use super::{Error, Store, Tx};
 
-/// Delays after which a gap is read again, ms: twice, and then as long as something new is found.
+/// Delays after which a gap is read again, ms: twice, and a third time if the second found something
+/// new.
 const AGAIN_MS: [i64; 3] = [10_000, 60_000, 600_000];
 /// Maximum number of attempts to read a gap that cannot be read.
 const TRIES_MAX: i64 = 20;

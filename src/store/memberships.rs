@@ -121,7 +121,7 @@ static SOME: Rows = Rows::new(
     ")",
 );
 
-/// Those of these memberships that are stored, by row id.
+/// The memberships with these row ids, as far as they are stored.
 pub(super) async fn read_by_row_ids(
     tx: &mut Tx,
     room_id: &str,

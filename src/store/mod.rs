@@ -106,7 +106,7 @@ type Tx = sqlx::Transaction<'static, Db>;
 pub enum Error {
     #[error("the database answered: {0}")]
     Database(#[from] sqlx::Error),
-    /// It is not there, is no database, or may not be used.
+    /// It does not exist, is no database, or we have no permission.
     #[error(
         "the database {database} cannot be opened: {source}; see that it is there, is a database and may be written, or \
          name another with CALLSCOPE_DATABASE_URL"

@@ -240,7 +240,7 @@ const ANSWERS_TOGETHER_MOST: usize = 10_000;
 /// next rang. Their answers are read once, not for each ring.
 struct Together<'a> {
     room_id: &'a str,
-    /// Between which times answers are looked for, ms.
+    /// The span in which answers are looked for, ms.
     from_ms: i64,
     to_ms: i64,
     rings: Vec<&'a Related>,

@@ -94,7 +94,7 @@ pub struct Member {
     pub user_id: String,
     /// Display name in the room, where known.
     pub name: Option<String>,
-    /// `None` where the format does not tell (newest sticky form).
+    /// `None` if the format does not have it (newest sticky form).
     pub device_id: Option<String>,
     pub server: String,
     /// `session`, `legacy`, `mesh` or `sticky`.
@@ -199,7 +199,7 @@ pub struct Evidence {
     pub received_ms: Option<i64>,
     /// How it first came: `sync`, `poll` or `backfill`.
     pub source: String,
-    /// Why it says nothing about a call, if so.
+    /// Why it was rejected, if it was.
     pub rejected: Option<String>,
     /// The raw event, JSON text as stored.
     pub json: String,

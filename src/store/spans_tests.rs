@@ -1,6 +1,6 @@
-//! What makes a boundary of a stay no proof, in SQL, on rows made by hand: a claim that history
-//! refutes, an event that came late or while our own clock was wrong, a predecessor that nobody
-//! could get, a stamp that cannot be.
+//! Boundaries of a stay that are no proof, in SQL, on rows made by hand: a claim that history
+//! refutes, an event that came late or while our own clock was wrong, a predecessor that is
+//! impossible to get, an impossible stamp.
 
 use super::evidence;
 use super::gone::{Ghost, Gone};
@@ -15,8 +15,8 @@ const MINUTE: i64 = 60_000;
 const HOUR: i64 = 3_600_000;
 const FROM: i64 = 10 * HOUR;
 
-/// A room watched live since ever, with one call of one stay from FROM on for an hour, both ends by
-/// events.
+/// A room watched live from the beginning, with one call of one stay from FROM on for an hour; both
+/// boundaries are events.
 async fn bed() -> Bed {
     let bed = Bed::new().await;
     for sql in [
@@ -69,7 +69,7 @@ async fn is_refuted(bed: &Bed) -> bool {
 async fn a_claim_is_refuted_only_where_nothing_came_before_its_event() {
     let bed = bed().await;
     assert!(is_exact(&bed).await && seen_ms(&bed).await == HOUR);
-    // It claims to have begun half an hour before its first event.
+    // The stay claims to have begun half an hour before its first event.
     bed.run("update memberships set claimed = 1, joined_ms = joined_ms - 1800000")
         .await;
     bed.run("update sessions set started_ms = started_ms - 1800000")
@@ -117,7 +117,7 @@ async fn a_claim_is_refuted_only_where_nothing_came_before_its_event() {
 
     assert!(is_refuted(&bed).await);
 
-    // It is in no distribution, no median and no longest call.
+    // The call is in no distribution, no median and no longest call.
     let span = Span { from: 0, to: NOW };
     let (store, viewer) = (&bed.store, Viewer::Operator);
     let classes = statistics::classes(store, viewer, span, NOW).await.unwrap();
@@ -161,7 +161,7 @@ async fn an_event_is_late_where_we_listened_all_the_time() {
     let bed = bed().await;
     bed.run("update events set received_ms = origin_server_ts + 20000 where event_id = '$join'")
         .await;
-    // A break between its stamp and when it came.
+    // A break of the sync stream between the event's stamp and its arrival.
     bed.run(&format!("update coverage set from_ms = {}", FROM + 10_000))
         .await;
     bed.run(
@@ -266,7 +266,7 @@ async fn a_stay_was_seen_until_the_last_that_was_heard_of_it() {
     let steps = stats::concurrency(store, viewer, FROM, NOW).await.unwrap();
     assert_eq!(steps, [(FROM, 1), (FROM + 10 * MINUTE, 0)]);
 
-    // Its device was still there when it ran out.
+    // The device was still there when the stay ran out.
     bed.run(&format!(
         "update memberships set outlived_ms = {}",
         FROM + 2 * HOUR
@@ -310,7 +310,7 @@ async fn who_still_counts_though_gone_was_seen_until_heard_last() {
         .await
         .unwrap();
     assert_eq!(numbers.longest_ms, 5 * MINUTE);
-    // The chart and the highest number of a day are one answer.
+    // The chart and the peak of a day come from the same data.
     let heard_ms = FROM + 5 * MINUTE;
     let devices = stats::DevicesOfSpan::read(store, viewer, (span, NOW), &gone)
         .await
@@ -349,14 +349,14 @@ async fn what_an_sfu_carried_was_seen_only_from_the_first_sign_and_while_watched
     };
 
     assert_eq!(seen().await, (HOUR, HOUR));
-    // It claims to have begun half an hour before its first event; nothing refutes that.
+    // The stay claims to have begun half an hour before its first event; nothing refutes that.
     bed.run("update memberships set claimed = 1, joined_ms = joined_ms - 1800000")
         .await;
     bed.run("update sessions set started_ms = started_ms - 1800000")
         .await;
     assert_eq!(seen().await, (HOUR + 30 * MINUTE, HOUR));
     assert_eq!(seen_ms(&bed).await, HOUR);
-    // Nobody watched for ten minutes of it.
+    // Ten minutes of the stay were unobserved.
     bed.run(&format!(
         "update coverage set to_ms = {} where kind = 'live'",
         FROM + 20 * MINUTE

@@ -234,7 +234,7 @@ fn middle_of(
         } else if let Ok(at) = around.binary_search(&call.stated_ms) {
             around.remove(at);
         } else if call.stated_ms == low {
-            // As long as the first of the part: it is one of those before the part.
+            // A call as long as the shortest of the part: it is one of those before the part.
             first -= 1;
         }
 
@@ -638,7 +638,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Two calls stated 12, of which the part holds one: both count by what was seen.
+    /// Two calls with a stated length of 12, only one of which is in the part: both count with
+    /// their seen length.
     #[test]
     fn a_call_as_long_as_the_first_of_the_part_may_lie_before_it() {
         let refuted = [3, 10].map(|seen_ms| RefutedCall {

@@ -1,4 +1,4 @@
-//! Numbers over spans of time, computed from memberships and sessions when asked.
+//! Numbers over spans of time, computed on request from memberships and sessions.
 
 use super::gone::Gone;
 use super::packed::unpack;
@@ -18,11 +18,11 @@ const LONGEST: &str = calls!(
     " as s join rooms r on r.room_id = s.room_id
     order by (case when s.until_ms > $2 then $2 else s.until_ms end) - s.started_ms desc, s.id limit $3 offset $4"
 );
-/// So many calls are looked at in one go, and so often.
+/// Maximum calls read at once in search of the longest, and maximum number of such reads.
 const LONG_CALLS: i64 = 64;
 const LONG_ROUNDS: i64 = 16;
 
-/// From when until when somebody was really seen in a call, in its parts.
+/// The span in which somebody was really seen in a call, part by part.
 static SEEN: Rows = Rows::new(
     concat!(
         "select m.session_id, min(",
@@ -35,8 +35,8 @@ static SEEN: Rows = Rows::new(
     ") group by m.session_id",
 );
 
-/// The call in which somebody was seen longest within a span, and how long, ms: not as long as its
-/// claims and expiries say.
+/// The call in which somebody was seen longest within a span, and how long, ms. Time that is only
+/// claimed, or after the last sign, does not count.
 async fn longest(
     store: &Store,
     (span, now): (Span, i64),
@@ -58,7 +58,7 @@ async fn longest(
         let ids: Vec<String> = calls.iter().map(|call| call.id.clone()).collect();
         let seen = seen_of_calls(store, &ids, now).await?;
         for call in calls {
-            // No other is longer than it says itself.
+            // No other call is longer, because none is longer than its stated length.
             if best.as_ref().is_some_and(|(_, ms)| *ms >= stated_ms(&call)) {
                 return Ok(best);
             }
@@ -115,7 +115,7 @@ pub async fn numbers(
     numbers_of_present(store, viewer, (Span { from, to }, now), &Gone::default()).await
 }
 
-/// The same, where these still count though they are probably gone.
+/// The same, with devices that still count though they are probably gone.
 ///
 /// # Errors
 /// When the database fails.
@@ -130,7 +130,7 @@ pub async fn numbers_of_present(
     numbers_with_devices(store, viewer, (span, now), gone, &devices).await
 }
 
-/// The same, where the devices of this span or a longer one were read.
+/// The same, with the devices of this span or a longer one that were read before.
 ///
 /// # Errors
 /// When the database fails.
@@ -176,7 +176,8 @@ const SPANS: &str = concat!(
     " as m where m.until_ms > m.joined_ms) as stays"
 );
 
-/// Stays of devices in a span of time, of which the devices at once are told, also in parts of it.
+/// Stays of devices in a span of time, from which the devices at once are computed, also for parts
+/// of the span.
 #[derive(Debug, Clone, Default)]
 pub struct DevicesOfSpan {
     /// In order of user and device, then of arrival.
@@ -188,13 +189,13 @@ struct StayOfDevice {
     user_id: String,
     device: String,
     joined_ms: i64,
-    /// Until when it was seen.
+    /// Until when the device was seen.
     until_ms: i64,
 }
 
 impl DevicesOfSpan {
-    /// Those of a span, as known at `now`, ms. A device that still counts though it is probably
-    /// gone is there until it was heard last.
+    /// Reads the stays of a span, as known at `now`, ms. A device that still counts though it is
+    /// probably gone is there until it was last heard.
     ///
     /// # Errors
     /// When the database fails.
@@ -216,7 +217,7 @@ impl DevicesOfSpan {
         let mut stays = unpack(&packed, |fields| {
             let (user_id, device) = (fields.some_text()?, fields.some_text()?);
             let joined_ms = fields.some_number()?;
-            // Of one who was heard only once at least that moment is left.
+            // A device that was heard only once counts for at least that moment.
             let least_ms = joined_ms.saturating_add(1);
             let seen_ms = fields.some_number()?;
             let (room_id, join_event_id) = (fields.some_text()?, fields.some_text()?);
@@ -237,9 +238,9 @@ impl DevicesOfSpan {
         Ok(Self { stays })
     }
 
-    /// Devices in calls at once as steps `(time ms, devices)` within a part of the span; the first
-    /// step is at its beginning. A device (user and device) of which several stays speak at once
-    /// counts once: two event types, two slots, two rooms.
+    /// The number of devices in calls at once as steps `(time ms, devices)` within a part of the
+    /// span. The first step is at its beginning. A device (user and device) with several stays at
+    /// once counts once: it may use two event types, two slots or two rooms.
     #[must_use]
     pub fn steps(&self, Span { from, to }: Span) -> Vec<(i64, i64)> {
         let mut changes: Vec<(i64, i64)> = Vec::with_capacity(self.stays.len() * 2);
@@ -248,8 +249,7 @@ impl DevicesOfSpan {
         };
 
         for stays in self.stays.chunk_by(is_one) {
-            // In order of arrival: what begins later adds only what goes beyond the end known so
-            // far.
+            // In order of arrival: a later stay adds only the part after the end known so far.
             let mut end = i64::MIN;
             for stay in stays {
                 let start = stay.joined_ms.max(from).max(end);
@@ -292,8 +292,8 @@ pub async fn concurrency(
     Ok(devices.steps(span))
 }
 
-/// Steps as [`concurrency`] tells them, at most so many: of more, the time is cut into so many
-/// parts, and each has the most devices that were there at once in it.
+/// The steps of [`concurrency`], at most this many. If there are more, the time is cut into this
+/// many parts, each with its maximum of devices at once.
 #[must_use]
 pub fn thinned(
     steps: Vec<(i64, i64)>,
@@ -311,7 +311,7 @@ pub fn thinned(
         let begins = from + (time - from) / part * part;
         match thin.last_mut() {
             Some(last) if last.0 == begins => last.1 = last.1.max(devices),
-            // What was there when the part began was in it, too.
+            // Devices that were there when the part began count for the part, too.
             _ => thin.push((begins, devices.max(if begins < time { before } else { 0 }))),
         }
 
@@ -321,7 +321,7 @@ pub fn thinned(
     (thin, false)
 }
 
-/// Changes of a number as steps; what cancels out at one instant is none.
+/// Turns changes of a number into steps. Changes that cancel out at one instant give no step.
 fn steps(mut changes: Vec<(i64, i64)>, from: i64) -> Vec<(i64, i64)> {
     changes.sort_unstable();
     let mut steps = vec![(from, 0)];
@@ -360,8 +360,8 @@ pub async fn starts(
         .await?)
 }
 
-// Matrix began in 2014: an older stamp is a wrong clock or a joke. The first of each room is found
-// by its index.
+// Matrix began in 2014: an older stamp is a wrong clock or a joke. The first event of each room is
+// found by its index.
 pub(super) const TOTALS: &str = "select (select count(*) from rooms where watch <> 'blind') as rooms,
     (select count(*) from events) as events,
     (select count(*) from memberships) as memberships,
