@@ -1,5 +1,5 @@
-//! Prints what many open browsers cost: memory and processor of a server, and how long a change
-//! takes to all of them.
+//! Prints the cost of many open browsers: memory and CPU of a server, and how long a change takes
+//! to reach all of them.
 //!
 //! `cargo run --release --example bench_live [BROWSERS]`, on Linux. Each browser holds the stream
 //! of `/api/v1/live` open and fetches `/` again after a change, as `static/live.js` does.
@@ -26,7 +26,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 const ROOMS: usize = 20;
 const CHANGES: usize = 5;
-/// Ticks of the processor's clock in `/proc`, a second.
+/// CPU clock ticks in `/proc`, per second.
 const TICKS: u64 = 100;
 
 #[tokio::main]
@@ -120,7 +120,7 @@ fn room(number: usize, now: i64) -> RoomBatch {
     }
 }
 
-/// What a browser says: it is connected, it heard of a change, it has the new page.
+/// A message of a browser: it is connected, it received a change, it has the new page.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Said {
     Open,
@@ -129,7 +129,7 @@ enum Said {
 }
 
 async fn browser(client: reqwest::Client, base: String, number: usize, say: UnboundedSender<Said>) {
-    // As behind a proxy: of one address there may be only so many.
+    // As behind a proxy, because the number of streams per address is limited.
     let address = format!("10.0.{}.{}", number / 50, number % 50);
     let mut stream = client
         .get(format!("{base}/api/v1/live"))
@@ -161,7 +161,7 @@ async fn browser(client: reqwest::Client, base: String, number: usize, say: Unbo
     }
 }
 
-/// Waits until each of them said this; gives how long that took, ms.
+/// Waits until each of them has sent this message; returns how long that took, ms.
 async fn all(
     said: &mut UnboundedReceiver<Said>,
     what: Said,
@@ -243,7 +243,7 @@ fn kilobytes(child: &Child) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-/// Processor time that the process used, in ticks.
+/// CPU time of the process, in ticks.
 fn ticks(child: &Child) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
     let fields: Vec<&str> = stat

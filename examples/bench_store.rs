@@ -1,4 +1,4 @@
-//! Prints what the store costs: an event's ingest as history grows, back-fill against plain
+//! Prints the cost of the store: ingest of an event as history grows, back-fill compared with plain
 //! inserts, rebuild, size.
 //!
 //! `cargo run --release --example bench_store [EVENTS]`. The floor is Python's `executemany` of the
@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use std::io::Write as _;
 use std::time::Instant;
 
-/// So many events of a back-fill are written at once.
+/// Number of events of a back-fill per batch.
 const BATCH: usize = 2500;
 const T0: i64 = 1_600_000_000_000;
 
@@ -64,7 +64,7 @@ fn arrival(at: usize, mut json: Value) -> Arrival {
     }
 }
 
-/// A slot that is opened for each call of two by sticky events, and closed after it.
+/// A slot that opens for each call of two by sticky events, and closes after it.
 fn slots(at: usize) -> Arrival {
     let (round, step) = (at / 6, at % 6);
     let time =
@@ -106,7 +106,7 @@ fn gaps(at: usize) -> Arrival {
     )
 }
 
-/// A lounge: one joins before another leaves, always.
+/// A lounge: always, one device joins before another leaves.
 fn lounge(at: usize) -> Arrival {
     let time = T0 + i64::try_from(at).unwrap() * 60_000;
     let joins = at.is_multiple_of(2);
@@ -140,7 +140,7 @@ async fn open(folder: &tempfile::TempDir, name: &str) -> Store {
         .unwrap()
 }
 
-/// Milliseconds for one event alone, the median of 101, when so many are there.
+/// The time for one event, ms: the median of 101, when the history has this many events.
 async fn ingest(name: &str, make: fn(usize) -> Arrival, most: usize) {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder, "bench.db").await;
@@ -209,10 +209,10 @@ for _ in range(3):
 print(*best)
 ";
 
-/// A rate by the clock and by the processor's time.
+/// A rate by wall-clock time and by CPU time.
 type Rate = (f64, f64);
 
-/// Rows a second of Python's `executemany`, the same rows, as many in a commit.
+/// Rows per second of Python's `executemany`, with the same rows and as many per commit.
 fn floor(folder: &tempfile::TempDir, arrivals: &[Arrival]) -> Option<Rate> {
     let path = folder.path().join("rows");
     let mut file = std::io::BufWriter::new(std::fs::File::create(&path).unwrap());
@@ -255,7 +255,7 @@ fn floor(folder: &tempfile::TempDir, arrivals: &[Arrival]) -> Option<Rate> {
     Some((clock.parse().ok()?, processor.parse().ok()?))
 }
 
-/// When something began, by the clock and by the processor's time.
+/// A start time, by wall clock and by CPU time.
 struct Timer(Instant, f64);
 
 impl Timer {
@@ -271,7 +271,7 @@ impl Timer {
     }
 }
 
-/// The processor's time of this process so far, s.
+/// The CPU time of this process so far, s.
 fn cpu() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields: Vec<&str> = stat
@@ -342,7 +342,7 @@ async fn rebuild_all(store: &Store) {
     }
 }
 
-/// Makes the event at a place.
+/// Makes the event number `at`.
 type Shape = fn(usize) -> Arrival;
 
 /// Rooms of all shapes: half of the events in calls with gaps between them, the rest in lounges.
@@ -379,7 +379,7 @@ async fn fill(path: &str, events: usize) {
     store.close().await;
 }
 
-/// Derives all of a database again; what that takes, and the most memory.
+/// Derives a whole database again; prints the time and the peak memory.
 async fn again(path: &str) {
     let store = Store::open(&format!("sqlite://{path}")).await.unwrap();
     let events: i64 = rebuild::sizes(&store, None)

@@ -39,7 +39,7 @@ const NOW: i64 = 1_795_358_836_000;
 const MINUTE: i64 = 60_000;
 const ROOMS: usize = 100;
 const ACTIVE: usize = 100;
-/// So many of each list of questions are named: those that took longest when nothing was kept.
+/// Number of requests named per list: those that took longest with an empty cache.
 const SLOWEST: usize = 5;
 
 /// Bodies of the constant handler, by number.
@@ -58,7 +58,7 @@ fn constants(config: &mut ServiceConfig) {
     config.route("/constant/{at}", get().to(constant));
 }
 
-/// The events of one call: somebody comes and, unless it runs still, goes.
+/// The events of one call: somebody joins and, unless it still runs, leaves.
 fn call(number: usize, calls: usize) -> Vec<Arrival> {
     let user = format!(
         "@user{}:server{}.example.org",
@@ -136,8 +136,8 @@ async fn fill(store: &Store, calls: usize) {
     eprintln!();
 }
 
-/// A database with so many calls: a kept one where there is one, else made, by way of a name of its
-/// own, so that one which was not finished is never used.
+/// A database with this many calls: a kept one if there is one, else a new one. It is made under a
+/// temporary name, so that an unfinished one is never used.
 async fn filled(folder: &std::path::Path, calls: usize) -> Store {
     let path = |name: String| folder.join(name);
     let url = |path: &std::path::Path| format!("sqlite://{}", path.display());
@@ -154,7 +154,7 @@ async fn filled(folder: &std::path::Path, calls: usize) -> Store {
     Store::open(&url(&done)).await.unwrap()
 }
 
-/// What wrk measured: answers a second, and the 99th percentile, ms.
+/// Results of wrk: answers per second, and the 99th percentile, ms.
 fn wrk(base: &str, paths: &[String]) -> (f64, f64) {
     let list: Vec<String> = paths.iter().map(|path| format!("{path:?}")).collect();
     let text = format!(
@@ -194,7 +194,7 @@ fn wrk(base: &str, paths: &[String]) -> (f64, f64) {
     (after("Requests/sec:").parse().unwrap(), number * scale)
 }
 
-/// What wrk measured of the constant bodies, and of the real thing.
+/// Results of wrk for the constant bodies, and for the real answers.
 type Pair = ((f64, f64), (f64, f64));
 
 /// The filters of lists of calls, by name: 40 of all kinds, and those of one kind by themselves.
@@ -260,8 +260,8 @@ fn filters() -> Vec<(&'static str, Vec<String>)> {
     ]
 }
 
-/// Three pairs: the constant bodies of the same sizes, then the real thing. The share of the middle
-/// one; and the lowest of the three p99, ms: whatever else runs on the machine only adds to it.
+/// Measures three pairs: constant bodies of the same sizes, then the real answers. Returns the
+/// median share, and the lowest p99, ms, because other work on the machine only adds to it.
 async fn measure(base: &str, name: &str, paths: &[String]) -> (f64, f64) {
     let mut constants = Vec::new();
     let mut size = 0;
@@ -309,7 +309,7 @@ async fn measure(base: &str, name: &str, paths: &[String]) -> (f64, f64) {
     (share, p99)
 }
 
-/// What the observer does in the background: the days that are over are counted.
+/// Counts the finished days, as the observer does in the background.
 async fn count_days(store: &Store) {
     let (begun, mut counted) = (std::time::Instant::now(), 0);
     for day in days::missing(store, NOW).await.unwrap() {
@@ -322,7 +322,7 @@ async fn count_days(store: &Store) {
     );
 }
 
-/// Measures with so many calls: share and p99 of the lists, by name.
+/// Measures with this many calls: share and p99 of the lists, by name.
 async fn with(folder: &std::path::Path, calls: usize) -> Vec<(String, f64, f64)> {
     let store = filled(folder, calls).await;
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -415,7 +415,8 @@ fn join(id: &str, user: &str, device: &str, call: &str, time: i64) -> Arrival {
     arrival(&json, Some(time))
 }
 
-/// What one member can do to a room: devices, slots, names, rings, and calls that nobody ever left.
+/// The load that one member can cause in a room: devices, slots, names, rings, and calls that
+/// nobody ever left.
 fn mischief(now: i64, devices: usize, slots: usize, names: usize) -> Vec<Arrival> {
     let mut events = Vec::new();
     let spread = |at: usize, all: usize| 3 * 60 * MINUTE * at as i64 / all.max(1) as i64;
@@ -428,7 +429,7 @@ fn mischief(now: i64, devices: usize, slots: usize, names: usize) -> Vec<Arrival
             "",
             time,
         ));
-        // Each third ran out long ago: who was there last is looked for in the events.
+        // Every third one expired long ago: the last member is searched in the events.
         let old = time - 8 * 60 * MINUTE;
         if at % 3 == 0 {
             events.push(join(
@@ -493,7 +494,7 @@ async fn ask_each(base: &str, changes: &Changes, paths: &[String]) {
         let (mut times, mut size, mut status) = (Vec::new(), 0, 0);
         for _ in 0..3 {
             changes.announce(callscope::changes::Change::Observer);
-            // After an answer that took long the next one is not begun at once.
+            // After a slow answer the next one is not made at once.
             tokio::time::sleep(std::time::Duration::from_millis(1050)).await;
             let begun = std::time::Instant::now();
             let answer = reqwest::get(format!("{base}{path}")).await.unwrap();
@@ -606,7 +607,7 @@ async fn under_load(
     );
 }
 
-/// How many events a second are stored when nobody asks.
+/// The number of events stored per second without requests.
 async fn ingest(batches: usize) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("ingest.db");
@@ -674,7 +675,7 @@ async fn hostile(devices: usize, slots: usize, names: usize, seconds: usize) {
 
     vantages::start(&store, &start).await.unwrap();
     let begun = std::time::Instant::now();
-    // The first answer of a room: no limit holds for it.
+    // The first answer of a room: no limit applies to it.
     put(
         &store,
         HALL,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::broadcast;
 
-/// What changed; the reader fetches it again by the one read path.
+/// What changed. The reader fetches the new data in the ordinary way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// Memberships or sessions of a slot.
@@ -32,21 +32,21 @@ impl Default for Changes {
 }
 
 impl Changes {
-    /// Tells all who listen. Nobody listening is fine.
+    /// Notifies all listeners, if there are any.
     pub fn announce(&self, change: Change) {
         self.announced.fetch_add(1, Ordering::SeqCst);
         let _ = self.sender.send(change);
     }
 
-    /// Everything announced from now on. A slow listener is told that it lagged and should look at
-    /// everything.
+    /// Receives everything announced from now on. A slow listener gets a "lagged" error and should
+    /// reload everything.
     #[must_use]
     pub fn listen(&self) -> broadcast::Receiver<Change> {
         self.sender.subscribe()
     }
 
-    /// Grows with each announcement: what was read at one generation holds as long as it is the
-    /// same.
+    /// A counter that grows with each announcement: data read at one value is current as long as
+    /// the value is the same.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.announced.load(Ordering::SeqCst)

@@ -18,57 +18,58 @@
 //! | [`config`] | `rtc`, `matrix`, `telemetry` | the configuration file and the environment |
 //! | [`app`], [`cli`] | all | start and stop, the command line |
 //!
-//! `tests/it/layers.rs` holds it: it fails on any other arrow, on SQL outside `store`, on `async` in
-//! `rtc`.
+//! `tests/it/layers.rs` enforces it: it fails on any other import, on SQL outside `store`, and on
+//! `async` in `rtc`.
 //!
 //! # The one idea
 //!
-//! There is one interesting function, and it is pure: [`rtc::derive`], from the events of a room to
-//! memberships, sessions and rejected events. It is two folds: the events of one *chain* (a state
-//! key, or a sender's sticky key) into memberships ([`rtc::fold`]), the memberships of one slot
-//! into sessions ([`rtc::session`]). The store runs the same two folds on the chains and the span
-//! that new events touch ([`store::batch`]); a property holds that batch by batch, in any order,
-//! equals `derive` over the whole.
+//! The central function is pure: [`rtc::derive`] turns the events of a room into memberships,
+//! sessions and rejected events. It consists of two folds: the events of one *member key* (a state
+//! key, or a sender's sticky key) into memberships ([`rtc::fold`]), and the memberships of one slot
+//! into sessions ([`rtc::session`]). The store runs the same two folds on the member keys and the
+//! time span that new events touch ([`store::batch`]). A property test checks that batches in any
+//! order give the same result as `derive` over all events.
 //!
-//! Events are the truth and are only appended; memberships and sessions may be thrown away and
-//! derived again. Expiry writes nothing: a membership stores `until_ms`, and "active" is the
-//! question `until_ms > now`, with `now` an argument. Only age deletes events, where the operator
-//! asks for it: a chain is sealed first, and what its older events gave is kept as it is
-//! ([`store::retention`]). What cannot be parsed is stored and counted as rejected, with the
+//! Events are the source of truth and are only appended. Memberships and sessions can be deleted
+//! and derived again. Expiry writes nothing: a membership stores `until_ms`, and it is active if
+//! `until_ms > now`; `now` is an argument. Events are deleted only by age, if the operator
+//! configures it: first a member key is sealed, and the results of its older events are kept
+//! ([`store::retention`]). Events that cannot be parsed are stored, counted as rejected with the
 //! reason, and shown.
 //!
 //! # What nobody saw
 //!
-//! The store notes when the sync stream was heard and rooms were polled ([`store::coverage`]); from
-//! that, the walks through history and the room's history visibility follows how each time is known
-//! ([`rtc::coverage`]), and from that and from how events came, how sure each boundary is
-//! ([`rtc::evidence`]). Both are pure and asked when a page is written: nothing of it is derived
-//! state. Where no event tells of a change that a look at the state shows ([`store::snapshots`],
-//! [`store::state_resets`]), an event of our own is appended; its id begins with `~`.
+//! The store records when the sync stream was received and when rooms were polled
+//! ([`store::coverage`]). From that, from the walks through history (back-fill) and from the room's
+//! history visibility follows the coverage of each time ([`rtc::coverage`]). From the coverage and
+//! from the way that events came follows the certainty of each boundary ([`rtc::evidence`]). Both
+//! are pure and computed when a page is written; they are not derived state. If a poll of the state
+//! shows a change without an event ([`store::snapshots`], [`store::state_resets`]), an event of our
+//! own is appended; its id begins with `~`.
 //!
 //! # Who is there now
 //!
-//! Whether the present of a room, or of everything, is known is decided in one place
-//! ([`rtc::present`], fed by [`store::present`]): every page and every answer that tells of now
-//! asks it, and says *unknown* rather than nothing. Whether a device that still counts is still
-//! there follows from its silence and from signs ([`rtc::ghost`], fed by [`store::ghosts`]): those
-//! who are probably gone are counted apart everywhere, and a call of them alone is stuck. Both are
-//! asked when a page is written; nothing of it is derived state.
+//! One module decides whether the present of a room, or of all rooms, is known ([`rtc::present`],
+//! with data from [`store::present`]). Every page and answer about the present asks it, and shows
+//! *unknown* instead of nothing. Whether a device that still counts is still there follows from its
+//! silence and from other signs ([`rtc::ghost`], with data from [`store::ghosts`]). Devices that
+//! are probably gone are counted separately everywhere; a call with only such devices is stuck.
+//! Both are computed when a page is written; they are not derived state.
 //!
 //! # What the room's own state says
 //!
-//! Creation, power levels, server ACL and tombstone are kept apart from the events, the newest few
-//! of each, and so is who is in a room ([`store::access`]). What they mean for a call is pure
-//! ([`rtc::power`], [`rtc::acl`], [`rtc::room_finding`]) and told as findings.
-//! `observer/successors` goes on to the room that took another's place. What a look at the state
-//! took away or brought back is in [`store::state_resets`].
+//! Creation, power levels, server ACL and tombstone are stored separately from the events, the
+//! newest few of each, and so are the members of a room ([`store::access`]). Their meaning for a
+//! call is pure ([`rtc::power`], [`rtc::acl`], [`rtc::room_finding`]) and reported as findings.
+//! `observer/successors` follows the room that replaced another one. Changes that a poll of the
+//! state showed without an event are in [`store::state_resets`].
 //!
 //! # What is summed
 //!
-//! Sums come with and without what is inferred ([`store::sums`]). Until when a stay was really seen
-//! is decided in one place ([`store::gone`]). They are computed when asked, by the indexes of time;
-//! only the signs of life of stays that nobody ended are kept ([`store::signs`]), and an answer
-//! that took a second is kept for a hundred ([`web::kept`]).
+//! Sums are shown with and without inferred time ([`store::sums`]). One module decides until when a
+//! stay was really seen ([`store::gone`]). Sums are computed on request, with indexes on time. Only
+//! the last signs of life of stays that nobody ended are stored ([`store::signs`]), and an answer
+//! that took a second is cached for a hundred ([`web::kept`]).
 //!
 //! # The way of one event
 //!
@@ -81,7 +82,8 @@
 //!    so a crash repeats work and never loses it. Walks through history are rows, too
 //!    ([`store::walks`]): each page moves its walk's place in the same commit, so that a stop at
 //!    any point changes nothing. `callscope backfill` is the same code in the foreground.
-//! 4. After the commit, and never before, [`changes`] announces the slot, without data.
+//! 4. After the commit, and never before, [`changes`] announces that the slot changed, without
+//!   data.
 //! 5. `web/live` tells browsers "changed"; `static/live.js` fetches the page again: one read path
 //!    serves first load, refresh and API.
 //! 6. `web/pages/calls` reads [`store::sorted`], makes one page struct of *facts* (ids,
@@ -90,20 +92,20 @@
 //!
 //! # When something is wrong
 //!
-//! Each loop keeps its own trouble until its next success ([`observer`]). What the database refuses
-//! to store cannot be kept in it: that is in memory beside it ([`store::health`]), noted by the
-//! observer's writes, of which one small one is made all the time, and read by every page,
-//! `/readyz` and the metrics. What a page may say of now follows from both
-//! ([`web::pages::standing`]): never well what was not seen.
+//! Each loop keeps its own error until its next success ([`observer`]). An error of the database
+//! cannot be stored in it, so it is kept in memory ([`store::health`]). The observer's writes
+//! record it; a small write is made regularly for this purpose. Every page, `/readyz` and the
+//! metrics read it. Both decide what a page may say about the present ([`web::pages::standing`]):
+//! never "well" for what was not seen.
 //!
 //! # Where to begin
 //!
-//! README, this page, [`rtc`], one vector of `tests/vectors`, `observer/ingest.rs`: half an hour.
-//! `docs/ARCHITECTURE.md` has the map of all files, the rules that hold everywhere, and where to
-//! start for a usual change. `docs/glossary.md` explains the words. `docs/matrixrtc.md` has the
-//! rules of `MatrixRTC` that comments cite by section.
+//! Read README, this page, [`rtc`], one vector of `tests/vectors`, and `observer/ingest.rs`: half
+//! an hour. `docs/ARCHITECTURE.md` has the map of all files, the rules that apply everywhere, and
+//! the starting points for usual changes. `docs/glossary.md` explains the terms.
+//! `docs/matrixrtc.md` has the rules of `MatrixRTC` that comments cite by section.
 
-/// Rows go from the database's thread to another one, which frees them: the system's allocator is
+/// Rows are allocated in the database's thread and freed in another one. The system's allocator is
 /// slow at that.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -1,6 +1,6 @@
-//! Schemathesis makes up requests from the API's own document and holds the answers against it,
-//! over the demonstration: nothing breaks, nothing is answered that the document does not say, and
-//! what it allows is accepted.
+//! Schemathesis generates requests from the API's own document and checks the answers against it,
+//! over the demonstration: no request fails, no answer differs from the document, and every allowed
+//! request is accepted.
 //!
 //! `scripts/test schemathesis` installs it and runs this.
 #![allow(
@@ -17,8 +17,8 @@ use std::process::Command;
 use support::app::{App, Settings};
 use support::{eventually, project};
 
-/// Which things there are, so that not all made-up requests end with 404: a cursor and an id cannot
-/// be made up.
+/// Known ids and cursors, so that not all generated requests end with 404: they cannot be
+/// generated.
 async fn known(app: &App) -> String {
     let list = app
         .http
@@ -67,7 +67,7 @@ async fn known(app: &App) -> String {
         "[[operations]]\n{flips}\nparameters = {{ \"path.id\" = {room}, \"query.cursor\" = \"{at}\" }}\n"
     );
 
-    // A moment must not lie in the future.
+    // A moment must not be in the future.
     format!(
         "[parameters]\n\"query.at\" = {at}\n{rooms}{lists}{flips}{}{}{}",
         operation_parameter("/api/v1/servers/{name}", "path.name", &"sim.example".into()),

@@ -1,5 +1,5 @@
-//! Repeatable chance: the same seed throws the same dice on every machine and with every version of
-//! every crate.
+//! A repeatable random generator: the same seed gives the same numbers on every machine and with
+//! every version of every crate.
 
 const URL_SAFE: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
@@ -8,14 +8,13 @@ const URL_SAFE: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 pub struct Dice(u64);
 
 impl Dice {
-    /// Dice that always fall the same way for the same seed.
+    /// A generator with this seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// Dice for a named part of a bigger whole, so that one part may change without moving the
-    /// others.
+    /// A generator for a named part, so that changing one part does not change the others.
     #[must_use]
     pub fn for_part(seed: u64, part: &str) -> Self {
         let mixed = part
@@ -37,7 +36,7 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    /// A whole number from `low` up to, not including, `high`; `low` where the span is empty.
+    /// A whole number in `low..high`; `low` if the range is empty.
     pub fn range(&mut self, low: i64, high: i64) -> i64 {
         let span = high.saturating_sub(low);
         let Ok(span @ 1..) = u64::try_from(span) else {
@@ -47,12 +46,12 @@ impl Dice {
         low.saturating_add(i64::try_from(self.bits() % span).unwrap_or(0))
     }
 
-    /// True in about `percent` of a hundred throws.
+    /// True with a probability of `percent` %.
     pub fn chance(&mut self, percent: i64) -> bool {
         self.range(0, 100) < percent
     }
 
-    /// One of the items; `None` of an empty slice.
+    /// One of the items; `None` if there are none.
     pub fn pick<'a, T>(&mut self, items: &'a [T]) -> Option<&'a T> {
         let len = i64::try_from(items.len()).unwrap_or(i64::MAX);
         items.get(usize::try_from(self.range(0, len)).unwrap_or(0))

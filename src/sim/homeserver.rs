@@ -143,13 +143,14 @@ impl Homeserver {
         self.ledger().features.insert(name.to_owned(), on);
     }
 
-    /// What the transports endpoint and the well-known document advertise; nothing at first.
+    /// Sets the transports that the transports endpoint and the well-known document advertise; none
+    /// at first.
     pub fn set_transports(&self, transports: Vec<Value>) {
         self.ledger().transports = transports;
     }
 
-    /// How many events a page of `/messages` walks over at most (1000): few make empty pages with
-    /// an `end`.
+    /// Sets the maximum number of events that a page of `/messages` scans (1000 at first). A small
+    /// number gives empty pages with an `end`.
     pub fn set_walk(&self, events: usize) {
         self.ledger().walk = events.max(1);
     }
@@ -159,22 +160,22 @@ impl Homeserver {
         self.ledger().ignores_filters = ignores;
     }
 
-    /// Bends what `/messages` answers from now on.
+    /// Changes how `/messages` misbehaves from now on.
     pub fn set_pages(&self, pages: Pages) {
         held(&self.inner.odd).pages = pages;
     }
 
-    /// What `GET /login` offers, instead of a password.
+    /// Sets the login flows of `GET /login`, instead of a password.
     pub fn set_flows(&self, flows: Vec<Value>) {
         held(&self.inner.odd).flows = Some(flows);
     }
 
-    /// Access tokens of logins run out after this time, ms, and come with one to get the next.
+    /// Access tokens of logins expire after this time, ms, and come with a refresh token.
     pub fn set_token_life(&self, life_ms: i64) {
         held(&self.inner.odd).token_life_ms = Some(life_ms);
     }
 
-    /// What `/capabilities` has; without, the endpoint is not known.
+    /// Sets the content of `/capabilities`; without it, the endpoint is unknown.
     pub fn set_capabilities(&self, capabilities: Value) {
         held(&self.inner.odd).capabilities = Some(capabilities);
     }
@@ -188,17 +189,17 @@ impl Homeserver {
         (caller.user_id, caller.token)
     }
 
-    /// Ends an access token: from then on 401 `M_UNKNOWN_TOKEN`, for waiting syncs too.
+    /// Revokes an access token: from then on 401 `M_UNKNOWN_TOKEN`, for waiting syncs too.
     pub fn revoke(&self, token: &str) {
         self.change(|ledger| ledger.accounts.revoke(token));
     }
 
-    /// Adds a fault. Where several fit a request, the oldest strikes.
+    /// Adds a fault. If several match a request, the oldest is used.
     pub fn inject(&self, fault: Fault) {
         held(&self.inner.faults).push(fault);
     }
 
-    /// Takes all faults away.
+    /// Removes all faults.
     pub fn clear_faults(&self) {
         held(&self.inner.faults).clear();
     }
@@ -254,7 +255,7 @@ impl Homeserver {
         self.inner.news.subscribe()
     }
 
-    /// Changes the data and wakes who waits.
+    /// Changes the data and wakes waiting syncs.
     fn change<T>(&self, change: impl FnOnce(&mut Ledger) -> T) -> T {
         let outcome = change(&mut self.ledger());
         self.inner.news.send_modify(|count| *count += 1);
@@ -262,7 +263,8 @@ impl Homeserver {
     }
 }
 
-/// The lock, also after a panic elsewhere: a test then fails where it went wrong and not here.
+/// Locks, ignoring poisoning by a panic elsewhere: a test then fails at the place of the error and
+/// not here.
 fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,7 +4,7 @@ use super::dice::Dice;
 use super::homeserver::NewRoom;
 use super::people::{PEOPLE, Person};
 
-/// A room of the demo, before it is made.
+/// A room of the demo, before it is created.
 #[derive(Debug)]
 pub struct Scene {
     /// Short name in the script.
@@ -42,7 +42,7 @@ pub static SCENES: [Scene; 15] = [
     scene("lounge", "The lounge ☕", "#lounge:sim.example", 24),
     scene("support", "Support desk", "#support:sim.example", 14),
     Scene {
-        // Rooms of this version protect state keys that begin with a user id (MSC3757).
+        // This room version protects state keys that begin with a user id (MSC3757).
         version: "org.matrix.msc3757.10",
         ..scene("ops", "Opérations & astreinte", "#ops:sim.example", 16)
     },
@@ -100,7 +100,7 @@ pub static SCENES: [Scene; 15] = [
     ),
 ];
 
-/// The one room that the bot is not in: it is world-readable.
+/// The only room without the bot; it is world-readable.
 pub const OUTSIDE: &str = "townhall";
 
 /// The room of this short name.
@@ -124,7 +124,7 @@ impl Scene {
         format!("!{}:{server}", dice.letters(18).replace(['-', '_'], "x"))
     }
 
-    /// Who is in it, the maker first.
+    /// Its members, the creator first.
     #[must_use]
     pub fn members(&self, seed: u64) -> Vec<&'static Person> {
         let mut dice = Dice::for_part(seed ^ 1, self.key);
@@ -136,7 +136,7 @@ impl Scene {
         members
     }
 
-    /// The room as it is to be made.
+    /// The room to create.
     #[must_use]
     pub fn new_room(&self, seed: u64, ts: i64) -> NewRoom {
         let members = self.members(seed);

@@ -1,8 +1,8 @@
 //! The world of the demo: rooms and people, five weeks of past calls, and calls that start and end
-//! while one watches.
+//! in real time.
 //!
-//! What happens when is planned purely, from a time and a seed: [`past`] and [`live`]. This file
-//! only writes it to a homeserver.
+//! [`past`] and [`live`] plan the events: pure functions of a time and a seed. This file only
+//! writes them to a homeserver.
 
 mod act;
 mod hostile;
@@ -37,7 +37,7 @@ pub struct World {
     pub bot_user: String,
     /// Its password.
     pub bot_password: String,
-    /// An access token of it.
+    /// An access token of the bot.
     pub bot_token: String,
     /// Id of the world-readable room that the bot is not in.
     pub outside_room: String,
@@ -86,8 +86,8 @@ impl World {
         }
     }
 
-    /// Keeps the world alive, by a clock in ms since the Unix epoch. Never ends by itself: abort
-    /// the task to stop.
+    /// Continues the world by a clock in ms since the Unix epoch. Never ends by itself: abort the
+    /// task to stop.
     pub async fn play(self, hs: Homeserver, clock: impl Fn() -> i64 + Send) {
         let mut live = Live::new(self.running, clock(), self.seed);
         let mut names = Names::new();
@@ -98,13 +98,13 @@ impl World {
                 act.play(&hs, &mut names);
             }
 
-            // After a long sleep of the machine many minutes are caught up without a pause.
+            // After a suspension of the machine, many minutes are played without a pause.
             tokio::task::yield_now().await;
         }
     }
 }
 
-/// Sleeps in short steps, so that a clock that jumps (a suspended laptop) is followed.
+/// Sleeps in short steps, to follow a clock that jumps (a suspended laptop).
 async fn wait_until(at_ms: i64, clock: &(impl Fn() -> i64 + Send)) {
     while let Ok(left @ 1..) = u64::try_from(at_ms - clock()) {
         tokio::time::sleep(Duration::from_millis(left.min(1000))).await;

@@ -29,17 +29,17 @@ use tokio::time::timeout;
 
 const KIND: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// So long one waits for those who asked before.
+/// How long a request waits for earlier ones.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 type Labels = Vec<(&'static str, String)>;
 type Seconds = Family<Labels, Gauge<f64, AtomicU64>>;
 
-/// What the answer is made of.
+/// The data of the answer.
 #[derive(Debug, Default)]
 struct Rows {
     everybody: Everybody,
-    /// Read only where rooms are labels.
+    /// Read only if rooms are labels.
     devices_by_room: Option<HashMap<String, i64>>,
     running: Arc<Running>,
     seen: AllSeenFacts,
@@ -122,7 +122,7 @@ fn count(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// What only those amount to who still count though they are probably gone.
+/// The numbers of those who still count although they are probably gone.
 #[derive(Debug, Clone, Copy, Default)]
 struct Gone {
     people: i64,
@@ -267,7 +267,7 @@ fn watched(registry: &mut Registry, rows: &Rows) {
     );
 }
 
-/// One set of series for each homeserver that we look from.
+/// One set of series per observing account.
 fn accounts(registry: &mut Registry, rows: &Rows) {
     let (up, heard) = (Family::<Labels, Gauge>::default(), Seconds::default());
     let errors = Family::<Labels, prometheus_client::metrics::counter::Counter>::default();

@@ -55,34 +55,34 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 /// Seconds that open streams are given when the process ends.
 const SHUTDOWN_S: u64 = 1;
 
-/// What pages need.
+/// The data that pages need.
 #[derive(Debug, Clone)]
 pub struct Web {
     pub store: Store,
     pub changes: Changes,
     pub clock: Clock,
-    /// Where browsers reach us; addresses in JSON are relative without it. Its host is one that is
-    /// answered to.
+    /// Our public URL. Without it, addresses in JSON are relative. Its host is one of the accepted
+    /// names.
     pub public_url: Option<String>,
     pub options: Options,
     pub memory: Memory,
 }
 
-/// What is made once for all who ask. Cheap to clone: all clones are one.
+/// Caches and limits shared by all requests. Cheap to clone: all clones share the same data.
 #[derive(Debug, Clone)]
 pub struct Memory {
     running: Arc<Shared<pages::Running>>,
     days: Arc<Kept<overview::Day>>,
     streams: live::Streams,
-    /// One for each file that is being read.
+    /// One permit per file export in progress.
     exports: Arc<Semaphore>,
-    /// For who reads the metrics: one at a time, since the readiness check reads by the same
+    /// Only one request for metrics at a time, because the readiness check uses the same
     /// connection.
     metrics: Arc<Semaphore>,
 }
 
-/// Files of any length that are read at once: whoever reads slowly has a page of one in memory for
-/// as long.
+/// Maximum number of simultaneous file exports: a slow reader holds one page of a file in memory
+/// all that time.
 const EXPORTS_MOST: usize = 16;
 
 impl Default for Memory {
@@ -97,19 +97,19 @@ impl Default for Memory {
     }
 }
 
-/// What the operator may switch on.
+/// Options that the operator can switch on.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Origins whose web pages may read the API from within a browser; `*` is all of them.
     pub cors_origins: Vec<String>,
-    /// Metrics name rooms.
+    /// Metrics have rooms as labels.
     pub metrics_room_labels: bool,
-    /// Other servers and SFUs are asked whether they are ready.
+    /// Other servers and SFUs are probed for readiness.
     pub probing: bool,
 }
 
 impl Web {
-    /// The state of the world that an answer of now shows.
+    /// The state of the data that an answer of now shows.
     fn stamp(&self) -> kept::Stamp {
         kept::Stamp {
             generation: self.changes.generation(),
@@ -117,7 +117,7 @@ impl Web {
         }
     }
 
-    /// The same, for questions that may take long.
+    /// The same with a database connection for expensive queries.
     #[must_use]
     pub fn for_dear_questions(&self) -> Self {
         Self {
@@ -126,7 +126,7 @@ impl Web {
         }
     }
 
-    /// A path as an address for the outside.
+    /// A path as a public address.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
         format!(
@@ -196,8 +196,8 @@ pub fn serve_with(
         let (answers, asked) = (answers.clone(), web.clone());
         let keep =
             from_fn(move |req, next| answers::keep(answers.clone(), asked.clone(), req, next));
-        // The first to be wrapped is the innermost: a kept answer is compressed already, but for no
-        // other origin or host.
+        // The first wrapper is the innermost: a cached answer is already compressed, but origin and
+        // host are checked for each request.
         let app = app
             .wrap(Compress::default())
             .wrap(keep)
@@ -219,13 +219,13 @@ pub fn serve_with(
         .run())
 }
 
-/// Threads that answer.
+/// The number of worker threads.
 fn workers() -> usize {
     std::thread::available_parallelism().map_or(2, std::num::NonZero::get)
 }
 
-/// All addresses. Questions that may be dear, and those of whoever watches over the process, read
-/// by connections of their own, so that neither waits for the pages or keeps them waiting.
+/// All addresses. Expensive queries and health checks use connections of their own. So they neither
+/// wait for the pages nor delay them.
 fn routes(config: &mut ServiceConfig, dear: &Data<Web>, watched: &Data<Web>) {
     for_programs(config, dear, watched);
     api(config, dear);
@@ -255,7 +255,7 @@ fn routes(config: &mut ServiceConfig, dear: &Data<Web>, watched: &Data<Web>) {
         .default_service(http::to(reply::unknown));
 }
 
-/// The API: the JSON twins of the pages, and what else is under it.
+/// The API: the pages as JSON, and everything else below it.
 fn api(config: &mut ServiceConfig, dear: &Data<Web>) {
     config
         .service(at("/api/v1/overview", overview::get))
@@ -287,7 +287,7 @@ fn api(config: &mut ServiceConfig, dear: &Data<Web>) {
         .service(at("/api/docs/{name}", docs::shape));
 }
 
-/// What is neither a page nor its JSON.
+/// Addresses that are neither a page nor its JSON.
 fn for_programs(config: &mut ServiceConfig, dear: &Data<Web>, watched: &Data<Web>) {
     config
         .service(at("/metrics", metrics::get).app_data(watched.clone()))

@@ -22,7 +22,7 @@ use utoipa::openapi::{
 };
 use utoipa::{PartialSchema, ToSchema};
 
-/// Schemas by name, as they are found.
+/// Schemas by name, in the order of discovery.
 pub type Schemas = Vec<(String, RefOr<Schema>)>;
 
 /// What an address answers with.
@@ -36,16 +36,16 @@ pub enum Body {
 /// One address of the API.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry {
-    /// With `{name}` where something stands for a name.
+    /// With `{name}` for path parameters.
     pub path: &'static str,
     pub group: &'static str,
     pub summary: &'static str,
-    /// Parameters of the query; the same list refuses all others.
+    /// Query parameters; the handler uses the same list to refuse all others.
     pub known: &'static [&'static str],
     pub body: Body,
-    /// Another name of the same thing is answered with a redirect.
+    /// Another name of the same resource is answered with a redirect.
     pub moves: bool,
-    /// What 503 means here, where it is an answer.
+    /// What 503 means here, if it is a regular answer.
     pub unready: Option<&'static str>,
 }
 
@@ -122,7 +122,7 @@ impl Entry {
             .filter_map(|rest| rest.split('}').next())
     }
 
-    /// Is an unchanged answer told from a changed one by its tag?
+    /// Does the answer have an entity tag?
     fn has_tag(&self) -> bool {
         let is_feed = matches!(
             self.body,
@@ -182,7 +182,7 @@ impl Entry {
         operation.build()
     }
 
-    /// A picture says itself that there is no such thing.
+    /// The response for an error. A badge picture shows errors itself.
     fn fault(&self, status: &str) -> RefOr<Response> {
         match (status, self.body) {
             ("404", Body::Other(kind @ "image/svg+xml")) => {
@@ -293,8 +293,8 @@ fn write() -> utoipa::openapi::OpenApi {
         .build()
 }
 
-/// Every key of our structs is always there, null where there is nothing to say; the derived
-/// schemas do not know that.
+/// All keys of our structs are always present, null if there is no value; the derived schemas do
+/// not know that.
 fn complete(schema: &mut Value) {
     match schema {
         Value::Object(object) => {

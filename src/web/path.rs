@@ -1,5 +1,5 @@
-//! What may stand in a path: no id and no name has control characters, and not every database takes
-//! them in a text.
+//! Checks paths: no id or name has control characters, and not every database accepts them in a
+//! text.
 
 use super::Web;
 use super::error::Error;
@@ -12,7 +12,7 @@ use actix_web::web::Data;
 /// Answers 404 where the path has control characters.
 ///
 /// # Errors
-/// Those of what it guards.
+/// Those of the guarded service.
 pub async fn guard(
     web: Data<Web>,
     req: ServiceRequest,
@@ -29,7 +29,8 @@ pub async fn guard(
     Ok(req.into_response(reply::failure(&ask, &error)))
 }
 
-/// Control characters of ASCII: any other comes back escaped and is a text for all that read it.
+/// Checks for ASCII control characters only. Others arrive percent-encoded and are ordinary text
+/// everywhere.
 fn has_control(path: &str) -> bool {
     let escaped = path
         .split('%')

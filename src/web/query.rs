@@ -1,19 +1,19 @@
-//! What may stand behind the `?`: known parameters only, and times in three forms.
+//! Parses the query string: only known parameters, and times in three formats.
 
 use crate::web::error::Error;
 use crate::web::format::DAY;
 use url::form_urlencoded;
 
-/// Values longer than this are refused: no room id, time or cursor is.
+/// Maximum length of a value, bytes; no room id, time or cursor is longer.
 const VALUE_MAX: usize = 1024;
 
-/// More minutes or people than that are not counted.
+/// Maximum number of minutes or people in a filter.
 pub const NUMBER_MAX: i64 = 1_000_000_000;
 
-/// Rows of a list that can be asked for at once.
+/// Maximum number of rows of a list per request.
 const LIMIT_MAX: i64 = 500;
 
-/// What people type or paste; of all others the words and forms are fixed.
+/// Parameters with free text; all others have fixed words and formats.
 const FREE: [&str; 5] = ["room", "q", "server", "user", "application"];
 
 /// The parameters of a request, each at most once; empty ones count as absent, as forms send them.
@@ -24,7 +24,7 @@ impl Query {
     /// Reads a query string.
     ///
     /// # Errors
-    /// A parameter that is not in `known`, stands twice or is too long; the error names it and the
+    /// A parameter that is not in `known`, is repeated or is too long; the error names it and the
     /// known ones.
     pub fn read(text: &str, known: &[&str]) -> Result<Self, Error> {
         let mut found: Vec<(String, String)> = Vec::new();
@@ -95,7 +95,7 @@ impl Query {
             .any(|text| text.to_lowercase().contains(&word))
     }
 
-    /// The other fields of a form that asks for another word only.
+    /// The other parameters, as hidden fields of a form that changes only `q`.
     #[must_use]
     pub fn beside_word(&self) -> Vec<(&str, &str)> {
         let others = self
@@ -108,8 +108,7 @@ impl Query {
             .collect()
     }
 
-    /// The same parameters without one and with another in its place, as a query string with its
-    /// `?`, or empty.
+    /// The query string (with `?`, or empty) without some parameters and with another one added.
     #[must_use]
     pub fn with(&self, without: &[&str], add: Option<(&str, &str)>) -> String {
         let mut text = form_urlencoded::Serializer::new(String::new());
@@ -174,8 +173,8 @@ impl Query {
         })
     }
 
-    /// A moment, ms: as [`Self::time`] reads it, or without an offset, as the field of a form sends
-    /// it and as people write it. That is UTC then, as a day is.
+    /// A moment, ms: in the formats of [`Self::time`], or without an offset, as form fields send it
+    /// and people write it. Without an offset it is UTC, as a day is.
     ///
     /// # Errors
     /// None of these forms.
@@ -241,7 +240,7 @@ impl Query {
         }
     }
 
-    /// `cursor` of a list whose places are numbers, as an earlier answer gave it.
+    /// The `cursor` of a list with numeric places, as an earlier answer gave it.
     ///
     /// # Errors
     /// Anything else.
@@ -260,8 +259,8 @@ impl Query {
 fn date(text: &str) -> Option<i64> {
     let day: jiff::civil::Date = (text.len() == 10).then(|| text.parse().ok())??;
 
-    // Not by way of a timestamp: those end a day before the last date does, and 9999-12-31 is what
-    // people write for ever.
+    // Do not convert through a timestamp: the last timestamp is a day before the last date, and
+    // people write 9999-12-31 for "for ever".
     i64::try_from(
         day.duration_since(jiff::civil::date(1970, 1, 1))
             .as_millis(),
@@ -269,7 +268,7 @@ fn date(text: &str) -> Option<i64> {
     .ok()
 }
 
-/// A day and a time of day, and nothing after them, as if in UTC, ms.
+/// A day and a time of day without an offset, read as UTC, ms.
 fn without_offset(text: &str) -> Option<i64> {
     let has_time = text
         .get(10..)
@@ -367,7 +366,7 @@ mod tests {
         }
 
         assert_eq!(at("1970-01-01T14:05:07").unwrap(), Some(five_past + 7000));
-        // With an offset it is that offset's, in either way of writing.
+        // An offset is applied in both notations.
         assert_eq!(at("1970-01-01T15:05%2B01:00").unwrap(), Some(five_past));
         assert_eq!(at("1970-01-01+14:05Z").unwrap(), Some(five_past));
         assert_eq!(

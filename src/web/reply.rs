@@ -1,4 +1,4 @@
-//! From a page struct to an answer: HTML or JSON by the route, and errors in the same two ways.
+//! Turns a page struct into an answer: HTML or JSON depending on the route; errors likewise.
 
 use super::Web;
 use super::error::Error;
@@ -13,17 +13,17 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 use serde::Serialize;
 
-/// Who asks, when, for what.
+/// A request: by whom, when, for what.
 #[derive(Debug, Clone)]
 pub struct Ask {
     pub now: i64,
     pub viewer: Viewer,
-    /// JSON is wanted, by the route.
+    /// The route asks for JSON.
     pub api: bool,
     pub query: String,
-    /// Tags of answers that the asker has already.
+    /// Entity tags of answers that the client already has.
     pub known_tags: Option<String>,
-    /// Where it is noted that the database could not be read.
+    /// Records failures to read the database.
     pub storage: Health,
 }
 
@@ -45,7 +45,7 @@ impl Ask {
     /// The parameters of a list.
     ///
     /// # Errors
-    /// Those of [`Query::read`], and a `limit` that is more than a page has room for.
+    /// Those of [`Query::read`], and a `limit` larger than a page can hold.
     pub fn of_list(&self, known: &[&str]) -> Result<Query, Error> {
         let query = Query::read(&self.query, known)?;
         if !self.api && query.limit(PAGE_ROWS)? > PAGE_ROWS {
@@ -81,8 +81,8 @@ pub enum Section {
 }
 
 impl Section {
-    /// Those at the top; the observer's status and what is collected are linked beside them and at
-    /// the bottom.
+    /// The entries at the top. The observer's status and the page about collected data are linked
+    /// beside them and at the bottom.
     pub const TOP: [(Self, &'static str, &'static str); 6] = [
         (Self::Now, "/", "Now"),
         (Self::Calls, "/calls", "Calls"),
@@ -93,31 +93,32 @@ impl Section {
     ];
 }
 
-/// No page is longer than this, bytes.
+/// Maximum length of a page, bytes.
 pub const PAGE_MAX: usize = 60_000;
-/// Rows of a list on one page; a program may ask for more of them.
+/// Maximum number of rows of a list on an HTML page; a program may ask for more.
 const PAGE_ROWS: i64 = 50;
-/// A page that is too long is written anew, each time with half the rows, so many times.
+/// Maximum number of times that a page that is too long is rendered again, each time with half the
+/// rows.
 const SPARE_MAX: u32 = 6;
 
-/// What stands around every page.
+/// The frame of every page.
 #[derive(Debug, Clone)]
 pub struct Shell {
     pub section: Option<Section>,
     pub now_ms: i64,
     /// The room whose changes concern this page; all rooms when `None`.
     pub room_id: Option<String>,
-    /// `None` where it is not known, on error pages.
+    /// `None` if unknown, as on error pages.
     pub vantages: Option<Vec<VantageFacts>>,
-    /// Some calls are from older rules or other settings, and are just being derived again.
+    /// Some calls were derived by older rules or other settings, and are being derived again.
     pub older_rules: bool,
     /// Why nothing can be stored now.
     pub storage_trouble: Option<StorageTroubleFacts>,
-    /// How spare the page must be: 0 where all that is wanted on it keeps it short enough.
+    /// How often the number of rows was halved to keep the page short; 0 = not at all.
     pub spare: u32,
 }
 
-/// How the observer fares, in a word and a time.
+/// The state of the observer in a word and a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
     pub class: &'static str,
@@ -128,7 +129,7 @@ pub struct Step {
 impl Shell {
     pub const VERSION: &'static str = env!("CARGO_PKG_VERSION");
 
-    /// How many rows of a list the page has.
+    /// The number of rows of a list that the page may show.
     #[must_use]
     pub fn at_most(&self, rows: usize) -> usize {
         rows >> self.spare
@@ -140,7 +141,7 @@ impl Shell {
         &rows[..rows.len().min(self.at_most(most))]
     }
 
-    /// A name as long as the page has room for it.
+    /// A name, cut if the page must be shorter.
     #[must_use]
     pub fn name(&self, name: impl AsRef<str>) -> String {
         let name = name.as_ref();
@@ -220,7 +221,7 @@ impl Shell {
     }
 }
 
-/// A page: facts that can be written in both ways.
+/// A page: facts that can be written as HTML and as JSON.
 pub trait Page: Serialize {
     const SECTION: Section;
 
@@ -236,11 +237,11 @@ pub trait Page: Serialize {
     fn html(&self, shell: &Shell) -> askama::Result<String>;
 }
 
-/// What a page function answers.
+/// The result of a page function.
 #[derive(Debug)]
 pub enum Answer<P> {
     Page(P),
-    /// It is elsewhere: a path below `/` or `/api/v1`.
+    /// A redirect to this path, below `/` or `/api/v1`.
     Elsewhere(String),
 }
 
@@ -278,7 +279,7 @@ pub async fn send<P: Page>(web: &Web, ask: &Ask, answer: Result<Answer<P>, Error
     }
 }
 
-/// Writes JSON, or that the asker has it already.
+/// Writes JSON, or 304 if the client already has it.
 pub fn json<T: Serialize>(ask: &Ask, answer: Result<T, Error>) -> HttpResponse {
     tagged(
         ask,
@@ -287,7 +288,7 @@ pub fn json<T: Serialize>(ask: &Ask, answer: Result<T, Error>) -> HttpResponse {
     )
 }
 
-/// Writes what is told from a changed one by its tag, or that the asker has it already.
+/// Writes a body with an entity tag, or 304 if the client already has it.
 #[must_use]
 pub fn tagged(ask: &Ask, kind: &'static str, body: Result<Vec<u8>, Error>) -> HttpResponse {
     let body = match body {
@@ -330,8 +331,8 @@ async fn html<P: Page>(web: &Web, ask: &Ask, page: &P) -> Result<Vec<u8>, Error>
     Ok(short(page, shell)?.into_bytes())
 }
 
-/// The page with as many rows as keep it short: names and ids of strangers may be long, and lists
-/// longer.
+/// Renders the page with as many rows as keep it short: names and ids of strangers may be long, and
+/// lists even longer.
 ///
 /// # Errors
 /// The template failed.
@@ -346,7 +347,7 @@ pub fn short<P: Page>(page: &P, mut shell: Shell) -> askama::Result<String> {
     }
 }
 
-/// Who asked when there was too much to do is to ask again after so many seconds.
+/// When a client should retry after an overload, s.
 const RETRY_AFTER_S: u32 = 5;
 
 #[derive(Template)]
@@ -420,17 +421,17 @@ pub fn failure(ask: &Ask, error: &Error) -> HttpResponse {
     }
 }
 
-/// Every address that nobody answers.
+/// Answers every unknown address.
 pub async fn unknown(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
     failure(&Ask::of_request(&req, &web), &Error::Unrecognized)
 }
 
-/// Every method but GET, where an answer has no end.
+/// Refuses every method but GET, for streams.
 pub async fn only_get(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
     allowed(&req, &web, "GET")
 }
 
-/// Every method but GET and HEAD.
+/// Refuses every method but GET and HEAD.
 pub async fn not_allowed(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
     allowed(&req, &web, "GET, HEAD")
 }

@@ -1,6 +1,6 @@
-//! Whether this moment can be told: what nobody hears is not known, which is not the same as nobody
-//! being there. Every page and every answer that says who is in a call now asks here; the rules are
-//! in [`crate::rtc::present`].
+//! Whether the present is known. If nobody receives or can read a room, it is unknown who is in a
+//! call; that is not the same as nobody being there. Every page and answer that shows who is in a
+//! call now asks this module; the rules are in [`crate::rtc::present`].
 
 use super::Web;
 use super::error::Error;
@@ -12,14 +12,14 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
-/// Rooms are unknown for reasons that differ.
+/// Several rooms are unknown, for different reasons.
 const SEVERAL: &str = "several";
 
-/// Whether the present is known, as answers say it.
+/// Whether the present is known, as part of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ToSchema)]
 pub struct SeenFacts {
-    /// The present is not known, or not all of it: nobody in a call is then no answer, and what is
-    /// said to run may be what was seen last. See `unknown_why`.
+    /// The present is unknown, or partly unknown. An empty call then does not mean that nobody is
+    /// there, and calls shown as running may be those seen last. See `unknown_why`.
     pub unknown: bool,
     /// Null where it is known. `not_read` (no account has read its homeserver yet), `not_heard` (an
     /// account does not hear its homeserver), `not_stored` (nothing can be stored), `unreadable`
@@ -62,24 +62,24 @@ impl SeenFacts {
         }
     }
 
-    /// Is it only that others may be there whom we cannot see?
+    /// Is the only reason that there may be others whom we cannot see?
     #[must_use]
     pub fn is_encrypted(&self) -> bool {
         self.unknown_why == Some(Why::Encrypted.as_str())
     }
 }
 
-/// The same of everything.
+/// The same for all rooms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ToSchema)]
 pub struct AllSeenFacts {
     #[serde(flatten)]
     pub seen: SeenFacts,
-    /// In how many rooms the present is not known: all of them where no homeserver is heard.
+    /// The number of rooms whose present is unknown: all rooms if no homeserver is heard.
     pub unknown_rooms: usize,
 }
 
 impl AllSeenFacts {
-    /// Nothing can be told of now, in no room.
+    /// Is the present of all rooms unknown?
     #[must_use]
     pub fn is_blind(&self) -> bool {
         matches!(
@@ -88,13 +88,13 @@ impl AllSeenFacts {
         )
     }
 
-    /// Was nothing read yet, so that an empty page says nothing of calls?
+    /// Was nothing read yet? Then an empty page does not mean that there are no calls.
     #[must_use]
     pub fn has_read_nothing(&self) -> bool {
         self.seen.unknown_why == Some(Why::NotRead.as_str())
     }
 
-    /// So many rooms cannot be told, and the others can.
+    /// The number of rooms whose present is unknown although that of others is known.
     #[must_use]
     pub fn hidden_rooms(&self) -> usize {
         if self.is_blind() {
@@ -105,7 +105,7 @@ impl AllSeenFacts {
     }
 }
 
-/// How far anything was looked at: what stands behind a page that has nothing to show.
+/// How much has been read: it explains a page that has nothing to show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ToSchema)]
 pub struct LookedFacts {
     #[serde(flatten)]
@@ -124,14 +124,14 @@ impl LookedFacts {
         Ok(Present::read(web, viewer, now).await?.looked())
     }
 
-    /// Was nothing looked at, so that finding nothing is no answer?
+    /// Was nothing read yet? Then finding nothing means nothing.
     #[must_use]
     pub fn has_read_nothing(&self) -> bool {
         self.seen.has_read_nothing()
     }
 
-    /// What was looked at where no call was found, in a sentence. `calls_ever`: calls of other
-    /// times.
+    /// What was read when no call was found, in a sentence. `calls_ever`: the number of calls at
+    /// other times.
     #[must_use]
     pub fn nothing_found(&self, calls_ever: impl f::Whole) -> String {
         let found = match (calls_ever.whole(), self.rooms_unread) {
@@ -164,7 +164,7 @@ impl LookedFacts {
     }
 }
 
-/// That no room has this id or alias, as far as that can be said.
+/// The error that no room has this id or alias, as far as is known.
 pub async fn no_such_room(web: &Web, viewer: Viewer, now: i64) -> Error {
     let words = match LookedFacts::read(web, viewer, now).await {
         Ok(looked) if looked.has_read_nothing() => {
@@ -189,9 +189,10 @@ pub struct Present {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct RoomPresent {
     unknown: Option<Unknown>,
-    /// The account left it: its own page says so, and answers about everything do not ask for it.
+    /// The account left it. The room's own page reports that; answers about all rooms ignore the
+    /// room.
     is_left: bool,
-    /// It was asked for and cannot be read, or its last look failed.
+    /// It was requested and cannot be read, or the last attempt to read it failed.
     is_unread: bool,
 }
 
@@ -233,7 +234,7 @@ impl Present {
         }
     }
 
-    /// How far anything was looked at.
+    /// How much has been read.
     #[must_use]
     pub fn looked(&self) -> LookedFacts {
         let asked = || self.rooms.values().filter(|room| !room.is_left);
@@ -246,13 +247,13 @@ impl Present {
         }
     }
 
-    /// Why nothing of now can be told, if so.
+    /// Why nothing about the present is known, if so.
     #[must_use]
     pub fn all(&self) -> Option<Unknown> {
         self.all
     }
 
-    /// Why the present of this room is not known, if so. A room that nobody watches is not known.
+    /// Why the present of this room is unknown, if so. A room that is not observed is unknown.
     #[must_use]
     pub fn room(&self, room_id: &str) -> Option<Unknown> {
         let nobody = Some(Unknown {
@@ -263,7 +264,7 @@ impl Present {
         self.rooms.get(room_id).map_or(nobody, |room| room.unknown)
     }
 
-    /// Is this room one of those whose present is asked for, and not known?
+    /// Is this an observed room whose present is unknown?
     #[must_use]
     pub fn is_hidden(&self, room_id: &str) -> bool {
         self.rooms

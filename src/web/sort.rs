@@ -1,5 +1,5 @@
-//! `sort`: the order of a list, the same word on the page, in JSON and in files; cursors of sorted
-//! lists; and the links in the heads of tables.
+//! The `sort` parameter: the order of a list, with the same words for page, JSON and files; cursors
+//! of sorted lists; and the links in table headers.
 
 use super::error::Error;
 use super::query::Query;
@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// Names are compared by so many letters: a cursor holds them.
+/// Number of letters by which names are compared, because a cursor contains them.
 const LETTERS: usize = 40;
-/// Ids are no longer, addresses may be.
+/// Maximum length of an id in a cursor, bytes.
 const ID_MAX: usize = 255;
 
-/// What a list can be sorted by. A `-` before a name turns it round.
+/// The sort keys of a list. A `-` before a name reverses the order.
 #[derive(Debug)]
 pub struct Sorts {
-    /// The names; the first of all is a name of the thing itself, so letters from a on.
+    /// The names of the keys. The first may be the name of the thing itself, which sorts ascending.
     pub names: &'static [&'static str],
     /// Is the first of them text?
     pub text_first: bool,
@@ -48,7 +48,7 @@ pub const TRANSPORTS: Sorts = Sorts {
     default: "-time",
 };
 
-/// Those of each list, by how its address begins.
+/// The sort keys of each list, by the beginning of its address.
 pub const ALL: [(&str, &Sorts); 4] = [
     ("/api/v1/calls", &CALLS),
     ("/api/v1/rooms", &ROOMS),
@@ -56,7 +56,7 @@ pub const ALL: [(&str, &Sorts); 4] = [
     ("/api/v1/transports", &TRANSPORTS),
 ];
 
-/// An order that was asked for.
+/// A requested order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chosen {
     pub name: &'static str,
@@ -65,16 +65,16 @@ pub struct Chosen {
     default: &'static str,
 }
 
-/// What a row of a list in memory is sorted by.
+/// The sort key of a row of a list in memory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Key {
     pub number: i64,
-    /// Its name, by which it is sorted where that is asked or the numbers are equal; and its id.
+    /// Its name, which is the key if requested or if the numbers are equal; and its id.
     pub name: String,
     pub id: String,
 }
 
-/// The head of a column: where a click leads, and how the list is sorted by it now.
+/// The header of a column: the target of a click, and the present order by it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
     pub href: String,
@@ -131,13 +131,13 @@ impl Default for Chosen {
 }
 
 impl Chosen {
-    /// The word of the address.
+    /// The word in the address.
     #[must_use]
     pub fn word(self) -> String {
         format!("{}{}", if self.descending { "-" } else { "" }, self.name)
     }
 
-    /// Is it the order that the list has without being asked?
+    /// Is it the default order of the list?
     #[must_use]
     pub fn is_default(self) -> bool {
         self.word() == self.default
@@ -159,7 +159,7 @@ impl Chosen {
         }
     }
 
-    /// The head of the column `name`: a click sorts by it, most first, or turns the order round.
+    /// The header of the column `name`: a click sorts by it, largest first, or reverses the order.
     #[must_use]
     pub fn head(self, name: &str, text: bool, path: &str, query: &Query) -> Head {
         let is_here = self.name == name;
@@ -189,12 +189,12 @@ impl Chosen {
         turn(numbers, self.descending).then(turn(names, self.descending && self.by_text))
     }
 
-    /// One page of rows that are all in memory, in this order, after the cursor; and the cursor of
-    /// the next page. Where numbers change meanwhile a row may move past the place, but the place
-    /// stays good.
+    /// One page of rows in this order, after the cursor; all rows are in memory. Also returns the
+    /// cursor of the next page. If numbers change meanwhile, a row may move across the place, but
+    /// the cursor stays valid.
     ///
     /// # Errors
-    /// The cursor is none of this order, or the limit is no number from 1 to 500.
+    /// The cursor is not valid for this order, or the limit is not a number from 1 to 500.
     pub fn cut<T>(
         self,
         rows: Vec<T>,
@@ -245,7 +245,7 @@ impl Chosen {
     /// The cursor of a list of calls.
     ///
     /// # Errors
-    /// It is none of this order.
+    /// The cursor is not valid for this order.
     pub fn place(self, query: &Query) -> Result<Option<Place>, Error> {
         let Some(text) = query.get("cursor") else {
             return Ok(None);
@@ -261,17 +261,16 @@ impl Chosen {
         }))
     }
 
-    /// A place in a list of calls as a cursor. It holds the moment of the first page only where
-    /// running calls change their places with the clock: a list that did not change has the cursor
-    /// that it had.
+    /// A place in a list of calls as a cursor. It contains the time of the first page only if
+    /// running calls move with the clock; so an unchanged list keeps its cursor.
     #[must_use]
     pub fn cursor(self, place: &Place) -> String {
         let at_ms = (self.order().by == By::Length).then_some(place.at_ms);
         self.encode(&(at_ms, place.key, place.started_ms, &place.id))
     }
 
-    /// A cursor as text: what it holds, with the order that it is a place of. Its form is ours to
-    /// change.
+    /// A cursor as text: its content and the order that it belongs to. Its format may change at any
+    /// time.
     fn encode(self, place: &impl Serialize) -> String {
         let text = serde_json::to_string(&(self.word(), place)).unwrap_or_default();
         text.bytes()
@@ -308,7 +307,7 @@ impl Chosen {
     }
 }
 
-/// The same list as JSON, and all of it as files.
+/// The addresses of the same list as JSON, and of the complete list as files.
 #[must_use]
 pub fn files(path: &str, query: &Query) -> [(&'static str, String); 3] {
     let whole = query.with(&["cursor", "limit"], None);
@@ -319,7 +318,7 @@ pub fn files(path: &str, query: &Query) -> [(&'static str, String); 3] {
     ]
 }
 
-/// The addresses of the first and of the next page of a list, where there are others.
+/// The addresses of the first and of the next page of a list, if they exist.
 #[must_use]
 pub fn pages(path: &str, query: &Query, next: Option<&str>) -> (Option<String>, Option<String>) {
     let first = query

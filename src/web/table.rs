@@ -1,5 +1,4 @@
-//! Rooms, servers and SFUs as CSV and NDJSON: the whole of the list that a page shows a part of, in
-//! its order.
+//! Rooms, servers and SFUs as CSV and NDJSON: the complete list behind a page, in its order.
 
 use super::Web;
 use super::error::Error;
@@ -15,12 +14,12 @@ use actix_web::{HttpRequest, HttpResponse, web as http};
 use serde::Serialize;
 use serde_json::Value;
 
-/// Parameters of the files: those of the list, which have no pages.
+/// Parameters of the files: those of the list, without paging.
 pub const ROOMS: &[&str] = &["q", "sort"];
 pub const SERVERS: &[&str] = &["period", "q", "sort"];
 pub const OF_PERIOD: &[&str] = &["period", "sort"];
 
-/// The columns, named as in the JSON; a dot leads into an object.
+/// The columns, named as in the JSON; a dot is for a key of a nested object.
 const ROOM_COLUMNS: &[&str] = &[
     "room_id",
     "name",
@@ -184,7 +183,7 @@ fn table<T: Serialize>(columns: &[&str], rows: &[T]) -> Result<String, Error> {
     Ok(text)
 }
 
-/// A value as a cell; of a list all, with blanks between.
+/// A value as a cell; the values of a list are separated by spaces.
 fn value(row: &Value, column: &str) -> String {
     match row.pointer(&format!("/{}", column.replace('.', "/"))) {
         None | Some(Value::Null) => String::new(),

@@ -1,5 +1,5 @@
-//! The pages in a real browser, over the demonstration: no fault, with JavaScript and without,
-//! live.
+//! The pages of the demonstration in a real browser: no errors, with and without JavaScript, with
+//! live updates.
 //!
 //! `scripts/test browser` installs what these tests need and runs them.
 #![allow(
@@ -22,7 +22,7 @@ use support::app::{App, Settings};
 use support::chromium::Browser;
 use support::eventually;
 
-/// The demonstration, running, with calls to look at.
+/// The running demonstration, with calls to look at.
 async fn demo() -> App {
     let app = App::ready(&Settings::demo()).await;
     eventually("calls are running", 60, async || {
@@ -44,7 +44,7 @@ async fn the_running_calls_are_on_the_first_page_either_way() {
     let mut browser = Browser::start().await;
 
     for js in [true, false] {
-        // Calls come and go meanwhile: look until page and API agree.
+        // Calls begin and end meanwhile: repeat until page and API agree.
         eventually("the first page shows the running calls", 60, async || {
             let opened = browser
                 .open("page", &app.http.base, json!({"js": js}))
@@ -65,7 +65,8 @@ async fn the_running_calls_are_on_the_first_page_either_way() {
 async fn a_call_appears_and_one_ends_without_a_reload() {
     const CARDS: &str = ".cards a[href^='/calls/']";
     let app = demo().await;
-    // As long as history is read, an earlier join may be found and give a running call another id.
+    // While history is being read, an earlier join may be found that changes the id of a running
+    // call.
     eventually("history is read", 120, async || {
         let status = app.http.get("/api/v1/status").await.ok();
         (status["history"]["rooms_open"] == 0).then_some(())

@@ -11,14 +11,14 @@ pub struct Page {
     pub facts: Vec<String>,
 }
 
-/// What a page calls a room: its name, its alias or its id.
+/// The title of a room on a page: its name, its alias or its id.
 fn title(room: &Value) -> String {
     let names = ["name", "alias", "room_id"].map(|key| room[key].as_str());
     let mut names = names.into_iter().flatten();
     names.find(|n| !n.trim().is_empty()).unwrap().to_owned()
 }
 
-/// What a page calls a person: the display name, or the local part of the id.
+/// The title of a person on a page: the display name, or the local part of the id.
 fn person(member: &Value) -> String {
     let id = text(&member["user_id"]);
     let local = id.trim_start_matches('@').split(':').next().unwrap();
@@ -35,7 +35,7 @@ pub async fn all(app: &App) -> Vec<Page> {
     let of_call = people.chain([title(&call["room"])]).collect();
     let newest = past.iter().take(5).map(|c| title(&c["room"])).collect();
     let server = text(&call["servers"][0]);
-    // The call with most people, and the busiest room: what is hardest to show.
+    // The call with most people, and the busiest room: they are the hardest to show.
     let by_people = |call: &&Value| call["people"].as_i64();
     let (running, ended) = (
         app.active().await,

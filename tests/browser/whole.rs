@@ -1,5 +1,5 @@
-//! Every page: whole with and without JavaScript, light, its own, on a phone, in the dark, for
-//! people who cannot see.
+//! Every page: complete with and without JavaScript, small, without foreign resources, on a phone,
+//! in dark mode, accessible.
 
 use crate::demo;
 use crate::pages::{self, Page, page};
@@ -7,10 +7,10 @@ use crate::support::app::{App, Settings};
 use crate::support::chromium::Browser;
 use serde_json::{Value, json};
 
-/// No page is heavier, uncompressed.
+/// Maximum size of a page, bytes, uncompressed.
 const BYTES_MAX: u64 = 60_000;
 
-/// Spaces and line ends as one: how text is broken into lines is not what matters.
+/// Normalises white space: line breaks do not matter.
 fn plain(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -80,8 +80,8 @@ async fn pages_fit_a_phone_and_follow_light_and_dark() {
     }
 }
 
-/// What axe-core finds in these pages, in light and dark, on a desktop and on a phone; the minor
-/// things are left out.
+/// The findings of axe-core in these pages, in light and dark mode, on a desktop and on a phone,
+/// without minor ones.
 async fn audited(browser: &mut Browser, app: &App, pages: &[Page]) -> Vec<String> {
     let mut found = Vec::new();
     for scheme in ["light", "dark"] {
@@ -122,7 +122,7 @@ async fn nobody_is_kept_out_of_any_page() {
         found.len(),
         found.join("\n")
     );
-    // It can find something.
+    // Check that it can find something.
     browser.open("page", &app.http.base, json!({})).await;
     browser
         .eval(
@@ -145,7 +145,7 @@ async fn nobody_is_kept_out_where_nothing_was_seen_yet() {
     let folder = tempfile::tempdir().unwrap();
     let database = format!("sqlite://{}", folder.path().join("callscope.db").display());
     let settings = Settings::default()
-        // Nobody listens there: it starts, and waits for its homeserver.
+        // Nothing listens there: the program starts, and waits for its homeserver.
         .with("CALLSCOPE_HOMESERVER_URL", "http://127.0.0.1:9")
         .with("CALLSCOPE_ACCESS_TOKEN", "none")
         .with("CALLSCOPE_DATABASE_URL", &database)
@@ -189,7 +189,7 @@ async fn a_bar_of_the_timeline_says_what_it_is_where_it_has_the_focus() {
         const tip = document.querySelector('.tip'); const box = tip?.getBoundingClientRect();
         return [bar.querySelector('title').textContent, tip?.textContent,
             box && box.left >= 0 && box.right <= innerWidth && box.top >= 0 && box.bottom <= innerHeight]; })()";
-    // Wherever the last one was shown, it looks the same.
+    // The tooltip looks the same wherever the previous one was.
     const ALIKE: &str = "(() => { const [bar, other] = document.querySelectorAll('.tl [tabindex]');
         const tip = document.querySelector('.tip');
         const size = () => { bar.focus(); const { width, height } = tip.getBoundingClientRect();

@@ -1,4 +1,4 @@
-//! The viewer's zone: what is typed, the days, the ticks and the words of the shapes; and narrow
+//! The viewer's time zone: typed times, days, ticks and the words of the shapes; and narrow
 //! screens.
 
 use crate::site::{MINUTE, NOW, Site, event, quote, text};
@@ -9,7 +9,7 @@ const CALL: &str = "org.matrix.msc3401.call.member";
 /// Eight hours behind UTC in November.
 const WEST: &str = "America/Los_Angeles";
 
-/// A room with one stay for each pair: from and until how many minutes ago.
+/// A room with one stay per pair: from and until, in minutes ago.
 async fn room(site: &Site, name: &str, stays: &[(i64, i64)]) -> String {
     let (room, user) = (format!("!{name}:example.org"), "@ana:a.example");
     let mut events = Vec::new();
@@ -233,7 +233,7 @@ async fn hours_by_weekday_move_by_parts_of_an_hour_too() {
     room(&site, "hours", &[(327, 300), (1237, 1217)]).await;
     let mut browser = Browser::start().await;
 
-    // Places by hundredths of an hour and days from Monday.
+    // Positions in hundredths of an hour, and days from Monday.
     for (zone, places, rows, most) in [
         (
             "UTC",
@@ -313,7 +313,7 @@ async fn the_busiest_hour_is_the_viewers() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Chromium and Node.js: `scripts/test browser`"]
 async fn the_field_for_a_moment_shows_all_of_it() {
-    // How wide the field is of its own accord, against how wide it is.
+    // The field's natural width and its actual width.
     const WIDTHS: &str = "(() => { const field = document.querySelector('input.at');
         field.type = 'datetime-local';
         const free = field.cloneNode(); free.className = ''; free.style.width = 'auto'; document.body.append(free);
@@ -351,8 +351,8 @@ async fn a_day_of_the_calendar_is_the_same_west_of_greenwich() {
     assert!(text(&facts).contains("2, on 22 November"), "{facts}");
 }
 
-/// What is too wide, what breaks inside a word, and what is too small to hit, on the page that is
-/// open.
+/// Elements of the open page that are too wide, text that breaks inside a word, and targets that
+/// are too small.
 const NARROW: &str = "(() => { const wrong = [];
     const over = document.documentElement.scrollWidth - innerWidth;
     if (over > 0) wrong.push(`${over} px too wide`);
@@ -376,9 +376,9 @@ const NARROW: &str = "(() => { const wrong = [];
 #[ignore = "needs Chromium and Node.js: `scripts/test browser`"]
 async fn the_clocks_of_servers_fit_a_narrow_phone() {
     let site = Site::filled("clocks").await;
-    // The stream is heard from the first answer on.
+    // The stream is received from the first answer on.
     site.write_live(Vec::new(), NOW - MINUTE).await;
-    // Our clock goes forward: what came before what is known would not be believed.
+    // Our clock goes forward: an earlier receive time would not be believed.
     for index in 0..12 {
         let came = NOW - MINUTE + 2000 * (index + 1);
         for server in 0..3 {
@@ -425,7 +425,7 @@ async fn every_page_fits_the_narrowest_phone_a_tablet_half_a_screen_and_paper() 
         .into_iter()
         .map(|page| page.path)
         .collect();
-    // Findings and long names are what makes rows wide.
+    // Findings and long names make rows wide.
     let past = app.list_first("/api/v1/calls?status=ended&limit=200").await;
     let found = past.iter().filter(|call| {
         call["findings"]
@@ -441,7 +441,7 @@ async fn every_page_fits_the_narrowest_phone_a_tablet_half_a_screen_and_paper() 
         browser
             .open("page", &format!("{}{path}", app.http.base), json!({}))
             .await;
-        // 718 px is what A4 leaves between its margins.
+        // 718 px is the width of A4 between its margins.
         for (width, media) in [
             (320, "screen"),
             (718, "print"),

@@ -1,7 +1,7 @@
-//! Rooms recorded from a real Synapse and the real matrix-js-sdk: `callscope derive` says what the
-//! recorded script did.
+//! Rooms recorded from a real Synapse and the real matrix-js-sdk: `callscope derive` must give what
+//! the recorded script did.
 //!
-//! The expectations were laid beside the times of the script's actions: joins, a crash with its
+//! The expectations were compared with the times of the script's actions: joins, a crash with its
 //! delayed leave, an expiry, leaving the room, a slot that was closed.
 
 use serde_json::Value;

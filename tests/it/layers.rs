@@ -1,8 +1,9 @@
-//! The architecture is a test: who may import whom, where SQL may be, what a file is for.
+//! Checks the architecture: who may import whom, where SQL may be, what a file is for.
 
 use std::path::{Path, PathBuf};
 
-/// What each module may import of ours. `app`, `cli` and `main` wire, so they may import all.
+/// Which of our modules each module may import. `app`, `cli` and `main` connect the modules, so
+/// they may import all.
 const MAY: &[(&str, &[&str])] = &[
     ("rtc", &[]),
     ("clock", &[]),
@@ -46,8 +47,7 @@ fn module(path: &Path) -> String {
     name.strip_suffix(".rs").unwrap_or(&name).to_owned()
 }
 
-/// The module behind each `crate::` in the text, comments and all: a link in a comment is an arrow,
-/// too.
+/// The module behind each `crate::` in the code. Comments may link to any module.
 fn imports(text: &str) -> Vec<String> {
     let code = text
         .lines()

@@ -1,5 +1,5 @@
-//! The tests that need nothing but the program: one binary, as each that is linked costs as much as all its tests.
-//! What needs Synapse, Schemathesis or a browser has a binary of its own.
+//! The tests that need only the program, in one binary, because linking a binary takes as long as
+//! all its tests. Tests that need Synapse, Schemathesis or a browser have binaries of their own.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,5 @@
-//! Properties of the core: arrival does not matter, sessions are disjoint, nothing makes it panic.
+//! Properties of the core: the order of arrival has no effect, sessions are disjoint, nothing makes
+//! it panic.
 
 use crate::generate::{self, ordinary};
 use callscope::rtc::fold::{KeyState, Rules, cuts, fold, resume};
@@ -26,7 +27,7 @@ const KEYS: &str = "application call_id device_id focus_active foci_preferred ty
     duration_ms status session leave_reason redacts rtc_transports transports livekit_service_url content unsigned \
     replaces_state redacted_because";
 
-/// Values that mean something.
+/// Values with a meaning for the core.
 const WORDS: &[&str] = &["m.call", "join", "leave", "m.call#ROOM", "open"];
 
 fn any_json() -> impl Strategy<Value = Value> {
@@ -52,7 +53,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// The chain folded from cut to cut, each state through JSON, as a store would keep it.
+/// Folds a member key from cut to cut; each state passes through JSON, as a store would keep it.
 fn in_parts(
     chain: &str,
     events: &[&RoomEvent],
@@ -201,10 +202,10 @@ proptest! {
     }
 }
 
-/// The stays of ordinary clients come out as they were: one for each, at its times but for the
-/// clocks.
+/// The stays of ordinary clients are derived correctly: one each, with its times except for clock
+/// errors.
 fn stays_are_the_script(told: &ordinary::Told, order: &[usize]) -> Result<(), TestCaseError> {
-    // By how much a boundary may be off: its homeserver's clock, and the way to us.
+    // Maximum error of a boundary: its homeserver's clock, and the network delay.
     const OFF_MAX: i64 = 63_000;
     let arrived: Vec<Value> = order.iter().map(|&at| told.events[at].clone()).collect();
     let derived = derive(events(&arrived));

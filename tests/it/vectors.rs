@@ -1,5 +1,4 @@
-//! Vectors: events in, memberships and sessions out. One for each rule, one for each bug ever
-//! found.
+//! Vectors: events in, memberships and sessions out. One per rule, one per bug ever found.
 
 use callscope::rtc::{
     self, event::RoomEvent, fold::Rules, membership::Membership, session::Session,

@@ -1,4 +1,4 @@
-//! A Matrix account and what it does by hand, next to the real SDK.
+//! A Matrix account with manual requests, next to the real SDK.
 
 use super::http::{Answer, Http, quote};
 use serde_json::{Value, json};
@@ -62,7 +62,7 @@ impl Account {
         answer.ok()["room_id"].as_str().unwrap().to_owned()
     }
 
-    /// Joins by id, by way of the server that has the room.
+    /// Joins by id, via the server that has the room.
     pub async fn join(&self, room: &str, via: &Account) {
         let via = quote(via.server());
         let room = quote(room);
@@ -76,14 +76,14 @@ impl Account {
         self.http.post(&path, &body).await.ok();
     }
 
-    /// Sends a state event; gives its id.
+    /// Sends a state event; returns its id.
     pub async fn state(&self, room: &str, kind: &str, key: &str, content: &Value) -> String {
         let (room, kind, key) = (quote(room), quote(kind), quote(key));
         let path = format!("/_matrix/client/v3/rooms/{room}/state/{kind}/{key}");
         event_id(self.http.put(&path, content).await)
     }
 
-    /// Sends a sticky event (MSC4354); gives its id.
+    /// Sends a sticky event (MSC4354); returns its id.
     pub async fn sticky(&self, room: &str, kind: &str, ms: u32, content: &Value) -> String {
         let transaction = super::now_ms();
         let (room, kind) = (quote(room), quote(kind));
@@ -100,7 +100,8 @@ impl Account {
         let mut from = String::new();
         let mut all = Vec::new();
         loop {
-            // Backwards, since only then a server fetches what it lacks of a room of another one.
+            // Backwards, because only then a server fetches missing events of another server's
+            // room.
             let path = format!("/_matrix/client/v3/rooms/{room}/messages?dir=b&limit=500{from}");
             let page = self.http.get(&path).await.ok();
             all.extend(page["chunk"].as_array().unwrap().iter().cloned());
@@ -116,14 +117,14 @@ impl Account {
         all
     }
 
-    /// The user's own `/sync`: one look, at once or after up to `wait_ms`.
+    /// The user's own `/sync`: one request that answers at once or after up to `wait_ms`.
     pub async fn sync(&self, since: Option<&str>, wait_ms: u32) -> Value {
         let since = since.map_or_else(String::new, |s| format!("&since={}", quote(s)));
         let path = format!("/_matrix/client/v3/sync?timeout={wait_ms}{since}");
         self.http.get(&path).await.ok()
     }
 
-    /// How a user stands to a room: `join`, `invite`, `leave`, …
+    /// A user's membership in a room: `join`, `invite`, `leave`, …
     pub async fn membership(&self, room: &str, of: &Account) -> Option<String> {
         let (room, user) = (quote(room), quote(&of.user_id));
         let path = format!("/_matrix/client/v3/rooms/{room}/state/m.room.member/{user}");

@@ -60,7 +60,7 @@ impl Settings {
             .expect("the program starts")
     }
 
-    /// Starts the program with these arguments; what it says is kept.
+    /// Starts the program with these arguments; captures its output.
     pub fn spawn(&self, arguments: &[&str]) -> Child {
         let mut command = self.command();
         command
@@ -96,7 +96,7 @@ pub struct App {
 }
 
 impl App {
-    /// Starts the program and waits for nothing: what it listens on is not known then.
+    /// Starts the program without waiting; its address is not known then.
     pub fn launch(settings: &Settings) -> Self {
         let mut child = settings
             .command()
@@ -155,7 +155,7 @@ impl App {
         let _ = self.child.wait();
     }
 
-    /// What the program logged so far.
+    /// The log of the program so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().join("\n")
     }
@@ -223,7 +223,7 @@ fn address_in(line: &str) -> Option<String> {
     )
 }
 
-/// Runs `callscope derive` over a room's events; gives what it prints.
+/// Runs `callscope derive` over a room's events; returns its output.
 pub fn derive(events: &[Value], now_ms: i64) -> Value {
     let mut child = Settings::default()
         .command()

@@ -37,7 +37,7 @@ impl Browser {
         text.as_str().unwrap().to_owned()
     }
 
-    /// Where the anchors that `selector` finds lead to.
+    /// The targets of the links that `selector` finds.
     pub async fn links(&mut self, page: &str, selector: &str) -> Vec<String> {
         let links = self.ask("links", page, json!({"selector": selector})).await;
         serde_json::from_value(links).unwrap()
@@ -48,31 +48,30 @@ impl Browser {
         count.as_u64().unwrap()
     }
 
-    /// Runs a script in the page (it must have JavaScript) and gives its value.
+    /// Runs a script in the page (it must have JavaScript) and returns its value.
     pub async fn eval(&mut self, page: &str, script: &str) -> Value {
         self.ask("eval", page, json!({"script": script})).await
     }
 
-    /// Waits until the page has what `selector` finds; also another page that a click leads to.
+    /// Waits until `selector` matches in the page; also in a page that a click leads to.
     pub async fn wait(&mut self, page: &str, selector: &str) {
         self.ask("wait", page, json!({"selector": selector})).await;
     }
 
-    /// What went wrong in the page so far: console errors, exceptions, failed requests, error
-    /// statuses.
+    /// The errors of the page so far: console errors, exceptions, failed requests, error statuses.
     pub async fn faults(&mut self, page: &str) -> Vec<String> {
         let faults = self.ask("faults", page, json!({})).await;
         serde_json::from_value(faults).unwrap()
     }
 
-    /// All addresses that the page asked for so far.
+    /// All addresses that the page has requested so far.
     pub async fn asked(&mut self, page: &str) -> Vec<String> {
         let asked = self.ask("asked", page, json!({})).await;
         serde_json::from_value(asked).unwrap()
     }
 
-    /// What axe-core finds in the page (it must have JavaScript), worst first: `impact`, `rule`,
-    /// `help`, `at`.
+    /// The findings of axe-core in the page (it must have JavaScript), worst first: `impact`,
+    /// `rule`, `help`, `at`.
     pub async fn audit(&mut self, page: &str) -> Vec<Value> {
         let violations = self.ask("audit", page, json!({})).await;
         serde_json::from_value(violations).unwrap()
@@ -83,7 +82,7 @@ impl Browser {
         self.ask("screenshot", page, picture).await;
     }
 
-    /// Lays what is open out anew, in a window so wide and high or, with the medium `print`, on
+    /// Lays out the open page again, in a window of this size or, with the medium `print`, on
     /// paper.
     pub async fn resize(&mut self, page: &str, width: u64, media: &str) {
         self.ask(

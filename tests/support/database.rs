@@ -1,5 +1,5 @@
-//! A database of its own for a test: a file, or with `TEST_POSTGRES_URL` one on the `PostgreSQL` that
-//! it names. `scripts/with-postgres` starts one and says where it is.
+//! A separate database for a test: a file, or with `TEST_POSTGRES_URL` one on that `PostgreSQL`
+//! server. `scripts/with-postgres` starts one and prints its address.
 
 use sqlx::migrate::Migrator;
 use sqlx::{AnyPool, AssertSqlSafe};
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use url::Url;
 
-/// Gone when this is dropped.
+/// The database is deleted when this is dropped.
 #[derive(Debug)]
 pub struct Database {
     url: String,
@@ -18,7 +18,7 @@ pub struct Database {
 
 #[derive(Debug)]
 enum Place {
-    /// In a folder that somebody else keeps.
+    /// In a folder that somebody else owns.
     Folder,
     OwnFolder {
         _folder: TempDir,
@@ -30,7 +30,8 @@ enum Place {
 }
 
 impl Database {
-    /// On a server it has the newest shape already: to copy that takes less time than to make it.
+    /// A database with the newest schema. On a server it is copied from a template, which is faster
+    /// than creating it.
     pub async fn new() -> Self {
         match server() {
             Some(server) => Self::on(server, Some(template().await)).await,
@@ -57,7 +58,7 @@ impl Database {
         }
     }
 
-    /// A file, wherever the other databases are: for what only files have.
+    /// A file, wherever the other databases are: for features that only files have.
     pub fn file() -> Self {
         let folder = tempfile::tempdir().unwrap();
 
@@ -147,7 +148,7 @@ fn next_name() -> String {
     format!("callscope_{}_{number}", std::process::id())
 }
 
-/// A database of the newest shape and nothing in it, one for all tests of this process.
+/// An empty database with the newest schema, one for all tests of this process.
 async fn template() -> &'static str {
     static NAME: OnceCell<String> = OnceCell::const_new();
     let make = async || {

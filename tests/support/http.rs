@@ -1,4 +1,4 @@
-//! JSON over HTTP, towards addresses of this machine only.
+//! JSON over HTTP, only to addresses of this machine.
 
 use reqwest::{Client, Method};
 use serde_json::Value;
@@ -49,7 +49,7 @@ impl Http {
         }
     }
 
-    /// The answer, or what stood in the way of one.
+    /// The answer, or the error.
     pub async fn send(
         &self,
         method: Method,
@@ -85,7 +85,7 @@ impl Http {
     }
 }
 
-/// Percent-encodes everything that could mean something in a path or a query.
+/// Percent-encodes all characters with a meaning in a path or a query.
 pub fn quote(text: &str) -> String {
     use std::fmt::Write;
     text.bytes().fold(String::new(), |mut out, b| {

@@ -59,7 +59,7 @@ impl Lines {
         lines
     }
 
-    /// Does one command and gives its result.
+    /// Runs one command and returns its result.
     pub async fn call(&mut self, name: &str, mut arguments: Value) -> Value {
         self.next += 1;
         arguments["id"] = json!(self.next);
@@ -76,7 +76,7 @@ impl Lines {
         answer["result"].clone()
     }
 
-    /// All that the script told unasked, oldest first.
+    /// All messages of the script that are not answers, oldest first.
     pub fn told(&self) -> Vec<Value> {
         self.told.lock().unwrap().clone()
     }
@@ -109,6 +109,6 @@ fn read(output: ChildStdout, waiting: &Waiting, told: &Mutex<Vec<Value>>) {
         }
     }
 
-    // Dropped senders tell whoever still waits that the process ended.
+    // Dropping the senders tells waiting callers that the process has ended.
     waiting.lock().unwrap().clear();
 }

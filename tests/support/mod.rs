@@ -1,4 +1,4 @@
-//! What the tests with real software stand on: Synapse, matrix-js-sdk, Chromium and the program
+//! Support for the tests with real software: Synapse, matrix-js-sdk, Chromium and the program
 //! itself.
 #![allow(dead_code, reason = "each test program uses its own part of it")]
 
@@ -30,10 +30,9 @@ pub async fn pause(ms: u64) {
     tokio::time::sleep(Duration::from_millis(ms)).await;
 }
 
-/// Asks `probe` again and again until it answers something; ends the test after `seconds`.
+/// Repeats `probe` until it returns something; fails the test after `seconds`.
 ///
-/// The limit is only there so that a broken program ends the test: it is far above what is
-/// expected.
+/// The limit only ends tests of a broken program: it is far above the expected time.
 pub async fn eventually<T>(
     what: &str,
     seconds: u64,

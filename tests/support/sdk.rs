@@ -11,10 +11,11 @@ pub struct Device {
     lines: Lines,
 }
 
-/// How long after its last sign of life a device of [`Device::join`] is taken out of the call.
+/// Time after the last sign of life at which a device of [`Device::join`] is removed from the call,
+/// ms.
 pub const DELAY_MS: i64 = 4000;
 
-/// How often such a device gives a sign of life.
+/// Time between signs of life of such a device, ms.
 pub const RESTART_MS: i64 = 1000;
 
 impl Device {
@@ -33,7 +34,7 @@ impl Device {
         }
     }
 
-    /// Joins the room's call; gives the membership as the SDK sees it (`event_id`, `kind`, …).
+    /// Joins the room's call; returns the membership as the SDK sees it (`event_id`, `kind`, …).
     pub async fn join(&mut self, room: &str) -> Value {
         self.join_with(room, json!({})).await
     }
@@ -55,7 +56,7 @@ impl Device {
         assert_eq!(done["left"], true, "the SDK left");
     }
 
-    /// Changes what kind of call it is: `audio` or `video`.
+    /// Changes the intent of the call: `audio` or `video`.
     pub async fn intent(&mut self, room: &str, value: &str) {
         let change = json!({"room": room, "value": value});
         self.lines.call("intent", change).await;
@@ -73,7 +74,7 @@ impl Device {
         sent["ts"].as_i64()
     }
 
-    /// The client is gone, without a word (SIGKILL).
+    /// Kills the client without a goodbye (SIGKILL).
     pub fn crash(mut self) {
         self.lines.kill();
     }

@@ -1,6 +1,6 @@
 //! Real Synapse homeservers on loopback: one, or two that federate over TLS.
 //!
-//! Each lives in a temporary folder and dies with the test program, whatever way that ends.
+//! Each has a temporary folder and ends with the test program, however that ends.
 
 use super::account::Account;
 use super::http::{Http, quote};
@@ -20,7 +20,7 @@ use tempfile::TempDir;
 #[path = "synapse_config.rs"]
 mod config;
 
-/// Runs Synapse until standard input ends, which it does when the test program has gone.
+/// Runs Synapse until standard input ends, which happens when the test program ends.
 const LIFELINE: &str = "
 import os, sys, threading
 threading.Thread(target=lambda: (sys.stdin.buffer.read(), os._exit(0)), daemon=True).start()
@@ -31,7 +31,7 @@ main()
 /// How the homeservers of a bed differ from the usual ones.
 #[derive(Debug, Clone, Copy)]
 pub struct Oddities {
-    /// By how many seconds the clock of each is ahead of this machine's.
+    /// How far the clock of each is ahead of this machine's, s.
     pub ahead_s: [u32; 2],
     /// Whether an account may log in by its password.
     pub passwords: bool,
@@ -100,7 +100,7 @@ impl Drop for Bed {
     fn drop(&mut self) {
         self.servers.iter().for_each(Homeserver::kill);
         if std::thread::panicking() {
-            // What the servers said is wanted then.
+            // Keep the servers' logs for a failed test.
             self.folder.disable_cleanup(true);
             eprintln!(
                 "the homeservers' logs are in {}",
@@ -117,7 +117,7 @@ pub struct Homeserver {
     pub url: String,
     secret: String,
     folder: PathBuf,
-    /// By how many seconds its clock is ahead.
+    /// How far its clock is ahead, s.
     ahead_s: u32,
     passwords: bool,
     child: Mutex<Option<Child>>,
@@ -139,7 +139,7 @@ impl Homeserver {
             folder,
         };
 
-        // 32 bytes are 43 characters of base64, the last of which carries four bits only.
+        // 32 bytes are 43 characters of base64; the last one has only four bits.
         let key = format!("ed25519 a_test {}A\n", random_text(42));
         let file = |name: &str, text: String| fs::write(server.folder.join(name), text).unwrap();
         file("signing.key", key);
@@ -156,8 +156,7 @@ impl Homeserver {
         let output = File::create(self.folder.join("output.log")).unwrap();
         let mut command = Command::new(python());
         if self.ahead_s > 0 {
-            // Only the clock on the wall is wrong: what waits for a time to pass goes by the other
-            // one.
+            // Only the wall clock is wrong: timers use the monotonic clock.
             command
                 .env("LD_PRELOAD", libfaketime())
                 .env("FAKETIME", format!("+{}s", self.ahead_s))
@@ -218,7 +217,7 @@ impl Homeserver {
         Account::new(&self.url, &answer, password)
     }
 
-    /// What the server knows of a room's alias, by its public directory.
+    /// The server's directory entry of a room's alias.
     pub async fn resolve(&self, alias: &str) -> Value {
         let path = format!("/_matrix/client/v3/directory/room/{}", quote(alias));
         Http::new(&self.url, None).get(&path).await.ok()
@@ -238,7 +237,7 @@ fn sign(secret: &str, text: &str) -> String {
     })
 }
 
-/// The Python that has Synapse: `scripts/test` makes it, `CALLSCOPE_TEST_PYTHON` names another.
+/// The Python with Synapse: `scripts/test` installs it, `CALLSCOPE_TEST_PYTHON` names another.
 fn python() -> PathBuf {
     let path = std::env::var_os("CALLSCOPE_TEST_PYTHON").map_or_else(
         || project().join(".cache/synapse/bin/python"),
@@ -285,7 +284,7 @@ fn certificates(folder: &Path) {
     let mut authority = CertificateParams::new([]).unwrap();
     authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     authority.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-    // Where both have one name, OpenSSL takes the leaf for one that signed itself.
+    // If both have the same name, OpenSSL treats the leaf as self-signed.
     authority
         .distinguished_name
         .push(DnType::CommonName, "Authority of a test bed");

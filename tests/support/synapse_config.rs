@@ -1,4 +1,4 @@
-//! The settings of a Synapse for tests: all that calls need is on, all limits are off.
+//! The settings of a Synapse for tests: everything that calls need is on, all limits are off.
 
 use super::Homeserver;
 use serde_json::{Value, json};
@@ -66,7 +66,7 @@ fn calls() -> Value {
     })
 }
 
-/// A server that was down is tried again at once, not after minutes.
+/// A server that was down is retried at once, not after minutes.
 fn patience() -> Value {
     json!({"federation": {
         "destination_min_retry_interval": "1s",

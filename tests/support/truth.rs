@@ -1,16 +1,16 @@
-//! What really happened in a room, to hold against what the program says of it.
+//! What really happened in a room, to compare with the program's result.
 
 use super::now_ms;
 use super::sdk::{DELAY_MS, Device, RESTART_MS};
 use serde_json::{Value, json};
 
-/// How far a time of the program may be from the true one, in milliseconds.
+/// Maximum difference between a time of the program and the true one, ms.
 const TOLERANCE_MS: i64 = 1000;
 
-/// From when to when something took place, by the script's own clock (ms since the epoch).
+/// Start and end of something, by the script's own clock (ms since the epoch).
 type Span = (i64, i64);
 
-/// One stay of one device in a call, as the script brought it about.
+/// One stay of one device in a call, as the script made it.
 #[derive(Debug, Clone)]
 pub struct Stay {
     pub user: String,
@@ -21,7 +21,7 @@ pub struct Stay {
     pub left: Option<Span>,
 }
 
-/// Does things with devices in one room and keeps a record.
+/// Performs actions with devices in one room and records them.
 #[derive(Debug)]
 pub struct Script {
     pub room: String,
@@ -56,7 +56,7 @@ impl Script {
         self.end(device, (from, now_ms()));
     }
 
-    /// The device dies; the homeserver speaks for it `DELAY_MS` after its last sign of life.
+    /// The device is killed; the homeserver sends its leave `DELAY_MS` after its last sign of life.
     pub fn crash(&mut self, device: Device) {
         let at = now_ms() + DELAY_MS;
         self.end(&device, (at - RESTART_MS, at));
@@ -83,7 +83,7 @@ impl Script {
         members.len() == self.stays.len() && open == self.present()
     }
 
-    /// Holds what the program says against the script, and against the homeserver's own events.
+    /// Compares the program's result with the script, and with the homeserver's own events.
     pub fn check(&self, members: &[Value], events: &[Value]) {
         assert_eq!(members.len(), self.stays.len(), "{members:#?}");
         let mut unmatched: Vec<&Value> = members.iter().collect();
@@ -95,7 +95,7 @@ impl Script {
                     && m["device_id"] == stay.device.as_str()
                     && m["kind"] == stay.kind.as_str()
             });
-            // A device may be back within the tolerance: the nearest is meant, and each only once.
+            // A device may be back within the tolerance: take the nearest stay, and each only once.
             let nearest =
                 of.min_by_key(|(_, m)| m["joined_ms"].as_i64().map(|t| (t - joined).abs()));
             let (at, _) = nearest.unwrap_or_else(|| panic!("not shown: {stay:?} in {members:#?}"));
@@ -133,7 +133,7 @@ fn times(stay: &Stay, events: &[Value]) -> (i64, Option<i64>) {
     (time(&events[at]), end.map(time))
 }
 
-/// What a later event must have in common with an earlier one to replace it.
+/// The fields that a later event must share with an earlier one to replace it.
 fn chain(event: &Value) -> [&Value; 3] {
     match event.get("state_key") {
         Some(key) => [&event["type"], &Value::Null, key],
@@ -174,7 +174,7 @@ pub fn plain(memberships: &[Value]) -> Vec<String> {
     ];
     let mut lines: Vec<String> = memberships
         .iter()
-        // A stay that ended when it began is in no call.
+        // A stay without length is in no call.
         .filter(|m| m["joined_ms"] != m["left_ms"])
         .map(|m| json!(FACTS.map(|fact| m[fact].clone())).to_string())
         .collect();

@@ -1,4 +1,4 @@
-//! The test bed itself: what the other tests take for granted is true here.
+//! Tests of the test bed itself: the assumptions of the other tests are true.
 
 use crate::support::account::Account;
 use crate::support::sdk::{DELAY_MS, Device, RESTART_MS};

@@ -1,5 +1,6 @@
-//! Years before the bot came: 200 calls in rooms of different versions are found, also by a program
-//! that is killed in the middle; where history is for members only, exactly those since the join.
+//! History before the bot came: 200 calls in rooms of different versions are found, also by a
+//! program that is killed in between. If history is only for members, exactly the calls since the
+//! join are found.
 
 use crate::support::account::Account;
 use crate::support::app::{App, Settings};
@@ -16,7 +17,7 @@ use std::path::Path;
 const MEMBER: &str = "org.matrix.msc3401.call.member";
 const CALLS: usize = 200;
 
-/// A call as the script made it: its first join event, and who was in it.
+/// A call of the script: its first join event, and its members.
 type Truth = Vec<(String, Vec<String>)>;
 
 async fn says(account: &Account, room: &str, is_join: bool) -> String {
@@ -37,7 +38,7 @@ async fn says(account: &Account, room: &str, is_join: bool) -> String {
         .await
 }
 
-/// So many calls, one after the other; every third has two people.
+/// Makes this many calls, one after the other; every third has two people.
 async fn make(room: &str, (alice, bob): (&Account, &Account), calls: usize) -> Truth {
     let mut truth = Truth::new();
     for n in 0..calls {
@@ -56,7 +57,7 @@ async fn make(room: &str, (alice, bob): (&Account, &Account), calls: usize) -> T
     truth
 }
 
-/// What the API says, in the words of the truth, oldest first.
+/// The calls of the API in the form of [`Truth`], oldest first.
 async fn shown(app: &App, room: &str) -> Truth {
     let mut calls = app.calls(room).await;
     calls.reverse();
@@ -108,7 +109,7 @@ async fn newest(account: &Account) -> String {
     newest.to_string()
 }
 
-/// What the walks in the database of a killed process have come to.
+/// The progress of the walks in the database of a killed process.
 async fn left(folder: &Path) -> Sums {
     let store = Store::open(&format!(
         "sqlite://{}",
@@ -124,7 +125,7 @@ async fn left(folder: &Path) -> Sums {
     sums
 }
 
-/// Kills the program ten times, each time within a walk that has come further since the last.
+/// Kills the program ten times, each time during a walk that has advanced since the last time.
 async fn ten_kills(settings: &Settings, folder: &Path) {
     let mut last = 0;
     for kill in 0..10 {

@@ -1,5 +1,4 @@
-//! Real calls over two servers: what the program says of them is what happened, and it says it
-//! soon.
+//! Real calls over two servers: the program shows correctly and quickly what happened.
 
 use crate::support::account::Account;
 use crate::support::app::{App, Settings};
@@ -119,7 +118,7 @@ async fn check_calls(app: &App, calls: &[Value]) {
     assert_eq!(app.http.get(&path).await.ok()["id"], first["id"]);
 }
 
-/// Looks again and again whether the device is in a call; gives the time at which it first was.
+/// Checks repeatedly whether the device is in a call; returns the time at which it first was.
 async fn first_shown(app: &App, device: &str) -> i64 {
     eventually("the join is shown", 30, async || {
         let shown = members(&app.active().await);
@@ -149,7 +148,7 @@ async fn twenty_joins_are_shown_soon() {
             app.active().await.is_empty().then_some(())
         })
         .await;
-        // Not in step with anything.
+        // An irregular pause, so that it is not synchronised with anything.
         pause(40 + 17 * n).await;
     }
 

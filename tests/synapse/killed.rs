@@ -1,4 +1,4 @@
-//! Killed again and again while events flow, the program ends up with what really happened.
+//! A program that is killed repeatedly while events come ends with the correct result.
 
 use crate::support::account::Account;
 use crate::support::app::{App, Settings, derive};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// Whether the traffic goes on, and how much of it there was.
+/// Whether the traffic continues, and how much there was.
 #[derive(Debug, Default)]
 struct Traffic {
     stop: AtomicBool,
@@ -83,7 +83,7 @@ async fn by_sdk(account: Account, room: String, sticky: bool, traffic: Arc<Traff
     }
 }
 
-/// What the room's events come to, by the homeserver's own full account of them.
+/// The correct result for the room's events, from the homeserver's complete history.
 async fn truth(watcher: &Account, room: &str) -> Vec<String> {
     let events = watcher.messages(room).await;
     let derived = derive(&events, now_ms());
@@ -101,7 +101,7 @@ async fn twenty_kills(settings: &Settings, traffic: &Traffic) {
         pause(within(30, 1800)).await;
         app.kill();
         if round == 10 {
-            // So long that the next sync cannot bring all of it at once.
+            // Enough events that the next sync cannot return all of them at once.
             let enough = traffic.sent() + 300;
             while traffic.sent() < enough {
                 pause(50).await;

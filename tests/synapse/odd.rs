@@ -1,5 +1,5 @@
-//! What a real homeserver does on its odd days: a room that is upgraded during a call, and no login
-//! by password.
+//! Unusual behaviour of a real homeserver: a room that is upgraded during a call, and no password
+//! login.
 
 use crate::support::app::{App, Settings};
 use crate::support::eventually;
@@ -58,7 +58,7 @@ async fn a_room_that_is_upgraded_during_a_call_is_followed_within_a_minute() {
     })
     .await;
 
-    // Whoever is still in the old room is told where the others went.
+    // The old room's page shows its remaining members where the others went.
     let calls = app.calls(&old).await;
     let call = &calls[0];
     let findings = call["findings"].as_array().unwrap();

@@ -1,4 +1,4 @@
-//! Rooms that the program cannot read whole, and rooms that it is asked into.
+//! Rooms that the program cannot read completely, and invitations.
 
 use crate::support::app::{App, Settings};
 use crate::support::eventually;
@@ -31,7 +31,7 @@ async fn in_an_encrypted_room_state_is_read_and_ciphertext_counts_for_nothing() 
         .await;
     device.join(&room).await;
 
-    // The join came after the ciphertext: when it is there, the other has been read too.
+    // The join came after the encrypted event: once it is shown, the other has been read too.
     let shown = eventually("the state member is shown", 30, async || {
         let shown = members(&app.calls(&room).await);
         (!shown.is_empty()).then_some(shown)
@@ -45,7 +45,7 @@ async fn in_an_encrypted_room_state_is_read_and_ciphertext_counts_for_nothing() 
     assert!(says_encrypted(&said), "the room says so: {said:#}");
 }
 
-/// Whether a value says under any key that speaks of encryption that there is some.
+/// Does the value have encryption set under any key?
 fn says_encrypted(value: &Value) -> bool {
     match value {
         Value::Object(map) => map.iter().any(|(key, inner)| {
@@ -71,7 +71,7 @@ async fn invites_of_strangers_are_not_accepted() {
     let after = mallory.create_room(private).await;
     mallory.invite(&after, &watcher).await;
 
-    // What comes after the invites is shown, so they have been seen.
+    // An event after the invitations is shown, so they have been processed.
     Device::start(&mallory).await.join(&known).await;
     eventually("the call is shown", 30, async || {
         (!app.calls(&known).await.is_empty()).then_some(())

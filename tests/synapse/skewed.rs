@@ -11,16 +11,18 @@ use std::collections::BTreeSet;
 
 const AHEAD_S: u32 = 3;
 
-/// So long one of us may know of a change before the other, ms.
+/// Maximum time by which one side may know of a change before the other, ms.
 const NEWS_MAX_MS: i64 = 2500;
 
-/// What clients state as their lifetime, ms. They renew `HEADROOM_MS` before it is over, each time for as long again.
+/// The lifetime that clients state, ms. They renew `HEADROOM_MS` before its end, each time for the
+/// same length again.
 const TERM_MS: u64 = 30_000;
 
 /// A busy machine renews late by seconds. A renewal after the end would be another stay.
 const HEADROOM_MS: u64 = 15_000;
 
-/// So long after the last sign of life the homeserver says goodbye for a client, ms. The same reason as above.
+/// Time after the last sign of life at which the homeserver says goodbye for a client, ms. It is
+/// long for the same reason.
 const DELAY_MS: u64 = 60_000;
 
 /// Who is in the call: user and device of each.
@@ -35,7 +37,7 @@ fn here(members: &[Value]) -> Here {
         .collect()
 }
 
-/// Asks the SDK and the program who is here until `done`; gives at how many instants they were asked.
+/// Asks the SDK and the program who is here until `done`; returns the number of comparisons.
 async fn compare(app: &App, judge: &mut Device, room: &str, done: &Cell<bool>) -> usize {
     let mut instants = 0;
     let mut apart_since: Option<i64> = None;
@@ -57,7 +59,7 @@ async fn compare(app: &App, judge: &mut Device, room: &str, done: &Cell<bool>) -
     instants
 }
 
-/// One stay of the script each, at its times but for what the clock of its server is off.
+/// Each stay of the script appears once, with its times except for the error of its server's clock.
 fn equal_the_script(script: &Script, shown: &[Value], off_ms: i64) {
     assert_eq!(shown.len(), script.stays.len(), "{shown:#?}");
     let mut left: Vec<&Value> = shown.iter().collect();
@@ -114,7 +116,7 @@ async fn a_server_that_is_three_seconds_ahead_has_one_stay_for_each() {
     let often = json!({"expires_ms": TERM_MS, "headroom_ms": HEADROOM_MS, "delay_ms": DELAY_MS});
     let play = async {
         script.join(&mut carols, often.clone()).await;
-        // In its first term: the SDK states one term from the join, which is over later on.
+        // Within the first term: the SDK states one term from the join, which ends later.
         carols.intent(&room, "video").await;
         pause(2 * TERM_MS - 2000).await;
         script.join(&mut desk, often.clone()).await;
@@ -143,7 +145,7 @@ async fn a_server_that_is_three_seconds_ahead_has_one_stay_for_each() {
     equal_the_script(&script, &shown, 0);
     app.kill();
 
-    // The same from history: there we have only the stamps of the server that is ahead.
+    // The same from history: there we have only the timestamps of the server that is ahead.
     let app = App::ready(&Settings::observe(&watcher, &bed.folder("history"))).await;
     let shown = eventually("all stays are read", 30, async || {
         let shown = members(&app.calls(&room).await);

@@ -1,4 +1,4 @@
-//! The other ways to look, and what stands in the way of looking: each on a real homeserver.
+//! Other ways of observing, and obstacles to it: each on a real homeserver.
 
 use crate::support::account::Account;
 use crate::support::app::{App, Settings};
@@ -99,7 +99,7 @@ async fn a_homeserver_that_goes_away_and_comes_back_is_followed_again() {
     watcher.join(&room, &bob).await;
     let app = App::ready(&Settings::observe(&watcher, &bed.folder("outage"))).await;
     let mut device = Device::start(&bob).await;
-    // Long enough that the homeserver does not say goodbye for it on coming back.
+    // Long enough that the homeserver does not send its leave after a restart.
     let patient = json!({"delay_ms": 120_000});
     device.join_with(&room, patient).await;
     shown(&app, &room, 1, 1).await;

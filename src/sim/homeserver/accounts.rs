@@ -6,13 +6,13 @@ use serde_json::Value;
 
 use crate::sim::dice::Dice;
 
-/// Who a valid access token speaks for.
+/// The user and device of a valid access token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Caller {
     pub user_id: String,
     pub device_id: String,
     pub token: String,
-    /// When the token runs out, ms.
+    /// When the token expires, ms.
     pub expires_ms: Option<i64>,
 }
 
@@ -49,8 +49,8 @@ impl Accounts {
         self.open_device(user_id, None)
     }
 
-    /// The caller of a new login, `None` where user or password are wrong. A named device is kept
-    /// and its old token ends, as Synapse does it.
+    /// Logs in; `None` if user or password is wrong. A named device is kept and its old token is
+    /// revoked, as in Synapse.
     pub fn login(&mut self, user_id: &str, password: &str, device: Option<&str>) -> Option<Caller> {
         let account = self.by_user.get(user_id)?;
         (account.password == password).then(|| self.open_device(user_id, device))
@@ -81,7 +81,7 @@ impl Accounts {
         caller
     }
 
-    /// Makes a token run out, and answers with what the next one is got.
+    /// Sets the expiry of a token, and returns its refresh token.
     pub fn limit(&mut self, token: &str, expires_ms: i64) -> Option<String> {
         let caller = self.callers.get_mut(token)?;
         caller.expires_ms = Some(expires_ms);
@@ -92,7 +92,7 @@ impl Accounts {
         Some(refresh)
     }
 
-    /// The next token of a device; each refresh token is good once.
+    /// The next token of a device; each refresh token can be used once.
     pub fn next_token(&mut self, refresh: &str) -> Option<Caller> {
         let (user_id, device_id) = self.refresh.remove(refresh)?;
         Some(self.open_device(&user_id, Some(&device_id)))
@@ -102,12 +102,12 @@ impl Accounts {
         self.callers.get(token).cloned()
     }
 
-    /// Ends a token; true where it was one.
+    /// Revokes a token; `false` if it does not exist.
     pub fn revoke(&mut self, token: &str) -> bool {
         self.callers.remove(token).is_some()
     }
 
-    /// Keeps a filter and names it.
+    /// Stores a filter and returns its id.
     pub fn keep_filter(&mut self, user_id: &str, filter: Value) -> String {
         let account = self.by_user.entry(user_id.to_owned()).or_default();
         let known = account.filters.iter().position(|old| *old == filter);

@@ -12,14 +12,14 @@ use super::ledger::Ledger;
 use super::sync::{self, Question, Since};
 use super::{Homeserver, room_endpoints};
 
-/// Finds the endpoint and asks it.
+/// Routes a request to its endpoint.
 pub(super) async fn answer(hs: &Homeserver, call: &Call) -> Answer {
     let path: Vec<&str> = call.path.iter().map(String::as_str).collect();
     let method = call.method.as_str();
 
     match path.as_slice() {
         [".well-known", "matrix", "client"] if method == "GET" => Ok(well_known(hs)),
-        // As if the service of an SFU were here, too.
+        // Also plays the service of an SFU.
         [.., "healthz"] if method == "GET" => Ok(json!({})),
         ["_matrix", "client", "versions"] if method == "GET" => Ok(versions(&hs.ledger())),
         [
@@ -91,7 +91,7 @@ fn well_known(hs: &Homeserver) -> Value {
 fn versions(ledger: &Ledger) -> Value {
     let versions: Vec<String> = (1..=12).map(|minor| format!("v1.{minor}")).collect();
     let mut features = ledger.features.clone();
-    // Synapse has it and does not say so.
+    // Synapse supports it without listing it.
     features.remove("org.matrix.msc4222");
 
     json!({"versions": versions, "unstable_features": features})
@@ -102,7 +102,7 @@ fn transports(ledger: &Ledger) -> Answer {
         return Err(Refusal::unrecognized());
     }
 
-    // Synapse leaves the key out where it has none.
+    // Synapse omits the key if it has none.
     Ok(if ledger.transports.is_empty() {
         json!({})
     } else {
@@ -179,7 +179,7 @@ fn joined_rooms(ledger: &Ledger, user: &str) -> Value {
     json!({"joined_rooms": ids})
 }
 
-/// Answers when there is something to tell, or when the time is over.
+/// Answers when there is something new, or when the time is over.
 async fn sync(hs: &Homeserver, call: &Call, caller: &Caller) -> Answer {
     let since = match call.param("since") {
         None => None,
@@ -196,10 +196,9 @@ async fn sync(hs: &Homeserver, call: &Call, caller: &Caller) -> Answer {
     let mut news = hs.news();
 
     loop {
-        // Marks as seen before reading, so that an event between reading and waiting is not slept
-        // through.
+        // Mark as seen before reading, so that an event between reading and waiting is not missed.
         news.borrow_and_update();
-        // A token that was revoked while we waited tells nothing more.
+        // The token may have been revoked while we waited.
         call.caller(hs)?;
         let response = {
             let ledger = hs.ledger();
@@ -220,7 +219,7 @@ async fn sync(hs: &Homeserver, call: &Call, caller: &Caller) -> Answer {
             return Ok(response.body);
         }
 
-        // Time over or server gone: the loop looks once more and answers.
+        // If the time is over or the server has gone, the loop reads once more and answers.
         if let Ok(Err(_)) = tokio::time::timeout_at(deadline, news.changed()).await {
             return Ok(response.body);
         }

@@ -1,4 +1,4 @@
-//! One event as the simulated homeserver keeps it, and as a client gets to see it.
+//! One event as the simulated homeserver stores it, and as a client sees it.
 
 use serde_json::{Map, Value, json};
 
@@ -8,7 +8,7 @@ const STICKY_MAX_MS: i64 = 3_600_000;
 /// An event with what the server knows about it.
 #[derive(Debug, Clone)]
 pub(super) struct Stored {
-    /// Place in the stream of the whole server, from 1.
+    /// Position in the stream of the whole server, from 1.
     pub pos: u64,
     pub id: String,
     /// Event type; empty where a hostile event has none.
@@ -23,7 +23,7 @@ pub(super) struct Stored {
     pub replaces: Option<usize>,
     /// Index of the redaction that emptied this event.
     pub redacted_by: Option<usize>,
-    /// In the state, but in no timeline: what only `/state` shows.
+    /// In the state, but not in any timeline: only `/state` shows it.
     pub silent: bool,
 }
 
@@ -36,7 +36,7 @@ impl Stored {
             .pointer("/msc4354_sticky/duration_ms")
             .and_then(Value::as_i64)
             .filter(|duration| *duration >= 0);
-        // MSC4354: counted from the earlier of both clocks, so that a future stamp gains nothing.
+        // MSC4354: counted from the earlier of both clocks, so a future timestamp has no advantage.
         let start = ts.map_or(received_ms, |ts| ts.min(received_ms));
 
         Self {
@@ -66,7 +66,7 @@ impl Stored {
         self.sticky_until.is_some_and(|until| until > now_ms)
     }
 
-    /// Takes away what a redaction takes away; a redacted event is no longer sticky.
+    /// Removes what a redaction removes; a redacted event is no longer sticky.
     pub fn prune(&mut self, by: usize) {
         self.redacted_by = Some(by);
         self.sticky_until = None;

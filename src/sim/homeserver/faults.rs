@@ -1,5 +1,4 @@
-//! Faults to inject: what a bad day of a homeserver, its proxy or the network looks like to a
-//! client.
+//! Faults to inject: failures of a homeserver, its proxy or the network as a client sees them.
 
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
@@ -17,20 +16,20 @@ use serde_json::{Value, json};
 pub struct Fault {
     /// Part of path and query; empty means every request.
     pub path_contains: String,
-    /// How many requests it strikes; `u32::MAX` until `clear_faults`.
+    /// How many requests it affects; `u32::MAX` = until `clear_faults`.
     pub times: u32,
     /// What happens to them.
     pub kind: FaultKind,
 }
 
 impl Fault {
-    /// A fault that strikes once.
+    /// A fault that happens once.
     #[must_use]
     pub fn once(path_contains: &str, kind: FaultKind) -> Self {
         Self::times(path_contains, 1, kind)
     }
 
-    /// A fault that strikes so many times.
+    /// A fault that happens this many times.
     #[must_use]
     pub fn times(path_contains: &str, times: u32, kind: FaultKind) -> Self {
         Self {
@@ -59,21 +58,21 @@ pub enum FaultKind {
         /// Whether the header is there too.
         header: bool,
     },
-    /// Takes the request, answers nothing for that long, then closes.
+    /// Accepts the request, does not answer for this time, then closes.
     Hang(Duration),
-    /// The right headers, half of the right body, then closed.
+    /// The correct headers and half of the correct body, then closed.
     Truncated,
     /// 200 with an HTML page, as a proxy in front sends it.
     Html,
     /// 200 with `{}`.
     EmptyObject,
-    /// 200 that says JSON and is none.
+    /// 200 with a JSON content type, but no valid JSON.
     BadJson,
     /// 200 with that many bytes of well-formed JSON, chunked; not held in memory.
     Huge(u64),
     /// A `Content-Length` of half the body that follows.
     WrongLength,
-    /// The right answer, after this time.
+    /// The correct answer, after this time.
     Slow(Duration),
     /// A redirect to this address.
     Redirect(String),
@@ -86,7 +85,8 @@ pub enum FaultKind {
 /// The socket of a connection, beside the one the server itself holds.
 pub(super) type Line = Arc<TcpStream>;
 
-/// Keeps a second hold on the socket, so that a fault can write to it or close it under the server.
+/// Keeps a second handle of the socket, so that a fault can write to it or close it while the
+/// server uses it.
 pub(super) fn hold_line(connection: &dyn std::any::Any) -> Option<Line> {
     use std::os::fd::AsFd;
     let stream = connection.downcast_ref::<actix_web::rt::net::TcpStream>()?;
@@ -102,7 +102,7 @@ pub(super) fn needs_answer(kind: &FaultKind) -> bool {
     )
 }
 
-/// Plays a fault; `right` is the true answer for those that need it.
+/// Performs a fault; `right` is the correct answer, for faults that need it.
 pub(super) async fn play(kind: FaultKind, request: &HttpRequest, right: &Value) -> HttpResponse {
     let body = right.to_string();
     match kind {
@@ -169,7 +169,7 @@ fn half(body: &str) -> &str {
     &body[..middle]
 }
 
-/// Writes an answer past the server, with a length of our choice.
+/// Writes an answer directly to the socket, with a length of our choice.
 async fn say(request: &HttpRequest, length: usize, body: &str) {
     let Some(line) = request.conn_data::<Line>() else {
         return;
@@ -193,10 +193,10 @@ async fn say(request: &HttpRequest, length: usize, body: &str) {
     }
 }
 
-/// Closes the connection; what the server then writes reaches nobody.
+/// Closes the connection; nothing that the server writes afterwards arrives.
 fn close(request: &HttpRequest) -> HttpResponse {
     if let Some(line) = request.conn_data::<Line>() {
-        // It may be closed by the other side already: that is as good.
+        // An error means that the other side has already closed it, which is fine.
         let _ = line.shutdown(Shutdown::Both);
     }
 
@@ -207,7 +207,7 @@ fn close(request: &HttpRequest) -> HttpResponse {
 fn huge(bytes: u64) -> HttpResponse {
     const HEAD: &[u8] = br#"{"next_batch":"s1_1","padding":["#;
     const TAIL: &[u8] = br#""x"]}"#;
-    // Each piece is whole items of a list, so that the text stays JSON at any length.
+    // Each piece consists of complete list items, so that the text is valid JSON at any length.
     let piece = Bytes::from(format!("\"{}\",", "x".repeat(65_533)));
     let step = piece.len() as u64;
     let pieces = bytes / step;

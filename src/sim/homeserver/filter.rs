@@ -1,10 +1,10 @@
-//! Filters of `/sync` and `/messages`, as far as Synapse honours them.
+//! Filters of `/sync` and `/messages`, as far as Synapse applies them.
 
 use serde_json::Value;
 
 use super::event::Stored;
 
-/// Types by which nobody chooses: so reads a homeserver that knows of a filter only the limit.
+/// Removes the types from a filter: plays a homeserver that applies only the limit.
 fn without_types(filter: &Value) -> Value {
     match filter {
         Value::Object(parts) => parts
@@ -108,7 +108,7 @@ impl SyncFilter {
     }
 }
 
-/// A `*` stands for any run of characters; Synapse takes it anywhere, clients use it at the end.
+/// A `*` matches any run of characters; Synapse accepts it anywhere, clients use it at the end.
 fn fits(pattern: &str, kind: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == kind,

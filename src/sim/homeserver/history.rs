@@ -18,7 +18,7 @@ pub(super) struct Reader<'a> {
     access: Access,
 }
 
-/// What `/messages` was asked for.
+/// A request for `/messages`.
 pub(super) struct Page {
     pub backward: bool,
     pub from: Option<u64>,
@@ -30,7 +30,8 @@ impl<'a> Reader<'a> {
     /// Opens a room for reading.
     ///
     /// # Errors
-    /// 403 where the account was never in and the room is not world-readable, or is not known here.
+    /// 403 if the account was never in the room and the room is not world-readable, or if the room
+    /// is unknown here.
     pub fn open(
         ledger: &'a Ledger,
         room_id: &str,
@@ -71,7 +72,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// `/state`: the present, or for one who left the state then.
+    /// `/state`: the current state, or for an account that left, the state at that time.
     pub fn state(&self) -> Value {
         json!(self.view(false).show_all(self.room, &self.state_events()))
     }
@@ -118,8 +119,8 @@ impl<'a> Reader<'a> {
         json!({"chunk": chunk})
     }
 
-    /// `/messages`: walks at most `walk` events, so a page may be empty and still have an `end`.
-    /// There is no `end` where there was nothing left to walk.
+    /// `/messages`: scans at most `walk` events, so a page may be empty and still have an `end`.
+    /// There is no `end` if nothing is left to scan.
     pub fn messages(&self, page: &Page) -> Value {
         let newest = match self.access {
             Access::Until(pos) => pos,
@@ -157,7 +158,7 @@ impl<'a> Reader<'a> {
             }
         }
 
-        // As Synapse does: what may not be seen is taken out afterwards, so it makes pages short.
+        // As in Synapse, invisible events are removed afterwards, which makes pages short.
         found.retain(|at| self.room.may_see(self.viewer, &self.room.events[*at]));
         let chunk = self.view(true).show_all(self.room, &found);
         let mut body = json!({"chunk": chunk, "start": format!("t{start}")});

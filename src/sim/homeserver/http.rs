@@ -1,4 +1,4 @@
-//! The way of a request: log, fault, account, endpoint, answer.
+//! Handles a request: log, fault, account, endpoint, answer.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
@@ -31,7 +31,7 @@ impl Refusal {
         }
     }
 
-    /// A token that ran out.
+    /// The error for an expired token.
     pub fn run_out() -> Self {
         Self {
             soft: true,

@@ -1,4 +1,4 @@
-//! What the simulated homeserver knows: rooms, aliases, accounts, and one stream of positions over
+//! The data of the simulated homeserver: rooms, aliases, accounts, and one stream of positions over
 //! all rooms.
 
 use std::collections::{BTreeMap, HashMap};
@@ -10,7 +10,7 @@ use super::event::Stored;
 use super::room::Room;
 use crate::sim::dice::Dice;
 
-/// All data of the server. Rooms are never removed, so an index into `rooms` stays good.
+/// All data of the server. Rooms are never removed, so an index into `rooms` stays valid.
 #[derive(Debug)]
 pub(super) struct Ledger {
     pub server_name: String,
@@ -23,9 +23,9 @@ pub(super) struct Ledger {
     pub sticky: Vec<(u64, usize, usize)>,
     /// Position of the newest event.
     pub pos: u64,
-    /// Events a page of `/messages` walks over at most.
+    /// Maximum number of events that a page of `/messages` scans.
     pub walk: usize,
-    /// Whatever a filter says of types, events of all types are sent.
+    /// Events of all types are sent, whatever a filter says.
     pub ignores_filters: bool,
     names: HashMap<String, String>,
     by_room_id: HashMap<String, usize>,
@@ -34,7 +34,7 @@ pub(super) struct Ledger {
     dice: Dice,
 }
 
-/// A new event: what the caller says about it.
+/// A new event, as the caller specifies it.
 #[derive(Debug)]
 pub(super) struct Draft<'a> {
     pub room: &'a str,
@@ -76,7 +76,7 @@ impl Ledger {
         self.features.get(feature).copied().unwrap_or(false)
     }
 
-    /// `@localpart:server`, or the id itself where it is one already.
+    /// `@localpart:server`, or the given text if it is already an id.
     pub fn user_id(&self, name: &str) -> String {
         if name.starts_with('@') {
             name.to_owned()
@@ -94,7 +94,7 @@ impl Ledger {
         self.rooms.get(*self.by_room_id.get(room_id)?)
     }
 
-    /// The room's index; an unknown room comes into being, empty.
+    /// The room's index; an unknown room is created, empty.
     pub fn room_index(&mut self, room_id: &str) -> usize {
         if let Some(at) = self.by_room_id.get(room_id) {
             return *at;
@@ -116,8 +116,8 @@ impl Ledger {
         self.names.insert(user_id.to_owned(), name.to_owned());
     }
 
-    /// Writes an event as Synapse does: state equal to what is there, from the same sender, makes
-    /// no event.
+    /// Writes an event as Synapse does: state that is equal to the current one, from the same
+    /// sender, makes no event.
     pub fn write(&mut self, draft: Draft<'_>, sticky_ms: Option<i64>, now_ms: i64) -> String {
         if let Some(same) = self.unchanged(&draft) {
             return same;
@@ -148,7 +148,7 @@ impl Ledger {
         (old.sender == draft.sender && *old.content() == draft.content).then(|| old.id.clone())
     }
 
-    /// Takes an event as it is. Only an `event_id` that is not there at all is added.
+    /// Stores an event unchanged. An `event_id` is added only if the key is missing.
     pub fn write_raw(&mut self, room: &str, mut raw: Value, now_ms: i64) -> String {
         let made = format!("${}", self.dice.letters(43));
         if let Some(event) = raw.as_object_mut() {

@@ -1,9 +1,9 @@
-//! Homeservers that are not as Synapse: history that ends too early or never, other logins, tokens
-//! that run out.
+//! Homeservers that differ from Synapse: history that ends too early or never, other login flows,
+//! tokens that expire.
 
 use serde_json::{Value, json};
 
-/// How `/messages` is bent.
+/// How `/messages` misbehaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Pages {
     /// As Synapse.
@@ -15,9 +15,9 @@ pub enum Pages {
     EmptyEnd,
     /// Each event twice.
     Twice,
-    /// So many empty pages whose `end` is where they began; then as Synapse.
+    /// This many empty pages whose `end` equals their start; then as Synapse.
     SameToken(u32),
-    /// Empty pages in a circle of two tokens.
+    /// Empty pages with two alternating tokens.
     Circle,
     /// Empty pages with ever new tokens.
     Endless,
@@ -25,22 +25,22 @@ pub enum Pages {
     EndlessSame,
 }
 
-/// How the server is bent now.
+/// How the server misbehaves now.
 #[derive(Debug, Default)]
 pub(super) struct Odd {
     pub pages: Pages,
-    /// What `GET /login` offers; `None` = a password.
+    /// The login flows of `GET /login`; `None` = a password.
     pub flows: Option<Vec<Value>>,
-    /// Access tokens of a login run out after this time, ms.
+    /// Access tokens of a login expire after this time, ms.
     pub token_life_ms: Option<i64>,
-    /// What `/capabilities` has; `None` = the endpoint is not known.
+    /// The content of `/capabilities`; `None` = the endpoint is unknown.
     pub capabilities: Option<Value>,
-    /// Tokens of pages that were made up so far.
+    /// The number of invented page tokens so far.
     made_up: u64,
 }
 
 impl Odd {
-    /// A page that needs no room, if these pages are so.
+    /// An invented page that needs no room, if the present mode has such pages.
     pub fn made_up_page(&mut self, from: Option<&str>) -> Option<Value> {
         let start = from.unwrap_or_default();
         let page = |end: String| Some(json!({"chunk": [], "start": start, "end": end}));
@@ -64,7 +64,7 @@ impl Odd {
         self.pages == Pages::EndlessSame
     }
 
-    /// Bends a right page.
+    /// Applies the present mode to a correct page.
     pub fn bend(&mut self, mut page: Value) -> Value {
         let length = page["chunk"].as_array().map_or(0, Vec::len);
         match self.pages {

@@ -20,13 +20,13 @@ pub(super) struct Room {
     pub state: StateMap,
     /// Stream position of the newest event that a sync may show.
     pub last_pos: u64,
-    /// Server that has to be named to join by id, while nobody of ours is in.
+    /// The server that must be named to join by id, while no local user is in the room.
     pub via: Option<String>,
     stays: HashMap<String, Vec<(u64, String)>>,
     visibility: Vec<(u64, String)>,
 }
 
-/// How far an account may look into a room.
+/// How much of a room an account may see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
     /// Joined, or a guest of a world-readable room: the present.
@@ -123,7 +123,7 @@ impl Room {
         newest.into_values().collect()
     }
 
-    /// `join`, `invite`, `leave`, `ban`, `knock`; `None` for one who never had to do with the room.
+    /// `join`, `invite`, `leave`, `ban`, `knock`; `None` for a user who never had a membership.
     pub fn membership(&self, user_id: &str) -> Option<&str> {
         let (_, membership) = self.stays.get(user_id)?.last()?;
         Some(membership)
@@ -138,7 +138,7 @@ impl Room {
             .map(|(_, membership)| membership.as_str())
     }
 
-    /// Position at which the present membership began (renewed joins do not count as a beginning).
+    /// Position at which the current membership began (repeated joins do not count).
     pub fn membership_since(&self, user_id: &str) -> Option<u64> {
         let stays = self.stays.get(user_id)?;
         let (_, present) = stays.last()?;
@@ -168,7 +168,7 @@ impl Room {
     pub fn access(&self, user_id: &str) -> Access {
         let was_in = self.stays.get(user_id).and_then(|stays| {
             let joined = stays.iter().rposition(|(_, m)| m == "join")?;
-            // The position of what ended the last stay; `None` while it lasts.
+            // The position of the event that ended the last stay; `None` while it lasts.
             Some(stays.get(joined + 1).map(|(pos, _)| *pos))
         });
 
@@ -208,12 +208,12 @@ impl Room {
         }
     }
 
-    /// What an event looked like to `user_id` when it came: their membership then.
+    /// The membership of `user_id` when an event came.
     pub fn membership_then(&self, user_id: &str, event: &Stored) -> &str {
         self.membership_at(user_id, event.pos).unwrap_or("leave")
     }
 
-    /// Content of a state event, for rules the server itself follows.
+    /// A field of a state event, for rules that the server itself applies.
     pub fn state_text(&self, kind: &str, field: &str) -> Option<&str> {
         self.current(kind, "")?
             .content()

@@ -150,8 +150,8 @@ fn must_be_joined(ledger: &Ledger, user: &str, room: &str) -> Result<(), Refusal
     Err(Refusal::new(403, "M_FORBIDDEN", text))
 }
 
-/// Joins by id or alias. A room that nobody of ours is in needs a server that is (`via`, once
-/// `server_name`).
+/// Joins by id or alias. If no local user is in the room, the request must name a server that is
+/// (`via`, formerly `server_name`).
 pub(super) fn join(hs: &Homeserver, call: &Call, user: &str, id_or_alias: &str) -> Answer {
     let room_id = {
         let ledger = hs.ledger();

@@ -1,21 +1,21 @@
-//! Filling the simulated homeserver: rooms, people, events. No rule of a room holds here; a script
-//! may do all.
+//! Fills the simulated homeserver: rooms, people, events. No room rules apply here; a script may do
+//! everything.
 //!
-//! Every time is `origin_server_ts` in ms since the Unix epoch; every event method answers the
-//! event id. An unknown room comes into being, empty.
+//! All times are `origin_server_ts` in ms since the Unix epoch; every event method returns the
+//! event id. An unknown room is created, empty.
 
 use serde_json::{Value, json};
 
 use super::Homeserver;
 use super::ledger::{Draft, Ledger};
 
-/// A room to make. All but the name has a usual value: `NewRoom { name: Some("Lobby".into()),
+/// A room to create. Every field but the name has a default: `NewRoom { name: Some("Lobby".into()),
 /// ..NewRoom::default() }`.
 #[derive(Debug, Clone)]
 pub struct NewRoom {
-    /// A given id, else one is made (`!` and 43 characters, as room version 12 has it).
+    /// The id; if `None`, one is generated (`!` and 43 characters, as in room version 12).
     pub room_id: Option<String>,
-    /// Who makes it and is its first member.
+    /// The creator and first member.
     pub creator: String,
     /// Room name.
     pub name: Option<String>,
@@ -31,9 +31,9 @@ pub struct NewRoom {
     pub history_visibility: String,
     /// `public`, `invite`.
     pub join_rule: String,
-    /// The room that this one takes the place of.
+    /// The room that this one replaces.
     pub predecessor: Option<String>,
-    /// A server that has to be named to join by id while nobody of this server is in.
+    /// A server that must be named to join by id while no local user is in the room.
     pub via: Option<String>,
     /// When, in ms since the Unix epoch.
     pub ts: i64,
@@ -59,7 +59,7 @@ impl Default for NewRoom {
 }
 
 impl Homeserver {
-    /// Makes a room with the events a new room has; answers its id.
+    /// Creates a room with the usual events of a new room; returns its id.
     pub fn create_room(&self, new: NewRoom) -> String {
         let made = self.change(Ledger::new_room_id);
         let room = new.room_id.clone().unwrap_or(made);
@@ -144,8 +144,8 @@ impl Homeserver {
         self.send_state(room, by, "m.room.member", user, content, ts)
     }
 
-    /// A state event. The same content from the same sender makes none: the old id is answered, as
-    /// by Synapse.
+    /// Sends a state event. The same content from the same sender makes no event: the old id is
+    /// returned, as in Synapse.
     pub fn send_state(
         &self,
         room: &str,
@@ -233,16 +233,16 @@ impl Homeserver {
         self.change(|ledger| ledger.redact(draft, target, now_ms))
     }
 
-    /// Any JSON as an event, as it is: hostile or malformed ones. It comes in the timeline and,
-    /// where it has a text `type` and `state_key`, in the state. An `event_id` is added only where
-    /// an object has no such key at all.
+    /// Sends any JSON unchanged as an event, for hostile or malformed ones. It appears in the
+    /// timeline and, if it has a text `type` and `state_key`, in the state. An `event_id` is added
+    /// only to an object without that key.
     pub fn send_raw(&self, room: &str, event: Value) -> String {
         let now_ms = self.now_ms();
         self.change(|ledger| ledger.write_raw(room, event, now_ms))
     }
 
-    /// Changes the state with no event in any timeline, as a state reset does: only `/state` (and a
-    /// full sync) shows it.
+    /// Changes the state without an event in any timeline, as a state reset does: only `/state`
+    /// (and a full sync) shows it.
     pub fn set_state_silently(
         &self,
         room: &str,
@@ -266,7 +266,7 @@ impl Homeserver {
         self.change(|ledger| ledger.write_silently(&draft, now_ms))
     }
 
-    /// Takes a key out of the state, with no event.
+    /// Removes a key from the state, without an event.
     pub fn drop_state_silently(&self, room: &str, kind: &str, state_key: &str) {
         self.change(|ledger| {
             let at = ledger.room_index(room);
@@ -276,7 +276,7 @@ impl Homeserver {
         });
     }
 
-    /// Makes an older event current again, with no event that says so: a state reset.
+    /// Makes an older event current again, without an event: a state reset.
     pub fn reset_state_silently(&self, room: &str, event_id: &str) {
         self.change(|ledger| {
             let at = ledger.room_index(room);
@@ -304,7 +304,7 @@ impl Homeserver {
     }
 }
 
-/// As Element makes them: anybody may write call events.
+/// As Element sets them: everybody may send call events.
 fn power_levels(creator: &str) -> Value {
     let mut levels = json!({
         "users": {}, "users_default": 0, "events_default": 0, "state_default": 50,

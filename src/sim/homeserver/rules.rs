@@ -1,5 +1,6 @@
-//! The rules of a room that the simulated homeserver keeps towards its clients, and changes: power
-//! levels, server ACL, upgrades. Scripts may do all; these hold for what comes over HTTP.
+//! The room rules that the simulated homeserver enforces for its clients, and changes of them:
+//! power levels, server ACL, upgrades. Scripts may do everything; the rules apply to requests over
+//! HTTP.
 
 use serde_json::{Value, json};
 
@@ -8,7 +9,7 @@ use super::ledger::{Draft, Ledger};
 use super::room::Room;
 use super::{Homeserver, NewRoom};
 
-/// State that an upgrade takes along.
+/// State that an upgrade copies.
 const TAKEN_ALONG: [&str; 5] = [
     "m.room.name",
     "m.room.power_levels",
@@ -23,26 +24,26 @@ impl Homeserver {
         self.send_state(room, by, "m.room.power_levels", "", content, ts)
     }
 
-    /// Keeps these servers out.
+    /// Denies these servers.
     pub fn deny_servers(&self, room: &str, by: &str, servers: &[&str], ts: i64) -> String {
         let content = json!({"allow": ["*"], "deny": servers, "allow_ip_literals": true});
         self.send_state(room, by, "m.room.server_acl", "", content, ts)
     }
 
-    /// Says that another room took the place of this one, and no more.
+    /// Sends only a tombstone: another room replaced this one.
     pub fn tombstone(&self, room: &str, by: &str, replacement: &str, ts: i64) -> String {
         let content =
             json!({"body": "This room has been replaced", "replacement_room": replacement});
         self.send_state(room, by, "m.room.tombstone", "", content, ts)
     }
 
-    /// Replaces a room as a client does: a new room that names the old one, with what it takes
-    /// along, then the tombstone. Answers the id of the new room.
+    /// Replaces a room as a client does: creates a new room that names the old one, with copied
+    /// state, then sends the tombstone. Returns the id of the new room.
     pub fn upgrade_room(&self, room: &str, by: &str, ts: i64) -> String {
         self.upgrade_room_to(room, by, NewRoom::default(), ts)
     }
 
-    /// The same into a room of its own making; its creator and time are those of the upgrade.
+    /// The same with a given new room; creator and time are those of the upgrade.
     pub fn upgrade_room_to(&self, room: &str, by: &str, like: NewRoom, ts: i64) -> String {
         let own_rule = like.join_rule.clone();
         let taken_along: Vec<(&str, Value)> = TAKEN_ALONG
@@ -66,7 +67,7 @@ impl Homeserver {
     }
 }
 
-/// May this user write such an event? The words are those of Synapse.
+/// Checks that this user may send such an event; the errors are worded as in Synapse.
 pub(super) fn must_have_power(ledger: &Ledger, draft: &Draft<'_>) -> Result<(), Refusal> {
     let Some(room) = ledger.room(draft.room) else {
         return Ok(());
@@ -150,8 +151,7 @@ pub(super) fn upgrade(hs: &Homeserver, call: &Call, user: &str, room: &str) -> A
     Ok(json!({"replacement_room": new}))
 }
 
-/// Does the room let everybody in who is in one of the rooms that its join rules name, and is this
-/// user?
+/// Do the join rules admit members of certain other rooms, and is this user in one of them?
 pub(super) fn is_let_in_by_another(ledger: &Ledger, room: &Room, user: &str) -> bool {
     let rule = room.state_text("m.room.join_rules", "join_rule");
     let Some(rules) = room

@@ -9,10 +9,10 @@ use super::ledger::Ledger;
 use super::room::Room;
 use super::view::View;
 
-/// Sticky events a response carries at most (Synapse).
+/// Maximum number of sticky events in a response (as in Synapse).
 const STICKY_LIMIT: usize = 100;
 
-/// A position in the stream of events and, apart from it, in that of sticky events.
+/// A position in the stream of events, and a separate one in the stream of sticky events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Since {
     pub pos: u64,
@@ -20,7 +20,7 @@ pub(super) struct Since {
 }
 
 impl Since {
-    /// Reads `s12_7`. `None` for what this server cannot have given out.
+    /// Parses `s12_7`. `None` for a token that this server cannot have issued.
     pub fn read(token: &str, newest: u64) -> Option<Self> {
         let (pos, sticky) = token.strip_prefix('s')?.split_once('_')?;
         let since = Self {
@@ -36,7 +36,7 @@ impl Since {
     }
 }
 
-/// One sync question.
+/// One sync request.
 #[derive(Debug)]
 pub(super) struct Question<'a> {
     pub viewer: &'a str,
@@ -47,7 +47,7 @@ pub(super) struct Question<'a> {
     pub now_ms: i64,
 }
 
-/// A response, and whether a long poll should go on waiting instead.
+/// A response, and whether a long poll should continue to wait instead.
 pub(super) struct Response {
     pub body: Value,
     pub is_empty: bool,
@@ -61,7 +61,7 @@ struct Timeline {
     start: u64,
 }
 
-/// Answers a sync question from the data as it is.
+/// Answers a sync request from the current data.
 pub(super) fn answer(ledger: &Ledger, question: &Question<'_>) -> Response {
     let mut join = Map::new();
     let mut invite = Map::new();
@@ -107,7 +107,7 @@ pub(super) fn answer(ledger: &Ledger, question: &Question<'_>) -> Response {
     Response { body, is_empty }
 }
 
-/// Whether the present membership began after the asked position.
+/// Did the current membership begin after the requested position?
 fn is_new(room: &Room, question: &Question<'_>) -> bool {
     let Some(since) = question.since else {
         return true;
@@ -122,7 +122,7 @@ fn is_left_shown(room: &Room, question: &Question<'_>) -> bool {
         return is_new(room, question);
     }
 
-    // A first sync tells of kicks and bans always, of own leaves only when asked.
+    // A first sync always includes kicks and bans, but own leaves only if requested.
     let by_other = |sender: &str| sender != question.viewer;
     let forced = room
         .member_event(question.viewer)
@@ -141,16 +141,16 @@ fn view<'a>(ledger: &'a Ledger, question: &Question<'a>, timeline: bool) -> View
     }
 }
 
-/// The section of a joined room and the events in its timeline; `None` where nothing is new.
+/// The section of a joined room and the events in its timeline; `None` if nothing is new.
 fn joined(ledger: &Ledger, room: &Room, question: &Question<'_>) -> Option<(Value, Vec<usize>)> {
     let since = match question.since {
-        // A room just joined is told from its beginning.
+        // A room that was just joined is sent from its beginning.
         Some(since) if !is_new(room, question) => Some(since.pos),
         _ => None,
     };
 
     if let (Some(pos), false) = (since, question.full_state) {
-        // What makes an idle sync cheap, whatever the number of rooms and events.
+        // This keeps an idle sync cheap, whatever the number of rooms and events.
         if room.last_pos <= pos {
             return None;
         }
@@ -213,8 +213,8 @@ fn timeline(room: &Room, question: &Question<'_>, since: Option<u64>, until: u64
     }
 }
 
-/// The state section: full at first, changes later; before the timeline, or after it where asked
-/// (MSC4222).
+/// The state section: complete at first, changes later. It is the state before the timeline, or
+/// after it if requested (MSC4222).
 fn state(
     room: &Room,
     question: &Question<'_>,
@@ -291,8 +291,9 @@ fn left(ledger: &Ledger, room: &Room, question: &Question<'_>) -> Value {
     })
 }
 
-/// Adds the sticky sections (MSC4354): no filter holds for them, what the timeline has is left out,
-/// at most 100 a response, oldest first. Returns the position up to which they were told.
+/// Adds the sticky sections (MSC4354), oldest first, at most 100 events per response. Filters do
+/// not apply to them, and events in the timeline are left out. Returns the position up to which
+/// they were sent.
 fn add_sticky(
     ledger: &Ledger,
     question: &Question<'_>,
@@ -304,7 +305,7 @@ fn add_sticky(
     }
 
     let since = question.since.map_or(0, |since| since.sticky);
-    // One who joined just now is told also of older ones, apart from the limit.
+    // An account that has just joined also gets older ones, in addition to the limit.
     let is_late = |room: &usize| is_new(&ledger.rooms[*room], question);
     let all = since > 0 && ledger.rooms_of(question.viewer).iter().any(is_late);
     let told = ledger.sticky.partition_point(|(pos, ..)| *pos <= since);

@@ -1,11 +1,11 @@
-//! How an event looks to the account that asks: ids, age, what it replaced.
+//! How the requesting account sees an event: ids, age, the replaced event.
 
 use serde_json::{Map, Value, json};
 
 use super::event::{Stored, server_of};
 use super::room::Room;
 
-/// Who looks, when, and from which endpoint.
+/// The viewer, the time and the endpoint.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct View<'a> {
     pub viewer: &'a str,
@@ -13,7 +13,7 @@ pub(super) struct View<'a> {
     pub now_ms: i64,
     /// `/messages`, `/state` and `/event` name the room in each event, `/sync` does not.
     pub names_room: bool,
-    /// Timelines carry what a state event replaced; state sections only its id.
+    /// Timelines include the content that a state event replaced; state sections only its id.
     pub timeline: bool,
 }
 
@@ -24,7 +24,7 @@ impl View<'_> {
         events.map(|event| self.show(room, event)).collect()
     }
 
-    /// One event in client format. What is no JSON object is shown as it is.
+    /// One event in client format. A value that is not a JSON object is shown unchanged.
     pub fn show(&self, room: &Room, event: &Stored) -> Value {
         let Value::Object(mut shown) = event.raw.clone() else {
             return event.raw.clone();
@@ -44,7 +44,7 @@ impl View<'_> {
 
     fn add_unsigned(&self, unsigned: &mut Map<String, Value>, room: &Room, event: &Stored) {
         let ts = event.raw.get("origin_server_ts").and_then(Value::as_i64);
-        // Seen on Synapse: events of other servers carry no age.
+        // As observed in Synapse: events of other servers have no age.
         if let (Some(ts), true) = (ts, server_of(&event.sender) == self.server_name) {
             unsigned.insert("age".to_owned(), json!(self.now_ms.saturating_sub(ts)));
         }

@@ -15,15 +15,15 @@ pub struct Act {
     pub room: String,
     /// Matrix id of who does it.
     pub sender: String,
-    /// What is written.
+    /// The event to write.
     pub what: What,
     /// A name by which later acts refer to this one.
     pub name: Option<u64>,
-    /// The name of the act that this one is about: its target or what it relates to.
+    /// The name of the act that this one refers to: its target or what it relates to.
     pub about: Option<u64>,
 }
 
-/// What is written.
+/// The kind of event.
 #[derive(Debug, Clone, PartialEq)]
 pub enum What {
     /// A state event: type, state key, content.
@@ -32,11 +32,11 @@ pub enum What {
     Event(&'static str, Value),
     /// A sticky event of one hour: type, content.
     Sticky(&'static str, Value),
-    /// A room membership: of whom, which.
+    /// A room membership: user, membership.
     Member(String, &'static str),
-    /// A redaction of what the act is about.
+    /// A redaction of the act that it refers to.
     Redaction,
-    /// An event as it is.
+    /// An event, unchanged.
     Raw(Value),
 }
 

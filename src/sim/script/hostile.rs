@@ -1,5 +1,4 @@
-//! What a room may hold that no client of good faith would send: the observer has to show it and
-//! stay right.
+//! Events that no honest client would send: the observer must show them and stay correct.
 
 use serde_json::{Value, json};
 
@@ -9,7 +8,7 @@ use super::{DAY_MS, MINUTE_MS};
 const MEMBER: &str = "org.matrix.msc3401.call.member";
 const MALLORY: &str = "@mallory:evil.example";
 
-/// Malformed and hostile events of the last days, none of which leaves anybody in a call.
+/// Malformed and hostile events of the last days. None of them leaves anybody in a call.
 #[must_use]
 pub fn acts(room: &str, now_ms: i64) -> Vec<Act> {
     let start = now_ms - 6 * DAY_MS;
@@ -59,7 +58,7 @@ fn with(field: &str, value: Value) -> Value {
     content
 }
 
-/// Contents that are no join by any rule.
+/// Contents that are not a valid join.
 fn malformed() -> Vec<(String, Value)> {
     let contents = [
         with("application", json!(7)),
@@ -81,7 +80,7 @@ fn malformed() -> Vec<(String, Value)> {
     keys.zip(contents).collect()
 }
 
-/// Joins that count, and must be shown without harm; each is left four minutes later.
+/// Valid joins with dangerous content, which must be shown safely; each is left four minutes later.
 fn nasty_but_valid() -> Vec<(&'static str, Value)> {
     let mut far = flat("FUTURE", "");
     far["created_ts"] = json!(9_007_199_254_740_991_i64);
@@ -101,12 +100,12 @@ fn nasty_but_valid() -> Vec<(&'static str, Value)> {
         ("_future", far),
         ("_endless", endless),
         ("_scripted", scripted),
-        // Another one's key: whoever may send the type may write it in most rooms.
+        // The key of another user: in most rooms, anybody who may send the type may use it.
         ("_@bob:matrix.example.net_STOLEN_m.call", flat("STOLEN", "")),
     ]
 }
 
-/// Events that break the envelope itself.
+/// Events with an invalid envelope.
 fn raw(at_ms: i64) -> Vec<Value> {
     let event = |ts: Value, key: Value, content: Value| {
         json!({"type": MEMBER, "sender": MALLORY, "origin_server_ts": ts, "state_key": key,

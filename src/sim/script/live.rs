@@ -1,7 +1,7 @@
-//! What happens from now on, minute by minute, planned from the running calls and a seed.
+//! The events from now on, minute by minute, planned from the running calls and a seed.
 //!
-//! In every minute one call appears (15 to 20 s after its begin) and one ends (after 30 to 40 s);
-//! in the long calls people come and go every few seconds; who stays renews hourly.
+//! In every minute one call begins (after 15 to 20 s) and one ends (after 30 to 40 s). In the long
+//! calls, people join and leave every few seconds. Members who stay renew hourly.
 
 use serde_json::json;
 
@@ -12,7 +12,7 @@ use crate::sim::dice::Dice;
 use crate::sim::people::Person;
 use crate::sim::rooms::scene_of;
 
-/// Rooms that take turns with a short call, and the format of its clients.
+/// Rooms that have a short call in turn, and the format of their clients.
 const TURNS: [(&str, Form); 7] = [
     ("backend", Form::Flat),
     ("film", Form::Sticky),
@@ -23,7 +23,7 @@ const TURNS: [(&str, Form); 7] = [
     ("dm", Form::Flat),
 ];
 
-/// Rooms whose call goes on, with the fewest and the most people.
+/// Rooms with a permanent call, with the minimum and maximum number of people.
 const LASTING: [(&str, usize, usize); 3] = [("lounge", 2, 5), ("ops", 4, 8), ("hallway", 26, 33)];
 
 /// An endless plan: one minute of acts after the other.
@@ -33,14 +33,14 @@ pub struct Live {
     dice: Dice,
     start_ms: i64,
     minute: i64,
-    /// Stays in the calls that go on.
+    /// Stays in the permanent calls.
     lasting: Vec<Stay>,
     /// Stays of the call that ends in the next minute.
     short: Vec<Stay>,
 }
 
 impl Live {
-    /// Begins at `start_ms` with the stays that last.
+    /// Begins at `start_ms` with the running stays.
     #[must_use]
     pub fn new(running: Vec<Stay>, start_ms: i64, seed: u64) -> Self {
         let rooms: Vec<String> = LASTING
@@ -129,7 +129,7 @@ impl Live {
     fn come_and_go(&mut self, from: i64, acts: &mut Vec<Act>) {
         let mut at_ms = from + self.dice.range(1000, 4000);
         while at_ms < from + MINUTE_MS {
-            // Renewals of this minute are planned: who just renews does not leave.
+            // Renewals of this minute are already planned: a member who renews does not leave.
             if self.dice.chance(50) {
                 self.come(at_ms, acts);
             } else {
@@ -141,7 +141,7 @@ impl Live {
     }
 
     fn pick_call(&mut self) -> Option<(&'static str, String, usize, usize)> {
-        // The big call moves more than the small ones.
+        // The big call has more changes than the small ones.
         let at = usize::try_from(self.dice.range(0, 5).min(2)).unwrap_or(2);
         let (key, least, most) = LASTING[at];
         Some((key, room(key, self.seed)?, least, most))
@@ -167,7 +167,7 @@ impl Live {
         }
     }
 
-    /// The ghost's person does not come back: nobody would see that it was one.
+    /// The ghost's person does not come back; otherwise nobody would see that it was a ghost.
     fn was_ghost(&self, key: &str, person: &Person) -> bool {
         let members = scene_of(key).map(|scene| scene.members(self.seed));
         key == "ops" && members.and_then(|members| members.get(1).copied()) == Some(person)
@@ -183,7 +183,7 @@ impl Live {
             stay.renewal(n).at_ms < minute_ms + MINUTE_MS
         };
 
-        // A stay begun in this minute lasts into the next.
+        // A stay that began in this minute lasts at least until the next.
         let free = |stay: &Stay| stay.room == room && stay.from_ms < minute_ms && !renews(stay);
         let candidates: Vec<usize> = (0..self.lasting.len())
             .filter(|at| free(&self.lasting[*at]))

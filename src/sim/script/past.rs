@@ -1,5 +1,4 @@
-//! Five weeks that have been: the calls of the demo before it starts, planned from a time and a
-//! seed.
+//! Five past weeks: the calls of the demo before it starts, planned from a time and a seed.
 
 use serde_json::json;
 
@@ -10,10 +9,10 @@ use crate::sim::dice::Dice;
 use crate::sim::people::SFUS;
 use crate::sim::rooms::{SCENES, Scene, scene_of};
 
-/// How many days of calls there are.
+/// Number of days with calls.
 pub const DAYS: i64 = 35;
 
-/// Calls that come back on certain days of the week (0 is Monday), at a minute of the day (UTC).
+/// Recurring calls on certain days of the week (0 is Monday), at a minute of the day (UTC).
 struct Pattern {
     room: &'static str,
     days: &'static [i64],
@@ -55,12 +54,12 @@ static PATTERNS: [Pattern; 11] = [
     pattern("lab", &[3], 720, (5, 10), (2, 3)),
 ];
 
-/// What the past leaves behind.
+/// The planned past.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Past {
     /// Everything that was written, in order of time.
     pub acts: Vec<Act>,
-    /// Stays that last.
+    /// Stays that are still running.
     pub running: Vec<Stay>,
 }
 
@@ -134,7 +133,7 @@ impl Writer {
         self.call(pattern.room, start, length, people);
     }
 
-    /// Calls without an hour of their own: the desk, the lounge, two friends.
+    /// Calls at random times: the desk, the lounge, two friends.
     fn drop_ins(&mut self, day: i64) {
         let working = weekday(day) < 5;
         if working {
@@ -179,7 +178,7 @@ impl Writer {
         }
     }
 
-    /// From when on a room is kept free for the call that runs in it now.
+    /// The time from which on a room is kept free for the call that runs in it now.
     fn kept_free_from(&self, key: &str) -> i64 {
         let minutes = match key {
             "ops" => 12 * 60,
@@ -230,8 +229,8 @@ impl Writer {
         }
     }
 
-    /// What makes stays of one call differ: late, early, back again, a second device, another SFU,
-    /// a crash.
+    /// Varies the stays of one call: late, early, back again, a second device, another SFU, a
+    /// crash.
     fn vary(&mut self, stay: &mut Stay, start: i64, end: i64) {
         let third = (end - start) / 3;
         stay.from_ms = start + self.dice.range(4000, third.min(6 * MINUTE_MS));
@@ -284,7 +283,7 @@ impl Writer {
         }
     }
 
-    /// The first of a call rings; where nobody comes, somebody may have declined.
+    /// The first member of a call rings; if nobody comes, somebody may have declined.
     pub(super) fn ring(&mut self, scene: &Scene, stay: &Stay, lonely: bool) {
         let mut acts = stay.acts(self.now_ms, "");
         let (join, notice) = (self.names, self.names + 1);
@@ -321,7 +320,7 @@ impl Writer {
         }
     }
 
-    /// The moderators' room has an open slot since its clients are of the newest kind.
+    /// The moderators' room has an open slot because its clients are of the newest kind.
     fn slot(&mut self) {
         let Some(scene) = scene_of("mods") else {
             return;
@@ -339,7 +338,8 @@ impl Writer {
     }
 }
 
-/// Which format a room's clients used so many days ago: the history of `MatrixRTC` in five weeks.
+/// The format that a room's clients used this many days ago: the history of `MatrixRTC` in five
+/// weeks.
 fn form(key: &str, days: i64) -> Form {
     match (key, days) {
         ("board", ..14) => Form::Cipher,

@@ -1,4 +1,4 @@
-//! What the calendar of the past does not have: the incidents, and the calls that run when the demo
+//! Additions to the calendar of the past: the incidents, and the calls that run when the demo
 //! starts.
 
 use super::act::{Act, What};
@@ -9,8 +9,8 @@ use crate::sim::people::SFUS;
 use crate::sim::rooms::scene_of;
 
 impl Writer {
-    /// One stay apart from the calendar, on a device that is used for nothing else (an equal
-    /// content on the same key would make no event).
+    /// One stay outside the calendar, on a device that is used for nothing else (an equal content
+    /// on the same key would make no event).
     fn apart(&self, key: &str, member: usize, device: u32, from_ms: i64) -> Option<Stay> {
         let members = scene_of(key)?.members(self.seed);
         let person = members.get(member % members.len().max(1))?;
@@ -20,7 +20,7 @@ impl Writer {
         Some(stay)
     }
 
-    /// What goes wrong in five weeks.
+    /// The incidents of the five weeks.
     pub fn incidents(&mut self) {
         let evening =
             |days: i64| self.now_ms.div_euclid(DAY_MS) * DAY_MS - days * DAY_MS + 1290 * MINUTE_MS;
@@ -91,12 +91,13 @@ impl Writer {
         }
     }
 
-    /// A long call with a ghost in it, one whose old client hears the ghost's SFU only, and one who
-    /// changed the SFU.
+    /// A long call with a ghost, a member whose old client receives only the ghost's SFU, and a
+    /// member who changed the SFU.
     fn on_call(&mut self) {
         let begin = self.ago(11 * 60);
         if let Some(mut ghost) = self.apart("ops", 1, 29, begin) {
-            // Gone since seven hours after it joined; its renewals let it count for another day.
+            // It has been gone since seven hours after it joined; its renewals make it count for
+            // another day.
             ghost.end = Some((begin + 7 * 60 * MINUTE_MS + 1, End::Ghost));
             self.tell(&ghost);
         }

@@ -1,5 +1,5 @@
-//! One stay of one device in a call, and the events that each wire format makes of it (MSC4143 and
-//! its ancestors).
+//! One stay of one device in a call, and its events in each wire format (MSC4143 and its
+//! predecessors).
 
 use serde_json::{Value, json};
 
@@ -15,9 +15,9 @@ const EXPIRES_MS: i64 = 4 * HOUR_MS;
 /// A wire format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// State, one event a user, `m.calls` (MSC3401, 2022).
+    /// State, one event per user, `m.calls` (MSC3401, 2022).
     Mesh,
-    /// State, one event a user, `memberships` (2023).
+    /// State, one event per user, `memberships` (2023).
     Array,
     /// State, key `_@user:server_DEVICE` (2024).
     Plain,
@@ -31,7 +31,7 @@ pub enum Form {
     Sticky,
     /// Sticky, as the newest MSC has it: in a slot.
     Slot,
-    /// Sticky and encrypted: an observer sees that something is said, not what.
+    /// Sticky and encrypted: an observer sees only that there is an event.
     Cipher,
 }
 
@@ -42,11 +42,11 @@ pub enum End {
     Leave,
     /// The device died; the server sent the delayed leave.
     Lost,
-    /// The same, and it says so.
+    /// The same, and the leave states the reason.
     LostAndSaid,
     /// The person left the room; the call event stays as it is.
     RoomLeft,
-    /// The person was removed from the room by the one who made it.
+    /// The room's creator removed the person from the room.
     Kicked,
     /// The device died and nothing was ever sent.
     Ghost,
@@ -65,11 +65,11 @@ pub struct Stay {
     pub form: Form,
     /// Begin, in ms since the Unix epoch.
     pub from_ms: i64,
-    /// End and its manner; `None` while it lasts.
+    /// Time and kind of the end; `None` while it lasts.
     pub end: Option<(i64, End)>,
     /// Service URL of the SFU.
     pub sfu: &'static str,
-    /// When another SFU was chosen, and which.
+    /// When it changed to another SFU, and which.
     pub moved: Option<(i64, &'static str)>,
     /// `audio`, `video`.
     pub intent: &'static str,
@@ -136,7 +136,7 @@ impl Stay {
         self.write(at_ms, self.content(n, Some(at_ms)))
     }
 
-    /// What a leave makes: nothing, where the device is just gone.
+    /// The event of a leave; `None` if the device is just gone.
     #[must_use]
     pub fn leave(&self, at_ms: i64, end: End, kicker: &str) -> Option<Act> {
         let user = self.person.user_id();
@@ -150,7 +150,7 @@ impl Stay {
                 let what = What::Member(user, "leave");
                 Some(Act::new(at_ms, &self.room, kicker, what))
             }
-            // Unless it says so, a lost device looks exactly like one that left.
+            // Unless the leave states the reason, a lost device looks exactly like one that left.
             End::Leave | End::Lost | End::LostAndSaid => {
                 let said = end == End::LostAndSaid;
                 Some(self.write(at_ms, self.farewell(said)))
@@ -230,7 +230,7 @@ impl Stay {
     }
 
     fn flat(&self, n: i64) -> Value {
-        // Newer clients use each their own SFU, older ones that of the oldest member.
+        // Each newer client uses its own SFU, older ones that of the oldest member.
         let newer = self.form == Form::Flat;
         let selection = if newer {
             "multi_sfu"
@@ -299,7 +299,7 @@ impl Stay {
                "session_id": dice.letters(43), "ciphertext": dice.letters(300)})
     }
 
-    /// One a stay, as Element Call makes it; hex in groups like a UUID.
+    /// One id per stay, as Element Call generates it; hex in groups like a UUID.
     fn member_id(&self) -> String {
         let part = format!("{} {} {}", self.room, self.device, self.from_ms);
         let mut dice = crate::sim::dice::Dice::for_part(5, &part);

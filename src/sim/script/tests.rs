@@ -12,7 +12,7 @@ use crate::sim::rooms::{SCENES, scene_of};
 const NOW: i64 = 1_790_000_000_000;
 const SEED: u64 = 1;
 
-/// Who is in which room's call, told from the events alone.
+/// The members of each room's call, from the events alone.
 #[derive(Default)]
 struct Calls(BTreeMap<String, BTreeSet<String>>);
 
@@ -106,7 +106,7 @@ fn four_calls_run_at_the_end_of_the_past_of_one_two_six_and_thirty() {
 
 #[test]
 fn no_state_content_of_the_past_repeats_on_its_key() {
-    // The homeserver would drop it, and the stay would be lost.
+    // The homeserver would drop an unchanged event, and the stay would be lost.
     let mut current = BTreeMap::new();
 
     for act in past::plan(NOW, SEED).acts {

@@ -1,4 +1,4 @@
-//! The axis of time: where a moment stands in percent, and which round times get a label.
+//! The time axis: the position of a moment in percent, and which round times get a label.
 
 use super::{Num, ratio};
 use crate::web::format::{DAY, civil};
@@ -7,7 +7,7 @@ const MINUTE: i64 = 60_000;
 
 /// Steps between ticks, minutes; beyond the last, days are doubled.
 const STEPS: [i64; 13] = [1, 2, 5, 10, 15, 30, 60, 120, 240, 360, 720, 1440, 2880];
-/// Up to this many minutes, this step.
+/// Pairs of a maximum length of the span and the step between ticks, minutes.
 const TABLE: [(i64, i64); 8] = [
     (10, 1),
     (30, 5),
@@ -19,7 +19,7 @@ const TABLE: [(i64, i64); 8] = [
     (11_520, 1440),
 ];
 const TICKS_MAX: i64 = 8;
-/// A label nearer to "now" than this, in percent, is left out.
+/// Minimum distance of a label from "now", percent; nearer labels are left out.
 const NOW_ROOM: f64 = 6.0;
 
 /// A span of time that a drawing shows from left to right.
@@ -37,7 +37,7 @@ pub struct Tick {
     pub label: String,
     /// How the label is written: `clock`, `shortday` or `month`.
     pub style: &'static str,
-    /// Every second one goes on a phone.
+    /// On a phone, every second tick is hidden.
     pub second: bool,
 }
 
@@ -58,14 +58,14 @@ impl Axis {
         self.to.saturating_sub(self.from).max(1)
     }
 
-    /// Where a moment stands, in percent, inside the picture always.
+    /// The position of a moment, percent; always inside the picture.
     #[must_use]
     pub fn x(&self, ms: i64) -> f64 {
         (ratio(ms.saturating_sub(self.from), self.span()) * 100.0).clamp(0.0, 100.0)
     }
 
     fn step(&self) -> i64 {
-        // The table speaks of the call; the axis around it is 9 % longer.
+        // The table is for the length of the call; the axis around it is 9 % longer.
         let minutes = self.span() / 109 * 100 / MINUTE;
         let wanted = TABLE
             .iter()
@@ -80,8 +80,8 @@ impl Axis {
         step * MINUTE
     }
 
-    /// What the browser needs to put the ticks on round times of its own zone: beginning, end and
-    /// step, ms, and now.
+    /// The data with which the browser puts the ticks on round times of its own time zone:
+    /// beginning, end, step, and now, ms.
     #[must_use]
     pub fn data(&self, now: Option<i64>) -> String {
         let now = now.map(|now| format!(" {now}")).unwrap_or_default();

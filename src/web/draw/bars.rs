@@ -1,21 +1,21 @@
-//! Column charts of counts: by day with the period before, and by named classes.
+//! Column charts of counts: by day, together with the previous period; and by named classes.
 
 use super::chart::{Column, Line, lines};
 use super::{Num, float, ratio};
 use std::fmt::Write;
 
-/// What "today" and half a label need on a phone, in percent.
+/// The width of "today" and half a label on a phone, percent.
 const TODAY_ROOM: f64 = 20.0;
 
-/// One column's worth: what it is called, how much it is, and how much it was in the period before.
+/// The data of one column: its title, its value, and the value in the previous period.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slot {
     pub title: String,
     pub value: i64,
     pub before: Option<i64>,
-    /// Beneath the column, where it has a label.
+    /// The label below the column, if any.
     pub label: Option<String>,
-    /// Today, or this week.
+    /// The column is the current day or week.
     pub now: bool,
 }
 
@@ -26,23 +26,23 @@ pub struct Bars {
     pub lines: Vec<Line>,
     pub columns: Vec<Column>,
     pub labels: Vec<Label>,
-    /// The period before as path data inside 1000 × height, where there is one.
+    /// The previous period as path data inside 1000 × height, if there is one.
     pub before: Option<String>,
-    /// Room for the labels of the lines, px.
+    /// The width for the labels of the lines, px.
     pub gutter: usize,
 }
 
-/// Words beneath the plot.
+/// A label below the plot.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Label {
     pub x: Num,
     pub text: String,
-    /// A phone leaves it out.
+    /// Hidden on a phone.
     pub second: bool,
 }
 
-/// Draws columns that share the width. Lines stand on round numbers of `unit`, and are written by
-/// `name`.
+/// Draws columns that share the width. Lines are at round multiples of `unit`; `name` formats their
+/// values.
 #[must_use]
 pub fn bars(slots: &[Slot], height: i64, unit: i64, name: impl Fn(i64) -> String) -> Bars {
     let tall = ratio(height, 1);
@@ -106,7 +106,7 @@ pub fn bars(slots: &[Slot], height: i64, unit: i64, name: impl Fn(i64) -> String
     }
 }
 
-/// The values that the lines stand on, as [`lines`] chose them: equal steps up to the top.
+/// The values of the lines, as [`lines`] chose them: equal steps up to the top.
 fn line_values(top: i64) -> impl Iterator<Item = i64> {
     let count = (lines(top, 1.0).0.len() - 1).max(1);
     let step = top / i64::try_from(count).unwrap_or(1);

@@ -1,12 +1,12 @@
-//! What nobody watched, as a hatch behind a drawing: never to be read as "nothing happened".
+//! Hatches the unwatched time behind a drawing, so that it does not look like "nothing happened".
 
 use super::Num;
 use super::axis::Axis;
 use crate::rtc::coverage::{Interval, Span};
 
-/// More bands than this are no picture any more.
+/// Maximum number of bands in a picture.
 const BANDS_MAX: usize = 200;
-/// A band is at least so wide, in percent.
+/// Minimum width of a band, percent.
 const WIDTH_MIN: f64 = 0.15;
 
 /// A hatched span.
@@ -16,7 +16,7 @@ pub struct Band {
     pub w: Num,
 }
 
-/// The blind spans of a coverage.
+/// The unwatched spans of a coverage.
 pub fn spans(cover: &[Interval]) -> impl Iterator<Item = Span> + '_ {
     cover
         .iter()
@@ -24,7 +24,7 @@ pub fn spans(cover: &[Interval]) -> impl Iterator<Item = Span> + '_ {
         .map(|interval| interval.span)
 }
 
-/// The bands of these spans on an axis, as far as they are in the picture.
+/// The bands of these spans on an axis, cut to the picture.
 #[must_use]
 pub fn bands(spans: impl Iterator<Item = Span>, axis: &Axis) -> Vec<Band> {
     let whole = Span {

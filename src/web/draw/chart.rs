@@ -1,4 +1,4 @@
-//! Charts: counts over time as steps, and one column a day.
+//! Charts: counts over time as steps, and one column per day.
 
 use super::axis::{Axis, Tick};
 use super::blind::{Band, bands};
@@ -25,9 +25,9 @@ pub struct StepChart {
     pub lines: Vec<Line>,
     pub steps: Steps,
     pub ticks: Vec<Tick>,
-    /// What the browser needs to put the ticks on times of its own.
+    /// The data with which the browser puts the ticks on times of its own zone.
     pub axis: String,
-    /// What nobody watched.
+    /// The unwatched time.
     pub blind: Vec<Band>,
     pub highest: i64,
     pub highest_ms: Option<i64>,
@@ -38,9 +38,9 @@ pub struct StepChart {
 pub struct ColumnChart {
     pub lines: Vec<Line>,
     pub columns: Vec<Column>,
-    /// Day labels: where, when, and whether a phone drops it.
+    /// Day labels: position, time, and whether a phone hides it.
     pub ticks: Vec<Tick>,
-    /// What nobody watched.
+    /// The unwatched time.
     pub blind: Vec<Band>,
     pub highest: i64,
 }
@@ -56,8 +56,8 @@ pub struct Column {
     pub today: bool,
 }
 
-/// Grid lines from 0 to at least `highest`: 3 or 4 of them on 1, 2, 5 times a power of ten. The top
-/// value comes second.
+/// Grid lines from 0 to at least `highest`: 3 or 4 of them, at 1, 2 or 5 times a power of ten. The
+/// second result is the top value.
 #[must_use]
 pub fn lines(highest: i64, height: f64) -> (Vec<Line>, i64) {
     let highest = highest.max(2);
@@ -80,7 +80,8 @@ pub fn lines(highest: i64, height: f64) -> (Vec<Line>, i64) {
     ((0..=count).map(line).collect(), top)
 }
 
-/// Devices in calls at once, as `(time ms, devices)` steps, between two times.
+/// The number of devices in calls at the same time, as `(time ms, devices)` steps, between two
+/// times.
 #[must_use]
 pub fn concurrency(
     counts: &[(i64, i64)],
@@ -91,7 +92,7 @@ pub fn concurrency(
     over(counts, blind, Axis { from, to: now }, Some(now))
 }
 
-/// The same over an axis on which now has a place, or has none.
+/// The same over an axis that shows now or does not.
 #[must_use]
 pub fn over(
     counts: &[(i64, i64)],

@@ -1,5 +1,5 @@
-//! A year of days as two half-year calendars: a column a week, a row a weekday, a colour for the
-//! number of calls.
+//! A year of days as two half-year calendars: a column per week, a row per weekday, a colour for
+//! the number of calls.
 
 use crate::rtc::coverage::Span;
 use crate::web::format::{DAY, civil, counted, midnight};
@@ -23,16 +23,15 @@ pub struct Half {
 pub struct Cell {
     pub x: i64,
     pub y: i64,
-    /// `h0` to `h4`: 0, 1, 2, 3 to 4, 5 or more calls; `hx`: no call known, and nobody watched most
-    /// of the day. A day before all that is known has no cell.
+    /// `h0` to `h4`: 0, 1, 2, 3 to 4, 5 or more calls; `hx`: no call is known and most of the day
+    /// was not watched. A day before all that is known has no cell.
     pub class: &'static str,
-    /// Only where a call was.
+    /// Only for days with a call.
     pub title: Option<String>,
 }
 
 impl Half {
-    /// The days of which there is nothing to tell, as one path for each class: squares of 11 px
-    /// with round corners.
+    /// The days without a title, as one path per class: squares of 11 px with round corners.
     #[must_use]
     pub fn plain(&self) -> BTreeMap<&'static str, String> {
         let mut paths: BTreeMap<&'static str, String> = BTreeMap::new();
@@ -45,23 +44,23 @@ impl Half {
     }
 }
 
-/// The year in two halves and a few numbers of it; a first half of which nothing is known is left
-/// out.
+/// The year in two halves, with a few numbers. The first half is left out if nothing is known of
+/// it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Year {
     pub halves: Vec<Half>,
-    /// Days of which we know whether there was a call.
+    /// The number of days for which it is known whether there was a call.
     pub days: usize,
     pub days_with_calls: usize,
-    /// The day with the most calls, ms, and how many.
+    /// The day with the most calls, ms, and their number.
     pub most: Option<(i64, i64)>,
-    /// Some day is hatched.
+    /// At least one day is hatched.
     pub blind: bool,
-    /// Days without a call between two with one: first and last, ms.
+    /// The longest span of days without a call between two with one: first and last, ms.
     pub pause: Option<(i64, i64)>,
 }
 
-/// The Monday, in UTC, with which the year that ends today begins.
+/// The Monday, in UTC, on which the year that ends today begins.
 #[must_use]
 pub fn first_day(now: i64) -> i64 {
     let today = midnight(now);
@@ -69,8 +68,8 @@ pub fn first_day(now: i64) -> i64 {
     today - DAY * (weekday + 7 * (2 * WEEKS - 1))
 }
 
-/// Draws the calls that started at these times. `known_ms`: when what we know begins; `blind`: the
-/// spans after it that nobody watched, in order, disjoint.
+/// Draws the calls that started at these times. `known_ms`: the beginning of what is known;
+/// `blind`: the unwatched spans after it, in order, disjoint.
 #[must_use]
 pub fn year(starts: impl Iterator<Item = i64>, known_ms: i64, blind: &[Span], now: i64) -> Year {
     let (first, today) = (first_day(now), midnight(now));
@@ -89,7 +88,7 @@ pub fn year(starts: impl Iterator<Item = i64>, known_ms: i64, blind: &[Span], no
     };
 
     let busy: Vec<i64> = by_day.keys().copied().collect();
-    // Days that nobody watched are no pause.
+    // Unwatched days do not count as a pause.
     let watched = |pair: &&[i64]| {
         blind.iter().all(|span| {
             span.within(&Span {
@@ -128,7 +127,7 @@ pub fn year(starts: impl Iterator<Item = i64>, known_ms: i64, blind: &[Span], no
     }
 }
 
-/// Did nobody watch more than half of this day?
+/// Was more than half of this day unwatched?
 fn is_blind(day: i64, blind: &[Span]) -> bool {
     let day = Span {
         from: day,
@@ -195,7 +194,7 @@ fn half(
     }
 }
 
-/// Where months begin; a label that the next one would touch is dropped.
+/// The labels where months begin; a label that the next one would touch is left out.
 fn months(first: i64, last: i64) -> Vec<(i64, String)> {
     let mut all: Vec<(i64, String)> = Vec::new();
     for week in 0..WEEKS {

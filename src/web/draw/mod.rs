@@ -30,14 +30,14 @@ impl fmt::Display for Num {
 impl HtmlSafe for Num {}
 
 impl Num {
-    /// A little beside it.
+    /// The number plus `by`.
     #[must_use]
     pub fn plus(self, by: f64) -> Self {
         Self(self.0 + by)
     }
 }
 
-/// `part / whole` as a float; 0 when the whole is nothing.
+/// `part / whole` as a float; 0 if `whole` is 0.
 #[must_use]
 #[expect(
     clippy::cast_precision_loss,

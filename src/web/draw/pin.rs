@@ -1,35 +1,35 @@
-//! Findings in a timeline: a numeral for each, on the bar it is about or in the axis, and a band
-//! where people were apart.
+//! Findings in a timeline: a numeral for each, on the bar that it is about or on the axis, and a
+//! band for time in which people were apart.
 
 use super::Num;
 use super::axis::Axis;
 use super::timeline::Timeline;
 use crate::web::facts::{CallFacts, FindingFacts, MemberFacts};
 
-/// Findings in the picture and below it.
+/// Maximum number of findings in the picture and below it.
 pub const MOST: usize = 9;
-/// Numerals nearer than this, in percent, would cover each other: they are 18 px wide, on a phone
-/// too.
+/// Minimum distance of two numerals, percent, so that they do not cover each other: they are 18 px
+/// wide, on a phone too.
 const APART: f64 = 5.8;
-/// A band is at least so wide, in percent.
+/// Minimum width of a band, percent.
 const WIDTH_MIN: f64 = 0.3;
-/// A numeral on a bar has so much of it to the right, in percent, also on a phone with a glyph at
-/// its end.
+/// Minimum length of the bar to the right of a numeral, percent; enough also on a phone with a
+/// glyph at the bar's end.
 const BAR_ROOM: f64 = 9.0;
-/// Nearer than this to the bar's start, in percent, it stands right of the letter there.
+/// A numeral nearer than this to the bar's start, percent, is put to the right of the letter there.
 const CHIP_ROOM: f64 = 6.0;
-/// How far right of its moment it stands on a bar, px: beside the moment, and beside the letter.
+/// Distance of a numeral on a bar to the right of its moment, px: without and with a letter there.
 const BESIDE: [i64; 2] = [12, 30];
 
-/// The mark of one finding in the axis.
+/// The mark of one finding on the axis.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pin {
-    /// Its place in the list below the picture, from 1 on.
+    /// Its number in the list below the picture, from 1.
     pub number: usize,
     pub class: &'static str,
-    /// Where the numeral stands, in percent.
+    /// The position of the numeral, percent.
     pub x: Num,
-    /// Where the band begins, and its width, in percent; none for what is about one device.
+    /// The start and width of the band, percent; `None` for a finding about one device.
     pub band: Option<(Num, Num)>,
 }
 
@@ -39,12 +39,12 @@ pub struct BarPin {
     pub number: usize,
     pub class: &'static str,
     pub x: Num,
-    /// How far right of `x` it stands, px.
+    /// Its distance to the right of `x`, px.
     pub dx: i64,
     pub y: i64,
 }
 
-/// The marks in the axis: of all findings that have none on a bar. `upto`: until when the call is
+/// The marks on the axis, for all findings without a mark on a bar. `upto`: until when the call is
 /// known, ms.
 #[must_use]
 pub fn pins(findings: &[FindingFacts], picture: &Timeline, upto: i64) -> Vec<Pin> {
@@ -84,7 +84,7 @@ pub fn pins(findings: &[FindingFacts], picture: &Timeline, upto: i64) -> Vec<Pin
         .collect()
 }
 
-/// What the key says of the bands, if there are any.
+/// The legend of the bands, if there are any.
 #[must_use]
 pub fn apart(findings: &[FindingFacts]) -> Option<&'static str> {
     let mut apart = findings
@@ -100,8 +100,8 @@ pub fn apart(findings: &[FindingFacts]) -> Option<&'static str> {
     })
 }
 
-/// The mark of the finding about this stay, where its bar, from and until in percent, has room for
-/// it. `chip`: a letter stands at the start of the bar.
+/// The mark of the finding about this stay, if its bar (from and until, percent) has room for it.
+/// `chip`: there is a letter at the start of the bar.
 #[must_use]
 pub fn on_bar(
     call: &CallFacts,
@@ -125,7 +125,8 @@ pub fn on_bar(
     })
 }
 
-/// The next place to the right, or where there is none to the left, that no other numeral covers.
+/// The next free position to the right, or if there is none to the left, that no other numeral
+/// covers.
 fn free(taken: &[f64], wanted: f64) -> f64 {
     let covered = |x: f64| taken.iter().any(|other| (other - x).abs() < APART - 0.01);
     let steps = || (0..=taken.len()).map(|step| super::float(step) * APART);

@@ -11,8 +11,7 @@ pub struct Sfu {
     pub paint: Paint,
 }
 
-/// A colour slot 1 to 8, or the grey of what has none; hollow and dashed for what is no longer
-/// believed.
+/// A colour slot 1 to 8, or grey if it has none; hollow and dashed for time that is in doubt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Paint {
     slot: Option<u8>,
@@ -40,7 +39,7 @@ impl Paint {
         )
     }
 
-    /// What follows `s` (plain), `w` (woven) and `l` (a line) in the class names of the style
+    /// The suffix after `s` (plain), `w` (woven) and `l` (a line) in the class names of the style
     /// sheet.
     #[must_use]
     pub fn slot(self) -> String {
@@ -57,8 +56,8 @@ impl Paint {
 pub struct Sfus(pub Vec<Sfu>);
 
 impl Sfus {
-    /// From the service URLs in order of first use: a hash picks the slot, the next free one is
-    /// taken if it is gone.
+    /// Assigns colours to the service URLs in order of first use: a hash chooses the slot, or if it
+    /// is taken, the next free one.
     #[must_use]
     pub fn from_urls<'a>(urls: impl Iterator<Item = &'a str>) -> Self {
         let mut found: Vec<Sfu> = Vec::new();

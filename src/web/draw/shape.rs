@@ -1,5 +1,5 @@
-//! The shape of a call: overlapping bars for a few devices, a stepped area for many; the mark that
-//! all pages share.
+//! The shape of a call: overlapping bars for few devices, a stepped area for many; all pages use
+//! it.
 
 use super::sfu::{Paint, Sfus};
 use super::{Num, float, ratio};
@@ -9,9 +9,9 @@ use std::fmt::Write;
 
 /// Height of the shape on a card, px.
 pub const HEIGHT: f64 = 56.0;
-/// More devices than this are drawn as an area.
+/// Maximum number of devices drawn as bars; more are drawn as an area.
 const LANES_MAX: usize = 8;
-/// Bars drawn at most: somebody may come and go a thousand times.
+/// Maximum number of bars: a person may come and go a thousand times.
 const BARS_MAX: usize = 200;
 
 /// What is drawn.
@@ -84,8 +84,8 @@ pub fn card(call: &CallFacts, now: impl Whole) -> Shape {
     Shape::Lanes(bars)
 }
 
-/// The small shape in a list: always the area, as one path from its beginning to its end. What runs
-/// has its end outside the picture.
+/// The small shape in a list: always the area, as one path from its beginning to its end. The path
+/// of a running call ends outside the picture.
 #[must_use]
 pub fn spark(call: &CallFacts, now: impl Whole) -> String {
     let edge = area(call, now.whole(), 100).edge;
@@ -164,7 +164,7 @@ fn area(call: &CallFacts, now: i64, cells: usize) -> Steps {
     )
 }
 
-/// Devices at once, as `(time ms, devices)` steps.
+/// The number of devices at the same time, as `(time ms, devices)` steps.
 #[must_use]
 pub fn counts(call: &CallFacts, now: i64) -> Vec<(i64, i64)> {
     let start = call.started_ms;
@@ -176,7 +176,7 @@ pub fn counts(call: &CallFacts, now: i64) -> Vec<(i64, i64)> {
         }
     }
 
-    // At one moment those who come are counted before those who go: touching stays are one.
+    // At the same time, arrivals are counted before departures: touching stays are one.
     edges.sort_unstable_by_key(|(ms, change)| (*ms, -change));
     let mut devices = 0;
     let count = |(ms, change): (i64, i64)| {
@@ -187,8 +187,7 @@ pub fn counts(call: &CallFacts, now: i64) -> Vec<(i64, i64)> {
     edges.into_iter().map(count).collect()
 }
 
-/// Path data of counts over time; inside one cell the highest count stands, so that no short peak
-/// is lost.
+/// Path data of counts over time. Each cell shows its highest count, so that no short peak is lost.
 #[must_use]
 pub fn steps(
     counts: &[(i64, i64)],
@@ -241,7 +240,7 @@ fn highest_by_cell(counts: &[(i64, i64)], from: i64, to: i64, cells: usize) -> V
         }
 
         let first = cell_of(*ms).min(highest.len() - 1);
-        // A count holds up to the next one, which may begin exactly where a cell does.
+        // A count is valid until the next one, which may begin exactly at a cell's border.
         let last = cell_of(next.saturating_sub(1)).clamp(first, highest.len() - 1);
         for cell in &mut highest[first..=last] {
             *cell = (*count).max(*cell);

@@ -1,5 +1,5 @@
-//! The timeline of one call: a row a person, a lane a device, a bar a stay, a glyph for how it
-//! ended.
+//! The timeline of one call: a row per person, a lane per device, a bar per stay, a glyph for how
+//! it ended.
 
 mod dense;
 mod lane;
@@ -17,10 +17,12 @@ use crate::web::facts::{CallFacts, MemberFacts, RelatedFacts};
 use crate::web::format;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Up to this many people each row is roomy; up to `DENSE_MAX` it is small; more are an area.
+/// Maximum number of people for roomy rows; `DENSE_MAX`: for small rows. More people are drawn as
+/// an area.
 const ROOMY_MAX: usize = 40;
 const DENSE_MAX: usize = 200;
-/// Lanes of one person, roomy and small, and bars of the whole picture; the table has the rest.
+/// Maximum number of lanes per person (roomy, small), and of bars in the picture; the table has the
+/// rest.
 const LANES_MAX: [usize; 2] = [12, 6];
 const BARS_MAX: usize = 600;
 
@@ -31,7 +33,7 @@ pub struct Timeline {
     /// The axis for the browser.
     pub axis_data: String,
     pub ticks: Vec<Tick>,
-    /// Where now is; `None` for a call that is over.
+    /// The position of now; `None` for an ended call.
     pub now_x: Option<Num>,
     /// More than 40 people: small rows by server, without notes.
     pub dense: bool,
@@ -39,14 +41,14 @@ pub struct Timeline {
     pub sfus: Sfus,
     /// Instead of rows when there are more than 200 people.
     pub area: Option<StepChart>,
-    /// Stays that are in the table only.
+    /// The number of stays that only the table has.
     pub hidden: usize,
-    /// Which glyphs the key explains.
+    /// The glyphs that the legend explains.
     pub key: BTreeSet<Ending>,
     pub renewals: bool,
-    /// Bars of several stays that touch.
+    /// There are bars that consist of several touching stays.
     pub seams: bool,
-    /// Above all rows: what concerns the whole room, or somebody without a row.
+    /// Marks above all rows: about the whole room, or about a person without a row.
     pub marks: Vec<Mark>,
 }
 
@@ -55,7 +57,7 @@ pub struct Timeline {
 pub struct Group {
     pub server: Option<String>,
     pub rows: Vec<Row>,
-    /// Of all its rows, px.
+    /// The height of all its rows, px.
     pub height: i64,
 }
 
@@ -65,7 +67,7 @@ pub struct Row {
     pub name: String,
     pub user_id: String,
     pub height: i64,
-    /// How far below the first row of its group it begins, px.
+    /// Its distance below the first row of its group, px.
     pub top: i64,
     pub title: String,
     pub bars: Vec<Bar>,
@@ -73,17 +75,17 @@ pub struct Row {
     pub notes: Vec<Note>,
     /// Rings and declines.
     pub marks: Vec<Mark>,
-    /// The letters of its SFUs, in order of use: where bars are small, colour alone would tell them
-    /// apart.
+    /// The letters of its SFUs, in order of use: on small bars, colour alone would not be enough to
+    /// distinguish them.
     pub sfus: Vec<String>,
     /// Numerals of findings on its bars.
     pub pins: Vec<BarPin>,
-    /// Somebody who was rung, or declined, and never came.
+    /// A person who was rung or declined, and never came.
     pub absent: bool,
 }
 
 impl Row {
-    /// Does its title say all there is? Then no part of it has a title of its own.
+    /// Does its title say everything? Then its parts have no titles of their own.
     #[must_use]
     pub fn is_one(&self) -> bool {
         self.bars.iter().all(|bar| bar.title.is_empty())
@@ -99,11 +101,11 @@ pub struct Bar {
     pub y: i64,
     pub h: i64,
     pub paint: Paint,
-    /// Empty where the row's title says all of it.
+    /// Empty if the row's title says everything.
     pub title: String,
-    /// The SFU's letter at its start, and how far in it stands, px.
+    /// The SFU's letter at its start, and the letter's distance from the start, px.
     pub chip: Option<(String, i64)>,
-    /// Renewals, and where one stay became the next.
+    /// The positions of renewals, and of the borders between joined stays.
     pub ticks: Vec<Num>,
     pub renewed: bool,
     pub seams: bool,
@@ -116,11 +118,11 @@ pub struct Glyph {
     pub y: i64,
     pub ending: Ending,
     pub title: String,
-    /// Several ends in one place, so that only the title tells them all.
+    /// Several ends are at one place; only the title lists all of them.
     pub merged: bool,
 }
 
-/// Words right of a glyph, so many px.
+/// Words to the right of a glyph, with their distance, px.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Note {
     pub x: Num,
@@ -143,7 +145,7 @@ pub enum Ending {
 }
 
 impl Ending {
-    /// The kind of an end reason; one we do not know is a plain end.
+    /// The kind of an end reason; an unknown one is a plain end.
     #[must_use]
     pub fn of_reason(reason: &str) -> Self {
         match reason {
@@ -175,7 +177,7 @@ impl Ending {
         !matches!(self, Self::Left | Self::Moved)
     }
 
-    /// Its state class; normal is quiet.
+    /// Its state class; normal ends have an inconspicuous one.
     #[must_use]
     pub fn class(self) -> &'static str {
         match self {
@@ -185,7 +187,7 @@ impl Ending {
         }
     }
 
-    /// Its entry in the key.
+    /// Its entry in the legend.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
@@ -200,7 +202,7 @@ impl Ending {
 }
 
 impl Timeline {
-    /// What the ticks on bars are, for the key.
+    /// What the ticks on bars mean, for the legend.
     #[must_use]
     pub fn ticked(&self) -> Option<&'static str> {
         match (self.renewals, self.seams) {
@@ -244,12 +246,12 @@ pub struct Renewal {
     pub ms: i64,
 }
 
-/// What every lane needs to know.
+/// The values that every lane needs.
 struct Canvas<'a> {
     call: &'a CallFacts,
     axis: Axis,
     now: i64,
-    /// Where the line of now stands, if the call runs.
+    /// The position of the line of now, if the call runs.
     now_x: Option<f64>,
     dense: bool,
     dated: bool,
@@ -257,8 +259,8 @@ struct Canvas<'a> {
     renewals: &'a [Renewal],
 }
 
-/// Draws a call. The sparer the page has to be, the smaller: 0 as is, 1 with small rows always, 2
-/// with nothing to read in them but names, from 3 on an area.
+/// Draws a call. A higher level of `spare` draws less: 0 everything; 1 only small rows; 2 small
+/// rows with no text but names; from 3 on an area.
 #[must_use]
 pub fn draw(
     call: &CallFacts,
@@ -271,7 +273,7 @@ pub fn draw(
     let is_area = people.len() > DENSE_MAX || spare > 2;
     let mut axis = Axis::around(call.started_ms, call.end_ms(now));
     if is_area && call.active {
-        // Steps after now would say something of the future.
+        // Do not draw steps after now: the future is unknown.
         axis.to = now.max(axis.from + 1);
     }
 
@@ -386,7 +388,7 @@ fn people(members: &[MemberFacts]) -> Vec<Vec<&MemberFacts>> {
     people
 }
 
-/// The row of one person, and how many of the stays are in it.
+/// The row of one person, and the number of stays in it.
 fn row(canvas: &Canvas<'_>, stays: Vec<&MemberFacts>, left: &mut usize) -> (Row, usize) {
     let name = stays[0].title();
     let (user_id, title, one) = (
@@ -433,7 +435,7 @@ fn row(canvas: &Canvas<'_>, stays: Vec<&MemberFacts>, left: &mut usize) -> (Row,
     }
 
     row.height = y + bar + top;
-    // The hollow part of a bar has no title of its own.
+    // The hollow part of a bar (its uncertain end) has no title of its own.
     if let Some(bar) = row.bars.first_mut()
         && one
         && !canvas.dense
@@ -444,7 +446,7 @@ fn row(canvas: &Canvas<'_>, stays: Vec<&MemberFacts>, left: &mut usize) -> (Row,
     (row, drawn)
 }
 
-/// The row in one sentence; whose it is stands beside it.
+/// The row in one sentence, without the name, which is beside it.
 fn summary(canvas: &Canvas<'_>, stays: &[&MemberFacts]) -> String {
     let Some(last) = stays.iter().max_by_key(|stay| stay.end_ms(canvas.now)) else {
         return String::new();

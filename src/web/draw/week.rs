@@ -1,4 +1,4 @@
-//! Hour by weekday: a row a weekday, a cell an hour, a colour for its place among the others.
+//! Hours by weekday: a row per weekday, a cell per hour, coloured by its rank among the others.
 
 use crate::web::format as f;
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ const PITCH: usize = 20;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Week {
     pub cells: Vec<Cell>,
-    /// The hour of the week, from Monday midnight, in which most is.
+    /// The hour of the week with the most time, from Monday midnight.
     pub highest: Option<usize>,
 }
 
@@ -28,17 +28,16 @@ pub struct Week {
 pub struct Cell {
     /// Hours from Monday midnight.
     pub hour: usize,
-    /// Hundredths of a percent, and px.
+    /// The position: x in hundredths of a percent, y in px.
     pub x: usize,
     pub y: usize,
-    /// `h0` (nothing), and `h1` to `h4` for the quarters of the hours in which something is, by how
-    /// much.
+    /// `h0` (nothing), else `h1` to `h4`: the quartile of its time among the hours that have any.
     pub class: &'static str,
-    /// Only where something is.
+    /// Only if it is not zero.
     pub sum: Option<String>,
 }
 
-/// Time by hours since the Unix epoch as time by the hours of the week.
+/// Converts time by hours since the Unix epoch into time by hours of the week.
 #[must_use]
 pub fn sums(hours: &BTreeMap<i64, i64>) -> Vec<i64> {
     hours.iter().fold(vec![0; 168], |mut week, (hour, ms)| {
@@ -85,13 +84,13 @@ impl Week {
 }
 
 impl Cell {
-    /// Where it stands, percent.
+    /// Its position, percent.
     #[must_use]
     pub fn percent(&self) -> String {
         format!("{}.{:02}", self.x / 100, self.x % 100)
     }
 
-    /// The weekday and the hour, in UTC, short: there are many of them.
+    /// The weekday and the hour, in UTC, in short form, because there are many of them.
     #[must_use]
     pub fn name(&self) -> String {
         format!(

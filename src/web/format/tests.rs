@@ -81,7 +81,7 @@ fn a_time_says_its_day_only_when_it_must() {
         text(Style::Stamp(true), NOW - 1350 * DAY),
         "13 Mar 2023, 14:47:16"
     );
-    // A day is no moment that a browser could write in its zone.
+    // A calendar day is not a moment, so the browser must not convert it to its time zone.
     assert_eq!(
         utc_day(NOW - 250 * DAY, NOW).to_string(),
         r#"<time datetime="2026-03-17">17 March</time>"#

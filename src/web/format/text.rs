@@ -1,30 +1,30 @@
-//! Text of strangers made harmless: for a line, as raw JSON, in an address.
+//! Makes strangers' text harmless: for a line, as raw JSON, in an address.
 
 use askama::filters::HtmlSafe;
 use std::fmt::{self, Write};
 
-/// Names longer than this are cut on pages, in characters.
+/// Maximum length of a name on pages, characters; longer ones are cut.
 pub(super) const NAME_MAX: usize = 160;
-/// Errors longer than this are cut on pages, in characters.
+/// Maximum length of an error on pages, characters; longer ones are cut.
 const SENTENCE_MAX: usize = 1000;
-/// Raw JSON longer than this is cut on pages, in bytes of the pretty text.
+/// Maximum length of raw JSON on pages, bytes of the pretty text; longer JSON is cut.
 const JSON_MAX: usize = 4096;
 
-/// Characters that steer a terminal or the direction of text, and others that show nothing.
+/// Control characters, characters that change the direction of text, and invisible ones.
 fn is_trick(letter: char) -> bool {
     letter.is_control()
         || matches!(letter, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}'
             | '\u{2028}' | '\u{2029}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// A stranger's text made harmless for one line: no control characters, no direction overrides, not
-/// endless.
+/// A stranger's text made harmless for one line: no control characters, no direction overrides,
+/// limited length.
 #[must_use]
 pub fn tidy(text: &str) -> String {
     harmless(text, NAME_MAX)
 }
 
-/// The same of an error in words, which says also what to do.
+/// The same for an error message; longer, because it also says what to do.
 #[must_use]
 pub fn sentence(text: &str) -> String {
     harmless(text, SENTENCE_MAX)
@@ -50,8 +50,8 @@ fn harmless(text: &str, most: usize) -> String {
     }
 }
 
-/// A name within a sentence of plain text. One that is written from right to left stays together,
-/// so that what follows it, a time, does not move to its other side (UAX #9, isolates).
+/// A name within a sentence of plain text. A right-to-left name is isolated, so that the text after
+/// it, such as a time, does not move to its other side (UAX #9, isolates).
 #[must_use]
 pub fn within(name: &str) -> String {
     let leftwards = |letter: char| {
@@ -66,7 +66,7 @@ pub fn within(name: &str) -> String {
     }
 }
 
-/// Text of our own in which names of keys stand in backticks.
+/// Our own text, with names of keys in backticks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Coded(String);
 
@@ -87,14 +87,14 @@ impl fmt::Display for Coded {
 
 impl HtmlSafe for Coded {}
 
-/// The text with its names of keys marked as such.
+/// The text with its backticked names as `<code>`.
 #[must_use]
 pub fn code(text: &str) -> Coded {
     Coded(text.to_owned())
 }
 
-/// JSON as text of an element: only what HTML reads is escaped, so that quotes do not make it three
-/// times as long.
+/// JSON as text of an element. Only characters special in HTML text are escaped; escaping quotes as
+/// well would triple its length.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawJson(String);
 
@@ -115,7 +115,7 @@ impl fmt::Display for RawJson {
 
 impl HtmlSafe for RawJson {}
 
-/// A stored event as pretty JSON, tricks written as escapes, cut when it is very long.
+/// A stored event as pretty JSON; dangerous characters are escaped, and very long text is cut.
 #[must_use]
 pub fn raw_json(event: &serde_json::Value) -> RawJson {
     let text = event.as_str().map(ToOwned::to_owned);

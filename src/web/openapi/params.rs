@@ -7,7 +7,7 @@ use utoipa::openapi::Required;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::Schema;
 
-/// A parameter of the query by its name, and what may be said with it.
+/// Query parameters by name, with a description.
 pub const QUERY: &[(&str, &str)] = &[
     ("room", "Only what is in this room: its id, or its alias"),
     ("status", "Only calls that run, or only those that ended"),
@@ -70,7 +70,7 @@ pub const QUERY: &[(&str, &str)] = &[
     ("cursor", "Where to go on: `next` of an earlier answer"),
 ];
 
-/// What stands in a path for a name.
+/// Path parameters by name, with a description.
 pub const PATH: &[(&str, &str)] = &[
     (
         "id",
@@ -107,7 +107,7 @@ pub fn in_path(name: &str) -> Parameter {
         .build()
 }
 
-/// What a parameter is for.
+/// The description of a parameter.
 #[must_use]
 pub fn words(table: &[(&str, &'static str)], name: &str) -> Option<&'static str> {
     table
@@ -116,7 +116,7 @@ pub fn words(table: &[(&str, &'static str)], name: &str) -> Option<&'static str>
         .map(|(_, words)| *words)
 }
 
-/// No control characters: not every database takes them in a text.
+/// No control characters: not every database accepts them in a text.
 const NO_CONTROL: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
 
 /// The values that a parameter may have.
@@ -155,6 +155,6 @@ fn shape(path: &str, name: &str) -> Value {
 }
 
 fn schema(value: Value) -> Schema {
-    // It is our own text above: what utoipa cannot read shows up in the test of the document.
+    // The value is our own text above. A test of the document finds what utoipa cannot read.
     serde_json::from_value(value).unwrap_or_default()
 }

@@ -9,7 +9,7 @@ use askama::Template;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// The page. It has no facts of its own.
+/// The page. It has no data of its own.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 pub struct About {
     pub version: &'static str,

@@ -27,20 +27,20 @@ use utoipa::ToSchema;
 /// Parameters: of the API, and of the page.
 pub const KNOWN: &[&str] = &["members_from", "events_from"];
 const KNOWN_TO_PAGE: &[&str] = &["stays_from", "events_from"];
-/// Events read for the evidence and for renewals, and the last place from which on they are read.
+/// Maximum number of events read for the evidence and for renewals, and maximum `events_from`.
 const EVENTS: usize = 400;
 const EVENTS_FROM_MAX: i64 = 100_000;
 const STAYS_FROM_MAX: i64 = 1_000_000;
-/// Stays and events below the timeline, and on a page of their own.
+/// Maximum number of stays and of events: below the timeline, and on a page of their own.
 const STAYS: [usize; 2] = [20, 60];
 const EVENTS_SHOWN: [usize; 2] = [10, 30];
-/// Bytes of raw events there.
+/// Maximum size of the raw events there, bytes.
 const RAW_MAX: [usize; 2] = [6_000, 24_000];
-/// People who are rung and not in the call, whose names are looked up.
+/// Maximum number of people looked up by name who were rung but are not in the call.
 const NAMES_MOST: usize = 100;
-/// Stays that came back whose earlier stay is told.
+/// Maximum number of stays that came back with their earlier stay shown.
 const EARLIER_MOST: usize = 20;
-/// Rings and slot changes in the list.
+/// Maximum number of rings and slot changes in the list.
 const MARKS: usize = 40;
 
 /// The page.
@@ -52,29 +52,29 @@ pub struct CallPage {
     /// Events behind the call, oldest first, 400 from `events_from` on; and how many there are.
     pub evidence: Vec<EvidenceFacts>,
     pub evidence_total: i64,
-    /// `evidence_total` is all of them. Else the call is very large, and there are more.
+    /// `evidence_total` is the exact number. If false, the call is very large, and there are more.
     pub evidence_whole: bool,
     /// Rings, notifications, declines, and changes of the slot.
     pub related: Vec<RelatedFacts>,
     /// Calls that belong to this one: a ring of the one was taken in the other.
     pub linked_calls: Vec<LinkedCallFacts>,
-    /// Of stays here that begin with a renewal after a goodbye: the stay that had ended; at most
+    /// For stays here that begin with a renewal after a goodbye: the stay that had ended; at most
     /// 20.
     pub earlier_stays: Vec<EarlierStayFacts>,
-    /// How the room is known over the time of the call.
+    /// The room's coverage over the time of the call.
     pub coverage: Vec<CoverageFacts>,
     #[serde(skip)]
     cover: Vec<Interval>,
     /// For the page only.
     #[serde(skip)]
     pub part: Part,
-    /// The stays that are asked for, where it is not the first ones.
+    /// The requested stays, if they are not the first ones.
     #[serde(skip)]
     window: Option<Vec<MemberFacts>>,
 }
 
-/// What the page shows: rows from a place of each list that is asked for; all of it, from the
-/// beginning, where none is.
+/// The part that the page shows: rows from a given place of one list; everything from the beginning
+/// if none is given.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Part {
     /// Stays before the first one that is shown.
@@ -84,7 +84,7 @@ pub struct Part {
 }
 
 impl Part {
-    /// The picture, and the first stays and events.
+    /// Is it the complete page: the picture, and the first stays and events?
     #[must_use]
     pub fn is_whole(self) -> bool {
         self == Self::default()
@@ -95,12 +95,12 @@ impl Part {
 #[derive(Debug)]
 pub struct Shown<'a, T> {
     pub rows: &'a [T],
-    /// Rows before these, and in all.
+    /// The number of rows before these, and in total.
     pub before: usize,
     pub total: usize,
 }
 
-/// Between which times those of a table are.
+/// The span of the times in a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Times {
     pub from: i64,
@@ -108,7 +108,7 @@ pub struct Times {
 }
 
 impl Times {
-    /// They are of more than one day, in UTC, so that each needs its date.
+    /// Are they of more than one day in UTC, so that each needs its date?
     #[must_use]
     pub fn dated(&self) -> bool {
         f::midnight(self.from) != f::midnight(self.to)
@@ -116,13 +116,13 @@ impl Times {
 }
 
 impl<T> Shown<'_, T> {
-    /// How many rows come before those that follow, if any do.
+    /// The place of the next rows, if there are any.
     #[must_use]
     pub fn next(&self) -> Option<usize> {
         Some(self.before + self.rows.len()).filter(|next| *next < self.total)
     }
 
-    /// `21 to 80 of 200`; nothing where it is all.
+    /// `21 to 80 of 200`; empty if all rows are shown.
     #[must_use]
     pub fn place(&self) -> String {
         if self.rows.len() == self.total {
@@ -167,7 +167,7 @@ impl EarlierStayFacts {
     }
 }
 
-/// What one transport carried of this call.
+/// The use of one transport in this call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct TransportFacts {
     #[serde(rename = "type")]
@@ -258,7 +258,7 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<CallPage>, Error>
     Ok(page.into())
 }
 
-/// Which part of the call is asked for.
+/// The requested part of the call.
 fn part_of_query(query: &Query) -> Result<Part, Error> {
     let stays = if query.get("members_from").is_some() {
         "members_from"
@@ -269,7 +269,7 @@ fn part_of_query(query: &Query) -> Result<Part, Error> {
     let stays_from = place_of_query(query, stays, STAYS_FROM_MAX)?;
     let events_from = place_of_query(query, "events_from", EVENTS_FROM_MAX)?;
 
-    // A page shows one list at a time: both would make it too heavy.
+    // A page shows only one list at a time: both would make it too large.
     if stays == "stays_from" && stays_from.is_some() && events_from.is_some() {
         return Err(Error::Invalid(
             "stays_from and events_from are two pages: ask for one of them".to_owned(),
@@ -282,7 +282,7 @@ fn part_of_query(query: &Query) -> Result<Part, Error> {
     })
 }
 
-/// How many rows come before those that are asked for.
+/// The place of the first requested row.
 fn place_of_query(query: &Query, name: &str, most: i64) -> Result<Option<usize>, Error> {
     let Some(before) = query.number(name)? else {
         return Ok(None);
@@ -314,7 +314,7 @@ pub fn page(
         to: call.end_ms(now).max(call.started_ms + 1),
     };
 
-    // Of each only what concerns the call: what goes on after it would change the answer for ever.
+    // Cut each to the time of the call. Otherwise later changes would change the answer for ever.
     let within = cover.iter().map(|interval| Interval {
         span: interval.span.within(&here),
         ..*interval
@@ -340,7 +340,7 @@ pub fn page(
     }
 }
 
-/// Of each stay that came back after a goodbye: the one that had ended.
+/// For each stay that came back after a goodbye: the stay that had ended.
 async fn earlier_stays(
     web: &Web,
     ask: &Ask,
@@ -424,7 +424,7 @@ impl CallPage {
         }
     }
 
-    /// Who came first.
+    /// The member who joined first.
     #[must_use]
     pub fn first(&self) -> Option<&MemberFacts> {
         self.call
@@ -450,20 +450,20 @@ impl CallPage {
         )
     }
 
-    /// What nobody watched, behind the timeline.
+    /// The unwatched time behind the timeline.
     #[must_use]
     pub fn blind(&self, axis: &Axis) -> Vec<Band> {
         blind::bands(blind::spans(&self.cover), axis)
     }
 
-    /// The stay that had ended before a stay came back with this event.
+    /// The ended stay before the one that this event began.
     #[must_use]
     pub fn earlier_of_event(&self, event_id: &str) -> Option<&EarlierStayFacts> {
         let mut earlier = self.earlier_stays.iter();
         earlier.find(|stay| stay.join_event_id == event_id)
     }
 
-    /// The stay that had ended before the one came back that a finding is about.
+    /// The ended stay before the one that a finding is about.
     #[must_use]
     pub fn earlier_of_finding(&self, finding: &FindingFacts) -> Option<&EarlierStayFacts> {
         let mut earlier = self.earlier_stays.iter();
@@ -474,25 +474,25 @@ impl CallPage {
         })
     }
 
-    /// The findings that are shown, the gravest first.
+    /// The findings that are shown, the most serious first.
     #[must_use]
     pub fn findings(&self, shell: &Shell) -> &[FindingFacts] {
         shell.first(&self.call.findings, pin::MOST)
     }
 
-    /// The same; what is one thing to look at is told as one.
+    /// The same, grouped: related findings are shown as one.
     #[must_use]
     pub fn finding_groups(&self, shell: &Shell) -> Vec<FindingGroup<'_>> {
         groups_of_findings(self.findings(shell))
     }
 
-    /// Their numerals in the axis of the timeline; the others are on bars.
+    /// Their numerals on the axis of the timeline; the others are on bars.
     #[must_use]
     pub fn pins(&self, picture: &Timeline, now: impl f::Whole, shell: &Shell) -> Vec<Pin> {
         pin::pins(self.findings(shell), picture, self.call.upto(now))
     }
 
-    /// What the key says of the bands of those who were apart.
+    /// The legend for the bands of people who were apart.
     #[must_use]
     pub fn apart(&self, picture: &Timeline, shell: &Shell) -> Option<&'static str> {
         pin::apart(self.findings(shell)).filter(|_| picture.area.is_none())
@@ -509,7 +509,7 @@ impl CallPage {
         (event.sender != stay.user_id).then(|| event.title())
     }
 
-    /// From when until when the stays are.
+    /// The span of the stays.
     #[must_use]
     pub fn span(&self, now: impl f::Whole) -> Times {
         Times {
@@ -518,7 +518,7 @@ impl CallPage {
         }
     }
 
-    /// From when until when all is that the page tells of, events and rings as well.
+    /// The span of everything on the page, including events and rings.
     #[must_use]
     pub fn span_told(&self, now: impl f::Whole) -> Times {
         let (events, rings) = (&self.evidence, &self.related);
@@ -571,8 +571,8 @@ impl CallPage {
             .find_map(Clone::clone)
     }
 
-    /// How many lines of the evidence have their raw event on the page: as many as keep it small;
-    /// the JSON has all.
+    /// The number of lines of the evidence with their raw event: as many as keep the page small.
+    /// The JSON has all.
     #[must_use]
     pub fn raws(&self, shell: &Shell) -> usize {
         let (mut bytes, most) = (
@@ -606,8 +606,8 @@ impl CallPage {
         Sfus::from_urls(self.call.members.iter().filter_map(MemberFacts::sfu))
     }
 
-    /// Rows before those of a list, and how many there are at most: below the picture, and on a page
-    /// of their own.
+    /// The place of the first row of a list, and the maximum number of rows, which is different
+    /// below the picture and on a page of their own.
     fn window_of(&self, from: Option<usize>, most: [usize; 2]) -> (usize, usize) {
         match from {
             Some(before) => (before, most[1]),
@@ -616,7 +616,7 @@ impl CallPage {
         }
     }
 
-    /// The stays of the table, in order of arrival; none where only the events are asked for.
+    /// The stays of the table, in order of arrival; none if only the events are requested.
     #[must_use]
     pub fn stays(&self, shell: &Shell) -> Shown<'_, MemberFacts> {
         let (before, most) = self.window_of(self.part.stays_from, STAYS);
@@ -631,7 +631,7 @@ impl CallPage {
         }
     }
 
-    /// The events of the list; none where only the stays are asked for.
+    /// The events of the list; none if only the stays are requested.
     #[must_use]
     pub fn events_shown(&self, shell: &Shell) -> Shown<'_, EvidenceFacts> {
         let (before, most) = self.window_of(self.part.events_from, EVENTS_SHOWN);

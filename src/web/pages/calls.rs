@@ -1,5 +1,5 @@
-//! `/calls`: every call, newest first or in another order, filtered and paged; and the list of
-//! those that run now.
+//! `/calls`: all calls, newest first or in another order, filtered and paged; and the list of
+//! running calls.
 
 use crate::store::row::{self, CallFilter, Matching, More};
 use crate::store::sorted::{self, Place};
@@ -54,13 +54,13 @@ pub struct Calls {
     pub list: List<CallFacts>,
     #[serde(flatten)]
     pub looked: LookedFacts,
-    /// What the form above the list shows; counted for the page only.
+    /// The content of the form above the list; its numbers are counted for the page only.
     #[serde(skip)]
     pub form: Form,
 }
 
-/// The calls that run now, and whether that can be told. Those that are stuck are among them: their
-/// `state` is `stuck`.
+/// The running calls, and whether the present is known. Stuck calls are among them: their `state`
+/// is `stuck`.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Active {
     #[serde(flatten)]
@@ -69,12 +69,12 @@ pub struct Active {
     pub seen: AllSeenFacts,
     #[serde(flatten)]
     pub numbers_now: NowFacts,
-    /// How many calls run now, stuck ones among them. Where it is more than `data` holds, `data`
-    /// has some of each room, the newest first.
+    /// The number of running calls, including stuck ones. If it is more than `data` has, `data` has
+    /// some of each room, the newest first.
     pub active_total: i64,
 }
 
-/// The filter as it was asked, and how much it matches.
+/// The requested filter, and how much it matches.
 #[derive(Debug, Clone, Default)]
 pub struct Form {
     pub query: Query,
@@ -85,18 +85,17 @@ pub struct Form {
     pub rooms: usize,
 }
 
-/// The calls of one day; in another order than that of time, all calls.
+/// The calls of one day; all calls if the order is not by time.
 #[derive(Debug, Clone)]
 pub struct Day<'a> {
     pub ms: Option<i64>,
     pub calls: Vec<&'a CallFacts>,
-    /// All calls of that day that fit the filter are here: none is on the page before or after this
-    /// one.
+    /// All matching calls of that day are here: none is on the page before or after this one.
     pub whole: bool,
 }
 
 impl Day<'_> {
-    /// Who was in them.
+    /// The number of distinct people in them.
     #[must_use]
     pub fn people(&self) -> usize {
         let members = self.calls.iter().flat_map(|call| &call.members);
@@ -186,7 +185,7 @@ async fn load(web: &Web, ask: &Ask) -> Result<Calls, Error> {
     })
 }
 
-/// The filter that the parameters say; lists and exports have the same.
+/// The filter from the parameters, for lists and exports.
 pub(in crate::web) async fn filter(
     web: &Web,
     ask: &Ask,
@@ -222,7 +221,7 @@ async fn more(web: &Web, ask: &Ask, query: &Query) -> Result<More, Error> {
         q: text("q"),
     };
 
-    // Nobody is called like an event.
+    // No name looks like an event id.
     if let Some(event_id) = more.q.take_if(|q| q.starts_with('$')) {
         let found = sessions::find(&web.store, ask.viewer, &event_id).await?;
         more.id = Some(found.map_or(event_id, |call| call.id));
@@ -231,7 +230,8 @@ async fn more(web: &Web, ask: &Ask, query: &Query) -> Result<More, Error> {
     Ok(more)
 }
 
-/// One more than asked was read: if it is there, the last one shown is where the next page begins.
+/// One more row than requested was read. If it exists, the next page begins after the last one
+/// shown.
 fn next(mut calls: Vec<(row::Call, Place)>, limit: i64) -> (Vec<row::Call>, Option<Place>) {
     let limit = usize::try_from(limit).unwrap_or(0);
     let is_more = calls.len() > limit;
@@ -273,7 +273,7 @@ async fn form(web: &Web, ask: &Ask, query: &Query, filter: &CallFilter) -> Resul
 }
 
 impl Calls {
-    /// The calls by the UTC day on which they started, where they are in that order.
+    /// The calls by the UTC day of their start, if the list is in that order.
     #[must_use]
     pub fn days(&self) -> Vec<Day<'_>> {
         let mut days: Vec<Day<'_>> = Vec::new();
@@ -300,7 +300,7 @@ impl Calls {
         days
     }
 
-    /// The query of the page that comes after this one.
+    /// The query of the next page.
     #[must_use]
     pub fn older(&self) -> Option<String> {
         self.list
@@ -309,7 +309,7 @@ impl Calls {
             .map(|next| self.form.query.with(&[], Some(("cursor", next))))
     }
 
-    /// The query of the first page, if this is another.
+    /// The query of the first page, unless this is it.
     #[must_use]
     pub fn newest(&self) -> Option<String> {
         self.form
@@ -326,7 +326,7 @@ impl Form {
         self.chosen.name == "started"
     }
 
-    /// The head of a column that sorts.
+    /// The header of a sortable column.
     #[must_use]
     pub fn head(&self, name: &str) -> Head {
         self.chosen.head(name, false, "/calls", &self.query)
@@ -341,7 +341,7 @@ impl Form {
             .map_or("fewest first", |(_, says, _)| says)
     }
 
-    /// The choices of the order for the form: word, what it says, and whether it is this one.
+    /// The choices of order for the form: word, description, and whether it is the present one.
     #[must_use]
     pub fn orders(&self) -> [(&'static str, &'static str, bool); 8] {
         let here = self.chosen.word();
@@ -378,7 +378,7 @@ impl Form {
             .count()
     }
 
-    /// A day field takes days only; other forms of time are shown as text.
+    /// A date field accepts only days; other formats of time need a text field.
     #[must_use]
     pub fn field_type(&self, name: &str) -> &'static str {
         let text = self.value(name);
@@ -426,7 +426,7 @@ impl Form {
         words.into_iter().filter_map(chip).collect()
     }
 
-    /// All of the list, however long, as a file: `csv` or `ndjson`.
+    /// The address of the complete list as a file: `csv` or `ndjson`.
     #[must_use]
     pub fn export(&self, end: &str) -> String {
         format!(

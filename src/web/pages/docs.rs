@@ -1,5 +1,5 @@
-//! `/api/docs`: the `OpenAPI` document for people, page by page, with nothing fetched from anywhere
-//! else.
+//! `/api/docs`: the `OpenAPI` document for people, page by page; nothing is loaded from other
+//! hosts.
 
 use crate::web::error::Error;
 use crate::web::openapi::params::{self, PATH, QUERY};
@@ -25,19 +25,19 @@ pub struct Group {
     pub addresses: Vec<Address>,
 }
 
-/// One address, its parameters and what it answers.
+/// One address, its parameters and its answer.
 #[derive(Debug, Clone, Serialize)]
 pub struct Address {
     pub path: &'static str,
     pub summary: &'static str,
-    /// Names and what they are for; those of the path first.
+    /// Names and descriptions of the parameters; those of the path first.
     pub parameters: Vec<(&'static str, &'static str)>,
     pub answer: Kind,
-    /// It can be asked for as it stands.
+    /// It can be requested without filling in anything.
     pub is_whole: bool,
 }
 
-/// What a value is: words, and the name of a struct that has a page of its own.
+/// The type of a value: words, and the name of a struct that has a page of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Kind {
     pub words: String,
@@ -49,7 +49,7 @@ pub struct Kind {
 pub struct ShapePage {
     pub name: String,
     pub description: Option<String>,
-    /// Structs all of whose keys it has, too.
+    /// Structs whose keys it includes.
     pub parts: Vec<String>,
     pub keys: Vec<Key>,
 }

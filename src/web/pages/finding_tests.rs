@@ -1,4 +1,4 @@
-//! What pages say of findings, and of a moment that cannot be told.
+//! What pages show about findings, and if the present is unknown.
 
 use super::{call, calls, overview, wall};
 use crate::rtc::evidence::{Origin, Way};
@@ -277,7 +277,7 @@ fn the_first_page_and_the_wall_lead_to_what_needs_a_look() {
             .contains(">One call needs a look</a>: in <bdi>Ops</bdi>: Alice cannot hear carol.")
     );
     assert!(html(&wall::page(page)).contains("Alice cannot hear carol. 2 servers"));
-    // What nobody hears is not told as fact.
+    // If the room is not heard, nothing is stated as a fact.
     let unknown = Unknown {
         why: Why::NotHeard,
         since_ms: Some(NOW - MINUTE),
@@ -288,7 +288,7 @@ fn the_first_page_and_the_wall_lead_to_what_needs_a_look() {
         unknown_rooms: 1,
     };
 
-    // Dan is probably gone: he is none of the people.
+    // Dan is probably gone: he is not counted.
     let cases = [
         (
             vec![troubled()],
@@ -369,7 +369,8 @@ fn what_needs_a_look_comes_first_and_lists_say_so() {
     }
 }
 
-/// Ada is alone, and silent since 95 minutes; her client renews every hour, or nothing tells.
+/// Ada is alone, and has been silent for 95 minutes. `hourly`: her client renews every hour; else
+/// that is unknown.
 fn alone(hourly: bool) -> CallFacts {
     let ada = fixtures::member(
         "a",
@@ -494,7 +495,7 @@ fn without_a_sign_the_word_is_weaker_and_the_call_needs_a_look_all_the_same() {
     assert!(text.contains("One call needs a look"), "{text}");
 }
 
-/// Ada's stay of an hour, with what is known of the events at its ends.
+/// Ada's stay of one hour, with the origins of the events at its boundaries.
 fn ended(origins: Origins, end_event_id: &str) -> CallFacts {
     let mut ada = fixtures::member(
         "a",

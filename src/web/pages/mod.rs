@@ -39,29 +39,30 @@ use crate::store::{
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-/// So many silent stays are looked into; of more the signs are told that their events do not give.
+/// Maximum number of silent stays whose events are read. For further ones, only the signs that need
+/// no events are reported.
 const SILENT_MAX: usize = 500;
-/// How the stays of a server ended is counted over so many days.
+/// Number of days over which the ends of a server's stays are counted.
 const HABIT_DAYS: i64 = 30;
 
-/// The account that we look from, by its user id, as soon as that is known.
+/// The observing account's user id, once known.
 async fn account(web: &Web, ask: &Ask) -> Result<Option<String>, Error> {
     let vantages = vantages::list_for(&web.store, ask.viewer).await?;
     let user_ids = vantages.into_iter().map(|vantage| vantage.user_id);
     Ok(user_ids.into_iter().find(|user_id| !user_id.is_empty()))
 }
 
-/// How one room is known over time.
+/// The coverage of one room.
 async fn coverage_of(web: &Web, ask: &Ask, room_id: &str) -> Result<Vec<Interval>, Error> {
     let rooms = BTreeSet::from([room_id.to_owned()]);
     let mut found = coverage::coverage_of_rooms(&web.store, ask.viewer, &rooms, ask.now).await?;
     Ok(found.remove(room_id).unwrap_or_default())
 }
 
-/// So many calls beside those of a list are read whole.
+/// Maximum number of calls outside a list that are read completely to find calls side by side.
 const BESIDE_MAX: usize = 40;
 
-/// Calls with their members, and what ran side by side with them, read from the store.
+/// Calls with their members and the calls that ran side by side, read from the store.
 pub(super) async fn with_members(
     web: &Web,
     ask: &Ask,
@@ -72,7 +73,7 @@ pub(super) async fn with_members(
     Ok(calls)
 }
 
-/// Says of each call what ran side by side with it.
+/// Adds to each call the calls that ran side by side with it.
 async fn add_side_by_side(web: &Web, ask: &Ask, calls: &mut [CallFacts]) -> Result<(), Error> {
     let beside = calls_side_by_side(web, ask, calls).await?;
     let others = read_members(web, ask, beside).await?;
@@ -80,8 +81,7 @@ async fn add_side_by_side(web: &Web, ask: &Ask, calls: &mut [CallFacts]) -> Resu
     Ok(())
 }
 
-/// The calls that are not among `calls` and may have run side by side with one of them while nobody
-/// met.
+/// The calls outside `calls` that may have run side by side with one of them without a meeting.
 async fn calls_side_by_side(
     web: &Web,
     ask: &Ask,
@@ -138,7 +138,7 @@ fn ids_in_pairs(calls: &[row::LoneCall]) -> Vec<String> {
         .collect()
 }
 
-/// Calls with their members; of very large ones some.
+/// Reads calls with their members; of very large calls only some members.
 async fn read_members(
     web: &Web,
     ask: &Ask,
@@ -163,17 +163,17 @@ async fn read_members(
     with_parts(web, ask, calls, parts, Vec::new()).await
 }
 
-/// Stays that are read of all calls of a list together, of one call in a list at most, and of one
-/// call at least.
+/// Maximum number of stays read for all calls of a list together, and for one call of a list.
 const STAYS_OF_LIST: i64 = 4000;
 const STAYS_OF_LISTED_CALL: i64 = 1000;
-/// A call by itself is read whole up to so many stays, and of a larger one so many are read.
+/// Maximum number of stays of a single call that is read completely; number of stays read of a
+/// larger one; minimum number of stays read of each call.
 pub(super) const STAYS_OF_CALL: i64 = 2000;
 const STAYS_OF_LARGE_CALL: i64 = 1000;
 const STAYS_LEAST: i64 = 20;
 
-/// One call with its members, however large it is; of a very large one also the stays in order of
-/// arrival after so many, which are given by themselves, too.
+/// One call with its members, of any size. For a very large call, also returns a window: the stays
+/// in order of arrival from a given place on.
 pub(super) async fn with_window(
     web: &Web,
     ask: &Ask,
@@ -205,8 +205,8 @@ pub(super) async fn with_window(
         return Ok((facts, Some(rows)));
     }
 
-    // What stays of a large call really use depends on those who were there before; so they are
-    // told together.
+    // The transport that a stay of a large call really uses depends on earlier members, so they are
+    // computed together.
     let rows = memberships::by_id(store, viewer, &window).await?;
     let asked: HashSet<_> = rows
         .iter()
@@ -236,7 +236,7 @@ pub(super) async fn with_window(
     Ok((facts, Some(shown)))
 }
 
-/// A call of which not all stays are read: how many it has, and how many are read.
+/// A call that is not read completely: the number of its stays, and of those read.
 struct CallPart {
     id: String,
     total: i64,
@@ -246,22 +246,22 @@ struct CallPart {
 /// The calls that run now.
 #[derive(Debug, Clone, Default)]
 pub struct Running {
-    /// Newest first; of more than fit, some of each room.
+    /// Newest first; if there are too many, some of each room.
     pub calls: Vec<CallFacts>,
     pub total: i64,
 }
 
 impl Running {
-    /// The numbers of now, also of those that are not in the list.
+    /// The numbers of now, including calls that are not in the list.
     #[must_use]
     pub fn numbers(&self) -> NowFacts {
         NowFacts::count_members(self.calls.iter()).with_total(self.total, self.calls.len())
     }
 }
 
-/// The calls that run now, read once for all who ask.
+/// The running calls, read once for all requests.
 pub(super) async fn running(web: &Web, ask: &Ask) -> Result<Arc<Running>, Error> {
-    // All wait for this one: it must not wait for dear questions.
+    // All requests wait for this query, so it must not wait for expensive ones.
     let pages = Web {
         store: web.store.for_pages(),
         ..web.clone()
@@ -283,7 +283,7 @@ pub(super) async fn running(web: &Web, ask: &Ask) -> Result<Arc<Running>, Error>
     web.memory.running.get(|| web.stamp(), read).await
 }
 
-/// Who still counts in a call though probably gone.
+/// The members who still count in a call though they are probably gone.
 pub(super) async fn gone(web: &Web, ask: &Ask) -> Result<Gone, Error> {
     let running = Box::pin(running(web, ask)).await?;
     Ok(facts::gone_of(running.calls.iter()))
@@ -295,7 +295,7 @@ pub(super) async fn running_in_room(
     ask: &Ask,
     room_id: &str,
 ) -> Result<Vec<CallFacts>, Error> {
-    // Of more than fit those of all rooms are not read for the sake of one.
+    // If there are too many running calls, do not read those of all rooms for one room.
     let total = sessions::running(&web.store, ask.viewer, ask.now).await?;
     if total < sessions::ACTIVE_MOST {
         let running = running(web, ask).await?;
@@ -312,8 +312,8 @@ fn int(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// Calls with their members; of `parts` only some, and those of `besides`, ids of stays, in any
-/// case.
+/// Calls with their members. For calls in `parts`, only some members are read, but always those in
+/// `besides` (ids of stays).
 async fn with_parts(
     web: &Web,
     ask: &Ask,
@@ -340,7 +340,7 @@ async fn with_parts(
     some.sort_unstable();
     some.dedup();
     let rooms: BTreeSet<String> = calls.iter().map(|call| call.room.room_id.clone()).collect();
-    // Before the stays: none of them may be missing from a time that is said to be read.
+    // Read the coverage before the stays: a time reported as read must not lack any stay.
     let coverage = coverage::coverage_of_rooms(store, viewer, &rooms, ask.now).await?;
     let mut members = memberships::members_of_calls(store, viewer, &whole).await?;
     let mut origins = evidence::origins_of_calls(store, viewer, &whole).await?;
@@ -381,7 +381,7 @@ async fn with_parts(
     Ok(calls)
 }
 
-/// What tells those who are probably gone from others among these stays.
+/// The evidence about ghosts among these stays.
 async fn ghosts_among(
     web: &Web,
     ask: &Ask,
@@ -398,7 +398,7 @@ async fn ghosts_among(
     let ids: Vec<String> = ids.map(|member| member.id.clone()).collect();
     let servers: BTreeSet<&str> = silent.iter().map(|member| member.server.as_str()).collect();
     let from = ask.now - HABIT_DAYS * DAY;
-    // What a homeserver never said is not known.
+    // A capability that a homeserver never reported is unknown.
     let without = vantages::list_for(store, viewer)
         .await?
         .into_iter()

@@ -1,5 +1,5 @@
-//! The time machine of a room in JSON: who was in which call at a moment, and when its calls went
-//! on and off.
+//! The time machine of a room in JSON: who was in which call at a moment, and when its calls began
+//! and ended.
 
 use crate::rtc::coverage::{Cover, at};
 use crate::rtc::present::{Unknown, Why};
@@ -17,11 +17,11 @@ use utoipa::ToSchema;
 /// Parameters of the two lists.
 pub const MEMBERS: &[&str] = &["at"];
 pub const FLIPS: &[&str] = &["from", "to", "cursor"];
-/// The page shows the last flips of so many days.
+/// Number of days whose last flips the page shows.
 const DAYS: i64 = 30;
-/// Calls whose flips are in one answer, or a few more.
+/// Approximate maximum number of calls whose flips are in one answer.
 const CALLS: i64 = 1000;
-/// When the calls of a room went on and off.
+/// When the calls of a room began and ended.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Flips {
     #[serde(flatten)]
@@ -89,7 +89,7 @@ async fn room(web: &Web, ask: &Ask, id: &str) -> Result<RoomRef, Error> {
     }
 }
 
-/// The parameter `at`; the future is not known.
+/// The parameter `at`; it cannot be in the future.
 ///
 /// # Errors
 /// Not a time, or later than now.
@@ -101,11 +101,11 @@ pub(super) fn moment(query: &Query, now: i64) -> Result<Option<i64>, Error> {
     }
 }
 
-/// What stands in the time machine's field: what was asked, also where it cannot be answered.
+/// The text in the time machine's field: what was requested, even if it cannot be answered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Asked {
     pub text: String,
-    /// The moment that it means, ms.
+    /// The parsed moment, ms.
     pub at_ms: Option<i64>,
     pub fault: Option<&'static str>,
 }
@@ -125,12 +125,12 @@ impl Asked {
         Self { text, at_ms, fault }
     }
 
-    /// The moment, where it can be answered.
+    /// The moment, if it can be answered.
     pub(super) fn moment(&self) -> Option<i64> {
         self.at_ms.filter(|_| self.fault.is_none())
     }
 
-    /// A field for times takes times only; anything else stays in it as text.
+    /// A time field accepts only times; any other text needs a text field.
     #[must_use]
     pub fn field_type(&self) -> &'static str {
         if self.at_ms.is_some() || self.text.is_empty() {
@@ -177,8 +177,8 @@ pub(super) async fn then(web: &Web, ask: &Ask, room: RoomRef, at_ms: i64) -> Res
     Ok(moment.with_total(total))
 }
 
-/// Why it is not known who was there at a moment, if so: nobody watched, or what hides the present
-/// hid it then.
+/// Why it is unknown who was there at a moment, if so: nobody watched, or the reason why the
+/// present is unknown applied already then.
 fn why_unknown(how: Cover, present: Option<Unknown>, at_ms: i64, now: i64) -> Option<&'static str> {
     let hidden = present.filter(|unknown| {
         unknown.why == Why::Encrypted || at_ms >= unknown.since_ms.unwrap_or(now)
@@ -188,15 +188,15 @@ fn why_unknown(how: Cover, present: Option<Unknown>, at_ms: i64, now: i64) -> Op
     hidden.map(|unknown| unknown.why.as_str()).or(unwatched)
 }
 
-/// The flips of a room in the last part of `[from, to)`, newest first, and where that part begins
-/// if it is not all.
+/// The flips of a room in the last part of `[from, to)`, newest first; and where that part begins
+/// if it does not cover all.
 pub(super) async fn flips_of(
     web: &Web,
     ask: &Ask,
     room_id: &str,
     (from, to): (i64, i64),
 ) -> Result<(Vec<Flip>, Option<i64>), Error> {
-    // A stamp from the future is no call yet.
+    // Ignore calls with a timestamp from the future.
     let to = to.min(ask.now.saturating_add(1));
     let (calls, first) =
         moments::calls_between(&web.store, ask.viewer, room_id, (from, to), CALLS).await?;

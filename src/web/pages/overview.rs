@@ -1,4 +1,4 @@
-//! `/`: calls running now, today's numbers, the last 24 hours, and what cannot be seen.
+//! `/`: running calls, today's numbers, the last 24 hours, and what cannot be seen.
 
 use super::standing::{RoomCounts, Standing, refused_successors};
 use crate::rtc::coverage::Span;
@@ -25,22 +25,23 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 use utoipa::ToSchema;
 
-/// Running calls that have a card, and a line.
+/// Maximum number of running calls shown as a card, and as a line.
 const CARDS: usize = 20;
 const LINES: usize = 176;
-/// Calls that are probably stuck, on the page.
+/// Maximum number of probably stuck calls on the page.
 const STUCK: usize = 10;
-/// Calls that just ended, on the page.
+/// Number of recently ended calls on the page.
 const ENDED: i64 = 5;
-/// Invitations in the JSON, and on the empty page.
+/// Maximum number of invitations in the JSON, and on the empty page.
 const INVITATIONS: i64 = 20;
 const INVITATIONS_SHOWN: usize = 3;
-/// Steps of the last 24 hours, and stays of a day from which on it is not counted for each change.
+/// Maximum number of steps for the last 24 hours; number of stays of a day from which on they are
+/// not counted again for each change.
 const STEPS: i64 = 2880;
 const STAYS_DEAR: i64 = 20_000;
-/// Rooms that need a look, on the page and in its JSON.
+/// Maximum number of rooms that need a look, on the page and in its JSON.
 const LOOKS: usize = 12;
-/// Rooms named in one remark.
+/// Maximum number of rooms named in one remark.
 const NAMED: usize = 3;
 
 /// The page.
@@ -130,7 +131,7 @@ impl Numbers {
 }
 
 impl Numbers {
-    /// How many calls are not exact, in words, if any.
+    /// The number of calls that are not exact, in words, if any.
     #[must_use]
     pub fn not_exact(&self) -> Option<String> {
         not_exact(self.calls, self.calls_exact)
@@ -143,7 +144,7 @@ impl Numbers {
     }
 }
 
-/// Something that is hidden from us, and where.
+/// Something that we cannot see, and in which rooms.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Unseen {
     pub kind: UnseenKind,
@@ -155,13 +156,13 @@ pub struct Unseen {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum UnseenKind {
-    /// Sticky member events came as ciphertext.
+    /// Sticky member events came encrypted.
     EncryptedMembers,
     /// History before we joined is hidden.
     SinceJoined,
-    /// Asked for, and not readable.
+    /// Requested, but not readable.
     Blind,
-    /// They took the place of rooms that are followed, and cannot be joined: nobody asked for them.
+    /// Successors of followed rooms that cannot be joined; nobody requested them.
     Successor,
     /// The homeserver gave their history only in part.
     HistoryShort,
@@ -169,12 +170,12 @@ pub enum UnseenKind {
     Left,
 }
 
-/// What the observer looks at, and how it fares.
+/// What the observer follows, and its state.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Watched {
     pub rooms: usize,
-    /// Of the rooms, those that are followed, and those that cannot be read now or whose last look
-    /// failed.
+    /// The number of rooms that are followed, and of rooms that cannot be read now or whose last
+    /// poll failed.
     pub followed: usize,
     pub unread: usize,
     pub history_open: usize,
@@ -186,11 +187,11 @@ pub struct Watched {
     pub vantages: Vec<VantageFacts>,
     /// Invitations that wait because the configuration does not allow them; at most 20.
     pub invitations: Vec<InvitationFacts>,
-    /// Nothing can be stored, so that nothing of now is known; null while all is well.
+    /// Nothing can be stored, so nothing about the present is known; null if there is no problem.
     pub storage_trouble: Option<StorageTroubleFacts>,
 }
 
-/// What the page is made of.
+/// The data of the page.
 #[derive(Debug, Clone, Default)]
 pub struct Rows {
     pub active: Vec<CallFacts>,
@@ -203,7 +204,7 @@ pub struct Rows {
     /// Rooms of which the homeserver gave the history only in part.
     pub short: Vec<row::RoomName>,
     pub vantages: Vec<row::Vantage>,
-    /// Whether this moment can be told.
+    /// Whether the present is known.
     pub seen: AllSeenFacts,
     /// Some calls are from older rules.
     pub older_rules: bool,
@@ -211,14 +212,14 @@ pub struct Rows {
     pub invitations: Vec<Pending>,
 }
 
-/// What was counted for the last hours and the same of last week.
+/// The counts of the last 24 hours, and of the same time last week.
 #[derive(Debug, Clone, Default)]
 pub struct Day {
     pub today: SpanNumbers,
     pub last_week: SpanNumbers,
     pub concurrency: Vec<(i64, i64)>,
     pub concurrency_whole: bool,
-    /// Is the time known that last week's numbers are of?
+    /// Is the time of last week's numbers known?
     pub compared: bool,
 }
 
@@ -231,14 +232,14 @@ impl Day {
             to: now - 7 * f::DAY,
         };
 
-        // First: what is known by then is counted after it.
+        // This comes first: everything reported as known is counted after it.
         let compared = coverage::is_span_known(store, viewer, last_week, now).await?;
         let last_hours = Span {
             from: yesterday,
             to: now,
         };
 
-        // Those of today are among them.
+        // This includes the devices of today.
         let devices = stats::DevicesOfSpan::read(store, viewer, (last_hours, now), gone).await?;
         let steps = devices.steps(last_hours);
         let (concurrency, concurrency_whole) = stats::thinned(steps, (yesterday, now), STEPS);
@@ -256,7 +257,7 @@ impl Day {
         })
     }
 
-    /// There was so much that it is not counted anew for each change.
+    /// Is there so much that it is not counted again for each change?
     fn is_dear(&self) -> bool {
         self.today.stays + self.last_week.stays > STAYS_DEAR || !self.concurrency_whole
     }
@@ -429,7 +430,7 @@ impl Unseen {
 }
 
 impl Overview {
-    /// How many calls run now, also those that are not in the list.
+    /// The number of running calls, including those that are not in the list.
     #[must_use]
     pub fn calls_now(&self) -> usize {
         let total = usize::try_from(self.active_total).unwrap_or(0);
@@ -445,13 +446,14 @@ impl Overview {
         (cards, lines, cards.len() + lines.len() < self.calls_now())
     }
 
-    /// How many calls need a look, those that run side by side being one, and the first of them.
+    /// The number of calls that need a look, and the first of them. Calls that ran side by side
+    /// count as one.
     #[must_use]
     pub fn troubled(&self) -> (usize, Option<&CallFacts>) {
         count_troubled(&self.active)
     }
 
-    /// How many run now, in words: `2 calls`, `1 whiteboard`.
+    /// The number of running calls in words: `2 calls`, `1 whiteboard`.
     #[must_use]
     pub fn counted_active(&self) -> String {
         counted_by_noun(&self.active, self.calls_now())
@@ -527,7 +529,7 @@ impl Overview {
         )
     }
 
-    /// How the observer stands, in a sentence: well only where everything is seen.
+    /// The state of the observer in a sentence; "well" only if everything is seen.
     #[must_use]
     pub fn watching_words(&self) -> String {
         match self.standing() {
@@ -553,7 +555,7 @@ impl Overview {
             ),
             Standing::Well => {
                 let rooms = f::counted(self.watched.followed, "room", "rooms");
-                // Beside a stuck call "well" reads as if nothing were to be done.
+                // Next to a stuck call, "well" would suggest that nothing has to be done.
                 let well = if self.stuck.is_empty() {
                     "well and "
                 } else {
@@ -577,7 +579,7 @@ impl Overview {
         rooms.words()
     }
 
-    /// The account that is to be invited.
+    /// The account to invite.
     #[must_use]
     pub fn account(&self) -> String {
         let known = self.watched.vantages.iter().find(|one| one.is_signed_in());
@@ -594,7 +596,7 @@ impl Overview {
         &all[..all.len().min(INVITATIONS_SHOWN)]
     }
 
-    /// Would sticky events come to us?
+    /// Does a homeserver send us sticky events?
     #[must_use]
     pub fn sees_sticky(&self) -> bool {
         self.watched
@@ -603,7 +605,7 @@ impl Overview {
             .any(|vantage| vantage.sticky_events)
     }
 
-    /// An account that does not hear its homeserver now.
+    /// An account that receives nothing from its homeserver now.
     #[must_use]
     pub fn failing(&self) -> Option<&VantageFacts> {
         self.watched

@@ -1,5 +1,4 @@
-//! The period that a page of numbers is about: 7, 30, 90 or 365 days that end today, and the one
-//! before.
+//! The period of a statistics page: 7, 30, 90 or 365 days that end today, and the period before.
 
 use crate::rtc::coverage::Span;
 use crate::web::error::Error;
@@ -10,7 +9,7 @@ use std::ops::Range;
 /// The parameter, and those of lists beside it.
 pub const KNOWN: &[&str] = &["period"];
 pub const OF_LIST: &[&str] = &["period", "sort", "limit", "cursor"];
-/// Rows of a list where no limit is asked for.
+/// Default number of rows of a list.
 pub const LIMIT: i64 = 50;
 
 /// A number of days.
@@ -19,7 +18,7 @@ pub struct Period {
     pub days: i64,
 }
 
-/// All of them, with the word of the address and of the page.
+/// All periods, with the words for the address and for the page.
 const ALL: [(i64, &str, &str); 4] = [
     (7, "7d", "7 days"),
     (30, "30d", "30 days"),
@@ -28,7 +27,7 @@ const ALL: [(i64, &str, &str); 4] = [
 ];
 
 impl Period {
-    /// The period that a query asks for; 30 days where it does not.
+    /// The requested period; the default is 30 days.
     ///
     /// # Errors
     /// An unknown parameter, or any other word.
@@ -55,7 +54,7 @@ impl Period {
         })
     }
 
-    /// The word of the address.
+    /// The word in the address.
     #[must_use]
     pub fn word(self) -> &'static str {
         ALL.iter()
@@ -101,7 +100,7 @@ impl Period {
     }
 }
 
-/// What a period is cut into.
+/// The unit into which a period is divided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     Day,
@@ -111,11 +110,11 @@ pub enum Step {
 
 impl Step {
     const ALL: [Self; 3] = [Self::Day, Self::Week, Self::Month];
-    /// A longer period has too many days for a picture of them.
+    /// Maximum number of days in a picture by day.
     const MOST_DAYS: i64 = 90;
 
-    /// The step that a query asks for; days where it does not. A year has too many days: there it
-    /// is weeks, which the answer says.
+    /// The requested step; the default is days. A year has too many days, so its default is weeks;
+    /// the answer says so.
     ///
     /// # Errors
     /// Any other word.
@@ -140,7 +139,7 @@ impl Step {
         Self::ALL.into_iter().find(|step| step.word() == word)
     }
 
-    /// The word of the address and of the page.
+    /// The word in the address and on the page.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -174,7 +173,7 @@ impl Step {
             .collect()
     }
 
-    /// So many days from the first on, in days since the Unix epoch, cut into steps.
+    /// Divides a number of days, from the first on (in days since the Unix epoch), into steps.
     #[must_use]
     pub fn cut(self, first: i64, days: i64) -> Vec<Range<i64>> {
         let (mut found, mut at, end) = (Vec::new(), first, first + days);
@@ -195,7 +194,7 @@ impl Step {
         found
     }
 
-    /// The name of the step that begins then.
+    /// The name of the step that begins at this time.
     #[must_use]
     pub fn name(self, ms: impl f::Whole) -> String {
         f::civil(ms)

@@ -26,7 +26,7 @@ pub struct Rejected {
     pub form: Form,
 }
 
-/// What was asked, and how much there is of it.
+/// The request, and the total number of matching events.
 #[derive(Debug, Clone, Default)]
 pub struct Form {
     pub query: Query,
@@ -55,8 +55,8 @@ async fn load(web: &Web, ask: &Ask) -> Result<Rejected, Error> {
         .map(|room| room.room.room_id.as_str())
         .or(asked);
     let mut rows = events::rejected_before(store, viewer, room_id, before, limit + 1).await?;
-    // One more than asked was read: if it is there, the last one shown is where the next page
-    // begins.
+    // One more row than requested was read. If it exists, the next page begins after the last one
+    // shown.
     let shown = usize::try_from(limit).unwrap_or(0);
     let has_more = rows.len() > shown;
     rows.truncate(shown);
@@ -98,7 +98,7 @@ async fn load(web: &Web, ask: &Ask) -> Result<Rejected, Error> {
 }
 
 impl Rejected {
-    /// The query of the page that comes after this one.
+    /// The query of the next page.
     #[must_use]
     pub fn older(&self) -> Option<String> {
         self.list
@@ -113,7 +113,7 @@ impl Rejected {
         format!("/api/v1/rejected{}", self.form.query.with(&[], None))
     }
 
-    /// The query of the first page, if this is another.
+    /// The query of the first page, unless this is it.
     #[must_use]
     pub fn newest(&self) -> Option<String> {
         self.form

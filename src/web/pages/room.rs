@@ -1,5 +1,4 @@
-//! `/rooms/{id}`: one room: now, a year of calls, the last ones, and what we know and do not know
-//! of it.
+//! `/rooms/{id}`: one room: now, a year of calls, the last ones, and which times are known.
 
 use super::{moment, status};
 use crate::rtc::coverage::{Interval, Span};
@@ -32,17 +31,17 @@ use utoipa::ToSchema;
 pub const KNOWN: &[&str] = &["at"];
 const RECENT: i64 = 10;
 const REJECTED: i64 = 100;
-/// Spans of coverage in the list on the page; the JSON has all.
+/// Maximum number of spans of coverage in the list on the page; the JSON has all.
 const INTERVALS: usize = 12;
-/// Notifications looked at, the newest.
+/// Maximum number of notifications read, the newest; and of zombies.
 const RINGS: i64 = 100;
 const ZOMBIES: i64 = 50;
 const FLOODS: i64 = 20;
-/// Accounts that are named of those that may join a call, and of those that may not.
+/// Maximum number of accounts named that may join a call, and of those that may not.
 const NAMED: usize = 8;
-/// Walks in the JSON; a busy room has had many gaps.
+/// Maximum number of walks in the JSON; a busy room has had many gaps.
 const WALKS: i64 = 20;
-/// Flips in the list on the page.
+/// Maximum number of flips in the list on the page.
 const FLIPS: usize = 10;
 
 /// The page.
@@ -52,7 +51,7 @@ pub struct RoomPage {
     pub room: RoomFacts,
     /// The newest calls, running ones among them.
     pub recent: Vec<CallFacts>,
-    /// Those of them that ran side by side while nobody met, the newest first.
+    /// Those of them that ran side by side without a meeting, the newest first.
     pub side_by_side: Vec<SideBySideFacts>,
     /// The sums of the last 30 days.
     pub last_30_days: SumFacts,
@@ -61,25 +60,25 @@ pub struct RoomPage {
     /// The calls of the last year as `[started ms, most devices at once]`, oldest first.
     pub year: Vec<(i64, i64)>,
     pub rejected_events: Vec<RejectedFacts>,
-    /// How the room is known from its beginning until now, without holes.
+    /// The coverage of the room from its beginning until now, without holes.
     pub coverage: Vec<CoverageFacts>,
     /// Walks through its history: that of the whole room first, then gaps, newest first.
     pub walks: Vec<WalkFacts>,
-    /// Memberships that a state reset brought back, newest first.
+    /// Memberships that a state reset restored, newest first.
     pub zombies: Vec<ZombieFacts>,
-    /// Who sent more events than are stored, the last first; at most 20.
+    /// Senders of more events than are stored, the last first; at most 20.
     pub floods: Vec<FloodFacts>,
-    /// All that a state reset did: memberships of calls and of the room that vanished or came back,
-    /// newest first.
+    /// All changes by state resets: memberships of calls and of the room that vanished or came
+    /// back, newest first.
     pub state_resets: Vec<StateResetFacts>,
-    /// Types of events in use by which not everybody may join a call here, or open its slot; empty
-    /// where all may.
+    /// Event types in use by which not everybody may join a call here, or open its slot; empty if
+    /// everybody may.
     pub access: Vec<AccessFacts>,
-    /// The account that would have to be invited, where a successor cannot be followed.
+    /// The account to invite, if a successor cannot be followed.
     pub observer_user_id: Option<String>,
-    /// Who was in which call at the moment that `at` asks for.
+    /// Who was in which call at the requested moment `at`.
     pub then: Option<Moment>,
-    /// What stands in the field for that moment.
+    /// The text in the field for that moment.
     #[serde(skip)]
     pub asked: moment::Asked,
     #[serde(skip)]
@@ -102,8 +101,8 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error>
     }
 
     let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
-    // How far history is read comes first: what is read meanwhile may be missing there, but no
-    // calls may be missing from a history that is said to be read.
+    // Read the progress of history first. Calls found meanwhile may be missing from it, but a
+    // history reported as read must not lack any calls.
     let walks = progress::of_room(store, viewer, id, WALKS).await?;
     let cover = super::coverage_of(web, ask, id).await?;
     let Some(room) = rooms::find(store, viewer, id, now).await? else {
@@ -129,7 +128,7 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error>
     let present = Present::read(web, viewer, now).await?;
     let year = stats::starts(store, viewer, &room_id, heat::first_day(now)).await?;
     let rejected = events::rejected(store, viewer, Some(&room_id), REJECTED).await?;
-    // Whole days and today, as the statistics of 30 days.
+    // Whole days and today, as in the statistics of 30 days.
     let month = Span {
         from: f::midnight(now) - 29 * f::DAY,
         to: now,
@@ -230,18 +229,18 @@ pub fn page(
 }
 
 impl RoomPage {
-    /// What keeps the room from being seen.
+    /// Why the room cannot be seen.
     pub fn own_needs(&self) -> impl Iterator<Item = &RoomNeedFacts> {
         self.room.needs.iter().filter(|need| need.is_of_sight())
     }
 
-    /// Is there nothing to be said of now, as the room cannot be read?
+    /// Is the present unknown because the room cannot be read?
     #[must_use]
     pub fn is_unread(&self) -> bool {
         matches!(self.room.watch, "blind" | "left") || self.room.error.is_some()
     }
 
-    /// The successor, where we are not in it.
+    /// The successor, if we are not in it.
     #[must_use]
     pub fn not_followed(&self) -> Option<&RoomLink> {
         self.room
@@ -279,7 +278,7 @@ impl RoomPage {
     #[must_use]
     pub fn heat(&self, now: impl f::Whole) -> Year {
         let blind: Vec<_> = blind::spans(&self.cover).collect();
-        // Nothing is known of the time before the first span: mostly the room was not there.
+        // Nothing is known about the time before the first span; usually the room did not exist.
         let known = self
             .cover
             .first()
@@ -293,7 +292,7 @@ impl RoomPage {
         )
     }
 
-    /// The day with which what we know begins, where the year's picture begins before it.
+    /// The first day that is known, if the year's picture begins before it.
     #[must_use]
     pub fn known_since(&self, now: impl f::Whole) -> Option<i64> {
         let known = self.cover.first().map(|first| f::midnight(first.span.from));
@@ -315,7 +314,7 @@ impl RoomPage {
     }
 
     /// The weekday with most calls, by name, and its hour in which most begin, as hour of the week
-    /// from Monday, in UTC; from ten calls on.
+    /// from Monday, in UTC. `None` with fewer than ten calls.
     #[must_use]
     pub fn busiest(&self) -> Option<(String, i64)> {
         if self.year.len() < 10 {
@@ -348,7 +347,7 @@ impl RoomPage {
         Some(((*name).to_owned(), i64::from(day) * 24 + i64::from(hour)))
     }
 
-    /// From when on everything is known, but for later gaps.
+    /// The time from which on everything is known, except for later gaps.
     #[must_use]
     pub fn complete_since(&self) -> Option<i64> {
         if self.room.is_never_read() {
@@ -365,8 +364,8 @@ impl RoomPage {
         self.hidden_until().or_else(known)
     }
 
-    /// The room's history is hidden from us up to this time. That it was so for a part of one day,
-    /// between its creation and the setting of its visibility or our coming, is not worth a word.
+    /// The time until which the room's history is hidden from us. A part of one day, between the
+    /// room's creation and the setting of its visibility or our joining, is not reported.
     #[must_use]
     pub fn hidden_until(&self) -> Option<i64> {
         let days =
@@ -379,8 +378,8 @@ impl RoomPage {
             .map(|interval| interval.to_ms)
     }
 
-    /// How the walk through the whole room ended. Who comes to the beginning past hidden time has
-    /// not read it all.
+    /// How the walk through the whole room ended. A walk that reached the beginning past hidden
+    /// time has not read everything.
     #[must_use]
     pub fn history_end(&self, walk: &WalkFacts) -> &'static str {
         if self.hidden_until().is_some() && walk.ended_by.as_deref() == Some("beginning") {
@@ -390,8 +389,8 @@ impl RoomPage {
         walk.end()
     }
 
-    /// Breaks in our watching since we came: their number and length, ms; `read`: those that were
-    /// filled later.
+    /// Breaks in our watching since we first saw the room: their number and total length, ms.
+    /// `read`: those that were read later.
     fn breaks(&self, read: bool) -> (usize, i64) {
         let kind = if read { "backfilled" } else { "gap" };
         let since = self.room.first_seen_ms;
@@ -406,7 +405,7 @@ impl RoomPage {
         (lengths.len(), lengths.iter().sum())
     }
 
-    /// Breaks that were read afterwards, and those that were not.
+    /// Breaks that were read afterwards.
     #[must_use]
     pub fn filled(&self) -> (usize, i64) {
         self.breaks(true)
@@ -432,7 +431,7 @@ impl RoomPage {
             .collect()
     }
 
-    /// Gaps that the homeserver did not give whole.
+    /// Gaps of which the homeserver did not return all history.
     #[must_use]
     pub fn short_gaps(&self) -> Vec<&WalkFacts> {
         let gaps = self.walks.iter().filter(|walk| !walk.is_history());

@@ -1,4 +1,4 @@
-//! `/rooms`: the watched rooms, a page at a time, and how we stand towards them.
+//! `/rooms`: the watched rooms, a page at a time, and our relation to them.
 
 use super::standing::RoomCounts;
 use crate::store::{invitations, rooms, row};
@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 /// Parameters of the list.
 pub const KNOWN: &[&str] = &["q", "sort", "limit", "cursor"];
 const LIMIT: i64 = 50;
-/// A running call is later than any that began: so many ms.
+/// Added to the sort key of a running call, ms, so that it comes after all others.
 const RUNNING: i64 = 1 << 50;
 
 /// The page.
@@ -26,27 +26,28 @@ const RUNNING: i64 = 1 << 50;
 pub struct Rooms {
     #[serde(flatten)]
     pub list: List<RoomFacts>,
-    /// All watched rooms, on whatever page of the list.
+    /// The number of watched rooms on all pages of the list.
     pub total: usize,
     /// Those of them that `q` fits; without it, all.
     pub matching: usize,
-    /// Of all of them: those in which a call runs now, those that are not fully visible, and those
-    /// whose history is still being read.
+    /// The number of rooms in which a call runs now, of rooms that are not fully visible, and of
+    /// rooms whose history is still being read.
     pub busy: usize,
-    /// Those in which a call is stuck: only devices are left that are probably gone.
+    /// The number of rooms with a stuck call: all remaining devices are probably gone.
     pub stuck: usize,
     #[serde(flatten)]
     pub seen: AllSeenFacts,
     pub troubled: usize,
     pub reading: usize,
-    /// Those of which `findings` tells something, and those in whose place there is another one
-    /// that we follow.
+    /// The number of rooms with `findings`, and of rooms that were replaced by one that we follow.
     pub to_look_at: usize,
     pub moved: usize,
-    /// Those that are followed, and those that cannot be read now or whose last look failed.
+    /// The number of rooms that are followed, and of rooms that cannot be read now or whose last
+    /// poll failed.
     pub followed: usize,
     pub unread: usize,
-    /// Invitations that wait because the configuration does not allow them; at most 100.
+    /// The number of invitations that wait because the configuration does not allow them; at most
+    /// 100.
     pub invitations: usize,
     #[serde(skip)]
     query: Query,
@@ -85,7 +86,7 @@ async fn load(web: &Web, ask: &Ask) -> Result<Rooms, Error> {
     Ok(Rooms { query, ..page })
 }
 
-/// The whole list, in the order that is asked for.
+/// The complete list, in the requested order.
 pub(in crate::web) async fn all(web: &Web, ask: &Ask, query: &Query) -> Result<Rooms, Error> {
     let chosen = sort::ROOMS.read(query)?;
     let rooms = rooms::list(&web.store, ask.viewer, ask.now).await?;
@@ -114,7 +115,7 @@ pub(in crate::web) async fn all(web: &Web, ask: &Ask, query: &Query) -> Result<R
     Ok(Rooms { chosen, ..page })
 }
 
-/// What a room is sorted by.
+/// The sort key of a room.
 fn key(chosen: Chosen, room: &RoomFacts) -> Key {
     let number = match chosen.name {
         "calls" => room.calls,
@@ -167,7 +168,7 @@ pub fn page(rooms: Vec<row::Room>, active: &[CallFacts], present: &Present) -> R
 }
 
 impl Rooms {
-    /// What may be said of now.
+    /// What is known about the present, in words.
     #[must_use]
     pub fn now_words(&self) -> String {
         if self.seen.is_blind() {
@@ -196,8 +197,7 @@ impl Rooms {
         words.join(" ")
     }
 
-    /// The rows of the page: a room and the one that took its place stand as one, where both are on
-    /// it.
+    /// The rows of the page. A room and its successor share a row if both are on the page.
     #[must_use]
     pub fn rows(&self) -> Vec<&RoomFacts> {
         let is_told = |room: &RoomFacts| {
@@ -217,7 +217,7 @@ impl Rooms {
             .collect()
     }
 
-    /// The rooms whose place this one took, the last first, where they have no row of their own.
+    /// The rooms that this one replaced, the last first, if they have no row of their own.
     #[must_use]
     pub fn before(&self, room: &RoomFacts) -> Vec<&RoomFacts> {
         let mut found: Vec<&RoomFacts> = Vec::new();
@@ -228,7 +228,7 @@ impl Rooms {
                 .data
                 .iter()
                 .find(|one| one.room.room_id == link.room_id);
-            // Rooms that name each other in a circle are told once.
+            // Rooms that name each other in a cycle are listed once.
             let is_new = |one: &&RoomFacts| {
                 one.has_moved()
                     && one.replaced_by.as_ref() == Some(&at.room.room_id)
@@ -249,20 +249,20 @@ impl Rooms {
         found
     }
 
-    /// The head of a column that sorts.
+    /// The header of a sortable column.
     #[must_use]
     pub fn head(&self, name: &str) -> Head {
         self.chosen
             .head(name, name == "name", "/rooms", &self.query)
     }
 
-    /// The same as JSON, and all of it as files.
+    /// The addresses of the same list as JSON, and of the complete list as files.
     #[must_use]
     pub fn files(&self) -> [(&'static str, String); 3] {
         sort::files("/rooms", &self.query)
     }
 
-    /// The same for a phone, where tables have no head.
+    /// The same for a phone, where tables have no header.
     #[must_use]
     pub fn heads(&self) -> [(&'static str, Head); 4] {
         [
@@ -274,7 +274,7 @@ impl Rooms {
         .map(|(name, words)| (words, self.head(name)))
     }
 
-    /// The addresses of the first and of the next page, where there are others.
+    /// The addresses of the first and of the next page, if they exist.
     #[must_use]
     pub fn pages(&self) -> (Option<String>, Option<String>) {
         sort::pages("/rooms", &self.query, self.list.next.as_deref())

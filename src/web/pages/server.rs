@@ -1,5 +1,5 @@
-//! `/servers/{name}`: one homeserver: may it be restarted now, its people, how its stays end, what
-//! it leaves behind.
+//! `/servers/{name}`: one homeserver: whether it can be restarted now, its people, how its stays
+//! end, and its ghosts.
 
 use super::period::{Period, Step};
 use super::statistics::RINGS;
@@ -29,7 +29,7 @@ use utoipa::ToSchema;
 const HOUR: i64 = 3_600_000;
 const PEOPLE: i64 = 20;
 const GHOSTS: i64 = 20;
-/// The longest name of a host; others are no servers.
+/// Maximum length of a host name; longer ones are not servers.
 const NAME_MAX: usize = 255;
 
 /// The page.
@@ -37,13 +37,13 @@ const NAME_MAX: usize = 255;
 pub struct ServerPage {
     pub server: String,
     pub now: Now,
-    /// Whether servers are asked if they are ready (`probe.enabled`); what this one said; and what
-    /// it publishes against what its people name, null where it is not known.
+    /// Whether servers are probed (`probe.enabled`); the result for this one; and the differences
+    /// between what it publishes and what its people name, null if unknown.
     pub probing: bool,
     pub probe: Option<ServerProbeFacts>,
     pub drift: Option<DriftFacts>,
-    /// Of the homeserver that we look from, what it offers to those who are signed in: this comes
-    /// before what is published.
+    /// If this is our own homeserver: what it offers to signed-in users. This has priority over
+    /// what is published.
     pub own: Option<OwnFacts>,
     /// The SFUs that it publishes or its people name, with their health.
     pub sfus: Vec<SfuOfServer>,
@@ -51,19 +51,20 @@ pub struct ServerPage {
     pub past: Past,
 }
 
-/// Who of this server is in a call now.
+/// The people of this server in calls now.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Now {
     pub now_ms: i64,
     pub now_at: Stamp,
-    /// False where the present is not known, or not all of it: then nobody here is no answer.
+    /// False if the present is unknown, or partly unknown: zero people then does not mean that
+    /// nobody is there.
     pub can_tell: bool,
     #[serde(flatten)]
     pub seen: AllSeenFacts,
     /// Its people and their devices in calls now, each once, in however many calls.
     pub people: usize,
     pub devices: usize,
-    /// Of `devices`: those that are perhaps gone, and when the last of them was heard: a renewal is
+    /// The number among `devices` that are perhaps gone, and their newest last event: a renewal is
     /// overdue, and no sign tells which client it is.
     pub perhaps_gone: usize,
     pub silent_since_ms: Option<i64>,
@@ -78,7 +79,7 @@ pub struct Now {
     pub stuck: Vec<CallFacts>,
 }
 
-/// What was over a period.
+/// The numbers of a period.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Past {
     /// When this was computed: what took long is kept for a while.
@@ -92,12 +93,12 @@ pub struct Past {
     pub compared: bool,
     /// The time in calls of people of all servers.
     pub together_all_ms: i64,
-    /// Stays that ended, by how; and those of them that nobody ended.
+    /// Ended stays by the way they ended; their number; and the number of those that only expired.
     pub ends: Vec<EndFacts>,
     pub ended: i64,
     pub expired: i64,
-    /// How often stays only run out; null under 30 stays. And the median of all servers that have a
-    /// rate.
+    /// The share of stays that end only by expiry; null with fewer than 30 stays. And the median of
+    /// all servers that have a rate.
     pub rate: Option<Rate>,
     pub median_permille: Option<i64>,
     /// Time in calls by week, from the first day of the period.
@@ -107,7 +108,7 @@ pub struct Past {
     pub people: Vec<PersonTime>,
     /// The newest stays that nobody ended.
     pub ghosts: Vec<GhostFacts>,
-    /// Whether goodbyes come from devices that are gone.
+    /// Whether the server says goodbye for devices that are gone.
     pub delayed_events: DelayedFacts,
     pub clock: ClockFacts,
     /// Rings that its people sent.
@@ -194,7 +195,7 @@ async fn load(web: &Web, ask: &Ask, kept: &Kept<Past>, name: &str) -> Result<Ser
         .map(ServerProbeFacts::from);
     let offered = own.as_ref().filter(|own| own.transports.state == "ok");
     if let (Some(probe), Some(own)) = (&mut probe, offered) {
-        // What clients go by is the endpoint; the well-known document is for old ones.
+        // Clients use the endpoint; the well-known document is for old clients.
         probe.offer(&own.sfus);
     }
 
@@ -229,7 +230,7 @@ async fn load(web: &Web, ask: &Ask, kept: &Kept<Past>, name: &str) -> Result<Ser
     })
 }
 
-/// What the homeserver of this name told, if it is the one that we look from.
+/// The answers of the homeserver with this name, if it is our own.
 async fn own(web: &Web, ask: &Ask, name: &str) -> Result<Option<OwnFacts>, Error> {
     let ours = vantages::list_for(&web.store, ask.viewer).await?;
     let Some(ours) = ours.iter().find(|one| server_of(&one.user_id) == name) else {
@@ -295,7 +296,7 @@ async fn now(web: &Web, ask: &Ask, name: &str) -> Result<Now, Error> {
     })
 }
 
-/// Is the host of this address the server's name or below it?
+/// Is the host of this address the server's name or a subdomain of it?
 fn is_under(url: &str, server: &str) -> bool {
     let host = f::host(url)
         .rsplit_once(':')
@@ -313,7 +314,7 @@ async fn past(web: &Web, ask: &Ask, name: &str, period: Period) -> Result<Past, 
     let (span, before) = (period.span(now), period.before(now));
     let scope = Scope::Server(name);
     let gone = super::gone(web, ask).await?;
-    // First: what is known by then is counted after it.
+    // This comes first: everything reported as known is counted after it.
     let compared = coverage::is_known_from(store, viewer, before.from).await?;
     let sums = sums::of_present(store, viewer, scope, (span, now), &gone).await?;
     let sums_before = sums::of_present(store, viewer, scope, (before, now), &gone).await?;
@@ -373,7 +374,7 @@ async fn past(web: &Web, ask: &Ask, name: &str, period: Period) -> Result<Past, 
     })
 }
 
-/// What the time in calls is told by.
+/// The step by which the time in calls is shown.
 fn step(period: Period) -> Step {
     if period.days > 30 {
         Step::Week
@@ -382,7 +383,7 @@ fn step(period: Period) -> Step {
     }
 }
 
-/// The time of each week; of up to 30 days, of each day.
+/// The time of each week; for up to 30 days, of each day.
 fn weeks(period: Period, hours: &BTreeMap<i64, i64>, from: i64) -> Vec<WeekFacts> {
     let step = if step(period) == Step::Day { 1 } else { 7 };
     let week = |at: i64| {
@@ -403,7 +404,7 @@ fn weeks(period: Period, hours: &BTreeMap<i64, i64>, from: i64) -> Vec<WeekFacts
 }
 
 impl Now {
-    /// Who of its people is perhaps gone, in words.
+    /// The people who are perhaps gone, in words.
     #[must_use]
     pub fn perhaps_gone_words(&self) -> Option<String> {
         let found = PerhapsGone {
@@ -470,7 +471,8 @@ impl ServerPage {
         Rate::words(permille)
     }
 
-    /// How its stays ended: words, share in percent, where it begins, and the class of its colour.
+    /// How its stays ended: words, share in percent, start and width of the band, and the class of
+    /// its colour.
     #[must_use]
     pub fn bands(&self) -> Vec<(String, i64, Num, Num, &'static str)> {
         let all: i64 = self.past.ends.iter().map(|end| end.stays).sum();
@@ -497,7 +499,7 @@ impl ServerPage {
         self.past.ends.iter().map(band).collect()
     }
 
-    /// How far the bar of a person goes, percent of the first.
+    /// The length of a person's bar, percent of the first one.
     #[must_use]
     pub fn part(&self, ms: impl f::Whole) -> Num {
         Num(100.0
@@ -510,7 +512,8 @@ impl ServerPage {
             ))
     }
 
-    /// Where a rate stands on the scale, percent of its width: 0 to 20 % or as far as is needed.
+    /// The position of a rate on the scale, percent of its width. The scale is from 0 to 20 %, or
+    /// further if needed.
     #[must_use]
     pub fn on_scale(&self, permille: impl f::Whole) -> Num {
         Num(100.0 * ratio(permille.whole(), self.scale()))

@@ -1,5 +1,5 @@
-//! `/servers`: every homeserver seen in a call within a period, its people, their time, and how
-//! often its stays only run out.
+//! `/servers`: all homeservers seen in a call within a period, their people, their time, and how
+//! often their stays end only by expiry.
 
 use super::period::{LIMIT, Period};
 use crate::rtc::coverage::Span;
@@ -24,7 +24,8 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 use utoipa::ToSchema;
 
-/// Servers whose clocks are looked at, those with most time; and those in the table.
+/// Maximum number of servers whose clocks are computed, those with most time; and of those in the
+/// table.
 const CLOCKS: usize = 200;
 const CLOCKS_SHOWN: usize = 12;
 
@@ -43,7 +44,8 @@ pub struct Servers {
     pub data: Vec<ServerFacts>,
     pub next: Option<String>,
     pub next_url: Option<String>,
-    /// All of them, on whatever page of the list; and those with somebody in a call now.
+    /// The number of servers on all pages of the list; `busy` is the number of those with somebody
+    /// in a call now.
     pub total: usize,
     /// Those of them that `q` fits; without it, all.
     pub matching: usize,
@@ -54,7 +56,7 @@ pub struct Servers {
     pub older_rules: bool,
     /// Whether servers are asked if they are ready (`probe.enabled`).
     pub probing: bool,
-    /// Of all servers of the period, on whatever page of the list.
+    /// Counts all servers of the period, on all pages of the list.
     pub ready: ReadyFacts,
     pub watched_rooms: usize,
     pub calls_ever: i64,
@@ -93,7 +95,7 @@ async fn load(web: &Web, ask: &Ask, kept: &Kept<Servers>) -> Result<Servers, Err
     Ok(Servers { query, ..page })
 }
 
-/// The whole list, in the order that is asked for.
+/// The complete list, in the requested order.
 pub(in crate::web) async fn all(
     web: &Web,
     ask: &Ask,
@@ -101,7 +103,7 @@ pub(in crate::web) async fn all(
     query: &Query,
 ) -> Result<Servers, Error> {
     let (period, chosen) = (Period::period_of_query(query)?, sort::SERVERS.read(query)?);
-    // What is computed while calls are derived again is not kept beyond that.
+    // Results computed while calls are being derived again are not cached beyond that time.
     let older_rules = web.store.has_older_rules();
     let kept_as = format!("{} {older_rules}", period.word());
     let mut page = kept.get(&kept_as, past(web, ask, period)).await?;
@@ -122,7 +124,7 @@ pub(in crate::web) async fn all(
     Ok(Servers { chosen, ..page })
 }
 
-/// Who of each server is in a call now, and what it said last: neither is ever kept.
+/// Adds who of each server is in a call now, and its last probe; neither is ever cached.
 pub(super) async fn with_now(
     web: &Web,
     ask: &Ask,
@@ -159,15 +161,15 @@ pub(super) async fn with_clocks(
     Ok(())
 }
 
-/// What a server is sorted by.
+/// The sort key of a server.
 fn key(chosen: Chosen, server: &ServerFacts) -> Key {
     let people_now = i64::try_from(server.people_now).map_or(0, |people| people.min(1 << 18));
     let number = match chosen.name {
         "people" => server.people,
         "calls" => server.calls,
-        // Without a rate, at the end.
+        // Servers without a rate come last.
         "run_out" => server.rate().map_or(-1, |rate| rate.permille),
-        // By people, and of as many by time: 2^44 ms are five centuries.
+        // By people, and if equal by time: 2^44 ms are five centuries.
         "now" => (people_now << 44) + server.together_ms.min((1 << 44) - 1),
         "time" => server.together_ms,
         _ => 0,
@@ -176,10 +178,10 @@ fn key(chosen: Chosen, server: &ServerFacts) -> Key {
     Key::new(number, &server.server, &server.server)
 }
 
-/// Who of a server is in calls now.
+/// The people of a server in calls now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct OfServer {
-    /// Calls with people of it, and how many of these people.
+    /// The number of calls with people of it, and of these people.
     pub calls: usize,
     pub people: usize,
     /// Its devices that still count though they are probably gone.
@@ -244,7 +246,7 @@ async fn past(web: &Web, ask: &Ask, period: Period) -> Result<Servers, Error> {
     })
 }
 
-/// The servers whose clocks are known, those that are most off first.
+/// The servers whose clocks are known, the largest error first.
 fn clocks(data: &[ServerFacts]) -> Vec<ServerFacts> {
     let off = |server: &ServerFacts| {
         server
@@ -260,8 +262,8 @@ fn clocks(data: &[ServerFacts]) -> Vec<ServerFacts> {
 }
 
 impl Servers {
-    /// The clocks that are most off, of all pages of the list; and how many of them somebody should
-    /// look at.
+    /// The clocks with the largest errors, from all pages of the list; and how many of them
+    /// somebody should look at.
     #[must_use]
     pub fn clocks(&self) -> (&[ServerFacts], usize) {
         let is_off = |server: &&ServerFacts| server.clock.is_some_and(|clock| clock.is_off());
@@ -273,7 +275,7 @@ impl Servers {
         Period { days: self.days }
     }
 
-    /// What may be said of now.
+    /// What is known about the present, in words.
     #[must_use]
     pub fn now_words(&self) -> String {
         let seen = &self.looked.seen;
@@ -303,20 +305,20 @@ impl Servers {
         }
     }
 
-    /// The head of a column that sorts.
+    /// The header of a sortable column.
     #[must_use]
     pub fn head(&self, name: &str) -> Head {
         self.chosen
             .head(name, name == "server", "/servers", &self.query)
     }
 
-    /// The same as JSON, and all of it as files.
+    /// The addresses of the same list as JSON, and of the complete list as files.
     #[must_use]
     pub fn files(&self) -> [(&'static str, String); 3] {
         sort::files("/servers", &self.query)
     }
 
-    /// The same for a phone, where tables have no head.
+    /// The same for a phone, where tables have no header.
     #[must_use]
     pub fn heads(&self) -> [(&'static str, Head); 6] {
         [
@@ -330,7 +332,7 @@ impl Servers {
         .map(|(name, words)| (words, self.head(name)))
     }
 
-    /// The addresses of the first and of the next page, where there are others.
+    /// The addresses of the first and of the next page, if they exist.
     #[must_use]
     pub fn pages(&self) -> (Option<String>, Option<String>) {
         sort::pages("/servers", &self.query, self.next.as_deref())

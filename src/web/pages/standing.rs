@@ -1,5 +1,5 @@
-//! How the observer stands, from which follows what a page may say of now: never well what was not
-//! seen.
+//! The state of the observer. It decides what a page may say about the present: never "well" for
+//! what was not seen.
 
 use crate::rtc::present::{SILENT_MS, Why};
 use crate::store::rooms::is_unread;
@@ -8,22 +8,21 @@ use crate::web::format as f;
 use crate::web::seen::AllSeenFacts;
 use std::collections::BTreeSet;
 
-/// How many rooms can be read.
+/// The number of rooms by what can be read of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RoomCounts {
     /// Joined or looked into, and read.
     pub followed: usize,
-    /// Asked for and not readable, or their last look failed.
+    /// Requested, but not readable, or the last poll failed.
     pub unread: usize,
-    /// Of those followed: memberships came as ciphertext at some time.
+    /// Followed rooms in which encrypted memberships came at some time.
     pub encrypted: usize,
-    /// The homeserver gave their history only in part.
+    /// Rooms of which the homeserver returned only a part of the history.
     pub history_short: usize,
 }
 
 impl RoomCounts {
-    /// Of all these rooms; one that the account left is none of them any more, and a refused
-    /// successor never was.
+    /// Counts these rooms, except rooms that the account left and refused successors.
     #[must_use]
     pub fn count_rooms(rooms: &[RoomFacts]) -> Self {
         let refused = refused_successors(rooms);
@@ -59,7 +58,7 @@ impl RoomCounts {
         )
     }
 
-    /// What is missing of the rooms that are followed, in a sentence: `Missing: history of 2 rooms,
+    /// What is missing from the followed rooms, in a sentence: `Missing: history of 2 rooms,
     /// encrypted memberships of 1 room.`
     #[must_use]
     pub fn missing_words(&self) -> Option<String> {
@@ -83,7 +82,7 @@ impl RoomCounts {
     }
 }
 
-/// Rooms that another one named as its successor and that were not followed: nobody asked for them.
+/// Rooms that another one names as its successor and that are not followed: nobody requested them.
 #[must_use]
 pub fn refused_successors(rooms: &[RoomFacts]) -> BTreeSet<&str> {
     let named: BTreeSet<&str> = rooms
@@ -99,24 +98,24 @@ pub fn refused_successors(rooms: &[RoomFacts]) -> BTreeSet<&str> {
         .collect()
 }
 
-/// How it stands: the first of these that is so.
+/// The state of the observer: the first of these that applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     /// Nothing can be stored.
     NotStored,
-    /// An account does not hear its homeserver.
+    /// An account receives nothing from its homeserver.
     Failing,
     /// No account has read its homeserver for the first time yet.
     Starting,
-    /// An account heard nothing for long, though no error says so.
+    /// An account has received nothing for long, though there is no error.
     Silent,
-    /// The homeserver is heard, and some other work fails.
+    /// The homeserver is received, but some other work fails.
     Troubled,
     /// There is no room.
     NoRooms,
-    /// Some rooms cannot be read, or not wholly.
+    /// Some rooms cannot be read, or not completely.
     PartlyBlind,
-    /// All of now is seen, and of some rooms not all of what was before.
+    /// The present is seen completely, but the history of some rooms is not.
     PartOfHistory,
     Well,
 }
@@ -171,19 +170,19 @@ impl Standing {
 }
 
 impl VantageFacts {
-    /// Did it ever sign in, so that it is known what its homeserver offers?
+    /// Has it ever signed in, so that the homeserver's features are known?
     #[must_use]
     pub fn is_signed_in(&self) -> bool {
         !self.user_id.is_empty()
     }
 
-    /// Was anything heard since this start of the observer?
+    /// Has it received anything since the observer's start?
     #[must_use]
     pub fn is_heard_since_start(&self) -> bool {
         self.heard_ms().is_some_and(|ms| ms >= self.started_ms)
     }
 
-    /// It follows live and heard nothing for long.
+    /// Does it follow live, but has received nothing for long?
     #[must_use]
     pub fn is_silent(&self, now: impl f::Whole) -> bool {
         let heard = self.heard_ms().unwrap_or(0);

@@ -30,9 +30,9 @@ use utoipa::ToSchema;
 
 /// Parameters of the page.
 pub const KNOWN: &[&str] = &["period", "step"];
-/// Rooms and servers in the lists.
+/// Maximum number of rooms and servers in the lists.
 const TOP: usize = 10;
-/// Notifications looked at, the newest.
+/// Maximum number of notifications read, the newest.
 pub(super) const RINGS: i64 = 2000;
 const ROOMS_SHOWN: usize = 6;
 
@@ -56,17 +56,17 @@ pub struct Statistics {
     /// Whether anything is known of all of these days. If not, no page compares with them: they
     /// count less than there was.
     pub compared: bool,
-    /// Half of the calls that began in the period are shorter.
+    /// The median length of the calls that began in the period.
     pub usual_length_ms: Option<i64>,
     pub usual_length_before_ms: Option<i64>,
-    /// False where more calls claim a start that cannot be than are looked at: then the usual length
-    /// is not known, and `lengths` are as claimed.
+    /// False if more calls claim an impossible start than are checked: then the usual length is
+    /// unknown, and `lengths` are as claimed.
     pub lengths_known: bool,
     pub lengths_before_known: bool,
-    /// What `days` are: `day`, `week` (the default in a year) or `month`.
+    /// The unit of `days`: `day`, `week` (the default for a year) or `month`.
     pub step: &'static str,
-    /// The period in days (UTC), weeks from its first day on, or months of the calendar, of which
-    /// the first and the last are cut by the period.
+    /// The period by days (UTC), by weeks from its first day on, or by calendar months; the first
+    /// and last month are cut by the period.
     pub days: Vec<DayFacts>,
     /// Calls by length, and by the number of different people.
     pub lengths: Vec<ClassFacts>,
@@ -89,12 +89,12 @@ pub struct Statistics {
 pub struct DayFacts {
     pub from_ms: i64,
     pub from_at: Stamp,
-    /// Calls that began in it, and those of them with one person only.
+    /// Calls that began in it, and those among them with only one person.
     pub calls: i64,
     pub calls_alone: i64,
     /// Calls that began in the same days of the period before.
     pub calls_before: i64,
-    /// Different people in calls: of a week no sum of its days.
+    /// Distinct people in calls; the number for a week is not the sum of its days.
     pub people: i64,
     /// Device time in calls: ten devices for six minutes are one hour.
     pub together_ms: i64,
@@ -109,7 +109,7 @@ pub struct ClassFacts {
     pub calls: i64,
 }
 
-/// `GET /stats`: the short address leads to the long one.
+/// `GET /stats`: redirects to the long address.
 pub async fn moved(req: HttpRequest) -> HttpResponse {
     let mut to = "/statistics".to_owned();
     if !req.query_string().is_empty() {
@@ -133,7 +133,7 @@ pub async fn get(
         let query = Query::read(&ask.query, KNOWN)?;
         let period = Period::period_of_query(&query)?;
         let step = Step::step_of_query(&query, period)?;
-        // What is computed while calls are derived again is not kept beyond that.
+        // Results computed while calls are being derived again are not cached beyond that time.
         let older_rules = web.store.has_older_rules();
         let key = format!("{} {} {older_rules}", period.word(), step.word());
         let mut page = kept.get(&key, load(&web, &ask, period, step)).await?;
@@ -151,7 +151,8 @@ async fn load(web: &Web, ask: &Ask, period: Period, step: Step) -> Result<Statis
     let (viewer, now) = (ask.viewer, ask.now);
     let (span, before) = (period.span(now), period.before(now));
     let gone = super::gone(web, ask).await?;
-    // What is said to be known was counted: both are of one moment.
+    // Coverage and counts are read from one snapshot, so that everything reported as known was
+    // counted.
     let moment = web.store.at_one_moment().await?;
     let store = moment.store();
     let (sums, sums_before) = tokio::try_join!(
@@ -182,7 +183,7 @@ async fn load(web: &Web, ask: &Ask, period: Period, step: Step) -> Result<Statis
         compared: coverage::is_known_from(store, viewer, before.from).await?,
         usual_length_ms,
         usual_length_before_ms,
-        // Where calls began, half of them are shorter than some length.
+        // If there are calls, they have a median length.
         lengths_known: usual_length_ms.is_some() || classes.is_empty(),
         lengths_before_known: usual_length_before_ms.is_some() || classes_before.is_empty(),
         step: step.word(),
@@ -209,7 +210,7 @@ async fn load(web: &Web, ask: &Ask, period: Period, step: Step) -> Result<Statis
     })
 }
 
-/// What each step of the period came to.
+/// The numbers of each step of the period.
 async fn days(
     store: &Store,
     ask: &Ask,
@@ -352,7 +353,7 @@ impl Statistics {
         self.sizes.first().map_or(0, |class| class.calls)
     }
 
-    /// How far a bar of a ranked list goes, percent of the first.
+    /// The length of a bar in a ranked list, percent of the first.
     #[must_use]
     pub fn share(&self, part: impl f::Whole, rooms: bool) -> Num {
         let first = if rooms {

@@ -1,5 +1,5 @@
-//! `/status`: the observer itself: accounts, errors, what could not be used or read, and the size
-//! of the database.
+//! `/status`: the observer itself: accounts, errors, events that could not be used or read, and the
+//! size of the database.
 
 use super::standing::{RoomCounts, Standing, refused_successors};
 use super::status;
@@ -32,15 +32,15 @@ use utoipa::ToSchema;
 
 const REJECTED: i64 = 100;
 const ROOMS: usize = 50;
-/// Rooms that are named because their present is not known.
+/// Maximum number of rooms named whose present is unknown; and of walks.
 const UNKNOWN_ROOMS: usize = 500;
 const WALKS: i64 = 100;
-/// Invitations in the JSON, and on the page.
+/// Maximum number of invitations in the JSON, and on the page.
 const INVITATIONS: i64 = 100;
 const INVITATIONS_SHOWN: usize = 10;
 const FLOODS: i64 = 20;
 const CLOCK_OFFS: i64 = 20;
-/// Walks in the list on the page.
+/// Maximum number of walks in the list on the page.
 const WALKS_SHOWN: usize = 20;
 
 /// The page.
@@ -55,29 +55,28 @@ pub struct Status {
     pub totals: TotalFacts,
     /// Rejected events by reason, most first.
     pub rejected: Vec<Reason>,
-    /// Answers that came while our own clock was behind: their times were not believed.
+    /// Answers received while our own clock was behind: their receive times are not believed.
     pub clock_doubts: ClockDoubtFacts,
-    /// When the clock of this machine was wrong, newest first; at most 20.
+    /// Times when the clock of this machine was wrong, newest first; at most 20.
     pub clock_offs: Vec<ClockOffFacts>,
-    /// Calls that older rules or other settings derived are being derived again; null when all are
-    /// from the present rules.
+    /// Calls from older rules or other settings are being derived again; null if all are from the
+    /// present rules.
     pub rederiving: Option<RederivingFacts>,
-    /// What the homeserver sent though nobody had asked for it, by type, most first. It was thrown
-    /// away before anything of it was stored.
+    /// Events that the homeserver sent without a request, by type, most first. They were discarded
+    /// before anything was stored.
     pub unasked: Vec<UnaskedFacts>,
     /// How many such events there were.
     pub unasked_total: i64,
     /// The newest rejected events.
     pub rejected_events: Vec<RejectedFacts>,
-    /// Rooms in which memberships come as ciphertext.
+    /// Rooms with encrypted memberships.
     pub encrypted: Vec<RoomFacts>,
     /// Rooms that are followed, and rooms that cannot be read now or whose last look failed.
     pub rooms_followed: usize,
     pub rooms_unread: usize,
     /// Rooms that cannot be read now, or whose last look failed.
     pub troubled: Vec<RoomFacts>,
-    /// The same, and rooms with findings of their own: who may join, where it went on, what a state
-    /// reset did.
+    /// The same, and rooms with findings of their own: who may join, its successor, state resets.
     pub rooms_to_look_at: Vec<RoomFacts>,
     /// Invitations of the account that are open, those that the configuration does not allow first;
     /// at most 100.
@@ -86,27 +85,27 @@ pub struct Status {
     pub numbers_now: NowFacts,
     #[serde(flatten)]
     pub seen: AllSeenFacts,
-    /// Rooms of which it is not known who is in a call now, each with the reason; at most 500.
+    /// Rooms for which it is unknown who is in a call now, each with the reason; at most 500.
     pub unknown_in: Vec<RoomFacts>,
     pub history_open: usize,
     /// Rooms of which the homeserver gave the history only in part, and which are asked for again.
     pub history_short: usize,
-    /// All reading of history so far.
+    /// The reading of history so far.
     pub history: HistoryFacts,
-    /// Walks through history that are not done, in the order of their turns; at most 100.
+    /// Unfinished walks through history, in the order of their turns; at most 100.
     pub walks: Vec<WalkFacts>,
-    /// Walks that ended before the room's beginning because the homeserver gave no more, refused,
-    /// or turned in a circle, and are tried again; the next first, at most 100.
+    /// Walks that ended before the room's beginning because the homeserver returned no more,
+    /// refused, or repeated pages in a cycle, and that are retried; the next first, at most 100.
     pub walks_short: Vec<WalkFacts>,
     /// Since when nothing can be stored because the disk is full.
     pub full_since_ms: Option<i64>,
-    /// Why nothing can be stored now, whatever the cause; null while all is well.
+    /// Why nothing can be stored now, whatever the cause; null if there is no problem.
     pub storage_trouble: Option<StorageTroubleFacts>,
-    /// What was deleted by age; empty where no age was configured.
+    /// What was deleted by age; empty if no age is configured.
     pub removed: Vec<RemovedFacts>,
-    /// Breaks of the last 30 days in which no homeserver was heard, newest first.
+    /// Breaks of the last 30 days in which nothing was received from any homeserver, newest first.
     pub gaps: Vec<GapFacts>,
-    /// Who sent more events into a room than are stored, in the last 30 days, the last first; at
+    /// Senders of more events than are stored in a room, in the last 30 days, the last first; at
     /// most 20.
     pub floods: Vec<FloodFacts>,
 }
@@ -129,11 +128,11 @@ impl From<Removed> for RemovedFacts {
     }
 }
 
-/// How often the clock of this machine was not believed, because it was behind.
+/// How often the clock of this machine was not believed because it was behind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ClockDoubtFacts {
     pub readings: i64,
-    /// What it said the last time, and how far it was behind then.
+    /// The clock's time at the last occurrence, and how far it was behind then.
     pub last_ms: Option<i64>,
     pub behind_ms: Option<i64>,
 }
@@ -148,8 +147,7 @@ impl From<Doubts> for ClockDoubtFacts {
     }
 }
 
-/// A time at which the clock of this machine was wrong: what it said of when something came is not
-/// believed.
+/// A time during which the clock of this machine was wrong: receive times from it are not believed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ClockOffFacts {
     pub from_ms: i64,
@@ -159,8 +157,8 @@ pub struct ClockOffFacts {
     pub to_at: Option<Stamp>,
     /// Below zero, it was behind.
     pub off_ms: i64,
-    /// `counting`: a clock that only counts went on. `homeserver`: it tells another time, and which
-    /// of the two is wrong is not known.
+    /// `counting`: it disagreed with a monotonic clock. `homeserver`: it disagrees with the
+    /// homeserver's clock, and it is unknown which of the two is wrong.
     pub found_by: String,
 }
 
@@ -178,7 +176,7 @@ impl From<ClockOff> for ClockOffFacts {
 }
 
 impl ClockOffFacts {
-    /// What is said of it.
+    /// It in words.
     #[must_use]
     pub fn words(&self) -> String {
         let way = if self.off_ms < 0 { "behind" } else { "ahead" };
@@ -193,15 +191,15 @@ impl ClockOffFacts {
     }
 }
 
-/// How far deriving again has come.
+/// The progress of deriving again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RederivingFacts {
     pub since_ms: i64,
     pub since_at: Stamp,
-    /// Rooms with calls from older rules: still, and when it began.
+    /// Rooms with calls from older rules: now, and at the beginning.
     pub rooms_left: usize,
     pub rooms: usize,
-    /// Member events that were read again, of all that must be.
+    /// Member events read again, and the total number to read.
     pub events_done: i64,
     pub events: i64,
 }
@@ -219,7 +217,7 @@ impl From<rederive::Progress> for RederivingFacts {
     }
 }
 
-/// Events of one type that were thrown away. Types that are too many are counted together, as
+/// Discarded events of one type. If there are too many types, the rest is counted together as
 /// `other`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct UnaskedFacts {
@@ -277,11 +275,11 @@ impl From<Totals> for TotalFacts {
     }
 }
 
-/// What the page is made of.
+/// The data of the page.
 #[derive(Debug, Clone, Default)]
 pub struct Rows {
     pub vantages: Vec<row::Vantage>,
-    /// What the homeservers of the accounts offer, by the ids of these.
+    /// The features of the accounts' homeservers, by account id.
     pub own: BTreeMap<String, Probed<OwnResult>>,
     pub totals: Totals,
     pub rejected: Vec<(String, i64)>,
@@ -300,7 +298,7 @@ pub struct Rows {
     pub removed: Vec<Removed>,
     pub gaps: Vec<(Span, i64)>,
     pub floods: Vec<Flood>,
-    /// The calls that run, and whether that can be told.
+    /// The running calls, and whether the present is known.
     pub active: Vec<CallFacts>,
     pub numbers_now: NowFacts,
     pub present: Present,
@@ -452,7 +450,7 @@ pub fn page(rows: Rows, now: i64) -> Status {
     }
 }
 
-/// What the page says first.
+/// The headline of the page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Headline {
     pub title: String,
@@ -460,13 +458,13 @@ pub struct Headline {
     pub text: String,
 }
 
-/// From when on the homeserver was heard, where no break is known.
+/// Since when the homeserver has been received without a known break.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeardSince {
     Never,
-    /// There is no stream that could break.
+    /// There are only polls: no stream can break.
     PollsOnly,
-    /// For the first time, ms, within the time that is looked at.
+    /// Since this time, ms, within the time considered.
     Time(i64),
     Always,
 }
@@ -493,7 +491,7 @@ impl Status {
         )
     }
 
-    /// How it stands, in words: well only where all of it is.
+    /// The state of the observer in words; "well" only if everything is.
     #[must_use]
     pub fn headline(&self) -> Headline {
         let (title, text) = match self.standing() {
@@ -548,7 +546,7 @@ impl Status {
         }
     }
 
-    /// What is followed, and what is missing of it: two short sentences.
+    /// What is followed, and what is missing: two short sentences.
     fn rooms_sentences(&self) -> String {
         let counts = self.counts();
         let followed = format!(
@@ -595,7 +593,7 @@ impl Status {
         format!("; the history of {rooms} is still being read")
     }
 
-    /// What may be said where no encrypted membership was seen.
+    /// The words if no encrypted membership was seen.
     #[must_use]
     pub fn unencrypted_words(&self) -> &'static str {
         if !self.ready || self.rooms_followed == 0 {
@@ -614,7 +612,7 @@ impl Status {
         "No encrypted sticky event was seen in any room."
     }
 
-    /// What may be said where no room is in trouble.
+    /// The words if no room has a problem.
     #[must_use]
     pub fn untroubled_words(&self) -> &'static str {
         if !self.ready {
@@ -628,7 +626,7 @@ impl Status {
         "None. Every room answered when it was last looked at."
     }
 
-    /// From when on there was no break.
+    /// Since when there has been no break.
     #[must_use]
     pub fn heard_since(&self) -> HeardSince {
         let heard = self
@@ -650,7 +648,7 @@ impl Status {
         HeardSince::Always
     }
 
-    /// An account that does not hear its homeserver now.
+    /// An account that receives nothing from its homeserver now.
     #[must_use]
     pub fn failing(&self) -> Option<&VantageFacts> {
         self.vantages.iter().find(|vantage| vantage.error.is_some())
@@ -668,7 +666,7 @@ impl Status {
         &self.walks[..self.walks.len().min(WALKS_SHOWN)]
     }
 
-    /// How many of these were deleted by age.
+    /// The number of deleted items of this kind.
     #[must_use]
     pub fn removed(&self, what: &str) -> i64 {
         self.removed
@@ -677,7 +675,7 @@ impl Status {
             .map_or(0, |row| row.total)
     }
 
-    /// When it was last looked for what is too old, ms.
+    /// When deletion by age last ran, ms.
     #[must_use]
     pub fn removed_ms(&self) -> Option<i64> {
         self.removed.iter().map(|row| row.last_ms).max()
@@ -690,8 +688,8 @@ impl Status {
     }
 }
 
-/// What a reason for rejection means, for an admin: a sentence without its end. A word that is not
-/// known here stands as it is.
+/// The meaning of a rejection reason, for an admin: a sentence without its end. An unknown word is
+/// returned unchanged.
 #[must_use]
 pub fn reason_words(reason: &str) -> String {
     let words = match reason {

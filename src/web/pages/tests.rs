@@ -1,5 +1,5 @@
-//! Pages made of hand-made rows, without a store: they render, they are escaped, and both ways say
-//! the same.
+//! Pages from handwritten rows, without a store: they render, strangers' text is escaped, and HTML
+//! and JSON agree.
 
 use super::*;
 use crate::rtc::coverage::{Cover, Interval, Span};
@@ -62,7 +62,7 @@ fn invitation() -> Pending {
     }
 }
 
-/// What is known of now in these rooms.
+/// The present of these rooms.
 fn seen(rooms: &[Room]) -> Present {
     let sight = |room: &Room| crate::store::present::RoomSight {
         room_id: room.room.room_id.clone(),

@@ -1,5 +1,5 @@
-//! `/transports`: what carried the calls of a period: by SFU its calls, devices, time, and the
-//! homeservers it served.
+//! `/transports`: the SFUs of a period: their calls, devices, time, and the homeservers that they
+//! served.
 
 use super::period::{LIMIT, OF_LIST, Period};
 use crate::store::carried::{self, Carried};
@@ -20,7 +20,7 @@ use serde::Serialize;
 use std::collections::{BTreeSet, HashMap};
 use utoipa::ToSchema;
 
-/// Servers named in each row; the JSON has all.
+/// Maximum number of servers named in each row; the JSON has all.
 const SERVERS_SHOWN: usize = 3;
 
 /// The page.
@@ -37,15 +37,15 @@ pub struct Transports {
     pub data: Vec<TransportRow>,
     pub next: Option<String>,
     pub next_url: Option<String>,
-    /// Device time whose transport is not known: the members named none that we know of.
+    /// Device time with an unknown transport: the members named none that we know.
     pub unknown_ms: i64,
-    /// All of them, on whatever page of the list; those that can carry somebody (a known type with
-    /// an address of the web); those that carry somebody now; and the device time of all.
+    /// The number of transports on all pages of the list; of those that can carry somebody (a known
+    /// type with a web address); of those that carry somebody now; and the device time of all.
     pub total: usize,
     pub usable: usize,
     pub busy: usize,
     pub together_ms: i64,
-    /// Of it what is not inferred.
+    /// Device time without inferred time.
     pub together_seen_ms: i64,
     #[serde(flatten)]
     pub looked: LookedFacts,
@@ -55,7 +55,7 @@ pub struct Transports {
     pub probing: bool,
     #[serde(skip)]
     most_ms: i64,
-    /// Of `together_ms` what those carried that can carry somebody.
+    /// The part of `together_ms` on transports that can carry somebody.
     #[serde(skip)]
     carried_ms: i64,
     #[serde(skip)]
@@ -66,26 +66,26 @@ pub struct Transports {
     chosen: Chosen,
 }
 
-/// One transport: an SFU, or a type that is none we know.
+/// One transport: an SFU, or an unknown type.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct TransportRow {
     #[serde(rename = "type")]
     pub kind: String,
-    /// False for a type that no client of this time uses: it is counted, and nobody can be heard by
+    /// False for a type that no present client uses: it is counted, but nobody can be heard through
     /// it.
     pub known_type: bool,
     pub service_url: Option<String>,
     pub calls: i64,
     pub people: i64,
     pub devices: i64,
-    /// Device time; and without what is only inferred: after the last sign of a device that is gone
-    /// nobody is carried.
+    /// Device time; and device time without inferred time: after the last sign of a device that is
+    /// gone nobody is carried.
     pub together_ms: i64,
     pub together_seen_ms: i64,
     /// Homeservers of the people.
     pub servers: Vec<String>,
-    /// Devices that use it now, each once however many calls it is in; where nothing is heard, that
-    /// used it when it was seen last.
+    /// Distinct devices that use it now; if nothing is received, those that used it when it was
+    /// last seen.
     pub devices_now: i64,
     pub last_ms: i64,
     pub last_at: Stamp,
@@ -144,7 +144,7 @@ async fn cut(web: &Web, ask: &Ask, kept: &Kept<Transports>) -> Result<Transports
     Ok(Transports { query, ..page })
 }
 
-/// The whole list, in the order that is asked for.
+/// The complete list, in the requested order.
 pub(in crate::web) async fn all(
     web: &Web,
     ask: &Ask,
@@ -155,17 +155,17 @@ pub(in crate::web) async fn all(
         Period::period_of_query(query)?,
         sort::TRANSPORTS.read(query)?,
     );
-    // What is computed while calls are derived again is not kept beyond that.
+    // Results computed while calls are being derived again are not cached beyond that time.
     let older_rules = web.store.has_older_rules();
     let kept_as = format!("{} {older_rules}", period.word());
     let mut page = kept.get(&kept_as, load(web, ask, period)).await?;
     page.older_rules = older_rules;
     page.looked = LookedFacts::read(web, ask.viewer, ask.now).await?;
-    // Who uses them now is looked at anew each time.
+    // The present users are read again each time.
     let calls = super::running(web, ask).await?.calls.clone();
     let now = now_of(&calls);
     let seen = &page.looked.seen;
-    // Who is not heard was there when they were heard last, and no later.
+    // If nothing is received, people count until they were last heard, and no longer.
     let here_ms = match seen.seen.unknown_since_ms {
         Some(since) if seen.is_blind() => since,
         _ => ask.now,
@@ -196,7 +196,7 @@ pub(in crate::web) async fn all(
     Ok(Transports { chosen, ..page })
 }
 
-/// How many devices use each transport now, by kind and address.
+/// The number of devices that use each transport now, by kind and address.
 fn now_of(calls: &[CallFacts]) -> HashMap<(&str, Option<&str>), i64> {
     let using = calls
         .iter()
@@ -216,13 +216,13 @@ fn now_of(calls: &[CallFacts]) -> HashMap<(&str, Option<&str>), i64> {
     found
 }
 
-/// What a transport is sorted by.
+/// The sort key of a transport.
 fn key(chosen: Chosen, row: &TransportRow) -> Key {
     let number = match chosen.name {
         "time" => row.together_ms,
         "calls" => row.calls,
         "people" => row.people,
-        // Nobody: by when somebody last was.
+        // Nobody uses it: by the last use.
         "now" if row.devices_now == 0 => row.last_ms.saturating_sub(1 << 60),
         "now" => row.devices_now,
         _ => 0,
@@ -282,8 +282,8 @@ pub fn page(rows: Vec<Carried>, unknown_ms: i64, period: Period, now: i64) -> Tr
     }
 }
 
-/// Each SFU has the colour that it wishes for in a call, or the next free one: most time first,
-/// whatever the list's order.
+/// Gives each SFU its preferred colour, or the next free one: in order of time, whatever the list's
+/// order.
 fn paint(rows: &mut [TransportRow]) {
     let sfus = Sfus::from_urls(
         rows.iter()
@@ -302,20 +302,20 @@ impl Transports {
         Period { days: self.days }
     }
 
-    /// The head of a column that sorts.
+    /// The header of a sortable column.
     #[must_use]
     pub fn head(&self, name: &str) -> Head {
         self.chosen
             .head(name, name == "sfu", "/transports", &self.query)
     }
 
-    /// The same as JSON, and all of it as files.
+    /// The addresses of the same list as JSON, and of the complete list as files.
     #[must_use]
     pub fn files(&self) -> [(&'static str, String); 3] {
         sort::files("/transports", &self.query)
     }
 
-    /// The same for a phone, where tables have no head.
+    /// The same for a phone, where tables have no header.
     #[must_use]
     pub fn heads(&self) -> [(&'static str, Head); 5] {
         [
@@ -328,7 +328,7 @@ impl Transports {
         .map(|(name, words)| (words, self.head(name)))
     }
 
-    /// The addresses of the first and of the next page, where there are others.
+    /// The addresses of the first and of the next page, if they exist.
     #[must_use]
     pub fn pages(&self) -> (Option<String>, Option<String>) {
         sort::pages("/transports", &self.query, self.next.as_deref())
@@ -348,8 +348,8 @@ impl TransportRow {
         self.together_ms - self.together_seen_ms
     }
 
-    /// Its colour: that of a call where it is the only SFU, or the next that no other of the list
-    /// has.
+    /// Its colour: the one that it has in a call with no other SFU, or the next one that is free in
+    /// the list.
     #[must_use]
     pub fn paint(&self) -> Paint {
         self.paint
@@ -362,7 +362,7 @@ impl TransportRow {
         (shown, self.servers.len() - shown.len())
     }
 
-    /// Why nobody can be heard by it, in words, if so.
+    /// Why nobody can be heard through it, in words, if so.
     #[must_use]
     pub fn doubt(&self) -> Option<String> {
         let url = self.service_url.as_deref();
@@ -376,7 +376,7 @@ impl TransportRow {
         }
     }
 
-    /// Its host, or what stands for it.
+    /// Its host, or a substitute.
     #[must_use]
     pub fn title(&self) -> String {
         self.service_url

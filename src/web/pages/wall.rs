@@ -1,4 +1,4 @@
-//! `/wall`: the calls of now for a screen on a wall: large, live, nothing to press.
+//! `/wall`: the running calls for a screen on a wall: large, live, without controls.
 
 use super::overview::{Numbers, Overview};
 use crate::web::draw::shape::{self, Shape};
@@ -12,7 +12,7 @@ use askama::Template;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Rows that fit.
+/// Maximum number of rows.
 const ROWS: usize = 6;
 
 /// The page.
@@ -35,22 +35,22 @@ pub struct Wall {
     pub people: usize,
     pub today: Numbers,
     pub watched_rooms: usize,
-    /// Of them, those that are followed, and those that cannot be read now or whose last look
-    /// failed.
+    /// The number of rooms that are followed, and of rooms that cannot be read now or whose last
+    /// poll failed.
     pub rooms_followed: usize,
     pub rooms_unread: usize,
     /// Some of it is from older rules or other settings: calls are just being derived again.
     pub older_rules: bool,
-    /// Why what is shown may be old, if so.
+    /// Why the content may be outdated, if so.
     pub error: Option<String>,
     pub error_since_ms: Option<i64>,
-    /// What stands in the title of the window.
+    /// The title of the window.
     #[serde(skip)]
     heading: String,
-    /// What stands above where no call runs.
+    /// The headline if no call runs.
     #[serde(skip)]
     nothing: String,
-    /// How many rooms are followed, and how many cannot be read.
+    /// The number of rooms that are followed, and of those that cannot be read.
     #[serde(skip)]
     rooms_words: String,
 }
@@ -107,20 +107,20 @@ pub fn page(overview: Overview) -> Wall {
 }
 
 impl Wall {
-    /// How many run now, in words.
+    /// The number of running calls, in words.
     #[must_use]
     pub fn counted_active(&self) -> String {
         counted_by_noun(&self.active, self.calls_now())
     }
 
-    /// How many calls run now, also those that are not in the list.
+    /// The number of running calls, including those that are not in the list.
     #[must_use]
     pub fn calls_now(&self) -> usize {
         let total = usize::try_from(self.active_total).unwrap_or(0);
         total.max(self.active.len())
     }
 
-    /// What stands above where no call runs.
+    /// The headline if no call runs.
     #[must_use]
     pub fn nothing(&self) -> &str {
         &self.nothing

@@ -1,5 +1,5 @@
-//! One fact has one answer: all places that tell the same number are asked, over a world with all
-//! formats, ghosts, rings and rooms that cannot be read, and must say the same.
+//! Consistency: all places that show the same number must agree, in a world with all formats,
+//! ghosts, rings and unreadable rooms.
 
 use crate::app::bed::{Bed, Running};
 use crate::support::eventually;
@@ -12,7 +12,7 @@ use std::fmt::Display;
 
 const SEED: u64 = 7;
 
-/// Who says what of a fact.
+/// The values of each fact, by place.
 #[derive(Default)]
 struct Told {
     facts: BTreeMap<String, Vec<(String, String)>>,
@@ -26,7 +26,7 @@ impl Told {
             .push((place.to_owned(), value.to_string()));
     }
 
-    /// The facts of which places say different things.
+    /// The facts for which places disagree.
     fn disagreements(&self) -> Vec<String> {
         let mut found = Vec::new();
         for (fact, told) in &self.facts {
@@ -43,7 +43,7 @@ impl Told {
         found
     }
 
-    /// Facts that only one place tells prove nothing.
+    /// The number of facts shown by more than one place; a single place proves nothing.
     fn told_twice(&self) -> usize {
         self.facts.values().filter(|told| told.len() > 1).count()
     }
@@ -225,7 +225,7 @@ impl Asked<'_> {
         }
     }
 
-    /// What is told of each call, wherever it stands.
+    /// The facts of each call in all places.
     async fn calls(&mut self) {
         let lines = self.app.page("/api/v1/calls.ndjson").await;
         let exported = lines
@@ -282,7 +282,7 @@ impl Asked<'_> {
             self.told.tell(&fact, &place, facts_of(call));
         }
 
-        // Each kind of call once by its own page, in JSON and as a page.
+        // One call of each kind also through its own page, as JSON and as HTML.
         let mut seen = BTreeSet::new();
         let some: Vec<Value> = self
             .calls
@@ -326,7 +326,7 @@ impl Asked<'_> {
         }
     }
 
-    /// What is told of each room, and the sums of all.
+    /// The facts of each room, and the sums of all.
     async fn rooms(&mut self) {
         let listed = list(self.app, "/api/v1/rooms?limit=7").await;
         let status = self.app.json("/api/v1/status").await;
@@ -518,7 +518,7 @@ impl Asked<'_> {
                 .tell(&fact, "statistics", &statistics["rings"][word]);
             self.told
                 .tell(&fact, "sum of calls", count(Some(&all), word));
-            // A room tells of its newest ones only, and says where there are more.
+            // A room counts only its newest ones, and says if there are more.
             if self.rooms.iter().all(|room| room["rings"]["whole"] == true) {
                 let rooms = sum(&self.rooms, &format!("/rings/{word}"));
                 self.told.tell(&fact, "sum of rooms", rooms);
@@ -684,7 +684,7 @@ fn is_ghost(calls: &[Value], member: &Value) -> bool {
     false
 }
 
-/// What a list tells of a call, without what goes on with the clock.
+/// The facts of a call in a list, without those that change with the clock.
 fn facts_of(call: &Value) -> String {
     let keys = [
         "room",
@@ -708,7 +708,7 @@ fn facts_of(call: &Value) -> String {
     ];
     let facts: Vec<Value> = keys.iter().map(|key| call[*key].clone()).collect();
     let text = json!(facts).to_string();
-    // Lists of hundreds of calls are compared by what they come to.
+    // Long lists are compared by their numbers and their length.
     let short: Vec<Value> = keys[..16].iter().map(|key| call[*key].clone()).collect();
 
     format!("{} with {} characters in all", json!(short), text.len())
@@ -750,8 +750,8 @@ async fn all_places_that_tell_one_number_tell_the_same() {
     hs.stop().await;
 }
 
-/// Asks all places of a running app and fails where they disagree; how many facts were told more
-/// than once.
+/// Asks all places of a running app and fails if they disagree; returns how many facts were shown
+/// more than once.
 async fn compare(app: &Running) -> usize {
     let mut rooms = Vec::new();
     for row in list(app, "/api/v1/rooms?limit=7").await {
@@ -795,7 +795,7 @@ async fn compare(app: &Running) -> usize {
     asked.told.told_twice()
 }
 
-/// What clients and homeservers do at odd times, most of it when it should not be.
+/// Unusual and mostly wrong behaviour of clients and homeservers.
 #[tokio::test]
 async fn odd_times_are_told_alike_in_all_places() {
     let bed = Bed::new().await;
@@ -834,7 +834,7 @@ async fn odd_times_are_told_alike_in_all_places() {
         content
     };
 
-    // A goodbye after it had run out, and a renewal after it.
+    // A goodbye after the expiry, and a renewal after it.
     let late = room();
     send(
         &late,
@@ -860,7 +860,7 @@ async fn odd_times_are_told_alike_in_all_places() {
     );
     send(&late, bob, "D", json!({}), at(60));
 
-    // Clocks a minute off, either way, of two servers.
+    // Two servers whose clocks are wrong by a minute, in either direction.
     let skewed = room();
     send(&skewed, alice, "D", joins(json!({})), at(0));
     send(&skewed, bob, "D", joins(json!({})), at(1) + MINUTE);
@@ -869,7 +869,7 @@ async fn odd_times_are_told_alike_in_all_places() {
     send(&skewed, eve, "D", json!({}), at(21) - MINUTE);
     send(&skewed, alice, "D", json!({}), at(22));
 
-    // Absolute expiry, a claim of an hour before, a stamp of 1970, one of a year ago.
+    // Absolute expiry, a claim of an hour before, a timestamp of 1970, one of a year ago.
     let claimed = room();
     send(
         &claimed,
@@ -911,7 +911,7 @@ async fn odd_times_are_told_alike_in_all_places() {
     bed.hs.send_state(&slotted, alice, kind, slot, open, at(10));
     send(&slotted, alice, "D", json!({}), at(15));
 
-    // One that runs.
+    // A running one.
     let running = room();
     send(&running, alice, "D", joins(json!({})), at(9 * 60 - 20));
     send(&running, bob, "D", joins(json!({})), at(9 * 60 - 10));

@@ -1,4 +1,4 @@
-//! One process for each database: real processes, of which the second by mistake does no harm.
+//! One process per database: a second real process that is started by mistake does no harm.
 
 use crate::app::bed::{Bed, now};
 use crate::support::app::{App, Settings};

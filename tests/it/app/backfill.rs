@@ -123,8 +123,8 @@ async fn without_backfill_only_the_time_since_the_last_look_is_read() {
     app.app.stop().await;
 }
 
-/// A homeserver that lags fetches what it missed from others by itself, and nothing tells: when the
-/// walk passed, it was not there yet.
+/// A homeserver that lags fetches missed events from others later, without notice: they were not
+/// there when the walk passed.
 #[tokio::test]
 async fn what_the_homeserver_gets_late_is_found_behind_the_gap() {
     let bed = Bed::new().await;
@@ -186,7 +186,7 @@ async fn how_far_it_has_come_is_told_while_it_goes_on() {
 
     let room = bed.room_like(like, &[ALICE]);
     calls_at(&bed, &room, 300, now() - 700_000);
-    // All pages but the first, which alone has no token.
+    // All pages except the first, which has no token.
     let fault = FaultKind::Status(500, json!({"errcode": "M_UNKNOWN", "error": "x"}));
     bed.hs.inject(Fault::lasting("from=", fault));
     let app = bed
@@ -200,7 +200,7 @@ async fn how_far_it_has_come_is_told_while_it_goes_on() {
         (&walk["reason"], &walk["room"]["room_id"]),
         (&json!("history"), &json!(room))
     );
-    // The poll beside it may have brought some of the newest ones first.
+    // A simultaneous poll may have brought some of the newest ones first.
     let found = walk["events"].as_i64().unwrap();
     assert!((95..=100).contains(&found), "{walk}");
     assert!(
@@ -300,7 +300,7 @@ async fn an_empty_page_is_not_the_end_and_a_busy_server_is_given_its_time() {
         },
     ));
     let app = bed.start().await;
-    // Calls go on while history is read, so that both must meet.
+    // Calls continue while history is read, so that both must meet.
     app.ready().await;
     calls_at(&bed, &room, 5, now() - 400_000);
     app.calls_until("old and new", |calls| calls.len() == 85)

@@ -1,4 +1,5 @@
-//! Backup and restore with the real program: a copy while it runs, and what a restore refuses.
+//! Backup and restore with the real program: a copy while it runs, and the cases in which a restore
+//! refuses.
 
 use crate::app::alone::settings;
 use crate::app::bed::{Bed, now};
@@ -9,7 +10,7 @@ use std::path::Path;
 
 const ALICE: &str = "@alice:sim.example";
 
-/// Runs a command; its exit code and all that it said.
+/// Runs a command; returns its exit code and all its output.
 async fn run(settings: &Settings, command: &str, file: &Path) -> (Option<i32>, String) {
     let (settings, command, file) = (
         settings.clone(),

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 pub const MEMBER: &str = "org.matrix.msc3401.call.member";
 
-/// A homeserver with a bot account, and where the app keeps its things.
+/// A homeserver with a bot account, and the folder of the app.
 pub struct Bed {
     pub hs: Homeserver,
     pub bot: String,
@@ -31,7 +31,7 @@ impl Bed {
         Self::at(hs, bot, token).await
     }
 
-    /// At a homeserver where the bot has its account already.
+    /// Uses a homeserver where the bot already has an account.
     pub async fn at(hs: Homeserver, bot: String, token: String) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::in_folder(folder.path()).await;
@@ -66,7 +66,7 @@ impl Bed {
         room
     }
 
-    /// How often somebody logged in; what is offered may be asked more often.
+    /// The number of logins; requests for the login flows do not count.
     pub fn logins(&self) -> usize {
         let asked = self.hs.requests();
         let logins = asked
@@ -91,7 +91,7 @@ impl Bed {
         self.start_with(&[]).await
     }
 
-    /// Starts the app with more keys than the usual; a key given twice counts as given last.
+    /// Starts the app with additional keys; if a key is given twice, the last one counts.
     pub async fn start_with(&self, more: &[(&str, &str)]) -> Running {
         self.start_at(Clock::System, more).await
     }
@@ -133,7 +133,7 @@ impl Bed {
                 callscope::telemetry::start("debug,hyper_util=info,h2=info,sqlx=info,reqwest=info");
         }
 
-        // A process that another test starts has our locks for the moment between fork and exec.
+        // A process that another test starts holds our locks between fork and exec.
         let app = eventually("the database is free", 10, async || match App::start_with(
             &config,
             clock.clone(),
@@ -186,7 +186,7 @@ impl Running {
             .clone()
     }
 
-    /// Waits until the calls are as `right` wants them.
+    /// Waits until `right` accepts the calls.
     pub async fn calls_until(&self, what: &str, right: impl Fn(&[Value]) -> bool) -> Vec<Value> {
         eventually(what, 60, async || {
             Some(self.calls().await).filter(|calls| right(calls))
@@ -201,7 +201,7 @@ impl Running {
         .await
     }
 
-    /// A room, as soon as it is known.
+    /// A room, once it is known.
     pub async fn room(&self, room: &str) -> Value {
         let path = format!("/api/v1/rooms/{}", quote(room));
         eventually("the room is known", 30, async || {
@@ -212,7 +212,7 @@ impl Running {
         .await
     }
 
-    /// The room, as soon as no walk through its history is open.
+    /// The room, once no walk through its history is open.
     pub async fn walked(&self, room: &str) -> Value {
         let closed = |room: &Value| room["history_open"] == false;
         eventually("the walk ends", 120, async || {

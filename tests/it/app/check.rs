@@ -1,5 +1,5 @@
-//! `callscope check` with the real program: every room and invitation is tried, and no device is
-//! left behind.
+//! `callscope check` with the real program: every room and invitation is checked, and no device is
+//! left over.
 
 use crate::app::alone::settings;
 use crate::app::bed::{Bed, now};

@@ -1,4 +1,4 @@
-//! Our own clock is wrong for a while: nothing of it stays in the history.
+//! Our own clock is wrong for a while: it has no effect on the stored history.
 
 use crate::app::bed::{Bed, now};
 use callscope::clock::Clock;
@@ -32,7 +32,7 @@ async fn a_clock_that_is_behind_for_seconds_leaves_no_trace() {
     app.walked(&room).await;
     bed.joins(&room, ALICE, "AD", begin - 1000);
     app.calls_until("the call", |calls| calls.len() == 1).await;
-    // An hour behind: what comes now seems to come before it was sent.
+    // The clock is an hour behind: new events seem to arrive before they were sent.
     clock.set(begin + 5000 - HOUR);
     bed.leaves(&room, ALICE, "AD", begin + 4000);
     bed.joins(&room, ALICE, "BD", begin + 4500);
@@ -75,8 +75,8 @@ async fn what_an_older_version_stored_by_a_wrong_clock_is_mended() {
         .calls_until("its end", |calls| calls[0]["ended_ms"].is_i64())
         .await;
     app.app.stop().await;
-    // As if the end had come by a clock an hour behind, and a poll by such a clock had seen the
-    // join again.
+    // As if the end had been received with a clock an hour behind, and a poll with such a clock had
+    // seen the join again.
     for sql in [
         "update events set received_ms = received_ms - 3600000, time_ms = received_ms - 3600000 where chain is not null",
         "update events set seen_ms = seen_ms - 3600000 where chain is not null and stream = (select max(stream) from events)",
@@ -96,8 +96,7 @@ async fn what_an_older_version_stored_by_a_wrong_clock_is_mended() {
     app.app.stop().await;
 }
 
-/// The spans of time at which our clock was off, as the status says: by how much, and whether it is
-/// over.
+/// The spans in which our clock was wrong, from the status: the error, and whether it is over.
 fn offs(status: &Value) -> Vec<(i64, bool)> {
     status["clock_offs"]
         .as_array()
@@ -107,7 +106,7 @@ fn offs(status: &Value) -> Vec<(i64, bool)> {
         .collect()
 }
 
-/// A machine whose clock jumps, while the homeserver and its clock go on.
+/// A machine whose clock jumps, while the homeserver's clock does not.
 async fn a_jump_leaves_no_trace(jump_ms: i64, more: &[(&str, &str)]) {
     let bed = Bed::new().await;
     let room = bed.room(&[ALICE]);

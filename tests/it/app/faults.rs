@@ -46,7 +46,7 @@ async fn each_fault_is_survived_and_said() {
     let mut errors = 0;
     for (at, (name, kind, words)) in faults().into_iter().enumerate() {
         bed.hs.inject(Fault::once("/sync", kind));
-        // An event ends the long poll that was waiting; the next one meets the fault.
+        // An event ends the waiting long poll; the next one gets the fault.
         let device = format!("D{at}");
         bed.joins(&room, ALICE, &device, now());
         let status = app
@@ -80,7 +80,7 @@ async fn each_fault_is_survived_and_said() {
     app.app.stop().await;
 }
 
-/// Most memory this process ever used, MB. The simulated homeserver is part of it.
+/// Peak memory of this process, MB. It includes the simulated homeserver.
 fn resident_mb() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status

@@ -1,4 +1,4 @@
-//! Live following: what happens in a room is on the pages at once.
+//! Live following: events of a room are on the pages at once.
 
 use crate::app::bed::{Bed, join, key, now};
 use callscope::sim::NewRoom;
@@ -111,7 +111,7 @@ async fn a_restart_goes_on_where_it_stopped_and_misses_nothing() {
     bed.joins(&room, ALICE, "AD", begin);
     app.calls_until("the call", |calls| calls.len() == 1).await;
     app.app.stop().await;
-    // 300 calls of another device while nobody looks: more than one sync answer holds.
+    // 300 calls of another device while the app is stopped: more than fit into one sync answer.
     for at in 0..300 {
         bed.joins(&room, ALICE, "PHONE", begin + 10 + 2 * at);
         bed.leaves(&room, ALICE, "PHONE", begin + 11 + 2 * at);
@@ -152,7 +152,7 @@ async fn an_idle_cycle_is_one_request_with_ten_rooms_as_with_a_thousand() {
             status["vantages"][0]["last_poll_ms"].is_i64()
         })
         .await;
-        // One change wakes the long poll: one answer, and one new question.
+        // One change wakes the long poll: one answer, and one new request.
         let quiet = crate::app::bed::MEMBER;
         let before = bed.hs.requests().len();
         let room = bed.room(&[]);

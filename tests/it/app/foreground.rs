@@ -1,5 +1,5 @@
-//! `callscope backfill`: the real program reads the past in the foreground, as the server would
-//! have done.
+//! `callscope backfill`: the real program reads history in the foreground, as the server would have
+//! done.
 
 use crate::app::alone::settings;
 use crate::app::bed::{Bed, now};
@@ -13,7 +13,7 @@ use std::process::{Command, Output};
 const ALICE: &str = "@alice:sim.example";
 const CALLS: i64 = 150;
 
-/// A room with a past that the bot is in.
+/// A room with history that the bot is in.
 fn room(bed: &Bed, calls: i64) -> String {
     let room = bed.room(&[ALICE]);
     for n in 0..calls {
@@ -43,7 +43,7 @@ fn words(output: &Output) -> (i32, String, String) {
     )
 }
 
-/// The calls as a server shows them that reads nothing by itself.
+/// The calls as shown by a server that reads no history itself.
 async fn shown(bed: &Bed) -> Vec<String> {
     let app = bed.start_with(&[("BACKFILL", "false")]).await;
     app.ready().await;

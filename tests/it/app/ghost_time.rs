@@ -1,4 +1,5 @@
-//! A ghost is not a person: time after it was heard last is seen by nobody, wherever time is told.
+//! A ghost is not a person: time after its last event does not count as seen, in all places that
+//! show time.
 
 use crate::app::bed::{Bed, MEMBER, Running, join, key, now};
 use crate::support::http::quote;
@@ -10,7 +11,7 @@ const BOB: &str = "@bob:sim.example";
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 3_600_000;
 
-/// Every place that tells how much time was seen, and what it says, ms.
+/// Every place that shows seen time, and its value, ms.
 async fn seen_everywhere(app: &Running, rooms: &[&str]) -> Vec<(&'static str, i64)> {
     let number = |value: &Value| value.as_i64().unwrap_or(-1);
     let statistics = app.json("/api/v1/statistics").await;
@@ -65,7 +66,7 @@ async fn time_after_the_last_sign_of_a_ghost_is_seen_nowhere() {
     let bed = Bed::new().await;
     let haunted = bed.room(&[ALICE, BOB]);
     let ordinary = bed.room(&[ALICE, BOB]);
-    // The middle of a day: the numbers of a day and of a month are of the same calls.
+    // Noon, so that the numbers of a day and of a month include the same calls.
     let begin = now() / (24 * HOUR) * 24 * HOUR + 12 * HOUR;
     let hourly = |device: &str| {
         let mut content = join(device);
@@ -73,7 +74,7 @@ async fn time_after_the_last_sign_of_a_ghost_is_seen_nowhere() {
         content
     };
 
-    // Killed right after it renewed; nothing said goodbye.
+    // The client is killed right after a renewal; nothing says goodbye.
     let send = |at| {
         let state_key = key(ALICE, "AD");
         bed.hs
@@ -114,7 +115,7 @@ async fn time_after_the_last_sign_of_a_ghost_is_seen_nowhere() {
     assert!(page.contains("as far as it was seen"), "{page}");
     app.app.stop().await;
 
-    // When it has run out, the same.
+    // The same after the expiry.
     clock.advance(3 * HOUR);
     let app = bed.start_at(clock, &[]).await;
     app.ready().await;

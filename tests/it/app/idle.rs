@@ -1,4 +1,4 @@
-//! `callscope idle` with the real program: what is not known is never "idle".
+//! `callscope idle` with the real program: an unknown state is never "idle".
 
 use crate::app::alone::settings;
 use crate::app::bed::{Bed, MEMBER, join, key, now};
@@ -74,7 +74,7 @@ async fn rooms_that_are_only_polled_are_looked_at_now() {
     );
     bed.leaves(&room, ALICE, "AD", now());
     assert_eq!(idle().await.0, Some(0));
-    // Where it cannot be looked, it cannot be told.
+    // If the state cannot be read, the answer is unknown.
     bed.hs.inject(Fault::lasting(
         "/state",
         FaultKind::Status(502, json!({"errcode": "M_UNKNOWN", "error": "x"})),
@@ -119,7 +119,7 @@ async fn a_room_that_is_looked_into_is_looked_at_now() {
 async fn probable_ghosts_alone_are_said_and_a_flag_decides() {
     let bed = Bed::new().await;
     let room = bed.room(&[ALICE]);
-    // It renewed every hour, and then no more.
+    // It renewed every hour, and then stopped.
     let hour = 3_600_000;
     let begin = now() - 5 * hour;
     for n in 0..4 {
@@ -138,7 +138,7 @@ async fn probable_ghosts_alone_are_said_and_a_flag_decides() {
 
     let app = bed.start().await;
     app.ready().await;
-    // That it used to renew, only its history tells.
+    // Only the history shows that it used to renew.
     app.walked(&room).await;
     app.calls_until("the call", |calls| {
         calls.len() == 1 && calls[0]["active"] == true

@@ -1,5 +1,5 @@
-//! Invitations that policy does not allow are kept, named with what to set, and accepted once it is
-//! set.
+//! Invitations that the policy does not allow are kept, shown with the setting to change, and
+//! accepted once it is changed.
 
 use crate::app::bed::{Bed, Running, now};
 use crate::support::eventually;

@@ -1,4 +1,4 @@
-//! What we know and what we do not: coverage of rooms, evidence of boundaries, our own outages.
+//! Known and unknown: coverage of rooms, evidence of boundaries, our own outages.
 
 use crate::app::bed::{Bed, Running, now};
 use crate::support::eventually;
@@ -47,7 +47,7 @@ async fn what_happened_while_we_were_down_is_found_and_said_to_be_read_later() {
     app.calls_until("the call", |calls| calls.len() == 1).await;
     covered(&app, &room, &["backfilled", "live"]).await;
     app.app.stop().await;
-    // It goes on, ends, and another comes and goes while nobody looks.
+    // The call goes on and ends, and another one begins and ends, while nobody watches.
     bed.leaves(&room, ALICE, "AD", begin + 2 * MINUTE);
     bed.joins(&room, BOB, "BD", begin + 3 * MINUTE);
     bed.leaves(&room, BOB, "BD", begin + 4 * MINUTE);
@@ -132,7 +132,7 @@ async fn cut_off_from_the_homeserver_nothing_ends_and_afterwards_all_is_known() 
         "/sync",
         FaultKind::Status(502, json!({"errcode": "M_UNKNOWN", "error": "gone"})),
     ));
-    // It ends the waiting long poll, so that the next question meets the fault.
+    // It ends the waiting long poll, so that the next request gets the fault.
     bed.joins(&room, BOB, "BD", begin);
     app.status_until("the trouble", |status| {
         status["vantages"][0]["error"].is_string()

@@ -1,4 +1,4 @@
-//! What strangers can use of us has limits: senders of events, and viewers.
+//! Limits for strangers: senders of events, and viewers.
 
 use crate::app::bed::{Bed, MEMBER, join, key, now};
 use crate::support::eventually;

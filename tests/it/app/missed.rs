@@ -1,5 +1,4 @@
-//! What a homeserver's bad moment, or a removal, must not make us miss: one error ends nothing for
-//! good.
+//! A temporary error of a homeserver, or a removal, must not make us miss anything for good.
 
 use crate::app::bed::{Bed, now};
 use crate::support::eventually;

@@ -1,5 +1,5 @@
-//! The same events by sync, by poll, by back-fill, in any mixture: the same calls, byte for byte,
-//! but for evidence.
+//! The same events by sync, poll and back-fill in any mixture give the same calls, byte for byte,
+//! except for evidence.
 
 use crate::app::bed::{Bed, Running, now};
 use crate::support::database::Database;
@@ -16,7 +16,7 @@ const OFTEN: &str = "* * * * * *";
 const NEVER: &str = "0 0 0 1 1 *";
 const MINUTE: i64 = 60_000;
 
-/// One thing that happens: who, a join or a leave, minutes after the beginning.
+/// The events: user, join or leave, minutes after the beginning.
 fn script() -> Vec<(usize, bool, i64)> {
     let stays = [
         (0, 0, 9),
@@ -50,8 +50,7 @@ fn play(bed: &Bed, room: &str, begin: i64, script: &[(usize, bool, i64)]) {
     }
 }
 
-/// The list of calls without what says how we know it, and without the names that this room alone
-/// has.
+/// The list of calls without the evidence, and without the names of this room.
 pub async fn plain(app: &Running) -> Vec<String> {
     let mut calls = app.calls().await;
     for call in &mut calls {
@@ -68,8 +67,8 @@ pub async fn plain(app: &Running) -> Vec<String> {
     calls.iter().map(Value::to_string).collect()
 }
 
-/// Runs the app over parts of the script: each part is played while it runs (true) or before it
-/// starts.
+/// Runs the app over parts of the script: each part is played while the app runs (true) or before
+/// it starts.
 async fn mixed(
     bed: &Bed,
     parts: &[(usize, bool, &str, &str)],
@@ -143,8 +142,8 @@ async fn every_way_gives_the_same_calls() {
         ],
     ];
     let begin = now() - 150 * MINUTE;
-    // Each way has a homeserver of its own with the same seed, so that all ids are the same. They go
-    // side by side, as they mostly wait for the next poll.
+    // Each mixture has its own homeserver with the same seed, so that all ids are the same. They
+    // run in parallel, because they mostly wait for the next poll.
     let seen = join_all(ways.map(async |way| {
         let bed = Bed::new().await;
         let room = bed.room(&USERS);

@@ -1,5 +1,5 @@
-//! Homeservers as they are: history that ends too early or never, endpoints that are missing,
-//! logins of other kinds, first answers that take long or are too large.
+//! Unusual homeservers: history that ends too early or never, missing endpoints, other logins,
+//! first answers that are slow or too large.
 
 use crate::app::bed::{Bed, Running, join, key, now};
 use crate::support::eventually;
@@ -27,7 +27,7 @@ fn calls_at(bed: &Bed, room: &str, calls: i64, begin: i64) {
     }
 }
 
-/// A room that was made a while ago, with some calls in it, more than the first sync tells.
+/// An older room with some calls, more than the first sync returns.
 fn old_room(bed: &Bed) -> String {
     let like = NewRoom {
         ts: now() - 20 * DAY,
@@ -43,7 +43,7 @@ fn old_room(bed: &Bed) -> String {
     room
 }
 
-/// The room, as soon as its newest walk through history has ended so.
+/// The room, once its newest walk through history has ended for this reason.
 async fn ended(app: &Running, room: &str, why: &str) -> Value {
     eventually(&format!("history ends: {why}"), 120, async || {
         Some(app.room(room).await).filter(|room| room["walks"][0]["ended_by"] == why)
@@ -145,7 +145,7 @@ async fn circles_and_pages_without_end_slow_down_and_stop() {
         (Pages::Endless, "endless"),
         (Pages::EndlessSame, "endless"),
     ];
-    // Side by side, as they mostly wait until they may ask again.
+    // In parallel, because they mostly wait until they may ask again.
     join_all(kinds_of_pages.map(async |(pages, why)| {
         let bed = Bed::new().await;
         let room = old_room(&bed);
@@ -179,7 +179,7 @@ async fn a_wider_horizon_reads_on_and_forgets_nothing() {
         read.unwrap()["from_ms"].as_i64().unwrap()
     };
 
-    // The first pages of the new walk are held up: what was read before stays read meanwhile.
+    // The first pages of the new walk are delayed: what was read before stays known meanwhile.
     bed.hs.inject(Fault::times(
         "/messages",
         2,
@@ -223,7 +223,7 @@ async fn endpoints_that_are_missing_are_done_without() {
         "/rtc/transports",
     ] {
         for status in [404, 405, 500] {
-            // Who answers with a fault is asked again for whose token this is.
+            // A server that answers with an error is asked again whose token this is.
             if status == 500 && missing == "/whoami" {
                 continue;
             }
@@ -399,7 +399,7 @@ async fn a_first_answer_is_waited_for_and_asked_for_in_the_same_words() {
     app.app.stop().await;
 }
 
-/// State events of one member, together about so many bytes.
+/// State events of one member, with about this many bytes in total.
 fn large_state(bed: &Bed, room: &str, bytes: usize) {
     let mut content = join("AD");
     content["padding"] = json!("x".repeat(57_000));
@@ -427,7 +427,7 @@ async fn a_room_that_is_too_large_for_memory_holds_up_no_other() {
         bed.joins(room, ALICE, "AD", now() - 5000);
     }
 
-    // Less than what is read in pieces, and more than what is kept in memory.
+    // Smaller than the limit for reading in pieces, and larger than what is kept in memory.
     large_state(&bed, &large, 6_000_000);
     let keys = [("MAX_RESPONSE_MB", "1"), ("BACKFILL", "false")];
     let app = bed.start_with(&keys).await;
@@ -435,7 +435,7 @@ async fn a_room_that_is_too_large_for_memory_holds_up_no_other() {
     app.calls_until("all rooms", |calls| calls.len() == 4).await;
     let vantage = app.json("/api/v1/status").await["vantages"][0].clone();
     assert_eq!(vantage["errors"], 0, "it comes in pieces: {vantage}");
-    // The look at its state comes in pieces, too: who is in an earlier one has not gone.
+    // The poll of its state comes in pieces, too: a member in an earlier piece has not gone.
     let whole = eventually("the large room was polled", 60, async || {
         let room = app.room(&large).await;
         room["polled_ms"].is_i64().then_some(room)
@@ -449,7 +449,7 @@ async fn a_room_that_is_too_large_for_memory_holds_up_no_other() {
     );
     app.app.stop().await;
 
-    // More than that, while nobody looks: each room by itself.
+    // More than that, while the app is stopped: each room is read by itself.
     large_state(&bed, &large, 20_000_000);
     for room in &small {
         bed.leaves(room, ALICE, "AD", now());
@@ -539,7 +539,7 @@ async fn what_our_own_homeserver_offers_comes_before_what_is_published() {
         if knows {
             assert_eq!(own["transports"]["state"], "ok");
             assert_eq!(own["sfus"], json!(["https://sfu.example/jwt"]));
-            // They stand in order of address: the one that the call names comes before it.
+            // They are in order of address: the one that the call names comes before it.
             let sfus = server["sfus"].as_array().unwrap();
             let offered = sfus
                 .iter()

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 const ALICE: &str = "@alice:sim.example";
 
-/// Runs a command of the program; its exit code, what it printed, and what it complained of.
+/// Runs a command of the program; returns its exit code, standard output and standard error.
 pub async fn run(settings: &Settings, arguments: &[&str]) -> (Option<i32>, String, String) {
     let (settings, arguments) = (
         settings.clone(),
@@ -86,7 +86,7 @@ async fn the_facts_are_in_the_terminal_too() {
     );
     let (code, said, _) = idle("sfu.example", url.clone()).await;
     assert!(code == Some(1) && said.contains("on its SFU"), "{said}");
-    // Of a name that nobody knows, nobody being there says nothing.
+    // For an unknown server name, an empty result means nothing.
     let (code, _, said) = idle("other.example", url.clone()).await;
     assert!(
         code == Some(2) && said.contains("other.example was ever seen"),
@@ -116,7 +116,7 @@ async fn the_facts_are_in_the_terminal_too() {
 async fn a_slip_is_refused_and_nothing_is_made() {
     let bed = Bed::new().await;
     let settings = settings(&bed);
-    // What no user id can end with would always be idle.
+    // A text that is not a server name would always be idle.
     for slip in [
         "",
         " ",

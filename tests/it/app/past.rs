@@ -1,4 +1,4 @@
-//! What was replaced unseen, what came back, what rang, and who was here then.
+//! Events replaced unseen, memberships that came back, rings, and who was here at a past moment.
 
 use crate::app::bed::{Bed, Running, now};
 use crate::support::eventually;
@@ -31,7 +31,8 @@ async fn replaced_events_are_followed_one_by_one_until_the_first_that_is_not_giv
         chain.push(bed.leaves(&room, ALICE, "AD", begin + (2 * at + 1) * 1000));
     }
 
-    // More than a timeline holds, so that of the calls only the newest event is left, in the state.
+    // More than fits into a timeline, so that only the newest event of the calls is left, in the
+    // state.
     for n in 0..150 {
         bed.hs
             .join_user(&room, &format!("@guest{n}:sim.example"), begin + MINUTE);
@@ -54,7 +55,7 @@ async fn replaced_events_are_followed_one_by_one_until_the_first_that_is_not_giv
     .await;
     app.calls_until("the calls since", |calls| calls.len() == 6)
         .await;
-    // Whoever went on would do so at once.
+    // If it continued, it would do so at once.
     crate::support::pause(1000).await;
     let mut asked: Vec<String> = bed
         .hs
@@ -81,8 +82,8 @@ async fn replaced_events_are_followed_one_by_one_until_the_first_that_is_not_giv
     app.app.stop().await;
 }
 
-/// A homeserver under load knows of an event whose predecessors it fetches later, by itself: they
-/// never come by sync.
+/// A homeserver under load has an event whose predecessors it fetches later: they never come by
+/// sync.
 #[tokio::test]
 async fn what_the_homeserver_does_not_have_yet_is_asked_for_again() {
     let bed = Bed::new().await;

@@ -1,5 +1,4 @@
-//! Polls: without any long poll, and as the repair of what sync missed; rooms looked into without
-//! joining.
+//! Polls: without any long poll, and as a repair of what sync missed; rooms read without joining.
 
 use crate::app::bed::{Bed, MEMBER, join, key, now};
 use callscope::sim::{Fault, FaultKind, NewRoom};
@@ -150,7 +149,7 @@ async fn a_very_large_state_is_stored_as_it_comes_and_seen_as_a_whole() {
             .set_state_silently(&room, ALICE, MEMBER, &key, content, now());
     }
 
-    // Half of it comes, again and again.
+    // Each answer is truncated.
     bed.hs
         .inject(Fault::lasting("/state", FaultKind::Truncated));
     let app = bed.start_with(&[("MODE", "poll"), OFTEN]).await;

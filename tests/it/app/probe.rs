@@ -1,4 +1,4 @@
-//! Asking other servers and SFUs: only where it is switched on, only what is public, each once.
+//! Probes of other servers and SFUs: only if enabled, only public data, each once.
 
 use crate::app::bed::{Bed, MEMBER, Running, join, key, now};
 use crate::support::eventually;
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 const ALICE: &str = "@alice:sim.example";
 const BOB: &str = "@bob:other.example";
-/// Every second: whoever is asked once is not asked again all the same.
+/// Every second, to check that a server that was asked once is not asked again.
 const ON: [(&str, &str); 2] = [("PROBE_ENABLED", "true"), ("PROBE_SCHEDULE", "* * * * * *")];
 
 async fn probed(app: &Running, path: &str, at: &[&str]) -> Value {
@@ -128,8 +128,8 @@ async fn servers_and_sfus_of_calls_are_asked_once_each() {
     }
 
     assert!(app.page("/transports").await.contains("Answers in"));
-    // The schedule rings each second; three SFUs were asked, once each: one of them is published,
-    // and nobody names it.
+    // The schedule fires each second. Three SFUs were asked once each; one of them is published,
+    // but nobody names it.
     eventually("all were asked", 30, async || {
         (bed.hs.count("healthz") >= 3).then_some(())
     })

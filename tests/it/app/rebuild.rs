@@ -1,4 +1,4 @@
-//! `callscope rebuild` beside a running server, and what becomes of links to calls.
+//! `callscope rebuild` beside a running server, and links to calls after it.
 
 use crate::app::alone::settings;
 use crate::app::bed::{Bed, MEMBER, now};
@@ -26,7 +26,7 @@ async fn everything_is_derived_again_beside_a_server_that_goes_on() {
 
     let app = bed.start().await;
     let before = app.calls_until("the past", |calls| calls.len() == 20).await;
-    // Somebody broke what was derived.
+    // Damage the derived data.
     for sql in [
         "delete from sessions",
         "update memberships set until_ms = joined_ms + 5",
@@ -43,7 +43,7 @@ async fn everything_is_derived_again_beside_a_server_that_goes_on() {
             .map(|_| program.run(&["rebuild"]))
             .collect::<Vec<_>>()
     });
-    // Meanwhile the server takes what happens now.
+    // Meanwhile the server stores new events.
     for call in 0..10 {
         let at = begin + (300 + call * 10) * MINUTE;
         bed.joins(&room, BOB, "BD", at);
@@ -72,8 +72,8 @@ async fn everything_is_derived_again_beside_a_server_that_goes_on() {
     app.app.stop().await;
 }
 
-/// A call whose beginning we learn later, and two that prove to be one: a link that somebody kept
-/// still leads there.
+/// A call whose beginning we learn later, and two that turn out to be one: an old link still leads
+/// there.
 #[tokio::test]
 async fn old_links_lead_to_the_call_that_it_is_now() {
     let bed = Bed::new().await;
@@ -85,7 +85,7 @@ async fn old_links_lead_to_the_call_that_it_is_now() {
     bed.joins(&room, ALICE, "AD", begin + 20 * MINUTE);
     bed.leaves(&room, ALICE, "AD", begin + 30 * MINUTE);
     let two = app.calls_until("two calls", |calls| calls.len() == 2).await;
-    // What the server only tells now: Bob was there before, and in between.
+    // The server sends this only now: Bob was there before, and in between.
     let content = json!({"application": "m.call", "call_id": "", "device_id": "BD", "focus_active": {"type": "livekit"}});
     bed.hs.send_state(
         &room,

@@ -1,5 +1,5 @@
-//! What was redacted is redacted here, too: pages, views and bytes of the database; stays remain as
-//! they were.
+//! Redacted events are redacted here, too: in pages, views and the bytes of the database; the stays
+//! remain.
 
 use crate::app::bed::{Bed, MEMBER, Running, join, key, now};
 use crate::app::sieve::files_with;
@@ -9,7 +9,7 @@ const ALICE: &str = "@alice:sim.example";
 const BOB: &str = "@bob:sim.example";
 const RING: &str = "org.matrix.msc4075.rtc.notification";
 
-/// A join with words that nobody needs.
+/// A join with text that is not needed.
 fn secret_join(device: &str) -> Value {
     let mut content = join(device);
     content["note"] = json!("SECRET-NOTE");
@@ -45,7 +45,7 @@ async fn spans(app: &Running) -> Vec<Value> {
     spans
 }
 
-/// Everything that is shown of it, in both ways.
+/// Everything that is shown of it, as HTML and as JSON.
 async fn shown(app: &Running, room: &str) -> String {
     let mut text = String::new();
     let mut paths = vec![
@@ -130,7 +130,7 @@ async fn a_redaction_that_comes_first_counts_and_a_ban_takes_all_back() {
     let room = bed.room(&[ALICE, BOB]);
     let app = bed.start_with(&[("BACKFILL", "false")]).await;
     app.ready().await;
-    // A homeserver that hands out the event with its content all the same.
+    // A homeserver that still returns the event with its content.
     bed.hs.send_raw(
         &room,
         json!({"event_id": "$r", "type": "m.room.redaction", "sender": ALICE, "redacts": "$late", "origin_server_ts": now(),

@@ -1,5 +1,5 @@
 //! A room that was replaced by another one: it is followed, both are linked, and a call that was
-//! left behind says so.
+//! left behind is reported.
 
 use crate::app::bed::{Bed, Running, now};
 use crate::support::eventually;
@@ -183,7 +183,7 @@ async fn a_successor_that_asks_for_an_invitation() {
     );
     let unseen = app.json("/api/v1/overview").await["unseen"].clone();
     assert_eq!(unseen[0]["kind"], "successor", "{unseen}");
-    // Its own page names the room whose place it took, and says nothing of what nobody read.
+    // Its own page names the room that it replaced, and claims nothing that was not read.
     let facts = app.room(&new).await;
     assert_eq!(facts["replaces"], json!(old));
     assert_eq!(

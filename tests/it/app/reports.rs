@@ -1,6 +1,6 @@
-//! Calls that went wrong for somebody, as people reported them: each file of `tests/reports` is a
-//! room, and each test asks of it all that an admin must be able to read. They stand for kinds of
-//! faults, not for single cases.
+//! Calls with problems that people reported: each file of `tests/reports` is a room, and each test
+//! checks everything that an admin must be able to read about it. They stand for kinds of faults,
+//! not for single cases.
 #![allow(dead_code, reason = "each report needs its own part of the harness")]
 
 mod ghost_words;

@@ -1,4 +1,4 @@
-//! Deleting by age while the app runs: what goes, what stays, and that the status page says so.
+//! Deletion by age while the app runs: what is deleted, what stays, and what the status page shows.
 
 use crate::app::bed::{Bed, now};
 use crate::support::eventually;
@@ -73,8 +73,8 @@ async fn raw_events_go_and_calls_stay_until_their_own_time() {
     app.app.stop().await;
 }
 
-/// What a walk over a gap should meet may be deleted: it ends there and does not bring everything
-/// back.
+/// The events at which a walk over a gap would stop may have been deleted: it stops there anyway,
+/// and does not bring everything back.
 #[tokio::test]
 async fn a_gap_is_not_walked_behind_what_was_deleted() {
     let bed = Bed::new().await;

@@ -1,4 +1,4 @@
-//! What is personal is for the owner of the process only.
+//! Personal files are readable only by the owner of the process.
 
 use crate::app::bed::Bed;
 use std::os::unix::fs::PermissionsExt;

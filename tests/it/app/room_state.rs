@@ -1,4 +1,4 @@
-//! What the room's own state explains: who may join a call, who can no longer say goodbye, what a
+//! Findings from the room's own state: who may join a call, who can no longer say goodbye, what a
 //! state reset did.
 
 use crate::app::bed::{Bed, MEMBER, Running, join, key, now};
@@ -28,7 +28,7 @@ fn only_moderators() -> Value {
     json!({"users": {ADA: 100}, "users_default": 0, "state_default": 50, "events": {}})
 }
 
-/// The room as soon as it is as `right` wants it.
+/// The room, once `right` accepts it.
 async fn room_until(
     app: &Running,
     room: &str,
@@ -64,7 +64,7 @@ fn kinds(findings: &Value) -> Vec<&str> {
 fn vanished(facts: &Value) -> Vec<Value> {
     let findings = facts["findings"].as_array().unwrap().iter();
     let vanished = findings.filter(|finding| {
-        // By the state of the room, or by looking back at the evidence.
+        // Found by the state of the room, or later in the evidence.
         finding["kind"] == "vanished" || finding["kind"] == "reconciled"
     });
 
@@ -162,7 +162,7 @@ async fn only_the_moderator_can_join() {
         "{page}"
     );
 
-    // Mended, the room says nothing; what happened stays true.
+    // After the repair, the room has no finding; the past one stays.
     let open = json!({"users": {ADA: 100}, "state_default": 50, "events": {MEMBER: 0}});
     bed.hs.set_power_levels(&room, ADA, open, now());
     let facts = room_until(&app, &room, "all may join", |facts| {
@@ -183,7 +183,7 @@ async fn only_the_moderator_can_join() {
 async fn a_room_in_which_all_may_join_says_nothing() {
     let bed = Bed::new().await;
     let open = bed.room_like(made_by_ada(), &[BEN]);
-    // Nobody calls here, so nobody is kept from it.
+    // Nobody calls here, so nobody is prevented from joining.
     let quiet = bed.room_like(made_by_ada(), &[BEN]);
     bed.hs
         .set_power_levels(&quiet, ADA, only_moderators(), now() - MINUTE);

@@ -1,5 +1,5 @@
-//! Derived state knows by which rules it was made: other rules or settings derive it again, by
-//! themselves.
+//! Derived state has a stamp of its rules: with other rules or settings it is derived again
+//! automatically.
 
 use crate::app::bed::{Bed, now};
 use crate::support::eventually;
@@ -99,7 +99,7 @@ async fn until_it_is_done_answers_say_that_they_are_from_older_rules() {
         .unwrap()
         .to_owned();
     assert_eq!(app.calls().await[0]["older_rules"], false);
-    // As at a start under other rules, before the first step.
+    // As at a start with other rules, before the first step.
     let other = Rules {
         slot_policy: SlotPolicy::Required,
         ..Rules::default()
@@ -148,7 +148,7 @@ async fn until_it_is_done_answers_say_that_they_are_from_older_rules() {
             .contains("Calls are being derived again")
     );
     while rederive::step(&store, &other).await.unwrap() != Step::AllDone {}
-    // Here nobody announced it: what was made in this second serves to its end.
+    // Nothing announced the change here: a cached answer is used until its second ends.
     app.calls_until("calls of the present rules", |calls| {
         calls[0]["older_rules"] == false
     })

@@ -1,5 +1,4 @@
-//! A homeserver that reads of a filter only the limit: nothing that was not asked for is kept, not
-//! a byte of it.
+//! A homeserver that applies only the limit of a filter: not a byte of unrequested events is kept.
 
 use crate::app::alone::settings;
 use crate::app::bed::{Bed, MEMBER, join, key, now};
@@ -13,7 +12,7 @@ use std::path::Path;
 const ALICE: &str = "@alice:sim.example";
 const STICKY_MEMBER: &str = "org.matrix.msc4143.rtc.member";
 
-/// Every way of saying something secret that came to mind.
+/// Secret text in every place that we could think of.
 fn say_secrets(bed: &Bed, room: &str, at: i64) {
     let hs = &bed.hs;
     let text = json!({"msgtype": "m.text", "body": "SECRET-TEXT"});
@@ -34,7 +33,7 @@ fn say_secrets(bed: &Bed, room: &str, at: i64) {
         json!({"topic": "SECRET-TOPIC"}),
         at + 6,
     );
-    // What is ours, with what we do not need.
+    // Events of our types, with fields that we do not need.
     let avatar = json!({"membership": "join", "displayname": "Alice", "avatar_url": "mxc://SECRET-AVATAR", "reason": "SECRET"});
     hs.send_state(room, ALICE, "m.room.member", ALICE, avatar, at + 7);
     let ring = json!({"notification_type": "ring", "body": "SECRET-RING", "sender_ts": at, "lifetime": 30_000});
@@ -46,7 +45,7 @@ fn say_secrets(bed: &Bed, room: &str, at: i64) {
         at + 8,
     );
 
-    // What cannot be read.
+    // Events that cannot be read.
     for odd in [
         json!({"event_id": "$odd1", "type": {"SECRET-TYPE": 1}, "sender": ALICE, "content": {"body": "SECRET-BODY"}}),
         json!({"event_id": "$odd2", "sender": ALICE, "content": {"body": "SECRET-BODY"}}),
@@ -58,7 +57,7 @@ fn say_secrets(bed: &Bed, room: &str, at: i64) {
     }
 }
 
-/// The files of the database that hold this text.
+/// The files of the database that contain this text.
 pub fn files_with(folder: &Path, text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -156,7 +155,7 @@ async fn what_was_not_asked_for_is_thrown_away_and_counted() {
     );
     assert!(!app.log().contains("SECRET"), "the log tells");
     drop(app);
-    // Another start counts on, and a poll asks for the state of everything.
+    // Another start continues the count, and a poll requests the state of everything.
     let app = App::ready(&program).await;
     let status = app.http.get("/api/v1/status").await.ok();
     assert!(unasked(&status, "m.room.message") >= 156);
@@ -196,7 +195,7 @@ async fn one_page_without_anything_of_ours_closes_no_gap() {
     app.app.stop().await;
 }
 
-/// The shape of the database before the sieve, and rows as versions before it wrote them.
+/// The schema of the database before the sieve, with rows as older versions wrote them.
 async fn old_database(file: &Path) {
     sqlx::any::install_default_drivers();
     let pool = sqlx::AnyPool::connect(&format!("sqlite://{}?mode=rwc", file.display()))
@@ -297,7 +296,7 @@ fn old_rows() -> Vec<Value> {
     rows.push(row(topic, Value::Null));
     rows.push(json!({"kind": "", "event": {"type": "m.room.message", "content": {"body": "SECRET"}}, "rejected": "no_event_id"}));
     rows.push(json!({"kind": "", "event": {"content": {"body": "SECRET"}, "sender": ALICE}, "rejected": "no_event_id"}));
-    // What was redacted, and what a ban took back.
+    // Redacted events, also those redacted by a ban.
     let mut gone = event(70, MEMBER, join("SECRET-BUT-AN-ID"));
     gone["content"]["device_id"] = json!("GD");
     gone["content"]["m.call.intent"] = json!("SECRET-INTENT");

@@ -1,5 +1,5 @@
-//! Accounts: a password keeps its device, a revoked token is said and retried, invitations go by
-//! policy.
+//! Accounts: a password login keeps its device, a revoked token is reported and retried,
+//! invitations follow the policy.
 
 use crate::app::bed::{Bed, now};
 use callscope::sim::{Fault, FaultKind, NewRoom};
@@ -270,7 +270,7 @@ async fn an_accepted_invitation_outlives_a_restart() {
     .await;
     app.app.stop().await;
     bed.hs.clear_faults();
-    // What policy no longer allows is not joined.
+    // Rooms that the policy no longer allows are not joined.
     let app = bed
         .start_with(&[("INVITES_ALLOW_SERVERS", "good.example")])
         .await;

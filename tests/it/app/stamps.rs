@@ -1,4 +1,4 @@
-//! Stamps that cannot be: bounded by what else is known, never exact, and in no sum.
+//! Impossible timestamps: bounded by other knowledge, never exact, and in no sum.
 
 use crate::app::bed::{Bed, MEMBER, join, key, now};
 use crate::support::http::quote;
@@ -10,8 +10,8 @@ const BOB: &str = "@bob:sim.example";
 const HOUR: i64 = 3_600_000;
 const DAY: i64 = 24 * HOUR;
 
-/// A stay that begins with such a stamp and ends now, in a room of two years, whose members came
-/// three days ago.
+/// A stay that begins with this timestamp and ends now, in a room that is two years old; its
+/// members joined three days ago.
 async fn stamped(stamp: i64, others_between: bool) {
     let bed = Bed::new().await;
     let now = now();
@@ -27,7 +27,7 @@ async fn stamped(stamp: i64, others_between: bool) {
 
     let mut earliest = came;
     if others_between {
-        // New names, of which each is an event.
+        // New names; each is an event.
         for hour in 1..6 {
             let named = json!({"membership": "join", "displayname": format!("Bob {hour}")});
             let at = now - 10 * HOUR + hour * HOUR;
@@ -43,7 +43,7 @@ async fn stamped(stamp: i64, others_between: bool) {
     bed.hs
         .send_state(&room, ALICE, MEMBER, &key(ALICE, "AD"), content, stamp);
     bed.leaves(&room, ALICE, "AD", now - HOUR);
-    // So much came since that it is read from history.
+    // So many events follow that it is read from history.
     for count in 0..150 {
         let named = json!({"membership": "join", "displayname": format!("Bob {count} times")});
         let at = now - HOUR / 2 + count;

@@ -1,4 +1,4 @@
-//! What pages and commands say of how it stands: never well what was not seen.
+//! How pages and commands describe the observer's state: never "well" for what was not seen.
 
 use crate::app::alone::settings;
 use crate::app::bed::{Bed, now};
@@ -9,7 +9,7 @@ use serde_json::json;
 
 const ALICE: &str = "@alice:sim.example";
 
-/// What nobody may say who has seen nothing.
+/// Claims that must not be shown if nothing was seen.
 const CLAIMS: [&str; 18] = [
     "All is well",
     "is well and watching",

@@ -1,5 +1,5 @@
-//! A back-fill that is killed again and again at any point comes to the same as one that nobody
-//! stopped.
+//! A back-fill that is killed repeatedly at any point gives the same result as an uninterrupted
+//! one.
 
 use crate::app::alone::settings;
 use crate::app::bed::{Bed, now};
@@ -36,7 +36,7 @@ fn past(bed: &Bed) {
     }
 }
 
-/// What the walks in the database of a killed process have come to.
+/// The progress of the walks in the database of a killed process.
 async fn left(database: &str) -> Sums {
     let store = Store::open(database).await.unwrap();
     let sums = progress::sums(&store, Viewer::Operator, None)

@@ -1,5 +1,5 @@
-//! Nothing can be stored: every page, the metrics and `callscope idle` say so at once, though it
-//! cannot be written down, and it goes on by itself where that is possible.
+//! Nothing can be stored: every page, the metrics and `callscope idle` report it at once, though it
+//! cannot be stored, and storing resumes automatically if possible.
 
 use crate::app::alone::settings;
 use crate::app::bed::{Bed, Running, now};
@@ -25,7 +25,7 @@ async fn lock(bed: &Bed) -> SqliteConnection {
     other
 }
 
-/// Everything that says how it is says that nothing is stored.
+/// Checks that everything that shows the state reports that nothing is stored.
 async fn assert_told(bed: &Bed, app: &Running, kind: &str, words: &str) {
     let status = app
         .status_until("the trouble is told", |status| {
@@ -129,8 +129,7 @@ async fn a_database_file_that_was_deleted_is_told() {
     let app = bed.start().await;
     app.ready().await;
     std::fs::remove_file(database(&bed)).unwrap();
-    // Pages may fail or not: connections that were open already go on with the file that has no
-    // name any more.
+    // Pages may fail or not: open connections continue to use the deleted file.
     let words = "The database file is gone";
     eventually("it is told", 30, async || {
         let ready = app.http.get("/readyz").await;
@@ -144,7 +143,7 @@ async fn a_database_file_that_was_deleted_is_told() {
     app.app.stop().await;
 }
 
-/// Overwrites the pages that hold what was stored last, and leaves those that say what is where.
+/// Overwrites the database pages with the newest data, but not the schema.
 fn damage(bed: &Bed) {
     let file = database(bed);
     let mut bytes = std::fs::read(&file).unwrap();
@@ -168,7 +167,7 @@ async fn a_page_that_fails_for_a_damaged_file_makes_it_not_ready() {
     app.walked(&room).await;
     app.app.stop().await;
     damage(&bed);
-    // It may be found while it starts: then it says so and does not serve.
+    // The damage may be found at the start: then the program reports it and does not serve.
     let url = format!("sqlite://{}", database(&bed).display());
     if Store::open(&url).await.is_err() {
         return;

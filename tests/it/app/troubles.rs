@@ -1,4 +1,4 @@
-//! What the status page says of errors: each goes with its cause, and the first is what is told.
+//! Errors on the status page: each disappears with its cause, and the first one is shown.
 
 use crate::app::bed::{Bed, Running, now};
 use crate::support::{eventually, pause};

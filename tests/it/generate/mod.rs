@@ -1,5 +1,4 @@
-//! Rooms made by chance: a small world of users, devices, slots and times, so that events collide
-//! often.
+//! Random rooms: a small world of users, devices, slots and times, so that events collide often.
 
 pub mod ordinary;
 
@@ -7,8 +6,8 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use serde_json::{Value, json};
 
-/// So many cases, the same on every run: a red build is then the change's own. `EXPLORE=N` runs N
-/// times as many with a new seed, to look for what nobody has seen yet.
+/// The number of cases. They are the same on every run, so that a failure is caused by the change.
+/// `EXPLORE=N` runs N times as many with a new seed, to search for unknown failures.
 pub fn config(cases: u32) -> ProptestConfig {
     let explore: Option<u32> = std::env::var("EXPLORE")
         .ok()
@@ -20,7 +19,8 @@ pub fn config(cases: u32) -> ProptestConfig {
     };
 
     let cases = cases * explore.unwrap_or(1);
-    // A database on a server takes longer to make than a file; a third of the cases has all texts run.
+    // Creating a database on a server takes longer than a file; a third of the cases still runs all
+    // statements.
     let cases = match std::env::var_os("TEST_POSTGRES_URL") {
         Some(_) => cases.div_ceil(3),
         None => cases,
@@ -35,18 +35,19 @@ pub fn config(cases: u32) -> ProptestConfig {
 }
 
 const T0: i64 = 1_700_000_000_000;
-/// The step of the clock, ms: a hundred of them are longer than the four hours after which a stay
-/// without a stated end is taken to be over, and a minute, within which two stamps mean one join,
-/// is less than one.
+/// The step of the clock, ms. A hundred steps are longer than the four hours after which a stay
+/// without a stated end expires. One step is longer than a minute, within which two timestamps mean
+/// the same join.
 pub const UNIT: i64 = 240_000;
 
-/// A time in steps, and a little off it: as far as stamps of one join may differ, and just further.
+/// A time in steps, sometimes with a small offset: just within and just beyond the tolerance for
+/// the same join.
 fn stamp() -> impl Strategy<Value = i64> {
     let off = prop::sample::select(vec![0, 0, 0, 1, -1, 60_000, -60_000, 60_001, -60_001]);
     (0..100_i64, off).prop_map(|(at, off)| at * UNIT + off)
 }
 
-/// How long a join is said to last: a length, a time, or what is neither.
+/// The stated lifetime of a join: a length, a time, or an invalid value.
 fn expires() -> impl Strategy<Value = Option<Value>> {
     prop_oneof![
         3 => Just(None),
@@ -169,9 +170,9 @@ fn body(user: usize) -> BoxedStrategy<Value> {
     .boxed()
 }
 
-/// The events of one room, in no order that means anything.
+/// The events of one room, in arbitrary order.
 pub fn room() -> impl Strategy<Value = Vec<Value>> {
-    // One clock in twelve is wrong by hours: so far off, an event is timed by its neighbours.
+    // One clock in twelve is wrong by hours: such an event is timed by its neighbours.
     let odd = (-2..3_i64).prop_map(|off| off * 30_000_000 + 50 * UNIT);
     let time = prop_oneof![11 => stamp(), 1 => odd];
     let event = (
@@ -183,7 +184,7 @@ pub fn room() -> impl Strategy<Value = Vec<Value>> {
     );
     let event = event.prop_flat_map(|(user, time, received, replaces, chance)| {
         body(user).prop_map(move |mut event| {
-            // One in twenty writes where another user should: a foreign write.
+            // One in twenty events is sent by another user than the key's owner.
             let sender = if chance == 0 { (user + 1) % 3 } else { user };
             event["sender"] = json!(format!("@u{sender}:h{sender}"));
             event["origin_server_ts"] = json!(T0 + time);
@@ -191,7 +192,7 @@ pub fn room() -> impl Strategy<Value = Vec<Value>> {
                 event["_received_ts"] = json!(T0 + received);
             }
 
-            // A redaction's key in another event: it means nothing there.
+            // A redaction's key in another event, where it means nothing.
             if chance == 9 && event.get("redacts").is_none() {
                 event["redacts"] = json!(format!("$e{replaces}"));
             }

@@ -1,6 +1,6 @@
-//! Rooms as ordinary clients make them: they join, renew every hour with the stamp of their join,
-//! leave or crash, and come back; and each homeserver's clock goes wrong by up to a minute. With it
-//! goes what really happened.
+//! Rooms of ordinary clients: they join, renew every hour with the timestamp of their join, leave
+//! or crash, and come back. Each homeserver's clock is wrong by up to a minute. Each room comes
+//! with what really happened.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -10,20 +10,19 @@ const SECOND: i64 = 1000;
 const MINUTE: i64 = 60 * SECOND;
 const HOUR: i64 = 60 * MINUTE;
 
-/// What a client states as its lifetime, again with each renewal.
+/// The lifetime that a client states, also with each renewal.
 const EXPIRES: i64 = 4 * HOUR;
 
-/// How a client renews: a little before the hour is over.
+/// The time between renewals: a little less than an hour.
 const RENEWED: i64 = HOUR - 5 * SECOND;
 
-/// Clocks of homeservers go wrong by so much.
+/// Maximum error of homeservers' clocks.
 const SKEW: i64 = MINUTE;
 
-/// Who is not heard for so long after another event of the same client is told apart from it by any
-/// two clocks.
+/// A silence of this length is recognised with any two clocks.
 const APART: i64 = 2 * SKEW + 10 * SECOND;
 
-/// A stay as it was, by the true clock.
+/// A real stay, by the true clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stay {
     pub user: String,
@@ -38,7 +37,7 @@ pub struct Stay {
 pub enum End {
     /// The client or its homeserver said goodbye.
     Said,
-    /// Nobody did: it ran out.
+    /// Nobody did: it expired.
     RanOut,
 }
 
@@ -47,7 +46,7 @@ pub enum End {
 pub enum Arrival {
     Live,
     History,
-    /// Some so, some so.
+    /// A mixture of both.
     Mixed,
 }
 
@@ -70,7 +69,7 @@ struct Plan {
 
 /// Rooms whose events came in this way.
 pub fn room(arrival: Arrival) -> impl Strategy<Value = Told> {
-    // Between two events of a client that came by two ways, clocks must not matter.
+    // Between two events of a client that came in different ways, clock errors must not matter.
     let least = match arrival {
         Arrival::Live | Arrival::History => 5 * SECOND,
         Arrival::Mixed => APART,
@@ -178,12 +177,13 @@ impl Client {
                 end,
                 renewals,
             });
-            // Nobody else can tell when a membership has run out that its own clock ends.
+            // Others cannot know when a membership expires that depends on its own server's clock.
             at = left + if plan.crashes { APART } else { 0 };
         }
     }
 
-    /// When it leaves: not so soon after a renewal that two ways of arrival could turn them round.
+    /// When it leaves: not so soon after a renewal that different ways of arrival could reverse
+    /// their order.
     fn left(&self, plan: &Plan, joined: i64, renewals: u32) -> i64 {
         let left = joined + plan.length;
         if renewals == 0 {

@@ -1,12 +1,12 @@
-//! What the API promises: every address is in its document, every answer is as the document says,
-//! and none is sent twice.
+//! The contract of the API: every address is in its document, every answer matches the document,
+//! and unchanged answers are not sent twice.
 
 use crate::pages::site::{CALL, MINUTE, NOW, ROOM, Site, event, quote, text};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 const ROUTES: &str = include_str!("../../../src/web/mod.rs");
-/// What begins so is for programs; everything else is a page, or a part of one.
+/// Path prefixes for programs; everything else is a page, or a part of one.
 const PROGRAMS: [&str; 5] = ["/api/v1/", "/badge/", "/feed/", "/metrics", "/healthz"];
 
 #[tokio::test]
@@ -36,7 +36,7 @@ async fn every_address_is_in_the_document_and_the_reverse() {
     assert_eq!(answered, documented);
 }
 
-/// The schema of an answer, closed: in a test, a key that the document does not name is a fault.
+/// The schema of an answer, closed: a key that the document does not name is an error.
 fn schema(document: &Value, path: &str, status: u16) -> Value {
     let answer = &document["paths"][path]["get"]["responses"][status.to_string()];
     let answer = match answer["$ref"].as_str() {
@@ -61,7 +61,7 @@ fn schema(document: &Value, path: &str, status: u16) -> Value {
 fn close(schema: &mut Value) {
     if let Some(object) = schema.as_object_mut() {
         for (key, part) in object.iter_mut() {
-            // A struct that is a part of another one cannot be closed by itself: the whole is.
+            // A struct that is a part of another one cannot be closed alone; the whole is closed.
             if key == "allOf" {
                 let parts = part.as_array_mut().unwrap().iter_mut();
                 parts
@@ -84,13 +84,13 @@ fn close_one(part: &mut Value) {
     }
 }
 
-/// Raw events and times are no structs of ours.
+/// Raw events and times are not our structs.
 fn is_open(part: &Value) -> bool {
     let name = part["$ref"].as_str().unwrap();
     ["/Value", "/Stamp"].iter().any(|end| name.ends_with(end))
 }
 
-/// An address of the document, what to ask of it, and the status it must have.
+/// An address of the document, a request for it, and the expected status.
 fn questions(call: &str) -> Vec<(&'static str, String, u16)> {
     let room = quote(ROOM);
     vec![

@@ -1,5 +1,4 @@
-//! What one member can make large does not make pages large, and what is left out is said and can
-//! be asked for.
+//! One member cannot make pages large; what is left out is stated and can be requested.
 
 use crate::pages::site::{CALL, MINUTE, NOW, Site, event, quote, text};
 use serde_json::{Value, json};
@@ -89,7 +88,7 @@ async fn a_call_of_thousands_of_devices_is_told_in_part_and_says_so() {
         (&json!(false), &json!(false))
     );
     assert_eq!(json["evidence"].as_array().unwrap().len(), 400);
-    // Everybody can be asked for, a part at a time.
+    // All members can be requested, a part at a time.
     let mut found: BTreeSet<String> = BTreeSet::new();
     let mut from = 0;
     loop {
@@ -111,7 +110,7 @@ async fn a_call_of_thousands_of_devices_is_told_in_part_and_says_so() {
     }
 
     assert_eq!((from, found.len()), (4201, 4201));
-    // Events and stays each from a place of their own, in one answer.
+    // Events and stays from different places, in one answer.
     let both = site
         .json(&format!("/api/v1{path}?members_from=4190&events_from=4000"))
         .await;

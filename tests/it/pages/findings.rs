@@ -1,5 +1,4 @@
-//! What needs a look in a call, who ended a stay, and what is told while nobody hears the
-//! homeserver.
+//! Findings of a call, who ended a stay, and what is shown while the homeserver is not received.
 
 use crate::pages::site::{MINUTE, NOW, ROOM, Site, event, member, text};
 use callscope::store::vantages;

@@ -1,7 +1,7 @@
 //! Every answer over one seeded database, compared byte by byte with what is stored in `tests/it/pages/goldens`.
 //!
-//! A change that means to move no fact moves no byte here. A change that means to is reviewed by its diff:
-//! `INSTA_UPDATE=always cargo test --test it pages::goldens` writes the files again.
+//! A change that should not change any output changes no byte here. An intended change is reviewed
+//! by its diff: `INSTA_UPDATE=always cargo test --test it pages::goldens` writes the files again.
 
 use crate::pages::site::{Answer, NOW, Site, quote, text};
 use callscope::sim::{Homeserver, World};
@@ -87,7 +87,7 @@ fn moved_room(name: &str, events: &[Value], now: i64) -> Room {
     }
 }
 
-/// Moves what is a time of this age: other numbers are lengths.
+/// Moves numbers that are times of this age; other numbers are lengths.
 fn move_times(value: &mut Value, by: i64) {
     match value {
         Value::Number(number) => {
@@ -158,7 +158,7 @@ fn without_hashes(text: &str) -> String {
     rest
 }
 
-/// The answer without the size of the database: each migration changes it.
+/// The answer without the size of the database, which changes with each migration.
 fn without_database_size(mut json: Value) -> Value {
     if let Some(size) = json.pointer_mut("/totals/database_bytes") {
         *size = "*".into();
@@ -167,7 +167,7 @@ fn without_database_size(mut json: Value) -> Value {
     json
 }
 
-/// The text in which two versions are compared: JSON with one value a line.
+/// The text for comparing two versions: JSON with one value per line.
 fn readable(site: &Site, path: &str, answer: &Answer) -> String {
     let body = if answer.kind.starts_with("application/json") {
         serde_json::to_string_pretty(&without_database_size(answer.json())).unwrap()
@@ -178,7 +178,7 @@ fn readable(site: &Site, path: &str, answer: &Answer) -> String {
     format!("{path}\n{} {}\n\n{body}", answer.status, answer.kind)
 }
 
-/// What is asked for without knowing any name.
+/// Requests that need no name.
 const FIXED: &[&str] = &[
     "/",
     "/calls",

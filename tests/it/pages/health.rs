@@ -1,4 +1,4 @@
-//! What is known of a server besides its calls: its clock, how it says goodbye; and what became of
+//! Facts about a server besides its calls: its clock, how it says goodbye; and the outcomes of
 //! rings.
 
 use crate::pages::site::{EVIL, MINUTE, NOW, ROOM, Site, member, quote, text};
@@ -18,7 +18,7 @@ fn message(id: &str, kind: &str, user: &str, at_ms: i64, content: &Value) -> Val
     json!({ "event_id": id, "type": kind, "sender": user, "origin_server_ts": at_ms, "content": content })
 }
 
-/// A call of Carol, who rings; of whom she rings, Dan comes, declines, or does neither.
+/// A call of Carol, who rings `whom`; Dan joins, declines, or does neither.
 fn ringing(index: i64, at_ms: i64, whom: &[&str]) -> Vec<Value> {
     let ring = json!({ "notification_type": "ring", "sender_ts": at_ms, "lifetime": 30_000,
         "m.mentions": { "user_ids": whom, "room": false },
@@ -62,7 +62,7 @@ async fn rung(name: &str) -> Site {
             at(1) + 9 * SECOND,
             &decline,
         ),
-        // Two minutes later nobody rings any more.
+        // Two minutes later the ring is over.
         join("$d2", "@dan:d.example", at(2) + 2 * MINUTE),
         member("$dl2", "@dan:d.example", at(2) + 4 * MINUTE, json!({})),
         // Somebody came who was not rung.
@@ -165,11 +165,11 @@ async fn a_ring_that_is_not_over_is_neither_missed_nor_answered() {
     );
 }
 
-/// Three servers: one whose clock is ahead, one that is well, one that is behind.
+/// Three servers: one whose clock is ahead, one whose clock is right, one that is behind.
 async fn with_clocks(name: &str) -> Site {
     let site = Site::filled(name).await;
-    // The stream is heard since NOW - MINUTE; what the first answer brought is old and tells no
-    // clock.
+    // The stream is received since NOW - MINUTE; the events of the first answer are old and are not
+    // used for clocks.
     let came = NOW - 50 * SECOND;
     let old = (0..20).flat_map(|index| {
         let at = NOW - (60 + index) * MINUTE;
@@ -179,7 +179,7 @@ async fn with_clocks(name: &str) -> Site {
         ]
     });
     site.write_live(old.collect(), NOW - MINUTE).await;
-    // In the order in which they came: a clock of ours that goes back would not be believed.
+    // In order of arrival: if our clock went back, it would not be believed.
     for index in 0..12 {
         let came = came + 2 * SECOND * index;
         for (server, ahead, state) in [
@@ -336,7 +336,7 @@ async fn how_stays_end_says_whether_goodbyes_come() {
     );
 }
 
-/// Sixty servers that were asked, one of which is not well; and an SFU.
+/// Sixty probed servers, one of them with a problem; and an SFU.
 async fn asked(site: &Site) {
     let answer = |state: &str, why: Option<&str>| Answer {
         state: state.into(),

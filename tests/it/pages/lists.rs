@@ -1,12 +1,12 @@
-//! Lists: in what order, page by page, the same on the page, in JSON and in files.
+//! Lists: their order, page by page, the same on the page, in JSON and in files.
 
 use crate::pages::site::{CALL, MINUTE, NOW, Site, event, text};
 use callscope::store::rooms;
 use callscope::store::row::Watch;
 use serde_json::{Value, json};
 
-/// A call of some minutes and so many people, that began so many minutes ago; the people come one
-/// minute apart.
+/// A call of a given length (minutes) and number of people that began the given number of minutes
+/// ago; the people join one minute apart.
 fn call(index: i64, minutes_ago: i64, length: i64, people: i64) -> Vec<Value> {
     let stay = |person: i64| {
         let (user, key) = (
@@ -58,7 +58,7 @@ async fn filled(name: &str) -> Site {
     site
 }
 
-/// All rows of a list, page by page, as `next_url` leads.
+/// All rows of a list, page by page, following `next_url`.
 async fn all(site: &Site, path: &str) -> Vec<Value> {
     let mut found = Vec::new();
     let mut path = path.to_owned();
@@ -161,7 +161,7 @@ async fn a_sorted_list_does_not_move_while_it_is_read() {
     let site = filled("still").await;
     let before = all(&site, "/api/v1/calls?sort=-duration").await;
     let first = site.json("/api/v1/calls?sort=-duration&limit=3").await;
-    // The running call goes on until it is the longest of all, and a longer one comes to be known.
+    // The running call continues until it is the longest, and then a longer one is found.
     site.clock.advance(300 * MINUTE);
     site.write(call(9, -1, 200, 5)).await;
     let rest = all(

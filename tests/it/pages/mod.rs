@@ -308,7 +308,7 @@ async fn calls_are_searched_by_all_that_is_known_of_them() {
     }
 }
 
-/// Questions that get an error: path, status, errcode.
+/// Requests that get an error: path, status, errcode.
 const ERRORS: [(&str, u16, &str); 18] = [
     ("/calls?rom=1", 400, "M_INVALID_PARAM"),
     ("/calls?limit=0", 400, "M_INVALID_PARAM"),

@@ -1,10 +1,10 @@
-//! The pages of numbers: statistics, servers, SFUs, and the wall; what they say, in both ways.
+//! The statistics pages: statistics, servers, SFUs, and the wall, as HTML and JSON.
 
 use crate::pages::site::{CALL, MINUTE, NOW, ROOM, Site, event, text};
 use callscope::store::vantages;
 use serde_json::{Value, json};
 
-/// Every page of numbers over the filled store.
+/// Every statistics page over the filled store.
 const PAGES: [&str; 7] = [
     "/statistics",
     "/statistics?period=365d",
@@ -423,7 +423,7 @@ async fn pages_of_numbers_are_small_and_escaped_and_lead_to_each_other() {
 
 #[tokio::test]
 async fn what_is_empty_says_what_was_looked_at() {
-    // Where nothing was read, that nothing is known says nothing.
+    // If nothing was read, an empty result means nothing.
     let site = Site::empty("unread").await;
     for path in [
         "/statistics",

@@ -1,11 +1,12 @@
-//! What other programs take: files of calls, metrics, badges, feeds, and the frame for other pages.
+//! Output for other programs: files of calls, metrics, badges, feeds, and the frame for other
+//! pages.
 
 use crate::pages::site::{CALL, EVIL, MINUTE, NOW, ROOM, Site, event, quote, text};
 use callscope::store::row::Watch;
 use callscope::store::{rooms, vantages};
 use serde_json::{Value, json};
 
-/// A call of one minute that began so many minutes ago.
+/// A call of one minute that began the given number of minutes ago.
 fn short(index: i64, minutes_ago: i64) -> [Value; 2] {
     let (user, key) = (
         "@bob:other.example",
@@ -448,7 +449,7 @@ async fn the_frame_says_unknown_where_the_badge_does() {
     }
 }
 
-/// The rules and the dashboard that come with the program ask for metrics that it has.
+/// The alert rules and the dashboard of the program use only existing metrics.
 #[tokio::test]
 async fn what_the_rules_ask_for_is_there() {
     let site = Site::filled("rules").await;

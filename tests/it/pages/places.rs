@@ -1,4 +1,4 @@
-//! What lists and heads of pages have where: names, files, links.
+//! The content of lists and page headers: names, files, links.
 
 use crate::pages::site::{EVIL, Site, event, quote, text};
 use serde_json::json;

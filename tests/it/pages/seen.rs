@@ -1,4 +1,5 @@
-//! Who may see the pages, what of it is still so, and that nothing is out of reach.
+//! Who may see the pages, whether cached answers are still valid, and that everything can be
+//! reached.
 
 use crate::pages::site::{MINUTE, NOW, ROOM, Site, event, quote, text};
 use callscope::store::rooms;

@@ -1,4 +1,4 @@
-//! A running site on a database of its own, and what is asked of it.
+//! A running site on its own database, and requests to it.
 
 use crate::support::database::Database;
 use callscope::changes::{Change, Changes};
@@ -131,7 +131,7 @@ impl Site {
         self.write_at(room, events, NOW - MINUTE, None).await;
     }
 
-    /// As if the events had just come by the sync stream.
+    /// Writes events as if they had just come by the sync stream.
     pub async fn write_live(&self, events: Vec<Value>, came: i64) {
         self.write_at(ROOM, events, came, Some(came)).await;
     }
@@ -164,7 +164,7 @@ impl Site {
         self.changes.announce(Change::Observer);
     }
 
-    /// As if the homeserver had been heard from then on, and never before.
+    /// Pretends that the homeserver has been received since then, and never before.
     pub async fn watched_since(&self, from: i64) {
         self.change(&[
             format!("update coverage set from_ms = {from}, to_ms = {NOW}"),
@@ -174,20 +174,20 @@ impl Site {
         .await;
     }
 
-    /// Changes what is stored, past all code of ours.
+    /// Changes the database directly, without our code.
     pub async fn change(&self, statements: &[String]) {
         for sql in statements {
             self.database.execute(sql).await;
         }
     }
 
-    /// Asks after a change, so that nothing kept from before it is answered.
+    /// Requests after a change, so that no cached answer is used.
     pub async fn get(&self, path: &str) -> Answer {
         self.changes.announce(Change::Observer);
         self.get_kept(path).await
     }
 
-    /// Asks without a change since the last question.
+    /// Requests without a change since the last request.
     pub async fn get_kept(&self, path: &str) -> Answer {
         let answer = self
             .client
@@ -263,7 +263,7 @@ pub fn member(id: &str, user: &str, at_ms: i64, content: Value) -> Value {
     event
 }
 
-/// One call that is over (Alice and Bob), one that runs (Alice), and one event that nobody can use.
+/// One ended call (Alice and Bob), one running call (Alice), and one event that cannot be used.
 fn events() -> Vec<Value> {
     let (alice, bob, eve) = (
         "@alice:example.org",

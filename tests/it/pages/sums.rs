@@ -1,10 +1,9 @@
-//! Sums with and without what is inferred, as pages and JSON give them.
+//! Sums with and without inferred time, as pages and JSON show them.
 
 use crate::pages::site::{CALL, MINUTE, NOW, ROOM, Site, event, quote, text};
 use serde_json::{Value, json};
 
-/// A stay of Carol that never says goodbye: half an hour, renewed after ten minutes, in time that
-/// is watched.
+/// A stay of Carol without a goodbye: half an hour, renewed after ten minutes, in watched time.
 async fn with_an_expired_stay(name: &str) -> Site {
     let site = Site::filled(name).await;
     let carol = "@carol:third.example";
@@ -72,7 +71,7 @@ async fn every_sum_comes_with_and_without_what_is_inferred() {
     );
 }
 
-/// Every call's own verdict and its members' times, added up by hand.
+/// Compares with the verdicts and members' times of all calls, added up in the test.
 #[tokio::test]
 async fn sums_are_those_of_the_calls() {
     let site = with_an_expired_stay("whole").await;

@@ -1,11 +1,11 @@
-//! Times and days: how they are asked for, when they carry their date, and what is said of a day.
+//! Times and days: how they are requested, when they have their date, and what is shown for a day.
 
 use crate::pages::site::{CALL, MINUTE, NOW, ROOM, Site, event, quote, text};
 use serde_json::{Value, json};
 
 const HALL: &str = "!hall:example.org";
 
-/// Stays of one minute or more, one device each: who, and from and until how many minutes ago.
+/// Stays of one minute or more, one device each: user, from and until, in minutes ago.
 fn stays(of: &[(&str, i64, i64)]) -> Vec<Value> {
     let one = |(user, from, until): &(&str, i64, i64)| {
         let join = json!({ "application": "m.call", "call_id": "", "device_id": "D", "expires": 10_000 * MINUTE,
@@ -37,7 +37,7 @@ async fn page_of_call(site: &Site, room: &str) -> String {
         .await
 }
 
-/// What stands between two texts.
+/// The text between two texts.
 fn between<'a>(page: &'a str, begin: &str, end: &str) -> &'a str {
     let rest = page
         .split_once(begin)
@@ -167,7 +167,7 @@ async fn the_sums_of_a_day_are_those_of_the_day_or_none() {
     ]
     .map(|sum| Some(sum.to_owned()));
     assert_eq!(all, sums);
-    // The page ends within yesterday, and the next begins there: neither knows all of that day.
+    // The page ends within yesterday, and the next begins there: neither has all calls of that day.
     let first: Vec<Option<String>> = heads("/calls?limit=4").await;
     assert_eq!(first, [sums[0].clone(), None]);
     let next = site.json("/api/v1/calls?limit=4").await["next"].clone();

@@ -1,12 +1,12 @@
-//! Blind is not empty: every place that tells who is in a call now says "unknown" where that cannot
-//! be told, and the same of all of them.
+//! Unknown is not empty: every place that shows who is in a call now says "unknown" if it is, and
+//! all places agree.
 
 use crate::pages::site::{CALL, MINUTE, NOW, ROOM, Site, event, quote};
 use callscope::store::row::Watch;
 use callscope::store::{rooms, vantages};
 use serde_json::{Value, json};
 
-/// A site on which everything is over, with its room polled a minute ago.
+/// A site with only ended calls; its room was polled a minute ago.
 async fn quiet(name: &str) -> Site {
     let site = Site::filled(name).await;
     let gone = event(
@@ -24,7 +24,7 @@ async fn quiet(name: &str) -> Site {
     site
 }
 
-/// What every place says: the word in JSON, and a word on each page.
+/// Checks that every place says it: a word in JSON, and a word on each page.
 async fn says_unknown(site: &Site, why: &str) {
     let (room, server) = (quote(ROOM), "example.org");
     for path in [
@@ -105,7 +105,7 @@ async fn where_memberships_are_encrypted() {
     site.write(vec![secret]).await;
     says_unknown(&site, "encrypted").await;
 
-    // Who is seen is seen; others may be there.
+    // Visible members are shown; others may be there.
     let join = json!({ "application": "m.call", "call_id": "", "device_id": "AA", "expires": 14_400_000,
         "focus_active": { "type": "livekit" } });
     let key = "_@alice:example.org_AA_m.call";
@@ -154,7 +154,7 @@ async fn where_the_room_cannot_be_read() {
     rooms::record_room_error(&site.store, ROOM, Some(Watch::Left), "gone", NOW)
         .await
         .unwrap();
-    // The room says so; of the present of everything it is no part any more.
+    // The room says so; it no longer counts for the present of all rooms.
     let room = site.json(&format!("/api/v1/rooms/{}", quote(ROOM))).await;
     assert_eq!(room["unknown_why"], "left");
     let status = site.json("/api/v1/status").await;

@@ -1,4 +1,4 @@
-//! No page is too heavy, however much there is to tell: 60,000 bytes, uncompressed.
+//! No page is too large, however much there is to show: 60,000 bytes, uncompressed.
 
 use crate::pages::site::{CALL, MINUTE, NOW, ROOM, Site, event, quote, text};
 use callscope::store::rooms;
@@ -8,7 +8,7 @@ const MAX: usize = 60_000;
 const HALL: &str = "!hall:example.org";
 const DAY: i64 = 24 * 60;
 
-/// A device that says it is in the call; `None` says goodbye. `ago` is in seconds.
+/// A member event of a device: a join, or a leave. `ago` is in seconds.
 fn says(id: &str, (user, device): (&str, &str), ago: i64, joins: bool) -> Value {
     let sfu = user.split_once(":server").map_or("sfu", |(_, rest)| rest);
     let content = json!({ "application": "m.call", "call_id": "", "scope": "m.room", "device_id": device,
@@ -47,7 +47,7 @@ fn named(index: i64) -> Value {
     )
 }
 
-/// A call of `people`, each of whom is in it `stays` times, over the last `minutes`.
+/// A call of `people`, each with `stays` stays, over the last `minutes`.
 fn crowd(people: i64, stays: i64, minutes: i64) -> Vec<Value> {
     let mut events: Vec<Value> = (0..people).map(named).collect();
     let span = minutes * 60;
@@ -76,7 +76,8 @@ fn crowd(people: i64, stays: i64, minutes: i64) -> Vec<Value> {
     events
 }
 
-/// The page, short enough; for eyes it is also written below the directory in `CALLSCOPE_LOOK`.
+/// Checks the size of a page and returns it; also writes it below the directory in
+/// `CALLSCOPE_LOOK`, for viewing.
 async fn light(site: &Site, name: &str, path: &str) -> String {
     let page = site.get(path).await;
     assert_eq!(page.status, 200, "{path}: {}", page.text);
@@ -260,7 +261,7 @@ async fn a_year_of_calls_is_light() {
     light(&site, "statistics", "/statistics?period=365d").await;
 }
 
-/// A call in every hour of a hundred days, now in this room, now in that one.
+/// A call in every hour of a hundred days, alternating between two rooms.
 #[tokio::test]
 async fn statistics_of_busy_months_are_light() {
     let site = Site::filled("busy").await;

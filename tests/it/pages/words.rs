@@ -1,5 +1,4 @@
-//! What pages say to people: of events that could not be used, and of periods of which nothing is
-//! known.
+//! The words of pages for events that could not be used, and for periods of which nothing is known.
 
 use crate::pages::site::{CALL, MINUTE, NOW, ROOM, Site, event, quote};
 use serde_json::json;
@@ -8,7 +7,7 @@ use serde_json::json;
 async fn what_could_not_be_used_is_told_in_a_sentence_and_when_it_came() {
     let site = Site::filled("sentence").await;
     let eve = "@eve:evil.example";
-    // Its sender claims that it is of next year.
+    // Its sender stamps it with next year.
     let bad = json!({ "application": "m.call", "call_id": "", "device_id": "D", "created_ts": "soon",
         "focus_active": { "type": "livekit" }, "foci_preferred": [] });
     site.write(vec![event("$soon", CALL, eve, "_late", -600_000, bad)])

@@ -22,7 +22,7 @@ impl Bot {
         let hs = Homeserver::start(0).await.unwrap();
         hs.set_clock(|| T0);
         let (user, token) = hs.register("bot", "secret");
-        // Shorter than a long poll: what is not woken fails.
+        // Shorter than a long poll, so that a request that is not woken fails.
         let http = Client::builder()
             .timeout(Duration::from_secs(30))
             .build()

@@ -1,4 +1,4 @@
-//! Each fault of the simulated homeserver does to a real client what it says.
+//! Each fault of the simulated homeserver has the described effect on a real client.
 
 use std::time::Duration;
 

@@ -73,12 +73,12 @@ fn accounts_are_counted_whatever_their_clocks_say() {
         look(&store, &known, t + 100).await;
         assert_eq!(counted(&store).await, [(3, 1)]);
 
-        // Ben leaves by a clock that is behind; the link tells that it comes after the join.
+        // Ben leaves with a clock that is behind; the link shows that it comes after the join.
         let mut left = stands("$lb", "@ben:h", t, "leave");
         left["unsigned"] = json!({"replaces_state": "$jb"});
         learn(&store, &[left]).await;
         assert_eq!(counted(&store).await, [(2, 1)]);
-        // What was before the join, and comes late, changes nothing.
+        // An event from before the join that comes late changes nothing.
         learn(&store, &[stands("$old", "@cleo:h", t + 1, "leave")]).await;
         assert_eq!(counted(&store).await, [(2, 1)]);
 

@@ -1,8 +1,8 @@
-//! Events nested as deep as an answer may be do not stop what is written after them.
+//! Events with the maximum nesting depth do not prevent later writes.
 
 use crate::store::*;
 
-/// A join whose content is nested so deep that its text can just be read.
+/// A join whose content is nested as deeply as can just be parsed.
 fn deep(at: i64) -> Value {
     let mut content = json!({"application": "m.call", "call_id": "", "device_id": "D", "expires": 14_400_000,
         "focus_active": {"type": "livekit"}});
@@ -36,7 +36,7 @@ fn a_checkpoint_that_is_too_deep_to_read_is_none() {
         .await
         .unwrap();
         assert_eq!(calls.len(), 1);
-        // What came first and is older changes the same fold.
+        // An older event that came first changes the same fold.
         write_all(&store, arrivals(&[deep(-1)]), &[1]).await;
     });
 }

@@ -1,5 +1,4 @@
-//! What is kept: raw events go by age and nothing that follows from them changes; calls go by age,
-//! whole.
+//! Deletion by age: deleting raw events changes no derived data; calls are deleted completely.
 
 use crate::generate;
 use crate::support::database::Database;
@@ -77,7 +76,7 @@ async fn shown(store: &Store) -> Vec<String> {
     let mut members = memberships::members_of_calls(store, Viewer::Operator, &ids)
         .await
         .unwrap();
-    // The event of the room by which somebody was removed is named as long as it is stored.
+    // The room's event by which somebody was removed is named only while it is stored.
     for member in members
         .iter_mut()
         .filter(|member| member.end_reason.starts_with("room_"))
@@ -92,7 +91,7 @@ async fn shown(store: &Store) -> Vec<String> {
         .collect()
 }
 
-/// What the observer does with one room each day; how many events it deleted.
+/// Deletes by age in one room, as the observer does each day; returns the number of deleted events.
 async fn forget(store: &Store, events: i64, calls: Option<i64>) -> usize {
     let rules = Rules::default();
     let keep = retention::in_state(store, ROOM).await.unwrap();
@@ -134,8 +133,8 @@ async fn forget(store: &Store, events: i64, calls: Option<i64>) -> usize {
 proptest! {
     #![proptest_config(generate::config(120))]
 
-    /// Events go in two rounds, at any times; whatever comes back from the homeserver later changes
-    /// nothing.
+    /// Events are deleted in two rounds, at any times; events that the homeserver sends again later
+    /// change nothing.
     #[test]
     fn nothing_that_follows_from_events_changes_when_they_go(
         room in generate::room(), first in 0..200_i64, second in 0..200_i64, again in 0..40_usize
@@ -178,8 +177,8 @@ fn join() -> Value {
         "focus_active": {"type": "livekit"}})
 }
 
-/// A new call after the old events went: the old call stays, the new one is there, its events are
-/// kept.
+/// A new call after the old events were deleted: the old call stays, the new one is there, its
+/// events are kept.
 #[test]
 fn a_chain_goes_on_after_its_events_went() {
     block(async {
@@ -220,7 +219,7 @@ fn a_chain_goes_on_after_its_events_went() {
     });
 }
 
-/// An event that is in the room's state comes with every poll: it stays, and counts no more.
+/// An event in the room's state comes with every poll: it stays, but no longer counts.
 #[test]
 fn what_is_in_the_state_stays_and_its_call_can_go() {
     block(async {
@@ -271,7 +270,7 @@ fn deleted_space_is_given_back() {
         assert!(full > empty, "{empty} {full}");
         assert_eq!(forget(store, BEGIN + 10_000_000, None).await, 200);
         let after = bytes().await;
-        // PostgreSQL does so in its own time.
+        // PostgreSQL does this later by itself.
         assert!(
             after < empty + 1_000_000 || !place.database.is_file(),
             "{empty} {full} {after}"
@@ -294,7 +293,7 @@ fn one_process_has_a_database() {
             "{error}"
         );
         drop(first);
-        // A server takes a moment to see that a connection is gone.
+        // A server needs a moment to notice that a connection is closed.
         for _ in 0..500 {
             if Hold::acquire_lock(place.database.url(), "process 3")
                 .await

@@ -1,17 +1,17 @@
-//! A large call is updated by what changed. It is the same as one that is counted anew.
+//! A large call is updated by what changed. The result is the same as if it were counted again.
 
 use crate::store::*;
 
 const FIRST: i64 = 1_700_000_000_000;
 
-/// Something that a device does.
+/// An action of a device.
 #[derive(Debug, Clone)]
 struct Act {
     user: usize,
     device: usize,
-    /// It joins or goes on for so many minutes; it leaves where this is 0.
+    /// It joins or continues for this many minutes; 0 = it leaves.
     minutes: i64,
-    /// How long after the act before, in seconds.
+    /// Time since the previous act, seconds.
     pause: i64,
 }
 

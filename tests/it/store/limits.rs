@@ -1,4 +1,4 @@
-//! How much of one sender is stored, and how much of one id fits, on each database.
+//! Limits for the events of one sender and for the length of an id, on each database.
 
 use crate::store::*;
 use callscope::store::sender_limit::{self, BURST};
@@ -12,7 +12,7 @@ fn join(device: i64, at: i64) -> Value {
         "state_key": format!("_{MALLORY}_D{device}"), "origin_server_ts": at, "content": content})
 }
 
-/// An answer of sync with the joins of so many devices.
+/// A sync answer with the joins of these devices.
 fn answer(devices: std::ops::Range<i64>, is_first_answer: bool) -> Batch {
     let joins: Vec<Value> = devices.map(|device| join(device, LATER)).collect();
     let mut batch = batch(arrivals(&joins));
@@ -44,7 +44,7 @@ fn the_first_answer_of_a_room_is_stored_whole_in_however_many_pieces_it_comes() 
         }
 
         assert_eq!((stored(&store).await, floods(&store).await), (3 * half, 0));
-        // The next answer is limited, and what came first does not count against it.
+        // The limit applies to the next answer, and the events of the first do not count.
         let next = answer(3 * half..3 * half + BURST + 7, false);
         let changed = write(&store, &Rules::default(), &next).await.unwrap();
         assert!(changed.set_aside.contains(ROOM));

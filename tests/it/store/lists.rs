@@ -59,7 +59,7 @@ fn sorted_lists_answer() {
     });
 }
 
-/// They are handed over in one text, which must keep the order of the list.
+/// They are passed as one text, which must keep the order of the list.
 #[test]
 fn calls_come_in_the_order_of_their_list() {
     block(async {

@@ -1,5 +1,5 @@
-//! The store: what it holds after any batches equals what the pure core derives, on each database
-//! it is given.
+//! The store: after any batches its content equals what the pure core derives, on each given
+//! database.
 
 mod accounts;
 mod depth;
@@ -109,12 +109,12 @@ fn derived_member(m: &Membership, sessions: &[Session]) -> Value {
         m.format.as_str(), m.resumed, session.id, m.back_since_ms, m.outlived_ms])
 }
 
-/// What the store shows, in the words of the core.
+/// The content of the store, in the form of the core's result.
 async fn stored(store: &Store) -> Value {
     stored_of_room(store, ROOM).await
 }
 
-/// The same, where the room is another one.
+/// The same for another room.
 async fn stored_of_room(store: &Store, room_id: &str) -> Value {
     let calls = sessions::page(
         store,
@@ -176,7 +176,7 @@ fn block<F: Future>(future: F) -> F::Output {
         .block_on(future)
 }
 
-/// What the store shows after everything was derived again.
+/// The content of the store after everything was derived again.
 async fn rebuilt(store: &Store) -> Value {
     for (room_id, _) in rebuild::sizes(store, None).await.unwrap() {
         let mut place = rebuild::Place::default();
@@ -222,7 +222,7 @@ proptest! {
     }
 }
 
-/// Every read runs on the database; a text that one of the two does not know fails here.
+/// Every query runs on the database; a statement that one of the two does not support fails here.
 fn ended_by(now: i64) -> CallFilter {
     let (from_ms, to_ms) = (Some(0), Some(now));
     CallFilter {
@@ -510,7 +510,7 @@ fn every_write_of_the_observer_answers() {
     });
 }
 
-/// The walk that is done says how it went; that of a limited timeline begins at the answer before.
+/// The finished walk has its result; that of a limited timeline begins at the previous answer.
 async fn of_the_walks(store: &Store) {
     let walk = progress::of_room(store, Viewer::Operator, ROOM, 5)
         .await
@@ -565,7 +565,7 @@ fn last(walk: &walks::Walk) -> walks::Step {
     }
 }
 
-/// A stay that expired, in a room that nobody watched: nothing of it was seen.
+/// An expired stay in an unwatched room: nothing of it counts as seen.
 async fn of_the_sums(store: &Store, call: &Call) {
     let (viewer, span) = (
         Viewer::Operator,
@@ -727,7 +727,7 @@ async fn of_the_vantage(store: &Store, start: vantages::Start<'_>) {
     .into();
     write(store, &Rules::default(), &invited).await.unwrap();
     invitations::close(store, "v", "!d:h").await.unwrap();
-    // Told again, as after a lost position: nothing counts twice, and those that wait are kept.
+    // The same again, as after a lost position: nothing counts twice, and those that wait are kept.
     invited.invitations.truncate(1);
     write(store, &Rules::default(), &invited).await.unwrap();
     let kept = async || -> Vec<(String, bool)> {

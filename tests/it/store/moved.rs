@@ -1,5 +1,5 @@
-//! A stay whose beginning is found to be at another time belongs to the call that was running
-//! then, and to no other.
+//! A stay whose beginning turns out to be at another time belongs only to the call that was running
+//! then.
 
 use crate::store::*;
 

@@ -1,5 +1,6 @@
-//! What `PostgreSQL` looks at to answer: rows of a table are read by an index that fits, and never all of them. It
-//! counts for itself how many rows it read. By which index `SQLite` goes is in the tests of `src/store`.
+//! The rows that `PostgreSQL` reads for an answer: rows of a table are read by a suitable index,
+//! and never all of them. It counts for itself how many rows it read. By which index `SQLite` goes
+//! is in the tests of `src/store`.
 
 use crate::store::{LATER, arrivals, batch, block, joined};
 use crate::support::database::Database;
@@ -21,9 +22,9 @@ const OPERATOR: Viewer = Viewer::Operator;
 const ROOM: &str = "!r7:h";
 const SERVER: &str = "s7";
 const DAY: i64 = 86_400_000;
-/// More of a table than one part in so many is not looked at for one answer.
+/// At most one part in this many of a table may be read for one answer.
 const PART: i64 = 5;
-/// The calls of a year, so many; twice as many stays, four times as many events.
+/// Number of calls in the year; there are twice as many stays and four times as many events.
 const CALLS: i64 = 10_000;
 
 /// Calls of a year in forty rooms, of five hundred people of as many servers, two stays each.
@@ -62,7 +63,7 @@ async fn filled() -> Database {
         database.execute(&sql).await;
     }
 
-    // What is done once with all that is stored is done now.
+    // One-time work on all stored data is done now.
     let store = Store::open(database.url()).await.unwrap();
     store.close().await;
 
@@ -72,7 +73,7 @@ async fn filled() -> Database {
 /// How many rows of each table were read so far, by an index or without.
 async fn rows_read(database: &Database) -> BTreeMap<String, i64> {
     let pool = sqlx::AnyPool::connect(database.url()).await.unwrap();
-    // What a connection read is known when it has ended.
+    // The counts of a connection are known after it has ended.
     let others = "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()
         and backend_type = 'client backend'";
     loop {
@@ -99,7 +100,7 @@ async fn rows_read(database: &Database) -> BTreeMap<String, i64> {
         .collect()
 }
 
-/// Where an answer looked at too much, one line each.
+/// The answers that read too many rows, one line each.
 struct Asked<'a> {
     database: &'a Database,
     too_much: Vec<String>,
@@ -312,7 +313,8 @@ async fn of_one_call(asked: &mut Asked<'_>) {
         .await;
 }
 
-/// The list of all rooms counts the calls of each once and keeps that, so it is not asked here.
+/// The list of all rooms counts the calls of each room once and caches the result, so it is not
+/// tested here.
 async fn of_rooms(asked: &mut Asked<'_>) {
     asked
         .ask("a room", async |store| {

@@ -1,4 +1,4 @@
-//! What a poll repairs, on each database.
+//! Repairs by a poll, on each database.
 
 use crate::store::*;
 
@@ -24,7 +24,7 @@ async fn poll(store: &Store, state: &[Value], at: i64) {
     write(store, &Rules::default(), &look).await.unwrap();
 }
 
-/// Start, end and reason of every stay, as far as it was over at `now`.
+/// Start, end and reason of every stay, as known at `now`.
 async fn stays(store: &Store, now: i64) -> Vec<(i64, Option<i64>, String)> {
     let calls = sessions::page(
         store,

@@ -1,10 +1,10 @@
-//! Only a redaction redacts, and only what is new is counted as such, on each database.
+//! Only a redaction redacts, and only new redactions are counted, on each database.
 
 use crate::store::*;
 use callscope::store::batch::take_back_more;
 use callscope::store::events;
 
-/// How many events there are, and until when the only stay lasts and why it ends.
+/// The number of events, and the end and end reason of the only stay.
 async fn all(store: &Store) -> (i64, Vec<(i64, String)>) {
     let calls = sessions::page(
         store,
@@ -119,7 +119,7 @@ fn a_ban_takes_back_any_number_of_events_in_parts_and_goes_on_after_a_stop() {
         );
         let first = take_back_more(&store, &Rules::default()).await.unwrap();
         assert!(first.is_some_and(|changed| changed.taken_back && changed.has_open_bans));
-        // As after a stop: only what is stored is known.
+        // As after a restart: only stored data is known.
         let mut parts = 0;
         while take_back_more(&store, &Rules::default())
             .await

@@ -1,5 +1,5 @@
-//! A ring has one answer wherever it is asked for, and a call says what speaks against its times,
-//! on each database.
+//! A ring has the same outcome everywhere, and a call names doubts about its times, on each
+//! database.
 
 use crate::store::*;
 use callscope::rtc::ring::{Outcome, outcome};
@@ -39,7 +39,7 @@ async fn calls_of(store: &Store) -> Vec<Call> {
     calls
 }
 
-/// What the room says of its rings, which the statistics and the caller's server must say, too.
+/// The room's ring counts; statistics and the caller's server must have the same.
 async fn answer(store: &Store) -> Rings {
     let span = Span {
         from: BEGIN - HOUR,
@@ -59,7 +59,7 @@ async fn answer(store: &Store) -> Rings {
     room
 }
 
-/// What each call says of its rings.
+/// The outcomes of each call's rings.
 async fn outcomes(store: &Store) -> Vec<Vec<Outcome>> {
     let mut all = Vec::new();
     for call in calls_of(store).await {

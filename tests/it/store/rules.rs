@@ -1,4 +1,4 @@
-//! What older rules derived is derived again in steps, and a stop between them costs nothing.
+//! Data from older rules is derived again in steps, and a stop between them loses nothing.
 
 use crate::store::*;
 use callscope::rtc::slot::SlotPolicy;
@@ -6,8 +6,7 @@ use callscope::store::rederive::{self, Step};
 
 const DEVICES: usize = 150;
 
-/// So many devices in one call, by sticky events: whether they count is a matter of the slot's
-/// policy.
+/// Devices in one call, by sticky events; the slot policy decides whether they count.
 fn sticky_joins() -> Vec<Value> {
     let join = |at: usize| {
         let (user, member) = (format!("@u{at}:h"), format!("M{at}"));
@@ -62,7 +61,7 @@ fn a_stop_in_the_midst_goes_on_where_it_was() {
         let left = devices(&store).await;
         assert!(left > 0 && left < 150, "{left} devices left");
 
-        // The process is gone; another one finds where it was.
+        // The process has ended; another one continues at its place.
         rederive::begin(&store, &strict, LATER).await.unwrap();
         let again = store.rederiving().unwrap();
         assert_eq!(
@@ -77,7 +76,7 @@ fn a_stop_in_the_midst_goes_on_where_it_was() {
         assert!(steps <= 3, "{steps} steps: it began anew");
         assert_eq!((devices(&store).await, store.rederiving()), (0, None));
 
-        // Back to the rules before, with a stop on a way that is not gone to its end.
+        // Back to the previous rules, with a stop before the end.
         rederive::begin(&store, &usual, LATER).await.unwrap();
         rederive::step(&store, &usual).await.unwrap();
         rederive::begin(&store, &strict, LATER).await.unwrap();

@@ -1,8 +1,8 @@
-//! Events that a stored one replaced and that nobody has.
+//! Events that a stored one replaced and that cannot be obtained.
 
 use crate::store::*;
 
-/// An event that names one which nobody has.
+/// An event that names an unavailable one.
 pub async fn of_the_holes(store: &Store) {
     let mut leave = joined();
     (leave["event_id"], leave["content"]) = ("$l".into(), json!({}));

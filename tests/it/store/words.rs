@@ -1,4 +1,4 @@
-//! A search takes no notice of upper and lower case, in any alphabet, on each database.
+//! A search ignores case, in any alphabet, on each database.
 
 use crate::store::*;
 use callscope::store::sorted;

@@ -1,5 +1,5 @@
-//! Small rows: those of one server are one drawing, 1000 wide and as high as its rows; a device is
-//! a stroke in it.
+//! Small rows: the rows of one server are one drawing, 1000 wide and as high as its rows; each
+//! device is a stroke in it.
 
 use super::{Glyph, Group, Row};
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ impl Group {
         }
     }
 
-    /// The letter of the SFU of all its rows, if it is one.
+    /// The letter of the SFU, if all its rows use the same.
     #[must_use]
     pub fn sfu(&self) -> Option<&str> {
         let first = self.rows.first()?;
@@ -55,13 +55,13 @@ impl Row {
         strokes
     }
 
-    /// The part of the id before the server, which stands above the row.
+    /// The part of the id before the server; the server is in the heading above the rows.
     #[must_use]
     pub fn local(&self) -> &str {
         self.user_id.split(':').next().unwrap_or_default()
     }
 
-    /// The letters of its SFUs: `A`, or `A B`; the first few, for somebody who moved all the time.
+    /// The letters of its SFUs: `A`, or `A B`; only the first few if the person changed often.
     #[must_use]
     pub fn letters(&self) -> String {
         self.sfus
@@ -78,7 +78,8 @@ impl Row {
         Some((self.height - 18) / 12 + 1).filter(|lanes| *lanes > 1)
     }
 
-    /// Ends that need a look: among many rows, where a stroke ends says the rest.
+    /// Ends that need a look. Normal ends have no glyph among many rows: the end of the stroke is
+    /// enough.
     pub fn loud(&self) -> impl Iterator<Item = &Glyph> {
         self.glyphs.iter().filter(|glyph| glyph.ending.is_loud())
     }
@@ -98,7 +99,7 @@ impl Row {
     }
 }
 
-/// Percent as a thousandth.
+/// Converts percent to thousandths.
 #[expect(clippy::cast_possible_truncation, reason = "a place in the picture")]
 fn permille(percent: f64) -> i64 {
     (percent * 10.0).round() as i64

@@ -1,28 +1,28 @@
-//! One lane of the timeline: the stays of one device as bars, their ends as glyphs, and what may be
-//! written beside them.
+//! One lane of the timeline: the stays of one device as bars, their ends as glyphs, and notes
+//! beside them.
 
 use super::{Bar, Canvas, Ending, Glyph, MemberFacts, Note, Num, Row, span, words};
 use crate::web::draw::pin::{self, BarPin};
 use crate::web::format;
 
-/// Glyphs nearer than this become one: 16 px of 1000, in percent.
+/// Minimum distance of two glyphs, percent (16 px of 1000); nearer ones are merged.
 const GLYPH_ROOM: f64 = 1.6;
-/// Room of one character of a note: 7 px of 700, in percent.
+/// Width of one character of a note, percent (7 px of 700).
 const LETTER_ROOM: f64 = 1.0;
-/// A bar narrower than this has no letter, in percent.
+/// Minimum width of a bar with a letter, percent.
 const CHIP_ROOM: f64 = 3.0;
-/// Renewals nearer than this to the last one drawn are left out, in percent.
+/// Minimum distance of a renewal from the last one drawn, percent; nearer ones are left out.
 const TICK_ROOM: f64 = 0.7;
-/// A bar is at least so wide, roomy and small, in percent.
+/// Minimum width of a bar in roomy and in small rows, percent.
 const WIDTH_MIN: [f64; 2] = [0.3, 0.4];
-/// A silence has room for words from this length on, in percent: a numeral, 15 letters and a glyph
-/// at 700 px.
+/// Minimum length of a silence with words, percent: a numeral, 15 letters and a glyph at 700 px.
 const SILENT_ROOM: f64 = 24.0;
-/// Stays with less between them are one: some clients leave and join in the same breath, ms.
+/// Maximum gap between two stays that are drawn as one bar, ms: some clients leave and join at the
+/// same time.
 const TOUCHING_MS: i64 = 0;
 
-/// Stays by device, in order of arrival. Without device ids, whatever does not overlap shares a
-/// lane.
+/// Stays by device, in order of arrival. Stays without a device id share a lane if they do not
+/// overlap.
 pub(super) fn by_device(stays: Vec<&MemberFacts>, now: i64) -> Vec<Vec<&MemberFacts>> {
     let mut lanes: Vec<Vec<&MemberFacts>> = Vec::new();
     for stay in stays {
@@ -100,7 +100,8 @@ fn join_touching<'a>(lane: &[&'a MemberFacts], now: i64) -> Vec<Vec<&'a MemberFa
     bars
 }
 
-/// `chip`: whether a glyph stands at the start, when the SFU is new here.
+/// Draws one bar. `chip`: `Some` if the SFU is new here, so that the bar needs a letter; its value:
+/// is there a glyph at the start?
 fn bar(canvas: &Canvas<'_>, stays: &[&MemberFacts], (y, h): (i64, i64), chip: Option<bool>) -> Bar {
     let axis = &canvas.axis;
     let start = stays[0].joined_ms;
@@ -109,7 +110,7 @@ fn bar(canvas: &Canvas<'_>, stays: &[&MemberFacts], (y, h): (i64, i64), chip: Op
         .map(|stay| stay.end_ms(canvas.now))
         .max()
         .unwrap_or(start);
-    // However short, it is seen, and not beyond now.
+    // A bar is visible however short it is, and does not extend beyond now.
     let least = WIDTH_MIN[usize::from(canvas.dense)];
     let x = axis.x(start).min(canvas.now_x.unwrap_or(100.0) - least);
     let w = (axis.x(end) - x).max(least);
@@ -152,8 +153,7 @@ fn title(canvas: &Canvas<'_>, stay: &MemberFacts) -> String {
 }
 
 impl Bar {
-    /// Cuts it where the device was heard last, in percent; gives the rest, which is no longer
-    /// believed.
+    /// Cuts the bar at the device's last event, percent; returns the rest, which is in doubt.
     fn cut(&mut self, x: f64) -> Self {
         let end = self.x.0 + self.w.0;
         let x = x.clamp(self.x.0, end);
@@ -175,7 +175,7 @@ impl Bar {
     }
 }
 
-/// The numeral of a finding on the bar that it is about, and what there is to say beside it.
+/// Adds the numeral of a finding to the bar that it is about, with a note beside it.
 fn add_pin(canvas: &Canvas<'_>, stay: &MemberFacts, bar: &Bar, row: &mut Row) {
     let (from, until) = (bar.x.0, bar.x.0 + bar.w.0);
     let pin = pin::on_bar(
@@ -204,7 +204,8 @@ fn add_pin(canvas: &Canvas<'_>, stay: &MemberFacts, bar: &Bar, row: &mut Row) {
     }
 }
 
-/// Renewals, and where one stay became the next; and whether there are renewals among them.
+/// The positions of renewals and of borders between joined stays; and whether there are any
+/// renewals.
 fn ticks(
     canvas: &Canvas<'_>,
     stays: &[&MemberFacts],
@@ -275,7 +276,7 @@ fn add_glyph(
             .last()
             .is_some_and(|last| x - last.x.0 < GLYPH_ROOM);
     if let Some(before) = row.glyphs.pop_if(|_| near) {
-        // The later one wins; both are told.
+        // The later glyph is shown; the title has both.
         glyph.title = cut(format!("{}; {}", before.title, glyph.title));
         glyph.merged = true;
     }
@@ -283,7 +284,7 @@ fn add_glyph(
     row.glyphs.push(glyph);
 }
 
-/// A thousand ends in one place are not all told.
+/// Limits the title: there may be a thousand ends at one place.
 fn cut(title: String) -> String {
     if title.len() > 400 {
         format!("{}…", title.chars().take(300).collect::<String>())
@@ -292,7 +293,7 @@ fn cut(title: String) -> String {
     }
 }
 
-/// Words beside glyphs, where the lane is free to the right of them.
+/// Adds words beside glyphs if the lane is free to the right of them.
 fn add_notes(
     canvas: &Canvas<'_>,
     bars: &[Vec<&MemberFacts>],
@@ -318,7 +319,7 @@ fn add_notes(
         };
 
         let room = GLYPH_ROOM + LETTER_ROOM * super::super::float(text.chars().count());
-        // The next bar is in the way, and so is the line of now.
+        // The next bar and the line of now limit the space.
         let next = bars
             .iter()
             .map(|bar| canvas.axis.x(bar[0].joined_ms))

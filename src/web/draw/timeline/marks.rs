@@ -1,5 +1,5 @@
-//! Marks of rings, notifications and declines: on the lane of whom they concern; above all lanes
-//! what concerns the room.
+//! Marks of rings, notifications and declines: on the lane of the person concerned, or above all
+//! lanes if they concern the room.
 
 use super::{Group, ROOMY_MAX, Row, Timeline};
 use crate::web::draw::Num;
@@ -7,17 +7,18 @@ use crate::web::draw::axis::Axis;
 use crate::web::facts::{RelatedFacts, person};
 use crate::web::format;
 
-/// Marks drawn in one picture; the list below has more.
+/// Maximum number of marks in one picture; the list below has more.
 const MARKS_MAX: usize = 200;
-/// A mark takes so much above the first lane of a roomy row, px.
+/// Height of a mark above the first lane of a roomy row, px.
 const ROOM: i64 = 10;
-/// Marks nearer than this become one: 16 px of 1000, in percent.
+/// Minimum distance of two marks, percent (16 px of 1000); nearer ones are merged.
 const NEAR: f64 = 1.6;
-/// People who were rung and never came get a row of their own, up to this many.
+/// Maximum number of people who were rung, never came, and get a row of their own.
 const ABSENT_MAX: usize = 10;
-/// Small rows are marked only where so few are concerned; else the mark stands above all rows.
+/// Maximum number of people concerned for marks on small rows; if there are more, the mark is above
+/// all rows.
 const SMALL_MAX: usize = 8;
-/// A note right of a mark of somebody who never came needs so much of the picture, in percent.
+/// Minimum space for a note to the right of a mark of a person who never came, percent.
 const NOTE_ROOM: f64 = 20.0;
 
 /// One mark.
@@ -31,16 +32,16 @@ pub struct Mark {
     pub title: String,
     /// The event behind it.
     pub event_id: String,
-    /// Words beside it, where there is room.
+    /// Words beside it, if there is room.
     pub note: Option<&'static str>,
 }
 
 impl Timeline {
-    /// Puts the marks where they belong. `dated`: times need their day.
+    /// Puts the marks on their rows. `dated`: times need their day.
     pub(super) fn add_marks(&mut self, related: &[RelatedFacts], axis: &Axis, dated: bool) {
         for event in related.iter().take(MARKS_MAX) {
             let (glyph, class) = event.mark();
-            // It may have come before the picture begins.
+            // The event may be from before the picture's beginning.
             let dated = dated || format::midnight(event.at_ms) != format::midnight(axis.from);
             let mark = Mark {
                 x: Num(axis.x(event.at_ms)),
@@ -78,7 +79,7 @@ impl Timeline {
         self.groups.iter_mut().for_each(Group::stack);
     }
 
-    /// False where this person has no row and gets none.
+    /// Marks the row of a person; `false` if the person has no row and gets none.
     fn mark_row(&mut self, user_id: &str, event: &RelatedFacts, mark: &Mark) -> bool {
         let shown = format::tidy(user_id);
         let mut rows = self.groups.iter_mut().flat_map(|group| &mut group.rows);
@@ -159,13 +160,13 @@ impl Timeline {
 }
 
 impl Row {
-    /// Lanes move down below the marks; a row without lanes has its marks in the middle.
+    /// Moves lanes down below the marks. In a row without lanes the marks are in the middle.
     fn make_room(&mut self) {
         if self.absent {
             self.marks
                 .iter_mut()
                 .for_each(|mark| mark.y = self.height / 2);
-            // The later mark says how it went.
+            // The last mark has the outcome.
             let last = self.marks.len() - 1;
             self.marks[..last]
                 .iter_mut()
@@ -181,7 +182,7 @@ impl Row {
     }
 }
 
-/// Whom an event concerns, one by one; nobody where it concerns the room, or more people than that.
+/// The people whom an event concerns; empty if it concerns the room, or more than `most` people.
 fn concerned(event: &RelatedFacts, most: usize) -> Vec<&str> {
     match event.kind {
         "decline" => vec![&event.user_id],
@@ -192,7 +193,7 @@ fn concerned(event: &RelatedFacts, most: usize) -> Vec<&str> {
     }
 }
 
-/// Adds a mark; one that would touch the last becomes one with it, and tells both.
+/// Adds a mark. If it would touch the last one, they are merged, with both texts.
 fn put(marks: &mut Vec<Mark>, mut mark: Mark) {
     if let Some(before) = marks.pop_if(|last| (mark.x.0 - last.x.0).abs() < NEAR) {
         mark.title = format!("{}; {}", before.title, mark.title)

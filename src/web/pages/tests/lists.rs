@@ -1,4 +1,4 @@
-//! What the page of SFUs and that of a room say of what is not there, and of what is not known.
+//! What the pages of SFUs and of a room show for missing and for unknown data.
 
 use super::*;
 use crate::store::carried::Carried;
@@ -15,7 +15,7 @@ fn carried(service_url: Option<String>, together_ms: i64) -> Carried {
 
 #[test]
 fn no_two_sfus_of_the_list_have_one_colour_while_others_are_free() {
-    // The first two wish for the same colour.
+    // The first two have the same preferred colour.
     let names = [
         "call.verein.example/livekit",
         "rtc.hackerspace.example/livekit",
@@ -66,7 +66,7 @@ fn what_carried_nobody_is_not_said_to_have_carried() {
     assert_eq!(page.matches("named, not carried").count(), 1);
 }
 
-/// A room that is known since the 38th day, with calls on two of the last days.
+/// A room that is known from the 38th day on, with calls on two of the last days.
 fn known(cover: Vec<Interval>) -> room::RoomPage {
     let year = vec![(NOW - 2 * DAY, 3), (NOW - DAY, 2)];
     room::page(

@@ -1,10 +1,10 @@
-//! How far the reading of history has come, on the room's page and on the status page.
+//! The progress of reading history, on the room's page and on the status page.
 
 use super::*;
 use crate::store::progress::Progress;
 use crate::web::facts::WalkFacts;
 
-/// Most of the way is still ahead.
+/// A walk with most of the time left.
 pub fn history() -> Progress {
     Progress {
         room: RoomName {
@@ -23,7 +23,7 @@ pub fn history() -> Progress {
     }
 }
 
-/// The homeserver gave no more.
+/// A walk that ended because the homeserver returned no more.
 pub fn short() -> Progress {
     Progress {
         done_ms: Some(NOW - 1000),
@@ -34,7 +34,7 @@ pub fn short() -> Progress {
     }
 }
 
-/// Not begun.
+/// A walk that has not begun.
 pub fn gap() -> Progress {
     let (opened_ms, since_ms) = (NOW - 2000, Some(NOW - HOUR));
     let room = fixtures::room("Lobby", "#lobby:example.org");
@@ -84,7 +84,7 @@ fn what_is_being_read_says_how_far_it_is() {
 #[test]
 fn a_walk_that_is_done_says_why() {
     let mut page = one_room();
-    // Nothing is hidden: else the beginning was not read.
+    // Nothing may be hidden: otherwise the beginning would not count as read.
     page.coverage.retain(|interval| !interval.is_blind());
 
     for (why, words) in [

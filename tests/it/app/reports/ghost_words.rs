@@ -19,7 +19,7 @@ fn ghost(call: &Value) -> Value {
     ghosts[0].clone()
 }
 
-/// Wherever a number of people stands, the ghost is none of them and is counted beside them.
+/// No number of people includes the ghost; it is counted separately.
 async fn is_counted_apart(report: &Served, call: &Value) {
     assert_eq!(call["people_now"], 0, "{call}");
     assert_eq!(call["ghosts_now"], 1, "{call}");
@@ -53,7 +53,7 @@ async fn is_counted_apart(report: &Served, call: &Value) {
     }
 }
 
-/// How the room is rid of it: with everything filled in.
+/// The command that clears it, with everything filled in.
 async fn can_be_cleared(report: &Served, call: &Value) {
     let page = report.call_page(call).await;
     says(&page, "org.matrix.msc3401.call.member");

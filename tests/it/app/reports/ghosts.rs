@@ -1,5 +1,4 @@
-//! Who is counted though nobody is there: told as a ghost, with the sign on which that rests and
-//! with what clears it.
+//! Ghosts: shown as such, with the sign that proves it and the command that clears it.
 
 use super::page::{is_silent_of, says, text_of};
 use super::served::{BEGIN, BOTH, HOUR, MINUTE, Served, Way, call_path, events_of, moved};
@@ -39,7 +38,7 @@ fn curl(room: &str) -> String {
     )
 }
 
-/// Every place that tells how many are there says that nobody is, but for one ghost.
+/// Every place that shows a number of people shows nobody but one ghost.
 async fn nobody_but_a_ghost(app: &Running, room: &str) {
     let overview = app.json("/api/v1/overview").await;
     assert_eq!(overview["active"], json!([]), "{overview}");
@@ -178,7 +177,7 @@ async fn who_came_back_after_the_goodbye_is_a_ghost_and_nobody_is_counted() {
         assert_eq!((stays.len(), &stays[0]["ghost"]), (1, &json!(true)));
 
         let page = report.call_page(&calls[1]).await;
-        // The renewal leads to the call before, and to the goodbye that it came after.
+        // The renewal links to the earlier call, and to the goodbye before it.
         let earlier = &calls[1]["earlier_stays"][0];
         assert_eq!(earlier["call_id"], calls[0]["id"], "{way:?} {earlier}");
         assert_eq!(
@@ -243,7 +242,7 @@ async fn a_killed_client_is_perhaps_gone_where_no_sign_tells_and_says_why() {
     }
 }
 
-/// Every place that counts Ada says that she is perhaps gone, and for how long she is silent.
+/// Every place that counts Ada says that she is perhaps gone, and for how long she has been silent.
 async fn perhaps_gone_everywhere(report: &Served) {
     let words = "perhaps gone, silent for 2 h 0";
     let app = &report.app;
@@ -280,8 +279,8 @@ async fn perhaps_gone_everywhere(report: &Served) {
     }
 }
 
-/// The same on our own homeserver, which has no delayed events, with Ada's content as `change`
-/// makes it.
+/// The same on our own homeserver, which does not support delayed events; `change` modifies Ada's
+/// content.
 async fn served_at_home(
     change: impl Fn(&mut Value),
     has_delayed_events: bool,

@@ -1,4 +1,4 @@
-//! Two calls at once in one room, each alone.
+//! Two calls at the same time in one room, with one person in each.
 
 use super::page::{is_silent_of, says};
 use super::served::{BEGIN, BOTH, MINUTE, SECOND, Served, Way, call_path, events_of};
@@ -15,7 +15,7 @@ fn side_by_side(call: &Value) -> Vec<Value> {
         .collect()
 }
 
-/// The report's events, the first seconds of it as `change` wants them.
+/// The report's events; `change` modifies those of the first seconds.
 fn changed(change: impl Fn(&str, &mut Value)) -> Vec<Value> {
     let mut events = events_of(GLARE.name);
     for event in &mut events {
@@ -82,7 +82,7 @@ async fn two_who_started_at_once_are_told_that_each_was_alone() {
             says(&html, &format!("href=\"{}\">call", call_path(call)));
         }
 
-        // In a list each has its row, and each row says that there is something.
+        // In a list each has its own row, with its finding.
         let list = report.page("/calls").await;
         assert_eq!(list.matches("1 finding").count(), 2, "{list}");
         report.stop().await;
@@ -111,7 +111,7 @@ async fn two_who_wait_now_are_one_trouble_and_it_ends_when_they_meet() {
     says(&overview, "One call needs a look");
     assert_eq!(overview.matches("side by side").count(), 3, "{overview}");
 
-    // Ben gives up his call and comes to Ada: the waiting is past, and they met.
+    // Ben leaves his call and joins Ada: the waiting is over, and they met.
     let now = crate::app::bed::now();
     let device =
         json!({"device_id": "BD", "session_id": "s3", "expires_ts": now + 3_600_000, "feeds": []});
@@ -169,7 +169,7 @@ async fn calls_that_run_side_by_side_on_purpose_are_no_trouble() {
         events
     };
 
-    // Cleo and Dora come into the two calls: two meetings at once.
+    // Cleo and Dora join the two calls: two meetings at the same time.
     let meetings = {
         let mut events = of_application("m.call");
         for (user, device, call_id, at) in [

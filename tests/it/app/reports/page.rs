@@ -1,14 +1,14 @@
-//! A page as somebody reads it: its text without the markup.
+//! A page as people read it: its text without the markup.
 
-/// Elements within a line of text; all others part what they hold from what stands beside it.
+/// Inline elements; all others separate their text from the text beside them.
 const INLINE: [&str; 10] = [
     "a", "b", "bdi", "code", "i", "em", "small", "span", "strong", "time",
 ];
 
-/// Elements whose text nobody sees.
+/// Elements whose text is not visible.
 const UNSEEN: [&str; 4] = ["head", "script", "style", "noscript"];
 
-/// What a page says, in one line.
+/// The text of a page, in one line.
 pub fn text_of(html: &str) -> String {
     let mut text = String::new();
     let mut rest = html;
@@ -41,7 +41,7 @@ pub fn text_of(html: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The name of the element that begins here, with a slash where it is the end of one.
+/// The name of the element that begins here; with a slash for an end tag.
 fn element_name(tag: &str) -> String {
     tag[1..]
         .chars()
@@ -68,13 +68,13 @@ fn unescape(text: &str) -> String {
     })
 }
 
-/// Fails where a page does not say something, and shows what it says.
+/// Fails if a page does not contain a text, and shows the page.
 #[track_caller]
 pub fn says(page: &str, wanted: &str) {
     assert!(page.contains(wanted), "{wanted:?} is not said:\n{page}");
 }
 
-/// Fails where a page says something that it must not.
+/// Fails if a page contains a text that it must not.
 #[track_caller]
 pub fn is_silent_of(page: &str, unwanted: &str) {
     assert!(!page.contains(unwanted), "{unwanted:?} is said:\n{page}");

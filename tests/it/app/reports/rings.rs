@@ -1,4 +1,4 @@
-//! A ring and what became of it: one answer everywhere.
+//! A ring and its outcome: the same everywhere.
 
 use super::page::{is_silent_of, says};
 use super::served::{BEGIN, BOTH, SECOND, Served, call_path, events_of};

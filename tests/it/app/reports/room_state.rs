@@ -1,5 +1,5 @@
-//! What the room's own state explains: only the moderator may join; the room was replaced while
-//! people talked.
+//! Findings from the room's own state: only the moderator may join; the room was replaced during a
+//! call.
 
 use super::page::{is_silent_of, says};
 use super::served::{BEGIN, BOTH, MINUTE, Served};

@@ -1,4 +1,4 @@
-//! What the rules of the wire formats must make of clients that are in use.
+//! The results of the wire formats' rules for clients that are in use.
 
 use super::page::{is_silent_of, says};
 use super::served::{BEGIN, BOTH, HOUR, MINUTE, Way, call_path};
@@ -33,7 +33,7 @@ async fn a_whiteboard_ends_when_its_absolute_time_says() {
         let idle = idle(&report.app.http.base, "ash.example").await;
         assert_eq!(idle, Some(0));
 
-        // 7 h of Ada and 30 min of Ben, and nothing of it after the end.
+        // 7 h of Ada and 30 min of Ben, and nothing after the end.
         let together = 7 * HOUR + 30 * MINUTE;
         let room = report.room_json().await;
         assert_eq!(room["last_30_days"]["together_ms"], together, "{room}");
@@ -147,7 +147,7 @@ async fn calls_under_the_type_of_the_dart_sdk_are_calls_like_any_other() {
     says(&readme, "m.call.invite");
 }
 
-/// A program that only polls has it from the room's state.
+/// A program that only polls finds it in the room's state.
 #[tokio::test]
 async fn a_poll_finds_calls_under_the_type_of_the_dart_sdk() {
     use super::served::Served;

@@ -1,5 +1,5 @@
-//! A report as a room of the simulated homeserver, moved in time so that its present is ours, with
-//! the app beside it.
+//! A report as a room of the simulated homeserver, moved in time to the present, with the app
+//! beside it.
 
 use super::page::text_of;
 use crate::app::bed::{Bed, Running, now};
@@ -9,25 +9,25 @@ use callscope::sim::Homeserver;
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// Who observes in all reports.
+/// The observing account of all reports.
 const OBSERVER: &str = "@scope:fake.example";
 
-/// When the calls of all reports begin: 27 November 2026, 16:00 UTC. What is older makes the room.
+/// When the calls of all reports begin: 27 November 2026, 16:00 UTC. Older events create the room.
 pub const BEGIN: i64 = 1_795_795_200_000;
 
 pub const SECOND: i64 = 1000;
 pub const MINUTE: i64 = 60 * SECOND;
 pub const HOUR: i64 = 60 * MINUTE;
 
-/// More changes of the topic than a timeline of the first sync has events.
+/// Number of topic changes: more than the timeline of a first sync has events.
 const FILLER: usize = 120;
 
-/// How the app comes to know the report.
+/// How the app receives the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     /// It follows the room already, and each event arrives by sync.
     Live,
-    /// All happened before it came: it has the room's state and reads its history.
+    /// Everything happened before the app came: it reads the room's state and history.
     History,
 }
 
@@ -123,7 +123,7 @@ impl Served {
         }
     }
 
-    /// A time of the report as it is here.
+    /// Converts a time of the report to the present.
     pub fn at(&self, report_ms: i64) -> i64 {
         report_ms + self.moved_by
     }
@@ -154,8 +154,8 @@ impl Served {
         format!("{}:{second:02}", self.clock(report_ms))
     }
 
-    /// The calls with all that their own pages say in JSON, oldest first, as soon as `right`
-    /// accepts them.
+    /// The calls with everything from their own pages in JSON, oldest first, once `right` accepts
+    /// them.
     pub async fn calls(&self, right: impl Fn(&[Value]) -> bool) -> Vec<Value> {
         let listed = self.app.calls_until("the report's calls", right).await;
         let mut calls = Vec::new();
@@ -172,12 +172,12 @@ impl Served {
         self.app.page(&call_path(call)).await
     }
 
-    /// What a call's page says.
+    /// The text of a call's page.
     pub async fn call_page(&self, call: &Value) -> String {
         text_of(&self.call_html(call).await)
     }
 
-    /// What a page says.
+    /// The text of a page.
     pub async fn page(&self, path: &str) -> String {
         text_of(&self.app.page(path).await)
     }
@@ -210,7 +210,7 @@ pub fn events_of(report: &str) -> Vec<Value> {
     events
 }
 
-/// What is in a report's file.
+/// The content of a report's file.
 pub fn events_in(report: &str) -> Value {
     let folder = project().join("tests/reports");
     let path = Path::new(&folder).join(format!("{report}.json"));
@@ -223,7 +223,7 @@ pub fn call_path(call: &Value) -> String {
     format!("/calls/{}", call["id"].as_str().unwrap())
 }
 
-/// A copy of the value, all times in it moved by so many ms.
+/// A copy of the value with all times moved by this many ms.
 pub fn moved(value: Value, by: i64) -> Value {
     match value {
         Value::Object(fields) => {
@@ -238,8 +238,7 @@ pub fn moved(value: Value, by: i64) -> Value {
     }
 }
 
-/// Is the number under this key a point in time? An `expires` is one only where it cannot be a
-/// length.
+/// Is the number under this key a point in time? An `expires` is one only if it cannot be a length.
 fn is_time(key: &str, ms: i64) -> bool {
     match key {
         "origin_server_ts" | "created_ts" | "sender_ts" | "expires_ts" | "m.expires_ts" => true,

@@ -1,4 +1,4 @@
-//! A homeserver that sends what nobody asked for: nothing of it is kept.
+//! A homeserver that sends events that were not requested: none of them is kept.
 
 use super::page::says;
 use super::served::{BEGIN, events_in, moved};
@@ -26,7 +26,7 @@ fn events() -> Vec<Value> {
         .collect()
 }
 
-/// An encrypted sticky event: that it was there may be kept, what is in it may not.
+/// An encrypted sticky event: its existence may be stored, its content may not.
 fn ciphertext(at: i64) -> Value {
     json!({
         "event_id": "$cipher", "type": "m.room.encrypted", "sender": ADA, "origin_server_ts": at,
@@ -98,7 +98,7 @@ async fn what_was_not_asked_for_is_not_kept_from_anywhere() {
         assert_eq!(calls[0]["members"][0]["user_id"], ADA);
         assert_eq!(calls[0]["members"][0]["device_id"], "AD");
 
-        // It has read the history, looked at the whole state, and was told of the sticky events.
+        // It has read the history and the whole state, and received the sticky events.
         let path = format!("/api/v1/rooms/{}", quote(ROOM));
         let room = eventually("all ways were walked", 60, async || {
             let room = app.http.get(&path).await.ok();

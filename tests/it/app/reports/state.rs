@@ -1,4 +1,4 @@
-//! What only the room's state explains: who may join a call, and where the room went.
+//! Findings from the room's state only: who may join a call, and which room replaced it.
 
 use super::page::{is_silent_of, says};
 use super::served::{BEGIN, BOTH, MINUTE, Served, Way, events_of};
@@ -43,7 +43,7 @@ async fn a_room_in_which_only_the_moderator_may_join_says_so() {
         says(&page.to_lowercase(), "nobody could come");
         is_silent_of(&page, "Healthy");
 
-        // The room stands among those that need a look.
+        // The room is in the list of those that need a look.
         let overview = report.page("/").await;
         says(&overview, "Tree house: 1 of 4 accounts may join a call");
         assert_eq!(

@@ -1,9 +1,9 @@
-//! What each report must come out as, whatever way it became known: its stays and its calls.
+//! The expected stays and calls of each report, however the events came.
 
 use super::served::{BEGIN, BOTH, HOUR, MINUTE, SECOND, Served};
 use serde_json::Value;
 
-/// A stay of a report as it must come out; times are ms after [`BEGIN`].
+/// An expected stay of a report; times are ms after [`BEGIN`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stay {
     pub user: &'static str,
@@ -33,8 +33,8 @@ const fn stay(user: &'static str, device: &'static str, from: i64, until: Until)
     }
 }
 
-/// A report: its file, its present, and its calls, oldest first, with the slot and the most people
-/// at once.
+/// A report: its file, its present, and its expected calls, oldest first, with slot and maximum
+/// number of people.
 pub struct Report {
     pub name: &'static str,
     pub now_ms: i64,
@@ -187,8 +187,7 @@ pub const BOTS_OWN_CLOCK: Report = Report {
 };
 
 impl Report {
-    /// Serves it in this way and waits until its calls are as they must come out; gives them oldest
-    /// first.
+    /// Serves it in this way and waits for the expected calls; returns them, oldest first.
     pub async fn served(&self, way: super::served::Way) -> (Served, Vec<Value>) {
         let served = Served::start(self.name, self.now_ms, way).await;
         let calls = self.calls_of(&served).await;
@@ -208,7 +207,7 @@ impl Report {
                     .filter(|stay| matches!(stay.until, Until::Ended(..)))
                     .count();
                 let done = known.iter().filter(|stay| stay["left_ms"].is_i64());
-                // One stay too many is a fault that is told below, not waited for.
+                // A surplus stay is reported below, not waited for.
                 known.len() >= stays && done.count() >= ended
             })
             .await;
