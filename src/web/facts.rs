@@ -179,27 +179,28 @@ pub struct MemberFacts {
     pub resumed: bool,
     /// Its start is what the client claims (`created_ts`), earlier than the event.
     pub claimed: bool,
-    /// It begins with the renewal of a stay that had ended then: no goodbye may stand ready for it
-    /// any more.
+    /// Set if it begins with the renewal of an ended stay: when that one ended. There may be no
+    /// delayed leave set up for it any more.
     pub back_since_ms: Option<i64>,
     pub back_since_at: Option<Stamp>,
-    /// It ran out, and at this time its device said goodbye or renewed it: it had still been there.
+    /// Set if its device said goodbye or renewed it after its expiry: when. So the device was still
+    /// there.
     pub outlived_ms: Option<i64>,
     pub outlived_at: Option<Stamp>,
     /// `audio`, `video` or another word, as the client says.
     pub intent: Option<String>,
-    /// What it really uses, as far as that can be told.
+    /// The transport that it really uses, as far as that is known.
     pub transport: Option<Transport>,
-    /// What its boundaries rest on.
+    /// The evidence for its boundaries.
     pub evidence: EndsFacts,
-    /// It is here as far as we know, but nobody watches the room since then.
+    /// It is here as far as we know, but the room has not been watched since this time.
     pub unknown_since_ms: Option<i64>,
     pub unknown_since_at: Option<Stamp>,
     /// It still counts, but its device is probably gone: a renewal did not come, and a sign says
     /// that one was due. The finding of the call says which. It is not among `people_now`.
     pub ghost: bool,
-    /// When it was heard last, where a renewal is overdue: of a ghost, and of one that is perhaps
-    /// gone.
+    /// The time of its last event, if a renewal is overdue: for a ghost, and for a device that is
+    /// perhaps gone.
     pub silent_since_ms: Option<i64>,
     pub silent_since_at: Option<Stamp>,
     /// Until when it was really seen: the last that was heard of it where nobody ended it and it
@@ -406,37 +407,38 @@ pub struct CallFacts {
     /// `running`; `stuck`: it counts as active, but only devices that are probably gone are in it;
     /// `unknown`: it ran when it was seen last; or `ended`.
     pub state: &'static str,
-    /// Of a stuck call: when somebody who was there for sure was heard last. `duration_ms` goes up
-    /// to then.
+    /// For a stuck call: the last time at which somebody was certainly there. `duration_ms` ends
+    /// then.
     pub stuck_since_ms: Option<i64>,
     pub stuck_since_at: Option<Stamp>,
-    /// Memberships of this room come encrypted as well: others may be in it whom nobody can count.
+    /// This room also has encrypted memberships: there may be others whom nobody can count.
     pub others_unknown: bool,
     pub servers: Vec<String>,
     pub intent: Option<String>,
     pub certainty: CertaintyFacts,
-    /// Homeservers whose clock is off by more than a second, as the events of this call tell.
+    /// Homeservers whose clock is wrong by more than a second, according to the events of this
+    /// call.
     pub clocks: Vec<CallClockFacts>,
     /// Nobody watches the room since then. A call that ran stays `active` while we are cut off for
     /// a while; where the room itself was lost neither `active` nor an end says more than we know.
     pub unknown_since_ms: Option<i64>,
     pub unknown_since_at: Option<Stamp>,
-    /// The room that took the place of this call's room, and since when: later calls are there.
+    /// The room that replaced this call's room, and since when: later calls are there.
     pub room_replaced_by: Option<String>,
     pub room_replaced_ms: Option<i64>,
     pub room_replaced_at: Option<Stamp>,
-    /// What needs a look, the gravest first; at most 50.
+    /// Problems, the most serious first; at most 50.
     pub findings: Vec<FindingFacts>,
     /// Its stays. Of a very large call, or in a list of many large ones, only some: those who came
     /// first, and those who are there now or left last.
     pub members: Vec<MemberFacts>,
-    /// It was derived by older rules or other settings, and is just being derived again.
+    /// It was derived by older rules or other settings, and is being derived again.
     pub older_rules: bool,
     /// How many stays it has in all.
     pub members_total: i64,
-    /// `members` are all of them. Else `findings` are those of `members`.
+    /// `members` has all stays. If false, `findings` are only those of `members`.
     pub members_whole: bool,
-    /// Those who are in it now and not among `members`.
+    /// The number of people and devices in it now that are not among `members`.
     #[serde(skip)]
     pub unlisted: Present,
 }

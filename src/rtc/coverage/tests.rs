@@ -105,7 +105,7 @@ fn a_limited_timeline_is_a_gap_until_its_walk_has_met() {
         assert_eq!(words(&notes, 400), with("gap", want), "{why}");
     }
 
-    // Where nobody watched at all, the break itself says how it is known.
+    // If nobody watched at all, the coverage of the break itself is shown.
     notes = followed();
     notes.walks.push(limited(200, 300, None));
     assert_eq!(

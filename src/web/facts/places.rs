@@ -76,7 +76,7 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// The rate; `None` if there are fewer than [`FEW`] ended stays.
+    /// The rate; `None` if there are fewer than `FEW` ended stays.
     #[must_use]
     pub fn with_bounds(expired: i64, ended: i64) -> Option<Self> {
         if ended < FEW {

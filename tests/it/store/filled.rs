@@ -1,9 +1,10 @@
 //! A database of an older version, filled, becomes one of this version: its calls are there at once, and are those
 //! that the core derives from its events.
 //!
-//! Each file of `tests/it/store/filled` has the rows of one room of the demonstration, in the tables and columns that the
-//! shape of its number had. The shape itself is made by the migrations up to that number. What older versions kept to
-//! derive faster, and this one derives anew, is only in the newest.
+//! Each file of `tests/it/store/filled` has the rows of one room of the demonstration, in the
+//! tables and columns that the shape of its number had. The shape itself is made by the migrations
+//! up to that number. What older versions kept to derive faster, and this one derives again, is
+//! only in the newest.
 
 use crate::store::{LATER, block, derived, stored_of_room};
 use crate::support::database::Database;
