@@ -3,6 +3,7 @@
 
 use super::finding::FindingFacts;
 use super::{CallFacts, Stamp};
+use std::collections::BTreeSet;
 
 /// Findings that are shown as one, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,9 +57,39 @@ impl Side {
         people.first().filter(|_| is_told_so).map(String::as_str)
     }
 
+    /// Is it the same person, and the same SFU?
     fn is_same(self, one: &FindingFacts, other: &FindingFacts) -> bool {
         let person = self.person(one);
-        person.is_some() && person == self.person(other)
+        person.is_some() && person == self.person(other) && one.service_url == other.service_url
+    }
+
+    /// Which of these findings are told together with one of them, which may be itself: those of
+    /// the same person whose times make up one time without a break. By their numbers.
+    fn told_with(self, first: NumberedFinding<'_>, all: &[NumberedFinding<'_>]) -> BTreeSet<usize> {
+        let mut same: Vec<NumberedFinding<'_>> = all
+            .iter()
+            .filter(|one| self.is_same(first.finding, one.finding))
+            .copied()
+            .collect();
+        same.sort_by_key(|one| one.finding.from_ms);
+        let mut together = BTreeSet::new();
+        let mut upto_ms = i64::MIN;
+        for one in same {
+            if one.finding.from_ms > upto_ms {
+                if together.contains(&first.number) {
+                    break;
+                }
+
+                together.clear();
+            }
+
+            together.insert(one.number);
+            upto_ms = upto_ms.max(one.finding.until_ms.unwrap_or(i64::MAX));
+        }
+
+        together.insert(first.number);
+
+        together
     }
 }
 
@@ -72,21 +103,12 @@ pub fn groups_of_findings(findings: &[FindingFacts]) -> Vec<FindingGroup<'_>> {
         .collect();
     let mut groups = Vec::new();
     while let Some(first) = left.first().copied() {
-        let count = |side: Side| {
-            let others = left.iter();
-            others
-                .filter(|one| side.is_same(first.finding, one.finding))
-                .count()
-        };
-        let side = if count(Side::Listener) > 1 || count(Side::Speaker) < 2 {
-            Side::Listener
-        } else {
-            Side::Speaker
-        };
+        let mut together = Side::Listener.told_with(first, &left);
+        if together.len() < 2 {
+            together = Side::Speaker.told_with(first, &left);
+        }
 
-        let is_in = |one: &NumberedFinding<'_>| {
-            one.number == first.number || side.is_same(first.finding, one.finding)
-        };
+        let is_in = |one: &NumberedFinding<'_>| together.contains(&one.number);
         let (parts, others) = left.into_iter().partition(is_in);
         left = others;
         groups.push(FindingGroup {
@@ -170,7 +192,7 @@ mod tests {
             FindingFacts::blank("silent", 5),
             apart("@q:h", "@y:h", 10, Some(30)),
             apart("@z:h", "@x:h", 40, Some(50)),
-            apart("@z:h", "@y:h", 60, Some(70)),
+            apart("@z:h", "@y:h", 50, Some(70)),
         ];
         let groups = groups_of_findings(&findings);
         assert_eq!(numbers(&groups), [vec![1, 3], vec![2], vec![4, 5]]);
@@ -181,6 +203,41 @@ mod tests {
         let told = &groups[2].told;
         assert_eq!((told.from_ms, told.until_ms), (40, Some(70)));
         assert!(groups[1].list().is_empty() && groups[0].list().len() == 2);
+    }
+
+    #[test]
+    fn times_that_do_not_touch_are_not_one() {
+        let findings = [
+            apart("@z:h", "@x:h", 40, Some(50)),
+            apart("@z:h", "@y:h", 60, Some(70)),
+            apart("@z:h", "@v:h", 48, Some(55)),
+            apart("@z:h", "@w:h", 65, None),
+            apart("@z:h", "@u:h", 55, Some(57)),
+        ];
+        let groups = groups_of_findings(&findings);
+        assert_eq!(numbers(&groups), [vec![1, 3, 5], vec![2, 4]]);
+        assert_eq!(groups[0].told.until_ms, Some(57));
+        assert_eq!(
+            (groups[1].told.from_ms, groups[1].told.until_ms),
+            (60, None)
+        );
+    }
+
+    #[test]
+    fn what_is_said_of_one_sfu_is_not_said_of_another() {
+        let at = |sfu: &str, unheard: &str| FindingFacts {
+            service_url: Some(sfu.to_owned()),
+            ..apart("@q:h", unheard, 10, None)
+        };
+        let findings = [
+            at("https://a.example", "@x:h"),
+            at("https://b.example", "@y:h"),
+            at("https://a.example", "@z:h"),
+        ];
+        assert_eq!(
+            numbers(&groups_of_findings(&findings)),
+            [vec![1, 3], vec![2]]
+        );
     }
 
     #[test]
