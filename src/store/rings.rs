@@ -288,24 +288,52 @@ fn rings_together(rings: &[(String, Related)]) -> Vec<Together<'_>> {
 #[derive(Debug, Default)]
 struct Answers {
     sent_ms: Vec<i64>,
-    answers: Vec<Related>,
+    related: Vec<Related>,
+    /// So many were sent that only those before this time were read, ms: of rings that may be
+    /// answered later it is asked one by one.
+    read_to_ms: Option<i64>,
 }
 
-/// The possible answers to the rings of a group.
-async fn answers_of(store: &Store, together: &Together<'_>) -> Result<Answers, Error> {
+/// The possible answers to the rings of a group, so many at most.
+async fn answers_of(
+    store: &Store,
+    together: &Together<'_>,
+    together_most: usize,
+) -> Result<Answers, Error> {
     let most = ANSWERS_MOST.saturating_mul(together.rings.len());
+    let span = Span {
+        from: together.from_ms,
+        to: together.to_ms,
+    };
+
+    read_answers(store, together.room_id, span, most.min(together_most)).await
+}
+
+async fn read_answers(
+    store: &Store,
+    room_id: &str,
+    span: Span,
+    most: usize,
+) -> Result<Answers, Error> {
     let query = sqlx::query(ANSWERS)
-        .bind(together.room_id)
-        .bind(together.from_ms)
-        .bind(together.to_ms)
-        .bind(super::int(most.min(ANSWERS_TOGETHER_MOST)));
+        .bind(room_id)
+        .bind(span.from)
+        .bind(span.to)
+        .bind(super::int(most));
+    let rows = query.fetch_all(&store.read).await?;
     let mut found = Answers::default();
-    for row in query.fetch_all(&store.read).await? {
+    if rows.len() >= most
+        && let Some(last) = rows.last()
+    {
+        found.read_to_ms = Some(event(last)?.origin_server_ts);
+    }
+
+    for row in rows {
         let event = event(&row)?;
         let is_answer = |one: &Related| matches!(one.what, What::Decline | What::Withdrawal);
         if let Some(answer) = parse_related(&event).filter(is_answer) {
             found.sent_ms.push(event.origin_server_ts);
-            found.answers.push(answer);
+            found.related.push(answer);
         }
     }
 
@@ -313,14 +341,25 @@ async fn answers_of(store: &Store, together: &Together<'_>) -> Result<Answers, E
 }
 
 impl Answers {
-    /// The possible answers to this ring.
-    fn of_ring(&self, ring: &Related) -> &[Related] {
+    /// The possible answers to this ring; nothing where not all of them were read.
+    fn of_ring(&self, ring: &Related) -> Option<&[Related]> {
         let span = answer_span(ring);
+        if self
+            .read_to_ms
+            .is_some_and(|read_to_ms| span.to > read_to_ms)
+        {
+            return None;
+        }
+
+        Some(self.within(span))
+    }
+
+    fn within(&self, span: Span) -> &[Related] {
         let first = self.sent_ms.partition_point(|ms| *ms < span.from);
         let upto = self.sent_ms.partition_point(|ms| *ms < span.to);
         let most = upto.min(first.saturating_add(ANSWERS_MOST));
 
-        self.answers.get(first..most).unwrap_or_default()
+        self.related.get(first..most).unwrap_or_default()
     }
 }
 
@@ -372,7 +411,7 @@ pub async fn rings_within(
     for together in rings_together(&rings) {
         let (room_id, rings) = (together.room_id, &together.rings);
         let near = NearCalls::read(store, room_id, rings.iter().copied()).await?;
-        let answers = answers_of(store, &together).await?;
+        let answers = answers_of(store, &together, ANSWERS_TOGETHER_MOST).await?;
         let mut with_calls = Vec::with_capacity(rings.len());
         for ring in rings {
             let call = call_of(store, room_id, ring, &referred, &near).await?;
@@ -381,7 +420,14 @@ pub async fn rings_within(
 
         let came = CameByCall::read(store, &with_calls).await?;
         for (ring, call) in &with_calls {
-            let answers = answers.of_ring(ring);
+            let own: Answers;
+            let answers = if let Some(answers) = answers.of_ring(ring) {
+                answers
+            } else {
+                let span = answer_span(ring);
+                own = read_answers(store, room_id, span, ANSWERS_MOST).await?;
+                own.within(span)
+            };
             let became = came.outcome(store, ring, call.as_ref(), answers, now);
             let (outcome, answered_ms) = became.await?;
             found.sent += 1;
@@ -521,6 +567,9 @@ async fn came_to(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rtc::event::RoomEvent;
+    use crate::rtc::fold::Rules;
+    use crate::store::batch::{Arrival, Batch, RoomBatch, Source, write};
     use crate::store::read_tests::{Bed, ROOM};
 
     fn ring(room_id: &str, at_ms: i64) -> (String, Related) {
@@ -558,6 +607,58 @@ mod tests {
             (groups[1].from_ms, groups[1].to_ms),
             (-OFF_MS, 99_000 + 30_000 + 30_000 + OFF_MS)
         );
+    }
+
+    #[tokio::test]
+    async fn of_more_answers_than_are_read_together_each_ring_is_asked_for() {
+        let bed = Bed::new().await;
+        let begin = 1_700_000_000_000;
+        let times = (0..10).map(|at| begin + at * 20_000);
+        let rings: Vec<(String, Related)> = times.map(|at_ms| ring(ROOM, at_ms)).collect();
+        let mut room = RoomBatch::new(ROOM, Source::Sync);
+        for (_, ring) in &rings {
+            let raw = serde_json::json!({
+                "event_id": ring.event_id.replace("ring", "no"), "type": "org.matrix.msc4310.rtc.decline",
+                "sender": "@b:h", "origin_server_ts": ring.at_ms + 500,
+                "content": { "m.relates_to": { "rel_type": "m.reference", "event_id": ring.event_id } },
+            });
+            room.arrivals.push(Arrival {
+                event: RoomEvent::from_json(&raw, Some(begin)).unwrap().into(),
+                json: raw.to_string(),
+                in_timeline: true,
+            });
+        }
+
+        let batch = Batch {
+            vantage_id: "v".to_owned(),
+            seen_ms: begin,
+            position: None,
+            rooms: vec![room],
+            invitations: Vec::new(),
+        };
+        write(&bed.store, &Rules::default(), &batch).await.unwrap();
+
+        let together = rings_together(&rings);
+        assert_eq!(together.len(), 1);
+        let all = answers_of(&bed.store, &together[0], 1000).await.unwrap();
+        let cut = answers_of(&bed.store, &together[0], 7).await.unwrap();
+        let mut asked = 0;
+        for (_, ring) in &rings {
+            let span = answer_span(ring);
+            let own = read_answers(&bed.store, ROOM, span, 1000).await.unwrap();
+            let ids = |answers: &[Related]| -> Vec<String> {
+                answers.iter().map(|one| one.event_id.clone()).collect()
+            };
+            let right = ids(own.within(span));
+            assert!(right.contains(&ring.event_id.replace("ring", "no")));
+            assert_eq!(all.of_ring(ring).map(ids), Some(right.clone()));
+            match cut.of_ring(ring).map(ids) {
+                Some(read) => assert_eq!(read, right),
+                None => asked += 1,
+            }
+        }
+
+        assert!((3..10).contains(&asked), "{asked}");
     }
 
     #[tokio::test]
