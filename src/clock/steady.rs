@@ -12,7 +12,8 @@
 //! verdict that no answer confirms for ten minutes lapses: then the wall clock is believed.
 //!
 //! If only the distance changed, nobody can say which side is wrong. Our clock is doubted for ten
-//! minutes; then the new distance becomes the usual one.
+//! minutes; then the new distance becomes the usual one. If the usual distance was heard meanwhile,
+//! too, several homeservers answer by turns: then both distances are usual.
 
 /// Maximum size of an ordinary step, ms: clocks are corrected by this much now and then.
 const STEP_MS: i64 = 3_000;
@@ -28,6 +29,8 @@ const LAPSE_MS: i64 = 530_000;
 const CLEAR_MS: i64 = 1_000;
 /// A clock that is at most this far from the homeserver, ms, counts as being at its time.
 const THERE_MS: i64 = 2_000;
+/// Maximum number of other usual distances, where several homeservers answer by turns.
+const OTHERS_MAX: usize = 8;
 /// Maximum number of stored spans in which the clock was wrong.
 const OFFS_MAX: usize = 100;
 
@@ -90,6 +93,8 @@ pub struct Word {
 /// Our wall clock is not believed now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Doubt {
+    /// When the doubt began, ms: the beginning of its [`Off`], if there is one.
+    pub since_ms: i64,
     /// How far the wall clock is off, ms.
     pub off_ms: i64,
     /// The latest possible time now, ms.
@@ -157,6 +162,8 @@ struct Step {
     told_ms: Option<i64>,
     /// The distance of the wall clock since the step.
     distance: Option<Distance>,
+    /// Nobody said which clock is wrong until it lapsed: its doubt is withdrawn.
+    is_withdrawn: bool,
 }
 
 impl Step {
@@ -172,9 +179,20 @@ impl Step {
 /// The distance to the homeserver is not the usual one, although the two clocks agree.
 #[derive(Debug, Clone, Copy)]
 struct Apart {
+    /// Since when, ms.
+    since_ms: i64,
     since_counted_ms: i64,
     off_ms: i64,
     distance: Distance,
+    /// Meanwhile it was as far as usual, too.
+    was_usual: bool,
+}
+
+/// The homeserver was not as far from us as usual, and is again.
+#[derive(Debug, Clone, Copy)]
+struct EndedApart {
+    apart: Apart,
+    ended_counted_ms: i64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,7 +212,10 @@ pub struct Steady {
     step: Option<Step>,
     /// The usual distance to the homeserver.
     usual: Option<Distance>,
+    /// How far it is by turns, too.
+    others: Vec<Distance>,
     apart: Option<Apart>,
+    ended_apart: Option<EndedApart>,
     /// When the homeserver last confirmed the usual distance, ms by the monotonic clock.
     usual_ms: Option<i64>,
     offs: Vec<Off>,
@@ -227,12 +248,21 @@ impl Steady {
                     off_ms,
                     told_ms: None,
                     distance: None,
+                    is_withdrawn: false,
                 }
             }
         };
 
         self.step = Some(step);
         if step.is_lapsed(moment.counted_ms) {
+            if step.told_ms.is_none() && !step.is_withdrawn {
+                self.withdraw(step, counted_ms);
+                self.step = Some(Step {
+                    is_withdrawn: true,
+                    ..step
+                });
+            }
+
             self.end_off(counted_ms, FoundBy::Counting);
             return moment.wall_ms;
         }
@@ -300,7 +330,10 @@ impl Steady {
 
         match self.decide(of_counted, of_wall) {
             Verdict::WallIsRight => {
-                self.withdraw(step, counted_ms);
+                if !step.is_withdrawn {
+                    self.withdraw(step, counted_ms);
+                }
+
                 self.believe(step, of_counted, moment);
                 return self.compare(of_wall, step.since_counted_ms, moment, moment.wall_ms);
             }
@@ -341,9 +374,10 @@ impl Steady {
             return Verdict::WallIsRight;
         }
 
-        if let Some(usual) = usual {
-            let counted_gap = usual.gap_ms(of_counted);
-            let wall_gap = usual.gap_ms(of_wall);
+        let gaps = self
+            .usual_gap_ms(of_counted)
+            .zip(self.usual_gap_ms(of_wall));
+        if let Some((counted_gap, wall_gap)) = gaps {
             if wall_gap <= NEAR_MS && wall_gap + CLEAR_MS < counted_gap {
                 return Verdict::WallIsRight;
             }
@@ -358,6 +392,19 @@ impl Steady {
         }
 
         Verdict::Unknown
+    }
+
+    /// How far a distance is from the nearest one that is usual, ms.
+    fn usual_gap_ms(&self, distance: Distance) -> Option<i64> {
+        let usual = self.usual?.gap_ms(distance);
+        let others = self.others.iter().map(|other| other.gap_ms(distance));
+
+        Some(others.fold(usual, i64::min))
+    }
+
+    fn is_usual(&self, distance: Distance) -> bool {
+        self.usual_gap_ms(distance)
+            .is_some_and(|gap_ms| gap_ms <= NEAR_MS)
     }
 
     /// The wall clock had been right since the step, and the monotonic time was wrong.
@@ -389,16 +436,13 @@ impl Steady {
         self.anchor = Some(moment);
         self.end_off(step.since_ms, FoundBy::Counting);
         self.apart = None;
+        self.ended_apart = None;
         self.end_off(step.since_ms, FoundBy::Homeserver);
-        let slept = |usual: Distance| {
-            step.distance
-                .is_some_and(|wall| usual.gap_ms(wall) <= NEAR_MS)
-        };
-        let was_wrong = self
-            .usual
-            .is_some_and(|usual| usual.gap_ms(of_counted) <= NEAR_MS && !slept(usual));
+        let slept = step.distance.is_some_and(|wall| self.is_usual(wall));
+        let was_wrong = self.is_usual(of_counted) && !slept;
         if was_wrong {
             self.usual = None;
+            self.others.clear();
             self.note(Off {
                 from_ms: self.begun_ms.unwrap_or(step.since_ms),
                 to_ms: Some(step.since_ms),
@@ -416,17 +460,21 @@ impl Steady {
     /// The clocks agree: is the distance to the homeserver the usual one? If not, it changed at
     /// `since_counted_ms`, ms by the monotonic clock.
     fn compare(&mut self, distance: Distance, since_counted_ms: i64, moment: Moment, now_ms: i64) {
-        let is_usual = self.usual.map_or_else(
-            || distance.nearest_ms() <= APART_MS,
-            |usual| usual.gap_ms(distance) <= NEAR_MS,
-        );
-
+        let is_near = |known: &Distance| known.gap_ms(distance) <= NEAR_MS;
+        let is_usual = self
+            .usual
+            .as_ref()
+            .map_or_else(|| distance.nearest_ms() <= APART_MS, is_near);
+        let other = self.others.iter_mut().find(|other| is_near(other));
         if is_usual {
             let usual = self.usual.unwrap_or(distance);
             self.usual = Some(usual.narrowed_by(distance));
-            self.usual_ms = Some(moment.counted_ms);
-            self.apart = None;
-            return self.end_off(now_ms, FoundBy::Homeserver);
+            return self.end_apart(moment, now_ms);
+        }
+
+        if let Some(other) = other {
+            *other = other.narrowed_by(distance);
+            return self.end_apart(moment, now_ms);
         }
 
         if let Some(apart) = &mut self.apart {
@@ -434,15 +482,58 @@ impl Steady {
             return self.adopt_after_a_while(moment);
         }
 
+        let is_short = |ended: &EndedApart| {
+            moment.counted_ms.saturating_sub(ended.ended_counted_ms) <= LAPSE_MS
+        };
+        let ended = self.ended_apart.take().filter(is_short);
+        if let Some(EndedApart { apart, .. }) = ended {
+            self.apart = Some(Apart {
+                distance: apart.distance.narrowed_by(distance),
+                was_usual: true,
+                ..apart
+            });
+            self.note_apart(apart.since_ms, apart.off_ms);
+            return self.adopt_after_a_while(moment);
+        }
+
         let usual_ms = self.usual.map_or(0, Distance::middle_ms);
         let off_ms = distance.middle_ms().saturating_sub(usual_ms);
         self.apart = Some(Apart {
+            since_ms: now_ms,
             since_counted_ms,
             off_ms,
             distance,
+            was_usual: false,
         });
+        self.note_apart(now_ms, off_ms);
+    }
+
+    /// It is as far from us as usual.
+    fn end_apart(&mut self, moment: Moment, now_ms: i64) {
+        self.usual_ms = Some(moment.counted_ms);
+        if let Some(apart) = self.apart.take() {
+            self.ended_apart = Some(EndedApart {
+                apart,
+                ended_counted_ms: moment.counted_ms,
+            });
+        }
+
+        self.end_off(now_ms, FoundBy::Homeserver);
+    }
+
+    /// Tells that it is not, or is not again.
+    fn note_apart(&mut self, from_ms: i64, off_ms: i64) {
+        let is_it = |off: &&mut Off| off.from_ms == from_ms && off.found_by == FoundBy::Homeserver;
+        let change = self.changes + 1;
+        if let Some(off) = self.offs.iter_mut().rev().find(is_it) {
+            off.to_ms = None;
+            off.change = change;
+            self.changes = change;
+            return;
+        }
+
         self.note(Off {
-            from_ms: now_ms,
+            from_ms,
             to_ms: None,
             off_ms,
             found_by: FoundBy::Homeserver,
@@ -463,7 +554,17 @@ impl Steady {
         }
 
         self.apart = None;
-        self.usual = Some(apart.distance);
+        if apart.was_usual && self.usual.is_some() {
+            if self.others.len() >= OTHERS_MAX {
+                self.others.remove(0);
+            }
+
+            self.others.push(apart.distance);
+        } else {
+            self.usual = Some(apart.distance);
+            self.others.clear();
+        }
+
         self.usual_ms = Some(moment.counted_ms);
         let change = self.changes + 1;
         if let Some(off) = self.open(FoundBy::Homeserver) {
@@ -514,12 +615,14 @@ impl Steady {
             };
 
             return (!step.is_lapsed(moment.counted_ms)).then_some(Doubt {
+                since_ms: step.since_ms,
                 off_ms: step.off_ms,
                 latest_ms,
             });
         }
 
         self.apart.map(|apart| Doubt {
+            since_ms: apart.since_ms,
             off_ms: apart.off_ms,
             latest_ms: now_ms.max(now_ms.saturating_sub(apart.distance.least_ms)),
         })

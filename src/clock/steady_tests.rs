@@ -467,3 +467,46 @@ fn a_machine_that_slept_is_believed_at_the_next_word() {
         }
     }
 }
+
+#[test]
+fn a_step_that_nobody_explains_is_believed_and_so_are_the_times_since() {
+    for (name, by_ms) in [("40 s back for good", -40_000), ("slept", HOUR)] {
+        let (seen, steady) = live_through(&world(name, Asking::Never));
+        assert!(seen.last().unwrap().doubt.is_none());
+        assert_eq!(spans(&steady), [], "{name}");
+        let by: Vec<_> = steady
+            .offs()
+            .0
+            .iter()
+            .map(|off| off.withdrawn_by_ms)
+            .collect();
+        assert_eq!(by, [Some(by_ms)], "{name}");
+    }
+}
+
+#[test]
+fn two_homeservers_behind_one_address_are_both_usual_after_a_while() {
+    let at = |ms: i64| Moment {
+        wall_ms: NOW + ms,
+        counted_ms: ms,
+    };
+    for ahead_ms in [20_000, -20_000, 5 * MINUTE] {
+        let mut steady = Steady::default();
+        for second in 0..2_000 {
+            let ms = second * 1_000;
+            let its_ms = if second % 3 == 1 { ahead_ms } else { 0 };
+            steady.told(at_once(NOW + ms + its_ms), at(ms));
+            let is_young = ms <= 10 * MINUTE;
+            assert!(
+                is_young || steady.doubt(at(ms)).is_none(),
+                "{ahead_ms} {ms}"
+            );
+            assert!(is_young || steady.is_confirmed(at(ms)), "{ahead_ms} {ms}");
+        }
+
+        assert_eq!(spans(&steady), [], "{ahead_ms}");
+        // Neither of them tells this time.
+        steady.told(at_once(NOW + 2_000_000 + HOUR), at(2_000_000));
+        assert!(steady.doubt(at(2_000_000)).is_some());
+    }
+}

@@ -479,8 +479,14 @@ fn retry_after_header(response: &Response) -> Option<Duration> {
     seconds.parse().ok().map(Duration::from_secs)
 }
 
-/// The answer's date, ms since the Unix epoch: the beginning of its second.
+/// The answer's date, ms since the Unix epoch: the beginning of its second. The date of a cached
+/// answer (`Age`) is ignored: it is the time at which the answer was made.
 fn date_header(response: &Response) -> Option<i64> {
+    let age = response.headers().get(header::AGE);
+    if age.is_some_and(|age| age.as_bytes().trim_ascii() != b"0") {
+        return None;
+    }
+
     let text = response.headers().get(header::DATE)?.to_str().ok()?;
     let at = jiff::fmt::rfc2822::parse(text).ok()?;
     Some(at.timestamp().as_millisecond())

@@ -364,3 +364,36 @@ async fn a_base_path_is_kept_and_a_new_token_is_used_by_all_clones() {
     assert!(asked[0].contains(&format!("Bearer {TOKEN}")) && asked[1].contains("Bearer second"));
     assert_eq!(client.requests(), 2);
 }
+
+#[tokio::test]
+async fn a_date_of_an_answer_that_was_kept_tells_no_time() {
+    let date = "Date: Tue, 14 Nov 2023 22:13:20 GMT";
+    for (headers, told) in [
+        (&[date][..], true),
+        (&[date, "Age: 0"], true),
+        (&[date, "Age: 40"], false),
+        (&[date, "Age: long"], false),
+    ] {
+        let body = json!({"joined_rooms": []}).to_string();
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n{}\r\n\r\n{body}",
+            body.len(),
+            headers.join("\r\n")
+        );
+        let stub = Stub::start(vec![Reply::Bytes(answer.into_bytes())]);
+        let heard = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let all = heard.clone();
+        let client = stub.client().telling_time(move |time| {
+            all.lock().unwrap().push(time.date_ms);
+        });
+        client.joined_rooms().await.unwrap();
+        let heard = heard.lock().unwrap().clone();
+        let expected = if told {
+            vec![1_700_000_000_000]
+        } else {
+            vec![]
+        };
+        assert_eq!(heard, expected, "{headers:?}");
+        assert_eq!(client.has_dates(), told);
+    }
+}

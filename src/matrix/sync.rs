@@ -10,7 +10,7 @@ use super::wire::one_line;
 use super::{Client, Request, TYPES};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Time that a long poll may take in addition to its requested wait.
 const GRACE: Duration = Duration::from_secs(30);
@@ -240,8 +240,10 @@ impl Client {
     /// # Errors
     /// As every request.
     pub async fn sync_parts(&self, sync: SyncRequest<'_>) -> Result<SyncParts<'_>> {
+        let begun = Instant::now();
         let body = self.sync_request(sync).open().await?;
         Ok(SyncParts {
+            begun,
             stream: Stream::new(body),
             reader: Reader::new(self.user_id()),
         })
@@ -277,6 +279,7 @@ impl Client {
 
 /// An answer of `/sync` as it comes.
 pub struct SyncParts<'a> {
+    begun: Instant,
     stream: Stream<'a>,
     reader: Reader,
 }
@@ -302,6 +305,12 @@ impl SyncParts<'_> {
                 return Ok(None);
             }
         }
+    }
+
+    /// Time since the request was sent.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.begun.elapsed()
     }
 
     /// Bytes of the answer received so far.

@@ -247,6 +247,7 @@ impl Observer {
         let (mut written, mut parts) = (0, 0_usize);
         while let Some(part) = answer.next().await? {
             parts += 1;
+            self.hear_time(&part, answer.elapsed());
             self.add_part(&mut batch, &part, &known);
             if answer.bytes() - written > PIECE || batch.rooms.len() >= ROOMS_OF_PIECE {
                 written = answer.bytes();
@@ -310,8 +311,13 @@ impl Observer {
         }
     }
 
-    /// If the homeserver's answers have no date, the age of its own new events gives its time.
-    fn hear_time(&self, room: &JoinedRoom) {
+    /// If the homeserver's answers have no date, the age of its own new events gives its time. The
+    /// homeserver computed that age at some time since the request was sent.
+    pub(super) fn hear_time(&self, part: &SyncPart, elapsed: Duration) {
+        let SyncPart::Joined(room) = part else {
+            return;
+        };
+
         if self.client.has_dates() {
             return;
         }
@@ -319,15 +325,11 @@ impl Observer {
         let user_id = self.client.user_id().unwrap_or_default();
 
         if let Some(date_ms) = time_by_age(&room.timeline, server_of(&user_id)) {
-            self.client.heard_time(HeardTime {
-                date_ms,
-                elapsed: Duration::ZERO,
-            });
+            self.client.heard_time(HeardTime { date_ms, elapsed });
         }
     }
 
     fn joined(&self, room: &JoinedRoom, known: Option<Watch>, seen_ms: i64) -> RoomBatch {
-        self.hear_time(room);
         // A room that was only requested so far counts as new.
         let is_new = matches!(known, None | Some(Watch::Blind));
         let mut batch = RoomBatch::new(&room.room_id, Source::Sync);

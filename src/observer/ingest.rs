@@ -3,6 +3,7 @@
 
 use super::{Error, Observer};
 use crate::changes::Change;
+use crate::clock::steady::Doubt;
 use crate::rtc::event::{RoomEvent, fits};
 use crate::rtc::neighbours::{Stamp, refuted};
 use crate::rtc::reading::{ClockDoubt, OurClock};
@@ -10,10 +11,13 @@ use crate::rtc::session::server_of;
 use crate::rtc::sieve::{Sifted, sift};
 use crate::rtc::time::millis_of_json;
 use crate::store::batch::{Arrival, Batch, RoomBatch, Source, write_seen};
-use crate::store::readings::{self, ClockOff, ReadSpan};
+use crate::store::readings::{self, ClockOff, ReadSpan, Withdrawal};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
+
+/// Maximum number of doubts whose first event numbers are remembered.
+const DOUBTS_MAX: usize = 100;
 
 /// Adds raw events to a batch, through the sieve. Events of types that we do not use are counted by
 /// type and discarded. `now` is our clock, ms. It is the receive time of a live event, which
@@ -153,6 +157,10 @@ impl Observer {
             is_confirmed: self.clock.is_confirmed(),
         };
 
+        if let Some(doubt) = doubt {
+            self.note_doubt(doubt).await?;
+        }
+
         let (mut offs, changes) = self.clock.offs();
         let noted = self.clock_changes.load(Ordering::Relaxed);
         if noted == changes {
@@ -169,8 +177,14 @@ impl Observer {
                 after_stream: self.first_stream.load(Ordering::Relaxed),
             };
             if let Some(back_by_ms) = off.withdrawn_by_ms {
-                let found_by = off.found_by.as_str();
-                readings::withdraw_doubt(&self.store, span, back_by_ms, found_by).await?;
+                let withdrawal = Withdrawal {
+                    from_ms: off.from_ms,
+                    found_by: off.found_by.as_str(),
+                    to_ms: span.to_ms,
+                    back_by_ms,
+                    after_stream: self.doubted_after.lock().await.get(&off.from_ms).copied(),
+                };
+                readings::withdraw_doubt(&self.store, withdrawal).await?;
                 continue;
             }
 
@@ -198,6 +212,22 @@ impl Observer {
         self.changes.announce(Change::Observer);
 
         Ok(known)
+    }
+
+    /// Remembers what was stored before our clock was doubted.
+    async fn note_doubt(&self, doubt: Doubt) -> Result<(), Error> {
+        let mut doubted_after = self.doubted_after.lock().await;
+        if doubted_after.contains_key(&doubt.since_ms) {
+            return Ok(());
+        }
+
+        let last_stream = readings::last_stream(&self.store).await?;
+        doubted_after.insert(doubt.since_ms, last_stream);
+        if doubted_after.len() > DOUBTS_MAX {
+            doubted_after.pop_first();
+        }
+
+        Ok(())
     }
 
     /// Announces what a commit changed: slots with their rooms, and rooms.

@@ -45,6 +45,7 @@ use crate::clock::Clock;
 use crate::matrix::{self, Client, Secret};
 use crate::rtc::fold::Rules;
 use crate::store::{self, Store, readings, vantages};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -162,6 +163,9 @@ pub struct Observer {
     flooded: Arc<Mutex<flooded::Flooded>>,
     /// The number of the last clock change that was stored.
     clock_changes: Arc<AtomicU64>,
+    /// Since when our clock is doubted or was, ms; and the number of the last event that was stored
+    /// before.
+    doubted_after: Arc<Mutex<BTreeMap<i64, i64>>>,
     /// The number of the last event that was stored before this observer began.
     first_stream: Arc<AtomicI64>,
     /// Our clock when the observer was made, ms.
@@ -203,6 +207,7 @@ impl Observer {
             signing_in: Arc::default(),
             flooded: Arc::default(),
             clock_changes: Arc::default(),
+            doubted_after: Arc::default(),
             first_stream: Arc::default(),
         }
     }

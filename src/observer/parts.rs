@@ -137,6 +137,7 @@ impl Observer {
                 read.insert(room.room_id.clone());
             }
 
+            self.hear_time(&part, answer.elapsed());
             self.add_part(&mut batch, &part, known);
             let is_large = answer.bytes() - written > PIECE;
             if is_large || batch.rooms.len() >= ROOMS_OF_PIECE {

@@ -15,7 +15,6 @@ use super::{
 use crate::rtc::event::{Reason, RoomEvent};
 use crate::rtc::fold::Rules;
 use crate::rtc::reading::OurClock;
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -172,8 +171,7 @@ pub async fn write_seen(
     let mut changed = Changed::default();
     let before = append::last_stream(&mut tx).await?;
     let judged = readings::judged(&mut tx, batch, before, clock).await?;
-    let is_noted = clock.is_confirmed || matches!(judged, Cow::Owned(_));
-    let batch = judged.as_ref();
+    let batch = judged.batch.as_ref();
     let mut senders = Senders::new(&store.limits);
     for room in &batch.rooms {
         let how = (rules, store.grain);
@@ -183,7 +181,7 @@ pub async fn write_seen(
         }
     }
 
-    if is_noted {
+    if judged.is_noted {
         let last = append::last_stream(&mut tx).await?;
         readings::end_doubt(&mut tx, before, last).await?;
     }

@@ -29,6 +29,13 @@ const DOUBT: &str =
     do update set to_stream = excluded.to_stream, seen_ms = excluded.seen_ms, high_ms = excluded.high_ms,
         off_ms = excluded.off_ms, latest_ms = excluded.latest_ms, back_by_ms = excluded.back_by_ms";
 
+/// A batch as it is to be stored.
+pub(super) struct JudgedBatch<'b> {
+    pub batch: Cow<'b, Batch>,
+    /// A note about its events was stored for a rebuild, and [`end_doubt`] must complete it.
+    pub is_noted: bool,
+}
+
 /// The batch as it is to be stored. If our clock cannot be believed, its events get no receive
 /// time, and that is noted. `before` is the number of the last event stored.
 pub(super) async fn judged<'b>(
@@ -36,7 +43,7 @@ pub(super) async fn judged<'b>(
     batch: &'b Batch,
     before: i64,
     clock: OurClock,
-) -> Result<Cow<'b, Batch>, Error> {
+) -> Result<JudgedBatch<'b>, Error> {
     let known = judge_so_far(tx).await?;
     let reading = Reading {
         seen_ms: batch.seen_ms,
@@ -55,7 +62,8 @@ pub(super) async fn judged<'b>(
     if is_believed {
         // A later correction does not know what the homeserver said about the time, so the doubt is
         // stored.
-        if arrivals > 0 && known.needs_confirmation(&reading) {
+        let is_noted = arrivals > 0 && known.needs_confirmation(&reading);
+        if is_noted {
             let doubt = sqlx::query(DOUBT).bind(numbers.0).bind(numbers.1);
             doubt
                 .bind(batch.seen_ms)
@@ -67,7 +75,10 @@ pub(super) async fn judged<'b>(
                 .await?;
         }
 
-        return Ok(Cow::Borrowed(batch));
+        return Ok(JudgedBatch {
+            batch: Cow::Borrowed(batch),
+            is_noted,
+        });
     }
 
     let off_ms = clock.doubt.map(|doubt| doubt.off_ms);
@@ -77,7 +88,8 @@ pub(super) async fn judged<'b>(
         off_ms,
         "our own clock is wrong; the times at which it says that events came are not believed"
     );
-    if arrivals > 0 {
+    let is_noted = arrivals > 0;
+    if is_noted {
         let doubt = sqlx::query(DOUBT).bind(numbers.0).bind(numbers.1);
         doubt
             .bind(batch.seen_ms)
@@ -100,7 +112,10 @@ pub(super) async fn judged<'b>(
         }
     }
 
-    Ok(Cow::Owned(batch))
+    Ok(JudgedBatch {
+        batch: Cow::Owned(batch),
+        is_noted,
+    })
 }
 
 async fn judge_so_far(tx: &mut Tx) -> Result<Judge, Error> {
@@ -131,10 +146,18 @@ async fn keep_judge(tx: &mut Tx, judge: &Judge) -> Result<(), Error> {
 }
 
 const DOUBTED: &str = "update clock_doubts set to_stream = $2 where from_stream = $1";
+const NOT_DOUBTED: &str = "delete from clock_doubts where from_stream = $1";
 
-/// Notes the last number of the events in a batch that is not believed. Events that were known
-/// before took no number.
+/// Notes the last number of the events in a batch that has a note. Events that were known before
+/// took no number. If all were known, the note is removed: its numbers will be those of later
+/// events.
 pub(super) async fn end_doubt(tx: &mut Tx, before: i64, last: i64) -> Result<(), Error> {
+    if last == before {
+        let none = sqlx::query(NOT_DOUBTED).bind(before + 1);
+        none.execute(&mut **tx).await?;
+        return Ok(());
+    }
+
     sqlx::query(DOUBTED)
         .bind(before + 1)
         .bind(last)
@@ -259,7 +282,14 @@ impl Mending {
             return Ok(());
         };
 
-        if seen_ms != self.reading.seen_ms {
+        // Of one answer that was written in pieces, some may be doubted and others not.
+        let stream = row.try_get("stream")?;
+        let is_of_reading = seen_ms == self.reading.seen_ms
+            && self
+                .rows
+                .first()
+                .is_none_or(|first| self.is_doubted_alike(first.stream, stream));
+        if !is_of_reading {
             self.settle(tx, room_id).await?;
             self.reading.seen_ms = seen_ms;
         }
@@ -273,7 +303,7 @@ impl Mending {
         }
 
         self.rows.push(StoredEvent {
-            stream: row.try_get("stream")?,
+            stream,
             event_id: row.try_get("event_id")?,
             room_id: row.try_get("room_id")?,
             origin_server_ts,
@@ -334,6 +364,11 @@ impl Mending {
         }
 
         Ok(())
+    }
+
+    fn is_doubted_alike(&self, one: i64, other: i64) -> bool {
+        let from = |stream: i64| self.off_events(stream).map(|off| off.from_stream);
+        from(one) == from(other)
     }
 
     fn off_events(&self, stream: i64) -> Option<&OffEvents> {
@@ -500,32 +535,42 @@ pub async fn doubt_later(store: &Store, span: ReadSpan, off_ms: i64) -> Result<(
     Ok(tx.commit().await?)
 }
 
-const WITHDRAW: &str = "update clock_doubts set back_by_ms = $4
-    where seen_ms >= $1 and seen_ms <= $2 and from_stream > $3 and off_ms is not null";
+const WITHDRAW: &str = "update clock_doubts set back_by_ms = $3
+    where from_stream > $1 and seen_ms <= $2 and off_ms is not null";
 const DROP_OFF: &str = "delete from clock_offs where from_ms = $1 and found_by = $2";
 
-/// Notes that our clock had been right, plus this many ms, in a span in which it was doubted. A
-/// rebuild restores the receive times.
+/// Our clock was doubted and had been right all the same, plus so many ms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Withdrawal<'a> {
+    /// When it was first doubted, ms, and how that was found.
+    pub from_ms: i64,
+    pub found_by: &'a str,
+    /// Until when it was, ms.
+    pub to_ms: i64,
+    pub back_by_ms: i64,
+    /// The number of the last event that was stored before it was doubted; `None` = nothing was
+    /// stored while it was. What is written of an answer then may have come before `from_ms`.
+    pub after_stream: Option<i64>,
+}
+
+/// A doubt is withdrawn: a rebuild gives the receive times back.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn withdraw_doubt(
-    store: &Store,
-    span: ReadSpan,
-    back_by_ms: i64,
-    found_by: &str,
-) -> Result<(), Error> {
+pub async fn withdraw_doubt(store: &Store, withdrawal: Withdrawal<'_>) -> Result<(), Error> {
     let mut tx = store.writing().await?;
-    sqlx::query(WITHDRAW)
-        .bind(span.from_ms)
-        .bind(span.to_ms)
-        .bind(span.after_stream)
-        .bind(back_by_ms)
-        .execute(&mut *tx)
-        .await?;
+    if let Some(after_stream) = withdrawal.after_stream {
+        sqlx::query(WITHDRAW)
+            .bind(after_stream)
+            .bind(withdrawal.to_ms)
+            .bind(withdrawal.back_by_ms)
+            .execute(&mut *tx)
+            .await?;
+    }
+
     sqlx::query(DROP_OFF)
-        .bind(span.from_ms)
-        .bind(found_by)
+        .bind(withdrawal.from_ms)
+        .bind(withdrawal.found_by)
         .execute(&mut *tx)
         .await?;
 

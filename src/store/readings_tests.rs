@@ -62,6 +62,42 @@ const SPAN: ReadSpan = ReadSpan {
     after_stream: 0,
 };
 
+fn withdrawal(after_stream: i64, from_ms: i64, back_by_ms: i64) -> Withdrawal<'static> {
+    Withdrawal {
+        from_ms,
+        found_by: "counting",
+        to_ms: NOW + 10,
+        back_by_ms,
+        after_stream: Some(after_stream),
+    }
+}
+
+#[tokio::test]
+async fn what_of_an_answer_is_written_after_a_step_is_given_back_with_it() {
+    let bed = Bed::new().await;
+    let doubted = |off_ms| OurClock {
+        doubt: Some(ClockDoubt {
+            off_ms,
+            latest_ms: NOW + 1000,
+        }),
+        is_confirmed: false,
+    };
+    store(&bed, &answer(NOW - 9, "$other", NOW - 9), doubted(-HOUR)).await;
+    store(&bed, &answer(NOW, "$first", NOW), OurClock::default()).await;
+    let after_stream = last_stream(&bed.store).await.unwrap();
+    // The clock was set at NOW + 5; the answer had begun before.
+    store(&bed, &answer(NOW, "$second", NOW), doubted(HOUR)).await;
+    store(&bed, &answer(NOW + 8, "$next", NOW), doubted(HOUR)).await;
+    withdraw_doubt(&bed.store, withdrawal(after_stream, NOW + 5, 0))
+        .await
+        .unwrap();
+    assert_eq!(mended(&bed).await, 2);
+    assert_eq!(received(&bed, "$other").await, None);
+    assert_eq!(received(&bed, "$first").await, Some(NOW));
+    assert_eq!(received(&bed, "$second").await, Some(NOW));
+    assert_eq!(received(&bed, "$next").await, Some(NOW + 8));
+}
+
 #[tokio::test]
 async fn what_was_doubted_wrongly_gets_its_receive_time_back() {
     let bed = Bed::new().await;
@@ -80,7 +116,7 @@ async fn what_was_doubted_wrongly_gets_its_receive_time_back() {
     assert_eq!(doubted_readings(&bed).await, 2);
 
     // The machine had slept: the right time was an hour later.
-    withdraw_doubt(&bed.store, SPAN, HOUR, "counting")
+    withdraw_doubt(&bed.store, withdrawal(0, NOW, HOUR))
         .await
         .unwrap();
     assert_eq!(mended(&bed).await, 2);
@@ -127,6 +163,52 @@ async fn a_reading_that_only_the_homeserver_confirms_stays_believed_in_a_rebuild
     store(&bed, &answer(NOW + 9, "$c", NOW), doubted).await;
     mended(&bed).await;
     assert_eq!(received(&bed, "$c").await, None);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_doubted_and_brings_nothing_new_doubts_nothing_later() {
+    let bed = Bed::new().await;
+    let confirmed = OurClock {
+        doubt: None,
+        is_confirmed: true,
+    };
+    let doubted = OurClock {
+        doubt: Some(ClockDoubt {
+            off_ms: HOUR,
+            latest_ms: NOW + 1000,
+        }),
+        is_confirmed: false,
+    };
+    store(&bed, &answer(NOW, "$known", NOW - 100), confirmed).await;
+    store(&bed, &answer(NOW + 5, "$known", NOW - 100), doubted).await;
+    assert_eq!(doubted_readings(&bed).await, 0);
+    store(&bed, &answer(NOW + 10, "$new", NOW), confirmed).await;
+    store(&bed, &answer(NOW + 20, "$newer", NOW), confirmed).await;
+    assert_eq!(mended(&bed).await, 0);
+    assert_eq!(received(&bed, "$new").await, Some(NOW + 10));
+    assert_eq!(received(&bed, "$newer").await, Some(NOW + 20));
+}
+
+#[tokio::test]
+async fn pieces_of_one_answer_are_doubted_each_by_itself() {
+    let bed = Bed::new().await;
+    let doubted = OurClock {
+        doubt: Some(ClockDoubt {
+            off_ms: HOUR,
+            latest_ms: NOW + 1000,
+        }),
+        is_confirmed: false,
+    };
+    store(&bed, &answer(NOW, "$a", NOW), OurClock::default()).await;
+    // The clock was set while the answer came.
+    store(&bed, &answer(NOW, "$b", NOW), doubted).await;
+    store(&bed, &answer(NOW, "$c", NOW), doubted).await;
+    store(&bed, &answer(NOW, "$d", NOW), OurClock::default()).await;
+    assert_eq!(mended(&bed).await, 0);
+    assert_eq!(received(&bed, "$a").await, Some(NOW));
+    assert_eq!(received(&bed, "$b").await, None);
+    assert_eq!(received(&bed, "$c").await, None);
+    assert_eq!(received(&bed, "$d").await, Some(NOW));
 }
 
 #[tokio::test]
