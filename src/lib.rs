@@ -83,7 +83,7 @@
 //!    ([`store::walks`]): each page moves its walk's place in the same commit, so that a stop at
 //!    any point changes nothing. `callscope backfill` is the same code in the foreground.
 //! 4. After the commit, and never before, [`changes`] announces that the slot changed, without
-//!   data.
+//!    data.
 //! 5. `web/live` tells browsers "changed"; `static/live.js` fetches the page again: one read path
 //!    serves first load, refresh and API.
 //! 6. `web/pages/calls` reads [`store::sorted`], makes one page struct of *facts* (ids,
