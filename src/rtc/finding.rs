@@ -661,10 +661,11 @@ mod tests {
 
     fn stay<'a>(
         user_id: &'a str,
-        (joined_ms, until_ms): (i64, i64),
+        span: (i64, i64),
         transport: &'a Transport,
         old: bool,
     ) -> Stay<'a> {
+        let (joined_ms, until_ms) = span;
         let selection = if old {
             Selection::OldestMembership
         } else {

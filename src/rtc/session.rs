@@ -257,7 +257,8 @@ pub fn server_of(user_id: &str) -> &str {
 /// ms.
 pub fn peak<'a>(
     stays: impl Iterator<Item = &'a Stay> + Clone,
-    (from, to): (i64, i64),
+    from: i64,
+    to: i64,
 ) -> (usize, usize) {
     let inside = stays.filter(|stay| stay.joined_ms < to && stay.until_ms > from);
     let inside = inside.map(|stay| (stay.joined_ms.max(from), stay.until_ms.min(to), stay));

@@ -9,8 +9,8 @@ use super::row::Watch;
 use super::sender_limit::Senders;
 use super::unasked::{self, Unasked};
 use super::{
-    Error, Grain, Store, access, coverage, readings, recount, redactions, rederive, refold, rooms,
-    snapshots, vantages, walks,
+    Derivation, Error, Grain, Store, access, coverage, readings, recount, redactions, rederive,
+    refold, rooms, snapshots, vantages, walks,
 };
 use crate::rtc::event::{Reason, RoomEvent};
 use crate::rtc::fold::Rules;
@@ -174,8 +174,15 @@ pub async fn write_seen(
     let batch = judged.batch.as_ref();
     let mut senders = Senders::new(&store.limits);
     for room in &batch.rooms {
-        let how = (rules, store.grain);
-        write_room(&mut tx, how, batch, room, &mut changed, &mut senders).await?;
+        write_room(
+            &mut tx,
+            store.derivation(rules),
+            batch,
+            room,
+            &mut changed,
+            &mut senders,
+        )
+        .await?;
         if room.answers_invitation() {
             invitations::settle(&mut tx, &batch.vantage_id, &room.room_id).await?;
         }
@@ -240,7 +247,7 @@ pub async fn take_back_more(store: &Store, rules: &Rules) -> Result<Option<Chang
     let mut changed = Changed::default();
     follow(
         &mut tx,
-        (rules, store.grain),
+        store.derivation(rules),
         &room_id,
         &mut touched,
         &mut changed,
@@ -254,7 +261,7 @@ pub async fn take_back_more(store: &Store, rules: &Rules) -> Result<Option<Chang
 
 async fn write_room(
     tx: &mut super::Tx,
-    how: (&Rules, Grain),
+    derivation: Derivation<'_>,
     batch: &Batch,
     room: &RoomBatch,
     changed: &mut Changed,
@@ -263,7 +270,7 @@ async fn write_room(
     let room_id = &room.room_id;
     let is_new = rooms::upsert_room(tx, room_id, room.watch, batch.seen_ms).await?;
     if is_new {
-        rederive::begin_room(tx, room_id, how.0).await?;
+        rederive::begin_room(tx, room_id, derivation.rules).await?;
     }
 
     rooms::count_write(tx, room_id).await?;
@@ -314,13 +321,13 @@ async fn write_room(
         changed.rooms.insert(room_id.clone());
     }
 
-    follow(tx, how, room_id, &mut touched, changed).await
+    follow(tx, derivation, room_id, &mut touched, changed).await
 }
 
 /// Updates everything that is derived from the new or redacted events of a room.
 async fn follow(
     tx: &mut super::Tx,
-    how: (&Rules, Grain),
+    derivation: Derivation<'_>,
     room_id: &str,
     touched: &mut Touched,
     changed: &mut Changed,
@@ -340,9 +347,9 @@ async fn follow(
         changed.rooms.insert(room_id.to_owned());
     }
 
-    let stays = refold::refold(tx, how, room_id, touched).await?;
+    let stays = refold::refold(tx, derivation, room_id, touched).await?;
     changed.slots.extend(
-        settle(tx, how.1, room_id, &stays)
+        settle(tx, derivation.grain, room_id, &stays)
             .await?
             .into_iter()
             .map(|slot| (room_id.to_owned(), slot)),

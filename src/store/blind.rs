@@ -32,7 +32,7 @@ pub(super) async fn spans(
         .map(|place| place.room_id.clone())
         .collect();
     let mut found = Blind::new();
-    for (room_id, gaps) in spans_by_room(store, viewer, &rooms, (span, now)).await? {
+    for (room_id, gaps) in spans_by_room(store, viewer, &rooms, span, now).await? {
         for gap in gaps {
             found.entry(gap).or_default().insert(room_id.clone());
         }
@@ -46,7 +46,8 @@ pub(super) async fn spans_by_room(
     store: &Store,
     viewer: Viewer,
     rooms: &BTreeSet<String>,
-    (span, now): (Span, i64),
+    span: Span,
+    now: i64,
 ) -> Result<BTreeMap<String, Vec<Span>>, Error> {
     let mut found: BTreeMap<String, Vec<Span>> = BTreeMap::new();
     for (room_id, intervals) in coverage::coverage_of_rooms(store, viewer, rooms, now).await? {
@@ -78,7 +79,8 @@ pub(super) async fn subtract(
     days: &Known,
     sums: &mut Sums,
     blind: &Blind,
-    (span, now): (Span, i64),
+    span: Span,
+    now: i64,
 ) -> Result<(), Error> {
     let mut seen: HashMap<(String, String), &mut i64> = HashMap::new();
     for Place {
@@ -182,7 +184,8 @@ pub(super) async fn touched(
     scope: Scope<'_>,
     days: &Known,
     blind: &Blind,
-    (span, now): (Span, i64),
+    span: Span,
+    now: i64,
 ) -> Result<i64, Error> {
     // Calls that began in an unobserved day.
     let mut begun: BTreeMap<(i64, &str), i64> = BTreeMap::new();
@@ -208,7 +211,7 @@ pub(super) async fn touched(
             .bind(span.from);
         rows.extend(query.fetch_all(&store.read).await?);
         for rest in days.split(part).1 {
-            rows.extend(began(store, scope, rooms, rest, (span, now)).await?);
+            rows.extend(began(store, scope, rooms, rest, span, now).await?);
         }
 
         for row in rows {
@@ -231,7 +234,8 @@ async fn began(
     scope: Scope<'_>,
     rooms: &BTreeSet<String>,
     part: Span,
-    (span, now): (Span, i64),
+    span: Span,
+    now: i64,
 ) -> Result<Vec<AnyRow>, Error> {
     let ask = |sql| {
         sqlx::query(sql)

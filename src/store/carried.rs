@@ -66,7 +66,7 @@ pub async fn carried(
     span: Span,
     now: i64,
 ) -> Result<(Vec<Carried>, i64), Error> {
-    carried_by_present(store, viewer, (span, now), &Gone::default()).await
+    carried_by_present(store, viewer, span, now, &Gone::default()).await
 }
 
 /// Like [`carried`], but with devices that still count though they are probably gone: an SFU
@@ -77,7 +77,8 @@ pub async fn carried(
 pub async fn carried_by_present(
     store: &Store,
     viewer: Viewer,
-    (span, now): (Span, i64),
+    span: Span,
+    now: i64,
     gone: &Gone,
 ) -> Result<(Vec<Carried>, i64), Error> {
     let Viewer::Operator = viewer;
@@ -87,7 +88,7 @@ pub async fn carried_by_present(
         .fetch_all(&store.read)
         .await?;
     let rooms: BTreeSet<String> = rooms.into_iter().collect();
-    let blind = blind::spans_by_room(store, viewer, &rooms, (span, now)).await?;
+    let blind = blind::spans_by_room(store, viewer, &rooms, span, now).await?;
     let mut found: BTreeMap<Option<(String, Option<String>)>, Using> = BTreeMap::new();
     let mut call: Vec<(String, StayOf)> = Vec::new();
     let mut rows = sqlx::query(STAYS)
@@ -98,7 +99,7 @@ pub async fn carried_by_present(
     while let Some(row) = rows.try_next().await? {
         let session: String = row.try_get("session_id")?;
         if call.first().is_some_and(|(known, _)| *known != session) {
-            add(&mut found, &std::mem::take(&mut call), &blind, (span, now));
+            add(&mut found, &std::mem::take(&mut call), &blind, span, now);
         }
 
         let mut stay = StayOf::read(&row)?;
@@ -106,7 +107,7 @@ pub async fn carried_by_present(
         call.push((session, stay));
     }
 
-    add(&mut found, &call, &blind, (span, now));
+    add(&mut found, &call, &blind, span, now);
     let without = found
         .remove(&None)
         .map_or(0, |using| using.carried.together_ms);
@@ -199,7 +200,8 @@ fn add(
     found: &mut BTreeMap<Option<(String, Option<String>)>, Using>,
     call: &[(String, StayOf)],
     blind: &BTreeMap<String, Vec<Span>>,
-    (span, now): (Span, i64),
+    span: Span,
+    now: i64,
 ) {
     let stays: Vec<Stay> = call.iter().map(|(_, of)| of.stay.clone()).collect();
     let mut used: BTreeSet<Option<(String, Option<String>)>> = BTreeSet::new();

@@ -65,12 +65,12 @@ pub(super) async fn find_touched_keys(
     }
 
     for slot_id in &touched.slots {
-        let Some(span) = slots::update_slots(tx, room_id, slot_id).await? else {
+        let Some((from, to)) = slots::update_slots(tx, room_id, slot_id).await? else {
             continue;
         };
 
-        for chain in slots::sticky_keys_of_slot(tx, room_id, span, rules.sticky_max_ms).await? {
-            wider.chain(&chain, span.0, span.1);
+        for chain in slots::sticky_keys_of_slot(tx, room_id, from, to, rules.sticky_max_ms).await? {
+            wider.chain(&chain, from, to);
         }
     }
 

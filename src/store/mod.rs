@@ -85,6 +85,7 @@ pub mod vantages;
 pub mod walks;
 pub mod zombies;
 
+use crate::rtc::fold::Rules;
 pub use connect::check;
 use health::{Health, Identity};
 use space::Space;
@@ -266,6 +267,13 @@ pub struct Grain {
     pub rare: i64,
 }
 
+/// How memberships are derived from events: by these rules, in these portions.
+#[derive(Debug, Clone, Copy)]
+struct Derivation<'a> {
+    rules: &'a Rules,
+    grain: Grain,
+}
+
 impl Default for Grain {
     fn default() -> Self {
         Self {
@@ -347,6 +355,13 @@ impl Store {
     #[must_use]
     pub fn with_grain(self, grain: Grain) -> Self {
         Self { grain, ..self }
+    }
+
+    fn derivation<'a>(&self, rules: &'a Rules) -> Derivation<'a> {
+        Derivation {
+            rules,
+            grain: self.grain,
+        }
     }
 
     /// The same store, with reading connections that pages cannot use up.

@@ -4,6 +4,7 @@ use super::packed::unpack;
 use super::row::{Call, Viewer};
 use super::sessions::{call, call_columns, calls};
 use super::{Error, Store};
+use crate::rtc::coverage::Span;
 
 // A call that ran at a moment began within a day before it, or is longer than a day. If there are
 // too many, those with most people are read: one member of a room can have thousands of slots.
@@ -87,7 +88,7 @@ pub async fn calls_between(
     store: &Store,
     viewer: Viewer,
     room_id: &str,
-    (from, to): (i64, i64),
+    Span { from, to }: Span,
     limit: i64,
 ) -> Result<(Vec<Call>, i64), Error> {
     let Viewer::Operator = viewer;

@@ -7,7 +7,9 @@ use super::packed::unpack;
 use super::recount::{self, Outcome};
 use super::refold::{GROUP, Work};
 use super::sessions::{self, session_columns};
-use super::{Error, Grain, Store, Tx, batch, days, int, memberships, rooms, slots, stats, tally};
+use super::{
+    Derivation, Error, Store, Tx, batch, days, int, memberships, rooms, slots, stats, tally,
+};
 use crate::rtc::fold::Rules;
 use crate::rtc::session::{Count, Session};
 use serde::{Deserialize, Serialize};
@@ -67,7 +69,7 @@ pub async fn step(
     place: Place,
 ) -> Result<Option<Place>, Error> {
     let mut tx = store.writing().await?;
-    let place = step_in(&mut tx, store.grain, rules, room_id, place).await?;
+    let place = step_in(&mut tx, store.derivation(rules), room_id, place).await?;
     tx.commit().await?;
     Ok(place)
 }
@@ -75,8 +77,7 @@ pub async fn step(
 /// Like [`step`], in a transaction that the caller commits.
 pub(super) async fn step_in(
     tx: &mut Tx,
-    grain: Grain,
-    rules: &Rules,
+    derivation: Derivation<'_>,
     room_id: &str,
     mut place: Place,
 ) -> Result<Option<Place>, Error> {
@@ -111,7 +112,7 @@ pub(super) async fn step_in(
     let mut conditions = Conditions::default();
     conditions.read(tx, room_id).await?;
     let fresh = Fresh::default();
-    let mut work = Work::new((rules, grain), room_id, &mut conditions, &fresh);
+    let mut work = Work::new(derivation, room_id, &mut conditions, &fresh);
     let tasks = work.begin(tx, &chains).await?;
     let tasks = work.fold_next_page(tx, tasks).await?;
     place.open = tasks
@@ -120,7 +121,7 @@ pub(super) async fn step_in(
         .collect();
     place.events += work.read();
     let changes = work.done(tx).await?;
-    batch::settle(tx, grain, room_id, &changes).await?;
+    batch::settle(tx, derivation.grain, room_id, &changes).await?;
 
     Ok(Some(place))
 }
@@ -225,7 +226,7 @@ impl<'a> Portion<'a> {
         let mut from = Some(self.from);
         while let Some(begin) = from {
             let (rows, more) =
-                recount::next(connection, (self.room_id, self.slot), begin, i64::MAX).await?;
+                recount::next(connection, self.room_id, self.slot, begin, i64::MAX).await?;
             from = more;
             for (stay, session) in rows {
                 if stay.until_ms <= stay.joined_ms {

@@ -382,7 +382,8 @@ const BETWEEN: &str = concat!(
 /// them, not the database.
 pub(super) async fn next(
     connection: &mut sqlx::AnyConnection,
-    (room_id, slot): (&str, &str),
+    room_id: &str,
+    slot: &str,
     from: i64,
     high: i64,
 ) -> Result<(Vec<Stored>, Option<i64>), Error> {
@@ -449,7 +450,7 @@ impl<'w> Recount<'w> {
         let (room_id, window) = (self.room_id, self.window);
         let mut from = Some(window.low);
         while let Some(begin) = from {
-            let (rows, more) = next(tx, (room_id, window.slot), begin, window.high).await?;
+            let (rows, more) = next(tx, room_id, window.slot, begin, window.high).await?;
             from = more;
             for row in rows {
                 self.row(tx, row, outcome).await?;

@@ -192,7 +192,7 @@ pub async fn step(store: &Store, rules: &Rules) -> Result<Step, Error> {
         .and_then(|(_, place)| Place::from_text(&place?))
         .unwrap_or_default();
     let before = place.events;
-    let next = rebuild::step_in(&mut tx, store.grain, rules, &room_id, place).await?;
+    let next = rebuild::step_in(&mut tx, store.derivation(rules), &room_id, place).await?;
     if let Some(place) = next {
         sqlx::query(MOVE)
             .bind(&room_id)

@@ -12,7 +12,7 @@ use super::marks::Marks;
 use super::memberships::{self, Change};
 use super::packed::unpack;
 use super::rows::{Rows, Statement};
-use super::{Error, Grain, Tx};
+use super::{Derivation, Error, Grain, Tx};
 use crate::rtc::event::RoomEvent;
 use crate::rtc::fold::{KeyState, Rules, cuts, resume};
 use crate::rtc::room::Room;
@@ -26,12 +26,13 @@ pub(super) const GROUP: usize = 64;
 /// Folds every touched member key again and returns the memberships that changed.
 pub(super) async fn refold(
     tx: &mut Tx,
-    (rules, grain): (&Rules, Grain),
+    derivation: Derivation<'_>,
     room_id: &str,
     touched: &mut Touched,
 ) -> Result<Vec<Change>, Error> {
     let mut conditions = Conditions::default();
-    let spans = chains::find_touched_keys(tx, room_id, touched, rules, &mut conditions).await?;
+    let spans =
+        chains::find_touched_keys(tx, room_id, touched, derivation.rules, &mut conditions).await?;
     if spans.is_empty() {
         return Ok(Vec::new());
     }
@@ -40,7 +41,7 @@ pub(super) async fn refold(
     let mut changes = Vec::new();
     let spans: Vec<(String, (i64, i64))> = spans.into_iter().collect();
     for some in spans.chunks(GROUP) {
-        let mut work = Work::new((rules, grain), room_id, &mut conditions, &touched.fresh);
+        let mut work = Work::new(derivation, room_id, &mut conditions, &touched.fresh);
         let mut tasks = work.begin(tx, some).await?;
         while !tasks.is_empty() {
             tasks = work.fold_next_page(tx, tasks).await?;
@@ -138,21 +139,22 @@ pub(super) struct Work<'a> {
 
 impl<'a> Work<'a> {
     pub fn new(
-        (rules, grain): (&'a Rules, Grain),
+        derivation: Derivation<'a>,
         room_id: &'a str,
         conditions: &'a mut Conditions,
         fresh: &'a Fresh,
     ) -> Self {
-        let (limit, changes, marks) = (grain.page, BTreeMap::new(), Marks::default());
+        let Derivation { rules, grain } = derivation;
+
         Self {
             rules,
             grain,
             room_id,
             conditions,
-            limit,
+            limit: grain.page,
             read: 0,
-            changes,
-            marks,
+            changes: BTreeMap::new(),
+            marks: Marks::default(),
             fresh,
         }
     }

@@ -371,7 +371,8 @@ pub async fn rings_within(
     store: &Store,
     viewer: Viewer,
     scope: Scope<'_>,
-    (span, now): (Span, i64),
+    span: Span,
+    now: i64,
     limit: i64,
 ) -> Result<Rings, Error> {
     let Viewer::Operator = viewer;

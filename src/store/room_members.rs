@@ -241,7 +241,7 @@ async fn reset_members(
         );
         let since_ms = newest.time();
         let like = holds.unwrap_or(newest);
-        let arrival = snapshots::ours(user_id, like, content, (since_ms, batch.seen_ms));
+        let arrival = snapshots::ours(user_id, like, content, since_ms, batch.seen_ms);
         let kind = if is_in {
             state_resets::What::RoomMemberBack
         } else {

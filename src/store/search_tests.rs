@@ -3,6 +3,7 @@
 use super::read_tests::Bed;
 use super::row::{Call, CallFilter, Cursor, Member, More, Viewer};
 use super::{Grain, Store, memberships, moments, sessions};
+use crate::rtc::coverage::Span;
 use std::collections::BTreeMap;
 
 const NOW: i64 = 1_000_000_000_000;
@@ -280,10 +281,15 @@ async fn what_a_room_did_comes_in_parts_that_fit() {
 
     let (mut to, mut parts) = (NOW, Vec::new());
     loop {
-        let (calls, from) =
-            moments::calls_between(&bed.store, Viewer::Operator, "!r:h", (7, to), 2)
-                .await
-                .unwrap();
+        let (calls, from) = moments::calls_between(
+            &bed.store,
+            Viewer::Operator,
+            "!r:h",
+            Span { from: 7, to },
+            2,
+        )
+        .await
+        .unwrap();
         let mut ids: Vec<String> = calls.into_iter().map(|call| call.id).collect();
         ids.sort();
         parts.push((from, ids.join(" ")));

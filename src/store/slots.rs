@@ -187,7 +187,8 @@ const CONCERNED: &str =
 pub(super) async fn sticky_keys_of_slot(
     tx: &mut Tx,
     room_id: &str,
-    (from, to): (i64, i64),
+    from: i64,
+    to: i64,
     longest: i64,
 ) -> Result<Vec<String>, Error> {
     let query = sqlx::query_scalar(CONCERNED)

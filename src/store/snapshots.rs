@@ -194,7 +194,7 @@ fn missing<'a>(
         holds.is_some_and(|holds| holds.event_id == newest.event_id) || content == newest.content;
     // The state was right at the previous poll, or when the last event came.
     let since_ms = before_ms.map_or(newest.time(), |before| before.max(newest.time()));
-    let arrival = || ours(chain, holds.unwrap_or(newest), content, (since_ms, seen_ms));
+    let arrival = || ours(chain, holds.unwrap_or(newest), content, since_ms, seen_ms);
 
     (!told).then(|| Repair {
         arrival: arrival(),
@@ -231,7 +231,8 @@ pub(super) fn ours(
     key: &str,
     like: &RoomEvent,
     content: Value,
-    (since_ms, seen_ms): (i64, i64),
+    since_ms: i64,
+    seen_ms: i64,
 ) -> Arrival {
     let json: Value = json!({
         "event_id": format!("~{}", hash(&[key, &seen_ms.to_string()], 12)),

@@ -195,8 +195,10 @@ pub async fn page(
         let calls = sessions::page(store, viewer, filter, cursor.as_ref(), limit, now).await?;
         return Ok(calls
             .into_iter()
-            .map(|call| (placed(&call, call.started_ms, now), call))
-            .map(swap)
+            .map(|call| {
+                let place = placed(&call, call.started_ms, now);
+                (call, place)
+            })
             .collect());
     }
 
@@ -221,8 +223,10 @@ pub async fn page(
     let mut found = list.read(store, source, list.within).await?;
     if source == Source::Wide && order.by == By::Length {
         // The calls that ran at that moment are few. They count with their length until then.
-        let (before, at_least, at_most) = list.within;
-        let running = (before, at_least.max(list.at_ms.saturating_add(1)), at_most);
+        let running = Bounds {
+            at_least: list.within.at_least.max(list.at_ms.saturating_add(1)),
+            ..list.within
+        };
         found.extend(list.read(store, Source::Late, running).await?);
         found = list.in_order(found);
     }
@@ -230,8 +234,18 @@ pub async fn page(
     Ok(found)
 }
 
-/// The bounds of a filter: started before, ended at or after, ended at or before.
-fn bounds(filter: &CallFilter, now: i64) -> (i64, i64, i64) {
+/// The calls of a list by their times, ms.
+#[derive(Clone, Copy)]
+struct Bounds {
+    /// Started before this.
+    before: i64,
+    /// Ended at or after this.
+    at_least: i64,
+    /// Ended at or before this.
+    at_most: i64,
+}
+
+fn bounds_of_filter(filter: &CallFilter, now: i64) -> Bounds {
     let from = filter.from_ms.unwrap_or(i64::MIN);
     let (at_least, at_most) = match filter.active {
         Some(true) => (from.max(now.saturating_add(1)), i64::MAX),
@@ -239,11 +253,11 @@ fn bounds(filter: &CallFilter, now: i64) -> (i64, i64, i64) {
         None => (from, i64::MAX),
     };
 
-    (filter.to_ms.unwrap_or(i64::MAX), at_least, at_most)
-}
-
-fn swap((place, call): (Place, Call)) -> (Call, Place) {
-    (call, place)
+    Bounds {
+        before: filter.to_ms.unwrap_or(i64::MAX),
+        at_least,
+        at_most,
+    }
 }
 
 fn placed(call: &Call, key: i64, at_ms: i64) -> Place {
@@ -262,7 +276,7 @@ struct List<'q> {
     /// Key, start and id after which the page begins.
     after: (i64, i64, &'q str),
     at_ms: i64,
-    within: (i64, i64, i64),
+    within: Bounds,
     limit: i64,
 }
 
@@ -291,8 +305,8 @@ impl<'q> List<'q> {
             (place.key, place.started_ms, place.id.as_str())
         });
         let at_ms = place.map_or(now, |place| place.at_ms.min(now));
-        let (before, at_least, at_most) = bounds(filter, now);
-        let within = (before.min(at_ms.saturating_add(1)), at_least, at_most);
+        let mut within = bounds_of_filter(filter, now);
+        within.before = within.before.min(at_ms.saturating_add(1));
 
         Self {
             filter,
@@ -329,9 +343,10 @@ impl<'q> List<'q> {
         let found = calls
             .into_iter()
             .filter(|call| call.started_ms <= self.at_ms);
-        let found = found
-            .map(|call| (placed(&call, key(&call), self.at_ms), call))
-            .map(swap);
+        let found = found.map(|call| {
+            let place = placed(&call, key(&call), self.at_ms);
+            (call, place)
+        });
         let is_after = |place: &Place| {
             let order = (place.key, place.started_ms, place.id.as_str()).cmp(&self.after);
             if self.order.descending {
@@ -350,7 +365,11 @@ impl<'q> List<'q> {
         let begins_with_most =
             !self.order.descending && matches!(self.order.by, By::People | By::Peak);
         let most = int(if begins_with_most { FEW_OF_MOST } else { FEW }) + 1;
-        let (before, at_least, at_most) = self.within;
+        let Bounds {
+            before,
+            at_least,
+            at_most,
+        } = self.within;
         if let Some(room) = &self.filter.room {
             let few: i64 = sqlx::query_scalar(MANY_ROOM)
                 .bind(room)
@@ -388,7 +407,7 @@ impl<'q> List<'q> {
     fn bind(
         &self,
         query: Query<'q, Db, AnyArguments>,
-        (before, at_least, at_most): (i64, i64, i64),
+        within: Bounds,
     ) -> Query<'q, Db, AnyArguments> {
         let More {
             application,
@@ -417,9 +436,9 @@ impl<'q> List<'q> {
         let query = query
             .bind(self.after.1)
             .bind(self.after.2)
-            .bind(before)
-            .bind(at_least)
-            .bind(at_most);
+            .bind(within.before)
+            .bind(within.at_least)
+            .bind(within.at_most);
         let query = query
             .bind(self.limit)
             .bind(seen_only)
@@ -443,7 +462,7 @@ impl<'q> List<'q> {
         &self,
         store: &Store,
         source: Source,
-        (before, at_least, mut at_most): (i64, i64, i64),
+        mut within: Bounds,
     ) -> Result<Vec<(Call, Place)>, Error> {
         let way = usize::from(!self.order.descending);
         let (word, wide) = match self.order.by {
@@ -460,12 +479,10 @@ impl<'q> List<'q> {
         };
 
         if source == Source::Wide && self.order.by == By::Length {
-            at_most = at_most.min(self.at_ms);
+            within.at_most = within.at_most.min(self.at_ms);
         }
 
-        let query = self
-            .bind(sqlx::query(sql), (before, at_least, at_most))
-            .bind(self.after.0);
+        let query = self.bind(sqlx::query(sql), within).bind(self.after.0);
         let query = if source == Source::Wide {
             query
         } else {

@@ -43,7 +43,7 @@ async fn bed() -> Bed {
 
 async fn sums(bed: &Bed, gone: &Gone) -> Sums {
     let span = Span { from: 0, to: NOW };
-    sums::of_present(&bed.store, Viewer::Operator, Scope::All, (span, NOW), gone)
+    sums::of_present(&bed.store, Viewer::Operator, Scope::All, span, NOW, gone)
         .await
         .unwrap()
 }
@@ -306,13 +306,13 @@ async fn who_still_counts_though_gone_was_seen_until_heard_last() {
     );
     let (store, viewer) = (&bed.store, Viewer::Operator);
     let span = Span { from: 0, to: NOW };
-    let numbers = stats::numbers_of_present(store, viewer, (span, NOW), &gone)
+    let numbers = stats::numbers_of_present(store, viewer, span, NOW, &gone)
         .await
         .unwrap();
     assert_eq!(numbers.longest_ms, 5 * MINUTE);
     // The chart and the peak of a day come from the same data.
     let heard_ms = FROM + 5 * MINUTE;
-    let devices = stats::DevicesOfSpan::read(store, viewer, (span, NOW), &gone)
+    let devices = stats::DevicesOfSpan::read(store, viewer, span, NOW, &gone)
         .await
         .unwrap();
     assert_eq!(devices.steps(span), [(0, 0), (FROM, 1), (heard_ms, 0)]);
@@ -320,17 +320,17 @@ async fn who_still_counts_though_gone_was_seen_until_heard_last() {
         from: heard_ms,
         to: NOW,
     };
-    let later = stats::numbers_of_present(store, viewer, (after, NOW), &gone)
+    let later = stats::numbers_of_present(store, viewer, after, NOW, &gone)
         .await
         .unwrap();
     assert_eq!((numbers.peak, later.peak), (1, 0));
-    let persons = statistics::persons_present(store, viewer, "h", (span, NOW), (5, &gone))
+    let persons = statistics::persons_present(store, viewer, "h", span, NOW, 5, &gone)
         .await
         .unwrap();
     assert_eq!(persons[0].together_seen_ms, 5 * MINUTE);
     bed.run("update memberships set transport_type = 'livekit', transport_url = 'https://sfu', selection = 'multi_sfu'")
         .await;
-    let (found, _) = carried::carried_by_present(store, viewer, (span, NOW), &gone)
+    let (found, _) = carried::carried_by_present(store, viewer, span, NOW, &gone)
         .await
         .unwrap();
     assert_eq!(found[0].together_seen_ms, 5 * MINUTE);

@@ -124,7 +124,7 @@ pub async fn of_room(
     room_id: &str,
     limit: i64,
 ) -> Result<Vec<StateReset>, Error> {
-    of_room_of_kind(store, viewer, room_id, ("", limit)).await
+    of_room_of_kind(store, viewer, room_id, "", limit).await
 }
 
 /// Like [`of_room`], for one kind.
@@ -132,16 +132,18 @@ pub(super) async fn of_room_of(
     store: &Store,
     viewer: Viewer,
     room_id: &str,
-    (what, limit): (What, i64),
+    what: What,
+    limit: i64,
 ) -> Result<Vec<StateReset>, Error> {
-    of_room_of_kind(store, viewer, room_id, (what.as_str(), limit)).await
+    of_room_of_kind(store, viewer, room_id, what.as_str(), limit).await
 }
 
 async fn of_room_of_kind(
     store: &Store,
     viewer: Viewer,
     room_id: &str,
-    (kind, limit): (&str, i64),
+    kind: &str,
+    limit: i64,
 ) -> Result<Vec<StateReset>, Error> {
     let Viewer::Operator = viewer;
     let rows: Vec<Row> = sqlx::query_as(OF_ROOM)

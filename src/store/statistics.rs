@@ -534,17 +534,11 @@ pub async fn persons(
     store: &Store,
     viewer: Viewer,
     server: &str,
-    (span, now): (Span, i64),
+    span: Span,
+    now: i64,
     limit: i64,
 ) -> Result<Vec<PersonRow>, Error> {
-    persons_present(
-        store,
-        viewer,
-        server,
-        (span, now),
-        (limit, &Gone::default()),
-    )
-    .await
+    persons_present(store, viewer, server, span, now, limit, &Gone::default()).await
 }
 
 /// The same, with devices that still count though they are probably gone.
@@ -555,8 +549,10 @@ pub async fn persons_present(
     store: &Store,
     viewer: Viewer,
     server: &str,
-    (span, now): (Span, i64),
-    (limit, gone): (i64, &Gone),
+    span: Span,
+    now: i64,
+    limit: i64,
+    gone: &Gone,
 ) -> Result<Vec<PersonRow>, Error> {
     let Viewer::Operator = viewer;
     let query = sqlx::query(PERSONS)

@@ -39,7 +39,8 @@ static SEEN: Rows = Rows::new(
 /// claimed, or after the last sign, does not count.
 async fn longest(
     store: &Store,
-    (span, now): (Span, i64),
+    span: Span,
+    now: i64,
     gone: &Gone,
 ) -> Result<Option<(Call, i64)>, Error> {
     let mut best: Option<(Call, i64)> = None;
@@ -112,7 +113,7 @@ pub async fn numbers(
     to: i64,
     now: i64,
 ) -> Result<SpanNumbers, Error> {
-    numbers_of_present(store, viewer, (Span { from, to }, now), &Gone::default()).await
+    numbers_of_present(store, viewer, Span { from, to }, now, &Gone::default()).await
 }
 
 /// The same, with devices that still count though they are probably gone.
@@ -122,12 +123,13 @@ pub async fn numbers(
 pub async fn numbers_of_present(
     store: &Store,
     viewer: Viewer,
-    (span, now): (Span, i64),
+    span: Span,
+    now: i64,
     gone: &Gone,
 ) -> Result<SpanNumbers, Error> {
-    let devices = DevicesOfSpan::read(store, viewer, (span, now), gone).await?;
+    let devices = DevicesOfSpan::read(store, viewer, span, now, gone).await?;
 
-    numbers_with_devices(store, viewer, (span, now), gone, &devices).await
+    numbers_with_devices(store, viewer, span, now, gone, &devices).await
 }
 
 /// The same, with the devices of this span or a longer one that were read before.
@@ -137,12 +139,13 @@ pub async fn numbers_of_present(
 pub async fn numbers_with_devices(
     store: &Store,
     viewer: Viewer,
-    (span, now): (Span, i64),
+    span: Span,
+    now: i64,
     gone: &Gone,
     devices: &DevicesOfSpan,
 ) -> Result<SpanNumbers, Error> {
-    let sums = sums::of_present(store, viewer, Scope::All, (span, now), gone).await?;
-    let (longest, longest_ms) = longest(store, (span, now), gone).await?.unzip();
+    let sums = sums::of_present(store, viewer, Scope::All, span, now, gone).await?;
+    let (longest, longest_ms) = longest(store, span, now, gone).await?.unzip();
     let (steps, stays) = (devices.steps(span), devices.count(span));
     let highest = steps
         .iter()
@@ -202,7 +205,8 @@ impl DevicesOfSpan {
     pub async fn read(
         store: &Store,
         viewer: Viewer,
-        (span, now): (Span, i64),
+        span: Span,
+        now: i64,
         gone: &Gone,
     ) -> Result<Self, Error> {
         let Viewer::Operator = viewer;
@@ -287,7 +291,7 @@ pub async fn concurrency(
     to: i64,
 ) -> Result<Vec<(i64, i64)>, Error> {
     let span = Span { from, to };
-    let devices = DevicesOfSpan::read(store, viewer, (span, to), &Gone::default()).await?;
+    let devices = DevicesOfSpan::read(store, viewer, span, to, &Gone::default()).await?;
 
     Ok(devices.steps(span))
 }
@@ -297,7 +301,7 @@ pub async fn concurrency(
 #[must_use]
 pub fn thinned(
     steps: Vec<(i64, i64)>,
-    (from, to): (i64, i64),
+    Span { from, to }: Span,
     most: i64,
 ) -> (Vec<(i64, i64)>, bool) {
     if i64::try_from(steps.len()).is_ok_and(|steps| steps <= most) {

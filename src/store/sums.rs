@@ -159,7 +159,7 @@ pub async fn sums_of_span(
     span: Span,
     now: i64,
 ) -> Result<Sums, Error> {
-    of_present(store, viewer, scope, (span, now), &Gone::default()).await
+    of_present(store, viewer, scope, span, now, &Gone::default()).await
 }
 
 /// The same, with devices that still count though they are probably gone: nobody saw them after
@@ -171,7 +171,8 @@ pub async fn of_present(
     store: &Store,
     viewer: Viewer,
     scope: Scope<'_>,
-    (span, now): (Span, i64),
+    span: Span,
+    now: i64,
     gone: &Gone,
 ) -> Result<Sums, Error> {
     let Viewer::Operator = viewer;
@@ -179,9 +180,9 @@ pub async fn of_present(
     let mut sums = counts(store, scope, &days, span, now).await?;
     sums.places = places(store, scope, &days, span, now).await?;
     let blind = blind::spans(store, viewer, &sums, span, now).await?;
-    blind::subtract(store, scope, &days, &mut sums, &blind, (span, now)).await?;
+    blind::subtract(store, scope, &days, &mut sums, &blind, span, now).await?;
     gone.take_off(scope, &mut sums.places, &blind, span);
-    sums.calls_exact -= blind::touched(store, scope, &days, &blind, (span, now)).await?;
+    sums.calls_exact -= blind::touched(store, scope, &days, &blind, span, now).await?;
     sums.together_ms = sums.places.iter().map(|place| place.together_ms).sum();
     sums.together_seen_ms = sums.places.iter().map(|place| place.together_seen_ms).sum();
 

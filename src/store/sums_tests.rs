@@ -24,7 +24,8 @@ async fn watched() -> Bed {
 }
 
 /// A call of one stay, with further columns of its membership.
-async fn call(bed: &Bed, id: &str, (from, until): (i64, i64), words: &str) {
+async fn call(bed: &Bed, id: &str, span: (i64, i64), words: &str) {
+    let (from, until) = span;
     bed.stay(&format!("@{id}:h"), "'D'", id, from, until).await;
     bed.call(id, from, until).await;
     bed.run(&format!(

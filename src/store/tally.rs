@@ -143,9 +143,9 @@ impl Update<'_> {
             return Ok(None);
         }
 
-        let window = (self.from - 1, last_join + 1);
-        let before = peak(stays.before.values(), window);
-        let after = peak(stays.after.values(), window);
+        let (from, to) = (self.from - 1, last_join + 1);
+        let before = peak(stays.before.values(), from, to);
+        let after = peak(stays.after.values(), from, to);
         let peaks = (
             settle(self.session.peak, devices + before.0, devices + after.0),
             settle(self.session.peak_users, users + before.1, users + after.1),

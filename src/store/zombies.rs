@@ -38,7 +38,7 @@ pub async fn zombies_of_room(
     limit: i64,
 ) -> Result<Vec<Zombie>, Error> {
     let resets =
-        state_resets::of_room_of(store, viewer, room_id, (What::CallMemberBack, limit)).await?;
+        state_resets::of_room_of(store, viewer, room_id, What::CallMemberBack, limit).await?;
     let zombie = |reset: state_resets::StateReset| {
         Some(Zombie {
             event_id: reset.holds_event_id?,

@@ -390,7 +390,8 @@ fn is_free(path: &str) -> bool {
 }
 
 /// The key of the answer. `None` if it is not cached: unusually long requests, and HEAD requests.
-fn key((generation, second): (u64, i64), req: &ServiceRequest) -> Option<Key> {
+fn key(at: (u64, i64), req: &ServiceRequest) -> Option<Key> {
+    let (generation, second) = at;
     let address = req.uri().path_and_query()?.as_str();
     let encodings = req
         .headers()

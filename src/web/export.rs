@@ -45,6 +45,15 @@ pub async fn ndjson(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     send(&req, web, Form::Ndjson).await
 }
 
+/// What the file holds.
+struct Asked {
+    filter: CallFilter,
+    order: Order,
+    form: Form,
+    /// The base of our own addresses.
+    base: String,
+}
+
 /// The file format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
@@ -66,8 +75,13 @@ async fn send(req: &HttpRequest, web: http::Data<Web>, form: Form) -> HttpRespon
     let ask = Ask::of_request(req, &web);
     let asked = async {
         let query = Query::read(&ask.query, KNOWN)?;
-        let order = sort::CALLS.read(&query)?.order();
-        Ok((calls::filter(&web, &ask, &query).await?, order))
+
+        Ok(Asked {
+            order: sort::CALLS.read(&query)?.order(),
+            filter: calls::filter(&web, &ask, &query).await?,
+            form,
+            base: host::outside(web.public_url.as_deref(), req.headers()),
+        })
     };
 
     let asked = match asked.await {
@@ -79,7 +93,6 @@ async fn send(req: &HttpRequest, web: http::Data<Web>, form: Form) -> HttpRespon
         return reply::failure(&ask, &Error::Busy("too many files are being read"));
     };
 
-    let base = host::outside(web.public_url.as_deref(), req.headers());
     let (kind, end, head) = form.words();
 
     HttpResponse::Ok()
@@ -89,15 +102,14 @@ async fn send(req: &HttpRequest, web: http::Data<Web>, form: Form) -> HttpRespon
             header::CONTENT_DISPOSITION,
             format!("attachment; filename=\"calls.{end}\""),
         ))
-        .streaming(stream(web, ask, asked, head, (form, base), turn))
+        .streaming(stream(web, ask, asked, head, turn))
 }
 
 fn stream(
     web: http::Data<Web>,
     ask: Ask,
-    (filter, order): (CallFilter, Order),
+    asked: Asked,
     head: String,
-    (form, base): (Form, String),
     turn: OwnedSemaphorePermit,
 ) -> impl Stream<Item = Result<http::Bytes, Error>> {
     async_stream::try_stream! {
@@ -108,7 +120,7 @@ fn stream(
 
         let mut place = None;
         loop {
-            let text = page(&web, &ask, (&filter, order), &mut place, (form, &base)).await.inspect_err(|error| {
+            let text = page(&web, &ask, &asked, &mut place).await.inspect_err(|error| {
                 // The answer has already begun. Cut the connection, so that nobody takes a part for
                 // the whole.
                 tracing::error!(%error, "an export broke off");
@@ -123,13 +135,13 @@ fn stream(
 async fn page(
     web: &Web,
     ask: &Ask,
-    (filter, order): (&CallFilter, Order),
+    asked: &Asked,
     place: &mut Option<Place>,
-    (form, base): (Form, &str),
 ) -> Result<Option<String>, Error> {
     // Use the order of an index for the complete export. Calls that ended before `from` are skipped
     // here: the list that begins with the latest ends would have to be sorted again for each page.
-    let keeps_from = order != Order::NEWEST || filter.active == Some(true);
+    let filter = &asked.filter;
+    let keeps_from = asked.order != Order::NEWEST || filter.active == Some(true);
     let ordered = CallFilter {
         from_ms: filter.from_ms.filter(|_| keeps_from),
         ..filter.clone()
@@ -139,7 +151,7 @@ async fn page(
         &web.store,
         ask.viewer,
         &ordered,
-        order,
+        asked.order,
         place.as_ref(),
         PAGE,
         ask.now,
@@ -154,8 +166,8 @@ async fn page(
     rows.retain(|call| filter.from_ms.is_none_or(|from| call.until_ms >= from));
     let mut text = String::new();
     for call in with_members(web, ask, rows).await? {
-        match form {
-            Form::Csv => text.push_str(&row(base, &call)),
+        match asked.form {
+            Form::Csv => text.push_str(&row(&asked.base, &call)),
             Form::Ndjson => text.push_str(&(serde_json::to_string(&call)? + "\n")),
         }
     }

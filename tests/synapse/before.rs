@@ -39,7 +39,7 @@ async fn says(account: &Account, room: &str, is_join: bool) -> String {
 }
 
 /// Makes this many calls, one after the other; every third has two people.
-async fn make(room: &str, (alice, bob): (&Account, &Account), calls: usize) -> Truth {
+async fn make(room: &str, alice: &Account, bob: &Account, calls: usize) -> Truth {
     let mut truth = Truth::new();
     for n in 0..calls {
         let first = says(alice, room, true).await;
@@ -184,7 +184,7 @@ async fn all_calls_from_before_the_bot_came_are_found_and_no_stop_changes_that()
             .create_room(json!({"name": "Old", "room_version": version}))
             .await;
         bob.join(&room, &alice).await;
-        let truth = make(&room, (&alice, &bob), CALLS).await;
+        let truth = make(&room, &alice, &bob, CALLS).await;
         watcher.join(&room, &alice).await;
         rooms.push((room, version, truth));
     }
@@ -235,9 +235,9 @@ async fn where_history_is_for_members_only_those_since_the_join_are_found() {
         .create_room(json!({"name": "Members only", "initial_state": [visibility]}))
         .await;
     bob.join(&room, &alice).await;
-    make(&room, (&alice, &bob), 20).await;
+    make(&room, &alice, &bob, 20).await;
     watcher.join(&room, &alice).await;
-    let truth = make(&room, (&alice, &bob), 30).await;
+    let truth = make(&room, &alice, &bob, 30).await;
     let app = App::ready(&Settings::observe(&watcher, &bed.folder("joined"))).await;
     let facts = read(&app, &room).await;
     assert_eq!(shown(&app, &room).await, truth);

@@ -83,7 +83,8 @@ pub fn year(starts: impl Iterator<Item = i64>, known_ms: i64, blind: &[Span], no
             first + index * WEEKS * 7 * DAY,
             today,
             &by_day,
-            (midnight(known_ms), blind),
+            midnight(known_ms),
+            blind,
         )
     };
 
@@ -142,12 +143,7 @@ fn is_blind(day: i64, blind: &[Span]) -> bool {
     inside.map(|span| span.to - span.from).sum::<i64>() > DAY / 2
 }
 
-fn half(
-    first: i64,
-    today: i64,
-    by_day: &BTreeMap<i64, i64>,
-    (known, blind): (i64, &[Span]),
-) -> Half {
+fn half(first: i64, today: i64, by_day: &BTreeMap<i64, i64>, known: i64, blind: &[Span]) -> Half {
     let days = (0..WEEKS * 7)
         .map(|day| (day, first + day * DAY))
         .filter(|(_, ms)| *ms <= today);

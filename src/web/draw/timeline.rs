@@ -431,7 +431,8 @@ fn row(canvas: &Canvas<'_>, stays: Vec<&MemberFacts>, left: &mut usize) -> (Row,
         *left -= lane.len();
         drawn += lane.len();
         y = top + pitch * i64::try_from(index).unwrap_or(0);
-        lane::draw(canvas, &lane, (y, bar), many, &mut row);
+        let place = lane::Place { y, height: bar };
+        lane::draw(canvas, &lane, place, many, &mut row);
     }
 
     row.height = y + bar + top;

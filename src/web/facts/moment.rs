@@ -115,7 +115,7 @@ pub struct Flip {
 impl Flip {
     /// The flips (begins and ends) of these calls within `[from, to)` and until now, newest first.
     #[must_use]
-    pub fn flips_of_calls(calls: &[row::Call], (from, to): (i64, i64), now: i64) -> Vec<Self> {
+    pub fn flips_of_calls(calls: &[row::Call], from: i64, to: i64, now: i64) -> Vec<Self> {
         let flip = |call: &row::Call, at_ms: i64, on: bool| Self {
             at_ms,
             at_at: Stamp(at_ms),

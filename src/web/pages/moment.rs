@@ -1,7 +1,7 @@
 //! The time machine of a room in JSON: who was in which call at a moment, and when its calls began
 //! and ended.
 
-use crate::rtc::coverage::{Cover, at};
+use crate::rtc::coverage::{Cover, Span, at};
 use crate::rtc::present::{Unknown, Why};
 use crate::store::{moments, rooms};
 use crate::web::error::Error;
@@ -58,8 +58,8 @@ pub async fn flips(req: HttpRequest, web: http::Data<Web>, id: http::Path<String
         let room = room(&web, &ask, &id).await?;
         let to = query.time("to", true)?.unwrap_or(i64::MAX);
         let from = query.time("from", false)?.unwrap_or(0);
-        let span = (from, to.min(query.place()?.unwrap_or(i64::MAX)));
-        let (data, rest) = flips_of(&web, &ask, &room.room_id, span).await?;
+        let to = to.min(query.place()?.unwrap_or(i64::MAX));
+        let (data, rest) = flips_of(&web, &ask, &room.room_id, from, to).await?;
         let next = rest.map(|rest| rest.to_string());
         let path = format!("/api/v1/rooms/{}/flips", f::segment(&room.room_id));
         let url = |next: &String| {
@@ -194,15 +194,16 @@ pub(super) async fn flips_of(
     web: &Web,
     ask: &Ask,
     room_id: &str,
-    (from, to): (i64, i64),
+    from: i64,
+    to: i64,
 ) -> Result<(Vec<Flip>, Option<i64>), Error> {
     // Ignore calls with a timestamp from the future.
     let to = to.min(ask.now.saturating_add(1));
     let (calls, first) =
-        moments::calls_between(&web.store, ask.viewer, room_id, (from, to), CALLS).await?;
+        moments::calls_between(&web.store, ask.viewer, room_id, Span { from, to }, CALLS).await?;
 
     Ok((
-        Flip::flips_of_calls(&calls, (first, to), ask.now),
+        Flip::flips_of_calls(&calls, first, to, ask.now),
         Some(first).filter(|first| *first > from),
     ))
 }
@@ -210,7 +211,7 @@ pub(super) async fn flips_of(
 /// The newest flips of a room, for its page.
 pub(super) async fn last_flips(web: &Web, ask: &Ask, room_id: &str) -> Result<Vec<Flip>, Error> {
     Ok(
-        flips_of(web, ask, room_id, (ask.now - DAYS * f::DAY, i64::MAX))
+        flips_of(web, ask, room_id, ask.now - DAYS * f::DAY, i64::MAX)
             .await?
             .0,
     )

@@ -240,17 +240,17 @@ impl Day {
         };
 
         // This includes the devices of today.
-        let devices = stats::DevicesOfSpan::read(store, viewer, (last_hours, now), gone).await?;
+        let devices = stats::DevicesOfSpan::read(store, viewer, last_hours, now, gone).await?;
         let steps = devices.steps(last_hours);
-        let (concurrency, concurrency_whole) = stats::thinned(steps, (yesterday, now), STEPS);
+        let (concurrency, concurrency_whole) = stats::thinned(steps, last_hours, STEPS);
         let today = Span {
             from: midnight,
             to: now,
         };
 
         Ok(Self {
-            today: stats::numbers_with_devices(store, viewer, (today, now), gone, &devices).await?,
-            last_week: stats::numbers_of_present(store, viewer, (last_week, now), gone).await?,
+            today: stats::numbers_with_devices(store, viewer, today, now, gone, &devices).await?,
+            last_week: stats::numbers_of_present(store, viewer, last_week, now, gone).await?,
             concurrency,
             concurrency_whole,
             compared,

@@ -136,7 +136,7 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error>
 
     let gone = facts::gone_of(active.iter());
     let scope = Scope::Room(&room_id);
-    let sums = sums::of_present(store, viewer, scope, (month, now), &gone).await?;
+    let sums = sums::of_present(store, viewer, scope, month, now, &gone).await?;
     let mut page = page(
         room,
         recent,
@@ -174,7 +174,7 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error>
 
     page.room = page.room.with_needs(page.observer_user_id.as_deref());
     page.walks = walks.into_iter().map(WalkFacts::from).collect();
-    page.rings = rings::rings_within(store, viewer, Scope::Room(&room_id), (month, now), RINGS)
+    page.rings = rings::rings_within(store, viewer, Scope::Room(&room_id), month, now, RINGS)
         .await?
         .into();
     page.floods = sender_limit::of_room(store, viewer, &room_id, FLOODS)

@@ -316,16 +316,15 @@ async fn past(web: &Web, ask: &Ask, name: &str, period: Period) -> Result<Past, 
     let gone = super::gone(web, ask).await?;
     // This comes first: everything reported as known is counted after it.
     let compared = coverage::is_known_from(store, viewer, before.from).await?;
-    let sums = sums::of_present(store, viewer, scope, (span, now), &gone).await?;
-    let sums_before = sums::of_present(store, viewer, scope, (before, now), &gone).await?;
+    let sums = sums::of_present(store, viewer, scope, span, now, &gone).await?;
+    let sums_before = sums::of_present(store, viewer, scope, before, now, &gone).await?;
     let hours = sums::by_hour(&sums::hours(store, viewer, scope, span, now).await?);
     let all = statistics::servers(store, viewer, span.from, now).await?;
     let (ended, expired) = all
         .iter()
         .find(|row| row.server == name)
         .map_or((0, 0), |row| (row.ended, row.expired));
-    let most = (PEOPLE, &gone);
-    let people = statistics::persons_present(store, viewer, name, (span, now), most).await?;
+    let people = statistics::persons_present(store, viewer, name, span, now, PEOPLE, &gone).await?;
     let ghosts = statistics::ghosts(store, viewer, name, span, GHOSTS).await?;
     let ends = statistics::ends(store, viewer, name, span, now).await?;
     let delayed_events = DelayedFacts::new(&ends);
@@ -367,7 +366,7 @@ async fn past(web: &Web, ask: &Ask, name: &str, period: Period) -> Result<Past, 
         )
         .await?
         .into(),
-        rings: rings::rings_within(store, viewer, scope, (span, now), RINGS)
+        rings: rings::rings_within(store, viewer, scope, span, now, RINGS)
             .await?
             .into(),
         days: period.days,

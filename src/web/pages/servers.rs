@@ -215,7 +215,7 @@ async fn past(web: &Web, ask: &Ask, period: Period) -> Result<Servers, Error> {
     let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
     let span = period.span(now);
     let gone = super::gone(web, ask).await?;
-    let sums = sums::of_present(store, viewer, Scope::All, (span, now), &gone).await?;
+    let sums = sums::of_present(store, viewer, Scope::All, span, now, &gone).await?;
     let mut data = facts::servers(
         &sums,
         statistics::servers(store, viewer, span.from, now).await?,

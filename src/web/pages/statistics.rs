@@ -156,8 +156,8 @@ async fn load(web: &Web, ask: &Ask, period: Period, step: Step) -> Result<Statis
     let moment = web.store.at_one_moment().await?;
     let store = moment.store();
     let (sums, sums_before) = tokio::try_join!(
-        sums::of_present(store, viewer, Scope::All, (span, now), &gone),
-        sums::of_present(store, viewer, Scope::All, (before, now), &gone)
+        sums::of_present(store, viewer, Scope::All, span, now, &gone),
+        sums::of_present(store, viewer, Scope::All, before, now, &gone)
     )?;
     let classes = statistics::classes(store, viewer, span, now).await?;
     let classes_before = statistics::classes(store, viewer, before, now).await?;
@@ -187,20 +187,13 @@ async fn load(web: &Web, ask: &Ask, period: Period, step: Step) -> Result<Statis
         lengths_known: usual_length_ms.is_some() || classes.is_empty(),
         lengths_before_known: usual_length_before_ms.is_some() || classes_before.is_empty(),
         step: step.word(),
-        days: days(
-            store,
-            ask,
-            (period, step),
-            (&classes, &classes_before),
-            &hours,
-        )
-        .await?,
+        days: days(store, ask, period, step, &classes, &classes_before, &hours).await?,
         lengths: by_class(&LENGTHS, &classes, |class| class.length_ms),
         sizes: by_class(&PEOPLE, &classes, |class| class.people),
         hours: week::sums(&hours),
         rooms: top_rooms(&sums, &names, TOP),
         servers: top,
-        rings: rings::rings_within(store, viewer, Scope::All, (span, now), RINGS)
+        rings: rings::rings_within(store, viewer, Scope::All, span, now, RINGS)
             .await?
             .into(),
         looked: LookedFacts::default(),
@@ -214,8 +207,10 @@ async fn load(web: &Web, ask: &Ask, period: Period, step: Step) -> Result<Statis
 async fn days(
     store: &Store,
     ask: &Ask,
-    (period, step): (Period, Step),
-    (classes, before): (&[Class], &[Class]),
+    period: Period,
+    step: Step,
+    classes: &[Class],
+    before: &[Class],
     hours: &BTreeMap<i64, i64>,
 ) -> Result<Vec<DayFacts>, Error> {
     let (span, mut found) = (period.span(ask.now), Vec::new());

@@ -242,8 +242,8 @@ fn key(chosen: Chosen, row: &TransportRow) -> Key {
 async fn load(web: &Web, ask: &Ask, period: Period) -> Result<Transports, Error> {
     let span = period.span(ask.now);
     let gone = super::gone(web, ask).await?;
-    let at = (span, ask.now);
-    let (rows, unknown_ms) = carried::carried_by_present(&web.store, ask.viewer, at, &gone).await?;
+    let (rows, unknown_ms) =
+        carried::carried_by_present(&web.store, ask.viewer, span, ask.now, &gone).await?;
 
     Ok(page(rows, unknown_ms, period, ask.now))
 }

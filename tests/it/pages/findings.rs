@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 const HOUR: i64 = 60 * MINUTE;
 
-fn join(id: &str, user: &str, at_ms: i64, (selection, sfu): (&str, &str)) -> Value {
+fn join(id: &str, user: &str, at_ms: i64, transport: (&str, &str)) -> Value {
+    let (selection, sfu) = transport;
     let focus = json!([{ "type": "livekit", "livekit_service_url": format!("https://{sfu}") }]);
     let content = json!({ "application": "m.call", "call_id": "", "device_id": "D", "expires": 4 * HOUR,
         "focus_active": { "type": "livekit", "focus_selection": selection }, "foci_preferred": focus });

@@ -9,7 +9,8 @@ const HALL: &str = "!hall:example.org";
 const DAY: i64 = 24 * 60;
 
 /// A member event of a device: a join, or a leave. `ago` is in seconds.
-fn says(id: &str, (user, device): (&str, &str), ago: i64, joins: bool) -> Value {
+fn says(id: &str, member: (&str, &str), ago: i64, joins: bool) -> Value {
+    let (user, device) = member;
     let sfu = user.split_once(":server").map_or("sfu", |(_, rest)| rest);
     let content = json!({ "application": "m.call", "call_id": "", "scope": "m.room", "device_id": device,
         "expires": 14_400_000, "focus_active": { "type": "livekit", "focus_selection": "multi_sfu" },

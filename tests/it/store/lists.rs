@@ -136,7 +136,7 @@ fn rings_and_clocks_answer() {
             (Scope::Server("hx1"), 0),
         ] {
             assert_eq!(
-                rings::rings_within(&store, viewer, scope, (span, LATER), 9)
+                rings::rings_within(&store, viewer, scope, span, LATER, 9)
                     .await
                     .unwrap()
                     .sent,

@@ -344,7 +344,7 @@ fn every_read_answers() {
             calls
         );
         assert_eq!(
-            moments::calls_between(&store, viewer, ROOM, (0, now), 5)
+            moments::calls_between(&store, viewer, ROOM, Span { from: 0, to: now }, 5)
                 .await
                 .unwrap(),
             (calls.clone(), 0)
@@ -654,7 +654,7 @@ async fn of_the_sums(store: &Store, call: &Call) {
         1
     );
     assert_eq!(
-        statistics::persons(store, viewer, "h", (span, LATER), 5)
+        statistics::persons(store, viewer, "h", span, LATER, 5)
             .await
             .unwrap()[0]
             .together_seen_ms,

@@ -331,7 +331,7 @@ async fn of_rooms(asked: &mut Asked<'_>) {
     asked
         .ask("a room's week", async |store| {
             let span = last_week();
-            moments::calls_between(store, OPERATOR, ROOM, (span.from, span.to), 50)
+            moments::calls_between(store, OPERATOR, ROOM, span, 50)
                 .await
                 .unwrap();
         })
@@ -363,7 +363,7 @@ async fn of_spans(asked: &mut Asked<'_>) {
             .await;
         asked
             .ask(&format!("rings of a week, {scope:?}"), async |store| {
-                rings::rings_within(store, OPERATOR, scope, (span, LATER), 50)
+                rings::rings_within(store, OPERATOR, scope, span, LATER, 50)
                     .await
                     .unwrap();
             })
@@ -402,7 +402,7 @@ async fn of_spans(asked: &mut Asked<'_>) {
             statistics::ghosts(store, OPERATOR, SERVER, span, 50)
                 .await
                 .unwrap();
-            statistics::persons(store, OPERATOR, SERVER, (span, LATER), 50)
+            statistics::persons(store, OPERATOR, SERVER, span, LATER, 50)
                 .await
                 .unwrap();
         })

@@ -47,7 +47,7 @@ async fn answer(store: &Store) -> Rings {
     };
 
     let ask = async |scope: Scope<'_>| {
-        rings::rings_within(store, Viewer::Operator, scope, (span, LATER), 100)
+        rings::rings_within(store, Viewer::Operator, scope, span, LATER, 100)
             .await
             .unwrap()
     };

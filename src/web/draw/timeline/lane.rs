@@ -43,11 +43,19 @@ pub(super) fn by_device(stays: Vec<&MemberFacts>, now: i64) -> Vec<Vec<&MemberFa
     lanes
 }
 
-/// Draws a lane into its row. `place` is the top of its bars and their height, px.
+/// The place of a lane's bars, px.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    /// Their top.
+    pub y: i64,
+    pub height: i64,
+}
+
+/// Draws a lane into its row.
 pub(super) fn draw(
     canvas: &Canvas<'_>,
     lane: &[&MemberFacts],
-    place: (i64, i64),
+    place: Place,
     many: bool,
     row: &mut Row,
 ) {
@@ -76,7 +84,7 @@ pub(super) fn draw(
     }
 
     if !canvas.dense {
-        add_notes(canvas, &bars, place, (first_glyph, many), row);
+        add_notes(canvas, &bars, place, first_glyph, many, row);
     }
 }
 
@@ -102,7 +110,7 @@ fn join_touching<'a>(lane: &[&'a MemberFacts], now: i64) -> Vec<Vec<&'a MemberFa
 
 /// Draws one bar. `chip`: `Some` if the SFU is new here, so that the bar needs a letter; its value:
 /// is there a glyph at the start?
-fn bar(canvas: &Canvas<'_>, stays: &[&MemberFacts], (y, h): (i64, i64), chip: Option<bool>) -> Bar {
+fn bar(canvas: &Canvas<'_>, stays: &[&MemberFacts], place: Place, chip: Option<bool>) -> Bar {
     let axis = &canvas.axis;
     let start = stays[0].joined_ms;
     let end = stays
@@ -116,7 +124,7 @@ fn bar(canvas: &Canvas<'_>, stays: &[&MemberFacts], (y, h): (i64, i64), chip: Op
     let w = (axis.x(end) - x).max(least);
     let sfu = canvas.sfus.find(stays[0].sfu());
     let chip = chip.filter(|_| w > CHIP_ROOM && !canvas.dense).zip(sfu);
-    let (ticks, renewed) = ticks(canvas, stays, (start, end));
+    let (ticks, renewed) = ticks(canvas, stays, start, end);
     let titles: Vec<String> = stays
         .iter()
         .take(4)
@@ -126,8 +134,8 @@ fn bar(canvas: &Canvas<'_>, stays: &[&MemberFacts], (y, h): (i64, i64), chip: Op
     Bar {
         x: Num(x),
         w: Num(w),
-        y,
-        h,
+        y: place.y,
+        h: place.height,
         paint: canvas.sfus.paint(stays[0].sfu()),
         title: titles.join("; "),
         chip: chip.map(|(after_glyph, sfu)| (sfu.letter.clone(), if after_glyph { 6 } else { 0 })),
@@ -206,11 +214,7 @@ fn add_pin(canvas: &Canvas<'_>, stay: &MemberFacts, bar: &Bar, row: &mut Row) {
 
 /// The positions of renewals and of borders between joined stays; and whether there are any
 /// renewals.
-fn ticks(
-    canvas: &Canvas<'_>,
-    stays: &[&MemberFacts],
-    (start, end): (i64, i64),
-) -> (Vec<Num>, bool) {
+fn ticks(canvas: &Canvas<'_>, stays: &[&MemberFacts], start: i64, end: i64) -> (Vec<Num>, bool) {
     let (user_id, device_id) = (&stays[0].user_id, &stays[0].device_id);
     let mine = canvas
         .renewals
@@ -239,13 +243,7 @@ fn ticks(
     (drawn, renewed)
 }
 
-fn add_glyph(
-    canvas: &Canvas<'_>,
-    stay: &MemberFacts,
-    (y, h): (i64, i64),
-    first: usize,
-    row: &mut Row,
-) {
+fn add_glyph(canvas: &Canvas<'_>, stay: &MemberFacts, place: Place, first: usize, row: &mut Row) {
     let time = |ms: i64| format::plain_time(ms, canvas.dated);
     let (ms, ending, title) = match (stay.left_ms, stay.end_reason.as_deref(), stay.gone_since()) {
         (Some(ms), Some(reason), _) => (
@@ -264,7 +262,7 @@ fn add_glyph(
     let x = canvas.axis.x(ms);
     let mut glyph = Glyph {
         x: Num(x),
-        y: y + h / 2,
+        y: place.y + place.height / 2,
         ending,
         title,
         merged: false,
@@ -297,8 +295,9 @@ fn cut(title: String) -> String {
 fn add_notes(
     canvas: &Canvas<'_>,
     bars: &[Vec<&MemberFacts>],
-    (y, h): (i64, i64),
-    (first, many): (usize, bool),
+    place: Place,
+    first: usize,
+    many: bool,
     row: &mut Row,
 ) {
     for index in first..row.glyphs.len() {
@@ -331,7 +330,7 @@ fn add_notes(
             row.notes.push(Note {
                 x: glyph.x,
                 dx: 12,
-                y: y + h / 2 + 4,
+                y: place.y + place.height / 2 + 4,
                 text,
                 ending: glyph.ending,
             });
