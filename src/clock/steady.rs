@@ -285,15 +285,7 @@ impl Steady {
         };
 
         if self.open(FoundBy::Counting).is_none() && !step.is_lapsed(moment.counted_ms) {
-            self.note(Off {
-                from_ms: step.since_ms,
-                to_ms: Some(counted_ms),
-                off_ms: step.off_ms,
-                found_by: FoundBy::Counting,
-                was_believed: false,
-                withdrawn_by_ms: None,
-                change: 0,
-            });
+            self.note_step(step, counted_ms, None);
         }
 
         self.end_off(counted_ms, FoundBy::Counting);
@@ -419,6 +411,11 @@ impl Steady {
             return;
         }
 
+        self.note_step(step, counted_ms, withdrawn_by_ms);
+    }
+
+    /// Notes a step that is over now and was not noted while it went on.
+    fn note_step(&mut self, step: Step, counted_ms: i64, withdrawn_by_ms: Option<i64>) {
         self.note(Off {
             from_ms: step.since_ms,
             to_ms: Some(counted_ms),

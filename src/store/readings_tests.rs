@@ -51,6 +51,14 @@ async fn mended(bed: &Bed) -> usize {
     mend(&bed.store, None).await.unwrap()
 }
 
+/// Our clock while it is off by so many ms; the latest time that it can be, ms.
+fn doubted_clock(off_ms: i64, latest_ms: i64) -> OurClock {
+    OurClock {
+        doubt: Some(ClockDoubt { off_ms, latest_ms }),
+        is_confirmed: false,
+    }
+}
+
 async fn doubted_readings(bed: &Bed) -> i64 {
     let doubts = doubts(&bed.store, Viewer::Operator).await.unwrap();
     doubts.readings
@@ -75,13 +83,7 @@ fn withdrawal(after_stream: i64, from_ms: i64, back_by_ms: i64) -> Withdrawal<'s
 #[tokio::test]
 async fn what_of_an_answer_is_written_after_a_step_is_given_back_with_it() {
     let bed = Bed::new().await;
-    let doubted = |off_ms| OurClock {
-        doubt: Some(ClockDoubt {
-            off_ms,
-            latest_ms: NOW + 1000,
-        }),
-        is_confirmed: false,
-    };
+    let doubted = |off_ms| doubted_clock(off_ms, NOW + 1000);
     store(&bed, &answer(NOW - 9, "$other", NOW - 9), doubted(-HOUR)).await;
     store(&bed, &answer(NOW, "$first", NOW), OurClock::default()).await;
     let after_stream = last_stream(&bed.store).await.unwrap();
@@ -101,13 +103,7 @@ async fn what_of_an_answer_is_written_after_a_step_is_given_back_with_it() {
 #[tokio::test]
 async fn what_was_doubted_wrongly_gets_its_receive_time_back() {
     let bed = Bed::new().await;
-    let doubted = OurClock {
-        doubt: Some(ClockDoubt {
-            off_ms: HOUR,
-            latest_ms: NOW + 1000,
-        }),
-        is_confirmed: false,
-    };
+    let doubted = doubted_clock(HOUR, NOW + 1000);
     store(&bed, &answer(NOW, "$a", NOW - 100), doubted).await;
     store(&bed, &answer(NOW + 1, "$future", NOW + 10 * HOUR), doubted).await;
     assert_eq!(received(&bed, "$a").await, None);
@@ -153,13 +149,7 @@ async fn a_reading_that_only_the_homeserver_confirms_stays_believed_in_a_rebuild
     assert_eq!(mended(&bed).await, 0);
     // An answer without new events says nothing about the next one.
     store(&bed, &answer(NOW - HOUR, "$b", NOW), confirmed).await;
-    let doubted = OurClock {
-        doubt: Some(ClockDoubt {
-            off_ms: HOUR,
-            latest_ms: NOW + 10,
-        }),
-        is_confirmed: false,
-    };
+    let doubted = doubted_clock(HOUR, NOW + 10);
     store(&bed, &answer(NOW + 9, "$c", NOW), doubted).await;
     mended(&bed).await;
     assert_eq!(received(&bed, "$c").await, None);
@@ -172,13 +162,7 @@ async fn an_answer_that_is_doubted_and_brings_nothing_new_doubts_nothing_later()
         doubt: None,
         is_confirmed: true,
     };
-    let doubted = OurClock {
-        doubt: Some(ClockDoubt {
-            off_ms: HOUR,
-            latest_ms: NOW + 1000,
-        }),
-        is_confirmed: false,
-    };
+    let doubted = doubted_clock(HOUR, NOW + 1000);
     store(&bed, &answer(NOW, "$known", NOW - 100), confirmed).await;
     store(&bed, &answer(NOW + 5, "$known", NOW - 100), doubted).await;
     assert_eq!(doubted_readings(&bed).await, 0);
@@ -192,13 +176,7 @@ async fn an_answer_that_is_doubted_and_brings_nothing_new_doubts_nothing_later()
 #[tokio::test]
 async fn pieces_of_one_answer_are_doubted_each_by_itself() {
     let bed = Bed::new().await;
-    let doubted = OurClock {
-        doubt: Some(ClockDoubt {
-            off_ms: HOUR,
-            latest_ms: NOW + 1000,
-        }),
-        is_confirmed: false,
-    };
+    let doubted = doubted_clock(HOUR, NOW + 1000);
     store(&bed, &answer(NOW, "$a", NOW), OurClock::default()).await;
     // The clock was set while the answer came.
     store(&bed, &answer(NOW, "$b", NOW), doubted).await;
