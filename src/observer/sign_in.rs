@@ -35,10 +35,15 @@ impl Observer {
             // kept.
             self.note_vantage("", None, None).await;
             let refused = matches!(&error, Error::Matrix(error) if error.is_login_refused());
-            self.note_needs_action(refused).await;
+            if !refused {
+                self.note_needs_action(false).await;
+            }
             self.failed(Work::SignIn, self.what_to_do(&error), &error)
                 .await;
+
             if refused {
+                // A page that asks for a hand also has to say what to do, so the error comes first.
+                self.note_needs_action(true).await;
                 self.wait_for_another_login(&error).await;
             } else {
                 let pause = Self::pause(&error, &mut patience);
